@@ -1,0 +1,34 @@
+"""Solvable models of neural scaling laws: simulation and closed-form theory, one interface."""
+
+from importlib.metadata import version as _version
+
+from jaxscale import emergence as emergence
+from jaxscale import spectra as spectra
+from jaxscale.fields import replace as replace
+from jaxscale.optimizers import AbstractOptimizer as AbstractOptimizer
+from jaxscale.optimizers import Adam as Adam
+from jaxscale.optimizers import Optax as Optax
+from jaxscale.optimizers import Sgd as Sgd
+from jaxscale.schedules import AbstractSchedule as AbstractSchedule
+from jaxscale.schedules import Constant as Constant
+from jaxscale.schedules import Cosine as Cosine
+from jaxscale.schedules import StepDecay as StepDecay
+from jaxscale.schedules import TwoDrops as TwoDrops
+from jaxscale.status import Status as Status
+from jaxscale.sweep import Grid as Grid
+from jaxscale.sweep import Plan as Plan
+from jaxscale.sweep import geomspace as geomspace
+from jaxscale.sweep import open as open
+from jaxscale.sweep import plan as plan
+from jaxscale.sweep import predict as predict
+from jaxscale.sweep import run as run
+from jaxscale.sweep import select as select
+from jaxscale.system import AbstractSystem as AbstractSystem
+from jaxscale.system import AbstractTrainedSystem as AbstractTrainedSystem
+from jaxscale.system import Observable as Observable
+from jaxscale.system import Predicted as Predicted
+from jaxscale.system import Schema as Schema
+from jaxscale.system import Work as Work
+from jaxscale.training import train as train
+
+__version__ = _version("jaxscale")

@@ -1,0 +1,219 @@
+"""Multitask sparse parity: which bits a skill reads, and where training samples come from.
+
+A sample is a few random 32-bit words: the first chooses the skill, the others are the bits. Words
+are indexed by counters (`jaxscale.keys`), so a fixed data set of any size is never stored: sample
+`i` is drawn again from `(key, i)` whenever it is needed.
+"""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, Key, UInt32
+
+from jaxscale.fields import Configurable, Integer, size
+from jaxscale.keys import index_below, words
+
+WORD = 32
+FEW_SKILLS = 16
+COUNT_BLOCK = 4096
+
+
+def n_bit_words(n_bits: int) -> int:
+    """Words that hold the bits of one sample."""
+    return math.ceil(n_bits / WORD)
+
+
+class AbstractData(Configurable):
+    """Where training samples come from."""
+
+    @abc.abstractmethod
+    def batch(
+        self, set_key: Key[Array, ""], step_key: Key[Array, ""], samples: Int[Array, " b"], n: int
+    ) -> UInt32[Array, "n b"]:
+        """Words of the batch positions `samples` at one step, `n` words each."""
+
+    @abc.abstractmethod
+    def frequencies(
+        self, set_key: Key[Array, ""], survival: Float[Array, " k"]
+    ) -> Float[Array, " k"]:
+        """Share of each skill in the data: `P_k`, or `d_k / D` of the drawn set."""
+
+
+class Online(AbstractData):
+    """A fresh sample every time."""
+
+    def batch(
+        self, set_key: Key[Array, ""], step_key: Key[Array, ""], samples: Int[Array, " b"], n: int
+    ) -> UInt32[Array, "n b"]:
+        """Words indexed by (step, sample)."""
+        return words(step_key, samples, n)
+
+    def frequencies(
+        self, set_key: Key[Array, ""], survival: Float[Array, " k"]
+    ) -> Float[Array, " k"]:
+        """The probabilities themselves."""
+        return -jnp.diff(survival, append=jnp.zeros((1,), survival.dtype))
+
+
+class FiniteSet(AbstractData):
+    """A fixed set of `n_samples` samples, drawn with replacement for every batch.
+
+    Sample `i` depends on the run's key and `i` only: a larger set contains the smaller one.
+    """
+
+    n_samples: Integer = size()
+
+    def batch(
+        self, set_key: Key[Array, ""], step_key: Key[Array, ""], samples: Int[Array, " b"], n: int
+    ) -> UInt32[Array, "n b"]:
+        """Words of `n_samples`-bounded indices, themselves indexed by (step, sample)."""
+        chosen = index_below(words(step_key, samples, 1)[0], jnp.asarray(self.n_samples))
+        return words(set_key, chosen, n)
+
+    def frequencies(
+        self, set_key: Key[Array, ""], survival: Float[Array, " k"]
+    ) -> Float[Array, " k"]:
+        """`d_k / D`: skills of the whole set, counted block by block."""
+        n_samples, n_skills = jnp.asarray(self.n_samples), survival.shape[0]
+        block = jnp.arange(COUNT_BLOCK, dtype=jnp.int32)
+
+        def add(i: Int[Array, ""], counts: Int[Array, " k"]) -> Int[Array, " k"]:
+            samples = i * COUNT_BLOCK + block
+            skill = skill_of_word(words(set_key, samples, 1)[0], survival)
+            return counts.at[skill].add((samples < n_samples).astype(jnp.int32))
+
+        n_blocks = (n_samples + COUNT_BLOCK - 1) // COUNT_BLOCK
+        counts = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n_skills,), jnp.int32))
+        return counts.astype(survival.dtype) / n_samples.astype(survival.dtype)
+
+
+def skill_survival(skill_exponent: Float[Array, ""], n_skills: int) -> Float[Array, " k"]:
+    """`P(skill >= k)` for `P_k` proportional to `k^-(skill_exponent + 1)`, rare end first."""
+    rank = jnp.arange(1, n_skills + 1, dtype=skill_exponent.dtype)
+    weight = rank ** -(skill_exponent + 1)
+    tail = jnp.cumsum(weight[::-1])[::-1]
+    return tail / tail[0]
+
+
+def skill_of_word(word: UInt32[Array, " b"], survival: Float[Array, " k"]) -> Int[Array, " b"]:
+    """Skill drawn by one word: the number of later skills whose survival exceeds the uniform.
+
+    `survival[k] = P(skill >= k)` is summed from the rare end and compared with small uniforms, so
+    that rare skills keep their relative frequency in float32 (a cumulative sum from the common end
+    would round them to multiples of 6e-8).
+    """
+    uniform = word.astype(survival.dtype) * jnp.asarray(2.0**-WORD, survival.dtype)
+    later = survival[1:]
+    if survival.shape[0] <= FEW_SKILLS:
+        return jnp.sum(uniform[:, None] < later, axis=-1, dtype=jnp.int32)
+    n_below = jnp.searchsorted(later[::-1], uniform, side="right")
+    return (later.shape[0] - n_below).astype(jnp.int32)
+
+
+def bits_of_words(packed: UInt32[Array, "n b"], n_bits: int, dtype: str) -> Float[Array, "b d"]:
+    """Bits of packed words as 0 and 1 in `dtype`, shape `(b, n_bits)`."""
+    shift = jnp.arange(WORD, dtype=jnp.uint32)
+    bits = (packed.T[:, :, None] >> shift) & jnp.uint32(1)
+    return bits.reshape(packed.shape[1], -1)[:, :n_bits].astype(dtype)
+
+
+class AbstractSkills(Configurable):
+    """Which bits each skill reads."""
+
+    @abc.abstractmethod
+    def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
+        """Raise `ValueError` if the skills do not fit."""
+
+    @abc.abstractmethod
+    def bits(
+        self, key: Key[Array, ""], n_skills: int, skill_size: int, n_bits: int
+    ) -> Int[Array, "k m"]:
+        """Bit positions of every skill."""
+
+
+class DisjointSkills(AbstractSkills):
+    """Skill `k` reads bits `m k .. m k + m - 1`; needs `n_skills * skill_size <= n_bits`."""
+
+    def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
+        """Disjoint subsets must fit into the bits."""
+        if n_skills * skill_size > n_bits:
+            raise ValueError(
+                f"`n_bits` must be at least n_skills * skill_size = {n_skills * skill_size} for "
+                f"DisjointSkills, got {n_bits}; use RandomSkills() for overlapping skills."
+            )
+
+    def bits(
+        self, key: Key[Array, ""], n_skills: int, skill_size: int, n_bits: int
+    ) -> Int[Array, "k m"]:
+        """Consecutive bits, the same for every key."""
+        return jnp.arange(n_skills * skill_size, dtype=jnp.int32).reshape(n_skills, skill_size)
+
+
+class RandomSkills(AbstractSkills):
+    """Every skill reads a random subset of the bits; subsets of different skills may overlap."""
+
+    def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
+        """One skill must fit into the bits."""
+        if skill_size > n_bits:
+            raise ValueError(f"`skill_size` must be at most n_bits = {n_bits}, got {skill_size}.")
+
+    def bits(
+        self, key: Key[Array, ""], n_skills: int, skill_size: int, n_bits: int
+    ) -> Int[Array, "k m"]:
+        """Subsets without repetition, keyed by the skill's index."""
+
+        def subset(k: Int[Array, ""]) -> Int[Array, " m"]:
+            return jr.permutation(jr.fold_in(key, k), n_bits)[:skill_size].astype(jnp.int32)
+
+        return jax.vmap(subset)(jnp.arange(n_skills, dtype=jnp.int32))
+
+
+def packed_masks(bits: Int[Array, "k m"], n_bits: int) -> UInt32[Array, "k n"]:
+    """Words with the bits of each skill set, for parity by population count."""
+    word = jnp.arange(n_bit_words(n_bits), dtype=jnp.int32)
+    one = jnp.left_shift(jnp.uint32(1), (bits % WORD).astype(jnp.uint32))
+    here = (bits // WORD)[:, :, None] == word
+    return jnp.sum(jnp.where(here, one[:, :, None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
+
+
+def parity_sign(
+    packed: UInt32[Array, "n b"], masks: UInt32[Array, "b n"], dtype: str
+) -> Float[Array, " b"]:
+    """`(-1)^(sum of the masked bits)` of every sample, by population count."""
+    ones = jax.lax.population_count(packed.T & masks)
+    odd = jnp.sum(ones, axis=-1, dtype=jnp.uint32) & jnp.uint32(1)
+    return 1 - 2 * odd.astype(dtype)
+
+
+def select_rows(table: UInt32[Array, "k n"], index: Int[Array, " b"]) -> UInt32[Array, "b n"]:
+    """Rows of a small table: a sum of compares for few skills, a gather above."""
+    if table.shape[0] > FEW_SKILLS:
+        return table[index]
+    chosen = index[:, None] == jnp.arange(table.shape[0], dtype=jnp.int32)
+    picked = jnp.where(chosen[:, :, None], table[None], jnp.uint32(0))
+    return jnp.sum(picked, axis=1, dtype=jnp.uint32)
+
+
+class Samples(eqx.Module):
+    """One batch: skills, bits and the sign of each sample's parity."""
+
+    skill: Int[Array, " b"]
+    bits: Float[Array, "b d"]
+    sign: Float[Array, " b"]
+
+
+def decode(
+    drawn: UInt32[Array, "n b"],
+    survival: Float[Array, " k"],
+    masks: UInt32[Array, "k m"],
+    n_bits: int,
+    dtype: str,
+) -> Samples:
+    """Samples from their words: word 0 the skill, the others the bits."""
+    skill, packed = skill_of_word(drawn[0], survival), drawn[1:]
+    sign = parity_sign(packed, select_rows(masks, skill), dtype)
+    return Samples(skill, bits_of_words(packed, n_bits, dtype), sign)

@@ -1,0 +1,98 @@
+"""Which limit the closed form of a network describes: training time, data, or width.
+
+A network is not the multilinear model; each regime has one number that is calibrated on the first
+skill, after which the later skills are predictions.
+"""
+
+import abc
+from typing import TYPE_CHECKING, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxscale.emergence import theory
+from jaxscale.fields import Configurable, static_choice
+from jaxscale.system import Predicted
+
+if TYPE_CHECKING:
+    from jaxscale.emergence.system import ParityNetwork
+
+
+class AbstractRegime(Configurable):
+    """One limit of the scaling law."""
+
+    name: ClassVar[str]
+    predicted: ClassVar[Predicted] = Predicted.calibrated
+    parameter: ClassVar[str]
+    limits: ClassVar[str]
+
+    @abc.abstractmethod
+    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+        """R_k at the recorded steps."""
+
+
+def _at_last_step(system: "ParityNetwork", strength: Float[Array, " k"]) -> Float[Array, "t k"]:
+    is_last = np.asarray(system.record_steps) == system.n_steps
+    return jnp.where(is_last[:, None], strength[None, :], jnp.nan)
+
+
+class TimeLimited(AbstractRegime):
+    """`R_k(t)` of the multilinear model at the rescaled time `B^2 t`."""
+
+    name = "time"
+    parameter = "time_scale"
+    limits = "online data, wide network, SGD; one fitted parameter, time_scale = B^2"
+
+    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+        """Sigmoids in time; a schedule enters through its effective steps."""
+        rate = jnp.asarray(system.learning_rate)
+        steps = system.schedule.effective_steps(system.record_steps, system.n_steps)
+        time = jnp.asarray(system.time_scale) * steps.astype(rate.dtype)
+        strength = system.initial_strength
+        return theory.skill_strength(
+            time[:, None],
+            theory.skill_probabilities(system.skill_exponent, system.n_skills)[None, :],
+            learning_rate=rate,
+            target_scale=system.target_scale,
+            initial_strength=system.init_scale**2 if strength is None else strength,
+        )
+
+
+class DataLimited(AbstractRegime):
+    """`E R_k` after long training on `n_samples` samples, `D_c = shots` per skill."""
+
+    name = "data"
+    parameter = "shots"
+    limits = "last step of a converged run; one fitted parameter, shots = D_c; NaN before"
+
+    learner: str = static_choice("projection", ("projection", "paper", "threshold"))
+
+    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+        """Expected strengths, at the last step only."""
+        n_samples = getattr(system.data, "n_samples", None)
+        if n_samples is None:
+            raise ValueError("`regime` DataLimited needs `data=FiniteSet(...)`, got Online().")
+        shots = jnp.asarray(system.shots)
+        share = theory.data_emergence(
+            jnp.asarray(n_samples).astype(shots.dtype),
+            theory.skill_probabilities(system.skill_exponent, system.n_skills),
+            shots,
+            learner=self.learner,
+        )
+        return _at_last_step(system, jnp.asarray(system.target_scale) * share)
+
+
+class WidthLimited(AbstractRegime):
+    """`R_k` after long training of a narrow network, `N_c = units_per_skill`."""
+
+    name = "width"
+    parameter = "units_per_skill"
+    limits = "last step of a converged run; one fitted parameter, units_per_skill = N_c; NaN before"
+
+    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+        """One skill after the other fills with units, at the last step only."""
+        per_skill = jnp.asarray(system.units_per_skill)
+        width = jnp.asarray(system.width).astype(per_skill.dtype)
+        share = theory.width_emergence(width, system.n_skills, per_skill)
+        return _at_last_step(system, jnp.asarray(system.target_scale) * share)

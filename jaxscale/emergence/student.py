@@ -1,0 +1,100 @@
+"""The student: a two-layer ReLU network on control bits and skill bits, with masked width.
+
+`f(k, x) = sum_u v_u relu(W_ku + sum_j U_ju x_j + c_u) + d`, every parameter drawn N(0, sigma^2).
+Units beyond the width start at exactly zero; their gradient is zero, so they stay there.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, Key, UInt32
+
+from jaxscale.emergence.data import FEW_SKILLS, Samples, bits_of_words, parity_sign
+from jaxscale.keys import unit_normals
+
+HIDDEN_STREAM, OUTPUT_STREAM = 0, 1
+
+
+class Network(eqx.Module):
+    """Parameters of the two-layer network; the first rows of `weight` belong to the skills."""
+
+    weight: Float[Array, "f w"]
+    bias: Float[Array, " w"]
+    readout: Float[Array, " w"]
+    offset: Float[Array, ""]
+
+
+def init_network(
+    key: Key[Array, ""],
+    width: Int[Array, ""],
+    scale: Float[Array, ""],
+    *,
+    n_inputs: int,
+    max_width: int,
+    dtype: str,
+) -> Network:
+    """Draw a network; unit `u` is keyed by its index, so a wider one contains the narrower."""
+    units = jnp.arange(max_width, dtype=jnp.int32)
+    draws = unit_normals(jr.fold_in(key, HIDDEN_STREAM), units, n_inputs + 2, dtype)
+    rows = jnp.where((units < width)[:, None], scale * draws, jnp.zeros((), dtype)).T
+    offset = scale * jr.normal(jr.fold_in(key, OUTPUT_STREAM), (), dtype=dtype)
+    return Network(rows[:n_inputs], rows[-2], rows[-1], offset)
+
+
+def forward(
+    network: Network, skill: Int[Array, " b"], bits: Float[Array, "b d"], n_skills: int
+) -> Float[Array, " b"]:
+    """Network outputs of a batch.
+
+    Up to 16 skills the control bits enter by one product with the skill bits; above, their rows
+    are gathered.
+    """
+    if n_skills <= FEW_SKILLS:
+        one_hot = jax.nn.one_hot(skill, n_skills, dtype=bits.dtype)
+        hidden = jnp.concatenate([one_hot, bits], axis=1) @ network.weight
+    else:
+        hidden = network.weight[skill] + bits @ network.weight[n_skills:]
+    return jax.nn.relu(hidden + network.bias) @ network.readout + network.offset
+
+
+def half_squared_error(
+    network: Network, samples: Samples, target_scale: Float[Array, ""], n_skills: int
+) -> Float[Array, " b"]:
+    """`(f - S g)^2 / 2` of every sample."""
+    output = forward(network, samples.skill, samples.bits, n_skills)
+    return 0.5 * (output - target_scale * samples.sign) ** 2
+
+
+def evaluate(
+    network: Network,
+    packed: UInt32[Array, "n e"],
+    counted: Float[Array, " e"],
+    masks: UInt32[Array, "k n"],
+    target_scale: Float[Array, ""],
+    n_bits: int,
+) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """Sums over evaluation inputs of `g_k f` and `(S g_k - f)^2 / 2`, for every skill.
+
+    **Arguments**
+
+    - `packed`: bits of the inputs, `n` words each; every skill sees the same inputs.
+    - `counted`: 1 for the inputs that count, 0 for padding.
+    - `masks`: bits of each skill.
+    - `target_scale`: S.
+    - `n_bits`: number of skill bits.
+
+    **Returns** two sums of shape `(k,)`.
+    """
+    n_skills, dtype = masks.shape[0], network.weight.dtype.name
+    bits = bits_of_words(packed, n_bits, dtype)
+    shared = bits @ network.weight[n_skills:] + network.bias
+
+    def skill(row: tuple[Float[Array, " w"], UInt32[Array, " n"]]) -> tuple[Array, Array]:
+        control, mask = row
+        output = jax.nn.relu(shared + control) @ network.readout + network.offset
+        sign = parity_sign(packed, mask[None, :], dtype)
+        error = 0.5 * (target_scale * sign - output) ** 2
+        return jnp.sum(counted * sign * output), jnp.sum(counted * error)
+
+    return jax.lax.map(skill, (network.weight[:n_skills], masks))

@@ -1,0 +1,196 @@
+"""Expectations over d ~ Binomial(n, p), smooth in n, p and in the thresholds.
+
+No probability is formed as a difference of large log-gammas (that loses 1e-6 at n = 1e9).
+With x = d + 1, y = n - d + 1, z = n + 1 Stirling's formula for the three gamma functions gives
+
+    ln pmf = -ln(2 pi z p q)/2 + ln(x/(z p))/2 + ln(y/(z q))/2 - D(x, z p) - D(y, z q)
+             + stirling(z) - stirling(x) - stirling(y),     D(x, m) = x ln(x/m) + m - x,
+
+Loader's saddle-point form (C. Loader 2000, "Fast and accurate computation of binomial
+probabilities") moved by one, so that it also holds at both ends d = 0, n and for real n.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxscale.spectra import hurwitz_zeta, integrate
+
+_WINDOW = 128  # lattice points of a smooth expectation
+_EDGE_WINDOW = 512  # lattice points of an expectation with an edge
+
+
+def _stirling(x: Array) -> Array:
+    """ln Gamma(x) minus Stirling's formula, x > 0."""
+    t = x + 8  # shifted: at least 8, where six terms give 1e-14
+    v = 1 / t**2
+    series = 1 / 12 - v * (1 / 360 - v * (1 / 1260 - v * (1 / 1680 - v / 1188 + v**2 * 0.0019175)))
+    a = jnp.minimum(x, 16.0) * (jnp.minimum(x, 16.0) + 7)
+    product = a * (a + 6) * (a + 10) * (a + 12)  # x (x + 1) ... (x + 7)
+    near = series / t + (t - 0.5) * jnp.log(t) - 8 - (x - 0.5) * jnp.log(x) - jnp.log(product)
+    w = 1 / x**2
+    far = (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w * (1 / 1680 - w / 1188)))) / x
+    return jnp.where(x < 16, near, far)
+
+
+def _deviance(x: Array, m: Array, difference: Array) -> Array:
+    """D(x, m) = x ln(x/m) + m - x with `difference` = x - m known to full precision."""
+    v = difference / (x + m)
+    near = jnp.abs(v) < 0.1
+    v = jnp.where(near, v, 0.0)
+    series = 0.0
+    for j in range(8, 0, -1):
+        series = (series + 1 / (2 * j + 1)) * v**2
+    return jnp.where(near, difference * v + 2 * x * v * series, x * jnp.log(x / m) - difference)
+
+
+def log_pmf(d: Array, n: Array, p: Array) -> Float[Array, "..."]:
+    """Logarithm of the binomial probability, continued to real `d` and `n`.
+
+    $$\\ln\\frac{\\Gamma(n+1)}{\\Gamma(d+1)\\Gamma(n-d+1)} + d\\ln p + (n-d)\\ln(1-p)$$
+
+    Absolute error below 1e-11 for n <= 1e9 within 9 standard deviations (tested).
+
+    **Arguments:** `d` successes, `n` trials, `p` in (0, 1]; broadcastable.
+
+    **Returns:** broadcast shape; -inf outside `-1 < d < n + 1`.
+
+    **Raises:** nothing.
+
+    **Reference:** see the head of this file.
+    """
+    inside = (d > -1) & (d < n + 1) & (p < 1)
+    d_safe, p_safe = jnp.where(inside, d, 0.0), jnp.where(p < 1, p, 0.5)
+    q = 1 - p_safe
+    x, y, z = d_safe + 1, n - d_safe + 1, n + 1
+    shift = x - z * p_safe
+    log_x, log_y = jnp.log(x / (z * p_safe)), jnp.log(y / (z * q))
+    value = (
+        -jnp.log(2 * jnp.pi * z * p_safe * q) / 2
+        + log_x / 2
+        + log_y / 2
+        - _deviance(x, z * p_safe, shift)
+        - _deviance(y, z * q, 1 - shift)
+        + _stirling(z)
+        - _stirling(x)
+        - _stirling(y)
+    )
+    certain = jnp.where((p >= 1) & (d == n), 0.0, -jnp.inf)
+    return jnp.where(inside, value, certain)
+
+
+def _pmf(d: Array, n: Array, p: Array) -> Array:
+    logarithm = log_pmf(d, n, p)
+    finite = jnp.isfinite(logarithm)
+    return jnp.where(finite, jnp.exp(jnp.where(finite, logarithm, 0.0)), 0.0)
+
+
+def _window(n: Array, p: Array, size: int) -> tuple[Array, Array, Array]:
+    """Lattice around the mean: points (..., size), stride and standard deviation (...)."""
+    n, p = jax.lax.stop_gradient((n, p))
+    sd = jnp.sqrt(n * p * (1 - p))
+    low = jnp.maximum(0.0, jnp.floor(n * p - jnp.maximum(9 * sd, (size - 1) // 2)))
+    stride = jnp.maximum(1.0, 18 * sd / (size - 1))
+    return low[..., None] + stride[..., None] * jnp.arange(size, dtype=low.dtype), stride, sd
+
+
+def smooth_mean(f, n: Array, p: Array) -> Float[Array, "..."]:
+    """Expectation of a smooth function of a binomial count.
+
+    $$E\\,f(d), \\qquad d \\sim \\text{Binomial}(n, p)$$
+
+    128 lattice points within nine standard deviations. Where the window is wider than that the
+    lattice is thinned: for an analytic summand, stride times the thinned sum differs from the
+    sum by exp(-2 pi^2 (sd / stride)^2), here below 1e-300, and by exp(-2 pi w / stride) if f has
+    a pole at distance w from the real axis.
+
+    **Arguments:** `f` maps counts `(..., 128)` to values; `n` and `p` broadcast to `(...)`.
+
+    **Returns:** `(...)`.
+
+    **Raises:** nothing.
+
+    **Reference:** trapezoidal rule for analytic functions (Trefethen and Weideman 2014).
+    """
+    n, p = jnp.broadcast_arrays(n, p)
+    d, stride, _ = _window(n, p, _WINDOW)
+    return stride * jnp.sum(_pmf(d, n[..., None], p[..., None]) * f(d), axis=-1)
+
+
+def deficit(n: Array, p: Array, c: Array, power: float) -> Float[Array, ""]:
+    """Expected shortfall of a binomial count below a real threshold.
+
+    $$E\\,(1 - d/c)_+^{\\text{power}}, \\qquad d \\sim \\text{Binomial}(n, p)$$
+
+    Every lattice point is used while 18 standard deviations fit into 512 of them. Beyond, the
+    one-sided sum is an integral plus corrections at its edge d = c, where the summand is
+    x^power g(x) with x = c - d:
+
+        sum_{j>=0} (j+t)^a g(j+t) = int_0^inf x^a g dx + sum_i zeta(-a-i, t) g^(i)(0) / i!,
+
+    with t = c - floor(c) (generalised Euler-Maclaurin, Navot 1961; zeta is Hurwitz's).
+
+    **Arguments:** scalars: `n` trials, `p` in (0, 1], `c` > 0, and the static `power` (1 or 1/2).
+
+    **Returns:** a scalar in [0, 1].
+
+    **Raises:** nothing.
+
+    **Reference:** see above.
+    """
+    d, _, sd = _window(n, p, _EDGE_WINDOW)
+    gap = 1 - d / c
+    below = gap > 0
+    terms = jnp.where(below, jnp.where(below, gap, 1.0) ** power, 0.0) * _pmf(d, n, p)
+    direct = jnp.sum(terms)
+
+    mean = jax.lax.stop_gradient(n * p)
+    lowest = jnp.maximum(0.0, mean - 9 * sd)
+    highest = mean + 9 * sd
+    start = jnp.sqrt(jnp.maximum(jax.lax.stop_gradient(c) - highest, 0.0))
+    stop = jnp.sqrt(jnp.maximum(jax.lax.stop_gradient(c) - lowest, 0.0))
+    integral = integrate(  # x = w^2 removes the root at the edge
+        lambda w: 2 * w ** (2 * power + 1) * _pmf(c - w**2, n, p), start, stop, 16, 12
+    )
+    g = _pmf(c + jnp.arange(-2.0, 3.0, dtype=c.dtype), n, p)
+    slope = -(8 * (g[3] - g[1]) - (g[4] - g[0])) / 12
+    curvature = g[3] - 2 * g[2] + g[1]
+    t = c - jnp.floor(jax.lax.stop_gradient(c))
+    t = jnp.where(t > 0, t, 1.0)
+    edge = (
+        hurwitz_zeta(-power, t) * g[2]
+        + hurwitz_zeta(-power - 1, t) * slope
+        + hurwitz_zeta(-power - 2, t) * curvature / 2
+    )
+    wide = 18 * sd > _EDGE_WINDOW - 1
+    return jnp.where(wide, (integral + edge) / c**power, direct)
+
+
+def at_least(n: Array, p: Array, c: Array) -> Float[Array, ""]:
+    """Probability of at least `c` successes, `c` real, differentiable in all three.
+
+    $$P(d \\ge c) = I_p(c, n - c + 1) = \\int_{-\\infty}^{\\ln p} c\\,\\text{pmf}(c; n, e^y)\\,dy$$
+
+    The regularised incomplete beta function as an integral of its density over the logarithm of
+    the probability (the library's `betainc` has no gradient in its first two arguments).
+
+    **Arguments:** scalars `n`, `p`, `c` > 0.
+
+    **Returns:** a scalar in [0, 1]; 0 for `n <= c - 1`.
+
+    **Raises:** nothing.
+
+    **Reference:** DLMF 8.17.
+    """
+    possible = n > c - 1
+    n = jnp.where(possible, n, c)
+    a, b = jax.lax.stop_gradient((c, n - c + 1))
+    # the density in y has its mode at the mean, width a^-1/2 and a left tail e^(a y)
+    # (a mode at y = 0 when b < 1)
+    peak = jnp.log(a / (a + jnp.maximum(b - 1, 0.0)))
+    width = 8.7 / jnp.sqrt(a)
+    log_p = jnp.log(p)
+    upper = jnp.minimum(log_p, peak + width)
+    lower = jnp.minimum(jax.lax.stop_gradient(log_p), peak) - width - 38 / a
+    density = integrate(lambda y: c * _pmf(c, n, jnp.exp(y)), lower, upper, 48, 12)
+    return jnp.where(possible, jnp.minimum(density, 1.0), 0.0)

@@ -1,0 +1,260 @@
+"""Exact losses: sums over all skills, finite or infinite in number."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from jaxscale.emergence.theory.binomial import deficit, smooth_mean
+from jaxscale.emergence.theory.quadrature import LONG_TIME, odds, residual
+from jaxscale.emergence.theory.skills import check_dynamics
+from jaxscale.spectra import as_floats, power_sum, power_tail, require, require_count, smooth_tail
+
+_N_DIRECT = 1024  # skills added one by one in `loss`
+_N_DIRECT_SHOTS = 512  # the same in `data_loss`
+
+
+def _span(alpha: Array, front: Array) -> Array:
+    """Range of ln k from P_k at `front` times the learning threshold to where P_k^2 is nil."""
+    return jnp.log(front) / (1 + alpha) + 37 / (1 + 2 * alpha)
+
+
+def _loss(t, d, n, alpha, rate, scale, strength, n_skills: int | float, finite_data: bool):
+    log_m = odds(scale, strength)
+    start = (1 - strength / scale) ** 2  # F(0): a skill never trained
+    norm = 1 / power_sum(alpha + 1, n_skills)
+    tau = rate * scale * jnp.minimum(t, LONG_TIME)
+    infinite_d = jnp.isinf(d)
+    d_safe = jnp.where(infinite_d, 1.0, d)
+
+    def probability(k):
+        return norm * k ** -(alpha + 1)
+
+    def mean_residual(p):
+        online = residual(tau * p, log_m)
+        if not finite_data:
+            return online
+        # an empty data set trains nothing: d = 0 whatever is put in the place of D
+        per_sample = tau / jnp.where(d_safe > 0, d_safe, 1.0)
+        sampled = smooth_mean(lambda count: residual(per_sample * count, log_m), d_safe, p)
+        return jnp.where(infinite_d, online, sampled)
+
+    n_direct = int(min(n_skills, _N_DIRECT))
+    k = jnp.arange(1, n_direct + 1, dtype=t.dtype)
+    learned = jnp.clip(n - (k - 1), 0.0, 1.0)
+    total = jnp.sum(probability(k) * (1 - learned * (1 - mean_residual(probability(k)))))
+    if n_skills > n_direct:
+        # skills n_direct < k <= last are fitted, skill last + 1 in part, the others not at all
+        n = jnp.minimum(n, float(n_skills))
+        endless = jnp.isinf(n)
+        floor = jnp.floor(jax.lax.stop_gradient(jnp.where(endless, 0.0, n)))
+        last = jnp.where(endless, jnp.inf, jnp.maximum(floor, n_direct))
+        part = jnp.where(endless | (n <= n_direct), 0.0, jnp.where(endless, 0.0, n) - floor)
+        # up to `known` a skill is learned to 1e-30: P_k D and P_k tau both exceed `front`
+        front = 80 + jnp.abs(log_m) / 2
+        both_infinite = infinite_d & jnp.isinf(t)
+        slowest = jnp.where(both_infinite, 1.0, jnp.minimum(d, tau))
+        reach = jnp.maximum(norm * slowest / front, 1e-30)
+        known = jax.lax.stop_gradient(jnp.floor(reach ** (1 / (alpha + 1))))
+        known = jnp.clip(known, n_direct, last)
+
+        def gain(x):  # decays as P^2, so its tail converges fast
+            return probability(x) * (start - mean_residual(probability(x)))
+
+        fitted = start * norm * power_tail(alpha + 1, known + 1, last)
+        fitted = fitted - smooth_tail(gain, known + 1, last, _span(alpha, front))
+        unfitted = norm * power_tail(alpha + 1, last + 1, float(n_skills))
+        edge = probability(jnp.where(endless, 1.0, last + 1))
+        partly = part * edge * (1 - mean_residual(edge[None])[0])
+        total = total + jnp.where(both_infinite, 0.0, fitted) + unfitted - partly
+    return scale**2 / 2 * total
+
+
+def _vectorized(function, *static: str):
+    def core(*arrays, **options):
+        return jnp.vectorize(lambda *x: function(*x, **options))(*arrays)
+
+    return jax.jit(core, static_argnames=static)
+
+
+_loss_jit = _vectorized(_loss, "n_skills", "finite_data")
+
+
+def loss(
+    time: Real[ArrayLike, "..."],
+    n_samples: Real[ArrayLike, "..."],
+    n_parameters: Real[ArrayLike, "..."],
+    *,
+    skill_exponent: Real[ArrayLike, "..."],
+    n_skills: int | float = math.inf,
+    learning_rate: Real[ArrayLike, "..."] = 1.0,
+    target_scale: Real[ArrayLike, "..."] = 1.0,
+    initial_strength: Real[ArrayLike, "..."] = 0.01,
+) -> Float[Array, "..."]:
+    """Exact mean loss of the multilinear model at any time, data size and number of parameters.
+
+    $$L = \\frac{S^2}{2}\\Big[\\sum_{k\\le N} P_k\\, E F(\\eta S T d_k/D)
+      + \\sum_{N<k\\le n_s} P_k\\Big], \\quad d_k \\sim \\text{Binomial}(D, P_k), \\quad
+      F(u) = (1 + e^{2u}/M)^{-2}$$
+
+    The mean is over data sets of D samples; skills N + 1, N + 2, ... have no parameter, R_k = 0.
+    Between integers, N gives skill floor(N) + 1 a fraction of its gain (piecewise linear), and D
+    interpolates through gamma functions. Relative error below 1e-10 in float64 for D up to 1e9
+    (tested); in float32 below 1e-4.
+
+    **Arguments:** (any shapes that broadcast; each of the first three may be infinite)
+
+    - `time`: T >= 0, training steps.
+    - `n_samples`: D >= 0.
+    - `n_parameters`: N >= 0, number of skills the model can hold.
+    - `skill_exponent`: alpha > 0.
+    - `n_skills`: n_s, a Python integer or `math.inf`.
+    - `learning_rate`: eta, per step.
+    - `target_scale`: S, units of the target.
+    - `initial_strength`: r = R_k(0), units of the target, 0 < r < S.
+
+    **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12; the mean over data sets derived here.
+    """
+    check_dynamics(
+        time=time,
+        n_samples=n_samples,
+        n_parameters=n_parameters,
+        skill_exponent=skill_exponent,
+        learning_rate=learning_rate,
+        target_scale=target_scale,
+        initial_strength=initial_strength,
+    )
+    require_count("n_skills", n_skills)
+    known_infinite = not isinstance(n_samples, jax.Array) and bool(np.all(np.isinf(n_samples)))
+    arrays = as_floats(
+        time, n_samples, n_parameters, skill_exponent, learning_rate, target_scale, initial_strength
+    )
+    return _loss_jit(*arrays, n_skills=n_skills, finite_data=not known_infinite)
+
+
+def _data_loss(d, shots, alpha, scale, n_skills: int | float):
+    norm = 1 / power_sum(alpha + 1, n_skills)
+    infinite_d = jnp.isinf(d)
+    d_safe = jnp.where(infinite_d, 1.0, d)
+
+    def probability(k):
+        return norm * k ** -(alpha + 1)
+
+    def shortfall(p):
+        return jax.vmap(lambda one: deficit(d_safe, one, shots, 1.0))(p)
+
+    n_direct = int(min(n_skills, _N_DIRECT_SHOTS))
+    p = probability(jnp.arange(1, n_direct + 1, dtype=d.dtype))
+    total = jnp.sum(p * shortfall(p))
+    if n_skills > n_direct:
+        last = jnp.asarray(float(n_skills), d.dtype)
+        front = shots + 12 * jnp.sqrt(shots) + 80  # P_k D above which a skill is learned
+        known = (norm * d_safe / front) ** (1 / (alpha + 1))
+        known = jnp.clip(jnp.floor(jax.lax.stop_gradient(known)), n_direct, last)
+
+        def gain(x):
+            return probability(x) * (1 - shortfall(probability(x)))
+
+        total = total + norm * power_tail(alpha + 1, known + 1, last)
+        total = total - smooth_tail(gain, known + 1, last, _span(alpha, front), 48)
+    return jnp.where(infinite_d, 0.0, scale**2 / 2 * total)
+
+
+_data_loss_jit = _vectorized(_data_loss, "n_skills")
+
+
+def data_loss(
+    n_samples: Real[ArrayLike, "..."],
+    *,
+    skill_exponent: Real[ArrayLike, "..."],
+    n_skills: int | float = math.inf,
+    shots: Real[ArrayLike, "..."] = 1.0,
+    target_scale: Real[ArrayLike, "..."] = 1.0,
+) -> Float[Array, "..."]:
+    """Mean loss of the minimum-norm learner that needs several samples per skill.
+
+    $$L = \\frac{S^2}{2}\\sum_{k\\le n_s} P_k\\, E(1 - d_k/D_c)_+, \\qquad
+      d_k \\sim \\text{Binomial}(D, P_k)$$
+
+    Time and parameters are infinite and the initial strength tends to 0, so skills never seen
+    cost S^2/2 in full. Relative error below 1e-10 in float64 (tested for D up to 1e6).
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `n_samples`: D >= 0, may be infinite.
+    - `skill_exponent`: alpha > 0.
+    - `n_skills`: n_s, a Python integer or `math.inf`.
+    - `shots`: D_c >= 1, samples needed to learn one skill.
+    - `target_scale`: S, units of the target.
+
+    **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** derived here: given d_k isotropic samples in the D_c directions of a skill, the
+    part of the target outside their span is (1 - d_k/D_c)_+ on average.
+    """
+    check_dynamics(
+        n_samples=n_samples, skill_exponent=skill_exponent, shots=shots, target_scale=target_scale
+    )
+    require_count("n_skills", n_skills)
+    return _data_loss_jit(
+        *as_floats(n_samples, shots, skill_exponent, target_scale), n_skills=n_skills
+    )
+
+
+def _width_loss(width, alpha, per_skill, scale, n_skills: int | float):
+    full = jnp.isinf(width)
+    learned = jnp.where(full, 0.0, width) / per_skill
+    floor = jnp.floor(jax.lax.stop_gradient(learned))
+    unlearned = power_tail(alpha + 1, floor + 1, float(n_skills))
+    partly = (learned - floor) * (floor + 1) ** -(alpha + 1)
+    total = jnp.where(full | (floor >= n_skills), 0.0, unlearned - partly)
+    return scale**2 / 2 * total / power_sum(alpha + 1, n_skills)
+
+
+_width_loss_jit = jax.jit(_width_loss, static_argnames="n_skills")
+
+
+def width_loss(
+    width: Real[ArrayLike, "..."],
+    *,
+    skill_exponent: Real[ArrayLike, "..."],
+    n_skills: int | float = math.inf,
+    units_per_skill: Real[ArrayLike, "..."] = 1.0,
+    target_scale: Real[ArrayLike, "..."] = 1.0,
+) -> Float[Array, "..."]:
+    """Loss of a trained network of finite width; the last skill may be learned in part.
+
+    $$L = \\frac{S^2}{2}\\sum_{k\\le n_s} P_k\\,[1 - \\text{clip}(N/N_c - (k-1), 0, 1)]$$
+
+    The skill in part costs (S^2/2)(1 - rem/N_c), not (S - R_k)^2/2: the error has a component
+    off the skill. Exact; relative error below 1e-12 in float64 (tested).
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `width`: N >= 0, number of units, may be infinite.
+    - `skill_exponent`: alpha > 0.
+    - `n_skills`: n_s, a Python integer or `math.inf`.
+    - `units_per_skill`: N_c > 0; 1 gives the plain law in the number of parameters.
+    - `target_scale`: S, units of the target.
+
+    **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12 at infinite time and data; the loss of
+    the partial skill derived here.
+    """
+    check_dynamics(width=width, skill_exponent=skill_exponent, target_scale=target_scale)
+    require("units_per_skill", units_per_skill, lambda v: v > 0, "positive")
+    require_count("n_skills", n_skills)
+    return _width_loss_jit(
+        *as_floats(width, skill_exponent, units_per_skill, target_scale), n_skills=n_skills
+    )

@@ -1,0 +1,134 @@
+"""The residual of one skill and the one-dimensional integrals of the asymptotic laws."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxscale.spectra import integrate
+
+# Stands for an infinite training time: eta S T P is then above any threshold that matters, yet
+# every product stays finite, so gradients are exact zeros instead of inf * 0.
+LONG_TIME = 1e30
+
+
+def odds(target_scale: Array, initial_strength: Array) -> Float[Array, "..."]:
+    """Logarithm of the initial odds.
+
+    $$\\ln M = \\ln(S/r - 1)$$
+
+    **Arguments:** `target_scale` S and `initial_strength` r, broadcastable, `0 < r < S`.
+
+    **Returns:** ln M, broadcast shape.
+
+    **Raises:** nothing.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10 (the sigmoid's shift).
+    """
+    return jnp.log(target_scale - initial_strength) - jnp.log(initial_strength)
+
+
+def residual(u: Array, log_m: Array) -> Float[Array, "..."]:
+    """Squared distance of one skill from its target, in units of its final value.
+
+    $$F(u) = (1 - R/S)^2 = (1 + e^{2u}/M)^{-2}, \\qquad u = \\eta S T P_k$$
+
+    **Arguments:** `u` and `log_m` (ln M), broadcastable, dimensionless.
+
+    **Returns:** F in (0, 1), broadcast shape.
+
+    **Raises:** nothing.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10-12.
+    """
+    return jax.nn.sigmoid(log_m - 2 * u) ** 2
+
+
+def moment(
+    weight: Callable[[Array], Array], lower: Array, s: Array, upper: Array
+) -> Float[Array, ""]:
+    """Upper incomplete moment of a weight that has vanished at `upper`.
+
+    $$Q(l) = \\int_l^\\infty u^{s}\\, w(u)\\, du$$
+
+    Logarithmic panels below u = 1, where u^s is not smooth, and even panels above.
+
+    **Arguments:**
+
+    - `weight`: smooth function on `(m,)` points.
+    - `lower`: scalar, `>= 0`.
+    - `s`: scalar exponent, above -1.
+    - `upper`: scalar, above 1; the weight is negligible from there on.
+
+    **Returns:** a scalar; relative error below 1e-12 in float64 for ln M < 60 (tested).
+
+    **Raises:** nothing.
+
+    **Reference:** derived here.
+    """
+    tiny = jnp.exp(-37.0 / (1 + s))  # u^(1+s) < 1e-16 below
+    start = jnp.log(jnp.clip(lower, tiny, 1.0))
+    below = integrate(
+        lambda y: jnp.exp((1 + s) * y) * weight(jnp.exp(y)), start, jnp.zeros_like(start), 40, 12
+    )
+    above = integrate(lambda u: u**s * weight(u), jnp.clip(lower, 1.0, upper), upper, 40, 12)
+    return below + above
+
+
+def residual_moment(lower: Array, s: Array, log_m: Array) -> Float[Array, ""]:
+    """Upper incomplete moment of the learning front.
+
+    $$Q_F(l) = \\int_l^\\infty u^{s}\\,(-F'(u))\\,du, \\qquad
+      \\int_l^\\infty u^{s-1}F\\,du = \\frac{Q_F(l) - l^s F(l)}{s}$$
+
+    The second form, by parts, is how every integral of the laws is evaluated: -F' = 4p(1-p)^2
+    with p = expit(2u - ln M) is a bump at u = ln(M)/2, and the singularity u^(s-1) is gone.
+
+    **Arguments:** `lower` >= 0, `s` in (0, 1), `log_m` (ln M): scalars, dimensionless.
+
+    **Returns:** a scalar.
+
+    **Raises:** nothing.
+
+    **Reference:** derived here, from Nam et al. 2024, arXiv 2404.17563, eq. 12.
+    """
+
+    def front(u: Array) -> Array:
+        left = jax.nn.sigmoid(log_m - 2 * u)
+        return 4 * left**2 * jax.nn.sigmoid(2 * u - log_m)
+
+    return moment(front, lower, s, front_end(log_m))
+
+
+def front_end(log_m: Array) -> Float[Array, ""]:
+    """The u above which a skill is learned to 1e-20.
+
+    $$u_{end} = \\max(\\ln M, 0)/2 + 12$$
+
+    **Arguments:** `log_m` (ln M), scalar.
+
+    **Returns:** a scalar.
+
+    **Raises:** nothing.
+
+    **Reference:** derived here: F(u) < M^2 e^{-4u}.
+    """
+    return jnp.maximum(log_m, 0.0) / 2 + 12.0
+
+
+def exponential_moment(lower: Array, s: Array) -> Float[Array, ""]:
+    """Upper incomplete gamma function with gradients in both arguments.
+
+    $$Q_e(l) = \\Gamma(s + 1, l) = \\int_l^\\infty u^{s} e^{-u}\\,du$$
+
+    **Arguments:** `lower` >= 0 and `s` > -1: scalars, dimensionless.
+
+    **Returns:** a scalar; relative error below 1e-12 in float64 for `lower < 20` (tested).
+
+    **Raises:** nothing.
+
+    **Reference:** DLMF 8.2.2.
+    """
+    end = jnp.asarray(45.0, s.dtype)
+    return moment(lambda u: jnp.exp(-u), lower, s, end)

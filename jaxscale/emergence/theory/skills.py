@@ -1,0 +1,241 @@
+"""Emergence of single skills with time, data and width."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from jaxscale.emergence.theory.binomial import at_least, deficit
+from jaxscale.emergence.theory.quadrature import LONG_TIME, odds
+from jaxscale.spectra import as_floats, power_law_probabilities, require
+
+Learner = Literal["projection", "paper", "threshold"]
+
+
+def check_dynamics(**values: object) -> None:
+    """Check the arguments that several public functions share.
+
+    $$\\text{learning rate} > 0, \\quad 0 < r < S$$
+
+    **Arguments:** the caller's arguments by name; unknown names are ignored.
+
+    **Returns:** nothing.
+
+    **Raises:** `ValueError` naming the first bad argument and the value seen.
+
+    **Reference:** none.
+    """
+    for name in ("learning_rate", "target_scale", "initial_strength", "skill_exponent", "shots"):
+        if name in values:
+            require(name, values[name], lambda v: (v > 0) & (v < np.inf), "positive and finite")
+    for name in ("time", "n_samples", "n_parameters", "width"):
+        if name in values:
+            require(name, values[name], lambda v: v >= 0, "at least 0")
+    scale, strength = values.get("target_scale", 1.0), values.get("initial_strength", 0.0)
+    if not isinstance(scale, jax.Array) and not isinstance(strength, jax.Array):
+        bound = np.asarray(scale)
+        require(
+            "initial_strength", strength, lambda v: v < bound, f"below `target_scale` = {scale}"
+        )
+
+
+def _check_probability(probability: object) -> None:
+    require("probability", probability, lambda v: (v > 0) & (v <= 1), "in (0, 1]")
+
+
+def skill_probabilities(
+    skill_exponent: Real[ArrayLike, ""], n_skills: int
+) -> Float[Array, " n_skills"]:
+    """Frequency of each skill in the data.
+
+    $$P_k = k^{-(\\alpha+1)} / \\sum_{j\\le n_s} j^{-(\\alpha+1)}, \\quad k = 1..n_s$$
+
+    **Arguments:**
+
+    - `skill_exponent`: alpha > 0, scalar, dimensionless.
+    - `n_skills`: number of skills, a Python integer.
+
+    **Returns:** `(n_skills,)` probabilities, largest first.
+
+    **Raises:** `ValueError` for a bad exponent or number of skills.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 1.
+    """
+    check_dynamics(skill_exponent=skill_exponent)
+    (alpha,) = as_floats(skill_exponent)
+    return power_law_probabilities(alpha + 1, n_skills)
+
+
+def skill_strength(
+    time: Real[ArrayLike, "..."],
+    probability: Real[ArrayLike, "..."],
+    *,
+    learning_rate: Real[ArrayLike, "..."] = 1.0,
+    target_scale: Real[ArrayLike, "..."] = 1.0,
+    initial_strength: Real[ArrayLike, "..."] = 0.01,
+) -> Float[Array, "..."]:
+    """Strength of a skill under gradient flow of the multilinear model; not divided by S.
+
+    $$R_k(T) = \\frac{S}{1 + M e^{-2\\eta S P_k T}}, \\qquad M = S/r - 1$$
+
+    Exact for fresh data. For a finite data set replace the probability by the empirical frequency.
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `time`: T >= 0, training steps, may be infinite.
+    - `probability`: P_k in (0, 1].
+    - `learning_rate`: eta, per step, for the mean loss (1/2)E(f - f*)^2.
+    - `target_scale`: S, units of the target.
+    - `initial_strength`: r = R_k(0), units of the target, 0 < r < S.
+
+    **Returns:** R_k in units of the target, broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10.
+    """
+    check_dynamics(
+        time=time,
+        learning_rate=learning_rate,
+        target_scale=target_scale,
+        initial_strength=initial_strength,
+    )
+    _check_probability(probability)
+    t, p, rate, scale, strength = as_floats(
+        time, probability, learning_rate, target_scale, initial_strength
+    )
+    u = rate * scale * jnp.minimum(t, LONG_TIME) * p
+    return scale * jax.nn.sigmoid(2 * u - odds(scale, strength))
+
+
+def emergence_time(
+    probability: Real[ArrayLike, "..."],
+    *,
+    learning_rate: Real[ArrayLike, "..."] = 1.0,
+    target_scale: Real[ArrayLike, "..."] = 1.0,
+    initial_strength: Real[ArrayLike, "..."] = 0.01,
+    fraction: Real[ArrayLike, "..."] = 0.5,
+) -> Float[Array, "..."]:
+    """Time at which a skill reaches a given fraction of its final strength.
+
+    $$T_k(\\epsilon) = \\frac{\\ln M + \\ln(\\epsilon/(1-\\epsilon))}{2\\eta S P_k}$$
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `probability`: P_k in (0, 1].
+    - `learning_rate`, `target_scale`, `initial_strength`: as in `skill_strength`.
+    - `fraction`: epsilon = R_k/S in (0, 1); negative times come out below r/S.
+
+    **Returns:** T_k in training steps, broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10 solved for T.
+    """
+    check_dynamics(
+        learning_rate=learning_rate, target_scale=target_scale, initial_strength=initial_strength
+    )
+    _check_probability(probability)
+    require("fraction", fraction, lambda v: (v > 0) & (v < 1), "in (0, 1)")
+    p, rate, scale, strength, part = as_floats(
+        probability, learning_rate, target_scale, initial_strength, fraction
+    )
+    return (odds(scale, strength) + jnp.log(part) - jnp.log1p(-part)) / (2 * rate * scale * p)
+
+
+def _data_emergence(n: Array, p: Array, c: Array, learner: Learner) -> Array:
+    known = jnp.isinf(n)  # infinite data
+    n = jnp.where(known, 1.0, n)
+    if learner == "threshold":
+        value = at_least(n, p, c)
+    else:
+        value = 1 - deficit(n, p, c, {"projection": 1.0, "paper": 0.5}[learner])
+    return jnp.where(known, 1.0, value)
+
+
+_data_emergence_jit = jax.jit(
+    lambda n, p, c, learner: jnp.vectorize(lambda *x: _data_emergence(*x, learner))(n, p, c),
+    static_argnames="learner",
+)
+
+
+def data_emergence(
+    n_samples: Real[ArrayLike, "..."],
+    probability: Real[ArrayLike, "..."],
+    shots: Real[ArrayLike, "..."] = 1.0,
+    *,
+    learner: Learner = "projection",
+) -> Float[Array, "..."]:
+    """Expected strength of a skill after long training on a finite data set, in units of S.
+
+    $$E\\,R_k/S = E\\,\\phi(d), \\qquad d \\sim \\text{Binomial}(D, P_k)$$
+
+    with phi(d) = min(d/D_c, 1) for `projection` (the correlation of a minimum-norm learner with
+    D_c equivalent directions per skill), 1 - sqrt((1 - d/D_c)_+) for `paper` (R defined through
+    the loss by L = (S - R)^2/2, which leaves out the off-skill part of the error) and 1[d >= D_c]
+    for `threshold` (all or nothing). Training time is infinite and the initial strength tends
+    to 0.
+
+    Absolute error in float64, against sums of the binomial distribution: `projection` and
+    `threshold` 1e-11, `paper` 1e-10, for D up to 1e6 (tested); `shots` may be real: the first two
+    formulas are used as they stand, `threshold` interpolates by the incomplete beta function
+    I_P(D_c, D - D_c + 1). At an integer `shots` the `paper` curve has a one-sided infinite slope
+    in `shots`; the gradient returned there is the finite left one.
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `n_samples`: D >= 0, size of the data set, may be infinite; real values interpolate.
+    - `probability`: P_k in (0, 1].
+    - `shots`: D_c > 0, samples needed to learn one skill.
+    - `learner`: "projection", "paper" or "threshold".
+
+    **Returns:** E R_k/S in [0, 1], broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range or an unknown learner.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 17 (`paper`); Michaud et al. 2023,
+    arXiv 2303.13506 (`threshold`); `projection` derived here: the minimum-norm interpolant of d
+    samples is the projection on d of D_c isotropic directions, so E R_k/S = d/D_c.
+    """
+    if learner not in ("projection", "paper", "threshold"):
+        raise ValueError(
+            f'`learner` must be "projection", "paper" or "threshold", got {learner!r}.'
+        )
+    check_dynamics(n_samples=n_samples, shots=shots)
+    _check_probability(probability)
+    return _data_emergence_jit(*as_floats(n_samples, probability, shots), learner=learner)
+
+
+def width_emergence(
+    width: Real[ArrayLike, "..."],
+    n_skills: int,
+    units_per_skill: Real[ArrayLike, "..."] = 1.0,
+) -> Float[Array, "... n_skills"]:
+    """Strength of every skill in a trained network of finite width, in units of S.
+
+    $$R_k/S = \\text{clip}(N/N_c - (k - 1),\\ 0,\\ 1)$$
+
+    Skills are learned in order of frequency and each takes N_c units; time and data are infinite.
+
+    **Arguments:**
+
+    - `width`: N >= 0, number of units, may be infinite, any shape.
+    - `n_skills`: number of skills, a Python integer.
+    - `units_per_skill`: N_c > 0, broadcastable with `width`.
+
+    **Returns:** `(..., n_skills)`, R_k/S for k = 1..n_skills.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the extended model with N_c units.
+    """
+    check_dynamics(width=width)
+    require("units_per_skill", units_per_skill, lambda v: v > 0, "positive")
+    require("n_skills", n_skills, lambda v: v >= 1, "at least 1")
+    n, per_skill = jnp.broadcast_arrays(*as_floats(width, units_per_skill))
+    finite = jnp.isfinite(n)
+    full = jnp.where(finite, jnp.where(finite, n, 0.0) / per_skill, n_skills)
+    rank = jnp.arange(n_skills, dtype=n.dtype)
+    return jnp.clip(full[..., None] - rank, 0.0, 1.0)

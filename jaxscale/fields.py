@@ -1,0 +1,289 @@
+"""Field declarations of systems and their parts: conversion and validation in one place.
+
+A *leaf* field (`real`, `size`) holds a 0-d NumPy array, so that it can be swept, traced and
+differentiated. A *static* field (`static_int`, `static_choice`, ...) sets a shape or selects code.
+A *part* field holds another module. Bad input raises `ValueError` with the field's name before
+anything compiles; traced values pass through untouched.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Real = Float[Array | np.ndarray, ""]
+Integer = Int[Array | np.ndarray, ""]
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether any of `values` is a tracer, whose number is not known here."""
+    return any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+class Rule:
+    """Converter of one field; learns the field's name when its class is created."""
+
+    def __init__(self, convert: Callable[[str, Any], Any]):
+        self.name = "value"
+        self._convert = convert
+
+    def __call__(self, value: Any) -> Any:
+        """Convert and validate `value`."""
+        return self._convert(self.name, value)
+
+
+class Configurable(eqx.Module):
+    """Base of everything with declared fields: systems, data, optimizers, schedules."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name, attribute in cls.__dict__.items():
+            if isinstance(attribute, dataclasses.Field):
+                rule = attribute.metadata.get("converter")
+                if isinstance(rule, Rule):
+                    rule.name = name
+
+
+def _check_interval(name: str, value: float, bounds: dict[str, float | None]) -> None:
+    tests = {
+        "above": (lambda v, b: v > b, "greater than"),
+        "at_least": (lambda v, b: v >= b, "at least"),
+        "below": (lambda v, b: v < b, "less than"),
+        "at_most": (lambda v, b: v <= b, "at most"),
+    }
+    for key, bound in bounds.items():
+        test, words = tests[key]
+        if bound is not None and not test(value, bound):
+            raise ValueError(f"`{name}` must be {words} {bound}, got {value!r}.")
+
+
+def _field(rule: Rule, default: Any, static: bool = False) -> Any:
+    kwargs: dict[str, Any] = {"converter": rule, "static": static, "kw_only": True}
+    if default is not dataclasses.MISSING:
+        if isinstance(default, eqx.Module):
+            kwargs["default_factory"] = lambda: default
+        else:
+            kwargs["default"] = default
+    return eqx.field(**kwargs)
+
+
+def real(
+    default: Any = dataclasses.MISSING,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    optional: bool = False,
+) -> Any:
+    """Declare a real leaf, kept as a host float64 scalar until execution casts it."""
+    bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
+
+    def convert(name: str, value: Any) -> Any:
+        if value is None and optional:
+            return None
+        return as_real(name, value, **bounds)
+
+    return _field(Rule(convert), default)
+
+
+def as_real(name: str, value: Any, **bounds: float | None) -> Any:
+    """Convert `value` to a host float64 scalar; traced values pass through.
+
+    **Raises** `ValueError` naming `name` for what is not a finite scalar within `bounds`.
+    """
+    if is_traced(value):
+        return value
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a real number, got {value!r}.") from None
+    if array.shape != ():
+        raise ValueError(f"`{name}` must be a scalar, got shape {array.shape}.")
+    if not np.isfinite(array):
+        raise ValueError(f"`{name}` must be finite, got {float(array)!r}.")
+    _check_interval(name, float(array), bounds)
+    return array
+
+
+def as_int(name: str, value: Any) -> int:
+    """Convert `value` to a Python int; `ValueError` naming `name` unless it is a whole number."""
+    bad = ValueError(f"`{name}` must be a whole number, got {value!r}.")
+    if isinstance(value, bool | str | bytes) or value is None:
+        raise bad
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise bad from None
+    if not math.isfinite(number) or number != int(number):
+        raise bad
+    return int(number)
+
+
+def size(
+    default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False
+) -> Any:
+    """Declare an integer leaf: a size that is swept under a static maximum, or a count."""
+
+    def convert(name: str, value: Any) -> Any:
+        if value is None and optional:
+            return None
+        if is_traced(value):
+            return value
+        number = as_int(name, value)
+        _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
+        return np.asarray(number, dtype=np.int32)
+
+    return _field(Rule(convert), default)
+
+
+def static_int(
+    default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False
+) -> Any:
+    """Declare a static integer: it sets a shape or a loop length."""
+
+    def convert(name: str, value: Any) -> Any:
+        if value is None and optional:
+            return None
+        number = as_int(name, value)
+        _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
+        return number
+
+    return _field(Rule(convert), default, static=True)
+
+
+def static_choice(default: str, choices: tuple[str, ...]) -> Any:
+    """Declare a static name out of a closed list."""
+
+    def convert(name: str, value: Any) -> str:
+        value = str(value)
+        if value not in choices:
+            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
+        return value
+
+    return _field(Rule(convert), default, static=True)
+
+
+def dtype_field(default: str) -> Any:
+    """Declare the floating type of the simulation, a static `float32` or `float64`."""
+
+    def convert(name: str, value: Any) -> str:
+        try:
+            value = np.dtype(value).name
+        except TypeError:
+            value = repr(value)
+        if value not in ("float32", "float64"):
+            raise ValueError(f"`{name}` must be float32 or float64, got {value}.")
+        return value
+
+    return _field(Rule(convert), default, static=True)
+
+
+def record_field() -> Any:
+    """Declare static record steps: None for log-spaced, else increasing whole numbers."""
+
+    def convert(name: str, value: Any) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        if isinstance(value, str | bytes) or not np.iterable(value):
+            raise ValueError(f"`{name}` must be a sequence of steps, got {value!r}.")
+        steps = tuple(as_int(name, v) for v in value)
+        if not steps:
+            raise ValueError(f"`{name}` must name at least one step, got {value!r}.")
+        if steps[0] < 0 or any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+            raise ValueError(f"`{name}` must be increasing steps from 0 on, got {value!r}.")
+        return steps
+
+    return _field(Rule(convert), None, static=True)
+
+
+def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = False) -> Any:
+    """Declare a field that holds a module of type `base`."""
+
+    def convert(name: str, value: Any) -> Any:
+        if value is None and optional:
+            return None
+        if not isinstance(value, base):
+            raise ValueError(f"`{name}` must be a {base.__name__}, got {value!r}.")
+        return value
+
+    return _field(Rule(convert), default)
+
+
+def field_names(module: eqx.Module) -> list[str]:
+    """Names of the constructor fields of `module`."""
+    return [f.name for f in dataclasses.fields(module) if f.init]
+
+
+def get(module: eqx.Module, path: str) -> Any:
+    """Value of the field at dotted `path`.
+
+    **Raises** `ValueError` naming the path, the module and the nearest field names.
+    """
+    value: Any = module
+    for name in path.split("."):
+        known = field_names(value) if isinstance(value, eqx.Module) else []
+        if name not in known:
+            owner = type(value).__name__
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise ValueError(f"`{path}` is not a field of {owner} ({', '.join(known)}){hint}")
+        value = getattr(value, name)
+    return value
+
+
+def replace(module: Any, path: str, value: Any) -> Any:
+    """Return `module` with the field at dotted `path` replaced.
+
+    The module is rebuilt by its constructor, so that the value is converted and validated; a size
+    that is replaced also re-derives its padded maximum (`width` → `max_width`).
+
+    **Arguments**
+
+    - `module`: a system or one of its parts.
+    - `path`: the field, such as `"learning_rate"` or `"data.n_samples"`.
+    - `value`: a plain number, a traced scalar, or a module where the field holds one.
+
+    **Returns** a new module of the same type.
+
+    **Raises** `ValueError` for an unknown path or a value that its field refuses.
+    """
+    get(module, path)
+    head, _, rest = path.partition(".")
+    if rest:
+        value = replace(getattr(module, head), rest, value)
+    kwargs = {name: getattr(module, name) for name in field_names(module)}
+    kwargs[head] = value
+    if f"max_{head}" in kwargs:
+        kwargs[f"max_{head}"] = None
+    return type(module)(**kwargs)
+
+
+def set_leaf(module: Any, path: str, value: Any) -> Any:
+    """Put `value` at dotted `path` without validation: for traced values inside a program."""
+    return eqx.tree_at(lambda m: get(m, path), module, value, is_leaf=lambda x: x is None)
+
+
+def cast(module: Any, dtype: str) -> Any:
+    """Cast float leaves to `dtype` and integer leaves to int32, so that no user flag decides."""
+    if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
+        raise ValueError("`dtype` float64 needs `with jax.enable_x64(True):` around a bare call.")
+
+    def leaf(x: Any) -> Any:
+        x_dtype = jnp.result_type(x)
+        if jnp.issubdtype(x_dtype, jnp.floating):
+            return jnp.asarray(x).astype(dtype)
+        if jnp.issubdtype(x_dtype, jnp.integer):
+            return jnp.asarray(x).astype(jnp.int32)
+        return x
+
+    return jax.tree.map(leaf, module)

@@ -1,0 +1,68 @@
+"""Random words by counter: what a sample is never depends on how the work is cut.
+
+Training draws are indexed by (run key, step, sample), fixed data sets by (run key, sample), initial
+weights by (run key, unit). Padding, chunking, micro-batching and the number of devices therefore
+leave every draw where it was.
+"""
+
+import jax
+import jax.extend.random as jex_random
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, Key, UInt32
+
+IMPLEMENTATION = "threefry2x32"
+
+
+def root_key(seed: int) -> Key[Array, ""]:
+    """Typed threefry key of an integer seed."""
+    return jr.key(seed, impl=IMPLEMENTATION)
+
+
+def check_key(key: Key[Array, ""]) -> None:
+    """Refuse legacy keys and other generators: words are indexed by threefry counters."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise ValueError(f"`key` must be a typed key such as jax.random.key(0), got {key!r}.")
+    if str(jr.key_impl(key)) != IMPLEMENTATION:
+        raise ValueError(f"`key` must use {IMPLEMENTATION}, got {jr.key_impl(key)}.")
+
+
+def words(
+    key: Key[Array, ""], samples: Int[Array, " n"], n_words: int
+) -> UInt32[Array, "n_words n"]:
+    """Random 32-bit words of samples: threefry of the counter (pair of words, sample).
+
+    **Arguments**
+
+    - `key`: key of the step, or of the fixed data set.
+    - `samples`: sample indices, shape `(n,)`.
+    - `n_words`: words per sample.
+
+    **Returns** words of shape `(n_words, n)`; column `j` depends on `key` and `samples[j]` only.
+    """
+    n_pairs = -(-n_words // 2)
+    pair = jnp.arange(n_pairs, dtype=jnp.uint32)[:, None]
+    shape = (n_pairs, samples.shape[0])
+    sample = jnp.broadcast_to(samples.astype(jnp.uint32)[None, :], shape)
+    pair = jnp.broadcast_to(pair, shape)
+    counts = jnp.concatenate([pair.ravel(), sample.ravel()])
+    hashed = jex_random.threefry_2x32(jr.key_data(key), counts)
+    return hashed.reshape(2, n_pairs, -1).swapaxes(0, 1).reshape(2 * n_pairs, -1)[:n_words]
+
+
+def index_below(word: UInt32[Array, " n"], bound: Int[Array, ""]) -> Int[Array, " n"]:
+    """Uniform index in `0 .. bound-1` from one word: the high half of `word * bound`."""
+    high = jax.lax.mulhi(word, jnp.broadcast_to(bound.astype(jnp.uint32), word.shape))
+    return high.astype(jnp.int32)
+
+
+def unit_normals(
+    key: Key[Array, ""], units: Int[Array, " n"], width: int, dtype: str
+) -> Float[Array, "n width"]:
+    """Standard normal rows, row `j` keyed by `fold_in(key, units[j])`."""
+
+    def row(unit: Int[Array, ""]) -> Float[Array, " width"]:
+        return jr.normal(jr.fold_in(key, unit), (width,), dtype=dtype)
+
+    return jax.vmap(row)(units)

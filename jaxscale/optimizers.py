@@ -1,0 +1,113 @@
+"""Optimizers as objects: optax chains built inside the program from traced numbers.
+
+The learning rate is a field of the system, because theory needs it; the object holds the rest.
+"""
+
+import abc
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxscale.fields import Configurable, Real, as_real, real
+
+
+class AbstractOptimizer(Configurable):
+    """How a gradient becomes an update."""
+
+    @abc.abstractmethod
+    def transform(self, learning_rate: Real) -> optax.GradientTransformation:
+        """The optax transformation at this (traced) learning rate."""
+
+    def init(self, params: Any) -> Any:
+        """Optimizer state of `params`."""
+        return self.transform(jnp.asarray(1.0)).init(params)
+
+    def update(
+        self, params: Any, gradient: Any, state: Any, learning_rate: Real, factor: Float[Array, ""]
+    ) -> tuple[Any, Any]:
+        """Parameters and optimizer state after one step.
+
+        **Arguments**
+
+        - `params`, `gradient`, `state`: matching trees.
+        - `learning_rate`: scalar.
+        - `factor`: what the schedule multiplies the learning rate with.
+        """
+        # optax mixes its int32 counters with floats, which strict promotion refuses
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = self.transform(learning_rate).update(gradient, state, params)
+        params = jax.tree.map(lambda p, u: p + (factor * u).astype(p.dtype), params, updates)
+        return params, state
+
+
+class Sgd(AbstractOptimizer):
+    """Gradient descent; `momentum=None` keeps no buffer."""
+
+    momentum: Real | None = real(None, at_least=0.0, below=1.0, optional=True)
+
+    def transform(self, learning_rate: Real) -> optax.GradientTransformation:
+        """`optax.sgd`."""
+        return optax.sgd(learning_rate, momentum=self.momentum)  # pyright: ignore
+
+
+class Adam(AbstractOptimizer):
+    """Adam with optax's conventions."""
+
+    b1: Real = real(0.9, at_least=0.0, below=1.0)
+    b2: Real = real(0.999, at_least=0.0, below=1.0)
+    eps: Real = real(1e-8, above=0.0)
+
+    def transform(self, learning_rate: Real) -> optax.GradientTransformation:
+        """`optax.adam`."""
+        return optax.adam(learning_rate, b1=self.b1, b2=self.b2, eps=self.eps)  # pyright: ignore
+
+
+class Optax(AbstractOptimizer):
+    """Any optax factory, or a user's own, called with the traced learning rate.
+
+    `Optax("adamw", weight_decay=1e-4)` names a factory of optax; `Optax("my_module:my_chain",
+    clip=1.0)` a module-level function; a function may also be passed itself, and is kept by name,
+    so that systems pickle. The keyword numbers are leaves and can be swept, as
+    `optimizer.hyperparameters.weight_decay`.
+    """
+
+    factory: str = eqx.field(static=True)
+    hyperparameters: dict[str, Real]
+
+    def __init__(
+        self,
+        factory: str | Callable[..., Any],
+        hyperparameters: dict[str, Any] | None = None,
+        **more: Any,
+    ):
+        if callable(factory):
+            name = getattr(factory, "__qualname__", "")
+            if not name or "<" in name:
+                raise ValueError(f"`factory` must be a module-level function, got {factory!r}.")
+            factory = f"{factory.__module__}:{name}"
+        self.factory = factory
+        self._factory()
+        given = {**(hyperparameters or {}), **more}
+        self.hyperparameters = {k: as_real(k, v) for k, v in sorted(given.items())}
+
+    def _factory(self) -> Callable[..., optax.GradientTransformation]:
+        module, _, name = self.factory.rpartition(":")
+        try:
+            found: Any = importlib.import_module(module or "optax")
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError):
+            found = None
+        if not callable(found):
+            raise ValueError(f"`factory` must name a function of optax, got {self.factory!r}.")
+        return found
+
+    def transform(self, learning_rate: Real) -> optax.GradientTransformation:
+        """`factory(learning_rate=learning_rate, **hyperparameters)`."""
+        return self._factory()(learning_rate=learning_rate, **self.hyperparameters)

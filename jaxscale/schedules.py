@@ -1,0 +1,71 @@
+"""Learning-rate schedules: objects that multiply the learning rate, written without Python `if`."""
+
+import abc
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxscale.fields import Configurable, Integer, Real, real, size
+
+
+class AbstractSchedule(Configurable):
+    """A factor on the learning rate, as a function of the step."""
+
+    @abc.abstractmethod
+    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+        """Factor at `step` (0 for the first step) of a run of `n_steps`."""
+
+    def effective_steps(self, steps: tuple[int, ...], n_steps: int) -> Float[Array, " t"]:
+        """Sum of the factor over the steps before each of `steps`: the time that theory sees."""
+        total = jnp.cumsum(self.factor(jnp.arange(n_steps), n_steps))
+        total = jnp.concatenate([jnp.zeros((1,), total.dtype), total])
+        return total[np.asarray(steps)]
+
+
+class Constant(AbstractSchedule):
+    """The learning rate as it is."""
+
+    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+        """One at every step."""
+        return jnp.ones(step.shape, jnp.result_type(float))
+
+
+class StepDecay(AbstractSchedule):
+    """Multiply by `ratio` after every `every` steps."""
+
+    ratio: Real = real(0.5, above=0.0)
+    every: Integer = size(1000)
+
+    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+        """`ratio ** (step // every)`."""
+        ratio = jnp.asarray(self.ratio)
+        return ratio ** (step // self.every).astype(ratio.dtype)
+
+
+class TwoDrops(AbstractSchedule):
+    """One, then `first_ratio` from `first_at * n_steps` on, then `last_ratio` from `last_at` on."""
+
+    first_at: Real = real(0.7, at_least=0.0, at_most=1.0)
+    first_ratio: Real = real(0.3, above=0.0)
+    last_at: Real = real(0.85, at_least=0.0, at_most=1.0)
+    last_ratio: Real = real(0.1, above=0.0)
+
+    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+        """The factor of the interval that `step / n_steps` lies in."""
+        first, last = jnp.asarray(self.first_ratio), jnp.asarray(self.last_ratio)
+        progress = step.astype(first.dtype) / n_steps
+        early = jnp.where(progress < self.first_at, jnp.ones_like(first), first)
+        return jnp.where(progress < self.last_at, early, last)
+
+
+class Cosine(AbstractSchedule):
+    """Half a cosine from one down to `final_ratio`."""
+
+    final_ratio: Real = real(0.0, at_least=0.0)
+
+    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+        """`final + (1 - final) (1 + cos(pi step / n_steps)) / 2`."""
+        final = jnp.asarray(self.final_ratio)
+        progress = step.astype(final.dtype) / n_steps
+        return final + (1.0 - final) * (1.0 + jnp.cos(jnp.pi * progress)) / 2.0

@@ -1,0 +1,363 @@
+"""Power laws shared by every system: probabilities, finite and infinite sums, zeta functions.
+
+Sums are never truncated. A few terms are added directly and the rest follows from the
+Euler-Maclaurin formula, so a sum to infinity costs as much as a short one and stays
+differentiable in its exponent and in its limits.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+_N_DIRECT = 16  # terms added directly before Euler-Maclaurin
+# B_2j / (2j)! for j = 1, 2, ...
+_BERNOULLI = (
+    1 / 12,
+    -1 / 720,
+    1 / 30240,
+    -1 / 1209600,
+    1 / 47900160,
+    -691 / 1307674368000,
+    1 / 74724249600,
+)
+
+
+def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
+    """Convert numbers and arrays to floating arrays of one common dtype.
+
+    $$\\text{dtype} = \\max_i \\text{dtype}(x_i)$$ over the arguments that are floating arrays;
+    Python numbers and integers follow them, or the default float dtype if there are none.
+
+    **Arguments:**
+
+    - `values`: scalars or arrays of any shape.
+
+    **Returns:** one array per argument, shapes unchanged.
+
+    **Raises:** nothing.
+
+    **Reference:** none; the promotion rule of jaxscale.
+    """
+    arrays = [jnp.asarray(value) for value in values]
+    strong = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating) and not a.weak_type]
+    dtype = max(strong, key=lambda d: d.itemsize) if strong else jnp.zeros(()).dtype
+    return tuple(a.astype(dtype) for a in arrays)
+
+
+def require(name: str, value: object, ok: Callable[[np.ndarray], object], what: str) -> None:
+    """Check a number given as a plain Python or NumPy value; JAX arrays are not inspected.
+
+    $$\\text{ok}(x_i) \\quad \\forall i$$
+
+    **Arguments:**
+
+    - `name`: the argument as the caller knows it.
+    - `value`: a Python or NumPy scalar or array; JAX arrays and tracers pass unseen.
+    - `ok`: maps a NumPy array to booleans.
+    - `what`: ends the sentence "`name` must be ...".
+
+    **Returns:** nothing.
+
+    **Raises:** `ValueError` naming the argument and the value seen.
+
+    **Reference:** none.
+    """
+    if isinstance(value, jax.Array):
+        return
+    if not np.all(ok(np.asarray(value))):
+        raise ValueError(f"`{name}` must be {what}, got {value}.")
+
+
+def require_count(name: str, value: int | float) -> None:
+    """Check a static number of terms: an integer of at least 1, or `math.inf`.
+
+    $$n \\in \\{1, 2, \\dots\\} \\cup \\{\\infty\\}$$
+
+    **Arguments:**
+
+    - `name`: the argument as the caller knows it.
+    - `value`: a Python number.
+
+    **Returns:** nothing.
+
+    **Raises:** `ValueError` naming the argument and the value seen.
+
+    **Reference:** none.
+    """
+    if value != math.inf and (int(value) != value or value < 1):
+        raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")
+
+
+def _as_float_array(x: ArrayLike) -> Array:
+    return as_floats(x)[0]
+
+
+class PowerLaw(eqx.Module):
+    """A power law `law(x) = prefactor * x**-exponent`.
+
+    $$y = a\\, x^{-b}$$
+
+    **Arguments:**
+
+    - `prefactor`: scalar or array, in the units of `y`.
+    - `exponent`: scalar or array, dimensionless; positive when the law decays.
+
+    **Returns:** a callable pytree with two array leaves.
+
+    **Raises:** nothing.
+
+    **Reference:** none.
+    """
+
+    prefactor: Float[Array, "..."] = eqx.field(converter=_as_float_array)
+    exponent: Float[Array, "..."] = eqx.field(converter=_as_float_array)
+
+    def __call__(self, x: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+        """Evaluate the law at `x` (any shape that broadcasts with the two leaves)."""
+        value, prefactor, exponent = as_floats(x, self.prefactor, self.exponent)
+        return prefactor * value**-exponent
+
+
+def _zeta_remainder(s: Array, q: Array) -> Array:
+    """Euler-Maclaurin at the end `q` of a sum of k^-s, without the integral."""
+    term = s * q ** (-s - 1)
+    total = q**-s / 2
+    for j, coefficient in enumerate(_BERNOULLI):
+        total = total + coefficient * term
+        term = term * (s + 2 * j + 1) * (s + 2 * j + 2) / q**2
+    return total
+
+
+def _direct(s: Array, q: Array) -> Array:
+    steps = jnp.arange(_N_DIRECT, dtype=q.dtype)
+    return jnp.sum((q[..., None] + steps) ** -s[..., None], axis=-1)
+
+
+@jax.jit
+def _hurwitz_zeta(s: Array, q: Array) -> Array:
+    s, q = jnp.broadcast_arrays(s, q)
+    end = q + _N_DIRECT
+    return _direct(s, q) + end ** (1 - s) / (s - 1) + _zeta_remainder(s, end)
+
+
+def hurwitz_zeta(s: Real[ArrayLike, "..."], q: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Hurwitz zeta function, differentiable in both arguments.
+
+    $$\\zeta(s, q) = \\sum_{k \\ge 0} (q + k)^{-s}$$
+
+    For `s < 1` the analytic continuation is returned. Relative error below 1e-13 in float64
+    against mpmath for `1 < s <= 12` and `q > 0` (tested).
+
+    **Arguments:**
+
+    - `s`: exponent, any shape, not 1.
+    - `q`: offset, positive, broadcastable with `s`.
+
+    **Returns:** the broadcast shape of `s` and `q`.
+
+    **Raises:** `ValueError` for a plain number `s` equal to 1 or `q` not positive.
+
+    **Reference:** Euler-Maclaurin with seven Bernoulli terms (DLMF 25.11.5, 2.10.1).
+    """
+    require("s", s, lambda v: v != 1, "different from 1")
+    require("q", q, lambda v: v > 0, "positive")
+    return _hurwitz_zeta(*as_floats(s, q))
+
+
+@jax.jit
+def _power_tail(s: Array, first: Array, last: Array) -> Array:
+    s, first, last = jnp.broadcast_arrays(s, first, last)
+    infinite = jnp.isinf(last)
+    empty = (last < first) | jnp.isinf(first)
+    first = jnp.where(empty, 1.0, first)
+    stop = jnp.where(empty | infinite, first, last) + 1  # first index left out
+    a, b = first + _N_DIRECT, stop + _N_DIRECT
+    # integral of x^-s from a to b: a^(1-s) L (e^y - 1)/y with y = (1-s) L, L = ln(b/a);
+    # no cancellation when a and b are close, and y = 0 is the logarithm.
+    log_ratio = jnp.log1p((stop - first) / a)
+    y = (1 - s) * log_ratio
+    small = jnp.abs(y) < 1e-5
+    ratio = jnp.where(small, 1 + y / 2 + y**2 / 6, jnp.expm1(y) / jnp.where(small, 1.0, y))
+    between = a ** (1 - s) * log_ratio * ratio
+    near = _direct(s, first) + _zeta_remainder(s, a)
+    finite = between + near - _direct(s, stop) - _zeta_remainder(s, b)
+    # the last where: a divergent infinite sum is reported as such, not continued analytically
+    decays = s > 1
+    to_infinity = a ** (1 - s) / jnp.where(decays, s - 1, 1.0) + near
+    total = jnp.where(infinite, jnp.where(decays, to_infinity, jnp.inf), finite)
+    return jnp.where(empty, 0.0, total)
+
+
+def power_tail(
+    exponent: Real[ArrayLike, "..."],
+    first: Real[ArrayLike, "..."],
+    last: Real[ArrayLike, "..."] = math.inf,
+) -> Float[Array, "..."]:
+    """Sum of a power over a range of indices; the range may be traced.
+
+    $$\\sum_{k=\\text{first}}^{\\text{last}} k^{-\\text{exponent}}$$
+
+    Zero when `last < first`; real `first` and `last` interpolate through the Hurwitz zeta
+    function. Relative error below 1e-12 in float64 (tested against mpmath).
+
+    **Arguments:**
+
+    - `exponent`: any shape; any sign while `last` is finite, above 1 when it is infinite.
+    - `first`: first index, at least 1, broadcastable.
+    - `last`: last index, broadcastable, may be infinite.
+
+    **Returns:** the broadcast shape.
+
+    **Raises:** `ValueError` for a plain number `first` below 1.
+
+    **Reference:** Euler-Maclaurin at both ends.
+    """
+    require("first", first, lambda v: v >= 1, "at least 1")
+    return _power_tail(*as_floats(exponent, first, last))
+
+
+def power_sum(exponent: Real[ArrayLike, "..."], n: int | float) -> Float[Array, "..."]:
+    """Generalised harmonic number.
+
+    $$H_n(s) = \\sum_{k=1}^{n} k^{-s}, \\qquad H_\\infty(s) = \\zeta(s)$$
+
+    **Arguments:**
+
+    - `exponent`: any shape, any sign for finite `n`, above 1 for infinite `n`.
+    - `n`: number of terms, a Python integer or `math.inf`.
+
+    **Returns:** the shape of `exponent`.
+
+    **Raises:** `ValueError` for a bad `n`, or for a plain exponent not above 1 with infinite `n`.
+
+    **Reference:** 16 direct terms, then Euler-Maclaurin; relative error below 1e-13 (tested).
+    """
+    require_count("n", n)
+    if n == math.inf:
+        require("exponent", exponent, lambda v: v > 1, "above 1 for an infinite sum")
+    return power_tail(exponent, 1.0, float(n))
+
+
+def power_law_probabilities(exponent: Real[ArrayLike, ""], n: int) -> Float[Array, " n"]:
+    """Normalised power law over `n` ranks.
+
+    $$p_k = k^{-\\text{exponent}} / H_n(\\text{exponent}), \\quad k = 1..n$$
+
+    **Arguments:**
+
+    - `exponent`: scalar, any sign.
+    - `n`: number of ranks, a Python integer.
+
+    **Returns:** `(n,)` probabilities in the dtype of `exponent` (the default float dtype for a
+    Python number); relative error below 1e-6 in float32.
+
+    **Raises:** `ValueError` for a bad `n`.
+
+    **Reference:** Zipf's law.
+    """
+    require_count("n", n)
+    require("n", n, np.isfinite, "finite")
+    (s,) = as_floats(exponent)
+    return jnp.arange(1, n + 1, dtype=s.dtype) ** -s / power_sum(s, n)
+
+
+@functools.cache
+def gauss_legendre(n_panels: int, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Composite Gauss-Legendre rule on the unit interval.
+
+    $$\\int_0^1 f(x)\\,dx \\approx \\sum_i w_i f(x_i)$$
+
+    **Arguments:**
+
+    - `n_panels`: equal panels.
+    - `n_nodes`: nodes in each panel.
+
+    **Returns:** float64 NumPy points and weights, `(n_panels * n_nodes,)` each.
+
+    **Raises:** nothing.
+
+    **Reference:** `numpy.polynomial.legendre.leggauss`.
+    """
+    x, w = np.polynomial.legendre.leggauss(n_nodes)
+    points = (np.arange(n_panels)[:, None] + (x + 1) / 2) / n_panels
+    weights = np.broadcast_to(w / (2 * n_panels), points.shape)
+    return points.ravel(), weights.ravel()
+
+
+def integrate(
+    f: Callable[[Array], Array], lower: Array, upper: Array, n_panels: int, n_nodes: int = 12
+) -> Float[Array, ""]:
+    """Integrate a smooth function between two traced scalars.
+
+    $$\\int_a^b f(x)\\,dx$$
+
+    **Arguments:**
+
+    - `f`: maps `(m,)` points to `(m,)` values.
+    - `lower`, `upper`: scalar limits.
+    - `n_panels`, `n_nodes`: the composite rule.
+
+    **Returns:** a scalar.
+
+    **Raises:** nothing.
+
+    **Reference:** composite Gauss-Legendre.
+    """
+    points, weights = gauss_legendre(n_panels, n_nodes)
+    x = lower + (upper - lower) * jnp.asarray(points, lower.dtype)
+    return (upper - lower) * jnp.sum(jnp.asarray(weights, lower.dtype) * f(x))
+
+
+def _end_correction(h: Callable[[Array], Array], end: Array) -> Array:
+    """h'(end)/24 - 7 h'''(end)/5760 from four values around the half-integer `end`."""
+    offsets = jnp.asarray([0.5, -0.5, 1.5, -1.5], end.dtype)
+    v = h(end + offsets)
+    return (291 * (v[0] - v[1]) - 17 * (v[2] - v[3])) / 5760
+
+
+def smooth_tail(
+    h: Callable[[Array], Array],
+    first: Array,
+    last: Array,
+    span: Array,
+    n_panels: int = 96,
+    n_nodes: int = 12,
+) -> Float[Array, ""]:
+    """Sum a smooth function over a distant, possibly infinite, traced range.
+
+    $$\\sum_{k=a}^{b} h(k) = \\int_{a-1/2}^{b+1/2} h\\,dx
+      - \\Big[\\tfrac{1}{24}h' - \\tfrac{7}{5760}h'''\\Big]_{a-1/2}^{b+1/2}$$
+
+    The integral runs over `ln x`; the derivatives come from four values around each end, which
+    leaves an error of about `4e-4 h^(5)`: for `h` of log-slope `c`, a relative
+    `4e-4 (c / first)^5` of the first term.
+
+    **Arguments:**
+
+    - `h`: maps `(m,)` indices, as floats, to `(m,)` values.
+    - `first`: first index, scalar, above 3.
+    - `last`: last index, scalar, may be infinite; the sum is 0 when `last < first`.
+    - `span`: length in `ln x` after which `x h(x)` is negligible.
+    - `n_panels`, `n_nodes`: the composite Gauss-Legendre rule.
+
+    **Returns:** a scalar.
+
+    **Raises:** nothing.
+
+    **Reference:** midpoint Euler-Maclaurin formula (DLMF 2.10).
+    """
+    empty = last < first
+    cut = jnp.isinf(last) | (last > first * jnp.exp(span))
+    start = first - 0.5
+    end = jnp.where(empty | cut, first, last) + 0.5
+    low = jnp.log(start)
+    high = jnp.where(cut, low + span, jnp.log(end))
+    total = integrate(lambda y: h(jnp.exp(y)) * jnp.exp(y), low, high, n_panels, n_nodes)
+    total = total + _end_correction(h, start) - jnp.where(cut, 0.0, _end_correction(h, end))
+    return jnp.where(empty, 0.0, total)

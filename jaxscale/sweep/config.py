@@ -1,0 +1,149 @@
+"""Grids as plain data: the same form in TOML presets and in the attributes of a store.
+
+A module is written as `{type = "FiniteSet", n_samples = 1000}`. Its type is a public name of the
+system's package or of `jaxscale`, or `module:Class` for a class of the user's that is imported.
+"""
+
+import dataclasses
+import importlib
+import importlib.resources
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+SYSTEM_PACKAGES = ("emergence",)
+
+
+def type_name(module: eqx.Module) -> str:
+    """Name under which the type of `module` is written."""
+    cls = type(module)
+    names = cls.__module__.split(".")
+    if names[0] != "jaxscale":
+        return f"{cls.__module__}:{cls.__qualname__}"
+    return ".".join([n for n in names[1:2] if n in SYSTEM_PACKAGES] + [cls.__qualname__])
+
+
+def find_type(name: str, package: str | None = None) -> type:
+    """Class of a written name; short names are looked up in `package` first.
+
+    **Raises** `ValueError` naming the type if there is no such class.
+    """
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        found = getattr(sys.modules.get(module), attribute, None)
+    else:
+        *prefix, attribute = name.split(".")
+        found = None
+        for place in prefix or [p for p in (package, "") if p is not None]:
+            if place in (*SYSTEM_PACKAGES, ""):
+                home = importlib.import_module(f"jaxscale.{place}".rstrip("."))
+                found = found or getattr(home, attribute, None)
+    if not (isinstance(found, type) and issubclass(found, eqx.Module)):
+        raise ValueError(f"`type` must name a public or imported module class, got {name!r}.")
+    return found
+
+
+def encode(value: Any) -> Any:
+    """Plain data of a field value: numbers, strings, lists, tables."""
+    if isinstance(value, eqx.Module):
+        fields = [f.name for f in dataclasses.fields(value) if f.init]
+        names = [n for n in fields if not (n.startswith("max_") and n[4:] in fields)]
+        known = {name: encode(getattr(value, name)) for name in names}
+        return {"type": type_name(value), **{k: v for k, v in known.items() if v is not None}}
+    if isinstance(value, Mapping):
+        return {key: encode(v) for key, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.item()
+    return value
+
+
+def decode(value: Any, package: str | None = None) -> Any:
+    """Inverse of `encode`."""
+    if isinstance(value, Mapping) and "type" in value:
+        name = str(value["type"])
+        cls = find_type(name, package)
+        inner = name.rpartition(".")[0] or package
+        fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
+        known = [f.name for f in dataclasses.fields(cls) if f.init]
+        unknown = [k for k in fields if k not in known and "hyperparameters" not in known]
+        if unknown:
+            raise ValueError(
+                f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(known)})."
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"`{name}` cannot be built: {error}.") from None
+    if isinstance(value, Mapping):
+        return {key: decode(v, package) for key, v in value.items()}
+    if isinstance(value, list):
+        return [decode(v, package) for v in value]
+    return value
+
+
+def axis_values(value: Any) -> Any:
+    """Values of an axis: a list, `{geom = [lo, hi, n]}` or `{lin = [lo, hi, n]}`."""
+    if not isinstance(value, Mapping) or "type" in value:
+        return value if isinstance(value, list) else [value]
+    if len(value) != 1 or next(iter(value)) not in ("geom", "lin"):
+        raise ValueError(f"axis must be a list, geom or lin, got {dict(value)!r}.")
+    kind, (low, high, n) = next(iter(value.items()))
+    space = np.geomspace if kind == "geom" else np.linspace
+    return [float(v) for v in space(float(low), float(high), int(n))]
+
+
+def parse_axis(text: str) -> tuple[str, Any]:
+    """`field=v1,v2`, `field=geom:lo:hi:n` or `field=lin:lo:hi:n` from the command line."""
+    path, equals, values = text.partition("=")
+    if not equals or not path or not values:
+        raise ValueError(f"`axis` must be field=values, got {text!r}.")
+    kind, *numbers = values.split(":")
+    if kind in ("geom", "lin"):
+        if len(numbers) != 3:
+            raise ValueError(f"`axis` {kind} must be {kind}:lo:hi:n, got {values!r}.")
+        return path, axis_values({kind: [float(n) for n in numbers]})
+    return path, [parse_value(v) for v in values.split(",")]
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value from the command line; bare words are strings."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def preset_path(name: str) -> Path:
+    """Path of a TOML file, or of the shipped preset of that name."""
+    shipped = Path(str(importlib.resources.files("jaxscale") / "presets"))
+    for path in (Path(name), shipped / f"{name}.toml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
+    raise ValueError(f"`file` must be a TOML file or a preset ({known}), got {name!r}.")
+
+
+def read_toml(name: str) -> dict[str, Any]:
+    """Plain data of a sweep file or preset, its keys checked.
+
+    **Raises** `ValueError` naming the file and the key.
+    """
+    path = preset_path(name)
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from None
+    allowed = ("system", "fields", "axes", "seeds", "key", "store", "description")
+    for key in table:
+        if key not in allowed:
+            raise ValueError(f"{path}: `{key}` is not one of {', '.join(allowed)}.")
+    if "system" not in table:
+        raise ValueError(f"{path}: `system` is missing.")
+    return table

@@ -1,0 +1,205 @@
+"""`Grid`: a system, axes over its fields, seeds and one root key."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Key
+
+from jaxscale.fields import as_int, get, replace
+from jaxscale.keys import root_key
+from jaxscale.sweep.config import axis_values, decode, encode, read_toml
+from jaxscale.system import AbstractSystem
+
+PAIRS_CHECKED = 2000
+
+
+def geomspace(low: float, high: float, n: int) -> list[float]:
+    """`n` geometrically spaced values from `low` to `high`, both included.
+
+    **Raises** `ValueError` unless both ends are positive and `n` is at least 1.
+    """
+    for name, value in (("low", low), ("high", high)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"`{name}` must be positive and finite, got {value!r}.")
+    if n < 1:
+        raise ValueError(f"`n` must be at least 1, got {n!r}.")
+    return [float(v) for v in np.geomspace(low, high, n)]
+
+
+def is_leaf(value: Any) -> bool:
+    """Whether a field value is traced inside the program (a column), not a structure."""
+    return eqx.is_array_like(value) and not isinstance(value, bool | int | str)
+
+
+def label(value: Any) -> str | float:
+    """Coordinate of an axis value: a number, or the compact text of an object."""
+    if isinstance(value, eqx.Module):
+        table = encode(value)
+        inner = ", ".join(f"{k}={v}" for k, v in table.items() if k != "type")
+        return f"{table['type'].rpartition('.')[2]}({inner})"
+    plain = encode(value)
+    return plain if isinstance(plain, int | float | str) else str(plain)
+
+
+class Grid:
+    """All combinations of axis values and seeds of one system.
+
+    A run's key is `fold_in(key(root), seed)`: it depends on the seed only, so grid points are
+    paired, and adding a value or a seed changes nothing that is there.
+
+    **Arguments**
+
+    - `system`: the system whose fields the axes replace.
+    - `axes`: field path to values, such as `{"width": [16, 64], "data.n_samples": [100, 1000]}`.
+    - `seeds`: a count (`0 .. seeds-1`) or a sequence of distinct seeds.
+    - `key`: integer seed of the root key.
+
+    **Raises** `ValueError` naming the field and the value for anything the system refuses.
+    """
+
+    def __init__(
+        self,
+        system: AbstractSystem,
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        seeds: int | Sequence[int] = 1,
+        key: int = 0,
+    ):
+        if not isinstance(system, AbstractSystem):
+            raise ValueError(f"`system` must be an AbstractSystem, got {system!r}.")
+        self.system = system
+        self.key = as_int("key", key)
+        if self.key < 0:
+            raise ValueError(f"`key` must be at least 0, got {self.key}.")
+        self.seeds = _seeds(seeds)
+        self.axes: dict[str, list[Any]] = {}
+        for path, values in (axes or {}).items():
+            self.axes[path] = _axis(system, path, values)
+        self._check_pairs()
+
+    @classmethod
+    def from_toml(
+        cls,
+        name: str,
+        fields: Mapping[str, Any] | None = None,
+        axes: Mapping[str, Any] | None = None,
+        seeds: int | Sequence[int] | None = None,
+    ) -> "Grid":
+        """Grid of a sweep file or shipped preset, with fields, axes and seeds overridden."""
+        table = read_toml(name)
+        table["seeds"] = table.get("seeds", 1) if seeds is None else seeds
+        grid = cls.from_dict(table)
+        system = grid.system
+        package = str(table["system"]).rpartition(".")[0]
+        for path, value in (fields or {}).items():
+            system = replace(system, path, decode(value, package))
+        kept = {p: v for p, v in grid.axes.items() if p not in (fields or {})}
+        return cls(system, {**kept, **(axes or {})}, grid.seeds, grid.key)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> "Grid":
+        """Grid of the plain data that `to_dict` writes."""
+        name = str(table["system"])
+        package = name.rpartition(".")[0]
+        system = decode({"type": name, **table.get("fields", {})}, package)
+        axes = {
+            path: [decode(v, package) for v in axis_values(values)]
+            for path, values in table.get("axes", {}).items()
+        }
+        return cls(system, axes, table.get("seeds", 1), table.get("key", 0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data (JSON, TOML) from which `from_dict` rebuilds the grid."""
+        fields = encode(self.system)
+        return {
+            "system": fields.pop("type"),
+            "fields": fields,
+            "axes": {path: [encode(v) for v in values] for path, values in self.axes.items()},
+            "seeds": list(self.seeds),
+            "key": self.key,
+        }
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dimensions of the run axis: the axes in order, then `seed`."""
+        return (*self.axes, "seed")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values along `dims`."""
+        return (*(len(v) for v in self.axes.values()), len(self.seeds))
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Coordinate of every dimension."""
+        values = {p: np.asarray([label(v) for v in vs]) for p, vs in self.axes.items()}
+        return {**values, "seed": np.asarray(self.seeds)}
+
+    @property
+    def leaf_axes(self) -> tuple[str, ...]:
+        """Axes that become columns of one program."""
+        return tuple(p for p, vs in self.axes.items() if all(is_leaf(v) for v in vs))
+
+    @property
+    def structural_axes(self) -> tuple[str, ...]:
+        """Axes over static fields or objects: every combination is a program of its own."""
+        return tuple(p for p in self.axes if p not in self.leaf_axes)
+
+    def run_key(self, seed: int) -> Key[Array, ""]:
+        """Key of the runs with this seed."""
+        return jr.fold_in(root_key(self.key), seed)
+
+    def _at(self, values: Mapping[str, Any]) -> AbstractSystem:
+        system = self.system
+        for path, value in values.items():
+            system = replace(system, path, value)
+        return system
+
+    def system_at(self, run_id: int) -> AbstractSystem:
+        """System of one run, at its own sizes."""
+        index = np.unravel_index(run_id, self.shape)[:-1]
+        return self._at({p: vs[int(i)] for i, (p, vs) in zip(index, self.axes.items(), strict=True)})
+
+    def _check_pairs(self) -> None:
+        """Two fields may exclude each other: build every pair of values, up to a bound."""
+        checked = 0
+        for (p, vs), (q, ws) in itertools.combinations(self.axes.items(), 2):
+            if (checked := checked + len(vs) * len(ws)) > PAIRS_CHECKED:
+                return
+            for v, w in itertools.product(vs, ws):
+                self._at({p: v, q: w})
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{p}: {len(v)}" for p, v in self.axes.items())
+        return f"Grid({type(self.system).__name__}, {{{axes}}}, seeds={len(self.seeds)})"
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    listed = range(as_int("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
+    found = tuple(as_int("seeds", s) for s in listed)  # pyright: ignore
+    if not found:
+        raise ValueError(f"`seeds` must be at least one seed, got {seeds!r}.")
+    if len(set(found)) < len(found):
+        raise ValueError(f"`seeds` must be distinct, got {seeds!r}.")
+    if min(found) < 0 or max(found) >= 2**32:
+        raise ValueError(f"`seeds` must lie in 0 .. 2**32 - 1, got {seeds!r}.")
+    return found
+
+
+def _axis(system: AbstractSystem, path: str, values: Sequence[Any]) -> list[Any]:
+    if isinstance(values, str | bytes) or not np.iterable(values):
+        raise ValueError(f"axis `{path}` must be a sequence of values, got {values!r}.")
+    converted = [get(replace(system, path, value), path) for value in values]
+    if not converted:
+        raise ValueError(f"axis `{path}` must have at least one value, got {values!r}.")
+    if len({label(v) for v in converted}) < len(converted):
+        raise ValueError(f"axis `{path}` must have distinct values, got {values!r}.")
+    return converted

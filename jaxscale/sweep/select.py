@@ -1,0 +1,67 @@
+"""`select`: the system and key behind one run of a result."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Array, Key
+
+from jaxscale.sweep.grid import Grid
+from jaxscale.system import AbstractSystem
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def grid_of(runs: "xarray.Dataset") -> Grid:
+    """The grid that `runs` came from, rebuilt from its attributes.
+
+    **Raises** `ValueError` if the attribute is missing.
+    """
+    if "grid" not in runs.attrs:
+        raise ValueError("`runs` must come from js.run or js.open: it has no attribute `grid`.")
+    return Grid.from_dict(json.loads(runs.attrs["grid"]))
+
+
+def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[Array, ""]]:
+    """System and key of one run, to simulate, train or inspect it alone.
+
+    The system has its own sizes, not the padded ones: re-run, it equals the sweep to float error.
+
+    **Arguments**
+
+    - `runs`: result of `js.run` or `js.open`.
+    - `values`: one value per dimension of the grid, `seed` included (paths with a dot as
+      `**{"data.n_samples": 1000}`); a dimension with a single value may be left out.
+
+    **Returns** `(system, key)`, for `system.simulate(key)` or `js.train(system, key)`.
+
+    **Raises** `ValueError` naming a dimension that is missing, unknown, or lacks the value.
+    """
+    grid = grid_of(runs)
+    for name in values:
+        if name not in grid.dims:
+            raise ValueError(f"`{name}` is not a dimension of the grid ({', '.join(grid.dims)}).")
+    index = []
+    for name, coordinate in grid.coordinates.items():
+        if name not in values:
+            if len(coordinate) > 1:
+                raise ValueError(f"`{name}` must be given; it has {len(coordinate)} values.")
+            index.append(0)
+            continue
+        index.append(_position(name, coordinate, values[name]))
+    run_id = int(np.ravel_multi_index(index, grid.shape))
+    return grid.system_at(run_id), grid.run_key(grid.seeds[index[-1]])
+
+
+def _position(name: str, coordinate: np.ndarray, value: Any) -> int:
+    if coordinate.dtype.kind in "iuf":
+        try:
+            match = np.isclose(coordinate, float(value), rtol=1e-9, atol=0.0)
+        except (TypeError, ValueError):
+            match = np.zeros(len(coordinate), bool)
+    else:
+        match = coordinate == str(value)
+    if not match.any():
+        raise ValueError(f"`{name}` has no value {value!r}; it has {coordinate.tolist()}.")
+    return int(np.argmax(match))

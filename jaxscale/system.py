@@ -1,0 +1,130 @@
+"""The one interface of a solvable model: what it simulates, what it predicts, what it costs."""
+
+import abc
+import enum
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Key, Num
+
+from jaxscale.fields import Configurable
+from jaxscale.training import log_spaced_steps, trajectory
+
+Observables: TypeAlias = dict[str, Num[Array, "..."]]
+
+
+class Predicted(enum.StrEnum):
+    """How far the closed form of an observable goes."""
+
+    exact = "exact"
+    asymptotic = "asymptotic"
+    calibrated = "calibrated"
+    none = "none"
+
+
+class Observable(eqx.Module):
+    """Description of one observable: its axes, its unit, and what theory says of it."""
+
+    dims: tuple[str, ...]
+    units: str
+    description: str
+    predicted: Predicted = Predicted.none
+    limits: str = ""
+
+
+class Schema(eqx.Module):
+    """Observables of a system by name, and the coordinates of their dimensions."""
+
+    observables: Mapping[str, Observable]
+    coordinates: Mapping[str, np.ndarray]
+    regime: str = ""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the observable `name`."""
+        return tuple(len(self.coordinates[d]) for d in self.observables[name].dims)
+
+    def predicted(self) -> list[str]:
+        """Names of the observables that have a closed form."""
+        kinds = self.observables.items()
+        return [name for name, o in kinds if o.predicted is not Predicted.none]
+
+
+class Work(eqx.Module):
+    """Cost of one run, counted from its shapes, for the planner.
+
+    - `flops`: floating-point operations of the whole run.
+    - `working_floats`: floats that one step touches (what should stay in cache).
+    - `resident_floats`: floats that the run holds in memory at its peak.
+    - `n_steps`: sequential steps.
+    """
+
+    flops: float
+    working_floats: float
+    resident_floats: float
+    n_steps: int
+
+
+class AbstractSystem(Configurable):
+    """One solvable model at one setting of its parameters.
+
+    Leaves are what is swept, static fields are what sets a shape. `simulate` and `predict` return
+    the same observables, described by `schema`.
+    """
+
+    dtype: eqx.AbstractVar[str]
+
+    @property
+    @abc.abstractmethod
+    def schema(self) -> Schema:
+        """Dimensions, coordinates, units and theory of every observable."""
+
+    @abc.abstractmethod
+    def simulate(self, key: Key[Array, ""]) -> Observables:
+        """One run: pure, jit- and vmap-safe. Adds the integer observable `status`."""
+
+    @abc.abstractmethod
+    def predict(self) -> Observables:
+        """Closed form of every observable that has one, differentiable in every float field."""
+
+    @abc.abstractmethod
+    def work(self) -> Work:
+        """Cost of one run."""
+
+    def warnings(self) -> list[str]:
+        """What the planner should tell before anything runs (a rate above stability, ...)."""
+        return []
+
+
+class AbstractTrainedSystem(AbstractSystem):
+    """A system that trains step by step; `simulate` is written once, in `training`."""
+
+    n_steps: eqx.AbstractVar[int]
+    record: eqx.AbstractVar[tuple[int, ...] | None]
+
+    @abc.abstractmethod
+    def init(self, key: Key[Array, ""]) -> Any:
+        """State before the first step."""
+
+    @abc.abstractmethod
+    def step(self, state: Any, key: Key[Array, ""]) -> Any:
+        """State after one more step; `key` belongs to this step of this run."""
+
+    @abc.abstractmethod
+    def observe(self, state: Any) -> Observables:
+        """Observables of a state; must contain the scalar `loss`."""
+
+    def converged(self, history: Observables) -> Bool[Array, ""]:
+        """Whether the tolerance that the system names was met; `history` has a `step` axis."""
+        return jnp.asarray(True)
+
+    @property
+    def record_steps(self) -> tuple[int, ...]:
+        """Steps at which observables are recorded: `record`, or 0 and log-spaced to the end."""
+        return log_spaced_steps(self.n_steps) if self.record is None else self.record
+
+    def simulate(self, key: Key[Array, ""]) -> Observables:
+        """Train from `key`, recording the observables at `record_steps`."""
+        return trajectory(self, key)[1]

@@ -1,0 +1,124 @@
+"""One compiled scan over `init`, `step` and `observe`, with log-spaced records and a status code.
+
+The outer scan runs over record times; the steps between two of them are a loop whose bounds are
+traced, so one program serves every segment and nothing is stacked per step. Health is checked at
+the record times: a run whose state or loss is no longer finite, or whose loss exceeds a thousand
+times its start, keeps the state of its last good record and records NaN from then on.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Bool, Key, Num
+
+from jaxscale.fields import cast
+from jaxscale.keys import check_key
+from jaxscale.status import DIVERGED, Status
+
+INIT_STREAM, STEP_STREAM = 0, 1
+
+
+def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
+    """Step 0 and at most `n_records` further steps, log-spaced up to `n_steps`.
+
+    **Arguments**
+
+    - `n_steps`: last step.
+    - `n_records`: points before rounding to distinct whole steps.
+
+    **Returns** increasing steps, the first 0 and the last `n_steps`.
+    """
+    if n_steps < 1:
+        raise ValueError(f"`n_steps` must be at least 1, got {n_steps}.")
+    if n_records < 1:
+        raise ValueError(f"`n_records` must be at least 1, got {n_records}.")
+    points = np.rint(np.geomspace(1, n_steps, n_records)).astype(int)
+    return (0, *(int(p) for p in np.unique(np.append(points, n_steps))))
+
+
+def check_record(record: tuple[int, ...] | None, n_steps: int) -> None:
+    """Refuse record steps beyond the end of training."""
+    if record is not None and record[-1] > n_steps:
+        raise ValueError(f"`record` must end by `n_steps` = {n_steps}, got step {record[-1]}.")
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    floats = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+def _mask(value: Num[Array, "..."], good: Bool[Array, ""]) -> Num[Array, "..."]:
+    blank = jnp.nan if jnp.issubdtype(value.dtype, jnp.floating) else -1
+    return jnp.where(good, value, jnp.asarray(blank, value.dtype))
+
+
+def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Array, "..."]]]:
+    """Train one run and record it.
+
+    **Arguments**
+
+    - `system`: an `AbstractTrainedSystem`.
+    - `key`: typed threefry key of the run.
+
+    **Returns** the final state (the last good one, if the run went bad) and the observables, each
+    with a leading axis over `system.record_steps`, together with the scalar `status`.
+
+    **Raises** `ValueError` for a key of another kind.
+    """
+    check_key(key)
+    system = cast(system, system.dtype)
+    steps = system.record_steps
+    stops = jnp.asarray(steps if steps[0] == 0 else (0, *steps), dtype=jnp.int32)
+    starts = jnp.concatenate([stops[:1], stops[:-1]])
+    step_key = jr.fold_in(key, STEP_STREAM)
+
+    def one_step(t: Any, state: Any) -> Any:
+        return system.step(state, jr.fold_in(step_key, t))
+
+    def segment(carry: Any, bounds: Any) -> Any:
+        last_good, status, start_loss = carry
+        state = jax.lax.fori_loop(bounds[0], bounds[1], one_step, last_good)
+        seen = system.observe(state)
+        loss = seen["loss"]
+        start_loss = jnp.where(bounds[1] == 0, loss, start_loss)
+        found = jnp.where(loss > DIVERGED * start_loss, Status.diverged, Status.ok)
+        found = jnp.where(_all_finite((state, loss)), found, Status.nonfinite)
+        status = jnp.where(status == Status.ok, found, status).astype(jnp.int32)
+        good = status == Status.ok
+        state = jax.tree.map(lambda new, old: jnp.where(good, new, old), state, last_good)
+        return (state, status, start_loss), {k: _mask(v, good) for k, v in seen.items()}
+
+    start = (
+        system.init(jr.fold_in(key, INIT_STREAM)),
+        jnp.asarray(Status.ok, jnp.int32),
+        jnp.asarray(jnp.inf, system.dtype),
+    )
+    (state, status, _), history = jax.lax.scan(segment, start, (starts, stops))
+    if steps[0] != 0:
+        history = {name: value[1:] for name, value in history.items()}
+    late = (status == Status.ok) & ~system.converged(history)
+    status = jnp.where(late, jnp.asarray(Status.not_converged, jnp.int32), status)
+    return state, {**history, "status": status}
+
+
+@eqx.filter_jit
+def _final_state(system: Any, key: Key[Array, ""]) -> Any:
+    return trajectory(system, key)[0]
+
+
+def train(system: Any, key: Key[Array, ""]) -> Any:
+    """Train one run and return its final state, trained weights included.
+
+    **Arguments**
+
+    - `system`: an `AbstractTrainedSystem`.
+    - `key`: typed key of the run, for instance from `js.select`.
+
+    **Returns** the state that `system.init` and `system.step` define.
+    """
+    with jax.enable_x64(system.dtype == "float64"):
+        return _final_state(system, key)
