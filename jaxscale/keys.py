@@ -52,9 +52,16 @@ def words(
 
 
 def index_below(word: UInt32[Array, " n"], bound: Int[Array, ""]) -> Int[Array, " n"]:
-    """Uniform index in `0 .. bound-1` from one word: the high half of `word * bound`."""
-    high = jax.lax.mulhi(word, jnp.broadcast_to(bound.astype(jnp.uint32), word.shape))
-    return high.astype(jnp.int32)
+    """Uniform index in `0 .. bound-1` from one word: the high half of `word * bound`.
+
+    By halves of 16 bits, in 32-bit arithmetic (jax 0.10 cannot lower `lax.mulhi` on the CPU).
+    """
+    half, low = jnp.uint32(16), jnp.uint32(0xFFFF)
+    limit = bound.astype(jnp.uint32)
+    word_high, word_low, limit_high, limit_low = word >> half, word & low, limit >> half, limit & low
+    cross, other = word_high * limit_low, word_low * limit_high
+    carry = ((cross & low) + (other & low) + ((word_low * limit_low) >> half)) >> half
+    return (word_high * limit_high + (cross >> half) + (other >> half) + carry).astype(jnp.int32)
 
 
 def unit_normals(

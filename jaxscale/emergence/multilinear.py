@@ -153,7 +153,7 @@ class MultilinearSkills(AbstractTrainedSystem):
         n_samples = getattr(self.data, "n_samples", np.inf)
         moments = theory.expected_skill(
             time,
-            jnp.asarray(n_samples, rate.dtype),
+            n_samples,
             probability[None, :],
             learning_rate=rate,
             target_scale=self.target_scale,

@@ -5,8 +5,9 @@ skill, after which the later skills are predictions.
 """
 
 import abc
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -31,10 +32,23 @@ class AbstractRegime(Configurable):
     def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
         """R_k at the recorded steps."""
 
+    @abc.abstractmethod
+    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+        """Where skill `k` reaches half its strength: in steps, samples or units."""
+
 
 def _at_last_step(system: "ParityNetwork", strength: Float[Array, " k"]) -> Float[Array, "t k"]:
     is_last = np.asarray(system.record_steps) == system.n_steps
     return jnp.where(is_last[:, None], strength[None, :], jnp.nan)
+
+
+def _dynamics(system: "ParityNetwork") -> dict[str, Any]:
+    strength = system.initial_strength
+    return {
+        "learning_rate": system.learning_rate,
+        "target_scale": system.target_scale,
+        "initial_strength": system.init_scale**2 if strength is None else strength,
+    }
 
 
 class TimeLimited(AbstractRegime):
@@ -46,17 +60,18 @@ class TimeLimited(AbstractRegime):
 
     def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
         """Sigmoids in time; a schedule enters through its effective steps."""
-        rate = jnp.asarray(system.learning_rate)
+        time_scale = jnp.asarray(system.time_scale)
         steps = system.schedule.effective_steps(system.record_steps, system.n_steps)
-        time = jnp.asarray(system.time_scale) * steps.astype(rate.dtype)
-        strength = system.initial_strength
         return theory.skill_strength(
-            time[:, None],
+            (time_scale * steps.astype(time_scale.dtype))[:, None],
             theory.skill_probabilities(system.skill_exponent, system.n_skills)[None, :],
-            learning_rate=rate,
-            target_scale=system.target_scale,
-            initial_strength=system.init_scale**2 if strength is None else strength,
+            **_dynamics(system),
         )
+
+    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+        """`T_1/2` in effective steps, proportional to `1 / P_k`."""
+        probability = theory.skill_probabilities(system.skill_exponent, system.n_skills)
+        return theory.emergence_time(probability, **_dynamics(system)) / system.time_scale
 
 
 class DataLimited(AbstractRegime):
@@ -82,6 +97,15 @@ class DataLimited(AbstractRegime):
         )
         return _at_last_step(system, jnp.asarray(system.target_scale) * share)
 
+    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+        """`D_1/2`, interpolated on expected counts from a tenth to ten times `shots`."""
+        shots = jnp.asarray(system.shots)
+        probability = theory.skill_probabilities(system.skill_exponent, system.n_skills)
+        count = shots * jnp.geomspace(0.1, 10.0, 400, dtype=shots.dtype)
+        samples = count[None, :] / probability[:, None]
+        share = theory.data_emergence(samples, probability[:, None], shots, learner=self.learner)
+        return jax.vmap(lambda r, d: jnp.interp(jnp.asarray(0.5, r.dtype), r, d))(share, samples)
+
 
 class WidthLimited(AbstractRegime):
     """`R_k` after long training of a narrow network, `N_c = units_per_skill`."""
@@ -96,3 +120,8 @@ class WidthLimited(AbstractRegime):
         width = jnp.asarray(system.width).astype(per_skill.dtype)
         share = theory.width_emergence(width, system.n_skills, per_skill)
         return _at_last_step(system, jnp.asarray(system.target_scale) * share)
+
+    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+        """`N_1/2 = (k - 1/2) N_c`."""
+        per_skill = jnp.asarray(system.units_per_skill)
+        return (jnp.arange(1, system.n_skills + 1, dtype=per_skill.dtype) - 0.5) * per_skill

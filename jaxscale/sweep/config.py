@@ -16,6 +16,9 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from jaxscale.fields import as_int
+from jaxscale.training import log_spaced_steps
+
 SYSTEM_PACKAGES = ("emergence",)
 
 
@@ -86,6 +89,21 @@ def decode(value: Any, package: str | None = None) -> Any:
     if isinstance(value, list):
         return [decode(v, package) for v in value]
     return value
+
+
+def record_steps(value: Any, n_steps: int) -> Any:
+    """Record steps of a file: a list, `{every = 100}` or `{log = 60}` (points up to the end)."""
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) != 1 or next(iter(value)) not in ("every", "log"):
+        raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}.")
+    kind, number = next(iter(value.items()))
+    number = as_int(f"record.{kind}", number)
+    if number < 1:
+        raise ValueError(f"`record.{kind}` must be at least 1, got {number}.")
+    if kind == "log":
+        return list(log_spaced_steps(n_steps, number))
+    return [*range(0, n_steps, number), n_steps]
 
 
 def axis_values(value: Any) -> Any:

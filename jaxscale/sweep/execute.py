@@ -45,8 +45,15 @@ def _program(bucket: Bucket, root: Any) -> Any:
         return system.simulate(jr.fold_in(key, seed))
 
     def chunk(leaves: Any, root: Any, columns: dict[str, Any], seeds: Any) -> Any:
-        group = jax.vmap(lambda column, seed: one(leaves, root, column, seed))
-        return jax.lax.map(lambda arguments: group(*arguments), (columns, seeds))
+        def alone(arguments: Any) -> Any:
+            return one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
+
+        def group(arguments: Any) -> Any:
+            if bucket.group == 1:  # a batch axis of length 1 would cost XLA its plain products
+                return jax.tree.map(lambda x: x[None], alone(arguments))
+            return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
+
+        return jax.lax.map(group, (columns, seeds))
 
     spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
     sharded = jax.shard_map(

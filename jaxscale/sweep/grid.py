@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 
 from jaxscale.fields import as_int, get, replace
 from jaxscale.keys import root_key
-from jaxscale.sweep.config import axis_values, decode, encode, read_toml
+from jaxscale.sweep.config import axis_values, decode, encode, read_toml, record_steps
 from jaxscale.system import AbstractSystem
 
 PAIRS_CHECKED = 2000
@@ -90,13 +90,16 @@ class Grid:
     ) -> "Grid":
         """Grid of a sweep file or shipped preset, with fields, axes and seeds overridden."""
         table = read_toml(name)
+        given = dict(fields or {})
+        top = {path: given.pop(path) for path in list(given) if "." not in path}
+        table["fields"] = {**table.get("fields", {}), **top}
+        table["axes"] = {p: v for p, v in table.get("axes", {}).items() if p not in top}
         table["seeds"] = table.get("seeds", 1) if seeds is None else seeds
         grid = cls.from_dict(table)
-        system = grid.system
-        package = str(table["system"]).rpartition(".")[0]
-        for path, value in (fields or {}).items():
+        system, package = grid.system, str(table["system"]).rpartition(".")[0]
+        for path, value in given.items():
             system = replace(system, path, decode(value, package))
-        kept = {p: v for p, v in grid.axes.items() if p not in (fields or {})}
+        kept = {p: v for p, v in grid.axes.items() if p not in given}
         return cls(system, {**kept, **(axes or {})}, grid.seeds, grid.key)
 
     @classmethod
@@ -104,7 +107,12 @@ class Grid:
         """Grid of the plain data that `to_dict` writes."""
         name = str(table["system"])
         package = name.rpartition(".")[0]
-        system = decode({"type": name, **table.get("fields", {})}, package)
+        fields = dict(table.get("fields", {}))
+        if isinstance(fields.get("record"), Mapping):
+            if "n_steps" not in fields:
+                raise ValueError(f"`record` {fields['record']!r} needs the field `n_steps`.")
+            fields["record"] = record_steps(fields["record"], as_int("n_steps", fields["n_steps"]))
+        system = decode({"type": name, **fields}, package)
         axes = {
             path: [decode(v, package) for v in axis_values(values)]
             for path, values in table.get("axes", {}).items()

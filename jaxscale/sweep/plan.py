@@ -22,7 +22,7 @@ from jaxscale.system import AbstractSystem
 
 CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 200_000_000
-CPU_FLOPS, GPU_FLOPS = 15e9, 5e12
+CPU_FLOPS, GPU_FLOPS = 30e9, 5e12
 STEP_SECONDS = 15e-6
 CHUNK_SECONDS = 5.0
 
@@ -108,14 +108,16 @@ class Plan:
             megabytes, gigaflops = f"{b.bytes_per_chunk / 1e6:.1f}", f"{b.flops / 1e9:.3g}"
             cells = (i, len(b.run_ids), b.n_chunks, b.chunk, b.group, megabytes, gigaflops)
             table.add_row(*map(str, cells), f"{b.seconds:.3g}")
-        console = Console(width=100, record=True, quiet=True)
-        console.print(table)
-        console.print(
-            f"{self.n_runs} runs, {self.n_compiles} compiles, {self.n_devices} devices, "
-            f"about {self.seconds:.3g} s",
-            *(f"\nwarning: {w}" for w in self.warnings),
-        )
-        return console.export_text()
+        console = Console(width=100)
+        with console.capture() as text:
+            console.print(table)
+            console.print(
+                f"{self.n_runs} runs, {self.n_compiles} compiles, {self.n_devices} devices, "
+                f"about {self.seconds:.3g} s",
+            )
+            for warning in self.warnings:
+                console.print(f"warning: {warning}")
+        return text.get().rstrip()
 
 
 def plan(grid: Grid, *, max_runs_per_chunk: int | None = None) -> Plan:

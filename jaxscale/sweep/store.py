@@ -201,7 +201,8 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     layout = Layout.of(make_plan(grid))
     root = zarr.open_group(path, mode="r")
     run_id = np.asarray(root["run_id"][:])  # pyright: ignore
-    done = np.repeat(np.asarray(root["done"][:]), len(run_id) // len(root["done"]))  # pyright: ignore
+    marks = np.asarray(root["done"][:])  # pyright: ignore
+    done = np.repeat(marks, len(run_id) // len(marks))
     real = (run_id >= 0) & done
     values = {}
     for name in layout.observables:

@@ -9,6 +9,10 @@ from jaxscale.emergence.theory.allocation import (
     limiting_allocation as limiting_allocation,
     optimal_allocation as optimal_allocation,
 )
+from jaxscale.emergence.theory.expectation import (
+    SkillMoments as SkillMoments,
+    expected_skill as expected_skill,
+)
 from jaxscale.emergence.theory.joint import (
     data_parameter_loss as data_parameter_loss,
     parameter_loss as parameter_loss,

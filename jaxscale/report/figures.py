@@ -1,0 +1,154 @@
+"""Figures: theory over simulated bands, colour-blind safe, axes with units, direct labels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+    import xarray
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MAX_CURVES = 7
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelsize": 10,
+    "font.size": 9,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "jaxscale",
+}
+
+
+def new_figure(
+    columns: int, rows: int = 1, size: tuple[float, float] = (4.6, 3.4)
+) -> "tuple[matplotlib.figure.Figure, np.ndarray]":
+    """A figure with `rows x columns` axes in the house style, outside any GUI state."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, axes
+
+
+def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure as SVG and PNG, and return both paths."""
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vector, bitmap = folder / f"{name}.svg", folder / f"{name}.png"
+    with mpl.rc_context(STYLE):
+        figure.savefig(vector, metadata={"Date": None})
+        figure.savefig(bitmap, dpi=160)
+    return vector, bitmap
+
+
+def band(
+    axes: "matplotlib.axes.Axes",
+    curve: "xarray.DataArray",
+    dim: str,
+    color: str,
+    label: str | None = None,
+) -> None:
+    """Mean over seeds with a band of one standard deviation; a line where there is one seed."""
+    x = np.asarray(curve[dim], float)
+    if "seed" not in curve.dims:
+        axes.plot(x, np.asarray(curve), color=color, lw=1.4, label=label)
+        return
+    values = np.asarray(curve.transpose("seed", dim))
+    good = np.isfinite(values).any(axis=0)
+    mean, spread = np.nanmean(values[:, good], axis=0), np.nanstd(values[:, good], axis=0)
+    axes.plot(x[good], mean, color=color, lw=1.4, label=label)
+    axes.fill_between(x[good], mean - spread, mean + spread, color=color, alpha=0.2, lw=0)
+
+
+def theory_line(
+    axes: "matplotlib.axes.Axes", curve: "xarray.DataArray", dim: str, color: str
+) -> None:
+    """A closed-form curve: dashed, over the simulation, in the same colour."""
+    y = np.asarray(curve)
+    axes.plot(np.asarray(curve[dim], float), y, color=color, lw=1.6, ls=(0, (4, 2)))
+
+
+def _main_dim(array: "xarray.DataArray") -> str:
+    """The x axis: the step where it is resolved, else the longest numeric dimension."""
+    if array.sizes.get("step", 0) > 2:
+        return "step"
+    numeric = [d for d in array.dims if d not in ("seed", "skill") and array[d].dtype.kind in "iuf"]
+    return str(max(numeric or list(array.dims), key=lambda d: array.sizes[d]))
+
+
+def _curves(array: "xarray.DataArray", x: str) -> list[tuple[str, dict[str, Any]]]:
+    """Selections of the dimension that is drawn as several curves; the others at their last."""
+    rest = [str(d) for d in array.dims if d not in (x, "seed")]
+    if not rest:
+        return [("", {})]
+    drawn = max(rest, key=lambda d: array.sizes[d])
+    fixed = {d: array.sizes[d] - 1 for d in rest if d != drawn}
+    n = array.sizes[drawn]
+    places = np.unique(np.linspace(0, n - 1, min(n, MAX_CURVES)).round().astype(int))
+    return [(f"{drawn} {array[drawn].values[i]}", {**fixed, drawn: int(i)}) for i in places]
+
+
+def plot(
+    runs: "xarray.Dataset",
+    theory: "xarray.Dataset | None" = None,
+    *,
+    observables: list[str] | None = None,
+) -> "matplotlib.figure.Figure":
+    """Draw simulated observables as bands over seeds, with theory dashed over them.
+
+    The x axis is the step where several are recorded, else the longest numeric axis; the longest
+    remaining dimension becomes at most seven curves, any other is shown at its last value.
+
+    **Arguments**
+
+    - `runs`: result of `js.run` or `js.open`.
+    - `theory`: result of `js.predict` or of a calibration, or None.
+    - `observables`: names to draw; by default those with theory first, at most three.
+
+    **Returns** a matplotlib `Figure` (its `savefig` writes vector or bitmap files).
+
+    **Raises** `ValueError` naming an observable that `runs` does not have.
+    """
+    floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
+    shared = [n for n in floats if theory is not None and n in theory]
+    names = observables or [*shared, *(n for n in floats if n not in shared)][:3]
+    for name in names:
+        if name not in floats:
+            raise ValueError(f"`observables` must be in {floats}, got {name!r}.")
+    figure, grid = new_figure(len(names))
+    for axes, name in zip(grid[0], names, strict=True):
+        _panel(axes, runs[name], None if theory is None or name not in theory else theory[name])
+    return figure
+
+
+def _panel(
+    axes: "matplotlib.axes.Axes", data: "xarray.DataArray", theory: "xarray.DataArray | None"
+) -> None:
+    x = _main_dim(data)
+    for i, (label, chosen) in enumerate(_curves(data, x)):
+        color = OKABE_ITO[i % len(OKABE_ITO)]
+        band(axes, data.isel(chosen), x, color, label or None)
+        if theory is not None:
+            at = {d: v for d, v in chosen.items() if d in theory.dims}
+            expected = theory.isel(at)
+            extra = [d for d in expected.dims if d != x]
+            theory_line(axes, expected.mean(extra) if extra else expected, x, color)
+    positive = np.asarray(data[x], float)
+    if positive[positive > 0].size > 2 and positive.max() > 20 * positive[positive > 0].min():
+        axes.set_xscale("log")
+    finite = np.asarray(data)[np.isfinite(np.asarray(data))]
+    if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
+        axes.set_yscale("log")
+    unit = data.attrs.get("units", "")
+    axes.set_xlabel(x)
+    axes.set_ylabel(f"{data.name} [{unit}]" if unit else str(data.name))
+    axes.set_title(data.attrs.get("long_name", ""), fontsize=9)
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(fontsize=7, title=None if theory is None else "dashed: theory")
