@@ -129,9 +129,7 @@ def as_int(name: str, value: Any) -> int:
     return int(number)
 
 
-def size(
-    default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False
-) -> Any:
+def size(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False) -> Any:
     """Declare an integer leaf: a size that is swept under a static maximum, or a count."""
 
     def convert(name: str, value: Any) -> Any:

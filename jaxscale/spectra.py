@@ -151,8 +151,8 @@ def hurwitz_zeta(s: Real[ArrayLike, "..."], q: Real[ArrayLike, "..."]) -> Float[
 
     $$\\zeta(s, q) = \\sum_{k \\ge 0} (q + k)^{-s}$$
 
-    For `s < 1` the analytic continuation is returned. Relative error below 1e-13 in float64
-    against mpmath for `1 < s <= 12` and `q > 0` (tested).
+    Relative error below 1e-13 in float64 for `1 < s <= 12` (tested against mpmath). For `s < 1` the
+    analytic continuation is returned, less precise as s falls: 1e-11 at -1.5, 2e-10 at -2.5.
 
     **Arguments:**
 
@@ -314,25 +314,14 @@ def integrate(
     return (upper - lower) * jnp.sum(jnp.asarray(weights, lower.dtype) * f(x))
 
 
-def _end_correction(h: Callable[[Array], Array], end: Array) -> Array:
-    """h'(end)/24 - 7 h'''(end)/5760 from four values around the half-integer `end`."""
-    offsets = jnp.asarray([0.5, -0.5, 1.5, -1.5], end.dtype)
-    v = h(end + offsets)
-    return (291 * (v[0] - v[1]) - 17 * (v[2] - v[3])) / 5760
-
-
-def smooth_tail(
-    h: Callable[[Array], Array],
-    first: Array,
-    last: Array,
-    span: Array,
-    n_panels: int = 96,
-    n_nodes: int = 12,
-) -> Float[Array, ""]:
-    """Sum a smooth function over a distant, possibly infinite, traced range.
+def tail_rule(
+    first: Array, last: Array, span: Array, n_panels: int = 96, n_nodes: int = 12
+) -> tuple[Array, Array]:
+    """Points and weights that sum a smooth function over a distant, possibly infinite range.
 
     $$\\sum_{k=a}^{b} h(k) = \\int_{a-1/2}^{b+1/2} h\\,dx
-      - \\Big[\\tfrac{1}{24}h' - \\tfrac{7}{5760}h'''\\Big]_{a-1/2}^{b+1/2}$$
+      - \\Big[\\tfrac{1}{24}h' - \\tfrac{7}{5760}h^{(3)}\\Big]_{a-1/2}^{b+1/2}
+      \\approx \\sum_i w_i h(x_i)$$
 
     The integral runs over `ln x`; the derivatives come from four values around each end, which
     leaves an error of about `4e-4 h^(5)`: for `h` of log-slope `c`, a relative
@@ -340,24 +329,28 @@ def smooth_tail(
 
     **Arguments:**
 
-    - `h`: maps `(m,)` indices, as floats, to `(m,)` values.
     - `first`: first index, scalar, above 3.
-    - `last`: last index, scalar, may be infinite; the sum is 0 when `last < first`.
+    - `last`: last index, scalar, may be infinite; the weights are 0 when `last < first`.
     - `span`: length in `ln x` after which `x h(x)` is negligible.
     - `n_panels`, `n_nodes`: the composite Gauss-Legendre rule.
 
-    **Returns:** a scalar.
+    **Returns:** points and weights, `(n_panels * n_nodes + 8,)` each.
 
     **Raises:** nothing.
 
     **Reference:** midpoint Euler-Maclaurin formula (DLMF 2.10).
     """
-    empty = last < first
-    cut = jnp.isinf(last) | (last > first * jnp.exp(span))
-    start = first - 0.5
-    end = jnp.where(empty | cut, first, last) + 0.5
+    empty = (last < first) | jnp.isinf(first)
+    first = jnp.where(empty, 10.0, first)
+    cut = empty | jnp.isinf(last) | (last > first * jnp.exp(span))
+    start, end = first - 0.5, jnp.where(cut, first, last) + 0.5
     low = jnp.log(start)
     high = jnp.where(cut, low + span, jnp.log(end))
-    total = integrate(lambda y: h(jnp.exp(y)) * jnp.exp(y), low, high, n_panels, n_nodes)
-    total = total + _end_correction(h, start) - jnp.where(cut, 0.0, _end_correction(h, end))
-    return jnp.where(empty, 0.0, total)
+    unit, weights = (jnp.asarray(v, first.dtype) for v in gauss_legendre(n_panels, n_nodes))
+    x = jnp.exp(low + (high - low) * unit)
+    # h'/24 - 7 h^(3)/5760 at a half-integer, from the integers around it
+    offsets = jnp.asarray([0.5, -0.5, 1.5, -1.5], first.dtype)
+    ends = jnp.asarray([291.0, -291.0, -17.0, 17.0], first.dtype) / 5760
+    points = jnp.concatenate([x, start + offsets, end + offsets])
+    weights = jnp.concatenate([(high - low) * weights * x, ends, jnp.where(cut, 0.0, -ends)])
+    return points, jnp.where(empty, 0.0, weights)

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike
+from rich.markup import escape
 from rich.table import Table
 
-from jaxscale.analysis.exponents import seed_interval
+from jaxscale.analysis.exponents import Number, seed_interval
 
 SEEDS_FOR_VERDICT = 8
 
@@ -38,9 +39,9 @@ class Verdict(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim and its measurement; the verdict follows from them.
+    r"""One claim and its measurement; the verdict follows from them.
 
-    $$[\\text{low}, \\text{high}] \\subseteq \\text{predicted} \\pm \\text{margin}$$
+    $$[\text{low}, \text{high}] \subseteq \text{predicted} \pm \text{margin}$$
 
     is the test of equivalence: `agrees` inside (ends included), `disagrees` wholly outside, else
     `inconclusive`. Before it come `out of range`, then `no verdict` under 8 seeds, then
@@ -64,10 +65,10 @@ class Claim:
     id: str
     statement: str
     source: str
-    predicted: float
-    measured: float
-    interval: tuple[float, float]
-    margin: float
+    predicted: Number
+    measured: Number
+    interval: tuple[Number, Number]
+    margin: Number
     reason: str
     n_seeds: int | None
     out_of_range: bool = False
@@ -92,15 +93,15 @@ class Claim:
         statement: str,
         source: str,
         *,
-        predicted: float,
+        predicted: Number,
         values: ArrayLike,
-        margin: float,
+        margin: Number,
         reason: str,
         out_of_range: bool = False,
     ) -> "Claim":
-        """Claim measured by one estimate per seed.
+        r"""Claim measured by one estimate per seed.
 
-        $$\\text{measured} = \\frac{1}{s} \\sum_i \\text{values}_i$$
+        $$\text{measured} = \frac{1}{s} \sum_i \text{values}_i$$
 
         with the 95 % interval of `seed_interval`.
 
@@ -193,8 +194,8 @@ def claims_table(claims: Sequence[Claim]) -> Table:
     for claim in claims:
         low, high = claim.interval
         table.add_row(
-            f"{claim.id}: {claim.statement}",
-            claim.source,
+            escape(f"{claim.id}: {claim.statement}"),
+            escape(claim.source),
             f"{claim.predicted:.4g}",
             f"± {claim.margin:.2g}",
             f"{claim.measured:.4g}",
@@ -214,5 +215,5 @@ _COLOURS = {
 }
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: Number) -> float | None:
     return float(value) if math.isfinite(value) else None

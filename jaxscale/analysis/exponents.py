@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import xarray
 
 Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic"]
+Number: TypeAlias = float | int
 Fit: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
 
 SEED = "seed"
-SEEDS_FOR_STUDENT = 5
-SEEDS_FOR_BOOTSTRAP = 30
+SEEDS_FOR_STUDENT, SEEDS_FOR_BOOTSTRAP = 5, 30
 N_RESAMPLES = 2000
 FLOOR_STARTS = (0.99, 0.9, 0.5, 0.1, 1e-3)  # of the smallest value of the curve
 
@@ -60,12 +60,11 @@ class Exponent:
 
 
 def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
-    """Local slope of a curve in logarithmic axes.
+    r"""Local slope of a curve in logarithmic axes.
 
-    $$\\text{slope}(x) = \\frac{d \\ln y}{d \\ln x}$$
+    $$\text{slope}(x) = \frac{d \ln y}{d \ln x}$$
 
-    by central differences of second order on the irregular grid ln x, one-sided at both ends:
-    exact for power laws.
+    by central differences on the irregular grid ln x, one-sided at both ends.
 
     **Arguments**
 
@@ -75,7 +74,7 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
     **Returns** slopes of the shape of `curve`; NaN at x <= 0 (such as step 0), and where y or a
     neighbour of it is missing or not positive.
 
-    **Raises** `ValueError` for an unknown `dim`, or fewer than 2 positive coordinates.
+    **Raises** `ValueError` for an unknown `dim` or fewer than 2 positive coordinates.
     """
     x = _abscissa(curve, dim)
     kept = x > 0
@@ -94,11 +93,11 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
 
 
 def fit_exponent(
-    curve: "xarray.DataArray", dim: str, window: tuple[float, float], *, level: float = 0.95
+    curve: "xarray.DataArray", dim: str, window: tuple[Number, Number], *, level: float = 0.95
 ) -> Exponent:
-    """Power law fitted inside a window, one fit per seed.
+    r"""Power law fitted inside a window, one fit per seed.
 
-    $$y = \\text{prefactor} \\cdot x^{\\text{value}}$$
+    $$y = \text{prefactor} \cdot x^{\text{value}}$$
 
     by least squares of ln y on ln x, so a decaying curve has a negative value. The mean over
     seeds of such slopes belongs to typical curves, not to the mean curve.
@@ -120,34 +119,30 @@ def fit_exponent(
 
 
 def fit_saturating(
-    curve: "xarray.DataArray", dim: str, window: tuple[float, float], *, level: float = 0.95
+    curve: "xarray.DataArray", dim: str, window: tuple[Number, Number], *, level: float = 0.95
 ) -> Exponent:
-    """Power law above a floor, fitted inside a window, one fit per seed.
+    r"""Power law above a floor, fitted inside a window, one fit per seed.
 
-    $$y = \\text{floor} + \\text{prefactor} \\cdot x^{-\\text{value}}$$
+    $$y = \text{floor} + \text{prefactor} \cdot x^{-\text{value}}$$
 
     by least squares in ln y, where floor = e^u >= 0, from several starts. The sign is opposite to
     that of `fit_exponent`: a decaying curve has a positive value.
 
     **Arguments**
 
-    - `curve`: positive values, shape (dim,) or (dim, seed) in any order.
-    - `dim`: the dimension of x.
-    - `window`: first and last x, both included, given by a formula or by the caller.
-    - `level`: confidence level of the interval.
+    - `curve`, `dim`, `window`, `level`: as for `fit_exponent`.
 
     **Returns** an `Exponent` with its `floor`.
 
-    **Raises** `ValueError` for a bad `window`, fewer than 4 points in it, a value there that is
-    not positive, or other dimensions.
+    **Raises** `ValueError` as `fit_exponent` does, and for fewer than 4 points.
     """
     return _fit(curve, dim, window, level, 4, _saturating, "floor + prefactor * x^-value")
 
 
 def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Interval of the mean over seeds of one estimate per seed.
+    r"""Interval of the mean over seeds of one estimate per seed.
 
-    $$\\bar v \\pm t_{(1 + \\text{level}) / 2,\\, n - 1} \\, s / \\sqrt{n}$$
+    $$\bar v \pm t_{(1 + \text{level}) / 2,\, n - 1} \, s / \sqrt{n}$$
 
     from 5 seeds on; the percentile bootstrap of the mean (2000 resamples, fixed generator) from 30
     seeds on; the range of the values under 5 seeds, which carries no level.
@@ -172,32 +167,30 @@ def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         return Interval(float(array), float(array), "deterministic")
     array = array[np.isfinite(array)]
     n = len(array)
-    if n == 0:
-        return Interval(np.nan, np.nan, "range")
     if n < SEEDS_FOR_STUDENT:
-        return Interval(float(array.min()), float(array.max()), "range")
+        ends = (float(array.min()), float(array.max())) if n else (np.nan, np.nan)
+        return Interval(*ends, "range")
     if n < SEEDS_FOR_BOOTSTRAP:
         from scipy.stats import t
 
         half = float(t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / np.sqrt(n))
-        return Interval(float(array.mean()) - half, float(array.mean()) + half, "student-t")
+        return Interval(_mean(array) - half, _mean(array) + half, "student-t")
     drawn = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
     low, high = np.quantile(array[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), "bootstrap")
 
 
-def crossing(curve: "xarray.DataArray", dim: str, level: float) -> "xarray.DataArray":
-    """Where a curve exceeds a level for good.
+def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.DataArray":
+    r"""Where a curve exceeds a level for good.
 
-    $$x^* = x_i + (x_{i+1} - x_i) \\, \\frac{\\text{level} - y_i}{y_{i+1} - y_i}$$
+    $$x^* = x_i + (x_{i+1} - x_i) \, \frac{\text{level} - y_i}{y_{i+1} - y_i}$$
 
     where i is the last point with y_i <= level. Missing points are passed over, so mask failed
     runs first: what is missing at their end cannot be told from a shorter record.
 
     **Arguments**
 
-    - `curve`: any dimensions, `dim` with increasing coordinates among them.
-    - `dim`: the dimension of x.
+    - `curve`, `dim`: as for `local_exponent`.
     - `level`: the level.
 
     **Returns** x* without `dim`: NaN where the last point is not above `level`, the first
@@ -215,7 +208,7 @@ def crossing(curve: "xarray.DataArray", dim: str, level: float) -> "xarray.DataA
     return out
 
 
-def _crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
+def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     if len(y) == 0 or y[-1] <= level:
         return np.nan
@@ -241,7 +234,7 @@ def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
 def _fit(
     curve: "xarray.DataArray",
     dim: str,
-    window: tuple[float, float],
+    window: tuple[Number, Number],
     level: float,
     min_points: int,
     fit: Fit,
@@ -249,7 +242,7 @@ def _fit(
 ) -> Exponent:
     x = _abscissa(curve, dim)
     low, high = float(window[0]), float(window[1])
-    if not (0 < low < high < np.inf):
+    if not 0 < low < high < np.inf:
         raise ValueError(f"`window` must be two finite numbers 0 < low < high, got {window!r}.")
     seeded = SEED in curve.dims
     if set(curve.dims) - {dim, SEED} or dim == SEED:
@@ -259,16 +252,18 @@ def _fit(
     kept = (x >= low) & (x <= high) & ~np.isnan(y).all(axis=0)
     x, y = x[kept], y[:, kept]
     if len(x) < min_points:
-        raise ValueError(f"`window` must hold at least {min_points} points, got {len(x)}: {window}.")
+        raise ValueError(
+            f"`window` must hold at least {min_points} points, got {len(x)}: {window}."
+        )
     if np.any(y <= 0):
         raise ValueError(f"`curve` must be positive in the window, got {np.nanmin(y)}.")
     fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 3 for row in y]
     floors, prefactors, values = np.asarray(fits, np.float64).T
-    used = np.isfinite(values)
     found = seed_interval(values if seeded else values[0], level)
+    used = np.isfinite(values)
     return Exponent(
-        value=float(values[used].mean()) if used.any() else np.nan,
-        prefactor=float(np.exp(np.log(prefactors[used]).mean())) if used.any() else np.nan,
+        value=_mean(values[used]),
+        prefactor=float(np.exp(_mean(np.log(prefactors[used])))),
         interval=(found.low, found.high),
         level=level,
         window=(low, high),
@@ -277,8 +272,12 @@ def _fit(
         per_seed=values,
         method=found.method,
         law=law,
-        floor=float(floors[used].mean()) if used.any() else np.nan,
+        floor=_mean(floors[used]),
     )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else np.nan
 
 
 def _power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
@@ -295,32 +294,22 @@ def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 
     log_x, log_y = np.log(x), np.log(y)
     centre = log_x.mean()
-
-    def branches(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        decay = p[1] - p[2] * (log_x - centre)
-        return decay, np.logaddexp(p[0], decay)
+    centred = log_x - centre
 
     def residual(p: np.ndarray) -> np.ndarray:
-        return branches(p)[1] - log_y
+        return np.logaddexp(p[0], p[1] - p[2] * centred) - log_y
 
     def jacobian(p: np.ndarray) -> np.ndarray:
-        decay, total = branches(p)
-        share = np.exp(decay - total)
-        return np.stack([np.exp(p[0] - total), share, -share * (log_x - centre)], axis=1)
+        share = np.exp(p[1] - p[2] * centred - residual(p) - log_y)
+        return np.stack([1 - share, share, -share * centred], axis=1)
 
+    options = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "x_scale": "jac", "max_nfev": 2000}
     fits = []
     for fraction in FLOOR_STARTS:
         floor = fraction * y.min()
         _, prefactor, slope = _power_law(x, y - floor)
         start = [np.log(floor), np.log(prefactor) + slope * centre, -slope]
-        fits.append(
-            least_squares(
-                residual, start, jacobian, ftol=1e-15, xtol=1e-15, gtol=1e-15, x_scale="jac",
-                max_nfev=2000,
-            )
-        )  # fmt: skip
-    fits = [f for f in fits if f.success]
-    if not fits:
-        return np.nan, np.nan, np.nan
-    floor, height, exponent = min(fits, key=lambda f: f.cost).x
+        fits.append(least_squares(residual, start, jacobian, **options))
+    best = min(fits, key=lambda f: f.cost)
+    floor, height, exponent = best.x if best.success else np.full(3, np.nan)
     return float(np.exp(floor)), float(np.exp(height + exponent * centre)), float(exponent)

@@ -105,9 +105,7 @@ class MultilinearSkills(AbstractTrainedSystem):
             "skill_strength": Observable(
                 ("step", "skill"), "target", "product a_k b_k", exact, limits
             ),
-            "skill_loss": Observable(
-                ("step", "skill"), "target²", "(S - R_k)² / 2", exact, limits
-            ),
+            "skill_loss": Observable(("step", "skill"), "target²", "(S - R_k)² / 2", exact, limits),
         }
         coordinates = {
             "step": np.asarray(self.record_steps),
@@ -187,4 +185,6 @@ class MultilinearSkills(AbstractTrainedSystem):
         limit = 1.0 / float(self.target_scale * share)
         if float(self.learning_rate) < limit:
             return []
-        return [f"learning_rate {float(self.learning_rate):g} exceeds the stability limit {limit:g}"]
+        return [
+            f"learning_rate {float(self.learning_rate):g} exceeds the stability limit {limit:g}"
+        ]

@@ -102,7 +102,9 @@ class Layout:
         out[np.ix_(np.arange(len(values)), *positions)] = values
         return out
 
-    def dataset(self, values: dict[str, np.ndarray], attributes: dict[str, Any]) -> "xarray.Dataset":
+    def dataset(
+        self, values: dict[str, np.ndarray], attributes: dict[str, Any]
+    ) -> "xarray.Dataset":
         """Dataset of values whose first axis is the flat run index."""
         import xarray
 

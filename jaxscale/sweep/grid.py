@@ -174,7 +174,9 @@ class Grid:
     def system_at(self, run_id: int) -> AbstractSystem:
         """System of one run, at its own sizes."""
         index = np.unravel_index(run_id, self.shape)[:-1]
-        return self._at({p: vs[int(i)] for i, (p, vs) in zip(index, self.axes.items(), strict=True)})
+        return self._at(
+            {p: vs[int(i)] for i, (p, vs) in zip(index, self.axes.items(), strict=True)}
+        )
 
     def _check_pairs(self) -> None:
         """Two fields may exclude each other: build every pair of values, up to a bound."""

@@ -25,7 +25,7 @@ from jaxscale.emergence.theory.laws import (
     parameter_law as parameter_law,
     time_law as time_law,
 )
-from jaxscale.emergence.theory.loss import (
+from jaxscale.emergence.theory.losses import (
     data_loss as data_loss,
     loss as loss,
     width_loss as width_loss,

@@ -178,10 +178,10 @@ def data_emergence(
     for `threshold` (all or nothing). Training time is infinite and the initial strength tends
     to 0.
 
-    Absolute error in float64, against sums of the binomial distribution: `projection` and
-    `threshold` 1e-11, `paper` 1e-10, for D up to 1e6 (tested); `shots` may be real: the first two
-    formulas are used as they stand, `threshold` interpolates by the incomplete beta function
-    I_P(D_c, D - D_c + 1). At an integer `shots` the `paper` curve has a one-sided infinite slope
+    Absolute error in float64, against sums of the binomial distribution, for D up to 1e6 (tested):
+    `projection` 1e-12, `paper` and (integer D_c <= D) `threshold` 1e-10. `shots` may be real: the
+    first two formulas are used as they stand, `threshold` interpolates by the incomplete beta
+    function I_P(D_c, D - D_c + 1). At an integer `shots` the `paper` curve has a one-sided infinite slope
     in `shots`; the gradient returned there is the finite left one.
 
     **Arguments:** (any shapes that broadcast)

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxscale.emergence.theory.binomial import deficit, smooth_mean
 from jaxscale.emergence.theory.quadrature import LONG_TIME, odds, residual
 from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.spectra import as_floats, power_sum, power_tail, require, require_count, smooth_tail
+from jaxscale.spectra import as_floats, power_sum, power_tail, require, require_count, tail_rule
 
 _N_DIRECT = 1024  # skills added one by one in `loss`
 _N_DIRECT_SHOTS = 512  # the same in `data_loss`
@@ -44,31 +44,37 @@ def _loss(t, d, n, alpha, rate, scale, strength, n_skills: int | float, finite_d
     n_direct = int(min(n_skills, _N_DIRECT))
     k = jnp.arange(1, n_direct + 1, dtype=t.dtype)
     learned = jnp.clip(n - (k - 1), 0.0, 1.0)
-    total = jnp.sum(probability(k) * (1 - learned * (1 - mean_residual(probability(k)))))
-    if n_skills > n_direct:
-        # skills n_direct < k <= last are fitted, skill last + 1 in part, the others not at all
-        n = jnp.minimum(n, float(n_skills))
-        endless = jnp.isinf(n)
-        floor = jnp.floor(jax.lax.stop_gradient(jnp.where(endless, 0.0, n)))
-        last = jnp.where(endless, jnp.inf, jnp.maximum(floor, n_direct))
-        part = jnp.where(endless | (n <= n_direct), 0.0, jnp.where(endless, 0.0, n) - floor)
-        # up to `known` a skill is learned to 1e-30: P_k D and P_k tau both exceed `front`
-        front = 80 + jnp.abs(log_m) / 2
-        both_infinite = infinite_d & jnp.isinf(t)
-        slowest = jnp.where(both_infinite, 1.0, jnp.minimum(d, tau))
-        reach = jnp.maximum(norm * slowest / front, 1e-30)
-        known = jax.lax.stop_gradient(jnp.floor(reach ** (1 / (alpha + 1))))
-        known = jnp.clip(known, n_direct, last)
+    if n_skills == n_direct:
+        p = probability(k)
+        return scale**2 / 2 * jnp.sum(p * (1 - learned * (1 - mean_residual(p))))
 
-        def gain(x):  # decays as P^2, so its tail converges fast
-            return probability(x) * (start - mean_residual(probability(x)))
+    # skills n_direct < k <= last are fitted, skill last + 1 in part, the others not at all
+    n = jnp.minimum(n, float(n_skills))
+    endless = jnp.isinf(n)
+    n = jnp.where(endless, 0.0, n)
+    floor = jnp.floor(jax.lax.stop_gradient(n))
+    last = jnp.where(endless, jnp.inf, jnp.maximum(floor, n_direct))
+    part = jnp.where(endless | (n <= n_direct), 0.0, n - floor)
+    # up to `known` a skill is learned to 1e-30: P_k D and P_k tau both exceed `front`
+    front = 80 + jnp.abs(log_m) / 2
+    both_infinite = infinite_d & jnp.isinf(t)
+    slowest = jnp.where(both_infinite, 1.0, jnp.minimum(d, tau))
+    reach = jnp.maximum(norm * slowest / front, 1e-30)
+    known = jax.lax.stop_gradient(jnp.floor(reach ** (1 / (alpha + 1))))
+    known = jnp.clip(known, n_direct, last)
+    # beyond, sum P F(0) less the gain P (F(0) - E F), which decays as P^2
+    points, weights = tail_rule(known + 1, last, _span(alpha, front))
+    edge = jnp.where(endless, 1.0, last + 1)
 
-        fitted = start * norm * power_tail(alpha + 1, known + 1, last)
-        fitted = fitted - smooth_tail(gain, known + 1, last, _span(alpha, front))
-        unfitted = norm * power_tail(alpha + 1, last + 1, float(n_skills))
-        edge = probability(jnp.where(endless, 1.0, last + 1))
-        partly = part * edge * (1 - mean_residual(edge[None])[0])
-        total = total + jnp.where(both_infinite, 0.0, fitted) + unfitted - partly
+    p = probability(jnp.concatenate([k, points, edge[None]]))
+    left = mean_residual(p)  # one call: it is by far the largest piece of the program
+    direct, tail = slice(0, n_direct), slice(n_direct, -1)
+    total = jnp.sum(p[direct] * (1 - learned * (1 - left[direct])))
+    fitted = start * norm * power_tail(alpha + 1, known + 1, last)
+    fitted = fitted - jnp.sum(weights * p[tail] * (start - left[tail]))
+    unfitted = norm * power_tail(alpha + 1, last + 1, float(n_skills))
+    partly = part * p[-1] * (1 - left[-1])
+    total = total + jnp.where(both_infinite, 0.0, fitted) + unfitted - partly
     return scale**2 / 2 * total
 
 
@@ -150,19 +156,20 @@ def _data_loss(d, shots, alpha, scale, n_skills: int | float):
         return jax.vmap(lambda one: deficit(d_safe, one, shots, 1.0))(p)
 
     n_direct = int(min(n_skills, _N_DIRECT_SHOTS))
-    p = probability(jnp.arange(1, n_direct + 1, dtype=d.dtype))
-    total = jnp.sum(p * shortfall(p))
-    if n_skills > n_direct:
+    k = jnp.arange(1, n_direct + 1, dtype=d.dtype)
+    if n_skills == n_direct:
+        total = jnp.sum(probability(k) * shortfall(probability(k)))
+    else:
         last = jnp.asarray(float(n_skills), d.dtype)
         front = shots + 12 * jnp.sqrt(shots) + 80  # P_k D above which a skill is learned
-        known = (norm * d_safe / front) ** (1 / (alpha + 1))
+        known = (norm * jnp.maximum(d_safe, 1.0) / front) ** (1 / (alpha + 1))
         known = jnp.clip(jnp.floor(jax.lax.stop_gradient(known)), n_direct, last)
-
-        def gain(x):
-            return probability(x) * (1 - shortfall(probability(x)))
-
-        total = total + norm * power_tail(alpha + 1, known + 1, last)
-        total = total - smooth_tail(gain, known + 1, last, _span(alpha, front), 48)
+        points, weights = tail_rule(known + 1, last, _span(alpha, front), 48)
+        p = probability(jnp.concatenate([k, points]))
+        left = shortfall(p)
+        gain = jnp.sum(weights * p[n_direct:] * (1 - left[n_direct:]))
+        total = jnp.sum(p[:n_direct] * left[:n_direct])
+        total = total + norm * power_tail(alpha + 1, known + 1, last) - gain
     return jnp.where(infinite_d, 0.0, scale**2 / 2 * total)
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of jaxscale against the loops that one would write without it."""

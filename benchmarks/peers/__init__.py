@@ -1,0 +1,1 @@
+"""The same tasks written with other packages."""

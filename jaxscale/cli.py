@@ -1,0 +1,161 @@
+"""The command line: `jaxscale reproduce | run | plan | report | info`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Solvable models of neural scaling laws: simulation and closed-form theory.",
+)  # fmt: skip
+
+Devices = Annotated[
+    int | None,
+    typer.Option(help="Virtual CPU devices; by default one per core where there is no accelerator."),
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
+Axis = Annotated[
+    list[str] | None,
+    typer.Option("--axis", help="field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."),
+]
+Seeds = Annotated[int | None, typer.Option(help="Number of seeds, instead of the file's.")]
+File = Annotated[str, typer.Argument(help="A sweep file (TOML) or the name of a preset.")]
+
+
+def _use_devices(devices: int | None) -> None:
+    """One CPU device per core, before JAX starts: a program spreads its runs over them."""
+    import jax
+
+    count = devices or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else devices
+    count = count or os.cpu_count() or 1
+    if count < 1:
+        raise ValueError(f"`devices` must be at least 1, got {devices}.")
+    jax.config.update("jax_num_cpu_devices", count)
+
+
+def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: int | None) -> Any:
+    from jaxscale.sweep.config import parse_axis, parse_value
+    from jaxscale.sweep.grid import Grid
+
+    fields = {}
+    for text in settings or []:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"`set` must be field=value, got {text!r}.")
+        fields[path] = parse_value(value)
+    return Grid.from_toml(file, fields, dict(parse_axis(a) for a in axes or []), seeds)
+
+
+@app.command()
+def reproduce(
+    system: Annotated[str, typer.Argument(help="emergence")],
+    scale: Annotated[str, typer.Option(help="quick (a minute) or full (the paper's).")] = "quick",
+    out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
+    devices: Devices = None,
+) -> None:
+    """Check a paper's claims: simulate, compare with theory, write a report."""
+    _use_devices(devices)
+    from rich.console import Console
+
+    from jaxscale.analysis.claim import claims_table
+    from jaxscale.report.registry import find_study
+    from jaxscale.report.study import reproduce as reproduce_study
+
+    console = Console()
+    folder = out or Path(f"jaxscale-{system}-{scale}")
+    conclusion = reproduce_study(find_study(system), folder, scale=scale, console=console)
+    console.print(claims_table(conclusion.claims))
+    for name, score in conclusion.scores.items():
+        console.print(f"{name}: rms delta_k = {score['rms_delta']:.3f} (k >= 2)")
+    console.print(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def run(
+    file: File,
+    settings: Set = None,
+    axis: Axis = None,
+    seeds: Seeds = None,
+    store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
+    devices: Devices = None,
+) -> None:
+    """Run a sweep file or preset; results go to a Zarr store."""
+    _use_devices(devices)
+    from rich.console import Console
+
+    from jaxscale.report.figures import plot
+    from jaxscale.sweep.config import read_toml
+    from jaxscale.sweep.execute import predict
+    from jaxscale.sweep.execute import run as run_plan
+    from jaxscale.sweep.plan import plan as make_plan
+
+    console = Console()
+    grid = _grid(file, settings, axis, seeds)
+    planned = make_plan(grid)
+    console.print(str(planned))
+    path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
+    runs = run_plan(planned, store=path, progress=console.is_terminal)
+    counts = {int(code): int((runs["status"] == code).sum()) for code in range(4)}
+    console.print(
+        f"{counts[0]} runs ok, {counts[1]} nonfinite, {counts[2]} diverged, "
+        f"{counts[3]} not converged; {runs.attrs['wall_seconds']} s, of which compiling "
+        f"{runs.attrs['compile_seconds']} s"
+    )
+    console.print(f"store: {path}")
+    if figure is not None:
+        plot(runs, predict(grid)).savefig(figure, dpi=160)
+        console.print(f"figure: {figure}")
+
+
+@app.command()
+def plan(
+    file: File,
+    settings: Set = None,
+    axis: Axis = None,
+    seeds: Seeds = None,
+    devices: Devices = None,
+) -> None:
+    """Show how a sweep would be cut and what it would cost; compiles nothing."""
+    _use_devices(devices)
+    from jaxscale.sweep.plan import plan as make_plan
+
+    typer.echo(str(make_plan(_grid(file, settings, axis, seeds))))
+
+
+@app.command()
+def info(devices: Devices = None) -> None:
+    """Show versions, devices and presets."""
+    _use_devices(devices)
+    import importlib.resources
+    from importlib.metadata import version
+
+    import jax
+
+    for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
+        typer.echo(f"{package} {version(package)}")
+    typer.echo(f"python {sys.version.split()[0]}")
+    typer.echo(f"devices: {', '.join(f'{d.device_kind} {d.id}' for d in jax.devices())}")
+    typer.echo(f"float64 by default: {bool(jax.config.jax_enable_x64)}")  # pyright: ignore
+    folder = importlib.resources.files("jaxscale") / "presets"
+    names = sorted(Path(str(p)).stem for p in folder.iterdir() if str(p).endswith(".toml"))
+    typer.echo(f"presets: {', '.join(names)}")
+
+
+def main() -> None:
+    """Entry point: one clear line and exit code 2 for an error, the traceback with `--debug`."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments)
+    except ValueError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; finished chunks are kept, the same command continues", err=True)
+        sys.exit(130)

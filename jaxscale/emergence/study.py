@@ -1,0 +1,143 @@
+"""What `jaxscale reproduce emergence` runs, and what it concludes from the results."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxscale.emergence.claims import LawCurve, emergence_claims, law_claims, law_curves
+from jaxscale.emergence.scores import EmergenceScore, score_emergence
+from jaxscale.report.figures import OKABE_ITO, band, new_figure, theory_line
+from jaxscale.report.study import Conclusion, Figure, Study
+from jaxscale.sweep.select import grid_of
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import xarray
+
+LAW_PRESETS = ("emergence_laws", "emergence_law_parameters", "emergence_law_data")
+AXIS = {"time": "step", "data": "data.n_samples", "width": "width"}
+X_LABEL = {"time": "training step T", "data": "samples D", "width": "width N"}
+LAW_LABEL = {"T": "τ = η S T", "D": "samples D", "N": "parameters N + ½", "C": "X = η S N T"}
+EXPONENT_LABEL = {"T": "α/(α+1)", "D": "α/(α+1)", "N": "α", "C": "α/(α+2)"}
+
+
+def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
+    """Claims, figures and scores of emergence and of the four laws.
+
+    **Arguments**
+
+    - `runs`: results by preset name.
+
+    **Returns** a `Conclusion`.
+    """
+    claims, figures, scores = [], [], {}
+    for name, data in runs.items():
+        if name in LAW_PRESETS:
+            continue
+        grid = grid_of(data)
+        regime = grid.system.schema.regime
+        score = score_emergence(grid, data)
+        claims += emergence_claims(score, float(grid.system.skill_exponent), regime)  # pyright: ignore
+        caption = (
+            f"Skills of a two-layer network emerge one after the other with {regime}: mean and "
+            f"standard deviation over {data.sizes['seed']} seeds; dashed, the closed form with "
+            f"{score.calibration.free[0]} fitted on skill 1 alone. Later skills are predictions: "
+            f"rms δ = {score.rms_delta:.3f}."
+        )
+        figures.append(Figure(f"emergence_{regime}", caption, emergence_figure(data, score)))
+        scores[name] = score.to_dict()
+    if all(name in runs for name in LAW_PRESETS):
+        laws = [runs[name] for name in LAW_PRESETS]
+        claims += law_claims(*laws)
+        caption = (
+            "The four scaling laws of the multilinear model: simulation (points; data: mean over "
+            "sets) with the finite-skill correction, and the closed-form law with its prefactor "
+            "(dashed). Nothing is fitted."
+        )
+        figures.append(Figure("emergence_laws", caption, law_figure(law_curves(*laws))))
+    return Conclusion(claims, figures, scores)
+
+
+def emergence_figure(runs: "xarray.Dataset", score: EmergenceScore) -> "matplotlib.figure.Figure":
+    """Skill strengths against time, data or width, with the calibrated prediction dashed."""
+    grid = grid_of(runs)
+    regime = grid.system.schema.regime
+    scale = float(grid.system.target_scale)  # pyright: ignore
+    dim = AXIS[regime]
+    strength = runs["skill_strength"] / scale
+    expected = score.calibration.predict()["skill_strength"].mean("seed") / scale
+    if dim != "step":
+        strength, expected = strength.isel(step=-1), expected.isel(step=-1)
+    figure, grid_axes = new_figure(1, size=(7.2, 4.0))
+    axes = grid_axes[0, 0]
+    for i, skill in enumerate(np.asarray(runs["skill"]).tolist()):
+        color = OKABE_ITO[i % len(OKABE_ITO)]
+        band(axes, strength.sel(skill=skill), dim, color)
+        theory_line(axes, expected.sel(skill=skill), dim, color)
+        x = float(np.nanmean(score.measured[:, i]))
+        if np.isfinite(x):
+            axes.annotate(
+                f"skill {skill}", (x, 0.5), (-6, 6), textcoords="offset points", color=color,
+                fontsize=8, ha="right",
+            )  # fmt: skip
+    axes.set_xscale("log")
+    if dim == "step":
+        axes.set_xlim(left=float(np.nanmin(score.measured)) / 4)
+    axes.set_xlabel(X_LABEL[regime])
+    axes.set_ylabel("skill strength R / S")
+    axes.set_ylim(-0.08, 1.12)
+    _legend(axes, "network, mean ± s.d. over seeds", "multilinear theory, fitted on skill 1")
+    return figure
+
+
+def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
+    """One panel per law: simulated losses as points, closed forms dashed."""
+    figure, grid = new_figure(2, 2, size=(4.4, 3.3))
+    for axes, (name, found) in zip(grid.ravel(), curves.items(), strict=True):
+        for i, one in enumerate(found):
+            color = OKABE_ITO[i]
+            simulated = one.simulated
+            mean = simulated.mean("seed") if "seed" in simulated.dims else simulated
+            x = np.asarray(mean[name], float)
+            axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0)
+            theory_line(axes, one.law, name, color)
+            alpha = float(simulated["skill_exponent"])
+            axes.annotate(
+                f"α = {alpha:g}", (x[-1], float(mean[-1])), (0, 6), textcoords="offset points",
+                color=color, fontsize=8, ha="right",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(LAW_LABEL[name])
+        axes.set_ylabel("loss [S²]")
+        axes.set_title(f"exponent {EXPONENT_LABEL[name]}", fontsize=9)
+    _legend(grid[0, 0], "simulation", "closed form", points=True)
+    return figure
+
+
+def _legend(axes: Any, data: str, theory: str, points: bool = False) -> None:
+    from matplotlib.lines import Line2D
+
+    mark = {"marker": "o", "ms": 4, "ls": ""} if points else {"lw": 1.4}
+    handles = [
+        Line2D([], [], color="#444444", label=data, **mark),
+        Line2D([], [], color="#444444", ls=(0, (4, 2)), lw=1.6, label=theory),
+    ]
+    axes.legend(handles=handles, fontsize=8, loc="best", frameon=False)
+
+
+STUDY = Study(
+    system="emergence",
+    title="Emergence and scaling laws of multitask sparse parity",
+    source="Nam, Fonseca, Lee, Mingard and Louis 2024, arXiv 2404.17563",
+    presets={
+        "quick": ("emergence_time", *LAW_PRESETS),
+        "full": (
+            "emergence_time_full",
+            "emergence_data_full",
+            "emergence_width_full",
+            *LAW_PRESETS,
+        ),
+    },
+    conclude=conclude,
+)

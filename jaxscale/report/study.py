@@ -1,0 +1,127 @@
+"""`reproduce`: run the presets of a study, judge its claims, draw its figures, write its page."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from jaxscale.analysis.claim import Claim, claims_to_json
+from jaxscale.report.figures import save
+from jaxscale.report.page import write_page
+from jaxscale.sweep.execute import run
+from jaxscale.sweep.grid import Grid
+from jaxscale.sweep.plan import plan as make_plan
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure, its file name and its caption."""
+
+    name: str
+    caption: str
+    drawing: "matplotlib.figure.Figure"
+
+
+@dataclasses.dataclass(frozen=True)
+class Conclusion:
+    """What a study concludes from its results."""
+
+    claims: list[Claim]
+    figures: list[Figure]
+    scores: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Presets of one system by scale, and the function that judges their results."""
+
+    system: str
+    title: str
+    source: str
+    presets: dict[str, tuple[str, ...]]
+    conclude: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
+
+
+def reproduce(
+    study: Study,
+    out: Path,
+    *,
+    scale: str = "quick",
+    console: Console | None = None,
+) -> Conclusion:
+    """Run a study and write everything it finds to a folder.
+
+    Writes `<system>.zarr` (one group per preset), `claims.json`, `scores.json`, `figures/` and the
+    self-contained `report.html`. Results that the folder already holds are not computed again.
+
+    **Arguments**
+
+    - `study`: the study.
+    - `out`: folder to write to.
+    - `scale`: `"quick"` or `"full"`.
+    - `console`: where to tell what happens.
+
+    **Returns** the `Conclusion`.
+
+    **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
+    """
+    if scale not in study.presets:
+        raise ValueError(f"`scale` must be one of {', '.join(study.presets)}, got {scale!r}.")
+    console = console or Console(stderr=True)
+    plans = {name: make_plan(Grid.from_toml(name)) for name in study.presets[scale]}
+    total = sum(plan.seconds for plan in plans.values())
+    n_runs = sum(plan.n_runs for plan in plans.values())
+    console.print(f"{study.title}: {n_runs} runs, about {_duration(total)} after compilation")
+    if scale == "full":
+        for plan in plans.values():
+            console.print(str(plan))
+    store = out / f"{study.system}.zarr"
+    _make_root(store)
+    runs = {}
+    for name, plan in plans.items():
+        runs[name] = run(plan, store=store / name, progress=console.is_terminal)
+        seconds = runs[name].attrs["wall_seconds"]
+        console.print(f"  {name}: {plan.n_runs} runs in {_duration(seconds)}")
+        if not runs[name].attrs["complete"]:
+            raise KeyboardInterrupt
+    conclusion = study.conclude(runs)
+    claims_to_json(conclusion.claims, out / "claims.json")
+    (out / "scores.json").write_text(json.dumps(conclusion.scores, indent=2) + "\n")
+    images = [(f, save(f.drawing, out / "figures", f.name)[0]) for f in conclusion.figures]
+    write_page(
+        out / "report.html",
+        title=study.title,
+        source=study.source,
+        claims=conclusion.claims,
+        figures=[(path, figure.caption) for figure, path in images],
+        scores=conclusion.scores,
+        provenance={name: _provenance(data.attrs) for name, data in runs.items()},
+    )
+    return conclusion
+
+
+def _make_root(store: Path) -> None:
+    import zarr
+
+    store.parent.mkdir(parents=True, exist_ok=True)
+    zarr.open_group(store, mode="a", zarr_format=3)
+
+
+def _provenance(attributes: dict[str, Any]) -> dict[str, Any]:
+    table = {k: v for k, v in attributes.items() if k not in ("grid", "plan", "jaxscale_format")}
+    plan = json.loads(attributes["plan"])
+    return {"runs": plan["runs"], "compiles": plan["buckets"], **table}
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
