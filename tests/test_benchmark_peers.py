@@ -1,6 +1,5 @@
 """The peers train what jaxscale trains, and the benchmark table shows the stored numbers."""
 
-import sys
 from pathlib import Path
 
 import jax

@@ -92,8 +92,8 @@ def test_probabilities_in_both_precisions(n):
     k = np.arange(1.0, n + 1)
     expected = k**-1.6 / math.fsum(k**-1.6)
     with jax.enable_x64(True):
-        double = spectra.power_law_probabilities(1.6, n)
-        single = spectra.power_law_probabilities(jnp.float32(1.6), n)
+        double = np.asarray(spectra.power_law_probabilities(1.6, n))
+        single = np.asarray(spectra.power_law_probabilities(jnp.float32(1.6), n))
     assert double.dtype == np.float64 and single.dtype == np.float32
     np.testing.assert_allclose(double, expected, rtol=1e-13)
     np.testing.assert_allclose(single, k ** -float(np.float32(1.6)) * expected[0], rtol=2e-6)

@@ -1,8 +1,7 @@
 """Exponents of measured curves: local slopes, windowed fits, crossings, intervals over seeds.
 
 Every fit is made once per seed, and its interval comes from the spread of those estimates. A
-window belongs to the caller, never to the curve: a window chosen where the curve looks straight
-measures the choice.
+window comes from the caller, never from the curve: where it looks straight is a choice, too.
 """
 
 import dataclasses
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic"]
 Number: TypeAlias = float | int
+Window: TypeAlias = tuple[Number, Number]
 Fit: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
 
 SEED = "seed"
@@ -68,8 +68,8 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
 
     **Arguments**
 
-    - `curve`: any dimensions, `dim` with increasing coordinates among them.
-    - `dim`: the dimension of x.
+    - `curve`: any dimensions.
+    - `dim`: the dimension of x, with increasing coordinates.
 
     **Returns** slopes of the shape of `curve`; NaN at x <= 0 (such as step 0), and where y or a
     neighbour of it is missing or not positive.
@@ -84,16 +84,16 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
     y = np.moveaxis(np.asarray(curve, np.float64), axis, -1)[..., kept]
     log_y = np.log(np.where(np.isfinite(y) & (y > 0), y, np.nan))
     slopes = np.full(curve.shape, np.nan)
-    np.moveaxis(slopes, axis, -1)[..., kept] = np.gradient(
-        log_y, np.log(x[kept]), axis=-1, edge_order=2 if kept.sum() > 2 else 1
-    )
+    order = 2 if kept.sum() > 2 else 1
+    inner = np.gradient(log_y, np.log(x[kept]), axis=-1, edge_order=order)
+    np.moveaxis(slopes, axis, -1)[..., kept] = inner
     out = curve.copy(data=slopes)
     out.attrs = {"units": "", "long_name": f"d ln {curve.name or 'y'} / d ln {dim}"}
     return out
 
 
 def fit_exponent(
-    curve: "xarray.DataArray", dim: str, window: tuple[Number, Number], *, level: float = 0.95
+    curve: "xarray.DataArray", dim: str, window: Window, *, level: float = 0.95
 ) -> Exponent:
     r"""Power law fitted inside a window, one fit per seed.
 
@@ -112,14 +112,14 @@ def fit_exponent(
 
     **Returns** an `Exponent`.
 
-    **Raises** `ValueError` for a bad `window`, fewer than 2 points in it, a value there that is
-    not positive, or other dimensions.
+    **Raises** `ValueError` for a bad `window`, under 2 points or a value <= 0 in it, or other
+    dimensions.
     """
-    return _fit(curve, dim, window, level, 2, _power_law, "prefactor * x^value")
+    return _fit(curve, dim, window, level, _power_law, 2, "prefactor * x^value")
 
 
 def fit_saturating(
-    curve: "xarray.DataArray", dim: str, window: tuple[Number, Number], *, level: float = 0.95
+    curve: "xarray.DataArray", dim: str, window: Window, *, level: float = 0.95
 ) -> Exponent:
     r"""Power law above a floor, fitted inside a window, one fit per seed.
 
@@ -136,7 +136,7 @@ def fit_saturating(
 
     **Raises** `ValueError` as `fit_exponent` does, and for fewer than 4 points.
     """
-    return _fit(curve, dim, window, level, 4, _saturating, "floor + prefactor * x^-value")
+    return _fit(curve, dim, window, level, _saturating, 4, "floor + prefactor * x^-value")
 
 
 def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
@@ -190,8 +190,7 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
 
     **Arguments**
 
-    - `curve`, `dim`: as for `local_exponent`.
-    - `level`: the level.
+    - `curve`, `dim`, `level`: any dimensions, that of x, and the level.
 
     **Returns** x* without `dim`: NaN where the last point is not above `level`, the first
     coordinate where every point is.
@@ -201,8 +200,8 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
     if not np.isfinite(level):
         raise ValueError(f"`level` must be finite, got {level!r}.")
     x = _abscissa(curve, dim)
-    axis = curve.get_axis_num(dim)
-    found = np.apply_along_axis(lambda y: _crossing(x, y, level), axis, np.asarray(curve, float))
+    y = np.asarray(curve.transpose(..., dim), np.float64)
+    found = np.apply_along_axis(lambda row: _crossing(x, row, level), -1, y)
     out = curve.isel({dim: 0}, drop=True).copy(data=found)
     out.attrs = {"units": "", "long_name": f"{dim} where {curve.name or 'y'} exceeds {level:g}"}
     return out
@@ -210,9 +209,9 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
 
 def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    below = np.flatnonzero(y <= level)
     if len(y) == 0 or y[-1] <= level:
         return np.nan
-    below = np.flatnonzero(y <= level)
     if len(below) == 0:
         return x[0]
     i = below[-1]
@@ -221,10 +220,9 @@ def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
 
 def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
     """Coordinates of `dim`, increasing numbers."""
-    if dim not in curve.dims:
-        raise ValueError(f"`dim` must be one of {', '.join(map(str, curve.dims))}, got {dim!r}.")
-    if dim not in curve.coords:
-        raise ValueError(f"`{dim}` must have coordinates.")
+    known = [str(d) for d in curve.dims if d in curve.coords]
+    if dim not in known:
+        raise ValueError(f"`dim` must have coordinates ({', '.join(known)} do), got {dim!r}.")
     x = np.asarray(curve[dim])
     if x.dtype.kind not in "iuf" or not (np.isfinite(x).all() and np.all(np.diff(x) > 0)):
         raise ValueError(f"`{dim}` must have increasing coordinates, got {x.tolist()}.")
@@ -232,14 +230,9 @@ def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
 
 
 def _fit(
-    curve: "xarray.DataArray",
-    dim: str,
-    window: tuple[Number, Number],
-    level: float,
-    min_points: int,
-    fit: Fit,
-    law: str,
+    curve: "xarray.DataArray", dim: str, window: Window, level: float, fit: Fit, n: int, law: str
 ) -> Exponent:
+    """Fit every seed of `curve` in at least `n` points of `window`."""
     x = _abscissa(curve, dim)
     low, high = float(window[0]), float(window[1])
     if not 0 < low < high < np.inf:
@@ -247,14 +240,11 @@ def _fit(
     seeded = SEED in curve.dims
     if set(curve.dims) - {dim, SEED} or dim == SEED:
         raise ValueError(f"`curve` must have dimensions {dim!r} and seed, got {curve.dims}.")
-    y = np.asarray(curve.transpose(*([SEED] if seeded else []), dim), np.float64)
-    y = y.reshape(-1, len(x))
+    y = np.asarray(curve.transpose(..., dim), np.float64).reshape(-1, len(x))
     kept = (x >= low) & (x <= high) & ~np.isnan(y).all(axis=0)
     x, y = x[kept], y[:, kept]
-    if len(x) < min_points:
-        raise ValueError(
-            f"`window` must hold at least {min_points} points, got {len(x)}: {window}."
-        )
+    if len(x) < n:
+        raise ValueError(f"`window` must hold at least {n} points, got {len(x)}: {window}.")
     if np.any(y <= 0):
         raise ValueError(f"`curve` must be positive in the window, got {np.nanmin(y)}.")
     fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 3 for row in y]

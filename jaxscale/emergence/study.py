@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxscale.emergence.claims import LawCurve, emergence_claims, law_claims, law_curves
 from jaxscale.emergence.scores import EmergenceScore, score_emergence
-from jaxscale.report.figures import OKABE_ITO, band, new_figure, theory_line
+from jaxscale.report.figures import OKABE_ITO, band, log_axis, new_figure, theory_line
 from jaxscale.report.study import Conclusion, Figure, Study
 from jaxscale.sweep.select import grid_of
 
@@ -76,13 +76,10 @@ def emergence_figure(runs: "xarray.Dataset", score: EmergenceScore) -> "matplotl
         theory_line(axes, expected.sel(skill=skill), dim, color)
         x = float(np.nanmean(score.measured[:, i]))
         if np.isfinite(x):
-            axes.annotate(
-                f"skill {skill}", (x, 0.5), (-6, 6), textcoords="offset points", color=color,
-                fontsize=8, ha="right",
-            )  # fmt: skip
-    axes.set_xscale("log")
+            axes.annotate(f"skill {skill}", (x, 1.06), color=color, fontsize=8, ha="center")
     if dim == "step":
-        axes.set_xlim(left=float(np.nanmin(score.measured)) / 4)
+        axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(runs["step"][-1]))
+    log_axis(axes, "x")
     axes.set_xlabel(X_LABEL[regime])
     axes.set_ylabel("skill strength R / S")
     axes.set_ylim(-0.08, 1.12)
@@ -103,11 +100,12 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
             theory_line(axes, one.law, name, color)
             alpha = float(simulated["skill_exponent"])
             axes.annotate(
-                f"α = {alpha:g}", (x[-1], float(mean[-1])), (0, 6), textcoords="offset points",
-                color=color, fontsize=8, ha="right",
+                f"α = {alpha:g}", (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
+                color=color, fontsize=8, va="center",
             )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
+        log_axis(axes, "x")
+        log_axis(axes, "y")
         axes.set_xlabel(LAW_LABEL[name])
         axes.set_ylabel("loss [S²]")
         axes.set_title(f"exponent {EXPONENT_LABEL[name]}", fontsize=9)
@@ -123,7 +121,10 @@ def _legend(axes: Any, data: str, theory: str, points: bool = False) -> None:
         Line2D([], [], color="#444444", label=data, **mark),
         Line2D([], [], color="#444444", ls=(0, (4, 2)), lw=1.6, label=theory),
     ]
-    axes.legend(handles=handles, fontsize=8, loc="best", frameon=False)
+    place: dict[str, Any] = {"loc": "lower left"}
+    if not points:
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2}
+    axes.legend(handles=handles, fontsize=8, frameon=False, **place)
 
 
 STUDY = Study(

@@ -75,6 +75,22 @@ def theory_line(
     axes.plot(np.asarray(curve[dim], float), y, color=color, lw=1.6, ls=(0, (4, 2)))
 
 
+def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
+    """Make the `x` or `y` axis logarithmic, with plain 1-2-5 ticks under two decades."""
+    from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    if not (0 < low < high) or high / low > 100:
+        return
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(decades, [1, 2, 5]).ravel()
+    axis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)]))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _main_dim(array: "xarray.DataArray") -> str:
     """The x axis: the step where it is resolved, else the longest numeric dimension."""
     if array.sizes.get("step", 0) > 2:
@@ -142,10 +158,10 @@ def _panel(
             theory_line(axes, expected.mean(extra) if extra else expected, x, color)
     positive = np.asarray(data[x], float)
     if positive[positive > 0].size > 2 and positive.max() > 20 * positive[positive > 0].min():
-        axes.set_xscale("log")
+        log_axis(axes, "x")
     finite = np.asarray(data)[np.isfinite(np.asarray(data))]
     if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
-        axes.set_yscale("log")
+        log_axis(axes, "y")
     unit = data.attrs.get("units", "")
     axes.set_xlabel(x)
     axes.set_ylabel(f"{data.name} [{unit}]" if unit else str(data.name))

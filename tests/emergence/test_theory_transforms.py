@@ -110,7 +110,7 @@ def test_gradient_vmap_and_float32(name):
         loop = [call(list(map(float, row))) for row in stencil[:2]]
     assert batch.dtype == np.float64
     np.testing.assert_allclose(batch[:2], loop, rtol=1e-12)
-    batch = np.asarray(batch)
+    batch, gradient = np.asarray(batch), np.asarray(gradient)
     slope = (batch[2::2] - batch[1::2]) / (2 * step)
     scale = abs(batch[0]) / x
     np.testing.assert_allclose(gradient / scale, slope / scale, atol=2e-6, rtol=2e-6)
@@ -129,7 +129,6 @@ def test_infinite_arguments_have_finite_gradients(n_skills):
     sizes = np.array(
         [(t, d, n) for t in (30.0, math.inf) for d in (50.0, math.inf) for n in (7.0, math.inf)]
     )
-    rest = jnp.asarray([0.6, 0.7, 1.5, 0.03])
 
     def call(size, rest):
         names = ("skill_exponent", *DYNAMICS)

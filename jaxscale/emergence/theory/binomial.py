@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxscale.spectra import hurwitz_zeta, integrate
+from jaxscale.spectra import gauss_legendre, hurwitz_zeta, integrate
 
 _WINDOW = 128  # lattice points of a smooth expectation
 _EDGE_WINDOW = 512  # lattice points of an expectation with an edge
@@ -64,17 +64,11 @@ def log_pmf(d: Array, n: Array, p: Array) -> Float[Array, "..."]:
     q = 1 - p_safe
     x, y, z = d_safe + 1, n - d_safe + 1, n + 1
     shift = x - z * p_safe
-    log_x, log_y = jnp.log(x / (z * p_safe)), jnp.log(y / (z * q))
-    value = (
-        -jnp.log(2 * jnp.pi * z * p_safe * q) / 2
-        + log_x / 2
-        + log_y / 2
-        - _deviance(x, z * p_safe, shift)
-        - _deviance(y, z * q, 1 - shift)
-        + _stirling(z)
-        - _stirling(x)
-        - _stirling(y)
-    )
+    counts = jnp.stack(jnp.broadcast_arrays(x, y))
+    means = jnp.stack([jnp.broadcast_to(m, counts.shape[1:]) for m in (z * p_safe, z * q)])
+    shifts = jnp.stack(jnp.broadcast_arrays(shift, 1 - shift))
+    terms = jnp.log(counts / means) / 2 - _deviance(counts, means, shifts) - _stirling(counts)
+    value = _stirling(z) - jnp.log(2 * jnp.pi * z * p_safe * q) / 2 + jnp.sum(terms, axis=0)
     certain = jnp.where((p >= 1) & (d == n), 0.0, -jnp.inf)
     return jnp.where(inside, value, certain)
 
@@ -139,29 +133,28 @@ def deficit(n: Array, p: Array, c: Array, power: float) -> Float[Array, ""]:
     **Reference:** see above.
     """
     d, _, sd = _window(n, p, _EDGE_WINDOW)
-    gap = 1 - d / c
-    below = gap > 0
-    terms = jnp.where(below, jnp.where(below, gap, 1.0) ** power, 0.0) * _pmf(d, n, p)
-    direct = jnp.sum(terms)
-
     mean = jax.lax.stop_gradient(n * p)
     lowest = jnp.maximum(0.0, mean - 9 * sd)
-    highest = mean + 9 * sd
-    start = jnp.sqrt(jnp.maximum(jax.lax.stop_gradient(c) - highest, 0.0))
-    stop = jnp.sqrt(jnp.maximum(jax.lax.stop_gradient(c) - lowest, 0.0))
-    integral = integrate(  # x = w^2 removes the root at the edge
-        lambda w: 2 * w ** (2 * power + 1) * _pmf(c - w**2, n, p), start, stop, 16, 12
-    )
-    g = _pmf(c + jnp.arange(-2.0, 3.0, dtype=c.dtype), n, p)
+    top = jax.lax.stop_gradient(c)
+    start = jnp.sqrt(jnp.maximum(top - mean - 9 * sd, 0.0))
+    stop = jnp.sqrt(jnp.maximum(top - lowest, 0.0))
+    unit, weights = (jnp.asarray(v, c.dtype) for v in gauss_legendre(16, 12))
+    w = start + (stop - start) * unit  # x = w^2 removes the root at the edge
+    around = c + jnp.arange(-2.0, 3.0, dtype=c.dtype)
+    mass = _pmf(jnp.concatenate([d, c - w**2, around]), n, p)
+    g = mass[-5:]
+
+    gap = 1 - d / c
+    below = gap > 0
+    gap = jnp.where(below, jnp.where(below, gap, 1.0) ** power, 0.0)
+    direct = jnp.sum(gap * mass[:_EDGE_WINDOW])
+    inner = 2 * w ** (2 * power + 1) * mass[_EDGE_WINDOW:-5]
+    integral = (stop - start) * jnp.sum(weights * inner)
     slope = -(8 * (g[3] - g[1]) - (g[4] - g[0])) / 12
-    curvature = g[3] - 2 * g[2] + g[1]
-    t = c - jnp.floor(jax.lax.stop_gradient(c))
+    t = c - jnp.floor(top)
     t = jnp.where(t > 0, t, 1.0)
-    edge = (
-        hurwitz_zeta(-power, t) * g[2]
-        + hurwitz_zeta(-power - 1, t) * slope
-        + hurwitz_zeta(-power - 2, t) * curvature / 2
-    )
+    zeta = hurwitz_zeta(-power - jnp.arange(3, dtype=c.dtype), t)
+    edge = zeta[0] * g[2] + zeta[1] * slope + zeta[2] * (g[3] - 2 * g[2] + g[1]) / 2
     wide = 18 * sd > _EDGE_WINDOW - 1
     return jnp.where(wide, (integral + edge) / c**power, direct)
 

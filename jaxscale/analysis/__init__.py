@@ -1,0 +1,15 @@
+"""Analysis of results: exponents, simulation against theory, calibration, claims."""
+
+from jaxscale.analysis.claim import Claim as Claim
+from jaxscale.analysis.claim import Verdict as Verdict
+from jaxscale.analysis.claim import claims_table as claims_table
+from jaxscale.analysis.claim import claims_to_json as claims_to_json
+from jaxscale.analysis.compare import Comparison as Comparison
+from jaxscale.analysis.compare import compare as compare
+from jaxscale.analysis.exponents import Exponent as Exponent
+from jaxscale.analysis.exponents import Interval as Interval
+from jaxscale.analysis.exponents import crossing as crossing
+from jaxscale.analysis.exponents import fit_exponent as fit_exponent
+from jaxscale.analysis.exponents import fit_saturating as fit_saturating
+from jaxscale.analysis.exponents import local_exponent as local_exponent
+from jaxscale.analysis.exponents import seed_interval as seed_interval

@@ -1,0 +1,313 @@
+r"""Simulation against closed form: one z-score per point, one threshold for all of them.
+
+At every point the mean over seeds is compared with theory in units of its standard error. With N
+points in all, a correct theory is refused with probability at most `alpha` where every |z| must
+stay below the two-sided Student-t quantile at `alpha` / N.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from jaxscale.status import Status
+
+if TYPE_CHECKING:
+    import xarray
+
+SEED, STATUS = "seed", "status"
+ROUNDING = 8  # units in the last place within which seeds count as equal
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Comparison of one observable.
+
+    - `predicted`: kind of its closed form (exact, asymptotic, calibrated).
+    - `n_compared`: points with a z-score.
+    - `n_deterministic`: points at which all seeds are equal: relative error only.
+    - `n_no_theory`, `n_few_seeds`: points without a z-score for lack of theory, or of 2 seeds.
+    - `max_z`, `quantile`, `at`: the z-score that comes nearest to its quantile, and where it is.
+    - `max_error`, `rms_error`: relative errors of the mean over seeds, where theory is not zero.
+    - `deterministic_error`: the largest of them at the deterministic points.
+    """
+
+    observable: str
+    predicted: str
+    n_compared: int
+    n_deterministic: int
+    n_no_theory: int
+    n_few_seeds: int
+    max_z: float
+    quantile: float
+    at: dict[str, Any]
+    max_error: float
+    rms_error: float
+    deterministic_error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are z-scores and all of them are below the quantile."""
+        return self.n_compared > 0 and abs(self.max_z) <= self.quantile
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Result of `compare`, one row per observable; print it.
+
+    - `not_compared`: observable to the reason why it has no row.
+    - `n_seeds`, `n_failed`: seeds, and runs masked because they ended badly.
+    - `n_comparisons`: z-scores over all observables; they share `alpha`.
+    - `quantile`: threshold of |z| with all seeds; NaN where there is no z-score.
+    """
+
+    rows: tuple[Row, ...]
+    not_compared: dict[str, str]
+    n_seeds: int
+    n_failed: int
+    n_comparisons: int
+    alpha: float
+    quantile: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are z-scores and all of them are below the quantile."""
+        rows = [row for row in self.rows if row.n_compared]
+        return bool(rows) and all(row.passed for row in rows)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: passed, failed, or why there is no verdict."""
+        if self.n_seeds < 2:
+            return f"no verdict: z-scores need at least 2 seeds, there is {self.n_seeds}"
+        if not self.n_comparisons:
+            return "no verdict: no point has a z-score"
+        word = "passed" if self.passed else "failed"
+        return (
+            f"{word}: {self.n_comparisons} z-scores, {self.n_seeds} seeds, "
+            f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a number that is not finite becomes None."""
+        table = {**dataclasses.asdict(self), "passed": self.passed, "verdict": self.verdict}
+        rows = [{**dataclasses.asdict(row), "passed": row.passed} for row in self.rows]
+        return _plain({**table, "rows": rows})
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(title="Simulation against theory", title_justify="left")
+        for name in ("observable", "theory"):
+            table.add_column(name)
+        for name in ("points", "max |z|", "quantile", "max error", "rms error"):
+            table.add_column(name, justify="right")
+        table.add_column("at")
+        for row in self.rows:
+            at = ", ".join(f"{k}={v}" for k, v in row.at.items())
+            numbers = (abs(row.max_z), row.quantile, row.max_error, row.rms_error)
+            shown = ("-" if math.isnan(v) else f"{v:.3g}" for v in numbers)
+            table.add_row(row.observable, row.predicted, str(row.n_compared), *shown, at)
+        yield table
+        for row in self.rows:
+            if row.n_deterministic:
+                yield (
+                    f"{row.observable}: {row.n_deterministic} points are equal for all seeds, "
+                    f"relative error at most {row.deterministic_error:.3g}"
+                )
+            if row.n_no_theory or row.n_few_seeds:
+                yield (
+                    f"{row.observable}: no z-score at {row.n_no_theory} points without theory "
+                    f"and {row.n_few_seeds} with fewer than 2 seeds"
+                )
+        if self.n_failed:
+            yield f"masked: {self.n_failed} failed runs"
+        for name, reason in self.not_compared.items():
+            yield f"not compared: {name}, {reason}"
+        yield self.verdict
+
+    def __str__(self) -> str:
+        console = Console(width=100)
+        with console.capture() as text:
+            console.print(self)
+        return text.get().rstrip()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Points:
+    """Everything about the points of one observable, before the threshold is known."""
+
+    name: str
+    predicted: str
+    mean: "xarray.DataArray"
+    theory: Float[np.ndarray, "..."]
+    n: Int[np.ndarray, "..."]
+    z: Float[np.ndarray, "..."]
+    deterministic: Bool[np.ndarray, "..."]
+
+
+def compare(
+    runs: "xarray.Dataset",
+    theory: "xarray.Dataset",
+    *,
+    alpha: float = 1e-3,
+    allowance: Mapping[str, Any] | None = None,
+) -> Comparison:
+    r"""Compare every observable that was both simulated and predicted.
+
+    $$z = \frac{\bar y - y_\text{theory}}{s / \sqrt{n}}, \qquad
+    |z| \le t_{1 - \alpha / 2 N,\, n - 1}$$
+
+    at each of N points, with n seeds. Runs that ended badly are masked; points at which all seeds
+    are equal to rounding have no z-score and no part in the verdict, only a relative error.
+
+    **Arguments**
+
+    - `runs`: result of `js.run`, with dimension `seed` and variable `status` where it has them.
+    - `theory`: result of `js.predict`, matched to `runs` by coordinates.
+    - `alpha`: probability with which a correct theory is refused, over all points together.
+    - `allowance`: observable to a bound on a known systematic difference, a number, a DataArray, or
+      an array that broadcasts to the theory; |difference| is reduced by it before the z-score.
+
+    **Returns** a `Comparison`.
+
+    **Raises** `ValueError` for a bad `alpha` or `allowance`, a theory with dimensions that the
+    runs lack, or no common observable.
+
+    **Reference** Dunn, J. Am. Stat. Assoc. 56 (1961) 52, for the shared threshold.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"`alpha` must lie between 0 and 1, got {alpha!r}.")
+    shared = [str(name) for name in runs.data_vars if name in theory.data_vars and name != STATUS]
+    if not shared:
+        raise ValueError(f"`theory` must predict an observable of runs, got {list(theory)}.")
+    bounds = dict(allowance or {})
+    if unknown := sorted(set(bounds) - set(shared)):
+        raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
+    good, n_failed = None, 0
+    if STATUS in runs:
+        good = runs[STATUS].isin([Status.ok, Status.not_converged])
+        n_failed = int((~good).sum())
+    points = [_points(runs[n], theory[n], good, bounds.get(n, 0.0)) for n in shared]
+    n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
+    n_seeds = runs.sizes.get(SEED, 1)
+    share = alpha / (2 * max(n_comparisons, 1))
+    return Comparison(
+        rows=tuple(_row(p, share) for p in points),
+        not_compared=_not_compared(runs, theory),
+        n_seeds=n_seeds,
+        n_failed=n_failed,
+        n_comparisons=n_comparisons,
+        alpha=alpha,
+        quantile=float(_quantile(np.asarray(n_seeds), share)) if n_comparisons else math.nan,
+    )
+
+
+def _points(runs: Any, theory: Any, good: Any, allowance: Any) -> _Points:
+    name = str(runs.name)
+    extra = [d for d in theory.dims if d not in runs.dims or d == SEED]
+    if extra:
+        raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
+    bound = _allowance(name, allowance, theory)
+    finite = runs.astype(np.float64).where(np.isfinite(runs))
+    seen = finite if good is None else finite.where(good)
+    seen = seen if SEED in seen.dims else seen.expand_dims(SEED)
+    seen = seen.transpose(SEED, ...)
+    mean = seen.mean(SEED)
+    predicted = theory.reindex_like(mean).broadcast_like(mean).transpose(*mean.dims)
+    bound = bound.reindex_like(mean).broadcast_like(mean).transpose(*mean.dims)
+    n = np.asarray(seen.notnull().sum(SEED))
+    spread = np.asarray(seen.max(SEED) - seen.min(SEED))
+    precision = np.finfo(runs.dtype).eps if runs.dtype.kind == "f" else 0.0
+    rounding = ROUNDING * precision * np.asarray(abs(seen).max(SEED))
+    difference = np.asarray(mean - predicted)
+    kept = np.sign(difference) * np.maximum(np.abs(difference) - np.asarray(bound), 0.0)
+    random = (n >= 2) & (spread > rounding)
+    error = np.asarray(seen.std(SEED)) * np.sqrt(n / np.maximum(n - 1, 1)) / np.sqrt(n.clip(1))
+    return _Points(
+        name=name,
+        predicted=str(runs.attrs.get("predicted", "")),
+        mean=mean,
+        theory=np.asarray(predicted, np.float64),
+        n=n,
+        z=np.divide(kept, error, out=np.full(n.shape, np.nan), where=random),
+        deterministic=(n >= 2) & ~random & np.isfinite(difference),
+    )
+
+
+def _allowance(name: str, bound: Any, theory: Any) -> Any:
+    import xarray
+
+    if not isinstance(bound, xarray.DataArray):
+        try:
+            values = np.broadcast_to(np.asarray(bound, np.float64), theory.shape)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"`allowance` of {name} must broadcast to {theory.shape}, got {bound!r}."
+            ) from None
+        bound = theory.copy(data=values)
+    values = np.asarray(bound, np.float64)
+    if not np.all(np.isfinite(values) & (values >= 0)):
+        raise ValueError(f"`allowance` of {name} must be finite and at least 0, got {values}.")
+    return bound
+
+
+def _quantile(n: np.ndarray, share: float) -> np.ndarray:
+    from scipy.stats import t
+
+    return t.isf(share, np.maximum(n - 1, 1))
+
+
+def _row(p: _Points, share: float) -> Row:
+    has_z, has_theory = np.isfinite(p.z), np.isfinite(p.theory)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.abs(np.asarray(p.mean) - p.theory) / np.abs(p.theory)
+    usable = np.isfinite(error)
+    max_z, quantile, at = math.nan, math.nan, {}
+    if has_z.any():
+        quantiles = _quantile(p.n, share)
+        ratio = np.where(has_z, np.abs(p.z) / quantiles, -1.0)
+        worst = np.unravel_index(np.argmax(ratio), ratio.shape)
+        max_z, quantile = float(p.z[worst]), float(quantiles[worst])
+        point = p.mean[worst]
+        at = {str(d): point[d].item() for d in p.mean.dims if d in point.coords}
+    return Row(
+        observable=p.name,
+        predicted=p.predicted,
+        n_compared=int(has_z.sum()),
+        n_deterministic=int(p.deterministic.sum()),
+        n_no_theory=int((~has_theory & (p.n > 0)).sum()),
+        n_few_seeds=int((has_theory & (p.n < 2)).sum()),
+        max_z=max_z,
+        quantile=quantile,
+        at=at,
+        max_error=_largest(error[usable]),
+        rms_error=float(np.sqrt(np.mean(error[usable] ** 2))) if usable.any() else math.nan,
+        deterministic_error=_largest(error[usable & p.deterministic]),
+    )
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(values.max()) if values.size else math.nan
+
+
+def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
+    reasons = {}
+    for name in map(str, runs.data_vars):
+        if name not in theory and name != STATUS:
+            kind = str(runs[name].attrs.get("predicted", "none"))
+            form = "no closed form" if kind == "none" else f"closed form is {kind}, not in theory"
+            reasons[name] = form
+    reasons |= {str(n): "not in runs" for n in theory.data_vars if n not in runs}
+    return reasons
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
