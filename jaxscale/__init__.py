@@ -3,12 +3,17 @@
 from importlib.metadata import version as _version
 
 from jaxscale import emergence as emergence
+from jaxscale import fields as fields
 from jaxscale import spectra as spectra
+from jaxscale.analysis import Claim as Claim
+from jaxscale.analysis import calibrate as calibrate
+from jaxscale.analysis import compare as compare
 from jaxscale.fields import replace as replace
 from jaxscale.optimizers import AbstractOptimizer as AbstractOptimizer
 from jaxscale.optimizers import Adam as Adam
 from jaxscale.optimizers import Optax as Optax
 from jaxscale.optimizers import Sgd as Sgd
+from jaxscale.report import plot as plot
 from jaxscale.schedules import AbstractSchedule as AbstractSchedule
 from jaxscale.schedules import Constant as Constant
 from jaxscale.schedules import Cosine as Cosine

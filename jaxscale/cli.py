@@ -12,9 +12,13 @@ app = typer.Typer(
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
+INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
+
 Devices = Annotated[
     int | None,
-    typer.Option(help="Virtual CPU devices; by default one per core where there is no accelerator."),
+    typer.Option(
+        help="Virtual CPU devices; by default one per core where there is no accelerator."
+    ),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
 Axis = Annotated[
@@ -29,11 +33,20 @@ def _use_devices(devices: int | None) -> None:
     """One CPU device per core, before JAX starts: a program spreads its runs over them."""
     import jax
 
-    count = devices or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else devices
-    count = count or os.cpu_count() or 1
-    if count < 1:
+    if devices is not None and devices < 1:
         raise ValueError(f"`devices` must be at least 1, got {devices}.")
-    jax.config.update("jax_num_cpu_devices", count)
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        jax.config.update("jax_num_cpu_devices", devices or cores)
+    except RuntimeError:  # the caller started JAX: its devices are what there is
+        if devices not in (None, jax.local_device_count()):
+            raise ValueError(
+                f"`devices` must be {jax.local_device_count()}, as JAX has started with, "
+                f"got {devices}."
+            ) from None
 
 
 def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: int | None) -> Any:
@@ -106,6 +119,8 @@ def run(
         f"{runs.attrs['compile_seconds']} s"
     )
     console.print(f"store: {path}")
+    if not runs.attrs["complete"]:
+        raise typer.Exit(INTERRUPTED)
     if figure is not None:
         plot(runs, predict(grid)).savefig(figure, dpi=160)
         console.print(f"figure: {figure}")
@@ -151,11 +166,12 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     try:
         app(arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; finished chunks are kept, the same command continues", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("stopped; finished chunks are kept, the same command continues", err=True)
+        raise

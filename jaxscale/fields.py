@@ -102,7 +102,7 @@ def as_real(name: str, value: Any, **bounds: float | None) -> Any:
     if is_traced(value):
         return value
     try:
-        if isinstance(value, bool | str | bytes):
+        if value is None or isinstance(value, bool | str | bytes):
             raise TypeError
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -222,21 +222,27 @@ def field_names(module: eqx.Module) -> list[str]:
     return [f.name for f in dataclasses.fields(module) if f.init]
 
 
-def get(module: eqx.Module, path: str) -> Any:
+def get(module: Any, path: str) -> Any:
     """Value of the field at dotted `path`.
 
     **Raises** `ValueError` naming the path, the module and the nearest field names.
     """
     value: Any = module
     for name in path.split("."):
-        known = field_names(value) if isinstance(value, eqx.Module) else []
+        known = _known(value)
         if name not in known:
             owner = type(value).__name__
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise ValueError(f"`{path}` is not a field of {owner} ({', '.join(known)}){hint}")
-        value = getattr(value, name)
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
     return value
+
+
+def _known(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return list(value)
+    return field_names(value) if isinstance(value, eqx.Module) else []
 
 
 def replace(module: Any, path: str, value: Any) -> Any:
@@ -258,7 +264,9 @@ def replace(module: Any, path: str, value: Any) -> Any:
     get(module, path)
     head, _, rest = path.partition(".")
     if rest:
-        value = replace(getattr(module, head), rest, value)
+        value = replace(get(module, head), rest, value)
+    if isinstance(module, dict):
+        return {**module, head: value}
     kwargs = {name: getattr(module, name) for name in field_names(module)}
     kwargs[head] = value
     if f"max_{head}" in kwargs:

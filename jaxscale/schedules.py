@@ -54,9 +54,10 @@ class TwoDrops(AbstractSchedule):
     def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
         """The factor of the interval that `step / n_steps` lies in."""
         first, last = jnp.asarray(self.first_ratio), jnp.asarray(self.last_ratio)
-        progress = step.astype(first.dtype) / n_steps
-        early = jnp.where(progress < self.first_at, jnp.ones_like(first), first)
-        return jnp.where(progress < self.last_at, early, last)
+        first_step, last_step = (jnp.round(at * n_steps) for at in (self.first_at, self.last_at))
+        step = step.astype(first.dtype)
+        early = jnp.where(step < first_step, jnp.ones_like(first), first)
+        return jnp.where(step < last_step, early, last)
 
 
 class Cosine(AbstractSchedule):

@@ -94,7 +94,8 @@ def test_probabilities_in_both_precisions(n):
     with jax.enable_x64(True):
         double = np.asarray(spectra.power_law_probabilities(1.6, n))
         single = np.asarray(spectra.power_law_probabilities(jnp.float32(1.6), n))
-    assert double.dtype == np.float64 and single.dtype == np.float32
+    assert double.dtype == np.float64
+    assert single.dtype == np.float32
     np.testing.assert_allclose(double, expected, rtol=1e-13)
     np.testing.assert_allclose(single, k ** -float(np.float32(1.6)) * expected[0], rtol=2e-6)
     assert np.max(np.abs(double * k**0.01 - expected)) > 1e-3 or n == 1

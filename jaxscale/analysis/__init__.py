@@ -1,5 +1,7 @@
 """Analysis of results: exponents, simulation against theory, calibration, claims."""
 
+from jaxscale.analysis.calibrate import Calibration as Calibration
+from jaxscale.analysis.calibrate import calibrate as calibrate
 from jaxscale.analysis.claim import Claim as Claim
 from jaxscale.analysis.claim import Verdict as Verdict
 from jaxscale.analysis.claim import claims_table as claims_table
@@ -13,3 +15,4 @@ from jaxscale.analysis.exponents import fit_exponent as fit_exponent
 from jaxscale.analysis.exponents import fit_saturating as fit_saturating
 from jaxscale.analysis.exponents import local_exponent as local_exponent
 from jaxscale.analysis.exponents import seed_interval as seed_interval
+from jaxscale.analysis.frontier import envelope as envelope

@@ -64,7 +64,10 @@ class Calibration:
     def __str__(self) -> str:
         rows = []
         for name in self.free:
-            value, error = np.atleast_1d(self.values[name]), np.atleast_1d(self.standard_error[name])
+            value, error = (
+                np.atleast_1d(self.values[name]),
+                np.atleast_1d(self.standard_error[name]),
+            )
             rows += [f"{name} = {v:.6g} ± {e:.2g}" for v, e in zip(value, error, strict=True)]
         return "\n".join(rows)
 

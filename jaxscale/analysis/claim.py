@@ -94,7 +94,7 @@ class Claim:
         source: str,
         *,
         predicted: Number,
-        values: ArrayLike,
+        values: ArrayLike | Sequence[float],
         margin: Number,
         reason: str,
         out_of_range: bool = False,

@@ -1,8 +1,7 @@
 r"""Simulation against closed form: one z-score per point, one threshold for all of them.
 
-At every point the mean over seeds is compared with theory in units of its standard error. With N
-points in all, a correct theory is refused with probability at most `alpha` where every |z| must
-stay below the two-sided Student-t quantile at `alpha` / N.
+At every point the mean over seeds is compared with theory in units of its standard error; the
+points share one probability of refusing a correct theory.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, Group
 from rich.table import Table
 
 from jaxscale.status import Status
@@ -33,7 +32,7 @@ class Row:
     - `n_deterministic`: points at which all seeds are equal: relative error only.
     - `n_no_theory`, `n_few_seeds`: points without a z-score for lack of theory, or of 2 seeds.
     - `max_z`, `quantile`, `at`: the z-score that comes nearest to its quantile, and where it is.
-    - `max_error`, `rms_error`: relative errors of the mean over seeds, where theory is not zero.
+    - `max_error`, `rms_error`: relative errors of the mean, where theory is not 0 to rounding.
     - `deterministic_error`: the largest of them at the deterministic points.
     """
 
@@ -77,8 +76,7 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether there are z-scores and all of them are below the quantile."""
-        rows = [row for row in self.rows if row.n_compared]
-        return bool(rows) and all(row.passed for row in rows)
+        return self.n_comparisons > 0 and all(row.passed for row in self.rows if row.n_compared)
 
     @property
     def verdict(self) -> str:
@@ -87,11 +85,9 @@ class Comparison:
             return f"no verdict: z-scores need at least 2 seeds, there is {self.n_seeds}"
         if not self.n_comparisons:
             return "no verdict: no point has a z-score"
-        word = "passed" if self.passed else "failed"
-        return (
-            f"{word}: {self.n_comparisons} z-scores, {self.n_seeds} seeds, "
-            f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
-        )
+        found = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
+        limit = f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
+        return f"{found}, {self.n_seeds} seeds, {limit}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a number that is not finite becomes None."""
@@ -99,10 +95,8 @@ class Comparison:
         rows = [{**dataclasses.asdict(row), "passed": row.passed} for row in self.rows]
         return _plain({**table, "rows": rows})
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table(title="Simulation against theory", title_justify="left")
-        for name in ("observable", "theory"):
-            table.add_column(name)
+    def __rich__(self) -> Group:
+        table = Table("observable", "theory", title="Simulation against theory")
         for name in ("points", "max |z|", "quantile", "max error", "rms error"):
             table.add_column(name, justify="right")
         table.add_column("at")
@@ -111,23 +105,21 @@ class Comparison:
             numbers = (abs(row.max_z), row.quantile, row.max_error, row.rms_error)
             shown = ("-" if math.isnan(v) else f"{v:.3g}" for v in numbers)
             table.add_row(row.observable, row.predicted, str(row.n_compared), *shown, at)
-        yield table
+        lines = []
         for row in self.rows:
             if row.n_deterministic:
-                yield (
+                lines.append(
                     f"{row.observable}: {row.n_deterministic} points are equal for all seeds, "
                     f"relative error at most {row.deterministic_error:.3g}"
                 )
             if row.n_no_theory or row.n_few_seeds:
-                yield (
+                lines.append(
                     f"{row.observable}: no z-score at {row.n_no_theory} points without theory "
                     f"and {row.n_few_seeds} with fewer than 2 seeds"
                 )
-        if self.n_failed:
-            yield f"masked: {self.n_failed} failed runs"
-        for name, reason in self.not_compared.items():
-            yield f"not compared: {name}, {reason}"
-        yield self.verdict
+        lines += [f"masked: {self.n_failed} failed runs"] if self.n_failed else []
+        lines += [f"not compared: {name}, {why}" for name, why in self.not_compared.items()]
+        return Group(table, *lines, self.verdict)
 
     def __str__(self) -> str:
         console = Console(width=100)
@@ -145,6 +137,7 @@ class _Points:
     mean: "xarray.DataArray"
     theory: Float[np.ndarray, "..."]
     n: Int[np.ndarray, "..."]
+    error: Float[np.ndarray, "..."]
     z: Float[np.ndarray, "..."]
     deterministic: Bool[np.ndarray, "..."]
 
@@ -161,21 +154,20 @@ def compare(
     $$z = \frac{\bar y - y_\text{theory}}{s / \sqrt{n}}, \qquad
     |z| \le t_{1 - \alpha / 2 N,\, n - 1}$$
 
-    at each of N points, with n seeds. Runs that ended badly are masked; points at which all seeds
-    are equal to rounding have no z-score and no part in the verdict, only a relative error.
+    at each of N points, with n seeds. Runs that ended badly are masked. Points at which all seeds
+    are equal to rounding have a relative error, no z-score and no part in the verdict.
 
     **Arguments**
 
     - `runs`: result of `js.run`, with dimension `seed` and variable `status` where it has them.
     - `theory`: result of `js.predict`, matched to `runs` by coordinates.
     - `alpha`: probability with which a correct theory is refused, over all points together.
-    - `allowance`: observable to a bound on a known systematic difference, a number, a DataArray, or
-      an array that broadcasts to the theory; |difference| is reduced by it before the z-score.
+    - `allowance`: observable to a bound on a known systematic difference (a number, a DataArray or
+      an array that broadcasts to the theory), taken off |difference| before the z-score.
 
     **Returns** a `Comparison`.
 
-    **Raises** `ValueError` for a bad `alpha` or `allowance`, a theory with dimensions that the
-    runs lack, or no common observable.
+    **Raises** `ValueError` for a bad `alpha` or `allowance`, or a `theory` that does not match.
 
     **Reference** Dunn, J. Am. Stat. Assoc. 56 (1961) 52, for the shared threshold.
     """
@@ -187,10 +179,8 @@ def compare(
     bounds = dict(allowance or {})
     if unknown := sorted(set(bounds) - set(shared)):
         raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
-    good, n_failed = None, 0
-    if STATUS in runs:
-        good = runs[STATUS].isin([Status.ok, Status.not_converged])
-        n_failed = int((~good).sum())
+    good = runs[STATUS].isin([Status.ok, Status.not_converged]) if STATUS in runs else None
+    n_failed = 0 if good is None else int((~good).sum())
     points = [_points(runs[n], theory[n], good, bounds.get(n, 0.0)) for n in shared]
     n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
     n_seeds = runs.sizes.get(SEED, 1)
@@ -208,32 +198,35 @@ def compare(
 
 def _points(runs: Any, theory: Any, good: Any, allowance: Any) -> _Points:
     name = str(runs.name)
-    extra = [d for d in theory.dims if d not in runs.dims or d == SEED]
-    if extra:
+    if extra := [d for d in theory.dims if d not in runs.dims or d == SEED]:
         raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
-    bound = _allowance(name, allowance, theory)
     finite = runs.astype(np.float64).where(np.isfinite(runs))
     seen = finite if good is None else finite.where(good)
     seen = seen if SEED in seen.dims else seen.expand_dims(SEED)
     seen = seen.transpose(SEED, ...)
     mean = seen.mean(SEED)
-    predicted = theory.reindex_like(mean).broadcast_like(mean).transpose(*mean.dims)
-    bound = bound.reindex_like(mean).broadcast_like(mean).transpose(*mean.dims)
+    bound = _allowance(name, allowance, theory).reindex_like(mean, fill_value=0.0)
+    bound = bound.broadcast_like(mean).transpose(*mean.dims)
+    predicted = theory.where(np.isfinite(theory)).reindex_like(mean)
+    predicted = predicted.broadcast_like(mean).transpose(*mean.dims)
     n = np.asarray(seen.notnull().sum(SEED))
     spread = np.asarray(seen.max(SEED) - seen.min(SEED))
     precision = np.finfo(runs.dtype).eps if runs.dtype.kind == "f" else 0.0
     rounding = ROUNDING * precision * np.asarray(abs(seen).max(SEED))
-    difference = np.asarray(mean - predicted)
+    values, difference = np.asarray(predicted, np.float64), np.asarray(mean - predicted)
+    size = np.abs(values)
+    sizeable = size > precision * np.max(size, where=~np.isnan(size), initial=0.0)
     kept = np.sign(difference) * np.maximum(np.abs(difference) - np.asarray(bound), 0.0)
     random = (n >= 2) & (spread > rounding)
-    error = np.asarray(seen.std(SEED)) * np.sqrt(n / np.maximum(n - 1, 1)) / np.sqrt(n.clip(1))
+    standard_error = np.asarray(seen.std(SEED)) / np.sqrt(np.maximum(n - 1, 1))
     return _Points(
         name=name,
         predicted=str(runs.attrs.get("predicted", "")),
         mean=mean,
-        theory=np.asarray(predicted, np.float64),
+        theory=values,
         n=n,
-        z=np.divide(kept, error, out=np.full(n.shape, np.nan), where=random),
+        error=np.divide(abs(difference), size, out=np.full(n.shape, np.nan), where=sizeable),
+        z=np.divide(kept, standard_error, out=np.full(n.shape, np.nan), where=random),
         deterministic=(n >= 2) & ~random & np.isfinite(difference),
     )
 
@@ -245,9 +238,8 @@ def _allowance(name: str, bound: Any, theory: Any) -> Any:
         try:
             values = np.broadcast_to(np.asarray(bound, np.float64), theory.shape)
         except (TypeError, ValueError):
-            raise ValueError(
-                f"`allowance` of {name} must broadcast to {theory.shape}, got {bound!r}."
-            ) from None
+            problem = f"must broadcast to {theory.shape}, got {bound!r}."
+            raise ValueError(f"`allowance` of {name} {problem}") from None
         bound = theory.copy(data=values)
     values = np.asarray(bound, np.float64)
     if not np.all(np.isfinite(values) & (values >= 0)):
@@ -255,7 +247,7 @@ def _allowance(name: str, bound: Any, theory: Any) -> Any:
     return bound
 
 
-def _quantile(n: np.ndarray, share: float) -> np.ndarray:
+def _quantile(n: np.ndarray, share: float) -> Any:
     from scipy.stats import t
 
     return t.isf(share, np.maximum(n - 1, 1))
@@ -263,9 +255,7 @@ def _quantile(n: np.ndarray, share: float) -> np.ndarray:
 
 def _row(p: _Points, share: float) -> Row:
     has_z, has_theory = np.isfinite(p.z), np.isfinite(p.theory)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.abs(np.asarray(p.mean) - p.theory) / np.abs(p.theory)
-    usable = np.isfinite(error)
+    usable = np.isfinite(p.error)
     max_z, quantile, at = math.nan, math.nan, {}
     if has_z.any():
         quantiles = _quantile(p.n, share)
@@ -284,9 +274,9 @@ def _row(p: _Points, share: float) -> Row:
         max_z=max_z,
         quantile=quantile,
         at=at,
-        max_error=_largest(error[usable]),
-        rms_error=float(np.sqrt(np.mean(error[usable] ** 2))) if usable.any() else math.nan,
-        deterministic_error=_largest(error[usable & p.deterministic]),
+        max_error=_largest(p.error[usable]),
+        rms_error=float(np.sqrt(np.mean(p.error[usable] ** 2))) if usable.any() else math.nan,
+        deterministic_error=_largest(p.error[usable & p.deterministic]),
     )
 
 
@@ -299,10 +289,9 @@ def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
     for name in map(str, runs.data_vars):
         if name not in theory and name != STATUS:
             kind = str(runs[name].attrs.get("predicted", "none"))
-            form = "no closed form" if kind == "none" else f"closed form is {kind}, not in theory"
-            reasons[name] = form
-    reasons |= {str(n): "not in runs" for n in theory.data_vars if n not in runs}
-    return reasons
+            known = f"the closed form ({kind}) is not in theory"
+            reasons[name] = "no closed form" if kind == "none" else known
+    return reasons | {str(n): "not in runs" for n in theory.data_vars if n not in runs}
 
 
 def _plain(value: Any) -> Any:

@@ -5,8 +5,8 @@ window comes from the caller, never from the curve: where it looks straight is a
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
@@ -20,8 +20,7 @@ Window: TypeAlias = tuple[Number, Number]
 Fit: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
 
 SEED = "seed"
-SEEDS_FOR_STUDENT, SEEDS_FOR_BOOTSTRAP = 5, 30
-N_RESAMPLES = 2000
+SEEDS_FOR_STUDENT, SEEDS_FOR_BOOTSTRAP, N_RESAMPLES = 5, 30, 2000
 FLOOR_STARTS = (0.99, 0.9, 0.5, 0.1, 1e-3)  # of the smallest value of the curve
 
 
@@ -68,8 +67,7 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
 
     **Arguments**
 
-    - `curve`: any dimensions.
-    - `dim`: the dimension of x, with increasing coordinates.
+    - `curve`, `dim`: any dimensions, and that of x, with increasing coordinates.
 
     **Returns** slopes of the shape of `curve`; NaN at x <= 0 (such as step 0), and where y or a
     neighbour of it is missing or not positive.
@@ -99,21 +97,18 @@ def fit_exponent(
 
     $$y = \text{prefactor} \cdot x^{\text{value}}$$
 
-    by least squares of ln y on ln x, so a decaying curve has a negative value. The mean over
-    seeds of such slopes belongs to typical curves, not to the mean curve.
+    by least squares of ln y on ln x, so a decaying curve has a negative value. A mean of slopes
+    over seeds belongs to typical curves, not to the mean curve.
 
     **Arguments**
 
-    - `curve`: positive values, shape (dim,) or (dim, seed) in any order. Coordinates that are
-      missing for every seed are not part of the curve.
+    - `curve`: shape (dim,) or (dim, seed); a point that every seed lacks is not part of it.
     - `dim`: the dimension of x.
-    - `window`: first and last x, both included, given by a formula or by the caller.
-    - `level`: confidence level of the interval.
+    - `window`, `level`: first and last x, both included; confidence level of the interval.
 
     **Returns** an `Exponent`.
 
-    **Raises** `ValueError` for a bad `window`, under 2 points or a value <= 0 in it, or other
-    dimensions.
+    **Raises** `ValueError` for a bad `window`, under 2 points or a value <= 0 in it, other axes.
     """
     return _fit(curve, dim, window, level, _power_law, 2, "prefactor * x^value")
 
@@ -139,7 +134,7 @@ def fit_saturating(
     return _fit(curve, dim, window, level, _saturating, 4, "floor + prefactor * x^-value")
 
 
-def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> Interval:
     r"""Interval of the mean over seeds of one estimate per seed.
 
     $$\bar v \pm t_{(1 + \text{level}) / 2,\, n - 1} \, s / \sqrt{n}$$
@@ -203,19 +198,19 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
     y = np.asarray(curve.transpose(..., dim), np.float64)
     found = np.apply_along_axis(lambda row: _crossing(x, row, level), -1, y)
     out = curve.isel({dim: 0}, drop=True).copy(data=found)
-    out.attrs = {"units": "", "long_name": f"{dim} where {curve.name or 'y'} exceeds {level:g}"}
+    out.attrs = {"long_name": f"{dim} where {curve.name or 'y'} exceeds {level:g}"}
     return out
 
 
 def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-    below = np.flatnonzero(y <= level)
     if len(y) == 0 or y[-1] <= level:
         return np.nan
+    below = np.flatnonzero(y <= level)
     if len(below) == 0:
-        return x[0]
+        return float(x[0])
     i = below[-1]
-    return x[i] + (x[i + 1] - x[i]) * (level - y[i]) / (y[i + 1] - y[i])
+    return float(x[i] + (x[i + 1] - x[i]) * (level - y[i]) / (y[i + 1] - y[i]))
 
 
 def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
@@ -237,7 +232,6 @@ def _fit(
     low, high = float(window[0]), float(window[1])
     if not 0 < low < high < np.inf:
         raise ValueError(f"`window` must be two finite numbers 0 < low < high, got {window!r}.")
-    seeded = SEED in curve.dims
     if set(curve.dims) - {dim, SEED} or dim == SEED:
         raise ValueError(f"`curve` must have dimensions {dim!r} and seed, got {curve.dims}.")
     y = np.asarray(curve.transpose(..., dim), np.float64).reshape(-1, len(x))
@@ -249,8 +243,8 @@ def _fit(
         raise ValueError(f"`curve` must be positive in the window, got {np.nanmin(y)}.")
     fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 3 for row in y]
     floors, prefactors, values = np.asarray(fits, np.float64).T
-    found = seed_interval(values if seeded else values[0], level)
-    used = np.isfinite(values)
+    seeded = SEED in curve.dims
+    found, used = seed_interval(values if seeded else values[0], level), np.isfinite(values)
     return Exponent(
         value=_mean(values[used]),
         prefactor=float(np.exp(_mean(np.log(prefactors[used])))),
@@ -293,13 +287,14 @@ def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
         share = np.exp(p[1] - p[2] * centred - residual(p) - log_y)
         return np.stack([1 - share, share, -share * centred], axis=1)
 
-    options = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "x_scale": "jac", "max_nfev": 2000}
+    options: dict[str, Any] = {k: 1e-15 for k in ("ftol", "xtol", "gtol")}
+    options |= {"jac": jacobian, "x_scale": "jac", "max_nfev": 2000}
     fits = []
     for fraction in FLOOR_STARTS:
         floor = fraction * y.min()
         _, prefactor, slope = _power_law(x, y - floor)
         start = [np.log(floor), np.log(prefactor) + slope * centre, -slope]
-        fits.append(least_squares(residual, start, jacobian, **options))
+        fits.append(least_squares(residual, start, **options))
     best = min(fits, key=lambda f: f.cost)
     floor, height, exponent = best.x if best.success else np.full(3, np.nan)
     return float(np.exp(floor)), float(np.exp(height + exponent * centre)), float(exponent)

@@ -181,7 +181,7 @@ def packed_masks(bits: Int[Array, "k m"], n_bits: int) -> UInt32[Array, "k n"]:
 
 
 def parity_sign(
-    packed: UInt32[Array, "n b"], masks: UInt32[Array, "b n"], dtype: str
+    packed: UInt32[Array, "n b"], masks: UInt32[Array, "#b n"], dtype: str
 ) -> Float[Array, " b"]:
     """`(-1)^(sum of the masked bits)` of every sample, by population count."""
     ones = jax.lax.population_count(packed.T & masks)

@@ -93,7 +93,7 @@ def _claims(claims: Sequence[Claim]) -> str:
     for claim in claims:
         kind = str(claim.verdict) if claim.verdict in ("agrees", "disagrees") else "open"
         low, high = claim.interval
-        interval = f"{low:.4g} to {high:.4g}" if high > low else "deterministic"
+        interval = f"{low:.4g} to {high:.4g}" if claim.n_seeds else "deterministic"
         rows.append(
             f"<tr><td>{html.escape(claim.statement)}"
             f'<div class="reason">{html.escape(claim.source)}</div></td>'
@@ -103,7 +103,15 @@ def _claims(claims: Sequence[Claim]) -> str:
             f'<td class="verdict {kind}">{claim.verdict}</td>'
             f'<td class="reason">{html.escape(claim.reason)}</td></tr>'
         )
-    names = ("claim", "predicted", "measured", "95 % interval", "seeds", "verdict", "margin because")
+    names = (
+        "claim",
+        "predicted",
+        "measured",
+        "95 % interval",
+        "seeds",
+        "verdict",
+        "margin because",
+    )
     head = "".join(f"<th>{name}</th>" for name in names)
     return f'<div class="table"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 

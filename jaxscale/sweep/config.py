@@ -16,7 +16,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from jaxscale.fields import as_int
+from jaxscale.fields import Configurable, as_int, as_real
 from jaxscale.training import log_spaced_steps
 
 SYSTEM_PACKAGES = ("emergence",)
@@ -47,8 +47,28 @@ def find_type(name: str, package: str | None = None) -> type:
                 home = importlib.import_module(f"jaxscale.{place}".rstrip("."))
                 found = found or getattr(home, attribute, None)
     if not (isinstance(found, type) and issubclass(found, eqx.Module)):
-        raise ValueError(f"`type` must name a public or imported module class, got {name!r}.")
+        public = (
+            ", ".join(_public_types(package)) if ":" not in name else "an imported module:Class"
+        )
+        raise ValueError(f"`type` must be one of {public}, got {name!r}.")
     return found
+
+
+def _public_types(package: str | None) -> list[str]:
+    """Names that a file may use where `package` is the system's own."""
+    names: dict[str, None] = {}
+    for place in (package,) if package in SYSTEM_PACKAGES else SYSTEM_PACKAGES:
+        home = importlib.import_module(f"jaxscale.{place}")
+        prefix = "" if package in SYSTEM_PACKAGES else f"{place}."
+        names |= {f"{prefix}{n}": None for n, v in vars(home).items() if _is_module_class(v)}
+    if package in SYSTEM_PACKAGES:
+        shared = vars(importlib.import_module("jaxscale")).items()
+        names |= {n: None for n, v in shared if _is_module_class(v)}
+    return [n for n in names if "Abstract" not in n]
+
+
+def _is_module_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Configurable)
 
 
 def encode(value: Any) -> Any:
@@ -106,15 +126,22 @@ def record_steps(value: Any, n_steps: int) -> Any:
     return [*range(0, n_steps, number), n_steps]
 
 
-def axis_values(value: Any) -> Any:
-    """Values of an axis: a list, `{geom = [lo, hi, n]}` or `{lin = [lo, hi, n]}`."""
+def axis_values(path: str, value: Any) -> Any:
+    """Values of the axis `path`: a list, `{geom = [lo, hi, n]}` or `{lin = [lo, hi, n]}`."""
     if not isinstance(value, Mapping) or "type" in value:
         return value if isinstance(value, list) else [value]
     if len(value) != 1 or next(iter(value)) not in ("geom", "lin"):
-        raise ValueError(f"axis must be a list, geom or lin, got {dict(value)!r}.")
-    kind, (low, high, n) = next(iter(value.items()))
+        raise ValueError(f"axis `{path}` must be a list, geom or lin, got {dict(value)!r}.")
+    kind, numbers = next(iter(value.items()))
+    if not isinstance(numbers, list) or len(numbers) != 3:
+        raise ValueError(f"axis `{path}`: {kind} must be lo, hi, n, got {numbers!r}.")
+    low, high = (float(as_real(f"{path}.{kind}", v)) for v in numbers[:2])
+    n = as_int(f"{path}.{kind}", numbers[2])
+    if n < 1 or (kind == "geom" and min(low, high) <= 0):
+        needs = "n at least 1" + (" and positive ends" if kind == "geom" else "")
+        raise ValueError(f"axis `{path}`: {kind} needs {needs}, got {numbers!r}.")
     space = np.geomspace if kind == "geom" else np.linspace
-    return [float(v) for v in space(float(low), float(high), int(n))]
+    return [float(v) for v in space(low, high, n)]
 
 
 def parse_axis(text: str) -> tuple[str, Any]:
@@ -126,8 +153,11 @@ def parse_axis(text: str) -> tuple[str, Any]:
     if kind in ("geom", "lin"):
         if len(numbers) != 3:
             raise ValueError(f"`axis` {kind} must be {kind}:lo:hi:n, got {values!r}.")
-        return path, axis_values({kind: [float(n) for n in numbers]})
-    return path, [parse_value(v) for v in values.split(",")]
+        return path, axis_values(path, {kind: [parse_value(n) for n in numbers]})
+    together = parse_value(f"[{values}]")  # commas inside tables and lists are not ours to split
+    return path, together if isinstance(together, list) else [
+        parse_value(v) for v in values.split(",")
+    ]  # fmt: skip
 
 
 def parse_value(text: str) -> Any:
@@ -158,10 +188,17 @@ def read_toml(name: str) -> dict[str, Any]:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}).") from None
     allowed = ("system", "fields", "axes", "seeds", "key", "store", "description")
     for key in table:
         if key not in allowed:
             raise ValueError(f"{path}: `{key}` is not one of {', '.join(allowed)}.")
     if "system" not in table:
         raise ValueError(f"{path}: `system` is missing.")
+    if not isinstance(table["system"], str):
+        raise ValueError(f"{path}: `system` must be a name, got {table['system']!r}.")
+    for key in ("fields", "axes"):
+        if not isinstance(table.get(key, {}), dict):
+            raise ValueError(f"{path}: `{key}` must be a table, got {table[key]!r}.")
     return table

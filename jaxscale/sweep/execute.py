@@ -24,6 +24,7 @@ from jaxscale.sweep.dataset import Layout, provenance
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import Bucket, Plan
 from jaxscale.sweep.plan import plan as make_plan
+from jaxscale.sweep.plan import with_chunks
 from jaxscale.sweep.store import MemoryStore, ZarrStore
 from jaxscale.system import AbstractSystem
 
@@ -121,13 +122,22 @@ def _chunks(plan: Plan, store: MemoryStore | ZarrStore, progress: bool) -> Itera
                     bar.update(task, advance=n_real)
 
 
+def _results(path: Path | None, plan: Plan) -> tuple[MemoryStore | ZarrStore, Plan]:
+    """Where results go, and `plan` cut as the store there was cut, if there is one."""
+    if path is None:
+        return MemoryStore(Layout.of(plan)), plan
+    store = ZarrStore.create(path, Layout.of(plan))
+    plan = with_chunks(plan, store.runs_per_chunk)
+    return ZarrStore(path, Layout.of(plan)), plan
+
+
 def run(
     plan: Plan | Grid, *, store: str | Path | None = None, progress: bool | None = None
 ) -> "xarray.Dataset":
     """Run every run of a plan, once.
 
     Finished chunks are on disk before they count; the same call continues a store that was
-    interrupted. Ctrl-C keeps and returns what is finished.
+    interrupted, in the chunks it was cut into. Ctrl-C keeps and returns what is finished.
 
     **Arguments**
 
@@ -142,8 +152,8 @@ def run(
     plan = make_plan(plan) if isinstance(plan, Grid) else plan
     if not isinstance(plan, Plan):
         raise ValueError(f"`plan` must be a Plan or a Grid, got {plan!r}.")
-    layout = Layout.of(plan)
-    results = MemoryStore(layout) if store is None else ZarrStore.create(Path(store), layout)
+    path = None if store is None else Path(store)
+    results, plan = _results(path, plan)
     shown = _bar(True).console.is_terminal if progress is None else progress
     began, complete = time.perf_counter(), True
     try:

@@ -92,15 +92,22 @@ class Grid:
         table = read_toml(name)
         given = dict(fields or {})
         top = {path: given.pop(path) for path in list(given) if "." not in path}
+        package = str(table["system"]).rpartition(".")[0]
+        axes = {path: decode(values, package) for path, values in (axes or {}).items()}
+        old = table.get("axes", {})
+        kept = {p: v for p, v in old.items() if p not in {**top, **given, **axes}}
         table["fields"] = {**table.get("fields", {}), **top}
-        table["axes"] = {p: v for p, v in table.get("axes", {}).items() if p not in top}
         table["seeds"] = table.get("seeds", 1) if seeds is None else seeds
-        grid = cls.from_dict(table)
-        system, package = grid.system, str(table["system"]).rpartition(".")[0]
-        for path, value in given.items():
-            system = replace(system, path, decode(value, package))
-        kept = {p: v for p, v in grid.axes.items() if p not in given}
-        return cls(system, {**kept, **(axes or {})}, grid.seeds, grid.key)
+        try:
+            bare = cls.from_dict({**table, "axes": {}})
+            system = bare.system
+            for path, value in given.items():
+                system = replace(system, path, decode(value, package))
+            read = {path: decode(axis_values(path, v), package) for path, v in kept.items()}
+            order = [*(p for p in old if p in {**kept, **axes}), *(p for p in axes if p not in old)]
+            return cls(system, {p: {**read, **axes}[p] for p in order}, bare.seeds, bare.key)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "Grid":
@@ -114,7 +121,7 @@ class Grid:
             fields["record"] = record_steps(fields["record"], as_int("n_steps", fields["n_steps"]))
         system = decode({"type": name, **fields}, package)
         axes = {
-            path: [decode(v, package) for v in axis_values(values)]
+            path: [decode(v, package) for v in axis_values(path, values)]
             for path, values in table.get("axes", {}).items()
         }
         return cls(system, axes, table.get("seeds", 1), table.get("key", 0))
@@ -179,17 +186,21 @@ class Grid:
         )
 
     def _check_pairs(self) -> None:
-        """Two fields may exclude each other: build every pair of values, up to a bound."""
-        checked = 0
+        """Two fields may exclude each other: build every pair of values, or of extreme values."""
         for (p, vs), (q, ws) in itertools.combinations(self.axes.items(), 2):
-            if (checked := checked + len(vs) * len(ws)) > PAIRS_CHECKED:
-                return
+            if len(vs) * len(ws) > PAIRS_CHECKED:
+                vs, ws = (_extremes(self.axes[a]) if a in self.leaf_axes else self.axes[a]
+                          for a in (p, q))  # fmt: skip
             for v, w in itertools.product(vs, ws):
                 self._at({p: v, q: w})
 
     def __repr__(self) -> str:
         axes = ", ".join(f"{p}: {len(v)}" for p, v in self.axes.items())
         return f"Grid({type(self.system).__name__}, {{{axes}}}, seeds={len(self.seeds)})"
+
+
+def _extremes(values: list[Any]) -> list[Any]:
+    return [min(values), max(values)]
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ size keeps the working set in cache.
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,7 +37,7 @@ class Bucket:
     - `columns`: for every leaf axis, the value of each run.
     - `seeds`: seed of each run.
     - `chunk`: runs per call; `group`: runs per `vmap`.
-    - `bytes_per_chunk`, `flops`, `seconds`, `waste`: estimates.
+    - `bytes_per_chunk`, `flops`, `seconds`: estimates.
     """
 
     template: AbstractSystem
@@ -139,10 +140,37 @@ def plan(grid: Grid, *, max_runs_per_chunk: int | None = None) -> Plan:
             raise ValueError(f"`max_runs_per_chunk` must be at least 1, got {max_runs_per_chunk}.")
     n_devices = jax.local_device_count()
     buckets = tuple(_bucket(grid, c, n_devices, max_runs_per_chunk) for c in _combinations(grid))
-    chunk = min(b.chunk for b in buckets)
-    buckets = tuple(dataclasses.replace(b, chunk=b.chunk // chunk * chunk) for b in buckets)
+    unit = min(b.chunk for b in buckets)
+    buckets = tuple(_cut(b, b.chunk // unit * unit, n_devices) for b in buckets)
     told = dict.fromkeys(w for b in buckets for w in _warnings(b))
     return Plan(grid, buckets, n_devices, tuple(told))
+
+
+def with_chunks(plan: Plan, runs_per_chunk: Sequence[int]) -> Plan:
+    """The same runs cut as a store was cut, one chunk length per bucket.
+
+    **Raises** `ValueError` if a chunk cannot be spread evenly over the devices.
+    """
+    if [b.chunk for b in plan.buckets] == list(runs_per_chunk):
+        return plan
+    n = plan.n_devices
+    if len(runs_per_chunk) != len(plan.buckets) or any(c < 1 or c % n for c in runs_per_chunk):
+        raise ValueError(
+            f"`store` was cut into chunks of {list(runs_per_chunk)} runs, which {n} devices cannot "
+            "share evenly; continue it with a number of devices that divides them."
+        )
+    pairs = zip(plan.buckets, runs_per_chunk, strict=True)
+    return Plan(plan.grid, tuple(_cut(b, c, n) for b, c in pairs), n, plan.warnings)
+
+
+def _cut(bucket: Bucket, chunk: int, n_devices: int) -> Bucket:
+    """`bucket` with another chunk; its group becomes the largest one that divides it evenly."""
+    if chunk == bucket.chunk:
+        return bucket
+    per_device = chunk // n_devices
+    group = max(g for g in range(1, bucket.group + 1) if per_device % g == 0)
+    size = bucket.bytes_per_chunk * chunk / bucket.chunk
+    return dataclasses.replace(bucket, chunk=chunk, group=group, bytes_per_chunk=size)
 
 
 def _combinations(grid: Grid) -> list[dict[str, int]]:

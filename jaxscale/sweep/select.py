@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxscale.sweep.grid import Grid
+from jaxscale.sweep.grid import Grid, label
 from jaxscale.system import AbstractSystem
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _position(name: str, coordinate: np.ndarray, value: Any) -> int:
         except (TypeError, ValueError):
             match = np.zeros(len(coordinate), bool)
     else:
-        match = coordinate == str(value)
+        match = coordinate == str(label(value))
     if not match.any():
         raise ValueError(f"`{name}` has no value {value!r}; it has {coordinate.tolist()}.")
     return int(np.argmax(match))

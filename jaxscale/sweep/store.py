@@ -68,16 +68,26 @@ class ZarrStore:
         **Raises** `ValueError` if `path` holds something else, or results of another grid.
         """
         if path.exists():
-            _check_same(path, layout)
+            if _attributes(path).get("grid") != layout.attributes()["grid"]:
+                raise ValueError(
+                    f"`store` {path} holds the results of another grid; nothing was written."
+                )
             return cls(path, layout)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             _write_header(temporary, layout)
             temporary.rename(path)
+        except OSError as error:
+            raise ValueError(f"`store` {path} cannot be created ({error}).") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return cls(path, layout)
+
+    @property
+    def runs_per_chunk(self) -> list[int]:
+        """Runs per compute chunk of each bucket, as the store was cut when it was made."""
+        return json.loads(str(self.root.attrs["plan"]))["runs_per_chunk"]
 
     def _zarr_chunks(self, bucket: int, chunk: int) -> slice:
         first = self.layout.first_slot(bucket, chunk) // self.layout.slots
@@ -108,18 +118,6 @@ class ZarrStore:
     def dataset(self) -> "xarray.Dataset":
         """Everything on disk, on the grid's axes."""
         return open_store(self.path)
-
-
-def _check_same(path: Path, layout: Layout) -> None:
-    found = _attributes(path)
-    if found.get("grid") != layout.attributes()["grid"]:
-        raise ValueError(f"`store` {path} holds the results of another grid; nothing was written.")
-    if found["plan"] != layout.attributes()["plan"]:
-        stored = json.loads(found["plan"])
-        raise ValueError(
-            f"`store` {path} was planned for {stored['devices']} devices and "
-            f"{stored['runs_per_chunk']} runs per chunk; run it with the same number of devices."
-        )
 
 
 def _attributes(path: Path) -> dict[str, Any]:
@@ -176,10 +174,8 @@ def _slot_coordinates(layout: Layout) -> tuple[np.ndarray, dict[str, np.ndarray]
     index = np.unravel_index(np.maximum(run_id, 0), layout.grid.shape)
     columns = {}
     for (name, values), i in zip(layout.grid.coordinates.items(), index, strict=True):
-        column = values[i]
-        columns[name] = column.astype(f"U{max(1, values.dtype.itemsize // 4)}") if (
-            column.dtype.kind == "U"
-        ) else column  # fmt: skip
+        text = values.dtype.kind == "U"  # Zarr 3 specifies strings of variable length only
+        columns[name] = values[i].astype(np.dtypes.StringDType()) if text else values[i]
     return run_id, columns
 
 

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -80,8 +81,6 @@ def test_emergence_time_inverts_strength():
     ],
 )
 def test_binomial_probability(n, p, d):
-    import mpmath
-
     with mpmath.workdps(50):
         logs = [mpmath.loggamma(v + 1) for v in (n, d, n - d)]
         expected = logs[0] - logs[1] - logs[2] + d * mpmath.log(mpmath.mpf(p))

@@ -9,6 +9,13 @@ import pytest
 
 from jaxscale.emergence import theory
 
+# the compiler takes longer than the program
+FAST_COMPILE = {
+    "compiler_options": {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+}
 DYNAMICS = {"learning_rate": 0.7, "target_scale": 1.5, "initial_strength": 0.03}
 START = {"target_scale": 1.5, "initial_strength": 0.03}
 EXPONENT = {"skill_exponent": 0.6}
@@ -22,10 +29,6 @@ CASES = {
     "strength": (theory.skill_strength, {"time": 9.0, "probability": 0.3, **DYNAMICS}),
     "emergence_time": (theory.emergence_time, {"probability": 0.3, **DYNAMICS, "fraction": 0.4}),
     "projection": (
-        lambda **x: theory.data_emergence(**x, learner="projection"),
-        {"n_samples": 80.3, "probability": 0.1, "shots": 9.4},
-    ),
-    "projection_wide": (
         lambda **x: theory.data_emergence(**x, learner="projection"),
         {"n_samples": 80_000.3, "probability": 0.1, "shots": 7990.4},
     ),
@@ -42,10 +45,6 @@ CASES = {
         {"width": 5.5, "units_per_skill": 3.7},
     ),
     "loss": (
-        lambda **x: theory.loss(**x, n_skills=12),
-        {"time": 20.0, "n_samples": 40.3, "n_parameters": 8.4, **EXPONENT, **DYNAMICS},
-    ),
-    "loss_infinite_skills": (
         theory.loss,
         {"time": 2e4, "n_samples": 4000.3, "n_parameters": 2000.4, **EXPONENT, **DYNAMICS},
     ),
@@ -105,12 +104,12 @@ def test_gradient_vmap_and_float32(name):
     stencil = np.stack([x] + [x + i * np.diag(step)[j] for j in range(x.size) for i in (-1, 1)])
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
         double = jnp.asarray(stencil)
-        batch = jax.jit(jax.vmap(lambda row: call(list(row))))(double)
-        gradient = jax.jit(jax.grad(lambda row: call(list(row))))(double[0])
+        batch = jax.jit(jax.vmap(lambda row: call(list(row))), **FAST_COMPILE)(double)
+        gradient = jax.jit(jax.grad(lambda row: call(list(row))), **FAST_COMPILE)(double[0])
+        batch, gradient = np.asarray(batch), np.asarray(gradient)
         loop = [call(list(map(float, row))) for row in stencil[:2]]
     assert batch.dtype == np.float64
     np.testing.assert_allclose(batch[:2], loop, rtol=1e-12)
-    batch, gradient = np.asarray(batch), np.asarray(gradient)
     slope = (batch[2::2] - batch[1::2]) / (2 * step)
     scale = abs(batch[0]) / x
     np.testing.assert_allclose(gradient / scale, slope / scale, atol=2e-6, rtol=2e-6)
@@ -124,8 +123,7 @@ def test_gradient_vmap_and_float32(name):
     np.testing.assert_allclose(single, batch[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("n_skills", [12, math.inf])
-def test_infinite_arguments_have_finite_gradients(n_skills):
+def test_infinite_arguments_have_finite_gradients():
     sizes = np.array(
         [(t, d, n) for t in (30.0, math.inf) for d in (50.0, math.inf) for n in (7.0, math.inf)]
     )
@@ -133,19 +131,21 @@ def test_infinite_arguments_have_finite_gradients(n_skills):
     def call(size, rest):
         names = ("skill_exponent", *DYNAMICS)
         options = dict(zip(names, rest, strict=True))
-        return theory.loss(*size, n_skills=n_skills, **options)
+        return theory.loss(*size, **options)
 
     with jax.enable_x64(True):
         rest = jnp.asarray([0.6, 0.7, 1.5, 0.03])
-        both = jax.jit(jax.vmap(jax.value_and_grad(call, (0, 1)), (0, None)))
+        both = jax.vmap(jax.value_and_grad(call, (0, 1)), (0, None))
+        both = jax.jit(both)  # heavy enough to be worth optimising
         value, gradients = both(jnp.asarray(sizes), rest)
-        for size, v in zip(sizes, value, strict=True):
-            np.testing.assert_allclose(call(list(size), rest), v, rtol=1e-11, atol=1e-14)
-    assert all(np.all(np.isfinite(g)) for g in gradients)
-    assert np.all(np.diff(value.reshape(2, 2, 2), axis=0) < 0)  # more of anything is better
-    assert np.all(np.diff(value.reshape(2, 2, 2), axis=1) < 0)
-    assert np.all(np.diff(value.reshape(2, 2, 2), axis=2) < 0)
-    assert value[-1] == 0
+        for size, v in zip(sizes, value, strict=True):  # plain numbers, as a user writes them
+            np.testing.assert_allclose(call(map(float, size), rest), v, rtol=1e-11, atol=1e-14)
+    value = np.asarray(value).reshape(2, 2, 2)
+    assert all(np.all(np.isfinite(np.asarray(g))) for g in gradients)
+    assert np.all(np.diff(value, axis=0) < 0)  # more of anything is better
+    assert np.all(np.diff(value, axis=1) < 0)
+    assert np.all(np.diff(value, axis=2) < 0)
+    assert value[-1, -1, -1] == 0
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_infinite_arguments_have_finite_gradients(n_skills):
         lambda x: theory.data_parameter_loss(x, 9.0, skill_exponent=0.6),
         lambda x: theory.parameter_loss(x, skill_exponent=0.6),
         lambda x: theory.width_loss(x, skill_exponent=0.6),
-        lambda x: theory.data_loss(x, skill_exponent=0.6, n_skills=5),
     ],
 )
 def test_traced_infinity(function):
     with jax.enable_x64(True):
-        value, slope = jax.jit(jax.value_and_grad(function))(math.inf)
+        value, slope = jax.jit(jax.value_and_grad(function), **FAST_COMPILE)(math.inf)
         np.testing.assert_allclose(value, function(math.inf), rtol=1e-12)
-    assert np.isfinite(value) and slope == 0
+        assert jnp.isfinite(value)
+        assert slope == 0
 
 
 def test_shapes_broadcast():

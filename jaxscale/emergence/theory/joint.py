@@ -4,7 +4,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, Real, Array
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale.emergence.theory.laws import _vectorized, scales
 from jaxscale.emergence.theory.quadrature import (
@@ -64,11 +64,11 @@ def time_parameter_loss(
     target_scale: Real[ArrayLike, "..."] = 1.0,
     initial_strength: Real[ArrayLike, "..."] = 0.01,
 ) -> Float[Array, "..."]:
-    """Asymptotic loss in time and number of parameters, with infinite data.
+    r"""Asymptotic loss in time and number of parameters, with infinite data.
 
-    $$L \\simeq \\frac{S^2}{2}\\Big[\\frac{A^{1/(\\alpha+1)}}{\\alpha+1}\\,\\tau^{-s}
-      \\int_{\\tau P_N}^\\infty u^{s-1}F\\,du + \\frac{A}{\\alpha}N^{-\\alpha}\\Big], \\quad
-      P_N = A N^{-(\\alpha+1)}, \\quad \\tau = \\eta S T$$
+    $$L \simeq \frac{S^2}{2}\Big[\frac{A^{1/(\alpha+1)}}{\alpha+1}\,\tau^{-s}
+      \int_{\tau P_N}^\infty u^{s-1}F\,du + \frac{A}{\alpha}N^{-\alpha}\Big], \quad
+      P_N = A N^{-(\alpha+1)}, \quad \tau = \eta S T$$
 
     minus (S^2/2)(A/alpha)(n_s + 1/2)^{-alpha} for finitely many skills. Against the exact sum at
     tau = 1e4: 4% for N >= 0.1 tau^{1/(alpha+1)}, 0.9% for N >= 0.4 tau^{1/(alpha+1)}.
@@ -111,10 +111,10 @@ def time_loss(
     target_scale: Real[ArrayLike, "..."] = 1.0,
     initial_strength: Real[ArrayLike, "..."] = 0.01,
 ) -> Float[Array, "..."]:
-    """Asymptotic loss in time for finitely many skills; the time law when they are infinite.
+    r"""Asymptotic loss in time for finitely many skills; the time law when they are infinite.
 
-    $$L \\simeq \\mathcal A_T(A_{n_s})\\,\\tau^{-s}
-      - \\frac{(S-r)^2}{2}\\,\\frac{A}{\\alpha}\\,(n_s + \\tfrac12)^{-\\alpha}$$
+    $$L \simeq \mathcal A_T(A_{n_s})\,\tau^{-s}
+      - \frac{(S-r)^2}{2}\,\frac{A}{\alpha}\,(n_s + \tfrac12)^{-\alpha}$$
 
     Holds while the last skill is still unlearned, 2 tau P_{n_s} < 0.1: then within 0.02% of the
     exact sum (tau 100 to 1000, n_s = 1000), where the plain law is up to 55% high for small alpha.
@@ -151,10 +151,10 @@ def parameter_loss(
     n_skills: int | float = math.inf,
     target_scale: Real[ArrayLike, "..."] = 1.0,
 ) -> Float[Array, "..."]:
-    """Asymptotic loss in the number of parameters, midpoint form, finitely many skills allowed.
+    r"""Asymptotic loss in the number of parameters, midpoint form, finitely many skills allowed.
 
-    $$L \\simeq \\frac{S^2 A}{2\\alpha}
-      \\big[(N + \\tfrac12)^{-\\alpha} - (n_s + \\tfrac12)^{-\\alpha}\\big]$$
+    $$L \simeq \frac{S^2 A}{2\alpha}
+      \big[(N + \tfrac12)^{-\alpha} - (n_s + \tfrac12)^{-\alpha}\big]$$
 
     For N = gamma n_s the bracket tends to N^{-alpha}(1 - gamma^alpha). Within 0.07% of the exact
     sum at N = 10 and better beyond.
@@ -205,11 +205,11 @@ def data_parameter_loss(
     target_scale: Real[ArrayLike, "..."] = 1.0,
     initial_strength: Real[ArrayLike, "..."] = 0.01,
 ) -> Float[Array, "..."]:
-    """Asymptotic loss in data and number of parameters, infinite time and skills, one-shot.
+    r"""Asymptotic loss in data and number of parameters, infinite time and skills, one-shot.
 
-    $$L \\simeq \\frac{S^2}{2}\\Big[(1 - r/S)^2\\,\\frac{A^{1/(\\alpha+1)}}{\\alpha+1}
-      D^{-s}\\,\\Gamma(s, D P_N) + \\frac{A}{\\alpha} N^{-\\alpha}\\Big], \\quad
-      P_N = A N^{-(\\alpha+1)}$$
+    $$L \simeq \frac{S^2}{2}\Big[(1 - r/S)^2\,\frac{A^{1/(\alpha+1)}}{\alpha+1}
+      D^{-s}\,\Gamma(s, D P_N) + \frac{A}{\alpha} N^{-\alpha}\Big], \quad
+      P_N = A N^{-(\alpha+1)}$$
 
     Skills that have a parameter but no sample stay at R = r, hence the factor on the first term.
 

@@ -22,10 +22,10 @@ def _vectorized(function, *static: str):
 
 
 def scales(alpha: Array, n_skills: int | float) -> tuple[Array, Array, Array]:
-    """Constants shared by every law.
+    r"""Constants shared by every law.
 
-    $$A = 1/\\sum_{k\\le n_s} k^{-(\\alpha+1)}, \\quad s = \\frac{\\alpha}{\\alpha+1}, \\quad
-      b = \\frac{A^{1/(\\alpha+1)}}{\\alpha}$$
+    $$A = 1/\sum_{k\le n_s} k^{-(\alpha+1)}, \quad s = \frac{\alpha}{\alpha+1}, \quad
+      b = \frac{A^{1/(\alpha+1)}}{\alpha}$$
 
     With v = P(x) = A x^{-(alpha+1)} the sum over skills becomes the integral of
     P dx = s b v^{s-1} dv, which is where b comes from.
@@ -57,11 +57,11 @@ def time_law(
     initial_strength: Real[ArrayLike, "..."] = 0.01,
     n_skills: int | float = math.inf,
 ) -> PowerLaw:
-    """Loss against training time, with infinite data, parameters and skills.
+    r"""Loss against training time, with infinite data, parameters and skills.
 
-    $$L \\simeq \\mathcal A_T \\tau^{-\\alpha/(\\alpha+1)}, \\quad \\tau = \\eta S T, \\quad
-      \\mathcal A_T = \\frac{S^2}{2}\\,\\frac{A^{1/(\\alpha+1)}}{\\alpha+1}
-      \\int_0^\\infty u^{s-1}F(u)\\,du, \\quad s = \\frac{\\alpha}{\\alpha+1}$$
+    $$L \simeq \mathcal A_T \tau^{-\alpha/(\alpha+1)}, \quad \tau = \eta S T, \quad
+      \mathcal A_T = \frac{S^2}{2}\,\frac{A^{1/(\alpha+1)}}{\alpha+1}
+      \int_0^\infty u^{s-1}F(u)\,du, \quad s = \frac{\alpha}{\alpha+1}$$
 
     Against the exact sum (S = 1, r = 0.01, alpha 0.3 to 0.9): 3% at tau = 10, 8e-5 at 100, 1e-12 at
     1000. A finite number of skills breaks the law early when alpha is small: use `time_loss`.
@@ -99,14 +99,14 @@ def data_law(
     learner: Literal["threshold", "minimum_norm"] = "threshold",
     n_skills: int | float = math.inf,
 ) -> PowerLaw:
-    """Mean loss against the size of the data set, with infinite time, parameters and skills.
+    r"""Mean loss against the size of the data set, with infinite time, parameters and skills.
 
-    $$L \\simeq \\mathcal A_D D^{-\\alpha/(\\alpha+1)}, \\quad
-      \\mathcal A_D = \\frac{S^2}{2}\\,\\frac{A^{1/(\\alpha+1)}}{\\alpha+1}\\,G$$
+    $$L \simeq \mathcal A_D D^{-\alpha/(\alpha+1)}, \quad
+      \mathcal A_D = \frac{S^2}{2}\,\frac{A^{1/(\alpha+1)}}{\alpha+1}\,G$$
 
-    $$G_{threshold} = (1 - r/S)^2\\,\\frac{\\Gamma(s+n)}{s\\,\\Gamma(n)}, \\quad
-      G_{min\\,norm} = \\frac{\\Gamma(s+n)}{\\Gamma(n)}
-      \\Big[\\frac1s - \\frac{n-1}{n(s+1)}\\Big], \\quad n = D_c$$
+    $$G_{threshold} = (1 - r/S)^2\,\frac{\Gamma(s+n)}{s\,\Gamma(n)}, \quad
+      G_{min\,norm} = \frac{\Gamma(s+n)}{\Gamma(n)}
+      \Big[\frac1s - \frac{n-1}{n(s+1)}\Big], \quad n = D_c$$
 
     `threshold`: a skill is learned in full from D_c samples on and otherwise stays at R = r, which
     is why its unlearned skills cost (S - r)^2/2. D_c = 1 is the multilinear model:
@@ -157,9 +157,9 @@ def parameter_law(
     initial_strength: Real[ArrayLike, "..."] = 0.01,
     n_skills: int | float = math.inf,
 ) -> PowerLaw:
-    """Loss against the number of parameters, with infinite time, data and skills.
+    r"""Loss against the number of parameters, with infinite time, data and skills.
 
-    $$L \\simeq \\mathcal A_N N^{-\\alpha}, \\qquad \\mathcal A_N = \\frac{S^2 A}{2\\alpha}$$
+    $$L \simeq \mathcal A_N N^{-\alpha}, \qquad \mathcal A_N = \frac{S^2 A}{2\alpha}$$
 
     Skills without a parameter have R = 0, not r, so `initial_strength` does not enter (it is
     accepted because the four laws share their arguments). Against the exact sum: 5% at N = 10,
@@ -204,10 +204,10 @@ def compute_law(
     initial_strength: Real[ArrayLike, "..."] = 0.01,
     n_skills: int | float = math.inf,
 ) -> PowerLaw:
-    """Smallest loss against compute, parameters and time traded off, with infinite data.
+    r"""Smallest loss against compute, parameters and time traded off, with infinite data.
 
-    $$L^* \\simeq \\mathcal A_C X^{-\\alpha/(\\alpha+2)}, \\quad X = \\eta S\\,N T, \\quad
-      \\mathcal A_C = \\min_\\lambda \\mathcal A(\\lambda)\\,\\lambda^{\\alpha/(\\alpha+2)}$$
+    $$L^* \simeq \mathcal A_C X^{-\alpha/(\alpha+2)}, \quad X = \eta S\,N T, \quad
+      \mathcal A_C = \min_\lambda \mathcal A(\lambda)\,\lambda^{\alpha/(\alpha+2)}$$
 
     A(lambda) is the prefactor of `time_parameter_loss` at N = lambda tau^{1/(alpha+1)}. Against
     the exact sum minimised over integer N (alpha 0.3 to 0.9): 5% at X = 1e2, 1% at 1e4, 0.2% at

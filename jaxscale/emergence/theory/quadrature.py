@@ -14,9 +14,9 @@ LONG_TIME = 1e30
 
 
 def odds(target_scale: Array, initial_strength: Array) -> Float[Array, "..."]:
-    """Logarithm of the initial odds.
+    r"""Logarithm of the initial odds.
 
-    $$\\ln M = \\ln(S/r - 1)$$
+    $$\ln M = \ln(S/r - 1)$$
 
     **Arguments:** `target_scale` S and `initial_strength` r, broadcastable, `0 < r < S`.
 
@@ -30,9 +30,9 @@ def odds(target_scale: Array, initial_strength: Array) -> Float[Array, "..."]:
 
 
 def residual(u: Array, log_m: Array) -> Float[Array, "..."]:
-    """Squared distance of one skill from its target, in units of its final value.
+    r"""Squared distance of one skill from its target, in units of its final value.
 
-    $$F(u) = (1 - R/S)^2 = (1 + e^{2u}/M)^{-2}, \\qquad u = \\eta S T P_k$$
+    $$F(u) = (1 - R/S)^2 = (1 + e^{2u}/M)^{-2}, \qquad u = \eta S T P_k$$
 
     **Arguments:** `u` and `log_m` (ln M), broadcastable, dimensionless.
 
@@ -48,9 +48,9 @@ def residual(u: Array, log_m: Array) -> Float[Array, "..."]:
 def moment(
     weight: Callable[[Array], Array], lower: Array, s: Array, upper: Array
 ) -> Float[Array, ""]:
-    """Upper incomplete moment of a weight that has vanished at `upper`.
+    r"""Upper incomplete moment of a weight that has vanished at `upper`.
 
-    $$Q(l) = \\int_l^\\infty u^{s}\\, w(u)\\, du$$
+    $$Q(l) = \int_l^\infty u^{s}\, w(u)\, du$$
 
     Logarithmic panels below u = 1, where u^s is not smooth, and even panels above.
 
@@ -61,7 +61,7 @@ def moment(
     - `s`: scalar exponent, above -1.
     - `upper`: scalar, above 1; the weight is negligible from there on.
 
-    **Returns:** a scalar; relative error below 1e-12 in float64 for ln M < 60 (tested).
+    **Returns:** a scalar; relative error below 1e-10 in float64 (tested at ln M = 4.6).
 
     **Raises:** nothing.
 
@@ -77,10 +77,10 @@ def moment(
 
 
 def residual_moment(lower: Array, s: Array, log_m: Array) -> Float[Array, ""]:
-    """Upper incomplete moment of the learning front.
+    r"""Upper incomplete moment of the learning front.
 
-    $$Q_F(l) = \\int_l^\\infty u^{s}\\,(-F'(u))\\,du, \\qquad
-      \\int_l^\\infty u^{s-1}F\\,du = \\frac{Q_F(l) - l^s F(l)}{s}$$
+    $$Q_F(l) = \int_l^\infty u^{s}\,(-F'(u))\,du, \qquad
+      \int_l^\infty u^{s-1}F\,du = \frac{Q_F(l) - l^s F(l)}{s}$$
 
     The second form, by parts, is how every integral of the laws is evaluated: -F' = 4p(1-p)^2
     with p = expit(2u - ln M) is a bump at u = ln(M)/2, and the singularity u^(s-1) is gone.
@@ -102,9 +102,9 @@ def residual_moment(lower: Array, s: Array, log_m: Array) -> Float[Array, ""]:
 
 
 def front_end(log_m: Array) -> Float[Array, ""]:
-    """The u above which a skill is learned to 1e-20.
+    r"""Return the u above which a skill is learned to 1e-20.
 
-    $$u_{end} = \\max(\\ln M, 0)/2 + 12$$
+    $$u_{end} = \max(\ln M, 0)/2 + 12$$
 
     **Arguments:** `log_m` (ln M), scalar.
 
@@ -118,13 +118,13 @@ def front_end(log_m: Array) -> Float[Array, ""]:
 
 
 def exponential_moment(lower: Array, s: Array) -> Float[Array, ""]:
-    """Upper incomplete gamma function with gradients in both arguments.
+    r"""Upper incomplete gamma function with gradients in both arguments.
 
-    $$Q_e(l) = \\Gamma(s + 1, l) = \\int_l^\\infty u^{s} e^{-u}\\,du$$
+    $$Q_e(l) = \Gamma(s + 1, l) = \int_l^\infty u^{s} e^{-u}\,du$$
 
     **Arguments:** `lower` >= 0 and `s` > -1: scalars, dimensionless.
 
-    **Returns:** a scalar; relative error below 1e-12 in float64 for `lower < 20` (tested).
+    **Returns:** a scalar; relative error below 1e-11 in float64 at `lower = 0` (tested).
 
     **Raises:** nothing.
 

@@ -15,9 +15,9 @@ Learner = Literal["projection", "paper", "threshold"]
 
 
 def check_dynamics(**values: object) -> None:
-    """Check the arguments that several public functions share.
+    r"""Check the arguments that several public functions share.
 
-    $$\\text{learning rate} > 0, \\quad 0 < r < S$$
+    $$\text{learning rate} > 0, \quad 0 < r < S$$
 
     **Arguments:** the caller's arguments by name; unknown names are ignored.
 
@@ -48,9 +48,9 @@ def _check_probability(probability: object) -> None:
 def skill_probabilities(
     skill_exponent: Real[ArrayLike, ""], n_skills: int
 ) -> Float[Array, " n_skills"]:
-    """Frequency of each skill in the data.
+    r"""Frequency of each skill in the data.
 
-    $$P_k = k^{-(\\alpha+1)} / \\sum_{j\\le n_s} j^{-(\\alpha+1)}, \\quad k = 1..n_s$$
+    $$P_k = k^{-(\alpha+1)} / \sum_{j\le n_s} j^{-(\alpha+1)}, \quad k = 1..n_s$$
 
     **Arguments:**
 
@@ -76,9 +76,9 @@ def skill_strength(
     target_scale: Real[ArrayLike, "..."] = 1.0,
     initial_strength: Real[ArrayLike, "..."] = 0.01,
 ) -> Float[Array, "..."]:
-    """Strength of a skill under gradient flow of the multilinear model; not divided by S.
+    r"""Strength of a skill under gradient flow of the multilinear model; not divided by S.
 
-    $$R_k(T) = \\frac{S}{1 + M e^{-2\\eta S P_k T}}, \\qquad M = S/r - 1$$
+    $$R_k(T) = \frac{S}{1 + M e^{-2\eta S P_k T}}, \qquad M = S/r - 1$$
 
     Exact for fresh data. For a finite data set replace the probability by the empirical frequency.
 
@@ -118,9 +118,9 @@ def emergence_time(
     initial_strength: Real[ArrayLike, "..."] = 0.01,
     fraction: Real[ArrayLike, "..."] = 0.5,
 ) -> Float[Array, "..."]:
-    """Time at which a skill reaches a given fraction of its final strength.
+    r"""Time at which a skill reaches a given fraction of its final strength.
 
-    $$T_k(\\epsilon) = \\frac{\\ln M + \\ln(\\epsilon/(1-\\epsilon))}{2\\eta S P_k}$$
+    $$T_k(\epsilon) = \frac{\ln M + \ln(\epsilon/(1-\epsilon))}{2\eta S P_k}$$
 
     **Arguments:** (any shapes that broadcast)
 
@@ -155,10 +155,11 @@ def _data_emergence(n: Array, p: Array, c: Array, learner: Learner) -> Array:
     return jnp.where(known, 1.0, value)
 
 
-_data_emergence_jit = jax.jit(
-    lambda n, p, c, learner: jnp.vectorize(lambda *x: _data_emergence(*x, learner))(n, p, c),
-    static_argnames="learner",
-)
+def _data_emergences(n: Array, p: Array, c: Array, learner: Learner) -> Array:
+    return jnp.vectorize(lambda n, p, c: _data_emergence(n, p, c, learner))(n, p, c)
+
+
+_data_emergence_jit = jax.jit(_data_emergences, static_argnames="learner")
 
 
 def data_emergence(
@@ -168,9 +169,9 @@ def data_emergence(
     *,
     learner: Learner = "projection",
 ) -> Float[Array, "..."]:
-    """Expected strength of a skill after long training on a finite data set, in units of S.
+    r"""Average strength of a skill after long training on a finite data set, in units of S.
 
-    $$E\\,R_k/S = E\\,\\phi(d), \\qquad d \\sim \\text{Binomial}(D, P_k)$$
+    $$E\,R_k/S = E\,\phi(d), \qquad d \sim \text{Binomial}(D, P_k)$$
 
     with phi(d) = min(d/D_c, 1) for `projection` (the correlation of a minimum-norm learner with
     D_c equivalent directions per skill), 1 - sqrt((1 - d/D_c)_+) for `paper` (R defined through
@@ -181,8 +182,8 @@ def data_emergence(
     Absolute error in float64, against sums of the binomial distribution, for D up to 1e6 (tested):
     `projection` 1e-12, `paper` and (integer D_c <= D) `threshold` 1e-10. `shots` may be real: the
     first two formulas are used as they stand, `threshold` interpolates by the incomplete beta
-    function I_P(D_c, D - D_c + 1). At an integer `shots` the `paper` curve has a one-sided infinite slope
-    in `shots`; the gradient returned there is the finite left one.
+    function I_P(D_c, D - D_c + 1). At an integer `shots` the `paper` curve has an infinite slope on
+    the right; the gradient returned there is the finite left one.
 
     **Arguments:** (any shapes that broadcast)
 
@@ -213,9 +214,9 @@ def width_emergence(
     n_skills: int,
     units_per_skill: Real[ArrayLike, "..."] = 1.0,
 ) -> Float[Array, "... n_skills"]:
-    """Strength of every skill in a trained network of finite width, in units of S.
+    r"""Strength of every skill in a trained network of finite width, in units of S.
 
-    $$R_k/S = \\text{clip}(N/N_c - (k - 1),\\ 0,\\ 1)$$
+    $$R_k/S = \text{clip}(N/N_c - (k - 1),\ 0,\ 1)$$
 
     Skills are learned in order of frequency and each takes N_c units; time and data are infinite.
 

@@ -1,0 +1,140 @@
+"""Verdicts follow from the numbers, and from nothing else."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxscale.analysis import Claim, claims_table, claims_to_json
+
+TEXTS = {"id": "loss-time", "statement": "the loss falls as T^-0.5", "source": "[1], eq. 4"}
+CLAIM = Claim(
+    **TEXTS, predicted=-0.5, measured=-0.49, interval=(-0.51, -0.47), margin=0.05,
+    reason="a tenth of the exponent", n_seeds=8,
+)  # fmt: skip
+
+
+def judge(values, predicted=-0.5, **kwargs):
+    arguments = {"margin": 0.05, "reason": "a tenth of the exponent"} | kwargs
+    return Claim.judge(*TEXTS.values(), predicted=predicted, values=values, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((-0.51, -0.47), "agrees"),
+        ((0.0, 1.0), "disagrees"),
+        ((-2.0, -1.0), "disagrees"),
+        ((-0.60, -0.50), "inconclusive"),
+        ((-0.50, -0.40), "inconclusive"),
+        ((-0.90, -0.10), "inconclusive"),
+        ((-np.inf, np.inf), "inconclusive"),
+        ((np.nan, np.nan), "inconclusive"),
+    ],
+)
+def test_verdict_by_interval(interval, verdict):
+    assert dataclasses.replace(CLAIM, interval=interval).verdict == verdict
+
+
+def test_the_ends_of_the_margin_belong_to_it():
+    claim = dataclasses.replace(CLAIM, predicted=1.0, margin=0.5, interval=(0.5, 1.5))
+    assert claim.verdict == "agrees"
+    assert dataclasses.replace(claim, interval=(1.5, 1.75)).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_planted_wrong_prediction_disagrees(seed):
+    values = np.random.default_rng(seed).normal(-0.5, 0.02, size=8)
+    assert judge(values).verdict == "agrees"
+    assert judge(values, predicted=-0.7).verdict == "disagrees"
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "verdict"),
+    [(1, "no verdict"), (3, "no verdict"), (7, "no verdict"), (8, "agrees"), (None, "agrees"),
+     (0, "agrees")],
+)  # fmt: skip
+def test_a_random_quantity_needs_eight_seeds(n_seeds, verdict):
+    assert dataclasses.replace(CLAIM, n_seeds=n_seeds).verdict == verdict
+
+
+def test_three_seeds_give_no_verdict_even_of_a_wrong_prediction():
+    claim = judge([-0.5, -0.51, -0.49], predicted=3.0)
+    assert (claim.n_seeds, claim.verdict) == (3, "no verdict")
+
+
+def test_missing_seeds_do_not_count():
+    values = np.full(8, -0.5)
+    assert judge(values).verdict == "agrees"
+    values[0] = np.nan
+    assert (judge(values).n_seeds, judge(values).verdict) == (7, "no verdict")
+    assert judge(np.full(8, np.nan)).verdict == "inconclusive"
+
+
+def test_a_deterministic_number_is_its_own_interval():
+    claim = judge(-0.48)
+    assert (claim.measured, claim.interval, claim.n_seeds) == (-0.48, (-0.48, -0.48), None)
+    assert claim.verdict == "agrees"
+    assert judge(-0.4).verdict == "disagrees"
+    assert judge(np.nan).verdict == "inconclusive"
+
+
+def test_out_of_range_comes_first():
+    assert judge(np.full(8, 9.0), out_of_range=True).verdict == "out of range"
+    assert judge([9.0], out_of_range=True).verdict == "out of range"
+
+
+def test_the_verdict_cannot_be_written():
+    with pytest.raises(TypeError, match="verdict"):
+        Claim(**dataclasses.asdict(CLAIM), verdict="agrees")  # pyright: ignore
+    with pytest.raises(AttributeError):
+        CLAIM.verdict = "disagrees"  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"margin": 0.0}, "`margin`.*0.0"),
+        ({"margin": -1.0}, "`margin`"),
+        ({"margin": np.nan}, "`margin`.*nan"),
+        ({"margin": np.inf}, "`margin`"),
+        ({"reason": " "}, "`reason`"),
+        ({"id": ""}, "`id`"),
+        ({"source": ""}, "`source`"),
+        ({"predicted": np.nan}, "`predicted`.*nan"),
+        ({"interval": (1.0, 0.0)}, r"`interval`.*\(1.0, 0.0\)"),
+        ({"n_seeds": -1}, "`n_seeds`.*-1"),
+    ],
+)
+def test_bad_arguments_are_named(change, name):
+    with pytest.raises(ValueError, match=name):
+        dataclasses.replace(CLAIM, **change)
+
+
+def test_margin_and_reason_are_mandatory():
+    with pytest.raises(TypeError, match="margin"):
+        Claim.judge(*TEXTS.values(), predicted=1.0, values=1.0)  # pyright: ignore
+
+
+def test_json_round_trip(tmp_path):
+    missing = dataclasses.replace(CLAIM, id="β", measured=np.nan, interval=(np.nan, np.nan))
+    claims_to_json([CLAIM, missing], tmp_path / "claims.json")
+    first, second = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
+    assert first["verdict"] == "agrees"
+    assert first["interval"] == [-0.51, -0.47]
+    assert (second["id"], second["measured"], second["interval"]) == ("β", None, [None, None])
+    assert first.pop("verdict") == Claim(**{**first, "interval": tuple(first["interval"])}).verdict
+    with pytest.raises(ValueError, match=r"`claims`.*loss-time"):
+        claims_to_json([CLAIM, CLAIM], tmp_path / "twice.json")
+
+
+def test_the_table_shows_every_claim_and_keeps_brackets():
+    console = Console(width=160)
+    with console.capture() as text:
+        console.print(claims_table([CLAIM, dataclasses.replace(CLAIM, n_seeds=3)]))
+    shown = text.get()
+    assert "agrees" in shown
+    assert "no verdict" in shown
+    assert "[1], eq. 4" in shown

@@ -1,0 +1,252 @@
+"""`compare`: right theories pass, planted biases fail, and what is left out is counted."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import xarray
+from scipy.stats import t
+
+from jaxscale.analysis import compare
+from jaxscale.status import Status
+
+STEPS = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128, 256])
+ATTRS = {"units": "", "long_name": "", "predicted": "exact", "limits": ""}
+
+
+def theory(width=(8, 16, 32)):
+    w = np.asarray(width, float)
+    y = (1 + STEPS) ** -0.5 + 1 / w[:, None]
+    return xarray.Dataset(
+        {"loss": (("width", "step"), y, ATTRS)}, {"width": np.asarray(width), "step": STEPS}
+    )
+
+
+def simulated(n_seeds=16, noise=0.1, seed=0, bias=0.0):
+    """Runs of the theory: Gaussian noise of relative size `noise`; step 0 is the same for all."""
+    truth = theory()["loss"]
+    draw = np.random.default_rng(seed).normal(size=(3, n_seeds, len(STEPS)))
+    draw[..., 0] = 0.0
+    y = truth.values[:, None] * (1 + noise * (draw + bias * (STEPS > 0)))
+    return xarray.Dataset(
+        {
+            "loss": (("width", "seed", "step"), y, ATTRS),
+            "train_loss": (("width", "seed"), y[..., -1], ATTRS | {"predicted": "none"}),
+            "status": (("width", "seed"), np.zeros((3, n_seeds), np.int32)),
+        },
+        {"width": [8, 16, 32], "seed": np.arange(n_seeds), "step": STEPS},
+    )
+
+
+def test_a_right_theory_passes_and_a_biased_one_fails():
+    right = compare(simulated(), theory())
+    assert right.passed
+    assert right.n_comparisons == 27
+    assert right.quantile == pytest.approx(t.ppf(1 - 1e-3 / 27 / 2, 15))
+    wrong = compare(simulated(bias=12 / math.sqrt(16)), theory())
+    assert not wrong.passed
+    assert wrong.rows[0].max_z > wrong.quantile
+
+
+def test_a_bias_at_one_point_is_found_and_located():
+    runs = simulated()
+    runs["loss"][1, :, 5] += 0.5
+    found = compare(runs, theory())
+    assert not found.passed
+    assert found.rows[0].at == {"width": 16, "step": 16}
+
+
+def test_z_is_the_mean_difference_in_standard_errors():
+    runs, truth = simulated(n_seeds=5).isel(width=[0], step=[3]), theory().isel(width=[0], step=[3])
+    y = runs["loss"].values.ravel()
+    row = compare(runs, truth).rows[0]
+    mean, expected = y.mean(), truth["loss"].item()
+    assert row.max_z == pytest.approx((mean - expected) / (y.std(ddof=1) / math.sqrt(5)))
+    assert row.max_error == pytest.approx(abs(mean / expected - 1))
+    assert row.rms_error == pytest.approx(row.max_error)
+
+
+def test_a_right_theory_is_refused_about_as_often_as_alpha_says():
+    passed = [compare(simulated(8, seed=s), theory(), alpha=0.2).passed for s in range(100)]
+    assert 0.7 < np.mean(passed) < 0.95
+
+
+def test_theory_is_matched_by_coordinates():
+    shuffled = theory((32, 8, 16)).isel(step=slice(None, None, -1))
+    assert compare(simulated(), shuffled).rows == compare(simulated(), theory()).rows
+    assert not compare(simulated(), theory().assign_coords(width=[32, 16, 8])).passed
+
+
+def test_points_without_theory_are_counted():
+    truth = theory().isel(width=[0, 1])
+    truth["loss"][0, 4:6] = [np.nan, np.inf]
+    row = compare(simulated(), truth).rows[0]
+    assert (row.n_compared, row.n_no_theory, row.n_deterministic) == (16, 12, 2)
+
+
+def test_equal_seeds_have_a_relative_error_and_no_z_score():
+    truth = theory()
+    truth["loss"][:, 0] *= 1.25
+    found = compare(simulated(), truth)
+    row = found.rows[0]
+    assert (row.n_deterministic, row.n_compared) == (3, 27)
+    assert row.deterministic_error == pytest.approx(0.2)
+    assert found.passed
+    assert "3 points are equal for all seeds" in str(found)
+
+
+def test_seeds_that_differ_by_rounding_count_as_equal():
+    runs = simulated(noise=1e-7)
+    runs["loss"] = runs["loss"].astype(np.float32)
+    assert compare(runs, theory()).rows[0].n_deterministic == 30
+    assert compare(simulated(noise=1e-7), theory()).rows[0].n_compared == 27
+
+
+def test_a_wholly_deterministic_observable_is_not_passed():
+    found = compare(simulated(noise=0.0), theory())
+    assert not found.passed
+    assert math.isnan(found.quantile)
+    assert "no verdict: no point has a z-score" in str(found)
+
+
+@pytest.mark.parametrize("code", [Status.nonfinite, Status.diverged])
+def test_failed_runs_are_masked_and_counted(code):
+    runs = simulated()
+    runs["loss"][0, 3] = 1e6
+    assert compare(runs, theory()).rows[0].max_error > 1e4
+    runs["status"][0, 3] = int(code)
+    found = compare(runs, theory())
+    assert found.rows[0].max_error < 0.2
+    assert found.passed
+    assert found.n_failed == 1
+    assert "1 failed runs" in str(found)
+
+
+def test_runs_that_did_not_converge_are_kept():
+    runs = simulated()
+    plain = compare(runs, theory())
+    runs["status"][0, 3] = int(Status.not_converged)
+    assert compare(runs, theory()) == plain
+
+
+def test_points_with_fewer_seeds_have_their_own_quantile():
+    runs = simulated()
+    runs["status"][:, 4:] = int(Status.nonfinite)
+    row = compare(runs, theory()).rows[0]
+    assert row.quantile == pytest.approx(t.ppf(1 - 1e-3 / 27 / 2, 3))
+
+
+def test_points_with_fewer_than_two_seeds_have_no_z_score():
+    runs = simulated()
+    runs["status"][0, 1:] = int(Status.diverged)
+    runs["status"][1] = int(Status.diverged)
+    row = compare(runs, theory()).rows[0]
+    assert (row.n_compared, row.n_few_seeds, row.n_no_theory) == (9, 20, 0)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_one_seed_has_errors_and_no_verdict(drop):
+    runs = simulated().isel(seed=0, drop=True) if drop else simulated().isel(seed=[0])
+    found = compare(runs, theory())
+    assert (found.n_seeds, found.n_comparisons, found.passed) == (1, 0, False)
+    assert found.rows[0].n_few_seeds == 30
+    assert found.rows[0].n_deterministic == 0
+    assert 0.05 < found.rows[0].rms_error < 0.2
+    assert "no verdict: z-scores need at least 2 seeds" in str(found)
+
+
+@pytest.mark.parametrize("kind", ["number", "array", "DataArray"])
+def test_an_allowance_forgives_what_it_bounds_and_no_more(kind):
+    runs, truth = simulated(), theory()
+    runs["loss"] = runs["loss"] + 0.3
+    assert not compare(runs, truth).passed
+
+    def bound(size):
+        array = xarray.full_like(truth["loss"], size)
+        forms = {"number": size, "array": array.values, "DataArray": array[::-1]}
+        return {"loss": forms[kind]}
+
+    assert compare(runs, truth, allowance=bound(0.3)).passed
+    assert not compare(runs, truth, allowance=bound(0.1)).passed
+
+
+def test_a_point_without_allowance_is_compared_without_one():
+    runs, truth = simulated(), theory()
+    runs["loss"][2] += 0.3
+    allowance = {"loss": xarray.full_like(truth["loss"], 0.3).sel(width=[8, 16])}
+    found = compare(runs, truth, allowance=allowance)
+    assert (found.n_comparisons, found.passed) == (27, False)
+
+
+def test_an_allowance_keeps_the_sign_and_never_turns_it():
+    runs = simulated(noise=0.01, bias=-1.0)
+    plain = compare(runs, theory()).rows[0].max_z
+    some = compare(runs, theory(), allowance={"loss": 0.002}).rows[0].max_z
+    assert plain < some < 0
+    assert compare(runs, theory(), allowance={"loss": 10.0}).rows[0].max_z == 0
+
+
+def test_what_was_not_compared_says_why():
+    runs = simulated()
+    runs["gap"] = (("width", "seed"), np.ones((3, 16)), ATTRS | {"predicted": "asymptotic"})
+    truth = theory().assign(entropy=0.0)
+    found = compare(runs, truth)
+    assert found.not_compared == {
+        "train_loss": "no closed form",
+        "gap": "the closed form (asymptotic) is not in theory",
+        "entropy": "not in runs",
+    }
+    assert "not compared: train_loss, no closed form" in str(found)
+
+
+def test_zero_theory_has_a_z_score_and_no_relative_error():
+    runs = simulated()
+    runs["loss"] = runs["loss"] - theory()["loss"].values[:, None]
+    row = compare(runs, theory() * 0).rows[0]
+    assert row.passed
+    assert row.n_compared == 27
+    assert math.isnan(row.max_error)
+
+
+def test_theory_below_rounding_has_no_relative_error():
+    runs, truth = simulated(), theory()
+    truth["loss"][0, 4] = 1e-250
+    assert compare(runs, truth).rows[0].max_error < 0.2
+    truth["loss"][0, 4] = 1e-3
+    assert compare(runs, truth).rows[0].max_error > 100
+
+
+def test_plain_data_is_json():
+    for runs in (simulated(), simulated().isel(seed=[0])):
+        found = compare(runs, theory())
+        table = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+        assert table["passed"] is found.passed
+        assert table["rows"][0]["observable"] == "loss"
+        assert table["rows"][0]["n_compared"] == found.n_comparisons
+
+
+def test_it_prints_a_table():
+    shown = str(compare(simulated(), theory()))
+    assert "loss" in shown
+    assert "passed: 27 z-scores, 16 seeds" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"alpha": 0.0}, "`alpha`.*0.0"),
+        ({"alpha": 1.0}, "`alpha`.*1.0"),
+        ({"theory": theory().rename(loss="risk")}, "`theory`.*risk"),
+        ({"theory": theory().expand_dims(seed=[0])}, "`theory`.*seed"),
+        ({"theory": theory().expand_dims(depth=[1])}, "`theory`.*depth"),
+        ({"allowance": {"risk": 1.0}}, "`allowance`.*risk"),
+        ({"allowance": {"loss": -1.0}}, "`allowance`.*-1"),
+        ({"allowance": {"loss": np.nan}}, "`allowance`.*nan"),
+        ({"allowance": {"loss": np.ones(7)}}, "`allowance`.*broadcast"),
+    ],
+)
+def test_bad_arguments_are_named(change, name):
+    arguments = {"runs": simulated(), "theory": theory()} | change
+    with pytest.raises(ValueError, match=name):
+        compare(**arguments)

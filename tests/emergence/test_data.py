@@ -1,0 +1,110 @@
+"""Samples of multitask sparse parity against brute force, and their independence of cutting."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from jaxscale.emergence import DisjointSkills, FiniteSet, Online, RandomSkills, data
+from jaxscale.keys import words
+
+EXPONENT = jnp.asarray(0.6, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("skills", "n_bits", "n_skills", "size"),
+    [
+        (DisjointSkills(), 8, 2, 3),
+        (DisjointSkills(), 33, 8, 4),
+        (RandomSkills(), 32, 5, 3),
+        (RandomSkills(), 100, 40, 5),
+    ],
+)
+def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, size):
+    members = np.asarray(skills.bits(jr.key(5), n_skills, size, n_bits))
+    masks = data.packed_masks(jnp.asarray(members), n_bits)
+    drawn = words(jr.key(0), jnp.arange(300), 1 + data.n_bit_words(n_bits))
+    survival = data.skill_survival(EXPONENT, n_skills)
+    batch = data.decode(drawn, survival, masks, n_bits, "float32")
+    bits, skill = np.asarray(batch.bits).astype(int), np.asarray(batch.skill)
+    assert bits.shape == (300, n_bits)
+    expected = [(-1.0) ** bits[i, members[skill[i]]].sum() for i in range(300)]
+    np.testing.assert_array_equal(batch.sign, expected)
+    assert set(np.unique(bits)) == {0, 1}
+    assert abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(bits.size)
+
+
+def test_disjoint_skills_share_no_bit_and_random_ones_repeat_none():
+    disjoint = np.asarray(DisjointSkills().bits(jr.key(0), 5, 3, 16))
+    assert len(np.unique(disjoint)) == 15
+    random = np.asarray(RandomSkills().bits(jr.key(0), 500, 3, 100))
+    assert all(len(set(row)) == 3 for row in random.tolist())
+    assert len({tuple(sorted(row)) for row in random.tolist()}) > 490
+    assert random.min() >= 0
+    assert random.max() < 100
+    more = np.asarray(RandomSkills().bits(jr.key(0), 600, 3, 100))
+    np.testing.assert_array_equal(more[:500], random)
+
+
+@pytest.mark.parametrize("n_skills", [5, 16, 17, 500])
+def test_skill_frequencies(n_skills):
+    """Both branches (compares, search) draw `P_k`; the chi-square would see an exponent off by .1."""
+    survival = data.skill_survival(EXPONENT, n_skills)
+    n = 200_000
+    skill = np.asarray(data.skill_of_word(words(jr.key(0), jnp.arange(n), 1)[0], survival))
+    counts = np.bincount(skill, minlength=n_skills)
+
+    def chi_square(alpha: float) -> float:
+        p = np.arange(1.0, n_skills + 1) ** -(alpha + 1)
+        expected = n * p / p.sum()
+        first = expected >= 20
+        rest = np.array([counts[~first].sum(), expected[~first].sum()])
+        c, e = np.append(counts[first], rest[0]), np.append(expected[first], rest[1])
+        return float(np.sum((c - e)[e > 0] ** 2 / e[e > 0]) / first.sum())
+
+    assert chi_square(0.6) < 2.5
+    assert chi_square(0.7) > 10
+
+
+def test_rare_skills_keep_their_relative_frequency():
+    """In float32 a cumulative sum from the common end would round these to multiples of 6e-8."""
+    survival = data.skill_survival(jnp.asarray(2.0, jnp.float32), 1000)
+    p = np.arange(1.0, 1001) ** -3
+    exact = np.cumsum((p / p.sum())[::-1])[::-1]
+    np.testing.assert_allclose(survival, exact, rtol=2e-6)
+    word = jnp.asarray(np.ceil(exact[990:] * 2**32).astype(np.uint32) - 1)
+    below = np.asarray(data.skill_of_word(word, survival))
+    assert np.all(np.diff(below) >= 0)
+    assert below[0] >= 989
+
+
+def test_both_branches_of_the_skill_search_agree(monkeypatch):
+    survival = data.skill_survival(EXPONENT, 12)
+    word = words(jr.key(1), jnp.arange(5000), 1)[0]
+    few = np.asarray(data.skill_of_word(word, survival))
+    monkeypatch.setattr(data, "FEW_SKILLS", 0)
+    np.testing.assert_array_equal(few, data.skill_of_word(word, survival))
+
+
+def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
+    set_key = jr.key(7)
+    batch = FiniteSet(n_samples=10).batch(set_key, jr.key(1), jnp.arange(400), 2)
+    members = np.asarray(words(set_key, jnp.arange(10), 2)).T
+    seen = {tuple(row) for row in np.asarray(batch).T.tolist()}
+    assert seen == {tuple(row) for row in members.tolist()}
+    fresh = Online().batch(set_key, jr.key(1), jnp.arange(400), 2)
+    assert len({tuple(row) for row in np.asarray(fresh).T.tolist()}) == 400
+
+
+@pytest.mark.parametrize("n_samples", [1, 5, 4096, 4097, 10000])
+def test_frequencies_of_a_set_count_its_samples(n_samples):
+    survival = data.skill_survival(EXPONENT, 20)
+    share = eqx.filter_jit(FiniteSet(n_samples=n_samples).frequencies)(jr.key(3), survival)
+    drawn = data.skill_of_word(words(jr.key(3), jnp.arange(n_samples), 1)[0], survival)
+    counts = np.bincount(np.asarray(drawn), minlength=20)
+    np.testing.assert_allclose(np.asarray(share) * n_samples, counts, atol=1e-3)
+    probability = np.asarray(Online().frequencies(jr.key(3), survival))
+    expected = np.arange(1.0, 21) ** -1.6
+    np.testing.assert_allclose(probability, expected / expected.sum(), rtol=1e-5)

@@ -1,0 +1,201 @@
+"""`ParityNetwork` against a NumPy twin, and what must not change its result."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, ParityNetwork, RandomSkills, data, student
+from jaxscale.keys import words
+
+SMALL = {
+    "n_skills": 3, "n_bits": 9, "skill_size": 3, "width": 6, "batch_size": 16, "n_steps": 8,
+    "n_evaluation": 64, "init_scale": 0.5, "record": [0, 8], "learning_rate": 0.05,
+    "target_scale": 2.0,
+}  # fmt: skip
+
+
+def _numpy_step(system, state, key):
+    """One step of plain NumPy SGD on the same samples."""
+    drawn = words(key, jnp.arange(system.batch_size), 1 + data.n_bit_words(system.n_bits))
+    batch = data.decode(drawn, state.task.survival, state.task.masks, system.n_bits, "float32")
+    one_hot = np.eye(system.n_skills)[np.asarray(batch.skill)]
+    x = np.concatenate([one_hot, np.asarray(batch.bits)], axis=1)
+    net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
+    pre = x @ net.weight + net.bias
+    hidden = np.maximum(pre, 0)
+    error = hidden @ net.readout + net.offset - float(system.target_scale) * np.asarray(batch.sign)
+    back = (error[:, None] * net.readout) * (pre > 0) / len(error)
+    rate = float(system.learning_rate)
+    return (
+        net.weight - rate * x.T @ back,
+        net.bias - rate * back.sum(0),
+        net.readout - rate * hidden.T @ error / len(error),
+        net.offset - rate * error.mean(),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"micro_batch": 4}, {"n_skills": 20, "n_bits": 40, "skills": RandomSkills()}],
+    ids=["one-hot", "micro-batch", "gather"],
+)
+def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
+    system = js.fields.cast(ParityNetwork(**{**SMALL, **changes}), "float32")
+    state, key = system.init(jr.key(0)), jr.key(9)
+    after = system.step(state, key).network
+    for found, expected in zip(
+        jax.tree.leaves(after), _numpy_step(system, state, key), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_observables_against_brute_force():
+    system = js.fields.cast(ParityNetwork(**SMALL), "float32")
+    state = system.init(jr.key(0))
+    seen = system.observe(state)
+    net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
+    packed = words(state.task.evaluation_key, jnp.arange(64), 1)
+    bits = np.asarray(data.bits_of_words(packed, 9, "float32"))
+    probability = np.arange(1.0, 4) ** -1.6
+    probability /= probability.sum()
+    loss = 0.0
+    for k in range(3):
+        x = np.concatenate([np.tile(np.eye(3)[k], (64, 1)), bits], axis=1)
+        f = np.maximum(x @ net.weight + net.bias, 0) @ net.readout + net.offset
+        g = (-1.0) ** bits[:, 3 * k : 3 * k + 3].sum(axis=1)
+        skill_loss = 0.5 * np.mean((2.0 * g - f) ** 2)
+        np.testing.assert_allclose(seen["skill_strength"][k], np.mean(g * f), atol=2e-6)
+        np.testing.assert_allclose(seen["skill_loss"][k], skill_loss, rtol=1e-5)
+        loss += probability[k] * skill_loss
+    np.testing.assert_allclose(seen["loss"], loss, rtol=1e-5)
+
+
+def test_an_odd_evaluation_size_counts_every_input_once():
+    state = js.fields.cast(ParityNetwork(**SMALL), "float32").init(jr.key(0))
+    found = {}
+    for n in (700, 512, 188):
+        system = js.fields.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
+        found[n] = np.asarray(system.observe(state)["skill_loss"])
+    state_of_rest = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
+    sums = student.evaluate(
+        state.network, state_of_rest, jnp.ones(188, jnp.float32), state.task.masks,
+        jnp.asarray(2.0, jnp.float32), 9,
+    )  # fmt: skip
+    np.testing.assert_allclose(700 * found[700], 512 * found[512] + sums[1], rtol=1e-5)
+    assert not np.allclose(found[700], found[188], rtol=1e-3)
+
+
+def test_padding_and_micro_batches_change_nothing_but_rounding():
+    """Below half the stability limit, 500 steps: equal to 1e-5 of the observable's maximum."""
+    system = ParityNetwork(**{**SMALL, "n_steps": 500, "record": [0, 100, 500], "width": 5})
+    alone = eqx.filter_jit(system.simulate)(jr.key(4))
+    for changed in (
+        dataclasses.replace(system, max_width=32),
+        dataclasses.replace(system, micro_batch=2),
+    ):
+        other = eqx.filter_jit(changed.simulate)(jr.key(4))
+        for name, value in alone.items():
+            scale = np.abs(np.asarray(value)).max()
+            np.testing.assert_allclose(other[name], value, atol=1e-5 * max(scale, 1), rtol=0)
+    wide = js.train(dataclasses.replace(system, max_width=32), jr.key(4))
+    assert not np.any(np.asarray(wide.network.readout)[5:])
+    assert not np.any(np.asarray(wide.network.weight)[:, 5:])
+
+
+def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
+    system = js.fields.cast(ParityNetwork(**SMALL), "float32")
+    state = system.init(jr.key(0))
+    skill, bits = jnp.asarray([0, 2, 1, 1]), jnp.ones((4, 9), jnp.float32)
+    one_hot = student.forward(state.network, skill, bits, 3)
+    monkeypatch.setattr(student, "FEW_SKILLS", 0)
+    np.testing.assert_allclose(student.forward(state.network, skill, bits, 3), one_hot, rtol=1e-5)
+
+
+def test_the_initial_weights_are_normal_and_keyed_by_unit():
+    system = js.fields.cast(ParityNetwork(width=400, init_scale=0.01), "float32")
+    network = system.init(jr.key(0)).network
+    for leaf in (network.weight, network.bias, network.readout):
+        values = np.asarray(leaf).ravel() / 0.01
+        assert abs(values.mean()) < 4 / np.sqrt(values.size)
+        assert abs(values.var() - 1) < 4 * np.sqrt(2 / values.size)
+    narrow = js.fields.cast(ParityNetwork(width=100, init_scale=0.01), "float32")
+    np.testing.assert_array_equal(narrow.init(jr.key(0)).network.readout, network.readout[:100])
+
+
+def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
+    system = ParityNetwork(
+        n_skills=2, n_bits=12, skill_size=3, width=64, data=FiniteSet(n_samples=40), batch_size=40,
+        n_steps=4000, learning_rate=0.2, init_scale=0.3, target_scale=1.0, n_evaluation=256,
+        record=[0, 1000, 3000, 4000],
+    )  # fmt: skip
+    out = eqx.filter_jit(system.simulate)(jr.key(0))
+    assert int(out["status"]) == js.Status.ok
+    assert float(out["train_loss"][-1]) < 0.01
+    assert float(out["loss"][-1]) > 0.2
+    hasty = js.replace(js.replace(system, "record", [0, 90, 120]), "n_steps", 120)
+    assert int(eqx.filter_jit(hasty.simulate)(jr.key(0))["status"]) == js.Status.not_converged
+
+
+def test_the_train_loss_is_the_mean_over_the_set():
+    system = js.fields.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
+    state = system.init(jr.key(0))
+    drawn = words(state.task.set_key, jnp.arange(1500), 2)
+    batch = data.decode(drawn, state.task.survival, state.task.masks, 9, "float32")
+    error = student.half_squared_error(state.network, batch, jnp.asarray(2.0, jnp.float32), 3)
+    np.testing.assert_allclose(system.observe(state)["train_loss"], np.mean(error), rtol=1e-5)
+
+
+def test_one_trace_for_a_grid_of_widths_rates_exponents_and_seeds():
+    system = ParityNetwork(n_steps=500, batch_size=64, n_evaluation=256, record=[0, 500], width=8)
+    axes = {
+        "width": [4, 8, 16],
+        "learning_rate": [0.02, 0.05, 0.1],
+        "skill_exponent": [0.3, 0.6, 0.9],
+    }
+    plan = js.plan(js.Grid(system, axes=axes, seeds=4))
+    traces = []
+    original = ParityNetwork.init
+
+    def counted(self, key):
+        traces.append(self)
+        return original(self, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ParityNetwork, "init", counted)
+        runs = js.run(plan, progress=False)
+    assert (plan.n_runs, plan.n_compiles, len(traces)) == (108, 1, 1)
+    assert np.all(runs["status"] == js.Status.ok)
+    for width, rate, alpha, seed in [(4, 0.05, 0.6, 3), (8, 0.02, 0.9, 0), (16, 0.1, 0.3, 2)]:
+        at = {"width": width, "learning_rate": rate, "skill_exponent": alpha, "seed": seed}
+        chosen, key = js.select(runs, **at)
+        assert chosen.padded_width == width
+        alone = eqx.filter_jit(chosen.simulate)(key)
+        for name in ("loss", "skill_strength", "skill_loss"):
+            swept = runs[name].sel(at).values
+            scale = np.abs(runs[name].values).max()
+            np.testing.assert_allclose(alone[name], swept, atol=1e-5 * scale, rtol=0)
+
+
+def test_predict_says_what_it_describes():
+    time = ParityNetwork()
+    assert time.schema.regime == "time"
+    assert time.schema.observables["skill_strength"].predicted == "calibrated"
+    assert time.schema.observables["loss"].predicted == "none"
+    assert set(time.predict()) == {"skill_strength"}
+    few = ParityNetwork(data=FiniteSet(n_samples=100), shots=10.0, record=[0, 12000])
+    assert few.schema.regime == "data"
+    strength = np.asarray(few.predict()["skill_strength"])
+    assert np.all(np.isnan(strength[0]))
+    assert np.all(np.diff(strength[1]) < 0)
+    narrow = ParityNetwork(regime=js.emergence.WidthLimited(), width=4, units_per_skill=3.0)
+    np.testing.assert_allclose(
+        narrow.predict()["skill_strength"][-1], 5 * np.array([1, 1 / 3, 0, 0, 0]), rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="`regime`"):
+        ParityNetwork(regime=js.emergence.DataLimited()).predict()

@@ -1,0 +1,166 @@
+"""Bad input is refused with the field's name and the value seen, before anything compiles."""
+
+import math
+
+import jax
+import jax.monitoring
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale import emergence
+
+NETWORK = [
+    ("n_skills", 0),
+    ("n_skills", -1),
+    ("n_skills", 2.5),
+    ("n_skills", "five"),
+    ("n_skills", None),
+    ("n_skills", True),
+    ("n_bits", 0),
+    ("n_bits", 14),
+    ("n_bits", math.inf),
+    ("skill_size", 0),
+    ("skill_size", 4),
+    ("skills", "disjoint"),
+    ("skill_exponent", 0.0),
+    ("skill_exponent", -0.5),
+    ("skill_exponent", math.nan),
+    ("skill_exponent", "steep"),
+    ("target_scale", 0.0),
+    ("target_scale", -1.0),
+    ("target_scale", math.inf),
+    ("width", 0),
+    ("width", -4),
+    ("width", 1.5),
+    ("width", [16, 32]),
+    ("max_width", 16),
+    ("max_width", 0),
+    ("init_scale", 0.0),
+    ("init_scale", -0.01),
+    ("init_scale", math.nan),
+    ("data", "online"),
+    ("data", 1000),
+    ("batch_size", 0),
+    ("batch_size", -512),
+    ("batch_size", 0.5),
+    ("n_steps", 0),
+    ("n_steps", -1),
+    ("n_steps", 2**31),
+    ("record", []),
+    ("record", [0, 12001]),
+    ("record", [0, 0]),
+    ("record", [5, 3]),
+    ("record", [-1, 3]),
+    ("record", [0.5]),
+    ("record", 7),
+    ("record", "all"),
+    ("n_evaluation", 0),
+    ("learning_rate", 0.0),
+    ("learning_rate", -0.1),
+    ("learning_rate", math.nan),
+    ("learning_rate", math.inf),
+    ("learning_rate", "fast"),
+    ("learning_rate", [0.1, 0.2]),
+    ("learning_rate", None),
+    ("schedule", 0.5),
+    ("optimizer", "adam"),
+    ("micro_batch", 100),
+    ("micro_batch", 0),
+    ("dtype", "float16"),
+    ("dtype", "fast"),
+    ("regime", "time"),
+    ("time_scale", 0.0),
+    ("shots", -1.0),
+    ("units_per_skill", 0.0),
+    ("initial_strength", 0.0),
+    ("initial_strength", 5.0),
+]
+
+PARTS = [
+    (lambda: emergence.FiniteSet(n_samples=0), "n_samples", "0"),
+    (lambda: emergence.FiniteSet(n_samples=math.nan), "n_samples", "nan"),
+    (lambda: emergence.MultilinearSkills(n_parameters=101), "n_parameters", "101"),
+    (lambda: emergence.MultilinearSkills(initial_strength=1.0), "initial_strength", "1.0"),
+    (lambda: emergence.MultilinearSkills(record=[10001]), "record", "10001"),
+    (lambda: emergence.DataLimited(learner="guess"), "learner", "guess"),
+    (lambda: js.Sgd(momentum=1.0), "momentum", "1.0"),
+    (lambda: js.Adam(b1=-0.1), "b1", "-0.1"),
+    (lambda: js.Adam(eps=0.0), "eps", "0.0"),
+    (lambda: js.Optax("adamm"), "factory", "adamm"),
+    (lambda: js.Optax(lambda learning_rate: None), "factory", "lambda"),
+    (lambda: js.Optax("adamw", weight_decay="some"), "weight_decay", "some"),
+    (lambda: js.StepDecay(every=0), "every", "0"),
+    (lambda: js.StepDecay(ratio=-1.0), "ratio", "-1.0"),
+    (lambda: js.TwoDrops(first_at=1.5), "first_at", "1.5"),
+    (lambda: js.Cosine(final_ratio=-0.1), "final_ratio", "-0.1"),
+]
+
+
+@pytest.fixture
+def compiles():
+    """Names of the compilations that happen in the test."""
+    seen: list[str] = []
+
+    def listen(name: str, *_: object, **__: object) -> None:
+        if "compile" in name:
+            seen.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize(("field", "value"), NETWORK, ids=lambda v: repr(v)[:20])
+def test_network_names_the_field_and_the_value(field, value, compiles):
+    with pytest.raises(ValueError) as error:
+        emergence.ParityNetwork(**{field: value})
+    message = str(error.value)
+    named = {"skill_size": "n_bits", "max_width": "width"}.get(field, field)
+    assert f"`{named}" in message or f"`{field}" in message
+    shown = {("n_bits", 14): "14", ("skill_size", 4): "20", ("max_width", 16): "256"}
+    expected = shown.get((field, value)) if np.isscalar(value) else None
+    last = value[-1] if isinstance(value, list) and field == "record" and value else value
+    candidates = {expected, repr(value), str(last), f"({len(value)},)"} if isinstance(
+        value, list
+    ) else {expected, repr(value), str(value)}  # fmt: skip
+    assert any(c is not None and c in message for c in candidates), message
+    assert not compiles
+
+
+@pytest.mark.parametrize(("build", "field", "value"), PARTS, ids=[p[1] + p[2] for p in PARTS])
+def test_parts_name_the_field_and_the_value(build, field, value, compiles):
+    with pytest.raises(ValueError) as error:
+        build()
+    assert f"`{field}`" in str(error.value)
+    assert value in str(error.value)
+    assert not compiles
+
+
+@pytest.mark.parametrize("path", ["learning_rte", "data.n_samples", "optimizer.b1", "", "width."])
+def test_unknown_paths(path, compiles):
+    system = emergence.ParityNetwork()
+    with pytest.raises(ValueError, match=f"`{path}` is not a field of"):
+        js.replace(system, path, 1.0)
+    with pytest.raises(ValueError, match=f"`{path}` is not a field of"):
+        js.Grid(system, axes={path: [1.0]})
+    assert not compiles
+
+
+def test_a_near_name_is_suggested():
+    with pytest.raises(ValueError, match="did you mean `learning_rate`"):
+        js.replace(emergence.ParityNetwork(), "learning_rte", 0.1)
+
+
+@pytest.mark.parametrize(
+    "key", [0, jax.random.PRNGKey(0), jax.random.key(0, impl="rbg"), None], ids=str
+)
+def test_keys_of_another_kind_are_refused(key):
+    with pytest.raises((ValueError, TypeError), match="key"):
+        emergence.MultilinearSkills(n_steps=2).simulate(key)
+
+
+def test_float64_needs_the_flag():
+    system = emergence.MultilinearSkills(n_steps=2, dtype="float64")
+    with pytest.raises(ValueError, match="`dtype` float64"):
+        system.simulate(jax.random.key(0))

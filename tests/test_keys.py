@@ -1,0 +1,57 @@
+"""Draws are indexed by counters: cutting, padding and order change nothing."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from jaxscale.keys import index_below, unit_normals, words
+
+
+def test_words_depend_on_the_sample_only():
+    key = jr.key(3)
+    whole = np.asarray(words(key, jnp.arange(100), 5))
+    assert whole.shape == (5, 100)
+    part = np.asarray(words(key, jnp.arange(40, 60), 5))
+    np.testing.assert_array_equal(whole[:, 40:60], part)
+    shuffled = np.asarray(words(key, jnp.asarray([7, 3, 99]), 5))
+    np.testing.assert_array_equal(whole[:, [7, 3, 99]], shuffled)
+
+
+def test_more_words_extend_fewer():
+    key, samples = jr.key(0), jnp.arange(10)
+    np.testing.assert_array_equal(words(key, samples, 3), words(key, samples, 6)[:3])
+
+
+def test_words_are_uniform_and_distinct():
+    drawn = np.asarray(words(jr.key(0), jnp.arange(20000), 4)).astype(np.float64) / 2**32
+    z = (drawn.mean(axis=1) - 0.5) * np.sqrt(12 * 20000)
+    assert np.abs(z).max() < 4.5
+    correlation = np.corrcoef(drawn)
+    assert np.abs(correlation[np.triu_indices(4, 1)]).max() < 5 / np.sqrt(20000)
+    assert len(np.unique(drawn)) > 79900
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 1000, 65535, 65536, 65537, 2**31 - 1])
+def test_index_below_is_the_high_half_of_the_product(bound):
+    word = np.random.default_rng(0).integers(0, 2**32, 5000, dtype=np.uint32)
+    word[:3] = [0, 1, 2**32 - 1]
+    found = np.asarray(index_below(jnp.asarray(word), jnp.asarray(bound, jnp.int32)))
+    expected = (word.astype(object) * bound) >> 32
+    np.testing.assert_array_equal(found, expected.astype(np.int64))
+
+
+def test_units_do_not_see_the_padding():
+    narrow = unit_normals(jr.key(1), jnp.arange(8), 6, "float32")
+    wide = unit_normals(jr.key(1), jnp.arange(32), 6, "float32")
+    np.testing.assert_array_equal(narrow, wide[:8])
+    assert np.abs(np.asarray(wide).mean()) < 4 / np.sqrt(wide.size)
+
+
+def test_draws_do_not_follow_the_x64_flag():
+    with jax.enable_x64(False):
+        off = np.asarray(words(jr.key(2), jnp.arange(9), 2))
+    with jax.enable_x64(True):
+        on = np.asarray(words(jr.key(2), jnp.arange(9), 2))
+    np.testing.assert_array_equal(off, on)

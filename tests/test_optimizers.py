@@ -1,0 +1,107 @@
+"""Optimizers and schedules against plain optax loops and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxscale as js
+
+
+def clipped_momentum(learning_rate, clip, decay):
+    """A user's chain, kept by name."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip), optax.trace(decay), optax.scale(-learning_rate)
+    )
+
+
+CASES = {
+    "sgd": (js.Sgd(), lambda lr: optax.sgd(lr)),
+    "momentum": (js.Sgd(momentum=0.9), lambda lr: optax.sgd(lr, momentum=0.9)),
+    "adam": (js.Adam(b1=0.8), lambda lr: optax.adam(lr, b1=0.8)),
+    "optax-sgd": (js.Optax("sgd"), lambda lr: optax.sgd(lr)),
+    "adamw": (
+        js.Optax(optax.adamw, weight_decay=0.1),
+        lambda lr: optax.adamw(lr, weight_decay=0.1),
+    ),
+    "lion": (js.Optax("lion", b1=0.7), lambda lr: optax.lion(lr, b1=0.7)),
+    "user": (
+        js.Optax(clipped_momentum, clip=0.5, decay=0.9),
+        lambda lr: clipped_momentum(lr, 0.5, 0.9),
+    ),
+}
+
+
+def _gradient(x):
+    return {"w": 2.0 * x["w"] - 1.0, "b": jnp.sin(x["b"])}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_update_equals_the_plain_optax_loop(name):
+    ours, plain = CASES[name]
+    start = {"w": jnp.asarray([1.0, -2.0, 3.0], jnp.float32), "b": jnp.asarray(0.5, jnp.float32)}
+    rate, one = jnp.asarray(0.05, jnp.float32), jnp.ones((), jnp.float32)
+
+    @jax.jit
+    def run_ours(rate):
+        params, state = start, ours.init(start)
+        for _ in range(20):
+            params, state = ours.update(params, _gradient(params), state, rate, one)
+        return params
+
+    with jax.numpy_dtype_promotion("standard"):
+        transform = plain(0.05)
+        params, state = start, transform.init(start)
+        for _ in range(20):
+            updates, state = transform.update(_gradient(params), state, params)
+            params = optax.apply_updates(params, updates)
+    for mine, theirs in zip(jax.tree.leaves(run_ours(rate)), jax.tree.leaves(params), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-6)
+    assert not np.allclose(run_ours(2 * rate)["w"], params["w"], rtol=1e-3)
+
+
+def test_hyperparameters_are_swept_in_one_program():
+    system = js.emergence.ParityNetwork(
+        width=4, n_steps=5, batch_size=8, n_evaluation=8, init_scale=0.5, record=[5],
+        optimizer=js.Optax("adamw", weight_decay=0.0),
+    )  # fmt: skip
+    grid = js.Grid(system, axes={"optimizer.hyperparameters.weight_decay": [0.0, 0.5, 5.0]})
+    plan = js.plan(grid)
+    assert plan.n_compiles == 1
+    loss = js.run(plan, progress=False)["loss"].values.ravel()
+    assert len(np.unique(loss)) == 3
+
+
+SCHEDULES = [js.Constant(), js.StepDecay(ratio=0.5, every=30), js.TwoDrops(), js.Cosine()]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_effective_steps_are_the_running_sum_of_the_factor(schedule):
+    factor = np.asarray(schedule.factor(jnp.arange(100), 100))
+    effective = np.asarray(schedule.effective_steps((0, 1, 50, 100), 100))
+    expected = [factor[:n].sum() for n in (0, 1, 50, 100)]
+    np.testing.assert_allclose(effective, expected, rtol=1e-5)
+
+
+def test_schedule_values():
+    step = jnp.asarray([0, 29, 30, 69, 70, 85, 99])
+    np.testing.assert_allclose(
+        js.StepDecay(ratio=0.5, every=30).factor(step, 100), [1, 1, 0.5, 0.25, 0.25, 0.25, 0.125]
+    )
+    np.testing.assert_allclose(
+        js.TwoDrops().factor(step, 100), [1, 1, 1, 1, 0.3, 0.1, 0.1], rtol=1e-6
+    )
+    assert float(js.Cosine(final_ratio=0.2).factor(jnp.asarray(50), 100)) == pytest.approx(0.6)
+
+
+def test_a_schedule_multiplies_the_learning_rate():
+    fast = js.emergence.MultilinearSkills(n_skills=3, n_steps=60, learning_rate=0.02, record=[60])
+    slow = js.emergence.MultilinearSkills(
+        n_skills=3, n_steps=60, learning_rate=0.04, record=[60],
+        schedule=js.StepDecay(ratio=0.5, every=20),
+    )  # fmt: skip
+    for system in (fast, slow):
+        theory, run = system.predict(), system.simulate(jax.random.key(0))
+        np.testing.assert_allclose(run["skill_strength"], theory["skill_strength"], rtol=0.02)
+    assert not np.allclose(fast.predict()["loss"], slow.predict()["loss"], rtol=1e-3)

@@ -1,0 +1,121 @@
+"""The trajectory: records, status codes, the state that survives, and the x64 flag."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+import jaxscale as js
+from jaxscale.fields import Real, dtype_field, real, record_field, static_int
+from jaxscale.training import log_spaced_steps
+
+
+class Walk(js.AbstractTrainedSystem):
+    """x += rate per step, times `growth`; the loss is x. Turns to NaN at `nan_at`."""
+
+    rate: Real = real(1.0)
+    growth: Real = real(1.0)
+    nan_at: Real = real(1e9)
+    n_steps: int = static_int(10)
+    record: tuple[int, ...] | None = record_field()
+    dtype: str = dtype_field("float32")
+
+    @property
+    def schema(self) -> js.Schema:
+        steps = np.asarray(self.record_steps)
+        return js.Schema({"loss": js.Observable(("step",), "", "position")}, {"step": steps})
+
+    def init(self, key: Any) -> Float[Array, "2"]:
+        return jnp.asarray([1.0, 0.0], self.dtype)
+
+    def step(self, state: Float[Array, "2"], key: Any) -> Float[Array, "2"]:
+        x, t = self.growth * state[0] + self.rate, state[1] + 1
+        return jnp.stack([jnp.where(t > self.nan_at, jnp.nan, x), t])
+
+    def observe(self, state: Float[Array, "2"]) -> dict[str, Array]:
+        return {"loss": state[0]}
+
+    def predict(self) -> dict[str, Array]:
+        return {}
+
+    def work(self) -> js.Work:
+        return js.Work(2.0 * self.n_steps, 2.0, 2.0, self.n_steps)
+
+
+def test_every_recorded_step_is_the_state_after_that_many_steps():
+    out = Walk(n_steps=10, record=[0, 1, 4, 10]).simulate(jr.key(0))
+    np.testing.assert_array_equal(out["loss"], [1.0, 2.0, 5.0, 11.0])
+    assert int(out["status"]) == js.Status.ok
+
+
+def test_a_record_may_leave_out_the_start():
+    out = Walk(n_steps=10, record=[3, 7]).simulate(jr.key(0))
+    np.testing.assert_array_equal(out["loss"], [4.0, 8.0])
+    assert float(js.train(Walk(n_steps=10, record=[3, 7]), jr.key(0))[1]) == 7.0
+
+
+def test_nan_masks_what_follows_and_keeps_the_last_good_state():
+    system = Walk(n_steps=10, record=[0, 2, 4, 6, 10], nan_at=5.0)
+    out = system.simulate(jr.key(0))
+    np.testing.assert_array_equal(out["loss"], [1.0, 3.0, 5.0, np.nan, np.nan])
+    assert int(out["status"]) == js.Status.nonfinite
+    np.testing.assert_array_equal(js.train(system, jr.key(0)), [5.0, 4.0])
+
+
+def test_divergence_is_a_thousand_times_the_start_even_without_a_record_there():
+    for record in ([0, 5, 9, 12], [5, 9, 12]):
+        out = Walk(n_steps=12, record=record, rate=0.0, growth=2.0).simulate(jr.key(0))
+        assert int(out["status"]) == js.Status.diverged
+        np.testing.assert_array_equal(out["loss"][-3:], [32.0, 512.0, np.nan])
+
+
+def test_a_bad_run_does_not_touch_its_neighbours():
+    system = Walk(n_steps=10, record=[0, 10])
+    bad = js.run(js.Grid(system, axes={"growth": [1.0, 9.0, 1.5, 1.1]}), progress=False)
+    good = js.run(js.Grid(system, axes={"growth": [1.0, 1.2, 1.5, 1.1]}), progress=False)
+    assert bad["status"].values.ravel().tolist() == [0, 2, 0, 0]
+    keep = [0, 2, 3]
+    np.testing.assert_array_equal(bad["loss"].values[keep], good["loss"].values[keep])
+
+
+def test_results_do_not_follow_the_x64_flag():
+    system = js.emergence.ParityNetwork(
+        width=4, n_steps=20, batch_size=8, n_evaluation=16, optimizer=js.Adam(), record=[0, 20]
+    )
+    outs = []
+    for flag in (False, True):
+        with jax.enable_x64(flag):
+            outs.append(jax.tree.map(np.asarray, eqx.filter_jit(system.simulate)(jr.key(1))))
+    for name, value in outs[0].items():
+        assert value.dtype == outs[1][name].dtype
+        np.testing.assert_array_equal(value, outs[1][name])
+
+
+def test_simulate_is_forward_differentiable():
+    def final(rate):
+        return js.replace(Walk(n_steps=10, record=[10]), "rate", rate).simulate(jr.key(0))["loss"][
+            0
+        ]
+
+    assert float(jax.jacfwd(final)(jnp.asarray(0.5, jnp.float32))) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("n_steps", "n_records"), [(1, 60), (10, 3), (12000, 60), (10**9, 60)])
+def test_log_spaced_steps(n_steps, n_records):
+    steps = log_spaced_steps(n_steps, n_records)
+    assert steps[0] == 0
+    assert steps[-1] == n_steps
+    assert np.all(np.diff(steps) > 0)
+    assert len(steps) <= n_records + 2
+
+
+def test_log_spaced_steps_refuse_nonsense():
+    with pytest.raises(ValueError, match="`n_steps`"):
+        log_spaced_steps(0)
+    with pytest.raises(ValueError, match="`n_records`"):
+        log_spaced_steps(10, 0)
