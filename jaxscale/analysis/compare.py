@@ -60,7 +60,7 @@ class Comparison:
     """Result of `compare`, one row per observable; print it.
 
     - `not_compared`: observable to the reason why it has no row.
-    - `n_seeds`, `n_failed`: seeds, and runs masked because they ended badly.
+    - `n_seeds`, `n_failed`: seeds, and runs masked because they ended badly or never ran.
     - `n_comparisons`: z-scores over all observables; they share `alpha`.
     - `quantile`: threshold of |z| with all seeds; NaN where there is no z-score.
     """
@@ -117,7 +117,7 @@ class Comparison:
                     f"{row.observable}: no z-score at {row.n_no_theory} points without theory "
                     f"and {row.n_few_seeds} with fewer than 2 seeds"
                 )
-        lines += [f"masked: {self.n_failed} failed runs"] if self.n_failed else []
+        lines += [f"masked: {self.n_failed} failed or missing runs"] if self.n_failed else []
         lines += [f"not compared: {name}, {why}" for name, why in self.not_compared.items()]
         return Group(table, *lines, self.verdict)
 
@@ -202,8 +202,7 @@ def _points(runs: Any, theory: Any, good: Any, allowance: Any) -> _Points:
         raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
     finite = runs.astype(np.float64).where(np.isfinite(runs))
     seen = finite if good is None else finite.where(good)
-    seen = seen if SEED in seen.dims else seen.expand_dims(SEED)
-    seen = seen.transpose(SEED, ...)
+    seen = (seen if SEED in seen.dims else seen.expand_dims(SEED)).transpose(SEED, ...)
     mean = seen.mean(SEED)
     bound = _allowance(name, allowance, theory).reindex_like(mean, fill_value=0.0)
     bound = bound.broadcast_like(mean).transpose(*mean.dims)
@@ -212,12 +211,11 @@ def _points(runs: Any, theory: Any, good: Any, allowance: Any) -> _Points:
     n = np.asarray(seen.notnull().sum(SEED))
     spread = np.asarray(seen.max(SEED) - seen.min(SEED))
     precision = np.finfo(runs.dtype).eps if runs.dtype.kind == "f" else 0.0
-    rounding = ROUNDING * precision * np.asarray(abs(seen).max(SEED))
     values, difference = np.asarray(predicted, np.float64), np.asarray(mean - predicted)
     size = np.abs(values)
     sizeable = size > precision * np.max(size, where=~np.isnan(size), initial=0.0)
     kept = np.sign(difference) * np.maximum(np.abs(difference) - np.asarray(bound), 0.0)
-    random = (n >= 2) & (spread > rounding)
+    random = (n >= 2) & (spread > ROUNDING * precision * np.asarray(abs(seen).max(SEED)))
     standard_error = np.asarray(seen.std(SEED)) / np.sqrt(np.maximum(n - 1, 1))
     return _Points(
         name=name,
