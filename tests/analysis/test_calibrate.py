@@ -1,0 +1,130 @@
+"""`calibrate` recovers known parameters, with honest errors, and refuses what it cannot fit."""
+
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills, ParityNetwork, WidthLimited
+
+SYSTEM = ParityNetwork(n_steps=2000, time_scale=1.0, record=range(0, 2001, 50))
+
+
+def _planted(system, free, sigma, n_seeds, axes=None):
+    """The theory at planted values plus Gaussian noise over seeds."""
+    for path, value in free.items():
+        system = js.replace(system, path, value)
+    theory = js.predict(js.Grid(system, axes))
+    rng = np.random.default_rng(0)
+    seeds = {"seed": np.arange(n_seeds)}
+    noisy = theory.expand_dims(seeds)
+    return noisy + sigma * rng.standard_normal(noisy["skill_strength"].shape)
+
+
+def test_a_planted_time_scale_is_recovered_from_far_away():
+    for start in (1.0, 1e-4, 300.0):
+        grid = js.Grid(js.replace(SYSTEM, "time_scale", start))
+        fit = js.calibrate(grid, _planted(SYSTEM, {"time_scale": 0.0437}, 0.0, 1), ["time_scale"])
+        assert fit.values["time_scale"] == pytest.approx(0.0437, rel=1e-6)
+        assert fit.converged
+        assert fit.residual_rms < 1e-8
+
+
+def test_the_error_covers_the_truth_and_shrinks_with_the_noise():
+    truth, errors, pulls = 0.0437, {}, []
+    for sigma in (0.05, 0.2):
+        data = _planted(SYSTEM, {"time_scale": truth}, sigma, 40)
+        fit = js.calibrate(js.Grid(SYSTEM), data, ["time_scale"], each="seed")
+        assert fit.values["time_scale"].shape == (40,)
+        assert fit.labels == tuple(range(40))
+        pulls.append((fit.values["time_scale"] - truth) / fit.standard_error["time_scale"])
+        errors[sigma] = fit.standard_error["time_scale"].mean()
+    assert errors[0.2] / errors[0.05] == pytest.approx(4.0, rel=0.1)
+    pull = np.concatenate(pulls)
+    assert abs(pull.mean()) < 3.5 / np.sqrt(80)
+    assert 0.75 < pull.std() < 1.3
+
+
+def test_two_parameters_at_once_with_their_covariance():
+    system = MultilinearSkills(n_skills=20, n_steps=2000, learning_rate=0.05)
+    start = js.replace(js.replace(system, "skill_exponent", 0.9), "initial_strength", 0.05)
+    rng = np.random.default_rng(1)
+    data = js.predict(js.Grid(system)).expand_dims(seed=[0])
+    data = data * (1 + 0.02 * rng.standard_normal(data["loss"].shape)[..., None])
+    fit = js.calibrate(
+        js.Grid(start), data, ["skill_exponent", "initial_strength"], observables=["skill_strength"]
+    )
+    assert fit.covariance.shape == (2, 2)
+    assert np.all(np.linalg.eigvalsh(fit.covariance) > 0)
+    assert abs(fit.values["skill_exponent"] - 0.6) < 5 * fit.standard_error["skill_exponent"]
+    assert abs(fit.values["initial_strength"] - 0.01) < 5 * fit.standard_error["initial_strength"]
+    assert abs(fit.values["skill_exponent"] - 0.9) > 5 * fit.standard_error["skill_exponent"]
+
+
+def test_the_first_skill_alone_determines_the_others():
+    data = _planted(SYSTEM, {"time_scale": 0.05}, 0.01, 3)
+    fit = js.calibrate(js.Grid(SYSTEM), data.sel(skill=[1]), ["time_scale"], each="seed")
+    predicted = fit.predict()
+    assert predicted["skill_strength"].dims == ("seed", "step", "skill")
+    difference = predicted["skill_strength"] - data["skill_strength"]
+    assert float(np.abs(difference).max()) < 0.2
+    dropped = js.calibrate(js.Grid(SYSTEM), data.isel(skill=0), ["time_scale"], each="seed")
+    np.testing.assert_allclose(dropped.values["time_scale"], fit.values["time_scale"])
+
+
+@pytest.mark.parametrize(
+    ("system", "axes", "path", "value"),
+    [
+        (
+            ParityNetwork(data=FiniteSet(n_samples=100), record=[0, 12000], shots=30.0),
+            {"data.n_samples": [100, 300, 1000, 3000, 10000]}, "shots", 250.0,
+        ),
+        (
+            ParityNetwork(regime=WidthLimited(), record=[0, 12000], units_per_skill=1.0),
+            {"width": [1, 2, 3, 4, 6, 8, 12, 16, 24]}, "units_per_skill", 3.3,
+        ),
+    ],
+    ids=["data", "width"],
+)  # fmt: skip
+def test_the_data_and_width_regimes_are_fitted_over_an_axis(system, axes, path, value):
+    data = _planted(system, {path: value}, 1e-3, 2, axes)
+    fit = js.calibrate(js.Grid(system, axes), data, [path])
+    assert fit.values[path] == pytest.approx(value, rel=0.01)
+    assert path in str(fit)
+
+
+def test_bad_points_are_left_out():
+    data = _planted(SYSTEM, {"time_scale": 0.05}, 0.0, 2)
+    data["skill_strength"][1, 10:] = np.nan
+    fit = js.calibrate(js.Grid(SYSTEM), data, ["time_scale"], each="seed")
+    np.testing.assert_allclose(fit.values["time_scale"], 0.05, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("free", "options", "message"),
+    [
+        ([], {}, "`free`"),
+        ("time_scale", {}, "`free`"),
+        (["time_scal"], {}, "did you mean `time_scale`"),
+        (["n_steps"], {}, "`free`"),
+        (["width"], {}, "`free`"),
+        (["initial_strength"], {}, "`free`"),
+        (["time_scale"], {"observables": ["loss"]}, "`observables`"),
+        (["time_scale"], {"each": "skill"}, "`each`"),
+        (["time_scale"], {"each": "colour"}, "`each`"),
+    ],
+)
+def test_bad_input(free, options, message):
+    data = js.predict(js.Grid(SYSTEM)).expand_dims(seed=[0])
+    with pytest.raises(ValueError, match=message):
+        js.calibrate(js.Grid(SYSTEM), data, free, **options)
+
+
+def test_data_of_another_grid_or_without_points_is_refused():
+    data = js.predict(js.Grid(SYSTEM)).expand_dims(seed=[0])
+    moved = data.assign_coords(step=data["step"] + 1)
+    with pytest.raises(ValueError, match="step"):
+        js.calibrate(js.Grid(SYSTEM), moved, ["time_scale"])
+    with pytest.raises(ValueError, match="`runs`"):
+        js.calibrate(js.Grid(SYSTEM), data.drop_vars("skill_strength"), ["time_scale"])
+    with pytest.raises(ValueError, match="more points"):
+        js.calibrate(js.Grid(SYSTEM), data * np.nan, ["time_scale"])
