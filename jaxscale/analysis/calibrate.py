@@ -121,7 +121,7 @@ def calibrate(
     if n_points.min() <= len(start):
         raise ValueError(
             f"`runs` must hold more points with a theory than {len(start)} free fields, "
-            f"got {n_points.min()}."
+            f"got {int(n_points.min())}."
         )
     value = np.where(log, start * np.exp(z), start + z)
     jacobian = np.where(log, value, 1.0)
@@ -209,7 +209,8 @@ def _aligned(
         where = [_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items()]
         labels = tuple(np.asarray(array[each]).tolist()) if each else ()
         data[name], index[name] = jnp.asarray(values), np.ix_(*where)
-        scales[name] = float(np.sqrt(np.nanmean(values**2))) or 1.0
+        finite = values[np.isfinite(values)]
+        scales[name] = float(np.sqrt(np.mean(finite**2))) if np.any(finite) else 1.0
     if not data:
         raise ValueError(f"`runs` must hold one of {', '.join(names)}, got {list(runs)}.")
     return data, scales, index, labels
@@ -229,14 +230,14 @@ def _residual_function(
     def residual(z: Float[Array, " p"], data: dict[str, Array]) -> tuple[Array, Array]:
         values = jnp.where(log, start * jnp.exp(z), start + z)
         found = theory(values)
-        parts, n_used = [], jnp.zeros((), int)
+        parts, n_used = [], jnp.zeros(())
         for name, seen in data.items():
             expected = found[name][index[name]]
             # theory is NaN where it makes no statement, data where a run went bad
             use = jnp.isfinite(expected) & jnp.isfinite(seen)
             safe = jnp.where(jnp.isfinite(expected), expected, 0.0)
             parts.append(jnp.where(use, (safe - jnp.where(use, seen, 0.0)) / scales[name], 0.0))
-            n_used += jnp.sum(use)
+            n_used += jnp.sum(use, dtype=n_used.dtype)
         return jnp.concatenate([p.ravel() for p in parts]), n_used
 
     return residual

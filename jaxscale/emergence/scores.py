@@ -10,6 +10,7 @@ from jaxscale.analysis.calibrate import Calibration, calibrate
 from jaxscale.analysis.exponents import crossing
 from jaxscale.emergence.system import ParityNetwork
 from jaxscale.fields import replace
+from jaxscale.status import Status
 from jaxscale.sweep.grid import Grid
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
     if set(grid.axes) != {dim} - {"step"}:
         raise ValueError(f"`grid` must have the axes of emergence in {regime.name}, got {grid!r}.")
     scale = float(system.target_scale)
-    strength = runs["skill_strength"] / scale
+    good = runs["status"].isin([Status.ok, Status.not_converged])
+    strength = runs["skill_strength"].where(good) / scale
     strength = strength if dim == "step" else strength.isel(step=-1)
     measured = crossing(strength, dim, EMERGED).transpose("seed", "skill")
 

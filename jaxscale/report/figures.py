@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MAX_CURVES = 7
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.labelsize": 10,
@@ -56,14 +56,22 @@ def band(
     label: str | None = None,
 ) -> None:
     """Mean over seeds with a band of one standard deviation; a line where there is one seed."""
-    x = np.asarray(curve[dim], float)
+    x = _places(curve[dim])
+    line: dict[str, Any] = {"color": color, "lw": 1.4, "label": label}
+    if dim == "seed":
+        axes.plot(x, np.asarray(curve), **line, ls="", marker="o")
+        return
+    marker = "o" if x.size == 1 else None
     if "seed" not in curve.dims:
-        axes.plot(x, np.asarray(curve), color=color, lw=1.4, label=label)
+        axes.plot(x, np.asarray(curve), **line, marker=marker)
         return
     values = np.asarray(curve.transpose("seed", dim))
     good = np.isfinite(values).any(axis=0)
     mean, spread = np.nanmean(values[:, good], axis=0), np.nanstd(values[:, good], axis=0)
-    axes.plot(x[good], mean, color=color, lw=1.4, label=label)
+    axes.plot(x[good], mean, **line, marker=marker)
+    if x.size == 1:
+        axes.vlines(x[good], mean - spread, mean + spread, color=color, lw=1.0)
+        return
     axes.fill_between(x[good], mean - spread, mean + spread, color=color, alpha=0.2, lw=0)
 
 
@@ -72,7 +80,15 @@ def theory_line(
 ) -> None:
     """A closed-form curve: dashed, over the simulation, in the same colour."""
     y = np.asarray(curve)
-    axes.plot(np.asarray(curve[dim], float), y, color=color, lw=1.6, ls=(0, (4, 2)))
+    x = _places(curve[dim])
+    marker = "_" if x.size == 1 else None
+    axes.plot(x, y, color=color, lw=1.6, ls=(0, (4, 2)), marker=marker, ms=14)
+
+
+def _places(coordinate: "xarray.DataArray") -> np.ndarray:
+    """Where the values of a dimension lie on the x axis: labels of objects at 0, 1, ..."""
+    numeric = coordinate.dtype.kind in "iuf"
+    return np.asarray(coordinate, float) if numeric else np.arange(float(coordinate.size))
 
 
 def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
@@ -86,7 +102,7 @@ def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
         return
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = np.outer(decades, [1, 2, 5]).ravel()
-    axis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)]))
+    axis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -96,7 +112,8 @@ def _main_dim(array: "xarray.DataArray") -> str:
     if array.sizes.get("step", 0) > 2:
         return "step"
     numeric = [d for d in array.dims if d not in ("seed", "skill") and array[d].dtype.kind in "iuf"]
-    return str(max(numeric or list(array.dims), key=lambda d: array.sizes[d]))
+    rest = [d for d in array.dims if d != "seed"]
+    return str(max(numeric or rest or list(array.dims), key=lambda d: array.sizes[d]))
 
 
 def _curves(array: "xarray.DataArray", x: str) -> list[tuple[str, dict[str, Any]]]:
@@ -135,6 +152,8 @@ def plot(
     floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
     shared = [n for n in floats if theory is not None and n in theory]
     names = observables or [*shared, *(n for n in floats if n not in shared)][:3]
+    if not names:
+        raise ValueError("`runs` must hold at least one real observable to draw.")
     for name in names:
         if name not in floats:
             raise ValueError(f"`observables` must be in {floats}, got {name!r}.")
@@ -147,6 +166,7 @@ def plot(
 def _panel(
     axes: "matplotlib.axes.Axes", data: "xarray.DataArray", theory: "xarray.DataArray | None"
 ) -> None:
+    data = data if data.dims else data.drop_vars("seed", errors="ignore").expand_dims("seed")
     x = _main_dim(data)
     for i, (label, chosen) in enumerate(_curves(data, x)):
         color = OKABE_ITO[i % len(OKABE_ITO)]
@@ -155,8 +175,14 @@ def _panel(
             at = {d: v for d, v in chosen.items() if d in theory.dims}
             expected = theory.isel(at)
             extra = [d for d in expected.dims if d != x]
-            theory_line(axes, expected.mean(extra) if extra else expected, x, color)
-    positive = np.asarray(data[x], float)
+            expected = expected.mean(extra) if extra else expected
+            if x in expected.dims:
+                theory_line(axes, expected, x, color)
+            else:
+                axes.axhline(float(expected), color=color, lw=1.6, ls=(0, (4, 2)))
+    if data[x].dtype.kind not in "iuf":
+        axes.set_xticks(_places(data[x]), [str(v) for v in data[x].values])
+    positive = _places(data[x])
     if positive[positive > 0].size > 2 and positive.max() > 20 * positive[positive > 0].min():
         log_axis(axes, "x")
     finite = np.asarray(data)[np.isfinite(np.asarray(data))]

@@ -112,7 +112,7 @@ class Layout:
         variables = {}
         for name, observable in self.observables.items():
             data = values[name].reshape(*grid.shape, *self.shape(name))
-            attrs = {
+            attrs: dict[str, Any] = {
                 "units": observable.units,
                 "long_name": observable.description,
                 "predicted": str(observable.predicted),

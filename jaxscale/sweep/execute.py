@@ -22,9 +22,8 @@ from jaxscale.fields import set_leaf
 from jaxscale.keys import IMPLEMENTATION, root_key
 from jaxscale.sweep.dataset import Layout, provenance
 from jaxscale.sweep.grid import Grid
-from jaxscale.sweep.plan import Bucket, Plan
+from jaxscale.sweep.plan import Bucket, Plan, with_chunks
 from jaxscale.sweep.plan import plan as make_plan
-from jaxscale.sweep.plan import with_chunks
 from jaxscale.sweep.store import MemoryStore, ZarrStore
 from jaxscale.system import AbstractSystem
 

@@ -48,11 +48,9 @@ def test_two_parameters_at_once_with_their_covariance():
     system = MultilinearSkills(n_skills=20, n_steps=2000, learning_rate=0.05)
     start = js.replace(js.replace(system, "skill_exponent", 0.9), "initial_strength", 0.05)
     rng = np.random.default_rng(1)
-    data = js.predict(js.Grid(system)).expand_dims(seed=[0])
-    data = data * (1 + 0.02 * rng.standard_normal(data["loss"].shape)[..., None])
-    fit = js.calibrate(
-        js.Grid(start), data, ["skill_exponent", "initial_strength"], observables=["skill_strength"]
-    )
+    data = js.predict(js.Grid(system)).expand_dims(seed=[0])[["skill_strength"]]
+    data = data + 0.01 * rng.standard_normal(data["skill_strength"].shape)
+    fit = js.calibrate(js.Grid(start), data, ["skill_exponent", "initial_strength"])
     assert fit.covariance.shape == (2, 2)
     assert np.all(np.linalg.eigvalsh(fit.covariance) > 0)
     assert abs(fit.values["skill_exponent"] - 0.6) < 5 * fit.standard_error["skill_exponent"]
