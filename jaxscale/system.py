@@ -93,6 +93,10 @@ class AbstractSystem(Configurable):
     def work(self) -> Work:
         """Cost of one run."""
 
+    def sliced(self, max_floats: float) -> "AbstractSystem":
+        """The same system with its steps cut so that one slice touches at most `max_floats`."""
+        return self
+
     def warnings(self) -> list[str]:
         """What the planner should tell before anything runs (a rate above stability, ...)."""
         return []

@@ -16,3 +16,4 @@ from jaxscale.analysis.exponents import fit_saturating as fit_saturating
 from jaxscale.analysis.exponents import local_exponent as local_exponent
 from jaxscale.analysis.exponents import seed_interval as seed_interval
 from jaxscale.analysis.frontier import envelope as envelope
+from jaxscale.analysis.jackknife import jackknife_exponents as jackknife_exponents

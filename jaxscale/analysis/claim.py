@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike
 from rich.markup import escape
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from jaxscale.analysis.exponents import Number, seed_interval
@@ -185,22 +187,19 @@ def claims_table(claims: Sequence[Claim]) -> Table:
 
     **Returns** a `rich.table.Table`, for `rich.print`.
     """
-    table = Table(title="Claims", title_justify="left")
-    table.add_column("claim")
-    table.add_column("source")
-    for name in ("predicted", "margin", "measured", "95 % interval", "seeds"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("claim", no_wrap=True)
+    for name in ("predicted", "measured", "95 % interval", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for claim in claims:
         low, high = claim.interval
         table.add_row(
-            escape(f"{claim.id}: {claim.statement}"),
-            escape(claim.source),
-            f"{claim.predicted:.4g}",
-            f"± {claim.margin:.2g}",
+            escape(claim.id),
+            f"{claim.predicted:.3g} ± {claim.margin:.2g}",
             f"{claim.measured:.4g}",
-            f"{low:.4g} .. {high:.4g}",
-            str(claim.n_seeds or "none"),
+            f"{low:.3f} .. {high:.3f}" if high > low else "-",
+            str(claim.n_seeds or "-"),
             f"[{_COLOURS[claim.verdict]}]{claim.verdict}[/]",
         )
     return table

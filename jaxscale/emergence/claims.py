@@ -8,6 +8,7 @@ import numpy as np
 from jaxscale.analysis.claim import Claim
 from jaxscale.analysis.exponents import fit_exponent
 from jaxscale.analysis.frontier import envelope
+from jaxscale.analysis.jackknife import jackknife_exponents
 from jaxscale.emergence import theory
 from jaxscale.emergence.multilinear import MultilinearSkills
 from jaxscale.emergence.scores import EmergenceScore
@@ -86,7 +87,7 @@ def law_claims(
     margins = {
         "T": (0.01, "Euler steps move the front by eta S P_k < 0.5 % for tau >= 50"),
         "N": (0.01, "the sum over skills differs from its integral by < 0.1 % for N >= 8"),
-        "D": (0.03, "the law is 2 % off at D = 30; typical sets lie up to 3 % under the mean set"),
+        "D": (0.03, "the law is 2 % off at D = 30 and 0.2 % at D = 1000: slope error below 0.01"),
         "C": (0.02, "the law is 2 to 3 % off at X = 300 and 0.5 % at X = 30000"),
     }
     claims = []
@@ -95,14 +96,18 @@ def law_claims(
         for one in curves[name]:
             alpha = float(one.simulated["skill_exponent"])
             x = np.asarray(one.simulated[name], float)
-            fit = fit_exponent(one.simulated, name, (float(x[0]), float(x[-1])))
+            window = (float(x[0]), float(x[-1]))
+            if "seed" in one.simulated.dims:
+                exponents = jackknife_exponents(one.simulated, name, window)
+            else:
+                exponents = np.asarray(fit_exponent(one.simulated, name, window).value)
             claims.append(
                 Claim.judge(
                     f"law-{name}-{alpha:g}",
                     f"L falls as {name}^-{_EXPONENTS[name]} at alpha = {alpha:g}",
                     f"{PAPER}, section 4",
                     predicted=-one.exponent,
-                    values=fit.per_seed if fit.n_seeds else np.asarray(fit.value),
+                    values=exponents,
                     margin=margin,
                     reason=reason,
                 )

@@ -1,5 +1,6 @@
 """`ParityNetwork`: a two-layer ReLU network trained on multitask sparse parity."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -317,3 +318,11 @@ class ParityNetwork(AbstractTrainedSystem):
             + 4 * EVALUATION_BLOCK * width,
             n_steps=self.n_steps,
         )
+
+    def sliced(self, max_floats: float) -> "ParityNetwork":
+        """Gradient slices of the largest divisor of the batch whose activations fit."""
+        if self.micro_batch is not None:
+            return self
+        fits = [m for m in range(1, self.batch_size + 1) if self.batch_size % m == 0]
+        fits = [m for m in fits if m * self.padded_width <= max_floats]
+        return dataclasses.replace(self, micro_batch=max(fits, default=1))

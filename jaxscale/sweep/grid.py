@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.random as jr
@@ -15,6 +15,7 @@ from jaxscale.sweep.config import axis_values, decode, encode, read_toml, record
 from jaxscale.system import AbstractSystem
 
 PAIRS_CHECKED = 2000
+Values: TypeAlias = Sequence[Any] | np.ndarray
 
 
 def geomspace(low: float, high: float, n: int) -> list[float]:
@@ -64,7 +65,7 @@ class Grid:
     def __init__(
         self,
         system: AbstractSystem,
-        axes: Mapping[str, Sequence[Any]] | None = None,
+        axes: Mapping[str, Values] | None = None,
         seeds: int | Sequence[int] = 1,
         key: int = 0,
     ):
@@ -215,7 +216,7 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return found
 
 
-def _axis(system: AbstractSystem, path: str, values: Sequence[Any]) -> list[Any]:
+def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
     if isinstance(values, str | bytes) or not np.iterable(values):
         raise ValueError(f"axis `{path}` must be a sequence of values, got {values!r}.")
     converted = [get(replace(system, path, value), path) for value in values]

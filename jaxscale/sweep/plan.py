@@ -3,7 +3,8 @@
 A *bucket* is a set of runs that one program serves: the same static fields, with sizes padded to
 the bucket's maximum. Its run axis is cut into *chunks*, each one call of the program; a chunk is
 spread over the devices, and on each device `lax.map` walks over *groups* of `vmap`-ed runs, whose
-size keeps the working set in cache.
+size keeps the working set in cache. On a CPU, steps that touch far more than the cache are sliced
+(`micro_batch`), which changes results by rounding only.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from jaxscale.system import AbstractSystem
 
 CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 200_000_000
+CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
 CPU_FLOPS, GPU_FLOPS = 30e9, 5e12
 STEP_SECONDS = 15e-6
 CHUNK_SECONDS = 5.0
@@ -199,6 +201,9 @@ def _bucket(
 
     work, itemsize = template.work(), np.dtype(template.dtype).itemsize
     on_cpu = jax.default_backend() == "cpu"
+    if on_cpu and itemsize * work.working_floats > CPU_SLICE_ABOVE_BYTES:
+        template = template.sliced(CPU_SLICE_BYTES / itemsize)
+        work = template.work()
     working = itemsize * work.working_floats
     group = max(1, int((CPU_WORKING_BYTES if on_cpu else GPU_WORKING_BYTES) // max(working, 1)))
     overhead = STEP_SECONDS * work.n_steps / (group if on_cpu else 1000)

@@ -73,10 +73,11 @@ def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
 @pytest.mark.parametrize(
     ("system", "axes", "value"),
     [
-        (
+        pytest.param(
             ParityNetwork(data=FiniteSet(n_samples=100), record=[0, 12000], shots=300.0),
             {"data.n_samples": [round(100 * 2 ** (i / 2)) for i in range(18)]},
             300.0,
+            marks=pytest.mark.slow,  # 20 s of compilation
         ),
         (
             ParityNetwork(regime=WidthLimited(), record=[0, 12000], units_per_skill=4.0),

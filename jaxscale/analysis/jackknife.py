@@ -1,0 +1,47 @@
+"""The exponent of a mean curve, with an interval over seeds."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale.analysis.exponents import SEED, fit_exponent
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def jackknife_exponents(
+    curve: "xarray.DataArray", dim: str, window: tuple[float, float]
+) -> Float[np.ndarray, " s"]:
+    r"""Jackknife pseudo-values of the exponent of the mean curve.
+
+    $$v_i = n \hat\theta - (n - 1)\,\hat\theta_{-i}$$
+
+    with the exponent fitted to the mean over all seeds, and over all seeds but one. A law states
+    how the mean falls; the mean of per-seed exponents belongs to the typical curve, which lies
+    below the mean by half the variance of `ln y`. Student's t interval of the pseudo-values is
+    that of the mean curve's exponent.
+
+    **Arguments**
+
+    - `curve`: positive values over `dim` and `seed`.
+    - `dim`: the dimension of x.
+    - `window`: first and last x, both included, given by a formula or by the caller.
+
+    **Returns** pseudo-values, shape `(s,)`, for `seed_interval` or `Claim.judge`.
+
+    **Raises** `ValueError` for fewer than 2 seeds, or as `fit_exponent`.
+
+    **Reference** Tukey 1958, Ann. Math. Statist. 29, 614.
+    """
+    n = curve.sizes.get(SEED, 0)
+    if n < 2:
+        raise ValueError(f"`curve` must have at least 2 seeds, got {n}.")
+    total = curve.sum(SEED)
+    whole = fit_exponent(total / n, dim, window).value
+    parts = [
+        fit_exponent((total - curve.isel({SEED: i}, drop=True)) / (n - 1), dim, window).value
+        for i in range(n)
+    ]
+    return n * whole - (n - 1) * np.asarray(parts)

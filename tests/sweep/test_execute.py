@@ -1,0 +1,181 @@
+"""Running: the same numbers however the grid is cut, and a bad run that harms nobody."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
+from jaxscale.sweep import execute
+
+FINITE = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
+NETWORK = ParityNetwork(
+    n_skills=2, n_bits=6, skill_size=2, batch_size=32, n_steps=5, n_evaluation=64
+)
+PROVENANCE = (
+    "grid", "plan", "versions", "device", "dtype", "matmul_precision", "wall_seconds",
+    "compile_seconds", "complete", "git_commit",
+)  # fmt: skip
+
+
+def assert_close(one, two):
+    for name in one.data_vars:
+        if one[name].dtype.kind == "f":
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-6, atol=1e-7)
+        else:
+            np.testing.assert_array_equal(one[name], two[name])
+
+
+def interrupting(monkeypatch, after):
+    """Let Ctrl-C come after some chunks; tells how many chunks were computed."""
+    chunks, computed = execute._chunks, []
+
+    def stop(*arguments):
+        for found in chunks(*arguments):
+            if len(computed) == after:
+                raise KeyboardInterrupt
+            computed.append(found[:2])
+            yield found
+
+    monkeypatch.setattr(execute, "_chunks", stop)
+    return computed
+
+
+def test_dataset_layout_and_provenance():
+    axes = {"learning_rate": [0.1, 0.2], "data.n_samples": [10, 30, 90]}
+    runs = js.run(js.Grid(FINITE, axes, seeds=[3, 1]))
+    assert runs["loss"].dims == ("learning_rate", "data.n_samples", "seed", "step")
+    assert runs["skill_strength"].dims[-2:] == ("step", "skill")
+    assert runs["status"].dims == ("learning_rate", "data.n_samples", "seed")
+    assert runs["data.n_samples"].values.tolist() == [10, 30, 90]
+    assert runs["seed"].values.tolist() == [3, 1]
+    assert runs["skill"].values.tolist() == [1, 2, 3, 4, 5]
+    assert runs["step"].values.tolist() == list(FINITE.record_steps)
+    assert runs["loss"].attrs["units"] == "target²"
+    assert runs["loss"].attrs["long_name"] == "population loss"
+    assert runs["loss"].attrs["predicted"] == "exact"
+    assert runs["status"].attrs["flag_meanings"] == "ok nonfinite diverged not_converged"
+    assert runs["loss"].dtype == np.float32
+    assert set(PROVENANCE) <= set(runs.attrs)
+    assert runs.attrs["complete"] == 1
+    assert json.loads(runs.attrs["versions"])["jax"] == jax.__version__
+    assert json.loads(runs.attrs["plan"])["devices"] == 2
+    assert (runs["status"] == js.Status.ok).all()
+
+
+def test_values_sit_at_their_axis_values():
+    axes = {"learning_rate": [0.3, 0.1], "n_skills": [3, 5]}
+    runs = js.run(js.Grid(FINITE, axes, seeds=2, key=6))
+    for rate in (0.3, 0.1):
+        for n_skills in (3, 5):
+            system = js.replace(js.replace(FINITE, "learning_rate", rate), "n_skills", n_skills)
+            one = js.run(js.Grid(system, seeds=[1], key=6))
+            there = runs.sel(learning_rate=rate, n_skills=n_skills, seed=[1])
+            np.testing.assert_allclose(there["loss"], one["loss"], rtol=1e-6)
+
+
+def test_prediction_has_the_dims_of_a_run_but_the_seed():
+    grid = js.Grid(FINITE, {"learning_rate": [0.1, 0.2], "n_steps": [10, 20]}, seeds=3)
+    runs, theory = js.run(grid), js.predict(grid)
+    for name in theory.data_vars:
+        dims = tuple(d for d in runs[name].dims if d != "seed")
+        assert theory[name].dims == dims
+        assert theory[name].dtype == np.float64
+        assert theory[name].attrs["units"] == runs[name].attrs["units"]
+    system = js.replace(js.replace(FINITE, "learning_rate", 0.2), "n_steps", 10)
+    with jax.enable_x64(True):
+        alone = system.predict()["loss"]
+    there = theory["loss"].sel(learning_rate=0.2, n_steps=10).dropna("step")
+    np.testing.assert_allclose(there, alone, rtol=1e-12)
+
+
+def test_ragged_dimensions_are_padded():
+    runs = js.run(js.Grid(FINITE, {"n_skills": [3, 5], "record": [[0, 20], [0, 7, 20]]}))
+    assert runs["skill"].size == 5
+    assert runs["step"].values.tolist() == [0, 7, 20]
+    short = runs["skill_strength"].isel(seed=0).sel(n_skills=3, record="[0, 20]")
+    assert np.isnan(short.sel(skill=[4, 5])).all()
+    assert np.isnan(short.sel(step=7)).all()
+    assert np.isfinite(short.sel(skill=[1, 2, 3], step=[0, 20])).all()
+    assert np.isfinite(runs["skill_strength"].isel(n_skills=1, record=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("system", "axes"),
+    [(FINITE, {"data.n_samples": [10, 40]}), (NETWORK, {"width": [3, 8]})],
+    ids=["multilinear", "network"],
+)
+def test_results_do_not_depend_on_how_the_grid_is_cut(system, axes):
+    grid = js.Grid(system, axes, seeds=3)
+    whole = js.run(grid)
+    for cap in (2, 4, 8):
+        plan = js.plan(grid, max_runs_per_chunk=cap)
+        assert plan.buckets[0].chunk <= cap
+        assert_close(js.run(plan), whole)
+    path, values = next(iter(axes.items()))
+    more = js.run(js.Grid(system, {path: [*values, 20]}, seeds=4))
+    assert_close(more.sel({path: values, "seed": [0, 1, 2]}), whole)
+    last = js.run(js.Grid(system, {path: values[1:]}, seeds=[2]))
+    assert_close(last, whole.sel({path: values[1:], "seed": [2]}))
+    assert not np.allclose(whole["loss"].sel(seed=0), whole["loss"].sel(seed=1), rtol=1e-6)
+
+
+def test_another_key_gives_other_runs():
+    one, two = js.run(js.Grid(FINITE, key=0)), js.run(js.Grid(FINITE, key=1))
+    assert not np.allclose(one["loss"], two["loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [8.0, 1e30], ids=["diverged", "nonfinite"])
+def test_a_bad_run_leaves_its_neighbours(bad):
+    system = MultilinearSkills(n_skills=5, n_steps=20, target_scale=5.0)
+    good = js.run(js.Grid(system, {"learning_rate": [0.01, 0.05, 0.02]}, seeds=2))
+    runs = js.run(js.Grid(system, {"learning_rate": [0.01, bad, 0.02]}, seeds=2))
+    status = runs["status"].values
+    assert (status[[0, 2]] == js.Status.ok).all()
+    assert np.isin(status[1], [js.Status.diverged, js.Status.nonfinite]).all()
+    if bad > 1e9:
+        assert (status[1] == js.Status.nonfinite).all()
+    loss = runs["loss"].isel(learning_rate=1, seed=0).values
+    first = int(np.argmax(np.isnan(loss)))
+    assert 0 < first < len(loss)
+    assert np.isnan(loss[first:]).all()
+    assert np.isfinite(loss[:first]).all()
+    for name in ("loss", "skill_strength", "skill_loss"):
+        there = runs[name].isel(learning_rate=[0, 2]).values
+        np.testing.assert_array_equal(there, good[name].isel(learning_rate=[0, 2]).values)
+
+
+def test_interruption_returns_what_is_finished(monkeypatch):
+    plan = js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
+    whole = js.run(plan)
+    computed = interrupting(monkeypatch, after=2)
+    part = js.run(plan)
+    assert computed == [(0, 0), (0, 1)]
+    assert part.attrs["complete"] == 0
+    assert part["status"].values.tolist() == [0, 0, 0, 0, -1, -1]
+    assert np.isnan(part["loss"].isel(seed=[4, 5])).all()
+    assert part.isel(seed=slice(4)).equals(whole.isel(seed=slice(4)))
+
+
+def test_the_precision_flag_of_the_user_changes_nothing():
+    grid = js.Grid(FINITE, {"learning_rate": [0.1, 0.7]}, seeds=2)
+    network = js.Grid(NETWORK, {"width": [3, 8]})
+    off = [js.run(grid), js.predict(grid), js.run(network)]
+    with jax.enable_x64(True):
+        on = [js.run(grid), js.predict(grid), js.run(network)]
+    assert not jax.config.jax_enable_x64
+    assert all(a.equals(b) for a, b in zip(off, on, strict=True))
+
+
+def test_double_precision_systems_run_without_the_flag():
+    grid = js.Grid(js.replace(FINITE, "dtype", "float64"))
+    assert js.run(grid)["loss"].dtype == np.float64
+
+
+def test_online_and_finite_data_share_a_dataset():
+    runs = js.run(js.Grid(FINITE, {"data": [Online(), FiniteSet(n_samples=10)]}, seeds=3))
+    online, finite = runs["loss"].isel(step=-1)
+    assert np.ptp(online) == 0
+    assert np.ptp(finite) > 0

@@ -1,0 +1,152 @@
+"""Grids: axes, coordinates, errors before anything compiles, plain data and pickles."""
+
+import json
+import pickle
+
+import jax
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import (
+    DataLimited,
+    DisjointSkills,
+    FiniteSet,
+    MultilinearSkills,
+    Online,
+    ParityNetwork,
+    RandomSkills,
+    TimeLimited,
+    WidthLimited,
+)
+
+SMALL = MultilinearSkills(n_skills=5, n_steps=20)
+NETWORK = ParityNetwork(
+    n_skills=2, n_bits=6, skill_size=2, width=8, batch_size=32, n_steps=5, n_evaluation=64
+)
+
+
+def test_dims_follow_the_axes_and_end_with_the_seed():
+    axes = {"learning_rate": [0.1, 0.2, 0.3], "n_skills": [3, 5]}
+    grid = js.Grid(SMALL, axes, seeds=[7, 3], key=5)
+    assert grid.dims == ("learning_rate", "n_skills", "seed")
+    assert grid.shape == (3, 2, 2)
+    assert grid.n_runs == 12
+    assert grid.leaf_axes == ("learning_rate",)
+    assert grid.structural_axes == ("n_skills",)
+    assert grid.coordinates["seed"].tolist() == [7, 3]
+    system = grid.system_at(11)
+    assert (float(system.learning_rate), system.n_skills) == (0.3, 5)
+
+
+def test_object_axes_are_structural_and_labelled():
+    grid = js.Grid(SMALL, {"data": [Online(), FiniteSet(n_samples=100)]})
+    assert grid.structural_axes == ("data",)
+    assert grid.coordinates["data"].tolist() == ["Online()", "FiniteSet(n_samples=100)"]
+
+
+def test_seeds_as_a_count_are_the_first_ones():
+    assert js.Grid(SMALL, seeds=3).seeds == (0, 1, 2)
+    assert js.Grid(SMALL, seeds=[2**32 - 1]).seeds == (2**32 - 1,)
+
+
+def test_the_key_of_a_run_depends_on_the_seed_only():
+    one = js.Grid(SMALL, {"learning_rate": [0.1, 0.2]}, seeds=9, key=4).run_key(7)
+    other = js.Grid(SMALL, seeds=[7], key=4).run_key(7)
+    assert (jax.random.key_data(one) == jax.random.key_data(other)).all()
+    expected = jax.random.fold_in(jax.random.key(4, impl="threefry2x32"), 7)
+    assert (jax.random.key_data(one) == jax.random.key_data(expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("axes", "options", "words"),
+    [
+        ({"learning_rate": [0.1, 0.1]}, {}, ["learning_rate", "distinct", "0.1"]),
+        ({"learning_rate": []}, {}, ["learning_rate", "at least one"]),
+        ({"learning_rate": "0.1"}, {}, ["learning_rate", "sequence", "0.1"]),
+        ({"lerning_rate": [0.1]}, {}, ["lerning_rate", "did you mean `learning_rate`"]),
+        ({"data.n_samples": [10]}, {}, ["n_samples", "Online"]),
+        ({"learning_rate": [0.1, -1.0]}, {}, ["learning_rate", "-1.0"]),
+        ({"n_skills": [3, 2.5]}, {}, ["n_skills", "2.5"]),
+        ({"data": [3]}, {}, ["data", "AbstractData", "3"]),
+        ({"n_skills": [3, 5], "n_parameters": [2, 4]}, {}, ["n_parameters", "3", "4"]),
+        ({}, {"seeds": 0}, ["seeds", "0"]),
+        ({}, {"seeds": [1, 1]}, ["seeds", "distinct"]),
+        ({}, {"seeds": [-1]}, ["seeds", "-1"]),
+        ({}, {"key": -1}, ["key", "-1"]),
+    ],
+)
+def test_bad_grids_name_field_and_value(axes, options, words):
+    with pytest.raises(ValueError) as caught:
+        js.Grid(SMALL, axes, **options)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_values_that_exclude_each_other_are_found_in_long_axes():
+    axes = {
+        "initial_strength": np.geomspace(0.01, 0.9, 60),
+        "target_scale": np.linspace(0.5, 5, 60),
+    }
+    with pytest.raises(ValueError, match="initial_strength"):
+        js.Grid(SMALL, axes)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        js.Grid(SMALL),
+        js.Grid(SMALL, {"data": [Online(), FiniteSet(n_samples=100)]}, seeds=[4, 2], key=3),
+        js.Grid(
+            js.replace(NETWORK, "optimizer", js.Optax("adamw", weight_decay=1e-3)),
+            {
+                "width": [2, 4],
+                "schedule": [js.Constant(), js.StepDecay(ratio=0.3, every=2), js.Cosine()],
+                "optimizer.hyperparameters.weight_decay": [0.1, 0.2],
+            },
+            seeds=2,
+        ),
+        js.Grid(NETWORK, {"record": [[0, 5], [1, 2, 5]], "n_steps": [5, 6]}),
+        js.Grid(SMALL, {"n_parameters": [None, 3]}),
+    ],
+    ids=["plain", "objects", "nested", "records", "optional"],
+)
+def test_plain_data_round_trip(grid):
+    table = json.loads(json.dumps(grid.to_dict()))
+    back = js.Grid.from_dict(table)
+    assert back.to_dict() == table
+    assert back.dims == grid.dims
+    for name, values in grid.coordinates.items():
+        assert back.coordinates[name].tolist() == values.tolist()
+    for run_id in range(grid.n_runs):
+        one, two = back.system_at(run_id), grid.system_at(run_id)
+        assert jax.tree.structure(one) == jax.tree.structure(two)
+        assert jax.tree.leaves(one) == jax.tree.leaves(two)
+
+
+def test_geomspace():
+    assert js.geomspace(1e-2, 1.0, 3) == pytest.approx([1e-2, 1e-1, 1.0], rel=1e-12)
+    for bad in ((0.0, 1.0, 3), (1.0, -1.0, 3), (1.0, 2.0, 0), (1.0, float("inf"), 2)):
+        with pytest.raises(ValueError, match="must be"):
+            js.geomspace(*bad)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        SMALL, NETWORK, Online(), FiniteSet(n_samples=3), DisjointSkills(), RandomSkills(),
+        js.Sgd(momentum=0.5), js.Adam(), js.Optax("lion", weight_decay=0.1), js.Constant(),
+        js.StepDecay(), js.TwoDrops(), js.Cosine(), TimeLimited(), DataLimited(), WidthLimited(),
+    ],
+    ids=lambda p: type(p).__name__,
+)  # fmt: skip
+def test_parts_pickle(part):
+    back = pickle.loads(pickle.dumps(part))
+    assert jax.tree.structure(back) == jax.tree.structure(part)
+    assert jax.tree.leaves(back) == jax.tree.leaves(part)
+
+
+def test_a_pickled_grid_runs_alike():
+    grid = js.Grid(SMALL, {"data": [Online(), FiniteSet(n_samples=30)]}, seeds=2)
+    one, two = js.run(grid), js.run(pickle.loads(pickle.dumps(grid)))
+    assert one.equals(two)

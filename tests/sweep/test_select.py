@@ -1,0 +1,60 @@
+"""`select`: the system and key behind a run, which repeat it alone."""
+
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
+
+
+@pytest.fixture(scope="module")
+def runs():
+    system = MultilinearSkills(n_skills=5, n_steps=20)
+    axes = {"data": [Online(), FiniteSet(n_samples=30)], "learning_rate": [0.1, 0.3]}
+    return js.run(js.Grid(system, axes, seeds=[2, 5]))
+
+
+def test_a_selected_run_repeats_the_sweep(runs):
+    data = FiniteSet(n_samples=30)
+    system, key = js.select(runs, data=data, learning_rate=0.3, seed=5)
+    again = system.simulate(key)
+    swept = runs.sel(data="FiniteSet(n_samples=30)", learning_rate=0.3, seed=5)
+    np.testing.assert_allclose(again["loss"], swept["loss"], rtol=1e-6)
+    other = runs.sel(data="FiniteSet(n_samples=30)", learning_rate=0.3, seed=2)
+    assert not np.allclose(again["loss"], other["loss"], rtol=1e-6)
+
+
+def test_objects_are_chosen_by_label_too(runs):
+    system, _ = js.select(runs, data="Online()", learning_rate=0.1, seed=2)
+    assert isinstance(system.data, Online)
+
+
+def test_a_padded_network_repeats_at_its_own_width():
+    network = ParityNetwork(
+        n_skills=2, n_bits=6, skill_size=2, batch_size=32, n_steps=5, n_evaluation=64
+    )
+    runs = js.run(js.Grid(network, {"width": [3, 8]}))
+    system, key = js.select(runs, width=3)
+    assert system.max_width == 3
+    swept = runs.sel(width=3, seed=0)
+    np.testing.assert_allclose(system.simulate(key)["loss"], swept["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "word"),
+    [
+        ({"learning_rate": 0.1, "seed": 2}, "data"),
+        ({"data": "Online()", "learning_rate": 0.2, "seed": 2}, "0.2"),
+        ({"data": "Offline()", "learning_rate": 0.1, "seed": 2}, "Offline"),
+        ({"width": 3}, "width"),
+        ({"data": "Online()", "learning_rate": "fast", "seed": 2}, "fast"),
+    ],
+)
+def test_bad_choices(runs, chosen, word):
+    with pytest.raises(ValueError, match=word):
+        js.select(runs, **chosen)
+
+
+def test_results_of_others_are_refused(runs):
+    with pytest.raises(ValueError, match="grid"):
+        js.select(runs.drop_attrs(), seed=2)

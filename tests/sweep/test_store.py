@@ -1,0 +1,196 @@
+"""Stores: what lies on disk, how a sweep continues, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
+from jaxscale.sweep import execute, store
+
+SYSTEM = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
+GRID = js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3)
+
+
+def count_chunks(monkeypatch, stop_after=None):
+    chunks, computed = execute._chunks, []
+
+    def counted(*arguments):
+        for found in chunks(*arguments):
+            if len(computed) == stop_after:
+                raise KeyboardInterrupt
+            computed.append(found[:2])
+            yield found
+
+    monkeypatch.setattr(execute, "_chunks", counted)
+    return computed
+
+
+def test_layout_on_disk(tmp_path):
+    path = tmp_path / "deep" / "a.zarr"
+    js.run(js.plan(GRID, max_runs_per_chunk=4), store=path)
+    root = zarr.open_group(path, mode="r")
+    assert root.metadata.zarr_format == 3
+    assert root.metadata.consolidated_metadata is None
+    assert root["loss"].shape == (8, len(SYSTEM.record_steps))
+    assert root["loss"].chunks == (4, len(SYSTEM.record_steps))
+    assert root["loss"].metadata.dimension_names == ("run_slot", "step")
+    assert root["skill_strength"].metadata.dimension_names == ("run_slot", "step", "skill")
+    assert root["run_id"][:].tolist() == [0, 1, 2, 3, 4, 5, -1, -1]
+    assert root["done"][:].tolist() == [True, True]
+    assert [p.name for p in path.parent.iterdir()] == ["a.zarr"]
+
+
+def test_plain_xarray_reads_it(tmp_path):
+    axes = {"data": [Online(), FiniteSet(n_samples=40)], "learning_rate": [0.1, 0.2]}
+    runs = js.run(js.Grid(SYSTEM, axes, seeds=2), store=tmp_path / "a.zarr")
+    plain = xarray.open_zarr(tmp_path / "a.zarr", consolidated=False)
+    assert {"data", "learning_rate", "seed", "run_id", "step", "skill"} <= set(plain.coords)
+    assert plain["loss"].attrs["units"] == "target²"
+    for slot in range(plain.sizes["run_slot"]):
+        row = plain.isel(run_slot=slot)
+        if int(row["run_id"]) < 0:
+            continue
+        label, rate = str(row["data"].values), float(row["learning_rate"])
+        there = runs["loss"].sel(data=label, learning_rate=rate, seed=int(row["seed"]))
+        np.testing.assert_array_equal(there, row["loss"])
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"data.n_samples": [10, 40]},
+        {"data": [Online(), FiniteSet(n_samples=40)]},
+        {"n_skills": [3, 5], "n_parameters": [2, 3]},
+        {"n_parameters": [None, 3]},
+    ],
+    ids=["dotted", "objects", "ragged", "optional"],
+)
+def test_a_store_returns_what_memory_does(tmp_path, axes):
+    grid = js.Grid(SYSTEM, axes, seeds=3, key=2)
+    memory, disk = js.run(grid), js.run(grid, store=tmp_path / "a.zarr")
+    opened = js.open(str(tmp_path / "a.zarr"))
+    assert disk.identical(opened)
+    assert memory.equals(opened)
+    for name in memory.variables:
+        assert opened[name].attrs == memory[name].attrs
+        assert opened[name].dtype == memory[name].dtype
+    assert set(opened.attrs) == set(memory.attrs)
+
+
+def test_an_interrupted_store_continues(tmp_path, monkeypatch):
+    plan = js.plan(GRID, max_runs_per_chunk=2)
+    whole = js.run(plan)
+    with monkeypatch.context() as patch:
+        assert len(count_chunks(patch, stop_after=1)) == 0
+        part = js.run(plan, store=tmp_path / "a.zarr")
+    assert part.attrs["complete"] == 0
+    assert int((part["status"] == 0).sum()) == 2
+    assert part.identical(js.open(tmp_path / "a.zarr"))
+    computed = count_chunks(monkeypatch)
+    done = js.run(plan, store=tmp_path / "a.zarr")
+    assert computed == [(0, 1), (0, 2)]
+    assert done.attrs["complete"] == 1
+    assert done.equals(whole)
+    js.run(plan, store=tmp_path / "a.zarr")
+    assert len(computed) == 2
+
+
+def test_a_store_continues_in_its_own_chunks(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        count_chunks(patch, stop_after=2)
+        js.run(js.plan(GRID, max_runs_per_chunk=2), store=tmp_path / "a.zarr")
+    computed = count_chunks(monkeypatch)
+    done = js.run(GRID, store=tmp_path / "a.zarr")
+    assert computed == [(0, 2)]
+    assert done["status"].values.tolist() == [[0] * 3] * 2
+    assert json.loads(done.attrs["plan"])["runs_per_chunk"] == [2]
+
+
+def test_chunks_that_the_devices_cannot_share_are_refused(tmp_path):
+    path = tmp_path / "a.zarr"
+    js.run(js.plan(GRID, max_runs_per_chunk=2), store=path)
+    root = zarr.open_group(path, mode="r+")
+    table = json.loads(root.attrs["plan"])
+    root.update_attributes({"plan": json.dumps({**table, "runs_per_chunk": [3]})})
+    with pytest.raises(ValueError, match=r"\[3\] runs, which 2 devices"):
+        js.run(GRID, store=path)
+
+
+def test_a_lost_chunk_is_computed_again(tmp_path, monkeypatch):
+    plan = js.plan(GRID, max_runs_per_chunk=2)
+    whole = js.run(plan, store=tmp_path / "a.zarr")
+    zarr.open_group(tmp_path / "a.zarr", mode="r+")["done"][1] = False
+    assert np.isnan(js.open(tmp_path / "a.zarr")["loss"]).any()
+    computed = count_chunks(monkeypatch)
+    assert js.run(plan, store=tmp_path / "a.zarr").equals(whole)
+    assert computed == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        js.Grid(SYSTEM, {"data.n_samples": [10, 41]}, seeds=3),
+        js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3, key=1),
+        js.Grid(js.replace(SYSTEM, "learning_rate", 0.2), {"data.n_samples": [10, 40]}, seeds=3),
+    ],
+    ids=["axis", "key", "system"],
+)
+def test_another_grid_is_refused(tmp_path, other):
+    before = js.run(GRID, store=tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="another grid"):
+        js.run(other, store=tmp_path / "a.zarr")
+    assert js.open(tmp_path / "a.zarr").identical(before)
+
+
+def test_foreign_paths_are_refused(tmp_path):
+    folder, file, group = tmp_path / "folder", tmp_path / "file", tmp_path / "group"
+    folder.mkdir()
+    (folder / "precious").write_text("mine")
+    file.write_text("mine")
+    zarr.open_group(group, mode="w", attributes={"jaxscale_format": 99})
+    for path, words in ((folder, "not a jaxscale"), (file, "not a jaxscale"), (group, "format 99")):
+        for call in (lambda path=path: js.run(GRID, store=path), lambda path=path: js.open(path)):
+            with pytest.raises(ValueError, match=words) as caught:
+                call()
+            assert str(path) in str(caught.value)
+    with pytest.raises(ValueError, match="missing"):
+        js.open(tmp_path / "missing")
+    assert (folder / "precious").read_text() == file.read_text() == "mine"
+    assert [p.name for p in folder.iterdir()] == ["precious"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="cannot be created"):
+        js.run(GRID, store=tmp_path / "file" / "a.zarr")
+
+
+@pytest.mark.parametrize("step", ["rename", "header"])
+def test_a_failed_creation_leaves_nothing(tmp_path, monkeypatch, step):
+    def fail(*_):
+        raise OSError("disk is full")
+
+    if step == "rename":
+        monkeypatch.setattr(Path, "rename", fail)
+    else:
+        monkeypatch.setattr(store, "_slot_coordinates", fail)
+    with pytest.raises(ValueError, match=r"a\.zarr cannot be created .*disk is full"):
+        js.run(GRID, store=tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interruption_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
+    def interrupted(self, bucket, chunk, ids, values):
+        self.root["loss"][:] = 0.0
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.ZarrStore, "write", interrupted)
+        part = js.run(GRID, store=tmp_path / "a.zarr")
+    assert np.isnan(part["loss"]).all()
+    assert js.run(GRID, store=tmp_path / "a.zarr").equals(js.run(GRID))
