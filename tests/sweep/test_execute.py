@@ -176,6 +176,6 @@ def test_double_precision_systems_run_without_the_flag():
 
 def test_online_and_finite_data_share_a_dataset():
     runs = js.run(js.Grid(FINITE, {"data": [Online(), FiniteSet(n_samples=10)]}, seeds=3))
-    online, finite = runs["loss"].isel(step=-1)
+    online, finite = runs["loss"].isel(step=-1).values
     assert np.ptp(online) == 0
     assert np.ptp(finite) > 0

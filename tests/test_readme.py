@@ -1,0 +1,44 @@
+"""What the README shows is executed."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_runs(tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert (tmp_path / "runs.zarr").is_dir()
+    assert (tmp_path / "emergence.png").stat().st_size > 10_000
+    assert names["weights"].readout.shape == (64,)
+    assert set(names["runs"].sizes) == {"learning_rate", "seed", "step", "skill"}
+
+
+def test_its_files_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).is_file(), target
+
+
+@pytest.mark.parametrize("extra", re.findall(r"\.\[(\w+)\]", README))
+def test_its_extras_exist(extra):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert extra in project["optional-dependencies"]
+
+
+def test_its_command_lines_parse(capsys, monkeypatch):
+    from jaxscale import cli
+
+    for line in re.findall(r"^jaxscale (plan .*)$", README, re.M):
+        monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        assert not done.value.code
+        assert "16 runs" in capsys.readouterr().out
