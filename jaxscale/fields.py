@@ -8,6 +8,7 @@ anything compiles; traced values pass through untouched.
 
 import dataclasses
 import difflib
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 Real = Float[Array | np.ndarray, ""]
@@ -24,7 +26,7 @@ Integer = Int[Array | np.ndarray, ""]
 
 def is_traced(*values: Any) -> bool:
     """Whether any of `values` is a tracer, whose number is not known here."""
-    return any(isinstance(value, jax.core.Tracer) for value in values)
+    return any(isinstance(value, Tracer) for value in values)
 
 
 class Rule:
@@ -197,7 +199,7 @@ def record_field() -> Any:
         steps = tuple(as_int(name, v) for v in value)
         if not steps:
             raise ValueError(f"`{name}` must name at least one step, got {value!r}.")
-        if steps[0] < 0 or any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+        if steps[0] < 0 or any(b <= a for a, b in itertools.pairwise(steps)):
             raise ValueError(f"`{name}` must be increasing steps from 0 on, got {value!r}.")
         return steps
 

@@ -92,11 +92,11 @@ class Optax(AbstractOptimizer):
                 raise ValueError(f"`factory` must be a module-level function, got {factory!r}.")
             factory = f"{factory.__module__}:{name}"
         self.factory = factory
-        self._factory()
+        self._find()
         given = {**(hyperparameters or {}), **more}
         self.hyperparameters = {k: as_real(k, v) for k, v in sorted(given.items())}
 
-    def _factory(self) -> Callable[..., optax.GradientTransformation]:
+    def _find(self) -> Any:
         module, _, name = self.factory.rpartition(":")
         try:
             found: Any = importlib.import_module(module or "optax")
@@ -110,4 +110,4 @@ class Optax(AbstractOptimizer):
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:
         """`factory(learning_rate=learning_rate, **hyperparameters)`."""
-        return self._factory()(learning_rate=learning_rate, **self.hyperparameters)
+        return self._find()(learning_rate=learning_rate, **self.hyperparameters)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike
-from rich.markup import escape
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 def envelope(
     loss: "xarray.DataArray", compute: Float[ArrayLike, " c"], *, size: str, time: str
 ) -> "xarray.Dataset":
-    """Lowest loss over sizes at fixed compute, with the size that attains it.
+    r"""Lowest loss over sizes at fixed compute, with the size that attains it.
 
-    $$L^*(C) = \\min_N L(N, C/N)$$
+    $$L^*(C) = \min_N L(N, C/N)$$
 
     Each curve is interpolated linearly in the logarithms of loss and time; the minimum over the
     simulated sizes is refined by a parabola in `ln N` through its two neighbours.

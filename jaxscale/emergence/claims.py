@@ -1,7 +1,7 @@
 """The claims of Nam et al. 2024 (arXiv 2404.17563), each with its margin, measured on Datasets."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -188,7 +188,7 @@ def _beyond(system: MultilinearSkills, alpha: float, strength: float) -> float:
     return 0.5 * (scale - strength) ** 2 * norm / alpha * (system.n_skills + 0.5) ** -alpha
 
 
-def _law_keywords(system: MultilinearSkills, alpha: float) -> dict[str, float]:
+def _law_keywords(system: MultilinearSkills, alpha: float) -> dict[str, Any]:
     return {
         "skill_exponent": alpha,
         "target_scale": float(system.target_scale),

@@ -135,7 +135,7 @@ class MultilinearSkills(AbstractTrainedSystem):
     def observe(self, state: ProductState) -> Observables:
         """`R_k = a_k b_k` and the population losses."""
         strength = state.a * state.b
-        skill_loss = 0.5 * (self.target_scale - strength) ** 2
+        skill_loss = 0.5 * (jnp.asarray(self.target_scale) - strength) ** 2
         return {
             "loss": jnp.sum(state.probability * skill_loss),
             "skill_strength": strength,
@@ -157,11 +157,11 @@ class MultilinearSkills(AbstractTrainedSystem):
             target_scale=self.target_scale,
             initial_strength=self.initial_strength,
         )
-        strength, skill_loss = moments.strength, moments.loss
+        strength, skill_loss = jnp.asarray(moments.strength), jnp.asarray(moments.loss)
         if self.n_parameters is not None:
             learns = np.arange(1, self.n_skills + 1) <= self.n_parameters
             strength = jnp.where(learns, strength, 0.0)
-            skill_loss = jnp.where(learns, skill_loss, 0.5 * self.target_scale**2)
+            skill_loss = jnp.where(learns, skill_loss, 0.5 * jnp.asarray(self.target_scale) ** 2)
         return {
             "loss": jnp.sum(probability * skill_loss, axis=-1),
             "skill_strength": strength,

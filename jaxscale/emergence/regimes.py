@@ -81,7 +81,7 @@ class DataLimited(AbstractRegime):
     parameter = "shots"
     limits = "last step of a converged run; one fitted parameter, shots = D_c; NaN before"
 
-    learner: str = static_choice("projection", ("projection", "paper", "threshold"))
+    learner: theory.Learner = static_choice("projection", ("projection", "paper", "threshold"))
 
     def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
         """Expected strengths, at the last step only."""

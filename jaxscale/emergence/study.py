@@ -116,7 +116,7 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
 def _legend(axes: Any, data: str, theory: str, points: bool = False) -> None:
     from matplotlib.lines import Line2D
 
-    mark = {"marker": "o", "ms": 4, "ls": ""} if points else {"lw": 1.4}
+    mark: dict[str, Any] = {"marker": "o", "ms": 4, "ls": ""} if points else {"lw": 1.4}
     handles = [
         Line2D([], [], color="#444444", label=data, **mark),
         Line2D([], [], color="#444444", ls=(0, (4, 2)), lw=1.6, label=theory),

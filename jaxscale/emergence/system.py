@@ -143,8 +143,9 @@ class ParityNetwork(AbstractTrainedSystem):
                 f"`micro_batch` must divide batch_size = {self.batch_size}, got {self.micro_batch}."
             )
         strength = self.initial_strength
-        known = strength is not None and not is_traced(strength, self.target_scale)
-        if known and strength >= self.target_scale:
+        if strength is None or is_traced(strength, self.target_scale):
+            return
+        if strength >= self.target_scale:
             raise ValueError(
                 f"`initial_strength` must be less than target_scale = {float(self.target_scale)}, "
                 f"got {float(strength)}."

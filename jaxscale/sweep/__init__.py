@@ -7,4 +7,4 @@ from jaxscale.sweep.grid import geomspace as geomspace
 from jaxscale.sweep.plan import Plan as Plan
 from jaxscale.sweep.plan import plan as plan
 from jaxscale.sweep.select import select as select
-from jaxscale.sweep.store import open_store as open
+from jaxscale.sweep.store import open_store as open  # noqa: F401

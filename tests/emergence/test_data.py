@@ -1,7 +1,6 @@
 """Samples of multitask sparse parity against brute force, and their independence of cutting."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -50,7 +49,7 @@ def test_disjoint_skills_share_no_bit_and_random_ones_repeat_none():
 
 @pytest.mark.parametrize("n_skills", [5, 16, 17, 500])
 def test_skill_frequencies(n_skills):
-    """Both branches (compares, search) draw `P_k`; the chi-square would see an exponent off by .1."""
+    """Both branches (compares, search) draw `P_k`; the chi-square sees alpha off by 0.1."""
     survival = data.skill_survival(EXPONENT, n_skills)
     n = 200_000
     skill = np.asarray(data.skill_of_word(words(jr.key(0), jnp.arange(n), 1)[0], survival))

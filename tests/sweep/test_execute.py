@@ -10,6 +10,7 @@ import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import execute
 
+ONLINE = MultilinearSkills(n_skills=5, n_steps=20)
 FINITE = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
 NETWORK = ParityNetwork(
     n_skills=2, n_bits=6, skill_size=2, batch_size=32, n_steps=5, n_evaluation=64
@@ -68,23 +69,23 @@ def test_dataset_layout_and_provenance():
 def test_values_sit_at_their_axis_values():
     axes = {"learning_rate": [0.3, 0.1], "n_skills": [3, 5]}
     runs = js.run(js.Grid(FINITE, axes, seeds=2, key=6))
-    for rate in (0.3, 0.1):
-        for n_skills in (3, 5):
-            system = js.replace(js.replace(FINITE, "learning_rate", rate), "n_skills", n_skills)
-            one = js.run(js.Grid(system, seeds=[1], key=6))
-            there = runs.sel(learning_rate=rate, n_skills=n_skills, seed=[1])
-            np.testing.assert_allclose(there["loss"], one["loss"], rtol=1e-6)
+    for rate, n_skills in ((0.3, 3), (0.1, 5)):
+        system = js.replace(js.replace(FINITE, "learning_rate", rate), "n_skills", n_skills)
+        one = js.run(js.Grid(system, seeds=[1], key=6))
+        there = runs.sel(learning_rate=rate, n_skills=n_skills, seed=[1])
+        np.testing.assert_allclose(there["loss"], one["loss"], rtol=1e-6)
 
 
 def test_prediction_has_the_dims_of_a_run_but_the_seed():
-    grid = js.Grid(FINITE, {"learning_rate": [0.1, 0.2], "n_steps": [10, 20]}, seeds=3)
+    axes = {"learning_rate": [0.1, 0.2], "n_steps": [10, 20]}
+    grid = js.Grid(ONLINE, axes, seeds=3)
     runs, theory = js.run(grid), js.predict(grid)
     for name in theory.data_vars:
         dims = tuple(d for d in runs[name].dims if d != "seed")
         assert theory[name].dims == dims
         assert theory[name].dtype == np.float64
         assert theory[name].attrs["units"] == runs[name].attrs["units"]
-    system = js.replace(js.replace(FINITE, "learning_rate", 0.2), "n_steps", 10)
+    system = js.replace(js.replace(ONLINE, "learning_rate", 0.2), "n_steps", 10)
     with jax.enable_x64(True):
         alone = system.predict()["loss"]
     there = theory["loss"].sel(learning_rate=0.2, n_steps=10).dropna("step")
@@ -103,22 +104,20 @@ def test_ragged_dimensions_are_padded():
 
 
 @pytest.mark.parametrize(
-    ("system", "axes"),
-    [(FINITE, {"data.n_samples": [10, 40]}), (NETWORK, {"width": [3, 8]})],
+    ("system", "axes", "caps"),
+    [(FINITE, {"data.n_samples": [10, 40]}, (2, 4, 8)), (NETWORK, {"width": [3, 8]}, ())],
     ids=["multilinear", "network"],
 )
-def test_results_do_not_depend_on_how_the_grid_is_cut(system, axes):
+def test_results_do_not_depend_on_how_the_grid_is_cut(system, axes, caps):
     grid = js.Grid(system, axes, seeds=3)
     whole = js.run(grid)
-    for cap in (2, 4, 8):
+    for cap in caps:
         plan = js.plan(grid, max_runs_per_chunk=cap)
         assert plan.buckets[0].chunk <= cap
         assert_close(js.run(plan), whole)
     path, values = next(iter(axes.items()))
     more = js.run(js.Grid(system, {path: [*values, 20]}, seeds=4))
     assert_close(more.sel({path: values, "seed": [0, 1, 2]}), whole)
-    last = js.run(js.Grid(system, {path: values[1:]}, seeds=[2]))
-    assert_close(last, whole.sel({path: values[1:], "seed": [2]}))
     assert not np.allclose(whole["loss"].sel(seed=0), whole["loss"].sel(seed=1), rtol=1e-6)
 
 
@@ -160,7 +159,7 @@ def test_interruption_returns_what_is_finished(monkeypatch):
 
 
 def test_the_precision_flag_of_the_user_changes_nothing():
-    grid = js.Grid(FINITE, {"learning_rate": [0.1, 0.7]}, seeds=2)
+    grid = js.Grid(ONLINE, {"learning_rate": [0.1, 0.7]})
     network = js.Grid(NETWORK, {"width": [3, 8]})
     off = [js.run(grid), js.predict(grid), js.run(network)]
     with jax.enable_x64(True):

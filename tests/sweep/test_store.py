@@ -11,6 +11,7 @@ import zarr
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
 from jaxscale.sweep import execute, store
+from jaxscale.sweep.dataset import Layout
 
 SYSTEM = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
 GRID = js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3)
@@ -72,7 +73,8 @@ def test_plain_xarray_reads_it(tmp_path):
 )
 def test_a_store_returns_what_memory_does(tmp_path, axes):
     grid = js.Grid(SYSTEM, axes, seeds=3, key=2)
-    memory, disk = js.run(grid), js.run(grid, store=tmp_path / "a.zarr")
+    plan = js.plan(grid)
+    memory, disk = js.run(plan), js.run(plan, store=tmp_path / "a.zarr")
     opened = js.open(str(tmp_path / "a.zarr"))
     assert disk.identical(opened)
     assert memory.equals(opened)
@@ -141,7 +143,8 @@ def test_a_lost_chunk_is_computed_again(tmp_path, monkeypatch):
     ids=["axis", "key", "system"],
 )
 def test_another_grid_is_refused(tmp_path, other):
-    before = js.run(GRID, store=tmp_path / "a.zarr")
+    store.ZarrStore.create(tmp_path / "a.zarr", Layout.of(js.plan(GRID)))
+    before = js.open(tmp_path / "a.zarr")
     with pytest.raises(ValueError, match="another grid"):
         js.run(other, store=tmp_path / "a.zarr")
     assert js.open(tmp_path / "a.zarr").identical(before)
@@ -189,8 +192,9 @@ def test_interruption_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatc
         self.root["loss"][:] = 0.0
         raise KeyboardInterrupt
 
+    plan = js.plan(GRID)
     with monkeypatch.context() as patch:
         patch.setattr(store.ZarrStore, "write", interrupted)
-        part = js.run(GRID, store=tmp_path / "a.zarr")
+        part = js.run(plan, store=tmp_path / "a.zarr")
     assert np.isnan(part["loss"]).all()
-    assert js.run(GRID, store=tmp_path / "a.zarr").equals(js.run(GRID))
+    assert js.run(plan, store=tmp_path / "a.zarr").equals(js.run(plan))

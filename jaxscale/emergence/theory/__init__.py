@@ -53,6 +53,9 @@ from jaxscale.emergence.theory.losses import (
     width_loss as width_loss,
 )
 from jaxscale.emergence.theory.skills import (
+    Learner as Learner,
+)
+from jaxscale.emergence.theory.skills import (
     data_emergence as data_emergence,
 )
 from jaxscale.emergence.theory.skills import (

@@ -1,0 +1,84 @@
+"""Figures: every shape of result is drawn, with labels and units, and always the same bytes."""
+
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
+from jaxscale.report.figures import plot, save
+
+SYSTEM = MultilinearSkills(n_skills=5, n_steps=20)
+GRIDS = {
+    "one": js.Grid(SYSTEM),
+    "rates": js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2, 0.4]}, seeds=3),
+    "objects": js.Grid(SYSTEM, {"data": [Online(), FiniteSet(n_samples=30)]}, seeds=3),
+    "end": js.Grid(js.replace(SYSTEM, "record", [20]), {"learning_rate": [0.1, 0.4]}, seeds=2),
+    "bad": js.Grid(SYSTEM, {"learning_rate": [0.1, 1e30]}, seeds=2),
+}
+
+
+@pytest.fixture(scope="module")
+def results():
+    return {name: (js.run(grid), js.predict(grid)) for name, grid in GRIDS.items()}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("with_theory", [True, False])
+@pytest.mark.parametrize("shape", ["all", "one seed", "end"])
+def test_every_shape_is_drawn(results, name, with_theory, shape):
+    runs, theory = results[name]
+    if shape == "one seed":
+        runs = runs.isel(seed=0)
+    if shape == "end":
+        runs, theory = runs.isel(step=-1), theory.isel(step=-1)
+    figure = plot(runs, theory if with_theory else None)
+    assert [a.get_ylabel() for a in figure.axes] == [
+        "loss [target²]",
+        "skill_strength [target]",
+        "skill_loss [target²]",
+    ]
+    for axes in figure.axes:
+        assert axes.get_xlabel() in (*runs.dims, "seed")
+        assert axes.get_title()
+        assert axes.lines
+        drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+        assert np.isfinite(drawn).any()
+        dashed = sum(line.get_linestyle() == "--" for line in axes.lines)
+        assert (dashed > 0) is with_theory
+
+
+def test_the_lines_are_mean_and_theory(results):
+    runs, theory = results["rates"]
+    axes = plot(runs, theory, observables=["loss"]).axes[0]
+    mean, dashed = axes.lines[:2]
+    expected = runs["loss"].isel(learning_rate=0).mean("seed")
+    np.testing.assert_allclose(mean.get_ydata(), expected, rtol=1e-6)
+    np.testing.assert_allclose(dashed.get_ydata(), theory["loss"].isel(learning_rate=0))
+    assert mean.get_color() == dashed.get_color()
+    assert axes.get_xlabel() == "step"
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels == ["learning_rate 0.1", "learning_rate 0.2", "learning_rate 0.4"]
+
+
+def test_object_labels_become_ticks(results):
+    runs, _ = results["objects"]
+    axes = plot(runs.isel(step=-1), observables=["loss"]).axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["Online()", "FiniteSet(n_samples=30)"]
+
+
+def test_vector_files_are_deterministic(results, tmp_path):
+    runs, theory = results["rates"]
+    one, bitmap = save(plot(runs, theory), tmp_path, "one")
+    two, _ = save(plot(runs, theory), tmp_path, "two")
+    assert one.read_bytes() == two.read_bytes()
+    assert bitmap.read_bytes()[:4] == b"\x89PNG"
+    other, _ = save(plot(runs), tmp_path, "other")
+    assert other.read_bytes() != one.read_bytes()
+
+
+def test_unknown_observables_are_refused(results):
+    runs, _ = results["one"]
+    with pytest.raises(ValueError, match=r"loss.*got 'los'"):
+        plot(runs, observables=["los"])
+    with pytest.raises(ValueError, match="at least one"):
+        plot(runs[["status"]])

@@ -1,0 +1,168 @@
+"""Sweep files: shipped presets, clear errors, overrides."""
+
+import importlib.resources
+from pathlib import Path
+
+import pytest
+
+import jaxscale as js
+from jaxscale.sweep.config import parse_axis, parse_value
+
+PRESETS = sorted(Path(str(importlib.resources.files("jaxscale") / "presets")).glob("*.toml"))
+SMALL = """
+system = "emergence.MultilinearSkills"
+seeds = 2
+[fields]
+n_skills = 5
+n_steps = 20
+[axes]
+learning_rate = [0.1, 0.2]
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to(text):
+        path = tmp_path / "sweep.toml"
+        path.write_text(text)
+        return str(path)
+
+    return to
+
+
+def test_there_are_presets():
+    assert len(PRESETS) >= 6
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
+def test_presets_plan(path):
+    grid = js.Grid.from_toml(path.stem)
+    assert grid.to_dict() == js.Grid.from_toml(str(path)).to_dict()
+    assert js.Grid.from_dict(grid.to_dict()).to_dict() == grid.to_dict()
+    plan = js.plan(grid)
+    assert plan.n_runs == grid.n_runs
+    assert not plan.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("system = 3 x", ["sweep.toml", "line 1"]),
+        ("seeds = 2", ["sweep.toml", "`system` is missing"]),
+        ("system = 3", ["sweep.toml", "`system`", "3"]),
+        (SMALL.replace("seeds", "sedes"), ["sweep.toml", "`sedes`", "seeds", "axes", "fields"]),
+        (SMALL.replace("n_skills", "n_skils"), ["sweep.toml", "`n_skils`", "n_skills"]),
+        (SMALL.replace("= 20", "= 2.5"), ["sweep.toml", "`n_steps`", "2.5"]),
+        (SMALL.replace("Multi", "Mulit"), ["sweep.toml", "MulitlinearSkills", "ParityNetwork"]),
+        (
+            SMALL.replace("n_steps", 'data = {type = "Finite"}\nn_steps'),
+            ["sweep.toml", "'Finite'", "FiniteSet", "Online", "Adam"],
+        ),
+        (
+            SMALL.replace("n_steps", 'data = {type = "FiniteSet", n = 3}\nn_steps'),
+            ["sweep.toml", "`n`", "n_samples"],
+        ),
+        (
+            SMALL.replace("n_steps", 'data = {type = "FiniteSet"}\nn_steps'),
+            ["sweep.toml", "FiniteSet", "n_samples"],
+        ),
+        (
+            SMALL.replace("[0.1, 0.2]", "{goem = [1, 2, 3]}"),
+            ["sweep.toml", "learning_rate", "geom"],
+        ),
+        (SMALL.replace("[0.1, 0.2]", "{geom = [1, 2]}"), ["sweep.toml", "learning_rate", "lo, hi"]),
+        (SMALL.replace("[0.1, 0.2]", "{geom = [0, 1, 3]}"), ["learning_rate", "positive"]),
+        (SMALL.replace("[0.1, 0.2]", '{lin = [0.1, "a", 3]}'), ["learning_rate", "'a'"]),
+        (SMALL.replace("[0.1, 0.2]", "{lin = [0.1, 1, 2.5]}"), ["learning_rate", "2.5"]),
+        (SMALL.replace("learning_rate", "learning_rat"), ["sweep.toml", "learning_rat", "did you"]),
+        ("fields = 3\n" + SMALL.partition("[fields]")[0], ["sweep.toml", "`fields`", "table"]),
+        (SMALL.replace("n_steps = 20", "record = {log = 3}"), ["sweep.toml", "record", "n_steps"]),
+        (SMALL.replace("n_steps", "record = {lin = 3}\nn_steps"), ["record", "every", "lin"]),
+        (SMALL.replace("n_steps", "record = {every = 0}\nn_steps"), ["record.every", "0"]),
+    ],
+)
+def test_errors_name_the_file_and_the_key(write, text, words):
+    with pytest.raises(ValueError) as caught:
+        js.Grid.from_toml(write(text))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_missing_file_lists_the_presets():
+    with pytest.raises(ValueError, match="'nosuch'") as caught:
+        js.Grid.from_toml("nosuch")
+    assert "emergence_time" in str(caught.value)
+
+
+def test_record_shorthands(write):
+    every = js.Grid.from_toml(write(SMALL.replace("n_steps", "record = {every = 6}\nn_steps")))
+    assert every.system.record == (0, 6, 12, 18, 20)
+    log = js.Grid.from_toml(write(SMALL.replace("n_steps", "record = {log = 3}\nn_steps")))
+    assert log.system.record == (0, 1, 4, 20)
+
+
+def test_axes_shorthands(write):
+    grid = js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "{geom = [0.01, 1, 3]}")))
+    assert grid.coordinates["learning_rate"] == pytest.approx([0.01, 0.1, 1.0])
+    grid = js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "{lin = [0.2, 0.4, 3]}")))
+    assert grid.coordinates["learning_rate"] == pytest.approx([0.2, 0.3, 0.4])
+
+
+def test_overrides(write):
+    path = write(SMALL)
+    grid = js.Grid.from_toml(path, {"learning_rate": 0.3}, seeds=5)
+    assert (grid.dims, len(grid.seeds)) == (("seed",), 5)
+    assert float(grid.system.learning_rate) == 0.3
+    grid = js.Grid.from_toml(path, axes={"learning_rate": [0.5], "n_skills": [3, 4]})
+    assert grid.dims == ("learning_rate", "n_skills", "seed")
+    assert grid.coordinates["learning_rate"].tolist() == [0.5]
+    data = {"type": "FiniteSet", "n_samples": 9}
+    grid = js.Grid.from_toml(path, {"data": data, "data.n_samples": 7})
+    assert int(grid.system.data.n_samples) == 7
+    grid = js.Grid.from_toml(path, {"record": {"log": 3}})
+    assert grid.system.record == (0, 1, 4, 20)
+    grid = js.Grid.from_toml(path, axes={"data": [{"type": "Online"}, data]})
+    assert grid.coordinates["data"].tolist() == ["Online()", "FiniteSet(n_samples=9)"]
+
+
+def test_an_overridden_axis_of_the_file_is_not_checked(write):
+    path = write(SMALL.replace("learning_rate = [0.1, 0.2]", "n_parameters = [4, 5]"))
+    grid = js.Grid.from_toml(path, {"n_skills": 3}, {"n_parameters": [2, 3]})
+    assert grid.coordinates["n_parameters"].tolist() == [2, 3]
+    with pytest.raises(ValueError, match="n_parameters"):
+        js.Grid.from_toml(path, {"n_skills": 3})
+
+
+def test_command_line_values():
+    assert parse_value("3") == 3
+    assert parse_value("0.5") == 0.5
+    assert parse_value("float64") == "float64"
+    assert parse_value('{type = "Online"}') == {"type": "Online"}
+    assert parse_axis("a.b=1,2.5") == ("a.b", [1, 2.5])
+    assert parse_axis("dtype=float32,float64") == ("dtype", ["float32", "float64"])
+    two = parse_axis('data={type = "Online"},{type = "FiniteSet", n_samples = 3}')
+    assert two == ("data", [{"type": "Online"}, {"type": "FiniteSet", "n_samples": 3}])
+    path, values = parse_axis("x=geom:1:100:3")
+    assert (path, values) == ("x", pytest.approx([1, 10, 100]))
+    assert parse_axis("x=lin:1:2:3") == ("x", [1.0, 1.5, 2.0])
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "x=", "=1", "x=geom:1:2", "x=geom:a:2:3", "x=lin:1:2:b", "x=geom:-1:2:3"]
+)
+def test_bad_command_line_axes(text):
+    with pytest.raises(ValueError, match="x|axis"):
+        parse_axis(text)
+
+
+def test_user_classes_are_written_by_module():
+    grid = js.Grid(_Mine(n_skills=3, n_steps=5))
+    table = grid.to_dict()
+    assert table["system"].endswith("test_config:_Mine")
+    assert isinstance(js.Grid.from_dict(table).system, _Mine)
+    with pytest.raises(ValueError, match="nowhere:Thing"):
+        js.Grid.from_dict({**table, "system": "nowhere:Thing"})
+
+
+class _Mine(js.emergence.MultilinearSkills):
+    pass
