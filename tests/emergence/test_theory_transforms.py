@@ -91,7 +91,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = {"loss", "data_loss"}  # seconds of compilation; the others share their expectations
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+)
 def test_gradient_vmap_and_float32(name):
     function, point = CASES[name]
     keys = list(point)
@@ -123,6 +128,7 @@ def test_gradient_vmap_and_float32(name):
     np.testing.assert_allclose(single, batch[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_infinite_arguments_have_finite_gradients():
     sizes = np.array(
         [(t, d, n) for t in (30.0, math.inf) for d in (50.0, math.inf) for n in (7.0, math.inf)]
