@@ -74,7 +74,8 @@ def test_the_first_skill_alone_determines_the_others():
     [
         pytest.param(
             ParityNetwork(data=FiniteSet(n_samples=100), record=[0, 12000], shots=30.0),
-            {"data.n_samples": [100, 300, 1000, 3000, 10000]}, "shots", 250.0, marks=pytest.mark.slow,
+            {"data.n_samples": [100, 300, 1000, 3000, 10000]}, "shots", 250.0,
+            marks=pytest.mark.slow,
         ),
         (
             ParityNetwork(regime=WidthLimited(), record=[0, 12000], units_per_skill=1.0),
