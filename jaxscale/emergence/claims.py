@@ -88,7 +88,7 @@ def law_claims(
         "T": (0.01, "Euler steps move the front by eta S P_k < 0.5 % for tau >= 50"),
         "N": (0.01, "the sum over skills differs from its integral by < 0.1 % for N >= 8"),
         "D": (0.03, "the law is 2 % off at D = 30 and 0.2 % at D = 1000: slope error below 0.01"),
-        "C": (0.02, "the law is 2 to 3 % off at X = 300 and 0.5 % at X = 30000"),
+        "C": (0.02, "the law is 1 to 3 % off at X = 300 and 0.5 % at X = 30000"),
     }
     claims = []
     for name, (margin, reason) in margins.items():
@@ -104,7 +104,7 @@ def law_claims(
             claims.append(
                 Claim.judge(
                     f"law-{name}-{alpha:g}",
-                    f"L falls as {name}^-{_EXPONENTS[name]} at alpha = {alpha:g}",
+                    f"L falls as {name}^-({_EXPONENTS[name]}) at alpha = {alpha:g}",
                     f"{PAPER}, section 4",
                     predicted=-one.exponent,
                     values=exponents,

@@ -54,12 +54,12 @@ def write_page(
     - `provenance`: how each preset's results were made.
     """
     verdicts = [str(c.verdict) for c in claims]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    counts = ", ".join(f"{v} {verdicts.count(v)}" for v in dict.fromkeys(verdicts))
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f'<p class="source">{html.escape(source)}</p>',
-        f"<p>{len(claims)} claims: {html.escape(counts)}. Every verdict is computed from the "
-        "runs: a claim agrees when its 95 % interval lies inside predicted ± margin, disagrees "
+        f"<p>{len(claims)} claims; verdicts: {html.escape(counts)}. Every verdict is computed "
+        "from the runs: a claim agrees when its 95 % interval lies inside predicted ± margin, disagrees "
         "when it lies wholly outside, and is inconclusive otherwise. Margins and their reasons "
         "were fixed before the runs.</p>",
         *[_figure(image, caption) for image, caption in figures],

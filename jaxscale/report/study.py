@@ -91,7 +91,8 @@ def reproduce(
         console.print(f"  {name}: {plan.n_runs} runs in {_duration(seconds)}")
         if not runs[name].attrs["complete"]:
             raise KeyboardInterrupt
-    conclusion = study.conclude(runs)
+    with console.status("fitting, judging, drawing"):
+        conclusion = study.conclude(runs)
     claims_to_json(conclusion.claims, out / "claims.json")
     (out / "scores.json").write_text(json.dumps(conclusion.scores, indent=2) + "\n")
     images = [(f, save(f.drawing, out / "figures", f.name)[0]) for f in conclusion.figures]

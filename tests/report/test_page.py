@@ -91,7 +91,7 @@ def test_every_verdict_has_a_row(page):
         assert str(claim.verdict) == verdict
         kind = verdict if verdict in ("agrees", "disagrees") else "open"
         assert f'<td class="verdict {kind}">{verdict}</td>' in text
-        assert f"1 {verdict}" in text
+        assert f"{verdict} 1" in text
     assert reader.tags.count("tr") == 1 + len(CLAIMS) + 3
 
 
