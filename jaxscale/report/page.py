@@ -59,8 +59,8 @@ def write_page(
         f"<h1>{html.escape(title)}</h1>",
         f'<p class="source">{html.escape(source)}</p>',
         f"<p>{len(claims)} claims; verdicts: {html.escape(counts)}. Every verdict is computed "
-        "from the runs: a claim agrees when its 95 % interval lies inside predicted ± margin, disagrees "
-        "when it lies wholly outside, and is inconclusive otherwise. Margins and their reasons "
+        "from the runs: a claim agrees when its 95 % interval lies inside predicted ± margin, "
+        "disagrees when it lies wholly outside, and is inconclusive otherwise. Margins and their reasons "
         "were fixed before the runs.</p>",
         *[_figure(image, caption) for image, caption in figures],
         "<h2>Claims</h2>",
