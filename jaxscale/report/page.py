@@ -60,8 +60,8 @@ def write_page(
         f'<p class="source">{html.escape(source)}</p>',
         f"<p>{len(claims)} claims; verdicts: {html.escape(counts)}. Every verdict is computed "
         "from the runs: a claim agrees when its 95 % interval lies inside predicted ± margin, "
-        "disagrees when it lies wholly outside, and is inconclusive otherwise. Margins and their reasons "
-        "were fixed before the runs.</p>",
+        "disagrees when it lies wholly outside, and is inconclusive otherwise. Margins and their "
+        "reasons were fixed before the runs.</p>",
         *[_figure(image, caption) for image, caption in figures],
         "<h2>Claims</h2>",
         _claims(claims),

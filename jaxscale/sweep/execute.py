@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
 RUNS = "runs"
+PREDICTED_AT_ONCE = 64  # bounds the memory of expectations over large grids
 
 
 def _program(bucket: Bucket, root: Any) -> Any:
@@ -154,15 +155,17 @@ def run(
     path = None if store is None else Path(store)
     results, plan = _results(path, plan)
     shown = _bar(True).console.is_terminal if progress is None else progress
-    began, complete = time.perf_counter(), True
+    began, complete, n_written = time.perf_counter(), True, 0
     try:
         for index, chunk, ids, values in _chunks(plan, results, shown):
             results.write(index, chunk, ids, values)
+            n_written += 1
     except KeyboardInterrupt:
         complete = False
     compile_seconds = sum(seconds for _, _, seconds in plan.programs.values())
     wall = time.perf_counter() - began
-    results.finish(provenance(plan, wall, compile_seconds, complete))
+    if n_written or not complete:  # a store that was complete keeps its own provenance
+        results.finish(provenance(plan, wall, compile_seconds, complete))
     return results.dataset()
 
 
@@ -197,4 +200,7 @@ def predict_columns(template: AbstractSystem, columns: dict[str, Any], n_runs: i
 
     if not columns:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *x.shape)), one({}))
-    return jax.vmap(one)({path: jnp.asarray(column) for path, column in columns.items()})
+    traced = {path: jnp.asarray(column) for path, column in columns.items()}
+    if n_runs <= PREDICTED_AT_ONCE:
+        return jax.vmap(one)(traced)
+    return jax.lax.map(one, traced, batch_size=PREDICTED_AT_ONCE)
