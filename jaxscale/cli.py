@@ -1,4 +1,4 @@
-"""The command line: `jaxscale reproduce | run | plan | report | info`."""
+"""The command line: `jaxscale reproduce | run | plan | info`."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ app = typer.Typer(
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
+MAX_DEVICES = 1024
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 
 Devices = Annotated[
@@ -33,8 +34,8 @@ def _use_devices(devices: int | None) -> None:
     """One CPU device per core, before JAX starts: a program spreads its runs over them."""
     import jax
 
-    if devices is not None and devices < 1:
-        raise ValueError(f"`devices` must be at least 1, got {devices}.")
+    if devices is not None and not 1 <= devices <= MAX_DEVICES:
+        raise ValueError(f"`devices` must be from 1 to {MAX_DEVICES}, got {devices}.")
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -82,7 +83,8 @@ def reproduce(
     conclusion = reproduce_study(find_study(system), folder, scale=scale, console=console)
     console.print(claims_table(conclusion.claims))
     for name, score in conclusion.scores.items():
-        console.print(f"{name}: rms delta_k = {score['rms_delta']:.3f} (k >= 2)")
+        rms = "none" if score["rms_delta"] is None else f"{score['rms_delta']:.3f}"
+        console.print(f"{name}: rms over k >= 2 of delta_k averaged over seeds = {rms}")
     console.print(f"report: {folder / 'report.html'}")
 
 
@@ -160,6 +162,13 @@ def info(devices: Devices = None) -> None:
     typer.echo(f"presets: {', '.join(names)}")
 
 
+def _leave(code: int) -> None:
+    """End at once: XLA may still be compiling in a thread, which breaks an orderly exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def main() -> None:
     """Entry point: one clear line and exit code 2 for an error, the traceback with `--debug`."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
@@ -174,4 +183,5 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             typer.echo("stopped; finished chunks are kept, the same command continues", err=True)
+            _leave(INTERRUPTED)
         raise

@@ -44,6 +44,12 @@ class Rule:
 class Configurable(eqx.Module):
     """Base of everything with declared fields: systems, data, optimizers, schedules."""
 
+    def __repr__(self) -> str:
+        known = {name: getattr(self, name) for name in field_names(self)}
+        shown = {k: v.item() if isinstance(v, np.ndarray) and v.ndim == 0 else v
+                 for k, v in known.items() if v is not None}  # fmt: skip
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         for name, attribute in cls.__dict__.items():
@@ -126,9 +132,9 @@ def as_int(name: str, value: Any) -> int:
         number = float(value)
     except (TypeError, ValueError):
         raise bad from None
-    if not math.isfinite(number) or number != int(number):
+    if not math.isfinite(number) or abs(number - round(number)) > 1e-9 * abs(number):
         raise bad
-    return int(number)
+    return round(number)
 
 
 def size(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False) -> Any:
@@ -229,6 +235,8 @@ def get(module: Any, path: str) -> Any:
 
     **Raises** `ValueError` naming the path, the module and the nearest field names.
     """
+    if not isinstance(path, str):
+        raise ValueError(f"`path` must be a dotted field name, got {path!r}.")
     value: Any = module
     for name in path.split("."):
         known = _known(value)

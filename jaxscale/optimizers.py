@@ -4,7 +4,7 @@ The learning rate is a field of the system, because theory needs it; the object 
 """
 
 import abc
-import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxscale.fields import Configurable, Real, as_real, real
+from jaxscale.fields import Configurable, Real, as_real, is_traced, real
 
 
 class AbstractOptimizer(Configurable):
@@ -73,7 +73,9 @@ class Optax(AbstractOptimizer):
 
     `Optax("adamw", weight_decay=1e-4)` names a factory of optax; `Optax("my_module:my_chain",
     clip=1.0)` a module-level function; a function may also be passed itself, and is kept by name,
-    so that systems pickle. The keyword numbers are leaves and can be swept, as
+    so that systems pickle; its module must be imported where the system is rebuilt. A factory that
+    mixes parameters (noise, factored or global statistics) also sees the zero units that pad a
+    sweep over sizes. The keyword numbers are leaves and can be swept, as
     `optimizer.hyperparameters.weight_decay`.
     """
 
@@ -95,17 +97,27 @@ class Optax(AbstractOptimizer):
         self._find()
         given = {**(hyperparameters or {}), **more}
         self.hyperparameters = {k: as_real(k, v) for k, v in sorted(given.items())}
+        if is_traced(*self.hyperparameters.values()):
+            return
+        try:
+            built = self._find()(
+                learning_rate=0.1, **{k: float(v) for k, v in self.hyperparameters.items()}
+            )
+        except TypeError as error:
+            raise ValueError(f"`factory` {self.factory!r} refuses its numbers: {error}.") from None
+        if not isinstance(built, optax.GradientTransformation):
+            raise ValueError(f"`factory` must return an optax transformation, got {built!r}.")
 
     def _find(self) -> Any:
         module, _, name = self.factory.rpartition(":")
-        try:
-            found: Any = importlib.import_module(module or "optax")
-            for part in name.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError):
-            found = None
+        found: Any = sys.modules.get(module) if module else optax
+        for part in name.split("."):
+            found = getattr(found, part, None)
         if not callable(found):
-            raise ValueError(f"`factory` must name a function of optax, got {self.factory!r}.")
+            raise ValueError(
+                "`factory` must name a function of optax, or `module:function` of a module that "
+                f"is imported, got {self.factory!r}."
+            )
         return found
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:

@@ -22,6 +22,15 @@ class AbstractSchedule(Configurable):
         total = jnp.concatenate([jnp.zeros((1,), total.dtype), total])
         return total[np.asarray(steps)]
 
+    def steps_to_reach(self, effective: Float[Array, " k"], n_steps: int) -> Float[Array, " k"]:
+        """Steps whose factors sum to `effective`, beyond `n_steps` at the last factor."""
+        factor = self.factor(jnp.arange(n_steps), n_steps).astype(effective.dtype)
+        total = jnp.concatenate([jnp.zeros((1,), factor.dtype), jnp.cumsum(factor)])
+        inside = jnp.interp(effective, total, jnp.arange(n_steps + 1, dtype=factor.dtype))
+        return jnp.where(
+            effective > total[-1], n_steps + (effective - total[-1]) / factor[-1], inside
+        )
+
 
 class Constant(AbstractSchedule):
     """The learning rate as it is."""
@@ -40,7 +49,8 @@ class StepDecay(AbstractSchedule):
     def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
         """`ratio ** (step // every)`."""
         ratio = jnp.asarray(self.ratio)
-        return ratio ** (step // self.every).astype(ratio.dtype)
+        every = jnp.asarray(self.every).astype(step.dtype)
+        return ratio ** (step // every).astype(ratio.dtype)
 
 
 class TwoDrops(AbstractSchedule):

@@ -120,8 +120,13 @@ class AbstractTrainedSystem(AbstractSystem):
     def observe(self, state: Any) -> Observables:
         """Observables of a state; must contain the scalar `loss`."""
 
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Increasing steps at which `converged` looks, recorded or not; the last is `n_steps`."""
+        return (self.n_steps,)
+
     def converged(self, history: Observables) -> Bool[Array, ""]:
-        """Whether the tolerance that the system names was met; `history` has a `step` axis."""
+        """Whether the tolerance that the system names was met; `history` is at `checkpoints`."""
         return jnp.asarray(True)
 
     @property

@@ -1,9 +1,10 @@
 """One compiled scan over `init`, `step` and `observe`, with log-spaced records and a status code.
 
 The outer scan runs over record times; the steps between two of them are a loop whose bounds are
-traced, so one program serves every segment and nothing is stacked per step. Health is checked at
-the record times: a run whose state or loss is no longer finite, or whose loss exceeds a thousand
-times its start, keeps the state of its last good record and records NaN from then on.
+traced, so one program serves every segment and nothing is stacked per step. Training always goes to
+`n_steps`, whatever is recorded. Health is checked at the record times: a run whose state or loss is
+no longer finite, or whose loss exceeds a thousand times its start, keeps the state of its last good
+record and records NaN from then on.
 """
 
 from typing import Any
@@ -71,8 +72,8 @@ def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Arr
     """
     check_key(key)
     system = cast(system, system.dtype)
-    steps = system.record_steps
-    stops = jnp.asarray(steps if steps[0] == 0 else (0, *steps), dtype=jnp.int32)
+    stop_steps = sorted({0, *system.record_steps, *system.checkpoints})
+    stops = jnp.asarray(stop_steps, dtype=jnp.int32)
     starts = jnp.concatenate([stops[:1], stops[:-1]])
     step_key = jr.fold_in(key, STEP_STREAM)
 
@@ -98,11 +99,14 @@ def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Arr
         jnp.asarray(jnp.inf, system.dtype),
     )
     (state, status, _), history = jax.lax.scan(segment, start, (starts, stops))
-    if steps[0] != 0:
-        history = {name: value[1:] for name, value in history.items()}
-    late = (status == Status.ok) & ~system.converged(history)
+
+    def at(steps: tuple[int, ...]) -> dict[str, Num[Array, "..."]]:
+        rows = np.searchsorted(stop_steps, steps)
+        return {name: value[rows] for name, value in history.items()}
+
+    late = (status == Status.ok) & ~system.converged(at(system.checkpoints))
     status = jnp.where(late, jnp.asarray(Status.not_converged, jnp.int32), status)
-    return state, {**history, "status": status}
+    return state, {**at(system.record_steps), "status": status}
 
 
 @eqx.filter_jit

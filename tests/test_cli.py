@@ -127,6 +127,7 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(execute, "_program", stop)
+        patch.setattr(cli, "_leave", sys.exit)  # which would end this process
         code, _, err = command("run", sweep)
     assert code == 130
     assert "the same command continues" in err

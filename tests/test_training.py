@@ -56,7 +56,14 @@ def test_every_recorded_step_is_the_state_after_that_many_steps():
 def test_a_record_may_leave_out_the_start():
     out = Walk(n_steps=10, record=[3, 7]).simulate(jr.key(0))
     np.testing.assert_array_equal(out["loss"], [4.0, 8.0])
-    assert float(js.train(Walk(n_steps=10, record=[3, 7]), jr.key(0))[1]) == 7.0
+
+
+def test_training_goes_to_the_end_whatever_is_recorded():
+    for record in ([3, 7], [0], [10]):
+        assert float(js.train(Walk(n_steps=10, record=record), jr.key(0))[1]) == 10.0
+    out = Walk(n_steps=10, record=[0, 2], nan_at=5.0).simulate(jr.key(0))
+    np.testing.assert_array_equal(out["loss"], [1.0, 3.0])
+    assert int(out["status"]) == js.Status.nonfinite
 
 
 def test_nan_masks_what_follows_and_keeps_the_last_good_state():

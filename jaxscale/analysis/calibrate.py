@@ -1,6 +1,7 @@
 """`calibrate`: parameters of a system's theory fitted to curves by gradient."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxscale.fields import get, set_leaf
 from jaxscale.sweep.dataset import Layout
-from jaxscale.sweep.execute import predict_columns
+from jaxscale.sweep.execute import predict, predict_columns
 from jaxscale.sweep.grid import Grid, is_leaf
 from jaxscale.sweep.plan import plan as make_plan
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SCAN = np.log(10.0) * np.linspace(-4.0, 4.0, 33)
 MAX_STEPS = 256
+REFUSED = 1e30  # residual where theory is lost on the way: above any real one, its square finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,31 +55,28 @@ class Calibration:
         import xarray
 
         if self.each is None:
-            return _theory(self.grid, {f: self.values[f] for f in self.free})
-        fits = [
-            _theory(self.grid, {f: self.values[f][i] for f in self.free})
-            for i in range(len(self.labels))
-        ]
+            return _predicted(self.grid, {f: self.values[f] for f in self.free})
+        rows = ({f: self.values[f][i] for f in self.free} for i in range(len(self.labels)))
+        fits = [_predicted(self.grid, row) for row in rows]
         index = xarray.DataArray(list(self.labels), dims=self.each, name=self.each)
         return xarray.concat(fits, dim=index)
 
     def __str__(self) -> str:
         rows = []
         for name in self.free:
-            value, error = (
-                np.atleast_1d(self.values[name]),
-                np.atleast_1d(self.standard_error[name]),
-            )
-            rows += [f"{name} = {v:.6g} ± {e:.2g}" for v, e in zip(value, error, strict=True)]
+            pairs = zip(*np.atleast_1d(self.values[name], self.standard_error[name]), strict=True)
+            rows += [f"{name} = {value:.6g} ± {error:.2g}" for value, error in pairs]
         return "\n".join(rows)
 
 
-def _theory(grid: Grid, values: dict[str, float]) -> "xarray.Dataset":
-    from jaxscale.sweep.execute import predict
-
-    system = grid.system
+def _put(system: Any, values: dict[str, Any]) -> Any:
     for path, value in values.items():
-        system = set_leaf(system, path, np.asarray(value, np.float64))
+        system = set_leaf(system, path, value)
+    return system
+
+
+def _predicted(grid: Grid, values: dict[str, float]) -> "xarray.Dataset":
+    system = _put(grid.system, {p: np.asarray(v, np.float64) for p, v in values.items()})
     return predict(Grid(system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
 
 
@@ -92,11 +91,13 @@ def calibrate(
     """Fit fields of the theory to simulated curves by least squares.
 
     Minimises `sum ((theory - data) / scale)^2` over the points that both have, `scale` being the
-    root mean square of each observable's data. Positive fields are fitted in their logarithm; a
-    single one is first scanned over eight decades around its present value, so that a start on a
-    flat part of the curve does no harm. The covariance is `s^2 (J^T J)^-1` at the optimum, from
-    forward-mode derivatives, and treats the points as independent: along one training curve they
-    are not, so over seeds prefer the spread of `each="seed"`.
+    root mean square of each observable's data. The points are chosen at the grid's values, where a
+    NaN of the theory means that it makes no statement; values at which it is undefined at a chosen
+    point, such as `initial_strength` above `target_scale`, are refused. Positive fields are fitted
+    in their logarithm; a single one is first scanned over eight decades around its present value,
+    so that a start on a flat part of the curve does no harm. The covariance is `s^2 (J^T J)^-1` at
+    the optimum, from forward-mode derivatives, and treats the points as independent: along one
+    training curve they are not, so over seeds prefer the spread of `each="seed"`.
 
     **Arguments**
 
@@ -112,16 +113,17 @@ def calibrate(
     """
     start = _start(grid, free)
     log = start > 0
+    theory, names = _theory(grid, tuple(free), observables)
+    data, scales, index, labels = _aligned(grid, runs, names, each)
+    problem = _Problem(theory, index, scales, start, log)
     with jax.enable_x64(True):
-        theory, names = _theory_function(grid, tuple(free), observables)
-        data, scales, index, labels = _aligned(grid, runs, names, each)
-        residual = _residual_function(theory, index, scales, start, log)
-        fit = eqx.filter_jit(eqx.filter_vmap(lambda d: _fit(residual, d, len(start), bool(log[0]))))
-        z, covariance, rms, converged, n_points = jax.tree.map(np.asarray, fit(data))
+        found = jax.tree.map(np.asarray, _fits(problem, data, len(start) == 1 and bool(log[0])))
+    z, covariance, rms, converged, n_points, n_stated = found
     if n_points.min() <= len(start):
+        why = "" if n_stated else ": theory makes no statement there at the grid's start values"
         raise ValueError(
             f"`runs` must hold more points with a theory than {len(start)} free fields, "
-            f"got {int(n_points.min())}."
+            f"got {int(n_points.min())}{why}."
         )
     value = np.where(log, start * np.exp(z), start + z)
     jacobian = np.where(log, value, 1.0)
@@ -154,8 +156,33 @@ def _start(grid: Grid, free: Sequence[str]) -> np.ndarray:
     return np.asarray([float(get(grid.system, path)) for path in free])
 
 
-def _theory_function(grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None) -> Any:
+class _Theory(eqx.Module):
     """Function from field values to arrays over (grid axes without seed, observable axes)."""
+
+    templates: tuple[Any, ...]
+    columns: tuple[dict[str, np.ndarray], ...]
+    run_ids: tuple[np.ndarray, ...]
+    places: tuple[dict[str, tuple[np.ndarray, ...]], ...]
+    free: tuple[str, ...] = eqx.field(static=True)
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
+    grid_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, values: Float[Array, " p"]) -> dict[str, Array]:
+        n_runs = math.prod(self.grid_shape)
+        out = {n: jnp.full((n_runs, *shape), jnp.nan) for n, shape in self.shapes}
+        buckets = zip(self.templates, self.columns, self.run_ids, self.places, strict=True)
+        for template, columns, run_ids, places in buckets:
+            filled = _put(template, {path: values[k] for k, path in enumerate(self.free)})
+            found = predict_columns(filled, columns, len(run_ids))
+            for n in out:
+                out[n] = out[n].at[jnp.ix_(run_ids, *places[n])].set(found[n])
+        return {n: out[n].reshape(*self.grid_shape, *shape) for n, shape in self.shapes}
+
+
+def _theory(
+    grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None
+) -> tuple[_Theory, dict[str, Any]]:
+    """The theory of a grid, and for each observable its coordinates."""
     plan = make_plan(Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
     layout = Layout.of(plan, predicted=True)
     names = list(layout.observables) if observables is None else list(observables)
@@ -163,28 +190,25 @@ def _theory_function(grid: Grid, free: tuple[str, ...], observables: Sequence[st
         if name not in layout.observables:
             known = ", ".join(layout.observables)
             raise ValueError(f"`observables` must have a closed form ({known}), got {name!r}.")
-
-    def theory(values: Float[Array, " p"]) -> dict[str, Array]:
-        out = {n: jnp.full((grid.n_runs // len(grid.seeds), *layout.shape(n)), jnp.nan)
-               for n in names}  # fmt: skip
-        for i, bucket in enumerate(plan.buckets):
-            template = bucket.template
-            for k, path in enumerate(free):
-                template = set_leaf(template, path, values[k])
-            found = predict_columns(template, bucket.columns, len(bucket.run_ids))
-            for n in names:
-                places = [layout.positions[i][d] for d in layout.observables[n].dims]
-                out[n] = out[n].at[np.ix_(bucket.run_ids, *places)].set(found[n])
-        return {n: v.reshape(*grid.shape[:-1], *layout.shape(n)) for n, v in out.items()}
-
-    dims = {n: (*grid.dims[:-1], *layout.observables[n].dims) for n in names}
+    blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
+    observed = {n: layout.observables[n].dims for n in names}
+    theory = _Theory(
+        templates=tuple(_put(b.template, blank) for b in plan.buckets),
+        columns=tuple(b.columns for b in plan.buckets),
+        run_ids=tuple(b.run_ids for b in plan.buckets),
+        places=tuple({n: tuple(p[d] for d in observed[n]) for n in names}
+                     for p in layout.positions),
+        free=free,
+        shapes=tuple((n, layout.shape(n)) for n in names),
+        grid_shape=tuple(grid.shape[:-1]),
+    )  # fmt: skip
     coordinates = {**grid.coordinates, **layout.coordinates}
-    return theory, {n: {d: coordinates[d] for d in dims[n]} for n in names}
+    return theory, {n: {d: coordinates[d] for d in (*grid.dims[:-1], *observed[n])} for n in names}
 
 
 def _aligned(
     grid: Grid, runs: "xarray.Dataset", names: dict[str, Any], each: str | None
-) -> tuple[dict[str, Array], dict[str, float], dict[str, Any], tuple[Any, ...]]:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any], tuple[Any, ...]]:
     """Data with axes (each, seeds, theory's axes), their scales, and theory's index of each."""
     data, scales, index = {}, {}, {}
     labels: tuple[Any, ...] = ()
@@ -208,9 +232,9 @@ def _aligned(
         values = values.reshape(n_each, -1, *values.shape[len(order) - len(coordinates) :])
         where = [_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items()]
         labels = tuple(np.asarray(array[each]).tolist()) if each else ()
-        data[name], index[name] = jnp.asarray(values), np.ix_(*where)
+        data[name], index[name] = values, np.ix_(*where)
         finite = values[np.isfinite(values)]
-        scales[name] = float(np.sqrt(np.mean(finite**2))) if np.any(finite) else 1.0
+        scales[name] = np.asarray(np.sqrt(np.mean(finite**2)) if np.any(finite) else 1.0)
     if not data:
         raise ValueError(f"`runs` must hold one of {', '.join(names)}, got {list(runs)}.")
     return data, scales, index, labels
@@ -224,41 +248,50 @@ def _positions(dim: str, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.asarray([found[w] for w in wanted.tolist()])
 
 
-def _residual_function(
-    theory: Any, index: dict[str, Any], scales: dict[str, float], start: np.ndarray, log: np.ndarray
-) -> Any:
-    def residual(z: Float[Array, " p"], data: dict[str, Array]) -> tuple[Array, Array]:
-        values = jnp.where(log, start * jnp.exp(z), start + z)
-        found = theory(values)
-        parts, n_used = [], jnp.zeros(())
-        for name, seen in data.items():
-            expected = found[name][index[name]]
-            # theory is NaN where it makes no statement, data where a run went bad
-            use = jnp.isfinite(expected) & jnp.isfinite(seen)
-            safe = jnp.where(jnp.isfinite(expected), expected, 0.0)
-            parts.append(jnp.where(use, (safe - jnp.where(use, seen, 0.0)) / scales[name], 0.0))
-            n_used += jnp.sum(use, dtype=n_used.dtype)
-        return jnp.concatenate([p.ravel() for p in parts]), n_used
+class _Problem(eqx.Module):
+    """Least squares in `z`, the change of the fields from `start` (of their logarithm if `log`)."""
 
-    return residual
+    theory: _Theory
+    index: dict[str, Any]
+    scales: dict[str, Any]
+    start: Any
+    log: Any
+
+    def expected(self, z: Float[Array, " p"]) -> dict[str, Array]:
+        found = self.theory(jnp.where(self.log, self.start * jnp.exp(z), self.start + z))
+        return {name: found[name][where] for name, where in self.index.items()}
+
+    def residual(self, z: Float[Array, " p"], points: tuple[Any, Any]) -> Float[Array, " m"]:
+        (data, use), parts = points, []
+        for name, expected in self.expected(z).items():
+            defined = jnp.isfinite(expected)
+            safe = jnp.where(defined, expected, 0.0)
+            difference = (safe - jnp.where(use[name], data[name], 0.0)) / self.scales[name]
+            difference = jnp.where(defined, difference, REFUSED)
+            parts.append(jnp.where(use[name], difference, 0.0).ravel())
+        return jnp.concatenate(parts)
 
 
-def _fit(residual: Any, data: dict[str, Array], n_free: int, scan: bool) -> Any:
+@eqx.filter_jit
+def _fits(problem: _Problem, data: dict[str, Any], scan: bool) -> tuple[Any, ...]:
+    """Fits along the leading axis of `data`, and how many points theory states at the start."""
+    stated = jax.tree.map(jnp.isfinite, problem.expected(jnp.zeros(problem.start.shape)))
+    use = {name: stated[name] & jnp.isfinite(seen) for name, seen in data.items()}
+    fits = jax.vmap(lambda data, use: _fit(problem, (data, use), scan))(data, use)
+    return *fits, jnp.sum(jnp.stack([jnp.sum(s) for s in stated.values()]))
+
+
+def _fit(problem: _Problem, points: tuple[Any, Any], scan: bool) -> tuple[Array, ...]:
+    residual, n_free = problem.residual, problem.start.size
     z0 = jnp.zeros(n_free)
-    if n_free == 1 and scan:
-        costs = jax.lax.map(lambda z: jnp.sum(residual(z[None], data)[0] ** 2), jnp.asarray(SCAN))
+    n_used = jnp.sum(jnp.stack([jnp.sum(u, dtype=z0.dtype) for u in points[1].values()]))
+    if scan:
+        costs = jax.lax.map(lambda z: jnp.sum(residual(z[None], points) ** 2), jnp.asarray(SCAN))
         z0 = jnp.asarray(SCAN)[jnp.argmin(costs)][None]
-    solution = optx.least_squares(
-        lambda z, data: residual(z, data)[0],
-        optx.LevenbergMarquardt(rtol=1e-9, atol=1e-9),
-        z0,
-        args=data,
-        max_steps=MAX_STEPS,
-        throw=False,
-    )
+    solver = optx.LevenbergMarquardt(rtol=1e-9, atol=1e-9)
+    solution = optx.least_squares(residual, solver, z0, points, max_steps=MAX_STEPS, throw=False)
     z = solution.value
-    left, n_used = residual(z, data)
-    jacobian = jax.jacfwd(lambda z: residual(z, data)[0])(z)
+    left, jacobian = residual(z, points), jax.jacfwd(residual)(z, points)
     variance = jnp.sum(left**2) / jnp.maximum(n_used - n_free, 1)
     covariance = variance * jnp.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
     converged = solution.result == optx.RESULTS.successful

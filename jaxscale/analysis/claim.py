@@ -188,7 +188,7 @@ def claims_table(claims: Sequence[Claim]) -> Table:
     """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("claim", no_wrap=True)
-    for name in ("predicted", "measured", "95 % interval", "seeds"):
+    for name in ("predicted", "measured", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for claim in claims:
@@ -198,7 +198,6 @@ def claims_table(claims: Sequence[Claim]) -> Table:
             f"{claim.predicted:.3g} ± {claim.margin:.2g}",
             f"{claim.measured:.4g}",
             f"{low:.3f} .. {high:.3f}" if high > low else "-",
-            str(claim.n_seeds or "-"),
             f"[{_COLOURS[claim.verdict]}]{claim.verdict}[/]",
         )
     return table

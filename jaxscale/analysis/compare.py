@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from rich.console import Console, Group
 from rich.table import Table
 
+from jaxscale.analysis._points import SEED, Points, resolve
 from jaxscale.status import Status
 
 if TYPE_CHECKING:
     import xarray
 
-SEED, STATUS = "seed", "status"
-ROUNDING = 8  # units in the last place within which seeds count as equal
+STATUS = "status"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Row:
     - `predicted`: kind of its closed form (exact, asymptotic, calibrated).
     - `n_compared`: points with a z-score.
     - `n_deterministic`: points at which all seeds are equal: relative error only.
+    - `n_unresolved`: points at which spread and difference are below the resolution: no z-score.
     - `n_no_theory`, `n_few_seeds`: points without a z-score for lack of theory, or of 2 seeds.
     - `max_z`, `quantile`, `at`: the z-score that comes nearest to its quantile, and where it is.
     - `max_error`, `rms_error`: relative errors of the mean, where theory is not 0 to rounding.
@@ -40,6 +40,7 @@ class Row:
     predicted: str
     n_compared: int
     n_deterministic: int
+    n_unresolved: int
     n_no_theory: int
     n_few_seeds: int
     max_z: float
@@ -62,6 +63,7 @@ class Comparison:
     - `not_compared`: observable to the reason why it has no row.
     - `n_seeds`, `n_failed`: seeds, and runs masked because they ended badly or never ran.
     - `n_comparisons`: z-scores over all observables; they share `alpha`.
+    - `resolution`: fraction of max |theory| below which differences are unresolved, see `compare`.
     - `quantile`: threshold of |z| with all seeds; NaN where there is no z-score.
     """
 
@@ -71,6 +73,7 @@ class Comparison:
     n_failed: int
     n_comparisons: int
     alpha: float
+    resolution: float
     quantile: float
 
     @property
@@ -86,6 +89,8 @@ class Comparison:
         if not self.n_comparisons:
             return "no verdict: no point has a z-score"
         found = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
+        unresolved = sum(row.n_unresolved for row in self.rows)
+        found += f", {unresolved} points unresolved" if unresolved else ""
         limit = f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
         return f"{found}, {self.n_seeds} seeds, {limit}"
 
@@ -112,6 +117,11 @@ class Comparison:
                     f"{row.observable}: {row.n_deterministic} points are equal for all seeds, "
                     f"relative error at most {row.deterministic_error:.3g}"
                 )
+            if row.n_unresolved:
+                lines.append(
+                    f"{row.observable}: {row.n_unresolved} points are unresolved: "
+                    f"spread and |difference| below {self.resolution:g} max |theory|"
+                )
             if row.n_no_theory or row.n_few_seeds:
                 lines.append(
                     f"{row.observable}: no z-score at {row.n_no_theory} points without theory "
@@ -128,26 +138,13 @@ class Comparison:
         return text.get().rstrip()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Points:
-    """Everything about the points of one observable, before the threshold is known."""
-
-    name: str
-    predicted: str
-    mean: "xarray.DataArray"
-    theory: Float[np.ndarray, "..."]
-    n: Int[np.ndarray, "..."]
-    error: Float[np.ndarray, "..."]
-    z: Float[np.ndarray, "..."]
-    deterministic: Bool[np.ndarray, "..."]
-
-
 def compare(
     runs: "xarray.Dataset",
     theory: "xarray.Dataset",
     *,
     alpha: float = 1e-3,
     allowance: Mapping[str, Any] | None = None,
+    resolution: float = 1e-4,
 ) -> Comparison:
     r"""Compare every observable that was both simulated and predicted.
 
@@ -157,6 +154,11 @@ def compare(
     at each of N points, with n seeds. Runs that ended badly are masked. Points at which all seeds
     are equal to rounding have a relative error, no z-score and no part in the verdict.
 
+    So have unresolved points: both max - min over seeds and |difference|, less its allowance, are
+    below `resolution` times max |theory| of the observable. A mean over n seeds cannot see what
+    happens in fewer than one of n runs: where only such runs differ, s is near 0 and z has no
+    meaning. A larger difference keeps its z-score, however small the spread.
+
     **Arguments**
 
     - `runs`: result of `js.run`, with dimension `seed` and variable `status` where it has them.
@@ -164,15 +166,21 @@ def compare(
     - `alpha`: probability with which a correct theory is refused, over all points together.
     - `allowance`: observable to a bound on a known systematic difference (a number, a DataArray or
       an array that broadcasts to the theory), taken off |difference| before the z-score.
+    - `resolution`: differences below this fraction of max |theory| are not tested where all seeds
+      agree to it; 0 tests them all. Lower it for a tail that is small beside max |theory|: a
+      wrong tail below it passes.
 
     **Returns** a `Comparison`.
 
-    **Raises** `ValueError` for a bad `alpha` or `allowance`, or a `theory` that does not match.
+    **Raises** `ValueError` for a bad `alpha`, `allowance` or `resolution`, or a `theory` that does
+    not match.
 
     **Reference** Dunn, J. Am. Stat. Assoc. 56 (1961) 52, for the shared threshold.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"`alpha` must lie between 0 and 1, got {alpha!r}.")
+    if not 0 <= resolution < 1:
+        raise ValueError(f"`resolution` must be at least 0 and below 1, got {resolution!r}.")
     shared = [str(name) for name in runs.data_vars if name in theory.data_vars and name != STATUS]
     if not shared:
         raise ValueError(f"`theory` must predict an observable of runs, got {list(theory)}.")
@@ -181,7 +189,7 @@ def compare(
         raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
     good = runs[STATUS].isin([Status.ok, Status.not_converged]) if STATUS in runs else None
     n_failed = 0 if good is None else int((~good).sum())
-    points = [_points(runs[n], theory[n], good, bounds.get(n, 0.0)) for n in shared]
+    points = [resolve(runs[n], theory[n], good, bounds.get(n, 0.0), resolution) for n in shared]
     n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
     n_seeds = runs.sizes.get(SEED, 1)
     share = alpha / (2 * max(n_comparisons, 1))
@@ -192,57 +200,9 @@ def compare(
         n_failed=n_failed,
         n_comparisons=n_comparisons,
         alpha=alpha,
+        resolution=resolution,
         quantile=float(_quantile(np.asarray(n_seeds), share)) if n_comparisons else math.nan,
     )
-
-
-def _points(runs: Any, theory: Any, good: Any, allowance: Any) -> _Points:
-    name = str(runs.name)
-    if extra := [d for d in theory.dims if d not in runs.dims or d == SEED]:
-        raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
-    finite = runs.astype(np.float64).where(np.isfinite(runs))
-    seen = finite if good is None else finite.where(good)
-    seen = (seen if SEED in seen.dims else seen.expand_dims(SEED)).transpose(SEED, ...)
-    mean = seen.mean(SEED)
-    bound = _allowance(name, allowance, theory).reindex_like(mean, fill_value=0.0)
-    bound = bound.broadcast_like(mean).transpose(*mean.dims)
-    predicted = theory.where(np.isfinite(theory)).reindex_like(mean)
-    predicted = predicted.broadcast_like(mean).transpose(*mean.dims)
-    n = np.asarray(seen.notnull().sum(SEED))
-    spread = np.asarray(seen.max(SEED) - seen.min(SEED))
-    precision = np.finfo(runs.dtype).eps if runs.dtype.kind == "f" else 0.0
-    values, difference = np.asarray(predicted, np.float64), np.asarray(mean - predicted)
-    size = np.abs(values)
-    sizeable = size > precision * np.max(size, where=~np.isnan(size), initial=0.0)
-    kept = np.sign(difference) * np.maximum(np.abs(difference) - np.asarray(bound), 0.0)
-    random = (n >= 2) & (spread > ROUNDING * precision * np.asarray(abs(seen).max(SEED)))
-    standard_error = np.asarray(seen.std(SEED)) / np.sqrt(np.maximum(n - 1, 1))
-    return _Points(
-        name=name,
-        predicted=str(runs.attrs.get("predicted", "")),
-        mean=mean,
-        theory=values,
-        n=n,
-        error=np.divide(abs(difference), size, out=np.full(n.shape, np.nan), where=sizeable),
-        z=np.divide(kept, standard_error, out=np.full(n.shape, np.nan), where=random),
-        deterministic=(n >= 2) & ~random & np.isfinite(difference),
-    )
-
-
-def _allowance(name: str, bound: Any, theory: Any) -> Any:
-    import xarray
-
-    if not isinstance(bound, xarray.DataArray):
-        try:
-            values = np.broadcast_to(np.asarray(bound, np.float64), theory.shape)
-        except (TypeError, ValueError):
-            problem = f"must broadcast to {theory.shape}, got {bound!r}."
-            raise ValueError(f"`allowance` of {name} {problem}") from None
-        bound = theory.copy(data=values)
-    values = np.asarray(bound, np.float64)
-    if not np.all(np.isfinite(values) & (values >= 0)):
-        raise ValueError(f"`allowance` of {name} must be finite and at least 0, got {values}.")
-    return bound
 
 
 def _quantile(n: np.ndarray, share: float) -> Any:
@@ -251,7 +211,7 @@ def _quantile(n: np.ndarray, share: float) -> Any:
     return t.isf(share, np.maximum(n - 1, 1))
 
 
-def _row(p: _Points, share: float) -> Row:
+def _row(p: Points, share: float) -> Row:
     has_z, has_theory = np.isfinite(p.z), np.isfinite(p.theory)
     usable = np.isfinite(p.error)
     max_z, quantile, at = math.nan, math.nan, {}
@@ -267,6 +227,7 @@ def _row(p: _Points, share: float) -> Row:
         predicted=p.predicted,
         n_compared=int(has_z.sum()),
         n_deterministic=int(p.deterministic.sum()),
+        n_unresolved=int(p.unresolved.sum()),
         n_no_theory=int((~has_theory & (p.n > 0)).sum()),
         n_few_seeds=int((has_theory & (p.n < 2)).sum()),
         max_z=max_z,

@@ -38,7 +38,10 @@ class AbstractData(Configurable):
 
     @abc.abstractmethod
     def frequencies(
-        self, set_key: Key[Array, ""], survival: Float[Array, " k"]
+        self,
+        set_key: Key[Array, ""],
+        probability: Float[Array, " k"],
+        survival: Float[Array, " k"],
     ) -> Float[Array, " k"]:
         """Share of each skill in the data: `P_k`, or `d_k / D` of the drawn set."""
 
@@ -53,10 +56,13 @@ class Online(AbstractData):
         return words(step_key, samples, n)
 
     def frequencies(
-        self, set_key: Key[Array, ""], survival: Float[Array, " k"]
+        self,
+        set_key: Key[Array, ""],
+        probability: Float[Array, " k"],
+        survival: Float[Array, " k"],
     ) -> Float[Array, " k"]:
         """The probabilities themselves."""
-        return -jnp.diff(survival, append=jnp.zeros((1,), survival.dtype))
+        return probability
 
 
 class FiniteSet(AbstractData):
@@ -75,7 +81,10 @@ class FiniteSet(AbstractData):
         return words(set_key, chosen, n)
 
     def frequencies(
-        self, set_key: Key[Array, ""], survival: Float[Array, " k"]
+        self,
+        set_key: Key[Array, ""],
+        probability: Float[Array, " k"],
+        survival: Float[Array, " k"],
     ) -> Float[Array, " k"]:
         """`d_k / D`: skills of the whole set, counted block by block."""
         n_samples, n_skills = jnp.asarray(self.n_samples), survival.shape[0]
@@ -91,12 +100,14 @@ class FiniteSet(AbstractData):
         return counts.astype(survival.dtype) / n_samples.astype(survival.dtype)
 
 
-def skill_survival(skill_exponent: Float[Array, ""], n_skills: int) -> Float[Array, " k"]:
-    """`P(skill >= k)` for `P_k` proportional to `k^-(skill_exponent + 1)`, rare end first."""
+def skill_frequencies(
+    skill_exponent: Float[Array, ""], n_skills: int
+) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """`P_k` proportional to `k^-(skill_exponent + 1)`, and `P(skill >= k)`, rare end first."""
     rank = jnp.arange(1, n_skills + 1, dtype=skill_exponent.dtype)
     weight = rank ** -(skill_exponent + 1)
     tail = jnp.cumsum(weight[::-1])[::-1]
-    return tail / tail[0]
+    return weight / tail[0], tail / tail[0]
 
 
 def skill_of_word(word: UInt32[Array, " b"], survival: Float[Array, " k"]) -> Int[Array, " b"]:

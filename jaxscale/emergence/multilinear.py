@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxscale.emergence import theory
-from jaxscale.emergence.data import AbstractData, FiniteSet, Online, skill_survival
+from jaxscale.emergence.data import AbstractData, FiniteSet, Online, skill_frequencies
 from jaxscale.fields import (
     Integer,
     Real,
@@ -115,13 +115,12 @@ class MultilinearSkills(AbstractTrainedSystem):
 
     def init(self, key: Key[Array, ""]) -> ProductState:
         """Draw the data set; start every product of the model at r."""
-        survival = skill_survival(jnp.asarray(self.skill_exponent), self.n_skills)
-        share = self.data.frequencies(jr.fold_in(key, SET_STREAM), survival)
+        probability, survival = skill_frequencies(jnp.asarray(self.skill_exponent), self.n_skills)
+        share = self.data.frequencies(jr.fold_in(key, SET_STREAM), probability, survival)
         start = jnp.broadcast_to(jnp.sqrt(jnp.asarray(self.initial_strength)), share.shape)
         if self.n_parameters is not None:
             rank = jnp.arange(1, self.n_skills + 1, dtype=jnp.int32)
             start = jnp.where(rank <= self.n_parameters, start, jnp.zeros_like(start))
-        probability = Online().frequencies(key, survival)
         return ProductState(share, probability, start, start, jnp.zeros((), jnp.int32))
 
     def step(self, state: ProductState, key: Key[Array, ""]) -> ProductState:

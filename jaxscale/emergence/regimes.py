@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxscale.emergence import theory
 from jaxscale.fields import Configurable, static_choice
+from jaxscale.optimizers import Sgd
 from jaxscale.system import Predicted
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class AbstractRegime(Configurable):
     predicted: ClassVar[Predicted] = Predicted.calibrated
     parameter: ClassVar[str]
     limits: ClassVar[str]
+
+    @abc.abstractmethod
+    def applies(self, system: "ParityNetwork") -> bool:
+        """Whether the closed form says anything of this system."""
 
     @abc.abstractmethod
     def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
@@ -58,6 +63,10 @@ class TimeLimited(AbstractRegime):
     parameter = "time_scale"
     limits = "online data, wide network, SGD; one fitted parameter, time_scale = B^2"
 
+    def applies(self, system: "ParityNetwork") -> bool:
+        """Gradient descent only: other optimizers move in another time."""
+        return isinstance(system.optimizer, Sgd)
+
     def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
         """Sigmoids in time; a schedule enters through its effective steps."""
         time_scale = jnp.asarray(system.time_scale)
@@ -69,9 +78,10 @@ class TimeLimited(AbstractRegime):
         )
 
     def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
-        """`T_1/2` in effective steps, proportional to `1 / P_k`."""
+        """`T_1/2` in steps; without a schedule proportional to `1 / P_k`."""
         probability = theory.skill_probabilities(system.skill_exponent, system.n_skills)
-        return theory.emergence_time(probability, **_dynamics(system)) / system.time_scale
+        effective = theory.emergence_time(probability, **_dynamics(system)) / system.time_scale
+        return system.schedule.steps_to_reach(effective, system.n_steps)
 
 
 class DataLimited(AbstractRegime):
@@ -82,6 +92,10 @@ class DataLimited(AbstractRegime):
     limits = "last step of a converged run; one fitted parameter, shots = D_c; NaN before"
 
     learner: theory.Learner = static_choice("projection", ("projection", "paper", "threshold"))
+
+    def applies(self, system: "ParityNetwork") -> bool:
+        """Any optimizer that reaches the end."""
+        return True
 
     def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
         """Expected strengths, at the last step only."""
@@ -113,6 +127,10 @@ class WidthLimited(AbstractRegime):
     name = "width"
     parameter = "units_per_skill"
     limits = "last step of a converged run; one fitted parameter, units_per_skill = N_c; NaN before"
+
+    def applies(self, system: "ParityNetwork") -> bool:
+        """Any optimizer that reaches the end."""
+        return True
 
     def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
         """One skill after the other fills with units, at the last step only."""

@@ -1,10 +1,11 @@
 """How well one calibrated number predicts the emergence of the later skills of a network."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jaxtyping import ArrayLike
 
 from jaxscale.analysis.calibrate import Calibration, calibrate
 from jaxscale.analysis.exponents import crossing
@@ -35,8 +36,8 @@ class EmergenceScore:
 
     @property
     def delta(self) -> np.ndarray:
-        """`ln(measured / predicted)` per skill, mean over seeds."""
-        return np.nanmean(np.log(self.measured / self.predicted), axis=0)
+        """`ln(measured / predicted)` per skill, mean over seeds; NaN if one did not emerge."""
+        return np.mean(np.log(self.measured / self.predicted), axis=0)
 
     @property
     def rms_delta(self) -> float:
@@ -58,13 +59,23 @@ class EmergenceScore:
         parameter = self.calibration.free[0]
         return {
             "parameter": parameter,
-            "value_per_seed": np.asarray(self.calibration.values[parameter]).tolist(),
-            "half_point_per_seed": self.measured.tolist(),
-            "delta": self.delta.tolist(),
-            "rms_delta": self.rms_delta,
-            "max_error": self.max_error.tolist(),
+            "value_per_seed": _plain(self.calibration.values[parameter]),
+            "half_point_per_seed": _plain(self.measured),
+            "delta": _plain(self.delta),
+            "rms_delta": _plain(self.rms_delta),
+            "max_error": _plain(self.max_error),
             "all_emerged": self.all_emerged,
         }
+
+
+def _plain(values: ArrayLike) -> Any:
+    """Lists for JSON, with None for what is not a number."""
+    array = np.asarray(values, float)
+    if array.ndim == 0:
+        return float(array) if np.isfinite(array) else None
+    plain = array.astype(object)
+    plain[~np.isfinite(array)] = None
+    return plain.tolist()
 
 
 def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
@@ -90,7 +101,9 @@ def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
     good = runs["status"].isin([Status.ok, Status.not_converged])
     strength = runs["skill_strength"].where(good) / scale
     strength = strength if dim == "step" else strength.isel(step=-1)
-    measured = crossing(strength, dim, EMERGED).transpose("seed", "skill")
+    # a curve that starts above one half has crossed before the first point: not a measurement
+    crossed = crossing(strength, dim, EMERGED).where(strength.isel({dim: 0}) <= EMERGED)
+    measured = crossed.transpose("seed", "skill")
 
     fit = calibrate(grid, runs.sel(skill=[1]), [regime.parameter], each="seed")
     with jax.enable_x64(True):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LAW_PRESETS = ("emergence_laws", "emergence_law_parameters", "emergence_law_data")
 AXIS = {"time": "step", "data": "data.n_samples", "width": "width"}
 X_LABEL = {"time": "training step T", "data": "samples D", "width": "width N"}
+LAW_NAME = {"T": "time", "D": "data", "N": "parameters", "C": "compute"}
 LAW_LABEL = {"T": "τ = η S T", "D": "samples D", "N": "parameters N + ½", "C": "X = η S N T"}
 EXPONENT_LABEL = {"T": "α/(α+1)", "D": "α/(α+1)", "N": "α", "C": "α/(α+2)"}
 
@@ -50,9 +51,9 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         laws = [runs[name] for name in LAW_PRESETS]
         claims += law_claims(*laws)
         caption = (
-            "The four scaling laws of the multilinear model: simulation (points; data: mean over "
-            "sets) with the finite-skill correction, and the closed-form law with its prefactor "
-            "(dashed). Nothing is fitted."
+            "The four scaling laws of the multilinear model: simulated loss (points; for data the "
+            "mean over sets) plus the known loss of the skills beyond the 1000 simulated ones, and "
+            "the closed-form law with its prefactor (dashed). Nothing is fitted."
         )
         figures.append(Figure("emergence_laws", caption, law_figure(law_curves(*laws))))
     return Conclusion(claims, figures, scores)
@@ -103,12 +104,12 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
                 f"α = {alpha:g}", (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
                 color=color, fontsize=8, va="center",
             )  # fmt: skip
-        axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
+            axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
         log_axis(axes, "x")
         log_axis(axes, "y")
         axes.set_xlabel(LAW_LABEL[name])
         axes.set_ylabel("loss [S²]")
-        axes.set_title(f"exponent {EXPONENT_LABEL[name]}", fontsize=9)
+        axes.set_title(f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}", fontsize=9)
     _legend(grid[0, 0], "simulation", "closed form", points=True)
     return figure
 

@@ -19,7 +19,7 @@ from jaxscale.emergence.data import (
     decode,
     n_bit_words,
     packed_masks,
-    skill_survival,
+    skill_frequencies,
 )
 from jaxscale.emergence.regimes import AbstractRegime, DataLimited, TimeLimited
 from jaxscale.emergence.student import Network, evaluate, half_squared_error, init_network
@@ -42,6 +42,7 @@ from jaxscale.system import (
     AbstractTrainedSystem,
     Observable,
     Observables,
+    Predicted,
     Schema,
     Work,
 )
@@ -56,6 +57,7 @@ CONVERGED_FALL = 0.01
 class Task(eqx.Module):
     """What a run draws once: skill frequencies, the bits of each skill, and two data keys."""
 
+    probability: Float[Array, " k"]
     survival: Float[Array, " k"]
     masks: UInt32[Array, "k n"]
     set_key: Key[Array, ""]
@@ -169,13 +171,14 @@ class ParityNetwork(AbstractTrainedSystem):
     def schema(self) -> Schema:
         """`loss`, `skill_strength`, `skill_loss`, and `train_loss` on a finite set."""
         regime = self.described_regime
+        predicted = regime.predicted if regime.applies(self) else Predicted.none
         observables = {
             "loss": Observable(("step",), "target²", "population loss, half the mean square error"),
             "skill_strength": Observable(
                 ("step", "skill"),
                 "target",
                 "correlation R_k of the output with skill k, given skill k",
-                regime.predicted,
+                predicted,
                 regime.limits,
             ),
             "skill_loss": Observable(("step", "skill"), "target²", "loss given skill k"),
@@ -201,8 +204,10 @@ class ParityNetwork(AbstractTrainedSystem):
             max_width=self.padded_width,
             dtype=self.dtype,
         )
+        probability, survival = skill_frequencies(jnp.asarray(self.skill_exponent), self.n_skills)
         task = Task(
-            survival=skill_survival(jnp.asarray(self.skill_exponent), self.n_skills),
+            probability=probability,
+            survival=survival,
             masks=packed_masks(task_bits, self.n_bits),
             set_key=jr.fold_in(key, SET_STREAM),
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
@@ -248,9 +253,8 @@ class ParityNetwork(AbstractTrainedSystem):
     def observe(self, state: NetworkState) -> Observables:
         """Skill strengths and losses on the evaluation set; the loss weighs them by `P_k`."""
         strength, skill_loss = self._evaluate(state)
-        probability = -jnp.diff(state.task.survival, append=jnp.zeros((1,), self.dtype))
         seen = {
-            "loss": jnp.sum(probability * skill_loss),
+            "loss": jnp.sum(state.task.probability * skill_loss),
             "skill_strength": strength,
             "skill_loss": skill_loss,
         }
@@ -285,6 +289,12 @@ class ParityNetwork(AbstractTrainedSystem):
         total = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((), self.dtype))
         return total / n_samples.astype(self.dtype)
 
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """The end, and on a finite set the start of the last quarter."""
+        last_quarter = (3 * self.n_steps // 4,) if isinstance(self.data, FiniteSet) else ()
+        return (*last_quarter, self.n_steps)
+
     def converged(self, history: Observables) -> Bool[Array, ""]:
         """On a finite set: the loss on it fell by less than 1 % over the last quarter.
 
@@ -294,17 +304,17 @@ class ParityNetwork(AbstractTrainedSystem):
         """
         if "train_loss" not in history:
             return jnp.asarray(True)
-        steps = np.asarray(self.record_steps)
-        quarter = max(int(np.searchsorted(steps, 0.75 * self.n_steps, side="right")) - 1, 0)
-        fall = history["train_loss"][quarter] - history["train_loss"][-1]
+        fall = history["train_loss"][0] - history["train_loss"][-1]
         return fall < CONVERGED_FALL * 0.5 * jnp.asarray(self.target_scale) ** 2
 
     def predict(self) -> Observables:
-        """`skill_strength` in the regime of time, data or width."""
+        """`skill_strength` in the regime of time, data or width; nothing where none applies."""
+        if not self.described_regime.applies(self):
+            return {}
         return {"skill_strength": self.described_regime.skill_strength(self)}
 
     def work(self) -> Work:
-        """Two products forward and one for the input gradient, and seven passes of activations."""
+        """A product forward and one for the weights' gradient; seven passes of activations."""
         n_inputs = self.n_bits + (self.n_skills if self.n_skills <= 16 else 0)
         width, records = self.padded_width, len(self.record_steps)
         per_sample = 4.0 * n_inputs * width + 8.0 * width
@@ -325,5 +335,7 @@ class ParityNetwork(AbstractTrainedSystem):
         if self.micro_batch is not None:
             return self
         fits = [m for m in range(1, self.batch_size + 1) if self.batch_size % m == 0]
-        fits = [m for m in fits if m * self.padded_width <= max_floats]
-        return dataclasses.replace(self, micro_batch=max(fits, default=1))
+        micro = max((m for m in fits if m * self.padded_width <= max_floats), default=1)
+        if 8 * micro * self.padded_width < max_floats:
+            return self  # a batch without such divisors is better left whole
+        return dataclasses.replace(self, micro_batch=micro)

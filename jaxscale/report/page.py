@@ -119,18 +119,24 @@ def _claims(claims: Sequence[Claim]) -> str:
 def _scores(scores: dict[str, Any]) -> str:
     parts = ["<h2>Emergence of the later skills, predicted from the first</h2>"]
     for name, score in scores.items():
-        delta = "".join(f'<td class="number">{d:+.3f}</td>' for d in score["delta"])
-        error = "".join(f'<td class="number">{e:.3f}</td>' for e in score["max_error"])
+        delta = "".join(f'<td class="number">{_number(d, "+.3f")}</td>' for d in score["delta"])
+        error = "".join(f'<td class="number">{_number(e, ".3f")}</td>' for e in score["max_error"])
         skills = "".join(f"<th>skill {k + 1}</th>" for k in range(len(score["delta"])))
         parts.append(
-            f"<p><code>{html.escape(name)}</code>: rms δ over the later skills "
-            f"{score['rms_delta']:.3f}; every skill emerged in every seed: "
+            f"<p><code>{html.escape(name)}</code>: rms over the later skills of δ averaged over "
+            f"seeds: {_number(score['rms_delta'], '.3f')} (the claim takes the rms within each "
+            "seed, which adds the scatter between seeds); every"
+            f" skill emerged in every seed: "
             f"{'yes' if score['all_emerged'] else 'no'}.</p>"
             f'<div class="table"><table><tr><th></th>{skills}</tr>'
             f"<tr><td>δ = ln(measured / predicted half point)</td>{delta}</tr>"
             f"<tr><td>max |ΔR/S| of the mean curve</td>{error}</tr></table></div>"
         )
     return "\n".join(parts)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 def _provenance(name: str, table: dict[str, Any]) -> str:

@@ -75,7 +75,8 @@ def reproduce(
     if scale not in study.presets:
         raise ValueError(f"`scale` must be one of {', '.join(study.presets)}, got {scale!r}.")
     console = console or Console(stderr=True)
-    plans = {name: make_plan(Grid.from_toml(name)) for name in study.presets[scale]}
+    presets = study.presets[scale]
+    plans = {Path(name).stem: make_plan(Grid.from_toml(name)) for name in presets}
     total = sum(plan.seconds for plan in plans.values())
     n_runs = sum(plan.n_runs for plan in plans.values())
     console.print(f"{study.title}: {n_runs} runs, about {_duration(total)} after compilation")
@@ -94,7 +95,8 @@ def reproduce(
     with console.status("fitting, judging, drawing"):
         conclusion = study.conclude(runs)
     claims_to_json(conclusion.claims, out / "claims.json")
-    (out / "scores.json").write_text(json.dumps(conclusion.scores, indent=2) + "\n")
+    scores = json.dumps(conclusion.scores, indent=2, allow_nan=False)
+    (out / "scores.json").write_text(scores + "\n")
     images = [(f, save(f.drawing, out / "figures", f.name)[0]) for f in conclusion.figures]
     write_page(
         out / "report.html",
@@ -116,7 +118,8 @@ def _make_root(store: Path) -> None:
 
 
 def _provenance(attributes: dict[str, Any]) -> dict[str, Any]:
-    table = {k: v for k, v in attributes.items() if k not in ("grid", "plan", "jaxscale_format")}
+    hidden = ("grid", "plan", "jaxscale_format", "sessions")
+    table = {k: v for k, v in attributes.items() if k not in hidden}
     plan = json.loads(attributes["plan"])
     return {"runs": plan["runs"], "compiles": plan["buckets"], **table}
 

@@ -34,7 +34,7 @@ RUNS = "runs"
 PREDICTED_AT_ONCE = 64  # bounds the memory of expectations over large grids
 
 
-def _program(bucket: Bucket, root: Any) -> Any:
+def _program(bucket: Bucket, root: Any, n_devices: int) -> Any:
     """Lowered and compiled program of a bucket, and the seconds it took."""
     leaves, static = eqx.partition(bucket.template, eqx.is_array_like)
 
@@ -59,28 +59,31 @@ def _program(bucket: Bucket, root: Any) -> Any:
     spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
     sharded = jax.shard_map(
         eqx.debug.assert_max_traces(chunk, max_traces=1),
-        mesh=_mesh(),
+        mesh=_mesh(n_devices),
         in_specs=(everywhere, everywhere, spread, spread),
         out_specs=spread,
         check_vma=False,
     )
     began = time.perf_counter()
-    compiled = jax.jit(sharded).lower(leaves, root, *_arguments(bucket, 0)[:2]).compile()
+    compiled = jax.jit(sharded).lower(leaves, root, *_arguments(bucket, 0, n_devices)[:2]).compile()
     return compiled, leaves, time.perf_counter() - began
 
 
-def _mesh() -> Mesh:
-    return jax.make_mesh((jax.local_device_count(),), (RUNS,), axis_types=(AxisType.Auto,))
+def _mesh(n_devices: int) -> Mesh:
+    devices = jax.local_devices()[:n_devices]
+    return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def _arguments(bucket: Bucket, chunk: int) -> tuple[dict[str, Any], Any, np.ndarray]:
+def _arguments(
+    bucket: Bucket, chunk: int, n_devices: int
+) -> tuple[dict[str, Any], Any, np.ndarray]:
     """Columns and seeds of one chunk, shaped (groups, group), and the run ids (-1 for padding)."""
     first, n = chunk * bucket.chunk, len(bucket.run_ids)
     slots = np.arange(first, first + bucket.chunk)
     source = np.minimum(slots, n - 1)
     ids = np.where(slots < n, bucket.run_ids[source], -1)
 
-    sharding = NamedSharding(_mesh(), PartitionSpec(RUNS))
+    sharding = NamedSharding(_mesh(n_devices), PartitionSpec(RUNS))
 
     def shape(column: np.ndarray) -> Any:
         return jax.device_put(column[source].reshape(-1, bucket.group), sharding)
@@ -108,12 +111,12 @@ def _chunks(plan: Plan, store: MemoryStore | ZarrStore, progress: bool) -> Itera
         for index, bucket in enumerate(plan.buckets):
             with jax.enable_x64(bucket.template.dtype == "float64"):
                 for chunk in range(bucket.n_chunks):
-                    columns, seeds, ids = _arguments(bucket, chunk)
+                    columns, seeds, ids = _arguments(bucket, chunk, plan.n_devices)
                     n_real = int(np.sum(ids >= 0))
                     if not store.is_done(index, chunk):
                         if index not in plan.programs:
                             bar.update(task, description=f"{name}: compiling")
-                            plan.programs[index] = _program(bucket, root)
+                            plan.programs[index] = _program(bucket, root, plan.n_devices)
                             bar.update(task, description=name)
                         compiled, leaves, _ = plan.programs[index]
                         out = compiled(leaves, root, columns, seeds)
@@ -127,6 +130,8 @@ def _results(path: Path | None, plan: Plan) -> tuple[MemoryStore | ZarrStore, Pl
     if path is None:
         return MemoryStore(Layout.of(plan)), plan
     store = ZarrStore.create(path, Layout.of(plan))
+    if store.is_complete:
+        return store, plan
     plan = with_chunks(plan, store.runs_per_chunk)
     return ZarrStore(path, Layout.of(plan)), plan
 
@@ -154,7 +159,10 @@ def run(
         raise ValueError(f"`plan` must be a Plan or a Grid, got {plan!r}.")
     path = None if store is None else Path(store)
     results, plan = _results(path, plan)
+    if isinstance(results, ZarrStore) and results.is_complete:
+        return results.dataset()
     shown = _bar(True).console.is_terminal if progress is None else progress
+    compiled_before = set(plan.programs)
     began, complete, n_written = time.perf_counter(), True, 0
     try:
         for index, chunk, ids, values in _chunks(plan, results, shown):
@@ -162,9 +170,10 @@ def run(
             n_written += 1
     except KeyboardInterrupt:
         complete = False
-    compile_seconds = sum(seconds for _, _, seconds in plan.programs.values())
+    new = [p for i, p in plan.programs.items() if i not in compiled_before]
+    compile_seconds = sum(seconds for _, _, seconds in new)
     wall = time.perf_counter() - began
-    if n_written or not complete:  # a store that was complete keeps its own provenance
+    if n_written or not complete:
         results.finish(provenance(plan, wall, compile_seconds, complete))
     return results.dataset()
 
@@ -178,6 +187,8 @@ def predict(grid: Grid) -> "xarray.Dataset":
 
     **Returns** a `Dataset` with the dimensions of `run` but `seed`.
     """
+    if not isinstance(grid, Grid):
+        raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
     plan = make_plan(Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
     layout = Layout.of(plan, predicted=True)
     results = MemoryStore(layout)

@@ -73,8 +73,8 @@ class Grid:
             raise ValueError(f"`system` must be an AbstractSystem, got {system!r}.")
         self.system = system
         self.key = as_int("key", key)
-        if self.key < 0:
-            raise ValueError(f"`key` must be at least 0, got {self.key}.")
+        if not 0 <= self.key < 2**63:
+            raise ValueError(f"`key` must lie in 0 .. 2**63 - 1, got {self.key}.")
         self.seeds = _seeds(seeds)
         self.axes: dict[str, list[Any]] = {}
         for path, values in (axes or {}).items():

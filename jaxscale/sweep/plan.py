@@ -140,8 +140,9 @@ def plan(grid: Grid, *, max_runs_per_chunk: int | None = None) -> Plan:
     if max_runs_per_chunk is not None:
         if as_int("max_runs_per_chunk", max_runs_per_chunk) < 1:
             raise ValueError(f"`max_runs_per_chunk` must be at least 1, got {max_runs_per_chunk}.")
-    n_devices = jax.local_device_count()
-    buckets = tuple(_bucket(grid, c, n_devices, max_runs_per_chunk) for c in _combinations(grid))
+    combinations = _combinations(grid)
+    n_devices = min(jax.local_device_count(), grid.n_runs // len(combinations))
+    buckets = tuple(_bucket(grid, c, n_devices, max_runs_per_chunk) for c in combinations)
     unit = min(b.chunk for b in buckets)
     buckets = tuple(_cut(b, b.chunk // unit * unit, n_devices) for b in buckets)
     told = dict.fromkeys(w for b in buckets for w in _warnings(b))

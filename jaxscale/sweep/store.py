@@ -44,7 +44,7 @@ class MemoryStore:
 
     def finish(self, attributes: dict[str, Any]) -> None:
         """Keep the provenance."""
-        self.attributes = attributes
+        self.attributes = {**attributes, "sessions": json.dumps([attributes])}
 
     def dataset(self) -> "xarray.Dataset":
         """Everything written so far, NaN elsewhere."""
@@ -111,9 +111,16 @@ class ZarrStore:
         self.root["done"][marks] = True  # pyright: ignore
         self._done[marks] = True
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every chunk is done."""
+        return bool(np.all(self._done))
+
     def finish(self, attributes: dict[str, Any]) -> None:
-        """Write the provenance of the session that just ended."""
-        self.root.update_attributes(attributes)
+        """Write the provenance of the session that just ended, after those before it."""
+        before = json.loads(str(self.root.attrs.get("sessions", "[]")))
+        sessions = json.dumps([*before, attributes])
+        self.root.update_attributes({**attributes, "sessions": sessions})
 
     def dataset(self) -> "xarray.Dataset":
         """Everything on disk, on the grid's axes."""
@@ -161,7 +168,7 @@ def _write_header(path: Path, layout: Layout) -> None:
         "done", shape=(n_chunks,), chunks=(1,), dtype=bool, fill_value=False,
         dimension_names=("chunk",),
     )  # fmt: skip
-    root.update_attributes({"coordinates": " ".join(coordinates)})
+    root.update_attributes({"coordinates": " ".join(coordinates), "complete": 0})
 
 
 def _slot_coordinates(layout: Layout) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -202,6 +209,8 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     real = (run_id >= 0) & done
     values = {}
     for name in layout.observables:
+        if name not in root:
+            raise ValueError(f"`store` {path} lacks the variable {name!r}; it was damaged.")
         stored = np.asarray(root[name][:])  # pyright: ignore
         values[name] = layout.blank(name, grid.n_runs)
         values[name][run_id[real]] = stored[real]

@@ -1,5 +1,6 @@
 """`calibrate` recovers known parameters, with honest errors, and refuses what it cannot fit."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -27,6 +28,57 @@ def test_a_planted_time_scale_is_recovered_from_far_away():
         assert fit.values["time_scale"] == pytest.approx(0.0437, rel=1e-6)
         assert fit.converged
         assert fit.residual_rms < 1e-8
+
+
+SKILLS = MultilinearSkills(n_skills=5, n_steps=500, record=range(0, 501, 25))
+
+
+@pytest.mark.parametrize(
+    "path", ["skill_exponent", "target_scale", "initial_strength", "learning_rate"]
+)
+def test_every_field_of_the_skills_is_recovered_from_near_and_far(path):
+    data = js.predict(js.Grid(SKILLS)).expand_dims(seed=[0])
+    truth = float(getattr(SKILLS, path))
+    for factor in (0.5, 2.0, 5.0):
+        fit = js.calibrate(js.Grid(js.replace(SKILLS, path, factor * truth)), data, [path])
+        assert fit.values[path] == pytest.approx(truth, rel=1e-4)
+        assert fit.converged
+        assert fit.n_points == 21 + 2 * 21 * 5
+
+
+def test_values_where_theory_is_undefined_are_refused():
+    # half of the scan, and the first steps of the solver, have r >= S, where theory is NaN
+    truth = js.replace(SKILLS, "initial_strength", 0.9)
+    data = js.predict(js.Grid(truth)).expand_dims(seed=[0])
+    for start in (0.01, 0.45, 0.99):
+        grid = js.Grid(js.replace(SKILLS, "initial_strength", start))
+        fit = js.calibrate(grid, data, ["initial_strength"])
+        assert fit.values["initial_strength"] == pytest.approx(0.9, rel=1e-4)
+        assert fit.converged
+    start = js.replace(js.replace(SKILLS, "target_scale", 3.0), "initial_strength", 0.02)
+    both = js.calibrate(js.Grid(start), data, ["target_scale", "initial_strength"])
+    assert both.values["target_scale"] == pytest.approx(1.0, rel=1e-4)
+    assert both.values["initial_strength"] == pytest.approx(0.9, rel=1e-4)
+
+
+def test_a_like_call_does_not_compile_again():
+    data = js.predict(js.Grid(SKILLS)).expand_dims(seed=[0])
+    js.calibrate(js.Grid(SKILLS), data, ["learning_rate"])
+    compiled = []
+
+    def listen(event, *_, **__):
+        compiled.extend([event] * ("backend_compile" in event))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for start in (0.1, 0.2):
+            grid = js.Grid(js.replace(SKILLS, "learning_rate", start))
+            js.calibrate(grid, data, ["learning_rate"])
+        assert not compiled
+        js.calibrate(js.Grid(SKILLS), data.isel(step=slice(3)), ["learning_rate"])
+        assert compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_the_error_covers_the_truth_and_shrinks_with_the_noise():
@@ -127,3 +179,11 @@ def test_data_of_another_grid_or_without_points_is_refused():
         js.calibrate(js.Grid(SYSTEM), data.drop_vars("skill_strength"), ["time_scale"])
     with pytest.raises(ValueError, match="more points"):
         js.calibrate(js.Grid(SYSTEM), data * np.nan, ["time_scale"])
+
+
+def test_a_theory_without_a_statement_at_the_start_is_refused():
+    system = ParityNetwork(data=FiniteSet(n_samples=100), n_steps=200, record=[0, 100])
+    grid = js.Grid(system)
+    data = js.predict(grid).expand_dims(seed=[0]).fillna(0.5)
+    with pytest.raises(ValueError, match=r"more points.*no statement.*start"):
+        js.calibrate(grid, data, ["shots"])

@@ -100,7 +100,52 @@ def test_seeds_that_differ_by_rounding_count_as_equal():
     runs = simulated(noise=1e-7)
     runs["loss"] = runs["loss"].astype(np.float32)
     assert compare(runs, theory()).rows[0].n_deterministic == 30
-    assert compare(simulated(noise=1e-7), theory()).rows[0].n_compared == 27
+    assert compare(simulated(noise=1e-7), theory(), resolution=0).rows[0].n_compared == 27
+
+
+def nearly_equal(difference, noise=0.1):
+    """Runs whose seeds agree to 1e-9 at one point, `difference` max |theory| off the theory."""
+    runs, truth = simulated(noise=noise), theory()["loss"]
+    draw = 1e-9 * np.linspace(-1, 1, 16)
+    runs["loss"][1, :, 5] = truth.values[1, 5] + difference * float(truth.max()) + draw
+    return runs
+
+
+def test_a_point_the_seeds_cannot_resolve_is_counted_and_does_not_fail():
+    found = compare(nearly_equal(0.9e-4), theory())
+    row = found.rows[0]
+    assert found.passed
+    assert (row.n_unresolved, row.n_compared, row.n_deterministic) == (1, 26, 3)
+    assert found.to_dict()["rows"][0]["n_unresolved"] == 1
+    assert "1 points are unresolved" in str(found)
+    assert "26 z-scores, 1 points unresolved" in found.verdict
+
+
+def test_an_unresolved_point_enters_the_errors_and_gives_no_verdict():
+    found, truth = compare(nearly_equal(0.9e-4, noise=0.0), theory()), theory()["loss"]
+    row = found.rows[0]
+    assert (row.n_unresolved, row.n_deterministic, found.passed) == (1, 29, False)
+    expected = 0.9e-4 * float(truth.max() / truth[1, 5])
+    assert row.max_error == pytest.approx(expected)
+    assert row.rms_error == pytest.approx(expected / math.sqrt(30))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_difference_above_the_resolution_fails_however_small_the_spread(sign):
+    found = compare(nearly_equal(sign * 1.1e-4), theory())
+    assert (found.rows[0].n_unresolved, found.passed) == (0, False)
+    assert found.rows[0].at == {"width": 16, "step": 16}
+
+
+def test_resolution_zero_compares_every_point():
+    found = compare(nearly_equal(0.9e-4), theory(), resolution=0)
+    assert (found.rows[0].n_unresolved, found.n_comparisons, found.passed) == (0, 27, False)
+
+
+def test_the_allowance_is_taken_off_before_the_resolution():
+    runs, floor = nearly_equal(1.5e-4), 1e-4 * float(theory()["loss"].max())
+    assert compare(runs, theory(), allowance={"loss": 0.7 * floor}).rows[0].n_unresolved == 1
+    assert not compare(runs, theory(), allowance={"loss": 0.3 * floor}).passed
 
 
 def test_a_wholly_deterministic_observable_is_not_passed():
@@ -237,6 +282,9 @@ def test_it_prints_a_table():
     [
         ({"alpha": 0.0}, "`alpha`.*0.0"),
         ({"alpha": 1.0}, "`alpha`.*1.0"),
+        ({"resolution": -1e-3}, "`resolution`.*-0.001"),
+        ({"resolution": 1.0}, "`resolution`.*1.0"),
+        ({"resolution": math.nan}, "`resolution`.*nan"),
         ({"theory": theory().rename(loss="risk")}, "`theory`.*risk"),
         ({"theory": theory().expand_dims(seed=[0])}, "`theory`.*seed"),
         ({"theory": theory().expand_dims(depth=[1])}, "`theory`.*depth"),

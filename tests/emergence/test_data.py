@@ -25,7 +25,7 @@ def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, 
     members = np.asarray(skills.bits(jr.key(5), n_skills, size, n_bits))
     masks = data.packed_masks(jnp.asarray(members), n_bits)
     drawn = words(jr.key(0), jnp.arange(300), 1 + data.n_bit_words(n_bits))
-    survival = data.skill_survival(EXPONENT, n_skills)
+    survival = data.skill_frequencies(EXPONENT, n_skills)[1]
     batch = data.decode(drawn, survival, masks, n_bits, "float32")
     bits, skill = np.asarray(batch.bits).astype(int), np.asarray(batch.skill)
     assert bits.shape == (300, n_bits)
@@ -50,7 +50,7 @@ def test_disjoint_skills_share_no_bit_and_random_ones_repeat_none():
 @pytest.mark.parametrize("n_skills", [5, 16, 17, 500])
 def test_skill_frequencies(n_skills):
     """Both branches (compares, search) draw `P_k`; the chi-square sees alpha off by 0.1."""
-    survival = data.skill_survival(EXPONENT, n_skills)
+    survival = data.skill_frequencies(EXPONENT, n_skills)[1]
     n = 200_000
     skill = np.asarray(data.skill_of_word(words(jr.key(0), jnp.arange(n), 1)[0], survival))
     counts = np.bincount(skill, minlength=n_skills)
@@ -69,7 +69,7 @@ def test_skill_frequencies(n_skills):
 
 def test_rare_skills_keep_their_relative_frequency():
     """In float32 a cumulative sum from the common end would round these to multiples of 6e-8."""
-    survival = data.skill_survival(jnp.asarray(2.0, jnp.float32), 1000)
+    survival = data.skill_frequencies(jnp.asarray(2.0, jnp.float32), 1000)[1]
     p = np.arange(1.0, 1001) ** -3
     exact = np.cumsum((p / p.sum())[::-1])[::-1]
     np.testing.assert_allclose(survival, exact, rtol=2e-6)
@@ -80,7 +80,7 @@ def test_rare_skills_keep_their_relative_frequency():
 
 
 def test_both_branches_of_the_skill_search_agree(monkeypatch):
-    survival = data.skill_survival(EXPONENT, 12)
+    survival = data.skill_frequencies(EXPONENT, 12)[1]
     word = words(jr.key(1), jnp.arange(5000), 1)[0]
     few = np.asarray(data.skill_of_word(word, survival))
     monkeypatch.setattr(data, "FEW_SKILLS", 0)
@@ -99,11 +99,13 @@ def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
 
 @pytest.mark.parametrize("n_samples", [1, 5, 4096, 4097, 10000])
 def test_frequencies_of_a_set_count_its_samples(n_samples):
-    survival = data.skill_survival(EXPONENT, 20)
-    share = eqx.filter_jit(FiniteSet(n_samples=n_samples).frequencies)(jr.key(3), survival)
+    survival = data.skill_frequencies(EXPONENT, 20)[1]
+    probability = data.skill_frequencies(EXPONENT, 20)[0]
+    count = eqx.filter_jit(FiniteSet(n_samples=n_samples).frequencies)
+    share = count(jr.key(3), probability, survival)
     drawn = data.skill_of_word(words(jr.key(3), jnp.arange(n_samples), 1)[0], survival)
     counts = np.bincount(np.asarray(drawn), minlength=20)
     np.testing.assert_allclose(np.asarray(share) * n_samples, counts, atol=1e-3)
-    probability = np.asarray(Online().frequencies(jr.key(3), survival))
+    probability = np.asarray(Online().frequencies(jr.key(3), probability, survival))
     expected = np.arange(1.0, 21) ** -1.6
-    np.testing.assert_allclose(probability, expected / expected.sum(), rtol=1e-5)
+    np.testing.assert_allclose(probability, expected / expected.sum(), rtol=1e-6)

@@ -4,12 +4,14 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from scipy.stats import binom
 from scipy.stats import t as student_t
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, theory
 
 SHARE = 1 / sum(k**-1.6 for k in range(1, 11))  # P_1 of ten skills at alpha = 0.6
+OBSERVABLES = ["loss", "skill_strength", "skill_loss"]
 
 
 def _worst_error(rate: float) -> float:
@@ -39,37 +41,86 @@ def test_observables_are_consistent():
     np.testing.assert_allclose(out["loss"], out["skill_loss"] @ p, rtol=1e-5)
 
 
-def _sampled(n_seeds: int = 64):
+@pytest.fixture(scope="module")
+def sampled():
+    """64 runs at three sizes of the data set: the grid and the runs."""
     system = MultilinearSkills(
         n_skills=20, learning_rate=0.02 / SHARE, n_steps=3000, record=[0, 100, 300, 1000, 3000],
         data=FiniteSet(n_samples=100), dtype="float64",
     )  # fmt: skip
-    grid = js.Grid(system, axes={"data.n_samples": [30, 100, 300]}, seeds=n_seeds, key=0)
+    grid = js.Grid(system, axes={"data.n_samples": [30, 100, 300]}, seeds=64, key=0)
     return grid, js.run(grid, progress=False)
 
 
-def test_sampled_counts_agree_with_the_mean_over_data_sets():
+def _discretisation(grid: js.Grid):
+    """|value at rate eta - value of the flow|, measured online where there is no noise."""
+    one = js.Grid(js.replace(grid.system, "data", js.emergence.Online()))
+    runs, flow = js.run(one, progress=False), js.predict(one)
+    return {n: abs(runs[n] - flow[n]).isel(seed=0, drop=True) for n in OBSERVABLES}
+
+
+def test_sampled_counts_agree_with_the_mean_over_data_sets(sampled):
     """Max |z| below the Student-t quantile at 1e-3 / comparisons; the same data see alpha + 0.1.
 
-    The Euler error of the mean loss is measured online, where there is no noise, and allowed for.
+    The Euler errors are measured online, where there is no noise, and allowed for. At 7 points of
+    skill strength (2.9 %) nothing in 64 data sets shows what moves the mean: unresolved.
     """
-    grid, runs = _sampled()
-    runs, allowance = runs[["loss", "status"]], {"loss": _discretisation(grid)}
+    grid, runs = sampled
+    runs, allowance = runs.drop_vars("skill_loss"), _discretisation(grid)
+    del allowance["skill_loss"]
     assert float(allowance["loss"].max()) < 2e-3
-    assert js.compare(runs, js.predict(grid), allowance=allowance).passed
+    assert float(allowance["skill_strength"].max()) < 6e-3
+    found = js.compare(runs, js.predict(grid), allowance=allowance)
+    assert found.passed
+    assert sum(row.n_unresolved for row in found.rows) < 0.05 * found.n_comparisons
     wrong = js.Grid(js.replace(grid.system, "skill_exponent", 0.7), grid.axes, seeds=64)
-    assert not js.compare(runs, js.predict(wrong), allowance=allowance).passed
+    refused = js.compare(runs, js.predict(wrong), allowance=allowance)
+    assert [row.passed for row in refused.rows] == [False, False]
 
 
-def _discretisation(grid: js.Grid):
-    """|mean loss at rate eta - mean loss of the flow|, measured online where there is no noise."""
-    online = js.replace(grid.system, "data", js.emergence.Online())
-    one = js.Grid(online)
-    return (
-        abs(js.run(one, progress=False)["loss"] - js.predict(one)["loss"])
-        .isel(seed=0)
-        .drop_vars("seed")
-    )
+def _skill_loss_moments(samples: int, steps: np.ndarray, exponent: float):
+    """Mean and variance of skill loss in the flow, by enumeration of the binomial counts."""
+    p = np.arange(1.0, 21) ** -(1 + exponent)
+    counts = np.arange(samples + 1)
+    weight = binom.pmf(counts[:, None], samples, p / p.sum())
+    time = 0.02 / SHARE * steps[:, None] * counts / samples
+    value = 0.5 * (1 - 0.01 / (0.01 + 0.99 * np.exp(-2 * time))) ** 2
+    mean = value @ weight
+    return mean, np.maximum((value**2) @ weight - mean**2, 0.0)
+
+
+def _exact_z(grid, runs, exponent: float):
+    """Mean over sets, and |z| in standard errors of the theory where those exceed 1e-12."""
+    found, samples = runs["skill_loss"].mean("seed").values, grid.axes["data.n_samples"]
+    parts = [_skill_loss_moments(d, runs["step"].values, exponent) for d in samples]
+    mean, variance = (np.stack(part) for part in zip(*parts, strict=True))
+    allowance = _discretisation(grid)["skill_loss"].values
+    error = np.sqrt(variance / runs.sizes["seed"])
+    assert allowance.max() < 4e-3
+    excess = np.maximum(abs(found - mean) - allowance, 0.0)
+    return mean, excess[error > 1e-12] / error[error > 1e-12]
+
+
+def test_sampled_skill_loss_agrees_in_standard_errors_of_the_theory(sampled):
+    """All points pass with the exact standard error, and the same data see alpha + 0.1.
+
+    The standard error of 64 sets is not enough: late, skill loss lives in the few sets that lack
+    the skill. `compare` refuses 2 points, the worst with 0.3 such sets expected and |z| = 80.
+    """
+    grid, runs = sampled
+    exact = js.predict(grid)["skill_loss"]
+    mean, z = _exact_z(grid, runs, 0.6)
+    np.testing.assert_allclose(mean, exact.values, rtol=1e-9, atol=1e-14)
+    threshold = student_t.isf(0.5e-3 / z.size, 63)
+    assert z.size > 230
+    assert z.max() < threshold < _exact_z(grid, runs, 0.7)[1].max()
+    bound = {"skill_loss": _discretisation(grid)["skill_loss"]}
+    worst = js.compare(
+        runs[["skill_loss", "status"]], js.predict(grid), allowance=bound, resolution=1e-3
+    ).rows[0]
+    assert not worst.passed
+    assert worst.at == {"data.n_samples": 30, "step": 3000, "skill": 2}
+    assert worst.n_unresolved == 12
 
 
 def test_long_training_reaches_the_data_law():

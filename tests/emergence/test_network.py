@@ -138,8 +138,9 @@ def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
     assert int(out["status"]) == js.Status.ok
     assert float(out["train_loss"][-1]) < 0.01
     assert float(out["loss"][-1]) > 0.2
-    hasty = js.replace(js.replace(system, "record", [0, 90, 120]), "n_steps", 120)
-    assert int(eqx.filter_jit(hasty.simulate)(jr.key(0))["status"]) == js.Status.not_converged
+    for record in ([0, 90, 120], [120], [0, 10]):  # what is recorded does not matter
+        hasty = js.replace(js.replace(system, "record", record), "n_steps", 120)
+        assert int(eqx.filter_jit(hasty.simulate)(jr.key(0))["status"]) == js.Status.not_converged
 
 
 def test_the_train_loss_is_the_mean_over_the_set():

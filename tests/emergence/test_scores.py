@@ -55,7 +55,32 @@ def test_a_skill_that_does_not_emerge_is_told():
     assert not score.all_emerged
     assert np.isnan(score.measured[:, 4]).all()
     claims = emergence_claims(score, 0.6, "time")
-    assert {str(c.verdict) for c in claims} == {"inconclusive"}
+    assert {c.id: str(c.verdict) for c in claims} == {
+        "emergence-time-all": "disagrees",
+        "emergence-time-order": "inconclusive",
+        "emergence-time-delta": "inconclusive",
+    }
+    assert score.to_dict()["delta"][4] is None
+
+
+def test_one_seed_that_fails_is_not_left_out():
+    grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
+    runs = _planted(grid, np.zeros(5), 10)
+    failed = (runs["seed"] < 2) & (runs["skill"] == 5)
+    runs["skill_strength"] = runs["skill_strength"].where(~failed, 0.0)
+    claims = emergence_claims(score_emergence(grid, runs), 0.6, "time")
+    assert all(c.verdict != "agrees" for c in claims)
+
+
+def test_a_schedule_moves_the_half_points_with_it():
+    system = ParityNetwork(
+        n_steps=12000, record=range(0, 12001, 20), time_scale=0.1,
+        schedule=js.StepDecay(ratio=0.5, every=2000),
+    )  # fmt: skip
+    grid = js.Grid(system)
+    score = score_emergence(grid, _planted(grid, np.zeros(5), 8))
+    np.testing.assert_allclose(score.delta, 0, atol=0.01)
+    assert score.all_emerged
 
 
 def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
@@ -65,7 +90,7 @@ def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
         c.verdict
         for c in emergence_claims(score_emergence(grid, _planted(grid, shift, 8)), 0.6, "time")
     ]
-    assert verdicts == ["disagrees", "disagrees"]
+    assert verdicts == ["agrees", "disagrees", "disagrees"]
     few = emergence_claims(score_emergence(grid, _planted(grid, shift, 3)), 0.6, "time")
     assert {str(c.verdict) for c in few} == {"no verdict"}
 
@@ -131,4 +156,5 @@ def test_a_planted_wrong_exponent_disagrees(law_runs):
     claims = {c.id: c for c in law_claims(*wrong)}
     for name in "TNC":
         assert claims[f"law-{name}-0.7"].verdict == "disagrees"
+    assert claims["law-D-0.7"].verdict != "agrees"  # 16 sets cannot tell more
     assert claims["law-T-prefactor"].verdict == "disagrees"

@@ -38,7 +38,7 @@ def expected_skill(
     **Arguments:** (any shapes that broadcast)
 
     - `time`: T >= 0, training steps, may be infinite.
-    - `n_samples`: D > 0, may be infinite (then d/D is P_k).
+    - `n_samples`: D >= 0, may be infinite (then d/D is P_k).
     - `probability`: P_k in (0, 1].
     - `learning_rate`, `target_scale`, `initial_strength`: eta, S and r, with 0 < r < S.
 
@@ -72,11 +72,12 @@ def expected_skill(
         return SkillMoments(scale * online[0], scale**2 * online[1])
     infinite = jnp.isinf(d)
     d_safe = jnp.where(infinite, 1.0, d)
+    divisor = jnp.where(d_safe > 0, d_safe, 1.0)  # an empty set has d = 0, whatever divides it
     mean = [
         jnp.where(
             infinite,
             online[i],
-            smooth_mean(lambda count, i=i: learned(count / d_safe[..., None])[i], d_safe, p),
+            smooth_mean(lambda count, i=i: learned(count / divisor[..., None])[i], d_safe, p),
         )
         for i in range(2)
     ]

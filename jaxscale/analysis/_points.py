@@ -1,0 +1,81 @@
+"""The points of one observable in a comparison: differences, errors and z-scores."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+if TYPE_CHECKING:
+    import xarray
+
+SEED = "seed"
+ROUNDING = 8  # units in the last place within which seeds count as equal
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """Everything about the points of one observable, before the threshold is known."""
+
+    name: str
+    predicted: str
+    mean: "xarray.DataArray"
+    theory: Float[np.ndarray, "..."]
+    n: Int[np.ndarray, "..."]
+    error: Float[np.ndarray, "..."]
+    z: Float[np.ndarray, "..."]
+    deterministic: Bool[np.ndarray, "..."]
+    unresolved: Bool[np.ndarray, "..."]
+
+
+def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float) -> Points:
+    """Points of one observable; `resolution` is a fraction of max |theory|."""
+    name = str(runs.name)
+    if extra := [d for d in theory.dims if d not in runs.dims or d == SEED]:
+        raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
+    finite = runs.astype(np.float64).where(np.isfinite(runs))
+    seen = finite if good is None else finite.where(good)
+    seen = (seen if SEED in seen.dims else seen.expand_dims(SEED)).transpose(SEED, ...)
+    mean = seen.mean(SEED)
+    bound = _allowance(name, allowance, theory).reindex_like(mean, fill_value=0.0)
+    bound = bound.broadcast_like(mean).transpose(*mean.dims)
+    predicted = theory.where(np.isfinite(theory)).reindex_like(mean)
+    predicted = predicted.broadcast_like(mean).transpose(*mean.dims)
+    n = np.asarray(seen.notnull().sum(SEED))
+    spread = np.asarray(seen.max(SEED) - seen.min(SEED))
+    precision = np.finfo(runs.dtype).eps if runs.dtype.kind == "f" else 0.0
+    values, difference = np.asarray(predicted, np.float64), np.asarray(mean - predicted)
+    size = np.abs(values)
+    largest = np.max(size, where=~np.isnan(size), initial=0.0)
+    sizeable = size > precision * largest
+    kept = np.sign(difference) * np.maximum(np.abs(difference) - np.asarray(bound), 0.0)
+    random = (n >= 2) & (spread > ROUNDING * precision * np.asarray(abs(seen).max(SEED)))
+    unresolved = random & (np.maximum(spread, np.abs(kept)) < resolution * largest)
+    standard_error = np.asarray(seen.std(SEED)) / np.sqrt(np.maximum(n - 1, 1))
+    return Points(
+        name=name,
+        predicted=str(runs.attrs.get("predicted", "")),
+        mean=mean,
+        theory=values,
+        n=n,
+        error=np.divide(abs(difference), size, out=np.full(n.shape, np.nan), where=sizeable),
+        z=np.divide(kept, standard_error, out=np.full(n.shape, np.nan), where=random & ~unresolved),
+        deterministic=(n >= 2) & ~random & np.isfinite(difference),
+        unresolved=unresolved,
+    )
+
+
+def _allowance(name: str, bound: Any, theory: Any) -> Any:
+    import xarray
+
+    if not isinstance(bound, xarray.DataArray):
+        try:
+            values = np.broadcast_to(np.asarray(bound, np.float64), theory.shape)
+        except (TypeError, ValueError):
+            problem = f"must broadcast to {theory.shape}, got {bound!r}."
+            raise ValueError(f"`allowance` of {name} {problem}") from None
+        bound = theory.copy(data=values)
+    values = np.asarray(bound, np.float64)
+    if not np.all(np.isfinite(values) & (values >= 0)):
+        raise ValueError(f"`allowance` of {name} must be finite and at least 0, got {values}.")
+    return bound
