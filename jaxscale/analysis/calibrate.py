@@ -118,13 +118,16 @@ def calibrate(
     problem = _Problem(theory, index, scales, start, log)
     with jax.enable_x64(True):
         found = jax.tree.map(np.asarray, _fits(problem, data, len(start) == 1 and bool(log[0])))
-    z, covariance, rms, converged, n_points, n_stated = found
+    z, covariance, rms, converged, n_points, blind, n_stated = found
     if n_points.min() <= len(start):
         why = "" if n_stated else ": theory makes no statement there at the grid's start values"
         raise ValueError(
             f"`runs` must hold more points with a theory than {len(start)} free fields, "
             f"got {int(n_points.min())}{why}."
         )
+    if blind.all(axis=0).any():
+        idle = free[int(np.argmax(blind.all(axis=0)))]
+        raise ValueError(f"`free` names {idle!r}, which does not change what is compared.")
     value = np.where(log, start * np.exp(z), start + z)
     jacobian = np.where(log, value, 1.0)
     covariance = covariance * jacobian[..., :, None] * jacobian[..., None, :]
@@ -147,6 +150,8 @@ def calibrate(
 def _start(grid: Grid, free: Sequence[str]) -> np.ndarray:
     if isinstance(free, str) or not free:
         raise ValueError(f"`free` must be a sequence of field paths, got {free!r}.")
+    if len(set(free)) < len(free):
+        raise ValueError(f"`free` must name distinct fields, got {list(free)!r}.")
     for path in free:
         value = get(grid.system, path)
         if path in grid.axes:
@@ -294,5 +299,8 @@ def _fit(problem: _Problem, points: tuple[Any, Any], scan: bool) -> tuple[Array,
     left, jacobian = residual(z, points), jax.jacfwd(residual)(z, points)
     variance = jnp.sum(left**2) / jnp.maximum(n_used - n_free, 1)
     covariance = variance * jnp.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
-    converged = solution.result == optx.RESULTS.successful
-    return z, covariance, jnp.sqrt(jnp.sum(left**2) / jnp.maximum(n_used, 1)), converged, n_used
+    blind = jnp.all(jacobian == 0, axis=0)  # a field that moves nothing is not determined
+    covariance = jnp.where(jnp.diag(blind), jnp.inf, covariance)
+    converged = (solution.result == optx.RESULTS.successful) & ~jnp.any(blind)
+    rms = jnp.sqrt(jnp.sum(left**2) / jnp.maximum(n_used, 1))
+    return z, covariance, rms, converged, n_used, blind

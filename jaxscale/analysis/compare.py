@@ -14,6 +14,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from jaxscale.analysis._points import SEED, Points, resolve
+from jaxscale.analysis.claim import SEEDS_FOR_VERDICT
 from jaxscale.status import Status
 
 if TYPE_CHECKING:
@@ -78,14 +79,16 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether there are z-scores and all of them are below the quantile."""
+        """Whether there are z-scores of 8 seeds or more, all of them below the quantile."""
+        if self.n_seeds < SEEDS_FOR_VERDICT:
+            return False
         return self.n_comparisons > 0 and all(row.passed for row in self.rows if row.n_compared)
 
     @property
     def verdict(self) -> str:
         """One sentence: passed, failed, or why there is no verdict."""
-        if self.n_seeds < 2:
-            return f"no verdict: z-scores need at least 2 seeds, there is {self.n_seeds}"
+        if self.n_seeds < SEEDS_FOR_VERDICT:
+            return f"no verdict: it takes {SEEDS_FOR_VERDICT} seeds, there are {self.n_seeds}"
         if not self.n_comparisons:
             return "no verdict: no point has a z-score"
         found = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"

@@ -159,6 +159,8 @@ def test_bad_points_are_left_out():
         (["n_steps"], {}, "`free`"),
         (["width"], {}, "`free`"),
         (["initial_strength"], {}, "`free`"),
+        (["time_scale", "time_scale"], {}, "`free` must name distinct fields"),
+        (["shots"], {}, "`free` names 'shots', which does not change"),
         (["time_scale"], {"observables": ["loss"]}, "`observables`"),
         (["time_scale"], {"each": "skill"}, "`each`"),
         (["time_scale"], {"each": "colour"}, "`each`"),

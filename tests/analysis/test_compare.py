@@ -198,7 +198,7 @@ def test_one_seed_has_errors_and_no_verdict(drop):
     assert found.rows[0].n_few_seeds == 30
     assert found.rows[0].n_deterministic == 0
     assert 0.05 < found.rows[0].rms_error < 0.2
-    assert "no verdict: z-scores need at least 2 seeds" in str(found)
+    assert "no verdict: it takes 8 seeds, there are 1" in str(found)
 
 
 @pytest.mark.parametrize("kind", ["number", "array", "DataArray"])
@@ -298,3 +298,12 @@ def test_bad_arguments_are_named(change, name):
     arguments = {"runs": simulated(), "theory": theory()} | change
     with pytest.raises(ValueError, match=name):
         compare(**arguments)
+
+
+@pytest.mark.parametrize("n_seeds", [3, 7])
+def test_few_seeds_have_scores_but_no_verdict(n_seeds):
+    found = compare(simulated(n_seeds=n_seeds), theory())
+    assert found.n_comparisons > 0
+    assert not found.passed
+    assert f"no verdict: it takes 8 seeds, there are {n_seeds}" in str(found)
+    assert compare(simulated(n_seeds=8), theory()).passed
