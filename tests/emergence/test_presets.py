@@ -38,12 +38,16 @@ def test_emergence_in_data():
 
 
 def test_emergence_in_width():
-    """Order and spacing on the mean over seeds; single seeds scatter."""
+    """Order and spacing on the mean over seeds; single seeds scatter.
+
+    The sums are those of an independent implementation (N/3 predicts 1, 2 and 4: some seeds of
+    wider networks miss a skill).
+    """
     runs, score = _score("emergence_width", 8)
     assert np.all(runs["status"] == js.Status.ok)
     mean = (runs["skill_strength"].isel(step=-1) / 5.0).mean("seed")
     total = np.asarray(mean.sum("skill").sel(width=[3, 6, 12]))
-    np.testing.assert_allclose(total, [1.0, 2.0, 4.0], atol=0.5)
+    np.testing.assert_allclose(total, [0.99, 2.10, 3.52], atol=0.25)
     assert score.all_emerged
     assert score.rms_delta <= 0.25
     assert np.all(np.diff(score.measured.mean(axis=0)) > 0)
