@@ -3,6 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from jaxscale.analysis.claim import Claim
@@ -181,12 +182,13 @@ def law_curves(
     **Returns** lists over skill exponents, by the names T, N, D and C.
     """
     found: dict[str, list[LawCurve]] = {name: [] for name in "TNDC"}
-    for alpha in np.asarray(laws["skill_exponent"]).tolist():
-        at = {"skill_exponent": alpha}
-        found["T"].append(_time_curve(laws.sel(at), alpha))
-        found["C"].append(_compute_curve(laws.sel(at), alpha))
-        found["N"].append(_parameter_curve(parameters.sel(at), alpha))
-        found["D"].append(_data_curve(data.sel(at), alpha))
+    with jax.enable_x64(True):
+        for alpha in np.asarray(laws["skill_exponent"]).tolist():
+            at = {"skill_exponent": alpha}
+            found["T"].append(_time_curve(laws.sel(at), alpha))
+            found["C"].append(_compute_curve(laws.sel(at), alpha))
+            found["N"].append(_parameter_curve(parameters.sel(at), alpha))
+            found["D"].append(_data_curve(data.sel(at), alpha))
     return found
 
 
