@@ -46,6 +46,7 @@ def test_every_field_of_the_skills_is_recovered_from_near_and_far(path):
         assert fit.n_points == 21 + 2 * 21 * 5
 
 
+@pytest.mark.slow
 def test_values_where_theory_is_undefined_are_refused():
     # half of the scan, and the first steps of the solver, have r >= S, where theory is NaN
     truth = js.replace(SKILLS, "initial_strength", 0.9)
@@ -61,6 +62,7 @@ def test_values_where_theory_is_undefined_are_refused():
     assert both.values["initial_strength"] == pytest.approx(0.9, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_like_call_does_not_compile_again():
     data = js.predict(js.Grid(SKILLS)).expand_dims(seed=[0])
     js.calibrate(js.Grid(SKILLS), data, ["learning_rate"])

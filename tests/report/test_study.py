@@ -51,6 +51,7 @@ def study(tmp_path_factory):
     return dataclasses.replace(STUDY, presets={"quick": (str(folder / "toy.toml"), *laws.values())})
 
 
+@pytest.mark.slow
 def test_everything_is_written_and_nothing_is_computed_twice(study, tmp_path, monkeypatch):
     quiet = Console(quiet=True)
     conclusion = reproduce(study, tmp_path, console=quiet)
