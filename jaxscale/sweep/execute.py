@@ -163,18 +163,16 @@ def run(
         return results.dataset()
     shown = _bar(True).console.is_terminal if progress is None else progress
     compiled_before = set(plan.programs)
-    began, complete, n_written = time.perf_counter(), True, 0
+    began, complete = time.perf_counter(), True
     try:
         for index, chunk, ids, values in _chunks(plan, results, shown):
             results.write(index, chunk, ids, values)
-            n_written += 1
     except KeyboardInterrupt:
         complete = False
     new = [p for i, p in plan.programs.items() if i not in compiled_before]
     compile_seconds = sum(seconds for _, _, seconds in new)
     wall = time.perf_counter() - began
-    if n_written or not complete:
-        results.finish(provenance(plan, wall, compile_seconds, complete))
+    results.finish(provenance(plan, wall, compile_seconds, complete))
     return results.dataset()
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.emergence.theory.laws import _vectorized, scales
+from jaxscale.emergence.theory.laws import scales
 from jaxscale.emergence.theory.quadrature import (
     LONG_TIME,
     exponential_moment,
@@ -15,6 +15,7 @@ from jaxscale.emergence.theory.quadrature import (
     residual_moment,
 )
 from jaxscale.emergence.theory.skills import check_dynamics
+from jaxscale.emergence.theory.vectorize import vectorized
 from jaxscale.spectra import as_floats, require, require_count
 
 
@@ -51,7 +52,7 @@ def _time_parameter(t, n, alpha, rate, scale, strength, n_skills):
     return scale**2 / 2 * total
 
 
-_time_parameter_jit = _vectorized(_time_parameter, "n_skills")
+_time_parameter_jit = vectorized(_time_parameter, "n_skills")
 
 
 def time_parameter_loss(
@@ -194,7 +195,7 @@ def _data_parameter(d, n, alpha, scale, strength):
     return scale**2 / 2 * b * (unseen + _power(last, s))
 
 
-_data_parameter_jit = _vectorized(_data_parameter)
+_data_parameter_jit = vectorized(_data_parameter)
 
 
 def data_parameter_loss(

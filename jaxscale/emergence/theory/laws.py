@@ -3,7 +3,6 @@
 import math
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Real
@@ -11,14 +10,8 @@ from jaxtyping import Array, ArrayLike, Real
 from jaxscale.emergence.theory.allocation import optimum
 from jaxscale.emergence.theory.quadrature import odds, residual_moment
 from jaxscale.emergence.theory.skills import check_dynamics
+from jaxscale.emergence.theory.vectorize import vectorized
 from jaxscale.spectra import PowerLaw, as_floats, power_sum, require_count
-
-
-def _vectorized(function, *static: str):
-    def core(*arrays, **options):
-        return jnp.vectorize(lambda *x: function(*x, **options))(*arrays)
-
-    return jax.jit(core, static_argnames=static)
 
 
 def scales(alpha: Array, n_skills: int | float) -> tuple[Array, Array, Array]:
@@ -47,7 +40,7 @@ def _time_prefactor(alpha, scale, strength, n_skills):
     return scale**2 / 2 * b * residual_moment(jnp.zeros_like(s), s, odds(scale, strength))
 
 
-_time_prefactor_jit = _vectorized(_time_prefactor, "n_skills")
+_time_prefactor_jit = vectorized(_time_prefactor, "n_skills")
 
 
 def time_law(
@@ -194,7 +187,7 @@ def _compute_prefactor(alpha, scale, strength, n_skills):
     return scale**2 / 2 * prefactor
 
 
-_compute_prefactor_jit = _vectorized(_compute_prefactor, "n_skills")
+_compute_prefactor_jit = vectorized(_compute_prefactor, "n_skills")
 
 
 def compute_law(

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxscale.emergence.theory.binomial import deficit, smooth_mean
 from jaxscale.emergence.theory.quadrature import LONG_TIME, odds, residual
 from jaxscale.emergence.theory.skills import check_dynamics
+from jaxscale.emergence.theory.vectorize import vectorized
 from jaxscale.spectra import as_floats, power_sum, power_tail, require, require_count, tail_rule
 
 _N_DIRECT = 1024  # skills added one by one in `loss`
@@ -78,14 +79,7 @@ def _loss(t, d, n, alpha, rate, scale, strength, n_skills: int | float, finite_d
     return scale**2 / 2 * total
 
 
-def _vectorized(function, *static: str):
-    def core(*arrays, **options):
-        return jnp.vectorize(lambda *x: function(*x, **options))(*arrays)
-
-    return jax.jit(core, static_argnames=static)
-
-
-_loss_jit = _vectorized(_loss, "n_skills", "finite_data")
+_loss_jit = vectorized(_loss, "n_skills", "finite_data")
 
 
 def loss(
@@ -174,7 +168,7 @@ def _data_loss(d, shots, alpha, scale, n_skills: int | float):
     return jnp.where(infinite_d, 0.0, scale**2 / 2 * total)
 
 
-_data_loss_jit = _vectorized(_data_loss, "n_skills")
+_data_loss_jit = vectorized(_data_loss, "n_skills")
 
 
 def data_loss(
