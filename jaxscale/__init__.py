@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from jaxscale import emergence as emergence
 from jaxscale import fields as fields
+from jaxscale import sparse as sparse
 from jaxscale import spectra as spectra
 from jaxscale.analysis import Claim as Claim
 from jaxscale.analysis import calibrate as calibrate

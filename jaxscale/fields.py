@@ -20,6 +20,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+DERIVED = "derived"
 Real = Float[Array | np.ndarray, ""]
 Integer = Int[Array | np.ndarray, ""]
 
@@ -45,7 +46,8 @@ class Configurable(eqx.Module):
     """Base of everything with declared fields: systems, data, optimizers, schedules."""
 
     def __repr__(self) -> str:
-        known = {name: getattr(self, name) for name in field_names(self)}
+        hidden = derived_names(self)
+        known = {n: getattr(self, n) for n in field_names(self) if n not in hidden}
         shown = {k: v.item() if isinstance(v, np.ndarray) and v.ndim == 0 else v
                  for k, v in known.items() if v is not None}  # fmt: skip
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
@@ -167,6 +169,60 @@ def static_int(
     return _field(Rule(convert), default, static=True)
 
 
+def static_count(default: Any = dataclasses.MISSING, *, at_least: int = 1) -> Any:
+    """Declare a static whole number that may be infinite (`math.inf`)."""
+
+    def convert(name: str, value: Any) -> int | float:
+        if isinstance(value, float | np.floating) and value == math.inf:
+            return math.inf
+        number = as_int(name, value)
+        _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
+        return number
+
+    return _field(Rule(convert), default, static=True)
+
+
+def vector(*, above: float | None = None, at_least: float | None = None,
+           at_most: float | None = None) -> Any:  # fmt: skip
+    """Declare a leaf that holds a one-dimensional array of real numbers."""
+    bounds = {"above": above, "at_least": at_least, "at_most": at_most}
+
+    def convert(name: str, value: Any) -> Any:
+        if is_traced(value):
+            return value
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"`{name}` must be an array of numbers, got {value!r}.") from None
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(f"`{name}` must be a non-empty vector, got shape {array.shape}.")
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"`{name}` must be finite, got {array[~np.isfinite(array)][0]!r}.")
+        for number in (float(array.min()), float(array.max())):
+            _check_interval(name, number, bounds)
+        return array
+
+    return _field(Rule(convert), dataclasses.MISSING)
+
+
+def derived(base: type) -> Any:
+    """Declare a static field that follows from the others: `replace` derives it anew.
+
+    It holds None until `__post_init__` fills it in, is never written to files, and is given
+    explicitly only by the planner.
+    """
+
+    def convert(name: str, value: Any) -> Any:
+        if value is not None and not isinstance(value, base):
+            raise ValueError(f"`{name}` must be a {base.__name__}, got {value!r}.")
+        return value
+
+    rule = Rule(convert)
+    return eqx.field(
+        converter=rule, static=True, kw_only=True, default=None, metadata={DERIVED: True}
+    )
+
+
 def static_choice(default: str, choices: tuple[str, ...]) -> Any:
     """Declare a static name out of a closed list."""
 
@@ -230,6 +286,17 @@ def field_names(module: eqx.Module) -> list[str]:
     return [f.name for f in dataclasses.fields(module) if f.init]
 
 
+def derived_names(module: eqx.Module) -> list[str]:
+    """Names of the fields that follow from the others."""
+    return [f.name for f in dataclasses.fields(module) if f.metadata.get(DERIVED)]
+
+
+def converted(module: eqx.Module, name: str) -> Any:
+    """Value of the field `name` after its rule: for `__post_init__`, which runs before the rules."""
+    (field,) = (f for f in dataclasses.fields(module) if f.name == name)
+    return field.metadata["converter"](getattr(module, name))
+
+
 def get(module: Any, path: str) -> Any:
     """Value of the field at dotted `path`.
 
@@ -278,6 +345,7 @@ def replace(module: Any, path: str, value: Any) -> Any:
     if isinstance(module, dict):
         return {**module, head: value}
     kwargs = {name: getattr(module, name) for name in field_names(module)}
+    kwargs |= dict.fromkeys(derived_names(module))
     kwargs[head] = value
     if f"max_{head}" in kwargs:
         kwargs[f"max_{head}"] = None

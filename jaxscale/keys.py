@@ -9,6 +9,7 @@ import jax
 import jax.extend.random as jex_random
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 IMPLEMENTATION = "threefry2x32"
@@ -78,3 +79,27 @@ def unit_normals(
         return jr.normal(jr.fold_in(key, unit), (width,), dtype=dtype)
 
     return jax.vmap(row)(units)
+
+
+def uniforms(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:
+    """Uniform float64 numbers strictly between 0 and 1 from two words, 53 bits of them."""
+    scale = jnp.asarray(2.0**-53, jnp.float64)
+    top = (high >> jnp.uint32(5)).astype(jnp.float64) * 2.0**26
+    return (top + (low >> jnp.uint32(6)).astype(jnp.float64) + 0.5) * scale
+
+
+def normal_table(
+    key: Key[Array, ""], rows: Int[Array, " n"], columns: Int[Array, " k"]
+) -> Float[Array, "n k"]:
+    """Standard normal float64 entries; entry (i, j) depends on `rows[i]` and `columns[j]` only."""
+    shape = (rows.shape[0], columns.shape[0])
+    row = jnp.broadcast_to(rows.astype(jnp.uint32)[:, None], shape)
+    column = jnp.broadcast_to(columns.astype(jnp.uint32)[None, :], shape)
+    counts = jnp.concatenate([row.ravel(), column.ravel()])
+    high, low = jex_random.threefry_2x32(jr.key_data(key), counts).reshape(2, *shape)
+    return normals(high, low)
+
+
+def normals(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:
+    """Standard normal float64 numbers from two words each, by the inverse error function."""
+    return np.sqrt(2.0) * jax.scipy.special.erfinv(2 * uniforms(high, low) - 1)

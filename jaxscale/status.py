@@ -4,7 +4,7 @@ import enum
 
 
 class Status(enum.IntEnum):
-    """Result code of a run; every code but `ok` masks what follows it with NaN."""
+    """Result code of a run; what it says of the numbers is told at each."""
 
     ok = 0
     nonfinite = 1
@@ -13,6 +13,10 @@ class Status(enum.IntEnum):
     """The loss exceeded `DIVERGED` times its start."""
     not_converged = 3
     """A tolerance that the system names was not met; the numbers are kept."""
+    ill_conditioned = 4
+    """The problem is too ill-conditioned for its precision; the numbers are kept."""
+    truncated = 5
+    """More was drawn than the padded arrays hold, a chance below 1e-8; the numbers are dropped."""
 
 
 DIVERGED = 1e3

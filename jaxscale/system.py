@@ -87,11 +87,22 @@ class AbstractSystem(Configurable):
 
     @abc.abstractmethod
     def predict(self) -> Observables:
-        """Closed form of every observable that has one, differentiable in every float field."""
+        """Closed form of every observable that has one, differentiable in every float field.
+
+        May add the integer `status`, where finding one can fail.
+        """
 
     @abc.abstractmethod
     def work(self) -> Work:
         """Cost of one run."""
+
+    def enclosing(self, columns: Mapping[str, np.ndarray]) -> "AbstractSystem":
+        """The same system with static sizes that hold every run of `columns` (path to values).
+
+        Sizes swept under a maximum are at their largest value already; this is for sizes that
+        follow from other fields.
+        """
+        return self
 
     def sliced(self, max_floats: float) -> "AbstractSystem":
         """The same system with its steps cut so that one slice touches at most `max_floats`."""

@@ -3,8 +3,7 @@
 import importlib
 
 from jaxscale.report.study import Study
-
-SYSTEMS = ("emergence",)
+from jaxscale.sweep.config import SYSTEM_PACKAGES
 
 
 def find_study(system: str) -> Study:
@@ -12,6 +11,6 @@ def find_study(system: str) -> Study:
 
     **Raises** `ValueError` for a system that has none.
     """
-    if system not in SYSTEMS:
-        raise ValueError(f"`system` must be one of {', '.join(SYSTEMS)}, got {system!r}.")
+    if system not in SYSTEM_PACKAGES:
+        raise ValueError(f"`system` must be one of {', '.join(SYSTEM_PACKAGES)}, got {system!r}.")
     return importlib.import_module(f"jaxscale.{system}.study").STUDY

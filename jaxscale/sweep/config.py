@@ -16,10 +16,10 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from jaxscale.fields import Configurable, as_int, as_real
+from jaxscale.fields import Configurable, as_int, as_real, derived_names, field_names
 from jaxscale.training import log_spaced_steps
 
-SYSTEM_PACKAGES = ("emergence",)
+SYSTEM_PACKAGES = ("emergence", "sparse")
 
 
 def type_name(module: eqx.Module) -> str:
@@ -74,8 +74,9 @@ def _is_module_class(value: Any) -> bool:
 def encode(value: Any) -> Any:
     """Plain data of a field value: numbers, strings, lists, tables."""
     if isinstance(value, eqx.Module):
-        fields = [f.name for f in dataclasses.fields(value) if f.init]
-        names = [n for n in fields if not (n.startswith("max_") and n[4:] in fields)]
+        fields, derived = field_names(value), derived_names(value)
+        maxima = [n for n in fields if n.startswith("max_") and n[4:] in fields]
+        names = [n for n in fields if n not in (*maxima, *derived)]
         known = {name: encode(getattr(value, name)) for name in names}
         return {"type": type_name(value), **{k: v for k, v in known.items() if v is not None}}
     if isinstance(value, Mapping):
@@ -83,7 +84,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [encode(v) for v in value]
     if isinstance(value, np.ndarray | np.generic):
-        return value.item()
+        return value.tolist()
     return value
 
 

@@ -55,9 +55,9 @@ class Layout:
             for s in schemas
         )  # fmt: skip
         dtypes = {n: "float64" if predicted else plan.grid.system.dtype for n in observables}
-        if not predicted:
-            observables["status"] = Observable((), "", "how the run ended")
-            dtypes["status"] = "int32"
+        ended = "how the closed forms were found" if predicted else "how the run ended"
+        observables["status"] = Observable((), "", ended)
+        dtypes["status"] = "int32"
         chunks = tuple((b.n_chunks, b.chunk) for b in plan.buckets)
         if predicted:
             chunks = tuple((1, len(b.run_ids)) for b in plan.buckets)

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxscale.fields import set_leaf
 from jaxscale.keys import IMPLEMENTATION, root_key
+from jaxscale.status import Status
 from jaxscale.sweep.dataset import Layout, provenance
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import Bucket, Plan, with_chunks
@@ -177,7 +178,7 @@ def run(
 
 
 def predict(grid: Grid) -> "xarray.Dataset":
-    """Closed form of every observable that has one, in float64.
+    """Closed form of every observable that has one, in float64, and the `status` of each.
 
     **Arguments**
 
@@ -205,7 +206,7 @@ def predict_columns(template: AbstractSystem, columns: dict[str, Any], n_runs: i
         system = template
         for path, value in column.items():
             system = set_leaf(system, path, value)
-        return system.predict()
+        return {"status": jnp.asarray(Status.ok, jnp.int32), **system.predict()}
 
     if not columns:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *x.shape)), one({}))

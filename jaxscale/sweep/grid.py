@@ -33,7 +33,7 @@ def geomspace(low: float, high: float, n: int) -> list[float]:
 
 def is_leaf(value: Any) -> bool:
     """Whether a field value is traced inside the program (a column), not a structure."""
-    return eqx.is_array_like(value) and not isinstance(value, bool | int | str)
+    return eqx.is_array_like(value) and np.ndim(value) == 0 and not isinstance(value, bool | int)
 
 
 def label(value: Any) -> str | float:

@@ -199,6 +199,7 @@ def _bucket(
     position = dict(zip(grid.dims, index[:, mine], strict=True))
     columns = {p: np.stack(grid.axes[p])[position[p]] for p in grid.leaf_axes}
     seeds = np.asarray(grid.seeds, np.uint32)[position["seed"]]
+    template = template.enclosing(columns)
 
     work, itemsize = template.work(), np.dtype(template.dtype).itemsize
     on_cpu = jax.default_backend() == "cpu"

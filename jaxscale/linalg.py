@@ -1,0 +1,89 @@
+"""Factorisations that are safe to `vmap`.
+
+On a CPU a batched LAPACK call of jaxlib spreads its matrices over XLA's thread pool and waits for
+them inside one of its threads: as soon as every thread of the pool waits in this way, the program
+hangs for ever (seen with jaxlib 0.10.2 on 2 cores: two independent factorisations of 128 matrices
+in one program). A batch of one matrix is factored where it stands. These functions therefore walk
+over the batch one matrix at a time on a CPU, at the same speed per matrix, and leave parallelism to
+the devices that a sweep is spread over; on other platforms they are batched.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Float
+
+
+
+def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` with batches walked over on a CPU."""
+    walked = jax.custom_batching.sequential_vmap(function)
+
+    @functools.wraps(function)
+    def call(*matrices: Array) -> Any:
+        return jax.lax.platform_dependent(*matrices, cpu=walked, default=function)
+
+    return call
+
+
+@_one_at_a_time
+def qr(matrix: Float[Array, "m n"]) -> tuple[Float[Array, "m k"], Float[Array, "k n"]]:
+    """Reduced QR factorisation, `k = min(m, n)`."""
+    q, r = jnp.linalg.qr(matrix)
+    return q, r
+
+
+@_one_at_a_time
+def triangular_factor(matrix: Float[Array, "m n"]) -> Float[Array, "k n"]:
+    """`R` of the QR factorisation alone."""
+    return jnp.linalg.qr(matrix, mode="r")
+
+
+@_one_at_a_time
+def eigh(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    """Eigenvalues in ascending order and eigenvectors of a symmetric matrix."""
+    value, vector = jnp.linalg.eigh(matrix)
+    return value, vector
+
+
+@_one_at_a_time
+def svd(
+    matrix: Float[Array, "m n"],
+) -> tuple[Float[Array, "m k"], Float[Array, " k"], Float[Array, "k n"]]:
+    """Reduced singular value decomposition, `k = min(m, n)`."""
+    left, singular, right = jnp.linalg.svd(matrix, full_matrices=False)
+    return left, singular, right
+
+
+@_one_at_a_time
+def singular_values(matrix: Float[Array, "m n"]) -> Float[Array, " k"]:
+    """Singular values in descending order."""
+    return jnp.linalg.svd(matrix, compute_uv=False)
+
+
+@_one_at_a_time
+def cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Lower Cholesky factor; NaN where the matrix is not positive definite."""
+    return jnp.linalg.cholesky(matrix)
+
+
+@_one_at_a_time
+def solve_lower(lower: Float[Array, "n n"], right: Float[Array, "n t"]) -> Float[Array, "n t"]:
+    """Solve `L x = b`."""
+    return jsl.solve_triangular(lower, right, lower=True)
+
+
+@_one_at_a_time
+def solve_upper(upper: Float[Array, "n n"], right: Float[Array, "n t"]) -> Float[Array, "n t"]:
+    """Solve `U x = b`."""
+    return jsl.solve_triangular(upper, right, lower=False)
+
+
+@_one_at_a_time
+def cholesky_solve(factor: Float[Array, "n n"], right: Float[Array, "n t"]) -> Float[Array, "n t"]:
+    """Solve `L L^T x = b`."""
+    return jsl.cho_solve((factor, True), right)

@@ -1,0 +1,82 @@
+"""One run of a random-feature regression: draw, solve, measure, and say how it ended."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxscale.sparse.data import draw_inputs
+from jaxscale.sparse.features import AbstractLinear, AbstractNonlinear, gaussian_projection
+from jaxscale.sparse.losses import linear_loss, residual_loss, sampled_loss
+from jaxscale.sparse.solvers import Problem
+from jaxscale.status import DIVERGED, Status
+from jaxscale.system import Observables
+
+DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM = range(3)
+
+
+def simulation(system: Any, key: Key[Array, ""]) -> Observables:
+    """Simulate one run of a `RandomFeatureRegression`, whose leaves are float64 already."""
+    sizes = system.sizes
+    n_samples = jnp.asarray(system.n_samples)
+    everything = draw_inputs(
+        jr.fold_in(key, DATA_STREAM),
+        system.coordinates,
+        n_samples + sizes.n_evaluation,
+        sizes,
+    )
+    feature_key = jr.fold_in(key, FEATURE_STREAM)
+    train = everything.without(sizes.n_evaluation)
+    directions = system.teacher.directions(jr.fold_in(key, TEACHER_STREAM), train)
+    n_seen = jnp.sum(train.seen, dtype=jnp.int32)
+    n_features = n_seen if system.n_features is None else jnp.asarray(system.n_features)
+    d = n_samples.astype(train.values.dtype)
+    seen: Observables = {
+        "n_seen": n_seen.astype(d.dtype),
+        "unseen_loss": 0.5 * train.unseen_variance,
+    }
+    features = system.features
+    if isinstance(features, AbstractLinear):
+        projection = features.projection(feature_key, train, n_features, sizes.n_features)
+        rows = system.solver.rows(train.values)
+        if rows.rank is not None:
+            seen["residual_loss"] = residual_loss(train, rows)
+        design, targets = rows.values @ projection.T, rows.values @ directions
+        fit = system.solver.solve(Problem(design, targets, d, n_features, rows.rank))
+        loss = linear_loss(fit, train, projection, directions, features.leak(n_features))
+    elif isinstance(features, AbstractNonlinear):
+        projection = gaussian_projection(feature_key, everything, n_features, sizes.n_features)
+        phi = features.design(train.values, projection, n_features)
+        real = jnp.arange(sizes.n_samples, dtype=jnp.int32) < n_samples
+        phi = jnp.where(real[:, None], phi, 0.0)
+        fit = system.solver.solve(Problem(phi, train.values @ directions, d, n_features))
+        test = everything.values[: sizes.n_evaluation]
+        loss = sampled_loss(fit, train, test, features, projection, directions, n_features)
+    else:
+        raise ValueError(f"`features` must be linear or nonlinear, got {features!r}.")
+    steps = system.solver.record_steps
+    start = 0.5 * (train.unseen_variance + jnp.sum(train.variance[:, None] * directions**2))
+    # the loss of a solution may be anything near the interpolation threshold; that of a path not
+    largest = jnp.inf if steps is None else DIVERGED * start
+    loss, status = _health(loss, largest, fit.trusted, everything.complete)
+    seen |= fit.diagnostics
+    kept = (status != Status.nonfinite) & (status != Status.truncated)
+    seen = {name: jnp.where(kept, value, jnp.nan) for name, value in seen.items()}
+    return {"loss": loss[0] if steps is None else loss, **seen, "status": status}
+
+
+def _health(
+    loss: Float[Array, " r"],
+    largest: Float[Array, ""] | float,
+    trusted: Bool[Array, ""],
+    complete: Bool[Array, ""],
+) -> tuple[Float[Array, " r"], Int[Array, ""]]:
+    """Losses with NaN from the first bad record on, and the status of the run."""
+    finite = jnp.isfinite(loss)
+    good = jnp.cumprod(finite & (loss <= largest), dtype=jnp.int32) == 1
+    bad = jnp.where(finite[jnp.argmin(good)], Status.diverged, Status.nonfinite)
+    status = jnp.where(jnp.all(good), Status.ok, bad)
+    status = jnp.where((status == Status.ok) & ~trusted, Status.ill_conditioned, status)
+    status = jnp.where(complete, status, Status.truncated)
+    return jnp.where(good & complete, loss, jnp.nan), status.astype(jnp.int32)

@@ -1,0 +1,122 @@
+"""Static sizes of the arrays of a run, from plain numbers, before anything compiles."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale.sparse.spectrum import HEAD, TABLE, WHOLE, power_law_events
+
+LONGEST_HEAD = 1_000_000
+OVERFLOW = 5e-9  # chance that a bound is exceeded
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding:
+    """Static sizes that hold every run of one program.
+
+    - `n_features`, `n_samples`: largest N and D.
+    - `n_evaluation`: test samples of nonlinear features.
+    - `table`: tabulated coordinates.
+    - `head`: coordinates drawn row by row.
+    - `points`: events of the others.
+    - `seen`: columns of the inputs.
+    """
+
+    n_features: int
+    n_samples: int
+    n_evaluation: int
+    table: int
+    head: int
+    points: int
+    seen: int
+
+    def union(self, other: "Padding") -> "Padding":
+        """Sizes that hold both."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Padding(*(max(a, b) for a, b in pairs))
+
+    @property
+    def n_rows(self) -> int:
+        """Training and test samples."""
+        return self.n_samples + self.n_evaluation
+
+
+def _upper(log_moment: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Chernoff bound on a count: exceeded with chance below `OVERFLOW`, whatever `theta` is best.
+
+    `P(K >= k) <= exp(log E e^(theta K) - theta k)`, for every theta > 0.
+    """
+    theta = np.geomspace(0.05, 5.0, 24)
+    return math.ceil(float(np.min((log_moment(theta) - math.log(OVERFLOW)) / theta)))
+
+
+def padding_for(
+    n_features: int,
+    n_samples: int,
+    n_evaluation: int,
+    probability: Float[np.ndarray, " n"],
+    tail_events: float,
+) -> Padding:
+    """Padding of one run.
+
+    **Arguments**
+
+    - `n_features`, `n_samples`, `n_evaluation`: its sizes.
+    - `probability`: `p_i` of the tabulated coordinates, not increasing.
+    - `tail_events`: expected events per sample beyond the table.
+
+    **Returns** sizes that its draws exceed with a chance below 1e-8.
+    """
+    rows = n_samples + n_evaluation
+    head = int(np.sum(probability > HEAD))
+    rare = probability[head:]
+    mean = rows * (float(-np.sum(np.log1p(-rare))) + tail_events)
+    chance = -np.expm1(rows * np.log1p(-rare))
+
+    def log_moment_of_seen(theta: np.ndarray) -> np.ndarray:
+        growth = np.expm1(theta)
+        inside = np.sum(np.log1p(chance * growth[:, None]), axis=1)
+        return inside + rows * tail_events * growth
+
+    points = _upper(lambda theta: mean * np.expm1(theta)) if mean > 0 else 0
+    others = len(rare) if tail_events == 0 else points
+    seen = head + min(_upper(log_moment_of_seen), others, points)
+    return Padding(n_features, n_samples, n_evaluation, len(probability), head, points, seen)
+
+
+def power_law_table(
+    sparsity_exponent: float, activity: float, n_coordinates: int | float
+) -> tuple[Float[np.ndarray, " n"], float]:
+    """Tabulated probabilities of power-law coordinates, and the events per sample beyond them.
+
+    A short spectrum is tabulated whole, a long one to `TABLE` or to twice the length of its head.
+
+    **Raises** `ValueError` for infinitely many active coordinates, or a head too long to tabulate.
+    """
+    if n_coordinates == math.inf and sparsity_exponent <= 1:
+        raise ValueError(
+            "`n_coordinates` must be finite for sparsity_exponent <= 1 (a sample would activate "
+            f"infinitely many), got inf with sparsity_exponent {sparsity_exponent:g}."
+        )
+    head = (2 * activity) ** (1 / sparsity_exponent) if sparsity_exponent > 0 else math.inf
+    head = min(head if 2 * activity > 1 else 0.0, n_coordinates)
+    if head > LONGEST_HEAD:
+        raise ValueError(
+            f"`activity` must leave at most {LONGEST_HEAD} coordinates active in every other "
+            f"sample, got {activity:g} with sparsity_exponent {sparsity_exponent:g}."
+        )
+    table = n_coordinates
+    if n_coordinates > WHOLE:
+        table = min(n_coordinates, max(TABLE, 2 * math.ceil(head)))
+    number = np.arange(1.0, int(table) + 1)
+    probability = np.minimum(1.0, activity * number**-sparsity_exponent)
+    if n_coordinates <= table:
+        return probability, 0.0
+    slope = 1.0 - sparsity_exponent
+    slope = slope if abs(slope) > 1e-9 else 1e-9
+    end = 0.0 if n_coordinates == math.inf else ((n_coordinates + 0.5) / (table + 0.5)) ** slope
+    first = activity * (table + 1.0) ** -sparsity_exponent
+    return probability, float(power_law_events(activity, slope, int(table), end, first))
