@@ -65,7 +65,7 @@ def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: 
 
 @app.command()
 def reproduce(
-    system: Annotated[str, typer.Argument(help="emergence")],
+    system: Annotated[str, typer.Argument(help="emergence, sparse or all")],
     scale: Annotated[str, typer.Option(help="quick (a minute) or full (the paper's).")] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
     devices: Devices = None,
@@ -77,15 +77,18 @@ def reproduce(
     from jaxscale.analysis.claim import claims_table
     from jaxscale.report.registry import find_study
     from jaxscale.report.study import reproduce as reproduce_study
+    from jaxscale.sweep.config import SYSTEM_PACKAGES
 
     console = Console()
-    folder = out or Path(f"jaxscale-{system}-{scale}")
-    conclusion = reproduce_study(find_study(system), folder, scale=scale, console=console)
-    console.print(claims_table(conclusion.claims))
-    for name, score in conclusion.scores.items():
-        rms = "none" if score["rms_delta"] is None else f"{score['rms_delta']:.3f}"
-        console.print(f"{name}: rms over k >= 2 of delta_k averaged over seeds = {rms}")
-    console.print(f"report: {folder / 'report.html'}")
+    for name in SYSTEM_PACKAGES if system == "all" else (system,):
+        study = find_study(name)
+        folder = Path(f"jaxscale-{name}-{scale}") if out is None else out
+        folder = folder / name if system == "all" and out is not None else folder
+        conclusion = reproduce_study(study, folder, scale=scale, console=console)
+        console.print(claims_table(conclusion.claims))
+        for table in conclusion.tables:
+            console.print(f"{table.title}. {table.note}")
+        console.print(f"report: {folder / 'report.html'}")
 
 
 @app.command()

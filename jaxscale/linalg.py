@@ -6,10 +6,16 @@ hangs for ever (seen with jaxlib 0.10.2 on 2 cores: two independent factorisatio
 in one program). A batch of one matrix is factored where it stands. These functions therefore walk
 over the batch one matrix at a time on a CPU, at the same speed per matrix, and leave parallelism to
 the devices that a sweep is spread over; on other platforms they are batched.
+
+LAPACK comes from SciPy's OpenBLAS, which starts threads of its own for each call. Where several
+devices call it at once they wait for each other: a sweep of 1920 regressions on 2 busy cores took
+89 s with them and 9 s without. `js.run` therefore runs under `one_blas_thread`; whoever calls
+`system.simulate` on many devices should, too, or set `OPENBLAS_NUM_THREADS=1`.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -17,6 +23,15 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float
 
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep OpenBLAS and its like to one thread per call, in this process, while the block runs."""
+    import scipy.linalg  # noqa: F401  (loads the library that jaxlib calls)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,10 @@
 
 import jax
 import pytest
+import scipy.linalg  # noqa: F401  (loads the library that jaxlib calls)
+from threadpoolctl import threadpool_limits
 
+threadpool_limits(1, user_api="blas")  # as `js.run` does: two workers share two cores
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

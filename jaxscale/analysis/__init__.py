@@ -16,4 +16,5 @@ from jaxscale.analysis.exponents import fit_saturating as fit_saturating
 from jaxscale.analysis.exponents import local_exponent as local_exponent
 from jaxscale.analysis.exponents import seed_interval as seed_interval
 from jaxscale.analysis.frontier import envelope as envelope
+from jaxscale.analysis.jackknife import jackknife as jackknife
 from jaxscale.analysis.jackknife import jackknife_exponents as jackknife_exponents

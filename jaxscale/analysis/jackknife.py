@@ -1,9 +1,10 @@
-"""The exponent of a mean curve, with an interval over seeds."""
+"""Estimates made from a mean over seeds, with an interval over seeds."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 
 from jaxscale.analysis.exponents import SEED, fit_exponent
 
@@ -35,13 +36,35 @@ def jackknife_exponents(
 
     **Reference** Tukey 1958, Ann. Math. Statist. 29, 614.
     """
-    n = curve.sizes.get(SEED, 0)
+    return jackknife(curve, lambda mean: fit_exponent(mean, dim, window).value)
+
+
+def jackknife(
+    values: "xarray.DataArray",
+    estimate: "Callable[[xarray.DataArray], ArrayLike]",
+) -> Float[np.ndarray, "s ..."]:
+    r"""Jackknife pseudo-values of any estimate from the mean over seeds.
+
+    $$v_i = n\, \hat\theta(\bar y) - (n - 1)\, \hat\theta(\bar y_{-i})$$
+
+    **Arguments**
+
+    - `values`: any dimensions, and `seed`.
+    - `estimate`: maps the mean over seeds, without that dimension, to a number or an array.
+
+    **Returns** pseudo-values, shape `(s, ...)`.
+
+    **Raises** `ValueError` for fewer than 2 seeds.
+
+    **Reference** Tukey 1958, Ann. Math. Statist. 29, 614.
+    """
+    n = values.sizes.get(SEED, 0)
     if n < 2:
-        raise ValueError(f"`curve` must have at least 2 seeds, got {n}.")
-    total = curve.sum(SEED)
-    whole = fit_exponent(total / n, dim, window).value
+        raise ValueError(f"`values` must have at least 2 seeds, got {n}.")
+    total = values.sum(SEED, skipna=False)  # a seed that lacks a point leaves no mean there
+    whole = np.asarray(estimate(total / n))
     parts = [
-        fit_exponent((total - curve.isel({SEED: i}, drop=True)) / (n - 1), dim, window).value
+        np.asarray(estimate((total - values.isel({SEED: i}, drop=True)) / (n - 1)))
         for i in range(n)
     ]
-    return n * whole - (n - 1) * np.asarray(parts)
+    return n * whole - (n - 1) * np.stack(parts)

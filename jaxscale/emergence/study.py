@@ -7,6 +7,7 @@ import numpy as np
 from jaxscale.emergence.claims import LawCurve, emergence_claims, law_claims, law_curves
 from jaxscale.emergence.scores import EmergenceScore, score_emergence
 from jaxscale.report.figures import OKABE_ITO, band, log_axis, new_figure, theory_line
+from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study
 from jaxscale.sweep.select import grid_of
 
@@ -31,7 +32,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
 
     **Returns** a `Conclusion`.
     """
-    claims, figures, scores = [], [], {}
+    claims, figures, scores, tables = [], [], {}, []
     for name, data in runs.items():
         if name in LAW_PRESETS:
             continue
@@ -47,6 +48,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         )
         figures.append(Figure(f"emergence_{regime}", caption, emergence_figure(data, score)))
         scores[name] = score.to_dict()
+        tables.append(score_table(name, score))
     if all(name in runs for name in LAW_PRESETS):
         laws = [runs[name] for name in LAW_PRESETS]
         claims += law_claims(*laws)
@@ -56,7 +58,27 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             "the closed-form law with its prefactor (dashed). Nothing is fitted."
         )
         figures.append(Figure("emergence_laws", caption, law_figure(law_curves(*laws))))
-    return Conclusion(claims, figures, scores)
+    return Conclusion(claims, figures, scores, tables)
+
+
+def score_table(name: str, score: EmergenceScore) -> Table:
+    """How well the later skills of one preset are predicted from the first."""
+    rms = score.to_dict()["rms_delta"]
+    note = (
+        f"{name}: rms over the later skills of δ averaged over seeds: {number(rms, '.3f')} (the "  # pyright: ignore
+        "claim takes the rms within each seed, which adds the scatter between seeds); every skill "
+        f"emerged in every seed: {'yes' if score.all_emerged else 'no'}."
+    )
+    delta, error = np.asarray(score.delta), np.asarray(score.max_error)
+    return Table(
+        "Emergence of the later skills, predicted from the first",
+        note,
+        ("", *(f"skill {k + 1}" for k in range(len(delta)))),
+        (
+            ("δ = ln(measured / predicted half point)", *(number(d, "+.3f") for d in delta)),
+            ("max |ΔR/S| of the mean curve", *(number(e, ".3f") for e in error)),
+        ),
+    )
 
 
 def emergence_figure(runs: "xarray.Dataset", score: EmergenceScore) -> "matplotlib.figure.Figure":

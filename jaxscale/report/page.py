@@ -1,8 +1,10 @@
 """One static HTML page: claims, figures, scores, provenance; no script, no network."""
 
 import base64
+import dataclasses
 import html
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,21 @@ code { font-size: .85em; overflow-wrap: anywhere; }
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of the page: its heading, what it shows, and its cells as text."""
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def number(value: float | None, form: str) -> str:
+    """Text of a number, a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else format(value, form)
+
+
 def write_page(
     path: Path,
     *,
@@ -39,7 +56,7 @@ def write_page(
     source: str,
     claims: Sequence[Claim],
     figures: Sequence[tuple[Path, str]],
-    scores: dict[str, Any],
+    tables: Sequence[Table],
     provenance: dict[str, dict[str, Any]],
 ) -> None:
     """Write a self-contained page.
@@ -50,7 +67,7 @@ def write_page(
     - `title`, `source`: heading and the paper.
     - `claims`: judged claims.
     - `figures`: SVG files with captions; their contents are embedded.
-    - `scores`: scores by preset.
+    - `tables`: measurements in words and numbers.
     - `provenance`: how each preset's results were made.
     """
     verdicts = [str(c.verdict) for c in claims]
@@ -65,7 +82,7 @@ def write_page(
         *[_figure(image, caption) for image, caption in figures],
         "<h2>Claims</h2>",
         _claims(claims),
-        *([_scores(scores)] if scores else []),
+        *[_table(table) for table in tables],
         "<h2>How it was made</h2>",
         *[_provenance(name, table) for name, table in provenance.items()],
     ]
@@ -116,27 +133,18 @@ def _claims(claims: Sequence[Claim]) -> str:
     return f'<div class="table"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
-def _scores(scores: dict[str, Any]) -> str:
-    parts = ["<h2>Emergence of the later skills, predicted from the first</h2>"]
-    for name, score in scores.items():
-        delta = "".join(f'<td class="number">{_number(d, "+.3f")}</td>' for d in score["delta"])
-        error = "".join(f'<td class="number">{_number(e, ".3f")}</td>' for e in score["max_error"])
-        skills = "".join(f"<th>skill {k + 1}</th>" for k in range(len(score["delta"])))
-        parts.append(
-            f"<p><code>{html.escape(name)}</code>: rms over the later skills of δ averaged over "
-            f"seeds: {_number(score['rms_delta'], '.3f')} (the claim takes the rms within each "
-            "seed, which adds the scatter between seeds); every"
-            f" skill emerged in every seed: "
-            f"{'yes' if score['all_emerged'] else 'no'}.</p>"
-            f'<div class="table"><table><tr><th></th>{skills}</tr>'
-            f"<tr><td>δ = ln(measured / predicted half point)</td>{delta}</tr>"
-            f"<tr><td>max |ΔR/S| of the mean curve</td>{error}</tr></table></div>"
-        )
-    return "\n".join(parts)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td>"
+        + "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in cells)
+        + "</tr>"
+        for name, *cells in table.rows
+    )
+    return (
+        f"<h2>{html.escape(table.title)}</h2>\n<p>{html.escape(table.note)}</p>"
+        f'<div class="table"><table><tr>{head}</tr>{rows}</table></div>'
+    )
 
 
 def _provenance(name: str, table: dict[str, Any]) -> str:

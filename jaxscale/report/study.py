@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxscale.analysis.claim import Claim, claims_to_json
 from jaxscale.report.figures import save
-from jaxscale.report.page import write_page
+from jaxscale.report.page import Table, write_page
 from jaxscale.sweep.execute import run
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import plan as make_plan
@@ -31,11 +31,12 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Conclusion:
-    """What a study concludes from its results."""
+    """What a study concludes: `scores` are for `scores.json`, `tables` show them on the page."""
 
     claims: list[Claim]
     figures: list[Figure]
     scores: dict[str, Any]
+    tables: list[Table]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ def reproduce(
         source=study.source,
         claims=conclusion.claims,
         figures=[(path, figure.caption) for figure, path in images],
-        scores=conclusion.scores,
+        tables=conclusion.tables,
         provenance={name: _provenance(data.attrs) for name, data in runs.items()},
     )
     return conclusion

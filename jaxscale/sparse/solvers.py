@@ -207,7 +207,9 @@ class AbstractGradientDescent(AbstractSolver):
             "rank": _RANK,
             "condition": _CONDITION,
             "largest_eigenvalue": Observable((), "variance", "largest eigenvalue of Phi^T Phi / D"),
-            "stable": Observable((), "1", "1 where learning_rate * largest_eigenvalue <= 2, else 0"),
+            "stable": Observable(
+                (), "1", "1 where learning_rate * largest_eigenvalue <= 2, else 0"
+            ),
         }
 
     def rows(self, inputs: Float[Array, "d k"]) -> Rows:

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxscale.fields import set_leaf
 from jaxscale.keys import IMPLEMENTATION, root_key
+from jaxscale.linalg import one_blas_thread
 from jaxscale.status import Status
 from jaxscale.sweep.dataset import Layout, provenance
 from jaxscale.sweep.grid import Grid
@@ -166,8 +167,9 @@ def run(
     compiled_before = set(plan.programs)
     began, complete = time.perf_counter(), True
     try:
-        for index, chunk, ids, values in _chunks(plan, results, shown):
-            results.write(index, chunk, ids, values)
+        with one_blas_thread():
+            for index, chunk, ids, values in _chunks(plan, results, shown):
+                results.write(index, chunk, ids, values)
     except KeyboardInterrupt:
         complete = False
     new = [p for i, p in plan.programs.items() if i not in compiled_before]

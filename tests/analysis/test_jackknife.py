@@ -34,5 +34,5 @@ def test_the_interval_covers_the_mean_law_where_per_seed_fits_do_not():
 
 
 def test_one_seed_is_refused():
-    with pytest.raises(ValueError, match="`curve` must have at least 2 seeds, got 1"):
+    with pytest.raises(ValueError, match="`values` must have at least 2 seeds, got 1"):
         jackknife_exponents(_curves(np.random.default_rng(0), 1, 0.1), "x", (10, 1000))

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from jaxscale.analysis.claim import Claim
-from jaxscale.report.page import write_page
+from jaxscale.report.page import Table, number, write_page
 
 VOID = ("meta", "img", "br", "link")
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'></svg>"
@@ -52,14 +52,14 @@ def page(tmp_path):
     image = tmp_path / "a.svg"
     image.write_bytes(SVG)
 
-    def write(claims, scores=None):
+    def write(claims, tables=()):
         write_page(
             tmp_path / "report.html",
             title="Title <b> & more",
             source="arXiv <1>",
             claims=claims,
             figures=[(image, 'Caption "quoted" <i>')],
-            scores=scores or {},
+            tables=tables,
             provenance={"preset": {"runs": 3, "device": "2 x <cpu>", "versions": '{"a": "1"}'}},
         )
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -73,8 +73,15 @@ def page(tmp_path):
 
 
 def test_the_page_is_valid_and_self_contained(page):
-    score = {"delta": [0.1, -0.2], "max_error": [0.01, 0.02], "rms_delta": 0.2, "all_emerged": True}
-    text, reader = page(list(CLAIMS.values()), {"emergence_time": score})
+    table = Table("Scores <of>", "a & b", ("", "skill 1"), (("delta", "+0.1"), ("rms", "–")))
+    text, reader = page(list(CLAIMS.values()), [table])
+    assert "Scores &lt;of&gt;" in text
+    assert '<tr><td>delta</td><td class="number">+0.1</td></tr>' in text
+    assert (number(None, ".1f"), number(math.nan, ".1f"), number(0.25, "+.1f")) == (
+        "–",
+        "–",
+        "+0.2",
+    )
     assert text.startswith("<!doctype html>")
     assert reader.tags.count("html") == reader.tags.count("body") == reader.tags.count("h1") == 1
     assert "script" not in reader.tags

@@ -1,0 +1,210 @@
+"""Figures of the sparse-regression study: simulation with its spread, closed forms dashed."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxscale.report.figures import OKABE_ITO, band, log_axis, new_figure
+from jaxscale.sparse import theory
+from jaxscale.sparse.claims import points
+from jaxscale.sparse.scores import Frontier, Instability
+from jaxscale.sweep.execute import predict
+from jaxscale.sweep.select import grid_of
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+    import xarray
+
+DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
+
+
+def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Loss at infinitely many features against samples, one panel per spectrum exponent."""
+    expected = predict(grid_of(data))["residual_loss"]
+    alphas = np.asarray(data["spectrum_exponent"])
+    figure, grid = new_figure(len(alphas))
+    for axes, alpha in zip(grid[0], alphas, strict=True):
+        for i, gamma in enumerate(np.asarray(data["sparsity_exponent"])):
+            at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+            color = OKABE_ITO[i]
+            band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color)
+            line = expected.sel(at, drop=True)
+            axes.plot(line["n_samples"], line, color=color, **DASHED)
+            text = f"γ = {gamma:g}: −{alpha / gamma:.2f}"
+            _label(axes, float(line["n_samples"][-1]), float(line[-1]), text, color)
+        if alpha == float(grid_of(dense).system.spectrum_exponent):  # pyright: ignore
+            color = OKABE_ITO[6]
+            curve = dense["residual_loss"].isel(n_features=0, drop=True)
+            band(axes, curve, "n_samples", color)
+            last = float(curve.mean("seed")[-1])
+            _label(axes, float(curve["n_samples"][-1]), last, f"dense: −{alpha:g}", color)
+        _logs(axes)
+        axes.set_xlim(right=axes.get_xlim()[1] * 2.5)
+        axes.set_xlabel("samples D")
+        axes.set_ylabel("loss at N = ∞ [target²]")
+        axes.set_title(f"spectrum exponent α = {alpha:g}", fontsize=9)
+    return figure
+
+
+def peak_figure(
+    peak: "xarray.Dataset", dense: "xarray.Dataset", few: "xarray.Dataset"
+) -> "matplotlib.figure.Figure":
+    """Double descent, sparse beside dense, and the parameter exponent below the peak."""
+    figure, grid = new_figure(3, size=(3.9, 3.4))
+    dense = dense.isel(n_samples=-1)
+    d = int(dense["n_samples"])
+    rank = float(peak["rank"].max("n_features").mean())
+    n_sparse = int(grid_of(peak).system.n_samples)  # pyright: ignore
+    panels = [
+        (peak, rank, f"sparse: D = {n_sparse}, rank r ≈ {rank:.0f}", OKABE_ITO[0]),
+        (dense, d, f"dense: D = r = {d}", OKABE_ITO[6]),
+    ]
+    for axes, (runs, threshold, title, color) in zip(grid[0], panels, strict=False):
+        low, middle, high = runs["loss"].quantile([0.25, 0.5, 0.75], dim="seed")
+        x = np.asarray(runs["n_features"], float)
+        axes.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
+        axes.plot(x, middle, color=color, lw=1.4, marker="o", ms=3)
+        axes.axvline(threshold, color="#888888", lw=0.8)
+        fine = np.geomspace(x[0], x[-1], 200)
+        fine = fine[np.abs(np.log(fine / threshold)) > 0.08]
+        expected = _plane(runs, fine, n_sparse if runs is peak else d)
+        for part in (fine < threshold, fine > threshold):
+            axes.plot(fine[part], expected[part], color=color, **DASHED)
+        _logs(axes)
+        axes.set_xlabel("features N")
+        axes.set_ylabel("loss [target²]")
+        axes.set_title(title, fontsize=9)
+    axes = grid[0, 2]
+    expected = predict(grid_of(few))["loss"]
+    for i, at in enumerate(points(few)):
+        color = OKABE_ITO[i]
+        band(axes, few["loss"].sel(at, drop=True), "n_features", color)
+        line = expected.sel(at, drop=True)
+        axes.plot(line["n_features"], line, color=color, **DASHED)
+        text = f"α = {at['spectrum_exponent']:g}"
+        _label(axes, float(line["n_features"][-1]), float(line[-1]), text, color)
+    _logs(axes)
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.6)
+    axes.set_xlabel("features N")
+    axes.set_ylabel("loss [target²]")
+    n_few = int(grid_of(few).system.n_samples)  # pyright: ignore
+    axes.set_title(f"below the peak, D = {n_few}: exponent −α", fontsize=9)
+    return figure
+
+
+def frontier_figure(
+    frontiers: dict[tuple[float, float], Frontier],
+) -> "matplotlib.figure.Figure":
+    """Best features, samples and loss against compute."""
+    figure, grid = new_figure(3, size=(3.6, 3.3))
+    names = [("n_features", "best features N*"), ("n_samples", "best samples D*"),
+             ("loss", "best loss [target²]")]  # fmt: skip
+    for axes, (name, title) in zip(grid[0], names, strict=True):
+        for i, ((alpha, gamma), found) in enumerate(frontiers.items()):
+            color = OKABE_ITO[i]
+            y = getattr(found, name)
+            axes.plot(found.compute, y, "o", ms=4, color=color)
+            with jax.enable_x64(True):
+                laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
+                law = np.asarray(getattr(laws, name)(found.compute))
+            axes.plot(found.compute, law, color=color, **DASHED)
+            _label(axes, found.compute[-1], law[-1], f"γ = {gamma:g}", color)
+        _logs(axes)
+        axes.set_xlim(right=axes.get_xlim()[1] * 2.2)
+        axes.set_xlabel("compute C = N D")
+        axes.set_ylabel(title)
+    return figure
+
+
+def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Loss over steps of gradient descent."""
+    figure, grid = new_figure(1, size=(5.6, 3.6))
+    axes = grid[0, 0]
+    kept = runs.sel(step=slice(1, None))
+    expected = predict(grid_of(runs))["loss"].sel(step=slice(1, None))
+    for i, at in enumerate(points(runs)):
+        color = OKABE_ITO[i]
+        band(axes, kept["loss"].sel(at, drop=True), "step", color)
+        line = expected.sel(at, drop=True)
+        axes.plot(line["step"], line, color=color, **DASHED)
+        text = f"α = {at['spectrum_exponent']:g}"
+        _label(axes, float(line["step"][-1]), float(line[-1]), text, color)
+    _logs(axes)
+    axes.set_xlim(right=axes.get_xlim()[1] * 2.5)
+    axes.set_xlabel("step t")
+    axes.set_ylabel("loss [target²]")
+    return figure
+
+
+def instability_figure(
+    found: Instability, alpha: float, gamma: float
+) -> "matplotlib.figure.Figure":
+    """Probability of instability against samples, one curve per learning rate."""
+    figure, grid = new_figure(1, size=(5.6, 3.6))
+    axes = grid[0, 0]
+    d = found.n_samples
+    fine = np.geomspace(d[0] / 1.2, d[-1] * 1.2, 60)
+    for i, rate in enumerate(found.learning_rate):
+        color = OKABE_ITO[i]
+        share = found.count[i] / found.n_runs
+        spread = [share - found.low[i], found.high[i] - share]
+        axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
+        with jax.enable_x64(True):
+            p = theory.instability_probability(
+                fine, float(rate), spectrum_exponent=alpha, sparsity_exponent=gamma
+            )
+        axes.plot(fine, np.asarray(p), color=color, **DASHED)
+        _label(axes, fine[-1], float(np.asarray(p)[-1]), f"η = {rate:g}", color)
+    _logs(axes)
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.35)
+    axes.set_xlabel("samples D")
+    axes.set_ylabel("probability that η λ_max > 2")
+    axes.set_title(f"α = {alpha:g}, γ = {gamma:g}", fontsize=9)
+    return figure
+
+
+def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Loss of nonlinear features against samples."""
+    figure, grid = new_figure(1, size=(5.0, 3.4))
+    axes = grid[0, 0]
+    for i, at in enumerate(points(runs)):
+        gamma = at["sparsity_exponent"]
+        color = OKABE_ITO[6] if gamma == 0 else OKABE_ITO[i]
+        curve = runs["loss"].sel(at, drop=True)
+        band(axes, curve, "n_samples", color)
+        text = "dense" if gamma == 0 else f"γ = {gamma:g}"
+        last = float(curve.mean("seed")[-1])
+        _label(axes, float(curve["n_samples"][-1]), last, text, color)
+    _logs(axes)
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.4)
+    axes.set_xlabel("samples D")
+    axes.set_ylabel("test loss [target²]")
+    return figure
+
+
+def _plane(runs: "xarray.Dataset", n: np.ndarray, d: int) -> np.ndarray:
+    """The deterministic equivalent at real-valued `n` for the system of `runs`."""
+    system: Any = grid_of(runs).system
+    with jax.enable_x64(True):
+        return np.asarray(
+            theory.loss(
+                n,
+                float(d),
+                spectrum_exponent=float(system.spectrum_exponent),
+                sparsity_exponent=float(system.sparsity_exponent),
+                activity=float(system.activity),
+                n_coordinates=system.n_coordinates,
+            )
+        )
+
+
+def _label(axes: "matplotlib.axes.Axes", x: float, y: float, text: str, color: str) -> None:
+    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", color=color, fontsize=8,
+                  va="center")  # fmt: skip
+
+
+def _logs(axes: "matplotlib.axes.Axes") -> None:
+    log_axis(axes, "x")
+    log_axis(axes, "y")

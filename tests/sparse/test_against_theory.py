@@ -1,0 +1,273 @@
+"""Simulations against `sparse.theory`: Student-t for exact means, stated windows for the others.
+
+Means of a window are refused where they leave it by more than the Student-t quantile at
+1e-3 / comparisons, in standard errors over data sets. Every number is printed (`pytest -s`).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.stats import t as student_t
+
+import jaxscale as js
+from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, Ridge, theory
+from jaxscale.sparse.data import draw_inputs
+from jaxscale.sparse.losses import linear_loss
+from jaxscale.sparse.solvers import Problem
+
+FAST_COMPILE = {
+    "compiler_options": {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+}
+
+
+def _system(alpha=1.0, gamma=2.0, **fields):
+    fields = {"features": Identity(), **fields} if "n_features" not in fields else fields
+    return RandomFeatureRegression(spectrum_exponent=alpha, sparsity_exponent=gamma, **fields)
+
+
+def _run(system, axes=None, seeds=200):
+    runs = js.run(js.Grid(system, axes, seeds=seeds), progress=False)
+    assert (runs["status"] == js.Status.ok).all()
+    return runs
+
+
+def _excess(values, wanted, window, n_comparisons, told):
+    """How far the mean over seeds (last axis) leaves the window, over what chance allows."""
+    n = values.shape[-1]
+    ratio = values.mean(axis=-1) / wanted
+    error = values.std(axis=-1, ddof=1) / math.sqrt(n) / wanted
+    text = ", ".join(f"{r:.3f}+-{e:.3f}" for r, e in zip(ratio.ravel(), error.ravel(), strict=True))
+    print(f"{told}: measured/theory {text}")
+    return (np.abs(ratio - 1) - window) / (error * student_t.isf(0.5e-3 / n_comparisons, n - 1))
+
+
+def _predict(function, *arguments, **options):
+    with jax.enable_x64(True):
+        return np.asarray(function(*arguments, **options))
+
+
+def test_counts_and_unseen_variance_have_their_exact_means():
+    axes = {
+        "n_samples": [16, 60], "spectrum_exponent": [0.5, 1.0], "sparsity_exponent": [1.5, 2.5],
+        "activity": [0.6, 1.0],
+    }  # fmt: skip
+    runs = _run(_system(n_samples=60), axes, seeds=200)
+    values = np.meshgrid(*axes.values(), indexing="ij")
+    d, alpha, gamma, c = (v.astype(float) for v in values)
+    for name, wanted, wrong in [
+        (
+            "n_seen",
+            _predict(theory.expected_seen, d, sparsity_exponent=gamma, activity=c),
+            _predict(theory.expected_seen, d, sparsity_exponent=gamma, activity=1.15 * c),
+        ),
+        (
+            "unseen_loss",
+            _predict(
+                theory.unseen_loss, d, spectrum_exponent=alpha, sparsity_exponent=gamma, activity=c
+            ),
+            _predict(
+                theory.unseen_loss, d, spectrum_exponent=alpha, sparsity_exponent=gamma + 0.1,
+                activity=c,
+            ),
+        ),
+    ]:  # fmt: skip
+        found = runs[name].values
+        assert np.max(_excess(found, wanted, 0.0, 32, name)) < 1
+        assert np.max(_excess(found, wrong, 0.0, 32, f"{name}, wrong")) > 1
+
+
+def test_mean_over_features_at_given_inputs():
+    """`residual (N - 1)/(N - r - 1)` is exact; its large-N form N/(N - r) is refused."""
+    system = _system(gamma=1.5, n_features=200, n_samples=16)
+    with jax.enable_x64(True):
+        plain = jax.tree.map(jnp.asarray, system)
+        d = jnp.asarray(16, jnp.int32)
+        inputs = draw_inputs(jr.key(5), plain.coordinates, d, system.sizes)
+        rows = plain.solver.rows(inputs.values)
+        residual, rank = theory.row_space_residual(
+            inputs.values, inputs.variance, unseen_variance=inputs.unseen_variance
+        )
+        r = int(rank)
+        assert int(rows.rank) == r
+        n = jnp.asarray(r + 12, jnp.int32)
+
+        def loss(key):
+            f = plain.features.projection(key, inputs, n, r + 12)
+            directions = jnp.diag(inputs.seen.astype(jnp.float64))
+            problem = Problem(
+                rows.values @ f.T, rows.values @ directions, d.astype(jnp.float64), n, rows.rank
+            )
+            leak = plain.features.leak(n)
+            return linear_loss(plain.solver.solve(problem), inputs, f, directions, leak)[0]
+
+        keys = jr.split(jr.key(0), 3000)
+        losses = np.asarray(jax.jit(jax.vmap(loss), **FAST_COMPILE)(keys))
+        exact = theory.conditional_loss(
+            inputs.values, float(r + 12), inputs.variance, unseen_variance=inputs.unseen_variance
+        )
+    wanted = np.asarray(exact)
+    np.testing.assert_allclose(wanted, residual / 2 * (r + 11) / 11, rtol=1e-12)
+    assert _excess(losses, wanted, 0.0, 1, f"given inputs, r = {r}") < 1
+    assert _excess(losses, np.asarray(residual / 2 * (r + 12) / 12), 0.0, 1, "wrong") > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("alpha", "gamma", "d", "sizes"),
+    [
+        (1.0, 2.0, 1024, [6, 17, 28, 112, 280]),
+        (0.5, 2.0, 1024, [6, 17, 28, 112, 280]),
+        (1.0, 1.5, 256, [11, 32, 50, 200, 540]),
+    ],
+)
+def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes):
+    """Within 6 % for N/r < 0.55 and N/r > 1.7 at r > 50."""
+    rank = float(_predict(theory.expected_rank, float(d), sparsity_exponent=gamma))
+    nu = np.array(sizes) / rank
+    assert rank > 50
+    assert np.all((nu < 0.55) | (nu > 1.7))
+    system = _system(alpha, gamma, n_features=max(sizes), n_samples=d)
+    runs = _run(system, {"n_features": sizes}, seeds=400 if d < 1000 else 300)
+    options = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+    n = np.array(sizes, float)
+    wanted = _predict(theory.loss, n, float(d), **options)
+    found = runs["loss"].values
+    error = found.std(axis=1) / math.sqrt(found.shape[1]) / found.mean(axis=1)
+    assert np.max(error) < 0.015
+    told = f"alpha {alpha}, gamma {gamma}, D {d}, N/r {np.round(nu, 2)}"
+    assert np.max(_excess(found, wanted, 0.06, len(sizes), told)) < 1
+    dense = _predict(theory.dense_loss, n, float(d), spectrum_exponent=alpha)
+    assert np.max(_excess(found, dense, 0.06, len(sizes), "dense formula")) > 1
+    ranks = runs["rank"].values[-1]
+    assert abs(ranks.mean() / rank - 1) < 0.03
+
+
+@pytest.mark.slow
+def test_dense_inputs_follow_the_dense_formula():
+    """Within 2 % where one size is at least twice the other; both sides of the peak."""
+    for n, d in [(64, 128), (64, 256), (128, 64), (256, 64)]:
+        system = _system(1.0, 0.0, n_features=n, n_samples=d, n_coordinates=1000)
+        found = _run(system, seeds=60)["loss"].values
+        options = {"spectrum_exponent": 1.0, "n_coordinates": 1000}
+        wanted = _predict(theory.dense_loss, float(n), float(d), **options)
+        assert _excess(found, wanted, 0.02, 4, f"dense, N {n}, D {d}") < 1
+        steep = _predict(theory.dense_loss, float(n), float(d),
+                         **{**options, "spectrum_exponent": 1.05})  # fmt: skip
+        assert _excess(found, steep, 0.02, 4, "alpha + 0.05") > 1
+
+
+def _slope_and_error(x, values):
+    """Slope of ln mean on ln x, and its jackknife error over the seeds (last axis)."""
+
+    def slope(v):
+        return np.polyfit(np.log(x), np.log(v.mean(axis=-1)), 1)[0]
+
+    n = values.shape[-1]
+    left = np.array([slope(np.delete(values, i, axis=-1)) for i in range(n)])
+    return slope(values), math.sqrt((n - 1) / n * np.sum((left - left.mean()) ** 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gamma", "sizes", "seeds"),
+    [(1.5, [64, 128, 256, 512], 100), (2.0, [64, 128, 256, 512, 1024], 200),
+     (3.0, [64, 128, 256, 512, 1024, 2048], 300)],
+)  # fmt: skip
+def test_exponents_in_data(gamma, sizes, seeds):
+    """Slope of the loss at infinitely many features, within 3 s.e. of theory on the same window."""
+    axes = {"spectrum_exponent": [0.5, 1.0], "n_samples": sizes}
+    runs = _run(_system(1.0, gamma, n_samples=max(sizes)), axes, seeds)
+    d = np.array(sizes, float)
+    for i, alpha in enumerate(axes["spectrum_exponent"]):
+        found = runs["residual_loss"].values[i]
+        np.testing.assert_allclose(runs["loss"].values[i], found, rtol=1e-8)
+        options = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+        wanted = _predict(theory.residual_loss, d, **options)
+        slope, error = _slope_and_error(d, found)
+        told = np.polyfit(np.log(d), np.log(wanted), 1)[0]
+        print(
+            f"alpha {alpha}, gamma {gamma}: slope {slope:.4f} +- {error:.4f}, theory {told:.4f}, "
+            f"limit {-alpha / gamma:.4f}, dense {-alpha:.1f}"
+        )
+        assert abs(slope - told) < 3 * error
+        assert abs(slope + alpha) > 3 * error
+        excess = _excess(found, wanted, 0.04, 2 * len(sizes), "residual loss")
+        assert np.max(excess) < 1
+
+
+@pytest.mark.slow
+def test_ridge_regression_follows_the_equivalent():
+    """Within 7 % away from the peak (r is about 39)."""
+    axes = {"n_features": [12, 128], "solver.strength": [1e-4, 1e-3, 1e-2, 1e-1]}
+    system = _system(n_features=128, n_samples=512, solver=Ridge())
+    found = _run(system, axes, seeds=300)["loss"].values
+    n, ridge = np.meshgrid(*axes.values(), indexing="ij")
+    options = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
+    wanted = _predict(theory.loss, n.astype(float), 512.0, ridge=ridge, **options)
+    assert np.max(_excess(found, wanted, 0.07, 8, "ridge")) < 1
+    ridgeless = _predict(theory.loss, n.astype(float), 512.0, **options)
+    assert np.max(_excess(found, ridgeless, 0.07, 8, "without ridge")) > 1
+
+
+@pytest.mark.slow
+def test_descent_follows_the_flow():
+    """Within 10 % from the tenth step on (section 8: 1.5 % to 4 % at these exponents)."""
+    steps = [0, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000, 1_000_000]
+    solver = GradientDescent(learning_rate=0.5, n_steps=steps[-1], record=steps)
+    system = _system(n_samples=512, n_coordinates=1500, solver=solver)
+    runs = _run(system, seeds=200)
+    found = runs["loss"].values.T
+    options = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0, "n_coordinates": 1500}
+    time = np.array(steps, float)
+    wanted = _predict(theory.gd_loss, time, 512.0, learning_rate=0.5, **options)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
+    assert np.max(_excess(found[1:], wanted[1:], 0.10, 9, "descent")) < 1
+    half = _predict(theory.gd_loss, time, 512.0, learning_rate=0.25, **options)
+    assert np.max(_excess(found[1:], half[1:], 0.10, 9, "half the rate")) > 1
+    assert (runs["stable"] == 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.5, 2.5), (0.5, 3.0)])
+def test_instability_is_as_rare_as_one_spike(alpha, gamma):
+    """Exponents in D and eta within 3 s.e., counts over predictions within 25 %."""
+    sizes, rates, seeds = [50, 100, 200], np.array([0.25, 0.5, 1.0]), 5000
+    solver = GradientDescent(learning_rate=0.1, n_steps=1, record=[0])
+    system = _system(alpha, gamma, n_samples=200, solver=solver)
+    grid = js.Grid(system, {"n_samples": sizes}, seeds=seeds)
+    largest = js.run(grid, progress=False)["largest_eigenvalue"].values
+    unstable = largest[:, None, :] > 2 / rates[:, None]
+    options = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+    d = np.array(sizes, float)[:, None]
+    chance = _predict(theory.instability_probability, d, rates, **options)
+    counts = unstable.sum(axis=-1)
+    ratio = counts.sum() / (seeds * chance.sum())
+    print(f"alpha {alpha}, gamma {gamma}: counts {counts.tolist()}, predicted "
+          f"{np.round(seeds * chance).astype(int).tolist()}, ratio {ratio:.3f}")  # fmt: skip
+
+    def exponents(p):
+        """Weighted by the expected counts, one slope for all rates and one for all sizes."""
+        logs, weight = np.log(p), seeds * chance
+        x = np.stack([np.log(d + 0 * rates), np.log(rates + 0 * d), np.ones_like(p)], axis=-1)
+        root = np.sqrt(weight).ravel()
+        return np.linalg.lstsq(x.reshape(-1, 3) * root[:, None], logs.ravel() * root)[0][:2]
+
+    rng = np.random.default_rng(0)
+    again = []
+    for _ in range(200):
+        chosen = rng.integers(seeds, size=seeds)  # keeps what the thresholds and sizes share
+        again.append(exponents(unstable[..., chosen].mean(axis=-1)))
+    found, error, told = exponents(counts / seeds), np.std(again, axis=0), exponents(chance)
+    k = (gamma - 1) / (gamma - 1 - alpha)
+    print(f"exponents in D and eta: {found.round(3)} +- {error.round(3)}, theory {told.round(3)}, "
+          f"limits {1 - k:.3f}, {k:.3f}")  # fmt: skip
+    assert np.all(np.abs(found - told) < 3 * error)
+    assert 0.75 < ratio < 1.25
+    assert np.all(np.abs(found) > 3 * error)

@@ -1,0 +1,435 @@
+"""`RandomFeatureRegression` as a system: sweeps, files, schema, derivatives, bad input."""
+
+import itertools
+import json
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.fields import set_leaf
+from jaxscale.sparse import (
+    Averaged,
+    Elementwise,
+    GradientDescent,
+    GradientSteps,
+    Identity,
+    Linear,
+    MinNorm,
+    RandomFeatureRegression,
+    Relu,
+    Ridge,
+    Sampled,
+    Tabulated,
+    Tanh,
+)
+from jaxscale.sweep import execute
+
+FAST_COMPILE = {
+    "compiler_options": {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+}
+SPARSE = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
+AXES = {
+    "n_features": [4, 9],
+    "n_samples": [6, 20],
+    "spectrum_exponent": [0.8, 1.2],
+    "sparsity_exponent": [1.5, 2.0],
+    "activity": [0.7, 1.0],
+    "solver.strength": [1e-3, 0.1],
+}
+
+
+def _all_axes():
+    system = RandomFeatureRegression(n_features=4, n_samples=6, solver=Ridge(), **SPARSE)
+    return js.Grid(system, AXES, seeds=2, key=3)
+
+
+def _alone(runs, **at):
+    """The chosen run, compiled at its own sizes."""
+    system, key = js.select(runs, **at)
+    with jax.enable_x64(True):
+        out = jax.jit(lambda key: system.simulate(key), **FAST_COMPILE)(key)
+    return system, jax.tree.map(np.asarray, out)
+
+
+def _check_a_run_alone(runs):
+    for i, seed in ((0, 1), (1, 0)):
+        at = {path: values[i] for path, values in AXES.items()} | {"seed": seed}
+        system, out = _alone(runs, **at)
+        assert system.sizes.n_samples == AXES["n_samples"][i]
+        swept = runs.sel(at)
+        assert set(out) == set(runs.data_vars)
+        for name in out:
+            np.testing.assert_allclose(swept[name], out[name], rtol=1e-9)
+
+
+def _check_pairs(runs):
+    """A seed draws the same inputs whatever the features and the solver."""
+    seen = runs["n_seen"]
+    for path in ("n_features", "solver.strength", "spectrum_exponent"):
+        assert (seen.std(path) == 0).all()
+    more = runs["unseen_loss"].diff("n_samples")
+    assert (more <= 0).all()
+    assert (seen.isel(seed=0) != seen.isel(seed=1)).any()
+    assert (runs["loss"].diff("solver.strength") != 0).all()
+
+
+def _check_stores(plan, runs, path, monkeypatch):
+    js.run(plan, store=path / "whole.zarr", progress=False)
+    assert js.open(path / "whole.zarr").equals(runs)
+    chunks, done = execute._chunks, []
+
+    def interrupted(*arguments):
+        for found in chunks(*arguments):
+            if len(done) == 2:
+                raise KeyboardInterrupt
+            done.append(found[1])
+            yield found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "_chunks", interrupted)
+        half = js.run(plan, store=path / "half.zarr", progress=False)
+    assert 0 < int(half["loss"].notnull().sum()) < runs["loss"].size
+    resumed = js.run(plan, store=path / "half.zarr", progress=False)
+    assert resumed.equals(runs)
+    assert js.select(resumed, **{p: v[0] for p, v in AXES.items()}, seed=0)[0].n_samples == 6
+
+
+def test_a_grid_over_every_leaf_is_one_program(tmp_path, monkeypatch):
+    plan = js.plan(_all_axes(), max_runs_per_chunk=32)
+    assert plan.n_compiles == 1
+    runs = js.run(plan, progress=False)
+    assert len(plan.programs) == 1
+    assert (plan.n_runs, len(plan.buckets)) == (128, 1)
+    assert (runs["status"] == js.Status.ok).all()
+    assert runs["loss"].dims == (*AXES, "seed")
+    _check_pairs(runs)
+    _check_a_run_alone(runs)
+    _check_stores(plan, runs, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_predictions_of_a_grid_are_those_of_its_systems():
+    grid = _all_axes()
+    flow = js.predict(grid)
+    assert set(flow) == {"loss", "n_seen", "unseen_loss", "status"}
+    assert (flow["status"] == js.Status.ok).all()
+    for at in ({p: v[0] for p, v in AXES.items()}, {p: v[1] for p, v in AXES.items()}):
+        system = grid._at(at)
+        with jax.enable_x64(True):
+            out = system.predict()
+        for name in out:
+            np.testing.assert_allclose(flow[name].sel(at), out[name], rtol=1e-10)
+        fields = {k: float(getattr(system, k)) for k in (*SPARSE, "activity")}
+        with jax.enable_x64(True):
+            known = js.sparse.theory.loss(
+                float(system.n_features), float(system.n_samples),
+                ridge=float(system.solver.strength), **fields,
+            )  # fmt: skip
+        np.testing.assert_allclose(out["loss"], known, rtol=1e-9)
+
+
+SYSTEMS = {
+    "endless": RandomFeatureRegression(n_features=5, n_samples=9, **SPARSE),
+    "dense": RandomFeatureRegression(
+        n_features=5, n_samples=9, n_coordinates=40, spectrum_exponent=1.0, sparsity_exponent=0.0,
+        teacher=Sampled(), solver=Ridge(strength=0.2),
+    ),
+    "tabulated": RandomFeatureRegression(
+        n_samples=9, features=Identity(), activity=0.5,
+        spectrum=Tabulated(variance=[1.0, 0.5, 0.7], probability=[1.0, 0.3, 0.3]),
+        solver=GradientDescent(learning_rate=0.3, n_steps=9, record=[0, 4, 9]),
+    ),
+    "tanh": RandomFeatureRegression(
+        n_features=5, n_samples=9, features=Tanh(scale=0.3), n_evaluation=60, **SPARSE
+    ),
+    "module": RandomFeatureRegression(
+        n_features=5, n_samples=9, features=Relu(), solver=GradientSteps(n_steps=9), **SPARSE
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_files_rebuild_the_system(name):
+    grid = js.Grid(SYSTEMS[name], {"n_samples": [9, 12]}, seeds=2)
+    again = js.Grid.from_dict(json.loads(json.dumps(grid.to_dict())))
+    assert eqx.tree_equal(again.system, grid.system)
+    assert again.to_dict() == grid.to_dict()
+    assert "padding" not in grid.to_dict()["fields"]
+
+
+def test_a_toml_file_is_a_grid(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text("""
+        system = "sparse.RandomFeatureRegression"
+        seeds = 2
+        [fields]
+        n_features = 5
+        n_samples = 9
+        n_coordinates = inf
+        spectrum_exponent = 1.0
+        sparsity_exponent = 2.0
+        features = {type = "Tanh", scale = 0.3}
+        solver = {type = "Ridge", strength = 0.2}
+        [axes]
+        "solver.strength" = [0.1, 0.2]
+        features = [{type = "Linear"}, {type = "Tanh", scale = 0.3}]
+    """)
+    grid = js.Grid.from_toml(str(path))
+    assert grid.system.n_coordinates == math.inf
+    assert grid.system.features.scale == 0.3
+    assert isinstance(grid.system.solver, Ridge)
+    assert js.plan(grid).n_compiles == 2
+    spectrum = tmp_path / "spectrum.toml"
+    spectrum.write_text("""
+        system = "sparse.RandomFeatureRegression"
+        [fields]
+        n_samples = 9
+        features = {type = "Identity"}
+        spectrum = {type = "Tabulated", variance = [1.0, 0.5], probability = [1.0, 0.3]}
+    """)
+    read = js.Grid.from_toml(str(spectrum)).system
+    np.testing.assert_array_equal(read.spectrum.probability, [1.0, 0.3])
+
+
+class Shape(eqx.Module):
+    """An activation without parameters."""
+
+    def __call__(self, h):
+        return h**2
+
+
+FEATURES = [Linear(), Identity(), Relu(), Tanh(scale=0.3), Elementwise(Shape())]
+SOLVERS = [
+    MinNorm(), Ridge(), GradientDescent(n_steps=4, record=[0, 4]), GradientSteps(n_steps=4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
+def test_the_schema_describes_what_comes_out(solver):
+    for features, teacher in itertools.product(FEATURES, [Averaged(), Sampled()]):
+        if isinstance(teacher, Sampled) and not isinstance(features, Linear | Relu):
+            continue
+        system = RandomFeatureRegression(
+            n_features=None if isinstance(features, Identity) else 3, n_samples=4,
+            features=features, solver=solver, teacher=teacher, n_evaluation=8, **SPARSE,
+        )  # fmt: skip
+        schema = system.schema
+        with jax.enable_x64(True):
+            out = jax.eval_shape(system.simulate, jr.key(0))
+            told = jax.eval_shape(system.predict)
+        assert set(out) == {*schema.observables, "status"}
+        for name in schema.observables:
+            assert out[name].shape == schema.shape(name)
+            assert out[name].dtype == np.float64
+        assert set(told) == {*schema.predicted(), "status"}
+        for name in schema.predicted():
+            assert told[name].shape == schema.shape(name)
+        told_of_loss = isinstance(features, Linear) and not isinstance(solver, GradientDescent)
+        if isinstance(features, Relu):
+            assert "loss" not in told
+        if told_of_loss and isinstance(solver, MinNorm | Ridge):
+            assert "loss" in told
+        limits = schema.observables["loss"].limits
+        if isinstance(solver, MinNorm) and isinstance(features, Linear | Identity):
+            assert "median" in limits
+        assert all(o.description and o.units for o in schema.observables.values())
+
+
+def _derivative(system, path, at):
+    """Pushed forward, and by central differences, in one program."""
+
+    def loss(value):
+        return set_leaf(system, path, value).simulate(jr.key(0))["loss"]
+
+    with jax.enable_x64(True):
+        at = jnp.asarray(at)
+
+        def both(at):
+            h = 1e-5 * at
+            there = jax.vmap(loss)(jnp.stack([at - h, at + h]))
+            return jax.jvp(loss, (at,), (jnp.ones(()),))[1], (there[1] - there[0]) / (2 * h)
+
+        return [np.asarray(v) for v in jax.jit(both, **FAST_COMPILE)(at)]
+
+
+def test_losses_have_derivatives_in_the_solver():
+    base = {"n_features": 6, "n_samples": 15, "n_coordinates": 30, **SPARSE}
+    ridge = RandomFeatureRegression(solver=Ridge(), **base)
+    pushed, wanted = _derivative(ridge, "solver.strength", 0.03)
+    np.testing.assert_allclose(pushed, wanted, rtol=1e-6)
+    descent = GradientDescent(n_steps=60, record=[1, 8, 60])
+    steps = RandomFeatureRegression(solver=descent, **base)
+    pushed, wanted = _derivative(steps, "solver.learning_rate", 0.4)
+    np.testing.assert_allclose(pushed, wanted, rtol=1e-6)
+    assert np.all(np.abs(pushed) > 1e-6)
+
+
+@pytest.mark.xfail(
+    raises=ValueError, strict=True, reason="custom_vmap batches either the value or its tangent"
+)
+def test_runs_have_derivatives_one_by_one():
+    """`vmap` over seeds of a derivative, rather than the derivative of a batch."""
+    base = {"n_features": 6, "n_samples": 15, "n_coordinates": 30, **SPARSE}
+    system = RandomFeatureRegression(solver=Ridge(), **base)
+
+    def slope(key):
+        def loss(value):
+            return set_leaf(system, "solver.strength", value).simulate(key)["loss"]
+
+        return jax.jvp(loss, (jnp.asarray(0.03),), (jnp.ones(()),))[1]
+
+    with jax.enable_x64(True):
+        jax.jit(jax.vmap(slope), **FAST_COMPILE)(jr.split(jr.key(0), 2))
+
+
+def _prediction_slopes(system, point):
+    """Derivatives of every prediction in every field: pushed forward, and by differences."""
+
+    def told(*values):
+        there = system
+        for path, value in zip(point, values, strict=True):
+            there = set_leaf(there, path, value)
+        found = there.predict()
+        return {k: v for k, v in found.items() if k != "status"}
+
+    with jax.enable_x64(True):
+        x = [jnp.asarray(v) for v in point.values()]
+        pushed = jax.jit(jax.jacfwd(told, tuple(range(len(x)))), **FAST_COMPILE)(*x)
+        batch = jax.jit(jax.vmap(told), **FAST_COMPILE)
+        h = 1e-4
+        stencil = [
+            [v * (1 + (s * h if i == j else 0.0)) for i, v in enumerate(x)]
+            for j in range(len(x)) for s in (-1, 1)
+        ]  # fmt: skip
+        there = batch(*(jnp.stack(column) for column in zip(*stencil, strict=True)))
+    for name, value in there.items():
+        for j, v in enumerate(x):
+            wanted = (np.asarray(value[2 * j + 1]) - np.asarray(value[2 * j])) / (2 * h)
+            found = np.asarray(pushed[name][j]) * float(v)
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
+    return pushed
+
+
+def test_predictions_of_descent_are_differentiable():
+    system = RandomFeatureRegression(
+        n_samples=60, features=Identity(), spectrum_exponent=1.0, sparsity_exponent=2.6,
+        activity=0.9, solver=GradientDescent(learning_rate=0.7, n_steps=100, record=[0, 10, 100]),
+    )  # fmt: skip
+    names = ("spectrum_exponent", "sparsity_exponent", "activity", "solver.learning_rate")
+    pushed = _prediction_slopes(system, dict(zip(names, (1.0, 2.6, 0.9, 0.7), strict=True)))
+    assert np.all(np.abs(np.asarray(pushed["loss"][3])[1:]) > 1e-4)
+    assert abs(float(pushed["stable"][3])) > 1e-4
+    assert float(pushed["n_seen"][3]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_features", "solver"), [(6, MinNorm()), (90, Ridge(strength=1e-3))])
+def test_predictions_of_the_plane_are_differentiable(n_features, solver):
+    fields = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.1, "activity": 0.9}
+    system = RandomFeatureRegression(n_features=n_features, n_samples=700, solver=solver, **fields)
+    point = {**fields, **({} if isinstance(solver, MinNorm) else {"solver.strength": 1e-3})}
+    pushed = _prediction_slopes(system, point)
+    assert all(np.abs(v) > 1e-4 for v in pushed["loss"])
+
+
+GOOD = {"n_features": 4, "n_samples": 9, **SPARSE}
+TABLE = {"n_samples": 9, "features": Identity()}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"n_features": None}, ["`n_features`", "Identity()", "None"]),
+        ({"features": Identity()}, ["`n_features`", "Identity()", "4"]),
+        ({"n_features": 0}, ["`n_features`", "0"]),
+        ({"n_samples": 2.5}, ["`n_samples`", "2.5"]),
+        ({"n_samples": -1}, ["`n_samples`", "-1"]),
+        ({"sparsity_exponent": 1.0}, ["`n_coordinates`", "sparsity_exponent", "1"]),
+        ({"sparsity_exponent": 0.7}, ["`n_coordinates`", "sparsity_exponent", "0.7"]),
+        ({"sparsity_exponent": -0.5}, ["`sparsity_exponent`", "-0.5"]),
+        ({"sparsity_exponent": None}, ["`sparsity_exponent`", "None"]),
+        ({"spectrum_exponent": -1.0}, ["`spectrum_exponent`", "-1"]),
+        ({"spectrum_exponent": 0.0}, ["`spectrum_exponent`", "0.0"]),
+        ({"spectrum_exponent": None}, ["`spectrum_exponent`", "None"]),
+        ({"spectrum_exponent": math.nan}, ["`spectrum_exponent`", "nan"]),
+        ({"activity": 0.0}, ["`activity`", "0.0"]),
+        ({"activity": "much"}, ["`activity`", "much"]),
+        ({"n_coordinates": 0}, ["`n_coordinates`", "0"]),
+        ({"n_coordinates": 2.5}, ["`n_coordinates`", "2.5"]),
+        ({"dtype": "float32"}, ["`dtype`", "float32", "float64"]),
+        ({"features": "relu"}, ["`features`", "Relu()", "'relu'"]),
+        ({"features": jnp.tanh}, ["`features`", "tanh"]),
+        ({"solver": "ridge"}, ["`solver`", "'ridge'"]),
+        ({"teacher": "mean"}, ["`teacher`", "'mean'"]),
+        ({"n_evaluation": 0}, ["`n_evaluation`", "0"]),
+        ({"spectrum": [1.0]}, ["`spectrum`", "Tabulated", "1.0"]),
+    ],
+)
+def test_bad_fields_are_named_with_their_value(fields, words):
+    with pytest.raises(ValueError, match=words[0]) as told:
+        RandomFeatureRegression(**{**GOOD, **fields})
+    assert all(word in str(told.value) for word in words), str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Ridge(strength=0.0), ["`strength`", "0.0"]),
+        (lambda: GradientDescent(learning_rate=-0.1), ["`learning_rate`", "-0.1"]),
+        (lambda: GradientDescent(n_steps=10, record=[0, 20]), ["`record`", "20", "10"]),
+        (lambda: GradientSteps(n_steps=10, record=[3, 2]), ["`record`", "[3, 2]"]),
+        (lambda: Tanh(scale=0.0), ["`scale`", "0.0"]),
+        (
+            lambda: Tabulated(variance=[1.0, 2.0], probability=[1.0]),
+            ["`probability`", "length", "2", "1"],
+        ),
+        (
+            lambda: Tabulated(variance=[1.0, 2.0], probability=[0.1, 0.2]),
+            ["`probability`", "0.1", "0.2"],
+        ),
+        (lambda: Tabulated(variance=[-1.0], probability=[1.0]), ["`variance`", "-1"]),
+        (lambda: Tabulated(variance=[1.0], probability=[1.5]), ["`probability`", "1.5"]),
+        (lambda: Tabulated(variance=[], probability=[]), ["`variance`", "0"]),
+        (
+            lambda: RandomFeatureRegression(
+                **TABLE, **SPARSE, spectrum=Tabulated(variance=[1.0], probability=[1.0])
+            ),
+            ["`spectrum_exponent`", "1.0"],
+        ),
+        (
+            lambda: RandomFeatureRegression(
+                **TABLE, n_coordinates=7, spectrum=Tabulated(variance=[1.0], probability=[1.0])
+            ),
+            ["`n_coordinates`", "7"],
+        ),
+    ],
+)
+def test_bad_parts_are_named_with_their_value(make, words):
+    with pytest.raises(ValueError, match=words[0]) as told:
+        make()
+    assert all(word in str(told.value) for word in words), str(told.value)
+
+
+def test_bare_calls_need_double_precision_and_a_key():
+    system = RandomFeatureRegression(**GOOD)
+    with pytest.raises(ValueError, match="enable_x64"):
+        system.simulate(jr.key(0))
+    with jax.enable_x64(True), pytest.raises(ValueError, match="`key`"):
+        jax.eval_shape(system.simulate, jr.key(0, impl="rbg"))
+
+
+def test_work_grows_with_every_size():
+    small = RandomFeatureRegression(**GOOD).work()
+    for name, value in (("n_features", 40), ("n_samples", 400)):
+        large = RandomFeatureRegression(**{**GOOD, name: value}).work()
+        assert large.flops > small.flops
+        assert large.resident_floats > small.resident_floats

@@ -1,0 +1,124 @@
+"""Factorisations under `vmap`, and the program that used to hang for ever."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+from jaxscale import linalg
+
+FAST_COMPILE = {
+    "compiler_options": {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+}
+
+
+def _all(a, s, right):
+    """Every factorisation of a tall `a`, its transpose and a positive definite `s`."""
+    lower = linalg.cholesky(s)
+    return {
+        "qr": linalg.qr(a),
+        "qr_wide": linalg.qr(a.T),
+        "triangular_factor": linalg.triangular_factor(a),
+        "eigh": linalg.eigh(s),
+        "svd": linalg.svd(a),
+        "singular_values": linalg.singular_values(a.T),
+        "cholesky": lower,
+        "solve_lower": linalg.solve_lower(lower, right),
+        "solve_upper": linalg.solve_upper(lower.T, right),
+        "cholesky_solve": linalg.cholesky_solve(lower, right),
+        "indefinite": linalg.cholesky(-s),
+    }
+
+
+def _close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+
+
+def test_batched_factorisations_equal_those_of_numpy():
+    rng = np.random.default_rng(0)
+    a, right = rng.standard_normal((2, 3, 7, 4)), rng.standard_normal((2, 3, 4, 2))
+    s = a.swapaxes(-1, -2) @ a + np.eye(4)
+    with jax.enable_x64(True):
+        twice = jax.jit(jax.vmap(jax.vmap(_all)), **FAST_COMPILE)
+        found = jax.tree.map(np.asarray, twice(jnp.asarray(a), jnp.asarray(s), jnp.asarray(right)))
+    for i in np.ndindex(2, 3):
+        one = jax.tree.map(lambda x, i=i: x[i], found)
+        for name, matrix in (("qr", a[i]), ("qr_wide", a[i].T)):
+            q, r = one[name]
+            assert q.shape == (len(matrix), 4)
+            _close(q @ r, matrix)
+            _close(q.T @ q, np.eye(4))
+            _close(np.tril(r, -1), 0.0)
+        _close(np.abs(one["triangular_factor"]), np.abs(np.linalg.qr(a[i], mode="r")))
+        value, vector = one["eigh"]
+        _close(value, np.linalg.eigvalsh(s[i]))
+        _close(vector * value @ vector.T, s[i])
+        left, singular, rows = one["svd"]
+        _close(singular, np.linalg.svd(a[i], compute_uv=False))
+        _close(left * singular @ rows, a[i])
+        _close(one["singular_values"], singular)
+        lower = np.linalg.cholesky(s[i])
+        _close(one["cholesky"], lower)
+        _close(one["solve_lower"], scipy.linalg.solve_triangular(lower, right[i], lower=True))
+        _close(one["solve_upper"], scipy.linalg.solve_triangular(lower.T, right[i]))
+        _close(one["cholesky_solve"], np.linalg.solve(s[i], right[i]))
+        assert np.isnan(one["indefinite"]).any()
+
+
+def _slopes(order):
+    """Derivatives of `log det(s + t)` and of the trace of the inverse, in an order of transforms."""
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal((3, 5, 5))
+    s = a @ a.swapaxes(-1, -2) + np.eye(5)
+
+    def both(t, s):
+        shifted = s + t * jnp.eye(5)
+        solved = linalg.cholesky_solve(linalg.cholesky(shifted), jnp.eye(5))
+        return jnp.stack([jnp.sum(jnp.log(linalg.eigh(shifted)[0])), jnp.trace(solved)])
+
+    with jax.enable_x64(True):
+        slopes = jax.jit(lambda s: order(both, jnp.zeros(()), s), **FAST_COMPILE)(jnp.asarray(s))
+    inverse = np.linalg.inv(s)
+    wanted = [np.trace(m, axis1=1, axis2=2) for m in (inverse, -inverse @ inverse)]
+    _close(slopes, np.stack(wanted, axis=1))
+
+
+def _push(f, t):
+    return jax.jvp(f, (t,), (jnp.ones(()),))[1]
+
+
+def test_a_derivative_of_a_batch():
+    _slopes(lambda f, t, s: _push(lambda t: jax.vmap(lambda m: f(t, m))(s), t))
+
+
+@pytest.mark.xfail(
+    raises=ValueError, strict=True, reason="custom_vmap batches either the value or its tangent"
+)
+def test_a_batch_of_derivatives():
+    _slopes(lambda f, t, s: jax.vmap(lambda m: _push(lambda t: f(t, m), t))(s))
+
+
+PROGRAM = """
+import jax, jax.random as jr, numpy as np, jaxscale as js
+with jax.enable_x64(True):
+    system = js.sparse.RandomFeatureRegression(
+        n_features=32, n_samples=256, spectrum_exponent=1.0, sparsity_exponent=2.0)
+    out = jax.jit(jax.vmap(system.simulate))(jr.split(jr.key(0), 400))
+    assert out["loss"].shape == (400,) and np.isfinite(out["loss"]).all()
+print("done")
+"""
+
+
+def test_a_wide_batch_of_factorisations_ends():
+    """With plain `jnp.linalg` this program waits for itself for ever on two cores."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], timeout=120, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.strip() == "done", ended.stderr[-2000:]
