@@ -292,7 +292,7 @@ def derived_names(module: eqx.Module) -> list[str]:
 
 
 def converted(module: eqx.Module, name: str) -> Any:
-    """Value of the field `name` after its rule: for `__post_init__`, which runs before the rules."""
+    """Value of the field `name` after its rule, for `__post_init__`, which runs before rules."""
     (field,) = (f for f in dataclasses.fields(module) if f.name == name)
     return field.metadata["converter"](getattr(module, name))
 

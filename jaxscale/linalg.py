@@ -35,12 +35,26 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with batches walked over on a CPU."""
-    walked = jax.custom_batching.sequential_vmap(function)
+    """`function` with batches walked over on a CPU, and so are its forward-mode derivatives.
 
+    Derivatives have a walk of their own: that of JAX for a walked function fails where only the
+    matrix or only its tangent is batched. There is no reverse mode.
+    """
+
+    def tangent(primals: Any, tangents: Any) -> Any:
+        return jax.jvp(function, primals, tangents)[1]
+
+    @jax.custom_jvp
     @functools.wraps(function)
     def call(*matrices: Array) -> Any:
+        walked = jax.custom_batching.sequential_vmap(function)
         return jax.lax.platform_dependent(*matrices, cpu=walked, default=function)
+
+    @call.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        walked = jax.custom_batching.sequential_vmap(tangent)
+        pushed = jax.lax.platform_dependent(primals, tangents, cpu=walked, default=tangent)
+        return call(*primals), pushed
 
     return call
 

@@ -19,4 +19,7 @@ class Status(enum.IntEnum):
     """More was drawn than the padded arrays hold, a chance below 1e-8; the numbers are dropped."""
 
 
+STATUS = "status"
+"""Name of the observable that holds the code."""
+
 DIVERGED = 1e3

@@ -36,11 +36,15 @@ class Observable(eqx.Module):
 
 
 class Schema(eqx.Module):
-    """Observables of a system by name, and the coordinates of their dimensions."""
+    """Observables of a system by name, and the coordinates of their dimensions.
+
+    `solved` says that `predict` solves equations, which can fail: it then returns a `status`, too.
+    """
 
     observables: Mapping[str, Observable]
     coordinates: Mapping[str, np.ndarray]
     regime: str = ""
+    solved: bool = False
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the observable `name`."""
@@ -89,7 +93,7 @@ class AbstractSystem(Configurable):
     def predict(self) -> Observables:
         """Closed form of every observable that has one, differentiable in every float field.
 
-        May add the integer `status`, where finding one can fail.
+        Adds the integer `status` if the schema says `solved`.
         """
 
     @abc.abstractmethod

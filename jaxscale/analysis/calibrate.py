@@ -13,6 +13,7 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from jaxscale.fields import get, set_leaf
+from jaxscale.status import STATUS
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.execute import predict, predict_columns
 from jaxscale.sweep.grid import Grid, is_leaf
@@ -190,10 +191,11 @@ def _theory(
     """The theory of a grid, and for each observable its coordinates."""
     plan = make_plan(Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
     layout = Layout.of(plan, predicted=True)
-    names = list(layout.observables) if observables is None else list(observables)
+    closed = [name for name in layout.observables if name != STATUS]
+    names = closed if observables is None else list(observables)
     for name in names:
-        if name not in layout.observables:
-            known = ", ".join(layout.observables)
+        if name not in closed:
+            known = ", ".join(closed)
             raise ValueError(f"`observables` must have a closed form ({known}), got {name!r}.")
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     observed = {n: layout.observables[n].dims for n in names}

@@ -15,12 +15,10 @@ from rich.table import Table
 
 from jaxscale.analysis._points import SEED, Points, resolve
 from jaxscale.analysis.claim import SEEDS_FOR_VERDICT
-from jaxscale.status import Status
+from jaxscale.status import STATUS, Status
 
 if TYPE_CHECKING:
     import xarray
-
-STATUS = "status"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from jaxscale.sparse.features import Identity as Identity
 from jaxscale.sparse.features import Linear as Linear
 from jaxscale.sparse.features import Relu as Relu
 from jaxscale.sparse.features import Tanh as Tanh
-from jaxscale.sparse.solvers import GradientDescent as GradientDescent
-from jaxscale.sparse.solvers import GradientSteps as GradientSteps
+from jaxscale.sparse.gradient import GradientDescent as GradientDescent
+from jaxscale.sparse.gradient import GradientSteps as GradientSteps
 from jaxscale.sparse.solvers import MinNorm as MinNorm
 from jaxscale.sparse.solvers import Ridge as Ridge
 from jaxscale.sparse.spectrum import Tabulated as Tabulated

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from jaxscale.sparse import theory
 from jaxscale.sparse.features import AbstractLinear, Identity
-from jaxscale.sparse.solvers import AbstractGradientDescent, MinNorm, Ridge
+from jaxscale.sparse.gradient import AbstractGradientDescent
+from jaxscale.sparse.solvers import MinNorm, Ridge
 from jaxscale.status import Status
 from jaxscale.system import Observable, Observables, Predicted
 
@@ -85,9 +86,8 @@ def predicted(system: Any) -> Observables:
         equivalent = theory.equivalent_of(coordinates, n, d, jnp.asarray(ridge))
         found["loss"], status = equivalent.loss, equivalent.status
     if "stable" in kinds:
-        rate = jnp.asarray(solver.learning_rate)
-        unstable = theory.instability_probability_of(coordinates, d, rate)
-        found["stable"] = 1.0 - unstable
+        rate = jnp.asarray(solver.learning_rate)  # pyright: ignore
+        found["stable"] = 1.0 - theory.instability_probability_of(coordinates, d, rate)
     return {**found, "status": status}
 
 

@@ -7,14 +7,13 @@ the targets are `R W` for a teacher `W`, and padded rows and features of both ar
 """
 
 import abc
-import dataclasses
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxscale.fields import Configurable, Real, real, record_field, static_int
+from jaxscale.fields import Configurable, Real, real
 from jaxscale.linalg import (
     cholesky,
     cholesky_solve,
@@ -27,7 +26,6 @@ from jaxscale.linalg import (
     triangular_factor,
 )
 from jaxscale.system import Observable
-from jaxscale.training import check_record, log_spaced_steps
 
 RANK_CUT = 1e-11  # of the Gram matrix of unit-norm columns (eigenvalues)
 SINGULAR_CUT = 1e-12  # of a design whose row rank is not known
@@ -35,7 +33,7 @@ CONDITION_LIMIT = 1e10
 
 
 class Rows(eqx.Module):
-    """Rows `R` with `R^T R = X^T X`; `rank`, where known, counts the leading rows that are not 0."""
+    """Rows `R` with `R^T R = X^T X`, those that are not zero first; `rank` counts them if known."""
 
     values: Float[Array, "m k"]
     rank: Int[Array, ""] | None = None
@@ -92,8 +90,8 @@ class AbstractSolver(Configurable):
         """Solve a least-squares problem."""
 
 
-_CONDITION = Observable((), "1", "largest over smallest non-zero singular value of Phi")
-_RANK = Observable((), "1", "rank of Phi")
+CONDITION = Observable((), "1", "largest over smallest non-zero singular value of Phi")
+RANK = Observable((), "1", "rank of Phi")
 
 
 class MinNorm(AbstractSolver):
@@ -111,7 +109,7 @@ class MinNorm(AbstractSolver):
     @property
     def diagnostics(self) -> dict[str, Observable]:
         """`rank` and `condition`."""
-        return {"rank": _RANK, "condition": _CONDITION}
+        return {"rank": RANK, "condition": CONDITION}
 
     def rows(self, inputs: Float[Array, "d k"]) -> Rows:
         """Rotated samples of the row space, largest first."""
@@ -131,22 +129,18 @@ class MinNorm(AbstractSolver):
         """QR where the row rank is known, else SVD."""
         if problem.rank is None:
             return _pseudo_inverse(problem)
-        over = problem.n_columns >= problem.rank
-        scale = jnp.linalg.norm(problem.design, axis=1)
-        scale = jnp.where(over & (scale > 0), scale, 1.0)[:, None]
-        a, b = problem.design / scale, problem.targets / scale
-        wide = _underdetermined(jnp.where(over, a, 0.0), b, jnp.where(over, problem.rank, 0))
-        tall = _overdetermined(jnp.where(over, 0.0, a), b, jnp.where(over, 0, problem.n_columns))
-        theta = jnp.where(over, wide, tall)
-        singular = singular_values(problem.design)
         rank = jnp.minimum(problem.rank, problem.n_columns)
-        condition = _ratio(singular, rank)
-        found = {"rank": rank.astype(singular.dtype), "condition": condition}
+        # a real branch where runs are walked over, as on a CPU; under `vmap` both are computed
+        theta, factor = jax.lax.cond(
+            problem.n_columns >= problem.rank, _underdetermined, _overdetermined, problem
+        )
+        condition = condition_number(singular_values(factor), rank)
+        found = {"rank": rank.astype(theta.dtype), "condition": condition}
         return Fit(None, theta[None], found, condition < CONDITION_LIMIT)
 
 
 class Ridge(AbstractSolver):
-    r"""Ridge regression by Cholesky factorisation and one step of refinement.
+    r"""Ridge regression by Cholesky factorisation.
 
     `theta = argmin |A theta - b|^2 / (2 D) + (strength / 2) |theta|^2`, through the normal
     equations of the smaller side of `A`.
@@ -178,124 +172,10 @@ class Ridge(AbstractSolver):
         right = (a.T @ problem.targets if primal else problem.targets) / d
         factor = cholesky(matrix)
         solution = cholesky_solve(factor, right)
-        solution = solution + cholesky_solve(factor, right - matrix @ solution)
         condition = 1.0 + jnp.trace(gram) / self.strength
         basis = None if primal else a.T
         trusted = condition < CONDITION_LIMIT
         return Fit(basis, solution[None], {"condition": condition}, trusted)
-
-
-class AbstractGradientDescent(AbstractSolver):
-    r"""Full-batch gradient descent from `theta = 0` with a fixed step.
-
-    `theta <- theta + (learning_rate / D) A^T (b - A theta)`.
-    """
-
-    learning_rate: eqx.AbstractVar[Real]
-    n_steps: eqx.AbstractVar[int]
-    record: eqx.AbstractVar[tuple[int, ...] | None]
-
-    @property
-    def record_steps(self) -> tuple[int, ...]:
-        """`record`, or 0 and log-spaced steps to the end."""
-        return log_spaced_steps(self.n_steps, 40) if self.record is None else self.record
-
-    @property
-    def diagnostics(self) -> dict[str, Observable]:
-        """Spectrum of `H = Phi^T Phi / D` and stability."""
-        return {
-            "rank": _RANK,
-            "condition": _CONDITION,
-            "largest_eigenvalue": Observable((), "variance", "largest eigenvalue of Phi^T Phi / D"),
-            "stable": Observable(
-                (), "1", "1 where learning_rate * largest_eigenvalue <= 2, else 0"
-            ),
-        }
-
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
-        """Triangular factor of the samples, or the samples."""
-        return triangular(inputs)
-
-    def spectrum(
-        self, singular: Float[Array, " q"], n_samples: Float[Array, ""]
-    ) -> dict[str, Float[Array, ""]]:
-        """Diagnostics from the singular values of the design."""
-        rank = _numerical_rank(singular)
-        largest = singular[0] ** 2 / n_samples
-        return {
-            "rank": rank.astype(singular.dtype),
-            "condition": _ratio(singular, rank),
-            "largest_eigenvalue": largest,
-            "stable": (self.learning_rate * largest <= 2.0).astype(singular.dtype),
-        }
-
-
-class GradientDescent(AbstractGradientDescent):
-    r"""Gradient descent at any step in closed form.
-
-    With `A = U s V^T`: `theta_t = V diag((1 - (1 - learning_rate s^2 / D)^t) / s) U^T b`.
-
-    **Arguments**
-
-    - `learning_rate`: eta > 0, of `H = Phi^T Phi / D` with `phi = F x / sqrt(N)`.
-    - `n_steps`, `record`: last step, and the steps to record (None for log-spaced).
-    """
-
-    learning_rate: Real = real(0.5, above=0.0)
-    n_steps: int = static_int(10000)
-    record: tuple[int, ...] | None = record_field()
-
-    def __check_init__(self):
-        check_record(self.record, self.n_steps)
-
-    def solve(self, problem: Problem) -> Fit:
-        """Filter of the singular values."""
-        left, singular, right = svd(problem.design)
-        steps = jnp.asarray(self.record_steps, singular.dtype)[:, None]
-        rate = self.learning_rate * singular**2 / problem.n_samples
-        filtered = one_minus_power(rate, steps) / jnp.where(singular > 0, singular, 1.0)
-        coefficients = filtered[:, :, None] * (left.T @ problem.targets)
-        found = self.spectrum(singular, problem.n_samples)
-        return Fit(right.T, coefficients, found, jnp.asarray(True))
-
-
-class GradientSteps(AbstractGradientDescent):
-    """Gradient descent step by step; costs `n_steps` products and agrees with `GradientDescent`.
-
-    **Arguments**: as `GradientDescent`.
-    """
-
-    learning_rate: Real = real(0.5, above=0.0)
-    n_steps: int = static_int(1000)
-    record: tuple[int, ...] | None = record_field()
-
-    def __check_init__(self):
-        check_record(self.record, self.n_steps)
-
-    def solve(self, problem: Problem) -> Fit:
-        """Steps of `beta`, where `theta = A^T beta`."""
-        a, b, d = problem.design, problem.targets, problem.n_samples
-        gram = a @ a.T
-        stops = jnp.asarray(self.record_steps, jnp.int32)
-        starts = jnp.concatenate([jnp.zeros((1,), jnp.int32), stops[:-1]])
-
-        def step(_: int, beta: Float[Array, "m t"]) -> Float[Array, "m t"]:
-            return beta + self.learning_rate / d * (b - gram @ beta)
-
-        def segment(beta: Float[Array, "m t"], ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            beta = jax.lax.fori_loop(ends[0], ends[1], step, beta)
-            return beta, beta
-
-        _, path = jax.lax.scan(segment, jnp.zeros_like(b), (starts, stops))
-        found = self.spectrum(singular_values(a), d)
-        return Fit(a.T, path, found, jnp.asarray(True))
-
-
-def one_minus_power(rate: Float[Array, "..."], steps: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`1 - (1 - rate)^steps` for whole `steps`, without cancellation at small rates."""
-    slow = rate < 0.5
-    small = -jnp.expm1(steps * jnp.log1p(-jnp.where(slow, rate, 0.0)))
-    return jnp.where(slow, small, 1.0 - jnp.power(1.0 - jnp.where(slow, 1.0, rate), steps))
 
 
 def column_norms(values: Float[Array, "d k"]) -> Float[Array, " k"]:
@@ -312,24 +192,25 @@ def triangular(inputs: Float[Array, "d k"]) -> Rows:
     return Rows(triangular_factor(inputs))
 
 
-def _ratio(singular: Float[Array, " q"], rank: Int[Array, ""]) -> Float[Array, ""]:
+def condition_number(singular: Float[Array, " q"], rank: Int[Array, ""]) -> Float[Array, ""]:
     """First over `rank`-th singular value; 1 for rank 0."""
     last = singular[jnp.maximum(rank - 1, 0)]
     return jnp.where(rank > 0, singular[0] / jnp.where(rank > 0, last, 1.0), 1.0)
 
 
-def _numerical_rank(singular: Float[Array, " q"]) -> Int[Array, ""]:
+def numerical_rank(singular: Float[Array, " q"]) -> Int[Array, ""]:
+    """Number of singular values above `SINGULAR_CUT` of the first."""
     kept = (singular > SINGULAR_CUT * singular[0]) & (singular > 0)
     return jnp.sum(kept, dtype=jnp.int32)
 
 
 def _pseudo_inverse(problem: Problem) -> Fit:
     left, singular, right = svd(problem.design)
-    rank = _numerical_rank(singular)
+    rank = numerical_rank(singular)
     kept = jnp.arange(singular.shape[0], dtype=jnp.int32) < rank
     inverse = jnp.where(kept, 1.0 / jnp.where(kept, singular, 1.0), 0.0)
     theta = right.T @ (inverse[:, None] * (left.T @ problem.targets))
-    condition = _ratio(singular, rank)
+    condition = condition_number(singular, rank)
     found = {"rank": rank.astype(singular.dtype), "condition": condition}
     return Fit(None, theta[None], found, condition < CONDITION_LIMIT)
 
@@ -340,22 +221,30 @@ def _unit_beyond(square: Float[Array, "q q"], active: Int[Array, ""]) -> Float[A
     return jnp.where(jnp.diag(inactive), 1.0, square)
 
 
-def _underdetermined(
-    a: Float[Array, "m n"], b: Float[Array, "m t"], active: Int[Array, ""]
-) -> Float[Array, "n t"]:
-    """Least-norm solution of `active` independent leading equations."""
-    q, r = qr(a.T)
-    size = r.shape[0]
-    lower = _unit_beyond(r[:, :size], active).T
-    return q @ solve_lower(lower, b[:size])
+def _underdetermined(problem: Problem) -> tuple[Float[Array, "n t"], Float[Array, "q q"]]:
+    """Least-norm solution of `rank` independent leading equations, and a factor of the design.
+
+    `theta = A^T (R^T R)^-1 b` with `A^T = Q R`: these seminormal equations need no `Q`, and their
+    error grows with the condition of `A`, not with its square (Demmel and Higham 1993).
+    """
+    size = min(problem.design.shape)
+    a, b = problem.design[:size], problem.targets[:size]
+    scale = jnp.linalg.norm(a, axis=1)
+    scale = jnp.where(scale > 0, scale, 1.0)
+    a = a / scale[:, None]
+    factor = triangular_factor(a.T)
+    assert problem.rank is not None
+    upper = _unit_beyond(factor, problem.rank)
+    dual = solve_upper(upper, solve_lower(upper.T, b / scale[:, None]))
+    return a.T @ dual, factor * scale
 
 
-def _overdetermined(
-    a: Float[Array, "m n"], b: Float[Array, "m t"], active: Int[Array, ""]
-) -> Float[Array, "n t"]:
-    """Least-squares solution for `active` leading unknowns."""
-    q, r = qr(a)
-    size = r.shape[0]
-    kept = jnp.arange(size, dtype=jnp.int32) < active
-    theta = solve_upper(_unit_beyond(r[:, :size], active), jnp.where(kept[:, None], q.T @ b, 0.0))
-    return jnp.pad(theta, ((0, a.shape[1] - size), (0, 0)))
+def _overdetermined(problem: Problem) -> tuple[Float[Array, "n t"], Float[Array, "q q"]]:
+    """Least-squares solution for the leading unknowns, and a factor of the design."""
+    n_features = problem.design.shape[1]
+    size = min(problem.design.shape)
+    q, factor = qr(problem.design[:, :size])
+    kept = jnp.arange(size, dtype=jnp.int32) < problem.n_columns
+    right = jnp.where(kept[:, None], q.T @ problem.targets, 0.0)
+    theta = solve_upper(_unit_beyond(factor, problem.n_columns), right)
+    return jnp.pad(theta, ((0, n_features - size), (0, 0))), factor

@@ -8,7 +8,7 @@ import numpy as np
 from jaxscale.analysis.claim import Claim
 from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study
-from jaxscale.sparse import claims, figures, theory
+from jaxscale.sparse import claims, claims_descent, figures, theory
 from jaxscale.sparse.scores import (
     Frontier,
     Instability,
@@ -21,7 +21,7 @@ from jaxscale.sweep.select import grid_of
 if TYPE_CHECKING:
     import xarray
 
-COMPUTE = np.geomspace(2e3, 1e5, 6)
+COMPUTE = np.geomspace(1e3, 1e5, 7)
 RATES = np.array([0.25, 0.5, 1.0])
 PRESETS = (
     "sparse_data",
@@ -57,7 +57,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     ]
 
     few = found["sparse_parameters"]
-    judged += claims.parameter_claims(few, int(_system(few).n_samples))
+    judged += claims.parameter_claims(few, _system(few))
     judged += claims.peak_claims(found["sparse_peak"], dense)
     drawn.append(
         Figure(
@@ -86,9 +86,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     )
 
     descent = found["sparse_descent"]
-    system = _system(descent)
-    rate = float(system.solver.learning_rate)  # pyright: ignore
-    judged += claims.descent_claims(descent, int(system.n_samples), rate)
+    judged += claims_descent.descent_claims(descent, _system(descent))
     drawn.append(
         Figure(
             "gradient_descent",
@@ -102,7 +100,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     system = _system(unstable)
     alpha, gamma = float(system.spectrum_exponent), float(system.sparsity_exponent)  # pyright: ignore
     counts = measure_instability(unstable["largest_eigenvalue"], RATES)
-    judged += claims.instability_claims(counts, alpha, gamma)
+    judged += claims_descent.instability_claims(counts, alpha, gamma)
     drawn.append(
         Figure(
             "instability",

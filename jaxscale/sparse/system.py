@@ -122,8 +122,8 @@ class RandomFeatureRegression(AbstractSystem):
         if self.spectrum is not None:
             return TabulatedCoordinates(spectrum=self.spectrum, activity=self.activity)
         return PowerLawCoordinates(
-            spectrum_exponent=self.spectrum_exponent,
-            sparsity_exponent=self.sparsity_exponent,
+            spectrum_exponent=self.spectrum_exponent,  # pyright: ignore
+            sparsity_exponent=self.sparsity_exponent,  # pyright: ignore
             activity=self.activity,
             n_coordinates=self.n_coordinates,
         )
@@ -133,7 +133,7 @@ class RandomFeatureRegression(AbstractSystem):
         """Loss and diagnostics of the solver; a solver with steps has a loss per step."""
         steps = self.solver.record_steps
         coordinates = {} if steps is None else {"step": np.asarray(steps)}
-        return Schema(observables(self), coordinates, "sparse regression")
+        return Schema(observables(self), coordinates, "sparse regression", solved=True)
 
     def enclosing(self, columns: Mapping[str, Any]) -> "RandomFeatureRegression":
         """The same system with sizes that hold every run of `columns`."""

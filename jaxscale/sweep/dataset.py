@@ -55,9 +55,10 @@ class Layout:
             for s in schemas
         )  # fmt: skip
         dtypes = {n: "float64" if predicted else plan.grid.system.dtype for n in observables}
-        ended = "how the closed forms were found" if predicted else "how the run ended"
-        observables["status"] = Observable((), "", ended)
-        dtypes["status"] = "int32"
+        if not predicted or any(schema.solved for schema in schemas):
+            ended = "how the closed forms were solved" if predicted else "how the run ended"
+            observables["status"] = Observable((), "", ended)
+            dtypes["status"] = "int32"
         chunks = tuple((b.n_chunks, b.chunk) for b in plan.buckets)
         if predicted:
             chunks = tuple((1, len(b.run_ids)) for b in plan.buckets)

@@ -14,9 +14,10 @@ import jaxscale as js
 from jaxscale.fields import cast, set_leaf
 from jaxscale.sparse import theory
 from jaxscale.sparse.data import Inputs, draw_inputs
+from jaxscale.sparse.gradient import one_minus_power
 from jaxscale.sparse.losses import linear_loss
 from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
-from jaxscale.sparse.solvers import Problem, one_minus_power
+from jaxscale.sparse.solvers import Problem
 
 # the compiler takes longer than the programs
 FAST_COMPILE = {
@@ -389,9 +390,8 @@ def test_sampled_signs_are_fair_and_independent():
         )  # fmt: skip
         draw = jax.vmap(lambda key: js.sparse.Sampled().directions(key, inputs))
         w = np.asarray(draw(jr.split(jr.key(0), 4000)))[:, :, 0]
-    z = np.sqrt(4000) * np.array(
-        [*w.mean(axis=0), *(np.mean(w[:, i] * w[:, j]) for i, j in itertools.combinations(range(4), 2))]
-    )  # fmt: skip
+    pairs = [np.mean(w[:, i] * w[:, j]) for i, j in itertools.combinations(range(4), 2)]
+    z = np.sqrt(4000) * np.array([*w.mean(axis=0), *pairs])
     assert np.max(np.abs(z)) < scipy.stats.norm.isf(0.5e-3 / z.size)
 
 

@@ -128,8 +128,9 @@ def test_unseen_law():
 
 @pytest.mark.parametrize(
     "alpha",
-    [pytest.param(0.3, marks=pytest.mark.slow), 1.0, pytest.param(2.5, marks=pytest.mark.slow)],
+    [0.3, 1.0, 2.5],
 )
+@pytest.mark.slow
 def test_dense(alpha):
     i = np.arange(1, 4_000.0)
     delta = float(theory.dense_delta(30.0, spectrum_exponent=alpha, n_coordinates=3999))

@@ -57,7 +57,8 @@ def test_dataset_layout_and_provenance():
     assert runs["loss"].attrs["units"] == "target²"
     assert runs["loss"].attrs["long_name"] == "population loss"
     assert runs["loss"].attrs["predicted"] == "exact"
-    assert runs["status"].attrs["flag_meanings"] == "ok nonfinite diverged not_converged"
+    assert runs["status"].attrs["flag_meanings"] == " ".join(s.name for s in js.Status)
+    assert runs["status"].attrs["flag_meanings"].startswith("ok nonfinite diverged not_converged")
     assert runs["loss"].dtype == np.float32
     assert set(PROVENANCE) <= set(runs.attrs)
     assert runs.attrs["complete"] == 1

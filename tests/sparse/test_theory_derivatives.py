@@ -69,13 +69,14 @@ SLOW = {
     "allocation_loss",
     "loss_below",
     "loss_above",
+    "loss_ridge",
     "unseen_loss",
     "expected_seen",
     "dense_delta",
     "instability",
     "expected_rank",
     "dense_loss",
-}  # seconds of compilation each; the ridge loss goes through the rank and the fixed point
+}  # seconds of compilation each
 
 
 @pytest.mark.parametrize(
