@@ -39,7 +39,7 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
         loss = kept["loss"].sel(at, drop=True)
         with jax.enable_x64(True):
             expected = np.asarray(theory.gd_loss(steps, d, **at, **keywords))
-            fall = slope(near, theory.gd_loss(near, d, **at, **keywords))
+        fall = slope(near, expected[(steps >= early[0]) & (steps <= early[1])])
         ratio = loss / loss.isel(seed=0, drop=True).copy(data=expected)
         claims.append(
             Claim.judge(

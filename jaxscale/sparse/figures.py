@@ -7,9 +7,8 @@ import numpy as np
 
 from jaxscale.report.figures import OKABE_ITO, band, log_axis, new_figure
 from jaxscale.sparse import theory
-from jaxscale.sparse.claims import points
+from jaxscale.sparse.claims import plane, points
 from jaxscale.sparse.scores import Frontier, Instability
-from jaxscale.sweep.execute import predict
 from jaxscale.sweep.select import grid_of
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
 
 def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Loss at infinitely many features against samples, one panel per spectrum exponent."""
-    expected = predict(grid_of(data))["residual_loss"]
+    d = np.asarray(data["n_samples"], float)
     alphas = np.asarray(data["spectrum_exponent"])
     figure, grid = new_figure(len(alphas))
     for axes, alpha in zip(grid[0], alphas, strict=True):
@@ -30,10 +29,9 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
             at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
             color = OKABE_ITO[i]
             band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color)
-            line = expected.sel(at, drop=True)
-            axes.plot(line["n_samples"], line, color=color, **DASHED)
-            text = f"γ = {gamma:g}: −{alpha / gamma:.2f}"
-            _label(axes, float(line["n_samples"][-1]), float(line[-1]), text, color)
+            line = plane(np.inf, d, **at)
+            axes.plot(d, line, color=color, **DASHED)
+            _label(axes, d[-1], line[-1], f"γ = {gamma:g}: −{alpha / gamma:.2f}", color)
         if alpha == float(grid_of(dense).system.spectrum_exponent):  # pyright: ignore
             color = OKABE_ITO[6]
             curve = dense["residual_loss"].isel(n_features=0, drop=True)
@@ -67,9 +65,15 @@ def peak_figure(
         axes.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
         axes.plot(x, middle, color=color, lw=1.4, marker="o", ms=3)
         axes.axvline(threshold, color="#888888", lw=0.8)
-        fine = np.geomspace(x[0], x[-1], 200)
+        fine = np.geomspace(x[0], x[-1], 64)
         fine = fine[np.abs(np.log(fine / threshold)) > 0.08]
-        expected = _plane(runs, fine, n_sparse if runs is peak else d)
+        if runs is peak:
+            sparse: Any = grid_of(peak).system
+            alpha, gamma = float(sparse.spectrum_exponent), float(sparse.sparsity_exponent)
+            at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+            expected = plane(fine, float(n_sparse), **at)
+        else:
+            expected = _dense(runs, fine, d)
         for part in (fine < threshold, fine > threshold):
             axes.plot(fine[part], expected[part], color=color, **DASHED)
         _logs(axes)
@@ -77,20 +81,19 @@ def peak_figure(
         axes.set_ylabel("loss [target²]")
         axes.set_title(title, fontsize=9)
     axes = grid[0, 2]
-    expected = predict(grid_of(few))["loss"]
+    system: Any = grid_of(few).system
+    x, gamma = np.asarray(few["n_features"], float), float(system.sparsity_exponent)
     for i, at in enumerate(points(few)):
         color = OKABE_ITO[i]
         band(axes, few["loss"].sel(at, drop=True), "n_features", color)
-        line = expected.sel(at, drop=True)
-        axes.plot(line["n_features"], line, color=color, **DASHED)
-        text = f"α = {at['spectrum_exponent']:g}"
-        _label(axes, float(line["n_features"][-1]), float(line[-1]), text, color)
+        line = plane(x, float(system.n_samples), sparsity_exponent=gamma, **at)
+        axes.plot(x, line, color=color, **DASHED)
+        _label(axes, x[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color)
     _logs(axes)
     axes.set_xlim(right=axes.get_xlim()[1] * 1.6)
     axes.set_xlabel("features N")
     axes.set_ylabel("loss [target²]")
-    n_few = int(grid_of(few).system.n_samples)  # pyright: ignore
-    axes.set_title(f"below the peak, D = {n_few}: exponent −α", fontsize=9)
+    axes.set_title(f"below the peak, D = {int(system.n_samples)}", fontsize=9)
     return figure
 
 
@@ -123,14 +126,19 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     figure, grid = new_figure(1, size=(5.6, 3.6))
     axes = grid[0, 0]
     kept = runs.sel(step=slice(1, None))
-    expected = predict(grid_of(runs))["loss"].sel(step=slice(1, None))
+    system: Any = grid_of(runs).system
+    steps = np.asarray(kept["step"], float)
+    known = {
+        "learning_rate": float(system.solver.learning_rate),
+        "sparsity_exponent": float(system.sparsity_exponent),
+    }
     for i, at in enumerate(points(runs)):
         color = OKABE_ITO[i]
         band(axes, kept["loss"].sel(at, drop=True), "step", color)
-        line = expected.sel(at, drop=True)
-        axes.plot(line["step"], line, color=color, **DASHED)
-        text = f"α = {at['spectrum_exponent']:g}"
-        _label(axes, float(line["step"][-1]), float(line[-1]), text, color)
+        with jax.enable_x64(True):
+            line = np.asarray(theory.gd_loss(steps, float(system.n_samples), **known, **at))
+        axes.plot(steps, line, color=color, **DASHED)
+        _label(axes, steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color)
     _logs(axes)
     axes.set_xlim(right=axes.get_xlim()[1] * 2.5)
     axes.set_xlabel("step t")
@@ -184,17 +192,15 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     return figure
 
 
-def _plane(runs: "xarray.Dataset", n: np.ndarray, d: int) -> np.ndarray:
-    """The deterministic equivalent at real-valued `n` for the system of `runs`."""
+def _dense(runs: "xarray.Dataset", n: np.ndarray, d: int) -> np.ndarray:
+    """The dense closed form at real-valued `n` for the system of `runs`."""
     system: Any = grid_of(runs).system
     with jax.enable_x64(True):
         return np.asarray(
-            theory.loss(
+            theory.dense_loss(
                 n,
                 float(d),
                 spectrum_exponent=float(system.spectrum_exponent),
-                sparsity_exponent=float(system.sparsity_exponent),
-                activity=float(system.activity),
                 n_coordinates=system.n_coordinates,
             )
         )
