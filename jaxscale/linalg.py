@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float
 
+BLOCK = 128
+
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
@@ -116,3 +118,13 @@ def solve_upper(upper: Float[Array, "n n"], right: Float[Array, "n t"]) -> Float
 def cholesky_solve(factor: Float[Array, "n n"], right: Float[Array, "n t"]) -> Float[Array, "n t"]:
     """Solve `L L^T x = b`."""
     return jsl.cho_solve((factor, True), right)
+
+
+def gram(rows: Float[Array, "m n"]) -> Float[Array, "m m"]:
+    """`A A^T`, of which blocks of more than `BLOCK` rows compute only one half and mirror it."""
+    m = rows.shape[0]
+    if m <= BLOCK:
+        return rows @ rows.T
+    top, bottom = rows[: m // 2], rows[m // 2 :]
+    corner = bottom @ top.T
+    return jnp.block([[gram(top), corner.T], [corner, gram(bottom)]])

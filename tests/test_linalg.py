@@ -118,3 +118,11 @@ def test_a_wide_batch_of_factorisations_ends():
         [sys.executable, "-c", PROGRAM], timeout=120, capture_output=True, text=True, check=False
     )
     assert ended.stdout.strip() == "done", ended.stderr[-2000:]
+
+
+def test_a_gram_matrix_of_blocks_is_the_product():
+    a = np.random.default_rng(3).standard_normal((301, 7))
+    with jax.enable_x64(True):
+        found = np.asarray(linalg.gram(jnp.asarray(a)))
+    np.testing.assert_allclose(found, a @ a.T, rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(found, found.T)

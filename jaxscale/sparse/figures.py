@@ -153,18 +153,22 @@ def instability_figure(
     figure, grid = new_figure(1, size=(5.6, 3.6))
     axes = grid[0, 0]
     d = found.n_samples
-    fine = np.geomspace(d[0] / 1.2, d[-1] * 1.2, 60)
+    with jax.enable_x64(True):
+        expected = np.asarray(
+            theory.instability_probability(
+                d[None, :],
+                found.learning_rate[:, None],
+                spectrum_exponent=alpha,
+                sparsity_exponent=gamma,
+            )
+        )
     for i, rate in enumerate(found.learning_rate):
         color = OKABE_ITO[i]
         share = found.count[i] / found.n_runs
         spread = [share - found.low[i], found.high[i] - share]
         axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
-        with jax.enable_x64(True):
-            p = theory.instability_probability(
-                fine, float(rate), spectrum_exponent=alpha, sparsity_exponent=gamma
-            )
-        axes.plot(fine, np.asarray(p), color=color, **DASHED)
-        _label(axes, fine[-1], float(np.asarray(p)[-1]), f"η = {rate:g}", color)
+        axes.plot(d, expected[i], color=color, **DASHED)
+        _label(axes, d[-1], expected[i, -1], f"η = {rate:g}", color)
     _logs(axes)
     axes.set_xlim(right=axes.get_xlim()[1] * 1.35)
     axes.set_xlabel("samples D")

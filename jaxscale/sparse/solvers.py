@@ -18,6 +18,7 @@ from jaxscale.linalg import (
     cholesky,
     cholesky_solve,
     eigh,
+    gram,
     qr,
     singular_values,
     solve_lower,
@@ -116,7 +117,7 @@ class MinNorm(AbstractSolver):
         norm = column_norms(inputs)
         unit = inputs / jnp.where(norm > 0, norm, 1.0)
         wide = inputs.shape[1] > inputs.shape[0]
-        value, vector = eigh(unit @ unit.T if wide else unit.T @ unit)
+        value, vector = eigh(gram(unit if wide else unit.T))
         value, vector = value[::-1], vector[:, ::-1]
         kept = (value > RANK_CUT * value[0]) & (value > 0)
         if wide:
@@ -167,12 +168,12 @@ class Ridge(AbstractSolver):
         a, d = problem.design, problem.n_samples
         n_rows, n_features = a.shape
         primal = n_features <= n_rows
-        gram = (a.T @ a if primal else a @ a.T) / d
-        matrix = gram + self.strength * jnp.eye(gram.shape[0], dtype=gram.dtype)
+        product = gram(a.T if primal else a) / d
+        matrix = product + self.strength * jnp.eye(product.shape[0], dtype=product.dtype)
         right = (a.T @ problem.targets if primal else problem.targets) / d
         factor = cholesky(matrix)
         solution = cholesky_solve(factor, right)
-        condition = 1.0 + jnp.trace(gram) / self.strength
+        condition = 1.0 + jnp.trace(product) / self.strength
         basis = None if primal else a.T
         trusted = condition < CONDITION_LIMIT
         return Fit(basis, solution[None], {"condition": condition}, trusted)
