@@ -11,7 +11,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_example_runs(tmp_path, monkeypatch):
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    block, regression = re.findall(r"```python\n(.*?)```", README, re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(block, "README.md", "exec"), names)
@@ -19,6 +19,9 @@ def test_the_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "emergence.png").stat().st_size > 10_000
     assert names["weights"].readout.shape == (64,)
     assert set(names["runs"].sizes) == {"learning_rate", "seed", "step", "skill"}
+    exec(compile(regression, "README.md", "exec"), names)
+    ratio = names["runs"].loss.median("seed") / names["theory"].loss
+    assert 0.9 < float(ratio.sel(n_features=128, n_samples=256)) < 1.1
 
 
 def test_its_files_exist():

@@ -12,7 +12,7 @@ from jaxscale.status import Status
 from jaxscale.system import Observable, Observables, Predicted
 
 PLANE = (
-    "mean within 6 % for N/r < 0.55 or N/r > 1.7 where the rank r > 50; medians within 20 % for "
+    "mean within 6 % for 10 < N < 0.55 r or N > 1.7 r where the rank r > 50; medians within 20 % for "
     "0.7 < N/r < 1.4; no claim for 0.85 < N/r < 1.2: within about two standard deviations of N = r "
     "the mean over data sets is infinite, take the median over seeds there"
 )
