@@ -106,6 +106,7 @@ def run(
     from rich.console import Console
 
     from jaxscale.report.figures import plot
+    from jaxscale.status import Status
     from jaxscale.sweep.config import read_toml
     from jaxscale.sweep.execute import predict
     from jaxscale.sweep.execute import run as run_plan
@@ -117,10 +118,12 @@ def run(
     console.print(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     runs = run_plan(planned, store=path, progress=console.is_terminal)
-    counts = {int(code): int((runs["status"] == code).sum()) for code in range(4)}
+    always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
+    counts = {code: int((runs["status"] == code).sum()) for code in Status}
+    names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
+    told = [f"{n} {names[code]}" for code, n in counts.items() if n or code in always]
     console.print(
-        f"{counts[0]} runs ok, {counts[1]} nonfinite, {counts[2]} diverged, "
-        f"{counts[3]} not converged; {runs.attrs['wall_seconds']} s, of which compiling "
+        f"{', '.join(told)}; {runs.attrs['wall_seconds']} s, of which compiling "
         f"{runs.attrs['compile_seconds']} s"
     )
     console.print(f"store: {path}")

@@ -316,6 +316,15 @@ def get(module: Any, path: str) -> Any:
     return value
 
 
+def is_static(module: Any, path: str) -> bool:
+    """Whether the field at dotted `path` is static: its values need programs of their own."""
+    head, _, name = path.rpartition(".")
+    owner = get(module, head) if head else module
+    if not dataclasses.is_dataclass(owner):
+        return False
+    return any(f.name == name and f.metadata.get("static") for f in dataclasses.fields(owner))
+
+
 def _known(value: Any) -> list[str]:
     if isinstance(value, dict):
         return list(value)

@@ -123,6 +123,13 @@ def train(system: Any, key: Key[Array, ""]) -> Any:
     - `key`: typed key of the run, for instance from `js.select`.
 
     **Returns** the state that `system.init` and `system.step` define.
+
+    **Raises** `ValueError` for a system that is solved rather than trained.
     """
+    if not hasattr(system, "init"):
+        raise ValueError(
+            f"`system` must be trained step by step, got {type(system).__name__}; "
+            "simulate it with system.simulate(key)."
+        )
     with jax.enable_x64(system.dtype == "float64"):
         return _final_state(system, key)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import xarray
 
 
+STEP = "step"
+KEPT = (Status.ok, Status.not_converged, Status.ill_conditioned)  # their numbers are kept
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """Comparison of one observable.
@@ -188,9 +192,17 @@ def compare(
     bounds = dict(allowance or {})
     if unknown := sorted(set(bounds) - set(shared)):
         raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
-    good = runs[STATUS].isin([Status.ok, Status.not_converged]) if STATUS in runs else None
+    good = runs[STATUS].isin(KEPT) if STATUS in runs else None
     n_failed = 0 if good is None else int((~good).sum())
-    points = [resolve(runs[n], theory[n], good, bounds.get(n, 0.0), resolution) for n in shared]
+
+    def masked_by(name: str) -> Any:
+        # a run that diverged is left out along its steps; what it tells once is known before them
+        once = STATUS in runs and STEP not in runs[name].dims
+        return runs[STATUS].isin([*KEPT, Status.diverged]) if once else good
+
+    points = [
+        resolve(runs[n], theory[n], masked_by(n), bounds.get(n, 0.0), resolution) for n in shared
+    ]
     n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
     n_seeds = runs.sizes.get(SEED, 1)
     share = alpha / (2 * max(n_comparisons, 1))

@@ -12,9 +12,9 @@ from jaxscale.status import Status
 from jaxscale.system import Observable, Observables, Predicted
 
 PLANE = (
-    "mean within 6 % for 10 < N < 0.55 r or N > 1.7 r where the rank r > 50; medians within 20 % for "
-    "0.7 < N/r < 1.4; no claim for 0.85 < N/r < 1.2: within about two standard deviations of N = r "
-    "the mean over data sets is infinite, take the median over seeds there"
+    "mean within 6 % for 10 < N < 0.55 r or N > 1.7 r where the rank r > 50; medians within 20 % "
+    "for 0.7 < N/r < 1.4; no claim for 0.85 < N/r < 1.2: within about two standard deviations of "
+    "N = r the mean over data sets is infinite, take the median over seeds there"
 )
 RIDGE = "mean within 7 %, 28 % next to the interpolation threshold N = r"
 FLOW = "gradient flow at infinitely many features: within 10 % from the tenth step on while stable"
@@ -75,7 +75,8 @@ def predicted(system: Any) -> Observables:
     if "rank" in kinds:
         found["rank"] = jnp.minimum(n, theory.expected_rank_of(coordinates, d))
     if "residual_loss" in kinds:
-        found["residual_loss"] = theory.residual_loss_of(coordinates, d)
+        residual = theory.equivalent_of(coordinates, jnp.full_like(d, jnp.inf), d)
+        found["residual_loss"], status = residual.loss, residual.status
     solver = system.solver
     if "loss" in kinds and isinstance(solver, AbstractGradientDescent):
         steps = jnp.asarray(solver.record_steps, d.dtype)
@@ -84,7 +85,8 @@ def predicted(system: Any) -> Observables:
     elif "loss" in kinds:
         ridge = solver.strength if isinstance(solver, Ridge) else 0.0
         equivalent = theory.equivalent_of(coordinates, n, d, jnp.asarray(ridge))
-        found["loss"], status = equivalent.loss, equivalent.status
+        found["loss"] = equivalent.loss
+        status = jnp.maximum(status, equivalent.status)
     if "stable" in kinds:
         rate = jnp.asarray(solver.learning_rate)  # pyright: ignore
         found["stable"] = 1.0 - theory.instability_probability_of(coordinates, d, rate)

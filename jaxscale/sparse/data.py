@@ -30,7 +30,8 @@ IDS = 2.0**30  # coordinates beyond this are named by their order of appearance
 class Inputs(eqx.Module):
     """Inputs of one run on the coordinates that were seen, one column each, test samples first.
 
-    - `values`: `(rows, k)`, zero where a coordinate is inactive, in padded rows and columns.
+    - `values`, `active`: `(rows, k)`, zero and false where a coordinate is inactive, in padded rows
+      and columns.
     - `variance`, `seen`: `lambda_i` of the columns (0 in padded ones) and which are real.
     - `ids`: a number that names the coordinate, for draws that belong to it.
     - `unseen_variance`: sum of `lambda_i` over all coordinates that have no column.
@@ -38,6 +39,7 @@ class Inputs(eqx.Module):
     """
 
     values: Float[Array, "d k"]
+    active: Bool[Array, "d k"]
     variance: Float[Array, " k"]
     seen: Bool[Array, " k"]
     ids: Int[Array, " k"]
@@ -46,11 +48,12 @@ class Inputs(eqx.Module):
 
     def without(self, rows: int) -> "Inputs":
         """All but the first `rows` samples; columns that the others do not see become unseen."""
-        values = self.values[rows:]
-        seen = jnp.any(values != 0, axis=0)
+        values, active = self.values[rows:], self.active[rows:]
+        seen = jnp.any(active, axis=0)
         lost = jnp.sum(jnp.where(seen, 0.0, self.variance))
         return Inputs(
             values,
+            active,
             jnp.where(seen, self.variance, 0.0),
             seen,
             self.ids,
@@ -78,42 +81,61 @@ def draw_inputs(
     """
     n_seen = padding.seen
     rows = jnp.arange(padding.n_rows, dtype=jnp.int32)
-    number = jnp.arange(1, padding.table + 1, dtype=jnp.float64)
-    probability = coordinates.probability(number)
-    often = probability > HEAD
+    head = jnp.arange(1, padding.head + 1, dtype=jnp.float64)
+    chance = coordinates.probability(head)
+    often = chance > HEAD
     n_head = jnp.sum(often, dtype=jnp.int32)
     values = jnp.zeros((padding.n_rows, n_seen), jnp.float64)
+    active = jnp.zeros((padding.n_rows, n_seen), bool)
     index = jnp.full((n_seen,), jnp.inf, jnp.float64)
     complete = jnp.asarray(True)
     if padding.head:
         columns = jnp.arange(padding.head, dtype=jnp.int32)
-        scale = jnp.sqrt(coordinates.variance(number) / probability)[: padding.head]
-        chance = probability[: padding.head]
         z = normal_table(jr.fold_in(key, AMPLITUDE_STREAM), rows, columns)
         drawn = _bernoulli(jr.fold_in(key, CHANCE_STREAM), rows, columns, chance)
-        active = drawn & (rows < n_rows)[:, None] & often[: padding.head]
-        values = values.at[:, : padding.head].set(jnp.where(active, z * scale, 0.0))
-        index = index.at[: padding.head].set(
-            jnp.where(often[: padding.head], number[: padding.head], jnp.inf)
-        )
+        drawn = drawn & (rows < n_rows)[:, None] & often
+        z = jnp.where(drawn, z * jnp.sqrt(coordinates.variance(head) / chance), 0.0)
+        values = values.at[:, : padding.head].set(z)
+        active = active.at[:, : padding.head].set(drawn)
+        index = index.at[: padding.head].set(jnp.where(often, head, jnp.inf))
+    table = _table(coordinates, padding, n_head)
     if padding.points:
-        hazard = jnp.where(often, 0.0, -jnp.log1p(-jnp.where(often, 0.0, probability)))
-        points = _points(jr.fold_in(key, POINT_STREAM), coordinates, hazard, n_rows, padding)
+        points = _points(jr.fold_in(key, POINT_STREAM), coordinates, table, n_rows, padding)
         row, column, z, where, complete = _cells(points, n_head, n_seen)
         scale = jnp.sqrt(coordinates.variance(where) / coordinates.probability(where))
         values = values.at[row, column].set(z * scale, mode="drop")
+        active = active.at[row, column].set(True, mode="drop")
         index = index.at[column].set(where, mode="drop")
-    seen = jnp.any(values != 0, axis=0)
+    seen = jnp.any(active, axis=0)
     index = jnp.where(seen, index, jnp.inf)
     variance = jnp.where(seen, coordinates.variance(jnp.where(seen, index, 1.0)), 0.0)
-    return Inputs(
-        values,
-        variance,
-        seen,
-        _ids(index),
-        _unseen_variance(coordinates, number, index, variance),
-        complete,
-    )
+    unseen = _unseen_variance(coordinates, head, often, table, index, variance)
+    return Inputs(values, active, variance, seen, _ids(index), unseen, complete)
+
+
+class _Table(eqx.Module):
+    """Coordinates behind the head, one by one; `last` is where the closed-form tail begins.
+
+    A short spectrum is tabulated whole; of a long one the `TABLE` coordinates behind the head of
+    the run. Neither depends on the padding.
+    """
+
+    number: Float[Array, " m"]
+    hazard: Float[Array, " m"]
+    variance: Float[Array, " m"]
+    last: Float[Array, ""]
+
+
+def _table(coordinates: AbstractCoordinates, padding: Padding, n_head: Int[Array, ""]) -> _Table:
+    end = n_head.astype(jnp.float64)
+    number = jnp.arange(1, padding.table + 1, dtype=jnp.float64)
+    if not coordinates.whole:
+        number = number + end
+    real = (number > end) & (number <= coordinates.n_coordinates)
+    rare = jnp.where(real, coordinates.probability(number), 0.0)
+    hazard = -jnp.log1p(-jnp.minimum(rare, HEAD))
+    variance = jnp.where(real, coordinates.variance(number), 0.0)
+    return _Table(number, hazard, variance, number[-1])
 
 
 def _bernoulli(
@@ -139,25 +161,23 @@ class _Points(eqx.Module):
 def _points(
     key: Key[Array, ""],
     coordinates: AbstractCoordinates,
-    hazard: Float[Array, " m"],
+    table: _Table,
     n_rows: Int[Array, ""],
     padding: Padding,
 ) -> _Points:
     """Poisson many events over table and tail."""
     word = words(key, jnp.arange(padding.points, dtype=jnp.int32), 10)
     # S_i = sum_{j >= i} hazard_j, so that rare coordinates keep their relative precision
-    survival = jnp.cumsum(hazard[::-1])
-    tail = coordinates.tail_events(padding.table)
+    survival = jnp.cumsum(table.hazard[::-1])
+    tail = coordinates.tail_events(table.last)
     arrival = jnp.cumsum(-jnp.log(uniforms(word[0], word[1])))
     total = n_rows.astype(jnp.float64) * (survival[-1] + tail)
     pick = uniforms(word[2], word[3]) * (survival[-1] + tail)
     place = jnp.searchsorted(survival, pick - tail, side="left")
-    inside = (padding.table - jnp.minimum(place, padding.table - 1)).astype(jnp.float64)
+    inside = table.number[::-1][jnp.minimum(place, padding.table - 1)]
     share = jnp.clip(pick / jnp.where(tail > 0, tail, 1.0), 1e-300, 1.0)
-    outside, occurs = coordinates.tail_draw(padding.table, share, uniforms(word[8], word[9]))
+    outside, occurs = coordinates.tail_draw(table.last, share, uniforms(word[8], word[9]))
     in_tail = pick < tail
-    n_head = jnp.sum(hazard == 0, dtype=jnp.int32).astype(jnp.float64)
-    inside = jnp.maximum(inside, n_head + 1)
     active = (arrival < total) & (~in_tail | occurs)
     index = jnp.where(active, jnp.where(in_tail, outside, inside), jnp.inf)
     row = index_below(word[4], n_rows)
@@ -193,14 +213,24 @@ def _ids(index: Float[Array, " k"]) -> Int[Array, " k"]:
 
 def _unseen_variance(
     coordinates: AbstractCoordinates,
-    number: Float[Array, " m"],
+    head: Float[Array, " h"],
+    often: Bool[Array, " h"],
+    table: _Table,
     index: Float[Array, " k"],
     variance: Float[Array, " k"],
 ) -> Float[Array, ""]:
-    """Sum of `lambda_i` over the coordinates without a column, table and tail apart."""
-    table = number.shape[0]
-    place = jnp.where(index <= table, index, table + 1.0).astype(jnp.int32) - 1
-    unseen = jnp.ones((table,), bool).at[place].set(False, mode="drop")
-    inside = jnp.sum(jnp.where(unseen, coordinates.variance(number), 0.0))
-    outside = coordinates.tail_variance(table) - jnp.sum(jnp.where(index > table, variance, 0.0))
-    return inside + jnp.maximum(outside, 0.0)
+    """Sum of `lambda_i` over the coordinates without a column: head, table and tail apart."""
+
+    def missed(number: Float[Array, " m"], variances: Float[Array, " m"]) -> Float[Array, ""]:
+        size = number.shape[0]
+        first = number[0] if size else jnp.asarray(1.0)
+        place = index - first
+        inside = (place >= 0) & (place < size)
+        place = jnp.where(inside, place, size).astype(jnp.int32)
+        unseen = jnp.ones((size,), bool).at[place].set(False, mode="drop")
+        return jnp.sum(jnp.where(unseen, variances, 0.0))
+
+    in_head = jnp.where(often, coordinates.variance(head), 0.0)
+    beyond = jnp.sum(jnp.where(index > table.last, variance, 0.0))
+    outside = jnp.maximum(coordinates.tail_variance(table.last) - beyond, 0.0)
+    return missed(head, in_head) + missed(table.number, table.variance) + outside

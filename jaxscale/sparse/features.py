@@ -111,7 +111,7 @@ class Elementwise(AbstractNonlinear):
 
     **Arguments**
 
-    - `module`: a callable `eqx.Module`, such as `eqx.nn.PReLU()`.
+    - `module`: a callable `eqx.Module` that maps an array to one of the same shape, entry by entry.
     """
 
     module: eqx.Module

@@ -57,25 +57,29 @@ def simulation(system: Any, key: Key[Array, ""]) -> Observables:
         raise ValueError(f"`features` must be linear or nonlinear, got {features!r}.")
     steps = system.solver.record_steps
     start = 0.5 * (train.unseen_variance + jnp.sum(train.variance[:, None] * directions**2))
-    # the loss of a solution may be anything near the interpolation threshold; that of a path not
-    largest = jnp.inf if steps is None else DIVERGED * start
-    loss, status = _health(loss, largest, fit.trusted, everything.complete)
-    seen |= fit.diagnostics
-    kept = (status != Status.nonfinite) & (status != Status.truncated)
-    seen = {name: jnp.where(kept, value, jnp.nan) for name, value in seen.items()}
+    loss, status = _health(loss, start, steps is not None, fit.trusted, everything.complete)
+    seen |= fit.diagnostics  # known before the first step, whatever becomes of the path
+    kept = status != Status.truncated
+    seen = {n: jnp.where(kept & jnp.isfinite(v), v, jnp.nan) for n, v in seen.items()}
     return {"loss": loss[0] if steps is None else loss, **seen, "status": status}
 
 
 def _health(
     loss: Float[Array, " r"],
-    largest: Float[Array, ""] | float,
+    start: Float[Array, ""],
+    is_path: bool,
     trusted: Bool[Array, ""],
     complete: Bool[Array, ""],
 ) -> tuple[Float[Array, " r"], Int[Array, ""]]:
-    """Losses with NaN from the first bad record on, and the status of the run."""
+    """Losses with NaN from the first bad record on, and the status of the run.
+
+    A path diverges when its loss exceeds `DIVERGED` times that of no weights, or overflows between
+    two records; the loss of a solution may be anything near the interpolation threshold.
+    """
     finite = jnp.isfinite(loss)
-    good = jnp.cumprod(finite & (loss <= largest), dtype=jnp.int32) == 1
-    bad = jnp.where(finite[jnp.argmin(good)], Status.diverged, Status.nonfinite)
+    fine = finite & (loss <= DIVERGED * start) if is_path else finite
+    good = jnp.cumprod(fine, dtype=jnp.int32) == 1
+    bad = jnp.where(finite[0], Status.diverged, Status.nonfinite)
     status = jnp.where(jnp.all(good), Status.ok, bad)
     status = jnp.where((status == Status.ok) & ~trusted, Status.ill_conditioned, status)
     status = jnp.where(complete, status, Status.truncated)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from jaxscale.sparse.spectrum import HEAD, TABLE, WHOLE, power_law_events
 
-LONGEST_HEAD = 1_000_000
+LONGEST_HEAD = 100_000
 OVERFLOW = 5e-9  # chance that a bound is exceeded
 
 
@@ -19,7 +19,7 @@ class Padding:
 
     - `n_features`, `n_samples`: largest N and D.
     - `n_evaluation`: test samples of nonlinear features.
-    - `table`: tabulated coordinates.
+    - `table`: coordinates tabulated one by one (of a long spectrum, behind those drawn by row).
     - `head`: coordinates drawn row by row.
     - `points`: events of the others.
     - `seen`: columns of the inputs.
@@ -59,14 +59,16 @@ def padding_for(
     n_evaluation: int,
     probability: Float[np.ndarray, " n"],
     tail_events: float,
+    table: int,
 ) -> Padding:
     """Padding of one run.
 
     **Arguments**
 
     - `n_features`, `n_samples`, `n_evaluation`: its sizes.
-    - `probability`: `p_i` of the tabulated coordinates, not increasing.
-    - `tail_events`: expected events per sample beyond the table.
+    - `probability`: `p_i` of the first coordinates, head and table, not increasing.
+    - `tail_events`: expected events per sample beyond them.
+    - `table`: length of the table.
 
     **Returns** sizes that its draws exceed with a chance below 1e-8.
     """
@@ -84,15 +86,15 @@ def padding_for(
     points = _upper(lambda theta: mean * np.expm1(theta)) if mean > 0 else 0
     others = len(rare) if tail_events == 0 else points
     seen = head + min(_upper(log_moment_of_seen), others, points)
-    return Padding(n_features, n_samples, n_evaluation, len(probability), head, points, seen)
+    return Padding(n_features, n_samples, n_evaluation, table, head, points, seen)
 
 
 def power_law_table(
     sparsity_exponent: float, activity: float, n_coordinates: int | float
-) -> tuple[Float[np.ndarray, " n"], float]:
-    """Tabulated probabilities of power-law coordinates, and the events per sample beyond them.
+) -> tuple[Float[np.ndarray, " n"], float, int]:
+    """First probabilities of power-law coordinates, events per sample beyond, and table length.
 
-    A short spectrum is tabulated whole, a long one to `TABLE` or to twice the length of its head.
+    A short spectrum is tabulated whole, a long one to `TABLE` coordinates behind its head.
 
     **Raises** `ValueError` for infinitely many active coordinates, or a head too long to tabulate.
     """
@@ -108,15 +110,15 @@ def power_law_table(
             f"`activity` must leave at most {LONGEST_HEAD} coordinates active in every other "
             f"sample, got {activity:g} with sparsity_exponent {sparsity_exponent:g}."
         )
-    table = n_coordinates
-    if n_coordinates > WHOLE:
-        table = min(n_coordinates, max(TABLE, 2 * math.ceil(head)))
-    number = np.arange(1.0, int(table) + 1)
+    whole = n_coordinates <= WHOLE
+    table = int(n_coordinates) if whole else TABLE
+    last = int(n_coordinates if whole else min(n_coordinates, math.ceil(head) + TABLE))
+    number = np.arange(1.0, last + 1)
     probability = np.minimum(1.0, activity * number**-sparsity_exponent)
-    if n_coordinates <= table:
-        return probability, 0.0
+    if n_coordinates <= last:
+        return probability, 0.0, table
     slope = 1.0 - sparsity_exponent
     slope = slope if abs(slope) > 1e-9 else 1e-9
-    end = 0.0 if n_coordinates == math.inf else ((n_coordinates + 0.5) / (table + 0.5)) ** slope
-    first = activity * (table + 1.0) ** -sparsity_exponent
-    return probability, float(power_law_events(activity, slope, int(table), end, first))
+    end = 0.0 if n_coordinates == math.inf else ((n_coordinates + 0.5) / (last + 0.5)) ** slope
+    first = activity * (last + 1.0) ** -sparsity_exponent
+    return probability, float(power_law_events(activity, slope, last, end, first)), table

@@ -132,12 +132,12 @@ class MinNorm(AbstractSolver):
             return _pseudo_inverse(problem)
         rank = jnp.minimum(problem.rank, problem.n_columns)
         # a real branch where runs are walked over, as on a CPU; under `vmap` both are computed
-        theta, factor = jax.lax.cond(
+        theta, factor, solved = jax.lax.cond(
             problem.n_columns >= problem.rank, _underdetermined, _overdetermined, problem
         )
         condition = condition_number(singular_values(factor), rank)
         found = {"rank": rank.astype(theta.dtype), "condition": condition}
-        return Fit(None, theta[None], found, condition < CONDITION_LIMIT)
+        return Fit(None, theta[None], found, _diagonal_ratio(solved, rank) < CONDITION_LIMIT)
 
 
 class Ridge(AbstractSolver):
@@ -222,8 +222,21 @@ def _unit_beyond(square: Float[Array, "q q"], active: Int[Array, ""]) -> Float[A
     return jnp.where(jnp.diag(inactive), 1.0, square)
 
 
-def _underdetermined(problem: Problem) -> tuple[Float[Array, "n t"], Float[Array, "q q"]]:
-    """Least-norm solution of `rank` independent leading equations, and a factor of the design.
+def _diagonal_ratio(factor: Float[Array, "q q"], rank: Int[Array, ""]) -> Float[Array, ""]:
+    """Largest over smallest leading diagonal entry: a lower bound of the condition."""
+    size = jnp.abs(jnp.diag(factor))
+    kept = jnp.arange(size.shape[0], dtype=jnp.int32) < rank
+    smallest = jnp.min(jnp.where(kept, size, jnp.inf))
+    ratio = jnp.max(jnp.where(kept, size, 0.0)) / jnp.where(smallest > 0, smallest, 1.0)
+    return jnp.where(rank == 0, 1.0, jnp.where(smallest > 0, ratio, jnp.inf))
+
+
+def _underdetermined(
+    problem: Problem,
+) -> tuple[Float[Array, "n t"], Float[Array, "q q"], Float[Array, "q q"]]:
+    """Least-norm solution of `rank` independent leading equations, and factors.
+
+    The factors are those of the design, and of the design with rows of unit norm that is solved.
 
     `theta = A^T (R^T R)^-1 b` with `A^T = Q R`: these seminormal equations need no `Q`, and their
     error grows with the condition of `A`, not with its square (Demmel and Higham 1993).
@@ -237,15 +250,17 @@ def _underdetermined(problem: Problem) -> tuple[Float[Array, "n t"], Float[Array
     assert problem.rank is not None
     upper = _unit_beyond(factor, problem.rank)
     dual = solve_upper(upper, solve_lower(upper.T, b / scale[:, None]))
-    return a.T @ dual, factor * scale
+    return a.T @ dual, factor * scale, factor
 
 
-def _overdetermined(problem: Problem) -> tuple[Float[Array, "n t"], Float[Array, "q q"]]:
-    """Least-squares solution for the leading unknowns, and a factor of the design."""
+def _overdetermined(
+    problem: Problem,
+) -> tuple[Float[Array, "n t"], Float[Array, "q q"], Float[Array, "q q"]]:
+    """Least-squares solution for the leading unknowns, and the factor of the design, twice."""
     n_features = problem.design.shape[1]
     size = min(problem.design.shape)
     q, factor = qr(problem.design[:, :size])
     kept = jnp.arange(size, dtype=jnp.int32) < problem.n_columns
     right = jnp.where(kept[:, None], q.T @ problem.targets, 0.0)
     theta = solve_upper(_unit_beyond(factor, problem.n_columns), right)
-    return jnp.pad(theta, ((0, n_features - size), (0, 0))), factor
+    return jnp.pad(theta, ((0, n_features - size), (0, 0))), factor, factor

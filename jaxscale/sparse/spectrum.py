@@ -9,6 +9,7 @@ import abc
 import math
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -22,7 +23,7 @@ LAST = 1e150  # keeps the powers of a coordinate within float64
 HEAD = 0.5  # coordinates more often active than this are drawn row by row
 
 
-def power_law_events(activity: Any, slope: Any, table: int, end: Any, first: Any) -> Any:
+def power_law_events(activity: Any, slope: Any, table: Any, end: Any, first: Any) -> Any:
     """`int_{table + 1/2}^{M + 1/2} c x^-gamma dx / (1 - first)`, for numbers or tracers.
 
     `slope` is `1 - gamma`, `end` is `((M + 1/2) / (table + 1/2))^slope`.
@@ -62,7 +63,15 @@ class AbstractCoordinates(Configurable):
     """A spectrum inside a run: a table, and a power-law tail beyond it.
 
     `index` below counts from 1; it is a float, for the tail reaches beyond every integer type.
+    `table` is the last tabulated coordinate.
     """
+
+    n_coordinates: eqx.AbstractVar[int | float]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the spectrum is short enough to be tabulated whole."""
+        return self.n_coordinates <= WHOLE
 
     @abc.abstractmethod
     def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -73,16 +82,16 @@ class AbstractCoordinates(Configurable):
         """`p_i` of the coordinates `index`."""
 
     @abc.abstractmethod
-    def tail_variance(self, table: int) -> Float[Array, ""]:
+    def tail_variance(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """Sum of `lambda_i` beyond the table."""
 
     @abc.abstractmethod
-    def tail_events(self, table: int) -> Float[Array, ""]:
+    def tail_events(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """Proposed events per sample beyond the table, at least those that occur."""
 
     @abc.abstractmethod
     def tail_draw(
-        self, table: int, uniform: Float[Array, " n"], accept: Float[Array, " n"]
+        self, table: Float[Array, ""], uniform: Float[Array, " n"], accept: Float[Array, " n"]
     ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
         """Coordinates of proposed events beyond the table, and which of them occur."""
 
@@ -92,6 +101,16 @@ class TabulatedCoordinates(AbstractCoordinates):
 
     spectrum: Tabulated
     activity: Real = real(above=0.0)
+
+    @property
+    def n_coordinates(self) -> int:  # pyright: ignore
+        """Length of the table."""
+        return len(self.spectrum.variance)
+
+    @property
+    def whole(self) -> bool:
+        """The table is all there is."""
+        return True
 
     def _at(self, values: Float[Array | np.ndarray, " m"], index: Array) -> Float[Array, " n"]:
         place = jnp.clip(index, 1, len(values)).astype(jnp.int32) - 1
@@ -105,16 +124,16 @@ class TabulatedCoordinates(AbstractCoordinates):
         """Table entry times the activity, at most 1."""
         return jnp.minimum(1.0, self.activity * self._at(self.spectrum.probability, index))
 
-    def tail_variance(self, table: int) -> Float[Array, ""]:
+    def tail_variance(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """Zero."""
         return jnp.zeros(())
 
-    def tail_events(self, table: int) -> Float[Array, ""]:
+    def tail_events(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """Zero."""
         return jnp.zeros(())
 
     def tail_draw(
-        self, table: int, uniform: Float[Array, " n"], accept: Float[Array, " n"]
+        self, table: Float[Array, ""], uniform: Float[Array, " n"], accept: Float[Array, " n"]
     ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
         """Nothing occurs."""
         return jnp.full_like(uniform, jnp.inf), jnp.zeros(uniform.shape, bool)
@@ -141,10 +160,8 @@ class PowerLawCoordinates(AbstractCoordinates):
         """`min(1, c i^-gamma)`."""
         return jnp.minimum(1.0, self.activity * index**-self.sparsity_exponent)
 
-    def tail_variance(self, table: int) -> Float[Array, ""]:
+    def tail_variance(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """`sum_{i > table} i^-(1 + alpha)`."""
-        if self.n_coordinates <= table:
-            return jnp.zeros(())
         return power_tail(1.0 + self.spectrum_exponent, table + 1.0, self.n_coordinates)
 
     def _slope(self) -> Float[Array, ""]:
@@ -152,31 +169,28 @@ class PowerLawCoordinates(AbstractCoordinates):
         slope = 1.0 - jnp.asarray(self.sparsity_exponent)
         return jnp.where(jnp.abs(slope) < 1e-9, 1e-9, slope)
 
-    def _end(self, table: int) -> Float[Array, ""]:
+    def _end(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """`((M + 1/2) / (table + 1/2))^(1 - gamma)`."""
         if self.n_coordinates == math.inf:
             return jnp.zeros(())
         return ((self.n_coordinates + 0.5) / (table + 0.5)) ** self._slope()
 
-    def _first(self, table: int) -> Float[Array, ""]:
-        return self.probability(jnp.full((1,), table + 1.0))[0]
+    def _first(self, table: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.minimum(HEAD, self.activity * (table + 1.0) ** -self.sparsity_exponent)
 
-    def tail_events(self, table: int) -> Float[Array, ""]:
+    def tail_events(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """Integral of the density over the tail, divided by `1 - p` of its first coordinate."""
-        if self.n_coordinates <= table:
-            return jnp.zeros(())
         end, first = self._end(table), self._first(table)
-        return power_law_events(self.activity, self._slope(), table, end, first)
+        events = power_law_events(self.activity, self._slope(), table, end, first)
+        return jnp.where(table < self.n_coordinates, events, 0.0)
 
     def tail_draw(
-        self, table: int, uniform: Float[Array, " n"], accept: Float[Array, " n"]
+        self, table: Float[Array, ""], uniform: Float[Array, " n"], accept: Float[Array, " n"]
     ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
         """Inverse of the tail's integral, rounded to a coordinate, then thinned."""
-        if self.n_coordinates <= table:
-            return jnp.full_like(uniform, jnp.inf), jnp.zeros(uniform.shape, bool)
         end = self._end(table)
         place = (table + 0.5) * (end + uniform * (1.0 - end)) ** (1.0 / self._slope())
-        index = jnp.clip(jnp.round(place), table + 1.0, min(self.n_coordinates, LAST))
+        index = jnp.clip(jnp.round(place), table + 1.0, float(min(self.n_coordinates, LAST)))
         g, x2 = self.sparsity_exponent, index**-2
         series = g * (g + 1) / 24 * x2 * (1 + (g + 2) * (g + 3) / 80 * x2)
         p = self.probability(index)

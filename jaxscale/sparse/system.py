@@ -43,6 +43,7 @@ from jaxscale.sparse.spectrum import (
 from jaxscale.sparse.teacher import AbstractTeacher, Averaged
 from jaxscale.system import AbstractSystem, Observables, Schema, Work
 
+PADDED_BY = ("n_features", "n_samples", "sparsity_exponent", "activity")
 DRAW_FLOPS = 100.0  # threefry and the inverse error function, per normal number
 
 
@@ -61,13 +62,25 @@ class RandomFeatureRegression(AbstractSystem):
     - `spectrum_exponent`: alpha > 0.
     - `sparsity_exponent`: gamma >= 0; 0 with activity 1 is dense Gaussian data.
     - `activity`: c > 0.
-    - `spectrum`: a `Tabulated` spectrum instead of the two exponents and M.
-    - `features`: `Linear()`, `Identity()`, `Relu()`, `Tanh(scale)` or a callable module.
-    - `solver`: `MinNorm()`, `Ridge(strength)`, `GradientDescent(...)`, `GradientSteps(...)`.
+    - `spectrum`: a `Tabulated` spectrum instead of the two exponents and M; its probabilities are
+      multiplied by the activity, up to 1.
+    - `features`: `Linear()`, `Identity()`, `Relu()`, `Tanh(scale=...)` or a callable module.
+    - `solver`: `MinNorm()`, `Ridge(strength=...)`, `GradientDescent(...)`, `GradientSteps(...)`;
+      their numbers are axes, too: `"solver.strength"`, `"solver.learning_rate"`.
     - `teacher`: `Averaged()` (the exact mean over teachers) or `Sampled()`.
     - `n_evaluation`: test inputs of nonlinear features; linear ones need none.
     - `dtype`: float64 alone: Gram matrices and rare spikes need it.
     - `padding`: static sizes, set by the planner.
+
+    Observables: `loss` (over `step` for a solver with steps), `n_seen` and `unseen_loss`; `rank`,
+    `condition` and `residual_loss` (at infinitely many features) with `MinNorm`; `condition` with
+    `Ridge`; `rank`, `condition`, `largest_eigenvalue` and `stable` (1 or 0) with gradient descent.
+    `system.schema` says what theory predicts of each.
+
+    `simulate` needs `with jax.enable_x64(True):` around a bare call (`js.run` opens it). It has
+    forward-mode derivatives in `solver.strength` and `solver.learning_rate`. In what
+    the inputs depend on (exponents, activity) they are NaN: the factorisations of padded matrices
+    have none. `predict` is differentiable in all of them.
 
     **Raises** `ValueError` for anything out of range.
 
@@ -94,11 +107,10 @@ class RandomFeatureRegression(AbstractSystem):
 
     def __check_init__(self):
         if (self.n_features is None) != isinstance(self.features, Identity):
-            raise ValueError(
-                "`n_features` must be given, except with features=Identity(), got "
-                f"{self.n_features!r} with {self.features!r}."
-            )
-        if not is_traced(self.n_samples, self.n_features):
+            rule = "be given" if self.n_features is None else "be left out"
+            got = None if self.n_features is None else str(self.n_features)
+            raise ValueError(f"`n_features` must {rule} with {self.features!r}, got {got}.")
+        if self.padding is not None and not is_traced(self.n_samples, self.n_features):
             for name in ("n_features", "n_samples"):
                 value, most = getattr(self, name), getattr(self.sizes, name)
                 if value is not None and int(value) > most:
@@ -120,7 +132,7 @@ class RandomFeatureRegression(AbstractSystem):
     def coordinates(self) -> AbstractCoordinates:
         """The spectrum, as the simulation draws from it."""
         if self.spectrum is not None:
-            return TabulatedCoordinates(spectrum=self.spectrum, activity=self.activity)
+            return TabulatedCoordinates(spectrum=self.spectrum, activity=self.activity)  # pyright: ignore
         return PowerLawCoordinates(
             spectrum_exponent=self.spectrum_exponent,  # pyright: ignore
             sparsity_exponent=self.sparsity_exponent,  # pyright: ignore
@@ -137,19 +149,14 @@ class RandomFeatureRegression(AbstractSystem):
 
     def enclosing(self, columns: Mapping[str, Any]) -> "RandomFeatureRegression":
         """The same system with sizes that hold every run of `columns`."""
-        system = self
-        for path in ("n_features", "n_samples"):
-            if path in columns:
-                system = replace(system, path, np.max(columns[path]))
-        paths = [path for path in ("sparsity_exponent", "activity") if path in columns]
-        if not paths:
-            return replace(self, "padding", system.sizes)
-        found = system.sizes
-        for point in np.unique(np.stack([columns[path] for path in paths], axis=-1), axis=0):
-            one = system
-            for path, value in zip(paths, point, strict=True):
-                one = replace(one, path, value)
-            found = found.union(one.sizes)
+        value = {name: columns.get(name, getattr(self, name)) for name in PADDED_BY}
+        largest = [0 if value[n] is None else int(np.max(value[n])) for n in PADDED_BY[:2]]
+        swept = [np.atleast_1d(0.0 if value[n] is None else value[n]) for n in PADDED_BY[2:]]
+        pairs = np.unique(np.stack(np.broadcast_arrays(*swept), axis=-1), axis=0)
+        found = None
+        for gamma, activity in pairs.astype(float).tolist():
+            one = _padding(self, largest[0], largest[1], gamma, activity)
+            found = one if found is None else found.union(one)
         return replace(self, "padding", found)
 
     def simulate(self, key: Key[Array, ""]) -> Observables:
@@ -183,8 +190,7 @@ class RandomFeatureRegression(AbstractSystem):
 
 def _own_padding(system: RandomFeatureRegression) -> Padding | None:
     """Sizes of a system of plain numbers, None if one is traced; runs before the fields' rules."""
-    names = ("n_features", "n_samples", "n_coordinates", "sparsity_exponent", "spectrum_exponent",
-             "activity", "spectrum", "features", "n_evaluation")  # fmt: skip
+    names = (*PADDED_BY, "n_coordinates", "spectrum_exponent", "spectrum")
     value = {name: converted(system, name) for name in names}
     exponents = ("spectrum_exponent", "sparsity_exponent")
     spectrum = value["spectrum"]
@@ -198,17 +204,22 @@ def _own_padding(system: RandomFeatureRegression) -> Padding | None:
     sizes = [value[n] for n in ("n_features", "n_samples", "sparsity_exponent", "activity")]
     if is_traced(probability, *sizes):
         return None
-    activity, tail = float(value["activity"]), 0.0
-    if probability is None:
-        gamma = float(value["sparsity_exponent"])
-        probability, tail = power_law_table(gamma, activity, value["n_coordinates"])
+    numbers = [0 if v is None else v for v in sizes]
+    n_features, n_samples = int(numbers[0]), int(numbers[1])
+    return _padding(system, n_features, n_samples, float(numbers[2]), float(numbers[3]))
+
+
+def _padding(
+    system: RandomFeatureRegression, n_features: int, n_samples: int, gamma: float, activity: float
+) -> Padding:
+    """Sizes of one run with these numbers and the static fields of `system`."""
+    spectrum = converted(system, "spectrum")
+    n_coordinates = converted(system, "n_coordinates")
+    if spectrum is None:
+        probability, tail, table = power_law_table(gamma, activity, n_coordinates)
     else:
-        probability = np.minimum(1.0, activity * probability)
-    nonlinear = isinstance(value["features"], AbstractNonlinear)
-    return padding_for(
-        0 if value["n_features"] is None else int(value["n_features"]),
-        int(value["n_samples"]),
-        value["n_evaluation"] if nonlinear else 0,
-        probability,
-        tail,
-    )
+        probability, tail = np.minimum(1.0, activity * spectrum.probability), 0.0
+        table = len(probability)
+    nonlinear = isinstance(converted(system, "features"), AbstractNonlinear)
+    n_evaluation = converted(system, "n_evaluation") if nonlinear else 0
+    return padding_for(n_features, n_samples, n_evaluation, probability, tail, table)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from jaxscale.fields import Configurable, as_int, as_real, derived_names, field_names
@@ -83,8 +84,8 @@ def encode(value: Any) -> Any:
         return {key: encode(v) for key, v in value.items()}
     if isinstance(value, tuple | list):
         return [encode(v) for v in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
     return value
 
 

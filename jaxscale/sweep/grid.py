@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxscale.fields import as_int, get, replace
+from jaxscale.fields import as_int, get, is_static, replace
 from jaxscale.keys import root_key
 from jaxscale.sweep.config import axis_values, decode, encode, read_toml, record_steps
 from jaxscale.system import AbstractSystem
@@ -162,7 +162,11 @@ class Grid:
     @property
     def leaf_axes(self) -> tuple[str, ...]:
         """Axes that become columns of one program."""
-        return tuple(p for p, vs in self.axes.items() if all(is_leaf(v) for v in vs))
+        return tuple(
+            path
+            for path, values in self.axes.items()
+            if all(is_leaf(v) for v in values) and not is_static(self.system, path)
+        )
 
     @property
     def structural_axes(self) -> tuple[str, ...]:

@@ -34,7 +34,8 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
     - `values`: one value per dimension of the grid, `seed` included (paths with a dot as
       `**{"data.n_samples": 1000}`); a dimension with a single value may be left out.
 
-    **Returns** `(system, key)`, for `system.simulate(key)` or `js.train(system, key)`.
+    **Returns** `(system, key)`, for `js.train(system, key)` or `system.simulate(key)` (within
+    `with jax.enable_x64(True):` for a float64 system).
 
     **Raises** `ValueError` naming a dimension that is missing, unknown, or lacks the value.
     """

@@ -160,6 +160,24 @@ def test_padding_changes_no_draw():
     np.testing.assert_allclose(one.unseen_variance, other.unseen_variance, rtol=1e-13)
 
 
+def test_other_runs_of_a_program_change_no_draw():
+    """A longer head beside this run moves neither its table nor its tail."""
+    alone = regression(20, 1.4, n_coordinates=20_000)
+    beside = alone.enclosing({"sparsity_exponent": [1.4, 0.9], "activity": [1.0, 40.0]})
+    assert beside.sizes.head > 20 + alone.sizes.head
+    one, other = draw(alone, 40), draw(alone, 40, beside.sizes)
+    for name in ("unseen_variance", "complete"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-13)
+    k = one.values.shape[2]
+    np.testing.assert_array_equal(one.values, other.values[:, :, :k])
+    assert not other.active[:, :, k:].any()
+
+
+def test_a_coordinate_without_variance_is_seen():
+    table = js.sparse.Tabulated(variance=[1.0, 0.0, 0.5], probability=[0.9, 0.6, 0.3])
+    assert np.all(draw(regression(60, spectrum=table), 20).seen.sum(axis=1) == 3)
+
+
 def test_too_little_padding_is_told():
     system = regression(64, 1.5)
     sizes = dict(vars(system.sizes))

@@ -429,3 +429,56 @@ def test_work_grows_with_every_size():
         large = RandomFeatureRegression(**{**GOOD, name: value}).work()
         assert large.flops > small.flops
         assert large.resident_floats > small.resident_floats
+
+
+def test_unstable_runs_count_as_unstable_whatever_becomes_of_their_path():
+    """Overflow between two records is divergence; `stable` stays known, and `compare` uses it."""
+    system = RandomFeatureRegression(
+        n_samples=50,
+        spectrum_exponent=0.5,
+        sparsity_exponent=2.5,
+        features=js.sparse.Identity(),
+        solver=js.sparse.GradientDescent(learning_rate=1.0, n_steps=20000, record=[0, 20000]),
+    )
+    grid = js.Grid(system, seeds=400)
+    runs = js.run(grid)
+    unstable = np.asarray(runs["stable"] == 0)
+    assert 0 < unstable.sum() < 60
+    assert np.array_equal(np.asarray(runs["status"] == js.Status.diverged), unstable)
+    assert np.isnan(np.asarray(runs["loss"].sel(step=20000))[unstable]).all()
+    assert np.isfinite(np.asarray(runs["n_seen"])).all()
+    (row,) = (r for r in js.compare(runs, js.predict(grid)).rows if r.observable == "stable")
+    assert row.n_compared == 1
+    assert row.passed
+
+
+def test_an_axis_over_the_number_of_coordinates_has_programs_of_its_own():
+    system = RandomFeatureRegression(n_features=4, n_samples=8, **SPARSE)
+    grid = js.Grid(system, axes={"n_coordinates": [30, np.inf]})
+    assert js.plan(grid).n_compiles == 2
+
+
+def test_a_traced_activity_is_predicted():
+    def expected(activity):
+        return RandomFeatureRegression(
+            n_features=4, n_samples=30, activity=activity, **SPARSE
+        ).predict()["n_seen"]
+
+    with jax.enable_x64(True):
+        value, slope = jax.jvp(expected, (jnp.asarray(0.5),), (jnp.ones(()),))
+    assert value > 0
+    assert slope > 0
+
+
+def test_a_plan_over_many_exponents_is_quick_to_bound():
+    """One table per pair of exponents, no system per pair."""
+    system = RandomFeatureRegression(n_features=4, n_samples=30, **SPARSE)
+    gammas, activities = np.linspace(1.2, 3, 40), np.linspace(0.1, 1, 40)
+    columns = {"sparsity_exponent": np.repeat(gammas, 40), "activity": np.tile(activities, 40)}
+    wide = system.enclosing(columns).sizes
+    for gamma, activity in ((1.2, 1.0), (3.0, 0.1)):
+        one = RandomFeatureRegression(
+            n_features=4, n_samples=30, spectrum_exponent=1.0, sparsity_exponent=gamma,
+            activity=activity,
+        ).sizes  # fmt: skip
+        assert wide.union(one) == wide

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
+from jaxscale.linalg import qr, svd
 from jaxscale.sparse.theory.vectorize import check
 from jaxscale.spectra import as_floats
 
@@ -13,12 +14,12 @@ def _row_space(inputs: Array) -> tuple[Array, Array]:
     """Diagonal of the projector on the row space, and the rank."""
     norms = jnp.sqrt(jnp.sum(inputs**2, axis=0))
     scaled = inputs / jnp.where(norms > 0, norms, 1.0)
-    _, size, rows = jnp.linalg.svd(scaled, full_matrices=False)
+    _, size, rows = svd(scaled)
     kept = size > size[0] * float(jnp.finfo(size.dtype).eps) ** (2 / 3)
     basis = (jnp.where(kept[:, None], rows, 0.0) * norms).T
     # rows of equal length: the QR of the kept columns, which come first
     lengths = jnp.sqrt(jnp.sum(basis**2, axis=0))
-    basis, _ = jnp.linalg.qr(basis / jnp.where(kept, lengths, 1.0))
+    basis, _ = qr(basis / jnp.where(kept, lengths, 1.0))
     return jnp.sum(jnp.where(kept, basis, 0.0) ** 2, axis=1), jnp.sum(kept)
 
 

@@ -190,9 +190,9 @@ def deterministic_equivalent(
     (0.7% at alpha = 0.5, gamma = 1.2, N = 64, D = 300) and for collisions when N > r.
 
     Asymptotic. Against simulated means without ridge: within 6% for 10 < N < 0.55 r or N > 1.7 r
-    where r > 50 (8% low at N = 6); medians within 5% to 20% for 0.7 < N/r < 1.4; no claim for 0.85 < N/r < 1.2 (the mean
-    over the inputs is infinite); 5% to 20% for N/r < 1.5 where r is about 20. With ridge:
-    7%, 28% next to the peak.
+    where r > 50 (8% low at N = 6); medians within 5% to 20% for 0.7 < N/r < 1.4; no claim for
+    0.85 < N/r < 1.2 (the mean over the inputs is infinite); 5% to 20% for N/r < 1.5 where r is
+    about 20. With ridge: 7%, 28% next to the peak.
 
     **Arguments:** (any shapes that broadcast)
 
