@@ -60,8 +60,8 @@ def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float
         n=n,
         error=np.divide(abs(difference), size, out=np.full(n.shape, np.nan), where=sizeable),
         z=np.divide(kept, standard_error, out=np.full(n.shape, np.nan), where=random & ~unresolved),
-        deterministic=(n >= 2) & ~random & np.isfinite(difference),
-        unresolved=unresolved,
+        deterministic=np.asarray((n >= 2) & ~random & np.isfinite(difference)),
+        unresolved=np.asarray(unresolved),
     )
 
 

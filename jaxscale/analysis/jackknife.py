@@ -52,7 +52,8 @@ def jackknife(
     - `values`: any dimensions, and `seed`.
     - `estimate`: maps the mean over seeds, without that dimension, to a number or an array.
 
-    **Returns** pseudo-values, shape `(s, ...)`.
+    **Returns** pseudo-values, shape `(s, ...)`; all NaN if a point is missing for some seeds but
+    not for all, for the mean over the others would answer another question.
 
     **Raises** `ValueError` for fewer than 2 seeds.
 
@@ -61,7 +62,12 @@ def jackknife(
     n = values.sizes.get(SEED, 0)
     if n < 2:
         raise ValueError(f"`values` must have at least 2 seeds, got {n}.")
-    total = values.sum(SEED, skipna=False)  # a seed that lacks a point leaves no mean there
+    missing = values.isnull()
+    partly = missing & ~missing.all(SEED)
+    if bool(partly.any()):  # the mean over the others would forget what these seeds did
+        shape = np.shape(estimate(values.fillna(1.0).mean(SEED)))
+        return np.full((n, *shape), np.nan)
+    total = values.sum(SEED, skipna=False)
     whole = np.asarray(estimate(total / n))
     parts = [
         np.asarray(estimate((total - values.isel({SEED: i}, drop=True)) / (n - 1)))

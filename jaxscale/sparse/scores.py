@@ -113,13 +113,19 @@ def measure_instability(
     - `learning_rate`: rates, each applied to the same runs.
 
     **Returns** an `Instability`, its runs in blocks so that exponents have a jackknife.
+
+    **Raises** `ValueError` for fewer runs than blocks.
     """
     import xarray
     from scipy.stats import beta
 
     rate = xarray.DataArray(learning_rate, dims="learning_rate")
-    unstable = (rate * largest > 2.0).transpose("seed", "learning_rate", "n_samples")
+    # a run without an eigenvalue makes its block, and so the claims, NaN
+    unstable = (rate * largest > 2.0).astype(float).where(largest.notnull())
+    unstable = unstable.transpose("seed", "learning_rate", "n_samples")
     n = unstable.sizes["seed"]
+    if n < BLOCKS:
+        raise ValueError(f"`largest` must have at least {BLOCKS} seeds, got {n}.")
     count = np.asarray(unstable.sum("seed"), float)
     low = np.where(count > 0, beta.ppf(0.025, np.maximum(count, 1), n - count + 1), 0.0)
     high = np.where(count < n, beta.ppf(0.975, count + 1, np.maximum(n - count, 1)), 1.0)

@@ -108,8 +108,10 @@ class RandomFeatureRegression(AbstractSystem):
     def __check_init__(self):
         if (self.n_features is None) != isinstance(self.features, Identity):
             rule = "be given" if self.n_features is None else "be left out"
-            got = None if self.n_features is None else str(self.n_features)
-            raise ValueError(f"`n_features` must {rule} with {self.features!r}, got {got}.")
+            raise ValueError(
+                f"`n_features` must {rule} with {self.features!r} (it is left out with Identity() "
+                f"alone), got {self.n_features}."
+            )
         if self.padding is not None and not is_traced(self.n_samples, self.n_features):
             for name in ("n_features", "n_samples"):
                 value, most = getattr(self, name), getattr(self.sizes, name)

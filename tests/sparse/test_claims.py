@@ -1,7 +1,5 @@
 """Scores and claims of sparse regression on curves planted by hand, where every answer is known."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -24,7 +22,7 @@ from jaxscale.sparse.claims import (
     slope,
 )
 from jaxscale.sparse.claims_descent import descent_claims, instability_claims
-from jaxscale.sparse.figures import data_figure, frontier_figure
+from jaxscale.sparse.figures import frontier_figure
 from jaxscale.sparse.scores import measure_frontier, measure_instability, peak_over
 
 ALPHA, GAMMA = 1.0, 2.0
@@ -107,6 +105,14 @@ def test_an_optimum_at_an_end_of_the_samples_is_nan(c, end):
     _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
 
 
+def test_a_seed_without_a_value_leaves_no_frontier():
+    runs = _power_laws(spread=0.01)
+    runs["rank"][3, 2] = np.nan
+    found = measure_frontier(runs, COMPUTE)
+    assert np.isnan(found.slopes).all()
+    _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
+
+
 # ------------------------------------------------------------- instability
 
 
@@ -166,7 +172,8 @@ def test_a_seed_without_a_value_is_not_left_out():
     values = _runs(np.array([1.0, 2.0, 4.0]), 12, 0.01, x=[1, 2, 4])["loss"]
     values[3, 1] = np.nan
     found = jackknife(values, np.asarray)
-    np.testing.assert_array_equal(np.isnan(found), np.tile([False, True, False], (12, 1)))
+    assert found.shape == (12, 3)
+    assert np.isnan(found).all()
     claim = Claim.judge(
         "toy", "x", "x", predicted=2.0, values=found[:, 1], margin=0.5, reason="toy"
     )
@@ -176,8 +183,7 @@ def test_a_seed_without_a_value_is_not_left_out():
 def test_a_seed_without_any_value_leaves_no_exponent():
     runs = _planted_relu(sparse=-1 / 3)
     runs["loss"][3] = np.nan
-    with pytest.raises(ValueError, match="`window`"):
-        nonlinear_claims(runs)
+    assert {str(claim.verdict) for claim in nonlinear_claims(runs)} == {"inconclusive"}
 
 
 # ------------------------------------------------------------------ claims
@@ -198,7 +204,6 @@ def dense():
     # the residual of the samples alone: one value per seed, whatever the features
     noisy = np.broadcast_to(_noisy(both[:, -1], 16)[..., None], (16, *residual.shape))
     runs["residual_loss"] = runs["loss"].copy(data=noisy)
-    runs.attrs["grid"] = json.dumps(grid.to_dict())
     return runs
 
 
@@ -231,14 +236,10 @@ def test_data_with_the_exponent_of_dense_inputs_disagree(dense):
     _all(data_claims(_data(lambda alpha: alpha), dense), "disagrees")
 
 
-def test_one_seed_without_a_value_gives_no_agreement(data, dense):
+def test_a_seed_of_data_without_any_value_is_told(data, dense):
     broken = data.copy(deep=True)
     broken["residual_loss"][3] = np.nan
-    try:
-        claims = data_claims(broken, dense)
-    except ValueError:
-        return  # told, with the window that holds no points
-    assert "agrees" not in _verdicts(claims).values()
+    assert {str(claim.verdict) for claim in data_claims(broken, dense)} == {"inconclusive"}
 
 
 def test_parameters_of_the_theory_agree_and_the_data_exponent_disagrees():
@@ -285,9 +286,8 @@ def frontier_runs(data):
     """`residual_loss` and `rank` of the theory at one pair of exponents."""
     at = {"spectrum_exponent": ALPHA, "sparsity_exponent": GAMMA}
     runs = data.sel(at, drop=True)
-    rank = scipy.special.gamma(1 - 1 / GAMMA) * SAMPLES ** (
-        1 / GAMMA
-    )  # as `allocation_laws` has it
+    # the rank as `allocation_laws` has it
+    rank = scipy.special.gamma(1 - 1 / GAMMA) * SAMPLES ** (1 / GAMMA)
     runs["rank"] = runs["residual_loss"].copy(data=_noisy(rank))
     return runs
 
@@ -380,12 +380,12 @@ def test_nonlinear_features_agree_and_with_dense_exponents_disagree():
 # ----------------------------------------------------------------- figures
 
 
-def test_figures_draw(data, dense, frontier_runs):
-    figure = data_figure(data, dense)
-    assert len(figure.axes) == 2
-    assert all(axes.lines for axes in figure.axes)
+def test_the_frontier_is_drawn(frontier_runs):
     found = measure_frontier(frontier_runs, COMPUTE)
     figure = frontier_figure({(ALPHA, GAMMA): found})
     assert len(figure.axes) == 3
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), found.n_features)
+    for axes, name in zip(figure.axes, ("n_features", "n_samples", "loss"), strict=True):
+        measured, law = (line.get_ydata() for line in axes.lines)
+        np.testing.assert_allclose(measured, getattr(found, name))
+        np.testing.assert_allclose(law, measured, rtol=0.3)
     figure.draw_without_rendering()

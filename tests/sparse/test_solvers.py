@@ -357,7 +357,7 @@ def test_infinite_data_depend_on_the_variances_alone():
         rows = solver.rows(jnp.asarray(np.diag(np.sqrt(lam))))
         full = jnp.ones(12, bool)
         inputs = Inputs(
-            rows.values, jnp.asarray(lam), full, jnp.arange(12, dtype=jnp.int32),
+            rows.values, rows.values != 0, jnp.asarray(lam), full, jnp.arange(12, dtype=jnp.int32),
             jnp.zeros(()), jnp.asarray(True),
         )  # fmt: skip
         projection = jnp.asarray(f)
@@ -385,7 +385,7 @@ def test_all_sign_vectors_average_to_the_mean_teacher():
 def test_sampled_signs_are_fair_and_independent():
     with jax.enable_x64(True):
         inputs = Inputs(
-            jnp.ones((1, 4)), jnp.ones(4), jnp.ones(4, bool),
+            jnp.ones((1, 4)), jnp.ones((1, 4), bool), jnp.ones(4), jnp.ones(4, bool),
             jnp.array([1, 2, 7, 2**30], jnp.int32), jnp.zeros(()), jnp.asarray(True),
         )  # fmt: skip
         draw = jax.vmap(lambda key: js.sparse.Sampled().directions(key, inputs))
