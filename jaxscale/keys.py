@@ -82,7 +82,7 @@ def unit_normals(
 
 
 def uniforms(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:
-    """Uniform float64 numbers strictly between 0 and 1 from two words, 53 bits of them."""
+    """Uniform float64 numbers above 0 from two words, 53 bits (1 itself has chance 2^-53)."""
     scale = jnp.asarray(2.0**-53, jnp.float64)
     top = (high >> jnp.uint32(5)).astype(jnp.float64) * 2.0**26
     return (top + (low >> jnp.uint32(6)).astype(jnp.float64) + 0.5) * scale

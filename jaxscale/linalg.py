@@ -1,4 +1,4 @@
-"""Factorisations that are safe to `vmap`.
+"""Factorisations that are safe to `vmap`, and Gram products.
 
 On a CPU a batched LAPACK call of jaxlib spreads its matrices over XLA's thread pool and waits for
 them inside one of its threads: as soon as every thread of the pool waits in this way, the program
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float
 
-BLOCK = 128
+BLOCK = 128  # rows from which half a product costs less than the pieces it is cut into
 
 
 @contextmanager

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 PAPER = "Sous and Winer 2026, arXiv 2605.23591"
 DERIVED = f"derived here, for the model of {PAPER}"
-
-
-AT_ONCE = 64
+AT_ONCE = 64  # points of one call of the closed form
 
 
 def slope(x: Any, y: Any) -> float:

@@ -45,7 +45,8 @@ class Problem(eqx.Module):
 
     - `design`, `targets`: `A` (m, n) and `b` (m, t); one column per teacher direction.
     - `n_samples`: D, the samples behind the rows.
-    - `n_columns`: features that are not padding; they come first unless they exceed the rank.
+    - `n_columns`: features that are not padding. Fewer than the rank, they come first; `Identity`,
+      whose unseen columns leave holes, always has more.
     - `rank`: number of leading rows that are not zero and independent; None if unknown.
     """
 
