@@ -6,6 +6,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.linalg
 
 from jaxscale import linalg
@@ -97,6 +98,7 @@ def test_a_derivative_of_a_batch():
     _slopes(lambda f, t, s: _push(lambda t: jax.vmap(lambda m: f(t, m))(s), t))
 
 
+@pytest.mark.slow
 def test_a_batch_of_derivatives():
     _slopes(lambda f, t, s: jax.vmap(lambda m: _push(lambda t: f(t, m), t))(s))
 
@@ -112,6 +114,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_wide_batch_of_factorisations_ends():
     """With plain `jnp.linalg` this program waits for itself for ever on two cores."""
     ended = subprocess.run(

@@ -33,6 +33,7 @@ def test_a_planted_time_scale_is_recovered_from_far_away():
 SKILLS = MultilinearSkills(n_skills=5, n_steps=500, record=range(0, 501, 25))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["skill_exponent", "target_scale", "initial_strength", "learning_rate"]
 )
@@ -185,6 +186,7 @@ def test_data_of_another_grid_or_without_points_is_refused():
         js.calibrate(js.Grid(SYSTEM), data * np.nan, ["time_scale"])
 
 
+@pytest.mark.slow
 def test_a_theory_without_a_statement_at_the_start_is_refused():
     system = ParityNetwork(data=FiniteSet(n_samples=100), n_steps=200, record=[0, 100])
     grid = js.Grid(system)

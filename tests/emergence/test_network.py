@@ -128,6 +128,7 @@ def test_the_initial_weights_are_normal_and_keyed_by_unit():
     np.testing.assert_array_equal(narrow.init(jr.key(0)).network.readout, network.readout[:100])
 
 
+@pytest.mark.slow
 def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
     system = ParityNetwork(
         n_skills=2, n_bits=12, skill_size=3, width=64, data=FiniteSet(n_samples=40), batch_size=40,
@@ -152,6 +153,7 @@ def test_the_train_loss_is_the_mean_over_the_set():
     np.testing.assert_allclose(system.observe(state)["train_loss"], np.mean(error), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_trace_for_a_grid_of_widths_rates_exponents_and_seeds():
     system = ParityNetwork(n_steps=500, batch_size=64, n_evaluation=256, record=[0, 500], width=8)
     axes = {

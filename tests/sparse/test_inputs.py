@@ -137,6 +137,7 @@ def test_dense_inputs_are_gaussian_and_nothing_is_unseen():
     assert scipy.stats.kstest(z.ravel(), "norm").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_a_tabulated_power_law_draws_what_the_power_law_draws():
     i = np.arange(1.0, 201)
     table = js.sparse.Tabulated(variance=i**-2.0, probability=i**-1.5)
@@ -160,6 +161,7 @@ def test_padding_changes_no_draw():
     np.testing.assert_allclose(one.unseen_variance, other.unseen_variance, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_other_runs_of_a_program_change_no_draw():
     """A longer head beside this run moves neither its table nor its tail."""
     alone = regression(20, 1.4, n_coordinates=20_000)

@@ -102,6 +102,7 @@ def _check_stores(plan, runs, path, monkeypatch):
     assert js.select(resumed, **{p: v[0] for p, v in AXES.items()}, seed=0)[0].n_samples == 6
 
 
+@pytest.mark.slow
 def test_a_grid_over_every_leaf_is_one_program(tmp_path, monkeypatch):
     plan = js.plan(_all_axes(), max_runs_per_chunk=32)
     assert plan.n_compiles == 1
@@ -272,6 +273,7 @@ def test_losses_have_derivatives_in_the_solver():
     assert np.all(np.abs(pushed) > 1e-6)
 
 
+@pytest.mark.slow
 def test_runs_have_derivatives_one_by_one():
     """`vmap` over seeds of a derivative, rather than the derivative of a batch."""
     base = {"n_features": 6, "n_samples": 15, "n_coordinates": 30, **SPARSE}
@@ -315,6 +317,7 @@ def _prediction_slopes(system, point):
     return pushed
 
 
+@pytest.mark.slow
 def test_predictions_of_descent_are_differentiable():
     system = RandomFeatureRegression(
         n_samples=60, features=Identity(), spectrum_exponent=1.0, sparsity_exponent=2.6,
@@ -327,6 +330,7 @@ def test_predictions_of_descent_are_differentiable():
     assert float(pushed["n_seen"][3]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_features", "solver"), [(6, MinNorm()), (90, Ridge(strength=1e-3))])
 def test_predictions_of_the_plane_are_differentiable(n_features, solver):

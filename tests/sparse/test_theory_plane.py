@@ -132,6 +132,7 @@ def test_ridge_tends_to_ridgeless_below_the_peak():
     np.testing.assert_allclose(none, small, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_peak():
     options = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
     rank = float(theory.expected_rank(1024.0, sparsity_exponent=2.0))
@@ -161,6 +162,7 @@ def test_larger_features_never_hurt_with_ridge():
     assert np.all(np.diff(value) < 0)
 
 
+@pytest.mark.slow
 def test_status_is_never_silent():
     bad = theory.deterministic_equivalent(
         np.array([5.0, 50.0]),
