@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxscale.fields import Real, real, record_field, static_int
-from jaxscale.linalg import singular_values, svd
+from jaxscale.linalg import gram, singular_values, svd
 from jaxscale.sparse.solvers import (
     CONDITION,
     RANK,
@@ -112,12 +112,12 @@ class GradientSteps(AbstractGradientDescent):
     def solve(self, problem: Problem) -> Fit:
         """Steps of `beta`, where `theta = A^T beta`."""
         a, b, d = problem.design, problem.targets, problem.n_samples
-        gram = a @ a.T
+        product = gram(a)
         stops = jnp.asarray(self.record_steps, jnp.int32)
         starts = jnp.concatenate([jnp.zeros((1,), jnp.int32), stops[:-1]])
 
         def step(_: Int[Array, ""], beta: Float[Array, "m t"]) -> Float[Array, "m t"]:
-            return beta + self.learning_rate / d * (b - gram @ beta)
+            return beta + self.learning_rate / d * (b - product @ beta)
 
         def segment(beta: Float[Array, "m t"], ends: tuple[Array, Array]) -> tuple[Array, Array]:
             beta = jax.lax.fori_loop(ends[0], ends[1], step, beta)

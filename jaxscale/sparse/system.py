@@ -203,7 +203,7 @@ def _own_padding(system: RandomFeatureRegression) -> Padding | None:
     if spectrum is not None and value["n_coordinates"] != math.inf:
         raise ValueError(f"`n_coordinates` must be left out, got {value['n_coordinates']!r}.")
     probability = None if spectrum is None else spectrum.probability
-    sizes = [value[n] for n in ("n_features", "n_samples", "sparsity_exponent", "activity")]
+    sizes = [value[n] for n in PADDED_BY]
     if is_traced(probability, *sizes):
         return None
     numbers = [0 if v is None else v for v in sizes]

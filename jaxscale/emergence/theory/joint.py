@@ -15,8 +15,8 @@ from jaxscale.emergence.theory.quadrature import (
     residual_moment,
 )
 from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.emergence.theory.vectorize import vectorized
 from jaxscale.spectra import as_floats, require, require_count
+from jaxscale.vectorize import vectorized
 
 
 def _cutoff(norm, alpha, n_skills):

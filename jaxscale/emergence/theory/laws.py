@@ -10,8 +10,8 @@ from jaxtyping import Array, ArrayLike, Real
 from jaxscale.emergence.theory.allocation import optimum
 from jaxscale.emergence.theory.quadrature import odds, residual_moment
 from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.emergence.theory.vectorize import vectorized
 from jaxscale.spectra import PowerLaw, as_floats, power_sum, require_count
+from jaxscale.vectorize import vectorized
 
 
 def scales(alpha: Array, n_skills: int | float) -> tuple[Array, Array, Array]:

@@ -10,8 +10,8 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxscale.emergence.theory.binomial import deficit, smooth_mean
 from jaxscale.emergence.theory.quadrature import LONG_TIME, odds, residual
 from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.emergence.theory.vectorize import vectorized
 from jaxscale.spectra import as_floats, power_sum, power_tail, require, require_count, tail_rule
+from jaxscale.vectorize import vectorized
 
 _N_DIRECT = 1024  # skills added one by one in `loss`
 _N_DIRECT_SHOTS = 512  # the same in `data_loss`

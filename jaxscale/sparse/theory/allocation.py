@@ -6,11 +6,12 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale.sparse.theory.checks import check, check_sparse
 from jaxscale.sparse.theory.coordinates import build, may_clip
 from jaxscale.sparse.theory.dense import AllocationLaws
 from jaxscale.sparse.theory.equivalent import evaluate
-from jaxscale.sparse.theory.vectorize import check, check_sparse, vectorized
 from jaxscale.spectra import PowerLaw, as_floats
+from jaxscale.vectorize import vectorized
 
 _POINTS = 25  # points of each search
 _SPANS = (3.5, 0.3)  # half widths of the searches, in ln N

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from jaxscale.linalg import qr, svd
-from jaxscale.sparse.theory.vectorize import check
+from jaxscale.sparse.theory.checks import check
 from jaxscale.spectra import as_floats
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.sparse.theory.vectorize import check
+from jaxscale.sparse.theory.checks import check
 from jaxscale.spectra import as_floats, gauss_legendre, require_count
 
 _N_EXACT = 32  # coordinates kept one by one

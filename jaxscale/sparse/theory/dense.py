@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale.sparse.theory.checks import check
 from jaxscale.sparse.theory.coordinates import Coordinates, build
 from jaxscale.sparse.theory.transform import bisect
-from jaxscale.sparse.theory.vectorize import check, vectorized
 from jaxscale.spectra import PowerLaw, as_floats, require_count
+from jaxscale.vectorize import vectorized
 
 
 def delta_of(coordinates: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale.sparse.theory.checks import check
 from jaxscale.sparse.theory.coordinates import Coordinates, build, may_clip
 from jaxscale.sparse.theory.transform import log_transform
-from jaxscale.sparse.theory.vectorize import check, vectorized
 from jaxscale.spectra import PowerLaw, as_floats, require_count
+from jaxscale.vectorize import vectorized
 
 
 def descent(coordinates: Coordinates, t: Array, n: Array, rate: Array) -> Float[Array, ""]:

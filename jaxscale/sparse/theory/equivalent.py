@@ -6,12 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
+from jaxscale.sparse.theory.checks import check
 from jaxscale.sparse.theory.coordinates import Coordinates, build, may_clip
 from jaxscale.sparse.theory.seen import rank, seen
 from jaxscale.sparse.theory.transform import Moments, solve
-from jaxscale.sparse.theory.vectorize import check, vectorized
 from jaxscale.spectra import as_floats, require_count
 from jaxscale.status import Status
+from jaxscale.vectorize import vectorized
 
 
 class Equivalent(eqx.Module):

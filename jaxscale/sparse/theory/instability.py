@@ -8,9 +8,10 @@ import numpy as np
 from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale.sparse.theory.checks import check
 from jaxscale.sparse.theory.coordinates import Coordinates, build, may_clip
-from jaxscale.sparse.theory.vectorize import check, vectorized
 from jaxscale.spectra import PowerLaw, as_floats, require, require_count
+from jaxscale.vectorize import vectorized
 
 
 def instability(coordinates: Coordinates, n: Array, rate: Array) -> Float[Array, ""]:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale.sparse.theory.checks import check, check_sparse
 from jaxscale.sparse.theory.coordinates import Coordinates, build, may_clip
-from jaxscale.sparse.theory.vectorize import check, check_sparse, vectorized
 from jaxscale.spectra import PowerLaw, as_floats, require_count
+from jaxscale.vectorize import vectorized
 
 
 def _log_unseen(p: Array, n: Array) -> Array:

@@ -11,6 +11,7 @@ def vectorized(function: Callable[..., Any], *static: str) -> Callable[..., Any]
     """Compile a function of scalars so that its positional arguments broadcast as arrays.
 
     **Arguments:** `function` of scalars, and the names of its keyword arguments that are `static`.
+    Other keyword arguments, such as a pytree, are passed whole to every call.
 
     **Returns:** a compiled function of broadcastable arrays.
 

@@ -1,32 +1,8 @@
-"""How a formula of scalars becomes a compiled function of arrays; checks that files share."""
+"""Checks of arguments that the public functions of the theory share."""
 
-from collections.abc import Callable
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxscale.spectra import require
-
-
-def vectorized(function: Callable[..., Any], *static: str) -> Callable[..., Any]:
-    """Compile a function of scalars so that its positional arguments broadcast as arrays.
-
-    **Arguments:** `function` of scalars, and the names of its keyword arguments that are `static`.
-    The keyword argument `coordinates`, a pytree, is passed whole to every call.
-
-    **Returns:** a compiled function of broadcastable arrays.
-
-    **Raises:** nothing.
-
-    **Reference:** none.
-    """
-
-    def core(*arrays, **options):
-        return jnp.vectorize(lambda *x: function(*x, **options))(*arrays)
-
-    return jax.jit(core, static_argnames=static)
 
 
 def check(**values: object) -> None:
