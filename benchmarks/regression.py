@@ -30,10 +30,12 @@ import jaxscale as js
 from benchmarks.peers import least_squares
 from benchmarks.throughput import cpu_model, load_average, n_cores, seconds
 from jaxscale import linalg
-from jaxscale.sparse.data import draw_inputs
+from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.losses import linear_loss, residual_loss
 from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
+from jaxscale.sparse.sizes import Padding
 from jaxscale.sparse.solvers import AbstractSolver, Problem
+from jaxscale.sparse.trim import narrow_width, on_seen_columns
 
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "numpy", "scipy", "scikit-learn")
 GEMM_SIZE = 1024
@@ -99,12 +101,20 @@ def weights(
 
 
 def weights_of_inputs(
-    solver: AbstractSolver, inputs: Any, projection: Any, directions: Any
+    solver: AbstractSolver, inputs: Inputs, projection: Any, directions: Any, sizes: Padding
 ) -> tuple[Any, Any]:
-    """`theta` of the regression on `F x`, from the inputs."""
-    rows = solver.rows(inputs)
-    phi, targets = rows.values @ projection.T, rows.values @ directions
-    return weights(solver, phi, targets, rank=rows.rank)
+    """`theta` of the regression on `F x`, from the inputs, on the columns that a sweep takes."""
+    full, one_each = sizes.seen, directions.shape[1] == sizes.seen
+
+    def solved(inputs: Inputs) -> tuple[Any, Any]:
+        k = inputs.seen.shape[0]
+        rows = solver.rows(inputs.values)
+        w = directions[:k, :k] if one_each else directions[:k]
+        phi, targets = rows.values @ projection[:, :k].T, rows.values @ w
+        theta, diagnostics = weights(solver, phi, targets, rank=rows.rank)
+        return jnp.pad(theta, ((0, 0), (0, full - k if one_each else 0))), diagnostics
+
+    return on_seen_columns(solved, inputs, sizes)
 
 
 def largest_difference(found: Any, expected: Sequence[np.ndarray]) -> float:
@@ -135,13 +145,13 @@ def ridge(n_rounds: int) -> dict[str, Any]:
         def solve(phi: Any, y: Any, solver: AbstractSolver = solver) -> Any:
             return weights(solver, phi, y)
 
-        batched, compile_seconds = compiled(jax.vmap(solve), phi, y)
-        walked, _ = compiled(one_by_one(solve), phi, y)
+        walked, compile_seconds = compiled(one_by_one(solve), phi, y)
+        batched, _ = compiled(jax.vmap(solve), phi, y)
         expected = least_squares.gram_cholesky(problems, STRENGTH)
-        difference = largest_difference(batched()[0], expected)
+        difference = largest_difference(walked()[0], expected)
         calls = {
-            "jaxscale": batched,
-            "jaxscale, one by one": walked,
+            "jaxscale": walked,
+            "jaxscale, batched": batched,
             "NumPy lstsq": lambda p=problems: least_squares.lstsq(p),
             "SciPy Gram-Cholesky": lambda p=problems: least_squares.gram_cholesky(p, STRENGTH),
             "scikit-learn Ridge": lambda p=problems: least_squares.sklearn_ridge(p, STRENGTH),
@@ -155,15 +165,15 @@ def ridge(n_rounds: int) -> dict[str, Any]:
     return {"rows": rows, "strength": STRENGTH}
 
 
-def draw(system: js.sparse.RandomFeatureRegression, n_runs: int) -> tuple[Any, Any, Any, Any]:
-    """Inputs, projections and teacher directions of runs, and which columns are real."""
+def draw(system: js.sparse.RandomFeatureRegression, n_runs: int) -> tuple[Inputs, Any, Any]:
+    """Inputs, projections and teacher directions of runs."""
     sizes, n_features, n_samples = system.sizes, system.n_features, jnp.asarray(system.n_samples)
 
-    def one(key: Any) -> tuple[Any, Any, Any, Any]:
+    def one(key: Any) -> tuple[Inputs, Any, Any]:
         x = draw_inputs(jr.fold_in(key, DATA_STREAM), system.coordinates, n_samples, sizes)
         f_key, teacher_key = (jr.fold_in(key, s) for s in (FEATURE_STREAM, TEACHER_STREAM))
         f = system.features.projection(f_key, x, jnp.asarray(n_features), sizes.n_features)
-        return x.values, f, system.teacher.directions(teacher_key, x), x.seen
+        return x, f, system.teacher.directions(teacher_key, x)
 
     return jax.jit(jax.vmap(one))(jr.split(jr.key(0), n_runs))
 
@@ -204,14 +214,14 @@ def minnorm(n_rounds: int) -> dict[str, Any]:
             system = js.sparse.RandomFeatureRegression(
                 n_features=n, n_samples=d, teacher=TEACHERS[teacher], **SPARSE
             )
-            x, f, w, seen = draw(system, n_runs)
+            drawn, f, w = draw(system, n_runs)
 
-            def solve(x: Any, f: Any, w: Any, solver: AbstractSolver = system.solver) -> Any:
-                return weights_of_inputs(solver, x, f, w)
+            def solve(x: Inputs, f: Any, w: Any, system: Any = system) -> Any:
+                return weights_of_inputs(system.solver, x, f, w, system.sizes)
 
-            walked, compile_seconds = compiled(one_by_one(solve), x, f, w)
-            batched, _ = compiled(jax.vmap(solve), x, f, w)
-            real = np.asarray(seen)
+            walked, compile_seconds = compiled(one_by_one(solve), drawn, f, w)
+            batched, _ = compiled(jax.vmap(solve), drawn, f, w)
+            x, real = drawn.values, np.asarray(drawn.seen)
             inputs, projections = np.asarray(x), np.asarray(f)
             targets = [
                 np.asarray(a @ b)[:, r if teacher == "averaged" else slice(None)]
@@ -237,7 +247,8 @@ def minnorm(n_rounds: int) -> dict[str, Any]:
             rows.append(
                 {"n_features": n, "n_samples": d, "problems": n_runs, "teacher": teacher}
                 | {"columns": [int(k) for k in np.percentile(real.sum(1), (0, 50, 100))]}
-                | {"padded_columns": x.shape[2], "group_of_plan": plan.buckets[0].group}
+                | {"padded_columns": x.shape[2], "narrow_columns": narrow_width(system.sizes)}
+                | {"group_of_plan": plan.buckets[0].group}
                 | {"compile_seconds": compile_seconds, "largest_difference": max(errors)}
                 | interleaved(calls, n_rounds)
                 | {"pieces_milliseconds": pieces(system, x, f, w)}
@@ -253,7 +264,8 @@ def gemm_peak() -> float:
 
 def pieces_of_run(system: js.sparse.RandomFeatureRegression, n_runs: int = 32) -> dict[str, float]:
     """Milliseconds per run of its steps on one device, at the sizes of the padding."""
-    x, f, w, _ = draw(system, n_runs)
+    drawn, f, w = draw(system, n_runs)
+    x = drawn.values
     sizes, solver = system.sizes, system.solver
     n_samples, n_features = jnp.asarray(system.n_samples), jnp.asarray(system.n_features)
     keys = jr.split(jr.key(0), n_runs)

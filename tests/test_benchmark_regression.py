@@ -42,9 +42,13 @@ def test_min_norm_peers(regression, teacher, sizes):
             teacher=regression.TEACHERS[teacher],
             **regression.SPARSE,
         )
-        x, f, w, _ = regression.draw(system, 3)
-        solve = jax.jit(lambda *a: regression.weights_of_inputs(system.solver, *a)[0])
-        ours = [solve(*one) for one in zip(x, f, w, strict=True)]
+        drawn, f, w = regression.draw(system, 3)
+
+        def solve(one):
+            return regression.weights_of_inputs(system.solver, *one, system.sizes)[0]
+
+        ours = jax.jit(lambda *runs: jax.lax.map(solve, runs))(drawn, f, w)
+        x = drawn.values
         inputs, projections, targets = np.asarray(x), np.asarray(f), np.asarray(x @ w)
     theirs = regression.least_squares.lstsq_of_inputs(inputs, projections, targets)
     assert regression.largest_difference(ours, theirs) < 1e-10

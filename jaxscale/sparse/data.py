@@ -61,6 +61,18 @@ class Inputs(eqx.Module):
             self.complete,
         )
 
+    def leading(self, columns: int) -> "Inputs":
+        """The first `columns` columns, of inputs whose others are padding."""
+        return Inputs(
+            self.values[:, :columns],
+            self.active[:, :columns],
+            self.variance[:columns],
+            self.seen[:columns],
+            self.ids[:columns],
+            self.unseen_variance,
+            self.complete,
+        )
+
 
 def draw_inputs(
     key: Key[Array, ""],
