@@ -9,6 +9,7 @@ from jaxscale import spectra as spectra
 from jaxscale.analysis import Claim as Claim
 from jaxscale.analysis import calibrate as calibrate
 from jaxscale.analysis import compare as compare
+from jaxscale.devices import use_all_cores as use_all_cores
 from jaxscale.fields import replace as replace
 from jaxscale.optimizers import AbstractOptimizer as AbstractOptimizer
 from jaxscale.optimizers import Adam as Adam

@@ -12,7 +12,6 @@ app = typer.Typer(
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
-MAX_DEVICES = 1024
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 
 Devices = Annotated[
@@ -27,27 +26,23 @@ Axis = Annotated[
     typer.Option("--axis", help="field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."),
 ]
 Seeds = Annotated[int | None, typer.Option(help="Number of seeds, instead of the file's.")]
+Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program.")]
+Compiles = Annotated[int | None, typer.Option(help="Most programs to compile.")]
+Memory = Annotated[
+    float | None, typer.Option(help="Megabytes that a call may take on each device.")
+]
 File = Annotated[str, typer.Argument(help="A sweep file (TOML) or the name of a preset.")]
 
 
 def _use_devices(devices: int | None) -> None:
     """One CPU device per core, before JAX starts: a program spreads its runs over them."""
-    import jax
+    from jaxscale.devices import use_all_cores
 
-    if devices is not None and not 1 <= devices <= MAX_DEVICES:
-        raise ValueError(f"`devices` must be from 1 to {MAX_DEVICES}, got {devices}.")
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
     try:
-        jax.config.update("jax_num_cpu_devices", devices or cores)
-    except RuntimeError:  # the caller started JAX: its devices are what there is
-        if devices not in (None, jax.local_device_count()):
-            raise ValueError(
-                f"`devices` must be {jax.local_device_count()}, as JAX has started with, "
-                f"got {devices}."
-            ) from None
+        use_all_cores(devices)
+    except ValueError:
+        if devices is not None:  # else the caller started JAX: its devices are what there is
+            raise
 
 
 def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: int | None) -> Any:
@@ -61,6 +56,12 @@ def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: 
             raise ValueError(f"`set` must be field=value, got {text!r}.")
         fields[path] = parse_value(value)
     return Grid.from_toml(file, fields, dict(parse_axis(a) for a in axes or []), seeds)
+
+
+def _bounds(chunk: int | None, compiles: int | None, megabytes: float | None) -> dict[str, Any]:
+    """Bounds of the planner, from the command line."""
+    memory = None if megabytes is None else 1e6 * megabytes
+    return {"max_runs_per_chunk": chunk, "max_compiles": compiles, "memory": memory}
 
 
 @app.command()
@@ -99,6 +100,9 @@ def run(
     seeds: Seeds = None,
     store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
+    max_runs_per_chunk: Chunk = None,
+    max_compiles: Compiles = None,
+    memory: Memory = None,
     devices: Devices = None,
 ) -> None:
     """Run a sweep file or preset; results go to a Zarr store."""
@@ -108,13 +112,13 @@ def run(
     from jaxscale.report.figures import plot
     from jaxscale.status import Status
     from jaxscale.sweep.config import read_toml
-    from jaxscale.sweep.execute import predict
     from jaxscale.sweep.execute import run as run_plan
     from jaxscale.sweep.plan import plan as make_plan
+    from jaxscale.sweep.predict import predict
 
     console = Console()
     grid = _grid(file, settings, axis, seeds)
-    planned = make_plan(grid)
+    planned = make_plan(grid, **_bounds(max_runs_per_chunk, max_compiles, memory))
     console.print(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     runs = run_plan(planned, store=path, progress=console.is_terminal)
@@ -140,13 +144,17 @@ def plan(
     settings: Set = None,
     axis: Axis = None,
     seeds: Seeds = None,
+    max_runs_per_chunk: Chunk = None,
+    max_compiles: Compiles = None,
+    memory: Memory = None,
     devices: Devices = None,
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing."""
     _use_devices(devices)
     from jaxscale.sweep.plan import plan as make_plan
 
-    typer.echo(str(make_plan(_grid(file, settings, axis, seeds))))
+    grid = _grid(file, settings, axis, seeds)
+    typer.echo(str(make_plan(grid, **_bounds(max_runs_per_chunk, max_compiles, memory))))
 
 
 @app.command()

@@ -66,7 +66,7 @@ def test_plan_computes_nothing(command, sweep, monkeypatch, tmp_path):
     def fail(*_):
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(execute, "_program", fail)
+    monkeypatch.setattr(execute, "compute", fail)
     code, out, _ = command("plan", sweep, "--axis", "n_skills=3,5")
     assert code == 0
     assert "8 runs, 2 compiles" in out
@@ -126,7 +126,7 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "_program", stop)
+        patch.setattr(execute, "compute", stop)
         patch.setattr(cli, "_leave", sys.exit)  # which would end this process
         code, _, err = command("run", sweep)
     assert code == 130

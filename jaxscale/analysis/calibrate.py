@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 from jaxscale.fields import get, set_leaf
 from jaxscale.status import STATUS
 from jaxscale.sweep.dataset import Layout
-from jaxscale.sweep.execute import predict, predict_columns
 from jaxscale.sweep.grid import Grid, is_leaf
 from jaxscale.sweep.plan import plan as make_plan
+from jaxscale.sweep.predict import predict, predict_columns
 
 if TYPE_CHECKING:
     import xarray
@@ -189,7 +189,8 @@ def _theory(
     grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None
 ) -> tuple[_Theory, dict[str, Any]]:
     """The theory of a grid, and for each observable its coordinates."""
-    plan = make_plan(Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
+    one = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
+    plan = make_plan(one, max_compiles=one.n_structures)
     layout = Layout.of(plan, predicted=True)
     closed = [name for name in layout.observables if name != STATUS]
     names = closed if observables is None else list(observables)

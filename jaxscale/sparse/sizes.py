@@ -1,6 +1,7 @@
 """Static sizes of the arrays of a run, from plain numbers, before anything compiles."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -54,18 +55,17 @@ def _upper(log_moment: Callable[[np.ndarray], np.ndarray]) -> int:
 
 
 def padding_for(
-    n_features: int,
     n_samples: int,
     n_evaluation: int,
     probability: Float[np.ndarray, " n"],
     tail_events: float,
     table: int,
 ) -> Padding:
-    """Padding of one run.
+    """Padding of one run but for its features.
 
     **Arguments**
 
-    - `n_features`, `n_samples`, `n_evaluation`: its sizes.
+    - `n_samples`, `n_evaluation`: its sizes.
     - `probability`: `p_i` of the first coordinates, head and table, not increasing.
     - `tail_events`: expected events per sample beyond them.
     - `table`: length of the table.
@@ -86,7 +86,20 @@ def padding_for(
     points = _upper(lambda theta: mean * np.expm1(theta)) if mean > 0 else 0
     others = len(rare) if tail_events == 0 else points
     seen = head + min(_upper(log_moment_of_seen), others, points)
-    return Padding(n_features, n_samples, n_evaluation, table, head, points, seen)
+    return Padding(0, n_samples, n_evaluation, table, head, points, seen)
+
+
+@functools.lru_cache(maxsize=4096)  # a planner asks for the same sizes again and again
+def power_law_padding(
+    n_samples: int,
+    n_evaluation: int,
+    sparsity_exponent: float,
+    activity: float,
+    n_coordinates: int | float,
+) -> Padding:
+    """`padding_for` a power-law spectrum."""
+    table = power_law_table(sparsity_exponent, activity, n_coordinates)
+    return padding_for(n_samples, n_evaluation, *table)
 
 
 def power_law_table(

@@ -1,5 +1,6 @@
 """`RandomFeatureRegression`: least squares on random features of sparse power-law inputs."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +33,7 @@ from jaxscale.sparse.features import (
     features_field,
 )
 from jaxscale.sparse.simulation import simulation
-from jaxscale.sparse.sizes import Padding, padding_for, power_law_table
+from jaxscale.sparse.sizes import Padding, padding_for, power_law_padding
 from jaxscale.sparse.solvers import AbstractSolver, MinNorm
 from jaxscale.sparse.spectrum import (
     AbstractCoordinates,
@@ -216,12 +217,12 @@ def _padding(
 ) -> Padding:
     """Sizes of one run with these numbers and the static fields of `system`."""
     spectrum = converted(system, "spectrum")
-    n_coordinates = converted(system, "n_coordinates")
-    if spectrum is None:
-        probability, tail, table = power_law_table(gamma, activity, n_coordinates)
-    else:
-        probability, tail = np.minimum(1.0, activity * spectrum.probability), 0.0
-        table = len(probability)
     nonlinear = isinstance(converted(system, "features"), AbstractNonlinear)
     n_evaluation = converted(system, "n_evaluation") if nonlinear else 0
-    return padding_for(n_features, n_samples, n_evaluation, probability, tail, table)
+    if spectrum is None:
+        n_coordinates = converted(system, "n_coordinates")
+        found = power_law_padding(n_samples, n_evaluation, gamma, activity, n_coordinates)
+    else:
+        probability = np.minimum(1.0, activity * spectrum.probability)
+        found = padding_for(n_samples, n_evaluation, probability, 0.0, len(probability))
+    return dataclasses.replace(found, n_features=n_features)

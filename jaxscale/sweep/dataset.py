@@ -3,11 +3,11 @@
 import dataclasses
 import importlib.metadata
 import json
+import math
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from jaxscale.status import Status
@@ -18,15 +18,17 @@ from jaxscale.system import Observable
 if TYPE_CHECKING:
     import xarray
 
-FORMAT = 1
+FORMAT = 2
+WIDEST = 2.0  # slots that padding may add to a store, as a factor
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Observables and coordinates of all runs of a grid, ragged groups padded to their union.
 
-    - `chunks`: for each bucket, the number of its chunks and the slots of one.
-    - `slots`: runs per Zarr chunk; a compute chunk is a whole number of them.
+    - `run_ids`: runs of each bucket, in order.
+    - `runs_per_chunk`: of each bucket.
+    - `slots`: runs per Zarr chunk; a compute chunk is padded to a whole number of them.
     """
 
     grid: Grid
@@ -35,7 +37,8 @@ class Layout:
     coordinates: dict[str, np.ndarray]
     positions: tuple[dict[str, np.ndarray], ...]
     dtypes: dict[str, str]
-    chunks: tuple[tuple[int, int], ...]
+    run_ids: tuple[np.ndarray, ...]
+    runs_per_chunk: tuple[int, ...]
     slots: int
 
     @classmethod
@@ -59,9 +62,6 @@ class Layout:
             ended = "how the closed forms were solved" if predicted else "how the run ended"
             observables["status"] = Observable((), "", ended)
             dtypes["status"] = "int32"
-        chunks = tuple((b.n_chunks, b.chunk) for b in plan.buckets)
-        if predicted:
-            chunks = tuple((1, len(b.run_ids)) for b in plan.buckets)
         return cls(
             grid=plan.grid,
             plan_summary=plan.summary(),
@@ -69,23 +69,45 @@ class Layout:
             coordinates=coordinates,
             positions=positions,
             dtypes=dtypes,
-            chunks=chunks,
-            slots=min(c for _, c in chunks),
+            run_ids=tuple(b.run_ids for b in plan.buckets),
+            runs_per_chunk=tuple(b.chunk for b in plan.buckets),
+            slots=_slots([(b.n_chunks, b.chunk) for b in plan.buckets]),
         )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one run's `name`, padded to the union of coordinates."""
         return tuple(len(self.coordinates[d]) for d in self.observables[name].dims)
 
+    def n_chunks(self, bucket: int) -> int:
+        """Calls of the program of a bucket."""
+        return math.ceil(len(self.run_ids[bucket]) / self.runs_per_chunk[bucket])
+
+    def slots_per_chunk(self, bucket: int) -> int:
+        """Slots of one compute chunk of a bucket."""
+        return math.ceil(self.runs_per_chunk[bucket] / self.slots) * self.slots
+
     def first_slot(self, bucket: int, chunk: int) -> int:
         """Slot of the first run of a chunk."""
-        before = sum(n * size for n, size in self.chunks[:bucket])
-        return before + chunk * self.chunks[bucket][1]
+        return self._slots_before(bucket) + chunk * self.slots_per_chunk(bucket)
+
+    def _slots_before(self, bucket: int) -> int:
+        return sum(self.n_chunks(b) * self.slots_per_chunk(b) for b in range(bucket))
 
     @property
     def n_slots(self) -> int:
         """Slots of all buckets."""
-        return sum(n * size for n, size in self.chunks)
+        return self._slots_before(len(self.run_ids))
+
+    @property
+    def slot_ids(self) -> np.ndarray:
+        """Run of every slot, -1 for padding."""
+        found = np.full(self.n_slots, -1, np.int64)
+        for bucket, (ids, size) in enumerate(zip(self.run_ids, self.runs_per_chunk, strict=True)):
+            for chunk in range(self.n_chunks(bucket)):
+                here = ids[chunk * size : (chunk + 1) * size]
+                first = self.first_slot(bucket, chunk)
+                found[first : first + len(here)] = here
+        return found
 
     def blank(self, name: str, n: int) -> np.ndarray:
         """Values of `n` runs that have not been computed."""
@@ -130,13 +152,32 @@ class Layout:
         """Attributes that identify the results: the grid, the plan, the format."""
         return {
             "jaxscale_format": FORMAT,
-            "grid": json.dumps(self.grid.to_dict()),
+            "grid": grid_text(self.grid),
             "plan": json.dumps(self.plan_summary),
+            "slots": self.slots,
         }
 
 
+def grid_text(grid: Grid) -> str:
+    """The grid as a store keeps it."""
+    return json.dumps(grid.to_dict())
+
+
+def _slots(chunks: list[tuple[int, int]]) -> int:
+    """Runs per Zarr chunk: the longest that does not pad the store to twice its size.
+
+    `chunks` holds the number of chunks of each bucket and their runs. Short Zarr chunks cost a file
+    each; long ones leave most of their slots empty where a bucket has short compute chunks.
+    """
+    n_runs = sum(n * size for n, size in chunks)
+    for slots in sorted({size for _, size in chunks}, reverse=True):
+        if sum(n * math.ceil(size / slots) * slots for n, size in chunks) <= WIDEST * n_runs:
+            return slots
+    return 1
+
+
 def provenance(
-    plan: Plan, wall_seconds: float, compile_seconds: float, complete: bool
+    plan: Plan, device: str, wall_seconds: float, compile_seconds: float, complete: bool
 ) -> dict[str, Any]:
     """How results were made: versions, device, precision, seconds, commit."""
     packages = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "xarray", "zarr")
@@ -146,12 +187,11 @@ def provenance(
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "unknown"
-    device = jax.devices()[0]
     return {
         "versions": json.dumps(versions),
-        "device": f"{plan.n_devices} x {device.device_kind} ({device.platform})",
+        "device": device,
         "dtype": plan.grid.system.dtype,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),  # pyright: ignore
+        "matmul_precision": plan.options.matmul_precision,
         "wall_seconds": round(wall_seconds, 3),
         "compile_seconds": round(compile_seconds, 3),
         "complete": int(complete),

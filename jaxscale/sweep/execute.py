@@ -1,95 +1,87 @@
-"""`run`: one compiled program per bucket, called chunk by chunk from the host.
+"""`run`: the chunks of a plan, computed here or by an executor, and written as they come."""
 
-Inside the program, `shard_map` spreads the runs of a chunk over the local devices without any
-collective, and on each device `lax.map` walks over groups of `vmap`-ed runs. Every run sees its own
-leaves and its own key and nothing of its neighbours.
-"""
-
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxscale.fields import set_leaf
-from jaxscale.keys import IMPLEMENTATION, root_key
+from jaxscale.keys import root_key
 from jaxscale.linalg import one_blas_thread
-from jaxscale.sweep.dataset import Layout, provenance
+from jaxscale.sweep.dataset import Layout, grid_text, provenance
+from jaxscale.sweep.extend import extend, recover
 from jaxscale.sweep.grid import Grid
-from jaxscale.sweep.plan import Bucket, Plan, with_chunks
+from jaxscale.sweep.lock import store_lock
+from jaxscale.sweep.plan import Plan
 from jaxscale.sweep.plan import plan as make_plan
-from jaxscale.sweep.store import MemoryStore, ZarrStore
-from jaxscale.system import AbstractSystem
+from jaxscale.sweep.program import Answer, Task, compute, slots
+from jaxscale.sweep.reading import StoredPlan, open_store
+from jaxscale.sweep.remote import answers, check_executor
+from jaxscale.sweep.store import MemoryStore, ZarrStore, create
 
 if TYPE_CHECKING:
     import xarray
 
-RUNS = "runs"
-PREDICTED_AT_ONCE = 64  # bounds the memory of expectations over large grids
 
+class Session:
+    """What one call of `run` does: the chunks that are left, their answers, and their cost."""
 
-def _program(bucket: Bucket, root: Any, n_devices: int) -> Any:
-    """Lowered and compiled program of a bucket, and the seconds it took."""
-    leaves, static = eqx.partition(bucket.template, eqx.is_array_like)
+    def __init__(self, plan: Plan, results: MemoryStore | ZarrStore, executor: Any):
+        self.plan, self.results, self.executor = plan, results, executor
+        self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
+        self.compile_seconds, self.device = 0.0, ""
+        self.left = [
+            (bucket, chunk)
+            for bucket in range(len(plan.buckets))
+            for chunk in range(plan.buckets[bucket].n_chunks)
+            if not results.is_done(bucket, chunk)
+        ]
 
-    def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
-        system: AbstractSystem = eqx.combine(leaves, static)
-        for path, value in column.items():
-            system = set_leaf(system, path, value)
-        key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
-        return system.simulate(jr.fold_in(key, seed))
+    def task(self, bucket: int, chunk: int) -> Task:
+        """A chunk as plain data."""
+        of, plan = self.plan.buckets[bucket], self.plan
+        source, _ = slots(of, chunk)
+        columns = {path: column[source] for path, column in of.columns.items()}
+        name, precision = (plan.token, bucket), plan.options.matmul_precision
+        seeds = of.seeds[source]
+        return Task(name, of.template, of.group, columns, seeds, self.root, plan.memory, precision)
 
-    def chunk(leaves: Any, root: Any, columns: dict[str, Any], seeds: Any) -> Any:
-        def alone(arguments: Any) -> Any:
-            return one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
+    def chunks(self, bar: Progress) -> Generator[tuple[tuple[int, int], Answer]]:
+        """Answers as they come."""
+        if self.executor is not None:
+            yield from answers(self.executor, {where: self.task(*where) for where in self.left})
+            return
+        for bucket, chunk in self.left:
+            task = self.task(bucket, chunk)
+            if task.name not in self.plan.programs:
+                bar.update(bar.task_ids[0], description="compiling")
+            n_devices = self.plan.buckets[bucket].n_devices
+            yield (bucket, chunk), compute(task, self.plan.programs, n_devices)
+            bar.update(bar.task_ids[0], description="running")
 
-        def group(arguments: Any) -> Any:
-            if bucket.group == 1:  # a batch axis of length 1 would cost XLA its plain products
-                return jax.tree.map(lambda x: x[None], alone(arguments))
-            return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
-
-        return jax.lax.map(group, (columns, seeds))
-
-    spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
-    sharded = jax.shard_map(
-        eqx.debug.assert_max_traces(chunk, max_traces=1),
-        mesh=_mesh(n_devices),
-        in_specs=(everywhere, everywhere, spread, spread),
-        out_specs=spread,
-        check_vma=False,
-    )
-    began = time.perf_counter()
-    compiled = jax.jit(sharded).lower(leaves, root, *_arguments(bucket, 0, n_devices)[:2]).compile()
-    return compiled, leaves, time.perf_counter() - began
-
-
-def _mesh(n_devices: int) -> Mesh:
-    devices = jax.local_devices()[:n_devices]
-    return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def _arguments(
-    bucket: Bucket, chunk: int, n_devices: int
-) -> tuple[dict[str, Any], Any, np.ndarray]:
-    """Columns and seeds of one chunk, shaped (groups, group), and the run ids (-1 for padding)."""
-    first, n = chunk * bucket.chunk, len(bucket.run_ids)
-    slots = np.arange(first, first + bucket.chunk)
-    source = np.minimum(slots, n - 1)
-    ids = np.where(slots < n, bucket.run_ids[source], -1)
-
-    sharding = NamedSharding(_mesh(n_devices), PartitionSpec(RUNS))
-
-    def shape(column: np.ndarray) -> Any:
-        return jax.device_put(column[source].reshape(-1, bucket.group), sharding)
-
-    return {p: shape(c) for p, c in bucket.columns.items()}, shape(bucket.seeds), ids
+    def run(self, shown: bool) -> bool:
+        """Compute and write what is left; False if Ctrl-C came before the end."""
+        total = self.plan.n_runs
+        count = {where: int(np.sum(slots(self.plan.buckets[where[0]], where[1])[1] >= 0))
+                 for where in self.left}  # fmt: skip
+        with _bar(shown) as bar:
+            line = bar.add_task("running", total=total, completed=total - sum(count.values()))
+            try:
+                with one_blas_thread(), contextlib.closing(self.chunks(bar)) as coming:
+                    for where, answer in coming:
+                        bucket, chunk = where
+                        _, ids = slots(self.plan.buckets[bucket], chunk)
+                        self.results.write(bucket, chunk, ids, answer.values)
+                        self.compile_seconds += answer.compile_seconds
+                        self.device = answer.device
+                        bar.update(line, advance=count[where])
+            except KeyboardInterrupt:
+                return False
+        return True
 
 
 def _bar(shown: bool) -> Progress:
@@ -104,115 +96,92 @@ def _bar(shown: bool) -> Progress:
     )
 
 
-def _chunks(plan: Plan, store: MemoryStore | ZarrStore, progress: bool) -> Iterator[Any]:
-    root = jr.key_data(root_key(plan.grid.key))
-    name = type(plan.grid.system).__name__
-    with _bar(progress and plan.seconds > 1.0) as bar:
-        task = bar.add_task(name, total=plan.n_runs)
-        for index, bucket in enumerate(plan.buckets):
-            with jax.enable_x64(bucket.template.dtype == "float64"):
-                for chunk in range(bucket.n_chunks):
-                    columns, seeds, ids = _arguments(bucket, chunk, plan.n_devices)
-                    n_real = int(np.sum(ids >= 0))
-                    if not store.is_done(index, chunk):
-                        if index not in plan.programs:
-                            bar.update(task, description=f"{name}: compiling")
-                            plan.programs[index] = _program(bucket, root, plan.n_devices)
-                            bar.update(task, description=name)
-                        compiled, leaves, _ = plan.programs[index]
-                        out = compiled(leaves, root, columns, seeds)
-                        flat = {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()}
-                        yield index, chunk, ids, flat
-                    bar.update(task, advance=n_real)
+def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
+    """The store at `path`, made, continued or extended, and the plan it is cut by."""
+    recover(path)
+    if not path.exists():
+        create(path, Layout.of(plan))
+        return ZarrStore(path, Layout.of(plan)), plan
+    stored = StoredPlan(path)
+    if stored.attributes["grid"] != grid_text(plan.grid):
+        plan = extend(path, stored, plan)
+        return ZarrStore(path, Layout.of(plan)), plan
+    plan = plan if _same_cuts(stored, plan) else stored.plan(plan.options)
+    layout = Layout.of(plan)
+    stored.check(layout)
+    return ZarrStore(path, layout), plan
 
 
-def _results(path: Path | None, plan: Plan) -> tuple[MemoryStore | ZarrStore, Plan]:
-    """Where results go, and `plan` cut as the store there was cut, if there is one."""
-    if path is None:
-        return MemoryStore(Layout.of(plan)), plan
-    store = ZarrStore.create(path, Layout.of(plan))
-    if store.is_complete:
-        return store, plan
-    plan = with_chunks(plan, store.runs_per_chunk)
-    return ZarrStore(path, Layout.of(plan)), plan
+def _same_cuts(stored: StoredPlan, plan: Plan) -> bool:
+    cuts = [(b.run_ids, b.chunk, b.group) for b in plan.buckets]
+    if len(cuts) != len(stored.cuts):
+        return False
+    pairs = zip(cuts, stored.cuts, strict=True)
+    return all(np.array_equal(a[0], b[0]) and a[1:] == b[1:] for a, b in pairs)
+
+
+def _is_complete(path: Path, plan: Plan) -> bool:
+    """Whether there is a store of this grid with nothing left to do."""
+    if not path.exists():
+        return False
+    stored = StoredPlan(path)
+    return stored.is_complete and stored.attributes["grid"] == grid_text(plan.grid)
 
 
 def run(
-    plan: Plan | Grid, *, store: str | Path | None = None, progress: bool | None = None
+    plan: Plan | Grid,
+    *,
+    store: str | Path | None = None,
+    executor: Any = None,
+    progress: bool | None = None,
 ) -> "xarray.Dataset":
     """Run every run of a plan, once.
 
     Finished chunks are on disk before they count; the same call continues a store that was
-    interrupted, in the chunks it was cut into. Ctrl-C keeps and returns what is finished.
+    interrupted, in the chunks it was cut into, and extends the store of a smaller grid: only what
+    is missing runs. Ctrl-C keeps and returns what is finished.
 
     **Arguments**
 
     - `plan`: a `Plan`, or a `Grid` to plan with the defaults.
     - `store`: path of a Zarr store; None keeps the results in memory.
+    - `executor`: computes the chunks elsewhere: any `concurrent.futures.Executor` that does not
+      fork, Dask's `client.get_executor()`, or an executor of submitit. Each worker compiles its own
+      programs and uses all its devices; this process alone writes.
     - `progress`: show a bar for plans longer than a second; by default on a terminal.
 
     **Returns** a `Dataset` with the grid's dimensions, `seed`, and those of each observable.
 
-    **Raises** `ValueError` if `store` holds something else.
+    **Raises** `ValueError` if `store` holds something else, is damaged, cannot be written, or is
+    being written by another process; `RuntimeError` if the executor loses a chunk.
     """
     plan = make_plan(plan) if isinstance(plan, Grid) else plan
     if not isinstance(plan, Plan):
         raise ValueError(f"`plan` must be a Plan or a Grid, got {plan!r}.")
-    path = None if store is None else Path(store)
-    results, plan = _results(path, plan)
-    if isinstance(results, ZarrStore) and results.is_complete:
-        return results.dataset()
+    if not isinstance(store, str | Path | None):
+        raise ValueError(f"`store` must be a path or None, got {store!r}.")
+    if executor is not None:
+        check_executor(executor)
     shown = _bar(True).console.is_terminal if progress is None else progress
-    compiled_before = set(plan.programs)
-    began, complete = time.perf_counter(), True
+    shown = shown and plan.seconds > 1.0
+    if store is None:
+        results = MemoryStore(Layout.of(plan))
+        _work(Session(plan, results, executor), shown)
+        return results.dataset()
+    path = Path(store)
+    if not _is_complete(path, plan):
+        with store_lock(path):
+            results, plan = _opened(path, plan)
+            _work(Session(plan, results, executor), shown)
+    return open_store(path)
+
+
+def _work(session: Session, shown: bool) -> None:
+    """Run a session, and write its provenance however it ends."""
+    began, complete = time.perf_counter(), False
     try:
-        with one_blas_thread():
-            for index, chunk, ids, values in _chunks(plan, results, shown):
-                results.write(index, chunk, ids, values)
-    except KeyboardInterrupt:
-        complete = False
-    new = [p for i, p in plan.programs.items() if i not in compiled_before]
-    compile_seconds = sum(seconds for _, _, seconds in new)
-    wall = time.perf_counter() - began
-    results.finish(provenance(plan, wall, compile_seconds, complete))
-    return results.dataset()
-
-
-def predict(grid: Grid) -> "xarray.Dataset":
-    """Closed form of every observable that has one, in float64.
-
-    **Arguments**
-
-    - `grid`: the grid.
-
-    **Returns** a `Dataset` with the dimensions of `run` but `seed`; with a `status` where finding a
-    closed form can fail.
-    """
-    if not isinstance(grid, Grid):
-        raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
-    plan = make_plan(Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
-    layout = Layout.of(plan, predicted=True)
-    results = MemoryStore(layout)
-    with jax.enable_x64(True):
-        for index, bucket in enumerate(plan.buckets):
-            values = predict_columns(bucket.template, bucket.columns, len(bucket.run_ids))
-            results.write(index, 0, bucket.run_ids, {k: np.asarray(v) for k, v in values.items()})
-    return results.dataset().isel(seed=0, drop=True)
-
-
-@eqx.filter_jit
-def predict_columns(template: AbstractSystem, columns: dict[str, Any], n_runs: int) -> Any:
-    """`predict` of `n_runs` systems that differ from `template` in their columns."""
-
-    def one(column: dict[str, Any]) -> Any:
-        system = template
-        for path, value in column.items():
-            system = set_leaf(system, path, value)
-        return system.predict()
-
-    if not columns:
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *x.shape)), one({}))
-    traced = {path: jnp.asarray(column) for path, column in columns.items()}
-    if n_runs <= PREDICTED_AT_ONCE:
-        return jax.vmap(one)(traced)
-    return jax.lax.map(one, traced, batch_size=PREDICTED_AT_ONCE)
+        complete = session.run(shown)
+    finally:
+        wall = time.perf_counter() - began
+        cost = session.compile_seconds
+        session.results.finish(provenance(session.plan, session.device, wall, cost, complete))

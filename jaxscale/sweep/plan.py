@@ -1,16 +1,16 @@
 """`plan`: how a grid is cut into compiled programs and chunks, computed without compiling.
 
 A *bucket* is a set of runs that one program serves: the same static fields, with sizes padded to
-the bucket's maximum. Its run axis is cut into *chunks*, each one call of the program; a chunk is
-spread over the devices, and on each device `lax.map` walks over *groups* of `vmap`-ed runs, whose
-size keeps the working set in cache. On a CPU, steps that touch far more than the cache are sliced
-(`micro_batch`), which changes results by rounding only.
+the bucket's maximum. Static axes need a program per value; size axes are split where that saves
+more time than the compilation of another program takes. The run axis of a bucket is cut into
+*chunks*, each one call of the program; a chunk is spread over the devices, and on each device
+`lax.map` walks over *groups* of `vmap`-ed runs, whose size keeps the working set in cache. On a
+CPU, steps that touch far more than the cache are sliced, which changes results by rounding only.
 """
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Sequence
+import uuid
 from typing import Any
 
 import jax
@@ -18,65 +18,71 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxscale.fields import as_int, replace
+from jaxscale.devices import device_memory
+from jaxscale.fields import as_int, as_real, replace
+from jaxscale.sweep.bucket import (
+    Bucket,
+    columns_of,
+    make_bucket,
+    run_seconds,
+    stored_bucket,
+    structure_of,
+    summary,
+    template_of,
+)
 from jaxscale.sweep.grid import Grid
+from jaxscale.sweep.padding import cells, cheapest, distinct, share_out
 from jaxscale.system import AbstractSystem
 
-CPU_WORKING_BYTES = 400_000
-GPU_WORKING_BYTES = 200_000_000
-CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
-CPU_FLOPS, GPU_FLOPS = 45e9, 5e12
-STEP_SECONDS = 15e-6
-CHUNK_SECONDS = 5.0
+COMPILE_SECONDS = 3.0
+MOST_BUCKETS = 4  # of one structure, unless `max_compiles` says otherwise
+MOST_COUNTED = 200  # combinations of sizes whose own work is added up
 
 
 @dataclasses.dataclass(frozen=True)
-class Bucket:
-    """Runs that one compiled program serves.
+class Options:
+    """What the caller asked of the planner; None leaves it to the planner."""
 
-    - `template`: system whose static fields the program is traced with, sizes at their maximum.
-    - `run_ids`: flat indices of the runs in the grid.
-    - `columns`: for every leaf axis, the value of each run.
-    - `seeds`: seed of each run.
-    - `chunk`: runs per call; `group`: runs per `vmap`.
-    - `bytes_per_chunk`, `flops`, `seconds`: estimates.
-    """
-
-    template: AbstractSystem
-    run_ids: np.ndarray
-    columns: dict[str, np.ndarray]
-    seeds: np.ndarray
-    chunk: int
-    group: int
-    bytes_per_chunk: float
-    flops: float
-    seconds: float
-
-    @property
-    def n_chunks(self) -> int:
-        """Calls of the program."""
-        return math.ceil(len(self.run_ids) / self.chunk)
+    max_runs_per_chunk: int | None = None
+    max_compiles: int | None = None
+    memory: float | None = None
+    matmul_precision: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A grid cut into buckets and chunks; printable, and it keeps its compiled programs."""
+    """A grid cut into buckets and chunks; printable, and it keeps its compiled programs.
+
+    - `grid`: the grid.
+    - `buckets`: the runs of each program.
+    - `warnings`: what the systems say against their values.
+    - `own_flops`: floating-point operations at the sizes of every run.
+    - `options`: what the caller asked for.
+    - `token`: names the plan to worker processes.
+    """
 
     grid: Grid
     buckets: tuple[Bucket, ...]
-    n_devices: int
     warnings: tuple[str, ...]
+    own_flops: float
+    options: Options
+    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     programs: dict[int, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def n_runs(self) -> int:
-        """Runs of the grid."""
-        return self.grid.n_runs
+        """Runs of the plan."""
+        return sum(b.n_runs for b in self.buckets)
 
     @property
     def n_compiles(self) -> int:
         """Programs, one per bucket."""
         return len(self.buckets)
+
+    @property
+    def n_devices(self) -> int:
+        """Most devices that a bucket is spread over."""
+        return max((b.n_devices for b in self.buckets), default=1)
 
     @property
     def seconds(self) -> float:
@@ -85,155 +91,193 @@ class Plan:
 
     @property
     def flops(self) -> float:
-        """Estimated floating-point operations."""
+        """Estimated floating-point operations, padding included."""
         return sum(b.flops for b in self.buckets)
+
+    @property
+    def padding_waste(self) -> float:
+        """Work on padding over work on the runs' own sizes."""
+        return self.flops / self.own_flops - 1.0 if self.own_flops else 0.0
+
+    @property
+    def bytes_per_device(self) -> float:
+        """Memory of the largest bucket on each device."""
+        return max((b.bytes_per_device for b in self.buckets), default=0.0)
+
+    @property
+    def memory(self) -> float:
+        """Bytes that may be used on each device."""
+        return device_memory() if self.options.memory is None else self.options.memory
 
     def summary(self) -> dict[str, Any]:
         """The numbers that are printed and stored."""
         return {
             "runs": self.n_runs,
-            "buckets": self.n_compiles,
+            "compiles": self.n_compiles,
             "devices": self.n_devices,
-            "chunks": [b.n_chunks for b in self.buckets],
-            "runs_per_chunk": [b.chunk for b in self.buckets],
-            "runs_per_group": [b.group for b in self.buckets],
-            "megabytes_per_chunk": [round(b.bytes_per_chunk / 1e6, 3) for b in self.buckets],
+            "buckets": [summary(b) for b in self.buckets],
+            "padding_waste": round(self.padding_waste, 4),
             "flops": self.flops,
             "estimated_seconds": round(self.seconds, 3),
         }
 
     def __str__(self) -> str:
         table = Table(title=repr(self.grid), title_justify="left")
-        names = ("bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/chunk", "GFLOP", "~s")
+        names = ("bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "~s")
         for name in names:
             table.add_column(name, justify="right")
         for i, b in enumerate(self.buckets):
-            megabytes, gigaflops = f"{b.bytes_per_chunk / 1e6:.1f}", f"{b.flops / 1e9:.3g}"
-            cells = (i, len(b.run_ids), b.n_chunks, b.chunk, b.group, megabytes, gigaflops)
-            table.add_row(*map(str, cells), f"{b.seconds:.3g}")
+            megabytes, gigaflops = f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}"
+            row = (i, b.n_runs, b.n_chunks, b.chunk, b.group, megabytes, gigaflops)
+            table.add_row(*map(str, row), f"{b.seconds:.3g}")
         console = Console(width=100)
         with console.capture() as text:
             console.print(table)
             console.print(
                 f"{self.n_runs} runs, {self.n_compiles} compiles, {self.n_devices} devices, "
-                f"about {self.seconds:.3g} s",
+                f"{self.padding_waste:.0%} of work on padding, about {self.seconds:.3g} s and "
+                f"compilation",
             )
             for warning in self.warnings:
                 console.print(f"warning: {warning}")
         return text.get().rstrip()
 
 
-def plan(grid: Grid, *, max_runs_per_chunk: int | None = None) -> Plan:
+def plan(
+    grid: Grid,
+    *,
+    max_runs_per_chunk: int | None = None,
+    max_compiles: int | None = None,
+    memory: float | None = None,
+    matmul_precision: str = "float32",
+) -> Plan:
     """Cut a grid into buckets and chunks; compiles nothing.
 
     **Arguments**
 
     - `grid`: the grid.
     - `max_runs_per_chunk`: upper bound on the runs of one call.
+    - `max_compiles`: upper bound on the programs; static and object axes need one per combination.
+      By default up to four per combination, if splitting sizes saves more than compiling takes.
+    - `memory`: bytes that a call may take on each device; by default 80 % of an accelerator's, and
+      half of the host's shared by its CPU devices.
+    - `matmul_precision`: precision of float32 products on accelerators, a name that
+      `jax.default_matmul_precision` knows; `"tensorfloat32"` trades digits for speed.
 
     **Returns** a `Plan`, for `print` and `js.run`.
 
-    **Raises** `ValueError` for a bound below 1.
+    **Raises** `ValueError` for a bound that cannot be met.
     """
     if not isinstance(grid, Grid):
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
-    if max_runs_per_chunk is not None:
-        if as_int("max_runs_per_chunk", max_runs_per_chunk) < 1:
-            raise ValueError(f"`max_runs_per_chunk` must be at least 1, got {max_runs_per_chunk}.")
-    combinations = _combinations(grid)
-    n_devices = min(jax.local_device_count(), grid.n_runs // len(combinations))
-    buckets = tuple(_bucket(grid, c, n_devices, max_runs_per_chunk) for c in combinations)
-    unit = min(b.chunk for b in buckets)
-    buckets = tuple(_cut(b, b.chunk // unit * unit, n_devices) for b in buckets)
-    told = dict.fromkeys(w for b in buckets for w in _warnings(b))
-    return Plan(grid, buckets, n_devices, tuple(told))
+    bounds = {"max_runs_per_chunk": max_runs_per_chunk, "max_compiles": max_compiles}
+    for name, value in bounds.items():
+        if value is not None and as_int(name, value) < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    if memory is not None and not float(as_real("memory", memory)) > 0:
+        raise ValueError(f"`memory` must be positive, got {memory!r}.")
+    try:
+        with jax.default_matmul_precision(matmul_precision):
+            pass
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`matmul_precision` {matmul_precision!r} is unknown ({error}).") from None
+    options = Options(max_runs_per_chunk, max_compiles, memory, matmul_precision)
+    return plan_of(grid, np.arange(grid.n_runs), options)
 
 
-def with_chunks(plan: Plan, runs_per_chunk: Sequence[int]) -> Plan:
-    """The same runs cut as a store was cut, one chunk length per bucket.
-
-    **Raises** `ValueError` if a chunk cannot be spread evenly over the devices.
-    """
-    if [b.chunk for b in plan.buckets] == list(runs_per_chunk):
-        return plan
-    n = plan.n_devices
-    if len(runs_per_chunk) != len(plan.buckets) or any(c < 1 or c % n for c in runs_per_chunk):
+def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
+    """Plan for some of the runs of a grid."""
+    memory = device_memory() if options.memory is None else options.memory
+    available, bound = jax.local_device_count(), options.max_runs_per_chunk
+    parts, own_flops = _split(grid, run_ids, options, available)
+    buckets = []
+    for ids in parts:
+        n_devices = min(available, len(ids), len(ids) if bound is None else bound)
+        buckets.append(make_bucket(grid, ids, n_devices, memory, bound))
+    needed = max((b.bytes_per_device for b in buckets), default=0.0)
+    if options.memory is not None and needed > options.memory:
         raise ValueError(
-            f"`store` was cut into chunks of {list(runs_per_chunk)} runs, which {n} devices cannot "
-            "share evenly; continue it with a number of devices that divides them."
+            f"`memory` must hold one run and its results, {needed:.3g} bytes, "
+            f"got {options.memory:.3g}."
         )
-    pairs = zip(plan.buckets, runs_per_chunk, strict=True)
-    return Plan(plan.grid, tuple(_cut(b, c, n) for b, c in pairs), n, plan.warnings)
+    told = dict.fromkeys(w for b in buckets for w in _warnings(b))
+    return Plan(grid, tuple(buckets), tuple(told), own_flops, options)
 
 
-def _cut(bucket: Bucket, chunk: int, n_devices: int) -> Bucket:
-    """`bucket` with another chunk; its group becomes the largest one that divides it evenly."""
-    if chunk == bucket.chunk:
-        return bucket
-    per_device = chunk // n_devices
-    group = max(g for g in range(1, bucket.group + 1) if per_device % g == 0)
-    size = bucket.bytes_per_chunk * chunk / bucket.chunk
-    return dataclasses.replace(bucket, chunk=chunk, group=group, bytes_per_chunk=size)
+def continued(grid: Grid, cuts: list[tuple[np.ndarray, int, int]], options: Options) -> Plan:
+    """Plan with the buckets of a store: runs, runs per chunk and runs per group of each."""
+    buckets = tuple(stored_bucket(grid, *cut) for cut in cuts)
+    return Plan(grid, buckets, (), sum(b.flops for b in buckets), options)
 
 
-def _combinations(grid: Grid) -> list[dict[str, int]]:
-    paths = grid.structural_axes
-    counts = [range(len(grid.axes[p])) for p in paths]
-    return [dict(zip(paths, c, strict=True)) for c in itertools.product(*counts)]
+def _structures(grid: Grid, run_ids: np.ndarray) -> list[np.ndarray]:
+    """Runs of every combination of values of the structural axes."""
+    index = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
+    label = np.zeros(len(run_ids), int)
+    for path in grid.structural_axes:
+        label = label * len(grid.axes[path]) + index[path]
+    return [run_ids[label == value] for value in np.unique(label)]
 
 
-def _bucket(
-    grid: Grid, chosen: dict[str, int], n_devices: int, max_runs_per_chunk: int | None
-) -> Bucket:
-    template = grid.system
-    for path, index in chosen.items():
-        template = replace(template, path, grid.axes[path][index])
-    for path in grid.leaf_axes:  # sizes re-derive their padded maximum from the largest value
-        template = replace(template, path, max(grid.axes[path]))
+def _split(
+    grid: Grid, run_ids: np.ndarray, options: Options, available: int
+) -> tuple[list[np.ndarray], float]:
+    """Runs of every bucket, and the work of all runs at their own sizes."""
+    combinations = _structures(grid, run_ids)
+    n, bound = len(combinations), options.max_compiles
+    if bound is not None and bound < n:
+        raise ValueError(
+            f"`max_compiles` must be at least {n}, the combinations of static and object axes, "
+            f"got {bound}."
+        )
+    extra = (MOST_BUCKETS - 1) * n if bound is None else bound - n
+    most = 1 + min(extra, 2 * MOST_BUCKETS - 1)
+    found = [_divisions(grid, ids, most, available) for ids in combinations]
+    taken = share_out([[cost for cost, _ in divisions] for divisions, _ in found], extra)
+    parts = []
+    for ids, (divisions, _), t in zip(combinations, found, taken, strict=True):
+        parts += [ids[mask] for mask in divisions[t - 1][1]]
+    return parts, sum(flops for _, flops in found)
 
-    index = np.indices(grid.shape).reshape(len(grid.shape), -1)
-    mine = np.ones(grid.n_runs, bool)
-    for path, i in chosen.items():
-        mine &= index[grid.dims.index(path)] == i
-    run_ids = np.flatnonzero(mine)
-    position = dict(zip(grid.dims, index[:, mine], strict=True))
-    columns = {p: np.stack(grid.axes[p])[position[p]] for p in grid.leaf_axes}
-    seeds = np.asarray(grid.seeds, np.uint32)[position["seed"]]
-    template = template.enclosing(columns)
 
-    work, itemsize = template.work(), np.dtype(template.dtype).itemsize
-    on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and itemsize * work.working_floats > CPU_SLICE_ABOVE_BYTES:
-        template = template.sliced(CPU_SLICE_BYTES / itemsize)
-        work = template.work()
-    working = itemsize * work.working_floats
-    group = max(1, int((CPU_WORKING_BYTES if on_cpu else GPU_WORKING_BYTES) // max(working, 1)))
-    overhead = STEP_SECONDS * work.n_steps / (group if on_cpu else 1000)
-    run_seconds = work.flops / (CPU_FLOPS if on_cpu else GPU_FLOPS) + overhead
+def _divisions(
+    grid: Grid, ids: np.ndarray, most: int, available: int
+) -> tuple[list[tuple[float, list[np.ndarray]]], float]:
+    """Cheapest divisions of the runs of one structure, and the work at their own sizes."""
+    columns, _ = columns_of(grid, ids)
+    chosen = structure_of(grid, int(ids[0]))
 
-    n_runs = len(run_ids)
-    per_device = math.ceil(n_runs / n_devices)
-    cap = max(1, int(CHUNK_SECONDS / run_seconds))
-    cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
-    if max_runs_per_chunk is not None:
-        cap = max(1, min(cap, max_runs_per_chunk // n_devices))
-    per_device = math.ceil(per_device / math.ceil(per_device / cap))
-    group = math.ceil(per_device / math.ceil(per_device / min(group, per_device)))
-    per_device = math.ceil(per_device / group) * group
-    outputs = sum(math.prod(template.schema.shape(n)) for n in template.schema.observables)
-    return Bucket(
-        template=template,
-        run_ids=run_ids,
-        columns=columns,
-        seeds=seeds,
-        chunk=per_device * n_devices,
-        group=group,
-        bytes_per_chunk=itemsize
-        * n_devices
-        * (group * work.resident_floats + per_device * outputs),
-        flops=work.flops * n_runs,
-        seconds=run_seconds * n_runs / n_devices,
-    )
+    def template(values: dict[str, np.ndarray]) -> AbstractSystem:
+        return template_of(grid, values, chosen)
+
+    sizes = [p for p, c in columns.items() if _is_size(template, p, c)]
+    whole = [(0.0, [np.ones(len(ids), bool)])]
+    if not sizes:
+        return whole, len(ids) * template({}).work().flops
+    first, combination = distinct([columns[p] for p in sizes])
+    count = np.bincount(combination)
+    columns = {p: columns[p][first] for p in sizes}
+    kept = np.linspace(0, len(first) - 1, min(len(first), MOST_COUNTED)).astype(int)
+    own = [template({p: c[[i]] for p, c in columns.items()}).work().flops for i in kept]
+    flops = float(np.average(own, weights=count[kept])) * len(ids)
+    if most == 1:
+        return whole, flops
+
+    def cost(mask: np.ndarray) -> float:
+        seconds = run_seconds(template({p: c[mask] for p, c in columns.items()}))
+        return seconds * math.ceil(int(count[mask].sum()) / available) + COMPILE_SECONDS
+
+    found = cheapest(cells(list(columns.values())), cost, most)
+    return [(c, [mask[combination] for mask in masks]) for c, masks in found], flops
+
+
+def _is_size(template: Any, path: str, column: np.ndarray) -> bool:
+    """Whether the work of a program depends on the values of this axis that it must hold."""
+    low, high = np.min(column), np.max(column)
+    if low == high:
+        return False
+    ends = [template({path: np.asarray([v])}).work() for v in (low, high)]
+    return ends[0].flops != ends[1].flops
 
 
 def _warnings(bucket: Bucket) -> list[str]:

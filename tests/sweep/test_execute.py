@@ -31,16 +31,16 @@ def assert_close(one, two):
 
 def interrupting(monkeypatch, after):
     """Let Ctrl-C come after some chunks; tells how many chunks were computed."""
-    chunks, computed = execute._chunks, []
+    chunks, computed = execute.Session.chunks, []
 
-    def stop(*arguments):
-        for found in chunks(*arguments):
+    def stop(self, bar):
+        for found in chunks(self, bar):
             if len(computed) == after:
                 raise KeyboardInterrupt
-            computed.append(found[:2])
+            computed.append(found[0])
             yield found
 
-    monkeypatch.setattr(execute, "_chunks", stop)
+    monkeypatch.setattr(execute.Session, "chunks", stop)
     return computed
 
 

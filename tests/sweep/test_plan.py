@@ -1,6 +1,7 @@
 """Plans: groups, chunks, no compilation, and programs that are kept."""
 
 import contextlib
+import itertools
 
 import jax
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep.plan import with_chunks
+from jaxscale.sweep.bucket import share
+from jaxscale.sweep.padding import cells, cheapest, share_out
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=20)
 
@@ -75,26 +77,91 @@ def test_sizes_are_padded_to_the_largest():
 
 
 @pytest.mark.parametrize("cap", [None, 1, 2, 3, 6, 7, 100])
-def test_chunks_fit_devices_groups_and_each_other(cap):
+def test_chunks_fit_devices_and_groups(cap):
     axes = {"n_skills": [2, 2000, 30_000], "data": [Online(), FiniteSet(n_samples=10)]}
     plan = js.plan(js.Grid(SMALL, axes, seeds=13), max_runs_per_chunk=cap)
-    unit = min(b.chunk for b in plan.buckets)
     for bucket in plan.buckets:
-        assert bucket.chunk % unit == 0
-        assert bucket.chunk % (bucket.group * plan.n_devices) == 0
+        assert bucket.chunk % (bucket.group * bucket.n_devices) == 0
         assert bucket.n_chunks * bucket.chunk >= len(bucket.run_ids)
         if cap is not None:
-            assert bucket.chunk <= max(cap, plan.n_devices)
+            assert bucket.chunk <= cap
 
 
-def test_chunks_of_unequal_buckets_are_whole_groups():
-    plan = js.plan(js.Grid(SMALL, {"n_skills": [3, 5]}, seeds=64))
-    for lengths in ([6, 16], [2, 64], [64, 10]):
-        cut = with_chunks(plan, lengths)
-        assert [b.chunk for b in cut.buckets] == lengths
-        assert all(b.chunk % (b.group * 2) == 0 for b in cut.buckets)
-    with pytest.raises(ValueError, match=r"\[3, 4\].*2 devices"):
-        with_chunks(plan, [3, 4])
+def test_a_chunk_is_shared_by_as_many_devices_as_divide_it():
+    assert share(12, 4, 2) == (2, 3)
+    assert share(12, 6, 5) == (4, 3)
+    assert share(7, 4, 2) == (1, 1)
+    assert share(1, 4, 8) == (1, 1)
+
+
+def padded_work(sizes, masks):
+    return sum(int(mask.sum()) * float(sizes[mask].max()) for mask in masks)
+
+
+def test_sizes_are_split_where_it_saves_most():
+    sizes = np.asarray([1.0, 2.0, 4.0, 8.0, 16.0, 100.0])
+    divisions = cheapest(cells([sizes]), lambda m: int(m.sum()) * float(sizes[m].max()), 6)
+    assert [len(masks) for _, masks in divisions] == [1, 2, 3, 4, 5, 6]
+    for n, (found, masks) in enumerate(divisions, start=1):
+        assert np.sum(masks, axis=0).tolist() == [1] * 6  # every run in one bucket
+        assert found == padded_work(sizes, masks)
+        ways = [  # contiguous divisions of six sizes, the cheapest by trial
+            np.split(np.arange(6), cut) for cut in itertools.combinations(range(1, 6), n - 1)
+        ]
+        assert found == min(sum(len(w) * sizes[w].max() for w in way) for way in ways)
+
+
+def test_boxes_of_two_axes_are_cut_along_either():
+    one, two = (x.ravel() for x in np.meshgrid([1.0, 100.0], [1.0, 2.0, 50.0], indexing="ij"))
+
+    def cost(mask):
+        return int(mask.sum()) * float(one[mask].max() * two[mask].max())
+
+    divisions = cheapest(cells([one, two]), cost, 3)
+    assert [c for c, _ in divisions] == [6 * 5000, 4 * 200 + 2 * 5000, 3 * 50 + 2 * 200 + 5000]
+
+
+def test_extra_programs_go_where_they_save_most():
+    assert share_out([[10.0, 9.0, 8.0], [100.0, 50.0, 49.5]], 3) == [3, 2]
+    assert share_out([[10.0, 11.0], [5.0]], 4) == [1, 1]
+
+
+NETWORK = ParityNetwork(n_skills=5, n_bits=32, batch_size=256, n_steps=20_000, width=16)
+WIDTHS = js.Grid(NETWORK, {"width": [16, 32, 64, 128, 256]}, seeds=8)
+
+
+def test_long_sweeps_of_mixed_sizes_are_bucketed():
+    plans = {most: js.plan(WIDTHS, max_compiles=most) for most in (1, 2, 4)}
+    assert [p.n_compiles for p in plans.values()] == [1, 2, 4]
+    waste = [p.padding_waste for p in plans.values()]
+    assert waste[0] == pytest.approx(5 * 256 / (16 + 32 + 64 + 128 + 256) - 1, rel=0.05)
+    assert waste[0] > waste[1] > waste[2]
+    for plan in plans.values():
+        ids = np.concatenate([b.run_ids for b in plan.buckets])
+        assert sorted(ids.tolist()) == list(range(40))
+        assert f"{plan.padding_waste:.0%} of work on padding" in str(plan)
+        for bucket in plan.buckets:
+            assert bucket.template.max_width == bucket.columns["width"].max()
+    assert js.plan(WIDTHS).n_compiles == 4
+    short = js.Grid(js.replace(NETWORK, "n_steps", 20), WIDTHS.axes, seeds=8)
+    assert js.plan(short).n_compiles == 1  # a program takes longer to compile than it saves
+
+
+def test_static_axes_bound_the_programs_from_below():
+    grid = js.Grid(SMALL, {"n_skills": [3, 4, 5]})
+    assert js.plan(grid, max_compiles=3).n_compiles == 3
+    with pytest.raises(ValueError, match=r"`max_compiles` must be at least 3.*got 2"):
+        js.plan(grid, max_compiles=2)
+
+
+def test_memory_bounds_the_runs_of_a_call():
+    grid = js.Grid(js.replace(NETWORK, "width", 64), seeds=64)
+    free = js.plan(grid)
+    tight = js.plan(grid, memory=free.bytes_per_device / 3)
+    assert tight.bytes_per_device <= free.bytes_per_device / 3
+    assert tight.buckets[0].group < free.buckets[0].group
+    with pytest.raises(ValueError, match=r"`memory` must hold one run.*got 1e\+03"):
+        js.plan(grid, memory=1e3)
 
 
 def test_the_second_run_of_a_plan_compiles_nothing():
@@ -114,7 +181,13 @@ def test_warnings_name_the_unstable_rate():
     assert not js.plan(js.Grid(SMALL)).warnings
 
 
+@pytest.mark.parametrize("name", ["max_runs_per_chunk", "max_compiles", "memory"])
 @pytest.mark.parametrize("bad", [0, -1])
-def test_bad_bounds(bad):
-    with pytest.raises(ValueError, match="max_runs_per_chunk"):
-        js.plan(js.Grid(SMALL), max_runs_per_chunk=bad)
+def test_bad_bounds(name, bad):
+    with pytest.raises(ValueError, match=rf"`{name}` must be .*got"):
+        js.plan(js.Grid(SMALL), **{name: bad})
+
+
+def test_unknown_precision():
+    with pytest.raises(ValueError, match="`matmul_precision` 'best'"):
+        js.plan(js.Grid(SMALL), matmul_precision="best")

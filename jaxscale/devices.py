@@ -1,0 +1,60 @@
+"""Virtual CPU devices: how a grid uses every core of one machine."""
+
+import os
+
+import jax
+
+from jaxscale.fields import as_int
+
+MAX_DEVICES = 1024
+
+
+def use_all_cores(n_devices: int | None = None) -> int:
+    """Let JAX show one CPU device per core, over which `js.run` spreads a grid.
+
+    XLA alone keeps about one core busy with small networks. Call this before anything starts JAX
+    (before the first array); it is the setting `jax_num_cpu_devices`, and accelerators stay as they
+    are.
+
+    **Arguments**
+
+    - `n_devices`: number of CPU devices; by default the cores that this process may use.
+
+    **Returns** the number of CPU devices.
+
+    **Raises** `ValueError` for a number out of range, or if JAX has started with another one.
+    """
+    if n_devices is not None and not 1 <= as_int("n_devices", n_devices) <= MAX_DEVICES:
+        raise ValueError(f"`n_devices` must be from 1 to {MAX_DEVICES}, got {n_devices}.")
+    wanted = n_cores() if n_devices is None else n_devices
+    try:
+        jax.config.update("jax_num_cpu_devices", wanted)
+    except RuntimeError:
+        pass
+    found = len(jax.devices("cpu"))
+    if found != wanted:
+        raise ValueError(
+            f"`n_devices` must be {found}, as JAX has started with, got {wanted}; call "
+            "use_all_cores() before anything uses JAX."
+        )
+    return found
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_memory() -> float:
+    """Bytes that a sweep may take on each local device: most of an accelerator, half of a host."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        return 0.8 * stats.get("bytes_limit", 8e9)
+    try:
+        host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        host = 8e9
+    return 0.5 * host / jax.local_device_count()

@@ -1,0 +1,190 @@
+"""`Bucket`: runs that one compiled program serves, and what they cost."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxscale.fields import replace
+from jaxscale.sweep.grid import Grid
+from jaxscale.system import AbstractSystem, Work
+
+CPU_WORKING_BYTES = 400_000
+GPU_WORKING_BYTES = 200_000_000
+CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
+CPU_FLOPS, GPU_FLOPS = 45e9, 5e12
+STEP_SECONDS = 15e-6
+CHUNK_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Runs that one compiled program serves.
+
+    - `template`: system whose static fields the program is traced with, sizes at their maximum.
+    - `run_ids`: flat indices of the runs in the grid.
+    - `columns`: for every leaf axis, the value of each run.
+    - `seeds`: seed of each run.
+    - `chunk`: runs per call; `group`: runs per `vmap`.
+    - `n_devices`: devices that share a chunk.
+    """
+
+    template: AbstractSystem
+    run_ids: np.ndarray
+    columns: dict[str, np.ndarray]
+    seeds: np.ndarray
+    chunk: int
+    group: int
+    n_devices: int
+
+    @property
+    def n_runs(self) -> int:
+        """Runs, padding apart."""
+        return len(self.run_ids)
+
+    @property
+    def n_chunks(self) -> int:
+        """Calls of the program."""
+        return math.ceil(self.n_runs / self.chunk)
+
+    @property
+    def bytes_per_device(self) -> float:
+        """Memory of one call on each device: the runs in flight, and the results of its runs."""
+        itemsize, per_device = _itemsize(self.template), self.chunk // self.n_devices
+        floats = self.group * self.template.work().resident_floats
+        return itemsize * (floats + per_device * n_outputs(self.template))
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of all runs at the sizes of the program."""
+        return self.n_runs * self.template.work().flops
+
+    @property
+    def seconds(self) -> float:
+        """Estimated run time."""
+        rounds = math.ceil(self.n_runs / self.n_devices)
+        return rounds * run_seconds(self.template, self.group)
+
+
+def _itemsize(system: AbstractSystem) -> int:
+    return np.dtype(system.dtype).itemsize
+
+
+def n_outputs(system: AbstractSystem) -> int:
+    """Numbers that one run returns."""
+    schema = system.schema
+    return sum(math.prod(schema.shape(name)) for name in schema.observables)
+
+
+def on_cpu() -> bool:
+    """Whether programs run on the host."""
+    return jax.default_backend() == "cpu"
+
+
+def template_of(
+    grid: Grid, columns: dict[str, np.ndarray], chosen: dict[str, int]
+) -> AbstractSystem:
+    """System that a program for these runs is traced with.
+
+    **Arguments**
+
+    - `grid`: the grid.
+    - `columns`: values of the leaf axes that the program must hold, one entry per run.
+    - `chosen`: index of the value of every structural axis.
+
+    **Returns** the system with sizes at their maximum, and steps sliced where they leave the cache.
+    """
+    template = grid.system
+    for path, index in chosen.items():
+        template = replace(template, path, grid.axes[path][index])
+    for path, column in columns.items():  # sizes re-derive their maximum from the largest value
+        template = replace(template, path, np.max(column))
+    template = template.enclosing(columns)
+    itemsize = _itemsize(template)
+    if on_cpu() and itemsize * template.work().working_floats > CPU_SLICE_ABOVE_BYTES:
+        template = template.sliced(CPU_SLICE_BYTES / itemsize)
+    return template
+
+
+def columns_of(grid: Grid, run_ids: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Leaf columns and seeds of runs."""
+    position = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
+    columns = {p: np.stack(grid.axes[p])[position[p]] for p in grid.leaf_axes}
+    return columns, np.asarray(grid.seeds, np.uint32)[position["seed"]]
+
+
+def structure_of(grid: Grid, run_id: int) -> dict[str, int]:
+    """Index of the value of every structural axis at one run."""
+    position = dict(zip(grid.dims, np.unravel_index(run_id, grid.shape), strict=True))
+    return {path: int(position[path]) for path in grid.structural_axes}
+
+
+def cached_group(work: Work, itemsize: int) -> int:
+    """Runs per `vmap` whose working set stays in cache (on an accelerator: fills it)."""
+    working = CPU_WORKING_BYTES if on_cpu() else GPU_WORKING_BYTES
+    return max(1, int(working // max(itemsize * work.working_floats, 1)))
+
+
+def run_seconds(template: AbstractSystem, group: int | None = None) -> float:
+    """Estimated seconds of one run on one device, in groups of `group` runs."""
+    work, cpu = template.work(), on_cpu()
+    group = cached_group(work, _itemsize(template)) if group is None else group
+    overhead = STEP_SECONDS * work.n_steps / (group if cpu else max(group, 1000))
+    return work.flops / (CPU_FLOPS if cpu else GPU_FLOPS) + overhead
+
+
+def make_bucket(
+    grid: Grid,
+    run_ids: np.ndarray,
+    n_devices: int,
+    memory: float,
+    max_runs_per_chunk: int | None = None,
+) -> Bucket:
+    """Bucket of runs that share a structure, cut into chunks by time, memory and devices."""
+    columns, seeds = columns_of(grid, run_ids)
+    template = template_of(grid, columns, structure_of(grid, int(run_ids[0])))
+    work, itemsize = template.work(), _itemsize(template)
+    outputs = itemsize * n_outputs(template)
+    resident = itemsize * work.resident_floats
+    group = cached_group(work, itemsize)
+    group = max(1, min(group, int(memory // (resident + outputs))))
+    seconds = run_seconds(template, group)
+    per_device = math.ceil(len(run_ids) / n_devices)
+    cap = max(1, int(CHUNK_SECONDS / seconds))
+    cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
+    cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
+    if max_runs_per_chunk is not None:
+        cap = max(1, min(cap, max_runs_per_chunk // n_devices))
+    per_device = math.ceil(per_device / math.ceil(per_device / cap))
+    group = math.ceil(per_device / math.ceil(per_device / min(group, per_device)))
+    per_device = math.ceil(per_device / group) * group
+    return Bucket(template, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
+
+
+def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bucket:
+    """Bucket with the chunks that a store was cut into, on the devices that are here."""
+    columns, seeds = columns_of(grid, run_ids)
+    template = template_of(grid, columns, structure_of(grid, int(run_ids[0])))
+    n_devices, group = share(chunk, group, jax.local_device_count())
+    return Bucket(template, run_ids, columns, seeds, chunk, group, n_devices)
+
+
+def share(chunk: int, group: int, available: int) -> tuple[int, int]:
+    """Devices that share a chunk evenly, as many as there are, and the largest group they allow."""
+    n_devices = max(d for d in range(1, min(available, chunk) + 1) if chunk % d == 0)
+    per_device = chunk // n_devices
+    return n_devices, max(g for g in range(1, min(group, per_device) + 1) if per_device % g == 0)
+
+
+def summary(bucket: Bucket) -> dict[str, Any]:
+    """The numbers of one bucket that a store keeps."""
+    return {
+        "runs": bucket.n_runs,
+        "chunks": bucket.n_chunks,
+        "runs_per_chunk": bucket.chunk,
+        "runs_per_group": bucket.group,
+        "devices": bucket.n_devices,
+        "megabytes_per_device": round(bucket.bytes_per_device / 1e6, 3),
+    }

@@ -1,0 +1,173 @@
+"""One compiled program: the runs of a chunk, spread over devices and walked in groups.
+
+`shard_map` spreads the runs over the local devices without any collective, and on each device
+`lax.map` walks over groups of `vmap`-ed runs. Every run sees its own leaves and its own key and
+nothing of its neighbours.
+"""
+
+import collections
+import dataclasses
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxscale.fields import set_leaf
+from jaxscale.keys import IMPLEMENTATION
+from jaxscale.linalg import one_blas_thread
+from jaxscale.sweep.bucket import Bucket, share
+from jaxscale.system import AbstractSystem
+
+RUNS = "runs"
+PROGRAMS_KEPT = 8  # by a worker process
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One chunk as plain data: everything that a process needs to compute it.
+
+    - `name`: of the program; a process compiles it once.
+    - `template`, `group`: what the program is traced with.
+    - `columns`, `seeds`: of the runs, padding included.
+    - `root`: data of the root key.
+    - `memory`: bytes that the program may take on each device.
+    - `matmul_precision`: of float32 products on accelerators.
+    """
+
+    name: tuple[str, int]
+    template: AbstractSystem
+    group: int
+    columns: dict[str, np.ndarray]
+    seeds: np.ndarray
+    root: np.ndarray
+    memory: float
+    matmul_precision: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Results of a chunk, the seconds spent compiling, and the devices that computed it."""
+
+    values: dict[str, np.ndarray]
+    compile_seconds: float
+    device: str
+
+
+class Program:
+    """A compiled program and the shapes it takes; `task` is any of its chunks."""
+
+    def __init__(self, task: Task, n_devices: int):
+        self.n_devices, self.group, self.compile_seconds = n_devices, task.group, 0.0
+        self._leaves, static = eqx.partition(task.template, eqx.is_array_like)
+        self._compile(task, static)
+        used, per_device = self.bytes, len(task.seeds) // n_devices
+        if used > task.memory and self.group > 1:  # the plan was wrong: smaller groups, once
+            most = max(1, int(self.group * task.memory / used))
+            self.group = max(g for g in range(1, most + 1) if per_device % g == 0)
+            self._compile(task, static)
+
+    @property
+    def bytes(self) -> float:
+        """Memory of a call on each device, by the compiler's own account."""
+        sizes = self._compiled.memory_analysis()
+        if sizes is None:  # not offered by every backend
+            return 0.0
+        return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
+
+    def _compile(self, task: Task, static: Any) -> None:
+        group = self.group
+
+        def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
+            system: AbstractSystem = eqx.combine(leaves, static)
+            for path, value in column.items():
+                system = set_leaf(system, path, value)
+            key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
+            return system.simulate(jr.fold_in(key, seed))
+
+        def chunk(leaves: Any, root: Any, columns: dict[str, Any], seeds: Any) -> Any:
+            def alone(arguments: Any) -> Any:
+                return one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
+
+            def together(arguments: Any) -> Any:
+                if group == 1:  # a batch axis of length 1 would cost XLA its plain products
+                    return jax.tree.map(lambda x: x[None], alone(arguments))
+                return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
+
+            return jax.lax.map(together, (columns, seeds))
+
+        spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
+        sharded = jax.shard_map(
+            eqx.debug.assert_max_traces(chunk, max_traces=1),
+            mesh=_mesh(self.n_devices),
+            in_specs=(everywhere, everywhere, spread, spread),
+            out_specs=spread,
+            check_vma=False,
+        )
+        began = time.perf_counter()
+        lowered = jax.jit(sharded).lower(self._leaves, task.root, *self._arguments(task))
+        self._compiled = lowered.compile()
+        self.compile_seconds += time.perf_counter() - began
+
+    def _arguments(self, task: Task) -> tuple[dict[str, Any], Any]:
+        """Columns and seeds, shaped (groups, group) and spread over the devices."""
+        sharding = NamedSharding(_mesh(self.n_devices), PartitionSpec(RUNS))
+
+        def shape(column: np.ndarray) -> Any:
+            return jax.device_put(column.reshape(-1, self.group), sharding)
+
+        return {p: shape(c) for p, c in task.columns.items()}, shape(task.seeds)
+
+    def __call__(self, task: Task) -> dict[str, np.ndarray]:
+        """Observables of the runs of a chunk, on the host."""
+        out = self._compiled(self._leaves, task.root, *self._arguments(task))
+        return {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()}
+
+
+def _mesh(n_devices: int) -> Mesh:
+    devices = jax.local_devices()[:n_devices]
+    return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def slots(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    """Position of each run of a chunk in its bucket, and its run id (-1 for padding)."""
+    first, n = chunk * bucket.chunk, bucket.n_runs
+    numbers = np.arange(first, first + bucket.chunk)
+    source = np.minimum(numbers, n - 1)
+    return source, np.where(numbers < n, bucket.run_ids[source], -1)
+
+
+def compute(task: Task, programs: MutableMapping[Any, Program], n_devices: int) -> Answer:
+    """Compute a chunk here, with a program of `programs` that is compiled if it is missing."""
+    seconds = 0.0
+    with (
+        jax.enable_x64(task.template.dtype == "float64"),
+        jax.default_matmul_precision(task.matmul_precision),
+    ):
+        program = programs.get(task.name)
+        if program is None:
+            program = programs[task.name] = Program(task, n_devices)
+            seconds = program.compile_seconds
+        values = program(task)
+    device = jax.local_devices()[0]
+    return Answer(
+        values, seconds, f"{program.n_devices} x {device.device_kind} ({device.platform})"
+    )
+
+
+_kept: "collections.OrderedDict[Any, Program]" = collections.OrderedDict()
+
+
+def compute_anywhere(task: Task) -> Answer:
+    """Compute a chunk in a worker process, on all its devices that can share it evenly."""
+    n_devices, group = share(len(task.seeds), task.group, jax.local_device_count())
+    with one_blas_thread():
+        answer = compute(dataclasses.replace(task, group=group), _kept, n_devices)
+    _kept.move_to_end(task.name)
+    while len(_kept) > PROGRAMS_KEPT:
+        _kept.popitem(last=False)
+    return answer

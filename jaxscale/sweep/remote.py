@@ -1,0 +1,66 @@
+"""Chunks as tasks of an executor: worker processes here, Dask or SLURM elsewhere.
+
+An executor is anything with `submit(function, task)` whose results have `done()`, `result()` and
+`cancel()`: every `concurrent.futures.Executor`, Dask's `client.get_executor()`, submitit's
+executors (whose `batch()` makes a job array of the chunks). The host alone writes results.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from jaxscale.sweep.program import Answer, Task, compute_anywhere
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
+
+
+def check_executor(executor: Any) -> None:
+    """Refuse what cannot run JAX.
+
+    **Raises** `ValueError` for an object that takes no tasks, or a pool of forked processes: a fork
+    of a process in which JAX has started hangs.
+    """
+    if not callable(getattr(executor, "submit", None)):
+        raise ValueError(f"`executor` must have a method submit, got {executor!r}.")
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise ValueError(
+            "`executor` must not fork, for JAX hangs in a forked process; use "
+            'ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")).'
+        )
+
+
+def answers(
+    executor: Any, tasks: dict[tuple[int, int], Task]
+) -> Iterator[tuple[tuple[int, int], Answer]]:
+    """Answers of the executor as they come, by (bucket, chunk).
+
+    What has not begun is cancelled when the caller stops early or a task fails.
+
+    **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
+    """
+    with getattr(executor, "batch", contextlib.nullcontext)():
+        pending = {where: executor.submit(compute_anywhere, t) for where, t in tasks.items()}
+    wait, failure = SHORTEST_WAIT, None
+    try:
+        while pending and failure is None:
+            ready = [where for where, future in pending.items() if future.done()]
+            for where in ready:
+                try:
+                    answer = pending.pop(where).result()
+                except Exception as error:  # whatever the executor or the worker makes of it
+                    failure = error
+                else:
+                    yield where, answer
+            wait = SHORTEST_WAIT if ready else min(2 * wait, LONGEST_WAIT)
+            if pending and not ready:
+                time.sleep(wait)
+    finally:
+        for future in pending.values():
+            future.cancel()
+    if failure is not None:
+        raise RuntimeError(
+            f"`executor` lost a chunk ({type(failure).__name__}: {failure}); what was finished is "
+            "in the store, if there is one, and the same call continues it."
+        ) from failure
