@@ -50,6 +50,33 @@ class Schema(eqx.Module):
         """Shape of the observable `name`."""
         return tuple(len(self.coordinates[d]) for d in self.observables[name].dims)
 
+    def adding(self, **observables: Observable) -> "Schema":
+        """The same schema with observables of your own, on its dimensions.
+
+        ```python
+        class Measured(js.emergence.ParityNetwork):
+            @property
+            def schema(self):
+                norm = js.Observable(("step",), "1", "norm of the readout")
+                return super().schema.adding(readout_norm=norm)
+
+            def observe(self, state):
+                norm = jnp.linalg.norm(state.network.readout)
+                return super().observe(state) | {"readout_norm": norm}
+        ```
+
+        **Raises** `ValueError` for a name that is taken or a dimension without coordinates.
+        """
+        for name, observable in observables.items():
+            if name in self.observables:
+                raise ValueError(f"`{name}` is an observable already; choose another name.")
+            for dim in observable.dims:
+                if dim not in self.coordinates:
+                    known = ", ".join(self.coordinates)
+                    raise ValueError(f"`{name}` must have dimensions among {known}, got {dim!r}.")
+        known = {**self.observables, **observables}
+        return Schema(known, self.coordinates, self.regime, self.solved)
+
     def predicted(self) -> list[str]:
         """Names of the observables that have a closed form."""
         kinds = self.observables.items()

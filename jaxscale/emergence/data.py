@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxscale.fields import Configurable, Integer, size
@@ -209,11 +210,31 @@ def select_rows(table: UInt32[Array, "k n"], index: Int[Array, " b"]) -> UInt32[
     return jnp.sum(picked, axis=1, dtype=jnp.uint32)
 
 
+def inputs_of_words(
+    skill: Int[Array, " b"], packed: UInt32[Array, "n b"], n_skills: int, n_bits: int, dtype: str
+) -> Float[Array, "b f"]:
+    """What the network reads: one-hot control bits, then the skill bits; all 0 or 1.
+
+    The control bits are one more word `1 << skill`, so that every input is a shifted word and
+    nothing is put together in memory. Above `FEW_SKILLS` only the skill bits are returned.
+    """
+    if n_skills > FEW_SKILLS:
+        return bits_of_words(packed, n_bits, dtype)
+    place = np.arange(n_skills + n_bits)
+    shift = np.where(place < n_skills, place, (place - n_skills) % WORD).astype(np.uint32)
+    word = packed[-1][:, None]
+    for i in reversed(range(packed.shape[0] - 1)):
+        word = jnp.where(place < n_skills + (i + 1) * WORD, packed[i][:, None], word)
+    control = jnp.left_shift(jnp.uint32(1), skill.astype(jnp.uint32))
+    word = jnp.where(place < n_skills, control[:, None], word)
+    return ((word >> shift) & jnp.uint32(1)).astype(dtype)
+
+
 class Samples(eqx.Module):
-    """One batch: skills, bits and the sign of each sample's parity."""
+    """One batch: skills, network inputs and the sign of each sample's parity."""
 
     skill: Int[Array, " b"]
-    bits: Float[Array, "b d"]
+    inputs: Float[Array, "b f"]
     sign: Float[Array, " b"]
 
 
@@ -227,4 +248,5 @@ def decode(
     """Samples from their words: word 0 the skill, the others the bits."""
     skill, packed = skill_of_word(drawn[0], survival), drawn[1:]
     sign = parity_sign(packed, select_rows(masks, skill), dtype)
-    return Samples(skill, bits_of_words(packed, n_bits, dtype), sign)
+    inputs = inputs_of_words(skill, packed, survival.shape[0], n_bits, dtype)
+    return Samples(skill, inputs, sign)

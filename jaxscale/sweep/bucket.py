@@ -158,9 +158,15 @@ def make_bucket(
     if max_runs_per_chunk is not None:
         cap = max(1, min(cap, max_runs_per_chunk // n_devices))
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
-    group = math.ceil(per_device / math.ceil(per_device / min(group, per_device)))
+    group = _even(per_device, min(group, per_device))
     per_device = math.ceil(per_device / group) * group
     return Bucket(template, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
+
+
+def _even(n_runs: int, most: int) -> int:
+    """Runs per group, at most `most` and at least half of it, with the least padding."""
+    sizes = range(math.ceil(most / 2), most + 1)
+    return min(sizes, key=lambda g: (math.ceil(n_runs / g) * g, -g))
 
 
 def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bucket:

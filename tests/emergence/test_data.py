@@ -27,7 +27,12 @@ def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, 
     drawn = words(jr.key(0), jnp.arange(300), 1 + data.n_bit_words(n_bits))
     survival = data.skill_frequencies(EXPONENT, n_skills)[1]
     batch = data.decode(drawn, survival, masks, n_bits, "float32")
-    bits, skill = np.asarray(batch.bits).astype(int), np.asarray(batch.skill)
+    bits, skill = np.asarray(batch.inputs)[:, -n_bits:].astype(int), np.asarray(batch.skill)
+    control = np.asarray(batch.inputs)[:, :-n_bits]
+    np.testing.assert_array_equal(control, np.eye(n_skills)[skill] if n_skills <= 16 else control)
+    assert control.shape[1] == (n_skills if n_skills <= 16 else 0)
+    expected_bits = (np.asarray(drawn[1:]).T[:, :, None] >> np.arange(32)) & 1
+    np.testing.assert_array_equal(bits, expected_bits.reshape(300, -1)[:, :n_bits])
     assert bits.shape == (300, n_bits)
     expected = [(-1.0) ** bits[i, members[skill[i]]].sum() for i in range(300)]
     np.testing.assert_array_equal(batch.sign, expected)

@@ -25,7 +25,7 @@ def _numpy_step(system, state, key):
     drawn = words(key, jnp.arange(system.batch_size), 1 + data.n_bit_words(system.n_bits))
     batch = data.decode(drawn, state.task.survival, state.task.masks, system.n_bits, "float32")
     one_hot = np.eye(system.n_skills)[np.asarray(batch.skill)]
-    x = np.concatenate([one_hot, np.asarray(batch.bits)], axis=1)
+    x = np.concatenate([one_hot, np.asarray(batch.inputs)[:, -system.n_bits :]], axis=1)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
     pre = x @ net.weight + net.bias
     hidden = np.maximum(pre, 0)
@@ -112,9 +112,52 @@ def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
     system = js.fields.cast(ParityNetwork(**SMALL), "float32")
     state = system.init(jr.key(0))
     skill, bits = jnp.asarray([0, 2, 1, 1]), jnp.ones((4, 9), jnp.float32)
-    one_hot = student.forward(state.network, skill, bits, 3)
+    inputs = jnp.concatenate([jax.nn.one_hot(skill, 3, dtype=jnp.float32), bits], axis=1)
+    one_hot = student.forward(state.network, skill, inputs, 3)
+    monkeypatch.setattr(student, "NARROW", 0)
+    wide = student.forward(state.network, skill, inputs, 3)
+    np.testing.assert_allclose(wide, one_hot, rtol=1e-5)
     monkeypatch.setattr(student, "FEW_SKILLS", 0)
     np.testing.assert_allclose(student.forward(state.network, skill, bits, 3), one_hot, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_skills", [3, 20])
+@pytest.mark.parametrize("width", [6, 40])
+def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width):
+    """Forward and reverse mode, and one after the other, in float64."""
+    fields = {**SMALL, "n_skills": n_skills, "n_bits": 40, "skills": RandomSkills()}
+    with jax.enable_x64(True):
+        system = js.fields.cast(
+            ParityNetwork(**{**fields, "width": width, "dtype": "float64"}), "float64"
+        )
+        state = system.init(jr.key(0))
+        drawn = words(jr.key(1), jnp.arange(12), 1 + data.n_bit_words(40))
+        batch = data.decode(drawn, state.task.survival, state.task.masks, 40, "float64")
+        x = jnp.concatenate(
+            [jax.nn.one_hot(batch.skill, n_skills, dtype=jnp.float64), batch.inputs[:, -40:]],
+            axis=1,
+        )
+
+        def ours(net):
+            return jnp.sum(student.half_squared_error(net, batch, jnp.asarray(2.0), n_skills))
+
+        def plain(net):
+            out = jax.nn.relu(x @ net.weight + net.bias) @ net.readout + net.offset
+            return jnp.sum((out - 2.0 * batch.sign) ** 2) / 2
+
+        net = state.network
+        along = jax.tree.map(
+            lambda a: jnp.cos(jnp.arange(a.size, dtype=jnp.float64)).reshape(a.shape), net
+        )
+        for derivative in (
+            lambda f: f(net),
+            lambda f: jax.grad(f)(net),
+            lambda f: jax.jvp(f, (net,), (along,)),
+            lambda f: jax.jvp(jax.grad(f), (net,), (along,)),
+        ):
+            found, expected = (jax.tree.leaves(derivative(f)) for f in (ours, plain))
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_the_initial_weights_are_normal_and_keyed_by_unit():

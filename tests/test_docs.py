@@ -1,0 +1,62 @@
+"""What docs/sweeps.md shows is executed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxscale as js
+
+ROOT = Path(__file__).parent.parent
+SWEEPS = (ROOT / "docs" / "sweeps.md").read_text()
+BLOCKS = re.findall(r"(?:<!-- ([\w ]+) -->\n)?```python\n(.*?)```", SWEEPS, re.S)
+PLAIN = "\n".join(code for mark, code in BLOCKS if not mark)
+DISTRIBUTED = "\n".join(code for mark, code in BLOCKS if mark == "distributed")
+
+
+def test_the_blocks_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules[__name__])
+    names = {"__name__": __name__}
+    exec(compile(PLAIN, "docs/sweeps.md", "exec"), names)
+    assert names["more"].sizes["n_parameters"] == 4
+    assert names["more"].sizes["seed"] == 16
+    assert names["same"].equals(names["more"])
+    assert int((names["more"].status == js.Status.ok).sum()) == 4 * 4 * 16
+    measured = names["measured"]
+    assert measured.strength_spread.dims == ("seed", "step")
+    assert measured.strength_spread.attrs["long_name"].startswith("largest minus smallest")
+    spread = measured.skill_strength.max("skill") - measured.skill_strength.min("skill")
+    assert abs(spread - measured.strength_spread).max() < 1e-6
+
+
+def test_the_sweep_file_plans(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", SWEEPS, re.S)
+    (tmp_path / "sweep.toml").write_text(text)
+    grid = js.Grid.from_toml(str(tmp_path / "sweep.toml"))
+    assert grid.shape == (3, 5, 8)
+    assert len(grid.system.record_steps) <= 41
+
+
+@pytest.mark.dist
+def test_the_distributed_blocks_run(tmp_path):
+    setup = BLOCKS[0][1]
+    (tmp_path / "script.py").write_text(
+        setup + DISTRIBUTED + "\n    print(float(runs.loss.min()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pool.zarr").is_dir()
+    assert js.open(tmp_path / "pool.zarr").equals(js.open(tmp_path / "dask.zarr"))
+
+
+def test_own_observables_must_be_new_and_have_coordinates():
+    schema = js.emergence.MultilinearSkills(n_skills=3, n_steps=10).schema
+    with pytest.raises(ValueError, match="`loss` is an observable already"):
+        schema.adding(loss=js.Observable((), "1", "again"))
+    with pytest.raises(ValueError, match="`mine` must have dimensions among .*got 'unit'"):
+        schema.adding(mine=js.Observable(("unit",), "1", "per unit"))
