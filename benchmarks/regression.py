@@ -27,8 +27,8 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 import jaxscale as js
+from benchmarks.machine import cpu_model, load_average, n_cores, seconds
 from benchmarks.peers import least_squares
-from benchmarks.throughput import cpu_model, load_average, n_cores, seconds
 from jaxscale import linalg
 from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.losses import linear_loss, residual_loss

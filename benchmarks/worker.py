@@ -53,6 +53,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._process.stdin.close()  # pyright: ignore
         self._process.wait()
+        self._process.stdout.close()  # pyright: ignore
 
     def prepare(self, target: str, **given: Any) -> dict[str, Any]:
         """Call `module:function` in the worker; it returns timed calls, kept there, and facts."""

@@ -1,36 +1,21 @@
 """Multitask sparse parity as a plain PyTorch loop: one network after the other.
 
-The task is that of `jaxscale.emergence.ParityNetwork` with `DisjointSkills()` and `Online()`. The
-loop is meant to be as fast as eager PyTorch goes without batching over runs: bits are unpacked from
-one random word per 32 of them (2x faster than `randint(0, 2)` per bit), nothing loops over tasks,
-nothing is read back to Python inside a run, and Adam is the fused one.
+The task is that of `jaxscale.emergence.ParityNetwork` with `Online()` data. The loop is meant to be
+as fast as eager PyTorch goes without batching over runs: bits are unpacked from one random word per
+32 of them (2x faster than `randint(0, 2)` per bit), nothing loops over tasks, nothing is read back
+to Python inside a run, and Adam is the fused one.
 """
 
-import dataclasses
+import contextlib
 import math
-import time
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
+from benchmarks.peers.config import Config
+
 WORD = 32
 EVALUATION_INPUTS = 4096
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """One run; the names and defaults are those of `ParityNetwork`."""
-
-    n_skills: int = 5
-    n_bits: int = 16
-    skill_size: int = 3
-    skill_exponent: float = 0.6
-    target_scale: float = 5.0
-    width: int = 256
-    init_scale: float = 0.01
-    batch_size: int = 512
-    n_steps: int = 12000
-    learning_rate: float = 0.1
-    optimizer: str = "sgd"
 
 
 class Task:
@@ -41,8 +26,12 @@ class Task:
         rank = torch.arange(1, config.n_skills + 1, dtype=torch.float64)
         weight = rank ** -(config.skill_exponent + 1)
         self.probability = (weight / weight.sum()).float()
-        n_used = config.n_skills * config.skill_size
-        self.skill_bits = torch.arange(n_used).view(config.n_skills, config.skill_size)
+        if config.random_skills:
+            order = torch.rand(config.n_skills, config.n_bits, generator=generator).argsort(1)
+            self.skill_bits = order[:, : config.skill_size]
+        else:
+            n_used = config.n_skills * config.skill_size
+            self.skill_bits = torch.arange(n_used).view(config.n_skills, config.skill_size)
         self.control = torch.eye(config.n_skills)
         self.shift = torch.arange(WORD, dtype=torch.int32)
 
@@ -62,12 +51,18 @@ class Task:
         """One-hot control bits followed by the skill bits."""
         return torch.cat([self.control[skill], bits], 1)
 
+    def skills(self, n: int) -> torch.Tensor:
+        """Skills with their probabilities, shape `(n,)`."""
+        return torch.multinomial(self.probability, n, True, generator=self.generator)
+
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Fresh inputs and targets."""
         n = self.config.batch_size
-        skill = torch.multinomial(self.probability, n, True, generator=self.generator)
-        bits = self.bits(n)
+        skill, bits = self.skills(n), self.bits(n)
         return self.inputs(skill, bits), self.target(skill, bits)
+
+
+Trained = tuple[Callable[[torch.Tensor], torch.Tensor], Task]
 
 
 def build(config: Config, generator: torch.Generator) -> torch.nn.Sequential:
@@ -82,20 +77,29 @@ def build(config: Config, generator: torch.Generator) -> torch.nn.Sequential:
     return network
 
 
-def make_optimizer(config: Config, network: torch.nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(config: Config, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
     """SGD or Adam, in the variant that is fastest for small networks on a CPU."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=config.learning_rate)
     if config.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
-    raise ValueError(f"`optimizer` must be 'sgd' or 'adam', got {config.optimizer!r}.")
+        return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    return torch.optim.SGD(parameters, lr=config.learning_rate)
+
+
+@contextlib.contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """`n` intra-op threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train(config: Config, seed: int) -> tuple[torch.nn.Sequential, Task]:
     """Train one run; the loss is half of `MSELoss`."""
     generator = torch.Generator().manual_seed(seed)
     task, network = Task(config, generator), build(config, generator)
-    optimizer, mean_square = make_optimizer(config, network), torch.nn.MSELoss()
+    optimizer, mean_square = make_optimizer(config, network.parameters()), torch.nn.MSELoss()
     for _ in range(config.n_steps):
         inputs, target = task.batch()
         optimizer.zero_grad()
@@ -106,7 +110,9 @@ def train(config: Config, seed: int) -> tuple[torch.nn.Sequential, Task]:
 
 
 @torch.no_grad()
-def population_loss(network: torch.nn.Module, task: Task, n: int = EVALUATION_INPUTS) -> float:
+def population_loss(
+    network: Callable[[torch.Tensor], torch.Tensor], task: Task, n: int = EVALUATION_INPUTS
+) -> float:
     """Loss weighted by the skill probabilities; every skill sees the same `n` inputs."""
     bits, total = task.bits(n), 0.0
     for k, probability in enumerate(task.probability.tolist()):
@@ -116,7 +122,7 @@ def population_loss(network: torch.nn.Module, task: Task, n: int = EVALUATION_IN
     return total
 
 
-def train_grid(config: Config, n_runs: int, threads: int) -> tuple[float, list[float]]:
+def train_grid(config: Config, n_runs: int, threads: int) -> list[Trained]:
     """Train `n_runs` seeds of a configuration, one after the other.
 
     **Arguments**
@@ -125,15 +131,7 @@ def train_grid(config: Config, n_runs: int, threads: int) -> tuple[float, list[f
     - `n_runs`: seeds `0 .. n_runs - 1`.
     - `threads`: intra-op threads.
 
-    **Returns** seconds of training (building the networks included, evaluation excluded) and the
-    final losses.
+    **Returns** the network of every run with its task, for `population_loss`.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        began = time.perf_counter()
-        trained = [train(config, seed) for seed in range(n_runs)]
-        seconds = time.perf_counter() - began
-        return seconds, [population_loss(*run) for run in trained]
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(threads):
+        return [train(config, seed) for seed in range(n_runs)]

@@ -321,12 +321,11 @@ class ParityNetwork(AbstractTrainedSystem):
         evaluated = self.n_evaluation * (2.0 * self.n_bits + 4.0 * self.n_skills) * width
         micro = self.micro_batch or self.batch_size
         weights = (self.n_skills + self.n_bits + 2) * width
+        block = min(self.n_evaluation, EVALUATION_BLOCK)
         return Work(
             flops=self.n_steps * self.batch_size * per_sample + records * evaluated,
             working_floats=micro * width,
-            resident_floats=7 * micro * (width + n_inputs)
-            + 8 * weights
-            + 4 * EVALUATION_BLOCK * width,
+            resident_floats=2.2 * max(micro * (width + n_inputs), block * width) + 6 * weights,
             n_steps=self.n_steps,
         )
 

@@ -180,14 +180,14 @@ class RandomFeatureRegression(AbstractSystem):
         small = min(rows, n)
         flops = DRAW_FLOPS * draws + 2.0 * s.n_samples * s.seen * rows + 2.0 * rows * n * s.seen
         flops += 30.0 * (rows**3 + small**2 * max(rows, n)) + 4.0 * s.seen * s.seen * n
-        resident = 4.0 * s.n_rows * s.seen + 6.0 * rows * n + 2.0 * s.seen * n + 6.0 * s.seen**2
+        resident = 2.5 * s.n_rows * s.seen + 3.0 * rows * n + 1.5 * s.seen * n + 3.0 * s.seen**2
         if isinstance(self.features, AbstractNonlinear):
             flops += 2.0 * s.n_evaluation * n * 2 * s.seen + 30.0 * s.n_samples**2 * n
-            resident += 6.0 * s.n_samples * n
+            resident += 3.0 * s.n_samples * n
         steps = self.solver.record_steps
         if steps is not None:
             flops += 4.0 * len(steps) * small * s.seen * s.seen
-            resident += 2.0 * len(steps) * small * s.seen
+            resident += len(steps) * small * s.seen
         return Work(flops, resident, resident, 1)
 
 

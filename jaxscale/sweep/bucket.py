@@ -57,6 +57,11 @@ class Bucket:
         return itemsize * (floats + per_device * n_outputs(self.template))
 
     @property
+    def result_bytes(self) -> float:
+        """Results of one run."""
+        return _itemsize(self.template) * n_outputs(self.template)
+
+    @property
     def flops(self) -> float:
         """Floating-point operations of all runs at the sizes of the program."""
         return self.n_runs * self.template.work().flops

@@ -24,6 +24,7 @@ from jaxscale.sweep.bucket import (
     Bucket,
     columns_of,
     make_bucket,
+    on_cpu,
     run_seconds,
     stored_bucket,
     structure_of,
@@ -105,6 +106,14 @@ class Plan:
         return max((b.bytes_per_device for b in self.buckets), default=0.0)
 
     @property
+    def host_bytes(self) -> float:
+        """Memory of the host: all results, those of the last chunk, and its CPU devices."""
+        results = sum(b.n_runs * b.result_bytes for b in self.buckets)
+        chunk = max((b.chunk * b.result_bytes for b in self.buckets), default=0.0)
+        on_devices = max((b.n_devices * b.bytes_per_device for b in self.buckets), default=0.0)
+        return results + chunk + (on_devices if on_cpu() else 0.0)
+
+    @property
     def memory(self) -> float:
         """Bytes that may be used on each device."""
         return device_memory() if self.options.memory is None else self.options.memory
@@ -116,6 +125,7 @@ class Plan:
             "compiles": self.n_compiles,
             "devices": self.n_devices,
             "buckets": [summary(b) for b in self.buckets],
+            "megabytes_of_host": round(self.host_bytes / 1e6, 3),
             "padding_waste": round(self.padding_waste, 4),
             "flops": self.flops,
             "estimated_seconds": round(self.seconds, 3),
@@ -135,8 +145,8 @@ class Plan:
             console.print(table)
             console.print(
                 f"{self.n_runs} runs, {self.n_compiles} compiles, {self.n_devices} devices, "
-                f"{self.padding_waste:.0%} of work on padding, about {self.seconds:.3g} s and "
-                f"compilation",
+                f"{self.padding_waste:.0%} of work on padding, {self.host_bytes / 1e6:.3g} MB of "
+                f"host memory, about {self.seconds:.3g} s and compilation",
             )
             for warning in self.warnings:
                 console.print(f"warning: {warning}")

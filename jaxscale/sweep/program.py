@@ -79,6 +79,11 @@ class Program:
             return 0.0
         return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
 
+    @property
+    def text(self) -> str:
+        """The compiled program, as XLA prints it."""
+        return self._compiled.as_text()
+
     def _compile(self, task: Task, static: Any) -> None:
         group = self.group
 

@@ -21,7 +21,7 @@ def check_executor(executor: Any) -> None:
     **Raises** `ValueError` for an object that takes no tasks, or a pool of forked processes: a fork
     of a process in which JAX has started hangs.
     """
-    if not callable(getattr(executor, "submit", None)):
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise ValueError(f"`executor` must have a method submit, got {executor!r}.")
     context = getattr(executor, "_mp_context", None)
     if context is not None and context.get_start_method() == "fork":
@@ -40,9 +40,15 @@ def answers(
 
     **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
     """
-    with getattr(executor, "batch", contextlib.nullcontext)():
-        pending = {where: executor.submit(compute_anywhere, t) for where, t in tasks.items()}
-    wait, failure = SHORTEST_WAIT, None
+    wait, failure, pending = SHORTEST_WAIT, None, {}
+    try:
+        with getattr(executor, "batch", contextlib.nullcontext)():
+            for where, task in tasks.items():
+                pending[where] = executor.submit(compute_anywhere, task)
+    except Exception as error:  # a pool that was shut down, or broke: nothing more can be told
+        for future in pending.values():
+            future.cancel()
+        raise _lost(error) from error
     try:
         while pending and failure is None:
             ready = [where for where, future in pending.items() if future.done()]
@@ -60,7 +66,11 @@ def answers(
         for future in pending.values():
             future.cancel()
     if failure is not None:
-        raise RuntimeError(
-            f"`executor` lost a chunk ({type(failure).__name__}: {failure}); what was finished is "
-            "in the store, if there is one, and the same call continues it."
-        ) from failure
+        raise _lost(failure) from failure
+
+
+def _lost(error: Exception) -> RuntimeError:
+    return RuntimeError(
+        f"`executor` lost a chunk ({type(error).__name__}: {error}); what was finished is in the "
+        "store, if there is one, and the same call continues it."
+    )

@@ -191,3 +191,36 @@ def test_bad_bounds(name, bad):
 def test_unknown_precision():
     with pytest.raises(ValueError, match="`matmul_precision` 'best'"):
         js.plan(js.Grid(SMALL), matmul_precision="best")
+
+
+@pytest.mark.slow  # compiles five programs
+@pytest.mark.parametrize(
+    "system",
+    [
+        js.replace(js.replace(NETWORK, "width", 1024), "n_steps", 2),
+        ParityNetwork(width=256, batch_size=2000, n_steps=2, optimizer=js.Adam()),
+        MultilinearSkills(n_skills=100_000, n_steps=5, record=[0, 5]),
+        js.sparse.RandomFeatureRegression(
+            n_features=256, n_samples=512, n_coordinates=256,
+            spectrum_exponent=1.0, sparsity_exponent=0.0,
+        ),
+        js.sparse.RandomFeatureRegression(
+            n_features=200, n_samples=2000, spectrum_exponent=1.0, sparsity_exponent=1.5
+        ),
+    ],
+    ids=["wide", "adam", "many skills", "dense", "sparse"],
+)  # fmt: skip
+def test_planned_bytes_are_those_of_the_program(system):
+    plan = js.plan(js.Grid(system, seeds=2))
+    js.run(plan)
+    (program,) = plan.programs.values()
+    assert 1 / 1.6 < program.bytes / plan.bytes_per_device < 1.6
+
+
+def test_the_host_holds_results_and_the_last_chunk():
+    plan = js.plan(js.Grid(SMALL, seeds=100), max_runs_per_chunk=10)
+    per_run = 4 * len(SMALL.record_steps) * (1 + 5) + 4 * len(SMALL.record_steps) * 5
+    (bucket,) = plan.buckets
+    assert bucket.result_bytes == per_run
+    on_devices = plan.n_devices * plan.bytes_per_device
+    assert plan.host_bytes == pytest.approx(110 * per_run + on_devices)

@@ -1,0 +1,97 @@
+"""What the engine costs beyond the compiled program, and what 10,000 tiny runs cost beyond running.
+
+`pytest benchmarks/bench_overhead.py --benchmark-json=benchmarks/results/overhead.json`
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import jaxscale as js
+from benchmarks.cases import case_of, check_trained, system_of
+from benchmarks.rounds import medians, ratio, take_turns
+from benchmarks.throughput import Sweep
+from benchmarks.worker import Worker
+
+GOALS = {"engine": 0.05, "plan_seconds": 1.0, "store": 0.05}
+TINY_SYSTEM = {"n_skills": 3, "n_bits": 9, "width": 4, "batch_size": 16, "n_evaluation": 64}
+
+
+def prepare_engine(name: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`js.run`, and `jit(vmap(simulate))` of the same system and keys without it."""
+    case = case_of(name, tiny)
+    system = system_of(case, "sgd")
+    sweep = Sweep(system, case.n_runs)
+    grid, group = sweep.plan.grid, sweep.plan.buckets[0].group
+    keys = jax.vmap(grid.run_key)(np.asarray(grid.seeds, np.uint32))
+    hand = {
+        "jit(vmap)": jax.vmap(system.simulate),
+        "jit(map)": lambda keys: jax.lax.map(system.simulate, keys, batch_size=group),
+    }
+    programs = {n: jax.jit(f).lower(keys).compile() for n, f in hand.items()}
+    ours = sweep()["loss"].values
+    for found in (program(keys)["loss"] for program in programs.values()):
+        np.testing.assert_allclose(found, ours, rtol=0, atol=1e-3 * np.abs(ours).max())
+    calls = {n: lambda p=p: jax.tree.map(np.asarray, p(keys)) for n, p in programs.items()}
+    facts = {"group": group, "run_steps": sweep.run_steps, "commit": sweep.commit}
+    return {"jaxscale": sweep, **calls}, facts | {"device": sweep.device, "calls": list(calls)}
+
+
+@pytest.mark.benchmark(group="engine")
+@pytest.mark.parametrize("name", ["T1", "T3b"])
+def test_engine(benchmark, told, rounds, tiny, name):
+    with Worker(cores=1) as worker:
+        target = "benchmarks.bench_overhead:prepare_engine"
+        facts = worker.prepare(target, name=name, tiny=tiny)
+        calls = {n: lambda n=n: worker.time(n) for n in ("jaxscale", *facts["calls"])}
+        seconds = take_turns(benchmark, calls, rounds)
+    rates = {n: facts["run_steps"] / s for n, s in medians(seconds).items()}
+    told |= facts | {
+        "case": name,
+        "goal": GOALS["engine"],
+        "seconds": seconds,
+        "run_steps_per_second": rates,
+        "against": {n: ratio(seconds, "jaxscale", n) for n in facts["calls"]},
+    }
+
+
+def prepare_many(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A grid of 10,000 runs with default records, kept in memory or written to a store."""
+    side, n_steps = (10, 20) if tiny else (100, 300)
+    system = js.emergence.ParityNetwork(n_steps=n_steps, **TINY_SYSTEM)
+    grid = js.Grid(system, {"learning_rate": js.geomspace(0.01, 0.1, side)}, seeds=side)
+    plan = js.plan(grid)
+    runs = js.run(plan, progress=False)
+    check_trained(runs)
+
+    def stored() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            js.run(plan, store=Path(folder) / "runs.zarr", progress=False)
+
+    facts = {"runs": grid.n_runs, "records": len(system.record_steps), "plan": plan.summary()}
+    calls = {"store": stored, "memory": lambda: js.run(plan, progress=False)}
+    return calls | {"plan": lambda: js.plan(grid)}, facts | {
+        "device": runs.attrs["device"],
+        "commit": runs.attrs["git_commit"],
+        "run_steps": grid.n_runs * n_steps,
+    }
+
+
+@pytest.mark.benchmark(group="many")
+def test_many_tiny_runs(benchmark, told, rounds, tiny):
+    with Worker() as worker:
+        facts = worker.prepare("benchmarks.bench_overhead:prepare_many", tiny=tiny)
+        calls = {n: lambda n=n: worker.time(n) for n in ("store", "memory", "plan")}
+        seconds = take_turns(benchmark, calls, rounds)
+    shares = [{"share": 1 - row["memory"] / row["store"]} for row in seconds]
+    told |= facts | {
+        "goal": GOALS,
+        "seconds": seconds,
+        "median_seconds": medians(seconds),
+        "store_share": medians(shares)["share"],
+        "store_share_of_rounds": [row["share"] for row in shares],
+    }

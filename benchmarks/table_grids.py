@@ -1,0 +1,209 @@
+"""Tables of the grids: one function per group of benchmarks, from entries of pytest-benchmark."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.markdown import digits, load, number, ratio, spread, table
+
+MIB = 2**20
+Found = Sequence[dict[str, Any]]
+
+
+def throughput(found: Found) -> str:
+    """T1 to T5: ratios, then rates and costs, then where the time of every miss goes."""
+    columns = ("case", "width, batch, runs", "optimizer", "cores", "run-steps/s", "goal",
+               "over the PyTorch loop", "over the PyTorch ensemble", "over jit(vmap)")  # fmt: skip
+    ratios = table(columns, map(_ratios, found))
+    columns = ("case", "optimizer", "PyTorch loop, 1 thread; all", "ensemble, 1 thread; all",
+               "jit(vmap)", "GFLOP/s (of GEMM peak)", "bytes per run in flight (MiB)",
+               "evaluation, ms per record and run", "compile, run (s)",
+               "load before, after")  # fmt: skip
+    costs = table(columns, map(_costs, found))
+    missed = [f for f in found if f["against"]["torch_loop"]["ratio"] < f["grid"]["goal"]]
+    return "\n\n".join([ratios, costs, *map(_miss, missed)])
+
+
+def _name(found: dict[str, Any]) -> list[str]:
+    grid = found["grid"]
+    return [found["case"], f"{grid['width']}, {grid['batch_size']}, {grid['n_runs']}"]
+
+
+def _ratios(found: dict[str, Any]) -> list[str]:
+    against, goal = found["against"], found["grid"]["goal"]
+    return [
+        *_name(found),
+        found["optimizer"],
+        str(found["cores"]),
+        number(found["run_steps_per_second"]["jaxscale"]),
+        f"{goal:g}x",
+        ratio(against["torch_loop"], goal),
+        ratio(against.get("torch_ensemble")),
+        ratio(against.get("jit_vmap")),
+    ]
+
+
+def _costs(found: dict[str, Any]) -> list[str]:
+    rates, evaluation = found["run_steps_per_second"], found["evaluation"]
+
+    def threads(peer: str) -> str:
+        of_peer = [number(rate) for name, rate in rates.items() if name.startswith(peer)]
+        return "; ".join(of_peer) or "not measured"
+
+    per_run, most = found.get("compiled_bytes_per_run"), found["grid"].get("most_bytes")
+    bound = (
+        "" if most is None else f" of {most / MIB:.2g}{'' if per_run <= most else ', **missed**'}"
+    )
+    return [
+        found["case"],
+        found["optimizer"],
+        threads("torch_loop"),
+        threads("torch_ensemble"),
+        threads("jit_vmap"),
+        f"{found['gflops']['jaxscale']:.1f} ({found['fraction_of_gemm_peak']:.0%})",
+        "not measured" if per_run is None else f"{per_run / MIB:.2g}{bound}",
+        f"{1e3 * evaluation['seconds_per_record_and_run']:.2g}",
+        f"{found['compile_seconds']:.1f}, {found['run_seconds']:.2f}",
+        load(found["machine"]),
+    ]
+
+
+def _miss(found: dict[str, Any]) -> str:
+    spots = found.get("hot_spots", {})
+    shares = ", ".join(f"{label} {share:.0%}" for label, share in spots.items())
+    return (
+        f"{found['case']} {found['optimizer']} misses its {found['grid']['goal']:g}x. "
+        f"Time of the compiled program: {shares or 'not profiled'}."
+    )
+
+
+def mixed(found: Found) -> str:
+    """T6."""
+    columns = ("case", "widths", "seeds, batch", "optimizer", "run-steps/s", "padded",
+               "compiles", "compile (s); padded", "over one padded program (goal 3x)",
+               "load before, after")  # fmt: skip
+    rows = []
+    for f in found:
+        rates, split = f["run_steps_per_second"], f["buckets"]
+        rows.append(
+            [
+                f["case"],
+                ", ".join(map(str, f["grid"]["widths"])),
+                f"{f['grid']['seeds']}, {f['grid']['batch_size']}",
+                f["optimizer"],
+                number(rates["buckets"]),
+                number(rates["padded"]),
+                str(len(split["widths"])),
+                f"{split['compile_seconds']:.1f}; {f['padded']['compile_seconds']:.1f}",
+                ratio(f["against"]["padded"], f["goal"]),
+                load(f["machine"]),
+            ]
+        )
+    return table(columns, rows)
+
+
+def devices(found: Found) -> str:
+    """Strong scaling."""
+    rows = []
+    for f in found:
+        for setting, rate in f["run_steps_per_second"].items():
+            less = f["against"].get(setting)
+            rows.append([f["case"], setting, number(rate), ratio(less) if less else "",
+                         f"{f['facts'][setting]['compile_seconds']:.1f}",
+                         load(f["machine"])])  # fmt: skip
+    columns = ("case", "setting", "run-steps/s", "all devices over this", "compile (s)",
+               "load before, after")  # fmt: skip
+    return table(columns, rows)
+
+
+def doubling(found: Found) -> str:
+    """Exponents of the cost."""
+    rows = []
+    for f in found:
+        base = f["base"]
+        sizes = {"runs": "n_runs", "width": "width", "batch": "batch_size", "steps": "n_steps"}
+        for what, exponent in f["exponents"].items():
+            values = ", ".join(str(base[sizes[what]] * k) for k in f["factors"])
+            times = ", ".join(f"{t:.2f}" for t in f["times"][what])
+            rows.append([what, values, times, f"**{exponent:.2f}**", load(f["machine"])])
+    return table(("doubled", "values", "seconds", "exponent", "load before, after"), rows)
+
+
+def engine(found: Found) -> str:
+    """Overhead over the same training code without the engine."""
+    rows = []
+    for f in found:
+        for peer, label in (("jit(vmap)", "jit(vmap)"), ("jit(map)", f"groups of {f['group']}")):
+            over = [r - 1 for r in f["against"][peer]["rounds"]]
+            middle = f["against"][peer]["ratio"] - 1
+            rows.append([f["case"], label, number(f["run_steps_per_second"]["jaxscale"]),
+                         number(f["run_steps_per_second"][peer]), spread(over),
+                         "met" if middle <= f["goal"] else "**missed**",
+                         load(f["machine"])])  # fmt: skip
+    columns = ("case, one core", "written by hand", "js.run, run-steps/s", "by hand",
+               "overhead (rounds)", "goal: at most 5 %", "load before, after")  # fmt: skip
+    return table(columns, rows)
+
+
+def many(found: Found) -> str:
+    """10,000 tiny runs."""
+    lines = []
+    for f in found:
+        seconds, goal = f["median_seconds"], f["goal"]
+        planned = "met" if seconds["plan"] < goal["plan_seconds"] else "**missed**"
+        stored = "met" if f["store_share"] < goal["store"] else "**missed**"
+        lines.append(
+            f"A sweep of {f['runs']:,} tiny runs with {f['records']} records: planned in "
+            f"{seconds['plan']:.3f} s (goal: below 1 s, {planned}); {seconds['memory']:.2f} s in "
+            f"memory, {seconds['store']:.2f} s with a store, whose share is "
+            f"{spread(f['store_share_of_rounds'])} (goal: below 5 %, {stored})."
+        )
+    return "\n\n".join(lines)
+
+
+def memory(found: Found) -> str:
+    """Planned and measured bytes."""
+    columns = ("grid", "runs", "planned (MiB)", "measured increase (MiB)", "measured / planned",
+               "allotted by XLA (MiB)", "increase with compilation (MiB)",
+               "goal: 1.5x from 64 MiB on, 16 MiB below")  # fmt: skip
+    keys = ("planned_bytes", "increase_bytes")
+    more = ("compiled_bytes", "increase_with_compilation_bytes")
+    rows = []
+    for f in found:
+        sizes, extra = ([f"{f[k] / MIB:,.1f}" for k in ks] for ks in (keys, more))
+        rows.append([f["case"], str(f["plan"]["runs"]), *sizes, digits(f["ratio"]), *extra,
+                     "met" if f["met"] else "**missed**"])  # fmt: skip
+    return table(columns, rows)
+
+
+def beyond(found: Found) -> str:
+    """The grid that is ten times larger than the memory."""
+    return "\n\n".join(
+        f"A grid of {f['plan']['runs']:,} runs that would take {f['all_at_once_bytes'] / 1e9:.0f} "
+        f"GB at once, on {f['memory_bytes'] / 1e9:.0f} GB of memory, "
+        f"{'completes' if f['complete'] else '**does not complete**'} with "
+        f"{f['increase_bytes'] / MIB:,.0f} MiB (planned: {f['planned_bytes'] / MIB:,.0f} MiB)."
+        for f in found
+    )
+
+
+def gpu(found: Found) -> str:
+    """T9, precision and limits."""
+    columns = ("case", "device", "products", "us per run-step", "full grid (min)",
+               "of FLOP limit", "of bandwidth limit", "difference to CPU")  # fmt: skip
+    rows = []
+    for f in found:
+        for p in f.get("seconds_per_run_step", f.get("differences", {})):
+            timed = p in f.get("seconds_per_run_step", {})
+            rows.append(
+                [
+                    f["case"],
+                    f["kind"],
+                    p,
+                    f"{1e6 * f['seconds_per_run_step'][p]:.0f}" if timed else "",
+                    f"{f['minutes_of_full_grid'][p]:.0f}" if timed else "",
+                    f"{f['fraction_of_flops'][p]:.0%}" if "fraction_of_flops" in f else "",
+                    f"{f['fraction_of_bandwidth'][p]:.0%}" if "fraction_of_bandwidth" in f else "",
+                    f"{f['differences'][p]:.1e}" if "differences" in f else "",
+                ]
+            )
+    return table(columns, rows)

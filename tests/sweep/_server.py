@@ -1,0 +1,112 @@
+"""Runs sweeps in forked processes that may be killed; the imports are paid for once.
+
+As a program: reads one JSON request per line, forks a child that runs it, prints the child's number
+and, when it has ended, how. The parent never starts JAX's backend, so forking it is safe.
+As a module: `Server`, the other end.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+
+class Server:
+    """A process that runs sweeps, one at a time, each in a child of its own."""
+
+    def __enter__(self):
+        command = [sys.executable, str(Path(__file__))]
+        pipe = subprocess.PIPE
+        fast = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is what it does
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=fast)
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.terminate()
+        self.process.wait()
+
+    def start(self, **request):
+        """Process number of a child that runs `request`."""
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self):
+        """Exit code of the child, minus the signal if one ended it."""
+        return int(self.process.stdout.readline())
+
+    def finish(self, **request):
+        """Run a request to its end and return its exit code."""
+        self.start(**request)
+        return self.wait()
+
+
+def when(condition, seconds=60.0, alive=lambda: True):
+    """Wait until `condition()`; whether it came true before the process ended."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if not alive():
+            return bool(condition())
+        assert time.monotonic() < end, "the process under test hangs"
+        time.sleep(0.002)
+    return True
+
+
+def _child(request):
+    """Run one sweep; what became of it is written to `request["told"]`."""
+    import resource
+
+    import jax
+
+    import jaxscale as js
+
+    os.environ |= request.get("environment", {})
+    jax.config.update("jax_num_cpu_devices", 1)
+    grid = js.Grid.from_dict(request["grid"])
+    told = Path(request["told"])
+    if "largest_file" in request:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+    plan = js.plan(grid, max_runs_per_chunk=request["chunk"])
+    told.write_text("began")
+    try:
+        runs = js.run(plan, store=request["store"], progress=False)
+    except Exception as error:
+        told.write_text(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        return 1
+    told.write_text(f"complete={runs.attrs['complete']}")
+    return 0
+
+
+def _serve():
+    import xarray  # noqa: F401
+    import zarr  # noqa: F401
+
+    import jaxscale  # noqa: F401
+
+    sys.path.append(str(Path(__file__).parent))
+    import _counted  # noqa: F401
+
+    assert threading.active_count() == 1
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                code = _child(json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,260 @@
+"""Executors: the same results from worker processes, lost workers, and pools that are refused."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _counted import SYSTEM, runs_done, runs_of, runs_told
+
+import jaxscale as js
+from jaxscale.emergence import Online
+
+GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=8)
+PLAN = js.plan(GRID, max_runs_per_chunk=2)  # eight chunks
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def local():
+    return js.run(PLAN)
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    file = tmp_path / "log"
+    monkeypatch.setenv("COUNTED_LOG", str(file))
+    return file
+
+
+def spawned(n_workers):
+    return ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def assert_close(one, two):
+    assert set(one.data_vars) == set(two.data_vars)
+    for name in two.data_vars:
+        assert one[name].dims == two[name].dims
+        if one[name].dtype.kind == "f":
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(one[name], two[name])
+
+
+# what is refused, and threads: no worker processes
+
+
+@pytest.mark.parametrize("store", [None, "a.zarr"])
+def test_a_pool_that_forks_is_refused(tmp_path, store):
+    store = store and tmp_path / store
+    pools = [ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))]
+    if multiprocessing.get_start_method() == "fork":
+        pools.append(ProcessPoolExecutor(1))
+    for pool in pools:
+        with pool, pytest.raises(ValueError, match="`executor`") as caught:
+            js.run(GRID, store=store, executor=pool)
+        assert "spawn" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", [4, "dask", ThreadPoolExecutor, print, [1]], ids=str)
+def test_what_is_no_executor_is_refused(tmp_path, what):
+    with pytest.raises(ValueError, match="`executor`"):
+        js.run(GRID, store=tmp_path / "a.zarr", executor=what)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_executor_that_was_shut_down(tmp_path):
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises((ValueError, RuntimeError), match="`executor`"):
+        js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
+    assert not runs_done(js.open(tmp_path / "a.zarr"))
+
+
+@pytest.mark.parametrize("n_workers", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_threads(tmp_path, log, local, n_workers):
+    with ThreadPoolExecutor(n_workers) as pool:
+        runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
+    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert_close(runs, local)
+    assert runs.identical(js.open(tmp_path / "a.zarr"))
+    assert runs.attrs["complete"] == 1
+
+
+def test_results_in_memory(local):
+    with ThreadPoolExecutor(1) as pool:
+        assert_close(js.run(PLAN, executor=pool), local)
+
+
+class Broken(ThreadPoolExecutor):
+    """Loses every task from the n-th on."""
+
+    def __init__(self, n):
+        super().__init__(1)
+        self.n = n
+
+    def submit(self, function, /, *arguments, **named):
+        self.n -= 1
+        if self.n < 0:
+            return super().submit(self.lose)
+        return super().submit(function, *arguments, **named)
+
+    @staticmethod
+    def lose():
+        raise ConnectionError("the cluster is gone")
+
+
+def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
+    path = tmp_path / "a.zarr"
+    with Broken(3) as pool, pytest.raises((ValueError, RuntimeError), match="`executor`") as caught:
+        js.run(PLAN, store=path, executor=pool)
+    assert "the cluster is gone" in str(caught.value)
+    done = runs_done(js.open(path))
+    assert done == set(runs_told(log, GRID))
+    assert len(done) == 6
+    log.unlink()
+    assert_close(js.run(PLAN, store=path), local)
+    assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+
+
+# worker processes
+
+
+@pytest.mark.dist
+def test_spawned_processes(tmp_path, log, local):
+    with spawned(2) as pool:
+        runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
+    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert_close(runs, local)
+    assert runs.attrs["complete"] == 1
+
+
+@pytest.mark.dist
+def test_spawned_processes_and_several_programs(tmp_path):
+    grid = js.Grid(SYSTEM, {"n_skills": [3, 5], "data": [Online(), SYSTEM.data]}, seeds=4)
+    with spawned(2) as pool:
+        runs = js.run(js.plan(grid, max_runs_per_chunk=2), executor=pool)
+    assert_close(runs, js.run(grid))
+
+
+@pytest.mark.dist
+def test_double_precision_in_processes():
+    grid = js.Grid(js.replace(SYSTEM, "dtype", "float64"), seeds=4)
+    with spawned(1) as pool:
+        runs = js.run(grid, executor=pool)
+    assert runs["loss"].dtype == np.float64
+    np.testing.assert_allclose(runs["loss"], js.run(grid)["loss"], rtol=1e-12)
+
+
+@pytest.mark.dist
+def test_a_pool_whose_worker_dies(tmp_path, log, local, monkeypatch):
+    """Finished chunks stay, and the same call with another pool computes the others only."""
+    path, mark = tmp_path / "a.zarr", tmp_path / "died"
+    monkeypatch.setenv("COUNTED_DIE", f"7:{mark}")
+    monkeypatch.setenv("COUNTED_SLEEP", "0.1")
+    with spawned(1) as pool, pytest.raises((ValueError, RuntimeError), match="`executor`"):
+        js.run(PLAN, store=path, executor=pool)
+    assert mark.exists()
+    done, told = runs_done(js.open(path)), runs_told(log, GRID)
+    assert len(told) == 7
+    assert done <= set(told)
+    assert len(done) in (4, 6)  # three chunks of two runs ended; the last may not have arrived
+    log.unlink()
+    with spawned(1) as pool:
+        runs = js.run(PLAN, store=path, executor=pool)
+    assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+    assert_close(runs, local)
+
+
+@pytest.mark.dist
+@pytest.mark.filterwarnings("default")  # those of Dask and its dependencies are not ours
+@pytest.mark.parametrize("dies", [False, True], ids=["healthy", "worker-killed"])
+def test_dask(tmp_path, log, local, monkeypatch, dies):
+    distributed = pytest.importorskip("distributed")
+    mark, path = tmp_path / "died", tmp_path / "a.zarr"
+    if dies:
+        monkeypatch.setenv("COUNTED_DIE", f"5:{mark}")
+        monkeypatch.setenv("COUNTED_SLEEP", "0.02")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        runs = js.run(PLAN, store=path, executor=client.get_executor())
+    assert mark.exists() == dies
+    told = runs_told(log, GRID)
+    assert set(told) == set(runs_of(GRID))
+    assert (len(told) > len(set(told))) == dies
+    assert_close(runs, local)
+    assert runs.attrs["complete"] == 1
+
+
+@pytest.mark.dist
+@pytest.mark.filterwarnings("default")  # those of submitit are not ours
+def test_submitit(tmp_path, log, local, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    folders = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    monkeypatch.setenv("PYTHONPATH", folders)  # where the worker finds `_counted`
+    executor = submitit.AutoExecutor(folder=tmp_path / "jobs", cluster="local")
+    executor.update_parameters(timeout_min=5)
+    plan = js.plan(GRID, max_runs_per_chunk=8)
+    runs = js.run(plan, store=tmp_path / "a.zarr", executor=executor)
+    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert_close(runs, local)
+
+
+@pytest.mark.dist
+@pytest.mark.filterwarnings("default")
+def test_submitit_in_this_process(tmp_path, local):
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.DebugExecutor(folder=tmp_path / "jobs")
+    assert_close(js.run(PLAN, store=tmp_path / "a.zarr", executor=executor), local)
+
+
+@pytest.mark.dist
+def test_the_example_for_slurm_runs_here(tmp_path):
+    pytest.importorskip("submitit")
+    example = ROOT / "examples" / "slurm.py"
+    command = [sys.executable, str(example), "--local", "--steps", "50"]
+    for _ in range(2):  # the second call finds everything done
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "96 runs" in done.stdout
+        assert "final loss" in done.stdout
+    runs = js.open(tmp_path / "slurm.zarr")
+    assert runs.attrs["complete"] == 1
+    assert (runs["status"] >= 0).all()
+    assert len(list((tmp_path / "slurm-jobs").glob("*_submitted.pkl"))) >= 2
+
+
+@pytest.mark.dist
+def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch):
+    """Ctrl-C cancels what waits; the same pool continues."""
+    from jaxscale.sweep import store
+
+    path, write, written = tmp_path / "a.zarr", store.ZarrStore.write, []
+
+    def stop(self, *arguments):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(arguments)
+        return write(self, *arguments)
+
+    with spawned(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(store.ZarrStore, "write", stop)
+            part = js.run(PLAN, store=path, executor=pool)
+        assert part.attrs["complete"] == 0
+        assert len(runs_done(part)) == 6
+        assert_close(js.run(PLAN, store=path, executor=pool), local)
+
+
+def test_the_environment_is_clean():
+    """A worker that dies on command would make every other test here fail."""
+    assert not [name for name in os.environ if name.startswith("COUNTED_")]

@@ -1,0 +1,314 @@
+"""A store of a part of a grid becomes one of the whole: only what is missing is computed."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from _counted import SYSTEM, runs_done, runs_of, runs_told
+from _server import Server, when
+from test_faults import files_under
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
+from jaxscale.sweep.select import grid_of
+
+PART = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
+WHOLE = js.Grid(SYSTEM, {"learning_rate": [0.3, 0.2, 0.1]}, seeds=[3, 1, 2, 0])
+CUT = {"max_runs_per_chunk": 2}
+
+
+@pytest.fixture(scope="module")
+def of_part(tmp_path_factory):
+    path = tmp_path_factory.mktemp("part") / "a.zarr"
+    js.run(js.plan(PART, **CUT), store=path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def of_whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "a.zarr"
+    js.run(js.plan(WHOLE, **CUT), store=path)
+    return path
+
+
+@pytest.fixture
+def path(of_part, tmp_path):
+    return Path(shutil.copytree(of_part, tmp_path / "a.zarr"))
+
+
+@pytest.fixture
+def log(tmp_path_factory, monkeypatch):
+    file = tmp_path_factory.mktemp("log") / "log"
+    monkeypatch.setenv("COUNTED_LOG", str(file))
+    return file
+
+
+def part_of(runs, like):
+    """The runs of `like` in `runs`."""
+    axes = [d for d in like["status"].dims if d in runs.dims]
+    return runs.sel({d: like[d].values for d in axes}).transpose(*like.dims)
+
+
+def assert_holds(runs, part):
+    """The runs of `part` are in `runs`, bit for bit, where they are done."""
+    there, done = part_of(runs, part), part["status"] >= 0
+    for name in part.data_vars:
+        here = there[name].transpose(*part[name].dims)
+        mask = np.broadcast_to(done.values.reshape(done.shape + (1,) * (here.ndim - done.ndim)),
+                               here.shape)  # fmt: skip
+        np.testing.assert_array_equal(here.values[mask], part[name].values[mask])
+
+
+def assert_close(one, two):
+    assert set(one.data_vars) == set(two.data_vars)
+    for name in two.data_vars:
+        assert one[name].dims == two[name].dims
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-6, atol=1e-6)
+
+
+def test_only_what_is_missing_runs(path, of_part, of_whole, log):
+    runs = js.run(js.plan(WHOLE, **CUT), store=path)
+    assert sorted(runs_told(log, WHOLE)) == sorted(set(runs_of(WHOLE)) - set(runs_of(PART)))
+    assert runs["learning_rate"].values.tolist() == [0.3, 0.2, 0.1]
+    assert runs["seed"].values.tolist() == [3, 1, 2, 0]
+    assert runs.attrs["complete"] == 1
+    assert runs.identical(js.open(path))
+    assert js.Grid.from_dict(WHOLE.to_dict()).to_dict() == grid_of(runs).to_dict()
+    assert_holds(runs, js.open(of_part))
+    assert_close(runs, js.open(of_whole))
+    sessions = [json.loads(js.open(p).attrs["sessions"]) for p in (of_part, path)]
+    assert len(sessions[0]) == 1
+    assert len(sessions[1]) == 2
+    assert sessions[1][:1] == sessions[0]
+    assert [p.name for p in path.parent.iterdir() if ".lock" not in p.name] == ["a.zarr"]
+
+
+@pytest.mark.slow
+def test_a_store_grows_step_by_step(path, of_whole, log):
+    more = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3, 0.2]}, seeds=2)
+    js.run(more, store=path)
+    assert set(runs_told(log, more)) == {(0.3, 0), (0.3, 1)}
+    log.unlink()
+    runs = js.run(WHOLE, store=path)
+    assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - set(runs_of(more))
+    assert_close(runs, js.open(of_whole))
+    log.unlink()
+    assert js.run(WHOLE, store=path).identical(runs)
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("axes", "seeds"),
+    [({"learning_rate": [0.2, 0.1]}, [0, 1]), ({"learning_rate": [0.1, 0.2]}, [1, 0])],
+    ids=["axis", "seeds"],
+)
+def test_another_order_runs_nothing(path, of_part, log, axes, seeds):
+    grid = js.Grid(SYSTEM, axes, seeds=seeds)
+    runs = js.run(grid, store=path)
+    assert not log.exists()
+    assert runs["learning_rate"].values.tolist() == axes["learning_rate"]
+    assert runs["seed"].values.tolist() == seeds
+    assert_holds(runs, js.open(of_part))
+    assert js.open(path).identical(runs)
+
+
+@pytest.mark.slow
+def test_axes_in_another_order(tmp_path):
+    system = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
+    axes = {"learning_rate": [0.1, 0.2], "data.n_samples": [10, 30]}
+    part = js.run(js.Grid(system, axes, seeds=2), store=tmp_path / "a.zarr")
+    turned = {"data.n_samples": [10, 20, 30], "learning_rate": [0.2, 0.1]}
+    runs = js.run(js.Grid(system, turned, seeds=2), store=tmp_path / "a.zarr")
+    assert runs["loss"].dims == ("data.n_samples", "learning_rate", "seed", "step")
+    assert (runs["status"] == 0).all()
+    assert_holds(runs, part)
+    assert_close(runs, js.run(js.Grid(system, turned, seeds=2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "part", "whole"),
+    [
+        (MultilinearSkills(n_skills=5, n_steps=20), {"n_skills": [3, 5]}, {"n_skills": [4, 5, 3]}),
+        (
+            MultilinearSkills(n_skills=5, n_steps=20),
+            {"data": [FiniteSet(n_samples=30)]},
+            {"data": [Online(), FiniteSet(n_samples=30), FiniteSet(n_samples=10)]},
+        ),
+        (
+            MultilinearSkills(n_skills=5, n_steps=20),
+            {"record": [[0, 20]]},
+            {"record": [[0, 7, 20], [0, 20]]},
+        ),
+        (
+            MultilinearSkills(n_skills=5, n_steps=20),
+            {"n_parameters": [2, 3]},
+            {"n_parameters": [5, 2, 3]},
+        ),
+    ],
+    ids=["static", "objects", "ragged", "size"],
+)
+def test_every_kind_of_axis_extends(tmp_path, system, part, whole):
+    small = js.run(js.Grid(system, part, seeds=3), store=tmp_path / "a.zarr")
+    grid = js.Grid(system, whole, seeds=3)
+    runs = js.run(grid, store=tmp_path / "a.zarr")
+    assert runs.identical(js.open(tmp_path / "a.zarr"))
+    assert_close(runs, js.run(grid))
+    (name,) = part
+    there = runs.sel({name: small[name].values}).sel(step=small["step"])
+    for variable in small.data_vars:
+        dims = small[variable].dims
+        here = there[variable]
+        if "skill" in dims:
+            here = here.sel(skill=small["skill"])
+        np.testing.assert_array_equal(here.transpose(*dims), small[variable])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        js.Grid(SYSTEM, WHOLE.axes, seeds=4, key=1),
+        js.Grid(js.replace(SYSTEM, "target_scale", 2.0), WHOLE.axes, seeds=4),
+        js.Grid(js.replace(SYSTEM, "n_steps", 60), WHOLE.axes, seeds=4),
+        js.Grid(js.replace(SYSTEM, "data.n_samples", 31), WHOLE.axes, seeds=4),
+        js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3]}, seeds=4),
+        js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2, 0.3]}, seeds=[1, 2]),
+        js.Grid(SYSTEM, {"target_scale": [1.0, 2.0]}, seeds=4),
+        js.Grid(js.replace(SYSTEM, "learning_rate", 0.1), seeds=4),
+    ],
+    ids=["key", "field", "static", "nested", "axis", "seeds", "other-axis", "no-axis"],
+)
+def test_what_is_no_extension_is_refused(path, log, other):
+    before = files_under(path.parent)
+    with pytest.raises(ValueError, match="`store`") as caught:
+        js.run(other, store=path)
+    assert str(path) in str(caught.value)
+    assert files_under(path.parent) == before
+    assert not log.exists()
+
+
+def test_a_part_of_a_store_is_read_not_run(of_whole, tmp_path, log):
+    path = Path(shutil.copytree(of_whole, tmp_path / "a.zarr"))
+    before = files_under(tmp_path)
+    with pytest.raises(ValueError, match="`store`") as caught:
+        js.run(PART, store=path)
+    assert "js.open" in str(caught.value)
+    assert "sel" in str(caught.value)
+    assert files_under(tmp_path) == before
+    assert not log.exists()
+
+
+@pytest.mark.slow
+def test_an_unfinished_part_is_extended(path, of_part, of_whole, log):
+    root = zarr.open_group(path, mode="r+")
+    root["done"][1] = False
+    root.update_attributes({"complete": 0})
+    done = runs_done(js.open(path))
+    assert len(done) == 2
+    runs = js.run(js.plan(WHOLE, **CUT), store=path)
+    assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - done
+    assert_close(runs, js.open(of_whole))
+    assert runs.attrs["complete"] == 1
+
+
+@pytest.mark.parametrize(
+    "writes", [10, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 25, 32, 40, 45))]
+)
+def test_an_extension_that_fails_damages_nothing(path, of_part, of_whole, monkeypatch, writes):
+    """Whatever the number of writes after which the disk is full."""
+    real, left = zarr.storage.LocalStore.set, [writes]
+
+    async def set(self, key, *args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return await real(self, key, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.storage.LocalStore, "set", set)
+        with pytest.raises((ValueError, OSError), match="`store`"):
+            js.run(js.plan(WHOLE, **CUT), store=path)
+    assert left[0] < 0
+    runs, part = js.open(path), js.open(of_part)
+    assert runs.sizes["seed"] in (2, 4)
+    assert_holds(runs, part)
+    assert_close(js.run(js.plan(WHOLE, **CUT), store=path), js.open(of_whole))
+    names = [p.name for p in path.parent.iterdir() if ".lock" not in p.name]
+    assert names == ["a.zarr"]
+
+
+def test_a_damaged_part_is_not_extended(path):
+    file = path / "loss" / "c" / "1" / "0"
+    file.write_bytes(file.read_bytes()[:-5])
+    before = files_under(path.parent)
+    with pytest.raises(ValueError, match="`store`"):
+        js.run(WHOLE, store=path)
+    assert files_under(path.parent) == before
+
+
+BEFORE = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=16)
+AFTER = js.Grid(SYSTEM, {"learning_rate": [0.2, 0.3, 0.1]}, seeds=range(20, -1, -1))
+
+
+def _killed_extensions(folder, seed, n_kills):
+    """Kill extensions at random moments; the kills that left the part, and those after it."""
+    rng, parts, wholes = np.random.default_rng(seed), 0, 0
+    folder.mkdir()
+    told, log, path = folder / "told", folder / "log", folder / "a.zarr"
+
+    def request(name, grid, sleep=0.002):
+        told.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+        environment = {"COUNTED_LOG": str(log), "COUNTED_SLEEP": str(sleep)}
+        return {
+            "store": str(folder / name), "grid": grid.to_dict(), "chunk": 4,
+            "told": str(told), "environment": environment,
+        }  # fmt: skip
+
+    with Server() as server:
+        assert server.finish(**request("part.zarr", BEFORE)) == 0
+        assert server.finish(**request("whole.zarr", AFTER)) == 0
+        part, whole = js.open(folder / "part.zarr"), js.open(folder / "whole.zarr")
+        while parts + wholes < n_kills:
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(folder / "part.zarr", path)
+            for _ in range(2):  # the second kill finds what the first one left
+                pid = server.start(**request("a.zarr", AFTER))
+                when(told.exists)
+                time.sleep(rng.uniform(0.0, 0.35))
+                os.kill(pid, signal.SIGKILL)
+                assert server.wait() == -signal.SIGKILL
+                if not path.exists():  # between two renamings: the next call puts it back
+                    parts += 1
+                    continue
+                runs = js.open(path)
+                assert runs.sizes["seed"] in (16, 21)
+                assert_holds(runs, part)
+                parts += runs.sizes["seed"] == 16
+                wholes += runs.sizes["seed"] == 21
+            assert server.finish(**request("a.zarr", AFTER, sleep=0.0)) == 0, told.read_text()
+            assert not set(runs_told(log, AFTER)) & set(runs_of(BEFORE))
+            runs = js.open(path)
+            assert runs.attrs["complete"] == 1
+            assert_holds(runs, part)
+            assert_close(runs, whole)
+            names = {p.name for p in folder.iterdir() if ".lock" not in p.name}
+            assert names == {"a.zarr", "part.zarr", "whole.zarr", "told", "log"}
+    return parts, wholes
+
+
+@pytest.mark.slow
+def test_killed_extensions(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(_killed_extensions, tmp_path / str(s), s, 10) for s in (0, 1)]
+        parts, wholes = np.sum([job.result() for job in jobs], axis=0)
+    assert parts >= 1
+    assert wholes >= 1

@@ -1,0 +1,212 @@
+"""The same numbers however a grid is cut: buckets, chunks, micro-batches, devices, memory."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from test_plan import compilations
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills
+from jaxscale.sweep import bucket
+
+SMALL = MultilinearSkills(n_skills=5, n_steps=50, data=FiniteSet(n_samples=30))
+SIZES = {"n_parameters": [2, 3, 4, 5]}
+# Measured: at 0.1 the loss still falls smoothly; at 0.2 it oscillates, and rounding grows to 5e-3.
+SETUP = """
+from jaxscale.emergence import FiniteSet, ParityNetwork
+network = ParityNetwork(
+    n_skills=3, n_bits=9, skill_size=2, batch_size=64, n_steps=500, width=24, n_evaluation=256,
+    target_scale=1.0, init_scale=0.3,
+)
+grid = js.Grid(network, {"width": [4, 8, 16, 24], "learning_rate": [0.03, 0.06]}, seeds=3)
+"""
+NETWORKS = {"js": js}
+exec(SETUP, NETWORKS)
+NETWORK, WIDTHS = NETWORKS["network"], NETWORKS["grid"]
+DEVICES = f"""
+import sys
+import jax
+import numpy as np
+import jaxscale as js
+js.use_all_cores(int(sys.argv[1]))
+{SETUP}
+assert jax.local_device_count() == int(sys.argv[1])
+plan = js.plan(grid, max_runs_per_chunk=8, max_compiles=2)
+np.savez(sys.argv[2], **{{k: v.values for k, v in js.run(plan).items()}})
+"""
+
+
+def assert_close(one, two, tolerance=1e-5):
+    """Floats within a part of the observable's maximum, integers exactly."""
+    names = set(one.files if hasattr(one, "files") else one.data_vars)
+    assert names == set(two.data_vars)
+    for name in names:
+        here, there = np.asarray(one[name]), np.asarray(two[name])
+        assert here.shape == there.shape
+        if there.dtype.kind == "f":
+            np.testing.assert_array_equal(np.isnan(here), np.isnan(there))
+            atol = tolerance * np.nanmax(np.abs(there))
+            np.testing.assert_allclose(here, there, rtol=0.0, atol=atol, err_msg=name)
+        else:
+            np.testing.assert_array_equal(here, there, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The network's grid in one program and one chunk."""
+    plan = js.plan(WIDTHS, max_compiles=1)
+    assert plan.n_compiles == 1
+    runs = js.run(plan)
+    assert (runs["status"] == js.Status.ok).all()
+    return runs
+
+
+@pytest.mark.slow
+def test_learning_happened(whole):
+    """Or nothing below would be tested: the losses fall, and differ by width, rate and seed."""
+    loss = whole["loss"]
+    assert float((loss.isel(step=-1) / loss.isel(step=0)).mean()) < 0.8
+    assert float(loss.isel(step=-1).std("seed").min()) > 1e-4 * float(loss.max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [2, 4, None])
+def test_networks_do_not_feel_their_bucket(whole, most):
+    plan = js.plan(WIDTHS, max_compiles=most)
+    assert plan.n_compiles <= (most or 4)
+    with compilations() as seen:
+        runs = js.run(plan)
+    assert len(plan.programs) == plan.n_compiles
+    assert len(seen) >= plan.n_compiles
+    assert_close(runs, whole)
+
+
+@pytest.mark.slow
+def test_networks_one_by_one(whole):
+    """Four buckets by hand: each width is a grid of its own, without any padding."""
+    for width in WIDTHS.axes["width"]:
+        alone = {"learning_rate": WIDTHS.axes["learning_rate"]}
+        runs = js.run(js.Grid(js.replace(NETWORK, "width", int(width)), alone, seeds=3))
+        assert_close(runs, whole.sel(width=int(width)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cap", [1, 2, 5, 8])
+def test_networks_do_not_feel_their_chunk(whole, cap):
+    plan = js.plan(WIDTHS, max_runs_per_chunk=cap, max_compiles=1)
+    assert all(b.chunk <= max(cap, 1) for b in plan.buckets)
+    assert_close(js.run(plan), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro", [64, 32, 16, 1])
+def test_networks_do_not_feel_their_micro_batch(whole, micro):
+    system = js.replace(NETWORK, "micro_batch", micro)
+    assert system.micro_batch == micro
+    runs = js.run(js.plan(js.Grid(system, WIDTHS.axes, seeds=3), max_compiles=1))
+    assert_close(runs, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_devices", [1, 2, 4])
+def test_networks_do_not_feel_their_devices(whole, tmp_path, n_devices):
+    path = tmp_path / "runs.npz"
+    command = [sys.executable, "-c", DEVICES, str(n_devices), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_close(np.load(path), whole)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return js.run(js.plan(js.Grid(SMALL, SIZES, seeds=3), max_compiles=1))
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"max_compiles": 2},
+        {"max_runs_per_chunk": 1},
+        {"max_runs_per_chunk": 5, "max_compiles": 1},
+        pytest.param({"max_compiles": 4, "max_runs_per_chunk": 2}, marks=pytest.mark.slow),
+    ],
+    ids=json.dumps,
+)
+def test_bounds_change_no_number(small, bounds):
+    plan = js.plan(js.Grid(SMALL, SIZES, seeds=3), **bounds)
+    assert plan.n_compiles <= bounds.get("max_compiles", 4)
+    assert all(b.chunk <= bounds.get("max_runs_per_chunk", 12) for b in plan.buckets)
+    assert_close(js.run(plan), small)
+
+
+def test_it_compiles_what_was_planned(small):
+    """Exactly one program per bucket, and none the second time (helpers were compiled before)."""
+    grid = js.Grid(js.replace(SMALL, "n_steps", 51), {"n_skills": [4, 5]}, seeds=3)
+    plan = js.plan(grid)
+    assert plan.n_compiles == 2
+    with compilations() as seen:
+        first = js.run(plan)
+    assert len(seen) == len(plan.programs) == plan.n_compiles
+    with compilations() as seen:
+        second = js.run(plan)
+    assert not seen
+    assert second.equals(first)
+
+
+@pytest.mark.parametrize("bound", [0, -1])
+@pytest.mark.parametrize("name", ["max_compiles", "max_runs_per_chunk", "memory"])
+def test_bad_bounds_are_refused(name, bound):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        js.plan(js.Grid(SMALL, SIZES), **{name: bound})
+
+
+def test_what_cannot_be_met_is_refused():
+    grid = js.Grid(SMALL, {"n_skills": [3, 4, 5]})
+    with pytest.raises(ValueError, match="`max_compiles` must be at least 3"):
+        js.plan(grid, max_compiles=2)
+    with pytest.raises(ValueError, match="`memory`"):
+        js.plan(grid, memory=10)
+
+
+@pytest.mark.parametrize(
+    "system",
+    [SMALL, pytest.param(NETWORK, marks=pytest.mark.slow)],
+    ids=["multilinear", "network"],
+)
+def test_ten_times_the_memory(system):
+    """A grid that would take ten times the memory at once is cut until it fits."""
+    axes = {"learning_rate": [0.02, 0.03, 0.05]}
+    grid = js.Grid(js.replace(system, "record", range(0, system.n_steps + 1)), axes, seeds=40)
+    at_once = js.plan(grid, max_runs_per_chunk=grid.n_runs)
+    needed = sum(b.n_chunks * b.bytes_per_device for b in at_once.buckets)
+    memory = needed / 10
+    plan = js.plan(grid, memory=memory)
+    assert plan.bytes_per_device <= memory
+    assert sum(b.n_chunks for b in plan.buckets) >= 10
+    total = sum(b.n_chunks * b.bytes_per_device for b in plan.buckets)
+    assert total >= 0.9 * needed
+    runs = js.run(plan)
+    assert runs.attrs["complete"] == 1
+    assert (runs["status"] == js.Status.ok).all()
+    some = {"learning_rate": [0.05], "seed": [0, 17, 39]}
+    alone = js.run(js.Grid(grid.system, {"learning_rate": [0.05]}, seeds=some["seed"]))
+    assert_close(runs.sel(some), alone)
+
+
+@pytest.mark.slow
+def test_slices_of_the_planner_change_no_number(whole, monkeypatch):
+    """The planner's own slices of a batch: forced by pretending that the cache is tiny."""
+    monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
+    monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
+    plan = js.plan(WIDTHS, max_compiles=1)
+    assert plan.buckets[0].template.micro_batch == 16
+    assert_close(js.run(plan), whole)
+
+
+def test_two_devices_are_used():
+    assert jax.local_device_count() == 2
+    assert js.plan(js.Grid(SMALL, seeds=4)).buckets[0].n_devices == 2
