@@ -1,6 +1,8 @@
 """Virtual CPU devices: how a grid uses every core of one machine."""
 
+import contextlib
 import os
+from pathlib import Path
 
 import jax
 
@@ -24,14 +26,15 @@ def use_all_cores(n_devices: int | None = None) -> int:
 
     **Raises** `ValueError` for a number out of range, or if JAX has started with another one.
     """
-    if n_devices is not None and not 1 <= as_int("n_devices", n_devices) <= MAX_DEVICES:
+    wanted = n_cores() if n_devices is None else as_int("n_devices", n_devices)
+    if not 1 <= wanted <= MAX_DEVICES:
         raise ValueError(f"`n_devices` must be from 1 to {MAX_DEVICES}, got {n_devices}.")
-    wanted = n_cores() if n_devices is None else n_devices
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX has started: its devices are looked at below
         jax.config.update("jax_num_cpu_devices", wanted)
-    except RuntimeError:
-        pass
-    found = len(jax.devices("cpu"))
+    try:
+        found = len(jax.local_devices(backend="cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"`n_devices` {wanted}: JAX has no CPU here ({error}).") from None
     if found != wanted:
         raise ValueError(
             f"`n_devices` must be {found}, as JAX has started with, got {wanted}; call "
@@ -57,4 +60,6 @@ def device_memory() -> float:
         host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         host = 8e9
+    with contextlib.suppress(OSError, ValueError):  # a container or a SLURM job may have less
+        host = min(host, float(Path("/sys/fs/cgroup/memory.max").read_text()))
     return 0.5 * host / jax.local_device_count()

@@ -90,12 +90,15 @@ class Work(eqx.Module):
     - `working_floats`: floats that one step touches (what should stay in cache).
     - `resident_floats`: floats that the run holds in memory at its peak.
     - `n_steps`: sequential steps.
+    - `branches`: whether a run takes branches, which `vmap` computes all: on a CPU such runs are
+      walked over.
     """
 
     flops: float
     working_floats: float
     resident_floats: float
     n_steps: int
+    branches: bool = False
 
 
 class AbstractSystem(Configurable):

@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.emergence.data import Samples
+from jaxscale.emergence.data import FEW_SKILLS, Samples
 from jaxscale.emergence.student import Network, half_squared_error
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +67,7 @@ def our_losses(optimizer):
     return js.run(js.Grid(system, seeds=N_RUNS), progress=False)["loss"].values[:, -1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", CASES)
 @pytest.mark.parametrize("peer", PEERS)
 def test_peers_learn_the_same(load, peer, optimizer):
@@ -87,11 +88,13 @@ def test_peers_learn_the_same(load, peer, optimizer):
 def expected(weight, bias, readout, offset, skill, bits, target):
     """Loss and gradient of jaxscale for one network on a batch of ours or a peer's."""
     network = Network(*(jnp.asarray(x) for x in (weight, bias, readout, offset)))
-    samples = Samples(
-        jnp.asarray(skill, jnp.int32), jnp.asarray(bits), jnp.asarray(target, jnp.float32)
-    )
     one = jnp.asarray(1.0, jnp.float32)  # the scale is in the target
     n_skills = weight.shape[0] - bits.shape[1]
+    skill, inputs = jnp.asarray(skill, jnp.int32), jnp.asarray(bits)
+    if n_skills <= FEW_SKILLS:
+        control = jax.nn.one_hot(skill, n_skills, dtype=inputs.dtype)
+        inputs = jnp.concatenate([control, inputs], axis=1)
+    samples = Samples(skill, inputs, jnp.asarray(target, jnp.float32))
 
     def loss(network):
         return jnp.mean(half_squared_error(network, samples, one, n_skills))

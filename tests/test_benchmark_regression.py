@@ -32,6 +32,7 @@ def test_ridge_peers(regression, sizes):
         assert regression.largest_difference(ours, peer(problems, 2 * strength)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["sampled", "averaged"])
 @pytest.mark.parametrize("sizes", [(4, 24), (24, 8)])
 def test_min_norm_peers(regression, teacher, sizes):

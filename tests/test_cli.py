@@ -67,6 +67,7 @@ def test_plan_computes_nothing(command, sweep, monkeypatch, tmp_path):
         raise AssertionError("compiled")
 
     monkeypatch.setattr(execute, "compute", fail)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     code, out, _ = command("plan", sweep, "--axis", "n_skills=3,5")
     assert code == 0
     assert "8 runs, 2 compiles" in out

@@ -4,10 +4,13 @@
 Units beyond the width start at exactly zero; their gradient is zero, so they stay there.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxscale.emergence.data import FEW_SKILLS, Samples, bits_of_words, parity_sign
@@ -45,19 +48,27 @@ def init_network(
 
 @jax.custom_jvp
 def _product(weight: Float[Array, "f w"], inputs: Float[Array, "b f"]) -> Float[Array, "b w"]:
-    """`inputs @ weight`, with derivatives in the weight alone, from transposed inputs.
+    """`inputs @ weight`, whose gradient in the weight is taken from transposed inputs.
 
-    The gradient `inputs^T g` is up to 1.25 times as fast on a CPU if the inputs lie in memory
-    feature by feature; the barrier makes XLA put them there.
+    `inputs^T g` is up to 1.25 times as fast on a CPU if the inputs lie in memory feature by
+    feature; the barrier makes XLA put them there.
     """
     return inputs @ weight
 
 
-@_product.defjvp
-def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    weight, inputs = primals
-    features = jax.lax.optimization_barrier(inputs.T)
-    return inputs @ weight, jnp.einsum("fb,fw->bw", features, tangents[0])
+def _tangent(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (weight, inputs), (weight_dot, inputs_dot) = primals, tangents
+    out = inputs @ weight
+    moved = jnp.zeros_like(out)
+    if not isinstance(weight_dot, SymbolicZero):
+        features = jax.lax.optimization_barrier(inputs.T)
+        moved = jnp.einsum("fb,fw->bw", features, weight_dot)
+    if not isinstance(inputs_dot, SymbolicZero):
+        moved = moved + inputs_dot @ weight
+    return out, moved
+
+
+_product.defjvp(_tangent, symbolic_zeros=True)
 
 
 def forward(
@@ -75,7 +86,7 @@ def forward(
     - `skill`, `inputs`: of the samples.
     - `n_skills`: number of skills.
 
-    **Returns** `(b,)` outputs; not differentiable in the inputs.
+    **Returns** `(b,)` outputs.
     """
     control = network.weight[:n_skills] + network.bias
     if n_skills > FEW_SKILLS:

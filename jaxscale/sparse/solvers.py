@@ -29,7 +29,7 @@ from jaxscale.linalg import (
 from jaxscale.system import Observable
 
 RANK_CUT = 1e-11  # of the Gram matrix of unit-norm columns (eigenvalues)
-PIVOT_CUT = 0.05  # of the factor of that matrix: above it the columns are safely independent
+INVERSE_LIMIT = 1e6  # of its inverse's trace, below which the columns are independent for certain
 SINGULAR_CUT = 1e-12  # of a design whose row rank is not known
 CONDITION_LIMIT = 1e10
 
@@ -101,8 +101,9 @@ class MinNorm(AbstractSolver):
     r"""The solution of least norm among those of least squares (ridgeless regression).
 
     `theta = A^+ b`. The rows span the row space of `X`, found from the Gram matrix of its columns
-    scaled to unit norm: by Cholesky factorisation where its pivots show that the columns are
-    independent, as those of sparse samples mostly are, else by its eigenvectors. At N >= r the
+    scaled to unit norm: by Cholesky factorisation where the trace of its inverse, a bound on its
+    smallest eigenvalue, shows that the columns are independent, as those of sparse samples mostly
+    are; else by its eigenvectors. At N >= r the
     equations are met exactly and each may be scaled; at N < r their scale is the metric. Either way
     one QR factorisation of the smaller side is solved, so that no condition number is squared. A
     design of unknown rank (nonlinear features) goes through its singular value decomposition.
@@ -125,7 +126,8 @@ class MinNorm(AbstractSolver):
         product = gram(unit.T)
         lower = cholesky(product + jnp.diag(1.0 - real.astype(norm.dtype)))
         leading = jnp.all(real[:-1] >= real[1:])
-        independent = jnp.all(jnp.diag(lower) > PIVOT_CUT) & leading  # False where NaN
+        inverse = solve_lower(lower, jnp.eye(lower.shape[0], dtype=lower.dtype))
+        independent = (jnp.sum(inverse**2) < INVERSE_LIMIT) & leading  # False where NaN
         count = jnp.sum(real, dtype=jnp.int32)
         return jax.lax.cond(
             independent,

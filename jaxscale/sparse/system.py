@@ -188,7 +188,7 @@ class RandomFeatureRegression(AbstractSystem):
         if steps is not None:
             flops += 4.0 * len(steps) * small * s.seen * s.seen
             resident += len(steps) * small * s.seen
-        return Work(flops, resident, resident, 1)
+        return Work(flops, resident, resident, 1, branches=True)
 
 
 def _own_padding(system: RandomFeatureRegression) -> Padding | None:

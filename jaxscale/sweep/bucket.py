@@ -120,20 +120,35 @@ def columns_of(grid: Grid, run_ids: np.ndarray) -> tuple[dict[str, np.ndarray], 
     return columns, np.asarray(grid.seeds, np.uint32)[position["seed"]]
 
 
-def structure_of(grid: Grid, run_id: int) -> dict[str, int]:
-    """Index of the value of every structural axis at one run."""
-    position = dict(zip(grid.dims, np.unravel_index(run_id, grid.shape), strict=True))
-    return {path: int(position[path]) for path in grid.structural_axes}
+def structure_of(grid: Grid, run_ids: np.ndarray) -> dict[str, int]:
+    """Index of the value of every structural axis, the same for all runs."""
+    position = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
+    found = {path: np.unique(position[path]) for path in grid.structural_axes}
+    mixed = [path for path, index in found.items() if len(index) > 1]
+    if mixed:
+        raise ValueError(f"axis `{mixed[0]}` needs a program per value; a bucket mixes them.")
+    return {path: int(index[0]) for path, index in found.items()}
+
+
+def structures(grid: Grid, run_ids: np.ndarray) -> list[np.ndarray]:
+    """Runs of every combination of values of the structural axes."""
+    index = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
+    label = np.zeros(len(run_ids), int)
+    for path in grid.structural_axes:
+        label = label * len(grid.axes[path]) + index[path]
+    return [run_ids[label == value] for value in np.unique(label)]
 
 
 def cached_group(work: Work, itemsize: int) -> int:
     """Runs per `vmap` whose working set stays in cache (on an accelerator: fills it)."""
+    if work.branches and on_cpu():
+        return 1
     working = CPU_WORKING_BYTES if on_cpu() else GPU_WORKING_BYTES
     return max(1, int(working // max(itemsize * work.working_floats, 1)))
 
 
 def run_seconds(template: AbstractSystem, group: int | None = None) -> float:
-    """Estimated seconds of one run on one device, in groups of `group` runs."""
+    """Estimated seconds of one run on one device, in groups of `group` or those that fit."""
     work, cpu = template.work(), on_cpu()
     group = cached_group(work, _itemsize(template)) if group is None else group
     overhead = STEP_SECONDS * work.n_steps / (group if cpu else max(group, 1000))
@@ -147,9 +162,19 @@ def make_bucket(
     memory: float,
     max_runs_per_chunk: int | None = None,
 ) -> Bucket:
-    """Bucket of runs that share a structure, cut into chunks by time, memory and devices."""
+    """Bucket of runs that share a structure, cut into chunks by time, memory and devices.
+
+    **Arguments**
+
+    - `grid`, `run_ids`: the runs.
+    - `n_devices`: that share a chunk.
+    - `memory`: bytes that a call may take on each device.
+    - `max_runs_per_chunk`: the caller's bound.
+
+    **Returns** the bucket; its bytes exceed the memory only if one run alone does.
+    """
     columns, seeds = columns_of(grid, run_ids)
-    template = template_of(grid, columns, structure_of(grid, int(run_ids[0])))
+    template = template_of(grid, columns, structure_of(grid, run_ids))
     work, itemsize = template.work(), _itemsize(template)
     outputs = itemsize * n_outputs(template)
     resident = itemsize * work.resident_floats
@@ -163,21 +188,31 @@ def make_bucket(
     if max_runs_per_chunk is not None:
         cap = max(1, min(cap, max_runs_per_chunk // n_devices))
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
-    group = _even(per_device, min(group, per_device))
+    group = _even(per_device, min(group, per_device), cap)
     per_device = math.ceil(per_device / group) * group
     return Bucket(template, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
 
 
-def _even(n_runs: int, most: int) -> int:
-    """Runs per group, at most `most` and at least half of it, with the least padding."""
-    sizes = range(math.ceil(most / 2), most + 1)
-    return min(sizes, key=lambda g: (math.ceil(n_runs / g) * g, -g))
+def _even(n_runs: int, most: int, limit: int) -> int:
+    """Runs per group, at most `most`: the least padding, never beyond `limit`, and large groups."""
+
+    def padded(group: int) -> int:
+        return math.ceil(n_runs / group) * group
+
+    allowed = [g for g in range(1, most + 1) if padded(g) <= max(limit, n_runs)]
+    large = [g for g in allowed if 2 * g >= most]
+    return min(large or allowed, key=lambda g: (padded(g), -g))
 
 
 def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bucket:
-    """Bucket with the chunks that a store was cut into, on the devices that are here."""
+    """Bucket with the chunks that a store was cut into, on the devices that are here.
+
+    **Arguments**: as `make_bucket`; `chunk` and `group` are runs per call and per `vmap`.
+
+    **Raises** `ValueError` if the runs need several programs.
+    """
     columns, seeds = columns_of(grid, run_ids)
-    template = template_of(grid, columns, structure_of(grid, int(run_ids[0])))
+    template = template_of(grid, columns, structure_of(grid, run_ids))
     n_devices, group = share(chunk, group, jax.local_device_count())
     return Bucket(template, run_ids, columns, seeds, chunk, group, n_devices)
 

@@ -200,6 +200,8 @@ def read_toml(name: str) -> dict[str, Any]:
         raise ValueError(f"{path}: `system` is missing.")
     if not isinstance(table["system"], str):
         raise ValueError(f"{path}: `system` must be a name, got {table['system']!r}.")
+    if not isinstance(table.get("store", ""), str):
+        raise ValueError(f"{path}: `store` must be a path, got {table['store']!r}.")
     for key in ("fields", "axes"):
         if not isinstance(table.get(key, {}), dict):
             raise ValueError(f"{path}: `{key}` must be a table, got {table[key]!r}.")

@@ -48,7 +48,13 @@ class Layout:
         observables: dict[str, Observable] = {}
         for schema in schemas:
             names = schema.predicted() if predicted else list(schema.observables)
-            observables |= {name: schema.observables[name] for name in names}
+            for name in names:
+                found = observables.setdefault(name, schema.observables[name])
+                if found.dims != schema.observables[name].dims:
+                    raise ValueError(
+                        f"`axes` must give {name!r} one set of dimensions, got {found.dims} and "
+                        f"{schema.observables[name].dims}; run them as two grids."
+                    )
         used = dict.fromkeys(d for o in observables.values() for d in o.dims)
         found = {d: [s.coordinates[d] for s in schemas if d in s.coordinates] for d in used}
         coordinates = {d: np.unique(np.concatenate(values)) for d, values in found.items()}
@@ -57,7 +63,8 @@ class Layout:
              if d in s.coordinates}
             for s in schemas
         )  # fmt: skip
-        dtypes = {n: "float64" if predicted else plan.grid.system.dtype for n in observables}
+        dtype = np.result_type(*(b.template.dtype for b in plan.buckets)).name
+        dtypes = {n: "float64" if predicted else dtype for n in observables}
         if not predicted or any(schema.solved for schema in schemas):
             ended = "how the closed forms were solved" if predicted else "how the run ended"
             observables["status"] = Observable((), "", ended)

@@ -1,6 +1,7 @@
 """`run`: the chunks of a plan, computed here or by an executor, and written as they come."""
 
 import contextlib
+import json
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -18,7 +19,7 @@ from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.lock import store_lock
 from jaxscale.sweep.plan import Plan
 from jaxscale.sweep.plan import plan as make_plan
-from jaxscale.sweep.program import Answer, Task, compute, slots
+from jaxscale.sweep.program import Answer, Task, compute, here, slots
 from jaxscale.sweep.reading import StoredPlan, open_store
 from jaxscale.sweep.remote import answers, check_executor
 from jaxscale.sweep.store import MemoryStore, ZarrStore, create
@@ -33,7 +34,7 @@ class Session:
     def __init__(self, plan: Plan, results: MemoryStore | ZarrStore, executor: Any):
         self.plan, self.results, self.executor = plan, results, executor
         self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
-        self.compile_seconds, self.device = 0.0, ""
+        self.compile_seconds, self.device = 0.0, here(plan.n_devices)
         self.left = [
             (bucket, chunk)
             for bucket in range(len(plan.buckets))
@@ -48,7 +49,8 @@ class Session:
         columns = {path: column[source] for path, column in of.columns.items()}
         name, precision = (plan.token, bucket), plan.options.matmul_precision
         seeds = of.seeds[source]
-        return Task(name, of.template, of.group, columns, seeds, self.root, plan.memory, precision)
+        memory = plan.options.memory
+        return Task(name, of.template, of.group, columns, seeds, self.root, memory, precision)
 
     def chunks(self, bar: Progress) -> Generator[tuple[tuple[int, int], Answer]]:
         """Answers as they come."""
@@ -103,6 +105,12 @@ def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
         create(path, Layout.of(plan))
         return ZarrStore(path, Layout.of(plan)), plan
     stored = StoredPlan(path)
+    made_with = json.loads(stored.attributes["plan"])["matmul_precision"]
+    if made_with != plan.options.matmul_precision:
+        raise ValueError(
+            f"`store` {path} was made with matmul_precision {made_with!r}, "
+            f"got {plan.options.matmul_precision!r}; nothing was written."
+        )
     if stored.attributes["grid"] != grid_text(plan.grid):
         plan = extend(path, stored, plan)
         return ZarrStore(path, Layout.of(plan)), plan
@@ -120,11 +128,22 @@ def _same_cuts(stored: StoredPlan, plan: Plan) -> bool:
     return all(np.array_equal(a[0], b[0]) and a[1:] == b[1:] for a, b in pairs)
 
 
+def _path(store: str | Path) -> Path:
+    """Where a store lies: a link to a store is that store, `~` is the home folder."""
+    if "://" in str(store) or not str(store):
+        raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
+    try:
+        return Path(store).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"`store` {store!r} is no path ({error}).") from None
+
+
 def _is_complete(path: Path, plan: Plan) -> bool:
-    """Whether there is a store of this grid with nothing left to do."""
-    if not path.exists():
+    """Whether there is a store of this grid with nothing left to do, as far as a look can tell."""
+    try:
+        stored = StoredPlan(path)
+    except ValueError:  # none, a bad one, or one that is being replaced: looked at under the lock
         return False
-    stored = StoredPlan(path)
     return stored.is_complete and stored.attributes["grid"] == grid_text(plan.grid)
 
 
@@ -168,20 +187,27 @@ def run(
         results = MemoryStore(Layout.of(plan))
         _work(Session(plan, results, executor), shown)
         return results.dataset()
-    path = Path(store)
-    if not _is_complete(path, plan):
-        with store_lock(path):
-            results, plan = _opened(path, plan)
-            _work(Session(plan, results, executor), shown)
-    return open_store(path)
+    path = _path(store)
+    if _is_complete(path, plan):
+        return open_store(path)
+    with store_lock(path):
+        results, plan = _opened(path, plan)
+        _work(Session(plan, results, executor), shown)
+        return results.dataset()
 
 
 def _work(session: Session, shown: bool) -> None:
-    """Run a session, and write its provenance however it ends."""
-    began, complete = time.perf_counter(), False
-    try:
-        complete = session.run(shown)
-    finally:
+    """Run a session, and write its provenance when it begins and however it ends."""
+    began = time.perf_counter()
+
+    def made(complete: bool) -> dict[str, Any]:
         wall = time.perf_counter() - began
-        cost = session.compile_seconds
-        session.results.finish(provenance(session.plan, session.device, wall, cost, complete))
+        return provenance(session.plan, session.device, wall, session.compile_seconds, complete)
+
+    complete = False
+    if session.left:
+        session.results.begin(made(complete))
+        try:
+            complete = session.run(shown)
+        finally:
+            session.results.finish(made(complete))

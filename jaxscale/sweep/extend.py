@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxscale.fields import get, replace
+from jaxscale.fields import get
+from jaxscale.sweep.bucket import structures
 from jaxscale.sweep.config import encode
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid, label
 from jaxscale.sweep.plan import Plan, continued, plan_of
-from jaxscale.sweep.reading import StoredPlan
-from jaxscale.sweep.store import ZarrStore, beside, told, write_header
-from jaxscale.system import AbstractSystem
+from jaxscale.sweep.reading import StoredPlan, beside
+from jaxscale.sweep.store import ZarrStore, told, write_header
 
-RECORDED = "sessions"
+HEADER = ("jaxscale_format", "grid", "plan", "slots", "coordinates", "complete")
+COMPARED = 200  # systems of the two grids, at most
 
 
 def extend(path: Path, stored: StoredPlan, plan: Plan) -> Plan:
@@ -32,17 +33,27 @@ def extend(path: Path, stored: StoredPlan, plan: Plan) -> Plan:
     old_layout = Layout.of(stored.plan(plan.options))
     stored.check(old_layout)
     old = [(places[ids], chunk, group) for ids, chunk, group in stored.cuts]
+    for ids, _, _ in old:
+        if len(structures(plan.grid, ids)) > 1:
+            raise ValueError(
+                f"`store` {path} has runs in one program that need several in the new grid (an "
+                "axis of numbers became one of objects); nothing was written, use a new store."
+            )
     missing = np.setdiff1d(np.arange(plan.grid.n_runs), places)
     whole = _joined(plan, old, missing)
     layout = Layout.of(whole)
     temporary, previous = beside(path, "new"), beside(path, "previous")
     with told(path):
         shutil.rmtree(temporary, ignore_errors=True)
-        sessions = stored.attributes.get(RECORDED, "[]")
-        write_header(temporary, layout, **{RECORDED: sessions})
+        made = {k: v for k, v in stored.attributes.items() if k not in HEADER}
+        write_header(temporary, layout, **made)
         _copy(stored, old_layout, ZarrStore(temporary, layout))
         path.rename(previous)
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            previous.rename(path)
+            raise
         shutil.rmtree(previous, ignore_errors=True)
     return whole
 
@@ -106,9 +117,11 @@ def runs_in(part: Grid, whole: Grid, path: Path) -> np.ndarray:
     for name in part.axes:
         if name not in whole.axes and len(part.axes[name]) > 1:
             raise refuse(f"`{name}` is an axis of it; read it with js.open and Dataset.sel")
-    if not _same_system(part, whole):
-        raise refuse("its system differs")
-    listed = {n: part.axes.get(n, [get(part.system, n)]) for n in whole.axes}
+    base = part.system_at(0)  # with the axes of one value that the new grid may lack
+    try:
+        listed = {n: part.axes.get(n, [get(base, n)]) for n in whole.axes}
+    except ValueError:
+        raise refuse("its system differs") from None
     listed["seed"] = list(part.seeds)
     index = dict(zip(part.dims, np.unravel_index(np.arange(part.n_runs), part.shape), strict=True))
     found = []
@@ -121,18 +134,10 @@ def runs_in(part: Grid, whole: Grid, path: Path) -> np.ndarray:
             )
         place = np.asarray([known[label(v)] for v in listed[name]])
         found.append(place[index[name]] if name in index else np.full(part.n_runs, place[0]))
-    return np.asarray(np.ravel_multi_index(found, whole.shape))
-
-
-def _same_system(part: Grid, whole: Grid) -> bool:
-    """Whether two systems are equal but for the axes."""
-    one: AbstractSystem = part.system
-    two: AbstractSystem = whole.system
-    try:
-        for name, values in part.axes.items():
-            one = replace(one, name, values[0])
-        for name, values in whole.axes.items():
-            one, two = replace(one, name, values[0]), replace(two, name, values[0])
-    except ValueError:
-        return False
-    return json.dumps(encode(one), sort_keys=True) == json.dumps(encode(two), sort_keys=True)
+    places = np.asarray(np.ravel_multi_index(found, whole.shape))
+    every = np.arange(0, part.n_runs, len(part.seeds))
+    for i in every[:: -(-len(every) // COMPARED)]:
+        one, two = part.system_at(int(i)), whole.system_at(int(places[i]))
+        if json.dumps(encode(one), sort_keys=True) != json.dumps(encode(two), sort_keys=True):
+            raise refuse("its system differs")
+    return places

@@ -16,6 +16,7 @@ from jaxscale.sweep.config import axis_values, decode, encode, read_toml, record
 from jaxscale.system import AbstractSystem
 
 PAIRS_CHECKED = 2000
+MOST_RUNS = 100_000_000
 Values: TypeAlias = Sequence[Any] | np.ndarray
 
 
@@ -78,8 +79,12 @@ class Grid:
             raise ValueError(f"`key` must lie in 0 .. 2**63 - 1, got {self.key}.")
         self.seeds = _seeds(seeds)
         self.axes: dict[str, list[Any]] = {}
+        if axes is not None and not isinstance(axes, Mapping):
+            raise ValueError(f"`axes` must map field paths to values, got {axes!r}.")
         for path, values in (axes or {}).items():
             self.axes[path] = _axis(system, path, values)
+        if self.n_runs > MOST_RUNS:
+            raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
         self._check_pairs()
 
     @classmethod
@@ -215,6 +220,8 @@ def _extremes(values: list[Any]) -> list[Any]:
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if np.ndim(seeds) == 0 and as_int("seeds", seeds) > MOST_RUNS:
+        raise ValueError(f"`seeds` must be at most 1e8, got {seeds!r}.")
     listed = range(as_int("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
     found = tuple(as_int("seeds", s) for s in listed)  # pyright: ignore
     if not found:
@@ -227,7 +234,7 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
-    if isinstance(values, str | bytes) or not np.iterable(values):
+    if isinstance(values, str | bytes | set | Mapping) or not np.iterable(values):
         raise ValueError(f"axis `{path}` must be a sequence of values, got {values!r}.")
     converted = [get(replace(system, path, value), path) for value in values]
     if not converted:

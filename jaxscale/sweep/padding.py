@@ -14,12 +14,13 @@ from typing import TypeAlias
 import numpy as np
 
 Box: TypeAlias = tuple[tuple[int, int], ...]
-CELLS = {1: 12, 2: 5, 3: 3}  # cells per axis, by the number of axes: a few hundred boxes at most
+MOST_CELLS = 12  # per axis
 
 
-def cells(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Cell of every run along every size axis; each axis has at most `CELLS` of them."""
-    most = CELLS.get(len(columns), 2)
+def cells(columns: Sequence[np.ndarray], most_boxes: int = 300) -> tuple[np.ndarray, ...]:
+    """Cell of every run along every size axis; the fewer, the more boxes they could make."""
+    sides = range(2, MOST_CELLS + 1)
+    most = max((c for c in sides if (c * (c + 1) // 2) ** len(columns) <= most_boxes), default=2)
     found = []
     for column in columns:
         values, place = np.unique(column, return_inverse=True)
@@ -82,16 +83,24 @@ def _cuts(box: Box) -> list[tuple[Box, Box]]:
 
 
 def share_out(costs: Sequence[Sequence[float]], extra: int) -> list[int]:
-    """Number of buckets of each structure: `extra` cuts go where each saves most."""
-    taken = [0] * len(costs)
-    for _ in range(extra):
-        gains = [
-            c[t] - c[t + 1] if t + 1 < len(c) else 0.0 for c, t in zip(costs, taken, strict=True)
+    """Number of buckets of each structure: cuts go where they save most, on average over them.
+
+    `costs[s][n - 1]` is the cost of structure `s` in `n` buckets. Several cuts of one structure are
+    weighed together, for the first alone may save nothing.
+    """
+    taken = [1] * len(costs)
+    while extra > 0:
+        steps = [
+            ((cost[t - 1] - cost[n - 1]) / (n - t), -(n - t), s)
+            for s, (cost, t) in enumerate(zip(costs, taken, strict=True))
+            for n in range(t + 1, min(t + extra, len(cost)) + 1)
         ]
-        if not gains or max(gains) <= 0:
+        gain, cuts, s = max(steps, default=(0.0, 0, 0))
+        if gain <= 0:
             break
-        taken[int(np.argmax(gains))] += 1
-    return [t + 1 for t in taken]
+        taken[s] -= cuts
+        extra += cuts
+    return taken
 
 
 def distinct(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -28,16 +28,18 @@ from jaxscale.sweep.bucket import (
     run_seconds,
     stored_bucket,
     structure_of,
+    structures,
     summary,
     template_of,
 )
 from jaxscale.sweep.grid import Grid
-from jaxscale.sweep.padding import cells, cheapest, distinct, share_out
+from jaxscale.sweep.padding import MOST_CELLS, cells, cheapest, distinct, share_out
 from jaxscale.system import AbstractSystem
 
 COMPILE_SECONDS = 3.0
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
 MOST_BUCKETS = 4  # of one structure, unless `max_compiles` says otherwise
-MOST_COUNTED = 200  # combinations of sizes whose own work is added up
+MOST_BOXES = 300  # templates that are built to find the division of all structures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Plan:
     - `own_flops`: floating-point operations at the sizes of every run.
     - `options`: what the caller asked for.
     - `token`: names the plan to worker processes.
+    - `programs`: the compiled program of each bucket, by token and bucket.
     """
 
     grid: Grid
@@ -68,7 +71,7 @@ class Plan:
     own_flops: float
     options: Options
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
-    programs: dict[int, Any] = dataclasses.field(default_factory=dict, repr=False)
+    programs: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def n_runs(self) -> int:
@@ -113,11 +116,6 @@ class Plan:
         on_devices = max((b.n_devices * b.bytes_per_device for b in self.buckets), default=0.0)
         return results + chunk + (on_devices if on_cpu() else 0.0)
 
-    @property
-    def memory(self) -> float:
-        """Bytes that may be used on each device."""
-        return device_memory() if self.options.memory is None else self.options.memory
-
     def summary(self) -> dict[str, Any]:
         """The numbers that are printed and stored."""
         return {
@@ -126,6 +124,7 @@ class Plan:
             "devices": self.n_devices,
             "buckets": [summary(b) for b in self.buckets],
             "megabytes_of_host": round(self.host_bytes / 1e6, 3),
+            "matmul_precision": self.options.matmul_precision,
             "padding_waste": round(self.padding_waste, 4),
             "flops": self.flops,
             "estimated_seconds": round(self.seconds, 3),
@@ -168,11 +167,12 @@ def plan(
     - `grid`: the grid.
     - `max_runs_per_chunk`: upper bound on the runs of one call.
     - `max_compiles`: upper bound on the programs; static and object axes need one per combination.
-      By default up to four per combination, if splitting sizes saves more than compiling takes.
+      By default up to four per combination, and never more than a dozen, if splitting sizes saves
+      more than compiling takes.
     - `memory`: bytes that a call may take on each device; by default 80 % of an accelerator's, and
       half of the host's shared by its CPU devices.
-    - `matmul_precision`: precision of float32 products on accelerators, a name that
-      `jax.default_matmul_precision` knows; `"tensorfloat32"` trades digits for speed.
+    - `matmul_precision`: precision of float32 products on accelerators, as JAX names it;
+      `"tensorfloat32"` trades digits for speed.
 
     **Returns** a `Plan`, for `print` and `js.run`.
 
@@ -180,24 +180,33 @@ def plan(
     """
     if not isinstance(grid, Grid):
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
-    bounds = {"max_runs_per_chunk": max_runs_per_chunk, "max_compiles": max_compiles}
-    for name, value in bounds.items():
-        if value is not None and as_int(name, value) < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    if memory is not None and not float(as_real("memory", memory)) > 0:
+    bytes_given = None if memory is None else float(as_real("memory", memory))
+    if bytes_given is not None and not bytes_given > 0:
         raise ValueError(f"`memory` must be positive, got {memory!r}.")
-    try:
-        with jax.default_matmul_precision(matmul_precision):
-            pass
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"`matmul_precision` {matmul_precision!r} is unknown ({error}).") from None
-    options = Options(max_runs_per_chunk, max_compiles, memory, matmul_precision)
+    if matmul_precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise ValueError(f"`matmul_precision` must be one of {known}, got {matmul_precision!r}.")
+    options = Options(
+        _count("max_runs_per_chunk", max_runs_per_chunk),
+        _count("max_compiles", max_compiles),
+        bytes_given,
+        matmul_precision,
+    )
     return plan_of(grid, np.arange(grid.n_runs), options)
 
 
+def _count(name: str, value: int | None) -> int | None:
+    if value is None:
+        return None
+    number = as_int(name, value)
+    if number < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    return number
+
+
 def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
-    """Plan for some of the runs of a grid."""
-    memory = device_memory() if options.memory is None else options.memory
+    """Plan for some of the runs of a grid, by their flat indices."""
+    memory = options.memory or device_memory()
     available, bound = jax.local_device_count(), options.max_runs_per_chunk
     parts, own_flops = _split(grid, run_ids, options, available)
     buckets = []
@@ -220,20 +229,11 @@ def continued(grid: Grid, cuts: list[tuple[np.ndarray, int, int]], options: Opti
     return Plan(grid, buckets, (), sum(b.flops for b in buckets), options)
 
 
-def _structures(grid: Grid, run_ids: np.ndarray) -> list[np.ndarray]:
-    """Runs of every combination of values of the structural axes."""
-    index = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
-    label = np.zeros(len(run_ids), int)
-    for path in grid.structural_axes:
-        label = label * len(grid.axes[path]) + index[path]
-    return [run_ids[label == value] for value in np.unique(label)]
-
-
 def _split(
     grid: Grid, run_ids: np.ndarray, options: Options, available: int
 ) -> tuple[list[np.ndarray], float]:
     """Runs of every bucket, and the work of all runs at their own sizes."""
-    combinations = _structures(grid, run_ids)
+    combinations = structures(grid, run_ids)
     n, bound = len(combinations), options.max_compiles
     if bound is not None and bound < n:
         raise ValueError(
@@ -241,8 +241,9 @@ def _split(
             f"got {bound}."
         )
     extra = (MOST_BUCKETS - 1) * n if bound is None else bound - n
-    most = 1 + min(extra, 2 * MOST_BUCKETS - 1)
-    found = [_divisions(grid, ids, most, available) for ids in combinations]
+    most = MOST_BUCKETS if bound is None else 1 + extra
+    boxes = max(MOST_BOXES // max(n, 1), 9)
+    found = [_divisions(grid, ids, most, available, boxes) for ids in combinations]
     taken = share_out([[cost for cost, _ in divisions] for divisions, _ in found], extra)
     parts = []
     for ids, (divisions, _), t in zip(combinations, found, taken, strict=True):
@@ -251,11 +252,11 @@ def _split(
 
 
 def _divisions(
-    grid: Grid, ids: np.ndarray, most: int, available: int
+    grid: Grid, ids: np.ndarray, most: int, available: int, boxes: int
 ) -> tuple[list[tuple[float, list[np.ndarray]]], float]:
     """Cheapest divisions of the runs of one structure, and the work at their own sizes."""
     columns, _ = columns_of(grid, ids)
-    chosen = structure_of(grid, int(ids[0]))
+    chosen = structure_of(grid, ids)
 
     def template(values: dict[str, np.ndarray]) -> AbstractSystem:
         return template_of(grid, values, chosen)
@@ -267,7 +268,8 @@ def _divisions(
     first, combination = distinct([columns[p] for p in sizes])
     count = np.bincount(combination)
     columns = {p: columns[p][first] for p in sizes}
-    kept = np.linspace(0, len(first) - 1, min(len(first), MOST_COUNTED)).astype(int)
+    counted = min(len(first), boxes)  # at random: evenly spaced ones could all be small
+    kept = np.random.default_rng(0).choice(len(first), counted, replace=False)
     own = [template({p: c[[i]] for p, c in columns.items()}).work().flops for i in kept]
     flops = float(np.average(own, weights=count[kept])) * len(ids)
     if most == 1:
@@ -277,7 +279,8 @@ def _divisions(
         seconds = run_seconds(template({p: c[mask] for p, c in columns.items()}))
         return seconds * math.ceil(int(count[mask].sum()) / available) + COMPILE_SECONDS
 
-    found = cheapest(cells(list(columns.values())), cost, most)
+    places = cells(list(columns.values()), boxes)
+    found = cheapest(places, cost, min(most, MOST_CELLS))
     return [(c, [mask[combination] for mask in masks]) for c, masks in found], flops
 
 

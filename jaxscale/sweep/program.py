@@ -5,10 +5,9 @@
 nothing of its neighbours.
 """
 
-import collections
 import dataclasses
+import threading
 import time
-from collections.abc import MutableMapping
 from typing import Any
 
 import equinox as eqx
@@ -17,10 +16,11 @@ import jax.random as jr
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxscale.devices import device_memory
 from jaxscale.fields import set_leaf
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.linalg import one_blas_thread
-from jaxscale.sweep.bucket import Bucket, share
+from jaxscale.sweep.bucket import Bucket, cached_group, share
 from jaxscale.system import AbstractSystem
 
 RUNS = "runs"
@@ -35,8 +35,9 @@ class Task:
     - `template`, `group`: what the program is traced with.
     - `columns`, `seeds`: of the runs, padding included.
     - `root`: data of the root key.
-    - `memory`: bytes that the program may take on each device.
+    - `memory`: bytes that the program may take on each device; None for what the device allows.
     - `matmul_precision`: of float32 products on accelerators.
+    - `platform`: where the group was chosen.
     """
 
     name: tuple[str, int]
@@ -45,8 +46,9 @@ class Task:
     columns: dict[str, np.ndarray]
     seeds: np.ndarray
     root: np.ndarray
-    memory: float
+    memory: float | None
     matmul_precision: str
+    platform: str = dataclasses.field(default_factory=jax.default_backend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +68,9 @@ class Program:
         self._leaves, static = eqx.partition(task.template, eqx.is_array_like)
         self._compile(task, static)
         used, per_device = self.bytes, len(task.seeds) // n_devices
-        if used > task.memory and self.group > 1:  # the plan was wrong: smaller groups, once
-            most = max(1, int(self.group * task.memory / used))
+        memory = device_memory() if task.memory is None else task.memory
+        if used > memory and self.group > 1:  # the plan was wrong: smaller groups, once
+            most = max(1, int(self.group * memory / used))
             self.group = max(g for g in range(1, most + 1) if per_device % g == 0)
             self._compile(task, static)
 
@@ -82,7 +85,7 @@ class Program:
     @property
     def text(self) -> str:
         """The compiled program, as XLA prints it."""
-        return self._compiled.as_text()
+        return self._compiled.as_text() or ""
 
     def _compile(self, task: Task, static: Any) -> None:
         group = self.group
@@ -146,33 +149,49 @@ def slots(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
     return source, np.where(numbers < n, bucket.run_ids[source], -1)
 
 
-def compute(task: Task, programs: MutableMapping[Any, Program], n_devices: int) -> Answer:
-    """Compute a chunk here, with a program of `programs` that is compiled if it is missing."""
+def compute(task: Task, programs: dict[Any, Program], n_devices: int) -> Answer:
+    """Compute a chunk here.
+
+    **Arguments**
+
+    - `task`: the chunk.
+    - `programs`: by name; the one of the task is compiled and added if it is missing.
+    - `n_devices`: that share the chunk.
+
+    **Returns** the results, with the seconds spent compiling.
+    """
     seconds = 0.0
     with (
         jax.enable_x64(task.template.dtype == "float64"),
         jax.default_matmul_precision(task.matmul_precision),
     ):
-        program = programs.get(task.name)
-        if program is None:
-            program = programs[task.name] = Program(task, n_devices)
-            seconds = program.compile_seconds
+        with _compiling:  # threads of one process share its programs
+            program = programs.get(task.name)
+            if program is None:
+                program = programs[task.name] = Program(task, n_devices)
+                seconds = program.compile_seconds
+            while len(programs) > PROGRAMS_KEPT and programs is _kept:
+                programs.pop(next(iter(programs)))
         values = program(task)
+    return Answer(values, seconds, here(program.n_devices))
+
+
+def here(n_devices: int) -> str:
+    """The devices of this process, in words."""
     device = jax.local_devices()[0]
-    return Answer(
-        values, seconds, f"{program.n_devices} x {device.device_kind} ({device.platform})"
-    )
+    return f"{n_devices} x {device.device_kind} ({device.platform})"
 
 
-_kept: "collections.OrderedDict[Any, Program]" = collections.OrderedDict()
+_kept: dict[Any, Program] = {}
+_compiling = threading.Lock()
 
 
 def compute_anywhere(task: Task) -> Answer:
     """Compute a chunk in a worker process, on all its devices that can share it evenly."""
-    n_devices, group = share(len(task.seeds), task.group, jax.local_device_count())
+    group = task.group
+    if task.platform != jax.default_backend():  # planned elsewhere
+        itemsize = np.dtype(task.template.dtype).itemsize
+        group = cached_group(task.template.work(), itemsize)
+    n_devices, group = share(len(task.seeds), group, jax.local_device_count())
     with one_blas_thread():
-        answer = compute(dataclasses.replace(task, group=group), _kept, n_devices)
-    _kept.move_to_end(task.name)
-    while len(_kept) > PROGRAMS_KEPT:
-        _kept.popitem(last=False)
-    return answer
+        return compute(dataclasses.replace(task, group=group), _kept, n_devices)

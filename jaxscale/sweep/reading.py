@@ -1,6 +1,7 @@
 """Reading a store: what it holds, how it was cut, and whether it is whole."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,13 @@ from jaxscale.sweep.plan import Options, Plan, continued
 
 if TYPE_CHECKING:
     import xarray
+
+READ_AT_ONCE = 256  # Zarr chunks
+
+
+def beside(path: Path, role: str) -> Path:
+    """Hidden name next to a store."""
+    return path.with_name(f".{path.name}.{role}")
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -55,13 +63,26 @@ class StoredPlan:
                 "classes that are not imported here."
             ) from None
         self._root: Any = zarr.open_group(path, mode="r")
-        self.run_id = np.asarray(self._array("run_id")[:])
-        self.done = np.asarray(self._array("done")[:])
+        self._arrays: dict[str, Any] = {}
+        self.run_id, self.done = self._slice("run_id"), self._slice("done")
+        runs = np.sort(self.run_id[self.run_id >= 0])
+        if not np.array_equal(runs, np.arange(self.grid.n_runs)):
+            raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")
 
     def _array(self, name: str) -> Any:
-        if name not in self._root:
-            raise ValueError(f"`store` {self.path} lacks the variable {name!r}; it was damaged.")
-        return self._root[name]
+        if name not in self._arrays:
+            if name not in self._root:
+                raise ValueError(f"`store` {self.path} lacks {name!r}; it was damaged.")
+            self._arrays[name] = self._root[name]
+        return self._arrays[name]
+
+    def _slice(self, name: str, first: int = 0, last: int | None = None) -> np.ndarray:
+        try:
+            return np.asarray(self._array(name)[first:last])
+        except Exception as error:  # each codec has errors of its own
+            raise ValueError(
+                f"`store` {self.path} cannot be read at {name!r} ({error}); it was damaged."
+            ) from None
 
     @property
     def is_complete(self) -> bool:
@@ -94,20 +115,21 @@ class StoredPlan:
             file = self.path.joinpath(name, "c", str(i), *["0"] * (array.ndim - 1))
             if self.done[i] and not file.is_file():
                 raise ValueError(f"`store` {self.path} lacks {file}; it was damaged.")
-        try:
-            return np.asarray(array[first:last])
-        except Exception as error:  # each codec has errors of its own
-            raise ValueError(
-                f"`store` {self.path} cannot be read at {name!r} ({error}); it was damaged."
-            ) from None
+        return self._slice(name, first, last)
 
     def values(self, name: str, blank: np.ndarray) -> np.ndarray:
         """Values of a variable by run: those of finished chunks put into `blank`."""
-        for mark in np.flatnonzero(self.done):
-            first, last = int(mark) * self.slots, (int(mark) + 1) * self.slots
+        for first, last in self._spans():
             ids = self.run_id[first:last]
             blank[ids[ids >= 0]] = self.read(name, first, last)[ids >= 0]
         return blank
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """First and last slot of neighbouring finished chunks, as many as are read at once."""
+        edges = np.flatnonzero(np.diff(self.done.astype(int), prepend=0, append=0))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            for mark in range(begin, end, READ_AT_ONCE):
+                yield mark * self.slots, min(mark + READ_AT_ONCE, end) * self.slots
 
     def check(self, layout: Layout) -> None:
         """Read everything that is done once.
@@ -115,8 +137,8 @@ class StoredPlan:
         **Raises** `ValueError` if something of it is damaged.
         """
         for name in layout.observables:
-            for mark in np.flatnonzero(self.done):
-                self.read(name, int(mark) * self.slots, (int(mark) + 1) * self.slots)
+            for first, last in self._spans():
+                self.read(name, first, last)
 
 
 def open_store(path: str | Path) -> "xarray.Dataset":
@@ -132,7 +154,9 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     """
     if not isinstance(path, str | Path):
         raise ValueError(f"`path` must be the path of a store, got {path!r}.")
-    stored = StoredPlan(Path(path))
+    path, previous = Path(path), beside(Path(path), "previous")
+    # between two renamings of an extension that was killed, the old store is the store
+    stored = StoredPlan(path if path.exists() or not previous.exists() else previous)
     layout = Layout.of(stored.plan())
     blanks = {name: layout.blank(name, stored.grid.n_runs) for name in layout.observables}
     values = {name: stored.values(name, blank) for name, blank in blanks.items()}

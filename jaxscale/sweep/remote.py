@@ -42,14 +42,12 @@ def answers(
     """
     wait, failure, pending = SHORTEST_WAIT, None, {}
     try:
-        with getattr(executor, "batch", contextlib.nullcontext)():
-            for where, task in tasks.items():
-                pending[where] = executor.submit(compute_anywhere, task)
-    except Exception as error:  # a pool that was shut down, or broke: nothing more can be told
-        for future in pending.values():
-            future.cancel()
-        raise _lost(error) from error
-    try:
+        try:
+            with getattr(executor, "batch", contextlib.nullcontext)():
+                for where, task in tasks.items():
+                    pending[where] = executor.submit(compute_anywhere, task)
+        except Exception as error:  # a pool that was shut down, or broke
+            raise _lost(error) from error
         while pending and failure is None:
             ready = [where for where, future in pending.items() if future.done()]
             for where in ready:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale.sweep.dataset import Layout
-from jaxscale.sweep.reading import open_store, read_sessions
+from jaxscale.sweep.reading import beside, open_store, read_sessions
 
 if TYPE_CHECKING:
     import xarray
+
+NO_RUN = -2
 
 
 class MemoryStore:
@@ -42,6 +44,9 @@ class MemoryStore:
             if name in values:
                 array[ids[real]] = self.layout.pad(bucket, name, values[name])[real]
 
+    def begin(self, attributes: dict[str, Any]) -> None:
+        """Nothing outlives this process."""
+
     def finish(self, attributes: dict[str, Any]) -> None:
         """Keep the provenance."""
         self.attributes = {**attributes, "sessions": json.dumps([attributes])}
@@ -61,6 +66,10 @@ class ZarrStore:
         with zarr.config.set({"array.write_empty_chunks": True}), told(path):
             self.root: Any = zarr.open_group(path, mode="r+")
             names = [*layout.observables, "done"]
+            missing = [name for name in names if name not in self.root]
+            if missing or self.root.attrs["slots"] != layout.slots:
+                lacks = f"lacks {missing[0]!r}" if missing else "was cut otherwise than it says"
+                raise ValueError(f"`store` {path} {lacks}; it was damaged.")
             self._arrays: dict[str, Any] = {name: self.root[name] for name in names}
             self._done = np.asarray(self._arrays["done"][:])
 
@@ -89,9 +98,14 @@ class ZarrStore:
             self._arrays["done"][marks] = True
         self._done[marks] = True
 
+    def begin(self, attributes: dict[str, Any]) -> None:
+        """Write that a session begins, after those before it."""
+        self._before = read_sessions(dict(self.root.attrs))
+        self.finish(attributes)
+
     def finish(self, attributes: dict[str, Any]) -> None:
-        """Write the provenance of the session that just ended, after those before it."""
-        sessions = json.dumps([*read_sessions(dict(self.root.attrs)), attributes])
+        """Write the provenance of the session that just ended."""
+        sessions = json.dumps([*self._before, attributes])
         with told(self.path):
             self.root.update_attributes({**attributes, "sessions": sessions})
 
@@ -128,13 +142,15 @@ def create(path: Path, layout: Layout) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def beside(path: Path, role: str) -> Path:
-    """Hidden name next to a store."""
-    return path.with_name(f".{path.name}.{role}")
-
-
 def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
-    """Write a store without results: attributes, coordinates, and arrays of the right shapes."""
+    """Write a store without results: attributes, coordinates, and arrays of the right shapes.
+
+    **Arguments**
+
+    - `path`: where nothing is yet.
+    - `layout`: what it will hold.
+    - `attributes`: further attributes.
+    """
     import zarr
 
     attributes = {**layout.attributes(), **attributes, "complete": 0}
@@ -152,8 +168,11 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
             dimension_names=("run_slot", *observable.dims),
             attributes={"units": observable.units, "long_name": observable.description},
         )
-    coordinates = {"run_id": run_id, **_columns(layout, run_id)}
-    for name, values in coordinates.items():
+    root.create_array(  # a lost chunk is no run 0
+        "run_id", data=run_id, fill_value=NO_RUN, dimension_names=("run_slot",)
+    )
+    columns = _columns(layout, run_id)
+    for name, values in columns.items():
         root.create_array(name, data=values, dimension_names=("run_slot",))
     for name, values in layout.coordinates.items():
         root.create_array(name, data=values, dimension_names=(name,))
@@ -162,7 +181,7 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
         "done", shape=(n_chunks,), chunks=(1,), dtype=bool, fill_value=False,
         dimension_names=("chunk",),
     )  # fmt: skip
-    root.update_attributes({"coordinates": " ".join(coordinates)})
+    root.update_attributes({"coordinates": " ".join(["run_id", *columns])})
 
 
 def _columns(layout: Layout, run_id: np.ndarray) -> dict[str, np.ndarray]:

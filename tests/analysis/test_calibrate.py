@@ -21,6 +21,7 @@ def _planted(system, free, sigma, n_seeds, axes=None):
     return noisy + sigma * rng.standard_normal(noisy["skill_strength"].shape)
 
 
+@pytest.mark.slow
 def test_a_planted_time_scale_is_recovered_from_far_away():
     for start in (1.0, 1e-4, 300.0):
         grid = js.Grid(js.replace(SYSTEM, "time_scale", start))
@@ -84,6 +85,7 @@ def test_a_like_call_does_not_compile_again():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_the_error_covers_the_truth_and_shrinks_with_the_noise():
     truth, errors, pulls = 0.0437, {}, []
     for sigma in (0.05, 0.2):
@@ -99,6 +101,7 @@ def test_the_error_covers_the_truth_and_shrinks_with_the_noise():
     assert 0.75 < pull.std() < 1.3
 
 
+@pytest.mark.slow
 def test_two_parameters_at_once_with_their_covariance():
     system = MultilinearSkills(n_skills=20, n_steps=2000, learning_rate=0.05)
     start = js.replace(js.replace(system, "skill_exponent", 0.9), "initial_strength", 0.05)

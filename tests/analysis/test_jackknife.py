@@ -20,6 +20,7 @@ def test_without_noise_it_is_the_fit():
     np.testing.assert_allclose(jackknife_exponents(curve, "x", (10, 1000)), -0.5, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_mean_law_where_per_seed_fits_do_not():
     rng = np.random.default_rng(0)
     covered, biased = 0, 0

@@ -35,6 +35,7 @@ def test_against_the_sum():
     np.testing.assert_allclose(found.loss, exact[:, 1], rtol=1e-9, atol=1e-18)
 
 
+@pytest.mark.slow
 def test_infinite_data_is_the_flow():
     time = np.linspace(0, 100, 7)
     flow = theory.skill_strength(time, 0.2)

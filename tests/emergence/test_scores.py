@@ -63,6 +63,7 @@ def test_a_skill_that_does_not_emerge_is_told():
     assert score.to_dict()["delta"][4] is None
 
 
+@pytest.mark.slow
 def test_one_seed_that_fails_is_not_left_out():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     runs = _planted(grid, np.zeros(5), 10)
@@ -72,6 +73,7 @@ def test_one_seed_that_fails_is_not_left_out():
     assert all(c.verdict != "agrees" for c in claims)
 
 
+@pytest.mark.slow
 def test_a_schedule_moves_the_half_points_with_it():
     system = ParityNetwork(
         n_steps=12000, record=range(0, 12001, 20), time_scale=0.1,
@@ -83,6 +85,7 @@ def test_a_schedule_moves_the_half_points_with_it():
     assert score.all_emerged
 
 
+@pytest.mark.slow
 def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.2))
     shift = 0.8 * np.log(np.arange(1, 6))

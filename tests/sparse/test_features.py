@@ -82,6 +82,7 @@ def _weights(name, phi, targets, d):
     return found
 
 
+@pytest.mark.slow
 def test_losses_equal_those_of_numpy_on_the_same_draws():
     with jax.enable_x64(True):
         n, d = (jnp.asarray(v, jnp.int32) for v in zip(*CASES, strict=True))

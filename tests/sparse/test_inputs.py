@@ -180,6 +180,7 @@ def test_a_coordinate_without_variance_is_seen():
     assert np.all(draw(regression(60, spectrum=table), 20).seen.sum(axis=1) == 3)
 
 
+@pytest.mark.slow
 def test_too_little_padding_is_told():
     system = regression(64, 1.5)
     sizes = dict(vars(system.sizes))

@@ -261,6 +261,7 @@ def _derivative(system, path, at):
         return [np.asarray(v) for v in jax.jit(both, **FAST_COMPILE)(at)]
 
 
+@pytest.mark.slow
 def test_losses_have_derivatives_in_the_solver():
     base = {"n_features": 6, "n_samples": 15, "n_coordinates": 30, **SPARSE}
     ridge = RandomFeatureRegression(solver=Ridge(), **base)
@@ -435,6 +436,7 @@ def test_work_grows_with_every_size():
         assert large.resident_floats > small.resident_floats
 
 
+@pytest.mark.slow
 def test_unstable_runs_count_as_unstable_whatever_becomes_of_their_path():
     """Overflow between two records is divergence; `stable` stays known, and `compare` uses it."""
     system = RandomFeatureRegression(
@@ -462,6 +464,7 @@ def test_an_axis_over_the_number_of_coordinates_has_programs_of_its_own():
     assert js.plan(grid).n_compiles == 2
 
 
+@pytest.mark.slow
 def test_a_traced_activity_is_predicted():
     def expected(activity):
         return RandomFeatureRegression(

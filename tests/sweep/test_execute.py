@@ -105,7 +105,10 @@ def test_ragged_dimensions_are_padded():
 
 @pytest.mark.parametrize(
     ("system", "axes", "caps"),
-    [(FINITE, {"data.n_samples": [10, 40]}, (2, 8)), (NETWORK, {"width": [3, 8]}, ())],
+    [
+        (FINITE, {"data.n_samples": [10, 40]}, (2, 8)),
+        pytest.param(NETWORK, {"width": [3, 8]}, (), marks=pytest.mark.slow),
+    ],
     ids=["multilinear", "network"],
 )
 def test_results_do_not_depend_on_how_the_grid_is_cut(system, axes, caps):

@@ -87,6 +87,23 @@ def test_chunks_fit_devices_and_groups(cap):
             assert bucket.chunk <= cap
 
 
+@pytest.mark.parametrize("bound", [1, 3, 7, 13, 15, 20])
+def test_groups_never_carry_a_chunk_beyond_its_bound(bound):
+    network = ParityNetwork(width=64, batch_size=128, n_steps=20)
+    grid = js.Grid(network, seeds=64)
+    by_count = js.plan(grid, max_runs_per_chunk=bound)
+    assert by_count.buckets[0].chunk <= bound
+    one = js.plan(grid, max_runs_per_chunk=1).bytes_per_device
+    assert js.plan(grid, memory=(bound + 0.1) * one).bytes_per_device <= (bound + 0.1) * one
+
+
+def test_systems_with_branches_are_walked_over_on_a_cpu():
+    model = js.sparse.RandomFeatureRegression(
+        n_features=8, n_samples=16, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    assert js.plan(js.Grid(model, seeds=64)).buckets[0].group == 1
+
+
 def test_a_chunk_is_shared_by_as_many_devices_as_divide_it():
     assert share(12, 4, 2) == (2, 3)
     assert share(12, 6, 5) == (4, 3)
@@ -124,6 +141,8 @@ def test_boxes_of_two_axes_are_cut_along_either():
 def test_extra_programs_go_where_they_save_most():
     assert share_out([[10.0, 9.0, 8.0], [100.0, 50.0, 49.5]], 3) == [3, 2]
     assert share_out([[10.0, 11.0], [5.0]], 4) == [1, 1]
+    assert share_out([[10.0, 10.0, 4.0]], 3) == [3]  # the first cut alone saves nothing
+    assert share_out([[10.0, 10.0, 4.0]], 1) == [1]
 
 
 NETWORK = ParityNetwork(n_skills=5, n_bits=32, batch_size=256, n_steps=20_000, width=16)
@@ -189,7 +208,7 @@ def test_bad_bounds(name, bad):
 
 
 def test_unknown_precision():
-    with pytest.raises(ValueError, match="`matmul_precision` 'best'"):
+    with pytest.raises(ValueError, match=r"`matmul_precision` must be one of float32.*got 'best'"):
         js.plan(js.Grid(SMALL), matmul_precision="best")
 
 

@@ -1,0 +1,5 @@
+"""`python -m jaxscale`: the command line."""
+
+from jaxscale.cli import main
+
+main()
