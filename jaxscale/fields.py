@@ -275,10 +275,17 @@ def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = Fal
         if value is None and optional:
             return None
         if not isinstance(value, base):
-            raise ValueError(f"`{name}` must be a {base.__name__}, got {value!r}.")
+            known = ", ".join(dict.fromkeys(_concrete(base))) or base.__name__
+            raise ValueError(f"`{name}` must be one of {known}, got {value!r}.")
         return value
 
     return _field(Rule(convert), default)
+
+
+def _concrete(base: type) -> list[str]:
+    """Names of the classes that a field of type `base` may hold."""
+    names = [] if base.__name__.startswith("Abstract") else [base.__name__]
+    return names + [name for cls in base.__subclasses__() for name in _concrete(cls)]
 
 
 def field_names(module: eqx.Module) -> list[str]:

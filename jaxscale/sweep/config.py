@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from jaxscale.fields import Configurable, as_int, as_real, derived_names, field_names
+from jaxscale.system import AbstractSystem
 from jaxscale.training import log_spaced_steps
 
 SYSTEM_PACKAGES = ("emergence", "sparse")
@@ -53,6 +54,22 @@ def find_type(name: str, package: str | None = None) -> type:
         )
         raise ValueError(f"`type` must be one of {public}, got {name!r}.")
     return found
+
+
+def check_system(name: str) -> None:
+    """Refuse what is no system.
+
+    **Raises** `ValueError` naming `system` and the systems there are.
+    """
+    homes = {place: vars(importlib.import_module(f"jaxscale.{place}")) for place in SYSTEM_PACKAGES}
+    known = [
+        f"{place}.{n}" for place, home in homes.items() for n, v in home.items()
+        if isinstance(v, type) and issubclass(v, AbstractSystem)
+    ]  # fmt: skip
+    if name not in known and ":" not in name:
+        raise ValueError(
+            f"`system` must be one of {', '.join(known)} or an imported module:Class, got {name!r}."
+        )
 
 
 def _public_types(package: str | None) -> list[str]:

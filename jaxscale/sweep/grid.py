@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from jaxscale.fields import as_int, get, is_static, replace
 from jaxscale.keys import root_key
-from jaxscale.sweep.config import axis_values, decode, encode, read_toml, record_steps
+from jaxscale.sweep.config import axis_values, check_system, decode, encode, read_toml, record_steps
 from jaxscale.system import AbstractSystem
 
 PAIRS_CHECKED = 2000
@@ -120,6 +120,7 @@ class Grid:
     def from_dict(cls, table: Mapping[str, Any]) -> "Grid":
         """Grid of the plain data that `to_dict` writes."""
         name = str(table["system"])
+        check_system(name)
         package = name.rpartition(".")[0]
         fields = dict(table.get("fields", {}))
         if isinstance(fields.get("record"), Mapping):

@@ -69,7 +69,7 @@ def test_everything_is_written_and_nothing_is_computed_twice(study, tmp_path, mo
     page = (tmp_path / "report.html").read_text()
     assert all(c["statement"].split("^")[0] in page for c in claims)
 
-    monkeypatch.setattr(execute, "_program", None)  # compiling anything would fail
+    monkeypatch.setattr(execute, "compute", None)  # computing anything would fail
     again = reproduce(study, tmp_path, console=quiet)
     assert [c.measured for c in again.claims] == [c.measured for c in conclusion.claims]
 

@@ -84,17 +84,17 @@ def _check_pairs(runs):
 def _check_stores(plan, runs, path, monkeypatch):
     js.run(plan, store=path / "whole.zarr", progress=False)
     assert js.open(path / "whole.zarr").equals(runs)
-    chunks, done = execute._chunks, []
+    chunks, done = execute.Session.chunks, []
 
-    def interrupted(*arguments):
-        for found in chunks(*arguments):
+    def interrupted(self, bar):
+        for found in chunks(self, bar):
             if len(done) == 2:
                 raise KeyboardInterrupt
-            done.append(found[1])
+            done.append(found[0])
             yield found
 
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "_chunks", interrupted)
+        patch.setattr(execute.Session, "chunks", interrupted)
         half = js.run(plan, store=path / "half.zarr", progress=False)
     assert 0 < int(half["loss"].notnull().sum()) < runs["loss"].size
     resumed = js.run(plan, store=path / "half.zarr", progress=False)

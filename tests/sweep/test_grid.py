@@ -68,7 +68,7 @@ def test_the_key_of_a_run_depends_on_the_seed_only():
         ({"data.n_samples": [10]}, {}, ["n_samples", "Online"]),
         ({"learning_rate": [0.1, -1.0]}, {}, ["learning_rate", "-1.0"]),
         ({"n_skills": [3, 2.5]}, {}, ["n_skills", "2.5"]),
-        ({"data": [3]}, {}, ["data", "AbstractData", "3"]),
+        ({"data": [3]}, {}, ["data", "Online, FiniteSet", "3"]),
         ({"n_skills": [3, 5], "n_parameters": [2, 4]}, {}, ["n_parameters", "3", "4"]),
         ({}, {"seeds": 0}, ["seeds", "0"]),
         ({}, {"seeds": [1, 1]}, ["seeds", "distinct"]),

@@ -22,7 +22,7 @@ network = ParityNetwork(
     n_skills=3, n_bits=9, skill_size=2, batch_size=64, n_steps=500, width=24, n_evaluation=256,
     target_scale=1.0, init_scale=0.3,
 )
-grid = js.Grid(network, {"width": [4, 8, 16, 24], "learning_rate": [0.03, 0.06]}, seeds=3)
+grid = js.Grid(network, {"width": [4, 8, 16, 24], "learning_rate": [0.03, 0.05]}, seeds=3)
 """
 NETWORKS = {"js": js}
 exec(SETUP, NETWORKS)
@@ -95,7 +95,7 @@ def test_networks_one_by_one(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cap", [1, 2, 5, 8])
+@pytest.mark.parametrize("cap", [1, 5])
 def test_networks_do_not_feel_their_chunk(whole, cap):
     plan = js.plan(WIDTHS, max_runs_per_chunk=cap, max_compiles=1)
     assert all(b.chunk <= max(cap, 1) for b in plan.buckets)
@@ -103,7 +103,7 @@ def test_networks_do_not_feel_their_chunk(whole, cap):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("micro", [64, 32, 16, 1])
+@pytest.mark.parametrize("micro", [32, 16])
 def test_networks_do_not_feel_their_micro_batch(whole, micro):
     system = js.replace(NETWORK, "micro_batch", micro)
     assert system.micro_batch == micro
@@ -112,7 +112,7 @@ def test_networks_do_not_feel_their_micro_batch(whole, micro):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_devices", [1, 2, 4])
+@pytest.mark.parametrize("n_devices", [1, 4])
 def test_networks_do_not_feel_their_devices(whole, tmp_path, n_devices):
     path = tmp_path / "runs.npz"
     command = [sys.executable, "-c", DEVICES, str(n_devices), str(path)]
@@ -181,14 +181,11 @@ def test_ten_times_the_memory(system):
     """A grid that would take ten times the memory at once is cut until it fits."""
     axes = {"learning_rate": [0.02, 0.03, 0.05]}
     grid = js.Grid(js.replace(system, "record", range(0, system.n_steps + 1)), axes, seeds=40)
-    at_once = js.plan(grid, max_runs_per_chunk=grid.n_runs)
-    needed = sum(b.n_chunks * b.bytes_per_device for b in at_once.buckets)
-    memory = needed / 10
+    one = js.plan(js.Grid(grid.system), max_runs_per_chunk=1).bytes_per_device
+    memory = grid.n_runs * one / 10  # a tenth of what all runs take in flight
     plan = js.plan(grid, memory=memory)
     assert plan.bytes_per_device <= memory
-    assert sum(b.n_chunks for b in plan.buckets) >= 10
-    total = sum(b.n_chunks * b.bytes_per_device for b in plan.buckets)
-    assert total >= 0.9 * needed
+    assert all(b.n_devices * b.group < grid.n_runs for b in plan.buckets)
     runs = js.run(plan)
     assert runs.attrs["complete"] == 1
     assert (runs["status"] == js.Status.ok).all()

@@ -1,0 +1,139 @@
+"""Cases in which a store once told something else than what had been computed."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
+from jaxscale.fields import Real, real
+from jaxscale.sweep import execute
+
+SYSTEM = MultilinearSkills(n_skills=3, n_steps=5, data=FiniteSet(n_samples=10))
+GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "a.zarr"
+    js.run(js.plan(GRID, max_runs_per_chunk=2), store=path)
+    return path
+
+
+@pytest.fixture
+def path(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "a.zarr")
+
+
+def test_a_value_set_through_an_axis_is_not_that_of_the_system(tmp_path):
+    path = tmp_path / "a.zarr"
+    js.run(js.Grid(SYSTEM, {"data": [FiniteSet(n_samples=1000)]}, seeds=2), store=path)
+    whole = js.Grid(SYSTEM, {"data.n_samples": [10, 1000]}, seeds=2)
+    assert js.run(whole, store=path).equals(js.run(whole))
+    path = tmp_path / "b.zarr"
+    js.run(js.Grid(SYSTEM, {"data.n_samples": [99]}, seeds=2), store=path)
+    with pytest.raises(ValueError, match=r"another grid \(`data` has the value FiniteSet"):
+        js.run(js.Grid(SYSTEM, {"data": [FiniteSet(n_samples=10), Online()]}), store=path)
+
+
+class Optional(MultilinearSkills):
+    """A number that a grid may also leave out: such an axis needs a program per value."""
+
+    extra: Real | None = real(None, optional=True)
+
+    def observe(self, state):
+        shift = 0.0 if self.extra is None else self.extra
+        seen = super().observe(state)
+        return seen | {"loss": seen["loss"] + shift}
+
+
+def test_a_program_of_several_structures_is_refused(tmp_path, monkeypatch):
+    path, system = tmp_path / "a.zarr", Optional(n_skills=3, n_steps=5)
+    js.run(js.Grid(system, {"extra": [1.0, 2.0]}, seeds=2), store=path)
+    with pytest.raises(ValueError, match=r"`store` .*need several in the new grid"):
+        js.run(js.Grid(system, {"extra": [1.0, 2.0, None]}, seeds=2), store=path)
+    assert js.open(path).sizes["extra"] == 2
+
+
+def test_a_link_to_a_store_is_that_store(path, tmp_path):
+    link = tmp_path / "link.zarr"
+    link.symlink_to(path)
+    more = js.Grid(SYSTEM, GRID.axes, seeds=3)
+    assert js.run(more, store=link).sizes["seed"] == 3
+    assert link.is_symlink()
+    assert js.open(path).sizes["seed"] == 3
+    assert js.run(more, store=link).equals(js.open(path))
+
+
+def test_runs_that_lost_their_names_are_not_read(path):
+    os.remove(path / "run_id" / "c" / "0")
+    for call in (lambda: js.open(path), lambda: js.run(GRID, store=path)):
+        with pytest.raises(ValueError, match=r"`store` .*'run_id'"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["run_id", "done", "loss"])
+def test_an_empty_file_is_damage(path, name):
+    chunk = path / name / "c" / "0"
+    (chunk / "0" if name == "loss" else chunk).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"`store` .*'{name}'.*damaged"):
+        js.open(path)
+
+
+def test_results_of_another_precision_are_not_mixed(path):
+    plan = js.plan(js.Grid(SYSTEM, GRID.axes, seeds=3), matmul_precision="bfloat16")
+    with pytest.raises(ValueError, match=r"`store` .*'float32', got 'bfloat16'"):
+        js.run(plan, store=path)
+
+
+def test_a_store_between_two_renamings_is_still_there(path):
+    before = js.open(path)
+    path.rename(path.with_name(".a.zarr.previous"))
+    assert js.open(path).equals(before)
+    assert js.run(GRID, store=path).equals(before)
+    assert path.is_dir()
+
+
+def test_a_session_is_written_when_it_begins(path, monkeypatch):
+    seen, run = [], execute.Session.run
+
+    def looking(self, shown):
+        seen.append(json.loads(js.open(path).attrs["sessions"]))
+        return run(self, shown)
+
+    monkeypatch.setattr(execute.Session, "run", looking)
+    js.run(js.Grid(SYSTEM, GRID.axes, seeds=3), store=path)
+    assert [[s["complete"] for s in told] for told in seen] == [[1, 0]]
+    assert [s["complete"] for s in json.loads(js.open(path).attrs["sessions"])] == [1, 1]
+
+
+def test_mixed_precision_keeps_the_wider():
+    runs = js.run(js.Grid(SYSTEM, {"dtype": ["float32", "float64"]}))
+    assert runs["loss"].dtype == np.float64
+    wide = runs["loss"].sel(dtype="float64").values
+    assert np.any(wide != wide.astype(np.float32))
+
+
+def test_observables_of_other_dimensions_are_two_grids():
+    solvers = [js.sparse.MinNorm(), js.sparse.GradientDescent(learning_rate=0.1, n_steps=5)]
+    model = js.sparse.RandomFeatureRegression(
+        n_features=4, n_samples=8, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    with pytest.raises(ValueError, match="'loss' one set of dimensions"):
+        js.run(js.Grid(model, {"solver": solvers}))
+
+
+@pytest.mark.parametrize("bad", ["s3://bucket/a.zarr", "", "a\0b", "x" * 300])
+def test_what_is_no_path_is_refused(bad):
+    with pytest.raises(ValueError, match="`store`"):
+        js.run(GRID, store=bad)
+
+
+def test_a_grid_of_a_billion_runs_is_refused_at_once():
+    with pytest.raises(ValueError, match="`seeds` must be at most 1e8, got 1000000000"):
+        js.Grid(SYSTEM, seeds=10**9)
+    with pytest.raises(ValueError, match="`axes` and `seeds` must make at most 1e8 runs"):
+        js.Grid(SYSTEM, {"learning_rate": np.linspace(0.1, 0.9, 2000)}, seeds=100_000)
