@@ -10,15 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxscale.devices import n_cores
+
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "torch")
 GEMM_SIZE = 1024
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_model() -> str:

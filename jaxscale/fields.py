@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -371,6 +371,13 @@ def replace(module: Any, path: str, value: Any) -> Any:
 def set_leaf(module: Any, path: str, value: Any) -> Any:
     """Put `value` at dotted `path` without validation: for traced values inside a program."""
     return eqx.tree_at(lambda m: get(m, path), module, value, is_leaf=lambda x: x is None)
+
+
+def set_leaves(module: Any, values: Mapping[str, Any]) -> Any:
+    """`set_leaf` of several paths."""
+    for path, value in values.items():
+        module = set_leaf(module, path, value)
+    return module
 
 
 def cast(module: Any, dtype: str) -> Any:

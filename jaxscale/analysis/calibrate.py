@@ -12,7 +12,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from jaxscale.fields import get, set_leaf
+from jaxscale.fields import get, set_leaves
 from jaxscale.status import STATUS
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid, is_leaf
@@ -70,14 +70,8 @@ class Calibration:
         return "\n".join(rows)
 
 
-def _put(system: Any, values: dict[str, Any]) -> Any:
-    for path, value in values.items():
-        system = set_leaf(system, path, value)
-    return system
-
-
 def _predicted(grid: Grid, values: dict[str, float]) -> "xarray.Dataset":
-    system = _put(grid.system, {p: np.asarray(v, np.float64) for p, v in values.items()})
+    system = set_leaves(grid.system, {p: np.asarray(v, np.float64) for p, v in values.items()})
     return predict(Grid(system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
 
 
@@ -178,7 +172,7 @@ class _Theory(eqx.Module):
         out = {n: jnp.full((n_runs, *shape), jnp.nan) for n, shape in self.shapes}
         buckets = zip(self.templates, self.columns, self.run_ids, self.places, strict=True)
         for template, columns, run_ids, places in buckets:
-            filled = _put(template, {path: values[k] for k, path in enumerate(self.free)})
+            filled = set_leaves(template, {path: values[k] for k, path in enumerate(self.free)})
             found = predict_columns(filled, columns, len(run_ids))
             for n in out:
                 out[n] = out[n].at[jnp.ix_(run_ids, *places[n])].set(found[n])
@@ -201,7 +195,7 @@ def _theory(
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     observed = {n: layout.observables[n].dims for n in names}
     theory = _Theory(
-        templates=tuple(_put(b.template, blank) for b in plan.buckets),
+        templates=tuple(set_leaves(b.template, blank) for b in plan.buckets),
         columns=tuple(b.columns for b in plan.buckets),
         run_ids=tuple(b.run_ids for b in plan.buckets),
         places=tuple({n: tuple(p[d] for d in observed[n]) for n in names}

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxscale.fields import replace
 from jaxscale.sweep.grid import Grid
-from jaxscale.system import AbstractSystem, Work
+from jaxscale.system import AbstractSystem
 
 CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 200_000_000
@@ -48,6 +48,10 @@ class Bucket:
     def n_chunks(self) -> int:
         """Calls of the program."""
         return math.ceil(self.n_runs / self.chunk)
+
+    def n_runs_of(self, chunk: int) -> int:
+        """Runs of one chunk, padding apart."""
+        return min(self.chunk, self.n_runs - chunk * self.chunk)
 
     @property
     def bytes_per_device(self) -> float:
@@ -139,18 +143,19 @@ def structures(grid: Grid, run_ids: np.ndarray) -> list[np.ndarray]:
     return [run_ids[label == value] for value in np.unique(label)]
 
 
-def cached_group(work: Work, itemsize: int) -> int:
+def cached_group(system: AbstractSystem) -> int:
     """Runs per `vmap` whose working set stays in cache (on an accelerator: fills it)."""
+    work = system.work()
     if work.branches and on_cpu():
         return 1
     working = CPU_WORKING_BYTES if on_cpu() else GPU_WORKING_BYTES
-    return max(1, int(working // max(itemsize * work.working_floats, 1)))
+    return max(1, int(working // max(_itemsize(system) * work.working_floats, 1)))
 
 
 def run_seconds(template: AbstractSystem, group: int | None = None) -> float:
     """Estimated seconds of one run on one device, in groups of `group` or those that fit."""
     work, cpu = template.work(), on_cpu()
-    group = cached_group(work, _itemsize(template)) if group is None else group
+    group = cached_group(template) if group is None else group
     overhead = STEP_SECONDS * work.n_steps / (group if cpu else max(group, 1000))
     return work.flops / (CPU_FLOPS if cpu else GPU_FLOPS) + overhead
 
@@ -178,7 +183,7 @@ def make_bucket(
     work, itemsize = template.work(), _itemsize(template)
     outputs = itemsize * n_outputs(template)
     resident = itemsize * work.resident_floats
-    group = cached_group(work, itemsize)
+    group = cached_group(template)
     group = max(1, min(group, int(memory // (resident + outputs))))
     seconds = run_seconds(template, group)
     per_device = math.ceil(len(run_ids) / n_devices)

@@ -20,7 +20,7 @@ from jaxscale.sweep.lock import store_lock
 from jaxscale.sweep.plan import Plan
 from jaxscale.sweep.plan import plan as make_plan
 from jaxscale.sweep.program import Answer, Task, compute, here, slots
-from jaxscale.sweep.reading import StoredPlan, open_store
+from jaxscale.sweep.reading import StoredPlan
 from jaxscale.sweep.remote import answers, check_executor
 from jaxscale.sweep.store import MemoryStore, ZarrStore, create
 
@@ -67,20 +67,18 @@ class Session:
 
     def run(self, shown: bool) -> bool:
         """Compute and write what is left; False if Ctrl-C came before the end."""
-        total = self.plan.n_runs
-        count = {where: int(np.sum(slots(self.plan.buckets[where[0]], where[1])[1] >= 0))
-                 for where in self.left}  # fmt: skip
+        buckets, total = self.plan.buckets, self.plan.n_runs
+        left = sum(buckets[bucket].n_runs_of(chunk) for bucket, chunk in self.left)
         with _bar(shown) as bar:
-            line = bar.add_task("running", total=total, completed=total - sum(count.values()))
+            line = bar.add_task("running", total=total, completed=total - left)
             try:
                 with one_blas_thread(), contextlib.closing(self.chunks(bar)) as coming:
-                    for where, answer in coming:
-                        bucket, chunk = where
-                        _, ids = slots(self.plan.buckets[bucket], chunk)
+                    for (bucket, chunk), answer in coming:
+                        _, ids = slots(buckets[bucket], chunk)
                         self.results.write(bucket, chunk, ids, answer.values)
                         self.compile_seconds += answer.compile_seconds
                         self.device = answer.device
-                        bar.update(line, advance=count[where])
+                        bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
             except KeyboardInterrupt:
                 return False
         return True
@@ -102,8 +100,9 @@ def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
     """The store at `path`, made, continued or extended, and the plan it is cut by."""
     recover(path)
     if not path.exists():
-        create(path, Layout.of(plan))
-        return ZarrStore(path, Layout.of(plan)), plan
+        layout = Layout.of(plan)
+        create(path, layout)
+        return ZarrStore(path, layout), plan
     stored = StoredPlan(path)
     made_with = json.loads(stored.attributes["plan"])["matmul_precision"]
     if made_with != plan.options.matmul_precision:
@@ -138,13 +137,14 @@ def _path(store: str | Path) -> Path:
         raise ValueError(f"`store` {store!r} is no path ({error}).") from None
 
 
-def _is_complete(path: Path, plan: Plan) -> bool:
-    """Whether there is a store of this grid with nothing left to do, as far as a look can tell."""
+def _complete(path: Path, plan: Plan) -> StoredPlan | None:
+    """The store of this grid if nothing of it is left to do, as far as a look can tell."""
     try:
         stored = StoredPlan(path)
     except ValueError:  # none, a bad one, or one that is being replaced: looked at under the lock
-        return False
-    return stored.is_complete and stored.attributes["grid"] == grid_text(plan.grid)
+        return None
+    whole = stored.is_complete and stored.attributes["grid"] == grid_text(plan.grid)
+    return stored if whole else None
 
 
 def run(
@@ -188,8 +188,9 @@ def run(
         _work(Session(plan, results, executor), shown)
         return results.dataset()
     path = _path(store)
-    if _is_complete(path, plan):
-        return open_store(path)
+    stored = _complete(path, plan)
+    if stored is not None:
+        return stored.dataset()
     with store_lock(path):
         results, plan = _opened(path, plan)
         _work(Session(plan, results, executor), shown)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscale.fields import set_leaf
+from jaxscale.fields import set_leaves
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import plan
@@ -47,10 +47,7 @@ def predict_columns(template: AbstractSystem, columns: dict[str, Any], n_runs: i
     """`predict` of `n_runs` systems that differ from `template` in their columns."""
 
     def one(column: dict[str, Any]) -> Any:
-        system = template
-        for path, value in column.items():
-            system = set_leaf(system, path, value)
-        return system.predict()
+        return set_leaves(template, column).predict()
 
     if not columns:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *x.shape)), one({}))

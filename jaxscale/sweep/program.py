@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxscale.devices import device_memory
-from jaxscale.fields import set_leaf
+from jaxscale.fields import set_leaves
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.linalg import one_blas_thread
 from jaxscale.sweep.bucket import Bucket, cached_group, share
@@ -91,9 +91,7 @@ class Program:
         group = self.group
 
         def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
-            system: AbstractSystem = eqx.combine(leaves, static)
-            for path, value in column.items():
-                system = set_leaf(system, path, value)
+            system: AbstractSystem = set_leaves(eqx.combine(leaves, static), column)
             key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
             return system.simulate(jr.fold_in(key, seed))
 
@@ -190,8 +188,7 @@ def compute_anywhere(task: Task) -> Answer:
     """Compute a chunk in a worker process, on all its devices that can share it evenly."""
     group = task.group
     if task.platform != jax.default_backend():  # planned elsewhere
-        itemsize = np.dtype(task.template.dtype).itemsize
-        group = cached_group(task.template.work(), itemsize)
+        group = cached_group(task.template)
     n_devices, group = share(len(task.seeds), group, jax.local_device_count())
     with one_blas_thread():
         return compute(dataclasses.replace(task, group=group), _kept, n_devices)

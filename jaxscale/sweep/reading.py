@@ -140,6 +140,14 @@ class StoredPlan:
             for first, last in self._spans():
                 self.read(name, first, last)
 
+    def dataset(self) -> "xarray.Dataset":
+        """Everything that is done, on the grid's axes; `complete` follows from what is."""
+        layout = Layout.of(self.plan())
+        blanks = {name: layout.blank(name, self.grid.n_runs) for name in layout.observables}
+        values = {name: self.values(name, blank) for name, blank in blanks.items()}
+        told = {k: v for k, v in self.attributes.items() if k != "coordinates"}
+        return layout.dataset(values, {**told, "complete": int(self.is_complete)})
+
 
 def open_store(path: str | Path) -> "xarray.Dataset":
     """Open a store as a `Dataset` on the axes of the stored grid.
@@ -157,8 +165,4 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     path, previous = Path(path), beside(Path(path), "previous")
     # between two renamings of an extension that was killed, the old store is the store
     stored = StoredPlan(path if path.exists() or not previous.exists() else previous)
-    layout = Layout.of(stored.plan())
-    blanks = {name: layout.blank(name, stored.grid.n_runs) for name in layout.observables}
-    values = {name: stored.values(name, blank) for name, blank in blanks.items()}
-    stored.attributes.pop("coordinates", None)
-    return layout.dataset(values, stored.attributes)
+    return stored.dataset()

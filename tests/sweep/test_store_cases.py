@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import zarr
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
@@ -95,6 +96,14 @@ def test_a_store_between_two_renamings_is_still_there(path):
     assert js.open(path).equals(before)
     assert js.run(GRID, store=path).equals(before)
     assert path.is_dir()
+
+
+def test_a_store_is_complete_when_nothing_is_left(path):
+    """Whatever the attribute says: another order of the axes runs nothing; a kill can come late."""
+    order = js.Grid(SYSTEM, {"learning_rate": [0.2, 0.1]}, seeds=2)
+    assert js.run(order, store=path).attrs["complete"] == 1
+    zarr.open_group(path, mode="r+").update_attributes({"complete": 0})
+    assert js.run(order, store=path).attrs["complete"] == 1
 
 
 def test_a_session_is_written_when_it_begins(path, monkeypatch):
