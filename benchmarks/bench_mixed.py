@@ -13,9 +13,9 @@ from benchmarks.cases import LEARNING_RATES, Case, check_trained, system_of
 from benchmarks.rounds import medians, ratio, take_turns
 from benchmarks.worker import Worker
 
-WIDTHS, SEEDS = (16, 32, 64, 128, 256), 4
+WIDTHS, SEEDS = (16, 32, 64, 128, 256), 16
 LONG = 100_000  # steps of the grid that is planned
-LARGEST = Case(max(WIDTHS), 256, n_runs=SEEDS, n_steps=600, goal=3)
+LARGEST = Case(max(WIDTHS), 256, n_runs=SEEDS, n_steps=200, goal=3)
 
 
 def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -37,7 +37,7 @@ def prepare_engine(name: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any
     for found in (program(keys)["loss"] for program in programs.values()):
         # the same runs: their ends part by what rounding grows to at this learning rate
         np.testing.assert_allclose(found[:, 0], ours[:, 0], rtol=1e-5)
-        np.testing.assert_allclose(found, ours, rtol=0, atol=1e-2 * np.abs(ours).max())
+        np.testing.assert_allclose(found, ours, rtol=0, atol=5e-2 * np.abs(ours).max())
     calls = {n: lambda p=p: jax.tree.map(np.asarray, p(keys)) for n, p in programs.items()}
     facts = {"group": group, "run_steps": sweep.run_steps, "commit": sweep.commit}
     return {"jaxscale": sweep, **calls}, facts | {"device": sweep.device, "calls": list(calls)}

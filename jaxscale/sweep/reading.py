@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.sweep.dataset import FORMAT, Layout
+from jaxscale.sweep.dataset import FORMAT, Layout, grid_text
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import Options, Plan, continued
 
@@ -47,14 +47,16 @@ def read_sessions(attributes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class StoredPlan:
-    """How the store at `path` was cut, and what of it is done."""
+    """How the store at `path` was cut, and what of it is done; `grid` saves parsing the same."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, grid: Grid | None = None):
         import zarr
 
         self.path, self.attributes = path, read_attributes(path)
         try:
-            self.grid = Grid.from_dict(json.loads(self.attributes["grid"]))
+            text = self.attributes["grid"]
+            same = grid is not None and text == grid_text(grid)
+            self.grid = grid if same else Grid.from_dict(json.loads(text))
             self.slots = int(self.attributes["slots"])
             self._buckets = json.loads(self.attributes["plan"])["buckets"]
         except (KeyError, TypeError, ValueError) as error:

@@ -10,13 +10,14 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxscale.sweep.dataset import Layout
-from jaxscale.sweep.reading import beside, open_store, read_sessions
+from jaxscale.sweep.reading import StoredPlan, beside, read_sessions
 
 if TYPE_CHECKING:
     import xarray
@@ -89,12 +90,16 @@ class ZarrStore:
         """
         first, n = self.layout.first_slot(bucket, chunk), self.layout.slots_per_chunk(bucket)
         marks = self._marks(bucket, chunk)
+
+        def put(name: str) -> None:
+            slots = self.layout.blank(name, n)
+            if name in values:
+                slots[: len(ids)] = self.layout.pad(bucket, name, np.asarray(values[name]))
+            self._arrays[name][first : first + n] = slots
+
         with told(self.path):
-            for name in self.layout.observables:
-                slots = self.layout.blank(name, n)
-                if name in values:
-                    slots[: len(ids)] = self.layout.pad(bucket, name, np.asarray(values[name]))
-                self._arrays[name][first : first + n] = slots
+            with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
+                list(pool.map(put, self.layout.observables))
             self._arrays["done"][marks] = True
         self._done[marks] = True
 
@@ -111,7 +116,7 @@ class ZarrStore:
 
     def dataset(self) -> "xarray.Dataset":
         """Everything on disk, on the grid's axes."""
-        return open_store(self.path)
+        return StoredPlan(self.path, self.layout.grid).dataset()
 
 
 @contextlib.contextmanager
