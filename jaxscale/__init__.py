@@ -6,6 +6,7 @@ from jaxscale import emergence as emergence
 from jaxscale import fields as fields
 from jaxscale import sparse as sparse
 from jaxscale import spectra as spectra
+from jaxscale import superposition as superposition
 from jaxscale.analysis import Claim as Claim
 from jaxscale.analysis import calibrate as calibrate
 from jaxscale.analysis import compare as compare

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 IMPLEMENTATION = "threefry2x32"
+COMPARED = 16  # indices up to which comparing with all is faster than searching
 
 
 def root_key(seed: int) -> Key[Array, ""]:
@@ -68,6 +69,28 @@ def index_below(word: UInt32[Array, " n"], bound: Int[Array, ""]) -> Int[Array, 
     cross, other = word_high * limit_low, word_low * limit_high
     carry = ((cross & low) + (other & low) + ((word_low * limit_low) >> half)) >> half
     return (word_high * limit_high + (cross >> half) + (other >> half) + carry).astype(jnp.int32)
+
+
+def categorical(word: UInt32[Array, " n"], survival: Float[Array, " k"]) -> Int[Array, " n"]:
+    """Index drawn by one word: the number of later indices whose survival exceeds the uniform.
+
+    `survival[k] = P(index >= k)` is summed from the rare end and compared with small uniforms, so
+    that rare indices keep their relative frequency in float32 (a cumulative sum from the common end
+    would round them to multiples of 6e-8).
+
+    **Arguments**
+
+    - `word`: random words, shape `(n,)`.
+    - `survival`: decreasing from 1, shape `(k,)`.
+
+    **Returns** indices `0 .. k-1`, shape `(n,)`.
+    """
+    uniform = word.astype(survival.dtype) * jnp.asarray(2.0**-32, survival.dtype)
+    later = survival[1:]
+    if survival.shape[0] <= COMPARED:
+        return jnp.sum(uniform[:, None] < later, axis=-1, dtype=jnp.int32)
+    n_below = jnp.searchsorted(later[::-1], uniform, side="right")
+    return (later.shape[0] - n_below).astype(jnp.int32)
 
 
 def unit_normals(

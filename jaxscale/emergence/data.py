@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxscale.fields import Configurable, Integer, size
-from jaxscale.keys import index_below, words
+from jaxscale.keys import categorical, index_below, words
 
 WORD = 32
 FEW_SKILLS = 16
@@ -93,7 +93,7 @@ class FiniteSet(AbstractData):
 
         def add(i: Int[Array, ""], counts: Int[Array, " k"]) -> Int[Array, " k"]:
             samples = i * COUNT_BLOCK + block
-            skill = skill_of_word(words(set_key, samples, 1)[0], survival)
+            skill = categorical(words(set_key, samples, 1)[0], survival)
             return counts.at[skill].add((samples < n_samples).astype(jnp.int32))
 
         n_blocks = (n_samples + COUNT_BLOCK - 1) // COUNT_BLOCK
@@ -109,21 +109,6 @@ def skill_frequencies(
     weight = rank ** -(skill_exponent + 1)
     tail = jnp.cumsum(weight[::-1])[::-1]
     return weight / tail[0], tail / tail[0]
-
-
-def skill_of_word(word: UInt32[Array, " b"], survival: Float[Array, " k"]) -> Int[Array, " b"]:
-    """Skill drawn by one word: the number of later skills whose survival exceeds the uniform.
-
-    `survival[k] = P(skill >= k)` is summed from the rare end and compared with small uniforms, so
-    that rare skills keep their relative frequency in float32 (a cumulative sum from the common end
-    would round them to multiples of 6e-8).
-    """
-    uniform = word.astype(survival.dtype) * jnp.asarray(2.0**-WORD, survival.dtype)
-    later = survival[1:]
-    if survival.shape[0] <= FEW_SKILLS:
-        return jnp.sum(uniform[:, None] < later, axis=-1, dtype=jnp.int32)
-    n_below = jnp.searchsorted(later[::-1], uniform, side="right")
-    return (later.shape[0] - n_below).astype(jnp.int32)
 
 
 def bits_of_words(packed: UInt32[Array, "n b"], n_bits: int, dtype: str) -> Float[Array, "b d"]:
@@ -246,7 +231,7 @@ def decode(
     dtype: str,
 ) -> Samples:
     """Samples from their words: word 0 the skill, the others the bits."""
-    skill, packed = skill_of_word(drawn[0], survival), drawn[1:]
+    skill, packed = categorical(drawn[0], survival), drawn[1:]
     sign = parity_sign(packed, select_rows(masks, skill), dtype)
     inputs = inputs_of_words(skill, packed, survival.shape[0], n_bits, dtype)
     return Samples(skill, inputs, sign)

@@ -21,7 +21,7 @@ from jaxscale.fields import Configurable, as_int, as_real, derived_names, field_
 from jaxscale.system import AbstractSystem
 from jaxscale.training import log_spaced_steps
 
-SYSTEM_PACKAGES = ("emergence", "sparse")
+SYSTEM_PACKAGES = ("emergence", "sparse", "superposition")
 
 
 def type_name(module: eqx.Module) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxscale.emergence import DisjointSkills, FiniteSet, Online, RandomSkills, data
-from jaxscale.keys import words
+from jaxscale.keys import categorical, words
 
 EXPONENT = jnp.asarray(0.6, jnp.float32)
 
@@ -57,7 +57,7 @@ def test_skill_frequencies(n_skills):
     """Both branches (compares, search) draw `P_k`; the chi-square sees alpha off by 0.1."""
     survival = data.skill_frequencies(EXPONENT, n_skills)[1]
     n = 200_000
-    skill = np.asarray(data.skill_of_word(words(jr.key(0), jnp.arange(n), 1)[0], survival))
+    skill = np.asarray(categorical(words(jr.key(0), jnp.arange(n), 1)[0], survival))
     counts = np.bincount(skill, minlength=n_skills)
 
     def chi_square(alpha: float) -> float:
@@ -79,7 +79,7 @@ def test_rare_skills_keep_their_relative_frequency():
     exact = np.cumsum((p / p.sum())[::-1])[::-1]
     np.testing.assert_allclose(survival, exact, rtol=2e-6)
     word = jnp.asarray(np.ceil(exact[990:] * 2**32).astype(np.uint32) - 1)
-    below = np.asarray(data.skill_of_word(word, survival))
+    below = np.asarray(categorical(word, survival))
     assert np.all(np.diff(below) >= 0)
     assert below[0] >= 989
 
@@ -87,9 +87,9 @@ def test_rare_skills_keep_their_relative_frequency():
 def test_both_branches_of_the_skill_search_agree(monkeypatch):
     survival = data.skill_frequencies(EXPONENT, 12)[1]
     word = words(jr.key(1), jnp.arange(5000), 1)[0]
-    few = np.asarray(data.skill_of_word(word, survival))
+    few = np.asarray(categorical(word, survival))
     monkeypatch.setattr(data, "FEW_SKILLS", 0)
-    np.testing.assert_array_equal(few, data.skill_of_word(word, survival))
+    np.testing.assert_array_equal(few, categorical(word, survival))
 
 
 def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
@@ -108,7 +108,7 @@ def test_frequencies_of_a_set_count_its_samples(n_samples):
     probability = data.skill_frequencies(EXPONENT, 20)[0]
     count = eqx.filter_jit(FiniteSet(n_samples=n_samples).frequencies)
     share = count(jr.key(3), probability, survival)
-    drawn = data.skill_of_word(words(jr.key(3), jnp.arange(n_samples), 1)[0], survival)
+    drawn = categorical(words(jr.key(3), jnp.arange(n_samples), 1)[0], survival)
     counts = np.bincount(np.asarray(drawn), minlength=20)
     np.testing.assert_allclose(np.asarray(share) * n_samples, counts, atol=1e-3)
     probability = np.asarray(Online().frequencies(jr.key(3), probability, survival))

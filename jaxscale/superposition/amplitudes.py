@@ -1,0 +1,158 @@
+r"""Amplitudes of active features, and exact means of responses to them.
+
+An output that receives slope `m` and bias `b` from a feature of amplitude `u` answers `m u + b`,
+or its positive part. The means over `u` that a loss needs are closed forms:
+
+$$\langle r^2 \rangle, \qquad \langle (r - A u)^2 \rangle, \qquad \langle r\,u \rangle,
+  \qquad r = m u + b \ \text{ or } \max(m u + b, 0)$$
+
+For a uniform amplitude the positive part is on over an interval of `u`; on it every integrand is a
+product of two functions linear in `u`, whose integral is `(2 x0 y0 + 2 x1 y1 + x0 y1 + x1 y0)/6`
+times its length. Nothing large is subtracted, so small losses keep their relative precision.
+"""
+
+import abc
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt32
+
+from jaxscale.fields import Configurable, Real, is_traced, real
+
+Values = Float[Array, "..."]
+
+
+class AbstractAmplitude(Configurable):
+    """Distribution of the amplitude `u` of an active feature."""
+
+    @abc.abstractmethod
+    def moment(self, order: int) -> Float[Array, ""]:
+        """`E u^order`."""
+
+    @abc.abstractmethod
+    def largest(self) -> Float[Array, ""]:
+        """Largest amplitude."""
+
+    @abc.abstractmethod
+    def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
+        """Amplitudes of random words."""
+
+    @abc.abstractmethod
+    def positive_square(self, slope: Values, bias: Values) -> Values:
+        """`E max(m u + b, 0)^2`."""
+
+    @abc.abstractmethod
+    def positive_error(self, slope: Values, bias: Values, target: Values) -> Values:
+        """`E (max(m u + b, 0) - A u)^2`."""
+
+    @abc.abstractmethod
+    def positive_product(self, slope: Values, bias: Values) -> Values:
+        """`E u max(m u + b, 0)`."""
+
+
+class Fixed(AbstractAmplitude):
+    """The same amplitude every time."""
+
+    value: Real = real(1.0, above=0.0)
+
+    def moment(self, order: int) -> Float[Array, ""]:
+        """A power."""
+        return jnp.asarray(self.value) ** order
+
+    def largest(self) -> Float[Array, ""]:
+        """The value."""
+        return jnp.asarray(self.value)
+
+    def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
+        """The value, whatever the word."""
+        return jnp.broadcast_to(jnp.asarray(self.value).astype(dtype), word.shape)
+
+    def positive_square(self, slope: Values, bias: Values) -> Values:
+        """A square."""
+        return jax.nn.relu(slope * self.value + bias) ** 2
+
+    def positive_error(self, slope: Values, bias: Values, target: Values) -> Values:
+        """A square."""
+        return (jax.nn.relu(slope * self.value + bias) - target * self.value) ** 2
+
+    def positive_product(self, slope: Values, bias: Values) -> Values:
+        """A product."""
+        return self.value * jax.nn.relu(slope * self.value + bias)
+
+
+class Uniform(AbstractAmplitude):
+    """Uniform between `low` and `high`; `Uniform(low=-1.0, high=1.0)` is symmetric.
+
+    **Raises** `ValueError` unless `low < high`.
+    """
+
+    low: Real = real(0.0)
+    high: Real = real(2.0)
+
+    def __check_init__(self):
+        if not is_traced(self.low, self.high) and not self.low < self.high:
+            raise ValueError(
+                f"`high` must be greater than low = {float(self.low)}, got {float(self.high)}."
+            )
+
+    def moment(self, order: int) -> Float[Array, ""]:
+        """`sum_k low^k high^(order - k) / (order + 1)`."""
+        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+        total = jnp.zeros_like(low)
+        for k in range(order + 1):
+            total = total + low**k * high ** (order - k)
+        return total / (order + 1)
+
+    def largest(self) -> Float[Array, ""]:
+        """The upper end."""
+        return jnp.asarray(self.high)
+
+    def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
+        """`low + (high - low) (word + 1/2) / 2^32`."""
+        unit = (word.astype(dtype) + 0.5) * jnp.asarray(2.0**-32, dtype)
+        return self.low + (jnp.asarray(self.high) - self.low) * unit
+
+    def _on(self, slope: Values, bias: Values) -> tuple[Values, ...]:
+        """Share of amplitudes that respond, the ends of their interval, and the responses there."""
+        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+        first, last = slope * low + bias, slope * high + bias
+        off_first, off_last = first <= 0, last <= 0
+        crosses = off_first != off_last
+        gap = jnp.where(crosses, last - first, jnp.ones_like(first))
+        left = jnp.where(off_first, -first / gap, jnp.zeros_like(gap))
+        right = jnp.where(off_last, last / gap, jnp.zeros_like(gap))
+        begin = low + (high - low) * jnp.where(crosses, left, jnp.zeros_like(left))
+        end = high - (high - low) * jnp.where(crosses, right, jnp.zeros_like(right))
+        share = jnp.where(crosses, 1 - left - right, 1 - off_first.astype(gap.dtype))
+        return share, begin, end, jax.nn.relu(first), jax.nn.relu(last)
+
+    def positive_square(self, slope: Values, bias: Values) -> Values:
+        """One integral."""
+        first = slope * self.low + bias
+        last = slope * self.high + bias
+        crosses = (first <= 0) != (last <= 0)
+        p, q = jax.nn.relu(first), jax.nn.relu(last)
+        gap = jnp.where(crosses, last - first, jnp.ones_like(first))
+        share = jnp.where(crosses, (q - p) / gap, jnp.ones_like(gap))
+        return share * _squared(p, q)
+
+    def positive_error(self, slope: Values, bias: Values, target: Values) -> Values:
+        """The interval that responds, and the amplitudes beside it, which are missed."""
+        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+        share, begin, end, p, q = self._on(slope, bias)
+        inside = share * _squared(p - target * begin, q - target * end)
+        silent = share <= 0
+        length = high - low
+        beside = _squared(low, begin) * (begin - low) + _squared(end, high) * (high - end)
+        return inside + target**2 * jnp.where(silent, _squared(low, high), beside / length)
+
+    def positive_product(self, slope: Values, bias: Values) -> Values:
+        """One integral."""
+        share, begin, end, p, q = self._on(slope, bias)
+        return share * (2 * begin * p + 2 * end * q + begin * q + end * p) / 6
+
+
+def _squared(first: Values, last: Values) -> Values:
+    """Mean of the square of a linear function between its two ends."""
+    return (first**2 + first * last + last**2) / 3
+

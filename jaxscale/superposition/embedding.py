@@ -1,0 +1,219 @@
+"""Embeddings W of N features in K dimensions: none, frozen, or trained with the student."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from jaxscale.fields import Configurable, Real, Rule, is_traced, part, real, static_int
+from jaxscale.keys import unit_normals
+from jaxscale.linalg import eigh
+from jaxscale.superposition.data import AbstractInputs, Source
+from jaxscale.superposition.decoders import Relu
+from jaxscale.superposition.student import Student, batch_loss
+
+TIGHTENINGS = 64
+AUTOENCODER = Relu(bias=True)
+
+
+class AbstractEmbedding(Configurable):
+    """How features are embedded; `trains`: with the student; `has_matrix`: B is trained."""
+
+    trains: ClassVar[bool] = False
+    has_matrix: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def directions(
+        self,
+        key: Key[Array, ""],
+        latent_size: Int[Array, ""],
+        max_latent_size: int,
+        inputs: AbstractInputs,
+        source: Source,
+    ) -> Float[Array, "f k"] | None:
+        """Rows `w_i` of the features, zero in padded dimensions; None without a bottleneck."""
+
+
+class AbstractDrawn(AbstractEmbedding):
+    """An embedding with a bottleneck that does not train."""
+
+
+class Identity(AbstractEmbedding):
+    """No superposition: `W` is the identity and `K = N`."""
+
+    def directions(
+        self,
+        key: Key[Array, ""],
+        latent_size: Int[Array, ""],
+        max_latent_size: int,
+        inputs: AbstractInputs,
+        source: Source,
+    ) -> Float[Array, "f k"] | None:
+        """None."""
+        return None
+
+
+class RandomUnit(AbstractDrawn):
+    """Normal directions of unit length, frozen; entry (k, i) depends on k and i only."""
+
+    def directions(
+        self,
+        key: Key[Array, ""],
+        latent_size: Int[Array, ""],
+        max_latent_size: int,
+        inputs: AbstractInputs,
+        source: Source,
+    ) -> Float[Array, "f k"] | None:
+        """Rows on the unit sphere."""
+        dtype, n = source.probability.dtype, source.probability.shape[0]
+        latent = jnp.arange(max_latent_size, dtype=jnp.int32)
+        rows = unit_normals(key, latent, n, str(dtype))
+        rows = jnp.where((latent < latent_size)[:, None], rows, jnp.zeros_like(rows))
+        return _unit(rows.T)
+
+
+class TightFrame(AbstractDrawn):
+    r"""Unit directions with `W W^T = (N/K) I`, frozen: random ones, made tight.
+
+    The polar factor is the nearest tight frame; normalising its rows and taking a Newton step of
+    the polar factor `W (3 - (K/N) W W^T) / 2` alternate until both hold.
+    """
+
+    def directions(
+        self,
+        key: Key[Array, ""],
+        latent_size: Int[Array, ""],
+        max_latent_size: int,
+        inputs: AbstractInputs,
+        source: Source,
+    ) -> Float[Array, "f k"] | None:
+        """Rows on the unit sphere that form a tight frame."""
+        random = RandomUnit().directions(key, latent_size, max_latent_size, inputs, source)
+        if random is None:
+            raise ValueError("`embedding` must have directions.")
+        n = random.shape[0]
+        dtype = random.dtype
+        square = jnp.asarray(n, dtype) / latent_size.astype(dtype)
+        value, vector = eigh(random.T @ random)
+        place = jnp.arange(max_latent_size, dtype=jnp.int32)
+        kept = place >= max_latent_size - latent_size  # ascending: padded dimensions come first
+        inverse = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, value, 1.0)), 0.0)
+        polar = jnp.sqrt(square) * random @ ((vector * inverse) @ vector.T)
+
+        def tighten(_: Any, rows: Float[Array, "f k"]) -> Float[Array, "f k"]:
+            rows = _unit(rows)
+            return 1.5 * rows - 0.5 * rows @ ((rows.T @ rows) / square)
+
+        return _unit(jax.lax.fori_loop(0, TIGHTENINGS, tighten, polar))
+
+
+class Pretrained(AbstractDrawn):
+    """Directions of the autoencoder `relu(W^T W x + bias)`, trained with Adam, then frozen.
+
+    It starts from `RandomUnit`, sees fresh batches of the same inputs, and minimises
+    `sum_i (yhat_i - x_i)^2 / 2`. Its directions are not normalised afterwards.
+    """
+
+    n_steps: int = static_int(1500)
+    learning_rate: Real = real(3e-3, above=0.0)
+    batch_size: int = static_int(256)
+
+    def directions(
+        self,
+        key: Key[Array, ""],
+        latent_size: Int[Array, ""],
+        max_latent_size: int,
+        inputs: AbstractInputs,
+        source: Source,
+    ) -> Float[Array, "f k"] | None:
+        """The trained rows."""
+        start_key, step_key = jr.fold_in(key, 0), jr.fold_in(key, 1)
+        rows = RandomUnit().directions(start_key, latent_size, max_latent_size, inputs, source)
+        ones = jnp.ones_like(source.probability)
+        numbers = jnp.arange(self.batch_size, dtype=jnp.int32)
+        optimizer = optax.adam(self.learning_rate)  # pyright: ignore
+
+        def loss(student: Student, key: Key[Array, ""]) -> Float[Array, ""]:
+            samples = inputs.draw(key, numbers, source, str(ones.dtype))
+            total = batch_loss(student, samples, AUTOENCODER, ones, ones, listed=False)
+            return total / self.batch_size
+
+        def step(t: Int[Array, ""], state: Any) -> Any:
+            student, memory = state
+            gradient = jax.grad(loss)(student, jr.fold_in(step_key, t))
+            with jax.numpy_dtype_promotion("standard"):
+                update, memory = optimizer.update(gradient, memory, student)
+            moved = jax.tree.map(lambda p, u: p + u.astype(p.dtype), student, update)
+            return moved, memory
+
+        student = Student(None, jnp.zeros_like(ones), rows)
+        state = (student, optimizer.init(student))  # pyright: ignore
+        student, _ = jax.lax.fori_loop(0, self.n_steps, step, state)
+        return student.directions
+
+
+def _matrix(name: str, value: Any) -> Any:
+    if is_traced(value):
+        return value
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a matrix (K, N), got {value!r}.") from None
+    if array.ndim != 2 or array.size == 0 or array.shape[0] > array.shape[1]:
+        raise ValueError(f"`{name}` must be a matrix (K, N) with K <= N, got {array.shape}.")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"`{name}` must be finite, got {array[~np.isfinite(array)][0]!r}.")
+    return array
+
+
+class Given(AbstractDrawn):
+    """A frozen W of your own, `(K, N)`; with `Linear()` its training curve is predicted exactly."""
+
+    matrix: Float[Array | np.ndarray, "k f"] = eqx.field(converter=Rule(_matrix), kw_only=True)
+
+    def directions(
+        self,
+        key: Key[Array, ""],
+        latent_size: Int[Array, ""],
+        max_latent_size: int,
+        inputs: AbstractInputs,
+        source: Source,
+    ) -> Float[Array, "f k"] | None:
+        """Its columns."""
+        rows = jnp.asarray(self.matrix).astype(source.probability.dtype).T
+        return jnp.pad(rows, ((0, 0), (0, max_latent_size - rows.shape[1])))
+
+
+class Joint(AbstractEmbedding):
+    """W trained together with B, from `start`, at the system's `embedding_learning_rate`."""
+
+    start: AbstractDrawn = part(AbstractDrawn, RandomUnit())
+    trains: ClassVar[bool] = True
+
+    def directions(
+        self,
+        key: Key[Array, ""],
+        latent_size: Int[Array, ""],
+        max_latent_size: int,
+        inputs: AbstractInputs,
+        source: Source,
+    ) -> Float[Array, "f k"] | None:
+        """Those of the start."""
+        return self.start.directions(key, latent_size, max_latent_size, inputs, source)
+
+
+class Tied(Joint):
+    """`yhat = f(W^T W x + bias)`: W trained alone, there is no B."""
+
+    has_matrix: ClassVar[bool] = False
+
+
+def _unit(rows: Float[Array, "f k"]) -> Float[Array, "f k"]:
+    """Rows of length 1."""
+    return rows / jnp.sqrt(jnp.sum(rows**2, axis=1, keepdims=True))

@@ -1,0 +1,398 @@
+"""`TeacherStudent`: a student learns `y = A x` of sparse features, with or without a bottleneck."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jaxscale.fields import (
+    Integer,
+    Real,
+    as_int,
+    converted,
+    derived,
+    dtype_field,
+    is_traced,
+    part,
+    real,
+    record_field,
+    replace,
+    size,
+    static_int,
+)
+from jaxscale.optimizers import AbstractOptimizer, Sgd
+from jaxscale.schedules import AbstractSchedule, Constant
+from jaxscale.superposition.closed_form import predicted, predicted_kinds
+from jaxscale.superposition.cost import work_of
+from jaxscale.superposition.data import AbstractInputs, OneHot
+from jaxscale.superposition.decoders import AbstractDecoder, Linear, Relu
+from jaxscale.superposition.embedding import AbstractEmbedding, Given, Identity, RandomUnit
+from jaxscale.superposition.gradient import (
+    AbstractGradient,
+    FreshBatches,
+    Population,
+    Quadratic,
+    Task,
+)
+from jaxscale.superposition.importance import AbstractImportance, InTarget
+from jaxscale.superposition.losses import (
+    Teacher,
+    feature_groups,
+    feature_strength,
+    split_losses,
+)
+from jaxscale.superposition.stability import estimated_limit, half_limit
+from jaxscale.superposition.student import (
+    BIAS,
+    DIRECTIONS,
+    MATRIX,
+    AbstractInitial,
+    RandomNormal,
+    Student,
+)
+from jaxscale.system import AbstractTrainedSystem, Observable, Observables, Schema, Work
+from jaxscale.training import check_record
+
+EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM = range(3)
+
+
+class StudentState(eqx.Module):
+    """Task, trained parameters by name, their optimizers and the number of steps taken."""
+
+    task: Task
+    trained: dict[str, Array]
+    optimizer: dict[str, Any]
+    count: Int[Array, ""]
+
+    @property
+    def student(self) -> Student:
+        """The student, trained and frozen parts together."""
+        return self.task.student(self.trained)
+
+
+class TeacherStudent(AbstractTrainedSystem):
+    r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
+
+    Feature `i = 1..N` is active with probability `p_i` proportional to `i^-a` and has importance
+    `i^-b`; W embeds the features in K dimensions, B is `(K, K)`. The loss is
+    `sum_i w_i E (yhat_i - A_i x_i)^2 / 2`: the **sum** over outputs (a mean over outputs needs
+    N/2 times the learning rate).
+
+    **Arguments**
+
+    - `n_features`: N.
+    - `latent_size`: K <= N; N with `Identity()`. `max_latent_size` pads it (set by the planner).
+    - `frequency_exponent`: a; left out where `inputs` has a table of probabilities.
+    - `importance_exponent`: b >= 0.
+    - `inputs`: `OneHot(amplitude)` or `Bernoulli(mean_active, amplitude)`, with `Uniform(low,
+      high)` or `Fixed(value)` amplitudes.
+    - `importance`: `InTarget()` (`A_i = i^-b`) or `InLoss()` (`w_i = i^-2b`).
+    - `embedding`: `Identity()` (no superposition), `RandomUnit()`, `TightFrame()`, `Pretrained()`,
+      `Given(matrix)`; `Joint(start)` and `Tied(start)` train W.
+    - `decoder`: `Linear()` or `Relu(bias=True)`.
+    - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
+    - `gradient`: `Population()` or `FreshBatches(batch_size)`.
+    - `learning_rate`: of B; None for half the stability limit of the linear student, which
+      depends on the W that was drawn and is told by the observable `step_size`.
+    - `bias_learning_rate`, `embedding_learning_rate`: of the biases and of W; None for the same.
+    - `optimizer`, `schedule`, `n_steps`, `record`: as in every trained system.
+    - `n_evaluation`: samples of the loss where it has no closed form (`Relu()` on `Bernoulli()`).
+    - `dtype`: float32 or float64.
+    - `max_active`: places for active features, set by the planner.
+
+    **Raises** `ValueError` for anything out of range.
+
+    **Reference**: derived here, for the setting of Chen, Chen, Liu and Gore 2026, arXiv 2602.01045,
+    of which the abstract is known; not a copy of their student.
+    """
+
+    n_features: int = static_int(256)
+    latent_size: Integer | None = size(None, optional=True)
+    max_latent_size: int | None = static_int(None, optional=True)
+    frequency_exponent: Real | None = real(None, at_least=0.0, optional=True)
+    importance_exponent: Real = real(0.0, at_least=0.0)
+    inputs: AbstractInputs = part(AbstractInputs, OneHot())
+    importance: AbstractImportance = part(AbstractImportance, InTarget())
+    embedding: AbstractEmbedding = part(AbstractEmbedding, RandomUnit())
+    decoder: AbstractDecoder = part(AbstractDecoder, Relu())
+    initial: AbstractInitial = part(AbstractInitial, RandomNormal())
+    gradient: AbstractGradient = part(AbstractGradient, FreshBatches())
+    learning_rate: Real | None = real(None, above=0.0, optional=True)
+    bias_learning_rate: Real | None = real(None, above=0.0, optional=True)
+    embedding_learning_rate: Real | None = real(None, above=0.0, optional=True)
+    optimizer: AbstractOptimizer = part(AbstractOptimizer, Sgd())
+    schedule: AbstractSchedule = part(AbstractSchedule, Constant())
+    n_steps: int = static_int(1000)
+    record: tuple[int, ...] | None = record_field()
+    n_evaluation: int = static_int(4096)
+    dtype: str = dtype_field("float32")
+    max_active: int | None = derived(int)
+
+    def __post_init__(self):
+        latent_size = converted(self, "latent_size")
+        if latent_size is None and not isinstance(self.embedding, Identity | Given):
+            raise ValueError("`latent_size` must be given with a bottleneck, got None.")
+        if latent_size is not None and self.max_latent_size is None and not is_traced(latent_size):
+            self.max_latent_size = as_int("latent_size", latent_size)
+        if self.max_active is None:
+            self.max_active = _listed(self)
+
+    def __check_init__(self):
+        check_record(self.record, self.n_steps)
+        self.gradient.check(self.decoder, self.inputs)
+        _check_sizes(self)
+        if isinstance(self.embedding, Identity) and not self.embedding.has_matrix:
+            raise ValueError(f"`embedding` must have a matrix, got {self.embedding!r}.")
+
+    @property
+    def padded_latent_size(self) -> int:
+        """Dimensions of the arrays, the static maximum of `latent_size`."""
+        if isinstance(self.embedding, Identity):
+            return self.n_features
+        if isinstance(self.embedding, Given) and self.latent_size is None:
+            return np.shape(self.embedding.matrix)[0]
+        if self.max_latent_size is None:
+            raise ValueError("`max_latent_size` must be given where `latent_size` is traced.")
+        return self.max_latent_size
+
+    @property
+    def trained_names(self) -> tuple[str, ...]:
+        """Groups of parameters that train."""
+        has = {
+            MATRIX: self.embedding.has_matrix,
+            BIAS: self.decoder.has_bias,
+            DIRECTIONS: self.embedding.trains,
+        }
+        return tuple(name for name, there in has.items() if there)
+
+    @property
+    def shares(self) -> Float[Array, " f"]:
+        """Power law `i^-a / sum_j j^-a`, or the table of the inputs."""
+        if self.inputs.probabilities is not None:
+            return jnp.asarray(self.inputs.probabilities)
+        exponent = jnp.asarray(self.frequency_exponent)
+        rank = jnp.arange(1, self.n_features + 1, dtype=exponent.dtype)
+        weight = rank**-exponent
+        return weight / jnp.sum(weight)
+
+    @property
+    def teacher(self) -> Teacher:
+        """Targets and loss weights."""
+        exponent = jnp.asarray(self.importance_exponent)
+        importance = jnp.arange(1, self.n_features + 1, dtype=exponent.dtype) ** -exponent
+        return Teacher(self.importance.targets(importance), self.importance.weights(importance))
+
+    @property
+    def schema(self) -> Schema:
+        """Losses, strengths by group of features, dead outputs and the step size."""
+        kinds = predicted_kinds(self)
+        step, group = ("step",), ("step", "group")
+        table = {
+            "loss": (step, "target²", "population loss, summed over outputs"),
+            "signal_loss": (step, "target²", "part of the loss on outputs of active features"),
+            "interference_loss": (step, "target²", "part of the loss on outputs of silent ones"),
+            "feature_strength": (
+                group,
+                "1",
+                "response of outputs to their own feature over its target, mean of the group",
+            ),
+            "dead_outputs": (step, "1", "outputs that no amplitude of their own feature moves"),
+            "step_size": (step, "1", "learning rate of B (of W where tied) at this step"),
+        }
+        observables = {
+            name: Observable(dims, units, text, *kinds.get(name, ()))
+            for name, (dims, units, text) in table.items()
+        }
+        coordinates = {
+            "step": np.asarray(self.record_steps),
+            "group": np.asarray(feature_groups(self.n_features)),
+        }
+        return Schema(observables, coordinates, "teacher-student")
+
+    def enclosing(self, columns: Mapping[str, Any]) -> "TeacherStudent":
+        """The same system with places for the active features of every run of `columns`."""
+        names = ("frequency_exponent", "inputs.mean_active")
+        swept = {n: np.asarray(columns[n], float) for n in names if n in columns}
+        if not swept:
+            return self
+        points = np.unique(np.stack(np.broadcast_arrays(*swept.values()), axis=-1), axis=0)
+        most = 1
+        for point in points.tolist():
+            one = self
+            for name, value in zip(swept, point, strict=True):
+                one = replace(one, name, value)
+            most = max(most, one.max_active or 1)
+        return dataclasses.replace(self, max_active=most)
+
+    def init(self, key: Key[Array, ""]) -> StudentState:
+        """Draw W and B, find the rates, and start the optimizers."""
+        task, start = self._task(key)
+        optimizer = {name: self.optimizer.init(value) for name, value in start.items()}
+        return StudentState(task, start, optimizer, jnp.zeros((), jnp.int32))
+
+    def _task(self, key: Key[Array, ""]) -> tuple[Task, dict[str, Array]]:
+        latent = jnp.asarray(
+            self.padded_latent_size if self.latent_size is None else self.latent_size, jnp.int32
+        )
+        probability = self.inputs.probability(self.shares)
+        source = self.inputs.source(probability, self.max_active or 1)
+        teacher = self.teacher
+        directions = self.embedding.directions(
+            jr.fold_in(key, EMBEDDING_STREAM), latent, self.padded_latent_size, self.inputs, source
+        )
+        matrix = None
+        if self.embedding.has_matrix:
+            matrix = self.initial.matrix(
+                jr.fold_in(key, MATRIX_STREAM), latent, self.padded_latent_size, self.dtype
+            )
+        student = Student(matrix, jnp.zeros_like(probability), directions)
+        scale, mean = self.inputs.moments(probability)
+        form = None if directions is None else Quadratic.of(directions, scale, mean, teacher)
+        names = self.trained_names
+        rate = self.learning_rate
+        rate = half_limit(form, scale, mean, teacher) if rate is None else jnp.asarray(rate)
+        rates = {
+            MATRIX: rate,
+            BIAS: rate if self.bias_learning_rate is None else jnp.asarray(self.bias_learning_rate),
+            DIRECTIONS: rate
+            if self.embedding_learning_rate is None
+            else jnp.asarray(self.embedding_learning_rate),
+        }
+        linear = isinstance(self.decoder, Linear) and isinstance(self.gradient, Population)
+        task = Task(
+            source=source,
+            teacher=teacher,
+            start=student,
+            quadratic=form if linear and names == (MATRIX,) else None,
+            rates=rates,
+            evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
+        )
+        return task, {name: getattr(student, name) for name in names}
+
+    def step(self, state: StudentState, key: Key[Array, ""]) -> StudentState:
+        """One step of every group of parameters at its own rate."""
+        gradient = self.gradient(state.trained, state.task, self.decoder, self.inputs, key)
+        factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
+        trained, optimizer = {}, {}
+        for name, value in state.trained.items():
+            trained[name], optimizer[name] = self.optimizer.update(
+                value, gradient[name], state.optimizer[name], state.task.rates[name], factor
+            )
+        return StudentState(state.task, trained, optimizer, state.count + 1)
+
+    def observe(self, state: StudentState) -> Observables:
+        """Losses split into signal and interference, strengths, dead outputs, step size."""
+        found = self.measure(state.student, state.task)
+        factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
+        rate = MATRIX if self.embedding.has_matrix else DIRECTIONS
+        return {**found, "step_size": state.task.rates[rate] * factor}
+
+    def measure(self, student: Student, task: Task) -> Observables:
+        """Observables of a student."""
+        split = split_losses(
+            student,
+            self.decoder,
+            self.inputs,
+            task.source,
+            task.teacher,
+            task.evaluation_key,
+            self.n_evaluation,
+            one_hot=isinstance(self.inputs, OneHot),
+        )
+        weights = task.teacher.weights
+        signal = jnp.sum(weights * split.signal)
+        interference = jnp.sum(weights * split.interference)
+        dead = self.decoder.dead(self.inputs.amplitude, student.own_slopes(), student.bias)
+        return {
+            "loss": signal + interference,
+            "signal_loss": signal,
+            "interference_loss": interference,
+            "feature_strength": feature_strength(student, self.decoder, self.inputs, task.teacher),
+            "dead_outputs": jnp.sum(dead, dtype=self.dtype),
+        }
+
+    def predict(self) -> Observables:
+        """Exact curves of a linear student whose W is known, see `schema`."""
+        return predicted(self)
+
+    def work(self) -> Work:
+        """Products with W and B, forward and backward, and the losses at the recorded steps."""
+        return work_of(self)
+
+    def sliced(self, max_floats: float) -> "TeacherStudent":
+        """Gradient slices of the largest divisor of the batch whose outputs fit."""
+        gradient = self.gradient
+        if not isinstance(gradient, FreshBatches) or gradient.micro_batch is not None:
+            return self
+        n, batch = self.n_features, gradient.batch_size
+        fits = [m for m in range(1, batch + 1) if batch % m == 0 and m * n <= max_floats]
+        micro = max(fits, default=1)
+        if 8 * micro * n < max_floats or micro < min(64, batch):
+            return self  # slices so thin would waste the products they are made of
+        return replace(self, "gradient.micro_batch", micro)
+
+    def warnings(self) -> list[str]:
+        """A learning rate above the stability limit of the linear student."""
+        if self.learning_rate is None or is_traced(*jax.tree.leaves(self)):
+            return []
+        rate, limit = float(self.learning_rate), estimated_limit(self)
+        if rate < limit:
+            return []
+        return [f"learning_rate {rate:g} exceeds the stability limit, about {limit:.3g}"]
+
+
+def _listed(system: TeacherStudent) -> int | None:
+    """Places for active features of a system of plain numbers; runs before the fields' rules."""
+    exponent, inputs = converted(system, "frequency_exponent"), converted(system, "inputs")
+    n = converted(system, "n_features")
+    table = inputs.probabilities
+    if (exponent is None) == (table is None):
+        rule = "be given" if table is None else "be left out with a table of probabilities"
+        raise ValueError(f"`frequency_exponent` must {rule}, got {exponent!r}.")
+    if is_traced(exponent, *jax.tree.leaves(inputs)):
+        return None
+    if table is not None:
+        if len(table) != n:
+            raise ValueError(
+                f"`probabilities` must have n_features = {n} entries, got {len(table)}."
+            )
+        return inputs.n_listed(table)
+    return inputs.n_listed(_power_law(float(exponent), n))
+
+
+@functools.lru_cache(maxsize=1024)
+def _power_law(exponent: float, n: int) -> np.ndarray:
+    weight = np.arange(1.0, n + 1) ** -exponent
+    return weight / weight.sum()
+
+
+def _check_sizes(system: TeacherStudent) -> None:
+    n, embedding = system.n_features, system.embedding
+    latent = system.latent_size
+    if latent is not None and not is_traced(latent):
+        if int(latent) > n:
+            raise ValueError(f"`latent_size` must be at most n_features = {n}, got {int(latent)}.")
+        if isinstance(embedding, Identity) and int(latent) != n:
+            raise ValueError(
+                f"`latent_size` must be n_features = {n} with Identity(), got {int(latent)}."
+            )
+        if int(latent) > system.padded_latent_size:
+            raise ValueError(
+                f"`latent_size` must be at most max_latent_size = {system.padded_latent_size}, "
+                f"got {int(latent)}."
+            )
+    start: Any = getattr(embedding, "start", embedding)
+    if isinstance(start, Given):
+        shape = np.shape(start.matrix)
+        if shape[1] != n or (latent is not None and not is_traced(latent) and shape[0] != latent):
+            raise ValueError(
+                f"`matrix` must have shape (latent_size, n_features) = ({latent}, {n}), "
+                f"got {shape}."
+            )

@@ -1,0 +1,237 @@
+r"""False positives under trained biases: the one regime with an exponent near 1 for all (a, b).
+
+An inactive output sees z of scale s = g sqrt(E sum x^2 / K), the interference of the active
+features through random overlaps. Its bias -s v follows dv/dt = eta_b E relu(z/s - v), whatever a
+and b are: thresholds are per output and never see the targets.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from jaxscale.spectra import as_floats, require
+from jaxscale.superposition.theory.checks import check, check_features
+from jaxscale.superposition.theory.gaussian import Gaussian
+from jaxscale.superposition.theory.sequential import features
+from jaxscale.superposition.theory.tails import AbstractTail
+from jaxscale.vectorize import vectorized
+
+_OPENING = 5.0  # bias_learning_rate times the time at which the window opens
+_N_GRID = 2048
+_LAST = 1e30  # of the grid
+
+
+def interference_loss(
+    time: Real[ArrayLike, "..."],
+    *,
+    tail: AbstractTail = Gaussian(),  # noqa: B008  (no state)
+    scale: Real[ArrayLike, "..."],
+    bias_learning_rate: Real[ArrayLike, "..."],
+    n_features: Real[ArrayLike, "..."],
+) -> Float[Array, "..."]:
+    r"""Loss of the false positives at N inactive outputs while their biases are trained.
+
+    $$L = \frac{N s^2}{2}\,E\,\mathrm{relu}(z - v)^2, \qquad
+      \frac{dv}{d\tau} = E\,\mathrm{relu}(z - v), \quad v(0) = 0, \quad \tau = \eta_b t$$
+
+    with z of unit scale. The ODE is exact for an output whose interference has the law `tail` at
+    every time; in a trained network the law is that of finitely many overlaps and holds up to
+    about the inverse probability of the rarest. For late times L ~ t^-(1 - 2 xi); the Gaussian has
+    a logarithmic correction, L ~ N s^2/(2 tau ln tau).
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `time`: t >= 0, steps or flow time, may be infinite.
+    - `tail`: law of the interference in units of its scale.
+    - `scale`: s >= 0, in units of the output, see `interference_scale`.
+    - `bias_learning_rate`: eta_b > 0.
+    - `n_features`: N > 0.
+
+    **Returns:** half the summed squared false output, broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** derived here, for the model of arXiv 2602.01045: gradient flow of
+    E relu(s z + beta)^2/2 in beta = -s v.
+    """
+    check(time=time, scale=scale, bias_learning_rate=bias_learning_rate, n_features=n_features)
+    t, s, eta, n = as_floats(time, scale, bias_learning_rate, n_features)
+    endless = jnp.isinf(t)
+    residual = tail.residual(eta * jnp.where(endless, 0.0, t))
+    residual, s, n = as_floats(residual, s, n)
+    return n * s**2 / 2 * jnp.where(endless, 0.0, residual)
+
+
+def interference_scale(
+    *,
+    latent_size: Real[ArrayLike, "..."],
+    gain: Real[ArrayLike, "..."],
+    energy: Real[ArrayLike, "..."],
+) -> Float[Array, "..."]:
+    r"""Standard deviation of the interference of random unit columns.
+
+    $$s = g \sqrt{E \textstyle\sum_j x_j^2 / K}$$
+
+    The decoder is g times the identity; overlaps of random unit columns have variance 1/K, so a
+    Gaussian tail of this scale holds for large K or many active features.
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `latent_size`: K >= 1.
+    - `gain`: g >= 0, dimensionless.
+    - `energy`: mean of the sum of squares of the inputs; mean_active times second_moment.
+
+    **Returns:** s, broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** derived here.
+    """
+    check(latent_size=latent_size, gain=gain, energy=energy)
+    k, g, e = as_floats(latent_size, gain, energy)
+    return g * jnp.sqrt(e / k)
+
+
+def universal_law(tail_index: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+    r"""Exponent of the false-positive loss in time.
+
+    $$L \sim t^{-(1 - 2\xi)}$$
+
+    xi is the extreme-value index of the interference: 0 for the Gumbel class (Gaussian,
+    exponential), 1/q for a tail x^-q, -1/k for a bounded end (1 - x)^k. For the Gaussian the local
+    exponent is 1 + 1/ln t.
+
+    **Arguments:** `tail_index`, xi < 1/2, any shape.
+
+    **Returns:** 1 - 2 xi, the same shape.
+
+    **Raises:** `ValueError` for a plain xi of 1/2 or above.
+
+    **Reference:** derived here: E relu(z - v) ~ v^{1-q} gives v ~ t^{1/q} and L ~ v^{2-q}; likewise
+    for a bounded end with q replaced by -k.
+    """
+    require("tail_index", tail_index, lambda v: v < 0.5, "below 1/2")
+    return 1 - 2 * as_floats(tail_index)[0]
+
+
+def matched_gain(
+    latent_size: Real[ArrayLike, "..."], *, threshold: Real[ArrayLike, "..."] = 1.8
+) -> Float[Array, "..."]:
+    r"""Gain at which the bias brings an active output of target 1 to its target.
+
+    $$g = \frac{1}{1 - v_*/\sqrt K}$$
+
+    The active output is g - s v with s = g/sqrt K (one-hot inputs of amplitude 1), which is 1 at
+    v = v_*. The default, 1.8, lies where the window is best centred.
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `latent_size`: K > v_*^2.
+    - `threshold`: v_* > 0, in units of the scale of the interference.
+
+    **Returns:** g, broadcast shape.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** derived here.
+    """
+    check(latent_size=latent_size, threshold=threshold)
+    if not isinstance(threshold, jax.Array):
+        bound = np.asarray(threshold) ** 2
+        what = f"above `threshold` squared = {bound}"
+        require("latent_size", latent_size, lambda v: v > bound, what)
+    k, v = as_floats(latent_size, threshold)
+    return 1 / (1 - v / jnp.sqrt(k))
+
+
+class Window(NamedTuple):
+    """Times between which the false positives dominate the loss and decay universally.
+
+    **Arguments:** `opens` and `closes`, equal if the window is empty.
+    """
+
+    opens: Float[Array, "..."]
+    closes: Float[Array, "..."]
+
+
+def _window(latent, gain, rate, a, b, energy, *, n_features, tail):
+    p, target, _ = features(a, b, n_features, False)
+    mean = jnp.sum(p * target)
+    spread = jnp.sum(p * (target - mean) ** 2)
+    scale = gain * jnp.sqrt(energy / latent)
+    grid = np.linspace(np.log(_OPENING), np.log(_LAST), _N_GRID)
+    log_tau = jnp.asarray(grid, latent.dtype)
+    tau = jnp.exp(log_tau)
+    false = n_features * scale**2 / 2 * tail.residual(tau)
+    active = jax.nn.relu(gain - scale * tail.threshold(tau))
+    signal = ((active - mean) ** 2 + spread) / 2
+    tiny = float(jnp.finfo(latent.dtype).tiny)
+    height = jnp.log(jnp.maximum(false, tiny)) - jnp.log(jnp.maximum(signal, tiny))
+    below = height <= 0
+    k = jnp.clip(jnp.argmax(below), 1, _N_GRID - 1)
+    drop = height[k - 1] - height[k]
+    part = height[k - 1] / jnp.where(drop > 0, drop, 1.0)
+    crossing = jnp.exp(log_tau[k - 1] + part * (log_tau[k] - log_tau[k - 1]))
+    crossing = jnp.where(below[0], _OPENING, crossing)
+    return _OPENING / rate, jnp.where(jnp.any(below), crossing, jnp.inf) / rate
+
+
+_window_jit = vectorized(_window, "n_features")
+
+
+def interference_window(
+    *,
+    latent_size: Real[ArrayLike, "..."],
+    gain: Real[ArrayLike, "..."],
+    bias_learning_rate: Real[ArrayLike, "..."],
+    n_features: int,
+    frequency_exponent: Real[ArrayLike, "..."],
+    importance_exponent: Real[ArrayLike, "..."],
+    energy: Real[ArrayLike, "..."] = 1.0,
+    tail: AbstractTail = Gaussian(),  # noqa: B008  (no state)
+) -> Window:
+    r"""Predict when the false positives dominate the loss and follow their own law.
+
+    $$\text{opens: } \eta_b t = 5; \qquad \text{closes: }
+      \frac{N s^2}{2} E\,\mathrm{relu}(z - v)^2
+      = \frac12\sum_i p_i\big(\mathrm{relu}(g - s v) - A_i\big)^2$$
+
+    With the matrix frozen at g I and unit columns, the output of the one active feature is
+    g + beta = g - s v, and its squared distance from A_i = i^-b is the signal residual. Thresholds
+    of frequent features, which also grow by their own errors, are taken equal to the others. For
+    one-hot inputs of amplitude 1. The crossing is found on 2048 values of tau up to 1e30, then by
+    interpolation of the logarithms (about 0.1%).
+
+    **Arguments:** (any shapes that broadcast)
+
+    - `latent_size`: K >= 1.
+    - `gain`: g >= 0, see `matched_gain`.
+    - `bias_learning_rate`: eta_b > 0.
+    - `n_features`: N, a Python integer.
+    - `frequency_exponent`, `importance_exponent`: a, b >= 0.
+    - `energy`: mean sum of squares of the inputs, for the scale of the interference.
+    - `tail`: law of the interference; one law for all entries.
+
+    **Returns:** two times; infinite `closes` if the loss never falls to the residual, and
+    `closes = opens` if it is below from the start.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Reference:** derived here.
+    """
+    check_features(n_features)
+    check(
+        latent_size=latent_size,
+        gain=gain,
+        bias_learning_rate=bias_learning_rate,
+        frequency_exponent=frequency_exponent,
+        importance_exponent=importance_exponent,
+        energy=energy,
+    )
+    arrays = as_floats(
+        latent_size, gain, bias_learning_rate, frequency_exponent, importance_exponent, energy
+    )
+    return Window(*_window_jit(*arrays, n_features=n_features, tail=tail))

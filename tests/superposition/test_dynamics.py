@@ -1,0 +1,199 @@
+"""Training against closed forms and against plain NumPy."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.stats import t as student_t
+
+import jaxscale as js
+from jaxscale.keys import root_key
+from jaxscale.training import INIT_STREAM, STEP_STREAM
+
+S = js.superposition
+N, K = 12, 5
+MATRIX = np.random.default_rng(0).standard_normal((K, N)) / np.sqrt(K)
+SYMMETRIC = S.Bernoulli(amplitude=S.Uniform(low=-1.0, high=1.0))
+EXACT = dict(frequency_exponent=1.2, importance_exponent=0.7, n_features=N, dtype="float64",
+             decoder=S.Linear(), gradient=S.Population(), n_steps=200)  # fmt: skip
+STUDENTS = {
+    "given": dict(embedding=S.Given(matrix=MATRIX), initial=S.Zeros()),
+    "weighted": dict(
+        embedding=S.Given(matrix=MATRIX), initial=S.Zeros(), importance=S.InLoss()
+    ),
+    "scaled": dict(embedding=S.Given(matrix=MATRIX), initial=S.ScaledIdentity(gain=0.8)),
+    "dependent": dict(
+        embedding=S.Given(matrix=MATRIX), inputs=S.Bernoulli(mean_active=1.5), initial=S.Zeros()
+    ),
+    "flat": dict(embedding=S.Identity(), initial=S.Zeros(), inputs=S.Bernoulli()),
+    "flat weighted": dict(
+        embedding=S.Identity(), initial=S.ScaledIdentity(gain=0.3), importance=S.InLoss()
+    ),
+    "symmetric": dict(embedding=S.Identity(), initial=S.Zeros(), inputs=SYMMETRIC),
+}
+
+
+def simulate(system, seed=0):
+    with jax.enable_x64(system.dtype == "float64"):
+        found = eqx.filter_jit(lambda s, k: s.simulate(k))(system, root_key(seed))
+        return {k: np.asarray(v) for k, v in found.items()}
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_population_descent_is_predicted_exactly(name):
+    system = S.TeacherStudent(**EXACT, **STUDENTS[name])
+    found = simulate(system)
+    with jax.enable_x64(True):
+        expected = system.predict()
+    assert set(expected) == set(system.schema.predicted())
+    assert found["status"] == js.Status.ok and found["loss"][-1] < 0.5 * found["loss"][0]
+    for observable, value in expected.items():
+        scale = np.abs(found[observable])
+        floor = 1e-10 * found["loss"][0] if observable.endswith("loss") else 1e-10
+        if observable == "loss":
+            floor = 0.0
+        error = np.abs(np.asarray(value) - found[observable])
+        assert np.all(error <= 1e-10 * scale + floor), (observable, error.max())
+
+
+def test_a_bottleneck_of_every_seed_follows_the_theory():
+    system = S.TeacherStudent(
+        **EXACT, latent_size=K, embedding=S.RandomUnit(), initial=S.Zeros()
+    )
+    with jax.enable_x64(True):
+        for seed in range(3):
+            state = eqx.filter_jit(lambda k: system.init(k))(
+                jr.fold_in(root_key(seed), INIT_STREAM)
+            )
+            expected = S.theory.bottleneck_loss(
+                np.asarray(system.record_steps, float),
+                state.student.embedding,
+                frequency_exponent=1.2,
+                importance_exponent=0.7,
+                learning_rate=state.task.rates["matrix"],
+                discrete=True,
+            )
+            found = simulate(system, seed)["loss"]
+            np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def minibatch():
+    system = S.TeacherStudent(
+        n_features=16, frequency_exponent=1.3, importance_exponent=0.5, embedding=S.Identity(),
+        decoder=S.Linear(), initial=S.RandomNormal(scale=0.5), n_steps=40, learning_rate=1.0,
+        gradient=S.FreshBatches(batch_size=4), record=[0, 3, 10, 40], dtype="float64",
+    )  # fmt: skip
+    grid = js.Grid(system, {}, seeds=64)
+    return js.run(grid, progress=False), js.predict(grid), system
+
+
+def test_minibatches_have_the_predicted_mean(minibatch):
+    runs, theory, _ = minibatch
+    names = ["loss", "signal_loss", "interference_loss", "feature_strength"]
+    count = sum(theory[n].size for n in names)
+    limit = student_t.isf(0.5e-3 / count, 63)
+    for name in names:
+        z = (runs[name].mean("seed") - theory[name]) / (runs[name].std("seed", ddof=1) / 8.0)
+        assert np.nanmax(np.abs(z)) <= limit, (name, float(np.abs(z).max()))
+
+
+def test_without_the_noise_of_batches_the_mean_would_be_wrong(minibatch):
+    runs, _, system = minibatch
+    full = js.predict(js.Grid(js.replace(system, "gradient", S.Population()), {}))
+    z = (runs["loss"].mean("seed") - full["loss"]) / (runs["loss"].std("seed", ddof=1) / 8.0)
+    assert float(np.abs(z).max()) > student_t.isf(0.5e-3 / 4, 63)
+
+
+RELU = dict(n_features=N, latent_size=K, frequency_exponent=1.2, importance_exponent=0.4,
+            inputs=S.Bernoulli(mean_active=1.4), initial=S.RandomNormal(scale=1.0),
+            gradient=S.FreshBatches(batch_size=8), learning_rate=0.3, bias_learning_rate=0.7,
+            embedding_learning_rate=0.1, dtype="float64", n_steps=4)  # fmt: skip
+
+
+@pytest.mark.parametrize("embedding", [S.RandomUnit(), S.Joint(), S.Tied()], ids=repr)
+@pytest.mark.parametrize("importance", [S.InTarget(), S.InLoss()], ids=repr)
+def test_a_step_is_gradient_descent_with_a_rate_per_group(embedding, importance):
+    system = S.TeacherStudent(**RELU, embedding=embedding, importance=importance)
+    key = root_key(3)
+    with jax.enable_x64(True):
+        start = system.init(jr.fold_in(key, INIT_STREAM))
+        step_key = jr.fold_in(jr.fold_in(key, STEP_STREAM), 0)
+        end = system.step(start, step_key).student
+        samples = system.inputs.draw(step_key, jnp.arange(8), start.task.source, "float64")
+        x = np.asarray(samples.dense(N))
+    student = start.student
+    w, bias = np.asarray(student.embedding), np.asarray(student.bias)
+    b = np.eye(K) if student.matrix is None else np.asarray(student.matrix)
+    rank = np.arange(1.0, N + 1)
+    in_loss = isinstance(importance, S.InLoss)
+    target = np.ones(N) if in_loss else rank**-0.4
+    weight = rank**-0.8 if in_loss else np.ones(N)
+    z = x @ w.T @ b.T @ w + bias
+    error = weight * (np.maximum(z, 0) - target * x) * (z > 0) / 8
+    np.testing.assert_allclose(end.bias, bias - 0.7 * error.sum(0), rtol=1e-12, atol=1e-14)
+    if student.matrix is not None:
+        gradient = (error @ w.T).T @ (x @ w.T)
+        np.testing.assert_allclose(end.matrix, b - 0.3 * gradient, rtol=1e-12, atol=1e-14)
+    if embedding.trains:
+        gradient = b @ w @ x.T @ error + b.T @ w @ error.T @ x
+        np.testing.assert_allclose(end.embedding, w - 0.1 * gradient, rtol=1e-12, atol=1e-14)
+    else:
+        np.testing.assert_array_equal(end.embedding, w)
+
+
+def test_the_population_gradient_of_relu_is_the_mean_over_batches():
+    """On one-hot inputs; the mean of 4096 samples is within five standard errors everywhere."""
+    common = dict(RELU, inputs=S.OneHot(), dtype="float64")
+    system = S.TeacherStudent(**{**common, "gradient": S.Population()})
+    with jax.enable_x64(True):
+        state = system.init(root_key(0))
+        exact = system.gradient(
+            state.trained, state.task, system.decoder, system.inputs, root_key(0)
+        )
+        batch = S.FreshBatches(batch_size=64)
+        keys = jax.vmap(lambda i: jr.fold_in(root_key(1), i))(jnp.arange(64))
+        drawn = jax.vmap(
+            lambda k: batch(state.trained, state.task, system.decoder, system.inputs, k)
+        )(keys)
+    for name, value in exact.items():
+        found = np.asarray(drawn[name])
+        mean, error = found.mean(0), found.std(0, ddof=1) / 8.0
+        z = np.abs(mean - np.asarray(value)) / np.where(error > 0, error, 1.0)
+        limit = student_t.isf(0.5e-3 / sum(v.size for v in exact.values()), 63)
+        assert z.max() <= limit, (name, z.max())
+
+
+def test_micro_batches_and_padding_change_nothing_but_rounding():
+    system = S.TeacherStudent(**{**RELU, "n_steps": 30, "embedding": S.Joint()})
+    padded = dataclasses.replace(
+        system,
+        max_latent_size=K + 3,
+        gradient=S.FreshBatches(batch_size=8, micro_batch=2),
+        max_active=system.max_active + 4,
+    )
+    one, other = simulate(system), simulate(padded)
+    for name, value in one.items():
+        np.testing.assert_allclose(other[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_rate_above_the_limit_diverges_alone_and_is_announced():
+    system = S.TeacherStudent(
+        **{**EXACT, "n_steps": 400}, latent_size=K, initial=S.Zeros(), learning_rate=0.1
+    )
+    with jax.enable_x64(True):
+        w = system.init(jr.fold_in(jr.fold_in(root_key(0), 0), INIT_STREAM)).student.embedding
+        limit = float(S.theory.max_learning_rate(w, frequency_exponent=1.2))
+    assert not js.plan(js.Grid(system)).warnings
+    rates = [0.5 * limit, 0.98 * limit, 1.1 * limit]
+    grid = js.Grid(system, {"learning_rate": rates})
+    assert any("stability limit" in text for text in js.plan(grid).warnings)
+    runs = js.run(grid, progress=False)
+    assert runs["status"].values.ravel().tolist() == [0, 0, js.Status.diverged]
+    assert np.isnan(runs["loss"].values[-1, 0, -1])
+    calm = js.run(js.Grid(system, {"learning_rate": [*rates[:2], 0.9 * limit]}), progress=False)
+    np.testing.assert_array_equal(runs["loss"].values[:2], calm["loss"].values[:2])

@@ -1,0 +1,101 @@
+"""Samples of sparse features: probabilities, pairs, amplitudes, independence of padding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from jaxscale.keys import root_key
+from jaxscale.superposition.amplitudes import Fixed, Uniform
+from jaxscale.superposition.data import Bernoulli, OneHot
+
+N, SAMPLES = 12, 40_000
+INPUTS = {
+    "one-hot": OneHot(amplitude=Uniform()),
+    "bernoulli": Bernoulli(mean_active=1.9, amplitude=Uniform(low=0.0, high=1.0)),
+    "symmetric": Bernoulli(amplitude=Uniform(low=-1.0, high=1.0)),
+    "table": Bernoulli(probabilities=np.full(N, 0.3), amplitude=Fixed(value=2.0)),
+}
+
+
+def shares(inputs):
+    rank = np.arange(1.0, N + 1) ** -1.3
+    return rank / rank.sum() if inputs.probabilities is None else np.asarray(inputs.probabilities)
+
+
+def drawn(inputs, extra=0):
+    p = np.asarray(inputs.probability(jnp.asarray(shares(inputs), jnp.float32)))
+    places = inputs.n_listed(shares(inputs)) + extra
+    source = inputs.source(jnp.asarray(p, jnp.float32), places)
+    samples = inputs.draw(root_key(1), jnp.arange(SAMPLES), source, "float32")
+    return p.astype(float), np.asarray(samples.dense(N), float)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_second_moments_are_exact(name):
+    inputs = INPUTS[name]
+    p, x = drawn(inputs)
+    scale, mean = (np.asarray(v, float) for v in inputs.moments(jnp.asarray(p, jnp.float32)))
+    expected = np.diag(scale) + np.outer(mean, mean)
+    products = x[:, :, None] * x[:, None, :]
+    error = products.std(axis=0) / np.sqrt(SAMPLES)
+    limit = norm.isf(0.5e-3 / N**2)
+    off = np.abs(products.mean(axis=0) - expected)
+    assert np.all(off <= limit * error + 1e-6), (off / np.maximum(error, 1e-9)).max()
+    count = (x != 0).mean(axis=0)
+    assert np.all(np.abs(count - p) <= limit * np.sqrt(p / SAMPLES))
+    # power: probabilities off by a tenth would be seen
+    assert np.any(np.abs(1.1 * p - count) > limit * np.sqrt(p / SAMPLES))
+
+
+def test_one_hot_is_exactly_one():
+    _, x = drawn(INPUTS["one-hot"])
+    assert np.all((x != 0).sum(axis=1) == 1)
+
+
+def test_more_places_change_no_sample():
+    inputs = INPUTS["bernoulli"]
+    np.testing.assert_array_equal(drawn(inputs)[1], drawn(inputs, extra=5)[1])
+
+
+def test_a_sample_depends_on_its_number_only():
+    inputs = INPUTS["bernoulli"]
+    p = jnp.asarray(shares(inputs), jnp.float32) * 1.9
+    source = inputs.source(p, inputs.n_listed(shares(inputs)))
+    few = inputs.draw(root_key(1), jnp.asarray([7, 100]), source, "float32").dense(N)
+    np.testing.assert_array_equal(few, np.asarray(drawn(inputs)[1], np.float32)[[7, 100]])
+
+
+def test_rare_features_of_a_long_spectrum_are_drawn():
+    """The second half of 4096 features at a = 1.1 holds 5 % of the events."""
+    n = 4096
+    weight = np.arange(1.0, n + 1) ** -1.1
+    p = jnp.asarray(weight / weight.sum(), jnp.float32)
+    inputs = OneHot()
+    index = np.asarray(
+        inputs.draw(root_key(0), jnp.arange(SAMPLES), inputs.source(p, 1), "float32").index
+    )
+    expected = float(p[n // 2 :].sum())
+    assert abs((index >= n // 2).mean() - expected) < 4 * np.sqrt(expected / SAMPLES)
+
+
+def test_bad_probabilities_are_named():
+    with pytest.raises(ValueError, match="`probabilities` must be above 0 and below 1, got 1.0"):
+        Bernoulli(probabilities=[0.5, 1.0])
+    with pytest.raises(ValueError, match="`probabilities` must sum to 1"):
+        OneHot(probabilities=[0.5, 0.4])
+    with pytest.raises(ValueError, match="`mean_active` times the largest share"):
+        Bernoulli(mean_active=4.0).n_listed(np.array([0.5, 0.5]))
+
+
+def test_tables_and_leaves_trace():
+    inputs = Bernoulli(mean_active=1.0)
+
+    def mean(active):
+        import jaxscale as js
+
+        p = js.replace(inputs, "mean_active", active).probability(jnp.full((4,), 0.25))
+        return jnp.sum(p)
+
+    assert float(jax.jit(mean)(jnp.asarray(0.5))) == pytest.approx(0.5)

@@ -1,0 +1,234 @@
+"""Embeddings, losses by output, observables and the declarations of the system."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import jaxscale as js
+from jaxscale.keys import root_key
+from jaxscale.superposition import losses
+from jaxscale.superposition.stability import estimated_limit
+from jaxscale.training import INIT_STREAM
+
+S = js.superposition
+BASE = dict(n_features=48, latent_size=12, frequency_exponent=1.2)
+
+
+def start(system, seed=0):
+    with jax.enable_x64(system.dtype == "float64"):
+        key = jr.fold_in(root_key(seed), INIT_STREAM)
+        return eqx.filter_jit(lambda s, k: s.init(k))(js.fields.cast(system, system.dtype), key)
+
+
+def test_random_directions_are_unit_and_do_not_depend_on_padding():
+    one = start(S.TeacherStudent(**BASE)).student.directions
+    padded = start(S.TeacherStudent(**BASE, max_latent_size=20)).student.directions
+    np.testing.assert_allclose(np.sum(np.asarray(one) ** 2, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(padded[:, :12], one, rtol=1e-6)
+    assert np.all(np.asarray(padded)[:, 12:] == 0)
+    assert np.std(np.asarray(one)) == pytest.approx(12**-0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("n, k", [(48, 12), (40, 30), (200, 10), (16, 16)])
+def test_tight_frames_are_tight_and_unit(n, k):
+    system = S.TeacherStudent(
+        n_features=n, latent_size=k, frequency_exponent=1.2, embedding=S.TightFrame(),
+        dtype="float64", max_latent_size=k + 2,
+    )  # fmt: skip
+    w = np.asarray(start(system).student.embedding)[:k]
+    np.testing.assert_allclose(np.sum(w**2, axis=0), 1, rtol=1e-12)
+    np.testing.assert_allclose(w @ w.T, n / k * np.eye(k), atol=1e-6 * n / k)
+
+
+def test_pretraining_lowers_the_loss_of_the_autoencoder():
+    few, many = (
+        S.TeacherStudent(
+            **BASE, embedding=S.Pretrained(n_steps=n, batch_size=64), inputs=S.Bernoulli()
+        )
+        for n in (1, 400)
+    )
+    found = []
+    for system in (few, many):
+        state = start(system)
+        student = losses.Student(
+            None, jnp.zeros((48,), jnp.float32), state.student.directions
+        )
+        ones = jnp.ones((48,), jnp.float32)
+        split = losses.sampled_split(
+            student, S.Relu(), system.inputs, state.task.source,
+            losses.Teacher(ones, ones), root_key(5), 2000,
+        )  # fmt: skip
+        found.append(float(jnp.sum(split.signal + split.interference)))
+    assert found[1] < 0.6 * found[0]
+
+
+@pytest.mark.parametrize("embedding", [S.Joint(), S.Tied(start=S.TightFrame())], ids=repr)
+def test_trained_embeddings_move_and_learn(embedding):
+    system = S.TeacherStudent(**BASE, embedding=embedding, n_steps=200, record=[0, 200])
+    state = js.train(system, root_key(0))
+    first = start(system).student.directions
+    assert float(jnp.max(jnp.abs(state.student.directions - first))) > 1e-3
+    assert (state.student.matrix is None) == isinstance(embedding, S.Tied)
+    runs = js.run(js.Grid(system), progress=False)
+    assert runs["loss"][0, -1] < 0.9 * runs["loss"][0, 0]
+
+
+def student_of(seed, n=9, k=4):
+    rng = np.random.default_rng(seed)
+    rows, matrix, bias = rng.standard_normal((n, k)), rng.standard_normal((k, k)), rng.normal(size=n)
+    return losses.Student(jnp.asarray(matrix), jnp.asarray(0.3 * bias), jnp.asarray(rows))
+
+
+@pytest.mark.parametrize("inputs", [S.OneHot(), S.Bernoulli(mean_active=1.7)], ids=repr)
+def test_linear_losses_are_quadratic_forms_of_the_second_moments(x64, inputs):
+    student, n = student_of(0), 9
+    p = inputs.probability(jnp.asarray(np.arange(1, n + 1.0) ** -1.1 / 3))
+    target = jnp.asarray(np.arange(1, n + 1.0) ** -0.5)
+    split = losses.linear_split(student, inputs, p, losses.Teacher(target, jnp.ones(n)))
+    scale, mean = inputs.moments(p)
+    sigma = np.diag(scale) + np.outer(mean, mean)
+    rows = np.asarray(student.directions)
+    missing = rows @ np.asarray(student.matrix) @ rows.T - np.diag(target)
+    expected = 0.5 * np.einsum("ij,jk,ik->i", missing, sigma, missing)
+    np.testing.assert_allclose(split.signal + split.interference, expected, rtol=1e-12)
+
+
+CASES = {
+    "linear, independent": (S.Linear(), S.Bernoulli(mean_active=1.7), losses.linear_split),
+    "linear, one-hot": (S.Linear(), S.OneHot(amplitude=S.Fixed()), losses.linear_split),
+    "relu, one-hot": (S.Relu(), S.OneHot(), None),
+    "relu, symmetric": (S.Relu(), S.OneHot(amplitude=S.Uniform(low=-1.0, high=1.0)), None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
+    decoder, inputs, exact = CASES[name]
+    student, n = student_of(1), 9
+    if isinstance(decoder, S.Linear):
+        student = losses.Student(student.matrix, jnp.zeros(n), student.directions)
+    share = np.arange(1, n + 1.0) ** -1.1
+    share /= share.sum()
+    p = inputs.probability(jnp.asarray(share))
+    teacher = losses.Teacher(jnp.asarray(share**0.3), jnp.ones(n))
+    source = inputs.source(p, inputs.n_listed(share))
+    if exact is None:
+        split = losses.one_hot_split(student, decoder, inputs, p, teacher)
+    else:
+        split = exact(student, inputs, p, teacher)
+    blocks = [
+        losses.sampled_split(student, decoder, inputs, source, teacher, root_key(i), 2000)
+        for i in range(24)
+    ]
+    limit = norm.isf(0.5e-3 / (2 * n)) * 1.4  # 23 degrees of freedom
+    for part in ("signal", "interference"):
+        found = np.stack([np.asarray(getattr(b, part)) for b in blocks])
+        error = found.std(0, ddof=1) / np.sqrt(24)
+        z = (found.mean(0) - np.asarray(getattr(split, part))) / np.maximum(error, 1e-12)
+        assert np.all(np.abs(z) <= limit), (part, z)
+
+
+def test_blocks_of_columns_add_up(x64, monkeypatch):
+    student, inputs = student_of(2), S.OneHot()
+    p, teacher = jnp.full(9, 1 / 9), losses.Teacher(jnp.ones(9), jnp.ones(9))
+    whole = losses.one_hot_split(student, S.Relu(), inputs, p, teacher)
+    monkeypatch.setattr(losses, "BLOCK_FLOATS", 36)
+    cut = losses.one_hot_split(student, S.Relu(), inputs, p, teacher)
+    np.testing.assert_allclose(cut.interference, whole.interference, rtol=1e-12)
+
+
+def test_dead_outputs_and_strengths(x64):
+    n = 9
+    bias = jnp.asarray([0.0, -2.0, -1.9, *[0.0] * 6])
+    student = losses.Student(jnp.eye(n), bias, None)
+    inputs = S.OneHot(amplitude=S.Uniform(low=0.0, high=2.0))
+    dead = S.Relu().dead(inputs.amplitude, student.own_slopes(), bias)
+    assert np.flatnonzero(dead).tolist() == [1]
+    teacher = losses.Teacher(2 * jnp.ones(n), jnp.ones(n))
+    strength = losses.feature_strength(student, S.Relu(), inputs, teacher)
+    assert losses.feature_groups(n) == [1, 2, 4, 8]
+    np.testing.assert_allclose(np.asarray(strength)[[0, 2, 3]], 0.5, rtol=1e-12)
+    assert strength[1] < 1e-3
+
+
+@pytest.mark.parametrize("embedding", [S.RandomUnit(), S.TightFrame()], ids=repr)
+@pytest.mark.parametrize("inputs", [S.OneHot(), S.Bernoulli()], ids=repr)
+def test_the_estimated_limit_is_near_the_one_of_a_drawn_embedding(embedding, inputs):
+    system = S.TeacherStudent(
+        n_features=256, latent_size=32, frequency_exponent=1.3, embedding=embedding,
+        inputs=inputs, dtype="float64",
+    )  # fmt: skip
+    exact = 2 * float(start(system).task.rates["matrix"])
+    assert 0.8 < estimated_limit(system) / exact < 1.25
+
+
+def test_a_grid_over_latent_sizes_is_one_program_and_equals_single_runs():
+    system = S.TeacherStudent(**BASE, n_steps=20, record=[0, 20], dtype="float64", n_evaluation=64,
+                              inputs=S.Bernoulli())  # fmt: skip
+    grid = js.Grid(system, {"latent_size": [6, 12], "frequency_exponent": [0.0, 1.5]}, seeds=2)
+    plan = js.plan(grid, max_compiles=1)
+    assert len(plan.buckets) == 1
+    runs = js.run(plan, progress=False)
+    alone, key = js.select(runs, latent_size=6, frequency_exponent=1.5, seed=1)
+    with jax.enable_x64(True):
+        found = eqx.filter_jit(lambda s, k: s.simulate(k))(alone, key)
+    np.testing.assert_allclose(runs["loss"].values[0, 1, 1], found["loss"], rtol=1e-10)
+
+
+def test_systems_survive_being_written(tmp_path):
+    system = S.TeacherStudent(
+        n_features=4, embedding=S.Given(matrix=np.eye(2, 4)), decoder=S.Linear(),
+        inputs=S.Bernoulli(probabilities=[0.4, 0.3, 0.2, 0.1], amplitude=S.Fixed(value=2.0)),
+        schedule=js.Constant(), n_steps=3,
+    )  # fmt: skip
+    js.run(js.Grid(system), store=tmp_path / "runs.zarr", progress=False)
+    opened = js.open(tmp_path / "runs.zarr")
+    again, _ = js.select(opened, seed=0)
+    np.testing.assert_array_equal(again.embedding.matrix, np.eye(2, 4))
+    assert again.decoder == S.Linear() and again.inputs.probabilities[1] == 0.3
+
+
+BAD = {
+    "`latent_size` must be given": dict(n_features=4, frequency_exponent=1.0),
+    "`latent_size` must be at most n_features": dict(
+        n_features=4, latent_size=5, frequency_exponent=1.0
+    ),
+    "`latent_size` must be n_features": dict(
+        n_features=4, latent_size=3, frequency_exponent=1.0, embedding=S.Identity()
+    ),
+    "`frequency_exponent` must be given": dict(n_features=4, latent_size=2),
+    "`frequency_exponent` must be left out": dict(
+        n_features=2, latent_size=2, frequency_exponent=1.0,
+        inputs=S.Bernoulli(probabilities=[0.5, 0.5]),
+    ),
+    "`probabilities` must have n_features = 4": dict(
+        n_features=4, latent_size=2, inputs=S.Bernoulli(probabilities=[0.5, 0.5])
+    ),
+    "`gradient` must be FreshBatches": dict(
+        n_features=4, latent_size=2, frequency_exponent=1.0, gradient=S.Population(),
+        inputs=S.Bernoulli(),
+    ),
+    "`mean_active` times": dict(
+        n_features=4, latent_size=2, frequency_exponent=3.0, inputs=S.Bernoulli(mean_active=2.0)
+    ),
+    "`matrix` must have shape": dict(
+        n_features=4, frequency_exponent=1.0, embedding=S.Given(matrix=np.eye(2))
+    ),
+    "`micro_batch` must divide": None,
+    "`bias` must be true or false": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_input_is_named(text):
+    with pytest.raises(ValueError, match=text):
+        if BAD[text] is not None:
+            S.TeacherStudent(**BAD[text])
+        elif "micro" in text:
+            S.FreshBatches(batch_size=8, micro_batch=3)
+        else:
+            S.Relu(bias=1)
