@@ -112,15 +112,18 @@ def uniforms(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Arr
 
 
 def normal_table(
-    key: Key[Array, ""], rows: Int[Array, " n"], columns: Int[Array, " k"]
+    key: Key[Array, ""], rows: Int[Array, " n"], columns: Int[Array, " k"], dtype: str = "float64"
 ) -> Float[Array, "n k"]:
-    """Standard normal float64 entries; entry (i, j) depends on `rows[i]` and `columns[j]` only."""
+    """Standard normal entries; entry (i, j) depends on `rows[i]` and `columns[j]` only."""
     shape = (rows.shape[0], columns.shape[0])
     row = jnp.broadcast_to(rows.astype(jnp.uint32)[:, None], shape)
     column = jnp.broadcast_to(columns.astype(jnp.uint32)[None, :], shape)
     counts = jnp.concatenate([row.ravel(), column.ravel()])
     high, low = jex_random.threefry_2x32(jr.key_data(key), counts).reshape(2, *shape)
-    return normals(high, low)
+    if dtype == "float64":
+        return normals(high, low)
+    unit = ((high >> jnp.uint32(8)).astype(dtype) + 0.5) * jnp.asarray(2.0**-24, dtype)
+    return jnp.asarray(np.sqrt(2.0), dtype) * jax.scipy.special.erfinv(2 * unit - 1)
 
 
 def normals(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:

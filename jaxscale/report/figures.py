@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MAX_CURVES = 7
+DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -105,6 +106,18 @@ def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
     axis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def logs(axes: "matplotlib.axes.Axes") -> None:
+    """Make both axes logarithmic."""
+    log_axis(axes, "x")
+    log_axis(axes, "y")
+
+
+def label(axes: "matplotlib.axes.Axes", x: float, y: float, text: str, color: str) -> None:
+    """Write `text` to the right of a point, in the colour of its curve."""
+    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", color=color, fontsize=8,
+                  va="center")  # fmt: skip
 
 
 def _main_dim(array: "xarray.DataArray") -> str:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 
 from jaxscale.analysis.claim import Claim, claims_to_json
 from jaxscale.report.figures import save
 from jaxscale.report.page import Table, write_page
+from jaxscale.status import Status
 from jaxscale.sweep.execute import run
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import plan as make_plan
@@ -109,6 +111,12 @@ def reproduce(
         provenance={name: _provenance(data.attrs) for name, data in runs.items()},
     )
     return conclusion
+
+
+def statuses(runs: "xarray.Dataset") -> dict[str, int]:
+    """Number of runs by the name of their status."""
+    codes, counts = np.unique(np.asarray(runs["status"]), return_counts=True)
+    return {Status(int(c)).name: int(n) for c, n in zip(codes, counts, strict=True)}
 
 
 def _make_root(store: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxscale.report.figures import OKABE_ITO, band, log_axis, new_figure
+from jaxscale.report.figures import DASHED, OKABE_ITO, band, label, logs, new_figure
 from jaxscale.sparse import theory
 from jaxscale.sparse.claims import plane, points
 from jaxscale.sparse.scores import Frontier, Instability
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
     import xarray
-
-DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
 
 
 def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.figure.Figure":
@@ -31,14 +29,14 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
             band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color)
             line = plane(np.inf, d, **at)
             axes.plot(d, line, color=color, **DASHED)
-            _label(axes, d[-1], line[-1], f"γ = {gamma:g}: −{alpha / gamma:.2f}", color)
+            label(axes, d[-1], line[-1], f"γ = {gamma:g}: −{alpha / gamma:.2f}", color)
         if alpha == float(grid_of(dense).system.spectrum_exponent):  # pyright: ignore
             color = OKABE_ITO[6]
             curve = dense["residual_loss"].isel(n_features=0, drop=True)
             band(axes, curve, "n_samples", color)
             last = float(curve.mean("seed")[-1])
-            _label(axes, float(curve["n_samples"][-1]), last, f"dense: −{alpha:g}", color)
-        _logs(axes)
+            label(axes, float(curve["n_samples"][-1]), last, f"dense: −{alpha:g}", color)
+        logs(axes)
         axes.set_xlim(right=axes.get_xlim()[1] * 2.5)
         axes.set_xlabel("samples D")
         axes.set_ylabel("loss at N = ∞ [target²]")
@@ -76,7 +74,7 @@ def peak_figure(
             expected = _dense(runs, fine, d)
         for part in (fine < threshold, fine > threshold):
             axes.plot(fine[part], expected[part], color=color, **DASHED)
-        _logs(axes)
+        logs(axes)
         axes.set_xlabel("features N")
         axes.set_ylabel("loss [target²]")
         axes.set_title(title, fontsize=9)
@@ -88,8 +86,8 @@ def peak_figure(
         band(axes, few["loss"].sel(at, drop=True), "n_features", color)
         line = plane(x, float(system.n_samples), sparsity_exponent=gamma, **at)
         axes.plot(x, line, color=color, **DASHED)
-        _label(axes, x[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color)
-    _logs(axes)
+        label(axes, x[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color)
+    logs(axes)
     axes.set_xlim(right=axes.get_xlim()[1] * 1.6)
     axes.set_xlabel("features N")
     axes.set_ylabel("loss [target²]")
@@ -113,8 +111,8 @@ def frontier_figure(
                 laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
                 law = np.asarray(getattr(laws, name)(found.compute))
             axes.plot(found.compute, law, color=color, **DASHED)
-            _label(axes, found.compute[-1], law[-1], f"γ = {gamma:g}", color)
-        _logs(axes)
+            label(axes, found.compute[-1], law[-1], f"γ = {gamma:g}", color)
+        logs(axes)
         axes.set_xlim(right=axes.get_xlim()[1] * 2.2)
         axes.set_xlabel("compute C = N D")
         axes.set_ylabel(title)
@@ -138,8 +136,8 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         with jax.enable_x64(True):
             line = np.asarray(theory.gd_loss(steps, float(system.n_samples), **known, **at))
         axes.plot(steps, line, color=color, **DASHED)
-        _label(axes, steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color)
-    _logs(axes)
+        label(axes, steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color)
+    logs(axes)
     axes.set_xlim(right=axes.get_xlim()[1] * 2.5)
     axes.set_xlabel("step t")
     axes.set_ylabel("loss [target²]")
@@ -168,8 +166,8 @@ def instability_figure(
         spread = [share - found.low[i], found.high[i] - share]
         axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
         axes.plot(d, expected[i], color=color, **DASHED)
-        _label(axes, d[-1], expected[i, -1], f"η = {rate:g}", color)
-    _logs(axes)
+        label(axes, d[-1], expected[i, -1], f"η = {rate:g}", color)
+    logs(axes)
     axes.set_xlim(right=axes.get_xlim()[1] * 1.35)
     axes.set_xlabel("samples D")
     axes.set_ylabel("probability that η λ_max > 2")
@@ -188,8 +186,8 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         band(axes, curve, "n_samples", color)
         text = "dense" if gamma == 0 else f"γ = {gamma:g}"
         last = float(curve.mean("seed")[-1])
-        _label(axes, float(curve["n_samples"][-1]), last, text, color)
-    _logs(axes)
+        label(axes, float(curve["n_samples"][-1]), last, text, color)
+    logs(axes)
     axes.set_xlim(right=axes.get_xlim()[1] * 1.4)
     axes.set_xlabel("samples D")
     axes.set_ylabel("test loss [target²]")
@@ -208,13 +206,3 @@ def _dense(runs: "xarray.Dataset", n: np.ndarray, d: int) -> np.ndarray:
                 n_coordinates=system.n_coordinates,
             )
         )
-
-
-def _label(axes: "matplotlib.axes.Axes", x: float, y: float, text: str, color: str) -> None:
-    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", color=color, fontsize=8,
-                  va="center")  # fmt: skip
-
-
-def _logs(axes: "matplotlib.axes.Axes") -> None:
-    log_axis(axes, "x")
-    log_axis(axes, "y")

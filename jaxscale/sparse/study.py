@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxscale.analysis.claim import Claim
 from jaxscale.report.page import Table, number
-from jaxscale.report.study import Conclusion, Figure, Study
+from jaxscale.report.study import Conclusion, Figure, Study, statuses
 from jaxscale.sparse import claims, claims_descent, figures, theory
 from jaxscale.sparse.scores import (
     Frontier,
@@ -138,7 +138,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             "low": counts.low.tolist(),
             "high": counts.high.tolist(),
         },
-        "runs_by_status": {name: _statuses(d) for name, d in runs.items()},
+        "runs_by_status": {name: statuses(d) for name, d in runs.items()},
     }
     return Conclusion(judged, drawn, scores, [frontier_table(frontiers), instability_table(counts)])
 
@@ -184,13 +184,6 @@ def _system(runs: "xarray.Dataset") -> RandomFeatureRegression:
     if not isinstance(system, RandomFeatureRegression):
         raise ValueError(f"`runs` must be of RandomFeatureRegression, got {type(system).__name__}.")
     return system
-
-
-def _statuses(runs: "xarray.Dataset") -> dict[str, int]:
-    from jaxscale.status import Status
-
-    codes, counts = np.unique(np.asarray(runs["status"]), return_counts=True)
-    return {Status(int(c)).name: int(n) for c, n in zip(codes, counts, strict=True)}
 
 
 STUDY = Study(

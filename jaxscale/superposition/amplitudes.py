@@ -155,4 +155,3 @@ class Uniform(AbstractAmplitude):
 def _squared(first: Values, last: Values) -> Values:
     """Mean of the square of a linear function between its two ends."""
     return (first**2 + first * last + last**2) / 3
-

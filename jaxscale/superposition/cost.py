@@ -34,7 +34,7 @@ def work_of(system: Any) -> Work:
         per_sample = 4.0 * n * n if flat else 4.0 * n * k + (6.0 * k * k if matrix else 0.0)
         per_sample += 12.0 * n + (4.0 * n * k if trains else 2.0 * places * k)
         step = batch * per_sample * (2.0 if population else 1.0)
-        working = batch * n + (n * k if trains else 0.0)
+        working = batch * n + (n * k if trains else 0.0) + (2.0 * n * n if flat else 0.0)
         held = 4.0 * batch * (n + k) + batch * places * (k + 6)
         held += 8.0 * ((n * n if flat else k * k) + n) + (8.0 if trains else 2.0) * n * k
     exact = linear or isinstance(inputs, OneHot)

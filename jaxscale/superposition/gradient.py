@@ -1,7 +1,6 @@
 """What a step descends on: the exact population loss, or the mean over a fresh batch."""
 
 import abc
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +12,7 @@ from jaxscale.fields import Configurable, static_int
 from jaxscale.superposition.data import AbstractInputs, OneHot, Source
 from jaxscale.superposition.decoders import AbstractDecoder, Linear
 from jaxscale.superposition.losses import Teacher, linear_split, one_hot_split
-from jaxscale.superposition.student import MATRIX, Student, batch_loss
+from jaxscale.superposition.student import BIAS, DIRECTIONS, MATRIX, Student, batch_loss
 
 Trained = dict[str, Array]
 
@@ -47,18 +46,20 @@ class Quadratic(eqx.Module):
 
 
 class Task(eqx.Module):
-    """What a run draws once: its source of samples, teacher, student, rates and key."""
+    """What a run draws once: source of samples, teacher, frozen directions, rates and key."""
 
     source: Source
     teacher: Teacher
-    start: Student
+    directions: Float[Array, "f k"] | None
     quadratic: Quadratic | None
     rates: dict[str, Float[Array, ""]]
     evaluation_key: Key[Array, ""]
 
     def student(self, trained: Trained) -> Student:
-        """The student with its trained parameters."""
-        return dataclasses.replace(self.start, **trained)
+        """The student with its trained parameters, the others as they were drawn."""
+        silent = jnp.zeros_like(self.source.probability)
+        directions = trained.get(DIRECTIONS, self.directions)
+        return Student(trained.get(MATRIX), trained.get(BIAS, silent), directions)
 
 
 class AbstractGradient(Configurable):
@@ -107,7 +108,7 @@ class Population(AbstractGradient):
         if task.quadratic is not None:
             return {MATRIX: task.quadratic.gradient(trained[MATRIX])}
         teacher, probability = task.teacher, task.source.probability
-        if isinstance(decoder, Linear) and task.start.directions is None:
+        if isinstance(decoder, Linear) and task.directions is None:
             scale, mean = inputs.moments(probability)
             missing = trained[MATRIX] - jnp.diag(teacher.targets)
             pull = missing * scale + jnp.outer(missing @ mean, mean)
@@ -158,7 +159,7 @@ class FreshBatches(AbstractGradient):
         def loss(trained: Trained, first: Int[Array, ""]) -> Float[Array, ""]:
             numbers = first + jnp.arange(micro, dtype=jnp.int32)
             samples = inputs.draw(key, numbers, task.source, dtype)
-            teacher, listed = task.teacher, "directions" not in trained
+            teacher, listed = task.teacher, DIRECTIONS not in trained
             student = task.student(trained)
             total = batch_loss(
                 student, samples, decoder, teacher.targets, teacher.weights, listed=listed

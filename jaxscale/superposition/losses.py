@@ -1,9 +1,9 @@
-r"""Losses of a student over the population: exact where a closed form exists, else on fixed samples.
+r"""Losses of a student over the population: exact where there is a closed form, else on samples.
 
 Every loss is split by output: `signal`, what output `i` loses in samples in which feature `i` is
 active, and `interference`, what it loses in the others, where it should be silent. With
-`M = W^T B W`, independent features of second moments `diag(D) + v v^T`, and a linear decoder, output
-`i` receives from the other features a sum of mean `r_i` and variance `s_i`,
+`M = W^T B W`, independent features of second moments `diag(D) + v v^T`, and a linear decoder,
+output `i` receives from the other features a sum of mean `r_i` and variance `s_i`,
 
 $$r_i = \sum_{j \ne i} M_{ij} v_j, \quad s_i = \sum_{j \ne i} M_{ij}^2 D_j, \qquad
   2 L^{\text{int}}_i = (1 - p_i)(r_i^2 + s_i), \qquad

@@ -3,12 +3,11 @@
 import abc
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Float, Int, Key
 
 from jaxscale.fields import Configurable, Real, real
+from jaxscale.keys import normal_table
 from jaxscale.superposition.data import Samples
 from jaxscale.superposition.decoders import AbstractDecoder
 
@@ -124,11 +123,7 @@ class RandomNormal(AbstractInitial):
     ) -> Float[Array, "k k"]:
         """Entry (i, j) depends on the key, i and j only."""
         index = jnp.arange(max_size, dtype=jnp.int32)
-
-        def entry(i: Int[Array, ""], j: Int[Array, ""]) -> Float[Array, ""]:
-            return jr.normal(jr.fold_in(jr.fold_in(key, i), j), (), dtype=dtype)
-
-        drawn = jax.vmap(lambda i: jax.vmap(lambda j: entry(i, j))(index))(index)
+        drawn = normal_table(key, index, index, dtype)
         real = (index < size)[:, None] & (index < size)[None, :]
         deviation = jnp.asarray(self.scale).astype(dtype) / jnp.sqrt(size.astype(dtype))
         return jnp.where(real, deviation * drawn, jnp.zeros_like(drawn))

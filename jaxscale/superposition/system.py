@@ -269,7 +269,7 @@ class TeacherStudent(AbstractTrainedSystem):
         task = Task(
             source=source,
             teacher=teacher,
-            start=student,
+            directions=None if self.embedding.trains else directions,
             quadratic=form if linear and names == (MATRIX,) else None,
             rates=rates,
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),

@@ -33,7 +33,11 @@ def test_means_of_a_uniform_amplitude(slope, bias, target, low):
     kink = [] if slope == 0 else [u for u in (-bias / slope,) if low < u < 1.5]
     for value, f in zip(
         found,
-        (lambda u: output(u) ** 2, lambda u: (output(u) - target * u) ** 2, lambda u: u * output(u)),
+        (
+            lambda u: output(u) ** 2,
+            lambda u: (output(u) - target * u) ** 2,
+            lambda u: u * output(u),
+        ),
         strict=True,
     ):
         expected = quad(f, low, 1.5, points=kink or None, epsabs=1e-13)[0] / (1.5 - low)

@@ -22,9 +22,7 @@ EXACT = dict(frequency_exponent=1.2, importance_exponent=0.7, n_features=N, dtyp
              decoder=S.Linear(), gradient=S.Population(), n_steps=200)  # fmt: skip
 STUDENTS = {
     "given": dict(embedding=S.Given(matrix=MATRIX), initial=S.Zeros()),
-    "weighted": dict(
-        embedding=S.Given(matrix=MATRIX), initial=S.Zeros(), importance=S.InLoss()
-    ),
+    "weighted": dict(embedding=S.Given(matrix=MATRIX), initial=S.Zeros(), importance=S.InLoss()),
     "scaled": dict(embedding=S.Given(matrix=MATRIX), initial=S.ScaledIdentity(gain=0.8)),
     "dependent": dict(
         embedding=S.Given(matrix=MATRIX), inputs=S.Bernoulli(mean_active=1.5), initial=S.Zeros()
@@ -61,9 +59,7 @@ def test_population_descent_is_predicted_exactly(name):
 
 
 def test_a_bottleneck_of_every_seed_follows_the_theory():
-    system = S.TeacherStudent(
-        **EXACT, latent_size=K, embedding=S.RandomUnit(), initial=S.Zeros()
-    )
+    system = S.TeacherStudent(**EXACT, latent_size=K, embedding=S.RandomUnit(), initial=S.Zeros())
     with jax.enable_x64(True):
         for seed in range(3):
             state = eqx.filter_jit(lambda k: system.init(k))(

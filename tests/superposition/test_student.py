@@ -54,9 +54,7 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
     found = []
     for system in (few, many):
         state = start(system)
-        student = losses.Student(
-            None, jnp.zeros((48,), jnp.float32), state.student.directions
-        )
+        student = losses.Student(None, jnp.zeros((48,), jnp.float32), state.student.directions)
         ones = jnp.ones((48,), jnp.float32)
         split = losses.sampled_split(
             student, S.Relu(), system.inputs, state.task.source,
@@ -79,7 +77,11 @@ def test_trained_embeddings_move_and_learn(embedding):
 
 def student_of(seed, n=9, k=4):
     rng = np.random.default_rng(seed)
-    rows, matrix, bias = rng.standard_normal((n, k)), rng.standard_normal((k, k)), rng.normal(size=n)
+    rows, matrix, bias = (
+        rng.standard_normal((n, k)),
+        rng.standard_normal((k, k)),
+        rng.normal(size=n),
+    )
     return losses.Student(jnp.asarray(matrix), jnp.asarray(0.3 * bias), jnp.asarray(rows))
 
 

@@ -124,7 +124,19 @@ CASES = {
     "window": (lambda **x: theory.interference_window(**x, n_features=4096).closes, WINDOW),
 }
 UNUSED = {("floor", "size")}  # the floor depends on the row space only
-SLOW = {"bottleneck", "asymptote", "asymptote_late", "local", "local_late", "matrix", "window"}
+SLOW = {
+    "bottleneck_steps",
+    "loss_weighted",
+    "pareto",
+    "shared",
+    "floor",
+    "asymptote",
+    "asymptote_late",
+    "local",
+    "local_late",
+    "matrix",
+    "window",
+}
 TOLERANCE = {"window": 2e-2}  # piecewise linear between the points of its grid
 
 

@@ -40,7 +40,8 @@ def interference_loss(
     with z of unit scale. The ODE is exact for an output whose interference has the law `tail` at
     every time; in a trained network the law is that of finitely many overlaps and holds up to
     about the inverse probability of the rarest. For late times L ~ t^-(1 - 2 xi); the Gaussian has
-    a logarithmic correction, L ~ N s^2/(2 tau ln tau).
+    a logarithmic correction, L ~ N s^2/(2 tau ln tau). This is the flow: steps of
+    eta_b = 1 (Gaussian) give 13% less after 10 of them and 3% less after 100.
 
     **Arguments:** (any shapes that broadcast)
 

@@ -1,0 +1,240 @@
+"""Figures of the superposition study: simulation with its spread, exact curves dashed."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale.report.figures import DASHED, OKABE_ITO, band, label, log_axis, logs, new_figure
+from jaxscale.superposition import theory
+from jaxscale.superposition.claims import TAILS
+from jaxscale.superposition.scores import (
+    Point,
+    control_curve,
+    exponents_at,
+    half_times,
+    measure_slopes,
+    system_of,
+)
+from jaxscale.sweep.predict import predict
+from jaxscale.sweep.select import grid_of
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+    import xarray
+
+DOTTED: dict[str, Any] = {"ls": (0, (1, 1.5)), "lw": 1.2}
+LOSS = "loss [target²]"
+
+
+def _panels(runs: "xarray.Dataset", **more: Any) -> Any:
+    """A row of axes, one per frequency exponent."""
+    a = np.asarray(runs["frequency_exponent"], float)
+    figure, grid = new_figure(len(a), size=(3.7, 3.4), **more)
+    return figure, grid[0], a
+
+
+def _finish(axes: "matplotlib.axes.Axes", title: str, ylabel: str = LOSS) -> None:
+    logs(axes)
+    axes.set_xlabel("step")
+    axes.set_ylabel(ylabel)
+    axes.set_title(title, fontsize=9)
+
+
+def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Losses without superposition, one panel per frequency exponent."""
+    figure, row, values = _panels(runs)
+    expected = predict(grid_of(runs))["loss"]
+    late = runs["step"] > 0
+    for axes, a in zip(row, values, strict=True):
+        for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
+            at = {"frequency_exponent": a, "importance_exponent": b}
+            curve = runs["loss"].sel(at, drop=True)[..., late.values]
+            band(axes, curve, "step", OKABE_ITO[i])
+            line = expected.sel(at, drop=True)[late.values]
+            axes.plot(line["step"], line, color=OKABE_ITO[i], **DASHED)
+            label(axes, float(line["step"][-1]), float(line[-1]), f"b = {b:g}", OKABE_ITO[i])
+        _finish(axes, f"K = N, a = {a:g}")
+        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+    return figure
+
+
+def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Losses where interference dominates, with both controls."""
+    figure, row, values = _panels(runs)
+    late = runs["step"].values > 0
+    steps = runs["step"].values[late]
+    for axes, a in zip(row, values, strict=True):
+        for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
+            at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
+            here, color = runs.sel(at, drop=True), OKABE_ITO[i]
+            curve = here["loss"][..., late]
+            band(axes, curve, "step", color)
+            alone = control_curve(here, at).mean("seed").values[late]
+            axes.plot(steps, alone, color=color, **DASHED)
+            same = control_curve(here, at, same_start=True).mean("seed").values[late]
+            axes.plot(steps, same, color=color, **DOTTED)
+            last = float(alone[-1])
+            label(axes, float(steps[-1]), last, f"b = {b:g}", color)
+        guide = np.array([5.0, 100.0])
+        height = 4.0 * float(runs["loss"].sel(frequency_exponent=a, step=5).mean()) * 5.0
+        axes.plot(guide, height / guide, color="#888888", lw=0.9)
+        axes.annotate("1/t", (22.0, height / 22.0), (3, 3), textcoords="offset points",
+                      color="#666666", fontsize=8)  # fmt: skip
+        _finish(axes, f"interference dominates, a = {a:g}")
+        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+    return figure
+
+
+def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Losses from a small start at the largest bottleneck."""
+    figure, row, values = _panels(runs)
+    k = int(runs["latent_size"][-1])
+    runs = runs.sel(latent_size=k)
+    late = runs["step"].values > 0
+    for axes, a in zip(row, values, strict=True):
+        for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
+            at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
+            here, color = runs.sel(at, drop=True), OKABE_ITO[i]
+            curve = here["loss"][..., late]
+            band(axes, curve, "step", color)
+            alone = control_curve(here, at).mean("seed")[late]
+            axes.plot(alone["step"], alone, color=color, **DASHED)
+            last = float(curve.mean("seed")[-1])
+            label(axes, float(alone["step"][-1]), last, f"b = {b:g}", color)
+        low = float(runs["loss"].isel(step=-1).min())
+        _finish(axes, f"small start, K = {k}, a = {a:g}")
+        axes.set_ylim(bottom=0.3 * low)
+        axes.set_xlim(right=axes.get_xlim()[1] * 2.2)
+    return figure
+
+
+def tails_figure() -> "matplotlib.figure.Figure":
+    """Local exponents of the reduced equation."""
+    figure, grid = new_figure(1, size=(5.6, 3.8))
+    axes = grid[0, 0]
+    tau = np.geomspace(1e-1, 1e12, 400)
+    chosen = [t for t in TAILS if t[0].split()[-1] in ("exponential", "3", "6", "1", "4")]
+    for i, (name, tail) in enumerate([*chosen, ("Gaussian", theory.Gaussian())]):
+        with jax.enable_x64(True):
+            loss = np.asarray(
+                theory.interference_loss(
+                    tau, tail=tail, scale=1.0, bias_learning_rate=1.0, n_features=1
+                )
+            )
+            limit = float(theory.universal_law(float(tail.tail_index)))
+        local = -np.gradient(np.log(loss), np.log(tau))
+        axes.plot(tau, local, color=OKABE_ITO[i], lw=1.4)
+        axes.axhline(limit, color=OKABE_ITO[i], **{**DASHED, "lw": 0.8})
+        shift = 0.06 if name == "Gaussian" else (-0.06 if name == "exponential" else 0.0)
+        label(axes, tau[-1], local[-1] + shift, name, OKABE_ITO[i])
+    log_axis(axes, "x")
+    axes.set_xlim(tau[0], 1e20)
+    axes.set_ylim(0, 3.3)
+    axes.set_xticks([1.0, 1e4, 1e8, 1e12])
+    axes.set_xlabel("bias learning rate × step")
+    axes.set_ylabel("local exponent")
+    return figure
+
+
+def map_figure(
+    data: "xarray.Dataset", crowding: "xarray.Dataset", window: tuple[float, float]
+) -> "matplotlib.figure.Figure":
+    """Exponents over (a, b), beside their control, and over crowding and the rate of biases."""
+    figure, grid = new_figure(3, size=(4.0, 3.6))
+    found = measure_slopes(data, window)
+    a = np.asarray(data["frequency_exponent"], float)
+    b = np.asarray(data["importance_exponent"], float)
+    shape = (a.size, b.size)
+    for axes, name, title in (
+        (grid[0, 0], "loss", "with superposition"),
+        (grid[0, 1], "control", "without superposition"),
+    ):
+        values = np.reshape([np.nanmean(getattr(s, name)) for s in found], shape)
+        _cells(axes, values.T, a, b)
+        axes.set_xlabel("frequency exponent a")
+        axes.set_ylabel("importance exponent b")
+        axes.set_title(title, fontsize=9)
+    axes = grid[0, 2]
+    system = system_of(crowding)
+    at = exponents_at(system, {})
+    rows = measure_slopes(crowding, window, "latent_size", "bias_learning_rate")
+    k = np.asarray(crowding["latent_size"], float)
+    rate = np.asarray(crowding["bias_learning_rate"], float)
+    values = np.reshape([np.nanmean(s.loss) for s in rows], (k.size, rate.size))
+    _cells(axes, values.T, system.n_features / k, rate)
+    alone = [float(np.nanmean(s.control)) for s in rows]
+    axes.set_xlabel("features per dimension N/K")
+    axes.set_ylabel("learning rate of the biases")
+    axes.set_title(
+        f"a = {at['frequency_exponent']:g}, b = {at['importance_exponent']:g} "
+        f"(without: {min(alone):.2f} to {max(alone):.2f})",
+        fontsize=9,
+    )
+    return figure
+
+
+def _cells(
+    axes: "matplotlib.axes.Axes",
+    values: Float[np.ndarray, "r c"],
+    columns: Float[np.ndarray, " c"],
+    rows: Float[np.ndarray, " r"],
+) -> None:
+    """A table of numbers on colours that end at 0 and 2 and are neutral at 1."""
+    axes.imshow(values, origin="lower", aspect="auto", cmap="PuOr", vmin=0.0, vmax=2.0)
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            dark = abs(value - 1) > 0.6
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                      color="white" if dark else "black")  # fmt: skip
+    axes.set_xticks(range(columns.size), [f"{c:.3g}" for c in columns])
+    axes.set_yticks(range(rows.size), [f"{r:.3g}" for r in rows])
+
+
+def control_half_times(here: "xarray.Dataset", at: Point) -> Float[np.ndarray, " g"]:
+    """Steps at which the mean strength of each group passes one half without superposition."""
+    system = system_of(here)
+    rate = float(here["step_size"].isel(step=0).mean())
+    firsts = np.asarray(here["group"], int)
+    ends = np.append(firsts[1:], system.n_features + 1)
+    time = np.concatenate([[0.0], np.geomspace(0.1, 1e6, 1401)])
+    active = float(getattr(system.inputs, "mean_active", 1.0))
+    found = []
+    with jax.enable_x64(True):
+        for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
+            strength = theory.sequential_strength(
+                time[:, None],
+                rank=np.arange(first, end, dtype=float),
+                **exponents_at(system, at),
+                n_features=system.n_features,
+                learning_rate=rate,
+                second_moment=float(system.inputs.amplitude.moment(2)),
+                mean_active=active,
+            )
+            found.append(float(np.interp(0.5, np.asarray(strength).mean(axis=1), time)))
+    return np.asarray(found)
+
+
+def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Half-times of groups of features at b = 0, one panel per frequency exponent."""
+    figure, row, values = _panels(runs)
+    for axes, a in zip(row, values, strict=True):
+        at = {"frequency_exponent": float(a), "importance_exponent": 0.0}
+        for i, k in enumerate(np.asarray(runs["latent_size"])):
+            here, color = runs.sel({**at, "latent_size": k}, drop=True), OKABE_ITO[i]
+            times = half_times(here)
+            good = np.flatnonzero(np.isfinite(times.mean("seed", skipna=False).values))
+            if good.size:
+                band(axes, times.isel(group=good), "group", color)
+                last = times.isel(group=int(good[-1])).mean("seed")
+                label(axes, float(last["group"]), float(last), f"K = {int(k)}", color)
+            alone = control_half_times(here, at)
+            axes.plot(here["group"], alone, color=color, **DASHED)
+        logs(axes)
+        axes.set_xlabel("first feature of the group")
+        axes.set_ylabel("step at half strength")
+        axes.set_title(f"b = 0, a = {a:g}", fontsize=9)
+        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+    return figure

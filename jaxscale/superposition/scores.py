@@ -1,0 +1,240 @@
+"""What is measured on teacher-student runs: exponents in given windows, controls, accelerations."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale.analysis.exponents import crossing, fit_exponent
+from jaxscale.fields import cast, replace
+from jaxscale.superposition import theory
+from jaxscale.superposition.data import Bernoulli
+from jaxscale.superposition.student import ScaledIdentity
+from jaxscale.superposition.system import TeacherStudent
+from jaxscale.sweep.select import grid_of
+from jaxscale.training import INIT_STREAM
+
+if TYPE_CHECKING:
+    import xarray
+
+EXPONENTS = ("frequency_exponent", "importance_exponent")
+LATEST = 1e8  # steps up to which the control is followed
+Seeds = Float[np.ndarray, " s"]
+Point = dict[str, float]
+
+
+def system_of(runs: "xarray.Dataset") -> TeacherStudent:
+    """The system that was run.
+
+    **Raises** `ValueError` for runs of another system.
+    """
+    system = grid_of(runs).system
+    if not isinstance(system, TeacherStudent):
+        raise ValueError(f"`runs` must be of TeacherStudent, got {type(system).__name__}.")
+    return system
+
+
+def points(runs: "xarray.Dataset", *more: str) -> list[Point]:
+    """Every combination of the exponents, and of `more` axes, that `runs` cover."""
+    names = [n for n in (*EXPONENTS, *more) if n in runs.dims]
+    grid = np.meshgrid(*(np.asarray(runs[n]) for n in names), indexing="ij")
+    rows = zip(*map(np.ravel, grid), strict=True)
+    return [dict(zip(names, map(float, row), strict=True)) for row in rows]
+
+
+def exponents_at(system: TeacherStudent, at: Point) -> Point:
+    """Both exponents of a point, those that are not swept from the system."""
+    return {n: at.get(n, float(getattr(system, n))) for n in EXPONENTS}
+
+
+def slopes(curve: "xarray.DataArray", window: tuple[float, float]) -> Seeds:
+    """`-d ln L / d ln t` of every seed, fitted in `window`; NaN where a run went bad."""
+    return -fit_exponent(curve, "step", window).per_seed
+
+
+def control(
+    system: TeacherStudent, at: Point, rate: float, time: Any, *, same_start: bool = False
+) -> Float[np.ndarray, " t"]:
+    """Exact loss without superposition at the same rate and size, in float64.
+
+    **Arguments**
+
+    - `system`, `at`: the run to compare with, and its exponents.
+    - `rate`: learning rate of its matrix, `step_size`.
+    - `time`: steps, shape (t,).
+    - `same_start`: start from the run's own `gain` instead of zero.
+
+    **Returns** losses, shape (t,), summed over outputs.
+    """
+    inputs = system.inputs
+    active = float(inputs.mean_active) if isinstance(inputs, Bernoulli) else 1.0
+    gain = float(system.initial.gain) if isinstance(system.initial, ScaledIdentity) else 0.0
+    with jax.enable_x64(True):
+        found = theory.sequential_loss(
+            np.asarray(time, float),
+            **exponents_at(system, at),
+            n_features=system.n_features,
+            learning_rate=rate,
+            second_moment=float(inputs.amplitude.moment(2)),
+            mean_active=active,
+            initial_strength=gain if same_start else 0.0,
+            discrete=True,
+        )
+        return np.asarray(found)
+
+
+def control_curve(
+    runs: "xarray.Dataset", at: Point, *, same_start: bool = False
+) -> "xarray.DataArray":
+    """`control` at the rate of every seed, on the steps of `runs` (at one point of the grid)."""
+    system, steps = system_of(runs), np.asarray(runs["step"])
+    rates = np.asarray(runs["step_size"].transpose("seed", "step"), float)[:, 0]
+    curves = [control(system, at, rate, steps, same_start=same_start) for rate in rates]
+    return runs["loss"].transpose("seed", "step").copy(data=np.stack(curves))
+
+
+@dataclasses.dataclass(frozen=True)
+class Slopes:
+    """Exponents of every seed at one point, in one window.
+
+    - `at`, `window`: the point and the steps.
+    - `loss`, `control`: with superposition, and exactly without at the same rates.
+    """
+
+    at: Point
+    window: tuple[float, float]
+    loss: Seeds
+    control: Seeds
+
+
+def measure_slopes(runs: "xarray.Dataset", window: tuple[float, float], *axes: str) -> list[Slopes]:
+    """Slopes with superposition and without it, at every point of the grid.
+
+    **Arguments**
+
+    - `runs`: `loss` and `step_size` over both exponents, `seed` and `axes`.
+    - `window`: first and last step, given by a formula or beforehand.
+    - `axes`: names of further dimensions.
+
+    **Returns** one `Slopes` per point.
+
+    **Raises** `ValueError` for a window with fewer than two records.
+    """
+    found = []
+    for at in points(runs, *axes):
+        here = runs.sel(at, drop=True)
+        beside = control_curve(here, at)
+        found.append(Slopes(at, window, slopes(here["loss"], window), slopes(beside, window)))
+    return found
+
+
+def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
+    """Where interference should rule, by formula: from 5/eta_bias until it meets the signal.
+
+    **Arguments**
+
+    - `runs`: of one-hot inputs of fixed amplitude, from a scaled identity.
+    - `at`: both exponents.
+
+    **Returns** first and last step, not beyond the end of training.
+    """
+    system: Any = system_of(runs)
+    with jax.enable_x64(True):
+        found = theory.interference_window(
+            latent_size=float(system.latent_size),
+            gain=float(system.initial.gain),
+            bias_learning_rate=float(system.bias_learning_rate),
+            n_features=system.n_features,
+            energy=float(system.inputs.amplitude.moment(2)),
+            **exponents_at(system, at),
+        )
+    return float(found.opens), min(float(found.closes), float(system.n_steps))
+
+
+def spread(found: "list[Slopes]", name: str) -> Seeds:
+    """Largest minus smallest exponent over the points, seed by seed."""
+    values = np.stack([getattr(s, name) for s in found])
+    return values.max(axis=0) - values.min(axis=0)
+
+
+def half_times(runs: "xarray.Dataset") -> "xarray.DataArray":
+    """Step at which the strength of each group of features passes one half for good."""
+    return crossing(runs["feature_strength"], "step", 0.5)
+
+
+def time_ratio(runs: "xarray.Dataset", at: Point, *, same_start: bool = False) -> Seeds:
+    """How much sooner a run reaches its last loss than the control: `t_control / t_run`.
+
+    **Arguments**
+
+    - `runs`: at one point of the grid.
+    - `at`: its exponents.
+    - `same_start`: give the control the run's own start.
+
+    **Returns** one ratio per seed, above 1 where superposition is faster; infinite where the
+    control needs more than 1e8 steps, NaN where the run went bad.
+    """
+    system, last = system_of(runs), float(runs["step"][-1])
+    time = np.concatenate([[0.0], np.geomspace(1.0, LATEST, 1601)])
+    loss = np.asarray(runs["loss"].transpose("seed", "step"), float)[:, -1]
+    rates = np.asarray(runs["step_size"].transpose("seed", "step"), float)[:, 0]
+    found = []
+    for target, rate in zip(loss, rates, strict=True):
+        curve = control(system, at, float(rate), time, same_start=same_start)
+        if not np.isfinite(target):
+            found.append(np.nan)
+        elif curve[-1] > target:
+            found.append(np.inf)
+        else:
+            i = int(np.argmax(curve <= target))
+            if i == 0:
+                found.append(0.0)
+                continue
+            part = (curve[i - 1] - target) / (curve[i - 1] - curve[i])
+            found.append((time[i - 1] + part * (time[i] - time[i - 1])) / last)
+    return np.asarray(found)
+
+
+def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
+    """Largest relative distance of every run from the exact curve of its own embedding.
+
+    **Arguments**
+
+    - `runs`: linear students with a frozen W on one-hot inputs, descending on the population.
+
+    **Returns** one number per point and seed.
+    """
+    grid, steps = grid_of(runs), np.asarray(runs["step"], float)
+
+    @eqx.filter_jit
+    def embedding(system: Any, key: Any) -> Any:
+        state = cast(system, system.dtype).init(jr.fold_in(key, INIT_STREAM))
+        return state.student.embedding, state.task.rates["matrix"]
+
+    rows = []
+    for at in points(runs):
+        system: Any = grid.system
+        for name, value in at.items():
+            system = replace(system, name, value)
+        here = runs["loss"].sel(at, drop=True)
+        row = []
+        for seed in np.asarray(runs["seed"]).tolist():
+            with jax.enable_x64(True):
+                w, rate = embedding(system, grid.run_key(seed))
+                exact = theory.bottleneck_loss(
+                    steps,
+                    w,
+                    frequency_exponent=float(system.frequency_exponent),
+                    importance_exponent=float(system.importance_exponent),
+                    learning_rate=rate,
+                    second_moment=float(system.inputs.amplitude.moment(2)),
+                    discrete=True,
+                )
+            found = np.asarray(here.sel(seed=seed).transpose("step"), float)
+            row.append(float(np.max(np.abs(found / np.asarray(exact) - 1))))
+        rows.append(row)
+    return np.asarray(rows)
