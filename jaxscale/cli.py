@@ -66,7 +66,7 @@ def _bounds(chunk: int | None, compiles: int | None, megabytes: float | None) ->
 
 @app.command()
 def reproduce(
-    system: Annotated[str, typer.Argument(help="emergence, sparse or all")],
+    system: Annotated[str, typer.Argument(help="emergence, sparse, superposition or all")],
     scale: Annotated[str, typer.Option(help="quick (a minute) or full (the paper's).")] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
     devices: Devices = None,

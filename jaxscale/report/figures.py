@@ -44,6 +44,8 @@ def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[P
     folder.mkdir(parents=True, exist_ok=True)
     vector, bitmap = folder / f"{name}.svg", folder / f"{name}.png"
     with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for both
         figure.savefig(vector, metadata={"Date": None})
         figure.savefig(bitmap, dpi=160)
     return vector, bitmap

@@ -77,7 +77,7 @@ class Fixed(AbstractAmplitude):
 
     def positive_product(self, slope: Values, bias: Values) -> Values:
         """A product."""
-        return self.value * jax.nn.relu(slope * self.value + bias)
+        return jax.nn.relu(slope * self.value + bias) * self.value
 
 
 class Uniform(AbstractAmplitude):
@@ -110,7 +110,7 @@ class Uniform(AbstractAmplitude):
     def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
         """`low + (high - low) (word + 1/2) / 2^32`."""
         unit = (word.astype(dtype) + 0.5) * jnp.asarray(2.0**-32, dtype)
-        return self.low + (jnp.asarray(self.high) - self.low) * unit
+        return (jnp.asarray(self.high) - self.low) * unit + self.low
 
     def _on(self, slope: Values, bias: Values) -> tuple[Values, ...]:
         """Share of amplitudes that respond, the ends of their interval, and the responses there."""

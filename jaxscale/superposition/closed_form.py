@@ -8,8 +8,8 @@ $$q_{ij} = (1 - z_{ij})^2 \quad \text{(population)}, \qquad
     - \lambda_j^2\right) \quad \text{(fresh batches of } n)$$
 
 a normal start of variance `e^2` adds `e^2 w_i lambda_j q_ij^t / 2` to the mean loss on entry
-(i, j). Otherwise B(t) follows from the eigenbases of `theory.bottleneck_matrix`, and its losses from the
-same formulas as those of the simulation.
+(i, j). Otherwise B(t) follows from the eigenbases of `theory.bottleneck_matrix`, and its losses
+from the same formulas as those of the simulation.
 """
 
 from typing import Any

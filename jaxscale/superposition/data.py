@@ -168,7 +168,7 @@ class Bernoulli(AbstractInputs):
 
     def probability(self, shares: Float[Array, " f"]) -> Float[Array, " f"]:
         """`mean_active` times the shares."""
-        return shares if self.probabilities is not None else self.mean_active * shares
+        return shares if self.probabilities is not None else shares * self.mean_active
 
     def n_listed(self, shares: np.ndarray) -> int:
         """So many that fewer than one sample in 1e9 has more events."""

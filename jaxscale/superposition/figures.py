@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from jaxscale.report.figures import DASHED, OKABE_ITO, band, label, log_axis, logs, new_figure
 from jaxscale.superposition import theory
-from jaxscale.superposition.claims import TAILS
+from jaxscale.superposition.claims import TAILS, tail_curve
 from jaxscale.superposition.scores import (
     Point,
+    Slopes,
     control_curve,
     exponents_at,
     half_times,
@@ -29,11 +30,17 @@ DOTTED: dict[str, Any] = {"ls": (0, (1, 1.5)), "lw": 1.2}
 LOSS = "loss [target²]"
 
 
-def _panels(runs: "xarray.Dataset", **more: Any) -> Any:
-    """A row of axes, one per frequency exponent."""
+def _panels(runs: "xarray.Dataset", rows: int = 1) -> Any:
+    """Rows of axes, one column per frequency exponent."""
     a = np.asarray(runs["frequency_exponent"], float)
-    figure, grid = new_figure(len(a), size=(3.7, 3.4), **more)
-    return figure, grid[0], a
+    figure, grid = new_figure(len(a), rows, size=(3.7, 3.4))
+    return figure, grid[0] if rows == 1 else grid, a
+
+
+def _few(runs: "xarray.Dataset") -> Float[np.ndarray, " b"]:
+    """First, middle and last importance exponent."""
+    b = np.asarray(runs["importance_exponent"], float)
+    return b[np.unique([0, b.size // 2, b.size - 1])]
 
 
 def _finish(axes: "matplotlib.axes.Axes", title: str, ylabel: str = LOSS) -> None:
@@ -62,12 +69,21 @@ def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
 
 
 def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
-    """Losses where interference dominates, with both controls."""
-    figure, row, values = _panels(runs)
+    """Losses where interference dominates, with both controls; below, the two parts of the loss."""
+    figure, (row, below), values = _panels(runs, 2)
     late = runs["step"].values > 0
     steps = runs["step"].values[late]
+    for axes, a in zip(below, values, strict=True):
+        for i, b in enumerate(_few(runs)):
+            parts = runs.sel(frequency_exponent=a, importance_exponent=b).isel(step=late)
+            band(axes, parts["interference_loss"], "step", OKABE_ITO[i])
+            signal = parts["signal_loss"].mean("seed")
+            axes.plot(steps, signal, color=OKABE_ITO[i], **DOTTED)
+            label(axes, float(steps[-1]), float(signal[-1]), f"b = {b:g}", OKABE_ITO[i])
+        _finish(axes, f"interference (solid) and signal (dotted), a = {a:g}")
+        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
     for axes, a in zip(row, values, strict=True):
-        for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
+        for i, b in enumerate(_few(runs)):
             at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
             here, color = runs.sel(at, drop=True), OKABE_ITO[i]
             curve = here["loss"][..., late]
@@ -79,7 +95,11 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             last = float(alone[-1])
             label(axes, float(steps[-1]), last, f"b = {b:g}", color)
         guide = np.array([5.0, 100.0])
-        height = 4.0 * float(runs["loss"].sel(frequency_exponent=a, step=5).mean()) * 5.0
+        height = (
+            4.0
+            * float(runs["loss"].sel(frequency_exponent=a).sel(step=5, method="nearest").mean())
+            * 5.0
+        )
         axes.plot(guide, height / guide, color="#888888", lw=0.9)
         axes.annotate("1/t", (22.0, height / 22.0), (3, 3), textcoords="offset points",
                       color="#666666", fontsize=8)  # fmt: skip
@@ -115,23 +135,18 @@ def tails_figure() -> "matplotlib.figure.Figure":
     """Local exponents of the reduced equation."""
     figure, grid = new_figure(1, size=(5.6, 3.8))
     axes = grid[0, 0]
-    tau = np.geomspace(1e-1, 1e12, 400)
-    chosen = [t for t in TAILS if t[0].split()[-1] in ("exponential", "3", "6", "1", "4")]
-    for i, (name, tail) in enumerate([*chosen, ("Gaussian", theory.Gaussian())]):
-        with jax.enable_x64(True):
-            loss = np.asarray(
-                theory.interference_loss(
-                    tau, tail=tail, scale=1.0, bias_learning_rate=1.0, n_features=1
-                )
-            )
-            limit = float(theory.universal_law(float(tail.tail_index)))
+    ends = ("exponential", "index 3", "index 4", "index 6", "order 1", "order 4", "Gaussian")
+    chosen = [(n, t) for n, t in TAILS.items() if n.endswith(ends)]
+    for i, (name, tail) in enumerate(chosen):
+        tau, loss = tail_curve(name)
+        limit = float(theory.universal_law(float(tail.tail_index)))
         local = -np.gradient(np.log(loss), np.log(tau))
         axes.plot(tau, local, color=OKABE_ITO[i], lw=1.4)
-        axes.axhline(limit, color=OKABE_ITO[i], **{**DASHED, "lw": 0.8})
+        axes.hlines(limit, tau[0], tau[-1], color=OKABE_ITO[i], linestyles="dashed", lw=0.8)
         shift = 0.06 if name == "Gaussian" else (-0.06 if name == "exponential" else 0.0)
         label(axes, tau[-1], local[-1] + shift, name, OKABE_ITO[i])
     log_axis(axes, "x")
-    axes.set_xlim(tau[0], 1e20)
+    axes.set_xlim(0.1, 1e20)
     axes.set_ylim(0, 3.3)
     axes.set_xticks([1.0, 1e4, 1e8, 1e12])
     axes.set_xlabel("bias learning rate × step")
@@ -140,11 +155,13 @@ def tails_figure() -> "matplotlib.figure.Figure":
 
 
 def map_figure(
-    data: "xarray.Dataset", crowding: "xarray.Dataset", window: tuple[float, float]
+    found: list[Slopes],
+    data: "xarray.Dataset",
+    crowding: "xarray.Dataset",
+    window: tuple[float, float],
 ) -> "matplotlib.figure.Figure":
     """Exponents over (a, b), beside their control, and over crowding and the rate of biases."""
     figure, grid = new_figure(3, size=(4.0, 3.6))
-    found = measure_slopes(data, window)
     a = np.asarray(data["frequency_exponent"], float)
     b = np.asarray(data["importance_exponent"], float)
     shape = (a.size, b.size)
@@ -227,14 +244,12 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             times = half_times(here)
             good = np.flatnonzero(np.isfinite(times.mean("seed", skipna=False).values))
             if good.size:
-                band(axes, times.isel(group=good), "group", color)
-                last = times.isel(group=int(good[-1])).mean("seed")
-                label(axes, float(last["group"]), float(last), f"K = {int(k)}", color)
+                band(axes, times.isel(group=good), "group", color, f"K = {int(k)}")
             alone = control_half_times(here, at)
             axes.plot(here["group"], alone, color=color, **DASHED)
         logs(axes)
         axes.set_xlabel("first feature of the group")
         axes.set_ylabel("step at half strength")
         axes.set_title(f"b = 0, a = {a:g}", fontsize=9)
-        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+        axes.legend(loc="upper left")
     return figure

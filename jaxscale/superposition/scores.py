@@ -46,7 +46,7 @@ def points(runs: "xarray.Dataset", *more: str) -> list[Point]:
     return [dict(zip(names, map(float, row), strict=True)) for row in rows]
 
 
-def exponents_at(system: TeacherStudent, at: Point) -> Point:
+def exponents_at(system: TeacherStudent, at: Point) -> dict[str, Any]:
     """Both exponents of a point, those that are not swept from the system."""
     return {n: at.get(n, float(getattr(system, n))) for n in EXPONENTS}
 
@@ -57,18 +57,23 @@ def slopes(curve: "xarray.DataArray", window: tuple[float, float]) -> Seeds:
 
 
 def control(
-    system: TeacherStudent, at: Point, rate: float, time: Any, *, same_start: bool = False
-) -> Float[np.ndarray, " t"]:
-    """Exact loss without superposition at the same rate and size, in float64.
+    system: TeacherStudent,
+    at: Point,
+    rates: Float[np.ndarray, " s"],
+    time: Float[np.ndarray, " t"],
+    *,
+    same_start: bool = False,
+) -> Float[np.ndarray, "s t"]:
+    """Exact losses without superposition at the same rates and size, in float64.
 
     **Arguments**
 
-    - `system`, `at`: the run to compare with, and its exponents.
-    - `rate`: learning rate of its matrix, `step_size`.
-    - `time`: steps, shape (t,).
-    - `same_start`: start from the run's own `gain` instead of zero.
+    - `system`, `at`: the runs to compare with, and their exponents.
+    - `rates`: learning rates of their matrices, `step_size`.
+    - `time`: steps.
+    - `same_start`: start from the runs' own `gain` instead of zero.
 
-    **Returns** losses, shape (t,), summed over outputs.
+    **Returns** losses, summed over outputs.
     """
     inputs = system.inputs
     active = float(inputs.mean_active) if isinstance(inputs, Bernoulli) else 1.0
@@ -78,7 +83,7 @@ def control(
             np.asarray(time, float),
             **exponents_at(system, at),
             n_features=system.n_features,
-            learning_rate=rate,
+            learning_rate=rates[:, None],
             second_moment=float(inputs.amplitude.moment(2)),
             mean_active=active,
             initial_strength=gain if same_start else 0.0,
@@ -87,14 +92,18 @@ def control(
         return np.asarray(found)
 
 
+def rates_of(runs: "xarray.Dataset") -> Seeds:
+    """Learning rate of the matrix of every seed."""
+    return np.asarray(runs["step_size"].transpose("seed", "step"), float)[:, 0]
+
+
 def control_curve(
     runs: "xarray.Dataset", at: Point, *, same_start: bool = False
 ) -> "xarray.DataArray":
     """`control` at the rate of every seed, on the steps of `runs` (at one point of the grid)."""
-    system, steps = system_of(runs), np.asarray(runs["step"])
-    rates = np.asarray(runs["step_size"].transpose("seed", "step"), float)[:, 0]
-    curves = [control(system, at, rate, steps, same_start=same_start) for rate in rates]
-    return runs["loss"].transpose("seed", "step").copy(data=np.stack(curves))
+    steps = np.asarray(runs["step"], float)
+    curves = control(system_of(runs), at, rates_of(runs), steps, same_start=same_start)
+    return runs["loss"].transpose("seed", "step").copy(data=curves)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,25 +187,25 @@ def time_ratio(runs: "xarray.Dataset", at: Point, *, same_start: bool = False) -
     **Returns** one ratio per seed, above 1 where superposition is faster; infinite where the
     control needs more than 1e8 steps, NaN where the run went bad.
     """
-    system, last = system_of(runs), float(runs["step"][-1])
-    time = np.concatenate([[0.0], np.geomspace(1.0, LATEST, 1601)])
-    loss = np.asarray(runs["loss"].transpose("seed", "step"), float)[:, -1]
-    rates = np.asarray(runs["step_size"].transpose("seed", "step"), float)[:, 0]
-    found = []
-    for target, rate in zip(loss, rates, strict=True):
-        curve = control(system, at, float(rate), time, same_start=same_start)
-        if not np.isfinite(target):
-            found.append(np.nan)
-        elif curve[-1] > target:
-            found.append(np.inf)
-        else:
-            i = int(np.argmax(curve <= target))
-            if i == 0:
-                found.append(0.0)
-                continue
-            part = (curve[i - 1] - target) / (curve[i - 1] - curve[i])
-            found.append((time[i - 1] + part * (time[i] - time[i - 1])) / last)
-    return np.asarray(found)
+    last = float(runs["step"][-1])
+    time = np.concatenate([[0.0], np.geomspace(0.1, LATEST, 361)])
+    curves = control(system_of(runs), at, rates_of(runs), time, same_start=same_start)
+    goals = np.asarray(runs["loss"].transpose("seed", "step"), float)[:, -1]
+    return np.asarray([_reached(time, c, g) for c, g in zip(curves, goals, strict=True)]) / last
+
+
+def _reached(time: np.ndarray, curve: np.ndarray, goal: float) -> float:
+    """When a falling curve reaches `goal`: logarithmic interpolation, 0 if it starts below."""
+    if not np.isfinite(goal):
+        return np.nan
+    if curve[-1] > goal:
+        return np.inf
+    i = int(np.argmax(curve <= goal))
+    if i == 0:
+        return 0.0
+    upper, lower = np.log(curve[i - 1]), np.log(max(curve[i], 1e-300))
+    part = (upper - np.log(goal)) / (upper - lower)
+    return float(time[i - 1] + part * (time[i] - time[i - 1]))
 
 
 def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
@@ -216,7 +225,7 @@ def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
         return state.student.embedding, state.task.rates["matrix"]
 
     rows = []
-    for at in points(runs):
+    for at in points(runs, "latent_size"):
         system: Any = grid.system
         for name, value in at.items():
             system = replace(system, name, value)

@@ -28,7 +28,6 @@ PRESETS = (
     "superposition_bottleneck",
     "superposition_interference",
     "superposition_small",
-    "superposition_map",
     "superposition_crowding",
 )
 SEQUENTIAL_WINDOW = (10.0, 300.0)
@@ -64,6 +63,11 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     window = (opens, float(small["step"][-1]))
     started = measure_slopes(small, window, "latent_size")
     judged += claims.small_start_claims(small, started)
+    adaptive = found.get("superposition_adam")
+    if adaptive is not None:
+        end = float(adaptive["step"][-1])
+        last = measure_slopes(adaptive, (end / 10, end), "latent_size")
+        judged += claims.spread_claims(last, "adam", "with Adam, over the last decade,")
     judged += claims.tail_claims()
 
     drawn = [
@@ -76,8 +80,9 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         Figure(
             "interference",
             "Where interference dominates, the loss falls about as 1/t whatever the data; dashed, "
-            "the exact curve without superposition from zero, at the same rate; dotted, the "
-            f"same with the run's own start, which holds the signal but no interference. {CAVEAT}",
+            "the exact curve without superposition from zero, at the same rate; dotted, the same "
+            "with the run's own start, which holds the signal but no interference. Below, the "
+            f"parts of the loss on outputs of silent and of active features. {CAVEAT}",
             figures.interference_figure(crowded),
         ),
         Figure(
@@ -96,7 +101,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             "map",
             f"Exponent on steps {WINDOW[0]:.0f} to {WINDOW[1]:.0f}: over the data (left), without "
             "superposition (middle), and over crowding N/K and the rate of the biases (right).",
-            figures.map_figure(found["superposition_map"], found["superposition_crowding"], WINDOW),
+            figures.map_figure(fixed, crowded, found["superposition_crowding"], WINDOW),
         ),
         Figure(
             "order",
@@ -220,6 +225,9 @@ STUDY = Study(
     title="Superposition and power-law training: teacher-student models with a bottleneck",
     source="setting of Chen, Chen, Liu and Gore 2026, arXiv 2602.01045 (its student is not "
     "published; this is one that shares its abstract's terms); theory derived for jaxscale",
-    presets={"quick": PRESETS, "full": tuple(f"{name}_full" for name in PRESETS)},
+    presets={
+        "quick": PRESETS,
+        "full": (*(f"{name}_full" for name in PRESETS), "superposition_adam_full"),
+    },
     conclude=conclude,
 )

@@ -57,7 +57,7 @@ from jaxscale.superposition.student import (
     RandomNormal,
     Student,
 )
-from jaxscale.system import AbstractTrainedSystem, Observable, Observables, Schema, Work
+from jaxscale.system import AbstractTrainedSystem, Observable, Observables, Predicted, Schema, Work
 from jaxscale.training import check_record
 
 EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM = range(3)
@@ -207,7 +207,7 @@ class TeacherStudent(AbstractTrainedSystem):
             "step_size": (step, "1", "learning rate of B (of W where tied) at this step"),
         }
         observables = {
-            name: Observable(dims, units, text, *kinds.get(name, ()))
+            name: Observable(dims, units, text, *kinds.get(name, (Predicted.none, "")))
             for name, (dims, units, text) in table.items()
         }
         coordinates = {

@@ -55,8 +55,9 @@ class StoredPlan:
         self.path, self.attributes = path, read_attributes(path)
         try:
             text = self.attributes["grid"]
-            same = grid is not None and text == grid_text(grid)
-            self.grid = grid if same else Grid.from_dict(json.loads(text))
+            if grid is None or text != grid_text(grid):
+                grid = Grid.from_dict(json.loads(text))
+            self.grid = grid
             self.slots = int(self.attributes["slots"])
             self._buckets = json.loads(self.attributes["plan"])["buckets"]
         except (KeyError, TypeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """`select`: the system and key behind one run of a result."""
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,13 @@ def grid_of(runs: "xarray.Dataset") -> Grid:
     """
     if "grid" not in runs.attrs:
         raise ValueError("`runs` must come from js.run or js.open: it has no attribute `grid`.")
-    return Grid.from_dict(json.loads(runs.attrs["grid"]))
+    return _parsed(runs.attrs["grid"])
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> Grid:
+    """Validating every value of a large grid takes a while, and figures ask for it often."""
+    return Grid.from_dict(json.loads(text))
 
 
 def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[Array, ""]]:

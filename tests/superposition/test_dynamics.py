@@ -48,7 +48,8 @@ def test_population_descent_is_predicted_exactly(name):
     with jax.enable_x64(True):
         expected = system.predict()
     assert set(expected) == set(system.schema.predicted())
-    assert found["status"] == js.Status.ok and found["loss"][-1] < 0.5 * found["loss"][0]
+    assert found["status"] == js.Status.ok
+    assert found["loss"][-1] < 0.5 * found["loss"][0]
     for observable, value in expected.items():
         scale = np.abs(found[observable])
         floor = 1e-10 * found["loss"][0] if observable.endswith("loss") else 1e-10

@@ -33,7 +33,7 @@ def test_random_directions_are_unit_and_do_not_depend_on_padding():
     assert np.std(np.asarray(one)) == pytest.approx(12**-0.5, rel=0.01)
 
 
-@pytest.mark.parametrize("n, k", [(48, 12), (40, 30), (200, 10), (16, 16)])
+@pytest.mark.parametrize(("n", "k"), [(48, 12), (40, 30), (200, 10), (16, 16)])
 def test_tight_frames_are_tight_and_unit(n, k):
     system = S.TeacherStudent(
         n_features=n, latent_size=k, frequency_exponent=1.2, embedding=S.TightFrame(),
@@ -191,7 +191,8 @@ def test_systems_survive_being_written(tmp_path):
     opened = js.open(tmp_path / "runs.zarr")
     again, _ = js.select(opened, seed=0)
     np.testing.assert_array_equal(again.embedding.matrix, np.eye(2, 4))
-    assert again.decoder == S.Linear() and again.inputs.probabilities[1] == 0.3
+    assert again.decoder == S.Linear()
+    assert again.inputs.probabilities[1] == 0.3
 
 
 BAD = {
