@@ -44,10 +44,19 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
 
     **Reference:** none; the promotion rule of jaxscale.
     """
-    arrays = [jnp.asarray(value) for value in values]
-    strong = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating) and not a.weak_type]
+    # through NumPy: one transfer for each number, and no conversion on the device
+    arrays = [v if isinstance(v, jax.Array) else np.asarray(v) for v in values]
+    strong = [
+        jax.dtypes.canonicalize_dtype(a.dtype)
+        for a, v in zip(arrays, values, strict=True)
+        if jnp.issubdtype(a.dtype, jnp.floating)
+        and not getattr(a, "weak_type", type(v) in (bool, int, float))
+    ]
     dtype = max(strong, key=lambda d: d.itemsize) if strong else jnp.zeros(()).dtype
-    return tuple(a.astype(dtype) for a in arrays)
+    return tuple(
+        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(a.astype(dtype))
+        for a in arrays
+    )
 
 
 def require(name: str, value: object, ok: Callable[[np.ndarray], np.ndarray], what: str) -> None:
