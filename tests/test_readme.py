@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.slow
 def test_the_example_runs(tmp_path, monkeypatch):
-    block, regression = re.findall(r"```python\n(.*?)```", README, re.S)
+    block, regression, crowded = re.findall(r"```python\n(.*?)```", README, re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(block, "README.md", "exec"), names)
@@ -23,6 +23,10 @@ def test_the_example_runs(tmp_path, monkeypatch):
     exec(compile(regression, "README.md", "exec"), names)
     ratio = names["runs"].loss.median("seed") / names["theory"].loss
     assert 0.9 < float(ratio.sel(n_features=128, n_samples=256)) < 1.1
+    exec(compile(crowded, "README.md", "exec"), names)
+    loss = names["runs"].loss.sel(importance_exponent=0.0).mean("seed")
+    assert loss[0] > 10 * names["exact"][0]
+    assert loss[-1] < names["exact"][-1]
 
 
 def test_its_files_exist():

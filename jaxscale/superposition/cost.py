@@ -31,7 +31,9 @@ def work_of(system: Any) -> Work:
         step, working = (4.0 * n * n, 3.0 * n * n) if flat else (4.0 * k**3, 6.0 * k * k)
         held = 6.0 * n * n if flat else 10.0 * k * k + n * k
     else:
-        per_sample = 4.0 * n * n if flat else 4.0 * n * k + (6.0 if trains else 4.0) * k * k * matrix
+        per_sample = (
+            4.0 * n * n if flat else 4.0 * n * k + (6.0 if trains else 4.0) * k * k * matrix
+        )
         per_sample += 12.0 * n + (4.0 * n * k if trains else 2.0 * places * k)
         step = batch * per_sample * (2.0 if population else 1.0)
         working = batch * n + (n * k if trains else 0.0) + (2.0 * n * n if flat else 0.0)

@@ -83,6 +83,6 @@ def test_the_law_figure_names_its_laws():
 def test_unknown_names_are_refused(study, tmp_path):
     with pytest.raises(ValueError, match="`scale` must be one of quick, got 'huge'"):
         reproduce(study, tmp_path, scale="huge")
-    with pytest.raises(ValueError, match="`system` must be one of emergence, .*, got 'parity'"):
+    with pytest.raises(ValueError, match=r"`system` must be one of emergence, .*, got 'parity'"):
         find_study("parity")
     assert np.all([name in STUDY.presets for name in ("quick", "full")])
