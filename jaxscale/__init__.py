@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from jaxscale import emergence as emergence
 from jaxscale import fields as fields
+from jaxscale import paths as paths
 from jaxscale import sparse as sparse
 from jaxscale import spectra as spectra
 from jaxscale import superposition as superposition
@@ -11,11 +12,11 @@ from jaxscale.analysis import Claim as Claim
 from jaxscale.analysis import calibrate as calibrate
 from jaxscale.analysis import compare as compare
 from jaxscale.devices import use_all_cores as use_all_cores
-from jaxscale.fields import replace as replace
 from jaxscale.optimizers import AbstractOptimizer as AbstractOptimizer
 from jaxscale.optimizers import Adam as Adam
 from jaxscale.optimizers import Optax as Optax
 from jaxscale.optimizers import Sgd as Sgd
+from jaxscale.paths import replace as replace
 from jaxscale.report import plot as plot
 from jaxscale.schedules import AbstractSchedule as AbstractSchedule
 from jaxscale.schedules import Constant as Constant

@@ -16,8 +16,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Key, Num
 
-from jaxscale.fields import cast
 from jaxscale.keys import check_key
+from jaxscale.paths import cast
 from jaxscale.status import DIVERGED, Status
 
 INIT_STREAM, STEP_STREAM = 0, 1

@@ -6,7 +6,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale import emergence
-from jaxscale.fields import get, set_leaf
+from jaxscale.paths import get, set_leaf
 
 
 def test_replace_converts_and_keeps_the_rest():

@@ -12,7 +12,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from jaxscale.fields import get, set_leaves
+from jaxscale.paths import get, set_leaves
 from jaxscale.status import STATUS
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid, is_leaf

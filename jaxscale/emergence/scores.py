@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike
 from jaxscale.analysis.calibrate import Calibration, calibrate
 from jaxscale.analysis.exponents import crossing
 from jaxscale.emergence.system import ParityNetwork
-from jaxscale.fields import replace
+from jaxscale.paths import replace
 from jaxscale.status import Status
 from jaxscale.sweep.grid import Grid
 

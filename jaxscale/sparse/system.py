@@ -11,19 +11,18 @@ from jaxtyping import Array, Key
 from jaxscale.fields import (
     Integer,
     Real,
-    cast,
     converted,
     derived,
     is_traced,
     part,
     real,
-    replace,
     size,
     static_choice,
     static_count,
     static_int,
 )
 from jaxscale.keys import check_key
+from jaxscale.paths import cast, replace
 from jaxscale.sparse.closed_form import observables, predicted
 from jaxscale.sparse.features import (
     AbstractFeatures,

@@ -9,7 +9,6 @@ falls on a feature with probability proportional to its mean, and repeated featu
 """
 
 import abc
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ import numpy as np
 from jax.scipy.special import gammainc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxscale.fields import Configurable, Real, Rule, is_traced, part, real
+from jaxscale.fields import Configurable, Real, is_traced, part, real, vector
 from jaxscale.keys import categorical, words
 from jaxscale.superposition.amplitudes import AbstractAmplitude, Uniform
 
@@ -49,21 +48,6 @@ class Source(eqx.Module):
     probability: Float[Array, " f"]
     survival: Float[Array, " f"]
     counts: Float[Array, " l"]
-
-
-def _probabilities(name: str, value: Any) -> Any:
-    if value is None or is_traced(value):
-        return value
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be an array of numbers, got {value!r}.") from None
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"`{name}` must be a non-empty vector, got shape {array.shape}.")
-    bad = array[~((array > 0) & (array < 1))]
-    if bad.size:
-        raise ValueError(f"`{name}` must be above 0 and below 1, got {bad[0]}.")
-    return array
 
 
 class AbstractInputs(Configurable):
@@ -110,8 +94,8 @@ class OneHot(AbstractInputs):
     """Exactly one active feature: `p_i` sums to 1."""
 
     amplitude: AbstractAmplitude = part(AbstractAmplitude, Uniform())
-    probabilities: Float[Array | np.ndarray, " f"] | None = eqx.field(
-        converter=Rule(_probabilities), kw_only=True, default=None
+    probabilities: Float[Array | np.ndarray, " f"] | None = vector(
+        above=0.0, below=1.0, optional=True
     )
 
     def __check_init__(self):
@@ -162,8 +146,8 @@ class Bernoulli(AbstractInputs):
 
     mean_active: Real = real(1.0, above=0.0)
     amplitude: AbstractAmplitude = part(AbstractAmplitude, Uniform())
-    probabilities: Float[Array | np.ndarray, " f"] | None = eqx.field(
-        converter=Rule(_probabilities), kw_only=True, default=None
+    probabilities: Float[Array | np.ndarray, " f"] | None = vector(
+        above=0.0, below=1.0, optional=True
     )
 
     def probability(self, shares: Float[Array, " f"]) -> Float[Array, " f"]:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxscale.fields import Configurable, Real, Rule, is_traced, part, real, static_int
+from jaxscale.fields import Configurable, Real, is_traced, matrix, part, real, static_int
 from jaxscale.keys import unit_normals
 from jaxscale.linalg import eigh
 from jaxscale.superposition.data import AbstractInputs, Source
@@ -22,6 +22,20 @@ TIGHTENINGS = 64
 AUTOENCODER = Relu(bias=True)
 
 
+class Frame(eqx.Module):
+    """What an embedding is drawn for: its dimensions, their static maximum, and the inputs."""
+
+    latent_size: Int[Array, ""]
+    max_latent_size: int = eqx.field(static=True)
+    inputs: AbstractInputs
+    source: Source
+
+    @property
+    def real(self) -> Bool[Array, " k"]:
+        """Which dimensions are no padding."""
+        return jnp.arange(self.max_latent_size, dtype=jnp.int32) < self.latent_size
+
+
 class AbstractEmbedding(Configurable):
     """How features are embedded; `trains`: with the student; `has_matrix`: B is trained."""
 
@@ -29,14 +43,7 @@ class AbstractEmbedding(Configurable):
     has_matrix: ClassVar[bool] = True
 
     @abc.abstractmethod
-    def directions(
-        self,
-        key: Key[Array, ""],
-        latent_size: Int[Array, ""],
-        max_latent_size: int,
-        inputs: AbstractInputs,
-        source: Source,
-    ) -> Float[Array, "f k"] | None:
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
         """Rows `w_i` of the features, zero in padded dimensions; None without a bottleneck."""
 
 
@@ -47,14 +54,7 @@ class AbstractDrawn(AbstractEmbedding):
 class Identity(AbstractEmbedding):
     """No superposition: `W` is the identity and `K = N`."""
 
-    def directions(
-        self,
-        key: Key[Array, ""],
-        latent_size: Int[Array, ""],
-        max_latent_size: int,
-        inputs: AbstractInputs,
-        source: Source,
-    ) -> Float[Array, "f k"] | None:
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
         """None."""
         return None
 
@@ -62,19 +62,12 @@ class Identity(AbstractEmbedding):
 class RandomUnit(AbstractDrawn):
     """Normal directions of unit length, frozen; entry (k, i) depends on k and i only."""
 
-    def directions(
-        self,
-        key: Key[Array, ""],
-        latent_size: Int[Array, ""],
-        max_latent_size: int,
-        inputs: AbstractInputs,
-        source: Source,
-    ) -> Float[Array, "f k"] | None:
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
         """Rows on the unit sphere."""
-        dtype, n = source.probability.dtype, source.probability.shape[0]
-        latent = jnp.arange(max_latent_size, dtype=jnp.int32)
-        rows = unit_normals(key, latent, n, str(dtype))
-        rows = jnp.where((latent < latent_size)[:, None], rows, jnp.zeros_like(rows))
+        probability = frame.source.probability
+        latent = jnp.arange(frame.max_latent_size, dtype=jnp.int32)
+        rows = unit_normals(key, latent, probability.shape[0], str(probability.dtype))
+        rows = jnp.where(frame.real[:, None], rows, jnp.zeros_like(rows))
         return _unit(rows.T)
 
 
@@ -85,24 +78,16 @@ class TightFrame(AbstractDrawn):
     the polar factor `W (3 - (K/N) W W^T) / 2` alternate until both hold.
     """
 
-    def directions(
-        self,
-        key: Key[Array, ""],
-        latent_size: Int[Array, ""],
-        max_latent_size: int,
-        inputs: AbstractInputs,
-        source: Source,
-    ) -> Float[Array, "f k"] | None:
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
         """Rows on the unit sphere that form a tight frame."""
-        random = RandomUnit().directions(key, latent_size, max_latent_size, inputs, source)
+        random = RandomUnit().directions(key, frame)
         if random is None:
             raise ValueError("`embedding` must have directions.")
         n = random.shape[0]
         dtype = random.dtype
-        square = jnp.asarray(n, dtype) / latent_size.astype(dtype)
+        square = jnp.asarray(n, dtype) / frame.latent_size.astype(dtype)
         value, vector = eigh(random.T @ random)
-        place = jnp.arange(max_latent_size, dtype=jnp.int32)
-        kept = place >= max_latent_size - latent_size  # ascending: padded dimensions come first
+        kept = frame.real[::-1]  # eigenvalues ascend: padded dimensions come first
         inverse = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, value, 1.0)), 0.0)
         polar = jnp.sqrt(square) * random @ ((vector * inverse) @ vector.T)
 
@@ -124,23 +109,16 @@ class Pretrained(AbstractDrawn):
     learning_rate: Real = real(3e-3, above=0.0)
     batch_size: int = static_int(256)
 
-    def directions(
-        self,
-        key: Key[Array, ""],
-        latent_size: Int[Array, ""],
-        max_latent_size: int,
-        inputs: AbstractInputs,
-        source: Source,
-    ) -> Float[Array, "f k"] | None:
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
         """The trained rows."""
         start_key, step_key = jr.fold_in(key, 0), jr.fold_in(key, 1)
-        rows = RandomUnit().directions(start_key, latent_size, max_latent_size, inputs, source)
-        ones = jnp.ones_like(source.probability)
+        rows = RandomUnit().directions(start_key, frame)
+        ones = jnp.ones_like(frame.source.probability)
         numbers = jnp.arange(self.batch_size, dtype=jnp.int32)
         optimizer = optax.adam(self.learning_rate)  # pyright: ignore
 
         def loss(student: Student, key: Key[Array, ""]) -> Float[Array, ""]:
-            samples = inputs.draw(key, numbers, source, str(ones.dtype))
+            samples = frame.inputs.draw(key, numbers, frame.source, str(ones.dtype))
             total = batch_loss(student, samples, AUTOENCODER, ones, ones, listed=False)
             return total / self.batch_size
 
@@ -158,36 +136,19 @@ class Pretrained(AbstractDrawn):
         return student.directions
 
 
-def _matrix(name: str, value: Any) -> Any:
-    if is_traced(value):
-        return value
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a matrix (K, N), got {value!r}.") from None
-    if array.ndim != 2 or array.size == 0 or array.shape[0] > array.shape[1]:
-        raise ValueError(f"`{name}` must be a matrix (K, N) with K <= N, got {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"`{name}` must be finite, got {array[~np.isfinite(array)][0]!r}.")
-    return array
-
-
 class Given(AbstractDrawn):
     """A frozen W of your own, `(K, N)`; with `Linear()` its training curve is predicted exactly."""
 
-    matrix: Float[Array | np.ndarray, "k f"] = eqx.field(converter=Rule(_matrix), kw_only=True)
+    matrix: Float[Array | np.ndarray, "k f"] = matrix()
 
-    def directions(
-        self,
-        key: Key[Array, ""],
-        latent_size: Int[Array, ""],
-        max_latent_size: int,
-        inputs: AbstractInputs,
-        source: Source,
-    ) -> Float[Array, "f k"] | None:
+    def __check_init__(self):
+        if not is_traced(self.matrix) and self.matrix.shape[0] > self.matrix.shape[1]:
+            raise ValueError(f"`matrix` must be (K, N) with K <= N, got {self.matrix.shape}.")
+
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
         """Its columns."""
-        rows = jnp.asarray(self.matrix).astype(source.probability.dtype).T
-        return jnp.pad(rows, ((0, 0), (0, max_latent_size - rows.shape[1])))
+        rows = jnp.asarray(self.matrix).astype(frame.source.probability.dtype).T
+        return jnp.pad(rows, ((0, 0), (0, frame.max_latent_size - rows.shape[1])))
 
 
 class Joint(AbstractEmbedding):
@@ -196,16 +157,9 @@ class Joint(AbstractEmbedding):
     start: AbstractDrawn = part(AbstractDrawn, RandomUnit())
     trains: ClassVar[bool] = True
 
-    def directions(
-        self,
-        key: Key[Array, ""],
-        latent_size: Int[Array, ""],
-        max_latent_size: int,
-        inputs: AbstractInputs,
-        source: Source,
-    ) -> Float[Array, "f k"] | None:
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
         """Those of the start."""
-        return self.start.directions(key, latent_size, max_latent_size, inputs, source)
+        return self.start.directions(key, frame)
 
 
 class Tied(Joint):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis.exponents import crossing, fit_exponent
-from jaxscale.fields import cast, replace
+from jaxscale.paths import cast, replace
 from jaxscale.superposition import theory
 from jaxscale.superposition.data import Bernoulli
 from jaxscale.superposition.student import ScaledIdentity

@@ -23,17 +23,23 @@ from jaxscale.fields import (
     part,
     real,
     record_field,
-    replace,
     size,
     static_int,
 )
 from jaxscale.optimizers import AbstractOptimizer, Sgd
+from jaxscale.paths import replace
 from jaxscale.schedules import AbstractSchedule, Constant
 from jaxscale.superposition.closed_form import predicted, predicted_kinds
 from jaxscale.superposition.cost import work_of
 from jaxscale.superposition.data import AbstractInputs, OneHot
 from jaxscale.superposition.decoders import AbstractDecoder, Linear, Relu
-from jaxscale.superposition.embedding import AbstractEmbedding, Given, Identity, RandomUnit
+from jaxscale.superposition.embedding import (
+    AbstractEmbedding,
+    Frame,
+    Given,
+    Identity,
+    RandomUnit,
+)
 from jaxscale.superposition.gradient import (
     AbstractGradient,
     FreshBatches,
@@ -244,9 +250,8 @@ class TeacherStudent(AbstractTrainedSystem):
         probability = self.inputs.probability(self.shares)
         source = self.inputs.source(probability, self.max_active or 1)
         teacher = self.teacher
-        directions = self.embedding.directions(
-            jr.fold_in(key, EMBEDDING_STREAM), latent, self.padded_latent_size, self.inputs, source
-        )
+        frame = Frame(latent, self.padded_latent_size, self.inputs, source)
+        directions = self.embedding.directions(jr.fold_in(key, EMBEDDING_STREAM), frame)
         matrix = None
         if self.embedding.has_matrix:
             matrix = self.initial.matrix(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxscale.fields import replace
+from jaxscale.paths import replace
 from jaxscale.sweep.grid import Grid
 from jaxscale.system import AbstractSystem
 

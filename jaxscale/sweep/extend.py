@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxscale.fields import get
+from jaxscale.paths import get
 from jaxscale.sweep.bucket import structures
 from jaxscale.sweep.config import encode
 from jaxscale.sweep.dataset import Layout

@@ -10,8 +10,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxscale.fields import as_int, get, is_static, replace
+from jaxscale.fields import as_int
 from jaxscale.keys import root_key
+from jaxscale.paths import get, is_static, replace
 from jaxscale.sweep.config import axis_values, check_system, decode, encode, read_toml, record_steps
 from jaxscale.system import AbstractSystem
 

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxscale.devices import device_memory
-from jaxscale.fields import as_int, as_real, replace
+from jaxscale.fields import as_int, as_real
+from jaxscale.paths import replace
 from jaxscale.sweep.bucket import (
     Bucket,
     columns_of,

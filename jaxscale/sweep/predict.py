@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscale.fields import set_leaves
+from jaxscale.paths import set_leaves
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import plan

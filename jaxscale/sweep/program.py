@@ -17,9 +17,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxscale.devices import device_memory
-from jaxscale.fields import set_leaves
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.linalg import one_blas_thread
+from jaxscale.paths import set_leaves
 from jaxscale.sweep.bucket import Bucket, cached_group, share
 from jaxscale.system import AbstractSystem
 

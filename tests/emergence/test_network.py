@@ -46,7 +46,7 @@ def _numpy_step(system, state, key):
     ids=["one-hot", "micro-batch", "gather"],
 )
 def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
-    system = js.fields.cast(ParityNetwork(**{**SMALL, **changes}), "float32")
+    system = js.paths.cast(ParityNetwork(**{**SMALL, **changes}), "float32")
     state, key = system.init(jr.key(0)), jr.key(9)
     after = system.step(state, key).network
     for found, expected in zip(
@@ -56,7 +56,7 @@ def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
 
 
 def test_observables_against_brute_force():
-    system = js.fields.cast(ParityNetwork(**SMALL), "float32")
+    system = js.paths.cast(ParityNetwork(**SMALL), "float32")
     state = system.init(jr.key(0))
     seen = system.observe(state)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
@@ -77,10 +77,10 @@ def test_observables_against_brute_force():
 
 
 def test_an_odd_evaluation_size_counts_every_input_once():
-    state = js.fields.cast(ParityNetwork(**SMALL), "float32").init(jr.key(0))
+    state = js.paths.cast(ParityNetwork(**SMALL), "float32").init(jr.key(0))
     found = {}
     for n in (700, 512, 188):
-        system = js.fields.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
+        system = js.paths.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
         found[n] = np.asarray(system.observe(state)["skill_loss"])
     state_of_rest = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
     sums = student.evaluate(
@@ -109,7 +109,7 @@ def test_padding_and_micro_batches_change_nothing_but_rounding():
 
 
 def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
-    system = js.fields.cast(ParityNetwork(**SMALL), "float32")
+    system = js.paths.cast(ParityNetwork(**SMALL), "float32")
     state = system.init(jr.key(0))
     skill, bits = jnp.asarray([0, 2, 1, 1]), jnp.ones((4, 9), jnp.float32)
     inputs = jnp.concatenate([jax.nn.one_hot(skill, 3, dtype=jnp.float32), bits], axis=1)
@@ -128,7 +128,7 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
     """Forward and reverse mode, and one after the other, in float64."""
     fields = {**SMALL, "n_skills": n_skills, "n_bits": 40, "skills": RandomSkills()}
     with jax.enable_x64(True):
-        system = js.fields.cast(
+        system = js.paths.cast(
             ParityNetwork(**{**fields, "width": width, "dtype": "float64"}), "float64"
         )
         state = system.init(jr.key(0))
@@ -162,13 +162,13 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
 
 
 def test_the_initial_weights_are_normal_and_keyed_by_unit():
-    system = js.fields.cast(ParityNetwork(width=400, init_scale=0.01), "float32")
+    system = js.paths.cast(ParityNetwork(width=400, init_scale=0.01), "float32")
     network = system.init(jr.key(0)).network
     for leaf in (network.weight, network.bias, network.readout):
         values = np.asarray(leaf).ravel() / 0.01
         assert abs(values.mean()) < 4 / np.sqrt(values.size)
         assert abs(values.var() - 1) < 4 * np.sqrt(2 / values.size)
-    narrow = js.fields.cast(ParityNetwork(width=100, init_scale=0.01), "float32")
+    narrow = js.paths.cast(ParityNetwork(width=100, init_scale=0.01), "float32")
     np.testing.assert_array_equal(narrow.init(jr.key(0)).network.readout, network.readout[:100])
 
 
@@ -189,7 +189,7 @@ def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
 
 
 def test_the_train_loss_is_the_mean_over_the_set():
-    system = js.fields.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
+    system = js.paths.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
     state = system.init(jr.key(0))
     drawn = words(state.task.set_key, jnp.arange(1500), 2)
     batch = data.decode(drawn, state.task.survival, state.task.masks, 9, "float32")

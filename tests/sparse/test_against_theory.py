@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import t as student_t
 
 import jaxscale as js
-from jaxscale.fields import cast
+from jaxscale.paths import cast
 from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, Ridge, theory
 from jaxscale.sparse.data import draw_inputs
 from jaxscale.sparse.losses import linear_loss

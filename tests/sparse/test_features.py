@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.fields import cast, set_leaf
+from jaxscale.paths import cast, set_leaf
 from jaxscale.sparse.data import draw_inputs
 from jaxscale.sparse.features import gaussian_projection
 from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM

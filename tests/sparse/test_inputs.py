@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.fields import cast
+from jaxscale.paths import cast
 from jaxscale.sparse.data import draw_inputs
 
 N_DRAWS = 4000

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.fields import cast, set_leaf
+from jaxscale.paths import cast, set_leaf
 from jaxscale.sparse import theory
 from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.gradient import one_minus_power

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.fields import set_leaf
+from jaxscale.paths import set_leaf
 from jaxscale.sparse import (
     Averaged,
     Elementwise,

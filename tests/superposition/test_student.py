@@ -21,7 +21,7 @@ BASE = dict(n_features=48, latent_size=12, frequency_exponent=1.2)
 def start(system, seed=0):
     with jax.enable_x64(system.dtype == "float64"):
         key = jr.fold_in(root_key(seed), INIT_STREAM)
-        return eqx.filter_jit(lambda s, k: s.init(k))(js.fields.cast(system, system.dtype), key)
+        return eqx.filter_jit(lambda s, k: s.init(k))(js.paths.cast(system, system.dtype), key)
 
 
 def test_random_directions_are_unit_and_do_not_depend_on_padding():

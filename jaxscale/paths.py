@@ -1,0 +1,104 @@
+"""Fields by dotted path: looked up, replaced with validation, or set inside a program."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jaxscale.fields import derived_names, field_names
+
+
+def get(module: Any, path: str) -> Any:
+    """Value of the field at dotted `path`.
+
+    **Raises** `ValueError` naming the path, the module and the nearest field names.
+    """
+    if not isinstance(path, str):
+        raise ValueError(f"`path` must be a dotted field name, got {path!r}.")
+    value: Any = module
+    for name in path.split("."):
+        known = _known(value)
+        if name not in known:
+            owner = type(value).__name__
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise ValueError(f"`{path}` is not a field of {owner} ({', '.join(known)}){hint}")
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
+    return value
+
+
+def is_static(module: Any, path: str) -> bool:
+    """Whether the field at dotted `path` is static: its values need programs of their own."""
+    head, _, name = path.rpartition(".")
+    owner = get(module, head) if head else module
+    if not dataclasses.is_dataclass(owner):
+        return False
+    return any(f.name == name and f.metadata.get("static") for f in dataclasses.fields(owner))
+
+
+def _known(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return list(value)
+    return field_names(value) if isinstance(value, eqx.Module) else []
+
+
+def replace(module: Any, path: str, value: Any) -> Any:
+    """Return `module` with the field at dotted `path` replaced.
+
+    The module is rebuilt by its constructor, so that the value is converted and validated; a size
+    that is replaced also re-derives its padded maximum (`width` → `max_width`).
+
+    **Arguments**
+
+    - `module`: a system or one of its parts.
+    - `path`: the field, such as `"learning_rate"` or `"data.n_samples"`.
+    - `value`: a plain number, a traced scalar, or a module where the field holds one.
+
+    **Returns** a new module of the same type.
+
+    **Raises** `ValueError` for an unknown path or a value that its field refuses.
+    """
+    get(module, path)
+    head, _, rest = path.partition(".")
+    if rest:
+        value = replace(get(module, head), rest, value)
+    if isinstance(module, dict):
+        return {**module, head: value}
+    kwargs = {name: getattr(module, name) for name in field_names(module)}
+    kwargs |= dict.fromkeys(derived_names(module))
+    kwargs[head] = value
+    if f"max_{head}" in kwargs:
+        kwargs[f"max_{head}"] = None
+    return type(module)(**kwargs)
+
+
+def set_leaf(module: Any, path: str, value: Any) -> Any:
+    """Put `value` at dotted `path` without validation: for traced values inside a program."""
+    return eqx.tree_at(lambda m: get(m, path), module, value, is_leaf=lambda x: x is None)
+
+
+def set_leaves(module: Any, values: Mapping[str, Any]) -> Any:
+    """`set_leaf` of several paths."""
+    for path, value in values.items():
+        module = set_leaf(module, path, value)
+    return module
+
+
+def cast(module: Any, dtype: str) -> Any:
+    """Cast float leaves to `dtype` and integer leaves to int32, so that no user flag decides."""
+    if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
+        raise ValueError("`dtype` float64 needs `with jax.enable_x64(True):` around a bare call.")
+
+    def leaf(x: Any) -> Any:
+        x_dtype = jnp.result_type(x)
+        if jnp.issubdtype(x_dtype, jnp.floating):
+            return jnp.asarray(x).astype(dtype)
+        if jnp.issubdtype(x_dtype, jnp.integer):
+            return jnp.asarray(x).astype(jnp.int32)
+        return x
+
+    return jax.tree.map(leaf, module)
