@@ -88,7 +88,7 @@ def reproduce(
         conclusion = reproduce_study(study, folder, scale=scale, console=console)
         console.print(claims_table(conclusion.claims))
         for table in conclusion.tables:
-            console.print(f"{table.title}. {table.note}")
+            console.print(table.for_terminal())
         console.print(f"report: {folder / 'report.html'}")
 
 

@@ -213,9 +213,11 @@ def matrix() -> Any:
 def _real_array(name: str, value: Any, ndim: int) -> np.ndarray:
     kind = {1: "vector", 2: "matrix"}[ndim]
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be an array of numbers, got {value!r}.") from None
+        raise ValueError(f"`{name}` must be an array of real numbers, got {value!r}.") from None
     if array.ndim != ndim or array.size == 0:
         raise ValueError(f"`{name}` must be a non-empty {kind}, got shape {array.shape}.")
     if not np.all(np.isfinite(array)):

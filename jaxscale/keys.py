@@ -122,7 +122,8 @@ def normal_table(
     high, low = jex_random.threefry_2x32(jr.key_data(key), counts).reshape(2, *shape)
     if dtype == "float64":
         return normals(high, low)
-    unit = ((high >> jnp.uint32(8)).astype(dtype) + 0.5) * jnp.asarray(2.0**-24, dtype)
+    # 23 bits and a half are exact in float32: neither 0 nor 1, whose normals are infinite
+    unit = ((high >> jnp.uint32(9)).astype(dtype) + 0.5) * jnp.asarray(2.0**-23, dtype)
     return jnp.asarray(np.sqrt(2.0), dtype) * jax.scipy.special.erfinv(2 * unit - 1)
 
 

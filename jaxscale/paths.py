@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxscale.fields import derived_names, field_names
 
@@ -96,9 +97,16 @@ def cast(module: Any, dtype: str) -> Any:
     def leaf(x: Any) -> Any:
         x_dtype = jnp.result_type(x)
         if jnp.issubdtype(x_dtype, jnp.floating):
-            return jnp.asarray(x).astype(dtype)
-        if jnp.issubdtype(x_dtype, jnp.integer):
-            return jnp.asarray(x).astype(jnp.int32)
-        return x
+            target = dtype
+        elif jnp.issubdtype(x_dtype, jnp.integer):
+            target = "int32"
+        else:
+            return x
+        if isinstance(x, np.ndarray | np.generic):
+            # A NumPy array that is traced into a loop is remembered by its identity, with the dtype
+            # of that trace: meeting it again under the other x64 flag crashes (jax 0.10 to 0.12).
+            # Leaves live as long as their system, so each cast makes arrays of its own.
+            return jnp.asarray(np.array(x, dtype=target))
+        return jnp.asarray(x).astype(target)
 
     return jax.tree.map(leaf, module)

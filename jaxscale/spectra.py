@@ -69,6 +69,8 @@ def require(name: str, value: object, ok: Callable[[np.ndarray], np.ndarray], wh
     """
     if isinstance(value, jax.Array):
         return
+    if np.asarray(value).dtype.kind not in "fiub":
+        raise ValueError(f"`{name}` must be {what}, got {value!r}.")
     if not np.all(ok(np.asarray(value))):
         raise ValueError(f"`{name}` must be {what}, got {value}.")
 

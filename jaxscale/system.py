@@ -2,6 +2,7 @@
 
 import abc
 import enum
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -99,6 +100,12 @@ class Work(eqx.Module):
     resident_floats: float
     n_steps: int
     branches: bool = False
+
+
+def largest_divisor(n: int, most: float) -> int:
+    """Largest divisor of `n` that is at most `most`, at least 1."""
+    small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
+    return max((d for d in (*small, *(n // d for d in small)) if d <= most), default=1)
 
 
 class AbstractSystem(Configurable):

@@ -86,7 +86,8 @@ def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Arr
         seen = system.observe(state)
         loss = seen["loss"]
         start_loss = jnp.where(bounds[1] == 0, loss, start_loss)
-        found = jnp.where(loss > DIVERGED * start_loss, Status.diverged, Status.ok)
+        over = (loss > DIVERGED * start_loss) & (start_loss > 0)
+        found = jnp.where(over, Status.diverged, Status.ok)
         found = jnp.where(_all_finite((state, loss)), found, Status.nonfinite)
         status = jnp.where(status == Status.ok, found, status).astype(jnp.int32)
         good = status == Status.ok

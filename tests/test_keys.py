@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from jaxscale.keys import index_below, unit_normals, words
+from jaxscale.keys import index_below, normal_table, root_key, unit_normals, words
 
 
 def test_words_depend_on_the_sample_only():
@@ -55,3 +55,28 @@ def test_draws_do_not_follow_the_x64_flag():
     with jax.enable_x64(True):
         on = np.asarray(words(jr.key(2), jnp.arange(9), 2))
     np.testing.assert_array_equal(off, on)
+
+
+@pytest.mark.parametrize(
+    ("word", "dtype"), [(0, "float32"), (0xFFFFFFFF, "float32"), (0, "float64")]
+)
+def test_no_word_makes_an_infinite_normal(monkeypatch, word, dtype):
+    def constant(key, counts):
+        return jnp.full_like(counts, word)
+
+    monkeypatch.setattr("jax.extend.random.threefry_2x32", constant)
+    one = jnp.arange(1)
+    with jax.enable_x64(True):
+        drawn = normal_table(root_key(0), one, one, dtype)
+    assert drawn.dtype == dtype
+    assert np.isfinite(drawn[0, 0])
+    assert abs(float(drawn[0, 0])) > 5
+
+
+def test_a_float32_table_is_normal_and_depends_on_its_indices_only():
+    rows = jnp.arange(300)
+    table = np.asarray(normal_table(root_key(0), rows, rows, "float32"), float)
+    assert abs(table.mean()) < 4 / 300
+    assert abs(table.std() - 1) < 4 / 300 / np.sqrt(2)
+    part = normal_table(root_key(0), rows[7:9], rows[3:5], "float32")
+    np.testing.assert_array_equal(part, np.asarray(table, np.float32)[7:9, 3:5])

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 import jaxscale as js
 from jaxscale.fields import Real, dtype_field, real, record_field, static_int
+from jaxscale.keys import root_key
 from jaxscale.training import log_spaced_steps
 
 
@@ -126,3 +127,17 @@ def test_log_spaced_steps_refuse_nonsense():
         log_spaced_steps(0)
     with pytest.raises(ValueError, match="`n_records`"):
         log_spaced_steps(10, 0)
+
+
+def test_a_system_may_be_traced_in_both_precisions():
+    """JAX remembers a NumPy array that was traced into a loop with the dtype of that trace."""
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=5)
+    double = js.replace(system, "dtype", "float64")
+    losses = {}
+    for _ in range(2):
+        for each in (system, double):
+            with jax.enable_x64(each.dtype == "float64"):
+                loss = jax.jit(lambda k, each=each: each.simulate(k)["loss"])(root_key(0))
+                losses.setdefault(each.dtype, []).append(np.asarray(loss))
+            np.testing.assert_allclose(js.predict(js.Grid(each)).loss[0], loss[0], rtol=1e-6)
+    assert all(np.array_equal(*pair) for pair in losses.values())

@@ -45,6 +45,7 @@ from jaxscale.system import (
     Predicted,
     Schema,
     Work,
+    largest_divisor,
 )
 from jaxscale.training import check_record
 
@@ -333,8 +334,7 @@ class ParityNetwork(AbstractTrainedSystem):
         """Gradient slices of the largest divisor of the batch whose activations fit."""
         if self.micro_batch is not None:
             return self
-        fits = [m for m in range(1, self.batch_size + 1) if self.batch_size % m == 0]
-        micro = max((m for m in fits if m * self.padded_width <= max_floats), default=1)
+        micro = largest_divisor(self.batch_size, max_floats / self.padded_width)
         if 8 * micro * self.padded_width < max_floats:
             return self  # a batch without such divisors is better left whole
         return dataclasses.replace(self, micro_batch=micro)

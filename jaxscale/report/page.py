@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import rich.table
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+
 from jaxscale.analysis.claim import Claim
 
 _STYLE = """
@@ -42,6 +46,17 @@ class Table:
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    def for_terminal(self) -> rich.table.Table:
+        """The same for the terminal."""
+        shown = rich.table.Table(
+            box=SIMPLE_HEAD, padding=(0, 1), title=self.title, caption=escape(self.note)
+        )
+        for i, name in enumerate(self.header):
+            shown.add_column(escape(name), justify="right" if i else "left")
+        for row in self.rows:
+            shown.add_row(*(escape(cell) for cell in row))
+        return shown
 
 
 def number(value: float | None, form: str) -> str:

@@ -12,6 +12,9 @@ times its length. Nothing large is subtracted, so small losses keep their relati
 """
 
 import abc
+import functools
+import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +29,8 @@ class AbstractAmplitude(Configurable):
     """Distribution of the amplitude `u` of an active feature."""
 
     @abc.abstractmethod
-    def moment(self, order: int) -> Float[Array, ""]:
-        """`E u^order`."""
+    def moment(self, order: int) -> Any:
+        """`E u^order`, a scalar of the kind of the fields: NumPy or JAX."""
 
     @abc.abstractmethod
     def largest(self) -> Float[Array, ""]:
@@ -55,9 +58,9 @@ class Fixed(AbstractAmplitude):
 
     value: Real = real(1.0, above=0.0)
 
-    def moment(self, order: int) -> Float[Array, ""]:
+    def moment(self, order: int) -> Any:
         """A power."""
-        return jnp.asarray(self.value) ** order
+        return self.value**order
 
     def largest(self) -> Float[Array, ""]:
         """The value."""
@@ -95,13 +98,10 @@ class Uniform(AbstractAmplitude):
                 f"`high` must be greater than low = {float(self.low)}, got {float(self.high)}."
             )
 
-    def moment(self, order: int) -> Float[Array, ""]:
+    def moment(self, order: int) -> Any:
         """`sum_k low^k high^(order - k) / (order + 1)`."""
-        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
-        total = jnp.zeros_like(low)
-        for k in range(order + 1):
-            total = total + low**k * high ** (order - k)
-        return total / (order + 1)
+        terms = (self.low**k * self.high ** (order - k) for k in range(order + 1))
+        return functools.reduce(operator.add, terms) / (order + 1)
 
     def largest(self) -> Float[Array, ""]:
         """The upper end."""

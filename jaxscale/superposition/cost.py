@@ -26,7 +26,7 @@ def work_of(system: Any) -> Work:
     linear = isinstance(system.decoder, Linear)
     population = isinstance(system.gradient, Population)
     quick = population and linear and not trains
-    batch, places = system.gradient.batch(n), system.max_active or 1
+    batch, places = system.gradient.batch(n), system.places
     if quick:
         step, working = (4.0 * n * n, 3.0 * n * n) if flat else (4.0 * k**3, 6.0 * k * k)
         held = 6.0 * n * n if flat else 10.0 * k * k + n * k
@@ -38,11 +38,11 @@ def work_of(system: Any) -> Work:
         step = batch * per_sample * (2.0 if population else 1.0)
         working = batch * n + (n * k if trains else 0.0) + (2.0 * n * n if flat else 0.0)
         held = 4.0 * batch * (n + k) + batch * places * (k + 6)
-        held += 8.0 * ((n * n if flat else k * k) + n) + (8.0 if trains else 2.0) * n * k
+        held += (3.0 * n * n if flat else 8.0 * k * k) + 8.0 * n + (8.0 if trains else 2.0) * n * k
     exact = linear or isinstance(inputs, OneHot)
     if exact:
         looked = (4.0 if flat else 2.0 * k + 12.0) * n * n
-        seen = 3.0 * min(n * n, BLOCK_FLOATS) + n * k
+        seen = 1.2 * min(n * n, BLOCK_FLOATS) + n * k
     else:
         looked = system.n_evaluation * (2.0 * n * (n if flat else k) + 2.0 * k * k + 12.0 * n)
         block = min(SAMPLE_BLOCK, system.n_evaluation)
@@ -53,7 +53,7 @@ def work_of(system: Any) -> Work:
         start += 64 * 4.0 * n * k * k
     if isinstance(drawn, Pretrained):
         start += drawn.n_steps * drawn.batch_size * 8.0 * n * k
-        held = max(held, drawn.batch_size * 5.0 * n + 8.0 * n * k)
+        held = max(held, drawn.batch_size * 2.5 * n + 5.0 * n * k)
     if isinstance(inputs, Bernoulli):
         step += 40.0 * batch * places * (0.0 if population else 1.0)
     return Work(

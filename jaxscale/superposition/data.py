@@ -9,6 +9,8 @@ falls on a feature with probability proportional to its mean, and repeated featu
 """
 
 import abc
+import functools
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from jaxscale.fields import Configurable, Real, is_traced, part, real, vector
 from jaxscale.keys import categorical, words
 from jaxscale.superposition.amplitudes import AbstractAmplitude, Uniform
 
+Vector = Float[Array | np.ndarray, " f"]
 TRUNCATED = 1e-9  # chance that a sample has more active features than its list holds
 
 
@@ -62,7 +65,7 @@ class AbstractInputs(Configurable):
     probabilities: eqx.AbstractVar[Float[Array | np.ndarray, " f"] | None]
 
     @abc.abstractmethod
-    def probability(self, shares: Float[Array, " f"]) -> Float[Array, " f"]:
+    def probability(self, shares: Vector) -> Any:
         """`p_i` from normalised shares."""
 
     @abc.abstractmethod
@@ -80,9 +83,7 @@ class AbstractInputs(Configurable):
         """The samples of these numbers; each depends on `key` and its number only."""
 
     @abc.abstractmethod
-    def moments(
-        self, probability: Float[Array, " f"]
-    ) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
+    def moments(self, probability: Vector) -> tuple[Any, Any]:
         r"""`D` and `v` of the exact second moments `E x x^T = diag(D) + v v^T`."""
 
     @abc.abstractmethod
@@ -105,7 +106,7 @@ class OneHot(AbstractInputs):
         if abs(total - 1) > 1e-6:
             raise ValueError(f"`probabilities` must sum to 1 with OneHot(), got a sum of {total}.")
 
-    def probability(self, shares: Float[Array, " f"]) -> Float[Array, " f"]:
+    def probability(self, shares: Vector) -> Any:
         """The shares."""
         return shares
 
@@ -125,11 +126,9 @@ class OneHot(AbstractInputs):
         index = categorical(drawn[0], source.survival)
         return Samples(index[:, None], self.amplitude.of_words(drawn[1], dtype)[:, None])
 
-    def moments(
-        self, probability: Float[Array, " f"]
-    ) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
+    def moments(self, probability: Vector) -> tuple[Any, Any]:
         """Exactly diagonal: two features are never active together."""
-        return probability * self.amplitude.moment(2), jnp.zeros_like(probability)
+        return probability * self.amplitude.moment(2), 0 * probability
 
     def active_share(self, probability: Float[Array, " f"]) -> Float[Array, " f"]:
         """Never."""
@@ -150,14 +149,12 @@ class Bernoulli(AbstractInputs):
         above=0.0, below=1.0, optional=True
     )
 
-    def probability(self, shares: Float[Array, " f"]) -> Float[Array, " f"]:
+    def probability(self, shares: Vector) -> Any:
         """`mean_active` times the shares."""
         return shares if self.probabilities is not None else shares * self.mean_active
 
     def n_listed(self, shares: np.ndarray) -> int:
         """So many that fewer than one sample in 1e9 has more events."""
-        from scipy.stats import poisson
-
         given = self.probabilities is not None
         p = shares if given else float(self.mean_active) * shares
         if p.max() >= 1:
@@ -165,7 +162,7 @@ class Bernoulli(AbstractInputs):
                 "`mean_active` times the largest share must be below 1 (each feature is active at "
                 f"most once), got {float(self.mean_active)} * {shares.max():.4g}."
             )
-        return max(1, int(poisson.isf(TRUNCATED, -np.sum(np.log1p(-p)))))
+        return _places(float(-np.sum(np.log1p(-p))))
 
     def source(self, probability: Float[Array, " f"], n_listed: int) -> Source:
         """Poisson events of mean `-ln(1 - p_i)`."""
@@ -191,9 +188,7 @@ class Bernoulli(AbstractInputs):
         active = (place < n_events[:, None]) & ~again
         return Samples(index, jnp.where(active, value, jnp.zeros_like(value)))
 
-    def moments(
-        self, probability: Float[Array, " f"]
-    ) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
+    def moments(self, probability: Vector) -> tuple[Any, Any]:
         """`D_i = p_i E u^2 - v_i^2` and `v_i = p_i E u`."""
         mean = probability * self.amplitude.moment(1)
         return probability * self.amplitude.moment(2) - mean**2, mean
@@ -201,6 +196,13 @@ class Bernoulli(AbstractInputs):
     def active_share(self, probability: Float[Array, " f"]) -> Float[Array, " f"]:
         """`p_i`, whatever the others do."""
         return probability
+
+
+@functools.lru_cache(maxsize=65536)
+def _places(events: float) -> int:
+    from scipy.stats import poisson
+
+    return max(1, int(poisson.isf(TRUNCATED, events)))
 
 
 def _survival(share: Float[Array, " f"]) -> Float[Array, " f"]:

@@ -115,5 +115,5 @@ class Relu(AbstractDecoder):
         return amplitude.positive_product(slope, bias)
 
     def dead(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Bool[Array, "..."]:
-        """Where the response is exactly zero; its gradient is zero, too."""
+        """Where the response to its own feature is exactly zero, and with it that gradient."""
         return amplitude.positive_square(slope, bias) <= 0

@@ -13,6 +13,7 @@ from jaxscale.analysis.exponents import crossing, fit_exponent
 from jaxscale.paths import cast, replace
 from jaxscale.superposition import theory
 from jaxscale.superposition.data import Bernoulli
+from jaxscale.superposition.importance import InLoss
 from jaxscale.superposition.student import ScaledIdentity
 from jaxscale.superposition.system import TeacherStudent
 from jaxscale.sweep.select import grid_of
@@ -74,8 +75,12 @@ def control(
     - `same_start`: start from the runs' own `gain` instead of zero.
 
     **Returns** losses, summed over outputs.
+
+    **Raises** `ValueError` for a table of probabilities.
     """
     inputs = system.inputs
+    if inputs.probabilities is not None:
+        raise ValueError("`system` must have a frequency exponent, got a table of probabilities.")
     active = float(inputs.mean_active) if isinstance(inputs, Bernoulli) else 1.0
     gain = float(system.initial.gain) if isinstance(system.initial, ScaledIdentity) else 0.0
     with jax.enable_x64(True):
@@ -87,6 +92,7 @@ def control(
             second_moment=float(inputs.amplitude.moment(2)),
             mean_active=active,
             initial_strength=gain if same_start else 0.0,
+            loss_weighted=isinstance(system.importance, InLoss),
             discrete=True,
         )
         return np.asarray(found)
@@ -165,9 +171,22 @@ def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
 
 
 def spread(found: "list[Slopes]", name: str) -> Seeds:
-    """Largest minus smallest exponent over the points, seed by seed."""
+    r"""Largest minus smallest mean exponent over the points, as jackknife pseudo-values.
+
+    $$\theta = \max_p \bar s_p - \min_p \bar s_p, \qquad
+      v_i = n \theta - (n - 1)\, \theta_{-i}$$
+
+    The spread of single seeds would grow with their scatter.
+    """
     values = np.stack([getattr(s, name) for s in found])
-    return values.max(axis=0) - values.min(axis=0)
+    n = values.shape[1]
+
+    def of(kept: np.ndarray) -> float:
+        means = np.nanmean(values[:, kept], axis=1)
+        return float(means.max() - means.min())
+
+    every = np.arange(n)
+    return np.asarray([n * of(every) - (n - 1) * of(every[every != i]) for i in every])
 
 
 def half_times(runs: "xarray.Dataset") -> "xarray.DataArray":

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -31,19 +30,21 @@ def half_limit(
 
 
 def estimated_limit(system: Any) -> float:
-    """The stability limit without drawing W, for `plan`; within a few per cent above K = 16.
+    """The stability limit without drawing W, for `plan`, in NumPy.
 
-    `g_max` is the edge of the Marchenko-Pastur law, `(1 + sqrt(N/K))^2`, or `N/K` of a tight frame;
-    the largest eigenvalue of `W diag(lambda) W^T` is about `lambda_1 + sum_{i>1} lambda_i / K`.
+    Random unit columns are taken as independent; the largest eigenvalue of `W diag(x) W^T` is then
+    the spike of the first column on top of the others, or the edge of their bulk (`_top`). The
+    edges of small matrices lie below those of large ones: at K = 32 the estimate is 0 to 25 % low.
     """
     n, inputs = system.n_features, system.inputs
-    with jax.enable_x64(True):
-        first, second = (float(inputs.amplitude.moment(k)) for k in (1, 2))
-        p = np.asarray(inputs.probability(system.shares))
-        weight = np.asarray(system.teacher.weights)
-    independent = isinstance(inputs, Bernoulli)
-    mean = p * first if independent else np.zeros(n)
+    first, second = (float(inputs.amplitude.moment(k)) for k in (1, 2))
+    rank = np.arange(1.0, n + 1)
+    table = inputs.probabilities
+    shares = power_law(float(system.frequency_exponent), n) if table is None else table
+    p = np.asarray(inputs.probability(shares))
+    mean = p * first if isinstance(inputs, Bernoulli) else 0.0 * p
     scale = p * second - mean**2
+    weight = np.asarray(system.importance.weights(rank ** -float(system.importance_exponent)))
     embedding = system.embedding
     start = embedding.start if isinstance(embedding, Joint) else embedding
     if isinstance(start, Identity):
@@ -54,12 +55,37 @@ def estimated_limit(system: Any) -> float:
         inputs_gram = (w * scale) @ w.T + np.outer(moved, moved)
         return 2.0 / float(np.linalg.eigvalsh(gram)[-1] * np.linalg.eigvalsh(inputs_gram)[-1])
     k = int(system.latent_size)
-    flat = bool(np.ptp(weight) < 1e-12)
     tight = isinstance(start, TightFrame)
-    gram = weight[0] * (n / k if tight else (1 + np.sqrt(n / k)) ** 2) if flat else _top(weight, k)
-    return 2.0 / float(gram * (_top(scale, k) + np.sum(mean**2)))
+    gram = _top(weight, k, tight)
+    return 2.0 / float(gram * (_top(scale, k, tight) + np.sum(mean**2)))
 
 
-def _top(values: np.ndarray, k: int) -> float:
-    """About the largest eigenvalue of `W diag(values) W^T` for random unit directions."""
-    return float(values.max() + (values.sum() - values.max()) / k)
+def power_law(exponent: float, n: int) -> np.ndarray:
+    """Shares `i^-a / sum_j j^-a`."""
+    weight = np.arange(1.0, n + 1) ** -exponent
+    return weight / weight.sum()
+
+
+def _top(values: np.ndarray, k: int, tight: bool) -> float:
+    """Largest eigenvalue of `sum_i x_i w_i w_i^T` for random unit columns: spike or edge of bulk.
+
+    In a tight frame the others add their mean to the first, `x_1 + sum_{i>1} x_i / K`. Else, with s
+    the resolvent of all but the largest x, `z(s) = 1/s + sum_i x_i / (1 - x_i s) / K`; the
+    spike is z(1/x_1) if z falls there, else the edge is the minimum of z.
+    """
+    from scipy.optimize import brentq
+
+    order = np.sort(values)[::-1]
+    top, rest = float(order[0]), order[1:]
+    if rest.size == 0 or rest[0] <= 0:
+        return top
+    if tight:
+        return top + float(rest.sum()) / k
+
+    def rises(s: float) -> float:
+        return float(np.sum((rest * s / (1 - rest * s)) ** 2) / k - 1)
+
+    end = (1 - 1e-9) / float(rest[0])
+    edge = brentq(rises, 0.0, end) if rises(end) > 0 else end
+    s = min(float(edge), 1 / top)  # pyright: ignore
+    return float(1 / s + np.sum(rest / (1 - rest * s)) / k)

@@ -34,7 +34,7 @@ SEQUENTIAL_WINDOW = (10.0, 300.0)
 WINDOW = (10.0, 100.0)
 CAVEAT = (
     "The regime in which 1/t holds for all data was found after about thirty settings that failed, "
-    "and its windows were first read off curves; the gain follows from a formula. For b > 0 the "
+    "and its windows were first read off curves; the gain is near that of a formula. For b > 0 the "
     "total is the sum of a steeper interference part and a flatter signal part."
 )
 
@@ -171,7 +171,8 @@ def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]
         "Where interference dominates",
         "Exponents on steps 10 to 100, without superposition at the same rate, and on the window "
         "predicted by formula; ratio of the exponents; how much sooner the last loss is reached "
-        "than without superposition, from zero and from the run's own start (below 1: later).",
+        "than without superposition, from zero and from the run's own start (below 1: later). "
+        f"{CAVEAT}",
         ("data", "exponent", "without", "predicted window", "ratio", "sooner", "same start"),
         tuple(rows),
     )

@@ -31,13 +31,14 @@ from jaxscale.paths import replace
 from jaxscale.schedules import AbstractSchedule, Constant
 from jaxscale.superposition.closed_form import predicted, predicted_kinds
 from jaxscale.superposition.cost import work_of
-from jaxscale.superposition.data import AbstractInputs, OneHot
+from jaxscale.superposition.data import AbstractInputs, Bernoulli, OneHot
 from jaxscale.superposition.decoders import AbstractDecoder, Linear, Relu
 from jaxscale.superposition.embedding import (
     AbstractEmbedding,
     Frame,
     Given,
     Identity,
+    Pretrained,
     RandomUnit,
 )
 from jaxscale.superposition.gradient import (
@@ -54,7 +55,7 @@ from jaxscale.superposition.losses import (
     feature_strength,
     split_losses,
 )
-from jaxscale.superposition.stability import estimated_limit, half_limit
+from jaxscale.superposition.stability import estimated_limit, half_limit, power_law
 from jaxscale.superposition.student import (
     BIAS,
     DIRECTIONS,
@@ -62,8 +63,17 @@ from jaxscale.superposition.student import (
     AbstractInitial,
     RandomNormal,
     Student,
+    Zeros,
 )
-from jaxscale.system import AbstractTrainedSystem, Observable, Observables, Predicted, Schema, Work
+from jaxscale.system import (
+    AbstractTrainedSystem,
+    Observable,
+    Observables,
+    Predicted,
+    Schema,
+    Work,
+    largest_divisor,
+)
 from jaxscale.training import check_record
 
 EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM = range(3)
@@ -105,13 +115,21 @@ class TeacherStudent(AbstractTrainedSystem):
     - `decoder`: `Linear()` or `Relu(bias=True)`.
     - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
     - `gradient`: `Population()` or `FreshBatches(batch_size)`.
-    - `learning_rate`: of B; None for half the stability limit of the linear student, which
-      depends on the W that was drawn and is told by the observable `step_size`.
+    - `learning_rate`: of B; None, with `Sgd()`, for half the stability limit of the linear student,
+      which depends on the W that was drawn and is told by the observable `step_size`.
     - `bias_learning_rate`, `embedding_learning_rate`: of the biases and of W; None for the same.
     - `optimizer`, `schedule`, `n_steps`, `record`: as in every trained system.
     - `n_evaluation`: samples of the loss where it has no closed form (`Relu()` on `Bernoulli()`).
     - `dtype`: float32 or float64.
     - `max_active`: places for active features, set by the planner.
+
+    `signal_loss` is what outputs lose in samples in which their own feature is active,
+    `interference_loss` what they lose in the others, where they should be silent. Their sum is
+    exact with `Linear()` and on `OneHot()` inputs.
+
+    `predict` knows W only of `Identity()` and `Given(matrix)`. For a drawn one, take
+    `w = js.train(system, key).student.embedding` of a frozen embedding and use
+    `theory.bottleneck_loss(steps, w, ...)`, or the same system with `Given(matrix=w)`.
 
     **Raises** `ValueError` for anything out of range.
 
@@ -147,15 +165,19 @@ class TeacherStudent(AbstractTrainedSystem):
             raise ValueError("`latent_size` must be given with a bottleneck, got None.")
         if latent_size is not None and self.max_latent_size is None and not is_traced(latent_size):
             self.max_latent_size = as_int("latent_size", latent_size)
+        needed = _listed(self)
         if self.max_active is None:
-            self.max_active = _listed(self)
+            self.max_active = needed
+        elif needed is not None and self.max_active < needed:
+            raise ValueError(
+                f"`max_active` must be at least {needed} (leave it out), got {self.max_active}."
+            )
 
     def __check_init__(self):
         check_record(self.record, self.n_steps)
         self.gradient.check(self.decoder, self.inputs)
         _check_sizes(self)
-        if isinstance(self.embedding, Identity) and not self.embedding.has_matrix:
-            raise ValueError(f"`embedding` must have a matrix, got {self.embedding!r}.")
+        _check_rates(self)
 
     @property
     def padded_latent_size(self) -> int:
@@ -167,6 +189,16 @@ class TeacherStudent(AbstractTrainedSystem):
         if self.max_latent_size is None:
             raise ValueError("`max_latent_size` must be given where `latent_size` is traced.")
         return self.max_latent_size
+
+    @property
+    def places(self) -> int:
+        """Places for active features in the list of a sample."""
+        if self.max_active is None:
+            raise ValueError(
+                "`max_active` must be given where frequency_exponent or mean_active is traced: "
+                "take it from `system.enclosing({path: values})` of a system with plain numbers."
+            )
+        return self.max_active
 
     @property
     def trained_names(self) -> tuple[str, ...]:
@@ -224,17 +256,14 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def enclosing(self, columns: Mapping[str, Any]) -> "TeacherStudent":
         """The same system with places for the active features of every run of `columns`."""
-        names = ("frequency_exponent", "inputs.mean_active")
-        swept = {n: np.asarray(columns[n], float) for n in names if n in columns}
-        if not swept:
+        if isinstance(self.inputs, OneHot):
             return self
-        points = np.unique(np.stack(np.broadcast_arrays(*swept.values()), axis=-1), axis=0)
-        most = 1
-        for point in points.tolist():
-            one = self
-            for name, value in zip(swept, point, strict=True):
-                one = replace(one, name, value)
-            most = max(most, one.max_active or 1)
+        own = {"frequency_exponent": self.frequency_exponent}
+        own |= {"inputs.mean_active": getattr(self.inputs, "mean_active", None)}
+        swept = [np.atleast_1d(columns.get(n, np.nan if v is None else v)) for n, v in own.items()]
+        pairs = np.unique(np.stack(np.broadcast_arrays(*swept), axis=-1).astype(float), axis=0)
+        needed = (_places(self.inputs, self.n_features, *pair) for pair in pairs.tolist())
+        most = max(_listed(self) or 1, *needed)
         return dataclasses.replace(self, max_active=most)
 
     def init(self, key: Key[Array, ""]) -> StudentState:
@@ -248,7 +277,7 @@ class TeacherStudent(AbstractTrainedSystem):
             self.padded_latent_size if self.latent_size is None else self.latent_size, jnp.int32
         )
         probability = self.inputs.probability(self.shares)
-        source = self.inputs.source(probability, self.max_active or 1)
+        source = self.inputs.source(probability, self.places)
         teacher = self.teacher
         frame = Frame(latent, self.padded_latent_size, self.inputs, source)
         directions = self.embedding.directions(jr.fold_in(key, EMBEDDING_STREAM), frame)
@@ -337,45 +366,75 @@ class TeacherStudent(AbstractTrainedSystem):
         if not isinstance(gradient, FreshBatches) or gradient.micro_batch is not None:
             return self
         n, batch = self.n_features, gradient.batch_size
-        fits = [m for m in range(1, batch + 1) if batch % m == 0 and m * n <= max_floats]
-        micro = max(fits, default=1)
+        micro = largest_divisor(batch, max_floats / n)
         if 8 * micro * n < max_floats or micro < min(64, batch):
             return self  # slices so thin would waste the products they are made of
         return replace(self, "gradient.micro_batch", micro)
 
     def warnings(self) -> list[str]:
-        """A learning rate above the stability limit of the linear student."""
-        if self.learning_rate is None or is_traced(*jax.tree.leaves(self)):
+        """A rate of plain descent above the stability limit of the linear student."""
+        name = "learning_rate" if self.embedding.has_matrix else "embedding_learning_rate"
+        rate = self.learning_rate if getattr(self, name) is None else getattr(self, name)
+        plain = isinstance(self.optimizer, Sgd) and self.optimizer.momentum is None
+        learned = isinstance(getattr(self.embedding, "start", self.embedding), Pretrained)
+        if rate is None or not plain or learned or is_traced(*jax.tree.leaves(self)):
             return []
-        rate, limit = float(self.learning_rate), estimated_limit(self)
-        if rate < limit:
+        limit = estimated_limit(self)
+        if float(rate) < limit:
             return []
-        return [f"learning_rate {rate:g} exceeds the stability limit, about {limit:.3g}"]
+        size = "" if self.latent_size is None else f" at latent_size {int(self.latent_size)}"
+        return [f"{name} {float(rate):g} exceeds the stability limit, about {limit:.3g}{size}"]
 
 
 def _listed(system: TeacherStudent) -> int | None:
     """Places for active features of a system of plain numbers; runs before the fields' rules."""
     exponent, inputs = converted(system, "frequency_exponent"), converted(system, "inputs")
-    n = converted(system, "n_features")
-    table = inputs.probabilities
+    n, table = converted(system, "n_features"), inputs.probabilities
     if (exponent is None) == (table is None):
         rule = "be given" if table is None else "be left out with a table of probabilities"
-        raise ValueError(f"`frequency_exponent` must {rule}, got {exponent!r}.")
-    if is_traced(exponent, *jax.tree.leaves(inputs)):
+        raise ValueError(f"`frequency_exponent` must {rule}, got {system.frequency_exponent!r}.")
+    if table is not None and np.shape(table) != (n,):
+        raise ValueError(f"`probabilities` must have n_features = {n} entries, got {len(table)}.")
+    if isinstance(inputs, OneHot):
+        return 1
+    active = inputs.mean_active
+    if is_traced(exponent, active, table):
         return None
-    if table is not None:
-        if len(table) != n:
-            raise ValueError(
-                f"`probabilities` must have n_features = {n} entries, got {len(table)}."
-            )
-        return inputs.n_listed(table)
-    return inputs.n_listed(_power_law(float(exponent), n))
+    return _places(inputs, n, np.nan if exponent is None else float(exponent), float(active))
 
 
-@functools.lru_cache(maxsize=1024)
-def _power_law(exponent: float, n: int) -> np.ndarray:
-    weight = np.arange(1.0, n + 1) ** -exponent
-    return weight / weight.sum()
+@functools.lru_cache(maxsize=65536)
+def _power_law_places(exponent: float, active: float, n: int) -> int:
+    return Bernoulli(mean_active=np.asarray(active)).n_listed(power_law(exponent, n))
+
+
+def _places(inputs: AbstractInputs, n: int, exponent: float, active: float) -> int:
+    """Places of a list at these numbers, in the inputs' own table if they have one."""
+    if inputs.probabilities is not None:
+        return inputs.n_listed(np.asarray(inputs.probabilities))
+    return _power_law_places(exponent, active, n)
+
+
+def _check_rates(system: TeacherStudent) -> None:
+    """Refuse rates of what does not train, and a start that never does."""
+    if system.embedding_learning_rate is not None and not system.embedding.trains:
+        raise ValueError(
+            f"`embedding_learning_rate` must be left out with {system.embedding!r}, which does not "
+            f"train, got {system.embedding_learning_rate}."
+        )
+    if system.bias_learning_rate is not None and not system.decoder.has_bias:
+        raise ValueError(
+            f"`bias_learning_rate` must be left out with {system.decoder!r}, which has no bias, "
+            f"got {system.bias_learning_rate}."
+        )
+    if system.learning_rate is None and not isinstance(system.optimizer, Sgd):
+        raise ValueError(
+            f"`learning_rate` must be given with {system.optimizer!r} (its default is half the "
+            "stability limit of plain descent), got None."
+        )
+    stuck = isinstance(system.initial, Zeros) and isinstance(system.decoder, Relu)
+    if stuck and system.embedding.has_matrix:
+        raise ValueError(f"`initial` must not be Zeros() with {system.decoder!r}: it never trains.")
 
 
 def _check_sizes(system: TeacherStudent) -> None:

@@ -24,7 +24,7 @@ def grid_of(runs: "xarray.Dataset") -> Grid:
     return _parsed(runs.attrs["grid"])
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def _parsed(text: str) -> Grid:
     """Validating every value of a large grid takes a while, and figures ask for it often."""
     return Grid.from_dict(json.loads(text))

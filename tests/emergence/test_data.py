@@ -6,6 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from jaxscale import keys
 from jaxscale.emergence import DisjointSkills, FiniteSet, Online, RandomSkills, data
 from jaxscale.keys import categorical, words
 
@@ -88,7 +89,7 @@ def test_both_branches_of_the_skill_search_agree(monkeypatch):
     survival = data.skill_frequencies(EXPONENT, 12)[1]
     word = words(jr.key(1), jnp.arange(5000), 1)[0]
     few = np.asarray(categorical(word, survival))
-    monkeypatch.setattr(data, "FEW_SKILLS", 0)
+    monkeypatch.setattr(keys, "COMPARED", 0)
     np.testing.assert_array_equal(few, categorical(word, survival))
 
 

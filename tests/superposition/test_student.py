@@ -53,6 +53,7 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
     )
     found = []
     for system in (few, many):
+        system = js.paths.cast(system, "float32")
         state = start(system)
         student = losses.Student(None, jnp.zeros((48,), jnp.float32), state.student.directions)
         ones = jnp.ones((48,), jnp.float32)
@@ -110,14 +111,16 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
     decoder, inputs, exact = CASES[name]
+    share = np.arange(1, 10.0) ** -1.1
+    share /= share.sum()
+    places = inputs.n_listed(share)
+    inputs = js.paths.cast(inputs, "float64")
     student, n = student_of(1), 9
     if isinstance(decoder, S.Linear):
         student = losses.Student(student.matrix, jnp.zeros(n), student.directions)
-    share = np.arange(1, n + 1.0) ** -1.1
-    share /= share.sum()
     p = inputs.probability(jnp.asarray(share))
     teacher = losses.Teacher(jnp.asarray(share**0.3), jnp.ones(n))
-    source = inputs.source(p, inputs.n_listed(share))
+    source = inputs.source(p, places)
     if exact is None:
         split = losses.one_hot_split(student, decoder, inputs, p, teacher)
     else:
@@ -159,13 +162,15 @@ def test_dead_outputs_and_strengths(x64):
 
 @pytest.mark.parametrize("embedding", [S.RandomUnit(), S.TightFrame()], ids=repr)
 @pytest.mark.parametrize("inputs", [S.OneHot(), S.Bernoulli()], ids=repr)
-def test_the_estimated_limit_is_near_the_one_of_a_drawn_embedding(embedding, inputs):
+@pytest.mark.parametrize("a", [0.0, 0.5, 1.3])
+@pytest.mark.parametrize("importance", [S.InTarget(), S.InLoss()], ids=repr)
+def test_the_estimated_limit_is_near_the_one_of_a_drawn_embedding(embedding, inputs, a, importance):
     system = S.TeacherStudent(
-        n_features=256, latent_size=32, frequency_exponent=1.3, embedding=embedding,
-        inputs=inputs, dtype="float64",
+        n_features=256, latent_size=32, frequency_exponent=a, embedding=embedding, inputs=inputs,
+        importance=importance, importance_exponent=0.1, dtype="float64",
     )  # fmt: skip
     exact = 2 * float(start(system).task.rates["matrix"])
-    assert 0.8 < estimated_limit(system) / exact < 1.25
+    assert 0.75 < estimated_limit(system) / exact < 1.15, (estimated_limit(system), exact)
 
 
 def test_a_grid_over_latent_sizes_is_one_program_and_equals_single_runs():
@@ -230,8 +235,64 @@ def test_bad_input_is_named(text):
         S.TeacherStudent(**BAD[text])
 
 
+BELONGS = dict(n_features=4, latent_size=2, frequency_exponent=1.0)
+BAD_RATES = {
+    "`embedding_learning_rate` must be left out": dict(embedding_learning_rate=0.1),
+    "`bias_learning_rate` must be left out": dict(
+        bias_learning_rate=0.1, decoder=S.Relu(bias=False)
+    ),
+    "`learning_rate` must be given": dict(optimizer=js.Adam()),
+    "`initial` must not be Zeros": dict(initial=S.Zeros()),
+    "`max_active` must be at least": dict(inputs=S.Bernoulli(mean_active=0.5), max_active=1),
+}
+
+
+@pytest.mark.parametrize("text", BAD_RATES)
+def test_contradictions_are_named(text):
+    with pytest.raises(ValueError, match=text):
+        S.TeacherStudent(**BELONGS, **BAD_RATES[text])
+
+
+def test_lists_of_traced_systems_are_asked_for():
+    """Lists of length 1 would silently drop every second active feature."""
+    system = S.TeacherStudent(**BASE, inputs=S.Bernoulli(mean_active=2.0), n_steps=1)
+
+    def loss(system, exponent):
+        swept = js.replace(system, "frequency_exponent", exponent)
+        return js.paths.cast(swept, "float32").simulate(root_key(0))["loss"][0]
+
+    with pytest.raises(ValueError, match="`max_active` must be given"):
+        jax.jit(lambda a: loss(system, a))(jnp.asarray(1.2))
+    wide = system.enclosing({"frequency_exponent": [0.0, 2.0], "inputs.mean_active": [1.0, 0.5]})
+    assert wide.max_active >= system.inputs.n_listed(np.full(48, 1 / 48))
+    # the pair (2.0, 2.0) would be refused, and is not asked for
+    runs = js.run(js.Grid(system, {"frequency_exponent": [0.5, 1.2]}), progress=False)
+    alone = js.run(js.Grid(system), progress=False)
+    np.testing.assert_allclose(runs["loss"][1, 0], alone["loss"][0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"frequency_exponent": js.geomspace(1.1, 2.0, 100), "inputs.mean_active": [0.5, 1.0]},
+        {"learning_rate": js.geomspace(1e-3, 1e-1, 200)},
+    ],
+    ids=["sizes", "rates"],
+)
+def test_plans_of_many_runs_ask_the_system_a_bounded_number_of_times(axes, monkeypatch):
+    """Places and limits are numbers of NumPy: no JAX program runs for a plan."""
+    system = S.TeacherStudent(**BASE, inputs=S.Bernoulli(), learning_rate=0.01, n_steps=1)
+    monkeypatch.setattr(jnp, "cumsum", None)  # what drawing would need
+    plan = js.plan(js.Grid(system, axes, seeds=50))
+    assert plan.n_runs == 10_000
+
+
 def test_bad_parts_are_named():
     with pytest.raises(ValueError, match="`micro_batch` must divide batch_size = 8, got 3"):
         S.FreshBatches(batch_size=8, micro_batch=3)
     with pytest.raises(ValueError, match="`bias` must be true or false, got 1"):
         S.Relu(bias=1)
+    with pytest.raises(ValueError, match="`matrix` must have its largest entry"):
+        S.Given(matrix=np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="`matrix` must be an array of real numbers"):
+        S.Given(matrix=np.ones((2, 4)) * 1j)

@@ -58,6 +58,11 @@ def _arrays(embedding, covariance, initial, **scalars):
     """Check, and bring everything to one dtype; None stays None."""
     check(**scalars)
     shape = np.shape(embedding)
+    if len(shape) != 2:
+        raise ValueError(f"`embedding` must be a matrix (K, N), got shape {shape}.")
+    for name, value in scalars.items():
+        if name != "time" and np.shape(value):
+            raise ValueError(f"`{name}` must be a scalar, got shape {np.shape(value)}; use vmap.")
     for name, value, size in (
         ("covariance", covariance, shape[1]),
         ("initial_matrix", initial, shape[0]),

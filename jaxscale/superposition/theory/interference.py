@@ -58,6 +58,8 @@ def interference_loss(
     **Reference:** derived here, for the model of arXiv 2602.01045: gradient flow of
     E relu(s z + beta)^2/2 in beta = -s v.
     """
+    if not isinstance(tail, AbstractTail):
+        raise ValueError(f"`tail` must be a tail such as Gaussian(), got {tail!r}.")
     check(time=time, scale=scale, bias_learning_rate=bias_learning_rate, n_features=n_features)
     t, s, eta, n = as_floats(time, scale, bias_learning_rate, n_features)
     endless = jnp.isinf(t)
