@@ -1,4 +1,7 @@
-"""The three shipped experiments of emergence, at their own sizes: minutes, not seconds."""
+"""Shipped experiments of emergence at their own sizes: minutes, not seconds.
+
+The experiment in time runs in `.ci/run`, which checks what `jaxscale reproduce emergence` finds.
+"""
 
 import numpy as np
 import pytest
@@ -15,19 +18,9 @@ def _score(name: str, seeds: int):
     return runs, score_emergence(grid, runs)
 
 
-def test_emergence_in_time():
-    """All skills in every seed; the later ones where the first says, to a quarter of an e-fold."""
-    runs, score = _score("emergence_time", 8)
-    assert np.all(runs["status"] == js.Status.ok)
-    assert score.all_emerged
-    assert score.rms_delta <= 0.25
-    # the fitted B^2 is near the paper's 1/22
-    assert 1 / 35 < np.mean(score.calibration.values["time_scale"]) < 1 / 15
-
-
 def test_emergence_in_data():
-    """Half of the seeds of the preset; only the largest sets may still creep at the end."""
-    runs, score = _score("emergence_data", 4)
+    """Two seeds of the preset; only the largest sets may still creep at the end."""
+    runs, score = _score("emergence_data", 2)
     late = runs["status"] == js.Status.not_converged
     assert np.all((runs["status"] == js.Status.ok) | late)
     assert not late.sel({"data.n_samples": slice(None, 8000)}).any()

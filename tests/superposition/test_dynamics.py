@@ -35,9 +35,14 @@ STUDENTS = {
 }
 
 
+@eqx.filter_jit
+def compiled(system, key):
+    return system.simulate(key)
+
+
 def simulate(system, seed=0):
     with jax.enable_x64(system.dtype == "float64"):
-        found = eqx.filter_jit(lambda s, k: s.simulate(k))(system, root_key(seed))
+        found = compiled(system, root_key(seed))
         return {k: np.asarray(v) for k, v in found.items()}
 
 
@@ -61,11 +66,10 @@ def test_population_descent_is_predicted_exactly(name):
 
 def test_a_bottleneck_of_every_seed_follows_the_theory():
     system = S.TeacherStudent(**EXACT, latent_size=K, embedding=S.RandomUnit(), initial=S.Zeros())
+    init = jax.jit(lambda key: system.init(key))
     with jax.enable_x64(True):
-        for seed in range(3):
-            state = eqx.filter_jit(lambda k: system.init(k))(
-                jr.fold_in(root_key(seed), INIT_STREAM)
-            )
+        for seed in range(2):
+            state = init(jr.fold_in(root_key(seed), INIT_STREAM))
             expected = S.theory.bottleneck_loss(
                 np.asarray(system.record_steps, float),
                 state.student.embedding,
@@ -119,9 +123,9 @@ def test_a_step_is_gradient_descent_with_a_rate_per_group(embedding, importance)
     system = S.TeacherStudent(**RELU, **rate, embedding=embedding, importance=importance)
     key = root_key(3)
     with jax.enable_x64(True):
-        start = system.init(jr.fold_in(key, INIT_STREAM))
+        start = eqx.filter_jit(system.init)(jr.fold_in(key, INIT_STREAM))
         step_key = jr.fold_in(jr.fold_in(key, STEP_STREAM), 0)
-        end = system.step(start, step_key).student
+        end = eqx.filter_jit(system.step)(start, step_key).student
         samples = system.inputs.draw(step_key, jnp.arange(8), start.task.source, "float64")
         x = np.asarray(samples.dense(N))
     student = start.student
@@ -149,15 +153,16 @@ def test_the_population_gradient_of_relu_is_the_mean_over_batches():
     common = dict(RELU, inputs=S.OneHot(), dtype="float64")
     system = S.TeacherStudent(**{**common, "gradient": S.Population()})
     with jax.enable_x64(True):
-        state = system.init(root_key(0))
+        state = eqx.filter_jit(system.init)(root_key(0))
         exact = system.gradient(
             state.trained, state.task, system.decoder, system.inputs, root_key(0)
         )
         batch = S.FreshBatches(batch_size=64)
         keys = jax.vmap(lambda i: jr.fold_in(root_key(1), i))(jnp.arange(64))
-        drawn = jax.vmap(
+        gradients = jax.vmap(
             lambda k: batch(state.trained, state.task, system.decoder, system.inputs, k)
-        )(keys)
+        )
+        drawn = jax.jit(gradients)(keys)
     for name, value in exact.items():
         found = np.asarray(drawn[name])
         mean, error = found.mean(0), found.std(0, ddof=1) / 8.0
