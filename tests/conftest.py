@@ -1,8 +1,8 @@
 """Shared settings: two virtual devices, strict promotion, and the user's default x64 flag (off).
 
-Compiling takes most of the time of the tests, a third of it in passes of LLVM that make programs
-faster and change no result beyond rounding; they are left out here. `JAXSCALE_TEST_XLA_FLAGS`
-replaces this choice.
+Compiling takes most of the time of the tests, much of it in passes that make programs faster and
+change no result beyond rounding; they are left out here. `JAXSCALE_TEST_XLA_FLAGS` replaces this
+choice: the slow tests of `.ci/run`, which train for longer, compile as users do.
 """
 
 import os
@@ -12,7 +12,11 @@ import pytest
 import scipy.linalg  # noqa: F401  (loads the library that jaxlib calls)
 from threadpoolctl import threadpool_limits
 
-FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS", "--xla_llvm_disable_expensive_passes=true")
+FAST_COMPILATION = (
+    "--xla_llvm_disable_expensive_passes=true --xla_backend_optimization_level=0 "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
+FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS", FAST_COMPILATION)
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 threadpool_limits(1, user_api="blas")  # as `js.run` does: two workers share two cores
 jax.config.update("jax_num_cpu_devices", 2)
