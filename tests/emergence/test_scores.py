@@ -32,6 +32,7 @@ def _planted(grid: js.Grid, shift: np.ndarray, n_seeds: int) -> xarray.Dataset:
     return runs
 
 
+@pytest.mark.slow
 def test_delays_of_the_later_skills_are_measured():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     shift = np.array([0.0, 0.1, -0.1, 0.2, 0.0])
@@ -107,10 +108,11 @@ def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
             300.0,
             marks=pytest.mark.slow,  # 20 s of compilation
         ),
-        (
+        pytest.param(
             ParityNetwork(regime=WidthLimited(), record=[0, 12000], units_per_skill=4.0),
             {"width": list(range(1, 25))},
             4.0,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["data", "width"],

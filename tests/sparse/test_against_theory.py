@@ -54,6 +54,7 @@ def _predict(function, *arguments, **options):
         return np.asarray(function(*arguments, **options))
 
 
+@pytest.mark.slow
 def test_counts_and_unseen_variance_have_their_exact_means():
     axes = {
         "n_samples": [10, 30], "spectrum_exponent": [0.5, 1.0], "sparsity_exponent": [1.5, 2.5],

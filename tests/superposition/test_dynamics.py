@@ -148,6 +148,7 @@ def test_a_step_is_gradient_descent_with_a_rate_per_group(embedding, importance)
         np.testing.assert_array_equal(end.embedding, w)
 
 
+@pytest.mark.slow
 def test_the_population_gradient_of_relu_is_the_mean_over_batches():
     """On one-hot inputs; the mean of 4096 samples is within five standard errors everywhere."""
     common = dict(RELU, inputs=S.OneHot(), dtype="float64")
