@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis.exponents import crossing, fit_exponent
+from jaxscale.analysis.jackknife import jackknife
 from jaxscale.paths import cast, replace
 from jaxscale.superposition import theory
 from jaxscale.superposition.data import Bernoulli
@@ -171,22 +172,14 @@ def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
 
 
 def spread(found: "list[Slopes]", name: str) -> Seeds:
-    r"""Largest minus smallest mean exponent over the points, as jackknife pseudo-values.
-
-    $$\theta = \max_p \bar s_p - \min_p \bar s_p, \qquad
-      v_i = n \theta - (n - 1)\, \theta_{-i}$$
+    """Largest minus smallest mean exponent over the points, as jackknife pseudo-values.
 
     The spread of single seeds would grow with their scatter.
     """
-    values = np.stack([getattr(s, name) for s in found])
-    n = values.shape[1]
+    import xarray
 
-    def of(kept: np.ndarray) -> float:
-        means = np.nanmean(values[:, kept], axis=1)
-        return float(means.max() - means.min())
-
-    every = np.arange(n)
-    return np.asarray([n * of(every) - (n - 1) * of(every[every != i]) for i in every])
+    values = xarray.DataArray([getattr(s, name) for s in found], dims=("point", "seed"))
+    return jackknife(values, lambda mean: float(mean.max() - mean.min()))
 
 
 def half_times(runs: "xarray.Dataset") -> "xarray.DataArray":

@@ -12,7 +12,6 @@ from jaxscale.superposition.data import Samples
 from jaxscale.superposition.decoders import AbstractDecoder
 
 MATRIX, BIAS, DIRECTIONS = "matrix", "bias", "directions"
-GROUPS = (MATRIX, BIAS, DIRECTIONS)
 
 
 class Student(eqx.Module):

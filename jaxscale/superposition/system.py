@@ -1,7 +1,6 @@
 """`TeacherStudent`: a student learns `y = A x` of sparse features, with or without a bottleneck."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,9 +28,10 @@ from jaxscale.fields import (
 from jaxscale.optimizers import AbstractOptimizer, Sgd
 from jaxscale.paths import replace
 from jaxscale.schedules import AbstractSchedule, Constant
+from jaxscale.superposition.checks import check_rates, check_sizes, places_at, places_of
 from jaxscale.superposition.closed_form import predicted, predicted_kinds
 from jaxscale.superposition.cost import work_of
-from jaxscale.superposition.data import AbstractInputs, Bernoulli, OneHot
+from jaxscale.superposition.data import AbstractInputs, OneHot
 from jaxscale.superposition.decoders import AbstractDecoder, Linear, Relu
 from jaxscale.superposition.embedding import (
     AbstractEmbedding,
@@ -55,7 +55,7 @@ from jaxscale.superposition.losses import (
     feature_strength,
     split_losses,
 )
-from jaxscale.superposition.stability import estimated_limit, half_limit, power_law
+from jaxscale.superposition.stability import estimated_limit, half_limit
 from jaxscale.superposition.student import (
     BIAS,
     DIRECTIONS,
@@ -63,7 +63,6 @@ from jaxscale.superposition.student import (
     AbstractInitial,
     RandomNormal,
     Student,
-    Zeros,
 )
 from jaxscale.system import (
     AbstractTrainedSystem,
@@ -165,7 +164,7 @@ class TeacherStudent(AbstractTrainedSystem):
             raise ValueError("`latent_size` must be given with a bottleneck, got None.")
         if latent_size is not None and self.max_latent_size is None and not is_traced(latent_size):
             self.max_latent_size = as_int("latent_size", latent_size)
-        needed = _listed(self)
+        needed = places_of(self)
         if self.max_active is None:
             self.max_active = needed
         elif needed is not None and self.max_active < needed:
@@ -176,8 +175,8 @@ class TeacherStudent(AbstractTrainedSystem):
     def __check_init__(self):
         check_record(self.record, self.n_steps)
         self.gradient.check(self.decoder, self.inputs)
-        _check_sizes(self)
-        _check_rates(self)
+        check_sizes(self)
+        check_rates(self)
 
     @property
     def padded_latent_size(self) -> int:
@@ -262,8 +261,8 @@ class TeacherStudent(AbstractTrainedSystem):
         own |= {"inputs.mean_active": getattr(self.inputs, "mean_active", None)}
         swept = [np.atleast_1d(columns.get(n, np.nan if v is None else v)) for n, v in own.items()]
         pairs = np.unique(np.stack(np.broadcast_arrays(*swept), axis=-1).astype(float), axis=0)
-        needed = (_places(self.inputs, self.n_features, *pair) for pair in pairs.tolist())
-        most = max(_listed(self) or 1, *needed)
+        needed = (places_at(self.inputs, self.n_features, *pair) for pair in pairs.tolist())
+        most = max(places_of(self) or 1, *needed)
         return dataclasses.replace(self, max_active=most)
 
     def init(self, key: Key[Array, ""]) -> StudentState:
@@ -286,7 +285,7 @@ class TeacherStudent(AbstractTrainedSystem):
             matrix = self.initial.matrix(
                 jr.fold_in(key, MATRIX_STREAM), latent, self.padded_latent_size, self.dtype
             )
-        student = Student(matrix, jnp.zeros_like(probability), directions)
+        parts = {MATRIX: matrix, BIAS: jnp.zeros_like(probability), DIRECTIONS: directions}
         scale, mean = self.inputs.moments(probability)
         form = None if directions is None else Quadratic.of(directions, scale, mean, teacher)
         names = self.trained_names
@@ -308,7 +307,7 @@ class TeacherStudent(AbstractTrainedSystem):
             rates=rates,
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
         )
-        return task, {name: getattr(student, name) for name in names}
+        return task, {name: parts[name] for name in names}
 
     def step(self, state: StudentState, key: Key[Array, ""]) -> StudentState:
         """One step of every group of parameters at its own rate."""
@@ -384,79 +383,3 @@ class TeacherStudent(AbstractTrainedSystem):
             return []
         size = "" if self.latent_size is None else f" at latent_size {int(self.latent_size)}"
         return [f"{name} {float(rate):g} exceeds the stability limit, about {limit:.3g}{size}"]
-
-
-def _listed(system: TeacherStudent) -> int | None:
-    """Places for active features of a system of plain numbers; runs before the fields' rules."""
-    exponent, inputs = converted(system, "frequency_exponent"), converted(system, "inputs")
-    n, table = converted(system, "n_features"), inputs.probabilities
-    if (exponent is None) == (table is None):
-        rule = "be given" if table is None else "be left out with a table of probabilities"
-        raise ValueError(f"`frequency_exponent` must {rule}, got {system.frequency_exponent!r}.")
-    if table is not None and np.shape(table) != (n,):
-        raise ValueError(f"`probabilities` must have n_features = {n} entries, got {len(table)}.")
-    if isinstance(inputs, OneHot):
-        return 1
-    active = inputs.mean_active
-    if is_traced(exponent, active, table):
-        return None
-    return _places(inputs, n, np.nan if exponent is None else float(exponent), float(active))
-
-
-@functools.lru_cache(maxsize=65536)
-def _power_law_places(exponent: float, active: float, n: int) -> int:
-    return Bernoulli(mean_active=np.asarray(active)).n_listed(power_law(exponent, n))
-
-
-def _places(inputs: AbstractInputs, n: int, exponent: float, active: float) -> int:
-    """Places of a list at these numbers, in the inputs' own table if they have one."""
-    if inputs.probabilities is not None:
-        return inputs.n_listed(np.asarray(inputs.probabilities))
-    return _power_law_places(exponent, active, n)
-
-
-def _check_rates(system: TeacherStudent) -> None:
-    """Refuse rates of what does not train, and a start that never does."""
-    if system.embedding_learning_rate is not None and not system.embedding.trains:
-        raise ValueError(
-            f"`embedding_learning_rate` must be left out with {system.embedding!r}, which does not "
-            f"train, got {system.embedding_learning_rate}."
-        )
-    if system.bias_learning_rate is not None and not system.decoder.has_bias:
-        raise ValueError(
-            f"`bias_learning_rate` must be left out with {system.decoder!r}, which has no bias, "
-            f"got {system.bias_learning_rate}."
-        )
-    if system.learning_rate is None and not isinstance(system.optimizer, Sgd):
-        raise ValueError(
-            f"`learning_rate` must be given with {system.optimizer!r} (its default is half the "
-            "stability limit of plain descent), got None."
-        )
-    stuck = isinstance(system.initial, Zeros) and isinstance(system.decoder, Relu)
-    if stuck and system.embedding.has_matrix:
-        raise ValueError(f"`initial` must not be Zeros() with {system.decoder!r}: it never trains.")
-
-
-def _check_sizes(system: TeacherStudent) -> None:
-    n, embedding = system.n_features, system.embedding
-    latent = system.latent_size
-    if latent is not None and not is_traced(latent):
-        if int(latent) > n:
-            raise ValueError(f"`latent_size` must be at most n_features = {n}, got {int(latent)}.")
-        if isinstance(embedding, Identity) and int(latent) != n:
-            raise ValueError(
-                f"`latent_size` must be n_features = {n} with Identity(), got {int(latent)}."
-            )
-        if int(latent) > system.padded_latent_size:
-            raise ValueError(
-                f"`latent_size` must be at most max_latent_size = {system.padded_latent_size}, "
-                f"got {int(latent)}."
-            )
-    start: Any = getattr(embedding, "start", embedding)
-    if isinstance(start, Given):
-        shape = np.shape(start.matrix)
-        if shape[1] != n or (latent is not None and not is_traced(latent) and shape[0] != latent):
-            raise ValueError(
-                f"`matrix` must have shape (latent_size, n_features) = ({latent}, {n}), "
-                f"got {shape}."
-            )

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale.roots import bisect
 from jaxscale.sparse.theory.checks import check
 from jaxscale.sparse.theory.coordinates import Coordinates, build
-from jaxscale.sparse.theory.transform import bisect
 from jaxscale.spectra import PowerLaw, as_floats, require_count
 from jaxscale.vectorize import vectorized
 

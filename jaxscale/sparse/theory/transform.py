@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxscale.roots import bisect
 from jaxscale.sparse.theory.coordinates import Coordinates
 
 _N_FINE = 128
@@ -102,19 +103,6 @@ def _table(
     seen = coordinates.sum(-jnp.expm1(exponent))
     left = coordinates.sum(coordinates.variance * jnp.exp(exponent))
     return Profile(log_s, seen, left)
-
-
-def bisect(below, low: Array, high: Array, n_steps: int) -> Array:
-    """Root of a falling function known by `below`, true on the left of the root."""
-
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        left = below(middle)
-        return jnp.where(left, middle, low), jnp.where(left, high, middle)
-
-    low, high = jax.lax.fori_loop(0, n_steps, halve, (low, high))
-    return (low + high) / 2
 
 
 def solve(

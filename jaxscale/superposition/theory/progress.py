@@ -5,23 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale.roots import bisect
 from jaxscale.spectra import as_floats, require
 from jaxscale.superposition.theory.checks import check, check_features
 from jaxscale.superposition.theory.sequential import features
 from jaxscale.vectorize import vectorized
-
-
-def _bisect(below, low: Array, high: Array, n_steps: int) -> Array:
-    """Root of a function known by `below`, true on the left of the root."""
-
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        left = below(middle)
-        return jnp.where(left, middle, low), jnp.where(left, high, middle)
-
-    low, high = jax.lax.fori_loop(0, n_steps, halve, (low, high))
-    return (low + high) / 2
 
 
 def _shared(latent, fraction, a, eta, second, active, n_features):
@@ -39,7 +27,7 @@ def _shared(latent, fraction, a, eta, second, active, n_features):
     low = jnp.log(held)
     high = jnp.log(-jnp.log1p(-held / n_features) / jnp.min(share_held))
     steps = 56 if low.dtype == jnp.float64 else 28
-    x = _bisect(lambda x: progress(x, share_held, held)[0] < 0, low, high, steps)
+    x = bisect(lambda x: progress(x, share_held, held)[0] < 0, low, high, steps)
     x = jax.lax.stop_gradient(x)
     for _ in range(2):  # these carry the derivatives
         gap, slope = progress(x, share, wanted)
@@ -119,7 +107,7 @@ def _top(weight: Array, latent: Array) -> Array:
         return first
     held = jax.lax.stop_gradient(rest[0])
     low, high = jnp.zeros_like(first), 1 / held
-    edge = _bisect(falls, low, high, 50 if low.dtype == jnp.float64 else 22)
+    edge = bisect(falls, low, high, 50 if low.dtype == jnp.float64 else 22)
     edge = jax.lax.stop_gradient(edge)
     return z(jnp.minimum(edge, 1 / first))
 
