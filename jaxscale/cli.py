@@ -1,4 +1,4 @@
-"""The command line: `jaxscale reproduce | run | plan | info`."""
+"""The command line: `jaxscale reproduce | run | plan | fit | info`."""
 
 import os
 import sys
@@ -71,25 +71,23 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
     devices: Devices = None,
 ) -> None:
-    """Check a paper's claims: simulate, compare with theory, write a report."""
+    """Check the claims of a paper, or of all: simulate, compare with theory, write a report."""
     _use_devices(devices)
     from rich.console import Console
 
-    from jaxscale.analysis.claim import claims_table
     from jaxscale.report.registry import find_study
     from jaxscale.report.study import reproduce as reproduce_study
+    from jaxscale.report.study import reproduce_all
     from jaxscale.sweep.config import SYSTEM_PACKAGES
 
     console = Console()
-    for name in SYSTEM_PACKAGES if system == "all" else (system,):
-        study = find_study(name)
-        folder = Path(f"jaxscale-{name}-{scale}") if out is None else out
-        folder = folder / name if system == "all" and out is not None else folder
-        conclusion = reproduce_study(study, folder, scale=scale, console=console)
-        console.print(claims_table(conclusion.claims))
-        for table in conclusion.tables:
-            console.print(table.for_terminal())
-        console.print(f"report: {folder / 'report.html'}")
+    folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
+    if system == "all":
+        studies = [find_study(name) for name in SYSTEM_PACKAGES]
+        reproduce_all(studies, folder, scale=scale, console=console)
+    else:
+        reproduce_study(find_study(system), folder, scale=scale, console=console).tell(console)
+        console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
 @app.command()
@@ -155,6 +153,59 @@ def plan(
 
     grid = _grid(file, settings, axis, seeds)
     typer.echo(str(make_plan(grid, **_bounds(max_runs_per_chunk, max_compiles, memory))))
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(help="A CSV file, or the store of a sweep.")],
+    theory: Annotated[
+        str | None, typer.Option(help="A theory function, such as superposition.sequential_loss.")
+    ] = None,
+    x: Annotated[
+        list[str] | None, typer.Option("--x", help="column or argument=column; may be repeated.")
+    ] = None,
+    y: Annotated[str, typer.Option("--y", help="Column of what theory returns.")] = "loss",
+    free: Annotated[
+        list[str] | None, typer.Option(help="parameter=start; for a store also a field alone.")
+    ] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="parameter=value.")] = None,
+    bound: Annotated[list[str] | None, typer.Option(help="parameter=low:high.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="column=value that is used.")] = None,
+    each: Annotated[str | None, typer.Option(help="Column of separate fits.")] = None,
+    residual: Annotated[str | None, typer.Option(help="log (default) or scaled.")] = None,
+    huber: Annotated[
+        float | None, typer.Option(help="Size from which errors are outliers.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 0,
+    resample: Annotated[str | None, typer.Option(help="Column that is resampled whole.")] = None,
+    out: Annotated[str | None, typer.Option(help="Path of the results without ending.")] = None,
+) -> None:
+    """Fit a theory to curves: a table with intervals, a JSON file and a figure."""
+    from rich.console import Console
+
+    from jaxscale.report.fit_file import Request, fit_file
+
+    request = Request(
+        data=data, theory=theory, x=tuple(x or ()), y=y, free=tuple(free or ()),
+        fix=tuple(fix or ()), bound=tuple(bound or ()), where=tuple(where or ()), each=each,
+        residual=residual, huber=huber, bootstrap=bootstrap, resample=resample,
+    )  # fmt: skip
+    console = Console()
+    found, drawing = fit_file(request)
+    console.print(found.table())
+    stem = out or f"{Path(data).stem}-fit"
+    found.to_json(f"{stem}.json")
+    for ending in ("svg", "png"):
+        drawing.savefig(f"{stem}.{ending}", dpi=160)
+    console.print(f"{found.n_points} points, rms residual {_shown(found.residual_rms)}; "
+                  f"written: {stem}.json, .svg, .png", soft_wrap=True)  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    """A number, or the largest of several."""
+    import numpy as np
+
+    return f"{float(np.max(value)):.3g}" + (" at most" if np.ndim(value) else "")
 
 
 @app.command()

@@ -90,7 +90,18 @@ def real(
     at_most: float | None = None,
     optional: bool = False,
 ) -> Any:
-    """Declare a real leaf, kept as a host float64 scalar until execution casts it."""
+    """Declare a real leaf, kept as a host float64 scalar until execution casts it.
+
+    **Arguments**
+
+    - `default`: value of the field if none is given; without it the field must be given.
+    - `above`, `below`: bounds that the value must not reach.
+    - `at_least`, `at_most`: bounds that it may reach.
+    - `optional`: whether None is a value.
+
+    **Returns** the declaration, for a class body: `learning_rate: Real = real(0.1, above=0.0)`. Its
+    class refuses other values by `ValueError`, with the field's name.
+    """
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
 
     def convert(name: str, value: Any) -> Any:
@@ -137,7 +148,16 @@ def as_int(name: str, value: Any) -> int:
 
 
 def size(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False) -> Any:
-    """Declare an integer leaf: a size that is swept under a static maximum, or a count."""
+    """Declare an integer leaf: a size that is swept under a static maximum, or a count.
+
+    **Arguments**
+
+    - `default`, `optional`: as for `real`.
+    - `at_least`: smallest value.
+
+    **Returns** the declaration. A field `max_<name>`, declared by `static_int(None,
+    optional=True)`, is the static maximum that `js.replace` and the planner derive anew.
+    """
 
     def convert(name: str, value: Any) -> Any:
         if value is None and optional:
@@ -154,7 +174,12 @@ def size(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: boo
 def static_int(
     default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False
 ) -> Any:
-    """Declare a static integer: it sets a shape or a loop length."""
+    """Declare a static integer: it sets a shape or a loop length.
+
+    **Arguments**: `default`, `at_least` and `optional` as for `size`.
+
+    **Returns** the declaration; every value on an axis needs a program of its own.
+    """
 
     def convert(name: str, value: Any) -> Any:
         if value is None and optional:
@@ -244,7 +269,12 @@ def derived(base: type) -> Any:
 
 
 def static_choice(default: str, choices: tuple[str, ...]) -> Any:
-    """Declare a static name out of a closed list."""
+    """Declare a static name out of a closed list.
+
+    **Arguments**: `default`, and `choices`, the names that are allowed.
+
+    **Returns** the declaration.
+    """
 
     def convert(name: str, value: Any) -> str:
         value = str(value)
@@ -289,7 +319,15 @@ def record_field() -> Any:
 
 
 def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = False) -> Any:
-    """Declare a field that holds a module of type `base`."""
+    """Declare a field that holds a module of type `base`.
+
+    **Arguments**
+
+    - `base`: class of the modules that are allowed, usually an abstract one.
+    - `default`, `optional`: as for `real`; the default is a module.
+
+    **Returns** the declaration; the numbers of the module can be swept by dotted path.
+    """
 
     def convert(name: str, value: Any) -> Any:
         if value is None and optional:

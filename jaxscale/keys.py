@@ -96,7 +96,17 @@ def categorical(word: UInt32[Array, " n"], survival: Float[Array, " k"]) -> Int[
 def unit_normals(
     key: Key[Array, ""], units: Int[Array, " n"], width: int, dtype: str
 ) -> Float[Array, "n width"]:
-    """Standard normal rows, row `j` keyed by `fold_in(key, units[j])`."""
+    """Standard normal rows, row `j` keyed by `fold_in(key, units[j])`.
+
+    **Arguments**
+
+    - `key`: key of the run, or of a part of it.
+    - `units`: index of each row, shape `(n,)`.
+    - `width`: numbers per row; a row depends on it.
+    - `dtype`: float32 or float64.
+
+    **Returns** rows, shape `(n, width)`.
+    """
 
     def row(unit: Int[Array, ""]) -> Float[Array, " width"]:
         return jr.normal(jr.fold_in(key, unit), (width,), dtype=dtype)
@@ -114,7 +124,16 @@ def uniforms(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Arr
 def normal_table(
     key: Key[Array, ""], rows: Int[Array, " n"], columns: Int[Array, " k"], dtype: str = "float64"
 ) -> Float[Array, "n k"]:
-    """Standard normal entries; entry (i, j) depends on `rows[i]` and `columns[j]` only."""
+    """Standard normal entries; entry (i, j) depends on `rows[i]` and `columns[j]` only.
+
+    **Arguments**
+
+    - `key`: key of the run, or of a part of it.
+    - `rows`, `columns`: indices, shapes `(n,)` and `(k,)`.
+    - `dtype`: float32 or float64.
+
+    **Returns** entries, shape `(n, k)`.
+    """
     shape = (rows.shape[0], columns.shape[0])
     row = jnp.broadcast_to(rows.astype(jnp.uint32)[:, None], shape)
     column = jnp.broadcast_to(columns.astype(jnp.uint32)[None, :], shape)

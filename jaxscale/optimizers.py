@@ -57,7 +57,12 @@ class Sgd(AbstractOptimizer):
 
 
 class Adam(AbstractOptimizer):
-    """Adam with optax's conventions."""
+    """Adam with optax's conventions.
+
+    **Reference** Kingma and Ba 2015, arXiv 1412.6980.
+    """
+
+    REFERENCES = ("kingma2015adam",)
 
     b1: Real = real(0.9, at_least=0.0, below=1.0)
     b2: Real = real(0.999, at_least=0.0, below=1.0)

@@ -62,6 +62,16 @@ def replace(module: Any, path: str, value: Any) -> Any:
     **Returns** a new module of the same type.
 
     **Raises** `ValueError` for an unknown path or a value that its field refuses.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> float(js.replace(system, "learning_rate", 0.3).learning_rate)
+    0.3
+    >>> js.replace(system, "learning_rate", -1)
+    Traceback (most recent call last):
+        ...
+    ValueError: `learning_rate` must be greater than 0.0, got -1.0.
     """
     get(module, path)
     head, _, rest = path.partition(".")

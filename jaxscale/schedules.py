@@ -71,7 +71,13 @@ class TwoDrops(AbstractSchedule):
 
 
 class Cosine(AbstractSchedule):
-    """Half a cosine from one down to `final_ratio`."""
+    """Half a cosine from one down to `final_ratio`.
+
+    **Example**
+
+    >>> print(np.asarray(js.Cosine().factor(jax.numpy.asarray([0, 50, 100]), 100)).round(2))
+    [1.  0.5 0. ]
+    """
 
     final_ratio: Real = real(0.0, at_least=0.0)
 

@@ -105,6 +105,12 @@ class PowerLaw(eqx.Module):
     **Raises:** nothing.
 
     **Reference:** none.
+
+    **Example**
+
+    >>> law = js.spectra.PowerLaw(2.0, 0.5)
+    >>> print(law(4.0))
+    1.0
     """
 
     prefactor: Float[Array, "..."] = eqx.field(converter=_as_float_array)
@@ -156,6 +162,11 @@ def hurwitz_zeta(s: Real[ArrayLike, "..."], q: Real[ArrayLike, "..."]) -> Float[
     **Raises:** `ValueError` for a plain number `s` equal to 1 or `q` not positive.
 
     **Reference:** Euler-Maclaurin with seven Bernoulli terms (DLMF 25.11.5, 2.10.1).
+
+    **Example**
+
+    >>> print(f"{js.spectra.hurwitz_zeta(2.0, 1.0):.4f}")  # pi^2 / 6
+    1.6449
     """
     require("s", s, lambda v: v != 1, "different from 1")
     require("q", q, lambda v: v > 0, "positive")
@@ -209,6 +220,11 @@ def power_tail(
     **Raises:** `ValueError` for a plain number `first` below 1.
 
     **Reference:** Euler-Maclaurin at both ends.
+
+    **Example**
+
+    >>> print(f"{js.spectra.power_tail(2.0, 10, 20):.4f} of {js.spectra.power_tail(2.0, 10):.4f}")
+    0.0564 of 0.1052
     """
     require("first", first, lambda v: v >= 1, "at least 1")
     return _power_tail(*as_floats(exponent, first, last))
@@ -229,6 +245,11 @@ def power_sum(exponent: Real[ArrayLike, "..."], n: int | float) -> Float[Array, 
     **Raises:** `ValueError` for a bad `n`, or for a plain exponent not above 1 with infinite `n`.
 
     **Reference:** 16 direct terms, then Euler-Maclaurin; relative error below 1e-13 (tested).
+
+    **Example**
+
+    >>> print(f"{js.spectra.power_sum(1.0, 4):.4f} {js.spectra.power_sum(2.0, np.inf):.4f}")
+    2.0833 1.6449
     """
     require_count("n", n)
     if n == math.inf:
@@ -252,6 +273,11 @@ def power_law_probabilities(exponent: Real[ArrayLike, ""], n: int) -> Float[Arra
     **Raises:** `ValueError` for a bad `n`.
 
     **Reference:** Zipf's law.
+
+    **Example**
+
+    >>> print(np.asarray(js.spectra.power_law_probabilities(1.0, 3)).round(3))
+    [0.545 0.273 0.182]
     """
     require_count("n", n)
     require("n", n, np.isfinite, "finite")

@@ -27,13 +27,17 @@ class Predicted(enum.StrEnum):
 
 
 class Observable(eqx.Module):
-    """Description of one observable: its axes, its unit, and what theory says of it."""
+    """Description of one observable: its axes, its unit, and what theory says of it.
+
+    `signed` says that it takes both signs, so that fits compare it as it is, not its logarithm.
+    """
 
     dims: tuple[str, ...]
     units: str
     description: str
     predicted: Predicted = Predicted.none
     limits: str = ""
+    signed: bool = False
 
 
 class Schema(eqx.Module):

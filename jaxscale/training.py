@@ -32,6 +32,13 @@ def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
     - `n_records`: points before rounding to distinct whole steps.
 
     **Returns** increasing steps, the first 0 and the last `n_steps`.
+
+    **Raises** `ValueError` unless both are at least 1.
+
+    **Example**
+
+    >>> log_spaced_steps(1000, 7)
+    (0, 1, 3, 10, 32, 100, 316, 1000)
     """
     if n_steps < 1:
         raise ValueError(f"`n_steps` must be at least 1, got {n_steps}.")
@@ -126,6 +133,13 @@ def train(system: Any, key: Key[Array, ""]) -> Any:
     **Returns** the state that `system.init` and `system.step` define.
 
     **Raises** `ValueError` for a system that is solved rather than trained.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> state = js.train(system, jax.random.key(0))
+    >>> print(np.asarray(state.a * state.b).round(3))  # the skill strengths
+    [0.119 0.024 0.016]
     """
     if not hasattr(system, "init"):
         raise ValueError(

@@ -54,7 +54,7 @@ def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float
     standard_error = np.asarray(seen.std(SEED)) / np.sqrt(np.maximum(n - 1, 1))
     return Points(
         name=name,
-        predicted=str(runs.attrs.get("predicted", "")),
+        predicted=str(runs.attrs.get("predicted", theory.attrs.get("predicted", ""))),
         mean=mean,
         theory=values,
         n=n,

@@ -1,303 +1,260 @@
-"""`calibrate`: parameters of a system's theory fitted to curves by gradient."""
+"""`calibrate`: parameters of a theory fitted to curves by gradient, with their uncertainty."""
 
-import dataclasses
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jaxtyping import Array, Float
 
-from jaxscale.paths import get, set_leaves
-from jaxscale.status import STATUS
-from jaxscale.sweep.dataset import Layout
-from jaxscale.sweep.grid import Grid, is_leaf
-from jaxscale.sweep.plan import plan as make_plan
-from jaxscale.sweep.predict import predict, predict_columns
+from jaxscale.analysis import least_squares
+from jaxscale.analysis.bounds import AbstractBound, default_bound
+from jaxscale.analysis.calibration import Calibration, Start
+from jaxscale.analysis.formula import Formula
+from jaxscale.analysis.gridded import GridTheory
+from jaxscale.analysis.least_squares import Points, Problem
+from jaxscale.analysis.observed import Observed
+from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
+from jaxscale.analysis.tables import Data
+from jaxscale.sweep.grid import Grid
 
-if TYPE_CHECKING:
-    import xarray
-
-SCAN = np.log(10.0) * np.linspace(-4.0, 4.0, 33)
-MAX_STEPS = 256
-REFUSED = 1e30  # residual where theory is lost on the way: above any real one, its square finite
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """Fitted parameters with their uncertainty.
-
-    - `free`: names of the fitted fields.
-    - `values`, `standard_error`: for each, a float, or an array over `each`.
-    - `covariance`: `(p, p)`, or `(n, p, p)` over `each`.
-    - `residual_rms`: root mean square residual, in units of each observable's own rms.
-    - `converged`: whether the solver met its tolerance.
-    - `n_points`: data points of one fit.
-    - `each`: dimension that was fitted separately, with its `labels`.
-    """
-
-    grid: Grid
-    free: tuple[str, ...]
-    values: dict[str, Any]
-    standard_error: dict[str, Any]
-    covariance: np.ndarray
-    residual_rms: Any
-    converged: Any
-    n_points: int
-    each: str | None
-    labels: tuple[Any, ...]
-
-    def predict(self) -> "xarray.Dataset":
-        """Theory at the fitted values, with a leading `each` dimension where there is one."""
-        import xarray
-
-        if self.each is None:
-            return _predicted(self.grid, {f: self.values[f] for f in self.free})
-        rows = ({f: self.values[f][i] for f in self.free} for i in range(len(self.labels)))
-        fits = [_predicted(self.grid, row) for row in rows]
-        index = xarray.DataArray(list(self.labels), dims=self.each, name=self.each)
-        return xarray.concat(fits, dim=index)
-
-    def __str__(self) -> str:
-        rows = []
-        for name in self.free:
-            pairs = zip(*np.atleast_1d(self.values[name], self.standard_error[name]), strict=True)
-            rows += [f"{name} = {value:.6g} ± {error:.2g}" for value, error in pairs]
-        return "\n".join(rows)
-
-
-def _predicted(grid: Grid, values: dict[str, float]) -> "xarray.Dataset":
-    system = set_leaves(grid.system, {p: np.asarray(v, np.float64) for p, v in values.items()})
-    return predict(Grid(system, grid.axes, seeds=grid.seeds[:1], key=grid.key))
+INDISTINCT = 1e3  # condition number from which parameters are not told apart
 
 
 def calibrate(
-    grid: Grid,
-    runs: "xarray.Dataset",
+    theory: Grid | Formula,
+    data: Data,
     free: Sequence[str],
     *,
+    columns: Mapping[str, str] | None = None,
     observables: Sequence[str] | None = None,
     each: str | None = None,
+    residual: AbstractResidual | None = None,
+    loss: AbstractLoss | None = None,
+    bounds: Mapping[str, AbstractBound] | None = None,
+    n_starts: int = 4,
+    bootstrap: int = 0,
+    resample: str | None = None,
+    key: int = 0,
 ) -> Calibration:
-    """Fit fields of the theory to simulated curves by least squares.
+    r"""Fit parameters of a theory to curves, simulated or one's own, by least squares.
 
-    Minimises `sum ((theory - data) / scale)^2` over the points that both have, `scale` being the
-    root mean square of each observable's data. The points are chosen at the grid's values, where a
-    NaN of the theory means that it makes no statement; values at which it is undefined at a chosen
-    point, such as `initial_strength` above `target_scale`, are refused. Positive fields are fitted
-    in their logarithm; a single one is first scanned over eight decades around its present value,
-    so that a start on a flat part of the curve does no harm. The covariance is `s^2 (J^T J)^-1` at
-    the optimum, from forward-mode derivatives, and treats the points as independent: along one
-    training curve they are not, so over seeds prefer the spread of `each="seed"`.
+    $$\hat\theta = \arg\min_\theta \sum_i \rho(r_i), \qquad
+      r_i = \ln y_\theta(x_i) - \ln y_i$$
+
+    with `rho` a square by default. Observables that take both signs (skill strengths) are compared
+    as they are, in units of their root mean square. The points are chosen at the starting values,
+    where a NaN of the theory means that it makes no statement; values at which it is undefined at a
+    chosen point are refused on the way. Parameters move on the real line behind their `bounds`. The
+    starts are the given values and the best `n_starts - 1` of 64 scattered candidates per
+    parameter, all of them fitted; the best fit is returned, and what became of each is in `starts`.
+
+    The covariance `s^2 (J^T J)^-1` treats the points as independent: along one training curve they
+    are not. Over seeds prefer the spread of `each="seed"`, or `bootstrap` with `resample="seed"`.
 
     **Arguments**
 
-    - `grid`: the grid of the theory.
-    - `runs`: data on the grid's dimensions, or a selection of them, such as `runs.sel(skill=[1])`.
-    - `free`: field paths to fit, none of them an axis, starting from the grid's values.
-    - `observables`: which to use; by default all that theory predicts and `runs` has.
-    - `each`: a dimension, usually `"seed"`, along which separate fits are made (in one `vmap`).
+    - `theory`: a grid, whose system's `predict` is fitted, or a `Formula`.
+    - `data`: a Dataset on the grid's dimensions, or a selection of it, such as
+      `runs.sel(skill=[1])`; for a grid also a table with a column for each dimension; for a
+      formula any table: a Dataset, a DataFrame or the path of a CSV file.
+    - `free`: what to fit: float fields of the grid's system (none of them an axis), or parameters
+      of the formula. They start from the values they have.
+    - `columns`: our names to those of the table, such as `{"step": "iteration"}`.
+    - `observables`: which to use; by default all that theory predicts and the data have.
+    - `each`: a dimension or column, usually `"seed"`, along which separate fits are made (in one
+      program).
+    - `residual`: `Log()` or `Scaled()` for every observable.
+    - `loss`: `Squared()`, or `Huber(delta)` against outliers.
+    - `bounds`: by name; by default `Positive()` for what starts above zero, else `Unbounded()`.
+    - `n_starts`: fits from different starts; 1 starts from the given values alone.
+    - `bootstrap`: number of resamples that are fitted again, from the optimum.
+    - `resample`: the dimension or column whose values are drawn with replacement; by default the
+      points themselves.
+    - `key`: of the resamples.
 
     **Returns** a `Calibration`.
 
-    **Raises** `ValueError` for a field that cannot be fitted, or when there is nothing to compare.
+    **Raises** `ValueError` for what cannot be fitted, or when there is nothing to compare.
+
+    >>> import jaxscale as js
+    >>> import pandas
+    >>> curve = pandas.DataFrame({"n": [1.0, 10.0, 100.0], "loss": [2.0, 0.5, 0.125]})
+    >>> law = js.Formula(lambda n, a, b: a * n**-b, {"a": 1.0, "b": 1.0})
+    >>> fit = js.calibrate(law, curve, ["a", "b"])
+    >>> round(float(fit.values["b"]), 3)
+    0.602
     """
-    start = _start(grid, free)
-    log = start > 0
-    theory, names = _theory(grid, tuple(free), observables)
-    data, scales, index, labels = _aligned(grid, runs, names, each)
-    problem = _Problem(theory, index, scales, start, log)
+    _check_free(free)
+    _check_counts(n_starts, bootstrap)
+    if loss is not None and not isinstance(loss, AbstractLoss):
+        raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
+    known, observed = _observed(theory, data, free, columns, observables, each, resample)
+    kinds = _residuals(observed, residual)
+    limits = _bounds(free, observed.start, bounds or {})
+    points, units, n_left_out = _points(observed, kinds)
     with jax.enable_x64(True):
-        found = jax.tree.map(np.asarray, _fits(problem, data, len(start) == 1 and bool(log[0])))
-    z, covariance, rms, converged, n_points, blind, n_stated = found
-    if n_points.min() <= len(start):
-        why = "" if n_stated else ": theory makes no statement there at the grid's start values"
-        raise ValueError(
-            f"`runs` must hold more points with a theory than {len(start)} free fields, "
-            f"got {int(n_points.min())}{why}."
-        )
-    if blind.all(axis=0).any():
-        idle = free[int(np.argmax(blind.all(axis=0)))]
-        raise ValueError(f"`free` names {idle!r}, which does not change what is compared.")
-    value = np.where(log, start * np.exp(z), start + z)
-    jacobian = np.where(log, value, 1.0)
-    covariance = covariance * jacobian[..., :, None] * jacobian[..., None, :]
-    error = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+        problem = Problem(observed.theory, limits, kinds, units, loss or Squared())
+        start = zip(limits, jnp.asarray(observed.start), strict=True)
+        z = np.asarray([bound.coordinate(value) for bound, value in start])
+        points, n_stated = _stated(problem, z, points)
+        scattered = least_squares.candidates(limits, z) if n_starts > 1 else z[None]
+        found = least_squares.fit(problem, z, scattered, n_starts, points)
+        found = jax.tree.map(np.asarray, found)
+        edge = _edges(limits, found.z)
+        _check_points(found, free, n_stated, edge)
+        resamples = None
+        if bootstrap:
+            again, status = least_squares.refit(
+                problem, found.z, points, observed.units, observed.n_units, bootstrap,
+                jax.random.key(key),
+            )  # fmt: skip
+            lost = np.asarray(status)[..., None] == least_squares.FAILED
+            resamples = np.where(lost, np.nan, np.asarray(again))
+    _tell_edges(free, limits, edge)
+    _tell_indistinct(found, free, edge)
     pick: Any = slice(None) if each else 0
     return Calibration(
-        grid=grid,
+        theory=known,
         free=tuple(free),
-        values={f: value[pick, i] for i, f in enumerate(free)},
-        standard_error={f: error[pick, i] for i, f in enumerate(free)},
-        covariance=covariance[pick],
-        residual_rms=rms[pick],
-        converged=converged[pick],
-        n_points=int(n_points.min()),
+        bounds=limits,
+        coordinates=found.z[pick],
+        covariance=found.covariance[pick],
+        residual_rms=found.rms[pick],
+        converged=((found.status == least_squares.CONVERGED) & ~found.blind.any(axis=-1))[pick],
+        condition=found.condition[pick],
+        n_points=int(found.n_points.min()),
+        n_left_out=n_left_out,
+        starts=Start(found.start_z[pick], found.start_cost[pick], found.start_status[pick]),
+        resamples=None if resamples is None else resamples[pick],
         each=each,
-        labels=labels,
+        labels=observed.labels,
     )
 
 
-def _start(grid: Grid, free: Sequence[str]) -> np.ndarray:
+def _check_free(free: Sequence[str]) -> None:
     if isinstance(free, str) or not free:
-        raise ValueError(f"`free` must be a sequence of field paths, got {free!r}.")
+        raise ValueError(f"`free` must be a sequence of names, got {free!r}.")
     if len(set(free)) < len(free):
-        raise ValueError(f"`free` must name distinct fields, got {list(free)!r}.")
-    for path in free:
-        value = get(grid.system, path)
-        if path in grid.axes:
-            raise ValueError(f"`free` must not name an axis of the grid, got {path!r}.")
-        if not (is_leaf(value) and np.asarray(value).dtype.kind == "f"):
-            raise ValueError(f"`free` must name float fields that are set, got {path!r}.")
-    return np.asarray([float(get(grid.system, path)) for path in free])
+        raise ValueError(f"`free` must name distinct parameters, got {list(free)!r}.")
 
 
-class _Theory(eqx.Module):
-    """Function from field values to arrays over (grid axes without seed, observable axes)."""
-
-    templates: tuple[Any, ...]
-    columns: tuple[dict[str, np.ndarray], ...]
-    run_ids: tuple[np.ndarray, ...]
-    places: tuple[dict[str, tuple[np.ndarray, ...]], ...]
-    free: tuple[str, ...] = eqx.field(static=True)
-    shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
-    grid_shape: tuple[int, ...] = eqx.field(static=True)
-
-    def __call__(self, values: Float[Array, " p"]) -> dict[str, Array]:
-        n_runs = math.prod(self.grid_shape)
-        out = {n: jnp.full((n_runs, *shape), jnp.nan) for n, shape in self.shapes}
-        buckets = zip(self.templates, self.columns, self.run_ids, self.places, strict=True)
-        for template, columns, run_ids, places in buckets:
-            filled = set_leaves(template, {path: values[k] for k, path in enumerate(self.free)})
-            found = predict_columns(filled, columns, len(run_ids))
-            for n in out:
-                out[n] = out[n].at[jnp.ix_(run_ids, *places[n])].set(found[n])
-        return {n: out[n].reshape(*self.grid_shape, *shape) for n, shape in self.shapes}
+def _check_counts(n_starts: int, bootstrap: int) -> None:
+    for name, value, least in (("n_starts", n_starts, 1), ("bootstrap", bootstrap, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
 
 
-def _theory(
-    grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None
-) -> tuple[_Theory, dict[str, Any]]:
-    """The theory of a grid, and for each observable its coordinates."""
-    one = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
-    plan = make_plan(one, max_compiles=one.n_structures)
-    layout = Layout.of(plan, predicted=True)
-    closed = [name for name in layout.observables if name != STATUS]
-    names = closed if observables is None else list(observables)
-    for name in names:
-        if name not in closed:
-            known = ", ".join(closed)
-            raise ValueError(f"`observables` must have a closed form ({known}), got {name!r}.")
-    blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
-    observed = {n: layout.observables[n].dims for n in names}
-    theory = _Theory(
-        templates=tuple(set_leaves(b.template, blank) for b in plan.buckets),
-        columns=tuple(b.columns for b in plan.buckets),
-        run_ids=tuple(b.run_ids for b in plan.buckets),
-        places=tuple({n: tuple(p[d] for d in observed[n]) for n in names}
-                     for p in layout.positions),
-        free=free,
-        shapes=tuple((n, layout.shape(n)) for n in names),
-        grid_shape=tuple(grid.shape[:-1]),
-    )  # fmt: skip
-    coordinates = {**grid.coordinates, **layout.coordinates}
-    return theory, {n: {d: coordinates[d] for d in (*grid.dims[:-1], *observed[n])} for n in names}
+def _observed(
+    theory: Grid | Formula, data: Data, free: Sequence[str], *options: Any
+) -> tuple[GridTheory | Formula, Observed]:
+    with jax.enable_x64(True):
+        if isinstance(theory, Formula):
+            return theory.observe(data, free, *options)
+        if isinstance(theory, Grid):
+            return GridTheory(theory).observe(data, free, *options)
+    raise ValueError(f"`theory` must be a Grid or a Formula, got {theory!r}.")
 
 
-def _aligned(
-    grid: Grid, runs: "xarray.Dataset", names: dict[str, Any], each: str | None
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any], tuple[Any, ...]]:
-    """Data with axes (each, seeds, theory's axes), their scales, and theory's index of each."""
-    data, scales, index = {}, {}, {}
-    labels: tuple[Any, ...] = ()
-    for name, coordinates in names.items():
-        if name not in runs:
-            continue
-        array = runs[name]
-        for dim in coordinates:
-            if dim not in array.dims:
-                if dim not in array.coords:
-                    raise ValueError(f"`runs` must keep the dimension {dim!r} of {name!r}.")
-                array = array.expand_dims(dim)
-        others = [d for d in array.dims if d not in coordinates and d != each]
-        if each is not None and each not in array.dims:
-            raise ValueError(f"`each` must be a dimension of `runs`, got {each!r}.")
-        if each is not None and each in coordinates:
-            raise ValueError(f"`each` must not be a dimension of the theory, got {each!r}.")
-        order = [*([each] if each else []), *others, *coordinates]
-        values = np.asarray(array.transpose(*order), np.float64)
-        n_each = values.shape[0] if each else 1
-        values = values.reshape(n_each, -1, *values.shape[len(order) - len(coordinates) :])
-        where = [_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items()]
-        labels = tuple(np.asarray(array[each]).tolist()) if each else ()
-        data[name], index[name] = values, np.ix_(*where)
-        finite = values[np.isfinite(values)]
-        scales[name] = np.asarray(np.sqrt(np.mean(finite**2)) if np.any(finite) else 1.0)
-    if not data:
-        raise ValueError(f"`runs` must hold one of {', '.join(names)}, got {list(runs)}.")
-    return data, scales, index, labels
+def _residuals(observed: Observed, residual: AbstractResidual | None) -> dict[str, Any]:
+    if residual is not None and not isinstance(residual, AbstractResidual):
+        raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")
+    by_sign = {n: Scaled() if n in observed.signed else Log() for n in observed.data}
+    return by_sign if residual is None else dict.fromkeys(observed.data, residual)
 
 
-def _positions(dim: str, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    found = {value: i for i, value in enumerate(known.tolist())}
-    missing = [w for w in wanted.tolist() if w not in found]
-    if missing:
-        raise ValueError(f"`runs` has {dim} = {missing[0]!r}, which the grid has not.")
-    return np.asarray([found[w] for w in wanted.tolist()])
+def _bounds(
+    free: Sequence[str], start: np.ndarray, bounds: Mapping[str, AbstractBound]
+) -> tuple[AbstractBound, ...]:
+    for name, bound in bounds.items():
+        if name not in free:
+            raise ValueError(f"`bounds` must be of free parameters {list(free)}, got {name!r}.")
+        if not isinstance(bound, AbstractBound):
+            raise ValueError(f"`bounds` of {name} must be a bound, got {bound!r}.")
+    named = dict(zip(free, start.tolist(), strict=True))
+    found = tuple(bounds.get(name, default_bound(value)) for name, value in named.items())
+    for (name, value), bound in zip(named.items(), found, strict=True):
+        if not bound.contains(value):
+            raise ValueError(f"`{name}` must start inside {bound!r}, got {value:g}.")
+    return found
 
 
-class _Problem(eqx.Module):
-    """Least squares in `z`, the change of the fields from `start` (of their logarithm if `log`)."""
-
-    theory: _Theory
-    index: dict[str, Any]
-    scales: dict[str, Any]
-    start: Any
-    log: Any
-
-    def expected(self, z: Float[Array, " p"]) -> dict[str, Array]:
-        found = self.theory(jnp.where(self.log, self.start * jnp.exp(z), self.start + z))
-        return {name: found[name][where] for name, where in self.index.items()}
-
-    def residual(self, z: Float[Array, " p"], points: tuple[Any, Any]) -> Float[Array, " m"]:
-        (data, use), parts = points, []
-        for name, expected in self.expected(z).items():
-            defined = jnp.isfinite(expected)
-            safe = jnp.where(defined, expected, 0.0)
-            difference = (safe - jnp.where(use[name], data[name], 0.0)) / self.scales[name]
-            difference = jnp.where(defined, difference, REFUSED)
-            parts.append(jnp.where(use[name], difference, 0.0).ravel())
-        return jnp.concatenate(parts)
+def _points(
+    observed: Observed, kinds: Mapping[str, AbstractResidual]
+) -> tuple[Points, dict[str, Any], int]:
+    """Data on the scale of their residuals, the units of those, and how many have none."""
+    target, weight, units, left_out = {}, {}, {}, 0
+    for name, values in observed.data.items():
+        usable = kinds[name].usable(values)
+        missing = int(np.sum(np.isfinite(values) & ~usable))
+        if missing and usable.any():
+            warnings.warn(
+                f"{missing} values of {name} are not positive and have no logarithm: left out "
+                "(`residual=Scaled()` compares them)",
+                stacklevel=3,
+            )
+        left_out += missing
+        units[name] = np.asarray(kinds[name].unit(values[usable]))
+        with jax.enable_x64(True):
+            scaled = np.asarray(kinds[name].scaled(jnp.asarray(np.where(usable, values, 1.0))))
+        target[name] = np.where(usable, scaled, 0.0) / units[name]
+        weight[name] = usable.astype(float)
+    return Points(observed.inputs, target, weight), units, left_out
 
 
 @eqx.filter_jit
-def _fits(problem: _Problem, data: dict[str, Any], scan: bool) -> tuple[Any, ...]:
-    """Fits along the leading axis of `data`, and how many points theory states at the start."""
-    stated = jax.tree.map(jnp.isfinite, problem.expected(jnp.zeros(problem.start.shape)))
-    use = {name: stated[name] & jnp.isfinite(seen) for name, seen in data.items()}
-    fits = jax.vmap(lambda data, use: _fit(problem, (data, use), scan))(data, use)
-    return *fits, jnp.sum(jnp.stack([jnp.sum(s) for s in stated.values()]))
+def _stated(problem: Problem, z: Any, points: Points) -> tuple[Points, Any]:
+    """Points at which theory makes a statement at the start, and how many values it states."""
+
+    def one(points: Points) -> tuple[dict[str, Any], Any]:
+        finite = jax.tree.map(jnp.isfinite, problem.scaled(z, points.inputs))
+        weight = {n: w * finite[n].astype(w.dtype) for n, w in points.weight.items()}
+        return weight, sum(jnp.sum(f) for f in finite.values())
+
+    weight, n_stated = jax.lax.map(one, points)
+    return Points(points.inputs, points.target, weight), jnp.sum(n_stated)
 
 
-def _fit(problem: _Problem, points: tuple[Any, Any], scan: bool) -> tuple[Array, ...]:
-    residual, n_free = problem.residual, problem.start.size
-    z0 = jnp.zeros(n_free)
-    n_used = jnp.sum(jnp.stack([jnp.sum(u, dtype=z0.dtype) for u in points[1].values()]))
-    if scan:
-        costs = jax.lax.map(lambda z: jnp.sum(residual(z[None], points) ** 2), jnp.asarray(SCAN))
-        z0 = jnp.asarray(SCAN)[jnp.argmin(costs)][None]
-    solver = optx.LevenbergMarquardt(rtol=1e-9, atol=1e-9)
-    solution = optx.least_squares(residual, solver, z0, points, max_steps=MAX_STEPS, throw=False)
-    z = solution.value
-    left, jacobian = residual(z, points), jax.jacfwd(residual)(z, points)
-    variance = jnp.sum(left**2) / jnp.maximum(n_used - n_free, 1)
-    covariance = variance * jnp.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
-    blind = jnp.all(jacobian == 0, axis=0)  # a field that moves nothing is not determined
-    covariance = jnp.where(jnp.diag(blind), jnp.inf, covariance)
-    converged = (solution.result == optx.RESULTS.successful) & ~jnp.any(blind)
-    rms = jnp.sqrt(jnp.sum(left**2) / jnp.maximum(n_used, 1))
-    return z, covariance, rms, converged, n_used, blind
+def _edges(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
+    """Which parameters of which fits ended at the end of their interval, shape `(n, p)`."""
+    found = [[b.at_edge(float(v)) for b, v in zip(bounds, row, strict=True)] for row in z]
+    return np.asarray(found)
+
+
+def _tell_edges(free: Sequence[str], bounds: tuple[AbstractBound, ...], edge: np.ndarray) -> None:
+    for i in np.flatnonzero(edge.any(axis=0)):
+        warnings.warn(
+            f"{free[i]} lies at an end of {bounds[i]!r} in {edge[:, i].sum()} of {len(edge)} fits: "
+            "the data want it outside, and it has no standard error there",
+            stacklevel=3,
+        )
+
+
+def _check_points(found: Any, free: Sequence[str], n_stated: Any, edge: np.ndarray) -> None:
+    if found.n_points.min() <= len(free):
+        why = "" if n_stated else ": theory makes no statement there at the start values"
+        raise ValueError(
+            f"`data` must hold more points with a theory than {len(free)} free parameters, "
+            f"got {int(found.n_points.min())}{why}."
+        )
+    idle_everywhere = (found.blind & ~edge).all(axis=0)
+    if idle_everywhere.any():
+        idle = free[int(np.argmax(idle_everywhere))]
+        raise ValueError(f"`free` names {idle!r}, which does not change what is compared.")
+
+
+def _tell_indistinct(found: Any, free: Sequence[str], edge: np.ndarray) -> None:
+    """Warn where the data hardly tell some combination of the parameters."""
+    condition = np.where(edge.any(axis=1), 1.0, found.condition)
+    worst = int(np.argmax(condition))
+    if not condition[worst] > INDISTINCT:
+        return
+    direction = found.weakest[worst]
+    involved = [n for n, share in zip(free, direction, strict=True) if abs(share) > 0.3]
+    warnings.warn(
+        f"the data do not tell {', '.join(involved)} apart: condition number "
+        f"{found.condition[worst]:.2g} of the scaled Jacobian; fix one of them",
+        stacklevel=3,
+    )

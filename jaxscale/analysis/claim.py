@@ -61,6 +61,22 @@ class Claim:
     not positive and finite, an `interval` with low above high, or a negative `n_seeds`.
 
     **Reference** Schuirmann, J. Pharmacokinet. Biopharm. 15 (1987) 657, for equivalence tests.
+
+    **Example**
+
+    >>> claim = js.Claim(
+    ...     id="slope",
+    ...     statement="The loss falls as 1/t.",
+    ...     source="here",
+    ...     predicted=1.0,
+    ...     measured=0.98,
+    ...     interval=(0.95, 1.01),
+    ...     margin=0.1,
+    ...     reason="a tenth cannot be told apart by eye",
+    ...     n_seeds=8,
+    ... )
+    >>> print(claim.verdict)
+    agrees
     """
 
     id: str
@@ -114,6 +130,20 @@ class Claim:
         **Returns** a `Claim`.
 
         **Raises** `ValueError` as `Claim` and `seed_interval` do.
+
+        **Example**
+
+        >>> claim = js.Claim.judge(
+        ...     "slope",
+        ...     "The loss falls as 1/t.",
+        ...     "here",
+        ...     predicted=1.0,
+        ...     values=[0.7, 0.71, 0.69, 0.7, 0.72, 0.7, 0.68, 0.7],
+        ...     margin=0.1,
+        ...     reason="a tenth cannot be told apart by eye",
+        ... )
+        >>> print(claim.verdict)
+        disagrees
         """
         array = np.asarray(values, np.float64)
         found = seed_interval(array)

@@ -181,6 +181,15 @@ def compare(
     not match.
 
     **Reference** Dunn, J. Am. Stat. Assoc. 56 (1961) 52, for the shared threshold.
+
+    **Example**
+
+    >>> import xarray
+    >>> noise = np.random.default_rng(0).normal(size=(16, 3))
+    >>> runs = xarray.Dataset({"loss": (("seed", "step"), 1 + 0.1 * noise)})
+    >>> theory = xarray.Dataset({"loss": ("step", np.ones(3))})
+    >>> js.compare(runs, theory).verdict
+    'passed: 3 z-scores, 16 seeds, |z| <= 4.62 at alpha = 0.001'
     """
     if not 0 < alpha < 1:
         raise ValueError(f"`alpha` must lie between 0 and 1, got {alpha!r}.")

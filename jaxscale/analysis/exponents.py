@@ -73,6 +73,14 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
     neighbour of it is missing or not positive.
 
     **Raises** `ValueError` for an unknown `dim` or fewer than 2 positive coordinates.
+
+    **Example**
+
+    >>> import xarray
+    >>> time = np.asarray([1.0, 2.0, 4.0, 8.0])
+    >>> curve = xarray.DataArray(3 * time**-0.5, {"time": time}, "time")
+    >>> js.analysis.local_exponent(curve, "time").values.round(3)
+    array([-0.5, -0.5, -0.5, -0.5])
     """
     x = _abscissa(curve, dim)
     kept = x > 0
@@ -109,6 +117,15 @@ def fit_exponent(
     **Returns** an `Exponent`.
 
     **Raises** `ValueError` for a bad `window`, under 2 points or a value <= 0 in it, other axes.
+
+    **Example**
+
+    >>> import xarray
+    >>> time = np.asarray([1.0, 2.0, 4.0, 8.0])
+    >>> curve = xarray.DataArray(3 * time**-0.5, {"time": time}, "time")
+    >>> fit = js.analysis.fit_exponent(curve, "time", (1, 8))
+    >>> print(f"{fit.prefactor:.3f} * time^{fit.value:.3f}")
+    3.000 * time^-0.500
     """
     return _fit(curve, dim, window, level, _power_law, 2, "prefactor * x^value")
 
@@ -130,6 +147,15 @@ def fit_saturating(
     **Returns** an `Exponent` with its `floor`.
 
     **Raises** `ValueError` as `fit_exponent` does, and for fewer than 4 points.
+
+    **Example**
+
+    >>> import xarray
+    >>> time = np.asarray([1.0, 2.0, 4.0, 8.0])
+    >>> curve = xarray.DataArray(3 * time**-0.5, {"time": time}, "time")
+    >>> fit = js.analysis.fit_saturating(curve + 1, "time", (1, 8))
+    >>> print(f"{fit.floor:.3f} + {fit.prefactor:.3f} * time^-{fit.value:.3f}")
+    1.000 + 3.000 * time^-0.500
     """
     return _fit(curve, dim, window, level, _saturating, 4, "floor + prefactor * x^-value")
 
@@ -152,6 +178,12 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
     **Raises** `ValueError` for a `level` outside (0, 1) or `values` of more than one axis.
 
     **Reference** Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+
+    **Example**
+
+    >>> found = js.analysis.seed_interval([0.9, 1.0, 1.1, 1.0, 1.0])
+    >>> print(f"{found.low:.3f} to {found.high:.3f} ({found.method})")
+    0.912 to 1.088 (student-t)
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1, got {level!r}.")
@@ -191,6 +223,14 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
     coordinate where every point is.
 
     **Raises** `ValueError` for an unknown `dim` or a `level` that is not finite.
+
+    **Example**
+
+    >>> import xarray
+    >>> time = np.asarray([1.0, 2.0, 4.0, 8.0])
+    >>> curve = xarray.DataArray(1 - 1 / time, {"time": time}, "time")
+    >>> float(js.analysis.crossing(curve, "time", 0.625))
+    3.0
     """
     if not np.isfinite(level):
         raise ValueError(f"`level` must be finite, got {level!r}.")

@@ -58,6 +58,13 @@ def jackknife(
     **Raises** `ValueError` for fewer than 2 seeds.
 
     **Reference** Tukey 1958, Ann. Math. Statist. 29, 614.
+
+    **Example**
+
+    >>> import xarray
+    >>> values = xarray.DataArray([1.0, 2.0, 3.0], dims="seed")
+    >>> js.analysis.jackknife(values, lambda mean: float(mean))
+    array([1., 2., 3.])
     """
     n = values.sizes.get(SEED, 0)
     if n < 2:

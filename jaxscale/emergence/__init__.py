@@ -10,3 +10,5 @@ from jaxscale.emergence.regimes import DataLimited as DataLimited
 from jaxscale.emergence.regimes import TimeLimited as TimeLimited
 from jaxscale.emergence.regimes import WidthLimited as WidthLimited
 from jaxscale.emergence.system import ParityNetwork as ParityNetwork
+
+REFERENCES = ("nam2024emergence",)

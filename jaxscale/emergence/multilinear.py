@@ -103,7 +103,7 @@ class MultilinearSkills(AbstractTrainedSystem):
         observables = {
             "loss": Observable(("step",), "target²", "population loss", exact, limits),
             "skill_strength": Observable(
-                ("step", "skill"), "target", "product a_k b_k", exact, limits
+                ("step", "skill"), "target", "product a_k b_k", exact, limits, signed=True
             ),
             "skill_loss": Observable(("step", "skill"), "target²", "(S - R_k)² / 2", exact, limits),
         }
@@ -158,7 +158,7 @@ class MultilinearSkills(AbstractTrainedSystem):
         )
         strength, skill_loss = jnp.asarray(moments.strength), jnp.asarray(moments.loss)
         if self.n_parameters is not None:
-            learns = np.arange(1, self.n_skills + 1) <= self.n_parameters
+            learns = jnp.arange(1, self.n_skills + 1, dtype=jnp.int32) <= self.n_parameters
             strength = jnp.where(learns, strength, 0.0)
             skill_loss = jnp.where(learns, skill_loss, 0.5 * jnp.asarray(self.target_scale) ** 2)
         return {

@@ -1,14 +1,15 @@
 """How well one calibrated number predicts the emergence of the later skills of a network."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike
 
-from jaxscale.analysis.calibrate import Calibration, calibrate
+from jaxscale.analysis.calibrate import calibrate
+from jaxscale.analysis.calibration import Calibration
 from jaxscale.analysis.exponents import crossing
+from jaxscale.analysis.plain import plain
 from jaxscale.emergence.system import ParityNetwork
 from jaxscale.paths import replace
 from jaxscale.status import Status
@@ -59,23 +60,13 @@ class EmergenceScore:
         parameter = self.calibration.free[0]
         return {
             "parameter": parameter,
-            "value_per_seed": _plain(self.calibration.values[parameter]),
-            "half_point_per_seed": _plain(self.measured),
-            "delta": _plain(self.delta),
-            "rms_delta": _plain(self.rms_delta),
-            "max_error": _plain(self.max_error),
+            "value_per_seed": plain(self.calibration.values[parameter]),
+            "half_point_per_seed": plain(self.measured),
+            "delta": plain(self.delta),
+            "rms_delta": plain(self.rms_delta),
+            "max_error": plain(self.max_error),
             "all_emerged": self.all_emerged,
         }
-
-
-def _plain(values: ArrayLike) -> Any:
-    """Lists for JSON, with None for what is not a number."""
-    array = np.asarray(values, float)
-    if array.ndim == 0:
-        return float(array) if np.isfinite(array) else None
-    plain = array.astype(object)
-    plain[~np.isfinite(array)] = None
-    return plain.tolist()
 
 
 def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:

@@ -4,9 +4,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.emergence.claims import LawCurve, emergence_claims, law_claims, law_curves
+from jaxscale.emergence.claims import (
+    LawCurve,
+    compute_curves,
+    emergence_claims,
+    law_claims,
+    law_curves,
+    law_frontier,
+)
 from jaxscale.emergence.scores import EmergenceScore, score_emergence
-from jaxscale.report.figures import OKABE_ITO, band, log_axis, new_figure, theory_line
+from jaxscale.report.figures import (
+    DASHED,
+    OKABE_ITO,
+    band,
+    label_ends,
+    legend,
+    log_axis,
+    new_figure,
+    theory_line,
+)
+from jaxscale.report.frontier import THIN, draw_curves, draw_frontier
 from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study
 from jaxscale.sweep.select import grid_of
@@ -58,6 +75,12 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             "the closed-form law with its prefactor (dashed). Nothing is fitted."
         )
         figures.append(Figure("emergence_laws", caption, law_figure(law_curves(*laws))))
+        caption = (
+            "The compute-optimal frontier: losses of models of N parameters against X = η S N T "
+            "(thin), the best of them at each X (points) and its closed form (dashed); last, the "
+            "best N. The law holds for N + ½, so that small N* lie below it. Nothing is fitted."
+        )
+        figures.append(Figure("emergence_frontier", caption, frontier_figure(laws[0])))
     return Conclusion(claims, figures, scores, tables)
 
 
@@ -113,8 +136,8 @@ def emergence_figure(runs: "xarray.Dataset", score: EmergenceScore) -> "matplotl
 def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
     """One panel per law: simulated losses as points, closed forms dashed."""
     figure, grid = new_figure(2, 2, size=(4.4, 3.3))
-    for axes, (name, found) in zip(grid.ravel(), curves.items(), strict=True):
-        for i, one in enumerate(found):
+    for axes, name in zip(grid.ravel(), LAW_NAME, strict=True):
+        for i, one in enumerate(curves[name]):
             color = OKABE_ITO[i]
             simulated = one.simulated
             mean = simulated.mean("seed") if "seed" in simulated.dims else simulated
@@ -133,6 +156,40 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
         axes.set_ylabel("loss [S²]")
         axes.set_title(f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}", fontsize=9)
     _legend(grid[0, 0], "simulation", "closed form", points=True)
+    return figure
+
+
+def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Losses against compute with their envelope, per skill exponent, and the best sizes."""
+    alphas = np.asarray(laws["skill_exponent"]).tolist()
+    figure, grid = new_figure(2, len(alphas) // 2 + 1, size=(4.4, 3.3))
+    *panels, last = grid.ravel()[: len(alphas) + 1]
+    for unused in grid.ravel()[len(alphas) + 1 :]:
+        unused.remove()
+    ends = []
+    for i, (axes, alpha) in enumerate(zip(panels, alphas, strict=True)):
+        runs = laws.sel(skill_exponent=alpha)
+        loss, found = law_frontier(runs)
+        curves = compute_curves(runs)
+        color, best = OKABE_ITO[i], np.asarray(curves["best-N"].law)
+        draw_curves(axes, loss, size="n_parameters", time="step")
+        draw_frontier(axes, found, "loss", np.asarray(curves["C"].law), color)
+        draw_frontier(last, found, "size", best, color)
+        ends.append((found.compute[-1], best[-1], f"α = {alpha:g}", color))
+        axes.set_xlim(found.compute[0] / 3, found.compute[-1] * 3)
+        low, high = np.nanmin(found.loss), np.nanmax(found.loss)
+        axes.set_ylim(low * 0.8, high * 1.6)
+        axes.set_ylabel("loss [S²]")
+        axes.set_title(f"α = {alpha:g}: L* ∝ X^−{alpha / (alpha + 2):.3f}", fontsize=9)
+    for axes in (*panels, last):
+        log_axis(axes, "x")
+        log_axis(axes, "y")
+        axes.set_xlabel(LAW_LABEL["C"])
+    label_ends(last, ends)
+    last.set_ylabel("best parameters N*")
+    last.set_title("N* ∝ X^(1/(α+2))", fontsize=9)
+    kinds = {"each N": THIN, "best N": {"marker": "o", "ms": 4, "ls": ""}, "closed form": DASHED}
+    legend(figure, kinds)
     return figure
 
 

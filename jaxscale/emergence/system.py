@@ -105,6 +105,8 @@ class ParityNetwork(AbstractTrainedSystem):
     **Reference**: Nam et al. 2024, arXiv 2404.17563, section 5 and appendix K.
     """
 
+    REFERENCES = ("michaud2023quantization",)
+
     n_skills: int = static_int(5)
     n_bits: int = static_int(16)
     skill_size: int = static_int(3)
@@ -181,6 +183,7 @@ class ParityNetwork(AbstractTrainedSystem):
                 "correlation R_k of the output with skill k, given skill k",
                 predicted,
                 regime.limits,
+                signed=True,
             ),
             "skill_loss": Observable(("step", "skill"), "target²", "loss given skill k"),
         }

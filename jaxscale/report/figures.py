@@ -1,5 +1,6 @@
 """Figures: theory over simulated bands, colour-blind safe, axes with units, direct labels."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MAX_CURVES = 7
+FEW = 12  # up to so many simulated points are marked one by one
+LINE_HEIGHT = 0.06  # of a label, in heights of a panel
 DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -34,6 +37,7 @@ def new_figure(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.07)  # pyright: ignore
     return figure, axes
 
 
@@ -46,7 +50,7 @@ def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[P
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once for both
-        figure.savefig(vector, metadata={"Date": None})
+        figure.savefig(vector, metadata={"Date": None}, dpi=160)
         figure.savefig(bitmap, dpi=160)
     return vector, bitmap
 
@@ -64,14 +68,14 @@ def band(
     if dim == "seed":
         axes.plot(x, np.asarray(curve), **line, ls="", marker="o")
         return
-    marker = "o" if x.size == 1 else None
+    line |= {"marker": "o" if x.size <= FEW else None, "ms": 3}
     if "seed" not in curve.dims:
-        axes.plot(x, np.asarray(curve), **line, marker=marker)
+        axes.plot(x, np.asarray(curve), **line)
         return
     values = np.asarray(curve.transpose("seed", dim))
     good = np.isfinite(values).any(axis=0)
     mean, spread = np.nanmean(values[:, good], axis=0), np.nanstd(values[:, good], axis=0)
-    axes.plot(x[good], mean, **line, marker=marker)
+    axes.plot(x[good], mean, **line)
     if x.size == 1:
         axes.vlines(x[good], mean - spread, mean + spread, color=color, lw=1.0)
         return
@@ -95,7 +99,7 @@ def _places(coordinate: "xarray.DataArray") -> np.ndarray:
 
 
 def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
-    """Make the `x` or `y` axis logarithmic, with plain 1-2-5 ticks under two decades."""
+    """Make the `x` or `y` axis logarithmic, with at least three plain ticks under two decades."""
     from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -104,8 +108,13 @@ def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
     if not (0 < low < high) or high / low > 100:
         return
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(decades, [1, 2, 5]).ravel()
-    axis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
+    inside = np.empty(0)
+    for steps in ([1, 2, 5], [1, 2, 3, 5, 7], [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]):
+        ticks = np.outer(decades, steps).ravel()
+        inside = ticks[(ticks >= low) & (ticks <= high)]
+        if inside.size > 2:
+            break
+    axis.set_major_locator(FixedLocator(inside.tolist()))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -116,10 +125,36 @@ def logs(axes: "matplotlib.axes.Axes") -> None:
     log_axis(axes, "y")
 
 
-def label(axes: "matplotlib.axes.Axes", x: float, y: float, text: str, color: str) -> None:
-    """Write `text` to the right of a point, in the colour of its curve."""
-    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", color=color, fontsize=8,
-                  va="center")  # fmt: skip
+def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write texts to the right of points, as near to them as they can be without overlap.
+
+    **Arguments**
+
+    - `axes`: panel whose limits and scales are final.
+    - `ends`: (x, y, text, colour) of every label; those at one x share a column.
+    """
+    from scipy.optimize import isotonic_regression
+
+    axes.get_ylim()  # limits are made when they are asked for
+    place = axes.transData + axes.transAxes.inverted()
+    for x in dict.fromkeys(end[0] for end in ends):
+        column = [(float(place.transform(end[:2])[1]), *end[2:]) for end in ends if end[0] == x]
+        column = sorted(end for end in column if np.isfinite(end[0]))
+        steps = LINE_HEIGHT * np.arange(len(column))
+        heights = isotonic_regression(np.array([c[0] for c in column]) - steps).x + steps
+        for height, (_, text, color) in zip(heights, column, strict=True):
+            axes.annotate(text, (x, height), (6, 0), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", color=color, fontsize=8, va="center",
+                          annotation_clip=False)  # fmt: skip
+
+
+def legend(figure: "matplotlib.figure.Figure", lines: Mapping[str, dict[str, Any]]) -> None:
+    """Say above all panels what the kinds of lines are: texts, and how each line is drawn."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=t, **{"color": "#444444", **k}) for t, k in lines.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), fontsize=8,
+                  frameon=False, handlelength=2.6)  # fmt: skip
 
 
 def _main_dim(array: "xarray.DataArray") -> str:

@@ -1,17 +1,17 @@
-"""`reproduce`: run the presets of a study, judge its claims, draw its figures, write its page."""
+"""`reproduce`: run the presets of studies, judge their claims, draw figures, write a page."""
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from jaxscale.analysis.claim import Claim, claims_to_json
+from jaxscale.analysis.claim import Claim, claims_table, claims_to_json
 from jaxscale.report.figures import save
-from jaxscale.report.page import Table, write_page
+from jaxscale.report.page import Section, Table, write_page
 from jaxscale.status import Status
 from jaxscale.sweep.execute import run
 from jaxscale.sweep.grid import Grid
@@ -39,6 +39,12 @@ class Conclusion:
     figures: list[Figure]
     scores: dict[str, Any]
     tables: list[Table]
+
+    def tell(self, console: Console) -> None:
+        """Print the claims and the tables."""
+        console.print(claims_table(self.claims))
+        for table in self.tables:
+            console.print(table.for_terminal())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +81,63 @@ def reproduce(
 
     **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
     """
+    _check_scale(study, scale)
+    conclusion, section = _carry_out(study, out, scale, console or Console(stderr=True))
+    write_page(out / "report.html", f"jaxscale: {study.system}, {scale} scale", [section])
+    return conclusion
+
+
+def reproduce_all(
+    studies: Sequence[Study],
+    out: Path,
+    *,
+    scale: str = "quick",
+    console: Console | None = None,
+) -> None:
+    """Run studies and write one page of them all.
+
+    Writes what `reproduce` writes to a folder of each system, and `report.html` with all of them,
+    anew after each system. A system that fails is named there, and the others go on.
+
+    **Arguments**
+
+    - `studies`: the studies.
+    - `out`: folder to write to.
+    - `scale`: `"quick"` or `"full"`.
+    - `console`: where to tell what happens.
+
+    **Raises** `ValueError` for an unknown scale; at the end, what the first failed system raised.
+    """
+    console = console or Console(stderr=True)
+    for study in studies:
+        _check_scale(study, scale)
+    sections, failures = [], []
+    for study in studies:
+        folder = out / study.system
+        title = f"jaxscale: {study.system}, {scale} scale"
+        try:
+            conclusion, section = _carry_out(study, folder, scale, console)
+            conclusion.tell(console)
+            write_page(folder / "report.html", title, [section])
+            sections.append(section)
+        except Exception as error:
+            failures.append(error)
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            console.print(f"{study.system} failed: {text}", markup=False)
+            sections.append(Section(study.system, study.title, study.source, failure=text))
+        write_page(out / "report.html", f"jaxscale: all systems, {scale} scale", sections)
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+    if failures:
+        raise failures[0]
+
+
+def _check_scale(study: Study, scale: str) -> None:
     if scale not in study.presets:
         raise ValueError(f"`scale` must be one of {', '.join(study.presets)}, got {scale!r}.")
-    console = console or Console(stderr=True)
+
+
+def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[Conclusion, Section]:
+    """Run a study, write its results to a folder, and make its section of a page."""
     presets = study.presets[scale]
     plans = {Path(name).stem: make_plan(Grid.from_toml(name)) for name in presets}
     total = sum(plan.seconds for plan in plans.values())
@@ -101,16 +161,17 @@ def reproduce(
     scores = json.dumps(conclusion.scores, indent=2, allow_nan=False)
     (out / "scores.json").write_text(scores + "\n")
     images = [(f, save(f.drawing, out / "figures", f.name)[0]) for f in conclusion.figures]
-    write_page(
-        out / "report.html",
-        title=study.title,
-        source=study.source,
+    section = Section(
+        study.system,
+        study.title,
+        study.source,
         claims=conclusion.claims,
         figures=[(path, figure.caption) for figure, path in images],
         tables=conclusion.tables,
         provenance={name: _provenance(data.attrs) for name, data in runs.items()},
+        seconds=sum(float(data.attrs["wall_seconds"]) for data in runs.values()),
     )
-    return conclusion
+    return conclusion, section
 
 
 def statuses(runs: "xarray.Dataset") -> dict[str, int]:
@@ -127,10 +188,16 @@ def _make_root(store: Path) -> None:
 
 
 def _provenance(attributes: dict[str, Any]) -> dict[str, Any]:
-    hidden = ("grid", "plan", "jaxscale_format", "sessions")
-    table = {k: v for k, v in attributes.items() if k not in hidden}
+    hidden = ("grid", "plan", "jaxscale_format", "sessions", "slots", "complete", "versions")
     plan = json.loads(attributes["plan"])
-    return {"runs": plan["runs"], "compiles": plan["buckets"], **table}
+    versions = json.loads(attributes["versions"])
+    return {
+        "runs": plan["runs"],
+        "programs": len(plan["buckets"]),
+        "megabytes": max(b["megabytes_per_device"] for b in plan["buckets"]),
+        **{k: v for k, v in attributes.items() if k not in hidden},
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
 
 
 def _duration(seconds: float) -> str:

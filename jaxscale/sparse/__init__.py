@@ -14,3 +14,5 @@ from jaxscale.sparse.spectrum import Tabulated as Tabulated
 from jaxscale.sparse.system import RandomFeatureRegression as RandomFeatureRegression
 from jaxscale.sparse.teacher import Averaged as Averaged
 from jaxscale.sparse.teacher import Sampled as Sampled
+
+REFERENCES = ("sous2026asymmetric",)

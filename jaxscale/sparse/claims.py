@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis.claim import Claim
+from jaxscale.analysis.frontier import Frontier
 from jaxscale.analysis.jackknife import jackknife_exponents
 from jaxscale.sparse import theory
-from jaxscale.sparse.scores import Frontier, peak_over
+from jaxscale.sparse.scores import peak_over
 from jaxscale.sparse.system import RandomFeatureRegression
 
 if TYPE_CHECKING:
@@ -199,8 +200,8 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
     name = f"{alpha:g}-{gamma:g}"
     flat = "the minimum is flat: N* is known to 10 % over a factor 50 in C, a slope of 0.03 to 0.05"
     rows = [
-        (0, "N", "the best number of features grows as C^(1/(1 + gamma))", laws.n_features, flat),
-        (2, "L", "the best loss falls as C^-(alpha/(1 + gamma))", laws.loss, "as for N"),
+        ("size", "N", "the best size N grows as C^(1/(1 + gamma))", laws.n_features, flat),
+        ("loss", "L", "the best loss falls as C^-(alpha/(1 + gamma))", laws.loss, "as for N"),
     ]
     claims = [
         Claim.judge(
@@ -209,11 +210,11 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
             "at the simulated data sets",
             DERIVED,
             predicted=-float(law.exponent),
-            values=found.slopes[:, i],
+            values=found.exponent[quantity].per_seed,
             margin=0.06,
             reason=reason,
         )
-        for i, letter, text, law, reason in rows
+        for quantity, letter, text, law, reason in rows
     ]
     claims.append(
         Claim.judge(
@@ -222,7 +223,7 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
             "per d ln C, where dense inputs have 0",
             PAPER,
             predicted=(gamma - 1) / (gamma + 1),
-            values=found.slopes[:, 1] - found.slopes[:, 0],
+            values=found.exponent["time"].per_seed - found.exponent["size"].per_seed,
             margin=0.12,
             reason="twice the margin of N* and D*, which mirror each other at fixed C",
         )

@@ -6,28 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from jaxscale.analysis.jackknife import jackknife
+from jaxscale.analysis.frontier import Frontier
 
 if TYPE_CHECKING:
     import xarray
 
 BLOCKS = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Frontier:
-    """Best loss at each compute, and where it is; logarithmic slopes with their pseudo-values.
-
-    - `compute`: C = N D, shape (c,).
-    - `n_features`, `n_samples`, `loss`: at the optimum, shape (c,).
-    - `slopes`: jackknife pseudo-values of d ln (N*, D*, L*) / d ln C, shape (seeds, 3).
-    """
-
-    compute: Float[np.ndarray, " c"]
-    n_features: Float[np.ndarray, " c"]
-    n_samples: Float[np.ndarray, " c"]
-    loss: Float[np.ndarray, " c"]
-    slopes: Float[np.ndarray, "s 3"]
 
 
 def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -> Frontier:
@@ -46,13 +30,13 @@ def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -
     - `runs`: `residual_loss` and `rank` over `n_samples` and `seed`.
     - `compute`: values of C whose optimum lies inside the range of `n_samples`.
 
-    **Returns** a `Frontier`; NaN where the optimum is at an end of the range.
+    **Returns** a `Frontier` of size N and time D; NaN where the optimum is at an end of the range.
     """
     both = runs[["residual_loss", "rank"]].to_dataarray("quantity")
     log_d = np.log(np.asarray(runs["n_samples"], float))
     fine = np.linspace(log_d[0], log_d[-1], 4001)
 
-    def optimum(mean: "xarray.DataArray") -> Float[np.ndarray, "3 c"]:
+    def optimum(mean: "xarray.DataArray") -> Float[np.ndarray, "2 c"]:
         smooth = [
             np.exp(np.polyval(np.polyfit(log_d, np.log(np.asarray(mean.sel(quantity=q))), 2), fine))
             for q in ("residual_loss", "rank")
@@ -65,16 +49,10 @@ def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -
             loss = np.where(beyond, smooth[0] * (n - 1) / pole, np.inf)
             at = int(np.argmin(loss))
             inside = 0 < at < fine.size - 1
-            point = (np.log(c) - fine[at], fine[at], np.log(loss[at]))
-            found.append(point if inside else (np.nan,) * 3)
+            found.append((np.log(loss[at]), np.log(n[at])) if inside else (np.nan,) * 2)
         return np.asarray(found).T
 
-    def slopes(mean: "xarray.DataArray") -> Float[np.ndarray, " 3"]:
-        x = np.log(compute) - np.log(compute).mean()
-        return optimum(mean) @ x / np.sum(x**2)
-
-    n, d, loss = np.exp(optimum(both.mean("seed")))
-    return Frontier(np.asarray(compute), n, d, loss, jackknife(both, slopes))
+    return Frontier.of(both, optimum, compute, size="n_features", time="n_samples")
 
 
 def peak_over(loss: "xarray.DataArray", unit: "xarray.DataArray") -> Float[np.ndarray, " s"]:

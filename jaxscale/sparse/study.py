@@ -8,7 +8,7 @@ import numpy as np
 from jaxscale.analysis.claim import Claim
 from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study, statuses
-from jaxscale.sparse import claims, claims_descent, figures, theory
+from jaxscale.sparse import claims, claims_descent, figures, figures_map, theory
 from jaxscale.sparse.scores import (
     Frontier,
     Instability,
@@ -84,6 +84,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             figures.frontier_figure(frontiers),
         )
     )
+    drawn.append(_map(found["sparse_peak"], few, data, frontiers))
 
     descent = found["sparse_descent"]
     judged += claims_descent.descent_claims(descent, _system(descent))
@@ -91,7 +92,8 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         Figure(
             "gradient_descent",
             "Loss over steps of gradient descent at infinitely many features; dashed, gradient "
-            "flow in closed form. The plateau is the loss of coordinates that were never seen.",
+            "flow in closed form, from which single steps differ at first. The plateau is the loss "
+            "of coordinates that were never seen.",
             figures.descent_figure(descent),
         )
     )
@@ -116,7 +118,7 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         Figure(
             "relu",
             "Test loss of ReLU features against samples, mean and standard deviation over seeds: "
-            "the gap between sparse and dense inputs stays.",
+            "the gap between sparse and dense inputs stays. Dashed, the slope of linear features.",
             figures.relu_figure(relu),
         )
     )
@@ -141,6 +143,25 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         "runs_by_status": {name: statuses(d) for name, d in runs.items()},
     }
     return Conclusion(judged, drawn, scores, [frontier_table(frontiers), instability_table(counts)])
+
+
+def _map(
+    peak: "xarray.Dataset",
+    few: "xarray.Dataset",
+    data: "xarray.Dataset",
+    frontiers: dict[tuple[float, float], Frontier],
+) -> Figure:
+    system = _system(peak)
+    at = float(system.spectrum_exponent), float(system.sparsity_exponent)  # pyright: ignore
+    return Figure(
+        "map",
+        "Left, the closed form as colour over features and samples (yellow: the pole at N = rank, "
+        "cut off), and simulations as circles filled in the same colours: one that is not seen to "
+        "be filled agrees. Circles are medians over seeds, on the right those at N = ∞; diamonds, "
+        "the measured compute-optimal points, dashed their law. Right, the same simulations over "
+        "the closed form, which makes no claim in the grey band.",
+        figures_map.map_figure(peak, few, data, frontiers[at]),
+    )
 
 
 def frontier_table(frontiers: dict[tuple[float, float], Frontier]) -> Table:

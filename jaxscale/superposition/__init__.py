@@ -22,3 +22,5 @@ from jaxscale.superposition.student import RandomNormal as RandomNormal
 from jaxscale.superposition.student import ScaledIdentity as ScaledIdentity
 from jaxscale.superposition.student import Zeros as Zeros
 from jaxscale.superposition.system import TeacherStudent as TeacherStudent
+
+REFERENCES = ("chen2026superposition",)

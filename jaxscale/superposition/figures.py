@@ -6,7 +6,17 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxscale.report.figures import DASHED, OKABE_ITO, band, label, log_axis, logs, new_figure
+from jaxscale.report.figures import (
+    DASHED,
+    OKABE_ITO,
+    band,
+    label_ends,
+    legend,
+    log_axis,
+    logs,
+    new_figure,
+)
+from jaxscale.report.maps import CELLS, cells, color_bar
 from jaxscale.superposition import theory
 from jaxscale.superposition.claims import TAILS, tail_curve
 from jaxscale.superposition.scores import (
@@ -27,6 +37,9 @@ if TYPE_CHECKING:
     import xarray
 
 DOTTED: dict[str, Any] = {"ls": (0, (1, 1.5)), "lw": 1.2}
+THIN: dict[str, Any] = {"lw": 0.7, "alpha": 0.6}
+MEAN = {"simulation, mean ± s.d. over seeds": {"lw": 1.4}}
+ALONE = {"exact, without superposition": DASHED}
 LOSS = "loss [target²]"
 
 
@@ -56,15 +69,17 @@ def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     expected = predict(grid_of(runs))["loss"]
     late = runs["step"] > 0
     for axes, a in zip(row, values, strict=True):
+        ends = []
         for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
             at = {"frequency_exponent": a, "importance_exponent": b}
             curve = runs["loss"].sel(at, drop=True)[..., late.values]
             band(axes, curve, "step", OKABE_ITO[i])
             line = expected.sel(at, drop=True)[late.values]
             axes.plot(line["step"], line, color=OKABE_ITO[i], **DASHED)
-            label(axes, float(line["step"][-1]), float(line[-1]), f"b = {b:g}", OKABE_ITO[i])
+            ends.append((float(line["step"][-1]), float(line[-1]), f"b = {b:g}", OKABE_ITO[i]))
         _finish(axes, f"K = N, a = {a:g}")
-        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+        label_ends(axes, ends)
+    legend(figure, MEAN | {"exact mean of minibatch descent": DASHED})
     return figure
 
 
@@ -74,15 +89,17 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     late = runs["step"].values > 0
     steps = runs["step"].values[late]
     for axes, a in zip(below, values, strict=True):
+        ends = []
         for i, b in enumerate(_few(runs)):
             parts = runs.sel(frequency_exponent=a, importance_exponent=b).isel(step=late)
             band(axes, parts["interference_loss"], "step", OKABE_ITO[i])
             signal = parts["signal_loss"].mean("seed")
             axes.plot(steps, signal, color=OKABE_ITO[i], **DOTTED)
-            label(axes, float(steps[-1]), float(signal[-1]), f"b = {b:g}", OKABE_ITO[i])
-        _finish(axes, f"interference (solid) and signal (dotted), a = {a:g}")
-        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+            ends.append((float(steps[-1]), float(signal[-1]), f"b = {b:g}", OKABE_ITO[i]))
+        _finish(axes, f"interference (solid), signal (dotted), a = {a:g}")
+        label_ends(axes, ends)
     for axes, a in zip(row, values, strict=True):
+        ends = []
         for i, b in enumerate(_few(runs)):
             at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
             here, color = runs.sel(at, drop=True), OKABE_ITO[i]
@@ -92,8 +109,7 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             axes.plot(steps, alone, color=color, **DASHED)
             same = control_curve(here, at, same_start=True).mean("seed").values[late]
             axes.plot(steps, same, color=color, **DOTTED)
-            last = float(alone[-1])
-            label(axes, float(steps[-1]), last, f"b = {b:g}", color)
+            ends.append((float(steps[-1]), float(alone[-1]), f"b = {b:g}", color))
         guide = np.array([5.0, 100.0])
         height = (
             4.0
@@ -104,53 +120,61 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.annotate("1/t", (22.0, height / 22.0), (3, 3), textcoords="offset points",
                       color="#666666", fontsize=8)  # fmt: skip
         _finish(axes, f"interference dominates, a = {a:g}")
-        axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+        label_ends(axes, ends)
+    same = {"the same from the run's own start (below: signal)": DOTTED}
+    legend(figure, {"simulation, mean over seeds": {"lw": 1.4}} | ALONE | same)
     return figure
 
 
 def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
-    """Losses from a small start at the largest bottleneck."""
+    """Losses from a small start at the largest bottleneck: every seed, for some get stuck."""
     figure, row, values = _panels(runs)
     k = int(runs["latent_size"][-1])
     runs = runs.sel(latent_size=k)
     late = runs["step"].values > 0
+    steps = np.asarray(runs["step"], float)[late]
     for axes, a in zip(row, values, strict=True):
+        ends = []
         for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
             at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
             here, color = runs.sel(at, drop=True), OKABE_ITO[i]
-            curve = here["loss"][..., late]
-            band(axes, curve, "step", color)
+            curves = here["loss"].transpose("step", "seed").values[late]
+            axes.plot(steps, curves, color=color, **THIN)
+            good = np.isfinite(curves).any(axis=1)
+            middle = np.nanmedian(curves[good], axis=1)
+            axes.plot(steps[good], middle, color=color, lw=1.8)
             alone = control_curve(here, at).mean("seed")[late]
             axes.plot(alone["step"], alone, color=color, **DASHED)
-            last = float(curve.mean("seed")[-1])
-            label(axes, float(alone["step"][-1]), last, f"b = {b:g}", color)
+            ends.append((steps[good][-1], float(middle[-1]), f"b = {b:g}", color))
         low = float(runs["loss"].isel(step=-1).min())
-        _finish(axes, f"small start, K = {k}, a = {a:g}")
         axes.set_ylim(bottom=0.3 * low)
-        axes.set_xlim(right=axes.get_xlim()[1] * 2.2)
+        _finish(axes, f"small start, K = {k}, a = {a:g}")
+        label_ends(axes, ends)
+    legend(figure, {"simulation, median": {"lw": 1.8}, "every seed": THIN} | ALONE)
     return figure
 
 
 def tails_figure() -> "matplotlib.figure.Figure":
     """Local exponents of the reduced equation."""
-    figure, grid = new_figure(1, size=(5.6, 3.8))
-    axes = grid[0, 0]
-    ends = ("exponential", "index 3", "index 4", "index 6", "order 1", "order 4", "Gaussian")
-    chosen = [(n, t) for n, t in TAILS.items() if n.endswith(ends)]
+    figure, grid = new_figure(1, size=(5.2, 3.8))
+    axes, labels = grid[0, 0], []
+    names = ("exponential", "index 3", "index 4", "index 6", "order 1", "order 4", "Gaussian")
+    chosen = [(n, t) for n, t in TAILS.items() if n.endswith(names)]
     for i, (name, tail) in enumerate(chosen):
         tau, loss = tail_curve(name)
         limit = float(theory.universal_law(float(tail.tail_index)))
         local = -np.gradient(np.log(loss), np.log(tau))
         axes.plot(tau, local, color=OKABE_ITO[i], lw=1.4)
         axes.hlines(limit, tau[0], tau[-1], color=OKABE_ITO[i], linestyles="dashed", lw=0.8)
-        shift = 0.06 if name == "Gaussian" else (-0.06 if name == "exponential" else 0.0)
-        label(axes, tau[-1], local[-1] + shift, name, OKABE_ITO[i])
-    log_axis(axes, "x")
-    axes.set_xlim(0.1, 1e20)
+        labels.append((float(tau[-1]), float(local[-1]), name, OKABE_ITO[i]))
+    axes.set_xlim(0.1, 1.5 * labels[0][0])
     axes.set_ylim(0, 3.3)
-    axes.set_xticks([1.0, 1e4, 1e8, 1e12])
+    log_axis(axes, "x")
+    label_ends(axes, labels)
     axes.set_xlabel("bias learning rate × step")
-    axes.set_ylabel("local exponent")
+    axes.set_ylabel("local exponent of the loss")
+    limit = {"limit 1 − 2ξ": {"ls": "dashed", "lw": 0.8}}
+    legend(figure, {"reduced equation": {"lw": 1.4}} | limit)
     return figure
 
 
@@ -161,16 +185,19 @@ def map_figure(
     window: tuple[float, float],
 ) -> "matplotlib.figure.Figure":
     """Exponents over (a, b), beside their control, and over crowding and the rate of biases."""
-    figure, grid = new_figure(3, size=(4.0, 3.6))
+    from matplotlib.colors import Normalize
+
+    figure, grid = new_figure(3, size=(3.9, 3.6))
+    colors = Normalize(0.0, 2.0)
     a = np.asarray(data["frequency_exponent"], float)
     b = np.asarray(data["importance_exponent"], float)
     shape = (a.size, b.size)
     for axes, name, title in (
-        (grid[0, 0], "loss", "with superposition"),
-        (grid[0, 1], "control", "without superposition"),
+        (grid[0, 0], "loss", "measured, with superposition"),
+        (grid[0, 1], "control", "exact, without superposition"),
     ):
         values = np.reshape([np.nanmean(getattr(s, name)) for s in found], shape)
-        _cells(axes, values.T, a, b)
+        cells(axes, values.T, b, a, colors)
         axes.set_xlabel("frequency exponent a")
         axes.set_ylabel("importance exponent b")
         axes.set_title(title, fontsize=9)
@@ -181,33 +208,19 @@ def map_figure(
     k = np.asarray(crowding["latent_size"], float)
     rate = np.asarray(crowding["bias_learning_rate"], float)
     values = np.reshape([np.nanmean(s.loss) for s in rows], (k.size, rate.size))
-    _cells(axes, values.T, system.n_features / k, rate)
+    cells(axes, values[::-1].T, rate, system.n_features / k[::-1], colors)
     alone = [float(np.nanmean(s.control)) for s in rows]
     axes.set_xlabel("features per dimension N/K")
     axes.set_ylabel("learning rate of the biases")
     axes.set_title(
-        f"a = {at['frequency_exponent']:g}, b = {at['importance_exponent']:g} "
+        f"measured, a = {at['frequency_exponent']:g}, b = {at['importance_exponent']:g} "
         f"(without: {min(alone):.2f} to {max(alone):.2f})",
         fontsize=9,
     )
+    color_bar(
+        figure, list(grid[0]), colors, "exponent −d ln L / d ln t", cmap=CELLS, extend="neither"
+    )
     return figure
-
-
-def _cells(
-    axes: "matplotlib.axes.Axes",
-    values: Float[np.ndarray, "r c"],
-    columns: Float[np.ndarray, " c"],
-    rows: Float[np.ndarray, " r"],
-) -> None:
-    """A table of numbers on colours that end at 0 and 2 and are neutral at 1."""
-    axes.imshow(values, origin="lower", aspect="auto", cmap="PuOr", vmin=0.0, vmax=2.0)
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            dark = abs(value - 1) > 0.6
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                      color="white" if dark else "black")  # fmt: skip
-    axes.set_xticks(range(columns.size), [f"{c:.3g}" for c in columns])
-    axes.set_yticks(range(rows.size), [f"{r:.3g}" for r in rows])
 
 
 def control_half_times(here: "xarray.Dataset", at: Point) -> Float[np.ndarray, " g"]:
@@ -239,17 +252,20 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     figure, row, values = _panels(runs)
     for axes, a in zip(row, values, strict=True):
         at = {"frequency_exponent": float(a), "importance_exponent": 0.0}
+        ends = []
         for i, k in enumerate(np.asarray(runs["latent_size"])):
             here, color = runs.sel({**at, "latent_size": k}, drop=True), OKABE_ITO[i]
             times = half_times(here)
             good = np.flatnonzero(np.isfinite(times.mean("seed", skipna=False).values))
             if good.size:
-                band(axes, times.isel(group=good), "group", color, f"K = {int(k)}")
+                band(axes, times.isel(group=good), "group", color)
             alone = control_half_times(here, at)
             axes.plot(here["group"], alone, color=color, **DASHED)
+            ends.append((float(here["group"][-1]), float(alone[-1]), f"K = {int(k)}", color))
         logs(axes)
+        label_ends(axes, ends)
         axes.set_xlabel("first feature of the group")
         axes.set_ylabel("step at half strength")
         axes.set_title(f"b = 0, a = {a:g}", fontsize=9)
-        axes.legend(loc="upper left")
+    legend(figure, MEAN | ALONE)
     return figure

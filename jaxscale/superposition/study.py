@@ -87,8 +87,9 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         ),
         Figure(
             "small_start",
-            "From a small random start the exponent depends on the data; dashed, the exact curve "
-            "without superposition at the same rate and size.",
+            "From a small random start the exponent depends on the data: median (thick) and every "
+            "seed (thin), for single runs get stuck; dashed, the exact curve without superposition "
+            "at the same rate and size.",
             figures.small_start_figure(small),
         ),
         Figure(
@@ -99,8 +100,9 @@ def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         ),
         Figure(
             "map",
-            f"Exponent on steps {WINDOW[0]:.0f} to {WINDOW[1]:.0f}: over the data (left), without "
-            "superposition (middle), and over crowding N/K and the rate of the biases (right).",
+            f"Exponent on steps {WINDOW[0]:.0f} to {WINDOW[1]:.0f}: measured over the data (left), "
+            "of the exact curve without superposition (middle), and measured over crowding N/K and "
+            "the rate of the biases (right). White is 1/t.",
             figures.map_figure(fixed, crowded, found["superposition_crowding"], WINDOW),
         ),
         Figure(

@@ -92,6 +92,10 @@ class StudentState(eqx.Module):
         return self.task.student(self.trained)
 
 
+OPEN = (Predicted.none, "")
+SIGNED = ("feature_strength",)
+
+
 class TeacherStudent(AbstractTrainedSystem):
     r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
 
@@ -244,7 +248,7 @@ class TeacherStudent(AbstractTrainedSystem):
             "step_size": (step, "1", "learning rate of B (of W where tied) at this step"),
         }
         observables = {
-            name: Observable(dims, units, text, *kinds.get(name, (Predicted.none, "")))
+            name: Observable(dims, units, text, *kinds.get(name, OPEN), name in SIGNED)
             for name, (dims, units, text) in table.items()
         }
         coordinates = {

@@ -1,7 +1,9 @@
 """Grids as plain data: the same form in TOML presets and in the attributes of a store.
 
 A module is written as `{type = "FiniteSet", n_samples = 1000}`. Its type is a public name of the
-system's package or of `jaxscale`, or `module:Class` for a class of the user's that is imported.
+system's package or of `jaxscale`, or `module:Class` for a class of the user's that is imported. The
+module of a sweep file's system is imported by reading the file; the attributes of a store import
+nothing.
 """
 
 import dataclasses
@@ -49,11 +51,34 @@ def find_type(name: str, package: str | None = None) -> type:
                 home = importlib.import_module(f"jaxscale.{place}".rstrip("."))
                 found = found or getattr(home, attribute, None)
     if not (isinstance(found, type) and issubclass(found, eqx.Module)):
-        public = (
-            ", ".join(_public_types(package)) if ":" not in name else "an imported module:Class"
-        )
+        if ":" in name:
+            raise ValueError(f"`type` must be module:Class of an imported module, got {name!r}.")
+        public = ", ".join(_public_types(package))
         raise ValueError(f"`type` must be one of {public}, got {name!r}.")
     return found
+
+
+def import_own(name: str, folder: Path) -> None:
+    """Import the module of a system `module:Class`; its file may lie in `folder`.
+
+    As for a script, the folder joins the search path, where workers look for the module, too.
+
+    **Raises** `ValueError` naming the module if there is none, or if it fails.
+    """
+    module, colon, _ = name.partition(":")
+    if not colon or module in sys.modules:
+        return
+    here = str(folder.resolve())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # the module is the user's: anything may go wrong in it
+        kind = type(error).__name__
+        raise ValueError(
+            f"`system` {name!r}: {module!r} cannot be imported, neither from {here} nor from where "
+            f"Python finds modules ({kind}: {error})."
+        ) from error
 
 
 def check_system(name: str) -> None:
@@ -68,7 +93,7 @@ def check_system(name: str) -> None:
     ]  # fmt: skip
     if name not in known and ":" not in name:
         raise ValueError(
-            f"`system` must be one of {', '.join(known)} or an imported module:Class, got {name!r}."
+            f"`system` must be one of {', '.join(known)} or module:Class, got {name!r}."
         )
 
 
@@ -198,9 +223,9 @@ def preset_path(name: str) -> Path:
 
 
 def read_toml(name: str) -> dict[str, Any]:
-    """Plain data of a sweep file or preset, its keys checked.
+    """Plain data of a sweep file or preset, its keys checked, its system's module imported.
 
-    **Raises** `ValueError` naming the file and the key.
+    **Raises** `ValueError` naming the file and the key, or a module that cannot be imported.
     """
     path = preset_path(name)
     try:
@@ -222,4 +247,5 @@ def read_toml(name: str) -> dict[str, Any]:
     for key in ("fields", "axes"):
         if not isinstance(table.get(key, {}), dict):
             raise ValueError(f"{path}: `{key}` must be a table, got {table[key]!r}.")
+    import_own(table["system"], path.parent)
     return table

@@ -173,6 +173,15 @@ def run(
 
     **Raises** `ValueError` if `store` holds something else, is damaged, cannot be written, or is
     being written by another process; `RuntimeError` if the executor loses a chunk.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> runs = js.run(js.Grid(system, axes={"learning_rate": [0.1, 0.2]}, seeds=2))
+    >>> runs.loss.dims
+    ('learning_rate', 'seed', 'step')
+    >>> print(runs.loss.isel(step=-1).mean("seed").values.round(4))
+    [0.4189 0.1955]
     """
     plan = make_plan(plan) if isinstance(plan, Grid) else plan
     if not isinstance(plan, Plan):

@@ -24,7 +24,19 @@ Values: TypeAlias = Sequence[Any] | np.ndarray
 def geomspace(low: float, high: float, n: int) -> list[float]:
     """`n` geometrically spaced values from `low` to `high`, both included.
 
+    **Arguments**
+
+    - `low`, `high`: first and last value, positive.
+    - `n`: number of values.
+
+    **Returns** a list of floats, for an axis of a `Grid`.
+
     **Raises** `ValueError` unless both ends are positive and `n` is at least 1.
+
+    **Example**
+
+    >>> js.geomspace(1, 100, 3)
+    [1.0, 10.0, 100.0]
     """
     for name, value in (("low", low), ("high", high)):
         if not (np.isfinite(value) and value > 0):
@@ -63,6 +75,16 @@ class Grid:
     - `key`: integer seed of the root key.
 
     **Raises** `ValueError` naming the field and the value for anything the system refuses.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> js.Grid(system, axes={"learning_rate": [0.1, 0.2], "n_parameters": [1, 2, 3]}, seeds=4)
+    Grid(MultilinearSkills, {learning_rate: 2, n_parameters: 3}, seeds=4)
+    >>> js.Grid(system, axes={"learning_rat": [0.1]})
+    Traceback (most recent call last):
+        ...
+    ValueError: `learning_rat` is not a field of ...; did you mean `learning_rate`?
     """
 
     def __init__(
@@ -96,7 +118,19 @@ class Grid:
         axes: Mapping[str, Any] | None = None,
         seeds: int | Sequence[int] | None = None,
     ) -> "Grid":
-        """Grid of a sweep file or shipped preset, with fields, axes and seeds overridden."""
+        """Grid of a sweep file or shipped preset, with fields, axes and seeds overridden.
+
+        **Arguments**
+
+        - `name`: path of a TOML file, or name of a preset.
+        - `fields`: values by field path, instead of the file's; a field that was an axis is none.
+        - `axes`: values by field path, instead of the file's or in addition.
+        - `seeds`: instead of the file's.
+
+        **Returns** the `Grid`.
+
+        **Raises** `ValueError` naming the file and what it is about.
+        """
         table = read_toml(name)
         given = dict(fields or {})
         top = {path: given.pop(path) for path in list(given) if "." not in path}

@@ -178,6 +178,13 @@ def plan(
     **Returns** a `Plan`, for `print` and `js.run`.
 
     **Raises** `ValueError` for a bound that cannot be met.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> plan = js.plan(js.Grid(system, axes={"learning_rate": [0.1, 0.2]}, seeds=8))
+    >>> plan.n_runs, plan.n_compiles
+    (16, 1)
     """
     if not isinstance(grid, Grid):
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")

@@ -29,6 +29,15 @@ def predict(grid: Grid) -> "xarray.Dataset":
 
     **Returns** a `Dataset` with the dimensions of `run` but `seed`; with a `status` where finding a
     closed form can fail.
+
+    **Raises** `ValueError` for what is no `Grid`.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> theory = js.predict(js.Grid(system, axes={"learning_rate": [0.1, 0.2]}))
+    >>> print(theory.loss.isel(step=-1).values.round(4))
+    [0.4142 0.1878]
     """
     if not isinstance(grid, Grid):
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")

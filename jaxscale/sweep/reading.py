@@ -162,6 +162,13 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     **Returns** the same `Dataset` that `js.run` returns, NaN and status -1 where nothing is done.
 
     **Raises** `ValueError` if there is no such store, or it was damaged.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> runs = js.run(js.Grid(system, seeds=2), store="runs.zarr")
+    >>> js.open("runs.zarr").equals(runs)
+    True
     """
     if not isinstance(path, str | Path):
         raise ValueError(f"`path` must be the path of a store, got {path!r}.")

@@ -45,6 +45,14 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
     `with jax.enable_x64(True):` for a float64 system).
 
     **Raises** `ValueError` naming a dimension that is missing, unknown, or lacks the value.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> runs = js.run(js.Grid(system, axes={"learning_rate": [0.1, 0.2]}, seeds=2))
+    >>> chosen, key = js.select(runs, learning_rate=0.2, seed=1)
+    >>> float(chosen.learning_rate)
+    0.2
     """
     grid = grid_of(runs)
     for name in values:

@@ -165,7 +165,7 @@ def test_bad_points_are_left_out():
         (["n_steps"], {}, "`free`"),
         (["width"], {}, "`free`"),
         (["initial_strength"], {}, "`free`"),
-        (["time_scale", "time_scale"], {}, "`free` must name distinct fields"),
+        (["time_scale", "time_scale"], {}, "`free` must name distinct parameters"),
         (["shots"], {}, "`free` names 'shots', which does not change"),
         (["time_scale"], {"observables": ["loss"]}, "`observables`"),
         (["time_scale"], {"each": "skill"}, "`each`"),
@@ -183,7 +183,7 @@ def test_data_of_another_grid_or_without_points_is_refused():
     moved = data.assign_coords(step=data["step"] + 1)
     with pytest.raises(ValueError, match="step"):
         js.calibrate(js.Grid(SYSTEM), moved, ["time_scale"])
-    with pytest.raises(ValueError, match="`runs`"):
+    with pytest.raises(ValueError, match="`data`"):
         js.calibrate(js.Grid(SYSTEM), data.drop_vars("skill_strength"), ["time_scale"])
     with pytest.raises(ValueError, match="more points"):
         js.calibrate(js.Grid(SYSTEM), data * np.nan, ["time_scale"])

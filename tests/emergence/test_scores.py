@@ -148,11 +148,13 @@ def law_runs():
 
 def test_the_laws_hold_on_the_presets(law_runs):
     claims = {c.id: c for c in law_claims(*law_runs)}
-    assert len(claims) == 8
+    assert len(claims) == 10
     for name, exponent in {"T": 0.375, "D": 0.375, "N": 0.6, "C": 0.6 / 2.6}.items():
         assert claims[f"law-{name}-0.6"].measured == pytest.approx(-exponent, abs=0.03)
         assert claims[f"law-{name}-prefactor"].measured == pytest.approx(1.0, abs=0.04)
         assert claims[f"law-{name}-0.6"].verdict != "disagrees"
+    assert claims["law-best-N-0.6"].verdict == "agrees"
+    assert claims["law-best-N-prefactor"].verdict == "agrees"
 
 
 def test_a_planted_wrong_exponent_disagrees(law_runs):
@@ -161,5 +163,6 @@ def test_a_planted_wrong_exponent_disagrees(law_runs):
     claims = {c.id: c for c in law_claims(*wrong)}
     for name in "TNC":
         assert claims[f"law-{name}-0.7"].verdict == "disagrees"
+    assert claims["law-best-N-0.7"].verdict == "disagrees"
     assert claims["law-D-0.7"].verdict != "agrees"  # 16 sets cannot tell more
     assert claims["law-T-prefactor"].verdict == "disagrees"

@@ -1,12 +1,14 @@
 """The page: valid, self-contained, escaped, with a row for every verdict."""
 
+import dataclasses
 import html.parser
 import math
+import re
 
 import pytest
 
 from jaxscale.analysis.claim import Claim
-from jaxscale.report.page import Table, number, write_page
+from jaxscale.report.page import SUMMARY, Section, Table, number, write_page
 
 VOID = ("meta", "img", "br", "link")
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'></svg>"
@@ -15,11 +17,14 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'></svg>"
 class Reader(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
-        self.open, self.tags, self.links, self.text = [], [], [], []
+        self.open, self.tags, self.loads, self.links, self.text = [], [], [], [], []
+        self.anchors = []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.links += [v for k, v in attrs if k in ("src", "href", "action", "data", "srcset")]
+        self.loads += [v for k, v in attrs if k in ("src", "action", "data", "srcset")]
+        self.links += [v for k, v in attrs if k == "href"]
+        self.anchors += [v for k, v in attrs if k == "id"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -48,35 +53,58 @@ CLAIMS = {
 
 
 @pytest.fixture
-def page(tmp_path):
+def section(tmp_path):
     image = tmp_path / "a.svg"
     image.write_bytes(SVG)
 
-    def write(claims, tables=()):
-        write_page(
-            tmp_path / "report.html",
-            title="Title <b> & more",
-            source="arXiv <1>",
+    def make(name="one", claims=(), tables=(), **more):
+        provenance = {"preset": {"runs": 3, "device": "2 x <cpu>", "versions": '{"a": "1"}'}}
+        return Section(
+            name,
+            "Title <b> & more",
+            "Author 2020, arXiv 2001.00001 <1>",
             claims=claims,
             figures=[(image, 'Caption "quoted" <i>')],
             tables=tables,
-            provenance={"preset": {"runs": 3, "device": "2 x <cpu>", "versions": '{"a": "1"}'}},
+            **{"provenance": provenance, "seconds": 2.6, **more},
         )
+
+    return make
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(*sections):
+        write_page(tmp_path / "report.html", "All <of> & it", sections)
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
         reader = Reader()
         reader.feed(text)
         reader.close()
         assert reader.open == []
+        assert len(set(reader.anchors)) == len(reader.anchors)
+        assert {x for x in reader.links if x[0] == "#"} <= {f"#{x}" for x in reader.anchors}
         return text, reader
 
-    return write
+    return read
+
+
+@pytest.fixture
+def page(section, read):
+    return lambda claims, tables=(): read(section(claims=claims, tables=tables))
+
+
+def _rows(text, start):
+    """The cells, without tags, of the rows of the first table after `start`."""
+    table = text[text.index(start) :].split("<table")[1].split("</table>")[0]
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:]]
+    return [[re.sub("<[^>]*>", "", cell) for cell in row] for row in cells]
 
 
 def test_the_page_is_valid_and_self_contained(page):
     table = Table("Scores <of>", "a & b", ("", "skill 1"), (("delta", "+0.1"), ("rms", "–")))
     text, reader = page(list(CLAIMS.values()), [table])
     assert "Scores &lt;of&gt;" in text
-    assert '<tr><td>delta</td><td class="number">+0.1</td></tr>' in text
+    assert '<tr><td>delta</td><td class="number" data-name="skill 1">+0.1</td></tr>' in text
     assert (number(None, ".1f"), number(math.nan, ".1f"), number(0.25, "+.1f")) == (
         "–",
         "–",
@@ -84,12 +112,59 @@ def test_the_page_is_valid_and_self_contained(page):
     )
     assert text.startswith("<!doctype html>")
     assert reader.tags.count("html") == reader.tags.count("body") == reader.tags.count("h1") == 1
-    assert "script" not in reader.tags
-    assert "iframe" not in reader.tags
-    assert reader.links
-    assert all(link.startswith("data:image/svg+xml;base64,") for link in reader.links)
+    assert not {"script", "iframe", "link", "object", "embed"} & set(reader.tags)
+    assert reader.loads
+    assert all(load.startswith("data:image/svg+xml;base64,") for load in reader.loads)
+    outside = {link for link in reader.links if not link.startswith("#")}
+    assert outside == {"https://arxiv.org/abs/2001.00001"}
     assert "url(" not in text
     assert "@import" not in text
+
+
+def test_the_summary_counts_every_verdict(section, read):
+    several = [*CLAIMS.values(), _claim("f", 0.95, 1.05), _claim("g", 2.0, 3.0)]
+    text, _ = read(section("one", several), section("two", several[:1], seconds=math.nan))
+    header, one, two = _rows(text, "<h3>Summary")
+    assert tuple(header) == SUMMARY
+    found = dict(zip(header, one, strict=True))
+    assert found["system"] == "one"
+    assert found["paper"] == "Author 2020, arXiv 2001.00001 &lt;1&gt;"
+    assert [found[n] for n in ("claims", "agrees", "disagrees", "inconclusive")] == list("7221")
+    assert [found[n] for n in ("out of range", "no verdict", "wall seconds")] == list("113")
+    assert two[0] == "two"
+    assert two[2:] == ["1", "1", "0", "0", "0", "0", "–"]
+    assert "8 claims, agrees 3, disagrees 2" in text
+    assert 'Not agreeing: <a href="#one-b">b</a>' in text
+
+
+def test_a_failed_system_leaves_the_others(section, read):
+    failed = Section("two", "Other", "Author 2021", failure="ValueError: <no> luck")
+    text, reader = read(section("one", list(CLAIMS.values())), failed)
+    rows = _rows(text, "<h3>Summary")
+    assert [row[0] for row in rows[1:]] == ["one", "two failed"]
+    assert rows[2][2:] == ["0"] * 6 + ["–"]
+    assert "failed: ValueError: &lt;no&gt; luck" in text
+    assert reader.tags.count("section") == 2
+    assert reader.tags.count("figure") == 1
+
+
+def test_provenance_tells_what_is_shared_once(section, read):
+    presets = {
+        "a": {"runs": 1, "dtype": "float32", "device": "cpu", "note": ""},
+        "b": {"runs": 1, "dtype": "float64", "device": "cpu", "note": ""},
+    }
+    text, _ = read(section(provenance=presets))
+    rows = _rows(text, "How it was made")
+    assert rows == [["preset", "runs", "dtype"], ["a", "1", "float32"], ["b", "1", "float64"]]
+    assert text.count("<dd>") == 1
+    assert "<dt>device</dt><dd><code>cpu</code></dd>" in text
+
+
+def test_a_figure_has_its_own_size(section, read, tmp_path):
+    image = tmp_path / "b.svg"
+    image.write_bytes(SVG.replace(b"xmlns", b'width="300.6pt" height="10pt" xmlns'))
+    text, _ = read(dataclasses.replace(section(), figures=[(image, "wide")]))
+    assert "--width: 401px" in text
 
 
 def test_every_verdict_has_a_row(page):
@@ -97,9 +172,9 @@ def test_every_verdict_has_a_row(page):
     for verdict, claim in CLAIMS.items():
         assert str(claim.verdict) == verdict
         kind = verdict if verdict in ("agrees", "disagrees") else "open"
-        assert f'<td class="verdict {kind}">{verdict}</td>' in text
+        assert f'<td class="verdict {kind}" data-name="verdict">{verdict}</td>' in text
         assert f"{verdict} 1" in text
-    assert reader.tags.count("tr") == 1 + len(CLAIMS) + 3
+    assert reader.tags.count("tr") == 2 + (1 + len(CLAIMS)) + 2
 
 
 def test_text_is_escaped(page):
@@ -107,7 +182,14 @@ def test_text_is_escaped(page):
     assert "<script>" not in text
     assert "<b>" not in text
     seen = "".join(reader.text)
-    for words in ("<script>alert('x')</script>", 'eq. <3> & "fig. 2"', "a > b", "2 x <cpu>"):
+    for words in (
+        "All <of> & it",
+        "Title <b> & more",
+        "<script>alert('x')</script>",
+        'eq. <3> & "fig. 2"',
+        "a > b",
+        "2 x <cpu>",
+    ):
         assert words in seen
 
 

@@ -63,7 +63,7 @@ def test_everything_is_written_and_nothing_is_computed_twice(study, tmp_path, mo
     verdicts = {c["id"]: c["verdict"] for c in claims}
     assert verdicts["emergence-time-all"] == "agrees"
     assert verdicts["law-N-0.6"] == "agrees"
-    for figure in ("emergence_time", "emergence_laws"):
+    for figure in ("emergence_time", "emergence_laws", "emergence_frontier"):
         for kind in ("svg", "png"):
             assert (tmp_path / "figures" / f"{figure}.{kind}").stat().st_size > 5000
     page = (tmp_path / "report.html").read_text()

@@ -88,8 +88,9 @@ def test_the_frontier_of_power_laws_is_that_of_direct_minimisation(a, b, k):
     np.testing.assert_allclose(np.log(found.loss), expected[2], atol=1e-6)
     np.testing.assert_allclose(found.n_features * found.n_samples, COMPUTE)
     slopes = [np.polyfit(np.log(COMPUTE), e, 1)[0] for e in expected]
-    assert found.slopes.shape == (12, 3)
-    np.testing.assert_allclose(found.slopes, np.tile(slopes, (12, 1)), atol=1e-3)
+    for name, expected_slope in zip(("size", "time", "loss"), slopes, strict=True):
+        per_seed = found.exponent[name].per_seed
+        np.testing.assert_allclose(per_seed, np.full(12, expected_slope), atol=1e-3)
     # far from N ~ 1 the best N is a fixed multiple of the rank
     np.testing.assert_allclose(slopes[:2], [b / (1 + b), 1 / (1 + b)], atol=0.03)
 
@@ -101,7 +102,7 @@ def test_an_optimum_at_an_end_of_the_samples_is_nan(c, end):
     found = measure_frontier(_power_laws(), np.array([1e3, 1e4, c]))
     for values in (found.n_features, found.n_samples, found.loss):
         np.testing.assert_array_equal(np.isnan(values), [False, False, True])
-    assert np.isnan(found.slopes).all()
+    assert all(np.isnan(e.per_seed).all() for e in found.exponent.values())
     _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
 
 
@@ -109,7 +110,7 @@ def test_a_seed_without_a_value_leaves_no_frontier():
     runs = _power_laws(spread=0.01)
     runs["rank"][3, 2] = np.nan
     found = measure_frontier(runs, COMPUTE)
-    assert np.isnan(found.slopes).all()
+    assert all(np.isnan(e.per_seed).all() for e in found.exponent.values())
     _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
 
 

@@ -147,6 +147,12 @@ def optimal_allocation(
 
     **Reference:** exponents: Nam et al. 2024, arXiv 2404.17563, section on the compute law;
     lambda* and A_C derived here.
+
+    **Example**
+
+    >>> best = js.emergence.theory.optimal_allocation(1e6, skill_exponent=0.6)
+    >>> print(f"N = {best.n_parameters:.3g}, T = {best.time:.3g}, loss = {best.loss:.3g}")
+    N = 121, T = 8.3e+03, loss = 0.0219
     """
     _check(
         compute,
@@ -186,6 +192,12 @@ def limiting_allocation(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from F(u) -> 1[u < ln(M)/2] as r -> 0.
+
+    **Example**
+
+    >>> best = js.emergence.theory.limiting_allocation(1e6, skill_exponent=0.6)
+    >>> print(f"N = {best.n_parameters:.3g}, T = {best.time:.3g}, loss = {best.loss:.3g}")
+    N = 107, T = 9.32e+03, loss = 0.022
     """
     _check(
         compute,

@@ -87,6 +87,11 @@ def time_parameter_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from Nam et al. 2024, arXiv 2404.17563, eq. 12.
+
+    **Example**
+
+    >>> print(f"{js.emergence.theory.time_parameter_loss(1e3, 100, skill_exponent=0.6):.3g}")
+    0.0455
     """
     check_dynamics(
         skill_exponent=skill_exponent,
@@ -133,6 +138,11 @@ def time_loss(
 
     **Reference:** derived here: midpoint Euler-Maclaurin of eq. 12 of Nam et al. 2024,
     arXiv 2404.17563, with F = F(0) beyond the last skill.
+
+    **Example**
+
+    >>> print(f"{js.emergence.theory.time_loss(1e3, skill_exponent=0.6, n_skills=1000):.3g}")
+    0.0396
     """
     return time_parameter_loss(
         time,
@@ -172,6 +182,11 @@ def parameter_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12; the shift by 1/2 derived here.
+
+    **Example**
+
+    >>> print(f"{js.emergence.theory.parameter_loss(100, skill_exponent=0.6):.3g}")
+    0.0229
     """
     check_dynamics(
         n_parameters=n_parameters, skill_exponent=skill_exponent, target_scale=target_scale
@@ -227,6 +242,11 @@ def data_parameter_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from Nam et al. 2024, arXiv 2404.17563, eq. 12.
+
+    **Example**
+
+    >>> print(f"{js.emergence.theory.data_parameter_loss(1e4, 100, skill_exponent=0.6):.3g}")
+    0.0232
     """
     check_dynamics(
         skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength

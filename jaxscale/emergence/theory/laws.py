@@ -72,6 +72,12 @@ def time_law(
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the time law; the prefactor (exact
     integral instead of its leading term in ln M) derived here.
+
+    **Example**
+
+    >>> law = js.emergence.theory.time_law(skill_exponent=0.6)
+    >>> print(f"{law.prefactor:.3g} * tau^-{law.exponent:.3g}")
+    0.6 * tau^-0.375
     """
     check_dynamics(
         skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength
@@ -123,6 +129,12 @@ def data_law(
     **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the data law; the forms for
     D_c > 1 derived here: with d Poisson of mean Lambda = D P_k, the integrals over Lambda of
     Lambda^{s-1} P(d < n) and of Lambda^{s-1} E(1 - d/n)_+.
+
+    **Example**
+
+    >>> law = js.emergence.theory.data_law(skill_exponent=0.6)
+    >>> print(f"{law.prefactor:.3g} * D^-{law.exponent:.3g}")
+    0.433 * D^-0.375
     """
     if learner not in ("threshold", "minimum_norm"):
         raise ValueError(f'`learner` must be "threshold" or "minimum_norm", got {learner!r}.')
@@ -171,6 +183,12 @@ def parameter_law(
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the parameter law; the prefactor
     with A = 1/zeta(alpha + 1) (the paper's plots use S^2/2) derived here.
+
+    **Example**
+
+    >>> law = js.emergence.theory.parameter_law(skill_exponent=0.6)
+    >>> print(f"{law.prefactor:.3g} * N^-{law.exponent:.3g}")
+    0.365 * N^-0.6
     """
     check_dynamics(
         skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength
@@ -219,6 +237,12 @@ def compute_law(
 
     **Reference:** exponent: Nam et al. 2024, arXiv 2404.17563, section on the compute law;
     prefactor derived here, see `optimal_allocation`.
+
+    **Example**
+
+    >>> law = js.emergence.theory.compute_law(skill_exponent=0.6)
+    >>> print(f"{law.prefactor:.3g} * X^-{law.exponent:.3g}")
+    0.532 * X^-0.231
     """
     check_dynamics(
         skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength

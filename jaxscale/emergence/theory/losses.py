@@ -121,6 +121,12 @@ def loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12; the mean over data sets derived here.
+
+    **Example**
+
+    >>> found = js.emergence.theory.loss(1e3, np.inf, 10, skill_exponent=0.6, learning_rate=0.1)
+    >>> print(f"{found:.3g}")
+    0.11
     """
     check_dynamics(
         time=time,
@@ -253,6 +259,11 @@ def width_loss(
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12 at infinite time and data; the loss of
     the partial skill derived here.
+
+    **Example**
+
+    >>> print(f"{js.emergence.theory.width_loss(10, skill_exponent=0.6):.3g}")
+    0.0889
     """
     check_dynamics(width=width, skill_exponent=skill_exponent, target_scale=target_scale)
     require("units_per_skill", units_per_skill, lambda v: v > 0, "positive")

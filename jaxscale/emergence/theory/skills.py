@@ -62,6 +62,11 @@ def skill_probabilities(
     **Raises:** `ValueError` for a bad exponent or number of skills.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 1.
+
+    **Example**
+
+    >>> print(np.asarray(js.emergence.theory.skill_probabilities(0.6, 4)).round(3))
+    [0.621 0.205 0.107 0.068]
     """
     check_dynamics(skill_exponent=skill_exponent)
     (alpha,) = as_floats(skill_exponent)
@@ -95,6 +100,13 @@ def skill_strength(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10.
+
+    **Example**
+
+    >>> time = np.asarray([0.0, 50.0, 100.0])
+    >>> found = js.emergence.theory.skill_strength(time, 0.5, learning_rate=0.1)
+    >>> print(np.asarray(found).round(3))
+    [0.01  0.6   0.996]
     """
     check_dynamics(
         time=time,
@@ -133,6 +145,12 @@ def emergence_time(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10 solved for T.
+
+    **Example**
+
+    >>> found = js.emergence.theory.emergence_time(np.asarray([0.5, 0.1]), learning_rate=0.1)
+    >>> print(np.asarray(found).round(1))
+    [ 46.  229.8]
     """
     check_dynamics(
         learning_rate=learning_rate, target_scale=target_scale, initial_strength=initial_strength
@@ -199,6 +217,12 @@ def data_emergence(
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 17 (`paper`); Michaud et al. 2023,
     arXiv 2303.13506 (`threshold`); `projection` derived here: the minimum-norm interpolant of d
     samples is the projection on d of D_c isotropic directions, so E R_k/S = d/D_c.
+
+    **Example**
+
+    >>> found = js.emergence.theory.data_emergence(np.asarray([1, 10, 100]), 0.1)
+    >>> print(np.asarray(found).round(3))
+    [0.1   0.651 1.   ]
     """
     if learner not in ("projection", "paper", "threshold"):
         raise ValueError(
@@ -231,6 +255,11 @@ def width_emergence(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the extended model with N_c units.
+
+    **Example**
+
+    >>> print(js.emergence.theory.width_emergence(2.5, 4))
+    [1.  1.  0.5 0. ]
     """
     check_dynamics(width=width)
     require("units_per_skill", units_per_skill, lambda v: v > 0, "positive")

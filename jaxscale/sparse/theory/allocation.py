@@ -158,6 +158,12 @@ def allocation_laws(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> laws = js.sparse.theory.allocation_laws(spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"N ~ C^{-laws.n_features.exponent:.3f}, D ~ C^{-laws.n_samples.exponent:.3f}")
+    N ~ C^0.333, D ~ C^0.667
     """
     check(spectrum_exponent=spectrum_exponent, activity=activity)
     check_sparse(sparsity_exponent)

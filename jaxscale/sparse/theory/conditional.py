@@ -52,6 +52,14 @@ def row_space_residual(
     **Raises:** nothing.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> inputs = np.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> variances = np.asarray([1.0, 0.5, 0.25])
+    >>> residual, rank = js.sparse.theory.row_space_residual(inputs, variances)
+    >>> print(f"{residual:.2f} {rank}")
+    0.25 2
     """
     x, lam, rest = as_floats(inputs, variances, unseen_variance)
     explained, rank = _row_space(jax.lax.stop_gradient(x))
@@ -87,6 +95,12 @@ def conditional_loss(
     **Raises:** `ValueError` for a plain `n_features` that is not positive.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> inputs = np.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> print(f"{js.sparse.theory.conditional_loss(inputs, 8, np.asarray([1.0, 0.5, 0.25])):.3f}")
+    0.175
     """
     check(n_features=n_features)
     x, n, lam, rest = as_floats(inputs, n_features, variances, unseen_variance)

@@ -242,6 +242,14 @@ def power_law_coordinates(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> known = js.sparse.theory.power_law_coordinates(
+    ...     spectrum_exponent=1.0, sparsity_exponent=2.0, n_coordinates=3
+    ... )
+    >>> print(np.asarray(known.variance).round(3), np.asarray(known.probability).round(3))
+    [1.    0.25  0.111] [1.    0.25  0.111]
     """
     check(spectrum_exponent=spectrum_exponent, sparsity_exponent=sparsity_exponent)
     check(activity=activity)

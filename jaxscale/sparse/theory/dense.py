@@ -90,6 +90,11 @@ def dense_delta(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> print(f"{js.sparse.theory.dense_delta(100, spectrum_exponent=1.0):.3g}")
+    0.000244
     """
     check(n_samples=n, spectrum_exponent=spectrum_exponent)
     require_count("n_coordinates", n_coordinates)
@@ -123,6 +128,11 @@ def dense_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> print(f"{js.sparse.theory.dense_loss(100, 1000, spectrum_exponent=1.0):.3g}")
+    0.0136
     """
     check(n_features=n_features, n_samples=n_samples, spectrum_exponent=spectrum_exponent)
     require_count("n_coordinates", n_coordinates)
@@ -153,6 +163,12 @@ def dense_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> law = js.sparse.theory.dense_law(spectrum_exponent=1.0)
+    >>> print(f"{law.prefactor:.3g} * n^-{law.exponent:.3g}")
+    1.23 * n^-1
     """
     check(spectrum_exponent=spectrum_exponent)
     (alpha,) = as_floats(spectrum_exponent)
@@ -194,6 +210,12 @@ def dense_allocation_laws(*, spectrum_exponent: Real[ArrayLike, "..."]) -> Alloc
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from `dense_loss`.
+
+    **Example**
+
+    >>> laws = js.sparse.theory.dense_allocation_laws(spectrum_exponent=1.0)
+    >>> print(f"N ~ C^{-laws.n_features.exponent:.3f}, D ~ C^{-laws.n_samples.exponent:.3f}")
+    N ~ C^0.500, D ~ C^0.500
     """
     check(spectrum_exponent=spectrum_exponent)
     (alpha,) = as_floats(spectrum_exponent)

@@ -90,6 +90,14 @@ def gd_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> found = js.sparse.theory.gd_loss(
+    ...     1e3, 100, learning_rate=0.1, spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"{found:.3g}")
+    0.0594
     """
     check(time=time, n_samples=n_samples, learning_rate=learning_rate)
     check(spectrum_exponent=spectrum_exponent, sparsity_exponent=sparsity_exponent)
@@ -117,6 +125,12 @@ def gd_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> law = js.sparse.theory.gd_law(spectrum_exponent=1.0)
+    >>> print(f"{law.prefactor:.3g} * (eta t)^-{law.exponent:.3g}")
+    0.313 * (eta t)^-0.5
     """
     check(spectrum_exponent=spectrum_exponent)
     (alpha,) = as_floats(spectrum_exponent)

@@ -208,6 +208,14 @@ def deterministic_equivalent(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> found = js.sparse.theory.deterministic_equivalent(
+    ...     64, 1000, spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"loss {found.loss:.3g} at rank {found.rank:.3g}")
+    loss 0.102 at rank 55.2
     """
     check(n_features=n_features, n_samples=n_samples, spectrum_exponent=spectrum_exponent)
     check(sparsity_exponent=sparsity_exponent, activity=activity, ridge=ridge)
@@ -237,6 +245,12 @@ def loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** as `deterministic_equivalent`.
+
+    **Example**
+
+    >>> found = js.sparse.theory.loss(64, 1000, spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{found:.3g}")
+    0.102
     """
     return deterministic_equivalent(
         n_features,
@@ -261,6 +275,14 @@ def residual_loss_of(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** as `residual_loss`.
+
+    **Example**
+
+    >>> known = js.sparse.theory.power_law_coordinates(
+    ...     spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"{js.sparse.theory.residual_loss_of(known, 1000):.3g}")
+    0.0141
     """
     return equivalent_of(coordinates, math.inf, n_samples).loss
 
@@ -288,6 +310,12 @@ def residual_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> found = js.sparse.theory.residual_loss(1000, spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{found:.3g}")
+    0.0141
     """
     return loss(
         math.inf,

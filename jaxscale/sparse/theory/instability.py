@@ -101,6 +101,14 @@ def instability_probability(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> found = js.sparse.theory.instability_probability(
+    ...     1e3, 2.0, spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"{found:.3g}")
+    0.494
     """
     check(n_samples=n_samples, learning_rate=learning_rate, activity=activity)
     check(spectrum_exponent=spectrum_exponent, sparsity_exponent=sparsity_exponent)
@@ -129,6 +137,11 @@ def projection_factor(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> print(f"{js.sparse.theory.projection_factor(64, 2.0):.4g}")
+    1.031
     """
     check(n_features=n_features, moment=moment)
     n, k = as_floats(n_features, moment)
@@ -163,6 +176,12 @@ def instability_law(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> law = js.sparse.theory.instability_law(1.0, spectrum_exponent=1.0, sparsity_exponent=3.0)
+    >>> print(f"{law.prefactor:.3g} * D^-{law.exponent:.3g}")
+    0.375 * D^-1
     """
     check(learning_rate=learning_rate, spectrum_exponent=spectrum_exponent, activity=activity)
     check(sparsity_exponent=sparsity_exponent)

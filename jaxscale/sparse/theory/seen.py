@@ -111,6 +111,14 @@ def unseen_loss_of(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** as `unseen_loss`.
+
+    **Example**
+
+    >>> known = js.sparse.theory.power_law_coordinates(
+    ...     spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"{js.sparse.theory.unseen_loss_of(known, 1000):.3g}")
+    0.014
     """
     check(n_samples=n_samples)
     _, n = as_floats(coordinates.variance, n_samples)
@@ -129,6 +137,14 @@ def expected_seen_of(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** as `expected_seen`.
+
+    **Example**
+
+    >>> known = js.sparse.theory.power_law_coordinates(
+    ...     spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"{js.sparse.theory.expected_seen_of(known, 1000):.3g}")
+    55.6
     """
     check(n_samples=n_samples)
     _, n = as_floats(coordinates.variance, n_samples)
@@ -147,6 +163,14 @@ def expected_rank_of(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** as `expected_rank`.
+
+    **Example**
+
+    >>> known = js.sparse.theory.power_law_coordinates(
+    ...     spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"{js.sparse.theory.expected_rank_of(known, 1000):.3g}")
+    55.2
     """
     check(n_samples=n_samples)
     _, n = as_floats(coordinates.variance, n_samples)
@@ -209,6 +233,12 @@ def unseen_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> found = js.sparse.theory.unseen_loss(1000, spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{found:.3g}")
+    0.014
     """
     check(n_samples=n_samples, spectrum_exponent=spectrum_exponent)
     check(sparsity_exponent=sparsity_exponent, activity=activity)
@@ -237,6 +267,12 @@ def unseen_law(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> law = js.sparse.theory.unseen_law(spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{law.prefactor:.3g} * D^-{law.exponent:.3g}")
+    0.443 * D^-0.5
     """
     check(spectrum_exponent=spectrum_exponent, activity=activity)
     check_sparse(sparsity_exponent)
@@ -267,6 +303,11 @@ def expected_seen(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> print(f"{js.sparse.theory.expected_seen(1000, sparsity_exponent=2.0):.3g}")
+    55.6
     """
     check(n_samples=n_samples, sparsity_exponent=sparsity_exponent, activity=activity)
     require_count("n_coordinates", n_coordinates)
@@ -297,6 +338,11 @@ def expected_rank(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
+
+    **Example**
+
+    >>> print(f"{js.sparse.theory.expected_rank(1000, sparsity_exponent=2.0):.3g}")
+    55.2
     """
     check(n_samples=n_samples, sparsity_exponent=sparsity_exponent, activity=activity)
     require_count("n_coordinates", n_coordinates)

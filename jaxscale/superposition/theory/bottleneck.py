@@ -124,6 +124,16 @@ def bottleneck_loss(
 
     **Reference:** arXiv 2602.01045 (setting); derived here: dB/dt = -eta (G B M - C) decouples in
     the two eigenbases, and the loss is quadratic around B-infinity.
+
+    **Example**
+
+    >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
+    >>> at = dict(frequency_exponent=1.5, importance_exponent=0.5, learning_rate=0.1)
+    >>> found = js.superposition.theory.bottleneck_loss(
+    ...     np.asarray([0.0, 10.0, 100.0]), embedding, **at
+    ... )
+    >>> print(np.asarray(found).round(3))
+    [0.508 0.159 0.038]
     """
     (w, sigma, initial), (t, *rest) = _arrays(
         embedding,
@@ -165,6 +175,15 @@ def bottleneck_matrix(
     **Raises:** as `bottleneck_loss`.
 
     **Reference:** as `bottleneck_loss`.
+
+    **Example**
+
+    >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
+    >>> at = dict(frequency_exponent=1.5, importance_exponent=0.5, learning_rate=0.1)
+    >>> found = js.superposition.theory.bottleneck_matrix(100.0, embedding, **at)
+    >>> print(np.asarray(found).round(3))
+    [[1.    0.   ]
+     [0.    0.665]]
     """
     (w, sigma, initial), (t, *rest) = _arrays(
         embedding,
@@ -205,6 +224,15 @@ def bottleneck_floor(
     **Raises:** as `bottleneck_loss`.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
+    >>> found = js.superposition.theory.bottleneck_floor(
+    ...     embedding, frequency_exponent=1.5, importance_exponent=0.5
+    ... )
+    >>> print(f"{found:.3f}")
+    0.038
     """
     (w, sigma, _), rest = _arrays(
         embedding,
@@ -239,6 +267,13 @@ def max_learning_rate(
     **Raises:** as `bottleneck_loss`.
 
     **Reference:** derived here: |1 - eta g m| < 1 for every mode.
+
+    **Example**
+
+    >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
+    >>> found = js.superposition.theory.max_learning_rate(embedding, frequency_exponent=1.5)
+    >>> print(f"{found:.3f}")
+    2.507
     """
     (w, sigma, _), rest = _arrays(
         embedding,

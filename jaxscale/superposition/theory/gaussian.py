@@ -122,6 +122,11 @@ class Gaussian(AbstractTail):
     **Raises:** nothing.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> print(f"{js.superposition.theory.Gaussian().second_moment(1.0):.4f}")
+    0.0753
     """
 
     @property

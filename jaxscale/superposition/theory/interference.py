@@ -57,6 +57,13 @@ def interference_loss(
 
     **Reference:** derived here, for the model of arXiv 2602.01045: gradient flow of
     E relu(s z + beta)^2/2 in beta = -s v.
+
+    **Example**
+
+    >>> time = np.asarray([0.0, 10.0, 100.0])
+    >>> at = dict(scale=0.5, bias_learning_rate=1.0, n_features=512)
+    >>> print(np.asarray(js.superposition.theory.interference_loss(time, **at)).round(3))
+    [32.     2.598  0.155]
     """
     if not isinstance(tail, AbstractTail):
         raise ValueError(f"`tail` must be a tail such as Gaussian(), got {tail!r}.")
@@ -92,6 +99,12 @@ def interference_scale(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> found = js.superposition.theory.interference_scale(latent_size=8, gain=1.4, energy=1.0)
+    >>> print(f"{found:.3f}")
+    0.495
     """
     check(latent_size=latent_size, gain=gain, energy=energy)
     k, g, e = as_floats(latent_size, gain, energy)
@@ -115,6 +128,11 @@ def universal_law(tail_index: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
 
     **Reference:** derived here: E relu(z - v) ~ v^{1-q} gives v ~ t^{1/q} and L ~ v^{2-q}; likewise
     for a bounded end with q replaced by -k.
+
+    **Example**
+
+    >>> print(js.superposition.theory.universal_law(0.0))
+    1.0
     """
     require("tail_index", tail_index, lambda v: v < 0.5, "below 1/2")
     return 1 - 2 * as_floats(tail_index)[0]
@@ -140,6 +158,11 @@ def matched_gain(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> print(f"{js.superposition.theory.matched_gain(32):.3f}")
+    1.467
     """
     check(latent_size=latent_size, threshold=threshold)
     if not isinstance(threshold, jax.Array):
@@ -224,6 +247,20 @@ def interference_window(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> at = dict(
+    ...     latent_size=32,
+    ...     gain=1.4,
+    ...     bias_learning_rate=1.0,
+    ...     n_features=512,
+    ...     frequency_exponent=1.5,
+    ...     importance_exponent=0.5,
+    ... )
+    >>> window = js.superposition.theory.interference_window(**at)
+    >>> print(f"{window.opens:.3g} to {window.closes:.3g}")
+    5 to 52.1
     """
     check_features(n_features)
     check(

@@ -115,6 +115,14 @@ def sequential_law(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** arXiv 2602.01045 (setting); derived here.
+
+    **Example**
+
+    >>> law = js.superposition.theory.sequential_law(
+    ...     frequency_exponent=1.5, importance_exponent=0.5
+    ... )
+    >>> print(f"{law.prefactor:.3g} * tau^-{law.exponent:.3g}")
+    0.17 * tau^-1
     """
     check_decay(frequency_exponent, importance_exponent)
     check(mean_active=mean_active, second_moment=second_moment)
@@ -153,6 +161,14 @@ def sequential_loss_asymptote(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> at = dict(
+    ...     frequency_exponent=1.5, importance_exponent=0.5, n_features=256, learning_rate=0.1
+    ... )
+    >>> print(f"{js.superposition.theory.sequential_loss_asymptote(1e3, **at):.3g}")
+    0.00162
     """
     check_features(n_features)
     check_decay(frequency_exponent, importance_exponent)
@@ -194,6 +210,14 @@ def sequential_local_exponent(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from `sequential_loss_asymptote` with infinite upper limit.
+
+    **Example**
+
+    >>> at = dict(
+    ...     frequency_exponent=1.5, importance_exponent=0.5, n_features=256, learning_rate=0.1
+    ... )
+    >>> print(f"{js.superposition.theory.sequential_local_exponent(1e3, **at):.3g}")
+    1.03
     """
     check_features(n_features)
     check_decay(frequency_exponent, importance_exponent)

@@ -68,6 +68,12 @@ def shared_progress_time(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> at = dict(frequency_exponent=1.5, n_features=256, learning_rate=0.1)
+    >>> print(f"{js.superposition.theory.shared_progress_time(latent_size=64, **at):.3g}")
+    3.5e+03
     """
     check_features(n_features)
     check(
@@ -161,6 +167,12 @@ def random_max_learning_rate(
 
     **Reference:** Marchenko and Pastur 1967 for g_max; m_max derived here: the top eigenvector is
     close to w_1, on which every other w_i has mean square 1/K.
+
+    **Example**
+
+    >>> at = dict(frequency_exponent=1.5, n_features=256)
+    >>> print(f"{js.superposition.theory.random_max_learning_rate(latent_size=64, **at):.3g}")
+    0.405
     """
     check_features(n_features)
     check(

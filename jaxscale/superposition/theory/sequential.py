@@ -105,6 +105,15 @@ def sequential_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** arXiv 2602.01045 (setting); derived here: s_i' = eta w_i lambda_i (A_i - s_i).
+
+    **Example**
+
+    >>> at = dict(
+    ...     frequency_exponent=1.5, importance_exponent=0.5, n_features=256, learning_rate=0.1
+    ... )
+    >>> found = js.superposition.theory.sequential_loss(np.asarray([0.0, 10.0, 1000.0]), **at)
+    >>> print(np.asarray(found).round(3))
+    [0.359 0.163 0.002]
     """
     check_features(n_features)
     check(
@@ -157,6 +166,17 @@ def sequential_strength(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** as `sequential_loss`.
+
+    **Example**
+
+    >>> at = dict(
+    ...     frequency_exponent=1.5, importance_exponent=0.5, n_features=256, learning_rate=0.1
+    ... )
+    >>> found = js.superposition.theory.sequential_strength(
+    ...     100.0, rank=np.asarray([1, 4, 16]), **at
+    ... )
+    >>> print(np.asarray(found).round(3))
+    [0.995 0.488 0.08 ]
     """
     check_features(n_features)
     check(
@@ -219,6 +239,18 @@ def sgd_loss(
     **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> at = dict(
+    ...     frequency_exponent=1.5,
+    ...     importance_exponent=0.5,
+    ...     n_features=256,
+    ...     learning_rate=0.1,
+    ...     batch_size=32,
+    ... )
+    >>> print(f"{js.superposition.theory.sgd_loss(100.0, **at):.3f}")
+    0.017
     """
     check_features(n_features)
     check(

@@ -66,6 +66,11 @@ class Laplace(AbstractTail):
     **Raises:** nothing.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> print(f"{js.superposition.theory.Laplace().second_moment(1.0):.4f}")
+    0.3679
     """
 
     @property
@@ -107,6 +112,11 @@ class Pareto(AbstractTail):
     **Raises:** `ValueError` for a plain index of 2 or below.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> print(js.superposition.theory.Pareto(index=4.0).tail_index)
+    0.25
     """
 
     index: Float[Array, "..."] = eqx.field(converter=lambda x: _checked("index", x, 2.0))
@@ -159,6 +169,11 @@ class Bounded(AbstractTail):
     **Raises:** `ValueError` for a plain order of 0 or below.
 
     **Reference:** derived here.
+
+    **Example**
+
+    >>> print(js.superposition.theory.Bounded(order=1.0).tail_index)
+    -1.0
     """
 
     order: Float[Array, "..."] = eqx.field(converter=lambda x: _checked("order", x, 0.0))

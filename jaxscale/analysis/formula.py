@@ -1,0 +1,226 @@
+"""A theory function with values for its arguments: what can be fitted without a system."""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxscale.analysis.observed import Observed
+from jaxscale.analysis.tables import Data, as_table, require_columns, require_numbers
+from jaxscale.spectra import PowerLaw
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclasses.dataclass(frozen=True)
+class Formula:
+    r"""A function of columns and parameters, to be fitted: `y = function(x, ..., parameters)`.
+
+    Arguments without a value and without a default come from the data; a function without such
+    arguments must return a `PowerLaw`, which is evaluated at the column `x`.
+
+    **Arguments**
+
+    - `function`: any theory function, or one of your own, of arrays that JAX can trace.
+    - `values`: values of its parameters by name: the fixed ones, and the starts of the free ones.
+    - `result`: name of what it returns, in the data and in figures.
+
+    **Raises** `ValueError` for a name that is not an argument.
+
+    >>> import jaxscale as js
+    >>> law = js.Formula(js.emergence.theory.skill_strength, {"learning_rate": 0.1})
+    >>> law.inputs
+    ('time', 'probability')
+    """
+
+    function: Callable[..., Any]
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    result: str = "loss"
+
+    def __post_init__(self):
+        if not callable(self.function):
+            raise ValueError(f"`function` must be callable, got {self.function!r}.")
+        known = self._parameters
+        for name in self.values:
+            if known is not None and name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean `{near[0]}`?" if near else ""
+                raise ValueError(f"`{name}` is not an argument of {self.name} "
+                                 f"({', '.join(known)}){hint}")  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def _parameters(self) -> dict[str, inspect.Parameter] | None:
+        """Named arguments; None where the function takes any keyword."""
+        found = inspect.signature(self.function).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in found.values()):
+            return None
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return {n: p for n, p in found.items() if p.kind in kinds}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Arguments that come from the data."""
+        given = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        known = inspect.signature(self.function).parameters.items()
+        bare = [n for n, p in known if p.kind in given and p.default is p.empty]
+        return tuple(n for n in bare if n not in self.values)
+
+    def __call__(self, **inputs: Any) -> Float[Array, "..."]:
+        """The result at `inputs`, with the values of this formula for everything else."""
+        arrays = {n: jnp.asarray(v, float) for n, v in inputs.items()}
+        return _evaluate(self.function, dict(self.values), arrays)
+
+    def start(self, free: Sequence[str]) -> np.ndarray:
+        """Values of the free parameters.
+
+        **Raises** `ValueError` for one without a real value to start from.
+        """
+        found = []
+        for name in free:
+            value = self.values.get(name)
+            if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+                raise ValueError(
+                    f"`free` must name parameters with a value to start from, got {name!r}; "
+                    f"values are given for {', '.join(self.values) or 'none'}."
+                )
+            found.append(float(value))
+        return np.asarray(found)
+
+    def replaced(self, values: Mapping[str, Any]) -> "Formula":
+        """The same with other values."""
+        return dataclasses.replace(self, values={**self.values, **values})
+
+    def observe(
+        self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
+        observables: Sequence[str] | None, each: str | None, resample: str | None,
+    ) -> tuple["Formula", Observed]:  # fmt: skip
+        """The formula, and points of a table, one data set per value of `each`."""
+        if observables is not None and list(observables) != [self.result]:
+            raise ValueError(
+                f"`observables` of a formula is its result {self.result!r}, got {observables!r}."
+            )
+        table = as_table(data, columns)
+        inputs = self.columns(columns or {}, table)
+        require_numbers(table, [self.result, *inputs])
+        groups = _groups(table.dropna(subset=[self.result, *inputs]), each)
+        self._check([g[n].to_numpy(float) for _, g in groups[:1] for n in inputs], inputs)
+        units, n_units = _units([g for _, g in groups], resample)
+        fixed = {n: v for n, v in self.values.items() if n not in free}
+        return self, Observed(
+            theory=_Called(self.function, fixed, tuple(free), self.result),
+            start=self.start(free),
+            data={self.result: _padded([g[self.result] for _, g in groups])},
+            inputs={n: _padded([g[n] for _, g in groups], fill=None) for n in inputs},
+            units={self.result: units},
+            n_units=n_units,
+            labels=tuple(label for label, _ in groups) if each else (),
+            signed=frozenset(),
+        )
+
+    def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
+        """Columns that are read: the inputs, and arguments with a default that the user maps."""
+        known = self._parameters or {}
+        named = [n for n in mapped if n in known and n not in self.values]
+        found = list(dict.fromkeys((*self.inputs, *named))) or ["x"]
+        require_columns(table, [self.result, *found])
+        return found
+
+    def _check(self, arrays: Sequence[np.ndarray], names: Sequence[str]) -> None:
+        """Call the function once as it is, so that it can refuse its arguments."""
+        if not arrays or not arrays[0].size:
+            raise ValueError(f"`data` has no complete row of {', '.join((self.result, *names))}.")
+        found = jnp.shape(self(**dict(zip(names, arrays, strict=True))))
+        if found != arrays[0].shape:
+            raise ValueError(
+                f"`function` must return one value per row, shape {arrays[0].shape}, got {found}."
+            )
+
+    def predicted(self, **inputs: Any) -> "pandas.DataFrame":
+        """The result at `inputs`, in float64, as a table."""
+        import pandas
+
+        arrays = {n: np.asarray(v, float) for n, v in inputs.items()}
+        with jax.enable_x64(True):
+            found = np.asarray(self(**arrays))
+        return pandas.DataFrame({**arrays, self.result: found})
+
+    @staticmethod
+    def joined(
+        tables: "Sequence[pandas.DataFrame]", each: str, labels: Sequence[Any]
+    ) -> "pandas.DataFrame":
+        """Tables below one another, with a column `each` of their labels."""
+        import pandas
+
+        pairs = zip(labels, tables, strict=True)
+        return pandas.concat([t.assign(**{each: at}) for at, t in pairs], ignore_index=True)
+
+
+class _Called(eqx.Module):
+    """A function of the free values and the inputs; fixed numbers are constants of the program."""
+
+    function: Callable[..., Any] = eqx.field(static=True)
+    fixed: dict[str, Any]
+    free: tuple[str, ...] = eqx.field(static=True)
+    result: str = eqx.field(static=True)
+
+    def __call__(self, values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, Array]:
+        named = {name: values[i] for i, name in enumerate(self.free)}
+        return {self.result: _evaluate(self.function, {**self.fixed, **named}, inputs)}
+
+
+def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any) -> Array:
+    if set(inputs) != {"x"} or "x" in inspect.signature(function).parameters:
+        return jnp.asarray(function(**inputs, **values))
+    law = function(**values)
+    if not isinstance(law, PowerLaw):
+        raise ValueError(
+            f"`function` without arguments from the data must return a PowerLaw, got {law!r}."
+        )
+    return law(inputs["x"])
+
+
+def _groups(table: "pandas.DataFrame", each: str | None) -> list[tuple[Any, "pandas.DataFrame"]]:
+    if each is None:
+        return [(None, table)]
+    require_columns(table, [each])
+    return [(label, group) for label, group in table.groupby(each, sort=True)]
+
+
+def _padded(columns: Sequence[Any], fill: float | None = np.nan) -> np.ndarray:
+    """Columns of unequal length as rows; with `fill` None their first value fills them up."""
+    longest = max((len(c) for c in columns), default=0)
+    rows = []
+    for column in columns:
+        values = np.asarray(column, np.float64)
+        blank = fill if fill is not None else (values[0] if len(values) else 0.0)
+        rows.append(np.concatenate([values, np.full(longest - len(values), blank)]))
+    return np.asarray(rows)
+
+
+def _units(groups: Sequence["pandas.DataFrame"], resample: str | None) -> tuple[np.ndarray, int]:
+    """Number of the unit that each point is resampled with: its own, or that of a column."""
+    longest = max((len(g) for g in groups), default=0)
+    if resample is None:
+        return np.arange(longest), longest
+    found = []
+    for group in groups:
+        require_columns(group, [resample])
+        found.append(np.unique(np.asarray(group[resample]), return_inverse=True)[1])
+    if any(len(f) != longest or np.any(f != found[0]) for f in found):
+        raise ValueError(
+            f"`resample` must number the rows of every data set alike, got {resample!r}."
+        )
+    return found[0], int(found[0].max()) + 1 if longest else 0

@@ -1,0 +1,32 @@
+"""What a fit is given: a theory as a function of its free values, and data beside it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """Data sets `n` on the points of a theory.
+
+    - `theory`: function of `(values, inputs)` that returns observables by name.
+    - `start`: starts of the free values, shape `(p,)`.
+    - `data`: by observable, shape `(n, ...)`, the last axes those of the theory; NaN is missing.
+    - `inputs`: what theory is evaluated at, every array with the leading axis `n`, or None.
+    - `units`: by observable, the number of the unit that a point is resampled with, of a shape that
+      broadcasts to one data set.
+    - `n_units`: how many there are.
+    - `labels`: of the data sets; empty for a single one.
+    - `signed`: observables that take both signs.
+    """
+
+    theory: Callable[..., Any]
+    start: np.ndarray
+    data: Mapping[str, np.ndarray]
+    inputs: Any
+    units: dict[str, Any]
+    n_units: int
+    labels: tuple[Any, ...]
+    signed: frozenset[str]

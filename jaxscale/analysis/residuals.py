@@ -1,0 +1,121 @@
+"""What a fit makes small: residuals of theory against data, and how large ones count."""
+
+import abc
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxscale.fields import Configurable, Real, real
+
+
+class AbstractResidual(Configurable):
+    """Scale on which theory and data are subtracted."""
+
+    @abc.abstractmethod
+    def usable(self, data: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+        """Which points have a residual."""
+
+    @abc.abstractmethod
+    def unit(self, data: Float[np.ndarray, "..."]) -> float:
+        """What the residual is divided by, from the usable data of one observable."""
+
+    @abc.abstractmethod
+    def scaled(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Data or theory on the scale; not finite where it has none."""
+
+
+class Log(AbstractResidual):
+    """`ln theory - ln data`: relative errors count, at every size. Data must be positive."""
+
+    def usable(self, data: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+        """Positive, finite points."""
+        return np.isfinite(data) & (data > 0)
+
+    def unit(self, data: Float[np.ndarray, "..."]) -> float:
+        """One."""
+        return 1.0
+
+    def scaled(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The logarithm; NaN at zero and below, with a derivative that is finite."""
+        positive = value > 0
+        return jnp.where(positive, jnp.log(jnp.where(positive, value, 1.0)), jnp.nan)
+
+
+class Scaled(AbstractResidual):
+    """`(theory - data) / rms(data)`: absolute errors count, for data of both signs."""
+
+    def usable(self, data: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+        """Finite points."""
+        return np.isfinite(data)
+
+    def unit(self, data: Float[np.ndarray, "..."]) -> float:
+        """Root mean square."""
+        size = float(np.sqrt(np.mean(data**2))) if data.size else 1.0
+        return size or 1.0
+
+    def scaled(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The value itself."""
+        return value
+
+
+class AbstractLoss(Configurable):
+    """How a residual counts: `rho(r)`, written as half a square so that least squares finds it."""
+
+    @abc.abstractmethod
+    def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`sign(r) sqrt(2 rho(r))`."""
+
+    @abc.abstractmethod
+    def influence(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`psi(r) = rho'(r)`."""
+
+    @abc.abstractmethod
+    def bend(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`rho''(r)`."""
+
+
+class Squared(AbstractLoss):
+    """`rho(r) = r^2 / 2`."""
+
+    def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`r`."""
+        return residual
+
+    def influence(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`r`."""
+        return residual
+
+    def bend(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """One."""
+        return jnp.ones_like(residual)
+
+
+class Huber(AbstractLoss):
+    r"""Outliers count by their size, not by its square.
+
+    $$\rho(r) = r^2/2 \text{ for } |r| \le \delta, \quad \delta (|r| - \delta/2) \text{ beyond}$$
+
+    `delta` is in units of the residual: 0.1 on a `Log` scale is an error of 10 %.
+
+    **Reference** Huber 1964, Ann. Math. Statist. 35, 73.
+    """
+
+    delta: Real = real(above=0)
+
+    def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`r` inside, `sign(r) sqrt(2 delta |r| - delta^2)` beyond: once differentiable."""
+        delta, size = jnp.asarray(self.delta, residual.dtype), jnp.abs(residual)
+        beyond = jnp.maximum(size, delta)  # keeps the derivative of the root finite inside
+        outside = jnp.sign(residual) * jnp.sqrt(2 * delta * beyond - delta**2)
+        return jnp.where(size <= delta, residual, outside)
+
+    def influence(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`r` clipped to `delta`."""
+        delta = jnp.asarray(self.delta, residual.dtype)
+        return jnp.clip(residual, -delta, delta)
+
+    def bend(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+        """One inside, zero beyond."""
+        delta = jnp.asarray(self.delta, residual.dtype)
+        return (jnp.abs(residual) <= delta).astype(residual.dtype)

@@ -1,0 +1,101 @@
+"""Data of one's own as a table: a Dataset, a DataFrame or a CSV file, with a map of its columns."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the path of a CSV file
+
+
+def as_table(data: Data, columns: Mapping[str, str] | None = None) -> "pandas.DataFrame":
+    """`data` as a DataFrame, with the columns of `columns` under our names.
+
+    **Arguments**
+
+    - `data`: a Dataset (its dimensions become columns), a DataFrame, or the path of a CSV file.
+    - `columns`: our name to the name in `data`, such as `{"step": "iteration"}`.
+
+    **Returns** a DataFrame with one row per point, its columns under both names.
+
+    **Raises** `ValueError` for a file that is not there or not a table, an unknown type of data, or
+    a column that is not there.
+    """
+    import pandas
+    import xarray
+
+    if isinstance(data, str | Path):
+        data = _read(Path(data))
+    if isinstance(data, xarray.DataArray):
+        data = data.to_dataset(name=data.name or "loss")
+    if isinstance(data, xarray.Dataset):
+        data = data.to_dataframe().reset_index()
+    if not isinstance(data, pandas.DataFrame):
+        raise ValueError(
+            f"`data` must be a Dataset, a DataFrame or the path of a CSV file, "
+            f"got {type(data).__name__}."
+        )
+    renamed = dict(columns or {})
+    require_columns(data, renamed.values())
+    if len(set(renamed.values())) < len(renamed):
+        raise ValueError(f"`columns` must name each column once, got {renamed!r}.")
+    return data.assign(**{ours: data[theirs] for ours, theirs in renamed.items()})
+
+
+def require_columns(table: "pandas.DataFrame", names: Any) -> None:
+    """Refuse a table that lacks one of the columns `names`.
+
+    **Raises** `ValueError` naming it and the columns that there are.
+    """
+    for name in names:
+        if name not in table:
+            known = ", ".join(str(c) for c in table.columns)
+            raise ValueError(f"`columns`: there is no column {name!r}; there are {known}.")
+
+
+def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
+    """Refuse columns that hold anything but numbers.
+
+    **Raises** `ValueError` naming the column and the first value that is none.
+    """
+    import pandas
+
+    require_columns(table, names)
+    for name in names:
+        given: Any = table[name]
+        numbers: Any = pandas.to_numeric(given, errors="coerce")
+        bad = given[numbers.isna() & given.notna()].tolist()
+        if bad:
+            raise ValueError(f"`{name}` must be a column of numbers, got {bad[0]!r}.")
+
+
+def as_dataset(
+    table: "pandas.DataFrame", dims: Sequence[str], observables: Sequence[str]
+) -> "xarray.Dataset":
+    """Observables of a table on the dimensions `dims`; points that it lacks are NaN.
+
+    **Raises** `ValueError` if several rows lie at one place.
+    """
+    require_numbers(table, list(observables))
+    indexed = table.dropna(subset=list(observables), how="all").set_index(list(dims))
+    twice = indexed.index[indexed.index.duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"`data` must have one row for each ({', '.join(dims)}), got several at {twice[0]}: "
+            "name what tells them apart, such as columns={'seed': 'run'}."
+        )
+    return indexed[list(observables)].astype(float).to_xarray()
+
+
+def _read(path: Path) -> "pandas.DataFrame":
+    import pandas
+
+    if not path.is_file():
+        raise ValueError(f"`data` must be the path of a CSV file, got {str(path)!r}.")
+    try:
+        return pandas.read_csv(path, skipinitialspace=True)
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"`data` is not a table: {path}: {error}.") from None

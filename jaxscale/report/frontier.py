@@ -1,0 +1,60 @@
+"""Figures of compute-optimal frontiers: curves of single sizes, the optimum, its closed form."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale.analysis.frontier import Frontier
+from jaxscale.report.figures import DASHED
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import xarray
+
+THIN = {"color": "#999999", "lw": 0.7}
+
+
+def draw_curves(
+    axes: "matplotlib.axes.Axes", loss: "xarray.DataArray", *, size: str, time: str
+) -> None:
+    """Draw the mean loss of every size against compute C = N T as a thin curve.
+
+    **Arguments**
+
+    - `axes`: panel to draw on.
+    - `loss`: positive losses over `size` and `time`, and perhaps `seed`.
+    - `size`, `time`: names of the two dimensions; times of 0 are left out.
+
+    **Returns** nothing.
+    """
+    mean = loss.mean("seed") if "seed" in loss.dims else loss
+    mean = mean.isel({time: np.asarray(mean[time]) > 0}).transpose(size, time)
+    times = np.asarray(mean[time], float)
+    for n, curve in zip(np.asarray(mean[size], float), np.asarray(mean), strict=True):
+        axes.plot(n * times, curve, **THIN)
+
+
+def draw_frontier(
+    axes: "matplotlib.axes.Axes",
+    found: Frontier,
+    quantity: Literal["loss", "size", "time"],
+    law: Float[np.ndarray, " c"],
+    color: str,
+) -> None:
+    """Draw one quantity of a frontier against compute: points, intervals, closed form dashed.
+
+    **Arguments**
+
+    - `axes`: panel to draw on.
+    - `found`: the frontier; points without an optimum are left out.
+    - `quantity`: "loss", "size" or "time".
+    - `law`: its closed form at `found.compute`, shape (c,).
+    - `color`: of points and line.
+
+    **Returns** nothing.
+    """
+    if found.n_seeds is not None:
+        axes.vlines(found.compute, *found.interval[quantity], color=color, lw=1.2)
+    axes.plot(found.compute, getattr(found, quantity), "o", ms=4, color=color)
+    axes.plot(found.compute, law, color=color, **DASHED)

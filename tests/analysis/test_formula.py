@@ -1,0 +1,233 @@
+"""Formulas fitted to tables: files, frames and Datasets, bounds, outliers, warnings."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+import jaxscale as js
+from jaxscale.emergence import MultilinearSkills
+
+STEPS = np.unique(np.geomspace(1, 1000, 30).round())
+TRUTH = {"frequency_exponent": 1.5, "learning_rate": 0.1}
+FIXED = {"importance_exponent": 0.0, "n_features": 64}
+START = {"frequency_exponent": 1.2, "learning_rate": 0.3}
+FREE = list(START)
+
+
+def _formula(**values):
+    return js.Formula(js.superposition.theory.sequential_loss, {**FIXED, **START, **values})
+
+
+def _table(n_runs=1, sigma=0.0):
+    rng, rows = np.random.default_rng(0), []
+    exact = np.asarray(_formula(**TRUTH).predicted(time=STEPS)["loss"])
+    for run in range(n_runs):
+        loss = exact * np.exp(sigma * rng.standard_normal(len(STEPS)))
+        rows.append(pandas.DataFrame({"time": STEPS, "loss": loss, "run": run}))
+    return pandas.concat(rows, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """Four runs with 3 % noise."""
+    return _table(4, 0.03)
+
+
+def test_file_frame_and_dataset_give_one_answer(noisy, tmp_path):
+    theirs = noisy.rename(columns={"time": "iteration", "loss": "train"})
+    theirs["loss"] = 7.0  # a column of that name that is not meant
+    theirs.to_csv(tmp_path / "curves.csv", index=False)
+    columns = {"time": "iteration", "loss": "train"}
+    fits = [
+        js.calibrate(_formula(), noisy, FREE, n_starts=1),
+        js.calibrate(_formula(), theirs, FREE, columns=columns, n_starts=1),
+        js.calibrate(_formula(), tmp_path / "curves.csv", FREE, columns=columns, n_starts=1),
+        js.calibrate(_formula(), noisy.set_index(["run", "time"]).to_xarray(), FREE, n_starts=1),
+    ]
+    for fit in fits:
+        assert fit.n_points == len(noisy)
+        for name, value in fits[0].values.items():
+            assert fit.values[name] == pytest.approx(value, rel=1e-9)
+            low, high = fit.interval()[name]
+            assert low < TRUTH[name] < high
+            assert low < value < high
+
+
+def test_every_start_is_told(noisy):
+    fit = js.calibrate(_formula(learning_rate=30.0), noisy, FREE, n_starts=4)
+    assert fit.starts.status.shape == (4,)
+    assert set(fit.starts.status) <= {"converged", "not converged", "not finite"}
+    assert fit.starts.cost.min() == pytest.approx(
+        float(
+            np.sum((np.log(noisy["loss"]) - np.log(fit.predict(time=noisy["time"])["loss"])) ** 2)
+        )
+        / 2
+    )
+    assert fit.converged
+    assert fit.values["learning_rate"] == pytest.approx(0.1, rel=0.2)
+
+
+def test_separate_fits_have_groups_of_their_own_length(noisy):
+    short = noisy[(noisy["run"] > 0) | (noisy["time"] < 100)]
+    fit = js.calibrate(_formula(), short, FREE, each="run", n_starts=1)
+    assert fit.labels == (0, 1, 2, 3)
+    for i, run in enumerate(fit.labels):
+        alone = js.calibrate(_formula(), short[short["run"] == run], FREE, n_starts=1)
+        for name in FREE:
+            assert fit.values[name][i] == pytest.approx(alone.values[name], rel=1e-6)
+            np.testing.assert_allclose(fit.standard_error[name][i], alone.standard_error[name],
+                                       rtol=1e-4)  # fmt: skip
+    predicted = fit.predict(time=STEPS)
+    assert list(predicted.columns) == ["time", "loss", "run"]
+    assert len(predicted) == 4 * len(STEPS)
+
+
+def test_a_bound_is_respected_and_so_is_its_interval(noisy):
+    bounds = {"frequency_exponent": js.bounds.Between(low=1.0, high=1.45)}
+    with pytest.warns(UserWarning, match="frequency_exponent lies at an end of Between"):
+        fit = js.calibrate(_formula(), noisy, FREE, bounds=bounds, n_starts=1)
+    low, high = fit.interval()["frequency_exponent"]
+    assert 1.0 <= low <= fit.values["frequency_exponent"] <= high <= 1.45
+    assert fit.values["frequency_exponent"] > 1.449  # the truth, 1.5, lies beyond
+    wide = {"frequency_exponent": js.bounds.Between(low=1.0, high=3.0)}
+    free = js.calibrate(_formula(), noisy, FREE, n_starts=1)
+    same = js.calibrate(_formula(), noisy, FREE, bounds=wide, n_starts=1)
+    assert same.values["frequency_exponent"] == pytest.approx(free.values["frequency_exponent"])
+    assert same.standard_error["frequency_exponent"] == pytest.approx(
+        free.standard_error["frequency_exponent"], rel=1e-4
+    )
+
+
+def test_outliers_move_a_square_and_not_a_huber(noisy):
+    spoiled = noisy.copy()
+    spoiled.loc[::9, "loss"] *= 3.0
+    clean = js.calibrate(_formula(), noisy, FREE, n_starts=1)
+    square = js.calibrate(_formula(), spoiled, FREE, n_starts=1)
+    loss = js.residuals.Huber(delta=0.03)
+    robust = js.calibrate(_formula(), spoiled, FREE, loss=loss, n_starts=1)
+    moved = [abs(np.log(f.values["learning_rate"] / clean.values["learning_rate"]))
+             for f in (square, robust)]  # fmt: skip
+    assert moved[0] > 5 * moved[1]
+
+
+def test_bootstrap_over_runs(noisy):
+    options = {"bootstrap": 50, "resample": "run", "n_starts": 1}
+    fit = js.calibrate(_formula(), noisy, FREE, **options)
+    assert fit.resamples.shape == (50, 2)
+    assert np.isfinite(fit.resamples).all()
+    low, high = fit.bootstrap_interval()["learning_rate"]
+    assert low < fit.values["learning_rate"] < high
+    again = js.calibrate(_formula(), noisy, FREE, **options)
+    np.testing.assert_array_equal(fit.resamples, again.resamples)
+    other = js.calibrate(_formula(), noisy, FREE, **options, key=1)
+    assert not np.array_equal(fit.resamples, other.resamples)
+    # four runs have at most 35 resamples, of points there are many more
+    assert len(np.unique(fit.resamples[:, 0].round(9))) <= 35
+
+
+def test_parameters_that_the_data_do_not_tell_apart_are_named():
+    n = np.geomspace(1, 100, 20)
+    table = pandas.DataFrame({"n": n, "loss": 6.0 * n**-0.5})
+    product = js.Formula(lambda n, a, b, c: a * b * n**-c, {"a": 1.0, "b": 1.0, "c": 1.0})
+    with pytest.warns(UserWarning, match=r"do not tell a, b apart: condition number"):
+        fit = js.calibrate(product, table, ["a", "b", "c"], n_starts=1)
+    assert fit.condition > 1e6
+    assert fit.values["c"] == pytest.approx(0.5)
+    assert fit.values["a"] * fit.values["b"] == pytest.approx(6.0)
+
+
+def test_values_without_a_logarithm_are_told_and_left_out(noisy):
+    spoiled = noisy.copy()
+    spoiled.loc[:2, "loss"] = [0.0, -1.0, np.nan]
+    with pytest.warns(UserWarning, match="2 values of loss are not positive"):
+        fit = js.calibrate(_formula(), spoiled, FREE, n_starts=1)
+    assert (fit.n_points, fit.n_left_out) == (len(noisy) - 3, 2)
+    kept = js.calibrate(_formula(), spoiled, FREE, residual=js.residuals.Scaled(), n_starts=1)
+    assert (kept.n_points, kept.n_left_out) == (len(noisy) - 1, 0)
+
+
+def test_a_law_is_evaluated_at_its_column():
+    n = np.geomspace(10, 1000, 12)
+    law = js.emergence.theory.parameter_law(skill_exponent=0.6, target_scale=3.0)
+    table = pandas.DataFrame({"N": n, "L": np.asarray(law(n))})
+    formula = js.Formula(js.emergence.theory.parameter_law,
+                         {"skill_exponent": 1.0, "target_scale": 1.0})  # fmt: skip
+    fit = js.calibrate(formula, table, ["skill_exponent", "target_scale"],
+                       columns={"x": "N", "loss": "L"}, n_starts=1)  # fmt: skip
+    assert fit.values["skill_exponent"] == pytest.approx(0.6, rel=1e-5)
+    assert fit.values["target_scale"] == pytest.approx(3.0, rel=1e-4)
+
+
+def test_the_result_writes_plain_json(noisy, tmp_path):
+    fit = js.calibrate(_formula(), noisy, FREE, each="run", n_starts=2)
+    fit.to_json(tmp_path / "fit.json")
+    found = json.loads((tmp_path / "fit.json").read_text())
+    assert [p["label"] for p in found["parameters"]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert found["parameters"][0]["value"] == pytest.approx(fit.values["frequency_exponent"][0])
+    assert found["starts"]["status"][0] == ["converged", "converged"]
+    assert "95 % interval" in [c.header for c in fit.table().columns]
+
+
+def test_a_table_of_own_steps_is_fitted_by_a_system(tmp_path):
+    system = MultilinearSkills(n_skills=5, n_steps=300, record=[0, 10, 35, 111, 300])
+    exact = js.predict(js.Grid(system, {"learning_rate": [0.05, 0.1]}))[["loss"]]
+    table = exact.to_dataframe().reset_index().rename(columns={"step": "iteration", "loss": "l"})
+    table.to_csv(tmp_path / "own.csv", index=False)
+    start = MultilinearSkills(n_skills=5, n_steps=20, skill_exponent=1.0)
+    grid = js.Grid(start, {"learning_rate": [0.05, 0.1]})
+    columns = {"step": "iteration", "loss": "l"}
+    fit = js.calibrate(grid, tmp_path / "own.csv", ["skill_exponent"], columns=columns, n_starts=2)
+    assert fit.values["skill_exponent"] == pytest.approx(0.6, rel=1e-6)
+    assert fit.n_points == 10
+    assert fit.predict()["step"].values.tolist() == [0, 10, 35, 111, 300]
+    twice = pandas.concat([table, table.assign(l=2 * table["l"])])
+    with pytest.raises(ValueError, match=r"one row for each.*several at"):
+        js.calibrate(grid, twice, ["skill_exponent"], columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"free": ["frequency_exponen"]}, "`free` must name parameters with a value"),
+        ({"free": ["frequency_exponent", "n_feature"]}, "`free`"),
+        ({"columns": {"time": "iteration"}}, "no column 'iteration'; there are time, loss, run"),
+        ({"columns": {"time": "run", "loss": "run"}}, "`columns` must name each column once"),
+        ({"each": "colour"}, "no column 'colour'"),
+        ({"resample": "colour", "bootstrap": 3}, "no column 'colour'"),
+        ({"bounds": {"run": js.bounds.Positive()}}, "`bounds` must be of free parameters"),
+        ({"bounds": {"learning_rate": js.bounds.Between(low=0.5, high=2.0)}},
+         "`learning_rate` must start inside Between"),
+        ({"n_starts": 0}, "`n_starts` must be a whole number of at least 1"),
+        ({"bootstrap": -1}, "`bootstrap`"),
+        ({"observables": ["skill_loss"]}, "`observables` of a formula"),
+    ],
+)  # fmt: skip
+def test_bad_input(change, message):
+    options = {"free": FREE, "n_starts": 1, **change}
+    with pytest.raises(ValueError, match=message):
+        js.calibrate(_formula(), _table(), options.pop("free"), **options)
+
+
+def test_bad_formulas_and_tables():
+    with pytest.raises(ValueError, match="did you mean `learning_rate`"):
+        _formula(learning_rat=0.1)
+    with pytest.raises(ValueError, match="`data` must be the path of a CSV"):
+        js.calibrate(_formula(), "nowhere.csv", FREE)
+    with pytest.raises(ValueError, match="`data` must be a Dataset"):
+        js.calibrate(_formula(), [1, 2], FREE)
+    words = _table().assign(loss="much")
+    with pytest.raises(ValueError, match="`loss` must be a column of numbers, got 'much'"):
+        js.calibrate(_formula(), words, FREE)
+    with pytest.raises(ValueError, match="no complete row"):
+        js.calibrate(_formula(), _table().assign(loss=np.nan), FREE)
+    with pytest.raises(ValueError, match="`learning_rate`"):  # the function's own check
+        js.calibrate(_formula(learning_rate=-1.0), _table(), FREE)
+    with pytest.raises(ValueError, match="must return a PowerLaw"):
+        js.calibrate(js.Formula(lambda a=1.0: a, {"a": 1.0}), _table().assign(x=1.0), ["a"])
+    law = js.Formula(lambda n, a: a, {"a": 1.0})
+    with pytest.raises(ValueError, match="one value per row"):
+        js.calibrate(law, _table().rename(columns={"time": "n"}), ["a"])
+    with pytest.raises(ValueError, match="`high` must be greater"):
+        js.bounds.Between(low=1.0, high=1.0)

@@ -1,0 +1,155 @@
+"""The solver behind every fit: against NumPy and SciPy, lane by lane."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize
+
+from jaxscale.analysis import least_squares
+from jaxscale.analysis.bounds import Positive, Unbounded
+from jaxscale.analysis.least_squares import CONVERGED, FAILED, Points, Problem, solve_positive
+from jaxscale.analysis.residuals import Huber, Scaled, Squared
+
+X = np.linspace(0.0, 3.0, 40)
+ONE = {"y": np.asarray(1.0)}
+
+
+def _decay(values, inputs):
+    return {"y": values[0] * jnp.exp(-values[1] * inputs["x"])}
+
+
+TWO = (Positive(), Positive())
+
+
+def _problem(loss=None, theory=_decay, bounds=TWO):
+    return Problem(theory, bounds, {"y": Scaled()}, ONE, loss or Squared())
+
+
+def _points(y, weight=None):
+    y = np.atleast_2d(y)
+    weight = np.ones_like(y) if weight is None else weight
+    return Points({"x": np.broadcast_to(X, y.shape)}, {"y": y}, {"y": weight})
+
+
+def _noisy(n, outliers=0):
+    rng = np.random.default_rng(0)
+    y = 2.0 * np.exp(-0.7 * X) + 0.02 * rng.standard_normal((n, len(X)))
+    y[:, :outliers] += 1.0
+    return y
+
+
+def _fit(problem, points, start=(1.0, 1.0), n_starts=1):
+    with jax.enable_x64(True):
+        z = np.log(np.asarray(start))
+        scattered = least_squares.candidates(problem.bounds, z)
+        found = least_squares.fit(problem, z, scattered, n_starts, points)
+        return jax.tree.map(np.asarray, found)
+
+
+def test_small_systems_are_solved():
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((50, 4, 6))
+    matrix, right = half @ half.transpose(0, 2, 1), rng.standard_normal((50, 4))
+    matrix *= 10.0 ** rng.uniform(-6, 6, (50, 1, 1))
+    with jax.enable_x64(True):
+        found = np.asarray(solve_positive(jnp.asarray(matrix), jnp.asarray(right)))
+    expected = np.linalg.solve(matrix, right[..., None])[..., 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_optimum_and_covariance_are_those_of_scipy():
+    y = _noisy(3)
+    found = _fit(_problem(), _points(y))
+    assert (found.status == CONVERGED).all()
+    for i in range(3):
+        popt, pcov = optimize.curve_fit(lambda x, a, b: a * np.exp(-b * x), X, y[i], p0=[1, 1])
+        np.testing.assert_allclose(np.exp(found.z[i]), popt, rtol=1e-6)
+        covariance = found.covariance[i] * popt * popt[:, None]  # of the values, not logarithms
+        np.testing.assert_allclose(covariance, pcov, rtol=1e-3)
+
+
+@pytest.mark.parametrize("delta", [0.1, 0.01])
+def test_the_robust_optimum_is_that_of_scipy(delta):
+    y = _noisy(1, outliers=4)
+
+    def residual(p):
+        return p[0] * np.exp(-p[1] * X) - y[0]
+
+    best = optimize.least_squares(residual, [1.0, 1.0], loss="huber", f_scale=delta,
+                                  xtol=1e-14, ftol=1e-14, gtol=1e-14)  # fmt: skip
+    found = _fit(_problem(Huber(delta=delta)), _points(y))
+    np.testing.assert_allclose(np.exp(found.z[0]), best.x, rtol=1e-5)
+    assert found.start_cost[0, 0] == pytest.approx(best.cost, rel=1e-9)
+    plain = _fit(_problem(), _points(y))
+    assert abs(np.exp(plain.z[0, 0]) - 2.0) > 3 * abs(np.exp(found.z[0, 0]) - 2.0)
+
+
+def test_a_lane_that_fails_leaves_its_neighbours_alone():
+    def theory(values, inputs):
+        return {"y": jnp.where(inputs["x"] < 0, jnp.nan, _decay(values, inputs)["y"])}
+
+    y = _noisy(3)
+    good = _fit(_problem(theory=theory), _points(y))
+    bad = _points(y)
+    bad.inputs["x"] = np.array(bad.inputs["x"])
+    bad.inputs["x"][1] *= -1
+    found = _fit(_problem(theory=theory), bad)
+    assert found.status.tolist() == [CONVERGED, FAILED, CONVERGED]
+    np.testing.assert_array_equal(found.z[[0, 2]], good.z[[0, 2]])
+
+
+def test_chunks_do_not_change_the_result(monkeypatch):
+    points = _points(_noisy(5))
+    whole = _fit(_problem(), points, n_starts=3)
+    monkeypatch.setattr(least_squares, "AT_ONCE", 4 * len(X) * 4)  # four of fifteen lanes at once
+    jax.clear_caches()
+    parts = _fit(_problem(), points, n_starts=3)
+    np.testing.assert_allclose(parts.start_z, whole.start_z, rtol=0, atol=1e-8)
+    np.testing.assert_array_equal(parts.start_status, whole.start_status)
+
+
+def test_scattered_starts_find_the_deeper_of_two_minima():
+    def wave(values, inputs):
+        return {"y": jnp.sin(values[0] * inputs["x"])}
+
+    y = np.sin(5.0 * X)
+    problem = _problem(theory=wave, bounds=(Unbounded(),))
+    with jax.enable_x64(True):
+        z = np.asarray([1.0])
+        scattered = least_squares.candidates(problem.bounds, z)
+        alone = least_squares.fit(problem, z, scattered, 1, _points(y))
+        found = least_squares.fit(problem, z, scattered, 8, _points(y))
+        assert abs(float(alone.z[0, 0]) - 5.0) > 0.5
+        assert float(found.z[0, 0]) == pytest.approx(5.0, abs=1e-6)
+        assert found.start_cost.shape == (1, 8)
+
+
+def test_weights_are_repetitions():
+    y, weight = _noisy(1), np.ones((1, len(X)))
+    weight[0, :7] = 3.0
+    found = _fit(_problem(), _points(y, weight))
+    repeated = np.concatenate([np.arange(len(X)), np.repeat(np.arange(7), 2)])
+    popt, pcov = optimize.curve_fit(
+        lambda x, a, b: a * np.exp(-b * x), X[repeated], y[0, repeated], p0=[1, 1]
+    )
+    np.testing.assert_allclose(np.exp(found.z[0]), popt, rtol=1e-6)
+    np.testing.assert_allclose(found.covariance[0] * popt * popt[:, None], pcov, rtol=1e-3)
+
+
+def test_resamples_are_fits_of_what_was_drawn():
+    y = _noisy(1)
+    points, problem = _points(y), _problem()
+    units = {"y": np.arange(len(X)) // 4}  # ten units of four points
+    with jax.enable_x64(True):
+        best = _fit(problem, points)
+        key = jax.random.key(3)
+        z, status = least_squares.refit(problem, best.z, points, units, 10, 25, key)
+        again, _ = least_squares.refit(problem, best.z, points, units, 10, 25, key)
+        drawn = jax.random.randint(jax.random.fold_in(key, 6), (10,), 0, 10, dtype=jnp.int32)
+    assert (np.asarray(status) == CONVERGED).all()
+    np.testing.assert_array_equal(z, again)
+    rows = np.concatenate([np.arange(4) + 4 * u for u in np.asarray(drawn)])
+    popt, _ = optimize.curve_fit(lambda x, a, b: a * np.exp(-b * x), X[rows], y[0, rows], p0=[1, 1])
+    np.testing.assert_allclose(np.exp(np.asarray(z)[0, 6]), popt, rtol=1e-6)
+    assert len(np.unique(np.asarray(z)[0, :, 0])) == 25

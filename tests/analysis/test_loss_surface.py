@@ -1,0 +1,105 @@
+"""The loss surface of language models: recovery, outliers, intervals, allocation."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+import jaxscale as js
+
+TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+
+
+def _runs(n=150, sigma=0.01, seed=0):
+    rng = np.random.default_rng(seed)
+    n_parameters = 10 ** rng.uniform(7.5, 10.2, n)
+    n_tokens = n_parameters * 10 ** rng.uniform(0, 2.3, n)
+    loss = np.asarray(js.analysis.loss_surface(n_parameters, n_tokens, **TRUTH))
+    return n_parameters, n_tokens, loss * np.exp(sigma * rng.standard_normal(n))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """150 runs with 1 % scatter, 100 resamples."""
+    return js.fit_loss_surface(*_runs(), bootstrap=100)
+
+
+def test_known_numbers_are_recovered_with_their_intervals(fitted):
+    assert fitted.converged
+    assert fitted.n_runs == 150
+    assert fitted.n_converged_starts > 0.9 * fitted.n_starts
+    assert 0.008 < fitted.rms < 0.012
+    for name, (low, high) in fitted.interval(0.998).items():
+        truth = {**TRUTH, "a": 0.37 / 0.72, "b": 0.35 / 0.72}[name]
+        assert low < truth < high, name
+    assert fitted.allocation["a"] + fitted.allocation["b"] == pytest.approx(1.0)
+    assert fitted.bootstrap["alpha"].shape == (100,)
+
+
+def test_the_optimum_is_that_of_another_minimiser(fitted):
+    n, d, loss = _runs()
+
+    def objective(p):
+        e, a, b, alpha, beta = p
+        terms = np.stack([a - alpha * np.log(n), b - beta * np.log(d), np.full_like(n, e)])
+        r = np.abs(np.logaddexp.reduce(terms) - np.log(loss))
+        return np.sum(np.where(r <= 1e-3, r**2 / 2, 1e-3 * (r - 5e-4)))
+
+    v = fitted.values
+    start = [np.log(v["E"]), np.log(v["A"]), np.log(v["B"]), v["alpha"], v["beta"]]
+    assert objective(start) == pytest.approx(fitted.objective, rel=1e-6)
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        other = optimize.minimize(objective, start + 0.1 * rng.standard_normal(5),
+                                  method="Nelder-Mead", options={"maxiter": 4000})  # fmt: skip
+        assert other.fun > fitted.objective * (1 - 1e-6)
+
+
+def test_outliers_hardly_matter(fitted):
+    n, d, loss = _runs()
+    spoiled = loss.copy()
+    spoiled[:5] *= 1.5
+    moved = js.fit_loss_surface(n, d, spoiled, bootstrap=0)
+    square = js.fit_loss_surface(n, d, spoiled, bootstrap=0, delta=10.0)
+    change = {k: abs(np.log(v / fitted.values[k])) for k, v in moved.values.items()}
+    harm = {k: abs(np.log(v / fitted.values[k])) for k, v in square.values.items()}
+    assert change["E"] < 0.02
+    assert harm["E"] > 3 * change["E"]
+
+
+def test_the_best_allocation_is_the_minimum_along_a_compute(fitted):
+    flop = np.asarray([1e19, 1e21, 1e23])
+    best = fitted.optimal_allocation(flop)
+    np.testing.assert_allclose(6 * best["n_parameters"] * best["n_tokens"], flop, rtol=1e-12)
+    for i, c in enumerate(flop):
+        n = best["n_parameters"][i] * np.geomspace(0.5, 2, 41)
+        assert np.argmin(fitted.loss(n, c / 6 / n)) == 20
+    slope = np.diff(np.log(best["n_parameters"])) / np.diff(np.log(flop))
+    np.testing.assert_allclose(slope, fitted.allocation["a"], rtol=1e-9)
+
+
+def test_plain_data_and_text(fitted):
+    found = json.loads(json.dumps(fitted.to_dict(), allow_nan=False))
+    assert found["values"]["E"] == pytest.approx(fitted.values["E"])
+    assert set(found["interval_95"]) == {"E", "A", "B", "alpha", "beta", "a", "b"}
+    assert "alpha = " in str(fitted)
+    bare = js.fit_loss_surface(*_runs(20), bootstrap=0)
+    assert "alpha = " in str(bare)
+    with pytest.raises(ValueError, match="`bootstrap`"):
+        bare.interval()
+
+
+def test_bad_input():
+    n, d, loss = _runs(20)
+    for bad in (loss * -1, np.where(loss > 3, np.nan, loss)):
+        with pytest.raises(ValueError, match="`loss`"):
+            js.fit_loss_surface(n, d, bad)
+    with pytest.raises(ValueError, match="at least 6"):
+        js.fit_loss_surface(n[:5], d[:5], loss[:5])
+    with pytest.raises(ValueError, match="`n_tokens`"):
+        js.fit_loss_surface(n, 0 * d, loss)
+    with pytest.raises(ValueError, match="`bootstrap`"):
+        js.fit_loss_surface(n, d, loss, bootstrap=-1)
+    with pytest.raises(ValueError, match="`delta`"):
+        js.fit_loss_surface(n, d, loss, delta=0.0)

@@ -1,0 +1,126 @@
+"""`reproduce all`: one page of every study; a system that fails leaves the others' results."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxscale import cli
+from jaxscale.analysis.claim import Claim
+from jaxscale.report import registry
+from jaxscale.report.figures import new_figure
+from jaxscale.report.page import Table
+from jaxscale.report.study import Conclusion, Figure, Study, reproduce, reproduce_all
+
+TOY = """
+system = "emergence.MultilinearSkills"
+seeds = 1
+[fields]
+n_skills = 2
+n_steps = 3
+"""
+SYSTEMS = ("emergence", "sparse", "superposition")
+
+
+def _conclude(system, failure=None):
+    def conclude(runs):
+        if failure is not None:
+            raise failure
+        loss = float(runs["toy"]["loss"].isel(step=0).mean())
+        claim = Claim.judge(
+            f"{system}-first", f"the loss of {system} starts as it must", "here", predicted=loss,
+            values=np.full(8, loss), margin=0.1, reason="it is the same number",
+        )  # fmt: skip
+        figure, axes = new_figure(1)
+        axes[0, 0].plot([1, 2], [2, 1])
+        table = Table(f"table of {system}", "", ("", "x"), (("row", "1"),))
+        return Conclusion(
+            [claim], [Figure("drawn", f"figure of {system}", figure)], {"loss": loss}, [table]
+        )
+
+    return conclude
+
+
+@pytest.fixture
+def studies(tmp_path):
+    path = tmp_path / "toy.toml"
+    path.write_text(TOY)
+
+    def make(**failures):
+        return [
+            Study(
+                system, f"Study <of> {system}", f"{system}, arXiv 2001.00001",
+                {"quick": (str(path),)}, _conclude(system, failures.get(system)),
+            )
+            for system in SYSTEMS
+        ]  # fmt: skip
+
+    return make
+
+
+def test_the_command_writes_one_page(studies, tmp_path, monkeypatch, capsys):
+    found = {study.system: study for study in studies()}
+    monkeypatch.setattr(registry, "find_study", found.__getitem__)
+    monkeypatch.chdir(tmp_path)
+    cli.reproduce("all")
+    out = tmp_path / "jaxscale-all-quick"
+    page = (out / "report.html").read_text()
+    for system in SYSTEMS:
+        assert f'<section id="{system}">' in page
+        assert f"Study &lt;of&gt; {system}" in page
+        for part in (f"figure of {system}", f"table of {system}", f"the loss of {system} starts"):
+            assert part in page
+        own = (out / system / "report.html").read_text()
+        assert f'<section id="{system}">' in own
+        assert own.count("<section") == 1
+        assert json.loads((out / system / "claims.json").read_text())[0]["verdict"] == "agrees"
+        assert (out / system / "figures" / "drawn.png").exists()
+    assert page.count("<section") == page.count("<img") == 3
+    assert "3 claims, agrees 3" in page
+    assert "jaxscale-all-quick/report.html" in capsys.readouterr().out
+
+
+def test_a_failed_system_leaves_the_others(studies, tmp_path, capsys):
+    made = studies(sparse=KeyError("nothing [here]"), superposition=ValueError("late"))
+    with pytest.raises(KeyError, match="nothing"):  # the first, when all have had their turn
+        reproduce_all(made, tmp_path / "out", console=Console())
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<section") == 3
+    assert page.count("<img") == 1
+    assert "the loss of emergence starts" in page
+    assert "failed: KeyError: &#x27;nothing [here]&#x27;" in page
+    assert "failed: ValueError: late" in page
+    assert (tmp_path / "out" / "emergence" / "claims.json").exists()
+    said = capsys.readouterr().out
+    assert "sparse failed: KeyError: 'nothing [here]'" in said
+    assert "out/report.html" in said
+
+
+def test_a_stopped_system_leaves_the_others(studies, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        reproduce_all(
+            studies(sparse=KeyboardInterrupt()), tmp_path, console=Console(quiet=True)
+        )  # fmt: skip
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<section") == 1
+    assert "the loss of emergence starts" in page
+
+
+def test_the_page_of_one_is_the_same_with_one_section(studies, tmp_path):
+    quiet = Console(quiet=True)
+    reproduce(studies()[0], tmp_path / "one", console=quiet)
+    reproduce_all(studies()[:1], tmp_path / "all", console=quiet)
+    pages = [tmp_path / "one/report.html", tmp_path / "all/emergence/report.html"]
+    one, other = (p.read_text().partition("How it was made")[0] for p in pages)
+    assert _without_seconds(one) == _without_seconds(other)
+
+
+def _without_seconds(page):
+    return page.partition("<h3>Summary")[0] + page.partition('<section id="emergence">')[2]
+
+
+def test_unknown_scales_are_refused_before_anything_runs(studies, tmp_path):
+    with pytest.raises(ValueError, match="`scale` must be one of quick, got 'huge'"):
+        reproduce_all(studies(), tmp_path / "out", scale="huge")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,79 @@
+"""Maps and labels: simulation on the colours of theory, numbers in cells, labels apart."""
+
+import numpy as np
+from matplotlib.colors import Normalize
+
+from jaxscale.report.figures import LINE_HEIGHT, label_ends, legend, log_axis, new_figure, save
+from jaxscale.report.maps import cells, color_bar, dots, log_colors, surface
+
+
+def test_circles_have_the_colours_of_the_closed_form(tmp_path):
+    figure, grid = new_figure(1)
+    axes = grid[0, 0]
+    x, y = np.meshgrid(np.geomspace(1, 100, 8), np.geomspace(2, 30, 5))
+    values = x / y
+    values[0, 0] = np.inf
+    colors = log_colors(0.1, 10.0)
+    surface(axes, x, y, values, colors)
+    dots(axes, x[1], y[1], values[1], colors)
+    color_bar(figure, [axes], colors, "ratio [1]")
+    mesh, circles = axes.collections
+    seen, drawn = np.asarray(mesh.get_array()).reshape(x.shape), np.asarray(circles.get_array())
+    assert mesh.norm is circles.norm is colors
+    assert mesh.get_cmap() is circles.get_cmap() or mesh.get_cmap() == circles.get_cmap()
+    np.testing.assert_allclose(seen[1], np.clip(values[1], 0.1, 10.0))
+    assert seen[0, 0] == 10.0
+    np.testing.assert_allclose(drawn, values[1])
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert figure.axes[1].get_ylabel() == "ratio [1]"
+    vector, _ = save(figure, tmp_path, "map")
+    assert b"<image" in vector.read_bytes()  # the colours are a bitmap, all else stays vector
+
+
+def test_cells_hold_their_numbers():
+    _, grid = new_figure(1)
+    axes = grid[0, 0]
+    values = np.array([[0.1, 1.0, np.nan], [1.9, 1.25, 0.5]])
+    cells(axes, values, np.array([0.0, 0.5]), np.array([1.1, 1.5, 2.0]), Normalize(0.0, 2.0))
+    found = {t.get_position(): (t.get_text(), t.get_color()) for t in axes.texts}
+    assert found == {
+        (0, 0): ("0.10", "white"),
+        (1, 0): ("1.00", "black"),
+        (0, 1): ("1.90", "white"),
+        (1, 1): ("1.25", "black"),
+        (2, 1): ("0.50", "black"),
+    }
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["1.1", "1.5", "2"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["0", "0.5"]
+
+
+def test_labels_that_would_overlap_are_moved_apart():
+    _, grid = new_figure(1)
+    axes = grid[0, 0]
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    right = [("b", 0.5), ("c", 0.501), ("a", 0.1), ("d", 0.499), ("no", np.nan)]
+    ends = [(1.0, y, name, "red") for name, y in right]
+    label_ends(axes, [*ends, (0.5, 0.5, "alone", "red")])
+    height = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert set(height) == {"a", "b", "c", "d", "alone"}
+    np.testing.assert_allclose([height["a"], height["alone"]], [0.1, 0.5])
+    np.testing.assert_allclose(height["c"] - height["b"], LINE_HEIGHT)
+    np.testing.assert_allclose(height["b"] - height["d"], LINE_HEIGHT)
+    np.testing.assert_allclose(height["b"], 0.5, atol=1e-12)
+
+
+def test_short_axes_have_three_ticks_at_least():
+    for low, high in ((11.0, 45.0), (24.0, 150.0), (1.0, 90.0), (30.0, 130.0)):
+        _, grid = new_figure(1)
+        axes = grid[0, 0]
+        axes.plot([low, high], [1, 2])
+        log_axis(axes, "x")
+        assert len(axes.get_xticks()) >= 3, (low, high)
+
+
+def test_the_legend_says_how_lines_are_drawn():
+    figure, _ = new_figure(2)
+    legend(figure, {"simulation": {"lw": 1.0}, "closed form": {"ls": "--"}})
+    (found,) = figure.legends
+    assert [text.get_text() for text in found.get_texts()] == ["simulation", "closed form"]

@@ -1,0 +1,127 @@
+"""`jaxscale fit`: tables, stores, what it prints and writes, and what it refuses."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+import jaxscale as js
+from jaxscale import cli
+from jaxscale.analysis.named import theory_named, theory_names
+from jaxscale.emergence import MultilinearSkills
+
+SEQUENTIAL = (
+    "fit curves.csv --theory superposition.sequential_loss --x time=iteration --y train "
+    "--free frequency_exponent=1.2 --free learning_rate=0.3 --fix importance_exponent=0.0 "
+    "--fix n_features=64"
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with two runs of noisy curves, as the working directory."""
+    steps = np.unique(np.geomspace(1, 300, 20).round())
+    exact = js.superposition.theory.sequential_loss(
+        steps, frequency_exponent=1.5, importance_exponent=0.0, n_features=64, learning_rate=0.1
+    )
+    rng, rows = np.random.default_rng(0), []
+    for run in range(2):
+        loss = np.asarray(exact) * np.exp(0.02 * rng.standard_normal(len(steps)))
+        rows.append(pandas.DataFrame({"iteration": steps, "train": loss, "run": run}))
+    pandas.concat(rows).to_csv(tmp_path / "curves.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _call(monkeypatch, line):
+    monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    return done.value.code or 0
+
+
+def test_a_table_is_fitted_printed_and_drawn(here, capsys, monkeypatch):
+    assert _call(monkeypatch, f"{SEQUENTIAL} --bootstrap 20 --resample run") == 0
+    told = capsys.readouterr().out
+    assert "frequency_exp" in told
+    assert "36 points" in told
+    found = json.loads((here / "curves-fit.json").read_text())
+    values = {p["parameter"]: p["value"] for p in found["parameters"]}
+    assert values["frequency_exponent"] == pytest.approx(1.5, rel=0.1)
+    assert values["learning_rate"] == pytest.approx(0.1, rel=0.2)
+    assert found["n_resamples"] == 20
+    assert len(found["parameters"][0]["intervals"]) == 2
+    assert (here / "curves-fit.png").stat().st_size > 5000
+    assert (here / "curves-fit.svg").read_text().startswith("<?xml")
+
+
+def test_options_reach_the_fit(here, capsys, monkeypatch):
+    line = f"{SEQUENTIAL} --each run --huber 0.02 --bound frequency_exponent=1.0:3.0 --out mine"
+    assert _call(monkeypatch, line) == 0
+    assert "18 points" in capsys.readouterr().out
+    found = json.loads((here / "mine.json").read_text())
+    assert [p["label"] for p in found["parameters"]] == [0, 0, 1, 1]
+    assert found["parameters"][0]["value"] == pytest.approx(1.5, rel=0.1)
+    assert _call(monkeypatch, f"{SEQUENTIAL} --where run=1 --residual scaled --out one") == 0
+    assert json.loads((here / "one.json").read_text())["n_points"] == 18
+
+
+def test_several_inputs_draw_what_is_left(here, monkeypatch):
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform(7, 9, 40), 10 ** rng.uniform(9, 11, 40)
+    truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+    loss = js.analysis.loss_surface(n, d, **truth) * np.exp(0.01 * rng.standard_normal(40))
+    pandas.DataFrame({"N": n, "D": d, "loss": np.asarray(loss)}).to_csv("llm.csv", index=False)
+    line = ("fit llm.csv --theory loss_surface --x n_parameters=N --x n_tokens=D --huber 0.001 "
+            "--free E=1.5 --free A=100 --free alpha=0.3")  # fmt: skip
+    assert _call(monkeypatch, f"{line} --fix B=2100.0 --fix beta=0.37") == 0
+    found = json.loads((here / "llm-fit.json").read_text())
+    for row in found["parameters"]:
+        assert abs(row["value"] - truth[row["parameter"]]) < 4 * row["standard_error"]
+    assert (here / "llm-fit.png").is_file()
+
+
+def test_a_store_is_fitted_by_its_own_theory(here, capsys, monkeypatch):
+    record = range(0, 1001, 100)
+    system = MultilinearSkills(n_skills=3, n_steps=1000, learning_rate=0.01, record=record)
+    js.run(js.Grid(system, seeds=2), store="sweep.zarr", progress=False)
+    assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent=1.0 --out store") == 0
+    found = json.loads((here / "store.json").read_text())
+    assert found["parameters"][0]["value"] == pytest.approx(0.6, rel=0.05)
+    assert (here / "store.svg").is_file()
+    assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent --where skill=1 --out s") == 0
+    capsys.readouterr()
+    assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent --where colour=1") == 2
+    assert "`where` must name a dimension" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (SEQUENTIAL.replace("sequential_loss", "sequental_loss"), "did you mean superposition.seq"),
+        (SEQUENTIAL.replace("curves.csv", "none.csv"), "must be the path of a CSV file"),
+        (SEQUENTIAL.replace("iteration", "step"), "no column 'step'"),
+        (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate"), "must be parameter=start"),
+        (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate=fast"), "must be name=number"),
+        (SEQUENTIAL + " --bound learning_rate=3", "must be name=low:high"),
+        (SEQUENTIAL + " --where run=7", "must leave rows"),
+        (SEQUENTIAL + " --residual lin", "must be log or scaled"),
+        (SEQUENTIAL + " --fix n_feature=3", "did you mean `n_features`"),
+        ("fit curves.csv --free a=1", "must name a theory function for a table"),
+        ("fit curves.csv --theory emergence.loss --x loss", "`free` must name at least one"),
+    ],
+)
+def test_what_cannot_be_followed_is_one_line(here, capsys, monkeypatch, line, message):
+    assert _call(monkeypatch, line) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_every_name_is_a_function():
+    names = theory_names()
+    assert "loss_surface" in names
+    assert "superposition.sequential_loss" in names
+    assert "sparse.unseen_loss" in names
+    assert all(callable(theory_named(name)) for name in names)

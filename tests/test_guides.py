@@ -1,0 +1,90 @@
+"""What docs/own_model.md and docs/own_curves.md show is executed, and prints what they show."""
+
+import contextlib
+import doctest
+import io
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxscale as js
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "power_law_regression.py"
+BLOCK = re.compile(r"(?:<!-- ([\w ]+) -->\n)?```(python|text)\n(.*?)```", re.S)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with the example in it, whose module is forgotten afterwards."""
+    shutil.copy(EXAMPLE, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop(EXAMPLE.stem, None)
+
+
+def blocks(name):
+    """(mark, language, text) of every block of a guide."""
+    return [m.groups() for m in BLOCK.finditer((ROOT / "docs" / name).read_text())]
+
+
+def execute(name):
+    """Run the plain Python blocks in order; each prints what the text block after it says."""
+    names, printed, n_checked = {"__name__": "guide"}, "", 0
+    for mark, language, text in blocks(name):
+        if language == "python" and not mark:
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(text, name, "exec"), names)
+            printed = out.getvalue()
+        elif language == "text":
+            n_checked += 1
+            assert doctest.OutputChecker().check_output(text, printed, FLAGS), (
+                f"docs/{name} shows\n{text}\nbut this was printed:\n{printed}"
+            )
+    return names, n_checked
+
+
+def test_own_model(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    names, n_checked = execute("own_model.md")
+    assert n_checked == 5
+    assert js.open("regression.zarr").equals(names["runs"])
+    assert (folder / "regression.png").stat().st_size > 10_000
+    assert names["found"].mean() == pytest.approx(0.7, abs=0.01)
+
+
+def test_own_model_quotes_the_example():
+    lines = EXAMPLE.read_text().splitlines()
+    quoted = [text for mark, _, text in blocks("own_model.md") if mark == "from the example"]
+    assert len(quoted) == 5
+    for line in "".join(quoted).splitlines():
+        assert line in lines, line
+
+
+def test_own_model_as_a_sweep_file(folder):
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.S)
+    (folder / "regression.toml").write_text(text)
+    grid = js.Grid.from_toml("regression.toml")
+    assert grid.shape == (3, 3, 16)
+    assert type(grid.system).__module__ == EXAMPLE.stem
+
+
+@pytest.mark.slow
+def test_own_curves(folder):
+    names, n_checked = execute("own_curves.md")
+    assert n_checked == 5
+    assert (folder / "curves.png").stat().st_size > 10_000
+    assert names["comparison"].passed
+    assert not names["forgotten"].passed
+    assert abs(names["found"].mean() - 0.6) < 3 * names["error"]
+
+
+@pytest.mark.parametrize("name", ["own_model.md", "own_curves.md"])
+def test_the_files_they_name_exist(name):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / name).read_text()):
+        assert target.startswith("http") or (ROOT / "docs" / target).is_file(), target
