@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import table_grids, table_superposition
+from benchmarks import table_fitting, table_grids, table_superposition
 from benchmarks.table_regression import regression_parts
 
 HERE = Path(__file__).parent
@@ -18,6 +18,7 @@ GROUPS = {  # group of pytest-benchmark: heading, table, why there may be none
     "many": ("Many tiny runs", table_grids.many, ""),
     "exact curve": ("Exact curve of a bottleneck (T8)", table_superposition.exact, ""),
     "student": ("Minibatch ReLU student", table_superposition.student, ""),
+    "refits": ("Bootstrap refits of theory", table_fitting.refits, ""),
     "memory": ("Memory", table_grids.memory, ""),
     "beyond memory": ("Larger than memory", table_grids.beyond, ""),
     "gpu": ("GPU (T9, TF32, limits)", table_grids.gpu, ": no GPU"),

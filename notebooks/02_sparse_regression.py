@@ -45,7 +45,7 @@ FEATURES = [6, 8, 11, 15, 20, 26, 34, 42, 52, 64, 80, 112, 160]
 model = js.sparse.RandomFeatureRegression(
     n_features=6, n_samples=64, spectrum_exponent=ALPHA, sparsity_exponent=GAMMA
 )
-grid = js.Grid(model, axes={"n_samples": SAMPLES, "n_features": FEATURES}, seeds=20)
+grid = js.Grid(model, axes={"n_samples": SAMPLES, "n_features": FEATURES}, seeds=16)
 plan = js.plan(grid, max_compiles=2)
 print(plan)
 
@@ -56,8 +56,9 @@ rank = runs["rank"].max("n_features").mean("seed")
 predicted_rank = theory["rank"].max("n_features")
 print("samples D   rank r   predicted")
 for d in SAMPLES:
-    print(f"{d:9d} {float(rank.sel(n_samples=d)):8.1f} "
-          f"{float(predicted_rank.sel(n_samples=d)):11.1f}")  # fmt: skip
+    print(
+        f"{d:9d} {float(rank.sel(n_samples=d)):8.1f} {float(predicted_rank.sel(n_samples=d)):11.1f}"
+    )
 
 # %% [markdown]
 # A few dozen directions out of thousands of samples: that is what a model can interpolate.
@@ -87,15 +88,19 @@ def closed_form(curve, dim, window):
 over_data, over_features = (64, 4096), (6, 34)
 seen, expected = runs.residual_loss.isel(n_features=-1), theory.residual_loss.isel(n_features=-1)
 print("exponent of     measured                 closed form   asymptotic")
-print(f"data D          {exponent(seen, 'n_samples', over_data):25s}"
-      f"{closed_form(expected, 'n_samples', over_data):14s}{ALPHA / GAMMA:.3f}")  # fmt: skip
+print(
+    f"data D          {exponent(seen, 'n_samples', over_data):25s}"
+    f"{closed_form(expected, 'n_samples', over_data):14s}{ALPHA / GAMMA:.3f}"
+)
 seen, expected = runs.loss.sel(n_samples=4096), theory.loss.sel(n_samples=4096)
-print(f"features N      {exponent(seen, 'n_features', over_features):25s}"
-      f"{closed_form(expected, 'n_features', over_features):14s}{ALPHA:.3f}")  # fmt: skip
+print(
+    f"features N      {exponent(seen, 'n_features', over_features):25s}"
+    f"{closed_form(expected, 'n_features', over_features):14s}{ALPHA:.3f}"
+)
 
 # %% [markdown]
-# Data and features do not scale alike: to halve the loss, the data must grow by a larger factor than
-# the features. The closed form draws the conclusion for a budget $C = N D$: the best number of
+# Data and features do not scale alike: to halve the loss, the data must grow by a larger factor
+# than the features. The closed form draws the conclusion for a budget $C = N D$: the best number of
 # samples grows as $C^{\gamma / (1 + \gamma)}$, that of features as $C^{1 / (1 + \gamma)}$ only.
 #
 # ## Double descent at the rank
@@ -107,14 +112,18 @@ print(f"features N      {exponent(seen, 'n_features', over_features):25s}"
 # %%
 peak = runs.loss.median("seed").idxmax("n_features")
 for d in SAMPLES:
-    print(f"D = {d:4d}: largest loss at N = {int(peak.sel(n_samples=d)):3d} on this grid, "
-          f"rank {float(rank.sel(n_samples=d)):5.1f}")  # fmt: skip
+    print(
+        f"D = {d:4d}: largest loss at N = {int(peak.sel(n_samples=d)):3d} on this grid, "
+        f"rank {float(rank.sel(n_samples=d)):5.1f}"
+    )
 
 far = abs(np.log(runs.n_features / rank)) > 0.6
 ratio = (runs.loss.median("seed") / theory.loss).where(far)
-print(f"measured over theory, N at least a factor 1.8 from the rank: "
-      f"{float(ratio.min()):.2f} to {float(ratio.max()):.2f}, "
-      f"median {float(ratio.median()):.3f} of {int(far.sum())} points")  # fmt: skip
+print(
+    f"measured over theory, N at least a factor 1.8 from the rank: "
+    f"{float(ratio.min()):.2f} to {float(ratio.max()):.2f}, "
+    f"median {float(ratio.median()):.3f} of {int(far.sum())} points"
+)
 
 # %% [markdown]
 # For contrast, dense inputs: $\gamma = 0$, and as many directions as samples.
@@ -129,7 +138,7 @@ dense = js.sparse.RandomFeatureRegression(
     sparsity_exponent=0.0,
 )
 dense_features = [8, 12, 16, 20, 24, 28, 31, 36, 40, 48, 64, 96]
-dense_grid = js.Grid(dense, axes={"n_features": dense_features}, seeds=20)
+dense_grid = js.Grid(dense, axes={"n_features": dense_features}, seeds=16)
 dense_runs = js.run(js.plan(dense_grid, max_compiles=1))
 dense_peak = dense_runs.loss.median("seed").idxmax("n_features")
 print(f"dense, D = {DENSE_SAMPLES}: largest loss at N = {int(dense_peak)} on this grid")
@@ -152,12 +161,30 @@ def draw(axes, loss, color):
     axes.plot(loss.n_features, middle, color=color, lw=1.2, marker="o", ms=3)
 
 
-def draw_theory(axes, n, law, threshold, color):
-    """The closed form on both sides of the peak, without the part where it makes no claim."""
+def draw_theory(axes, n, law, threshold, color, label):
+    """The closed form where it makes a claim, beside the peak; a tick at the threshold."""
     for side in (n < 0.85 * threshold, n > 1.2 * threshold):
         axes.plot(n[side], law[side], color=color, **DASHED)
-    axes.plot(threshold, 1.0, "|", ms=12, mew=2, color=color,
-              transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
+    axes.plot(
+        threshold,
+        1.0,
+        "|",
+        ms=12,
+        mew=2,
+        color=color,
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+    )
+    axes.annotate(
+        label,
+        (threshold, 1.0),
+        (4, 0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        color=color,
+        fontsize=9,
+        va="center",
+    )
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.9), dpi=90, layout="constrained")
@@ -167,24 +194,20 @@ laws = js.sparse.theory.loss(
 )
 for d, law, color in zip(SAMPLES, np.asarray(laws), COLORS, strict=True):
     draw(left, runs.loss.sel(n_samples=d), color)
-    draw_theory(left, fine, law, float(predicted_rank.sel(n_samples=d)), color)
-    last = float(runs.loss.sel(n_samples=d).median("seed")[-1])
-    left.annotate(f"D = {d}", (FEATURES[-1], last), (7, 0), textcoords="offset points",
-                  color=color, fontsize=9, va="center")  # fmt: skip
+    draw_theory(left, fine, law, float(predicted_rank.sel(n_samples=d)), color, f"D = {d}")
 draw(right, dense_runs.loss, "#000000")
+fine = np.geomspace(dense_features[0], dense_features[-1], 80)
 law = js.sparse.theory.dense_loss(
     fine, float(DENSE_SAMPLES), spectrum_exponent=ALPHA, n_coordinates=512
 )
-draw_theory(right, fine, np.asarray(law), DENSE_SAMPLES, "#000000")
-right.annotate(f"D = {DENSE_SAMPLES}", (DENSE_SAMPLES, 0.97), (6, 0), fontsize=9, va="top",
-               xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
-left.set_title(f"sparse inputs, γ = {GAMMA:g}: the peak lies at the rank", fontsize=10, pad=14)
-right.set_title("dense inputs, γ = 0: the peak lies at N = D", fontsize=10, pad=14)
+draw_theory(right, fine, np.asarray(law), DENSE_SAMPLES, "#000000", f"D = {DENSE_SAMPLES}")
+left.set_title(f"sparse inputs, γ = {GAMMA:g}: peaks at the rank (ticks)", fontsize=10, pad=16)
+right.set_title("dense inputs, γ = 0: peak at N = D (tick)", fontsize=10, pad=16)
 for axes in (left, right):
     axes.set(xscale="log", yscale="log", xlabel="features N", ylabel="loss [target²]")
-    axes.set_xticks([5, 10, 20, 50, 100], labels=["5", "10", "20", "50", "100"])
+    axes.set_xticks([10, 20, 50, 100], labels=["10", "20", "50", "100"])
     axes.minorticks_off()
-left.plot([], [], color="#444444", marker="o", ms=3, lw=1.2, label="simulation, middle half")
+left.plot([], [], color="#444444", marker="o", ms=3, lw=1.2, label="median, middle half of seeds")
 left.plot([], [], color="#444444", **DASHED, label="theory, nothing fitted")
 left.legend(loc="lower left", fontsize=8)
 plt.show()

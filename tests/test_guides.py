@@ -1,4 +1,4 @@
-"""What docs/own_model.md and docs/own_curves.md show is executed, and prints what they show."""
+"""What the guides in docs/ show is executed, and prints what they show."""
 
 import contextlib
 import doctest
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import jaxscale as js
+import jaxscale.cli
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "power_law_regression.py"
@@ -77,14 +78,32 @@ def test_own_model_as_a_sweep_file(folder):
 @pytest.mark.slow
 def test_own_curves(folder):
     names, n_checked = execute("own_curves.md")
-    assert n_checked == 5
+    assert n_checked == 6
     assert (folder / "curves.png").stat().st_size > 10_000
     assert names["comparison"].passed
     assert not names["forgotten"].passed
     assert abs(names["found"].mean() - 0.6) < 3 * names["error"]
 
 
-@pytest.mark.parametrize("name", ["own_model.md", "own_curves.md"])
+def test_fitting(folder, capsys, monkeypatch):
+    names, n_checked = execute("fitting.md")
+    assert n_checked == 3
+    low, high = names["whole"].bootstrap_interval()["frequency_exponent"]
+    assert low < 1.5 < high
+    assert names["spread"] < 0.05
+    best = names["best"]
+    assert 6 * best["n_parameters"] * best["n_tokens"] == pytest.approx(1e21)
+    (line,) = re.findall(
+        r"^jaxscale (fit curves.*)$", (ROOT / "docs" / "fitting.md").read_text(), re.M
+    )
+    monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
+    with pytest.raises(SystemExit) as done:
+        js.cli.main()
+    assert not done.value.code
+    assert "frequency_exp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["own_model.md", "own_curves.md", "fitting.md"])
 def test_the_files_they_name_exist(name):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / name).read_text()):
         assert target.startswith("http") or (ROOT / "docs" / target).is_file(), target

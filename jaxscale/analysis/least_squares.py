@@ -2,8 +2,9 @@
 
 One program fits every data set: the parameters are real coordinates `z` behind bounds, the solver
 is Levenberg and Marquardt's, and data sets, starts and resamples are its lanes, which move side by
-side and stop one by one. The loop is written for lanes, rather than a solver of optimistix mapped
-over them, because mapping its loop traces and compiles the theory many times over: MEASURED.
+side and stop one by one. The loop is written for lanes rather than a
+solver of optimistix mapped over them: mapping its loop traced and compiled the theory many times
+(first call of two fields of `MultilinearSkills` with 8 starts: 21.6 s of CPU against 8.1 s).
 Nothing here knows where a theory or its data come from.
 """
 
