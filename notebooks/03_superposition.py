@@ -48,15 +48,15 @@ STEPS = [0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 100]
 ONE_HOT = sp.OneHot(amplitude=sp.Fixed())
 
 free = sp.TeacherStudent(
-    n_features=256,
+    n_features=128,
     frequency_exponent=1.5,
     inputs=ONE_HOT,
     embedding=sp.Identity(),
     decoder=sp.Linear(),
     initial=sp.Zeros(),
-    gradient=sp.FreshBatches(batch_size=256),
-    n_steps=300,
-    record=[*STEPS, 140, 200, 300],
+    gradient=sp.FreshBatches(batch_size=128),
+    n_steps=200,
+    record=[*STEPS, 140, 200],
 )
 free_grid = js.Grid(free, axes=AXES, seeds=8)
 free_runs, free_theory = js.run(free_grid), js.predict(free_grid)
@@ -148,10 +148,11 @@ for a, b, run in points(crowded_runs):
 # %% [markdown]
 # The exponents draw together near 1, while those of the control, the same data without a
 # bottleneck, stay apart. But look at the last two columns, for $b = 0$. The start that holds the
-# signal has all but solved the task if there is no bottleneck: its first loss is already below the
-# last one of the crowded run. What falls as $1/t$ is a loss that superposition itself has made. It
-# is not learning faster. (For $b > 0$ the start is too strong for the rare features, which biases
-# can repair and the control, which has none, cannot: there the two columns say little.)
+# signal has all but solved the task if there is no bottleneck: its first loss is already about as
+# low as the last one of the crowded run. What falls as $1/t$ is a loss that superposition itself
+# has made. It is not learning faster. (For $b > 0$ the start is too strong for the rare features,
+# which biases can repair and the control, which has none, cannot: there the two columns say
+# little.)
 #
 # How good is the equation of the biases, with nothing fitted? We compare it with the loss on
 # outputs that should be silent, first in runs that train *only* the biases (the rate of the matrix
@@ -178,7 +179,7 @@ for name, runs in (("biases alone", still_runs), ("biases and matrix", crowded_r
 # The equation is that of a flow and of Gaussian noise. With the biases alone it is some tens of per
 # cent high where many features are about equally frequent ($a = 0$), and worse where the noise
 # comes from a few of them. A matrix that learns takes away more of the interference, so that the
-# equation is an upper estimate there: it gives the slope and the reason, not the height.
+# equation is an upper estimate there: it gives the reason and about the slope, not the height.
 #
 # ## The limits: a small start
 #
@@ -247,7 +248,7 @@ middle.annotate("equation of the biases", (3.2, 13), fontsize=8)
 guide = np.array([10.0, 100.0])
 middle.plot(guide, 60 / guide, color="#777777", lw=1.0)
 middle.annotate("1/t", (32, 2.1), fontsize=9, color="#555555")
-first.set_title("no bottleneck, K = N = 256", fontsize=10)
+first.set_title("no bottleneck, K = N = 128", fontsize=10)
 middle.set_title(f"interference dominates, N = {N}, K = {K}", fontsize=10)
 last.set_title("small start, N = 128, K = 32", fontsize=10)
 first.set_ylim(bottom=3e-5)

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.slow
 def test_the_example_runs(tmp_path, monkeypatch):
-    block, regression, crowded = re.findall(r"```python\n(.*?)```", README, re.S)
+    block, regression, crowded, fitted = re.findall(r"```python\n(.*?)```", README, re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(block, "README.md", "exec"), names)
@@ -27,6 +27,11 @@ def test_the_example_runs(tmp_path, monkeypatch):
     loss = names["runs"].loss.sel(importance_exponent=0.0).mean("seed")
     assert loss[0] > 10 * names["exact"][0]
     assert loss[-1] < names["exact"][-1]
+    exec(compile(fitted, "README.md", "exec"), names)
+    assert names["fit"].values["skill_exponent"] == pytest.approx(0.6, rel=1e-6)
+    assert set(names["fit"].starts.status) <= {"converged", "not converged"}
+    low, high = names["surface"].interval(0.998)["alpha"]
+    assert low < 0.35 < high
 
 
 def test_its_files_exist():

@@ -14,7 +14,7 @@ from jaxscale.analysis.bounds import AbstractBound, default_bound
 from jaxscale.analysis.calibration import Calibration, Start
 from jaxscale.analysis.formula import Formula
 from jaxscale.analysis.gridded import GridTheory
-from jaxscale.analysis.least_squares import Points, Problem
+from jaxscale.analysis.levenberg import CONVERGED, FAILED, Points, Problem
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
 from jaxscale.analysis.tables import Data
@@ -111,7 +111,7 @@ def calibrate(
                 problem, found.z, points, observed.units, observed.n_units, bootstrap,
                 jax.random.key(key),
             )  # fmt: skip
-            lost = np.asarray(status)[..., None] == least_squares.FAILED
+            lost = np.asarray(status)[..., None] == FAILED
             resamples = np.where(lost, np.nan, np.asarray(again))
     _tell_edges(free, limits, edge)
     _tell_indistinct(found, free, edge)
@@ -123,7 +123,7 @@ def calibrate(
         coordinates=found.z[pick],
         covariance=found.covariance[pick],
         residual_rms=found.rms[pick],
-        converged=((found.status == least_squares.CONVERGED) & ~found.blind.any(axis=-1))[pick],
+        converged=((found.status == CONVERGED) & ~found.blind.any(axis=-1))[pick],
         condition=found.condition[pick],
         n_points=int(found.n_points.min()),
         n_left_out=n_left_out,
@@ -224,7 +224,7 @@ def _edges(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
 
 
 def _tell_edges(free: Sequence[str], bounds: tuple[AbstractBound, ...], edge: np.ndarray) -> None:
-    for i in np.flatnonzero(edge.any(axis=0)):
+    for i in np.flatnonzero(edge.any(axis=0)).tolist():
         warnings.warn(
             f"{free[i]} lies at an end of {bounds[i]!r} in {edge[:, i].sum()} of {len(edge)} fits: "
             "the data want it outside, and it has no standard error there",
@@ -241,7 +241,7 @@ def _check_points(found: Any, free: Sequence[str], n_stated: Any, edge: np.ndarr
         )
     idle_everywhere = (found.blind & ~edge).all(axis=0)
     if idle_everywhere.any():
-        idle = free[int(np.argmax(idle_everywhere))]
+        idle = free[int(np.flatnonzero(idle_everywhere)[0])]
         raise ValueError(f"`free` names {idle!r}, which does not change what is compared.")
 
 

@@ -1,11 +1,7 @@
-"""Least squares from many starts, for many data sets at once, with covariance and bootstrap.
+"""Fits of many data sets from many starts, with covariance and bootstrap, in one program each.
 
-One program fits every data set: the parameters are real coordinates `z` behind bounds, the solver
-is Levenberg and Marquardt's, and data sets, starts and resamples are its lanes, which move side by
-side and stop one by one. The loop is written for lanes rather than a
-solver of optimistix mapped over them: mapping its loop traced and compiled the theory many times
-(first call of two fields of `MultilinearSkills` with 8 starts: 21.6 s of CPU against 8.1 s).
-Nothing here knows where a theory or its data come from.
+Data sets, starts and resamples are lanes of one solver (`levenberg`). Nothing here knows where a
+theory or its data come from.
 """
 
 import math
@@ -19,100 +15,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale.analysis.bounds import AbstractBound
-from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual
+from jaxscale.analysis.levenberg import FAILED, Local, Points, Problem, descend
 from jaxscale.linalg import eigh
 
-CONVERGED, UNFINISHED, FAILED = 0, 1, 2
 STATUS_NAMES = ("converged", "not converged", "not finite")
-MAX_STEPS = 512
-TOLERANCE = 1e-9  # of a step, in coordinates
-NEGLIGIBLE = 1e-15  # share of the cost that a step could still save
-REFUSED = 1e30  # residual where theory is lost on the way: above any real one, its square finite
 AT_ONCE = 2**16  # floats of the Jacobians of one chunk: it stays in cache, and few lanes wait
 CANDIDATES = 64  # per parameter
-
-
-class Points(eqx.Module):
-    """One data set: where theory is evaluated, the data on its residual's scale, and weights."""
-
-    inputs: Any
-    target: dict[str, Float[Array | np.ndarray, "..."]]
-    weight: dict[str, Float[Array | np.ndarray, "..."]]
-
-    @property
-    def weights(self) -> Float[Array, " m"]:
-        """Weights of all points, in the order of residuals."""
-        return jnp.concatenate([w.ravel() for w in self.weight.values()])
-
-
-class Local(eqx.Module):
-    """The loss around one point: its value, gradient and curvature, and sums for the covariance."""
-
-    cost: Float[Array, "..."]
-    gradient: Float[Array, "... p"]
-    descent: Float[Array, "... p p"]
-    gram: Float[Array, "... p p"]
-    spread: Float[Array, "..."]
-    bend: Float[Array, "..."]
-    squares: Float[Array, "..."]
-
-    @property
-    def usable(self) -> Bool[Array, "..."]:
-        """Whether a step can start from here."""
-        finite = jnp.isfinite(self.gradient).all(-1) & jnp.isfinite(self.descent).all((-1, -2))
-        return finite & (self.cost < REFUSED)
-
-
-class Problem(eqx.Module):
-    """A theory, a function of `(values, inputs)`, and how it is compared with data."""
-
-    theory: Callable[[Array, Any], dict[str, Array]]
-    bounds: tuple[AbstractBound, ...]
-    residuals: dict[str, AbstractResidual]
-    units: dict[str, Any]
-    loss: AbstractLoss
-
-    def values(self, z: Float[Array, " p"]) -> Float[Array, " p"]:
-        """Parameters at coordinates `z`."""
-        return jnp.stack([bound.value(z[i]) for i, bound in enumerate(self.bounds)])
-
-    def scaled(self, z: Float[Array, " p"], inputs: Any) -> dict[str, Array]:
-        """Theory on the scale of each residual."""
-        found = self.theory(self.values(z), inputs)
-        return {n: self.residuals[n].scaled(v) / self.units[n] for n, v in found.items()}
-
-    def residual(self, z: Float[Array, " p"], points: Points) -> Float[Array, " m"]:
-        """Theory minus data of every point, zero where a point has no weight."""
-        parts = []
-        for name, expected in self.scaled(z, points.inputs).items():
-            defined = jnp.isfinite(expected)
-            difference = jnp.where(defined, expected, 0.0) - points.target[name]
-            difference = jnp.where(defined, difference, REFUSED)
-            parts.append(jnp.where(points.weight[name] > 0, difference, 0.0).ravel())
-        return jnp.concatenate(parts)
-
-    def cost(self, z: Float[Array, " p"], points: Points) -> Float[Array, ""]:
-        """Weighted sum of the loss."""
-        root = self.loss.root(self.residual(z, points))
-        return jnp.sum(points.weights * root**2) / 2
-
-    def local(self, z: Float[Array, " p"], points: Points) -> "Local":
-        """The loss around `z`, from one pass through the theory."""
-        linear: Any = jax.linearize(lambda at: self.residual(at, points), z)
-        r, push = linear
-        jacobian = jax.vmap(push, out_axes=1)(jnp.eye(z.size, dtype=z.dtype))
-        w, root = points.weights, self.loss.root(r)
-        # d root / d r = psi / root, and 1 where both vanish
-        slope = jnp.where(root == 0, 1.0, self.loss.influence(r) / jnp.where(root == 0, 1.0, root))
-        return Local(
-            cost=jnp.sum(w * root**2) / 2,
-            gradient=jacobian.T @ (w * self.loss.influence(r)),
-            descent=(jacobian * (w * slope**2)[:, None]).T @ jacobian,
-            gram=(jacobian * w[:, None]).T @ jacobian,
-            spread=jnp.sum(w * self.loss.influence(r) ** 2),
-            bend=jnp.sum(w * self.loss.bend(r)),
-            squares=jnp.sum(w * r**2),
-        )
 
 
 class Fit(eqx.Module):
@@ -129,116 +37,6 @@ class Fit(eqx.Module):
     start_z: Float[Array, "n s p"]
     start_cost: Float[Array, "n s"]
     start_status: Int[Array, "n s"]
-
-
-class _State(eqx.Module):
-    """Lanes `l` of the solver: where they are, where they look next, and how boldly."""
-
-    z: Float[Array, "l p"]
-    local: Local
-    trial: Float[Array, "l p"]
-    saving: Float[Array, " l"]
-    damping: Float[Array, " l"]
-    growth: Float[Array, " l"]
-    status: Int[Array, " l"]
-    done: Bool[Array, " l"]
-    n: Int[Array, ""]
-
-
-def descend(
-    problem: Problem, z: Float[Array, "l p"], points: Points
-) -> tuple[Float[Array, "l p"], Local, Int[Array, " l"]]:
-    """Levenberg and Marquardt's method on every lane, each with a data set of its own.
-
-    **Arguments:** the problem, starts, and data sets whose arrays all have the leading axis `l`.
-
-    **Returns:** coordinates, the loss around them, and a status code per lane.
-
-    **Raises:** nothing.
-
-    **Reference:** Nielsen 1999, IMM-REP-1999-05 (damping); Moré 1978 (scaling by the curvature).
-    """
-    local = jax.vmap(problem.local)
-
-    def look(state: _State) -> _State:
-        found = local(state.trial, points)
-        saved = state.local.cost - found.cost
-        better = found.usable & (saved >= 0) & ~state.done
-        looked = state.saving > 0  # else this is the first look, which leaves the damping alone
-        gain = jnp.where(looked, saved / jnp.where(looked, state.saving, 1.0), 0.5)
-        kept = _where(better, found, state.local)
-        z = _where(better, state.trial, state.z)
-        calmer = jnp.maximum(1 / 3, 1 - (2 * jnp.clip(gain, 0, 1.26) - 1) ** 3)
-        damping = state.damping * jnp.where(better, calmer, state.growth)
-        growth = jnp.where(better, 2.0, 2 * state.growth)
-        diagonal = jnp.diagonal(kept.descent, axis1=-2, axis2=-1)
-        ridge = jnp.maximum(damping[:, None] * diagonal, jnp.finfo(z.dtype).tiny)
-        damped = kept.descent + ridge[..., None] * jnp.eye(z.shape[1], dtype=z.dtype)
-        step = -solve_positive(damped, kept.gradient)
-        step = jnp.where(jnp.isfinite(step), step, 0.0)
-        saving = (jnp.sum(step * (ridge * step - kept.gradient), -1)) / 2
-        small = jnp.all(jnp.abs(step) <= TOLERANCE * (1 + jnp.abs(z)), axis=-1)
-        finished = kept.usable & (small | (saving <= NEGLIGIBLE * kept.cost))
-        lost = ~kept.usable
-        status = jnp.where(finished, CONVERGED, jnp.where(lost, FAILED, UNFINISHED))
-        return _State(
-            z=z,
-            local=kept,
-            trial=_where(state.done, state.trial, z + step),
-            saving=saving,
-            damping=damping,
-            growth=growth,
-            status=jnp.where(state.done, state.status, status.astype(jnp.int32)),
-            done=state.done | finished | lost,
-            n=state.n + 1,
-        )
-
-    n_lanes = z.shape[0]
-    worst = jax.tree.map(
-        lambda x: jnp.full(x.shape, jnp.inf, x.dtype), jax.eval_shape(local, z, points)
-    )
-    state = _State(
-        z=z, local=worst, trial=z, saving=jnp.zeros(n_lanes), damping=jnp.full(n_lanes, 3e-3),
-        growth=jnp.full(n_lanes, 2.0), status=jnp.full(n_lanes, UNFINISHED, jnp.int32),
-        done=jnp.zeros(n_lanes, bool), n=jnp.asarray(0, jnp.int32),
-    )  # fmt: skip
-    state = jax.lax.while_loop(lambda s: ~s.done.all() & (s.n < MAX_STEPS), look, state)
-    return state.z, state.local, state.status
-
-
-def _where(choice: Bool[Array, " l"], yes: Any, no: Any) -> Any:
-    """`jnp.where` lane by lane, of pytrees."""
-
-    def leaf(a: Array, b: Array) -> Array:
-        return jnp.where(choice.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(leaf, yes, no)
-
-
-def solve_positive(
-    matrix: Float[Array, "l p p"], right: Float[Array, "l p"]
-) -> Float[Array, "l p"]:
-    """Solve small symmetric positive definite systems by unrolled elimination.
-
-    Batched calls of LAPACK can hang a CPU (see `jaxscale.linalg`), and thousands of systems of a
-    handful of unknowns are solved faster as plain arithmetic on their lanes.
-    """
-    p = matrix.shape[-1]
-    tiny = jnp.finfo(matrix.dtype).tiny
-    scale = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(matrix, axis1=-2, axis2=-1), tiny))
-    rows = [matrix[:, i] * scale[:, i, None] * scale for i in range(p)]
-    values = [right[:, i] * scale[:, i] for i in range(p)]
-    for i in range(p):
-        for j in range(i + 1, p):
-            factor = rows[j][:, i] / rows[i][:, i]
-            rows[j] = rows[j] - factor[:, None] * rows[i]
-            values[j] = values[j] - factor * values[i]
-    zero = jnp.zeros_like(values[0])
-    solution = [zero] * p
-    for i in reversed(range(p)):
-        known = [rows[i][:, j] * solution[j] for j in range(i + 1, p)]
-        solution[i] = (values[i] - sum(known, zero)) / rows[i][:, i]
-    return jnp.stack(solution, axis=-1) * scale
 
 
 def candidates(bounds: tuple[AbstractBound, ...], z: Float[np.ndarray, " p"]) -> np.ndarray:

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import least_squares
 from jaxscale.analysis.bounds import Positive
-from jaxscale.analysis.least_squares import Points, Problem
+from jaxscale.analysis.levenberg import CONVERGED, FAILED, Points, Problem
 from jaxscale.analysis.plain import plain
 from jaxscale.analysis.residuals import Huber, Log
 
@@ -204,16 +204,16 @@ def fit_loss_surface(
             again, status = least_squares.refit(
                 problem, found.z, points, each, len(y), bootstrap, jax.random.key(key)
             )
-            lost = np.asarray(status[0])[:, None] == least_squares.FAILED
+            lost = np.asarray(status[0])[:, None] == FAILED
             drawn = np.where(lost, np.nan, np.exp(np.asarray(again[0])))
-    good = found.start_status[0] == least_squares.CONVERGED
+    good = found.start_status[0] == CONVERGED
     return LossSurface(
         values=dict(zip(NAMES, np.exp(found.z[0]).tolist(), strict=True)),
         bootstrap=dict(zip(NAMES, drawn.T, strict=True)),
         objective=float(found.start_cost[0].min()),
         rms=float(found.rms[0]),
         n_runs=len(y),
-        converged=bool(found.status[0] == least_squares.CONVERGED),
+        converged=bool(found.status[0] == CONVERGED),
         n_converged_starts=int(good.sum()),
         n_starts=len(starts),
         condition=float(found.condition[0]),

@@ -8,7 +8,7 @@ from scipy import optimize
 
 from jaxscale.analysis import least_squares
 from jaxscale.analysis.bounds import Positive, Unbounded
-from jaxscale.analysis.least_squares import CONVERGED, FAILED, Points, Problem, solve_positive
+from jaxscale.analysis.levenberg import CONVERGED, FAILED, Points, Problem, solve_positive
 from jaxscale.analysis.residuals import Huber, Scaled, Squared
 
 X = np.linspace(0.0, 3.0, 40)
