@@ -117,7 +117,7 @@ def run(
     console = Console()
     grid = _grid(file, settings, axis, seeds)
     planned = make_plan(grid, **_bounds(max_runs_per_chunk, max_compiles, memory))
-    console.print(str(planned))
+    typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     runs = run_plan(planned, store=path, progress=console.is_terminal)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
@@ -197,15 +197,16 @@ def fit(
     found.to_json(f"{stem}.json")
     for ending in ("svg", "png"):
         drawing.savefig(f"{stem}.{ending}", dpi=160)
-    console.print(f"{found.n_points} points, rms residual {_shown(found.residual_rms)}; "
-                  f"written: {stem}.json, .svg, .png", soft_wrap=True)  # fmt: skip
+    told = f"{_span(found.n_points, 'd')} points, rms residual {_span(found.residual_rms, '.3g')}"
+    console.print(f"{told}; written: {stem}.json, .svg, .png", soft_wrap=True)
 
 
-def _shown(value: Any) -> str:
-    """A number, or the largest of several."""
+def _span(value: Any, form: str) -> str:
+    """A number, or the smallest and the largest of several."""
     import numpy as np
 
-    return f"{float(np.max(value)):.3g}" + (" at most" if np.ndim(value) else "")
+    low, high = np.min(value), np.max(value)
+    return format(low, form) if low == high else f"{low:{form}} to {high:{form}}"
 
 
 @app.command()

@@ -125,7 +125,7 @@ def calibrate(
         residual_rms=found.rms[pick],
         converged=((found.status == CONVERGED) & ~found.blind.any(axis=-1))[pick],
         condition=found.condition[pick],
-        n_points=int(found.n_points.min()),
+        n_points=found.n_points.round().astype(int)[pick],
         n_left_out=n_left_out,
         starts=Start(found.start_z[pick], found.start_cost[pick], found.start_status[pick]),
         resamples=None if resamples is None else resamples[pick],

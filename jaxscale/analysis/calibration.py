@@ -47,7 +47,7 @@ class Calibration:
     - `residual_rms`: root mean square residual, on the residual's scale.
     - `converged`: whether the solver met its tolerance.
     - `condition`: condition number of the Jacobian with columns of unit length.
-    - `n_points`: data points of one fit; `n_left_out`: without a residual (not positive).
+    - `n_points`: data points of each fit; `n_left_out`: without a residual (not positive).
     - `starts`: what became of every start.
     - `resamples`: coordinates of the bootstrap, shape `(b, p)`, NaN where a refit failed; or None.
     - `each`: dimension that was fitted separately, with its `labels`.
@@ -61,7 +61,7 @@ class Calibration:
     residual_rms: Any
     converged: Any
     condition: Any
-    n_points: int
+    n_points: Any
     n_left_out: int
     starts: Start
     resamples: np.ndarray | None
@@ -97,7 +97,8 @@ class Calibration:
         from scipy.stats import t
 
         _check_level(level)
-        half = t.ppf((1 + level) / 2, self.n_points - len(self.free)) * self._error
+        freedom = np.asarray(self.n_points - len(self.free))
+        half = t.ppf((1 + level) / 2, freedom[..., None]) * self._error
         low, high = self._named(self.coordinates - half), self._named(self.coordinates + half)
         return {n: (low[n], high[n]) for n in self.free}
 

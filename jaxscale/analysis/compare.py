@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
 from jaxscale.analysis._points import SEED, Points, resolve
 from jaxscale.analysis.claim import SEEDS_FOR_VERDICT
 from jaxscale.status import STATUS, Status
+from jaxscale.text import as_text
 
 if TYPE_CHECKING:
     import xarray
@@ -137,10 +138,7 @@ class Comparison:
         return Group(table, *lines, self.verdict)
 
     def __str__(self) -> str:
-        console = Console(width=100)
-        with console.capture() as text:
-            console.print(self)
-        return text.get().rstrip()
+        return as_text(self)
 
 
 def compare(

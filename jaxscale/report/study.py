@@ -145,7 +145,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     console.print(f"{study.title}: {n_runs} runs, about {_duration(total)} after compilation")
     if scale == "full":
         for plan in plans.values():
-            console.print(str(plan))
+            console.print(str(plan), soft_wrap=True, markup=False, highlight=False)
     store = out / f"{study.system}.zarr"
     _make_root(store)
     runs = {}

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from jaxscale.devices import device_memory
@@ -36,6 +35,7 @@ from jaxscale.sweep.bucket import (
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.padding import MOST_CELLS, cells, cheapest, distinct, share_out
 from jaxscale.system import AbstractSystem
+from jaxscale.text import as_text, counted
 
 COMPILE_SECONDS = 3.0
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
@@ -140,17 +140,13 @@ class Plan:
             megabytes, gigaflops = f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}"
             row = (i, b.n_runs, b.n_chunks, b.chunk, b.group, megabytes, gigaflops)
             table.add_row(*map(str, row), f"{b.seconds:.3g}")
-        console = Console(width=100)
-        with console.capture() as text:
-            console.print(table)
-            console.print(
-                f"{self.n_runs} runs, {self.n_compiles} compiles, {self.n_devices} devices, "
-                f"{self.padding_waste:.0%} of work on padding, {self.host_bytes / 1e6:.3g} MB of "
-                f"host memory, about {self.seconds:.3g} s and compilation",
-            )
-            for warning in self.warnings:
-                console.print(f"warning: {warning}")
-        return text.get().rstrip()
+        total = (
+            f"{counted(self.n_runs, 'run')}, {counted(self.n_compiles, 'compile')}, "
+            f"{counted(self.n_devices, 'device')}, "
+            f"{self.padding_waste:.0%} of work on padding, {self.host_bytes / 1e6:.3g} MB of "
+            f"host memory, about {self.seconds:.3g} s and compilation"
+        )
+        return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))
 
 
 def plan(

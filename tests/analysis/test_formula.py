@@ -77,8 +77,11 @@ def test_separate_fits_have_groups_of_their_own_length(noisy):
         alone = js.calibrate(_formula(), short[short["run"] == run], FREE, n_starts=1)
         for name in FREE:
             assert fit.values[name][i] == pytest.approx(alone.values[name], rel=1e-6)
-            np.testing.assert_allclose(fit.standard_error[name][i], alone.standard_error[name],
-                                       rtol=1e-4)  # fmt: skip
+            np.testing.assert_allclose(
+                fit.standard_error[name][i], alone.standard_error[name], rtol=1e-4
+            )
+            for end, expected in zip(fit.interval()[name], alone.interval()[name], strict=True):
+                np.testing.assert_allclose(end[i], expected, rtol=1e-4)  # own degrees of freedom
     predicted = fit.predict(time=STEPS)
     assert list(predicted.columns) == ["time", "loss", "run"]
     assert len(predicted) == 4 * len(STEPS)
