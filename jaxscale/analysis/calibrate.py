@@ -209,8 +209,8 @@ def _stated(problem: Problem, z: Any, points: Points) -> tuple[Points, Any]:
     """Points at which theory makes a statement at the start, and how many values it states."""
 
     def one(points: Points) -> tuple[dict[str, Any], Any]:
-        finite = jax.tree.map(jnp.isfinite, problem.scaled(z, points.inputs))
-        weight = {n: w * finite[n].astype(w.dtype) for n, w in points.weight.items()}
+        finite = {n: jnp.isfinite(v) for n, v in problem.scaled(z, points.inputs).items()}
+        weight = {n: w * finite[n].ravel().astype(w.dtype) for n, w in points.weight.items()}
         return weight, sum(jnp.sum(f) for f in finite.values())
 
     weight, n_stated = jax.lax.map(one, points)

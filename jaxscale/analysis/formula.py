@@ -122,9 +122,9 @@ class Formula:
         return self, Observed(
             theory=_Called(self.function, fixed, tuple(free), self.result),
             start=self.start(free),
-            data={self.result: _padded([g[self.result] for _, g in groups])},
+            data={self.result: _padded([g[self.result] for _, g in groups])[:, None]},
             inputs={n: _padded([g[n] for _, g in groups], fill=None) for n in inputs},
-            units={self.result: units},
+            units={self.result: units[None]},
             n_units=n_units,
             labels=tuple(label for label, _ in groups) if each else (),
             signed=frozenset(),

@@ -80,6 +80,11 @@ class GridTheory:
         theory, names, signed = _theory(here.grid, tuple(free), observables)
         values, index, labels, order = _aligned(runs, names, each)
         units, n_units = _units(values, order, resample)
+        n_axes = {name: len(coordinates) for name, coordinates in names.items()}
+        values = _rows(values, n_axes, np.nan)
+        units = {
+            n: u[0] for n, u in _rows({k: v[None] for k, v in units.items()}, n_axes, 0).items()
+        }
         observed = Observed(
             theory=_Indexed(theory, index), start=start, data=values, inputs=None, units=units,
             n_units=n_units, labels=labels, signed=signed,
@@ -229,6 +234,19 @@ def _aligned(
     if not data:
         raise ValueError(f"`data` must hold one of {', '.join(names)}, got {list(runs)}.")
     return data, index, labels, order
+
+
+def _rows(
+    arrays: dict[str, np.ndarray], n_axes: dict[str, int], blank: float
+) -> dict[str, np.ndarray]:
+    """Arrays `(n, others, theory axes)` as `(n, o, t)`, with as many others for all, some blank."""
+    flat = {}
+    for name, array in arrays.items():
+        shape = array.shape[array.ndim - n_axes[name] :]
+        flat[name] = array.reshape(len(array), -1, math.prod(shape))
+    most = max(a.shape[1] for a in flat.values())
+    short = {n: ((0, 0), (0, most - a.shape[1]), (0, 0)) for n, a in flat.items()}
+    return {n: np.pad(a, short[n], constant_values=blank) for n, a in flat.items()}
 
 
 def _positions(dim: str, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def fit(
     cost = jnp.where(status == FAILED, jnp.inf, local.cost)
     at = (jnp.arange(n_sets), jnp.argmin(cost, axis=1))
     best = jax.tree.map(lambda x: x[at], local)
-    n = jax.vmap(lambda p: jnp.sum(p.weights))(points)
+    n = jnp.sum(points.rows[1], axis=(-2, -1))
     return Fit(
         z=end[at],
         **jax.vmap(uncertainty)(best, n),
@@ -123,8 +123,8 @@ def _in_chunks(
     function: Callable[[Array], Any], lanes: Int[Array, " l"], points: Points, p: int
 ) -> Any:
     """`function` of all lanes, as many at once as fit into a bounded memory."""
-    n_points = sum(math.prod(t.shape[1:]) for t in points.target.values())
-    chunk = min(max(1, AT_ONCE // (n_points * (p + 2))), lanes.size)
+    floats = sum(t.shape[-1] * (t.shape[-2] + p + 1) for t in points.target.values())
+    chunk = min(max(1, AT_ONCE // floats), lanes.size)
     n_chunks = -(-lanes.size // chunk)
     if n_chunks == 1:
         return function(lanes)

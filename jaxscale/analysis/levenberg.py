@@ -26,16 +26,23 @@ REFUSED = 1e30  # residual where theory is lost on the way: above any real one, 
 
 
 class Points(eqx.Module):
-    """One data set: where theory is evaluated, the data on its residual's scale, and weights."""
+    """One data set: where theory is evaluated, the data on its residual's scale, and weights.
+
+    `target` and `weight` hold, by observable, arrays of shape `(others, theory)`: as many data as
+    there are at each value of the theory, flattened. Observables with fewer others are padded by
+    points without weight.
+    """
 
     inputs: Any
-    target: dict[str, Float[Array | np.ndarray, "..."]]
-    weight: dict[str, Float[Array | np.ndarray, "..."]]
+    target: dict[str, Float[Array | np.ndarray, "... o t"]]
+    weight: dict[str, Float[Array | np.ndarray, "... o t"]]
 
     @property
-    def weights(self) -> Float[Array, " m"]:
-        """Weights of all points, in the order of residuals."""
-        return jnp.concatenate([w.ravel() for w in self.weight.values()])
+    def rows(self) -> tuple[Float[Array, "... o t"], Float[Array, "... o t"]]:
+        """Targets and weights of all observables side by side."""
+        sides = (self.target.values(), self.weight.values())
+        target, weight = (jnp.concatenate(list(side), axis=-1) for side in sides)
+        return target, weight
 
 
 class Local(eqx.Module):
@@ -74,35 +81,45 @@ class Problem(eqx.Module):
         found = self.theory(self.values(z), inputs)
         return {n: self.residuals[n].scaled(v) / self.units[n] for n, v in found.items()}
 
-    def residual(self, z: Float[Array, " p"], points: Points) -> Float[Array, " m"]:
-        """Theory minus data of every point, zero where a point has no weight."""
-        parts = []
-        for name, expected in self.scaled(z, points.inputs).items():
-            defined = jnp.isfinite(expected)
-            difference = jnp.where(defined, expected, 0.0) - points.target[name]
-            difference = jnp.where(defined, difference, REFUSED)
-            parts.append(jnp.where(points.weight[name] > 0, difference, 0.0).ravel())
-        return jnp.concatenate(parts)
+    def theory_of(self, z: Float[Array, " p"], inputs: Any) -> Float[Array, " t"]:
+        """Scaled theory of all observables, one after the other."""
+        return jnp.concatenate([v.ravel() for v in self.scaled(z, inputs).values()])
+
+    def residuals_of(
+        self, theory: Float[Array, " t"], points: Points
+    ) -> tuple[Float[Array, "o t"], Float[Array, "o t"]]:
+        """Theory minus data, zero where a point has no weight, and the weights."""
+        target, weight = points.rows
+        defined = jnp.isfinite(theory)
+        difference = jnp.where(defined, theory, 0.0) - target
+        difference = jnp.where(defined, difference, REFUSED)
+        return jnp.where(weight > 0, difference, 0.0), weight
 
     def cost(self, z: Float[Array, " p"], points: Points) -> Float[Array, ""]:
         """Weighted sum of the loss."""
-        root = self.loss.root(self.residual(z, points))
-        return jnp.sum(points.weights * root**2) / 2
+        r, weight = self.residuals_of(self.theory_of(z, points.inputs), points)
+        return jnp.sum(weight * self.loss.root(r) ** 2) / 2
 
     def local(self, z: Float[Array, " p"], points: Points) -> "Local":
-        """The loss around `z`, from one pass through the theory."""
-        linear: Any = jax.linearize(lambda at: self.residual(at, points), z)
-        r, push = linear
+        """The loss around `z`, from one pass through the theory.
+
+        Many data at one value of the theory (seeds) share a row of the Jacobian.
+        """
+        linear: Any = jax.linearize(lambda at: self.theory_of(at, points.inputs), z)
+        theory, push = linear
         jacobian = jax.vmap(push, out_axes=1)(jnp.eye(z.size, dtype=z.dtype))
-        w, root = points.weights, self.loss.root(r)
+        jacobian = jnp.where(jnp.isfinite(theory)[:, None], jacobian, 0.0)
+        r, w = self.residuals_of(theory, points)
+        root, influence = self.loss.root(r), self.loss.influence(r)
         # d root / d r = psi / root, and 1 where both vanish
-        slope = jnp.where(root == 0, 1.0, self.loss.influence(r) / jnp.where(root == 0, 1.0, root))
+        slope = jnp.where(root == 0, 1.0, influence / jnp.where(root == 0, 1.0, root))
+        curvature = jnp.sum(w * slope**2, axis=0)
         return Local(
             cost=jnp.sum(w * root**2) / 2,
-            gradient=jacobian.T @ (w * self.loss.influence(r)),
-            descent=(jacobian * (w * slope**2)[:, None]).T @ jacobian,
-            gram=(jacobian * w[:, None]).T @ jacobian,
-            spread=jnp.sum(w * self.loss.influence(r) ** 2),
+            gradient=jacobian.T @ jnp.sum(w * influence, axis=0),
+            descent=(jacobian * curvature[:, None]).T @ jacobian,
+            gram=(jacobian * jnp.sum(w, axis=0)[:, None]).T @ jacobian,
+            spread=jnp.sum(w * influence**2),
             bend=jnp.sum(w * self.loss.bend(r)),
             squares=jnp.sum(w * r**2),
         )

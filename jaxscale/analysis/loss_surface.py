@@ -195,12 +195,12 @@ def fit_loss_surface(
         robust = Huber(delta=np.asarray(delta))
         problem = Problem(_surface, (Positive(),) * 5, kinds, {"loss": np.asarray(1.0)}, robust)
         inputs = {"n_parameters": n[None], "n_tokens": d[None]}
-        points = Points(inputs, {"loss": np.log(y)[None]}, {"loss": np.ones((1, len(y)))})
+        points = Points(inputs, {"loss": np.log(y)[None, None]}, {"loss": np.ones((1, 1, len(y)))})
         found = least_squares.fit(problem, starts[0], starts[1:], len(starts), points)
         found = jax.tree.map(np.asarray, found)
         drawn = np.empty((0, 5))
         if bootstrap:
-            each: Any = {"loss": np.arange(len(y))}
+            each: Any = {"loss": np.arange(len(y))[None]}
             again, status = least_squares.refit(
                 problem, found.z, points, each, len(y), bootstrap, jax.random.key(key)
             )

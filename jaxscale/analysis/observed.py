@@ -13,10 +13,11 @@ class Observed:
 
     - `theory`: function of `(values, inputs)` that returns observables by name.
     - `start`: starts of the free values, shape `(p,)`.
-    - `data`: by observable, shape `(n, ...)`, the last axes those of the theory; NaN is missing.
+    - `data`: by observable, shape `(n, others, theory)`: as many data as there are at each value of
+      the theory, flattened; NaN is missing. All observables have the same number of others.
     - `inputs`: what theory is evaluated at, every array with the leading axis `n`, or None.
-    - `units`: by observable, the number of the unit that a point is resampled with, of a shape that
-      broadcasts to one data set.
+    - `units`: by observable, the number of the unit that a point is resampled with, shape
+      `(others, theory)`.
     - `n_units`: how many there are.
     - `labels`: of the data sets; empty for a single one.
     - `signed`: observables that take both signs.

@@ -29,7 +29,8 @@ def _problem(loss=None, theory=_decay, bounds=TWO):
 def _points(y, weight=None):
     y = np.atleast_2d(y)
     weight = np.ones_like(y) if weight is None else weight
-    return Points({"x": np.broadcast_to(X, y.shape)}, {"y": y}, {"y": weight})
+    inputs = {"x": np.broadcast_to(X, y.shape)}
+    return Points(inputs, {"y": y[:, None]}, {"y": weight[:, None]})
 
 
 def _noisy(n, outliers=0):
@@ -140,7 +141,7 @@ def test_weights_are_repetitions():
 def test_resamples_are_fits_of_what_was_drawn():
     y = _noisy(1)
     points, problem = _points(y), _problem()
-    units = {"y": np.arange(len(X)) // 4}  # ten units of four points
+    units = {"y": np.arange(len(X))[None] // 4}  # ten units of four points
     with jax.enable_x64(True):
         best = _fit(problem, points)
         key = jax.random.key(3)
@@ -153,3 +154,16 @@ def test_resamples_are_fits_of_what_was_drawn():
     popt, _ = optimize.curve_fit(lambda x, a, b: a * np.exp(-b * x), X[rows], y[0, rows], p0=[1, 1])
     np.testing.assert_allclose(np.exp(np.asarray(z)[0, 6]), popt, rtol=1e-6)
     assert len(np.unique(np.asarray(z)[0, :, 0])) == 25
+
+
+def test_seeds_share_the_theory_and_count_as_points():
+    y = _noisy(6)
+    with jax.enable_x64(True):
+        stacked = Points({"x": X[None]}, {"y": y[None]}, {"y": np.ones((1, *y.shape))})
+        one = _fit(_problem(Huber(delta=0.02)), stacked)
+        long = Points({"x": np.tile(X, 6)[None]}, {"y": y.reshape(1, 1, -1)},
+                      {"y": np.ones((1, 1, y.size))})  # fmt: skip
+        other = _fit(_problem(Huber(delta=0.02)), long)
+    np.testing.assert_allclose(one.z, other.z, rtol=1e-8)
+    np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-6)
+    assert one.n_points == other.n_points == y.size
