@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale.analysis.bounds import AbstractBound
@@ -21,6 +22,7 @@ from jaxscale.linalg import eigh
 STATUS_NAMES = ("converged", "not converged", "not finite")
 AT_ONCE = 2**16  # floats of the Jacobians of one chunk: it stays in cache, and few lanes wait
 CANDIDATES = 64  # per parameter
+LANES = "lanes"
 
 
 class Fit(eqx.Module):
@@ -122,14 +124,23 @@ def refit(
 def _in_chunks(
     function: Callable[[Array], Any], lanes: Int[Array, " l"], points: Points, p: int
 ) -> Any:
-    """`function` of all lanes, as many at once as fit into a bounded memory."""
+    """`function` of all lanes: chunks that fit into a cache, spread over the local devices."""
     floats = sum(t.shape[-1] * (t.shape[-2] + p + 1) for t in points.target.values())
     chunk = min(max(1, AT_ONCE // floats), lanes.size)
     n_chunks = -(-lanes.size // chunk)
     if n_chunks == 1:
         return function(lanes)
+    devices = jax.local_devices()
+    n_chunks += -n_chunks % len(devices)
     padded = jnp.minimum(jnp.arange(n_chunks * chunk), lanes.size - 1).reshape(n_chunks, chunk)
-    found = jax.lax.map(function, padded)
+    spread = jax.shard_map(
+        lambda chunks: jax.lax.map(function, chunks),
+        mesh=Mesh(np.asarray(devices), (LANES,)),
+        in_specs=PartitionSpec(LANES),
+        out_specs=PartitionSpec(LANES),
+        check_vma=False,
+    )
+    found = spread(padded)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: lanes.size], found)
 
 
