@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,7 +165,9 @@ def fit(
     x: Annotated[
         list[str] | None, typer.Option("--x", help="column or argument=column; may be repeated.")
     ] = None,
-    y: Annotated[str, typer.Option("--y", help="Column of what theory returns.")] = "loss",
+    y: Annotated[
+        str | None, typer.Option("--y", help="Column of what theory returns, by default loss.")
+    ] = None,
     free: Annotated[
         list[str] | None, typer.Option(help="parameter=start; for a store also a field alone.")
     ] = None,
@@ -191,14 +194,19 @@ def fit(
         residual=residual, huber=huber, bootstrap=bootstrap, resample=resample,
     )  # fmt: skip
     console = Console()
-    found, drawing = fit_file(request)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        found, draw = fit_file(request)
+    for warning in told:
+        typer.echo(f"warning: {warning.message}", err=True)
     console.print(found.table())
     stem = out or f"{Path(data).stem}-fit"
     found.to_json(f"{stem}.json")
+    drawing = draw()
     for ending in ("svg", "png"):
         drawing.savefig(f"{stem}.{ending}", dpi=160)
-    told = f"{_span(found.n_points, 'd')} points, rms residual {_span(found.residual_rms, '.3g')}"
-    console.print(f"{told}; written: {stem}.json, .svg, .png", soft_wrap=True)
+    size = f"{_span(found.n_points, 'd')} points, rms residual {_span(found.residual_rms, '.3g')}"
+    console.print(f"{size}; written: {stem}.json, .svg, .png", soft_wrap=True)
 
 
 def _span(value: Any, form: str) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jaxscale.fields import Configurable, Real, real
 
 EDGE = 15.0  # logit
+ZERO = 80.0  # of minus the logarithm of what counts as zero
 DECADES = 4.0 * 2.302585092994046  # how far starts are scattered, in logarithms
 
 
@@ -74,6 +75,10 @@ class Positive(AbstractBound):
     def contains(self, value: float) -> bool:
         """Whether `v > 0`."""
         return value > 0
+
+    def at_edge(self, coordinate: float) -> bool:
+        """Below 1e-35."""
+        return coordinate < -ZERO
 
     def reach(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """Four decades."""

@@ -14,7 +14,7 @@ from jaxscale.analysis.bounds import AbstractBound, default_bound
 from jaxscale.analysis.calibration import Calibration, Start
 from jaxscale.analysis.formula import Formula
 from jaxscale.analysis.gridded import GridTheory
-from jaxscale.analysis.levenberg import CONVERGED, FAILED, Points, Problem
+from jaxscale.analysis.levenberg import CONVERGED, Points, Problem
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
 from jaxscale.analysis.tables import Data
@@ -63,7 +63,8 @@ def calibrate(
     - `free`: what to fit: float fields of the grid's system (none of them an axis), or parameters
       of the formula. They start from the values they have.
     - `columns`: our names to those of the table, such as `{"step": "iteration"}`.
-    - `observables`: which to use; by default all that theory predicts and the data have.
+    - `observables`: which to use; by default the loss where theory predicts it, else the first that
+      it predicts. Several observables of one run repeat each other: their errors are too small.
     - `each`: a dimension or column, usually `"seed"`, along which separate fits are made (in one
       program).
     - `residual`: `Log()` or `Scaled()` for every observable.
@@ -89,6 +90,8 @@ def calibrate(
     """
     _check_free(free)
     _check_counts(n_starts, bootstrap)
+    if resample is not None and not bootstrap:
+        raise ValueError(f"`bootstrap` must be given with `resample`, got resample={resample!r}.")
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
     known, observed = _observed(theory, data, free, columns, observables, each, resample)
@@ -99,20 +102,28 @@ def calibrate(
         problem = Problem(observed.theory, limits, kinds, units, loss or Squared())
         start = zip(limits, jnp.asarray(observed.start), strict=True)
         z = np.asarray([bound.coordinate(value) for bound, value in start])
-        points, n_stated = _stated(problem, z, points)
+        n_usable = _n_weighted(points)
+        points, n_stated, n_bad = _stated(problem, z, points)
+        if n_bad:
+            raise ValueError(
+                f"`theory` is zero, negative or infinite at {int(n_bad)} points for the values it "
+                "starts from: start elsewhere, or compare as it is with residual=Scaled()."
+            )
+        n_left_out += n_usable - _n_weighted(points)
         scattered = least_squares.candidates(limits, z) if n_starts > 1 else z[None]
         found = least_squares.fit(problem, z, scattered, n_starts, points)
         found = jax.tree.map(np.asarray, found)
         edge = _edges(limits, found.z)
-        _check_points(found, free, n_stated, edge)
+        _check_points(found, free, n_stated, edge, observed.labels)
         resamples = None
         if bootstrap:
             again, status = least_squares.refit(
                 problem, found.z, points, observed.units, observed.n_units, bootstrap,
                 jax.random.key(key),
             )  # fmt: skip
-            lost = np.asarray(status)[..., None] == FAILED
+            lost = np.asarray(status)[..., None] != CONVERGED
             resamples = np.where(lost, np.nan, np.asarray(again))
+    _tell_failed(found, observed.labels)
     _tell_edges(free, limits, edge)
     _tell_indistinct(found, free, edge)
     pick: Any = slice(None) if each else 0
@@ -145,6 +156,8 @@ def _check_counts(n_starts: int, bootstrap: int) -> None:
     for name, value, least in (("n_starts", n_starts, 1), ("bootstrap", bootstrap, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+    if n_starts > least_squares.CANDIDATES:
+        raise ValueError(f"`n_starts` must be at most {least_squares.CANDIDATES}, got {n_starts}.")
 
 
 def _observed(
@@ -188,11 +201,11 @@ def _points(
     target, weight, units, left_out = {}, {}, {}, 0
     for name, values in observed.data.items():
         usable = kinds[name].usable(values)
-        missing = int(np.sum(np.isfinite(values) & ~usable))
+        missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
             warnings.warn(
-                f"{missing} values of {name} are not positive and have no logarithm: left out "
-                "(`residual=Scaled()` compares them)",
+                f"{missing} values of {name} are not positive (or infinite) and have no logarithm: "
+                "left out (`residual=Scaled()` compares what is finite)",
                 stacklevel=3,
             )
         left_out += missing
@@ -205,16 +218,23 @@ def _points(
 
 
 @eqx.filter_jit
-def _stated(problem: Problem, z: Any, points: Points) -> tuple[Points, Any]:
-    """Points at which theory makes a statement at the start, and how many values it states."""
+def _stated(problem: Problem, z: Any, points: Points) -> tuple[Points, Any, Any]:
+    """Points at which theory makes a statement at the start, values that it states, and bad ones.
 
-    def one(points: Points) -> tuple[dict[str, Any], Any]:
-        finite = {n: jnp.isfinite(v) for n, v in problem.scaled(z, points.inputs).items()}
-        weight = {n: w * finite[n].ravel().astype(w.dtype) for n, w in points.weight.items()}
-        return weight, sum(jnp.sum(f) for f in finite.values())
+    NaN is no statement. A theory that is zero, negative or infinite states something that has no
+    residual: a bad start.
+    """
 
-    weight, n_stated = jax.lax.map(one, points)
-    return Points(points.inputs, points.target, weight), jnp.sum(n_stated)
+    def one(points: Points) -> tuple[dict[str, Any], Any, Any]:
+        raw = problem.theory(problem.values(z), points.inputs)
+        stated = {n: ~jnp.isnan(v).ravel() for n, v in raw.items()}
+        finite = {n: jnp.isfinite(v).ravel() for n, v in problem.scaled(z, points.inputs).items()}
+        weight = {n: w * stated[n].astype(w.dtype) for n, w in points.weight.items()}
+        bad = [jnp.sum((weight[n] > 0) & ~finite[n]) for n in weight]
+        return weight, sum(jnp.sum(s) for s in stated.values()), sum(bad)
+
+    weight, n_stated, n_bad = jax.lax.map(one, points)
+    return Points(points.inputs, points.target, weight), jnp.sum(n_stated), jnp.sum(n_bad)
 
 
 def _edges(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
@@ -232,12 +252,20 @@ def _tell_edges(free: Sequence[str], bounds: tuple[AbstractBound, ...], edge: np
         )
 
 
-def _check_points(found: Any, free: Sequence[str], n_stated: Any, edge: np.ndarray) -> None:
-    if found.n_points.min() <= len(free):
+def _n_weighted(points: Points) -> int:
+    return int(sum(np.sum(np.asarray(w) > 0) for w in points.weight.values()))
+
+
+def _check_points(
+    found: Any, free: Sequence[str], n_stated: Any, edge: np.ndarray, labels: Sequence[Any]
+) -> None:
+    fewest = int(np.argmin(found.n_points))
+    if found.n_points[fewest] <= len(free):
         why = "" if n_stated else ": theory makes no statement there at the start values"
+        where = f" for {labels[fewest]!r}" if len(labels) else ""
         raise ValueError(
             f"`data` must hold more points with a theory than {len(free)} free parameters, "
-            f"got {int(found.n_points.min())}{why}."
+            f"got {int(found.n_points[fewest])}{where}{why}."
         )
     idle_everywhere = (found.blind & ~edge).all(axis=0)
     if idle_everywhere.any():
@@ -245,9 +273,23 @@ def _check_points(found: Any, free: Sequence[str], n_stated: Any, edge: np.ndarr
         raise ValueError(f"`free` names {idle!r}, which does not change what is compared.")
 
 
+def _tell_failed(found: Any, labels: Sequence[Any]) -> None:
+    failed = np.flatnonzero(found.status != CONVERGED).tolist()
+    if not failed:
+        return
+    which = f" ({', '.join(str(labels[i]) for i in failed[:5])})" if len(labels) else ""
+    names = sorted({least_squares.STATUS_NAMES[found.status[i]] for i in failed})
+    warnings.warn(
+        f"{len(failed)} of {len(found.status)} fits{which} did not converge: {', '.join(names)}; "
+        "their values are where the solver stopped",
+        stacklevel=3,
+    )
+
+
 def _tell_indistinct(found: Any, free: Sequence[str], edge: np.ndarray) -> None:
     """Warn where the data hardly tell some combination of the parameters."""
-    condition = np.where(edge.any(axis=1), 1.0, found.condition)
+    untold = edge.any(axis=1) | found.blind.any(axis=1) | ~np.isfinite(found.condition)
+    condition = np.where(untold, 1.0, found.condition)
     worst = int(np.argmax(condition))
     if not condition[worst] > INDISTINCT:
         return
@@ -255,6 +297,6 @@ def _tell_indistinct(found: Any, free: Sequence[str], edge: np.ndarray) -> None:
     involved = [n for n, share in zip(free, direction, strict=True) if abs(share) > 0.3]
     warnings.warn(
         f"the data do not tell {', '.join(involved)} apart: condition number "
-        f"{found.condition[worst]:.2g} of the scaled Jacobian; fix one of them",
+        f"{condition[worst]:.2g} of the scaled Jacobian; fix one of them",
         stacklevel=3,
     )

@@ -47,9 +47,11 @@ class Calibration:
     - `residual_rms`: root mean square residual, on the residual's scale.
     - `converged`: whether the solver met its tolerance.
     - `condition`: condition number of the Jacobian with columns of unit length.
-    - `n_points`: data points of each fit; `n_left_out`: without a residual (not positive).
+    - `n_points`: data points of each fit; `n_left_out`: those without a residual (not positive) or
+      without a statement of the theory, of all fits.
     - `starts`: what became of every start.
-    - `resamples`: coordinates of the bootstrap, shape `(b, p)`, NaN where a refit failed; or None.
+    - `resamples`: coordinates of the bootstrap, shape `(b, p)`, NaN where a refit did not converge
+      or had no more points than parameters; or None. `n_lost` counts those.
     - `each`: dimension that was fitted separately, with its `labels`.
     """
 
@@ -129,6 +131,11 @@ class Calibration:
             raise ValueError("`bootstrap` must be given to `calibrate`, got 0.")
         return self._named(self.resamples)
 
+    def has_covariance(self, i: int = 0) -> bool:
+        """Whether the fit number `i` of `each` has a finite covariance to draw from."""
+        p = len(self.free)
+        return bool(np.isfinite(self.covariance.reshape(-1, p, p)[i]).all())
+
     def draws(self, n: int, i: int = 0, *, seed: int = 0) -> list[dict[str, float]]:
         """Values drawn from the normal law of the coordinates, of the fit number `i` of `each`.
 
@@ -140,11 +147,16 @@ class Calibration:
         """
         z = np.atleast_2d(self.coordinates)[i]
         covariance = self.covariance.reshape(-1, len(z), len(z))[i]
-        if not np.all(np.isfinite(covariance)):
+        if not self.has_covariance(i):
             raise ValueError(f"`fit` must have a finite covariance, got {covariance.tolist()}.")
         drawn = np.random.default_rng(seed).multivariate_normal(z, covariance, size=n)
         named = self._named(drawn)
         return [{name: float(named[name][k]) for name in self.free} for k in range(n)]
+
+    @property
+    def n_lost(self) -> int:
+        """Refits of the bootstrap that did not converge."""
+        return 0 if self.resamples is None else int(np.isnan(self.resamples[..., 0]).sum())
 
     def fitted(self) -> GridTheory | Formula:
         """The theory at the fitted values.
@@ -184,6 +196,11 @@ class Calibration:
             shown.add_row(*([str(row["label"])] if self.each else []), row["parameter"],
                           f"{row['value']:.6g}", f"{row['standard_error']:.2g}",
                           *(f"{a:.5g} to {b:.5g}" for a, b in row["intervals"]))  # fmt: skip
+        told = [f"{np.size(self.converged) - np.sum(self.converged)} fits did not converge"]
+        told = told if not np.all(self.converged) else []
+        told += [f"{self.n_left_out} points left out"] if self.n_left_out else []
+        told += [f"{self.n_lost} refits lost"] if self.n_lost else []
+        shown.caption = "; ".join(told) or None
         return shown
 
     def rows(self) -> list[dict[str, Any]]:
@@ -205,7 +222,9 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: infinities and NaN are None."""
         return plain({
+            "theory": self.theory.described(),
             "free": self.free,
+            "coordinates": self.coordinates,
             "each": self.each,
             "parameters": self.rows(),
             "covariance_of_coordinates": self.covariance,
@@ -216,6 +235,7 @@ class Calibration:
             "n_points": self.n_points,
             "n_left_out": self.n_left_out,
             "starts": {"status": self.starts.status, "cost": self.starts.cost},
+            "n_lost": self.n_lost,
             "n_resamples": 0 if self.resamples is None else self.resamples.shape[-2],
         })  # fmt: skip
 

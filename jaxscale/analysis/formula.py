@@ -112,10 +112,14 @@ class Formula:
             raise ValueError(
                 f"`observables` of a formula is its result {self.result!r}, got {observables!r}."
             )
-        table = as_table(data, columns)
-        inputs = self.columns(columns or {}, table)
+        mapped = dict(columns or {})
+        aside = [n for n in (each, resample) if n is not None]
+        self._check_columns(mapped, aside)
+        table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
+        inputs = self.columns(mapped, table)
         require_numbers(table, [self.result, *inputs])
-        groups = _groups(table.dropna(subset=[self.result, *inputs]), each)
+        require_columns(table, aside)
+        groups = _groups(table.dropna(subset=[self.result, *inputs, *aside]), each)
         self._check([g[n].to_numpy(float) for _, g in groups[:1] for n in inputs], inputs)
         units, n_units = _units([g for _, g in groups], resample)
         fixed = {n: v for n, v in self.values.items() if n not in free}
@@ -132,11 +136,25 @@ class Formula:
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
         """Columns that are read: the inputs, and arguments with a default that the user maps."""
-        known = self._parameters or {}
-        named = [n for n in mapped if n in known and n not in self.values]
-        found = list(dict.fromkeys((*self.inputs, *named))) or ["x"]
+        found = self._named(mapped)
         require_columns(table, [self.result, *found])
         return found
+
+    def _named(self, mapped: Mapping[str, str]) -> list[str]:
+        known = self._parameters or {}
+        return list(dict.fromkeys((*self.inputs, *(n for n in mapped if n in known)))) or ["x"]
+
+    def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
+        """Refuse columns for what has a value already, and for what is not an argument."""
+        for name in mapped:
+            if name in self.values:
+                raise ValueError(f"`columns` must not map {name!r}, which has a value.")
+            allowed = [*(self._parameters or [name]), self.result, *others, *self._named({})]
+            if name not in allowed:
+                raise ValueError(
+                    f"`columns` must map arguments of {self.name} or its result "
+                    f"({', '.join(dict.fromkeys(allowed))}), got {name!r}."
+                )
 
     def _check(self, arrays: Sequence[np.ndarray], names: Sequence[str]) -> None:
         """Call the function once as it is, so that it can refuse its arguments."""
@@ -156,6 +174,12 @@ class Formula:
         with jax.enable_x64(True):
             found = np.asarray(self(**arrays))
         return pandas.DataFrame({**arrays, self.result: found})
+
+    def described(self) -> dict[str, Any]:
+        """Name and values, as plain data."""
+        values = {n: v if isinstance(v, int | float | str) else repr(v)
+                  for n, v in self.values.items()}  # fmt: skip
+        return {"formula": self.name, "values": values, "result": self.result}
 
     @staticmethod
     def joined(
@@ -183,7 +207,10 @@ class _Called(eqx.Module):
 
 def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any) -> Array:
     if set(inputs) != {"x"} or "x" in inspect.signature(function).parameters:
-        return jnp.asarray(function(**inputs, **values))
+        found = function(**inputs, **values)
+        if not isinstance(found, Array | np.ndarray | float | int | np.number):
+            raise ValueError(f"`function` must return one value per row, got {found!r}.")
+        return jnp.asarray(found)
     law = function(**values)
     if not isinstance(law, PowerLaw):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from jaxtyping import Array, Float
 
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.tables import Data, as_dataset, as_table, require_columns
+from jaxscale.fields import as_int
 from jaxscale.paths import get, replace, set_leaves
+from jaxscale.schedules import Constant
 from jaxscale.status import STATUS
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid, is_leaf
@@ -23,7 +26,7 @@ from jaxscale.system import AbstractTrainedSystem
 if TYPE_CHECKING:
     import xarray
 
-STEP, SEED = "step", "seed"
+STEP, SEED, LOSS = "step", "seed", "loss"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,10 @@ class GridTheory:
         """The theory of the grid."""
         return predict(_with(self.grid, self.grid.system))
 
+    def described(self) -> dict[str, Any]:
+        """The grid, as plain data."""
+        return {"grid": self.grid.to_dict()}
+
     @staticmethod
     def joined(
         found: Sequence["xarray.Dataset"], each: str, labels: Sequence[Any]
@@ -77,8 +84,8 @@ class GridTheory:
             here, runs = self, data
         else:
             here, runs = self._tabulated(data, known, columns, each)
-        theory, names, signed = _theory(here.grid, tuple(free), observables)
-        values, index, labels, order = _aligned(runs, names, each)
+        theory, names, signed = _theory(here.grid, tuple(free), observables, [str(n) for n in runs])
+        values, index, labels, order = _aligned(runs, names, each, signed)
         units, n_units = _units(values, order, resample)
         n_axes = {name: len(coordinates) for name, coordinates in names.items()}
         values = _rows(values, n_axes, np.nan)
@@ -120,11 +127,21 @@ class GridTheory:
         system = self.grid.system
         if STEP not in table or not isinstance(system, AbstractTrainedSystem):
             return self
-        steps = sorted({int(s) for s in table[STEP]})
+        steps = sorted({as_int(STEP, s) for s in table[STEP].dropna()})
         if set(steps) <= set(system.record_steps):
             return self
+        if steps[-1] > system.n_steps and not isinstance(_schedule(system), Constant):
+            raise ValueError(
+                "`n_steps` must be that of your runs, for the schedule depends on it: the data go "
+                f"to step {steps[-1]}, n_steps is {system.n_steps}."
+            )
         longer = replace(replace(system, "record", None), "n_steps", max(system.n_steps, steps[-1]))
         return GridTheory(_with(self.grid, replace(longer, "record", steps), every_seed=True))
+
+
+def _schedule(system: Any) -> Any:
+    """The schedule of a system; a constant one where it has none."""
+    return getattr(system, "schedule", None) or Constant()
 
 
 def _merged(parts: Sequence["xarray.Dataset"]) -> "xarray.Dataset":
@@ -174,14 +191,19 @@ class _Indexed(eqx.Module):
 
 
 def _theory(
-    grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None
+    grid: Grid,
+    free: tuple[str, ...],
+    observables: Sequence[str] | None,
+    measured: Sequence[str],
 ) -> tuple[_Theory, dict[str, Any], frozenset[str]]:
     """The theory of a grid, for each observable its coordinates, and which take both signs."""
     one = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
     plan = make_plan(one, max_compiles=one.n_structures)
     layout = Layout.of(plan, predicted=True)
     closed = [name for name in layout.observables if name != STATUS]
-    names = closed if observables is None else list(observables)
+    # observables of one state repeat each other: by default one of them is compared
+    here = [name for name in closed if name in measured] or closed
+    names = [LOSS if LOSS in here else here[0]] if observables is None else list(observables)
     for name in names:
         if name not in closed:
             known = ", ".join(closed)
@@ -205,7 +227,7 @@ def _theory(
 
 
 def _aligned(
-    runs: "xarray.Dataset", names: dict[str, Any], each: str | None
+    runs: "xarray.Dataset", names: dict[str, Any], each: str | None, signed: frozenset[str]
 ) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...], dict[str, list[str]]]:
     """Data with axes (each, others, theory's), theory's index of each, labels, and their axes."""
     data, index, order = {}, {}, {}
@@ -226,7 +248,7 @@ def _aligned(
         others = [str(d) for d in array.dims if d not in coordinates and d != each]
         order[name] = [*others, *coordinates]
         values = np.asarray(array.transpose(*([each] if each else []), *order[name]), np.float64)
-        data[name] = values if each else values[None]
+        data[name] = _resolved(name, array, values if each else values[None], name in signed)
         index[name] = np.ix_(
             *(_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items())
         )
@@ -234,6 +256,22 @@ def _aligned(
     if not data:
         raise ValueError(f"`data` must hold one of {', '.join(names)}, got {list(runs)}.")
     return data, index, labels, order
+
+
+def _resolved(name: str, array: Any, values: np.ndarray, signed: bool) -> np.ndarray:
+    """Values without those that the rounding of their own type decides."""
+    if signed or array.dtype not in (np.float16, np.float32) or not np.isfinite(values).any():
+        return values
+    smallest = np.finfo(array.dtype).eps * np.max(
+        np.abs(values), where=np.isfinite(values), initial=0
+    )
+    rounded = (np.abs(values) < smallest) & (values != 0)
+    if rounded.any():
+        warnings.warn(
+            f"{int(rounded.sum())} values of {name} lie below the rounding of {array.dtype}: "
+            "left out", stacklevel=4,
+        )  # fmt: skip
+    return np.where(rounded, np.nan, values)
 
 
 def _rows(

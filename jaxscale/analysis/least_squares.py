@@ -19,7 +19,8 @@ from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.analysis.levenberg import FAILED, Local, Points, Problem, descend
 from jaxscale.linalg import eigh
 
-STATUS_NAMES = ("converged", "not converged", "not finite")
+STATUS_NAMES = ("converged", "not converged", "not finite", "stuck")
+INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
 AT_ONCE = 2**16  # floats of the Jacobians of one chunk: it stays in cache, and few lanes wait
 CANDIDATES = 64  # per parameter
 LANES = "lanes"
@@ -108,17 +109,39 @@ def refit(
     def some(lane: Int[Array, " l"]) -> Any:
         def resampled(lane: Int[Array, ""]) -> Points:
             own = jax.tree.map(lambda x: x[lane // n_resamples], points)
-            keys = jax.random.fold_in(key, lane)
-            drawn = jax.random.randint(keys, (n_units,), 0, n_units, dtype=jnp.int32)
-            count = jnp.zeros(n_units, z.dtype).at[drawn].add(1.0)
+            here = jax.random.fold_in(key, lane // n_resamples)
+            count = _drawn(jax.random.fold_in(here, lane % n_resamples), own, units, n_units)
             weight = {n: w * count[units[n]] for n, w in own.weight.items()}
             return Points(own.inputs, own.target, weight)
 
-        end, _, status = descend(problem, z[lane // n_resamples], jax.vmap(resampled)(lane))
-        return end, status
+        drawn = jax.vmap(resampled)(lane)
+        end, _, status = descend(problem, z[lane // n_resamples], drawn)
+        enough = jnp.sum(drawn.rows[1] > 0, axis=(-2, -1)) > z.shape[1]
+        return end, jnp.where(enough, status, FAILED)
 
     found = _in_chunks(some, jnp.arange(n_sets * n_resamples), points, z.shape[1])
     return jax.tree.map(lambda x: x.reshape(n_sets, n_resamples, *x.shape[1:]), found)
+
+
+def _drawn(
+    key: Key[Array, ""],
+    points: Points,
+    units: dict[str, Int[Array | np.ndarray, "o t"]],
+    n_units: int,
+) -> Float[Array, " u"]:
+    """How often each unit is drawn: as many draws as units hold a point with weight, among those.
+
+    Draws come one by one from the key, so that padding by units without weight changes none.
+    """
+    held = jnp.zeros(n_units)
+    for name, weight in points.weight.items():
+        held = held.at[units[name]].max((weight > 0).astype(held.dtype))
+    n_held = jnp.sum(held)
+    first = jnp.argsort(-held, stable=True)  # those that hold one, in order
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n_units, dtype=jnp.uint32))
+    at = jax.vmap(lambda k: jax.random.uniform(k, dtype=held.dtype))(keys) * n_held
+    used = (jnp.arange(n_units, dtype=held.dtype) < n_held).astype(held.dtype)
+    return jnp.zeros(n_units).at[first[at.astype(jnp.int32)]].add(used)
 
 
 def _in_chunks(
@@ -149,8 +172,10 @@ def uncertainty(best: Local, n: Float[Array, ""]) -> dict[str, Array]:
 
     $$\Sigma = \frac{\sum w \psi^2 / (n - p)}{(\sum w \psi' / n)^2} (J^T W J)^{-1}$$
 
-    For squares this is the usual `s^2 (J^T W J)^-1`. The condition number is that of the Jacobian
-    with columns of unit length.
+    For squares this is the usual `s^2 (J^T W J)^-1`. With a Huber loss it needs residuals inside
+    delta: it is NaN for fewer than 10 per parameter, where it would be far too small (measured:
+    95 % intervals cover 39 % with 40 points and delta a fiftieth of the noise). The condition
+    number is that of the Jacobian with columns of unit length.
 
     **Arguments:** the loss around the optimum, and the number of points.
 
@@ -169,6 +194,7 @@ def uncertainty(best: Local, n: Float[Array, ""]) -> dict[str, Array]:
     value, vector = eigh(normalised)
     value = jnp.maximum(value, jnp.finfo(value.dtype).eps)
     covariance = (vector / value) @ vector.T / safe[:, None] / safe * scale
+    covariance = jnp.where((best.bend < n) & (best.bend < INSIDE * p), jnp.nan, covariance)
     return {
         "covariance": jnp.where(jnp.diag(blind), jnp.inf, covariance),
         "condition": jnp.where(jnp.any(blind), jnp.inf, jnp.sqrt(value[-1] / value[0])),

@@ -18,11 +18,11 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual
 
-CONVERGED, UNFINISHED, FAILED = 0, 1, 2
+CONVERGED, UNFINISHED, FAILED, STUCK = 0, 1, 2, 3
 MAX_STEPS = 512
-TOLERANCE = 1e-9  # of a step, in coordinates
-NEGLIGIBLE = 1e-15  # share of the cost that a step could still save
-REFUSED = 1e30  # residual where theory is lost on the way: above any real one, its square finite
+NEGLIGIBLE = 1e-13  # share of the cost that a full step could still save
+ROUNDING = 1e-24  # and what it may save in any case: residuals of 1e-12 are rounding
+MAX_DAMPING = 1e14  # beyond it no step is left that could help
 
 
 class Points(eqx.Module):
@@ -60,7 +60,7 @@ class Local(eqx.Module):
     def usable(self) -> Bool[Array, "..."]:
         """Whether a step can start from here."""
         finite = jnp.isfinite(self.gradient).all(-1) & jnp.isfinite(self.descent).all((-1, -2))
-        return finite & (self.cost < REFUSED)
+        return finite & jnp.isfinite(self.cost)
 
 
 class Problem(eqx.Module):
@@ -87,18 +87,22 @@ class Problem(eqx.Module):
 
     def residuals_of(
         self, theory: Float[Array, " t"], points: Points
-    ) -> tuple[Float[Array, "o t"], Float[Array, "o t"]]:
-        """Theory minus data, zero where a point has no weight, and the weights."""
+    ) -> tuple[Float[Array, "o t"], Float[Array, "o t"], Float[Array, ""]]:
+        """Theory minus data, zero where a point has no weight, the weights, and a penalty.
+
+        The penalty is infinite where theory is lost at a point with weight, else zero.
+        """
         target, weight = points.rows
         defined = jnp.isfinite(theory)
-        difference = jnp.where(defined, theory, 0.0) - target
-        difference = jnp.where(defined, difference, REFUSED)
-        return jnp.where(weight > 0, difference, 0.0), weight
+        used = weight > 0
+        difference = jnp.where(used, jnp.where(defined, theory, 0.0) - target, 0.0)
+        lost = jnp.any(~defined & used)
+        return difference, weight, jnp.where(lost, jnp.inf, 0.0)
 
     def cost(self, z: Float[Array, " p"], points: Points) -> Float[Array, ""]:
-        """Weighted sum of the loss."""
-        r, weight = self.residuals_of(self.theory_of(z, points.inputs), points)
-        return jnp.sum(weight * self.loss.root(r) ** 2) / 2
+        """Weighted sum of the loss; infinite where theory is lost."""
+        r, weight, penalty = self.residuals_of(self.theory_of(z, points.inputs), points)
+        return jnp.sum(weight * self.loss.root(r) ** 2) / 2 + penalty
 
     def local(self, z: Float[Array, " p"], points: Points) -> "Local":
         """The loss around `z`, from one pass through the theory.
@@ -109,13 +113,13 @@ class Problem(eqx.Module):
         theory, push = linear
         jacobian = jax.vmap(push, out_axes=1)(jnp.eye(z.size, dtype=z.dtype))
         jacobian = jnp.where(jnp.isfinite(theory)[:, None], jacobian, 0.0)
-        r, w = self.residuals_of(theory, points)
+        r, w, penalty = self.residuals_of(theory, points)
         root, influence = self.loss.root(r), self.loss.influence(r)
         # d root / d r = psi / root, and 1 where both vanish
         slope = jnp.where(root == 0, 1.0, influence / jnp.where(root == 0, 1.0, root))
         curvature = jnp.sum(w * slope**2, axis=0)
         return Local(
-            cost=jnp.sum(w * root**2) / 2,
+            cost=jnp.sum(w * root**2) / 2 + penalty,
             gradient=jacobian.T @ jnp.sum(w * influence, axis=0),
             descent=(jacobian * curvature[:, None]).T @ jacobian,
             gram=(jacobian * jnp.sum(w, axis=0)[:, None]).T @ jacobian,
@@ -171,10 +175,14 @@ def descend(
         step = -solve_positive(damped, kept.gradient)
         step = jnp.where(jnp.isfinite(step), step, 0.0)
         saving = (jnp.sum(step * (ridge * step - kept.gradient), -1)) / 2
-        small = jnp.all(jnp.abs(step) <= TOLERANCE * (1 + jnp.abs(z)), axis=-1)
-        finished = kept.usable & (small | (saving <= NEGLIGIBLE * kept.cost))
-        lost = ~kept.usable
-        status = jnp.where(finished, CONVERGED, jnp.where(lost, FAILED, UNFINISHED))
+        # judged by the full step of Gauss and Newton: a short one may only be a damped one
+        least = jnp.finfo(z.dtype).eps * diagonal + jnp.finfo(z.dtype).tiny
+        regular = kept.descent + least[..., None] * jnp.eye(z.shape[1], dtype=z.dtype)
+        full = jnp.sum(kept.gradient * solve_positive(regular, kept.gradient), -1) / 2
+        finished = kept.usable & (full <= NEGLIGIBLE * kept.cost + ROUNDING)
+        lost, stuck = ~kept.usable, damping > MAX_DAMPING
+        ended = jnp.where(lost, FAILED, jnp.where(stuck, STUCK, UNFINISHED))
+        status = jnp.where(finished, CONVERGED, ended)
         return _State(
             z=z,
             local=kept,
@@ -183,7 +191,7 @@ def descend(
             damping=damping,
             growth=growth,
             status=jnp.where(state.done, state.status, status.astype(jnp.int32)),
-            done=state.done | finished | lost,
+            done=state.done | finished | lost | stuck,
             n=state.n + 1,
         )
 

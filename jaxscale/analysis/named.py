@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jaxscale.analysis.loss_surface import loss_surface
+from jaxscale.spectra import PowerLaw
 from jaxscale.sweep.config import SYSTEM_PACKAGES
 
 PLAIN: dict[str, Callable[..., Any]] = {"loss_surface": loss_surface}
@@ -19,12 +20,16 @@ def theory_names() -> list[str]:
     found = list(PLAIN)
     for system in SYSTEM_PACKAGES:
         module = importlib.import_module(f"jaxscale.{system}.theory")
-        found += [
-            f"{system}.{name}"
-            for name, value in vars(module).items()
-            if inspect.isroutine(value) or isinstance(value, jax.stages.Wrapped)
-        ]
+        found += [f"{system}.{name}" for name, value in vars(module).items() if _is_curve(value)]
     return found
+
+
+def _is_curve(value: Any) -> bool:
+    """Whether `value` is a function that returns one array, or a power law."""
+    if not (inspect.isroutine(value) or isinstance(value, jax.stages.Wrapped)):
+        return False
+    returned = inspect.signature(value).return_annotation
+    return returned is PowerLaw or ("Array" in repr(returned) and "uple" not in repr(returned))
 
 
 def theory_named(name: str) -> Callable[..., Any]:

@@ -11,13 +11,17 @@ if TYPE_CHECKING:
 Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the path of a CSV file
 
 
-def as_table(data: Data, columns: Mapping[str, str] | None = None) -> "pandas.DataFrame":
+def as_table(
+    data: Data, columns: Mapping[str, str] | None = None, needed: Sequence[str] | None = None
+) -> "pandas.DataFrame":
     """`data` as a DataFrame, with the columns of `columns` under our names.
 
     **Arguments**
 
     - `data`: a Dataset (its dimensions become columns), a DataFrame, or the path of a CSV file.
     - `columns`: our name to the name in `data`, such as `{"step": "iteration"}`.
+    - `needed`: our names of what is used, so that other variables of a Dataset, on dimensions of
+      their own, repeat no rows.
 
     **Returns** a DataFrame with one row per point, its columns under both names.
 
@@ -32,7 +36,9 @@ def as_table(data: Data, columns: Mapping[str, str] | None = None) -> "pandas.Da
     if isinstance(data, xarray.DataArray):
         data = data.to_dataset(name=data.name or "loss")
     if isinstance(data, xarray.Dataset):
-        data = data.to_dataframe().reset_index()
+        theirs = [dict(columns or {}).get(name, name) for name in needed or ()]
+        kept = [name for name in theirs if name in data.data_vars]
+        data = (data[kept] if kept else data).to_dataframe().reset_index()
     if not isinstance(data, pandas.DataFrame):
         raise ValueError(
             f"`data` must be a Dataset, a DataFrame or the path of a CSV file, "

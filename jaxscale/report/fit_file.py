@@ -1,6 +1,7 @@
 """`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ class Request:
     data: str
     theory: str | None
     x: tuple[str, ...] = ()
-    y: str = "loss"
+    y: str | None = None
     free: tuple[str, ...] = ()
     fix: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
@@ -71,14 +72,14 @@ class Request:
         return found
 
 
-def fit_file(request: Request) -> "tuple[Calibration, matplotlib.figure.Figure]":
+def fit_file(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
     """Fit what the command line asks for.
 
     **Arguments**
 
     - `request`: the options.
 
-    **Returns** the calibration and its figure.
+    **Returns** the calibration, and a function that draws it.
 
     **Raises** `ValueError` naming the option that cannot be followed.
     """
@@ -87,17 +88,21 @@ def fit_file(request: Request) -> "tuple[Calibration, matplotlib.figure.Figure]"
     return _fit_table(request)
 
 
-def _fit_table(request: Request) -> "tuple[Calibration, matplotlib.figure.Figure]":
+def _fit_table(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
     fixed = {name: parse_value(text) for name, text in _pairs("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
         raise ValueError(f"`free` must be parameter=start for a theory, got {missing[0]!r}.")
-    formula = Formula(theory_named(str(request.theory)), {**fixed, **request.starts}, request.y)
+    result = "loss" if request.y is None else request.y
+    twice = sorted(set(fixed) & set(request.starts))
+    if twice:
+        raise ValueError(f"`free` and `fix` must not both name {twice[0]!r}.")
+    formula = Formula(theory_named(str(request.theory)), {**fixed, **request.starts}, result)
     columns = _columns(formula, request.x)
     table = _selected(as_table(request.data, columns), request.where)
     mapped = {name: name for name in columns}
     fit = calibrate(formula, table, list(request.starts), columns=mapped, **request.options)
-    return fit, fit_figure(fit, table)
+    return fit, lambda: fit_figure(fit, table, mapped)
 
 
 def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
@@ -117,7 +122,7 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _fit_store(request: Request) -> "tuple[Calibration, matplotlib.figure.Figure]":
+def _fit_store(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
     if not Path(request.data).is_dir():
         raise ValueError(
             "`theory` must name a theory function for a table, got none; only the store of a "
@@ -136,10 +141,12 @@ def _fit_store(request: Request) -> "tuple[Calibration, matplotlib.figure.Figure
                              f"got {name!r}.")  # fmt: skip
         runs = runs.sel({name: [parse_value(value)]})
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
-    fit = calibrate(grid, runs, list(request.starts), **request.options)
+    chosen = None if request.y is None else [request.y]
+    fit = calibrate(grid, runs, list(request.starts), observables=chosen, **request.options)
     theory: Any = fit.predict()
     drawn = theory if fit.each is None else theory.mean(fit.each)
-    return fit, plot(runs, drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims}))
+    shown = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
+    return fit, lambda: plot(runs, shown, observables=None if request.y is None else [request.y])
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A fit on paper: data, the fitted theory with its band, and what the fit leaves over."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 N_DRAWS, N_PLACES = 200, 200
 
 
-def fit_figure(fit: Calibration, table: "pandas.DataFrame") -> "matplotlib.figure.Figure":
+def fit_figure(
+    fit: Calibration, table: "pandas.DataFrame", columns: Mapping[str, str] | None = None
+) -> "matplotlib.figure.Figure":
     """Draw a fitted formula over its data.
 
     With one input: points, the curve and its 95 % band from the covariance, one colour per value of
@@ -26,6 +29,7 @@ def fit_figure(fit: Calibration, table: "pandas.DataFrame") -> "matplotlib.figur
 
     - `fit`: a calibration of a `Formula`.
     - `table`: its data, with the formula's names as columns.
+    - `columns`: the map that the fit was given, for arguments with a default.
 
     **Returns** a matplotlib `Figure`.
 
@@ -34,8 +38,11 @@ def fit_figure(fit: Calibration, table: "pandas.DataFrame") -> "matplotlib.figur
     formula = fit.theory
     if not isinstance(formula, Formula):
         raise ValueError("`fit` must be of a Formula; `js.plot(runs, fit.predict())` draws a grid.")
-    inputs = formula.columns({}, table)
-    groups = [(None, table)] if fit.each is None else list(table.groupby(fit.each, sort=True))
+    inputs = formula.columns(columns or {}, table)
+    table = table.dropna(subset=[formula.result, *inputs])
+    groups: list[Any] = [(None, table)]
+    if fit.each is not None:
+        groups = [(label, table[table[fit.each] == label]) for label in fit.labels]
     if len(inputs) > 1:
         return _leftovers(fit, formula, groups, inputs)
     figure, grid = new_figure(1, size=(6.2, 4.0))
@@ -76,9 +83,12 @@ def _band(
         found = formula.replaced(values).predicted(**{x: places})
         return found[formula.result].to_numpy()
 
+    curve = at(_values(fit, i))
+    if not fit.has_covariance(i):
+        return curve, curve, curve
     curves = np.stack([at(drawn) for drawn in fit.draws(N_DRAWS, i)])
     low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
-    return at(_values(fit, i)), low, high
+    return curve, low, high
 
 
 def _leftovers(

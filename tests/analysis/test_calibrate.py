@@ -42,7 +42,8 @@ def test_every_field_of_the_skills_is_recovered_from_near_and_far(path):
     data = js.predict(js.Grid(SKILLS)).expand_dims(seed=[0])
     truth = float(getattr(SKILLS, path))
     for factor in (0.5, 2.0, 5.0):
-        fit = js.calibrate(js.Grid(js.replace(SKILLS, path, factor * truth)), data, [path])
+        grid = js.Grid(js.replace(SKILLS, path, factor * truth))
+        fit = js.calibrate(grid, data, [path], observables=list(data))
         assert fit.values[path] == pytest.approx(truth, rel=1e-4)
         assert fit.converged
         assert fit.n_points == 21 + 2 * 21 * 5
@@ -196,3 +197,38 @@ def test_a_theory_without_a_statement_at_the_start_is_refused():
     data = js.predict(grid).expand_dims(seed=[0]).fillna(0.5)
     with pytest.raises(ValueError, match=r"more points.*no statement.*start"):
         js.calibrate(grid, data, ["shots"])
+
+
+@pytest.mark.slow
+def test_results_of_runs_are_fitted_without_options():
+    # every observable of a run repeats the others, and late skills lie below float32 rounding
+    system = MultilinearSkills(n_skills=10, n_steps=400, learning_rate=0.02)
+    runs = js.run(js.Grid(system, seeds=2), progress=False)
+    start = js.Grid(js.replace(system, "skill_exponent", 0.8))
+    fit = js.calibrate(start, runs, ["skill_exponent"])
+    assert fit.values["skill_exponent"] == pytest.approx(0.6, rel=0.02)
+    assert fit.n_points == 2 * runs.sizes["step"]
+    model = js.sparse.RandomFeatureRegression(
+        n_features=200, n_samples=100, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    grid = js.Grid(model, {"n_samples": [32, 64, 128, 256]}, seeds=64)
+    spectrum = js.calibrate(
+        js.Grid(js.replace(model, "spectrum_exponent", 1.3), grid.axes),
+        js.run(grid, progress=False), ["spectrum_exponent"], bootstrap=20, resample="seed",
+    )  # fmt: skip
+    low, high = spectrum.bootstrap_interval()["spectrum_exponent"]
+    assert 0.9 < low < high < 1.2
+
+
+def test_rounding_of_the_runs_is_left_out_and_a_schedule_keeps_its_length():
+    data = js.predict(js.Grid(SKILLS))[["loss"]].expand_dims(seed=[0]).astype(np.float32)
+    data["loss"][0, -2:] = 1e-9
+    with pytest.warns(UserWarning, match="2 values of loss lie below the rounding of float32"):
+        fit = js.calibrate(js.Grid(SKILLS), data, ["learning_rate"], n_starts=1)
+    assert fit.n_points == 19
+    waning = js.replace(SKILLS, "schedule", js.Cosine())
+    table = data["loss"].isel(seed=0).to_dataframe().reset_index()
+    table.loc[len(table)] = table.iloc[-1]
+    table.loc[len(table) - 1, "step"] = 900
+    with pytest.raises(ValueError, match="`n_steps` must be that of your runs"):
+        js.calibrate(js.Grid(waning), table, ["learning_rate"])

@@ -67,7 +67,7 @@ def test_intervals_cover_the_truth(system):
     for level, (low, high) in LEVELS.items():
         for name, share in _covered(fit, truth, level).items():
             assert low < share < high, (name, level, share)
-    # power: intervals of a third of the noise's size would cover far less
+    # power: intervals of half the width would cover far less
     narrow = {n: (fit.values[n] - truth[n]) / (fit.standard_error[n] / 2) for n in truth}
     for name, pull in narrow.items():
         assert np.mean(abs(pull) < 1.96) < 0.75, name

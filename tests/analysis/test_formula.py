@@ -234,3 +234,45 @@ def test_bad_formulas_and_tables():
         js.calibrate(law, _table().rename(columns={"time": "n"}), ["a"])
     with pytest.raises(ValueError, match="`high` must be greater"):
         js.bounds.Between(low=1.0, high=1.0)
+
+
+def test_variables_on_other_dimensions_repeat_no_points():
+    system = MultilinearSkills(n_skills=9, n_steps=200, record=range(0, 201, 20))
+    data = js.predict(js.Grid(system))
+    formula = js.Formula(js.emergence.theory.loss, {
+        "skill_exponent": 0.6, "n_skills": 9, "n_samples": np.inf, "n_parameters": np.inf,
+        "learning_rate": 0.05,
+    })  # fmt: skip
+    fit = js.calibrate(formula, data, ["learning_rate"], columns={"time": "step"}, n_starts=1)
+    assert fit.n_points == 11
+    assert fit.values["learning_rate"] == pytest.approx(0.1, rel=1e-6)
+
+
+def test_a_start_without_a_logarithm_is_refused_and_not_left_out():
+    t = np.linspace(0, 100, 50)
+    table = pandas.DataFrame({"t": t, "loss": np.exp(-0.05 * t)})
+    law = js.Formula(lambda t, k: 1.0 - k * t, {"k": 0.5})
+    with pytest.raises(ValueError, match="zero, negative or infinite at 49 points"):
+        js.calibrate(law, table, ["k"], n_starts=1)
+
+
+def test_a_default_bound_is_named_where_the_data_want_more():
+    n = np.geomspace(1, 100, 30)
+    table = pandas.DataFrame({"n": n, "loss": 2.0 * n**0.15})
+    law = js.Formula(lambda n, a, c: a * n**-c, {"a": 1.0, "c": 0.5})
+    with pytest.warns(UserWarning, match=r"c lies at an end of Positive\(\)"):
+        js.calibrate(law, table, ["a", "c"], n_starts=1)
+    wide = {"c": js.bounds.Unbounded()}
+    fit = js.calibrate(law, table, ["a", "c"], bounds=wide, n_starts=1)
+    assert fit.values["c"] == pytest.approx(-0.15)
+
+
+def test_what_would_be_ignored_is_refused(noisy):
+    with pytest.raises(ValueError, match="`bootstrap` must be given"):
+        js.calibrate(_formula(), noisy, FREE, resample="run")
+    with pytest.raises(ValueError, match="must not map 'learning_rate', which has a value"):
+        js.calibrate(_formula(), noisy, FREE, columns={"learning_rate": "run"})
+    with pytest.raises(ValueError, match=r"`columns` must map arguments .* got 'losss'"):
+        js.calibrate(_formula(), noisy, FREE, columns={"losss": "loss"})
+    with pytest.raises(ValueError, match="`n_starts` must be at most"):
+        js.calibrate(_formula(), noisy, FREE, n_starts=70)

@@ -8,7 +8,14 @@ from scipy import optimize
 
 from jaxscale.analysis import least_squares
 from jaxscale.analysis.bounds import Positive, Unbounded
-from jaxscale.analysis.levenberg import CONVERGED, FAILED, Points, Problem, solve_positive
+from jaxscale.analysis.levenberg import (
+    CONVERGED,
+    FAILED,
+    STUCK,
+    Points,
+    Problem,
+    solve_positive,
+)
 from jaxscale.analysis.residuals import Huber, Scaled, Squared
 
 X = np.linspace(0.0, 3.0, 40)
@@ -147,10 +154,13 @@ def test_resamples_are_fits_of_what_was_drawn():
         key = jax.random.key(3)
         z, status = least_squares.refit(problem, best.z, points, units, 10, 25, key)
         again, _ = least_squares.refit(problem, best.z, points, units, 10, 25, key)
-        drawn = jax.random.randint(jax.random.fold_in(key, 6), (10,), 0, 10, dtype=jnp.int32)
+        one = jax.tree.map(lambda x: jnp.asarray(x[0]), points)
+        here = jax.random.fold_in(jax.random.fold_in(key, 0), 6)
+        count = np.asarray(least_squares._drawn(here, one, units, 10), int)
+    assert count.sum() == 10
     assert (np.asarray(status) == CONVERGED).all()
     np.testing.assert_array_equal(z, again)
-    rows = np.concatenate([np.arange(4) + 4 * u for u in np.asarray(drawn)])
+    rows = np.concatenate([np.tile(np.arange(4) + 4 * u, n) for u, n in enumerate(count)])
     popt, _ = optimize.curve_fit(lambda x, a, b: a * np.exp(-b * x), X[rows], y[0, rows], p0=[1, 1])
     np.testing.assert_allclose(np.exp(np.asarray(z)[0, 6]), popt, rtol=1e-6)
     assert len(np.unique(np.asarray(z)[0, :, 0])) == 25
@@ -167,3 +177,50 @@ def test_seeds_share_the_theory_and_count_as_points():
     np.testing.assert_allclose(one.z, other.z, rtol=1e-8)
     np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-6)
     assert one.n_points == other.n_points == y.size
+
+
+def test_draws_do_not_depend_on_padding_or_on_points_without_weight():
+    y, key = _noisy(1), jax.random.key(0)
+    units = {"y": np.arange(len(X))[None]}
+    weight = np.ones((1, len(X)))
+    weight[0, 30:] = 0.0
+    with jax.enable_x64(True):
+        alone = Points(None, {"y": y[:, :30]}, {"y": np.ones((1, 30))})
+        short = np.asarray(least_squares._drawn(key, alone, {"y": units["y"][:, :30]}, 30))
+        both = Points(None, {"y": y}, {"y": weight})
+        padded = np.asarray(least_squares._drawn(key, both, units, 40))
+    np.testing.assert_array_equal(padded[:30], short)
+    assert int(padded.sum()) == 30
+    assert int(padded[30:].sum()) == 0
+
+
+def test_a_solver_that_cannot_move_says_so():
+    def wall(values, inputs):  # undefined below 1, where the data want it
+        return {"y": jnp.where(values[0] < 1, jnp.nan, values[0] * jnp.ones_like(inputs["x"]))}
+
+    y = np.full((1, len(X)), 0.5)
+    found = _fit(_problem(theory=wall, bounds=(Positive(),)), _points(y), start=(1.5,))
+    assert found.status.tolist() == [STUCK]
+
+
+def test_a_tiny_parameter_is_found_from_zero():
+    def line(values, inputs):
+        return {"y": values[0] * inputs["x"]}
+
+    y = 3e-11 * X[None]
+    problem = Problem(line, (Unbounded(),), {"y": Scaled()}, {"y": np.asarray(1e-11)}, Squared())
+    points = Points({"x": X[None]}, {"y": (y / 1e-11)[:, None]}, {"y": np.ones((1, 1, len(X)))})
+    with jax.enable_x64(True):
+        found = least_squares.fit(problem, np.zeros(1), np.zeros((1, 1)), 1, points)
+    assert float(found.z[0, 0]) == pytest.approx(3e-11, rel=1e-9)
+
+
+def test_huber_covers_where_it_claims_a_covariance():
+    n_sets, sigma = 400, 0.05
+    y = 2.0 * np.exp(-0.7 * X) + sigma * np.random.default_rng(0).standard_normal((n_sets, len(X)))
+    for delta in (0.1, 0.05):
+        found = _fit(_problem(Huber(delta=delta)), _points(y))
+        pull = (found.z[:, 0] - np.log(2.0)) / np.sqrt(found.covariance[:, 0, 0])
+        assert 0.91 < np.mean(abs(pull) < 2.02) < 0.98, delta
+    small = _fit(_problem(Huber(delta=1e-3)), _points(y))
+    assert np.isnan(small.covariance).all()
