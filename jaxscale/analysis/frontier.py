@@ -13,6 +13,7 @@ from jaxscale.analysis.jackknife import jackknife
 if TYPE_CHECKING:
     import xarray
 
+REFERENCES = ("hoffmann2022",)
 ROUNDING = 1e-9  # in ln T, by which a time may lie beyond the last record
 
 

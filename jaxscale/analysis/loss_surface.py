@@ -111,7 +111,7 @@ class LossSurface:
                                  **self.values)  # fmt: skip
             return np.asarray(found)
 
-    def optimal_allocation(self, flop: Float[ArrayLike, " c"]) -> dict[str, np.ndarray]:
+    def optimal_allocation(self, flop: Float[ArrayLike, "..."]) -> dict[str, np.ndarray]:
         r"""Best parameters, tokens and loss for a number of operations `C = 6 N D`.
 
         $$N^* = G (C / 6)^a, \quad D^* = G^{-1} (C / 6)^b, \quad

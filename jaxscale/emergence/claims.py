@@ -103,7 +103,10 @@ def law_claims(
         "N": (0.01, "the sum over skills differs from its integral by < 0.1 % for N >= 8"),
         "D": (0.03, "the law is 2 % off at D = 30 and 0.2 % at D = 1000: slope error below 0.01"),
         "C": (0.02, "the law is 1 to 3 % off at X = 300 and 0.5 % at X = 30000"),
-        "best-N": (0.02, "the law is in N + 1/2: by the exact loss the slope is 0.013 higher here"),
+        "best-N": (
+            0.02,
+            "the law is in N + 1/2: its exact form is 0.013 steeper here",
+        ),
     }
     asymptotic = (0.04, "the asymptotic laws are within 3 % over these windows")
     prefactors = {"best-N": (0.1, "the law is in N + 1/2; 1/(2 N) is 0.1 for the smallest N")}

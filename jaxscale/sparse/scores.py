@@ -48,8 +48,14 @@ def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -
             pole = np.where(beyond, n - smooth[1] - 1, 1.0)
             loss = np.where(beyond, smooth[0] * (n - 1) / pole, np.inf)
             at = int(np.argmin(loss))
-            inside = 0 < at < fine.size - 1
-            found.append((np.log(loss[at]), np.log(n[at])) if inside else (np.nan,) * 2)
+            if not (0 < at < fine.size - 1 and np.isfinite(loss[at - 1 : at + 2]).all()):
+                found.append((np.nan, np.nan))
+                continue
+            # between the points: what a jackknife multiplies must not be their spacing
+            a, b, d = np.polyfit((-1, 0, 1), np.log(loss[at - 1 : at + 2]), 2)
+            moved = -b / (2 * a) if a > 0 else 0.0
+            place = fine[at] + moved * (fine[1] - fine[0])
+            found.append((d + b * moved / 2, np.log(c) - place))
         return np.asarray(found).T
 
     return Frontier.of(both, optimum, compute, size="n_features", time="n_samples")

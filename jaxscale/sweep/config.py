@@ -66,7 +66,16 @@ def import_own(name: str, folder: Path) -> None:
     **Raises** `ValueError` naming the module if there is none, or if it fails.
     """
     module, colon, _ = name.partition(":")
-    if not colon or module in sys.modules:
+    if not colon:
+        return
+    own = folder.resolve() / f"{module}.py"
+    if module in sys.modules:
+        loaded = getattr(sys.modules[module], "__file__", None)
+        if own.is_file() and (loaded is None or not own.samefile(loaded)):
+            raise ValueError(
+                f"`system` {name!r}: {own} is not the module {module!r} that is imported already, "
+                f"{loaded}; rename one of them."
+            )
         return
     here = str(folder.resolve())
     if here not in sys.path:
