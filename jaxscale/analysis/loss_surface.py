@@ -133,7 +133,11 @@ class LossSurface:
         products = c / FLOP_PER_PARAMETER_TOKEN
         n = scale * products ** exponents["a"]
         d = products ** exponents["b"] / scale
-        return {"n_parameters": n, "n_tokens": d, "loss": self.loss(n, d)}
+        return {
+            "n_parameters": np.asarray(n),
+            "n_tokens": np.asarray(d),
+            "loss": self.loss(n, d),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
