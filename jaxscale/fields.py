@@ -32,6 +32,7 @@ class Rule:
 
     def __init__(self, convert: Callable[[str, Any], Any]):
         self.name = "value"
+        self.interval: tuple[float | None, float | None] = (None, None)
         self._convert = convert
 
     def __call__(self, value: Any) -> Any:
@@ -109,7 +110,9 @@ def real(
             return None
         return as_real(name, value, **bounds)
 
-    return _field(Rule(convert), default)
+    rule = Rule(convert)
+    rule.interval = (above if at_least is None else at_least, below if at_most is None else at_most)
+    return _field(rule, default)
 
 
 def as_real(name: str, value: Any, **bounds: float | None) -> Any:
@@ -354,6 +357,18 @@ def field_names(module: eqx.Module) -> list[str]:
 def derived_names(module: eqx.Module) -> list[str]:
     """Names of the fields that follow from the others."""
     return [f.name for f in dataclasses.fields(module) if f.metadata.get(DERIVED)]
+
+
+def interval_of(module: Any, path: str) -> tuple[float | None, float | None]:
+    """Ends that the field at dotted `path` declares; None where it has none."""
+    head, _, name = path.rpartition(".")
+    for part in head.split(".") if head else ():
+        module = getattr(module, part)
+    if not dataclasses.is_dataclass(module):
+        return None, None
+    rules = {f.name: f.metadata.get("converter") for f in dataclasses.fields(module)}
+    rule = rules.get(name)
+    return rule.interval if isinstance(rule, Rule) else (None, None)
 
 
 def converted(module: eqx.Module, name: str) -> Any:

@@ -20,6 +20,7 @@ from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Sca
 from jaxscale.analysis.tables import Data
 from jaxscale.sweep.grid import Grid
 
+FEW_UNITS = 5
 INDISTINCT = 1e3  # condition number from which parameters are not told apart
 
 
@@ -96,7 +97,7 @@ def calibrate(
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
     known, observed = _observed(theory, data, free, columns, observables, each, resample)
     kinds = _residuals(observed, residual)
-    limits = _bounds(free, observed.start, bounds or {})
+    limits = _bounds(free, observed.start, {**observed.bounds, **(bounds or {})})
     points, units, n_left_out = _points(observed, kinds)
     with jax.enable_x64(True):
         problem = Problem(observed.theory, limits, kinds, units, loss or Squared())
@@ -114,9 +115,10 @@ def calibrate(
         found = least_squares.fit(problem, z, scattered, n_starts, points)
         found = jax.tree.map(np.asarray, found)
         edge = _edges(limits, found.z)
-        _check_points(found, free, n_stated, edge, observed.labels)
+        _check_points(found, free, z, n_stated, edge, observed.labels)
         resamples = None
         if bootstrap:
+            _tell_few(observed.n_units)
             again, status = least_squares.refit(
                 problem, found.z, points, observed.units, observed.n_units, bootstrap,
                 jax.random.key(key),
@@ -257,7 +259,12 @@ def _n_weighted(points: Points) -> int:
 
 
 def _check_points(
-    found: Any, free: Sequence[str], n_stated: Any, edge: np.ndarray, labels: Sequence[Any]
+    found: Any,
+    free: Sequence[str],
+    start: np.ndarray,
+    n_stated: Any,
+    edge: np.ndarray,
+    labels: Sequence[Any],
 ) -> None:
     fewest = int(np.argmin(found.n_points))
     if found.n_points[fewest] <= len(free):
@@ -267,10 +274,23 @@ def _check_points(
             f"`data` must hold more points with a theory than {len(free)} free parameters, "
             f"got {int(found.n_points[fewest])}{where}{why}."
         )
-    idle_everywhere = (found.blind & ~edge).all(axis=0)
-    if idle_everywhere.any():
-        idle = free[int(np.flatnonzero(idle_everywhere)[0])]
-        raise ValueError(f"`free` names {idle!r}, which does not change what is compared.")
+    for i in np.flatnonzero((found.blind & ~edge).any(axis=0)).tolist():
+        # what matters nowhere never leaves its start
+        if found.blind[:, i].all() and np.all(found.start_z[:, 0, i] == start[i]):
+            raise ValueError(f"`free` names {free[i]!r}, which does not change what is compared.")
+        warnings.warn(
+            f"{free[i]} has no effect at the optimum of {int(found.blind[:, i].sum())} of "
+            f"{len(found.blind)} fits: another start or bound may find a better one",
+            stacklevel=3,
+        )
+
+
+def _tell_few(n_units: int) -> None:
+    if n_units < FEW_UNITS:
+        warnings.warn(
+            f"{n_units} things to resample are too few for an interval; take at least {FEW_UNITS}",
+            stacklevel=3,
+        )
 
 
 def _tell_failed(found: Any, labels: Sequence[Any]) -> None:

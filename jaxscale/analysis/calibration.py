@@ -83,7 +83,8 @@ class Calibration:
             z = self.coordinates[..., i]
             with jax.enable_x64(True):
                 slope = np.asarray(jax.vmap(jax.grad(bound.value))(jnp.asarray(z.ravel())))
-            value = slope.reshape(z.shape) * error[..., i]
+            slope = slope.reshape(z.shape)
+            value = np.where(slope == 0, np.nan, slope) * error[..., i]
             found[name] = float(value) if value.ndim == 0 else value
         return found
 
@@ -241,13 +242,16 @@ class Calibration:
 
     def to_json(self, path: Path | str) -> None:
         """Write `to_dict` to a file."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
     def __str__(self) -> str:
         rows = self.rows()
-        return "\n".join(
-            f"{r['parameter']} = {r['value']:.6g} ± {r['standard_error']:.2g}" for r in rows
-        )
+        lines = [f"{r['parameter']} = {r['value']:.6g} ± {r['standard_error']:.2g}" for r in rows]
+        size, rms = np.sum(self.n_points), np.max(self.residual_rms)
+        ended = np.size(self.converged) - int(np.sum(self.converged))
+        told = "converged" if not ended else f"{ended} fits did not converge"
+        return "\n".join([*lines, f"{size} points, rms residual {rms:.3g}, {told}"])
 
     @property
     def _error(self) -> np.ndarray:

@@ -121,6 +121,10 @@ class Formula:
         require_columns(table, aside)
         groups = _groups(table.dropna(subset=[self.result, *inputs, *aside]), each)
         self._check([g[n].to_numpy(float) for _, g in groups[:1] for n in inputs], inputs)
+        called = _Called(self.function, {n: v for n, v in self.values.items() if n not in free},
+                         tuple(free), self.result)  # fmt: skip
+        first = {n: groups[0][1][n].to_numpy(float) for n in inputs}
+        _check_traceable(called, self.start(free), first, free)
         units, n_units = _units([g for _, g in groups], resample)
         fixed = {n: v for n, v in self.values.items() if n not in free}
         return self, Observed(
@@ -132,6 +136,7 @@ class Formula:
             n_units=n_units,
             labels=tuple(label for label, _ in groups) if each else (),
             signed=frozenset(),
+            bounds={},
         )
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
@@ -203,6 +208,18 @@ class _Called(eqx.Module):
     def __call__(self, values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, Array]:
         named = {name: values[i] for i, name in enumerate(self.free)}
         return {self.result: _evaluate(self.function, {**self.fixed, **named}, inputs)}
+
+
+def _check_traceable(called: _Called, start: np.ndarray, inputs: Any, free: Sequence[str]) -> None:
+    """Refuse free values that the function needs as plain numbers, such as sizes."""
+    try:
+        jax.eval_shape(called, jnp.asarray(start), {n: jnp.asarray(v) for n, v in inputs.items()})
+    except (TypeError, jax.errors.JAXTypeError) as error:
+        raise ValueError(
+            f"`free` ({', '.join(free)}) must be numbers that JAX can differentiate: "
+            f"{called.function.__name__} needs one of them, or an input, as a plain number (a size "
+            f"is fixed; your own functions use jax.numpy): {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any) -> Array:

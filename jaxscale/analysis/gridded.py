@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.tables import Data, as_dataset, as_table, require_columns
-from jaxscale.fields import as_int
+from jaxscale.fields import as_int, interval_of
 from jaxscale.paths import get, replace, set_leaves
 from jaxscale.schedules import Constant
 from jaxscale.status import STATUS
@@ -95,6 +96,7 @@ class GridTheory:
         observed = Observed(
             theory=_Indexed(theory, index), start=start, data=values, inputs=None, units=units,
             n_units=n_units, labels=labels, signed=signed,
+            bounds=_declared(self.grid.system, free, start),
         )  # fmt: skip
         return here, observed
 
@@ -137,6 +139,16 @@ class GridTheory:
             )
         longer = replace(replace(system, "record", None), "n_steps", max(system.n_steps, steps[-1]))
         return GridTheory(_with(self.grid, replace(longer, "record", steps), every_seed=True))
+
+
+def _declared(system: Any, free: Sequence[str], start: np.ndarray) -> dict[str, AbstractBound]:
+    """Bounds of the fields that declare an interval and start inside it."""
+    found: dict[str, AbstractBound] = {}
+    for path, value in zip(free, start.tolist(), strict=True):
+        low, high = interval_of(system, path)
+        if low is not None and high is not None and low < value < high:
+            found[path] = Between(low=np.asarray(low), high=np.asarray(high))
+    return found
 
 
 def _schedule(system: Any) -> Any:

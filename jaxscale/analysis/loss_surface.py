@@ -1,6 +1,7 @@
 """The loss of language models over parameters and tokens: a fit with honest intervals."""
 
 import dataclasses
+import warnings
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ REFERENCES = ("hoffmann2022", "besiroglu2024")
 EXPONENTS = np.linspace(0.1, 1.0, 7)  # of the starts
 FLOORS = (0.3, 0.6, 0.8, 0.95)  # of the starts, as a share of the lowest loss
 FLOP_PER_PARAMETER_TOKEN = 6.0
+INDISTINCT = 500.0  # condition number
 
 
 def loss_surface(
@@ -211,6 +213,13 @@ def fit_loss_surface(
             lost = np.asarray(status[0])[:, None] == FAILED
             drawn = np.where(lost, np.nan, np.exp(np.asarray(again[0])))
     good = found.start_status[0] == CONVERGED
+    condition = float(found.condition[0])
+    if not condition < INDISTINCT:
+        warnings.warn(
+            f"the runs hardly tell the five parameters apart: condition number {condition:.2g} of "
+            f"the scaled Jacobian (published grids of runs: 200); vary N and D independently",
+            stacklevel=2,
+        )
     return LossSurface(
         values=dict(zip(NAMES, np.exp(found.z[0]).tolist(), strict=True)),
         bootstrap=dict(zip(NAMES, drawn.T, strict=True)),
@@ -220,7 +229,7 @@ def fit_loss_surface(
         converged=bool(found.status[0] == CONVERGED),
         n_converged_starts=int(good.sum()),
         n_starts=len(starts),
-        condition=float(found.condition[0]),
+        condition=condition,
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxscale.analysis.bounds import AbstractBound
+
 
 @dataclasses.dataclass(frozen=True)
 class Observed:
@@ -21,6 +23,7 @@ class Observed:
     - `n_units`: how many there are.
     - `labels`: of the data sets; empty for a single one.
     - `signed`: observables that take both signs.
+    - `bounds`: of free values whose field declares an interval.
     """
 
     theory: Callable[..., Any]
@@ -31,3 +34,4 @@ class Observed:
     n_units: int
     labels: tuple[Any, ...]
     signed: frozenset[str]
+    bounds: Mapping[str, AbstractBound]

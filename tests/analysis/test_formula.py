@@ -117,14 +117,17 @@ def test_outliers_move_a_square_and_not_a_huber(noisy):
 
 def test_bootstrap_over_runs(noisy):
     options = {"bootstrap": 50, "resample": "run", "n_starts": 1}
-    fit = js.calibrate(_formula(), noisy, FREE, **options)
+    with pytest.warns(UserWarning, match="4 things to resample are too few"):
+        fit = js.calibrate(_formula(), noisy, FREE, **options)
     assert fit.resamples.shape == (50, 2)
     assert np.isfinite(fit.resamples).all()
     low, high = fit.bootstrap_interval()["learning_rate"]
     assert low < fit.values["learning_rate"] < high
-    again = js.calibrate(_formula(), noisy, FREE, **options)
+    with pytest.warns(UserWarning, match="too few"):
+        again = js.calibrate(_formula(), noisy, FREE, **options)
+    with pytest.warns(UserWarning, match="too few"):
+        other = js.calibrate(_formula(), noisy, FREE, **options, key=1)
     np.testing.assert_array_equal(fit.resamples, again.resamples)
-    other = js.calibrate(_formula(), noisy, FREE, **options, key=1)
     assert not np.array_equal(fit.resamples, other.resamples)
     # four runs have at most 35 resamples, of points there are many more
     assert len(np.unique(fit.resamples[:, 0].round(9))) <= 35
@@ -276,3 +279,12 @@ def test_what_would_be_ignored_is_refused(noisy):
         js.calibrate(_formula(), noisy, FREE, columns={"losss": "loss"})
     with pytest.raises(ValueError, match="`n_starts` must be at most"):
         js.calibrate(_formula(), noisy, FREE, n_starts=70)
+
+
+def test_sizes_and_numpy_functions_are_refused_in_one_line(noisy):
+    with pytest.raises(ValueError, match=r"`free` \(n_features\) must be numbers that JAX"):
+        js.calibrate(_formula(), noisy, ["n_features"])
+    table = pandas.DataFrame({"n": [1.0, 2.0, 3.0], "loss": [1.0, 2.0, 3.0]})
+    own = js.Formula(lambda n, a: float(a) * n, {"a": 1.0})
+    with pytest.raises(ValueError, match=r"your own functions use jax\.numpy"):
+        js.calibrate(own, table, ["a"])
