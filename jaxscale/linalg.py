@@ -91,6 +91,15 @@ def svd(
 
 
 @_one_at_a_time
+def full_svd(
+    matrix: Float[Array, "m n"],
+) -> tuple[Float[Array, "m m"], Float[Array, " k"], Float[Array, "n n"]]:
+    """Singular value decomposition with complete bases, `k = min(m, n)`; it has no derivative."""
+    left, singular, right = jnp.linalg.svd(matrix, full_matrices=True)
+    return left, singular, right
+
+
+@_one_at_a_time
 def singular_values(matrix: Float[Array, "m n"]) -> Float[Array, " k"]:
     """Singular values in descending order."""
     return jnp.linalg.svd(matrix, compute_uv=False)

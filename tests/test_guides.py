@@ -16,6 +16,7 @@ import jaxscale.cli
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "power_law_regression.py"
 BLOCK = re.compile(r"(?:<!-- ([\w ]+) -->\n)?```(python|text)\n(.*?)```", re.S)
+pytestmark = pytest.mark.slow
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -75,7 +76,6 @@ def test_own_model_as_a_sweep_file(folder):
     assert type(grid.system).__module__ == EXAMPLE.stem
 
 
-@pytest.mark.slow
 def test_own_curves(folder):
     names, n_checked = execute("own_curves.md")
     assert n_checked == 6

@@ -18,10 +18,15 @@ from jaxscale.analysis.levenberg import CONVERGED, Points, Problem
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
 from jaxscale.analysis.tables import Data
+from jaxscale.analysis.warned import (
+    check_points,
+    edges,
+    tell_edges,
+    tell_failed,
+    tell_few,
+    tell_indistinct,
+)
 from jaxscale.sweep.grid import Grid
-
-FEW_UNITS = 5
-INDISTINCT = 1e3  # condition number from which parameters are not told apart
 
 
 def calibrate(
@@ -114,20 +119,20 @@ def calibrate(
         scattered = least_squares.candidates(limits, z) if n_starts > 1 else z[None]
         found = least_squares.fit(problem, z, scattered, n_starts, points)
         found = jax.tree.map(np.asarray, found)
-        edge = _edges(limits, found.z)
-        _check_points(found, free, z, n_stated, edge, observed.labels)
+        edge = edges(limits, found.z)
+        check_points(found, free, z, n_stated, edge, observed.labels)
         resamples = None
         if bootstrap:
-            _tell_few(observed.n_units)
+            tell_few(observed.n_units)
             again, status = least_squares.refit(
                 problem, found.z, points, observed.units, observed.n_units, bootstrap,
                 jax.random.key(key),
             )  # fmt: skip
             lost = np.asarray(status)[..., None] != CONVERGED
             resamples = np.where(lost, np.nan, np.asarray(again))
-    _tell_failed(found, observed.labels)
-    _tell_edges(free, limits, edge)
-    _tell_indistinct(found, free, edge)
+    tell_failed(found, observed.labels)
+    tell_edges(free, limits, edge)
+    tell_indistinct(found, free, edge)
     pick: Any = slice(None) if each else 0
     return Calibration(
         theory=known,
@@ -239,84 +244,5 @@ def _stated(problem: Problem, z: Any, points: Points) -> tuple[Points, Any, Any]
     return Points(points.inputs, points.target, weight), jnp.sum(n_stated), jnp.sum(n_bad)
 
 
-def _edges(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
-    """Which parameters of which fits ended at the end of their interval, shape `(n, p)`."""
-    found = [[b.at_edge(float(v)) for b, v in zip(bounds, row, strict=True)] for row in z]
-    return np.asarray(found)
-
-
-def _tell_edges(free: Sequence[str], bounds: tuple[AbstractBound, ...], edge: np.ndarray) -> None:
-    for i in np.flatnonzero(edge.any(axis=0)).tolist():
-        warnings.warn(
-            f"{free[i]} lies at an end of {bounds[i]!r} in {edge[:, i].sum()} of {len(edge)} fits: "
-            "the data want it outside, and it has no standard error there",
-            stacklevel=3,
-        )
-
-
 def _n_weighted(points: Points) -> int:
     return int(sum(np.sum(np.asarray(w) > 0) for w in points.weight.values()))
-
-
-def _check_points(
-    found: Any,
-    free: Sequence[str],
-    start: np.ndarray,
-    n_stated: Any,
-    edge: np.ndarray,
-    labels: Sequence[Any],
-) -> None:
-    fewest = int(np.argmin(found.n_points))
-    if found.n_points[fewest] <= len(free):
-        why = "" if n_stated else ": theory makes no statement there at the start values"
-        where = f" for {labels[fewest]!r}" if len(labels) else ""
-        raise ValueError(
-            f"`data` must hold more points with a theory than {len(free)} free parameters, "
-            f"got {int(found.n_points[fewest])}{where}{why}."
-        )
-    for i in np.flatnonzero((found.blind & ~edge).any(axis=0)).tolist():
-        # what matters nowhere never leaves its start
-        if found.blind[:, i].all() and np.all(found.start_z[:, 0, i] == start[i]):
-            raise ValueError(f"`free` names {free[i]!r}, which does not change what is compared.")
-        warnings.warn(
-            f"{free[i]} has no effect at the optimum of {int(found.blind[:, i].sum())} of "
-            f"{len(found.blind)} fits: another start or bound may find a better one",
-            stacklevel=3,
-        )
-
-
-def _tell_few(n_units: int) -> None:
-    if n_units < FEW_UNITS:
-        warnings.warn(
-            f"{n_units} things to resample are too few for an interval; take at least {FEW_UNITS}",
-            stacklevel=3,
-        )
-
-
-def _tell_failed(found: Any, labels: Sequence[Any]) -> None:
-    failed = np.flatnonzero(found.status != CONVERGED).tolist()
-    if not failed:
-        return
-    which = f" ({', '.join(str(labels[i]) for i in failed[:5])})" if len(labels) else ""
-    names = sorted({least_squares.STATUS_NAMES[found.status[i]] for i in failed})
-    warnings.warn(
-        f"{len(failed)} of {len(found.status)} fits{which} did not converge: {', '.join(names)}; "
-        "their values are where the solver stopped",
-        stacklevel=3,
-    )
-
-
-def _tell_indistinct(found: Any, free: Sequence[str], edge: np.ndarray) -> None:
-    """Warn where the data hardly tell some combination of the parameters."""
-    untold = edge.any(axis=1) | found.blind.any(axis=1) | ~np.isfinite(found.condition)
-    condition = np.where(untold, 1.0, found.condition)
-    worst = int(np.argmax(condition))
-    if not condition[worst] > INDISTINCT:
-        return
-    direction = found.weakest[worst]
-    involved = [n for n, share in zip(free, direction, strict=True) if abs(share) > 0.3]
-    warnings.warn(
-        f"the data do not tell {', '.join(involved)} apart: condition number "
-        f"{condition[worst]:.2g} of the scaled Jacobian; fix one of them",
-        stacklevel=3,
-    )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxscale.analysis.alignment import aligned, rows_of, units_of
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.tables import Data, as_dataset, as_table, require_columns
@@ -86,12 +86,12 @@ class GridTheory:
         else:
             here, runs = self._tabulated(data, known, columns, each)
         theory, names, signed = _theory(here.grid, tuple(free), observables, [str(n) for n in runs])
-        values, index, labels, order = _aligned(runs, names, each, signed)
-        units, n_units = _units(values, order, resample)
+        values, index, labels, order = aligned(runs, names, each, signed)
+        units, n_units = units_of(values, order, resample)
         n_axes = {name: len(coordinates) for name, coordinates in names.items()}
-        values = _rows(values, n_axes, np.nan)
+        values = rows_of(values, n_axes, np.nan)
         units = {
-            n: u[0] for n, u in _rows({k: v[None] for k, v in units.items()}, n_axes, 0).items()
+            n: u[0] for n, u in rows_of({k: v[None] for k, v in units.items()}, n_axes, 0).items()
         }
         observed = Observed(
             theory=_Indexed(theory, index), start=start, data=values, inputs=None, units=units,
@@ -236,95 +236,3 @@ def _theory(
     signed = frozenset(n for n in names if layout.observables[n].signed)
     held = {n: {d: coordinates[d] for d in (*grid.dims[:-1], *observed[n])} for n in names}
     return theory, held, signed
-
-
-def _aligned(
-    runs: "xarray.Dataset", names: dict[str, Any], each: str | None, signed: frozenset[str]
-) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...], dict[str, list[str]]]:
-    """Data with axes (each, others, theory's), theory's index of each, labels, and their axes."""
-    data, index, order = {}, {}, {}
-    labels: tuple[Any, ...] = ()
-    for name, coordinates in names.items():
-        if name not in runs:
-            continue
-        array = runs[name]
-        for dim in coordinates:
-            if dim not in array.dims:
-                if dim not in array.coords:
-                    raise ValueError(f"`data` must keep the dimension {dim!r} of {name!r}.")
-                array = array.expand_dims(dim)
-        if each is not None and each not in array.dims:
-            raise ValueError(f"`each` must be a dimension of `data`, got {each!r}.")
-        if each is not None and each in coordinates:
-            raise ValueError(f"`each` must not be a dimension of the theory, got {each!r}.")
-        others = [str(d) for d in array.dims if d not in coordinates and d != each]
-        order[name] = [*others, *coordinates]
-        values = np.asarray(array.transpose(*([each] if each else []), *order[name]), np.float64)
-        data[name] = _resolved(name, array, values if each else values[None], name in signed)
-        index[name] = np.ix_(
-            *(_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items())
-        )
-        labels = tuple(np.asarray(array[each]).tolist()) if each else ()
-    if not data:
-        raise ValueError(f"`data` must hold one of {', '.join(names)}, got {list(runs)}.")
-    return data, index, labels, order
-
-
-def _resolved(name: str, array: Any, values: np.ndarray, signed: bool) -> np.ndarray:
-    """Values without those that the rounding of their own type decides."""
-    if signed or array.dtype not in (np.float16, np.float32) or not np.isfinite(values).any():
-        return values
-    smallest = np.finfo(array.dtype).eps * np.max(
-        np.abs(values), where=np.isfinite(values), initial=0
-    )
-    rounded = (np.abs(values) < smallest) & (values != 0)
-    if rounded.any():
-        warnings.warn(
-            f"{int(rounded.sum())} values of {name} lie below the rounding of {array.dtype}: "
-            "left out", stacklevel=4,
-        )  # fmt: skip
-    return np.where(rounded, np.nan, values)
-
-
-def _rows(
-    arrays: dict[str, np.ndarray], n_axes: dict[str, int], blank: float
-) -> dict[str, np.ndarray]:
-    """Arrays `(n, others, theory axes)` as `(n, o, t)`, with as many others for all, some blank."""
-    flat = {}
-    for name, array in arrays.items():
-        shape = array.shape[array.ndim - n_axes[name] :]
-        flat[name] = array.reshape(len(array), -1, math.prod(shape))
-    most = max(a.shape[1] for a in flat.values())
-    short = {n: ((0, 0), (0, most - a.shape[1]), (0, 0)) for n, a in flat.items()}
-    return {n: np.pad(a, short[n], constant_values=blank) for n, a in flat.items()}
-
-
-def _positions(dim: str, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    found = {value: i for i, value in enumerate(known.tolist())}
-    missing = [w for w in wanted.tolist() if w not in found]
-    if missing:
-        raise ValueError(f"`data` has {dim} = {missing[0]!r}, which the grid has not.")
-    return np.asarray([found[w] for w in wanted.tolist()])
-
-
-def _units(
-    data: dict[str, np.ndarray], order: dict[str, list[str]], resample: str | None
-) -> tuple[dict[str, np.ndarray], int]:
-    """Numbers of what is resampled together: single points, or the slices along a dimension."""
-    if resample is None:
-        sizes = [math.prod(v.shape[1:]) for v in data.values()]
-        first = np.cumsum([0, *sizes])
-        shapes = zip(data.items(), first[:-1], sizes, strict=True)
-        units = {n: (a + np.arange(s)).reshape(v.shape[1:]) for (n, v), a, s in shapes}
-        return units, int(first[-1])
-    units = {}
-    for name, dims in order.items():
-        if resample not in dims:
-            known = ", ".join(dims)
-            raise ValueError(
-                f"`resample` must be a dimension of the data ({known}), got {resample!r}."
-            )
-        shape = [1] * len(dims)
-        shape[dims.index(resample)] = data[name].shape[1 + dims.index(resample)]
-        units[name] = np.broadcast_to(np.arange(max(shape)).reshape(shape), data[name].shape[1:])
-    return units, max(int(u.max()) + 1 for u in units.values())

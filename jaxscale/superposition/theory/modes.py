@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jaxtyping import Array, Bool, Float
 
+from jaxscale.linalg import eigh, full_svd, qr
 from jaxscale.superposition.theory.relaxation import decay, decay_slope
 
 _CHUNK = 2**22  # numbers held at once
@@ -31,8 +32,8 @@ def _tangent(x: Array) -> Array:
 def _left_basis(x: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
     """Full left basis, singular values padded to k, and right vectors (0 where padded)."""
     k, n = x.shape
-    q, r = jnp.linalg.qr(x.T)
-    u, s, zt = jnp.linalg.svd(r.T, full_matrices=True)
+    q, r = qr(x.T)
+    u, s, zt = full_svd(r.T)
     pad = max(0, k - n)
     return u, jnp.pad(s, (0, pad)), jnp.pad(q @ zt.T, ((0, 0), (0, pad)))
 
@@ -107,7 +108,7 @@ def modes(
     else:
         side = w @ covariance
         variance, frozen = jnp.diagonal(covariance), stop_gradient(covariance)
-        values, vectors = jnp.linalg.eigh((frozen + frozen.T) / 2)
+        values, vectors = eigh((frozen + frozen.T) / 2)
         factor = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
         scaled = stop_gradient(w) @ factor
     moment = side @ w.T
