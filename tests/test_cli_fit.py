@@ -56,6 +56,7 @@ def test_a_table_is_fitted_printed_and_drawn(here, capsys, monkeypatch):
     assert (here / "curves-fit.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_options_reach_the_fit(here, capsys, monkeypatch):
     line = f"{SEQUENTIAL} --each run --huber 0.02 --bound frequency_exponent=1.0:3.0 --out mine"
     assert _call(monkeypatch, line) == 0

@@ -323,6 +323,7 @@ def _sparse_law(compute):
         return js.sparse.theory.optimal_allocation(compute, **SPARSE)
 
 
+@pytest.mark.slow
 def test_the_closed_form_of_sparse_regression_lies_on_the_frontier_of_its_losses():
     compute = np.geomspace(1e5, 3e5, 3)
     sizes = [round(128 * 2 ** (i / 4)) for i in range(7)]

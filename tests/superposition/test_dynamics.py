@@ -185,6 +185,7 @@ def test_micro_batches_and_padding_change_nothing_but_rounding():
         np.testing.assert_allclose(other[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_rate_above_the_limit_diverges_alone_and_is_announced():
     system = S.TeacherStudent(
         **{**EXACT, "n_steps": 400}, latent_size=K, initial=S.Zeros(), learning_rate=0.1

@@ -200,6 +200,7 @@ def test_the_estimated_limit_is_near_the_one_of_a_drawn_embedding(drawn, inputs,
     assert 0.75 < estimated_limit(system) / exact < 1.15
 
 
+@pytest.mark.slow
 def test_a_grid_over_latent_sizes_is_one_program_and_equals_single_runs():
     system = S.TeacherStudent(**BASE, n_steps=20, record=[0, 20], dtype="float64", n_evaluation=64,
                               inputs=S.Bernoulli())  # fmt: skip
@@ -280,6 +281,7 @@ def test_contradictions_are_named(text):
         S.TeacherStudent(**BELONGS, **BAD_RATES[text])
 
 
+@pytest.mark.slow
 def test_lists_of_traced_systems_are_asked_for():
     """Lists of length 1 would silently drop every second active feature."""
     system = S.TeacherStudent(**BASE, inputs=S.Bernoulli(mean_active=2.0), n_steps=1)
