@@ -175,7 +175,7 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         draw_curves(axes, loss, size="n_parameters", time="step")
         draw_frontier(axes, found, "loss", np.asarray(curves["C"].law), color)
         draw_frontier(last, found, "size", best, color)
-        ends.append((found.compute[-1], best[-1], f"α = {alpha:g}", color))
+        ends.append((float(found.compute[-1]), float(best[-1]), f"α = {alpha:g}", color))
         axes.set_xlim(found.compute[0] / 3, found.compute[-1] * 3)
         low, high = np.nanmin(found.loss), np.nanmax(found.loss)
         axes.set_ylim(low * 0.8, high * 1.6)
