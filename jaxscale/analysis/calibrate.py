@@ -19,6 +19,7 @@ from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
 from jaxscale.analysis.tables import Data
 from jaxscale.analysis.warned import (
+    check_count,
     check_points,
     edges,
     tell_edges,
@@ -160,9 +161,8 @@ def _check_free(free: Sequence[str]) -> None:
 
 
 def _check_counts(n_starts: int, bootstrap: int) -> None:
-    for name, value, least in (("n_starts", n_starts, 1), ("bootstrap", bootstrap, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+    check_count("n_starts", n_starts, 1)
+    check_count("bootstrap", bootstrap, 0)
     if n_starts > least_squares.CANDIDATES:
         raise ValueError(f"`n_starts` must be at most {least_squares.CANDIDATES}, got {n_starts}.")
 

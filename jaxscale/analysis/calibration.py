@@ -12,6 +12,7 @@ import rich.table
 from rich.box import SIMPLE_HEAD
 
 from jaxscale.analysis.bounds import AbstractBound
+from jaxscale.analysis.exponents import check_level
 from jaxscale.analysis.formula import Formula
 from jaxscale.analysis.gridded import GridTheory
 from jaxscale.analysis.least_squares import STATUS_NAMES
@@ -99,7 +100,7 @@ class Calibration:
         """
         from scipy.stats import t
 
-        _check_level(level)
+        check_level(level)
         freedom = np.asarray(self.n_points - len(self.free))
         half = t.ppf((1 + level) / 2, freedom[..., None]) * self._error
         low, high = self._named(self.coordinates - half), self._named(self.coordinates + half)
@@ -114,7 +115,7 @@ class Calibration:
 
         **Raises:** `ValueError` for a fit without resamples, or a level outside (0, 1).
         """
-        _check_level(level)
+        check_level(level)
         if self.resamples is None:
             raise ValueError("`bootstrap` must be given to `calibrate` for its intervals, got 0.")
         tails = [(1 - level) / 2, (1 + level) / 2]
@@ -262,8 +263,3 @@ class Calibration:
         with jax.enable_x64(True):
             found = [np.asarray(b.value(jnp.asarray(z[..., i]))) for i, b in enumerate(self.bounds)]
         return {n: float(v) if v.ndim == 0 else v for n, v in zip(self.free, found, strict=True)}
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must lie between 0 and 1, got {level!r}.")

@@ -185,8 +185,7 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
     >>> print(f"{found.low:.3f} to {found.high:.3f} ({found.method})")
     0.912 to 1.088 (student-t)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must lie between 0 and 1, got {level!r}.")
+    check_level(level)
     array = np.asarray(values, np.float64)
     if array.ndim > 1:
         raise ValueError(f"`values` must be a number or one axis, got shape {array.shape}.")
@@ -205,6 +204,12 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
     drawn = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
     low, high = np.quantile(array[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), "bootstrap")
+
+
+def check_level(level: float) -> None:
+    """Refuse a confidence level outside (0, 1), with a `ValueError`."""
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must lie between 0 and 1, got {level!r}.")
 
 
 def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.DataArray":

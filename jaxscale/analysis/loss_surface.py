@@ -11,9 +11,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import least_squares
 from jaxscale.analysis.bounds import Positive
+from jaxscale.analysis.exponents import check_level
 from jaxscale.analysis.levenberg import CONVERGED, FAILED, Points, Problem
 from jaxscale.analysis.plain import plain
 from jaxscale.analysis.residuals import Huber, Log
+from jaxscale.analysis.warned import check_count
 
 NAMES = ("E", "A", "B", "alpha", "beta")
 REFERENCES = ("hoffmann2022", "besiroglu2024")
@@ -95,8 +97,7 @@ class LossSurface:
 
         **Raises:** `ValueError` for a level outside (0, 1) or a fit without a bootstrap.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"`level` must lie between 0 and 1, got {level!r}.")
+        check_level(level)
         drawn = {**self.bootstrap, **_allocation(self.bootstrap)}
         if not self.bootstrap["E"].size:
             raise ValueError("`bootstrap` must be at least 1 for intervals, got 0.")
@@ -193,8 +194,7 @@ def fit_loss_surface(
     You 2024, arXiv 2404.10102.
     """
     n, d, y = _checked(n_parameters, n_tokens, loss)
-    if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < 0:
-        raise ValueError(f"`bootstrap` must be a whole number of at least 0, got {bootstrap!r}.")
+    check_count("bootstrap", bootstrap, 0)
     starts = _starts(n, d, y)
     with jax.enable_x64(True):
         kinds: Any = {"loss": Log()}

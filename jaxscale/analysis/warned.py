@@ -14,6 +14,12 @@ FEW_UNITS = 5
 INDISTINCT = 1e3  # condition number from which parameters are not told apart
 
 
+def check_count(name: str, value: int, least: int) -> None:
+    """Refuse what is not a whole number of at least `least`, with a `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+
+
 def edges(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
     """Which parameters of which fits ended at the end of their interval, shape `(n, p)`."""
     found = [[b.at_edge(float(v)) for b, v in zip(bounds, row, strict=True)] for row in z]

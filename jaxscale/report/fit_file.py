@@ -143,10 +143,14 @@ def _fit_store(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]
     fit = calibrate(grid, runs, list(request.starts), observables=chosen, **request.options)
-    theory: Any = fit.predict()
-    drawn = theory if fit.each is None else theory.mean(fit.each)
-    shown = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
-    return fit, lambda: plot(runs, shown, observables=None if request.y is None else [request.y])
+
+    def draw() -> "matplotlib.figure.Figure":
+        theory: Any = fit.predict()
+        drawn = theory if fit.each is None else theory.mean(fit.each)
+        shown = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
+        return plot(runs, shown, observables=chosen)
+
+    return fit, draw
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
