@@ -176,14 +176,16 @@ def memory(found: Found) -> str:
 
 
 def beyond(found: Found) -> str:
-    """The grid that is ten times larger than the memory."""
-    return "\n\n".join(
-        f"A grid of {f['plan']['runs']:,} runs that would take {f['all_at_once_bytes'] / 1e9:.0f} "
-        f"GB at once, on {f['memory_bytes'] / 1e9:.0f} GB of memory, "
-        f"{'completes' if f['complete'] else '**does not complete**'} with "
-        f"{f['increase_bytes'] / MIB:,.0f} MiB (planned: {f['planned_bytes'] / MIB:,.0f} MiB)."
-        for f in found
-    )
+    """Grids that are ten times larger than the memory of a control group."""
+    columns = ("ten times the memory", "GB of memory", "runs", "GB at once", "GB of results",
+               "GB on disk", "increase (GB)", "seconds", "completes")  # fmt: skip
+    keys = ("all_at_once_bytes", "results_bytes", "disk_bytes", "increase_bytes")
+    rows = []
+    for f in found:
+        sizes = [f"{f[key] / 1e9:.3g}" for key in keys]
+        rows.append([f["case"], f"{f['memory_bytes'] / 1e9:.3g}", f"{f['plan']['runs']:,}", *sizes,
+                     f"{f['seconds']:.0f}", "yes" if f["complete"] else "**no**"])  # fmt: skip
+    return table(columns, rows)
 
 
 def gpu(found: Found) -> str:

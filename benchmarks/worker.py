@@ -30,13 +30,18 @@ class Worker:
     - `cores`: how many cores the process may use; None for all.
     - `devices`: virtual CPU devices of JAX; None for one per core.
     - `platform`: the JAX platform; None leaves the choice to JAX.
+    - `group`: folder of a control group that the process enters before it does anything.
     """
 
     def __init__(
-        self, cores: int | None = None, devices: int | None = None, platform: str | None = "cpu"
+        self,
+        cores: int | None = None,
+        devices: int | None = None,
+        platform: str | None = "cpu",
+        group: Path | None = None,
     ):
         cores = machine.n_cores() if cores is None else cores
-        given = [str(cores), str(cores if devices is None else devices)]
+        given = [str(cores), str(cores if devices is None else devices), str(group or "")]
         environment = {**os.environ, **({} if platform is None else {"JAX_PLATFORMS": platform})}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", *given],
@@ -84,7 +89,9 @@ def _answer(request: dict[str, Any], calls: dict[str, Any]) -> Any:
 
 def main() -> None:
     """The worker's end: pin, choose devices, then answer until the input ends."""
-    n_cores, n_devices = map(int, sys.argv[1:])
+    n_cores, n_devices = map(int, sys.argv[1:3])
+    if group := sys.argv[3]:
+        Path(group, "cgroup.procs").write_text(str(os.getpid()))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n_cores])
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever prints must not answer

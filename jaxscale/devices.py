@@ -56,10 +56,48 @@ def device_memory() -> float:
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         return 0.8 * stats.get("bytes_limit", 8e9)
+    return 0.5 * host_memory() / jax.local_device_count()
+
+
+def host_memory() -> float:
+    """Bytes that this process may use: the machine's, or fewer in a container or a cluster's job.
+
+    Linux bounds the memory of a control group and of all groups above it. They are looked for where
+    `/proc/self/cgroup` says, in both versions of the interface.
+    """
     try:
         host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         host = 8e9
-    with contextlib.suppress(OSError, ValueError):  # a container or a SLURM job may have less
-        host = min(host, float(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return 0.5 * host / jax.local_device_count()
+    return min([float(host), *group_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+
+
+def group_limits(groups: Path, mounted: Path) -> list[float]:
+    """Memory limits of the control groups that hold this process.
+
+    **Arguments**
+
+    - `groups`: file with a line `number:controllers:path` for each hierarchy; version 2 has one
+      without controllers.
+    - `mounted`: folder of the hierarchies. In a container the paths may be those of the host; what
+      is not there is passed over, and the top folder is the container's own group.
+
+    **Returns** what the files of the groups and of those above them say, in bytes.
+    """
+    places = []
+    with contextlib.suppress(OSError):
+        for line in groups.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                places += [(mounted, "memory.max", path), (mounted / "unified", "memory.max", path)]
+            elif "memory" in controllers.split(","):
+                places.append((mounted / "memory", "memory.limit_in_bytes", path))
+    found = []
+    for top, name, path in places:
+        own = top.joinpath(*(part for part in Path(path).parts if part not in ("/", "..")))
+        for folder in (own, *own.parents):
+            with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
+                found.append(float((folder / name).read_text()))
+            if folder == top:
+                break
+    return found

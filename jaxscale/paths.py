@@ -1,7 +1,6 @@
 """Fields by dotted path: looked up, replaced with validation, or set inside a program."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscale.fields import derived_names, field_names
+from jaxscale.text import nearest
 
 
 def get(module: Any, path: str) -> Any:
@@ -25,9 +25,8 @@ def get(module: Any, path: str) -> Any:
         known = _known(value)
         if name not in known:
             owner = type(value).__name__
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
-            raise ValueError(f"`{path}` is not a field of {owner} ({', '.join(known)}){hint}")
+            listed = f"({', '.join(known)}){nearest(name, known)}"
+            raise ValueError(f"`{path}` is not a field of {owner} {listed}")
         value = value[name] if isinstance(value, dict) else getattr(value, name)
     return value
 

@@ -1,6 +1,8 @@
-"""Tables as plain text, the same in a terminal, a notebook and a log."""
+"""Plain text: tables that look the same in a terminal, a notebook and a log; counts; hints."""
 
+import difflib
 import io
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -23,3 +25,9 @@ def as_text(*shown: Any) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?`, or nothing where no known name resembles `name`."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean `{near[0]}`?" if near else ""

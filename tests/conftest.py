@@ -2,15 +2,18 @@
 
 Compiling takes most of the time of the tests, much of it in passes that make programs faster and
 change no result beyond rounding; they are left out here. `JAXSCALE_TEST_XLA_FLAGS` replaces this
-choice: the slow tests of `.ci/run`, which train for longer, compile as users do.
+choice: experiments that train for minutes compile as users do (`.ci/run`).
 """
 
+import gc
 import os
 
 import jax
 import pytest
 import scipy.linalg  # noqa: F401  (loads the library that jaxlib calls)
 from threadpoolctl import threadpool_limits
+
+gc.set_threshold(200_000, 50, 50)  # traces are many small objects that live long: 6 % of the time
 
 FAST_COMPILATION = (
     "--xla_llvm_disable_expensive_passes=true --xla_backend_optimization_level=0 "

@@ -1,7 +1,6 @@
 """A theory function with values for its arguments: what can be fitted without a system."""
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.tables import Data, as_table, require_columns, require_numbers
 from jaxscale.spectra import PowerLaw
+from jaxscale.text import nearest
 
 if TYPE_CHECKING:
     import pandas
@@ -51,10 +51,8 @@ class Formula:
         known = self._parameters
         for name in self.values:
             if known is not None and name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean `{near[0]}`?" if near else ""
-                raise ValueError(f"`{name}` is not an argument of {self.name} "
-                                 f"({', '.join(known)}){hint}")  # fmt: skip
+                listed = f"({', '.join(known)}){nearest(name, known)}"
+                raise ValueError(f"`{name}` is not an argument of {self.name} {listed}")
 
     @property
     def name(self) -> str:

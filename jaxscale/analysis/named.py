@@ -1,6 +1,5 @@
 """Theories by name, for the command line: `emergence.time_law`, `superposition.sequential_loss`."""
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import jax
 from jaxscale.analysis.loss_surface import loss_surface
 from jaxscale.spectra import PowerLaw
 from jaxscale.sweep.config import SYSTEM_PACKAGES
+from jaxscale.text import nearest
 
 PLAIN: dict[str, Callable[..., Any]] = {"loss_surface": loss_surface}
 
@@ -45,9 +45,8 @@ def theory_named(name: str) -> Callable[..., Any]:
     """
     known = theory_names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}."
-        raise ValueError(f"`theory` must name a theory function, got {name!r}; {hint}")
+        hint = nearest(name, known) or f"; there are {', '.join(known)}."
+        raise ValueError(f"`theory` must name a theory function, got {name!r}{hint}")
     system, dot, function = name.partition(".")
     if not dot:
         return PLAIN[name]

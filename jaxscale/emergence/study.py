@@ -1,6 +1,6 @@
 """What `jaxscale reproduce emergence` runs, and what it concludes from the results."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from jaxscale.emergence.scores import EmergenceScore, score_emergence
 from jaxscale.report.figures import (
     DASHED,
     OKABE_ITO,
+    POINTS,
     band,
     label_ends,
     legend,
@@ -129,7 +130,8 @@ def emergence_figure(runs: "xarray.Dataset", score: EmergenceScore) -> "matplotl
     axes.set_xlabel(X_LABEL[regime])
     axes.set_ylabel("skill strength R / S")
     axes.set_ylim(-0.08, 1.12)
-    _legend(axes, "network, mean ± s.d. over seeds", "multilinear theory, fitted on skill 1")
+    drawn = {"network, mean ± s.d. over seeds": {"lw": 1.4}}
+    legend(figure, drawn | {"multilinear theory, fitted on skill 1": DASHED})
     return figure
 
 
@@ -155,7 +157,7 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
         axes.set_xlabel(LAW_LABEL[name])
         axes.set_ylabel("loss [S²]")
         axes.set_title(f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}", fontsize=9)
-    _legend(grid[0, 0], "simulation", "closed form", points=True)
+    legend(figure, {"simulation": POINTS, "closed form": DASHED})
     return figure
 
 
@@ -188,23 +190,8 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
     label_ends(last, ends)
     last.set_ylabel("best parameters N*")
     last.set_title("N* ∝ X^(1/(α+2))", fontsize=9)
-    kinds = {"each N": THIN, "best N": {"marker": "o", "ms": 4, "ls": ""}, "closed form": DASHED}
-    legend(figure, kinds)
+    legend(figure, {"each N": THIN, "best N": POINTS, "closed form": DASHED})
     return figure
-
-
-def _legend(axes: Any, data: str, theory: str, points: bool = False) -> None:
-    from matplotlib.lines import Line2D
-
-    mark: dict[str, Any] = {"marker": "o", "ms": 4, "ls": ""} if points else {"lw": 1.4}
-    handles = [
-        Line2D([], [], color="#444444", label=data, **mark),
-        Line2D([], [], color="#444444", ls=(0, (4, 2)), lw=1.6, label=theory),
-    ]
-    place: dict[str, Any] = {"loc": "lower left"}
-    if not points:
-        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2}
-    axes.legend(handles=handles, fontsize=8, frameon=False, **place)
 
 
 STUDY = Study(

@@ -16,6 +16,7 @@ MAX_CURVES = 7
 FEW = 12  # up to so many simulated points are marked one by one
 LINE_HEIGHT = 0.06  # of a label, in heights of a panel
 DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
+POINTS: dict[str, Any] = {"marker": "o", "ms": 4, "ls": ""}
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -9,6 +9,7 @@ from jaxscale.analysis.frontier import Frontier
 from jaxscale.report.figures import (
     DASHED,
     OKABE_ITO,
+    POINTS,
     band,
     label_ends,
     legend,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 MEAN = {"simulation, mean ± s.d. over seeds": {"marker": "o", "ms": 3, "lw": 1.4}}
 MEDIAN = {"simulation, median and middle half of seeds": {"marker": "o", "ms": 3, "lw": 1.4}}
-POINTS = {"simulation": {"marker": "o", "ms": 4, "ls": ""}}
+SIMULATED = {"simulation": POINTS}
 CLOSED = {"closed form": DASHED}
 
 
@@ -139,7 +140,7 @@ def frontier_figure(
         label_ends(axes, ends)
         axes.set_xlabel("compute C = N D")
         axes.set_ylabel(title)
-    legend(figure, POINTS | CLOSED)
+    legend(figure, SIMULATED | CLOSED)
     return figure
 
 
@@ -197,7 +198,7 @@ def instability_figure(
     axes.set_xlabel("samples D")
     axes.set_ylabel(r"probability that η λ$_\mathrm{max}$ > 2")
     axes.set_title(f"α = {alpha:g}, γ = {gamma:g}", fontsize=9)
-    legend(figure, {"simulation, 95 % interval": {"marker": "o", "ms": 4, "ls": ""}} | CLOSED)
+    legend(figure, {"simulation, 95 % interval": POINTS} | CLOSED)
     return figure
 
 

@@ -1,6 +1,7 @@
 """`Bucket`: runs that one compiled program serves, and what they cost."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -23,7 +24,7 @@ CHUNK_SECONDS = 5.0
 class Bucket:
     """Runs that one compiled program serves.
 
-    - `template`: system whose static fields the program is traced with, sizes at their maximum.
+    - `whole`: system whose static fields the program is traced with, sizes at their maximum.
     - `run_ids`: flat indices of the runs in the grid.
     - `columns`: for every leaf axis, the value of each run.
     - `seeds`: seed of each run.
@@ -31,13 +32,18 @@ class Bucket:
     - `n_devices`: devices that share a chunk.
     """
 
-    template: AbstractSystem
+    whole: AbstractSystem
     run_ids: np.ndarray
     columns: dict[str, np.ndarray]
     seeds: np.ndarray
     chunk: int
     group: int
     n_devices: int
+
+    @functools.cached_property
+    def template(self) -> AbstractSystem:
+        """The system that is traced here, with its steps sliced for the devices of this process."""
+        return sliced_here(self.whole)
 
     @property
     def n_runs(self) -> int:
@@ -95,7 +101,7 @@ def on_cpu() -> bool:
 def template_of(
     grid: Grid, columns: dict[str, np.ndarray], chosen: dict[str, int]
 ) -> AbstractSystem:
-    """System that a program for these runs is traced with.
+    """System whose sizes hold these runs; `sliced_here` makes the one that is traced.
 
     **Arguments**
 
@@ -103,17 +109,21 @@ def template_of(
     - `columns`: values of the leaf axes that the program must hold, one entry per run.
     - `chosen`: index of the value of every structural axis.
 
-    **Returns** the system with sizes at their maximum, and steps sliced where they leave the cache.
+    **Returns** the system with sizes at their maximum.
     """
     template = grid.system
     for path, index in chosen.items():
         template = replace(template, path, grid.axes[path][index])
     for path, column in columns.items():  # sizes re-derive their maximum from the largest value
         template = replace(template, path, np.max(column))
-    template = template.enclosing(columns)
+    return template.enclosing(columns)
+
+
+def sliced_here(template: AbstractSystem) -> AbstractSystem:
+    """The system with its steps sliced where they leave the cache of this process's devices."""
     itemsize = _itemsize(template)
     if on_cpu() and itemsize * template.work().working_floats > CPU_SLICE_ABOVE_BYTES:
-        template = template.sliced(CPU_SLICE_BYTES / itemsize)
+        return template.sliced(CPU_SLICE_BYTES / itemsize)
     return template
 
 
@@ -179,7 +189,8 @@ def make_bucket(
     **Returns** the bucket; its bytes exceed the memory only if one run alone does.
     """
     columns, seeds = columns_of(grid, run_ids)
-    template = template_of(grid, columns, structure_of(grid, run_ids))
+    whole = template_of(grid, columns, structure_of(grid, run_ids))
+    template = sliced_here(whole)
     work, itemsize = template.work(), _itemsize(template)
     outputs = itemsize * n_outputs(template)
     resident = itemsize * work.resident_floats
@@ -195,7 +206,7 @@ def make_bucket(
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
     group = _even(per_device, min(group, per_device), cap)
     per_device = math.ceil(per_device / group) * group
-    return Bucket(template, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
+    return Bucket(whole, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
 
 
 def _even(n_runs: int, most: int, limit: int) -> int:
@@ -217,9 +228,9 @@ def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bu
     **Raises** `ValueError` if the runs need several programs.
     """
     columns, seeds = columns_of(grid, run_ids)
-    template = template_of(grid, columns, structure_of(grid, run_ids))
+    whole = template_of(grid, columns, structure_of(grid, run_ids))
     n_devices, group = share(chunk, group, jax.local_device_count())
-    return Bucket(template, run_ids, columns, seeds, chunk, group, n_devices)
+    return Bucket(whole, run_ids, columns, seeds, chunk, group, n_devices)
 
 
 def share(chunk: int, group: int, available: int) -> tuple[int, int]:

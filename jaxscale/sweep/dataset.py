@@ -85,6 +85,17 @@ class Layout:
         """Shape of one run's `name`, padded to the union of coordinates."""
         return tuple(len(self.coordinates[d]) for d in self.observables[name].dims)
 
+    def full_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of `name` of all runs, on the axes of the grid."""
+        return (*self.grid.shape, *self.shape(name))
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the results of all runs."""
+        return sum(
+            math.prod(self.full_shape(n)) * np.dtype(t).itemsize for n, t in self.dtypes.items()
+        )
+
     def n_chunks(self, bucket: int) -> int:
         """Calls of the program of a bucket."""
         return math.ceil(len(self.run_ids[bucket]) / self.runs_per_chunk[bucket])
@@ -116,11 +127,11 @@ class Layout:
                 found[first : first + len(here)] = here
         return found
 
-    def blank(self, name: str, n: int) -> np.ndarray:
-        """Values of `n` runs that have not been computed."""
+    def blank(self, name: str, n: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """Values of `n` runs that have not been computed, `shape` of each (by default, all)."""
         dtype = np.dtype(self.dtypes[name])
         fill = np.nan if dtype.kind == "f" else -1
-        return np.full((n, *self.shape(name)), fill, dtype)
+        return np.full((n, *(self.shape(name) if shape is None else shape)), fill, dtype)
 
     def pad(self, bucket: int, name: str, values: np.ndarray) -> np.ndarray:
         """Values of one bucket placed on the union of coordinates."""
@@ -132,16 +143,13 @@ class Layout:
         out[np.ix_(np.arange(len(values)), *positions)] = values
         return out
 
-    def dataset(
-        self, values: dict[str, np.ndarray], attributes: dict[str, Any]
-    ) -> "xarray.Dataset":
-        """Dataset of values whose first axis is the flat run index."""
+    def dataset(self, values: dict[str, Any], attributes: dict[str, Any]) -> "xarray.Dataset":
+        """Dataset of values on the axes of the grid."""
         import xarray
 
         grid = self.grid
         variables = {}
         for name, observable in self.observables.items():
-            data = values[name].reshape(*grid.shape, *self.shape(name))
             attrs: dict[str, Any] = {
                 "units": observable.units,
                 "long_name": observable.description,
@@ -151,7 +159,7 @@ class Layout:
             if name == "status":
                 attrs["flag_values"] = [int(s) for s in Status]
                 attrs["flag_meanings"] = " ".join(s.name for s in Status)
-            variables[name] = ((*grid.dims, *observable.dims), data, attrs)
+            variables[name] = ((*grid.dims, *observable.dims), values[name], attrs)
         coordinates = {**grid.coordinates, **self.coordinates}
         return xarray.Dataset(variables, coordinates, attributes)
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import jax.random as jr
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxscale.devices import host_memory
 from jaxscale.keys import root_key
 from jaxscale.linalg import one_blas_thread
 from jaxscale.sweep.dataset import Layout, grid_text, provenance
@@ -50,7 +52,7 @@ class Session:
         name, precision = (plan.token, bucket), plan.options.matmul_precision
         seeds = of.seeds[source]
         memory = plan.options.memory
-        return Task(name, of.template, of.group, columns, seeds, self.root, memory, precision)
+        return Task(name, of.whole, of.group, columns, seeds, self.root, memory, precision)
 
     def chunks(self, bar: Progress) -> Generator[tuple[tuple[int, int], Answer]]:
         """Answers as they come."""
@@ -66,19 +68,37 @@ class Session:
             bar.update(bar.task_ids[0], description="running")
 
     def run(self, shown: bool) -> bool:
-        """Compute and write what is left; False if Ctrl-C came before the end."""
+        """Compute and write what is left; False if Ctrl-C came before the end.
+
+        A chunk is written by a thread while the next one is computed, so that devices do not wait
+        for a disk; never more than one, so that no more than two chunks are in flight.
+        """
         buckets, total = self.plan.buckets, self.plan.n_runs
         left = sum(buckets[bucket].n_runs_of(chunk) for bucket, chunk in self.left)
         with _bar(shown) as bar:
             line = bar.add_task("running", total=total, completed=total - left)
+
+            def write(bucket: int, chunk: int, answer: Answer) -> None:
+                _, ids = slots(buckets[bucket], chunk)
+                self.results.write(bucket, chunk, ids, answer.values)
+                bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
+
             try:
-                with one_blas_thread(), contextlib.closing(self.chunks(bar)) as coming:
+                with (
+                    one_blas_thread(),
+                    ThreadPoolExecutor(1) as writer,
+                    contextlib.closing(self.chunks(bar)) as coming,
+                ):
+                    writing: Future[None] | None = None
                     for (bucket, chunk), answer in coming:
-                        _, ids = slots(buckets[bucket], chunk)
-                        self.results.write(bucket, chunk, ids, answer.values)
                         self.compile_seconds += answer.compile_seconds
                         self.device = answer.device
-                        bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
+                        if writing is not None:
+                            writing.result()
+                        writing = writer.submit(write, bucket, chunk, answer)
+                        del answer  # its writer alone keeps it
+                    if writing is not None:
+                        writing.result()
             except KeyboardInterrupt:
                 return False
         return True
@@ -193,7 +213,13 @@ def run(
     shown = _bar(True).console.is_terminal if progress is None else progress
     shown = shown and plan.seconds > 1.0
     if store is None:
-        results = MemoryStore(Layout.of(plan))
+        layout = Layout.of(plan)
+        if layout.result_bytes > host_memory():
+            raise ValueError(
+                f"`store` must be given: the results take {layout.result_bytes / 1e9:.3g} GB, and "
+                f"this process may use {host_memory() / 1e9:.3g} GB of memory."
+            )
+        results = MemoryStore(layout)
         _work(Session(plan, results, executor), shown)
         return results.dataset()
     path = _path(store)

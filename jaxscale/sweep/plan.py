@@ -26,6 +26,7 @@ from jaxscale.sweep.bucket import (
     make_bucket,
     on_cpu,
     run_seconds,
+    sliced_here,
     stored_bucket,
     structure_of,
     structures,
@@ -263,7 +264,7 @@ def _divisions(
     chosen = structure_of(grid, ids)
 
     def template(values: dict[str, np.ndarray]) -> AbstractSystem:
-        return template_of(grid, values, chosen)
+        return sliced_here(template_of(grid, values, chosen))
 
     sizes = [p for p, c in columns.items() if _is_size(template, p, c)]
     whole = [(0.0, [np.ones(len(ids), bool)])]

@@ -20,7 +20,7 @@ from jaxscale.devices import device_memory
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.linalg import one_blas_thread
 from jaxscale.paths import set_leaves
-from jaxscale.sweep.bucket import Bucket, cached_group, share
+from jaxscale.sweep.bucket import Bucket, cached_group, share, sliced_here
 from jaxscale.system import AbstractSystem
 
 RUNS = "runs"
@@ -32,7 +32,7 @@ class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
     - `name`: of the program; a process compiles it once.
-    - `template`, `group`: what the program is traced with.
+    - `whole`, `group`: what the program is traced with, its steps sliced where it runs.
     - `columns`, `seeds`: of the runs, padding included.
     - `root`: data of the root key.
     - `memory`: bytes that the program may take on each device; None for what the device allows.
@@ -41,7 +41,7 @@ class Task:
     """
 
     name: tuple[str, int]
-    template: AbstractSystem
+    whole: AbstractSystem
     group: int
     columns: dict[str, np.ndarray]
     seeds: np.ndarray
@@ -65,7 +65,8 @@ class Program:
 
     def __init__(self, task: Task, n_devices: int):
         self.n_devices, self.group, self.compile_seconds = n_devices, task.group, 0.0
-        self._leaves, static = eqx.partition(task.template, eqx.is_array_like)
+        self.template = sliced_here(task.whole)
+        self._leaves, static = eqx.partition(self.template, eqx.is_array_like)
         self._compile(task, static)
         used, per_device = self.bytes, len(task.seeds) // n_devices
         memory = device_memory() if task.memory is None else task.memory
@@ -160,7 +161,7 @@ def compute(task: Task, programs: dict[Any, Program], n_devices: int) -> Answer:
     """
     seconds = 0.0
     with (
-        jax.enable_x64(task.template.dtype == "float64"),
+        jax.enable_x64(task.whole.dtype == "float64"),
         jax.default_matmul_precision(task.matmul_precision),
     ):
         with _compiling:  # threads of one process share its programs
@@ -188,7 +189,7 @@ def compute_anywhere(task: Task) -> Answer:
     """Compute a chunk in a worker process, on all its devices that can share it evenly."""
     group = task.group
     if task.platform != jax.default_backend():  # planned elsewhere
-        group = cached_group(task.template)
+        group = cached_group(sliced_here(task.whole))
     n_devices, group = share(len(task.seeds), group, jax.local_device_count())
     with one_blas_thread():
         return compute(dataclasses.replace(task, group=group), _kept, n_devices)

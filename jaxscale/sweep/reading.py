@@ -1,12 +1,14 @@
 """Reading a store: what it holds, how it was cut, and whether it is whole."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale.devices import host_memory
 from jaxscale.sweep.dataset import FORMAT, Layout, grid_text
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import Options, Plan, continued
@@ -14,7 +16,8 @@ from jaxscale.sweep.plan import Options, Plan, continued
 if TYPE_CHECKING:
     import xarray
 
-READ_AT_ONCE = 256  # Zarr chunks
+READ_AT_ONCE = 2**27  # bytes
+LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
 
 
 def beside(path: Path, role: str) -> Path:
@@ -39,6 +42,21 @@ def read_attributes(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise ValueError(f"`store` {path} has format {found}, expected {FORMAT}.")
     return attributes
+
+
+def chunk_files(path: Path, name: str, n_axes: int, chunks: Iterable[int]) -> Iterator[Path]:
+    """Files of Zarr chunks of a variable, which are cut along their first axis only."""
+    for i in chunks:
+        yield path.joinpath(name, "c", str(i), *["0"] * (n_axes - 1))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a store from another one at the same path: its header of runs is written once."""
+    try:
+        found = (path / "run_id" / "zarr.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def read_sessions(attributes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -67,10 +85,12 @@ class StoredPlan:
             ) from None
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}
-        self.run_id, self.done = self._slice("run_id"), self._slice("done")
-        runs = np.sort(self.run_id[self.run_id >= 0])
-        if not np.array_equal(runs, np.arange(self.grid.n_runs)):
+        self._identity = _identity(path)
+        self.run_id, self.done = self._whole("run_id"), self._whole("done")
+        slots = np.flatnonzero(self.run_id >= 0)
+        if not np.array_equal(np.sort(self.run_id[slots]), np.arange(self.grid.n_runs)):
             raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")
+        self._slot_of = slots[np.argsort(self.run_id[slots])]
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
@@ -79,9 +99,9 @@ class StoredPlan:
             self._arrays[name] = self._root[name]
         return self._arrays[name]
 
-    def _slice(self, name: str, first: int = 0, last: int | None = None) -> np.ndarray:
+    def _whole(self, name: str) -> np.ndarray:
         try:
-            return np.asarray(self._array(name)[first:last])
+            return np.asarray(self._array(name)[:])
         except Exception as error:  # each codec has errors of its own
             raise ValueError(
                 f"`store` {self.path} cannot be read at {name!r} ({error}); it was damaged."
@@ -111,28 +131,59 @@ class StoredPlan:
     def read(self, name: str, first: int, last: int) -> np.ndarray:
         """Values of some slots of a variable.
 
-        **Raises** `ValueError` if a finished chunk is missing or cannot be decoded.
+        **Raises** `ValueError` if a finished chunk is missing or cannot be decoded; it tells how
+        to have that chunk computed anew.
         """
         array = self._array(name)
-        for i in range(first // self.slots, last // self.slots):
-            file = self.path.joinpath(name, "c", str(i), *["0"] * (array.ndim - 1))
+        chunks = range(first // self.slots, last // self.slots)
+        for i, file in zip(chunks, chunk_files(self.path, name, array.ndim, chunks), strict=True):
             if self.done[i] and not file.is_file():
-                raise ValueError(f"`store` {self.path} lacks {file}; it was damaged.")
-        return self._slice(name, first, last)
+                raise ValueError(f"`store` {self.path} lacks {file}; {self._advice(i)}.")
+        try:
+            return np.asarray(array[first:last])
+        except Exception as error:  # each codec has errors of its own
+            if len(chunks) > 1:  # which one it is
+                for i in chunks:
+                    self.read(name, i * self.slots, (i + 1) * self.slots)
+            raise ValueError(
+                f"`store` {self.path} cannot be read at {name!r} ({error}); "
+                f"{self._advice(chunks[0])}."
+            ) from None
 
-    def values(self, name: str, blank: np.ndarray) -> np.ndarray:
-        """Values of a variable by run: those of finished chunks put into `blank`."""
-        for first, last in self._spans():
-            ids = self.run_id[first:last]
-            blank[ids[ids >= 0]] = self.read(name, first, last)[ids >= 0]
-        return blank
+    def _advice(self, chunk: int) -> str:
+        mark = next(chunk_files(self.path, "done", 1, [chunk]))
+        return f"it was damaged; delete {mark} to have what it marks computed anew"
 
-    def _spans(self) -> Iterator[tuple[int, int]]:
-        """First and last slot of neighbouring finished chunks, as many as are read at once."""
-        edges = np.flatnonzero(np.diff(self.done.astype(int), prepend=0, append=0))
-        for begin, end in edges.reshape(-1, 2).tolist():
-            for mark in range(begin, end, READ_AT_ONCE):
-                yield mark * self.slots, min(mark + READ_AT_ONCE, end) * self.slots
+    def of_runs(self, name: str, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Finished values of some runs: positions in `ids`, and their values, a part at a time.
+
+        **Raises** `ValueError` if the store was replaced since it was opened.
+        """
+        self._check_same()
+        slot = self._slot_of[ids]
+        mark = slot // self.slots
+        done = self.done[mark]
+        for first, last in self._spans(name, np.unique(mark[done])):
+            here = np.flatnonzero(done & (slot >= first) & (slot < last))
+            yield here, self.read(name, first, last)[slot[here] - first]
+        self._check_same()
+
+    def _check_same(self) -> None:
+        """A store that was extended has its runs in other slots."""
+        if _identity(self.path) != self._identity:
+            raise ValueError(
+                f"`store` {self.path} was replaced since it was opened; open it again."
+            )
+
+    def _spans(self, name: str, marks: np.ndarray) -> Iterator[tuple[int, int]]:
+        """First and last slot of neighbouring Zarr chunks, as many as are read at once."""
+        array = self._array(name)
+        size = self.slots * math.prod(array.shape[1:]) * array.dtype.itemsize
+        most = max(1, READ_AT_ONCE // max(size, 1))
+        for near in np.split(marks, np.flatnonzero(np.diff(marks) > 1) + 1):
+            for begin in range(0, len(near), most):
+                part = near[begin : begin + most]
+                yield int(part[0]) * self.slots, (int(part[-1]) + 1) * self.slots
 
     def check(self, layout: Layout) -> None:
         """Read everything that is done once.
@@ -140,16 +191,25 @@ class StoredPlan:
         **Raises** `ValueError` if something of it is damaged.
         """
         for name in layout.observables:
-            for first, last in self._spans():
+            for first, last in self._spans(name, np.flatnonzero(self.done)):
                 self.read(name, first, last)
 
     def dataset(self) -> "xarray.Dataset":
-        """Everything that is done, on the grid's axes; `complete` follows from what is."""
+        """Everything that is done, on the grid's axes; `complete` follows from what is.
+
+        Results that would take much of the memory stay on disk and are read when they are used.
+        """
+        from xarray.core.indexing import LazilyIndexedArray
+
+        from jaxscale.sweep.variable import StoredVariable
+
         layout = Layout.of(self.plan())
-        blanks = {name: layout.blank(name, self.grid.n_runs) for name in layout.observables}
-        values = {name: self.values(name, blank) for name, blank in blanks.items()}
         told = {k: v for k, v in self.attributes.items() if k != "coordinates"}
-        return layout.dataset(values, {**told, "complete": int(self.is_complete)})
+        values = {
+            n: LazilyIndexedArray(StoredVariable(self, layout, n)) for n in layout.observables
+        }
+        found = layout.dataset(values, {**told, "complete": int(self.is_complete)})
+        return found.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else found
 
 
 def open_store(path: str | Path) -> "xarray.Dataset":

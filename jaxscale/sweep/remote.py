@@ -13,6 +13,7 @@ from typing import Any
 from jaxscale.sweep.program import Answer, Task, compute_anywhere
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
+IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
 
 
 def check_executor(executor: Any) -> None:
@@ -36,19 +37,21 @@ def answers(
 ) -> Iterator[tuple[tuple[int, int], Answer]]:
     """Answers of the executor as they come, by (bucket, chunk).
 
-    What has not begun is cancelled when the caller stops early or a task fails.
+    At most `IN_FLIGHT` tasks are with the executor; more follow, as one batch, when half of them
+    have been answered. What has not begun is cancelled when the caller stops early or a task fails.
 
     **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
     """
-    wait, failure, pending = SHORTEST_WAIT, None, {}
+    wait, failure, pending, waiting = SHORTEST_WAIT, None, {}, dict(tasks)
     try:
-        try:
-            with getattr(executor, "batch", contextlib.nullcontext)():
-                for where, task in tasks.items():
-                    pending[where] = executor.submit(compute_anywhere, task)
-        except Exception as error:  # a pool that was shut down, or broke
-            raise _lost(error) from error
-        while pending and failure is None:
+        while (pending or waiting) and failure is None:
+            if waiting and 2 * len(pending) <= IN_FLIGHT:
+                try:
+                    with getattr(executor, "batch", contextlib.nullcontext)():
+                        for where in list(waiting)[: IN_FLIGHT - len(pending)]:
+                            pending[where] = executor.submit(compute_anywhere, waiting.pop(where))
+                except Exception as error:  # a pool that was shut down, or broke
+                    raise _lost(error) from error
             ready = [where for where, future in pending.items() if future.done()]
             for where in ready:
                 try:

@@ -8,6 +8,7 @@ renamed, so that a half-made one is never found.
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale.sweep.dataset import Layout
-from jaxscale.sweep.reading import StoredPlan, beside, read_sessions
+from jaxscale.sweep.reading import StoredPlan, beside, chunk_files, read_sessions
 
 if TYPE_CHECKING:
     import xarray
@@ -54,7 +55,8 @@ class MemoryStore:
 
     def dataset(self) -> "xarray.Dataset":
         """Everything written so far, NaN elsewhere."""
-        return self.layout.dataset(self.values, {**self.layout.attributes(), **self.attributes})
+        values = {n: v.reshape(self.layout.full_shape(n)) for n, v in self.values.items()}
+        return self.layout.dataset(values, {**self.layout.attributes(), **self.attributes})
 
 
 class ZarrStore:
@@ -96,6 +98,10 @@ class ZarrStore:
             if name in values:
                 slots[: len(ids)] = self.layout.pad(bucket, name, np.asarray(values[name]))
             self._arrays[name][first : first + n] = slots
+            chunks = range(marks.start, marks.stop)
+            for file in chunk_files(self.path, name, slots.ndim, chunks):
+                with file.open("rb+") as written:  # on the disk itself: a machine may go down, too
+                    os.fsync(written.fileno())
 
         with told(self.path):
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter

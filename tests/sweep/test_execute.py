@@ -1,6 +1,7 @@
 """Running: the same numbers however the grid is cut, and a bad run that harms nobody."""
 
 import json
+import threading
 
 import jax
 import numpy as np
@@ -159,6 +160,29 @@ def test_interruption_returns_what_is_finished(monkeypatch):
     assert part["status"].values.tolist() == [0, 0, 0, 0, -1, -1]
     assert np.isnan(part["loss"].isel(seed=[4, 5])).all()
     assert part.isel(seed=slice(4)).equals(whole.isel(seed=slice(4)))
+
+
+def test_a_chunk_is_written_while_the_next_one_is_computed(monkeypatch):
+    computing, order, compute = threading.Event(), [], execute.compute
+    write = execute.MemoryStore.write
+
+    def computed(task, *arguments):
+        order.append("compute")
+        if len(order) > 1:
+            computing.set()
+        return compute(task, *arguments)
+
+    def written(self, bucket, chunk, *arguments):
+        assert computing.wait(30), "the next chunk waits until this one is written"
+        order.append(f"write {chunk}")
+        write(self, bucket, chunk, *arguments)
+
+    monkeypatch.setattr(execute, "compute", computed)
+    monkeypatch.setattr(execute.MemoryStore, "write", written)
+    runs = js.run(js.plan(js.Grid(ONLINE, seeds=6), max_runs_per_chunk=2))
+    assert [o for o in order if o != "compute"] == ["write 0", "write 1", "write 2"]
+    assert order.index("compute", 1) < order.index("write 0")
+    assert (runs["status"] == js.Status.ok).all()
 
 
 def test_the_precision_flag_of_the_user_changes_nothing():

@@ -1,5 +1,7 @@
 """Executors: the same results from worker processes, lost workers, and pools that are refused."""
 
+import contextlib
+import dataclasses
 import multiprocessing
 import os
 import subprocess
@@ -12,7 +14,11 @@ import pytest
 from _counted import SYSTEM, runs_done, runs_of, runs_told
 
 import jaxscale as js
-from jaxscale.emergence import Online
+from jaxscale.emergence import Online, ParityNetwork
+from jaxscale.sweep import bucket, program, remote
+from jaxscale.sweep.dataset import Layout
+from jaxscale.sweep.execute import Session
+from jaxscale.sweep.store import MemoryStore
 
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=8)
 PLAN = js.plan(GRID, max_runs_per_chunk=2)  # eight chunks
@@ -91,6 +97,37 @@ def test_results_in_memory(local):
         assert_close(js.run(PLAN, executor=pool), local)
 
 
+class Batches(ThreadPoolExecutor):
+    """Counts the tasks that it holds, and those of each batch."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.futures, self.most, self.sizes = [], 0, []
+
+    @contextlib.contextmanager
+    def batch(self):
+        before = len(self.futures)
+        yield
+        self.sizes.append(len(self.futures) - before)
+
+    def submit(self, function, /, *arguments, **named):
+        self.futures.append(super().submit(function, *arguments, **named))
+        self.most = max(self.most, sum(not f.done() for f in self.futures))
+        return self.futures[-1]
+
+
+def test_an_executor_holds_a_bounded_number_of_tasks(tmp_path, log, local, monkeypatch):
+    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
+    with Batches() as pool:
+        runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
+    assert pool.most <= 4
+    assert pool.sizes[0] == 4
+    assert sum(pool.sizes) == 8
+    assert min(pool.sizes) >= 2
+    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert_close(runs, local)
+
+
 class Broken(ThreadPoolExecutor):
     """Loses every task from the n-th on."""
 
@@ -120,6 +157,25 @@ def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
     log.unlink()
     assert_close(js.run(PLAN, store=path), local)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+
+
+def test_a_worker_slices_for_its_own_devices(monkeypatch):
+    """A plan made where batches stay whole, computed by a worker with a small cache."""
+    system = ParityNetwork(
+        n_skills=2, n_bits=6, width=16, batch_size=64, n_steps=4, record=[0, 4], n_evaluation=16
+    )
+    grid = js.Grid(system, seeds=2)
+    planned = js.plan(grid)
+    assert planned.buckets[0].template.micro_batch is None
+    whole = js.run(planned)
+    made = Session(planned, MemoryStore(Layout.of(planned)), None).task(0, 0)
+    monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
+    monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
+    monkeypatch.setattr(program, "_kept", {})
+    answer = program.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
+    (kept,) = program._kept.values()
+    assert kept.template.micro_batch == 16
+    np.testing.assert_allclose(answer.values["loss"], whole["loss"], rtol=1e-5)
 
 
 # worker processes

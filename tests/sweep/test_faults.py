@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -180,6 +181,21 @@ def test_a_damaged_store_is_one_clear_error(store, damage, call):
         js.run(PLAN, store=store) if call == "run" else js.open(store)
     assert "a.zarr" in str(caught.value)
     assert files_under(store.parent) == before
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncate, _empty, _delete, _delete_status], ids=lambda f: f.__name__
+)
+def test_what_a_damaged_store_advises_mends_it(store, finished, damage, tmp_path, monkeypatch):
+    damage(store)
+    with pytest.raises(ValueError, match="`store`") as caught:
+        js.open(store)
+    (mark,) = re.findall(r"delete (\S+)", str(caught.value))
+    Path(mark).unlink()
+    log = log_in(monkeypatch, tmp_path / "log")
+    assert int((js.open(store)["status"] < 0).sum()) == 2
+    assert js.run(PLAN, store=store).equals(js.open(finished))
+    assert len(runs_told(log, GRID)) == 2
 
 
 @pytest.mark.parametrize("damage", [_truncate, _delete], ids=lambda f: f.__name__)

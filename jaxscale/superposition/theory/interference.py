@@ -41,7 +41,9 @@ def interference_loss(
     every time; in a trained network the law is that of finitely many overlaps and holds up to
     about the inverse probability of the rarest. For late times L ~ t^-(1 - 2 xi); the Gaussian has
     a logarithmic correction, L ~ N s^2/(2 tau ln tau). This is the flow: steps of
-    eta_b = 1 (Gaussian) give 13% less after 10 of them and 3% less after 100.
+    eta_b = 1 (Gaussian) give 13% less after 10 of them and 3% less after 100. Trained networks lie
+    lower, on steps 10 to 100 of the shipped preset by factors of .47 to .79 if only the biases are
+    trained, of .15 to .52 if the matrix is, too.
 
     **Arguments:** (any shapes that broadcast)
 

@@ -1,0 +1,50 @@
+"""`StoredVariable`: one observable of a store on the axes of its grid, read when it is looked at.
+
+Results may be larger than the memory. xarray takes any array that can be indexed along its axes:
+this one finds the runs that are asked for, reads the Zarr chunks that hold them and no others, and
+keeps nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from jaxscale.sweep.dataset import Layout
+
+if TYPE_CHECKING:
+    from jaxscale.sweep.reading import StoredPlan
+
+
+class StoredVariable(BackendArray):
+    """An observable of all runs, in the order of `Layout.dataset`; it holds no values.
+
+    - `stored`: the store.
+    - `layout`: of its results.
+    - `name`: of the observable.
+    """
+
+    def __init__(self, stored: "StoredPlan", layout: Layout, name: str):
+        self.stored, self.layout, self.name = stored, layout, name
+        self.shape = layout.full_shape(name)
+        self.dtype = np.dtype(layout.dtypes[name])
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        outer = indexing.IndexingSupport.OUTER
+        return indexing.explicit_indexing_adapter(key, self.shape, outer, self.read)
+
+    def read(self, key: tuple[Any, ...]) -> np.ndarray:
+        """Values at a number, a slice or a list of numbers per axis, each axis on its own."""
+        chosen = [np.arange(n)[k] for n, k in zip(self.shape, key, strict=True)]
+        lists = [np.atleast_1d(c) for c in chosen]
+        grid = self.layout.grid.shape
+        of_runs, of_values = lists[: len(grid)], lists[len(grid) :]
+        ids = np.ravel_multi_index(np.ix_(*of_runs), grid).reshape(-1)
+        out = self.layout.blank(self.name, ids.size, tuple(map(len, of_values)))
+        for here, values in self.stored.of_runs(self.name, ids):
+            for axis, places in enumerate(of_values, start=1):
+                if not np.array_equal(places, np.arange(values.shape[axis])):
+                    values = values.take(places, axis)
+            out[here] = values
+        return out.reshape([len(c) for c in chosen if c.ndim])

@@ -1,0 +1,209 @@
+"""Results larger than the memory: they stay on disk and are read where they are looked at."""
+
+import pickle
+
+import jax
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxscale as js
+from jaxscale import devices
+from jaxscale.sweep import execute, reading
+from jaxscale.sweep.variable import StoredVariable
+
+SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=5, record=[0, 2, 5])
+AXES = {"learning_rate": [0.1, 0.2, 0.3], "n_parameters": [1, 3]}
+GRID = js.Grid(SYSTEM, AXES, seeds=4)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("larger") / "a.zarr"
+    js.run(js.plan(GRID, max_runs_per_chunk=4), store=path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def loaded(path):
+    return js.open(path)
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    monkeypatch.setattr(reading, "host_memory", lambda: 1.0)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Name, first and last slot of everything that is read."""
+    found, read = [], reading.StoredPlan.read
+
+    def counted(self, name, first, last):
+        found.append((name, first, last))
+        return read(self, name, first, last)
+
+    monkeypatch.setattr(reading.StoredPlan, "read", counted)
+    return found
+
+
+def is_loaded(variable):
+    return isinstance(variable.variable._data, np.ndarray)
+
+
+def test_results_that_fit_are_loaded(loaded):
+    assert all(is_loaded(loaded[name]) for name in loaded.data_vars)
+
+
+def test_nothing_is_read_before_it_is_used(path, loaded, no_memory, reads):
+    runs = js.open(path)
+    assert not any(is_loaded(runs[name]) for name in runs.data_vars)
+    assert not reads
+    assert runs.loss.shape == loaded.loss.shape
+    one = runs.loss.sel(learning_rate=0.2, n_parameters=3, seed=[1, 2])
+    assert not reads
+    np.testing.assert_array_equal(
+        one, loaded.loss.sel(learning_rate=0.2, n_parameters=3, seed=[1, 2])
+    )
+    slots = {slot for name, first, last in reads for slot in range(first, last)}
+    assert {name for name, _, _ in reads} == {"loss"}
+    assert len(slots) == 4  # the one chunk that holds these two runs
+
+
+def test_everything_read_is_what_was_computed(path, loaded, no_memory):
+    runs = js.open(path)
+    assert runs.identical(loaded)
+    assert runs.load().identical(loaded)
+    assert is_loaded(runs.loss)
+
+
+def test_reading_in_small_parts_changes_nothing(path, loaded, no_memory, monkeypatch):
+    monkeypatch.setattr(reading, "READ_AT_ONCE", 1)
+    assert js.open(path).identical(loaded)
+
+
+@st.composite
+def outer_keys(draw, shape):
+    """Per axis a number, a slice of any step, or a list with repetitions in any order."""
+    key = []
+    for n in shape:
+        ends = st.none() | st.integers(-n - 1, n + 1)
+        step = st.sampled_from([None, 1, 2, -1, -2])
+        numbers = st.lists(st.integers(0, n - 1), max_size=4).map(lambda x: np.array(x, int))
+        key.append(draw(st.integers(0, n - 1) | st.builds(slice, ends, ends, step) | numbers))
+    return tuple(key)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_every_index_is_that_of_numpy(path, loaded, data):
+    name = data.draw(st.sampled_from(["loss", "skill_strength", "status"]))
+    stored = reading.StoredPlan(path)
+    lazy = StoredVariable(stored, reading.Layout.of(stored.plan()), name)
+    key = data.draw(outer_keys(lazy.shape))
+    expected = loaded[name].values
+    dropped = 0
+    for axis, k in enumerate(key):
+        expected = expected[(slice(None),) * (axis - dropped) + (k,)]
+        dropped += isinstance(k, int)
+    np.testing.assert_array_equal(lazy.read(key), expected)
+
+
+def test_unfinished_runs_are_missing(path, loaded, no_memory, tmp_path, reads):
+    part = tmp_path / "part.zarr"
+    plan = js.plan(GRID, max_runs_per_chunk=4)
+    js.run(plan, store=part)
+    zarr.open_group(part, mode="r+")["done"][1:3] = False
+    runs = js.open(part)
+    assert runs.attrs["complete"] == 0
+    here = (runs.status >= 0).load()
+    assert int(here.sum()) == GRID.n_runs - 8
+    np.testing.assert_array_equal(runs.loss, loaded.loss.where(here))
+
+
+def test_a_run_returns_them_unread(tmp_path, no_memory, loaded, reads):
+    runs = js.run(GRID, store=tmp_path / "a.zarr")
+    assert not reads
+    assert not is_loaded(runs.skill_strength)
+    assert runs.equals(loaded)
+
+
+def test_a_store_that_was_replaced_is_not_misread(tmp_path, no_memory):
+    path = tmp_path / "a.zarr"
+    runs = js.run(GRID, store=path)
+    js.run(js.Grid(SYSTEM, AXES, seeds=5), store=path)
+    with pytest.raises(ValueError, match=r"`store` .*was replaced since it was opened"):
+        runs.loss.load()
+    assert js.open(path).sizes["seed"] == 5
+
+
+def test_a_store_that_is_continued_stays_as_it_was_opened(tmp_path, no_memory):
+    path = tmp_path / "a.zarr"
+    plan = js.plan(GRID, max_runs_per_chunk=4)
+    whole = js.run(plan, store=path).load()
+    zarr.open_group(path, mode="r+")["done"][1] = False
+    early = js.open(path)
+    js.run(plan, store=path)
+    assert int(np.isnan(early.loss.isel(step=0)).sum()) == 4
+    assert js.open(path).equals(whole)
+
+
+def test_parts_are_reduced_one_by_one(path, loaded, no_memory, reads):
+    pytest.importorskip("dask")
+    parts = js.open(path).loss.chunk({"learning_rate": 1})
+    mean = parts.mean("seed")
+    assert not reads
+    np.testing.assert_allclose(mean, loaded.loss.mean("seed"), rtol=1e-6)
+
+
+def test_it_travels_to_another_process(path, loaded, no_memory):
+    assert pickle.loads(pickle.dumps(js.open(path))).identical(loaded)
+
+
+def test_without_a_store_they_are_refused(monkeypatch):
+    monkeypatch.setattr(execute, "host_memory", lambda: 1000.0)
+    with pytest.raises(ValueError, match=r"`store` must be given: the results take .* GB"):
+        js.run(GRID)
+
+
+# how much memory there is
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "name"),
+    [
+        ("0::/job/step", "", "memory.max"),
+        ("0::/job/step", "unified", "memory.max"),
+        ("7:cpu:/other\n9:memory:/job/step", "memory", "memory.limit_in_bytes"),
+        ("9:cpuset,memory:/job/step", "memory", "memory.limit_in_bytes"),
+    ],
+)
+def test_every_group_above_bounds_the_memory(tmp_path, line, folder, name):
+    groups, top = tmp_path / "cgroup", tmp_path / "mounted"
+    groups.write_text(line + "\n")
+    step = top / folder / "job" / "step"
+    step.mkdir(parents=True)
+    (step / name).write_text("max\n" if name == "memory.max" else "9223372036854771712\n")
+    (step.parent / name).write_text("1000000\n")
+    assert min(devices.group_limits(groups, top)) == 1e6
+    (step / name).write_text("500\n")
+    assert min(devices.group_limits(groups, top)) == 500.0
+
+
+def test_paths_of_the_host_are_passed_over_in_a_container(tmp_path):
+    groups, top = tmp_path / "cgroup", tmp_path / "mounted"
+    groups.write_text("0::/../../docker/abc\n")
+    top.mkdir()
+    (top / "memory.max").write_text("2000\n")
+    (tmp_path / "memory.max").write_text("1\n")  # above the mount: nobody's limit
+    assert devices.group_limits(groups, top) == [2000.0]
+    assert devices.group_limits(tmp_path / "nothing", top) == []
+
+
+def test_a_plan_may_take_half_of_what_the_process_may_use(monkeypatch):
+    assert 1e8 < devices.host_memory() < 1e15
+    monkeypatch.setattr(devices, "host_memory", lambda: 3e9)
+    if jax.default_backend() == "cpu":
+        assert devices.device_memory() == 1.5e9 / jax.local_device_count()
