@@ -42,7 +42,9 @@ BEYOND = {  # what is ten times as large as the memory
     "runs in flight": js.emergence.ParityNetwork(
         width=16384, batch_size=16, n_steps=1, record=[1], n_evaluation=512
     ),
-    "results": js.emergence.MultilinearSkills(n_skills=100, n_steps=500, record=range(501)),
+    "results": js.emergence.MultilinearSkills(
+        n_skills=100, n_steps=500, record=range(501), data=js.emergence.FiniteSet(n_samples=1000)
+    ),
 }
 LIMIT, TIMES = 2 * 2**30, 10
 

@@ -102,7 +102,7 @@ def test_a_store_is_fitted_by_its_own_theory(here, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (SEQUENTIAL.replace("sequential_loss", "sequental_loss"), "did you mean `superposition.seq"),
+        (SEQUENTIAL.replace("sequential_", "sequental_"), "did you mean `superposition.seq"),
         (SEQUENTIAL.replace("curves.csv", "none.csv"), "must be the path of a CSV file"),
         (SEQUENTIAL.replace("iteration", "step"), "no column 'step'"),
         (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate"), "must be parameter=start"),

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxscale.devices import host_memory
 from jaxscale.paths import replace
 from jaxscale.sweep.grid import Grid
 from jaxscale.system import AbstractSystem
@@ -18,6 +19,7 @@ CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
 CPU_FLOPS, GPU_FLOPS = 45e9, 5e12
 STEP_SECONDS = 15e-6
 CHUNK_SECONDS = 5.0
+HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed by several threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +203,8 @@ def make_bucket(
     cap = max(1, int(CHUNK_SECONDS / seconds))
     cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
     cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
+    on_host = 0.5 * host_memory() / HOST_COPIES / n_devices
+    cap = max(1, min(cap, int(on_host // max(outputs, 1))))
     if max_runs_per_chunk is not None:
         cap = max(1, min(cap, max_runs_per_chunk // n_devices))
     per_device = math.ceil(per_device / math.ceil(per_device / cap))

@@ -13,13 +13,14 @@ import numpy as np
 from jaxscale.status import Status
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import Plan
-from jaxscale.system import Observable
+from jaxscale.system import Observable, largest_divisor
 
 if TYPE_CHECKING:
     import xarray
 
 FORMAT = 2
 WIDEST = 2.0  # slots that padding may add to a store, as a factor
+ZARR_CHUNK_BYTES = 2**24  # of the largest variable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Layout:
     slots: int
 
     @classmethod
-    def of(cls, plan: Plan, predicted: bool = False) -> "Layout":
-        """Layout of the results of `plan`."""
+    def of(cls, plan: Plan, predicted: bool = False, slots: int | None = None) -> "Layout":
+        """Layout of the results of `plan`, or of its theory; `slots` are those of a store."""
         schemas = [b.template.schema for b in plan.buckets]
         observables: dict[str, Observable] = {}
         for schema in schemas:
@@ -69,7 +70,7 @@ class Layout:
             ended = "how the closed forms were solved" if predicted else "how the run ended"
             observables["status"] = Observable((), "", ended)
             dtypes["status"] = "int32"
-        return cls(
+        found = cls(
             grid=plan.grid,
             plan_summary=plan.summary(),
             observables=observables,
@@ -78,8 +79,29 @@ class Layout:
             dtypes=dtypes,
             run_ids=tuple(b.run_ids for b in plan.buckets),
             runs_per_chunk=tuple(b.chunk for b in plan.buckets),
-            slots=_slots([(b.n_chunks, b.chunk) for b in plan.buckets]),
+            slots=1 if slots is None else slots,
         )
+        return found if slots else found._cut()
+
+    def _cut(self) -> "Layout":
+        """With the longest Zarr chunks that are not too large and pad the store to at most twice.
+
+        Short ones cost a file each; long ones leave most of their slots empty where a bucket has
+        short compute chunks, and are read whole for a single run.
+        """
+        largest = max(
+            math.prod(self.shape(n)) * np.dtype(t).itemsize for n, t in self.dtypes.items()
+        )
+        most = max(1, ZARR_CHUNK_BYTES // max(largest, 1))
+        sizes = [(self.n_chunks(b), size) for b, size in enumerate(self.runs_per_chunk)]
+        n_runs = sum(n * size for n, size in sizes)
+        even = {s: largest_divisor(s, most) for _, s in sizes}
+        parts = {s: math.ceil(s / math.ceil(s / most)) for _, s in sizes}
+        lengths = {e if 2 * e > parts[s] else parts[s] for s, e in even.items()}
+        for slots in sorted(lengths, reverse=True):
+            if sum(n * math.ceil(s / slots) * slots for n, s in sizes) <= WIDEST * n_runs:
+                return dataclasses.replace(self, slots=slots)
+        return self
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one run's `name`, padded to the union of coordinates."""
@@ -176,19 +198,6 @@ class Layout:
 def grid_text(grid: Grid) -> str:
     """The grid as a store keeps it."""
     return json.dumps(grid.to_dict())
-
-
-def _slots(chunks: list[tuple[int, int]]) -> int:
-    """Runs per Zarr chunk: the longest that does not pad the store to twice its size.
-
-    `chunks` holds the number of chunks of each bucket and their runs. Short Zarr chunks cost a file
-    each; long ones leave most of their slots empty where a bucket has short compute chunks.
-    """
-    n_runs = sum(n * size for n, size in chunks)
-    for slots in sorted({size for _, size in chunks}, reverse=True):
-        if sum(n * math.ceil(size / slots) * slots for n, size in chunks) <= WIDEST * n_runs:
-            return slots
-    return 1
 
 
 def provenance(

@@ -134,7 +134,7 @@ def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
         plan = extend(path, stored, plan)
         return ZarrStore(path, Layout.of(plan)), plan
     plan = plan if _same_cuts(stored, plan) else stored.plan(plan.options)
-    layout = Layout.of(plan)
+    layout = Layout.of(plan, slots=stored.slots)
     stored.check(layout)
     return ZarrStore(path, layout), plan
 

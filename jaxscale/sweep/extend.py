@@ -30,7 +30,7 @@ def extend(path: Path, stored: StoredPlan, plan: Plan) -> Plan:
     **Raises** `ValueError` if the stored grid is not a part of the new one; nothing is changed.
     """
     places = runs_in(stored.grid, plan.grid, path)
-    old_layout = Layout.of(stored.plan(plan.options))
+    old_layout = Layout.of(stored.plan(plan.options), slots=stored.slots)
     stored.check(old_layout)
     old = [(places[ids], chunk, group) for ids, chunk, group in stored.cuts]
     for ids, _, _ in old:

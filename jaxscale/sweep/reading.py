@@ -203,7 +203,7 @@ class StoredPlan:
 
         from jaxscale.sweep.variable import StoredVariable
 
-        layout = Layout.of(self.plan())
+        layout = Layout.of(self.plan(), slots=self.slots)
         told = {k: v for k, v in self.attributes.items() if k != "coordinates"}
         values = {
             n: LazilyIndexedArray(StoredVariable(self, layout, n)) for n in layout.observables

@@ -94,9 +94,11 @@ class ZarrStore:
         marks = self._marks(bucket, chunk)
 
         def put(name: str) -> None:
-            slots = self.layout.blank(name, n)
+            slots = self.layout.blank(name, 0)
             if name in values:
-                slots[: len(ids)] = self.layout.pad(bucket, name, np.asarray(values[name]))
+                slots = self.layout.pad(bucket, name, np.asarray(values[name]))
+            if len(slots) < n:  # else they are written without a copy
+                slots = np.concatenate([slots, self.layout.blank(name, n - len(slots))])
             self._arrays[name][first : first + n] = slots
             chunks = range(marks.start, marks.stop)
             for file in chunk_files(self.path, name, slots.ndim, chunks):

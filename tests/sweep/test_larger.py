@@ -101,7 +101,7 @@ def outer_keys(draw, shape):
 def test_every_index_is_that_of_numpy(path, loaded, data):
     name = data.draw(st.sampled_from(["loss", "skill_strength", "status"]))
     stored = reading.StoredPlan(path)
-    lazy = StoredVariable(stored, reading.Layout.of(stored.plan()), name)
+    lazy = StoredVariable(stored, reading.Layout.of(stored.plan(), slots=stored.slots), name)
     key = data.draw(outer_keys(lazy.shape))
     expected = loaded[name].values
     dropped = 0
