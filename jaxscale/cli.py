@@ -181,13 +181,20 @@ def fit(
     ] = None,
     bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 0,
     resample: Annotated[str | None, typer.Option(help="Column that is resampled whole.")] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", help="Module that defines classes of a store; may be repeated."),
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Path of the results without ending.")] = None,
 ) -> None:
     """Fit a theory to curves: a table with intervals, a JSON file and a figure."""
     from rich.console import Console
 
     from jaxscale.report.fit_file import Request, fit_file
+    from jaxscale.sweep.config import import_from
 
+    for module in imports or ():
+        import_from(Path(), module, f"`import` {module!r}")
     request = Request(
         data=data, theory=theory, x=tuple(x or ()), y=y, free=tuple(free or ()),
         fix=tuple(fix or ()), bound=tuple(bound or ()), where=tuple(where or ()), each=each,

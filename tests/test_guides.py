@@ -51,13 +51,27 @@ def execute(name):
     return names, n_checked
 
 
-def test_own_model(folder, monkeypatch):
+def call(monkeypatch, line):
+    """Exit code of a command line."""
+    monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
+    with pytest.raises(SystemExit) as done:
+        js.cli.main()
+    return done.value.code or 0
+
+
+def test_own_model(folder, capsys, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     names, n_checked = execute("own_model.md")
     assert n_checked == 5
     assert js.open("regression.zarr").equals(names["runs"])
     assert (folder / "regression.png").stat().st_size > 10_000
     assert names["found"].mean() == pytest.approx(0.7, abs=0.01)
+    sys.modules.pop(EXAMPLE.stem)  # as in another process
+    fit = "fit regression.zarr --free spectrum_exponent"
+    assert call(monkeypatch, fit) == 2
+    assert "classes that are not imported here" in capsys.readouterr().err
+    assert call(monkeypatch, f"{fit} --import {EXAMPLE.stem}") == 0
+    assert (folder / "regression-fit.json").is_file()
 
 
 def test_own_model_quotes_the_example():
@@ -96,10 +110,7 @@ def test_fitting(folder, capsys, monkeypatch):
     (line,) = re.findall(
         r"^jaxscale (fit curves.*)$", (ROOT / "docs" / "fitting.md").read_text(), re.M
     )
-    monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
-    with pytest.raises(SystemExit) as done:
-        js.cli.main()
-    assert not done.value.code
+    assert call(monkeypatch, line) == 0
     assert "frequency_exp" in capsys.readouterr().out
 
 

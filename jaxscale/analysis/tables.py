@@ -102,6 +102,13 @@ def _read(path: Path) -> "pandas.DataFrame":
     if not path.is_file():
         raise ValueError(f"`data` must be the path of a CSV file, got {str(path)!r}.")
     try:
-        return pandas.read_csv(path, skipinitialspace=True)
+        table = pandas.read_csv(path, skipinitialspace=True)
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"`data` is not a table: {path}: {error}.") from None
+    other = [mark for mark in ";\t|" if len(table.columns) == 1 and mark in table.columns[0]]
+    if other:
+        raise ValueError(
+            f"`data` {path} must be separated by commas, its first line is {table.columns[0]!r}; "
+            f"pass pandas.read_csv(path, sep={other[0]!r})."
+        )
+    return table

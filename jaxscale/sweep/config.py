@@ -59,21 +59,25 @@ def find_type(name: str, package: str | None = None) -> type:
 
 
 def import_own(name: str, folder: Path) -> None:
-    """Import the module of a system `module:Class`; its file may lie in `folder`.
+    """Import the module of a system `module:Class`; its file may lie in `folder`."""
+    module, colon, _ = name.partition(":")
+    if colon:
+        import_from(folder, module, f"`system` {name!r}")
+
+
+def import_from(folder: Path, module: str, what: str) -> None:
+    """Import a module whose file may lie in `folder`.
 
     As for a script, the folder joins the search path, where workers look for the module, too.
 
-    **Raises** `ValueError` naming the module if there is none, or if it fails.
+    **Raises** `ValueError` naming `what` and the module if there is none, or if it fails.
     """
-    module, colon, _ = name.partition(":")
-    if not colon:
-        return
     own = folder.resolve() / f"{module}.py"
     if module in sys.modules:
         loaded = getattr(sys.modules[module], "__file__", None)
         if own.is_file() and (loaded is None or not own.samefile(loaded)):
             raise ValueError(
-                f"`system` {name!r}: {own} is not the module {module!r} that is imported already, "
+                f"{what}: {own} is not the module {module!r} that is imported already, "
                 f"{loaded}; rename one of them."
             )
         return
@@ -85,7 +89,7 @@ def import_own(name: str, folder: Path) -> None:
     except Exception as error:  # the module is the user's: anything may go wrong in it
         kind = type(error).__name__
         raise ValueError(
-            f"`system` {name!r}: {module!r} cannot be imported, neither from {here} nor from where "
+            f"{what}: {module!r} cannot be imported, neither from {here} nor from where "
             f"Python finds modules ({kind}: {error})."
         ) from error
 

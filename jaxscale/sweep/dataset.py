@@ -32,8 +32,7 @@ class Layout:
     - `slots`: runs per Zarr chunk; a compute chunk is padded to a whole number of them.
     """
 
-    grid: Grid
-    plan_summary: dict[str, Any]
+    plan: Plan
     observables: dict[str, Observable]
     coordinates: dict[str, np.ndarray]
     positions: tuple[dict[str, np.ndarray], ...]
@@ -71,8 +70,7 @@ class Layout:
             observables["status"] = Observable((), "", ended)
             dtypes["status"] = "int32"
         found = cls(
-            grid=plan.grid,
-            plan_summary=plan.summary(),
+            plan=plan,
             observables=observables,
             coordinates=coordinates,
             positions=positions,
@@ -82,6 +80,11 @@ class Layout:
             slots=1 if slots is None else slots,
         )
         return found if slots else found._cut()
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the plan."""
+        return self.plan.grid
 
     def _cut(self) -> "Layout":
         """With the longest Zarr chunks that are not too large and pad the store to at most twice.
@@ -190,7 +193,7 @@ class Layout:
         return {
             "jaxscale_format": FORMAT,
             "grid": grid_text(self.grid),
-            "plan": json.dumps(self.plan_summary),
+            "plan": json.dumps(self.plan.summary()),
             "slots": self.slots,
         }
 

@@ -194,7 +194,7 @@ class StoredPlan:
             for first, last in self._spans(name, np.flatnonzero(self.done)):
                 self.read(name, first, last)
 
-    def dataset(self) -> "xarray.Dataset":
+    def dataset(self, layout: Layout | None = None) -> "xarray.Dataset":
         """Everything that is done, on the grid's axes; `complete` follows from what is.
 
         Results that would take much of the memory stay on disk and are read when they are used.
@@ -203,7 +203,7 @@ class StoredPlan:
 
         from jaxscale.sweep.variable import StoredVariable
 
-        layout = Layout.of(self.plan(), slots=self.slots)
+        layout = Layout.of(self.plan(), slots=self.slots) if layout is None else layout
         told = {k: v for k, v in self.attributes.items() if k != "coordinates"}
         values = {
             n: LazilyIndexedArray(StoredVariable(self, layout, n)) for n in layout.observables

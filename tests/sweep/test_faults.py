@@ -126,6 +126,13 @@ def _truncate(path):
     file.write_bytes(file.read_bytes()[:-5])
 
 
+def _alter(path):
+    file = path / "loss" / "c" / "1" / "0"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
 def _empty(path):
     (path / "loss" / "c" / "1" / "0").write_bytes(b"")
 
@@ -168,7 +175,7 @@ def _unknown_class(path):
 @pytest.mark.parametrize(
     "damage",
     [
-        _truncate, _empty, _delete, _delete_status, _delete_variable, _truncate_header,
+        _truncate, _alter, _empty, _delete, _delete_status, _delete_variable, _truncate_header,
         _other_format, _no_grid, _bad_grid, _unknown_class,
     ],
     ids=lambda f: f.__name__,
@@ -184,7 +191,7 @@ def test_a_damaged_store_is_one_clear_error(store, damage, call):
 
 
 @pytest.mark.parametrize(
-    "damage", [_truncate, _empty, _delete, _delete_status], ids=lambda f: f.__name__
+    "damage", [_truncate, _alter, _empty, _delete, _delete_status], ids=lambda f: f.__name__
 )
 def test_what_a_damaged_store_advises_mends_it(store, finished, damage, tmp_path, monkeypatch):
     damage(store)
