@@ -199,15 +199,16 @@ class StoredPlan:
 
         Results that would take much of the memory stay on disk and are read when they are used.
         """
-        from xarray.core.indexing import LazilyIndexedArray
+        from xarray.core.indexing import CopyOnWriteArray, LazilyIndexedArray
 
         from jaxscale.sweep.variable import StoredVariable
 
         layout = Layout.of(self.plan(), slots=self.slots) if layout is None else layout
         told = {k: v for k, v in self.attributes.items() if k != "coordinates"}
-        values = {
-            n: LazilyIndexedArray(StoredVariable(self, layout, n)) for n in layout.observables
-        }
+        values = {}
+        for name in layout.observables:
+            lazy: Any = LazilyIndexedArray(StoredVariable(self, layout, name))
+            values[name] = CopyOnWriteArray(lazy)
         found = layout.dataset(values, {**told, "complete": int(self.is_complete)})
         return found.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else found
 

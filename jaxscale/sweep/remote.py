@@ -42,16 +42,20 @@ def answers(
 
     **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
     """
-    wait, failure, pending, waiting = SHORTEST_WAIT, None, {}, dict(tasks)
+    wait, failure, waiting = SHORTEST_WAIT, None, dict(tasks)
+    pending: dict[tuple[int, int], Any] = {}
+    batch: dict[tuple[int, int], Any] = {}
     try:
         while (pending or waiting) and failure is None:
             if waiting and 2 * len(pending) <= IN_FLIGHT:
                 try:
                     with getattr(executor, "batch", contextlib.nullcontext)():
                         for where in list(waiting)[: IN_FLIGHT - len(pending)]:
-                            pending[where] = executor.submit(compute_anywhere, waiting.pop(where))
+                            batch[where] = executor.submit(compute_anywhere, waiting.pop(where))
                 except Exception as error:  # a pool that was shut down, or broke
-                    raise _lost(error) from error
+                    failure = error
+                else:
+                    pending, batch = pending | batch, {}
             ready = [where for where, future in pending.items() if future.done()]
             for where in ready:
                 try:
@@ -64,8 +68,9 @@ def answers(
             if pending and not ready:
                 time.sleep(wait)
     finally:
-        for future in pending.values():
-            future.cancel()
+        for future in (pending | batch).values():
+            with contextlib.suppress(Exception):  # of a batch that was never handed in
+                future.cancel()
     if failure is not None:
         raise _lost(failure) from failure
 

@@ -146,6 +146,30 @@ class Broken(ThreadPoolExecutor):
         raise ConnectionError("the cluster is gone")
 
 
+class Closing(ThreadPoolExecutor):
+    """Takes no more tasks after the first four have been computed."""
+
+    def submit(self, function, /, *arguments, **named):
+        if self.left == 0:
+            raise ConnectionError("the cluster is gone")
+        self.left -= 1
+        return super().submit(function, *arguments, **named)
+
+    left = 4
+
+
+def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkeypatch):
+    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
+    path = tmp_path / "a.zarr"
+    with Closing(1) as pool, pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
+        js.run(PLAN, store=path, executor=pool)
+    done = runs_done(js.open(path))
+    assert 4 <= len(done) <= 8
+    log.unlink()
+    assert_close(js.run(PLAN, store=path), local)
+    assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+
+
 def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
     path = tmp_path / "a.zarr"
     with Broken(3) as pool, pytest.raises((ValueError, RuntimeError), match="`executor`") as caught:

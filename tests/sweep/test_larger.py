@@ -79,6 +79,14 @@ def test_everything_read_is_what_was_computed(path, loaded, no_memory):
     assert is_loaded(runs.loss)
 
 
+def test_assigning_changes_the_dataset_and_not_the_store(path, loaded, no_memory):
+    runs = js.open(path)
+    runs["loss"][0, 0, 0] = 7.0
+    assert (runs.loss[0, 0, 0] == 7.0).all()
+    assert runs.loss[1:].equals(loaded.loss[1:])
+    assert js.open(path).identical(loaded)
+
+
 def test_reading_in_small_parts_changes_nothing(path, loaded, no_memory, monkeypatch):
     monkeypatch.setattr(reading, "READ_AT_ONCE", 1)
     assert js.open(path).identical(loaded)

@@ -11,7 +11,7 @@ import zarr
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
 from jaxscale.fields import Real, real
-from jaxscale.sweep import execute
+from jaxscale.sweep import dataset, execute
 
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=5, data=FiniteSet(n_samples=10))
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
@@ -146,3 +146,33 @@ def test_a_grid_of_a_billion_runs_is_refused_at_once():
         js.Grid(SYSTEM, seeds=10**9)
     with pytest.raises(ValueError, match="`axes` and `seeds` must make at most 1e8 runs"):
         js.Grid(SYSTEM, {"learning_rate": np.linspace(0.1, 0.9, 2000)}, seeds=100_000)
+
+
+def test_large_runs_have_short_zarr_chunks(tmp_path, monkeypatch):
+    plan = js.plan(js.Grid(SYSTEM, GRID.axes, seeds=6), max_runs_per_chunk=6)
+    run_bytes = 4 * len(SYSTEM.record_steps) * 3
+    assert dataset.Layout.of(plan).slots == 6
+    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 4 * run_bytes)
+    assert dataset.Layout.of(plan).slots == 3  # a divisor of the chunk: no padding, no copy
+    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 1)
+    assert dataset.Layout.of(plan).slots == 1
+    seven = js.plan(js.Grid(SYSTEM, seeds=7), max_runs_per_chunk=8)
+    assert seven.buckets[0].chunk >= 7
+    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 4 * run_bytes)
+    assert dataset.Layout.of(seven).slots == 4
+    stored = js.run(seven, store=tmp_path / "a.zarr")
+    assert stored.equals(js.run(seven))
+
+
+def test_a_store_keeps_its_zarr_chunks(path, monkeypatch):
+    """Whatever this version would choose: it is continued, read and extended as it was cut."""
+    whole = js.open(path)
+    zarr.open_group(path, mode="r+")["done"][1] = False
+    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 1)
+    part = js.open(path)
+    assert int((part.status < 0).sum()) == 2
+    assert js.run(GRID, store=path).equals(whole)
+    assert zarr.open_group(path, mode="r").attrs["slots"] == 2
+    more = js.Grid(SYSTEM, GRID.axes, seeds=3)
+    assert js.run(more, store=path).sel(seed=[0, 1]).equals(whole)
+    assert zarr.open_group(path, mode="r").attrs["slots"] == 1
