@@ -131,5 +131,6 @@ def test_ten_times_the_memory(benchmark, told, tiny, name):
         given = {"name": name, "bytes_in_all": (0.01 if tiny else 1) * TIMES * LIMIT}
         prepare = ("benchmarks.bench_memory:prepare_beyond",)
         facts = benchmark.pedantic(worker.prepare, prepare, given, rounds=1)
+    assert facts["complete"]
     told |= facts | {"case": name, "memory_bytes": LIMIT}
     told["seconds"] = benchmark.stats.stats.mean

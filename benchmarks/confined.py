@@ -22,6 +22,9 @@ def memory_group(limit: int) -> Iterator[Path]:
     group.mkdir()
     try:
         (group / name).write_text(str(limit))
+        with contextlib.suppress(OSError):  # no swap either, where there is any
+            swap = "memory.memsw.limit_in_bytes" if old.is_dir() else "memory.swap.max"
+            (group / swap).write_text(str(limit if old.is_dir() else 0))
         yield group
     finally:
         with contextlib.suppress(OSError):  # a process that was not ended yet keeps its group

@@ -86,8 +86,11 @@ def group_limits(groups: Path, mounted: Path) -> list[float]:
     """
     places = []
     with contextlib.suppress(OSError):
-        for line in groups.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
+        for line in os.fsdecode(groups.read_bytes()).splitlines():
+            fields = line.split(":", 2)
+            if len(fields) < 3:
+                continue
+            _, controllers, path = fields
             if not controllers:
                 places += [(mounted, "memory.max", path), (mounted / "unified", "memory.max", path)]
             elif "memory" in controllers.split(","):

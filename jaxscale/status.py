@@ -6,6 +6,8 @@ import enum
 class Status(enum.IntEnum):
     """Result code of a run; what it says of the numbers is told at each."""
 
+    not_run = -1
+    """Not computed (yet): the store is incomplete, and the numbers are NaN."""
     ok = 0
     nonfinite = 1
     """A NaN or an infinity appeared in the state or the loss."""

@@ -152,11 +152,13 @@ class Layout:
                 found[first : first + len(here)] = here
         return found
 
-    def blank(self, name: str, n: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """Values of `n` runs that have not been computed, `shape` of each (by default, all)."""
-        dtype = np.dtype(self.dtypes[name])
-        fill = np.nan if dtype.kind == "f" else -1
-        return np.full((n, *(self.shape(name) if shape is None else shape)), fill, dtype)
+    def fill(self, name: str) -> float:
+        """What stands for a value that has not been computed."""
+        return np.nan if np.dtype(self.dtypes[name]).kind == "f" else -1
+
+    def blank(self, name: str, n: int) -> np.ndarray:
+        """Values of `n` runs that have not been computed."""
+        return np.full((n, *self.shape(name)), self.fill(name), self.dtypes[name])
 
     def pad(self, bucket: int, name: str, values: np.ndarray) -> np.ndarray:
         """Values of one bucket placed on the union of coordinates."""
@@ -185,7 +187,8 @@ class Layout:
                 attrs["flag_values"] = [int(s) for s in Status]
                 attrs["flag_meanings"] = " ".join(s.name for s in Status)
             variables[name] = ((*grid.dims, *observable.dims), values[name], attrs)
-        coordinates = {**grid.coordinates, **self.coordinates}
+        axes = {**grid.coordinates, **self.coordinates}
+        coordinates = {n: ((n,), c, {"long_name": in_words(n)}) for n, c in axes.items()}
         return xarray.Dataset(variables, coordinates, attributes)
 
     def attributes(self) -> dict[str, Any]:
@@ -196,6 +199,11 @@ class Layout:
             "plan": json.dumps(self.plan.summary()),
             "slots": self.slots,
         }
+
+
+def in_words(path: str) -> str:
+    """`inputs.mean_active` as a label of an axis."""
+    return path.rpartition(".")[2].replace("_", " ")
 
 
 def grid_text(grid: Grid) -> str:

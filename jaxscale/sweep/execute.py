@@ -4,7 +4,6 @@ import contextlib
 import json
 import time
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,10 @@ from jaxscale.sweep.lock import store_lock
 from jaxscale.sweep.plan import Plan
 from jaxscale.sweep.plan import plan as make_plan
 from jaxscale.sweep.program import Answer, Task, compute, here, slots
-from jaxscale.sweep.reading import StoredPlan
+from jaxscale.sweep.reading import StoredPlan, store_path
 from jaxscale.sweep.remote import answers, check_executor
 from jaxscale.sweep.store import MemoryStore, ZarrStore, create
+from jaxscale.sweep.writer import Writer
 
 if TYPE_CHECKING:
     import xarray
@@ -70,8 +70,8 @@ class Session:
     def run(self, shown: bool) -> bool:
         """Compute and write what is left; False if Ctrl-C came before the end.
 
-        A chunk is written by a thread while the next one is computed, so that devices do not wait
-        for a disk; never more than one, so that no more than two chunks are in flight.
+        A chunk is written while the next one is computed, so that devices do not wait for a disk;
+        never more than one, so that no more than two chunks are in flight.
         """
         buckets, total = self.plan.buckets, self.plan.n_runs
         left = sum(buckets[bucket].n_runs_of(chunk) for bucket, chunk in self.left)
@@ -83,24 +83,16 @@ class Session:
                 self.results.write(bucket, chunk, ids, answer.values)
                 bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
 
-            try:
-                with (
-                    one_blas_thread(),
-                    ThreadPoolExecutor(1) as writer,
-                    contextlib.closing(self.chunks(bar)) as coming,
-                ):
-                    writing: Future[None] | None = None
-                    for (bucket, chunk), answer in coming:
-                        self.compile_seconds += answer.compile_seconds
-                        self.device = answer.device
-                        if writing is not None:
-                            writing.result()
-                        writing = writer.submit(write, bucket, chunk, answer)
-                        del answer  # its writer alone keeps it
-                    if writing is not None:
-                        writing.result()
-            except KeyboardInterrupt:
-                return False
+            with Writer(write) as writer:
+                try:
+                    with one_blas_thread(), contextlib.closing(self.chunks(bar)) as coming:
+                        for (bucket, chunk), answer in coming:
+                            self.compile_seconds += answer.compile_seconds
+                            self.device = answer.device
+                            writer.put(bucket, chunk, answer)
+                            del answer  # its writer alone keeps it
+                except KeyboardInterrupt:
+                    return False
         return True
 
 
@@ -134,7 +126,7 @@ def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
         plan = extend(path, stored, plan)
         return ZarrStore(path, Layout.of(plan)), plan
     plan = plan if _same_cuts(stored, plan) else stored.plan(plan.options)
-    layout = Layout.of(plan, slots=stored.slots)
+    layout = stored.layout(plan)
     stored.check(layout)
     return ZarrStore(path, layout), plan
 
@@ -145,16 +137,6 @@ def _same_cuts(stored: StoredPlan, plan: Plan) -> bool:
         return False
     pairs = zip(cuts, stored.cuts, strict=True)
     return all(np.array_equal(a[0], b[0]) and a[1:] == b[1:] for a, b in pairs)
-
-
-def _path(store: str | Path) -> Path:
-    """Where a store lies: a link to a store is that store, `~` is the home folder."""
-    if "://" in str(store) or not str(store):
-        raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
-    try:
-        return Path(store).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"`store` {store!r} is no path ({error}).") from None
 
 
 def _complete(path: Path, plan: Plan) -> StoredPlan | None:
@@ -222,7 +204,7 @@ def run(
         results = MemoryStore(layout)
         _work(Session(plan, results, executor), shown)
         return results.dataset()
-    path = _path(store)
+    path = store_path(store)
     stored = _complete(path, plan)
     if stored is not None:
         return stored.dataset()

@@ -13,7 +13,7 @@ from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid, label
 from jaxscale.sweep.plan import Plan, continued, plan_of
 from jaxscale.sweep.reading import StoredPlan, beside
-from jaxscale.sweep.store import ZarrStore, told, write_header
+from jaxscale.sweep.store import ZarrStore, flush, told, write_header
 
 HEADER = ("jaxscale_format", "grid", "plan", "slots", "coordinates", "complete")
 COMPARED = 200  # systems of the two grids, at most
@@ -30,7 +30,7 @@ def extend(path: Path, stored: StoredPlan, plan: Plan) -> Plan:
     **Raises** `ValueError` if the stored grid is not a part of the new one; nothing is changed.
     """
     places = runs_in(stored.grid, plan.grid, path)
-    old_layout = Layout.of(stored.plan(plan.options), slots=stored.slots)
+    old_layout = stored.layout(stored.plan(plan.options))
     stored.check(old_layout)
     old = [(places[ids], chunk, group) for ids, chunk, group in stored.cuts]
     for ids, _, _ in old:
@@ -48,12 +48,14 @@ def extend(path: Path, stored: StoredPlan, plan: Plan) -> Plan:
         made = {k: v for k, v in stored.attributes.items() if k not in HEADER}
         write_header(temporary, layout, **made)
         _copy(stored, old_layout, ZarrStore(temporary, layout))
+        flush([temporary, *temporary.rglob("*")])
         path.rename(previous)
         try:
             temporary.rename(path)
         except BaseException:
             previous.rename(path)
             raise
+        flush([path.parent])
         shutil.rmtree(previous, ignore_errors=True)
     return whole
 

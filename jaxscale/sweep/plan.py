@@ -144,7 +144,7 @@ class Plan:
         total = (
             f"{counted(self.n_runs, 'run')}, {counted(self.n_compiles, 'compile')}, "
             f"{counted(self.n_devices, 'device')}, "
-            f"{self.padding_waste:.0%} of work on padding, {self.host_bytes / 1e6:.3g} MB of "
+            f"{self.padding_waste:.0%} more work by padding, {self.host_bytes / 1e6:.3g} MB of "
             f"host memory, about {self.seconds:.3g} s and compilation"
         )
         return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))

@@ -20,6 +20,7 @@ from jaxscale.devices import device_memory
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.linalg import one_blas_thread
 from jaxscale.paths import set_leaves
+from jaxscale.status import STATUS
 from jaxscale.sweep.bucket import Bucket, cached_group, share, sliced_here
 from jaxscale.system import AbstractSystem
 
@@ -117,6 +118,7 @@ class Program:
         )
         began = time.perf_counter()
         lowered = jax.jit(sharded).lower(self._leaves, task.root, *self._arguments(task))
+        _check_outputs(self.template, lowered.out_info)
         self._compiled = lowered.compile()
         self.compile_seconds += time.perf_counter() - began
 
@@ -133,6 +135,27 @@ class Program:
         """Observables of the runs of a chunk, on the host."""
         out = self._compiled(self._leaves, task.root, *self._arguments(task))
         return {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()}
+
+
+def _check_outputs(system: AbstractSystem, found: dict[str, Any]) -> None:
+    """Whether a system returns what its schema declares.
+
+    **Raises** `ValueError` naming the observable and both shapes.
+    """
+    name, schema = type(system).__name__, system.schema
+    declared = {n: schema.shape(n) for n in schema.observables} | {STATUS: ()}
+    for observable in {**declared, **found}:
+        if observable not in found:
+            raise ValueError(
+                f"`schema` of {name} declares {observable!r}, which it does not return "
+                f"({', '.join(found)})."
+            )
+        shape = found[observable].shape[2:]
+        if declared.get(observable) != shape:
+            what = f"with shape {declared[observable]}" if observable in declared else "not at all"
+            raise ValueError(
+                f"`schema` of {name} declares {observable!r} {what}, it returns shape {shape}."
+            )
 
 
 def _mesh(n_devices: int) -> Mesh:

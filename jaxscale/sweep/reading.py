@@ -1,5 +1,6 @@
 """Reading a store: what it holds, how it was cut, and whether it is whole."""
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 
 READ_AT_ONCE = 2**27  # bytes
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
+
+
+def store_path(store: str | Path) -> Path:
+    """Where a store lies: a link to a store is that store, `~` is the home folder.
+
+    **Raises** `ValueError` for what is no path.
+    """
+    if "://" in str(store) or not str(store):
+        raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
+    try:
+        return Path(store).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"`store` {store!r} is no path ({error}).") from None
 
 
 def beside(path: Path, role: str) -> Path:
@@ -48,6 +62,17 @@ def chunk_files(path: Path, name: str, n_axes: int, chunks: Iterable[int]) -> It
     """Files of Zarr chunks of a variable, which are cut along their first axis only."""
     for i in chunks:
         yield path.joinpath(name, "c", str(i), *["0"] * (n_axes - 1))
+
+
+def read_marks(array: Any) -> np.ndarray:
+    """What is done; a mark that cannot be read marks nothing, for computing anew is safe."""
+    with contextlib.suppress(Exception):  # each codec has errors of its own
+        return np.asarray(array[:])
+    found = np.zeros(array.shape, bool)
+    for i in range(len(found)):
+        with contextlib.suppress(Exception):
+            found[i] = array[i]
+    return found
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -86,7 +111,7 @@ class StoredPlan:
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}
         self._identity = _identity(path)
-        self.run_id, self.done = self._whole("run_id"), self._whole("done")
+        self.run_id, self.done = self._whole("run_id"), read_marks(self._array("done"))
         slots = np.flatnonzero(self.run_id >= 0)
         if not np.array_equal(np.sort(self.run_id[slots]), np.arange(self.grid.n_runs)):
             raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")
@@ -95,17 +120,44 @@ class StoredPlan:
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
             if name not in self._root:
-                raise ValueError(f"`store` {self.path} lacks {name!r}; it was damaged.")
+                raise ValueError(
+                    f"`store` {self.path} lacks {name!r}; it was damaged, or it is a Dataset that "
+                    "xarray wrote: open that with xarray.open_zarr."
+                )
             self._arrays[name] = self._root[name]
         return self._arrays[name]
 
     def _whole(self, name: str) -> np.ndarray:
+        array = self._array(name)
         try:
-            return np.asarray(self._array(name)[:])
+            return np.asarray(array[:])
         except Exception as error:  # each codec has errors of its own
             raise ValueError(
                 f"`store` {self.path} cannot be read at {name!r} ({error}); it was damaged."
             ) from None
+
+    def layout(self, plan: Plan) -> Layout:
+        """How the results of a plan of this store lie in it.
+
+        **Raises** `ValueError` if the plan's systems make something else than the store holds: a
+        class of the user's changed since.
+        """
+        layout = Layout.of(plan, slots=self.slots)
+        pairs = [
+            (n, (layout.n_slots, *layout.shape(n)), layout.dtypes[n], None)
+            for n in layout.observables
+        ]
+        pairs += [(n, c.shape, c.dtype, c) for n, c in layout.coordinates.items()]
+        for name, shape, dtype, values in pairs:
+            array = self._array(name)
+            same = array.shape == shape and array.dtype == np.dtype(dtype)
+            if not (same and (values is None or np.array_equal(self._whole(name), values))):
+                raise ValueError(
+                    f"`store` {self.path} holds another {name!r} than its system makes here: shape "
+                    f"{array.shape} of {array.dtype}, expected {shape} of {np.dtype(dtype)}, or "
+                    "other coordinates; it was damaged, or its class was changed."
+                )
+        return layout
 
     @property
     def is_complete(self) -> bool:
@@ -141,13 +193,16 @@ class StoredPlan:
                 raise ValueError(f"`store` {self.path} lacks {file}; {self._advice(i)}.")
         try:
             return np.asarray(array[first:last])
+        except MemoryError:
+            raise
         except Exception as error:  # each codec has errors of its own
             if len(chunks) > 1:  # which one it is
                 for i in chunks:
                     self.read(name, i * self.slots, (i + 1) * self.slots)
+            one = len(chunks) == 1 and not isinstance(error, OSError)  # else it may be sound
+            advice = f"; {self._advice(chunks[0])}" if one else ""
             raise ValueError(
-                f"`store` {self.path} cannot be read at {name!r} ({error}); "
-                f"{self._advice(chunks[0])}."
+                f"`store` {self.path} cannot be read at {name!r} ({error}){advice}."
             ) from None
 
     def _advice(self, chunk: int) -> str:
@@ -161,19 +216,20 @@ class StoredPlan:
         """
         self._check_same()
         slot = self._slot_of[ids]
-        mark = slot // self.slots
-        done = self.done[mark]
-        for first, last in self._spans(name, np.unique(mark[done])):
-            here = np.flatnonzero(done & (slot >= first) & (slot < last))
+        order = np.argsort(slot, kind="stable")
+        ordered = slot[order]
+        marks = np.unique(ordered // self.slots)
+        for first, last in self._spans(name, marks[self.done[marks]]):
+            here = order[np.searchsorted(ordered, first) : np.searchsorted(ordered, last)]
             yield here, self.read(name, first, last)[slot[here] - first]
         self._check_same()
 
     def _check_same(self) -> None:
         """A store that was extended has its runs in other slots."""
-        if _identity(self.path) != self._identity:
-            raise ValueError(
-                f"`store` {self.path} was replaced since it was opened; open it again."
-            )
+        found = _identity(self.path)
+        if found != self._identity:
+            became = "is no longer there" if found is None else "was replaced since it was opened"
+            raise ValueError(f"`store` {self.path} {became}; open it again.")
 
     def _spans(self, name: str, marks: np.ndarray) -> Iterator[tuple[int, int]]:
         """First and last slot of neighbouring Zarr chunks, as many as are read at once."""
@@ -203,7 +259,7 @@ class StoredPlan:
 
         from jaxscale.sweep.variable import StoredVariable
 
-        layout = Layout.of(self.plan(), slots=self.slots) if layout is None else layout
+        layout = self.layout(self.plan()) if layout is None else layout
         told = {k: v for k, v in self.attributes.items() if k != "coordinates"}
         values = {}
         for name in layout.observables:
@@ -233,7 +289,8 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     """
     if not isinstance(path, str | Path):
         raise ValueError(f"`path` must be the path of a store, got {path!r}.")
-    path, previous = Path(path), beside(Path(path), "previous")
+    path = store_path(path)
+    previous = beside(path, "previous")
     # between two renamings of an extension that was killed, the old store is the store
     stored = StoredPlan(path if path.exists() or not previous.exists() else previous)
     return stored.dataset()

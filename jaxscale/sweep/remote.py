@@ -14,6 +14,7 @@ from jaxscale.sweep.program import Answer, Task, compute_anywhere
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
+PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
 
 
 def check_executor(executor: Any) -> None:
@@ -37,20 +38,23 @@ def answers(
 ) -> Iterator[tuple[tuple[int, int], Answer]]:
     """Answers of the executor as they come, by (bucket, chunk).
 
-    At most `IN_FLIGHT` tasks are with the executor; more follow, as one batch, when half of them
-    have been answered. What has not begun is cancelled when the caller stops early or a task fails.
+    At most `IN_FLIGHT` tasks are with the executor, or `PER_WORKER` for every worker of a local
+    pool; more follow, as one batch, when half of them have been answered. What has not begun is
+    cancelled when the caller stops early or a task fails.
 
     **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
     """
+    workers = getattr(executor, "_max_workers", None)  # of a pool of concurrent.futures
+    most = IN_FLIGHT if workers is None else min(IN_FLIGHT, PER_WORKER * workers)
     wait, failure, waiting = SHORTEST_WAIT, None, dict(tasks)
     pending: dict[tuple[int, int], Any] = {}
     batch: dict[tuple[int, int], Any] = {}
     try:
         while (pending or waiting) and failure is None:
-            if waiting and 2 * len(pending) <= IN_FLIGHT:
+            if waiting and 2 * len(pending) <= most:
                 try:
                     with getattr(executor, "batch", contextlib.nullcontext)():
-                        for where in list(waiting)[: IN_FLIGHT - len(pending)]:
+                        for where in list(waiting)[: most - len(pending)]:
                             batch[where] = executor.submit(compute_anywhere, waiting.pop(where))
                 except Exception as error:  # a pool that was shut down, or broke
                     failure = error
@@ -59,11 +63,9 @@ def answers(
             ready = [where for where, future in pending.items() if future.done()]
             for where in ready:
                 try:
-                    answer = pending.pop(where).result()
+                    yield where, pending.pop(where).result()
                 except Exception as error:  # whatever the executor or the worker makes of it
                     failure = error
-                else:
-                    yield where, answer
             wait = SHORTEST_WAIT if ready else min(2 * wait, LONGEST_WAIT)
             if pending and not ready:
                 time.sleep(wait)

@@ -39,7 +39,8 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
 
     - `runs`: result of `js.run` or `js.open`.
     - `values`: one value per dimension of the grid, `seed` included (paths with a dot as
-      `**{"data.n_samples": 1000}`); a dimension with a single value may be left out.
+      `**{"data.n_samples": 1000}`); a dimension with a single value, or along which `runs` is a
+      selection already, may be left out.
 
     **Returns** `(system, key)`, for `js.train(system, key)` or `system.simulate(key)` (within
     `with jax.enable_x64(True):` for a float64 system).
@@ -59,6 +60,9 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
         if name not in grid.dims:
             raise ValueError(f"`{name}` is not a dimension of the grid ({', '.join(grid.dims)}).")
     index = []
+    here = [d for d in grid.dims if d in runs.coords and runs.coords[d].ndim == 0]
+    chosen = {d: runs.coords[d].item() for d in here}
+    values = {**chosen, **values}
     for name, coordinate in grid.coordinates.items():
         if name not in values:
             if len(coordinate) > 1:

@@ -10,15 +10,15 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.sweep.dataset import Layout
-from jaxscale.sweep.reading import StoredPlan, beside, chunk_files, read_sessions
+from jaxscale.sweep.dataset import Layout, in_words
+from jaxscale.sweep.reading import StoredPlan, beside, chunk_files, read_marks, read_sessions
 
 if TYPE_CHECKING:
     import xarray
@@ -74,7 +74,7 @@ class ZarrStore:
                 lacks = f"lacks {missing[0]!r}" if missing else "was cut otherwise than it says"
                 raise ValueError(f"`store` {path} {lacks}; it was damaged.")
             self._arrays: dict[str, Any] = {name: self.root[name] for name in names}
-            self._done = np.asarray(self._arrays["done"][:])
+            self._done = read_marks(self._arrays["done"])
 
     def _marks(self, bucket: int, chunk: int) -> slice:
         slots = self.layout.slots
@@ -101,9 +101,7 @@ class ZarrStore:
                 slots = np.concatenate([slots, self.layout.blank(name, n - len(slots))])
             self._arrays[name][first : first + n] = slots
             chunks = range(marks.start, marks.stop)
-            for file in chunk_files(self.path, name, slots.ndim, chunks):
-                with file.open("rb+") as written:  # on the disk itself: a machine may go down, too
-                    os.fsync(written.fileno())
+            flush(chunk_files(self.path, name, slots.ndim, chunks))
 
         with told(self.path):
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
@@ -139,6 +137,20 @@ def told(path: Path) -> Iterator[None]:
         ) from None
 
 
+def flush(paths: Iterable[Path]) -> None:
+    """Have files and folders on the disk itself: not only a process, a machine may go down, too."""
+
+    def one(path: Path) -> None:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    with ThreadPoolExecutor() as pool:  # the disk takes them together
+        list(pool.map(one, paths))
+
+
 def create(path: Path, layout: Layout) -> None:
     """Make an empty store at `path`, under another name until it is whole.
 
@@ -150,7 +162,9 @@ def create(path: Path, layout: Layout) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
             write_header(temporary, layout)
+            flush([temporary, *temporary.rglob("*")])
             temporary.rename(path)
+            flush([path.parent])
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -192,9 +206,11 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
     )
     columns = _columns(layout, run_id)
     for name, values in columns.items():
-        root.create_array(name, data=values, dimension_names=("run_slot",))
+        label: dict[str, Any] = {"long_name": in_words(name)}
+        root.create_array(name, data=values, dimension_names=("run_slot",), attributes=label)
     for name, values in layout.coordinates.items():
-        root.create_array(name, data=values, dimension_names=(name,))
+        label = {"long_name": in_words(name)}
+        root.create_array(name, data=values, dimension_names=(name,), attributes=label)
     n_chunks = layout.n_slots // layout.slots
     root.create_array(
         "done", shape=(n_chunks,), chunks=(1,), dtype=bool, fill_value=False,

@@ -26,8 +26,8 @@ class StoredVariable(BackendArray):
     """
 
     def __init__(self, stored: "StoredPlan", layout: Layout, name: str):
-        self.stored, self.layout, self.name = stored, layout, name
-        self.shape = layout.full_shape(name)
+        self.stored, self.name, self.fill = stored, name, layout.fill(name)
+        self.shape, self.n_axes = layout.full_shape(name), len(layout.grid.shape)
         self.dtype = np.dtype(layout.dtypes[name])
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -38,10 +38,9 @@ class StoredVariable(BackendArray):
         """Values at a number, a slice or a list of numbers per axis, each axis on its own."""
         chosen = [np.arange(n)[k] for n, k in zip(self.shape, key, strict=True)]
         lists = [np.atleast_1d(c) for c in chosen]
-        grid = self.layout.grid.shape
-        of_runs, of_values = lists[: len(grid)], lists[len(grid) :]
-        ids = np.ravel_multi_index(np.ix_(*of_runs), grid).reshape(-1)
-        out = self.layout.blank(self.name, ids.size, tuple(map(len, of_values)))
+        of_runs, of_values = lists[: self.n_axes], lists[self.n_axes :]
+        ids = np.ravel_multi_index(np.ix_(*of_runs), self.shape[: self.n_axes]).reshape(-1)
+        out = np.full((ids.size, *map(len, of_values)), self.fill, self.dtype)
         for here, values in self.stored.of_runs(self.name, ids):
             for axis, places in enumerate(of_values, start=1):
                 if not np.array_equal(places, np.arange(values.shape[axis])):

@@ -3,7 +3,9 @@
 import json
 import threading
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_dataset_layout_and_provenance():
     assert runs["loss"].attrs["long_name"] == "population loss"
     assert runs["loss"].attrs["predicted"] == "exact"
     assert runs["status"].attrs["flag_meanings"] == " ".join(s.name for s in js.Status)
-    assert runs["status"].attrs["flag_meanings"].startswith("ok nonfinite diverged not_converged")
+    assert runs["status"].attrs["flag_meanings"].startswith("not_run ok nonfinite diverged")
     assert runs["loss"].dtype == np.float32
     assert set(PROVENANCE) <= set(runs.attrs)
     assert runs.attrs["complete"] == 1
@@ -183,6 +185,42 @@ def test_a_chunk_is_written_while_the_next_one_is_computed(monkeypatch):
     assert [o for o in order if o != "compute"] == ["write 0", "write 1", "write 2"]
     assert order.index("compute", 1) < order.index("write 0")
     assert (runs["status"] == js.Status.ok).all()
+
+
+class Measured(MultilinearSkills):
+    """An own observable, declared and returned in several ways."""
+
+    declared: str = eqx.field(static=True, default="spread")
+    dims: tuple[str, ...] = eqx.field(static=True, default=("step",))
+
+    @property
+    def schema(self):
+        return super().schema.adding(**{self.declared: js.Observable(self.dims, "", "spread")})
+
+    def observe(self, state):
+        seen = super().observe(state)
+        return seen | {"spread": jnp.ptp(seen["skill_strength"])}
+
+
+def test_own_observables_are_what_their_schema_declares():
+    runs = js.run(js.Grid(Measured(n_skills=3, n_steps=5), seeds=2))
+    assert float(runs.spread.min()) >= 0.0
+    with pytest.raises(ValueError, match="`schema` of Measured declares 'spraed', which it does"):
+        js.run(js.Grid(Measured(n_skills=3, n_steps=5, declared="spraed"), seeds=2))
+    wrong = Measured(n_skills=3, n_steps=5, dims=("step", "skill"))
+    with pytest.raises(ValueError, match=r"'spread' with shape .*, 3\), it returns shape"):
+        js.run(js.Grid(wrong, seeds=2))
+
+
+def test_coordinates_have_labels():
+    runs = js.run(js.Grid(FINITE, {"data.n_samples": [10, 30]}, seeds=2))
+    found = {name: c.attrs["long_name"] for name, c in runs.coords.items()}
+    assert found == {
+        "data.n_samples": "n samples",
+        "seed": "seed",
+        "step": "step",
+        "skill": "skill",
+    }
 
 
 def test_the_precision_flag_of_the_user_changes_nothing():

@@ -100,8 +100,8 @@ def test_results_in_memory(local):
 class Batches(ThreadPoolExecutor):
     """Counts the tasks that it holds, and those of each batch."""
 
-    def __init__(self):
-        super().__init__(1)
+    def __init__(self, n_workers):
+        super().__init__(n_workers)
         self.futures, self.most, self.sizes = [], 0, []
 
     @contextlib.contextmanager
@@ -116,14 +116,17 @@ class Batches(ThreadPoolExecutor):
         return self.futures[-1]
 
 
-def test_an_executor_holds_a_bounded_number_of_tasks(tmp_path, log, local, monkeypatch):
-    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
-    with Batches() as pool:
+@pytest.mark.parametrize(("n_workers", "bound", "most"), [(1, 1000, 2), (2, 1000, 4), (8, 4, 4)])
+def test_an_executor_holds_a_bounded_number_of_tasks(
+    tmp_path, log, local, monkeypatch, n_workers, bound, most
+):
+    monkeypatch.setattr(remote, "IN_FLIGHT", bound)
+    with Batches(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
-    assert pool.most <= 4
-    assert pool.sizes[0] == 4
+    assert pool.most <= most
+    assert pool.sizes[0] == most
     assert sum(pool.sizes) == 8
-    assert min(pool.sizes) >= 2
+    assert min(pool.sizes) >= most // 2
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
     assert_close(runs, local)
 
@@ -161,7 +164,7 @@ class Closing(ThreadPoolExecutor):
 def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkeypatch):
     monkeypatch.setattr(remote, "IN_FLIGHT", 4)
     path = tmp_path / "a.zarr"
-    with Closing(1) as pool, pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
+    with Closing(2) as pool, pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
         js.run(PLAN, store=path, executor=pool)
     done = runs_done(js.open(path))
     assert 4 <= len(done) <= 8

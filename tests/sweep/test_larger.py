@@ -1,6 +1,8 @@
 """Results larger than the memory: they stay on disk and are read where they are looked at."""
 
 import pickle
+import shutil
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -166,8 +168,45 @@ def test_parts_are_reduced_one_by_one(path, loaded, no_memory, reads):
     np.testing.assert_allclose(mean, loaded.loss.mean("seed"), rtol=1e-6)
 
 
-def test_it_travels_to_another_process(path, loaded, no_memory):
+def test_it_travels_to_another_process(path, tmp_path, loaded, no_memory):
     assert pickle.loads(pickle.dumps(js.open(path))).identical(loaded)
+    returned = js.run(js.plan(GRID), store=tmp_path / "a.zarr")
+    assert pickle.loads(pickle.dumps(returned)).equals(loaded)
+
+
+def test_another_working_folder_changes_nothing(path, loaded, no_memory, monkeypatch, tmp_path):
+    monkeypatch.chdir(path.parent)
+    runs = js.open(path.name)
+    monkeypatch.chdir(tmp_path)
+    assert runs.identical(loaded)
+
+
+def test_a_store_that_was_removed_is_told(path, tmp_path, no_memory):
+    copy = shutil.copytree(path, tmp_path / "a.zarr")
+    runs = js.open(copy)
+    shutil.rmtree(copy)
+    with pytest.raises(ValueError, match=r"`store` .*is no longer there"):
+        runs.loss.load()
+
+
+class Changing(js.emergence.MultilinearSkills):
+    """A user's class that is edited between two sessions."""
+
+    kept: ClassVar = slice(None)
+
+    @property
+    def record_steps(self):
+        return super().record_steps[self.kept]
+
+
+@pytest.mark.parametrize("kept", [slice(1, None), slice(None, -1)])
+@pytest.mark.parametrize("call", ["open", "run"])
+def test_a_class_that_was_edited_is_not_misread(tmp_path, monkeypatch, kept, call):
+    grid = js.Grid(Changing(n_skills=3, n_steps=5, record=[0, 2, 5]), seeds=2)
+    js.run(grid, store=tmp_path / "a.zarr")
+    monkeypatch.setattr(Changing, "kept", kept)
+    with pytest.raises(ValueError, match=r"`store` .*its class was changed"):
+        js.open(tmp_path / "a.zarr") if call == "open" else js.run(grid, store=tmp_path / "a.zarr")
 
 
 def test_without_a_store_they_are_refused(monkeypatch):
@@ -198,6 +237,12 @@ def test_every_group_above_bounds_the_memory(tmp_path, line, folder, name):
     assert min(devices.group_limits(groups, top)) == 1e6
     (step / name).write_text("500\n")
     assert min(devices.group_limits(groups, top)) == 500.0
+
+
+def test_a_line_that_says_nothing_is_passed_over(tmp_path):
+    (tmp_path / "cgroup").write_bytes(b"\ngarbage\n0::/caf\xe9\n")
+    (tmp_path / "memory.max").write_text("7\n")
+    assert devices.group_limits(tmp_path / "cgroup", tmp_path) == [7.0]
 
 
 def test_paths_of_the_host_are_passed_over_in_a_container(tmp_path):

@@ -158,7 +158,7 @@ def test_long_sweeps_of_mixed_sizes_are_bucketed():
     for plan in plans.values():
         ids = np.concatenate([b.run_ids for b in plan.buckets])
         assert sorted(ids.tolist()) == list(range(40))
-        assert f"{plan.padding_waste:.0%} of work on padding" in str(plan)
+        assert f"{plan.padding_waste:.0%} more work by padding" in str(plan)
         for bucket in plan.buckets:
             assert bucket.template.max_width == bucket.columns["width"].max()
     assert js.plan(WIDTHS).n_compiles == 4

@@ -53,3 +53,14 @@ def test_bad_choices(runs, chosen, word):
 def test_results_of_others_are_refused(runs):
     with pytest.raises(ValueError, match="grid"):
         js.select(runs.drop_attrs(), seed=2)
+
+
+def test_a_selection_need_not_be_repeated():
+    grid = js.Grid(
+        js.emergence.MultilinearSkills(n_skills=3, n_steps=5),
+        {"learning_rate": [0.1, 0.2]},
+        seeds=2,
+    )
+    runs = js.run(grid).sel(learning_rate=0.2)
+    assert float(js.select(runs, seed=1)[0].learning_rate) == 0.2
+    assert float(js.select(runs, learning_rate=0.1, seed=1)[0].learning_rate) == 0.1

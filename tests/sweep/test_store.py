@@ -1,6 +1,9 @@
 """Stores: what lies on disk, how a sweep continues, and what is refused."""
 
 import json
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -179,14 +182,34 @@ def test_a_failed_creation_leaves_nothing(tmp_path, monkeypatch, step):
     assert [p.name for p in tmp_path.iterdir()] == [".a.zarr.lock"]
 
 
-def test_interruption_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
-    def interrupted(self, bucket, chunk, ids, values):
+def test_an_error_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
+    def failing(self, bucket, chunk, ids, values):
         self.root["loss"][:] = 0.0
-        raise KeyboardInterrupt
+        raise ValueError("half of it is written")
 
     plan = js.plan(GRID)
     with monkeypatch.context() as patch:
+        patch.setattr(store.ZarrStore, "write", failing)
+        with pytest.raises(ValueError, match="half of it"):
+            js.run(plan, store=tmp_path / "a.zarr")
+    assert np.isnan(js.open(tmp_path / "a.zarr")["loss"]).all()
+    assert js.run(plan, store=tmp_path / "a.zarr").equals(js.run(plan))
+
+
+def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):
+    write, main = store.ZarrStore.write, threading.main_thread().ident
+
+    def interrupted(self, bucket, chunk, ids, values):
+        for _ in range(3 if chunk == 0 else 0):  # impatiently
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.2)
+        write(self, bucket, chunk, ids, values)
+
+    plan = js.plan(GRID, max_runs_per_chunk=2)
+    with monkeypatch.context() as patch:
         patch.setattr(store.ZarrStore, "write", interrupted)
         part = js.run(plan, store=tmp_path / "a.zarr")
-    assert np.isnan(part["loss"]).all()
+    assert part.attrs["complete"] == 0
+    assert 2 <= int((part["status"] == 0).sum()) <= 4  # and the chunk that waited to be written
+    assert part.identical(js.open(tmp_path / "a.zarr"))
     assert js.run(plan, store=tmp_path / "a.zarr").equals(js.run(plan))

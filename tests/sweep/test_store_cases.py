@@ -76,7 +76,14 @@ def test_runs_that_lost_their_names_are_not_read(path):
             call()
 
 
-@pytest.mark.parametrize("name", ["run_id", "done", "loss"])
+def test_a_mark_that_cannot_be_read_marks_nothing(path):
+    whole = js.open(path)
+    (path / "done" / "c" / "0").write_bytes(b"")
+    assert int((js.open(path).status < 0).sum()) == 2
+    assert js.run(GRID, store=path).equals(whole)
+
+
+@pytest.mark.parametrize("name", ["run_id", "loss"])
 def test_an_empty_file_is_damage(path, name):
     chunk = path / name / "c" / "0"
     (chunk / "0" if name == "loss" else chunk).write_bytes(b"")
