@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def host_bytes(self) -> float:
-        """Memory of the host: all results, those of the last chunk, and its CPU devices."""
+        """Memory of the host without a store: results, those of the last chunk, its CPU devices."""
         results = sum(b.n_runs * b.result_bytes for b in self.buckets)
         chunk = max((b.chunk * b.result_bytes for b in self.buckets), default=0.0)
         on_devices = max((b.n_devices * b.bytes_per_device for b in self.buckets), default=0.0)

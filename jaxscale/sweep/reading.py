@@ -143,21 +143,21 @@ class StoredPlan:
         class of the user's changed since.
         """
         layout = Layout.of(plan, slots=self.slots)
-        pairs = [
-            (n, (layout.n_slots, *layout.shape(n)), layout.dtypes[n], None)
-            for n in layout.observables
-        ]
-        pairs += [(n, c.shape, c.dtype, c) for n, c in layout.coordinates.items()]
-        for name, shape, dtype, values in pairs:
-            array = self._array(name)
-            same = array.shape == shape and array.dtype == np.dtype(dtype)
-            if not (same and (values is None or np.array_equal(self._whole(name), values))):
-                raise ValueError(
-                    f"`store` {self.path} holds another {name!r} than its system makes here: shape "
-                    f"{array.shape} of {array.dtype}, expected {shape} of {np.dtype(dtype)}, or "
-                    "other coordinates; it was damaged, or its class was changed."
-                )
+        for name in layout.observables:
+            array, dtype = self._array(name), np.dtype(layout.dtypes[name])
+            found, made = (array.shape, array.dtype), ((layout.n_slots, *layout.shape(name)), dtype)
+            if found != made:
+                raise self._changed(name, found, made)
+        for name, values in layout.coordinates.items():
+            if not np.array_equal(found := self._whole(name), values):
+                raise self._changed(name, found, values)
         return layout
+
+    def _changed(self, name: str, found: Any, made: Any) -> ValueError:
+        return ValueError(
+            f"`store` {self.path} holds another {name!r} than its system makes here ({found}, not "
+            f"{made}); it was damaged, or its class was changed."
+        )
 
     @property
     def is_complete(self) -> bool:

@@ -251,6 +251,7 @@ def _check_descent_in_closed_form_is_descent_step_by_step(paths):
     assert any(run.out["steps"]["stable"] for run in paths.values())
 
 
+@pytest.mark.slow
 def test_solutions_equal_those_of_dense_algebra():
     """One compiled program for all cases, so one test."""
     runs = _runs(DIRECT)

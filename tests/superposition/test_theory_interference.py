@@ -142,7 +142,7 @@ def test_gain():
 
 
 @pytest.mark.parametrize("tail", [theory.Gaussian(), theory.Pareto(4.0)], ids=_name)
-@pytest.mark.parametrize(("a", "b"), [(1.1, 0.0), (2.0, 1.0)])
+@pytest.mark.parametrize(("a", "b"), [pytest.param(1.1, 0.0, marks=pytest.mark.slow), (2.0, 1.0)])
 def test_window(tail, a, b):
     n, k, gain, eta = 4096, 64, 1.3, 0.5
     window = theory.interference_window(

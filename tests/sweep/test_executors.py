@@ -4,8 +4,11 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -324,9 +327,10 @@ def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch)
     path, write, written = tmp_path / "a.zarr", store.ZarrStore.write, []
 
     def stop(self, *arguments):
-        if len(written) == 3:
-            raise KeyboardInterrupt
         written.append(arguments)
+        if len(written) == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.5)
         return write(self, *arguments)
 
     with spawned(1) as pool:
@@ -334,7 +338,7 @@ def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch)
             patch.setattr(store.ZarrStore, "write", stop)
             part = js.run(PLAN, store=path, executor=pool)
         assert part.attrs["complete"] == 0
-        assert len(runs_done(part)) == 6
+        assert len(runs_done(part)) in (6, 8)  # and what waited to be written
         assert_close(js.run(PLAN, store=path, executor=pool), local)
 
 
