@@ -358,9 +358,10 @@ def _kill_at_random(rng, server, folder, request):
     """Start a request and kill it, while it opens or makes the store or between two runs."""
     pid = server.start(**request)
     alive = Path(f"/proc/{pid}").exists
-    if rng.random() < 0.35:
+    fresh = not Path(request["store"]).exists()  # making it takes a moment only
+    if rng.random() < (0.8 if fresh else 0.35):
         when((folder / "told").exists, alive=alive)
-        pause = rng.uniform(0.0, 0.25)
+        pause = rng.uniform(0.0, 0.05 if fresh else 0.25)
     else:
         runs = int(rng.integers(1, 4 * CHUNK))
         when(lambda: _lines(folder / "log") >= runs, alive=alive)
