@@ -120,21 +120,32 @@ def run(
     planned = make_plan(grid, **_bounds(max_runs_per_chunk, max_compiles, memory))
     typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
+    before = _sessions(path)
     runs = run_plan(planned, store=path, progress=console.is_terminal)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
     names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
     told = [f"{n} {names[code]}" for code, n in counts.items() if n or code in always]
-    console.print(
-        f"{', '.join(told)}; {runs.attrs['wall_seconds']} s, of which compiling "
-        f"{runs.attrs['compile_seconds']} s"
-    )
+    cost = f"{runs.attrs['wall_seconds']} s, of which compiling {runs.attrs['compile_seconds']} s"
+    if runs.attrs["sessions"] == before:
+        cost = f"nothing was left to run (the last session took {cost})"
+    console.print(f"{', '.join(told)}; {cost}")
     console.print(f"store: {path}")
     if not runs.attrs["complete"]:
         raise typer.Exit(INTERRUPTED)
     if figure is not None:
         plot(runs, predict(grid)).savefig(figure, dpi=160)
         console.print(f"figure: {figure}")
+
+
+def _sessions(path: Path) -> str | None:
+    """Provenance of the sessions that wrote to a store, if there is one."""
+    from jaxscale.sweep.reading import read_attributes, store_path
+
+    try:
+        return read_attributes(store_path(path)).get("sessions")
+    except ValueError:  # none, or what the run refuses
+        return None
 
 
 @app.command()

@@ -48,9 +48,13 @@ def test_run_writes_store_and_figure(command, sweep, tmp_path):
     code, out, err = command("run", sweep, "--store", str(store), "--figure", str(figure))
     assert (code, err) == (0, "")
     assert "4 runs ok, 0 nonfinite, 0 diverged, 0 not converged" in out
+    assert "nothing was left" not in out
     runs = js.open(store)
     assert dict(runs.sizes) == {"learning_rate": 2, "seed": 2, "step": 21, "skill": 5}
     assert figure.read_text().startswith("<?xml")
+    code, out, _ = command("run", sweep, "--store", str(store))
+    assert code == 0
+    assert "nothing was left to run (the last session took" in out.replace("\n", " ")
 
 
 def test_run_overrides(command, sweep, tmp_path):

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,16 +84,31 @@ class Session:
                 bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
 
             with Writer(write) as writer:
-                try:
-                    with one_blas_thread(), contextlib.closing(self.chunks(bar)) as coming:
-                        for (bucket, chunk), answer in coming:
-                            self.compile_seconds += answer.compile_seconds
-                            self.device = answer.device
-                            writer.put(bucket, chunk, answer)
-                            del answer  # its writer alone keeps it
-                except KeyboardInterrupt:
-                    return False
-        return True
+
+                def accept(where: tuple[int, int], answer: Answer) -> None:
+                    self.compile_seconds += answer.compile_seconds
+                    self.device = answer.device
+                    writer.put(*where, answer)
+
+                with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
+                    with contextlib.closing(self.chunks(bar)) as coming:
+                        return _until_interrupted(coming, accept)
+        return False
+
+
+def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> bool:
+    """Accept what comes; after Ctrl-C only what an executor has finished already, and False."""
+    try:
+        while (item := next(coming, None)) is not None:
+            accept(*item)
+            del item  # its writer alone keeps it
+    except KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt):
+            accept(*coming.throw(KeyboardInterrupt))
+            for item in coming:
+                accept(*item)
+        return False
+    return True
 
 
 def _bar(shown: bool) -> Progress:
@@ -111,7 +126,7 @@ def _bar(shown: bool) -> Progress:
 def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
     """The store at `path`, made, continued or extended, and the plan it is cut by."""
     recover(path)
-    if not path.exists():
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         layout = Layout.of(plan)
         create(path, layout)
         return ZarrStore(path, layout), plan

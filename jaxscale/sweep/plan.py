@@ -9,7 +9,6 @@ CPU, steps that touch far more than the cache are sliced, which changes results 
 """
 
 import dataclasses
-import math
 import uuid
 from typing import Any
 
@@ -20,28 +19,12 @@ from rich.table import Table
 from jaxscale.devices import device_memory
 from jaxscale.fields import as_int, as_real
 from jaxscale.paths import replace
-from jaxscale.sweep.bucket import (
-    Bucket,
-    columns_of,
-    make_bucket,
-    on_cpu,
-    run_seconds,
-    sliced_here,
-    stored_bucket,
-    structure_of,
-    structures,
-    summary,
-    template_of,
-)
+from jaxscale.sweep.bucket import Bucket, make_bucket, on_cpu, stored_bucket, summary
+from jaxscale.sweep.division import divide
 from jaxscale.sweep.grid import Grid
-from jaxscale.sweep.padding import MOST_CELLS, cells, cheapest, distinct, share_out
-from jaxscale.system import AbstractSystem
 from jaxscale.text import as_text, counted
 
-COMPILE_SECONDS = 3.0
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
-MOST_BUCKETS = 4  # of one structure, unless `max_compiles` says otherwise
-MOST_BOXES = 300  # templates that are built to find the division of all structures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +57,10 @@ class Plan:
     options: Options
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     programs: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A plan travels without its programs, which belong to a process."""
+        return {**self.__dict__, "programs": {}}
 
     @property
     def n_runs(self) -> int:
@@ -213,7 +200,7 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     """Plan for some of the runs of a grid, by their flat indices."""
     memory = options.memory or device_memory()
     available, bound = jax.local_device_count(), options.max_runs_per_chunk
-    parts, own_flops = _split(grid, run_ids, options, available)
+    parts, own_flops = divide(grid, run_ids, options.max_compiles, available)
     buckets = []
     for ids in parts:
         n_devices = min(available, len(ids), len(ids) if bound is None else bound)
@@ -232,70 +219,6 @@ def continued(grid: Grid, cuts: list[tuple[np.ndarray, int, int]], options: Opti
     """Plan with the buckets of a store: runs, runs per chunk and runs per group of each."""
     buckets = tuple(stored_bucket(grid, *cut) for cut in cuts)
     return Plan(grid, buckets, (), sum(b.flops for b in buckets), options)
-
-
-def _split(
-    grid: Grid, run_ids: np.ndarray, options: Options, available: int
-) -> tuple[list[np.ndarray], float]:
-    """Runs of every bucket, and the work of all runs at their own sizes."""
-    combinations = structures(grid, run_ids)
-    n, bound = len(combinations), options.max_compiles
-    if bound is not None and bound < n:
-        raise ValueError(
-            f"`max_compiles` must be at least {n}, the combinations of static and object axes, "
-            f"got {bound}."
-        )
-    extra = (MOST_BUCKETS - 1) * n if bound is None else bound - n
-    most = MOST_BUCKETS if bound is None else 1 + extra
-    boxes = max(MOST_BOXES // max(n, 1), 9)
-    found = [_divisions(grid, ids, most, available, boxes) for ids in combinations]
-    taken = share_out([[cost for cost, _ in divisions] for divisions, _ in found], extra)
-    parts = []
-    for ids, (divisions, _), t in zip(combinations, found, taken, strict=True):
-        parts += [ids[mask] for mask in divisions[t - 1][1]]
-    return parts, sum(flops for _, flops in found)
-
-
-def _divisions(
-    grid: Grid, ids: np.ndarray, most: int, available: int, boxes: int
-) -> tuple[list[tuple[float, list[np.ndarray]]], float]:
-    """Cheapest divisions of the runs of one structure, and the work at their own sizes."""
-    columns, _ = columns_of(grid, ids)
-    chosen = structure_of(grid, ids)
-
-    def template(values: dict[str, np.ndarray]) -> AbstractSystem:
-        return sliced_here(template_of(grid, values, chosen))
-
-    sizes = [p for p, c in columns.items() if _is_size(template, p, c)]
-    whole = [(0.0, [np.ones(len(ids), bool)])]
-    if not sizes:
-        return whole, len(ids) * template({}).work().flops
-    first, combination = distinct([columns[p] for p in sizes])
-    count = np.bincount(combination)
-    columns = {p: columns[p][first] for p in sizes}
-    counted = min(len(first), boxes)  # at random: evenly spaced ones could all be small
-    kept = np.random.default_rng(0).choice(len(first), counted, replace=False)
-    own = [template({p: c[[i]] for p, c in columns.items()}).work().flops for i in kept]
-    flops = float(np.average(own, weights=count[kept])) * len(ids)
-    if most == 1:
-        return whole, flops
-
-    def cost(mask: np.ndarray) -> float:
-        seconds = run_seconds(template({p: c[mask] for p, c in columns.items()}))
-        return seconds * math.ceil(int(count[mask].sum()) / available) + COMPILE_SECONDS
-
-    places = cells(list(columns.values()), boxes)
-    found = cheapest(places, cost, min(most, MOST_CELLS))
-    return [(c, [mask[combination] for mask in masks]) for c, masks in found], flops
-
-
-def _is_size(template: Any, path: str, column: np.ndarray) -> bool:
-    """Whether the work of a program depends on the values of this axis that it must hold."""
-    low, high = np.min(column), np.max(column)
-    if low == high:
-        return False
-    ends = [template({path: np.asarray([v])}).work() for v in (low, high)]
-    return ends[0].flops != ends[1].flops
 
 
 def _warnings(bucket: Bucket) -> list[str]:

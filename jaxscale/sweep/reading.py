@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,9 @@ def read_attributes(path: Path) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(path, mode="r").attrs)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"`store` {path} is not a jaxscale store ({error}).") from None
+        header = path / "zarr.json"
+        what = f"has a damaged {header}" if os.path.isfile(header) else "is not a jaxscale store"
+        raise ValueError(f"`store` {path} {what} ({error}); nothing was written.") from None
     found = attributes.get("jaxscale_format")
     if found is None:
         raise ValueError(f"`store` {path} is not a jaxscale store; nothing was written.")

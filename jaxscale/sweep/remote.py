@@ -39,8 +39,9 @@ def answers(
     """Answers of the executor as they come, by (bucket, chunk).
 
     At most `IN_FLIGHT` tasks are with the executor, or `PER_WORKER` for every worker of a local
-    pool; more follow, as one batch, when half of them have been answered. What has not begun is
-    cancelled when the caller stops early or a task fails.
+    pool; more follow, as one batch, when half of them have been answered. When the caller is
+    interrupted (or throws a `KeyboardInterrupt` in) or a task fails, what is done still comes, and
+    what has not begun is cancelled.
 
     **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
     """
@@ -48,33 +49,49 @@ def answers(
     most = IN_FLIGHT if workers is None else min(IN_FLIGHT, PER_WORKER * workers)
     wait, failure, waiting = SHORTEST_WAIT, None, dict(tasks)
     pending: dict[tuple[int, int], Any] = {}
-    batch: dict[tuple[int, int], Any] = {}
     try:
         while (pending or waiting) and failure is None:
             if waiting and 2 * len(pending) <= most:
                 try:
                     with getattr(executor, "batch", contextlib.nullcontext)():
                         for where in list(waiting)[: most - len(pending)]:
-                            batch[where] = executor.submit(compute_anywhere, waiting.pop(where))
+                            pending[where] = executor.submit(compute_anywhere, waiting.pop(where))
                 except Exception as error:  # a pool that was shut down, or broke
                     failure = error
-                else:
-                    pending, batch = pending | batch, {}
-            ready = [where for where, future in pending.items() if future.done()]
+            ready = [where for where, future in pending.items() if _is_done(future)]
             for where in ready:
                 try:
-                    yield where, pending.pop(where).result()
+                    yield where, _taken(pending, where)
                 except Exception as error:  # whatever the executor or the worker makes of it
                     failure = error
             wait = SHORTEST_WAIT if ready else min(2 * wait, LONGEST_WAIT)
-            if pending and not ready:
+            if pending and not ready and failure is None:
                 time.sleep(wait)
+    except KeyboardInterrupt:
+        for where in [where for where, future in pending.items() if _is_done(future)]:
+            with contextlib.suppress(Exception):
+                yield where, _taken(pending, where)
+        raise
     finally:
-        for future in (pending | batch).values():
+        for future in pending.values():
             with contextlib.suppress(Exception):  # of a batch that was never handed in
                 future.cancel()
     if failure is not None:
         raise _lost(failure) from failure
+
+
+def _is_done(future: Any) -> bool:
+    try:
+        return future.done()
+    except Exception:  # of a batch that was never handed in
+        return False
+
+
+def _taken(pending: dict[tuple[int, int], Any], where: tuple[int, int]) -> Answer:
+    """The answer of a task that is done, which its future keeps no longer."""
+    answer = pending[where].result()
+    del pending[where]
+    return answer
 
 
 def _lost(error: Exception) -> RuntimeError:

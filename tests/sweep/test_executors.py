@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from jaxscale.emergence import Online, ParityNetwork
 from jaxscale.sweep import bucket, program, remote
 from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.execute import Session
-from jaxscale.sweep.store import MemoryStore
+from jaxscale.sweep.store import MemoryStore, ZarrStore
 
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=8)
 PLAN = js.plan(GRID, max_runs_per_chunk=2)  # eight chunks
@@ -129,7 +129,7 @@ def test_an_executor_holds_a_bounded_number_of_tasks(
     assert pool.most <= most
     assert pool.sizes[0] == most
     assert sum(pool.sizes) == 8
-    assert min(pool.sizes) >= most // 2
+    assert min(pool.sizes[:-1]) >= most // 2  # the last is what is left
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
     assert_close(runs, local)
 
@@ -174,6 +174,65 @@ def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkey
     log.unlink()
     assert_close(js.run(PLAN, store=path), local)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+
+
+class AtOnce:
+    """Computes a task when it is submitted, and refuses those after the n-th."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def submit(self, function, task):
+        if self.left == 0:
+            raise ConnectionError("the cluster is gone")
+        self.left -= 1
+        future = Future()
+        future.set_result(function(task))
+        return future
+
+
+def test_what_was_computed_in_a_batch_that_was_refused_is_kept(tmp_path, log):
+    path = tmp_path / "a.zarr"
+    with pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
+        js.run(PLAN, store=path, executor=AtOnce(3))
+    assert runs_done(js.open(path)) == set(runs_told(log, GRID))
+    assert len(runs_done(js.open(path))) == 6
+
+
+def interrupt():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def test_ctrl_c_while_writing_keeps_what_an_executor_has_done(tmp_path, local, monkeypatch):
+    path, write, written = tmp_path / "a.zarr", ZarrStore.write, []
+
+    def stop(self, *arguments):
+        written.append(arguments)
+        if len(written) == 1:
+            time.sleep(0.2)  # the second chunk is handed over by now
+            interrupt()
+            time.sleep(0.2)
+        return write(self, *arguments)
+
+    monkeypatch.setattr(ZarrStore, "write", stop)
+    assert_close(js.run(PLAN, store=path, executor=AtOnce(8)), local)
+
+
+class LastIsLate(AtOnce):
+    """Its eighth task ends when Ctrl-C comes."""
+
+    def submit(self, function, task):
+        future = super().submit(function, task)
+        if self.left > 0:
+            return future
+        late = Future()
+        timer = threading.Timer(0.5, lambda: (late.set_result(future.result()), interrupt()))
+        timer.start()
+        return late
+
+
+def test_ctrl_c_while_waiting_keeps_what_an_executor_has_done(tmp_path, local):
+    assert_close(js.run(PLAN, store=tmp_path / "a.zarr", executor=LastIsLate(8)), local)
 
 
 def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
@@ -322,23 +381,21 @@ def test_the_example_for_slurm_runs_here(tmp_path):
 @pytest.mark.dist
 def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch):
     """Ctrl-C cancels what waits; the same pool continues."""
-    from jaxscale.sweep import store
-
-    path, write, written = tmp_path / "a.zarr", store.ZarrStore.write, []
+    path, write, written = tmp_path / "a.zarr", ZarrStore.write, []
 
     def stop(self, *arguments):
         written.append(arguments)
         if len(written) == 3:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            interrupt()
             time.sleep(0.5)
         return write(self, *arguments)
 
     with spawned(1) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr(store.ZarrStore, "write", stop)
+            patch.setattr(ZarrStore, "write", stop)
             part = js.run(PLAN, store=path, executor=pool)
         assert part.attrs["complete"] == 0
-        assert len(runs_done(part)) in (6, 8)  # and what waited to be written
+        assert 6 <= len(runs_done(part)) <= 12  # and what waited to be written, or in the pool
         assert_close(js.run(PLAN, store=path, executor=pool), local)
 
 

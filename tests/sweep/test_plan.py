@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import pickle
 
 import jax
 import numpy as np
@@ -191,6 +192,14 @@ def test_the_second_run_of_a_plan_compiles_nothing():
         second = js.run(plan)
     assert not seen
     assert second.equals(first)
+
+
+def test_a_plan_travels_without_its_programs():
+    plan = js.plan(js.Grid(SMALL, seeds=2))
+    runs = js.run(plan)
+    copy = pickle.loads(pickle.dumps(plan))
+    assert (len(plan.programs), len(copy.programs)) == (1, 0)
+    assert js.run(copy).equals(runs)
 
 
 def test_warnings_name_the_unstable_rate():

@@ -162,6 +162,12 @@ def test_foreign_paths_are_refused(tmp_path):
     assert [p.name for p in folder.iterdir()] == ["precious"]
 
 
+def test_an_empty_folder_becomes_a_store(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    runs = js.run(GRID, store=tmp_path / "a.zarr")
+    assert js.open(tmp_path / "a.zarr").identical(runs)
+
+
 def test_a_folder_that_cannot_be_made_is_one_error(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="cannot be"):

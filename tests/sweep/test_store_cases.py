@@ -91,6 +91,14 @@ def test_an_empty_file_is_damage(path, name):
         js.open(path)
 
 
+def test_a_cut_header_is_damage(path):
+    header = path / "zarr.json"
+    header.write_bytes(header.read_bytes()[:100])
+    for call in (lambda: js.open(path), lambda: js.run(GRID, store=path)):
+        with pytest.raises(ValueError, match=r"`store` .*damaged .*zarr\.json"):
+            call()
+
+
 def test_results_of_another_precision_are_not_mixed(path):
     plan = js.plan(js.Grid(SYSTEM, GRID.axes, seeds=3), matmul_precision="bfloat16")
     with pytest.raises(ValueError, match=r"`store` .*'float32', got 'bfloat16'"):
