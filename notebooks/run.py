@@ -1,7 +1,8 @@
 """Execute the notebooks from their text pairs: `python notebooks/run.py [--check] [NAME ...]`.
 
-Writes every `NAME.ipynb` anew, with outputs; with `--check` nothing is written. Exits with 1 if a
-cell raises, or if a notebook takes more than a minute of CPU time, compilation included.
+Writes every `NAME.ipynb` anew, with outputs; with `--check` nothing is written. Two run at a time.
+Exits with 1 if a cell raises, or if a notebook takes more than a minute of CPU time, compilation
+included.
 """
 
 import argparse
@@ -9,6 +10,8 @@ import os
 import resource
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import jupytext
@@ -54,6 +57,23 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def execute(source: Path, check: bool) -> bool:
+    """Execute a notebook, write it unless it is only checked, and tell whether it is sound."""
+    before = cpu_seconds()
+    try:
+        notebook = executed(source)
+    except (CellExecutionError, CellTimeoutError) as error:
+        print(f"{source.stem}: {error}", file=sys.stderr)
+        return False
+    used = cpu_seconds() - before
+    print(f"{source.stem}: {used:.0f} s of CPU time", flush=True)
+    if used > CPU_SECONDS:
+        print(f"{source.stem}: more than {CPU_SECONDS:.0f} s", file=sys.stderr)
+    if not check:
+        nbformat.write(notebook, source.with_suffix(".ipynb"))
+    return used <= CPU_SECONDS
+
+
 def main() -> int:
     """Execute the notebooks that are named, by default all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -62,23 +82,10 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.pop("MPLBACKEND", None)  # figures are drawn into the notebook
     sources = [HERE / f"{name}.py" for name in arguments.names]
-    failed = []
-    for source in sources or sorted(HERE.glob("[0-9][0-9]_*.py")):
-        before = cpu_seconds()
-        try:
-            notebook = executed(source)
-        except (CellExecutionError, CellTimeoutError) as error:
-            print(f"{source.stem}: {error}", file=sys.stderr)
-            failed.append(source.stem)
-            continue
-        used = cpu_seconds() - before
-        print(f"{source.stem}: {used:.0f} s of CPU time", flush=True)
-        if used > CPU_SECONDS:
-            print(f"{source.stem}: more than {CPU_SECONDS:.0f} s", file=sys.stderr)
-            failed.append(source.stem)
-        if not arguments.check:
-            nbformat.write(notebook, source.with_suffix(".ipynb"))
-    return 1 if failed else 0
+    sources = sources or sorted(HERE.glob("[0-9][0-9]_*.py"))
+    with ProcessPoolExecutor(2) as pool:  # processes, so that each counts its own kernels
+        sound = list(pool.map(execute, sources, repeat(arguments.check)))
+    return 0 if all(sound) else 1
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ choice: experiments that train for minutes compile as users do (`.ci/run`).
 
 import gc
 import os
+import signal
 
 import jax
 import pytest
 import scipy.linalg  # noqa: F401  (loads the library that jaxlib calls)
 from threadpoolctl import threadpool_limits
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.set_threshold(200_000, 50, 50)  # traces are many small objects that live long: 6 % of the time
 
 FAST_COMPILATION = (
