@@ -140,7 +140,7 @@ def run(
 
 def _sessions(path: Path) -> str | None:
     """Provenance of the sessions that wrote to a store, if there is one."""
-    from jaxscale.sweep.reading import read_attributes, store_path
+    from jaxscale.sweep.files import read_attributes, store_path
 
     try:
         return read_attributes(store_path(path)).get("sessions")

@@ -65,9 +65,10 @@ def _divisions(
     """Cheapest divisions of the runs of one structure, and the work at their own sizes."""
     columns, _ = columns_of(grid, ids)
     chosen = structure_of(grid, ids)
+    single = {p: c[:1] for p, c in columns.items() if np.min(c) == np.max(c)}
 
     def template(values: dict[str, np.ndarray]) -> AbstractSystem:
-        return sliced_here(template_of(grid, values, chosen))
+        return sliced_here(template_of(grid, single | values, chosen))
 
     sizes = [p for p, c in columns.items() if _is_size(template, p, c)]
     whole = [(0.0, [np.ones(len(ids), bool)])]

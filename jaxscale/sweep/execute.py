@@ -16,14 +16,15 @@ from jaxscale.keys import root_key
 from jaxscale.linalg import one_blas_thread
 from jaxscale.sweep.dataset import Layout, grid_text, provenance
 from jaxscale.sweep.extend import extend, recover
+from jaxscale.sweep.files import store_path
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.lock import store_lock
 from jaxscale.sweep.plan import Plan
 from jaxscale.sweep.plan import plan as make_plan
 from jaxscale.sweep.program import Answer, Task, compute, here, slots
-from jaxscale.sweep.reading import StoredPlan, store_path
+from jaxscale.sweep.reading import StoredPlan
 from jaxscale.sweep.remote import answers, check_executor
-from jaxscale.sweep.store import MemoryStore, ZarrStore, create
+from jaxscale.sweep.store import MemoryStore, ZarrStore, create, is_free
 from jaxscale.sweep.writer import Writer
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Session:
         self.plan, self.results, self.executor = plan, results, executor
         self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
         self.compile_seconds, self.device = 0.0, here(plan.n_devices)
+        self.written: set[tuple[int, int]] = set()
         self.left = [
             (bucket, chunk)
             for bucket in range(len(plan.buckets))
@@ -67,8 +69,13 @@ class Session:
             yield (bucket, chunk), compute(task, self.plan.programs, n_devices)
             bar.update(bar.task_ids[0], description="running")
 
-    def run(self, shown: bool) -> bool:
-        """Compute and write what is left; False if Ctrl-C came before the end.
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left."""
+        return self.written.issuperset(self.left)
+
+    def run(self, shown: bool) -> None:
+        """Compute and write what is left, or until Ctrl-C.
 
         A chunk is written while the next one is computed, so that devices do not wait for a disk;
         never more than one, so that no more than two chunks are in flight.
@@ -79,8 +86,11 @@ class Session:
             line = bar.add_task("running", total=total, completed=total - left)
 
             def write(bucket: int, chunk: int, answer: Answer) -> None:
+                if (bucket, chunk) in self.written:  # it came once more, after an interrupt
+                    return
                 _, ids = slots(buckets[bucket], chunk)
                 self.results.write(bucket, chunk, ids, answer.values)
+                self.written.add((bucket, chunk))
                 bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
 
             with Writer(write) as writer:
@@ -92,23 +102,19 @@ class Session:
 
                 with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
                     with contextlib.closing(self.chunks(bar)) as coming:
-                        return _until_interrupted(coming, accept)
-        return False
+                        _until_interrupted(coming, accept)
 
 
-def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> bool:
-    """Accept what comes; after Ctrl-C only what an executor has finished already, and False."""
+def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:
+    """Accept what comes; after Ctrl-C only what an executor has finished already."""
     try:
         while (item := next(coming, None)) is not None:
             accept(*item)
             del item  # its writer alone keeps it
     except KeyboardInterrupt:
-        with contextlib.suppress(KeyboardInterrupt):
-            accept(*coming.throw(KeyboardInterrupt))
-            for item in coming:
-                accept(*item)
-        return False
-    return True
+        accept(*coming.throw(KeyboardInterrupt))  # which it raises at its end
+        for item in coming:
+            accept(*item)
 
 
 def _bar(shown: bool) -> Progress:
@@ -126,7 +132,7 @@ def _bar(shown: bool) -> Progress:
 def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
     """The store at `path`, made, continued or extended, and the plan it is cut by."""
     recover(path)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if is_free(path):
         layout = Layout.of(plan)
         create(path, layout)
         return ZarrStore(path, layout), plan
@@ -233,14 +239,13 @@ def _work(session: Session, shown: bool) -> None:
     """Run a session, and write its provenance when it begins and however it ends."""
     began = time.perf_counter()
 
-    def made(complete: bool) -> dict[str, Any]:
-        wall = time.perf_counter() - began
-        return provenance(session.plan, session.device, wall, session.compile_seconds, complete)
+    def made() -> dict[str, Any]:
+        wall, compiling = time.perf_counter() - began, session.compile_seconds
+        return provenance(session.plan, session.device, wall, compiling, session.is_complete)
 
-    complete = False
     if session.left:
-        session.results.begin(made(complete))
+        session.results.begin(made())
         try:
-            complete = session.run(shown)
+            session.run(shown)
         finally:
-            session.results.finish(made(complete))
+            session.results.finish(made())

@@ -10,9 +10,10 @@ from jaxscale.paths import get
 from jaxscale.sweep.bucket import structures
 from jaxscale.sweep.config import encode
 from jaxscale.sweep.dataset import Layout
+from jaxscale.sweep.files import beside
 from jaxscale.sweep.grid import Grid, label
 from jaxscale.sweep.plan import Plan, continued, plan_of
-from jaxscale.sweep.reading import StoredPlan, beside
+from jaxscale.sweep.reading import StoredPlan
 from jaxscale.sweep.store import ZarrStore, flush, told, write_header
 
 HEADER = ("jaxscale_format", "grid", "plan", "slots", "coordinates", "complete")

@@ -1,17 +1,24 @@
 """Reading a store: what it holds, how it was cut, and whether it is whole."""
 
-import contextlib
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxscale.devices import host_memory
-from jaxscale.sweep.dataset import FORMAT, Layout, grid_text
+from jaxscale.sweep.dataset import Layout, grid_text
+from jaxscale.sweep.files import (
+    beside,
+    chunk_files,
+    open_array,
+    read_attributes,
+    read_marks,
+    store_path,
+    unreadable,
+)
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import Options, Plan, continued
 
@@ -22,62 +29,6 @@ READ_AT_ONCE = 2**27  # bytes
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
 
 
-def store_path(store: str | Path) -> Path:
-    """Where a store lies: a link to a store is that store, `~` is the home folder.
-
-    **Raises** `ValueError` for what is no path.
-    """
-    if "://" in str(store) or not str(store):
-        raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
-    try:
-        return Path(store).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"`store` {store!r} is no path ({error}).") from None
-
-
-def beside(path: Path, role: str) -> Path:
-    """Hidden name next to a store."""
-    return path.with_name(f".{path.name}.{role}")
-
-
-def read_attributes(path: Path) -> dict[str, Any]:
-    """Attributes of a store.
-
-    **Raises** `ValueError` if there is no store of this format.
-    """
-    import zarr
-
-    try:
-        attributes = dict(zarr.open_group(path, mode="r").attrs)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        header = path / "zarr.json"
-        what = f"has a damaged {header}" if os.path.isfile(header) else "is not a jaxscale store"
-        raise ValueError(f"`store` {path} {what} ({error}); nothing was written.") from None
-    found = attributes.get("jaxscale_format")
-    if found is None:
-        raise ValueError(f"`store` {path} is not a jaxscale store; nothing was written.")
-    if found != FORMAT:
-        raise ValueError(f"`store` {path} has format {found}, expected {FORMAT}.")
-    return attributes
-
-
-def chunk_files(path: Path, name: str, n_axes: int, chunks: Iterable[int]) -> Iterator[Path]:
-    """Files of Zarr chunks of a variable, which are cut along their first axis only."""
-    for i in chunks:
-        yield path.joinpath(name, "c", str(i), *["0"] * (n_axes - 1))
-
-
-def read_marks(array: Any) -> np.ndarray:
-    """What is done; a mark that cannot be read marks nothing, for computing anew is safe."""
-    with contextlib.suppress(Exception):  # each codec has errors of its own
-        return np.asarray(array[:])
-    found = np.zeros(array.shape, bool)
-    for i in range(len(found)):
-        with contextlib.suppress(Exception):
-            found[i] = array[i]
-    return found
-
-
 def _identity(path: Path) -> tuple[int, int] | None:
     """What tells a store from another one at the same path: its header of runs is written once."""
     try:
@@ -85,11 +36,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
-
-
-def read_sessions(attributes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Provenance of every session that wrote to a store."""
-    return json.loads(str(attributes.get("sessions", "[]")))
 
 
 class StoredPlan:
@@ -114,7 +60,7 @@ class StoredPlan:
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}
         self._identity = _identity(path)
-        self.run_id, self.done = self._whole("run_id"), read_marks(self._array("done"))
+        self.run_id, self.done = self._whole("run_id"), read_marks(path, self._array("done"))
         slots = np.flatnonzero(self.run_id >= 0)
         if not np.array_equal(np.sort(self.run_id[slots]), np.arange(self.grid.n_runs)):
             raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")
@@ -122,12 +68,7 @@ class StoredPlan:
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
-            if name not in self._root:
-                raise ValueError(
-                    f"`store` {self.path} lacks {name!r}; it was damaged, or it is a Dataset that "
-                    "xarray wrote: open that with xarray.open_zarr."
-                )
-            self._arrays[name] = self._root[name]
+            self._arrays[name] = open_array(self.path, self._root, name)
         return self._arrays[name]
 
     def _whole(self, name: str) -> np.ndarray:
@@ -135,9 +76,7 @@ class StoredPlan:
         try:
             return np.asarray(array[:])
         except Exception as error:  # each codec has errors of its own
-            raise ValueError(
-                f"`store` {self.path} cannot be read at {name!r} ({error}); it was damaged."
-            ) from None
+            raise unreadable(self.path, name, error) from None
 
     def layout(self, plan: Plan) -> Layout:
         """How the results of a plan of this store lie in it.
@@ -150,16 +89,16 @@ class StoredPlan:
             array, dtype = self._array(name), np.dtype(layout.dtypes[name])
             found, made = (array.shape, array.dtype), ((layout.n_slots, *layout.shape(name)), dtype)
             if found != made:
-                raise self._changed(name, found, made)
+                raise self._changed(name, f"is {found}, not {made}")
         for name, values in layout.coordinates.items():
-            if not np.array_equal(found := self._whole(name), values):
-                raise self._changed(name, found, values)
+            if not np.array_equal(self._whole(name), values):
+                raise self._changed(name, "has other values")
         return layout
 
-    def _changed(self, name: str, found: Any, made: Any) -> ValueError:
+    def _changed(self, name: str, how: str) -> ValueError:
         return ValueError(
-            f"`store` {self.path} holds another {name!r} than its system makes here ({found}, not "
-            f"{made}); it was damaged, or its class was changed."
+            f"`store` {self.path} holds something else than its system makes here: {name!r} {how}; "
+            "it was damaged, or its class was changed."
         )
 
     @property

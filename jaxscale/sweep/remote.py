@@ -1,8 +1,9 @@
 """Chunks as tasks of an executor: worker processes here, Dask or SLURM elsewhere.
 
-An executor is anything with `submit(function, task)` whose results have `done()`, `result()` and
-`cancel()`: every `concurrent.futures.Executor`, Dask's `client.get_executor()`, submitit's
-executors (whose `batch()` makes a job array of the chunks). The host alone writes results.
+An executor is anything with `submit(function, task)` whose results have `done()`, `exception()`,
+`result()` and `cancel()`: every `concurrent.futures.Executor`, Dask's `client.get_executor()`,
+submitit's executors (whose `batch()` makes a job array of the chunks). The host alone writes
+results.
 """
 
 import contextlib
@@ -40,8 +41,9 @@ def answers(
 
     At most `IN_FLIGHT` tasks are with the executor, or `PER_WORKER` for every worker of a local
     pool; more follow, as one batch, when half of them have been answered. When the caller is
-    interrupted (or throws a `KeyboardInterrupt` in) or a task fails, what is done still comes, and
-    what has not begun is cancelled.
+    interrupted (or throws a `KeyboardInterrupt` in) or a task fails, what has not begun is
+    cancelled, and what is done still comes. An answer that the caller was interrupted with comes
+    once more.
 
     **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
     """
@@ -51,50 +53,64 @@ def answers(
     pending: dict[tuple[int, int], Any] = {}
     try:
         while (pending or waiting) and failure is None:
-            if waiting and 2 * len(pending) <= most:
-                try:
+            try:
+                if waiting and 2 * len(pending) <= most:
                     with getattr(executor, "batch", contextlib.nullcontext)():
                         for where in list(waiting)[: most - len(pending)]:
                             pending[where] = executor.submit(compute_anywhere, waiting.pop(where))
-                except Exception as error:  # a pool that was shut down, or broke
-                    failure = error
-            ready = [where for where, future in pending.items() if _is_done(future)]
+                ready = [where for where, future in pending.items() if future.done()]
+            except Exception as error:  # a pool that was shut down, or broke
+                failure, ready = error, _done(pending)
             for where in ready:
-                try:
-                    yield where, _taken(pending, where)
-                except Exception as error:  # whatever the executor or the worker makes of it
-                    failure = error
+                answer = _outcome(pending[where])
+                if isinstance(answer, Answer):
+                    yield where, answer
+                else:
+                    failure = answer
+                del pending[where], answer  # the caller has it now
             wait = SHORTEST_WAIT if ready else min(2 * wait, LONGEST_WAIT)
             if pending and not ready and failure is None:
                 time.sleep(wait)
     except KeyboardInterrupt:
-        for where in [where for where, future in pending.items() if _is_done(future)]:
-            with contextlib.suppress(Exception):
-                yield where, _taken(pending, where)
+        _cancel(pending)
+        while ready := _done(pending):
+            for where in ready:
+                answer = _outcome(pending[where])
+                if isinstance(answer, Answer):
+                    yield where, answer
+                del pending[where], answer
         raise
     finally:
-        for future in pending.values():
-            with contextlib.suppress(Exception):  # of a batch that was never handed in
-                future.cancel()
+        _cancel(pending)
     if failure is not None:
         raise _lost(failure) from failure
 
 
-def _is_done(future: Any) -> bool:
+def _done(pending: dict[tuple[int, int], Any]) -> list[tuple[int, int]]:
+    """Tasks that are done; not those of a batch that was never handed in, which cannot tell."""
+    found = []
+    for where, future in pending.items():
+        with contextlib.suppress(Exception):
+            found += [where] if future.done() else []
+    return found
+
+
+def _outcome(future: Any) -> Answer | BaseException:
+    """The answer of a task that is done, or what became of it: a worker's Ctrl-C is not ours."""
     try:
-        return future.done()
-    except Exception:  # of a batch that was never handed in
-        return False
+        error = future.exception()
+        return future.result() if error is None else error
+    except Exception as error:  # that it was cancelled, and whatever an executor makes of it
+        return error
 
 
-def _taken(pending: dict[tuple[int, int], Any], where: tuple[int, int]) -> Answer:
-    """The answer of a task that is done, which its future keeps no longer."""
-    answer = pending[where].result()
-    del pending[where]
-    return answer
+def _cancel(pending: dict[tuple[int, int], Any]) -> None:
+    for where in pending.keys() - _done(pending):
+        with contextlib.suppress(Exception):
+            pending[where].cancel()
 
 
-def _lost(error: Exception) -> RuntimeError:
+def _lost(error: BaseException) -> RuntimeError:
     return RuntimeError(
         f"`executor` lost a chunk ({type(error).__name__}: {error}); what was finished is in the "
         "store, if there is one, and the same call continues it."

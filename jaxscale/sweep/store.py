@@ -7,6 +7,7 @@ renamed, so that a half-made one is never found.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale.sweep.dataset import Layout, in_words
-from jaxscale.sweep.reading import StoredPlan, beside, chunk_files, read_marks, read_sessions
+from jaxscale.sweep.files import beside, chunk_files, open_array, read_marks, read_sessions
+from jaxscale.sweep.reading import StoredPlan
 
 if TYPE_CHECKING:
     import xarray
 
 NO_RUN = -2
+NO_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # of a system: to be flushed
 
 
 class MemoryStore:
@@ -68,13 +71,11 @@ class ZarrStore:
         self.path, self.layout = path, layout
         with zarr.config.set({"array.write_empty_chunks": True}), told(path):
             self.root: Any = zarr.open_group(path, mode="r+")
+            if self.root.attrs["slots"] != layout.slots:
+                raise ValueError(f"`store` {path} was cut otherwise than it says; it was damaged.")
             names = [*layout.observables, "done"]
-            missing = [name for name in names if name not in self.root]
-            if missing or self.root.attrs["slots"] != layout.slots:
-                lacks = f"lacks {missing[0]!r}" if missing else "was cut otherwise than it says"
-                raise ValueError(f"`store` {path} {lacks}; it was damaged.")
-            self._arrays: dict[str, Any] = {name: self.root[name] for name in names}
-            self._done = read_marks(self._arrays["done"])
+            self._arrays = {name: open_array(path, self.root, name) for name in names}
+            self._done = read_marks(path, self._arrays["done"])
 
     def _marks(self, bucket: int, chunk: int) -> slice:
         slots = self.layout.slots
@@ -141,14 +142,31 @@ def flush(paths: Iterable[Path]) -> None:
     """Have files and folders on the disk itself: not only a process, a machine may go down, too."""
 
     def one(path: Path) -> None:
-        file = os.open(path, os.O_RDONLY)
+        folder = path.is_dir()
         try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+            file = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        except OSError as error:
+            if not (folder and error.errno in NO_FOLDERS):
+                raise
 
     with ThreadPoolExecutor() as pool:  # the disk takes them together
         list(pool.map(one, paths))
+
+
+def is_free(path: Path) -> bool:
+    """Whether a store can be made at `path`: nothing is there, or an empty folder.
+
+    **Raises** `ValueError` if that is the working directory, which would be replaced.
+    """
+    with told(path):
+        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if free and path == Path.cwd():
+        raise ValueError(f"`store` must not be the working directory, got {path}.")
+    return free
 
 
 def create(path: Path, layout: Layout) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 from _counted import SYSTEM, runs_done, runs_of, runs_told
 
 import jaxscale as js
@@ -199,15 +200,31 @@ def test_what_was_computed_in_a_batch_that_was_refused_is_kept(tmp_path, log):
     assert len(runs_done(js.open(path))) == 6
 
 
+@pytest.fixture
+def interrupts(monkeypatch):
+    """Every Ctrl-C that came, which is raised as ever."""
+    came, raised = [], signal.getsignal(signal.SIGINT)
+
+    def handler(*arguments):
+        came.append(arguments)
+        raised(*arguments)
+
+    signal.signal(signal.SIGINT, handler)
+    yield came
+    signal.signal(signal.SIGINT, raised)
+
+
 def interrupt():
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-def test_ctrl_c_while_writing_keeps_what_an_executor_has_done(tmp_path, local, monkeypatch):
+def test_ctrl_c_while_writing_keeps_what_an_executor_has_done(
+    tmp_path, local, monkeypatch, interrupts
+):
     path, write, written = tmp_path / "a.zarr", ZarrStore.write, []
 
     def stop(self, *arguments):
-        written.append(arguments)
+        written.append(arguments[:2])
         if len(written) == 1:
             time.sleep(0.2)  # the second chunk is handed over by now
             interrupt()
@@ -215,24 +232,87 @@ def test_ctrl_c_while_writing_keeps_what_an_executor_has_done(tmp_path, local, m
         return write(self, *arguments)
 
     monkeypatch.setattr(ZarrStore, "write", stop)
-    assert_close(js.run(PLAN, store=path, executor=AtOnce(8)), local)
+    runs = js.run(PLAN, store=path, executor=AtOnce(8))
+    assert len(interrupts) == 1
+    assert_close(runs, local)
+    assert len(written) == len(set(written)) == 8  # none twice, though the second came twice
+    assert xarray.open_zarr(path, consolidated=False).attrs["complete"] == 1
+
+
+class Late(Future):
+    """Is done when it is asked for the third time, at which moment Ctrl-C comes."""
+
+    asked = 0
+
+    def done(self):
+        self.asked += 1
+        if self.asked == 3:
+            signal.raise_signal(signal.SIGINT)
+        return self.asked >= 3
 
 
 class LastIsLate(AtOnce):
-    """Its eighth task ends when Ctrl-C comes."""
+    """Its eighth task is done when Ctrl-C comes; the ninth and those after it never begin."""
+
+    futures = ()
 
     def submit(self, function, task):
+        if self.left == 0:
+            self.futures = (*self.futures, Future())
+            return self.futures[-1]
         future = super().submit(function, task)
-        if self.left > 0:
-            return future
-        late = Future()
-        timer = threading.Timer(0.5, lambda: (late.set_result(future.result()), interrupt()))
-        timer.start()
-        return late
+        if self.left == 0:
+            late = Late()
+            late.set_result(future.result())
+            return late
+        return future
 
 
-def test_ctrl_c_while_waiting_keeps_what_an_executor_has_done(tmp_path, local):
-    assert_close(js.run(PLAN, store=tmp_path / "a.zarr", executor=LastIsLate(8)), local)
+@pytest.mark.parametrize("n", [8, 5])
+def test_ctrl_c_while_waiting_keeps_what_an_executor_has_done(tmp_path, log, n, interrupts):
+    executor = LastIsLate(n)
+    runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
+    assert len(interrupts) == 1
+    assert runs_done(runs) == set(runs_told(log, GRID))
+    assert len(runs_done(runs)) == 2 * n
+    assert runs.attrs["complete"] == (n == 8)
+    assert len(executor.futures) == 8 - n
+    assert all(future.cancelled() for future in executor.futures)
+
+
+class Odd(Future):
+    """Raises where the state of a task is asked for, or holds what a worker was ended by."""
+
+    def done(self):
+        raise ConnectionError("the scheduler is gone")
+
+
+def ended_by(error):
+    future = Future()
+    future.set_exception(error)
+    return future
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (Odd(), "the scheduler is gone"),
+        (object(), "has no attribute 'done'"),
+        (ended_by(KeyboardInterrupt()), "KeyboardInterrupt"),
+        (ended_by(SystemExit(3)), "SystemExit"),
+    ],
+    ids=["odd", "no-future", "interrupted", "exit"],
+)
+def test_however_a_task_is_lost_the_others_are_kept(tmp_path, log, monkeypatch, last, words):
+    executor, submit = AtOnce(8), AtOnce.submit
+    monkeypatch.setattr(
+        AtOnce, "submit", lambda self, *a: last if self.left == 5 else submit(self, *a)
+    )
+    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
+    with pytest.raises(RuntimeError, match=rf"`executor` .*{words}"):
+        js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
+    assert runs_done(js.open(tmp_path / "a.zarr")) == set(runs_told(log, GRID))
+    assert len(set(runs_told(log, GRID))) >= 6
 
 
 def test_lost_tasks_are_one_clear_error(tmp_path, log, local):

@@ -150,6 +150,18 @@ NETWORK = ParityNetwork(n_skills=5, n_bits=32, batch_size=256, n_steps=20_000, w
 WIDTHS = js.Grid(NETWORK, {"width": [16, 32, 64, 128, 256]}, seeds=8)
 
 
+@pytest.mark.parametrize("other", [{}, {"n_samples": [16, 64]}], ids=["alone", "beside-another"])
+def test_an_axis_of_one_size_is_that_size(other):
+    model = js.sparse.RandomFeatureRegression(
+        n_features=64, n_samples=32, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    plan = js.plan(js.Grid(model, {"n_features": [5], **other}), max_compiles=1)
+    own = js.plan(js.Grid(js.replace(model, "n_features", 5), other), max_compiles=1)
+    assert plan.flops == own.flops
+    assert plan.padding_waste == own.padding_waste
+    assert (plan.padding_waste > 0) == bool(other)
+
+
 def test_long_sweeps_of_mixed_sizes_are_bucketed():
     plans = {most: js.plan(WIDTHS, max_compiles=most) for most in (1, 2, 4)}
     assert [p.n_compiles for p in plans.values()] == [1, 2, 4]

@@ -1,8 +1,10 @@
 """Cases in which a store once told something else than what had been computed."""
 
+import errno
 import json
 import os
 import shutil
+import stat
 
 import numpy as np
 import pytest
@@ -91,12 +93,53 @@ def test_an_empty_file_is_damage(path, name):
         js.open(path)
 
 
-def test_a_cut_header_is_damage(path):
-    header = path / "zarr.json"
-    header.write_bytes(header.read_bytes()[:100])
+@pytest.mark.parametrize("name", ["", "loss", "done", "run_id", "step"])
+@pytest.mark.parametrize("text", [None, "null", '"a"'])
+def test_a_cut_header_is_damage(path, name, text):
+    header = path / name / "zarr.json"
+    header.write_text(header.read_text()[:100] if text is None else text)
+    place = f"'{name}'" if name else r"its zarr\.json"
     for call in (lambda: js.open(path), lambda: js.run(GRID, store=path)):
-        with pytest.raises(ValueError, match=r"`store` .*damaged .*zarr\.json"):
+        with pytest.raises(ValueError, match=f"`store` .*cannot be read at {place}"):
             call()
+
+
+def test_a_mark_that_the_file_system_refuses_may_be_sound(path, monkeypatch):
+    mark, read = path / "done" / "c" / "1", zarr.Array.__getitem__
+
+    def refused(self, which):
+        if self.path == "done":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read(self, which)
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", refused)
+    for call in (lambda: js.open(path), lambda: js.run(js.Grid(SYSTEM, seeds=3), store=path)):
+        with pytest.raises(ValueError, match=r"`store` .*'done' .*Too many open files\)\.$"):
+            call()
+    monkeypatch.undo()
+    assert mark.is_file()
+    assert js.open(path).attrs["complete"] == 1
+
+
+def test_the_working_directory_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="`store` must not be the working directory"):
+        js.run(GRID, store=".")
+    assert not list(tmp_path.joinpath("here").iterdir())
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def refuse(file):
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    runs = js.run(GRID, store=tmp_path / "b.zarr")
+    assert js.open(tmp_path / "b.zarr").identical(runs)
 
 
 def test_results_of_another_precision_are_not_mixed(path):

@@ -36,6 +36,7 @@ def test_what_was_handed_over_is_written_however_often_ctrl_c_comes():
 
     def interrupt():
         assert started.wait(30)
+        time.sleep(0.1)  # the second call is handed over by now
         for _ in range(3):
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             time.sleep(0.1)
