@@ -1,6 +1,7 @@
 """From flat runs to named axes: the layout of results, and where they came from."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import math
@@ -215,15 +216,8 @@ def provenance(
     plan: Plan, device: str, wall_seconds: float, compile_seconds: float, complete: bool
 ) -> dict[str, Any]:
     """How results were made: versions, device, precision, seconds, commit."""
-    packages = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "xarray", "zarr")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "unknown"
     return {
-        "versions": json.dumps(versions),
+        "versions": json.dumps(_versions()),
         "device": device,
         "dtype": plan.grid.system.dtype,
         "matmul_precision": plan.options.matmul_precision,
@@ -234,6 +228,20 @@ def provenance(
     }
 
 
+@functools.cache  # of what was imported; reading them takes longer than a small sweep
+def _versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    packages = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "xarray", "zarr")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
+@functools.cache
 def _git_commit() -> str:
     """Commit of the checkout that jaxscale runs from, empty for an installed package."""
     here = Path(__file__).parent
