@@ -163,8 +163,10 @@ def is_free(path: Path) -> bool:
     **Raises** `ValueError` if that is the working directory, which would be replaced.
     """
     with told(path):
-        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    if free and path == Path.cwd():
+        if not path.exists():
+            return True
+        free = path.is_dir() and not any(path.iterdir())
+    if free and path.samefile(Path()):
         raise ValueError(f"`store` must not be the working directory, got {path}.")
     return free
 
