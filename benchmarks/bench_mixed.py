@@ -10,6 +10,7 @@ import pytest
 
 import jaxscale as js
 from benchmarks.cases import LEARNING_RATES, Case, check_trained, system_of
+from benchmarks.hot_spots import STEPS, of_plan
 from benchmarks.rounds import medians, ratio, take_turns
 from benchmarks.worker import Worker
 
@@ -30,7 +31,7 @@ def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]
 
     long = js.plan(grid(WIDTHS, n_steps=LONG, record=[0, LONG]))
     split = [sorted({int(w) for w in bucket.columns["width"]}) for bucket in long.buckets]
-    calls, facts = {}, {}
+    calls, facts, spots = {}, {}, {}
     for name, buckets in {"buckets": split, "padded": [list(WIDTHS)]}.items():
         plans = [js.plan(grid(widths), max_compiles=1) for widths in buckets]
         runs = [js.run(plan, progress=False) for plan in plans]
@@ -38,9 +39,16 @@ def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]
             check_trained(found)
         calls[name] = lambda plans=plans: [js.run(plan, progress=False) for plan in plans]
         seconds = sum(float(found.attrs["compile_seconds"]) for found in runs)
-        facts[name] = {"widths": buckets, "compile_seconds": seconds}
+        flops = sum(plan.flops for plan in plans)
+        facts[name] = {"widths": buckets, "compile_seconds": seconds, "flops": flops}
+        for widths, plan in zip(buckets, plans, strict=True):
+            part = f"widths {', '.join(map(str, widths))}"
+            calls[part] = lambda plan=plan: js.run(plan, progress=False)
+            short = js.plan(grid(widths, n_steps=STEPS, record=[0, STEPS]), max_compiles=1)
+            spots[part] = of_plan(short)
     return calls, facts | {
         "run_steps": len(WIDTHS) * SEEDS * case.n_steps,
+        "hot_spots": spots,
         "device": runs[0].attrs["device"],
         "commit": runs[0].attrs["git_commit"],
     }
@@ -51,15 +59,18 @@ def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]
 def test_mixed_widths(benchmark, told, rounds, tiny, optimizer):
     with Worker() as worker:
         facts = worker.prepare("benchmarks.bench_mixed:prepare", optimizer=optimizer, tiny=tiny)
-        calls = {n: lambda n=n: worker.time(n) for n in ("buckets", "padded")}
+        names = ("buckets", "padded", *facts["hot_spots"])
+        calls = {n: lambda n=n: worker.time(n) for n in names}
         seconds = take_turns(benchmark, calls, rounds)
-    rate = {n: facts["run_steps"] / s for n, s in medians(seconds).items()}
+    median = medians(seconds)
+    rate = {n: facts["run_steps"] / median[n] for n in ("buckets", "padded")}
     told |= facts | {
         "case": "T6",
         "optimizer": optimizer,
         "grid": {"widths": WIDTHS, "seeds": SEEDS, "batch_size": LARGEST.batch_size},
         "goal": LARGEST.goal,
         "seconds": seconds,
+        "median_seconds": median,
         "run_steps_per_second": rate,
         "against": {"padded": ratio(seconds, "padded", "buckets")},
     }

@@ -25,7 +25,11 @@ def prepare(name: str, optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict
     """Share of the time of the `SHOWN` heaviest operations of a case, in a short run."""
     case = case_of(name, tiny)
     system = system_of(case, optimizer, n_steps=STEPS, record=[0, STEPS])
-    plan = js.plan(js.Grid(system, seeds=case.n_runs))
+    return {}, of_plan(js.plan(js.Grid(system, seeds=case.n_runs)))
+
+
+def of_plan(plan: js.Plan) -> dict[str, float]:
+    """Share of the time of the `SHOWN` heaviest operations of a plan of one program."""
     js.run(plan, progress=False)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -38,7 +42,7 @@ def prepare(name: str, optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict
             if "wait" not in event:
                 spent[labels.get(event, "dispatch")] += nanoseconds
     total = spent.total()
-    return {}, {label: n / total for label, n in spent.most_common(SHOWN)}
+    return {label: n / total for label, n in spent.most_common(SHOWN)}
 
 
 def _labels(text: str) -> Iterator[tuple[str, str]]:

@@ -98,7 +98,20 @@ def mixed(found: Found) -> str:
                 load(f["machine"]),
             ]
         )
-    return table(columns, rows)
+    missed = [f for f in found if f["against"]["padded"]["ratio"] < f["goal"]]
+    return "\n\n".join([table(columns, rows), *map(_mixed_miss, missed)])
+
+
+def _mixed_miss(found: dict[str, Any]) -> str:
+    work = found["padded"]["flops"] / found["buckets"]["flops"]
+    lines = [
+        f"{found['case']} {found['optimizer']} misses its {found['goal']:g}x. The padded program "
+        f"does {work:.2f} times the operations of the buckets; where the time of each goes:\n"
+    ]
+    for part, spots in found["hot_spots"].items():
+        shares = ", ".join(f"{label} {share:.0%}" for label, share in list(spots.items())[:5])
+        lines.append(f"- {part}: {1e3 * found['median_seconds'][part]:.0f} ms ({shares})")
+    return "\n".join(lines)
 
 
 def devices(found: Found) -> str:

@@ -46,7 +46,10 @@ def simulate(system, seed=0):
         return {k: np.asarray(v) for k, v in found.items()}
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("given", "flat") else n for n in STUDENTS],
+)
 def test_population_descent_is_predicted_exactly(name):
     system = S.TeacherStudent(**EXACT, **STUDENTS[name])
     found = simulate(system)

@@ -17,6 +17,7 @@ INPUTS = {
     "symmetric": Bernoulli(amplitude=Uniform(low=-1.0, high=1.0)),
     "table": Bernoulli(probabilities=np.full(N, 0.3), amplitude=Fixed(value=2.0)),
 }
+SLOW = {"symmetric", "bernoulli"}  # seconds; the others draw alike
 
 
 def shares(inputs):
@@ -32,7 +33,13 @@ def drawn(inputs, extra=0):
     return p.astype(float), np.asarray(samples.dense(N), float)
 
 
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n in ("symmetric", "bernoulli") else n
+        for n in INPUTS
+    ],
+)
 def test_second_moments_are_exact(name):
     inputs = INPUTS[name]
     p, x = drawn(inputs)

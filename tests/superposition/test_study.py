@@ -78,7 +78,5 @@ def test_the_full_scale_concludes_at_toy_size(tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for names in STUDY.presets.values() for n in names])
-def test_presets_plan(name):
-    plan = js.plan(js.Grid.from_toml(name))
-    assert plan.n_runs >= 48
-    assert not plan.warnings
+def test_presets_have_enough_runs(name):
+    assert js.Grid.from_toml(name).n_runs >= 48

@@ -132,6 +132,7 @@ SLOW = {
     "floor",
     "asymptote",
     "asymptote_late",
+    "bottleneck",
     "local",
     "local_late",
     "matrix",

@@ -34,7 +34,16 @@ def test_there_are_presets():
     assert len(PRESETS) >= 6
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
+def _slow(stem):
+    """Plans of large two-dimensional grids take a second or two."""
+    return stem.startswith("sparse") and stem.endswith("_full")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow) if _slow(p.stem) else p for p in PRESETS],
+    ids=lambda p: p.stem,
+)
 def test_presets_plan(path):
     grid = js.Grid.from_toml(path.stem)
     assert grid.to_dict() == js.Grid.from_toml(str(path)).to_dict()
