@@ -145,6 +145,7 @@ def test_parameters_that_the_data_do_not_tell_apart_are_named():
     assert fit.values["a"] * fit.values["b"] == pytest.approx(6.0)
 
 
+@pytest.mark.slow
 def test_values_without_a_logarithm_are_told_and_left_out(noisy):
     spoiled = noisy.copy()
     spoiled.loc[:2, "loss"] = [0.0, -1.0, np.nan]

@@ -16,9 +16,9 @@ EXPONENT = jnp.asarray(0.6, jnp.float32)
 @pytest.mark.parametrize(
     ("skills", "n_bits", "n_skills", "size"),
     [
-        (DisjointSkills(), 8, 2, 3),
+        pytest.param(DisjointSkills(), 8, 2, 3, marks=pytest.mark.slow),
         (DisjointSkills(), 33, 8, 4),
-        (RandomSkills(), 32, 5, 3),
+        pytest.param(RandomSkills(), 32, 5, 3, marks=pytest.mark.slow),
         (RandomSkills(), 100, 40, 5),
     ],
 )

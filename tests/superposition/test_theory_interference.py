@@ -141,7 +141,11 @@ def test_gain():
     np.testing.assert_allclose(theory.matched_gain(np.array([32, 64])), [1.4667, 1.2903], rtol=1e-4)
 
 
-@pytest.mark.parametrize("tail", [theory.Gaussian(), theory.Pareto(4.0)], ids=_name)
+@pytest.mark.parametrize(
+    "tail",
+    [pytest.param(theory.Gaussian(), marks=pytest.mark.slow), theory.Pareto(4.0)],
+    ids=_name,
+)
 @pytest.mark.parametrize(("a", "b"), [pytest.param(1.1, 0.0, marks=pytest.mark.slow), (2.0, 1.0)])
 def test_window(tail, a, b):
     n, k, gain, eta = 4096, 64, 1.3, 0.5

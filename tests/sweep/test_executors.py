@@ -328,6 +328,7 @@ def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
 
 
+@pytest.mark.slow
 def test_a_worker_slices_for_its_own_devices(monkeypatch):
     """A plan made where batches stay whole, computed by a worker with a small cache."""
     system = ParityNetwork(
