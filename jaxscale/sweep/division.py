@@ -70,7 +70,7 @@ def _divisions(
     def template(values: dict[str, np.ndarray]) -> AbstractSystem:
         return sliced_here(template_of(grid, single | values, chosen))
 
-    sizes = [p for p, c in columns.items() if _is_size(template, p, c)]
+    sizes = [p for p, c in columns.items() if p not in single and _is_size(template, p, c)]
     whole = [(0.0, [np.ones(len(ids), bool)])]
     if not sizes:
         return whole, len(ids) * template({}).work().flops
@@ -95,8 +95,5 @@ def _divisions(
 
 def _is_size(template: Any, path: str, column: np.ndarray) -> bool:
     """Whether the work of a program depends on the values of this axis that it must hold."""
-    low, high = np.min(column), np.max(column)
-    if low == high:
-        return False
-    ends = [template({path: np.asarray([v])}).work() for v in (low, high)]
+    ends = [template({path: np.asarray([v])}).work() for v in (np.min(column), np.max(column))]
     return ends[0].flops != ends[1].flops

@@ -210,13 +210,12 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
     run_id = layout.slot_ids
     for name, observable in layout.observables.items():
         shape = layout.shape(name)
-        dtype = np.dtype(layout.dtypes[name])
         root.create_array(
             name,
             shape=(layout.n_slots, *shape),
             chunks=(layout.slots, *shape),
-            dtype=dtype,
-            fill_value=np.nan if dtype.kind == "f" else -1,
+            dtype=np.dtype(layout.dtypes[name]),
+            fill_value=layout.fill(name),
             compressors=(BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()),
             dimension_names=("run_slot", *observable.dims),
             attributes={"units": observable.units, "long_name": observable.description},
