@@ -1,8 +1,6 @@
-"""One GPU: results against the CPU, T9, fractions of the limits, and TF32 on and off.
+"""One GPU: results against the CPU, T9, fractions of the limits, TF32, and the cores beside it.
 
-`pytest benchmarks/bench_gpu.py --benchmark-json=benchmarks/results/gpu.json`
-
-Skipped where JAX has no GPU.
+`python -m benchmarks gpu`, with one process per accelerator. Skipped where JAX has no GPU.
 """
 
 from typing import Any
@@ -25,7 +23,7 @@ CHECKED = 100
 PASSES = 7  # over the activations, in a step that XLA does not fuse further
 RUN_S = Case(1000, 20_000, n_runs=8, n_steps=100, goal=250e-6)  # goal: seconds per run-step
 PAPER_STEPS, PAPER_MINUTES = 100_000, 40
-PAPER = Case(300, 20_000, n_runs=3, n_steps=40, goal=0, n_skills=500, n_bits=100)
+PAPER = Case(300, 20_000, n_runs=3, n_steps=200, goal=0, n_skills=500, n_bits=100)
 PAPER_AXES = {
     "width": sorted({round(w) for w in np.geomspace(10, 300, 20)}),
     "skill_exponent": np.linspace(0.2, 1.6, 8).tolist(),
@@ -53,28 +51,94 @@ def prepare_check() -> tuple[dict[str, Any], dict[str, Any]]:
     }
 
 
+def bucket_by_bucket(case: Case) -> list[js.Grid]:
+    """The published grid, cut to few steps but into the programs that its 100,000 steps get."""
+    full = js.Grid(system_of(case, "adam", n_steps=PAPER_STEPS), PAPER_AXES, seeds=case.n_runs)
+    widths = [np.unique(bucket.columns["width"]).tolist() for bucket in js.plan(full).buckets]
+    system = system_of(case, "adam")
+    return [js.Grid(system, PAPER_AXES | {"width": w}, seeds=case.n_runs) for w in widths]
+
+
 def prepare(what: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run S, or the published grid of 480 runs, with float32 and with TF32 products."""
     case = {"run S": RUN_S, "P-scaling-17": PAPER}[what]
-    case, axes = (case.tiny() if tiny else case), (PAPER_AXES if what != "run S" else {})
-    grid = js.Grid(system_of(case, "adam"), axes, seeds=case.n_runs)
-    calls, facts = {}, {}
+    case = case.tiny() if tiny else case
+    grids = (
+        [js.Grid(system_of(case, "adam"), seeds=case.n_runs)]
+        if what == "run S"
+        else bucket_by_bucket(case)
+    )
+    calls, facts, runs = {}, {}, None
     for name, precision in PRECISIONS.items():
-        plan = js.plan(grid, matmul_precision=precision)
-        runs = js.run(plan, progress=False)
-        check_trained(runs)
-        calls[name] = lambda plan=plan: js.run(plan, progress=False)
-        facts[name] = {"compile_seconds": float(runs.attrs["compile_seconds"])}
-    widths = axes.get("width", [case.width])
+        plans = [js.plan(grid, max_programs=1, matmul_precision=precision) for grid in grids]
+        compiling = 0.0
+        for plan in plans:
+            runs = js.run(plan, progress=False)
+            check_trained(runs)
+            compiling += float(runs.attrs["compile_seconds"])
+        calls[name] = lambda plans=plans: [js.run(plan, progress=False) for plan in plans]
+        facts[name] = {"compile_seconds": compiling, "plans": [plan.summary() for plan in plans]}
+    widths = [w for grid in grids for w in grid.axes.get("width", [case.width])]
+    n_runs = sum(grid.n_runs for grid in grids)
     return calls, facts | {
-        "run_steps": grid.n_runs * case.n_steps,
-        "full_run_steps": grid.n_runs * PAPER_STEPS,
+        "run_steps": n_runs * case.n_steps,
+        "full_run_steps": n_runs * PAPER_STEPS,
         "flops_per_run_step": case.flops * float(np.mean(widths)) / case.width,
         "bytes_per_run_step": 4.0 * PASSES * case.batch_size * float(np.mean(widths)),
-        "plan": plan.summary(),
         "device": runs.attrs["device"],
         "commit": runs.attrs["git_commit"],
     }
+
+
+def other_grids(tiny: bool) -> dict[str, js.Grid]:
+    """Grids of the other systems and of small networks, as a user would run them."""
+    sparse, superposition = js.sparse, js.superposition
+    n, n_steps = (4, 10) if tiny else (1024, 500)
+
+    def regression(n_features: int, n_samples: int, solver: Any) -> Any:
+        return sparse.RandomFeatureRegression(
+            n_features=n_features, n_samples=n_samples, spectrum_exponent=1.0,
+            sparsity_exponent=2.0, solver=solver,
+        )  # fmt: skip
+
+    def student(gradient: Any) -> Any:
+        return superposition.TeacherStudent(
+            n_features=256, latent_size=32, frequency_exponent=1.5, gradient=gradient,
+            n_steps=n_steps, record=[0, n_steps],
+        )  # fmt: skip
+
+    def network(width: int) -> Any:
+        return system_of(Case(width, 256, n_runs=n, n_steps=n_steps, goal=0), "adam")
+
+    systems = {
+        "least norm, N 32, D 128": regression(32, 128, sparse.MinNorm()),
+        "least norm, N 128, D 128": regression(128, 128, sparse.MinNorm()),
+        "ridge, N 32, D 128": regression(32, 128, sparse.Ridge()),
+        "ridge, N 128, D 128": regression(128, 128, sparse.Ridge()),
+        "student, population gradient": student(superposition.Population()),
+        "student, fresh batches": student(superposition.FreshBatches()),
+        "multilinear, 100 skills": js.emergence.MultilinearSkills(
+            n_steps=10 * n_steps, record=[0, 10 * n_steps]
+        ),
+        "network of width 16": network(16),
+        "network of width 64": network(64),
+    }
+    return {name: js.Grid(system, seeds=n) for name, system in systems.items()}
+
+
+def prepare_others(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every other grid, compiled and run once, on the devices of this process."""
+    calls, facts = {}, {}
+    for name, grid in other_grids(tiny).items():
+        plan = js.plan(grid)
+        runs = js.run(plan, progress=False)
+        calls[name] = lambda plan=plan: js.run(plan, progress=False)
+        facts[name] = {
+            "runs": grid.n_runs,
+            "compile_seconds": float(runs.attrs["compile_seconds"]),
+            "device": runs.attrs["device"],
+        }
+    return calls, facts
 
 
 @pytest.fixture
@@ -93,6 +157,24 @@ def test_equals_the_cpu(benchmark, told, gpu):
     benchmark.pedantic(worker.time, ("run",), rounds=1)
     told |= facts | {"case": "correctness", "kind": kind, "tolerances": TOLERANCES}
     assert all(facts["differences"][n] < t for n, t in TOLERANCES.items())
+
+
+@pytest.mark.benchmark(group="gpu")
+def test_other_grids_against_the_cores_beside_it(benchmark, told, gpu, rounds, tiny):
+    worker, kind = gpu
+    facts = {"gpu": worker.prepare("benchmarks.bench_gpu:prepare_others", tiny=tiny)}
+    with Worker() as cores:
+        facts["cpu"] = cores.prepare("benchmarks.bench_gpu:prepare_others", tiny=tiny)
+        calls = {
+            f"{name}: {side}": lambda name=name, timed=timed: timed(name)
+            for name in facts["gpu"]
+            for side, timed in (("gpu", worker.time), ("cpu", cores.time))
+        }
+        seconds = take_turns(benchmark, calls, rounds)
+    told |= {"case": "other grids", "kind": kind, "grids": facts, "seconds": medians(seconds)}
+    told["times_the_cores"] = {
+        name: ratio(seconds, f"{name}: cpu", f"{name}: gpu")["ratio"] for name in facts["gpu"]
+    }
 
 
 @pytest.mark.benchmark(group="gpu")

@@ -7,6 +7,7 @@ import numpy as np
 
 import jaxscale as js
 from benchmarks.peers.config import Config
+from jaxscale.emergence.data import FEW_SKILLS
 
 LEARNING_RATES = {"sgd": 0.1, "adam": 1e-3}
 OPTIMIZERS = {"sgd": js.Sgd(), "adam": js.Adam()}
@@ -50,9 +51,9 @@ class Case:
     def flops(self) -> float:
         """Per run-step: forward, gradient of the hidden and of the output layer.
 
-        Control bits cost a product up to 16 skills and a gather above.
+        Control bits of the first skills cost a product, those of the others a gather.
         """
-        n_inputs = self.n_bits + (self.n_skills if self.n_skills <= 16 else 0)
+        n_inputs = self.n_bits + min(self.n_skills, FEW_SKILLS)
         return self.batch_size * self.width * (4.0 * n_inputs + 8.0)
 
 

@@ -91,9 +91,8 @@ def expected(weight, bias, readout, offset, skill, bits, target):
     one = jnp.asarray(1.0, jnp.float32)  # the scale is in the target
     n_skills = weight.shape[0] - bits.shape[1]
     skill, inputs = jnp.asarray(skill, jnp.int32), jnp.asarray(bits)
-    if n_skills <= FEW_SKILLS:
-        control = jax.nn.one_hot(skill, n_skills, dtype=inputs.dtype)
-        inputs = jnp.concatenate([control, inputs], axis=1)
+    control = jax.nn.one_hot(skill, n_skills, dtype=inputs.dtype)[:, :FEW_SKILLS]
+    inputs = jnp.concatenate([control, inputs], axis=1)
     samples = Samples(skill, inputs, jnp.asarray(target, jnp.float32))
 
     def loss(network):

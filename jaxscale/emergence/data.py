@@ -198,20 +198,19 @@ def select_rows(table: UInt32[Array, "k n"], index: Int[Array, " b"]) -> UInt32[
 def inputs_of_words(
     skill: Int[Array, " b"], packed: UInt32[Array, "n b"], n_skills: int, n_bits: int, dtype: str
 ) -> Float[Array, "b f"]:
-    """What the network reads: one-hot control bits, then the skill bits; all 0 or 1.
+    """What the network reads: control bits of the first `FEW_SKILLS` skills, then the skill bits.
 
-    The control bits are one more word `1 << skill`, so that every input is a shifted word and
-    nothing is put together in memory. Above `FEW_SKILLS` only the skill bits are returned.
+    All are 0 or 1. The control bits are one more word `1 << skill` (0 for a later skill), so that
+    every input is a shifted word and nothing is put together in memory.
     """
-    if n_skills > FEW_SKILLS:
-        return bits_of_words(packed, n_bits, dtype)
-    place = np.arange(n_skills + n_bits)
-    shift = np.where(place < n_skills, place, (place - n_skills) % WORD).astype(np.uint32)
+    n_control = min(n_skills, FEW_SKILLS)
+    place = np.arange(n_control + n_bits)
+    shift = np.where(place < n_control, place, (place - n_control) % WORD).astype(np.uint32)
     word = packed[-1][:, None]
     for i in reversed(range(packed.shape[0] - 1)):
-        word = jnp.where(place < n_skills + (i + 1) * WORD, packed[i][:, None], word)
-    control = jnp.left_shift(jnp.uint32(1), skill.astype(jnp.uint32))
-    word = jnp.where(place < n_skills, control[:, None], word)
+        word = jnp.where(place < n_control + (i + 1) * WORD, packed[i][:, None], word)
+    control = jnp.left_shift(jnp.uint32(1), jnp.minimum(skill, WORD - 1).astype(jnp.uint32))
+    word = jnp.where(place < n_control, control[:, None], word)
     return ((word >> shift) & jnp.uint32(1)).astype(dtype)
 
 

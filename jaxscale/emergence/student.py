@@ -76,9 +76,11 @@ def forward(
 ) -> Float[Array, " b"]:
     """Network outputs of a batch of `data.Samples`.
 
-    Up to 16 skills the control bits enter by one product with the skill bits; above, their rows
-    are gathered. The biases ride on the rows of the skills, of which each sample has one. Narrow
-    networks are computed unit by unit (twice as fast at 16 units on a CPU).
+    The control bits of the first `FEW_SKILLS` skills enter by one product with the skill bits; the
+    rows of the others are gathered. The first skills are the frequent ones: gathered, their
+    gradients would be added one by one (1.6 times the time of a whole step of 500 skills on an
+    H200). The biases ride on the rows of the skills, of which each sample has one. Narrow networks
+    are computed unit by unit (twice as fast at 16 units on a CPU).
 
     **Arguments**
 
@@ -89,13 +91,15 @@ def forward(
     **Returns** `(b,)` outputs.
     """
     control = network.weight[:n_skills] + network.bias
+    weight = jnp.concatenate([control[:FEW_SKILLS], network.weight[n_skills:]])
     if n_skills > FEW_SKILLS:
-        hidden = control[skill] + _product(network.weight[n_skills:], inputs)
+        rare = jnp.where(skill < FEW_SKILLS, n_skills, skill)  # out of bounds: a row of zeros
+        rows = control.at[rare].get(mode="fill", fill_value=0)
+        hidden = rows + _product(weight, inputs)
+    elif network.readout.shape[0] <= NARROW:
+        features = jax.lax.optimization_barrier(inputs.T)
+        return network.readout @ jax.nn.relu(weight.T @ features) + network.offset
     else:
-        weight = jnp.concatenate([control, network.weight[n_skills:]])
-        if network.readout.shape[0] <= NARROW:
-            features = jax.lax.optimization_barrier(inputs.T)
-            return network.readout @ jax.nn.relu(weight.T @ features) + network.offset
         hidden = _product(weight, inputs)
     return jax.nn.relu(hidden) @ network.readout + network.offset
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from jaxscale.emergence.data import (
+    FEW_SKILLS,
     AbstractData,
     AbstractSkills,
     DisjointSkills,
@@ -319,7 +320,7 @@ class ParityNetwork(AbstractTrainedSystem):
 
     def work(self) -> Work:
         """A product forward and one for the weights' gradient; seven passes of activations."""
-        n_inputs = self.n_bits + (self.n_skills if self.n_skills <= 16 else 0)
+        n_inputs = self.n_bits + min(self.n_skills, FEW_SKILLS)
         width, records = self.padded_width, len(self.record_steps)
         per_sample = 4.0 * n_inputs * width + 8.0 * width
         evaluated = self.n_evaluation * (2.0 * self.n_bits + 4.0 * self.n_skills) * width

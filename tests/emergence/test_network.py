@@ -117,8 +117,10 @@ def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
     monkeypatch.setattr(student, "NARROW", 0)
     wide = student.forward(state.network, skill, inputs, 3)
     np.testing.assert_allclose(wide, one_hot, rtol=1e-5)
-    monkeypatch.setattr(student, "FEW_SKILLS", 0)
-    np.testing.assert_allclose(student.forward(state.network, skill, bits, 3), one_hot, rtol=1e-5)
+    for few in (0, 1, 2):
+        monkeypatch.setattr(student, "FEW_SKILLS", few)
+        gathered = student.forward(state.network, skill, inputs[:, [*range(few), *range(3, 12)]], 3)
+        np.testing.assert_allclose(gathered, one_hot, rtol=1e-5)
 
 
 @pytest.mark.slow  # four transformations of each, op by op
