@@ -1,6 +1,6 @@
 """Tables of the grids: one function per group of benchmarks, from entries of pytest-benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import digits, load, number, ratio, spread, table
@@ -206,6 +206,7 @@ def gpu(found: Found) -> str:
     columns = ("case", "device", "products", "us per run-step", "full grid (min)",
                "of FLOP limit", "of bandwidth limit", "difference to CPU")  # fmt: skip
     rows = []
+    others = [row for f in found if "times_the_cores" in f for row in other_grids(f)]
     for f in found:
         for p in f.get("seconds_per_run_step", f.get("differences", {})):
             timed = p in f.get("seconds_per_run_step", {})
@@ -221,4 +222,21 @@ def gpu(found: Found) -> str:
                     f"{f['differences'][p]:.1e}" if "differences" in f else "",
                 ]
             )
-    return table(columns, rows)
+    cores = next((f["machine"]["cores"] for f in found), 0)
+    compared = ("grid", "runs", "GPU (s)", f"{cores} cores (s)", "times the cores", "compile (s)")
+    return "\n\n".join([table(columns, rows), table(compared, others)])
+
+
+def other_grids(fact: Mapping[str, Any]) -> list[list[str]]:
+    """One row a grid: seconds on the GPU and on the cores beside it."""
+    grids, seconds = fact["grids"]["gpu"], fact["seconds"]
+    return [
+        [
+            name,
+            f"{grid['runs']:,}",
+            *(f"{seconds[f'{name}: {side}']:.3g}" for side in ("gpu", "cpu")),
+            f"{fact['times_the_cores'][name]:.3g}",
+            f"{grid['compile_seconds']:.1f}",
+        ]
+        for name, grid in grids.items()
+    ]
