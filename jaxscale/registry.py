@@ -4,9 +4,8 @@ Every subclass of `Configurable` registers itself when it is defined, ours and t
 """
 
 import sys
-import weakref
 
-_CLASSES: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
+_CLASSES: dict[str, type] = {}
 
 
 def written_name(cls: type) -> str:

@@ -115,7 +115,9 @@ def test_models_import_nothing_above_them(edges, model):
 
 def test_models_do_not_import_one_another(edges):
     for model in MODELS:
-        own = [targets for module, targets in edges.items() if _lies_in(module, f"jaxscale.{model}")]
+        own = [
+            targets for module, targets in edges.items() if _lies_in(module, f"jaxscale.{model}")
+        ]
         others = [f"jaxscale.{other}" for other in MODELS if other != model]
         assert not [t for targets in own for t in targets if any(_lies_in(t, o) for o in others)]
 

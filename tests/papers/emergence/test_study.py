@@ -6,7 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from jaxscale.papers.emergence.study import STUDY, law_figure
+from jaxscale.papers.emergence.figures import law_figure
+from jaxscale.papers.emergence.study import STUDY
 from jaxscale.report.study import reproduce
 from jaxscale.sweep import execute
 
