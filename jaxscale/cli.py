@@ -76,18 +76,18 @@ def reproduce(
     _use_devices(devices)
     from rich.console import Console
 
-    from jaxscale.report.registry import find_study
+    from jaxscale.papers import STUDIES
     from jaxscale.report.study import reproduce as reproduce_study
     from jaxscale.report.study import reproduce_all
-    from jaxscale.sweep.config import SYSTEM_PACKAGES
 
+    if system not in (*STUDIES, "all"):
+        raise ValueError(f"`system` must be one of {', '.join(STUDIES)}, all, got {system!r}.")
     console = Console()
     folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
     if system == "all":
-        studies = [find_study(name) for name in SYSTEM_PACKAGES]
-        reproduce_all(studies, folder, scale=scale, console=console)
+        reproduce_all(list(STUDIES.values()), folder, scale=scale, console=console)
     else:
-        reproduce_study(find_study(system), folder, scale=scale, console=console).tell(console)
+        reproduce_study(STUDIES[system], folder, scale=scale, console=console).tell(console)
         console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
@@ -239,19 +239,18 @@ def _span(value: Any, form: str) -> str:
 def info(devices: Devices = None) -> None:
     """Show versions, devices and presets."""
     _use_devices(devices)
-    import importlib.resources
     from importlib.metadata import version
 
     import jax
+
+    from jaxscale.sweep.config import preset_names
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
         typer.echo(f"{package} {version(package)}")
     typer.echo(f"python {sys.version.split()[0]}")
     typer.echo(f"devices: {', '.join(f'{d.device_kind} {d.id}' for d in jax.devices())}")
     typer.echo(f"float64 by default: {bool(jax.config.jax_enable_x64)}")  # pyright: ignore
-    folder = importlib.resources.files("jaxscale") / "presets"
-    names = sorted(Path(str(p)).stem for p in folder.iterdir() if str(p).endswith(".toml"))
-    typer.echo(f"presets: {', '.join(names)}")
+    typer.echo(f"presets: {', '.join(preset_names())}")
 
 
 def _leave(code: int) -> None:

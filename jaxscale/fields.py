@@ -17,6 +17,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from jaxscale.registry import register
+
 DERIVED = "derived"
 Real = Float[Array | np.ndarray, ""]
 Integer = Int[Array | np.ndarray, ""]
@@ -57,6 +59,7 @@ class Configurable(eqx.Module):
                 rule = attribute.metadata.get("converter")
                 if isinstance(rule, Rule):
                     rule.name = name
+        register(cls)
 
 
 def _check_interval(name: str, value: float, bounds: dict[str, float | None]) -> None:

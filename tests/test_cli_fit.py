@@ -8,8 +8,9 @@ import pytest
 
 import jaxscale as js
 from jaxscale import cli
-from jaxscale.analysis.named import theory_named, theory_names
+from jaxscale.analysis import loss_surface
 from jaxscale.emergence import MultilinearSkills
+from jaxscale.theories import theories
 
 SEQUENTIAL = (
     "fit curves.csv --theory superposition.sequential_loss --x time=iteration --y train "
@@ -123,8 +124,8 @@ def test_what_cannot_be_followed_is_one_line(here, capsys, monkeypatch, line, me
 
 
 def test_every_name_is_a_function():
-    names = theory_names()
-    assert "loss_surface" in names
-    assert "superposition.sequential_loss" in names
-    assert "sparse.unseen_loss" in names
-    assert all(callable(theory_named(name)) for name in names)
+    functions = theories()
+    assert functions["loss_surface"] is loss_surface
+    assert functions["superposition.sequential_loss"] is js.superposition.theory.sequential_loss
+    assert {"emergence.time_law", "sparse.unseen_loss"} <= set(functions)
+    assert all(callable(function) for function in functions.values())

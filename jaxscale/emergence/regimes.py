@@ -5,20 +5,38 @@ skill, after which the later skills are predictions.
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale.emergence import theory
-from jaxscale.fields import Configurable, static_choice
-from jaxscale.optimizers import Sgd
-from jaxscale.system import Predicted
+from jaxscale.emergence.data import AbstractData
+from jaxscale.fields import Configurable, Integer, Real, static_choice
+from jaxscale.optimizers import AbstractOptimizer, Sgd
+from jaxscale.schedules import AbstractSchedule
+from jaxscale.system import AbstractTrainedSystem, Predicted
 
-if TYPE_CHECKING:
-    from jaxscale.emergence.system import ParityNetwork
+
+class AbstractNetwork(AbstractTrainedSystem):
+    """A network trained on skills: what its closed forms read of it."""
+
+    n_skills: eqx.AbstractVar[int]
+    skill_exponent: eqx.AbstractVar[Real]
+    target_scale: eqx.AbstractVar[Real]
+    width: eqx.AbstractVar[Integer]
+    init_scale: eqx.AbstractVar[Real]
+    data: eqx.AbstractVar[AbstractData]
+    learning_rate: eqx.AbstractVar[Real]
+    schedule: eqx.AbstractVar[AbstractSchedule]
+    optimizer: eqx.AbstractVar[AbstractOptimizer]
+    time_scale: eqx.AbstractVar[Real]
+    shots: eqx.AbstractVar[Real]
+    units_per_skill: eqx.AbstractVar[Real]
+    initial_strength: eqx.AbstractVar[Real | None]
 
 
 class AbstractRegime(Configurable):
@@ -30,24 +48,24 @@ class AbstractRegime(Configurable):
     limits: ClassVar[str]
 
     @abc.abstractmethod
-    def applies(self, system: "ParityNetwork") -> bool:
+    def applies(self, system: AbstractNetwork) -> bool:
         """Whether the closed form says anything of this system."""
 
     @abc.abstractmethod
-    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+    def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         """R_k at the recorded steps."""
 
     @abc.abstractmethod
-    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+    def half_point(self, system: AbstractNetwork) -> Float[Array, " k"]:
         """Where skill `k` reaches half its strength: in steps, samples or units."""
 
 
-def _at_last_step(system: "ParityNetwork", strength: Float[Array, " k"]) -> Float[Array, "t k"]:
+def _at_last_step(system: AbstractNetwork, strength: Float[Array, " k"]) -> Float[Array, "t k"]:
     is_last = np.asarray(system.record_steps) == system.n_steps
     return jnp.where(is_last[:, None], strength[None, :], jnp.nan)
 
 
-def _dynamics(system: "ParityNetwork") -> dict[str, Any]:
+def _dynamics(system: AbstractNetwork) -> dict[str, Any]:
     strength = system.initial_strength
     return {
         "learning_rate": system.learning_rate,
@@ -63,11 +81,11 @@ class TimeLimited(AbstractRegime):
     parameter = "time_scale"
     limits = "online data, wide network, SGD; one fitted parameter, time_scale = B^2"
 
-    def applies(self, system: "ParityNetwork") -> bool:
+    def applies(self, system: AbstractNetwork) -> bool:
         """Gradient descent only: other optimizers move in another time."""
         return isinstance(system.optimizer, Sgd)
 
-    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+    def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         """Sigmoids in time; a schedule enters through its effective steps."""
         time_scale = jnp.asarray(system.time_scale)
         steps = system.schedule.effective_steps(system.record_steps, system.n_steps)
@@ -77,7 +95,7 @@ class TimeLimited(AbstractRegime):
             **_dynamics(system),
         )
 
-    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+    def half_point(self, system: AbstractNetwork) -> Float[Array, " k"]:
         """`T_1/2` in steps; without a schedule proportional to `1 / P_k`."""
         probability = theory.skill_probabilities(system.skill_exponent, system.n_skills)
         effective = theory.emergence_time(probability, **_dynamics(system)) / system.time_scale
@@ -93,11 +111,11 @@ class DataLimited(AbstractRegime):
 
     learner: theory.Learner = static_choice("projection", ("projection", "paper", "threshold"))
 
-    def applies(self, system: "ParityNetwork") -> bool:
+    def applies(self, system: AbstractNetwork) -> bool:
         """Any optimizer that reaches the end."""
         return True
 
-    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+    def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         """Expected strengths, at the last step only."""
         n_samples = getattr(system.data, "n_samples", None)
         if n_samples is None:
@@ -111,7 +129,7 @@ class DataLimited(AbstractRegime):
         )
         return _at_last_step(system, jnp.asarray(system.target_scale) * share)
 
-    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+    def half_point(self, system: AbstractNetwork) -> Float[Array, " k"]:
         """`D_1/2`, interpolated on expected counts from a tenth to ten times `shots`."""
         shots = jnp.asarray(system.shots)
         probability = theory.skill_probabilities(system.skill_exponent, system.n_skills)
@@ -128,18 +146,18 @@ class WidthLimited(AbstractRegime):
     parameter = "units_per_skill"
     limits = "last step of a converged run; one fitted parameter, units_per_skill = N_c; NaN before"
 
-    def applies(self, system: "ParityNetwork") -> bool:
+    def applies(self, system: AbstractNetwork) -> bool:
         """Any optimizer that reaches the end."""
         return True
 
-    def skill_strength(self, system: "ParityNetwork") -> Float[Array, "t k"]:
+    def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         """One skill after the other fills with units, at the last step only."""
         per_skill = jnp.asarray(system.units_per_skill)
         width = jnp.asarray(system.width).astype(per_skill.dtype)
         share = theory.width_emergence(width, system.n_skills, per_skill)
         return _at_last_step(system, jnp.asarray(system.target_scale) * share)
 
-    def half_point(self, system: "ParityNetwork") -> Float[Array, " k"]:
+    def half_point(self, system: AbstractNetwork) -> Float[Array, " k"]:
         """`N_1/2 = (k - 1/2) N_c`."""
         per_skill = jnp.asarray(system.units_per_skill)
         return (jnp.arange(1, system.n_skills + 1, dtype=per_skill.dtype) - 0.5) * per_skill

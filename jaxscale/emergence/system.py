@@ -22,7 +22,7 @@ from jaxscale.emergence.data import (
     packed_masks,
     skill_frequencies,
 )
-from jaxscale.emergence.regimes import AbstractRegime, DataLimited, TimeLimited
+from jaxscale.emergence.regimes import AbstractNetwork, AbstractRegime, DataLimited, TimeLimited
 from jaxscale.emergence.student import Network, evaluate, half_squared_error, init_network
 from jaxscale.fields import (
     Integer,
@@ -40,7 +40,6 @@ from jaxscale.keys import words
 from jaxscale.optimizers import AbstractOptimizer, Sgd
 from jaxscale.schedules import AbstractSchedule, Constant
 from jaxscale.system import (
-    AbstractTrainedSystem,
     Observable,
     Observables,
     Predicted,
@@ -75,7 +74,7 @@ class NetworkState(eqx.Module):
     count: Int[Array, ""]
 
 
-class ParityNetwork(AbstractTrainedSystem):
+class ParityNetwork(AbstractNetwork):
     """Two-layer ReLU network on multitask sparse parity with power-law skill frequencies.
 
     Skill `k` occurs with probability `P_k` proportional to `k^-(skill_exponent + 1)`; the target is

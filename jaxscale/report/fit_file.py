@@ -11,7 +11,6 @@ from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.calibrate import calibrate
 from jaxscale.analysis.calibration import Calibration
 from jaxscale.analysis.formula import Formula
-from jaxscale.analysis.named import theory_named
 from jaxscale.analysis.residuals import Huber, Log, Scaled
 from jaxscale.analysis.tables import as_table, require_columns
 from jaxscale.paths import replace
@@ -21,6 +20,7 @@ from jaxscale.sweep.config import parse_value
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.reading import open_store
 from jaxscale.sweep.select import grid_of
+from jaxscale.theories import theory_named
 
 if TYPE_CHECKING:
     import matplotlib.figure

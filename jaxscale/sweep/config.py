@@ -1,9 +1,8 @@
-"""Grids as plain data: the same form in TOML presets and in the attributes of a store.
+"""Grids as plain data: the same form in sweep files (TOML) and in the attributes of a store.
 
-A module is written as `{type = "FiniteSet", n_samples = 1000}`. Its type is a public name of the
-system's package or of `jaxscale`, or `module:Class` for a class of the user's that is imported. The
-module of a sweep file's system is imported by reading the file; the attributes of a store import
-nothing.
+A module is written as `{type = "FiniteSet", n_samples = 1000}`: its type is a name of
+`jaxscale.registry`, where short names are looked up in the folder of the system first. Reading a
+sweep file imports the module of its system; the attributes of a store import nothing.
 """
 
 import dataclasses
@@ -19,50 +18,59 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from jaxscale.fields import Configurable, as_int, as_real, derived_names, field_names
+from jaxscale.fields import as_int, as_real, derived_names, field_names
+from jaxscale.registry import class_named, shipped_classes, written_name
 from jaxscale.system import AbstractSystem
 from jaxscale.training import log_spaced_steps
 
-SYSTEM_PACKAGES = ("emergence", "sparse", "superposition")
+FULL = "_full"  # after the name of a sweep file: with its table `full`
+KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", "full")
 
 
-def type_name(module: eqx.Module) -> str:
-    """Name under which the type of `module` is written."""
-    cls = type(module)
-    names = cls.__module__.split(".")
-    if names[0] != "jaxscale":
-        return f"{cls.__module__}:{cls.__qualname__}"
-    return ".".join([n for n in names[1:2] if n in SYSTEM_PACKAGES] + [cls.__qualname__])
-
-
-def find_type(name: str, package: str | None = None) -> type:
+def _find_class(name: str, package: str | None) -> type:
     """Class of a written name; short names are looked up in `package` first.
 
     **Raises** `ValueError` naming the type if there is no such class.
     """
-    if ":" in name:
-        module, _, attribute = name.partition(":")
-        found = getattr(sys.modules.get(module), attribute, None)
+    if ":" in name or "." in name or not package:
+        candidates = [name]
     else:
-        *prefix, attribute = name.split(".")
-        found = None
-        for place in prefix or [p for p in (package, "") if p is not None]:
-            if place in (*SYSTEM_PACKAGES, ""):
-                home = importlib.import_module(f"jaxscale.{place}".rstrip("."))
-                found = found or getattr(home, attribute, None)
-    if not (isinstance(found, type) and issubclass(found, eqx.Module)):
-        if ":" in name:
-            raise ValueError(f"`type` must be module:Class of an imported module, got {name!r}.")
-        public = ", ".join(_public_types(package))
-        raise ValueError(f"`type` must be one of {public}, got {name!r}.")
-    return found
+        candidates = [f"{package}.{name}", name]
+    for candidate in candidates:
+        cls = class_named(candidate)
+        if cls is not None and issubclass(cls, eqx.Module):
+            return cls
+    if ":" in name:
+        raise ValueError(f"`type` must be module:Class of an imported module, got {name!r}.")
+    choices = ", ".join(_type_names(package))
+    raise ValueError(f"`type` must be one of {choices}, got {name!r}.")
 
 
-def import_own(name: str, folder: Path) -> None:
-    """Import the module of a system `module:Class`; its file may lie in `folder`."""
-    module, colon, _ = name.partition(":")
-    if colon:
-        import_from(folder, module, f"`system` {name!r}")
+def _type_names(package: str | None) -> list[str]:
+    """Names that a file may use where `package` is the folder of its system."""
+    packages = {name.rpartition(".")[0] for name in _system_names()}
+    places = ("", package) if package in packages else packages
+    names = (name.rpartition(".") for name in shipped_classes())
+    listed = [(place, cls) for place, _, cls in names if place in places]
+    if package in packages:
+        return sorted(cls for _, cls in listed)
+    return [f"{place}.{cls}" for place, cls in listed]
+
+
+def _system_names() -> list[str]:
+    return [name for name, cls in shipped_classes().items() if issubclass(cls, AbstractSystem)]
+
+
+def check_system(name: str) -> None:
+    """Refuse a name that is not a system of jaxscale or `module:Class`.
+
+    **Raises** `ValueError` naming `system` and the systems of jaxscale.
+    """
+    names = _system_names()
+    if name not in names and ":" not in name:
+        raise ValueError(
+            f"`system` must be one of {', '.join(names)} or module:Class, got {name!r}."
+        )
 
 
 def import_from(folder: Path, module: str, what: str) -> None:
@@ -81,50 +89,17 @@ def import_from(folder: Path, module: str, what: str) -> None:
                 f"{loaded}; rename one of them."
             )
         return
-    here = str(folder.resolve())
-    if here not in sys.path:
-        sys.path.append(here)
+    directory = str(folder.resolve())
+    if directory not in sys.path:
+        sys.path.append(directory)
     try:
         importlib.import_module(module)
     except Exception as error:  # the module is the user's: anything may go wrong in it
         kind = type(error).__name__
         raise ValueError(
-            f"{what}: {module!r} cannot be imported, neither from {here} nor from where "
+            f"{what}: {module!r} cannot be imported, neither from {directory} nor from where "
             f"Python finds modules ({kind}: {error})."
         ) from error
-
-
-def check_system(name: str) -> None:
-    """Refuse what is no system.
-
-    **Raises** `ValueError` naming `system` and the systems there are.
-    """
-    homes = {place: vars(importlib.import_module(f"jaxscale.{place}")) for place in SYSTEM_PACKAGES}
-    known = [
-        f"{place}.{n}" for place, home in homes.items() for n, v in home.items()
-        if isinstance(v, type) and issubclass(v, AbstractSystem)
-    ]  # fmt: skip
-    if name not in known and ":" not in name:
-        raise ValueError(
-            f"`system` must be one of {', '.join(known)} or module:Class, got {name!r}."
-        )
-
-
-def _public_types(package: str | None) -> list[str]:
-    """Names that a file may use where `package` is the system's own."""
-    names: dict[str, None] = {}
-    for place in (package,) if package in SYSTEM_PACKAGES else SYSTEM_PACKAGES:
-        home = importlib.import_module(f"jaxscale.{place}")
-        prefix = "" if package in SYSTEM_PACKAGES else f"{place}."
-        names |= {f"{prefix}{n}": None for n, v in vars(home).items() if _is_module_class(v)}
-    if package in SYSTEM_PACKAGES:
-        shared = vars(importlib.import_module("jaxscale")).items()
-        names |= {n: None for n, v in shared if _is_module_class(v)}
-    return [n for n in names if "Abstract" not in n]
-
-
-def _is_module_class(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Configurable)
 
 
 def encode(value: Any) -> Any:
@@ -133,8 +108,9 @@ def encode(value: Any) -> Any:
         fields, derived = field_names(value), derived_names(value)
         maxima = [n for n in fields if n.startswith("max_") and n[4:] in fields]
         names = [n for n in fields if n not in (*maxima, *derived)]
-        known = {name: encode(getattr(value, name)) for name in names}
-        return {"type": type_name(value), **{k: v for k, v in known.items() if v is not None}}
+        table = {name: encode(getattr(value, name)) for name in names}
+        table = {name: plain for name, plain in table.items() if plain is not None}
+        return {"type": written_name(type(value)), **table}
     if isinstance(value, Mapping):
         return {key: encode(v) for key, v in value.items()}
     if isinstance(value, tuple | list):
@@ -148,14 +124,14 @@ def decode(value: Any, package: str | None = None) -> Any:
     """Inverse of `encode`."""
     if isinstance(value, Mapping) and "type" in value:
         name = str(value["type"])
-        cls = find_type(name, package)
+        cls = _find_class(name, package)
         inner = name.rpartition(".")[0] or package
         fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
-        known = [f.name for f in dataclasses.fields(cls) if f.init]
-        unknown = [k for k in fields if k not in known and "hyperparameters" not in known]
+        names = [f.name for f in dataclasses.fields(cls) if f.init]
+        unknown = [k for k in fields if k not in names and "hyperparameters" not in names]
         if unknown:
             raise ValueError(
-                f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(known)})."
+                f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(names)})."
             )
         try:
             return cls(**fields)
@@ -225,40 +201,83 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def preset_path(name: str) -> Path:
-    """Path of a TOML file, or of the shipped preset of that name."""
-    shipped = Path(str(importlib.resources.files("jaxscale") / "presets"))
-    for path in (Path(name), shipped / f"{name}.toml"):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
-    raise ValueError(f"`file` must be a TOML file or a preset ({known}), got {name!r}.")
+def preset_names() -> list[str]:
+    """Names of the shipped sweep files; those with a table `full` have a second, `NAME_full`."""
+    names = []
+    for name, path in _presets().items():
+        names += [name, name + FULL] if "full" in _load(path) else [name]
+    return names
+
+
+def _presets() -> dict[str, Path]:
+    package = Path(str(importlib.resources.files("jaxscale")))
+    return {path.stem: path for path in sorted(package.glob("papers/*/presets/*.toml"))}
+
+
+def preset_path(name: str) -> tuple[Path, bool]:
+    """Path of a sweep file, and whether its table `full` is meant.
+
+    **Arguments**
+
+    - `name`: path of a TOML file, or name of a shipped one; `NAME_full` is the file `NAME` with its
+      table `full`, unless there is a file of that name.
+
+    **Raises** `ValueError` with the shipped names if there is no such file.
+    """
+    presets, path = _presets(), Path(name)
+    for candidate in (path, presets.get(name)):
+        if candidate is not None and candidate.is_file():
+            return candidate, False
+    if path.stem.endswith(FULL):
+        base = path.with_stem(path.stem.removesuffix(FULL))
+        for candidate in (base, presets.get(str(base))):
+            if candidate is not None and candidate.is_file() and "full" in _load(candidate):
+                return candidate, True
+    choices = ", ".join(preset_names())
+    raise ValueError(f"`file` must be a TOML file or a preset ({choices}), got {name!r}.")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}).") from None
 
 
 def read_toml(name: str) -> dict[str, Any]:
     """Plain data of a sweep file or preset, its keys checked, its system's module imported.
 
+    `fields` and `axes` of a table `full` replace single fields and axes of the file, its other keys
+    those of the file.
+
     **Raises** `ValueError` naming the file and the key, or a module that cannot be imported.
     """
-    path = preset_path(name)
-    try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}).") from None
-    allowed = ("system", "fields", "axes", "seeds", "key", "store", "description")
-    for key in table:
-        if key not in allowed:
-            raise ValueError(f"{path}: `{key}` is not one of {', '.join(allowed)}.")
+    path, is_full = preset_path(name)
+    table = _load(path)
+    _check_keys(path, table, "", KEYS)
     if "system" not in table:
         raise ValueError(f"{path}: `system` is missing.")
     if not isinstance(table["system"], str):
         raise ValueError(f"{path}: `system` must be a name, got {table['system']!r}.")
-    if not isinstance(table.get("store", ""), str):
-        raise ValueError(f"{path}: `store` must be a path, got {table['store']!r}.")
-    for key in ("fields", "axes"):
-        if not isinstance(table.get(key, {}), dict):
-            raise ValueError(f"{path}: `{key}` must be a table, got {table[key]!r}.")
-    import_own(table["system"], path.parent)
+    full = table.pop("full", {})
+    _check_keys(path, full, "full.", tuple(k for k in KEYS if k not in ("system", "full")))
+    if is_full:
+        merged = {key: {**table.get(key, {}), **full.get(key, {})} for key in ("fields", "axes")}
+        table = {**table, **full, **merged}
+    module, colon, _ = table["system"].partition(":")
+    if colon:
+        import_from(path.parent, module, f"`system` {table['system']!r}")
     return table
+
+
+def _check_keys(path: Path, table: dict[str, Any], prefix: str, allowed: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in allowed:
+            raise ValueError(f"{path}: `{prefix}{key}` is not one of {', '.join(allowed)}.")
+    if not isinstance(table.get("store", ""), str):
+        raise ValueError(f"{path}: `{prefix}store` must be a path, got {table['store']!r}.")
+    for key in ("fields", "axes", "full"):
+        if not isinstance(table.get(key, {}), dict):
+            raise ValueError(f"{path}: `{prefix}{key}` must be a table, got {table[key]!r}.")

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxscale import cli
+from jaxscale import cli, papers
 from jaxscale.analysis.claim import Claim
-from jaxscale.report import registry
 from jaxscale.report.figures import new_figure
 from jaxscale.report.page import Table
 from jaxscale.report.study import Conclusion, Figure, Study, reproduce, reproduce_all
@@ -60,8 +59,7 @@ def studies(tmp_path):
 
 
 def test_the_command_writes_one_page(studies, tmp_path, monkeypatch, capsys):
-    found = {study.system: study for study in studies()}
-    monkeypatch.setattr(registry, "find_study", found.__getitem__)
+    monkeypatch.setattr(papers, "STUDIES", {study.system: study for study in studies()})
     monkeypatch.chdir(tmp_path)
     cli.reproduce("all")
     out = tmp_path / "jaxscale-all-quick"
@@ -124,3 +122,10 @@ def test_unknown_scales_are_refused_before_anything_runs(studies, tmp_path):
     with pytest.raises(ValueError, match="`scale` must be one of quick, got 'huge'"):
         reproduce_all(studies(), tmp_path / "out", scale="huge")
     assert not (tmp_path / "out").exists()
+
+
+def test_unknown_systems_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"`system` must be one of emergence, .*, got 'parity'"):
+        cli.reproduce("parity")
+    assert not list(tmp_path.iterdir())

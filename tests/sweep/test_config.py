@@ -1,14 +1,12 @@
 """Sweep files: shipped presets, clear errors, overrides."""
 
-import importlib.resources
-from pathlib import Path
-
 import pytest
 
 import jaxscale as js
-from jaxscale.sweep.config import parse_axis, parse_value
+from jaxscale.papers import STUDIES
+from jaxscale.sweep.config import parse_axis, parse_value, preset_names, preset_path
 
-PRESETS = sorted(Path(str(importlib.resources.files("jaxscale") / "presets")).glob("*.toml"))
+PRESETS = preset_names()
 SMALL = """
 system = "emergence.MultilinearSkills"
 seeds = 2
@@ -30,23 +28,25 @@ def write(tmp_path):
     return to
 
 
-def test_there_are_presets():
-    assert len(PRESETS) >= 6
+def test_every_preset_of_a_study_is_listed():
+    run = {name for study in STUDIES.values() for names in study.presets.values() for name in names}
+    assert run <= set(PRESETS)
+    assert set(PRESETS) - run == {"emergence_data", "emergence_width"}  # in the slow tests
+    assert sum(name.endswith("_full") for name in PRESETS) == 16
 
 
-def _slow(stem):
+def _slow(name):
     """Plans of large two-dimensional grids take a second or two."""
-    return stem.startswith("sparse") and stem.endswith("_full")
+    return name.startswith("sparse") and name.endswith("_full")
 
 
 @pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=pytest.mark.slow) if _slow(p.stem) else p for p in PRESETS],
-    ids=lambda p: p.stem,
+    "name", [pytest.param(n, marks=pytest.mark.slow) if _slow(n) else n for n in PRESETS]
 )
-def test_presets_plan(path):
-    grid = js.Grid.from_toml(path.stem)
-    assert grid.to_dict() == js.Grid.from_toml(str(path)).to_dict()
+def test_presets_plan(name):
+    grid = js.Grid.from_toml(name)
+    by_path = preset_path(name)[0].with_stem(name)
+    assert grid.to_dict() == js.Grid.from_toml(str(by_path)).to_dict()
     assert js.Grid.from_dict(grid.to_dict()).to_dict() == grid.to_dict()
     plan = js.plan(grid)
     assert plan.n_runs == grid.n_runs
@@ -84,6 +84,9 @@ def test_presets_plan(path):
         (SMALL.replace("[0.1, 0.2]", '{lin = [0.1, "a", 3]}'), ["learning_rate", "'a'"]),
         (SMALL.replace("[0.1, 0.2]", "{lin = [0.1, 1, 2.5]}"), ["learning_rate", "2.5"]),
         (SMALL.replace("learning_rate", "learning_rat"), ["sweep.toml", "learning_rat", "did you"]),
+        (SMALL + "[full]\nsystem = 3", ["sweep.toml", "`full.system`", "axes"]),
+        (SMALL + "[full]\nfields = 3", ["sweep.toml", "`full.fields`", "table"]),
+        ("full = 3\n" + SMALL, ["sweep.toml", "`full`", "table"]),
         ("fields = 3\n" + SMALL.partition("[fields]")[0], ["sweep.toml", "`fields`", "table"]),
         (SMALL.replace("n_steps = 20", "record = {log = 3}"), ["sweep.toml", "record", "n_steps"]),
         (SMALL.replace("n_steps", "record = {lin = 3}\nn_steps"), ["record", "every", "lin"]),
@@ -101,6 +104,37 @@ def test_a_missing_file_lists_the_presets():
     with pytest.raises(ValueError, match="'nosuch'") as caught:
         js.Grid.from_toml("nosuch")
     assert "emergence_time" in str(caught.value)
+
+
+FULL = """
+[full]
+seeds = 3
+[full.fields]
+n_steps = 40
+data = {type = "FiniteSet", n_samples = 9}
+[full.axes]
+learning_rate = [0.3]
+n_parameters = [2, 3]
+"""
+
+
+def test_the_table_full_replaces_single_fields_and_axes(write):
+    path = write(SMALL + FULL)
+    small, full = js.Grid.from_toml(path), js.Grid.from_toml(path.replace(".toml", "_full.toml"))
+    assert small.shape == (2, 2)
+    assert small.system.n_steps == 20
+    assert full.dims == ("learning_rate", "n_parameters", "seed")
+    assert full.coordinates["learning_rate"].tolist() == [0.3]
+    assert (full.shape, full.system.n_steps, int(full.system.n_skills)) == ((1, 2, 3), 40, 5)
+    assert int(full.system.data.n_samples) == 9
+
+
+def test_full_without_a_table_is_no_file(write):
+    path = write(SMALL).replace(".toml", "_full.toml")
+    with pytest.raises(ValueError, match=r"must be a TOML file or a preset .*sweep_full"):
+        js.Grid.from_toml(path)
+    with pytest.raises(ValueError, match="'emergence_laws_full'"):
+        js.Grid.from_toml("emergence_laws_full")
 
 
 def test_record_shorthands(write):

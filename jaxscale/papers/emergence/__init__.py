@@ -1,0 +1,1 @@
+"""Emergence and scaling laws of multitask sparse parity: claims, scores, figures, study."""

@@ -1,0 +1,1 @@
+"""Asymmetric scaling laws of sparse regression: claims, scores, figures, study, presets."""

@@ -1,0 +1,1 @@
+"""Superposition and power-law training: claims, scores, figures, study, presets."""

@@ -1,0 +1,48 @@
+"""Classes by the name under which sweep files and stores write them.
+
+Every subclass of `Configurable` registers itself when it is defined, ours and the user's alike.
+"""
+
+import sys
+
+_CLASSES: dict[str, type] = {}
+
+
+def written_name(cls: type) -> str:
+    """Name of a class in files.
+
+    **Returns** `Sgd` for a class of a module of jaxscale, `emergence.FiniteSet` for one of a
+    folder of jaxscale, and `module:Class` for every other class.
+    """
+    package, *names = cls.__module__.split(".")
+    if package != "jaxscale":
+        return f"{cls.__module__}:{cls.__qualname__}"
+    return ".".join([*names[:-1][:1], cls.__qualname__])
+
+
+def register(cls: type) -> None:
+    """Make a class available under its name; a class that is defined again replaces the old."""
+    _CLASSES[written_name(cls)] = cls
+
+
+def class_named(name: str) -> type | None:
+    """Class of a written name, or None; imports nothing.
+
+    The classes of a module count as long as the module is imported. `module:Class` may also name
+    what the module re-exports.
+    """
+    cls = _CLASSES.get(name)
+    if cls is not None and cls.__module__ in sys.modules:
+        return cls
+    module, colon, attribute = name.partition(":")
+    exported = getattr(sys.modules.get(module), attribute, None) if colon else None
+    return exported if isinstance(exported, type) else None
+
+
+def shipped_classes() -> dict[str, type]:
+    """Concrete classes of jaxscale by name, in alphabetical order."""
+    return {
+        name: cls
+        for name, cls in sorted(_CLASSES.items())
+        if ":" not in name and not cls.__name__.startswith("Abstract")
+    }

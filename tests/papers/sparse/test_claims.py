@@ -1,0 +1,392 @@
+"""Scores and claims of sparse regression on curves planted by hand, where every answer is known."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.special
+import scipy.stats
+import xarray
+
+import jaxscale as js
+from jaxscale.analysis import Claim
+from jaxscale.analysis.jackknife import jackknife, jackknife_exponents
+from jaxscale.papers.sparse.claims import (
+    data_claims,
+    frontier_claims,
+    nonlinear_claims,
+    parameter_claims,
+    peak_claims,
+    plane,
+    slope,
+)
+from jaxscale.papers.sparse.claims_descent import descent_claims, instability_claims
+from jaxscale.papers.sparse.figures import frontier_figure
+from jaxscale.papers.sparse.scores import measure_frontier, measure_instability, peak_over
+from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, theory
+
+ALPHA, GAMMA = 1.0, 2.0
+SAMPLES = 2 ** np.arange(4, 12)
+COMPUTE = np.geomspace(1e3, 1e5, 7)
+
+
+def _noisy(mean, n_seeds=12, spread=0.01):
+    """Values over (seed, ...) with independent factors around `mean`."""
+    noise = np.random.default_rng(0).normal(size=(n_seeds, *np.shape(mean)))
+    return mean * np.exp(spread * noise)
+
+
+def _runs(mean, n_seeds=12, spread=0.01, name="loss", **coords):
+    """A Dataset of one noisy variable over `coords` and seeds."""
+    dims = ("seed", *coords)
+    values = _noisy(mean, n_seeds, spread)
+    coords = {"seed": np.arange(n_seeds), **coords}
+    return xarray.Dataset({name: (dims, values)}, coords=coords)
+
+
+def _verdicts(claims, start=""):
+    found = {c.id: str(c.verdict) for c in claims if c.id.startswith(start)}
+    assert found, f"no claim starts with {start!r}"
+    return found
+
+
+def _all(claims, verdict, start=""):
+    found = _verdicts(claims, start)
+    assert set(found.values()) == {verdict}, found
+
+
+# ---------------------------------------------------------------- frontier
+
+
+def _power_laws(a=0.5, b=0.5, k=1.7, n_seeds=12, spread=0.0):
+    d = SAMPLES.astype(float)
+    runs = _runs(d**-a, n_seeds, spread, "residual_loss", n_samples=SAMPLES)
+    runs["rank"] = runs["residual_loss"].copy(data=_noisy(k * d**b, n_seeds, spread))
+    return runs
+
+
+def _direct(a, b, k, c):
+    """(ln N, ln D, ln L) of the best split, by minimisation over ln D."""
+
+    def log_loss(x):
+        n, r = c * np.exp(-x), k * np.exp(b * x)
+        return -a * x + np.log((n - 1) / (n - r - 1)) if n >= r + 2 else np.inf
+
+    most = scipy.optimize.brentq(lambda x: c * np.exp(-x) - k * np.exp(b * x) - 2, 0, np.log(c))
+    found = scipy.optimize.minimize_scalar(
+        log_loss, bounds=(0, most), method="bounded", options={"xatol": 1e-9}
+    )
+    return np.log(c) - found.x, found.x, found.fun
+
+
+@pytest.mark.parametrize(("a", "b", "k"), [(0.5, 0.5, 1.7), (0.35, 0.4, 2.5)])
+def test_the_frontier_of_power_laws_is_that_of_direct_minimisation(a, b, k):
+    found = measure_frontier(_power_laws(a, b, k), COMPUTE)
+    expected = np.array([_direct(a, b, k, c) for c in COMPUTE]).T
+    np.testing.assert_allclose(np.log(found.n_features), expected[0], atol=1e-3)
+    np.testing.assert_allclose(np.log(found.n_samples), expected[1], atol=1e-3)
+    np.testing.assert_allclose(np.log(found.loss), expected[2], atol=1e-6)
+    np.testing.assert_allclose(found.n_features * found.n_samples, COMPUTE)
+    slopes = [np.polyfit(np.log(COMPUTE), e, 1)[0] for e in expected]
+    for name, expected_slope in zip(("size", "time", "loss"), slopes, strict=True):
+        per_seed = found.exponent[name].per_seed
+        np.testing.assert_allclose(per_seed, np.full(12, expected_slope), atol=1e-3)
+    # far from N ~ 1 the best N is a fixed multiple of the rank
+    np.testing.assert_allclose(slopes[:2], [b / (1 + b), 1 / (1 + b)], atol=0.03)
+
+
+@pytest.mark.parametrize(("c", "end"), [(30.0, "first"), (1e7, "last")])
+def test_an_optimum_at_an_end_of_the_samples_is_nan(c, end):
+    expected = np.exp(_direct(0.5, 0.5, 1.7, c)[1])
+    assert expected < SAMPLES[0] if end == "first" else expected > SAMPLES[-1]
+    found = measure_frontier(_power_laws(), np.array([1e3, 1e4, c]))
+    for values in (found.n_features, found.n_samples, found.loss):
+        np.testing.assert_array_equal(np.isnan(values), [False, False, True])
+    assert all(np.isnan(e.per_seed).all() for e in found.exponent.values())
+    _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
+
+
+def test_a_seed_without_a_value_leaves_no_frontier():
+    runs = _power_laws(spread=0.01)
+    runs["rank"][3, 2] = np.nan
+    found = measure_frontier(runs, COMPUTE)
+    assert all(np.isnan(e.per_seed).all() for e in found.exponent.values())
+    _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
+
+
+# ------------------------------------------------------------- instability
+
+
+def test_unstable_runs_are_counted_with_exact_binomial_limits():
+    n, unstable = 60, [0, 7, 31, 60]
+    largest = np.full((n, 4), 3.9)
+    for column, count in enumerate(unstable):
+        largest[:count, column] = 4.1
+    eigenvalues = xarray.DataArray(
+        largest, dims=("seed", "n_samples"), coords={"n_samples": [10, 20, 40, 80]}
+    )
+    # eta lambda > 2 is strict: 0.25 * 3.9 < 2, 0.5 * 4.1 > 2, and every run beyond 2 / 3.9
+    found = measure_instability(eigenvalues, np.array([0.25, 0.5, 0.6]))
+    assert found.n_runs == n
+    np.testing.assert_array_equal(found.count, [[0] * 4, unstable, [n] * 4])
+    for i, j in np.ndindex(found.count.shape):
+        count = int(found.count[i, j])
+        exact = scipy.stats.binomtest(count, n).proportion_ci(method="exact")
+        assert found.low[i, j] == pytest.approx(exact.low, abs=1e-12)
+        assert found.high[i, j] == pytest.approx(exact.high, abs=1e-12)
+    assert found.low[0, 0] == 0.0
+    assert found.high[2, 0] == 1.0
+    np.testing.assert_allclose(found.share.mean("seed"), found.count / n)
+
+
+def test_the_threshold_itself_is_stable():
+    eigenvalues = xarray.DataArray(
+        np.full((20, 1), 4.0), dims=("seed", "n_samples"), coords={"n_samples": [10]}
+    )
+    assert measure_instability(eigenvalues, np.array([0.5])).count.item() == 0
+
+
+# ----------------------------------------------------- peaks, and jackknife
+
+
+def test_peaks_are_in_units_of_each_seed():
+    n = np.array([10, 20, 30, 40])
+    loss = xarray.DataArray(
+        [[1, 9, 2, 1], [1, 2, 3, 9], [9, 1, np.inf, 1]],
+        dims=("seed", "n_features"), coords={"n_features": n},
+    ).astype(float)  # fmt: skip
+    unit = xarray.DataArray([20.0, 50.0, 15.0], dims="seed")
+    np.testing.assert_allclose(peak_over(loss, unit), [1.0, 0.8, 2.0])
+
+
+def test_the_jackknife_takes_estimates_of_any_shape():
+    values = _runs(np.array([1.0, 2.0, 4.0]), 12, 0.1, x=[1, 2, 4])["loss"]
+    of_mean = jackknife(values, lambda mean: np.outer([1.0, 2.0], np.asarray(mean)))
+    assert of_mean.shape == (12, 2, 3)  # of a linear estimate, the values themselves
+    np.testing.assert_allclose(of_mean[:, 0], values, rtol=1e-12)
+    np.testing.assert_allclose(of_mean[:, 1], 2 * values, rtol=1e-12)
+    both = jackknife(values, lambda mean: np.array([slope(mean["x"], mean), float(mean.sum())]))
+    np.testing.assert_allclose(both[:, 0], jackknife_exponents(values, "x", (1, 4)), rtol=1e-9)
+
+
+def test_a_seed_without_a_value_is_not_left_out():
+    values = _runs(np.array([1.0, 2.0, 4.0]), 12, 0.01, x=[1, 2, 4])["loss"]
+    values[3, 1] = np.nan
+    found = jackknife(values, np.asarray)
+    assert found.shape == (12, 3)
+    assert np.isnan(found).all()
+    claim = Claim.judge(
+        "toy", "x", "x", predicted=2.0, values=found[:, 1], margin=0.5, reason="toy"
+    )
+    assert claim.verdict == "inconclusive"
+
+
+def test_a_seed_without_any_value_leaves_no_exponent():
+    runs = _planted_relu(sparse=-1 / 3)
+    runs["loss"][3] = np.nan
+    assert {str(claim.verdict) for claim in nonlinear_claims(runs)} == {"inconclusive"}
+
+
+# ------------------------------------------------------------------ claims
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """The results of `sparse_dense` that the theory predicts, with 16 seeds."""
+    grid = js.Grid.from_toml("sparse_dense")
+    d, n = (np.asarray(grid.axes[name], float) for name in ("n_samples", "n_features"))
+    with jax.enable_x64(True):
+        keywords = {"spectrum_exponent": ALPHA, "n_coordinates": 512}
+        both = theory.dense_loss(np.array([*n, np.inf]), d[:, None], **keywords)
+    both = np.nan_to_num(np.asarray(both), posinf=1e3)
+    coords = {"n_samples": d.astype(int), "n_features": n.astype(int)}
+    runs = _runs(both[:, :-1], 16, **coords)
+    residual = np.broadcast_to(both[:, -1:], both[:, :-1].shape)
+    # the residual of the samples alone: one value per seed, whatever the features
+    noisy = np.broadcast_to(_noisy(both[:, -1], 16)[..., None], (16, *residual.shape))
+    runs["residual_loss"] = runs["loss"].copy(data=noisy)
+    return runs
+
+
+def _data(exponent=None):
+    """The results of `sparse_data` that the theory predicts, or power laws of given exponents."""
+    alphas, gammas = [0.5, 1.0], [2.0, 3.0]
+    d = SAMPLES.astype(float)
+    mean = np.empty((2, 2, d.size))
+    for i, alpha in enumerate(alphas):
+        for j, gamma in enumerate(gammas):
+            at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+            mean[i, j] = plane(np.inf, d, **at) if exponent is None else d ** -exponent(alpha)
+    coords = {"spectrum_exponent": alphas, "sparsity_exponent": gammas, "n_samples": SAMPLES}
+    return _runs(mean, 12, 0.01, "residual_loss", **coords)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return _data()
+
+
+def test_data_of_the_theory_agree(data, dense):
+    claims = data_claims(data, dense)
+    _all(claims, "agrees")
+    assert len(_verdicts(claims, "data-gap")) == 2
+    assert len(claims) == 6
+
+
+def test_data_with_the_exponent_of_dense_inputs_disagree(dense):
+    _all(data_claims(_data(lambda alpha: alpha), dense), "disagrees")
+
+
+def test_a_seed_of_data_without_any_value_is_told(data, dense):
+    broken = data.copy(deep=True)
+    broken["residual_loss"][3] = np.nan
+    assert {str(claim.verdict) for claim in data_claims(broken, dense)} == {"inconclusive"}
+
+
+def test_parameters_of_the_theory_agree_and_the_data_exponent_disagrees():
+    system = RandomFeatureRegression(
+        n_features=11, n_samples=4096, spectrum_exponent=ALPHA, sparsity_exponent=GAMMA
+    )
+    n = np.array([11, 16, 23, 32, 45])
+    coords = {"spectrum_exponent": [0.5, 1.0], "n_features": n}
+    means = [plane(n, 4096.0, spectrum_exponent=a, sparsity_exponent=GAMMA) for a in (0.5, 1.0)]
+    claims = parameter_claims(_runs(np.array(means), **coords), system)
+    _all(claims, "agrees", "parameters-")
+    wrong = np.tile(n ** -(ALPHA / GAMMA), (2, 1))
+    _all(parameter_claims(_runs(wrong, **coords), system), "disagrees", "parameters-")
+
+
+def _peaked(centre):
+    """Loss with its peak where N is `centre(rank of the seed)`, and the rank min(N, r)."""
+    n = np.array([12, 18, 24, 30, 36, 42, 48, 54, 64, 80, 112, 160])
+    rank = np.random.default_rng(0).integers(36, 43, size=(12, 1))
+    dims = ("seed", "n_features")
+    return xarray.Dataset(
+        {
+            "loss": (dims, 1 / (1 + np.abs(n - centre(rank)))),
+            "rank": (dims, np.minimum(n, rank)),
+        },
+        coords={"n_features": n, "seed": np.arange(12)},
+    )
+
+
+def test_peaks_at_the_rank_agree_and_at_twice_the_rank_disagree(dense):
+    _all(peak_claims(_peaked(lambda r: r), dense), "agrees", "peak-")
+    wrong = peak_claims(_peaked(lambda r: 2 * r), dense)
+    _all(wrong, "disagrees", "peak-sparse")
+    _all(wrong, "agrees", "peak-dense")
+
+
+def test_dense_inputs_that_peak_elsewhere_disagree(dense):
+    moved = dense.assign_coords(n_features=dense["n_features"] + 12)
+    _all(peak_claims(_peaked(lambda r: r), moved), "disagrees", "peak-dense")
+
+
+@pytest.fixture(scope="module")
+def frontier_runs(data):
+    """`residual_loss` and `rank` of the theory at one pair of exponents."""
+    at = {"spectrum_exponent": ALPHA, "sparsity_exponent": GAMMA}
+    runs = data.sel(at, drop=True)
+    # the rank as `allocation_laws` has it
+    rank = scipy.special.gamma(1 - 1 / GAMMA) * SAMPLES ** (1 / GAMMA)
+    runs["rank"] = runs["residual_loss"].copy(data=_noisy(rank))
+    return runs
+
+
+def test_the_frontier_of_the_theory_agrees(frontier_runs):
+    found = measure_frontier(frontier_runs, COMPUTE)
+    claims = frontier_claims(found, ALPHA, GAMMA)
+    _all(claims, "agrees")
+    _all(claims, "agrees", "frontier-L")
+    _all(claims, "agrees", "frontier-data-first")
+
+
+def test_a_frontier_of_other_exponents_disagrees(frontier_runs):
+    """Loss and rank of dense inputs: L = D^-alpha and r = D."""
+    d = SAMPLES.astype(float)
+    runs = frontier_runs.copy()
+    runs["residual_loss"] = runs["residual_loss"].copy(data=_noisy(d**-ALPHA))
+    runs["rank"] = runs["rank"].copy(data=_noisy(d))
+    claims = frontier_claims(measure_frontier(runs, COMPUTE), ALPHA, GAMMA)
+    _all(claims, "disagrees")
+
+
+def _descent(factor):
+    """The results of `sparse_descent` that the theory predicts, times `factor(step)`."""
+    system = RandomFeatureRegression(
+        n_samples=512, spectrum_exponent=ALPHA, sparsity_exponent=GAMMA, features=Identity(),
+        solver=GradientDescent(learning_rate=0.5, n_steps=10000),
+    )  # fmt: skip
+    steps = np.array([0, 1, 3, *np.unique(np.geomspace(10, 10000, 16).round().astype(int))])
+    alphas, t = [0.5, 1.0], np.maximum(steps, 1).astype(float)
+    keywords = {"learning_rate": 0.5, "sparsity_exponent": GAMMA}
+    with jax.enable_x64(True):
+        kept = [
+            np.asarray(theory.gd_loss(t[3:], 512.0, spectrum_exponent=a, **keywords))
+            for a in alphas
+        ]
+    mean = np.concatenate([np.ones((2, 3)), kept], axis=1) * factor(t)
+    return _runs(mean, spectrum_exponent=alphas, step=steps), system
+
+
+def test_descent_of_the_theory_agrees():
+    claims = descent_claims(*_descent(np.ones_like))
+    assert len(claims) == 4
+    _all(claims, "agrees", "descent-")
+
+
+def test_descent_that_is_slower_or_higher_disagrees():
+    slower = descent_claims(*_descent(lambda t: (t / 100) ** 0.1))
+    _all(slower, "disagrees", "descent-exponent-")
+    higher = descent_claims(*_descent(lambda t: np.full_like(t, 1.3)))
+    _all(higher, "disagrees", "descent-ratio-")
+    _all(higher, "agrees", "descent-exponent-")
+
+
+def test_instability_of_the_theory_agrees_and_of_another_exponent_disagrees():
+    rate, d, n_runs = np.array([0.25, 0.5, 1.0]), np.array([50, 100, 200]), 200_000
+    with jax.enable_x64(True):
+        p = np.asarray(
+            theory.instability_probability(
+                d[None, :].astype(float), rate[:, None],
+                spectrum_exponent=0.5, sparsity_exponent=2.5,
+            )
+        )  # fmt: skip
+    rows = np.random.default_rng(0).uniform(size=(n_runs, d.size))
+    largest = np.select([rows < p[0], rows < p[1], rows < p[2]], [10.0, 5.0, 3.0], 1.0)
+    eigenvalues = xarray.DataArray(
+        largest, dims=("seed", "n_samples"), coords={"n_samples": d}, name="largest_eigenvalue"
+    )
+    found = measure_instability(eigenvalues, rate)
+    assert np.all((found.low < p) & (p < found.high))
+    claims = instability_claims(found, 0.5, 2.5)
+    assert len(claims) == 3
+    _all(claims, "agrees", "instability-")
+    wrong = _verdicts(instability_claims(found, 0.5, 4.0))
+    assert wrong["instability-samples"] == "disagrees"
+    assert wrong["instability-rate"] == "disagrees"
+
+
+def _planted_relu(sparse, gap=0.355):
+    d = np.array([32, 64, 128])
+    mean = np.array([d ** (sparse - gap), d**sparse])
+    return _runs(mean, sparsity_exponent=[0.0, 3.0], n_samples=d)
+
+
+def test_nonlinear_features_agree_and_with_dense_exponents_disagree():
+    _all(nonlinear_claims(_planted_relu(-1 / 3)), "agrees", "relu-")
+    _all(nonlinear_claims(_planted_relu(-0.8, gap=0.0)), "disagrees", "relu-")
+
+
+# ----------------------------------------------------------------- figures
+
+
+def test_the_frontier_is_drawn(frontier_runs):
+    found = measure_frontier(frontier_runs, COMPUTE)
+    figure = frontier_figure({(ALPHA, GAMMA): found})
+    assert len(figure.axes) == 3
+    for axes, name in zip(figure.axes, ("n_features", "n_samples", "loss"), strict=True):
+        measured, law = (line.get_ydata() for line in axes.lines)
+        np.testing.assert_allclose(measured, getattr(found, name))
+        np.testing.assert_allclose(law, measured, rtol=0.3)
+    figure.draw_without_rendering()

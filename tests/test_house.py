@@ -1,0 +1,187 @@
+"""The plan of the package: which rooms may import which, no circles, no imports by name."""
+
+import ast
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import jaxscale
+
+ROOT = Path(jaxscale.__file__).parent
+MODELS = ("emergence", "sparse", "superposition")
+ABOVE_MODELS = ("analysis", "cli", "papers", "report", "sweep", "theories")
+KNOWN_CIRCLES = {frozenset({"jaxscale.sweep.reading", "jaxscale.sweep.variable"})}
+DYNAMIC = {"import_module", "__import__", "exec_module", "run_module", "run_path"}
+# sweep files and `jaxscale fit --import` name a module of the user's
+IMPORTS_BY_NAME = {("jaxscale.sweep.config", "import_module")}
+
+
+def read_package(root):
+    """Syntax tree of every module of the package in `root`, by dotted name."""
+    trees = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = (root.name, *path.relative_to(root).with_suffix("").parts)
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        trees[name] = ast.parse(path.read_text())
+    return trees
+
+
+def imports(trees):
+    """Modules of the package that each of its modules imports, at any depth of its code.
+
+    `from package import name` is an import of `package.name` where that is a module. Imports for
+    type checkers count, and so do those inside functions.
+    """
+    edges = {}
+    for module, tree in trees.items():
+        names = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{module} has a relative import"
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    names.add(inner if inner in trees else node.module)
+        edges[module] = names & set(trees)
+    return edges
+
+
+def circles(edges):
+    """Sets of modules that reach one another."""
+    reached = {module: _reach(edges, module) for module in edges}
+    return {
+        frozenset({module, *(other for other in targets if module in reached[other])})
+        for module, targets in reached.items()
+        if module in targets
+    }
+
+
+def _reach(edges, start):
+    reached, waiting = set(), [start]
+    while waiting:
+        new = edges[waiting.pop()] - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def dynamic_imports(trees):
+    """(module, name) of every use of a function that imports by name."""
+    uses = set()
+    for module, tree in trees.items():
+        for node in ast.walk(tree):
+            names = {getattr(node, "id", None), getattr(node, "attr", None)}
+            if isinstance(node, ast.alias):
+                names = {node.name}
+            elif isinstance(node, ast.Constant):  # getattr(importlib, "import_module")
+                names = {node.value} if isinstance(node.value, str) else set()
+            uses |= {(module, name) for name in names & DYNAMIC}
+    return uses
+
+
+def rooms(edges, room):
+    """(module, import) of every import that leaves `jaxscale.<room>` for a room above models."""
+    above = tuple(f"jaxscale.{name}" for name in ABOVE_MODELS)
+    return {
+        (module, target)
+        for module, targets in edges.items()
+        for target in targets
+        if _lies_in(module, f"jaxscale.{room}") and any(_lies_in(target, a) for a in above)
+    }
+
+
+def _lies_in(module, package):
+    return module == package or module.startswith(f"{package}.")
+
+
+@pytest.fixture(scope="module")
+def trees():
+    return read_package(ROOT)
+
+
+@pytest.fixture(scope="module")
+def edges(trees):
+    return imports(trees)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_models_import_nothing_above_them(edges, model):
+    assert f"jaxscale.{model}.system" in edges
+    assert "jaxscale.system" in edges[f"jaxscale.{model}.system"]  # the reading sees imports
+    assert not rooms(edges, model)
+
+
+def test_models_do_not_import_one_another(edges):
+    for model in MODELS:
+        own = [
+            targets for module, targets in edges.items() if _lies_in(module, f"jaxscale.{model}")
+        ]
+        others = [f"jaxscale.{other}" for other in MODELS if other != model]
+        assert not [t for targets in own for t in targets if any(_lies_in(t, o) for o in others)]
+
+
+@pytest.mark.parametrize("room", ["analysis", "sweep"])
+def test_the_tools_know_no_model_and_no_paper(edges, room):
+    named = {
+        (module, target)
+        for module, targets in edges.items()
+        for target in targets
+        if _lies_in(module, f"jaxscale.{room}")
+        and any(_lies_in(target, f"jaxscale.{other}") for other in (*MODELS, "papers", "theories"))
+    }
+    assert not named
+
+
+def test_the_package_does_not_pay_for_the_papers(edges):
+    assert not [t for t in _reach(edges, "jaxscale") if _lies_in(t, "jaxscale.papers")]
+
+
+def test_there_are_no_circles(edges):
+    assert circles(edges) == KNOWN_CIRCLES
+
+
+def test_nothing_is_imported_by_name(trees):
+    assert dynamic_imports(trees) == IMPORTS_BY_NAME
+
+
+SMALL = {
+    "__init__.py": "from jaxscale import sparse as sparse",
+    "system.py": "",
+    "sparse/__init__.py": "from jaxscale.sparse.system import System as System",
+    "sparse/system.py": """
+        from typing import TYPE_CHECKING
+
+        from jaxscale.system import AbstractSystem
+
+        if TYPE_CHECKING:
+            from jaxscale.sparse import parts
+
+        def judge():
+            from jaxscale.report.page import write_page
+    """,
+    "sparse/parts.py": "import jaxscale.sparse.system",
+    "report/__init__.py": "",
+    "report/page.py": "import importlib; importlib.import_module('jaxscale.sparse')",
+    "sweep.py": "from importlib import import_module as load",
+    "cli.py": "getattr(importlib, 'import_module')('x'); __import__('y')",
+}
+
+
+def test_every_fault_is_detected(tmp_path):
+    """Power: a package with every fault fails every check."""
+    for name, text in SMALL.items():
+        path = tmp_path / "jaxscale" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    trees = read_package(tmp_path / "jaxscale")
+    edges = imports(trees)
+    assert rooms(edges, "sparse") == {("jaxscale.sparse.system", "jaxscale.report.page")}
+    assert circles(edges) == {frozenset({"jaxscale.sparse.system", "jaxscale.sparse.parts"})}
+    assert dynamic_imports(trees) == {
+        ("jaxscale.report.page", "import_module"),
+        ("jaxscale.sweep", "import_module"),
+        ("jaxscale.cli", "import_module"),
+        ("jaxscale.cli", "__import__"),
+    }
