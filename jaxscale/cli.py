@@ -87,7 +87,7 @@ def reproduce(
         studies = [find_study(name) for name in SYSTEM_PACKAGES]
         reproduce_all(studies, folder, scale=scale, console=console)
     else:
-        reproduce_study(find_study(system), folder, scale=scale, console=console).tell(console)
+        reproduce_study(find_study(system), folder, scale=scale, console=console).print(console)
         console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 

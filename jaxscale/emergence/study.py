@@ -1,4 +1,4 @@
-"""What `jaxscale reproduce emergence` runs, and what it concludes from the results."""
+"""What `jaxscale reproduce emergence` runs, and how the results are evaluated."""
 
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,10 @@ from jaxscale.report.figures import (
     theory_line,
 )
 from jaxscale.report.frontier import THIN, draw_curves, draw_frontier
-from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study
 from jaxscale.sweep.select import grid_of
+from jaxscale.table import Table
+from jaxscale.text import number
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -41,7 +42,7 @@ LAW_LABEL = {"T": "τ = η S T", "D": "samples D", "N": "parameters N + ½", "C"
 EXPONENT_LABEL = {"T": "α/(α+1)", "D": "α/(α+1)", "N": "α", "C": "α/(α+2)"}
 
 
-def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
+def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims, figures and scores of emergence and of the four laws.
 
     **Arguments**
@@ -207,5 +208,5 @@ STUDY = Study(
             *LAW_PRESETS,
         ),
     },
-    conclude=conclude,
+    evaluate=evaluate,
 )

@@ -18,7 +18,7 @@ CLAIM = Claim(
 
 def judge(values, predicted=-0.5, **kwargs):
     arguments = {"margin": 0.05, "reason": "a tenth of the exponent"} | kwargs
-    return Claim.judge(*TEXTS.values(), predicted=predicted, values=values, **arguments)
+    return Claim.from_seeds(*TEXTS.values(), predicted=predicted, values=values, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_bad_arguments_are_named(change, name):
 
 def test_margin_and_reason_are_mandatory():
     with pytest.raises(TypeError, match="margin"):
-        Claim.judge(*TEXTS.values(), predicted=1.0, values=1.0)  # pyright: ignore
+        Claim.from_seeds(*TEXTS.values(), predicted=1.0, values=1.0)  # pyright: ignore
 
 
 def test_json_round_trip(tmp_path):
