@@ -273,7 +273,7 @@ def compute_curves(runs: "xarray.Dataset") -> dict[str, LawCurve]:
             name,
             laws[name],
         )
-        for name, y in (("C", found.loss), ("best-N", found.size))
+        for name, y in (("C", found.loss), ("best-N", found.n_parameters))
     }
 
 

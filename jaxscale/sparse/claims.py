@@ -200,7 +200,7 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
     name = f"{alpha:g}-{gamma:g}"
     flat = "the minimum is flat: N* is known to 10 % over a factor 50 in C, a slope of 0.03 to 0.05"
     rows = [
-        ("size", "N", "the best size N grows as C^(1/(1 + gamma))", laws.n_features, flat),
+        ("n_features", "N", "the best size N grows as C^(1/(1 + gamma))", laws.n_features, flat),
         ("loss", "L", "the best loss falls as C^-(alpha/(1 + gamma))", laws.loss, "as for N"),
     ]
     claims = [
@@ -223,7 +223,7 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
             "per d ln C, where dense inputs have 0",
             PAPER,
             predicted=(gamma - 1) / (gamma + 1),
-            values=found.exponent["time"].per_seed - found.exponent["size"].per_seed,
+            values=found.exponent["n_samples"].per_seed - found.exponent["n_features"].per_seed,
             margin=0.12,
             reason="twice the margin of N* and D*, which mirror each other at fixed C",
         )
