@@ -87,7 +87,7 @@ def reproduce(
     if system == "all":
         reproduce_all(list(STUDIES.values()), folder, scale=scale, console=console)
     else:
-        reproduce_study(STUDIES[system], folder, scale=scale, console=console).tell(console)
+        reproduce_study(STUDIES[system], folder, scale=scale, console=console).print(console)
         console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 

@@ -151,7 +151,7 @@ for i, c in enumerate(compute):
         f"{found.loss[i]:13.4f} {law_loss[i]:11.4f}"
     )
 for name, asymptotic in (("loss", -ALPHA / (ALPHA + 2)), ("size", 1 / (ALPHA + 2))):
-    fitted = found.exponent[name]
+    fitted = found.exponent["n_parameters" if name == "size" else name]
     low, high = fitted.interval
     print(
         f"exponent of the {name}: {fitted.value:.4f} ({low:.4f} to {high:.4f} over seeds), "
@@ -201,8 +201,8 @@ for n in (sizes[0], sizes[-1]):
 left.set(xlim=(5e3, 4e6), ylim=(0.04, 0.3), ylabel="loss [target²]")
 left.legend(fontsize=8, loc="upper right")
 
-right.vlines(compute, *found.interval["size"], color=ORANGE, lw=1.5)
-right.plot(compute, found.size, "o", color=ORANGE, ms=5, label="best size, 8 seeds")
+right.vlines(compute, *found.interval["n_parameters"], color=ORANGE, lw=1.5)
+right.plot(compute, found.n_parameters, "o", color=ORANGE, ms=5, label="best size, 8 seeds")
 right.plot(compute, law_size, color=ORANGE, label="theory", **DASHED)
 right.set(ylabel="best number of parameters N*")
 right.legend(fontsize=8, loc="upper left")

@@ -8,32 +8,31 @@ import dataclasses
 import enum
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
 from jaxscale.analysis.exponents import Number, seed_interval
+from jaxscale.table import Cell, Column, Table
 
 SEEDS_FOR_VERDICT = 8
 
 
 class Verdict(enum.StrEnum):
-    """What a measurement says of a claim."""
+    """What a measurement says about a claim."""
 
     agrees = "agrees"
     """The interval lies inside predicted ± margin."""
     disagrees = "disagrees"
-    """The interval lies wholly outside predicted ± margin."""
+    """The interval lies entirely outside predicted ± margin."""
     inconclusive = "inconclusive"
-    """The interval reaches over an end of predicted ± margin, or there is no measurement."""
+    """The interval crosses an end of predicted ± margin, or there is no measurement."""
     out_of_range = "out of range"
-    """The grid does not reach the regime of which the claim speaks."""
+    """The grid does not reach the regime that the claim is about."""
     no_verdict = "no verdict"
     """A random quantity with fewer than 8 seeds."""
 
@@ -44,7 +43,7 @@ class Claim:
 
     $$[\text{low}, \text{high}] \subseteq \text{predicted} \pm \text{margin}$$
 
-    is the test of equivalence: `agrees` inside (ends included), `disagrees` wholly outside, else
+    is the test of equivalence: `agrees` inside (ends included), `disagrees` entirely outside, else
     `inconclusive`. Before it come `out of range`, then `no verdict` under 8 seeds, then
     `inconclusive` for a measurement or an interval that is NaN or infinite.
 
@@ -67,12 +66,12 @@ class Claim:
     >>> claim = js.Claim(
     ...     id="slope",
     ...     statement="The loss falls as 1/t.",
-    ...     source="here",
+    ...     source="this example",
     ...     predicted=1.0,
     ...     measured=0.98,
     ...     interval=(0.95, 1.01),
     ...     margin=0.1,
-    ...     reason="a tenth cannot be told apart by eye",
+    ...     reason="a tenth is not visible in the figure",
     ...     n_seeds=8,
     ... )
     >>> print(claim.verdict)
@@ -104,7 +103,7 @@ class Claim:
             raise ValueError(f"`n_seeds` must be at least 0 or None, got {self.n_seeds!r}.")
 
     @classmethod
-    def judge(
+    def from_seeds(
         cls,
         id: str,
         statement: str,
@@ -116,7 +115,7 @@ class Claim:
         reason: str,
         out_of_range: bool = False,
     ) -> "Claim":
-        r"""Claim measured by one estimate per seed.
+        r"""Make a claim that is measured by one estimate per seed.
 
         $$\text{measured} = \frac{1}{s} \sum_i \text{values}_i$$
 
@@ -125,7 +124,7 @@ class Claim:
         **Arguments**
 
         - `id`, `statement`, `source`, `predicted`, `margin`, `reason`, `out_of_range`: see `Claim`.
-        - `values`: shape (s,), NaN left out; or one deterministic number.
+        - `values`: shape (s,), of which NaN is omitted; or one deterministic number.
 
         **Returns** a `Claim`.
 
@@ -133,20 +132,20 @@ class Claim:
 
         **Example**
 
-        >>> claim = js.Claim.judge(
+        >>> claim = js.Claim.from_seeds(
         ...     "slope",
         ...     "The loss falls as 1/t.",
-        ...     "here",
+        ...     "this example",
         ...     predicted=1.0,
         ...     values=[0.7, 0.71, 0.69, 0.7, 0.72, 0.7, 0.68, 0.7],
         ...     margin=0.1,
-        ...     reason="a tenth cannot be told apart by eye",
+        ...     reason="a tenth is not visible in the figure",
         ... )
         >>> print(claim.verdict)
         disagrees
         """
         array = np.asarray(values, np.float64)
-        found = seed_interval(array)
+        ends = seed_interval(array)
         finite = array[np.isfinite(array)]
         return cls(
             id=id,
@@ -154,16 +153,26 @@ class Claim:
             source=source,
             predicted=predicted,
             measured=float(finite.mean()) if finite.size else math.nan,
-            interval=(found.low, found.high),
+            interval=(ends.low, ends.high),
             margin=margin,
             reason=reason,
             n_seeds=finite.size if array.ndim else None,
             out_of_range=out_of_range,
         )
 
+    @classmethod
+    def judge(cls, *args: Any, **kwargs: Any) -> "Claim":
+        """Deprecated name of `Claim.from_seeds`."""
+        warnings.warn(
+            "`Claim.judge` is deprecated, use `Claim.from_seeds`.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return cls.from_seeds(*args, **kwargs)
+
     @property
     def verdict(self) -> Verdict:
-        """The verdict, computed from the numbers each time it is asked for."""
+        """The verdict, computed from the numbers at each access."""
         if self.out_of_range:
             return Verdict.out_of_range
         if self.n_seeds and self.n_seeds < SEEDS_FOR_VERDICT:
@@ -179,7 +188,7 @@ class Claim:
         return Verdict.inconclusive
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, verdict included; a number that is not finite becomes None."""
+        """Return plain data for JSON with the verdict; a number that is not finite is None."""
         table = {**dataclasses.asdict(self), "verdict": str(self.verdict)}
         table["measured"] = _finite(self.measured)
         table["interval"] = [_finite(v) for v in self.interval]
@@ -194,8 +203,6 @@ def claims_to_json(claims: Sequence[Claim], path: str | Path) -> None:
     - `claims`: claims with distinct ids.
     - `path`: the file to write.
 
-    **Returns** nothing.
-
     **Raises** `ValueError` for ids that occur twice.
     """
     ids = [claim.id for claim in claims]
@@ -207,39 +214,47 @@ def claims_to_json(claims: Sequence[Claim], path: str | Path) -> None:
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def claims_table(claims: Sequence[Claim]) -> Table:
-    """Claims as a table for the terminal.
+def claims_table(claims: Sequence[Claim], section: str = "") -> Table:
+    """Return claims as a table, for the terminal (`rich.print`) and for the page.
 
     **Arguments**
 
     - `claims`: the claims, one row each.
+    - `section`: name of the page's section, which begins the anchor of every claim.
 
-    **Returns** a `rich.table.Table`, for `rich.print`.
+    **Returns** a `jaxscale.table.Table`.
     """
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("claim", no_wrap=True)
-    for name in ("predicted", "measured", "95 % interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for claim in claims:
-        low, high = claim.interval
-        table.add_row(
-            escape(claim.id),
-            f"{claim.predicted:.3g} ± {claim.margin:.2g}",
-            f"{claim.measured:.4g}",
-            f"{low:.3f} .. {high:.3f}" if high > low else "-",
-            f"[{_COLOURS[claim.verdict]}]{claim.verdict}[/]",
-        )
-    return table
+    return Table("", "", COLUMNS, [_row(claim, section) for claim in claims])
 
 
-_COLOURS = {
-    Verdict.agrees: "green",
-    Verdict.disagrees: "red",
-    Verdict.inconclusive: "yellow",
-    Verdict.out_of_range: "yellow",
-    Verdict.no_verdict: "yellow",
-}
+COLUMNS = (
+    Column("claim", style="claim"),
+    Column("predicted", number=True),
+    Column("measured", number=True),
+    Column("95 % interval", number=True, style="interval"),
+    Column("seeds", number=True, style="seeds", page_only=True),
+    Column("verdict", style="verdict"),
+    Column("margin because", style="reason", page_only=True),
+)
+
+
+def _row(claim: Claim, section: str) -> list[Cell]:
+    low, high = claim.interval
+    decided = claim.verdict in (Verdict.agrees, Verdict.disagrees)
+    return [
+        Cell(
+            claim.id,
+            statement=claim.statement,
+            source=claim.source,
+            anchor=f"{section}-{claim.id}",
+        ),
+        Cell(f"{claim.predicted:.4g} ± {claim.margin:.2g}"),
+        Cell(f"{claim.measured:.4g}"),
+        Cell(f"{low:.4g} to {high:.4g}" if claim.n_seeds else "deterministic"),
+        Cell(f"{claim.n_seeds or '–'}"),
+        Cell(str(claim.verdict), style=str(claim.verdict) if decided else "open"),
+        Cell(claim.reason),
+    ]
 
 
 def _finite(value: Number) -> float | None:

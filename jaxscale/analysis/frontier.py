@@ -1,8 +1,9 @@
 """The compute-optimal frontier: the lowest loss at a fixed product of size and time."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
@@ -15,6 +16,24 @@ if TYPE_CHECKING:
 
 REFERENCES = ("hoffmann2022",)
 ROUNDING = 1e-9  # in ln T, by which a time may lie beyond the last record
+DEPRECATED = ("size", "time")  # names of the quantities before they were those of the dimensions
+
+
+class _ByQuantity(dict[str, Any]):
+    """Values by quantity: the loss, the dimension of size and that of time, in this order."""
+
+    def __missing__(self, name: str) -> Any:
+        """Accept the deprecated names "size" and "time"."""
+        if name not in DEPRECATED:
+            raise KeyError(name)
+        dim = list(self)[1 + DEPRECATED.index(name)]
+        _warn(f"The key {name!r}", repr(dim))
+        return self[dim]
+
+
+def _warn(what: str, dim: str) -> None:
+    message = f"{what} of a `Frontier` is deprecated, use the name of the dimension: {dim}."
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,31 +43,39 @@ class Frontier:
     $$L^*(C) = \min_N L(N, C/N), \qquad N^*(C), \qquad T^* = C / N^*$$
 
     - `compute`: C, shape (c,).
-    - `loss`, `size`, `time`: of the mean over seeds, shape (c,); NaN where there is no optimum.
-      `size` and `time` are also found under `names`: `found.n_parameters` for `found.size`.
-    - `interval`: for each of "loss", "size" and "time" the low and the high ends, shape (2, c).
+    - `loss`: of the mean over seeds, shape (c,); NaN where there is no optimum.
+    - `best`: N* and T* by the names of their dimensions, shape (c,) each. They are attributes too:
+      `frontier.n_parameters` is `frontier.best["n_parameters"]`.
+    - `interval`: for "loss" and both dimensions the low and the high ends, shape (2, c).
     - `exponent`: for each of them the `Exponent` in C, `prefactor * C^value`, fitted to all of
       `compute`; its `per_seed` are jackknife pseudo-values.
-    - `names`: the dimensions of size and time.
     - `level`, `method`, `n_seeds`: of every interval; None seeds for a curve without a seed axis,
       which has no interval: its ends are the values themselves.
     """
 
     compute: Float[np.ndarray, " c"]
     loss: Float[np.ndarray, " c"]
-    size: Float[np.ndarray, " c"]
-    time: Float[np.ndarray, " c"]
+    best: dict[str, Float[np.ndarray, " c"]]
     interval: dict[str, Float[np.ndarray, "2 c"]]
     exponent: dict[str, Exponent]
-    names: tuple[str, str]
     level: float
     method: Method
     n_seeds: int | None
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """The dimensions of size and time."""
+        size, time = self.best
+        return size, time
+
     def __getattr__(self, name: str) -> np.ndarray:
-        for own, dim in zip(("size", "time"), vars(self).get("names", ()), strict=False):
-            if name == dim:
-                return getattr(self, own)
+        best = vars(self).get("best", {})
+        if name in best:
+            return best[name]
+        if name in DEPRECATED and best:
+            dim = self.names[DEPRECATED.index(name)]
+            _warn(f"`{name}`", f"`{dim}`")
+            return best[dim]
         raise AttributeError(f"`Frontier` has no attribute {name!r}.")
 
     @classmethod
@@ -62,7 +89,7 @@ class Frontier:
         time: str,
         level: float = 0.95,
     ) -> "Frontier":
-        r"""Frontier of an optimum that is known as a function of the mean over seeds.
+        r"""Make a frontier from an optimum that is a function of the mean over seeds.
 
         $$v_i = n\,\hat\theta(\bar y) - (n - 1)\,\hat\theta(\bar y_{-i}), \qquad
           \hat\theta = (\ln L^*, \ln N^*)$$
@@ -86,28 +113,25 @@ class Frontier:
         """
         c = _compute(compute)
         seeded = SEED in values.dims
-        whole = np.asarray(optimum(values.mean(SEED) if seeded else values), np.float64)
-        pseudo = whole[None]
+        of_mean = np.asarray(optimum(values.mean(SEED) if seeded else values), np.float64)
+        pseudo = of_mean[None]
         if seeded and values.sizes[SEED] > 1:
             pseudo = jackknife(values, optimum)
-            # an optimum that hangs on one seed has no interval, not that of the other seeds
+            # an optimum that depends on one seed has no interval, not that of the other seeds
             pseudo = np.where(np.isnan(pseudo).any(axis=0), np.nan, pseudo)
         log_c, (log_loss, log_size) = np.log(c), np.moveaxis(pseudo, 1, 0)
-        logs = {"loss": log_loss, "size": log_size, "time": log_c - log_size}
-        found = {}
+        logs = {"loss": log_loss, size: log_size, time: log_c - log_size}
+        interval = _ByQuantity()
         for name, log in logs.items():
             ends = [seed_interval(v if seeded else v[0], level) for v in log.T]
-            found[name] = np.exp([[e.low for e in ends], [e.high for e in ends]])
-        loss, best = np.exp(whole)
-        exponents = {k: _exponent(log_c, v, level, seeded) for k, v in logs.items()}
+            interval[name] = np.exp([[e.low for e in ends], [e.high for e in ends]])
+        loss, best = np.exp(of_mean)
         return cls(
             compute=c,
             loss=loss,
-            size=best,
-            time=c / best,
-            interval=found,
-            exponent=exponents,
-            names=(size, time),
+            best={size: best, time: c / best},
+            interval=interval,
+            exponent=_ByQuantity({k: _exponent(log_c, v, level, seeded) for k, v in logs.items()}),
             level=level,
             method=seed_interval(np.zeros(len(pseudo)) if seeded else 0.0, level).method,
             n_seeds=values.sizes[SEED] if seeded else None,
@@ -123,7 +147,7 @@ def frontier(
     level: float = 0.95,
     neighbours: int = 1,
 ) -> Frontier:
-    r"""Compute-optimal frontier of losses over a grid of sizes and times.
+    r"""Find the compute-optimal frontier of losses over a grid of sizes and times.
 
     $$L^*(C) = \min_N L(N, C/N)$$
 
@@ -167,7 +191,7 @@ def frontier(
     too few of them, a loss or compute that is not positive, or `level` outside (0, 1).
 
     **Reference** envelope: Hoffmann et al. 2022, arXiv 2203.15556, section 3.1; parabola: 3.2.
-    Accuracy and coverage measured here.
+    Accuracy and coverage are measured by the tests.
     """
     if neighbours < 1:
         raise ValueError(f"`neighbours` must be at least 1, got {neighbours!r}.")
@@ -185,16 +209,16 @@ def frontier(
 
     def optimum(mean: "xarray.DataArray") -> Float[np.ndarray, "2 c"]:
         # the same sizes with and without any one seed: a vertex that is smooth in the losses
-        found = [
+        vertices = [
             _vertex(log_n, y, j, neighbours) for y, j in zip(heights(mean).T, lowest, strict=True)
         ]
-        return np.asarray(found).T
+        return np.asarray(vertices).T
 
     return Frontier.of(loss, optimum, c, size=size, time=time, level=level)
 
 
 def _vertex(x: np.ndarray, y: np.ndarray, j: int, reach: int) -> tuple[float, float]:
-    """Height and place of the minimum of the parabola through the `reach` points around j."""
+    """Height and place of the minimum of the parabola through `reach` points on each side of j."""
     low, high = j - reach, j + reach + 1
     if low < 0 or high > len(x) or np.isnan(y[low:high]).any():
         return np.nan, np.nan
@@ -209,31 +233,31 @@ def _along(log_t: np.ndarray, row: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Values of one curve at the logarithmic times `at`; NaN beyond it and next to a gap in it."""
     from scipy.interpolate import PchipInterpolator
 
-    known = ~np.isnan(row)
-    if known.sum() < 2:
+    present = ~np.isnan(row)
+    if present.sum() < 2:
         return np.full(at.shape, np.nan)
     for end in (log_t[0], log_t[-1]):
         at = np.where(np.abs(at - end) < ROUNDING, end, at)
-    found = PchipInterpolator(log_t[known], row[known], extrapolate=False)(at)
-    left = np.clip(np.searchsorted(log_t, at, side="right") - 1, 0, len(log_t) - 2)
-    return np.where(known[left] & known[left + 1], found, np.nan)
+    values = PchipInterpolator(log_t[present], row[present], extrapolate=False)(at)
+    below = np.clip(np.searchsorted(log_t, at, side="right") - 1, 0, len(log_t) - 2)
+    return np.where(present[below] & present[below + 1], values, np.nan)
 
 
 def _exponent(log_c: np.ndarray, log_y: np.ndarray, level: float, seeded: bool) -> Exponent:
     """Least-squares slope in `log_c` of each row of `log_y`, one row per seed."""
     x = log_c - log_c.mean()
     slopes = log_y @ x / np.sum(x**2)
-    found = seed_interval(slopes if seeded else slopes[0], level)
+    ends = seed_interval(slopes if seeded else slopes[0], level)
     return Exponent(
         value=float(slopes.mean()),
         prefactor=float(np.exp(np.mean(log_y.mean(axis=1) - slopes * log_c.mean()))),
-        interval=(found.low, found.high),
+        interval=(ends.low, ends.high),
         level=level,
         window=(float(np.exp(log_c.min())), float(np.exp(log_c.max()))),
         n_points=len(log_c),
         n_seeds=len(slopes) if seeded else None,
         per_seed=slopes,
-        method=found.method,
+        method=ends.method,
         law="prefactor * compute^value",
     )
 
@@ -266,7 +290,7 @@ def _checked(loss: "xarray.DataArray", size: str, time: str, sizes: int) -> "xar
             raise ValueError(
                 f"`{dim}` must have at least {least} positive values, got {loss.sizes[dim]}."
             )
-    known = abs(loss) < np.inf
-    if bool((loss.where(known, 1.0) <= 0).any()):
-        raise ValueError(f"`loss` must be positive, got {float(loss.where(known).min())}.")
-    return loss.where(known.all(SEED) if SEED in loss.dims else known)
+    finite = abs(loss) < np.inf
+    if bool((loss.where(finite, 1.0) <= 0).any()):
+        raise ValueError(f"`loss` must be positive, got {float(loss.where(finite).min())}.")
+    return loss.where(finite.all(SEED) if SEED in loss.dims else finite)

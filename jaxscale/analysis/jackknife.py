@@ -30,7 +30,7 @@ def jackknife_exponents(
     - `dim`: the dimension of x.
     - `window`: first and last x, both included, given by a formula or by the caller.
 
-    **Returns** pseudo-values, shape `(s,)`, for `seed_interval` or `Claim.judge`.
+    **Returns** pseudo-values, shape `(s,)`, for `seed_interval` or `Claim.from_seeds`.
 
     **Raises** `ValueError` for fewer than 2 seeds, or as `fit_exponent`.
 

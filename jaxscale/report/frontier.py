@@ -1,6 +1,6 @@
 """Figures of compute-optimal frontiers: curves of single sizes, the optimum, its closed form."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -24,9 +24,7 @@ def draw_curves(
 
     - `axes`: panel to draw on.
     - `loss`: positive losses over `size` and `time`, and perhaps `seed`.
-    - `size`, `time`: names of the two dimensions; times of 0 are left out.
-
-    **Returns** nothing.
+    - `size`, `time`: names of the two dimensions; times of 0 are omitted.
     """
     mean = loss.mean("seed") if "seed" in loss.dims else loss
     mean = mean.isel({time: np.asarray(mean[time]) > 0}).transpose(size, time)
@@ -37,8 +35,8 @@ def draw_curves(
 
 def draw_frontier(
     axes: "matplotlib.axes.Axes",
-    found: Frontier,
-    quantity: Literal["loss", "size", "time"],
+    frontier: Frontier,
+    quantity: str,
     law: Float[np.ndarray, " c"],
     color: str,
 ) -> None:
@@ -47,14 +45,12 @@ def draw_frontier(
     **Arguments**
 
     - `axes`: panel to draw on.
-    - `found`: the frontier; points without an optimum are left out.
-    - `quantity`: "loss", "size" or "time".
-    - `law`: its closed form at `found.compute`, shape (c,).
+    - `frontier`: the frontier; points without an optimum are omitted.
+    - `quantity`: "loss", or the dimension of size or time.
+    - `law`: its closed form at `frontier.compute`, shape (c,).
     - `color`: of points and line.
-
-    **Returns** nothing.
     """
-    if found.n_seeds is not None:
-        axes.vlines(found.compute, *found.interval[quantity], color=color, lw=1.2)
-    axes.plot(found.compute, getattr(found, quantity), "o", ms=4, color=color)
-    axes.plot(found.compute, law, color=color, **DASHED)
+    if frontier.n_seeds is not None:
+        axes.vlines(frontier.compute, *frontier.interval[quantity], color=color, lw=1.2)
+    axes.plot(frontier.compute, getattr(frontier, quantity), "o", ms=4, color=color)
+    axes.plot(frontier.compute, law, color=color, **DASHED)

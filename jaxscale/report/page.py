@@ -1,69 +1,41 @@
-"""One static HTML page of sections: claims, figures, scores, provenance; no script, no network."""
+"""One static HTML page of sections: claims, figures, scores, provenance; no script, no network.
+
+Its parts are in the folder `templates`: `page.html`, the macros of `parts.html`, and `page.css`.
+"""
 
 import base64
 import dataclasses
-import html
-import importlib.resources
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich.table
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
+from jaxscale.analysis.claim import Claim, Verdict, claims_table
+from jaxscale.table import Cell, Column, Table
+from jaxscale.text import number
 
-from jaxscale.analysis.claim import Claim, Verdict
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 SUMMARY = ("system", "paper", "claims", *(str(v) for v in Verdict), "wall seconds")
-CLAIMS = ("claim", "predicted", "measured", "95 % interval", "seeds", "verdict", "margin because")
-JUDGED = (
-    "Every verdict is computed from the runs: a claim agrees when its 95 % interval lies inside "
-    "predicted ± margin, disagrees when it lies wholly outside, and is inconclusive otherwise; it "
-    "is out of range where the runs do not reach the regime of which it speaks. Margins and their "
-    "reasons were fixed before the runs."
-)
-
-Cell = tuple[str, str]  # class and HTML
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of the page: its heading, what it shows, and its cells as text."""
-
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def for_terminal(self) -> rich.table.Table:
-        """The same for the terminal."""
-        shown = rich.table.Table(
-            box=SIMPLE_HEAD, padding=(0, 1), title=self.title, caption=escape(self.note)
-        )
-        for i, name in enumerate(self.header):
-            shown.add_column(escape(name), justify="right" if i else "left")
-        for row in self.rows:
-            shown.add_row(*(escape(cell) for cell in row))
-        return shown
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """What the page says of one system.
+    """What the page says about one system.
 
     **Arguments**
 
     - `name`: short name, by which the page links to the section.
     - `title`, `source`: heading and the paper.
-    - `claims`: judged claims.
+    - `claims`: claims with their verdicts.
     - `figures`: SVG files with captions; their contents are embedded.
     - `tables`: measurements in words and numbers.
     - `provenance`: how each preset's results were made.
     - `seconds`: wall time of the runs.
-    - `failure`: why there is nothing else, for a system that failed.
+    - `failure`: the error of a system that failed, which then has nothing else.
     """
 
     name: str
@@ -77,14 +49,19 @@ class Section:
     failure: str = ""
 
     def counts(self) -> dict[str, int]:
-        """Number of claims by verdict; every verdict is there."""
-        found = [claim.verdict for claim in self.claims]
-        return {str(v): found.count(v) for v in Verdict}
+        """Return the number of claims of every verdict."""
+        verdicts = [claim.verdict for claim in self.claims]
+        return {str(v): verdicts.count(v) for v in Verdict}
 
+    @property
+    def claims_table(self) -> Table:
+        """The claims, with anchors that begin with the section's name."""
+        return claims_table(self.claims, self.name)
 
-def number(value: float | None, form: str) -> str:
-    """Text of a number, a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else format(value, form)
+    @property
+    def open_claims(self) -> list[str]:
+        """Ids of the claims that do not agree."""
+        return [claim.id for claim in self.claims if claim.verdict != Verdict.agrees]
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
@@ -93,172 +70,99 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
     **Arguments**
 
     - `path`: file to write.
-    - `title`: heading of the whole page.
+    - `title`: heading of the page.
     - `sections`: one for each system.
     """
-    style = importlib.resources.files("jaxscale.report").joinpath("page.css").read_text("utf-8")
-    links = [_link(name, name) for name in (*(s.name for s in sections), "top")]
-    body = [
-        f'<h1 id="top">{html.escape(title)}</h1>',
-        f"<p>{_verdicts(sections)} {JUDGED}</p>",
-        f"<nav>{' '.join(links)}</nav>",
-        "<h3>Summary</h3>",
-        _grid("cards", SUMMARY, [_summary(section) for section in sections]),
-        *(_section(section) for section in sections),
-    ]
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxscale.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(link_papers=link_papers, embed=embed)
+    page = environment.get_template("page.html").render(
+        title=title,
+        sections=sections,
+        count_verdicts=count_verdicts,
+        summary=summary_table(sections),
+        provenance_table=provenance_table,
+        shared_provenance=shared_provenance,
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _verdicts(sections: Sequence[Section]) -> str:
-    """All verdicts in a sentence."""
-    total = {str(v): sum(s.counts()[str(v)] for s in sections) for v in Verdict}
-    told = "".join(f", {v} {n}" for v, n in total.items() if n)
-    return f"{sum(total.values())} claims{told}."
+def link_papers(text: str) -> "Markup":
+    """Escape a text for HTML and link every arXiv number in it."""
+    from markupsafe import Markup, escape
 
-
-def _summary(section: Section) -> list[Cell]:
-    """The row of a section in the table on top."""
-    first = _link(section.name, section.name)
-    if section.failure:
-        first += ' <span class="failure">failed</span>'
-    counts = (f"{n}" for n in section.counts().values())
-    numbers = (f"{len(section.claims)}", *counts, number(section.seconds, ".0f"))
-    return [("", first), ("paper", _source(section.source)), *(("number", n) for n in numbers)]
-
-
-def _section(section: Section) -> str:
-    """Everything of one system."""
-    parts = [
-        f'<section id="{html.escape(section.name)}">',
-        f"<h2>{html.escape(section.title)}</h2>",
-        f'<p class="soft">{_source(section.source)}</p>',
-    ]
-    if section.failure:
-        parts += [f'<p class="failure">failed: {html.escape(section.failure)}</p>', "</section>"]
-        return "\n".join(parts)
-    others = [claim for claim in section.claims if claim.verdict != Verdict.agrees]
-    links = [_link(f"{section.name}-{claim.id}", claim.id) for claim in others]
-    parts += [
-        f"<p>{_verdicts([section])} {'Not agreeing: ' if links else ''}{', '.join(links)}</p>",
-        '<div class="figures">',
-        *(_figure(image, caption) for image, caption in section.figures),
-        "</div>",
-        "<h3>Claims</h3>",
-        _grid("cards", CLAIMS, [_claim(section.name, claim) for claim in section.claims]),
-        *(_table(table) for table in section.tables),
-        "<h3>How it was made</h3>",
-        _provenance(section.provenance),
-        "</section>",
-    ]
-    return "\n".join(parts)
-
-
-def _link(anchor: str, text: str) -> str:
-    return f'<a href="#{html.escape(anchor)}">{html.escape(text)}</a>'
-
-
-def _source(text: str) -> str:
-    """A paper, linked where its arXiv number is told."""
     link = r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
-    return re.sub(r"arXiv (\d{4}\.\d{4,5})", link, html.escape(text))
+    return Markup(re.sub(r"arXiv (\d{4}\.\d{4,5})", link, str(escape(text))))
 
 
-def _figure(image: Path, caption: str) -> str:
-    """A picture at its own size, or as wide as the page where that is narrower."""
+def embed(image: Path) -> dict[str, str]:
+    """Return an SVG file as a data URI, and its width in a browser."""
     content = image.read_bytes()
     size = re.search(rb'<svg[^>]*?\swidth="([\d.]+)pt"', content)
-    width = f"{float(size[1]) * 4 / 3:.0f}px" if size else "100%"
-    data, text = base64.b64encode(content).decode(), html.escape(caption)
-    return (
-        f'<figure style="--width: {width}"><div class="canvas"><img alt="{text}" '
-        f'src="data:image/svg+xml;base64,{data}"></div><figcaption>{text}</figcaption></figure>'
-    )
-
-
-def _grid(style: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table whose cells know their column, so that rows may become cards on a narrow screen."""
-    names = [html.escape(name) for name in header]
-    kinds = [kind if "number" in kind else "" for kind, _ in rows[0]] if rows else [""] * len(names)
-    head = [_cell("th", kind, "", name) for kind, name in zip(kinds, names, strict=True)]
-    lines = [[_cell("td", k, n, c) for n, (k, c) in zip(names, row, strict=True)] for row in rows]
-    body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
-    return (
-        f'<div class="scroll"><table class="{style}"><thead><tr>{"".join(head)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cell(tag: str, kind: str, name: str, content: str) -> str:
-    """A cell with its class and the name of its column, where it has them."""
-    attributes = {"class": kind, "data-name": name}
-    told = "".join(f' {key}="{value}"' for key, value in attributes.items() if value)
-    return f"<{tag}{told}>{content}</{tag}>"
-
-
-def _claim(section: str, claim: Claim) -> list[Cell]:
-    """The row of a claim."""
-    kind = str(claim.verdict) if claim.verdict in ("agrees", "disagrees") else "open"
-    low, high = claim.interval
-    interval = f"{low:.4g} to {high:.4g}" if claim.n_seeds else "deterministic"
-    said = (
-        f'<span id="{html.escape(f"{section}-{claim.id}")}">{html.escape(claim.statement)}</span>'
-        f'<div class="soft">{_source(claim.source)}; <code>{html.escape(claim.id)}</code></div>'
-    )
-    return [
-        ("claim", said),
-        ("number", f"{claim.predicted:.4g} ± {claim.margin:.2g}"),
-        ("number", f"{claim.measured:.4g}"),
-        ("number interval", interval),
-        ("number seeds", f"{claim.n_seeds or '–'}"),
-        (f"verdict {kind}", str(claim.verdict)),
-        ("reason", html.escape(claim.reason)),
-    ]
-
-
-def _table(table: Table) -> str:
-    rows = [
-        [("", html.escape(name)), *(("number", html.escape(cell)) for cell in cells)]
-        for name, *cells in table.rows
-    ]
-    grid = _grid("measured", table.header, rows)
-    return f"<h3>{html.escape(table.title)}</h3>\n<p>{html.escape(table.note)}</p>{grid}"
-
-
-def _provenance(presets: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for each preset with what differs between them; what all share is told once."""
-    keys = dict.fromkeys(key for table in presets.values() for key in table)
-    texts = {
-        key: [t if isinstance(t, str) else json.dumps(t) for t in _column(presets, key)]
-        for key in keys
+    return {
+        "width": f"{float(size[1]) * 4 / 3:.0f}px" if size else "100%",
+        "uri": f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
     }
-    shared = {
-        key: column[0]
-        for key, column in texts.items()
-        if len(set(column)) == 1 and isinstance(_column(presets, key)[0], str)
-    }
-    own = [key for key in keys if key not in shared]
+
+
+def count_verdicts(sections: Sequence[Section]) -> str:
+    """Return the number of claims and of each verdict as a sentence."""
+    total = {str(v): sum(s.counts()[str(v)] for s in sections) for v in Verdict}
+    counts = [f"{verdict} {n}" for verdict, n in total.items() if n]
+    return ", ".join([f"{sum(total.values())} claims", *counts]) + "."
+
+
+def summary_table(sections: Sequence[Section]) -> Table:
+    """Return a row for each section: its paper, verdicts and wall time."""
+    rows = []
+    for s in sections:
+        name = f"{s.name} failed" if s.failure else s.name
+        numbers = (len(s.claims), *s.counts().values())
+        rows.append(
+            [
+                Cell(name, link=s.name, style="failure" if s.failure else ""),
+                Cell(s.source),
+                *(Cell(str(n)) for n in numbers),
+                Cell(number(s.seconds, ".0f")),
+            ]
+        )
+    first, paper, *others = SUMMARY
+    header = [Column(first), Column(paper, style="paper"), *others]
+    return Table("", "", header, rows)
+
+
+def provenance_table(presets: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return a row for each preset with what differs between presets."""
+    shared = shared_provenance(presets)
+    keys = [key for key in dict.fromkeys(k for p in presets.values() for k in p)
+            if _plain(key) not in shared]  # fmt: skip
     rows = [
-        [("", f"<code>{html.escape(name)}</code>")]
-        + [("number", html.escape(texts[key][i])) for key in own]
-        for i, name in enumerate(presets)
+        [name, *(_text(preset.get(key, "")) for key in keys)] for name, preset in presets.items()
     ]
-    said = "".join(
-        f"<dt>{html.escape(_plain(key))}</dt><dd><code>{html.escape(text)}</code></dd>"
-        for key, text in shared.items()
-        if text
-    )
-    return _grid("measured", ["preset", *map(_plain, own)], rows) + f"<dl>{said}</dl>"
+    return Table("", "", ["preset", *map(_plain, keys)], rows)
 
 
-def _column(presets: Mapping[str, Mapping[str, Any]], key: str) -> list[Any]:
-    return [table.get(key, "") for table in presets.values()]
+def shared_provenance(presets: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the texts that are equal for all presets, by name."""
+    tables = list(presets.values())
+    first = tables[0] if tables else {}
+    return {
+        _plain(key): value
+        for key, value in first.items()
+        if isinstance(value, str) and all(preset.get(key, "") == value for preset in tables)
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(key: str) -> str:

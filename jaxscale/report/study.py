@@ -1,4 +1,4 @@
-"""`reproduce`: run the presets of studies, judge their claims, draw figures, write a page."""
+"""`reproduce`: run the presets of studies, evaluate their claims, draw figures, write a page."""
 
 import dataclasses
 import json
@@ -11,11 +11,12 @@ from rich.console import Console
 
 from jaxscale.analysis.claim import Claim, claims_table, claims_to_json
 from jaxscale.report.figures import save
-from jaxscale.report.page import Section, Table, write_page
+from jaxscale.report.page import Section, write_page
 from jaxscale.status import Status
 from jaxscale.sweep.execute import run
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.plan import plan as make_plan
+from jaxscale.table import Table
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -33,29 +34,28 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Conclusion:
-    """What a study concludes: `scores` are for `scores.json`, `tables` show them on the page."""
+    """Results of a study: `scores` are for `scores.json`, `tables` show them to readers."""
 
     claims: list[Claim]
     figures: list[Figure]
     scores: dict[str, Any]
     tables: list[Table]
 
-    def tell(self, console: Console) -> None:
+    def print(self, console: Console) -> None:
         """Print the claims and the tables."""
-        console.print(claims_table(self.claims))
-        for table in self.tables:
-            console.print(table.for_terminal())
+        for table in (claims_table(self.claims), *self.tables):
+            console.print(table)
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Presets of one system by scale, and the function that judges their results."""
+    """Presets of one system by scale, and the function that evaluates their results."""
 
     system: str
     title: str
     source: str
     presets: dict[str, tuple[str, ...]]
-    conclude: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
+    evaluate: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
 
 
 def reproduce(
@@ -65,7 +65,7 @@ def reproduce(
     scale: str = "quick",
     console: Console | None = None,
 ) -> Conclusion:
-    """Run a study and write everything it finds to a folder.
+    """Run a study and write its results to a folder.
 
     Writes `<system>.zarr` (one group per preset), `claims.json`, `scores.json`, `figures/` and the
     self-contained `report.html`. Results that the folder already holds are not computed again.
@@ -75,7 +75,7 @@ def reproduce(
     - `study`: the study.
     - `out`: folder to write to.
     - `scale`: `"quick"` or `"full"`.
-    - `console`: where to tell what happens.
+    - `console`: where to print progress.
 
     **Returns** the `Conclusion`.
 
@@ -97,16 +97,16 @@ def reproduce_all(
     """Run studies and write one page of them all.
 
     Writes what `reproduce` writes to a folder of each system, and `report.html` with all of them,
-    anew after each system. A system that fails is named there, and the others go on.
+    updated after each system. A system that fails is named there, and the others continue.
 
     **Arguments**
 
     - `studies`: the studies.
     - `out`: folder to write to.
     - `scale`: `"quick"` or `"full"`.
-    - `console`: where to tell what happens.
+    - `console`: where to print progress.
 
-    **Raises** `ValueError` for an unknown scale; at the end, what the first failed system raised.
+    **Raises** `ValueError` for an unknown scale; at the end, the error of the first failed system.
     """
     console = console or Console(stderr=True)
     for study in studies:
@@ -117,7 +117,7 @@ def reproduce_all(
         title = f"jaxscale: {study.system}, {scale} scale"
         try:
             conclusion, section = _carry_out(study, folder, scale, console)
-            conclusion.tell(console)
+            conclusion.print(console)
             write_page(folder / "report.html", title, [section])
             sections.append(section)
         except Exception as error:
@@ -155,8 +155,8 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
         console.print(f"  {name}: {plan.n_runs} runs in {_duration(seconds)}")
         if not runs[name].attrs["complete"]:
             raise KeyboardInterrupt
-    with console.status("fitting, judging, drawing"):
-        conclusion = study.conclude(runs)
+    with console.status("fitting, evaluating, drawing"):
+        conclusion = study.evaluate(runs)
     claims_to_json(conclusion.claims, out / "claims.json")
     scores = json.dumps(conclusion.scores, indent=2, allow_nan=False)
     (out / "scores.json").write_text(scores + "\n")
@@ -175,7 +175,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
 
 
 def statuses(runs: "xarray.Dataset") -> dict[str, int]:
-    """Number of runs by the name of their status."""
+    """Count runs by the name of their status."""
     codes, counts = np.unique(np.asarray(runs["status"]), return_counts=True)
     return {Status(int(c)).name: int(n) for c, n in zip(codes, counts, strict=True)}
 

@@ -18,7 +18,7 @@ CLAIM = Claim(
 
 def judge(values, predicted=-0.5, **kwargs):
     arguments = {"margin": 0.05, "reason": "a tenth of the exponent"} | kwargs
-    return Claim.judge(*TEXTS.values(), predicted=predicted, values=values, **arguments)
+    return Claim.from_seeds(*TEXTS.values(), predicted=predicted, values=values, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,14 @@ def test_bad_arguments_are_named(change, name):
 
 def test_margin_and_reason_are_mandatory():
     with pytest.raises(TypeError, match="margin"):
-        Claim.judge(*TEXTS.values(), predicted=1.0, values=1.0)  # pyright: ignore
+        Claim.from_seeds(*TEXTS.values(), predicted=1.0, values=1.0)  # pyright: ignore
+
+
+def test_the_name_judge_is_deprecated():
+    arguments = {"predicted": 1.0, "values": [1.0] * 8, "margin": 0.1, "reason": "equal"}
+    with pytest.warns(DeprecationWarning, match=r"use `Claim\.from_seeds`"):
+        claim = Claim.judge(*TEXTS.values(), **arguments)
+    assert claim == Claim.from_seeds(*TEXTS.values(), **arguments)
 
 
 def test_json_round_trip(tmp_path):
@@ -130,11 +137,26 @@ def test_json_round_trip(tmp_path):
         claims_to_json([CLAIM, CLAIM], tmp_path / "twice.json")
 
 
-def test_the_table_shows_every_claim_and_keeps_brackets():
-    console = Console(width=160)
+def test_the_table_holds_the_numbers_and_the_verdict():
+    few = dataclasses.replace(CLAIM, id="law [1]", n_seeds=3)
+    exact = dataclasses.replace(CLAIM, id="exact", interval=(0.0, 0.0), n_seeds=None)
+    table = claims_table([CLAIM, few, exact], "toy")
+    texts = [[cell.text for cell in row] for row in table.cells]
+    assert texts[0] == ["loss-time", "-0.5 ± 0.05", "-0.49", "-0.51 to -0.47", "8", "agrees",
+                        "a tenth of the exponent"]  # fmt: skip
+    assert texts[1][:2] + texts[1][5:6] == ["law [1]", "-0.5 ± 0.05", "no verdict"]
+    assert texts[2][3:6] == ["deterministic", "–", "disagrees"]
+    assert [row[5].style for row in table.cells] == ["agrees", "open", "disagrees"]
+    name = table.cells[0][0]
+    assert (name.anchor, name.statement, name.source) == (
+        "toy-loss-time",
+        *list(TEXTS.values())[1:],
+    )
+    console = Console(width=80)
     with console.capture() as text:
-        console.print(claims_table([CLAIM, dataclasses.replace(CLAIM, id="law [1]", n_seeds=3)]))
-    shown = text.get()
-    assert "agrees" in shown
-    assert "no verdict" in shown
-    assert "law [1]" in shown
+        console.print(table)
+    head, _, first, second = text.get().splitlines()[:4]
+    assert head.split() == ["claim", "predicted", "measured", "95", "%", "interval", "verdict"]
+    assert first.split()[-1] == "agrees"
+    assert second.startswith("law [1] ")
+    assert second.split()[-2:] == ["no", "verdict"]

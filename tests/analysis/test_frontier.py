@@ -19,8 +19,8 @@ SIZE, TIME, SCALE = 0.6, 0.4, 3.0  # L = floor + N^-0.6 + 3 T^-0.4
 COMPUTE = np.geomspace(1e4, 1e6, 9)
 NAMES = {"size": "n_parameters", "time": "step"}
 EXPONENTS = {
-    "size": TIME / (SIZE + TIME),
-    "time": SIZE / (SIZE + TIME),
+    "n_parameters": TIME / (SIZE + TIME),
+    "step": SIZE / (SIZE + TIME),
     "loss": -SIZE * TIME / (SIZE + TIME),
 }
 
@@ -47,13 +47,13 @@ def exact(compute=COMPUTE, floor=0.0):
 def test_a_sum_of_two_powers_has_the_exponents_of_the_closed_form():
     found = js.frontier(surface(), COMPUTE, **NAMES)
     size, loss = exact()
-    np.testing.assert_allclose(found.size, size, rtol=0.005)
+    np.testing.assert_allclose(found.n_parameters, size, rtol=0.005)
     np.testing.assert_allclose(found.loss, loss, rtol=2e-4)
-    np.testing.assert_allclose(found.size * found.time, COMPUTE)
+    np.testing.assert_allclose(found.n_parameters * found.step, COMPUTE)
     for name, expected in EXPONENTS.items():
         assert found.exponent[name].value == pytest.approx(expected, abs=1e-3)
         assert found.exponent[name].window == pytest.approx((1e4, 1e6))
-    one = found.exponent["size"]
+    one = found.exponent["n_parameters"]
     np.testing.assert_allclose(one.prefactor * COMPUTE**one.value, size, rtol=0.005)
 
 
@@ -68,7 +68,10 @@ def test_the_accuracy_is_as_documented(ratio, in_size, in_loss):
     for step_ratio, (more_size, more_loss) in added.items():
         grid = surface(ratio, floor=0.05, step_ratio=step_ratio)
         found = js.frontier(grid, compute, **NAMES)
-        off = np.abs(np.log(found.size / size)).max(), np.abs(np.log(found.loss / loss)).max()
+        off = (
+            np.abs(np.log(found.n_parameters / size)).max(),
+            np.abs(np.log(found.loss / loss)).max(),
+        )
         assert off[0] < 1.1 * in_size + more_size
         assert off[1] < 1.1 * in_loss + more_loss
         if not more_size:
@@ -90,7 +93,7 @@ def test_without_noise_seeds_change_nothing():
     alone = js.frontier(surface(), COMPUTE, **NAMES)
     found = js.frontier(surface(n_seeds=6, spread=0.0), COMPUTE, **NAMES)
     assert (found.method, found.n_seeds) == ("student-t", 6)
-    np.testing.assert_allclose(found.size, alone.size, rtol=1e-9)
+    np.testing.assert_allclose(found.n_parameters, alone.n_parameters, rtol=1e-9)
     np.testing.assert_allclose(found.interval["loss"], [alone.loss] * 2, rtol=1e-9)
     for name, one in found.exponent.items():
         np.testing.assert_allclose(one.per_seed, alone.exponent[name].value, rtol=1e-7)
@@ -147,7 +150,7 @@ def test_an_optimum_at_an_edge_is_missing():
     found = js.frontier(few, COMPUTE, **NAMES)
     last = float(few["n_parameters"][-2])
     np.testing.assert_array_equal(np.isnan(found.loss), size > last * 2**0.25)
-    assert np.isnan(found.interval["size"][:, -1]).all()
+    assert np.isnan(found.interval["n_parameters"][:, -1]).all()
     assert all(np.isnan(e.value) and np.isnan(e.interval).all() for e in found.exponent.values())
     short = js.frontier(surface().sel(step=slice(None, 300)), COMPUTE, **NAMES)
     assert np.isnan(short.loss[-1])
@@ -157,7 +160,7 @@ def test_missing_losses_near_the_optimum_leave_none_and_elsewhere_do_not_matter(
     whole = surface(n_seeds=6, spread=0.01)
     known = js.frontier(whole, COMPUTE, **NAMES)
     sizes = np.asarray(whole["n_parameters"])
-    near = int(np.argmin(np.abs(np.log(sizes / known.size[4]))))
+    near = int(np.argmin(np.abs(np.log(sizes / known.n_parameters[4]))))
     runs = whole.copy()
     runs[2, near, :] = np.inf
     runs[3, -1, :] = np.nan
@@ -165,8 +168,10 @@ def test_missing_losses_near_the_optimum_leave_none_and_elsewhere_do_not_matter(
     assert np.isnan(found.loss[4])
     assert np.isnan(found.interval["loss"][:, 4]).all()
     np.testing.assert_allclose(found.loss[[0, -1]], known.loss[[0, -1]])
-    np.testing.assert_allclose(found.interval["size"][:, 0], known.interval["size"][:, 0])
-    gap = whole.where(np.abs(np.log(whole["step"] / known.time[4])) > 1.0)
+    np.testing.assert_allclose(
+        found.interval["n_parameters"][:, 0], known.interval["n_parameters"][:, 0]
+    )
+    gap = whole.where(np.abs(np.log(whole["step"] / known.step[4])) > 1.0)
     lost = np.isnan(js.frontier(gap, COMPUTE, **NAMES).loss)
     assert lost[4]
     assert not lost.all()
@@ -175,17 +180,17 @@ def test_missing_losses_near_the_optimum_leave_none_and_elsewhere_do_not_matter(
 def test_an_optimum_that_hangs_on_one_seed_has_no_interval():
     runs = surface(n_seeds=6, spread=0.0).isel(n_parameters=slice(4, 13))
     known = js.frontier(runs, COMPUTE, **NAMES)
-    near = int(np.argmin(np.abs(np.log(np.asarray(runs["n_parameters"]) / known.size[4]))))
+    near = int(np.argmin(np.abs(np.log(np.asarray(runs["n_parameters"]) / known.n_parameters[4]))))
     runs[0, near] *= 0.9  # without this seed the best size is the same, within its neighbours
     runs[1, near + 1] *= 0.9
     runs[0, near + 1] *= 1.25
     runs[0, near - 1] *= 0.9
     found = js.frontier(runs, COMPUTE, **NAMES)
-    lost = np.isnan(found.interval["size"]).any(axis=0)
+    lost = np.isnan(found.interval["n_parameters"]).any(axis=0)
     assert (found.method, found.n_seeds) == ("student-t", 6)
     assert np.isfinite(found.loss[4])
     assert lost[4]
-    assert np.isnan(found.exponent["size"].per_seed).all()
+    assert np.isnan(found.exponent["n_parameters"].per_seed).all()
 
 
 def test_time_zero_and_the_order_of_dimensions_do_not_matter():
@@ -193,17 +198,39 @@ def test_time_zero_and_the_order_of_dimensions_do_not_matter():
     start = losses.isel(step=0).assign_coords(step=0.0) * np.nan
     longer = xarray.concat([start, losses], "step").transpose("step", "n_parameters", "seed")
     one, other = (js.frontier(x, COMPUTE, **NAMES) for x in (losses, longer))
-    np.testing.assert_allclose(one.size, other.size)
-    np.testing.assert_allclose(one.interval["time"], other.interval["time"])
+    np.testing.assert_allclose(one.n_parameters, other.n_parameters)
+    np.testing.assert_allclose(one.interval["step"], other.interval["step"])
 
 
-def test_size_and_time_go_by_their_names():
+def test_optima_are_attributes_by_the_names_of_their_dimensions():
     found = js.frontier(surface(), COMPUTE, **NAMES)
     for one in (found, copy.copy(found), pickle.loads(pickle.dumps(found))):
-        np.testing.assert_array_equal(one.n_parameters, found.size)
-        np.testing.assert_array_equal(one.step, found.time)
+        assert one.names == ("n_parameters", "step")
+        np.testing.assert_array_equal(one.n_parameters, found.best["n_parameters"])
+        np.testing.assert_array_equal(one.step, COMPUTE / found.n_parameters)
+        assert list(one.interval) == list(one.exponent) == ["loss", "n_parameters", "step"]
     with pytest.raises(AttributeError, match="n_features"):
         _ = found.n_features
+    with pytest.raises(KeyError, match="n_features"):
+        _ = found.interval["n_features"]
+
+
+def test_the_names_size_and_time_are_deprecated():
+    found = js.frontier(surface(), COMPUTE, **NAMES)
+    restored = pickle.loads(pickle.dumps(found))
+    for old, dim in NAMES.items():
+        with pytest.warns(DeprecationWarning, match=f"`{old}` .* dimension: `{dim}`"):
+            np.testing.assert_array_equal(getattr(found, old), found.best[dim])
+        with pytest.warns(DeprecationWarning, match=f"'{old}' .* dimension: '{dim}'"):
+            np.testing.assert_array_equal(restored.interval[old], found.interval[dim])
+        with pytest.warns(DeprecationWarning, match=dim):
+            assert found.exponent[old] is found.exponent[dim]
+
+
+def test_a_dimension_may_be_called_time():
+    found = js.frontier(surface().rename(step="time"), COMPUTE, size="n_parameters", time="time")
+    np.testing.assert_array_equal(found.time, found.best["time"])
+    np.testing.assert_array_equal(found.interval["time"][0], found.interval["time"][1])
 
 
 @pytest.mark.parametrize(
@@ -252,16 +279,20 @@ def test_emergence_approaches_its_frontier_in_first_order_of_the_step_size():
     gaps = []
     for rate in (0.4, 0.2):
         simulated, theory = _emergence(rate)
-        gaps.append(np.log([simulated.size / theory.size, simulated.loss / theory.loss]))
-        assert simulated.exponent["size"].value == pytest.approx(
-            theory.exponent["size"].value, abs=0.005 * rate
+        gaps.append(
+            np.log([simulated.n_parameters / theory.n_parameters, simulated.loss / theory.loss])
+        )
+        assert simulated.exponent["n_parameters"].value == pytest.approx(
+            theory.exponent["n_parameters"].value, abs=0.005 * rate
         )
     assert np.abs(gaps[0]).max() < 0.01
     np.testing.assert_allclose(gaps[0] / gaps[1], 2.0, rtol=0.05)
     # the asymptotic law at N + 1/2 = 3 to 7; 50 skills have 8 % more weight each than all of them
     with jax.enable_x64(True):
         law = js.emergence.theory.optimal_allocation(theory.compute, skill_exponent=0.6)
-    np.testing.assert_allclose((theory.size + 0.5) / np.asarray(law.n_parameters), 1.0, atol=0.15)
+    np.testing.assert_allclose(
+        (theory.n_parameters + 0.5) / np.asarray(law.n_parameters), 1.0, atol=0.15
+    )
 
 
 @pytest.mark.slow
@@ -300,14 +331,14 @@ def test_superposition_follows_the_frontier_of_a_linear_bottleneck():
     compute = np.geomspace(64, 512, 6)
     found = js.frontier(runs["loss"], compute, size="latent_size", time="step")
     exact = expected(0.05)
-    for name in ("loss", "size", "time"):
+    for name in ("loss", "latent_size", "step"):
         np.testing.assert_allclose(getattr(found, name), getattr(exact, name), rtol=1e-9)
         np.testing.assert_allclose(found.interval[name], exact.interval[name], rtol=1e-7)
-    assert 0.3 < exact.exponent["size"].value < 0.6
-    assert exact.exponent["size"].interval[0] > 0.3
+    assert 0.3 < exact.exponent["latent_size"].value < 0.6
+    assert exact.exponent["latent_size"].interval[0] > 0.3
     slower = expected(0.04)  # a fifth slower is as if there were a fifth less compute
-    low, high = found.interval["size"]
-    assert ((slower.size < low) | (slower.size > high)).any()
+    low, high = found.interval["latent_size"]
+    assert ((slower.latent_size < low) | (slower.latent_size > high)).any()
     assert (slower.loss > found.loss * 1.002).all()
 
 
@@ -333,7 +364,9 @@ def test_the_closed_form_of_sparse_regression_lies_on_the_frontier_of_its_losses
     law = _sparse_law(compute)
     np.testing.assert_allclose(found.n_features, np.asarray(law.n_features), rtol=0.03)
     np.testing.assert_allclose(found.loss, np.asarray(law.loss), rtol=2e-3)
-    assert found.exponent["size"].value == pytest.approx(1 / 3, abs=0.04)  # 3 % over a factor 3
+    assert found.exponent["n_features"].value == pytest.approx(
+        1 / 3, abs=0.04
+    )  # 3 % over a factor 3
     assert found.exponent["loss"].value == pytest.approx(-1 / 3, abs=0.01)
 
 
@@ -346,9 +379,9 @@ def test_sparse_regression_has_the_frontier_of_its_equivalent():
     theory = js.frontier(js.predict(grid)["loss"], compute, **dims)
     low, high = found.interval["loss"]
     assert np.all((low < 1.06 * theory.loss) & (theory.loss < 1.06 * high))  # `loss` is 6 % off
-    low, high = found.interval["size"]
-    assert np.all((low < 1.1 * theory.size) & (theory.size < 1.1 * high))
-    for name in ("size", "loss"):
+    low, high = found.interval["n_features"]
+    assert np.all((low < 1.1 * theory.n_features) & (theory.n_features < 1.1 * high))
+    for name in ("n_features", "loss"):
         low, high = found.exponent[name].interval
         assert low < theory.exponent[name].value < high
     assert not low < -0.5 < high  # dense inputs

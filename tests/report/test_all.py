@@ -9,8 +9,8 @@ from rich.console import Console
 from jaxscale import cli, papers
 from jaxscale.analysis.claim import Claim
 from jaxscale.report.figures import new_figure
-from jaxscale.report.page import Table
 from jaxscale.report.study import Conclusion, Figure, Study, reproduce, reproduce_all
+from jaxscale.table import Table
 
 TOY = """
 system = "emergence.MultilinearSkills"
@@ -22,12 +22,12 @@ n_steps = 3
 SYSTEMS = ("emergence", "sparse", "superposition")
 
 
-def _conclude(system, failure=None):
-    def conclude(runs):
+def _evaluate(system, failure=None):
+    def evaluate(runs):
         if failure is not None:
             raise failure
         loss = float(runs["toy"]["loss"].isel(step=0).mean())
-        claim = Claim.judge(
+        claim = Claim.from_seeds(
             f"{system}-first", f"the loss of {system} starts as it must", "here", predicted=loss,
             values=np.full(8, loss), margin=0.1, reason="it is the same number",
         )  # fmt: skip
@@ -38,7 +38,7 @@ def _conclude(system, failure=None):
             [claim], [Figure("drawn", f"figure of {system}", figure)], {"loss": loss}, [table]
         )
 
-    return conclude
+    return evaluate
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def studies(tmp_path):
         return [
             Study(
                 system, f"Study <of> {system}", f"{system}, arXiv 2001.00001",
-                {"quick": (str(path),)}, _conclude(system, failures.get(system)),
+                {"quick": (str(path),)}, _evaluate(system, failures.get(system)),
             )
             for system in SYSTEMS
         ]  # fmt: skip
@@ -87,7 +87,7 @@ def test_a_failed_system_leaves_the_others(studies, tmp_path, capsys):
     assert page.count("<section") == 3
     assert page.count("<img") == 1
     assert "the loss of emergence starts" in page
-    assert "failed: KeyError: &#x27;nothing [here]&#x27;" in page
+    assert "failed: KeyError: &#39;nothing [here]&#39;" in page
     assert "failed: ValueError: late" in page
     assert (tmp_path / "out" / "emergence" / "claims.json").exists()
     said = capsys.readouterr().out

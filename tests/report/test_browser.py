@@ -8,7 +8,8 @@ import pytest
 
 from jaxscale.analysis.claim import Claim
 from jaxscale.report.figures import new_figure, save
-from jaxscale.report.page import Section, Table, write_page
+from jaxscale.report.page import Section, write_page
+from jaxscale.table import Table
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (

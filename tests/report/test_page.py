@@ -8,7 +8,9 @@ import re
 import pytest
 
 from jaxscale.analysis.claim import Claim
-from jaxscale.report.page import SUMMARY, Section, Table, number, write_page
+from jaxscale.report.page import SUMMARY, Section, write_page
+from jaxscale.table import Table
+from jaxscale.text import number
 
 VOID = ("meta", "img", "br", "link")
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'></svg>"

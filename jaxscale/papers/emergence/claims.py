@@ -39,7 +39,7 @@ def emergence_claims(score: EmergenceScore, skill_exponent: float, regime: str) 
     growth = {"time": skill_exponent + 1, "data": skill_exponent + 1}.get(regime)
     emerged = np.isfinite(score.measured).mean(axis=1)
     claims = [
-        Claim.judge(
+        Claim.from_seeds(
             f"emergence-{regime}-all",
             f"every skill emerges with {regime} and stays, in every seed: share of skills",
             f"{PAPER}, section 5",
@@ -55,7 +55,7 @@ def emergence_claims(score: EmergenceScore, skill_exponent: float, regime: str) 
     if growth is not None:
         slopes = [np.polyfit(rank, np.log(half), 1)[0] for half in score.measured if complete]
         claims.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"emergence-{regime}-order",
                 f"the {regime} at which skill k emerges grows as k^(alpha + 1)",
                 f"{PAPER}, eq. 10",
@@ -66,7 +66,7 @@ def emergence_claims(score: EmergenceScore, skill_exponent: float, regime: str) 
             )
         )
     claims.append(
-        Claim.judge(
+        Claim.from_seeds(
             f"emergence-{regime}-delta",
             "one number fitted on skill 1 predicts where the later skills of the same seed emerge: "
             "rms delta_k = 0",
@@ -122,7 +122,7 @@ def law_claims(
             else:
                 exponents = np.asarray(fit_exponent(one.simulated, name, window).value)
             claims.append(
-                Claim.judge(
+                Claim.from_seeds(
                     f"law-{name}-{alpha:g}",
                     f"{_STATEMENTS[name]} at alpha = {alpha:g}",
                     f"{PAPER}, section 4",
@@ -140,7 +140,7 @@ def law_claims(
         margin, reason = prefactors.get(name, asymptotic)
         worst = max(ratios, key=lambda ratio: abs(ratio.mean() - 1))
         claims.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"law-{name}-prefactor",
                 f"the prefactor of the {name} law is known: simulation over law at its worst",
                 f"{PAPER}, section 4; closed forms derived here",
@@ -273,7 +273,7 @@ def compute_curves(runs: "xarray.Dataset") -> dict[str, LawCurve]:
             name,
             laws[name],
         )
-        for name, y in (("C", found.loss), ("best-N", found.size))
+        for name, y in (("C", found.loss), ("best-N", found.n_parameters))
     }
 
 

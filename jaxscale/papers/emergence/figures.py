@@ -102,7 +102,7 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         color, best = OKABE_ITO[i], np.asarray(curves["best-N"].law)
         draw_curves(axes, loss, size="n_parameters", time="step")
         draw_frontier(axes, found, "loss", np.asarray(curves["C"].law), color)
-        draw_frontier(last, found, "size", best, color)
+        draw_frontier(last, found, "n_parameters", best, color)
         ends.append((float(found.compute[-1]), float(best[-1]), f"α = {alpha:g}", color))
         axes.set_xlim(found.compute[0] / 3, found.compute[-1] * 3)
         low, high = np.nanmin(found.loss), np.nanmax(found.loss)

@@ -1,4 +1,4 @@
-"""What `jaxscale reproduce emergence` runs, and what it concludes from the results."""
+"""What `jaxscale reproduce emergence` runs, and how the results are evaluated."""
 
 from typing import TYPE_CHECKING
 
@@ -7,9 +7,10 @@ import numpy as np
 from jaxscale.papers.emergence.claims import emergence_claims, law_claims, law_curves
 from jaxscale.papers.emergence.figures import emergence_figure, frontier_figure, law_figure
 from jaxscale.papers.emergence.scores import EmergenceScore, score_emergence
-from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study
 from jaxscale.sweep.select import grid_of
+from jaxscale.table import Table
+from jaxscale.text import number
 
 if TYPE_CHECKING:
     import xarray
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 LAW_PRESETS = ("emergence_laws", "emergence_law_parameters", "emergence_law_data")
 
 
-def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
+def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims, figures and scores of emergence and of the four laws.
 
     **Arguments**
@@ -94,5 +95,5 @@ STUDY = Study(
             *LAW_PRESETS,
         ),
     },
-    conclude=conclude,
+    evaluate=evaluate,
 )

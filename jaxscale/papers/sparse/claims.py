@@ -75,7 +75,7 @@ def data_claims(data: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
         measured = jackknife_exponents(curve, "n_samples", window)
         expected = slope(inside, plane(np.inf, inside, **at))
         claims.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"data-{alpha:g}-{gamma:g}",
                 f"L falls with D as the closed form does, near D^-(alpha/gamma) = "
                 f"D^-{alpha / gamma:.3f} (alpha = {alpha:g}, gamma = {gamma:g})",
@@ -135,7 +135,7 @@ def parameter_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) ->
         alpha = at["spectrum_exponent"]
         curve = runs["loss"].sel(at, drop=True)
         claims.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"parameters-{alpha:g}",
                 f"below the peak L falls from N = {n[0]:g} to {n[-1]:g} as the closed form does "
                 f"there (its limit N^-{alpha:g} needs N far below the rank)",
@@ -163,7 +163,7 @@ def peak_claims(peak: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
     d = int(dense["n_samples"][-1])
     loss = dense["loss"].isel(n_samples=-1)
     return [
-        Claim.judge(
+        Claim.from_seeds(
             "peak-sparse",
             "the loss of each run peaks where N is the rank of its inputs: N_peak / r = 1, "
             "not at N = D",
@@ -173,7 +173,7 @@ def peak_claims(peak: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
             margin=0.15,
             reason="the steps of N around the rank are 0.15 of it",
         ),
-        Claim.judge(
+        Claim.from_seeds(
             "peak-dense",
             f"dense inputs peak at N = D: N_peak / D = 1 (D = {d})",
             "double descent of random features; the dense limit of the model",
@@ -200,11 +200,11 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
     name = f"{alpha:g}-{gamma:g}"
     flat = "the minimum is flat: N* is known to 10 % over a factor 50 in C, a slope of 0.03 to 0.05"
     rows = [
-        ("size", "N", "the best size N grows as C^(1/(1 + gamma))", laws.n_features, flat),
+        ("n_features", "N", "the best size N grows as C^(1/(1 + gamma))", laws.n_features, flat),
         ("loss", "L", "the best loss falls as C^-(alpha/(1 + gamma))", laws.loss, "as for N"),
     ]
     claims = [
-        Claim.judge(
+        Claim.from_seeds(
             f"frontier-{letter}-{name}",
             f"{text} at alpha = {alpha:g}, gamma = {gamma:g}, by the exact mean over features "
             "at the simulated data sets",
@@ -217,13 +217,13 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
         for quantity, letter, text, law, reason in rows
     ]
     claims.append(
-        Claim.judge(
+        Claim.from_seeds(
             f"frontier-data-first-{name}",
             "compute favours data over parameters: d ln D* - d ln N* = (gamma - 1)/(gamma + 1) "
             "per d ln C, where dense inputs have 0",
             PAPER,
             predicted=(gamma - 1) / (gamma + 1),
-            values=found.exponent["time"].per_seed - found.exponent["size"].per_seed,
+            values=found.exponent["n_samples"].per_seed - found.exponent["n_features"].per_seed,
             margin=0.12,
             reason="twice the margin of N* and D*, which mirror each other at fixed C",
         )
@@ -248,7 +248,7 @@ def nonlinear_claims(runs: "xarray.Dataset") -> list[Claim]:
         for i in (0, -1)
     )
     return [
-        Claim.judge(
+        Claim.from_seeds(
             "relu-sparse",
             f"ReLU features keep the sparse data exponent alpha/gamma (alpha = 1, "
             f"gamma = {gamma:g})",
@@ -258,7 +258,7 @@ def nonlinear_claims(runs: "xarray.Dataset") -> list[Claim]:
             margin=0.12,
             reason="no closed form; a reference simulation has -0.375 at D = 32..512",
         ),
-        Claim.judge(
+        Claim.from_seeds(
             "relu-gap",
             "the gap to the dense exponent survives ReLU, which lowers the dense one: 0.355 in a "
             "reference simulation of the same model",

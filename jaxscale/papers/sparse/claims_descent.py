@@ -42,7 +42,7 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
         fall = slope(near, expected[(steps >= early[0]) & (steps <= early[1])])
         ratio = loss / loss.isel(seed=0, drop=True).copy(data=expected)
         claims.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"descent-ratio-{alpha:g}",
                 f"gradient flow gives the loss at every step from 10 on: simulation over theory "
                 f"at alpha = {alpha:g}",
@@ -55,7 +55,7 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
             )
         )
         claims.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"descent-exponent-{alpha:g}",
                 f"between steps {early[0]:g} and {early[1]:g} the loss falls as the closed form, "
                 f"near t^-(alpha/(1 + alpha)) = t^-{alpha / (1 + alpha):.3f}",
@@ -104,7 +104,7 @@ def instability_claims(found: Instability, alpha: float, gamma: float) -> list[C
          1.0, 0.25, "the common coordinates, which the prediction leaves out, add to the spike"),
     ]  # fmt: skip
     return [
-        Claim.judge(
+        Claim.from_seeds(
             f"instability-{name}", text, PAPER if name == "samples" else DERIVED,
             predicted=value, values=values[:, i], margin=margin, reason=reason,
         )

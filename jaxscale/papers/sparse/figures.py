@@ -122,18 +122,18 @@ def frontier_figure(
 ) -> "matplotlib.figure.Figure":
     """Best features, samples and loss against compute, with intervals over seeds."""
     figure, grid = new_figure(3, size=(3.6, 3.3))
-    panels: list[tuple[Any, str, str]] = [
-        ("size", "n_features", "best features N*"),
-        ("time", "n_samples", "best samples D*"),
-        ("loss", "loss", "best loss [target²]"),
-    ]
-    for axes, (quantity, name, title) in zip(grid[0], panels, strict=True):
+    panels = {
+        "n_features": "best features N*",
+        "n_samples": "best samples D*",
+        "loss": "best loss [target²]",
+    }
+    for axes, (quantity, title) in zip(grid[0], panels.items(), strict=True):
         ends = []
         for i, ((alpha, gamma), found) in enumerate(frontiers.items()):
             color = OKABE_ITO[i]
             with jax.enable_x64(True):
                 laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
-                law = np.asarray(getattr(laws, name)(found.compute))
+                law = np.asarray(getattr(laws, quantity)(found.compute))
             draw_frontier(axes, found, quantity, law, color)
             ends.append((found.compute[-1], law[-1], f"γ = {gamma:g}", color))
         logs(axes)

@@ -1,4 +1,4 @@
-"""What `jaxscale reproduce sparse` runs, and what it concludes from the results."""
+"""What `jaxscale reproduce sparse` runs, and how the results are evaluated."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ from jaxscale.papers.sparse.scores import (
     measure_frontier,
     measure_instability,
 )
-from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study, statuses
 from jaxscale.sparse import theory
 from jaxscale.sparse.system import RandomFeatureRegression
 from jaxscale.sweep.select import grid_of
+from jaxscale.table import Table
+from jaxscale.text import number
 
 if TYPE_CHECKING:
     import xarray
@@ -35,7 +36,7 @@ PRESETS = (
 )
 
 
-def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
+def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims and figures of sparse regression.
 
     **Arguments**
@@ -213,5 +214,5 @@ STUDY = Study(
     title="Asymmetric scaling laws of random-feature regression on sparse inputs",
     source="model of Sous and Winer 2026, arXiv 2605.23591; closed forms derived for jaxscale",
     presets={"quick": PRESETS, "full": tuple(f"{name}_full" for name in PRESETS)},
-    conclude=conclude,
+    evaluate=evaluate,
 )

@@ -86,7 +86,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
         values = -jackknife_exponents(curve, "step", window)
         a, b = at["frequency_exponent"], at["importance_exponent"]
         found.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"sequential-{name_of(at)}",
                 f"without superposition the loss falls as the exact law does ({said(at)})",
                 DERIVED,
@@ -98,7 +98,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
         )
         if a == largest:
             found.append(
-                Claim.judge(
+                Claim.from_seeds(
                     f"sequential-limit-{name_of(at)}",
                     f"without superposition the exponent is (a + 2b - 1)/a ({said(at)})",
                     PAPER,
@@ -121,7 +121,7 @@ def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
     **Returns** one claim.
     """
     return [
-        Claim.judge(
+        Claim.from_seeds(
             "bottleneck-exact",
             "a linear student with a frozen bottleneck follows its exact curve (largest relative "
             "distance over all steps)",
@@ -151,7 +151,7 @@ def interference_claims(
     start = runs["loss"].sel(step=0)
     gain, latent = float(system.initial.gain), float(system.latent_size)  # pyright: ignore
     found = [
-        Claim.judge(
+        Claim.from_seeds(
             f"universal-{name_of(one.at)}",
             f"where interference dominates, the loss falls as 1/t from step {one.window[0]:.0f} to "
             f"{one.window[1]:.0f} ({said(one.at)})",
@@ -169,7 +169,7 @@ def interference_claims(
             continue
         alone = float(np.mean(spread(rows, "control")))
         found.append(
-            Claim.judge(
+            Claim.from_seeds(
                 name,
                 "where interference dominates, the exponent is the same for all data: largest "
                 f"minus smallest over {len(rows)} pairs (a, b); without superposition it is "
@@ -185,7 +185,7 @@ def interference_claims(
         values = start.sel(frequency_exponent=a, importance_exponent=0.0)
         scale = system.n_features * gain**2 / (4 * latent)
         found.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"initial-loss-{a:g}",
                 f"the loss starts at N g^2/(4K) (a = {a:g}, b = 0; ratio)",
                 DERIVED,
@@ -197,7 +197,7 @@ def interference_claims(
         )
     first = fixed[0]
     found.append(
-        Claim.judge(
+        Claim.from_seeds(
             "acceleration-exponent",
             f"superposition multiplies the exponent by up to ten (log10 of the ratio to the exact "
             f"curve without it, {said(first.at)}); its start already holds the signal",
@@ -226,7 +226,7 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
         rows = [m for m in measured if m.at["latent_size"] == k]
         means = [float(np.nanmean(m.loss)) for m in rows]
         found.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"{name}-spread-{k:g}",
                 f"{start} the exponent is the same for all data (largest minus smallest over "
                 f"(a, b), K = {k:g}); means run from {min(means):.2f} to {max(means):.2f}",
@@ -256,7 +256,7 @@ def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[C
         at = {n: v for n, v in rows[0].at.items() if n != "latent_size"}
         ratio = time_ratio(runs.sel(rows[0].at, drop=True), at)
         found.append(
-            Claim.judge(
+            Claim.from_seeds(
                 f"small-start-time-{k:g}",
                 f"from a small start superposition reaches its last loss ten times sooner than the "
                 f"exact curve without it (log10 of the ratio, {said(at)}, K = {k:g})",
@@ -299,7 +299,7 @@ def tail_claims() -> list[Claim]:
     with jax.enable_x64(True):
         limits = {n: float(theory.universal_law(float(t.tail_index))) for n, t in TAILS.items()}
     return [
-        Claim.judge(
+        Claim.from_seeds(
             f"tail-{name.replace(', ', '-').replace(' ', '-').lower()}",
             f"interference with a tail of extreme-value index xi falls as t^-(1 - 2 xi): {name}",
             DERIVED,

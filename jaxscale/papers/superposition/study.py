@@ -1,4 +1,4 @@
-"""What `jaxscale reproduce superposition` runs, and what it concludes from the results."""
+"""What `jaxscale reproduce superposition` runs, and how the results are evaluated."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from jaxscale.papers.superposition.scores import (
     spread,
     time_ratio,
 )
-from jaxscale.report.page import Table, number
 from jaxscale.report.study import Conclusion, Figure, Study, statuses
+from jaxscale.table import Table
+from jaxscale.text import number
 
 if TYPE_CHECKING:
     import xarray
@@ -39,7 +40,7 @@ CAVEAT = (
 )
 
 
-def conclude(runs: "dict[str, xarray.Dataset]") -> Conclusion:
+def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims and figures of superposition.
 
     **Arguments**
@@ -232,5 +233,5 @@ STUDY = Study(
         "quick": PRESETS,
         "full": (*(f"{name}_full" for name in PRESETS), "superposition_adam_full"),
     },
-    conclude=conclude,
+    evaluate=evaluate,
 )

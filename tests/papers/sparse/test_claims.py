@@ -175,7 +175,7 @@ def test_a_seed_without_a_value_is_not_left_out():
     found = jackknife(values, np.asarray)
     assert found.shape == (12, 3)
     assert np.isnan(found).all()
-    claim = Claim.judge(
+    claim = Claim.from_seeds(
         "toy", "x", "x", predicted=2.0, values=found[:, 1], margin=0.5, reason="toy"
     )
     assert claim.verdict == "inconclusive"
