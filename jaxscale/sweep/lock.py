@@ -1,106 +1,107 @@
-"""One writer per store: a lock that dies with its owner."""
+"""One writer per store."""
 
 import contextlib
 import errno
 import json
 import os
 import socket
+import sys
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+if sys.platform != "win32":
+    import fcntl
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
 def store_lock(path: Path) -> Iterator[None]:
-    """Hold the right to write the store at `path`; nobody waits for it.
+    """Hold the right to write the store at `path`; raise at once if another writer holds it.
 
-    The lock is the operating system's, on the file `.NAME.lock` beside the store: a process that is
-    killed, or whose machine goes down, leaves nothing to clean up. Its empty file stays on purpose:
-    one that is unlinked while another process opens it may be locked twice, once under each inode,
-    and over NFS that cannot be detected. `.NAME.lock.json` tells who holds it, for the refusal.
+    The lock is the operating system's, on `.NAME.lock` next to the store, and ends with its
+    process. The file says who holds it, and stays as an empty file: one that is removed while
+    another process opens it could be locked twice.
 
-    Some cluster file systems have no locks (Lustre without `-o flock`, NFS without a lock daemon).
-    Refusing them would leave those machines without any store, so there the existence of a file is
-    the lock. What a dead process of this host left is removed; whether one on another host lives
-    nobody can know, so it is refused, and the message tells which file to delete.
+    Some cluster file systems have no locks (Lustre without `-o flock`, NFS without a lock daemon),
+    nor has Python on Windows. There the lock is the existence of `.NAME.lock.soft`. A process that
+    is killed leaves it behind, and as nobody can tell from another machine or container whether
+    that process still writes, the file is respected and the message says to delete it.
 
     **Arguments**
 
-    - `path`: the store, which need not exist; missing folders above it are made.
+    - `path`: the store, which need not exist; missing parent folders are created.
 
     **Raises** `ValueError` naming the owner if another process or thread writes the store, or if
     the folder cannot be written to.
     """
     target = path.resolve()  # two spellings of one store are one lock
-    beside = target.with_name(f".{target.name}.lock")
-    told = beside.with_name(f"{beside.name}.json")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock, soft = _acquire(beside)
-    except OSError as error:
-        raise ValueError(f"`store` {path} cannot be locked for writing ({error}).") from None
-    if not lock.is_locked:
-        owner, advice = _owner(told), _advice(lock, soft)
-        raise ValueError(f"`store` {path} is being written by {owner}; {advice}.")
-    try:
-        _tell(told)
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # a lock is released whatever became of its folder
-            told.unlink(missing_ok=True)
-        lock.release()
-
-
-def _acquire(file: Path) -> tuple[BaseFileLock, bool]:
-    """Lock of `file`, held unless somebody else holds it, and whether its existence is the lock."""
-    lock = FileLock(file, thread_local=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # filelock's own change to a SoftFileLock
+    file = target.with_name(f".{target.name}.lock")
+    way_out = "wait for it or end it, or choose another store"
+    with contextlib.ExitStack() as stack:
         try:
-            _try(lock)
-        except (OSError, NotImplementedError) as error:
-            if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-                raise
-            # under a name of its own: the file that could not be locked would look like a held lock
-            lock = SoftFileLock(file.with_name(f"{file.name}.soft"), thread_local=False)
-            _try(lock)
-    return lock, isinstance(lock, SoftFileLock)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                descriptor = stack.enter_context(_locked(file))
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                file = file.with_name(f"{file.name}.soft")
+                way_out = f"wait for it, or delete {file} if that process has ended"
+                descriptor = stack.enter_context(_created(file))
+        except BlockingIOError:
+            message = f"`store` {path} is being written by {_owner(file)}; {way_out}."
+            raise ValueError(message) from None
+        except OSError as error:
+            raise ValueError(f"`store` {path} cannot be locked for writing ({error}).") from None
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        with contextlib.suppress(OSError):  # a full disk costs only the name
+            os.write(descriptor, json.dumps(owner).encode())
+        yield
 
 
-def _try(lock: BaseFileLock) -> None:
-    with contextlib.suppress(Timeout):
-        lock.acquire(timeout=0)
-
-
-def _tell(file: Path) -> None:
-    """Write who holds the lock, whole or not at all; a full disk costs only the name."""
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-    temporary = file.with_name(f"{file.name}.new")  # the lock is held: nobody else writes it
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[int]:
+    """Descriptor of `file` under the operating system's lock; `BlockingIOError` if it is taken."""
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, "no flock on Windows")
+    descriptor = os.open(file, OPEN, 0o666)
     try:
-        temporary.write_text(json.dumps(owner))
-        temporary.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            os.ftruncate(descriptor, 0)  # what a killed owner wrote
+            yield descriptor
+        finally:
+            os.ftruncate(descriptor, 0)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child has the descriptor, too
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _created(file: Path) -> Iterator[int]:
+    """Descriptor of `file`, whose existence is the lock; `BlockingIOError` if it is taken."""
+    try:
+        descriptor = os.open(file, OPEN | os.O_EXCL, 0o666)
+    except FileExistsError:
+        raise BlockingIOError from None
+    mine = os.fstat(descriptor)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # the folder may be gone
+            if os.path.samestat(mine, file.stat()):  # else deleted by hand and taken by another
+                file.unlink()
 
 
 def _owner(file: Path) -> str:
-    """Who holds the lock, as far as known: it may have been taken this very moment."""
+    """Name the owner; it may have taken the lock this very moment, and not yet written its name."""
     try:
-        owner: dict[str, Any] = json.loads(file.read_text())
+        owner = json.loads(file.read_text())
         seconds = max(0, round(time.time() - owner["since"]))
         return f"process {owner['pid']} on {owner['host']} for {seconds} s"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _advice(lock: BaseFileLock, soft: bool) -> str:
-    if soft:
-        return f"wait for it, or delete {lock.lock_file} if that process has died"
-    return "wait for it or end it, or choose another store"

@@ -197,16 +197,11 @@ class StoredPlan:
 
         Results that would take much of the memory stay on disk and are read when they are used.
         """
-        from xarray.core.indexing import CopyOnWriteArray, LazilyIndexedArray
-
-        from jaxscale.sweep.variable import StoredVariable
+        from jaxscale.sweep.variable import lazy_values
 
         layout = self.layout(self.plan()) if layout is None else layout
         told = {k: v for k, v in self.attributes.items() if k != "coordinates"}
-        values = {}
-        for name in layout.observables:
-            lazy: Any = LazilyIndexedArray(StoredVariable(self, layout, name))
-            values[name] = CopyOnWriteArray(lazy)
+        values = {name: lazy_values(self.of_runs, layout, name) for name in layout.observables}
         found = layout.dataset(values, {**told, "complete": int(self.is_complete)})
         return found.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else found
 

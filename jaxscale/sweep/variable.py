@@ -1,11 +1,12 @@
-"""`StoredVariable`: one observable of a store on the axes of its grid, read when it is looked at.
+"""Variables of a store that are read when they are used.
 
-Results may be larger than the memory. xarray takes any array that can be indexed along its axes:
-this one finds the runs that are asked for, reads the Zarr chunks that hold them and no others, and
-keeps nothing.
+Results may be larger than the memory, so a `Dataset` holds arrays that read what is indexed.
+xarray's classes for that are those that its guide "How to add a new backend" names; they live in
+`xarray.core.indexing`.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from xarray.backends import BackendArray
@@ -13,20 +14,33 @@ from xarray.core import indexing
 
 from jaxscale.sweep.dataset import Layout
 
-if TYPE_CHECKING:
-    from jaxscale.sweep.reading import StoredPlan
+ReadRuns = Callable[[str, np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+def lazy_values(read_runs: ReadRuns, layout: Layout, name: str) -> Any:
+    """Return an observable of all runs that xarray reads when it is used, and copies on assignment.
+
+    **Arguments**
+
+    - `read_runs`: yields, given the name of an observable and run numbers, positions in those
+      numbers and the values of the runs that have finished, a part at a time.
+    - `layout`: of the results.
+    - `name`: of the observable.
+    """
+    lazy: Any = indexing.LazilyIndexedArray(StoredVariable(read_runs, layout, name))
+    return indexing.CopyOnWriteArray(lazy)
 
 
 class StoredVariable(BackendArray):
     """An observable of all runs, in the order of `Layout.dataset`; it holds no values.
 
-    - `stored`: the store.
-    - `layout`: of its results.
-    - `name`: of the observable.
+    Indexing it reads the Zarr chunks that hold the runs asked for, and no others.
+
+    - `read_runs`, `layout`, `name`: as in `lazy_values`.
     """
 
-    def __init__(self, stored: "StoredPlan", layout: Layout, name: str):
-        self.stored, self.name, self.fill = stored, name, layout.fill(name)
+    def __init__(self, read_runs: ReadRuns, layout: Layout, name: str):
+        self.read_runs, self.name, self.fill = read_runs, name, layout.fill(name)
         self.shape, self.n_axes = layout.full_shape(name), len(layout.grid.shape)
         self.dtype = np.dtype(layout.dtypes[name])
 
@@ -35,15 +49,15 @@ class StoredVariable(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, outer, self.read)
 
     def read(self, key: tuple[Any, ...]) -> np.ndarray:
-        """Values at a number, a slice or a list of numbers per axis, each axis on its own."""
+        """Return the values at a number, a slice or a list of numbers per axis, each on its own."""
         chosen = [np.arange(n)[k] for n, k in zip(self.shape, key, strict=True)]
         lists = [np.atleast_1d(c) for c in chosen]
         of_runs, of_values = lists[: self.n_axes], lists[self.n_axes :]
         ids = np.ravel_multi_index(np.ix_(*of_runs), self.shape[: self.n_axes]).reshape(-1)
         out = np.full((ids.size, *map(len, of_values)), self.fill, self.dtype)
-        for here, values in self.stored.of_runs(self.name, ids):
+        for rows, values in self.read_runs(self.name, ids):
             for axis, places in enumerate(of_values, start=1):
                 if not np.array_equal(places, np.arange(values.shape[axis])):
                     values = values.take(places, axis)
-            out[here] = values
+            out[rows] = values
         return out.reshape([len(c) for c in chosen if c.ndim])
