@@ -33,7 +33,7 @@ def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]
     split = [sorted({int(w) for w in bucket.columns["width"]}) for bucket in long.buckets]
     calls, facts, spots = {}, {}, {}
     for name, buckets in {"buckets": split, "padded": [list(WIDTHS)]}.items():
-        plans = [js.plan(grid(widths), max_compiles=1) for widths in buckets]
+        plans = [js.plan(grid(widths), max_programs=1) for widths in buckets]
         runs = [js.run(plan, progress=False) for plan in plans]
         for found in runs:
             check_trained(found)
@@ -44,7 +44,7 @@ def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]
         for widths, plan in zip(buckets, plans, strict=True):
             part = f"widths {', '.join(map(str, widths))}"
             calls[part] = lambda plan=plan: js.run(plan, progress=False)
-            short = js.plan(grid(widths, n_steps=STEPS, record=[0, STEPS]), max_compiles=1)
+            short = js.plan(grid(widths, n_steps=STEPS, record=[0, STEPS]), max_programs=1)
             spots[part] = of_plan(short)
     return calls, facts | {
         "run_steps": len(WIDTHS) * SEEDS * case.n_steps,

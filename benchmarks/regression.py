@@ -33,9 +33,9 @@ from jaxscale import linalg
 from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.losses import linear_loss, residual_loss
 from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
-from jaxscale.sparse.sizes import Padding
+from jaxscale.sparse.padding import Padding
 from jaxscale.sparse.solvers import AbstractSolver, Problem
-from jaxscale.sparse.trim import narrow_width, on_seen_columns
+from jaxscale.sparse.narrow_columns import narrow_width, on_seen_columns
 
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "numpy", "scipy", "scikit-learn")
 GEMM_SIZE = 1024
@@ -332,7 +332,7 @@ def plane(name: str, n_rounds: int) -> dict[str, Any]:
         "seeds": n_seeds,
         "largest_size": SIDE,
         "fields": {k: float(v) for k, v in fields.items()},
-        "padded_columns": [b.template.sizes.seen for b in planned.buckets],
+        "padded_columns": [b.traced_system.sizes.seen for b in planned.buckets],
         "status_counts": {s.name: int((status == s).sum()) for s in js.Status},
         "seconds": taken,
         "seconds_of_rounds": rounds,
@@ -344,7 +344,7 @@ def plane(name: str, n_rounds: int) -> dict[str, Any]:
         "gemm_peak_gflops_before_after": [p / 1e9 for p in peaks],
         "fraction_of_gemm_peak": useful / taken / max(peaks),
         "padded_fraction_of_gemm_peak": planned.flops / taken / max(peaks),
-        "pieces_milliseconds": pieces_of_run(planned.buckets[0].template),
+        "pieces_milliseconds": pieces_of_run(planned.buckets[0].traced_system),
         "plan": planned.summary(),
         "devices": planned.n_devices,
     }

@@ -32,7 +32,7 @@ def main() -> None:
     axes = {"width": [16, 32, 64], "learning_rate": js.geomspace(0.02, 0.16, 4)}
     grid = js.Grid(system, axes=axes, seeds=8)
     # one task per chunk: about as many runs as keep a worker busy for longer than it takes to start
-    plan = js.plan(grid, max_runs_per_chunk=32, max_compiles=1)
+    plan = js.plan(grid, max_runs_per_chunk=32, max_programs=1)
     print(plan)
 
     executor = submitit.AutoExecutor("slurm-jobs", cluster="local" if options.local else "slurm")

@@ -28,7 +28,8 @@ Axis = Annotated[
 ]
 Seeds = Annotated[int | None, typer.Option(help="Number of seeds, instead of the file's.")]
 Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program.")]
-Compiles = Annotated[int | None, typer.Option(help="Most programs to compile.")]
+Programs = Annotated[int | None, typer.Option(help="Most programs to compile.")]
+Compiles = Annotated[int | None, typer.Option("--max-compiles", hidden=True)]  # the old name
 Memory = Annotated[
     float | None, typer.Option(help="Megabytes that a call may take on each device.")
 ]
@@ -59,10 +60,17 @@ def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: 
     return Grid.from_toml(file, fields, dict(parse_axis(a) for a in axes or []), seeds)
 
 
-def _bounds(chunk: int | None, compiles: int | None, megabytes: float | None) -> dict[str, Any]:
+def _bounds(
+    chunk: int | None, programs: int | None, compiles: int | None, megabytes: float | None
+) -> dict[str, Any]:
     """Bounds of the planner, from the command line."""
+    if compiles is not None:
+        if programs is not None:
+            raise ValueError("`--max-compiles` is the old name of `--max-programs`: give one.")
+        typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
+        programs = compiles
     memory = None if megabytes is None else 1e6 * megabytes
-    return {"max_runs_per_chunk": chunk, "max_compiles": compiles, "memory": memory}
+    return {"max_runs_per_chunk": chunk, "max_programs": programs, "memory": memory}
 
 
 @app.command()
@@ -100,6 +108,7 @@ def run(
     store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
     max_runs_per_chunk: Chunk = None,
+    max_programs: Programs = None,
     max_compiles: Compiles = None,
     memory: Memory = None,
     devices: Devices = None,
@@ -117,7 +126,7 @@ def run(
 
     console = Console()
     grid = _grid(file, settings, axis, seeds)
-    planned = make_plan(grid, **_bounds(max_runs_per_chunk, max_compiles, memory))
+    planned = make_plan(grid, **_bounds(max_runs_per_chunk, max_programs, max_compiles, memory))
     typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     before = _sessions(path)
@@ -155,6 +164,7 @@ def plan(
     axis: Axis = None,
     seeds: Seeds = None,
     max_runs_per_chunk: Chunk = None,
+    max_programs: Programs = None,
     max_compiles: Compiles = None,
     memory: Memory = None,
     devices: Devices = None,
@@ -164,7 +174,9 @@ def plan(
     from jaxscale.sweep.plan import plan as make_plan
 
     grid = _grid(file, settings, axis, seeds)
-    typer.echo(str(make_plan(grid, **_bounds(max_runs_per_chunk, max_compiles, memory))))
+    typer.echo(
+        str(make_plan(grid, **_bounds(max_runs_per_chunk, max_programs, max_compiles, memory)))
+    )
 
 
 @app.command()

@@ -47,7 +47,7 @@ model = js.sparse.RandomFeatureRegression(
     n_features=6, n_samples=64, spectrum_exponent=ALPHA, sparsity_exponent=GAMMA
 )
 grid = js.Grid(model, axes={"n_samples": SAMPLES, "n_features": FEATURES}, seeds=20)
-plan = js.plan(grid, max_compiles=1)
+plan = js.plan(grid, max_programs=1)
 print(plan)
 
 # %%
@@ -140,7 +140,7 @@ dense = js.sparse.RandomFeatureRegression(
 )
 dense_features = [8, 12, 16, 20, 24, 28, 31, 36, 40, 48, 64, 96]
 dense_grid = js.Grid(dense, axes={"n_features": dense_features}, seeds=16)
-dense_runs = js.run(js.plan(dense_grid, max_compiles=1))
+dense_runs = js.run(js.plan(dense_grid, max_programs=1))
 dense_peak = dense_runs.loss.median("seed").idxmax("n_features")
 print(f"dense, D = {DENSE_SAMPLES}: largest loss at N = {int(dense_peak)} on this grid")
 

@@ -37,7 +37,7 @@ def grid(model):
 
 @pytest.fixture(scope="module")
 def runs(grid):
-    return js.run(js.plan(grid, max_compiles=1))
+    return js.run(js.plan(grid, max_programs=1))
 
 
 def test_it_takes_80_lines():
@@ -93,7 +93,7 @@ def test_it_maps_over_leaves(model):
 def test_one_program_per_bucket(model, grid, monkeypatch, most):
     traces, simulate = [], js.AbstractTrainedSystem.simulate
     monkeypatch.setattr(model, "simulate", lambda s, key: traces.append(s) or simulate(s, key))
-    plan = js.plan(grid, max_compiles=most)
+    plan = js.plan(grid, max_programs=most)
     js.run(plan)
     assert len(traces) == plan.n_compiles == len(plan.buckets) <= most
 

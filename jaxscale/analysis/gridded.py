@@ -210,7 +210,7 @@ def _theory(
 ) -> tuple[_Theory, dict[str, Any], frozenset[str]]:
     """The theory of a grid, for each observable its coordinates, and which take both signs."""
     one = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
-    plan = make_plan(one, max_compiles=one.n_structures)
+    plan = make_plan(one, max_programs=one.n_structures)
     layout = Layout.of(plan, predicted=True)
     closed = [name for name in layout.observables if name != STATUS]
     # observables of one state repeat each other: by default one of them is compared
@@ -223,7 +223,7 @@ def _theory(
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     observed = {n: layout.observables[n].dims for n in names}
     theory = _Theory(
-        templates=tuple(set_leaves(b.template, blank) for b in plan.buckets),
+        templates=tuple(set_leaves(b.traced_system, blank) for b in plan.buckets),
         columns=tuple(b.columns for b in plan.buckets),
         run_ids=tuple(b.run_ids for b in plan.buckets),
         places=tuple({n: tuple(p[d] for d in observed[n]) for n in names}

@@ -19,7 +19,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale.keys import index_below, normal_table, normals, uniforms, words
-from jaxscale.sparse.sizes import Padding
+from jaxscale.sparse.padding import Padding
 from jaxscale.sparse.spectrum import HEAD, AbstractCoordinates
 
 CHANCE_STREAM, AMPLITUDE_STREAM, POINT_STREAM = range(3)

@@ -32,7 +32,7 @@ from jaxscale.sparse.features import (
     features_field,
 )
 from jaxscale.sparse.simulation import simulation
-from jaxscale.sparse.sizes import Padding, padding_for, power_law_padding
+from jaxscale.sparse.padding import Padding, padding_for, power_law_padding
 from jaxscale.sparse.solvers import AbstractSolver, MinNorm
 from jaxscale.sparse.spectrum import (
     AbstractCoordinates,

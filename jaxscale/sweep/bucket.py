@@ -26,7 +26,7 @@ HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed
 class Bucket:
     """Runs that one compiled program serves.
 
-    - `whole`: system whose static fields the program is traced with, sizes at their maximum.
+    - `padded_system`: the system of the program, its arrays long enough for every run.
     - `run_ids`: flat indices of the runs in the grid.
     - `columns`: for every leaf axis, the value of each run.
     - `seeds`: seed of each run.
@@ -34,7 +34,7 @@ class Bucket:
     - `n_devices`: devices that share a chunk.
     """
 
-    whole: AbstractSystem
+    padded_system: AbstractSystem
     run_ids: np.ndarray
     columns: dict[str, np.ndarray]
     seeds: np.ndarray
@@ -43,9 +43,9 @@ class Bucket:
     n_devices: int
 
     @functools.cached_property
-    def template(self) -> AbstractSystem:
+    def traced_system(self) -> AbstractSystem:
         """The system that is traced here, with its steps sliced for the devices of this process."""
-        return sliced_here(self.whole)
+        return with_micro_batches(self.padded_system)
 
     @property
     def n_runs(self) -> int:
@@ -64,25 +64,25 @@ class Bucket:
     @property
     def bytes_per_device(self) -> float:
         """Memory of one call on each device: the runs in flight, and the results of its runs."""
-        itemsize, per_device = _itemsize(self.template), self.chunk // self.n_devices
-        floats = self.group * self.template.work().resident_floats
-        return itemsize * (floats + per_device * n_outputs(self.template))
+        itemsize, per_device = _itemsize(self.traced_system), self.chunk // self.n_devices
+        floats = self.group * self.traced_system.work().resident_floats
+        return itemsize * (floats + per_device * n_outputs(self.traced_system))
 
     @property
     def result_bytes(self) -> float:
         """Results of one run."""
-        return _itemsize(self.template) * n_outputs(self.template)
+        return _itemsize(self.traced_system) * n_outputs(self.traced_system)
 
     @property
     def flops(self) -> float:
         """Floating-point operations of all runs at the sizes of the program."""
-        return self.n_runs * self.template.work().flops
+        return self.n_runs * self.traced_system.work().flops
 
     @property
     def seconds(self) -> float:
         """Estimated run time."""
         rounds = math.ceil(self.n_runs / self.n_devices)
-        return rounds * run_seconds(self.template, self.group)
+        return rounds * run_seconds(self.traced_system, self.group)
 
 
 def _itemsize(system: AbstractSystem) -> int:
@@ -100,10 +100,10 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def template_of(
+def padded_system_of(
     grid: Grid, columns: dict[str, np.ndarray], chosen: dict[str, int]
 ) -> AbstractSystem:
-    """System whose sizes hold these runs; `sliced_here` makes the one that is traced.
+    """System whose sizes hold these runs; `with_micro_batches` makes the one that is traced.
 
     **Arguments**
 
@@ -121,7 +121,7 @@ def template_of(
     return template.enclosing(columns)
 
 
-def sliced_here(template: AbstractSystem) -> AbstractSystem:
+def with_micro_batches(template: AbstractSystem) -> AbstractSystem:
     """The system with its steps sliced where they leave the cache of this process's devices."""
     itemsize = _itemsize(template)
     if on_cpu() and itemsize * template.work().working_floats > CPU_SLICE_ABOVE_BYTES:
@@ -191,8 +191,8 @@ def make_bucket(
     **Returns** the bucket; its bytes exceed the memory only if one run alone does.
     """
     columns, seeds = columns_of(grid, run_ids)
-    whole = template_of(grid, columns, structure_of(grid, run_ids))
-    template = sliced_here(whole)
+    padded = padded_system_of(grid, columns, structure_of(grid, run_ids))
+    template = with_micro_batches(padded)
     work, itemsize = template.work(), _itemsize(template)
     outputs = itemsize * n_outputs(template)
     resident = itemsize * work.resident_floats
@@ -210,7 +210,7 @@ def make_bucket(
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
     group = _even(per_device, min(group, per_device), cap)
     per_device = math.ceil(per_device / group) * group
-    return Bucket(whole, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
+    return Bucket(padded, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
 
 
 def _even(n_runs: int, most: int, limit: int) -> int:
@@ -232,12 +232,12 @@ def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bu
     **Raises** `ValueError` if the runs need several programs.
     """
     columns, seeds = columns_of(grid, run_ids)
-    whole = template_of(grid, columns, structure_of(grid, run_ids))
-    n_devices, group = share(chunk, group, jax.local_device_count())
-    return Bucket(whole, run_ids, columns, seeds, chunk, group, n_devices)
+    padded = padded_system_of(grid, columns, structure_of(grid, run_ids))
+    n_devices, group = devices_for(chunk, group, jax.local_device_count())
+    return Bucket(padded, run_ids, columns, seeds, chunk, group, n_devices)
 
 
-def share(chunk: int, group: int, available: int) -> tuple[int, int]:
+def devices_for(chunk: int, group: int, available: int) -> tuple[int, int]:
     """Devices that share a chunk evenly, as many as there are, and the largest group they allow."""
     n_devices = max(d for d in range(1, min(available, chunk) + 1) if chunk % d == 0)
     per_device = chunk // n_devices

@@ -45,7 +45,7 @@ class Layout:
     @classmethod
     def of(cls, plan: Plan, predicted: bool = False, slots: int | None = None) -> "Layout":
         """Layout of the results of `plan`, or of its theory; `slots` are those of a store."""
-        schemas = [b.template.schema for b in plan.buckets]
+        schemas = [b.traced_system.schema for b in plan.buckets]
         observables: dict[str, Observable] = {}
         for schema in schemas:
             names = schema.predicted() if predicted else list(schema.observables)
@@ -64,7 +64,7 @@ class Layout:
              if d in s.coordinates}
             for s in schemas
         )  # fmt: skip
-        dtype = np.result_type(*(b.template.dtype for b in plan.buckets)).name
+        dtype = np.result_type(*(b.traced_system.dtype for b in plan.buckets)).name
         dtypes = {n: "float64" if predicted else dtype for n in observables}
         if not predicted or any(schema.solved for schema in schemas):
             ended = "how the closed forms were solved" if predicted else "how the run ended"

@@ -12,18 +12,18 @@ import numpy as np
 
 from jaxscale.sweep.bucket import (
     columns_of,
+    padded_system_of,
     run_seconds,
-    sliced_here,
     structure_of,
     structures,
-    template_of,
+    with_micro_batches,
 )
 from jaxscale.sweep.grid import Grid
-from jaxscale.sweep.padding import MOST_CELLS, cells, cheapest, distinct, share_out
+from jaxscale.sweep.padding import MOST_CELLS, allocate_buckets, cells, cheapest, distinct
 from jaxscale.system import AbstractSystem
 
 COMPILE_SECONDS = 3.0
-MOST_BUCKETS = 4  # of one structure, unless `max_compiles` says otherwise
+MOST_BUCKETS = 4  # of one structure, unless `max_programs` says otherwise
 MOST_BOXES = 300  # templates that are built to find the division of all structures
 
 
@@ -45,14 +45,14 @@ def divide(
     n = len(combinations)
     if bound is not None and bound < n:
         raise ValueError(
-            f"`max_compiles` must be at least {n}, the combinations of static and object axes, "
+            f"`max_programs` must be at least {n}, the combinations of static and object axes, "
             f"got {bound}."
         )
     extra = (MOST_BUCKETS - 1) * n if bound is None else bound - n
     most = MOST_BUCKETS if bound is None else 1 + extra
     boxes = max(MOST_BOXES // max(n, 1), 9)
     found = [_divisions(grid, ids, most, available, boxes) for ids in combinations]
-    taken = share_out([[cost for cost, _ in divisions] for divisions, _ in found], extra)
+    taken = allocate_buckets([[cost for cost, _ in divisions] for divisions, _ in found], extra)
     parts = []
     for ids, (divisions, _), t in zip(combinations, found, taken, strict=True):
         parts += [ids[mask] for mask in divisions[t - 1][1]]
@@ -68,7 +68,7 @@ def _divisions(
     single = {p: c[:1] for p, c in columns.items() if np.min(c) == np.max(c)}
 
     def template(values: dict[str, np.ndarray]) -> AbstractSystem:
-        return sliced_here(template_of(grid, single | values, chosen))
+        return with_micro_batches(padded_system_of(grid, single | values, chosen))
 
     sizes = [p for p, c in columns.items() if p not in single and _is_size(template, p, c)]
     whole = [(0.0, [np.ones(len(ids), bool)])]

@@ -54,7 +54,7 @@ class Session:
         name, precision = (plan.token, bucket), plan.options.matmul_precision
         seeds = of.seeds[source]
         memory = plan.options.memory
-        return Task(name, of.whole, of.group, columns, seeds, self.root, memory, precision)
+        return Task(name, of.padded_system, of.group, columns, seeds, self.root, memory, precision)
 
     def chunks(self, bar: Progress) -> Generator[tuple[tuple[int, int], Answer]]:
         """Answers as they come."""

@@ -82,7 +82,7 @@ def _cuts(box: Box) -> list[tuple[Box, Box]]:
     return pairs
 
 
-def share_out(costs: Sequence[Sequence[float]], extra: int) -> list[int]:
+def allocate_buckets(costs: Sequence[Sequence[float]], extra: int) -> list[int]:
     """Number of buckets of each structure: cuts go where they save most, on average over them.
 
     `costs[s][n - 1]` is the cost of structure `s` in `n` buckets. Several cuts of one structure are

@@ -10,6 +10,7 @@ CPU, steps that touch far more than the cache are sliced, which changes results 
 
 import dataclasses
 import uuid
+import warnings
 from typing import Any
 
 import jax
@@ -32,7 +33,7 @@ class Options:
     """What the caller asked of the planner; None leaves it to the planner."""
 
     max_runs_per_chunk: int | None = None
-    max_compiles: int | None = None
+    max_programs: int | None = None
     memory: float | None = None
     matmul_precision: str = "float32"
 
@@ -141,9 +142,10 @@ def plan(
     grid: Grid,
     *,
     max_runs_per_chunk: int | None = None,
-    max_compiles: int | None = None,
+    max_programs: int | None = None,
     memory: float | None = None,
     matmul_precision: str = "float32",
+    max_compiles: int | None = None,
 ) -> Plan:
     """Cut a grid into buckets and chunks; compiles nothing.
 
@@ -151,13 +153,14 @@ def plan(
 
     - `grid`: the grid.
     - `max_runs_per_chunk`: upper bound on the runs of one call.
-    - `max_compiles`: upper bound on the programs; static and object axes need one per combination.
+    - `max_programs`: upper bound on the programs; static and object axes need one per combination.
       By default up to four per combination, and never more than a dozen, if splitting sizes saves
       more than compiling takes.
     - `memory`: bytes that a call may take on each device; by default 80 % of an accelerator's, and
       half of the host's shared by its CPU devices.
     - `matmul_precision`: precision of float32 products on accelerators, as JAX names it;
       `"tensorfloat32"` trades digits for speed.
+    - `max_compiles`: deprecated name of `max_programs`.
 
     **Returns** a `Plan`, for `print` and `js.run`.
 
@@ -172,6 +175,13 @@ def plan(
     """
     if not isinstance(grid, Grid):
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
+    if max_compiles is not None:
+        if max_programs is not None:
+            raise ValueError("`max_compiles` is the old name of `max_programs`: give the new one.")
+        warnings.warn(
+            "`max_compiles` is deprecated, use `max_programs`.", DeprecationWarning, stacklevel=2
+        )
+        max_programs = max_compiles
     bytes_given = None if memory is None else float(as_real("memory", memory))
     if bytes_given is not None and not bytes_given > 0:
         raise ValueError(f"`memory` must be positive, got {memory!r}.")
@@ -180,7 +190,7 @@ def plan(
         raise ValueError(f"`matmul_precision` must be one of {known}, got {matmul_precision!r}.")
     options = Options(
         _count("max_runs_per_chunk", max_runs_per_chunk),
-        _count("max_compiles", max_compiles),
+        _count("max_programs", max_programs),
         bytes_given,
         matmul_precision,
     )
@@ -200,7 +210,7 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     """Plan for some of the runs of a grid, by their flat indices."""
     memory = options.memory or device_memory()
     available, bound = jax.local_device_count(), options.max_runs_per_chunk
-    parts, own_flops = divide(grid, run_ids, options.max_compiles, available)
+    parts, own_flops = divide(grid, run_ids, options.max_programs, available)
     buckets = []
     for ids in parts:
         n_devices = min(available, len(ids), len(ids) if bound is None else bound)
@@ -223,8 +233,8 @@ def continued(grid: Grid, cuts: list[tuple[np.ndarray, int, int]], options: Opti
 
 def _warnings(bucket: Bucket) -> list[str]:
     """Warnings of the template and of each single axis value on it."""
-    told = list(bucket.template.warnings())
+    told = list(bucket.traced_system.warnings())
     for path, column in bucket.columns.items():
         for value in np.unique(column):
-            told += replace(bucket.template, path, value).warnings()
+            told += replace(bucket.traced_system, path, value).warnings()
     return told

@@ -42,11 +42,11 @@ def predict(grid: Grid) -> "xarray.Dataset":
     if not isinstance(grid, Grid):
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
     one_seed = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
-    planned = plan(one_seed, max_compiles=one_seed.n_structures)
+    planned = plan(one_seed, max_programs=one_seed.n_structures)
     results = MemoryStore(Layout.of(planned, predicted=True))
     with jax.enable_x64(True):
         for index, bucket in enumerate(planned.buckets):
-            values = predict_columns(bucket.template, bucket.columns, len(bucket.run_ids))
+            values = predict_columns(bucket.traced_system, bucket.columns, len(bucket.run_ids))
             results.write(index, 0, bucket.run_ids, {k: np.asarray(v) for k, v in values.items()})
     return results.dataset().isel(seed=0, drop=True)
 

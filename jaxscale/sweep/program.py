@@ -21,7 +21,7 @@ from jaxscale.keys import IMPLEMENTATION
 from jaxscale.linalg import one_blas_thread
 from jaxscale.paths import set_leaves
 from jaxscale.status import STATUS
-from jaxscale.sweep.bucket import Bucket, cached_group, share, sliced_here
+from jaxscale.sweep.bucket import Bucket, cached_group, devices_for, with_micro_batches
 from jaxscale.system import AbstractSystem
 
 RUNS = "runs"
@@ -33,7 +33,7 @@ class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
     - `name`: of the program; a process compiles it once.
-    - `whole`, `group`: what the program is traced with, its steps sliced where it runs.
+    - `padded_system`, `group`: what the program is traced with, its steps sliced where it runs.
     - `columns`, `seeds`: of the runs, padding included.
     - `root`: data of the root key.
     - `memory`: bytes that the program may take on each device; None for what the device allows.
@@ -42,7 +42,7 @@ class Task:
     """
 
     name: tuple[str, int]
-    whole: AbstractSystem
+    padded_system: AbstractSystem
     group: int
     columns: dict[str, np.ndarray]
     seeds: np.ndarray
@@ -66,8 +66,8 @@ class Program:
 
     def __init__(self, task: Task, n_devices: int):
         self.n_devices, self.group, self.compile_seconds = n_devices, task.group, 0.0
-        self.template = sliced_here(task.whole)
-        self._leaves, static = eqx.partition(self.template, eqx.is_array_like)
+        self.traced_system = with_micro_batches(task.padded_system)
+        self._leaves, static = eqx.partition(self.traced_system, eqx.is_array_like)
         self._compile(task, static)
         used, per_device = self.bytes, len(task.seeds) // n_devices
         memory = device_memory() if task.memory is None else task.memory
@@ -118,7 +118,7 @@ class Program:
         )
         began = time.perf_counter()
         lowered = jax.jit(sharded).lower(self._leaves, task.root, *self._arguments(task))
-        _check_outputs(self.template, lowered.out_info)
+        _check_outputs(self.traced_system, lowered.out_info)
         self._compiled = lowered.compile()
         self.compile_seconds += time.perf_counter() - began
 
@@ -184,7 +184,7 @@ def compute(task: Task, programs: dict[Any, Program], n_devices: int) -> Answer:
     """
     seconds = 0.0
     with (
-        jax.enable_x64(task.whole.dtype == "float64"),
+        jax.enable_x64(task.padded_system.dtype == "float64"),
         jax.default_matmul_precision(task.matmul_precision),
     ):
         with _compiling:  # threads of one process share its programs
@@ -212,7 +212,7 @@ def compute_anywhere(task: Task) -> Answer:
     """Compute a chunk in a worker process, on all its devices that can share it evenly."""
     group = task.group
     if task.platform != jax.default_backend():  # planned elsewhere
-        group = cached_group(sliced_here(task.whole))
-    n_devices, group = share(len(task.seeds), group, jax.local_device_count())
+        group = cached_group(with_micro_batches(task.padded_system))
+    n_devices, group = devices_for(len(task.seeds), group, jax.local_device_count())
     with one_blas_thread():
         return compute(dataclasses.replace(task, group=group), _kept, n_devices)

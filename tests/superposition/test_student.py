@@ -205,7 +205,7 @@ def test_a_grid_over_latent_sizes_is_one_program_and_equals_single_runs():
     system = S.TeacherStudent(**BASE, n_steps=20, record=[0, 20], dtype="float64", n_evaluation=64,
                               inputs=S.Bernoulli())  # fmt: skip
     grid = js.Grid(system, {"latent_size": [6, 12], "frequency_exponent": [0.0, 1.5]}, seeds=2)
-    plan = js.plan(grid, max_compiles=1)
+    plan = js.plan(grid, max_programs=1)
     assert len(plan.buckets) == 1
     runs = js.run(plan, progress=False)
     alone, key = js.select(runs, latent_size=6, frequency_exponent=1.5, seed=1)

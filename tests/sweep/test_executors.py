@@ -336,7 +336,7 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     )
     grid = js.Grid(system, seeds=2)
     planned = js.plan(grid)
-    assert planned.buckets[0].template.micro_batch is None
+    assert planned.buckets[0].traced_system.micro_batch is None
     whole = js.run(planned)
     made = Session(planned, MemoryStore(Layout.of(planned)), None).task(0, 0)
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
@@ -344,7 +344,7 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     monkeypatch.setattr(program, "_kept", {})
     answer = program.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
     (kept,) = program._kept.values()
-    assert kept.template.micro_batch == 16
+    assert kept.traced_system.micro_batch == 16
     np.testing.assert_allclose(answer.values["loss"], whole["loss"], rtol=1e-5)
 
 

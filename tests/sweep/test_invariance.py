@@ -35,7 +35,7 @@ import jaxscale as js
 js.use_all_cores(int(sys.argv[1]))
 {SETUP}
 assert jax.local_device_count() == int(sys.argv[1])
-plan = js.plan(grid, max_runs_per_chunk=8, max_compiles=2)
+plan = js.plan(grid, max_runs_per_chunk=8, max_programs=2)
 np.savez(sys.argv[2], **{{k: v.values for k, v in js.run(plan).items()}})
 """
 
@@ -58,7 +58,7 @@ def assert_close(one, two, tolerance=1e-5):
 @pytest.fixture(scope="module")
 def whole():
     """The network's grid in one program and one chunk."""
-    plan = js.plan(WIDTHS, max_compiles=1)
+    plan = js.plan(WIDTHS, max_programs=1)
     assert plan.n_compiles == 1
     runs = js.run(plan)
     assert (runs["status"] == js.Status.ok).all()
@@ -76,7 +76,7 @@ def test_learning_happened(whole):
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [2, 4, None])
 def test_networks_do_not_feel_their_bucket(whole, most):
-    plan = js.plan(WIDTHS, max_compiles=most)
+    plan = js.plan(WIDTHS, max_programs=most)
     assert plan.n_compiles <= (most or 4)
     with compilations() as seen:
         runs = js.run(plan)
@@ -97,7 +97,7 @@ def test_networks_one_by_one(whole):
 @pytest.mark.slow
 @pytest.mark.parametrize("cap", [1, 5])
 def test_networks_do_not_feel_their_chunk(whole, cap):
-    plan = js.plan(WIDTHS, max_runs_per_chunk=cap, max_compiles=1)
+    plan = js.plan(WIDTHS, max_runs_per_chunk=cap, max_programs=1)
     assert all(b.chunk <= max(cap, 1) for b in plan.buckets)
     assert_close(js.run(plan), whole)
 
@@ -107,7 +107,7 @@ def test_networks_do_not_feel_their_chunk(whole, cap):
 def test_networks_do_not_feel_their_micro_batch(whole, micro):
     system = js.replace(NETWORK, "micro_batch", micro)
     assert system.micro_batch == micro
-    runs = js.run(js.plan(js.Grid(system, WIDTHS.axes, seeds=3), max_compiles=1))
+    runs = js.run(js.plan(js.Grid(system, WIDTHS.axes, seeds=3), max_programs=1))
     assert_close(runs, whole)
 
 
@@ -123,22 +123,22 @@ def test_networks_do_not_feel_their_devices(whole, tmp_path, n_devices):
 
 @pytest.fixture(scope="module")
 def small():
-    return js.run(js.plan(js.Grid(SMALL, SIZES, seeds=3), max_compiles=1))
+    return js.run(js.plan(js.Grid(SMALL, SIZES, seeds=3), max_programs=1))
 
 
 @pytest.mark.parametrize(
     "bounds",
     [
-        {"max_compiles": 2},
+        {"max_programs": 2},
         {"max_runs_per_chunk": 1},
-        {"max_runs_per_chunk": 5, "max_compiles": 1},
-        pytest.param({"max_compiles": 4, "max_runs_per_chunk": 2}, marks=pytest.mark.slow),
+        {"max_runs_per_chunk": 5, "max_programs": 1},
+        pytest.param({"max_programs": 4, "max_runs_per_chunk": 2}, marks=pytest.mark.slow),
     ],
     ids=json.dumps,
 )
 def test_bounds_change_no_number(small, bounds):
     plan = js.plan(js.Grid(SMALL, SIZES, seeds=3), **bounds)
-    assert plan.n_compiles <= bounds.get("max_compiles", 4)
+    assert plan.n_compiles <= bounds.get("max_programs", 4)
     assert all(b.chunk <= bounds.get("max_runs_per_chunk", 12) for b in plan.buckets)
     assert_close(js.run(plan), small)
 
@@ -158,7 +158,7 @@ def test_it_compiles_what_was_planned(small):
 
 
 @pytest.mark.parametrize("bound", [0, -1])
-@pytest.mark.parametrize("name", ["max_compiles", "max_runs_per_chunk", "memory"])
+@pytest.mark.parametrize("name", ["max_programs", "max_runs_per_chunk", "memory"])
 def test_bad_bounds_are_refused(name, bound):
     with pytest.raises(ValueError, match=f"`{name}`"):
         js.plan(js.Grid(SMALL, SIZES), **{name: bound})
@@ -166,8 +166,8 @@ def test_bad_bounds_are_refused(name, bound):
 
 def test_what_cannot_be_met_is_refused():
     grid = js.Grid(SMALL, {"n_skills": [3, 4, 5]})
-    with pytest.raises(ValueError, match="`max_compiles` must be at least 3"):
-        js.plan(grid, max_compiles=2)
+    with pytest.raises(ValueError, match="`max_programs` must be at least 3"):
+        js.plan(grid, max_programs=2)
     with pytest.raises(ValueError, match="`memory`"):
         js.plan(grid, memory=10)
 
@@ -199,8 +199,8 @@ def test_slices_of_the_planner_change_no_number(whole, monkeypatch):
     """The planner's own slices of a batch: forced by pretending that the cache is tiny."""
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
     monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
-    plan = js.plan(WIDTHS, max_compiles=1)
-    assert plan.buckets[0].template.micro_batch == 16
+    plan = js.plan(WIDTHS, max_programs=1)
+    assert plan.buckets[0].traced_system.micro_batch == 16
     assert_close(js.run(plan), whole)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep.bucket import share
-from jaxscale.sweep.padding import cells, cheapest, share_out
+from jaxscale.sweep.bucket import devices_for
+from jaxscale.sweep.padding import allocate_buckets, cells, cheapest
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=20)
 
@@ -74,7 +74,7 @@ def test_sizes_are_padded_to_the_largest():
     network = ParityNetwork(n_skills=2, n_bits=6, skill_size=2, width=3, n_steps=5)
     plan = js.plan(js.Grid(network, {"width": [4, 16, 8]}))
     assert plan.n_compiles == 1
-    assert plan.buckets[0].template.max_width == 16
+    assert plan.buckets[0].traced_system.max_width == 16
 
 
 @pytest.mark.parametrize("cap", [None, 1, 2, 3, 6, 7, 100])
@@ -106,10 +106,10 @@ def test_systems_with_branches_are_walked_over_on_a_cpu():
 
 
 def test_a_chunk_is_shared_by_as_many_devices_as_divide_it():
-    assert share(12, 4, 2) == (2, 3)
-    assert share(12, 6, 5) == (4, 3)
-    assert share(7, 4, 2) == (1, 1)
-    assert share(1, 4, 8) == (1, 1)
+    assert devices_for(12, 4, 2) == (2, 3)
+    assert devices_for(12, 6, 5) == (4, 3)
+    assert devices_for(7, 4, 2) == (1, 1)
+    assert devices_for(1, 4, 8) == (1, 1)
 
 
 def padded_work(sizes, masks):
@@ -140,10 +140,10 @@ def test_boxes_of_two_axes_are_cut_along_either():
 
 
 def test_extra_programs_go_where_they_save_most():
-    assert share_out([[10.0, 9.0, 8.0], [100.0, 50.0, 49.5]], 3) == [3, 2]
-    assert share_out([[10.0, 11.0], [5.0]], 4) == [1, 1]
-    assert share_out([[10.0, 10.0, 4.0]], 3) == [3]  # the first cut alone saves nothing
-    assert share_out([[10.0, 10.0, 4.0]], 1) == [1]
+    assert allocate_buckets([[10.0, 9.0, 8.0], [100.0, 50.0, 49.5]], 3) == [3, 2]
+    assert allocate_buckets([[10.0, 11.0], [5.0]], 4) == [1, 1]
+    assert allocate_buckets([[10.0, 10.0, 4.0]], 3) == [3]  # the first cut alone saves nothing
+    assert allocate_buckets([[10.0, 10.0, 4.0]], 1) == [1]
 
 
 NETWORK = ParityNetwork(n_skills=5, n_bits=32, batch_size=256, n_steps=20_000, width=16)
@@ -155,15 +155,15 @@ def test_an_axis_of_one_size_is_that_size(other):
     model = js.sparse.RandomFeatureRegression(
         n_features=64, n_samples=32, spectrum_exponent=1.0, sparsity_exponent=2.0
     )
-    plan = js.plan(js.Grid(model, {"n_features": [5], **other}), max_compiles=1)
-    own = js.plan(js.Grid(js.replace(model, "n_features", 5), other), max_compiles=1)
+    plan = js.plan(js.Grid(model, {"n_features": [5], **other}), max_programs=1)
+    own = js.plan(js.Grid(js.replace(model, "n_features", 5), other), max_programs=1)
     assert plan.flops == own.flops
     assert plan.padding_waste == own.padding_waste
     assert (plan.padding_waste > 0) == bool(other)
 
 
 def test_long_sweeps_of_mixed_sizes_are_bucketed():
-    plans = {most: js.plan(WIDTHS, max_compiles=most) for most in (1, 2, 4)}
+    plans = {most: js.plan(WIDTHS, max_programs=most) for most in (1, 2, 4)}
     assert [p.n_compiles for p in plans.values()] == [1, 2, 4]
     waste = [p.padding_waste for p in plans.values()]
     assert waste[0] == pytest.approx(5 * 256 / (16 + 32 + 64 + 128 + 256) - 1, rel=0.05)
@@ -173,7 +173,7 @@ def test_long_sweeps_of_mixed_sizes_are_bucketed():
         assert sorted(ids.tolist()) == list(range(40))
         assert f"{plan.padding_waste:.0%} more work by padding" in str(plan)
         for bucket in plan.buckets:
-            assert bucket.template.max_width == bucket.columns["width"].max()
+            assert bucket.traced_system.max_width == bucket.columns["width"].max()
     assert js.plan(WIDTHS).n_compiles == 4
     short = js.Grid(js.replace(NETWORK, "n_steps", 20), WIDTHS.axes, seeds=8)
     assert js.plan(short).n_compiles == 1  # a program takes longer to compile than it saves
@@ -181,9 +181,9 @@ def test_long_sweeps_of_mixed_sizes_are_bucketed():
 
 def test_static_axes_bound_the_programs_from_below():
     grid = js.Grid(SMALL, {"n_skills": [3, 4, 5]})
-    assert js.plan(grid, max_compiles=3).n_compiles == 3
-    with pytest.raises(ValueError, match=r"`max_compiles` must be at least 3.*got 2"):
-        js.plan(grid, max_compiles=2)
+    assert js.plan(grid, max_programs=3).n_compiles == 3
+    with pytest.raises(ValueError, match=r"`max_programs` must be at least 3.*got 2"):
+        js.plan(grid, max_programs=2)
 
 
 def test_memory_bounds_the_runs_of_a_call():
@@ -221,11 +221,19 @@ def test_warnings_name_the_unstable_rate():
     assert not js.plan(js.Grid(SMALL)).warnings
 
 
-@pytest.mark.parametrize("name", ["max_runs_per_chunk", "max_compiles", "memory"])
+@pytest.mark.parametrize("name", ["max_runs_per_chunk", "max_programs", "memory"])
 @pytest.mark.parametrize("bad", [0, -1])
 def test_bad_bounds(name, bad):
     with pytest.raises(ValueError, match=rf"`{name}` must be .*got"):
         js.plan(js.Grid(SMALL), **{name: bad})
+
+
+def test_the_old_name_of_max_programs_is_deprecated():
+    with pytest.warns(DeprecationWarning, match="use `max_programs`"):
+        plan = js.plan(WIDTHS, max_compiles=2)
+    assert plan.n_compiles == 2
+    with pytest.raises(ValueError, match="old name of `max_programs`"):
+        js.plan(WIDTHS, max_compiles=2, max_programs=2)
 
 
 def test_unknown_precision():

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxscale.sparse.data import Inputs
-from jaxscale.sparse.sizes import Padding
+from jaxscale.sparse.padding import Padding
 
 NARROWEST = 16  # columns from which a narrower program is worth its compilation
 SHRINK = 0.55
