@@ -14,10 +14,10 @@ from jaxscale.sweep.grid import Grid
 from jaxscale.system import AbstractSystem
 
 CPU_WORKING_BYTES = 400_000
-GPU_WORKING_BYTES = 200_000_000
+GPU_WORKING_BYTES = 2_000_000_000  # on an H200 groups gain up to the largest tried, 1.2 GB
 CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
-CPU_FLOPS, GPU_FLOPS = 45e9, 5e12
-STEP_SECONDS = 15e-6
+CPU_FLOPS, GPU_FLOPS = 45e9, 12e12  # reached by networks of width 16 to 1000: 8 to 21 TFLOP/s
+CPU_STEP_SECONDS, GPU_STEP_SECONDS = 15e-6, 40e-6  # of a group: dispatch, launches
 CHUNK_SECONDS = 5.0
 HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed by several threads
 
@@ -168,8 +168,8 @@ def run_seconds(template: AbstractSystem, group: int | None = None) -> float:
     """Estimated seconds of one run on one device, in groups of `group` or those that fit."""
     work, cpu = template.work(), on_cpu()
     group = cached_group(template) if group is None else group
-    overhead = STEP_SECONDS * work.n_steps / (group if cpu else max(group, 1000))
-    return work.flops / (CPU_FLOPS if cpu else GPU_FLOPS) + overhead
+    flops, step = (CPU_FLOPS, CPU_STEP_SECONDS) if cpu else (GPU_FLOPS, GPU_STEP_SECONDS)
+    return work.flops / flops + step * work.n_steps / group
 
 
 def make_bucket(
@@ -200,7 +200,7 @@ def make_bucket(
     group = max(1, min(group, int(memory // (resident + outputs))))
     seconds = run_seconds(template, group)
     per_device = math.ceil(len(run_ids) / n_devices)
-    cap = max(1, int(CHUNK_SECONDS / seconds))
+    cap = max(1 if on_cpu() else group, int(CHUNK_SECONDS / seconds))
     cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
     cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
     on_host = 0.5 * host_memory() / HOST_COPIES / n_devices

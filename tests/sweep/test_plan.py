@@ -10,7 +10,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep.bucket import devices_for
+from jaxscale.sweep.bucket import GPU_WORKING_BYTES, devices_for
 from jaxscale.sweep.padding import allocate_buckets, cells, cheapest
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=20)
@@ -272,3 +272,20 @@ def test_the_host_holds_results_and_the_last_chunk():
     assert bucket.result_bytes == per_run
     on_devices = plan.n_devices * plan.bytes_per_device
     assert plan.host_bytes == pytest.approx(110 * per_run + on_devices)
+
+
+def test_long_runs_on_an_accelerator_fill_their_groups(monkeypatch):
+    """A group is as large as its memory and working set allow, however long a run takes."""
+    monkeypatch.setattr("jaxscale.sweep.bucket.on_cpu", lambda: False)
+    network = ParityNetwork(
+        width=64, batch_size=20_000, n_bits=100, skills=js.emergence.RandomSkills()
+    )
+    groups = {}
+    for n_steps in (40, 100_000):
+        planned = js.plan(js.Grid(js.replace(network, "n_steps", n_steps), seeds=1000), memory=90e9)
+        (bucket,) = planned.buckets
+        groups[n_steps] = bucket.group
+        assert bucket.chunk >= bucket.group
+    working = 4 * network.work().working_floats * groups[100_000]
+    assert groups[40] == groups[100_000]
+    assert 0.5 * GPU_WORKING_BYTES <= working <= GPU_WORKING_BYTES
