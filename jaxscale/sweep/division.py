@@ -23,7 +23,7 @@ from jaxscale.sweep.padding import MOST_CELLS, allocate_buckets, cells, cheapest
 from jaxscale.system import AbstractSystem
 
 COMPILE_SECONDS = 3.0
-MOST_BUCKETS = 4  # of one structure, unless `max_programs` says otherwise
+MOST_BUCKETS = 12  # of one structure, unless `max_programs` says otherwise
 MOST_BOXES = 300  # templates that are built to find the division of all structures
 
 
