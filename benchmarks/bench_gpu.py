@@ -93,7 +93,7 @@ def prepare(what: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 def other_grids(tiny: bool) -> dict[str, js.Grid]:
     """Grids of the other systems and of small networks, as a user would run them."""
     sparse, superposition = js.sparse, js.superposition
-    n, n_steps = (4, 10) if tiny else (1024, 500)
+    n, n_steps, few = (4, 10, 2) if tiny else (1024, 500, 100)
 
     def regression(n_features: int, n_samples: int, solver: Any) -> Any:
         return sparse.RandomFeatureRegression(
@@ -104,7 +104,7 @@ def other_grids(tiny: bool) -> dict[str, js.Grid]:
     def student(gradient: Any) -> Any:
         return superposition.TeacherStudent(
             n_features=256, latent_size=32, frequency_exponent=1.5, gradient=gradient,
-            n_steps=n_steps, record=[0, n_steps],
+            n_steps=few, record=[0, few],
         )  # fmt: skip
 
     def network(width: int) -> Any:
