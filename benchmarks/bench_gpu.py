@@ -5,6 +5,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -41,14 +42,13 @@ def prepare_check() -> tuple[dict[str, Any], dict[str, Any]]:
     system = system_of(Case(64, 256, n_runs=1, n_steps=CHECKED, goal=0), "adam")
     key, differences = jax.random.key(0), {}
     with jax.default_device(jax.devices("cpu")[0]):
-        there = jax.jit(system.simulate)(key)["skill_loss"]
+        there = eqx.filter_jit(lambda k: system.simulate(k))(key)["skill_loss"]
     for name, precision in PRECISIONS.items():
         with jax.default_matmul_precision(precision):
-            here = np.asarray(jax.jit(lambda k: system.simulate(k))(key)["skill_loss"])
+            here = np.asarray(eqx.filter_jit(lambda k: system.simulate(k))(key)["skill_loss"])
         differences[name] = float(np.abs(here - there).max() / np.abs(there).max())
-    return {"run": lambda: jax.block_until_ready(jax.jit(system.simulate)(key))}, {
-        "differences": differences
-    }
+    simulate = eqx.filter_jit(lambda k: system.simulate(k))
+    return {"run": lambda: jax.block_until_ready(simulate(key))}, {"differences": differences}
 
 
 def bucket_by_bucket(case: Case) -> list[js.Grid]:
@@ -183,22 +183,29 @@ def test_t9(benchmark, told, gpu, rounds, tiny, what):
     worker, kind = gpu
     facts = worker.prepare("benchmarks.bench_gpu:prepare", what=what, tiny=tiny)
     seconds = take_turns(benchmark, {n: lambda n=n: worker.time(n) for n in PRECISIONS}, rounds)
+    told |= facts | t9(what, kind, facts, seconds)
+
+
+def t9(what: str, kind: str, facts: dict[str, Any], seconds: Any) -> dict[str, Any]:
+    """Time per run-step and of the full grid, and fractions of the limits of this device."""
     each = {n: s / facts["run_steps"] for n, s in medians(seconds).items()}
-    limits = next((v for name, v in LIMITS.items() if name in kind), None)
-    told |= facts | {
+    derived = {
         "case": f"T9 {what}",
         "kind": kind,
         "seconds": seconds,
         "seconds_per_run_step": each,
         "minutes_of_full_grid": {n: s * facts["full_run_steps"] / 60 for n, s in each.items()},
-        "tf32_speedup": ratio(seconds, "float32", "TF32"),
         "goal": {"seconds_per_run_step": RUN_S.goal, "minutes": PAPER_MINUTES},
     }
+    if len(each) > 1:
+        derived["tf32_speedup"] = ratio(seconds, "float32", "TF32")
+    limits = next((v for name, v in LIMITS.items() if name in kind), None)
     if limits:
         flops, bandwidth = dict(zip(PRECISIONS, limits, strict=False)), limits[-1]
-        told["fraction_of_flops"] = {
+        derived["fraction_of_flops"] = {
             n: facts["flops_per_run_step"] / s / flops[n] for n, s in each.items()
         }
-        told["fraction_of_bandwidth"] = {
+        derived["fraction_of_bandwidth"] = {
             n: facts["bytes_per_run_step"] / s / bandwidth for n, s in each.items()
         }
+    return derived

@@ -32,10 +32,10 @@ from benchmarks.peers import least_squares
 from jaxscale import linalg
 from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.losses import linear_loss, residual_loss
-from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
-from jaxscale.sparse.padding import Padding
-from jaxscale.sparse.solvers import AbstractSolver, Problem
 from jaxscale.sparse.narrow_columns import narrow_width, on_seen_columns
+from jaxscale.sparse.padding import Padding
+from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
+from jaxscale.sparse.solvers import AbstractSolver, Problem
 
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "numpy", "scipy", "scikit-learn")
 GEMM_SIZE = 1024

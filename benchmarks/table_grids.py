@@ -224,7 +224,7 @@ def gpu(found: Found) -> str:
             )
     cores = next((f["machine"]["cores"] for f in found), 0)
     compared = ("grid", "runs", "GPU (s)", f"{cores} cores (s)", "times the cores", "compile (s)")
-    return "\n\n".join([table(columns, rows), table(compared, others)])
+    return "\n\n".join([table(columns, rows), *([table(compared, others)] if others else [])])
 
 
 def other_grids(fact: Mapping[str, Any]) -> list[list[str]]:
