@@ -1,4 +1,4 @@
-"""What `jaxscale reproduce` knows: the studies of papers by system name."""
+"""Studies that `jaxscale reproduce` runs, by system name."""
 
 from jaxscale.papers.emergence.study import STUDY as _emergence
 from jaxscale.papers.sparse.study import STUDY as _sparse

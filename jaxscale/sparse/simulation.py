@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.features import AbstractLinear, AbstractNonlinear, gaussian_projection
 from jaxscale.sparse.losses import linear_loss, residual_loss, sampled_loss
-from jaxscale.sparse.solvers import Problem
 from jaxscale.sparse.narrow_columns import on_seen_columns
+from jaxscale.sparse.solvers import Problem
 from jaxscale.status import DIVERGED, Status
 from jaxscale.system import Observables
 

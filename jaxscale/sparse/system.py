@@ -31,8 +31,8 @@ from jaxscale.sparse.features import (
     Linear,
     features_field,
 )
-from jaxscale.sparse.simulation import simulation
 from jaxscale.sparse.padding import Padding, padding_for, power_law_padding
+from jaxscale.sparse.simulation import simulation
 from jaxscale.sparse.solvers import AbstractSolver, MinNorm
 from jaxscale.sparse.spectrum import (
     AbstractCoordinates,

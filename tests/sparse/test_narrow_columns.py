@@ -9,9 +9,9 @@ import pytest
 
 import jaxscale as js
 from jaxscale.sparse.data import Inputs
+from jaxscale.sparse.narrow_columns import narrow_width, on_seen_columns
 from jaxscale.sparse.padding import Padding
 from jaxscale.sparse.solvers import MinNorm
-from jaxscale.sparse.narrow_columns import narrow_width, on_seen_columns
 
 
 def _inputs(n_rows: int, columns: int, seen: int) -> Inputs:

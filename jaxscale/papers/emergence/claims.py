@@ -190,16 +190,16 @@ def law_curves(
 
     **Returns** lists over skill exponents, by the names T, N, D, C and best-N.
     """
-    found: dict[str, list[LawCurve]] = {name: [] for name in (*"TNDC", "best-N")}
+    curves: dict[str, list[LawCurve]] = {name: [] for name in (*"TNDC", "best-N")}
     with jax.enable_x64(True):
         for alpha in np.asarray(laws["skill_exponent"]).tolist():
             at = {"skill_exponent": alpha}
-            found["T"].append(_time_curve(laws.sel(at), alpha))
+            curves["T"].append(_time_curve(laws.sel(at), alpha))
             for name, curve in compute_curves(laws.sel(at)).items():
-                found[name].append(curve)
-            found["N"].append(_parameter_curve(parameters.sel(at), alpha))
-            found["D"].append(_data_curve(data.sel(at), alpha))
-    return found
+                curves[name].append(curve)
+            curves["N"].append(_parameter_curve(parameters.sel(at), alpha))
+            curves["D"].append(_data_curve(data.sel(at), alpha))
+    return curves
 
 
 def law_frontier(runs: "xarray.Dataset") -> "tuple[xarray.DataArray, Frontier]":
@@ -263,25 +263,25 @@ def compute_curves(runs: "xarray.Dataset") -> dict[str, LawCurve]:
     """
     import xarray
 
-    _, found = law_frontier(runs)
+    _, frontier = law_frontier(runs)
     alpha = float(runs["skill_exponent"])
-    known = _law_keywords(_model(runs), alpha)
-    laws = {"C": theory.compute_law(**known), "best-N": _best_law(**known)}
+    keywords = _law_keywords(_model(runs), alpha)
+    laws = {"C": theory.compute_law(**keywords), "best-N": _best_law(**keywords)}
     return {
         name: LawCurve.of(
-            xarray.DataArray(y, {name: found.compute, "skill_exponent": alpha}, dims=name),
+            xarray.DataArray(y, {name: frontier.compute, "skill_exponent": alpha}, dims=name),
             name,
             laws[name],
         )
-        for name, y in (("C", found.loss), ("best-N", found.n_parameters))
+        for name, y in (("C", frontier.loss), ("best-N", frontier.n_parameters))
     }
 
 
-def _best_law(*, skill_exponent: float, n_skills: int, **known: float) -> PowerLaw:
+def _best_law(*, skill_exponent: float, n_skills: int, **keywords: float) -> PowerLaw:
     """N* in X; it depends on A X alone, and finitely many skills have a larger A."""
     share = theory.skill_probabilities(skill_exponent, n_skills)[0]
-    more = float(share) * float(power_sum(skill_exponent + 1, np.inf)) / known["target_scale"]
-    best = theory.optimal_allocation(more, skill_exponent=skill_exponent, **known)
+    more = float(share) * float(power_sum(skill_exponent + 1, np.inf)) / keywords["target_scale"]
+    best = theory.optimal_allocation(more, skill_exponent=skill_exponent, **keywords)
     return PowerLaw(best.n_parameters, -1 / (skill_exponent + 2))
 
 

@@ -185,12 +185,12 @@ def peak_claims(peak: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
     ]
 
 
-def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
+def frontier_claims(frontier: Frontier, alpha: float, gamma: float) -> list[Claim]:
     """Growth of the best model, data set and loss with compute `C = N D`.
 
     **Arguments**
 
-    - `found`: the measured frontier.
+    - `frontier`: the measured frontier.
     - `alpha`, `gamma`: its exponents.
 
     **Returns** claims on N* and L*, and that data grow faster than the model (D* = C / N*).
@@ -210,7 +210,7 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
             "at the simulated data sets",
             DERIVED,
             predicted=-float(law.exponent),
-            values=found.exponent[quantity].per_seed,
+            values=frontier.exponent[quantity].per_seed,
             margin=0.06,
             reason=reason,
         )
@@ -223,7 +223,8 @@ def frontier_claims(found: Frontier, alpha: float, gamma: float) -> list[Claim]:
             "per d ln C, where dense inputs have 0",
             PAPER,
             predicted=(gamma - 1) / (gamma + 1),
-            values=found.exponent["n_samples"].per_seed - found.exponent["n_features"].per_seed,
+            values=frontier.exponent["n_samples"].per_seed
+            - frontier.exponent["n_features"].per_seed,
             margin=0.12,
             reason="twice the margin of N* and D*, which mirror each other at fixed C",
         )

@@ -27,8 +27,8 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
 
     **Returns** two claims per spectrum exponent.
     """
-    kept = runs.sel(step=slice(10, None))
-    steps = np.asarray(kept["step"], float)
+    later = runs.sel(step=slice(10, None))
+    steps = np.asarray(later["step"], float)
     early = (30.0, 1000.0)
     near = steps[(steps >= early[0]) & (steps <= early[1])]
     d, rate = float(system.n_samples), float(system.solver.learning_rate)  # pyright: ignore
@@ -36,7 +36,7 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
     claims = []
     for at in points(runs):
         alpha = at["spectrum_exponent"]
-        loss = kept["loss"].sel(at, drop=True)
+        loss = later["loss"].sel(at, drop=True)
         with jax.enable_x64(True):
             expected = np.asarray(theory.gd_loss(steps, d, **at, **keywords))
         fall = slope(near, expected[(steps >= early[0]) & (steps <= early[1])])
@@ -69,17 +69,17 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
     return claims
 
 
-def instability_claims(found: Instability, alpha: float, gamma: float) -> list[Claim]:
+def instability_claims(measured: Instability, alpha: float, gamma: float) -> list[Claim]:
     """The law of unstable runs, in samples and in the learning rate.
 
     **Arguments**
 
-    - `found`: counts.
+    - `measured`: counts.
     - `alpha`, `gamma`: exponents, `gamma > 1 + alpha`.
 
     **Returns** an exponent in D, one in the learning rate, and the ratio to the prediction.
     """
-    rate, d = found.learning_rate, found.n_samples
+    rate, d = measured.learning_rate, measured.n_samples
     with jax.enable_x64(True):
         predicted = np.asarray(
             theory.instability_probability(
@@ -92,7 +92,7 @@ def instability_claims(found: Instability, alpha: float, gamma: float) -> list[C
         ratio = p[-1].sum() / predicted[-1].sum()
         return np.asarray([slope(d, p[-1]), slope(rate, p[:, 0]), ratio])
 
-    values = jackknife(found.share, estimate)
+    values = jackknife(measured.share, estimate)
     at = f"alpha = {alpha:g}, gamma = {gamma:g}"
     drift = "a ratio that drifts by 25 % over a factor 4 is a slope of 0.16"
     rows = [

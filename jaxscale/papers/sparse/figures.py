@@ -65,7 +65,7 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
 def peak_figure(
     peak: "xarray.Dataset", dense: "xarray.Dataset", few: "xarray.Dataset"
 ) -> "matplotlib.figure.Figure":
-    """Double descent, sparse beside dense, and the parameter exponent below the peak."""
+    """Double descent, sparse next to dense, and the parameter exponent below the peak."""
     figure, grid = new_figure(3, size=(3.9, 3.4))
     dense = dense.isel(n_samples=-1)
     d = int(dense["n_samples"])
@@ -129,13 +129,13 @@ def frontier_figure(
     }
     for axes, (quantity, title) in zip(grid[0], panels.items(), strict=True):
         ends = []
-        for i, ((alpha, gamma), found) in enumerate(frontiers.items()):
+        for i, ((alpha, gamma), frontier) in enumerate(frontiers.items()):
             color = OKABE_ITO[i]
             with jax.enable_x64(True):
                 laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
-                law = np.asarray(getattr(laws, quantity)(found.compute))
-            draw_frontier(axes, found, quantity, law, color)
-            ends.append((found.compute[-1], law[-1], f"γ = {gamma:g}", color))
+                law = np.asarray(getattr(laws, quantity)(frontier.compute))
+            draw_frontier(axes, frontier, quantity, law, color)
+            ends.append((frontier.compute[-1], law[-1], f"γ = {gamma:g}", color))
         logs(axes)
         label_ends(axes, ends)
         axes.set_xlabel("compute C = N D")
@@ -148,18 +148,18 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Loss over steps of gradient descent."""
     figure, grid = new_figure(1, size=(4.9, 3.6))
     axes, ends = grid[0, 0], []
-    kept = runs.sel(step=slice(1, None))
+    later = runs.sel(step=slice(1, None))
     system: Any = grid_of(runs).system
-    steps = np.asarray(kept["step"], float)
-    known = {
+    steps = np.asarray(later["step"], float)
+    fields = {
         "learning_rate": float(system.solver.learning_rate),
         "sparsity_exponent": float(system.sparsity_exponent),
     }
     for i, at in enumerate(points(runs)):
         color = OKABE_ITO[i]
-        band(axes, kept["loss"].sel(at, drop=True), "step", color)
+        band(axes, later["loss"].sel(at, drop=True), "step", color)
         with jax.enable_x64(True):
-            line = np.asarray(theory.gd_loss(steps, float(system.n_samples), **known, **at))
+            line = np.asarray(theory.gd_loss(steps, float(system.n_samples), **fields, **at))
         axes.plot(steps, line, color=color, **DASHED)
         ends.append((steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
     logs(axes)
@@ -171,25 +171,25 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
 
 
 def instability_figure(
-    found: Instability, alpha: float, gamma: float
+    measured: Instability, alpha: float, gamma: float
 ) -> "matplotlib.figure.Figure":
     """Probability of instability against samples, one curve per learning rate."""
     figure, grid = new_figure(1, size=(4.9, 3.6))
     axes, ends = grid[0, 0], []
-    d = found.n_samples
+    d = measured.n_samples
     with jax.enable_x64(True):
         expected = np.asarray(
             theory.instability_probability(
                 d[None, :],
-                found.learning_rate[:, None],
+                measured.learning_rate[:, None],
                 spectrum_exponent=alpha,
                 sparsity_exponent=gamma,
             )
         )
-    for i, rate in enumerate(found.learning_rate):
+    for i, rate in enumerate(measured.learning_rate):
         color = OKABE_ITO[i]
-        share = found.count[i] / found.n_runs
-        spread = [share - found.low[i], found.high[i] - share]
+        share = measured.count[i] / measured.n_runs
+        spread = [share - measured.low[i], measured.high[i] - share]
         axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
         axes.plot(d, expected[i], color=color, **DASHED)
         ends.append((d[-1], share[-1], f"η = {rate:g}", color))

@@ -35,7 +35,7 @@ class _Simulated:
 def map_figure(
     peak: "xarray.Dataset", few: "xarray.Dataset", data: "xarray.Dataset", frontier: Frontier
 ) -> "matplotlib.figure.Figure":
-    """Loss on the plane of features and samples; beside it, simulation over closed form.
+    """Loss on the plane of features and samples; next to it, simulation over closed form.
 
     **Arguments**
 
@@ -53,8 +53,8 @@ def map_figure(
         np.concatenate([part.quartiles for part in parts], axis=1),
     )
     endless = _simulated(data, "residual_loss")
-    seen = np.concatenate([finite.quartiles[1], endless.quartiles[1]])
-    colors = log_colors(0.8 * float(seen.min()), 1.5 * float(seen.max()))
+    medians = np.concatenate([finite.quartiles[1], endless.quartiles[1]])
+    colors = log_colors(0.8 * float(medians.min()), 1.5 * float(medians.max()))
 
     figure, grid = new_figure(2, size=(5.2, 4.2))
     axes, ratio = grid[0]
@@ -81,15 +81,15 @@ def _simulated(runs: "xarray.Dataset", name: str) -> _Simulated:
     dim = "n_features" if "n_features" in runs.dims else "n_samples"
     quartiles = np.asarray(runs[name].quantile([0.25, 0.5, 0.75], "seed").transpose(..., dim))
     swept = np.asarray(runs[dim], float)
-    known = np.full(swept.size, float(system.n_samples) if dim == "n_features" else np.inf)
-    sizes = (swept, known) if dim == "n_features" else (known, swept)
+    fixed = np.full(swept.size, float(system.n_samples) if dim == "n_features" else np.inf)
+    sizes = (swept, fixed) if dim == "n_features" else (fixed, swept)
     return _Simulated(*sizes, quartiles)
 
 
 def _rank(n_samples: Any, at: dict[str, float]) -> Float[np.ndarray, " d"]:
     with jax.enable_x64(True):
-        found = theory.expected_rank(n_samples, sparsity_exponent=at["sparsity_exponent"])
-        return np.asarray(found)
+        rank = theory.expected_rank(n_samples, sparsity_exponent=at["sparsity_exponent"])
+        return np.asarray(rank)
 
 
 def _plane(
@@ -118,20 +118,26 @@ def _plane(
 
 
 def _strip(
-    axes: "matplotlib.axes.Axes", found: _Simulated, at: dict[str, float], colors: Any
+    axes: "matplotlib.axes.Axes", simulated: _Simulated, at: dict[str, float], colors: Any
 ) -> None:
-    """Infinitely many features, as a strip beside the plane."""
-    beside = axes.inset_axes((1.03, 0.0, 0.07, 1.0))
+    """Infinitely many features, as a strip next to the plane."""
+    strip = axes.inset_axes((1.03, 0.0, 0.07, 1.0))
     d = np.geomspace(*axes.get_ylim(), 40)
     values = np.repeat(plane(np.inf, d, **at)[:, None], 2, axis=1)
     x, y = np.meshgrid([1.0, 2.0], d)
-    surface(beside, x, y, values, colors)
-    dots(beside, np.full(found.n_samples.size, 2**0.5), found.n_samples, found.quartiles[1], colors)
-    beside.set_ylim(axes.get_ylim())
-    beside.set_xscale("linear")
-    beside.set_xticks([1.5], ["∞"])
-    beside.set_yticks([], [], minor=False)
-    beside.tick_params(which="both", length=0, labelleft=False)
+    surface(strip, x, y, values, colors)
+    dots(
+        strip,
+        np.full(simulated.n_samples.size, 2**0.5),
+        simulated.n_samples,
+        simulated.quartiles[1],
+        colors,
+    )
+    strip.set_ylim(axes.get_ylim())
+    strip.set_xscale("linear")
+    strip.set_xticks([1.5], ["∞"])
+    strip.set_yticks([], [], minor=False)
+    strip.tick_params(which="both", length=0, labelleft=False)
 
 
 def _ratio(axes: "matplotlib.axes.Axes", finite: _Simulated, at: dict[str, float]) -> None:

@@ -41,7 +41,7 @@ def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -
             np.exp(np.polyval(np.polyfit(log_d, np.log(np.asarray(mean.sel(quantity=q))), 2), fine))
             for q in ("residual_loss", "rank")
         ]
-        found = []
+        vertices = []
         for c in compute:
             n = c / np.exp(fine)
             beyond = n >= smooth[1] + 2
@@ -49,14 +49,14 @@ def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -
             loss = np.where(beyond, smooth[0] * (n - 1) / pole, np.inf)
             at = int(np.argmin(loss))
             if not (0 < at < fine.size - 1 and np.isfinite(loss[at - 1 : at + 2]).all()):
-                found.append((np.nan, np.nan))
+                vertices.append((np.nan, np.nan))
                 continue
             # between the points: what a jackknife multiplies must not be their spacing
             a, b, d = np.polyfit((-1, 0, 1), np.log(loss[at - 1 : at + 2]), 2)
             moved = -b / (2 * a) if a > 0 else 0.0
             place = fine[at] + moved * (fine[1] - fine[0])
-            found.append((d + b * moved / 2, np.log(c) - place))
-        return np.asarray(found).T
+            vertices.append((d + b * moved / 2, np.log(c) - place))
+        return np.asarray(vertices).T
 
     return Frontier.of(both, optimum, compute, size="n_features", time="n_samples")
 

@@ -45,8 +45,8 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
 
     **Returns** a `Conclusion`.
     """
-    found = {name.removesuffix("_full"): data for name, data in runs.items()}
-    data, dense = found["sparse_data"], found["sparse_dense"]
+    results = {name.removesuffix("_full"): data for name, data in runs.items()}
+    data, dense = results["sparse_data"], results["sparse_dense"]
     judged: list[Claim] = claims.data_claims(data, dense)
     drawn = [
         Figure(
@@ -58,16 +58,16 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         )
     ]
 
-    few = found["sparse_parameters"]
+    few = results["sparse_parameters"]
     judged += claims.parameter_claims(few, _system(few))
-    judged += claims.peak_claims(found["sparse_peak"], dense)
+    judged += claims.peak_claims(results["sparse_peak"], dense)
     drawn.append(
         Figure(
             "double_descent",
             "Loss against features: median and middle half over seeds, for near the peak the mean "
             "is infinite. The peak of sparse inputs lies at the rank, far below the number of "
             "samples; that of dense inputs at N = D. Dashed, the deterministic equivalent.",
-            figures.peak_figure(found["sparse_peak"], dense, few),
+            figures.peak_figure(results["sparse_peak"], dense, few),
         )
     )
 
@@ -86,9 +86,9 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             figures.frontier_figure(frontiers),
         )
     )
-    drawn.append(_map(found["sparse_peak"], few, data, frontiers))
+    drawn.append(_map(results["sparse_peak"], few, data, frontiers))
 
-    descent = found["sparse_descent"]
+    descent = results["sparse_descent"]
     judged += claims_descent.descent_claims(descent, _system(descent))
     drawn.append(
         Figure(
@@ -100,7 +100,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         )
     )
 
-    unstable = found["sparse_instability"]
+    unstable = results["sparse_instability"]
     system = _system(unstable)
     alpha, gamma = float(system.spectrum_exponent), float(system.sparsity_exponent)  # pyright: ignore
     counts = measure_instability(unstable["largest_eigenvalue"], RATES)
@@ -114,7 +114,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         )
     )
 
-    relu = found["sparse_relu"]
+    relu = results["sparse_relu"]
     judged += claims.nonlinear_claims(relu)
     drawn.append(
         Figure(
@@ -167,14 +167,14 @@ def _map(
 
 
 def frontier_table(frontiers: dict[tuple[float, float], Frontier]) -> Table:
-    """Measured optima beside the closed-form laws."""
+    """Measured optima next to the closed-form laws."""
     rows = []
-    for (alpha, gamma), found in frontiers.items():
+    for (alpha, gamma), frontier in frontiers.items():
         with jax.enable_x64(True):
             laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
-            expected = [np.asarray(law(found.compute)) for law in (laws.n_features, laws.loss)]
-        for i, c in enumerate(found.compute):
-            measured = (found.n_features[i], expected[0][i], found.loss[i], expected[1][i])
+            expected = [np.asarray(law(frontier.compute)) for law in (laws.n_features, laws.loss)]
+        for i, c in enumerate(frontier.compute):
+            measured = (frontier.n_features[i], expected[0][i], frontier.loss[i], expected[1][i])
             forms = (".1f", ".1f", ".4f", ".4f")
             texts = (number(float(v), f) for v, f in zip(measured, forms, strict=True))
             rows.append((f"{alpha:g}, {gamma:g}", f"{c:.0f}", *texts))
@@ -186,17 +186,17 @@ def frontier_table(frontiers: dict[tuple[float, float], Frontier]) -> Table:
     )
 
 
-def instability_table(found: Instability) -> Table:
+def instability_table(measured: Instability) -> Table:
     """Unstable runs and their binomial intervals."""
     rows = []
-    for i, rate in enumerate(found.learning_rate):
-        for j, d in enumerate(found.n_samples):
-            limits = f"{found.low[i, j]:.2g} to {found.high[i, j]:.2g}"
-            share = found.count[i, j] / found.n_runs
-            rows.append((f"{rate:g}, {d:g}", f"{found.count[i, j]:.0f}", f"{share:.2g}", limits))
+    for i, rate in enumerate(measured.learning_rate):
+        for j, d in enumerate(measured.n_samples):
+            limits = f"{measured.low[i, j]:.2g} to {measured.high[i, j]:.2g}"
+            share = measured.count[i, j] / measured.n_runs
+            rows.append((f"{rate:g}, {d:g}", f"{measured.count[i, j]:.0f}", f"{share:.2g}", limits))
     return Table(
         "Unstable runs",
-        f"Of {found.n_runs} data sets at each D; the learning rates share them.",
+        f"Of {measured.n_runs} data sets at each D; the learning rates share them.",
         ("learning rate, D", "unstable", "share", "95 % binomial interval"),
         tuple(rows),
     )

@@ -52,7 +52,7 @@ def said(at: Point) -> str:
 def expected_slope(runs: "xarray.Dataset", at: Point, window: tuple[float, float]) -> float:
     """Slope of the exact mean loss of one-hot minibatches on the records in `window`."""
     system = system_of(runs)
-    here = runs["step_size"].sel(at, drop=True).transpose("seed", "step")
+    step_size = runs["step_size"].sel(at, drop=True).transpose("seed", "step")
     steps = np.asarray(runs["step"], float)
     steps = steps[(steps >= window[0]) & (steps <= window[1])]
     amplitude = system.inputs.amplitude
@@ -61,7 +61,7 @@ def expected_slope(runs: "xarray.Dataset", at: Point, window: tuple[float, float
             steps,
             **exponents_at(system, at),
             n_features=system.n_features,
-            learning_rate=float(here[0, 0]),
+            learning_rate=float(step_size[0, 0]),
             batch_size=float(getattr(system.gradient, "batch_size", np.inf)),
             second_moment=float(amplitude.moment(2)),
             fourth_moment=float(amplitude.moment(4)),
@@ -80,12 +80,12 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
     **Returns** one claim per pair of exponents, and one per importance exponent at the largest
     frequency exponent, where the limit of long spectra is reached.
     """
-    found, largest = [], float(runs["frequency_exponent"].max())
+    judged, largest = [], float(runs["frequency_exponent"].max())
     for at in points(runs):
         curve = runs["loss"].sel(at, drop=True)
         values = -jackknife_exponents(curve, "step", window)
         a, b = at["frequency_exponent"], at["importance_exponent"]
-        found.append(
+        judged.append(
             Claim.from_seeds(
                 f"sequential-{name_of(at)}",
                 f"without superposition the loss falls as the exact law does ({said(at)})",
@@ -97,7 +97,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
             )
         )
         if a == largest:
-            found.append(
+            judged.append(
                 Claim.from_seeds(
                     f"sequential-limit-{name_of(at)}",
                     f"without superposition the exponent is (a + 2b - 1)/a ({said(at)})",
@@ -108,7 +108,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
                     reason="finite window and spectrum: the exact law is within 0.03 of the limit",
                 )
             )
-    return found
+    return judged
 
 
 def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
@@ -150,7 +150,7 @@ def interference_claims(
     system = system_of(runs)
     start = runs["loss"].sel(step=0)
     gain, latent = float(system.initial.gain), float(system.latent_size)  # pyright: ignore
-    found = [
+    judged = [
         Claim.from_seeds(
             f"universal-{name_of(one.at)}",
             f"where interference dominates, the loss falls as 1/t from step {one.window[0]:.0f} to "
@@ -163,12 +163,12 @@ def interference_claims(
         )
         for one in measured
     ]
-    known = [s for s in fixed if tuple(s.at.values()) in KNOWN_PAIRS]
-    for name, rows in (("universal-spread", known), ("universal-spread-all", fixed)):
+    established = [s for s in fixed if tuple(s.at.values()) in KNOWN_PAIRS]
+    for name, rows in (("universal-spread", established), ("universal-spread-all", fixed)):
         if not rows:
             continue
         alone = float(np.mean(spread(rows, "control")))
-        found.append(
+        judged.append(
             Claim.from_seeds(
                 name,
                 "where interference dominates, the exponent is the same for all data: largest "
@@ -184,7 +184,7 @@ def interference_claims(
     for a in np.asarray(runs["frequency_exponent"], float).tolist():
         values = start.sel(frequency_exponent=a, importance_exponent=0.0)
         scale = system.n_features * gain**2 / (4 * latent)
-        found.append(
+        judged.append(
             Claim.from_seeds(
                 f"initial-loss-{a:g}",
                 f"the loss starts at N g^2/(4K) (a = {a:g}, b = 0; ratio)",
@@ -196,7 +196,7 @@ def interference_claims(
             )
         )
     first = fixed[0]
-    found.append(
+    judged.append(
         Claim.from_seeds(
             "acceleration-exponent",
             f"superposition multiplies the exponent by up to ten (log10 of the ratio to the exact "
@@ -208,7 +208,7 @@ def interference_claims(
             reason="a factor 2: the claim is of an order of magnitude",
         )
     )
-    return found
+    return judged
 
 
 def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
@@ -221,11 +221,11 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
 
     **Returns** one claim per size of the bottleneck.
     """
-    found = []
+    judged = []
     for k in dict.fromkeys(m.at["latent_size"] for m in measured):
         rows = [m for m in measured if m.at["latent_size"] == k]
         means = [float(np.nanmean(m.loss)) for m in rows]
-        found.append(
+        judged.append(
             Claim.from_seeds(
                 f"{name}-spread-{k:g}",
                 f"{start} the exponent is the same for all data (largest minus smallest over "
@@ -237,7 +237,7 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
                 reason="as where interference dominates",
             )
         )
-    return found
+    return judged
 
 
 def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[Claim]:
@@ -250,12 +250,12 @@ def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[C
 
     **Returns** two claims per size of the bottleneck.
     """
-    found = spread_claims(measured, "small-start", "from a small start")
+    judged = spread_claims(measured, "small-start", "from a small start")
     for k in np.asarray(runs["latent_size"]).tolist():
         rows = [m for m in measured if m.at["latent_size"] == k]
         at = {n: v for n, v in rows[0].at.items() if n != "latent_size"}
         ratio = time_ratio(runs.sel(rows[0].at, drop=True), at)
-        found.append(
+        judged.append(
             Claim.from_seeds(
                 f"small-start-time-{k:g}",
                 f"from a small start superposition reaches its last loss ten times sooner than the "
@@ -267,7 +267,7 @@ def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[C
                 reason="a factor 2: the claim is of an order of magnitude",
             )
         )
-    return found
+    return judged
 
 
 @functools.lru_cache(maxsize=32)

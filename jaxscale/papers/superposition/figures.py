@@ -102,12 +102,12 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         ends = []
         for i, b in enumerate(_few(runs)):
             at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
-            here, color = runs.sel(at, drop=True), OKABE_ITO[i]
-            curve = here["loss"][..., late]
+            selected, color = runs.sel(at, drop=True), OKABE_ITO[i]
+            curve = selected["loss"][..., late]
             band(axes, curve, "step", color)
-            alone = control_curve(here, at).mean("seed").values[late]
+            alone = control_curve(selected, at).mean("seed").values[late]
             axes.plot(steps, alone, color=color, **DASHED)
-            same = control_curve(here, at, same_start=True).mean("seed").values[late]
+            same = control_curve(selected, at, same_start=True).mean("seed").values[late]
             axes.plot(steps, same, color=color, **DOTTED)
             ends.append((float(steps[-1]), float(alone[-1]), f"b = {b:g}", color))
         guide = np.array([5.0, 100.0])
@@ -137,13 +137,13 @@ def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         ends = []
         for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
             at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
-            here, color = runs.sel(at, drop=True), OKABE_ITO[i]
-            curves = here["loss"].transpose("step", "seed").values[late]
+            selected, color = runs.sel(at, drop=True), OKABE_ITO[i]
+            curves = selected["loss"].transpose("step", "seed").values[late]
             axes.plot(steps, curves, color=color, **THIN)
             good = np.isfinite(curves).any(axis=1)
             middle = np.nanmedian(curves[good], axis=1)
             axes.plot(steps[good], middle, color=color, lw=1.8)
-            alone = control_curve(here, at).mean("seed")[late]
+            alone = control_curve(selected, at).mean("seed")[late]
             axes.plot(alone["step"], alone, color=color, **DASHED)
             ends.append((steps[good][-1], float(middle[-1]), f"b = {b:g}", color))
         low = float(runs["loss"].isel(step=-1).min())
@@ -179,12 +179,12 @@ def tails_figure() -> "matplotlib.figure.Figure":
 
 
 def map_figure(
-    found: list[Slopes],
+    measured: list[Slopes],
     data: "xarray.Dataset",
     crowding: "xarray.Dataset",
     window: tuple[float, float],
 ) -> "matplotlib.figure.Figure":
-    """Exponents over (a, b), beside their control, and over crowding and the rate of biases."""
+    """Exponents over (a, b), next to their control, and over crowding and the rate of biases."""
     from matplotlib.colors import Normalize
 
     figure, grid = new_figure(3, size=(3.9, 3.6))
@@ -196,7 +196,7 @@ def map_figure(
         (grid[0, 0], "loss", "measured, with superposition"),
         (grid[0, 1], "control", "exact, without superposition"),
     ):
-        values = np.reshape([np.nanmean(getattr(s, name)) for s in found], shape)
+        values = np.reshape([np.nanmean(getattr(s, name)) for s in measured], shape)
         cells(axes, values.T, b, a, colors)
         axes.set_xlabel("frequency exponent a")
         axes.set_ylabel("importance exponent b")
@@ -223,15 +223,15 @@ def map_figure(
     return figure
 
 
-def control_half_times(here: "xarray.Dataset", at: Point) -> Float[np.ndarray, " g"]:
+def control_half_times(runs: "xarray.Dataset", at: Point) -> Float[np.ndarray, " g"]:
     """Steps at which the mean strength of each group passes one half without superposition."""
-    system = system_of(here)
-    rate = float(here["step_size"].isel(step=0).mean())
-    firsts = np.asarray(here["group"], int)
+    system = system_of(runs)
+    rate = float(runs["step_size"].isel(step=0).mean())
+    firsts = np.asarray(runs["group"], int)
     ends = np.append(firsts[1:], system.n_features + 1)
     time = np.concatenate([[0.0], np.geomspace(0.1, 1e6, 1401)])
     active = float(getattr(system.inputs, "mean_active", 1.0))
-    found = []
+    times = []
     with jax.enable_x64(True):
         for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
             strength = theory.sequential_strength(
@@ -243,8 +243,8 @@ def control_half_times(here: "xarray.Dataset", at: Point) -> Float[np.ndarray, "
                 second_moment=float(system.inputs.amplitude.moment(2)),
                 mean_active=active,
             )
-            found.append(float(np.interp(0.5, np.asarray(strength).mean(axis=1), time)))
-    return np.asarray(found)
+            times.append(float(np.interp(0.5, np.asarray(strength).mean(axis=1), time)))
+    return np.asarray(times)
 
 
 def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
@@ -254,14 +254,14 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         at = {"frequency_exponent": float(a), "importance_exponent": 0.0}
         ends = []
         for i, k in enumerate(np.asarray(runs["latent_size"])):
-            here, color = runs.sel({**at, "latent_size": k}, drop=True), OKABE_ITO[i]
-            times = half_times(here)
+            selected, color = runs.sel({**at, "latent_size": k}, drop=True), OKABE_ITO[i]
+            times = half_times(selected)
             good = np.flatnonzero(np.isfinite(times.mean("seed", skipna=False).values))
             if good.size:
                 band(axes, times.isel(group=good), "group", color)
-            alone = control_half_times(here, at)
-            axes.plot(here["group"], alone, color=color, **DASHED)
-            ends.append((float(here["group"][-1]), float(alone[-1]), f"K = {int(k)}", color))
+            alone = control_half_times(selected, at)
+            axes.plot(selected["group"], alone, color=color, **DASHED)
+            ends.append((float(selected["group"][-1]), float(alone[-1]), f"K = {int(k)}", color))
         logs(axes)
         label_ends(axes, ends)
         axes.set_xlabel("first feature of the group")

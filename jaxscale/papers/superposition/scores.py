@@ -85,7 +85,7 @@ def control(
     active = float(inputs.mean_active) if isinstance(inputs, Bernoulli) else 1.0
     gain = float(system.initial.gain) if isinstance(system.initial, ScaledIdentity) else 0.0
     with jax.enable_x64(True):
-        found = theory.sequential_loss(
+        curve = theory.sequential_loss(
             np.asarray(time, float),
             **exponents_at(system, at),
             n_features=system.n_features,
@@ -96,7 +96,7 @@ def control(
             loss_weighted=isinstance(system.importance, InLoss),
             discrete=True,
         )
-        return np.asarray(found)
+        return np.asarray(curve)
 
 
 def rates_of(runs: "xarray.Dataset") -> Seeds:
@@ -140,12 +140,14 @@ def measure_slopes(runs: "xarray.Dataset", window: tuple[float, float], *axes: s
 
     **Raises** `ValueError` for a window with fewer than two records.
     """
-    found = []
+    measured = []
     for at in points(runs, *axes):
-        here = runs.sel(at, drop=True)
-        beside = control_curve(here, at)
-        found.append(Slopes(at, window, slopes(here["loss"], window), slopes(beside, window)))
-    return found
+        selected = runs.sel(at, drop=True)
+        control = control_curve(selected, at)
+        measured.append(
+            Slopes(at, window, slopes(selected["loss"], window), slopes(control, window))
+        )
+    return measured
 
 
 def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
@@ -160,7 +162,7 @@ def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
     """
     system: Any = system_of(runs)
     with jax.enable_x64(True):
-        found = theory.interference_window(
+        limits = theory.interference_window(
             latent_size=float(system.latent_size),
             gain=float(system.initial.gain),
             bias_learning_rate=float(system.bias_learning_rate),
@@ -168,17 +170,17 @@ def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
             energy=float(system.inputs.amplitude.moment(2)),
             **exponents_at(system, at),
         )
-    return float(found.opens), min(float(found.closes), float(system.n_steps))
+    return float(limits.opens), min(float(limits.closes), float(system.n_steps))
 
 
-def spread(found: "list[Slopes]", name: str) -> Seeds:
+def spread(measured: "list[Slopes]", name: str) -> Seeds:
     """Largest minus smallest mean exponent over the points, as jackknife pseudo-values.
 
     The spread of single seeds would grow with their scatter.
     """
     import xarray
 
-    values = xarray.DataArray([getattr(s, name) for s in found], dims=("point", "seed"))
+    values = xarray.DataArray([getattr(s, name) for s in measured], dims=("point", "seed"))
     return jackknife(values, lambda mean: float(mean.max() - mean.min()))
 
 
@@ -241,7 +243,7 @@ def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
         system: Any = grid.system
         for name, value in at.items():
             system = replace(system, name, value)
-        here = runs["loss"].sel(at, drop=True)
+        selected = runs["loss"].sel(at, drop=True)
         row = []
         for seed in np.asarray(runs["seed"]).tolist():
             with jax.enable_x64(True):
@@ -255,7 +257,7 @@ def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
                     second_moment=float(system.inputs.amplitude.moment(2)),
                     discrete=True,
                 )
-            found = np.asarray(here.sel(seed=seed).transpose("step"), float)
-            row.append(float(np.max(np.abs(found / np.asarray(exact) - 1))))
+            simulated = np.asarray(selected.sel(seed=seed).transpose("step"), float)
+            row.append(float(np.max(np.abs(simulated / np.asarray(exact) - 1))))
         rows.append(row)
     return np.asarray(rows)

@@ -49,11 +49,11 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
 
     **Returns** a `Conclusion`.
     """
-    found = {name.removesuffix("_full"): data for name, data in runs.items()}
-    sequential, crowded = found["superposition_sequential"], found["superposition_interference"]
-    small = found["superposition_small"]
+    results = {name.removesuffix("_full"): data for name, data in runs.items()}
+    sequential, crowded = results["superposition_sequential"], results["superposition_interference"]
+    small = results["superposition_small"]
     judged: list[Claim] = claims.sequential_claims(sequential, SEQUENTIAL_WINDOW)
-    distance = exact_bottleneck(found["superposition_bottleneck"])
+    distance = exact_bottleneck(results["superposition_bottleneck"])
     judged += claims.bottleneck_claims(distance)
 
     fixed = measure_slopes(crowded, WINDOW)
@@ -64,7 +64,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     window = (opens, float(small["step"][-1]))
     started = measure_slopes(small, window, "latent_size")
     judged += claims.small_start_claims(small, started)
-    adaptive = found.get("superposition_adam")
+    adaptive = results.get("superposition_adam")
     if adaptive is not None:
         end = float(adaptive["step"][-1])
         last = measure_slopes(adaptive, (end / 10, end), "latent_size")
@@ -104,7 +104,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             f"Exponent on steps {WINDOW[0]:.0f} to {WINDOW[1]:.0f}: measured over the data (left), "
             "of the exact curve without superposition (middle), and measured over crowding N/K and "
             "the rate of the biases (right). White is 1/t.",
-            figures.map_figure(fixed, crowded, found["superposition_crowding"], WINDOW),
+            figures.map_figure(fixed, crowded, results["superposition_crowding"], WINDOW),
         ),
         Figure(
             "order",
@@ -133,13 +133,13 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
 
 def _in_predicted_window(runs: "xarray.Dataset", one: Slopes) -> Slopes:
     """The same point on the window that theory predicts; NaN where that is empty."""
-    window, here = predicted_window(runs, one.at), runs.sel(one.at, drop=True)
+    window, selected = predicted_window(runs, one.at), runs.sel(one.at, drop=True)
     steps = np.asarray(runs["step"], float)
     if np.sum((steps >= window[0]) & (steps <= window[1])) < 3:
         none = np.full_like(one.loss, np.nan)
         return Slopes(one.at, window, none, none)
-    beside = control_curve(here, one.at)
-    return Slopes(one.at, window, slopes(here["loss"], window), slopes(beside, window))
+    control = control_curve(selected, one.at)
+    return Slopes(one.at, window, slopes(selected["loss"], window), slopes(control, window))
 
 
 def _numbers(one: Slopes, ruled: Slopes) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]
     """Exponents and accelerations where interference dominates."""
     rows = []
     for one, other in zip(fixed, ruled, strict=True):
-        here = runs.sel(one.at, drop=True)
+        selected = runs.sel(one.at, drop=True)
         ends = f"{other.window[0]:.0f} to {other.window[1]:.0f}"
         rows.append(
             (
@@ -166,8 +166,8 @@ def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]
                 _mean(one.control),
                 f"{_mean(other.loss)} ({ends})",
                 _mean(one.loss / one.control, ".1f"),
-                _mean(time_ratio(here, one.at), ".2g"),
-                _mean(time_ratio(here, one.at, same_start=True), ".2g"),
+                _mean(time_ratio(selected, one.at), ".2g"),
+                _mean(time_ratio(selected, one.at, same_start=True), ".2g"),
             )
         )
     return Table(
@@ -181,19 +181,19 @@ def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]
     )
 
 
-def small_table(runs: "xarray.Dataset", found: list[Slopes]) -> Table:
+def small_table(runs: "xarray.Dataset", measured: list[Slopes]) -> Table:
     """Exponents and times from a small start."""
     rows = []
-    for one in found:
+    for one in measured:
         at = {n: v for n, v in one.at.items() if n != "latent_size"}
-        here = runs.sel(one.at, drop=True)
-        sooner = _mean(time_ratio(here, at), ".2g")
-        dead = float(here["dead_outputs"].isel(step=-1).mean())
+        selected = runs.sel(one.at, drop=True)
+        sooner = _mean(time_ratio(selected, at), ".2g")
+        dead = float(selected["dead_outputs"].isel(step=-1).mean())
         k = f"{one.at['latent_size']:.0f}"
         rows.append(
             (claims.said(at), k, _mean(one.loss), _mean(one.control), sooner, f"{dead:.1f}")
         )
-    low, high = found[0].window
+    low, high = measured[0].window
     return Table(
         "From a small random start",
         f"Exponents on steps {low:.0f} to {high:.0f} (from 5/eta_bias), without superposition, how "
@@ -209,9 +209,9 @@ def order_table(runs: "xarray.Dataset") -> Table:
     k = int(runs["latent_size"][-1])
     for a in np.asarray(runs["frequency_exponent"], float).tolist():
         at = {"frequency_exponent": a, "importance_exponent": 0.0}
-        here = runs.sel({**at, "latent_size": k}, drop=True)
-        times = half_times(here)
-        alone = figures.control_half_times(here, at)
+        selected = runs.sel({**at, "latent_size": k}, drop=True)
+        times = half_times(selected)
+        alone = figures.control_half_times(selected, at)
         for name, values in (("with", times.mean("seed").values), ("without", alone)):
             rows.append((f"a = {a:g}", name, *(number(float(v), ".0f") for v in values)))
     groups = (f"{int(g)}" for g in np.asarray(runs["group"]))
