@@ -134,11 +134,11 @@ def run(
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
     names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
-    told = [f"{n} {names[code]}" for code, n in counts.items() if n or code in always]
+    parts = [f"{n} {names[code]}" for code, n in counts.items() if n or code in always]
     cost = f"{runs.attrs['wall_seconds']} s, of which compiling {runs.attrs['compile_seconds']} s"
     if runs.attrs["sessions"] == before:
         cost = f"nothing was left to run (the last session took {cost})"
-    console.print(f"{', '.join(told)}; {cost}")
+    console.print(f"{', '.join(parts)}; {cost}")
     console.print(f"store: {path}")
     if not runs.attrs["complete"]:
         raise typer.Exit(INTERRUPTED)
@@ -224,19 +224,20 @@ def fit(
         residual=residual, huber=huber, bootstrap=bootstrap, resample=resample,
     )  # fmt: skip
     console = Console()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found, draw = fit_file(request)
-    for warning in told:
+        calibration, draw = fit_file(request)
+    for warning in caught:
         typer.echo(f"warning: {warning.message}", err=True)
-    console.print(found.table())
+    console.print(calibration.table())
     stem = out or f"{Path(data).stem}-fit"
-    found.to_json(f"{stem}.json")
+    calibration.to_json(f"{stem}.json")
     drawing = draw()
     for ending in ("svg", "png"):
         drawing.savefig(f"{stem}.{ending}", dpi=160)
-    size = f"{_span(found.n_points, 'd')} points, rms residual {_span(found.residual_rms, '.3g')}"
-    console.print(f"{size}; written: {stem}.json, .svg, .png", soft_wrap=True)
+    size = f"{_span(calibration.n_points, 'd')} points"
+    rms = f"rms residual {_span(calibration.residual_rms, '.3g')}"
+    console.print(f"{size}, {rms}; written: {stem}.json, .svg, .png", soft_wrap=True)
 
 
 def _span(value: Any, form: str) -> str:

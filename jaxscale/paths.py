@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscale.fields import derived_names, field_names
-from jaxscale.text import nearest
+from jaxscale.text import choices
 
 
 def get(module: Any, path: str) -> Any:
@@ -25,8 +25,7 @@ def get(module: Any, path: str) -> Any:
         known = _known(value)
         if name not in known:
             owner = type(value).__name__
-            listed = f"({', '.join(known)}){nearest(name, known)}"
-            raise ValueError(f"`{path}` is not a field of {owner} {listed}")
+            raise ValueError(f"`{path}` is not a field of {owner} {choices(name, known)}")
         value = value[name] if isinstance(value, dict) else getattr(value, name)
     return value
 

@@ -37,7 +37,7 @@ class Cell:
     - `style`: what it means, by colour: "agrees", "disagrees", "open" or "failure".
     - `link`: anchor of the page to which the text leads.
     - `statement`, `source`, `anchor`: sentence that stands on the page before the text, the paper
-      it is from, and the anchor by which it is found.
+      it is from, and the anchor that links lead to.
     """
 
     text: str
@@ -114,7 +114,7 @@ class Table:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines of whole words; a word that is wider than `width` has a line to itself."""
+    """Break between words; a word that is wider than `width` has a line to itself."""
     lines: list[str] = []
     for word in text.split():
         if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-WIDTH = 100
+WIDTH = 80
 
 
 def as_text(*shown: Any) -> str:
-    """Return what rich would print of `shown`, without colours, at most 100 wide."""
+    """Return what rich would print of `shown`, without colours, at most 80 wide."""
     console = Console(
         file=io.StringIO(), width=WIDTH, force_terminal=False, force_jupyter=False,
         color_system=None,

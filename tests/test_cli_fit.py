@@ -45,7 +45,7 @@ def _call(monkeypatch, line):
 def test_a_table_is_fitted_printed_and_drawn(here, capsys, monkeypatch):
     assert _call(monkeypatch, f"{SEQUENTIAL} --bootstrap 20 --resample run") == 0
     told = capsys.readouterr().out
-    assert "frequency_exp" in told
+    assert "\nfrequency_exponent  " in told
     assert "36 points" in told
     found = json.loads((here / "curves-fit.json").read_text())
     values = {p["parameter"]: p["value"] for p in found["parameters"]}

@@ -8,8 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.table
-from rich.box import SIMPLE_HEAD
 
 from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.analysis.exponents import check_level
@@ -17,6 +15,7 @@ from jaxscale.analysis.formula import Formula
 from jaxscale.analysis.gridded import GridTheory
 from jaxscale.analysis.least_squares import STATUS_NAMES
 from jaxscale.analysis.plain import plain
+from jaxscale.table import Column, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,24 +185,27 @@ class Calibration:
         found: Any = [self.theory.replaced(row).predicted(**inputs) for row in rows]
         return self.theory.joined(found, self.each, self.labels)
 
-    def table(self) -> rich.table.Table:
-        """Values with errors and 95 % intervals, for the terminal."""
-        shown = rich.table.Table(box=SIMPLE_HEAD, padding=(0, 1))
-        names = [self.each] if self.each else []
-        for name in (*names, "parameter", "value", "standard error", "95 % interval"):
-            shown.add_column(name)
+    def table(self) -> Table:
+        """Return values with errors and 95 % intervals, for the terminal (`rich.print`)."""
+        header = [Column(name) for name in (self.each, "parameter") if name]
+        header += [Column(n, number=True) for n in ("value", "standard error", "95 % interval")]
         if self.resamples is not None:
-            shown.add_column("95 % by bootstrap")
-        for row in self.rows():
-            shown.add_row(*([str(row["label"])] if self.each else []), row["parameter"],
-                          f"{row['value']:.6g}", f"{row['standard_error']:.2g}",
-                          *(f"{a:.5g} to {b:.5g}" for a, b in row["intervals"]))  # fmt: skip
+            header.append(Column("95 % by bootstrap", number=True))
+        rows = [
+            (
+                *([str(row["label"])] if self.each else []),
+                row["parameter"],
+                f"{row['value']:.6g}",
+                f"{row['standard_error']:.2g}",
+                *(f"{low:.5g} to {high:.5g}" for low, high in row["intervals"]),
+            )
+            for row in self.rows()
+        ]
         told = [f"{np.size(self.converged) - np.sum(self.converged)} fits did not converge"]
         told = told if not np.all(self.converged) else []
         told += [f"{self.n_left_out} points left out"] if self.n_left_out else []
         told += [f"{self.n_lost} refits lost"] if self.n_lost else []
-        shown.caption = "; ".join(told) or None
-        return shown
+        return Table("", "; ".join(told), header, rows)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary per parameter and data set."""

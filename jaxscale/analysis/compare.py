@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
 
 from jaxscale.analysis._points import SEED, Points, resolve
 from jaxscale.analysis.claim import SEEDS_FOR_VERDICT
 from jaxscale.status import STATUS, Status
-from jaxscale.text import as_text
+from jaxscale.table import Column, Table
+from jaxscale.text import as_text, number
 
 if TYPE_CHECKING:
     import xarray
@@ -107,15 +107,15 @@ class Comparison:
         return _plain({**table, "rows": rows})
 
     def __rich__(self) -> Group:
-        table = Table("observable", "theory", title="Simulation against theory")
-        for name in ("points", "max |z|", "quantile", "max error", "rms error"):
-            table.add_column(name, justify="right")
-        table.add_column("at")
+        numbers = ("points", "max |z|", "quantile", "max error", "rms error")
+        header = ["observable", Column("theory"), *numbers, Column("at")]
+        rows = []
         for row in self.rows:
             at = ", ".join(f"{k}={v}" for k, v in row.at.items())
-            numbers = (abs(row.max_z), row.quantile, row.max_error, row.rms_error)
-            shown = ("-" if math.isnan(v) else f"{v:.3g}" for v in numbers)
-            table.add_row(row.observable, row.predicted, str(row.n_compared), *shown, at)
+            values = (abs(row.max_z), row.quantile, row.max_error, row.rms_error)
+            shown = (number(v, ".3g") for v in values)
+            rows.append((row.observable, row.predicted, str(row.n_compared), *shown, at))
+        table = Table("Simulation against theory", "", header, rows)
         lines = []
         for row in self.rows:
             if row.n_deterministic:

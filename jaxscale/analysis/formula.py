@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxscale.analysis.observed import Observed
 from jaxscale.analysis.tables import Data, as_table, require_columns, require_numbers
 from jaxscale.spectra import PowerLaw
-from jaxscale.text import nearest
+from jaxscale.text import choices
 
 if TYPE_CHECKING:
     import pandas
@@ -51,8 +51,9 @@ class Formula:
         known = self._parameters
         for name in self.values:
             if known is not None and name not in known:
-                listed = f"({', '.join(known)}){nearest(name, known)}"
-                raise ValueError(f"`{name}` is not an argument of {self.name} {listed}")
+                raise ValueError(
+                    f"`{name}` is not an argument of {self.name} {choices(name, known)}"
+                )
 
     @property
     def name(self) -> str:

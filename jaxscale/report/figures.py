@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
 def new_figure(
     columns: int, rows: int = 1, size: tuple[float, float] = (4.6, 3.4)
 ) -> "tuple[matplotlib.figure.Figure, np.ndarray]":
-    """A figure with `rows x columns` axes in the house style, outside any GUI state."""
+    """Make a figure with `rows x columns` axes in the house style, outside any GUI state."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -63,7 +63,7 @@ def band(
     color: str,
     label: str | None = None,
 ) -> None:
-    """Mean over seeds with a band of one standard deviation; a line where there is one seed."""
+    """Draw the mean over seeds with a band of one standard deviation, or the line of one seed."""
     x = _places(curve[dim])
     line: dict[str, Any] = {"color": color, "lw": 1.4, "label": label}
     if dim == "seed":
@@ -86,21 +86,26 @@ def band(
 def theory_line(
     axes: "matplotlib.axes.Axes", curve: "xarray.DataArray", dim: str, color: str
 ) -> None:
-    """A closed-form curve: dashed, over the simulation, in the same colour."""
+    """Draw a closed-form curve: dashed, over the simulation, in the same colour."""
     y = np.asarray(curve)
     x = _places(curve[dim])
     marker = "_" if x.size == 1 else None
-    axes.plot(x, y, color=color, lw=1.6, ls=(0, (4, 2)), marker=marker, ms=14)
+    axes.plot(x, y, color=color, marker=marker, ms=14, **DASHED)
 
 
 def _places(coordinate: "xarray.DataArray") -> np.ndarray:
-    """Where the values of a dimension lie on the x axis: labels of objects at 0, 1, ..."""
+    """Positions of the values of a dimension on the x axis: objects lie at 0, 1, ..."""
     numeric = coordinate.dtype.kind in "iuf"
     return np.asarray(coordinate, float) if numeric else np.arange(float(coordinate.size))
 
 
+def spans_decades(values: np.ndarray) -> bool:
+    """Whether values are positive and cover more than a factor 20, which asks for a log axis."""
+    return bool(values.size and values.min() > 0 and values.max() > 20 * values.min())
+
+
 def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
-    """Make the `x` or `y` axis logarithmic, with at least three plain ticks under two decades."""
+    """Make the `x` or `y` axis logarithmic, with plain ticks where it covers under two decades."""
     from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -127,16 +132,16 @@ def logs(axes: "matplotlib.axes.Axes") -> None:
 
 
 def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write texts to the right of points, as near to them as they can be without overlap.
+    """Write texts to the right of points, as near to them as possible without overlap.
 
     **Arguments**
 
-    - `axes`: panel whose limits and scales are final.
+    - `axes`: panel with final limits and scales.
     - `ends`: (x, y, text, colour) of every label; those at one x share a column.
     """
     from scipy.optimize import isotonic_regression
 
-    axes.get_ylim()  # limits are made when they are asked for
+    axes.get_ylim()  # limits are computed at the first access
     place = axes.transData + axes.transAxes.inverted()
     for x in dict.fromkeys(end[0] for end in ends):
         column = [(float(place.transform(end[:2])[1]), *end[2:]) for end in ends if end[0] == x]
@@ -150,7 +155,7 @@ def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[tuple[float, float, 
 
 
 def legend(figure: "matplotlib.figure.Figure", lines: Mapping[str, dict[str, Any]]) -> None:
-    """Say above all panels what the kinds of lines are: texts, and how each line is drawn."""
+    """Explain above all panels the kinds of lines, by text and by how each line is drawn."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=t, **{"color": "#444444", **k}) for t, k in lines.items()]
@@ -159,7 +164,7 @@ def legend(figure: "matplotlib.figure.Figure", lines: Mapping[str, dict[str, Any
 
 
 def _main_dim(array: "xarray.DataArray") -> str:
-    """The x axis: the step where it is resolved, else the longest numeric dimension."""
+    """Dimension of the x axis: the step where it has values, else the longest numeric one."""
     if array.sizes.get("step", 0) > 2:
         return "step"
     numeric = [d for d in array.dims if d not in ("seed", "skill") and array[d].dtype.kind in "iuf"]
@@ -168,7 +173,7 @@ def _main_dim(array: "xarray.DataArray") -> str:
 
 
 def _curves(array: "xarray.DataArray", x: str) -> list[tuple[str, dict[str, Any]]]:
-    """Selections of the dimension that is drawn as several curves; the others at their last."""
+    """Selections of the dimension that is drawn as several curves; others at their last value."""
     rest = [str(d) for d in array.dims if d not in (x, "seed")]
     if not rest:
         return [("", {})]
@@ -230,14 +235,14 @@ def _panel(
             if x in expected.dims:
                 theory_line(axes, expected, x, color)
             else:
-                axes.axhline(float(expected), color=color, lw=1.6, ls=(0, (4, 2)))
+                axes.axhline(float(expected), color=color, **DASHED)
     if data[x].dtype.kind not in "iuf":
         axes.set_xticks(_places(data[x]), [str(v) for v in data[x].values])
-    positive = _places(data[x])
-    if positive[positive > 0].size > 2 and positive.max() > 20 * positive[positive > 0].min():
+    places = _places(data[x])
+    positive = places[places > 0]
+    if positive.size > 2 and spans_decades(positive):
         log_axis(axes, "x")
-    finite = np.asarray(data)[np.isfinite(np.asarray(data))]
-    if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
+    if spans_decades(np.asarray(data)[np.isfinite(np.asarray(data))]):
         log_axis(axes, "y")
     unit = data.attrs.get("units", "")
     axes.set_xlabel(x)

@@ -30,7 +30,7 @@ RESIDUALS = {"log": Log, "scaled": Scaled}
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the command line asks for: every option as it was written."""
+    """Options of the command line, as the user wrote them."""
 
     data: str
     theory: str | None
@@ -65,15 +65,15 @@ class Request:
         """Starts of the free parameters by name, None where none is given."""
         if not self.free:
             raise ValueError("`free` must name at least one parameter, got none.")
-        found: dict[str, float | None] = {}
+        starts: dict[str, float | None] = {}
         for text in self.free:
             name, equals, value = text.partition("=")
-            found[name] = _number("free", text, value) if equals else None
-        return found
+            starts[name] = _number("free", text, value) if equals else None
+        return starts
 
 
 def fit_file(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
-    """Fit what the command line asks for.
+    """Fit a theory to a file or a store.
 
     **Arguments**
 
@@ -81,7 +81,7 @@ def fit_file(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.fi
 
     **Returns** the calibration, and a function that draws it.
 
-    **Raises** `ValueError` naming the option that cannot be followed.
+    **Raises** `ValueError` that names an invalid option.
     """
     if request.theory is None:
         return _fit_store(request)
@@ -106,8 +106,8 @@ def _fit_table(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.
 
 
 def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
-    """Our names to columns; a column alone belongs to the only input of the formula."""
-    found = {}
+    """Map inputs to columns; a bare column belongs to the only input of the formula."""
+    columns = {}
     for text in texts:
         name, equals, column = text.partition("=")
         if not equals:
@@ -118,15 +118,15 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
                     f"({', '.join(names)}), got {text!r}."
                 )
             name, column = names[0], text
-        found[name] = column
-    return found
+        columns[name] = column
+    return columns
 
 
 def _fit_store(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
     if not Path(request.data).is_dir():
         raise ValueError(
             "`theory` must name a theory function for a table, got none; only the store of a "
-            f"sweep has a theory of its own, and {request.data!r} is none."
+            f"sweep has a theory of its own, and {request.data!r} is not a store."
         )
     if request.x or request.fix:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")
@@ -178,8 +178,7 @@ def _bound(name: str, text: str) -> AbstractBound:
 def _selected(table: Any, where: tuple[str, ...]) -> Any:
     for name, text in _pairs("where", where):
         require_columns(table, [name])
-        kept = table[table[name] == parse_value(text)]
-        if kept.empty:
+        table = table[table[name] == parse_value(text)]
+        if table.empty:
             raise ValueError(f"`where` must leave rows, got {name}={text}.")
-        table = kept
     return table

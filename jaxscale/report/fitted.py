@@ -1,4 +1,4 @@
-"""A fit on paper: data, the fitted theory with its band, and what the fit leaves over."""
+"""Figures of a fit: data, the fitted theory with its band, and measured over fitted."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,15 @@ import numpy as np
 
 from jaxscale.analysis.calibration import Calibration
 from jaxscale.analysis.formula import Formula
-from jaxscale.report.figures import MAX_CURVES, OKABE_ITO, label_ends, log_axis, logs, new_figure
+from jaxscale.report.figures import (
+    MAX_CURVES,
+    OKABE_ITO,
+    label_ends,
+    log_axis,
+    logs,
+    new_figure,
+    spans_decades,
+)
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -44,7 +52,7 @@ def fit_figure(
     if fit.each is not None:
         groups = [(label, table[table[fit.each] == label]) for label in fit.labels]
     if len(inputs) > 1:
-        return _leftovers(fit, formula, groups, inputs)
+        return _ratios(fit, formula, groups, inputs)
     figure, grid = new_figure(1, size=(6.2, 4.0))
     axes, x, ends = grid[0, 0], inputs[0], []
     for i, (name, group) in enumerate(groups[:MAX_CURVES]):
@@ -65,7 +73,7 @@ def fit_figure(
 
 
 def _places(x: np.ndarray) -> np.ndarray:
-    if x.min() > 0 and x.max() > 20 * x.min():
+    if spans_decades(x):
         return np.geomspace(x.min(), x.max(), N_PLACES)
     return np.linspace(x.min(), x.max(), N_PLACES)
 
@@ -77,11 +85,10 @@ def _values(fit: Calibration, i: int) -> dict[str, float]:
 def _band(
     fit: Calibration, formula: Formula, i: int, x: str, places: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The fitted curve and the 95 % band of curves drawn from the covariance."""
+    """The fitted curve, and the 95 % band of curves drawn from the covariance."""
 
     def at(values: dict[str, float]) -> np.ndarray:
-        found = formula.replaced(values).predicted(**{x: places})
-        return found[formula.result].to_numpy()
+        return formula.replaced(values).predicted(**{x: places})[formula.result].to_numpy()
 
     curve = at(_values(fit, i))
     if not fit.has_covariance(i):
@@ -91,9 +98,10 @@ def _band(
     return curve, low, high
 
 
-def _leftovers(
+def _ratios(
     fit: Calibration, formula: Formula, groups: list[Any], inputs: list[str]
 ) -> "matplotlib.figure.Figure":
+    """Measured over fitted values against each input."""
     figure, grid = new_figure(len(inputs))
     for axes, name in zip(grid[0], inputs, strict=True):
         for i, (_, group) in enumerate(groups[:MAX_CURVES]):
@@ -107,7 +115,7 @@ def _leftovers(
             axes.plot(group[name], ratio, "o", ms=3.5, color=color, mew=0, alpha=0.8)
         axes.axhline(1.0, color="#444444", lw=1.0)
         x = np.concatenate([g[name].to_numpy(float) for _, g in groups])
-        if x.min() > 0 and x.max() > 20 * x.min():
+        if spans_decades(x):
             log_axis(axes, "x")
         axes.set_xlabel(name)
         axes.set_ylabel(f"measured {formula.result} / fitted")
@@ -115,5 +123,5 @@ def _leftovers(
 
 
 def _scale(axes: "matplotlib.axes.Axes", x: np.ndarray, y: np.ndarray) -> None:
-    if x.min() > 0 and x.max() > 20 * x.min():
+    if spans_decades(x):
         logs(axes) if y.min() > 0 else log_axis(axes, "x")

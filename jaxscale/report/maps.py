@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import matplotlib.colors
     import matplotlib.figure
 
-SURFACE = "viridis"  # perceptually uniform, for the colour-blind too
-CELLS = "PuOr"  # ends that the colour-blind tell apart, neutral in the middle
+SURFACE = "viridis"  # perceptually uniform, also for colour-blind readers
+CELLS = "PuOr"  # ends that colour-blind readers can distinguish, neutral in the middle
 
 
 def log_colors(low: float, high: float) -> "matplotlib.colors.LogNorm":
-    """Logarithmic colours between two positive values."""
+    """Make a logarithmic colour scale between two positive values."""
     from matplotlib.colors import LogNorm
 
     return LogNorm(low, high)
@@ -37,7 +37,7 @@ def surface(
 
     - `axes`: panel to draw on.
     - `x`, `y`: where it was evaluated; rows and columns need not be straight.
-    - `values`: what it is there; anything that is not finite has the last colour.
+    - `values`: its values; those that are not finite have the last colour.
     - `colors`: the colour scale, which `dots` and `color_bar` share.
     """
     shown = np.clip(np.nan_to_num(values, nan=np.inf), colors.vmin, colors.vmax)
@@ -54,7 +54,7 @@ def dots(
 ) -> None:
     """Draw simulated values as circles filled in the colours of the closed form.
 
-    A circle that differs from what is around it is a simulation that disagrees.
+    A circle that differs from its background is a simulation that disagrees.
     """
     axes.scatter(x, y, 46, values, norm=colors, cmap=SURFACE, edgecolors="white", linewidths=0.9,
                  zorder=3)  # fmt: skip
@@ -69,7 +69,7 @@ def color_bar(
     cmap: str = SURFACE,
     extend: str = "max",
 ) -> None:
-    """Draw the colour scale beside panels, with what it measures."""
+    """Draw the colour scale at the side of panels, with its label."""
     from matplotlib.cm import ScalarMappable
 
     mappable = ScalarMappable(norm=colors, cmap=cmap)
@@ -91,7 +91,7 @@ def cells(
 
     - `axes`: panel to draw on.
     - `values`: the numbers; NaN leaves a cell empty.
-    - `rows`, `columns`: what the ticks say, shapes (r,) and (c,).
+    - `rows`, `columns`: tick labels, shapes (r,) and (c,).
     - `colors`: linear scale whose middle is neutral.
     """
     edges = (np.arange(n + 1) - 0.5 for n in (columns.size, rows.size))

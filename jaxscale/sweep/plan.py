@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.table import Table
 
 from jaxscale.devices import device_memory
 from jaxscale.fields import as_int, as_real
@@ -23,6 +22,7 @@ from jaxscale.paths import replace
 from jaxscale.sweep.bucket import Bucket, make_bucket, on_cpu, stored_bucket, summary
 from jaxscale.sweep.division import divide
 from jaxscale.sweep.grid import Grid
+from jaxscale.table import Column, Table
 from jaxscale.text import as_text, counted
 
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
@@ -121,14 +121,13 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        table = Table(title=repr(self.grid), title_justify="left")
         names = ("bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "~s")
-        for name in names:
-            table.add_column(name, justify="right")
+        rows = []
         for i, b in enumerate(self.buckets):
             megabytes, gigaflops = f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}"
             row = (i, b.n_runs, b.n_chunks, b.chunk, b.group, megabytes, gigaflops)
-            table.add_row(*map(str, row), f"{b.seconds:.3g}")
+            rows.append([*map(str, row), f"{b.seconds:.3g}"])
+        table = Table(repr(self.grid), "", [Column(name, number=True) for name in names], rows)
         total = (
             f"{counted(self.n_runs, 'run')}, {counted(self.n_compiles, 'compile')}, "
             f"{counted(self.n_devices, 'device')}, "

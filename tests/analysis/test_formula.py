@@ -177,7 +177,7 @@ def test_the_result_writes_plain_json(noisy, tmp_path):
     assert [p["label"] for p in found["parameters"]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert found["parameters"][0]["value"] == pytest.approx(fit.values["frequency_exponent"][0])
     assert found["starts"]["status"][0] == ["converged", "converged"]
-    assert "95 % interval" in [c.header for c in fit.table().columns]
+    assert "95 % interval" in [c.name for c in fit.table().columns]
 
 
 @pytest.mark.slow

@@ -79,6 +79,17 @@ def test_the_command_writes_one_page(studies, tmp_path, monkeypatch, capsys):
     assert "jaxscale-all-quick/report.html" in capsys.readouterr().out
 
 
+def test_claims_and_tables_are_printed_in_the_width_of_the_terminal(studies, tmp_path, capsys):
+    quiet = Console(quiet=True)
+    reproduce(studies()[0], tmp_path, console=quiet).print(Console(width=80))
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["claim", "predicted", "measured", "95", "%", "interval", "verdict"]
+    assert shown[2].split()[0] == "emergence-first"
+    assert shown[2].split()[-1] == "agrees"
+    assert shown[4:8] == ["table of emergence", "     x", "───  ─", "row  1"]
+    assert max(map(len, shown)) <= 80
+
+
 def test_a_failed_system_leaves_the_others(studies, tmp_path, capsys):
     made = studies(sparse=KeyError("nothing [here]"), superposition=ValueError("late"))
     with pytest.raises(KeyError, match="nothing"):  # the first, when all have had their turn

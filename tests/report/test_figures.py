@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
-from jaxscale.report.figures import plot, save
+from jaxscale.report.figures import FEW, band, new_figure, plot, save
 
 SYSTEM = MultilinearSkills(n_skills=5, n_steps=20)
 GRIDS = {
@@ -58,6 +59,37 @@ def test_the_lines_are_mean_and_theory(results):
     assert axes.get_xlabel() == "step"
     labels = axes.get_legend_handles_labels()[1]
     assert labels == ["learning_rate 0.1", "learning_rate 0.2", "learning_rate 0.4"]
+
+
+def _band(values, x, dims=("seed", "step")):
+    """Axes with the band of `values`."""
+    axes = new_figure(1)[1][0, 0]
+    curve = xarray.DataArray(values, {"step": x}, dims=dims)
+    band(axes, curve, "step", "red", "label")
+    return axes
+
+
+def test_the_band_is_one_standard_deviation_over_seeds():
+    x, values = np.array([1.0, 2.0, 4.0]), np.array([[1.0, 2.0, np.nan], [3.0, 2.0, np.nan]])
+    axes = _band(values, x)
+    (line,), (area,) = axes.lines, axes.collections
+    np.testing.assert_allclose(line.get_xydata(), [[1, 2], [2, 2]])  # no seed has the third
+    edges = {tuple(v) for v in area.get_paths()[0].vertices}
+    assert {(1.0, 1.0), (1.0, 3.0), (2.0, 2.0)} == edges
+    assert (line.get_color(), line.get_label(), line.get_marker()) == ("red", "label", "o")
+    np.testing.assert_allclose(area.get_facecolor(), [[1, 0, 0, 0.2]])
+
+
+def test_one_point_is_a_bar_and_many_points_have_no_markers():
+    axes = _band(np.array([[1.0], [3.0]]), np.array([2.0]))
+    (bar,) = axes.collections
+    np.testing.assert_allclose(bar.get_segments(), [[[2, 1], [2, 3]]])
+    x = np.arange(FEW + 1.0)
+    axes = _band(x[None] * [[1.0], [2.0]], x)
+    assert axes.lines[0].get_marker() == "None"
+    axes = _band(x, x, ("step",))
+    assert not axes.collections
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), x)
 
 
 def test_object_labels_become_ticks(results):

@@ -1,6 +1,7 @@
 """Maps and labels: simulation on the colours of theory, numbers in cells, labels apart."""
 
 import numpy as np
+import pytest
 from matplotlib.colors import Normalize
 
 from jaxscale.report.figures import LINE_HEIGHT, label_ends, legend, log_axis, new_figure, save
@@ -24,8 +25,13 @@ def test_circles_have_the_colours_of_the_closed_form(tmp_path):
     np.testing.assert_allclose(seen[1], np.clip(values[1], 0.1, 10.0))
     assert seen[0, 0] == 10.0
     np.testing.assert_allclose(drawn, values[1])
+    np.testing.assert_allclose(circles.get_offsets(), np.stack([x[1], y[1]], axis=1))
+    np.testing.assert_allclose(mesh.get_coordinates(), np.stack([x, y], axis=-1))
+    assert circles.get_zorder() > mesh.get_zorder()
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert figure.axes[1].get_ylabel() == "ratio [1]"
+    np.testing.assert_allclose(figure.axes[1].get_ylim(), (0.1, 10.0))  # the scale of the colours
+    assert figure.axes[1].get_yscale() == "log"
     vector, _ = save(figure, tmp_path, "map")
     assert b"<image" in vector.read_bytes()  # the colours are a bitmap, all else stays vector
 
@@ -43,6 +49,11 @@ def test_cells_hold_their_numbers():
         (1, 1): ("1.25", "black"),
         (2, 1): ("0.50", "black"),
     }
+    (mesh,) = axes.collections
+    np.testing.assert_array_equal(np.asarray(mesh.get_array()).reshape(2, 3), values)
+    np.testing.assert_allclose([mesh.norm.vmin, mesh.norm.vmax], [0.0, 2.0])
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [-0.5, 0.5, 1.5, 2.5])
+    assert not any(spine.get_visible() for spine in axes.spines.values())
     assert [t.get_text() for t in axes.get_xticklabels()] == ["1.1", "1.5", "2"]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["0", "0.5"]
 
@@ -63,17 +74,49 @@ def test_labels_that_would_overlap_are_moved_apart():
     np.testing.assert_allclose(height["b"], 0.5, atol=1e-12)
 
 
-def test_short_axes_have_three_ticks_at_least():
-    for low, high in ((11.0, 45.0), (24.0, 150.0), (1.0, 90.0), (30.0, 130.0)):
-        _, grid = new_figure(1)
-        axes = grid[0, 0]
-        axes.plot([low, high], [1, 2])
-        log_axis(axes, "x")
-        assert len(axes.get_xticks()) >= 3, (low, high)
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (11.0, 45.0, [20, 30]),
+        (24.0, 150.0, [50, 100]),
+        (2.0, 90.0, [2, 5, 10, 20, 50]),
+        (30.0, 130.0, [50, 100]),
+        (5.0, 5.6, [5.0]),
+    ],
+)
+def test_short_axes_have_plain_ticks(low, high, ticks):
+    _, grid = new_figure(1)
+    axes = grid[0, 0]
+    axes.plot([low, high], [1, 2])
+    log_axis(axes, "x")
+    placed = axes.get_xticks()
+    assert set(ticks) <= set(np.round(placed, 9))
+    assert len(placed) >= 3 or high / low < 1.2
+    assert [t.get_text() for t in axes.get_xticklabels()] == [f"{x:g}" for x in placed]
+    assert not any(t.get_text() for t in axes.get_xticklabels(minor=True))
+
+
+def test_long_axes_keep_the_ticks_of_decades():
+    _, grid = new_figure(1)
+    axes = grid[0, 0]
+    axes.plot([1, 2], [1.0, 1e5])
+    log_axis(axes, "y")
+    assert axes.get_yscale() == "log"
+    assert axes.get_xscale() == "linear"
+    ratios = np.diff(np.log10(axes.get_yticks()))
+    np.testing.assert_allclose(ratios, ratios[0])
 
 
 def test_the_legend_says_how_lines_are_drawn():
     figure, _ = new_figure(2)
-    legend(figure, {"simulation": {"lw": 1.0}, "closed form": {"ls": "--"}})
-    (found,) = figure.legends
-    assert [text.get_text() for text in found.get_texts()] == ["simulation", "closed form"]
+    legend(figure, {"simulation": {"lw": 1.0}, "closed form": {"ls": "--", "color": "red"}})
+    (drawn,) = figure.legends
+    assert [text.get_text() for text in drawn.get_texts()] == ["simulation", "closed form"]
+    solid, dashed = drawn.get_lines()
+    assert (solid.get_linestyle(), solid.get_linewidth(), solid.get_color()) == (
+        "-",
+        1.0,
+        "#444444",
+    )
+    assert (dashed.get_linestyle(), dashed.get_color()) == ("--", "red")
+    assert all(len(axes.get_lines()) == 0 for axes in figure.axes)  # it stands above the panels

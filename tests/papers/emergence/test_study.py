@@ -6,7 +6,6 @@ import json
 import pytest
 from rich.console import Console
 
-from jaxscale.papers.emergence.figures import law_figure
 from jaxscale.papers.emergence.study import STUDY
 from jaxscale.report.study import reproduce
 from jaxscale.sweep import execute
@@ -26,8 +25,6 @@ init_scale = 0.1
 learning_rate = 0.1
 record = {log = 60}
 """
-
-TITLES = {"T": "time", "D": "data", "N": "parameters", "C": "compute"}
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +68,6 @@ def test_everything_is_written_and_nothing_is_computed_twice(study, tmp_path, mo
     monkeypatch.setattr(execute, "compute", None)  # computing anything would fail
     again = reproduce(study, tmp_path, console=quiet)
     assert [c.measured for c in again.claims] == [c.measured for c in conclusion.claims]
-
-
-def test_the_law_figure_names_its_laws():
-    figure = law_figure({name: [] for name in TITLES})
-    titles = [axes.get_title() for axes in figure.axes]
-    assert all(any(word in title for title in titles) for word in TITLES.values())
 
 
 def test_unknown_scales_are_refused(study, tmp_path):
