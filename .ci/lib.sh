@@ -1,0 +1,64 @@
+# Shared by the legs: environments, timed steps, tests whose failure names a package.
+# `.ci/run` exports PYTHON, SCRATCH, TIMES, UV and LEG.
+# shellcheck shell=bash disable=SC2034
+set -euo pipefail
+
+step() { # LIMIT COMMAND...: run a command that may take LIMIT seconds, and note how long it took
+  local limit=$1 began=$SECONDS status=0
+  shift
+  printf '\n=== %s: %s\n' "$LEG" "$*"
+  timeout --kill-after=10 "$limit" "$@" || status=$?
+  if [ "$status" -eq 124 ]; then echo "stopped: it took more than $limit s" >&2; fi
+  printf '%6d s  %s: %.90s\n' $((SECONDS - began)) "$LEG" "${*##*/}" >>"$TIMES"
+  return "$status"
+}
+
+environment() { # INTERPRETER: a fresh virtual environment, first on PATH; `${install[@]}` fills it
+  local folder=$SCRATCH/$LEG
+  if [ -n "$UV" ]; then
+    "$UV" venv -q --python "$1" "$folder"
+    install=("$UV" pip install -q --python "$folder/bin/python")
+  else
+    "$1" -m venv "$folder"
+    install=("$folder/bin/pip" install -q)
+  fi
+  export PATH=$folder/bin:$PATH
+}
+
+tests() { # LIMIT ARGUMENTS...: pytest, and after a failure the package whose version explains it
+  local limit=$1
+  shift
+  if ! step "$limit" pytest -q -o cache_dir="$SCRATCH/$LEG-cache" "$@"; then
+    step 600 python .ci/versions.py blame "$SCRATCH/$LEG-cache" || true
+    return 1
+  fi
+}
+
+interpreter() { # VERSION: print a Python of this version that runs, if there is one
+  local candidate
+  for candidate in "python$1" "$(pyenv root 2>/dev/null)/versions/$1".*/bin/python; do
+    if "$candidate" -c 'import venv' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+
+# One test of every kind of work, within 3 minutes on 2 cores: for other versions than the resolved.
+subset=(
+  tests/test_dependencies.py
+  tests/test_training.py
+  tests/test_optimizers.py
+  tests/test_spectra.py
+  tests/test_linalg.py
+  tests/analysis/test_claim.py
+  tests/analysis/test_exponents.py
+  tests/emergence/test_theory_laws.py
+  tests/report/test_page.py
+  tests/sparse/test_theory_plane.py
+  tests/superposition/test_theory_interference.py
+  tests/sweep/test_config.py
+  tests/sweep/test_execute.py
+  tests/sweep/test_lock.py
+  tests/sweep/test_store.py
+)
