@@ -102,7 +102,7 @@ def test_padding_changes_nothing(grid, runs):
     for n_features in AXES["n_features"]:  # in a program that is padded to 40
         at = {"n_features": n_features, "learning_rate": 0.6, "spectrum_exponent": 0.5}
         system, key = js.select(runs, **at, seed=5)
-        assert system.max_n_features == n_features
+        assert system.padded("n_features") == n_features
         alone = eqx.filter_jit(type(system).simulate)(system, key)
         for name in ("loss", "weight"):
             padded = runs[name].sel(**at, seed=5)

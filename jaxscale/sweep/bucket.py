@@ -118,14 +118,14 @@ def padded_system_of(
         template = replace(template, path, grid.axes[path][index])
     for path, column in columns.items():  # sizes re-derive their maximum from the largest value
         template = replace(template, path, np.max(column))
-    return template.enclosing(columns)
+    return template.padded_for(columns)
 
 
 def with_micro_batches(template: AbstractSystem) -> AbstractSystem:
     """The system with its steps sliced where they leave the cache of this process's devices."""
     itemsize = _itemsize(template)
     if on_cpu() and itemsize * template.work().working_floats > CPU_SLICE_ABOVE_BYTES:
-        return template.sliced(CPU_SLICE_BYTES / itemsize)
+        return template.with_micro_batch(CPU_SLICE_BYTES / itemsize)
     return template
 
 

@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from jaxscale.fields import Configurable, as_int, as_real, derived_names, field_names
+from jaxscale.fields import Configurable, as_int, as_real, field_names
 from jaxscale.system import AbstractSystem
 from jaxscale.training import log_spaced_steps
 
@@ -130,9 +130,8 @@ def _is_module_class(value: Any) -> bool:
 def encode(value: Any) -> Any:
     """Plain data of a field value: numbers, strings, lists, tables."""
     if isinstance(value, eqx.Module):
-        fields, derived = field_names(value), derived_names(value)
-        maxima = [n for n in fields if n.startswith("max_") and n[4:] in fields]
-        names = [n for n in fields if n not in (*maxima, *derived)]
+        fields = field_names(value)
+        names = [n for n in fields if not (n.startswith("max_") and n[4:] in fields)]
         known = {name: encode(getattr(value, name)) for name in names}
         return {"type": type_name(value), **{k: v for k, v in known.items() if v is not None}}
     if isinstance(value, Mapping):

@@ -94,6 +94,6 @@ def _divisions(
 
 
 def _is_size(template: Any, path: str, column: np.ndarray) -> bool:
-    """Whether the work of a program depends on the values of this axis that it must hold."""
-    ends = [template({path: np.asarray([v])}).work() for v in (np.min(column), np.max(column))]
-    return ends[0].flops != ends[1].flops
+    """Whether the arrays of a program depend on the values of this axis that it must hold."""
+    ends = [template({path: np.asarray([v])}).lengths for v in (np.min(column), np.max(column))]
+    return ends[0] != ends[1]

@@ -74,7 +74,7 @@ def test_sizes_are_padded_to_the_largest():
     network = ParityNetwork(n_skills=2, n_bits=6, skill_size=2, width=3, n_steps=5)
     plan = js.plan(js.Grid(network, {"width": [4, 16, 8]}))
     assert plan.n_compiles == 1
-    assert plan.buckets[0].traced_system.max_width == 16
+    assert plan.buckets[0].traced_system.padded("width") == 16
 
 
 @pytest.mark.parametrize("cap", [None, 1, 2, 3, 6, 7, 100])
@@ -173,7 +173,7 @@ def test_long_sweeps_of_mixed_sizes_are_bucketed():
         assert sorted(ids.tolist()) == list(range(40))
         assert f"{plan.padding_waste:.0%} more work by padding" in str(plan)
         for bucket in plan.buckets:
-            assert bucket.traced_system.max_width == bucket.columns["width"].max()
+            assert bucket.traced_system.padded("width") == bucket.columns["width"].max()
     assert js.plan(WIDTHS).n_compiles == 4
     short = js.Grid(js.replace(NETWORK, "n_steps", 20), WIDTHS.axes, seeds=8)
     assert js.plan(short).n_compiles == 1  # a program takes longer to compile than it saves
