@@ -201,6 +201,8 @@ def make_bucket(
     seconds = run_seconds(template, group)
     per_device = math.ceil(len(run_ids) / n_devices)
     cap = max(1, int(CHUNK_SECONDS / seconds))
+    if not on_cpu():  # which computes a full group in little more than the time of one run
+        cap = max(cap, group)
     cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
     cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
     on_host = 0.5 * host_memory() / HOST_COPIES / n_devices
