@@ -49,7 +49,7 @@ from jaxscale.status import DIVERGED, Status
 from jaxscale.system import AbstractSystem, Observables, Schema, Work, warn_deprecated
 from jaxscale.training import cast
 
-PADDED_BY = ("n_features", "n_samples", "sparsity_exponent", "activity")
+SIZES, SPARSITY = ("n_features", "n_samples"), ("sparsity_exponent", "activity")
 DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM = range(3)
 DRAW_FLOPS = 100.0  # threefry and the inverse error function, per normal number
 
@@ -123,18 +123,17 @@ class RandomFeatureRegression(AbstractSystem):
 
     def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
         """Rows, columns, features and events, see `Padding`."""
-        value = {name: columns.get(name, getattr(self, name)) for name in PADDED_BY}
+        value = {name: columns.get(name, getattr(self, name)) for name in (*SIZES, *SPARSITY)}
         table = None if self.spectrum is None else self.spectrum.probability
         if is_traced(table, *value.values()):
             return {}
-        swept = [np.atleast_1d(0.0 if value[n] is None else value[n]) for n in PADDED_BY[2:]]
-        pairs = np.unique(np.stack(np.broadcast_arrays(*swept), axis=-1), axis=0)
-        largest = [0 if value[n] is None else int(np.max(value[n])) for n in PADDED_BY[:2]]
-        found = functools.reduce(
-            Padding.union,
-            (self._padding_of(largest[1], *pair) for pair in pairs.astype(float).tolist()),
-        )
-        return dataclasses.asdict(dataclasses.replace(found, n_features=largest[0]))
+        n_features, n_samples = (0 if value[n] is None else int(np.max(value[n])) for n in SIZES)
+        swept = (np.atleast_1d(0.0 if value[n] is None else value[n]) for n in SPARSITY)
+        sparsities = (c.astype(float).tolist() for c in np.broadcast_arrays(*swept))
+        pairs = set(zip(*sparsities, strict=True))
+        paddings = (self._padding_of(n_samples, *pair) for pair in pairs)
+        lengths = vars(functools.reduce(Padding.union, paddings))
+        return {**lengths, "n_features": n_features}
 
     def _padding_of(self, n_samples: int, gamma: float, activity: float) -> Padding:
         """Padding of one run with these numbers but for its features."""
