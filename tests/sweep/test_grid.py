@@ -166,5 +166,5 @@ def test_replace_changes_what_is_given_and_validates_it():
         grid.replace(axes={"learning_rate": [0.1, 0.1]})
     with pytest.raises(ValueError, match="`seeds` must be at least one seed"):
         grid.replace(seeds=[])
-    with pytest.raises(ValueError, match="`system` must be an AbstractSystem"):
-        grid.replace(system=3)
+    with pytest.raises(ValueError, match="`key` must lie in"):
+        grid.replace(key=-1)
