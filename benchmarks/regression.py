@@ -34,8 +34,8 @@ from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.losses import linear_loss, residual_loss
 from jaxscale.sparse.narrow_columns import narrow_width, on_seen_columns
 from jaxscale.sparse.padding import Padding
-from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
 from jaxscale.sparse.solvers import AbstractSolver, Problem
+from jaxscale.sparse.system import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
 
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "numpy", "scipy", "scikit-learn")
 GEMM_SIZE = 1024
@@ -167,7 +167,7 @@ def ridge(n_rounds: int) -> dict[str, Any]:
 
 def draw(system: js.sparse.RandomFeatureRegression, n_runs: int) -> tuple[Inputs, Any, Any]:
     """Inputs, projections and teacher directions of runs."""
-    sizes, n_features, n_samples = system.sizes, system.n_features, jnp.asarray(system.n_samples)
+    sizes, n_features, n_samples = system.padding, system.n_features, jnp.asarray(system.n_samples)
 
     def one(key: Any) -> tuple[Inputs, Any, Any]:
         x = draw_inputs(jr.fold_in(key, DATA_STREAM), system.coordinates, n_samples, sizes)
@@ -217,7 +217,7 @@ def minnorm(n_rounds: int) -> dict[str, Any]:
             drawn, f, w = draw(system, n_runs)
 
             def solve(x: Inputs, f: Any, w: Any, system: Any = system) -> Any:
-                return weights_of_inputs(system.solver, x, f, w, system.sizes)
+                return weights_of_inputs(system.solver, x, f, w, system.padding)
 
             walked, compile_seconds = compiled(one_by_one(solve), drawn, f, w)
             batched, _ = compiled(jax.vmap(solve), drawn, f, w)
@@ -247,7 +247,7 @@ def minnorm(n_rounds: int) -> dict[str, Any]:
             rows.append(
                 {"n_features": n, "n_samples": d, "problems": n_runs, "teacher": teacher}
                 | {"columns": [int(k) for k in np.percentile(real.sum(1), (0, 50, 100))]}
-                | {"padded_columns": x.shape[2], "narrow_columns": narrow_width(system.sizes)}
+                | {"padded_columns": x.shape[2], "narrow_columns": narrow_width(system.padding)}
                 | {"group_of_plan": plan.buckets[0].group}
                 | {"compile_seconds": compile_seconds, "largest_difference": max(errors)}
                 | interleaved(calls, n_rounds)
@@ -266,7 +266,7 @@ def pieces_of_run(system: js.sparse.RandomFeatureRegression, n_runs: int = 32) -
     """Milliseconds per run of its steps on one device, at the sizes of the padding."""
     drawn, f, w = draw(system, n_runs)
     x = drawn.values
-    sizes, solver = system.sizes, system.solver
+    sizes, solver = system.padding, system.solver
     n_samples, n_features = jnp.asarray(system.n_samples), jnp.asarray(system.n_features)
     keys = jr.split(jr.key(0), n_runs)
 
@@ -332,7 +332,7 @@ def plane(name: str, n_rounds: int) -> dict[str, Any]:
         "seeds": n_seeds,
         "largest_size": SIDE,
         "fields": {k: float(v) for k, v in fields.items()},
-        "padded_columns": [b.traced_system.sizes.seen for b in planned.buckets],
+        "padded_columns": [b.traced_system.padding.seen for b in planned.buckets],
         "status_counts": {s.name: int((status == s).sum()) for s in js.Status},
         "seconds": taken,
         "seconds_of_rounds": rounds,

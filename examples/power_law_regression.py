@@ -1,7 +1,4 @@
-"""A solvable model of your own: linear regression on a power-law spectrum (docs/own_model.md).
-
-Modes of variance `lambda_k = k^-(1 + a)`, target `y = sum_k x_k`, model `f = sum_{k <= N} w_k x_k`.
-"""
+"""A solvable model of your own: linear regression on a power-law spectrum (docs/own_model.md)."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,24 +14,18 @@ class PowerLawRegression(js.AbstractTrainedSystem):
     """Gradient descent on `E (f - y)^2 / 2` over N weights that start at `init_scale * normal`."""
 
     REFERENCES = ("@misc{me2026, title = {My model}, author = {Me}, year = {2026}}",)
-
     spectrum_exponent: Real = real(1.0, above=0.0)  # a leaf: swept, traced, differentiated
-    n_features: Integer = size(100, at_least=SHOWN)  # N, a leaf, too, under a static maximum
-    max_n_features: int | None = static_int(None, optional=True)  # static: sets a shape
+    n_features: Integer = size(100, at_least=SHOWN)  # N: a leaf, and the length of its arrays
     init_scale: Real = real(0.1, at_least=0.0)
     learning_rate: Real = real(0.5, above=0.0, below=1.0)  # lambda_1 = 1: no mode overshoots
     n_steps: int = static_int(1000)
     record: tuple[int, ...] | None = record_field()
     dtype: str = dtype_field("float32")
 
-    def __post_init__(self):
-        if self.max_n_features is None:  # given by the planner only
-            self.max_n_features = int(self.n_features)
-
     @property
     def mode(self):
         """Ranks of the modes that the arrays hold."""
-        return np.arange(1, self.max_n_features + 1, dtype=np.int32)
+        return np.arange(1, self.padded("n_features") + 1, dtype=np.int32)
 
     def variance(self):
         """lambda_k, 0 beyond N: what is padding learns nothing and weighs nothing."""
@@ -70,11 +61,10 @@ class PowerLawRegression(js.AbstractTrainedSystem):
     def predict(self):
         """Every step multiplies `1 - w_k` by `1 - eta lambda_k`; its square starts at 1 + s^2."""
         shrink = 1 - self.learning_rate * self.variance()
-        left = shrink ** jnp.asarray(self.record_steps, shrink.dtype)[:, None]
-        loss = self.loss((1 + self.init_scale**2) * left**2)
-        return {"loss": loss, "weight": 1 - left[:, :SHOWN]}
+        gap = shrink ** jnp.asarray(self.record_steps, shrink.dtype)[:, None]
+        return {"loss": self.loss((1 + self.init_scale**2) * gap**2), "weight": 1 - gap[:, :SHOWN]}
 
     def work(self):
         """Operations of a run, floats that a step touches, floats in memory, steps."""
-        n = self.max_n_features
+        n = self.padded("n_features")
         return js.Work(4.0 * n * self.n_steps, 3.0 * n, 4.0 * n, self.n_steps)

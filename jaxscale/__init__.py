@@ -41,11 +41,11 @@ from jaxscale.sweep import predict as predict
 from jaxscale.sweep import run as run
 from jaxscale.sweep import select as select
 from jaxscale.system import AbstractSystem as AbstractSystem
-from jaxscale.system import AbstractTrainedSystem as AbstractTrainedSystem
 from jaxscale.system import Observable as Observable
 from jaxscale.system import Predicted as Predicted
 from jaxscale.system import Schema as Schema
 from jaxscale.system import Work as Work
+from jaxscale.training import AbstractTrainedSystem as AbstractTrainedSystem
 from jaxscale.training import train as train
 
 __version__ = _version("jaxscale")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxscale.registry import register
 
-DERIVED = "derived"
+RECORDED = "recorded"
 Real = Float[Array | np.ndarray, ""]
 Integer = Int[Array | np.ndarray, ""]
 
@@ -35,6 +35,7 @@ class Rule:
     def __init__(self, convert: Callable[[str, Any], Any]):
         self.name = "value"
         self.interval: tuple[float | None, float | None] = (None, None)
+        self.is_size = False
         self._convert = convert
 
     def __call__(self, value: Any) -> Any:
@@ -46,10 +47,9 @@ class Configurable(eqx.Module):
     """Base of everything with declared fields: systems, data, optimizers, schedules."""
 
     def __repr__(self) -> str:
-        hidden = derived_names(self)
-        known = {n: getattr(self, n) for n in field_names(self) if n not in hidden}
+        values = {name: getattr(self, name) for name in field_names(self)}
         shown = {k: v.item() if isinstance(v, np.ndarray) and v.ndim == 0 else v
-                 for k, v in known.items() if v is not None}  # fmt: skip
+                 for k, v in values.items() if v is not None}  # fmt: skip
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -154,27 +154,42 @@ def as_int(name: str, value: Any) -> int:
 
 
 def size(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False) -> Any:
-    """Declare an integer leaf: a size that is swept under a static maximum, or a count.
+    """Declare a size that is swept: an integer leaf, and the static length of arrays that hold it.
+
+    A system reads the length by `self.padded(name)` and masks the entries beyond the size. One
+    program then serves every size up to that length.
 
     **Arguments**
 
     - `default`, `optional`: as for `real`.
     - `at_least`: smallest value.
 
-    **Returns** the declaration. A field `max_<name>`, declared by `static_int(None,
-    optional=True)`, is the static maximum that `js.replace` and the planner derive anew.
+    **Returns** the declaration, for the class body of a system: `width: Integer = size(64)`.
     """
+    rule = _whole_number(at_least, optional)
+    rule.is_size = True
+    return _field(rule, default)
 
+
+def count(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False) -> Any:
+    """Declare an integer leaf that sets no array length, such as a number of samples drawn anew.
+
+    **Arguments**: as for `size`.
+
+    **Returns** the declaration.
+    """
+    return _field(_whole_number(at_least, optional), default)
+
+
+def _whole_number(at_least: int, optional: bool) -> Rule:
     def convert(name: str, value: Any) -> Any:
-        if value is None and optional:
-            return None
-        if is_traced(value):
+        if (value is None and optional) or is_traced(value):
             return value
         number = as_int(name, value)
         _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
         return np.asarray(number, dtype=np.int32)
 
-    return _field(Rule(convert), default)
+    return Rule(convert)
 
 
 def static_int(
@@ -256,22 +271,9 @@ def _real_array(name: str, value: Any, ndim: int) -> np.ndarray:
     return array
 
 
-def derived(base: type) -> Any:
-    """Declare a static field that follows from the others: `replace` derives it anew.
-
-    It holds None until `__post_init__` fills it in, is never written to files, and is given
-    explicitly only by the planner.
-    """
-
-    def convert(name: str, value: Any) -> Any:
-        if value is not None and not isinstance(value, base):
-            raise ValueError(f"`{name}` must be a {base.__name__}, got {value!r}.")
-        return value
-
-    rule = Rule(convert)
-    return eqx.field(
-        converter=rule, static=True, kw_only=True, default=None, metadata={DERIVED: True}
-    )
+def recorded(default: Any) -> Any:
+    """Declare a static field that a module sets itself: hidden, never written to files."""
+    return eqx.field(static=True, kw_only=True, default=default, metadata={RECORDED: True})
 
 
 def static_choice(default: str, choices: tuple[str, ...]) -> Any:
@@ -353,13 +355,24 @@ def _concrete(base: type) -> list[str]:
 
 
 def field_names(module: eqx.Module) -> list[str]:
-    """Names of the constructor fields of `module`."""
-    return [f.name for f in dataclasses.fields(module) if f.init]
+    """Names of the fields of `module` that its user gives."""
+    fields = dataclasses.fields(module)
+    return [f.name for f in fields if f.init and not f.metadata.get(RECORDED)]
 
 
-def derived_names(module: eqx.Module) -> list[str]:
-    """Names of the fields that follow from the others."""
-    return [f.name for f in dataclasses.fields(module) if f.metadata.get(DERIVED)]
+def size_names(module: eqx.Module) -> list[str]:
+    """Names of the fields of `module` that `size` declares."""
+    return [f.name for f in dataclasses.fields(module) if _is_size(f)]
+
+
+def declared_sizes(cls: type) -> list[str]:
+    """Names of the fields that `size` declares in the body of `cls`."""
+    return [name for name, value in vars(cls).items() if _is_size(value)]
+
+
+def _is_size(field: Any) -> bool:
+    rule = field.metadata.get("converter") if isinstance(field, dataclasses.Field) else None
+    return isinstance(rule, Rule) and rule.is_size
 
 
 def interval_of(module: Any, path: str) -> tuple[float | None, float | None]:
@@ -372,9 +385,3 @@ def interval_of(module: Any, path: str) -> tuple[float | None, float | None]:
     rules = {f.name: f.metadata.get("converter") for f in dataclasses.fields(module)}
     rule = rules.get(name)
     return rule.interval if isinstance(rule, Rule) else (None, None)
-
-
-def converted(module: eqx.Module, name: str) -> Any:
-    """Value of the field `name` after its rule, for `__post_init__`, which runs before rules."""
-    (field,) = (f for f in dataclasses.fields(module) if f.name == name)
-    return field.metadata["converter"](getattr(module, name))

@@ -1,15 +1,13 @@
-"""Fields by dotted path: looked up, replaced with validation, or set inside a program."""
+"""Fields by dotted path: read, replaced with validation, or set inside a program."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jaxscale.fields import derived_names, field_names
+from jaxscale.fields import field_names
+from jaxscale.system import AbstractSystem
 from jaxscale.text import choices
 
 
@@ -48,8 +46,8 @@ def _known(value: Any) -> list[str]:
 def replace(module: Any, path: str, value: Any) -> Any:
     """Return `module` with the field at dotted `path` replaced.
 
-    The module is rebuilt by its constructor, so that the value is converted and validated; a size
-    that is replaced also re-derives its padded maximum (`width` → `max_width`).
+    The module is rebuilt by its constructor, so that the value is converted and validated; a padded
+    length that follows from the value (of `width`: `system.padded("width")`) is derived anew.
 
     **Arguments**
 
@@ -78,11 +76,11 @@ def replace(module: Any, path: str, value: Any) -> Any:
     if isinstance(module, dict):
         return {**module, head: value}
     kwargs = {name: getattr(module, name) for name in field_names(module)}
-    kwargs |= dict.fromkeys(derived_names(module))
     kwargs[head] = value
-    if f"max_{head}" in kwargs:
+    if f"max_{head}" in kwargs:  # of a class that declares it, which is deprecated
         kwargs[f"max_{head}"] = None
-    return type(module)(**kwargs)
+    changed = type(module)(**kwargs)
+    return changed.padded_like(module) if isinstance(changed, AbstractSystem) else changed
 
 
 def set_leaf(module: Any, path: str, value: Any) -> Any:
@@ -95,26 +93,3 @@ def set_leaves(module: Any, values: Mapping[str, Any]) -> Any:
     for path, value in values.items():
         module = set_leaf(module, path, value)
     return module
-
-
-def cast(module: Any, dtype: str) -> Any:
-    """Cast float leaves to `dtype` and integer leaves to int32, so that no user flag decides."""
-    if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
-        raise ValueError("`dtype` float64 needs `with jax.enable_x64(True):` around a bare call.")
-
-    def leaf(x: Any) -> Any:
-        x_dtype = jnp.result_type(x)
-        if jnp.issubdtype(x_dtype, jnp.floating):
-            target = dtype
-        elif jnp.issubdtype(x_dtype, jnp.integer):
-            target = "int32"
-        else:
-            return x
-        if isinstance(x, np.ndarray | np.generic):
-            # A NumPy array that is traced into a loop is remembered by its identity, with the dtype
-            # of that trace: meeting it again under the other x64 flag crashes (jax 0.10 to 0.12).
-            # Leaves live as long as their system, so each cast makes arrays of its own.
-            return jnp.asarray(np.array(x, dtype=target))
-        return jnp.asarray(x).astype(target)
-
-    return jax.tree.map(leaf, module)

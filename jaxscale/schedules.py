@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxscale.fields import Configurable, Integer, Real, real, size
+from jaxscale.fields import Configurable, Integer, Real, count, real
 
 
 class AbstractSchedule(Configurable):
@@ -44,7 +44,7 @@ class StepDecay(AbstractSchedule):
     """Multiply by `ratio` after every `every` steps."""
 
     ratio: Real = real(0.5, above=0.0)
-    every: Integer = size(1000)
+    every: Integer = count(1000)
 
     def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
         """`ratio ** (step // every)`."""

@@ -1,18 +1,19 @@
 """The one interface of a solvable model: what it simulates, what it predicts, what it costs."""
 
 import abc
+import dataclasses
 import enum
+import functools
 import math
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Key, Num
+from jaxtyping import Array, Key, Num
 
-from jaxscale.fields import Configurable
-from jaxscale.training import log_spaced_steps, trajectory
+from jaxscale.fields import Configurable, as_int, declared_sizes, is_traced, recorded, size_names
 
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
 
@@ -112,14 +113,23 @@ def largest_divisor(n: int, most: float) -> int:
     return max((d for d in (*small, *(n // d for d in small)) if d <= most), default=1)
 
 
+Lengths: TypeAlias = tuple[tuple[str, int], ...]
+_System = TypeVar("_System", bound="AbstractSystem")
+
+
 class AbstractSystem(Configurable):
     """One solvable model at one setting of its parameters.
 
     Leaves are what is swept, static fields are what sets a shape. `simulate` and `predict` return
     the same observables, described by `schema`.
+
+    A `size()` field is both: a leaf, and an array length that holds it, `system.padded("width")`.
+    The lengths are recorded when a system is built, since inside a program its sizes are traced;
+    `padded_for` makes them longer, and entries beyond the size are masked by the system.
     """
 
     dtype: eqx.AbstractVar[str]
+    lengths: Lengths = recorded(())
 
     @property
     @abc.abstractmethod
@@ -141,55 +151,133 @@ class AbstractSystem(Configurable):
     def work(self) -> Work:
         """Cost of one run."""
 
-    def enclosing(self, columns: Mapping[str, np.ndarray]) -> "AbstractSystem":
-        """The same system with static sizes that hold every run of `columns` (path to values).
+    def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
+        """Array lengths, by name, that hold every run of `columns` (field path to values).
 
-        Sizes swept under a maximum are at their largest value already; this is for sizes that
-        follow from other fields.
+        By default every `size()` field at its largest. A system overrides this if it has lengths
+        that follow from several fields. A length that follows from traced numbers is left out.
         """
-        return self
+        lengths = {}
+        for name in size_names(self):
+            values = [v for v in (getattr(self, name), columns.get(name)) if v is not None]
+            if values and not is_traced(*values):
+                lengths[name] = int(max(np.max(v) for v in values))
+        return lengths
 
-    def sliced(self, max_floats: float) -> "AbstractSystem":
-        """The same system with its steps cut so that one slice touches at most `max_floats`."""
+    def with_micro_batch(self, max_floats: float) -> "AbstractSystem":
+        """Return the system with its steps cut so that one slice touches at most `max_floats`."""
         return self
 
     def warnings(self) -> list[str]:
-        """What the planner should tell before anything runs (a rate above stability, ...)."""
+        """What the planner says before anything runs (a rate above stability, ...)."""
         return []
 
+    def padded(self, name: str) -> int:
+        """Static length of the arrays along a size.
 
-class AbstractTrainedSystem(AbstractSystem):
-    """A system that trains step by step; `simulate` is written once, in `training`."""
+        **Arguments**
 
-    n_steps: eqx.AbstractVar[int]
-    record: eqx.AbstractVar[tuple[int, ...] | None]
+        - `name`: a `size()` field, or another name of `lengths_for`.
 
-    @abc.abstractmethod
-    def init(self, key: Key[Array, ""]) -> Any:
-        """State before the first step."""
+        **Returns** the length, the size itself in a system that is not padded.
 
-    @abc.abstractmethod
-    def step(self, state: Any, key: Key[Array, ""]) -> Any:
-        """State after one more step; `key` belongs to this step of this run."""
+        **Raises** `ValueError` if the numbers it follows from were traced when it was built.
+        """
+        lengths = dict(self.lengths)
+        if name not in lengths:
+            raise ValueError(
+                f"`{name}` of {type(self).__name__} has no padded length (there is "
+                f"{', '.join(lengths) or 'none'}): where the numbers it follows from are traced, "
+                "start from `system.padded_for({path: values})` of a system with plain numbers."
+            )
+        return lengths[name]
 
-    @abc.abstractmethod
-    def observe(self, state: Any) -> Observables:
-        """Observables of a state; must contain the scalar `loss`."""
+    def padded_for(self: _System, columns: Mapping[str, Any]) -> _System:
+        """Return the same system with arrays that hold every run of `columns`.
 
-    @property
-    def checkpoints(self) -> tuple[int, ...]:
-        """Increasing steps at which `converged` looks, recorded or not; the last is `n_steps`."""
-        return (self.n_steps,)
+        **Arguments**
 
-    def converged(self, history: Observables) -> Bool[Array, ""]:
-        """Whether the tolerance that the system names was met; `history` is at `checkpoints`."""
-        return jnp.asarray(True)
+        - `columns`: values by field path.
 
-    @property
-    def record_steps(self) -> tuple[int, ...]:
-        """Steps at which observables are recorded: `record`, or 0 and log-spaced to the end."""
-        return log_spaced_steps(self.n_steps) if self.record is None else self.record
+        **Returns** a system with the same results to rounding, and other `padded` lengths.
+        """
+        return dataclasses.replace(self, lengths=tuple(self.lengths_for(columns).items()))
 
-    def simulate(self, key: Key[Array, ""]) -> Observables:
-        """Train from `key`, recording the observables at `record_steps`."""
-        return trajectory(self, key)[1]
+    def padded_like(self: _System, other: "AbstractSystem") -> _System:
+        """Return this system at the padded lengths of `other`, where their own lengths agree."""
+        if self.lengths == other.lengths:
+            return self
+        own, before = self.lengths_for({}), other.lengths_for({})
+        same = {n: k for n, k in other.lengths if own.get(n) == before.get(n)}
+        if same.items() <= dict(self.lengths).items():
+            return self
+        return dataclasses.replace(self, lengths=tuple(same.items()))
+
+    def enclosing(self: _System, columns: Mapping[str, Any]) -> _System:
+        """Deprecated name of `padded_for`."""
+        warn_deprecated("enclosing", "padded_for")
+        return self.padded_for(columns)
+
+    def __check_init__(self):
+        # Equinox calls this once fields are converted, after the check of the system's own class.
+        own = self.lengths_for({})
+        lengths = {**own, **dict(self.lengths)}
+        object.__setattr__(self, "lengths", tuple(lengths.items()))
+        for name in size_names(self):
+            if name in own and own[name] > lengths[name]:
+                raise ValueError(
+                    f"`{name}` must be at most its padded length {lengths[name]}, got {own[name]}."
+                )
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in ("enclosing", "sliced"):
+            if name in cls.__dict__:
+                new = {"enclosing": "lengths_for", "sliced": "with_micro_batch"}[name]
+                raise TypeError(f"`{cls.__name__}.{name}` is called no longer: define `{new}`.")
+        for name in declared_sizes(cls):
+            if f"max_{name}" in cls.__dict__:
+                warnings.warn(
+                    f"`{cls.__name__}.max_{name}` is deprecated: a size() field has a padded "
+                    f'length, use `self.padded("{name}")`.',
+                    DeprecationWarning,
+                    stacklevel=3,
+                )
+
+
+def warn_deprecated(old: str, new: str, stacklevel: int = 3) -> None:
+    """Warn that `old` is the name of `new` for one release more."""
+    warnings.warn(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning, stacklevel=stacklevel)
+
+
+def with_deprecated_maximum(old: str, name: str) -> Callable[[type[_System]], type[_System]]:
+    """Let a class be built with `max_width=64`, and read by `.max_width`, for one release.
+
+    **Arguments**
+
+    - `old`: the old name.
+    - `name`: of the `size()` field.
+
+    **Returns** a class decorator.
+    """
+
+    def decorate(cls: type[_System]) -> type[_System]:
+        init: Any = cls.__init__
+
+        @functools.wraps(init)
+        def build(self: AbstractSystem, *args: Any, **fields: Any) -> None:
+            longest = fields.pop(old, None)
+            if longest is not None:
+                warn_deprecated(old, f"system.padded_for({{{name!r}: values}})", stacklevel=4)
+                fields["lengths"] = (*fields.get("lengths", ()), (name, as_int(old, longest)))
+            init(self, *args, **fields)
+
+        def read(self: AbstractSystem) -> int:
+            warn_deprecated(old, f"padded({name!r})")
+            return self.padded(name)
+
+        setattr(cls, "__init__", build)  # noqa: B010
+        setattr(cls, old, property(read, doc=f"Deprecated: `padded({name!r})`."))
+        return cls
+
+    return decorate

@@ -7,6 +7,7 @@ no longer finite, or whose loss exceeds a thousand times its start, keeps the st
 record and records NaN from then on.
 """
 
+import abc
 from typing import Any
 
 import equinox as eqx
@@ -17,8 +18,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Key, Num
 
 from jaxscale.keys import check_key
-from jaxscale.paths import cast
 from jaxscale.status import DIVERGED, Status
+from jaxscale.system import AbstractSystem, Observables
 
 INIT_STREAM, STEP_STREAM = 0, 1
 
@@ -54,6 +55,76 @@ def check_record(record: tuple[int, ...] | None, n_steps: int) -> None:
         raise ValueError(f"`record` must end by `n_steps` = {n_steps}, got step {record[-1]}.")
 
 
+def cast(module: Any, dtype: str) -> Any:
+    """Cast float leaves to `dtype` and integer leaves to int32, so that no user flag decides.
+
+    **Arguments**
+
+    - `module`: a system or one of its parts.
+    - `dtype`: float32 or float64.
+
+    **Returns** the same module with JAX arrays for leaves.
+
+    **Raises** `ValueError` for float64 where JAX has it disabled.
+    """
+    if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
+        raise ValueError("`dtype` float64 needs `with jax.enable_x64(True):` around a bare call.")
+
+    def leaf(x: Any) -> Any:
+        x_dtype = jnp.result_type(x)
+        if jnp.issubdtype(x_dtype, jnp.floating):
+            target = dtype
+        elif jnp.issubdtype(x_dtype, jnp.integer):
+            target = "int32"
+        else:
+            return x
+        if isinstance(x, np.ndarray | np.generic):
+            # A NumPy array that is traced into a loop is remembered by its identity, with the dtype
+            # of that trace: meeting it again under the other x64 flag crashes (jax 0.10 to 0.12).
+            # Leaves live as long as their system, so each cast makes arrays of its own.
+            return jnp.asarray(np.array(x, dtype=target))
+        return jnp.asarray(x).astype(target)
+
+    return jax.tree.map(leaf, module)
+
+
+class AbstractTrainedSystem(AbstractSystem):
+    """A system that trains step by step; `simulate` is written once, here."""
+
+    n_steps: eqx.AbstractVar[int]  # pyright: ignore
+    record: eqx.AbstractVar[tuple[int, ...] | None]  # pyright: ignore
+
+    @abc.abstractmethod
+    def init(self, key: Key[Array, ""]) -> Any:
+        """State before the first step."""
+
+    @abc.abstractmethod
+    def step(self, state: Any, key: Key[Array, ""]) -> Any:
+        """State after one more step; `key` belongs to this step of this run."""
+
+    @abc.abstractmethod
+    def observe(self, state: Any) -> Observables:
+        """Observables of a state; must contain the scalar `loss`."""
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Increasing steps at which `converged` looks, recorded or not; the last is `n_steps`."""
+        return (self.n_steps,)
+
+    def converged(self, history: Observables) -> Bool[Array, ""]:
+        """Whether the tolerance that the system names was met; `history` is at `checkpoints`."""
+        return jnp.asarray(True)
+
+    @property
+    def record_steps(self) -> tuple[int, ...]:
+        """Steps at which observables are recorded: `record`, or 0 and log-spaced to the end."""
+        return log_spaced_steps(self.n_steps) if self.record is None else self.record
+
+    def simulate(self, key: Key[Array, ""]) -> Observables:
+        """Train from `key`, recording the observables at `record_steps`."""
+        return trajectory(self, key)[1]
+
+
 def _all_finite(tree: Any) -> Bool[Array, ""]:
     floats = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
@@ -64,12 +135,12 @@ def _mask(value: Num[Array, "..."], good: Bool[Array, ""]) -> Num[Array, "..."]:
     return jnp.where(good, value, jnp.asarray(blank, value.dtype))
 
 
-def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Array, "..."]]]:
+def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any, Observables]:
     """Train one run and record it.
 
     **Arguments**
 
-    - `system`: an `AbstractTrainedSystem`.
+    - `system`: the system.
     - `key`: typed threefry key of the run.
 
     **Returns** the final state (the last good one, if the run went bad) and the observables, each
@@ -90,16 +161,16 @@ def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Arr
     def segment(carry: Any, bounds: Any) -> Any:
         last_good, status, start_loss = carry
         state = jax.lax.fori_loop(bounds[0], bounds[1], one_step, last_good)
-        seen = system.observe(state)
-        loss = seen["loss"]
+        observed = system.observe(state)
+        loss = observed["loss"]
         start_loss = jnp.where(bounds[1] == 0, loss, start_loss)
         over = (loss > DIVERGED * start_loss) & (start_loss > 0)
-        found = jnp.where(over, Status.diverged, Status.ok)
-        found = jnp.where(_all_finite((state, loss)), found, Status.nonfinite)
-        status = jnp.where(status == Status.ok, found, status).astype(jnp.int32)
+        health = jnp.where(over, Status.diverged, Status.ok)
+        health = jnp.where(_all_finite((state, loss)), health, Status.nonfinite)
+        status = jnp.where(status == Status.ok, health, status).astype(jnp.int32)
         good = status == Status.ok
         state = jax.tree.map(lambda new, old: jnp.where(good, new, old), state, last_good)
-        return (state, status, start_loss), {k: _mask(v, good) for k, v in seen.items()}
+        return (state, status, start_loss), {k: _mask(v, good) for k, v in observed.items()}
 
     start = (
         system.init(jr.fold_in(key, INIT_STREAM)),
@@ -108,7 +179,7 @@ def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Arr
     )
     (state, status, _), history = jax.lax.scan(segment, start, (starts, stops))
 
-    def at(steps: tuple[int, ...]) -> dict[str, Num[Array, "..."]]:
+    def at(steps: tuple[int, ...]) -> Observables:
         rows = np.searchsorted(stop_steps, steps)
         return {name: value[rows] for name, value in history.items()}
 
@@ -118,11 +189,11 @@ def trajectory(system: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Num[Arr
 
 
 @eqx.filter_jit
-def _final_state(system: Any, key: Key[Array, ""]) -> Any:
+def _final_state(system: AbstractTrainedSystem, key: Key[Array, ""]) -> Any:
     return trajectory(system, key)[0]
 
 
-def train(system: Any, key: Key[Array, ""]) -> Any:
+def train(system: AbstractSystem, key: Key[Array, ""]) -> Any:
     """Train one run and return its final state, trained weights included.
 
     **Arguments**
@@ -141,7 +212,7 @@ def train(system: Any, key: Key[Array, ""]) -> Any:
     >>> print(np.asarray(state.a * state.b).round(3))  # the skill strengths
     [0.119 0.024 0.016]
     """
-    if not hasattr(system, "init"):
+    if not isinstance(system, AbstractTrainedSystem):
         raise ValueError(
             f"`system` must be trained step by step, got {type(system).__name__}; "
             "simulate it with system.simulate(key)."

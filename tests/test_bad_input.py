@@ -34,8 +34,6 @@ NETWORK = [
     ("width", -4),
     ("width", 1.5),
     ("width", [16, 32]),
-    ("max_width", 16),
-    ("max_width", 0),
     ("init_scale", 0.0),
     ("init_scale", -0.01),
     ("init_scale", math.nan),
@@ -116,9 +114,9 @@ def test_network_names_the_field_and_the_value(field, value, compiles):
     with pytest.raises(ValueError) as error:
         emergence.ParityNetwork(**{field: value})
     message = str(error.value)
-    named = {"skill_size": "n_bits", "max_width": "width"}.get(field, field)
+    named = {"skill_size": "n_bits"}.get(field, field)
     assert f"`{named}" in message or f"`{field}" in message
-    shown = {("n_bits", 14): "14", ("skill_size", 4): "20", ("max_width", 16): "256"}
+    shown = {("n_bits", 14): "14", ("skill_size", 4): "20"}
     expected = shown.get((field, value)) if np.isscalar(value) else None
     last = value[-1] if isinstance(value, list) and field == "record" and value else value
     candidates = {expected, repr(value), str(last), f"({len(value)},)"} if isinstance(

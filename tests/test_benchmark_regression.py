@@ -46,7 +46,7 @@ def test_min_norm_peers(regression, teacher, sizes):
         drawn, f, w = regression.draw(system, 3)
 
         def solve(one):
-            return regression.weights_of_inputs(system.solver, *one, system.sizes)[0]
+            return regression.weights_of_inputs(system.solver, *one, system.padding)[0]
 
         ours = jax.jit(lambda *runs: jax.lax.map(solve, runs))(drawn, f, w)
         x = drawn.values

@@ -1,11 +1,15 @@
-"""`js.replace` converts, validates, and re-derives padded sizes."""
+"""`js.replace` converts, validates, and derives padded lengths anew."""
+
+import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale import emergence
+from jaxscale import emergence, sparse, superposition
+from jaxscale.fields import Integer, dtype_field, size, static_int
 from jaxscale.paths import get, set_leaf
 
 
@@ -18,11 +22,94 @@ def test_replace_converts_and_keeps_the_rest():
     assert float(system.learning_rate) == 0.05
 
 
-def test_replace_of_a_size_rederives_its_maximum():
-    system = emergence.ParityNetwork(width=16, max_width=64)
-    assert system.padded_width == 64
-    assert js.replace(system, "width", 32).padded_width == 32
-    assert js.replace(system, "learning_rate", 0.2).padded_width == 64
+def test_replace_of_a_size_derives_its_padded_length_anew():
+    system = emergence.ParityNetwork(width=16).padded_for({"width": [64]})
+    assert system.padded("width") == 64
+    assert js.replace(system, "width", 32).padded("width") == 32
+    assert js.replace(system, "learning_rate", 0.2).padded("width") == 64
+
+
+def test_a_size_beyond_its_padded_length_is_refused():
+    system = emergence.ParityNetwork(width=16)
+    with pytest.raises(ValueError, match="`width` must be at most its padded length 16, got 32"):
+        dataclasses.replace(system, width=32)
+
+
+def test_a_traced_size_without_a_length_is_named():
+    system = emergence.ParityNetwork(width=16)
+    with pytest.raises(ValueError, match=r"`width` of ParityNetwork has no padded length"):
+        jax.eval_shape(lambda w: js.replace(system, "width", w).work().flops, jnp.int32(3))
+
+
+@pytest.mark.parametrize("name", ["max_width", "padded_width"])
+def test_old_names_of_a_padded_length_read_it(name):
+    system = emergence.ParityNetwork(width=16).padded_for({"width": [64]})
+    with pytest.warns(DeprecationWarning, match=f"`{name}` is deprecated, use `padded"):
+        assert getattr(system, name) == 64
+
+
+def test_systems_are_built_with_the_old_maxima():
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        wide = emergence.ParityNetwork(width=16, max_width=64)
+    assert wide.padded("width") == 64
+    with pytest.warns(DeprecationWarning, match="is deprecated"):
+        student = superposition.TeacherStudent(
+            n_features=8, latent_size=2, frequency_exponent=1.0, max_latent_size=4, max_active=3
+        )
+    assert (student.padded("latent_size"), student.padded("active")) == (4, 3)
+    with pytest.raises(ValueError, match="`width` must be at most its padded length 8, got 16"):
+        with pytest.warns(DeprecationWarning, match="`max_width`"):
+            emergence.ParityNetwork(width=16, max_width=8)
+
+
+def test_old_names_of_other_lengths_read_them():
+    model = sparse.RandomFeatureRegression(
+        n_features=4, n_samples=8, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    student = superposition.TeacherStudent(n_features=8, latent_size=2, frequency_exponent=1.0)
+    with pytest.warns(DeprecationWarning, match="`sizes` is deprecated, use `padding`"):
+        assert model.sizes == model.padding
+    with pytest.warns(DeprecationWarning, match="`enclosing` is deprecated, use `padded_for`"):
+        assert model.enclosing({"n_samples": [32]}).padding.n_samples == 32
+    with pytest.warns(DeprecationWarning, match="is deprecated, use `padded"):
+        assert (student.padded_latent_size, student.places) == (2, 1)
+
+
+def test_a_class_that_declares_its_maximum_is_deprecated_and_works():
+    with pytest.warns(DeprecationWarning, match="`Old.max_n` is deprecated: a size"):
+
+        class Old(js.AbstractSystem):
+            n: Integer = size(4)
+            max_n: int | None = static_int(None, optional=True)
+            dtype: str = dtype_field("float32")
+
+            def __post_init__(self):
+                if self.max_n is None:
+                    self.max_n = int(self.n)
+
+            @property
+            def schema(self):
+                return js.Schema({"total": js.Observable((), "1", "sum of 1 to n")}, {})
+
+            def simulate(self, key):
+                number = jnp.arange(1, self.max_n + 1, dtype=jnp.int32)
+                total = jnp.sum(jnp.where(number <= self.n, number, 0), dtype=jnp.int32)
+                return {"total": total.astype(self.dtype), "status": jnp.asarray(0, jnp.int32)}
+
+            def predict(self):
+                return {}
+
+            def work(self):
+                return js.Work(float(self.max_n), 1.0, 1.0, 1)
+
+    runs = js.run(js.plan(js.Grid(Old(), {"n": [2, 8, 3]}), max_programs=1))
+    assert runs["total"].isel(seed=0).values.tolist() == [3, 36, 6]
+
+
+@pytest.mark.parametrize("name", ["enclosing", "sliced"])
+def test_a_class_that_defines_an_old_hook_is_refused(name):
+    with pytest.raises(TypeError, match=f"`Old.{name}` is called no longer: define"):
+        type("Old", (js.AbstractSystem,), {name: lambda self, value: self})
 
 
 def test_replace_reaches_into_parts_and_hyperparameters():

@@ -22,7 +22,7 @@ from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid, is_leaf
 from jaxscale.sweep.plan import plan as make_plan
 from jaxscale.sweep.predict import predict, predict_columns
-from jaxscale.system import AbstractTrainedSystem
+from jaxscale.training import AbstractTrainedSystem
 
 if TYPE_CHECKING:
     import xarray

@@ -15,7 +15,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxscale.fields import Configurable, Integer, size
+from jaxscale.fields import Configurable, Integer, count
 from jaxscale.keys import categorical, index_below, words
 
 WORD = 32
@@ -72,7 +72,7 @@ class FiniteSet(AbstractData):
     Sample `i` depends on the run's key and `i` only: a larger set contains the smaller one.
     """
 
-    n_samples: Integer = size()
+    n_samples: Integer = count()
 
     def batch(
         self, set_key: Key[Array, ""], step_key: Key[Array, ""], samples: Int[Array, " b"], n: int

@@ -11,24 +11,23 @@ from jaxscale.emergence.data import AbstractData, FiniteSet, Online, skill_frequ
 from jaxscale.fields import (
     Integer,
     Real,
+    count,
     dtype_field,
     is_traced,
     part,
     real,
     record_field,
-    size,
     static_int,
 )
 from jaxscale.schedules import AbstractSchedule, Constant
 from jaxscale.system import (
-    AbstractTrainedSystem,
     Observable,
     Observables,
     Predicted,
     Schema,
     Work,
 )
-from jaxscale.training import check_record
+from jaxscale.training import AbstractTrainedSystem, check_record
 
 SET_STREAM = 0
 
@@ -69,7 +68,7 @@ class MultilinearSkills(AbstractTrainedSystem):
     n_skills: int = static_int(100)
     skill_exponent: Real = real(0.6, above=0.0)
     target_scale: Real = real(1.0, above=0.0)
-    n_parameters: Integer | None = size(None, optional=True)
+    n_parameters: Integer | None = count(None, optional=True)
     data: AbstractData = part(AbstractData, Online())
     initial_strength: Real = real(0.01, above=0.0)
     learning_rate: Real = real(0.1, above=0.0)

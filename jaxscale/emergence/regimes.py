@@ -18,7 +18,8 @@ from jaxscale.emergence.data import AbstractData
 from jaxscale.fields import Configurable, Integer, Real, static_choice
 from jaxscale.optimizers import AbstractOptimizer, Sgd
 from jaxscale.schedules import AbstractSchedule
-from jaxscale.system import AbstractTrainedSystem, Predicted
+from jaxscale.system import Predicted
+from jaxscale.training import AbstractTrainedSystem
 
 
 class AbstractNetwork(AbstractTrainedSystem):

@@ -27,7 +27,6 @@ from jaxscale.emergence.student import Network, evaluate, half_squared_error, in
 from jaxscale.fields import (
     Integer,
     Real,
-    as_int,
     dtype_field,
     is_traced,
     part,
@@ -46,6 +45,8 @@ from jaxscale.system import (
     Schema,
     Work,
     largest_divisor,
+    warn_deprecated,
+    with_deprecated_maximum,
 )
 from jaxscale.training import check_record
 
@@ -74,6 +75,7 @@ class NetworkState(eqx.Module):
     count: Int[Array, ""]
 
 
+@with_deprecated_maximum("max_width", "width")
 class ParityNetwork(AbstractNetwork):
     """Two-layer ReLU network on multitask sparse parity with power-law skill frequencies.
 
@@ -86,7 +88,7 @@ class ParityNetwork(AbstractNetwork):
     - `skills`: `DisjointSkills()` or `RandomSkills()`.
     - `skill_exponent`: alpha > 0.
     - `target_scale`: S > 0.
-    - `width`: hidden units; `max_width` pads the arrays (set by the planner).
+    - `width`: hidden units.
     - `init_scale`: sigma of every initial parameter, biases included.
     - `data`: `Online()` or `FiniteSet(n_samples=...)`.
     - `batch_size`, `n_steps`: samples per step and steps.
@@ -114,7 +116,6 @@ class ParityNetwork(AbstractNetwork):
     skill_exponent: Real = real(0.6, above=0.0)
     target_scale: Real = real(5.0, above=0.0)
     width: Integer = size(256)
-    max_width: int | None = static_int(None, optional=True)
     init_scale: Real = real(0.01, above=0.0)
     data: AbstractData = part(AbstractData, Online())
     batch_size: int = static_int(512)
@@ -132,17 +133,9 @@ class ParityNetwork(AbstractNetwork):
     units_per_skill: Real = real(1.0, above=0.0)
     initial_strength: Real | None = real(None, above=0.0, optional=True)
 
-    def __post_init__(self):
-        if self.max_width is None and not is_traced(self.width):
-            self.max_width = as_int("width", self.width)
-
     def __check_init__(self):
         self.skills.check(self.n_skills, self.skill_size, self.n_bits)
         check_record(self.record, self.n_steps)
-        if not is_traced(self.width) and int(self.width) > self.padded_width:
-            raise ValueError(
-                f"`width` must be at most max_width = {self.padded_width}, got {int(self.width)}."
-            )
         if self.micro_batch is not None and self.batch_size % self.micro_batch:
             raise ValueError(
                 f"`micro_batch` must divide batch_size = {self.batch_size}, got {self.micro_batch}."
@@ -158,10 +151,9 @@ class ParityNetwork(AbstractNetwork):
 
     @property
     def padded_width(self) -> int:
-        """Hidden units of the arrays, the static maximum of `width`."""
-        if self.max_width is None:
-            raise ValueError("`max_width` must be given where `width` is traced.")
-        return self.max_width
+        """Deprecated: `padded("width")`."""
+        warn_deprecated("padded_width", "padded('width')")
+        return self.padded("width")
 
     @property
     def described_regime(self) -> AbstractRegime:
@@ -205,7 +197,7 @@ class ParityNetwork(AbstractNetwork):
             jnp.asarray(self.width),
             jnp.asarray(self.init_scale),
             n_inputs=self.n_skills + self.n_bits,
-            max_width=self.padded_width,
+            max_width=self.padded("width"),
             dtype=self.dtype,
         )
         probability, survival = skill_frequencies(jnp.asarray(self.skill_exponent), self.n_skills)
@@ -320,7 +312,7 @@ class ParityNetwork(AbstractNetwork):
     def work(self) -> Work:
         """A product forward and one for the weights' gradient; seven passes of activations."""
         n_inputs = self.n_bits + min(self.n_skills, FEW_SKILLS)
-        width, records = self.padded_width, len(self.record_steps)
+        width, records = self.padded("width"), len(self.record_steps)
         per_sample = 4.0 * n_inputs * width + 8.0 * width
         evaluated = self.n_evaluation * (2.0 * self.n_bits + 4.0 * self.n_skills) * width
         micro = self.micro_batch or self.batch_size
@@ -333,11 +325,12 @@ class ParityNetwork(AbstractNetwork):
             n_steps=self.n_steps,
         )
 
-    def sliced(self, max_floats: float) -> "ParityNetwork":
+    def with_micro_batch(self, max_floats: float) -> "ParityNetwork":
         """Gradient slices of the largest divisor of the batch whose activations fit."""
         if self.micro_batch is not None:
             return self
-        micro = largest_divisor(self.batch_size, max_floats / self.padded_width)
-        if 8 * micro * self.padded_width < max_floats:
-            return self  # a batch without such divisors is better left whole
+        width = self.padded("width")
+        micro = largest_divisor(self.batch_size, max_floats / width)
+        if 8 * micro * width < max_floats:
+            return self  # a batch without such divisors is better not cut
         return dataclasses.replace(self, micro_batch=micro)

@@ -1,18 +1,19 @@
 """`RandomFeatureRegression`: least squares on random features of sparse power-law inputs."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale.fields import (
     Integer,
     Real,
-    converted,
-    derived,
     is_traced,
     part,
     real,
@@ -22,18 +23,21 @@ from jaxscale.fields import (
     static_int,
 )
 from jaxscale.keys import check_key
-from jaxscale.paths import cast, replace
 from jaxscale.sparse.closed_form import observables, predicted
+from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.features import (
     AbstractFeatures,
+    AbstractLinear,
     AbstractNonlinear,
     Identity,
     Linear,
     features_field,
+    gaussian_projection,
 )
+from jaxscale.sparse.losses import linear_loss, residual_loss, sampled_loss
+from jaxscale.sparse.narrow_columns import on_seen_columns
 from jaxscale.sparse.padding import Padding, padding_for, power_law_padding
-from jaxscale.sparse.simulation import simulation
-from jaxscale.sparse.solvers import AbstractSolver, MinNorm
+from jaxscale.sparse.solvers import AbstractSolver, MinNorm, Problem
 from jaxscale.sparse.spectrum import (
     AbstractCoordinates,
     PowerLawCoordinates,
@@ -41,9 +45,12 @@ from jaxscale.sparse.spectrum import (
     TabulatedCoordinates,
 )
 from jaxscale.sparse.teacher import AbstractTeacher, Averaged
-from jaxscale.system import AbstractSystem, Observables, Schema, Work
+from jaxscale.status import DIVERGED, Status
+from jaxscale.system import AbstractSystem, Observables, Schema, Work, warn_deprecated
+from jaxscale.training import cast
 
-PADDED_BY = ("n_features", "n_samples", "sparsity_exponent", "activity")
+SIZES, SPARSITY = ("n_features", "n_samples"), ("sparsity_exponent", "activity")
+DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM = range(3)
 DRAW_FLOPS = 100.0  # threefry and the inverse error function, per normal number
 
 
@@ -70,7 +77,6 @@ class RandomFeatureRegression(AbstractSystem):
     - `teacher`: `Averaged()` (the exact mean over teachers) or `Sampled()`.
     - `n_evaluation`: test inputs of nonlinear features; linear ones need none.
     - `dtype`: float64 alone: Gram matrices and rare spikes need it.
-    - `padding`: static sizes, set by the planner.
 
     Observables: `loss` (over `step` for a solver with steps), `n_seen` and `unseen_loss`; `rank`,
     `condition` and `residual_loss` (at infinitely many features) with `MinNorm`; `condition` with
@@ -99,35 +105,54 @@ class RandomFeatureRegression(AbstractSystem):
     teacher: AbstractTeacher = part(AbstractTeacher, Averaged())
     n_evaluation: int = static_int(10_000)
     dtype: str = static_choice("float64", ("float64",))
-    padding: Padding | None = derived(Padding)
-
-    def __post_init__(self):
-        if self.padding is None:
-            self.padding = _own_padding(self)
 
     def __check_init__(self):
+        spectrum = self.spectrum
+        for name in ("spectrum_exponent", "sparsity_exponent"):
+            if (getattr(self, name) is None) == (spectrum is None):
+                rule = "be given unless there is a spectrum" if spectrum is None else "be left out"
+                raise ValueError(f"`{name}` must {rule}, got {getattr(self, name)!r}.")
+        if spectrum is not None and self.n_coordinates != math.inf:
+            raise ValueError(f"`n_coordinates` must be left out, got {self.n_coordinates!r}.")
         if (self.n_features is None) != isinstance(self.features, Identity):
             rule = "be given" if self.n_features is None else "be left out"
             raise ValueError(
                 f"`n_features` must {rule} with {self.features!r} (it is left out with Identity() "
                 f"alone), got {self.n_features}."
             )
-        if self.padding is not None and not is_traced(self.n_samples, self.n_features):
-            for name in ("n_features", "n_samples"):
-                value, most = getattr(self, name), getattr(self.sizes, name)
-                if value is not None and int(value) > most:
-                    raise ValueError(
-                        f"`{name}` must be at most its padding {most}, got {int(value)}."
-                    )
+
+    def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
+        """Rows, columns, features and events, see `Padding`."""
+        value = {name: columns.get(name, getattr(self, name)) for name in (*SIZES, *SPARSITY)}
+        table = None if self.spectrum is None else self.spectrum.probability
+        if is_traced(table, *value.values()):
+            return {}
+        n_features, n_samples = (0 if value[n] is None else int(np.max(value[n])) for n in SIZES)
+        swept = (np.atleast_1d(0.0 if value[n] is None else value[n]) for n in SPARSITY)
+        sparsities = (c.astype(float).tolist() for c in np.broadcast_arrays(*swept))
+        pairs = set(zip(*sparsities, strict=True))
+        paddings = (self._padding_of(n_samples, *pair) for pair in pairs)
+        lengths = vars(functools.reduce(Padding.union, paddings))
+        return {**lengths, "n_features": n_features}
+
+    def _padding_of(self, n_samples: int, gamma: float, activity: float) -> Padding:
+        """Padding of one run with these numbers but for its features."""
+        nonlinear = isinstance(self.features, AbstractNonlinear)
+        n_evaluation = self.n_evaluation if nonlinear else 0
+        if self.spectrum is None:
+            return power_law_padding(n_samples, n_evaluation, gamma, activity, self.n_coordinates)
+        probability = np.minimum(1.0, activity * self.spectrum.probability)
+        return padding_for(n_samples, n_evaluation, probability, 0.0, len(probability))
+
+    @property
+    def padding(self) -> Padding:
+        """Static sizes of the arrays."""
+        return Padding(**{f.name: self.padded(f.name) for f in dataclasses.fields(Padding)})
 
     @property
     def sizes(self) -> Padding:
-        """Static sizes of the arrays."""
-        if self.padding is None:
-            raise ValueError(
-                "`padding` must be given where n_samples, sparsity_exponent or activity is traced: "
-                "take it from `system.enclosing({path: values})` of a system with plain numbers."
-            )
+        """Deprecated name of `padding`."""
+        warn_deprecated("sizes", "padding")
         return self.padding
 
     @property
@@ -149,22 +174,64 @@ class RandomFeatureRegression(AbstractSystem):
         coordinates = {} if steps is None else {"step": np.asarray(steps)}
         return Schema(observables(self), coordinates, "sparse regression", solved=True)
 
-    def enclosing(self, columns: Mapping[str, Any]) -> "RandomFeatureRegression":
-        """The same system with sizes that hold every run of `columns`."""
-        value = {name: columns.get(name, getattr(self, name)) for name in PADDED_BY}
-        largest = [0 if value[n] is None else int(np.max(value[n])) for n in PADDED_BY[:2]]
-        swept = [np.atleast_1d(0.0 if value[n] is None else value[n]) for n in PADDED_BY[2:]]
-        pairs = np.unique(np.stack(np.broadcast_arrays(*swept), axis=-1), axis=0)
-        found = None
-        for gamma, activity in pairs.astype(float).tolist():
-            one = _padding(self, largest[0], largest[1], gamma, activity)
-            found = one if found is None else found.union(one)
-        return replace(self, "padding", found)
-
     def simulate(self, key: Key[Array, ""]) -> Observables:
         """Draw data, features and teacher; solve; measure."""
         check_key(key)
-        return simulation(cast(self, self.dtype), key)
+        return cast(self, self.dtype)._simulate(key)
+
+    def _simulate(self, key: Key[Array, ""]) -> Observables:
+        """`simulate`, of leaves that are float64 already."""
+        sizes = self.padding
+        n_samples = jnp.asarray(self.n_samples)
+        everything = draw_inputs(
+            jr.fold_in(key, DATA_STREAM),
+            self.coordinates,
+            n_samples + sizes.n_evaluation,
+            sizes,
+        )
+        feature_key = jr.fold_in(key, FEATURE_STREAM)
+        train = everything.without(sizes.n_evaluation)
+        teacher_key = jr.fold_in(key, TEACHER_STREAM)
+        n_seen = jnp.sum(train.seen, dtype=jnp.int32)
+        n_features = n_seen if self.n_features is None else jnp.asarray(self.n_features)
+        d = n_samples.astype(train.values.dtype)
+        seen: Observables = {
+            "n_seen": n_seen.astype(d.dtype),
+            "unseen_loss": 0.5 * train.unseen_variance,
+        }
+        features = self.features
+        if isinstance(features, AbstractLinear):
+            columns = sizes.n_features
+
+            def solved(train: Inputs) -> tuple[Any, ...]:
+                projection = features.projection(feature_key, train, n_features, columns)
+                directions = self.teacher.directions(teacher_key, train)
+                rows = self.solver.rows(train.values)
+                found = {} if rows.rank is None else {"residual_loss": residual_loss(train, rows)}
+                design, targets = rows.values @ projection.T, rows.values @ directions
+                fit = self.solver.solve(Problem(design, targets, d, n_features, rows.rank))
+                loss = linear_loss(fit, train, projection, directions, features.leak(n_features))
+                return loss, fit.trusted, found | fit.diagnostics, _start(train, directions)
+
+            loss, trusted, found, start = on_seen_columns(solved, train, sizes)
+        elif isinstance(features, AbstractNonlinear):
+            directions = self.teacher.directions(teacher_key, train)
+            projection = gaussian_projection(feature_key, everything, n_features, sizes.n_features)
+            phi = features.design(train.values, projection, n_features)
+            real = jnp.arange(sizes.n_samples, dtype=jnp.int32) < n_samples
+            phi = jnp.where(real[:, None], phi, 0.0)
+            fit = self.solver.solve(Problem(phi, train.values @ directions, d, n_features))
+            test = everything.values[: sizes.n_evaluation]
+            loss = sampled_loss(fit, train, test, features, projection, directions, n_features)
+            trusted, found, start = fit.trusted, fit.diagnostics, _start(train, directions)
+        else:
+            raise ValueError(f"`features` must be linear or nonlinear, got {features!r}.")
+        steps = self.solver.record_steps
+        loss, status = _health(loss, start, steps is not None, trusted, everything.complete)
+        seen |= found  # known before the first step, whatever becomes of the path
+        kept = status != Status.truncated
+        seen = {n: jnp.where(kept & jnp.isfinite(v), v, jnp.nan) for n, v in seen.items()}
+        return {"loss": loss[0] if steps is None else loss, **seen, "status": status}
 
     def predict(self) -> Observables:
         """Closed forms of `sparse.theory` for every observable that has one."""
@@ -172,7 +239,7 @@ class RandomFeatureRegression(AbstractSystem):
 
     def work(self) -> Work:
         """Draws, the reduction of the samples, the design and the solver."""
-        s = self.sizes
+        s = self.padding
         rows = min(s.seen, s.n_samples)
         n = s.seen if isinstance(self.features, Identity) else s.n_features
         draws = s.points * 10.0 + s.head * s.n_rows + s.seen * n
@@ -190,38 +257,28 @@ class RandomFeatureRegression(AbstractSystem):
         return Work(flops, resident, resident, 1, branches=True)
 
 
-def _own_padding(system: RandomFeatureRegression) -> Padding | None:
-    """Sizes of a system of plain numbers, None if one is traced; runs before the fields' rules."""
-    names = (*PADDED_BY, "n_coordinates", "spectrum_exponent", "spectrum")
-    value = {name: converted(system, name) for name in names}
-    exponents = ("spectrum_exponent", "sparsity_exponent")
-    spectrum = value["spectrum"]
-    for name in exponents:
-        if (value[name] is None) == (spectrum is None):
-            rule = "be given unless there is a spectrum" if spectrum is None else "be left out"
-            raise ValueError(f"`{name}` must {rule}, got {getattr(system, name)!r}.")
-    if spectrum is not None and value["n_coordinates"] != math.inf:
-        raise ValueError(f"`n_coordinates` must be left out, got {value['n_coordinates']!r}.")
-    probability = None if spectrum is None else spectrum.probability
-    sizes = [value[n] for n in PADDED_BY]
-    if is_traced(probability, *sizes):
-        return None
-    numbers = [0 if v is None else v for v in sizes]
-    n_features, n_samples = int(numbers[0]), int(numbers[1])
-    return _padding(system, n_features, n_samples, float(numbers[2]), float(numbers[3]))
+def _start(train: Inputs, directions: Float[Array, "k t"]) -> Float[Array, ""]:
+    """Loss of no weights."""
+    return 0.5 * (train.unseen_variance + jnp.sum(train.variance[:, None] * directions**2))
 
 
-def _padding(
-    system: RandomFeatureRegression, n_features: int, n_samples: int, gamma: float, activity: float
-) -> Padding:
-    """Sizes of one run with these numbers and the static fields of `system`."""
-    spectrum = converted(system, "spectrum")
-    nonlinear = isinstance(converted(system, "features"), AbstractNonlinear)
-    n_evaluation = converted(system, "n_evaluation") if nonlinear else 0
-    if spectrum is None:
-        n_coordinates = converted(system, "n_coordinates")
-        found = power_law_padding(n_samples, n_evaluation, gamma, activity, n_coordinates)
-    else:
-        probability = np.minimum(1.0, activity * spectrum.probability)
-        found = padding_for(n_samples, n_evaluation, probability, 0.0, len(probability))
-    return dataclasses.replace(found, n_features=n_features)
+def _health(
+    loss: Float[Array, " r"],
+    start: Float[Array, ""],
+    is_path: bool,
+    trusted: Bool[Array, ""],
+    complete: Bool[Array, ""],
+) -> tuple[Float[Array, " r"], Int[Array, ""]]:
+    """Losses with NaN from the first bad record on, and the status of the run.
+
+    A path diverges when its loss exceeds `DIVERGED` times that of no weights, or overflows between
+    two records; the loss of a solution may be anything near the interpolation threshold.
+    """
+    finite = jnp.isfinite(loss)
+    fine = finite & (loss <= DIVERGED * start) if is_path else finite
+    good = jnp.cumprod(fine, dtype=jnp.int32) == 1
+    bad = jnp.where(finite[0], Status.diverged, Status.nonfinite)
+    status = jnp.where(jnp.all(good), Status.ok, bad)
+    status = jnp.where((status == Status.ok) & ~trusted, Status.ill_conditioned, status)
+    status = jnp.where(complete, status, Status.truncated)
+    return jnp.where(good & complete, loss, jnp.nan), status.astype(jnp.int32)

@@ -1,14 +1,11 @@
 """Learning rates at which full-batch descent of the linear student is stable."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale.linalg import eigh
-from jaxscale.superposition.data import Bernoulli
-from jaxscale.superposition.embedding import Given, Identity, Joint, TightFrame
+from jaxscale.superposition.embedding import AbstractEmbedding, Given, Identity, Joint, TightFrame
 from jaxscale.superposition.gradient import Quadratic
 from jaxscale.superposition.losses import Teacher
 
@@ -29,35 +26,40 @@ def half_limit(
     return 1.0 / largest
 
 
-def estimated_limit(system: Any) -> float:
-    """The stability limit without drawing W, for `plan`, in NumPy.
+def estimated_limit(
+    embedding: AbstractEmbedding,
+    latent_size: int | None,
+    scale: Float[np.ndarray, " f"],
+    mean: Float[np.ndarray, " f"],
+    weights: Float[np.ndarray, " f"],
+) -> float:
+    """Estimate the stability limit without drawing W, for `plan`, in NumPy.
 
     Random unit columns are taken as independent; the largest eigenvalue of `W diag(x) W^T` is then
     the spike of the first column on top of the others, or the edge of their bulk (`_top`). The
     edges of small matrices lie below those of large ones: at K = 32 the estimate is 0 to 25 % low.
+
+    **Arguments**
+
+    - `embedding`, `latent_size`: which W, and K; None with `Identity()` and `Given(matrix)`.
+    - `scale`, `mean`: `D` and `v` of the second moments `diag(D) + v v^T` of the inputs.
+    - `weights`: of the outputs in the loss.
+
+    **Returns** the rate at which descent diverges.
     """
-    n, inputs = system.n_features, system.inputs
-    first, second = (float(inputs.amplitude.moment(k)) for k in (1, 2))
-    rank = np.arange(1.0, n + 1)
-    table = inputs.probabilities
-    shares = power_law(float(system.frequency_exponent), n) if table is None else table
-    p = np.asarray(inputs.probability(shares))
-    mean = p * first if isinstance(inputs, Bernoulli) else 0.0 * p
-    scale = p * second - mean**2
-    weight = np.asarray(system.importance.weights(rank ** -float(system.importance_exponent)))
-    embedding = system.embedding
     start = embedding.start if isinstance(embedding, Joint) else embedding
     if isinstance(start, Identity):
-        return 2.0 / float(weight.max() * (scale.max() + np.sum(mean**2)))
+        return 2.0 / float(weights.max() * (scale.max() + np.sum(mean**2)))
     if isinstance(start, Given):
         w = np.asarray(start.matrix, np.float64)
-        gram, moved = (w * weight) @ w.T, w @ mean
+        gram, moved = (w * weights) @ w.T, w @ mean
         inputs_gram = (w * scale) @ w.T + np.outer(moved, moved)
         return 2.0 / float(np.linalg.eigvalsh(gram)[-1] * np.linalg.eigvalsh(inputs_gram)[-1])
-    k = int(system.latent_size)
+    if latent_size is None:
+        raise ValueError(f"`latent_size` must be given with {start!r}, got None.")
     tight = isinstance(start, TightFrame)
-    gram = _top(weight, k, tight)
-    return 2.0 / float(gram * (_top(scale, k, tight) + np.sum(mean**2)))
+    gram = _top(weights, latent_size, tight)
+    return 2.0 / float(gram * (_top(scale, latent_size, tight) + np.sum(mean**2)))
 
 
 def power_law(exponent: float, n: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`TeacherStudent`: a student learns `y = A x` of sparse features, with or without a bottleneck."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +15,6 @@ from jaxtyping import Array, Float, Int, Key
 from jaxscale.fields import (
     Integer,
     Real,
-    as_int,
-    converted,
-    derived,
     dtype_field,
     is_traced,
     part,
@@ -28,18 +26,18 @@ from jaxscale.fields import (
 from jaxscale.optimizers import AbstractOptimizer, Sgd
 from jaxscale.paths import replace
 from jaxscale.schedules import AbstractSchedule, Constant
-from jaxscale.superposition.checks import check_rates, check_sizes, places_at, places_of
 from jaxscale.superposition.closed_form import predicted, predicted_kinds
-from jaxscale.superposition.cost import work_of
-from jaxscale.superposition.data import AbstractInputs, OneHot
+from jaxscale.superposition.data import AbstractInputs, Bernoulli, OneHot
 from jaxscale.superposition.decoders import AbstractDecoder, Linear, Relu
 from jaxscale.superposition.embedding import (
     AbstractEmbedding,
     Frame,
     Given,
     Identity,
+    Joint,
     Pretrained,
     RandomUnit,
+    TightFrame,
 )
 from jaxscale.superposition.gradient import (
     AbstractGradient,
@@ -50,12 +48,14 @@ from jaxscale.superposition.gradient import (
 )
 from jaxscale.superposition.importance import AbstractImportance, InTarget
 from jaxscale.superposition.losses import (
+    BLOCK_FLOATS,
+    SAMPLE_BLOCK,
     Teacher,
     feature_groups,
     feature_strength,
     split_losses,
 )
-from jaxscale.superposition.stability import estimated_limit, half_limit
+from jaxscale.superposition.stability import estimated_limit, half_limit, power_law
 from jaxscale.superposition.student import (
     BIAS,
     DIRECTIONS,
@@ -63,17 +63,19 @@ from jaxscale.superposition.student import (
     AbstractInitial,
     RandomNormal,
     Student,
+    Zeros,
 )
 from jaxscale.system import (
-    AbstractTrainedSystem,
     Observable,
     Observables,
     Predicted,
     Schema,
     Work,
     largest_divisor,
+    warn_deprecated,
+    with_deprecated_maximum,
 )
-from jaxscale.training import check_record
+from jaxscale.training import AbstractTrainedSystem, check_record
 
 EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM = range(3)
 
@@ -94,8 +96,12 @@ class StudentState(eqx.Module):
 
 OPEN = (Predicted.none, "")
 SIGNED = ("feature_strength",)
+ACTIVE = "active"  # the length of the lists of active features
+EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
 
 
+@with_deprecated_maximum("max_active", ACTIVE)
+@with_deprecated_maximum("max_latent_size", "latent_size")
 class TeacherStudent(AbstractTrainedSystem):
     r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
 
@@ -107,7 +113,7 @@ class TeacherStudent(AbstractTrainedSystem):
     **Arguments**
 
     - `n_features`: N.
-    - `latent_size`: K <= N; N with `Identity()`. `max_latent_size` pads it (set by the planner).
+    - `latent_size`: K <= N; N with `Identity()`.
     - `frequency_exponent`: a; left out where `inputs` has a table of probabilities.
     - `importance_exponent`: b >= 0.
     - `inputs`: `OneHot(amplitude)` or `Bernoulli(mean_active, amplitude)`, with `Uniform(low,
@@ -124,7 +130,6 @@ class TeacherStudent(AbstractTrainedSystem):
     - `optimizer`, `schedule`, `n_steps`, `record`: as in every trained system.
     - `n_evaluation`: samples of the loss where it has no closed form (`Relu()` on `Bernoulli()`).
     - `dtype`: float32 or float64.
-    - `max_active`: places for active features, set by the planner.
 
     `signal_loss` is what outputs lose in samples in which their own feature is active,
     `interference_loss` what they lose in the others, where they should be silent. Their sum is
@@ -142,7 +147,6 @@ class TeacherStudent(AbstractTrainedSystem):
 
     n_features: int = static_int(256)
     latent_size: Integer | None = size(None, optional=True)
-    max_latent_size: int | None = static_int(None, optional=True)
     frequency_exponent: Real | None = real(None, at_least=0.0, optional=True)
     importance_exponent: Real = real(0.0, at_least=0.0)
     inputs: AbstractInputs = part(AbstractInputs, OneHot())
@@ -160,48 +164,107 @@ class TeacherStudent(AbstractTrainedSystem):
     record: tuple[int, ...] | None = record_field()
     n_evaluation: int = static_int(4096)
     dtype: str = dtype_field("float32")
-    max_active: int | None = derived(int)
-
-    def __post_init__(self):
-        latent_size = converted(self, "latent_size")
-        if latent_size is None and not isinstance(self.embedding, Identity | Given):
-            raise ValueError("`latent_size` must be given with a bottleneck, got None.")
-        if latent_size is not None and self.max_latent_size is None and not is_traced(latent_size):
-            self.max_latent_size = as_int("latent_size", latent_size)
-        needed = places_of(self)
-        if self.max_active is None:
-            self.max_active = needed
-        elif needed is not None and self.max_active < needed:
-            raise ValueError(
-                f"`max_active` must be at least {needed} (leave it out), got {self.max_active}."
-            )
 
     def __check_init__(self):
         check_record(self.record, self.n_steps)
         self.gradient.check(self.decoder, self.inputs)
-        check_sizes(self)
-        check_rates(self)
+        self._check_frequencies()
+        self._check_sizes()
+        self._check_rates()
+
+    def _check_frequencies(self) -> None:
+        """Refuse both or neither of a power law and a table of probabilities."""
+        table, n = self.inputs.probabilities, self.n_features
+        if (self.frequency_exponent is None) == (table is None):
+            rule = "be given" if table is None else "be left out with a table of probabilities"
+            raise ValueError(f"`frequency_exponent` must {rule}, got {self.frequency_exponent!r}.")
+        if table is not None and np.shape(table) != (n,):
+            raise ValueError(
+                f"`probabilities` must have n_features = {n} entries, got {len(table)}."
+            )
+
+    def _check_sizes(self) -> None:
+        """Refuse sizes that do not fit each other."""
+        n, embedding, latent = self.n_features, self.embedding, self.latent_size
+        if latent is None and not isinstance(embedding, Identity | Given):
+            raise ValueError("`latent_size` must be given with a bottleneck, got None.")
+        if latent is not None and not is_traced(latent):
+            if int(latent) > n:
+                raise ValueError(
+                    f"`latent_size` must be at most n_features = {n}, got {int(latent)}."
+                )
+            if isinstance(embedding, Identity) and int(latent) != n:
+                raise ValueError(
+                    f"`latent_size` must be n_features = {n} with Identity(), got {int(latent)}."
+                )
+        start: Any = getattr(embedding, "start", embedding)
+        if isinstance(start, Given):
+            shape = np.shape(start.matrix)
+            other = latent is not None and not is_traced(latent) and shape[0] != latent
+            if shape[1] != n or other:
+                raise ValueError(
+                    f"`matrix` must have shape (latent_size, n_features) = ({latent}, {n}), "
+                    f"got {shape}."
+                )
+
+    def _check_rates(self) -> None:
+        """Refuse rates of what does not train, and a start that never does."""
+        if self.embedding_learning_rate is not None and not self.embedding.trains:
+            raise ValueError(
+                f"`embedding_learning_rate` must be left out with {self.embedding!r}, which does "
+                f"not train, got {self.embedding_learning_rate}."
+            )
+        if self.bias_learning_rate is not None and not self.decoder.has_bias:
+            raise ValueError(
+                f"`bias_learning_rate` must be left out with {self.decoder!r}, which has no bias, "
+                f"got {self.bias_learning_rate}."
+            )
+        if self.learning_rate is None and not isinstance(self.optimizer, Sgd):
+            raise ValueError(
+                f"`learning_rate` must be given with {self.optimizer!r} (its default is half the "
+                "stability limit of plain descent), got None."
+            )
+        stuck = isinstance(self.initial, Zeros) and isinstance(self.decoder, Relu)
+        if stuck and self.embedding.has_matrix:
+            raise ValueError(
+                f"`initial` must not be Zeros() with {self.decoder!r}: it never trains."
+            )
+
+    def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
+        """Dimensions of the embedding, and places for the active features of a sample."""
+        lengths = super().lengths_for(columns)
+        if isinstance(self.embedding, Identity):
+            lengths["latent_size"] = self.n_features
+        elif isinstance(self.embedding, Given) and self.latent_size is None:
+            lengths["latent_size"] = np.shape(self.embedding.matrix)[0]
+        inputs, table, n = self.inputs, self.inputs.probabilities, self.n_features
+        if isinstance(inputs, OneHot):
+            return {**lengths, ACTIVE: 1}
+        if is_traced(self.frequency_exponent, *jax.tree.leaves(inputs)):
+            return lengths
+        if table is not None:
+            return {**lengths, ACTIVE: inputs.n_listed(np.asarray(table))}
+        exponents = np.atleast_1d(columns.get("frequency_exponent", self.frequency_exponent))
+        if not isinstance(inputs, Bernoulli):
+            most = max(inputs.n_listed(power_law(a, n)) for a in np.unique(exponents).tolist())
+            return {**lengths, ACTIVE: most}
+        active = np.atleast_1d(columns.get("inputs.mean_active", inputs.mean_active))
+        pairs = {(float(self.frequency_exponent), float(inputs.mean_active))}  # pyright: ignore
+        swept = (column.tolist() for column in np.broadcast_arrays(exponents, active))
+        pairs |= set(zip(*swept, strict=True))
+        return {**lengths, ACTIVE: max(_places(a, mean, n) for a, mean in pairs)}
 
     @property
     def padded_latent_size(self) -> int:
-        """Dimensions of the arrays, the static maximum of `latent_size`."""
-        if isinstance(self.embedding, Identity):
-            return self.n_features
-        if isinstance(self.embedding, Given) and self.latent_size is None:
-            return np.shape(self.embedding.matrix)[0]
-        if self.max_latent_size is None:
-            raise ValueError("`max_latent_size` must be given where `latent_size` is traced.")
-        return self.max_latent_size
+        """Deprecated: `padded("latent_size")`."""
+        warn_deprecated("padded_latent_size", "padded('latent_size')")
+        return self.padded("latent_size")
 
     @property
     def places(self) -> int:
-        """Places for active features in the list of a sample."""
-        if self.max_active is None:
-            raise ValueError(
-                "`max_active` must be given where frequency_exponent or mean_active is traced: "
-                "take it from `system.enclosing({path: values})` of a system with plain numbers."
-            )
-        return self.max_active
+        """Deprecated: `padded("active")`."""
+        warn_deprecated("places", "padded('active')")
+        return self.padded(ACTIVE)
 
     @property
     def trained_names(self) -> tuple[str, ...]:
@@ -257,18 +320,6 @@ class TeacherStudent(AbstractTrainedSystem):
         }
         return Schema(observables, coordinates, "teacher-student")
 
-    def enclosing(self, columns: Mapping[str, Any]) -> "TeacherStudent":
-        """The same system with places for the active features of every run of `columns`."""
-        if isinstance(self.inputs, OneHot):
-            return self
-        own = {"frequency_exponent": self.frequency_exponent}
-        own |= {"inputs.mean_active": getattr(self.inputs, "mean_active", None)}
-        swept = [np.atleast_1d(columns.get(n, np.nan if v is None else v)) for n, v in own.items()]
-        pairs = np.unique(np.stack(np.broadcast_arrays(*swept), axis=-1).astype(float), axis=0)
-        needed = (places_at(self.inputs, self.n_features, *pair) for pair in pairs.tolist())
-        most = max(places_of(self) or 1, *needed)
-        return dataclasses.replace(self, max_active=most)
-
     def init(self, key: Key[Array, ""]) -> StudentState:
         """Draw W and B, find the rates, and start the optimizers."""
         task, start = self._task(key)
@@ -276,19 +327,16 @@ class TeacherStudent(AbstractTrainedSystem):
         return StudentState(task, start, optimizer, jnp.zeros((), jnp.int32))
 
     def _task(self, key: Key[Array, ""]) -> tuple[Task, dict[str, Array]]:
-        latent = jnp.asarray(
-            self.padded_latent_size if self.latent_size is None else self.latent_size, jnp.int32
-        )
+        padded = self.padded("latent_size")
+        latent = jnp.asarray(padded if self.latent_size is None else self.latent_size, jnp.int32)
         probability = self.inputs.probability(self.shares)
-        source = self.inputs.source(probability, self.places)
+        source = self.inputs.source(probability, self.padded(ACTIVE))
         teacher = self.teacher
-        frame = Frame(latent, self.padded_latent_size, self.inputs, source)
+        frame = Frame(latent, padded, self.inputs, source)
         directions = self.embedding.directions(jr.fold_in(key, EMBEDDING_STREAM), frame)
         matrix = None
         if self.embedding.has_matrix:
-            matrix = self.initial.matrix(
-                jr.fold_in(key, MATRIX_STREAM), latent, self.padded_latent_size, self.dtype
-            )
+            matrix = self.initial.matrix(jr.fold_in(key, MATRIX_STREAM), latent, padded, self.dtype)
         parts = {MATRIX: matrix, BIAS: jnp.zeros_like(probability), DIRECTIONS: directions}
         scale, mean = self.inputs.moments(probability)
         form = None if directions is None else Quadratic.of(directions, scale, mean, teacher)
@@ -326,10 +374,10 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def observe(self, state: StudentState) -> Observables:
         """Losses split into signal and interference, strengths, dead outputs, step size."""
-        found = self.measure(state.student, state.task)
+        measured = self.measure(state.student, state.task)
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
         rate = MATRIX if self.embedding.has_matrix else DIRECTIONS
-        return {**found, "step_size": state.task.rates[rate] * factor}
+        return {**measured, "step_size": state.task.rates[rate] * factor}
 
     def measure(self, student: Student, task: Task) -> Observables:
         """Observables of a student."""
@@ -360,10 +408,61 @@ class TeacherStudent(AbstractTrainedSystem):
         return predicted(self)
 
     def work(self) -> Work:
-        """Products with W and B, forward and backward, and the losses at the recorded steps."""
-        return work_of(self)
+        """Products with W and B of every step, the losses at the records, and the start.
 
-    def sliced(self, max_floats: float) -> "TeacherStudent":
+        Per sample a step reads W at the active features, applies B and `W^T`, and goes back through
+        both for the gradient of B (through W, too, where it trains). A population step of a
+        nonlinear student touches every column of M, one of a linear student `(K, K)` matrices.
+        """
+        n, k = self.n_features, self.padded("latent_size")
+        embedding, inputs = self.embedding, self.inputs
+        flat = isinstance(embedding, Identity)
+        trains, matrix = embedding.trains, embedding.has_matrix
+        linear = isinstance(self.decoder, Linear)
+        population = isinstance(self.gradient, Population)
+        quick = population and linear and not trains
+        batch, places = self.gradient.batch(n), self.padded(ACTIVE)
+        if quick:
+            step, working = (4.0 * n * n, 3.0 * n * n) if flat else (4.0 * k**3, 6.0 * k * k)
+            held = 6.0 * n * n if flat else 10.0 * k * k + n * k
+        else:
+            per_sample = (
+                4.0 * n * n if flat else 4.0 * n * k + (6.0 if trains else 4.0) * k * k * matrix
+            )
+            per_sample += 12.0 * n + (4.0 * n * k if trains else 2.0 * places * k)
+            step = batch * per_sample * (2.0 if population else 1.0)
+            working = batch * n + (n * k if trains else 0.0) + (2.0 * n * n if flat else 0.0)
+            held = 4.0 * batch * (n + k) + batch * places * (k + 6)
+            held += (
+                (3.0 * n * n if flat else 8.0 * k * k) + 8.0 * n + (8.0 if trains else 2.0) * n * k
+            )
+        exact = linear or isinstance(inputs, OneHot)
+        if exact:
+            looked = (4.0 if flat else 2.0 * k + 12.0) * n * n
+            seen = 1.2 * min(n * n, BLOCK_FLOATS) + n * k
+        else:
+            looked = self.n_evaluation * (2.0 * n * (n if flat else k) + 2.0 * k * k + 12.0 * n)
+            block = min(SAMPLE_BLOCK, self.n_evaluation)
+            seen = 4.0 * block * n + block * places * (k + 6)
+        start = (
+            40.0 * n * k + 4.0 * n * k * k + 2 * EIGENVALUES * k**3 if not flat else 60.0 * n * n
+        )
+        drawn = embedding.start if isinstance(embedding, Joint) else embedding
+        if isinstance(drawn, TightFrame):
+            start += 64 * 4.0 * n * k * k
+        if isinstance(drawn, Pretrained):
+            start += drawn.n_steps * drawn.batch_size * 8.0 * n * k
+            held = max(held, drawn.batch_size * 2.5 * n + 5.0 * n * k)
+        if isinstance(inputs, Bernoulli):
+            step += 40.0 * batch * places * (0.0 if population else 1.0)
+        return Work(
+            flops=self.n_steps * step + len(self.record_steps) * looked + start,
+            working_floats=working,
+            resident_floats=max(held, seen + 2.0 * n * k + 3.0 * k * k),
+            n_steps=self.n_steps,
+        )
+
+    def with_micro_batch(self, max_floats: float) -> "TeacherStudent":
         """Gradient slices of the largest divisor of the batch whose outputs fit."""
         gradient = self.gradient
         if not isinstance(gradient, FreshBatches) or gradient.micro_batch is not None:
@@ -372,7 +471,7 @@ class TeacherStudent(AbstractTrainedSystem):
         micro = largest_divisor(batch, max_floats / n)
         if 8 * micro * n < max_floats or micro < min(64, batch):
             return self  # slices so thin would waste the products they are made of
-        return replace(self, "gradient.micro_batch", micro)
+        return dataclasses.replace(self, gradient=replace(gradient, "micro_batch", micro))
 
     def warnings(self) -> list[str]:
         """A rate of plain descent above the stability limit of the linear student."""
@@ -382,8 +481,27 @@ class TeacherStudent(AbstractTrainedSystem):
         learned = isinstance(getattr(self.embedding, "start", self.embedding), Pretrained)
         if rate is None or not plain or learned or is_traced(*jax.tree.leaves(self)):
             return []
-        limit = estimated_limit(self)
+        limit = self.estimated_limit()
         if float(rate) < limit:
             return []
         size = "" if self.latent_size is None else f" at latent_size {int(self.latent_size)}"
         return [f"{name} {float(rate):g} exceeds the stability limit, about {limit:.3g}{size}"]
+
+    def estimated_limit(self) -> float:
+        """The stability limit, before W is drawn."""
+        n, inputs = self.n_features, self.inputs
+        table = inputs.probabilities
+        shares = power_law(float(self.frequency_exponent), n) if table is None else table  # pyright: ignore
+        p = np.asarray(inputs.probability(shares))
+        first, second = (float(inputs.amplitude.moment(k)) for k in (1, 2))
+        mean = p * first if isinstance(inputs, Bernoulli) else 0.0 * p
+        importance = np.arange(1.0, n + 1) ** -float(self.importance_exponent)
+        weights = np.asarray(self.importance.weights(importance))
+        latent = None if self.latent_size is None else int(self.latent_size)
+        return estimated_limit(self.embedding, latent, p * second - mean**2, mean, weights)
+
+
+@functools.lru_cache(maxsize=65536)
+def _places(exponent: float, active: float, n: int) -> int:
+    """Places for active features where frequencies are a power law."""
+    return Bernoulli(mean_active=np.asarray(active)).n_listed(power_law(exponent, n))

@@ -118,14 +118,14 @@ def padded_system_of(
         template = replace(template, path, grid.axes[path][index])
     for path, column in columns.items():  # sizes re-derive their maximum from the largest value
         template = replace(template, path, np.max(column))
-    return template.enclosing(columns)
+    return template.padded_for(columns)
 
 
 def with_micro_batches(template: AbstractSystem) -> AbstractSystem:
     """The system with its steps sliced where they leave the cache of this process's devices."""
     itemsize = _itemsize(template)
     if on_cpu() and itemsize * template.work().working_floats > CPU_SLICE_ABOVE_BYTES:
-        return template.sliced(CPU_SLICE_BYTES / itemsize)
+        return template.with_micro_batch(CPU_SLICE_BYTES / itemsize)
     return template
 
 
@@ -200,7 +200,9 @@ def make_bucket(
     group = max(1, min(group, int(memory // (resident + outputs))))
     seconds = run_seconds(template, group)
     per_device = math.ceil(len(run_ids) / n_devices)
-    cap = max(1 if on_cpu() else group, int(CHUNK_SECONDS / seconds))
+    cap = max(1, int(CHUNK_SECONDS / seconds))
+    if not on_cpu():  # which computes a full group in little more than the time of one run
+        cap = max(cap, group)
     cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
     cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
     on_host = 0.5 * host_memory() / HOST_COPIES / n_devices

@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from jaxscale.fields import as_int, as_real, derived_names, field_names
+from jaxscale.fields import as_int, as_real, field_names
 from jaxscale.registry import class_named, shipped_classes, written_name
 from jaxscale.system import AbstractSystem
 from jaxscale.training import log_spaced_steps
@@ -105,9 +105,8 @@ def import_from(folder: Path, module: str, what: str) -> None:
 def encode(value: Any) -> Any:
     """Plain data of a field value: numbers, strings, lists, tables."""
     if isinstance(value, eqx.Module):
-        fields, derived = field_names(value), derived_names(value)
-        maxima = [n for n in fields if n.startswith("max_") and n[4:] in fields]
-        names = [n for n in fields if n not in (*maxima, *derived)]
+        fields = field_names(value)
+        names = [n for n in fields if not (n.startswith("max_") and n[4:] in fields)]
         table = {name: encode(getattr(value, name)) for name in names}
         table = {name: plain for name, plain in table.items() if plain is not None}
         return {"type": written_name(type(value)), **table}

@@ -110,6 +110,36 @@ class Grid:
             raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
         self._check_pairs()
 
+    def replace(
+        self,
+        *,
+        system: AbstractSystem | None = None,
+        axes: Mapping[str, Values] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        key: int | None = None,
+    ) -> "Grid":
+        """Return the grid with some of its parts replaced, validated as by the constructor.
+
+        **Arguments**: as for `Grid`; what is None stays as it is.
+
+        **Returns** a new `Grid`; `axes` replaces all axes, `{**grid.axes, name: values}` one.
+
+        **Raises** `ValueError` as `Grid`.
+
+        **Example**
+
+        >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+        >>> grid = js.Grid(system, axes={"learning_rate": [0.1, 0.2]}, seeds=4)
+        >>> grid.replace(axes={**grid.axes, "n_parameters": [1, 2, 3]}, seeds=8)
+        Grid(MultilinearSkills, {learning_rate: 2, n_parameters: 3}, seeds=8)
+        """
+        return Grid(
+            self.system if system is None else system,
+            self.axes if axes is None else axes,
+            self.seeds if seeds is None else seeds,
+            self.key if key is None else key,
+        )
+
     @classmethod
     def from_toml(
         cls,

@@ -46,7 +46,7 @@ def _numpy_step(system, state, key):
     ids=["one-hot", "micro-batch", "gather"],
 )
 def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
-    system = js.paths.cast(ParityNetwork(**{**SMALL, **changes}), "float32")
+    system = js.training.cast(ParityNetwork(**{**SMALL, **changes}), "float32")
     state, key = system.init(jr.key(0)), jr.key(9)
     after = system.step(state, key).network
     for found, expected in zip(
@@ -56,7 +56,7 @@ def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
 
 
 def test_observables_against_brute_force():
-    system = js.paths.cast(ParityNetwork(**SMALL), "float32")
+    system = js.training.cast(ParityNetwork(**SMALL), "float32")
     state = system.init(jr.key(0))
     seen = system.observe(state)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
@@ -77,10 +77,10 @@ def test_observables_against_brute_force():
 
 
 def test_an_odd_evaluation_size_counts_every_input_once():
-    state = js.paths.cast(ParityNetwork(**SMALL), "float32").init(jr.key(0))
+    state = js.training.cast(ParityNetwork(**SMALL), "float32").init(jr.key(0))
     found = {}
     for n in (700, 512, 188):
-        system = js.paths.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
+        system = js.training.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
         found[n] = np.asarray(system.observe(state)["skill_loss"])
     state_of_rest = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
     sums = student.evaluate(
@@ -96,20 +96,20 @@ def test_padding_and_micro_batches_change_nothing_but_rounding():
     system = ParityNetwork(**{**SMALL, "n_steps": 500, "record": [0, 100, 500], "width": 5})
     alone = eqx.filter_jit(system.simulate)(jr.key(4))
     for changed in (
-        dataclasses.replace(system, max_width=32),
+        system.padded_for({"width": [32]}),
         dataclasses.replace(system, micro_batch=2),
     ):
         other = eqx.filter_jit(changed.simulate)(jr.key(4))
         for name, value in alone.items():
             scale = np.abs(np.asarray(value)).max()
             np.testing.assert_allclose(other[name], value, atol=1e-5 * max(scale, 1), rtol=0)
-    wide = js.train(dataclasses.replace(system, max_width=32), jr.key(4))
+    wide = js.train(system.padded_for({"width": [32]}), jr.key(4))
     assert not np.any(np.asarray(wide.network.readout)[5:])
     assert not np.any(np.asarray(wide.network.weight)[:, 5:])
 
 
 def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
-    system = js.paths.cast(ParityNetwork(**SMALL), "float32")
+    system = js.training.cast(ParityNetwork(**SMALL), "float32")
     state = system.init(jr.key(0))
     skill, bits = jnp.asarray([0, 2, 1, 1]), jnp.ones((4, 9), jnp.float32)
     inputs = jnp.concatenate([jax.nn.one_hot(skill, 3, dtype=jnp.float32), bits], axis=1)
@@ -130,7 +130,7 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
     """Forward and reverse mode, and one after the other, in float64."""
     fields = {**SMALL, "n_skills": n_skills, "n_bits": 40, "skills": RandomSkills()}
     with jax.enable_x64(True):
-        system = js.paths.cast(
+        system = js.training.cast(
             ParityNetwork(**{**fields, "width": width, "dtype": "float64"}), "float64"
         )
         state = system.init(jr.key(0))
@@ -164,13 +164,13 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
 
 
 def test_the_initial_weights_are_normal_and_keyed_by_unit():
-    system = js.paths.cast(ParityNetwork(width=400, init_scale=0.01), "float32")
+    system = js.training.cast(ParityNetwork(width=400, init_scale=0.01), "float32")
     network = system.init(jr.key(0)).network
     for leaf in (network.weight, network.bias, network.readout):
         values = np.asarray(leaf).ravel() / 0.01
         assert abs(values.mean()) < 4 / np.sqrt(values.size)
         assert abs(values.var() - 1) < 4 * np.sqrt(2 / values.size)
-    narrow = js.paths.cast(ParityNetwork(width=100, init_scale=0.01), "float32")
+    narrow = js.training.cast(ParityNetwork(width=100, init_scale=0.01), "float32")
     np.testing.assert_array_equal(narrow.init(jr.key(0)).network.readout, network.readout[:100])
 
 
@@ -191,7 +191,7 @@ def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
 
 
 def test_the_train_loss_is_the_mean_over_the_set():
-    system = js.paths.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
+    system = js.training.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
     state = system.init(jr.key(0))
     drawn = words(state.task.set_key, jnp.arange(1500), 2)
     batch = data.decode(drawn, state.task.survival, state.task.masks, 9, "float32")
@@ -223,7 +223,7 @@ def test_one_trace_for_a_grid_of_widths_rates_exponents_and_seeds():
     for width, rate, alpha, seed in [(4, 0.05, 0.6, 3), (8, 0.02, 0.9, 0), (16, 0.1, 0.3, 2)]:
         at = {"width": width, "learning_rate": rate, "skill_exponent": alpha, "seed": seed}
         chosen, key = js.select(runs, **at)
-        assert chosen.padded_width == width
+        assert chosen.padded("width") == width
         alone = eqx.filter_jit(chosen.simulate)(key)
         for name in ("loss", "skill_strength", "skill_loss"):
             swept = runs[name].sel(at).values

@@ -14,11 +14,11 @@ import pytest
 from scipy.stats import t as student_t
 
 import jaxscale as js
-from jaxscale.paths import cast
 from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, Ridge, theory
 from jaxscale.sparse.data import draw_inputs
 from jaxscale.sparse.losses import linear_loss
 from jaxscale.sparse.solvers import Problem
+from jaxscale.training import cast
 
 FAST_COMPILE = {
     "compiler_options": {
@@ -92,7 +92,7 @@ def test_mean_over_features_at_given_inputs():
     def losses(keys):
         plain = cast(system, "float64")
         d, n = plain.n_samples, plain.n_features
-        inputs = draw_inputs(jr.key(5), plain.coordinates, d, system.sizes)
+        inputs = draw_inputs(jr.key(5), plain.coordinates, d, system.padding)
         rows = plain.solver.rows(inputs.values)
         directions, leak = jnp.diag(inputs.seen.astype(jnp.float64)), plain.features.leak(n)
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.paths import cast, set_leaf
+from jaxscale.paths import set_leaf
 from jaxscale.sparse.data import draw_inputs
 from jaxscale.sparse.features import gaussian_projection
-from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM
+from jaxscale.sparse.system import DATA_STREAM, FEATURE_STREAM
+from jaxscale.training import cast
 
 FAST_COMPILE = {
     "compiler_options": {
@@ -52,7 +53,7 @@ def _system(features, solver):
 
 
 def _draws(system, key):
-    plain, sizes = cast(system, "float64"), system.sizes
+    plain, sizes = cast(system, "float64"), system.padding
     rows = jnp.asarray(system.n_samples) + N_TEST
     inputs = draw_inputs(jr.fold_in(key, DATA_STREAM), plain.coordinates, rows, sizes)
     n = jnp.asarray(system.n_features)

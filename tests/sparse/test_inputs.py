@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.paths import cast
 from jaxscale.sparse.data import draw_inputs
+from jaxscale.training import cast
 
 N_DRAWS = 4000
 # the compiler takes longer than the programs
@@ -33,7 +33,7 @@ def regression(n_samples, gamma=2.0, **fields):
 
 def draw(system, n_draws=N_DRAWS, padding=None, key=0):
     with jax.enable_x64(True):
-        padding = padding or system.sizes
+        padding = padding or system.padding
         plain = cast(system, "float64")
 
         def one(key):
@@ -149,10 +149,10 @@ def test_a_tabulated_power_law_draws_what_the_power_law_draws():
 
 def test_padding_changes_no_draw():
     small = regression(10, 1.4)
-    wide = small.enclosing({"n_samples": [10, 33], "sparsity_exponent": [1.4, 1.2]})
-    assert wide.sizes.seen > small.sizes.seen
-    assert wide.sizes.head >= small.sizes.head
-    one, other = draw(small, 100), draw(small, 100, wide.sizes)
+    wide = small.padded_for({"n_samples": [10, 33], "sparsity_exponent": [1.4, 1.2]})
+    assert wide.padding.seen > small.padding.seen
+    assert wide.padding.head >= small.padding.head
+    one, other = draw(small, 100), draw(small, 100, wide.padding)
     k = one.values.shape[2]
     np.testing.assert_array_equal(one.values, other.values[:, :10, :k])
     np.testing.assert_array_equal(one.ids, other.ids[:, :k])
@@ -165,9 +165,9 @@ def test_padding_changes_no_draw():
 def test_other_runs_of_a_program_change_no_draw():
     """A longer head beside this run moves neither its table nor its tail."""
     alone = regression(20, 1.4, n_coordinates=20_000)
-    beside = alone.enclosing({"sparsity_exponent": [1.4, 0.9], "activity": [1.0, 40.0]})
-    assert beside.sizes.head > 20 + alone.sizes.head
-    one, other = draw(alone, 40), draw(alone, 40, beside.sizes)
+    beside = alone.padded_for({"sparsity_exponent": [1.4, 0.9], "activity": [1.0, 40.0]})
+    assert beside.padding.head > 20 + alone.padding.head
+    one, other = draw(alone, 40), draw(alone, 40, beside.padding)
     for name in ("unseen_variance", "complete"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-13)
     k = one.values.shape[2]
@@ -183,9 +183,9 @@ def test_a_coordinate_without_variance_is_seen():
 @pytest.mark.slow
 def test_too_little_padding_is_told():
     system = regression(64, 1.5)
-    sizes = dict(vars(system.sizes))
-    few = type(system.sizes)(**{**sizes, "points": 20})
-    narrow = type(system.sizes)(**{**sizes, "seen": 8})
+    sizes = dict(vars(system.padding))
+    few = type(system.padding)(**{**sizes, "points": 20})
+    narrow = type(system.padding)(**{**sizes, "seen": 8})
     short = js.replace(system, "padding", narrow)
     assert not draw(system, 20, few).complete.any()
     assert not draw(system, 20, narrow).complete.any()

@@ -80,13 +80,13 @@ def test_a_run_is_that_of_the_full_width():
     system = js.sparse.RandomFeatureRegression(
         n_features=24, n_samples=64, spectrum_exponent=1.0, sparsity_exponent=2.0
     )
-    narrow = narrow_width(system.sizes)
+    narrow = narrow_width(system.padding)
     assert narrow is not None
     with jax.enable_x64(True):
         keys = jr.split(jr.key(0), 64)
         walked = eqx.filter_jit(lambda k: jax.lax.map(system.simulate, k))(keys)
-        dense = js.replace(system, "padding", dataclasses.replace(system.sizes, seen=27))
-        assert narrow_width(dense.sizes) is None
+        dense = dataclasses.replace(system, lengths=(("seen", 27),))
+        assert narrow_width(dense.padding) is None
         alone = eqx.filter_jit(lambda k: jax.lax.map(dense.simulate, k))(keys)
     fits = np.asarray(alone["status"]) == js.Status.ok
     assert np.sum(fits) > 48

@@ -11,13 +11,14 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.paths import cast, set_leaf
+from jaxscale.paths import set_leaf
 from jaxscale.sparse import theory
 from jaxscale.sparse.data import Inputs, draw_inputs
 from jaxscale.sparse.gradient import one_minus_power
 from jaxscale.sparse.losses import linear_loss
-from jaxscale.sparse.simulation import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
 from jaxscale.sparse.solvers import Problem
+from jaxscale.sparse.system import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
+from jaxscale.training import cast
 
 # the compiler takes longer than the programs
 FAST_COMPILE = {
@@ -67,7 +68,7 @@ def _systems(variants):
         )  # fmt: skip
         columns = COLUMNS if kept["n_features"] else {**COLUMNS, "n_features": [None]}
         columns = {k: v for k, v in columns.items() if kept["n_features"] or k != "n_features"}
-        found[name] = system.enclosing(columns)
+        found[name] = system.padded_for(columns)
     return found
 
 
@@ -75,9 +76,9 @@ def _pieces(system, key):
     """What the simulation draws."""
     system = cast(system, "float64")
     d, n = jnp.asarray(system.n_samples), jnp.asarray(system.n_features)
-    inputs = draw_inputs(jr.fold_in(key, DATA_STREAM), system.coordinates, d, system.sizes)
+    inputs = draw_inputs(jr.fold_in(key, DATA_STREAM), system.coordinates, d, system.padding)
     projection = system.features.projection(
-        jr.fold_in(key, FEATURE_STREAM), inputs, n, system.sizes.n_features
+        jr.fold_in(key, FEATURE_STREAM), inputs, n, system.padding.n_features
     )
     signs = js.sparse.Sampled().directions(jr.fold_in(key, TEACHER_STREAM), inputs)
     return {"inputs": inputs, "projection": projection, "signs": signs}

@@ -63,7 +63,7 @@ def _alone(runs, **at):
 def _check_a_run_alone(runs):
     at = {path: values[0] for path, values in AXES.items()} | {"sparsity_exponent": 2.0, "seed": 1}
     system, out = _alone(runs, **at)
-    assert system.sizes.n_samples == 6
+    assert system.padding.n_samples == 6
     swept = runs.sel(at)
     assert set(out) == set(runs.data_vars)
     for name in out:
@@ -482,10 +482,10 @@ def test_a_plan_over_many_exponents_is_quick_to_bound():
     system = RandomFeatureRegression(n_features=4, n_samples=30, **SPARSE)
     gammas, activities = np.linspace(1.2, 3, 40), np.linspace(0.1, 1, 40)
     columns = {"sparsity_exponent": np.repeat(gammas, 40), "activity": np.tile(activities, 40)}
-    wide = system.enclosing(columns).sizes
+    wide = system.padded_for(columns).padding
     for gamma, activity in ((1.2, 1.0), (3.0, 0.1)):
         one = RandomFeatureRegression(
             n_features=4, n_samples=30, spectrum_exponent=1.0, sparsity_exponent=gamma,
             activity=activity,
-        ).sizes  # fmt: skip
+        ).padding  # fmt: skip
         assert wide.union(one) == wide

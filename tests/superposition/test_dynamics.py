@@ -179,9 +179,8 @@ def test_micro_batches_and_padding_change_nothing_but_rounding():
     system = S.TeacherStudent(**{**RELU, "n_steps": 30, "embedding": S.Joint()})
     padded = dataclasses.replace(
         system,
-        max_latent_size=K + 3,
         gradient=S.FreshBatches(batch_size=8, micro_batch=2),
-        max_active=system.max_active + 4,
+        lengths=(("latent_size", K + 3), ("active", system.padded("active") + 4)),
     )
     one, other = simulate(system), simulate(padded)
     for name, value in one.items():

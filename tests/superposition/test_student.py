@@ -11,7 +11,6 @@ from scipy.stats import norm
 import jaxscale as js
 from jaxscale.keys import root_key
 from jaxscale.superposition import losses
-from jaxscale.superposition.stability import estimated_limit
 from jaxscale.training import INIT_STREAM
 
 S = js.superposition
@@ -21,12 +20,13 @@ BASE = dict(n_features=48, latent_size=12, frequency_exponent=1.2)
 def start(system, seed=0):
     with jax.enable_x64(system.dtype == "float64"):
         key = jr.fold_in(root_key(seed), INIT_STREAM)
-        return eqx.filter_jit(lambda s, k: s.init(k))(js.paths.cast(system, system.dtype), key)
+        return eqx.filter_jit(lambda s, k: s.init(k))(js.training.cast(system, system.dtype), key)
 
 
 def test_random_directions_are_unit_and_do_not_depend_on_padding():
     one = start(S.TeacherStudent(**BASE)).student.directions
-    padded = start(S.TeacherStudent(**BASE, max_latent_size=20)).student.directions
+    wide = S.TeacherStudent(**BASE).padded_for({"latent_size": [20]})
+    padded = start(wide).student.directions
     np.testing.assert_allclose(np.sum(np.asarray(one) ** 2, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(padded[:, :12], one, rtol=1e-6)
     assert np.all(np.asarray(padded)[:, 12:] == 0)
@@ -37,9 +37,9 @@ def test_random_directions_are_unit_and_do_not_depend_on_padding():
 def test_tight_frames_are_tight_and_unit(n, k):
     system = S.TeacherStudent(
         n_features=n, latent_size=k, frequency_exponent=1.2, embedding=S.TightFrame(),
-        dtype="float64", max_latent_size=k + 2,
+        dtype="float64",
     )  # fmt: skip
-    w = np.asarray(start(system).student.embedding)[:k]
+    w = np.asarray(start(system.padded_for({"latent_size": [k + 2]})).student.embedding)[:k]
     np.testing.assert_allclose(np.sum(w**2, axis=0), 1, rtol=1e-12)
     np.testing.assert_allclose(w @ w.T, n / k * np.eye(k), atol=1e-6 * n / k)
 
@@ -54,7 +54,7 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
     )
     found = []
     for system in (few, many):
-        system = js.paths.cast(system, "float32")
+        system = js.training.cast(system, "float32")
         state = start(system)
         student = losses.Student(None, jnp.zeros((48,), jnp.float32), state.student.directions)
         ones = jnp.ones((48,), jnp.float32)
@@ -116,7 +116,7 @@ def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
     share = np.arange(1, 10.0) ** -1.1
     share /= share.sum()
     places = inputs.n_listed(share)
-    inputs = js.paths.cast(inputs, "float64")
+    inputs = js.training.cast(inputs, "float64")
     student, n = student_of(1), 9
     if isinstance(decoder, S.Linear):
         student = losses.Student(student.matrix, jnp.zeros(n), student.directions)
@@ -197,7 +197,7 @@ def test_the_estimated_limit_is_near_the_one_of_a_drawn_embedding(drawn, inputs,
     weight = rank**-0.2 if isinstance(importance, S.InLoss) else np.ones(256)
     second = (w * scale) @ w.T + np.outer(w @ mean, w @ mean)
     exact = 2 / (np.linalg.eigvalsh((w * weight) @ w.T)[-1] * np.linalg.eigvalsh(second)[-1])
-    assert 0.75 < estimated_limit(system) / exact < 1.15
+    assert 0.75 < system.estimated_limit() / exact < 1.15
 
 
 @pytest.mark.slow
@@ -271,7 +271,6 @@ BAD_RATES = {
     ),
     "`learning_rate` must be given": dict(optimizer=js.Adam()),
     "`initial` must not be Zeros": dict(initial=S.Zeros()),
-    "`max_active` must be at least": dict(inputs=S.Bernoulli(mean_active=0.5), max_active=1),
 }
 
 
@@ -288,12 +287,12 @@ def test_lists_of_traced_systems_are_asked_for():
 
     def loss(system, exponent):
         swept = js.replace(system, "frequency_exponent", exponent)
-        return js.paths.cast(swept, "float32").simulate(root_key(0))["loss"][0]
+        return js.training.cast(swept, "float32").simulate(root_key(0))["loss"][0]
 
-    with pytest.raises(ValueError, match="`max_active` must be given"):
+    with pytest.raises(ValueError, match="`active` of TeacherStudent has no padded length"):
         jax.jit(lambda a: loss(system, a))(jnp.asarray(1.2))
-    wide = system.enclosing({"frequency_exponent": [0.0, 2.0], "inputs.mean_active": [1.0, 0.5]})
-    assert wide.max_active >= system.inputs.n_listed(np.full(48, 1 / 48))
+    wide = system.padded_for({"frequency_exponent": [0.0, 2.0], "inputs.mean_active": [1.0, 0.5]})
+    assert wide.padded("active") >= system.inputs.n_listed(np.full(48, 1 / 48))
     # the pair (2.0, 2.0) would be refused, and is not asked for
     runs = js.run(js.Grid(system, {"frequency_exponent": [0.5, 1.2]}), progress=False)
     alone = js.run(js.Grid(system), progress=False)

@@ -151,3 +151,20 @@ def test_a_pickled_grid_runs_alike():
     grid = js.Grid(system, {"data.n_samples": [10, 30]}, seeds=2)
     one, two = js.run(grid), js.run(pickle.loads(pickle.dumps(grid)))
     assert one.equals(two)
+
+
+def test_replace_changes_what_is_given_and_validates_it():
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    grid = js.Grid(system, {"learning_rate": [0.1, 0.2]}, seeds=[3, 5], key=7)
+    assert grid.replace().to_dict() == grid.to_dict()
+    one = grid.replace(seeds=1)
+    assert (one.seeds, one.key, one.axes) == ((0,), 7, grid.axes)
+    longer = grid.replace(system=js.replace(system, "n_steps", 40), key=8)
+    assert (longer.system.n_steps, longer.key, longer.seeds) == (40, 8, (3, 5))
+    assert grid.replace(axes={}).n_runs == 2
+    with pytest.raises(ValueError, match="axis `learning_rate` must have distinct values"):
+        grid.replace(axes={"learning_rate": [0.1, 0.1]})
+    with pytest.raises(ValueError, match="`seeds` must be at least one seed"):
+        grid.replace(seeds=[])
+    with pytest.raises(ValueError, match="`key` must lie in"):
+        grid.replace(key=-1)

@@ -10,8 +10,9 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
+from jaxscale.sweep import bucket
 from jaxscale.sweep.bucket import GPU_WORKING_BYTES, devices_for
-from jaxscale.sweep.padding import allocate_buckets, cells, cheapest
+from jaxscale.sweep.division import allocate_buckets, cells, cheapest
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=20)
 
@@ -74,18 +75,18 @@ def test_sizes_are_padded_to_the_largest():
     network = ParityNetwork(n_skills=2, n_bits=6, skill_size=2, width=3, n_steps=5)
     plan = js.plan(js.Grid(network, {"width": [4, 16, 8]}))
     assert plan.n_compiles == 1
-    assert plan.buckets[0].traced_system.max_width == 16
+    assert plan.buckets[0].traced_system.padded("width") == 16
 
 
 @pytest.mark.parametrize("cap", [None, 1, 2, 3, 6, 7, 100])
 def test_chunks_fit_devices_and_groups(cap):
     axes = {"n_skills": [2, 2000, 30_000], "data": [Online(), FiniteSet(n_samples=10)]}
     plan = js.plan(js.Grid(SMALL, axes, seeds=13), max_runs_per_chunk=cap)
-    for bucket in plan.buckets:
-        assert bucket.chunk % (bucket.group * bucket.n_devices) == 0
-        assert bucket.n_chunks * bucket.chunk >= len(bucket.run_ids)
+    for b in plan.buckets:
+        assert b.chunk % (b.group * b.n_devices) == 0
+        assert b.n_chunks * b.chunk >= len(b.run_ids)
         if cap is not None:
-            assert bucket.chunk <= cap
+            assert b.chunk <= cap
 
 
 @pytest.mark.parametrize("bound", [1, 3, 7, 13, 15, 20])
@@ -96,6 +97,24 @@ def test_groups_never_carry_a_chunk_beyond_its_bound(bound):
     assert by_count.buckets[0].chunk <= bound
     one = js.plan(grid, max_runs_per_chunk=1).bytes_per_device
     assert js.plan(grid, memory=(bound + 0.1) * one).bytes_per_device <= (bound + 0.1) * one
+
+
+@pytest.mark.parametrize("seeds", [64, 10_000])
+def test_a_chunk_of_an_accelerator_holds_a_group_however_long_it_takes(monkeypatch, seeds):
+    network = ParityNetwork(width=64, batch_size=512, n_steps=100_000)
+    grid = js.Grid(network, seeds=seeds)
+    on_host = js.plan(grid).buckets[0]
+    monkeypatch.setattr(bucket, "on_cpu", lambda: False)
+    planned = js.plan(grid)
+    (on_accelerator,) = planned.buckets
+    full = bucket.cached_group(network)
+    assert on_host.group < 64 < full
+    per_device = -(-seeds // on_accelerator.n_devices)
+    assert on_accelerator.group >= min(full // 2, per_device)
+    assert on_accelerator.chunk >= on_accelerator.group * on_accelerator.n_devices
+    tight = js.plan(grid, memory=0.1 * planned.bytes_per_device)
+    assert tight.bytes_per_device <= 0.1 * planned.bytes_per_device
+    assert js.plan(grid, max_runs_per_chunk=8).buckets[0].chunk <= 8
 
 
 def test_systems_with_branches_are_walked_over_on_a_cpu():
@@ -172,8 +191,8 @@ def test_long_sweeps_of_mixed_sizes_are_bucketed():
         ids = np.concatenate([b.run_ids for b in plan.buckets])
         assert sorted(ids.tolist()) == list(range(40))
         assert f"{plan.padding_waste:.0%} more work by padding" in str(plan)
-        for bucket in plan.buckets:
-            assert bucket.traced_system.max_width == bucket.columns["width"].max()
+        for b in plan.buckets:
+            assert b.traced_system.padded("width") == b.columns["width"].max()
     assert js.plan(WIDTHS).n_compiles == 4
     short = js.Grid(js.replace(NETWORK, "n_steps", 20), WIDTHS.axes, seeds=8)
     assert js.plan(short).n_compiles == 1  # a program takes longer to compile than it saves

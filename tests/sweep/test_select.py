@@ -32,7 +32,7 @@ def test_objects_are_chosen_by_label_too(runs):
 def test_a_selected_network_has_its_own_width():
     network = ParityNetwork(n_skills=2, n_bits=6, skill_size=2, n_steps=5)
     system, _ = js.select(js.predict(js.Grid(network, {"width": [3, 8]})), width=3)
-    assert (int(system.width), system.max_width) == (3, 3)
+    assert (int(system.width), system.padded("width")) == (3, 3)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from jaxtyping import Float
 
 from jaxscale.analysis.exponents import crossing, fit_exponent
 from jaxscale.analysis.jackknife import jackknife
-from jaxscale.paths import cast, replace
+from jaxscale.paths import replace
 from jaxscale.superposition import theory
 from jaxscale.superposition.data import Bernoulli
 from jaxscale.superposition.importance import InLoss
 from jaxscale.superposition.student import ScaledIdentity
 from jaxscale.superposition.system import TeacherStudent
 from jaxscale.sweep.select import grid_of
-from jaxscale.training import INIT_STREAM
+from jaxscale.training import INIT_STREAM, cast
 
 if TYPE_CHECKING:
     import xarray
