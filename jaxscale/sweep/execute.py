@@ -1,6 +1,7 @@
 """`run`: the chunks of a plan, computed here or by an executor, and written as they come."""
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable, Generator
@@ -21,7 +22,7 @@ from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.lock import store_lock
 from jaxscale.sweep.plan import Plan
 from jaxscale.sweep.plan import plan as make_plan
-from jaxscale.sweep.program import Answer, Task, compute, here, slots
+from jaxscale.sweep.program import Answer, Task, compute, describe_devices, slots
 from jaxscale.sweep.reading import StoredPlan
 from jaxscale.sweep.remote import answers, check_executor
 from jaxscale.sweep.store import MemoryStore, ZarrStore, create, is_free
@@ -37,7 +38,7 @@ class Session:
     def __init__(self, plan: Plan, results: MemoryStore | ZarrStore, executor: Any):
         self.plan, self.results, self.executor = plan, results, executor
         self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
-        self.compile_seconds, self.device = 0.0, here(plan.n_devices)
+        self.compile_seconds, self.device = 0.0, describe_devices(plan.n_devices)
         self.written: set[tuple[int, int]] = set()
         self.left = [
             (bucket, chunk)
@@ -51,23 +52,20 @@ class Session:
         of, plan = self.plan.buckets[bucket], self.plan
         source, _ = slots(of, chunk)
         columns = {path: column[source] for path, column in of.columns.items()}
-        name, precision = (plan.token, bucket), plan.options.matmul_precision
-        seeds = of.seeds[source]
-        memory = plan.options.memory
-        return Task(name, of.whole, of.group, columns, seeds, self.root, memory, precision)
+        memory, precision = plan.options.memory, plan.options.matmul_precision
+        return Task(of.whole, of.group, columns, of.seeds[source], self.root, memory, precision)
 
     def chunks(self, bar: Progress) -> Generator[tuple[tuple[int, int], Answer]]:
         """Answers as they come."""
         if self.executor is not None:
             yield from answers(self.executor, {where: self.task(*where) for where in self.left})
             return
-        for bucket, chunk in self.left:
-            task = self.task(bucket, chunk)
-            if task.name not in self.plan.programs:
-                bar.update(bar.task_ids[0], description="compiling")
-            n_devices = self.plan.buckets[bucket].n_devices
-            yield (bucket, chunk), compute(task, self.plan.programs, n_devices)
-            bar.update(bar.task_ids[0], description="running")
+        describe = functools.partial(bar.update, bar.task_ids[0])
+        compiling = functools.partial(describe, description="compiling")
+        for where in self.left:
+            of = self.plan.buckets[where[0]]
+            yield where, compute(self.task(*where), of.template, of.n_devices, compiling)
+            describe(description="running")
 
     @property
     def is_complete(self) -> bool:

@@ -341,10 +341,8 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     made = Session(planned, MemoryStore(Layout.of(planned)), None).task(0, 0)
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
     monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
-    monkeypatch.setattr(program, "_kept", {})
     answer = program.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
-    (kept,) = program._kept.values()
-    assert kept.template.micro_batch == 16
+    assert program.PROGRAMS.values()[-1].template.micro_batch == 16
     np.testing.assert_allclose(answer.values["loss"], whole["loss"], rtol=1e-5)
 
 
