@@ -25,7 +25,7 @@ from jaxscale.linalg import one_blas_thread
 from jaxscale.paths import set_leaves
 from jaxscale.status import STATUS
 from jaxscale.sweep.bucket import Bucket, cached_group, share, sliced_here
-from jaxscale.sweep.structure import structure_of
+from jaxscale.sweep.structure import structure_key
 from jaxscale.system import AbstractSystem
 
 RUNS = "runs"
@@ -203,7 +203,7 @@ def _mesh(n_devices: int) -> Mesh:
     return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def slots(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+def chunk_runs(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
     """Position of each run of a chunk in its bucket, and its run id (-1 for padding)."""
     first, n = chunk * bucket.chunk, bucket.n_runs
     numbers = np.arange(first, first + bucket.chunk)
@@ -245,7 +245,7 @@ def compute(
         jax.enable_x64(task.whole.dtype == "float64"),
         jax.default_matmul_precision(task.matmul_precision),
     ):
-        structure = structure_of(template)
+        structure = structure_key(template)
         shapes = (len(task.seeds), *((p, c.dtype) for p, c in sorted(task.columns.items())))
         program = program_of(task.group)
         used, per_device = program.bytes, len(task.seeds) // n_devices

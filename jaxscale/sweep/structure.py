@@ -22,6 +22,7 @@ from jaxscale.optimizers import Optax
 SETTINGS = (  # of JAX, that change what is traced or compiled
     "jax_enable_x64",
     "jax_default_matmul_precision",
+    "jax_default_device",
     "jax_numpy_dtype_promotion",
     "jax_numpy_rank_promotion",
     "jax_threefry_partitionable",
@@ -46,7 +47,7 @@ class Identity:
         return id(self.value)
 
 
-def structure_of(system: eqx.Module) -> Hashable:
+def structure_key(system: eqx.Module) -> Hashable:
     """Static fields, shapes and types of the leaves, code of the user's classes, settings of JAX.
 
     **Arguments**

@@ -11,10 +11,10 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from jaxscale.sweep.dataset import Layout
+from jaxscale.sweep.layout import Layout
 
 if TYPE_CHECKING:
-    from jaxscale.sweep.reading import StoredPlan
+    from jaxscale.sweep.reader import StoreReader
 
 
 class StoredVariable(BackendArray):
@@ -25,7 +25,7 @@ class StoredVariable(BackendArray):
     - `name`: of the observable.
     """
 
-    def __init__(self, stored: "StoredPlan", layout: Layout, name: str):
+    def __init__(self, stored: "StoreReader", layout: Layout, name: str):
         self.stored, self.name, self.fill = stored, name, layout.fill(name)
         self.shape, self.n_axes = layout.full_shape(name), len(layout.grid.shape)
         self.dtype = np.dtype(layout.dtypes[name])

@@ -83,7 +83,7 @@ def _check_pairs(runs):
 
 def _check_stores(plan, runs, path, monkeypatch):
     js.run(plan, store=path / "whole.zarr", progress=False)
-    assert js.open(path / "whole.zarr").equals(runs)
+    assert js.open_store(path / "whole.zarr").equals(runs)
     chunks, done = execute.Session.chunks, []
 
     def interrupted(self, bar):

@@ -14,7 +14,7 @@ from test_plan import compilations
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
 from jaxscale.sweep.program import PROGRAMS, ProgramCache
-from jaxscale.sweep.structure import structure_of
+from jaxscale.sweep.structure import structure_key
 
 FINITE = MultilinearSkills(n_skills=4, n_steps=10, data=FiniteSet(n_samples=20))
 OFFSET = 1.0
@@ -85,12 +85,12 @@ def test_another_structure_compiles(other):
 
 
 def test_settings_belong_to_the_structure():
-    before = structure_of(FINITE)
-    assert structure_of(pickle.loads(pickle.dumps(FINITE))) == before
+    before = structure_key(FINITE)
+    assert structure_key(pickle.loads(pickle.dumps(FINITE))) == before
     with jax.enable_x64(True):
-        assert structure_of(FINITE) != before
+        assert structure_key(FINITE) != before
     with jax.numpy_dtype_promotion("standard"):
-        assert structure_of(FINITE) != before
+        assert structure_key(FINITE) != before
     js.run(grid())
     with compilations() as compiled:
         js.run(js.plan(grid(), matmul_precision="bfloat16"))
@@ -116,9 +116,9 @@ def _whole(learning_rate):
 
 def test_an_optimizer_of_the_users_is_not_stale(monkeypatch):
     optimizer = js.Optax(_half)
-    before = structure_of(optimizer)
+    before = structure_key(optimizer)
     monkeypatch.setitem(globals(), "_half", _whole)
-    assert structure_of(optimizer) != before
+    assert structure_key(optimizer) != before
 
 
 def test_threads_share_programs():
