@@ -3,8 +3,10 @@
 import contextlib
 import functools
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,6 @@ from jaxscale.sweep.provenance import provenance
 from jaxscale.sweep.reader import StoreReader, store_path
 from jaxscale.sweep.remote import answers, check_executor
 from jaxscale.sweep.store import MemoryStore, ZarrStore, create, is_free
-from jaxscale.sweep.writer import Writer
 
 if TYPE_CHECKING:
     import xarray
@@ -77,40 +78,52 @@ class Session:
     def run(self, shown: bool) -> None:
         """Compute and write what remains, or until Ctrl-C.
 
-        A chunk is written while the next one is computed, so that devices do not wait for a disk;
-        never more than one, so that no more than two chunks are in flight.
+        A chunk is written before the next one is computed: a thread that writes meanwhile gained
+        nothing that could be measured, for computing and compressing share the cores.
         """
         buckets, total = self.plan.buckets, self.plan.n_runs
         remaining = sum(buckets[bucket].n_runs_of(chunk) for bucket, chunk in self.remaining)
         with _bar(shown) as bar:
             line = bar.add_task("running", total=total, completed=total - remaining)
 
-            def write(bucket: int, chunk: int, answer: Answer) -> None:
-                if (bucket, chunk) in self.written:  # it came once more, after an interrupt
+            def accept(where: tuple[int, int], answer: Answer) -> None:
+                if where in self.written:  # it came once more, after an interrupt
                     return
+                bucket, chunk = where
                 _, ids = chunk_runs(buckets[bucket], chunk)
-                self.results.write(bucket, chunk, ids, answer.values)
-                self.written.add((bucket, chunk))
-                bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
-
-            with Writer(write) as writer:
-
-                def accept(where: tuple[int, int], answer: Answer) -> None:
+                with _delayed_interrupt():
+                    self.results.write(bucket, chunk, ids, answer.values)
+                    self.written.add(where)
                     self.compile_seconds += answer.compile_seconds
                     self.device = answer.device
-                    writer.put(*where, answer)
+                    bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
 
-                with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
-                    with contextlib.closing(self.chunks(bar)) as coming:
-                        _until_interrupted(coming, accept)
+            with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
+                with contextlib.closing(self.chunks(bar)) as coming:
+                    _until_interrupted(coming, accept)
+
+
+@contextlib.contextmanager
+def _delayed_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
+        yield
+        return
+    received: list[tuple[Any, ...]] = []
+    handler = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+    if received and callable(handler):
+        handler(*received[0])
 
 
 def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:
     """Accept what comes; after Ctrl-C only what an executor has finished already."""
     try:
-        while (item := next(coming, None)) is not None:
+        for item in coming:
             accept(*item)
-            del item  # its writer alone keeps it
     except KeyboardInterrupt:
         accept(*coming.throw(KeyboardInterrupt))  # which it raises at its end
         for item in coming:

@@ -219,7 +219,7 @@ def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):
         patch.setattr(store.ZarrStore, "write", interrupted)
         part = js.run(plan, store=tmp_path / "a.zarr")
     assert part.attrs["complete"] == 0
-    assert 2 <= int((part["status"] == 0).sum()) <= 4  # and the chunk that waited to be written
+    assert int((part["status"] == 0).sum()) == 2
     assert part.identical(js.open_store(tmp_path / "a.zarr"))
     assert js.run(plan, store=tmp_path / "a.zarr").equals(js.run(plan))
 
