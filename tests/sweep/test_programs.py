@@ -66,6 +66,28 @@ def test_more_chunks_compile_nothing():
     assert np.ptp(runs["loss"].isel(step=-1).values) > 0
 
 
+PREDICTED = MultilinearSkills(n_skills=4, n_steps=10)
+
+
+def test_predictions_of_a_like_grid_compile_nothing():
+    js.predict(grid(PREDICTED, np.linspace(0.1, 0.9, 70)))
+    with compilations() as compiled:
+        other = js.predict(
+            grid(js.replace(PREDICTED, "target_scale", 2.0), np.linspace(0.1, 1, 200))
+        )
+        js.predict(grid(PREDICTED, np.linspace(0.2, 0.5, 33)))
+    assert not compiled
+    alone = js.predict(grid(js.replace(PREDICTED, "target_scale", 2.0), [0.1]))
+    np.testing.assert_allclose(other["loss"].isel(learning_rate=[0]), alone["loss"], rtol=1e-12)
+
+
+def test_predictions_of_another_structure_compile():
+    js.predict(grid(PREDICTED))
+    with compilations() as compiled:
+        js.predict(js.Grid(PREDICTED, {"n_steps": [10, 12]}))
+    assert len(compiled) >= 2
+
+
 @pytest.mark.parametrize(
     "other",
     [
