@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jaxscale as js
+from jaxscale.sweep.program import PROGRAMS
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -18,7 +19,7 @@ def planned_bytes(plan: js.Plan) -> float:
 
 def compiled_bytes(plan: js.Plan) -> float:
     """Temporaries, results and arguments on one device, of the largest program that has run."""
-    return max(program.bytes for program in plan.programs.values())
+    return max(program.bytes for program in PROGRAMS.values()[-plan.n_compiles :])
 
 
 def _kilobytes(name: str) -> int:

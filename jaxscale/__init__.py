@@ -18,6 +18,7 @@ from jaxscale.analysis import compare as compare
 from jaxscale.analysis import fit_loss_surface as fit_loss_surface
 from jaxscale.analysis import frontier as frontier
 from jaxscale.analysis import residuals as residuals
+from jaxscale.compilation import keep_compiled as keep_compiled
 from jaxscale.devices import use_all_cores as use_all_cores
 from jaxscale.optimizers import AbstractOptimizer as AbstractOptimizer
 from jaxscale.optimizers import Adam as Adam
@@ -36,6 +37,7 @@ from jaxscale.sweep import Grid as Grid
 from jaxscale.sweep import Plan as Plan
 from jaxscale.sweep import geomspace as geomspace
 from jaxscale.sweep import open as open
+from jaxscale.sweep import open_store as open_store
 from jaxscale.sweep import plan as plan
 from jaxscale.sweep import predict as predict
 from jaxscale.sweep import run as run

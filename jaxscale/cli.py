@@ -21,6 +21,9 @@ Devices = Annotated[
         help="Virtual CPU devices; by default one per core where there is no accelerator."
     ),
 ]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Keep no compiled programs in the user's cache folder.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
 Axis = Annotated[
     list[str] | None,
@@ -45,6 +48,19 @@ def _use_devices(devices: int | None) -> None:
     except ValueError:
         if devices is not None:  # else the caller started JAX: its devices are what there is
             raise
+
+
+def _start(devices: int | None, no_cache: bool) -> None:
+    """Choose the devices, and keep compiled programs on disk, before JAX starts."""
+    from jaxscale.compilation import keep_compiled
+
+    _use_devices(devices)
+    if not no_cache:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            keep_compiled()
+        for warning in caught:
+            typer.echo(f"warning: {warning.message}", err=True)
 
 
 def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: int | None) -> Any:
@@ -79,9 +95,10 @@ def reproduce(
     scale: Annotated[str, typer.Option(help="quick (a minute) or full (the paper's).")] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
     devices: Devices = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Check the claims of a paper, or of all: simulate, compare with theory, write a report."""
-    _use_devices(devices)
+    _start(devices, no_cache)
     from rich.console import Console
 
     from jaxscale.papers import STUDIES
@@ -112,9 +129,10 @@ def run(
     max_compiles: Compiles = None,
     memory: Memory = None,
     devices: Devices = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Run a sweep file or preset; results go to a Zarr store."""
-    _use_devices(devices)
+    _start(devices, no_cache)
     from rich.console import Console
 
     from jaxscale.report.figures import plot
@@ -149,7 +167,7 @@ def run(
 
 def _sessions(path: Path) -> str | None:
     """Provenance of the sessions that wrote to a store, if there is one."""
-    from jaxscale.sweep.files import read_attributes, store_path
+    from jaxscale.sweep.reader import read_attributes, store_path
 
     try:
         return read_attributes(store_path(path)).get("sessions")
@@ -209,8 +227,10 @@ def fit(
         typer.Option("--import", help="Module that defines classes of a store; may be repeated."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Path of the results without ending.")] = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Fit a theory to curves: a table with intervals, a JSON file and a figure."""
+    _start(None, no_cache)
     from rich.console import Console
 
     from jaxscale.report.fit_file import Request, fit_file
@@ -249,9 +269,9 @@ def _span(value: Any, form: str) -> str:
 
 
 @app.command()
-def info(devices: Devices = None) -> None:
-    """Show versions, devices and presets."""
-    _use_devices(devices)
+def info(devices: Devices = None, no_cache: NoCache = False) -> None:
+    """Show versions, devices, compiled programs on disk, and presets."""
+    _start(devices, no_cache)
     from importlib.metadata import version
 
     import jax
@@ -264,6 +284,21 @@ def info(devices: Devices = None) -> None:
     typer.echo(f"devices: {', '.join(f'{d.device_kind} {d.id}' for d in jax.devices())}")
     typer.echo(f"float64 by default: {bool(jax.config.jax_enable_x64)}")  # pyright: ignore
     typer.echo(f"presets: {', '.join(preset_names())}")
+
+
+def _compiled() -> str:
+    """Where compiled programs are kept, and how large they are."""
+    import jax
+
+    from jaxscale.compilation import compiled_folder
+
+    folder = compiled_folder()
+    if folder is None:
+        return "not kept on disk"
+    sizes = [file.stat().st_size for file in folder.glob("*") if file.is_file()]
+    most = jax.config.jax_compilation_cache_max_size  # pyright: ignore
+    bound = "" if most < 0 else f" of at most {most / 1e6:.0f}"
+    return f"{sum(sizes) / 1e6:.1f}{bound} MB in {folder}"
 
 
 def _leave(code: int) -> None:

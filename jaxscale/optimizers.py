@@ -99,13 +99,13 @@ class Optax(AbstractOptimizer):
                 raise ValueError(f"`factory` must be a module-level function, got {factory!r}.")
             factory = f"{factory.__module__}:{name}"
         self.factory = factory
-        self._find()
+        _ = self.function  # raises if there is none
         given = {**(hyperparameters or {}), **more}
         self.hyperparameters = {k: as_real(k, v) for k, v in sorted(given.items())}
         if is_traced(*self.hyperparameters.values()):
             return
         try:
-            built = self._find()(
+            built = self.function(
                 learning_rate=0.1, **{k: float(v) for k, v in self.hyperparameters.items()}
             )
         except TypeError as error:
@@ -113,7 +113,9 @@ class Optax(AbstractOptimizer):
         if not isinstance(built, optax.GradientTransformation):
             raise ValueError(f"`factory` must return an optax transformation, got {built!r}.")
 
-    def _find(self) -> Any:
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The factory itself."""
         module, _, name = self.factory.rpartition(":")
         found: Any = sys.modules.get(module) if module else optax
         for part in name.split("."):
@@ -127,4 +129,4 @@ class Optax(AbstractOptimizer):
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:
         """`factory(learning_rate=learning_rate, **hyperparameters)`."""
-        return self._find()(learning_rate=learning_rate, **self.hyperparameters)
+        return self.function(learning_rate=learning_rate, **self.hyperparameters)

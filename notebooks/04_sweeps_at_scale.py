@@ -89,7 +89,7 @@ print("largest change of what was there:", float(abs(kept - before.loss).max()))
 again = js.run(grid, store=store)
 print("identical:", again.loss.identical(runs.loss), "| complete:", bool(again.attrs["complete"]))
 
-opened = js.open(store)  # later, or on another machine
+opened = js.open_store(store)  # later, or on another machine
 print("from disk:", dict(opened.sizes))
 print("bad runs:", int((opened.status != js.Status.ok).sum()))
 

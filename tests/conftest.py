@@ -26,6 +26,8 @@ FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS", FAST_COMPILATION)
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 threadpool_limits(1, user_api="blas")  # as `js.run` does: two workers share two cores
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_compilation_cache", False)  # compilations are counted
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # in processes that tests start, too
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 

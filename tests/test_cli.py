@@ -49,7 +49,7 @@ def test_run_writes_store_and_figure(command, sweep, tmp_path):
     assert (code, err) == (0, "")
     assert "4 runs ok, 0 nonfinite, 0 diverged, 0 not converged" in out
     assert "nothing was left" not in out
-    runs = js.open(store)
+    runs = js.open_store(store)
     assert dict(runs.sizes) == {"learning_rate": 2, "seed": 2, "step": 21, "skill": 5}
     assert figure.read_text().startswith("<?xml")
     code, out, _ = command("run", sweep, "--store", str(store))
@@ -61,7 +61,7 @@ def test_run_overrides(command, sweep, tmp_path):
     options = ("--set", "n_skills=3", "--axis", "learning_rate=geom:0.1:0.4:3", "--seeds", "1")
     code, _, _ = command("run", sweep, *options)
     assert code == 0
-    runs = js.open(tmp_path / "small.zarr")
+    runs = js.open_store(tmp_path / "small.zarr")
     assert dict(runs.sizes) == {"learning_rate": 3, "seed": 1, "step": 21, "skill": 3}
     assert runs["learning_rate"].values == pytest.approx([0.1, 0.2, 0.4])
 
@@ -145,7 +145,7 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
         code, _, err = command("run", sweep)
     assert code == 130
     assert "the same command continues" in err
-    assert js.open(tmp_path / "small.zarr").attrs["complete"] == 0
+    assert js.open_store(tmp_path / "small.zarr").attrs["complete"] == 0
     code, _, _ = command("run", sweep)
     assert code == 0
-    assert js.open(tmp_path / "small.zarr").attrs["complete"] == 1
+    assert js.open_store(tmp_path / "small.zarr").attrs["complete"] == 1

@@ -51,7 +51,7 @@ def test_the_distributed_blocks_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "pool.zarr").is_dir()
-    assert js.open(tmp_path / "pool.zarr").equals(js.open(tmp_path / "dask.zarr"))
+    assert js.open_store(tmp_path / "pool.zarr").equals(js.open_store(tmp_path / "dask.zarr"))
 
 
 def test_own_observables_must_be_new_and_have_coordinates():

@@ -63,7 +63,7 @@ def test_own_model(folder, capsys, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     names, n_checked = execute("own_model.md")
     assert n_checked == 5
-    assert js.open("regression.zarr").equals(names["runs"])
+    assert js.open_store("regression.zarr").equals(names["runs"])
     assert (folder / "regression.png").stat().st_size > 10_000
     assert names["found"].mean() == pytest.approx(0.7, abs=0.01)
     sys.modules.pop(EXAMPLE.stem)  # as in another process

@@ -116,7 +116,7 @@ def test_stores_continue_and_are_extended(grid, tmp_path, runs):
     small = js.Grid(grid.system, {**AXES, "n_features": [8, 24]}, seeds=4)
     js.run(small, store=tmp_path / "runs.zarr")
     more = js.run(grid, store=tmp_path / "runs.zarr")
-    assert more.equals(js.open(tmp_path / "runs.zarr"))
+    assert more.equals(js.open_store(tmp_path / "runs.zarr"))
     np.testing.assert_allclose(more.loss, runs.loss, rtol=2e-5)
 
 
@@ -175,11 +175,11 @@ def test_a_sweep_file_imports_the_module_beside_it(folder):
     done = CliRunner().invoke(cli.app, [*arguments, "--axis", "learning_rate=0.1,0.2"])
     assert done.exit_code == 0, done.output
     assert "8 runs ok" in done.output
-    runs = js.open(folder / "runs.zarr")
+    runs = js.open_store(folder / "runs.zarr")
     assert runs.sizes["learning_rate"] == runs.sizes["n_features"] == 2
     sys.modules.pop("mine")
     with pytest.raises(ValueError, match="classes that are not imported here"):
-        js.open(folder / "runs.zarr")  # a store imports nothing
+        js.open_store(folder / "runs.zarr")  # a store imports nothing
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,9 @@ from jaxscale.fields import as_int, interval_of
 from jaxscale.paths import get, replace, set_leaves
 from jaxscale.schedules import Constant
 from jaxscale.status import STATUS
-from jaxscale.sweep.dataset import Layout
 from jaxscale.sweep.grid import Grid, is_leaf
-from jaxscale.sweep.plan import plan as make_plan
-from jaxscale.sweep.predict import predict, predict_columns
+from jaxscale.sweep.layout import Layout
+from jaxscale.sweep.predict import predict, predict_columns, structures_of
 from jaxscale.training import AbstractTrainedSystem
 
 if TYPE_CHECKING:
@@ -210,8 +209,10 @@ def _theory(
 ) -> tuple[_Theory, dict[str, Any], frozenset[str]]:
     """The theory of a grid, for each observable its coordinates, and which take both signs."""
     one = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
-    plan = make_plan(one, max_programs=one.n_structures)
-    layout = Layout.of(plan, predicted=True)
+    parts = structures_of(one)
+    layout = Layout.of_predictions(
+        one, [p.traced_system for p in parts], [p.run_ids for p in parts]
+    )
     closed = [name for name in layout.observables if name != STATUS]
     # observables of one state repeat each other: by default one of them is compared
     here = [name for name in closed if name in measured] or closed
@@ -223,9 +224,9 @@ def _theory(
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     observed = {n: layout.observables[n].dims for n in names}
     theory = _Theory(
-        templates=tuple(set_leaves(b.traced_system, blank) for b in plan.buckets),
-        columns=tuple(b.columns for b in plan.buckets),
-        run_ids=tuple(b.run_ids for b in plan.buckets),
+        templates=tuple(set_leaves(p.traced_system, blank) for p in parts),
+        columns=tuple(p.columns for p in parts),
+        run_ids=tuple(p.run_ids for p in parts),
         places=tuple({n: tuple(p[d] for d in observed[n]) for n in names}
                      for p in layout.positions),
         free=free,

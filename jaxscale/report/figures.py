@@ -197,7 +197,7 @@ def plot(
 
     **Arguments**
 
-    - `runs`: result of `js.run` or `js.open`.
+    - `runs`: result of `js.run` or `js.open_store`.
     - `theory`: result of `js.predict` or of a calibration, or None.
     - `observables`: names to draw; by default those with theory first, at most three.
 

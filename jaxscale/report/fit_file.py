@@ -18,7 +18,7 @@ from jaxscale.report.figures import plot
 from jaxscale.report.fitted import fit_figure
 from jaxscale.sweep.config import parse_value
 from jaxscale.sweep.grid import Grid
-from jaxscale.sweep.reading import open_store
+from jaxscale.sweep.reader import open_store
 from jaxscale.sweep.select import grid_of
 from jaxscale.theories import theory_named
 

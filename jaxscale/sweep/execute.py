@@ -1,9 +1,12 @@
 """`run`: the chunks of a plan, computed here or by an executor, and written as they come."""
 
 import contextlib
+import functools
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,32 +17,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxscale.devices import host_memory
 from jaxscale.keys import root_key
 from jaxscale.linalg import one_blas_thread
-from jaxscale.sweep.dataset import Layout, grid_text, provenance
 from jaxscale.sweep.extend import extend, recover
-from jaxscale.sweep.files import store_path
 from jaxscale.sweep.grid import Grid
+from jaxscale.sweep.layout import Layout, grid_text
 from jaxscale.sweep.lock import store_lock
 from jaxscale.sweep.plan import Plan
 from jaxscale.sweep.plan import plan as make_plan
-from jaxscale.sweep.program import Answer, Task, compute, here, slots
-from jaxscale.sweep.reading import StoredPlan
+from jaxscale.sweep.program import Answer, Task, chunk_runs, compute, describe_devices
+from jaxscale.sweep.provenance import provenance
+from jaxscale.sweep.reader import StoreReader, store_path
 from jaxscale.sweep.remote import answers, check_executor
 from jaxscale.sweep.store import MemoryStore, ZarrStore, create, is_free
-from jaxscale.sweep.writer import Writer
 
 if TYPE_CHECKING:
     import xarray
 
 
 class Session:
-    """What one call of `run` does: the chunks that are left, their answers, and their cost."""
+    """One call of `run`: the chunks that remain, their answers, and their cost."""
 
     def __init__(self, plan: Plan, results: MemoryStore | ZarrStore, executor: Any):
         self.plan, self.results, self.executor = plan, results, executor
         self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
-        self.compile_seconds, self.device = 0.0, here(plan.n_devices)
+        self.compile_seconds, self.device = 0.0, describe_devices(plan.n_devices)
         self.written: set[tuple[int, int]] = set()
-        self.left = [
+        self.remaining = [
             (bucket, chunk)
             for bucket in range(len(plan.buckets))
             for chunk in range(plan.buckets[bucket].n_chunks)
@@ -49,68 +51,81 @@ class Session:
     def task(self, bucket: int, chunk: int) -> Task:
         """A chunk as plain data."""
         of, plan = self.plan.buckets[bucket], self.plan
-        source, _ = slots(of, chunk)
+        source, _ = chunk_runs(of, chunk)
         columns = {path: column[source] for path, column in of.columns.items()}
-        name, precision = (plan.token, bucket), plan.options.matmul_precision
-        seeds = of.seeds[source]
-        memory = plan.options.memory
-        return Task(name, of.padded_system, of.group, columns, seeds, self.root, memory, precision)
+        memory, precision = plan.options.memory, plan.options.matmul_precision
+        return Task(
+            of.padded_system, of.group, columns, of.seeds[source], self.root, memory, precision
+        )
 
     def chunks(self, bar: Progress) -> Generator[tuple[tuple[int, int], Answer]]:
         """Answers as they come."""
         if self.executor is not None:
-            yield from answers(self.executor, {where: self.task(*where) for where in self.left})
+            yield from answers(
+                self.executor, {where: self.task(*where) for where in self.remaining}
+            )
             return
-        for bucket, chunk in self.left:
-            task = self.task(bucket, chunk)
-            if task.name not in self.plan.programs:
-                bar.update(bar.task_ids[0], description="compiling")
-            n_devices = self.plan.buckets[bucket].n_devices
-            yield (bucket, chunk), compute(task, self.plan.programs, n_devices)
-            bar.update(bar.task_ids[0], description="running")
+        describe = functools.partial(bar.update, bar.task_ids[0])
+        compiling = functools.partial(describe, description="compiling")
+        for where in self.remaining:
+            of = self.plan.buckets[where[0]]
+            yield where, compute(self.task(*where), of.traced_system, of.n_devices, compiling)
+            describe(description="running")
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is left."""
-        return self.written.issuperset(self.left)
+        """Whether nothing remains."""
+        return self.written.issuperset(self.remaining)
 
     def run(self, shown: bool) -> None:
-        """Compute and write what is left, or until Ctrl-C.
+        """Compute and write what remains, or until Ctrl-C.
 
-        A chunk is written while the next one is computed, so that devices do not wait for a disk;
-        never more than one, so that no more than two chunks are in flight.
+        A chunk is written before the next one is computed: a thread that writes meanwhile gained
+        nothing that could be measured, for computing and compressing share the cores.
         """
         buckets, total = self.plan.buckets, self.plan.n_runs
-        left = sum(buckets[bucket].n_runs_of(chunk) for bucket, chunk in self.left)
+        remaining = sum(buckets[bucket].n_runs_of(chunk) for bucket, chunk in self.remaining)
         with _bar(shown) as bar:
-            line = bar.add_task("running", total=total, completed=total - left)
+            line = bar.add_task("running", total=total, completed=total - remaining)
 
-            def write(bucket: int, chunk: int, answer: Answer) -> None:
-                if (bucket, chunk) in self.written:  # it came once more, after an interrupt
+            def accept(where: tuple[int, int], answer: Answer) -> None:
+                if where in self.written:  # it came once more, after an interrupt
                     return
-                _, ids = slots(buckets[bucket], chunk)
-                self.results.write(bucket, chunk, ids, answer.values)
-                self.written.add((bucket, chunk))
-                bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
-
-            with Writer(write) as writer:
-
-                def accept(where: tuple[int, int], answer: Answer) -> None:
+                bucket, chunk = where
+                _, ids = chunk_runs(buckets[bucket], chunk)
+                with _delayed_interrupt():
+                    self.results.write(bucket, chunk, ids, answer.values)
+                    self.written.add(where)
                     self.compile_seconds += answer.compile_seconds
                     self.device = answer.device
-                    writer.put(*where, answer)
+                    bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
 
-                with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
-                    with contextlib.closing(self.chunks(bar)) as coming:
-                        _until_interrupted(coming, accept)
+            with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
+                with contextlib.closing(self.chunks(bar)) as coming:
+                    _until_interrupted(coming, accept)
+
+
+@contextlib.contextmanager
+def _delayed_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
+        yield
+        return
+    received: list[tuple[Any, ...]] = []
+    handler = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+    if received and callable(handler):
+        handler(*received[0])
 
 
 def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:
     """Accept what comes; after Ctrl-C only what an executor has finished already."""
     try:
-        while (item := next(coming, None)) is not None:
+        for item in coming:
             accept(*item)
-            del item  # its writer alone keeps it
     except KeyboardInterrupt:
         accept(*coming.throw(KeyboardInterrupt))  # which it raises at its end
         for item in coming:
@@ -136,7 +151,7 @@ def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
         layout = Layout.of(plan)
         create(path, layout)
         return ZarrStore(path, layout), plan
-    stored = StoredPlan(path)
+    stored = StoreReader(path)
     made_with = json.loads(stored.attributes["plan"])["matmul_precision"]
     if made_with != plan.options.matmul_precision:
         raise ValueError(
@@ -152,7 +167,7 @@ def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
     return ZarrStore(path, layout), plan
 
 
-def _same_cuts(stored: StoredPlan, plan: Plan) -> bool:
+def _same_cuts(stored: StoreReader, plan: Plan) -> bool:
     cuts = [(b.run_ids, b.chunk, b.group) for b in plan.buckets]
     if len(cuts) != len(stored.cuts):
         return False
@@ -160,14 +175,14 @@ def _same_cuts(stored: StoredPlan, plan: Plan) -> bool:
     return all(np.array_equal(a[0], b[0]) and a[1:] == b[1:] for a, b in pairs)
 
 
-def _complete(path: Path, plan: Plan) -> StoredPlan | None:
-    """The store of this grid if nothing of it is left to do, as far as a look can tell."""
+def _complete(path: Path, plan: Plan) -> StoreReader | None:
+    """Return the store if it holds every run of this grid, else None (checked without the lock)."""
     try:
-        stored = StoredPlan(path)
-    except ValueError:  # none, a bad one, or one that is being replaced: looked at under the lock
+        stored = StoreReader(path)
+    except ValueError:  # none, a bad one, or one that is being replaced: checked under the lock
         return None
-    whole = stored.is_complete and stored.attributes["grid"] == grid_text(plan.grid)
-    return stored if whole else None
+    complete = stored.is_complete and stored.attributes["grid"] == grid_text(plan.grid)
+    return stored if complete else None
 
 
 def run(
@@ -243,7 +258,7 @@ def _work(session: Session, shown: bool) -> None:
         wall, compiling = time.perf_counter() - began, session.compile_seconds
         return provenance(session.plan, session.device, wall, compiling, session.is_complete)
 
-    if session.left:
+    if session.remaining:
         session.results.begin(made())
         try:
             session.run(shown)

@@ -9,7 +9,6 @@ CPU, steps that touch far more than the cache are sliced, which changes results 
 """
 
 import dataclasses
-import uuid
 import warnings
 from typing import Any
 
@@ -40,15 +39,13 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A grid cut into buckets and chunks; printable, and it keeps its compiled programs.
+    """A grid cut into buckets and chunks, for `print` and `js.run`.
 
     - `grid`: the grid.
     - `buckets`: the runs of each program.
     - `warnings`: what the systems say against their values.
     - `own_flops`: floating-point operations at the sizes of every run.
     - `options`: what the caller asked for.
-    - `token`: names the plan to worker processes.
-    - `programs`: the compiled program of each bucket, by token and bucket.
     """
 
     grid: Grid
@@ -56,12 +53,6 @@ class Plan:
     warnings: tuple[str, ...]
     own_flops: float
     options: Options
-    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
-    programs: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A plan travels without its programs, which belong to a process."""
-        return {**self.__dict__, "programs": {}}
 
     @property
     def n_runs(self) -> int:

@@ -1,13 +1,16 @@
-"""One compiled program: the runs of a chunk, spread over devices and walked in groups.
+"""Compiled programs: the runs of a chunk, spread over devices and processed in groups.
 
 `shard_map` spreads the runs over the local devices without any collective, and on each device
-`lax.map` walks over groups of `vmap`-ed runs. Every run sees its own leaves and its own key and
-nothing of its neighbours.
+`lax.map` runs over groups of `vmap`-ed runs. Every run sees its own leaves and its own key and
+nothing of its neighbours. Numbers are arguments of a program, so that a process compiles once per
+structure and shape: `PROGRAMS` keeps what was used last.
 """
 
+import collections
 import dataclasses
 import threading
 import time
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import equinox as eqx
@@ -22,18 +25,59 @@ from jaxscale.linalg import one_blas_thread
 from jaxscale.paths import set_leaves
 from jaxscale.status import STATUS
 from jaxscale.sweep.bucket import Bucket, cached_group, devices_for, with_micro_batches
+from jaxscale.sweep.structure import structure_key
 from jaxscale.system import AbstractSystem
 
 RUNS = "runs"
-PROGRAMS_KEPT = 8  # by a worker process
+MOST_PROGRAMS = 32  # that a process keeps; 30 to 40 MB each
+
+
+class ProgramCache:
+    """Compiled programs of a process by structure; the least recently used is dropped first.
+
+    **Arguments**
+
+    - `most`: number of programs that are kept.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._programs: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
+        self._lock = threading.RLock()  # threads of one process share its programs
+
+    def find(self, key: Hashable, build: Callable[[], Any]) -> Any:
+        """The program of `key`, built if it is missing; threads wait for one that is built."""
+        with self._lock:
+            if key not in self._programs:
+                self._programs[key] = build()
+                while len(self._programs) > self._most:
+                    self._programs.popitem(last=False)
+            self._programs.move_to_end(key)
+            return self._programs[key]
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._programs
+
+    def values(self) -> list[Any]:
+        """The programs, the most recently used last."""
+        with self._lock:
+            return list(self._programs.values())
+
+    def clear(self) -> None:
+        """Drop all programs."""
+        with self._lock:
+            self._programs.clear()
+
+
+PROGRAMS = ProgramCache(MOST_PROGRAMS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
-    - `name`: of the program; a process compiles it once.
-    - `padded_system`, `group`: what the program is traced with, its steps sliced where it runs.
+    - `padded_system`, `group`: what the program is traced with, cut into micro-batches where it
+      runs.
     - `columns`, `seeds`: of the runs, padding included.
     - `root`: data of the root key.
     - `memory`: bytes that the program may take on each device; None for what the device allows.
@@ -41,7 +85,6 @@ class Task:
     - `platform`: where the group was chosen.
     """
 
-    name: tuple[str, int]
     padded_system: AbstractSystem
     group: int
     columns: dict[str, np.ndarray]
@@ -62,35 +105,19 @@ class Answer:
 
 
 class Program:
-    """A compiled program and the shapes it takes; `task` is any of its chunks."""
+    """A compiled program.
 
-    def __init__(self, task: Task, n_devices: int):
-        self.n_devices, self.group, self.compile_seconds = n_devices, task.group, 0.0
-        self.traced_system = with_micro_batches(task.padded_system)
-        self._leaves, static = eqx.partition(self.traced_system, eqx.is_array_like)
-        self._compile(task, static)
-        used, per_device = self.bytes, len(task.seeds) // n_devices
-        memory = device_memory() if task.memory is None else task.memory
-        if used > memory and self.group > 1:  # the plan was wrong: smaller groups, once
-            most = max(1, int(self.group * memory / used))
-            self.group = max(g for g in range(1, most + 1) if per_device % g == 0)
-            self._compile(task, static)
+    **Arguments**
 
-    @property
-    def bytes(self) -> float:
-        """Memory of a call on each device, by the compiler's own account."""
-        sizes = self._compiled.memory_analysis()
-        if sizes is None:  # not offered by every backend
-            return 0.0
-        return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
+    - `traced_system`: a system of its structure, with sizes at their maximum.
+    - `task`: a chunk of its shapes.
+    - `group`: runs per `vmap`.
+    - `n_devices`: that share a chunk.
+    """
 
-    @property
-    def text(self) -> str:
-        """The compiled program, as XLA prints it."""
-        return self._compiled.as_text() or ""
-
-    def _compile(self, task: Task, static: Any) -> None:
-        group = self.group
+    def __init__(self, traced_system: AbstractSystem, task: Task, group: int, n_devices: int):
+        self.traced_system, self.group, self.n_devices = traced_system, group, n_devices
+        leaves, static = eqx.partition(traced_system, eqx.is_array_like)
 
         def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
             system: AbstractSystem = set_leaves(eqx.combine(leaves, static), column)
@@ -111,16 +138,29 @@ class Program:
         spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
         sharded = jax.shard_map(
             eqx.debug.assert_max_traces(chunk, max_traces=1),
-            mesh=_mesh(self.n_devices),
+            mesh=_mesh(n_devices),
             in_specs=(everywhere, everywhere, spread, spread),
             out_specs=spread,
             check_vma=False,
         )
         began = time.perf_counter()
-        lowered = jax.jit(sharded).lower(self._leaves, task.root, *self._arguments(task))
-        _check_outputs(self.traced_system, lowered.out_info)
+        lowered = jax.jit(sharded).lower(leaves, task.root, *self._arguments(task))
+        _check_outputs(traced_system, lowered.out_info)
         self._compiled = lowered.compile()
-        self.compile_seconds += time.perf_counter() - began
+        self.compile_seconds = time.perf_counter() - began
+
+    @property
+    def bytes(self) -> float:
+        """Memory of a call on each device, by the compiler's own account."""
+        sizes = self._compiled.memory_analysis()
+        if sizes is None:  # not offered by every backend
+            return 0.0
+        return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
+
+    @property
+    def text(self) -> str:
+        """The compiled program, as XLA prints it."""
+        return self._compiled.as_text() or ""
 
     def _arguments(self, task: Task) -> tuple[dict[str, Any], Any]:
         """Columns and seeds, shaped (groups, group) and spread over the devices."""
@@ -131,9 +171,10 @@ class Program:
 
         return {p: shape(c) for p, c in task.columns.items()}, shape(task.seeds)
 
-    def __call__(self, task: Task) -> dict[str, np.ndarray]:
-        """Observables of the runs of a chunk, on the host."""
-        out = self._compiled(self._leaves, task.root, *self._arguments(task))
+    def __call__(self, system: AbstractSystem, task: Task) -> dict[str, np.ndarray]:
+        """Observables of the runs of a chunk, on the host; `system` has the program's structure."""
+        leaves = eqx.filter(system, eqx.is_array_like)
+        out = self._compiled(leaves, task.root, *self._arguments(task))
         return {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()}
 
 
@@ -163,7 +204,7 @@ def _mesh(n_devices: int) -> Mesh:
     return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def slots(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+def chunk_runs(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
     """Position of each run of a chunk in its bucket, and its run id (-1 for padding)."""
     first, n = chunk * bucket.chunk, bucket.n_runs
     numbers = np.arange(first, first + bucket.chunk)
@@ -171,48 +212,63 @@ def slots(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
     return source, np.where(numbers < n, bucket.run_ids[source], -1)
 
 
-def compute(task: Task, programs: dict[Any, Program], n_devices: int) -> Answer:
-    """Compute a chunk here.
+def compute(
+    task: Task,
+    traced_system: AbstractSystem,
+    n_devices: int,
+    compiling: Callable[[], None] = lambda: None,
+) -> Answer:
+    """Compute a chunk in this process.
 
     **Arguments**
 
     - `task`: the chunk.
-    - `programs`: by name; the one of the task is compiled and added if it is missing.
+    - `traced_system`: its system, with its steps sliced for the devices of this process.
     - `n_devices`: that share the chunk.
+    - `compiling`: called before a program is compiled.
 
     **Returns** the results, with the seconds spent compiling.
     """
     seconds = 0.0
+    devices = tuple(jax.local_devices()[:n_devices])
+
+    def program_of(group: int) -> Program:
+        def build() -> Program:
+            nonlocal seconds
+            compiling()
+            program = Program(traced_system, task, group, n_devices)
+            seconds += program.compile_seconds
+            return program
+
+        return PROGRAMS.find((structure, shapes, group, devices), build)
+
     with (
         jax.enable_x64(task.padded_system.dtype == "float64"),
         jax.default_matmul_precision(task.matmul_precision),
     ):
-        with _compiling:  # threads of one process share its programs
-            program = programs.get(task.name)
-            if program is None:
-                program = programs[task.name] = Program(task, n_devices)
-                seconds = program.compile_seconds
-            while len(programs) > PROGRAMS_KEPT and programs is _kept:
-                programs.pop(next(iter(programs)))
-        values = program(task)
-    return Answer(values, seconds, here(program.n_devices))
+        structure = structure_key(traced_system)
+        shapes = (len(task.seeds), *((p, c.dtype) for p, c in sorted(task.columns.items())))
+        program = program_of(task.group)
+        used, per_device = program.bytes, len(task.seeds) // n_devices
+        memory = device_memory() if task.memory is None else task.memory
+        if used > memory and task.group > 1:  # the plan was wrong: smaller groups, once
+            most = max(1, int(task.group * memory / used))
+            program = program_of(max(g for g in range(1, most + 1) if per_device % g == 0))
+        values = program(traced_system, task)
+    return Answer(values, seconds, describe_devices(program.n_devices))
 
 
-def here(n_devices: int) -> str:
-    """The devices of this process, in words."""
+def describe_devices(n_devices: int) -> str:
+    """Number and kind of the devices that this process uses."""
     device = jax.local_devices()[0]
     return f"{n_devices} x {device.device_kind} ({device.platform})"
 
 
-_kept: dict[Any, Program] = {}
-_compiling = threading.Lock()
-
-
 def compute_anywhere(task: Task) -> Answer:
     """Compute a chunk in a worker process, on all its devices that can share it evenly."""
-    group = task.group
+    traced_system, group = with_micro_batches(task.padded_system), task.group
     if task.platform != jax.default_backend():  # planned elsewhere
-        group = cached_group(with_micro_batches(task.padded_system))
+        group = cached_group(traced_system)
     n_devices, group = devices_for(len(task.seeds), group, jax.local_device_count())
     with one_blas_thread():
-        return compute(dataclasses.replace(task, group=group), _kept, n_devices)
+        return compute(dataclasses.replace(task, group=group), traced_system, n_devices)

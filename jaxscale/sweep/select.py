@@ -20,7 +20,9 @@ def grid_of(runs: "xarray.Dataset") -> Grid:
     **Raises** `ValueError` if the attribute is missing.
     """
     if "grid" not in runs.attrs:
-        raise ValueError("`runs` must come from js.run or js.open: it has no attribute `grid`.")
+        raise ValueError(
+            "`runs` must come from js.run or js.open_store: it has no attribute `grid`."
+        )
     return _parsed(runs.attrs["grid"])
 
 
@@ -37,7 +39,7 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
 
     **Arguments**
 
-    - `runs`: result of `js.run` or `js.open`.
+    - `runs`: result of `js.run` or `js.open_store`.
     - `values`: one value per dimension of the grid, `seed` included (paths with a dot as
       `**{"data.n_samples": 1000}`); a dimension with a single value, or along which `runs` is a
       selection already, may be left out.

@@ -1,9 +1,9 @@
 """Where results go: host memory, or a Zarr 3 store that can be continued.
 
-On disk, variables have dimensions `(run_slot, step, ...)` and one Zarr chunk per `slots` runs. Each
-compute chunk is padded to whole Zarr chunks; `run_id` tells the run of a slot (-1 for padding). A
-chunk is marked in `done` after its data are written. A store is created under a temporary name and
-renamed, so that a half-made one is never found.
+On disk, variables have dimensions `(run_slot, step, ...)`: a row per run, and one Zarr chunk per
+shard of rows. Each compute chunk is padded to whole shards; `run_id` is the run of a row (-1 for
+padding). A chunk is marked in `done` after its data are written. A store is created under a
+temporary name and renamed, so that no other process sees a half-made one.
 """
 
 import contextlib
@@ -18,9 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.sweep.dataset import Layout, in_words
-from jaxscale.sweep.files import beside, chunk_files, open_array, read_marks, read_sessions
-from jaxscale.sweep.reading import StoredPlan
+from jaxscale.sweep.layout import Layout, in_words
+from jaxscale.sweep.reader import (
+    StoreReader,
+    chunk_files,
+    open_array,
+    read_marks,
+    read_sessions,
+    sibling_path,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -69,18 +75,20 @@ class ZarrStore:
         import zarr
 
         self.path, self.layout = path, layout
-        with zarr.config.set({"array.write_empty_chunks": True}), told(path):
+        with zarr.config.set({"array.write_empty_chunks": True}), store_errors(path):
             self.root: Any = zarr.open_group(path, mode="r+")
-            if self.root.attrs["slots"] != layout.slots:
-                raise ValueError(f"`store` {path} was cut otherwise than it says; it was damaged.")
+            if self.root.attrs["slots"] != layout.shard_length:
+                raise ValueError(
+                    f"`store` {path} is not cut as its attributes say; it was damaged."
+                )
             names = [*layout.observables, "done"]
             self._arrays = {name: open_array(path, self.root, name) for name in names}
             self._done = read_marks(path, self._arrays["done"])
 
     def _marks(self, bucket: int, chunk: int) -> slice:
-        slots = self.layout.slots
-        first = self.layout.first_slot(bucket, chunk) // slots
-        return slice(first, first + self.layout.slots_per_chunk(bucket) // slots)
+        length = self.layout.shard_length
+        first = self.layout.first_row(bucket, chunk) // length
+        return slice(first, first + self.layout.rows_per_chunk(bucket) // length)
 
     def is_done(self, bucket: int, chunk: int) -> bool:
         """Whether the data of a chunk are on disk."""
@@ -91,20 +99,20 @@ class ZarrStore:
 
         **Raises** `ValueError` if the store cannot be written; what was done stays.
         """
-        first, n = self.layout.first_slot(bucket, chunk), self.layout.slots_per_chunk(bucket)
+        first, n = self.layout.first_row(bucket, chunk), self.layout.rows_per_chunk(bucket)
         marks = self._marks(bucket, chunk)
 
         def put(name: str) -> None:
-            slots = self.layout.blank(name, 0)
+            rows = self.layout.blank(name, 0)
             if name in values:
-                slots = self.layout.pad(bucket, name, np.asarray(values[name]))
-            if len(slots) < n:  # else they are written without a copy
-                slots = np.concatenate([slots, self.layout.blank(name, n - len(slots))])
-            self._arrays[name][first : first + n] = slots
-            chunks = range(marks.start, marks.stop)
-            flush(chunk_files(self.path, name, slots.ndim, chunks))
+                rows = self.layout.pad(bucket, name, np.asarray(values[name]))
+            if len(rows) < n:  # else they are written without a copy
+                rows = np.concatenate([rows, self.layout.blank(name, n - len(rows))])
+            self._arrays[name][first : first + n] = rows
+            shards = range(marks.start, marks.stop)
+            flush(chunk_files(self.path, name, rows.ndim, shards))
 
-        with told(self.path):
+        with store_errors(self.path):
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
                 list(pool.map(put, self.layout.observables))
             self._arrays["done"][marks] = True
@@ -118,17 +126,17 @@ class ZarrStore:
     def finish(self, attributes: dict[str, Any]) -> None:
         """Write the provenance of the session that just ended."""
         sessions = json.dumps([*self._before, attributes])
-        with told(self.path):
+        with store_errors(self.path):
             self.root.update_attributes({**attributes, "sessions": sessions})
 
     def dataset(self) -> "xarray.Dataset":
         """Everything on disk, on the grid's axes."""
-        return StoredPlan(self.path, self.layout.grid).dataset(self.layout)
+        return StoreReader(self.path, self.layout.grid).dataset(self.layout)
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Name the store in what the file system refuses."""
+def store_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the file system as a `ValueError` that names the store."""
     try:
         yield
     except OSError as error:
@@ -139,7 +147,7 @@ def told(path: Path) -> Iterator[None]:
 
 
 def flush(paths: Iterable[Path]) -> None:
-    """Have files and folders on the disk itself: not only a process, a machine may go down, too."""
+    """Fsync files and folders, so that finished chunks also survive a power failure."""
 
     def one(path: Path) -> None:
         folder = path.is_dir()
@@ -162,7 +170,7 @@ def is_free(path: Path) -> bool:
 
     **Raises** `ValueError` if that is the working directory, which would be replaced.
     """
-    with told(path):
+    with store_errors(path):
         if not path.exists():
             return True
         free = path.is_dir() and not any(path.iterdir())
@@ -172,12 +180,12 @@ def is_free(path: Path) -> bool:
 
 
 def create(path: Path, layout: Layout) -> None:
-    """Make an empty store at `path`, under another name until it is whole.
+    """Make an empty store at `path`, under another name until it is complete.
 
     **Raises** `ValueError` if the file system refuses.
     """
-    temporary = beside(path, "new")
-    with told(path):
+    temporary = sibling_path(path, "new")
+    with store_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
@@ -207,13 +215,13 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
 
     attributes = {**layout.attributes(), **attributes, "complete": 0}
     root = zarr.open_group(path, mode="w-", zarr_format=3, attributes=attributes)
-    run_id = layout.slot_ids
+    run_id = layout.row_ids
     for name, observable in layout.observables.items():
         shape = layout.shape(name)
         root.create_array(
             name,
-            shape=(layout.n_slots, *shape),
-            chunks=(layout.slots, *shape),
+            shape=(layout.n_rows, *shape),
+            chunks=(layout.shard_length, *shape),
             dtype=np.dtype(layout.dtypes[name]),
             fill_value=layout.fill(name),
             compressors=(BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()),
@@ -230,7 +238,7 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
     for name, values in layout.coordinates.items():
         label = {"long_name": in_words(name)}
         root.create_array(name, data=values, dimension_names=(name,), attributes=label)
-    n_chunks = layout.n_slots // layout.slots
+    n_chunks = layout.n_rows // layout.shard_length
     root.create_array(
         "done", shape=(n_chunks,), chunks=(1,), dtype=bool, fill_value=False,
         dimension_names=("chunk",),
@@ -239,7 +247,7 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
 
 
 def _columns(layout: Layout, run_id: np.ndarray) -> dict[str, np.ndarray]:
-    """Axis values and seed of the run of each slot."""
+    """Axis values and seed of the run of each row."""
     index = np.unravel_index(np.maximum(run_id, 0), layout.grid.shape)
     columns = {}
     for (name, values), i in zip(layout.grid.coordinates.items(), index, strict=True):

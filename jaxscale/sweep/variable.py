@@ -12,7 +12,7 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from jaxscale.sweep.dataset import Layout
+from jaxscale.sweep.layout import Layout
 
 ReadRuns = Callable[[str, np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
 

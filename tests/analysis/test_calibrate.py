@@ -79,6 +79,7 @@ def test_a_like_call_does_not_compile_again():
         for start in (0.1, 0.2):
             grid = js.Grid(js.replace(SKILLS, "learning_rate", start))
             js.calibrate(grid, data, ["learning_rate"])
+            js.calibrate(grid, 0.9 * data, ["learning_rate"])
         assert not compiled
         js.calibrate(js.Grid(SKILLS), data.isel(step=slice(3)), ["learning_rate"])
         assert compiled

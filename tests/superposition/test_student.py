@@ -221,7 +221,7 @@ def test_systems_survive_being_written(tmp_path):
         schedule=js.Constant(), n_steps=3,
     )  # fmt: skip
     js.run(js.Grid(system), store=tmp_path / "runs.zarr", progress=False)
-    opened = js.open(tmp_path / "runs.zarr")
+    opened = js.open_store(tmp_path / "runs.zarr")
     again, _ = js.select(opened, seed=0)
     np.testing.assert_array_equal(again.embedding.matrix, np.eye(2, 4))
     assert again.decoder == S.Linear()

@@ -1,7 +1,8 @@
 """Running: the same numbers however the grid is cut, and a bad run that harms nobody."""
 
 import json
-import threading
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import equinox as eqx
 import jax
@@ -164,27 +165,34 @@ def test_interruption_returns_what_is_finished(monkeypatch):
     assert part.isel(seed=slice(4)).equals(whole.isel(seed=slice(4)))
 
 
-def test_a_chunk_is_written_while_the_next_one_is_computed(monkeypatch):
-    computing, order, compute = threading.Event(), [], execute.compute
-    write = execute.MemoryStore.write
+def test_ctrl_c_waits_for_what_must_be_done():
+    done = []
 
-    def computed(task, *arguments):
-        order.append("compute")
-        if len(order) > 1:
-            computing.set()
-        return compute(task, *arguments)
+    def interrupted():
+        with execute._delayed_interrupt():
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+            done.append(1)
 
-    def written(self, bucket, chunk, *arguments):
-        assert computing.wait(30), "the next chunk waits until this one is written"
-        order.append(f"write {chunk}")
-        write(self, bucket, chunk, *arguments)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is before
 
-    monkeypatch.setattr(execute, "compute", computed)
-    monkeypatch.setattr(execute.MemoryStore, "write", written)
-    runs = js.run(js.plan(js.Grid(ONLINE, seeds=6), max_runs_per_chunk=2))
-    assert [o for o in order if o != "compute"] == ["write 0", "write 1", "write 2"]
-    assert order.index("compute", 1) < order.index("write 0")
-    assert (runs["status"] == js.Status.ok).all()
+
+def test_another_thread_leaves_the_signals_alone():
+    with execute._delayed_interrupt(), ThreadPoolExecutor(1) as pool:
+        before = signal.getsignal(signal.SIGINT)
+        pool.submit(lambda: execute._delayed_interrupt().__enter__()).result()
+        assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_in_what_must_be_done_is_raised():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="no space"), execute._delayed_interrupt():
+        raise ValueError("no space")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 class Measured(MultilinearSkills):

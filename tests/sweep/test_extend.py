@@ -81,11 +81,11 @@ def test_only_what_is_missing_runs(path, of_part, of_whole, log):
     assert runs["learning_rate"].values.tolist() == [0.3, 0.2, 0.1]
     assert runs["seed"].values.tolist() == [3, 1, 2, 0]
     assert runs.attrs["complete"] == 1
-    assert runs.identical(js.open(path))
+    assert runs.identical(js.open_store(path))
     assert js.Grid.from_dict(WHOLE.to_dict()).to_dict() == grid_of(runs).to_dict()
-    assert_holds(runs, js.open(of_part))
-    assert_close(runs, js.open(of_whole))
-    sessions = [json.loads(js.open(p).attrs["sessions"]) for p in (of_part, path)]
+    assert_holds(runs, js.open_store(of_part))
+    assert_close(runs, js.open_store(of_whole))
+    sessions = [json.loads(js.open_store(p).attrs["sessions"]) for p in (of_part, path)]
     assert len(sessions[0]) == 1
     assert len(sessions[1]) == 2
     assert sessions[1][:1] == sessions[0]
@@ -100,7 +100,7 @@ def test_a_store_grows_step_by_step(path, of_whole, log):
     log.unlink()
     runs = js.run(WHOLE, store=path)
     assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - set(runs_of(more))
-    assert_close(runs, js.open(of_whole))
+    assert_close(runs, js.open_store(of_whole))
     log.unlink()
     assert js.run(WHOLE, store=path).identical(runs)
     assert not log.exists()
@@ -117,8 +117,8 @@ def test_another_order_runs_nothing(path, of_part, log, axes, seeds):
     assert not log.exists()
     assert runs["learning_rate"].values.tolist() == axes["learning_rate"]
     assert runs["seed"].values.tolist() == seeds
-    assert_holds(runs, js.open(of_part))
-    assert js.open(path).identical(runs)
+    assert_holds(runs, js.open_store(of_part))
+    assert js.open_store(path).identical(runs)
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_every_kind_of_axis_extends(tmp_path, system, part, whole):
     small = js.run(js.Grid(system, part, seeds=3), store=tmp_path / "a.zarr")
     grid = js.Grid(system, whole, seeds=3)
     runs = js.run(grid, store=tmp_path / "a.zarr")
-    assert runs.identical(js.open(tmp_path / "a.zarr"))
+    assert runs.identical(js.open_store(tmp_path / "a.zarr"))
     assert_close(runs, js.run(grid))
     (name,) = part
     there = runs.sel({name: small[name].values}).sel(step=small["step"])
@@ -201,7 +201,7 @@ def test_a_part_of_a_store_is_read_not_run(of_whole, tmp_path, log):
     before = files_under(tmp_path)
     with pytest.raises(ValueError, match="`store`") as caught:
         js.run(PART, store=path)
-    assert "js.open" in str(caught.value)
+    assert "js.open_store" in str(caught.value)
     assert "sel" in str(caught.value)
     assert files_under(tmp_path) == before
     assert not log.exists()
@@ -212,11 +212,11 @@ def test_an_unfinished_part_is_extended(path, of_part, of_whole, log):
     root = zarr.open_group(path, mode="r+")
     root["done"][1] = False
     root.update_attributes({"complete": 0})
-    done = runs_done(js.open(path))
+    done = runs_done(js.open_store(path))
     assert len(done) == 2
     runs = js.run(js.plan(WHOLE, **CUT), store=path)
     assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - done
-    assert_close(runs, js.open(of_whole))
+    assert_close(runs, js.open_store(of_whole))
     assert runs.attrs["complete"] == 1
 
 
@@ -238,10 +238,10 @@ def test_an_extension_that_fails_damages_nothing(path, of_part, of_whole, monkey
         with pytest.raises((ValueError, OSError), match="`store`"):
             js.run(js.plan(WHOLE, **CUT), store=path)
     assert left[0] < 0
-    runs, part = js.open(path), js.open(of_part)
+    runs, part = js.open_store(path), js.open_store(of_part)
     assert runs.sizes["seed"] in (2, 4)
     assert_holds(runs, part)
-    assert_close(js.run(js.plan(WHOLE, **CUT), store=path), js.open(of_whole))
+    assert_close(js.run(js.plan(WHOLE, **CUT), store=path), js.open_store(of_whole))
     names = [p.name for p in path.parent.iterdir() if ".lock" not in p.name]
     assert names == ["a.zarr"]
 
@@ -277,7 +277,7 @@ def _killed_extensions(folder, seed, n_kills):
     with Server() as server:
         assert server.finish(**request("part.zarr", BEFORE)) == 0
         assert server.finish(**request("whole.zarr", AFTER)) == 0
-        part, whole = js.open(folder / "part.zarr"), js.open(folder / "whole.zarr")
+        part, whole = js.open_store(folder / "part.zarr"), js.open_store(folder / "whole.zarr")
         shutil.copytree(folder / "part.zarr", path)
         server.start(**request("a.zarr", AFTER))
         when(told.exists)
@@ -298,14 +298,14 @@ def _killed_extensions(folder, seed, n_kills):
                 if not path.exists():  # between two renamings: the next call puts it back
                     parts += 1
                     continue
-                runs = js.open(path)
+                runs = js.open_store(path)
                 assert runs.sizes["seed"] in (16, 21)
                 assert_holds(runs, part)
                 parts += runs.sizes["seed"] == 16
                 wholes += runs.sizes["seed"] == 21
             assert server.finish(**request("a.zarr", AFTER, sleep=0.0)) == 0, told.read_text()
             assert not set(runs_told(log, AFTER)) & set(runs_of(BEFORE))
-            runs = js.open(path)
+            runs = js.open_store(path)
             assert runs.attrs["complete"] == 1
             assert_holds(runs, part)
             assert_close(runs, whole)

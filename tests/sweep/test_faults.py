@@ -81,7 +81,7 @@ def log_in(monkeypatch, path):
 
 @pytest.mark.parametrize("chunks", [1, 3])
 def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, finished, no_space, chunks):
-    path, whole = tmp_path / "a.zarr", js.open(finished)
+    path, whole = tmp_path / "a.zarr", js.open_store(finished)
     log = log_in(monkeypatch, tmp_path / "log")
     no_space["left"] = chunks
     with pytest.raises((ValueError, OSError), match="`store`") as caught:
@@ -89,7 +89,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, finished, no_
     assert no_space["refused"] >= 1
     assert "No space left" in str(caught.value)
     no_space["left"] = None
-    part = js.open(path)
+    part = js.open_store(path)
     done, first = runs_done(part), runs_told(log, GRID)
     assert done <= set(first)
     assert 2 * (chunks - 1) <= len(done) <= 2 * chunks
@@ -185,7 +185,7 @@ def test_a_damaged_store_is_one_clear_error(store, damage, call):
     damage(store)
     before = files_under(store.parent)
     with pytest.raises(ValueError, match="`store`") as caught:
-        js.run(PLAN, store=store) if call == "run" else js.open(store)
+        js.run(PLAN, store=store) if call == "run" else js.open_store(store)
     assert "a.zarr" in str(caught.value)
     assert files_under(store.parent) == before
 
@@ -196,12 +196,12 @@ def test_a_damaged_store_is_one_clear_error(store, damage, call):
 def test_what_a_damaged_store_advises_mends_it(store, finished, damage, tmp_path, monkeypatch):
     damage(store)
     with pytest.raises(ValueError, match="`store`") as caught:
-        js.open(store)
+        js.open_store(store)
     (mark,) = re.findall(r"delete (\S+)", str(caught.value))
     Path(mark).unlink()
     log = log_in(monkeypatch, tmp_path / "log")
-    assert int((js.open(store)["status"] < 0).sum()) == 2
-    assert js.run(PLAN, store=store).equals(js.open(finished))
+    assert int((js.open_store(store)["status"] < 0).sum()) == 2
+    assert js.run(PLAN, store=store).equals(js.open_store(finished))
     assert len(runs_told(log, GRID)) == 2
 
 
@@ -213,7 +213,7 @@ def test_an_unfinished_damaged_store_can_be_mended(store, finished, damage):
         js.run(PLAN, store=store)
     for name in ("loss/c/1/0", "skill_strength/c/2/0/0"):
         shutil.copy(finished / name, store / name)
-    assert js.run(PLAN, store=store).equals(js.open(finished))
+    assert js.run(PLAN, store=store).equals(js.open_store(finished))
 
 
 def _folder(path):
@@ -243,7 +243,7 @@ def test_a_foreign_path_is_refused(tmp_path, make, call):
     make(path)
     before = files_under(tmp_path)
     with pytest.raises(ValueError, match="`store`") as caught:
-        js.run(PLAN, store=path) if call == "run" else js.open(path)
+        js.run(PLAN, store=path) if call == "run" else js.open_store(path)
     assert str(path) in str(caught.value)
     assert files_under(tmp_path) == before
 
@@ -289,9 +289,9 @@ def test_a_store_that_may_not_be_written(store, finished, monkeypatch):
         for folder in [store, *(p for p in store.rglob("*") if p.is_dir())]:
             folder.chmod(0o755)
     assert files_under(store.parent) == before
-    assert len(runs_done(js.open(store))) == 6
+    assert len(runs_done(js.open_store(store))) == 6
     monkeypatch.undo()
-    assert js.run(PLAN, store=store).equals(js.open(finished))
+    assert js.run(PLAN, store=store).equals(js.open_store(finished))
 
 
 # runs that fail
@@ -304,7 +304,7 @@ def test_a_bad_run_is_told_and_harms_nobody(tmp_path, bad):
     good = js.run(js.Grid(system, {"learning_rate": rates}, seeds=3), store=tmp_path / "good.zarr")
     rates[1] = bad
     js.run(js.Grid(system, {"learning_rate": rates}, seeds=3), store=tmp_path / "bad.zarr")
-    runs = js.open(tmp_path / "bad.zarr")
+    runs = js.open_store(tmp_path / "bad.zarr")
     assert runs.attrs["complete"] == 1
     status = runs["status"].values
     assert (good["status"] == js.Status.ok).all()
@@ -331,7 +331,7 @@ def test_the_command_line_counts_bad_runs(tmp_path, monkeypatch, capsys):
         cli.main()
     assert not stop.value.code
     assert "9 runs ok, 3 nonfinite, 0 diverged" in capsys.readouterr().out
-    assert int((js.open("a.zarr")["status"] == js.Status.nonfinite).sum()) == 3
+    assert int((js.open_store("a.zarr")["status"] == js.Status.nonfinite).sum()) == 3
 
 
 # processes that are stopped
@@ -378,7 +378,7 @@ def _chains_of_kills(folder, seed, n_kills):
     folder.mkdir()
     with Server() as server:
         assert server.finish(**_request(folder, "whole.zarr", MANY, sleep=0.0)) == 0
-        whole = js.open(folder / "whole.zarr")
+        whole = js.open_store(folder / "whole.zarr")
         assert runs_done(whole) == set(runs_of(MANY))
         number = 0
         while kills < n_kills:
@@ -397,7 +397,7 @@ def _chains_of_kills(folder, seed, n_kills):
                 assert len(set(ran)) == len(ran)  # nothing twice in one session
                 assert not before & set(ran)  # nothing that was finished
                 if path.exists():
-                    part = js.open(path)
+                    part = js.open_store(path)
                     after = runs_done(part)
                     assert before <= after <= before | set(ran)
                     _assert_same_where_done(part, whole)
@@ -408,8 +408,8 @@ def _chains_of_kills(folder, seed, n_kills):
                 else:
                     assert not ran
                     early += 1
-            assert js.open(path).equals(whole)
-            assert js.open(path).attrs["complete"] == 1
+            assert js.open_store(path).equals(whole)
+            assert js.open_store(path).attrs["complete"] == 1
         left = {p.name for p in folder.iterdir() if ".lock" not in p.name} - {"log", "told"}
         assert left == {"whole.zarr", *(f"{i + 1}.zarr" for i in range(number))}
     return kills, early, recomputed
@@ -435,7 +435,7 @@ def test_ctrl_c_returns_what_is_finished(tmp_path, runs):
     told, path = tmp_path / "told", tmp_path / "a.zarr"
 
     def enough():
-        return path.exists() and len(runs_done(js.open(path))) >= runs
+        return path.exists() and len(runs_done(js.open_store(path))) >= runs
 
     with Server() as server:
         request = _request(tmp_path, "a.zarr", grid)
@@ -444,7 +444,7 @@ def test_ctrl_c_returns_what_is_finished(tmp_path, runs):
         os.kill(pid, signal.SIGINT)
         assert server.wait() == 0
         assert told.read_text() == "complete=0"
-        part = js.open(path)
+        part = js.open_store(path)
         done = runs_done(part)
         assert runs <= len(done) < grid.n_runs
         assert part.attrs["complete"] == 0
@@ -452,7 +452,7 @@ def test_ctrl_c_returns_what_is_finished(tmp_path, runs):
         assert server.finish(**_request(tmp_path, "a.zarr", grid)) == 0
         assert told.read_text() == "complete=1"
         assert server.finish(**_request(tmp_path, "whole.zarr", grid)) == 0
-    assert js.open(path).equals(js.open(tmp_path / "whole.zarr"))
+    assert js.open_store(path).equals(js.open_store(tmp_path / "whole.zarr"))
 
 
 @pytest.mark.slow
@@ -469,4 +469,4 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path):
         assert "too large" in message
         assert server.finish(**_request(tmp_path, "a.zarr", grid)) == 0
         assert server.finish(**_request(tmp_path, "whole.zarr", grid)) == 0
-    assert js.open(path).equals(js.open(tmp_path / "whole.zarr"))
+    assert js.open_store(path).equals(js.open_store(tmp_path / "whole.zarr"))

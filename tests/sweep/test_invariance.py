@@ -12,6 +12,7 @@ from test_plan import compilations
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
 from jaxscale.sweep import bucket
+from jaxscale.sweep.program import PROGRAMS
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=50, data=FiniteSet(n_samples=30))
 SIZES = {"n_parameters": [2, 3, 4, 5]}
@@ -78,9 +79,10 @@ def test_learning_happened(whole):
 def test_networks_do_not_feel_their_bucket(whole, most):
     plan = js.plan(WIDTHS, max_programs=most)
     assert plan.n_compiles <= (most or 4)
+    PROGRAMS.clear()
     with compilations() as seen:
         runs = js.run(plan)
-    assert len(plan.programs) == plan.n_compiles
+    assert len(PROGRAMS.values()) == plan.n_compiles
     assert len(seen) >= plan.n_compiles
     assert_close(runs, whole)
 
@@ -148,9 +150,10 @@ def test_it_compiles_what_was_planned(small):
     grid = js.Grid(js.replace(SMALL, "n_steps", 51), {"n_skills": [4, 5]}, seeds=3)
     plan = js.plan(grid)
     assert plan.n_compiles == 2
+    PROGRAMS.clear()
     with compilations() as seen:
         first = js.run(plan)
-    assert len(seen) == len(plan.programs) == plan.n_compiles
+    assert len(seen) == len(PROGRAMS.values()) == plan.n_compiles
     with compilations() as seen:
         second = js.run(plan)
     assert not seen

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import jaxscale as js
 from jaxscale import devices
-from jaxscale.sweep import execute, reading
+from jaxscale.sweep import execute, reader
 from jaxscale.sweep.variable import StoredVariable
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=5, record=[0, 2, 5])
@@ -30,29 +30,29 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(path):
-    return js.open(path)
+    return js.open_store(path)
 
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    monkeypatch.setattr(reading, "host_memory", lambda: 1.0)
+    monkeypatch.setattr(reader, "host_memory", lambda: 1.0)
 
 
 @pytest.fixture
 def reads(monkeypatch):
     """Name, first and last slot of everything that is read."""
-    found, read = [], reading.StoredPlan.read
+    found, read = [], reader.StoreReader.read
 
     def counted(self, name, first, last):
         found.append((name, first, last))
         return read(self, name, first, last)
 
-    monkeypatch.setattr(reading.StoredPlan, "read", counted)
+    monkeypatch.setattr(reader.StoreReader, "read", counted)
     return found
 
 
 def test_results_that_fit_are_loaded(path, reads):
-    runs = js.open(path)
+    runs = js.open_store(path)
     assert {name for name, _, _ in reads} == set(runs.data_vars)
     reads.clear()
     runs.load()
@@ -60,7 +60,7 @@ def test_results_that_fit_are_loaded(path, reads):
 
 
 def test_nothing_is_read_before_it_is_used(path, loaded, no_memory, reads):
-    runs = js.open(path)
+    runs = js.open_store(path)
     assert not reads
     assert runs.loss.shape == loaded.loss.shape
     one = runs.loss.sel(learning_rate=0.2, n_parameters=3, seed=[1, 2])
@@ -74,7 +74,7 @@ def test_nothing_is_read_before_it_is_used(path, loaded, no_memory, reads):
 
 
 def test_everything_read_is_what_was_computed(path, loaded, no_memory, reads):
-    runs = js.open(path)
+    runs = js.open_store(path)
     assert runs.identical(loaded)
     assert runs.load().identical(loaded)
     reads.clear()
@@ -83,16 +83,16 @@ def test_everything_read_is_what_was_computed(path, loaded, no_memory, reads):
 
 
 def test_assigning_changes_the_dataset_and_not_the_store(path, loaded, no_memory):
-    runs = js.open(path)
+    runs = js.open_store(path)
     runs["loss"][0, 0, 0] = 7.0
     assert (runs.loss[0, 0, 0] == 7.0).all()
     assert runs.loss[1:].equals(loaded.loss[1:])
-    assert js.open(path).identical(loaded)
+    assert js.open_store(path).identical(loaded)
 
 
 def test_reading_in_small_parts_changes_nothing(path, loaded, no_memory, monkeypatch):
-    monkeypatch.setattr(reading, "READ_AT_ONCE", 1)
-    assert js.open(path).identical(loaded)
+    monkeypatch.setattr(reader, "READ_AT_ONCE", 1)
+    assert js.open_store(path).identical(loaded)
 
 
 @st.composite
@@ -111,9 +111,9 @@ def outer_keys(draw, shape):
 @given(data=st.data())
 def test_every_index_is_that_of_numpy(path, loaded, data):
     name = data.draw(st.sampled_from(["loss", "skill_strength", "status"]))
-    stored = reading.StoredPlan(path)
+    stored = reader.StoreReader(path)
     lazy = StoredVariable(
-        stored.of_runs, reading.Layout.of(stored.plan(), slots=stored.slots), name
+        stored.of_runs, reader.Layout.of(stored.plan(), stored.shard_length), name
     )
     key = data.draw(outer_keys(lazy.shape))
     expected = loaded[name].values
@@ -129,7 +129,7 @@ def test_unfinished_runs_are_missing(path, loaded, no_memory, tmp_path, reads):
     plan = js.plan(GRID, max_runs_per_chunk=4)
     js.run(plan, store=part)
     zarr.open_group(part, mode="r+")["done"][1:3] = False
-    runs = js.open(part)
+    runs = js.open_store(part)
     assert runs.attrs["complete"] == 0
     here = (runs.status >= 0).load()
     assert int(here.sum()) == GRID.n_runs - 8
@@ -148,7 +148,7 @@ def test_a_store_that_was_replaced_is_not_misread(tmp_path, no_memory):
     js.run(js.Grid(SYSTEM, AXES, seeds=5), store=path)
     with pytest.raises(ValueError, match=r"`store` .*was replaced since it was opened"):
         runs.loss.load()
-    assert js.open(path).sizes["seed"] == 5
+    assert js.open_store(path).sizes["seed"] == 5
 
 
 def test_a_store_that_is_continued_stays_as_it_was_opened(tmp_path, no_memory):
@@ -156,36 +156,36 @@ def test_a_store_that_is_continued_stays_as_it_was_opened(tmp_path, no_memory):
     plan = js.plan(GRID, max_runs_per_chunk=4)
     whole = js.run(plan, store=path).load()
     zarr.open_group(path, mode="r+")["done"][1] = False
-    early = js.open(path)
+    early = js.open_store(path)
     js.run(plan, store=path)
     assert int(np.isnan(early.loss.isel(step=0)).sum()) == 4
-    assert js.open(path).equals(whole)
+    assert js.open_store(path).equals(whole)
 
 
 def test_parts_are_reduced_one_by_one(path, loaded, no_memory, reads):
     pytest.importorskip("dask")
-    parts = js.open(path).loss.chunk({"learning_rate": 1})
+    parts = js.open_store(path).loss.chunk({"learning_rate": 1})
     mean = parts.mean("seed")
     assert not reads
     np.testing.assert_allclose(mean, loaded.loss.mean("seed"), rtol=1e-6)
 
 
 def test_it_travels_to_another_process(path, tmp_path, loaded, no_memory):
-    assert pickle.loads(pickle.dumps(js.open(path))).identical(loaded)
+    assert pickle.loads(pickle.dumps(js.open_store(path))).identical(loaded)
     returned = js.run(js.plan(GRID), store=tmp_path / "a.zarr")
     assert pickle.loads(pickle.dumps(returned)).equals(loaded)
 
 
 def test_another_working_folder_changes_nothing(path, loaded, no_memory, monkeypatch, tmp_path):
     monkeypatch.chdir(path.parent)
-    runs = js.open(path.name)
+    runs = js.open_store(path.name)
     monkeypatch.chdir(tmp_path)
     assert runs.identical(loaded)
 
 
 def test_a_store_that_was_removed_is_told(path, tmp_path, no_memory):
     copy = shutil.copytree(path, tmp_path / "a.zarr")
-    runs = js.open(copy)
+    runs = js.open_store(copy)
     shutil.rmtree(copy)
     with pytest.raises(ValueError, match=r"`store` .*is no longer there"):
         runs.loss.load()
@@ -208,7 +208,9 @@ def test_a_class_that_was_edited_is_not_misread(tmp_path, monkeypatch, kept, cal
     js.run(grid, store=tmp_path / "a.zarr")
     monkeypatch.setattr(Changing, "kept", kept)
     with pytest.raises(ValueError, match=r"`store` .*its class was changed"):
-        js.open(tmp_path / "a.zarr") if call == "open" else js.run(grid, store=tmp_path / "a.zarr")
+        js.open_store(tmp_path / "a.zarr") if call == "open" else js.run(
+            grid, store=tmp_path / "a.zarr"
+        )
 
 
 def test_without_a_store_they_are_refused(monkeypatch):

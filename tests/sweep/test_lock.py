@@ -253,7 +253,7 @@ def test_a_store_in_use_is_refused(path, owner):
     owner.kill()
     owner.wait()
     assert js.run(GRID, store=path).attrs["complete"] == 1
-    assert runs_done(js.open(path)) == set(runs_of(GRID))
+    assert runs_done(js.open_store(path)) == set(runs_of(GRID))
 
 
 def test_two_threads_on_one_store(path, monkeypatch, tmp_path):
@@ -274,12 +274,12 @@ def test_two_threads_on_one_store(path, monkeypatch, tmp_path):
     assert when(log.exists)
     with pytest.raises(ValueError, match=f"process {os.getpid()} "):
         js.run(GRID, store=path)
-    assert js.open(path).attrs["complete"] == 0
+    assert js.open_store(path).attrs["complete"] == 0
     thread.join()
     assert not failures
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
     with store_lock(path):
-        assert js.run(GRID, store=path).equals(js.open(path))
+        assert js.run(GRID, store=path).equals(js.open_store(path))
 
 
 @pytest.mark.slow
@@ -302,7 +302,7 @@ def test_two_processes_on_one_store(path, tmp_path):
         assert f"process {pid} on {socket.gethostname()}" in told
         assert not (tmp_path / "two" / "log").exists()
         assert one.wait() == 0
-        runs = js.open(path)
+        runs = js.open_store(path)
         assert runs_done(runs) == set(runs_of(GRID))
         # and one that is killed
         before, path_two = runs, tmp_path / "b.zarr"
@@ -312,4 +312,4 @@ def test_two_processes_on_one_store(path, tmp_path):
         os.kill(pid, signal.SIGKILL)
         assert one.wait() == -signal.SIGKILL
         assert two.finish(**{**killed, "environment": {}}) == 0
-        assert js.open(path_two).equals(before)
+        assert js.open_store(path_two).equals(before)

@@ -44,7 +44,6 @@ def test_planning_compiles_nothing():
         plan = js.plan(js.Grid(SMALL, axes, seeds=4))
         text = str(plan)
     assert not seen
-    assert not plan.programs
     assert plan.n_compiles == 2
     assert "16 runs, 2 compiles, 2 devices" in text
     assert plan.seconds > 0
@@ -218,19 +217,10 @@ def test_memory_bounds_the_runs_of_a_call():
 def test_the_second_run_of_a_plan_compiles_nothing():
     plan = js.plan(js.Grid(SMALL, {"n_skills": [3, 5]}, seeds=3))
     first = js.run(plan)
-    assert len(plan.programs) == 2
     with compilations() as seen:
-        second = js.run(plan)
+        second = js.run(pickle.loads(pickle.dumps(plan)))
     assert not seen
     assert second.equals(first)
-
-
-def test_a_plan_travels_without_its_programs():
-    plan = js.plan(js.Grid(SMALL, seeds=2))
-    runs = js.run(plan)
-    copy = pickle.loads(pickle.dumps(plan))
-    assert (len(plan.programs), len(copy.programs)) == (1, 0)
-    assert js.run(copy).equals(runs)
 
 
 def test_warnings_name_the_unstable_rate():
@@ -280,7 +270,7 @@ def test_unknown_precision():
 def test_planned_bytes_are_those_of_the_program(system):
     plan = js.plan(js.Grid(system, seeds=2))
     js.run(plan)
-    (program,) = plan.programs.values()
+    program = PROGRAMS.values()[-1]
     assert 1 / 1.6 < program.bytes / plan.bytes_per_device < 1.6
 
 

@@ -13,7 +13,7 @@ import zarr
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
 from jaxscale.fields import Real, real
-from jaxscale.sweep import dataset, execute
+from jaxscale.sweep import execute, layout
 
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=5, data=FiniteSet(n_samples=10))
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
@@ -58,7 +58,7 @@ def test_a_program_of_several_structures_is_refused(tmp_path, monkeypatch):
     js.run(js.Grid(system, {"extra": [1.0, 2.0]}, seeds=2), store=path)
     with pytest.raises(ValueError, match=r"`store` .*need several in the new grid"):
         js.run(js.Grid(system, {"extra": [1.0, 2.0, None]}, seeds=2), store=path)
-    assert js.open(path).sizes["extra"] == 2
+    assert js.open_store(path).sizes["extra"] == 2
 
 
 def test_a_link_to_a_store_is_that_store(path, tmp_path):
@@ -67,21 +67,21 @@ def test_a_link_to_a_store_is_that_store(path, tmp_path):
     more = js.Grid(SYSTEM, GRID.axes, seeds=3)
     assert js.run(more, store=link).sizes["seed"] == 3
     assert link.is_symlink()
-    assert js.open(path).sizes["seed"] == 3
-    assert js.run(more, store=link).equals(js.open(path))
+    assert js.open_store(path).sizes["seed"] == 3
+    assert js.run(more, store=link).equals(js.open_store(path))
 
 
 def test_runs_that_lost_their_names_are_not_read(path):
     os.remove(path / "run_id" / "c" / "0")
-    for call in (lambda: js.open(path), lambda: js.run(GRID, store=path)):
+    for call in (lambda: js.open_store(path), lambda: js.run(GRID, store=path)):
         with pytest.raises(ValueError, match=r"`store` .*'run_id'"):
             call()
 
 
 def test_a_mark_that_cannot_be_read_marks_nothing(path):
-    whole = js.open(path)
+    whole = js.open_store(path)
     (path / "done" / "c" / "0").write_bytes(b"")
-    assert int((js.open(path).status < 0).sum()) == 2
+    assert int((js.open_store(path).status < 0).sum()) == 2
     assert js.run(GRID, store=path).equals(whole)
 
 
@@ -90,7 +90,7 @@ def test_an_empty_file_is_damage(path, name):
     chunk = path / name / "c" / "0"
     (chunk / "0" if name == "loss" else chunk).write_bytes(b"")
     with pytest.raises(ValueError, match=f"`store` .*'{name}'.*damaged"):
-        js.open(path)
+        js.open_store(path)
 
 
 @pytest.mark.parametrize("name", ["", "loss", "done", "run_id", "step"])
@@ -99,7 +99,7 @@ def test_a_cut_header_is_damage(path, name, text):
     header = path / name / "zarr.json"
     header.write_text(header.read_text()[:100] if text is None else text)
     place = f"'{name}'" if name else r"its zarr\.json"
-    for call in (lambda: js.open(path), lambda: js.run(GRID, store=path)):
+    for call in (lambda: js.open_store(path), lambda: js.run(GRID, store=path)):
         with pytest.raises(ValueError, match=f"`store` .*cannot be read at {place}"):
             call()
 
@@ -113,12 +113,12 @@ def test_a_mark_that_the_file_system_refuses_may_be_sound(path, monkeypatch):
         return read(self, which)
 
     monkeypatch.setattr(zarr.Array, "__getitem__", refused)
-    for call in (lambda: js.open(path), lambda: js.run(js.Grid(SYSTEM, seeds=3), store=path)):
+    for call in (lambda: js.open_store(path), lambda: js.run(js.Grid(SYSTEM, seeds=3), store=path)):
         with pytest.raises(ValueError, match=r"`store` .*'done' .*Too many open files\)\.$"):
             call()
     monkeypatch.undo()
     assert mark.is_file()
-    assert js.open(path).attrs["complete"] == 1
+    assert js.open_store(path).attrs["complete"] == 1
 
 
 def test_the_working_directory_is_not_replaced(tmp_path, monkeypatch):
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", refuse)
     runs = js.run(GRID, store=tmp_path / "b.zarr")
-    assert js.open(tmp_path / "b.zarr").identical(runs)
+    assert js.open_store(tmp_path / "b.zarr").identical(runs)
 
 
 def test_results_of_another_precision_are_not_mixed(path):
@@ -149,9 +149,9 @@ def test_results_of_another_precision_are_not_mixed(path):
 
 
 def test_a_store_between_two_renamings_is_still_there(path):
-    before = js.open(path)
+    before = js.open_store(path)
     path.rename(path.with_name(".a.zarr.previous"))
-    assert js.open(path).equals(before)
+    assert js.open_store(path).equals(before)
     assert js.run(GRID, store=path).equals(before)
     assert path.is_dir()
 
@@ -168,13 +168,13 @@ def test_a_session_is_written_when_it_begins(path, monkeypatch):
     seen, run = [], execute.Session.run
 
     def looking(self, shown):
-        seen.append(json.loads(js.open(path).attrs["sessions"]))
+        seen.append(json.loads(js.open_store(path).attrs["sessions"]))
         return run(self, shown)
 
     monkeypatch.setattr(execute.Session, "run", looking)
     js.run(js.Grid(SYSTEM, GRID.axes, seeds=3), store=path)
     assert [[s["complete"] for s in told] for told in seen] == [[1, 0]]
-    assert [s["complete"] for s in json.loads(js.open(path).attrs["sessions"])] == [1, 1]
+    assert [s["complete"] for s in json.loads(js.open_store(path).attrs["sessions"])] == [1, 1]
 
 
 def test_mixed_precision_keeps_the_wider():
@@ -209,25 +209,25 @@ def test_a_grid_of_a_billion_runs_is_refused_at_once():
 def test_large_runs_have_short_zarr_chunks(tmp_path, monkeypatch):
     plan = js.plan(js.Grid(SYSTEM, GRID.axes, seeds=6), max_runs_per_chunk=6)
     run_bytes = 4 * len(SYSTEM.record_steps) * 3
-    assert dataset.Layout.of(plan).slots == 6
-    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 4 * run_bytes)
-    assert dataset.Layout.of(plan).slots == 3  # a divisor of the chunk: no padding, no copy
-    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 1)
-    assert dataset.Layout.of(plan).slots == 1
+    assert layout.Layout.of(plan).shard_length == 6
+    monkeypatch.setattr(layout, "ZARR_CHUNK_BYTES", 4 * run_bytes)
+    assert layout.Layout.of(plan).shard_length == 3  # a divisor of the chunk: no padding, no copy
+    monkeypatch.setattr(layout, "ZARR_CHUNK_BYTES", 1)
+    assert layout.Layout.of(plan).shard_length == 1
     seven = js.plan(js.Grid(SYSTEM, seeds=7), max_runs_per_chunk=8)
     assert seven.buckets[0].chunk >= 7
-    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 4 * run_bytes)
-    assert dataset.Layout.of(seven).slots == 4
+    monkeypatch.setattr(layout, "ZARR_CHUNK_BYTES", 4 * run_bytes)
+    assert layout.Layout.of(seven).shard_length == 4
     stored = js.run(seven, store=tmp_path / "a.zarr")
     assert stored.equals(js.run(seven))
 
 
 def test_a_store_keeps_its_zarr_chunks(path, monkeypatch):
     """Whatever this version would choose: it is continued, read and extended as it was cut."""
-    whole = js.open(path)
+    whole = js.open_store(path)
     zarr.open_group(path, mode="r+")["done"][1] = False
-    monkeypatch.setattr(dataset, "ZARR_CHUNK_BYTES", 1)
-    part = js.open(path)
+    monkeypatch.setattr(layout, "ZARR_CHUNK_BYTES", 1)
+    part = js.open_store(path)
     assert int((part.status < 0).sum()) == 2
     assert js.run(GRID, store=path).equals(whole)
     assert zarr.open_group(path, mode="r").attrs["slots"] == 2

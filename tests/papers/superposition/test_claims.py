@@ -39,7 +39,7 @@ def planted(loss, **more):
         "step_size": (dims, np.full_like(values, RATE)),
         "feature_strength": ((*dims, "group"), np.broadcast_to(strength, (*values.shape, 7))),
     }
-    from jaxscale.sweep.dataset import grid_text
+    from jaxscale.sweep.layout import grid_text
 
     return xarray.Dataset(data, coords=coords, attrs={"grid": grid_text(grid)})
 

@@ -1,0 +1,91 @@
+"""`keep_compiled`: compiled programs on disk, for the next process."""
+
+import contextlib
+import hashlib
+import os
+import platform
+import tempfile
+import warnings
+from pathlib import Path
+
+import jax
+import platformdirs
+from jax.experimental.compilation_cache import compilation_cache
+
+MOST_BYTES = 2_000_000_000
+SHORTEST_COMPILATION = 0.05  # seconds; what compiles faster is not worth a file
+
+
+def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES) -> Path | None:
+    """Keep compiled programs on disk, so that the next process need not compile them again.
+
+    This is JAX's persistent compilation cache, of this whole process, with a bounded size and small
+    programs included; the command line uses it unless it is told `--no-cache`. Several processes
+    may share a folder. A folder that JAX was given already (`JAX_COMPILATION_CACHE_DIR`) is used
+    as it is, unless another one is named here; where JAX's cache is switched off
+    (`JAX_ENABLE_COMPILATION_CACHE=false`), nothing is kept.
+
+    **Arguments**
+
+    - `folder`: where the programs are kept; by default the user's cache folder, apart for every
+      kind of processor.
+    - `max_bytes`: of all files; those that were used longest ago go first.
+
+    **Returns** the folder, or None if it cannot be written to (a warning) or JAX's cache is off.
+
+    **Raises** `ValueError` for a folder that is no path, or bytes that are not a positive integer.
+
+    **Example**
+
+    >>> import jaxscale as js
+    >>> js.keep_compiled("compiled")  # doctest: +SKIP
+    PosixPath('compiled')
+    """
+    if not isinstance(folder, str | Path | None) or folder == "":
+        raise ValueError(f"`folder` must be a path or None, got {folder!r}.")
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
+        raise ValueError(f"`max_bytes` must be a positive integer, got {max_bytes!r}.")
+    if not jax.config.jax_enable_compilation_cache:  # pyright: ignore
+        return None
+    configured = compiled_folder()
+    if folder is None and configured is not None:
+        return configured
+    try:
+        path = _default_folder() if folder is None else Path(folder).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (OSError, RuntimeError) as error:  # RuntimeError: `~` of an unknown user
+        warnings.warn(
+            f"compiled programs are not kept on disk ({error}); choose a folder that can be "
+            "written to with JAX_COMPILATION_CACHE_DIR, or use --no-cache.",
+            stacklevel=2,
+        )
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_compilation_cache_max_size", max_bytes)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_COMPILATION)
+    compilation_cache.reset_cache()  # JAX decides at its first compilation whether it keeps any
+    return path
+
+
+def compiled_folder() -> Path | None:
+    """Folder in which JAX keeps compiled programs, if it does."""
+    configured = jax.config.jax_compilation_cache_dir  # pyright: ignore
+    used = configured and jax.config.jax_enable_compilation_cache  # pyright: ignore
+    return Path(configured) if used else None
+
+
+def _default_folder() -> Path:
+    """The user's cache folder; programs for a CPU only run on CPUs with the same instructions."""
+    features = [platform.machine(), platform.processor()]
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                features.append(line)
+                break
+    kind = hashlib.sha256(os.fsencode(" ".join(features))).hexdigest()[:12]
+    folder = platformdirs.user_cache_path("jaxscale")
+    if not folder.is_absolute():
+        raise OSError("there is no home folder")
+    return folder / "compiled" / kind

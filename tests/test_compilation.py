@@ -1,0 +1,72 @@
+"""Compiled programs on disk: found by the next process, shared by two, and never in the way."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import jaxscale as js
+
+SCRIPT = """
+import json, sys, jax
+import jaxscale as js
+
+js.use_all_cores(2)
+folder = js.keep_compiled(sys.argv[1] if len(sys.argv) > 1 else None)
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition("/")[2]))
+system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+loss = js.run(js.Grid(system, {"learning_rate": [0.1, 0.2]}, seeds=2))["loss"].values.tolist()
+print(json.dumps([str(folder), events.count("cache_hits"), loss]))
+"""
+
+
+def start(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "true", **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return *json.loads(out.splitlines()[-1]), errors
+
+
+def test_two_processes_at_once_and_the_next_one_loads(tmp_path):
+    first = [finish(p) for p in [start(tmp_path / "a"), start(tmp_path / "a")]]
+    folder, hits, loss, errors = finish(start(tmp_path / "a"))
+    assert folder == str(tmp_path / "a")
+    assert hits > 0
+    assert all(loss == one[2] for one in first)
+    assert "Error" not in errors
+
+
+def test_a_home_that_cannot_be_written_is_a_warning(tmp_path):
+    (tmp_path / "file").touch()
+    home = str(tmp_path / "file")
+    folder, hits, loss, errors = finish(start(HOME=home, XDG_CACHE_HOME=home))
+    assert (folder, hits, len(loss)) == ("None", 0, 2)
+    assert "compiled programs are not kept on disk" in errors
+
+
+def test_a_folder_that_is_no_path():
+    with pytest.raises(ValueError, match="`folder` must be a path"):
+        js.keep_compiled("")
+
+
+@pytest.mark.parametrize("max_bytes", [0, -1, True])
+def test_bytes_that_are_no_number(tmp_path, max_bytes):
+    with pytest.raises(ValueError, match="`max_bytes` must be a positive integer"):
+        js.keep_compiled(tmp_path, max_bytes=max_bytes)
+
+
+def test_the_switch_of_jax_is_respected(tmp_path):
+    assert not jax.config.jax_enable_compilation_cache
+    assert js.keep_compiled(tmp_path / "a") is None
+    assert not (tmp_path / "a").exists()
