@@ -39,10 +39,6 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     - `values`: scalars or arrays of any shape.
 
     **Returns:** one array per argument, shapes unchanged.
-
-    **Raises:** nothing.
-
-    **Reference:** none; the promotion rule of jaxscale.
     """
     # through NumPy: one transfer for each number, and no conversion on the device
     arrays = [v if isinstance(v, jax.Array) else np.asarray(v) for v in values]
@@ -60,7 +56,7 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
 
 
 def require(name: str, value: object, ok: Callable[[np.ndarray], np.ndarray], what: str) -> None:
-    """Check a plain Python or NumPy number; JAX arrays and tracers pass unseen.
+    """Check a plain Python or NumPy number; JAX arrays and tracers pass unchecked.
 
     **Arguments:** `name` as the caller knows it; `value`, a scalar or array; `ok`, which maps a
     NumPy array to booleans; `what`, the end of the sentence "`name` must be ...".
@@ -82,7 +78,8 @@ def require_count(name: str, value: int | float) -> None:
 
     **Raises:** `ValueError` naming the argument and the value seen.
     """
-    if value != math.inf and (int(value) != value or value < 1):
+    is_number = isinstance(value, int | float | np.number | jax.Array)
+    if not is_number or (value != math.inf and (int(value) != value or value < 1)):
         raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")
 
 
@@ -101,10 +98,6 @@ class PowerLaw(eqx.Module):
     - `exponent`: scalar or array, dimensionless; positive when the law decays.
 
     **Returns:** a callable pytree with two array leaves.
-
-    **Raises:** nothing.
-
-    **Reference:** none.
 
     **Example**
 
@@ -334,8 +327,6 @@ def tail_rule(
     - `n_panels`, `n_nodes`: the composite Gauss-Legendre rule.
 
     **Returns:** points and weights, `(n_panels * n_nodes + 8,)` each.
-
-    **Raises:** nothing.
 
     **Reference:** midpoint Euler-Maclaurin formula (DLMF 2.10).
     """

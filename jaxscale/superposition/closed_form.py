@@ -124,7 +124,7 @@ def _in_modes(system: Any, time: Float[Array, " t"]) -> tuple[Array, ...]:
 
     def at(t: Float[Array, ""]) -> tuple[Array, ...]:
         left = remaining(t, rate, found.gram, found.moment, gap, True)
-        matrix = found.left @ (rest + left) @ found.right.T
+        matrix = found.row_basis @ (rest + left) @ found.column_basis.T
         student = Student(matrix, jnp.zeros_like(p), w.T if has_matrix else None)
         split = linear_split(student, system.inputs, p, teacher)
         strength = feature_strength(student, system.decoder, system.inputs, teacher)
