@@ -278,6 +278,22 @@ def power_law_probabilities(exponent: Real[ArrayLike, ""], n: int) -> Float[Arra
     return jnp.arange(1, n + 1, dtype=s.dtype) ** -s / power_sum(s, n)
 
 
+def power_law_shares(exponent: float | Float[Array, ""], n: int) -> Array | np.ndarray:
+    """Divide a power law over `n` ranks by its sum as it rounds: the shares that are drawn from.
+
+    `power_law_probabilities` is more precise in float32; draws must not depend on that.
+
+    **Arguments:** `exponent`, a Python number or a JAX scalar; the number of ranks.
+
+    **Returns:** `(n,)` shares, in NumPy for a Python number.
+    """
+    if isinstance(exponent, jax.Array):
+        weight = jnp.arange(1, n + 1, dtype=exponent.dtype) ** -exponent
+        return weight / jnp.sum(weight)
+    weight = np.arange(1.0, n + 1) ** -exponent
+    return weight / weight.sum()
+
+
 @functools.cache
 def gauss_legendre(n_panels: int, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return points and weights of a composite Gauss-Legendre rule on the unit interval.

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale.linalg import eigh
+from jaxscale.spectra import power_law_shares as power_law
 from jaxscale.superposition.data import Bernoulli
 from jaxscale.superposition.embedding import Given, Identity, Joint, TightFrame
 from jaxscale.superposition.gradient import Quadratic
@@ -58,12 +59,6 @@ def estimated_limit(system: Any) -> float:
     tight = isinstance(start, TightFrame)
     gram = _top(weight, k, tight)
     return 2.0 / float(gram * (_top(scale, k, tight) + np.sum(mean**2)))
-
-
-def power_law(exponent: float, n: int) -> np.ndarray:
-    """Shares `i^-a / sum_j j^-a`."""
-    weight = np.arange(1.0, n + 1) ** -exponent
-    return weight / weight.sum()
 
 
 def _top(values: np.ndarray, k: int, tight: bool) -> float:

@@ -28,6 +28,7 @@ from jaxscale.fields import (
 from jaxscale.optimizers import AbstractOptimizer, Sgd
 from jaxscale.paths import replace
 from jaxscale.schedules import AbstractSchedule, Constant
+from jaxscale.spectra import power_law_shares
 from jaxscale.superposition.checks import check_rates, check_sizes, places_at, places_of
 from jaxscale.superposition.closed_form import predicted, predicted_kinds
 from jaxscale.superposition.cost import work_of
@@ -218,10 +219,7 @@ class TeacherStudent(AbstractTrainedSystem):
         """Power law `i^-a / sum_j j^-a`, or the table of the inputs."""
         if self.inputs.probabilities is not None:
             return jnp.asarray(self.inputs.probabilities)
-        exponent = jnp.asarray(self.frequency_exponent)
-        rank = jnp.arange(1, self.n_features + 1, dtype=exponent.dtype)
-        weight = rank**-exponent
-        return weight / jnp.sum(weight)
+        return power_law_shares(jnp.asarray(self.frequency_exponent), self.n_features)
 
     @property
     def teacher(self) -> Teacher:

@@ -151,7 +151,7 @@ def indices(
     pieces = [(exact, jnp.ones_like(exact))]
     first = jnp.asarray(_N_EXACT + 1, alpha.dtype)
     if clipped:
-        # ln i of the kink; without a kink in reach the whole range is smooth
+        # ln i of the kink; without a kink in reach all of the range is smooth
         log_kink = jnp.log(activity) / jnp.maximum(gamma, 1e-3)
         reached = (log_kink > math.log(_N_EXACT)) & (log_kink < math.log(_FAR))
         kink = jnp.where(reached, jnp.exp(jnp.where(reached, log_kink, 1.0)), _N_EXACT)

@@ -112,8 +112,8 @@ def unseen_loss(
 
     **Example**
 
-    >>> found = js.sparse.theory.unseen_loss(1000, spectrum_exponent=1.0, sparsity_exponent=2.0)
-    >>> print(f"{found:.3g}")
+    >>> loss = js.sparse.theory.unseen_loss(1000, spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{loss:.3g}")
     0.014
     """
     (n,) = symbols(n_samples)

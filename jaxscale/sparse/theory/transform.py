@@ -115,7 +115,7 @@ def solve(
 ) -> tuple[Float[Array, ""], "Moments", Float[Array, ""]]:
     r"""Solve a fixed-point equation for Delta and return the moments there.
 
-    Twice bisection in ln Delta: with a coarse table over the whole range, then with a fine table
+    Twice bisection in ln Delta: with a coarse table over the full range, then with a fine table
     around the result. Two Newton steps outside of `stop_gradient` carry the derivatives (exact to
     second order).
 
@@ -127,7 +127,7 @@ def solve(
 
     **Reference:** derived here.
     """
-    frozen, n, top, held = jax.lax.stop_gradient((coordinates, n_samples, highest, arguments))
+    frozen, n, top, constants = jax.lax.stop_gradient((coordinates, n_samples, highest, arguments))
     double = top.dtype == jnp.float64
     depth, edge, tail = (80.0, 11.5, 4.0) if double else (45.0, 9.0, 3.2)
     bottom = top - depth
@@ -136,14 +136,14 @@ def solve(
     coarse = _table(frozen, n, start, tail - bottom, _N_COARSE)
 
     def below(profile: Profile) -> Callable[[Array], Array]:
-        return lambda x: equation(x, profile.moments(x), held)[0] > 0
+        return lambda x: equation(x, profile.moments(x), constants)[0] > 0
 
     guess = bisect(below(coarse), bottom, top, 24)
     start = -jnp.maximum(jnp.log(jnp.max(frozen.variance)), guess) - edge
     grid = (start, tail + 1.0 - guess)
     fine = _table(coordinates, n_samples, *grid, _N_FINE)
-    held_fine = jax.lax.stop_gradient(fine)
-    x = bisect(below(held_fine), guess - 1.0, guess + 1.0, 44 if double else 20)
+    frozen_fine = jax.lax.stop_gradient(fine)
+    x = bisect(below(frozen_fine), guess - 1.0, guess + 1.0, 44 if double else 20)
     for _ in range(2):
         _, value, slope = equation(x, fine.moments(x), arguments)
         flat = jnp.abs(slope) < 1e-30

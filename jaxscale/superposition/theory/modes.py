@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 from jaxscale.linalg import eigh, full_svd, qr
 from jaxscale.superposition.theory.relaxation import decay, decay_slope
 
-_CHUNK = 2**22  # numbers held at once
+_CHUNK = 2**22  # numbers in memory at once
 
 
 def _tangent(x: Array) -> Array:
@@ -92,8 +92,8 @@ def _floor(weight: Array, factor: Array, target: Array, y: Array, t: Array, z: A
     inner = y @ t
 
     def row(i: Array) -> Array:
-        wanted = jnp.zeros_like(root).at[i].set(factor[i]) if diagonal else factor[i]
-        return jnp.sum((root[i] * wanted - z @ inner[i]) ** 2)
+        goal = jnp.zeros_like(root).at[i].set(factor[i]) if diagonal else factor[i]
+        return jnp.sum((root[i] * goal - z @ inner[i]) ** 2)
 
     rows = jax.lax.map(row, jnp.arange(n), batch_size=min(n, max(1, _CHUNK // n)))
     return 0.5 * jnp.sum(rows)
@@ -145,7 +145,7 @@ def modes(
     drive_t = _tangent(u.T @ drive @ v)
     push = drive_t - gram_t @ (limit * s**2) - (g[:, None] ** 2 * limit) @ moment_t
     aim = limit + jnp.where(live, push / speed**2, 0.0)
-    # the floor is stationary in B, so B is held
+    # the floor is stationary in B, so B is a constant there
     power = 0.5 * jnp.sum(weight * target**2 * variance)
     floor = _floor(stop_gradient(weight), factor, stop_gradient(target), y, shared, z)
     floor = floor + _tangent(power) - jnp.sum(limit * drive_t)
