@@ -98,7 +98,7 @@ class TheoryFunction:
           as a `Literal` is checked against its choices.
         - `vectorize`: the formula is of scalars; otherwise it broadcasts by itself.
         - `trees`: names of arguments that are pytrees, the same for all scalars.
-        - `cast_trees`: arrays in the pytrees get the dtype of the numbers, too.
+        - `cast_trees`: the arrays in these pytrees and the numbers get one dtype.
         - `plain`: what plain values say before anything compiles: constants of the program, by
           name, which replace arguments of that name.
         - `check`, `rules`: checks of this function alone; a rule replaces that of the package.

@@ -207,7 +207,10 @@ def build(
 
 def may_clip(activity: Any) -> bool:
     """Whether min(1, c i^-gamma) may have a kink: only concrete values at most 1 exclude it."""
-    return isinstance(activity, Tracer) or bool(np.any(np.asarray(activity) > 1))
+    if isinstance(activity, Tracer):
+        return True
+    values = np.asarray(activity)
+    return values.dtype.kind in "fiub" and bool(np.any(values > 1))
 
 
 _build = theory_function("n_coordinates", "clipped", "n_tail", vectorize=False)(build)
