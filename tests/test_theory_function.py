@@ -68,7 +68,7 @@ def test_bad_values_are_refused_before_anything_compiles():
 def test_one_program_for_all_values_of_one_shape():
     N_TRACES["sum"] = 0
     for x in (1.0, 2, np.float32(3.0), np.int64(4)):
-        assert power(x) == x**2
+        assert float(power(x)) == float(x) ** 2
     assert N_TRACES["sum"] == 1
     assert power(3.0, n=2) == 18.0
     assert N_TRACES["sum"] == 2
