@@ -8,6 +8,7 @@ differentiable in its exponent and in its limits.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -55,19 +56,23 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     )
 
 
-def require(name: str, value: object, ok: Callable[[np.ndarray], np.ndarray], what: str) -> None:
+def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
     """Check a plain Python or NumPy number; JAX arrays and tracers pass unchecked.
 
     **Arguments:** `name` as the caller knows it; `value`, a scalar or array; `ok`, which maps a
-    NumPy array to booleans; `what`, the end of the sentence "`name` must be ...".
+    number or a NumPy array to booleans; `what`, the end of the sentence "`name` must be ...".
 
     **Raises:** `ValueError` naming the argument and the value seen.
     """
-    if isinstance(value, jax.Array):
+    if type(value) in (int, float):  # the usual case; NumPy takes several times as long
+        valid = ok(value)
+    elif isinstance(value, jax.Array):
         return
-    if np.asarray(value).dtype.kind not in "fiub":
+    elif np.asarray(value).dtype.kind not in "fiub":
         raise ValueError(f"`{name}` must be {what}, got {value!r}.")
-    if not np.all(ok(np.asarray(value))):
+    else:
+        valid = ok(np.asarray(value))
+    if valid is not True and not np.all(valid):
         raise ValueError(f"`{name}` must be {what}, got {value}.")
 
 

@@ -24,10 +24,10 @@ Rule = Callable[[str, Any], None]
 Check = Callable[[Mapping[str, Any]], None]
 
 
-def number(ok: Callable[[np.ndarray], np.ndarray], what: str) -> Rule:
+def number(ok: Callable[[Any], Any], what: str) -> Rule:
     """Rule for the values of an argument; JAX arrays and tracers pass.
 
-    **Arguments:** `ok` maps a NumPy array to booleans; `what` ends the sentence "must be ...".
+    **Arguments:** `ok` maps a number or an array to booleans; `what` ends "must be ...".
     """
     return lambda name, value: require(name, value, ok, what)
 
