@@ -9,7 +9,7 @@ anything compiles; traced values pass through untouched.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -276,16 +276,19 @@ def recorded(default: Any) -> Any:
     return eqx.field(static=True, kw_only=True, default=default, metadata={RECORDED: True})
 
 
-def static_choice(default: str, choices: tuple[str, ...]) -> Any:
+def static_choice(
+    default: str, choices: tuple[str, ...], *, renamed: Mapping[str, str] | None = None
+) -> Any:
     """Declare a static name out of a closed list.
 
-    **Arguments**: `default`, and `choices`, the names that are allowed.
+    **Arguments**: `default`; `choices`, the names that are allowed; `renamed`, current names by
+    the old ones that stores may hold.
 
     **Returns** the declaration.
     """
 
     def convert(name: str, value: Any) -> str:
-        value = str(value)
+        value = (renamed or {}).get(str(value), str(value))
         if value not in choices:
             raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
         return value

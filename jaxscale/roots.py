@@ -1,6 +1,7 @@
 """Roots of monotone functions inside a compiled program."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +11,50 @@ from jaxtyping import Array, Bool, Float
 def bisect(
     below: Callable[[Float[Array, ""]], Bool[Array, ""]], low: Array, high: Array, n_steps: int
 ) -> Float[Array, ""]:
-    """Root of a function known by `below`, true on the left of the root.
+    """Halve an interval around the root of a function; no derivative passes through.
 
-    **Arguments:** `below`, of a scalar; the ends, scalars around the root; the number of halvings.
+    **Arguments:** `below`, of a scalar, true below the root; the ends, scalars around the root; the
+    number of halvings.
 
     **Returns:** the middle of the last interval, a scalar.
-
-    **Raises:** nothing.
-
-    **Reference:** none.
     """
 
     def halve(_, ends):
         low, high = ends
         middle = (low + high) / 2
-        left = below(middle)
-        return jnp.where(left, middle, low), jnp.where(left, high, middle)
+        is_below = below(middle)
+        return jnp.where(is_below, middle, low), jnp.where(is_below, high, middle)
 
+    low, high = jax.lax.stop_gradient((low, high))
     low, high = jax.lax.fori_loop(0, n_steps, halve, (low, high))
-    return (low + high) / 2
+    return jax.lax.stop_gradient((low + high) / 2)
+
+
+def root(
+    function: Callable[..., tuple[Float[Array, ""], Float[Array, ""]]],
+    arguments: Any,
+    low: Array,
+    high: Array,
+    n_steps: int,
+    *,
+    rising: bool,
+) -> Float[Array, ""]:
+    """Solve a monotone equation by bisection; two Newton steps carry derivatives to second order.
+
+    **Arguments:** `function` maps a scalar and the `arguments`, a tuple of pytrees, to its value
+    and its slope; the ends, scalars around the root; the number of halvings; `rising`, whether the
+    value rises through the root or falls.
+
+    **Returns:** the root, a scalar, differentiable in `arguments`.
+    """
+    frozen = jax.lax.stop_gradient(arguments)
+
+    def below(x: Array) -> Array:
+        value, _ = function(x, *frozen)
+        return value < 0 if rising else value > 0
+
+    x = bisect(below, low, high, n_steps)
+    for _ in range(2):
+        value, slope = function(x, *arguments)
+        x = x - value / slope
+    return x

@@ -8,6 +8,7 @@ differentiable in its exponent and in its limits.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -39,10 +40,6 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     - `values`: scalars or arrays of any shape.
 
     **Returns:** one array per argument, shapes unchanged.
-
-    **Raises:** nothing.
-
-    **Reference:** none; the promotion rule of jaxscale.
     """
     # through NumPy: one transfer for each number, and no conversion on the device
     arrays = [v if isinstance(v, jax.Array) else np.asarray(v) for v in values]
@@ -59,19 +56,23 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     )
 
 
-def require(name: str, value: object, ok: Callable[[np.ndarray], np.ndarray], what: str) -> None:
-    """Check a plain Python or NumPy number; JAX arrays and tracers pass unseen.
+def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
+    """Check a plain Python or NumPy number; JAX arrays and tracers pass unchecked.
 
     **Arguments:** `name` as the caller knows it; `value`, a scalar or array; `ok`, which maps a
-    NumPy array to booleans; `what`, the end of the sentence "`name` must be ...".
+    number or a NumPy array to booleans; `what`, the end of the sentence "`name` must be ...".
 
     **Raises:** `ValueError` naming the argument and the value seen.
     """
-    if isinstance(value, jax.Array):
+    if type(value) in (int, float):  # the usual case; NumPy takes several times as long
+        valid = ok(value)
+    elif isinstance(value, jax.Array):
         return
-    if np.asarray(value).dtype.kind not in "fiub":
+    elif np.asarray(value).dtype.kind not in "fiub":
         raise ValueError(f"`{name}` must be {what}, got {value!r}.")
-    if not np.all(ok(np.asarray(value))):
+    else:
+        valid = ok(np.asarray(value))
+    if valid is not True and not np.all(valid):
         raise ValueError(f"`{name}` must be {what}, got {value}.")
 
 
@@ -82,7 +83,8 @@ def require_count(name: str, value: int | float) -> None:
 
     **Raises:** `ValueError` naming the argument and the value seen.
     """
-    if value != math.inf and (int(value) != value or value < 1):
+    is_number = isinstance(value, int | float | np.number | jax.Array)
+    if not is_number or (value != math.inf and (int(value) != value or value < 1)):
         raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")
 
 
@@ -101,10 +103,6 @@ class PowerLaw(eqx.Module):
     - `exponent`: scalar or array, dimensionless; positive when the law decays.
 
     **Returns:** a callable pytree with two array leaves.
-
-    **Raises:** nothing.
-
-    **Reference:** none.
 
     **Example**
 
@@ -285,6 +283,22 @@ def power_law_probabilities(exponent: Real[ArrayLike, ""], n: int) -> Float[Arra
     return jnp.arange(1, n + 1, dtype=s.dtype) ** -s / power_sum(s, n)
 
 
+def power_law_shares(exponent: float | Float[Array, ""], n: int) -> Array | np.ndarray:
+    """Divide a power law over `n` ranks by its sum as it rounds: the shares that are drawn from.
+
+    `power_law_probabilities` is more precise in float32; draws must not depend on that.
+
+    **Arguments:** `exponent`, a Python number or a JAX scalar; the number of ranks.
+
+    **Returns:** `(n,)` shares, in NumPy for a Python number.
+    """
+    if isinstance(exponent, jax.Array):
+        weight = jnp.arange(1, n + 1, dtype=exponent.dtype) ** -exponent
+        return weight / jnp.sum(weight)
+    weight = np.arange(1.0, n + 1) ** -exponent
+    return weight / weight.sum()
+
+
 @functools.cache
 def gauss_legendre(n_panels: int, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return points and weights of a composite Gauss-Legendre rule on the unit interval.
@@ -334,8 +348,6 @@ def tail_rule(
     - `n_panels`, `n_nodes`: the composite Gauss-Legendre rule.
 
     **Returns:** points and weights, `(n_panels * n_nodes + 8,)` each.
-
-    **Raises:** nothing.
 
     **Reference:** midpoint Euler-Maclaurin formula (DLMF 2.10).
     """

@@ -18,9 +18,6 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 COSTLY = {  # compiled for seconds; shown in the README, tested in their own files
     "emergence.theory.data_loss",
     "emergence.theory.expected_skill",
-    "sparse.theory.equivalent_of",
-    "sparse.theory.gd_loss_of",
-    "sparse.theory.instability_probability_of",
     "sparse.theory.optimal_allocation",
 }
 RECORDS = {"Allocation", "AllocationLaws", "Coordinates", "Equivalent", "SkillMoments", "Window"}
@@ -73,7 +70,8 @@ def test_they_print_what_they_show(home, tmp_path, monkeypatch):
 def test_every_public_theory_function_has_an_example(system):
     theory = getattr(js, system).theory
     shown = {e.name.rpartition(".")[2] for e in EXAMPLES if f".{system}." in e.name}
-    public = {n for n, v in vars(theory).items() if callable(v) and inspect.isroutine(v)}
+    routines = {n: v for n, v in vars(theory).items() if inspect.isroutine(v)}
+    public = {n for n, v in routines.items() if not v.__doc__.startswith("Deprecated:")}
     costly = {n.rpartition(".")[2] for n in COSTLY if n.startswith(f"{system}.")}
     assert costly <= public
     assert public - costly <= shown, sorted(public - costly - shown)

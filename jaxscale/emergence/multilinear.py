@@ -20,6 +20,7 @@ from jaxscale.fields import (
     static_int,
 )
 from jaxscale.schedules import AbstractSchedule, Constant
+from jaxscale.spectra import power_law_shares
 from jaxscale.system import (
     Observable,
     Observables,
@@ -179,7 +180,7 @@ class MultilinearSkills(AbstractTrainedSystem):
         """Gradient descent on a product is stable below eta S P_1 = 1."""
         if is_traced(self.learning_rate, self.target_scale, self.skill_exponent):
             return []
-        share = 1.0 / np.sum(np.arange(1.0, self.n_skills + 1) ** -(1 + float(self.skill_exponent)))
+        share = power_law_shares(1 + float(self.skill_exponent), self.n_skills)[0]
         limit = 1.0 / float(self.target_scale * share)
         if float(self.learning_rate) < limit:
             return []

@@ -110,7 +110,11 @@ class DataLimited(AbstractRegime):
     parameter = "shots"
     limits = "last step of a converged run; one fitted parameter, shots = D_c; NaN before"
 
-    learner: theory.Learner = static_choice("projection", ("projection", "paper", "threshold"))
+    learner: theory.Learner = static_choice(
+        "minimum_norm",
+        ("minimum_norm", "paper", "threshold"),
+        renamed={"projection": "minimum_norm"},
+    )
 
     def applies(self, system: AbstractNetwork) -> bool:
         """Any optimizer that reaches the end."""

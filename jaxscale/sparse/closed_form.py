@@ -68,28 +68,32 @@ def predicted(system: Any) -> Observables:
         n = jnp.asarray(system.n_features).astype(d.dtype)
     kinds = {k for k, o in observables(system).items() if o.predicted is not Predicted.none}
     found: Observables = {
-        "n_seen": theory.expected_seen_of(coordinates, d),
-        "unseen_loss": theory.unseen_loss_of(coordinates, d),
+        "n_seen": theory.expected_seen(d, spectrum=coordinates),
+        "unseen_loss": theory.unseen_loss(d, spectrum=coordinates),
     }
     status = jnp.asarray(Status.ok, jnp.int32)
     if "rank" in kinds:
-        found["rank"] = jnp.minimum(n, theory.expected_rank_of(coordinates, d))
+        found["rank"] = jnp.minimum(n, theory.expected_rank(d, spectrum=coordinates))
     if "residual_loss" in kinds:
-        residual = theory.equivalent_of(coordinates, jnp.full_like(d, jnp.inf), d)
+        residual = theory.deterministic_equivalent(
+            jnp.full_like(d, jnp.inf), d, spectrum=coordinates
+        )
         found["residual_loss"], status = residual.loss, residual.status
     solver = system.solver
     if "loss" in kinds and isinstance(solver, AbstractGradientDescent):
         steps = jnp.asarray(solver.record_steps, d.dtype)
         rate = jnp.asarray(solver.learning_rate)
-        found["loss"] = theory.gd_loss_of(coordinates, steps, d, learning_rate=rate)
+        found["loss"] = theory.gd_loss(steps, d, learning_rate=rate, spectrum=coordinates)
     elif "loss" in kinds:
         ridge = solver.strength if isinstance(solver, Ridge) else 0.0
-        equivalent = theory.equivalent_of(coordinates, n, d, jnp.asarray(ridge))
+        equivalent = theory.deterministic_equivalent(
+            n, d, ridge=jnp.asarray(ridge), spectrum=coordinates
+        )
         found["loss"] = equivalent.loss
         status = jnp.maximum(status, equivalent.status)
     if "stable" in kinds:
         rate = jnp.asarray(solver.learning_rate)  # pyright: ignore
-        found["stable"] = 1.0 - theory.instability_probability_of(coordinates, d, rate)
+        found["stable"] = 1.0 - theory.instability_probability(d, rate, spectrum=coordinates)
     return {**found, "status": status}
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale.keys import index_below, normal_table, normals, uniforms, words
 from jaxscale.sparse.padding import Padding
-from jaxscale.sparse.spectrum import HEAD, AbstractCoordinates
+from jaxscale.sparse.spectrum import HEAD_PROBABILITY, AbstractCoordinates
 
 CHANCE_STREAM, AMPLITUDE_STREAM, POINT_STREAM = range(3)
 ALONE = 1e15  # beyond this a float no longer tells neighbours apart, and no coordinate comes twice
@@ -95,7 +95,7 @@ def draw_inputs(
     rows = jnp.arange(padding.n_rows, dtype=jnp.int32)
     head = jnp.arange(1, padding.head + 1, dtype=jnp.float64)
     chance = coordinates.probability(head)
-    often = chance > HEAD
+    often = chance > HEAD_PROBABILITY
     n_head = jnp.sum(often, dtype=jnp.int32)
     values = jnp.zeros((padding.n_rows, n_seen), jnp.float64)
     active = jnp.zeros((padding.n_rows, n_seen), bool)
@@ -128,8 +128,8 @@ def draw_inputs(
 class _Table(eqx.Module):
     """Coordinates behind the head, one by one; `last` is where the closed-form tail begins.
 
-    A short spectrum is tabulated whole; of a long one the `TABLE` coordinates behind the head of
-    the run. Neither depends on the padding.
+    A short spectrum is tabulated in full; of a long one the `MIN_TABLE` coordinates behind the
+    head of the run. Neither depends on the padding.
     """
 
     number: Float[Array, " m"]
@@ -141,11 +141,11 @@ class _Table(eqx.Module):
 def _table(coordinates: AbstractCoordinates, padding: Padding, n_head: Int[Array, ""]) -> _Table:
     end = n_head.astype(jnp.float64)
     number = jnp.arange(1, padding.table + 1, dtype=jnp.float64)
-    if not coordinates.whole:
+    if not coordinates.is_tabulated:
         number = number + end
     real = (number > end) & (number <= coordinates.n_coordinates)
     rare = jnp.where(real, coordinates.probability(number), 0.0)
-    hazard = -jnp.log1p(-jnp.minimum(rare, HEAD))
+    hazard = -jnp.log1p(-jnp.minimum(rare, HEAD_PROBABILITY))
     variance = jnp.where(real, coordinates.variance(number), 0.0)
     return _Table(number, hazard, variance, number[-1])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from jaxscale.sparse.spectrum import HEAD, TABLE, WHOLE, power_law_events
+from jaxscale.sparse.spectrum import HEAD_PROBABILITY, MAX_TABLE, MIN_TABLE, power_law_events
 
 LONGEST_HEAD = 100_000
 OVERFLOW = 5e-9  # chance that a bound is exceeded
@@ -73,7 +73,7 @@ def padding_for(
     **Returns** sizes that its draws exceed with a chance below 1e-8.
     """
     rows = n_samples + n_evaluation
-    head = int(np.sum(probability > HEAD))
+    head = int(np.sum(probability > HEAD_PROBABILITY))
     rare = probability[head:]
     mean = rows * (float(-np.sum(np.log1p(-rare))) + tail_events)
     chance = -np.expm1(rows * np.log1p(-rare))
@@ -107,7 +107,7 @@ def power_law_table(
 ) -> tuple[Float[np.ndarray, " n"], float, int]:
     """First probabilities of power-law coordinates, events per sample beyond, and table length.
 
-    A short spectrum is tabulated whole, a long one to `TABLE` coordinates behind its head.
+    A short spectrum is tabulated in full, a long one to `MIN_TABLE` coordinates behind its head.
 
     **Raises** `ValueError` for infinitely many active coordinates, or a head too long to tabulate.
     """
@@ -123,9 +123,9 @@ def power_law_table(
             f"`activity` must leave at most {LONGEST_HEAD} coordinates active in every other "
             f"sample, got {activity:g} with sparsity_exponent {sparsity_exponent:g}."
         )
-    whole = n_coordinates <= WHOLE
-    table = int(n_coordinates) if whole else TABLE
-    last = int(n_coordinates if whole else min(n_coordinates, math.ceil(head) + TABLE))
+    whole = n_coordinates <= MAX_TABLE
+    table = int(n_coordinates) if whole else MIN_TABLE
+    last = int(n_coordinates if whole else min(n_coordinates, math.ceil(head) + MIN_TABLE))
     number = np.arange(1.0, last + 1)
     probability = np.minimum(1.0, activity * number**-sparsity_exponent)
     if n_coordinates <= last:

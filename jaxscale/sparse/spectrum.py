@@ -17,10 +17,10 @@ from jaxtyping import Array, Bool, Float
 from jaxscale.fields import Configurable, Real, is_traced, real, static_count, vector
 from jaxscale.spectra import power_tail
 
-TABLE = 1024  # coordinates that are always tabulated
-WHOLE = 8192  # spectra up to this length are tabulated whole
-LAST = 1e150  # keeps the powers of a coordinate within float64
-HEAD = 0.5  # coordinates more often active than this are drawn row by row
+MIN_TABLE = 1024  # coordinates that are always tabulated
+MAX_TABLE = 8192  # spectra up to this length are tabulated in full
+MAX_INDEX = 1e150  # keeps the powers of a coordinate within float64
+HEAD_PROBABILITY = 0.5  # coordinates more often active than this are drawn row by row
 
 
 def power_law_events(activity: Any, slope: Any, table: Any, end: Any, first: Any) -> Any:
@@ -69,9 +69,9 @@ class AbstractCoordinates(Configurable):
     n_coordinates: eqx.AbstractVar[int | float]
 
     @property
-    def whole(self) -> bool:
-        """Whether the spectrum is short enough to be tabulated whole."""
-        return self.n_coordinates <= WHOLE
+    def is_tabulated(self) -> bool:
+        """Whether the spectrum is short enough to be tabulated in full."""
+        return self.n_coordinates <= MAX_TABLE
 
     @abc.abstractmethod
     def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -108,7 +108,7 @@ class TabulatedCoordinates(AbstractCoordinates):
         return len(self.spectrum.variance)
 
     @property
-    def whole(self) -> bool:
+    def is_tabulated(self) -> bool:
         """The table is all there is."""
         return True
 
@@ -165,7 +165,7 @@ class PowerLawCoordinates(AbstractCoordinates):
         return power_tail(1.0 + self.spectrum_exponent, table + 1.0, self.n_coordinates)
 
     def _slope(self) -> Float[Array, ""]:
-        """`1 - gamma`, kept off 0, where the power becomes a logarithm."""
+        """`1 - gamma`, away from 0, where the power becomes a logarithm."""
         slope = 1.0 - jnp.asarray(self.sparsity_exponent)
         return jnp.where(jnp.abs(slope) < 1e-9, 1e-9, slope)
 
@@ -176,7 +176,9 @@ class PowerLawCoordinates(AbstractCoordinates):
         return ((self.n_coordinates + 0.5) / (table + 0.5)) ** self._slope()
 
     def _first(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.minimum(HEAD, self.activity * (table + 1.0) ** -self.sparsity_exponent)
+        return jnp.minimum(
+            HEAD_PROBABILITY, self.activity * (table + 1.0) ** -self.sparsity_exponent
+        )
 
     def tail_events(self, table: Float[Array, ""]) -> Float[Array, ""]:
         """Integral of the density over the tail, divided by `1 - p` of its first coordinate."""
@@ -190,7 +192,7 @@ class PowerLawCoordinates(AbstractCoordinates):
         """Inverse of the tail's integral, rounded to a coordinate, then thinned."""
         end = self._end(table)
         place = (table + 0.5) * (end + uniform * (1.0 - end)) ** (1.0 / self._slope())
-        index = jnp.clip(jnp.round(place), table + 1.0, float(min(self.n_coordinates, LAST)))
+        index = jnp.clip(jnp.round(place), table + 1.0, float(min(self.n_coordinates, MAX_INDEX)))
         g, x2 = self.sparsity_exponent, index**-2
         series = g * (g + 1) / 24 * x2 * (1 + (g + 2) * (g + 3) / 80 * x2)
         p = self.probability(index)

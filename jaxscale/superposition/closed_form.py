@@ -27,7 +27,7 @@ from jaxscale.superposition.gradient import FreshBatches, Population
 from jaxscale.superposition.losses import by_group, feature_strength, linear_split
 from jaxscale.superposition.stability import half_limit
 from jaxscale.superposition.student import RandomNormal, Student
-from jaxscale.superposition.theory.modes import modes, remaining
+from jaxscale.superposition.theory.modes import modes
 from jaxscale.superposition.theory.relaxation import decay
 from jaxscale.system import Observables, Predicted
 
@@ -60,8 +60,8 @@ def predicted(system: Any) -> Observables:
     if not predicted_kinds(system):
         return {}
     time = jnp.asarray(system.record_steps).astype(jnp.asarray(system.importance_exponent).dtype)
-    found = _alone(system, time) if _is_alone(system) else _in_modes(system, time)
-    signal, interference, strength, rate = found
+    values = _alone(system, time) if _is_alone(system) else _in_modes(system, time)
+    signal, interference, strength, rate = values
     return {
         "loss": signal + interference,
         "signal_loss": signal,
@@ -85,21 +85,21 @@ def _alone(system: Any, time: Float[Array, " t"]) -> tuple[Array, ...]:
         fourth = p * system.inputs.amplitude.moment(4)
         spread = (fourth - scale**2) / system.gradient.batch_size
 
-    def kept(weight: Array, t: Array) -> Array:
+    def mean_square(weight: Array, t: Array) -> Array:
         z = rate * weight * scale
         return decay(2 * z - z**2 - (rate * weight) ** 2 * spread, t, discrete=True)
 
     def at(t: Float[Array, ""]) -> tuple[Array, ...]:
-        own = kept(weight, t)
+        own = mean_square(weight, t)
         gap = (target - start) ** 2
         interference = jnp.zeros(())
         if noise is not None:
             gap = gap + noise
-            every = weight[:, None] * scale * kept(weight[:, None], t)
+            every = weight[:, None] * scale * mean_square(weight[:, None], t)
             interference = 0.5 * noise * (jnp.sum(every) - jnp.trace(every))
         signal = 0.5 * jnp.sum(weight * scale * gap * own)
-        left = decay(rate * weight * scale, t, discrete=True)
-        strength = 1 - (1 - start / target) * left
+        shrink = decay(rate * weight * scale, t, discrete=True)
+        strength = 1 - (1 - start / target) * shrink
         return signal, interference, by_group(strength)
 
     return (*jax.lax.map(at, time), rate)
@@ -111,21 +111,18 @@ def _in_modes(system: Any, time: Float[Array, " t"]) -> tuple[Array, ...]:
     scale, mean = system.inputs.moments(p)
     has_matrix = isinstance(system.embedding, Given)
     w = jnp.asarray(system.embedding.matrix) if has_matrix else jnp.eye(n, dtype=p.dtype)
-    found = modes(w, teacher.targets, teacher.weights, jnp.diag(scale) + jnp.outer(mean, mean))
+    problem = modes(w, teacher.targets, teacher.weights, jnp.diag(scale) + jnp.outer(mean, mean))
     if system.learning_rate is not None:
         rate = jnp.asarray(system.learning_rate)
     elif has_matrix:
-        rate = 1 / (found.gram[0, 0] * found.moment[0, 0])
+        rate = problem.max_learning_rate / 2
     else:
         rate = half_limit(None, scale, mean, teacher)
     start = jnp.asarray(getattr(system.initial, "gain", 0.0)) * jnp.eye(w.shape[0], dtype=p.dtype)
-    gap = found.gap(start)
-    rest = jnp.where(found.live, found.target, found.rotated(start))
+    matrix = problem.matrix(rate, start, discrete=True)
 
     def at(t: Float[Array, ""]) -> tuple[Array, ...]:
-        left = remaining(t, rate, found.gram, found.moment, gap, True)
-        matrix = found.left @ (rest + left) @ found.right.T
-        student = Student(matrix, jnp.zeros_like(p), w.T if has_matrix else None)
+        student = Student(matrix(t), jnp.zeros_like(p), w.T if has_matrix else None)
         split = linear_split(student, system.inputs, p, teacher)
         strength = feature_strength(student, system.decoder, system.inputs, teacher)
         signal = jnp.sum(teacher.weights * split.signal)

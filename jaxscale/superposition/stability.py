@@ -62,12 +62,6 @@ def estimated_limit(
     return 2.0 / float(gram * (_top(scale, latent_size, tight) + np.sum(mean**2)))
 
 
-def power_law(exponent: float, n: int) -> np.ndarray:
-    """Shares `i^-a / sum_j j^-a`."""
-    weight = np.arange(1.0, n + 1) ** -exponent
-    return weight / weight.sum()
-
-
 def _top(values: np.ndarray, k: int, tight: bool) -> float:
     """Largest eigenvalue of `sum_i x_i w_i w_i^T` for random unit columns: spike or edge of bulk.
 

@@ -26,6 +26,7 @@ from jaxscale.fields import (
 from jaxscale.optimizers import AbstractOptimizer, Sgd
 from jaxscale.paths import replace
 from jaxscale.schedules import AbstractSchedule, Constant
+from jaxscale.spectra import power_law_shares
 from jaxscale.superposition.closed_form import predicted, predicted_kinds
 from jaxscale.superposition.data import AbstractInputs, Bernoulli, OneHot
 from jaxscale.superposition.decoders import AbstractDecoder, Linear, Relu
@@ -55,7 +56,7 @@ from jaxscale.superposition.losses import (
     feature_strength,
     split_losses,
 )
-from jaxscale.superposition.stability import estimated_limit, half_limit, power_law
+from jaxscale.superposition.stability import estimated_limit, half_limit
 from jaxscale.superposition.student import (
     BIAS,
     DIRECTIONS,
@@ -246,7 +247,9 @@ class TeacherStudent(AbstractTrainedSystem):
             return {**lengths, ACTIVE: inputs.n_listed(np.asarray(table))}
         exponents = np.atleast_1d(columns.get("frequency_exponent", self.frequency_exponent))
         if not isinstance(inputs, Bernoulli):
-            most = max(inputs.n_listed(power_law(a, n)) for a in np.unique(exponents).tolist())
+            most = max(
+                inputs.n_listed(power_law_shares(a, n)) for a in np.unique(exponents).tolist()
+            )
             return {**lengths, ACTIVE: most}
         active = np.atleast_1d(columns.get("inputs.mean_active", inputs.mean_active))
         pairs = {(float(self.frequency_exponent), float(inputs.mean_active))}  # pyright: ignore
@@ -281,10 +284,7 @@ class TeacherStudent(AbstractTrainedSystem):
         """Power law `i^-a / sum_j j^-a`, or the table of the inputs."""
         if self.inputs.probabilities is not None:
             return jnp.asarray(self.inputs.probabilities)
-        exponent = jnp.asarray(self.frequency_exponent)
-        rank = jnp.arange(1, self.n_features + 1, dtype=exponent.dtype)
-        weight = rank**-exponent
-        return weight / jnp.sum(weight)
+        return power_law_shares(jnp.asarray(self.frequency_exponent), self.n_features)
 
     @property
     def teacher(self) -> Teacher:
@@ -491,7 +491,7 @@ class TeacherStudent(AbstractTrainedSystem):
         """The stability limit, before W is drawn."""
         n, inputs = self.n_features, self.inputs
         table = inputs.probabilities
-        shares = power_law(float(self.frequency_exponent), n) if table is None else table  # pyright: ignore
+        shares = power_law_shares(float(self.frequency_exponent), n) if table is None else table  # pyright: ignore
         p = np.asarray(inputs.probability(shares))
         first, second = (float(inputs.amplitude.moment(k)) for k in (1, 2))
         mean = p * first if isinstance(inputs, Bernoulli) else 0.0 * p
@@ -504,4 +504,4 @@ class TeacherStudent(AbstractTrainedSystem):
 @functools.lru_cache(maxsize=65536)
 def _places(exponent: float, active: float, n: int) -> int:
     """Places for active features where frequencies are a power law."""
-    return Bernoulli(mean_active=np.asarray(active)).n_listed(power_law(exponent, n))
+    return Bernoulli(mean_active=np.asarray(active)).n_listed(power_law_shares(exponent, n))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxscale.emergence import theory
+from jaxscale.emergence import DataLimited, theory
 from jaxscale.emergence.theory.binomial import log_pmf
 
 
@@ -95,7 +95,7 @@ def _brute_force(n, p, shots, learner):
     gap = np.clip(1 - d / shots, 0, 1)
     if learner == "threshold":
         return special.betainc(shots, n - shots + 1, p) if n >= shots else 0.0
-    value = 1 - gap if learner == "projection" else 1 - np.sqrt(gap)
+    value = 1 - gap if learner == "minimum_norm" else 1 - np.sqrt(gap)
     return np.sum(mass * value) / np.sum(mass)
 
 
@@ -108,7 +108,7 @@ _CASES = [
 
 
 @pytest.mark.parametrize(
-    ("learner", "tolerance"), [("projection", 1e-12), ("paper", 1e-10), ("threshold", 1e-10)]
+    ("learner", "tolerance"), [("minimum_norm", 1e-12), ("paper", 1e-10), ("threshold", 1e-10)]
 )
 def test_data_emergence(learner, tolerance):
     n, p, c = (np.array(column, dtype=float) for column in zip(*_CASES, strict=True))
@@ -120,18 +120,18 @@ def test_data_emergence(learner, tolerance):
 
 
 def test_data_emergence_real_shots():
-    for learner in ("projection", "paper"):
+    for learner in ("minimum_norm", "paper"):
         value = theory.data_emergence(300, 0.1, 33.7, learner=learner)
         np.testing.assert_allclose(value, _brute_force(300, 0.1, 33.7, learner), rtol=1e-12)
 
 
 def test_data_emergence_limits():
-    for learner in ("projection", "paper", "threshold"):
+    for learner in ("minimum_norm", "paper", "threshold"):
         assert theory.data_emergence(math.inf, 0.1, 7.0, learner=learner) == 1
         one_shot = theory.data_emergence(30, 0.1, 1.0, learner=learner)
         np.testing.assert_allclose(one_shot, 1 - 0.9**30, rtol=1e-11)
         certain = theory.data_emergence(jnp.array([3.0, 9.0]), 1.0, 9.0, learner=learner)
-        expected = {"projection": 1 / 3, "paper": 1 - math.sqrt(2 / 3), "threshold": 0.0}
+        expected = {"minimum_norm": 1 / 3, "paper": 1 - math.sqrt(2 / 3), "threshold": 0.0}
         np.testing.assert_allclose(certain, [expected[learner], 1.0], atol=1e-12)
 
 
@@ -151,7 +151,7 @@ def test_width_emergence():
     ("call", "name"),
     [
         (lambda: theory.skill_probabilities(-0.1, 5), "skill_exponent"),
-        (lambda: theory.skill_probabilities(0.5, 0), "n"),
+        (lambda: theory.skill_probabilities(0.5, 0), "n_skills"),
         (lambda: theory.skill_strength(-1.0, 0.5), "time"),
         (lambda: theory.skill_strength(1.0, 1.5), "probability"),
         (lambda: theory.skill_strength(1.0, 0.5, learning_rate=0.0), "learning_rate"),
@@ -172,3 +172,10 @@ def test_width_emergence():
 def test_bad_values_are_named(call, name):
     with pytest.raises(ValueError, match=rf"`{name}` must be .* got"):
         call()
+
+
+def test_the_old_name_of_minimum_norm_is_deprecated():
+    with pytest.warns(DeprecationWarning, match="minimum_norm"):
+        old = theory.data_emergence(30, 0.1, 3.0, learner="projection")
+    assert old == theory.data_emergence(30, 0.1, 3.0)
+    assert DataLimited(learner="projection").learner == "minimum_norm"  # as in stores

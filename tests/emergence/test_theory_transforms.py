@@ -28,8 +28,8 @@ CASES = {
     ),
     "strength": (theory.skill_strength, {"time": 9.0, "probability": 0.3, **DYNAMICS}),
     "emergence_time": (theory.emergence_time, {"probability": 0.3, **DYNAMICS, "fraction": 0.4}),
-    "projection": (
-        lambda **x: theory.data_emergence(**x, learner="projection"),
+    "minimum_norm": (
+        lambda **x: theory.data_emergence(**x, learner="minimum_norm"),
         {"n_samples": 80_000.3, "probability": 0.1, "shots": 7990.4},
     ),
     "paper": (
@@ -92,7 +92,7 @@ CASES = {
 
 
 SLOW = {  # seconds of compilation; the others share their expectations
-    "loss", "data_loss", "compute_law", "projection", "paper", "allocation", "time_parameter",
+    "loss", "data_loss", "compute_law", "minimum_norm", "paper", "allocation", "time_parameter",
 }  # fmt: skip
 
 

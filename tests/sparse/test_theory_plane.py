@@ -64,7 +64,7 @@ def _reference(n_features, n_samples, ridge):
         slope = delta(s + h) - delta(s - h)
         dg, ddf = ((f(s + h) - f(s - h)) / slope for f in (potential, df))
         return n * delta(s) ** 2 * -dg / (n - df(s) - delta(s) * ddf) / 2
-    r = float(theory.expected_rank_of(_own(), d))
+    r = float(theory.expected_rank(d, spectrum=_own()))
     s = _root(lambda x: df(math.exp(x)) - min(n, r))
     q1, q2 = _moments(s, d)
     if n > r:
@@ -79,7 +79,7 @@ def test_against_an_independent_evaluation():
     sizes = [(n, d) for n in (4.0, 12.0, 90.0) for d in (60.0, 500.0)]
     points = [(*size, ridge) for size in sizes for ridge in (0.0, 1e-3)]
     n, d, ridge = np.array(points).T
-    value = theory.equivalent_of(_own(), n, d, ridge)
+    value = theory.deterministic_equivalent(n, d, ridge=ridge, spectrum=_own())
     assert np.all(value.status == Status.ok)
     expected = [_reference(*point) for point in points]
     np.testing.assert_allclose(value.loss, expected, rtol=2e-6)
@@ -109,12 +109,12 @@ def test_dense_inputs():
 @pytest.mark.slow
 def test_kernel_ridge_regression():
     for ridge in (1e-3, 0.1, 30.0):
-        value = theory.equivalent_of(_own(), math.inf, math.inf, ridge)
+        value = theory.deterministic_equivalent(math.inf, math.inf, ridge=ridge, spectrum=_own())
         np.testing.assert_allclose(value.delta, ridge, rtol=1e-9)
         np.testing.assert_allclose(
             value.loss, np.sum(LAM * (ridge / (LAM + ridge)) ** 2) / 2, rtol=1e-7
         )
-    perfect = theory.equivalent_of(_own(), math.inf, math.inf)
+    perfect = theory.deterministic_equivalent(math.inf, math.inf, spectrum=_own())
     assert perfect.loss == 0
     assert perfect.status == Status.ok
     assert perfect.rank == LAM.size
@@ -174,7 +174,7 @@ def test_status_is_never_silent():
     np.testing.assert_array_equal(bad.status, Status.not_converged)
     assert np.all(np.isnan(bad.loss))
     broken = theory.Coordinates(np.array([1.0, math.nan]), np.ones(2), np.ones(2))
-    assert theory.equivalent_of(broken, 1.0, 9.0).status == Status.not_converged
+    assert theory.deterministic_equivalent(1.0, 9.0, spectrum=broken).status == Status.not_converged
 
 
 @pytest.mark.slow

@@ -64,12 +64,14 @@ def test_finite_spectrum_is_summed_in_full(n_coordinates):
     expected = np.sum(i**-1.4 * (1 - p) ** 700) / 2
     np.testing.assert_allclose(value, expected, rtol=1e-9)
     own = theory.Coordinates(i**-1.4, p, np.ones_like(p))  # the user's spectrum
-    np.testing.assert_allclose(theory.unseen_loss_of(own, 700.0), expected, rtol=1e-12)
-    np.testing.assert_allclose(theory.expected_seen_of(own, 700.0), np.sum(1 - (1 - p) ** 700))
+    np.testing.assert_allclose(theory.unseen_loss(700.0, spectrum=own), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        theory.expected_seen(700.0, spectrum=own), np.sum(1 - (1 - p) ** 700)
+    )
     for one, other in [
-        (theory.expected_rank_of(own, 700.0), theory.expected_rank(700.0, **options)),
+        (theory.expected_rank(700.0, spectrum=own), theory.expected_rank(700.0, **options)),
         (
-            theory.residual_loss_of(own, 700.0),
+            theory.residual_loss(700.0, spectrum=own),
             theory.residual_loss(700.0, spectrum_exponent=0.4, **options),
         ),
     ]:
@@ -105,7 +107,7 @@ def test_rank_of_single_spikes_in_closed_form():
         q = math.exp(-p * math.exp(-p * n * q))
     expected = 1 - math.exp(-p * n * q) + n * (1 - q + q * math.log(q))
     own = theory.Coordinates(np.ones(1), np.full(1, p), np.ones(1))
-    np.testing.assert_allclose(theory.expected_rank_of(own, n), expected, rtol=1e-12)
+    np.testing.assert_allclose(theory.expected_rank(n, spectrum=own), expected, rtol=1e-12)
 
 
 @pytest.mark.slow

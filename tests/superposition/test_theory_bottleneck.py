@@ -9,7 +9,6 @@ import pytest
 from scipy import integrate
 
 from jaxscale.superposition import theory
-from jaxscale.superposition.theory.bottleneck import _arrays
 
 
 @pytest.fixture(autouse=True)
@@ -329,11 +328,11 @@ W = _random(2, 4)
     [
         (lambda: theory.bottleneck_loss(-1.0, W, **GOOD), "`time` must be at least 0, got -1.0"),
         (
-            lambda: _arrays(W, np.eye(3), None),
+            lambda: theory.bottleneck_loss(1.0, W, **GOOD, covariance=np.eye(3)),
             r"`covariance` must have shape \(4, 4\) .*got \(3, 3\)",
         ),
         (
-            lambda: _arrays(W, None, np.eye(4)),
+            lambda: theory.bottleneck_loss(1.0, W, **GOOD, initial_matrix=np.eye(4)),
             r"`initial_matrix` must have shape \(2, 2\) .*got \(4, 4\)",
         ),
         (

@@ -1,15 +1,21 @@
 """How to split compute between parameters and training time."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.emergence.theory.quadrature import front_end, odds, residual, residual_moment
-from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.spectra import as_floats, power_sum, require
+from jaxscale.emergence.theory.checks import theory_function
+from jaxscale.emergence.theory.quadrature import (
+    front,
+    front_end,
+    odds,
+    residual,
+    residual_moment,
+    scales,
+)
+from jaxscale.roots import root
+from jaxscale.theory import symbols
 
 
 class Allocation(eqx.Module):
@@ -24,8 +30,6 @@ class Allocation(eqx.Module):
     - `loss`: squared units of the target.
 
     **Returns:** a pytree of three arrays of the same shape.
-
-    **Raises:** nothing.
 
     **Reference:** see `optimal_allocation`.
     """
@@ -53,69 +57,36 @@ def optimum(
 
     **Returns:** lambda* and A_C / (S^2/2).
 
-    **Raises:** nothing.
-
     **Reference:** derived here.
     """
 
-    def imbalance(y: Array, args: tuple[Array, ...]) -> Array:
-        alpha, s, log_m = args
+    def imbalance(y: Array, alpha: Array, s: Array, log_m: Array) -> tuple[Array, Array]:
+        """Logarithm of the right side over the left one and its slope, in y = ln u."""
         u = jnp.exp(y)
-        gained = (alpha + 1) * u**s * (1 - residual(u, log_m))
-        return jnp.log(gained) - jnp.log(residual_moment(u, s, log_m))
+        learned, moment = 1 - residual(u, log_m), residual_moment(u, s, log_m)
+        ratio = jnp.log((alpha + 1) * u**s * learned) - jnp.log(moment)
+        return ratio, s + u * front(u, log_m) * (1 / learned + u**s / moment)
 
-    precision = float(jnp.finfo(alpha.dtype).eps)
     upper = jnp.log(front_end(log_m) - 1.0)
     lower = jnp.full_like(upper, -14.0)
-    solution = optx.root_find(
-        imbalance,
-        optx.Bisection(rtol=4 * precision, atol=8 * precision, flip=False),
-        (lower + upper) / 2,
-        args=(alpha, s, log_m),
-        options={"lower": lower, "upper": upper},
-        max_steps=64,  # halves the bracket below the precision of any dtype
-        throw=False,
-    )
-    u = jnp.exp(solution.value)
+    n_steps = 52 if upper.dtype == jnp.float64 else 26
+    y = root(imbalance, (alpha, s, log_m), lower, upper, n_steps, rising=True)
+    u = jnp.exp(y)
     size = (norm / u) ** (1 / (alpha + 1))
     height = b * (alpha + 2) * u**s * (1 - residual(u, log_m))
     return size, height * size ** (alpha / (alpha + 2))
 
 
-def _split(compute, alpha, rate, scale, size, height):
+def _split(
+    compute: Array, alpha: Array, rate: Array, scale: Array, size: Array, height: Array
+) -> Allocation:
+    """Split compute at the optimum lambda* = `size`, A_C = S^2/2 `height`."""
     x = rate * scale * compute
     n = size ** ((alpha + 1) / (alpha + 2)) * x ** (1 / (alpha + 2))
-    return n, compute / n, scale**2 / 2 * height * x ** (-alpha / (alpha + 2))
+    return Allocation(n, compute / n, scale**2 / 2 * height * x ** (-alpha / (alpha + 2)))
 
 
-def _constants(alpha):
-    norm = 1 / power_sum(alpha + 1, np.inf)
-    return norm, alpha / (alpha + 1), norm ** (1 / (alpha + 1)) / alpha
-
-
-def _optimal(compute, alpha, rate, scale, strength):
-    norm, s, b = _constants(alpha)
-    size, height = optimum(alpha, odds(scale, strength), norm, s, b)
-    return _split(compute, alpha, rate, scale, size, height)
-
-
-def _limiting(compute, alpha, rate, scale, strength):
-    norm, _, _ = _constants(alpha)
-    u = odds(scale, strength) / 2
-    size = (norm / u) ** (1 / (alpha + 1))
-    height = norm / alpha * (u / norm) ** (alpha / (alpha + 2))
-    return _split(compute, alpha, rate, scale, size, height)
-
-
-_optimal_jit = jax.jit(jnp.vectorize(_optimal))
-_limiting_jit = jax.jit(jnp.vectorize(_limiting))
-
-
-def _check(compute: object, **dynamics: object) -> None:
-    require("compute", compute, lambda v: (v > 0) & (v < np.inf), "positive and finite")
-    check_dynamics(**dynamics)
-
-
+@theory_function()
 def optimal_allocation(
     compute: Real[ArrayLike, "..."],
     *,
@@ -154,20 +125,16 @@ def optimal_allocation(
     >>> print(f"N = {best.n_parameters:.3g}, T = {best.time:.3g}, loss = {best.loss:.3g}")
     N = 121, T = 8.3e+03, loss = 0.0219
     """
-    _check(
-        compute,
-        skill_exponent=skill_exponent,
-        learning_rate=learning_rate,
-        target_scale=target_scale,
-        initial_strength=initial_strength,
-    )
-    return Allocation(
-        *_optimal_jit(
-            *as_floats(compute, skill_exponent, learning_rate, target_scale, initial_strength)
-        )
+    c, alpha, rate, scale, strength = symbols(
+        compute, skill_exponent, learning_rate, target_scale, initial_strength
     )
 
+    norm, s, b = scales(alpha, np.inf)
+    size, height = optimum(alpha, odds(scale, strength), norm, s, b)
+    return _split(c, alpha, rate, scale, size, height)
 
+
+@theory_function()
 def limiting_allocation(
     compute: Real[ArrayLike, "..."],
     *,
@@ -199,15 +166,12 @@ def limiting_allocation(
     >>> print(f"N = {best.n_parameters:.3g}, T = {best.time:.3g}, loss = {best.loss:.3g}")
     N = 107, T = 9.32e+03, loss = 0.022
     """
-    _check(
-        compute,
-        skill_exponent=skill_exponent,
-        learning_rate=learning_rate,
-        target_scale=target_scale,
-        initial_strength=initial_strength,
+    c, alpha, rate, scale, strength = symbols(
+        compute, skill_exponent, learning_rate, target_scale, initial_strength
     )
-    return Allocation(
-        *_limiting_jit(
-            *as_floats(compute, skill_exponent, learning_rate, target_scale, initial_strength)
-        )
-    )
+
+    norm, _, _ = scales(alpha, np.inf)
+    u = odds(scale, strength) / 2
+    size = (norm / u) ** (1 / (alpha + 1))
+    height = norm / alpha * (u / norm) ** (alpha / (alpha + 2))
+    return _split(c, alpha, rate, scale, size, height)

@@ -55,8 +55,6 @@ def log_pmf(d: Array, n: Array, p: Array) -> Float[Array, "..."]:
 
     **Returns:** broadcast shape; -inf outside `-1 < d < n + 1`.
 
-    **Raises:** nothing.
-
     **Reference:** see the head of this file.
     """
     inside = (d > -1) & (d < n + 1) & (p < 1)
@@ -102,8 +100,6 @@ def smooth_mean(f, n: Array, p: Array) -> Float[Array, "..."]:
 
     **Returns:** `(...)`.
 
-    **Raises:** nothing.
-
     **Reference:** trapezoidal rule for analytic functions (Trefethen and Weideman 2014).
     """
     n, p = jnp.broadcast_arrays(n, p)
@@ -127,8 +123,6 @@ def deficit(n: Array, p: Array, c: Array, power: float) -> Float[Array, ""]:
     **Arguments:** scalars: `n` trials, `p` in (0, 1], `c` > 0, and the static `power` (1 or 1/2).
 
     **Returns:** a scalar in [0, 1].
-
-    **Raises:** nothing.
 
     **Reference:** see above.
     """
@@ -170,8 +164,6 @@ def at_least(n: Array, p: Array, c: Array) -> Float[Array, ""]:
     **Arguments:** scalars `n`, `p`, `c` > 0.
 
     **Returns:** a scalar in [0, 1]; 0 for `n <= c - 1`.
-
-    **Raises:** nothing.
 
     **Reference:** DLMF 8.17.
     """

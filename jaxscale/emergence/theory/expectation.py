@@ -3,13 +3,12 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale.emergence.theory.binomial import smooth_mean
-from jaxscale.emergence.theory.quadrature import LONG_TIME, odds
-from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.spectra import as_floats
+from jaxscale.emergence.theory.checks import infinite_data, theory_function
+from jaxscale.emergence.theory.quadrature import LONG_TIME, odds, residual
+from jaxscale.theory import symbols
 
 
 class SkillMoments(eqx.Module):
@@ -19,6 +18,7 @@ class SkillMoments(eqx.Module):
     loss: Float[Array, "..."]
 
 
+@theory_function(plain=infinite_data)
 def expected_skill(
     time: Real[ArrayLike, "..."],
     n_samples: Real[ArrayLike, "..."],
@@ -48,37 +48,27 @@ def expected_skill(
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10; the mean over data sets derived here.
     """
-    check_dynamics(
-        time=time,
-        n_samples=n_samples,
-        learning_rate=learning_rate,
-        target_scale=target_scale,
-        initial_strength=initial_strength,
-    )
-    known_infinite = not isinstance(n_samples, jax.Array) and bool(np.all(np.isinf(n_samples)))
-    t, d, p, rate, scale, strength = jnp.broadcast_arrays(
-        *as_floats(time, n_samples, probability, learning_rate, target_scale, initial_strength)
+    t, d, p, rate, scale, strength = symbols(
+        time, n_samples, probability, learning_rate, target_scale, initial_strength
     )
     tau, log_m = rate * scale * jnp.minimum(t, LONG_TIME), odds(scale, strength)
 
     def learned(share: Array) -> tuple[Array, Array]:
-        extra = (...,) + (None,) * (share.ndim - tau.ndim)
-        u = tau[extra] * share
-        left = jax.nn.sigmoid(log_m[extra] - 2 * u)
-        return jax.nn.sigmoid(2 * u - log_m[extra]), left**2 / 2
+        u = tau * share
+        return jax.nn.sigmoid(2 * u - log_m), residual(u, log_m) / 2
 
     online = learned(p)
-    if known_infinite:
+    if isinstance(n_samples, float):
         return SkillMoments(scale * online[0], scale**2 * online[1])
     infinite = jnp.isinf(d)
     d_safe = jnp.where(infinite, 1.0, d)
     divisor = jnp.where(d_safe > 0, d_safe, 1.0)  # an empty set has d = 0, whatever divides it
-    mean = [
+    strength, loss = (
         jnp.where(
             infinite,
             online[i],
-            smooth_mean(lambda count, i=i: learned(count / divisor[..., None])[i], d_safe, p),
+            smooth_mean(lambda count, i=i: learned(count / divisor)[i], d_safe, p),
         )
         for i in range(2)
-    ]
-    return SkillMoments(scale * mean[0], scale**2 * mean[1])
+    )
+    return SkillMoments(scale * strength, scale**2 * loss)

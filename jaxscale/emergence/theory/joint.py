@@ -3,58 +3,42 @@
 import math
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.emergence.theory.laws import scales
+from jaxscale.emergence.theory.checks import theory_function
 from jaxscale.emergence.theory.quadrature import (
     LONG_TIME,
     exponential_moment,
     odds,
     residual,
     residual_moment,
+    scales,
 )
-from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.spectra import as_floats, require, require_count
-from jaxscale.vectorize import vectorized
+from jaxscale.theory import positive_or_infinite, symbols
 
 
-def _cutoff(norm, alpha, n_skills):
+def _cutoff(norm: Array, alpha: Array, n_skills: int | float) -> Array:
     """(A/alpha) (n_s + 1/2)^-alpha: the skills an infinite law counts beyond the last one."""
     if n_skills == math.inf:
         return jnp.zeros_like(alpha)
     return norm / alpha * (n_skills + 0.5) ** -alpha
 
 
-def _last_probability(n, norm, alpha, n_skills, shift):
+def _last_probability(
+    n: Array, norm: Array, alpha: Array, n_skills: int | float, shift: float
+) -> tuple[Array, Array]:
     """P at the last fitted skill, 0 for infinitely many; and whether every skill is fitted."""
     every = jnp.isinf(n) | (n >= n_skills)
     edge = jnp.where(every, 1.0, n) + shift
     return jnp.where(every, 0.0, norm * edge ** -(alpha + 1)), every
 
 
-def _power(p, exponent):
+def _power(p: Array, exponent: Array) -> Array:
     zero = p == 0
     return jnp.where(zero, 0.0, jnp.where(zero, 1.0, p) ** exponent)
 
 
-def _time_parameter(t, n, alpha, rate, scale, strength, n_skills):
-    norm, s, b = scales(alpha, n_skills)
-    log_m = odds(scale, strength)
-    tau = rate * scale * jnp.minimum(t, LONG_TIME)
-    last, every = _last_probability(n, norm, alpha, n_skills, 0.0)
-    u = tau * last
-    front = jnp.where(jnp.isinf(t), 0.0, tau**-s * residual_moment(u, s, log_m))
-    total = b * (front + _power(last, s) * (1 - residual(u, log_m)))
-    # skills beyond n_s: counted by the integral at R = r when all are fitted, else at R = 0
-    start = jnp.where(jnp.isinf(t), 0.0, (1 - strength / scale) ** 2)
-    total = total - jnp.where(every, start, 1.0) * _cutoff(norm, alpha, n_skills)
-    return scale**2 / 2 * total
-
-
-_time_parameter_jit = vectorized(_time_parameter, "n_skills")
-
-
+@theory_function("n_skills", time=positive_or_infinite, n_parameters=positive_or_infinite)
 def time_parameter_loss(
     time: Real[ArrayLike, "..."],
     n_parameters: Real[ArrayLike, "..."],
@@ -93,19 +77,20 @@ def time_parameter_loss(
     >>> print(f"{js.emergence.theory.time_parameter_loss(1e3, 100, skill_exponent=0.6):.3g}")
     0.0455
     """
-    check_dynamics(
-        skill_exponent=skill_exponent,
-        learning_rate=learning_rate,
-        target_scale=target_scale,
-        initial_strength=initial_strength,
-    )
-    require("time", time, lambda v: v > 0, "positive")
-    require("n_parameters", n_parameters, lambda v: v > 0, "positive")
-    require_count("n_skills", n_skills)
-    arrays = as_floats(
+    t, n, alpha, rate, scale, strength = symbols(
         time, n_parameters, skill_exponent, learning_rate, target_scale, initial_strength
     )
-    return _time_parameter_jit(*arrays, n_skills=n_skills)
+    norm, s, b = scales(alpha, n_skills)
+    log_m = odds(scale, strength)
+    tau = rate * scale * jnp.minimum(t, LONG_TIME)
+    last, every = _last_probability(n, norm, alpha, n_skills, 0.0)
+    u = tau * last
+    front = jnp.where(jnp.isinf(t), 0.0, tau**-s * residual_moment(u, s, log_m))
+    total = b * (front + _power(last, s) * (1 - residual(u, log_m)))
+    # skills beyond n_s: counted by the integral at R = r when all are fitted, else at R = 0
+    start = jnp.where(jnp.isinf(t), 0.0, (1 - strength / scale) ** 2)
+    total = total - jnp.where(every, start, 1.0) * _cutoff(norm, alpha, n_skills)
+    return scale**2 / 2 * total
 
 
 def time_loss(
@@ -155,6 +140,7 @@ def time_loss(
     )
 
 
+@theory_function("n_skills")
 def parameter_loss(
     n_parameters: Real[ArrayLike, "..."],
     *,
@@ -188,31 +174,14 @@ def parameter_loss(
     >>> print(f"{js.emergence.theory.parameter_loss(100, skill_exponent=0.6):.3g}")
     0.0229
     """
-    check_dynamics(
-        n_parameters=n_parameters, skill_exponent=skill_exponent, target_scale=target_scale
-    )
-    require_count("n_skills", n_skills)
-    n, alpha, scale = as_floats(n_parameters, skill_exponent, target_scale)
+    n, alpha, scale = symbols(n_parameters, skill_exponent, target_scale)
     norm, s, b = scales(alpha, n_skills)
     last, every = _last_probability(n, norm, alpha, n_skills, 0.5)
     total = b * _power(last, s) - jnp.where(every, 0.0, _cutoff(norm, alpha, n_skills))
     return scale**2 / 2 * total
 
 
-def _data_parameter(d, n, alpha, scale, strength):
-    norm, s, b = scales(alpha, np.inf)
-    last, _ = _last_probability(n, norm, alpha, np.inf, 0.0)
-    endless = jnp.isinf(d)
-    samples = jnp.where(endless, 1.0, d)
-    x = samples * last
-    unseen = samples**-s * exponential_moment(x, s) - _power(last, s) * jnp.exp(-x)
-    unseen = jnp.where(endless, 0.0, (1 - strength / scale) ** 2 * unseen)
-    return scale**2 / 2 * b * (unseen + _power(last, s))
-
-
-_data_parameter_jit = vectorized(_data_parameter)
-
-
+@theory_function(n_samples=positive_or_infinite, n_parameters=positive_or_infinite)
 def data_parameter_loss(
     n_samples: Real[ArrayLike, "..."],
     n_parameters: Real[ArrayLike, "..."],
@@ -248,11 +217,14 @@ def data_parameter_loss(
     >>> print(f"{js.emergence.theory.data_parameter_loss(1e4, 100, skill_exponent=0.6):.3g}")
     0.0232
     """
-    check_dynamics(
-        skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength
+    d, n, alpha, scale, strength = symbols(
+        n_samples, n_parameters, skill_exponent, target_scale, initial_strength
     )
-    require("n_samples", n_samples, lambda v: v > 0, "positive")
-    require("n_parameters", n_parameters, lambda v: v > 0, "positive")
-    return _data_parameter_jit(
-        *as_floats(n_samples, n_parameters, skill_exponent, target_scale, initial_strength)
-    )
+    norm, s, b = scales(alpha, math.inf)
+    last, _ = _last_probability(n, norm, alpha, math.inf, 0.0)
+    endless = jnp.isinf(d)
+    samples = jnp.where(endless, 1.0, d)
+    x = samples * last
+    unseen = samples**-s * exponential_moment(x, s) - _power(last, s) * jnp.exp(-x)
+    unseen = jnp.where(endless, 0.0, (1 - strength / scale) ** 2 * unseen)
+    return scale**2 / 2 * b * (unseen + _power(last, s))

@@ -5,44 +5,16 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
-from jaxtyping import Array, ArrayLike, Real
+from jaxtyping import ArrayLike, Real
 
 from jaxscale.emergence.theory.allocation import optimum
-from jaxscale.emergence.theory.quadrature import odds, residual_moment
-from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.spectra import PowerLaw, as_floats, power_sum, require_count
-from jaxscale.vectorize import vectorized
+from jaxscale.emergence.theory.checks import theory_function
+from jaxscale.emergence.theory.quadrature import odds, residual_moment, scales
+from jaxscale.spectra import PowerLaw
+from jaxscale.theory import symbols
 
 
-def scales(alpha: Array, n_skills: int | float) -> tuple[Array, Array, Array]:
-    r"""Constants shared by every law.
-
-    $$A = 1/\sum_{k\le n_s} k^{-(\alpha+1)}, \quad s = \frac{\alpha}{\alpha+1}, \quad
-      b = \frac{A^{1/(\alpha+1)}}{\alpha}$$
-
-    With v = P(x) = A x^{-(alpha+1)} the sum over skills becomes the integral of
-    P dx = s b v^{s-1} dv, which is where b comes from.
-
-    **Arguments:** `alpha` of any shape; `n_skills`, a Python integer or `math.inf`.
-
-    **Returns:** A, s and b, each in the shape of `alpha`.
-
-    **Raises:** nothing.
-
-    **Reference:** Nam et al. 2024, arXiv 2404.17563, appendix on the scaling laws.
-    """
-    norm = 1 / power_sum(alpha + 1, n_skills)
-    return norm, alpha / (alpha + 1), norm ** (1 / (alpha + 1)) / alpha
-
-
-def _time_prefactor(alpha, scale, strength, n_skills):
-    _, s, b = scales(alpha, n_skills)
-    return scale**2 / 2 * b * residual_moment(jnp.zeros_like(s), s, odds(scale, strength))
-
-
-_time_prefactor_jit = vectorized(_time_prefactor, "n_skills")
-
-
+@theory_function("n_skills", vectorize=False)
 def time_law(
     *,
     skill_exponent: Real[ArrayLike, "..."],
@@ -79,16 +51,13 @@ def time_law(
     >>> print(f"{law.prefactor:.3g} * tau^-{law.exponent:.3g}")
     0.6 * tau^-0.375
     """
-    check_dynamics(
-        skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength
-    )
-    require_count("n_skills", n_skills)
-    alpha, scale, strength = as_floats(skill_exponent, target_scale, initial_strength)
-    return PowerLaw(
-        _time_prefactor_jit(alpha, scale, strength, n_skills=n_skills), alpha / (alpha + 1)
-    )
+    alpha, scale, strength = symbols(skill_exponent, target_scale, initial_strength)
+    _, s, b = scales(alpha, n_skills)
+    moment = jnp.vectorize(residual_moment)(jnp.zeros_like(s), s, odds(scale, strength))
+    return PowerLaw(scale**2 / 2 * b * moment, s)
 
 
+@theory_function("learner", "n_skills", vectorize=False)
 def data_law(
     *,
     skill_exponent: Real[ArrayLike, "..."],
@@ -136,16 +105,7 @@ def data_law(
     >>> print(f"{law.prefactor:.3g} * D^-{law.exponent:.3g}")
     0.433 * D^-0.375
     """
-    if learner not in ("threshold", "minimum_norm"):
-        raise ValueError(f'`learner` must be "threshold" or "minimum_norm", got {learner!r}.')
-    check_dynamics(
-        skill_exponent=skill_exponent,
-        target_scale=target_scale,
-        initial_strength=initial_strength,
-        shots=shots,
-    )
-    require_count("n_skills", n_skills)
-    alpha, scale, strength, n = as_floats(skill_exponent, target_scale, initial_strength, shots)
+    alpha, scale, strength, n = symbols(skill_exponent, target_scale, initial_strength, shots)
     _, s, b = scales(alpha, n_skills)
     growth = jnp.exp(gammaln(s + n) - gammaln(n))
     if learner == "threshold":
@@ -155,6 +115,7 @@ def data_law(
     return PowerLaw(scale**2 / 2 * b * growth * factor, s)
 
 
+@theory_function("n_skills", vectorize=False)
 def parameter_law(
     *,
     skill_exponent: Real[ArrayLike, "..."],
@@ -190,24 +151,12 @@ def parameter_law(
     >>> print(f"{law.prefactor:.3g} * N^-{law.exponent:.3g}")
     0.365 * N^-0.6
     """
-    check_dynamics(
-        skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength
-    )
-    require_count("n_skills", n_skills)
-    alpha, scale, _ = as_floats(skill_exponent, target_scale, initial_strength)
+    alpha, scale = symbols(skill_exponent, target_scale)
     norm, _, _ = scales(alpha, n_skills)
     return PowerLaw(scale**2 * norm / (2 * alpha), alpha)
 
 
-def _compute_prefactor(alpha, scale, strength, n_skills):
-    norm, s, b = scales(alpha, n_skills)
-    _, prefactor = optimum(alpha, odds(scale, strength), norm, s, b)
-    return scale**2 / 2 * prefactor
-
-
-_compute_prefactor_jit = vectorized(_compute_prefactor, "n_skills")
-
-
+@theory_function("n_skills", vectorize=False)
 def compute_law(
     *,
     skill_exponent: Real[ArrayLike, "..."],
@@ -244,11 +193,7 @@ def compute_law(
     >>> print(f"{law.prefactor:.3g} * X^-{law.exponent:.3g}")
     0.532 * X^-0.231
     """
-    check_dynamics(
-        skill_exponent=skill_exponent, target_scale=target_scale, initial_strength=initial_strength
-    )
-    require_count("n_skills", n_skills)
-    alpha, scale, strength = as_floats(skill_exponent, target_scale, initial_strength)
-    return PowerLaw(
-        _compute_prefactor_jit(alpha, scale, strength, n_skills=n_skills), alpha / (alpha + 2)
-    )
+    alpha, scale, strength = symbols(skill_exponent, target_scale, initial_strength)
+    norm, s, b = scales(alpha, n_skills)
+    _, height = jnp.vectorize(optimum)(alpha, odds(scale, strength), norm, s, b)
+    return PowerLaw(scale**2 / 2 * height, alpha / (alpha + 2))

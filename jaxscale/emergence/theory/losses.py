@@ -4,14 +4,13 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale.emergence.theory.binomial import deficit, smooth_mean
+from jaxscale.emergence.theory.checks import infinite_data, theory_function
 from jaxscale.emergence.theory.quadrature import LONG_TIME, odds, residual
-from jaxscale.emergence.theory.skills import check_dynamics
-from jaxscale.spectra import as_floats, power_sum, power_tail, require, require_count, tail_rule
-from jaxscale.vectorize import vectorized
+from jaxscale.spectra import power_sum, power_tail, tail_rule
+from jaxscale.theory import symbols
 
 _N_DIRECT = 1024  # skills added one by one in `loss`
 _N_DIRECT_SHOTS = 512  # the same in `data_loss`
@@ -22,66 +21,7 @@ def _span(alpha: Array, front: Array) -> Array:
     return jnp.log(front) / (1 + alpha) + 37 / (1 + 2 * alpha)
 
 
-def _loss(t, d, n, alpha, rate, scale, strength, n_skills: int | float, finite_data: bool):
-    log_m = odds(scale, strength)
-    start = (1 - strength / scale) ** 2  # F(0): a skill never trained
-    norm = 1 / power_sum(alpha + 1, n_skills)
-    tau = rate * scale * jnp.minimum(t, LONG_TIME)
-    infinite_d = jnp.isinf(d)
-    d_safe = jnp.where(infinite_d, 1.0, d)
-
-    def probability(k):
-        return norm * k ** -(alpha + 1)
-
-    def mean_residual(p):
-        online = residual(tau * p, log_m)
-        if not finite_data:
-            return online
-        # an empty data set trains nothing: d = 0 whatever is put in the place of D
-        per_sample = tau / jnp.where(d_safe > 0, d_safe, 1.0)
-        sampled = smooth_mean(lambda count: residual(per_sample * count, log_m), d_safe, p)
-        return jnp.where(infinite_d, online, sampled)
-
-    n_direct = int(min(n_skills, _N_DIRECT))
-    k = jnp.arange(1, n_direct + 1, dtype=t.dtype)
-    learned = jnp.clip(n - (k - 1), 0.0, 1.0)
-    if n_skills == n_direct:
-        p = probability(k)
-        return scale**2 / 2 * jnp.sum(p * (1 - learned * (1 - mean_residual(p))))
-
-    # skills n_direct < k <= last are fitted, skill last + 1 in part, the others not at all
-    n = jnp.minimum(n, float(n_skills))
-    endless = jnp.isinf(n)
-    n = jnp.where(endless, 0.0, n)
-    floor = jnp.floor(jax.lax.stop_gradient(n))
-    last = jnp.where(endless, jnp.inf, jnp.maximum(floor, n_direct))
-    part = jnp.where(endless | (n <= n_direct), 0.0, n - floor)
-    # up to `known` a skill is learned to 1e-30: P_k D and P_k tau both exceed `front`
-    front = 80 + jnp.abs(log_m) / 2
-    both_infinite = infinite_d & jnp.isinf(t)
-    slowest = jnp.where(both_infinite, 1.0, jnp.minimum(d, tau))
-    reach = jnp.maximum(norm * slowest / front, 1e-30)
-    known = jax.lax.stop_gradient(jnp.floor(reach ** (1 / (alpha + 1))))
-    known = jnp.clip(known, n_direct, last)
-    # beyond, sum P F(0) less the gain P (F(0) - E F), which decays as P^2
-    points, weights = tail_rule(known + 1, last, _span(alpha, front))
-    edge = jnp.where(endless, 1.0, last + 1)
-
-    p = probability(jnp.concatenate([k, points, edge[None]]))
-    left = mean_residual(p)  # one call: it is by far the largest piece of the program
-    direct, tail = slice(0, n_direct), slice(n_direct, -1)
-    total = jnp.sum(p[direct] * (1 - learned * (1 - left[direct])))
-    fitted = start * norm * power_tail(alpha + 1, known + 1, last)
-    fitted = fitted - jnp.sum(weights * p[tail] * (start - left[tail]))
-    unfitted = norm * power_tail(alpha + 1, last + 1, float(n_skills))
-    partly = part * p[-1] * (1 - left[-1])
-    total = total + jnp.where(both_infinite, 0.0, fitted) + unfitted - partly
-    return scale**2 / 2 * total
-
-
-_loss_jit = vectorized(_loss, "n_skills", "finite_data")
-
-
+@theory_function("n_skills", plain=infinite_data)
 def loss(
     time: Real[ArrayLike, "..."],
     n_samples: Real[ArrayLike, "..."],
@@ -124,59 +64,70 @@ def loss(
 
     **Example**
 
-    >>> found = js.emergence.theory.loss(1e3, np.inf, 10, skill_exponent=0.6, learning_rate=0.1)
-    >>> print(f"{found:.3g}")
+    >>> value = js.emergence.theory.loss(1e3, np.inf, 10, skill_exponent=0.6, learning_rate=0.1)
+    >>> print(f"{value:.3g}")
     0.11
     """
-    check_dynamics(
-        time=time,
-        n_samples=n_samples,
-        n_parameters=n_parameters,
-        skill_exponent=skill_exponent,
-        learning_rate=learning_rate,
-        target_scale=target_scale,
-        initial_strength=initial_strength,
-    )
-    require_count("n_skills", n_skills)
-    known_infinite = not isinstance(n_samples, jax.Array) and bool(np.all(np.isinf(n_samples)))
-    arrays = as_floats(
+    t, d, n, alpha, rate, scale, strength = symbols(
         time, n_samples, n_parameters, skill_exponent, learning_rate, target_scale, initial_strength
     )
-    return _loss_jit(*arrays, n_skills=n_skills, finite_data=not known_infinite)
-
-
-def _data_loss(d, shots, alpha, scale, n_skills: int | float):
+    log_m = odds(scale, strength)
+    start = (1 - strength / scale) ** 2  # F(0): a skill never trained
     norm = 1 / power_sum(alpha + 1, n_skills)
+    tau = rate * scale * jnp.minimum(t, LONG_TIME)
     infinite_d = jnp.isinf(d)
     d_safe = jnp.where(infinite_d, 1.0, d)
 
     def probability(k):
         return norm * k ** -(alpha + 1)
 
-    def shortfall(p):
-        return jax.vmap(lambda one: deficit(d_safe, one, shots, 1.0))(p)
+    def mean_residual(p):
+        online = residual(tau * p, log_m)
+        if isinstance(n_samples, float):
+            return online
+        # an empty data set trains nothing: d = 0 whatever is put in the place of D
+        per_sample = tau / jnp.where(d_safe > 0, d_safe, 1.0)
+        sampled = smooth_mean(lambda count: residual(per_sample * count, log_m), d_safe, p)
+        return jnp.where(infinite_d, online, sampled)
 
-    n_direct = int(min(n_skills, _N_DIRECT_SHOTS))
-    k = jnp.arange(1, n_direct + 1, dtype=d.dtype)
+    n_direct = int(min(n_skills, _N_DIRECT))
+    k = jnp.arange(1, n_direct + 1, dtype=t.dtype)
+    fitted = jnp.clip(n - (k - 1), 0.0, 1.0)
     if n_skills == n_direct:
-        total = jnp.sum(probability(k) * shortfall(probability(k)))
-    else:
-        last = jnp.asarray(float(n_skills), d.dtype)
-        front = shots + 12 * jnp.sqrt(shots) + 80  # P_k D above which a skill is learned
-        known = (norm * jnp.maximum(d_safe, 1.0) / front) ** (1 / (alpha + 1))
-        known = jnp.clip(jnp.floor(jax.lax.stop_gradient(known)), n_direct, last)
-        points, weights = tail_rule(known + 1, last, _span(alpha, front), 48)
-        p = probability(jnp.concatenate([k, points]))
-        left = shortfall(p)
-        gain = jnp.sum(weights * p[n_direct:] * (1 - left[n_direct:]))
-        total = jnp.sum(p[:n_direct] * left[:n_direct])
-        total = total + norm * power_tail(alpha + 1, known + 1, last) - gain
-    return jnp.where(infinite_d, 0.0, scale**2 / 2 * total)
+        p = probability(k)
+        return scale**2 / 2 * jnp.sum(p * (1 - fitted * (1 - mean_residual(p))))
+
+    # skills n_direct < k <= last are fitted, skill last + 1 in part, the others not at all
+    n = jnp.minimum(n, float(n_skills))
+    endless = jnp.isinf(n)
+    n = jnp.where(endless, 0.0, n)
+    floor = jnp.floor(jax.lax.stop_gradient(n))
+    last = jnp.where(endless, jnp.inf, jnp.maximum(floor, n_direct))
+    part = jnp.where(endless | (n <= n_direct), 0.0, n - floor)
+    # up to `learned_to` a skill is learned to 1e-30: P_k D and P_k tau both exceed `front`
+    front = 80 + jnp.abs(log_m) / 2
+    both_infinite = infinite_d & jnp.isinf(t)
+    slowest = jnp.where(both_infinite, 1.0, jnp.minimum(d, tau))
+    reach = jnp.maximum(norm * slowest / front, 1e-30)
+    learned_to = jax.lax.stop_gradient(jnp.floor(reach ** (1 / (alpha + 1))))
+    learned_to = jnp.clip(learned_to, n_direct, last)
+    # beyond, sum P F(0) less the gain P (F(0) - E F), which decays as P^2
+    points, weights = tail_rule(learned_to + 1, last, _span(alpha, front))
+    edge = jnp.where(endless, 1.0, last + 1)
+
+    p = probability(jnp.concatenate([k, points, edge[None]]))
+    residuals = mean_residual(p)  # one call: it is by far the largest piece of the program
+    direct, tail = slice(0, n_direct), slice(n_direct, -1)
+    total = jnp.sum(p[direct] * (1 - fitted * (1 - residuals[direct])))
+    tail_loss = start * norm * power_tail(alpha + 1, learned_to + 1, last)
+    tail_loss = tail_loss - jnp.sum(weights * p[tail] * (start - residuals[tail]))
+    unfitted = norm * power_tail(alpha + 1, last + 1, float(n_skills))
+    partly = part * p[-1] * (1 - residuals[-1])
+    total = total + jnp.where(both_infinite, 0.0, tail_loss) + unfitted - partly
+    return scale**2 / 2 * total
 
 
-_data_loss_jit = vectorized(_data_loss, "n_skills")
-
-
+@theory_function("n_skills")
 def data_loss(
     n_samples: Real[ArrayLike, "..."],
     *,
@@ -208,28 +159,36 @@ def data_loss(
     **Reference:** derived here: given d_k isotropic samples in the D_c directions of a skill, the
     part of the target outside their span is (1 - d_k/D_c)_+ on average.
     """
-    check_dynamics(
-        n_samples=n_samples, skill_exponent=skill_exponent, shots=shots, target_scale=target_scale
-    )
-    require_count("n_skills", n_skills)
-    return _data_loss_jit(
-        *as_floats(n_samples, shots, skill_exponent, target_scale), n_skills=n_skills
-    )
+    d, c, alpha, scale = symbols(n_samples, shots, skill_exponent, target_scale)
+    norm = 1 / power_sum(alpha + 1, n_skills)
+    infinite_d = jnp.isinf(d)
+    d_safe = jnp.where(infinite_d, 1.0, d)
+
+    def probability(k):
+        return norm * k ** -(alpha + 1)
+
+    def shortfall(p):
+        return jax.vmap(lambda one: deficit(d_safe, one, c, 1.0))(p)
+
+    n_direct = int(min(n_skills, _N_DIRECT_SHOTS))
+    k = jnp.arange(1, n_direct + 1, dtype=d.dtype)
+    if n_skills == n_direct:
+        total = jnp.sum(probability(k) * shortfall(probability(k)))
+    else:
+        last = jnp.asarray(float(n_skills), d.dtype)
+        front = c + 12 * jnp.sqrt(c) + 80  # P_k D above which a skill is learned
+        learned_to = (norm * jnp.maximum(d_safe, 1.0) / front) ** (1 / (alpha + 1))
+        learned_to = jnp.clip(jnp.floor(jax.lax.stop_gradient(learned_to)), n_direct, last)
+        points, weights = tail_rule(learned_to + 1, last, _span(alpha, front), 48)
+        p = probability(jnp.concatenate([k, points]))
+        shortfalls = shortfall(p)
+        gain = jnp.sum(weights * p[n_direct:] * (1 - shortfalls[n_direct:]))
+        total = jnp.sum(p[:n_direct] * shortfalls[:n_direct])
+        total = total + norm * power_tail(alpha + 1, learned_to + 1, last) - gain
+    return jnp.where(infinite_d, 0.0, scale**2 / 2 * total)
 
 
-def _width_loss(width, alpha, per_skill, scale, n_skills: int | float):
-    full = jnp.isinf(width)
-    learned = jnp.where(full, 0.0, width) / per_skill
-    floor = jnp.floor(jax.lax.stop_gradient(learned))
-    unlearned = power_tail(alpha + 1, floor + 1, float(n_skills))
-    partly = (learned - floor) * (floor + 1) ** -(alpha + 1)
-    total = jnp.where(full | (floor >= n_skills), 0.0, unlearned - partly)
-    return scale**2 / 2 * total / power_sum(alpha + 1, n_skills)
-
-
-_width_loss_jit = jax.jit(_width_loss, static_argnames="n_skills")
-
-
+@theory_function("n_skills")
 def width_loss(
     width: Real[ArrayLike, "..."],
     *,
@@ -265,9 +224,11 @@ def width_loss(
     >>> print(f"{js.emergence.theory.width_loss(10, skill_exponent=0.6):.3g}")
     0.0889
     """
-    check_dynamics(width=width, skill_exponent=skill_exponent, target_scale=target_scale)
-    require("units_per_skill", units_per_skill, lambda v: v > 0, "positive")
-    require_count("n_skills", n_skills)
-    return _width_loss_jit(
-        *as_floats(width, skill_exponent, units_per_skill, target_scale), n_skills=n_skills
-    )
+    n, alpha, per_skill, scale = symbols(width, skill_exponent, units_per_skill, target_scale)
+    full = jnp.isinf(n)
+    learned = jnp.where(full, 0.0, n) / per_skill
+    floor = jnp.floor(jax.lax.stop_gradient(learned))
+    unlearned = power_tail(alpha + 1, floor + 1, float(n_skills))
+    partly = (learned - floor) * (floor + 1) ** -(alpha + 1)
+    total = jnp.where(full | (floor >= n_skills), 0.0, unlearned - partly)
+    return scale**2 / 2 * total / power_sum(alpha + 1, n_skills)

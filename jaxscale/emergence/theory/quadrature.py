@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxscale.spectra import integrate
+from jaxscale.spectra import integrate, power_sum
 
 # Stands for an infinite training time: eta S T P is then above any threshold that matters, yet
 # every product stays finite, so gradients are exact zeros instead of inf * 0.
@@ -22,8 +22,6 @@ def odds(target_scale: Array, initial_strength: Array) -> Float[Array, "..."]:
 
     **Returns:** ln M, broadcast shape.
 
-    **Raises:** nothing.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10 (the sigmoid's shift).
     """
     return jnp.log(target_scale - initial_strength) - jnp.log(initial_strength)
@@ -38,11 +36,28 @@ def residual(u: Array, log_m: Array) -> Float[Array, "..."]:
 
     **Returns:** F in (0, 1), broadcast shape.
 
-    **Raises:** nothing.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10-12.
     """
     return jax.nn.sigmoid(log_m - 2 * u) ** 2
+
+
+def scales(alpha: Array, n_skills: int | float) -> tuple[Array, Array, Array]:
+    r"""Constants shared by every law.
+
+    $$A = 1/\sum_{k\le n_s} k^{-(\alpha+1)}, \quad s = \frac{\alpha}{\alpha+1}, \quad
+      b = \frac{A^{1/(\alpha+1)}}{\alpha}$$
+
+    With v = P(x) = A x^{-(alpha+1)} the sum over skills becomes the integral of
+    P dx = s b v^{s-1} dv, which is where b comes from.
+
+    **Arguments:** `alpha` of any shape; `n_skills`, a Python integer or `math.inf`.
+
+    **Returns:** A, s and b, each in the shape of `alpha`.
+
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, appendix on the scaling laws.
+    """
+    norm = 1 / power_sum(alpha + 1, n_skills)
+    return norm, alpha / (alpha + 1), norm ** (1 / (alpha + 1)) / alpha
 
 
 def moment(
@@ -63,8 +78,6 @@ def moment(
 
     **Returns:** a scalar; relative error below 1e-10 in float64 (tested at ln M = 4.6).
 
-    **Raises:** nothing.
-
     **Reference:** derived here.
     """
     tiny = jnp.exp(-37.0 / (1 + s))  # u^(1+s) < 1e-16 below
@@ -76,29 +89,35 @@ def moment(
     return below + above
 
 
+def front(u: Array, log_m: Array) -> Float[Array, "..."]:
+    r"""Speed at which the residual falls, a bump at u = ln(M)/2.
+
+    $$-F'(u) = 4 p^2 (1 - p), \qquad p = \text{expit}(\ln M - 2u)$$
+
+    **Arguments:** `u` and `log_m` (ln M), broadcastable, dimensionless.
+
+    **Returns:** the broadcast shape.
+    """
+    return 4 * jax.nn.sigmoid(log_m - 2 * u) ** 2 * jax.nn.sigmoid(2 * u - log_m)
+
+
 def residual_moment(lower: Array, s: Array, log_m: Array) -> Float[Array, ""]:
     r"""Upper incomplete moment of the learning front.
 
     $$Q_F(l) = \int_l^\infty u^{s}\,(-F'(u))\,du, \qquad
       \int_l^\infty u^{s-1}F\,du = \frac{Q_F(l) - l^s F(l)}{s}$$
 
-    The second form, by parts, is how every integral of the laws is evaluated: -F' = 4p(1-p)^2
-    with p = expit(2u - ln M) is a bump at u = ln(M)/2, and the singularity u^(s-1) is gone.
+    The second form, by parts, is how every integral of the laws is evaluated: the singularity
+    u^(s-1) is gone, and -F' is `front`.
 
     **Arguments:** `lower` >= 0, `s` in (0, 1), `log_m` (ln M): scalars, dimensionless.
 
     **Returns:** a scalar.
 
-    **Raises:** nothing.
-
     **Reference:** derived here, from Nam et al. 2024, arXiv 2404.17563, eq. 12.
     """
 
-    def front(u: Array) -> Array:
-        left = jax.nn.sigmoid(log_m - 2 * u)
-        return 4 * left**2 * jax.nn.sigmoid(2 * u - log_m)
-
-    return moment(front, lower, s, front_end(log_m))
+    return moment(lambda u: front(u, log_m), lower, s, front_end(log_m))
 
 
 def front_end(log_m: Array) -> Float[Array, ""]:
@@ -109,8 +128,6 @@ def front_end(log_m: Array) -> Float[Array, ""]:
     **Arguments:** `log_m` (ln M), scalar.
 
     **Returns:** a scalar.
-
-    **Raises:** nothing.
 
     **Reference:** derived here: F(u) < M^2 e^{-4u}.
     """
@@ -125,8 +142,6 @@ def exponential_moment(lower: Array, s: Array) -> Float[Array, ""]:
     **Arguments:** `lower` >= 0 and `s` > -1: scalars, dimensionless.
 
     **Returns:** a scalar; relative error below 1e-11 in float64 at `lower = 0` (tested).
-
-    **Raises:** nothing.
 
     **Reference:** DLMF 8.2.2.
     """

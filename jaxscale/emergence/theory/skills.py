@@ -1,50 +1,23 @@
 """Emergence of single skills with time, data and width."""
 
-from typing import Literal
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale.emergence.theory.binomial import at_least, deficit
+from jaxscale.emergence.theory.checks import theory_function
 from jaxscale.emergence.theory.quadrature import LONG_TIME, odds
-from jaxscale.spectra import as_floats, power_law_probabilities, require
+from jaxscale.spectra import power_law_probabilities
+from jaxscale.theory import check_choices, finite_count, symbols
 
-Learner = Literal["projection", "paper", "threshold"]
-
-
-def check_dynamics(**values: object) -> None:
-    r"""Check the arguments that several public functions share.
-
-    $$\text{learning rate} > 0, \quad 0 < r < S$$
-
-    **Arguments:** the caller's arguments by name; unknown names are ignored.
-
-    **Returns:** nothing.
-
-    **Raises:** `ValueError` naming the first bad argument and the value seen.
-
-    **Reference:** none.
-    """
-    for name in ("learning_rate", "target_scale", "initial_strength", "skill_exponent", "shots"):
-        if name in values:
-            require(name, values[name], lambda v: (v > 0) & (v < np.inf), "positive and finite")
-    for name in ("time", "n_samples", "n_parameters", "width"):
-        if name in values:
-            require(name, values[name], lambda v: v >= 0, "at least 0")
-    scale, strength = values.get("target_scale", 1.0), values.get("initial_strength", 0.0)
-    if not isinstance(scale, jax.Array) and not isinstance(strength, jax.Array):
-        bound = np.asarray(scale)
-        require(
-            "initial_strength", strength, lambda v: v < bound, f"below `target_scale` = {scale}"
-        )
+Learner = Literal["minimum_norm", "paper", "threshold"]
 
 
-def _check_probability(probability: object) -> None:
-    require("probability", probability, lambda v: (v > 0) & (v <= 1), "in (0, 1]")
-
-
+@theory_function("n_skills", vectorize=False, n_skills=finite_count)
 def skill_probabilities(
     skill_exponent: Real[ArrayLike, ""], n_skills: int
 ) -> Float[Array, " n_skills"]:
@@ -68,11 +41,11 @@ def skill_probabilities(
     >>> print(np.asarray(js.emergence.theory.skill_probabilities(0.6, 4)).round(3))
     [0.621 0.205 0.107 0.068]
     """
-    check_dynamics(skill_exponent=skill_exponent)
-    (alpha,) = as_floats(skill_exponent)
+    (alpha,) = symbols(skill_exponent)
     return power_law_probabilities(alpha + 1, n_skills)
 
 
+@theory_function()
 def skill_strength(
     time: Real[ArrayLike, "..."],
     probability: Real[ArrayLike, "..."],
@@ -104,24 +77,18 @@ def skill_strength(
     **Example**
 
     >>> time = np.asarray([0.0, 50.0, 100.0])
-    >>> found = js.emergence.theory.skill_strength(time, 0.5, learning_rate=0.1)
-    >>> print(np.asarray(found).round(3))
+    >>> strength = js.emergence.theory.skill_strength(time, 0.5, learning_rate=0.1)
+    >>> print(np.asarray(strength).round(3))
     [0.01  0.6   0.996]
     """
-    check_dynamics(
-        time=time,
-        learning_rate=learning_rate,
-        target_scale=target_scale,
-        initial_strength=initial_strength,
-    )
-    _check_probability(probability)
-    t, p, rate, scale, strength = as_floats(
+    t, p, rate, scale, strength = symbols(
         time, probability, learning_rate, target_scale, initial_strength
     )
     u = rate * scale * jnp.minimum(t, LONG_TIME) * p
     return scale * jax.nn.sigmoid(2 * u - odds(scale, strength))
 
 
+@theory_function()
 def emergence_time(
     probability: Real[ArrayLike, "..."],
     *,
@@ -148,91 +115,85 @@ def emergence_time(
 
     **Example**
 
-    >>> found = js.emergence.theory.emergence_time(np.asarray([0.5, 0.1]), learning_rate=0.1)
-    >>> print(np.asarray(found).round(1))
+    >>> times = js.emergence.theory.emergence_time(np.asarray([0.5, 0.1]), learning_rate=0.1)
+    >>> print(np.asarray(times).round(1))
     [ 46.  229.8]
     """
-    check_dynamics(
-        learning_rate=learning_rate, target_scale=target_scale, initial_strength=initial_strength
-    )
-    _check_probability(probability)
-    require("fraction", fraction, lambda v: (v > 0) & (v < 1), "in (0, 1)")
-    p, rate, scale, strength, part = as_floats(
+    p, rate, scale, strength, part = symbols(
         probability, learning_rate, target_scale, initial_strength, fraction
     )
     return (odds(scale, strength) + jnp.log(part) - jnp.log1p(-part)) / (2 * rate * scale * p)
 
 
-def _data_emergence(n: Array, p: Array, c: Array, learner: Learner) -> Array:
-    known = jnp.isinf(n)  # infinite data
-    n = jnp.where(known, 1.0, n)
-    if learner == "threshold":
-        value = at_least(n, p, c)
+def _check_learner(name: str, value: Any) -> None:
+    if value == "projection":
+        message = '`learner` "projection" is now called "minimum_norm".'
+        warnings.warn(message, DeprecationWarning, stacklevel=3)
     else:
-        value = 1 - deficit(n, p, c, {"projection": 1.0, "paper": 0.5}[learner])
-    return jnp.where(known, 1.0, value)
+        check_choices(name, value, get_args(Learner))
 
 
-def _data_emergences(n: Array, p: Array, c: Array, learner: Learner) -> Array:
-    return jnp.vectorize(lambda n, p, c: _data_emergence(n, p, c, learner))(n, p, c)
+def _current_name(values: Mapping[str, Any]) -> dict[str, str]:
+    return {"learner": "minimum_norm"} if values["learner"] == "projection" else {}
 
 
-_data_emergence_jit = jax.jit(_data_emergences, static_argnames="learner")
-
-
+@theory_function("learner", learner=_check_learner, plain=_current_name)
 def data_emergence(
     n_samples: Real[ArrayLike, "..."],
     probability: Real[ArrayLike, "..."],
     shots: Real[ArrayLike, "..."] = 1.0,
     *,
-    learner: Learner = "projection",
+    learner: Learner = "minimum_norm",
 ) -> Float[Array, "..."]:
     r"""Average strength of a skill after long training on a finite data set, in units of S.
 
     $$E\,R_k/S = E\,\phi(d), \qquad d \sim \text{Binomial}(D, P_k)$$
 
-    with phi(d) = min(d/D_c, 1) for `projection` (the correlation of a minimum-norm learner with
-    D_c equivalent directions per skill), 1 - sqrt((1 - d/D_c)_+) for `paper` (R defined through
-    the loss by L = (S - R)^2/2, which leaves out the off-skill part of the error) and 1[d >= D_c]
-    for `threshold` (all or nothing). Training time is infinite and the initial strength tends
-    to 0.
+    with phi(d) = min(d/D_c, 1) for `minimum_norm` (the correlation of a minimum-norm learner
+    with D_c equivalent directions per skill), 1 - sqrt((1 - d/D_c)_+) for `paper` (R defined
+    through the loss by L = (S - R)^2/2, which leaves out the off-skill part of the error) and
+    1[d >= D_c] for `threshold` (all or nothing). Training time is infinite and the initial
+    strength tends to 0.
 
     Absolute error in float64, against sums of the binomial distribution, for D up to 1e6 (tested):
-    `projection` 1e-12, `paper` and (integer D_c <= D) `threshold` 1e-10. `shots` may be real: the
+    `minimum_norm` 1e-12, `paper` and (integer D_c <= D) `threshold` 1e-10. `shots` may be real: the
     first two formulas are used as they stand, `threshold` interpolates by the incomplete beta
     function I_P(D_c, D - D_c + 1). At an integer `shots` the `paper` curve has an infinite slope on
-    the right; the gradient returned there is the finite left one.
+    the right; the gradient returned there is the finite one from below.
 
     **Arguments:** (any shapes that broadcast)
 
     - `n_samples`: D >= 0, size of the data set, may be infinite; real values interpolate.
     - `probability`: P_k in (0, 1].
     - `shots`: D_c > 0, samples needed to learn one skill.
-    - `learner`: "projection", "paper" or "threshold".
+    - `learner`: "minimum_norm", "paper" or "threshold" ("projection", the old name of
+      "minimum_norm", is deprecated).
 
     **Returns:** E R_k/S in [0, 1], broadcast shape.
 
     **Raises:** `ValueError` for a plain number out of range or an unknown learner.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 17 (`paper`); Michaud et al. 2023,
-    arXiv 2303.13506 (`threshold`); `projection` derived here: the minimum-norm interpolant of d
+    arXiv 2303.13506 (`threshold`); `minimum_norm` derived here: the minimum-norm interpolant of d
     samples is the projection on d of D_c isotropic directions, so E R_k/S = d/D_c.
 
     **Example**
 
-    >>> found = js.emergence.theory.data_emergence(np.asarray([1, 10, 100]), 0.1)
-    >>> print(np.asarray(found).round(3))
+    >>> strength = js.emergence.theory.data_emergence(np.asarray([1, 10, 100]), 0.1)
+    >>> print(np.asarray(strength).round(3))
     [0.1   0.651 1.   ]
     """
-    if learner not in ("projection", "paper", "threshold"):
-        raise ValueError(
-            f'`learner` must be "projection", "paper" or "threshold", got {learner!r}.'
-        )
-    check_dynamics(n_samples=n_samples, shots=shots)
-    _check_probability(probability)
-    return _data_emergence_jit(*as_floats(n_samples, probability, shots), learner=learner)
+    n, p, c = symbols(n_samples, probability, shots)
+    infinite = jnp.isinf(n)
+    n = jnp.where(infinite, 1.0, n)
+    if learner == "threshold":
+        value = at_least(n, p, c)
+    else:
+        value = 1 - deficit(n, p, c, {"minimum_norm": 1.0, "paper": 0.5}[learner])
+    return jnp.where(infinite, 1.0, value)
 
 
+@theory_function("n_skills", vectorize=False, n_skills=finite_count)
 def width_emergence(
     width: Real[ArrayLike, "..."],
     n_skills: int,
@@ -261,10 +222,7 @@ def width_emergence(
     >>> print(js.emergence.theory.width_emergence(2.5, 4))
     [1.  1.  0.5 0. ]
     """
-    check_dynamics(width=width)
-    require("units_per_skill", units_per_skill, lambda v: v > 0, "positive")
-    require("n_skills", n_skills, lambda v: v >= 1, "at least 1")
-    n, per_skill = jnp.broadcast_arrays(*as_floats(width, units_per_skill))
+    n, per_skill = jnp.broadcast_arrays(*symbols(width, units_per_skill))
     finite = jnp.isfinite(n)
     full = jnp.where(finite, jnp.where(finite, n, 0.0) / per_skill, n_skills)
     rank = jnp.arange(n_skills, dtype=n.dtype)

@@ -38,7 +38,7 @@ def plane(n_features: Any, n_samples: Any, **keywords: Any) -> Float[np.ndarray,
     return np.concatenate(parts)
 
 
-def points(runs: "xarray.Dataset") -> list[dict[str, float]]:
+def points(runs: "xarray.Dataset") -> list[dict[str, Any]]:
     """Every combination of the exponents that are axes of `runs`."""
     names = [n for n in ("spectrum_exponent", "sparsity_exponent") if n in runs.dims]
     grid = np.meshgrid(*(np.asarray(runs[n]) for n in names), indexing="ij")

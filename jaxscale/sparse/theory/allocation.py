@@ -1,17 +1,19 @@
 """How to split compute between features and samples."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.sparse.theory.checks import check, check_sparse
-from jaxscale.sparse.theory.coordinates import build, may_clip
+from jaxscale.sparse.theory.checks import above_one, theory_function
+from jaxscale.sparse.theory.coordinates import Coordinates, build, may_clip
 from jaxscale.sparse.theory.dense import AllocationLaws
 from jaxscale.sparse.theory.equivalent import evaluate
-from jaxscale.spectra import PowerLaw, as_floats
-from jaxscale.vectorize import vectorized
+from jaxscale.spectra import PowerLaw
+from jaxscale.theory import symbols
 
 _POINTS = 25  # points of each search
 _SPANS = (3.5, 0.3)  # half widths of the searches, in ln N
@@ -30,8 +32,6 @@ class Allocation(eqx.Module):
 
     **Returns:** a pytree of three arrays of the same shape.
 
-    **Raises:** nothing.
-
     **Reference:** see `optimal_allocation`.
     """
 
@@ -43,34 +43,44 @@ class Allocation(eqx.Module):
 def _closed_form(alpha: Array, gamma: Array, c: Array) -> tuple[Array, Array]:
     """Prefactors of N* and L* in compute."""
     ratio = 1 + (1 + gamma) / alpha
-    seen = jnp.exp(gammaln(1 - 1 / gamma)) * c ** (1 / gamma)
-    n = (ratio * seen) ** (gamma / (1 + gamma))
+    per_sample = jnp.exp(gammaln(1 - 1 / gamma)) * c ** (1 / gamma)
+    n = (ratio * per_sample) ** (gamma / (1 + gamma))
     b = alpha / gamma
     height = jnp.exp(gammaln(b)) / (2 * gamma) * c**-b
     return n, height * n**b * ratio / (ratio - 1)
 
 
-def _optimal(compute, alpha, gamma, c, clipped):
-    def loss(log_n, compute, alpha, gamma, c):
-        coordinates = build(alpha, gamma, c, n_coordinates=float("inf"), clipped=clipped)
+@theory_function("clipped", sparsity_exponent=above_one)
+def _optimal(
+    compute: ArrayLike,
+    *,
+    spectrum_exponent: ArrayLike,
+    sparsity_exponent: ArrayLike,
+    activity: ArrayLike,
+    clipped: bool,
+) -> Allocation:
+    """Search ln N twice, then one Newton step that carries the derivatives."""
+    budget, alpha, gamma, c = symbols(compute, spectrum_exponent, sparsity_exponent, activity)
+    spectrum = build(alpha, gamma, c, n_coordinates=math.inf, clipped=clipped)
+
+    def log_loss(log_n: Array, budget: Array, spectrum: Coordinates) -> Array:
         n = jnp.exp(log_n)
-        ridge = jnp.zeros_like(n)
-        return jnp.log(evaluate(coordinates, n, compute / n, ridge).loss)
+        return jnp.log(evaluate(spectrum, n, budget / n, jnp.zeros_like(n)).loss)
 
-    losses = jax.vmap(loss, (0, None, None, None, None))
-    arguments = (compute, alpha, gamma, c)
-    held = jax.lax.stop_gradient(arguments)
-    prefactor, _ = _closed_form(*held[1:])
-    centre = jnp.log(prefactor * held[0] ** (1 / (1 + held[2])))
+    losses = jax.vmap(log_loss, (0, None, None))
+    arguments = (budget, spectrum)
+    frozen = jax.lax.stop_gradient(arguments)
+    prefactor, _ = _closed_form(alpha, gamma, c)
+    centre = jax.lax.stop_gradient(jnp.log(prefactor * budget ** (1 / (1 + gamma))))
 
-    def vertex(low, middle, high, step):
+    def vertex(low: Array, middle: Array, high: Array, step: Array | float) -> tuple[Array, Array]:
         slope, curvature = (high - low) / (2 * step), (high - 2 * middle + low) / step**2
         curvature = jax.lax.stop_gradient(jnp.where(curvature > 0, curvature, jnp.inf))
         return slope, curvature
 
-    def refine(centre, span):
+    def refine(centre: Array, span: Array) -> tuple[Array, None]:
         points = centre + span * jnp.linspace(-1.0, 1.0, _POINTS, dtype=centre.dtype)
-        values = losses(points, *held)
+        values = losses(points, *frozen)
         values = jnp.where(jnp.isfinite(values), values, 1e3)
         best = jnp.clip(jnp.argmin(values), 1, _POINTS - 2)
         step = 2 * span / (_POINTS - 1)
@@ -87,10 +97,7 @@ def _optimal(compute, alpha, gamma, c, clipped):
     n = jnp.exp(centre)
     # the envelope: at the optimum the loss depends on the arguments only directly
     value = jnp.exp(middle - slope**2 / (2 * curvature))
-    return n, compute / n, value
-
-
-_optimal_jit = vectorized(_optimal, "clipped")
+    return Allocation(n, budget / n, value)
 
 
 def optimal_allocation(
@@ -124,12 +131,16 @@ def optimal_allocation(
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
     """
-    check(compute=compute, spectrum_exponent=spectrum_exponent, activity=activity)
-    check_sparse(sparsity_exponent)
-    arrays = as_floats(compute, spectrum_exponent, sparsity_exponent, activity)
-    return Allocation(*_optimal_jit(*arrays, clipped=may_clip(activity)))
+    return _optimal(
+        compute,
+        spectrum_exponent=spectrum_exponent,
+        sparsity_exponent=sparsity_exponent,
+        activity=activity,
+        clipped=may_clip(activity),
+    )
 
 
+@theory_function(vectorize=False, sparsity_exponent=above_one)
 def allocation_laws(
     *,
     spectrum_exponent: Real[ArrayLike, "..."],
@@ -165,9 +176,7 @@ def allocation_laws(
     >>> print(f"N ~ C^{-laws.n_features.exponent:.3f}, D ~ C^{-laws.n_samples.exponent:.3f}")
     N ~ C^0.333, D ~ C^0.667
     """
-    check(spectrum_exponent=spectrum_exponent, activity=activity)
-    check_sparse(sparsity_exponent)
-    alpha, gamma, c = as_floats(spectrum_exponent, sparsity_exponent, activity)
+    alpha, gamma, c = symbols(spectrum_exponent, sparsity_exponent, activity)
     n, height = _closed_form(alpha, gamma, c)
     return AllocationLaws(
         PowerLaw(n, -1 / (1 + gamma)),

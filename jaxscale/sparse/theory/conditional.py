@@ -5,24 +5,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from jaxscale.linalg import qr, svd
-from jaxscale.sparse.theory.checks import check
-from jaxscale.spectra import as_floats
+from jaxscale.sparse.theory.checks import theory_function
+from jaxscale.theory import symbols
 
 
-@jax.jit
 def _row_space(inputs: Array) -> tuple[Array, Array]:
     """Diagonal of the projector on the row space, and the rank."""
     norms = jnp.sqrt(jnp.sum(inputs**2, axis=0))
     scaled = inputs / jnp.where(norms > 0, norms, 1.0)
     _, size, rows = svd(scaled)
-    kept = size > size[0] * float(jnp.finfo(size.dtype).eps) ** (2 / 3)
-    basis = (jnp.where(kept[:, None], rows, 0.0) * norms).T
-    # rows of equal length: the QR of the kept columns, which come first
+    independent = size > size[0] * float(jnp.finfo(size.dtype).eps) ** (2 / 3)
+    basis = (jnp.where(independent[:, None], rows, 0.0) * norms).T
+    # rows of equal length: the QR of the independent columns, which come first
     lengths = jnp.sqrt(jnp.sum(basis**2, axis=0))
-    basis, _ = qr(basis / jnp.where(kept, lengths, 1.0))
-    return jnp.sum(jnp.where(kept, basis, 0.0) ** 2, axis=1), jnp.sum(kept)
+    basis, _ = qr(basis / jnp.where(independent, lengths, 1.0))
+    return jnp.sum(jnp.where(independent, basis, 0.0) ** 2, axis=1), jnp.sum(independent)
 
 
+@theory_function(vectorize=False)
 def row_space_residual(
     inputs: Real[ArrayLike, "d k"],
     variances: Real[ArrayLike, " k"],
@@ -49,8 +49,6 @@ def row_space_residual(
 
     **Returns:** the residual, a scalar in the units of the variances, and the rank.
 
-    **Raises:** nothing.
-
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
@@ -61,11 +59,12 @@ def row_space_residual(
     >>> print(f"{residual:.2f} {rank}")
     0.25 2
     """
-    x, lam, rest = as_floats(inputs, variances, unseen_variance)
+    x, lam, rest = symbols(inputs, variances, unseen_variance)
     explained, rank = _row_space(jax.lax.stop_gradient(x))
     return rest + jnp.sum(lam * jnp.maximum(1 - explained, 0.0)), rank
 
 
+@theory_function(vectorize=False)
 def conditional_loss(
     inputs: Real[ArrayLike, "d k"],
     n_features: Real[ArrayLike, "..."],
@@ -102,9 +101,8 @@ def conditional_loss(
     >>> print(f"{js.sparse.theory.conditional_loss(inputs, 8, np.asarray([1.0, 0.5, 0.25])):.3f}")
     0.175
     """
-    check(n_features=n_features)
-    x, n, lam, rest = as_floats(inputs, n_features, variances, unseen_variance)
-    residual, rank = row_space_residual(x, lam, unseen_variance=rest)
+    (n,) = symbols(n_features)
+    residual, rank = row_space_residual(inputs, variances, unseen_variance=unseen_variance)
     r = rank.astype(n.dtype)
     finite = n > r + 1
     per_feature = 1 / jnp.where(finite, n, 2 * r + 4)

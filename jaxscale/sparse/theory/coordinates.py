@@ -1,7 +1,10 @@
 """The spectrum as a short list of weighted coordinates, so that every sum is one dot product."""
 
+import functools
 import itertools
 import math
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -10,12 +13,15 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.sparse.theory.checks import check
-from jaxscale.spectra import as_floats, gauss_legendre, require_count
+from jaxscale.sparse.theory.checks import theory_function
+from jaxscale.spectra import as_floats, gauss_legendre
+from jaxscale.theory import symbols
 
-_N_EXACT = 32  # coordinates kept one by one
-_N_SMALL = 192  # a spectrum of at most this many is kept one by one as a whole
-_N_AFTER = 8  # coordinates kept one by one behind the kink of min(1, c i^-gamma)
+P = ParamSpec("P")
+R = TypeVar("R")
+_N_EXACT = 32  # coordinates listed one by one
+_N_SMALL = 192  # a spectrum of at most this many is listed in full
+_N_AFTER = 8  # coordinates listed one by one behind the kink of min(1, c i^-gamma)
 _FINE = 2e7  # crossovers up to this index are resolved
 _FAR = 1e9  # a kink beyond this index is not resolved
 _PANELS, _NODES = 8, 16
@@ -29,13 +35,16 @@ def _float_array(x: ArrayLike) -> Array:
     return as_floats(x)[0]
 
 
+POWER_LAW: Any = None  # a `spectrum` that the exponents describe
+
+
 class Coordinates(eqx.Module):
     r"""A spectrum: variances, probabilities of being active, and quadrature weights.
 
     $$\sum_{i=1}^{M} h(\lambda_i, p_i) \approx \sum_k w_k\, h(\lambda_k, p_k)$$
 
     A spectrum given coordinate by coordinate has weights 1. Weights may be negative (ends of a
-    quadrature rule). The first entry must be the coordinate seen most often.
+    quadrature rule). The first entry must be the coordinate active most often.
 
     **Arguments:**
 
@@ -44,10 +53,6 @@ class Coordinates(eqx.Module):
     - `weight`: w, `(k,)`, number of coordinates that the entry stands for.
 
     **Returns:** a pytree of three arrays.
-
-    **Raises:** nothing.
-
-    **Reference:** none.
     """
 
     variance: Float[Array, " k"] = eqx.field(converter=_float_array)
@@ -104,7 +109,7 @@ def _endless(
     """Points and weights from `first` to the end or to the log index returned last."""
     offsets, ends = jnp.asarray(_OFFSETS, first.dtype), jnp.asarray(_ENDS, first.dtype)
     steepest = jnp.maximum(1 + alpha, gamma)
-    room = 600.0 if first.dtype == jnp.float64 else 70.0  # ln of the smallest number kept
+    room = 600.0 if first.dtype == jnp.float64 else 70.0  # -ln of the smallest number
     low = jnp.log(first - 0.5)
     middle = jnp.maximum(math.log(_FINE), low + 3.0)
     if n_coordinates == math.inf:
@@ -137,8 +142,6 @@ def indices(
 
     **Returns:** points `(k,)`, weights `(k,)`, and ln of the last index (`None` when all are in).
 
-    **Raises:** nothing.
-
     **Reference:** midpoint Euler-Maclaurin formula (DLMF 2.10), integrals over ln i.
     """
     if n_coordinates <= _N_SMALL:
@@ -148,7 +151,7 @@ def indices(
     pieces = [(exact, jnp.ones_like(exact))]
     first = jnp.asarray(_N_EXACT + 1, alpha.dtype)
     if clipped:
-        # ln i of the kink; without a kink in reach the whole range is smooth
+        # ln i of the kink; without a kink in reach all of the range is smooth
         log_kink = jnp.log(activity) / jnp.maximum(gamma, 1e-3)
         reached = (log_kink > math.log(_N_EXACT)) & (log_kink < math.log(_FAR))
         kink = jnp.where(reached, jnp.exp(jnp.where(reached, log_kink, 1.0)), _N_EXACT)
@@ -169,22 +172,21 @@ def indices(
 
 
 def build(
-    alpha: Array,
-    gamma: Array,
-    activity: Array,
+    spectrum_exponent: ArrayLike,
+    sparsity_exponent: ArrayLike,
+    activity: ArrayLike,
     *,
     n_coordinates: int | float,
     clipped: bool,
     n_tail: int = 0,
 ) -> Coordinates:
-    """Build `power_law_coordinates` from checked scalars of one dtype.
+    """Build `power_law_coordinates` from scalars of one dtype.
 
-    **Arguments:** as `indices`.
+    **Arguments:** as `power_law_coordinates` and `indices`.
 
     **Returns:** the coordinates.
-
-    **Raises:** nothing.
     """
+    alpha, gamma, activity = symbols(spectrum_exponent, sparsity_exponent, activity)
     points, weights, cut = indices(alpha, gamma, activity, n_coordinates, clipped, n_tail)
     log_i = jnp.log(points)
     variance = jnp.exp(-(1 + alpha) * log_i)
@@ -203,14 +205,15 @@ def build(
     return Coordinates(variance, probability, weights)
 
 
-def may_clip(activity: object) -> bool:
+def may_clip(activity: Any) -> bool:
     """Whether min(1, c i^-gamma) may have a kink: only concrete values at most 1 exclude it."""
     if isinstance(activity, Tracer):
         return True
-    return bool(np.any(np.asarray(activity) > 1))
+    values = np.asarray(activity)
+    return values.dtype.kind in "fiub" and bool(np.any(values > 1))
 
 
-_build_jit = jax.jit(build, static_argnames=("n_coordinates", "clipped"))
+_build = theory_function("n_coordinates", "clipped", "n_tail", vectorize=False)(build)
 
 
 def power_law_coordinates(
@@ -245,14 +248,63 @@ def power_law_coordinates(
 
     **Example**
 
-    >>> known = js.sparse.theory.power_law_coordinates(
+    >>> spectrum = js.sparse.theory.power_law_coordinates(
     ...     spectrum_exponent=1.0, sparsity_exponent=2.0, n_coordinates=3
     ... )
-    >>> print(np.asarray(known.variance).round(3), np.asarray(known.probability).round(3))
+    >>> print(np.asarray(spectrum.variance).round(3), np.asarray(spectrum.probability).round(3))
     [1.    0.25  0.111] [1.    0.25  0.111]
     """
-    check(spectrum_exponent=spectrum_exponent, sparsity_exponent=sparsity_exponent)
-    check(activity=activity)
-    require_count("n_coordinates", n_coordinates)
-    alpha, gamma, c = as_floats(spectrum_exponent, sparsity_exponent, activity)
-    return _build_jit(alpha, gamma, c, n_coordinates=n_coordinates, clipped=may_clip(activity))
+    return _build(
+        spectrum_exponent,
+        sparsity_exponent,
+        activity,
+        n_coordinates=n_coordinates,
+        clipped=may_clip(activity),
+    )
+
+
+def _check_one_spectrum(values: Mapping[str, Any]) -> None:
+    """Check that a spectrum is given either as such or by the exponents of a power law."""
+    own = {"spectrum_exponent": None, "sparsity_exponent": None}
+    own |= {"activity": 1.0, "n_coordinates": math.inf}
+    for name in (n for n in own if n in values):
+        value = values[name]
+        if values["spectrum"] is POWER_LAW:
+            if value is None:
+                raise ValueError(f"`{name}` must be given, or a `spectrum` instead, got None.")
+        elif value is not own[name] and (not isinstance(value, int | float) or value != own[name]):
+            raise ValueError(f"`{name}` must not be given together with a `spectrum`, got {value}.")
+
+
+def of_spectrum(*, n_tail: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a theory function of a `spectrum`, or of the exponents that describe one.
+
+    The formula gets `Coordinates` in `spectrum`, whichever way the caller describes it.
+
+    **Arguments:** `n_tail`, as in `indices`.
+
+    **Returns:** the decorator.
+    """
+    decorator = theory_function(
+        "n_coordinates",
+        trees=("spectrum",),
+        cast_trees=True,
+        plain=lambda values: {"clipped": may_clip(values["activity"])},
+        check=_check_one_spectrum,
+    )
+
+    def decorate(formula: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(formula)
+        def with_spectrum(*, clipped: bool, **values: Any) -> Any:
+            if values["spectrum"] is POWER_LAW:
+                gamma = values["sparsity_exponent"]
+                # of a number of coordinates: their variances do not enter
+                alpha = values.get("spectrum_exponent", jnp.ones_like(gamma))
+                options = {"clipped": clipped, "n_tail": n_tail}
+                options["n_coordinates"] = values["n_coordinates"]
+                values["spectrum"] = build(alpha, gamma, values["activity"], **options)
+            return formula(**values)
+
+        return decorator(with_spectrum)
+
+    return decorate

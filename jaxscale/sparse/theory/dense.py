@@ -3,15 +3,14 @@
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.roots import bisect
-from jaxscale.sparse.theory.checks import check
+from jaxscale.roots import root
+from jaxscale.sparse.theory.checks import theory_function
 from jaxscale.sparse.theory.coordinates import Coordinates, build
-from jaxscale.spectra import PowerLaw, as_floats, require_count
-from jaxscale.vectorize import vectorized
+from jaxscale.spectra import PowerLaw
+from jaxscale.theory import symbols
 
 
 def delta_of(coordinates: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
@@ -20,27 +19,19 @@ def delta_of(coordinates: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
     **Arguments:** the coordinates (probabilities are not used) and n, at least 1 or infinite.
 
     **Returns:** a scalar, with derivatives to second order.
-
-    **Raises:** nothing.
     """
 
-    def value(x, coordinates, n):
+    def surplus(x: Array, coordinates: Coordinates, n: Array) -> tuple[Array, Array]:
+        """Degrees of freedom minus n and the slope, in x = ln Delta."""
         share = coordinates.variance / (coordinates.variance + jnp.exp(x))
-        slope = -coordinates.sum(share * (1 - share))
-        return coordinates.sum(share) - n, slope
+        return coordinates.sum(share) - n, -coordinates.sum(share * (1 - share))
 
     length = coordinates.sum(jnp.ones_like(coordinates.weight))
     every = jnp.isinf(n) | (n >= length)
     n = jnp.where(every, length / 2, n)
-    frozen, held = jax.lax.stop_gradient((coordinates, n))
-    top = jnp.log(frozen.sum(frozen.variance) / held)
-    double = top.dtype == jnp.float64
-    depth, steps = (90.0, 60) if double else (60.0, 32)
-    x = bisect(lambda x: value(x, frozen, held)[0] > 0, top - depth, top, steps)
-    x = jax.lax.stop_gradient(x)
-    for _ in range(2):
-        gap, slope = value(x, coordinates, n)
-        x = x - gap / slope
+    top = jnp.log(coordinates.sum(coordinates.variance) / n)
+    depth, n_steps = (90.0, 60) if top.dtype == jnp.float64 else (60.0, 32)
+    x = root(surplus, (coordinates, n), top - depth, top, n_steps, rising=False)
     return jnp.where(every, 0.0, jnp.exp(x))
 
 
@@ -49,24 +40,7 @@ def _dense(alpha: Array, n_coordinates: int | float) -> Coordinates:
     return build(alpha, zero, one, n_coordinates=n_coordinates, clipped=False)
 
 
-def _delta(n, alpha, n_coordinates):
-    return delta_of(_dense(alpha, n_coordinates), n)
-
-
-def _loss(n, d, alpha, n_coordinates):
-    small, large = jnp.minimum(n, d), jnp.maximum(n, d)
-    delta = _delta(small, alpha, n_coordinates)
-    size = jnp.where(jnp.isinf(small), 1.0, small)
-    ratio = jnp.where(jnp.isinf(small), 0.0, size / large)
-    distance = jnp.where(ratio < 1, 1 - ratio, 1.0)
-    value = size * delta / 2 / distance
-    return jnp.where((ratio < 1) | (delta == 0), value, jnp.inf)
-
-
-_delta_jit = vectorized(_delta, "n_coordinates")
-_loss_jit = vectorized(_loss, "n_coordinates")
-
-
+@theory_function("n_coordinates")
 def dense_delta(
     n: Real[ArrayLike, "..."],
     *,
@@ -96,11 +70,11 @@ def dense_delta(
     >>> print(f"{js.sparse.theory.dense_delta(100, spectrum_exponent=1.0):.3g}")
     0.000244
     """
-    check(n_samples=n, spectrum_exponent=spectrum_exponent)
-    require_count("n_coordinates", n_coordinates)
-    return _delta_jit(*as_floats(n, spectrum_exponent), n_coordinates=n_coordinates)
+    m, alpha = symbols(n, spectrum_exponent)
+    return delta_of(_dense(alpha, n_coordinates), m)
 
 
+@theory_function("n_coordinates")
 def dense_loss(
     n_features: Real[ArrayLike, "..."],
     n_samples: Real[ArrayLike, "..."],
@@ -134,10 +108,14 @@ def dense_loss(
     >>> print(f"{js.sparse.theory.dense_loss(100, 1000, spectrum_exponent=1.0):.3g}")
     0.0136
     """
-    check(n_features=n_features, n_samples=n_samples, spectrum_exponent=spectrum_exponent)
-    require_count("n_coordinates", n_coordinates)
-    arrays = as_floats(n_features, n_samples, spectrum_exponent)
-    return _loss_jit(*arrays, n_coordinates=n_coordinates)
+    n, d, alpha = symbols(n_features, n_samples, spectrum_exponent)
+    small, large = jnp.minimum(n, d), jnp.maximum(n, d)
+    delta = delta_of(_dense(alpha, n_coordinates), small)
+    size = jnp.where(jnp.isinf(small), 1.0, small)
+    ratio = jnp.where(jnp.isinf(small), 0.0, size / large)
+    distance = jnp.where(ratio < 1, 1 - ratio, 1.0)
+    value = size * delta / 2 / distance
+    return jnp.where((ratio < 1) | (delta == 0), value, jnp.inf)
 
 
 def _prefactor(alpha: Array) -> Array:
@@ -145,6 +123,7 @@ def _prefactor(alpha: Array) -> Array:
     return (angle / jnp.sin(angle)) ** (1 + alpha) / 2
 
 
+@theory_function()
 def dense_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
     r"""Loss of dense inputs against the smaller of features and samples, the other infinite.
 
@@ -170,8 +149,7 @@ def dense_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
     >>> print(f"{law.prefactor:.3g} * n^-{law.exponent:.3g}")
     1.23 * n^-1
     """
-    check(spectrum_exponent=spectrum_exponent)
-    (alpha,) = as_floats(spectrum_exponent)
+    (alpha,) = symbols(spectrum_exponent)
     return PowerLaw(_prefactor(alpha), alpha)
 
 
@@ -182,8 +160,6 @@ class AllocationLaws(eqx.Module):
 
     **Returns:** a pytree of three laws.
 
-    **Raises:** nothing.
-
     **Reference:** see `allocation_laws` and `dense_allocation_laws`.
     """
 
@@ -192,6 +168,7 @@ class AllocationLaws(eqx.Module):
     loss: PowerLaw
 
 
+@theory_function()
 def dense_allocation_laws(*, spectrum_exponent: Real[ArrayLike, "..."]) -> AllocationLaws:
     r"""Optimal split of compute C = N D for dense inputs, on the overparameterised side.
 
@@ -217,11 +194,12 @@ def dense_allocation_laws(*, spectrum_exponent: Real[ArrayLike, "..."]) -> Alloc
     >>> print(f"N ~ C^{-laws.n_features.exponent:.3f}, D ~ C^{-laws.n_samples.exponent:.3f}")
     N ~ C^0.500, D ~ C^0.500
     """
-    check(spectrum_exponent=spectrum_exponent)
-    (alpha,) = as_floats(spectrum_exponent)
+    (alpha,) = symbols(spectrum_exponent)
     ratio = 1 + 2 / alpha
-    root, half = jnp.sqrt(ratio), jnp.full_like(alpha, -0.5)
-    height = _prefactor(alpha) * root**alpha * ratio / (ratio - 1)
+    size, half = jnp.sqrt(ratio), jnp.full_like(alpha, -0.5)
+    height = _prefactor(alpha) * size**alpha * ratio / (ratio - 1)
     return AllocationLaws(
-        PowerLaw(root, half), PowerLaw(1 / root, half), PowerLaw(height, alpha / 2)
+        PowerLaw(size, half),
+        PowerLaw(1 / size, half),
+        PowerLaw(height, alpha / 2),
     )

@@ -1,6 +1,8 @@
 """How often full-batch gradient descent is unstable: one rare, large input is enough."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,73 +10,22 @@ import numpy as np
 from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.sparse.theory.checks import check
-from jaxscale.sparse.theory.coordinates import Coordinates, build, may_clip
-from jaxscale.spectra import PowerLaw, as_floats, require, require_count
-from jaxscale.vectorize import vectorized
+from jaxscale.sparse.theory.checks import theory_function
+from jaxscale.sparse.theory.coordinates import POWER_LAW, Coordinates, of_spectrum
+from jaxscale.spectra import PowerLaw, require
+from jaxscale.theory import is_plain, symbols
 
 
-def instability(coordinates: Coordinates, n: Array, rate: Array) -> Float[Array, ""]:
-    """Evaluate `instability_probability_of` for scalars.
-
-    **Arguments:** as `instability_probability_of`.
-
-    **Returns:** a scalar.
-
-    **Raises:** nothing.
-    """
-    endless = jnp.isinf(n)
-    n = jnp.where(endless, 1.0, n)
-    p, amplitude = coordinates.probability, coordinates.amplitude
-    tiny = float(jnp.finfo(p.dtype).tiny) ** 0.75
-    height = jnp.maximum(n / (rate * amplitude), tiny)
-    spikes = coordinates.weight * n * p * jax.lax.erfc(jnp.sqrt(height))
-    rate_of_spikes = jnp.sum(spikes[1:])
-    bulk = gammaincc(n * p[0] / 2, n / (rate * amplitude[0]))
-    bulk = jnp.minimum(bulk, 1 - float(jnp.finfo(p.dtype).eps))
-    value = -jnp.expm1(jnp.log1p(-bulk) - rate_of_spikes)
-    # infinite data: the largest eigenvalue is the largest variance
-    limit = jnp.where(rate * coordinates.variance[0] > 2, 1.0, 0.0)
-    return jnp.where(endless, limit, value)
-
-
-def _power_law(n, rate, alpha, gamma, c, n_coordinates, clipped):
-    coordinates = build(alpha, gamma, c, n_coordinates=n_coordinates, clipped=clipped)
-    return instability(coordinates, n, rate)
-
-
-_of_jit = vectorized(lambda n, rate, coordinates: instability(coordinates, n, rate))
-_power_law_jit = vectorized(_power_law, "n_coordinates", "clipped")
-
-
-def instability_probability_of(
-    coordinates: Coordinates,
-    n_samples: Real[ArrayLike, "..."],
-    learning_rate: Real[ArrayLike, "..."],
-) -> Float[Array, "..."]:
-    """Evaluate `instability_probability` for a given spectrum, its first entry the bulk.
-
-    **Arguments:** the coordinates, and the others as in `instability_probability`.
-
-    **Returns:** a probability, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** as `instability_probability`.
-    """
-    check(n_samples=n_samples, learning_rate=learning_rate)
-    _, *arrays = as_floats(coordinates.variance, n_samples, learning_rate)
-    return _of_jit(*arrays, coordinates=coordinates)
-
-
+@of_spectrum()
 def instability_probability(
     n_samples: Real[ArrayLike, "..."],
     learning_rate: Real[ArrayLike, "..."],
     *,
-    spectrum_exponent: Real[ArrayLike, "..."],
-    sparsity_exponent: Real[ArrayLike, "..."],
+    spectrum_exponent: Real[ArrayLike, "..."] | None = None,
+    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
     activity: Real[ArrayLike, "..."] = 1.0,
     n_coordinates: int | float = math.inf,
+    spectrum: Coordinates = POWER_LAW,
 ) -> Float[Array, "..."]:
     r"""Probability over data sets that eta lambda_max of the kernel exceeds 2, infinite N.
 
@@ -93,8 +44,9 @@ def instability_probability(
 
     - `n_samples`: D > 0, may be infinite.
     - `learning_rate`: eta > 0, per step.
-    - `spectrum_exponent`, `sparsity_exponent`, `activity`, `n_coordinates`: as `unseen_loss`. M
-      below (2cD/eta)^{1/(gamma-1-alpha)} cuts the spikes off.
+    - `spectrum_exponent`, `sparsity_exponent`, `activity`, `n_coordinates`, `spectrum`: as
+      `unseen_loss`. M below (2cD/eta)^{1/(gamma-1-alpha)} cuts the spikes off; the first entry of
+      a spectrum is the bulk.
 
     **Returns:** a probability, broadcast shape.
 
@@ -104,19 +56,29 @@ def instability_probability(
 
     **Example**
 
-    >>> found = js.sparse.theory.instability_probability(
+    >>> chance = js.sparse.theory.instability_probability(
     ...     1e3, 2.0, spectrum_exponent=1.0, sparsity_exponent=2.0
     ... )
-    >>> print(f"{found:.3g}")
+    >>> print(f"{chance:.3g}")
     0.494
     """
-    check(n_samples=n_samples, learning_rate=learning_rate, activity=activity)
-    check(spectrum_exponent=spectrum_exponent, sparsity_exponent=sparsity_exponent)
-    require_count("n_coordinates", n_coordinates)
-    arrays = as_floats(n_samples, learning_rate, spectrum_exponent, sparsity_exponent, activity)
-    return _power_law_jit(*arrays, n_coordinates=n_coordinates, clipped=may_clip(activity))
+    n, rate = symbols(n_samples, learning_rate)
+    endless = jnp.isinf(n)
+    n = jnp.where(endless, 1.0, n)
+    p, amplitude = spectrum.probability, spectrum.amplitude
+    tiny = float(jnp.finfo(p.dtype).tiny) ** 0.75
+    height = jnp.maximum(n / (rate * amplitude), tiny)
+    spikes = spectrum.weight * n * p * jax.lax.erfc(jnp.sqrt(height))
+    rate_of_spikes = jnp.sum(spikes[1:])
+    bulk = gammaincc(n * p[0] / 2, n / (rate * amplitude[0]))
+    bulk = jnp.minimum(bulk, 1 - float(jnp.finfo(p.dtype).eps))
+    value = -jnp.expm1(jnp.log1p(-bulk) - rate_of_spikes)
+    # infinite data: the largest eigenvalue is the largest variance
+    limit = jnp.where(rate * spectrum.variance[0] > 2, 1.0, 0.0)
+    return jnp.where(endless, limit, value)
 
 
+@theory_function()
 def projection_factor(
     n_features: Real[ArrayLike, "..."], moment: Real[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
@@ -143,14 +105,23 @@ def projection_factor(
     >>> print(f"{js.sparse.theory.projection_factor(64, 2.0):.4g}")
     1.031
     """
-    check(n_features=n_features, moment=moment)
-    n, k = as_floats(n_features, moment)
+    n, k = symbols(n_features, moment)
     endless = jnp.isinf(n)
     half = jnp.where(endless, 1.0, n) / 2
     value = jnp.exp(gammaln(half + k) - gammaln(half) - k * jnp.log(half))
     return jnp.where(endless, 1.0, value)
 
 
+def _check_steep(values: Mapping[str, Any]) -> None:
+    """Check gamma > 1 + alpha."""
+    alpha, gamma = values["spectrum_exponent"], values["sparsity_exponent"]
+    if is_plain(alpha, gamma):
+        least = 1 + np.asarray(alpha)
+        what = f"above 1 + `spectrum_exponent` = {least}"
+        require("sparsity_exponent", gamma, lambda v: v > least, what)
+
+
+@theory_function(vectorize=False, check=_check_steep)
 def instability_law(
     learning_rate: Real[ArrayLike, "..."],
     *,
@@ -183,13 +154,7 @@ def instability_law(
     >>> print(f"{law.prefactor:.3g} * D^-{law.exponent:.3g}")
     0.375 * D^-1
     """
-    check(learning_rate=learning_rate, spectrum_exponent=spectrum_exponent, activity=activity)
-    check(sparsity_exponent=sparsity_exponent)
-    if not any(isinstance(v, jax.Array) for v in (spectrum_exponent, sparsity_exponent)):
-        least = 1 + np.asarray(spectrum_exponent)
-        what = f"above 1 + `spectrum_exponent` = {least}"
-        require("sparsity_exponent", sparsity_exponent, lambda v: v > least, what)
-    rate, alpha, gamma, c = as_floats(learning_rate, spectrum_exponent, sparsity_exponent, activity)
+    rate, alpha, gamma, c = symbols(learning_rate, spectrum_exponent, sparsity_exponent, activity)
     valid = gamma > 1 + alpha
     k = (gamma - 1) / jnp.where(valid, gamma - 1 - alpha, jnp.nan)
     moment = jnp.exp(gammaln(k + 0.5) + k * math.log(2)) / math.sqrt(math.pi)

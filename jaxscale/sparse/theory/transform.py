@@ -8,6 +8,8 @@ coordinates of m_i(u / Delta), so the sums are tabulated once, on a grid of s, a
 is then solved with the table: the trapezoidal rule in ln s converges for any shift of the grid.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,8 +36,6 @@ def log_transform(
 
     **Returns:** one value per s and entry.
 
-    **Raises:** nothing.
-
     **Reference:** derived here.
     """
     endless = jnp.isinf(n_samples)
@@ -51,12 +51,13 @@ def log_transform(
 class Profile(eqx.Module):
     """Sums over coordinates, tabulated on an equidistant grid of ln s.
 
-    **Arguments:** `log_s`, the grid; `seen`, sum of 1 - m_i; `left`, sum of lambda_i m_i.
+    **Arguments:** `log_s`, the grid; `covered`, sum of 1 - m_i; `remaining`, sum of
+    lambda_i m_i.
     """
 
     log_s: Float[Array, " j"]
-    seen: Float[Array, " j"]
-    left: Float[Array, " j"]
+    covered: Float[Array, " j"]
+    remaining: Float[Array, " j"]
 
     def moments(self, log_delta: Float[Array, ""]) -> "Moments":
         r"""Integrate the table at one Delta.
@@ -74,11 +75,11 @@ class Profile(eqx.Module):
         low = jnp.zeros_like(u).at[0].set(1.0)
         once = decay * (1 + low / jnp.expm1(step))
         twice = decay * u * (1 + low / jnp.expm1(2 * step))
-        freedom = jnp.sum(decay * (1 + low / jnp.expm1(2 * step)) * self.seen) / jnp.sum(once)
+        freedom = jnp.sum(decay * (1 + low / jnp.expm1(2 * step)) * self.covered) / jnp.sum(once)
         cubic = decay * u * (1 + low / jnp.expm1(3 * step))
-        slope = jnp.sum(cubic * self.seen) / jnp.sum(twice) - freedom
-        first = jnp.sum(once * self.left) / jnp.sum(once)
-        second = jnp.sum(twice * self.left) / jnp.sum(twice)
+        slope = jnp.sum(cubic * self.covered) / jnp.sum(twice) - freedom
+        first = jnp.sum(once * self.remaining) / jnp.sum(once)
+        second = jnp.sum(twice * self.remaining) / jnp.sum(twice)
         return Moments(freedom, slope, first, second)
 
 
@@ -100,21 +101,21 @@ def _table(
 ) -> Profile:
     log_s = low + (high - low) * jnp.arange(n_points, dtype=low.dtype) / (n_points - 1)
     exponent = log_transform(coordinates, jnp.exp(log_s), n_samples)
-    seen = coordinates.sum(-jnp.expm1(exponent))
-    left = coordinates.sum(coordinates.variance * jnp.exp(exponent))
-    return Profile(log_s, seen, left)
+    covered = coordinates.sum(-jnp.expm1(exponent))
+    remaining = coordinates.sum(coordinates.variance * jnp.exp(exponent))
+    return Profile(log_s, covered, remaining)
 
 
 def solve(
     coordinates: Coordinates,
     n_samples: Float[Array, ""],
     highest: Float[Array, ""],
-    equation,
-    arguments,
+    equation: Callable[..., tuple[Array, Array, Array]],
+    arguments: tuple[Array, ...],
 ) -> tuple[Float[Array, ""], "Moments", Float[Array, ""]]:
     r"""Solve a fixed-point equation for Delta and return the moments there.
 
-    Twice bisection in ln Delta: with a coarse table over the whole range, then with a fine table
+    Twice bisection in ln Delta: with a coarse table over the full range, then with a fine table
     around the result. Two Newton steps outside of `stop_gradient` carry the derivatives (exact to
     second order).
 
@@ -124,11 +125,9 @@ def solve(
 
     **Returns:** ln Delta, the moments there and the remaining value.
 
-    **Raises:** nothing.
-
     **Reference:** derived here.
     """
-    frozen, n, top, held = jax.lax.stop_gradient((coordinates, n_samples, highest, arguments))
+    frozen, n, top, constants = jax.lax.stop_gradient((coordinates, n_samples, highest, arguments))
     double = top.dtype == jnp.float64
     depth, edge, tail = (80.0, 11.5, 4.0) if double else (45.0, 9.0, 3.2)
     bottom = top - depth
@@ -136,16 +135,15 @@ def solve(
 
     coarse = _table(frozen, n, start, tail - bottom, _N_COARSE)
 
-    def below(profile):
-        return lambda x: equation(x, profile.moments(x), held)[0] > 0
+    def below(profile: Profile) -> Callable[[Array], Array]:
+        return lambda x: equation(x, profile.moments(x), constants)[0] > 0
 
     guess = bisect(below(coarse), bottom, top, 24)
     start = -jnp.maximum(jnp.log(jnp.max(frozen.variance)), guess) - edge
     grid = (start, tail + 1.0 - guess)
     fine = _table(coordinates, n_samples, *grid, _N_FINE)
-    held_fine = jax.lax.stop_gradient(fine)
-    x = bisect(below(held_fine), guess - 1.0, guess + 1.0, 44 if double else 20)
-    x = jax.lax.stop_gradient(x)
+    frozen_fine = jax.lax.stop_gradient(fine)
+    x = bisect(below(frozen_fine), guess - 1.0, guess + 1.0, 44 if double else 20)
     for _ in range(2):
         _, value, slope = equation(x, fine.moments(x), arguments)
         flat = jnp.abs(slope) < 1e-30

@@ -1,84 +1,51 @@
 """A linear student with fewer latent dimensions than features (K < N), W frozen: exact."""
 
-import functools
+from collections.abc import Mapping
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.spectra import as_floats
-from jaxscale.superposition.theory.checks import check
-from jaxscale.superposition.theory.modes import Modes, excess, modes, over_times, remaining
+from jaxscale.superposition.theory.checks import theory_function
+from jaxscale.superposition.theory.modes import Modes, excess, modes, over_times
 from jaxscale.superposition.theory.sequential import features
+from jaxscale.theory import symbols
+
+_MATRICES = ("embedding", "covariance", "initial_matrix")
 
 
-def _modes(w, covariance, a, b, second, active, loss_weighted) -> Modes:
-    share, target, weight = features(a, b, w.shape[1], loss_weighted)
-    sigma = second * active * share if covariance is None else covariance
-    return modes(w, target, weight, sigma)
-
-
-@functools.partial(jax.jit, static_argnames=("loss_weighted", "discrete"))
-def _loss(t, w, covariance, initial, a, b, eta, second, active, *, loss_weighted, discrete):
-    m = _modes(w, covariance, a, b, second, active, loss_weighted)
-    gap = m.gap(initial)
-
-    def one(t):
-        return excess(t, eta, m.gram, m.moment, gap, discrete)
-
-    return m.floor + over_times(one, t, gap.size)
-
-
-@functools.partial(jax.jit, static_argnames=("loss_weighted", "discrete"))
-def _matrix(t, w, covariance, initial, a, b, eta, second, active, *, loss_weighted, discrete):
-    m = _modes(w, covariance, a, b, second, active, loss_weighted)
-    gap = m.gap(initial)
-    rest = jnp.where(m.live, m.target, m.rotated(initial))
-
-    def one(t):
-        left = remaining(t, eta, m.gram, m.moment, gap, discrete)
-        return m.left @ (rest + left) @ m.right.T
-
-    return over_times(one, t, gap.size)
-
-
-@functools.partial(jax.jit, static_argnames="loss_weighted")
-def _floor(w, covariance, a, b, second, active, *, loss_weighted):
-    return _modes(w, covariance, a, b, second, active, loss_weighted).floor
-
-
-@functools.partial(jax.jit, static_argnames="loss_weighted")
-def _max_rate(w, covariance, a, b, second, active, *, loss_weighted):
-    m = _modes(w, covariance, a, b, second, active, loss_weighted)
-    return 2 / (m.gram[0, 0] * m.moment[0, 0])
-
-
-def _arrays(embedding, covariance, initial, **scalars):
-    """Check, and bring everything to one dtype; None stays None."""
-    check(**scalars)
-    shape = np.shape(embedding)
+def _check_shapes(values: Mapping[str, Any]) -> None:
+    """Check that the matrices fit each other, and that only the time is an array."""
+    shape = np.shape(values["embedding"])
     if len(shape) != 2:
         raise ValueError(f"`embedding` must be a matrix (K, N), got shape {shape}.")
-    for name, value in scalars.items():
-        if name != "time" and np.shape(value):
+    for name, value in values.items():
+        if name not in ("time", *_MATRICES) and np.shape(value):
             raise ValueError(f"`{name}` must be a scalar, got shape {np.shape(value)}; use vmap.")
-    for name, value, size in (
-        ("covariance", covariance, shape[1]),
-        ("initial_matrix", initial, shape[0]),
-    ):
+    for name, size in (("covariance", shape[1]), ("initial_matrix", shape[0])):
+        value = values.get(name)
         if value is not None and np.shape(value) != (size, size):
             raise ValueError(
                 f"`{name}` must have shape {(size, size)} for an embedding of shape {shape}, "
                 f"got {np.shape(value)}."
             )
-    given = [v for v in (embedding, covariance, initial) if v is not None]
-    arrays = as_floats(*given, *scalars.values())
-    matrices = iter(arrays[: len(given)])
-    filled = [None if v is None else next(matrices) for v in (embedding, covariance, initial)]
-    return filled, arrays[len(given) :]
 
 
+def _optional(matrix: ArrayLike | None) -> Array | None:
+    return None if matrix is None else symbols(matrix)[0]
+
+
+def _modes(
+    embedding: ArrayLike, covariance: ArrayLike | None, loss_weighted: bool, *scalars: ArrayLike
+) -> Modes:
+    """Decouple the student; `scalars` are a, b, the second moment and the mean number active."""
+    w, a, b, second, active = symbols(embedding, *scalars)
+    share, target, weight = features(a, b, w.shape[1], loss_weighted)
+    sigma = second * active * share if covariance is None else symbols(covariance)[0]
+    return modes(w, target, weight, sigma)
+
+
+@theory_function("loss_weighted", "discrete", vectorize=False, check=_check_shapes)
 def bottleneck_loss(
     time: Real[ArrayLike, "..."],
     embedding: Real[ArrayLike, "latent feature"],
@@ -129,26 +96,31 @@ def bottleneck_loss(
 
     >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
     >>> at = dict(frequency_exponent=1.5, importance_exponent=0.5, learning_rate=0.1)
-    >>> found = js.superposition.theory.bottleneck_loss(
+    >>> loss = js.superposition.theory.bottleneck_loss(
     ...     np.asarray([0.0, 10.0, 100.0]), embedding, **at
     ... )
-    >>> print(np.asarray(found).round(3))
+    >>> print(np.asarray(loss).round(3))
     [0.508 0.159 0.038]
     """
-    (w, sigma, initial), (t, *rest) = _arrays(
+    t, eta = symbols(time, learning_rate)
+    m = _modes(
         embedding,
         covariance,
-        initial_matrix,
-        time=time,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        mean_active=mean_active,
+        loss_weighted,
+        frequency_exponent,
+        importance_exponent,
+        second_moment,
+        mean_active,
     )
-    return _loss(t, w, sigma, initial, *rest, loss_weighted=loss_weighted, discrete=discrete)
+    gap = m.gap(_optional(initial_matrix))
+
+    def above_floor(t: Array) -> Array:
+        return excess(t, eta, m.gram, m.moment, gap, discrete)
+
+    return m.floor + over_times(above_floor, t, gap.size)
 
 
+@theory_function("loss_weighted", "discrete", vectorize=False, check=_check_shapes)
 def bottleneck_matrix(
     time: Real[ArrayLike, "..."],
     embedding: Real[ArrayLike, "latent feature"],
@@ -180,25 +152,25 @@ def bottleneck_matrix(
 
     >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
     >>> at = dict(frequency_exponent=1.5, importance_exponent=0.5, learning_rate=0.1)
-    >>> found = js.superposition.theory.bottleneck_matrix(100.0, embedding, **at)
-    >>> print(np.asarray(found).round(3))
+    >>> matrix = js.superposition.theory.bottleneck_matrix(100.0, embedding, **at)
+    >>> print(np.asarray(matrix).round(3))
     [[1.    0.   ]
      [0.    0.665]]
     """
-    (w, sigma, initial), (t, *rest) = _arrays(
+    t, eta = symbols(time, learning_rate)
+    m = _modes(
         embedding,
         covariance,
-        initial_matrix,
-        time=time,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        mean_active=mean_active,
+        loss_weighted,
+        frequency_exponent,
+        importance_exponent,
+        second_moment,
+        mean_active,
     )
-    return _matrix(t, w, sigma, initial, *rest, loss_weighted=loss_weighted, discrete=discrete)
+    return over_times(m.matrix(eta, _optional(initial_matrix), discrete), t, m.gram.size)
 
 
+@theory_function("loss_weighted", vectorize=False, check=_check_shapes)
 def bottleneck_floor(
     embedding: Real[ArrayLike, "latent feature"],
     *,
@@ -209,7 +181,7 @@ def bottleneck_floor(
     covariance: Real[ArrayLike, "feature feature"] | None = None,
     loss_weighted: bool = False,
 ) -> Float[Array, ""]:
-    r"""Loss that the linear student keeps for ever.
+    r"""Loss that the linear student cannot fall below.
 
     $$L_\infty = \tfrac12\big\|\Omega^{1/2}(W^T B^\infty W - A)\Sigma^{1/2}\big\|_F^2$$
 
@@ -228,24 +200,25 @@ def bottleneck_floor(
     **Example**
 
     >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
-    >>> found = js.superposition.theory.bottleneck_floor(
+    >>> floor = js.superposition.theory.bottleneck_floor(
     ...     embedding, frequency_exponent=1.5, importance_exponent=0.5
     ... )
-    >>> print(f"{found:.3f}")
+    >>> print(f"{floor:.3f}")
     0.038
     """
-    (w, sigma, _), rest = _arrays(
+    m = _modes(
         embedding,
         covariance,
-        None,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        second_moment=second_moment,
-        mean_active=mean_active,
+        loss_weighted,
+        frequency_exponent,
+        importance_exponent,
+        second_moment,
+        mean_active,
     )
-    return _floor(w, sigma, *rest, loss_weighted=loss_weighted)
+    return m.floor
 
 
+@theory_function("loss_weighted", vectorize=False, check=_check_shapes)
 def max_learning_rate(
     embedding: Real[ArrayLike, "latent feature"],
     *,
@@ -271,17 +244,17 @@ def max_learning_rate(
     **Example**
 
     >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
-    >>> found = js.superposition.theory.max_learning_rate(embedding, frequency_exponent=1.5)
-    >>> print(f"{found:.3f}")
+    >>> limit = js.superposition.theory.max_learning_rate(embedding, frequency_exponent=1.5)
+    >>> print(f"{limit:.3f}")
     2.507
     """
-    (w, sigma, _), rest = _arrays(
+    m = _modes(
         embedding,
         covariance,
-        None,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        second_moment=second_moment,
-        mean_active=mean_active,
+        loss_weighted,
+        frequency_exponent,
+        importance_exponent,
+        second_moment,
+        mean_active,
     )
-    return _max_rate(w, sigma, *rest, loss_weighted=loss_weighted)
+    return m.max_learning_rate

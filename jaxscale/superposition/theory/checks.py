@@ -1,75 +1,61 @@
-"""Checks of arguments that the public functions of the theory share."""
+"""The decorator of the theory functions of this package: what their arguments must be."""
 
-import jax
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from jaxscale.spectra import require, require_count
+from jaxscale.spectra import require
+from jaxscale.superposition.theory.tails import AbstractTail
+from jaxscale.theory import (
+    TheoryFunction,
+    finite_count,
+    is_plain,
+    not_negative,
+    not_negative_or_infinite,
+    number,
+    positive,
+    positive_or_infinite,
+)
 
-_AT_LEAST_ZERO = ("importance_exponent", "frequency_exponent", "gain", "energy", "scale")
-
-
-def check(**values: object) -> None:
-    r"""Check the arguments that several public functions share.
-
-    $$a, b, t \ge 0, \qquad \eta, E, E u^2, B > 0, \qquad N, K \ge 1$$
-
-    **Arguments:** the caller's arguments by name.
-
-    **Returns:** nothing.
-
-    **Raises:** `ValueError` naming the first bad argument and the value seen.
-
-    **Reference:** none.
-    """
-    for name, value in values.items():
-        if name == "time":
-            require(name, value, lambda v: v >= 0, "at least 0")
-        elif name == "initial_strength":
-            require(name, value, np.isfinite, "finite")
-        elif name in _AT_LEAST_ZERO:
-            require(name, value, lambda v: (v >= 0) & (v < np.inf), "at least 0 and finite")
-        elif name in ("latent_size", "rank"):
-            require(name, value, lambda v: (v >= 1) & (v < np.inf), "at least 1 and finite")
-        elif name == "batch_size":
-            require(name, value, lambda v: v > 0, "positive")
-        else:
-            require(name, value, lambda v: (v > 0) & (v < np.inf), "positive and finite")
+_at_least_one = number(lambda v: (v >= 1) & (v < np.inf), "at least 1 and finite")
 
 
-def check_features(n_features: int) -> None:
-    """Check a static, finite number of features.
-
-    **Arguments:** the caller's `n_features`, a Python integer.
-
-    **Returns:** nothing.
-
-    **Raises:** `ValueError` naming it and the value seen.
-
-    **Reference:** none.
-    """
-    require_count("n_features", n_features)
-    require("n_features", n_features, np.isfinite, "finite")
+def _check_tail(name: str, value: Any) -> None:
+    if not isinstance(value, AbstractTail):
+        raise ValueError(f"`{name}` must be a tail such as Gaussian(), got {value!r}.")
 
 
-def check_decay(frequency_exponent: object, importance_exponent: object) -> None:
-    r"""Check that the loss of infinitely many features exists and decays as a power.
+theory_function = TheoryFunction(
+    {
+        "batch_size": positive_or_infinite,
+        "bias_learning_rate": positive,
+        "energy": not_negative,
+        "fourth_moment": positive,
+        "fraction": positive,
+        "frequency_exponent": not_negative,
+        "gain": not_negative,
+        "importance_exponent": not_negative,
+        "initial_strength": number(np.isfinite, "finite"),
+        "latent_size": _at_least_one,
+        "learning_rate": positive,
+        "mean_active": positive,
+        "n_features": finite_count,
+        "rank": _at_least_one,
+        "scale": not_negative,
+        "second_moment": positive,
+        "tail": _check_tail,
+        "threshold": positive,
+        "time": not_negative_or_infinite,
+    }
+)
 
-    $$a > 0, \qquad a + 2 b > 1$$
 
-    **Arguments:** the caller's exponents.
-
-    **Returns:** nothing.
-
-    **Raises:** `ValueError` naming the bad argument and the value seen.
-
-    **Reference:** none.
-    """
-    check(frequency_exponent=frequency_exponent, importance_exponent=importance_exponent)
-    require("frequency_exponent", frequency_exponent, lambda v: v > 0, "positive")
-    if isinstance(frequency_exponent, jax.Array) or isinstance(importance_exponent, jax.Array):
-        return
-    if not np.all(np.asarray(frequency_exponent) + 2 * np.asarray(importance_exponent) > 1):
+def check_decay(values: Mapping[str, Any]) -> None:
+    r"""Check that the loss of infinitely many features exists and decays: a > 0, a + 2 b > 1."""
+    a, b = values["frequency_exponent"], values["importance_exponent"]
+    require("frequency_exponent", a, lambda v: v > 0, "positive")
+    if is_plain(a, b) and not np.all(np.asarray(a) + 2 * np.asarray(b) > 1):
         raise ValueError(
-            "`frequency_exponent` + 2 `importance_exponent` must be above 1, got "
-            f"{frequency_exponent} and {importance_exponent}."
+            f"`frequency_exponent` + 2 `importance_exponent` must be above 1, got {a} and {b}."
         )

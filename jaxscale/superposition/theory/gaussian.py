@@ -21,12 +21,12 @@ def _ratios(v):
 
     From I_{n-1} = v I_n + (n + 1) I_{n+1}, run downwards: every term is positive. NumPy or JAX.
     """
-    level, found = v, []
+    level, levels = v, []
     for n in range(_N_LEVELS, -1, -1):
         level = v + (n + 1) / level
         if n < 3:
-            found.append(level)
-    return found[::-1]
+            levels.append(level)
+    return levels[::-1]
 
 
 def _density(v: Array) -> Array:
@@ -79,14 +79,14 @@ def _gaussian_threshold(tau: Array) -> Array:
     clock = _gaussian_clock(37.5 if tau.dtype == jnp.float64 else 12.5)
     clock = jnp.asarray(clock, tau.dtype)
     points, weights = (jnp.asarray(x, tau.dtype) for x in gauss_legendre(1, _NODES))
-    wanted = jnp.minimum(tau, clock[-1])
-    panel = jnp.clip(jnp.searchsorted(clock, wanted, side="right") - 1, 0, clock.size - 2)
+    target = jnp.minimum(tau, clock[-1])
+    panel = jnp.clip(jnp.searchsorted(clock, target, side="right") - 1, 0, clock.size - 2)
     start, passed = _PANEL * panel.astype(tau.dtype), clock[panel]
 
     def newton(_, width):  # the integral is convex: from the right end, monotone
         inner = start[..., None] + width[..., None] * points
         time = width * jnp.sum(weights / _gaussian_first(inner), axis=-1)
-        width = width - (passed + time - wanted) * _gaussian_first(start + width)
+        width = width - (passed + time - target) * _gaussian_first(start + width)
         return jnp.clip(width, 0.0, _PANEL)
 
     width = jax.lax.fori_loop(0, 12, newton, jnp.full_like(start, _PANEL))
@@ -118,8 +118,6 @@ class Gaussian(AbstractTail):
     **Arguments:** none.
 
     **Returns:** a tail with index 0.
-
-    **Raises:** nothing.
 
     **Reference:** derived here.
 

@@ -5,7 +5,8 @@ features through random overlaps. Its bias -s v follows dv/dt = eta_b E relu(z/s
 and b are: thresholds are per output and never see the targets.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +14,18 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale.spectra import as_floats, require
-from jaxscale.superposition.theory.checks import check, check_features
+from jaxscale.superposition.theory.checks import theory_function
 from jaxscale.superposition.theory.gaussian import Gaussian
 from jaxscale.superposition.theory.sequential import features
 from jaxscale.superposition.theory.tails import AbstractTail
-from jaxscale.vectorize import vectorized
+from jaxscale.theory import is_plain, number, positive, symbols
 
 _OPENING = 5.0  # bias_learning_rate times the time at which the window opens
 _N_GRID = 2048
 _LAST = 1e30  # of the grid
 
 
+@theory_function(vectorize=False, trees=("tail",), n_features=positive)
 def interference_loss(
     time: Real[ArrayLike, "..."],
     *,
@@ -67,16 +69,14 @@ def interference_loss(
     >>> print(np.asarray(js.superposition.theory.interference_loss(time, **at)).round(3))
     [32.     2.598  0.155]
     """
-    if not isinstance(tail, AbstractTail):
-        raise ValueError(f"`tail` must be a tail such as Gaussian(), got {tail!r}.")
-    check(time=time, scale=scale, bias_learning_rate=bias_learning_rate, n_features=n_features)
-    t, s, eta, n = as_floats(time, scale, bias_learning_rate, n_features)
+    t, s, eta, n = symbols(time, scale, bias_learning_rate, n_features)
     endless = jnp.isinf(t)
     residual = tail.residual(eta * jnp.where(endless, 0.0, t))
     residual, s, n = as_floats(residual, s, n)
     return n * s**2 / 2 * jnp.where(endless, 0.0, residual)
 
 
+@theory_function()
 def interference_scale(
     *,
     latent_size: Real[ArrayLike, "..."],
@@ -104,15 +104,15 @@ def interference_scale(
 
     **Example**
 
-    >>> found = js.superposition.theory.interference_scale(latent_size=8, gain=1.4, energy=1.0)
-    >>> print(f"{found:.3f}")
+    >>> scale = js.superposition.theory.interference_scale(latent_size=8, gain=1.4, energy=1.0)
+    >>> print(f"{scale:.3f}")
     0.495
     """
-    check(latent_size=latent_size, gain=gain, energy=energy)
-    k, g, e = as_floats(latent_size, gain, energy)
+    k, g, e = symbols(latent_size, gain, energy)
     return g * jnp.sqrt(e / k)
 
 
+@theory_function(tail_index=number(lambda v: v < 0.5, "below 1/2"))
 def universal_law(tail_index: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     r"""Exponent of the false-positive loss in time.
 
@@ -136,10 +136,19 @@ def universal_law(tail_index: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     >>> print(js.superposition.theory.universal_law(0.0))
     1.0
     """
-    require("tail_index", tail_index, lambda v: v < 0.5, "below 1/2")
-    return 1 - 2 * as_floats(tail_index)[0]
+    (xi,) = symbols(tail_index)
+    return 1 - 2 * xi
 
 
+def _check_gain(values: Mapping[str, Any]) -> None:
+    threshold = values["threshold"]
+    if is_plain(threshold):
+        bound = np.asarray(threshold) ** 2
+        what = f"above `threshold` squared = {bound}"
+        require("latent_size", values["latent_size"], lambda v: v > bound, what)
+
+
+@theory_function(check=_check_gain)
 def matched_gain(
     latent_size: Real[ArrayLike, "..."], *, threshold: Real[ArrayLike, "..."] = 1.8
 ) -> Float[Array, "..."]:
@@ -166,12 +175,7 @@ def matched_gain(
     >>> print(f"{js.superposition.theory.matched_gain(32):.3f}")
     1.467
     """
-    check(latent_size=latent_size, threshold=threshold)
-    if not isinstance(threshold, jax.Array):
-        bound = np.asarray(threshold) ** 2
-        what = f"above `threshold` squared = {bound}"
-        require("latent_size", latent_size, lambda v: v > bound, what)
-    k, v = as_floats(latent_size, threshold)
+    k, v = symbols(latent_size, threshold)
     return 1 / (1 - v / jnp.sqrt(k))
 
 
@@ -185,31 +189,7 @@ class Window(NamedTuple):
     closes: Float[Array, "..."]
 
 
-def _window(latent, gain, rate, a, b, energy, *, n_features, tail):
-    p, target, _ = features(a, b, n_features, False)
-    mean = jnp.sum(p * target)
-    spread = jnp.sum(p * (target - mean) ** 2)
-    scale = gain * jnp.sqrt(energy / latent)
-    grid = np.linspace(np.log(_OPENING), np.log(_LAST), _N_GRID)
-    log_tau = jnp.asarray(grid, latent.dtype)
-    tau = jnp.exp(log_tau)
-    false = n_features * scale**2 / 2 * tail.residual(tau)
-    active = jax.nn.relu(gain - scale * tail.threshold(tau))
-    signal = ((active - mean) ** 2 + spread) / 2
-    tiny = float(jnp.finfo(latent.dtype).tiny)
-    height = jnp.log(jnp.maximum(false, tiny)) - jnp.log(jnp.maximum(signal, tiny))
-    below = height <= 0
-    k = jnp.clip(jnp.argmax(below), 1, _N_GRID - 1)
-    drop = height[k - 1] - height[k]
-    part = height[k - 1] / jnp.where(drop > 0, drop, 1.0)
-    crossing = jnp.exp(log_tau[k - 1] + part * (log_tau[k] - log_tau[k - 1]))
-    crossing = jnp.where(below[0], _OPENING, crossing)
-    return _OPENING / rate, jnp.where(jnp.any(below), crossing, jnp.inf) / rate
-
-
-_window_jit = vectorized(_window, "n_features")
-
-
+@theory_function("n_features", trees=("tail",))
 def interference_window(
     *,
     latent_size: Real[ArrayLike, "..."],
@@ -230,7 +210,7 @@ def interference_window(
     With the matrix frozen at g I and unit columns, the output of the one active feature is
     g + beta = g - s v, and its squared distance from A_i = i^-b is the signal residual. Thresholds
     of frequent features, which also grow by their own errors, are taken equal to the others. For
-    one-hot inputs of amplitude 1. The crossing is found on 2048 values of tau up to 1e30, then by
+    one-hot inputs of amplitude 1. The crossing is located on 2048 values of tau up to 1e30, then by
     interpolation of the logarithms (about 0.1%).
 
     **Arguments:** (any shapes that broadcast)
@@ -264,16 +244,25 @@ def interference_window(
     >>> print(f"{window.opens:.3g} to {window.closes:.3g}")
     5 to 52.1
     """
-    check_features(n_features)
-    check(
-        latent_size=latent_size,
-        gain=gain,
-        bias_learning_rate=bias_learning_rate,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        energy=energy,
-    )
-    arrays = as_floats(
+    k, g, rate, a, b, e = symbols(
         latent_size, gain, bias_learning_rate, frequency_exponent, importance_exponent, energy
     )
-    return Window(*_window_jit(*arrays, n_features=n_features, tail=tail))
+    p, target, _ = features(a, b, n_features, False)
+    mean = jnp.sum(p * target)
+    spread = jnp.sum(p * (target - mean) ** 2)
+    scale = g * jnp.sqrt(e / k)
+    grid = np.linspace(np.log(_OPENING), np.log(_LAST), _N_GRID)
+    log_tau = jnp.asarray(grid, k.dtype)
+    tau = jnp.exp(log_tau)
+    false = n_features * scale**2 / 2 * tail.residual(tau)
+    active = jax.nn.relu(g - scale * tail.threshold(tau))
+    signal = ((active - mean) ** 2 + spread) / 2
+    tiny = float(jnp.finfo(k.dtype).tiny)
+    height = jnp.log(jnp.maximum(false, tiny)) - jnp.log(jnp.maximum(signal, tiny))
+    below = height <= 0
+    j = jnp.clip(jnp.argmax(below), 1, _N_GRID - 1)
+    drop = height[j - 1] - height[j]
+    part = height[j - 1] / jnp.where(drop > 0, drop, 1.0)
+    crossing = jnp.exp(log_tau[j - 1] + part * (log_tau[j] - log_tau[j - 1]))
+    crossing = jnp.where(below[0], _OPENING, crossing)
+    return Window(_OPENING / rate, jnp.where(jnp.any(below), crossing, jnp.inf) / rate)

@@ -1,14 +1,16 @@
 """Power laws of the sequential regime (K = N) and where a finite number of features ends them."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jax.scipy.special import gammainc, gammaincc, gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.spectra import PowerLaw, as_floats, power_sum, require, require_count
-from jaxscale.superposition.theory.checks import check, check_decay, check_features
-from jaxscale.vectorize import vectorized
+from jaxscale.spectra import PowerLaw, power_sum, require, require_count
+from jaxscale.superposition.theory.checks import check_decay, theory_function
+from jaxscale.theory import symbols
 
 _N_LEVELS = 48  # of the continued fraction
 
@@ -19,8 +21,10 @@ def _exponents(a: Array, b: Array, loss_weighted: bool) -> tuple[Array, Array]:
     return rate, (a + 2 * b - 1) / rate
 
 
-def _variance(a, active, second, n_features):
-    return active * second / power_sum(a, n_features)
+def _check_law(values: Mapping[str, Any]) -> None:
+    check_decay(values)
+    if values["n_features"] == math.inf:
+        require("frequency_exponent", values["frequency_exponent"], lambda v: v > 1, "above 1")
 
 
 def hazard(beta: Float[Array, "*s"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -31,8 +35,6 @@ def hazard(beta: Float[Array, "*s"], x: Float[Array, "*s"]) -> Float[Array, "*s"
     **Arguments:** beta > 0 and x >= 0, of one shape.
 
     **Returns:** the same shape; grows as x + 1 - beta.
-
-    **Raises:** nothing.
 
     **Reference:** DLMF 8.9.2, the continued fraction, for x >= 2.
     """
@@ -47,43 +49,7 @@ def hazard(beta: Float[Array, "*s"], x: Float[Array, "*s"]) -> Float[Array, "*s"
     return jnp.where(far, level, low)
 
 
-def _law(a, b, active, second, n_features, loss_weighted):
-    rate, beta = _exponents(a, b, loss_weighted)
-    c = _variance(a, active, second, n_features)
-    return c / (2 * rate) * jnp.exp(gammaln(beta)), beta
-
-
-def _asymptote(t, a, b, eta, second, active, n_features, loss_weighted):
-    rate, beta = _exponents(a, b, loss_weighted)
-    c = _variance(a, active, second, n_features)
-    endless = jnp.isinf(t)
-    tau = 2 * eta * c * jnp.where(endless | (t == 0), 1.0, t)
-    first, last = tau * 2**rate, tau * (n_features + 0.5) ** -rate
-    # complements once the end of the spectrum is reached, where both functions are near 1
-    between = jnp.where(
-        last > 1,
-        gammaincc(beta, last) - gammaincc(beta, first),
-        gammainc(beta, first) - gammainc(beta, last),
-    )
-    value = c / (2 * rate) * jnp.exp(gammaln(beta)) * tau**-beta * between
-    # t = 0: the same midpoint integral of i^-(a + 2b) without the exponential
-    power = a + 2 * b - 1
-    start = c / 2 * (2**power - (n_features + 0.5) ** -power) / power
-    return jnp.where(endless, 0.0, jnp.where(t == 0, start, value))
-
-
-def _local(t, a, b, eta, second, active, n_features, loss_weighted):
-    rate, beta = _exponents(a, b, loss_weighted)
-    tau = 2 * eta * _variance(a, active, second, n_features) * t
-    return beta + hazard(beta, tau * n_features**-rate)
-
-
-_STATIC = ("n_features", "loss_weighted")
-_law_jit = vectorized(_law, *_STATIC)
-_asymptote_jit = vectorized(_asymptote, *_STATIC)
-_local_jit = vectorized(_local, *_STATIC)
-
-
+@theory_function("n_features", "loss_weighted", n_features=require_count, check=_check_law)
 def sequential_law(
     *,
     frequency_exponent: Real[ArrayLike, "..."],
@@ -124,15 +90,13 @@ def sequential_law(
     >>> print(f"{law.prefactor:.3g} * tau^-{law.exponent:.3g}")
     0.17 * tau^-1
     """
-    check_decay(frequency_exponent, importance_exponent)
-    check(mean_active=mean_active, second_moment=second_moment)
-    require_count("n_features", n_features)
-    if n_features == math.inf:
-        require("frequency_exponent", frequency_exponent, lambda v: v > 1, "above 1")
-    arrays = as_floats(frequency_exponent, importance_exponent, mean_active, second_moment)
-    return PowerLaw(*_law_jit(*arrays, n_features=n_features, loss_weighted=loss_weighted))
+    a, b = symbols(frequency_exponent, importance_exponent)
+    rate, beta = _exponents(a, b, loss_weighted)
+    c = mean_active * second_moment / power_sum(a, n_features)
+    return PowerLaw(c / (2 * rate) * jnp.exp(gammaln(beta)), beta)
 
 
+@theory_function("n_features", "loss_weighted", check=check_decay)
 def sequential_loss_asymptote(
     time: Real[ArrayLike, "..."],
     *,
@@ -170,20 +134,27 @@ def sequential_loss_asymptote(
     >>> print(f"{js.superposition.theory.sequential_loss_asymptote(1e3, **at):.3g}")
     0.00162
     """
-    check_features(n_features)
-    check_decay(frequency_exponent, importance_exponent)
-    check(
-        time=time,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        mean_active=mean_active,
+    t, a, b, eta = symbols(time, frequency_exponent, importance_exponent, learning_rate)
+    rate, beta = _exponents(a, b, loss_weighted)
+    c = mean_active * second_moment / power_sum(a, n_features)
+
+    endless = jnp.isinf(t)
+    tau = 2 * eta * c * jnp.where(endless | (t == 0), 1.0, t)
+    first, last = tau * 2**rate, tau * (n_features + 0.5) ** -rate
+    # complements once the end of the spectrum is reached, where both functions are near 1
+    between = jnp.where(
+        last > 1,
+        gammaincc(beta, last) - gammaincc(beta, first),
+        gammainc(beta, first) - gammainc(beta, last),
     )
-    arrays = as_floats(
-        time, frequency_exponent, importance_exponent, learning_rate, second_moment, mean_active
-    )
-    return _asymptote_jit(*arrays, n_features=n_features, loss_weighted=loss_weighted)
+    value = c / (2 * rate) * jnp.exp(gammaln(beta)) * tau**-beta * between
+    # t = 0: the same midpoint integral of i^-(a + 2b) without the exponential
+    power = a + 2 * b - 1
+    start = c / 2 * (2**power - (n_features + 0.5) ** -power) / power
+    return jnp.where(endless, 0.0, jnp.where(t == 0, start, value))
 
 
+@theory_function("n_features", "loss_weighted", check=check_decay)
 def sequential_local_exponent(
     time: Real[ArrayLike, "..."],
     *,
@@ -219,15 +190,9 @@ def sequential_local_exponent(
     >>> print(f"{js.superposition.theory.sequential_local_exponent(1e3, **at):.3g}")
     1.03
     """
-    check_features(n_features)
-    check_decay(frequency_exponent, importance_exponent)
-    check(
-        time=time,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        mean_active=mean_active,
-    )
-    arrays = as_floats(
-        time, frequency_exponent, importance_exponent, learning_rate, second_moment, mean_active
-    )
-    return _local_jit(*arrays, n_features=n_features, loss_weighted=loss_weighted)
+    t, a, b, eta = symbols(time, frequency_exponent, importance_exponent, learning_rate)
+    rate, beta = _exponents(a, b, loss_weighted)
+    c = mean_active * second_moment / power_sum(a, n_features)
+
+    tau = 2 * eta * c * t
+    return beta + hazard(beta, tau * n_features**-rate)

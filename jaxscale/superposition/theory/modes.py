@@ -11,6 +11,7 @@ spectra (orthonormal, tight) are as good as any other.
 """
 
 import functools
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -21,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 from jaxscale.linalg import eigh, full_svd, qr
 from jaxscale.superposition.theory.relaxation import decay, decay_slope
 
-_CHUNK = 2**22  # numbers held at once
+_CHUNK = 2**22  # numbers in memory at once
 
 
 def _tangent(x: Array) -> Array:
@@ -29,7 +30,7 @@ def _tangent(x: Array) -> Array:
     return x - stop_gradient(x)
 
 
-def _left_basis(x: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
+def _row_basis(x: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
     """Full left basis, singular values padded to k, and right vectors (0 where padded)."""
     k, n = x.shape
     q, r = qr(x.T)
@@ -41,13 +42,13 @@ def _left_basis(x: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
 class Modes(eqx.Module):
     """The decoupled problem.
 
-    **Arguments:** `left`, `right`, the bases U and V; `gram`, U^T G U; `moment`, V^T M V; `live`,
+    **Arguments:** `row_basis`, `column_basis`, U and V; `gram`, U^T G U; `moment`, V^T M V; `live`,
     modes with a nonzero rate; `target`, the limit of U^T B V on them, 0 elsewhere; `floor`, the
     loss there.
     """
 
-    left: Float[Array, "k k"]
-    right: Float[Array, "k k"]
+    row_basis: Float[Array, "k k"]
+    column_basis: Float[Array, "k k"]
     gram: Float[Array, "k k"]
     moment: Float[Array, "k k"]
     live: Bool[Array, "k k"]
@@ -62,19 +63,37 @@ class Modes(eqx.Module):
         """Write B(0) in the two bases; None stands for zeros."""
         if initial is None:
             return jnp.zeros_like(self.target)
-        return self.left.T @ initial @ self.right
+        return self.row_basis.T @ initial @ self.column_basis
+
+    def matrix(
+        self, learning_rate: Array, initial: Float[Array, "k k"] | None, discrete: bool
+    ) -> Callable[[Array], Array]:
+        """B as a function of one time."""
+        gap = self.gap(initial)
+        rest = jnp.where(self.live, self.target, self.rotated(initial))
+
+        def at(t: Array) -> Array:
+            deviation = remaining(t, learning_rate, self.gram, self.moment, gap, discrete)
+            return self.row_basis @ (rest + deviation) @ self.column_basis.T
+
+        return at
+
+    @property
+    def max_learning_rate(self) -> Float[Array, ""]:
+        """Learning rate at which steps become unstable: |1 - eta g m| < 1 for every mode."""
+        return 2 / (self.gram[0, 0] * self.moment[0, 0])
 
 
-def _floor(weight, factor, target, y, t, z) -> Array:
+def _floor(weight: Array, factor: Array, target: Array, y: Array, t: Array, z: Array) -> Array:
     """Squared distance of Omega^{1/2} A F from its projection, by rows to bound the memory."""
     root = jnp.sqrt(weight) * target
     diagonal = factor.ndim == 1
     n = root.shape[0]
     inner = y @ t
 
-    def row(i):
-        wanted = jnp.zeros_like(root).at[i].set(factor[i]) if diagonal else factor[i]
-        return jnp.sum((root[i] * wanted - z @ inner[i]) ** 2)
+    def row(i: Array) -> Array:
+        goal = jnp.zeros_like(root).at[i].set(factor[i]) if diagonal else factor[i]
+        return jnp.sum((root[i] * goal - z @ inner[i]) ** 2)
 
     rows = jax.lax.map(row, jnp.arange(n), batch_size=min(n, max(1, _CHUNK // n)))
     return 0.5 * jnp.sum(rows)
@@ -94,8 +113,6 @@ def modes(
 
     **Returns:** see `Modes`.
 
-    **Raises:** nothing.
-
     **Reference:** derived here.
     """
     w, diagonal = embedding, covariance.ndim == 1
@@ -114,8 +131,8 @@ def modes(
     moment = side @ w.T
     drive = (w * (weight * target)) @ side.T
 
-    u, g, y = _left_basis(stop_gradient(w * jnp.sqrt(weight)))
-    v, s, z = _left_basis(scaled)
+    u, g, y = _row_basis(stop_gradient(w * jnp.sqrt(weight)))
+    v, s, z = _row_basis(scaled)
     small = max(w.shape) * float(jnp.finfo(w.dtype).eps)
     live = (g > small * g[0])[:, None] & (s > small * s[0])
     root = stop_gradient(jnp.sqrt(weight) * target)
@@ -128,7 +145,7 @@ def modes(
     drive_t = _tangent(u.T @ drive @ v)
     push = drive_t - gram_t @ (limit * s**2) - (g[:, None] ** 2 * limit) @ moment_t
     aim = limit + jnp.where(live, push / speed**2, 0.0)
-    # the floor is stationary in B, so B is held
+    # the floor is stationary in B, so B is a constant there
     power = 0.5 * jnp.sum(weight * target**2 * variance)
     floor = _floor(stop_gradient(weight), factor, stop_gradient(target), y, shared, z)
     floor = floor + _tangent(power) - jnp.sum(limit * drive_t)
@@ -137,10 +154,10 @@ def modes(
     return Modes(u, v, jnp.diag(g**2) + gram_t, jnp.diag(s**2) + moment_t, live, aim, floor)
 
 
-def _turn(rates: Array, gap: Array, g: Array, tangent: Array, time: Array, discrete: bool):
+def _turn(rates: Array, gap: Array, g: Array, tangent: Array, time: Array, discrete: bool) -> Array:
     """Change of the decayed gap when the second matrix changes by `tangent`."""
 
-    def row(inputs):
+    def row(inputs: tuple[Array, Array, Array]) -> Array:
         rate, deviation, scale = inputs
         slope = decay_slope(rate[:, None], rate, time, discrete=discrete)
         return scale * (deviation @ (tangent * slope))
@@ -163,8 +180,6 @@ def remaining(
     **Arguments:** t; eta; U^T G U; V^T M V; the deviation at t = 0; steps or flow.
 
     **Returns:** the deviation, in the bases U and V. Derivatives are exact to first order.
-
-    **Raises:** nothing.
 
     **Reference:** the derivative is that of a matrix function (Daleckii-Krein).
     """
@@ -205,24 +220,23 @@ def excess(
 
     **Returns:** a scalar. Derivatives are exact to first order.
 
-    **Raises:** nothing.
-
     **Reference:** derived here.
     """
-    left = remaining(time, learning_rate, gram, moment, gap, discrete)
-    return 0.5 * jnp.sum(jnp.diagonal(gram)[:, None] * jnp.diagonal(moment) * left**2)
+    deviation = remaining(time, learning_rate, gram, moment, gap, discrete)
+    return 0.5 * jnp.sum(jnp.diagonal(gram)[:, None] * jnp.diagonal(moment) * deviation**2)
 
 
 @excess.defjvp
 def _excess_jvp(discrete, primals, tangents):
-    left, left_t = _remaining_jvp(discrete, primals, tangents)
+    deviation, deviation_t = _remaining_jvp(discrete, primals, tangents)
     g, m = jnp.diagonal(primals[2]), jnp.diagonal(primals[3])
-    half = tangents[2] @ (left * m) + (g[:, None] * left) @ tangents[3]
+    half = tangents[2] @ (deviation * m) + (g[:, None] * deviation) @ tangents[3]
     weight = g[:, None] * m
-    return 0.5 * jnp.sum(weight * left**2), jnp.sum(weight * left * left_t + 0.5 * left * half)
+    slope = jnp.sum(weight * deviation * deviation_t + 0.5 * deviation * half)
+    return 0.5 * jnp.sum(weight * deviation**2), slope
 
 
-def over_times(function, time: Float[Array, "*s"], size: int) -> Array:
+def over_times(function: Callable[[Array], Array], time: Float[Array, "*s"], size: int) -> Array:
     """Map a function of one time over an array of times, a bounded number at once."""
     flat = time.ravel()
     batch = max(1, min(flat.size, _CHUNK // (8 * size)))

@@ -1,43 +1,28 @@
 """Scales of the bottleneck that need no matrix: shared progress and the stable learning rate."""
 
-import jax
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.roots import bisect
-from jaxscale.spectra import as_floats, require
-from jaxscale.superposition.theory.checks import check, check_features
+from jaxscale.roots import bisect, root
+from jaxscale.spectra import power_law_probabilities, require
+from jaxscale.superposition.theory.checks import theory_function
 from jaxscale.superposition.theory.sequential import features
-from jaxscale.vectorize import vectorized
+from jaxscale.theory import is_plain, symbols
 
 
-def _shared(latent, fraction, a, eta, second, active, n_features):
-    share, _, _ = features(a, jnp.zeros_like(a), n_features, False)
-    wanted = latent * fraction
-    never = wanted >= n_features
-    wanted = jnp.where(never, n_features / 2, wanted)
-    share_held, held = jax.lax.stop_gradient((share, wanted))
-
-    def progress(x, share, wanted):
-        done = share * jnp.exp(x)
-        return jnp.sum(-jnp.expm1(-done)) - wanted, jnp.sum(done * jnp.exp(-done))
-
-    # r <= e^x, and r >= N (1 - e^{-share_N e^x})
-    low = jnp.log(held)
-    high = jnp.log(-jnp.log1p(-held / n_features) / jnp.min(share_held))
-    steps = 56 if low.dtype == jnp.float64 else 28
-    x = bisect(lambda x: progress(x, share_held, held)[0] < 0, low, high, steps)
-    x = jax.lax.stop_gradient(x)
-    for _ in range(2):  # these carry the derivatives
-        gap, slope = progress(x, share, wanted)
-        x = x - gap / slope
-    return jnp.where(never, jnp.inf, jnp.exp(x) / (eta * active * second))
+def _check_size(values: Mapping[str, Any]) -> None:
+    size, fraction, n_features = (values[n] for n in ("latent_size", "fraction", "n_features"))
+    if is_plain(size, fraction):
+        product = np.asarray(size) * np.asarray(fraction)
+        what = f"below `n_features` = {n_features} times 1 / `fraction` = {fraction}"
+        require("latent_size", size, lambda _: product < n_features, what)
 
 
-_shared_jit = vectorized(_shared, "n_features")
-
-
+@theory_function("n_features", check=_check_size)
 def shared_progress_time(
     *,
     latent_size: Real[ArrayLike, "..."],
@@ -75,23 +60,23 @@ def shared_progress_time(
     >>> print(f"{js.superposition.theory.shared_progress_time(latent_size=64, **at):.3g}")
     3.5e+03
     """
-    check_features(n_features)
-    check(
-        latent_size=latent_size,
-        fraction=fraction,
-        frequency_exponent=frequency_exponent,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        mean_active=mean_active,
-    )
-    if not isinstance(latent_size, jax.Array) and not isinstance(fraction, jax.Array):
-        product = np.asarray(latent_size) * np.asarray(fraction)
-        what = f"below `n_features` = {n_features} times 1 / `fraction` = {fraction}"
-        require("latent_size", latent_size, lambda _: product < n_features, what)
-    arrays = as_floats(
-        latent_size, fraction, frequency_exponent, learning_rate, second_moment, mean_active
-    )
-    return _shared_jit(*arrays, n_features=n_features)
+    a, eta = symbols(frequency_exponent, learning_rate)
+    share = power_law_probabilities(a, n_features)
+    goal = symbols(latent_size * fraction)[0]
+    never = goal >= n_features
+    goal = jnp.where(never, n_features / 2, goal)
+
+    def missing(x: Array, share: Array, goal: Array) -> tuple[Array, Array]:
+        """Learned features minus the goal and its slope, in x = ln(eta E u^2 t)."""
+        done = share * jnp.exp(x)
+        return jnp.sum(-jnp.expm1(-done)) - goal, jnp.sum(done * jnp.exp(-done))
+
+    # r <= e^x, and r >= N (1 - e^{-share_N e^x})
+    low = jnp.log(goal)
+    high = jnp.log(-jnp.log1p(-goal / n_features) / jnp.min(share))
+    n_steps = 56 if low.dtype == jnp.float64 else 28
+    x = root(missing, (share, goal), low, high, n_steps, rising=True)
+    return jnp.where(never, jnp.inf, jnp.exp(x) / (eta * mean_active * second_moment))
 
 
 def _top(weight: Array, latent: Array) -> Array:
@@ -103,36 +88,20 @@ def _top(weight: Array, latent: Array) -> Array:
     """
     first, rest = weight[0], weight[1:]
 
-    def z(s):
+    def z(s: Array) -> Array:
         return 1 / s + jnp.sum(rest / (1 - rest * s)) / latent
 
-    def falls(s):
+    def falls(s: Array) -> Array:
         return jnp.sum((rest * s / (1 - rest * s)) ** 2) / latent < 1
 
     if rest.size == 0:
         return first
-    held = jax.lax.stop_gradient(rest[0])
-    low, high = jnp.zeros_like(first), 1 / held
-    edge = bisect(falls, low, high, 50 if low.dtype == jnp.float64 else 22)
-    edge = jax.lax.stop_gradient(edge)
+    n_steps = 50 if first.dtype == jnp.float64 else 22
+    edge = bisect(falls, jnp.zeros_like(first), 1 / rest[0], n_steps)
     return z(jnp.minimum(edge, 1 / first))
 
 
-def _random_rate(latent, a, b, second, active, n_features, loss_weighted, tight):
-    share, _, weight = features(a, b, n_features, loss_weighted)
-    load = n_features / latent
-    moment = share[0] + jnp.sum(share[1:]) / latent
-    if loss_weighted:
-        gram = jnp.minimum(weight[0] + jnp.sum(weight[1:]) / latent, load)
-        gram = gram if tight else _top(weight, latent)
-    else:
-        gram = load if tight else (1 + jnp.sqrt(load)) ** 2
-    return 2 / (gram * moment * active * second)
-
-
-_random_rate_jit = vectorized(_random_rate, "n_features", "loss_weighted", "tight")
-
-
+@theory_function("n_features", "loss_weighted", "tight")
 def random_max_learning_rate(
     *,
     latent_size: Real[ArrayLike, "..."],
@@ -174,17 +143,13 @@ def random_max_learning_rate(
     >>> print(f"{js.superposition.theory.random_max_learning_rate(latent_size=64, **at):.3g}")
     0.405
     """
-    check_features(n_features)
-    check(
-        latent_size=latent_size,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        second_moment=second_moment,
-        mean_active=mean_active,
-    )
-    arrays = as_floats(
-        latent_size, frequency_exponent, importance_exponent, second_moment, mean_active
-    )
-    return _random_rate_jit(
-        *arrays, n_features=n_features, loss_weighted=loss_weighted, tight=tight
-    )
+    k, a, b = symbols(latent_size, frequency_exponent, importance_exponent)
+    share, _, weight = features(a, b, n_features, loss_weighted)
+    load = n_features / k
+    moment = share[0] + jnp.sum(share[1:]) / k
+    if loss_weighted:
+        gram = jnp.minimum(weight[0] + jnp.sum(weight[1:]) / k, load)
+        gram = gram if tight else _top(weight, k)
+    else:
+        gram = load if tight else (1 + jnp.sqrt(load)) ** 2
+    return 2 / (gram * moment * mean_active * second_moment)

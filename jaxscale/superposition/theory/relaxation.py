@@ -12,7 +12,7 @@ def _log_step(rate: Array) -> Array:
 def decay(
     rate: Float[Array, "*#s"], time: Float[Array, "*#s"], *, discrete: bool
 ) -> Float[Array, "*s"]:
-    r"""What is left of the deviation of a mode.
+    r"""Remaining deviation of a mode, in units of its start.
 
     $$q = e^{-r t} \quad\text{or}\quad q = (1 - r)^t$$
 
@@ -23,10 +23,6 @@ def decay(
     for steps instead of flow.
 
     **Returns:** the broadcast shape.
-
-    **Raises:** nothing.
-
-    **Reference:** none.
     """
     endless = jnp.isinf(time)
     t = jnp.where(endless, 0.0, time)
@@ -60,8 +56,6 @@ def decay_slope(
 
     **Returns:** the broadcast shape.
 
-    **Raises:** nothing.
-
     **Reference:** the first divided difference of the Daleckii-Krein theorem.
     """
     low, high = jnp.minimum(one, other), jnp.maximum(one, other)
@@ -80,6 +74,6 @@ def decay_slope(
     width = jnp.where(same, 1.0, gap)
     change = jnp.expm1(t * jnp.log1p(-jnp.where(close, ratio, 0.0))) / width
     change = jnp.where(same, -t / jnp.where(flat, 1.0, base), change)
-    left = decay(low, t, discrete=True)
-    direct = (decay(high, t, discrete=True) - left) / width
-    return jnp.where(close, left * change, jnp.where(same, 0.0, direct))
+    slow = decay(low, t, discrete=True)
+    direct = (decay(high, t, discrete=True) - slow) / width
+    return jnp.where(close, slow * change, jnp.where(same, 0.0, direct))

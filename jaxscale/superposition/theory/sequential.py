@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale.spectra import as_floats, power_sum
-from jaxscale.superposition.theory.checks import check, check_features
+from jaxscale.spectra import power_law_probabilities, power_sum
+from jaxscale.superposition.theory.checks import theory_function
 from jaxscale.superposition.theory.relaxation import decay
-from jaxscale.vectorize import vectorized
+from jaxscale.theory import symbols
 
 
 def features(
@@ -24,46 +24,16 @@ def features(
 
     **Returns:** three arrays of shape `(n_features,)`; the p_i are `mean_active` q_i.
 
-    **Raises:** nothing.
-
     **Reference:** arXiv 2602.01045, definition of the model; `loss_weighted` is a variant.
     """
     i = jnp.arange(1, n_features + 1, dtype=frequency_exponent.dtype)
-    share = i**-frequency_exponent / power_sum(frequency_exponent, n_features)
+    share = power_law_probabilities(frequency_exponent, n_features)
     if loss_weighted:
         return share, jnp.ones_like(i), i ** (-2 * importance_exponent)
     return share, i**-importance_exponent, jnp.ones_like(i)
 
 
-def _loss(t, a, b, eta, second, active, start, n_features, loss_weighted, discrete):
-    share, target, weight = features(a, b, n_features, loss_weighted)
-    moment = active * second * share
-    left = decay(eta * weight * moment, t, discrete=discrete) * (target - start)
-    return 0.5 * jnp.sum(weight * moment * left**2)
-
-
-def _strength(t, rank, a, b, eta, second, active, start, n_features, loss_weighted, discrete):
-    moment = active * second * rank**-a / power_sum(a, n_features)
-    weight = rank ** (-2 * b) if loss_weighted else jnp.ones_like(rank)
-    target = jnp.ones_like(rank) if loss_weighted else rank**-b
-    return 1 - (1 - start / target) * decay(eta * weight * moment, t, discrete=discrete)
-
-
-def _sgd(t, batch, a, b, eta, second, fourth, start, n_features):
-    p, target, _ = features(a, b, n_features, False)
-    moment = second * p
-    # one minus the mean square of 1 - eta z, z the mean of x^2 over the batch
-    spread = (p * fourth - moment**2) / batch
-    rate = 2 * eta * moment - eta**2 * (moment**2 + spread)
-    return 0.5 * jnp.sum(moment * (target - start) ** 2 * decay(rate, t, discrete=True))
-
-
-_STATIC = ("n_features", "loss_weighted", "discrete")
-_loss_jit = vectorized(_loss, *_STATIC)
-_strength_jit = vectorized(_strength, *_STATIC)
-_sgd_jit = vectorized(_sgd, "n_features")
-
-
+@theory_function("n_features", "loss_weighted", "discrete")
 def sequential_loss(
     time: Real[ArrayLike, "..."],
     *,
@@ -111,32 +81,20 @@ def sequential_loss(
     >>> at = dict(
     ...     frequency_exponent=1.5, importance_exponent=0.5, n_features=256, learning_rate=0.1
     ... )
-    >>> found = js.superposition.theory.sequential_loss(np.asarray([0.0, 10.0, 1000.0]), **at)
-    >>> print(np.asarray(found).round(3))
+    >>> loss = js.superposition.theory.sequential_loss(np.asarray([0.0, 10.0, 1000.0]), **at)
+    >>> print(np.asarray(loss).round(3))
     [0.359 0.163 0.002]
     """
-    check_features(n_features)
-    check(
-        time=time,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        mean_active=mean_active,
-        initial_strength=initial_strength,
+    t, a, b, eta, start = symbols(
+        time, frequency_exponent, importance_exponent, learning_rate, initial_strength
     )
-    arrays = as_floats(
-        time,
-        frequency_exponent,
-        importance_exponent,
-        learning_rate,
-        second_moment,
-        mean_active,
-        initial_strength,
-    )
-    return _loss_jit(*arrays, n_features=n_features, loss_weighted=loss_weighted, discrete=discrete)
+    share, target, weight = features(a, b, n_features, loss_weighted)
+    variance = mean_active * second_moment * share
+    gap = decay(eta * weight * variance, t, discrete=discrete) * (target - start)
+    return 0.5 * jnp.sum(weight * variance * gap**2)
 
 
+@theory_function("n_features", "loss_weighted", "discrete")
 def sequential_strength(
     time: Real[ArrayLike, "..."],
     *,
@@ -172,38 +130,22 @@ def sequential_strength(
     >>> at = dict(
     ...     frequency_exponent=1.5, importance_exponent=0.5, n_features=256, learning_rate=0.1
     ... )
-    >>> found = js.superposition.theory.sequential_strength(
+    >>> strength = js.superposition.theory.sequential_strength(
     ...     100.0, rank=np.asarray([1, 4, 16]), **at
     ... )
-    >>> print(np.asarray(found).round(3))
+    >>> print(np.asarray(strength).round(3))
     [0.995 0.488 0.08 ]
     """
-    check_features(n_features)
-    check(
-        time=time,
-        rank=rank,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        mean_active=mean_active,
-        initial_strength=initial_strength,
+    t, i, a, b, eta, start = symbols(
+        time, rank, frequency_exponent, importance_exponent, learning_rate, initial_strength
     )
-    arrays = as_floats(
-        time,
-        rank,
-        frequency_exponent,
-        importance_exponent,
-        learning_rate,
-        second_moment,
-        mean_active,
-        initial_strength,
-    )
-    return _strength_jit(
-        *arrays, n_features=n_features, loss_weighted=loss_weighted, discrete=discrete
-    )
+    variance = mean_active * second_moment * i**-a / power_sum(a, n_features)
+    weight = i ** (-2 * b) if loss_weighted else jnp.ones_like(i)
+    target = jnp.ones_like(i) if loss_weighted else i**-b
+    return 1 - (1 - start / target) * decay(eta * weight * variance, t, discrete=discrete)
 
 
+@theory_function("n_features")
 def sgd_loss(
     time: Real[ArrayLike, "..."],
     *,
@@ -252,25 +194,12 @@ def sgd_loss(
     >>> print(f"{js.superposition.theory.sgd_loss(100.0, **at):.3f}")
     0.017
     """
-    check_features(n_features)
-    check(
-        time=time,
-        batch_size=batch_size,
-        frequency_exponent=frequency_exponent,
-        importance_exponent=importance_exponent,
-        learning_rate=learning_rate,
-        second_moment=second_moment,
-        fourth_moment=fourth_moment,
-        initial_strength=initial_strength,
+    t, a, b, eta, start = symbols(
+        time, frequency_exponent, importance_exponent, learning_rate, initial_strength
     )
-    arrays = as_floats(
-        time,
-        batch_size,
-        frequency_exponent,
-        importance_exponent,
-        learning_rate,
-        second_moment,
-        fourth_moment,
-        initial_strength,
-    )
-    return _sgd_jit(*arrays, n_features=n_features)
+    p, target, _ = features(a, b, n_features, False)
+    variance = second_moment * p
+    # one minus the mean square of 1 - eta z, z the mean of x^2 over the batch
+    spread = (p * fourth_moment - variance**2) / batch_size
+    rate = 2 * eta * variance - eta**2 * (variance**2 + spread)
+    return 0.5 * jnp.sum(variance * (target - start) ** 2 * decay(rate, t, discrete=True))

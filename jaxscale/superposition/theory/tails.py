@@ -26,8 +26,6 @@ class AbstractTail(eqx.Module):
 
     **Returns:** a pytree; its methods take arrays of any shape.
 
-    **Raises:** nothing.
-
     **Reference:** derived here.
     """
 
@@ -62,8 +60,6 @@ class Laplace(AbstractTail):
     **Arguments:** none.
 
     **Returns:** a tail with index 0.
-
-    **Raises:** nothing.
 
     **Reference:** derived here.
 
@@ -201,5 +197,5 @@ class Bounded(AbstractTail):
     def residual(self, tau: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """E relu(z - v)^2 at the threshold of tau."""
         t, k = as_floats(tau, self.order)
-        left = jnp.exp(-jnp.log1p(k * t / (k + 1)) * (1 + 2 / k))
-        return 2 * left / ((k + 1) * (k + 2))
+        power = jnp.exp(-jnp.log1p(k * t / (k + 1)) * (1 + 2 / k))
+        return 2 * power / ((k + 1) * (k + 2))

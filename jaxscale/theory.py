@@ -1,0 +1,186 @@
+"""What every theory function shares: checks, one dtype, broadcasting and compilation.
+
+A decorated function holds its docstring and its formula, of scalars. Callers pass numbers or arrays
+of any shapes that broadcast.
+"""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike
+
+from jaxscale.spectra import as_floats, require, require_count
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Rule = Callable[[str, Any], None]
+Check = Callable[[Mapping[str, Any]], None]
+
+
+def number(ok: Callable[[Any], Any], what: str) -> Rule:
+    """Rule for the values of an argument; JAX arrays and tracers pass.
+
+    **Arguments:** `ok` maps a number or an array to booleans; `what` ends "must be ...".
+    """
+    return lambda name, value: require(name, value, ok, what)
+
+
+positive = number(lambda v: (v > 0) & (v < np.inf), "positive and finite")
+positive_or_infinite = number(lambda v: v > 0, "positive")
+not_negative = number(lambda v: (v >= 0) & (v < np.inf), "at least 0 and finite")
+not_negative_or_infinite = number(lambda v: v >= 0, "at least 0")
+
+
+def finite_count(name: str, value: Any) -> None:
+    """Rule for a static number of terms that must be finite."""
+    require_count(name, value)
+    require(name, value, np.isfinite, "finite")
+
+
+def is_plain(*values: Any) -> bool:
+    """Whether all values are numbers that a check may compare: neither JAX arrays nor tracers."""
+    return not any(isinstance(v, jax.Array) for v in values)
+
+
+def symbols(*values: ArrayLike) -> tuple[Array, ...]:
+    """Name the arguments of a theory function by the letters of its equation.
+
+    Inside a decorated function they are arrays of one dtype already; this tells the type checker.
+    """
+    return typing.cast(tuple[Array, ...], values)
+
+
+def check_choices(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Rule for a name out of a closed list."""
+    if value not in choices:
+        *first, last = (f'"{c}"' for c in choices)
+        raise ValueError(f"`{name}` must be {', '.join(first)} or {last}, got {value!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TheoryFunction:
+    """Decorator of the theory functions of one package.
+
+    **Arguments**
+
+    - `rules`: what an argument of a given name must be, wherever it occurs.
+    - `check`: what several arguments must be together; gets all arguments by name.
+    """
+
+    rules: Mapping[str, Rule]
+    check: Check | None = None
+
+    def __call__(
+        self,
+        *static: str,
+        vectorize: bool = True,
+        trees: tuple[str, ...] = (),
+        cast_trees: bool = False,
+        plain: Callable[[Mapping[str, Any]], Mapping[str, Hashable]] | None = None,
+        check: Check | None = None,
+        **rules: Rule,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Check, cast, broadcast and compile a formula.
+
+        Arguments are checked before anything compiles; `None` and traced values pass. Numbers and
+        arrays become arrays of one floating dtype. The result may be any pytree of arrays.
+
+        **Arguments**
+
+        - `static`: names of arguments that are constants of the compiled program. One annotated
+          as a `Literal` is checked against its choices.
+        - `vectorize`: the formula is of scalars; otherwise it broadcasts by itself.
+        - `trees`: names of arguments that are pytrees, the same for all scalars.
+        - `cast_trees`: the arrays in these pytrees and the numbers get one dtype.
+        - `plain`: what plain values say before anything compiles: constants of the program, by
+          name, which replace arguments of that name.
+        - `check`, `rules`: checks of this function alone; a rule replaces that of the package.
+
+        **Returns** the decorator; it keeps signature, docstring and annotations.
+        """
+        checks = [c for c in (self.check, check) if c is not None]
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            signature = inspect.signature(function)
+            names = tuple(signature.parameters)
+            every = set(names)
+            positional = tuple(
+                n for n, p in signature.parameters.items() if p.kind is not p.KEYWORD_ONLY
+            )
+            defaults = {
+                n: p.default for n, p in signature.parameters.items() if p.default is not p.empty
+            }
+            own = {n: r for n in names if (r := rules.get(n, self.rules.get(n))) is not None}
+            for name in static:
+                annotation = signature.parameters[name].annotation
+                if name not in own and typing.get_origin(annotation) is typing.Literal:
+                    choices = typing.get_args(annotation)
+                    own[name] = functools.partial(check_choices, choices=choices)
+            floats = tuple(n for n in names if n not in static and n not in trees)
+            compiled = _compiled(function, vectorize)
+
+            @functools.wraps(function)
+            def call(*args: P.args, **kwargs: P.kwargs) -> R:
+                passed = dict(zip(positional, args, strict=False))
+                values = {**defaults, **passed, **kwargs}
+                if len(passed) < len(args) or values.keys() != every or passed.keys() & kwargs:
+                    signature.bind(*args, **kwargs)  # raises
+                for name, rule in own.items():
+                    if values[name] is not None:
+                        rule(name, values[name])
+                for together in checks:
+                    together(values)
+                constants: dict[str, Any] = {n: values[n] for n in static}
+                constants.update(plain(values) if plain is not None else {})
+                given = [n for n in floats if values[n] is not None]
+                objects = {n: values[n] for n in trees}
+                leaves, structure = jax.tree.flatten(objects) if cast_trees else ([], None)
+                arrays = as_floats(*(values[n] for n in given), *leaves)
+                if leaves:
+                    objects = jax.tree.unflatten(structure, arrays[len(given) :])
+                objects.update((n, None) for n in floats if n not in given)
+                used = {n: a for n, a in zip(given, arrays, strict=False) if n not in constants}
+                return compiled(tuple(used.values()), objects, (tuple(used), *constants.items()))
+
+            return call
+
+        return decorate
+
+
+def _compiled(function: Callable[..., R], vectorize: bool) -> Callable[..., R]:
+    """Compile `function` for arrays, pytrees, and constants: names of the arrays, then options."""
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def core(arrays: tuple[Array, ...], trees: dict[str, Any], constants: Any) -> Any:
+        names, *options = constants
+
+        def formula(*values: Array) -> Any:
+            return function(**dict(zip(names, values, strict=True)), **trees, **dict(options))
+
+        return _vectorized(formula)(*arrays) if vectorize else formula(*arrays)
+
+    return core
+
+
+def _vectorized(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """`jnp.vectorize` for a function that returns a pytree."""
+
+    def broadcast(*arrays: Array) -> Any:
+        structures = []
+
+        def flat(*scalars: Array) -> tuple[Array, ...]:
+            leaves, structure = jax.tree.flatten(formula(*scalars))
+            structures.append(structure)
+            return tuple(leaves)
+
+        leaves = jnp.vectorize(flat)(*arrays)
+        return jax.tree.unflatten(structures[-1], leaves)
+
+    return broadcast
