@@ -88,7 +88,7 @@ def test_the_frontier_of_power_laws_is_that_of_direct_minimisation(a, b, k):
     np.testing.assert_allclose(np.log(found.loss), expected[2], atol=1e-6)
     np.testing.assert_allclose(found.n_features * found.n_samples, COMPUTE)
     slopes = [np.polyfit(np.log(COMPUTE), e, 1)[0] for e in expected]
-    for name, expected_slope in zip(("size", "time", "loss"), slopes, strict=True):
+    for name, expected_slope in zip(("n_features", "n_samples", "loss"), slopes, strict=True):
         per_seed = found.exponent[name].per_seed
         np.testing.assert_allclose(per_seed, np.full(12, expected_slope), atol=1e-3)
     # far from N ~ 1 the best N is a fixed multiple of the rank
