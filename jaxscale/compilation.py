@@ -37,7 +37,6 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
 
     **Example**
 
-    >>> import jaxscale as js
     >>> js.keep_compiled("compiled")  # doctest: +SKIP
     PosixPath('compiled')
     """

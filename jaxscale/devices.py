@@ -32,15 +32,15 @@ def use_all_cores(n_devices: int | None = None) -> int:
     with contextlib.suppress(RuntimeError):  # JAX has started: its devices are looked at below
         jax.config.update("jax_num_cpu_devices", wanted)
     try:
-        found = len(jax.local_devices(backend="cpu"))
+        n_started = len(jax.local_devices(backend="cpu"))
     except RuntimeError as error:
         raise ValueError(f"`n_devices` {wanted}: JAX has no CPU here ({error}).") from None
-    if found != wanted:
+    if n_started != wanted:
         raise ValueError(
-            f"`n_devices` must be {found}, as JAX has started with, got {wanted}; call "
+            f"`n_devices` must be {n_started}, as JAX has started with, got {wanted}; call "
             "use_all_cores() before anything uses JAX."
         )
-    return found
+    return n_started
 
 
 def n_cores() -> int:
@@ -95,12 +95,12 @@ def group_limits(groups: Path, mounted: Path) -> list[float]:
                 places += [(mounted, "memory.max", path), (mounted / "unified", "memory.max", path)]
             elif "memory" in controllers.split(","):
                 places.append((mounted / "memory", "memory.limit_in_bytes", path))
-    found = []
+    limits = []
     for top, name, path in places:
         own = top.joinpath(*(part for part in Path(path).parts if part not in ("/", "..")))
         for folder in (own, *own.parents):
             with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
-                found.append(float((folder / name).read_text()))
+                limits.append(float((folder / name).read_text()))
             if folder == top:
                 break
-    return found
+    return limits

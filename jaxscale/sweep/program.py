@@ -178,20 +178,20 @@ class Program:
         return {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()}
 
 
-def _check_outputs(system: AbstractSystem, found: dict[str, Any]) -> None:
-    """Whether a system returns what its schema declares.
+def _check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
+    """Check that a system returns what its schema declares.
 
     **Raises** `ValueError` naming the observable and both shapes.
     """
     name, schema = type(system).__name__, system.schema
     declared = {n: schema.shape(n) for n in schema.observables} | {STATUS: ()}
-    for observable in {**declared, **found}:
-        if observable not in found:
+    for observable in {**declared, **returned}:
+        if observable not in returned:
             raise ValueError(
                 f"`schema` of {name} declares {observable!r}, which it does not return "
-                f"({', '.join(found)})."
+                f"({', '.join(returned)})."
             )
-        shape = found[observable].shape[2:]
+        shape = returned[observable].shape[2:]
         if declared.get(observable) != shape:
             what = f"with shape {declared[observable]}" if observable in declared else "not at all"
             raise ValueError(

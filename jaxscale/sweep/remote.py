@@ -45,7 +45,7 @@ def answers(
     cancelled, and what is done still comes. An answer that the caller was interrupted with comes
     once more.
 
-    **Raises** `RuntimeError` if the executor loses a task, after all that are done have been told.
+    **Raises** `RuntimeError` if the executor loses a task, after all that are done came.
     """
     workers = getattr(executor, "_max_workers", None)  # of a pool of concurrent.futures
     most = IN_FLIGHT if workers is None else min(IN_FLIGHT, PER_WORKER * workers)
@@ -87,16 +87,16 @@ def answers(
 
 
 def _done(pending: dict[tuple[int, int], Any]) -> list[tuple[int, int]]:
-    """Tasks that are done; not those of a batch that was never handed in, which cannot tell."""
-    found = []
+    """Tasks that are done, without those of a batch that was never submitted: they raise."""
+    done = []
     for where, future in pending.items():
         with contextlib.suppress(Exception):
-            found += [where] if future.done() else []
-    return found
+            done += [where] if future.done() else []
+    return done
 
 
 def _outcome(future: Any) -> Answer | BaseException:
-    """The answer of a task that is done, or what became of it: a worker's Ctrl-C is not ours."""
+    """The answer of a task that is done, or its error; Ctrl-C in a worker is an error, too."""
     try:
         error = future.exception()
         return future.result() if error is None else error

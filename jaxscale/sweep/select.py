@@ -62,8 +62,8 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
         if name not in grid.dims:
             raise ValueError(f"`{name}` is not a dimension of the grid ({', '.join(grid.dims)}).")
     index = []
-    here = [d for d in grid.dims if d in runs.coords and runs.coords[d].ndim == 0]
-    chosen = {d: runs.coords[d].item() for d in here}
+    scalars = [d for d in grid.dims if d in runs.coords and runs.coords[d].ndim == 0]
+    chosen = {d: runs.coords[d].item() for d in scalars}
     values = {**chosen, **values}
     for name, coordinate in grid.coordinates.items():
         if name not in values:
