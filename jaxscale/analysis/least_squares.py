@@ -142,12 +142,14 @@ def draw_counts(
 
 @functools.partial(jax.jit, static_argnums=3)
 def _uniform(key: Key[Array, ""], sets: Array, number: Array, n_groups: int) -> Array:
-    def one(i: Array, j: Array) -> Array:
-        own = jax.random.fold_in(jax.random.fold_in(key, i), j)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(n_groups, dtype=jnp.uint32))
-        return jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float64))(keys)
+    def one(i: Array, j: Array, group: Array) -> Array:
+        # in a loop, which compiles in half the time of three calls
+        path = jnp.stack([i, j, group])
+        own, _ = jax.lax.scan(lambda k, n: (jax.random.fold_in(k, n), None), key, path)
+        return jax.random.uniform(own, dtype=jnp.float64)
 
-    return jax.vmap(one)(sets, number)
+    each = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
+    return each(sets, number, jnp.arange(n_groups, dtype=sets.dtype))
 
 
 def uncertainty(

@@ -24,7 +24,7 @@ NEGLIGIBLE = 1e-13  # share of the cost that a full step could still save
 ROUNDING = 1e-24  # and what it may save in any case: residuals of 1e-12 are rounding
 MAX_DAMPING = 1e14  # beyond it no step helps
 FIRST_DAMPING = 3e-3
-LANES = 16  # of a block
+LANES = 64  # of a block
 BLOCK_FLOATS = 2**16  # Jacobians of a block that stay in cache
 EPS, TINY = np.finfo(np.float64).eps, np.finfo(np.float64).tiny
 
@@ -96,16 +96,15 @@ class FitProblem(eqx.Module):
         where that has a residual.
         """
 
-        def theory(at: Float[Array, " p"]) -> tuple[Array, dict[str, Any]]:
+        def theory(at: Float[Array, " p"]) -> tuple[Array, tuple[Array, dict[str, Any]]]:
             values = jnp.stack([b.constrain(at[i]) for i, b in enumerate(self.bounds)])
             raw = {n: v.ravel() for n, v in self.theory(values, data.inputs).items()}
             scaled = {n: self.residuals[n].scaled(v) / self.units[n] for n, v in raw.items()}
             stated = {n: (~jnp.isnan(raw[n]), jnp.isfinite(v)) for n, v in scaled.items()}
-            return jnp.concatenate(list(scaled.values())), stated
+            expected = jnp.concatenate(list(scaled.values()))
+            return expected, (expected, stated)
 
-        linear: Any = jax.linearize(theory, z, has_aux=True)
-        expected, push, stated = linear
-        jacobian = jax.vmap(push, out_axes=1)(jnp.eye(z.size, dtype=z.dtype))
+        jacobian, (expected, stated) = jax.jacfwd(theory, has_aux=True)(z)
         defined = jnp.isfinite(expected)
         jacobian = jnp.where(defined[:, None], jacobian, 0.0)
         sides = (data.target.values(), data.weight.values())
@@ -154,8 +153,9 @@ def _is_array(leaf: Any) -> bool:
 
 def _expand(
     structure: _Structure, arrays: list[Array], z: Float[Array, "b p"], lane: Int[Array, " b"],
-    counts: Float[Array, "b u"],
+    counts: Float[Array, "b u"], n: Int[Array, ""],
 ) -> tuple[Float[Array, "b k"], dict[str, Any]]:  # fmt: skip
+    """Expand the first `n` lanes of a block."""
     problem, data, groups = structure.filled(arrays)
 
     def one(z: Array, lane: Array, counts: Array) -> tuple[Array, Any]:
@@ -164,7 +164,18 @@ def _expand(
         model, stated = problem.expand(z, DataSets(own.inputs, own.target, weight))
         return model.flat(), stated
 
-    return jax.vmap(one)(z, lane, counts)
+    if jax.default_backend() != "cpu":
+        return jax.vmap(one)(z, lane, counts)
+
+    # one after the other: traced and compiled in 2/3 of the time of vmap, and no slower
+    def fill(i: Array, rows: Any) -> Any:
+        row = one(z[i], lane[i], counts[i])
+        return jax.tree.map(lambda x, value: x.at[i].set(value), rows, row)
+
+    size, p = z.shape
+    stated = {k: jnp.zeros((size, t.shape[-1]), bool) for k, t in data.target.items()}
+    rows = (jnp.zeros((size, 4 + p + 2 * p**2)), {k: (x, x) for k, x in stated.items()})
+    return jax.lax.fori_loop(0, n, fill, rows)
 
 
 _expand_jit = jax.jit(_expand, static_argnums=0)
@@ -202,7 +213,8 @@ class Expansion:
         for first in range(0, len(z), self._size):
             at = np.minimum(np.arange(first, first + self._size), len(z) - 1)
             count = self._ones if counts is None else counts[at]
-            outputs.append(_expand_jit(self._structure, self._arrays, z[at], sets[at], count))
+            n = np.asarray(min(self._size, len(z) - first))
+            outputs.append(_expand_jit(self._structure, self._arrays, z[at], sets[at], count, n))
         return outputs
 
     def __call__(
