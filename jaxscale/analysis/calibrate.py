@@ -223,7 +223,7 @@ def _stated(expand: Expansion, data: DataSets, z: np.ndarray) -> tuple[DataSets,
     **Raises:** `ValueError` for a bad start.
     """
     stated = expand.stated(z)
-    weight = {n: np.where(stated[n][0][:, None], w, 0.0) for n, w in data.weight.items()}
+    weight: Any = {n: np.where(stated[n][0][:, None], w, 0.0) for n, w in data.weight.items()}
     n_bad = sum(int(np.sum((w > 0) & ~stated[n][1][:, None])) for n, w in weight.items())
     if n_bad:
         raise ValueError(

@@ -6,7 +6,7 @@ on where a theory or its data come from.
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +87,7 @@ def fit(
         n_points=n,
         status=status[best],
         start_z=end.reshape(n_sets, n_starts, p),
-        start_cost=model.cost.reshape(n_sets, n_starts),
+        start_cost=np.asarray(model.cost).reshape(n_sets, n_starts),
         start_status=status.reshape(n_sets, n_starts),
     )
 
@@ -172,7 +172,7 @@ def uncertainty(
     **Reference:** Huber 1973, Ann. Statist. 1, 799.
     """
     p = optimum.gradient.shape[-1]
-    inside = optimum.second_derivatives
+    inside = np.asarray(optimum.second_derivatives)
     with np.errstate(all="ignore"):
         scale = optimum.influence_squares / np.maximum(n - p, 1) / (inside / np.maximum(n, 1)) ** 2
         length = np.sqrt(np.diagonal(optimum.jtj, axis1=-2, axis2=-1))
@@ -181,7 +181,7 @@ def uncertainty(
         norms = norm[:, :, None] * norm[:, None, :]
         usable = ~(blind[:, :, None] | blind[:, None, :])
         normalised = np.where(usable, optimum.jtj / norms, np.eye(p))
-        finite = np.isfinite(normalised).all((1, 2))
+        finite: Any = np.isfinite(normalised).all(axis=(1, 2))
         normalised = np.where(finite[:, None, None], normalised, np.eye(p))
         value, vector = np.linalg.eigh(normalised)
         value = np.maximum(value, EPS)

@@ -203,9 +203,9 @@ class Expansion:
         self._size = max(1, min(LANES, BLOCK_FLOATS // max(floats, 1)))
         self._ones = jnp.ones((self._size, n_groups))
         self.n_sets, self.n_groups = shapes[0][0], n_groups
-        self.points_by_group = np.zeros((self.n_sets, n_groups))
-        for name, weight in data.weight.items():
-            np.add.at(self.points_by_group, (slice(None), groups[name]), np.asarray(weight))
+        weights = np.concatenate([w.reshape(self.n_sets, -1) for w in data.weight.values()], axis=1)
+        group = np.concatenate([groups[name].ravel() for name in data.weight])
+        self.points_by_group = np.stack([np.bincount(group, w, n_groups) for w in weights])
 
     def _run(self, z: np.ndarray, sets: np.ndarray, counts: np.ndarray | None) -> list[Any]:
         """Outputs of all blocks; the last one repeats its last lane."""

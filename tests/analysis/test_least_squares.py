@@ -247,3 +247,15 @@ def test_huber_covers_where_it_claims_a_covariance():
         assert 0.91 < np.mean(abs(pull) < 2.02) < 0.98, delta
     small = _fit(_problem(Huber(delta=1e-3)), _points(y))
     assert np.isnan(small.covariance).all()
+
+
+def test_old_names_of_methods_still_work_and_warn():
+    for bound, old, new, at in [
+        (Positive(), "coordinate", "unconstrain", 2.0),
+        (Positive(), "value", "constrain", 0.5),
+        (Unbounded(), "reach", "search_radius", 3.0),
+        (Squared(), "bend", "second_derivative", 1.0),
+    ]:
+        with pytest.warns(DeprecationWarning, match=f"`{old}` is now `{new}`"):
+            before = getattr(bound, old)(jnp.asarray(at))
+        np.testing.assert_array_equal(before, getattr(bound, new)(jnp.asarray(at)))
