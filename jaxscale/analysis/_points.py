@@ -14,7 +14,7 @@ ROUNDING = 8  # units in the last place within which seeds count as equal
 
 
 @dataclasses.dataclass(frozen=True)
-class Points:
+class ComparedPoints:
     """Everything about the points of one observable, before the threshold is known."""
 
     name: str
@@ -28,7 +28,7 @@ class Points:
     unresolved: Bool[np.ndarray, "..."]
 
 
-def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float) -> Points:
+def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float) -> ComparedPoints:
     """Points of one observable; `resolution` is a fraction of max |theory|."""
     name = str(runs.name)
     if extra := [d for d in theory.dims if d not in runs.dims or d == SEED]:
@@ -52,7 +52,7 @@ def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float
     random = (n >= 2) & (spread > ROUNDING * precision * np.asarray(abs(seen).max(SEED)))
     unresolved = random & (np.maximum(spread, np.abs(kept)) < resolution * largest)
     standard_error = np.asarray(seen.std(SEED)) / np.sqrt(np.maximum(n - 1, 1))
-    return Points(
+    return ComparedPoints(
         name=name,
         predicted=str(runs.attrs.get("predicted", theory.attrs.get("predicted", ""))),
         mean=mean,

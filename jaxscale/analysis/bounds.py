@@ -1,10 +1,13 @@
-"""Where a fitted parameter may lie: maps between an interval and the whole real line.
+"""Where a fitted parameter may lie: maps between an interval and the real line.
 
 Solvers move freely on the real line; a parameter is a function of its coordinate there, so that no
 step leaves the interval and intervals of confidence respect it.
 """
 
 import abc
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,43 +15,58 @@ from jaxtyping import Array, Float
 
 from jaxscale.fields import Configurable, Real, real
 
-EDGE = 15.0  # logit
+AT_BOUND = 15.0  # logit
 ZERO = 80.0  # of minus the logarithm of what counts as zero
 DECADES = 4.0 * 2.302585092994046  # how far starts are scattered, in logarithms
+
+
+def renamed(old: str, new: str) -> Callable[[Any, Any], Any]:
+    """Keep a method under its old name for one release, with a `DeprecationWarning`."""
+
+    def method(self: Any, argument: Any) -> Any:
+        warnings.warn(f"`{old}` is now `{new}`", DeprecationWarning, stacklevel=2)
+        return getattr(self, new)(argument)
+
+    method.__doc__ = f"Deprecated: `{new}`."
+    return method
 
 
 class AbstractBound(Configurable):
     """An interval of the real line, mapped one to one to all of it."""
 
-    @abc.abstractmethod
-    def coordinate(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Real coordinate of a value inside the interval."""
+    coordinate = renamed("coordinate", "unconstrain")
+    value = renamed("value", "constrain")
+    reach = renamed("reach", "search_radius")
 
     @abc.abstractmethod
-    def value(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Value at a real coordinate, increasing in it."""
+    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Map a value inside the interval to its real coordinate."""
+
+    @abc.abstractmethod
+    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Map a real coordinate to its value, increasing in it."""
 
     @abc.abstractmethod
     def contains(self, value: float) -> bool:
         """Whether `value` lies inside."""
 
-    def at_edge(self, coordinate: float) -> bool:
-        """Whether the value at a coordinate is an end of the interval to rounding."""
+    def at_bound(self, coordinate: float) -> bool:
+        """Whether the value at a coordinate is an end of the interval up to rounding."""
         return False
 
     @abc.abstractmethod
-    def reach(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
-        """How far from `coordinate` starts are scattered."""
+    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return how far from `coordinate` starts are scattered."""
 
 
 class Unbounded(AbstractBound):
     """Any real number; starts are scattered over ten times its size."""
 
-    def coordinate(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """The value itself."""
         return value
 
-    def value(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """The coordinate itself."""
         return coordinate
 
@@ -56,7 +74,7 @@ class Unbounded(AbstractBound):
         """Always."""
         return True
 
-    def reach(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """Ten times the coordinate, and at least ten."""
         return 10 * jnp.maximum(jnp.abs(coordinate), 1)
 
@@ -64,11 +82,11 @@ class Unbounded(AbstractBound):
 class Positive(AbstractBound):
     """Greater than zero, fitted in its logarithm; starts are scattered over eight decades."""
 
-    def coordinate(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """`ln v`."""
         return jnp.log(value)
 
-    def value(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """`exp z`."""
         return jnp.exp(coordinate)
 
@@ -76,11 +94,11 @@ class Positive(AbstractBound):
         """Whether `v > 0`."""
         return value > 0
 
-    def at_edge(self, coordinate: float) -> bool:
+    def at_bound(self, coordinate: float) -> bool:
         """Below 1e-35."""
         return coordinate < -ZERO
 
-    def reach(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """Four decades."""
         return jnp.full_like(coordinate, DECADES)
 
@@ -97,11 +115,11 @@ class Between(AbstractBound):
                 f"`high` must be greater than low = {float(self.low):g}, got {float(self.high):g}."
             )
 
-    def coordinate(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """`ln((v - low) / (high - v))`."""
         return jnp.log(value - self.low) - jnp.log(self.high - value)
 
-    def value(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """`low + (high - low) / (1 + exp(-z))`."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
         return low + (high - low) * jax.nn.sigmoid(coordinate)
@@ -110,11 +128,11 @@ class Between(AbstractBound):
         """Whether `low < v < high`."""
         return float(self.low) < value < float(self.high)
 
-    def at_edge(self, coordinate: float) -> bool:
+    def at_bound(self, coordinate: float) -> bool:
         """Within 3e-7 of the interval's length from an end."""
-        return abs(coordinate) > EDGE
+        return abs(coordinate) > AT_BOUND
 
-    def reach(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """To within 1 % of either end from the middle."""
         return jnp.full_like(coordinate, 4.6) + jnp.abs(coordinate)
 

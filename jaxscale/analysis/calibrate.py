@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,21 +11,21 @@ import numpy as np
 from jaxscale.analysis import least_squares
 from jaxscale.analysis.bounds import AbstractBound, default_bound
 from jaxscale.analysis.calibration import Calibration, Start
+from jaxscale.analysis.diagnostics import (
+    at_bounds,
+    check_count,
+    check_result,
+    warn_at_bounds,
+    warn_failed,
+    warn_few_groups,
+    warn_indistinct,
+)
+from jaxscale.analysis.fit_data import FitData
 from jaxscale.analysis.formula import Formula
 from jaxscale.analysis.gridded import GridTheory
-from jaxscale.analysis.levenberg import CONVERGED, Points, Problem
-from jaxscale.analysis.observed import Observed
+from jaxscale.analysis.levenberg import CONVERGED, DataSets, Expansion, FitProblem
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
 from jaxscale.analysis.tables import Data
-from jaxscale.analysis.warned import (
-    check_count,
-    check_points,
-    edges,
-    tell_edges,
-    tell_failed,
-    tell_few,
-    tell_indistinct,
-)
 from jaxscale.sweep.grid import Grid
 
 
@@ -72,8 +71,7 @@ def calibrate(
     - `columns`: our names to those of the table, such as `{"step": "iteration"}`.
     - `observables`: which to use; by default the loss where theory predicts it, else the first that
       it predicts. Several observables of one run repeat each other: their errors are too small.
-    - `each`: a dimension or column, usually `"seed"`, along which separate fits are made (in one
-      program).
+    - `each`: a dimension or column, usually `"seed"`, along which separate fits are made.
     - `residual`: `Log()` or `Scaled()` for every observable.
     - `loss`: `Squared()`, or `Huber(delta)` against outliers.
     - `bounds`: by name; by default `Positive()` for what starts above zero, else `Unbounded()`.
@@ -101,55 +99,45 @@ def calibrate(
         raise ValueError(f"`bootstrap` must be given with `resample`, got resample={resample!r}.")
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
-    known, observed = _observed(theory, data, free, columns, observables, each, resample)
-    kinds = _residuals(observed, residual)
-    limits = _bounds(free, observed.start, {**observed.bounds, **(bounds or {})})
-    points, units, n_left_out = _points(observed, kinds)
+    fitted, data_sets = _fit_data(theory, data, free, columns, observables, each, resample)
+    kinds = _residuals(data_sets, residual)
+    limits = _bounds(free, data_sets.start, {**data_sets.bounds, **(bounds or {})})
+    points, scales, n_left_out = _scaled_data(data_sets, kinds)
     with jax.enable_x64(True):
-        problem = Problem(observed.theory, limits, kinds, units, loss or Squared())
-        start = zip(limits, jnp.asarray(observed.start), strict=True)
-        z = np.asarray([bound.coordinate(value) for bound, value in start])
-        n_usable = _n_weighted(points)
-        points, n_stated, n_bad = _stated(problem, z, points)
-        if n_bad:
-            raise ValueError(
-                f"`theory` is zero, negative or infinite at {int(n_bad)} points for the values it "
-                "starts from: start elsewhere, or compare as it is with residual=Scaled()."
-            )
-        n_left_out += n_usable - _n_weighted(points)
+        problem = FitProblem(data_sets.theory, limits, kinds, scales, loss or Squared())
+        start = zip(limits, data_sets.start, strict=True)
+        z = np.asarray([float(bound.unconstrain(jnp.asarray(value))) for bound, value in start])
+        groups = (data_sets.groups, data_sets.n_groups)
+        points, n_stated, n_dropped = _stated(Expansion(problem, points, *groups), points, z)
+        expand = Expansion(problem, points, *groups)
         scattered = least_squares.candidates(limits, z) if n_starts > 1 else z[None]
-        found = least_squares.fit(problem, z, scattered, n_starts, points)
-        found = jax.tree.map(np.asarray, found)
-        edge = edges(limits, found.z)
-        check_points(found, free, z, n_stated, edge, observed.labels)
+        result = least_squares.fit(expand, z, scattered, n_starts)
+        ended = at_bounds(limits, result.z)
+        check_result(result, free, z, n_stated, ended, data_sets.labels)
         resamples = None
         if bootstrap:
-            tell_few(observed.n_units)
-            again, status = least_squares.refit(
-                problem, found.z, points, observed.units, observed.n_units, bootstrap,
-                jax.random.key(key),
-            )  # fmt: skip
-            lost = np.asarray(status)[..., None] != CONVERGED
-            resamples = np.where(lost, np.nan, np.asarray(again))
-    tell_failed(found, observed.labels)
-    tell_edges(free, limits, edge)
-    tell_indistinct(found, free, edge)
+            warn_few_groups(data_sets.n_groups)
+            again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
+            resamples = np.where(status[..., None] == CONVERGED, again, np.nan)
+    warn_failed(result, data_sets.labels)
+    warn_at_bounds(free, limits, ended)
+    warn_indistinct(result, free, ended)
     pick: Any = slice(None) if each else 0
     return Calibration(
-        theory=known,
+        theory=fitted,
         free=tuple(free),
         bounds=limits,
-        coordinates=found.z[pick],
-        covariance=found.covariance[pick],
-        residual_rms=found.rms[pick],
-        converged=((found.status == CONVERGED) & ~found.blind.any(axis=-1))[pick],
-        condition=found.condition[pick],
-        n_points=found.n_points.round().astype(int)[pick],
-        n_left_out=n_left_out,
-        starts=Start(found.start_z[pick], found.start_cost[pick], found.start_status[pick]),
+        coordinates=result.z[pick],
+        covariance=result.covariance[pick],
+        residual_rms=result.rms[pick],
+        converged=((result.status == CONVERGED) & ~result.blind.any(axis=-1))[pick],
+        condition=result.condition[pick],
+        n_points=result.n_points.round().astype(int)[pick],
+        n_left_out=n_left_out + n_dropped,
+        starts=Start(result.start_z[pick], result.start_cost[pick], result.start_status[pick]),
         resamples=None if resamples is None else resamples[pick],
         each=each,
-        labels=observed.labels,
+        labels=data_sets.labels,
     )
 
 
@@ -167,9 +155,9 @@ def _check_counts(n_starts: int, bootstrap: int) -> None:
         raise ValueError(f"`n_starts` must be at most {least_squares.CANDIDATES}, got {n_starts}.")
 
 
-def _observed(
+def _fit_data(
     theory: Grid | Formula, data: Data, free: Sequence[str], *options: Any
-) -> tuple[GridTheory | Formula, Observed]:
+) -> tuple[GridTheory | Formula, FitData]:
     with jax.enable_x64(True):
         if isinstance(theory, Formula):
             return theory.observe(data, free, *options)
@@ -178,11 +166,11 @@ def _observed(
     raise ValueError(f"`theory` must be a Grid or a Formula, got {theory!r}.")
 
 
-def _residuals(observed: Observed, residual: AbstractResidual | None) -> dict[str, Any]:
+def _residuals(data: FitData, residual: AbstractResidual | None) -> dict[str, Any]:
     if residual is not None and not isinstance(residual, AbstractResidual):
         raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")
-    by_sign = {n: Scaled() if n in observed.signed else Log() for n in observed.data}
-    return by_sign if residual is None else dict.fromkeys(observed.data, residual)
+    by_sign = {n: Scaled() if n in data.signed else Log() for n in data.data}
+    return by_sign if residual is None else dict.fromkeys(data.data, residual)
 
 
 def _bounds(
@@ -194,19 +182,19 @@ def _bounds(
         if not isinstance(bound, AbstractBound):
             raise ValueError(f"`bounds` of {name} must be a bound, got {bound!r}.")
     named = dict(zip(free, start.tolist(), strict=True))
-    found = tuple(bounds.get(name, default_bound(value)) for name, value in named.items())
-    for (name, value), bound in zip(named.items(), found, strict=True):
+    limits = tuple(bounds.get(name, default_bound(value)) for name, value in named.items())
+    for (name, value), bound in zip(named.items(), limits, strict=True):
         if not bound.contains(value):
             raise ValueError(f"`{name}` must start inside {bound!r}, got {value:g}.")
-    return found
+    return limits
 
 
-def _points(
-    observed: Observed, kinds: Mapping[str, AbstractResidual]
-) -> tuple[Points, dict[str, Any], int]:
-    """Data on the scale of their residuals, the units of those, and how many have none."""
-    target, weight, units, left_out = {}, {}, {}, 0
-    for name, values in observed.data.items():
+def _scaled_data(
+    data: FitData, kinds: Mapping[str, AbstractResidual]
+) -> tuple[DataSets, dict[str, Any], int]:
+    """Put data on the scale of their residuals; return also their units and how many have none."""
+    target, weight, units, n_left_out = {}, {}, {}, 0
+    for name, values in data.data.items():
         usable = kinds[name].usable(values)
         missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
@@ -215,34 +203,33 @@ def _points(
                 "left out (`residual=Scaled()` compares what is finite)",
                 stacklevel=3,
             )
-        left_out += missing
+        n_left_out += missing
         units[name] = np.asarray(kinds[name].unit(values[usable]))
         with jax.enable_x64(True):
             scaled = np.asarray(kinds[name].scaled(jnp.asarray(np.where(usable, values, 1.0))))
         target[name] = np.where(usable, scaled, 0.0) / units[name]
         weight[name] = usable.astype(float)
-    return Points(observed.inputs, target, weight), units, left_out
+    return DataSets(data.inputs, target, weight), units, n_left_out
 
 
-@eqx.filter_jit
-def _stated(problem: Problem, z: Any, points: Points) -> tuple[Points, Any, Any]:
-    """Points at which theory makes a statement at the start, values that it states, and bad ones.
+def _stated(expand: Expansion, data: DataSets, z: np.ndarray) -> tuple[DataSets, int, int]:
+    """Drop points at which theory makes no statement at the start.
 
     NaN is no statement. A theory that is zero, negative or infinite states something that has no
     residual: a bad start.
+
+    **Returns:** the data sets, how many values theory states, and how many points were dropped.
+
+    **Raises:** `ValueError` for a bad start.
     """
-
-    def one(points: Points) -> tuple[dict[str, Any], Any, Any]:
-        raw = problem.theory(problem.values(z), points.inputs)
-        stated = {n: ~jnp.isnan(v).ravel() for n, v in raw.items()}
-        finite = {n: jnp.isfinite(v).ravel() for n, v in problem.scaled(z, points.inputs).items()}
-        weight = {n: w * stated[n].astype(w.dtype) for n, w in points.weight.items()}
-        bad = [jnp.sum((weight[n] > 0) & ~finite[n]) for n in weight]
-        return weight, sum(jnp.sum(s) for s in stated.values()), sum(bad)
-
-    weight, n_stated, n_bad = jax.lax.map(one, points)
-    return Points(points.inputs, points.target, weight), jnp.sum(n_stated), jnp.sum(n_bad)
-
-
-def _n_weighted(points: Points) -> int:
-    return int(sum(np.sum(np.asarray(w) > 0) for w in points.weight.values()))
+    stated = expand.stated(z)
+    weight: Any = {n: np.where(stated[n][0][:, None], w, 0.0) for n, w in data.weight.items()}
+    n_bad = sum(int(np.sum((w > 0) & ~stated[n][1][:, None])) for n, w in weight.items())
+    if n_bad:
+        raise ValueError(
+            f"`theory` is zero, negative or infinite at {n_bad} points for the values it "
+            "starts from: start elsewhere, or compare as it is with residual=Scaled()."
+        )
+    n_dropped = int(sum(np.sum(w > 0) - np.sum(weight[n] > 0) for n, w in data.weight.items()))
+    n_stated = int(sum(np.sum(s) for s, _ in stated.values()))
+    return DataSets(data.inputs, data.target, weight), n_stated, n_dropped

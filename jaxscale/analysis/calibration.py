@@ -82,7 +82,7 @@ class Calibration:
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             z = self.coordinates[..., i]
             with jax.enable_x64(True):
-                slope = np.asarray(jax.vmap(jax.grad(bound.value))(jnp.asarray(z.ravel())))
+                slope = np.asarray(jax.vmap(jax.grad(bound.constrain))(jnp.asarray(z.ravel())))
             slope = slope.reshape(z.shape)
             value = np.where(slope == 0, np.nan, slope) * error[..., i]
             found[name] = float(value) if value.ndim == 0 else value
@@ -263,5 +263,7 @@ class Calibration:
 
     def _named(self, z: np.ndarray) -> dict[str, Any]:
         with jax.enable_x64(True):
-            found = [np.asarray(b.value(jnp.asarray(z[..., i]))) for i, b in enumerate(self.bounds)]
+            found = [
+                np.asarray(b.constrain(jnp.asarray(z[..., i]))) for i, b in enumerate(self.bounds)
+            ]
         return {n: float(v) if v.ndim == 0 else v for n, v in zip(self.free, found, strict=True)}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Group
 
-from jaxscale.analysis._points import SEED, Points, resolve
+from jaxscale.analysis._points import SEED, ComparedPoints, resolve
 from jaxscale.analysis.claim import SEEDS_FOR_VERDICT
+from jaxscale.analysis.plain import plain
 from jaxscale.status import STATUS, Status
 from jaxscale.table import Column, Table
 from jaxscale.text import as_text, number
@@ -104,7 +105,7 @@ class Comparison:
         """Plain data for JSON; a number that is not finite becomes None."""
         table = {**dataclasses.asdict(self), "passed": self.passed, "verdict": self.verdict}
         rows = [{**dataclasses.asdict(row), "passed": row.passed} for row in self.rows]
-        return _plain({**table, "rows": rows})
+        return plain({**table, "rows": rows})
 
     def __rich__(self) -> Group:
         numbers = ("points", "max |z|", "quantile", "max error", "rms error")
@@ -231,7 +232,7 @@ def _quantile(n: np.ndarray, share: float) -> Any:
     return t.isf(share, np.maximum(n - 1, 1))
 
 
-def _row(p: Points, share: float) -> Row:
+def _row(p: ComparedPoints, share: float) -> Row:
     has_z, has_theory = np.isfinite(p.z), np.isfinite(p.theory)
     usable = np.isfinite(p.error)
     max_z, quantile, at = math.nan, math.nan, {}
@@ -271,11 +272,3 @@ def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
             known = f"the closed form ({kind}) is not in theory"
             reasons[name] = "no closed form" if kind == "none" else known
     return reasons | {str(n): "not in runs" for n in theory.data_vars if n not in runs}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic"]
 Number: TypeAlias = float | int
 Window: TypeAlias = tuple[Number, Number]
-Fit: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
+Estimator: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
 
 SEED = "seed"
 SEEDS_FOR_STUDENT, SEEDS_FOR_BOOTSTRAP, N_RESAMPLES = 5, 30, 2000
@@ -270,7 +270,13 @@ def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
 
 
 def _fit(
-    curve: "xarray.DataArray", dim: str, window: Window, level: float, fit: Fit, n: int, law: str
+    curve: "xarray.DataArray",
+    dim: str,
+    window: Window,
+    level: float,
+    fit: Estimator,
+    n: int,
+    law: str,
 ) -> Exponent:
     """Fit every seed of `curve` in at least `n` points of `window`."""
     x = _abscissa(curve, dim)
@@ -309,12 +315,27 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else np.nan
 
 
+def log_log_fit(
+    log_x: Float[np.ndarray, " n"], log_y: Float[np.ndarray, "... n"]
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    r"""Fit a straight line to logarithms by least squares.
+
+    $$\ln y = \text{slope} \cdot \ln x + \text{intercept}$$
+
+    **Arguments:** logarithms of x, and of one or more curves over it.
+
+    **Returns:** slopes and intercepts.
+    """
+    centred = log_x - log_x.mean()
+    mean = log_y.mean(axis=-1)
+    slope = (log_y - mean[..., None]) @ centred / (centred @ centred)
+    return slope, mean - slope * log_x.mean()
+
+
 def _power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Floor 0, prefactor and slope."""
-    log_x, log_y = np.log(x), np.log(y)
-    centred = log_x - log_x.mean()
-    slope = centred @ (log_y - log_y.mean()) / (centred @ centred)
-    return 0.0, float(np.exp(log_y.mean() - slope * log_x.mean())), float(slope)
+    slope, intercept = log_log_fit(np.log(x), np.log(y))
+    return 0.0, float(np.exp(intercept)), float(slope)
 
 
 def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

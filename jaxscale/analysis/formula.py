@@ -1,8 +1,9 @@
 """A theory function with values for its arguments: what can be fitted without a system."""
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxscale.analysis.observed import Observed
+from jaxscale.analysis.fit_data import FitData
 from jaxscale.analysis.tables import Data, as_table, require_columns, require_numbers
 from jaxscale.spectra import PowerLaw
 from jaxscale.text import choices
@@ -105,7 +106,7 @@ class Formula:
     def observe(
         self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
         observables: Sequence[str] | None, each: str | None, resample: str | None,
-    ) -> tuple["Formula", Observed]:  # fmt: skip
+    ) -> tuple["Formula", FitData]:  # fmt: skip
         """The formula, and points of a table, one data set per value of `each`."""
         if observables is not None and list(observables) != [self.result]:
             raise ValueError(
@@ -118,22 +119,21 @@ class Formula:
         inputs = self.columns(mapped, table)
         require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
-        groups = _groups(table.dropna(subset=[self.result, *inputs, *aside]), each)
-        self._check([g[n].to_numpy(float) for _, g in groups[:1] for n in inputs], inputs)
-        called = _Called(self.function, {n: v for n, v in self.values.items() if n not in free},
-                         tuple(free), self.result)  # fmt: skip
-        first = {n: groups[0][1][n].to_numpy(float) for n in inputs}
-        _check_traceable(called, self.start(free), first, free)
-        units, n_units = _units([g for _, g in groups], resample)
+        tables = _tables(table.dropna(subset=[self.result, *inputs, *aside]), each)
+        if not len(tables) or not len(tables[0][1]):
+            named = ", ".join((self.result, *inputs))
+            raise ValueError(f"`data` has no complete row of {named}.")
+        self._check(len(tables[0][1]), inputs, free)
+        groups, n_groups = _groups([t for _, t in tables], resample)
         fixed = {n: v for n, v in self.values.items() if n not in free}
-        return self, Observed(
+        return self, FitData(
             theory=_Called(self.function, fixed, tuple(free), self.result),
             start=self.start(free),
-            data={self.result: _padded([g[self.result] for _, g in groups])[:, None]},
-            inputs={n: _padded([g[n] for _, g in groups], fill=None) for n in inputs},
-            units={self.result: units[None]},
-            n_units=n_units,
-            labels=tuple(label for label, _ in groups) if each else (),
+            data={self.result: _padded([t[self.result] for _, t in tables])[:, None]},
+            inputs={n: _padded([t[n] for _, t in tables], fill=None) for n in inputs},
+            groups={self.result: groups[None]},
+            n_groups=n_groups,
+            labels=tuple(label for label, _ in tables) if each else (),
             signed=frozenset(),
             bounds={},
         )
@@ -160,14 +160,16 @@ class Formula:
                     f"({', '.join(dict.fromkeys(allowed))}), got {name!r}."
                 )
 
-    def _check(self, arrays: Sequence[np.ndarray], names: Sequence[str]) -> None:
-        """Call the function once as it is, so that it can refuse its arguments."""
-        if not arrays or not arrays[0].size:
-            raise ValueError(f"`data` has no complete row of {', '.join((self.result, *names))}.")
-        found = jnp.shape(self(**dict(zip(names, arrays, strict=True))))
-        if found != arrays[0].shape:
+    def _check(self, n: int, names: Sequence[str], free: Sequence[str]) -> None:
+        """Trace the function with its values as they are, so that it can refuse them."""
+        shapes = {name: jax.ShapeDtypeStruct((n,), float) for name in names}
+        with _traceable(self.name, free):
+            shape = jax.eval_shape(
+                lambda inputs: _evaluate(self.function, dict(self.values), inputs), shapes
+            ).shape
+        if shape != (n,):
             raise ValueError(
-                f"`function` must return one value per row, shape {arrays[0].shape}, got {found}."
+                f"`function` must return one value per row, shape {(n,)}, got {shape}."
             )
 
     def predicted(self, **inputs: Any) -> "pandas.DataFrame":
@@ -206,18 +208,20 @@ class _Called(eqx.Module):
 
     def __call__(self, values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, Array]:
         named = {name: values[i] for i, name in enumerate(self.free)}
-        return {self.result: _evaluate(self.function, {**self.fixed, **named}, inputs)}
+        with _traceable(getattr(self.function, "__name__", "it"), self.free):
+            return {self.result: _evaluate(self.function, {**self.fixed, **named}, inputs)}
 
 
-def _check_traceable(called: _Called, start: np.ndarray, inputs: Any, free: Sequence[str]) -> None:
+@contextlib.contextmanager
+def _traceable(name: str, free: Sequence[str]) -> Iterator[None]:
     """Refuse free values that the function needs as plain numbers, such as sizes."""
     try:
-        jax.eval_shape(called, jnp.asarray(start), {n: jnp.asarray(v) for n, v in inputs.items()})
+        yield
     except (TypeError, jax.errors.JAXTypeError) as error:
         raise ValueError(
-            f"`free` ({', '.join(free)}) must be numbers that JAX can differentiate: "
-            f"{called.function.__name__} needs one of them, or an input, as a plain number (a size "
-            f"is fixed; your own functions use jax.numpy): {str(error).splitlines()[0]}"
+            f"`free` ({', '.join(free)}) must be numbers that JAX can differentiate: {name} needs "
+            "one of them, or an input, as a plain number (a size is fixed; your own functions use "
+            f"jax.numpy): {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -235,7 +239,7 @@ def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any)
     return law(inputs["x"])
 
 
-def _groups(table: "pandas.DataFrame", each: str | None) -> list[tuple[Any, "pandas.DataFrame"]]:
+def _tables(table: "pandas.DataFrame", each: str | None) -> list[tuple[Any, "pandas.DataFrame"]]:
     if each is None:
         return [(None, table)]
     require_columns(table, [each])
@@ -253,17 +257,17 @@ def _padded(columns: Sequence[Any], fill: float | None = np.nan) -> np.ndarray:
     return np.asarray(rows)
 
 
-def _units(groups: Sequence["pandas.DataFrame"], resample: str | None) -> tuple[np.ndarray, int]:
-    """Number of the unit that each point is resampled with: its own, or that of a column."""
-    longest = max((len(g) for g in groups), default=0)
+def _groups(tables: Sequence["pandas.DataFrame"], resample: str | None) -> tuple[np.ndarray, int]:
+    """Number the group that each point is resampled with: its own, or that of a column."""
+    longest = max((len(t) for t in tables), default=0)
     if resample is None:
         return np.arange(longest), longest
-    found = []
-    for group in groups:
-        require_columns(group, [resample])
-        found.append(np.unique(np.asarray(group[resample]), return_inverse=True)[1])
-    if any(len(f) != longest or np.any(f != found[0]) for f in found):
+    groups = []
+    for table in tables:
+        require_columns(table, [resample])
+        groups.append(np.unique(np.asarray(table[resample]), return_inverse=True)[1])
+    if any(len(g) != longest or np.any(g != groups[0]) for g in groups):
         raise ValueError(
             f"`resample` must number the rows of every data set alike, got {resample!r}."
         )
-    return found[0], int(found[0].max()) + 1 if longest else 0
+    return groups[0], int(groups[0].max()) + 1 if longest else 0

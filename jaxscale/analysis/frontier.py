@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from jaxscale.analysis.exponents import SEED, Exponent, Method, seed_interval
+from jaxscale.analysis.exponents import SEED, Exponent, Method, log_log_fit, seed_interval
 from jaxscale.analysis.jackknife import jackknife
 
 if TYPE_CHECKING:
@@ -245,12 +245,11 @@ def _along(log_t: np.ndarray, row: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def _exponent(log_c: np.ndarray, log_y: np.ndarray, level: float, seeded: bool) -> Exponent:
     """Least-squares slope in `log_c` of each row of `log_y`, one row per seed."""
-    x = log_c - log_c.mean()
-    slopes = log_y @ x / np.sum(x**2)
+    slopes, intercepts = log_log_fit(log_c, log_y)
     ends = seed_interval(slopes if seeded else slopes[0], level)
     return Exponent(
         value=float(slopes.mean()),
-        prefactor=float(np.exp(np.mean(log_y.mean(axis=1) - slopes * log_c.mean()))),
+        prefactor=float(np.exp(np.mean(intercepts))),
         interval=(ends.low, ends.high),
         level=level,
         window=(float(np.exp(log_c.min())), float(np.exp(log_c.max()))),

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxscale.analysis.alignment import aligned, rows_of, units_of
 from jaxscale.analysis.bounds import AbstractBound, Between
-from jaxscale.analysis.observed import Observed
+from jaxscale.analysis.fit_data import FitData
+from jaxscale.analysis.resampling import aligned, groups_of, rows_of
 from jaxscale.analysis.tables import Data, as_dataset, as_table, require_columns
 from jaxscale.fields import as_int, interval_of
 from jaxscale.paths import get, replace, set_leaves
@@ -74,7 +74,7 @@ class GridTheory:
     def observe(
         self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
         observables: Sequence[str] | None, each: str | None, resample: str | None,
-    ) -> tuple["GridTheory", Observed]:  # fmt: skip
+    ) -> tuple["GridTheory", FitData]:  # fmt: skip
         """The theory at the steps of the data, and data on the grid's values."""
         import xarray
 
@@ -86,16 +86,14 @@ class GridTheory:
             here, runs = self._tabulated(data, known, columns, each)
         theory, names, signed = _theory(here.grid, tuple(free), observables, [str(n) for n in runs])
         values, index, labels, order = aligned(runs, names, each, signed)
-        units, n_units = units_of(values, order, resample)
+        groups, n_groups = groups_of(values, order, resample)
         n_axes = {name: len(coordinates) for name, coordinates in names.items()}
         values = rows_of(values, n_axes, np.nan)
-        units = {
-            n: u[0] for n, u in rows_of({k: v[None] for k, v in units.items()}, n_axes, 0).items()
-        }
-        observed = Observed(
-            theory=_Indexed(theory, index), start=start, data=values, inputs=None, units=units,
-            n_units=n_units, labels=labels, signed=signed,
-            bounds=_declared(self.grid.system, free, start),
+        groups = rows_of({n: g[None] for n, g in groups.items()}, n_axes, 0)
+        observed = FitData(
+            theory=_Indexed(theory, index), start=start, data=values, inputs=None,
+            groups={n: g[0] for n, g in groups.items()}, n_groups=n_groups, labels=labels,
+            signed=signed, bounds=_declared(self.grid.system, free, start),
         )  # fmt: skip
         return here, observed
 

@@ -11,18 +11,18 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import least_squares
 from jaxscale.analysis.bounds import Positive
+from jaxscale.analysis.diagnostics import check_count
 from jaxscale.analysis.exponents import check_level
-from jaxscale.analysis.levenberg import CONVERGED, FAILED, Points, Problem
+from jaxscale.analysis.levenberg import CONVERGED, FAILED, DataSets, Expansion, FitProblem
 from jaxscale.analysis.plain import plain
 from jaxscale.analysis.residuals import Huber, Log
-from jaxscale.analysis.warned import check_count
 
 NAMES = ("E", "A", "B", "alpha", "beta")
 REFERENCES = ("hoffmann2022", "besiroglu2024")
 EXPONENTS = np.linspace(0.1, 1.0, 7)  # of the starts
 FLOORS = (0.3, 0.6, 0.8, 0.95)  # of the starts, as a share of the lowest loss
 FLOP_PER_PARAMETER_TOKEN = 6.0
-INDISTINCT = 500.0  # condition number
+MAX_SURFACE_CONDITION = 500.0
 
 
 def loss_surface(
@@ -45,8 +45,6 @@ def loss_surface(
     - `E`: entropy of text; `A`, `alpha`, `B`, `beta`: prefactors and exponents.
 
     **Returns** the loss, in the units of `E`.
-
-    **Raises** nothing.
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 2.
 
@@ -110,9 +108,8 @@ class LossSurface:
     ) -> Float[np.ndarray, "..."]:
         """The fitted loss, in float64."""
         with jax.enable_x64(True):
-            found = loss_surface(np.asarray(n_parameters, float), np.asarray(n_tokens, float),
-                                 **self.values)  # fmt: skip
-            return np.asarray(found)
+            n, d = np.asarray(n_parameters, float), np.asarray(n_tokens, float)
+            return np.asarray(loss_surface(n, d, **self.values))
 
     def optimal_allocation(self, flop: Float[ArrayLike, "..."]) -> dict[str, np.ndarray]:
         r"""Best parameters, tokens and loss for a number of operations `C = 6 N D`.
@@ -177,7 +174,7 @@ def fit_loss_surface(
 
     with `A, B, E = exp(a, b, e)`; exponents are fitted in their logarithm, too. The starts lie on a
     grid of exponents and floors, each with the prefactors that fit it best; all are fitted. Every
-    resample of the runs is fitted again from the optimum, all in one program.
+    resample of the runs is fitted again from the optimum.
 
     **Arguments**
 
@@ -199,35 +196,32 @@ def fit_loss_surface(
     with jax.enable_x64(True):
         kinds: Any = {"loss": Log()}
         robust = Huber(delta=np.asarray(delta))
-        problem = Problem(_surface, (Positive(),) * 5, kinds, {"loss": np.asarray(1.0)}, robust)
+        problem = FitProblem(_surface, (Positive(),) * 5, kinds, {"loss": np.asarray(1.0)}, robust)
         inputs = {"n_parameters": n[None], "n_tokens": d[None]}
-        points = Points(inputs, {"loss": np.log(y)[None, None]}, {"loss": np.ones((1, 1, len(y)))})
-        found = least_squares.fit(problem, starts[0], starts[1:], len(starts), points)
-        found = jax.tree.map(np.asarray, found)
+        runs = DataSets(inputs, {"loss": np.log(y)[None, None]}, {"loss": np.ones((1, 1, len(y)))})
+        groups: Any = {"loss": np.arange(len(y))[None]}
+        expand = Expansion(problem, runs, groups, len(y))
+        result = least_squares.fit(expand, starts[0], starts[1:], len(starts))
         drawn = np.empty((0, 5))
         if bootstrap:
-            each: Any = {"loss": np.arange(len(y))[None]}
-            again, status = least_squares.refit(
-                problem, found.z, points, each, len(y), bootstrap, jax.random.key(key)
-            )
-            lost = np.asarray(status[0])[:, None] == FAILED
-            drawn = np.where(lost, np.nan, np.exp(np.asarray(again[0])))
-    good = found.start_status[0] == CONVERGED
-    condition = float(found.condition[0])
-    if not condition < INDISTINCT:
+            again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
+            drawn = np.where(status[0][:, None] == FAILED, np.nan, np.exp(again[0]))
+    condition = float(result.condition[0])
+    if not condition < MAX_SURFACE_CONDITION:
         warnings.warn(
-            f"the runs hardly tell the five parameters apart: condition number {condition:.2g} of "
-            f"the scaled Jacobian (published grids of runs: 200); vary N and D independently",
+            "the runs hardly constrain the five parameters separately: condition number "
+            f"{condition:.2g} of the scaled Jacobian (published grids of runs: 200); vary N and D "
+            "independently",
             stacklevel=2,
         )
     return LossSurface(
-        values=dict(zip(NAMES, np.exp(found.z[0]).tolist(), strict=True)),
+        values=dict(zip(NAMES, np.exp(result.z[0]).tolist(), strict=True)),
         bootstrap=dict(zip(NAMES, drawn.T, strict=True)),
-        objective=float(found.start_cost[0].min()),
-        rms=float(found.rms[0]),
+        objective=float(result.start_cost[0].min()),
+        rms=float(result.rms[0]),
         n_runs=len(y),
-        converged=bool(found.status[0] == CONVERGED),
-        n_converged_starts=int(good.sum()),
+        converged=bool(result.status[0] == CONVERGED),
+        n_converged_starts=int(np.sum(result.start_status[0] == CONVERGED)),
         n_starts=len(starts),
         condition=condition,
     )
@@ -260,7 +254,7 @@ def _starts(n: np.ndarray, d: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Coordinates on a grid of exponents and floors, with the best prefactors of each."""
     from scipy.optimize import nnls
 
-    found = []
+    starts = []
     for share in FLOORS:
         floor = share * y.min()
         for alpha in EXPONENTS:
@@ -269,5 +263,5 @@ def _starts(n: np.ndarray, d: np.ndarray, y: np.ndarray) -> np.ndarray:
                 scale = columns.max(axis=0)
                 weights, _ = nnls(columns / scale, (y - floor) / y)
                 prefactors = np.maximum(weights, 1e-3) / scale
-                found.append([floor, *prefactors, alpha, beta])
-    return np.log(found)
+                starts.append([floor, *prefactors, alpha, beta])
+    return np.log(starts)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxscale.analysis.bounds import renamed
 from jaxscale.fields import Configurable, Real, real
 
 
@@ -60,7 +61,9 @@ class Scaled(AbstractResidual):
 
 
 class AbstractLoss(Configurable):
-    """How a residual counts: `rho(r)`, written as half a square so that least squares finds it."""
+    """How a residual counts: `rho(r)`, written as half a square so that least squares applies."""
+
+    bend = renamed("bend", "second_derivative")
 
     @abc.abstractmethod
     def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -71,7 +74,7 @@ class AbstractLoss(Configurable):
         """`psi(r) = rho'(r)`."""
 
     @abc.abstractmethod
-    def bend(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
         """`rho''(r)`."""
 
 
@@ -86,7 +89,7 @@ class Squared(AbstractLoss):
         """`r`."""
         return residual
 
-    def bend(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
         """One."""
         return jnp.ones_like(residual)
 
@@ -115,7 +118,7 @@ class Huber(AbstractLoss):
         delta = jnp.asarray(self.delta, residual.dtype)
         return jnp.clip(residual, -delta, delta)
 
-    def bend(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
         """One inside, zero beyond."""
         delta = jnp.asarray(self.delta, residual.dtype)
         return (jnp.abs(residual) <= delta).astype(residual.dtype)

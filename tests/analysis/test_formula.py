@@ -138,7 +138,7 @@ def test_parameters_that_the_data_do_not_tell_apart_are_named():
     n = np.geomspace(1, 100, 20)
     table = pandas.DataFrame({"n": n, "loss": 6.0 * n**-0.5})
     product = js.Formula(lambda n, a, b, c: a * b * n**-c, {"a": 1.0, "b": 1.0, "c": 1.0})
-    with pytest.warns(UserWarning, match=r"do not tell a, b apart: condition number"):
+    with pytest.warns(UserWarning, match=r"do not constrain a and b separately \(condition number"):
         fit = js.calibrate(product, table, ["a", "b", "c"], n_starts=1)
     assert fit.condition > 1e6
     assert fit.values["c"] == pytest.approx(0.5)

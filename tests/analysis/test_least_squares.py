@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from jaxscale.analysis import least_squares
+from jaxscale.analysis import least_squares, levenberg
 from jaxscale.analysis.bounds import Positive, Unbounded
 from jaxscale.analysis.levenberg import (
     CONVERGED,
     FAILED,
     STUCK,
-    Points,
-    Problem,
+    DataSets,
+    Expansion,
+    FitProblem,
     solve_positive,
 )
 from jaxscale.analysis.residuals import Huber, Scaled, Squared
@@ -30,14 +31,14 @@ TWO = (Positive(), Positive())
 
 
 def _problem(loss=None, theory=_decay, bounds=TWO):
-    return Problem(theory, bounds, {"y": Scaled()}, ONE, loss or Squared())
+    return FitProblem(theory, bounds, {"y": Scaled()}, ONE, loss or Squared())
 
 
 def _points(y, weight=None):
     y = np.atleast_2d(y)
     weight = np.ones_like(y) if weight is None else weight
     inputs = {"x": np.broadcast_to(X, y.shape)}
-    return Points(inputs, {"y": y[:, None]}, {"y": weight[:, None]})
+    return DataSets(inputs, {"y": y[:, None]}, {"y": weight[:, None]})
 
 
 def _noisy(n, outliers=0):
@@ -47,12 +48,18 @@ def _noisy(n, outliers=0):
     return y
 
 
+def _expansion(problem, points, groups=None):
+    """Models with groups of single points, or of the points that `groups` numbers."""
+    shape = points.target["y"].shape[1:]
+    groups = np.arange(np.prod(shape)).reshape(shape) if groups is None else groups
+    return Expansion(problem, points, {"y": groups}, int(groups.max()) + 1)
+
+
 def _fit(problem, points, start=(1.0, 1.0), n_starts=1):
     with jax.enable_x64(True):
         z = np.log(np.asarray(start))
         scattered = least_squares.candidates(problem.bounds, z)
-        found = least_squares.fit(problem, z, scattered, n_starts, points)
-        return jax.tree.map(np.asarray, found)
+        return least_squares.fit(_expansion(problem, points), z, scattered, n_starts)
 
 
 def test_small_systems_are_solved():
@@ -60,10 +67,13 @@ def test_small_systems_are_solved():
     half = rng.standard_normal((50, 4, 6))
     matrix, right = half @ half.transpose(0, 2, 1), rng.standard_normal((50, 4))
     matrix *= 10.0 ** rng.uniform(-6, 6, (50, 1, 1))
-    with jax.enable_x64(True):
-        found = np.asarray(solve_positive(jnp.asarray(matrix), jnp.asarray(right)))
     expected = np.linalg.solve(matrix, right[..., None])[..., 0]
-    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    np.testing.assert_allclose(solve_positive(matrix, right), expected, rtol=1e-8)
+    matrix[7] = 1.0  # singular: no other system notices
+    with np.errstate(all="ignore"):
+        solved = solve_positive(matrix, right)
+    assert not np.isfinite(solved[7]).all()
+    np.testing.assert_allclose(np.delete(solved, 7, 0), np.delete(expected, 7, 0), rtol=1e-8)
 
 
 def test_optimum_and_covariance_are_those_of_scipy():
@@ -107,14 +117,24 @@ def test_a_lane_that_fails_leaves_its_neighbours_alone():
     np.testing.assert_array_equal(found.z[[0, 2]], good.z[[0, 2]])
 
 
-def test_chunks_do_not_change_the_result(monkeypatch):
+def test_blocks_do_not_change_the_result(monkeypatch):
     points = _points(_noisy(5))
-    whole = _fit(_problem(), points, n_starts=3)
-    monkeypatch.setattr(least_squares, "AT_ONCE", 4 * len(X) * 4)  # four of fifteen lanes at once
-    jax.clear_caches()
+    together = _fit(_problem(), points, n_starts=3)
+    monkeypatch.setattr(levenberg, "LANES", 4)  # four of fifteen lanes at once
     parts = _fit(_problem(), points, n_starts=3)
-    np.testing.assert_allclose(parts.start_z, whole.start_z, rtol=0, atol=1e-8)
-    np.testing.assert_array_equal(parts.start_status, whole.start_status)
+    np.testing.assert_allclose(parts.start_z, together.start_z, rtol=0, atol=1e-8)
+    np.testing.assert_array_equal(parts.start_status, together.start_status)
+
+
+def test_resamples_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch):
+    with jax.enable_x64(True):
+        expand = _expansion(_problem(), _points(_noisy(3)))
+        best = _fit(_problem(), _points(_noisy(3)))
+        key = jax.random.key(1)
+        together, _ = least_squares.refit(expand, best.z, 5, key)
+        monkeypatch.setattr(least_squares, "DRAWN_AT_ONCE", 4 * len(X))  # four of fifteen
+        parts, _ = least_squares.refit(expand, best.z, 5, key)
+    np.testing.assert_allclose(parts, together, rtol=0, atol=1e-8)
 
 
 def test_scattered_starts_find_the_deeper_of_two_minima():
@@ -126,8 +146,9 @@ def test_scattered_starts_find_the_deeper_of_two_minima():
     with jax.enable_x64(True):
         z = np.asarray([1.0])
         scattered = least_squares.candidates(problem.bounds, z)
-        alone = least_squares.fit(problem, z, scattered, 1, _points(y))
-        found = least_squares.fit(problem, z, scattered, 8, _points(y))
+        expand = _expansion(problem, _points(y))
+        alone = least_squares.fit(expand, z, scattered, 1)
+        found = least_squares.fit(expand, z, scattered, 8)
         assert abs(float(alone.z[0, 0]) - 5.0) > 0.5
         assert float(found.z[0, 0]) == pytest.approx(5.0, abs=1e-6)
         assert found.start_cost.shape == (1, 8)
@@ -148,17 +169,17 @@ def test_weights_are_repetitions():
 def test_resamples_are_fits_of_what_was_drawn():
     y = _noisy(1)
     points, problem = _points(y), _problem()
-    units = {"y": np.arange(len(X))[None] // 4}  # ten units of four points
     with jax.enable_x64(True):
         best = _fit(problem, points)
         key = jax.random.key(3)
-        z, status = least_squares.refit(problem, best.z, points, units, 10, 25, key)
-        again, _ = least_squares.refit(problem, best.z, points, units, 10, 25, key)
-        one = jax.tree.map(lambda x: jnp.asarray(x[0]), points)
-        here = jax.random.fold_in(jax.random.fold_in(key, 0), 6)
-        count = np.asarray(least_squares._drawn(here, one, units, 10), int)
+        # ten groups of four points
+        expand = _expansion(problem, points, np.arange(len(X))[None] // 4)
+        z, status = least_squares.refit(expand, best.z, 25, key)
+        again, _ = least_squares.refit(expand, best.z, 25, key)
+        held, number = np.ones((1, 10), bool), np.asarray([6])
+        count = least_squares.draw_counts(key, 0 * number, number, held)[0].astype(int)
     assert count.sum() == 10
-    assert (np.asarray(status) == CONVERGED).all()
+    assert (status == CONVERGED).all()
     np.testing.assert_array_equal(z, again)
     rows = np.concatenate([np.tile(np.arange(4) + 4 * u, n) for u, n in enumerate(count)])
     popt, _ = optimize.curve_fit(lambda x, a, b: a * np.exp(-b * x), X[rows], y[0, rows], p0=[1, 1])
@@ -169,9 +190,9 @@ def test_resamples_are_fits_of_what_was_drawn():
 def test_seeds_share_the_theory_and_count_as_points():
     y = _noisy(6)
     with jax.enable_x64(True):
-        stacked = Points({"x": X[None]}, {"y": y[None]}, {"y": np.ones((1, *y.shape))})
+        stacked = DataSets({"x": X[None]}, {"y": y[None]}, {"y": np.ones((1, *y.shape))})
         one = _fit(_problem(Huber(delta=0.02)), stacked)
-        long = Points({"x": np.tile(X, 6)[None]}, {"y": y.reshape(1, 1, -1)},
+        long = DataSets({"x": np.tile(X, 6)[None]}, {"y": y.reshape(1, 1, -1)},
                       {"y": np.ones((1, 1, y.size))})  # fmt: skip
         other = _fit(_problem(Huber(delta=0.02)), long)
     np.testing.assert_allclose(one.z, other.z, rtol=1e-8)
@@ -179,19 +200,21 @@ def test_seeds_share_the_theory_and_count_as_points():
     assert one.n_points == other.n_points == y.size
 
 
-def test_draws_do_not_depend_on_padding_or_on_points_without_weight():
-    y, key = _noisy(1), jax.random.key(0)
-    units = {"y": np.arange(len(X))[None]}
-    weight = np.ones((1, len(X)))
-    weight[0, 30:] = 0.0
+def test_draws_are_those_of_the_key_and_do_not_depend_on_padding():
+    key, first = jax.random.key(0), np.zeros(1, int)
+    full = np.ones((1, 30), bool)
+    held = np.ones((1, 40), bool)
+    held[0, 30:] = False
     with jax.enable_x64(True):
-        alone = Points(None, {"y": y[:, :30]}, {"y": np.ones((1, 30))})
-        short = np.asarray(least_squares._drawn(key, alone, {"y": units["y"][:, :30]}, 30))
-        both = Points(None, {"y": y}, {"y": weight})
-        padded = np.asarray(least_squares._drawn(key, both, units, 40))
+        short = least_squares.draw_counts(key, first, first, full)[0]
+        padded = least_squares.draw_counts(key, first, first, held)[0]
+        own = jax.random.fold_in(jax.random.fold_in(key, 0), 0)
+        one_by_one = [float(jax.random.uniform(jax.random.fold_in(own, i))) for i in range(30)]
     np.testing.assert_array_equal(padded[:30], short)
     assert int(padded.sum()) == 30
     assert int(padded[30:].sum()) == 0
+    drawn = (30 * np.asarray(one_by_one)).astype(int)
+    np.testing.assert_array_equal(short, np.bincount(drawn, minlength=30))
 
 
 def test_a_solver_that_cannot_move_says_so():
@@ -208,10 +231,10 @@ def test_a_tiny_parameter_is_found_from_zero():
         return {"y": values[0] * inputs["x"]}
 
     y = 3e-11 * X[None]
-    problem = Problem(line, (Unbounded(),), {"y": Scaled()}, {"y": np.asarray(1e-11)}, Squared())
-    points = Points({"x": X[None]}, {"y": (y / 1e-11)[:, None]}, {"y": np.ones((1, 1, len(X)))})
+    problem = FitProblem(line, (Unbounded(),), {"y": Scaled()}, {"y": np.asarray(1e-11)}, Squared())
+    points = DataSets({"x": X[None]}, {"y": (y / 1e-11)[:, None]}, {"y": np.ones((1, 1, len(X)))})
     with jax.enable_x64(True):
-        found = least_squares.fit(problem, np.zeros(1), np.zeros((1, 1)), 1, points)
+        found = least_squares.fit(_expansion(problem, points), np.zeros(1), np.zeros((1, 1)), 1)
     assert float(found.z[0, 0]) == pytest.approx(3e-11, rel=1e-9)
 
 
@@ -224,3 +247,15 @@ def test_huber_covers_where_it_claims_a_covariance():
         assert 0.91 < np.mean(abs(pull) < 2.02) < 0.98, delta
     small = _fit(_problem(Huber(delta=1e-3)), _points(y))
     assert np.isnan(small.covariance).all()
+
+
+def test_old_names_of_methods_still_work_and_warn():
+    for bound, old, new, at in [
+        (Positive(), "coordinate", "unconstrain", 2.0),
+        (Positive(), "value", "constrain", 0.5),
+        (Unbounded(), "reach", "search_radius", 3.0),
+        (Squared(), "bend", "second_derivative", 1.0),
+    ]:
+        with pytest.warns(DeprecationWarning, match=f"`{old}` is now `{new}`"):
+            before = getattr(bound, old)(jnp.asarray(at))
+        np.testing.assert_array_equal(before, getattr(bound, new)(jnp.asarray(at)))

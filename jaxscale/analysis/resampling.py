@@ -1,4 +1,4 @@
-"""Arrays of data beside those of a theory: their order, their places, and what is resampled."""
+"""Data on the axes of a theory: their order, their places, and the groups that are resampled."""
 
 import math
 import warnings
@@ -71,32 +71,31 @@ def rows_of(
     return {n: np.pad(a, short[n], constant_values=blank) for n, a in flat.items()}
 
 
-def _positions(dim: str, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    found = {value: i for i, value in enumerate(known.tolist())}
-    missing = [w for w in wanted.tolist() if w not in found]
+def _positions(dim: str, coordinates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    position = {value: i for i, value in enumerate(coordinates.tolist())}
+    missing = [w for w in wanted.tolist() if w not in position]
     if missing:
-        raise ValueError(f"`data` has {dim} = {missing[0]!r}, which the grid has not.")
-    return np.asarray([found[w] for w in wanted.tolist()])
+        raise ValueError(f"`data` has {dim} = {missing[0]!r}, which the grid does not have.")
+    return np.asarray([position[w] for w in wanted.tolist()])
 
 
-def units_of(
+def groups_of(
     data: dict[str, np.ndarray], order: dict[str, list[str]], resample: str | None
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Numbers of what is resampled together: single points, or the slices along a dimension."""
+    """Number what is resampled together: single points, or the slices along a dimension."""
     if resample is None:
         sizes = [math.prod(v.shape[1:]) for v in data.values()]
         first = np.cumsum([0, *sizes])
         shapes = zip(data.items(), first[:-1], sizes, strict=True)
-        units = {n: (a + np.arange(s)).reshape(v.shape[1:]) for (n, v), a, s in shapes}
-        return units, int(first[-1])
-    units = {}
+        groups = {n: (a + np.arange(s)).reshape(v.shape[1:]) for (n, v), a, s in shapes}
+        return groups, int(first[-1])
+    groups = {}
     for name, dims in order.items():
         if resample not in dims:
-            known = ", ".join(dims)
             raise ValueError(
-                f"`resample` must be a dimension of the data ({known}), got {resample!r}."
+                f"`resample` must be a dimension of the data ({', '.join(dims)}), got {resample!r}."
             )
         shape = [1] * len(dims)
         shape[dims.index(resample)] = data[name].shape[1 + dims.index(resample)]
-        units[name] = np.broadcast_to(np.arange(max(shape)).reshape(shape), data[name].shape[1:])
-    return units, max(int(u.max()) + 1 for u in units.values())
+        groups[name] = np.broadcast_to(np.arange(max(shape)).reshape(shape), data[name].shape[1:])
+    return groups, max(int(g.max()) + 1 for g in groups.values())

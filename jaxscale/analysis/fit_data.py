@@ -1,4 +1,4 @@
-"""What a fit is given: a theory as a function of its free values, and data beside it."""
+"""What a fit is given: a theory as a function of its free values, and the data to compare."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from jaxscale.analysis.bounds import AbstractBound
 
 
 @dataclasses.dataclass(frozen=True)
-class Observed:
+class FitData:
     """Data sets `n` on the points of a theory.
 
     - `theory`: function of `(values, inputs)` that returns observables by name.
@@ -18,9 +18,9 @@ class Observed:
     - `data`: by observable, shape `(n, others, theory)`: as many data as there are at each value of
       the theory, flattened; NaN is missing. All observables have the same number of others.
     - `inputs`: what theory is evaluated at, every array with the leading axis `n`, or None.
-    - `units`: by observable, the number of the unit that a point is resampled with, shape
+    - `groups`: by observable, the number of the group that a point is resampled with, shape
       `(others, theory)`.
-    - `n_units`: how many there are.
+    - `n_groups`: how many there are.
     - `labels`: of the data sets; empty for a single one.
     - `signed`: observables that take both signs.
     - `bounds`: of free values whose field declares an interval.
@@ -30,8 +30,8 @@ class Observed:
     start: np.ndarray
     data: Mapping[str, np.ndarray]
     inputs: Any
-    units: dict[str, Any]
-    n_units: int
+    groups: dict[str, Any]
+    n_groups: int
     labels: tuple[Any, ...]
     signed: frozenset[str]
     bounds: Mapping[str, AbstractBound]
