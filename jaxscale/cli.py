@@ -102,8 +102,7 @@ def reproduce(
     from rich.console import Console
 
     from jaxscale.papers import STUDIES
-    from jaxscale.report.study import reproduce as reproduce_study
-    from jaxscale.report.study import reproduce_all
+    from jaxscale.report.study import reproduce as reproduce_study, reproduce_all
 
     if system not in (*STUDIES, "all"):
         raise ValueError(f"`system` must be one of {', '.join(STUDIES)}, all, got {system!r}.")

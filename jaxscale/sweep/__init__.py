@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxscale.sweep.execute import run as run
-from jaxscale.sweep.grid import Grid as Grid
-from jaxscale.sweep.grid import geomspace as geomspace
-from jaxscale.sweep.plan import Plan as Plan
-from jaxscale.sweep.plan import plan as plan
+from jaxscale.sweep.grid import Grid as Grid, geomspace as geomspace
+from jaxscale.sweep.plan import Plan as Plan, plan as plan
 from jaxscale.sweep.predict import predict as predict
 from jaxscale.sweep.reader import open_store as open_store
 from jaxscale.sweep.select import select as select

@@ -21,8 +21,7 @@ from jaxscale.sweep.extend import extend, recover
 from jaxscale.sweep.grid import Grid
 from jaxscale.sweep.layout import Layout, grid_text
 from jaxscale.sweep.lock import store_lock
-from jaxscale.sweep.plan import Plan
-from jaxscale.sweep.plan import plan as make_plan
+from jaxscale.sweep.plan import Plan, plan as make_plan
 from jaxscale.sweep.program import Answer, Task, chunk_runs, compute, describe_devices
 from jaxscale.sweep.provenance import provenance
 from jaxscale.sweep.reader import StoreReader, store_path

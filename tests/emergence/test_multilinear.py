@@ -4,8 +4,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from scipy.stats import binom
-from scipy.stats import t as student_t
+from scipy.stats import binom, t as student_t
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, theory

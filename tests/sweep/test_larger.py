@@ -8,8 +8,7 @@ import jax
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import jaxscale as js
 from jaxscale import devices

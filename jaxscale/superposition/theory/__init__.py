@@ -6,14 +6,8 @@ Derived here, for the model introduced in arXiv 2602.01045: one latent dimension
 
 from jaxscale.superposition.theory.bottleneck import (
     bottleneck_floor as bottleneck_floor,
-)
-from jaxscale.superposition.theory.bottleneck import (
     bottleneck_loss as bottleneck_loss,
-)
-from jaxscale.superposition.theory.bottleneck import (
     bottleneck_matrix as bottleneck_matrix,
-)
-from jaxscale.superposition.theory.bottleneck import (
     max_learning_rate as max_learning_rate,
 )
 from jaxscale.superposition.theory.gaussian import (
@@ -21,55 +15,29 @@ from jaxscale.superposition.theory.gaussian import (
 )
 from jaxscale.superposition.theory.interference import (
     Window as Window,
-)
-from jaxscale.superposition.theory.interference import (
     interference_loss as interference_loss,
-)
-from jaxscale.superposition.theory.interference import (
     interference_scale as interference_scale,
-)
-from jaxscale.superposition.theory.interference import (
     interference_window as interference_window,
-)
-from jaxscale.superposition.theory.interference import (
     matched_gain as matched_gain,
-)
-from jaxscale.superposition.theory.interference import (
     universal_law as universal_law,
 )
 from jaxscale.superposition.theory.laws import (
     sequential_law as sequential_law,
-)
-from jaxscale.superposition.theory.laws import (
     sequential_local_exponent as sequential_local_exponent,
-)
-from jaxscale.superposition.theory.laws import (
     sequential_loss_asymptote as sequential_loss_asymptote,
 )
 from jaxscale.superposition.theory.progress import (
     random_max_learning_rate as random_max_learning_rate,
-)
-from jaxscale.superposition.theory.progress import (
     shared_progress_time as shared_progress_time,
 )
 from jaxscale.superposition.theory.sequential import (
     sequential_loss as sequential_loss,
-)
-from jaxscale.superposition.theory.sequential import (
     sequential_strength as sequential_strength,
-)
-from jaxscale.superposition.theory.sequential import (
     sgd_loss as sgd_loss,
 )
 from jaxscale.superposition.theory.tails import (
     AbstractTail as AbstractTail,
-)
-from jaxscale.superposition.theory.tails import (
     Bounded as Bounded,
-)
-from jaxscale.superposition.theory.tails import (
     Laplace as Laplace,
-)
-from jaxscale.superposition.theory.tails import (
     Pareto as Pareto,
 )
