@@ -329,7 +329,7 @@ def log_log_fit(
     centred = log_x - log_x.mean()
     mean = log_y.mean(axis=-1)
     slope = (log_y - mean[..., None]) @ centred / (centred @ centred)
-    return slope, mean - slope * log_x.mean()
+    return np.asarray(slope), np.asarray(mean - slope * log_x.mean())
 
 
 def _power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
