@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 import platformdirs
-from jax.experimental.compilation_cache import compilation_cache
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 MOST_BYTES = 2_000_000_000
 SHORTEST_COMPILATION = 0.05  # seconds; what compiles faster is not worth a file
@@ -64,7 +64,7 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_compilation_cache_max_size", max_bytes)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_COMPILATION)
-    compilation_cache.reset_cache()  # JAX decides at its first compilation whether it keeps any
+    reset_cache()  # JAX decides at its first compilation whether it keeps any
     return path
 
 

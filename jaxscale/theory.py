@@ -49,12 +49,12 @@ def is_plain(*values: Any) -> bool:
     return not any(isinstance(v, jax.Array) for v in values)
 
 
-def symbols(*values: ArrayLike) -> tuple[Array, ...]:
+def symbols(*values: ArrayLike) -> tuple[Any, ...]:
     """Name the arguments of a theory function by the letters of its equation.
 
-    Inside a decorated function they are arrays of one dtype already; this tells the type checker.
+    Inside a decorated function they are arrays of one dtype, or constants of the program.
     """
-    return typing.cast(tuple[Array, ...], values)
+    return values
 
 
 def check_choices(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -109,9 +109,11 @@ class RandomFeatureRegression(AbstractSystem):
     def __check_init__(self):
         spectrum = self.spectrum
         for name in ("spectrum_exponent", "sparsity_exponent"):
-            if (getattr(self, name) is None) == (spectrum is None):
-                rule = "be given unless there is a spectrum" if spectrum is None else "be left out"
-                raise ValueError(f"`{name}` must {rule}, got {getattr(self, name)!r}.")
+            value = getattr(self, name)
+            if spectrum is None and value is None:
+                raise ValueError(f"`{name}` must be given unless there is a spectrum, got None.")
+            if spectrum is not None and value is not None:
+                raise ValueError(f"`{name}` must be left out with a spectrum, got {value}.")
         if spectrum is not None and self.n_coordinates != math.inf:
             raise ValueError(f"`n_coordinates` must be left out, got {self.n_coordinates!r}.")
         if (self.n_features is None) != isinstance(self.features, Identity):

@@ -227,5 +227,5 @@ def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):
 def test_the_old_name_of_open_store_warns(tmp_path):
     js.run(GRID, store=tmp_path / "a.zarr")
     with pytest.warns(DeprecationWarning, match="js.open_store"):
-        runs = js.open_store(tmp_path / "a.zarr")
+        runs = js.open(tmp_path / "a.zarr")
     assert runs.identical(js.open_store(tmp_path / "a.zarr"))
