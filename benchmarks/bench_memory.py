@@ -15,7 +15,7 @@ import jaxscale as js
 from benchmarks.confined import memory_group
 from benchmarks.memory import compiled_bytes, peak_bytes, planned_bytes, reset_peak
 from benchmarks.worker import Worker
-from jaxscale.devices import host_memory
+from jaxscale._devices import host_memory
 
 MIB = 2**20
 LARGE, FACTOR, MARGIN = 64 * MIB, 1.5, 16 * MIB  # from LARGE on a factor, below it a margin

@@ -7,7 +7,7 @@ import numpy as np
 
 import jaxscale as js
 from benchmarks.peers.config import Config
-from jaxscale.emergence.data import FEW_SKILLS
+from jaxscale.emergence._data import FEW_SKILLS
 
 LEARNING_RATES = {"sgd": 0.1, "adam": 1e-3}
 OPTIMIZERS = {"sgd": js.Sgd(), "adam": js.Adam()}

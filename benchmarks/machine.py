@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxscale.devices import n_cores
+from jaxscale._devices import n_cores
 
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "torch")
 GEMM_SIZE = 1024

@@ -29,13 +29,13 @@ from threadpoolctl import threadpool_limits
 import jaxscale as js
 from benchmarks.machine import cpu_model, load_average, n_cores, seconds
 from benchmarks.peers import least_squares
-from jaxscale import linalg
-from jaxscale.sparse.data import Inputs, draw_inputs
-from jaxscale.sparse.losses import linear_loss, residual_loss
-from jaxscale.sparse.narrow_columns import narrow_width, on_seen_columns
-from jaxscale.sparse.padding import Padding
-from jaxscale.sparse.solvers import AbstractSolver, Problem
-from jaxscale.sparse.system import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
+from jaxscale import _linalg as linalg
+from jaxscale.sparse._data import Inputs, draw_inputs
+from jaxscale.sparse._losses import linear_loss, residual_loss
+from jaxscale.sparse._narrow_columns import narrow_width, on_seen_columns
+from jaxscale.sparse._padding import Padding
+from jaxscale.sparse._solvers import AbstractSolver, Problem
+from jaxscale.sparse._system import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
 
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "numpy", "scipy", "scikit-learn")
 GEMM_SIZE = 1024

@@ -10,6 +10,30 @@ from jaxscale import (
     spectra as spectra,
     superposition as superposition,
 )
+from jaxscale._compilation import keep_compiled as keep_compiled
+from jaxscale._devices import use_all_cores as use_all_cores
+from jaxscale._optimizers import (
+    AbstractOptimizer as AbstractOptimizer,
+    Adam as Adam,
+    Optax as Optax,
+    Sgd as Sgd,
+)
+from jaxscale._references import citation as citation
+from jaxscale._schedules import (
+    AbstractSchedule as AbstractSchedule,
+    Constant as Constant,
+    Cosine as Cosine,
+    StepDecay as StepDecay,
+    TwoDrops as TwoDrops,
+)
+from jaxscale._status import Status as Status
+from jaxscale._system import (
+    AbstractSystem as AbstractSystem,
+    Observable as Observable,
+    Predicted as Predicted,
+    Schema as Schema,
+    Work as Work,
+)
 from jaxscale.analysis import (
     Calibration as Calibration,
     Claim as Claim,
@@ -22,25 +46,8 @@ from jaxscale.analysis import (
     frontier as frontier,
     residuals as residuals,
 )
-from jaxscale.compilation import keep_compiled as keep_compiled
-from jaxscale.devices import use_all_cores as use_all_cores
-from jaxscale.optimizers import (
-    AbstractOptimizer as AbstractOptimizer,
-    Adam as Adam,
-    Optax as Optax,
-    Sgd as Sgd,
-)
 from jaxscale.paths import replace as replace
-from jaxscale.references import citation as citation
 from jaxscale.report import plot as plot
-from jaxscale.schedules import (
-    AbstractSchedule as AbstractSchedule,
-    Constant as Constant,
-    Cosine as Cosine,
-    StepDecay as StepDecay,
-    TwoDrops as TwoDrops,
-)
-from jaxscale.status import Status as Status
 from jaxscale.sweep import (
     Grid as Grid,
     Plan as Plan,
@@ -51,13 +58,6 @@ from jaxscale.sweep import (
     predict as predict,
     run as run,
     select as select,
-)
-from jaxscale.system import (
-    AbstractSystem as AbstractSystem,
-    Observable as Observable,
-    Predicted as Predicted,
-    Schema as Schema,
-    Work as Work,
 )
 from jaxscale.training import AbstractTrainedSystem as AbstractTrainedSystem, train as train
 

@@ -41,7 +41,7 @@ File = Annotated[str, typer.Argument(help="A sweep file (TOML) or the name of a 
 
 def _use_devices(devices: int | None) -> None:
     """One CPU device per core, before JAX starts: a program spreads its runs over them."""
-    from jaxscale.devices import use_all_cores
+    from jaxscale._devices import use_all_cores
 
     try:
         use_all_cores(devices)
@@ -52,7 +52,7 @@ def _use_devices(devices: int | None) -> None:
 
 def _start(devices: int | None, no_cache: bool) -> None:
     """Choose the devices, and keep compiled programs on disk, before JAX starts."""
-    from jaxscale.compilation import keep_compiled
+    from jaxscale._compilation import keep_compiled
 
     _use_devices(devices)
     if not no_cache:
@@ -64,8 +64,8 @@ def _start(devices: int | None, no_cache: bool) -> None:
 
 
 def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: int | None) -> Any:
-    from jaxscale.sweep.config import parse_axis, parse_value
-    from jaxscale.sweep.grid import Grid
+    from jaxscale.sweep._config import parse_axis, parse_value
+    from jaxscale.sweep._grid import Grid
 
     fields = {}
     for text in settings or []:
@@ -102,7 +102,7 @@ def reproduce(
     from rich.console import Console
 
     from jaxscale.papers import STUDIES
-    from jaxscale.report.study import reproduce as reproduce_study, reproduce_all
+    from jaxscale.report._study import reproduce as reproduce_study, reproduce_all
 
     if system not in (*STUDIES, "all"):
         raise ValueError(f"`system` must be one of {', '.join(STUDIES)}, all, got {system!r}.")
@@ -134,12 +134,12 @@ def run(
     _start(devices, no_cache)
     from rich.console import Console
 
-    from jaxscale.report.figures import plot
-    from jaxscale.status import Status
-    from jaxscale.sweep.config import read_toml
-    from jaxscale.sweep.execute import run as run_plan
-    from jaxscale.sweep.plan import plan as make_plan
-    from jaxscale.sweep.predict import predict
+    from jaxscale._status import Status
+    from jaxscale.report._figures import plot
+    from jaxscale.sweep._config import read_toml
+    from jaxscale.sweep._execute import run as run_plan
+    from jaxscale.sweep._plan import plan as make_plan
+    from jaxscale.sweep._predict import predict
 
     console = Console()
     grid = _grid(file, settings, axis, seeds)
@@ -166,7 +166,7 @@ def run(
 
 def _sessions(path: Path) -> str | None:
     """Provenance of the sessions that wrote to a store, if there is one."""
-    from jaxscale.sweep.reader import read_attributes, store_path
+    from jaxscale.sweep._reader import read_attributes, store_path
 
     try:
         return read_attributes(store_path(path)).get("sessions")
@@ -188,7 +188,7 @@ def plan(
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing."""
     _use_devices(devices)
-    from jaxscale.sweep.plan import plan as make_plan
+    from jaxscale.sweep._plan import plan as make_plan
 
     grid = _grid(file, settings, axis, seeds)
     typer.echo(
@@ -232,8 +232,8 @@ def fit(
     _start(None, no_cache)
     from rich.console import Console
 
-    from jaxscale.report.fit_file import Request, fit_file
-    from jaxscale.sweep.config import import_from
+    from jaxscale.report._fit_file import Request, fit_file
+    from jaxscale.sweep._config import import_from
 
     for module in imports or ():
         import_from(Path(), module, f"`import` {module!r}")
@@ -275,7 +275,7 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
 
     import jax
 
-    from jaxscale.sweep.config import preset_names
+    from jaxscale.sweep._config import preset_names
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
         typer.echo(f"{package} {version(package)}")
@@ -289,7 +289,7 @@ def _compiled() -> str:
     """Where compiled programs are kept, and how large they are."""
     import jax
 
-    from jaxscale.compilation import compiled_folder
+    from jaxscale._compilation import compiled_folder
 
     folder = compiled_folder()
     if folder is None:

@@ -17,7 +17,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from jaxscale.registry import register
+from jaxscale._registry import register
 
 RECORDED = "recorded"
 Real = Float[Array | np.ndarray, ""]

@@ -6,9 +6,9 @@ from typing import Any
 
 import equinox as eqx
 
+from jaxscale._system import AbstractSystem
+from jaxscale._text import choices
 from jaxscale.fields import field_names
-from jaxscale.system import AbstractSystem
-from jaxscale.text import choices
 
 
 def get(module: Any, path: str) -> Any:

@@ -17,9 +17,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Key, Num
 
+from jaxscale._status import DIVERGED, Status
+from jaxscale._system import AbstractSystem, Observables
 from jaxscale.keys import check_key
-from jaxscale.status import DIVERGED, Status
-from jaxscale.system import AbstractSystem, Observables
 
 INIT_STREAM, STEP_STREAM = 0, 1
 

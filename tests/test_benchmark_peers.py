@@ -14,8 +14,8 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.emergence.data import FEW_SKILLS, Samples
-from jaxscale.emergence.student import Network, half_squared_error
+from jaxscale.emergence._data import FEW_SKILLS, Samples
+from jaxscale.emergence._student import Network, half_squared_error
 
 ROOT = Path(__file__).parents[1]
 TASK = {"n_skills": 3, "n_bits": 8, "skill_size": 2, "width": 32, "batch_size": 64}

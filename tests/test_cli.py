@@ -7,7 +7,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale import cli
-from jaxscale.sweep import execute
+from jaxscale.sweep import _execute as execute
 
 SMALL = """
 system = "emergence.MultilinearSkills"

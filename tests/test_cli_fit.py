@@ -8,9 +8,9 @@ import pytest
 
 import jaxscale as js
 from jaxscale import cli
+from jaxscale._theories import theories
 from jaxscale.analysis import loss_surface
 from jaxscale.emergence import MultilinearSkills
-from jaxscale.theories import theories
 
 SEQUENTIAL = (
     "fit curves.csv --theory superposition.sequential_loss --x time=iteration --y train "

@@ -13,7 +13,7 @@ MODELS = ("emergence", "sparse", "superposition")
 ABOVE_MODELS = ("analysis", "cli", "papers", "report", "sweep", "theories")
 DYNAMIC = {"import_module", "__import__", "exec_module", "run_module", "run_path"}
 # sweep files and `jaxscale fit --import` name a module of the user's
-IMPORTS_BY_NAME = {("jaxscale.sweep.config", "import_module")}
+IMPORTS_BY_NAME = {("jaxscale.sweep._config", "import_module")}
 
 
 def read_package(root):
@@ -108,7 +108,7 @@ def edges(trees):
 @pytest.mark.parametrize("model", MODELS)
 def test_models_import_nothing_above_them(edges, model):
     assert f"jaxscale.{model}.system" in edges
-    assert "jaxscale.system" in edges[f"jaxscale.{model}.system"]  # the reading sees imports
+    assert "jaxscale._system" in edges[f"jaxscale.{model}.system"]  # the reading sees imports
     assert not rooms(edges, model)
 
 
@@ -149,19 +149,19 @@ def test_nothing_is_imported_by_name(trees):
 SMALL = {
     "__init__.py": "from jaxscale import sparse as sparse",
     "system.py": "",
-    "sparse/__init__.py": "from jaxscale.sparse.system import System as System",
+    "sparse/__init__.py": "from jaxscale.sparse._system import System as System",
     "sparse/system.py": """
         from typing import TYPE_CHECKING
 
-        from jaxscale.system import AbstractSystem
+        from jaxscale._system import AbstractSystem
 
         if TYPE_CHECKING:
             from jaxscale.sparse import parts
 
         def judge():
-            from jaxscale.report.page import write_page
+            from jaxscale.report._page import write_page
     """,
-    "sparse/parts.py": "import jaxscale.sparse.system",
+    "sparse/parts.py": "import jaxscale.sparse._system",
     "report/__init__.py": "",
     "report/page.py": "import importlib; importlib.import_module('jaxscale.sparse')",
     "sweep.py": "from importlib import import_module as load",
@@ -177,10 +177,10 @@ def test_every_fault_is_detected(tmp_path):
         path.write_text(textwrap.dedent(text))
     trees = read_package(tmp_path / "jaxscale")
     edges = imports(trees)
-    assert rooms(edges, "sparse") == {("jaxscale.sparse.system", "jaxscale.report.page")}
-    assert circles(edges) == {frozenset({"jaxscale.sparse.system", "jaxscale.sparse.parts"})}
+    assert rooms(edges, "sparse") == {("jaxscale.sparse._system", "jaxscale.report._page")}
+    assert circles(edges) == {frozenset({"jaxscale.sparse._system", "jaxscale.sparse.parts"})}
     assert dynamic_imports(trees) == {
-        ("jaxscale.report.page", "import_module"),
+        ("jaxscale.report._page", "import_module"),
         ("jaxscale.sweep", "import_module"),
         ("jaxscale.cli", "import_module"),
         ("jaxscale.cli", "__import__"),

@@ -20,6 +20,6 @@ def test_import_is_light_and_changes_no_flag():
     found = json.loads(done.stdout)
     heavy = {"xarray", "zarr", "matplotlib", "pandas", "torch", "dask", "pytest"}
     assert not heavy & set(found["modules"])
-    assert "jaxscale.sweep.execute" in found["modules"]
+    assert "jaxscale.sweep._execute" in found["modules"]
     assert found["n"] > 20
     assert found["changed"] == {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from jaxscale import linalg
+from jaxscale import _linalg as linalg
 
 FAST_COMPILE = {
     "compiler_options": {

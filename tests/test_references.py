@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.references import library
+from jaxscale._references import library
 
 ROOT = Path(__file__).parent.parent
 KEY = re.compile(r"^@\w+\{([^,\s]+),", re.M)

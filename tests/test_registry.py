@@ -7,9 +7,9 @@ import types
 import pytest
 
 import jaxscale as js
-from jaxscale import registry
+from jaxscale import _registry as registry
 from jaxscale.fields import Configurable, Real, real
-from jaxscale.sweep.config import decode, encode
+from jaxscale.sweep._config import decode, encode
 
 # as stores and sweep files of version 0.1 write them
 NAMES = {

@@ -9,8 +9,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from jaxscale.analysis.claim import Claim, claims_table
-from jaxscale.table import Cell, Column, Table
+from jaxscale._table import Cell, Column, Table
+from jaxscale.analysis._claim import Claim, claims_table
 
 WORST = "an-identifier-of-a-claim-that-somebody-made-longer-than-half-of-a-terminal"
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import jaxscale as js
+from jaxscale._theory import TheoryFunction, number, positive, symbols
 from jaxscale.sparse import theory as sparse
-from jaxscale.theory import TheoryFunction, number, positive, symbols
 
 theory_function = TheoryFunction({"x": positive, "n": number(lambda v: v > 0, "positive")})
 N_TRACES = {"sum": 0}

@@ -1,15 +1,15 @@
 """Analysis of results: exponents, simulation against theory, calibration, claims."""
 
-from jaxscale.analysis.calibrate import calibrate as calibrate
-from jaxscale.analysis.calibration import Calibration as Calibration
-from jaxscale.analysis.claim import (
+from jaxscale.analysis._calibrate import calibrate as calibrate
+from jaxscale.analysis._calibration import Calibration as Calibration
+from jaxscale.analysis._claim import (
     Claim as Claim,
     Verdict as Verdict,
     claims_table as claims_table,
     claims_to_json as claims_to_json,
 )
-from jaxscale.analysis.compare import Comparison as Comparison, compare as compare
-from jaxscale.analysis.exponents import (
+from jaxscale.analysis._compare import Comparison as Comparison, compare as compare
+from jaxscale.analysis._exponents import (
     Exponent as Exponent,
     Interval as Interval,
     crossing as crossing,
@@ -18,13 +18,13 @@ from jaxscale.analysis.exponents import (
     local_exponent as local_exponent,
     seed_interval as seed_interval,
 )
-from jaxscale.analysis.formula import Formula as Formula
-from jaxscale.analysis.frontier import Frontier as Frontier, frontier as frontier
-from jaxscale.analysis.jackknife import (
+from jaxscale.analysis._formula import Formula as Formula
+from jaxscale.analysis._frontier import Frontier as Frontier, frontier as frontier
+from jaxscale.analysis._jackknife import (
     jackknife as jackknife,
     jackknife_exponents as jackknife_exponents,
 )
-from jaxscale.analysis.loss_surface import (
+from jaxscale.analysis._loss_surface import (
     LossSurface as LossSurface,
     fit_loss_surface as fit_loss_surface,
     loss_surface as loss_surface,

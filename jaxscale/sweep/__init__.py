@@ -4,12 +4,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxscale.sweep.execute import run as run
-from jaxscale.sweep.grid import Grid as Grid, geomspace as geomspace
-from jaxscale.sweep.plan import Plan as Plan, plan as plan
-from jaxscale.sweep.predict import predict as predict
-from jaxscale.sweep.reader import open_store as open_store
-from jaxscale.sweep.select import select as select
+from jaxscale.sweep._execute import run as run
+from jaxscale.sweep._grid import Grid as Grid, geomspace as geomspace
+from jaxscale.sweep._plan import Plan as Plan, plan as plan
+from jaxscale.sweep._predict import predict as predict
+from jaxscale.sweep._reader import open_store as open_store
+from jaxscale.sweep._select import select as select
 
 if TYPE_CHECKING:
     import xarray

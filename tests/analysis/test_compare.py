@@ -8,8 +8,8 @@ import pytest
 import xarray
 from scipy.stats import t
 
+from jaxscale._status import Status
 from jaxscale.analysis import compare
-from jaxscale.status import Status
 
 STEPS = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128, 256])
 ATTRS = {"units": "", "long_name": "", "predicted": "exact", "limits": ""}

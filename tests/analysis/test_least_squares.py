@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from jaxscale.analysis import least_squares, levenberg
-from jaxscale.analysis.bounds import Positive, Unbounded
-from jaxscale.analysis.levenberg import (
+from jaxscale.analysis import _least_squares as least_squares, _levenberg as levenberg
+from jaxscale.analysis._levenberg import (
     CONVERGED,
     FAILED,
     STUCK,
@@ -17,6 +16,7 @@ from jaxscale.analysis.levenberg import (
     FitProblem,
     solve_positive,
 )
+from jaxscale.analysis.bounds import Positive, Unbounded
 from jaxscale.analysis.residuals import Huber, Scaled, Squared
 
 X = np.linspace(0.0, 3.0, 40)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxscale import keys
-from jaxscale.emergence import DisjointSkills, FiniteSet, Online, RandomSkills, data
+from jaxscale.emergence import DisjointSkills, FiniteSet, Online, RandomSkills, _data as data
 from jaxscale.keys import categorical, words
 
 EXPONENT = jnp.asarray(0.6, jnp.float32)

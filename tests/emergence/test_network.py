@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.emergence import FiniteSet, ParityNetwork, RandomSkills, data, student
+from jaxscale.emergence import (
+    FiniteSet,
+    ParityNetwork,
+    RandomSkills,
+    _data as data,
+    _student as student,
+)
 from jaxscale.keys import words
 
 SMALL = {

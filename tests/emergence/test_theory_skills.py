@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 
 from jaxscale.emergence import DataLimited, theory
-from jaxscale.emergence.theory.binomial import log_pmf
+from jaxscale.emergence.theory._binomial import log_pmf
 
 
 @pytest.fixture(autouse=True)

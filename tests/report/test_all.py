@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from jaxscale import cli, papers
-from jaxscale.analysis.claim import Claim
-from jaxscale.report.figures import new_figure
-from jaxscale.report.study import Conclusion, Figure, Study, reproduce, reproduce_all
-from jaxscale.table import Table
+from jaxscale._table import Table
+from jaxscale.analysis._claim import Claim
+from jaxscale.report._figures import new_figure
+from jaxscale.report._study import Conclusion, Figure, Study, reproduce, reproduce_all
 
 TOY = """
 system = "emergence.MultilinearSkills"

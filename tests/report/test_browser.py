@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from jaxscale.analysis.claim import Claim
-from jaxscale.report.figures import new_figure, save
-from jaxscale.report.page import Section, write_page
-from jaxscale.table import Table
+from jaxscale._table import Table
+from jaxscale.analysis._claim import Claim
+from jaxscale.report._figures import new_figure, save
+from jaxscale.report._page import Section, write_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (

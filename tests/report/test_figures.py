@@ -6,7 +6,7 @@ import xarray
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
-from jaxscale.report.figures import FEW, band, new_figure, plot, save
+from jaxscale.report._figures import FEW, band, new_figure, plot, save
 
 SYSTEM = MultilinearSkills(n_skills=5, n_steps=20)
 GRIDS = {

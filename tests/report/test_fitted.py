@@ -6,8 +6,8 @@ import pytest
 
 import jaxscale as js
 from jaxscale.analysis import calibrate
-from jaxscale.report.figures import OKABE_ITO
-from jaxscale.report.fitted import fit_figure
+from jaxscale.report._figures import OKABE_ITO
+from jaxscale.report._fitted import fit_figure
 
 
 def power(x, scale, exponent):

@@ -4,8 +4,8 @@ import numpy as np
 import xarray
 
 import jaxscale as js
-from jaxscale.report.figures import new_figure
-from jaxscale.report.frontier import draw_curves, draw_frontier
+from jaxscale.report._figures import new_figure
+from jaxscale.report._frontier import draw_curves, draw_frontier
 
 COMPUTE = np.geomspace(1e4, 1e5, 4)
 NAMES = {"size": "n_parameters", "time": "step"}

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from jaxscale.analysis.claim import Claim
-from jaxscale.report.page import SUMMARY, Section, write_page
-from jaxscale.table import Table
-from jaxscale.text import number
+from jaxscale._table import Table
+from jaxscale._text import number
+from jaxscale.analysis._claim import Claim
+from jaxscale.report._page import SUMMARY, Section, write_page
 
 VOID = ("meta", "img", "br", "link")
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'></svg>"

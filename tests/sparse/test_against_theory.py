@@ -15,9 +15,9 @@ from scipy.stats import t as student_t
 
 import jaxscale as js
 from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, Ridge, theory
-from jaxscale.sparse.data import draw_inputs
-from jaxscale.sparse.losses import linear_loss
-from jaxscale.sparse.solvers import Problem
+from jaxscale.sparse._data import draw_inputs
+from jaxscale.sparse._losses import linear_loss
+from jaxscale.sparse._solvers import Problem
 from jaxscale.training import cast
 
 FAST_COMPILE = {

@@ -9,9 +9,9 @@ import pytest
 
 import jaxscale as js
 from jaxscale.paths import set_leaf
-from jaxscale.sparse.data import draw_inputs
-from jaxscale.sparse.features import gaussian_projection
-from jaxscale.sparse.system import DATA_STREAM, FEATURE_STREAM
+from jaxscale.sparse._data import draw_inputs
+from jaxscale.sparse._features import gaussian_projection
+from jaxscale.sparse._system import DATA_STREAM, FEATURE_STREAM
 from jaxscale.training import cast
 
 FAST_COMPILE = {
@@ -121,8 +121,8 @@ def test_losses_equal_those_of_numpy_on_the_same_draws():
 @pytest.mark.parametrize("block", [1, 512, 513])
 def test_any_number_of_test_inputs_is_counted_once(block):
     """A block has 512 rows; the rest of the last one must not count."""
-    from jaxscale.sparse.losses import sampled_loss
-    from jaxscale.sparse.solvers import Fit
+    from jaxscale.sparse._losses import sampled_loss
+    from jaxscale.sparse._solvers import Fit
 
     rng = np.random.default_rng(0)
     test, f, theta = (rng.standard_normal(s) for s in ((block, 3), (4, 3), (4, 3)))

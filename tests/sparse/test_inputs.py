@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.sparse.data import draw_inputs
+from jaxscale.sparse._data import draw_inputs
 from jaxscale.training import cast
 
 N_DRAWS = 4000

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.sparse.data import Inputs
-from jaxscale.sparse.narrow_columns import narrow_width, on_seen_columns
-from jaxscale.sparse.padding import Padding
-from jaxscale.sparse.solvers import MinNorm
+from jaxscale.sparse._data import Inputs
+from jaxscale.sparse._narrow_columns import narrow_width, on_seen_columns
+from jaxscale.sparse._padding import Padding
+from jaxscale.sparse._solvers import MinNorm
 
 
 def _inputs(n_rows: int, columns: int, seen: int) -> Inputs:

@@ -13,11 +13,11 @@ import scipy.stats
 import jaxscale as js
 from jaxscale.paths import set_leaf
 from jaxscale.sparse import theory
-from jaxscale.sparse.data import Inputs, draw_inputs
-from jaxscale.sparse.gradient import one_minus_power
-from jaxscale.sparse.losses import linear_loss
-from jaxscale.sparse.solvers import Problem
-from jaxscale.sparse.system import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
+from jaxscale.sparse._data import Inputs, draw_inputs
+from jaxscale.sparse._gradient import one_minus_power
+from jaxscale.sparse._losses import linear_loss
+from jaxscale.sparse._solvers import Problem
+from jaxscale.sparse._system import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
 from jaxscale.training import cast
 
 # the compiler takes longer than the programs

@@ -28,7 +28,7 @@ from jaxscale.sparse import (
     Tabulated,
     Tanh,
 )
-from jaxscale.sweep import execute
+from jaxscale.sweep import _execute as execute
 
 FAST_COMPILE = {
     "compiler_options": {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from jaxscale._status import Status
 from jaxscale.sparse import theory
-from jaxscale.status import Status
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.integrate import quad
 
 from jaxscale.keys import root_key, words
-from jaxscale.superposition.amplitudes import Fixed, Uniform
+from jaxscale.superposition._amplitudes import Fixed, Uniform
 
 NUMBER = st.floats(-2, 2, allow_subnormal=False).map(lambda x: round(x, 3))
 

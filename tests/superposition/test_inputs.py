@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from jaxscale.keys import root_key
-from jaxscale.superposition.amplitudes import Fixed, Uniform
-from jaxscale.superposition.data import Bernoulli, OneHot
+from jaxscale.superposition._amplitudes import Fixed, Uniform
+from jaxscale.superposition._data import Bernoulli, OneHot
 
 N, SAMPLES = 12, 40_000
 INPUTS = {

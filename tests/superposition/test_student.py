@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import jaxscale as js
 from jaxscale.keys import root_key
-from jaxscale.superposition import losses
+from jaxscale.superposition import _losses as losses
 from jaxscale.training import INIT_STREAM
 
 S = js.superposition

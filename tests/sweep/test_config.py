@@ -4,7 +4,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale.papers import STUDIES
-from jaxscale.sweep.config import parse_axis, parse_value, preset_names, preset_path
+from jaxscale.sweep._config import parse_axis, parse_value, preset_names, preset_path
 
 PRESETS = preset_names()
 SMALL = """

@@ -12,7 +12,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep import execute
+from jaxscale.sweep import _execute as execute
 
 ONLINE = MultilinearSkills(n_skills=5, n_steps=20)
 FINITE = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))

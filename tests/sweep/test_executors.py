@@ -19,10 +19,10 @@ from _counted import SYSTEM, runs_done, runs_of, runs_told
 
 import jaxscale as js
 from jaxscale.emergence import Online, ParityNetwork
-from jaxscale.sweep import bucket, program, remote
-from jaxscale.sweep.execute import Session
-from jaxscale.sweep.layout import Layout
-from jaxscale.sweep.store import MemoryStore, ZarrStore
+from jaxscale.sweep import _bucket as bucket, _program as program, _remote as remote
+from jaxscale.sweep._execute import Session
+from jaxscale.sweep._layout import Layout
+from jaxscale.sweep._store import MemoryStore, ZarrStore
 
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=8)
 PLAN = js.plan(GRID, max_runs_per_chunk=2)  # eight chunks

@@ -11,9 +11,9 @@ import zarr
 from hypothesis import given, settings, strategies as st
 
 import jaxscale as js
-from jaxscale import devices
-from jaxscale.sweep import execute, reader
-from jaxscale.sweep.variable import StoredVariable
+from jaxscale import _devices as devices
+from jaxscale.sweep import _execute as execute, _reader as reader
+from jaxscale.sweep._variable import StoredVariable
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=5, record=[0, 2, 5])
 AXES = {"learning_rate": [0.1, 0.2, 0.3], "n_parameters": [1, 3]}

@@ -19,8 +19,8 @@ from _counted import SYSTEM, runs_done, runs_of, runs_told
 from _server import Server, when
 
 import jaxscale as js
-from jaxscale.sweep import lock
-from jaxscale.sweep.lock import store_lock
+from jaxscale.sweep import _lock as lock
+from jaxscale.sweep._lock import store_lock
 
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=4)
 ALONE = f"""

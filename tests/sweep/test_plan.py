@@ -10,9 +10,9 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep import bucket
-from jaxscale.sweep.bucket import GPU_WORKING_BYTES, devices_for
-from jaxscale.sweep.division import allocate_buckets, cells, cheapest
+from jaxscale.sweep import _bucket as bucket
+from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
+from jaxscale.sweep._division import allocate_buckets, cells, cheapest
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=20)
 
@@ -285,7 +285,7 @@ def test_the_host_holds_results_and_the_last_chunk():
 
 def test_long_runs_on_an_accelerator_fill_their_groups(monkeypatch):
     """A group is as large as its memory and working set allow, however long a run takes."""
-    monkeypatch.setattr("jaxscale.sweep.bucket.on_cpu", lambda: False)
+    monkeypatch.setattr("jaxscale.sweep._bucket.on_cpu", lambda: False)
     network = ParityNetwork(
         width=64, batch_size=20_000, n_bits=100, skills=js.emergence.RandomSkills()
     )

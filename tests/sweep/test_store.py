@@ -13,8 +13,8 @@ import zarr
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
-from jaxscale.sweep import execute, store
-from jaxscale.sweep.layout import Layout
+from jaxscale.sweep import _execute as execute, _store as store
+from jaxscale.sweep._layout import Layout
 
 SYSTEM = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
 ONLINE = js.replace(SYSTEM, "data", Online())

@@ -13,7 +13,7 @@ import zarr
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
 from jaxscale.fields import Real, real
-from jaxscale.sweep import execute, layout
+from jaxscale.sweep import _execute as execute, _layout as layout
 
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=5, data=FiniteSet(n_samples=10))
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)

@@ -5,33 +5,33 @@ from Sparse Features"). A spectrum is given by the exponents of a power law, or 
 `spectrum=Coordinates(...)`.
 """
 
-from jaxscale.sparse.theory.allocation import (
+from jaxscale.sparse.theory._allocation import (
     Allocation as Allocation,
     allocation_laws as allocation_laws,
     optimal_allocation as optimal_allocation,
 )
-from jaxscale.sparse.theory.conditional import (
+from jaxscale.sparse.theory._conditional import (
     conditional_loss as conditional_loss,
     row_space_residual as row_space_residual,
 )
-from jaxscale.sparse.theory.coordinates import (
+from jaxscale.sparse.theory._coordinates import (
     Coordinates as Coordinates,
     power_law_coordinates as power_law_coordinates,
 )
-from jaxscale.sparse.theory.coverage import (
+from jaxscale.sparse.theory._coverage import (
     expected_rank as expected_rank,
     expected_seen as expected_seen,
     unseen_law as unseen_law,
     unseen_loss as unseen_loss,
 )
-from jaxscale.sparse.theory.dense import (
+from jaxscale.sparse.theory._dense import (
     AllocationLaws as AllocationLaws,
     dense_allocation_laws as dense_allocation_laws,
     dense_delta as dense_delta,
     dense_law as dense_law,
     dense_loss as dense_loss,
 )
-from jaxscale.sparse.theory.deprecated import (
+from jaxscale.sparse.theory._deprecated import (
     equivalent_of as equivalent_of,
     expected_rank_of as expected_rank_of,
     expected_seen_of as expected_seen_of,
@@ -40,17 +40,17 @@ from jaxscale.sparse.theory.deprecated import (
     residual_loss_of as residual_loss_of,
     unseen_loss_of as unseen_loss_of,
 )
-from jaxscale.sparse.theory.descent import (
+from jaxscale.sparse.theory._descent import (
     gd_law as gd_law,
     gd_loss as gd_loss,
 )
-from jaxscale.sparse.theory.equivalent import (
+from jaxscale.sparse.theory._equivalent import (
     Equivalent as Equivalent,
     deterministic_equivalent as deterministic_equivalent,
     loss as loss,
     residual_loss as residual_loss,
 )
-from jaxscale.sparse.theory.instability import (
+from jaxscale.sparse.theory._instability import (
     instability_law as instability_law,
     instability_probability as instability_probability,
     projection_factor as projection_factor,

@@ -3,8 +3,8 @@
 import numpy as np
 import xarray
 
-from jaxscale.papers.emergence.claims import LawCurve
-from jaxscale.papers.emergence.figures import law_figure
+from jaxscale.papers.emergence._claims import LawCurve
+from jaxscale.papers.emergence._figures import law_figure
 
 TITLES = {"T": "time", "D": "data", "N": "parameters", "C": "compute"}
 

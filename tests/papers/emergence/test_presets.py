@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.papers.emergence.scores import score_emergence
+from jaxscale.papers.emergence._scores import score_emergence
 
 pytestmark = pytest.mark.slow
 

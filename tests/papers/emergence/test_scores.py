@@ -6,8 +6,8 @@ import xarray
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, ParityNetwork, WidthLimited
-from jaxscale.papers.emergence.claims import emergence_claims, law_claims
-from jaxscale.papers.emergence.scores import score_emergence
+from jaxscale.papers.emergence._claims import emergence_claims, law_claims
+from jaxscale.papers.emergence._scores import score_emergence
 
 TIME = ParityNetwork(n_steps=12000, record=range(0, 12001, 50))
 

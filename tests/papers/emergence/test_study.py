@@ -6,9 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from jaxscale.papers.emergence.study import STUDY
-from jaxscale.report.study import reproduce
-from jaxscale.sweep import execute
+from jaxscale.papers.emergence._study import STUDY
+from jaxscale.report._study import reproduce
+from jaxscale.sweep import _execute as execute
 
 TIME = """
 system = "emergence.ParityNetwork"
@@ -37,7 +37,7 @@ def study(tmp_path_factory):
         "emergence_law_parameters": ("n_steps", "n_steps"),
         "emergence_law_data": ("seeds = 64", "seeds = 8"),
     }.items():
-        from jaxscale.sweep.config import preset_path
+        from jaxscale.sweep._config import preset_path
 
         text = preset_path(name)[0].read_text().replace(*fields)
         if name == "emergence_laws":

@@ -10,8 +10,8 @@ import xarray
 
 import jaxscale as js
 from jaxscale.analysis import Claim
-from jaxscale.analysis.jackknife import jackknife, jackknife_exponents
-from jaxscale.papers.sparse.claims import (
+from jaxscale.analysis._jackknife import jackknife, jackknife_exponents
+from jaxscale.papers.sparse._claims import (
     data_claims,
     frontier_claims,
     nonlinear_claims,
@@ -20,9 +20,9 @@ from jaxscale.papers.sparse.claims import (
     plane,
     slope,
 )
-from jaxscale.papers.sparse.claims_descent import descent_claims, instability_claims
-from jaxscale.papers.sparse.figures import frontier_figure
-from jaxscale.papers.sparse.scores import measure_frontier, measure_instability, peak_over
+from jaxscale.papers.sparse._claims_descent import descent_claims, instability_claims
+from jaxscale.papers.sparse._figures import frontier_figure
+from jaxscale.papers.sparse._scores import measure_frontier, measure_instability, peak_over
 from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, theory
 
 ALPHA, GAMMA = 1.0, 2.0

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from jaxscale.papers.sparse.claims import plane
-from jaxscale.papers.sparse.figures_map import map_figure
-from jaxscale.papers.sparse.scores import measure_frontier
+from jaxscale.papers.sparse._claims import plane
+from jaxscale.papers.sparse._figures_map import map_figure
+from jaxscale.papers.sparse._scores import measure_frontier
 from jaxscale.sparse import Identity, RandomFeatureRegression
 
 AT = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}

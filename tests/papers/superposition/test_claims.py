@@ -6,8 +6,8 @@ import pytest
 import xarray
 
 import jaxscale as js
-from jaxscale.papers.superposition import claims, figures, scores
-from jaxscale.papers.superposition.scores import Slopes
+from jaxscale.papers.superposition import _claims as claims, _figures as figures, _scores as scores
+from jaxscale.papers.superposition._scores import Slopes
 from jaxscale.superposition import theory
 
 S = js.superposition
@@ -39,7 +39,7 @@ def planted(loss, **more):
         "step_size": (dims, np.full_like(values, RATE)),
         "feature_strength": ((*dims, "group"), np.broadcast_to(strength, (*values.shape, 7))),
     }
-    from jaxscale.sweep.layout import grid_text
+    from jaxscale.sweep._layout import grid_text
 
     return xarray.Dataset(data, coords=coords, attrs={"grid": grid_text(grid)})
 

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 import jaxscale as js
-from jaxscale.papers.superposition import scores
-from jaxscale.papers.superposition.study import STUDY
-from jaxscale.report.study import reproduce
-from jaxscale.sweep.config import preset_path
+from jaxscale.papers.superposition import _scores as scores
+from jaxscale.papers.superposition._study import STUDY
+from jaxscale.report._study import reproduce
+from jaxscale.sweep._config import preset_path
 
 PAIRS = [(1.1, 0.0), (1.1, 1.0), (1.5, 0.0), (1.5, 0.5), (2.0, 0.0), (2.0, 1.0)]
 

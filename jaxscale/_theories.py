@@ -1,0 +1,53 @@
+"""Theories by name, for the command line: `emergence.time_law`, `superposition.sequential_loss`."""
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import jax
+
+from jaxscale import emergence, sparse, superposition
+from jaxscale._text import nearest
+from jaxscale.analysis._loss_surface import loss_surface
+from jaxscale.spectra import PowerLaw
+
+PACKAGES: dict[str, ModuleType] = {
+    "emergence": emergence.theory,
+    "sparse": sparse.theory,
+    "superposition": superposition.theory,
+}
+
+
+def theories() -> dict[str, Callable[..., Any]]:
+    """Every theory function by its name: `loss_surface`, and `system.function`."""
+    functions: dict[str, Callable[..., Any]] = {"loss_surface": loss_surface}
+    for system, package in PACKAGES.items():
+        functions |= {f"{system}.{n}": f for n, f in vars(package).items() if _is_curve(f)}
+    return functions
+
+
+def _is_curve(value: Any) -> bool:
+    """Whether `value` is a function that returns one array, or a power law."""
+    if not (inspect.isroutine(value) or isinstance(value, jax.stages.Wrapped)):
+        return False
+    returned = inspect.signature(value).return_annotation
+    return returned is PowerLaw or ("Array" in repr(returned) and "uple" not in repr(returned))
+
+
+def theory_named(name: str) -> Callable[..., Any]:
+    """The theory function `name`.
+
+    **Arguments**
+
+    - `name`: `"system.function"`, such as `"sparse.unseen_loss"`, or `"loss_surface"`.
+
+    **Returns** the function.
+
+    **Raises** `ValueError` with the nearest names if there is no such function.
+    """
+    functions = theories()
+    if name not in functions:
+        hint = nearest(name, functions) or f"; there are {', '.join(functions)}."
+        raise ValueError(f"`theory` must name a theory function, got {name!r}{hint}")
+    return functions[name]

@@ -1,0 +1,274 @@
+r"""Simulation against closed form: one z-score per point, one threshold for all of them.
+
+At every point the mean over seeds is compared with theory in units of its standard error; the
+points share one probability of refusing a correct theory.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Group
+
+from jaxscale._status import STATUS, Status
+from jaxscale._table import Column, Table
+from jaxscale._text import as_text, number
+from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
+from jaxscale.analysis._plain import plain
+from jaxscale.analysis._points import SEED, ComparedPoints, resolve
+
+if TYPE_CHECKING:
+    import xarray
+
+
+STEP = "step"
+KEPT = (Status.ok, Status.not_converged, Status.ill_conditioned)  # their numbers are kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Comparison of one observable.
+
+    - `predicted`: kind of its closed form (exact, asymptotic, calibrated).
+    - `n_compared`: points with a z-score.
+    - `n_deterministic`: points at which all seeds are equal: relative error only.
+    - `n_unresolved`: points at which spread and difference are below the resolution: no z-score.
+    - `n_no_theory`, `n_few_seeds`: points without a z-score for lack of theory, or of 2 seeds.
+    - `max_z`, `quantile`, `at`: the z-score that comes nearest to its quantile, and where it is.
+    - `max_error`, `rms_error`: relative errors of the mean, where theory is not 0 to rounding.
+    - `deterministic_error`: the largest of them at the deterministic points.
+    """
+
+    observable: str
+    predicted: str
+    n_compared: int
+    n_deterministic: int
+    n_unresolved: int
+    n_no_theory: int
+    n_few_seeds: int
+    max_z: float
+    quantile: float
+    at: dict[str, Any]
+    max_error: float
+    rms_error: float
+    deterministic_error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are z-scores and all of them are below the quantile."""
+        return self.n_compared > 0 and abs(self.max_z) <= self.quantile
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Result of `compare`, one row per observable; print it.
+
+    - `not_compared`: observable to the reason why it has no row.
+    - `n_seeds`, `n_failed`: seeds, and runs masked because they ended badly or never ran.
+    - `n_comparisons`: z-scores over all observables; they share `alpha`.
+    - `resolution`: fraction of max |theory| below which differences are unresolved, see `compare`.
+    - `quantile`: threshold of |z| with all seeds; NaN where there is no z-score.
+    """
+
+    rows: tuple[Row, ...]
+    not_compared: dict[str, str]
+    n_seeds: int
+    n_failed: int
+    n_comparisons: int
+    alpha: float
+    resolution: float
+    quantile: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are z-scores of 8 seeds or more, all of them below the quantile."""
+        if self.n_seeds < SEEDS_FOR_VERDICT:
+            return False
+        return self.n_comparisons > 0 and all(row.passed for row in self.rows if row.n_compared)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: passed, failed, or why there is no verdict."""
+        if self.n_seeds < SEEDS_FOR_VERDICT:
+            return f"no verdict: it takes {SEEDS_FOR_VERDICT} seeds, there are {self.n_seeds}"
+        if not self.n_comparisons:
+            return "no verdict: no point has a z-score"
+        found = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
+        unresolved = sum(row.n_unresolved for row in self.rows)
+        found += f", {unresolved} points unresolved" if unresolved else ""
+        limit = f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
+        return f"{found}, {self.n_seeds} seeds, {limit}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a number that is not finite becomes None."""
+        table = {**dataclasses.asdict(self), "passed": self.passed, "verdict": self.verdict}
+        rows = [{**dataclasses.asdict(row), "passed": row.passed} for row in self.rows]
+        return plain({**table, "rows": rows})
+
+    def __rich__(self) -> Group:
+        numbers = ("points", "max |z|", "quantile", "max error", "rms error")
+        header = ["observable", Column("theory"), *numbers, Column("at")]
+        rows = []
+        for row in self.rows:
+            at = ", ".join(f"{k}={v}" for k, v in row.at.items())
+            values = (abs(row.max_z), row.quantile, row.max_error, row.rms_error)
+            shown = (number(v, ".3g") for v in values)
+            rows.append((row.observable, row.predicted, str(row.n_compared), *shown, at))
+        table = Table("Simulation against theory", "", header, rows)
+        lines = []
+        for row in self.rows:
+            if row.n_deterministic:
+                lines.append(
+                    f"{row.observable}: {row.n_deterministic} points are equal for all seeds, "
+                    f"relative error at most {row.deterministic_error:.3g}"
+                )
+            if row.n_unresolved:
+                lines.append(
+                    f"{row.observable}: {row.n_unresolved} points are unresolved: "
+                    f"spread and |difference| below {self.resolution:g} max |theory|"
+                )
+            if row.n_no_theory or row.n_few_seeds:
+                lines.append(
+                    f"{row.observable}: no z-score at {row.n_no_theory} points without theory "
+                    f"and {row.n_few_seeds} with fewer than 2 seeds"
+                )
+        lines += [f"masked: {self.n_failed} failed or missing runs"] if self.n_failed else []
+        lines += [f"not compared: {name}, {why}" for name, why in self.not_compared.items()]
+        return Group(table, *lines, self.verdict)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def compare(
+    runs: "xarray.Dataset",
+    theory: "xarray.Dataset",
+    *,
+    alpha: float = 1e-3,
+    allowance: Mapping[str, Any] | None = None,
+    resolution: float = 1e-4,
+) -> Comparison:
+    r"""Compare every observable that was both simulated and predicted.
+
+    $$z = \frac{\bar y - y_\text{theory}}{s / \sqrt{n}}, \qquad
+    |z| \le t_{1 - \alpha / 2 N,\, n - 1}$$
+
+    at each of N points, with n seeds. Runs that ended badly are masked. Points at which all seeds
+    are equal to rounding have a relative error, no z-score and no part in the verdict.
+
+    So have unresolved points: both max - min over seeds and |difference|, less its allowance, are
+    below `resolution` times max |theory| of the observable. A mean over n seeds cannot see what
+    happens in fewer than one of n runs: where only such runs differ, s is near 0 and z has no
+    meaning. A larger difference keeps its z-score, however small the spread.
+
+    **Arguments**
+
+    - `runs`: result of `js.run`, with dimension `seed` and variable `status` where it has them.
+    - `theory`: result of `js.predict`, matched to `runs` by coordinates.
+    - `alpha`: probability with which a correct theory is refused, over all points together.
+    - `allowance`: observable to a bound on a known systematic difference (a number, a DataArray or
+      an array that broadcasts to the theory), taken off |difference| before the z-score.
+    - `resolution`: differences below this fraction of max |theory| are not tested where all seeds
+      agree to it; 0 tests them all. Lower it for a tail that is small beside max |theory|: a
+      wrong tail below it passes.
+
+    **Returns** a `Comparison`.
+
+    **Raises** `ValueError` for a bad `alpha`, `allowance` or `resolution`, or a `theory` that does
+    not match.
+
+    **Reference** Dunn, J. Am. Stat. Assoc. 56 (1961) 52, for the shared threshold.
+
+    **Example**
+
+    >>> import xarray
+    >>> noise = np.random.default_rng(0).normal(size=(16, 3))
+    >>> runs = xarray.Dataset({"loss": (("seed", "step"), 1 + 0.1 * noise)})
+    >>> theory = xarray.Dataset({"loss": ("step", np.ones(3))})
+    >>> js.compare(runs, theory).verdict
+    'passed: 3 z-scores, 16 seeds, |z| <= 4.62 at alpha = 0.001'
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"`alpha` must lie between 0 and 1, got {alpha!r}.")
+    if not 0 <= resolution < 1:
+        raise ValueError(f"`resolution` must be at least 0 and below 1, got {resolution!r}.")
+    shared = [str(name) for name in runs.data_vars if name in theory.data_vars and name != STATUS]
+    if not shared:
+        raise ValueError(f"`theory` must predict an observable of runs, got {list(theory)}.")
+    bounds = dict(allowance or {})
+    if unknown := sorted(set(bounds) - set(shared)):
+        raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
+    good = runs[STATUS].isin(KEPT) if STATUS in runs else None
+    n_failed = 0 if good is None else int((~good).sum())
+
+    def masked_by(name: str) -> Any:
+        # a run that diverged is left out along its steps; what it tells once is known before them
+        once = STATUS in runs and STEP not in runs[name].dims
+        return runs[STATUS].isin([*KEPT, Status.diverged]) if once else good
+
+    points = [
+        resolve(runs[n], theory[n], masked_by(n), bounds.get(n, 0.0), resolution) for n in shared
+    ]
+    n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
+    n_seeds = runs.sizes.get(SEED, 1)
+    share = alpha / (2 * max(n_comparisons, 1))
+    return Comparison(
+        rows=tuple(_row(p, share) for p in points),
+        not_compared=_not_compared(runs, theory),
+        n_seeds=n_seeds,
+        n_failed=n_failed,
+        n_comparisons=n_comparisons,
+        alpha=alpha,
+        resolution=resolution,
+        quantile=float(_quantile(np.asarray(n_seeds), share)) if n_comparisons else math.nan,
+    )
+
+
+def _quantile(n: np.ndarray, share: float) -> Any:
+    from scipy.stats import t
+
+    return t.isf(share, np.maximum(n - 1, 1))
+
+
+def _row(p: ComparedPoints, share: float) -> Row:
+    has_z, has_theory = np.isfinite(p.z), np.isfinite(p.theory)
+    usable = np.isfinite(p.error)
+    max_z, quantile, at = math.nan, math.nan, {}
+    if has_z.any():
+        quantiles = _quantile(p.n, share)
+        ratio = np.where(has_z, np.abs(p.z) / quantiles, -1.0)
+        worst = np.unravel_index(np.argmax(ratio), ratio.shape)
+        max_z, quantile = float(p.z[worst]), float(quantiles[worst])
+        point = p.mean[worst]
+        at = {str(d): point[d].item() for d in p.mean.dims if d in point.coords}
+    return Row(
+        observable=p.name,
+        predicted=p.predicted,
+        n_compared=int(has_z.sum()),
+        n_deterministic=int(p.deterministic.sum()),
+        n_unresolved=int(p.unresolved.sum()),
+        n_no_theory=int((~has_theory & (p.n > 0)).sum()),
+        n_few_seeds=int((has_theory & (p.n < 2)).sum()),
+        max_z=max_z,
+        quantile=quantile,
+        at=at,
+        max_error=_largest(p.error[usable]),
+        rms_error=float(np.sqrt(np.mean(p.error[usable] ** 2))) if usable.any() else math.nan,
+        deterministic_error=_largest(p.error[usable & p.deterministic]),
+    )
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(values.max()) if values.size else math.nan
+
+
+def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
+    reasons = {}
+    for name in map(str, runs.data_vars):
+        if name not in theory and name != STATUS:
+            kind = str(runs[name].attrs.get("predicted", "none"))
+            known = f"the closed form ({kind}) is not in theory"
+            reasons[name] = "no closed form" if kind == "none" else known
+    return reasons | {str(n): "not in runs" for n in theory.data_vars if n not in runs}

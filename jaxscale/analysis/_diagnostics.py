@@ -1,0 +1,110 @@
+"""Refusals and warnings of fits: too few points, parameters without effect, bounds, failures."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxscale.analysis._least_squares import STATUS_NAMES, FitResult
+from jaxscale.analysis._levenberg import CONVERGED
+from jaxscale.analysis.bounds import AbstractBound
+
+FEW_GROUPS = 5
+MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not constrained separately
+
+
+def check_count(name: str, value: int, least: int) -> None:
+    """Refuse what is not a whole number of at least `least`, with a `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+
+
+def at_bounds(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
+    """Return which parameters of which fits ended at an end of their interval, shape `(n, p)`."""
+    return np.asarray(
+        [[b.at_bound(float(v)) for b, v in zip(bounds, row, strict=True)] for row in z]
+    )
+
+
+def warn_at_bounds(
+    free: Sequence[str], bounds: tuple[AbstractBound, ...], ended: np.ndarray
+) -> None:
+    """Warn of parameters at an end of their interval."""
+    for i in np.flatnonzero(ended.any(axis=0)).tolist():
+        warnings.warn(
+            f"{free[i]} lies at an end of {bounds[i]!r} in {ended[:, i].sum()} of {len(ended)} "
+            "fits: the optimum lies at the bound, so its standard error is undefined",
+            stacklevel=3,
+        )
+
+
+def check_result(
+    result: FitResult,
+    free: Sequence[str],
+    start: np.ndarray,
+    n_stated: int,
+    ended: np.ndarray,
+    labels: Sequence[Any],
+) -> None:
+    """Refuse fits with too few points, and parameters without effect.
+
+    **Raises** `ValueError` naming the data set or the parameter.
+    """
+    fewest = int(np.argmin(result.n_points))
+    if result.n_points[fewest] <= len(free):
+        why = "" if n_stated else ": theory makes no statement there at the start values"
+        where = f" for {labels[fewest]!r}" if len(labels) else ""
+        raise ValueError(
+            f"`data` must hold more points with a theory than {len(free)} free parameters, "
+            f"got {int(result.n_points[fewest])}{where}{why}."
+        )
+    for i in np.flatnonzero((result.blind & ~ended).any(axis=0)).tolist():
+        # a parameter without any effect never leaves its start
+        if result.blind[:, i].all() and np.all(result.start_z[:, 0, i] == start[i]):
+            raise ValueError(f"`free` names {free[i]!r}, which does not change what is compared.")
+        warnings.warn(
+            f"{free[i]} has no effect at the optimum of {int(result.blind[:, i].sum())} of "
+            f"{len(result.blind)} fits: another start or bound may find a better one",
+            stacklevel=3,
+        )
+
+
+def warn_few_groups(n_groups: int) -> None:
+    """Warn of a bootstrap with few groups."""
+    if n_groups < FEW_GROUPS:
+        warnings.warn(
+            f"{n_groups} things to resample are too few for an interval; take at least "
+            f"{FEW_GROUPS}",
+            stacklevel=3,
+        )
+
+
+def warn_failed(result: FitResult, labels: Sequence[Any]) -> None:
+    """Warn of fits that did not converge."""
+    failed = np.flatnonzero(result.status != CONVERGED).tolist()
+    if not failed:
+        return
+    which = f" ({', '.join(str(labels[i]) for i in failed[:5])})" if len(labels) else ""
+    names = sorted({STATUS_NAMES[result.status[i]] for i in failed})
+    warnings.warn(
+        f"{len(failed)} of {len(result.status)} fits{which} did not converge: {', '.join(names)}; "
+        "their values are where the solver stopped",
+        stacklevel=3,
+    )
+
+
+def warn_indistinct(result: FitResult, free: Sequence[str], ended: np.ndarray) -> None:
+    """Warn where the data hardly constrain some combination of the parameters."""
+    undefined = ended.any(axis=1) | result.blind.any(axis=1) | ~np.isfinite(result.condition)
+    condition = np.where(undefined, 1.0, result.condition)
+    worst = int(np.argmax(condition))
+    if not condition[worst] > MAX_CONDITION:
+        return
+    direction = result.weakest[worst]
+    involved = [n for n, share in zip(free, direction, strict=True) if abs(share) > 0.3]
+    warnings.warn(
+        f"the data do not constrain {' and '.join(involved)} separately (condition number "
+        f"{condition[worst]:.2g} of the scaled Jacobian): fix one of them",
+        stacklevel=3,
+    )

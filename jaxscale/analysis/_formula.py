@@ -1,0 +1,273 @@
+"""A theory function with values for its arguments: what can be fitted without a system."""
+
+import contextlib
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxscale._text import choices
+from jaxscale.analysis._fit_data import FitData
+from jaxscale.analysis._tables import Data, as_table, require_columns, require_numbers
+from jaxscale.spectra import PowerLaw
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclasses.dataclass(frozen=True)
+class Formula:
+    r"""A function of columns and parameters, to be fitted: `y = function(x, ..., parameters)`.
+
+    Arguments without a value and without a default come from the data; a function without such
+    arguments must return a `PowerLaw`, which is evaluated at the column `x`.
+
+    **Arguments**
+
+    - `function`: any theory function, or one of your own, of arrays that JAX can trace.
+    - `values`: values of its parameters by name: the fixed ones, and the starts of the free ones.
+    - `result`: name of what it returns, in the data and in figures.
+
+    **Raises** `ValueError` for a name that is not an argument.
+
+    >>> import jaxscale as js
+    >>> law = js.Formula(js.emergence.theory.skill_strength, {"learning_rate": 0.1})
+    >>> law.inputs
+    ('time', 'probability')
+    """
+
+    function: Callable[..., Any]
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    result: str = "loss"
+
+    def __post_init__(self):
+        if not callable(self.function):
+            raise ValueError(f"`function` must be callable, got {self.function!r}.")
+        known = self._parameters
+        for name in self.values:
+            if known is not None and name not in known:
+                raise ValueError(
+                    f"`{name}` is not an argument of {self.name} {choices(name, known)}"
+                )
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def _parameters(self) -> dict[str, inspect.Parameter] | None:
+        """Named arguments; None where the function takes any keyword."""
+        found = inspect.signature(self.function).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in found.values()):
+            return None
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return {n: p for n, p in found.items() if p.kind in kinds}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Arguments that come from the data."""
+        given = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        known = inspect.signature(self.function).parameters.items()
+        bare = [n for n, p in known if p.kind in given and p.default is p.empty]
+        return tuple(n for n in bare if n not in self.values)
+
+    def __call__(self, **inputs: Any) -> Float[Array, "..."]:
+        """The result at `inputs`, with the values of this formula for everything else."""
+        arrays = {n: jnp.asarray(v, float) for n, v in inputs.items()}
+        return _evaluate(self.function, dict(self.values), arrays)
+
+    def start(self, free: Sequence[str]) -> np.ndarray:
+        """Values of the free parameters.
+
+        **Raises** `ValueError` for one without a real value to start from.
+        """
+        found = []
+        for name in free:
+            value = self.values.get(name)
+            if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+                raise ValueError(
+                    f"`free` must name parameters with a value to start from, got {name!r}; "
+                    f"values are given for {', '.join(self.values) or 'none'}."
+                )
+            found.append(float(value))
+        return np.asarray(found)
+
+    def replaced(self, values: Mapping[str, Any]) -> "Formula":
+        """The same with other values."""
+        return dataclasses.replace(self, values={**self.values, **values})
+
+    def observe(
+        self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
+        observables: Sequence[str] | None, each: str | None, resample: str | None,
+    ) -> tuple["Formula", FitData]:  # fmt: skip
+        """The formula, and points of a table, one data set per value of `each`."""
+        if observables is not None and list(observables) != [self.result]:
+            raise ValueError(
+                f"`observables` of a formula is its result {self.result!r}, got {observables!r}."
+            )
+        mapped = dict(columns or {})
+        aside = [n for n in (each, resample) if n is not None]
+        self._check_columns(mapped, aside)
+        table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
+        inputs = self.columns(mapped, table)
+        require_numbers(table, [self.result, *inputs])
+        require_columns(table, aside)
+        tables = _tables(table.dropna(subset=[self.result, *inputs, *aside]), each)
+        if not len(tables) or not len(tables[0][1]):
+            named = ", ".join((self.result, *inputs))
+            raise ValueError(f"`data` has no complete row of {named}.")
+        self._check(len(tables[0][1]), inputs, free)
+        groups, n_groups = _groups([t for _, t in tables], resample)
+        fixed = {n: v for n, v in self.values.items() if n not in free}
+        return self, FitData(
+            theory=_Called(self.function, fixed, tuple(free), self.result),
+            start=self.start(free),
+            data={self.result: _padded([t[self.result] for _, t in tables])[:, None]},
+            inputs={n: _padded([t[n] for _, t in tables], fill=None) for n in inputs},
+            groups={self.result: groups[None]},
+            n_groups=n_groups,
+            labels=tuple(label for label, _ in tables) if each else (),
+            signed=frozenset(),
+            bounds={},
+        )
+
+    def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
+        """Columns that are read: the inputs, and arguments with a default that the user maps."""
+        found = self._named(mapped)
+        require_columns(table, [self.result, *found])
+        return found
+
+    def _named(self, mapped: Mapping[str, str]) -> list[str]:
+        known = self._parameters or {}
+        return list(dict.fromkeys((*self.inputs, *(n for n in mapped if n in known)))) or ["x"]
+
+    def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
+        """Refuse columns for what has a value already, and for what is not an argument."""
+        for name in mapped:
+            if name in self.values:
+                raise ValueError(f"`columns` must not map {name!r}, which has a value.")
+            allowed = [*(self._parameters or [name]), self.result, *others, *self._named({})]
+            if name not in allowed:
+                raise ValueError(
+                    f"`columns` must map arguments of {self.name} or its result "
+                    f"({', '.join(dict.fromkeys(allowed))}), got {name!r}."
+                )
+
+    def _check(self, n: int, names: Sequence[str], free: Sequence[str]) -> None:
+        """Trace the function with its values as they are, so that it can refuse them."""
+        shapes = {name: jax.ShapeDtypeStruct((n,), float) for name in names}
+        with _traceable(self.name, free):
+            shape = jax.eval_shape(
+                lambda inputs: _evaluate(self.function, dict(self.values), inputs), shapes
+            ).shape
+        if shape != (n,):
+            raise ValueError(
+                f"`function` must return one value per row, shape {(n,)}, got {shape}."
+            )
+
+    def predicted(self, **inputs: Any) -> "pandas.DataFrame":
+        """The result at `inputs`, in float64, as a table."""
+        import pandas
+
+        arrays = {n: np.asarray(v, float) for n, v in inputs.items()}
+        with jax.enable_x64(True):
+            found = np.asarray(self(**arrays))
+        return pandas.DataFrame({**arrays, self.result: found})
+
+    def described(self) -> dict[str, Any]:
+        """Name and values, as plain data."""
+        values = {n: v if isinstance(v, int | float | str) else repr(v)
+                  for n, v in self.values.items()}  # fmt: skip
+        return {"formula": self.name, "values": values, "result": self.result}
+
+    @staticmethod
+    def joined(
+        tables: "Sequence[pandas.DataFrame]", each: str, labels: Sequence[Any]
+    ) -> "pandas.DataFrame":
+        """Tables below one another, with a column `each` of their labels."""
+        import pandas
+
+        pairs = zip(labels, tables, strict=True)
+        return pandas.concat([t.assign(**{each: at}) for at, t in pairs], ignore_index=True)
+
+
+class _Called(eqx.Module):
+    """A function of the free values and the inputs; fixed numbers are constants of the program."""
+
+    function: Callable[..., Any] = eqx.field(static=True)
+    fixed: dict[str, Any]
+    free: tuple[str, ...] = eqx.field(static=True)
+    result: str = eqx.field(static=True)
+
+    def __call__(self, values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, Array]:
+        named = {name: values[i] for i, name in enumerate(self.free)}
+        with _traceable(getattr(self.function, "__name__", "it"), self.free):
+            return {self.result: _evaluate(self.function, {**self.fixed, **named}, inputs)}
+
+
+@contextlib.contextmanager
+def _traceable(name: str, free: Sequence[str]) -> Iterator[None]:
+    """Refuse free values that the function needs as plain numbers, such as sizes."""
+    try:
+        yield
+    except (TypeError, jax.errors.JAXTypeError) as error:
+        raise ValueError(
+            f"`free` ({', '.join(free)}) must be numbers that JAX can differentiate: {name} needs "
+            "one of them, or an input, as a plain number (a size is fixed; your own functions use "
+            f"jax.numpy): {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any) -> Array:
+    if set(inputs) != {"x"} or "x" in inspect.signature(function).parameters:
+        found = function(**inputs, **values)
+        if not isinstance(found, Array | np.ndarray | float | int | np.number):
+            raise ValueError(f"`function` must return one value per row, got {found!r}.")
+        return jnp.asarray(found)
+    law = function(**values)
+    if not isinstance(law, PowerLaw):
+        raise ValueError(
+            f"`function` without arguments from the data must return a PowerLaw, got {law!r}."
+        )
+    return law(inputs["x"])
+
+
+def _tables(table: "pandas.DataFrame", each: str | None) -> list[tuple[Any, "pandas.DataFrame"]]:
+    if each is None:
+        return [(None, table)]
+    require_columns(table, [each])
+    return [(label, group) for label, group in table.groupby(each, sort=True)]
+
+
+def _padded(columns: Sequence[Any], fill: float | None = np.nan) -> np.ndarray:
+    """Columns of unequal length as rows; with `fill` None their first value fills them up."""
+    longest = max((len(c) for c in columns), default=0)
+    rows = []
+    for column in columns:
+        values = np.asarray(column, np.float64)
+        blank = fill if fill is not None else (values[0] if len(values) else 0.0)
+        rows.append(np.concatenate([values, np.full(longest - len(values), blank)]))
+    return np.asarray(rows)
+
+
+def _groups(tables: Sequence["pandas.DataFrame"], resample: str | None) -> tuple[np.ndarray, int]:
+    """Number the group that each point is resampled with: its own, or that of a column."""
+    longest = max((len(t) for t in tables), default=0)
+    if resample is None:
+        return np.arange(longest), longest
+    groups = []
+    for table in tables:
+        require_columns(table, [resample])
+        groups.append(np.unique(np.asarray(table[resample]), return_inverse=True)[1])
+    if any(len(g) != longest or np.any(g != groups[0]) for g in groups):
+        raise ValueError(
+            f"`resample` must number the rows of every data set alike, got {resample!r}."
+        )
+    return groups[0], int(groups[0].max()) + 1 if longest else 0

@@ -1,0 +1,267 @@
+"""The loss of language models over parameters and tokens: a fit with honest intervals."""
+
+import dataclasses
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from jaxscale.analysis import _least_squares as least_squares
+from jaxscale.analysis._diagnostics import check_count
+from jaxscale.analysis._exponents import check_level
+from jaxscale.analysis._levenberg import CONVERGED, FAILED, DataSets, Expansion, FitProblem
+from jaxscale.analysis._plain import plain
+from jaxscale.analysis.bounds import Positive
+from jaxscale.analysis.residuals import Huber, Log
+
+NAMES = ("E", "A", "B", "alpha", "beta")
+REFERENCES = ("hoffmann2022", "besiroglu2024")
+EXPONENTS = np.linspace(0.1, 1.0, 7)  # of the starts
+FLOORS = (0.3, 0.6, 0.8, 0.95)  # of the starts, as a share of the lowest loss
+FLOP_PER_PARAMETER_TOKEN = 6.0
+MAX_SURFACE_CONDITION = 500.0
+
+
+def loss_surface(
+    n_parameters: Float[ArrayLike, "..."],
+    n_tokens: Float[ArrayLike, "..."],
+    *,
+    E: Float[ArrayLike, ""],
+    A: Float[ArrayLike, ""],
+    B: Float[ArrayLike, ""],
+    alpha: Float[ArrayLike, ""],
+    beta: Float[ArrayLike, ""],
+) -> Float[Array, "..."]:
+    r"""Loss of a language model by its parameters and training tokens.
+
+    $$L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$$
+
+    **Arguments**
+
+    - `n_parameters`, `n_tokens`: N and D, of shapes that broadcast.
+    - `E`: entropy of text; `A`, `alpha`, `B`, `beta`: prefactors and exponents.
+
+    **Returns** the loss, in the units of `E`.
+
+    **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 2.
+
+    >>> round(float(loss_surface(1e9, 2e10, E=1.7, A=400.0, B=400.0, alpha=0.34, beta=0.28)), 2)
+    2.57
+    """
+    n, d = jnp.asarray(n_parameters), jnp.asarray(n_tokens)
+    terms = (jnp.log(A) - alpha * jnp.log(n), jnp.log(B) - beta * jnp.log(d), jnp.log(E))
+    return jnp.exp(jax.nn.logsumexp(jnp.stack(jnp.broadcast_arrays(*terms)), axis=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSurface:
+    """A fitted surface with its bootstrap.
+
+    - `values`: `E`, `A`, `B`, `alpha`, `beta` by name.
+    - `bootstrap`: refitted values by name, shape `(b,)`; NaN where a refit failed.
+    - `objective`: sum of Huber losses at the optimum; `rms`: of the errors of ln loss.
+    - `n_runs`, `converged`: runs that were fitted, and whether the solver met its tolerance.
+    - `n_converged_starts`, `n_starts`: starts that met it, of all.
+    - `condition`: of the Jacobian with columns of unit length.
+    """
+
+    values: dict[str, float]
+    bootstrap: dict[str, np.ndarray]
+    objective: float
+    rms: float
+    n_runs: int
+    converged: bool
+    n_converged_starts: int
+    n_starts: int
+    condition: float
+
+    @property
+    def allocation(self) -> dict[str, float]:
+        r"""Exponents of the best size and tokens, `N ~ C^a`, `D ~ C^b`, for `C = 6 N D`.
+
+        $$a = \frac{\beta}{\alpha + \beta}, \qquad b = \frac{\alpha}{\alpha + \beta}$$
+        """
+        return {n: float(v) for n, v in _allocation(self.values).items()}
+
+    def interval(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Percentile intervals of the parameters and of the allocation exponents.
+
+        **Arguments:** `level`, of confidence.
+
+        **Returns:** low and high end by name; `a` and `b` are the exponents of `allocation`.
+
+        **Raises:** `ValueError` for a level outside (0, 1) or a fit without a bootstrap.
+        """
+        check_level(level)
+        drawn = {**self.bootstrap, **_allocation(self.bootstrap)}
+        if not self.bootstrap["E"].size:
+            raise ValueError("`bootstrap` must be at least 1 for intervals, got 0.")
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        ends = {n: np.nanquantile(v, tails) for n, v in drawn.items()}
+        return {n: (float(low), float(high)) for n, (low, high) in ends.items()}
+
+    def loss(
+        self, n_parameters: Float[ArrayLike, "..."], n_tokens: Float[ArrayLike, "..."]
+    ) -> Float[np.ndarray, "..."]:
+        """The fitted loss, in float64."""
+        with jax.enable_x64(True):
+            n, d = np.asarray(n_parameters, float), np.asarray(n_tokens, float)
+            return np.asarray(loss_surface(n, d, **self.values))
+
+    def optimal_allocation(self, flop: Float[ArrayLike, "..."]) -> dict[str, np.ndarray]:
+        r"""Best parameters, tokens and loss for a number of operations `C = 6 N D`.
+
+        $$N^* = G (C / 6)^a, \quad D^* = G^{-1} (C / 6)^b, \quad
+          G = \left(\frac{\alpha A}{\beta B}\right)^{1 / (\alpha + \beta)}$$
+
+        **Arguments:** `flop`, positive.
+
+        **Returns:** `n_parameters`, `n_tokens` and `loss` by name, of the shape of `flop`.
+
+        **Raises:** `ValueError` for operations that are not positive.
+
+        **Reference:** Hoffmann et al. 2022, equation 4.
+        """
+        c = np.asarray(flop, float)
+        if not np.all(c > 0):
+            raise ValueError(f"`flop` must be positive, got {flop!r}.")
+        v, exponents = self.values, self.allocation
+        scale = (v["alpha"] * v["A"] / (v["beta"] * v["B"])) ** (1 / (v["alpha"] + v["beta"]))
+        products = c / FLOP_PER_PARAMETER_TOKEN
+        n = scale * products ** exponents["a"]
+        d = products ** exponents["b"] / scale
+        return {
+            "n_parameters": np.asarray(n),
+            "n_tokens": np.asarray(d),
+            "loss": self.loss(n, d),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        drawn = self.bootstrap["E"].size
+        return plain({
+            "values": self.values, "allocation": self.allocation,
+            "interval_95": self.interval() if drawn else None,
+            "objective": self.objective, "rms": self.rms, "n_runs": self.n_runs,
+            "converged": self.converged, "condition": self.condition, "n_resamples": drawn,
+            "starts": {"converged": self.n_converged_starts, "of": self.n_starts},
+        })  # fmt: skip
+
+    def __str__(self) -> str:
+        shown = {n: f"{n} = {v:.5g}" for n, v in {**self.values, **self.allocation}.items()}
+        if self.bootstrap["E"].size:
+            ends = self.interval().items()
+            shown = {n: f"{shown[n]}  ({low:.4g} to {high:.4g})" for n, (low, high) in ends}
+        return "\n".join(shown.values())
+
+
+def fit_loss_surface(
+    n_parameters: Float[ArrayLike, " n"],
+    n_tokens: Float[ArrayLike, " n"],
+    loss: Float[ArrayLike, " n"],
+    *,
+    delta: float = 1e-3,
+    bootstrap: int = 200,
+    key: int = 0,
+) -> LossSurface:
+    r"""Fit `L(N, D) = E + A N^-alpha + B D^-beta` to training runs, robustly, with a bootstrap.
+
+    $$\min \sum_i \text{Huber}_\delta\bigl(
+        \text{LSE}(a - \alpha \ln N_i,\ b - \beta \ln D_i,\ e) - \ln L_i\bigr)$$
+
+    with `A, B, E = exp(a, b, e)`; exponents are fitted in their logarithm, too. The starts lie on a
+    grid of exponents and floors, each with the prefactors that fit it best; all are fitted. Every
+    resample of the runs is fitted again from the optimum.
+
+    **Arguments**
+
+    - `n_parameters`, `n_tokens`, `loss`: one value per run, positive.
+    - `delta`: errors of ln loss beyond it count by their size, not by their square.
+    - `bootstrap`: number of resamples.
+    - `key`: of the resamples.
+
+    **Returns** a `LossSurface`.
+
+    **Raises** `ValueError` for values that are not positive, unequal lengths, or under 6 runs.
+
+    **Reference** Hoffmann et al. 2022, arXiv 2203.15556, approach 3; Besiroglu, Erdil, Barnett and
+    You 2024, arXiv 2404.10102.
+    """
+    n, d, y = _checked(n_parameters, n_tokens, loss)
+    check_count("bootstrap", bootstrap, 0)
+    starts = _starts(n, d, y)
+    with jax.enable_x64(True):
+        kinds: Any = {"loss": Log()}
+        robust = Huber(delta=np.asarray(delta))
+        problem = FitProblem(_surface, (Positive(),) * 5, kinds, {"loss": np.asarray(1.0)}, robust)
+        inputs = {"n_parameters": n[None], "n_tokens": d[None]}
+        runs = DataSets(inputs, {"loss": np.log(y)[None, None]}, {"loss": np.ones((1, 1, len(y)))})
+        groups: Any = {"loss": np.arange(len(y))[None]}
+        expand = Expansion(problem, runs, groups, len(y))
+        result = least_squares.fit(expand, starts[0], starts[1:], len(starts))
+        drawn = np.empty((0, 5))
+        if bootstrap:
+            again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
+            drawn = np.where(status[0][:, None] == FAILED, np.nan, np.exp(again[0]))
+    condition = float(result.condition[0])
+    if not condition < MAX_SURFACE_CONDITION:
+        warnings.warn(
+            "the runs hardly constrain the five parameters separately: condition number "
+            f"{condition:.2g} of the scaled Jacobian (published grids of runs: 200); vary N and D "
+            "independently",
+            stacklevel=2,
+        )
+    return LossSurface(
+        values=dict(zip(NAMES, np.exp(result.z[0]).tolist(), strict=True)),
+        bootstrap=dict(zip(NAMES, drawn.T, strict=True)),
+        objective=float(result.start_cost[0].min()),
+        rms=float(result.rms[0]),
+        n_runs=len(y),
+        converged=bool(result.status[0] == CONVERGED),
+        n_converged_starts=int(np.sum(result.start_status[0] == CONVERGED)),
+        n_starts=len(starts),
+        condition=condition,
+    )
+
+
+def _surface(values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, Array]:
+    return {"loss": loss_surface(**inputs, **dict(zip(NAMES, values, strict=True)))}
+
+
+def _allocation(values: dict[str, Any]) -> dict[str, Any]:
+    total = values["alpha"] + values["beta"]
+    return {"a": values["beta"] / total, "b": values["alpha"] / total}
+
+
+def _checked(*columns: Any) -> tuple[np.ndarray, ...]:
+    names = ("n_parameters", "n_tokens", "loss")
+    arrays = []
+    for name, column in zip(names, columns, strict=True):
+        array = np.asarray(column, float)
+        if array.ndim != 1 or not np.all(np.isfinite(array) & (array > 0)):
+            raise ValueError(f"`{name}` must be positive and one-dimensional, got {column!r}.")
+        arrays.append(array)
+    sizes = [len(a) for a in arrays]
+    if len(set(sizes)) > 1 or sizes[0] < len(NAMES) + 1:
+        raise ValueError(f"`loss` must have one value per run, for at least 6, got {sizes}.")
+    return tuple(arrays)
+
+
+def _starts(n: np.ndarray, d: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Coordinates on a grid of exponents and floors, with the best prefactors of each."""
+    from scipy.optimize import nnls
+
+    starts = []
+    for share in FLOORS:
+        floor = share * y.min()
+        for alpha in EXPONENTS:
+            for beta in EXPONENTS:
+                columns = np.stack([n**-alpha, d**-beta], axis=1) / y[:, None]
+                scale = columns.max(axis=0)
+                weights, _ = nnls(columns / scale, (y - floor) / y)
+                prefactors = np.maximum(weights, 1e-3) / scale
+                starts.append([floor, *prefactors, alpha, beta])
+    return np.log(starts)

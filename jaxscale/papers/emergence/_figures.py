@@ -1,0 +1,120 @@
+"""Figures of emergence: skills against time, data or width, the four laws, and the frontier."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxscale.papers.emergence._claims import LawCurve, compute_curves, law_frontier
+from jaxscale.papers.emergence._scores import EmergenceScore
+from jaxscale.report._figures import (
+    DASHED,
+    OKABE_ITO,
+    POINTS,
+    band,
+    label_ends,
+    legend,
+    log_axis,
+    new_figure,
+    theory_line,
+)
+from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
+from jaxscale.sweep._select import grid_of
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import xarray
+
+AXIS = {"time": "step", "data": "data.n_samples", "width": "width"}
+X_LABEL = {"time": "training step T", "data": "samples D", "width": "width N"}
+LAW_NAME = {"T": "time", "D": "data", "N": "parameters", "C": "compute"}
+LAW_LABEL = {"T": "τ = η S T", "D": "samples D", "N": "parameters N + ½", "C": "X = η S N T"}
+EXPONENT_LABEL = {"T": "α/(α+1)", "D": "α/(α+1)", "N": "α", "C": "α/(α+2)"}
+
+
+def emergence_figure(runs: "xarray.Dataset", score: EmergenceScore) -> "matplotlib.figure.Figure":
+    """Skill strengths against time, data or width, with the calibrated prediction dashed."""
+    grid = grid_of(runs)
+    regime = grid.system.schema.regime
+    scale = float(grid.system.target_scale)  # pyright: ignore
+    dim = AXIS[regime]
+    strength = runs["skill_strength"] / scale
+    expected = score.calibration.predict()["skill_strength"].mean("seed") / scale
+    if dim != "step":
+        strength, expected = strength.isel(step=-1), expected.isel(step=-1)
+    figure, grid_axes = new_figure(1, size=(7.2, 4.0))
+    axes = grid_axes[0, 0]
+    for i, skill in enumerate(np.asarray(runs["skill"]).tolist()):
+        color = OKABE_ITO[i % len(OKABE_ITO)]
+        band(axes, strength.sel(skill=skill), dim, color)
+        theory_line(axes, expected.sel(skill=skill), dim, color)
+        x = float(np.nanmean(score.measured[:, i]))
+        if np.isfinite(x):
+            axes.annotate(f"skill {skill}", (x, 1.06), color=color, fontsize=8, ha="center")
+    if dim == "step":
+        axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(runs["step"][-1]))
+    log_axis(axes, "x")
+    axes.set_xlabel(X_LABEL[regime])
+    axes.set_ylabel("skill strength R / S")
+    axes.set_ylim(-0.08, 1.12)
+    drawn = {"network, mean ± s.d. over seeds": {"lw": 1.4}}
+    legend(figure, drawn | {"multilinear theory, fitted on skill 1": DASHED})
+    return figure
+
+
+def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
+    """One panel per law: simulated losses as points, closed forms dashed."""
+    figure, grid = new_figure(2, 2, size=(4.4, 3.3))
+    for axes, name in zip(grid.ravel(), LAW_NAME, strict=True):
+        for i, one in enumerate(curves[name]):
+            color = OKABE_ITO[i]
+            simulated = one.simulated
+            mean = simulated.mean("seed") if "seed" in simulated.dims else simulated
+            x = np.asarray(mean[name], float)
+            axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0)
+            theory_line(axes, one.law, name, color)
+            alpha = float(simulated["skill_exponent"])
+            axes.annotate(
+                f"α = {alpha:g}", (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
+                color=color, fontsize=8, va="center",
+            )  # fmt: skip
+            axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
+        log_axis(axes, "x")
+        log_axis(axes, "y")
+        axes.set_xlabel(LAW_LABEL[name])
+        axes.set_ylabel("loss [S²]")
+        axes.set_title(f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}", fontsize=9)
+    legend(figure, {"simulation": POINTS, "closed form": DASHED})
+    return figure
+
+
+def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
+    """Losses against compute with their envelope, per skill exponent, and the best sizes."""
+    alphas = np.asarray(laws["skill_exponent"]).tolist()
+    figure, grid = new_figure(2, len(alphas) // 2 + 1, size=(4.4, 3.3))
+    *panels, last = grid.ravel()[: len(alphas) + 1]
+    for unused in grid.ravel()[len(alphas) + 1 :]:
+        unused.remove()
+    ends = []
+    for i, (axes, alpha) in enumerate(zip(panels, alphas, strict=True)):
+        runs = laws.sel(skill_exponent=alpha)
+        loss, frontier = law_frontier(runs)
+        curves = compute_curves(runs)
+        color, best = OKABE_ITO[i], np.asarray(curves["best-N"].law)
+        draw_curves(axes, loss, size="n_parameters", time="step")
+        draw_frontier(axes, frontier, "loss", np.asarray(curves["C"].law), color)
+        draw_frontier(last, frontier, "n_parameters", best, color)
+        ends.append((float(frontier.compute[-1]), float(best[-1]), f"α = {alpha:g}", color))
+        axes.set_xlim(frontier.compute[0] / 3, frontier.compute[-1] * 3)
+        low, high = np.nanmin(frontier.loss), np.nanmax(frontier.loss)
+        axes.set_ylim(low * 0.8, high * 1.6)
+        axes.set_ylabel("loss [S²]")
+        axes.set_title(f"α = {alpha:g}: L* ∝ X^−{alpha / (alpha + 2):.3f}", fontsize=9)
+    for axes in (*panels, last):
+        log_axis(axes, "x")
+        log_axis(axes, "y")
+        axes.set_xlabel(LAW_LABEL["C"])
+    label_ends(last, ends)
+    last.set_ylabel("best parameters N*")
+    last.set_title("N* ∝ X^(1/(α+2))", fontsize=9)
+    legend(figure, {"each N": THIN, "best N": POINTS, "closed form": DASHED})
+    return figure

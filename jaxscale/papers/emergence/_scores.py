@@ -1,0 +1,106 @@
+"""How well one calibrated number predicts the emergence of the later skills of a network."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from jaxscale._status import Status
+from jaxscale.analysis._calibrate import calibrate
+from jaxscale.analysis._calibration import Calibration
+from jaxscale.analysis._exponents import crossing
+from jaxscale.analysis._plain import plain
+from jaxscale.emergence._system import ParityNetwork
+from jaxscale.paths import replace
+from jaxscale.sweep._grid import Grid
+
+if TYPE_CHECKING:
+    import xarray
+
+EMERGED = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class EmergenceScore:
+    """Half points of skills `k` over seeds `s`, measured and predicted from skill 1 alone.
+
+    - `calibration`: the fit of one parameter to the first skill, one per seed.
+    - `measured`, `predicted`: half points, shape `(s, k)`; NaN where a skill does not emerge.
+    - `max_error`: `max |R - R_pred| / S` of the mean curve, shape `(k,)`.
+    """
+
+    calibration: Calibration
+    measured: np.ndarray
+    predicted: np.ndarray
+    max_error: np.ndarray
+
+    @property
+    def delta(self) -> np.ndarray:
+        """`ln(measured / predicted)` per skill, mean over seeds; NaN if one did not emerge."""
+        return np.mean(np.log(self.measured / self.predicted), axis=0)
+
+    @property
+    def rms_delta(self) -> float:
+        """Root mean square of `delta` over the later skills, `k >= 2`."""
+        return float(np.sqrt(np.mean(self.delta[1:] ** 2)))
+
+    @property
+    def rms_delta_per_seed(self) -> np.ndarray:
+        """The same for every seed alone, shape `(s,)`."""
+        return np.sqrt(np.mean(np.log(self.measured / self.predicted)[:, 1:] ** 2, axis=1))
+
+    @property
+    def all_emerged(self) -> bool:
+        """Whether `R / S` reached one half and stayed there, for every skill and seed."""
+        return bool(np.isfinite(self.measured).all())
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        parameter = self.calibration.free[0]
+        return {
+            "parameter": parameter,
+            "value_per_seed": plain(self.calibration.values[parameter]),
+            "half_point_per_seed": plain(self.measured),
+            "delta": plain(self.delta),
+            "rms_delta": plain(self.rms_delta),
+            "max_error": plain(self.max_error),
+            "all_emerged": self.all_emerged,
+        }
+
+
+def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
+    """Calibrate on the first skill, one parameter per seed, and score the later ones.
+
+    **Arguments**
+
+    - `grid`: a grid of `ParityNetwork`: over nothing (time), `data.n_samples` or `width`.
+    - `runs`: its results.
+
+    **Returns** an `EmergenceScore` with delta_k = ln(measured / predicted half point).
+
+    **Raises** `ValueError` for a grid of another system or with other axes.
+    """
+    system = grid.system
+    if not isinstance(system, ParityNetwork):
+        raise ValueError(f"`grid` must be of ParityNetwork, got {type(system).__name__}.")
+    regime = system.described_regime
+    dim = {"time": "step", "data": "data.n_samples", "width": "width"}[regime.name]
+    if set(grid.axes) != {dim} - {"step"}:
+        raise ValueError(f"`grid` must have the axes of emergence in {regime.name}, got {grid!r}.")
+    scale = float(system.target_scale)
+    good = runs["status"].isin([Status.ok, Status.not_converged])
+    strength = runs["skill_strength"].where(good) / scale
+    strength = strength if dim == "step" else strength.isel(step=-1)
+    # a curve that starts above one half has crossed before the first point: not a measurement
+    crossed = crossing(strength, dim, EMERGED).where(strength.isel({dim: 0}) <= EMERGED)
+    measured = crossed.transpose("seed", "skill")
+
+    fit = calibrate(grid, runs.sel(skill=[1]), [regime.parameter], each="seed")
+    with jax.enable_x64(True):
+        fitted = [replace(system, regime.parameter, v) for v in fit.values[regime.parameter]]
+        predicted = np.stack([np.asarray(regime.half_point(s)) for s in fitted])
+    expected = fit.predict()["skill_strength"].mean("seed") / scale
+    expected = expected if dim == "step" else expected.isel(step=-1)
+    error = abs(strength.mean("seed") - expected).max(dim)
+    return EmergenceScore(fit, np.asarray(measured), predicted, np.asarray(error))

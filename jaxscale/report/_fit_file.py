@@ -1,0 +1,184 @@
+"""`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxscale._theories import theory_named
+from jaxscale.analysis._calibrate import calibrate
+from jaxscale.analysis._calibration import Calibration
+from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._tables import as_table, require_columns
+from jaxscale.analysis.bounds import AbstractBound, Between
+from jaxscale.analysis.residuals import Huber, Log, Scaled
+from jaxscale.paths import replace
+from jaxscale.report._figures import plot
+from jaxscale.report._fitted import fit_figure
+from jaxscale.sweep._config import parse_value
+from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._reader import open_store
+from jaxscale.sweep._select import grid_of
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+RESIDUALS = {"log": Log, "scaled": Scaled}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Options of the command line, as the user wrote them."""
+
+    data: str
+    theory: str | None
+    x: tuple[str, ...] = ()
+    y: str | None = None
+    free: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
+    each: str | None = None
+    residual: str | None = None
+    huber: float | None = None
+    bootstrap: int = 0
+    resample: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of `calibrate`."""
+        if self.residual is not None and self.residual not in RESIDUALS:
+            raise ValueError(f"`residual` must be log or scaled, got {self.residual!r}.")
+        return {
+            "each": self.each,
+            "residual": None if self.residual is None else RESIDUALS[self.residual](),
+            "loss": None if self.huber is None else Huber(delta=np.asarray(self.huber)),
+            "bounds": {name: _bound(name, text) for name, text in _pairs("bound", self.bound)},
+            "bootstrap": self.bootstrap,
+            "resample": self.resample,
+        }
+
+    @property
+    def starts(self) -> dict[str, float | None]:
+        """Starts of the free parameters by name, None where none is given."""
+        if not self.free:
+            raise ValueError("`free` must name at least one parameter, got none.")
+        starts: dict[str, float | None] = {}
+        for text in self.free:
+            name, equals, value = text.partition("=")
+            starts[name] = _number("free", text, value) if equals else None
+        return starts
+
+
+def fit_file(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
+    """Fit a theory to a file or a store.
+
+    **Arguments**
+
+    - `request`: the options.
+
+    **Returns** the calibration, and a function that draws it.
+
+    **Raises** `ValueError` that names an invalid option.
+    """
+    if request.theory is None:
+        return _fit_store(request)
+    return _fit_table(request)
+
+
+def _fit_table(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
+    fixed = {name: parse_value(text) for name, text in _pairs("fix", request.fix)}
+    missing = [name for name, start in request.starts.items() if start is None]
+    if missing:
+        raise ValueError(f"`free` must be parameter=start for a theory, got {missing[0]!r}.")
+    result = "loss" if request.y is None else request.y
+    twice = sorted(set(fixed) & set(request.starts))
+    if twice:
+        raise ValueError(f"`free` and `fix` must not both name {twice[0]!r}.")
+    formula = Formula(theory_named(str(request.theory)), {**fixed, **request.starts}, result)
+    columns = _columns(formula, request.x)
+    table = _selected(as_table(request.data, columns), request.where)
+    mapped = {name: name for name in columns}
+    fit = calibrate(formula, table, list(request.starts), columns=mapped, **request.options)
+    return fit, lambda: fit_figure(fit, table, mapped)
+
+
+def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
+    """Map inputs to columns; a bare column belongs to the only input of the formula."""
+    columns = {}
+    for text in texts:
+        name, equals, column = text.partition("=")
+        if not equals:
+            names = list(formula.inputs) or ["x"]
+            if len(names) > 1:
+                raise ValueError(
+                    f"`x` must be argument=column for {formula.name} "
+                    f"({', '.join(names)}), got {text!r}."
+                )
+            name, column = names[0], text
+        columns[name] = column
+    return columns
+
+
+def _fit_store(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
+    if not Path(request.data).is_dir():
+        raise ValueError(
+            "`theory` must name a theory function for a table, got none; only the store of a "
+            f"sweep has a theory of its own, and {request.data!r} is not a store."
+        )
+    if request.x or request.fix:
+        raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")
+    runs = open_store(Path(request.data))
+    grid = grid_of(runs)
+    system = grid.system
+    for name, start in request.starts.items():
+        system = system if start is None else replace(system, name, start)
+    for name, value in _pairs("where", request.where):
+        if name not in runs.dims:
+            raise ValueError(f"`where` must name a dimension ({', '.join(map(str, runs.dims))}), "
+                             f"got {name!r}.")  # fmt: skip
+        runs = runs.sel({name: [parse_value(value)]})
+    grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
+    chosen = None if request.y is None else [request.y]
+    fit = calibrate(grid, runs, list(request.starts), observables=chosen, **request.options)
+
+    def draw() -> "matplotlib.figure.Figure":
+        theory: Any = fit.predict()
+        drawn = theory if fit.each is None else theory.mean(fit.each)
+        shown = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
+        return plot(runs, shown, observables=chosen)
+
+    return fit, draw
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    for text in texts:
+        if "=" not in text:
+            raise ValueError(f"`{option}` must be name=value, got {text!r}.")
+    return [(name, value) for name, _, value in (text.partition("=") for text in texts)]
+
+
+def _number(option: str, text: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"`{option}` must be name=number, got {text!r}.") from None
+
+
+def _bound(name: str, text: str) -> AbstractBound:
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise ValueError(f"`bound` must be name=low:high, got {name}={text!r}.")
+    ends = [np.asarray(_number("bound", text, end)) for end in (low, high)]
+    return Between(low=ends[0], high=ends[1])
+
+
+def _selected(table: Any, where: tuple[str, ...]) -> Any:
+    for name, text in _pairs("where", where):
+        require_columns(table, [name])
+        table = table[table[name] == parse_value(text)]
+        if table.empty:
+            raise ValueError(f"`where` must leave rows, got {name}={text}.")
+    return table

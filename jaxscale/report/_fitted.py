@@ -1,0 +1,127 @@
+"""Figures of a fit: data, the fitted theory with its band, and measured over fitted."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxscale.analysis._calibration import Calibration
+from jaxscale.analysis._formula import Formula
+from jaxscale.report._figures import (
+    MAX_CURVES,
+    OKABE_ITO,
+    label_ends,
+    log_axis,
+    logs,
+    new_figure,
+    spans_decades,
+)
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+    import pandas
+
+N_DRAWS, N_PLACES = 200, 200
+
+
+def fit_figure(
+    fit: Calibration, table: "pandas.DataFrame", columns: Mapping[str, str] | None = None
+) -> "matplotlib.figure.Figure":
+    """Draw a fitted formula over its data.
+
+    With one input: points, the curve and its 95 % band from the covariance, one colour per value of
+    `each`. With several: measured over fitted against each input.
+
+    **Arguments**
+
+    - `fit`: a calibration of a `Formula`.
+    - `table`: its data, with the formula's names as columns.
+    - `columns`: the map that the fit was given, for arguments with a default.
+
+    **Returns** a matplotlib `Figure`.
+
+    **Raises** `ValueError` for the calibration of a grid, which `js.plot` draws.
+    """
+    formula = fit.theory
+    if not isinstance(formula, Formula):
+        raise ValueError("`fit` must be of a Formula; `js.plot(runs, fit.predict())` draws a grid.")
+    inputs = formula.columns(columns or {}, table)
+    table = table.dropna(subset=[formula.result, *inputs])
+    groups: list[Any] = [(None, table)]
+    if fit.each is not None:
+        groups = [(label, table[table[fit.each] == label]) for label in fit.labels]
+    if len(inputs) > 1:
+        return _ratios(fit, formula, groups, inputs)
+    figure, grid = new_figure(1, size=(6.2, 4.0))
+    axes, x, ends = grid[0, 0], inputs[0], []
+    for i, (name, group) in enumerate(groups[:MAX_CURVES]):
+        color = OKABE_ITO[i % len(OKABE_ITO)]
+        axes.plot(group[x], group[formula.result], "o", ms=3.5, color=color, mew=0, alpha=0.8)
+        places = _places(group[x].to_numpy(float))
+        curve, low, high = _band(fit, formula, i, x, places)
+        axes.plot(places, curve, color=color, lw=1.4)
+        axes.fill_between(places, low, high, color=color, alpha=0.2, lw=0)
+        if fit.each is not None:
+            ends.append((float(places[-1]), float(curve[-1]), f"{fit.each} {name}", color))
+    _scale(axes, table[x].to_numpy(float), table[formula.result].to_numpy(float))
+    label_ends(axes, ends)
+    axes.set_xlabel(x)
+    axes.set_ylabel(formula.result)
+    axes.set_title(f"{formula.name}: points, fit and its 95 % band", fontsize=9)
+    return figure
+
+
+def _places(x: np.ndarray) -> np.ndarray:
+    if spans_decades(x):
+        return np.geomspace(x.min(), x.max(), N_PLACES)
+    return np.linspace(x.min(), x.max(), N_PLACES)
+
+
+def _values(fit: Calibration, i: int) -> dict[str, float]:
+    return {name: float(np.atleast_1d(v)[i]) for name, v in fit.values.items()}
+
+
+def _band(
+    fit: Calibration, formula: Formula, i: int, x: str, places: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The fitted curve, and the 95 % band of curves drawn from the covariance."""
+
+    def at(values: dict[str, float]) -> np.ndarray:
+        return formula.replaced(values).predicted(**{x: places})[formula.result].to_numpy()
+
+    curve = at(_values(fit, i))
+    if not fit.has_covariance(i):
+        return curve, curve, curve
+    curves = np.stack([at(drawn) for drawn in fit.draws(N_DRAWS, i)])
+    low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
+    return curve, low, high
+
+
+def _ratios(
+    fit: Calibration, formula: Formula, groups: list[Any], inputs: list[str]
+) -> "matplotlib.figure.Figure":
+    """Measured over fitted values against each input."""
+    figure, grid = new_figure(len(inputs))
+    for axes, name in zip(grid[0], inputs, strict=True):
+        for i, (_, group) in enumerate(groups[:MAX_CURVES]):
+            expected = (
+                formula.replaced(_values(fit, i))
+                .predicted(**{n: group[n].to_numpy(float) for n in inputs})[formula.result]
+                .to_numpy()
+            )
+            ratio = group[formula.result].to_numpy(float) / expected
+            color = OKABE_ITO[i % len(OKABE_ITO)]
+            axes.plot(group[name], ratio, "o", ms=3.5, color=color, mew=0, alpha=0.8)
+        axes.axhline(1.0, color="#444444", lw=1.0)
+        x = np.concatenate([g[name].to_numpy(float) for _, g in groups])
+        if spans_decades(x):
+            log_axis(axes, "x")
+        axes.set_xlabel(name)
+        axes.set_ylabel(f"measured {formula.result} / fitted")
+    return figure
+
+
+def _scale(axes: "matplotlib.axes.Axes", x: np.ndarray, y: np.ndarray) -> None:
+    if spans_decades(x):
+        logs(axes) if y.min() > 0 else log_axis(axes, "x")

@@ -1,0 +1,56 @@
+"""Figures of compute-optimal frontiers: curves of single sizes, the optimum, its closed form."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale.analysis._frontier import Frontier
+from jaxscale.report._figures import DASHED
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import xarray
+
+THIN = {"color": "#999999", "lw": 0.7}
+
+
+def draw_curves(
+    axes: "matplotlib.axes.Axes", loss: "xarray.DataArray", *, size: str, time: str
+) -> None:
+    """Draw the mean loss of every size against compute C = N T as a thin curve.
+
+    **Arguments**
+
+    - `axes`: panel to draw on.
+    - `loss`: positive losses over `size` and `time`, and perhaps `seed`.
+    - `size`, `time`: names of the two dimensions; times of 0 are omitted.
+    """
+    mean = loss.mean("seed") if "seed" in loss.dims else loss
+    mean = mean.isel({time: np.asarray(mean[time]) > 0}).transpose(size, time)
+    times = np.asarray(mean[time], float)
+    for n, curve in zip(np.asarray(mean[size], float), np.asarray(mean), strict=True):
+        axes.plot(n * times, curve, **THIN)
+
+
+def draw_frontier(
+    axes: "matplotlib.axes.Axes",
+    frontier: Frontier,
+    quantity: str,
+    law: Float[np.ndarray, " c"],
+    color: str,
+) -> None:
+    """Draw one quantity of a frontier against compute: points, intervals, closed form dashed.
+
+    **Arguments**
+
+    - `axes`: panel to draw on.
+    - `frontier`: the frontier; points without an optimum are omitted.
+    - `quantity`: "loss", or the dimension of size or time.
+    - `law`: its closed form at `frontier.compute`, shape (c,).
+    - `color`: of points and line.
+    """
+    if frontier.n_seeds is not None:
+        axes.vlines(frontier.compute, *frontier.interval[quantity], color=color, lw=1.2)
+    axes.plot(frontier.compute, getattr(frontier, quantity), "o", ms=4, color=color)
+    axes.plot(frontier.compute, law, color=color, **DASHED)

@@ -1,0 +1,169 @@
+"""One static HTML page of sections: claims, figures, scores, provenance; no script, no network.
+
+Its parts are in the folder `templates`: `page.html`, the macros of `parts.html`, and `page.css`.
+"""
+
+import base64
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxscale._table import Cell, Column, Table
+from jaxscale._text import number
+from jaxscale.analysis._claim import Claim, Verdict, claims_table
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+SUMMARY = ("system", "paper", "claims", *(str(v) for v in Verdict), "wall seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """What the page says about one system.
+
+    **Arguments**
+
+    - `name`: short name, by which the page links to the section.
+    - `title`, `source`: heading and the paper.
+    - `claims`: claims with their verdicts.
+    - `figures`: SVG files with captions; their contents are embedded.
+    - `tables`: measurements in words and numbers.
+    - `provenance`: how each preset's results were made.
+    - `seconds`: wall time of the runs.
+    - `failure`: the error of a system that failed, which then has nothing else.
+    """
+
+    name: str
+    title: str
+    source: str
+    claims: Sequence[Claim] = ()
+    figures: Sequence[tuple[Path, str]] = ()
+    tables: Sequence[Table] = ()
+    provenance: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    seconds: float = math.nan
+    failure: str = ""
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of claims of every verdict."""
+        verdicts = [claim.verdict for claim in self.claims]
+        return {str(v): verdicts.count(v) for v in Verdict}
+
+    @property
+    def claims_table(self) -> Table:
+        """The claims, with anchors that begin with the section's name."""
+        return claims_table(self.claims, self.name)
+
+    @property
+    def open_claims(self) -> list[str]:
+        """Ids of the claims that do not agree."""
+        return [claim.id for claim in self.claims if claim.verdict != Verdict.agrees]
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a self-contained page.
+
+    **Arguments**
+
+    - `path`: file to write.
+    - `title`: heading of the page.
+    - `sections`: one for each system.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxscale.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(link_papers=link_papers, embed=embed)
+    page = environment.get_template("page.html").render(
+        title=title,
+        sections=sections,
+        count_verdicts=count_verdicts,
+        summary=summary_table(sections),
+        provenance_table=provenance_table,
+        shared_provenance=shared_provenance,
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def link_papers(text: str) -> "Markup":
+    """Escape a text for HTML and link every arXiv number in it."""
+    from markupsafe import Markup, escape
+
+    link = r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
+    return Markup(re.sub(r"arXiv (\d{4}\.\d{4,5})", link, str(escape(text))))
+
+
+def embed(image: Path) -> dict[str, str]:
+    """Return an SVG file as a data URI, and its width in a browser."""
+    content = image.read_bytes()
+    size = re.search(rb'<svg[^>]*?\swidth="([\d.]+)pt"', content)
+    return {
+        "width": f"{float(size[1]) * 4 / 3:.0f}px" if size else "100%",
+        "uri": f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
+    }
+
+
+def count_verdicts(sections: Sequence[Section]) -> str:
+    """Return the number of claims and of each verdict as a sentence."""
+    total = {str(v): sum(s.counts()[str(v)] for s in sections) for v in Verdict}
+    counts = [f"{verdict} {n}" for verdict, n in total.items() if n]
+    return ", ".join([f"{sum(total.values())} claims", *counts]) + "."
+
+
+def summary_table(sections: Sequence[Section]) -> Table:
+    """Return a row for each section: its paper, verdicts and wall time."""
+    rows = []
+    for s in sections:
+        name = f"{s.name} failed" if s.failure else s.name
+        numbers = (len(s.claims), *s.counts().values())
+        rows.append(
+            [
+                Cell(name, link=s.name, style="failure" if s.failure else ""),
+                Cell(s.source),
+                *(Cell(str(n)) for n in numbers),
+                Cell(number(s.seconds, ".0f")),
+            ]
+        )
+    first, paper, *others = SUMMARY
+    header = [Column(first), Column(paper, style="paper"), *others]
+    return Table("", "", header, rows)
+
+
+def provenance_table(presets: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return a row for each preset with what differs between presets."""
+    shared = shared_provenance(presets)
+    keys = [key for key in dict.fromkeys(k for p in presets.values() for k in p)
+            if _plain(key) not in shared]  # fmt: skip
+    rows = [
+        [name, *(_text(preset.get(key, "")) for key in keys)] for name, preset in presets.items()
+    ]
+    return Table("", "", ["preset", *map(_plain, keys)], rows)
+
+
+def shared_provenance(presets: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the texts that are equal for all presets, by name."""
+    tables = list(presets.values())
+    first = tables[0] if tables else {}
+    return {
+        _plain(key): value
+        for key, value in first.items()
+        if isinstance(value, str) and all(preset.get(key, "") == value for preset in tables)
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _plain(key: str) -> str:
+    return key.replace("_", " ")

@@ -1,0 +1,207 @@
+"""`reproduce`: run the presets of studies, evaluate their claims, draw figures, write a page."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from jaxscale._status import Status
+from jaxscale._table import Table
+from jaxscale.analysis._claim import Claim, claims_table, claims_to_json
+from jaxscale.report._figures import save
+from jaxscale.report._page import Section, write_page
+from jaxscale.sweep._execute import run
+from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._plan import plan as make_plan
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure, its file name and its caption."""
+
+    name: str
+    caption: str
+    drawing: "matplotlib.figure.Figure"
+
+
+@dataclasses.dataclass(frozen=True)
+class Conclusion:
+    """Results of a study: `scores` are for `scores.json`, `tables` show them to readers."""
+
+    claims: list[Claim]
+    figures: list[Figure]
+    scores: dict[str, Any]
+    tables: list[Table]
+
+    def print(self, console: Console) -> None:
+        """Print the claims and the tables."""
+        for table in (claims_table(self.claims), *self.tables):
+            console.print(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Presets of one system by scale, and the function that evaluates their results."""
+
+    system: str
+    title: str
+    source: str
+    presets: dict[str, tuple[str, ...]]
+    evaluate: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
+
+
+def reproduce(
+    study: Study,
+    out: Path,
+    *,
+    scale: str = "quick",
+    console: Console | None = None,
+) -> Conclusion:
+    """Run a study and write its results to a folder.
+
+    Writes `<system>.zarr` (one group per preset), `claims.json`, `scores.json`, `figures/` and the
+    self-contained `report.html`. Results that the folder already holds are not computed again.
+
+    **Arguments**
+
+    - `study`: the study.
+    - `out`: folder to write to.
+    - `scale`: `"quick"` or `"full"`.
+    - `console`: where to print progress.
+
+    **Returns** the `Conclusion`.
+
+    **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
+    """
+    _check_scale(study, scale)
+    conclusion, section = _carry_out(study, out, scale, console or Console(stderr=True))
+    write_page(out / "report.html", f"jaxscale: {study.system}, {scale} scale", [section])
+    return conclusion
+
+
+def reproduce_all(
+    studies: Sequence[Study],
+    out: Path,
+    *,
+    scale: str = "quick",
+    console: Console | None = None,
+) -> None:
+    """Run studies and write one page of them all.
+
+    Writes what `reproduce` writes to a folder of each system, and `report.html` with all of them,
+    updated after each system. A system that fails is named there, and the others continue.
+
+    **Arguments**
+
+    - `studies`: the studies.
+    - `out`: folder to write to.
+    - `scale`: `"quick"` or `"full"`.
+    - `console`: where to print progress.
+
+    **Raises** `ValueError` for an unknown scale; at the end, the error of the first failed system.
+    """
+    console = console or Console(stderr=True)
+    for study in studies:
+        _check_scale(study, scale)
+    sections, failures = [], []
+    for study in studies:
+        folder = out / study.system
+        title = f"jaxscale: {study.system}, {scale} scale"
+        try:
+            conclusion, section = _carry_out(study, folder, scale, console)
+            conclusion.print(console)
+            write_page(folder / "report.html", title, [section])
+            sections.append(section)
+        except Exception as error:
+            failures.append(error)
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            console.print(f"{study.system} failed: {text}", markup=False)
+            sections.append(Section(study.system, study.title, study.source, failure=text))
+        write_page(out / "report.html", f"jaxscale: all systems, {scale} scale", sections)
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+    if failures:
+        raise failures[0]
+
+
+def _check_scale(study: Study, scale: str) -> None:
+    if scale not in study.presets:
+        raise ValueError(f"`scale` must be one of {', '.join(study.presets)}, got {scale!r}.")
+
+
+def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[Conclusion, Section]:
+    """Run a study, write its results to a folder, and make its section of a page."""
+    presets = study.presets[scale]
+    plans = {Path(name).stem: make_plan(Grid.from_toml(name)) for name in presets}
+    total = sum(plan.seconds for plan in plans.values())
+    n_runs = sum(plan.n_runs for plan in plans.values())
+    console.print(f"{study.title}: {n_runs} runs, about {_duration(total)} after compilation")
+    if scale == "full":
+        for plan in plans.values():
+            console.print(str(plan), soft_wrap=True, markup=False, highlight=False)
+    store = out / f"{study.system}.zarr"
+    _make_root(store)
+    runs = {}
+    for name, plan in plans.items():
+        runs[name] = run(plan, store=store / name, progress=console.is_terminal)
+        seconds = runs[name].attrs["wall_seconds"]
+        console.print(f"  {name}: {plan.n_runs} runs in {_duration(seconds)}")
+        if not runs[name].attrs["complete"]:
+            raise KeyboardInterrupt
+    with console.status("fitting, evaluating, drawing"):
+        conclusion = study.evaluate(runs)
+    claims_to_json(conclusion.claims, out / "claims.json")
+    scores = json.dumps(conclusion.scores, indent=2, allow_nan=False)
+    (out / "scores.json").write_text(scores + "\n")
+    images = [(f, save(f.drawing, out / "figures", f.name)[0]) for f in conclusion.figures]
+    section = Section(
+        study.system,
+        study.title,
+        study.source,
+        claims=conclusion.claims,
+        figures=[(path, figure.caption) for figure, path in images],
+        tables=conclusion.tables,
+        provenance={name: _provenance(data.attrs) for name, data in runs.items()},
+        seconds=sum(float(data.attrs["wall_seconds"]) for data in runs.values()),
+    )
+    return conclusion, section
+
+
+def statuses(runs: "xarray.Dataset") -> dict[str, int]:
+    """Count runs by the name of their status."""
+    codes, counts = np.unique(np.asarray(runs["status"]), return_counts=True)
+    return {Status(int(c)).name: int(n) for c, n in zip(codes, counts, strict=True)}
+
+
+def _make_root(store: Path) -> None:
+    import zarr
+
+    store.parent.mkdir(parents=True, exist_ok=True)
+    zarr.open_group(store, mode="a", zarr_format=3)
+
+
+def _provenance(attributes: dict[str, Any]) -> dict[str, Any]:
+    hidden = ("grid", "plan", "jaxscale_format", "sessions", "slots", "complete", "versions")
+    plan = json.loads(attributes["plan"])
+    versions = json.loads(attributes["versions"])
+    return {
+        "runs": plan["runs"],
+        "programs": len(plan["buckets"]),
+        "megabytes": max(b["megabytes_per_device"] for b in plan["buckets"]),
+        **{k: v for k, v in attributes.items() if k not in hidden},
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

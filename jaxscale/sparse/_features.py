@@ -1,0 +1,152 @@
+r"""Features `phi(x)` of the inputs, all divided by `sqrt(N)` so that many features have a limit.
+
+`F` has independent standard normal entries; entry `(n, i)` depends on the run, the feature `n` and
+the coordinate `i` only.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxscale.fields import Configurable, Real, Rule, real
+from jaxscale.keys import normal_table
+from jaxscale.sparse._data import Inputs
+
+
+class AbstractFeatures(Configurable):
+    """Features of a random-feature regression."""
+
+
+class AbstractLinear(AbstractFeatures):
+    """Features that are linear in the inputs: their population loss is a closed form."""
+
+    @abc.abstractmethod
+    def projection(
+        self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
+    ) -> Float[Array, "n k"]:
+        """Matrix `F / sqrt(N)` on the columns of `inputs`, zero in padded rows and columns."""
+
+    @abc.abstractmethod
+    def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
+        """Factor of `|theta|^2 Lambda_U` that unseen coordinates add to the loss."""
+
+
+class Linear(AbstractLinear):
+    """`phi = F x / sqrt(N)`."""
+
+    def projection(
+        self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
+    ) -> Float[Array, "n k"]:
+        """Random rows."""
+        return gaussian_projection(key, inputs, n_features, max_features) / jnp.sqrt(
+            n_features.astype(jnp.float64)
+        )
+
+    def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
+        """`1/N`: the projection of every unseen coordinate is random."""
+        return 1.0 / n_features.astype(jnp.float64)
+
+
+class Identity(AbstractLinear):
+    """`phi = x`: the limit of `Linear` for infinitely many features."""
+
+    def projection(
+        self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
+    ) -> Float[Array, "n k"]:
+        """The unit matrix on the columns that were seen."""
+        return jnp.diag(inputs.seen.astype(jnp.float64))
+
+    def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
+        """Zero: unseen coordinates get no weight."""
+        return jnp.zeros((), jnp.float64)
+
+
+class AbstractNonlinear(AbstractFeatures):
+    """Features `phi = activation(F x) / sqrt(N)`; the loss is measured on a test set."""
+
+    @abc.abstractmethod
+    def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Elementwise activation."""
+
+    def design(
+        self,
+        values: Float[Array, "d k"],
+        projection: Float[Array, "n k"],
+        n_features: Int[Array, ""],
+    ) -> Float[Array, "d n"]:
+        """`phi` of each sample, zero in padded features."""
+        phi = self.activation(values @ projection.T) / jnp.sqrt(n_features.astype(jnp.float64))
+        return jnp.where(real_features(n_features, projection.shape[0]), phi, 0.0)
+
+
+class Relu(AbstractNonlinear):
+    """`phi = max(0, F x) / sqrt(N)`."""
+
+    def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Positive part."""
+        return jax.nn.relu(preactivation)
+
+
+class Tanh(AbstractNonlinear):
+    """`phi = tanh(scale F x) / sqrt(N)`.
+
+    **Arguments**
+
+    - `scale`: kappa > 0; small values stay linear.
+    """
+
+    scale: Real = real(1.0, above=0.0)
+
+    def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`tanh(scale h)`."""
+        return jnp.tanh(self.scale * preactivation)
+
+
+class Elementwise(AbstractNonlinear):
+    """`phi = module(F x) / sqrt(N)` for any Equinox module that acts elementwise.
+
+    **Arguments**
+
+    - `module`: a callable `eqx.Module` that maps an array to one of the same shape, entry by entry.
+    """
+
+    module: eqx.Module
+
+    def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The module, called on the whole array."""
+        return self.module(preactivation)  # pyright: ignore
+
+
+def features_field(default: AbstractFeatures) -> Any:
+    """Declare the features: an object of this file, or a callable module to wrap."""
+
+    def convert(name: str, value: Any) -> AbstractFeatures:
+        if isinstance(value, AbstractFeatures):
+            return value
+        if isinstance(value, eqx.Module) and callable(value):
+            return Elementwise(value)
+        raise ValueError(
+            f"`{name}` must be Linear(), Identity(), Relu(), Tanh(scale) or a callable "
+            f"eqx.Module, got {value!r}."
+        )
+
+    return eqx.field(converter=Rule(convert), default_factory=lambda: default, kw_only=True)
+
+
+def real_features(n_features: Int[Array, ""], max_features: int) -> Bool[Array, " n"]:
+    """Which rows of padded features are real."""
+    return jnp.arange(max_features, dtype=jnp.int32) < n_features
+
+
+def gaussian_projection(
+    key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
+) -> Float[Array, "n k"]:
+    """`F` on the columns of `inputs`, zero in padded rows and columns."""
+    rows = jnp.arange(max_features, dtype=jnp.int32)
+    drawn = normal_table(key, rows, inputs.ids)
+    kept = real_features(n_features, max_features)[:, None] & inputs.seen
+    return jnp.where(kept, drawn, 0.0)

@@ -1,0 +1,135 @@
+"""Gradient descent on the regression: in closed form at any step, or step by step."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxscale._linalg import gram, singular_values, svd
+from jaxscale._system import Observable
+from jaxscale.fields import Real, real, record_field, static_int
+from jaxscale.sparse._solvers import (
+    CONDITION,
+    RANK,
+    AbstractSolver,
+    Fit,
+    Problem,
+    Rows,
+    condition_number,
+    numerical_rank,
+    triangular,
+)
+from jaxscale.training import check_record, log_spaced_steps
+
+
+class AbstractGradientDescent(AbstractSolver):
+    r"""Full-batch gradient descent from `theta = 0` with a fixed step.
+
+    `theta <- theta + (learning_rate / D) A^T (b - A theta)`.
+    """
+
+    learning_rate: eqx.AbstractVar[Real]
+    n_steps: eqx.AbstractVar[int]
+    record: eqx.AbstractVar[tuple[int, ...] | None]
+
+    @property
+    def record_steps(self) -> tuple[int, ...]:
+        """`record`, or 0 and log-spaced steps to the end."""
+        return log_spaced_steps(self.n_steps, 40) if self.record is None else self.record
+
+    @property
+    def diagnostics(self) -> dict[str, Observable]:
+        """Spectrum of `H = Phi^T Phi / D` and stability."""
+        return {
+            "rank": RANK,
+            "condition": CONDITION,
+            "largest_eigenvalue": Observable((), "variance", "largest eigenvalue of Phi^T Phi / D"),
+            "stable": Observable(
+                (), "1", "1 where learning_rate * largest_eigenvalue <= 2, else 0"
+            ),
+        }
+
+    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
+        """Triangular factor of the samples, or the samples."""
+        return triangular(inputs)
+
+    def spectrum(
+        self, singular: Float[Array, " q"], n_samples: Float[Array, ""]
+    ) -> dict[str, Float[Array, ""]]:
+        """Diagnostics from the singular values of the design."""
+        rank = numerical_rank(singular)
+        largest = singular[0] ** 2 / n_samples
+        return {
+            "rank": rank.astype(singular.dtype),
+            "condition": condition_number(singular, rank),
+            "largest_eigenvalue": largest,
+            "stable": (jnp.asarray(self.learning_rate) * largest <= 2.0).astype(singular.dtype),
+        }
+
+
+class GradientDescent(AbstractGradientDescent):
+    r"""Gradient descent at any step in closed form.
+
+    With `A = U s V^T`: `theta_t = V diag((1 - (1 - learning_rate s^2 / D)^t) / s) U^T b`.
+
+    **Arguments**
+
+    - `learning_rate`: eta > 0, of `H = Phi^T Phi / D` with `phi = F x / sqrt(N)`.
+    - `n_steps`, `record`: last step, and the steps to record (None for log-spaced).
+    """
+
+    learning_rate: Real = real(0.5, above=0.0)
+    n_steps: int = static_int(10000)
+    record: tuple[int, ...] | None = record_field()
+
+    def __check_init__(self):
+        check_record(self.record, self.n_steps)
+
+    def solve(self, problem: Problem) -> Fit:
+        """Filter of the singular values."""
+        left, singular, right = svd(problem.design)
+        steps = jnp.asarray(self.record_steps, singular.dtype)[:, None]
+        rate = self.learning_rate * singular**2 / problem.n_samples
+        filtered = one_minus_power(rate, steps) / jnp.where(singular > 0, singular, 1.0)
+        coefficients = filtered[:, :, None] * (left.T @ problem.targets)
+        found = self.spectrum(singular, problem.n_samples)
+        return Fit(right.T, coefficients, found, jnp.asarray(True))
+
+
+class GradientSteps(AbstractGradientDescent):
+    """Gradient descent step by step; costs `n_steps` products and agrees with `GradientDescent`.
+
+    **Arguments**: as `GradientDescent`.
+    """
+
+    learning_rate: Real = real(0.5, above=0.0)
+    n_steps: int = static_int(1000)
+    record: tuple[int, ...] | None = record_field()
+
+    def __check_init__(self):
+        check_record(self.record, self.n_steps)
+
+    def solve(self, problem: Problem) -> Fit:
+        """Steps of `beta`, where `theta = A^T beta`."""
+        a, b, d = problem.design, problem.targets, problem.n_samples
+        product = gram(a)
+        stops = jnp.asarray(self.record_steps, jnp.int32)
+        starts = jnp.concatenate([jnp.zeros((1,), jnp.int32), stops[:-1]])
+
+        def step(_: Int[Array, ""], beta: Float[Array, "m t"]) -> Float[Array, "m t"]:
+            return beta + self.learning_rate / d * (b - product @ beta)
+
+        def segment(beta: Float[Array, "m t"], ends: tuple[Array, Array]) -> tuple[Array, Array]:
+            beta = jax.lax.fori_loop(ends[0], ends[1], step, beta)
+            return beta, beta
+
+        _, path = jax.lax.scan(segment, jnp.zeros_like(b), (starts, stops))
+        found = self.spectrum(singular_values(a), d)
+        return Fit(a.T, path, found, jnp.asarray(True))
+
+
+def one_minus_power(rate: Float[Array, "..."], steps: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`1 - (1 - rate)^steps` for whole `steps`, without cancellation at small rates."""
+    slow = rate < 0.5
+    small = -jnp.expm1(steps * jnp.log1p(-jnp.where(slow, rate, 0.0)))
+    return jnp.where(slow, small, 1.0 - jnp.power(1.0 - jnp.where(slow, 1.0, rate), steps))

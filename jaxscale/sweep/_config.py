@@ -1,0 +1,282 @@
+"""Grids as plain data: the same form in sweep files (TOML) and in the attributes of a store.
+
+A module is written as `{type = "FiniteSet", n_samples = 1000}`: its type is a name of
+`jaxscale._registry`, where short names are looked up in the folder of the system first. Reading a
+sweep file imports the module of its system; the attributes of a store import nothing.
+"""
+
+import dataclasses
+import importlib
+import importlib.resources
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from jaxscale._registry import class_named, shipped_classes, written_name
+from jaxscale._system import AbstractSystem
+from jaxscale.fields import as_int, as_real, field_names
+from jaxscale.training import log_spaced_steps
+
+FULL = "_full"  # after the name of a sweep file: with its table `full`
+KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", "full")
+
+
+def _find_class(name: str, package: str | None) -> type:
+    """Class of a written name; short names are looked up in `package` first.
+
+    **Raises** `ValueError` naming the type if there is no such class.
+    """
+    if ":" in name or "." in name or not package:
+        candidates = [name]
+    else:
+        candidates = [f"{package}.{name}", name]
+    for candidate in candidates:
+        cls = class_named(candidate)
+        if cls is not None and issubclass(cls, eqx.Module):
+            return cls
+    if ":" in name:
+        raise ValueError(f"`type` must be module:Class of an imported module, got {name!r}.")
+    choices = ", ".join(_type_names(package))
+    raise ValueError(f"`type` must be one of {choices}, got {name!r}.")
+
+
+def _type_names(package: str | None) -> list[str]:
+    """Names that a file may use where `package` is the folder of its system."""
+    packages = {name.rpartition(".")[0] for name in _system_names()}
+    places = ("", package) if package in packages else packages
+    names = (name.rpartition(".") for name in shipped_classes())
+    listed = [(place, cls) for place, _, cls in names if place in places]
+    if package in packages:
+        return sorted(cls for _, cls in listed)
+    return [f"{place}.{cls}" for place, cls in listed]
+
+
+def _system_names() -> list[str]:
+    return [name for name, cls in shipped_classes().items() if issubclass(cls, AbstractSystem)]
+
+
+def check_system(name: str) -> None:
+    """Refuse a name that is not a system of jaxscale or `module:Class`.
+
+    **Raises** `ValueError` naming `system` and the systems of jaxscale.
+    """
+    names = _system_names()
+    if name not in names and ":" not in name:
+        raise ValueError(
+            f"`system` must be one of {', '.join(names)} or module:Class, got {name!r}."
+        )
+
+
+def import_from(folder: Path, module: str, what: str) -> None:
+    """Import a module whose file may lie in `folder`.
+
+    As for a script, the folder joins the search path, where workers look for the module, too.
+
+    **Raises** `ValueError` naming `what` and the module if there is none, or if it fails.
+    """
+    own = folder.resolve() / f"{module}.py"
+    if module in sys.modules:
+        loaded = getattr(sys.modules[module], "__file__", None)
+        if own.is_file() and (loaded is None or not own.samefile(loaded)):
+            raise ValueError(
+                f"{what}: {own} is not the module {module!r} that is imported already, "
+                f"{loaded}; rename one of them."
+            )
+        return
+    directory = str(folder.resolve())
+    if directory not in sys.path:
+        sys.path.append(directory)
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # the module is the user's: anything may go wrong in it
+        kind = type(error).__name__
+        raise ValueError(
+            f"{what}: {module!r} cannot be imported, neither from {directory} nor from where "
+            f"Python finds modules ({kind}: {error})."
+        ) from error
+
+
+def encode(value: Any) -> Any:
+    """Plain data of a field value: numbers, strings, lists, tables."""
+    if isinstance(value, eqx.Module):
+        fields = field_names(value)
+        names = [n for n in fields if not (n.startswith("max_") and n[4:] in fields)]
+        table = {name: encode(getattr(value, name)) for name in names}
+        table = {name: plain for name, plain in table.items() if plain is not None}
+        return {"type": written_name(type(value)), **table}
+    if isinstance(value, Mapping):
+        return {key: encode(v) for key, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    return value
+
+
+def decode(value: Any, package: str | None = None) -> Any:
+    """Inverse of `encode`."""
+    if isinstance(value, Mapping) and "type" in value:
+        name = str(value["type"])
+        cls = _find_class(name, package)
+        inner = name.rpartition(".")[0] or package
+        fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
+        names = [f.name for f in dataclasses.fields(cls) if f.init]
+        unknown = [k for k in fields if k not in names and "hyperparameters" not in names]
+        if unknown:
+            raise ValueError(
+                f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(names)})."
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"`{name}` cannot be built: {error}.") from None
+    if isinstance(value, Mapping):
+        return {key: decode(v, package) for key, v in value.items()}
+    if isinstance(value, list):
+        return [decode(v, package) for v in value]
+    return value
+
+
+def record_steps(value: Any, n_steps: int) -> Any:
+    """Record steps of a file: a list, `{every = 100}` or `{log = 60}` (points up to the end)."""
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) != 1 or next(iter(value)) not in ("every", "log"):
+        raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}.")
+    kind, number = next(iter(value.items()))
+    number = as_int(f"record.{kind}", number)
+    if number < 1:
+        raise ValueError(f"`record.{kind}` must be at least 1, got {number}.")
+    if kind == "log":
+        return list(log_spaced_steps(n_steps, number))
+    return [*range(0, n_steps, number), n_steps]
+
+
+def axis_values(path: str, value: Any) -> Any:
+    """Values of the axis `path`: a list, `{geom = [lo, hi, n]}` or `{lin = [lo, hi, n]}`."""
+    if not isinstance(value, Mapping) or "type" in value:
+        return value if isinstance(value, list) else [value]
+    if len(value) != 1 or next(iter(value)) not in ("geom", "lin"):
+        raise ValueError(f"axis `{path}` must be a list, geom or lin, got {dict(value)!r}.")
+    kind, numbers = next(iter(value.items()))
+    if not isinstance(numbers, list) or len(numbers) != 3:
+        raise ValueError(f"axis `{path}`: {kind} must be lo, hi, n, got {numbers!r}.")
+    low, high = (float(as_real(f"{path}.{kind}", v)) for v in numbers[:2])
+    n = as_int(f"{path}.{kind}", numbers[2])
+    if n < 1 or (kind == "geom" and min(low, high) <= 0):
+        needs = "n at least 1" + (" and positive ends" if kind == "geom" else "")
+        raise ValueError(f"axis `{path}`: {kind} needs {needs}, got {numbers!r}.")
+    space = np.geomspace if kind == "geom" else np.linspace
+    return [float(v) for v in space(low, high, n)]
+
+
+def parse_axis(text: str) -> tuple[str, Any]:
+    """`field=v1,v2`, `field=geom:lo:hi:n` or `field=lin:lo:hi:n` from the command line."""
+    path, equals, values = text.partition("=")
+    if not equals or not path or not values:
+        raise ValueError(f"`axis` must be field=values, got {text!r}.")
+    kind, *numbers = values.split(":")
+    if kind in ("geom", "lin"):
+        if len(numbers) != 3:
+            raise ValueError(f"`axis` {kind} must be {kind}:lo:hi:n, got {values!r}.")
+        return path, axis_values(path, {kind: [parse_value(n) for n in numbers]})
+    together = parse_value(f"[{values}]")  # commas inside tables and lists are not ours to split
+    return path, together if isinstance(together, list) else [
+        parse_value(v) for v in values.split(",")
+    ]  # fmt: skip
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value from the command line; bare words are strings."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped sweep files; those with a table `full` have a second, `NAME_full`."""
+    names = []
+    for name, path in _presets().items():
+        names += [name, name + FULL] if "full" in _load(path) else [name]
+    return names
+
+
+def _presets() -> dict[str, Path]:
+    package = Path(str(importlib.resources.files("jaxscale")))
+    return {path.stem: path for path in sorted(package.glob("papers/*/presets/*.toml"))}
+
+
+def preset_path(name: str) -> tuple[Path, bool]:
+    """Path of a sweep file, and whether its table `full` is meant.
+
+    **Arguments**
+
+    - `name`: path of a TOML file, or name of a shipped one; `NAME_full` is the file `NAME` with its
+      table `full`, unless there is a file of that name.
+
+    **Raises** `ValueError` with the shipped names if there is no such file.
+    """
+    presets, path = _presets(), Path(name)
+    for candidate in (path, presets.get(name)):
+        if candidate is not None and candidate.is_file():
+            return candidate, False
+    if path.stem.endswith(FULL):
+        base = path.with_stem(path.stem.removesuffix(FULL))
+        for candidate in (base, presets.get(str(base))):
+            if candidate is not None and candidate.is_file() and "full" in _load(candidate):
+                return candidate, True
+    choices = ", ".join(preset_names())
+    raise ValueError(f"`file` must be a TOML file or a preset ({choices}), got {name!r}.")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}).") from None
+
+
+def read_toml(name: str) -> dict[str, Any]:
+    """Plain data of a sweep file or preset, its keys checked, its system's module imported.
+
+    `fields` and `axes` of a table `full` replace single fields and axes of the file, its other keys
+    those of the file.
+
+    **Raises** `ValueError` naming the file and the key, or a module that cannot be imported.
+    """
+    path, is_full = preset_path(name)
+    table = _load(path)
+    _check_keys(path, table, "", KEYS)
+    if "system" not in table:
+        raise ValueError(f"{path}: `system` is missing.")
+    if not isinstance(table["system"], str):
+        raise ValueError(f"{path}: `system` must be a name, got {table['system']!r}.")
+    full = table.pop("full", {})
+    _check_keys(path, full, "full.", tuple(k for k in KEYS if k not in ("system", "full")))
+    if is_full:
+        merged = {key: {**table.get(key, {}), **full.get(key, {})} for key in ("fields", "axes")}
+        table = {**table, **full, **merged}
+    module, colon, _ = table["system"].partition(":")
+    if colon:
+        import_from(path.parent, module, f"`system` {table['system']!r}")
+    return table
+
+
+def _check_keys(path: Path, table: dict[str, Any], prefix: str, allowed: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in allowed:
+            raise ValueError(f"{path}: `{prefix}{key}` is not one of {', '.join(allowed)}.")
+    if not isinstance(table.get("store", ""), str):
+        raise ValueError(f"{path}: `{prefix}store` must be a path, got {table['store']!r}.")
+    for key in ("fields", "axes", "full"):
+        if not isinstance(table.get(key, {}), dict):
+            raise ValueError(f"{path}: `{prefix}{key}` must be a table, got {table[key]!r}.")

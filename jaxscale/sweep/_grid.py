@@ -1,0 +1,317 @@
+"""`Grid`: a system, axes over its fields, seeds and one root key."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Key
+
+from jaxscale._system import AbstractSystem
+from jaxscale.fields import as_int
+from jaxscale.keys import root_key
+from jaxscale.paths import get, is_static, replace
+from jaxscale.sweep._config import (
+    axis_values,
+    check_system,
+    decode,
+    encode,
+    read_toml,
+    record_steps,
+)
+
+PAIRS_CHECKED = 2000
+MOST_RUNS = 100_000_000
+Values: TypeAlias = Sequence[Any] | np.ndarray
+
+
+def geomspace(low: float, high: float, n: int) -> list[float]:
+    """`n` geometrically spaced values from `low` to `high`, both included.
+
+    **Arguments**
+
+    - `low`, `high`: first and last value, positive.
+    - `n`: number of values.
+
+    **Returns** a list of floats, for an axis of a `Grid`.
+
+    **Raises** `ValueError` unless both ends are positive and `n` is at least 1.
+
+    **Example**
+
+    >>> js.geomspace(1, 100, 3)
+    [1.0, 10.0, 100.0]
+    """
+    for name, value in (("low", low), ("high", high)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"`{name}` must be positive and finite, got {value!r}.")
+    if n < 1:
+        raise ValueError(f"`n` must be at least 1, got {n!r}.")
+    return [float(v) for v in np.geomspace(low, high, n)]
+
+
+def is_leaf(value: Any) -> bool:
+    """Whether a field value is traced inside the program (a column), not a structure."""
+    return eqx.is_array_like(value) and np.ndim(value) == 0 and not isinstance(value, bool | int)
+
+
+def label(value: Any) -> str | float:
+    """Coordinate of an axis value: a number, or the compact text of an object."""
+    if isinstance(value, eqx.Module):
+        table = encode(value)
+        inner = ", ".join(f"{k}={v}" for k, v in table.items() if k != "type")
+        return f"{table['type'].rpartition('.')[2]}({inner})"
+    plain = encode(value)
+    return plain if isinstance(plain, int | float | str) else str(plain)
+
+
+class Grid:
+    """All combinations of axis values and seeds of one system.
+
+    A run's key is `fold_in(key(root), seed)`: it depends on the seed only, so grid points are
+    paired, and adding a value or a seed changes nothing that is there.
+
+    **Arguments**
+
+    - `system`: the system whose fields the axes replace.
+    - `axes`: field path to values, such as `{"width": [16, 64], "data.n_samples": [100, 1000]}`.
+    - `seeds`: a count (`0 .. seeds-1`) or a sequence of distinct seeds.
+    - `key`: integer seed of the root key.
+
+    **Raises** `ValueError` naming the field and the value for anything the system refuses.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> js.Grid(system, axes={"learning_rate": [0.1, 0.2], "n_parameters": [1, 2, 3]}, seeds=4)
+    Grid(MultilinearSkills, {learning_rate: 2, n_parameters: 3}, seeds=4)
+    >>> js.Grid(system, axes={"learning_rat": [0.1]})
+    Traceback (most recent call last):
+        ...
+    ValueError: `learning_rat` is not a field of ...; did you mean `learning_rate`?
+    """
+
+    def __init__(
+        self,
+        system: AbstractSystem,
+        axes: Mapping[str, Values] | None = None,
+        seeds: int | Sequence[int] = 1,
+        key: int = 0,
+    ):
+        if not isinstance(system, AbstractSystem):
+            raise ValueError(f"`system` must be an AbstractSystem, got {system!r}.")
+        self.system = system
+        self.key = as_int("key", key)
+        if not 0 <= self.key < 2**63:
+            raise ValueError(f"`key` must lie in 0 .. 2**63 - 1, got {self.key}.")
+        self.seeds = _seeds(seeds)
+        self.axes: dict[str, list[Any]] = {}
+        if axes is not None and not isinstance(axes, Mapping):
+            raise ValueError(f"`axes` must map field paths to values, got {axes!r}.")
+        for path, values in (axes or {}).items():
+            self.axes[path] = _axis(system, path, values)
+        if self.n_runs > MOST_RUNS:
+            raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
+        self._check_pairs()
+
+    def replace(
+        self,
+        *,
+        system: AbstractSystem | None = None,
+        axes: Mapping[str, Values] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        key: int | None = None,
+    ) -> "Grid":
+        """Return the grid with some of its parts replaced, validated as by the constructor.
+
+        **Arguments**: as for `Grid`; what is None stays as it is.
+
+        **Returns** a new `Grid`; `axes` replaces all axes, `{**grid.axes, name: values}` one.
+
+        **Raises** `ValueError` as `Grid`.
+
+        **Example**
+
+        >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+        >>> grid = js.Grid(system, axes={"learning_rate": [0.1, 0.2]}, seeds=4)
+        >>> grid.replace(axes={**grid.axes, "n_parameters": [1, 2, 3]}, seeds=8)
+        Grid(MultilinearSkills, {learning_rate: 2, n_parameters: 3}, seeds=8)
+        """
+        return Grid(
+            self.system if system is None else system,
+            self.axes if axes is None else axes,
+            self.seeds if seeds is None else seeds,
+            self.key if key is None else key,
+        )
+
+    @classmethod
+    def from_toml(
+        cls,
+        name: str,
+        fields: Mapping[str, Any] | None = None,
+        axes: Mapping[str, Any] | None = None,
+        seeds: int | Sequence[int] | None = None,
+    ) -> "Grid":
+        """Grid of a sweep file or shipped preset, with fields, axes and seeds overridden.
+
+        **Arguments**
+
+        - `name`: path of a TOML file, or name of a preset.
+        - `fields`: values by field path, instead of the file's; a field that was an axis is none.
+        - `axes`: values by field path, instead of the file's or in addition.
+        - `seeds`: instead of the file's.
+
+        **Returns** the `Grid`.
+
+        **Raises** `ValueError` naming the file and what it is about.
+        """
+        table = read_toml(name)
+        given = dict(fields or {})
+        top = {path: given.pop(path) for path in list(given) if "." not in path}
+        package = str(table["system"]).rpartition(".")[0]
+        axes = {path: decode(values, package) for path, values in (axes or {}).items()}
+        old = table.get("axes", {})
+        kept = {p: v for p, v in old.items() if p not in {**top, **given, **axes}}
+        table["fields"] = {**table.get("fields", {}), **top}
+        table["seeds"] = table.get("seeds", 1) if seeds is None else seeds
+        try:
+            bare = cls.from_dict({**table, "axes": {}})
+            system = bare.system
+            for path, value in given.items():
+                system = replace(system, path, decode(value, package))
+            read = {path: decode(axis_values(path, v), package) for path, v in kept.items()}
+            order = [*(p for p in old if p in {**kept, **axes}), *(p for p in axes if p not in old)]
+            return cls(system, {p: {**read, **axes}[p] for p in order}, bare.seeds, bare.key)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> "Grid":
+        """Grid of the plain data that `to_dict` writes."""
+        name = str(table["system"])
+        check_system(name)
+        package = name.rpartition(".")[0]
+        fields = dict(table.get("fields", {}))
+        if isinstance(fields.get("record"), Mapping):
+            if "n_steps" not in fields:
+                raise ValueError(f"`record` {fields['record']!r} needs the field `n_steps`.")
+            fields["record"] = record_steps(fields["record"], as_int("n_steps", fields["n_steps"]))
+        system = decode({"type": name, **fields}, package)
+        axes = {
+            path: [decode(v, package) for v in axis_values(path, values)]
+            for path, values in table.get("axes", {}).items()
+        }
+        return cls(system, axes, table.get("seeds", 1), table.get("key", 0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data (JSON, TOML) from which `from_dict` rebuilds the grid."""
+        fields = encode(self.system)
+        return {
+            "system": fields.pop("type"),
+            "fields": fields,
+            "axes": {path: [encode(v) for v in values] for path, values in self.axes.items()},
+            "seeds": list(self.seeds),
+            "key": self.key,
+        }
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dimensions of the run axis: the axes in order, then `seed`."""
+        return (*self.axes, "seed")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values along `dims`."""
+        return (*(len(v) for v in self.axes.values()), len(self.seeds))
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Coordinate of every dimension."""
+        values = {p: np.asarray([label(v) for v in vs]) for p, vs in self.axes.items()}
+        return {**values, "seed": np.asarray(self.seeds)}
+
+    @property
+    def leaf_axes(self) -> tuple[str, ...]:
+        """Axes that become columns of one program."""
+        return tuple(
+            path
+            for path, values in self.axes.items()
+            if all(is_leaf(v) for v in values) and not is_static(self.system, path)
+        )
+
+    @property
+    def structural_axes(self) -> tuple[str, ...]:
+        """Axes over static fields or objects: every combination is a program of its own."""
+        return tuple(p for p in self.axes if p not in self.leaf_axes)
+
+    @property
+    def n_structures(self) -> int:
+        """Combinations of values of the structural axes: the fewest programs."""
+        return math.prod(len(self.axes[p]) for p in self.structural_axes)
+
+    def run_key(self, seed: int) -> Key[Array, ""]:
+        """Key of the runs with this seed."""
+        return jr.fold_in(root_key(self.key), seed)
+
+    def _at(self, values: Mapping[str, Any]) -> AbstractSystem:
+        system = self.system
+        for path, value in values.items():
+            system = replace(system, path, value)
+        return system
+
+    def system_at(self, run_id: int) -> AbstractSystem:
+        """System of one run, at its own sizes."""
+        index = np.unravel_index(run_id, self.shape)[:-1]
+        return self._at(
+            {p: vs[int(i)] for i, (p, vs) in zip(index, self.axes.items(), strict=True)}
+        )
+
+    def _check_pairs(self) -> None:
+        """Two fields may exclude each other: build every pair of values, or of extreme values."""
+        for (p, vs), (q, ws) in itertools.combinations(self.axes.items(), 2):
+            if len(vs) * len(ws) > PAIRS_CHECKED:
+                vs, ws = (_extremes(self.axes[a]) if a in self.leaf_axes else self.axes[a]
+                          for a in (p, q))  # fmt: skip
+            for v, w in itertools.product(vs, ws):
+                self._at({p: v, q: w})
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{p}: {len(v)}" for p, v in self.axes.items())
+        return f"Grid({type(self.system).__name__}, {{{axes}}}, seeds={len(self.seeds)})"
+
+
+def _extremes(values: list[Any]) -> list[Any]:
+    return [min(values), max(values)]
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if np.ndim(seeds) == 0 and as_int("seeds", seeds) > MOST_RUNS:
+        raise ValueError(f"`seeds` must be at most 1e8, got {seeds!r}.")
+    listed = range(as_int("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
+    found = tuple(as_int("seeds", s) for s in listed)  # pyright: ignore
+    if not found:
+        raise ValueError(f"`seeds` must be at least one seed, got {seeds!r}.")
+    if len(set(found)) < len(found):
+        raise ValueError(f"`seeds` must be distinct, got {seeds!r}.")
+    if min(found) < 0 or max(found) >= 2**32:
+        raise ValueError(f"`seeds` must lie in 0 .. 2**32 - 1, got {seeds!r}.")
+    return found
+
+
+def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
+    if isinstance(values, str | bytes | set | Mapping) or not np.iterable(values):
+        raise ValueError(f"axis `{path}` must be a sequence of values, got {values!r}.")
+    converted = [get(replace(system, path, value), path) for value in values]
+    if not converted:
+        raise ValueError(f"axis `{path}` must have at least one value, got {values!r}.")
+    if len({label(v) for v in converted}) < len(converted):
+        raise ValueError(f"axis `{path}` must have distinct values, got {values!r}.")
+    return converted

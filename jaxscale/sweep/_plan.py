@@ -1,0 +1,230 @@
+"""`plan`: how a grid is cut into compiled programs and chunks, computed without compiling.
+
+A *bucket* is a set of runs that one program serves: the same static fields, with sizes padded to
+the bucket's maximum. Static axes need a program per value; size axes are split where that saves
+more time than the compilation of another program takes. The run axis of a bucket is cut into
+*chunks*, each one call of the program; a chunk is spread over the devices, and on each device
+`lax.map` walks over *groups* of `vmap`-ed runs, whose size keeps the working set in cache. On a
+CPU, steps that touch far more than the cache are sliced, which changes results by rounding only.
+"""
+
+import dataclasses
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxscale._devices import device_memory
+from jaxscale._table import Column, Table
+from jaxscale._text import as_text, counted
+from jaxscale.fields import as_int, as_real
+from jaxscale.paths import replace
+from jaxscale.sweep._bucket import Bucket, make_bucket, on_cpu, stored_bucket, summary
+from jaxscale.sweep._division import divide
+from jaxscale.sweep._grid import Grid
+
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the caller asked of the planner; None leaves it to the planner."""
+
+    max_runs_per_chunk: int | None = None
+    max_programs: int | None = None
+    memory: float | None = None
+    matmul_precision: str = "float32"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """A grid cut into buckets and chunks, for `print` and `js.run`.
+
+    - `grid`: the grid.
+    - `buckets`: the runs of each program.
+    - `warnings`: what the systems say against their values.
+    - `own_flops`: floating-point operations at the sizes of every run.
+    - `options`: what the caller asked for.
+    """
+
+    grid: Grid
+    buckets: tuple[Bucket, ...]
+    warnings: tuple[str, ...]
+    own_flops: float
+    options: Options
+
+    @property
+    def n_runs(self) -> int:
+        """Runs of the plan."""
+        return sum(b.n_runs for b in self.buckets)
+
+    @property
+    def n_compiles(self) -> int:
+        """Programs, one per bucket."""
+        return len(self.buckets)
+
+    @property
+    def n_devices(self) -> int:
+        """Most devices that a bucket is spread over."""
+        return max((b.n_devices for b in self.buckets), default=1)
+
+    @property
+    def seconds(self) -> float:
+        """Estimated run time, compilation apart."""
+        return sum(b.seconds for b in self.buckets)
+
+    @property
+    def flops(self) -> float:
+        """Estimated floating-point operations, padding included."""
+        return sum(b.flops for b in self.buckets)
+
+    @property
+    def padding_waste(self) -> float:
+        """Work on padding over work on the runs' own sizes."""
+        return self.flops / self.own_flops - 1.0 if self.own_flops else 0.0
+
+    @property
+    def bytes_per_device(self) -> float:
+        """Memory of the largest bucket on each device."""
+        return max((b.bytes_per_device for b in self.buckets), default=0.0)
+
+    @property
+    def host_bytes(self) -> float:
+        """Memory of the host without a store: results, those of the last chunk, its CPU devices."""
+        results = sum(b.n_runs * b.result_bytes for b in self.buckets)
+        chunk = max((b.chunk * b.result_bytes for b in self.buckets), default=0.0)
+        on_devices = max((b.n_devices * b.bytes_per_device for b in self.buckets), default=0.0)
+        return results + chunk + (on_devices if on_cpu() else 0.0)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers that are printed and stored."""
+        return {
+            "runs": self.n_runs,
+            "compiles": self.n_compiles,
+            "devices": self.n_devices,
+            "buckets": [summary(b) for b in self.buckets],
+            "megabytes_of_host": round(self.host_bytes / 1e6, 3),
+            "matmul_precision": self.options.matmul_precision,
+            "padding_waste": round(self.padding_waste, 4),
+            "flops": self.flops,
+            "estimated_seconds": round(self.seconds, 3),
+        }
+
+    def __str__(self) -> str:
+        names = ("bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "~s")
+        rows = []
+        for i, b in enumerate(self.buckets):
+            megabytes, gigaflops = f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}"
+            row = (i, b.n_runs, b.n_chunks, b.chunk, b.group, megabytes, gigaflops)
+            rows.append([*map(str, row), f"{b.seconds:.3g}"])
+        table = Table(repr(self.grid), "", [Column(name, number=True) for name in names], rows)
+        total = (
+            f"{counted(self.n_runs, 'run')}, {counted(self.n_compiles, 'compile')}, "
+            f"{counted(self.n_devices, 'device')}, "
+            f"{self.padding_waste:.0%} more work by padding, {self.host_bytes / 1e6:.3g} MB of "
+            f"host memory, about {self.seconds:.3g} s and compilation"
+        )
+        return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))
+
+
+def plan(
+    grid: Grid,
+    *,
+    max_runs_per_chunk: int | None = None,
+    max_programs: int | None = None,
+    memory: float | None = None,
+    matmul_precision: str = "float32",
+    max_compiles: int | None = None,
+) -> Plan:
+    """Cut a grid into buckets and chunks; compiles nothing.
+
+    **Arguments**
+
+    - `grid`: the grid.
+    - `max_runs_per_chunk`: upper bound on the runs of one call.
+    - `max_programs`: upper bound on the programs; static and object axes need one per combination.
+      By default up to four per combination, and never more than a dozen, if splitting sizes saves
+      more than compiling takes.
+    - `memory`: bytes that a call may take on each device; by default 80 % of an accelerator's, and
+      half of the host's shared by its CPU devices.
+    - `matmul_precision`: precision of float32 products on accelerators, as JAX names it;
+      `"tensorfloat32"` trades digits for speed.
+    - `max_compiles`: deprecated name of `max_programs`.
+
+    **Returns** a `Plan`, for `print` and `js.run`.
+
+    **Raises** `ValueError` for a bound that cannot be met.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> plan = js.plan(js.Grid(system, axes={"learning_rate": [0.1, 0.2]}, seeds=8))
+    >>> plan.n_runs, plan.n_compiles
+    (16, 1)
+    """
+    if not isinstance(grid, Grid):
+        raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
+    if max_compiles is not None:
+        if max_programs is not None:
+            raise ValueError("`max_compiles` is the old name of `max_programs`: give the new one.")
+        warnings.warn(
+            "`max_compiles` is deprecated, use `max_programs`.", DeprecationWarning, stacklevel=2
+        )
+        max_programs = max_compiles
+    bytes_given = None if memory is None else float(as_real("memory", memory))
+    if bytes_given is not None and not bytes_given > 0:
+        raise ValueError(f"`memory` must be positive, got {memory!r}.")
+    if matmul_precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise ValueError(f"`matmul_precision` must be one of {known}, got {matmul_precision!r}.")
+    options = Options(
+        _count("max_runs_per_chunk", max_runs_per_chunk),
+        _count("max_programs", max_programs),
+        bytes_given,
+        matmul_precision,
+    )
+    return plan_of(grid, np.arange(grid.n_runs), options)
+
+
+def _count(name: str, value: int | None) -> int | None:
+    if value is None:
+        return None
+    number = as_int(name, value)
+    if number < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    return number
+
+
+def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
+    """Plan for some of the runs of a grid, by their flat indices."""
+    memory = options.memory or device_memory()
+    available, bound = jax.local_device_count(), options.max_runs_per_chunk
+    parts, own_flops = divide(grid, run_ids, options.max_programs, available)
+    buckets = []
+    for ids in parts:
+        n_devices = min(available, len(ids), len(ids) if bound is None else bound)
+        buckets.append(make_bucket(grid, ids, n_devices, memory, bound))
+    needed = max((b.bytes_per_device for b in buckets), default=0.0)
+    if options.memory is not None and needed > options.memory:
+        raise ValueError(
+            f"`memory` must hold one run and its results, {needed:.3g} bytes, "
+            f"got {options.memory:.3g}."
+        )
+    told = dict.fromkeys(w for b in buckets for w in _warnings(b))
+    return Plan(grid, tuple(buckets), tuple(told), own_flops, options)
+
+
+def continued(grid: Grid, cuts: list[tuple[np.ndarray, int, int]], options: Options) -> Plan:
+    """Plan with the buckets of a store: runs, runs per chunk and runs per group of each."""
+    buckets = tuple(stored_bucket(grid, *cut) for cut in cuts)
+    return Plan(grid, buckets, (), sum(b.flops for b in buckets), options)
+
+
+def _warnings(bucket: Bucket) -> list[str]:
+    """Warnings of the template and of each single axis value on it."""
+    told = list(bucket.traced_system.warnings())
+    for path, column in bucket.columns.items():
+        for value in np.unique(column):
+            told += replace(bucket.traced_system, path, value).warnings()
+    return told

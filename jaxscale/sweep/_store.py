@@ -1,0 +1,256 @@
+"""Where results go: host memory, or a Zarr 3 store that can be continued.
+
+On disk, variables have dimensions `(run_slot, step, ...)`: a row per run, and one Zarr chunk per
+shard of rows. Each compute chunk is padded to whole shards; `run_id` is the run of a row (-1 for
+padding). A chunk is marked in `done` after its data are written. A store is created under a
+temporary name and renamed, so that no other process sees a half-made one.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxscale.sweep._layout import Layout, in_words
+from jaxscale.sweep._reader import (
+    StoreReader,
+    chunk_files,
+    open_array,
+    read_marks,
+    read_sessions,
+    sibling_path,
+)
+
+if TYPE_CHECKING:
+    import xarray
+
+NO_RUN = -2
+NO_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # of a system: to be flushed
+
+
+class MemoryStore:
+    """Results in host memory, indexed by run."""
+
+    def __init__(self, layout: Layout):
+        self.layout = layout
+        n_runs = layout.grid.n_runs
+        self.values = {name: layout.blank(name, n_runs) for name in layout.observables}
+        self.attributes: dict[str, Any] = {}
+
+    def is_done(self, bucket: int, chunk: int) -> bool:
+        """Nothing is done before it is written."""
+        return False
+
+    def write(self, bucket: int, chunk: int, ids: np.ndarray, values: dict[str, Any]) -> None:
+        """Keep the values of one chunk; `ids` names the run of each, -1 for padding."""
+        real = ids >= 0
+        for name, array in self.values.items():
+            if name in values:
+                array[ids[real]] = self.layout.pad(bucket, name, values[name])[real]
+
+    def begin(self, attributes: dict[str, Any]) -> None:
+        """Nothing outlives this process."""
+
+    def finish(self, attributes: dict[str, Any]) -> None:
+        """Keep the provenance."""
+        self.attributes = {**attributes, "sessions": json.dumps([attributes])}
+
+    def dataset(self) -> "xarray.Dataset":
+        """Everything written so far, NaN elsewhere."""
+        values = {n: v.reshape(self.layout.full_shape(n)) for n, v in self.values.items()}
+        return self.layout.dataset(values, {**self.layout.attributes(), **self.attributes})
+
+
+class ZarrStore:
+    """Results in a Zarr 3 store that exists, laid out as `layout` says."""
+
+    def __init__(self, path: Path, layout: Layout):
+        import zarr
+
+        self.path, self.layout = path, layout
+        with zarr.config.set({"array.write_empty_chunks": True}), store_errors(path):
+            self.root: Any = zarr.open_group(path, mode="r+")
+            if self.root.attrs["slots"] != layout.shard_length:
+                raise ValueError(
+                    f"`store` {path} is not cut as its attributes say; it was damaged."
+                )
+            names = [*layout.observables, "done"]
+            self._arrays = {name: open_array(path, self.root, name) for name in names}
+            self._done = read_marks(path, self._arrays["done"])
+
+    def _marks(self, bucket: int, chunk: int) -> slice:
+        length = self.layout.shard_length
+        first = self.layout.first_row(bucket, chunk) // length
+        return slice(first, first + self.layout.rows_per_chunk(bucket) // length)
+
+    def is_done(self, bucket: int, chunk: int) -> bool:
+        """Whether the data of a chunk are on disk."""
+        return bool(np.all(self._done[self._marks(bucket, chunk)]))
+
+    def write(self, bucket: int, chunk: int, ids: np.ndarray, values: dict[str, Any]) -> None:
+        """Write the data of one chunk, then mark it done.
+
+        **Raises** `ValueError` if the store cannot be written; what was done stays.
+        """
+        first, n = self.layout.first_row(bucket, chunk), self.layout.rows_per_chunk(bucket)
+        marks = self._marks(bucket, chunk)
+
+        def put(name: str) -> None:
+            rows = self.layout.blank(name, 0)
+            if name in values:
+                rows = self.layout.pad(bucket, name, np.asarray(values[name]))
+            if len(rows) < n:  # else they are written without a copy
+                rows = np.concatenate([rows, self.layout.blank(name, n - len(rows))])
+            self._arrays[name][first : first + n] = rows
+            shards = range(marks.start, marks.stop)
+            flush(chunk_files(self.path, name, rows.ndim, shards))
+
+        with store_errors(self.path):
+            with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
+                list(pool.map(put, self.layout.observables))
+            self._arrays["done"][marks] = True
+        self._done[marks] = True
+
+    def begin(self, attributes: dict[str, Any]) -> None:
+        """Write that a session begins, after those before it."""
+        self._before = read_sessions(dict(self.root.attrs))
+        self.finish(attributes)
+
+    def finish(self, attributes: dict[str, Any]) -> None:
+        """Write the provenance of the session that just ended."""
+        sessions = json.dumps([*self._before, attributes])
+        with store_errors(self.path):
+            self.root.update_attributes({**attributes, "sessions": sessions})
+
+    def dataset(self) -> "xarray.Dataset":
+        """Everything on disk, on the grid's axes."""
+        return StoreReader(self.path, self.layout.grid).dataset(self.layout)
+
+
+@contextlib.contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the file system as a `ValueError` that names the store."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"`store` {path} cannot be written ({error}); what was finished is kept, and the same "
+            "call continues it."
+        ) from None
+
+
+def flush(paths: Iterable[Path]) -> None:
+    """Fsync files and folders, so that finished chunks also survive a power failure."""
+
+    def one(path: Path) -> None:
+        folder = path.is_dir()
+        try:
+            file = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        except OSError as error:
+            if not (folder and error.errno in NO_FOLDERS):
+                raise
+
+    with ThreadPoolExecutor() as pool:  # the disk takes them together
+        list(pool.map(one, paths))
+
+
+def is_free(path: Path) -> bool:
+    """Whether a store can be made at `path`: nothing is there, or an empty folder.
+
+    **Raises** `ValueError` if that is the working directory, which would be replaced.
+    """
+    with store_errors(path):
+        if not path.exists():
+            return True
+        free = path.is_dir() and not any(path.iterdir())
+    if free and path.samefile(Path()):
+        raise ValueError(f"`store` must not be the working directory, got {path}.")
+    return free
+
+
+def create(path: Path, layout: Layout) -> None:
+    """Make an empty store at `path`, under another name until it is complete.
+
+    **Raises** `ValueError` if the file system refuses.
+    """
+    temporary = sibling_path(path, "new")
+    with store_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            write_header(temporary, layout)
+            flush([temporary, *temporary.rglob("*")])
+            temporary.rename(path)
+            flush([path.parent])
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
+    """Write a store without results: attributes, coordinates, and arrays of the right shapes.
+
+    Blosc (bits shuffled, LZ4) compresses curves three to nine times faster than Zarr's own choice
+    (Zstandard) and about as well: 1.4 against 1.2 for networks, 2.9 against 3.5 for skills. It does
+    not notice when a file is cut or altered; the checksum does.
+
+    **Arguments**
+
+    - `path`: where nothing is yet.
+    - `layout`: what it will hold.
+    - `attributes`: further attributes.
+    """
+    import zarr
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    attributes = {**layout.attributes(), **attributes, "complete": 0}
+    root = zarr.open_group(path, mode="w-", zarr_format=3, attributes=attributes)
+    run_id = layout.row_ids
+    for name, observable in layout.observables.items():
+        shape = layout.shape(name)
+        root.create_array(
+            name,
+            shape=(layout.n_rows, *shape),
+            chunks=(layout.shard_length, *shape),
+            dtype=np.dtype(layout.dtypes[name]),
+            fill_value=layout.fill(name),
+            compressors=(BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()),
+            dimension_names=("run_slot", *observable.dims),
+            attributes={"units": observable.units, "long_name": observable.description},
+        )
+    root.create_array(  # a lost chunk is no run 0
+        "run_id", data=run_id, fill_value=NO_RUN, dimension_names=("run_slot",)
+    )
+    columns = _columns(layout, run_id)
+    for name, values in columns.items():
+        label: dict[str, Any] = {"long_name": in_words(name)}
+        root.create_array(name, data=values, dimension_names=("run_slot",), attributes=label)
+    for name, values in layout.coordinates.items():
+        label = {"long_name": in_words(name)}
+        root.create_array(name, data=values, dimension_names=(name,), attributes=label)
+    n_chunks = layout.n_rows // layout.shard_length
+    root.create_array(
+        "done", shape=(n_chunks,), chunks=(1,), dtype=bool, fill_value=False,
+        dimension_names=("chunk",),
+    )  # fmt: skip
+    root.update_attributes({"coordinates": " ".join(["run_id", *columns])})
+
+
+def _columns(layout: Layout, run_id: np.ndarray) -> dict[str, np.ndarray]:
+    """Axis values and seed of the run of each row."""
+    index = np.unravel_index(np.maximum(run_id, 0), layout.grid.shape)
+    columns = {}
+    for (name, values), i in zip(layout.grid.coordinates.items(), index, strict=True):
+        text = values.dtype.kind == "U"  # Zarr 3 specifies strings of variable length only
+        columns[name] = values[i].astype(np.dtypes.StringDType()) if text else values[i]
+    return columns

@@ -1,0 +1,135 @@
+"""The structure of a system: everything that decides its compiled program, and no value of a leaf.
+
+Two systems of one structure share a program: they differ in numbers alone, which are arguments of
+the program. A class of the user's is edited and run again in one notebook, so that for such classes
+the structure also holds what their methods read: helper functions and constants of their module.
+"""
+
+import contextlib
+import dis
+import functools
+import inspect
+from collections.abc import Hashable, Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from jaxscale._optimizers import Optax
+from jaxscale.fields import field_names
+
+SETTINGS = (  # of JAX, that change what is traced or compiled
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_device",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+    "jax_threefry_partitionable",
+    "jax_debug_nans",
+    "jax_debug_infs",
+    "jax_disable_jit",
+)
+FIXED = ("jaxscale", "equinox", "builtins", "abc")  # their classes are not edited meanwhile
+PLAIN = (int, float, complex, str, bytes, type(None))
+
+
+class Identity:
+    """An object that equals itself alone, and lives as long as it is compared."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def structure_key(system: eqx.Module) -> Hashable:
+    """Static fields, shapes and types of the leaves, code of the user's classes, settings of JAX.
+
+    **Arguments**
+
+    - `system`: any module; the values of its leaves are not looked at.
+
+    **Returns** a key that two systems share if and only if one program serves both.
+    """
+    leaves, tree = jax.tree.flatten(system)
+    kinds = [jax.typeof(x) if eqx.is_array_like(x) else (type(x), x) for x in leaves]
+    settings = tuple(getattr(jax.config, name) for name in SETTINGS)
+    return tree, tuple(kinds), _code_read(system), settings
+
+
+def _code_read(system: eqx.Module) -> tuple[Hashable, ...]:
+    """Functions and constants that the code of the user's classes reads, by their names.
+
+    Functions of the same module are followed. Changes in place (an entry of a dictionary) are not
+    noticed, nor are changes in what other modules read.
+    """
+    read: dict[Hashable, None] = {}
+    pending: list[FunctionType] = []
+
+    def add(name: str, value: Any, follow: bool) -> None:
+        if isinstance(value, PLAIN):
+            read[name, type(value), value] = None
+            return
+        value = inspect.unwrap(value) if callable(value) else value
+        if (key := (name, Identity(value))) not in read:
+            read[key] = None
+            if follow and isinstance(value, FunctionType):
+                pending.append(value)
+
+    for part in _parts(system):
+        if isinstance(part, Optax) and ":" in part.factory:
+            add(part.factory, part.function, follow=True)
+        for cls in type(part).__mro__:
+            if cls.__module__.partition(".")[0] not in FIXED:
+                for name, value in vars(cls).items():
+                    value = _function(value)
+                    if isinstance(value, (FunctionType, *PLAIN)):
+                        add(name, value, follow=True)
+    while pending:
+        function = pending.pop()
+        for name in _globals_read(function.__code__):
+            if name in function.__globals__:
+                value = function.__globals__[name]
+                add(name, value, getattr(value, "__module__", None) == function.__module__)
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
+            with contextlib.suppress(ValueError):  # not filled yet
+                add(name, cell.cell_contents, follow=True)
+    return tuple(read)
+
+
+def _parts(value: Any) -> Iterator[eqx.Module]:
+    """A module and all modules in it."""
+    if isinstance(value, eqx.Module):
+        yield value
+        value = [getattr(value, name) for name in field_names(value)]
+    elif isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _parts(item)
+
+
+def _function(member: Any) -> Any:
+    """The function behind a property or a class method; other members as they are."""
+    if isinstance(member, property):
+        member = member.fget
+    elif isinstance(member, functools.cached_property):
+        member = member.func
+    elif isinstance(member, classmethod | staticmethod):
+        member = member.__func__
+    return inspect.unwrap(member) if callable(member) else member
+
+
+@functools.lru_cache(maxsize=4096)
+def _globals_read(code: CodeType) -> tuple[str, ...]:
+    """Names of the module that a function and its inner functions read."""
+    names = [i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"]
+    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
+    return tuple(dict.fromkeys([*names, *(n for c in inner for n in _globals_read(c))]))
