@@ -7,6 +7,7 @@ differentiable in its exponent and in its limits.
 
 import functools
 import math
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -283,6 +284,10 @@ def power_law_probabilities(exponent: Real[ArrayLike, ""], n: int) -> Float[Arra
     return jnp.arange(1, n + 1, dtype=s.dtype) ** -s / power_sum(s, n)
 
 
+@typing.overload
+def power_law_shares(exponent: float, n: int) -> np.ndarray: ...
+@typing.overload
+def power_law_shares(exponent: Float[Array, ""], n: int) -> Array: ...
 def power_law_shares(exponent: float | Float[Array, ""], n: int) -> Array | np.ndarray:
     """Divide a power law over `n` ranks by its sum as it rounds: the shares that are drawn from.
 

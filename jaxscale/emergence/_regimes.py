@@ -4,6 +4,8 @@ A network is not the multilinear model; each regime has one number that is calib
 skill, after which the later skills are predictions.
 """
 
+# pyright: reportGeneralTypeIssues=false
+# (an `AbstractVar` is no field of a dataclass, and pyright takes it for one)
 import abc
 from typing import Any, ClassVar
 

@@ -1,6 +1,6 @@
 """Claims on gradient descent: its loss over steps, and how often a fixed step is unstable."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
     early = (30.0, 1000.0)
     near = steps[(steps >= early[0]) & (steps <= early[1])]
     d, rate = float(system.n_samples), float(system.solver.learning_rate)  # pyright: ignore
-    keywords = {"learning_rate": rate, "sparsity_exponent": sparsity(system)}
+    keywords: dict[str, Any] = {"learning_rate": rate, "sparsity_exponent": sparsity(system)}
     claims = []
     for at in points(runs):
         alpha = at["spectrum_exponent"]

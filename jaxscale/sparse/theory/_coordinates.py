@@ -186,11 +186,11 @@ def build(
 
     **Returns:** the coordinates.
     """
-    alpha, gamma, activity = symbols(spectrum_exponent, sparsity_exponent, activity)
-    points, weights, cut = indices(alpha, gamma, activity, n_coordinates, clipped, n_tail)
+    alpha, gamma, c = symbols(spectrum_exponent, sparsity_exponent, activity)
+    points, weights, cut = indices(alpha, gamma, c, n_coordinates, clipped, n_tail)
     log_i = jnp.log(points)
     variance = jnp.exp(-(1 + alpha) * log_i)
-    log_p = jnp.log(activity) - gamma * log_i
+    log_p = jnp.log(c) - gamma * log_i
     # p = 1 exactly at i = 1, c = 1; the slope in c there is that from below
     probability = jnp.where(log_p > 0, 1.0, jnp.exp(jnp.where(log_p > 0, 0.0, log_p)))
     if cut is not None:
@@ -200,7 +200,7 @@ def build(
         rest = jnp.exp(-(1 + alpha) * cut) * slope / alpha
         weights = jnp.append(weights, last)
         variance = jnp.append(variance, rest)
-        log_last = jnp.minimum(jnp.log(activity) - gamma * cut, 0.0)
+        log_last = jnp.minimum(jnp.log(c) - gamma * cut, 0.0)
         probability = jnp.append(probability, jnp.exp(log_last))
     return Coordinates(variance, probability, weights)
 
