@@ -10,7 +10,7 @@ import jaxscale
 
 ROOT = Path(jaxscale.__file__).parent
 MODELS = ("emergence", "sparse", "superposition")
-ABOVE_MODELS = ("analysis", "cli", "papers", "report", "sweep", "theories")
+ABOVE_MODELS = ("analysis", "cli", "papers", "report", "sweep", "_theories")
 DYNAMIC = {"import_module", "__import__", "exec_module", "run_module", "run_path"}
 # sweep files and `jaxscale fit --import` name a module of the user's
 IMPORTS_BY_NAME = {("jaxscale.sweep._config", "import_module")}
@@ -107,8 +107,8 @@ def edges(trees):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_models_import_nothing_above_them(edges, model):
-    assert f"jaxscale.{model}.system" in edges
-    assert "jaxscale._system" in edges[f"jaxscale.{model}.system"]  # the reading sees imports
+    assert f"jaxscale.{model}._system" in edges
+    assert "jaxscale._system" in edges[f"jaxscale.{model}._system"]  # the reading sees imports
     assert not rooms(edges, model)
 
 
@@ -148,9 +148,9 @@ def test_nothing_is_imported_by_name(trees):
 
 SMALL = {
     "__init__.py": "from jaxscale import sparse as sparse",
-    "system.py": "",
+    "_system.py": "",
     "sparse/__init__.py": "from jaxscale.sparse._system import System as System",
-    "sparse/system.py": """
+    "sparse/_system.py": """
         from typing import TYPE_CHECKING
 
         from jaxscale._system import AbstractSystem
@@ -163,7 +163,7 @@ SMALL = {
     """,
     "sparse/parts.py": "import jaxscale.sparse._system",
     "report/__init__.py": "",
-    "report/page.py": "import importlib; importlib.import_module('jaxscale.sparse')",
+    "report/_page.py": "import importlib; importlib.import_module('jaxscale.sparse')",
     "sweep.py": "from importlib import import_module as load",
     "cli.py": "getattr(importlib, 'import_module')('x'); __import__('y')",
 }
