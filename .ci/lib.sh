@@ -37,7 +37,7 @@ tests() { # LIMIT ARGUMENTS...: pytest, and after a failure the package whose ve
 interpreter() { # VERSION: print a Python of this version that runs, if there is one
   local candidate
   for candidate in "python$1" "$(pyenv root 2>/dev/null)/versions/$1".*/bin/python; do
-    if "$candidate" -c 'import venv' 2>/dev/null; then
+    if "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then
       echo "$candidate"
       return
     fi

@@ -1,7 +1,7 @@
 """Compare the packages of this environment with the resolved versions of constraints.txt.
 
 - `python .ci/versions.py`: print what differs.
-- `python .ci/versions.py changed`: the same, and exit with 1 if nothing does.
+- `python .ci/versions.py changed`: the same, and exit with 3 if nothing does.
 - `python .ci/versions.py blame CACHE`: repeat the tests that failed (by pytest's CACHE folder) with
   one package after another at its resolved version, and name those that explain the failure.
 """
@@ -96,4 +96,4 @@ if __name__ == "__main__":
     else:
         print_changed()
         if sys.argv[1:] == ["changed"]:
-            sys.exit(not changed())
+            sys.exit(0 if changed() else 3)  # a crash is 1

@@ -29,7 +29,7 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
 
     - `folder`: where the programs are kept; by default the user's cache folder, apart for every
       kind of processor.
-    - `max_bytes`: of all files; those that were used longest ago go first.
+    - `max_bytes`: of all files, when this is called; those that were used longest ago go first.
 
     **Returns** the folder, or None if it cannot be written to (a warning) or JAX's cache is off.
 
@@ -62,10 +62,28 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
         )
         return None
     jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_compilation_cache_max_size", max_bytes)
+    _prune(path, max_bytes)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_COMPILATION)
     reset_cache()  # JAX decides at its first compilation whether it keeps any
     return path
+
+
+def _prune(folder: Path, max_bytes: int) -> None:
+    """Delete what was used longest ago until the rest fits.
+
+    JAX does this by itself (`jax_compilation_cache_max_size`) only where filelock is installed.
+    """
+    files = []
+    for file in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process deletes, too
+            if file.is_file():
+                files.append((file.stat().st_atime, file.stat().st_size, file))
+    total = 0
+    for _, size, file in sorted(files, reverse=True):
+        total += size
+        if total > max_bytes:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def compiled_folder() -> Path | None:

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import functools
 import math
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
@@ -208,7 +209,7 @@ class AbstractSystem(Configurable):
         if self.lengths == other.lengths:
             return self
         own, before = self.lengths_for({}), other.lengths_for({})
-        same = {n: k for n, k in other.lengths if own.get(n) == before.get(n)}
+        same = {n: k for n, k in other.lengths if own.get(n, before.get(n)) == before.get(n)}
         if same.items() <= dict(self.lengths).items():
             return self
         return dataclasses.replace(self, lengths=tuple(same.items()))
@@ -237,17 +238,23 @@ class AbstractSystem(Configurable):
                 raise TypeError(f"`{cls.__name__}.{name}` is called no longer: define `{new}`.")
         for name in declared_sizes(cls):
             if f"max_{name}" in cls.__dict__:
-                warnings.warn(
-                    f"`{cls.__name__}.max_{name}` is deprecated: a size() field has a padded "
-                    f'length, use `self.padded("{name}")`.',
-                    DeprecationWarning,
-                    stacklevel=3,
-                )
+                warn_deprecated(f"{cls.__name__}.max_{name}", f'self.padded("{name}")')
 
 
-def warn_deprecated(old: str, new: str, stacklevel: int = 3) -> None:
-    """Warn that `old` is the name of `new` for one release more."""
-    warnings.warn(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning, stacklevel=stacklevel)
+def warn_deprecated(old: str, new: str) -> None:
+    """Warn the caller that `old` is the name of `new` for one release more.
+
+    Python shows such warnings where they blame the user's own code, so frames of this package and
+    of Equinox are passed over.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_inner(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning, stacklevel=level)
+
+
+def _is_inner(module: str) -> bool:
+    return module.partition(".")[0] in ("jaxscale", "equinox", "jaxtyping", "beartype")
 
 
 def with_deprecated_maximum(old: str, name: str) -> Callable[[type[_System]], type[_System]]:
@@ -268,7 +275,7 @@ def with_deprecated_maximum(old: str, name: str) -> Callable[[type[_System]], ty
         def build(self: AbstractSystem, *args: Any, **fields: Any) -> None:
             longest = fields.pop(old, None)
             if longest is not None:
-                warn_deprecated(old, f"system.padded_for({{{name!r}: values}})", stacklevel=4)
+                warn_deprecated(old, f"system.padded_for({{{name!r}: values}})")
                 fields["lengths"] = (*fields.get("lengths", ()), (name, as_int(old, longest)))
             init(self, *args, **fields)
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from jaxscale.spectra import as_floats, require, require_count
+from jaxscale.spectra import as_floats, require
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,8 +40,8 @@ not_negative_or_infinite = number(lambda v: v >= 0, "at least 0")
 
 def finite_count(name: str, value: Any) -> None:
     """Rule for a static number of terms that must be finite."""
-    require_count(name, value)
-    require(name, value, np.isfinite, "finite")
+    if value is None or not np.isfinite(value) or int(value) != value or value < 1:
+        raise ValueError(f"`{name}` must be a finite integer of at least 1, got {value}.")
 
 
 def is_plain(*values: Any) -> bool:
@@ -89,7 +89,8 @@ class TheoryFunction:
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Check, cast, broadcast and compile a formula.
 
-        Arguments are checked before anything compiles; `None` and traced values pass. Numbers and
+        Arguments are checked before anything compiles; traced values pass, and `None` where it is
+        the default. Numbers and
         arrays become arrays of one floating dtype. The result may be any pytree of arrays.
 
         **Arguments**
@@ -117,6 +118,7 @@ class TheoryFunction:
             defaults = {
                 n: p.default for n, p in signature.parameters.items() if p.default is not p.empty
             }
+            optional = {n for n, default in defaults.items() if default is None}
             own = {n: r for n in names if (r := rules.get(n, self.rules.get(n))) is not None}
             for name in static:
                 annotation = signature.parameters[name].annotation
@@ -133,7 +135,7 @@ class TheoryFunction:
                 if len(passed) < len(args) or values.keys() != every or passed.keys() & kwargs:
                     signature.bind(*args, **kwargs)  # raises
                 for name, rule in own.items():
-                    if values[name] is not None:
+                    if values[name] is not None or name not in optional:
                         rule(name, values[name])
                 for together in checks:
                     together(values)

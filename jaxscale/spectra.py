@@ -85,7 +85,7 @@ def require_count(name: str, value: int | float) -> None:
     **Raises:** `ValueError` naming the argument and the value seen.
     """
     is_number = isinstance(value, int | float | np.number | jax.Array)
-    if not is_number or (value != math.inf and (int(value) != value or value < 1)):
+    if not is_number or not value >= 1 or (value != math.inf and int(value) != value):
         raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")
 
 

@@ -90,7 +90,13 @@ def test_the_old_name_of_max_programs_warns(command, sweep):
 def test_info(command):
     code, out, _ = command("info")
     assert code == 0
-    for word in ("jaxscale", f"jax {jax.__version__}", "devices: cpu 0, cpu 1", "emergence_time"):
+    for word in (
+        "jaxscale",
+        f"jax {jax.__version__}",
+        "devices: cpu 0, cpu 1",
+        "emergence_time",
+        "compiled programs:",
+    ):
         assert word in out
 
 

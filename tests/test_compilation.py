@@ -9,6 +9,7 @@ import jax
 import pytest
 
 import jaxscale as js
+from jaxscale._compilation import _prune
 
 SCRIPT = """
 import json, sys, jax
@@ -45,6 +46,27 @@ def test_two_processes_at_once_and_the_next_one_loads(tmp_path):
     assert hits > 0
     assert all(loss == one[2] for one in first)
     assert "Error" not in errors
+
+
+def test_nothing_but_jax_is_needed(tmp_path):
+    """JAX bounds its folder only where filelock is installed, which users need not have."""
+    blocked = f"import sys; sys.modules['filelock'] = None\n{SCRIPT}"
+    for expected in (0, 1):
+        process = subprocess.run(
+            [sys.executable, "-c", blocked, str(tmp_path / "a")], text=True, capture_output=True,
+            env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "true"}, check=True,
+        )  # fmt: skip
+        hits = json.loads(process.stdout.splitlines()[-1])[1]
+        assert (hits > 0) == bool(expected)
+        assert "filelock" not in process.stderr
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path):
+    for age, name in enumerate(("new", "old", "older")):
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    _prune(tmp_path, 250)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "old"]
 
 
 def test_a_home_that_cannot_be_written_is_a_warning(tmp_path):

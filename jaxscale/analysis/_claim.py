@@ -222,7 +222,7 @@ def claims_table(claims: Sequence[Claim], section: str = "") -> Table:
     - `claims`: the claims, one row each.
     - `section`: name of the page's section, which begins the anchor of every claim.
 
-    **Returns** a `jaxscale._table.Table`.
+    **Returns** a `Table`, which `rich.print` prints.
     """
     return Table("", "", COLUMNS, [_row(claim, section) for claim in claims])
 

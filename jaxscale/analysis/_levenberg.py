@@ -5,7 +5,7 @@ First starts, candidates, and refits share that program. A loop that is compiled
 refits once it is compiled, and its first call takes two to four times as long.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual
+from jaxscale.sweep._structure import code_read
 
 CONVERGED, UNFINISHED, FAILED, STUCK = 0, 1, 2, 3
 MAX_STEPS = 512
@@ -129,8 +130,9 @@ class FitProblem(eqx.Module):
 class _Structure:
     """What a program is compiled for: a pytree without its arrays, hashed once."""
 
-    def __init__(self, treedef: Any, leaves: list[Any]):
-        self.key = (treedef, *(None if _is_array(leaf) else leaf for leaf in leaves))
+    def __init__(self, treedef: Any, leaves: list[Any], code: Hashable):
+        self.filling = (treedef, *(None if _is_array(leaf) else leaf for leaf in leaves))
+        self.key = (*self.filling, code)
         self.hash = hash(self.key)
 
     def __hash__(self) -> int:
@@ -141,7 +143,7 @@ class _Structure:
 
     def filled(self, arrays: list[Array]) -> Any:
         """The pytree with `arrays` in their places."""
-        treedef, *leaves = self.key
+        treedef, *leaves = self.filling
         rest = iter(arrays)
         return jax.tree.unflatten(treedef, [next(rest) if x is None else x for x in leaves])
 
@@ -195,7 +197,7 @@ class Expansion:
         self, problem: FitProblem, data: DataSets, groups: dict[str, np.ndarray], n_groups: int
     ):
         leaves, treedef = jax.tree.flatten((problem, data, groups))
-        self._structure = _Structure(treedef, leaves)
+        self._structure = _Structure(treedef, leaves, code_read(problem))
         self._arrays = [jnp.asarray(leaf) for leaf in leaves if _is_array(leaf)]
         shapes, p = [t.shape for t in data.target.values()], len(problem.bounds)
         floats = sum(t * (o + p + 1) for _, o, t in shapes)

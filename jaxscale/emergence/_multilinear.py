@@ -58,7 +58,7 @@ class MultilinearSkills(AbstractTrainedSystem):
     - `data`: `Online()` (population gradient) or `FiniteSet(n_samples=D)` (sampled counts d_k).
     - `initial_strength`: r, with 0 < r < S.
     - `learning_rate`: eta, multiplies the gradient of the mean over the data.
-    - `schedule`: object of `jaxscale._schedules` that multiplies it.
+    - `schedule`: such as `js.Cosine()`, which multiplies it.
     - `n_steps`, `record`, `dtype`: as for every trained system.
 
     **Raises** `ValueError` for anything out of range.

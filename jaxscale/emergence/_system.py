@@ -95,7 +95,7 @@ class ParityNetwork(AbstractNetwork):
     - `record`: increasing steps to record; None for log-spaced.
     - `n_evaluation`: inputs per skill of the fixed evaluation set.
     - `learning_rate`: multiplies the gradient of the batch mean.
-    - `schedule`, `optimizer`: objects of `jaxscale._schedules` and `jaxscale._optimizers`.
+    - `schedule`, `optimizer`: such as `js.Cosine()` and `js.Adam()`.
     - `micro_batch`: samples per gradient slice; None for the whole batch (set by the planner).
     - `dtype`: float32 or float64.
     - `regime`: which limit `predict` describes; by default data for a finite set, else time.

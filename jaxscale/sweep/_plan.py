@@ -144,8 +144,8 @@ def plan(
     - `grid`: the grid.
     - `max_runs_per_chunk`: upper bound on the runs of one call.
     - `max_programs`: upper bound on the programs; static and object axes need one per combination.
-      By default up to four per combination, and never more than a dozen, if splitting sizes saves
-      more than compiling takes.
+      By default up to twelve per combination, and 24 in all unless there are more combinations,
+      if splitting sizes saves more than compiling takes.
     - `memory`: bytes that a call may take on each device; by default 80 % of an accelerator's, and
       half of the host's shared by its CPU devices.
     - `matmul_precision`: precision of float32 products on accelerators, as JAX names it;

@@ -99,7 +99,6 @@ def _predictions(part: Structure) -> dict[str, np.ndarray]:
             for name, values in stacked.items()}  # fmt: skip
 
 
-@eqx.filter_jit
 def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int) -> Any:
     """`predict` of `n_runs` systems that differ from `system` in their columns."""
 

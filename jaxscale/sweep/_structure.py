@@ -6,6 +6,7 @@ the structure also holds what their methods read: helper functions and constants
 """
 
 import contextlib
+import dataclasses
 import dis
 import functools
 import inspect
@@ -29,6 +30,9 @@ SETTINGS = (  # of JAX, that change what is traced or compiled
     "jax_debug_nans",
     "jax_debug_infs",
     "jax_disable_jit",
+    "jax_default_prng_impl",
+    "jax_random_seed_offset",
+    "jax_softmax_custom_jvp",
 )
 FIXED = ("jaxscale", "equinox", "builtins", "abc")  # their classes are not edited meanwhile
 PLAIN = (int, float, complex, str, bytes, type(None))
@@ -59,10 +63,10 @@ def structure_key(system: eqx.Module) -> Hashable:
     leaves, tree = jax.tree.flatten(system)
     kinds = [jax.typeof(x) if eqx.is_array_like(x) else (type(x), x) for x in leaves]
     settings = tuple(getattr(jax.config, name) for name in SETTINGS)
-    return tree, tuple(kinds), _code_read(system), settings
+    return tree, tuple(kinds), code_read(system), settings
 
 
-def _code_read(system: eqx.Module) -> tuple[Hashable, ...]:
+def code_read(system: eqx.Module) -> tuple[Hashable, ...]:
     """Functions and constants that the code of the user's classes reads, by their names.
 
     Functions of the same module are followed. Changes in place (an entry of a dictionary) are not
@@ -70,28 +74,49 @@ def _code_read(system: eqx.Module) -> tuple[Hashable, ...]:
     """
     read: dict[Hashable, None] = {}
     pending: list[FunctionType] = []
+    followed: dict[int, Any] = {}
 
     def add(name: str, value: Any, follow: bool) -> None:
         if isinstance(value, PLAIN):
             read[name, type(value), value] = None
             return
         value = inspect.unwrap(value) if callable(value) else value
-        if (key := (name, Identity(value))) not in read:
-            read[key] = None
-            if follow and isinstance(value, FunctionType):
-                pending.append(value)
+        # a function is its code: %autoreload changes that in place, and cloudpickle (Dask,
+        # submitit) makes equal functions anew with every task
+        is_function = isinstance(value, FunctionType)
+        read[name, value.__code__ if is_function else Identity(value)] = None
+        if not follow or id(value) in followed:
+            return
+        followed[id(value)] = value
+        if is_function:
+            pending.append(value)
+        elif isinstance(value, type):
+            add_class(value)
+
+    def add_class(cls: type) -> None:
+        for base in cls.__mro__:
+            if base.__module__.partition(".")[0] not in FIXED:
+                for name, member in vars(base).items():
+                    member = _function(member)
+                    generated = name == "__init__" and dataclasses.is_dataclass(base)
+                    if isinstance(member, (FunctionType, *PLAIN)) and not generated:
+                        add(name, member, follow=True)
 
     for part in _parts(system):
+        if isinstance(part, FunctionType):
+            add(part.__name__, part, follow=part.__module__.partition(".")[0] not in FIXED)
+            continue
+        # 2 and 2.0, 1 and True are equal in the tree, and not in a formula
+        static = [f.name for f in dataclasses.fields(part) if f.metadata.get("static")]
+        read[tuple((name, type(getattr(part, name))) for name in static)] = None
         if isinstance(part, Optax) and ":" in part.factory:
             add(part.factory, part.function, follow=True)
-        for cls in type(part).__mro__:
-            if cls.__module__.partition(".")[0] not in FIXED:
-                for name, value in vars(cls).items():
-                    value = _function(value)
-                    if isinstance(value, (FunctionType, *PLAIN)):
-                        add(name, value, follow=True)
+        add_class(type(part))
     while pending:
         function = pending.pop()
+        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+        for value in defaults:
+            add(function.__name__, value, follow=True)
         for name in _globals_read(function.__code__):
             if name in function.__globals__:
                 value = function.__globals__[name]
@@ -104,8 +129,13 @@ def _code_read(system: eqx.Module) -> tuple[Hashable, ...]:
     return tuple(read)
 
 
-def _parts(value: Any) -> Iterator[eqx.Module]:
-    """A module and all modules in it."""
+def _parts(value: Any) -> Iterator[Any]:
+    """A module, and all modules and functions in it."""
+    if callable(value) and not isinstance(value, eqx.Module | type):
+        function = inspect.unwrap(value)
+        if isinstance(function, FunctionType):
+            yield function
+        return
     if isinstance(value, eqx.Module):
         yield value
         value = [getattr(value, name) for name in field_names(value)]

@@ -2,8 +2,11 @@
 
 import pickle
 import threading
+import types
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +129,66 @@ def test_code_that_a_users_class_reads_is_not_stale(monkeypatch, name):
     changed = {"OFFSET": 2.0, "_shift": lambda x: x + 2.0}
     monkeypatch.setitem(globals(), name, changed[name])
     np.testing.assert_allclose(js.run(grid(system))["loss"], before + 1.0, rtol=1e-6)
+
+
+class Helper:
+    """A class of the same module that a method builds."""
+
+    def offset(self):
+        return OFFSET
+
+
+class Indirect(Shifted):
+    """Reads a constant through a class, and holds a function and a static number."""
+
+    function: Callable = eqx.field(static=True, default=_shift)
+    power: float = eqx.field(static=True, default=2)
+
+    def converged(self, history):
+        return history["loss"][-1] > Helper().offset()
+
+
+def test_code_behind_classes_fields_and_types_is_read(monkeypatch):
+    system = Indirect(n_skills=3, n_steps=5)
+    before = structure_key(system)
+    assert structure_key(Indirect(n_skills=3, n_steps=5)) == before
+    assert structure_key(js.replace(system, "learning_rate", 0.3)) == before
+    assert structure_key(Indirect(n_skills=3, n_steps=5, power=2.0)) != before
+    monkeypatch.setitem(globals(), "OFFSET", 3.0)
+    assert structure_key(system) != before
+
+
+def test_code_that_is_replaced_in_place_is_read(monkeypatch):
+    """As `%autoreload 2` does it."""
+    system = Shifted(n_skills=3, n_steps=5)
+    before = structure_key(system)
+    monkeypatch.setattr(_shift, "__code__", (lambda x: x - OFFSET).__code__)
+    assert structure_key(system) != before
+
+
+def test_functions_made_anew_from_the_same_code_share_a_program():
+    """As cloudpickle makes them with every task of Dask and submitit."""
+    system = Shifted(n_skills=3, n_steps=5)
+    before, observe = structure_key(system), Shifted.observe
+    again = types.FunctionType(
+        observe.__code__, observe.__globals__, observe.__name__, None, observe.__closure__
+    )
+    Shifted.observe = again
+    try:
+        assert structure_key(system) == before
+    finally:
+        Shifted.observe = observe
+
+
+def test_predictions_follow_code_that_is_edited(monkeypatch):
+    class Predicting(MultilinearSkills):
+        def predict(self):
+            return {name: OFFSET * value for name, value in super().predict().items()}
+
+    one = js.Grid(Predicting(n_skills=3, n_steps=5))
+    before = js.predict(one)["loss"]
+    monkeypatch.setitem(globals(), "OFFSET", 2.0)
+    np.testing.assert_allclose(js.predict(one)["loss"], 2.0 * before, rtol=1e-12)
 
 
 def _half(learning_rate):

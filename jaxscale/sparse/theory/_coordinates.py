@@ -265,6 +265,8 @@ def power_law_coordinates(
 
 def _check_one_spectrum(values: Mapping[str, Any]) -> None:
     """Check that a spectrum is given either as such or by the exponents of a power law."""
+    if values["spectrum"] is not POWER_LAW and not isinstance(values["spectrum"], Coordinates):
+        raise ValueError(f"`spectrum` must be Coordinates, got {values['spectrum']!r}.")
     own = {"spectrum_exponent": None, "sparsity_exponent": None}
     own |= {"activity": 1.0, "n_coordinates": math.inf}
     for name in (n for n in own if n in values):

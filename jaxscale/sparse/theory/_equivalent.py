@@ -22,7 +22,7 @@ class Equivalent(eqx.Module):
     - `rank`: r, the mean-field rank of the inputs; the ridgeless peak is at N = r.
     - `delta`: Delta, the variance below which a coordinate is not learned.
     - `degrees_of_freedom`: df, the effective number of fitted coordinates.
-    - `status`: codes of `jaxscale._status.Status`: `ok`, or `not_converged` where the fixed point
+    - `status`: codes of `js.Status`: `ok`, or `not_converged` where the fixed point
       was not reached (to 1e-6 in float64, 5e-3 in float32).
 
     **Returns:** a pytree of five arrays of the same shape.
