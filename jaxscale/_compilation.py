@@ -37,8 +37,9 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
 
     **Example**
 
-    >>> js.keep_compiled("compiled")  # doctest: +SKIP
-    PosixPath('compiled')
+    ```python
+    js.keep_compiled()  # before the first run
+    ```
     """
     if not isinstance(folder, str | Path | None) or folder == "":
         raise ValueError(f"`folder` must be a path or None, got {folder!r}.")

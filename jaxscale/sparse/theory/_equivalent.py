@@ -183,7 +183,7 @@ def loss(
     activity: Real[ArrayLike, "..."] = 1.0,
     ridge: Real[ArrayLike, "..."] = 0.0,
     n_coordinates: int | float = math.inf,
-    spectrum: Coordinates = POWER_LAW,
+    spectrum: Coordinates | None = POWER_LAW,
 ) -> Float[Array, "..."]:
     """Mean population loss in features and samples: `deterministic_equivalent(...).loss`.
 
@@ -221,7 +221,7 @@ def residual_loss(
     sparsity_exponent: Real[ArrayLike, "..."] | None = None,
     activity: Real[ArrayLike, "..."] = 1.0,
     n_coordinates: int | float = math.inf,
-    spectrum: Coordinates = POWER_LAW,
+    spectrum: Coordinates | None = POWER_LAW,
 ) -> Float[Array, "..."]:
     r"""Mean loss of infinitely many features without ridge, with collisions.
 
