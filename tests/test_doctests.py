@@ -78,8 +78,8 @@ def test_every_public_theory_function_has_an_example(system):
 
 
 @pytest.mark.parametrize(
-    "name", ["Grid", "plan", "run", "predict", "open_store", "select", "replace", "train", "compare",
-             "geomspace", "citation", "Claim"]
+    "name", ["Grid", "plan", "run", "predict", "open_store", "select", "replace", "train",
+             "compare", "geomspace", "citation", "Claim"]
 )  # fmt: skip
 def test_every_tool_has_an_example(name):
     assert ">>>" in inspect.getdoc(getattr(js, name))

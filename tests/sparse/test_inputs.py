@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -186,7 +187,8 @@ def test_too_little_padding_is_told():
     sizes = dict(vars(system.padding))
     few = type(system.padding)(**{**sizes, "points": 20})
     narrow = type(system.padding)(**{**sizes, "seen": 8})
-    short = js.replace(system, "padding", narrow)
+    short = dataclasses.replace(system, lengths=(("seen", 8),))
+    assert short.padding == narrow
     assert not draw(system, 20, few).complete.any()
     assert not draw(system, 20, narrow).complete.any()
     with jax.enable_x64(True):

@@ -13,6 +13,7 @@ from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwo
 from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
 from jaxscale.sweep._division import allocate_buckets, cells, cheapest
+from jaxscale.sweep._program import PROGRAMS
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=20)
 
