@@ -33,7 +33,7 @@ class Start:
 
     @property
     def status(self) -> np.ndarray:
-        """`converged`, `not converged` or `not finite`."""
+        """`converged`, `not converged`, `not finite` or `stuck`, of every start."""
         return np.asarray(STATUS_NAMES)[self.code]
 
 
@@ -176,7 +176,6 @@ class Calibration:
         **Returns:** a Dataset for a grid, a DataFrame for a formula; with a leading dimension or a
         column `each` where fits were made separately.
 
-        **Raises:** nothing.
         """
         if self.each is None:
             return self.theory.replaced(self.values).predicted(**inputs)

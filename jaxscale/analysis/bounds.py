@@ -15,12 +15,12 @@ from jaxtyping import Array, Float
 
 from jaxscale.fields import Configurable, Real, real
 
-AT_BOUND = 15.0  # logit
-ZERO = 80.0  # of minus the logarithm of what counts as zero
-DECADES = 4.0 * 2.302585092994046  # how far starts are scattered, in logarithms
+_AT_BOUND = 15.0  # logit
+_ZERO = 80.0  # of minus the logarithm of what counts as zero
+_DECADES = 4.0 * 2.302585092994046  # how far starts are scattered, in logarithms
 
 
-def renamed(old: str, new: str) -> Callable[[Any, Any], Any]:
+def _deprecated_name(old: str, new: str) -> Callable[[Any, Any], Any]:
     """Keep a method under its old name for one release, with a `DeprecationWarning`."""
 
     def method(self: Any, argument: Any) -> Any:
@@ -34,9 +34,9 @@ def renamed(old: str, new: str) -> Callable[[Any, Any], Any]:
 class AbstractBound(Configurable):
     """An interval of the real line, mapped one to one to all of it."""
 
-    coordinate = renamed("coordinate", "unconstrain")
-    value = renamed("value", "constrain")
-    reach = renamed("reach", "search_radius")
+    coordinate = _deprecated_name("coordinate", "unconstrain")
+    value = _deprecated_name("value", "constrain")
+    reach = _deprecated_name("reach", "search_radius")
 
     @abc.abstractmethod
     def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -96,11 +96,11 @@ class Positive(AbstractBound):
 
     def at_bound(self, coordinate: float) -> bool:
         """Below 1e-35."""
-        return coordinate < -ZERO
+        return coordinate < -_ZERO
 
     def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """Four decades."""
-        return jnp.full_like(coordinate, DECADES)
+        return jnp.full_like(coordinate, _DECADES)
 
 
 class Between(AbstractBound):
@@ -130,7 +130,7 @@ class Between(AbstractBound):
 
     def at_bound(self, coordinate: float) -> bool:
         """Within 3e-7 of the interval's length from an end."""
-        return abs(coordinate) > AT_BOUND
+        return abs(coordinate) > _AT_BOUND
 
     def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
         """To within 1 % of either end from the middle."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxscale.analysis.bounds import renamed
+from jaxscale.analysis.bounds import _deprecated_name
 from jaxscale.fields import Configurable, Real, real
 
 
@@ -63,7 +63,7 @@ class Scaled(AbstractResidual):
 class AbstractLoss(Configurable):
     """How a residual counts: `rho(r)`, written as half a square so that least squares applies."""
 
-    bend = renamed("bend", "second_derivative")
+    bend = _deprecated_name("bend", "second_derivative")
 
     @abc.abstractmethod
     def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
