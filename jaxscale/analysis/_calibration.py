@@ -175,7 +175,6 @@ class Calibration:
 
         **Returns:** a Dataset for a grid, a DataFrame for a formula; with a leading dimension or a
         column `each` where fits were made separately.
-
         """
         if self.each is None:
             return self.theory.replaced(self.values).predicted(**inputs)
