@@ -210,7 +210,7 @@ def loss(
         activity=activity,
         ridge=ridge,
         n_coordinates=n_coordinates,
-        spectrum=spectrum,
+        spectrum=spectrum,  # pyright: ignore
     ).loss
 
 
