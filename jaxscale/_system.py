@@ -209,7 +209,7 @@ class AbstractSystem(Configurable):
         if self.lengths == other.lengths:
             return self
         own, before = self.lengths_for({}), other.lengths_for({})
-        same = {n: k for n, k in other.lengths if own.get(n, before.get(n)) == before.get(n)}
+        same = {n: k for n, k in other.lengths if own.get(n) == before.get(n)}
         if same.items() <= dict(self.lengths).items():
             return self
         return dataclasses.replace(self, lengths=tuple(same.items()))

@@ -76,7 +76,7 @@ def test_old_names_of_other_lengths_read_them():
 
 
 def test_a_class_that_declares_its_maximum_is_deprecated_and_works():
-    with pytest.warns(DeprecationWarning, match="`Old.max_n` is deprecated: a size"):
+    with pytest.warns(DeprecationWarning, match="`Old.max_n` is deprecated, use"):
 
         class Old(js.AbstractSystem):
             n: Integer = size(4)

@@ -225,7 +225,7 @@ GOOD = {"frequency_exponent": 1.5, "importance_exponent": 0.5, "n_features": 9, 
         ),
         (
             lambda: theory.sequential_loss(1.0, **{**GOOD, "n_features": 0}),
-            "`n_features` must be an integer of at least 1 or math.inf, got 0",
+            "`n_features` must be a finite integer of at least 1, got 0",
         ),
         (
             lambda: theory.sequential_loss(1.0, **{**GOOD, "frequency_exponent": -1.0}),
