@@ -26,9 +26,10 @@ print(json.dumps([str(folder), events.count("cache_hits"), loss]))
 
 
 def start(*arguments, **environment):
+    own = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *map(str, arguments)],
-        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "true", **environment},
+        env={**own, "JAX_ENABLE_COMPILATION_CACHE": "true", **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
