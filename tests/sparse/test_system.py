@@ -63,7 +63,7 @@ def _alone(runs, **at):
 def _check_a_run_alone(runs):
     at = {path: values[0] for path, values in AXES.items()} | {"sparsity_exponent": 2.0, "seed": 1}
     system, out = _alone(runs, **at)
-    assert system.padding.n_samples == 6
+    assert system.padded("n_samples") == 6
     swept = runs.sel(at)
     assert set(out) == set(runs.data_vars)
     for name in out:
