@@ -32,7 +32,7 @@ LAST_NUMBERED = 2.0**30  # coordinates beyond are named by their order of appear
 class Inputs(eqx.Module):
     """Inputs of one run on the coordinates that were seen, one column each, test samples first.
 
-    - `values`, `active`: `(rows, k)`, zero and false where a coordinate is inactive, in padded rows
+    - `values`, `active`: `(n, d)`, zero and false where a coordinate is inactive, in padded rows
       and columns.
     - `variance`, `seen`: `lambda_i` of the columns (0 in padded ones) and which are real.
     - `ids`: a number that names the coordinate, for draws that belong to it.
@@ -40,11 +40,11 @@ class Inputs(eqx.Module):
     - `complete`: whether the padding held every draw.
     """
 
-    values: Float[Array, "d k"]
-    active: Bool[Array, "d k"]
-    variance: Float[Array, " k"]
-    seen: Bool[Array, " k"]
-    ids: Int[Array, " k"]
+    values: Float[Array, "n d"]
+    active: Bool[Array, "n d"]
+    variance: Float[Array, " d"]
+    seen: Bool[Array, " d"]
+    ids: Int[Array, " d"]
     unseen_variance: Float[Array, ""]
     complete: Bool[Array, ""]
 
@@ -69,19 +69,11 @@ def draw_inputs(
     n_rows: Int[Array, ""],
     padding: Padding,
 ) -> Inputs:
-    """Draw inputs.
-
-    **Arguments**
-
-    - `key`: key of the data set.
-    - `coordinates`: the spectrum.
-    - `n_rows`: samples, test samples included; the rows beyond are padding.
-    - `padding`: static sizes.
-    """
+    """Draw `n_rows` samples, test samples included; the rows beyond are padding."""
     n_seen = padding.seen
     rows = jnp.arange(padding.n_rows, dtype=jnp.int32)
     head = jnp.arange(1, padding.head + 1, dtype=jnp.float64)
-    chance = coordinates.probability(head)
+    chance = coordinates.probability_at(head)
     often = chance > HEAD_PROBABILITY
     n_head = jnp.sum(often, dtype=jnp.int32)
     values = jnp.zeros((padding.n_rows, n_seen), jnp.float64)
@@ -95,7 +87,7 @@ def draw_inputs(
         word = jax.vmap(lambda c: words(jr.fold_in(chances, c), rows, 2), out_axes=2)(columns)
         drawn = uniforms(word[0], word[1]) < chance  # always where the chance is 1
         drawn = drawn & (rows < n_rows)[:, None] & often
-        z = jnp.where(drawn, z * jnp.sqrt(coordinates.variance(head) / chance), 0.0)
+        z = jnp.where(drawn, z * jnp.sqrt(coordinates.variance_at(head) / chance), 0.0)
         values = values.at[:, : padding.head].set(z)
         active = active.at[:, : padding.head].set(drawn)
         index = index.at[: padding.head].set(jnp.where(often, head, jnp.inf))
@@ -103,14 +95,14 @@ def draw_inputs(
     if padding.points:
         events = _events(jr.fold_in(key, POINT_STREAM), table, n_rows, n_head, padding)
         row, column, z, where, complete = events
-        scale = jnp.sqrt(coordinates.variance(where) / coordinates.probability(where))
+        scale = jnp.sqrt(coordinates.variance_at(where) / coordinates.probability_at(where))
         values = values.at[row, column].set(z * scale, mode="drop")
         active = active.at[row, column].set(True, mode="drop")
         index = index.at[column].set(where, mode="drop")
     seen = jnp.any(active, axis=0)
     index = jnp.where(seen, index, jnp.inf)
-    variance = jnp.where(seen, coordinates.variance(jnp.where(seen, index, 1.0)), 0.0)
-    in_head = jnp.where(often, coordinates.variance(head), 0.0)
+    variance = jnp.where(seen, coordinates.variance_at(jnp.where(seen, index, 1.0)), 0.0)
+    in_head = jnp.where(often, coordinates.variance_at(head), 0.0)
     unseen = _missed(head, in_head, index) + _missed(table.number, table.variance, index)
     if table.tail is not None:
         beyond = jnp.sum(jnp.where(index > table.tail.table, variance, 0.0))
@@ -138,9 +130,9 @@ def _table(coordinates: AbstractCoordinates, padding: Padding, n_head: Int[Array
     if tail is not None:
         number = number + end
     real = (number > end) & (number <= coordinates.n_coordinates)
-    rare = jnp.where(real, coordinates.probability(number), 0.0)
+    rare = jnp.where(real, coordinates.probability_at(number), 0.0)
     hazard = -jnp.log1p(-jnp.minimum(rare, HEAD_PROBABILITY))
-    variance = jnp.where(real, coordinates.variance(number), 0.0)
+    variance = jnp.where(real, coordinates.variance_at(number), 0.0)
     return _Table(number, hazard, variance, tail)
 
 
@@ -184,7 +176,7 @@ def _events(
     return row, column, z, jnp.where(real, index, 1.0), fits
 
 
-def _ids(index: Float[Array, " k"]) -> Int[Array, " k"]:
+def _ids(index: Float[Array, " d"]) -> Int[Array, " d"]:
     """Distinct int32 names: the coordinate, or its column counted from 2^30 where it is huge."""
     order = jnp.arange(index.shape[0], dtype=jnp.int32) + jnp.int32(LAST_NUMBERED)
     small = index < LAST_NUMBERED
@@ -192,7 +184,7 @@ def _ids(index: Float[Array, " k"]) -> Int[Array, " k"]:
 
 
 def _missed(
-    number: Float[Array, " m"], variance: Float[Array, " m"], index: Float[Array, " k"]
+    number: Float[Array, " m"], variance: Float[Array, " m"], index: Float[Array, " d"]
 ) -> Float[Array, ""]:
     """Sum the `variance` of consecutive coordinates over those that have no column."""
     size = number.shape[0]

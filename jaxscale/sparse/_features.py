@@ -27,7 +27,7 @@ class AbstractLinear(AbstractFeatures):
     @abc.abstractmethod
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "n k"]:
+    ) -> Float[Array, "f d"]:
         """Matrix `F / sqrt(N)` on the columns of `inputs`, zero in padded rows and columns."""
 
     @abc.abstractmethod
@@ -40,7 +40,7 @@ class Linear(AbstractLinear):
 
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "n k"]:
+    ) -> Float[Array, "f d"]:
         """Draw random rows."""
         rows = gaussian_projection(key, inputs, n_features, max_features)
         return rows / jnp.sqrt(n_features.astype(jnp.float64))
@@ -55,7 +55,7 @@ class Identity(AbstractLinear):
 
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "n k"]:
+    ) -> Float[Array, "f d"]:
         """Return the unit matrix on the columns that were seen."""
         return jnp.diag(inputs.seen.astype(jnp.float64))
 
@@ -73,10 +73,10 @@ class AbstractNonlinear(AbstractFeatures):
 
     def design(
         self,
-        values: Float[Array, "d k"],
-        projection: Float[Array, "n k"],
+        values: Float[Array, "n d"],
+        projection: Float[Array, "f d"],
         n_features: Int[Array, ""],
-    ) -> Float[Array, "d n"]:
+    ) -> Float[Array, "n f"]:
         """`phi` of each sample, zero in padded features."""
         phi = self.activation(values @ projection.T) / jnp.sqrt(n_features.astype(jnp.float64))
         return jnp.where(jnp.arange(projection.shape[0], dtype=jnp.int32) < n_features, phi, 0.0)
@@ -138,7 +138,7 @@ def features_field(default: AbstractFeatures) -> Any:
 
 def gaussian_projection(
     key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-) -> Float[Array, "n k"]:
+) -> Float[Array, "f d"]:
     """`F` on the columns of `inputs`, zero in padded rows and columns."""
     rows = jnp.arange(max_features, dtype=jnp.int32)
     real = (rows < n_features)[:, None] & inputs.seen

@@ -49,7 +49,7 @@ class AbstractGradientDescent(AbstractSolver):
             ),
         }
 
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
         """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 

@@ -20,8 +20,8 @@ TEST_BLOCK = 512
 def linear_loss(
     fit: Fit,
     inputs: Inputs,
-    projection: Float[Array, "n k"],
-    directions: Float[Array, "k t"],
+    projection: Float[Array, "f d"],
+    directions: Float[Array, "d t"],
     leak: Float[Array, ""],
 ) -> Float[Array, " r"]:
     r"""Exact loss of linear features, one value per record of `fit`.
@@ -51,9 +51,9 @@ def linear_loss(
 def sampled_loss(
     fit: Fit,
     inputs: Inputs,
-    test: Float[Array, "e k"],
-    design: Callable[[Float[Array, "b k"]], Float[Array, "b n"]],
-    directions: Float[Array, "k t"],
+    test: Float[Array, "e d"],
+    design: Callable[[Float[Array, "b d"]], Float[Array, "b f"]],
+    directions: Float[Array, "d t"],
 ) -> Float[Array, " r"]:
     """Loss of nonlinear features on test inputs, one value per record of `fit`.
 

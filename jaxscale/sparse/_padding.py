@@ -46,12 +46,8 @@ def padding_for(
 ) -> Padding:
     """Derive the padding of one run, which its draws exceed with a chance below 1e-8.
 
-    **Arguments**
-
-    - `n_rows`: samples.
-    - `probability`: `p_i` of the first coordinates, head and table, not increasing.
-    - `tail_events`: expected events per sample beyond them.
-    - `table`: length of the table.
+    `probability` holds `p_i` of head and table, not increasing; `tail_events` are expected per
+    sample beyond them.
     """
     head = int(np.sum(probability > HEAD_PROBABILITY))
     rare = probability[head:]

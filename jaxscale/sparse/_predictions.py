@@ -12,7 +12,7 @@ from jaxscale.sparse import theory
 from jaxscale.sparse._features import AbstractFeatures, AbstractLinear, Identity
 from jaxscale.sparse._gradient import AbstractGradientDescent
 from jaxscale.sparse._solvers import AbstractSolver, MinNorm, Ridge
-from jaxscale.sparse._spectrum import AbstractCoordinates, PowerLawCoordinates
+from jaxscale.sparse._spectrum import AbstractCoordinates, Tabulated
 
 PLANE = (
     "mean within 6 % for 10 < N < 0.55 r or N > 1.7 r where the rank r > 50; medians within 20 % "
@@ -101,8 +101,7 @@ def predicted(
 
 
 def _theory_spectrum(coordinates: AbstractCoordinates) -> theory.Coordinates:
-    if isinstance(coordinates, PowerLawCoordinates):
-        return theory.power_law_coordinates(**vars(coordinates))
-    index = jnp.arange(1.0, coordinates.n_coordinates + 1)
-    probability = coordinates.probability(index)
-    return theory.Coordinates(coordinates.variance(index), probability, jnp.ones_like(probability))
+    if isinstance(coordinates, Tabulated):
+        weight = jnp.ones_like(jnp.asarray(coordinates.variance))
+        return theory.Coordinates(coordinates.variance, coordinates.probability, weight)
+    return theory.power_law_coordinates(**vars(coordinates))

@@ -40,21 +40,21 @@ RANK = Observable((), "1", "rank of Phi")
 class Rows(eqx.Module):
     """Rows `R` with `R^T R = X^T X`, those that are not zero first; `rank` may count them."""
 
-    values: Float[Array, "m k"]
+    values: Float[Array, "m d"]
     rank: Int[Array, ""] | None = None
 
 
 class Problem(eqx.Module):
     """Least squares `|A theta - b|^2` of a padded design.
 
-    - `design`, `targets`: `A` (m, n) and `b` (m, t); one column per teacher direction.
+    - `design`, `targets`: `A` (m, f) and `b` (m, t); one column per teacher direction.
     - `n_samples`: D, the samples behind the rows.
     - `n_columns`: features that are not padding. Fewer than the rank, they come first; `Identity`,
       whose unseen columns leave holes, always has more.
     - `rank`: number of leading rows that are not zero and independent; None if not determined.
     """
 
-    design: Float[Array, "m n"]
+    design: Float[Array, "m f"]
     targets: Float[Array, "m t"]
     n_samples: Float[Array, ""]
     n_columns: Int[Array, ""]
@@ -72,12 +72,12 @@ class Fit(eqx.Module):
     - `trusted`: whether the problem was conditioned well enough to be solved in float64.
     """
 
-    basis: Float[Array, "n q"] | None
+    basis: Float[Array, "f q"] | None
     coefficients: Float[Array, "r q t"]
     diagnostics: dict[str, Float[Array, ""]]
     trusted: Bool[Array, ""]
 
-    def on_basis(self, matrix: Float[Array, "m n"]) -> Float[Array, "m q"]:
+    def on_basis(self, matrix: Float[Array, "m f"]) -> Float[Array, "m q"]:
         """Columns of `matrix @ theta` for unit coefficients."""
         return matrix if self.basis is None else matrix @ self.basis
 
@@ -96,7 +96,7 @@ class AbstractSolver(Configurable):
         """Descriptions of what `solve` measures besides the weights."""
 
     @abc.abstractmethod
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
         """Rows that stand for the samples of a linear regression."""
 
     @abc.abstractmethod
@@ -123,7 +123,7 @@ class MinNorm(AbstractSolver):
         """Describe `rank` and `condition`."""
         return {"rank": RANK, "condition": CONDITION}
 
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
         """Factor independent columns, else rotate the samples, largest first."""
         norm = column_norms(inputs)
         unit = inputs / jnp.where(norm > 0, norm, 1.0)
@@ -178,7 +178,7 @@ class Ridge(AbstractSolver):
         bound = "upper bound 1 + |Phi|^2 / (D rho) on the condition of the normal equations"
         return {"condition": Observable((), "1", bound)}
 
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
         """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 
@@ -197,14 +197,14 @@ class Ridge(AbstractSolver):
         return Fit(basis, solution[None], {"condition": condition}, trusted)
 
 
-def column_norms(values: Float[Array, "d k"]) -> Float[Array, " k"]:
+def column_norms(values: Float[Array, "n d"]) -> Float[Array, " d"]:
     """Euclidean norms that neither overflow nor underflow."""
     largest = jnp.max(jnp.abs(values), axis=0)
     safe = jnp.where(largest > 0, largest, 1.0)
     return largest * jnp.sqrt(jnp.sum((values / safe) ** 2, axis=0))
 
 
-def triangular(inputs: Float[Array, "d k"]) -> Rows:
+def triangular(inputs: Float[Array, "n d"]) -> Rows:
     """Take the triangular factor of tall inputs, wide inputs themselves."""
     return Rows(inputs if inputs.shape[0] <= inputs.shape[1] else triangular_factor(inputs))
 
@@ -225,7 +225,7 @@ def _leading(size: int, count: Int[Array, ""]) -> Bool[Array, " q"]:
     return jnp.arange(size, dtype=jnp.int32) < count
 
 
-def _ranked(value: Float[Array, " q"], rows: Float[Array, "q k"]) -> Rows:
+def _ranked(value: Float[Array, " q"], rows: Float[Array, "q d"]) -> Rows:
     """Rows whose descending eigenvalues stand for rank; the others are zero."""
     rank = numerical_rank(value, RANK_CUT)
     return Rows(jnp.where(_leading(value.shape[0], rank)[:, None], rows, 0.0), rank)
@@ -258,7 +258,7 @@ def _diagonal_ratio(factor: Float[Array, "q q"], rank: Int[Array, ""]) -> Float[
 
 def _underdetermined(
     problem: Problem,
-) -> tuple[Float[Array, "n t"], Float[Array, "q q"], Float[Array, "q q"]]:
+) -> tuple[Float[Array, "f t"], Float[Array, "q q"], Float[Array, "q q"]]:
     """Least-norm solution of `rank` independent leading equations, and factors.
 
     The factors are those of the design, and of the design with rows of unit norm that is solved.
@@ -280,7 +280,7 @@ def _underdetermined(
 
 def _overdetermined(
     problem: Problem,
-) -> tuple[Float[Array, "n t"], Float[Array, "q q"], Float[Array, "q q"]]:
+) -> tuple[Float[Array, "f t"], Float[Array, "q q"], Float[Array, "q q"]]:
     """Least-squares solution for the leading unknowns, and the factor of the design, twice."""
     size, n = min(problem.design.shape), problem.design.shape[1]
     q, factor = qr(problem.design[:, :size])

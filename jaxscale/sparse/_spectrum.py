@@ -12,7 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxscale.fields import Configurable, Real, is_traced, real, static_count, vector
 from jaxscale.spectra import power_tail
@@ -31,19 +31,40 @@ def power_law_events(activity: Any, slope: Any, table: Any, end: Any, first: Any
     return activity * (table + 0.5) ** slope * (end - 1.0) / slope / (1.0 - first)
 
 
-class Tabulated(Configurable):
+class AbstractCoordinates(Configurable):
+    """A spectrum inside a run: a table, and beyond it, if it is long, the tail of a power law.
+
+    `index` below counts from 1; it is a float, for the tail reaches beyond every integer type.
+    """
+
+    n_coordinates: eqx.AbstractVar[int | float]
+
+    @abc.abstractmethod
+    def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`lambda_i` of the coordinates `index`."""
+
+    @abc.abstractmethod
+    def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`p_i` of the coordinates `index`."""
+
+    @abc.abstractmethod
+    def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
+        """What lies beyond coordinate `table`; None of a spectrum that is tabulated in full."""
+
+
+class Tabulated(AbstractCoordinates):
     """A spectrum given by arrays instead of power laws.
 
     **Arguments**
 
-    - `variance`: `(n,)` variances lambda_i >= 0.
-    - `probability`: `(n,)` probabilities of activity, in (0, 1], not increasing.
+    - `variance`: `(d,)` variances lambda_i >= 0.
+    - `probability`: `(d,)` probabilities of activity, in (0, 1], not increasing.
 
     **Raises** `ValueError` for arrays of different lengths or probabilities that increase.
     """
 
-    variance: Float[Array | np.ndarray, " n"] = vector(at_least=0.0)
-    probability: Float[Array | np.ndarray, " n"] = vector(above=0.0, at_most=1.0)
+    variance: Float[Array | np.ndarray, " d"] = vector(at_least=0.0)
+    probability: Float[Array | np.ndarray, " d"] = vector(above=0.0, at_most=1.0)
 
     def __check_init__(self):
         if len(self.variance) != len(self.probability):
@@ -58,50 +79,21 @@ class Tabulated(Configurable):
                 f"{float(self.probability[at])} before {float(self.probability[at + 1])}."
             )
 
-
-class AbstractCoordinates(Configurable):
-    """A spectrum inside a run: a table, and beyond it, if it is long, the tail of a power law.
-
-    `index` below counts from 1; it is a float, for the tail reaches beyond every integer type.
-    """
-
-    n_coordinates: eqx.AbstractVar[int | float]
-
-    @abc.abstractmethod
-    def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`lambda_i` of the coordinates `index`."""
-
-    @abc.abstractmethod
-    def probability(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`p_i` of the coordinates `index`."""
-
-    @abc.abstractmethod
-    def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
-        """What lies beyond coordinate `table`; None of a spectrum that is tabulated in full."""
-
-
-class TabulatedCoordinates(AbstractCoordinates):
-    """Coordinates of a `Tabulated` spectrum, active `activity` times as often, at most always."""
-
-    spectrum: Tabulated
-    activity: Real = real(above=0.0)
-
     @property
     def n_coordinates(self) -> int:  # pyright: ignore
         """Length of the table."""
-        return len(self.spectrum.variance)
+        return len(self.variance)
 
-    def _at(self, values: Float[Array | np.ndarray, " m"], index: Array) -> Float[Array, " n"]:
-        place = jnp.clip(index, 1, len(values)).astype(jnp.int32) - 1
-        return jnp.asarray(values)[place]
-
-    def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
+    def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
         """Read off the table."""
-        return self._at(self.spectrum.variance, index)
+        return jnp.asarray(self.variance)[self._place(index)]
 
-    def probability(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Read off the table and multiply by the activity."""
-        return jnp.minimum(1.0, self.activity * self._at(self.spectrum.probability, index))
+    def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Read off the table."""
+        return jnp.asarray(self.probability)[self._place(index)]
+
+    def _place(self, index: Float[Array, "..."]) -> Int[Array, "..."]:
+        return jnp.clip(index, 1, self.n_coordinates).astype(jnp.int32) - 1
 
     def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
         """Return None: the table is complete."""
@@ -116,11 +108,11 @@ class PowerLawCoordinates(AbstractCoordinates):
     activity: Real = real(above=0.0)
     n_coordinates: int | float = static_count()
 
-    def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
+    def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
         """`i^-(1 + alpha)`."""
         return index ** -(1.0 + self.spectrum_exponent)
 
-    def probability(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
+    def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
         """`min(1, c i^-gamma)`."""
         return jnp.minimum(1.0, self.activity * index**-self.sparsity_exponent)
 
@@ -161,7 +153,7 @@ class PowerLawTail(eqx.Module):
 
     @property
     def _first(self) -> Float[Array, ""]:
-        return jnp.minimum(HEAD_PROBABILITY, self.spectrum.probability(self.table + 1.0))
+        return jnp.minimum(HEAD_PROBABILITY, self.spectrum.probability_at(self.table + 1.0))
 
     @property
     def events(self) -> Float[Array, ""]:
@@ -171,8 +163,8 @@ class PowerLawTail(eqx.Module):
         return jnp.where(self.table < self.spectrum.n_coordinates, events, 0.0)
 
     def draw(
-        self, uniform: Float[Array, " n"], accept: Float[Array, " n"]
-    ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
+        self, uniform: Float[Array, " e"], accept: Float[Array, " e"]
+    ) -> tuple[Float[Array, " e"], Bool[Array, " e"]]:
         """Draw the coordinates of proposed events, and which of them occur."""
         last = float(min(self.spectrum.n_coordinates, MAX_INDEX))
         place = (self.table + 0.5) * (self._end + uniform * (1.0 - self._end)) ** (
@@ -181,7 +173,7 @@ class PowerLawTail(eqx.Module):
         index = jnp.clip(jnp.round(place), self.table + 1.0, last)
         g, x2 = self.spectrum.sparsity_exponent, index**-2
         series = g * (g + 1) / 24 * x2 * (1 + (g + 2) * (g + 3) / 80 * x2)
-        p = self.spectrum.probability(index)
+        p = self.spectrum.probability_at(index)
         hazard_ratio = jnp.where(p > 0, -jnp.log1p(-p) / jnp.where(p > 0, p, 1.0), 1.0)
         chance = hazard_ratio * (1.0 - self._first) / (1.0 + series)
         return index, accept < chance

@@ -39,12 +39,7 @@ from jaxscale.sparse._narrow_columns import on_seen_columns
 from jaxscale.sparse._padding import Padding, padding_for, power_law_padding
 from jaxscale.sparse._predictions import observables, predicted
 from jaxscale.sparse._solvers import AbstractSolver, MinNorm, Problem
-from jaxscale.sparse._spectrum import (
-    AbstractCoordinates,
-    PowerLawCoordinates,
-    Tabulated,
-    TabulatedCoordinates,
-)
+from jaxscale.sparse._spectrum import AbstractCoordinates, PowerLawCoordinates, Tabulated
 from jaxscale.sparse._teacher import AbstractTeacher, Averaged
 from jaxscale.training import cast
 
@@ -163,7 +158,8 @@ class RandomFeatureRegression(AbstractSystem):
     def coordinates(self) -> AbstractCoordinates:
         """The spectrum, as the simulation draws from it."""
         if self.spectrum is not None:
-            return TabulatedCoordinates(spectrum=self.spectrum, activity=self.activity)  # pyright: ignore
+            probability = jnp.minimum(1.0, self.activity * jnp.asarray(self.spectrum.probability))
+            return dataclasses.replace(self.spectrum, probability=probability)
         return PowerLawCoordinates(
             spectrum_exponent=self.spectrum_exponent,  # pyright: ignore
             sparsity_exponent=self.sparsity_exponent,  # pyright: ignore
@@ -215,7 +211,7 @@ class RandomFeatureRegression(AbstractSystem):
             directions = self.teacher.directions(teacher_key, train)
             projection = gaussian_projection(feature_key, everything, n_features, max_features)
 
-            def design(values: Float[Array, "b k"]) -> Float[Array, "b n"]:
+            def design(values: Float[Array, "b d"]) -> Float[Array, "b f"]:
                 return features.design(values, projection, n_features)
 
             phi = design(train.values)
@@ -259,7 +255,7 @@ class RandomFeatureRegression(AbstractSystem):
         return Work(flops, resident, resident, 1, branches=True)
 
 
-def _start(train: Inputs, directions: Float[Array, "k t"]) -> Float[Array, ""]:
+def _start(train: Inputs, directions: Float[Array, "d t"]) -> Float[Array, ""]:
     """Loss of no weights."""
     return 0.5 * (train.unseen_variance + jnp.sum(train.variance[:, None] * directions**2))
 
