@@ -64,10 +64,7 @@ class Inputs(eqx.Module):
 
 
 def draw_inputs(
-    key: Key[Array, ""],
-    coordinates: AbstractCoordinates,
-    n_rows: Int[Array, ""],
-    padding: Padding,
+    key: Key[Array, ""], coordinates: AbstractCoordinates, n_rows: Int[Array, ""], padding: Padding
 ) -> Inputs:
     """Draw `n_rows` samples, test samples included; the rows beyond are padding."""
     n_seen = padding.seen

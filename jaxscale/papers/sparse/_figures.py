@@ -114,9 +114,7 @@ def peak_figure(
     return figure
 
 
-def frontier_figure(
-    frontiers: dict[tuple[float, float], Frontier],
-) -> "matplotlib.figure.Figure":
+def frontier_figure(frontiers: dict[tuple[float, float], Frontier]) -> "matplotlib.figure.Figure":
     """Best features, samples and loss against compute, with intervals over seeds."""
     figure, grid = new_figure(3, size=(3.6, 3.3))
     panels = {

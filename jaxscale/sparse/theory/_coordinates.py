@@ -111,12 +111,7 @@ def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Arr
 
 
 def _indices(
-    alpha: Array,
-    gamma: Array,
-    activity: Array,
-    n_coordinates: int | float,
-    clipped: bool,
-    n_tail: int,
+    alpha: Array, gamma: Array, c: Array, n_coordinates: int | float, clipped: bool, n_tail: int
 ) -> tuple[Array, Array, Array | None]:
     """Points and weights that sum over a power law, and ln of the index where it is cut, if it is.
 
@@ -130,7 +125,7 @@ def _indices(
     first = jnp.asarray(_N_EXACT + 1, alpha.dtype)
     if clipped:
         # ln i of the kink; without a kink in reach all of the range is smooth
-        log_kink = jnp.log(activity) / jnp.maximum(gamma, 1e-3)
+        log_kink = jnp.log(c) / jnp.maximum(gamma, 1e-3)
         reached = (log_kink > math.log(_N_EXACT)) & (log_kink < math.log(_FAR))
         kink = jnp.where(reached, jnp.exp(jnp.where(reached, log_kink, 1.0)), _N_EXACT)
         kink = jnp.minimum(jnp.floor(jax.lax.stop_gradient(kink)), float(n_coordinates))
@@ -144,7 +139,7 @@ def _indices(
     middle = jnp.maximum(math.log(_FINE), low + 3.0)
     if n_coordinates == math.inf:
         # to where lambda is negligible and p D too, for D up to 1e6
-        rare = (30.0 + jnp.log(activity)) / jnp.maximum(gamma, 0.1)
+        rare = (30.0 + jnp.log(c)) / jnp.maximum(gamma, 0.1)
         high = jnp.maximum(middle + 20.0 / jnp.maximum(alpha, 0.2), rare)
         room = 600.0 if alpha.dtype == jnp.float64 else 70.0  # -ln of the smallest number
         high = jnp.minimum(high, room / jnp.maximum(1 + alpha, gamma))

@@ -8,12 +8,7 @@ from jax.scipy.special import gammaincc
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
-from jaxscale.sparse.theory._coordinates import (
-    POWER_LAW,
-    Coordinates,
-    PowerLawFields,
-    of_spectrum,
-)
+from jaxscale.sparse.theory._coordinates import POWER_LAW, Coordinates, PowerLawFields, of_spectrum
 from jaxscale.sparse.theory._transform import log_transform
 
 

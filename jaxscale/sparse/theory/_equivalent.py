@@ -196,11 +196,7 @@ def loss(
     0.102
     """
     return deterministic_equivalent(
-        n_features,
-        n_samples,
-        ridge=ridge,
-        spectrum=spectrum,
-        **power_law,
+        n_features, n_samples, ridge=ridge, spectrum=spectrum, **power_law
     ).loss
 
 
@@ -233,9 +229,4 @@ def residual_loss(
     >>> print(f"{loss:.3g}")
     0.0141
     """
-    return loss(
-        math.inf,
-        n_samples,
-        spectrum=spectrum,
-        **power_law,
-    )
+    return loss(math.inf, n_samples, spectrum=spectrum, **power_law)

@@ -162,9 +162,7 @@ def dense_allocation_laws(*, spectrum_exponent: Real[ArrayLike, "..."]) -> Alloc
     size, half = jnp.sqrt(ratio), jnp.full_like(alpha, -0.5)
     height = dense_law(spectrum_exponent=alpha).prefactor * size**alpha * ratio / (ratio - 1)
     return AllocationLaws(
-        PowerLaw(size, half),
-        PowerLaw(1 / size, half),
-        PowerLaw(height, alpha / 2),
+        PowerLaw(size, half), PowerLaw(1 / size, half), PowerLaw(height, alpha / 2)
     )
 
 
