@@ -175,7 +175,7 @@ def loss(
     n_samples: Real[ArrayLike, "..."],
     *,
     ridge: Real[ArrayLike, "..."] = 0.0,
-    spectrum: Coordinates = POWER_LAW,
+    spectrum: Coordinates | None = POWER_LAW,
     **power_law: Unpack[PowerLawFields],
 ) -> Float[Array, "..."]:
     """Mean population loss in features and samples: `deterministic_equivalent(...).loss`.
@@ -196,7 +196,11 @@ def loss(
     0.102
     """
     return deterministic_equivalent(
-        n_features, n_samples, ridge=ridge, spectrum=spectrum, **power_law
+        n_features,
+        n_samples,
+        ridge=ridge,
+        spectrum=spectrum,
+        **power_law,  # pyright: ignore
     ).loss
 
 
@@ -204,7 +208,7 @@ def loss(
 def residual_loss(
     n_samples: Real[ArrayLike, "..."],
     *,
-    spectrum: Coordinates = POWER_LAW,
+    spectrum: Coordinates | None = POWER_LAW,
     **power_law: Unpack[PowerLawFields],
 ) -> Float[Array, "..."]:
     r"""Mean loss of infinitely many features without ridge, with collisions.
