@@ -29,13 +29,8 @@ def linear_loss(
     $$L = \tfrac12 \Lambda_U (1 + \text{leak}\,|\theta|^2)
       + \tfrac12 \sum_{i \in S} \lambda_i |W_i - (F^T \theta)_i|^2$$
 
-    **Arguments**
-
-    - `fit`: the weights.
-    - `inputs`: the training inputs, for `lambda_i` and the unseen variance.
-    - `projection`: `F / sqrt(N)` on the seen coordinates.
-    - `directions`: teacher `W`.
-    - `leak`: `1/N`, or 0 if unseen coordinates get no weight.
+    `projection` is `F / sqrt(N)` on the seen coordinates; `directions`, the teacher `W`; `leak`,
+    `1/N`, or 0 if unseen coordinates get no weight.
     """
     basis = fit.on_basis(projection.T)
 
@@ -60,7 +55,7 @@ def sampled_loss(
     Targets of coordinates that training never saw have weight zero and are added exactly; the
     features of a test input see them.
 
-    **Arguments**: as `linear_loss`, and `test`, inputs on the same columns; `design`, the features.
+    `test` holds inputs on the same columns, and `design` maps them to features.
     """
     size = min(TEST_BLOCK, test.shape[0])
     n_blocks = -(-test.shape[0] // size)

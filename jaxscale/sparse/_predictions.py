@@ -64,11 +64,7 @@ def predicted(
 ) -> Observables:
     """Evaluate the closed forms of the observables `names`; NaN and a status where one failed.
 
-    **Arguments**
-
-    - `names`: the observables that have a closed form.
-    - `solver`, `coordinates`: the regression's.
-    - `n`, `d`: features, None for infinitely many, and samples.
+    `n` and `d` are numbers of features, None for infinitely many, and of samples.
     """
     spectrum = _theory_spectrum(coordinates)
     d = jnp.asarray(d).astype(spectrum.variance.dtype)
