@@ -199,8 +199,8 @@ def loss(
         n_features,
         n_samples,
         ridge=ridge,
-        spectrum=spectrum,
-        **power_law,  # pyright: ignore
+        spectrum=spectrum,  # pyright: ignore
+        **power_law,
     ).loss
 
 
