@@ -70,7 +70,7 @@ def test_old_names_of_other_lengths_read_them():
     with pytest.warns(DeprecationWarning, match="`sizes` is deprecated, use `padding`"):
         assert model.sizes == model.padding
     with pytest.warns(DeprecationWarning, match="`enclosing` is deprecated, use `padded_for`"):
-        assert model.enclosing({"n_samples": [32]}).padding.n_samples == 32
+        assert model.enclosing({"n_samples": [32]}).padded("n_samples") == 32
     with pytest.warns(DeprecationWarning, match="is deprecated, use `padded"):
         assert (student.padded_latent_size, student.places) == (2, 1)
 
