@@ -1,5 +1,6 @@
 """Reading a store: where its files lie, what it holds, how it was cut, and whether it is intact."""
 
+import contextlib
 import json
 import math
 import os
@@ -21,11 +22,34 @@ READ_AT_ONCE = 2**27  # bytes
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
 
 
-def store_path(store: str | Path) -> Path:
-    """Absolute path of a store: links are resolved, `~` is the home folder.
+def open_store(path: str | Path) -> "xarray.Dataset":
+    """Open a store as a `Dataset` on the axes of the stored grid.
 
-    **Raises** `ValueError` for anything but a path.
+    **Arguments**
+
+    - `path`: a store that `js.run` wrote, complete or not.
+
+    **Returns** the same `Dataset` that `js.run` returns, NaN and status -1 where nothing is done.
+
+    **Raises** `ValueError` if there is no such store, or it was damaged.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> runs = js.run(js.Grid(system, seeds=2), store="runs.zarr")
+    >>> js.open_store("runs.zarr").equals(runs)
+    True
     """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"`path` must be the path of a store, got {path!r}.")
+    path = store_path(path)
+    previous = sibling_path(path, "previous")
+    # between two renamings of an extension that was killed, the old store is the store
+    return StoreReader(path if path.exists() or not previous.exists() else previous).dataset()
+
+
+def store_path(store: str | Path) -> Path:
+    """Absolute path of a store: links are resolved, `~` is the home folder."""
     if "://" in str(store) or not str(store):
         raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
     try:
@@ -40,10 +64,7 @@ def sibling_path(path: Path, role: str) -> Path:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """Attributes of a store.
-
-    **Raises** `ValueError` if there is no store of this format.
-    """
+    """Attributes of a store; `ValueError` if there is none of this format."""
     import zarr
 
     try:
@@ -67,14 +88,9 @@ def chunk_files(path: Path, name: str, n_axes: int, chunks: Iterable[int]) -> It
 
 
 def open_array(path: Path, root: Any, name: str) -> Any:
-    """An array of a store.
-
-    **Raises** `ValueError` if it is missing or its header cannot be read.
-    """
-    try:
+    """An array of a store; `ValueError` if it is missing or its header cannot be read."""
+    with _reading(path, name):
         array = root[name] if name in root else None
-    except Exception as error:  # a header may hold anything
-        raise unreadable(path, name, error) from None
     if array is None:
         raise ValueError(
             f"`store` {path} lacks {name!r}; it was damaged, its class was changed, or it is a "
@@ -83,35 +99,35 @@ def open_array(path: Path, root: Any, name: str) -> Any:
     return array
 
 
-def unreadable(path: Path, name: str, error: Exception) -> ValueError:
-    """The error for an array that cannot be read."""
-    damaged = "" if isinstance(error, OSError) else "; it was damaged"  # else it may be sound
-    return ValueError(f"`store` {path} cannot be read at {name!r} ({error}){damaged}.")
+@contextlib.contextmanager
+def _reading(path: Path, name: str, damage: str = "it was damaged") -> Iterator[None]:
+    """Raise what goes wrong as a `ValueError`; an array that the system refuses may be sound."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # headers may hold anything, and each codec has errors of its own
+        advice = "" if isinstance(error, OSError) else f"; {damage}"
+        raise ValueError(f"`store` {path} cannot be read at {name!r} ({error}){advice}.") from None
 
 
 def read_marks(path: Path, array: Any) -> np.ndarray:
     """Which shards are done. A mark that cannot be decoded counts as not done: recomputing is safe.
 
-    **Raises** `ValueError` if the file system refuses: then a mark may be sound.
+    If the file system refuses, a mark may be sound: that raises `ValueError`.
     """
 
     def read(which: Any) -> Any:
-        try:
-            return array[which]
-        except OSError as error:
-            raise unreadable(path, "done", error) from None
-        except MemoryError:
-            raise
-        except Exception:  # each codec has errors of its own
-            return None
+        with _reading(path, "done"):
+            try:
+                return array[which]
+            except (OSError, MemoryError):
+                raise
+            except Exception:  # each codec has errors of its own
+                return None
 
     marks = read(slice(None))
     return np.array([bool(read(i)) for i in range(array.size)]) if marks is None else marks
-
-
-def read_sessions(attributes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Provenance of every session that wrote to a store."""
-    return json.loads(str(attributes.get("sessions", "[]")))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -136,7 +152,11 @@ class StoreReader:
                 grid = Grid.from_dict(json.loads(text))
             self.grid = grid
             self.shard_length = int(self.attributes["slots"])
-            self._buckets = json.loads(self.attributes["plan"])["buckets"]
+            self._summary = json.loads(self.attributes["plan"])
+            self._cuts = [
+                (b["chunks"], b["runs_per_chunk"], b["runs_per_group"])
+                for b in self._summary["buckets"]
+            ]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
@@ -158,16 +178,14 @@ class StoreReader:
 
     def _values(self, name: str) -> np.ndarray:
         array = self._array(name)
-        try:
+        with _reading(self.path, name):
             return np.asarray(array[:])
-        except Exception as error:  # each codec has errors of its own
-            raise unreadable(self.path, name, error) from None
 
     def layout(self, plan: Plan) -> Layout:
         """How the results of a plan of this store lie in it.
 
-        **Raises** `ValueError` if the plan's systems make something else than the store holds: a
-        class of the user's changed since.
+        If its systems make something else than the store holds, for a class of the user's changed
+        since, that raises `ValueError`.
         """
         layout = Layout.of(plan, self.shard_length)
         for name in layout.observables:
@@ -187,6 +205,16 @@ class StoreReader:
             "it was damaged, or its class was changed."
         )
 
+    def check_precision(self, options: Options) -> None:
+        """Raise `ValueError` for a plan of another `matmul_precision`: results are not mixed."""
+        made_with = self._summary["matmul_precision"]
+        if made_with != options.matmul_precision:
+            raise ValueError(
+                f"`store` {self.path} was made with matmul_precision {made_with!r}, got "
+                f"{options.matmul_precision!r}; nothing was written: plan with the first, or "
+                "choose another store."
+            )
+
     @property
     def is_complete(self) -> bool:
         """Whether every chunk is done."""
@@ -196,52 +224,42 @@ class StoreReader:
     def cuts(self) -> list[tuple[np.ndarray, int, int]]:
         """Runs, runs per chunk and runs per group of every bucket."""
         cuts, first = [], 0
-        for bucket in self._buckets:
-            chunk = bucket["runs_per_chunk"]
-            last = first + bucket["chunks"] * -(-chunk // self.shard_length) * self.shard_length
+        for n_chunks, chunk, group in self._cuts:
+            last = first + n_chunks * -(-chunk // self.shard_length) * self.shard_length
             ids = self.run_id[first:last]
-            cuts.append((ids[ids >= 0], chunk, bucket["runs_per_group"]))
+            cuts.append((ids[ids >= 0], chunk, group))
             first = last
         return cuts
 
-    def plan(self, options: Options | None = None) -> Plan:
+    def plan(self, options: Options) -> Plan:
         """The stored plan on the devices of this process."""
-        return continued(self.grid, self.cuts, Options() if options is None else options)
+        return continued(self.grid, self.cuts, options)
 
     def read(self, name: str, first: int, last: int) -> np.ndarray:
         """Values of some rows of a variable.
 
-        **Raises** `ValueError` if a finished chunk is missing or cannot be decoded, with the way
-        to have that chunk computed anew.
+        If a finished chunk is missing or cannot be decoded, a `ValueError` says how to have it
+        computed anew.
         """
         array = self._array(name)
         chunks = range(first // self.shard_length, last // self.shard_length)
         for i, file in zip(chunks, chunk_files(self.path, name, array.ndim, chunks), strict=True):
             if self.done[i] and not file.is_file():
                 raise ValueError(f"`store` {self.path} lacks {file}; {self._advice(i)}.")
-        try:
+        if len(chunks) > 1:
+            with contextlib.suppress(Exception):  # of one of them: reading each tells which
+                return np.asarray(array[first:last])
+            spans = [(i * self.shard_length, (i + 1) * self.shard_length) for i in chunks]
+            return np.concatenate([self.read(name, *span) for span in spans])
+        with _reading(self.path, name, self._advice(chunks[0])):
             return np.asarray(array[first:last])
-        except MemoryError:
-            raise
-        except Exception as error:  # each codec has errors of its own
-            if len(chunks) > 1:  # which one it is
-                for i in chunks:
-                    self.read(name, i * self.shard_length, (i + 1) * self.shard_length)
-            one = len(chunks) == 1 and not isinstance(error, OSError)  # else it may be sound
-            advice = f"; {self._advice(chunks[0])}" if one else ""
-            raise ValueError(
-                f"`store` {self.path} cannot be read at {name!r} ({error}){advice}."
-            ) from None
 
     def _advice(self, chunk: int) -> str:
         mark = next(chunk_files(self.path, "done", 1, [chunk]))
         return f"it was damaged; delete {mark} to have what it marks computed anew"
 
     def of_runs(self, name: str, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Finished values of some runs: positions in `ids`, and their values, a part at a time.
-
-        **Raises** `ValueError` if the store was replaced since it was opened.
-        """
+        """Finished values of some runs: positions in `ids`, and their values, a part at a time."""
         self._check_same()
         row = self._row_of[ids]
         order = np.argsort(row, kind="stable")
@@ -271,10 +289,7 @@ class StoreReader:
                 yield int(part[0]) * self.shard_length, (int(part[-1]) + 1) * self.shard_length
 
     def check(self, layout: Layout) -> None:
-        """Read every finished chunk once.
-
-        **Raises** `ValueError` if one of them is damaged.
-        """
+        """Read every finished chunk once: `ValueError` if one of them is damaged."""
         for name in layout.observables:
             for first, last in self._spans(name, np.flatnonzero(self.done)):
                 self.read(name, first, last)
@@ -286,36 +301,9 @@ class StoreReader:
         """
         from jaxscale.sweep._variable import lazy_values
 
-        layout = self.layout(self.plan()) if layout is None else layout
+        layout = self.layout(self.plan(Options())) if layout is None else layout
         attributes = {k: v for k, v in self.attributes.items() if k != "coordinates"}
         attributes["complete"] = int(self.is_complete)
         values = {name: lazy_values(self.of_runs, layout, name) for name in layout.observables}
         runs = layout.dataset(values, attributes)
         return runs.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else runs
-
-
-def open_store(path: str | Path) -> "xarray.Dataset":
-    """Open a store as a `Dataset` on the axes of the stored grid.
-
-    **Arguments**
-
-    - `path`: a store that `js.run` wrote, complete or not.
-
-    **Returns** the same `Dataset` that `js.run` returns, NaN and status -1 where nothing is done.
-
-    **Raises** `ValueError` if there is no such store, or it was damaged.
-
-    **Example**
-
-    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
-    >>> runs = js.run(js.Grid(system, seeds=2), store="runs.zarr")
-    >>> js.open_store("runs.zarr").equals(runs)
-    True
-    """
-    if not isinstance(path, str | Path):
-        raise ValueError(f"`path` must be the path of a store, got {path!r}.")
-    path = store_path(path)
-    previous = sibling_path(path, "previous")
-    # between two renamings of an extension that was killed, the old store is the store
-    stored = StoreReader(path if path.exists() or not previous.exists() else previous)
-    return stored.dataset()

@@ -16,8 +16,7 @@ from test_plan import compilations
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
-from jaxscale.sweep._program import PROGRAMS, ProgramCache
-from jaxscale.sweep._structure import structure_key
+from jaxscale.sweep._program import PROGRAMS, ProgramCache, structure_key
 
 FINITE = MultilinearSkills(n_skills=4, n_steps=10, data=FiniteSet(n_samples=20))
 OFFSET = 1.0
