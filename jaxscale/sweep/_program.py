@@ -143,7 +143,7 @@ class Program:
         self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - began
 
-    @property
+    @functools.cached_property
     def bytes(self) -> float:
         """Memory of a call on each device, by the compiler's own account."""
         sizes = self._compiled.memory_analysis()
@@ -217,8 +217,8 @@ def compute(task: Task, compiling: Callable[[], None] = lambda: None) -> Answer:
             return PROGRAMS.find((*key, bucket.group), build)
 
         program = program_of(bucket)
-        memory = device_memory() if task.options.memory is None else task.options.memory
-        if program.bytes > memory and bucket.group > 1:  # the plan was wrong: smaller groups, once
+        memory = task.options.memory or device_memory()
+        if bucket.group > 1 and program.bytes > memory:  # the plan was wrong: smaller groups, once
             fitting = bucket.group * memory / program.bytes
             group = largest_divisor(bucket.chunk // bucket.n_devices, fitting)
             bucket = dataclasses.replace(bucket, group=group)
