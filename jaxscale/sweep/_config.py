@@ -67,7 +67,8 @@ def import_from(folder: Path, module: str, what: str) -> None:
 
     As for a script, the folder joins the search path, where workers look for the module, too.
     """
-    own = folder.resolve() / f"{module}.py"
+    directory = str(folder.resolve())
+    own = Path(directory, f"{module}.py")
     if module in sys.modules:
         loaded = getattr(sys.modules[module], "__file__", None)
         if own.is_file() and (loaded is None or not own.samefile(loaded)):
@@ -76,7 +77,6 @@ def import_from(folder: Path, module: str, what: str) -> None:
                 f"{loaded}; rename one of them."
             )
         return
-    directory = str(folder.resolve())
     if directory not in sys.path:
         sys.path.append(directory)
     try:

@@ -199,11 +199,11 @@ def _work(session: Session, shown: bool) -> "xarray.Dataset":
         return provenance(session.plan, session.device, wall, session.compile_seconds, complete)
 
     if session.remaining:
-        session.results.begin(made())
+        session.results.record(made())
         try:
             session.run(shown)
         finally:
-            session.results.finish(made())
+            session.results.record(made())
     return session.results.dataset()
 
 

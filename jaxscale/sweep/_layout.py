@@ -58,8 +58,9 @@ class Layout:
         dtypes = {**dict.fromkeys(observables, dtype), "status": "int32"}
         summary = json.dumps(plan.summary())
         layout = cls(plan.grid, plan.buckets, observables, coordinates, positions, dtypes, summary)
-        length = layout._best_shard_length() if shard_length is None else shard_length
-        return dataclasses.replace(layout, shard_length=length)
+        if shard_length is None:
+            return layout._with_best_shards()
+        return dataclasses.replace(layout, shard_length=shard_length)
 
     @classmethod
     def of_predictions(cls, grid: Grid, buckets: Sequence[Bucket]) -> "Layout":
@@ -72,7 +73,7 @@ class Layout:
             dtypes["status"] = "int32"
         return cls(grid, tuple(buckets), observables, coordinates, positions, dtypes)
 
-    def _best_shard_length(self) -> int:
+    def _with_best_shards(self) -> "Layout":
         """The longest shards that are not too large and pad the store to at most twice its runs.
 
         Short ones cost a file each; long ones leave most of their rows empty where a bucket has
@@ -80,15 +81,15 @@ class Layout:
         """
         largest = max(self._run_bytes(name) for name in self.observables)
         most = max(1, ZARR_CHUNK_BYTES // max(largest, 1))
-        sizes = [(b.n_chunks, b.chunk) for b in self.buckets]
-        n_runs = sum(n * size for n, size in sizes)
-        even = {s: largest_divisor(s, most) for _, s in sizes}
-        parts = {s: math.ceil(s / math.ceil(s / most)) for _, s in sizes}
-        lengths = {e if 2 * e > parts[s] else parts[s] for s, e in even.items()}
+        lengths = set()
+        for chunk in {bucket.chunk for bucket in self.buckets}:
+            even, part = largest_divisor(chunk, most), math.ceil(chunk / math.ceil(chunk / most))
+            lengths.add(even if 2 * even > part else part)
         for length in sorted(lengths, reverse=True):
-            if sum(n * math.ceil(s / length) * length for n, s in sizes) <= MOST_PADDING * n_runs:
-                return length
-        return 1
+            longer = dataclasses.replace(self, shard_length=length)
+            if longer.n_rows <= MOST_PADDING * self.n_rows:
+                return longer
+        return self
 
     def _run_bytes(self, name: str) -> int:
         return math.prod(self.shape(name)) * np.dtype(self.dtypes[name]).itemsize

@@ -147,9 +147,9 @@ class Plan:
         names = ("bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "~s")
         rows = []
         for i, b in enumerate(self.buckets):
-            megabytes, gigaflops = f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}"
-            row = (i, b.n_runs, b.n_chunks, b.chunk, b.group, megabytes, gigaflops)
-            rows.append([*map(str, row), f"{b.seconds:.3g}"])
+            counts = map(str, (i, b.n_runs, b.n_chunks, b.chunk, b.group))
+            costs = (f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}", f"{b.seconds:.3g}")
+            rows.append([*counts, *costs])
         table = Table(repr(self.grid), "", [Column(name, number=True) for name in names], rows)
         total = (
             f"{counted(self.n_runs, 'run')}, {counted(self.n_programs, 'compile')}, "
@@ -202,16 +202,13 @@ def plan(
             raise ValueError("`max_compiles` is the old name of `max_programs`: give the new one.")
         warn_deprecated("max_compiles", "max_programs")
         max_programs = max_compiles
-    bytes_given = None if memory is None else float(as_real("memory", memory))
-    if bytes_given is not None and not bytes_given > 0:
-        raise ValueError(f"`memory` must be positive, got {memory!r}.")
     if matmul_precision not in PRECISIONS:
         names = ", ".join(PRECISIONS)
         raise ValueError(f"`matmul_precision` must be one of {names}, got {matmul_precision!r}.")
     options = Options(
         _count("max_runs_per_chunk", max_runs_per_chunk),
         _count("max_programs", max_programs),
-        bytes_given,
+        None if memory is None else float(as_real("memory", memory, above=0.0)),
         matmul_precision,
     )
     return plan_of(grid, np.arange(grid.n_runs), options)

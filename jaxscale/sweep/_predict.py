@@ -39,7 +39,7 @@ def predict(grid: Grid) -> "xarray.Dataset":
     **Returns** a `Dataset` with the dimensions of `run` but `seed`; with a `status` where finding a
     closed form can fail.
 
-    **Raises** `ValueError` for what is no `Grid`.
+    **Raises** `ValueError` if `grid` is not a `Grid`.
 
     **Example**
 

@@ -350,12 +350,8 @@ def _parts(value: Any) -> Iterator[Any]:
 
 def _function(member: Any) -> Any:
     """The function behind a property or a class method; other members as they are."""
-    if isinstance(member, property):
-        member = member.fget
-    elif isinstance(member, functools.cached_property):
-        member = member.func
-    elif isinstance(member, classmethod | staticmethod):
-        member = member.__func__
+    for name in ("fget", "func", "__func__"):
+        member = getattr(member, name, member)
     return inspect.unwrap(member) if callable(member) else member
 
 

@@ -55,7 +55,7 @@ def store_path(store: str | Path) -> Path:
     try:
         return Path(store).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"`store` {store!r} is no path ({error}).") from None
+        raise ValueError(f"`store` {store!r} is not a path ({error}).") from None
 
 
 def sibling_path(path: Path, role: str) -> Path:
@@ -153,10 +153,7 @@ class StoreReader:
             self.grid = grid
             self.shard_length = int(self.attributes["slots"])
             self._summary = json.loads(self.attributes["plan"])
-            self._cuts = [
-                (b["chunks"], b["runs_per_chunk"], b["runs_per_group"])
-                for b in self._summary["buckets"]
-            ]
+            self._buckets = self._summary["buckets"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
@@ -224,10 +221,11 @@ class StoreReader:
     def cuts(self) -> list[tuple[np.ndarray, int, int]]:
         """Runs, runs per chunk and runs per group of every bucket."""
         cuts, first = [], 0
-        for n_chunks, chunk, group in self._cuts:
-            last = first + n_chunks * -(-chunk // self.shard_length) * self.shard_length
+        for bucket in self._buckets:
+            chunk = bucket["runs_per_chunk"]
+            last = first + bucket["chunks"] * -(-chunk // self.shard_length) * self.shard_length
             ids = self.run_id[first:last]
-            cuts.append((ids[ids >= 0], chunk, group))
+            cuts.append((ids[ids >= 0], chunk, bucket["runs_per_group"]))
             first = last
         return cuts
 
@@ -274,8 +272,7 @@ class StoreReader:
         """Refuse a store that was replaced: an extension moves runs to other rows."""
         identity = _identity(self.path)
         if identity != self._identity:
-            gone = identity is None
-            became = "is no longer there" if gone else "was replaced since it was opened"
+            became = "was replaced since it was opened" if identity else "is no longer there"
             raise ValueError(f"`store` {self.path} {became}; open it again.")
 
     def _spans(self, name: str, marks: np.ndarray) -> Iterator[tuple[int, int]]:

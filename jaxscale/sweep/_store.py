@@ -50,12 +50,9 @@ class MemoryStore:
             placed = layout.place(name, values[name], layout.positions[bucket])
             self.values[name][ids] = placed[: len(ids)]
 
-    def begin(self, attributes: dict[str, Any]) -> None:
-        """Nothing outlives this process."""
-
-    def finish(self, attributes: dict[str, Any]) -> None:
-        """Take the provenance."""
-        self.attributes = {**attributes, "sessions": json.dumps([attributes])}
+    def record(self, provenance: dict[str, Any]) -> None:
+        """Take the provenance of this session."""
+        self.attributes = {**provenance, "sessions": json.dumps([provenance])}
 
     def dataset(self) -> "xarray.Dataset":
         """Everything written so far, NaN elsewhere."""
@@ -75,6 +72,7 @@ class ZarrStore:
             names = [*layout.observables, "done"]
             self._arrays = {name: open_array(path, self.root, name) for name in names}
             self._done = read_marks(path, self._arrays["done"])
+            self._sessions = json.loads(str(self.root.attrs.get("sessions", "[]")))
 
     def is_done(self, bucket: int, chunk: int) -> bool:
         """Whether the data of a chunk are on disk."""
@@ -102,16 +100,11 @@ class ZarrStore:
             self._arrays["done"][shards] = True
         self._done[shards] = True
 
-    def begin(self, attributes: dict[str, Any]) -> None:
-        """Write that a session begins, after those before it."""
-        self._before = json.loads(str(self.root.attrs.get("sessions", "[]")))
-        self.finish(attributes)
-
-    def finish(self, attributes: dict[str, Any]) -> None:
-        """Write the provenance of the session that just ended."""
-        sessions = json.dumps([*self._before, attributes])
+    def record(self, provenance: dict[str, Any]) -> None:
+        """Write the provenance of this session, as it is so far, after those before it."""
+        sessions = json.dumps([*self._sessions, provenance])
         with store_errors(self.path):
-            self.root.update_attributes({**attributes, "sessions": sessions})
+            self.root.update_attributes({**provenance, "sessions": sessions})
 
     def dataset(self) -> "xarray.Dataset":
         """Everything on disk, on the grid's axes."""
