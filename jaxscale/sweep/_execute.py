@@ -149,9 +149,9 @@ class Session:
         """A chunk as plain data."""
         return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options)
 
-    def n_runs(self, wheres: Iterable[Where]) -> int:
+    def n_runs(self, chunks: Iterable[Where]) -> int:
         """Runs of some chunks."""
-        return sum(len(self.plan.buckets[bucket].ids_of(chunk)) for bucket, chunk in wheres)
+        return sum(len(self.plan.buckets[bucket].ids_of(chunk)) for bucket, chunk in chunks)
 
     def chunks(self, bar: Progress) -> Generator[tuple[Where, Answer]]:
         """Answers as they come."""

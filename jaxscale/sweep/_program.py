@@ -66,9 +66,6 @@ class ProgramCache:
             self._programs.move_to_end(key)
             return self._programs[key]
 
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._programs
-
     def values(self) -> list[Any]:
         """The programs, the most recently used last."""
         with self._lock:
