@@ -233,7 +233,7 @@ def test_one_trace_for_a_grid_of_widths_rates_exponents_and_seeds():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ParityNetwork, "init", counted)
         runs = js.run(plan, progress=False)
-    assert (plan.n_runs, plan.n_compiles, len(traces)) == (108, 1, 1)
+    assert (plan.n_runs, plan.n_programs, len(traces)) == (108, 1, 1)
     assert np.all(runs["status"] == js.Status.ok)
     for width, rate, alpha, seed in [(4, 0.05, 0.6, 3), (8, 0.02, 0.9, 0), (16, 0.1, 0.3, 2)]:
         at = {"width": width, "learning_rate": rate, "skill_exponent": alpha, "seed": seed}

@@ -19,7 +19,7 @@ from jaxscale.report._figures import (
 )
 from jaxscale.report._frontier import draw_frontier
 from jaxscale.sparse import theory
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.axes

@@ -11,7 +11,7 @@ from jaxscale.papers.sparse._theory import best, exponents_of, in_float64, plane
 from jaxscale.report._figures import DASHED, OKABE_ITO, logs, new_figure
 from jaxscale.report._maps import color_bar, dots, log_colors, surface
 from jaxscale.sparse import theory
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.axes

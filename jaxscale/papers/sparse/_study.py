@@ -17,7 +17,7 @@ from jaxscale.papers.sparse._scores import Instability, measure_frontier, measur
 from jaxscale.papers.sparse._theory import best, exponents_of, points
 from jaxscale.report._study import Conclusion, Figure, Study, statuses
 from jaxscale.sparse._system import RandomFeatureRegression
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import xarray

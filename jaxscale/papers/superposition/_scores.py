@@ -17,7 +17,7 @@ from jaxscale.superposition._data import Bernoulli
 from jaxscale.superposition._importance import InLoss
 from jaxscale.superposition._student import ScaledIdentity
 from jaxscale.superposition._system import TeacherStudent
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 from jaxscale.training import INIT_STREAM, cast
 
 if TYPE_CHECKING:
