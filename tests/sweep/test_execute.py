@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checks import assert_close, count_chunks
+from systems import FINITE, ONLINE
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import _execute as execute
 
-ONLINE = MultilinearSkills(n_skills=5, n_steps=20)
-FINITE = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
 NETWORK = ParityNetwork(
     n_skills=2, n_bits=6, skill_size=2, batch_size=32, n_steps=5, n_evaluation=64
 )

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from checks import compilations
+from systems import ONLINE as SMALL
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
@@ -14,8 +15,6 @@ from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
 from jaxscale.sweep._plan import allocate_buckets, cells, cheapest
 from jaxscale.sweep._program import PROGRAMS
-
-SMALL = MultilinearSkills(n_skills=5, n_steps=20)
 
 
 def test_the_counter_counts():

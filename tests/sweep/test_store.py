@@ -11,14 +11,13 @@ import pytest
 import xarray
 import zarr
 from checks import count_chunks
+from systems import FINITE as SYSTEM, ONLINE
 
 import jaxscale as js
-from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
+from jaxscale.emergence import FiniteSet, Online
 from jaxscale.sweep import _store as store
 from jaxscale.sweep._layout import Layout
 
-SYSTEM = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
-ONLINE = js.replace(SYSTEM, "data", Online())
 GRID = js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3)
 
 
