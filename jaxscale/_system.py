@@ -3,18 +3,16 @@
 import abc
 import dataclasses
 import enum
-import functools
 import math
-import sys
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Key, Num
 
-from jaxscale.fields import Configurable, as_int, declared_sizes, is_traced, recorded, size_names
+from jaxscale._deprecated import warn_deprecated
+from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
 
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
 
@@ -239,52 +237,3 @@ class AbstractSystem(Configurable):
         for name in declared_sizes(cls):
             if f"max_{name}" in cls.__dict__:
                 warn_deprecated(f"{cls.__name__}.max_{name}", f'self.padded("{name}")')
-
-
-def warn_deprecated(old: str, new: str) -> None:
-    """Warn the caller that `old` is the name of `new` for one release more.
-
-    Python shows such warnings where they blame the user's own code, so frames of this package and
-    of Equinox are passed over.
-    """
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and _is_inner(frame.f_globals.get("__name__", "")):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning, stacklevel=level)
-
-
-def _is_inner(module: str) -> bool:
-    return module.partition(".")[0] in ("jaxscale", "equinox", "jaxtyping", "beartype")
-
-
-def with_deprecated_maximum(old: str, name: str) -> Callable[[type[_System]], type[_System]]:
-    """Let a class be built with `max_width=64`, and read by `.max_width`, for one release.
-
-    **Arguments**
-
-    - `old`: the old name.
-    - `name`: of the `size()` field.
-
-    **Returns** a class decorator.
-    """
-
-    def decorate(cls: type[_System]) -> type[_System]:
-        init: Any = cls.__init__
-
-        @functools.wraps(init)
-        def build(self: AbstractSystem, *args: Any, **fields: Any) -> None:
-            longest = fields.pop(old, None)
-            if longest is not None:
-                warn_deprecated(old, f"system.padded_for({{{name!r}: values}})")
-                fields["lengths"] = (*fields.get("lengths", ()), (name, as_int(old, longest)))
-            init(self, *args, **fields)
-
-        def read(self: AbstractSystem) -> int:
-            warn_deprecated(old, f"padded({name!r})")
-            return self.padded(name)
-
-        setattr(cls, "__init__", build)  # noqa: B010
-        setattr(cls, old, property(read, doc=f"Deprecated: `padded({name!r})`."))
-        return cls
-
-    return decorate

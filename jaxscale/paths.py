@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 
+from jaxscale._deprecated import old_lengths
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices
 from jaxscale.fields import field_names
@@ -69,6 +70,8 @@ def replace(module: Any, path: str, value: Any) -> Any:
         ...
     ValueError: `learning_rate` must be greater than 0.0, got -1.0.
     """
+    if path in old_lengths(type(module)):
+        return dataclasses.replace(module, **{path: value})
     get(module, path)
     head, _, rest = path.partition(".")
     if rest:

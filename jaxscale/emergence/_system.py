@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
+from jaxscale._deprecated import deprecated_lengths
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._system import (
@@ -19,8 +20,6 @@ from jaxscale._system import (
     Schema,
     Work,
     largest_divisor,
-    warn_deprecated,
-    with_deprecated_maximum,
 )
 from jaxscale.emergence._data import (
     FEW_SKILLS,
@@ -75,7 +74,7 @@ class NetworkState(eqx.Module):
     count: Int[Array, ""]
 
 
-@with_deprecated_maximum("max_width", "width")
+@deprecated_lengths(max_width="width", padded_width="width")
 class ParityNetwork(AbstractNetwork):
     """Two-layer ReLU network on multitask sparse parity with power-law skill frequencies.
 
@@ -148,12 +147,6 @@ class ParityNetwork(AbstractNetwork):
                 f"`initial_strength` must be less than target_scale = {float(self.target_scale)}, "
                 f"got {float(strength)}."
             )
-
-    @property
-    def padded_width(self) -> int:
-        """Deprecated: `padded("width")`."""
-        warn_deprecated("padded_width", "padded('width')")
-        return self.padded("width")
 
     @property
     def described_regime(self) -> AbstractRegime:

@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from jaxscale._deprecated import old_lengths
 from jaxscale._registry import class_named, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
 from jaxscale.fields import RECORDED, as_int, as_real, field_names, size_names
@@ -127,7 +128,8 @@ def decode(value: Any, package: str | None = None) -> Any:
         inner = name.rpartition(".")[0] or package
         fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
         names = [f.name for f in dataclasses.fields(cls) if f.init and RECORDED not in f.metadata]
-        unknown = [k for k in fields if k not in names and "hyperparameters" not in names]
+        open_names = "hyperparameters" in names
+        unknown = [k for k in fields if not (open_names or k in names or k in old_lengths(cls))]
         if unknown:
             raise ValueError(
                 f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(names)})."
