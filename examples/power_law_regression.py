@@ -40,7 +40,7 @@ class PowerLawRegression(js.AbstractTrainedSystem):
     @property
     def schema(self):
         """What is observed, on which dimensions, and how far theory goes."""
-        theory = (js.Predicted.exact, "mean over initial weights")
+        theory = (js.TheoryKind.exact, "mean over initial weights")
         loss = js.Observable(("step",), "target²", "population loss", *theory)
         weight = js.Observable(("step", "mode"), "1", "weight of mode k", *theory)
         coordinates = {"step": np.asarray(self.record_steps), "mode": self.mode[:SHOWN]}

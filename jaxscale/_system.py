@@ -17,13 +17,16 @@ from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, s
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
 
 
-class Predicted(enum.StrEnum):
+class TheoryKind(enum.StrEnum):
     """How far the closed form of an observable goes."""
 
     exact = "exact"
     asymptotic = "asymptotic"
     calibrated = "calibrated"
     none = "none"
+
+
+Predicted = TheoryKind  # its name in the release before
 
 
 class Observable(eqx.Module):
@@ -35,7 +38,7 @@ class Observable(eqx.Module):
     dims: tuple[str, ...]
     units: str
     description: str
-    predicted: Predicted = Predicted.none
+    predicted: TheoryKind = TheoryKind.none
     limits: str = ""
     signed: bool = False
 
@@ -77,15 +80,14 @@ class Schema(eqx.Module):
                 raise ValueError(f"`{name}` is an observable already; choose another name.")
             for dim in observable.dims:
                 if dim not in self.coordinates:
-                    known = ", ".join(self.coordinates)
-                    raise ValueError(f"`{name}` must have dimensions among {known}, got {dim!r}.")
-        known = {**self.observables, **observables}
-        return Schema(known, self.coordinates, self.regime, self.solved)
+                    dims = ", ".join(self.coordinates)
+                    raise ValueError(f"`{name}` must have dimensions among {dims}, got {dim!r}.")
+        return dataclasses.replace(self, observables={**self.observables, **observables})
 
     def predicted(self) -> list[str]:
         """Names of the observables that have a closed form."""
         kinds = self.observables.items()
-        return [name for name, o in kinds if o.predicted is not Predicted.none]
+        return [name for name, o in kinds if o.predicted is not TheoryKind.none]
 
 
 class Work(eqx.Module):

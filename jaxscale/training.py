@@ -120,6 +120,9 @@ class AbstractTrainedSystem(AbstractSystem):
         """Steps at which observables are recorded: `record`, or 0 and log-spaced to the end."""
         return log_spaced_steps(self.n_steps) if self.record is None else self.record
 
+    def __check_init__(self):
+        check_record(self.record, self.n_steps)
+
     def simulate(self, key: Key[Array, ""]) -> Observables:
         """Train from `key`, recording the observables at `record_steps`."""
         return trajectory(self, key)[1]

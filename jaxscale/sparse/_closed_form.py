@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxscale._status import Status
-from jaxscale._system import Observable, Observables, Predicted
+from jaxscale._system import Observable, Observables, TheoryKind
 from jaxscale.sparse import theory
 from jaxscale.sparse._features import AbstractLinear, Identity
 from jaxscale.sparse._gradient import AbstractGradientDescent
@@ -29,7 +29,7 @@ def observables(system: Any) -> dict[str, Observable]:
     solver = system.solver
     dims = () if solver.record_steps is None else ("step",)
     text = "population loss, half the mean square error"
-    none, asymptotic, exact = Predicted.none, Predicted.asymptotic, Predicted.exact
+    none, asymptotic, exact = TheoryKind.none, TheoryKind.asymptotic, TheoryKind.exact
     told = (none, "")
     if linear and isinstance(solver, MinNorm):
         told = (asymptotic, PLANE)
@@ -66,7 +66,7 @@ def predicted(system: Any) -> Observables:
     n = jnp.full_like(d, jnp.inf)
     if system.n_features is not None:
         n = jnp.asarray(system.n_features).astype(d.dtype)
-    kinds = {k for k, o in observables(system).items() if o.predicted is not Predicted.none}
+    kinds = {k for k, o in observables(system).items() if o.predicted is not TheoryKind.none}
     found: Observables = {
         "n_seen": theory.expected_seen(d, spectrum=coordinates),
         "unseen_loss": theory.unseen_loss(d, spectrum=coordinates),

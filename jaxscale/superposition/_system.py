@@ -18,8 +18,8 @@ from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._system import (
     Observable,
     Observables,
-    Predicted,
     Schema,
+    TheoryKind,
     Work,
     largest_divisor,
 )
@@ -94,7 +94,7 @@ class StudentState(eqx.Module):
         return self.task.student(self.trained)
 
 
-OPEN = (Predicted.none, "")
+OPEN = (TheoryKind.none, "")
 SIGNED = ("feature_strength",)
 ACTIVE = "active"  # the length of the lists of active features
 EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
