@@ -86,8 +86,8 @@ def svd(
     matrix: Float[Array, "m n"],
 ) -> tuple[Float[Array, "m k"], Float[Array, " k"], Float[Array, "k n"]]:
     """Reduced singular value decomposition, `k = min(m, n)`."""
-    left, singular, right = jnp.linalg.svd(matrix, full_matrices=False)
-    return left, singular, right
+    u, singular, vh = jnp.linalg.svd(matrix, full_matrices=False)
+    return u, singular, vh
 
 
 @_one_at_a_time
@@ -95,8 +95,8 @@ def full_svd(
     matrix: Float[Array, "m n"],
 ) -> tuple[Float[Array, "m m"], Float[Array, " k"], Float[Array, "n n"]]:
     """Singular value decomposition with complete bases, `k = min(m, n)`; it has no derivative."""
-    left, singular, right = jnp.linalg.svd(matrix, full_matrices=True)
-    return left, singular, right
+    u, singular, vh = jnp.linalg.svd(matrix, full_matrices=True)
+    return u, singular, vh
 
 
 @_one_at_a_time

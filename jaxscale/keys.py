@@ -60,12 +60,8 @@ def index_below(word: UInt32[Array, " n"], bound: Int[Array, ""]) -> Int[Array, 
     """
     half, low = jnp.uint32(16), jnp.uint32(0xFFFF)
     limit = bound.astype(jnp.uint32)
-    word_high, word_low, limit_high, limit_low = (
-        word >> half,
-        word & low,
-        limit >> half,
-        limit & low,
-    )
+    word_high, word_low = word >> half, word & low
+    limit_high, limit_low = limit >> half, limit & low
     cross, other = word_high * limit_low, word_low * limit_high
     carry = ((cross & low) + (other & low) + ((word_low * limit_low) >> half)) >> half
     return (word_high * limit_high + (cross >> half) + (other >> half) + carry).astype(jnp.int32)

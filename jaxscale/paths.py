@@ -21,10 +21,10 @@ def get(module: Any, path: str) -> Any:
         raise ValueError(f"`path` must be a dotted field name, got {path!r}.")
     value: Any = module
     for name in path.split("."):
-        known = _known(value)
-        if name not in known:
+        names = _names(value)
+        if name not in names:
             owner = type(value).__name__
-            raise ValueError(f"`{path}` is not a field of {owner} {choices(name, known)}")
+            raise ValueError(f"`{path}` is not a field of {owner} {choices(name, names)}")
         value = value[name] if isinstance(value, dict) else getattr(value, name)
     return value
 
@@ -38,7 +38,7 @@ def is_static(module: Any, path: str) -> bool:
     return any(f.name == name and f.metadata.get("static") for f in dataclasses.fields(owner))
 
 
-def _known(value: Any) -> list[str]:
+def _names(value: Any) -> list[str]:
     if isinstance(value, dict):
         return list(value)
     return field_names(value) if isinstance(value, eqx.Module) else []

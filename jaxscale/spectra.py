@@ -43,16 +43,11 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     **Returns:** one array per argument, shapes unchanged.
     """
     # through NumPy: one transfer for each number, and no conversion on the device
-    arrays = [v if isinstance(v, jax.Array) else np.asarray(v) for v in values]
-    strong = [
-        jax.dtypes.canonicalize_dtype(a.dtype)
-        for a, v in zip(arrays, values, strict=True)
-        if jnp.issubdtype(a.dtype, jnp.floating)
-        and not getattr(a, "weak_type", type(v) in (bool, int, float))
-    ]
-    dtype = max(strong, key=lambda d: d.itemsize) if strong else jnp.zeros(()).dtype
+    arrays = [v if isinstance(v, jax.Array | int | float) else np.asarray(v) for v in values]
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(float, *arrays)
     return tuple(
-        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(a.astype(dtype))
+        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype))
         for a in arrays
     )
 
