@@ -28,13 +28,9 @@ def _is_inner(module: str) -> bool:
 
 
 def deprecated_lengths(**lengths: str) -> Callable[[C], C]:
-    """Let systems be built with old names of padded lengths, and be read by them.
+    """Let a class of systems take and show padded lengths by old names: `max_width="width"`.
 
-    **Arguments**
-
-    - `lengths`: by old name, the name of the padded length: `max_width="width"`.
-
-    **Returns** a decorator of the system's class. `js.replace` and files know the old names, too.
+    `js.replace` and sweep files also accept these names.
     """
 
     def decorate(cls: C) -> C:

@@ -97,8 +97,8 @@ class Work(eqx.Module):
     - `working_floats`: floats that one step touches (what should stay in cache).
     - `resident_floats`: floats that the run holds in memory at its peak.
     - `n_steps`: sequential steps.
-    - `branches`: whether a run takes branches, which `vmap` computes all: on a CPU such runs are
-      walked over.
+    - `branches`: whether a run takes branches, all of which `vmap` computes: on a CPU such runs go
+      one at a time.
     """
 
     flops: float
@@ -156,7 +156,7 @@ class AbstractSystem(Configurable):
         """Array lengths, by name, that hold every run of `columns` (field path to values).
 
         By default every `size()` field at its largest. A system overrides this if it has lengths
-        that follow from several fields. A length that follows from traced numbers is left out.
+        that follow from several fields. Lengths that follow from traced numbers are omitted.
         """
         lengths = {}
         for name in size_names(self):

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -20,24 +20,23 @@ app = typer.Typer(
 
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 
+Text: TypeAlias = str | None
+Texts: TypeAlias = list[str] | None
+
 Devices = Annotated[
     int | None, typer.Option(help="Virtual CPU devices; by default one per core without a GPU.")
 ]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Keep no compiled programs in the user's cache folder.")
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
-Axis = Annotated[
-    list[str] | None,
-    typer.Option("--axis", help="field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."),
-]
+AXIS = "field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."
+Set = Annotated[Texts, typer.Option("--set", help="field=value; may be repeated.")]
+Axis = Annotated[Texts, typer.Option("--axis", help=AXIS)]
 Seeds = Annotated[int | None, typer.Option(help="Number of seeds, instead of the file's.")]
 Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program.")]
 Programs = Annotated[int | None, typer.Option(help="Most programs to compile.")]
 Compiles = Annotated[int | None, typer.Option("--max-compiles", hidden=True)]  # the old name
-Memory = Annotated[
-    float | None, typer.Option(help="Megabytes that a call may take on each device.")
-]
+Memory = Annotated[float | None, typer.Option(help="Megabytes of a call, per device.")]
 File = Annotated[str, typer.Argument(help="A sweep file (TOML) or the name of a preset.")]
 
 
@@ -70,8 +69,8 @@ def _warnings_as_lines() -> Iterator[None]:
 
 def _planned(
     file: str,
-    settings: list[str] | None,
-    axes: list[str] | None,
+    settings: Texts,
+    axes: Texts,
     seeds: int | None,
     chunk: int | None,
     programs: int | None,
@@ -204,33 +203,22 @@ def plan(
 @app.command()
 def fit(
     data: Annotated[str, typer.Argument(help="A CSV file, or the store of a sweep.")],
-    theory: Annotated[
-        str | None, typer.Option(help="A theory function, such as superposition.sequential_loss.")
-    ] = None,
-    x: Annotated[
-        list[str] | None, typer.Option("--x", help="column or argument=column; may be repeated.")
-    ] = None,
-    y: Annotated[
-        str | None, typer.Option("--y", help="Column of what theory returns, by default loss.")
-    ] = None,
-    free: Annotated[
-        list[str] | None, typer.Option(help="parameter=start; for a store also a field alone.")
-    ] = None,
-    fix: Annotated[list[str] | None, typer.Option(help="parameter=value.")] = None,
-    bound: Annotated[list[str] | None, typer.Option(help="parameter=low:high.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="column=value that is used.")] = None,
-    each: Annotated[str | None, typer.Option(help="Column of separate fits.")] = None,
-    residual: Annotated[str | None, typer.Option(help="log (default) or scaled.")] = None,
-    huber: Annotated[
-        float | None, typer.Option(help="Size from which errors are outliers.")
-    ] = None,
+    theory: Annotated[Text, typer.Option(help="Theory, as superposition.sequential_loss.")] = None,
+    x: Annotated[Texts, typer.Option("--x", help="[argument=]column; may be repeated.")] = None,
+    y: Annotated[Text, typer.Option("--y", help="Column of theory; by default loss.")] = None,
+    free: Annotated[Texts, typer.Option(help="parameter=start; for a store also a field.")] = None,
+    fix: Annotated[Texts, typer.Option(help="parameter=value.")] = None,
+    bound: Annotated[Texts, typer.Option(help="parameter=low:high.")] = None,
+    where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
+    each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
+    residual: Annotated[Text, typer.Option(help="log (default) or scaled.")] = None,
+    huber: Annotated[float | None, typer.Option(help="Errors above this are outliers.")] = None,
     bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 0,
-    resample: Annotated[str | None, typer.Option(help="Column that is resampled whole.")] = None,
+    resample: Annotated[Text, typer.Option(help="Column whose values are resampled.")] = None,
     imports: Annotated[
-        list[str] | None,
-        typer.Option("--import", help="Module that defines classes of a store; may be repeated."),
+        Texts, typer.Option("--import", help="Module with classes of a store; may be repeated.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Path of the results without ending.")] = None,
+    out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
     no_cache: NoCache = False,
 ) -> None:
     """Fit a theory to curves: a table with intervals, a JSON file and a figure."""

@@ -30,15 +30,8 @@ def fit_figure(
     """Draw a fitted formula over its data.
 
     With one input: points, the curve and its 95 % band from the covariance, one colour per value of
-    `each`. With several: measured over fitted against each input.
-
-    **Arguments**
-
-    - `fit`: a calibration of a `Formula`.
-    - `table`: its data, with the formula's names as columns.
-    - `columns`: the map that the fit was given, for arguments with a default.
-
-    **Returns** a matplotlib `Figure`.
+    `each`. With several: measured over fitted against each input. The columns of `table` have the
+    names of the formula; `columns` is the map that the fit was given, for arguments with a default.
 
     **Raises** `ValueError` for the calibration of a grid, which `js.plot` draws.
     """

@@ -65,14 +65,7 @@ class Section:
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
-    """Write a self-contained page.
-
-    **Arguments**
-
-    - `path`: file to write.
-    - `title`: heading of the page.
-    - `sections`: one for each system.
-    """
+    """Write a self-contained page with a section for each system."""
     import jinja2
 
     environment = jinja2.Environment(

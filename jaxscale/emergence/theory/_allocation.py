@@ -23,15 +23,9 @@ class Allocation(eqx.Module):
 
     $$N T = C, \qquad L = \min_N L(N, C/N)$$
 
-    **Arguments:**
-
     - `n_parameters`: N, a real number.
     - `time`: T, training steps, a real number.
     - `loss`: squared units of the target.
-
-    **Returns:** a pytree of three arrays of the same shape.
-
-    **Reference:** see `optimal_allocation`.
     """
 
     n_parameters: Float[Array, "..."]

@@ -28,13 +28,7 @@ COMPUTE_WINDOW = (3e2, 3e4)
 def emergence_claims(score: EmergenceScore, skill_exponent: float, regime: str) -> list[Claim]:
     """Order and spacing of the emerging skills of a network, from one calibrated number.
 
-    **Arguments**
-
-    - `score`: result of `score_emergence`.
-    - `skill_exponent`: alpha.
-    - `regime`: `"time"`, `"data"` or `"width"`.
-
-    **Returns** the claims, measured over seeds.
+    The regime is `"time"`, `"data"` or `"width"`; the claims are measured over seeds.
     """
     rank = np.log(np.arange(1, score.measured.shape[1] + 1))
     claims = [
@@ -102,13 +96,8 @@ def law_claims(
     """Exponents and prefactors of the four laws, from runs of the multilinear model.
 
     The simulated model has finitely many skills; what the law counts beyond them is added to the
-    simulated loss before it is compared (`finite-skill correction`).
-
-    **Arguments**
-
-    - `laws`: results of the preset `emergence_laws`.
-    - `parameters`: of `emergence_law_parameters`.
-    - `data`: of `emergence_law_data`.
+    simulated loss before it is compared (`finite-skill correction`). The arguments are results of
+    the presets `emergence_laws`, `emergence_law_parameters` and `emergence_law_data`.
 
     **Returns** for each of T, N, D, C, and for the best N, one claim per skill exponent, and one on
     the prefactor.
@@ -176,12 +165,7 @@ class LawCurve:
 def law_curves(
     laws: "xarray.Dataset", parameters: "xarray.Dataset", data: "xarray.Dataset"
 ) -> dict[str, list["LawCurve"]]:
-    """For every law, its curves over the skill exponents.
-
-    **Arguments**: as `law_claims`.
-
-    **Returns** lists over skill exponents, by the names T, N, D, C and best-N.
-    """
+    """For every law, by the names T, N, D, C and best-N, its curves over the skill exponents."""
     curves: dict[str, list[LawCurve]] = {name: [] for name in MARGINS}
     with jax.enable_x64(True):
         for alpha in np.asarray(laws["skill_exponent"]).tolist():
@@ -200,11 +184,8 @@ def law_curves(
 def law_frontier(runs: "xarray.Dataset") -> "tuple[xarray.DataArray, Frontier]":
     """Losses over parameters and `tau = eta S T`, and their frontier in `X = N tau = eta S C`.
 
-    **Arguments**
-
-    - `runs`: results of the preset `emergence_laws` at one skill exponent, which is a coordinate.
-
-    **Returns** the losses with their finite-skill correction, and the frontier.
+    The runs are those of `emergence_laws` at one skill exponent, which is a coordinate; the losses
+    have their finite-skill correction.
     """
     system = _model(runs)
     loss = _with_tau(runs["loss"].isel(seed=0, drop=True) + _beyond(system, 0.0), system)
@@ -247,12 +228,7 @@ def _time_curve(runs: "xarray.Dataset") -> LawCurve:
 
 
 def compute_curves(runs: "xarray.Dataset") -> dict[str, LawCurve]:
-    """Best loss and best N over X, with their closed forms.
-
-    **Arguments**: as `law_frontier`.
-
-    **Returns** the curves by their names, C and best-N.
-    """
+    """Best loss and best N over X, by the names C and best-N, with their closed forms."""
     import xarray
 
     _, best = law_frontier(runs)

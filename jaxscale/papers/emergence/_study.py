@@ -17,14 +17,7 @@ LAW_PRESETS = ("emergence_laws", "emergence_law_parameters", "emergence_law_data
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Claims, figures and scores of emergence and of the four laws.
-
-    **Arguments**
-
-    - `runs`: results by preset name.
-
-    **Returns** a `Conclusion`.
-    """
+    """Claims, figures and scores of emergence and of the four laws, from results by preset name."""
     claims, figures, scores, tables = [], [], {}, []
     for name, data in runs.items():
         if name in LAW_PRESETS:
