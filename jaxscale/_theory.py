@@ -90,8 +90,8 @@ class TheoryFunction:
         """Check, cast, broadcast and compile a formula.
 
         Arguments are checked before anything compiles; traced values pass, and `None` where it is
-        the default. Numbers and
-        arrays become arrays of one floating dtype. The result may be any pytree of arrays.
+        the default. Numbers and arrays become arrays of one floating dtype. The result may be any
+        pytree of arrays.
 
         **Arguments**
 

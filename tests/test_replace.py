@@ -76,6 +76,13 @@ def test_old_maxima_work_in_files_and_in_replace():
         decode({"type": "emergence.ParityNetwork", "max_heads": 2})
 
 
+def test_the_old_name_of_theory_kind_warns():
+    with pytest.warns(DeprecationWarning, match="`Predicted` is deprecated, use `TheoryKind`"):
+        assert js.Predicted is js.TheoryKind
+    with pytest.raises(AttributeError, match="no attribute 'Predictd'"):
+        _ = js.Predictd
+
+
 def test_old_names_of_other_lengths_read_them():
     model = sparse.RandomFeatureRegression(
         n_features=4, n_samples=8, spectrum_exponent=1.0, sparsity_exponent=2.0
