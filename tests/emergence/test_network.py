@@ -29,7 +29,9 @@ SMALL = {
 def _numpy_step(system, state, key):
     """One step of plain NumPy SGD on the same samples."""
     drawn = words(key, jnp.arange(system.batch_size), 1 + data.n_bit_words(system.n_bits))
-    batch = data.decode(drawn, state.task.frequencies.survival, state.task.masks, system.n_bits, "float32")
+    batch = data.decode(
+        drawn, state.task.frequencies.survival, state.task.masks, system.n_bits, "float32"
+    )
     one_hot = np.eye(system.n_skills)[np.asarray(batch.skill)]
     x = np.concatenate([one_hot, np.asarray(batch.inputs)[:, -system.n_bits :]], axis=1)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
