@@ -4,7 +4,8 @@ A network is not the multilinear model; each regime has one number that is calib
 skill, after which the later skills are predictions.
 """
 
-# pyright: reportGeneralTypeIssues=false  (it takes an `AbstractVar` for a field)
+# pyright: reportGeneralTypeIssues=false
+# (it takes an `AbstractVar` for a field without a default)
 import abc
 from typing import Any, ClassVar, get_args
 

@@ -59,7 +59,7 @@ def fit_figure(
             ends.append((float(places[-1]), float(curve[-1]), f"{fit.each} {name}", color))
     if spans_decades(table[x].to_numpy(float)):
         log_axis(axes, "x")
-        if table[formula.result].min() > 0:
+        if table[formula.result].to_numpy(float).min() > 0:
             log_axis(axes, "y")
     label_ends(axes, ends)
     axes.set_xlabel(x)
