@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxscale.emergence._data import FEW_SKILLS, Samples, bits_of_words, parity_sign
-from jaxscale.keys import unit_normals
+from jaxscale.keys import normals_by_row
 
 HIDDEN_STREAM, OUTPUT_STREAM = 0, 1
 NARROW = 32
@@ -40,7 +40,7 @@ def init_network(
 ) -> Network:
     """Draw a network; unit `u` is keyed by its index, so a wider one contains the narrower."""
     units = jnp.arange(padded_width, dtype=jnp.int32)
-    draws = unit_normals(jr.fold_in(key, HIDDEN_STREAM), units, n_inputs + 2, dtype)
+    draws = normals_by_row(jr.fold_in(key, HIDDEN_STREAM), units, n_inputs + 2, dtype)
     rows = jnp.where((units < width)[:, None], scale * draws, jnp.zeros((), dtype)).T
     offset = scale * jr.normal(jr.fold_in(key, OUTPUT_STREAM), (), dtype=dtype)
     return Network(rows[:n_inputs], rows[-2], rows[-1], offset)
