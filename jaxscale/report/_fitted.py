@@ -101,8 +101,7 @@ def _ratios(
             color = OKABE_ITO[i % len(OKABE_ITO)]
             axes.plot(group[name], ratio, "o", ms=3.5, color=color, mew=0, alpha=0.8)
         axes.axhline(1.0, color="#444444", lw=1.0)
-        x = np.concatenate([g[name].to_numpy(float) for _, g in groups])
-        if spans_decades(x):
+        if spans_decades(np.concatenate([g[name].to_numpy(float) for _, g in groups])):
             log_axis(axes, "x")
         axes.set_xlabel(name)
         axes.set_ylabel(f"measured {formula.result} / fitted")

@@ -50,8 +50,7 @@ class Section:
 
     def counts(self) -> dict[str, int]:
         """Return the number of claims of every verdict."""
-        verdicts = [claim.verdict for claim in self.claims]
-        return {str(v): verdicts.count(v) for v in Verdict}
+        return {str(v): sum(c.verdict == v for c in self.claims) for v in Verdict}
 
     @property
     def claims_table(self) -> Table:
