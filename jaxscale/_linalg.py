@@ -3,9 +3,9 @@
 On a CPU a batched LAPACK call of jaxlib spreads its matrices over XLA's thread pool and waits for
 them inside one of its threads: once every thread of the pool waits in this way, the program hangs
 (with jaxlib 0.10.2 on 2 cores: two independent factorisations of 128 matrices in one program). A
-single matrix is factored in the calling thread. On a CPU these functions therefore loop over the batch,
-at the same speed per matrix, and leave parallelism to the devices that a sweep is spread over; on
-other platforms they are batched.
+single matrix is factored in the calling thread. On a CPU these functions therefore loop over the
+batch, at the same speed per matrix, and leave parallelism to the devices that a sweep is spread
+over; on other platforms they are batched.
 
 LAPACK comes from SciPy's OpenBLAS, which starts threads of its own for each call. Where several
 devices call it at once they wait for each other: a sweep of 1920 regressions on 2 busy cores took
