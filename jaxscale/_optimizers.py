@@ -31,13 +31,9 @@ class AbstractOptimizer(Configurable):
     def update(
         self, params: Any, gradient: Any, state: Any, learning_rate: Real, factor: Float[Array, ""]
     ) -> tuple[Any, Any]:
-        """Parameters and optimizer state after one step.
+        """Parameters and optimizer state after one step, from matching trees.
 
-        **Arguments**
-
-        - `params`, `gradient`, `state`: matching trees.
-        - `learning_rate`: scalar.
-        - `factor`: what the schedule multiplies the learning rate with.
+        The schedule multiplies the learning rate by `factor`.
         """
         # optax mixes its int32 counters with floats, which strict promotion refuses
         with jax.numpy_dtype_promotion("standard"):

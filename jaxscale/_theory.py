@@ -25,10 +25,7 @@ Check = Callable[[Mapping[str, Any]], None]
 
 
 def number(ok: Callable[[Any], Any], what: str) -> Rule:
-    """Rule for the values of an argument; JAX arrays and tracers pass.
-
-    **Arguments:** `ok` maps a number or an array to booleans; `what` ends "must be ...".
-    """
+    """Rule that `ok` holds of the values of an argument, which must be `what`; JAX arrays pass."""
     return lambda name, value: require(name, value, ok, what)
 
 
@@ -68,10 +65,8 @@ def check_choices(name: str, value: Any, choices: tuple[str, ...]) -> None:
 class TheoryFunction:
     """Decorator of the theory functions of one package.
 
-    **Arguments**
-
-    - `rules`: what an argument of a given name must be, wherever it occurs.
-    - `check`: what several arguments must be together; gets all arguments by name.
+    `rules` say what an argument of a given name must be, wherever it occurs; `check` gets all
+    arguments by name.
     """
 
     rules: Mapping[str, Rule]
