@@ -11,6 +11,7 @@ import jaxscale as js
 from jaxscale import emergence, sparse, superposition
 from jaxscale.fields import Integer, dtype_field, size, static_int
 from jaxscale.paths import get, set_leaf
+from jaxscale.sweep._config import decode, encode
 
 
 def test_replace_converts_and_keeps_the_rest():
@@ -63,6 +64,26 @@ def test_systems_are_built_with_the_old_maxima():
     with pytest.raises(ValueError, match="`width` must be at most its padded length 8, got 16"):
         with pytest.warns(DeprecationWarning, match="`max_width`"):
             emergence.ParityNetwork(width=16, max_width=8)
+
+
+def test_old_maxima_work_in_files_and_in_replace():
+    table = {"type": "emergence.ParityNetwork", "width": 16, "max_width": 64}
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        decoded = decode(table)
+    assert decoded.padded("width") == 64
+    assert "max_width" not in encode(decoded)
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        replaced = js.replace(emergence.ParityNetwork(width=16), "max_width", 32)
+    assert (int(replaced.width), replaced.padded("width")) == (16, 32)
+    with pytest.raises(ValueError, match="`max_heads` is not a field of ParityNetwork"):
+        decode({"type": "emergence.ParityNetwork", "max_heads": 2})
+
+
+def test_the_old_name_of_theory_kind_warns():
+    with pytest.warns(DeprecationWarning, match="`Predicted` is deprecated, use `TheoryKind`"):
+        assert js.Predicted is js.TheoryKind
+    with pytest.raises(AttributeError, match="no attribute 'Predictd'"):
+        _ = js.Predictd
 
 
 def test_old_names_of_other_lengths_read_them():

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import jax.numpy as jnp
 
 from jaxscale._status import Status
-from jaxscale._system import Observable, Observables, Predicted
+from jaxscale._system import Observable, Observables, TheoryKind
 from jaxscale.fields import Integer
 from jaxscale.sparse import theory
 from jaxscale.sparse._features import AbstractFeatures, AbstractLinear, Identity
@@ -41,8 +41,8 @@ def observables(features: AbstractFeatures, solver: AbstractSolver) -> dict[str,
     unseen = "half the variance of the coordinates never seen"
     described = {
         "loss": Observable(dims, "target²", "population loss, half the mean square error"),
-        "n_seen": Observable((), "1", "coordinates seen in training", Predicted.exact, "mean"),
-        "unseen_loss": Observable((), "target²", unseen, Predicted.exact, "mean"),
+        "n_seen": Observable((), "1", "coordinates seen in training", TheoryKind.exact, "mean"),
+        "unseen_loss": Observable((), "target²", unseen, TheoryKind.exact, "mean"),
     }
     if "residual_loss" in limits:
         described["residual_loss"] = Observable((), "target²", "loss at infinitely many features")
@@ -50,7 +50,7 @@ def observables(features: AbstractFeatures, solver: AbstractSolver) -> dict[str,
         described[name] = Observable(o.dims, o.units, o.description)
     for name in limits.keys() & described.keys():
         described[name] = dataclasses.replace(
-            described[name], predicted=Predicted.asymptotic, limits=limits[name]
+            described[name], predicted=TheoryKind.asymptotic, limits=limits[name]
         )
     return described
 

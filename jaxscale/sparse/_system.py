@@ -10,8 +10,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._status import DIVERGED, Status
-from jaxscale._system import AbstractSystem, Observables, Schema, Work, warn_deprecated
+from jaxscale._system import AbstractSystem, Observables, Schema, Work
 from jaxscale.fields import (
     Integer,
     Real,

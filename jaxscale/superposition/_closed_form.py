@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant
-from jaxscale._system import Observables, Predicted
+from jaxscale._system import Observables, TheoryKind
 from jaxscale.superposition._data import OneHot
 from jaxscale.superposition._decoders import Linear
 from jaxscale.superposition._embedding import Given, Identity
@@ -39,7 +39,7 @@ def _is_alone(system: Any) -> bool:
     return isinstance(system.embedding, Identity) and isinstance(system.inputs, OneHot)
 
 
-def predicted_kinds(system: Any) -> dict[str, tuple[Predicted, str]]:
+def predicted_kinds(system: Any) -> dict[str, tuple[TheoryKind, str]]:
     """Observables with a closed form, and its limits."""
     plain = isinstance(system.optimizer, Sgd) and system.optimizer.momentum is None
     plain &= isinstance(system.schedule, Constant) and isinstance(system.decoder, Linear)
@@ -52,7 +52,7 @@ def predicted_kinds(system: Any) -> dict[str, tuple[Predicted, str]]:
     if random and not alone:
         return {}
     limits = "mean over initial matrices and batches" if alone else ""
-    return dict.fromkeys(NAMES, (Predicted.exact, limits))
+    return dict.fromkeys(NAMES, (TheoryKind.exact, limits))
 
 
 def predicted(system: Any) -> Observables:

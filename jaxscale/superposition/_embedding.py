@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale._linalg import eigh
 from jaxscale.fields import Configurable, Real, is_traced, matrix, part, real, static_int
-from jaxscale.keys import unit_normals
+from jaxscale.keys import normals_by_row
 from jaxscale.superposition._data import AbstractInputs, Source
 from jaxscale.superposition._decoders import Relu
 from jaxscale.superposition._student import Student, batch_loss
@@ -66,7 +66,7 @@ class RandomUnit(AbstractDrawn):
         """Rows on the unit sphere."""
         probability = frame.source.probability
         latent = jnp.arange(frame.max_latent_size, dtype=jnp.int32)
-        rows = unit_normals(key, latent, probability.shape[0], str(probability.dtype))
+        rows = normals_by_row(key, latent, probability.shape[0], str(probability.dtype))
         rows = jnp.where(frame.real[:, None], rows, jnp.zeros_like(rows))
         return _unit(rows.T)
 

@@ -12,17 +12,16 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from jaxscale._deprecated import deprecated_lengths
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._system import (
     Observable,
     Observables,
-    Predicted,
     Schema,
+    TheoryKind,
     Work,
     largest_divisor,
-    warn_deprecated,
-    with_deprecated_maximum,
 )
 from jaxscale.fields import (
     Integer,
@@ -95,14 +94,18 @@ class StudentState(eqx.Module):
         return self.task.student(self.trained)
 
 
-OPEN = (Predicted.none, "")
+OPEN = (TheoryKind.none, "")
 SIGNED = ("feature_strength",)
 ACTIVE = "active"  # the length of the lists of active features
 EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
 
 
-@with_deprecated_maximum("max_active", ACTIVE)
-@with_deprecated_maximum("max_latent_size", "latent_size")
+@deprecated_lengths(
+    max_latent_size="latent_size",
+    padded_latent_size="latent_size",
+    max_active=ACTIVE,
+    places=ACTIVE,
+)
 class TeacherStudent(AbstractTrainedSystem):
     r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
 
@@ -256,18 +259,6 @@ class TeacherStudent(AbstractTrainedSystem):
         swept = (column.tolist() for column in np.broadcast_arrays(exponents, active))
         pairs |= set(zip(*swept, strict=True))
         return {**lengths, ACTIVE: max(_places(a, mean, n) for a, mean in pairs)}
-
-    @property
-    def padded_latent_size(self) -> int:
-        """Deprecated: `padded("latent_size")`."""
-        warn_deprecated("padded_latent_size", "padded('latent_size')")
-        return self.padded("latent_size")
-
-    @property
-    def places(self) -> int:
-        """Deprecated: `padded("active")`."""
-        warn_deprecated("places", "padded('active')")
-        return self.padded(ACTIVE)
 
     @property
     def trained_names(self) -> tuple[str, ...]:

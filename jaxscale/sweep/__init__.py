@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxscale._system import warn_deprecated
+from jaxscale._deprecated import warn_deprecated
 from jaxscale.sweep._execute import run as run
 from jaxscale.sweep._grid import Grid as Grid, geomspace as geomspace
 from jaxscale.sweep._plan import Plan as Plan, plan as plan

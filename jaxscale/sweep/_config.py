@@ -18,8 +18,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from jaxscale._deprecated import old_lengths
 from jaxscale._registry import class_named, shipped_classes, written_name
-from jaxscale._system import AbstractSystem, is_deprecated_maximum
+from jaxscale._system import AbstractSystem
 from jaxscale.fields import RECORDED, as_int, as_real, field_names, size_names
 from jaxscale.training import log_spaced_steps
 
@@ -114,10 +115,12 @@ def decode(value: Any, package: str | None = None) -> Any:
         inner = name.rpartition(".")[0] or package
         fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
         names = [f.name for f in dataclasses.fields(cls) if f.init and RECORDED not in f.metadata]
-        for key in fields:
-            accepted = key in names or is_deprecated_maximum(cls, key)
-            if not accepted and "hyperparameters" not in names:
-                raise ValueError(f"`{key}` is not a field of {cls.__name__} ({', '.join(names)}).")
+        open_names = "hyperparameters" in names
+        unknown = [k for k in fields if not (open_names or k in names or k in old_lengths(cls))]
+        if unknown:
+            raise ValueError(
+                f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(names)})."
+            )
         try:
             return cls(**fields)
         except TypeError as error:

@@ -23,8 +23,9 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._devices import device_memory
-from jaxscale._system import AbstractSystem, warn_deprecated
+from jaxscale._system import AbstractSystem
 from jaxscale._table import Column, Table
 from jaxscale._text import as_text, counted
 from jaxscale.fields import as_int, as_real

@@ -115,13 +115,12 @@ def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
 
 @pytest.mark.parametrize("n_samples", [1, 5, 4096, 4097, 10000])
 def test_frequencies_of_a_set_count_its_samples(n_samples):
-    survival = data.skill_frequencies(EXPONENT, 20)[1]
-    probability = data.skill_frequencies(EXPONENT, 20)[0]
+    skills = data.skill_frequencies(EXPONENT, 20)
     count = eqx.filter_jit(FiniteSet(n_samples=n_samples).frequencies)
-    share = count(jr.key(3), probability, survival)
-    drawn = categorical(words(jr.key(3), jnp.arange(n_samples), 1)[0], survival)
+    share = count(jr.key(3), skills)
+    drawn = categorical(words(jr.key(3), jnp.arange(n_samples), 1)[0], skills.survival)
     counts = np.bincount(np.asarray(drawn), minlength=20)
     np.testing.assert_allclose(np.asarray(share) * n_samples, counts, atol=1e-3)
-    probability = np.asarray(Online().frequencies(jr.key(3), probability, survival))
+    probability = np.asarray(Online().frequencies(jr.key(3), skills))
     expected = np.arange(1.0, 21) ** -1.6
     np.testing.assert_allclose(probability, expected / expected.sum(), rtol=1e-6)

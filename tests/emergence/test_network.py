@@ -37,7 +37,9 @@ def _observe(system, state):
 def _numpy_step(system, state, key):
     """One step of plain NumPy SGD on the same samples."""
     drawn = words(key, jnp.arange(system.batch_size), 1 + data.n_bit_words(system.n_bits))
-    batch = data.decode(drawn, state.task.survival, state.task.masks, system.n_bits, "float32")
+    batch = data.decode(
+        drawn, state.task.frequencies.survival, state.task.masks, system.n_bits, "float32"
+    )
     one_hot = np.eye(system.n_skills)[np.asarray(batch.skill)]
     x = np.concatenate([one_hot, np.asarray(batch.inputs)[:, -system.n_bits :]], axis=1)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
@@ -148,7 +150,7 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
         )
         state = _init(system)
         drawn = words(jr.key(1), jnp.arange(12), 1 + data.n_bit_words(40))
-        batch = data.decode(drawn, state.task.survival, state.task.masks, 40, "float64")
+        batch = data.decode(drawn, state.task.frequencies.survival, state.task.masks, 40, "float64")
         x = jnp.concatenate(
             [jax.nn.one_hot(batch.skill, n_skills, dtype=jnp.float64), batch.inputs[:, -40:]],
             axis=1,
@@ -209,7 +211,7 @@ def test_the_train_loss_is_the_mean_over_the_set():
     system = js.training.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
     state = _init(system)
     drawn = words(state.task.set_key, jnp.arange(1500), 2)
-    batch = data.decode(drawn, state.task.survival, state.task.masks, 9, "float32")
+    batch = data.decode(drawn, state.task.frequencies.survival, state.task.masks, 9, "float32")
     error = student.half_squared_error(state.network, batch, jnp.asarray(2.0, jnp.float32), 3)
     np.testing.assert_allclose(_observe(system, state)["train_loss"], np.mean(error), rtol=1e-5)
 

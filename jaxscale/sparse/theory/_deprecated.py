@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxtyping import ArrayLike
 
-from jaxscale._system import warn_deprecated
+from jaxscale._deprecated import warn_deprecated
 from jaxscale.sparse.theory._coordinates import Coordinates
 from jaxscale.sparse.theory._coverage import expected_rank, expected_seen, unseen_loss
 from jaxscale.sparse.theory._descent import gd_loss, instability_probability
