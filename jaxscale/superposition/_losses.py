@@ -34,6 +34,7 @@ SAMPLE_BLOCK = 256
 
 Vector = Float[Array, " f"]
 Columns = Float[Array, "f m"]
+ScalarKey = Key[Array, ""]
 Trained = dict[str, Array]
 
 
@@ -101,9 +102,8 @@ def exact_split(student: Student, problem: Problem) -> Split:
     return split(student, problem)
 
 
-def sampled_split(student: Student, task: Task, n_samples: int) -> Split:
+def sampled_split(student: Student, task: Task, problem: Problem, n_samples: int) -> Split:
     """Mean losses over `n_samples` fixed samples of the evaluation key."""
-    problem, targets = task.problem, task.problem.teacher.targets
     empty = jnp.zeros_like(problem.probability)
     block = min(n_samples, SAMPLE_BLOCK)
 
@@ -113,7 +113,7 @@ def sampled_split(student: Student, task: Task, n_samples: int) -> Split:
         dense = samples.dense(empty.shape[0])
         output = problem.decoder(student.preactivation(samples, dense, listed=True))
         counted = (numbers < n_samples).astype(empty.dtype)[:, None]
-        error = 0.5 * counted * (output - targets * dense) ** 2
+        error = 0.5 * counted * (output - problem.teacher.targets * dense) ** 2
         zero = jnp.zeros_like(error)
         signal = jnp.sum(jnp.where(dense != 0, error, zero), axis=0)
         interference = jnp.sum(jnp.where(dense != 0, zero, error), axis=0)
@@ -164,18 +164,18 @@ class AbstractGradient(Configurable):
     """How the gradient of the loss is computed."""
 
     @abc.abstractmethod
-    def __call__(self, trained: Trained, task: Task, key: Key[Array, ""]) -> Trained:
+    def __call__(self, trained: Trained, task: Task, problem: Problem, key: ScalarKey) -> Trained:
         """Gradient of the loss in every trained parameter."""
 
 
 class Population(AbstractGradient):
     """The exact gradient: of linear students, and of any student on one-hot inputs."""
 
-    def __call__(self, trained: Trained, task: Task, key: Key[Array, ""]) -> Trained:
+    def __call__(self, trained: Trained, task: Task, problem: Problem, key: ScalarKey) -> Trained:
         """A quadratic form where there is one, else automatic differentiation."""
         if task.quadratic is not None:
             return {MATRIX: task.quadratic.gradient(trained[MATRIX])}
-        problem, teacher = task.problem, task.problem.teacher
+        teacher = problem.teacher
         if isinstance(problem.decoder, Linear) and task.directions is None:
             scale, mean = problem.moments()
             missing = trained[MATRIX] - jnp.diag(teacher.targets)
@@ -206,10 +206,9 @@ class FreshBatches(AbstractGradient):
         """Samples whose gradient is computed at once."""
         return self.micro_batch or self.batch_size
 
-    def __call__(self, trained: Trained, task: Task, key: Key[Array, ""]) -> Trained:
+    def __call__(self, trained: Trained, task: Task, problem: Problem, key: ScalarKey) -> Trained:
         """Automatic differentiation; samples are indexed by (key, sample)."""
-        problem, listed = task.problem, DIRECTIONS not in trained
-        dtype = str(problem.probability.dtype)
+        listed, dtype = DIRECTIONS not in trained, str(task.probability.dtype)
 
         def loss(trained: Trained, first: Int[Array, ""]) -> Float[Array, ""]:
             numbers = first + jnp.arange(self.slice_length, dtype=jnp.int32)

@@ -1,7 +1,4 @@
-"""Teacher and student: what is learned, what learns it, and what is drawn once for a run.
-
-The student is `yhat = f(W^T B W x + bias)`, the teacher `y_i = A_i x_i`.
-"""
+"""Teacher `y_i = A_i x_i`, student `yhat = f(W^T B W x + bias)`, and what a run computes once."""
 
 import abc
 from typing import Any
@@ -207,9 +204,10 @@ def half_limit(problem: Problem, form: Quadratic | None) -> Float[Array, ""]:
 
 
 class Task(eqx.Module):
-    """A problem and what a run draws once: tables of samples, frozen directions, rates and key."""
+    """What a run computes once: features, tables of samples, frozen directions, rates and key."""
 
-    problem: Problem
+    probability: Float[Array, " f"]
+    teacher: Teacher
     source: Source
     directions: Float[Array, "f k"] | None
     quadratic: Quadratic | None
@@ -218,6 +216,6 @@ class Task(eqx.Module):
 
     def student(self, trained: dict[str, Array]) -> Student:
         """The student with its trained parameters, the others as they were drawn."""
-        silent = jnp.zeros_like(self.problem.probability)
+        silent = jnp.zeros_like(self.probability)
         directions = trained.get(DIRECTIONS, self.directions)
         return Student(trained.get(MATRIX), trained.get(BIAS, silent), directions)

@@ -283,6 +283,10 @@ class TeacherStudent(AbstractTrainedSystem):
         teacher = Teacher(*self.importance.targets_and_weights(importance))
         return Problem(self.inputs, self.inputs.probability(shares), teacher, self.decoder)
 
+    def _problem_of(self, task: Task) -> Problem:
+        """The problem of a run, with what its state holds."""
+        return Problem(self.inputs, task.probability, task.teacher, self.decoder)
+
     def matrix_rate(self, half_limit: Callable[[], Float[Array, ""]]) -> Float[Array, ""]:
         """Learning rate of B: the one that is given, or half the stability limit."""
         return half_limit() if self.learning_rate is None else jnp.asarray(self.learning_rate)
@@ -332,7 +336,8 @@ class TeacherStudent(AbstractTrainedSystem):
         rates = {name: rate if r is None else jnp.asarray(r) for name, r in own.items()}
         linear = isinstance(self.decoder, Linear) and isinstance(self.gradient, Population)
         task = Task(
-            problem=problem,
+            probability=problem.probability,
+            teacher=problem.teacher,
             source=source,
             directions=None if embedding.trains else directions,
             quadratic=form if linear and trained.keys() == {MATRIX} else None,
@@ -344,7 +349,7 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def step(self, state: StudentState, key: Key[Array, ""]) -> StudentState:
         """One step of every group of parameters at its own rate."""
-        gradient = self.gradient(state.trained, state.task, key)
+        gradient = self.gradient(state.trained, state.task, self._problem_of(state.task), key)
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
         trained, optimizer = {}, {}
         for name, value in state.trained.items():
@@ -355,11 +360,11 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def observe(self, state: StudentState) -> Observables:
         """Losses split into signal and interference, strengths, dead outputs, step size."""
-        student, problem = state.student, state.task.problem
+        student, problem = state.student, self._problem_of(state.task)
         if has_exact_losses(self.decoder, self.inputs):
             split = exact_split(student, problem)
         else:
-            split = sampled_split(student, state.task, self.n_evaluation)
+            split = sampled_split(student, state.task, problem, self.n_evaluation)
         weights = problem.teacher.weights
         signal = jnp.sum(weights * split.signal)
         interference = jnp.sum(weights * split.interference)

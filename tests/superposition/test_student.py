@@ -60,8 +60,8 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
         student = losses.Student(None, jnp.zeros((48,), jnp.float32), state.student.directions)
         ones = jnp.ones((48,), jnp.float32)
         problem = problem_of(system.inputs, ones, ones, S.Relu())
-        task = Task(problem, state.task.source, None, None, {}, root_key(5))
-        split = losses.sampled_split(student, task, 2000)
+        task = task_of(problem, state.task.source, root_key(5))
+        split = losses.sampled_split(student, task, problem, 2000)
         found.append(float(jnp.sum(split.signal + split.interference)))
     assert found[1] < 0.6 * found[0]
 
@@ -80,6 +80,10 @@ def test_trained_embeddings_move_and_learn(embedding):
 
 def problem_of(inputs, probability, targets, decoder):
     return Problem(inputs, probability, Teacher(targets, jnp.ones_like(targets)), decoder)
+
+
+def task_of(problem, source, key):
+    return Task(problem.probability, problem.teacher, source, None, None, {}, key)
 
 
 def student_of(seed, n=9, k=4):
@@ -131,8 +135,8 @@ def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
 
     @jax.jit
     def block(i):
-        task = Task(problem, source, None, None, {}, jr.fold_in(root_key(0), i))
-        return losses.sampled_split(student, task, 2000)
+        task = task_of(problem, source, jr.fold_in(root_key(0), i))
+        return losses.sampled_split(student, task, problem, 2000)
 
     blocks = [block(i) for i in range(24)]
     limit = norm.isf(0.5e-3 / (2 * n)) * 1.4  # 23 degrees of freedom

@@ -98,8 +98,7 @@ def bottleneck_loss(
     """
     t, eta, a, b = symbols(time, learning_rate, frequency_exponent, importance_exponent)
     m = _modes(embedding, covariance, loss_weighted, a, b, second_moment, mean_active)
-    start: Any = initial_matrix
-    return m.floor + over_times(m.excess(eta, start, discrete), t, m.gram.size)
+    return m.floor + over_times(m.excess(eta, initial_matrix, discrete), t, m.gram.size)
 
 
 @theory_function("loss_weighted", "discrete", vectorize=False, check=_check_shapes)
@@ -141,8 +140,7 @@ def bottleneck_matrix(
     """
     t, eta, a, b = symbols(time, learning_rate, frequency_exponent, importance_exponent)
     m = _modes(embedding, covariance, loss_weighted, a, b, second_moment, mean_active)
-    start: Any = initial_matrix
-    return over_times(m.matrix(eta, start, discrete), t, m.gram.size)
+    return over_times(m.matrix(eta, initial_matrix, discrete), t, m.gram.size)
 
 
 @theory_function("loss_weighted", vectorize=False, check=_check_shapes)

@@ -135,8 +135,7 @@ def universal_law(tail_index: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     >>> print(js.superposition.theory.universal_law(0.0))
     1.0
     """
-    (xi,) = symbols(tail_index)
-    return 1 - 2 * xi
+    return 1 - 2 * symbols(tail_index)[0]
 
 
 def _check_gain(values: Mapping[str, Any]) -> None:

@@ -17,11 +17,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxscale._linalg import eigh, full_svd, qr
 
 _CHUNK = 2**22  # numbers in memory at once
+OfTime = Callable[[Array], Array]
 
 
 def decay(
@@ -105,22 +106,22 @@ class Modes(eqx.Module):
     target: Float[Array, "k k"]  # limit of U^T B V on them, 0 elsewhere
     floor: Float[Array, ""]  # loss there
 
-    def gap(self, initial: Float[Array, "k k"] | None) -> Float[Array, "k k"]:
+    def gap(self, initial: ArrayLike | None) -> Float[Array, "k k"]:
         """Deviation of U^T B(0) V from its limit, 0 for modes that do not move."""
         return jnp.where(self.live, self.rotated(initial) - self.target, 0.0)
 
-    def rotated(self, initial: Float[Array, "k k"] | None) -> Float[Array, "k k"]:
+    def rotated(self, initial: ArrayLike | None) -> Float[Array, "k k"]:
         """Write B(0) in the two bases; None stands for zeros."""
         if initial is None:
             return jnp.zeros_like(self.target)
         return self.row_basis.T @ initial @ self.column_basis
 
-    def excess(self, eta: Array, initial: Array | None, discrete: bool) -> Callable[[Array], Array]:
+    def excess(self, eta: Array, initial: ArrayLike | None, discrete: bool) -> OfTime:
         """Loss above the floor, as a function of one time."""
         gap = self.gap(initial)
         return lambda t: excess(t, eta, self.gram, self.moment, gap, discrete)
 
-    def matrix(self, eta: Array, initial: Array | None, discrete: bool) -> Callable[[Array], Array]:
+    def matrix(self, eta: Array, initial: ArrayLike | None, discrete: bool) -> OfTime:
         """B as a function of one time."""
         gap = self.gap(initial)
         rest = jnp.where(self.live, self.target, self.rotated(initial))
@@ -273,7 +274,7 @@ def _excess_jvp(discrete, primals, tangents):
     return 0.5 * jnp.sum(weight * deviation**2), slope
 
 
-def over_times(function: Callable[[Array], Array], time: Float[Array, "*s"], size: int) -> Array:
+def over_times(function: OfTime, time: Float[Array, "*s"], size: int) -> Array:
     """Map a function of one time over an array of times, a bounded number at once."""
     flat = time.ravel()
     batch = max(1, min(flat.size, _CHUNK // (8 * size)))

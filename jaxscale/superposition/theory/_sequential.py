@@ -116,8 +116,7 @@ def sequential_strength(
     and (1 - eta w lambda)^t if `discrete`, whose sign beyond eta w lambda = 1 is that of the
     nearest integer t.
 
-    **Arguments:** (any shapes that broadcast) `rank`, i >= 1, the rank of the feature; the others
-    as in `sequential_loss`.
+    **Arguments:** `rank`, i >= 1, of the feature; the others as in `sequential_loss`.
 
     **Returns:** s_i/A_i, broadcast shape.
 
