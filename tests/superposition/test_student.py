@@ -148,7 +148,7 @@ def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
 
 
 def test_blocks_of_columns_add_up(x64, monkeypatch):
-    student, inputs = student_of(2), S.OneHot()
+    student, inputs = student_of(2), js.training.cast(S.OneHot(), "float64")
     problem = problem_of(inputs, jnp.full(9, 1 / 9), jnp.ones(9), S.Relu())
     at_once = losses.exact_split(student, problem)
     monkeypatch.setattr(losses, "BLOCK_FLOATS", 36)
