@@ -89,7 +89,13 @@ def test_bytes_that_are_no_number(tmp_path, max_bytes):
         js.keep_compiled(tmp_path, max_bytes=max_bytes)
 
 
-def test_the_switch_of_jax_is_respected(tmp_path):
-    assert not jax.config.jax_enable_compilation_cache
+@pytest.fixture
+def switched_off():
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+
+
+def test_the_switch_of_jax_is_respected(tmp_path, switched_off):
     assert js.keep_compiled(tmp_path / "a") is None
     assert not (tmp_path / "a").exists()

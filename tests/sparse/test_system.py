@@ -30,12 +30,6 @@ from jaxscale.sparse import (
 )
 from jaxscale.sweep import _execute as execute
 
-FAST_COMPILE = {
-    "compiler_options": {
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    }
-}
 SPARSE = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
 AXES = {
     "n_features": [4, 9],
@@ -56,7 +50,7 @@ def _alone(runs, **at):
     """The chosen run, compiled at its own sizes."""
     system, key = js.select(runs, **at)
     with jax.enable_x64(True):
-        out = jax.jit(lambda key: system.simulate(key), **FAST_COMPILE)(key)
+        out = jax.jit(lambda key: system.simulate(key))(key)
     return system, jax.tree.map(np.asarray, out)
 
 
@@ -257,7 +251,7 @@ def _derivative(system, path, at):
             there = jax.vmap(loss)(jnp.stack([at - h, at + h]))
             return jax.jvp(loss, (at,), (jnp.ones(()),))[1], (there[1] - there[0]) / (2 * h)
 
-        return [np.asarray(v) for v in jax.jit(both, **FAST_COMPILE)(at)]
+        return [np.asarray(v) for v in jax.jit(both)(at)]
 
 
 @pytest.mark.slow
@@ -286,7 +280,7 @@ def test_runs_have_derivatives_one_by_one():
         return jax.jvp(loss, (jnp.asarray(0.03),), (jnp.ones(()),))[1]
 
     with jax.enable_x64(True):
-        jax.jit(jax.vmap(slope), **FAST_COMPILE)(jr.split(jr.key(0), 2))
+        jax.jit(jax.vmap(slope))(jr.split(jr.key(0), 2))
 
 
 def _prediction_slopes(system, point):
@@ -301,8 +295,8 @@ def _prediction_slopes(system, point):
 
     with jax.enable_x64(True):
         x = [jnp.asarray(v) for v in point.values()]
-        pushed = jax.jit(jax.jacfwd(told, tuple(range(len(x)))), **FAST_COMPILE)(*x)
-        batch = jax.jit(jax.vmap(told), **FAST_COMPILE)
+        pushed = jax.jit(jax.jacfwd(told, tuple(range(len(x)))))(*x)
+        batch = jax.jit(jax.vmap(told))
         h = 1e-4
         stencil = [
             [v * (1 + (s * h if i == j else 0.0)) for i, v in enumerate(x)]
