@@ -212,7 +212,7 @@ def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
                 exact = theory.bottleneck_loss(
                     steps,
                     w,
-                    **{n: float(getattr(system, n)) for n in EXPONENTS},
+                    **{n: getattr(system, n) for n in EXPONENTS},
                     learning_rate=rate,
                     second_moment=second_moment(system),
                     discrete=True,
