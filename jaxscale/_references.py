@@ -100,7 +100,7 @@ def _is_dataset(value: Any) -> bool:
 def _references(value: Any) -> Iterator[Any]:
     """What `value` declares: by its packages and module, by its classes, and by its parts."""
     if _is_dataset(value):
-        from jaxscale.sweep._select import grid_of
+        from jaxscale.sweep._predict import grid_of
 
         yield from _references(grid_of(value))
     elif isinstance(value, ModuleType):

@@ -257,6 +257,11 @@ def _is_inner(module: str) -> bool:
     return module.partition(".")[0] in ("jaxscale", "equinox", "jaxtyping", "beartype")
 
 
+def is_deprecated_maximum(cls: type, name: str) -> bool:
+    """Whether `with_deprecated_maximum` lets `cls` be built with the old name of a length."""
+    return name.startswith("max_") and isinstance(getattr(cls, name, None), property)
+
+
 def with_deprecated_maximum(old: str, name: str) -> Callable[[type[_System]], type[_System]]:
     """Let a class be built with `max_width=64`, and read by `.max_width`, for one release.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import equinox as eqx
 
-from jaxscale._system import AbstractSystem
+from jaxscale._system import AbstractSystem, is_deprecated_maximum
 from jaxscale._text import choices
 from jaxscale.fields import field_names
 
@@ -69,6 +69,8 @@ def replace(module: Any, path: str, value: Any) -> Any:
         ...
     ValueError: `learning_rate` must be greater than 0.0, got -1.0.
     """
+    if is_deprecated_maximum(type(module), path):
+        return type(module)(**{n: getattr(module, n) for n in field_names(module)}, **{path: value})
     get(module, path)
     head, _, rest = path.partition(".")
     if rest:

@@ -95,7 +95,7 @@ def test_one_program_per_bucket(model, grid, monkeypatch, most):
     monkeypatch.setattr(model, "simulate", lambda s, key: traces.append(s) or simulate(s, key))
     plan = js.plan(grid, max_programs=most)
     js.run(plan)
-    assert len(traces) == plan.n_compiles == len(plan.buckets) <= most
+    assert len(traces) == plan.n_programs == len(plan.buckets) <= most
 
 
 def test_padding_changes_nothing(grid, runs):

@@ -52,6 +52,9 @@ def test_systems_are_built_with_the_old_maxima():
     with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
         wide = emergence.ParityNetwork(width=16, max_width=64)
     assert wide.padded("width") == 64
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        wider = js.replace(wide, "max_width", 128)
+    assert (int(wider.width), wider.padded("width")) == (16, 128)
     with pytest.warns(DeprecationWarning, match="is deprecated"):
         student = superposition.TeacherStudent(
             n_features=8, latent_size=2, frequency_exponent=1.0, max_latent_size=4, max_active=3
@@ -70,7 +73,7 @@ def test_old_names_of_other_lengths_read_them():
     with pytest.warns(DeprecationWarning, match="`sizes` is deprecated, use `padding`"):
         assert model.sizes == model.padding
     with pytest.warns(DeprecationWarning, match="`enclosing` is deprecated, use `padded_for`"):
-        assert model.enclosing({"n_samples": [32]}).padding.n_samples == 32
+        assert model.enclosing({"n_samples": [32]}).padded("n_samples") == 32
     with pytest.warns(DeprecationWarning, match="is deprecated, use `padded"):
         assert (student.padded_latent_size, student.places) == (2, 1)
 

@@ -19,8 +19,7 @@ from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, interval_of
 from jaxscale.paths import get, replace, set_leaves
 from jaxscale.sweep._grid import Grid, is_leaf
-from jaxscale.sweep._layout import Layout
-from jaxscale.sweep._predict import predict, predict_columns, structures_of
+from jaxscale.sweep._predict import predict, predict_columns, theory_layout
 from jaxscale.training import AbstractTrainedSystem
 
 if TYPE_CHECKING:
@@ -206,11 +205,7 @@ def _theory(
     measured: Sequence[str],
 ) -> tuple[_Theory, dict[str, Any], frozenset[str]]:
     """The theory of a grid, for each observable its coordinates, and which take both signs."""
-    one = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
-    parts = structures_of(one)
-    layout = Layout.of_predictions(
-        one, [p.traced_system for p in parts], [p.run_ids for p in parts]
-    )
+    layout = theory_layout(grid)
     closed = [name for name in layout.observables if name != STATUS]
     # observables of one state repeat each other: by default one of them is compared
     here = [name for name in closed if name in measured] or closed
@@ -222,9 +217,9 @@ def _theory(
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     observed = {n: layout.observables[n].dims for n in names}
     theory = _Theory(
-        templates=tuple(set_leaves(p.traced_system, blank) for p in parts),
-        columns=tuple(p.columns for p in parts),
-        run_ids=tuple(p.run_ids for p in parts),
+        templates=tuple(set_leaves(b.padded_system, blank) for b in layout.buckets),
+        columns=tuple(b.columns for b in layout.buckets),
+        run_ids=tuple(b.run_ids for b in layout.buckets),
         places=tuple({n: tuple(p[d] for d in observed[n]) for n in names}
                      for p in layout.positions),
         free=free,

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual
-from jaxscale.sweep._structure import code_read
+from jaxscale.sweep._program import code_read
 
 CONVERGED, UNFINISHED, FAILED, STUCK = 0, 1, 2, 3
 MAX_STEPS = 512

@@ -19,8 +19,8 @@ from jaxscale.report._figures import plot
 from jaxscale.report._fitted import fit_figure
 from jaxscale.sweep._config import parse_value
 from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._predict import grid_of
 from jaxscale.sweep._reader import open_store
-from jaxscale.sweep._select import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.figure

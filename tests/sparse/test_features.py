@@ -51,7 +51,8 @@ def _draws(system, key):
     rows = jnp.asarray(system.n_samples) + N_TEST
     inputs = draw_inputs(jr.fold_in(key, DATA_STREAM), plain.coordinates, rows, sizes)
     n = jnp.asarray(system.n_features)
-    return inputs, gaussian_projection(jr.fold_in(key, FEATURE_STREAM), inputs, n, sizes.n_features)
+    n_rows = system.padded("n_features")
+    return inputs, gaussian_projection(jr.fold_in(key, FEATURE_STREAM), inputs, n, n_rows)
 
 
 def _one(n, d, key):
@@ -125,10 +126,12 @@ def test_any_number_of_test_inputs_is_counted_once(block):
         inputs = eqx.filter_eval_shape(lambda: _draws(system, jr.key(0))[0])
         inputs = eqx.tree_at(lambda x: x.unseen_variance, inputs, jnp.asarray(0.25))
         fit = Fit(None, jnp.asarray(theta)[None], {}, jnp.asarray(True))
-        found = sampled_loss(
-            fit, inputs, jnp.asarray(test), js.sparse.Elementwise(Sigmoid(1.0)),
-            jnp.asarray(f), jnp.eye(3), jnp.asarray(4, jnp.int32),
-        )  # fmt: skip
+        features = js.sparse.Elementwise(Sigmoid(1.0))
+
+        def design(x):
+            return features.design(x, jnp.asarray(f), jnp.asarray(4, jnp.int32))
+
+        found = sampled_loss(fit, inputs, jnp.asarray(test), design, jnp.eye(3))
     phi = 1 / (1 + np.exp(-test @ f.T)) / 2
     wanted = 0.5 * (0.25 + np.mean(np.sum((test - phi @ theta) ** 2, axis=1)))
     np.testing.assert_allclose(found, [wanted], rtol=1e-12)

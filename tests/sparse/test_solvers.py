@@ -72,7 +72,7 @@ def _pieces(system, key):
     d, n = jnp.asarray(system.n_samples), jnp.asarray(system.n_features)
     inputs = draw_inputs(jr.fold_in(key, DATA_STREAM), system.coordinates, d, system.padding)
     projection = system.features.projection(
-        jr.fold_in(key, FEATURE_STREAM), inputs, n, system.padding.n_features
+        jr.fold_in(key, FEATURE_STREAM), inputs, n, system.padded("n_features")
     )
     signs = js.sparse.Sampled().directions(jr.fold_in(key, TEACHER_STREAM), inputs)
     return {"inputs": inputs, "projection": projection, "signs": signs}

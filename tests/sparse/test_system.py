@@ -57,7 +57,7 @@ def _alone(runs, **at):
 def _check_a_run_alone(runs):
     at = {path: values[0] for path, values in AXES.items()} | {"sparsity_exponent": 2.0, "seed": 1}
     system, out = _alone(runs, **at)
-    assert system.padding.n_samples == 6
+    assert system.padded("n_samples") == 6
     swept = runs.sel(at)
     assert set(out) == set(runs.data_vars)
     for name in out:
@@ -99,7 +99,7 @@ def _check_stores(plan, runs, path, monkeypatch):
 @pytest.mark.slow
 def test_a_grid_over_every_leaf_is_one_program(tmp_path, monkeypatch):
     plan = js.plan(_all_axes(), max_runs_per_chunk=32)
-    assert plan.n_compiles == 1
+    assert plan.n_programs == 1
     runs = js.run(plan, progress=False)
     assert (plan.n_runs, len(plan.buckets)) == (128, 1)
     assert (runs["status"] == js.Status.ok).all()
@@ -180,7 +180,7 @@ def test_a_toml_file_is_a_grid(tmp_path):
     assert grid.system.n_coordinates == math.inf
     assert grid.system.features.scale == 0.3
     assert isinstance(grid.system.solver, Ridge)
-    assert js.plan(grid).n_compiles == 2
+    assert js.plan(grid).n_programs == 2
     spectrum = tmp_path / "spectrum.toml"
     spectrum.write_text("""
         system = "sparse.RandomFeatureRegression"
@@ -454,7 +454,7 @@ def test_unstable_runs_count_as_unstable_whatever_becomes_of_their_path():
 def test_an_axis_over_the_number_of_coordinates_has_programs_of_its_own():
     system = RandomFeatureRegression(n_features=4, n_samples=8, **SPARSE)
     grid = js.Grid(system, axes={"n_coordinates": [30, np.inf]})
-    assert js.plan(grid).n_compiles == 2
+    assert js.plan(grid).n_programs == 2
 
 
 @pytest.mark.slow
@@ -481,4 +481,4 @@ def test_a_plan_over_many_exponents_is_quick_to_bound():
             n_features=4, n_samples=30, spectrum_exponent=1.0, sparsity_exponent=gamma,
             activity=activity,
         ).padding  # fmt: skip
-        assert wide.union(one) == wide
+        assert all(getattr(one, name) <= size for name, size in vars(wide).items())

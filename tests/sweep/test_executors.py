@@ -19,7 +19,7 @@ from _counted import SYSTEM, runs_done, runs_of, runs_told
 
 import jaxscale as js
 from jaxscale.emergence import Online, ParityNetwork
-from jaxscale.sweep import _bucket as bucket, _program as program, _remote as remote
+from jaxscale.sweep import _bucket as bucket, _execute as execute, _program as program
 from jaxscale.sweep._execute import Session
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._store import MemoryStore, ZarrStore
@@ -124,7 +124,7 @@ class Batches(ThreadPoolExecutor):
 def test_an_executor_holds_a_bounded_number_of_tasks(
     tmp_path, log, local, monkeypatch, n_workers, bound, most
 ):
-    monkeypatch.setattr(remote, "IN_FLIGHT", bound)
+    monkeypatch.setattr(execute, "IN_FLIGHT", bound)
     with Batches(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
     assert pool.most <= most
@@ -166,7 +166,7 @@ class Closing(ThreadPoolExecutor):
 
 
 def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkeypatch):
-    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
+    monkeypatch.setattr(execute, "IN_FLIGHT", 4)
     path = tmp_path / "a.zarr"
     with Closing(2) as pool, pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
         js.run(PLAN, store=path, executor=pool)
@@ -308,7 +308,7 @@ def test_however_a_task_is_lost_the_others_are_kept(tmp_path, log, monkeypatch, 
     monkeypatch.setattr(
         AtOnce, "submit", lambda self, *a: last if self.left == 5 else submit(self, *a)
     )
-    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
+    monkeypatch.setattr(execute, "IN_FLIGHT", 4)
     with pytest.raises(RuntimeError, match=rf"`executor` .*{words}"):
         js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
     assert runs_done(js.open_store(tmp_path / "a.zarr")) == set(runs_told(log, GRID))

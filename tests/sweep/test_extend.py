@@ -19,7 +19,7 @@ from test_faults import files_under
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 PART = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
 WHOLE = js.Grid(SYSTEM, {"learning_rate": [0.3, 0.2, 0.1]}, seeds=[3, 1, 2, 0])

@@ -14,7 +14,7 @@ from jaxscale.emergence import theory
 from jaxscale.emergence._multilinear import MultilinearSkills
 from jaxscale.papers.emergence._scores import EmergenceScore
 from jaxscale.spectra import PowerLaw, power_sum
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import xarray

@@ -18,7 +18,7 @@ from jaxscale.report._figures import (
     theory_line,
 )
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.figure

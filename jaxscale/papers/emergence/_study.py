@@ -10,7 +10,7 @@ from jaxscale.papers.emergence._claims import emergence_claims, law_claims, law_
 from jaxscale.papers.emergence._figures import emergence_figure, frontier_figure, law_figure
 from jaxscale.papers.emergence._scores import EmergenceScore, score_emergence
 from jaxscale.report._study import Conclusion, Figure, Study
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import xarray

@@ -30,8 +30,7 @@ from jaxscale.report._figures import (
 )
 from jaxscale.report._maps import CELLS, cells, color_bar
 from jaxscale.superposition import theory
-from jaxscale.sweep._predict import predict
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of, predict
 
 if TYPE_CHECKING:
     import matplotlib.axes

@@ -13,7 +13,7 @@ from jaxscale.analysis._exponents import crossing, fit_exponent
 from jaxscale.analysis._jackknife import jackknife
 from jaxscale.paths import replace
 from jaxscale.superposition import Bernoulli, InLoss, ScaledIdentity, TeacherStudent, theory
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 from jaxscale.training import INIT_STREAM, cast
 
 if TYPE_CHECKING:
