@@ -1,15 +1,21 @@
 """What several tests do: compare results, count compilations, interrupt a run."""
 
 import contextlib
+import hashlib
+from pathlib import Path
 
 import jax
 import numpy as np
+
+from jaxscale.sweep._execute import Session
 
 
 def assert_close(actual, expected, tolerance=1e-5):
     """Floats agree within a part of the largest value of their variable, the rest exactly."""
     assert set(actual) == set(expected)
     for name in expected:
+        if hasattr(actual[name], "dims"):
+            assert actual[name].dims == expected[name].dims, name
         one, two = np.asarray(actual[name]), np.asarray(expected[name])
         assert one.shape == two.shape, name
         if two.dtype.kind != "f":
@@ -37,3 +43,29 @@ def compilations():
         yield events
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def count_chunks(monkeypatch, stop_after=None):
+    """Where every chunk was computed, in order; Ctrl-C comes after `stop_after` of them."""
+    chunks, computed = Session.chunks, []
+
+    def counted(self, bar):
+        for where, answer in chunks(self, bar):
+            if len(computed) == stop_after:
+                raise KeyboardInterrupt
+            computed.append(where)
+            yield where, answer
+
+    monkeypatch.setattr(Session, "chunks", counted)
+    return computed
+
+
+def files_under(folder):
+    """Digest of every file and name of every folder, except the locks next to a store."""
+    digests = {}
+    for path in sorted(Path(folder).rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not (name.startswith(".") and ".lock" in name):
+            content = path.read_bytes() if path.is_file() else b"folder"
+            digests[name] = hashlib.sha256(content).hexdigest()
+    return digests

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from checks import count_chunks
 
 import jaxscale as js
 from jaxscale.paths import set_leaf
@@ -28,7 +29,6 @@ from jaxscale.sparse import (
     Tabulated,
     Tanh,
 )
-from jaxscale.sweep import _execute as execute
 
 SPARSE = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
 AXES = {
@@ -78,17 +78,8 @@ def _check_pairs(runs):
 def _check_stores(plan, runs, path, monkeypatch):
     js.run(plan, store=path / "whole.zarr", progress=False)
     assert js.open_store(path / "whole.zarr").equals(runs)
-    chunks, done = execute.Session.chunks, []
-
-    def interrupted(self, bar):
-        for found in chunks(self, bar):
-            if len(done) == 2:
-                raise KeyboardInterrupt
-            done.append(found[0])
-            yield found
-
     with monkeypatch.context() as patch:
-        patch.setattr(execute.Session, "chunks", interrupted)
+        count_chunks(patch, stop_after=2)
         half = js.run(plan, store=path / "half.zarr", progress=False)
     assert 0 < int(half["loss"].notnull().sum()) < runs["loss"].size
     resumed = js.run(plan, store=path / "half.zarr", progress=False)

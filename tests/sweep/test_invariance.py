@@ -7,7 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from test_plan import compilations
+from checks import assert_close, compilations
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
@@ -39,21 +39,6 @@ assert jax.local_device_count() == int(sys.argv[1])
 plan = js.plan(grid, max_runs_per_chunk=8, max_programs=2)
 np.savez(sys.argv[2], **{{k: v.values for k, v in js.run(plan).items()}})
 """
-
-
-def assert_close(one, two, tolerance=1e-5):
-    """Floats within a part of the observable's maximum, integers exactly."""
-    names = set(one.files if hasattr(one, "files") else one.data_vars)
-    assert names == set(two.data_vars)
-    for name in names:
-        here, there = np.asarray(one[name]), np.asarray(two[name])
-        assert here.shape == there.shape
-        if there.dtype.kind == "f":
-            np.testing.assert_array_equal(np.isnan(here), np.isnan(there))
-            atol = tolerance * np.nanmax(np.abs(there))
-            np.testing.assert_allclose(here, there, rtol=0.0, atol=atol, err_msg=name)
-        else:
-            np.testing.assert_array_equal(here, there, err_msg=name)
 
 
 @pytest.fixture(scope="module")

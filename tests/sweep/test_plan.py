@@ -1,12 +1,12 @@
 """Plans: groups, chunks, no compilation, and programs that are kept."""
 
-import contextlib
 import itertools
 import pickle
 
 import jax
 import numpy as np
 import pytest
+from checks import compilations
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
@@ -16,21 +16,6 @@ from jaxscale.sweep._plan import allocate_buckets, cells, cheapest
 from jaxscale.sweep._program import PROGRAMS
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=20)
-
-
-@contextlib.contextmanager
-def compilations():
-    seen = []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_the_counter_counts():

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_plan import compilations
+from checks import compilations
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills

@@ -10,29 +10,16 @@ import numpy as np
 import pytest
 import xarray
 import zarr
+from checks import count_chunks
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
-from jaxscale.sweep import _execute as execute, _store as store
+from jaxscale.sweep import _store as store
 from jaxscale.sweep._layout import Layout
 
 SYSTEM = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
 ONLINE = js.replace(SYSTEM, "data", Online())
 GRID = js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3)
-
-
-def count_chunks(monkeypatch, stop_after=None):
-    chunks, computed = execute.Session.chunks, []
-
-    def counted(self, bar):
-        for where, answer in chunks(self, bar):
-            if len(computed) == stop_after:
-                raise KeyboardInterrupt
-            computed.append(where)
-            yield where, answer
-
-    monkeypatch.setattr(execute.Session, "chunks", counted)
-    return computed
 
 
 def test_layout_on_disk(tmp_path):
