@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from jaxscale.keys import root_key
-from jaxscale.superposition._amplitudes import Fixed, Uniform
 from jaxscale.superposition._data import Bernoulli, OneHot
+from jaxscale.superposition._outputs import Fixed, Uniform
 
 N, SAMPLES = 12, 40_000
 INPUTS = {
@@ -31,7 +31,8 @@ def dense(inputs, samples, source):
 
 def drawn(inputs, extra=0):
     p = np.asarray(inputs.probability(jnp.asarray(shares(inputs), jnp.float32)))
-    places = inputs.n_listed(shares(inputs)) + extra
+    one = isinstance(inputs, OneHot)
+    places = extra + (1 if one else inputs.n_listed(shares(inputs)))
     source = inputs.source(jnp.asarray(p, jnp.float32), places)
     return p.astype(float), np.asarray(dense(inputs, jnp.arange(SAMPLES), source), float)
 
