@@ -133,7 +133,7 @@ def test_a_bad_run_leaves_its_neighbours(bad):
 def test_interruption_returns_what_is_finished(monkeypatch):
     plan = js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
     whole = js.run(plan)
-    computed = count_chunks(monkeypatch, after=2)
+    computed = count_chunks(monkeypatch, stop_after=2)
     part = js.run(plan)
     assert computed == [(0, 0), (0, 1)]
     assert part.attrs["complete"] == 0
