@@ -274,7 +274,12 @@ ACCURACY = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = {"sparse-allocation_n", "sparse-allocation_loss"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+)
 def test_gradient_vmap_and_float32(name):
     function, point = CASES[name]
     accuracy = ACCURACY.get(name) or ACCURACY[name.partition("-")[0]]

@@ -191,7 +191,6 @@ def test_the_initial_weights_are_normal_and_keyed_by_unit():
     np.testing.assert_array_equal(_init(narrow).network.readout, network.readout[:100])
 
 
-@pytest.mark.slow
 def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
     system = ParityNetwork(
         n_skills=2, n_bits=12, skill_size=3, width=64, data=FiniteSet(n_samples=40), batch_size=40,
