@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
+from jaxscale.analysis._data import Data, as_table, require_columns, require_numbers
 from jaxscale.analysis._fit_data import FitData
-from jaxscale.analysis._tables import Data, as_table, require_columns, require_numbers
 from jaxscale.spectra import PowerLaw
 
 if TYPE_CHECKING:
@@ -49,11 +49,10 @@ class Formula:
     def __post_init__(self):
         if not callable(self.function):
             raise ValueError(f"`function` must be callable, got {self.function!r}.")
-        known = self._parameters
         for name in self.values:
-            if known is not None and name not in known:
+            if name not in self._parameters and not self._takes_any:
                 raise ValueError(
-                    f"`{name}` is not an argument of {self.name} {choices(name, known)}"
+                    f"`{name}` is not an argument of {self.name} {choices(name, self._parameters)}"
                 )
 
     @property
@@ -62,20 +61,21 @@ class Formula:
         return getattr(self.function, "__name__", type(self.function).__name__)
 
     @property
-    def _parameters(self) -> dict[str, inspect.Parameter] | None:
-        """Named arguments; None where the function takes any keyword."""
-        found = inspect.signature(self.function).parameters
-        if any(p.kind is p.VAR_KEYWORD for p in found.values()):
-            return None
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        """Named arguments of the function."""
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return {n: p for n, p in found.items() if p.kind in kinds}
+        every = inspect.signature(self.function).parameters
+        return {n: p for n, p in every.items() if p.kind in kinds}
+
+    @property
+    def _takes_any(self) -> bool:
+        every = inspect.signature(self.function).parameters.values()
+        return any(p.kind is p.VAR_KEYWORD for p in every)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Arguments that come from the data."""
-        given = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        known = inspect.signature(self.function).parameters.items()
-        bare = [n for n, p in known if p.kind in given and p.default is p.empty]
+        bare = [n for n, p in self._parameters.items() if p.default is p.empty]
         return tuple(n for n in bare if n not in self.values)
 
     def __call__(self, **inputs: Any) -> Float[Array, "..."]:
@@ -88,7 +88,6 @@ class Formula:
 
         **Raises** `ValueError` for one without a real value to start from.
         """
-        found = []
         for name in free:
             value = self.values.get(name)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
@@ -96,8 +95,7 @@ class Formula:
                     f"`free` must name parameters with a value to start from, got {name!r}; "
                     f"values are given for {', '.join(self.values) or 'none'}."
                 )
-            found.append(float(value))
-        return np.asarray(found)
+        return np.asarray([float(self.values[name]) for name in free])
 
     def replaced(self, values: Mapping[str, Any]) -> "Formula":
         """The same with other values."""
@@ -131,7 +129,7 @@ class Formula:
             start=self.start(free),
             data={self.result: _padded([t[self.result] for _, t in tables])[:, None]},
             inputs={n: _padded([t[n] for _, t in tables], fill=None) for n in inputs},
-            groups={self.result: groups[None]},
+            groups=groups[None],
             n_groups=n_groups,
             labels=tuple(label for label, _ in tables) if each else (),
             signed=frozenset(),
@@ -140,21 +138,21 @@ class Formula:
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
         """Columns that are read: the inputs, and arguments with a default that the user maps."""
-        found = self._named(mapped)
-        require_columns(table, [self.result, *found])
-        return found
+        named = self._named(mapped)
+        require_columns(table, [self.result, *named])
+        return named
 
     def _named(self, mapped: Mapping[str, str]) -> list[str]:
-        known = self._parameters or {}
-        return list(dict.fromkeys((*self.inputs, *(n for n in mapped if n in known)))) or ["x"]
+        mapped = [n for n in mapped if n in self._parameters]
+        return list(dict.fromkeys([*self.inputs, *mapped])) or ["x"]
 
     def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
         """Refuse columns for what has a value already, and for what is not an argument."""
         for name in mapped:
             if name in self.values:
                 raise ValueError(f"`columns` must not map {name!r}, which has a value.")
-            allowed = [*(self._parameters or [name]), self.result, *others, *self._named({})]
-            if name not in allowed:
+            allowed = [*self._parameters, self.result, *others, *self._named({})]
+            if name not in allowed and not self._takes_any:
                 raise ValueError(
                     f"`columns` must map arguments of {self.name} or its result "
                     f"({', '.join(dict.fromkeys(allowed))}), got {name!r}."
@@ -178,8 +176,8 @@ class Formula:
 
         arrays = {n: np.asarray(v, float) for n, v in inputs.items()}
         with jax.enable_x64(True):
-            found = np.asarray(self(**arrays))
-        return pandas.DataFrame({**arrays, self.result: found})
+            result = np.asarray(self(**arrays))
+        return pandas.DataFrame({**arrays, self.result: result})
 
     def described(self) -> dict[str, Any]:
         """Name and values, as plain data."""
@@ -227,10 +225,10 @@ def _traceable(name: str, free: Sequence[str]) -> Iterator[None]:
 
 def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any) -> Array:
     if set(inputs) != {"x"} or "x" in inspect.signature(function).parameters:
-        found = function(**inputs, **values)
-        if not isinstance(found, Array | np.ndarray | float | int | np.number):
-            raise ValueError(f"`function` must return one value per row, got {found!r}.")
-        return jnp.asarray(found)
+        result = function(**inputs, **values)
+        if not isinstance(result, Array | np.ndarray | float | int | np.number):
+            raise ValueError(f"`function` must return one value per row, got {result!r}.")
+        return jnp.asarray(result)
     law = function(**values)
     if not isinstance(law, PowerLaw):
         raise ValueError(

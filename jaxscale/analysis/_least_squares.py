@@ -1,11 +1,9 @@
 """Fits of data sets from many starts, with covariance, and of their resamples.
 
-Data sets, starts and resamples are lanes of one solver (`levenberg`). Nothing in this file depends
-on where a theory or its data come from.
+Data sets, starts and resamples are lanes of one solver, `levenberg_marquardt`.
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxscale.analysis._levenberg import (
-    EPS,
-    FAILED,
-    Expansion,
-    QuadraticModel,
-    levenberg_marquardt,
-)
+from jaxscale.analysis._expansion import Expansion
+from jaxscale.analysis._levenberg import EPS, FAILED, QuadraticModel, levenberg_marquardt
 from jaxscale.analysis.bounds import AbstractBound
 
-STATUS_NAMES = ("converged", "not converged", "not finite", "stuck")
 INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
 CANDIDATES = 64  # per parameter
 DRAWN_AT_ONCE = 2**22  # counts of groups, by which the resamples in memory are bounded
@@ -45,13 +37,17 @@ class FitResult(NamedTuple):
 
 
 def candidates(bounds: tuple[AbstractBound, ...], z: Float[np.ndarray, " p"]) -> np.ndarray:
-    """Scatter coordinates around `z`, dense near it: a Sobol sequence with squared distances."""
-    from scipy.stats.qmc import Sobol
+    """Scatter coordinates around `z`, dense near it: an even sequence with squared distances.
 
-    n_bits = math.ceil(math.log2(CANDIDATES * len(z)))
-    u = 2 * Sobol(len(z), scramble=False).random_base2(n_bits) - 1
-    radius = [b.search_radius(jnp.asarray(at)) for b, at in zip(bounds, z, strict=True)]
-    return z + np.asarray(radius) * u * np.abs(u)
+    **Reference:** Roberts 2018, "The unreasonable effectiveness of quasirandom sequences".
+    """
+    p, root = len(z), 1.0
+    for _ in range(64):  # of x^(p + 1) = x + 1
+        root = (1 + root) ** (1 / (p + 1))
+    number = np.arange(1, CANDIDATES * p + 1)[:, None]
+    u = 2 * ((0.5 + number * root ** -np.arange(1.0, p + 1)) % 1) - 1
+    radius = [float(b.search_radius(at)) for b, at in zip(bounds, z, strict=True)]
+    return z + radius * u * np.abs(u)
 
 
 def fit(
@@ -66,7 +62,7 @@ def fit(
 
     **Returns:** a `FitResult`.
     """
-    n_sets, p = expand.n_sets, z.size
+    n_sets, p = len(expand.data.target), z.size
     starts = np.broadcast_to(z, (n_sets, 1, p))
     if n_starts > 1:
         c = len(scattered)
@@ -78,7 +74,7 @@ def fit(
     end, model, status = levenberg_marquardt(expand.lanes(sets), starts.reshape(-1, p))
     cost = np.where(status == FAILED, np.inf, model.cost).reshape(n_sets, n_starts)
     best = np.argmin(cost, axis=1) + n_starts * np.arange(n_sets)
-    optimum = jax.tree.map(lambda x: x[best], model)
+    optimum = QuadraticModel(*(x[best] for x in model))
     n = np.sum(expand.points_by_group, axis=1)
     return FitResult(
         end[best],
@@ -103,7 +99,7 @@ def refit(
     """
     n_sets, p = z.shape
     lanes = np.arange(n_sets * n_resamples)
-    size = min(lanes.size, max(1, DRAWN_AT_ONCE // expand.n_groups))
+    size = min(lanes.size, max(1, DRAWN_AT_ONCE // expand.data.n_groups))
     ends, codes = np.empty((lanes.size, p)), np.empty(lanes.size, np.int32)
     for first in range(0, lanes.size, size):
         # every chunk has the same size: the last one begins in the one before it

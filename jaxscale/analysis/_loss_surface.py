@@ -11,8 +11,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._diagnostics import check_count
+from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._exponents import check_level
-from jaxscale.analysis._levenberg import CONVERGED, FAILED, DataSets, Expansion, FitProblem
+from jaxscale.analysis._levenberg import CONVERGED, FAILED
 from jaxscale.analysis._plain import plain
 from jaxscale.analysis.bounds import Positive
 from jaxscale.analysis.residuals import Huber, Log
@@ -198,9 +199,9 @@ def fit_loss_surface(
         robust = Huber(delta=np.asarray(delta))
         problem = FitProblem(_surface, (Positive(),) * 5, kinds, {"loss": np.asarray(1.0)}, robust)
         inputs = {"n_parameters": n[None], "n_tokens": d[None]}
-        runs = DataSets(inputs, {"loss": np.log(y)[None, None]}, {"loss": np.ones((1, 1, len(y)))})
-        groups: Any = {"loss": np.arange(len(y))[None]}
-        expand = Expansion(problem, runs, groups, len(y))
+        target, groups = np.log(y)[None, None], np.arange(len(y))[None]
+        runs = DataSets(inputs, target, np.ones_like(target), groups, len(y))
+        expand = Expansion(problem, runs, max(len(starts), bootstrap))
         result = least_squares.fit(expand, starts[0], starts[1:], len(starts))
         drawn = np.empty((0, 5))
         if bootstrap:

@@ -10,7 +10,7 @@ import dataclasses
 import dis
 import functools
 import inspect
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -51,22 +51,23 @@ class Identity:
         return id(self.value)
 
 
-def structure_key(system: eqx.Module) -> Hashable:
+def structure_key(system: Any, is_traced: Callable[[Any], bool] = eqx.is_array_like) -> Hashable:
     """Static fields, shapes and types of the leaves, code of the user's classes, settings of JAX.
 
     **Arguments**
 
-    - `system`: any module; the values of its leaves are not looked at.
+    - `system`: any module, or a tuple of modules.
+    - `is_traced`: which leaves are arguments of the program: their values are not looked at.
 
     **Returns** a key that two systems share if and only if one program serves both.
     """
     leaves, tree = jax.tree.flatten(system)
-    kinds = [jax.typeof(x) if eqx.is_array_like(x) else (type(x), x) for x in leaves]
+    kinds = [jax.typeof(x) if is_traced(x) else (type(x), x) for x in leaves]
     settings = tuple(getattr(jax.config, name) for name in SETTINGS)
     return tree, tuple(kinds), code_read(system), settings
 
 
-def code_read(system: eqx.Module) -> tuple[Hashable, ...]:
+def code_read(system: Any) -> tuple[Hashable, ...]:
     """Functions and constants that the code of the user's classes reads, by their names.
 
     Functions of the same module are followed. Changes in place (an entry of a dictionary) are not

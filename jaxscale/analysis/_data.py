@@ -29,22 +29,24 @@ def as_table(
     a column that is not there.
     """
     import pandas
-    import xarray
 
+    renamed = dict(columns or {})
     if isinstance(data, str | Path):
         data = _read(Path(data))
-    if isinstance(data, xarray.DataArray):
-        data = data.to_dataset(name=data.name or "loss")
-    if isinstance(data, xarray.Dataset):
-        theirs = [dict(columns or {}).get(name, name) for name in needed or ()]
-        kept = [name for name in theirs if name in data.data_vars]
-        data = (data[kept] if kept else data).to_dataframe().reset_index()
+    elif not isinstance(data, pandas.DataFrame):
+        import xarray  # a second of its own, for Datasets alone
+
+        if isinstance(data, xarray.DataArray):
+            data = data.to_dataset(name=data.name or "loss")
+        if isinstance(data, xarray.Dataset):
+            wanted = [renamed.get(name, name) for name in needed or ()]
+            wanted = [name for name in wanted if name in data.data_vars]
+            data = (data[wanted] if wanted else data).to_dataframe().reset_index()
     if not isinstance(data, pandas.DataFrame):
         raise ValueError(
             f"`data` must be a Dataset, a DataFrame or the path of a CSV file, "
             f"got {type(data).__name__}."
         )
-    renamed = dict(columns or {})
     require_columns(data, renamed.values())
     if len(set(renamed.values())) < len(renamed):
         raise ValueError(f"`columns` must name each column once, got {renamed!r}.")
@@ -58,8 +60,8 @@ def require_columns(table: "pandas.DataFrame", names: Any) -> None:
     """
     for name in names:
         if name not in table:
-            known = ", ".join(str(c) for c in table.columns)
-            raise ValueError(f"`columns`: there is no column {name!r}; there are {known}.")
+            columns = ", ".join(str(c) for c in table.columns)
+            raise ValueError(f"`columns`: there is no column {name!r}; there are {columns}.")
 
 
 def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
@@ -91,7 +93,7 @@ def as_dataset(
     if len(twice):
         raise ValueError(
             f"`data` must have one row for each ({', '.join(dims)}), got several at {twice[0]}: "
-            "name what tells them apart, such as columns={'seed': 'run'}."
+            "name what distinguishes them, such as columns={'seed': 'run'}."
         )
     return indexed[list(observables)].astype(float).to_xarray()
 
