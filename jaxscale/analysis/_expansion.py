@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxscale.analysis._levenberg import QuadraticModel
 from jaxscale.analysis.bounds import AbstractBound
-from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual
+from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Squared
 from jaxscale.sweep._program import PROGRAMS
 from jaxscale.sweep._structure import structure_key
 
@@ -48,6 +48,11 @@ class DataSets:
         return np.stack([np.bincount(group, w.ravel(), self.n_groups) for w in self.weight])
 
 
+def _call(module: Any, method: str, values: np.ndarray) -> np.ndarray:
+    """Call a method of a module, without the cost of a bound one, which is a module, too."""
+    return np.asarray(getattr(type(module), method)(module, values))
+
+
 @dataclasses.dataclass(frozen=True)
 class FitProblem:
     """A theory, a function of `(values, inputs)`, and how it is compared with data."""
@@ -60,8 +65,7 @@ class FitProblem:
 
     def by_parameter(self, method: str, z: Float[np.ndarray, "l p"]) -> Float[np.ndarray, "l p"]:
         """Apply a method of the bounds to the coordinates `z`."""
-        columns = [getattr(b, method)(z[:, i]) for i, b in enumerate(self.bounds)]
-        return np.stack([np.asarray(c) for c in columns], axis=1)
+        return np.stack([_call(b, method, z[:, i]) for i, b in enumerate(self.bounds)], axis=1)
 
     def scaled(
         self, theory: dict[str, np.ndarray], jacobian: dict[str, np.ndarray], z: np.ndarray
@@ -70,13 +74,25 @@ class FitProblem:
         expected, slopes = [], []
         for name in sorted(theory):
             kind, unit = self.residuals[name], self.units[name]
-            expected.append(np.asarray(kind.scaled(theory[name])) / unit)
-            slope = np.asarray(kind.derivative(theory[name])) / unit
+            expected.append(_call(kind, "scaled", theory[name]) / unit)
+            slope = _call(kind, "derivative", theory[name]) / unit
             slopes.append(jacobian[name] * slope[..., None])
         by_value = np.concatenate(slopes, axis=1)
-        return np.concatenate(expected, axis=1), by_value * self.by_parameter("derivative", z)[
-            :, None
-        ]
+        by_coordinate = by_value * self.by_parameter("derivative", z)[:, None]
+        return np.concatenate(expected, axis=1), by_coordinate
+
+    def compared(
+        self, target: Float[np.ndarray, "l o t"], weight: Float[np.ndarray, "l o t"]
+    ) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " l"]]:
+        """Data, weights, and squares that no theory changes.
+
+        With squared losses, many data at one value of the theory are their mean and their scatter.
+        """
+        if type(self.loss) is not Squared:
+            return target, weight, np.zeros(len(target))
+        total = weight.sum(axis=1, keepdims=True)
+        mean = (weight * target).sum(axis=1, keepdims=True) / np.where(total > 0, total, 1.0)
+        return mean, total, np.einsum("lot,lot->l", weight, (target - mean) ** 2)
 
     def expand(
         self,
@@ -84,13 +100,14 @@ class FitProblem:
         jacobian: Float[np.ndarray, "l t p"],
         target: Float[np.ndarray, "l o t"],
         weight: Float[np.ndarray, "l o t"],
+        scatter: Float[np.ndarray, " l"],
     ) -> QuadraticModel:
-        """Expand the costs of lanes; many data at one value of the theory share its derivatives."""
+        """Expand the costs of lanes around a theory, given `compared` data."""
         defined, used = np.isfinite(expected), weight > 0
         jacobian = np.where(defined[..., None], jacobian, 0.0)
         r = np.where(used, np.where(defined, expected, 0.0)[:, None] - target, 0.0)
         undefined = np.any(~defined[:, None] & used, axis=(1, 2))
-        root, influence = np.asarray(self.loss.root(r)), np.asarray(self.loss.influence(r))
+        root, influence = _call(self.loss, "root", r), _call(self.loss, "influence", r)
         # d root / d r = psi / root, and 1 where both vanish
         slope = np.divide(influence, root, out=np.ones_like(r), where=root != 0)
 
@@ -101,13 +118,13 @@ class FitProblem:
             return (jacobian * by_theory[..., None]).swapaxes(1, 2) @ jacobian
 
         return QuadraticModel(
-            cost=np.where(undefined, np.inf, total(weight, root, root) / 2),
+            cost=np.where(undefined, np.inf, (total(weight, root, root) + scatter) / 2),
             gradient=np.einsum("ltp,lt->lp", jacobian, (weight * influence).sum(axis=1)),
             curvature=products((weight * slope**2).sum(axis=1)),
             jtj=products(weight.sum(axis=1)),
-            influence_squares=total(weight, influence, influence),
-            second_derivatives=total(weight, np.asarray(self.loss.second_derivative(r))),
-            squares=total(weight, r, r),
+            influence_squares=total(weight, influence, influence) + scatter,
+            second_derivatives=total(weight, _call(self.loss, "second_derivative", r)),
+            squares=total(weight, r, r) + scatter,
         )
 
 
@@ -151,6 +168,8 @@ class Expansion:
         self._one, self._many = PROGRAMS.find(key, lambda: _programs(static, treedef))
         self._leaves = jax.device_put(leaves)
         _, o, t = data.target.shape
+        self._compared = problem.compared(data.target, data.weight)
+        _, o, t = self._compared[0].shape
         most = BLOCK_FLOATS // max(1, t * (o + len(problem.bounds) + 1))
         self._size = max(1, min(most, LANES, 1 << (n_lanes - 1).bit_length()))
         self._few = n_lanes <= FEW_LANES and jax.default_backend() == "cpu"
@@ -158,40 +177,51 @@ class Expansion:
     def _run(self, z: np.ndarray, sets: np.ndarray) -> Iterator[tuple[slice, Any, Any]]:
         """Theory of lanes and its Jacobian, block by block; the last one repeats its last lane."""
         values, n = self.problem.by_parameter("constrain", z), len(z)
-        if self._few:
-            lanes = [self._one(self._leaves, *lane) for lane in zip(values, sets, strict=True)]
-            yield slice(0, n), *jax.tree.map(lambda *x: np.stack(x), *lanes)
-            return
-        firsts = range(0, n, self._size)
-        places = [np.minimum(np.arange(i, i + self._size), n - 1) for i in firsts]
-        blocks = [self._many(self._leaves, values[at], sets[at]) for at in places]
-        for first, block in zip(firsts, blocks, strict=True):
-            m = min(self._size, n - first)
-            rows = jax.tree.map(lambda x, m=m: np.asarray(x)[:m], block)
-            yield slice(first, first + m), *rows
-
-    def __call__(
-        self,
-        z: Float[np.ndarray, "l p"],
-        sets: Int[np.ndarray, " l"],
-        counts: Float[np.ndarray, "l u"] | None = None,
-    ) -> QuadraticModel:
-        """Models of lanes `l`: their coordinates, data sets, and how often each group counts."""
-        models = []
-        with np.errstate(all="ignore"):  # the solver refuses what is not finite
-            for lanes, *rows in self._run(z, sets):
-                weight = self.data.weight[sets[lanes]]
-                if counts is not None:
-                    weight = weight * counts[lanes][:, self.data.groups]
-                side = self.problem.scaled(*rows, z[lanes])
-                models.append(self.problem.expand(*side, self.data.target[sets[lanes]], weight))
-        return QuadraticModel(*(np.concatenate(x) for x in zip(*models, strict=True)))
+        blocks = [slice(first, min(first + self._size, n)) for first in range(0, n, self._size)]
+        parts = []
+        for block in blocks:
+            if self._few:
+                parts.append(
+                    [
+                        self._one(self._leaves, *a)
+                        for a in zip(values[block], sets[block], strict=True)
+                    ]
+                )
+            else:
+                at = np.minimum(np.arange(block.start, block.start + self._size), n - 1)
+                parts.append(self._many(self._leaves, values[at], sets[at]))
+        for block, part in zip(blocks, parts, strict=True):
+            if self._few:
+                yield block, *jax.tree.map(lambda *x: np.stack(x), *part)
+            else:
+                yield (
+                    block,
+                    *jax.tree.map(lambda x, b=block: np.asarray(x)[: b.stop - b.start], part),
+                )
 
     def lanes(
         self, sets: Int[np.ndarray, " l"], counts: Float[np.ndarray, "l u"] | None = None
     ) -> Callable[[np.ndarray, np.ndarray], QuadraticModel]:
-        """Models as a function of coordinates and numbers of lanes, for `levenberg_marquardt`."""
-        return lambda z, at: self(z, sets[at], None if counts is None else counts[at])
+        """Models as a function of coordinates and numbers of lanes, for `levenberg_marquardt`.
+
+        **Arguments:** data sets of lanes `l`, and how often each of their groups counts.
+        """
+        compared, row = self._compared, sets
+        if counts is not None:
+            weight = self.data.weight[sets] * counts[:, self.data.groups]
+            compared = self.problem.compared(self.data.target[sets], weight)
+            row = np.arange(len(sets))
+
+        def expand(z: np.ndarray, at: np.ndarray) -> QuadraticModel:
+            models = []
+            with np.errstate(all="ignore"):  # the solver refuses what is not finite
+                for block, theory, jacobian in self._run(z, sets[at]):
+                    scaled = self.problem.scaled(theory, jacobian, z[block])
+                    own = (x[row[at[block]]] for x in compared)
+                    models.append(self.problem.expand(*scaled, *own))
+            return QuadraticModel(*(np.concatenate(x) for x in zip(*models, strict=True)))
+
+        return expand
 
     def stated(
         self, z: Float[np.ndarray, " p"]

@@ -17,7 +17,7 @@ from jaxscale.analysis.bounds import AbstractBound
 
 INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
 CANDIDATES = 64  # per parameter
-DRAWN_AT_ONCE = 2**22  # counts of groups, by which the resamples in memory are bounded
+DRAWN_AT_ONCE = 2**22  # weights, by which the resamples in memory are bounded
 
 
 class FitResult(NamedTuple):
@@ -66,7 +66,8 @@ def fit(
     starts = np.broadcast_to(z, (n_sets, 1, p))
     if n_starts > 1:
         c = len(scattered)
-        cost = expand(np.tile(scattered, (n_sets, 1)), np.repeat(np.arange(n_sets), c)).cost
+        scan, lanes = np.tile(scattered, (n_sets, 1)), np.arange(n_sets * c)
+        cost = expand.lanes(np.repeat(np.arange(n_sets), c))(scan, lanes).cost
         cost = np.where(np.isfinite(cost), cost, np.inf).reshape(n_sets, c)
         order = np.argsort(cost, axis=1, stable=True)[:, : n_starts - 1]
         starts = np.concatenate([starts, scattered[order]], axis=1)
@@ -99,7 +100,8 @@ def refit(
     """
     n_sets, p = z.shape
     lanes = np.arange(n_sets * n_resamples)
-    size = min(lanes.size, max(1, DRAWN_AT_ONCE // expand.data.n_groups))
+    floats = max(expand.data.n_groups, expand.data.target[0].size)
+    size = min(lanes.size, max(1, DRAWN_AT_ONCE // floats))
     ends, codes = np.empty((lanes.size, p)), np.empty(lanes.size, np.int32)
     for first in range(0, lanes.size, size):
         # every chunk has the same size: the last one begins in the one before it

@@ -114,7 +114,7 @@ class Positive(AbstractBound):
 
     def derivative(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
         """`exp z`, too."""
-        return self.constrain(coordinate)
+        return _library(coordinate).exp(coordinate)
 
     def contains(self, value: float) -> bool:
         """Whether `v > 0`."""
