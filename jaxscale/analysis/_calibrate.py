@@ -104,7 +104,7 @@ def calibrate(
     with jax.enable_x64(True):
         problem = FitProblem(data_sets.theory, limits, kinds, scales, loss or Squared())
         start = zip(limits, data_sets.start, strict=True)
-        z = np.asarray([float(bound.unconstrain(value)) for bound, value in start])
+        z = np.asarray([float(bound.unconstrain(np.asarray(value))) for bound, value in start])
         n_lanes = len(points.target) * max(n_starts, bootstrap)
         points, n_stated, n_dropped = _stated(Expansion(problem, points, n_lanes), z)
         expand = Expansion(problem, points, n_lanes)
@@ -201,8 +201,9 @@ def _scaled_data(
         scaled = kinds[name].scaled(np.where(usable, values, 1.0))
         target.append(np.where(usable, scaled, 0.0) / units[name])
         weight.append(usable.astype(float))
-    rows = (np.concatenate(side, axis=-1) for side in (target, weight))
-    return DataSets(data.inputs, *rows, data.groups, data.n_groups), units, n_left_out
+    target, weight = np.concatenate(target, axis=-1), np.concatenate(weight, axis=-1)
+    points = DataSets(data.inputs, target, weight, data.groups, data.n_groups)
+    return points, units, n_left_out
 
 
 def _stated(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
@@ -224,6 +225,5 @@ def _stated(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
             f"`theory` is zero, negative or infinite at {n_bad} points for the values it "
             "starts from: start elsewhere, or compare as it is with residual=Scaled()."
         )
-    n_dropped = int(np.sum(before > 0) - np.sum(weight > 0))
-    data: Any = dataclasses.replace(expand.data, weight=weight)
-    return data, int(stated.sum()), n_dropped
+    n_dropped = int(np.sum((before > 0) & (weight == 0)))
+    return dataclasses.replace(expand.data, weight=weight), int(stated.sum()), n_dropped

@@ -22,7 +22,7 @@ from jaxscale.sweep._program import PROGRAMS
 from jaxscale.sweep._structure import structure_key
 
 FEW_LANES = 32  # that are evaluated one by one: a program of one compiles in 3/4 of the time
-LANES = 256  # of a block
+LANES = 128  # of a block
 BLOCK_FLOATS = 2**16  # residuals and Jacobians of a block that stay in cache
 
 
@@ -229,8 +229,9 @@ class Expansion:
         """Where theory makes a statement at `z` (is not NaN), and where that has a residual."""
         n = len(self.data.target)
         lanes = np.tile(z, (n, 1))
-        blocks = [block for _, *block in self._run(lanes, np.arange(n))]
-        theory, jacobian = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
-        expected, _ = self.problem.scaled(theory, jacobian, lanes)
+        with np.errstate(all="ignore"):
+            blocks = [block for _, *block in self._run(lanes, np.arange(n))]
+            theory, jacobian = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
+            expected, _ = self.problem.scaled(theory, jacobian, lanes)
         raw = np.concatenate([theory[name] for name in sorted(theory)], axis=1)
         return ~np.isnan(raw), np.isfinite(expected)

@@ -117,21 +117,24 @@ class Formula:
         inputs = self.columns(mapped, table)
         require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
-        tables = _tables(table.dropna(subset=[self.result, *inputs, *aside]), each)
-        if not len(tables) or not len(tables[0][1]):
+        table = table.dropna(subset=[self.result, *inputs, *aside])
+        if not len(table):
             named = ", ".join((self.result, *inputs))
             raise ValueError(f"`data` has no complete row of {named}.")
-        self._check(len(tables[0][1]), inputs, free)
-        groups, n_groups = _groups([t for _, t in tables], resample)
+        labels, sets = (), np.zeros(len(table), int)
+        if each is not None:
+            labels, sets = np.unique(np.asarray(table[each]), return_inverse=True)
+        result, groups = _padded(table[self.result], sets), _groups(table, sets, resample)
+        self._check(result.shape[1], inputs, free)
         fixed = {n: v for n, v in self.values.items() if n not in free}
         return self, FitData(
             theory=_Called(self.function, fixed, tuple(free), self.result),
             start=self.start(free),
-            data={self.result: _padded([t[self.result] for _, t in tables])[:, None]},
-            inputs={n: _padded([t[n] for _, t in tables], fill=None) for n in inputs},
+            data={self.result: result[:, None]},
+            inputs={n: _padded(table[n], sets, repeat=True) for n in inputs},
             groups=groups[None],
-            n_groups=n_groups,
-            labels=tuple(label for label, _ in tables) if each else (),
+            n_groups=int(groups.max()) + 1,
+            labels=tuple(np.asarray(labels).tolist()),
             signed=frozenset(),
             bounds={},
         )
@@ -143,8 +146,8 @@ class Formula:
         return named
 
     def _named(self, mapped: Mapping[str, str]) -> list[str]:
-        mapped = [n for n in mapped if n in self._parameters]
-        return list(dict.fromkeys([*self.inputs, *mapped])) or ["x"]
+        own = [n for n in mapped if n in self._parameters]
+        return list(dict.fromkeys([*self.inputs, *own])) or ["x"]
 
     def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
         """Refuse columns for what has a value already, and for what is not an argument."""
@@ -237,35 +240,23 @@ def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any)
     return law(inputs["x"])
 
 
-def _tables(table: "pandas.DataFrame", each: str | None) -> list[tuple[Any, "pandas.DataFrame"]]:
-    if each is None:
-        return [(None, table)]
-    require_columns(table, [each])
-    return [(label, group) for label, group in table.groupby(each, sort=True)]
+def _padded(column: Any, sets: np.ndarray, repeat: bool = False) -> np.ndarray:
+    """Rows of a column by the number of their set; short sets end in NaN, or repeat their first."""
+    rows = [np.asarray(column, np.float64)[sets == i] for i in range(sets.max() + 1)]
+    longest = max(map(len, rows))
+    blanks = [row[0] if repeat else np.nan for row in rows]
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=blank)
+                     for row, blank in zip(rows, blanks, strict=True)])  # fmt: skip
 
 
-def _padded(columns: Sequence[Any], fill: float | None = np.nan) -> np.ndarray:
-    """Columns of unequal length as rows; with `fill` None their first value fills them up."""
-    longest = max((len(c) for c in columns), default=0)
-    rows = []
-    for column in columns:
-        values = np.asarray(column, np.float64)
-        blank = fill if fill is not None else (values[0] if len(values) else 0.0)
-        rows.append(np.concatenate([values, np.full(longest - len(values), blank)]))
-    return np.asarray(rows)
-
-
-def _groups(tables: Sequence["pandas.DataFrame"], resample: str | None) -> tuple[np.ndarray, int]:
+def _groups(table: "pandas.DataFrame", sets: np.ndarray, resample: str | None) -> np.ndarray:
     """Number the group that each point is resampled with: its own, or that of a column."""
-    longest = max((len(t) for t in tables), default=0)
     if resample is None:
-        return np.arange(longest), longest
-    groups = []
-    for table in tables:
-        require_columns(table, [resample])
-        groups.append(np.unique(np.asarray(table[resample]), return_inverse=True)[1])
-    if any(len(g) != longest or np.any(g != groups[0]) for g in groups):
+        return np.arange(np.bincount(sets).max())
+    values = np.asarray(table[resample])
+    groups = [np.unique(values[sets == i], return_inverse=True)[1] for i in range(sets.max() + 1)]
+    if any(not np.array_equal(g, groups[0]) for g in groups):
         raise ValueError(
             f"`resample` must number the rows of every data set alike, got {resample!r}."
         )
-    return groups[0], int(groups[0].max()) + 1 if longest else 0
+    return groups[0]

@@ -116,14 +116,15 @@ class GridTheory:
         axes = {d: recorded.grid.coordinates[d] for d in recorded.grid.dims[:-1]}
         parts = []
         for name in [n for n in schema if n in table]:
-            dims = list(dict.fromkeys([*axes, *schema[name].dims, *([each] if each else [])]))
+            dims = [*axes, *schema[name].dims, *([each] if each else [])]
             dims += ["seed"] if "seed" in table and "seed" not in dims else []
             single = {d: axes[d] for d in axes if len(axes[d]) == 1 and d not in table}
             held = [d for d in dims if d not in single]
             require_columns(table, held)
             part = as_dataset(table.drop_duplicates([*held, name]), held, [name])
             parts.append(part.expand_dims(single))
-        return recorded, xarray.merge(parts, join="outer", compat="no_conflicts")
+        merged: Any = xarray.merge(parts, join="outer", compat="no_conflicts")
+        return recorded, merged
 
     def _recording(self, table: Any) -> "GridTheory":
         """The same theory at the steps of a table."""

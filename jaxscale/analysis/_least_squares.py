@@ -46,8 +46,8 @@ def candidates(bounds: tuple[AbstractBound, ...], z: Float[np.ndarray, " p"]) ->
         root = (1 + root) ** (1 / (p + 1))
     number = np.arange(1, CANDIDATES * p + 1)[:, None]
     u = 2 * ((0.5 + number * root ** -np.arange(1.0, p + 1)) % 1) - 1
-    radius = [float(b.search_radius(at)) for b, at in zip(bounds, z, strict=True)]
-    return z + radius * u * np.abs(u)
+    radius = [np.asarray(b.search_radius(at)) for b, at in zip(bounds, z, strict=True)]
+    return z + np.stack(radius) * u * np.abs(u)
 
 
 def fit(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 CONVERGED, UNFINISHED, FAILED, STUCK = 0, 1, 2, 3
 STATUS_NAMES = ("converged", "not converged", "not finite", "stuck")
@@ -26,13 +26,13 @@ class QuadraticModel(NamedTuple):
     `curvature` is that of Gauss and Newton with the loss, `jtj` the `J^T W J` without it.
     """
 
-    cost: Float[Array | np.ndarray, "..."]
-    gradient: Float[Array | np.ndarray, "... p"]
-    curvature: Float[Array | np.ndarray, "... p p"]
-    jtj: Float[Array | np.ndarray, "... p p"]
-    influence_squares: Float[Array | np.ndarray, "..."]
-    second_derivatives: Float[Array | np.ndarray, "..."]
-    squares: Float[Array | np.ndarray, "..."]
+    cost: Float[np.ndarray, "..."]
+    gradient: Float[np.ndarray, "... p"]
+    curvature: Float[np.ndarray, "... p p"]
+    jtj: Float[np.ndarray, "... p p"]
+    influence_squares: Float[np.ndarray, "..."]
+    second_derivatives: Float[np.ndarray, "..."]
+    squares: Float[np.ndarray, "..."]
 
     @property
     def usable(self) -> Bool[np.ndarray, "..."]:

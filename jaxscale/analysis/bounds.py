@@ -9,15 +9,16 @@ import abc
 import warnings
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, Float
 
 from jaxscale.fields import Configurable, Real, real
 
+_Values: TypeAlias = Array | np.ndarray | np.floating
 _AT_BOUND = 15.0  # logit
 _ZERO = 80.0  # of minus the logarithm of what counts as zero
 _DECADES = 4.0 * 2.302585092994046  # how far starts are scattered, in logarithms
@@ -34,15 +35,14 @@ def _deprecated_name(old: str, new: str) -> Callable[[Any, Any], Any]:
     return method
 
 
-def _library(value: ArrayLike) -> ModuleType:
+def _library(value: _Values) -> ModuleType:
     """`jax.numpy` for JAX arrays and tracers, else NumPy."""
     return jnp if isinstance(value, jax.Array) else np
 
 
-def _derivative(function: Callable[..., Any], at: ArrayLike) -> ArrayLike:
+def _derivative(function: Callable[..., Any], at: _Values) -> Array:
     """Derivative of a function of single numbers, at each of an array."""
-    at = jnp.asarray(at)
-    return jax.jvp(function, (at,), (jnp.ones_like(at),))[1]
+    return jax.jvp(function, (jnp.asarray(at),), (jnp.ones_like(at),))[1]
 
 
 class AbstractBound(Configurable):
@@ -53,14 +53,14 @@ class AbstractBound(Configurable):
     reach = _deprecated_name("reach", "search_radius")
 
     @abc.abstractmethod
-    def unconstrain(self, value: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Map a value inside the interval to its real coordinate."""
 
     @abc.abstractmethod
-    def constrain(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Map a real coordinate to its value, increasing in it."""
 
-    def derivative(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Differentiate the value by its coordinate."""
         return _derivative(self.constrain, coordinate)
 
@@ -73,22 +73,22 @@ class AbstractBound(Configurable):
         return False
 
     @abc.abstractmethod
-    def search_radius(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Return how far from `coordinate` starts are scattered."""
 
 
 class Unbounded(AbstractBound):
     """Any real number; starts are scattered over ten times its size."""
 
-    def unconstrain(self, value: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """The value itself."""
         return value
 
-    def constrain(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """The coordinate itself."""
         return coordinate
 
-    def derivative(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """One everywhere."""
         return 0 * coordinate + 1.0
 
@@ -96,7 +96,7 @@ class Unbounded(AbstractBound):
         """Always true."""
         return True
 
-    def search_radius(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Ten times the coordinate, and at least ten."""
         return 10 * _library(coordinate).maximum(abs(coordinate), 1)
 
@@ -104,15 +104,15 @@ class Unbounded(AbstractBound):
 class Positive(AbstractBound):
     """Greater than zero, fitted in its logarithm; starts are scattered over eight decades."""
 
-    def unconstrain(self, value: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`ln v`."""
         return _library(value).log(value)
 
-    def constrain(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`exp z`."""
         return _library(coordinate).exp(coordinate)
 
-    def derivative(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`exp z`, too."""
         return _library(coordinate).exp(coordinate)
 
@@ -124,7 +124,7 @@ class Positive(AbstractBound):
         """Below 1e-35."""
         return coordinate < -_ZERO
 
-    def search_radius(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Four decades."""
         return 0 * coordinate + _DECADES
 
@@ -141,18 +141,18 @@ class Between(AbstractBound):
                 f"`high` must be greater than low = {float(self.low):g}, got {float(self.high):g}."
             )
 
-    def unconstrain(self, value: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`ln((v - low) / (high - v))`."""
         log = _library(value).log
         return log(value - self.low) - log(self.high - value)
 
-    def constrain(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`low + (high - low) / (1 + exp(-z))`."""
         xp = _library(coordinate)
         share = xp.exp(-xp.logaddexp(0.0, -coordinate))
         return self.low + (self.high - self.low) * share
 
-    def derivative(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`(high - low) / ((1 + exp(-z)) (1 + exp(z)))`."""
         xp = _library(coordinate)
         logs = xp.logaddexp(0.0, -coordinate) + xp.logaddexp(0.0, coordinate)
@@ -166,7 +166,7 @@ class Between(AbstractBound):
         """Within 3e-7 of the interval's length from an end."""
         return abs(coordinate) > _AT_BOUND
 
-    def search_radius(self, coordinate: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """To within 1 % of either end from the middle."""
         return abs(coordinate) + 4.6
 
