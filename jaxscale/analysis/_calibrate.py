@@ -97,7 +97,11 @@ def calibrate(
         raise ValueError(f"`bootstrap` must be given with `resample`, got resample={resample!r}.")
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
-    fitted, data_sets = _fit_data(theory, data, free, columns, observables, each, resample)
+    source = GridTheory(theory) if isinstance(theory, Grid) else theory
+    if not isinstance(source, GridTheory | Formula):
+        raise ValueError(f"`theory` must be a Grid or a Formula, got {theory!r}.")
+    with jax.enable_x64(True):
+        fitted, data_sets = source.observe(data, free, columns, observables, each, resample)
     kinds = _residuals(data_sets, residual)
     limits = _bounds(free, data_sets.start, {**data_sets.bounds, **(bounds or {})})
     points, scales, n_left_out = _scaled_data(data_sets, kinds)
@@ -146,17 +150,6 @@ def _check(free: Sequence[str], n_starts: int, bootstrap: int) -> None:
     check_count("bootstrap", bootstrap, 0)
     if n_starts > least_squares.CANDIDATES:
         raise ValueError(f"`n_starts` must be at most {least_squares.CANDIDATES}, got {n_starts}.")
-
-
-def _fit_data(
-    theory: Grid | Formula, data: Data, free: Sequence[str], *options: Any
-) -> tuple[GridTheory | Formula, FitData]:
-    with jax.enable_x64(True):
-        if isinstance(theory, Formula):
-            return theory.observe(data, free, *options)
-        if isinstance(theory, Grid):
-            return GridTheory(theory).observe(data, free, *options)
-    raise ValueError(f"`theory` must be a Grid or a Formula, got {theory!r}.")
 
 
 def _residuals(data: FitData, residual: AbstractResidual | None) -> dict[str, Any]:
@@ -210,11 +203,8 @@ def _stated(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
     """Drop points at which theory makes no statement at the start.
 
     NaN is no statement. A theory that is zero, negative or infinite states something that has no
-    residual: a bad start.
-
-    **Returns:** the data sets, how many values theory states, and how many points were dropped.
-
-    **Raises:** `ValueError` for a bad start.
+    residual: a bad start, which is refused. Returns the data sets, how many values theory states,
+    and how many points were dropped.
     """
     stated, defined = expand.stated(z)
     before = expand.data.weight

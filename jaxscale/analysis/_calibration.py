@@ -78,7 +78,7 @@ class Calibration:
         """Standard errors of the values, `|dv/dz| sqrt(Sigma_zz)`."""
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
-            with jax.enable_x64(True):
+            with np.errstate(all="ignore"), jax.enable_x64(True):
                 slope = np.asarray(bound.derivative(self.coordinates[..., i]))
             error = np.where(slope == 0, np.nan, slope) * self._error[..., i]
             errors[name] = float(error) if error.ndim == 0 else error
@@ -261,6 +261,6 @@ class Calibration:
         return {n: (named[0][n], named[1][n]) for n in self.free}
 
     def _named(self, z: np.ndarray) -> dict[str, Any]:
-        with np.errstate(over="ignore"), jax.enable_x64(True):
+        with np.errstate(all="ignore"), jax.enable_x64(True):
             values = [np.asarray(b.constrain(z[..., i])) for i, b in enumerate(self.bounds)]
         return {n: float(v) if v.ndim == 0 else v for n, v in zip(self.free, values, strict=True)}

@@ -164,9 +164,7 @@ class Claim:
     def judge(cls, *args: Any, **kwargs: Any) -> "Claim":
         """Deprecated name of `Claim.from_seeds`."""
         warnings.warn(
-            "`Claim.judge` is deprecated, use `Claim.from_seeds`.",
-            DeprecationWarning,
-            stacklevel=2,
+            "`Claim.judge` is deprecated, use `Claim.from_seeds`.", DeprecationWarning, stacklevel=2
         )
         return cls.from_seeds(*args, **kwargs)
 
@@ -237,10 +235,7 @@ def _row(claim: Claim, section: str) -> list[Cell]:
     decided = claim.verdict in (Verdict.agrees, Verdict.disagrees)
     return [
         Cell(
-            claim.id,
-            statement=claim.statement,
-            source=claim.source,
-            anchor=f"{section}-{claim.id}",
+            claim.id, statement=claim.statement, source=claim.source, anchor=f"{section}-{claim.id}"
         ),
         Cell(f"{claim.predicted:.4g} ± {claim.margin:.2g}"),
         Cell(f"{claim.measured:.4g}"),

@@ -14,19 +14,12 @@ Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the p
 def as_table(
     data: Data, columns: Mapping[str, str] | None = None, needed: Sequence[str] | None = None
 ) -> "pandas.DataFrame":
-    """`data` as a DataFrame, with the columns of `columns` under our names.
+    """`data` as a DataFrame of one row per point, the columns of `columns` also under our names.
 
-    **Arguments**
+    `columns` maps our names to those in `data`. `needed` are our names of what is used, so that
+    other variables of a Dataset, on dimensions of their own, repeat no rows.
 
-    - `data`: a Dataset (its dimensions become columns), a DataFrame, or the path of a CSV file.
-    - `columns`: our name to the name in `data`, such as `{"step": "iteration"}`.
-    - `needed`: our names of what is used, so that other variables of a Dataset, on dimensions of
-      their own, repeat no rows.
-
-    **Returns** a DataFrame with one row per point, its columns under both names.
-
-    **Raises** `ValueError` for a file that is not there or not a table, an unknown type of data, or
-    a column that is not there.
+    **Raises** `ValueError` for what is no table, and for a column that is not there.
     """
     import pandas
 
@@ -54,10 +47,7 @@ def as_table(
 
 
 def require_columns(table: "pandas.DataFrame", names: Any) -> None:
-    """Refuse a table that lacks one of the columns `names`.
-
-    **Raises** `ValueError` naming it and the columns that there are.
-    """
+    """Refuse a table that lacks one of the columns `names`, with a `ValueError`."""
     for name in names:
         if name not in table:
             columns = ", ".join(str(c) for c in table.columns)
@@ -65,10 +55,7 @@ def require_columns(table: "pandas.DataFrame", names: Any) -> None:
 
 
 def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
-    """Refuse columns that hold anything but numbers.
-
-    **Raises** `ValueError` naming the column and the first value that is none.
-    """
+    """Refuse columns that hold anything but numbers, with a `ValueError`."""
     import pandas
 
     require_columns(table, names)

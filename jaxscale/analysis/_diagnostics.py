@@ -35,10 +35,7 @@ def check_result(
     ended: np.ndarray,
     labels: Sequence[Any],
 ) -> None:
-    """Refuse fits with too few points, and parameters without effect.
-
-    **Raises** `ValueError` naming the data set or the parameter.
-    """
+    """Refuse fits with too few points, and parameters without effect, with a `ValueError`."""
     fewest = int(np.argmin(result.n_points))
     if result.n_points[fewest] <= len(free):
         why = "" if n_stated else ": theory makes no statement there at the start values"

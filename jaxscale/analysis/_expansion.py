@@ -174,30 +174,21 @@ class Expansion:
         self._size = max(1, min(most, LANES, 1 << (n_lanes - 1).bit_length()))
         self._few = n_lanes <= FEW_LANES and jax.default_backend() == "cpu"
 
-    def _run(self, z: np.ndarray, sets: np.ndarray) -> Iterator[tuple[slice, Any, Any]]:
-        """Theory of lanes and its Jacobian, block by block; the last one repeats its last lane."""
+    def _evaluate(self, values: np.ndarray, sets: np.ndarray) -> Any:
+        """Theory of a block of lanes and its Jacobian; a short block repeats its last lane."""
+        if self._few:
+            lanes = [self._one(self._leaves, *lane) for lane in zip(values, sets, strict=True)]
+            return jax.tree.map(lambda *x: np.stack(x), *lanes)
+        at = np.minimum(np.arange(self._size), len(sets) - 1)
+        return self._many(self._leaves, values[at], sets[at])
+
+    def _run(self, z: np.ndarray, sets: np.ndarray) -> Iterator[tuple[np.ndarray, Any, Any]]:
+        """Numbers of lanes, their theory and its Jacobian, block by block."""
         values, n = self.problem.by_parameter("constrain", z), len(z)
-        blocks = [slice(first, min(first + self._size, n)) for first in range(0, n, self._size)]
-        parts = []
-        for block in blocks:
-            if self._few:
-                parts.append(
-                    [
-                        self._one(self._leaves, *a)
-                        for a in zip(values[block], sets[block], strict=True)
-                    ]
-                )
-            else:
-                at = np.minimum(np.arange(block.start, block.start + self._size), n - 1)
-                parts.append(self._many(self._leaves, values[at], sets[at]))
-        for block, part in zip(blocks, parts, strict=True):
-            if self._few:
-                yield block, *jax.tree.map(lambda *x: np.stack(x), *part)
-            else:
-                yield (
-                    block,
-                    *jax.tree.map(lambda x, b=block: np.asarray(x)[: b.stop - b.start], part),
-                )
+        places = [np.arange(i, min(i + self._size, n)) for i in range(0, n, self._size)]
+        blocks = [self._evaluate(values[at], sets[at]) for at in places]
+        for at, block in zip(places, blocks, strict=True):
+            yield at, *jax.tree.map(lambda x, m=at.size: np.asarray(x)[:m], block)
 
     def lanes(
         self, sets: Int[np.ndarray, " l"], counts: Float[np.ndarray, "l u"] | None = None

@@ -40,8 +40,7 @@ def jackknife_exponents(
 
 
 def jackknife(
-    values: "xarray.DataArray",
-    estimate: "Callable[[xarray.DataArray], ArrayLike]",
+    values: "xarray.DataArray", estimate: "Callable[[xarray.DataArray], ArrayLike]"
 ) -> Float[np.ndarray, "s ..."]:
     r"""Jackknife pseudo-values of any estimate from the mean over seeds.
 

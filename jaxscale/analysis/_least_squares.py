@@ -56,12 +56,7 @@ def fit(
     scattered: Float[np.ndarray, "c p"],
     n_starts: int,
 ) -> FitResult:
-    """Fit every data set from `z` and the best `n_starts - 1` of `scattered`.
-
-    **Arguments:** models of the data sets, the first start, candidates, and the number of starts.
-
-    **Returns:** a `FitResult`.
-    """
+    """Fit every data set from `z` and the best `n_starts - 1` of `scattered`."""
     n_sets, p = len(expand.data.target), z.size
     starts = np.broadcast_to(z, (n_sets, 1, p))
     if n_starts > 1:
@@ -92,12 +87,7 @@ def fit(
 def refit(
     expand: Expansion, z: Float[np.ndarray, "n p"], n_resamples: int, key: Key[Array, ""]
 ) -> tuple[Float[np.ndarray, "n b p"], Int[np.ndarray, "n b"]]:
-    """Fit resamples of every data set from its optimum: groups drawn with replacement.
-
-    **Arguments:** models of the data sets, their optima, the number of resamples, and a key.
-
-    **Returns:** coordinates and status codes.
-    """
+    """Fit resamples of every data set from its optimum `z`: coordinates and status codes."""
     n_sets, p = z.shape
     lanes = np.arange(n_sets * n_resamples)
     floats = max(expand.data.n_groups, expand.data.target[0].size)
@@ -122,12 +112,8 @@ def draw_counts(
 ) -> Float[np.ndarray, "l u"]:
     """Count how often each group is drawn: as many draws as groups hold a point, among those.
 
-    Draws come one by one from the key, so that padding by empty groups changes none.
-
-    **Arguments:** a key; data set and number of each resample; which groups of which data set hold
-    a point with weight.
-
-    **Returns:** counts.
+    Draws come one by one from the key, so that padding by empty groups changes none. `held` says
+    which groups of which data set hold a point with weight.
     """
     (n_lanes, n_groups), n_held = (len(sets), held.shape[1]), held.sum(axis=1)[sets, None]
     uniform = np.asarray(_uniform(key, sets, number, n_groups))
@@ -160,12 +146,8 @@ def uncertainty(
     For squares this is the usual `s^2 (J^T W J)^-1`. With a Huber loss it needs residuals inside
     delta: it is NaN for fewer than 10 per parameter, where it would be far too small (measured:
     95 % intervals cover 39 % with 40 points and delta a fiftieth of the noise). The condition
-    number is that of the Jacobian with columns of unit length.
-
-    **Arguments:** models around the optima of data sets, and their numbers of points.
-
-    **Returns:** covariances, condition numbers, weakest directions, and which coordinates change
-    nothing.
+    number is that of the Jacobian with columns of unit length. Returns covariances, condition
+    numbers, weakest directions, and which coordinates change nothing.
 
     **Reference:** Huber 1973, Ann. Statist. 1, 799.
     """

@@ -46,9 +46,8 @@ def levenberg_marquardt(
 ) -> tuple[Float[np.ndarray, "l p"], QuadraticModel, Int[np.ndarray, " l"]]:
     """Minimise costs by the method of Levenberg and Marquardt, lane by lane.
 
-    **Arguments:** `expand`, which returns models at given coordinates of given lanes, and starts.
-
-    **Returns:** coordinates, the model around them, and a status code per lane.
+    `expand` returns models at given coordinates of given lanes; `z` are the starts. Returns
+    coordinates, the models around them, and status codes.
 
     **Reference:** Nielsen 1999, IMM-REP-1999-05 (damping); Moré 1978 (scaling by the curvature).
     """

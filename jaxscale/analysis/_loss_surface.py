@@ -1,6 +1,7 @@
 """The loss of language models over parameters and tokens: a fit with honest intervals."""
 
 import dataclasses
+import itertools
 import warnings
 from typing import Any
 
@@ -134,11 +135,7 @@ class LossSurface:
         products = c / FLOP_PER_PARAMETER_TOKEN
         n = scale * products ** exponents["a"]
         d = products ** exponents["b"] / scale
-        return {
-            "n_parameters": np.asarray(n),
-            "n_tokens": np.asarray(d),
-            "loss": self.loss(n, d),
-        }
+        return {"n_parameters": np.asarray(n), "n_tokens": np.asarray(d), "loss": self.loss(n, d)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -256,13 +253,11 @@ def _starts(n: np.ndarray, d: np.ndarray, y: np.ndarray) -> np.ndarray:
     from scipy.optimize import nnls
 
     starts = []
-    for share in FLOORS:
+    for share, alpha, beta in itertools.product(FLOORS, EXPONENTS, EXPONENTS):
         floor = share * y.min()
-        for alpha in EXPONENTS:
-            for beta in EXPONENTS:
-                columns = np.stack([n**-alpha, d**-beta], axis=1) / y[:, None]
-                scale = columns.max(axis=0)
-                weights, _ = nnls(columns / scale, (y - floor) / y)
-                prefactors = np.maximum(weights, 1e-3) / scale
-                starts.append([floor, *prefactors, alpha, beta])
+        columns = np.stack([n**-alpha, d**-beta], axis=1) / y[:, None]
+        scale = columns.max(axis=0)
+        weights, _ = nnls(columns / scale, (y - floor) / y)
+        prefactors = np.maximum(weights, 1e-3) / scale
+        starts.append([floor, *prefactors, alpha, beta])
     return np.log(starts)

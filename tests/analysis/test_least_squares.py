@@ -11,8 +11,8 @@ from scipy import optimize
 from jaxscale.analysis import _expansion as expansion, _least_squares as least_squares
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._levenberg import CONVERGED, FAILED, STUCK, solve_positive
-from jaxscale.analysis.bounds import Positive, Unbounded
-from jaxscale.analysis.residuals import Huber, Scaled, Squared
+from jaxscale.analysis.bounds import AbstractBound, Between, Positive, Unbounded
+from jaxscale.analysis.residuals import AbstractResidual, Huber, Log, Scaled, Squared
 
 X = np.linspace(0.0, 3.0, 40)
 ONE = {"y": np.asarray(1.0)}
@@ -239,6 +239,46 @@ def test_huber_covers_where_it_claims_a_covariance():
         assert 0.91 < np.mean(abs(pull) < 2.02) < 0.98, delta
     small = _fit(_problem(Huber(delta=1e-3)), _points(y))
     assert np.isnan(small.covariance).all()
+
+
+def test_derivatives_are_those_of_the_maps():
+    z = np.linspace(-3.0, 3.0, 7)
+    bounds = (Unbounded(), Positive(), Between(low=0.5, high=2.0))
+    with jax.enable_x64(True):
+        for bound in bounds:
+            traced = jax.jit(bound.constrain)(z)
+            np.testing.assert_allclose(bound.constrain(z), traced, rtol=1e-14)
+            np.testing.assert_allclose(bound.unconstrain(bound.constrain(z)), z, atol=1e-12)
+            expected = AbstractBound.derivative(bound, z)
+            np.testing.assert_allclose(bound.derivative(z), expected, rtol=1e-12)
+        for residual in (Log(), Scaled()):
+            expected = AbstractResidual.derivative(residual, np.exp(z))
+            np.testing.assert_allclose(residual.derivative(np.exp(z)), expected, rtol=1e-12)
+
+
+class SquareRoot(AbstractBound):
+    """A bound of the user's, by JAX and without its derivative: above zero, by its root."""
+
+    def unconstrain(self, value):
+        return jnp.sqrt(value)
+
+    def constrain(self, coordinate):
+        return coordinate**2
+
+    def contains(self, value):
+        return value > 0
+
+    def search_radius(self, coordinate):
+        return jnp.abs(coordinate)
+
+
+def test_a_bound_of_the_users_finds_the_same_optimum():
+    points = _points(_noisy(2))
+    expected = np.exp(_fit(_problem(), points).z)
+    with jax.enable_x64(True):
+        expand = Expansion(_problem(bounds=(SquareRoot(), SquareRoot())), points, 2)
+        own = least_squares.fit(expand, np.ones(2), np.ones((1, 2)), 1)
+    np.testing.assert_allclose(own.z**2, expected, rtol=1e-6)
 
 
 def test_old_names_of_methods_still_work_and_warn():
