@@ -167,7 +167,6 @@ class Expansion:
         key = ("fit", structure_key(traced, _is_array))
         self._one, self._many = PROGRAMS.find(key, lambda: _programs(static, treedef))
         self._leaves = jax.device_put(leaves)
-        _, o, t = data.target.shape
         self._compared = problem.compared(data.target, data.weight)
         _, o, t = self._compared[0].shape
         most = BLOCK_FLOATS // max(1, t * (o + len(problem.bounds) + 1))
