@@ -44,6 +44,9 @@ interpreter() { # VERSION: print a Python of this version that runs, if there is
   done
 }
 
+# Every annotation of the package is checked at every call.
+checked="--jaxtyping-packages=jaxscale,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+
 # One test of every kind of work, within 3 minutes on 2 cores: for other versions than the resolved.
 subset=(
   tests/test_dependencies.py

@@ -19,7 +19,7 @@ def planned_bytes(plan: js.Plan) -> float:
 
 def compiled_bytes(plan: js.Plan) -> float:
     """Temporaries, results and arguments on one device, of the largest program that has run."""
-    return max(program.bytes for program in PROGRAMS.values()[-plan.n_compiles :])
+    return max(program.bytes for program in PROGRAMS.values()[-plan.n_programs :])
 
 
 def _kilobytes(name: str) -> int:

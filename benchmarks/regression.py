@@ -167,12 +167,12 @@ def ridge(n_rounds: int) -> dict[str, Any]:
 
 def draw(system: js.sparse.RandomFeatureRegression, n_runs: int) -> tuple[Inputs, Any, Any]:
     """Inputs, projections and teacher directions of runs."""
-    sizes, n_features, n_samples = system.padding, system.n_features, jnp.asarray(system.n_samples)
+    n_features, n_samples = jnp.asarray(system.n_features), jnp.asarray(system.n_samples)
 
     def one(key: Any) -> tuple[Inputs, Any, Any]:
-        x = draw_inputs(jr.fold_in(key, DATA_STREAM), system.coordinates, n_samples, sizes)
+        x = draw_inputs(jr.fold_in(key, DATA_STREAM), system.coordinates, n_samples, system.padding)
         f_key, teacher_key = (jr.fold_in(key, s) for s in (FEATURE_STREAM, TEACHER_STREAM))
-        f = system.features.projection(f_key, x, jnp.asarray(n_features), sizes.n_features)
+        f = system.features.projection(f_key, x, n_features, system.padded("n_features"))
         return x, f, system.teacher.directions(teacher_key, x)
 
     return jax.jit(jax.vmap(one))(jr.split(jr.key(0), n_runs))
@@ -277,7 +277,7 @@ def pieces_of_run(system: js.sparse.RandomFeatureRegression, n_runs: int = 32) -
     rows = jax.jit(jax.vmap(solver.rows))(x)
 
     def projection(key: Any, inputs: Any) -> Any:
-        return system.features.projection(key, inputs, n_features, sizes.n_features)
+        return system.features.projection(key, inputs, n_features, system.padded("n_features"))
 
     def solve(rows: Any, f: Any, w: Any) -> Any:
         d = n_samples.astype(f.dtype)

@@ -5,7 +5,7 @@ import numpy as np
 
 import jaxscale as js
 from jaxscale.fields import Integer, Real, dtype_field, real, record_field, size, static_int
-from jaxscale.keys import unit_normals
+from jaxscale.keys import normals_by_row
 
 SHOWN = 4  # modes whose weights are observed
 
@@ -40,7 +40,7 @@ class PowerLawRegression(js.AbstractTrainedSystem):
     @property
     def schema(self):
         """What is observed, on which dimensions, and how far theory goes."""
-        theory = (js.Predicted.exact, "mean over initial weights")
+        theory = (js.TheoryKind.exact, "mean over initial weights")
         loss = js.Observable(("step",), "target²", "population loss", *theory)
         weight = js.Observable(("step", "mode"), "1", "weight of mode k", *theory)
         coordinates = {"step": np.asarray(self.record_steps), "mode": self.mode[:SHOWN]}
@@ -48,7 +48,7 @@ class PowerLawRegression(js.AbstractTrainedSystem):
 
     def init(self, key):
         """Weights keyed by their rank, so that padding changes none of them."""
-        return self.init_scale * unit_normals(key, jnp.asarray(self.mode), 1, self.dtype)[:, 0]
+        return self.init_scale * normals_by_row(key, jnp.asarray(self.mode), 1, self.dtype)[:, 0]
 
     def step(self, state, key):
         """One step down the gradient `-lambda_k (1 - w_k)`; minibatches would draw from `key`."""

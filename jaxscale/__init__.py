@@ -1,6 +1,7 @@
 """Solvable models of neural scaling laws: simulation and closed-form theory, one interface."""
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
 from jaxscale import (
     emergence as emergence,
@@ -11,6 +12,7 @@ from jaxscale import (
     superposition as superposition,
 )
 from jaxscale._compilation import keep_compiled as keep_compiled
+from jaxscale._deprecated import warn_deprecated as _warn_deprecated
 from jaxscale._devices import use_all_cores as use_all_cores
 from jaxscale._optimizers import (
     AbstractOptimizer as AbstractOptimizer,
@@ -30,8 +32,8 @@ from jaxscale._status import Status as Status
 from jaxscale._system import (
     AbstractSystem as AbstractSystem,
     Observable as Observable,
-    Predicted as Predicted,
     Schema as Schema,
+    TheoryKind as TheoryKind,
     Work as Work,
 )
 from jaxscale.analysis import (
@@ -62,3 +64,11 @@ from jaxscale.sweep import (
 from jaxscale.training import AbstractTrainedSystem as AbstractTrainedSystem, train as train
 
 __version__ = _version("jaxscale")
+
+if not _TYPE_CHECKING:  # to a type checker, a module with `__getattr__` would have every name
+
+    def __getattr__(name: str) -> _Any:
+        if name == "Predicted":
+            _warn_deprecated("Predicted", "TheoryKind")
+            return TheoryKind
+        raise AttributeError(f"module 'jaxscale' has no attribute {name!r}")

@@ -20,9 +20,9 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
     """Keep compiled programs on disk, so that the next process need not compile them again.
 
     This is JAX's persistent compilation cache, of this whole process, with a bounded size and small
-    programs included; the command line uses it unless it is told `--no-cache`. Several processes
+    programs included; the command line uses it unless it gets `--no-cache`. Several processes
     may share a folder. A folder that JAX was given already (`JAX_COMPILATION_CACHE_DIR`) is used
-    as it is, unless another one is named here; where JAX's cache is switched off
+    as it is, unless `folder` names another one; where JAX's cache is off
     (`JAX_ENABLE_COMPILATION_CACHE=false`), nothing is kept.
 
     **Arguments**

@@ -60,11 +60,7 @@ def device_memory() -> float:
 
 
 def host_memory() -> float:
-    """Bytes that this process may use: the machine's, or fewer in a container or a cluster's job.
-
-    Linux bounds the memory of a control group and of all groups above it. They are looked for where
-    `/proc/self/cgroup` says, in both versions of the interface.
-    """
+    """Bytes that this process may use: the machine's, or fewer in a container or cluster job."""
     try:
         host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -73,16 +69,11 @@ def host_memory() -> float:
 
 
 def group_limits(groups: Path, mounted: Path) -> list[float]:
-    """Memory limits of the control groups that hold this process.
+    """Memory limits in bytes of the control groups that hold this process, and of those above them.
 
-    **Arguments**
-
-    - `groups`: file with a line `number:controllers:path` for each hierarchy; version 2 has one
-      without controllers.
-    - `mounted`: folder of the hierarchies. In a container the paths may be those of the host; what
-      is not there is passed over, and the top folder is the container's own group.
-
-    **Returns** what the files of the groups and of those above them say, in bytes.
+    `groups` has a line `number:controllers:path` for each hierarchy, version 2 one without
+    controllers; `mounted` is the folder of the hierarchies. In a container the paths may be those
+    of the host: missing folders are skipped, and the top folder is the container's own group.
     """
     places = []
     with contextlib.suppress(OSError):

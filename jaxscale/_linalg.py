@@ -1,16 +1,16 @@
 """Factorisations that are safe to `vmap`, and Gram products.
 
 On a CPU a batched LAPACK call of jaxlib spreads its matrices over XLA's thread pool and waits for
-them inside one of its threads: as soon as every thread of the pool waits in this way, the program
-hangs for ever (seen with jaxlib 0.10.2 on 2 cores: two independent factorisations of 128 matrices
-in one program). A batch of one matrix is factored where it stands. These functions therefore walk
-over the batch one matrix at a time on a CPU, at the same speed per matrix, and leave parallelism to
-the devices that a sweep is spread over; on other platforms they are batched.
+them inside one of its threads: once every thread of the pool waits in this way, the program hangs
+(with jaxlib 0.10.2 on 2 cores: two independent factorisations of 128 matrices in one program). A
+single matrix is factored in the calling thread. On a CPU these functions therefore loop over the
+batch, at the same speed per matrix, and leave parallelism to the devices that a sweep is spread
+over; on other platforms they are batched.
 
 LAPACK comes from SciPy's OpenBLAS, which starts threads of its own for each call. Where several
 devices call it at once they wait for each other: a sweep of 1920 regressions on 2 busy cores took
-89 s with them and 9 s without. `js.run` therefore runs under `one_blas_thread`; whoever calls
-`system.simulate` on many devices should, too, or set `OPENBLAS_NUM_THREADS=1`.
+89 s with them and 9 s without. `js.run` therefore runs under `one_blas_thread`. Do the same, or set
+`OPENBLAS_NUM_THREADS=1`, to call `system.simulate` on many devices.
 """
 
 import functools
@@ -37,9 +37,9 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with batches walked over on a CPU, and so are its forward-mode derivatives.
+    """`function` with batches looped over on a CPU, as are its forward-mode derivatives.
 
-    Derivatives have a walk of their own: that of JAX for a walked function fails where only the
+    Derivatives have a loop of their own: that of JAX for a looped function fails where only the
     matrix or only its tangent is batched. There is no reverse mode.
     """
 
@@ -49,13 +49,13 @@ def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     @jax.custom_jvp
     @functools.wraps(function)
     def call(*matrices: Array) -> Any:
-        walked = jax.custom_batching.sequential_vmap(function)
-        return jax.lax.platform_dependent(*matrices, cpu=walked, default=function)
+        looped = jax.custom_batching.sequential_vmap(function)
+        return jax.lax.platform_dependent(*matrices, cpu=looped, default=function)
 
     @call.defjvp
     def _(primals: Any, tangents: Any) -> Any:
-        walked = jax.custom_batching.sequential_vmap(tangent)
-        pushed = jax.lax.platform_dependent(primals, tangents, cpu=walked, default=tangent)
+        looped = jax.custom_batching.sequential_vmap(tangent)
+        pushed = jax.lax.platform_dependent(primals, tangents, cpu=looped, default=tangent)
         return call(*primals), pushed
 
     return call
@@ -86,8 +86,8 @@ def svd(
     matrix: Float[Array, "m n"],
 ) -> tuple[Float[Array, "m k"], Float[Array, " k"], Float[Array, "k n"]]:
     """Reduced singular value decomposition, `k = min(m, n)`."""
-    left, singular, right = jnp.linalg.svd(matrix, full_matrices=False)
-    return left, singular, right
+    u, singular, vh = jnp.linalg.svd(matrix, full_matrices=False)
+    return u, singular, vh
 
 
 @_one_at_a_time
@@ -95,8 +95,8 @@ def full_svd(
     matrix: Float[Array, "m n"],
 ) -> tuple[Float[Array, "m m"], Float[Array, " k"], Float[Array, "n n"]]:
     """Singular value decomposition with complete bases, `k = min(m, n)`; it has no derivative."""
-    left, singular, right = jnp.linalg.svd(matrix, full_matrices=True)
-    return left, singular, right
+    u, singular, vh = jnp.linalg.svd(matrix, full_matrices=True)
+    return u, singular, vh
 
 
 @_one_at_a_time

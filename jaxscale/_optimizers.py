@@ -31,13 +31,9 @@ class AbstractOptimizer(Configurable):
     def update(
         self, params: Any, gradient: Any, state: Any, learning_rate: Real, factor: Float[Array, ""]
     ) -> tuple[Any, Any]:
-        """Parameters and optimizer state after one step.
+        """Parameters and optimizer state after one step, from matching trees.
 
-        **Arguments**
-
-        - `params`, `gradient`, `state`: matching trees.
-        - `learning_rate`: scalar.
-        - `factor`: what the schedule multiplies the learning rate with.
+        The schedule multiplies the learning rate by `factor`.
         """
         # optax mixes its int32 counters with floats, which strict promotion refuses
         with jax.numpy_dtype_promotion("standard"):
@@ -77,7 +73,7 @@ class Optax(AbstractOptimizer):
     """Any optax factory, or a user's own, called with the traced learning rate.
 
     `Optax("adamw", weight_decay=1e-4)` names a factory of optax; `Optax("my_module:my_chain",
-    clip=1.0)` a module-level function; a function may also be passed itself, and is kept by name,
+    clip=1.0)` a module-level function; a function may also be passed itself, and is stored by name,
     so that systems pickle; its module must be imported where the system is rebuilt. A factory that
     mixes parameters (noise, factored or global statistics) also sees the zero units that pad a
     sweep over sizes. The keyword numbers are leaves and can be swept, as
@@ -117,15 +113,15 @@ class Optax(AbstractOptimizer):
     def function(self) -> Callable[..., Any]:
         """The factory itself."""
         module, _, name = self.factory.rpartition(":")
-        found: Any = sys.modules.get(module) if module else optax
+        function: Any = sys.modules.get(module) if module else optax
         for part in name.split("."):
-            found = getattr(found, part, None)
-        if not callable(found):
+            function = getattr(function, part, None)
+        if not callable(function):
             raise ValueError(
                 "`factory` must name a function of optax, or `module:function` of a module that "
                 f"is imported, got {self.factory!r}."
             )
-        return found
+        return function
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:
         """`factory(learning_rate=learning_rate, **hyperparameters)`."""

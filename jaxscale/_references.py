@@ -24,14 +24,14 @@ ENTRY = re.compile(r"@\w+\s*\{\s*([^\s,{}]+)\s*,.*?^\}", re.S | re.M)
 def library() -> Mapping[str, str]:
     """BibTeX entries that jaxscale ships, by key."""
     text = (importlib.resources.files("jaxscale") / "references.bib").read_text("utf-8")
-    return {found[1]: found[0] for found in ENTRY.finditer(text)}
+    return {entry[1]: entry[0] for entry in ENTRY.finditer(text)}
 
 
 def citation(*objects: Any) -> str:
     """BibTeX of jaxscale and of the papers behind what was used, each once.
 
     A class of your own adds its paper by an attribute: `REFERENCES = ("@article{me, ...}",)`, one
-    string per entry, or keys that are printed here; those of its base classes and parts are kept.
+    string per entry, or keys of shipped entries; those of its base classes and parts also count.
 
     **Arguments**
 
@@ -40,7 +40,7 @@ def citation(*objects: Any) -> str:
 
     **Returns** BibTeX entries separated by blank lines, jaxscale first.
 
-    **Raises** `ValueError` naming an object that has no place here, or a reference that is unknown.
+    **Raises** `ValueError` naming an object that has no paper, or an unknown reference.
 
     ```python
     >>> print(js.citation(js.sparse.theory.loss))
@@ -76,13 +76,13 @@ def _entry(reference: Any) -> tuple[str, str]:
         return reference, library()[reference]
     # the brace that closes an entry may stand on its last line
     text = re.sub(r"\}\s*\Z", "\n}", reference.strip()) if isinstance(reference, str) else ""
-    found = ENTRY.fullmatch(text)
-    if found is None or text.count("{") != text.count("}"):
-        known = ", ".join(library())
+    entry = ENTRY.fullmatch(text)
+    if entry is None or text.count("{") != text.count("}"):
+        keys = ", ".join(library())
         raise ValueError(
-            f"`REFERENCES` must hold BibTeX entries or keys ({known}), got {reference!r}."
+            f"`REFERENCES` must hold BibTeX entries or keys ({keys}), got {reference!r}."
         )
-    return found[1], reference.strip()
+    return entry[1], reference.strip()
 
 
 def _is_citable(value: Any) -> bool:
@@ -93,14 +93,14 @@ def _is_citable(value: Any) -> bool:
 
 
 def _is_dataset(value: Any) -> bool:
-    xarray = sys.modules.get("xarray")  # nobody who has a Dataset has not imported it
+    xarray = sys.modules.get("xarray")  # who has a Dataset has imported it
     return xarray is not None and isinstance(value, xarray.Dataset)
 
 
 def _references(value: Any) -> Iterator[Any]:
     """What `value` declares: by its packages and module, by its classes, and by its parts."""
     if _is_dataset(value):
-        from jaxscale.sweep._select import grid_of
+        from jaxscale.sweep._predict import grid_of
 
         yield from _references(grid_of(value))
     elif isinstance(value, ModuleType):
@@ -124,9 +124,8 @@ def _parts(value: Any) -> list[Any]:
 
     if isinstance(value, Grid):
         return [value.system, *(v for values in value.axes.values() for v in values)]
-    if dataclasses.is_dataclass(value):
-        return [getattr(value, field.name) for field in dataclasses.fields(value)]
-    return []
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    return [getattr(value, field.name) for field in fields]
 
 
 def _of_module(name: str) -> Iterator[Any]:
@@ -137,5 +136,5 @@ def _of_module(name: str) -> Iterator[Any]:
 
 
 def _declared(owner: Any) -> tuple[Any, ...]:
-    found = getattr(owner, "__dict__", {}).get("REFERENCES", ())
-    return (found,) if isinstance(found, str) else tuple(found)
+    declared = getattr(owner, "__dict__", {}).get("REFERENCES", ())
+    return (declared,) if isinstance(declared, str) else tuple(declared)

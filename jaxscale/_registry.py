@@ -9,11 +9,7 @@ _CLASSES: dict[str, type] = {}
 
 
 def written_name(cls: type) -> str:
-    """Name of a class in files.
-
-    **Returns** `Sgd` for a class of a module of jaxscale, `emergence.FiniteSet` for one of a
-    folder of jaxscale, and `module:Class` for every other class.
-    """
+    """Name of a class in files: `Sgd`, `emergence.FiniteSet` in a folder, else `module:Class`."""
     package, *names = cls.__module__.split(".")
     if package != "jaxscale":
         return f"{cls.__module__}:{cls.__qualname__}"

@@ -1,4 +1,4 @@
-"""Roots of monotone functions inside a compiled program."""
+"""Roots of monotone functions of a scalar inside a compiled program."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,9 @@ from jaxtyping import Array, Bool, Float
 def bisect(
     below: Callable[[Float[Array, ""]], Bool[Array, ""]], low: Array, high: Array, n_steps: int
 ) -> Float[Array, ""]:
-    """Halve an interval around the root of a function; no derivative passes through.
+    """Halve `n_steps` times an interval around the root; no derivative passes through.
 
-    **Arguments:** `below`, of a scalar, true below the root; the ends, scalars around the root; the
-    number of halvings.
-
-    **Returns:** the middle of the last interval, a scalar.
+    `below` is true of a scalar below the root. Returns the middle of the last interval.
     """
 
     def halve(_, ends):
@@ -41,11 +38,8 @@ def root(
 ) -> Float[Array, ""]:
     """Solve a monotone equation by bisection; two Newton steps carry derivatives to second order.
 
-    **Arguments:** `function` maps a scalar and the `arguments`, a tuple of pytrees, to its value
-    and its slope; the ends, scalars around the root; the number of halvings; `rising`, whether the
-    value rises through the root or falls.
-
-    **Returns:** the root, a scalar, differentiable in `arguments`.
+    `function` maps a scalar and the `arguments`, a tuple of pytrees, to its value, which rises or
+    falls through the root, and to its slope. Returns the root, differentiable in `arguments`.
     """
     frozen = jax.lax.stop_gradient(arguments)
 

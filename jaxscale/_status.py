@@ -4,7 +4,7 @@ import enum
 
 
 class Status(enum.IntEnum):
-    """Result code of a run; what it says of the numbers is told at each."""
+    """How a run ended. Each member says whether the recorded numbers can be used."""
 
     not_run = -1
     """Not computed (yet): the store is incomplete, and the numbers are NaN."""
@@ -14,9 +14,9 @@ class Status(enum.IntEnum):
     diverged = 2
     """The loss exceeded `DIVERGED` times its start."""
     not_converged = 3
-    """A tolerance that the system names was not met; the numbers are kept."""
+    """A tolerance that the system names was not met; the numbers are recorded."""
     ill_conditioned = 4
-    """The problem is too ill-conditioned for its precision; the numbers are kept."""
+    """The problem is too ill-conditioned for its precision; the numbers are recorded."""
     truncated = 5
     """More was drawn than the padded arrays hold, a chance below 1e-8; the numbers are dropped."""
 

@@ -3,23 +3,21 @@
 import abc
 import dataclasses
 import enum
-import functools
 import math
-import sys
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Key, Num
 
-from jaxscale.fields import Configurable, as_int, declared_sizes, is_traced, recorded, size_names
+from jaxscale._deprecated import warn_deprecated
+from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
 
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
 
 
-class Predicted(enum.StrEnum):
+class TheoryKind(enum.StrEnum):
     """How far the closed form of an observable goes."""
 
     exact = "exact"
@@ -37,7 +35,7 @@ class Observable(eqx.Module):
     dims: tuple[str, ...]
     units: str
     description: str
-    predicted: Predicted = Predicted.none
+    predicted: TheoryKind = TheoryKind.none
     limits: str = ""
     signed: bool = False
 
@@ -79,15 +77,14 @@ class Schema(eqx.Module):
                 raise ValueError(f"`{name}` is an observable already; choose another name.")
             for dim in observable.dims:
                 if dim not in self.coordinates:
-                    known = ", ".join(self.coordinates)
-                    raise ValueError(f"`{name}` must have dimensions among {known}, got {dim!r}.")
-        known = {**self.observables, **observables}
-        return Schema(known, self.coordinates, self.regime, self.solved)
+                    dims = ", ".join(self.coordinates)
+                    raise ValueError(f"`{name}` must have dimensions among {dims}, got {dim!r}.")
+        return dataclasses.replace(self, observables={**self.observables, **observables})
 
     def predicted(self) -> list[str]:
         """Names of the observables that have a closed form."""
         kinds = self.observables.items()
-        return [name for name, o in kinds if o.predicted is not Predicted.none]
+        return [name for name, o in kinds if o.predicted is not TheoryKind.none]
 
 
 class Work(eqx.Module):
@@ -97,8 +94,8 @@ class Work(eqx.Module):
     - `working_floats`: floats that one step touches (what should stay in cache).
     - `resident_floats`: floats that the run holds in memory at its peak.
     - `n_steps`: sequential steps.
-    - `branches`: whether a run takes branches, which `vmap` computes all: on a CPU such runs are
-      walked over.
+    - `branches`: whether a run takes branches, all of which `vmap` computes: on a CPU such runs go
+      one at a time.
     """
 
     flops: float
@@ -156,7 +153,7 @@ class AbstractSystem(Configurable):
         """Array lengths, by name, that hold every run of `columns` (field path to values).
 
         By default every `size()` field at its largest. A system overrides this if it has lengths
-        that follow from several fields. A length that follows from traced numbers is left out.
+        that follow from several fields. Lengths that follow from traced numbers are omitted.
         """
         lengths = {}
         for name in size_names(self):
@@ -239,52 +236,3 @@ class AbstractSystem(Configurable):
         for name in declared_sizes(cls):
             if f"max_{name}" in cls.__dict__:
                 warn_deprecated(f"{cls.__name__}.max_{name}", f'self.padded("{name}")')
-
-
-def warn_deprecated(old: str, new: str) -> None:
-    """Warn the caller that `old` is the name of `new` for one release more.
-
-    Python shows such warnings where they blame the user's own code, so frames of this package and
-    of Equinox are passed over.
-    """
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and _is_inner(frame.f_globals.get("__name__", "")):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning, stacklevel=level)
-
-
-def _is_inner(module: str) -> bool:
-    return module.partition(".")[0] in ("jaxscale", "equinox", "jaxtyping", "beartype")
-
-
-def with_deprecated_maximum(old: str, name: str) -> Callable[[type[_System]], type[_System]]:
-    """Let a class be built with `max_width=64`, and read by `.max_width`, for one release.
-
-    **Arguments**
-
-    - `old`: the old name.
-    - `name`: of the `size()` field.
-
-    **Returns** a class decorator.
-    """
-
-    def decorate(cls: type[_System]) -> type[_System]:
-        init: Any = cls.__init__
-
-        @functools.wraps(init)
-        def build(self: AbstractSystem, *args: Any, **fields: Any) -> None:
-            longest = fields.pop(old, None)
-            if longest is not None:
-                warn_deprecated(old, f"system.padded_for({{{name!r}: values}})")
-                fields["lengths"] = (*fields.get("lengths", ()), (name, as_int(old, longest)))
-            init(self, *args, **fields)
-
-        def read(self: AbstractSystem) -> int:
-            warn_deprecated(old, f"padded({name!r})")
-            return self.padded(name)
-
-        setattr(cls, "__init__", build)  # noqa: B010
-        setattr(cls, old, property(read, doc=f"Deprecated: `padded({name!r})`."))
-        return cls
-
-    return decorate

@@ -36,13 +36,7 @@ def _is_curve(value: Any) -> bool:
 
 
 def theory_named(name: str) -> Callable[..., Any]:
-    """The theory function `name`.
-
-    **Arguments**
-
-    - `name`: `"system.function"`, such as `"sparse.unseen_loss"`, or `"loss_surface"`.
-
-    **Returns** the function.
+    """Return the theory function `"system.function"` or `"loss_surface"`.
 
     **Raises** `ValueError` with the nearest names if there is no such function.
     """

@@ -25,10 +25,7 @@ Check = Callable[[Mapping[str, Any]], None]
 
 
 def number(ok: Callable[[Any], Any], what: str) -> Rule:
-    """Rule for the values of an argument; JAX arrays and tracers pass.
-
-    **Arguments:** `ok` maps a number or an array to booleans; `what` ends "must be ...".
-    """
+    """Rule that `ok` holds of the values of an argument, which must be `what`; JAX arrays pass."""
     return lambda name, value: require(name, value, ok, what)
 
 
@@ -68,10 +65,8 @@ def check_choices(name: str, value: Any, choices: tuple[str, ...]) -> None:
 class TheoryFunction:
     """Decorator of the theory functions of one package.
 
-    **Arguments**
-
-    - `rules`: what an argument of a given name must be, wherever it occurs.
-    - `check`: what several arguments must be together; gets all arguments by name.
+    `rules` say what an argument of a given name must be, wherever it occurs; `check` gets all
+    arguments by name.
     """
 
     rules: Mapping[str, Rule]
@@ -90,8 +85,8 @@ class TheoryFunction:
         """Check, cast, broadcast and compile a formula.
 
         Arguments are checked before anything compiles; traced values pass, and `None` where it is
-        the default. Numbers and
-        arrays become arrays of one floating dtype. The result may be any pytree of arrays.
+        the default. Numbers and arrays become arrays of one floating dtype. The result may be any
+        pytree of arrays.
 
         **Arguments**
 

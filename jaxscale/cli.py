@@ -1,12 +1,17 @@
 """The command line: `jaxscale reproduce | run | plan | fit | info`."""
 
+import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
+
+if TYPE_CHECKING:
+    from jaxscale.sweep._plan import Plan
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -15,32 +20,32 @@ app = typer.Typer(
 
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 
+Text: TypeAlias = str | None
+Texts: TypeAlias = list[str] | None
+
 Devices = Annotated[
-    int | None,
-    typer.Option(
-        help="Virtual CPU devices; by default one per core where there is no accelerator."
-    ),
+    int | None, typer.Option(help="Virtual CPU devices; by default one per core without a GPU.")
 ]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Keep no compiled programs in the user's cache folder.")
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
-Axis = Annotated[
-    list[str] | None,
-    typer.Option("--axis", help="field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."),
-]
+AXIS = "field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."
+Set = Annotated[Texts, typer.Option("--set", help="field=value; may be repeated.")]
+Axis = Annotated[Texts, typer.Option("--axis", help=AXIS)]
 Seeds = Annotated[int | None, typer.Option(help="Number of seeds, instead of the file's.")]
 Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program.")]
 Programs = Annotated[int | None, typer.Option(help="Most programs to compile.")]
 Compiles = Annotated[int | None, typer.Option("--max-compiles", hidden=True)]  # the old name
-Memory = Annotated[
-    float | None, typer.Option(help="Megabytes that a call may take on each device.")
-]
+Memory = Annotated[float | None, typer.Option(help="Megabytes of a call, per device.")]
 File = Annotated[str, typer.Argument(help="A sweep file (TOML) or the name of a preset.")]
 
 
-def _use_devices(devices: int | None) -> None:
-    """One CPU device per core, before JAX starts: a program spreads its runs over them."""
+def _start(devices: int | None, no_cache: bool) -> None:
+    """Choose the devices and keep compiled programs on disk, before JAX starts.
+
+    There is one CPU device per core: a program spreads its runs over them.
+    """
+    from jaxscale._compilation import keep_compiled
     from jaxscale._devices import use_all_cores
 
     try:
@@ -48,24 +53,34 @@ def _use_devices(devices: int | None) -> None:
     except ValueError:
         if devices is not None:  # else the caller started JAX: its devices are what there is
             raise
-
-
-def _start(devices: int | None, no_cache: bool) -> None:
-    """Choose the devices, and keep compiled programs on disk, before JAX starts."""
-    from jaxscale._compilation import keep_compiled
-
-    _use_devices(devices)
     if not no_cache:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with _warnings_as_lines():
             keep_compiled()
-        for warning in caught:
-            typer.echo(f"warning: {warning.message}", err=True)
 
 
-def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: int | None) -> Any:
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        typer.echo(f"warning: {warning.message}", err=True)
+
+
+def _planned(
+    file: str,
+    settings: Texts,
+    axes: Texts,
+    seeds: int | None,
+    chunk: int | None,
+    programs: int | None,
+    compiles: int | None,
+    megabytes: float | None,
+) -> "Plan":
+    """Plan a sweep file or preset with what the command line changes."""
     from jaxscale.sweep._config import parse_axis, parse_value
     from jaxscale.sweep._grid import Grid
+    from jaxscale.sweep._plan import plan
 
     fields = {}
     for text in settings or []:
@@ -73,20 +88,14 @@ def _grid(file: str, settings: list[str] | None, axes: list[str] | None, seeds: 
         if not equals:
             raise ValueError(f"`set` must be field=value, got {text!r}.")
         fields[path] = parse_value(value)
-    return Grid.from_toml(file, fields, dict(parse_axis(a) for a in axes or []), seeds)
-
-
-def _bounds(
-    chunk: int | None, programs: int | None, compiles: int | None, megabytes: float | None
-) -> dict[str, Any]:
-    """Bounds of the planner, from the command line."""
     if compiles is not None:
         if programs is not None:
             raise ValueError("`--max-compiles` is the old name of `--max-programs`: give one.")
         typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
         programs = compiles
+    grid = Grid.from_toml(file, fields, dict(parse_axis(a) for a in axes or []), seeds)
     memory = None if megabytes is None else 1e6 * megabytes
-    return {"max_runs_per_chunk": chunk, "max_programs": programs, "memory": memory}
+    return plan(grid, max_runs_per_chunk=chunk, max_programs=programs, memory=memory)
 
 
 @app.command()
@@ -138,12 +147,11 @@ def run(
     from jaxscale.report._figures import plot
     from jaxscale.sweep._config import read_toml
     from jaxscale.sweep._execute import run as run_plan
-    from jaxscale.sweep._plan import plan as make_plan
     from jaxscale.sweep._predict import predict
 
     console = Console()
-    grid = _grid(file, settings, axis, seeds)
-    planned = make_plan(grid, **_bounds(max_runs_per_chunk, max_programs, max_compiles, memory))
+    bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
+    planned = _planned(file, settings, axis, seeds, *bounds)
     typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     before = _sessions(path)
@@ -160,7 +168,7 @@ def run(
     if not runs.attrs["complete"]:
         raise typer.Exit(INTERRUPTED)
     if figure is not None:
-        plot(runs, predict(grid)).savefig(figure, dpi=160)
+        plot(runs, predict(planned.grid)).savefig(figure, dpi=160)
         console.print(f"figure: {figure}")
 
 
@@ -187,45 +195,30 @@ def plan(
     devices: Devices = None,
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing."""
-    _use_devices(devices)
-    from jaxscale.sweep._plan import plan as make_plan
-
-    grid = _grid(file, settings, axis, seeds)
-    typer.echo(
-        str(make_plan(grid, **_bounds(max_runs_per_chunk, max_programs, max_compiles, memory)))
-    )
+    _start(devices, no_cache=True)
+    bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
+    typer.echo(str(_planned(file, settings, axis, seeds, *bounds)))
 
 
 @app.command()
 def fit(
     data: Annotated[str, typer.Argument(help="A CSV file, or the store of a sweep.")],
-    theory: Annotated[
-        str | None, typer.Option(help="A theory function, such as superposition.sequential_loss.")
-    ] = None,
-    x: Annotated[
-        list[str] | None, typer.Option("--x", help="column or argument=column; may be repeated.")
-    ] = None,
-    y: Annotated[
-        str | None, typer.Option("--y", help="Column of what theory returns, by default loss.")
-    ] = None,
-    free: Annotated[
-        list[str] | None, typer.Option(help="parameter=start; for a store also a field alone.")
-    ] = None,
-    fix: Annotated[list[str] | None, typer.Option(help="parameter=value.")] = None,
-    bound: Annotated[list[str] | None, typer.Option(help="parameter=low:high.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="column=value that is used.")] = None,
-    each: Annotated[str | None, typer.Option(help="Column of separate fits.")] = None,
-    residual: Annotated[str | None, typer.Option(help="log (default) or scaled.")] = None,
-    huber: Annotated[
-        float | None, typer.Option(help="Size from which errors are outliers.")
-    ] = None,
+    theory: Annotated[Text, typer.Option(help="Theory, as superposition.sequential_loss.")] = None,
+    x: Annotated[Texts, typer.Option("--x", help="[argument=]column; may be repeated.")] = None,
+    y: Annotated[Text, typer.Option("--y", help="Column of theory; by default loss.")] = None,
+    free: Annotated[Texts, typer.Option(help="parameter=start; for a store also a field.")] = None,
+    fix: Annotated[Texts, typer.Option(help="parameter=value.")] = None,
+    bound: Annotated[Texts, typer.Option(help="parameter=low:high.")] = None,
+    where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
+    each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
+    residual: Annotated[Text, typer.Option(help="log (default) or scaled.")] = None,
+    huber: Annotated[float | None, typer.Option(help="Errors above this are outliers.")] = None,
     bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 0,
-    resample: Annotated[str | None, typer.Option(help="Column that is resampled whole.")] = None,
+    resample: Annotated[Text, typer.Option(help="Column whose values are resampled.")] = None,
     imports: Annotated[
-        list[str] | None,
-        typer.Option("--import", help="Module that defines classes of a store; may be repeated."),
+        Texts, typer.Option("--import", help="Module with classes of a store; may be repeated.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Path of the results without ending.")] = None,
+    out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
     no_cache: NoCache = False,
 ) -> None:
     """Fit a theory to curves: a table with intervals, a JSON file and a figure."""
@@ -243,11 +236,8 @@ def fit(
         residual=residual, huber=huber, bootstrap=bootstrap, resample=resample,
     )  # fmt: skip
     console = Console()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with _warnings_as_lines():
         calibration, draw = fit_file(request)
-    for warning in caught:
-        typer.echo(f"warning: {warning.message}", err=True)
     console.print(calibration.table())
     stem = out or f"{Path(data).stem}-fit"
     calibration.to_json(f"{stem}.json")

@@ -9,6 +9,7 @@ anything compiles; traced values pass through untouched.
 import dataclasses
 import itertools
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,22 +26,23 @@ Integer = Int[Array | np.ndarray, ""]
 
 
 def is_traced(*values: Any) -> bool:
-    """Whether any of `values` is a tracer, whose number is not known here."""
+    """Whether any of `values` is a tracer, which has no number yet."""
     return any(isinstance(value, Tracer) for value in values)
 
 
 class Rule:
     """Converter of one field; learns the field's name when its class is created."""
 
-    def __init__(self, convert: Callable[[str, Any], Any]):
+    def __init__(self, convert: Callable[[str, Any], Any], *, optional: bool = False):
         self.name = "value"
+        self.optional = optional
         self.interval: tuple[float | None, float | None] = (None, None)
         self.is_size = False
         self._convert = convert
 
     def __call__(self, value: Any) -> Any:
-        """Convert and validate `value`."""
-        return self._convert(self.name, value)
+        """Convert and validate `value`; None passes where it is optional."""
+        return None if value is None and self.optional else self._convert(self.name, value)
 
 
 class Configurable(eqx.Module):
@@ -54,24 +56,23 @@ class Configurable(eqx.Module):
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        for name, attribute in cls.__dict__.items():
-            if isinstance(attribute, dataclasses.Field):
-                rule = attribute.metadata.get("converter")
-                if isinstance(rule, Rule):
-                    rule.name = name
+        for name, rule in _rules(vars(cls)).items():
+            rule.name = name
         register(cls)
 
 
-def _check_interval(name: str, value: float, bounds: dict[str, float | None]) -> None:
-    tests = {
-        "above": (lambda v, b: v > b, "greater than"),
-        "at_least": (lambda v, b: v >= b, "at least"),
-        "below": (lambda v, b: v < b, "less than"),
-        "at_most": (lambda v, b: v <= b, "at most"),
-    }
+_COMPARISONS = {
+    "above": (operator.gt, "greater than"),
+    "at_least": (operator.ge, "at least"),
+    "below": (operator.lt, "less than"),
+    "at_most": (operator.le, "at most"),
+}
+
+
+def _check_interval(name: str, value: float, bounds: Mapping[str, float | None]) -> None:
     for key, bound in bounds.items():
-        test, words = tests[key]
-        if bound is not None and not test(value, bound):
+        holds, words = _COMPARISONS[key]
+        if bound is not None and not holds(value, bound):
             raise ValueError(f"`{name}` must be {words} {bound}, got {value!r}.")
 
 
@@ -107,13 +108,7 @@ def real(
     class refuses other values by `ValueError`, with the field's name.
     """
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
-
-    def convert(name: str, value: Any) -> Any:
-        if value is None and optional:
-            return None
-        return as_real(name, value, **bounds)
-
-    rule = Rule(convert)
+    rule = Rule(lambda name, value: as_real(name, value, **bounds), optional=optional)
     rule.interval = (above if at_least is None else at_least, below if at_most is None else at_most)
     return _field(rule, default)
 
@@ -123,19 +118,29 @@ def as_real(name: str, value: Any, **bounds: float | None) -> Any:
 
     **Raises** `ValueError` naming `name` for what is not a finite scalar within `bounds`.
     """
+    return _as_floats(name, value, 0, bounds)
+
+
+def _as_floats(name: str, value: Any, ndim: int, bounds: Mapping[str, float | None]) -> Any:
     if is_traced(value):
         return value
+    numbers, shape = (
+        ("a real number", "a scalar"),
+        ("an array of real numbers", "a non-empty vector"),
+        ("an array of real numbers", "a non-empty matrix"),
+    )[ndim]
     try:
-        if value is None or isinstance(value, bool | str | bytes):
+        if value is None or isinstance(value, bool | str | bytes) or np.iscomplexobj(value):
             raise TypeError
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a real number, got {value!r}.") from None
-    if array.shape != ():
-        raise ValueError(f"`{name}` must be a scalar, got shape {array.shape}.")
-    if not np.isfinite(array):
-        raise ValueError(f"`{name}` must be finite, got {float(array)!r}.")
-    _check_interval(name, float(array), bounds)
+        raise ValueError(f"`{name}` must be {numbers}, got {value!r}.") from None
+    if array.ndim != ndim or array.size == 0:
+        raise ValueError(f"`{name}` must be {shape}, got shape {array.shape}.")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"`{name}` must be finite, got {float(array[~np.isfinite(array)][0])!r}.")
+    for number in (array.min(), array.max()) if ndim else (array,):
+        _check_interval(name, float(number), bounds)
     return array
 
 
@@ -166,7 +171,7 @@ def size(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: boo
 
     **Returns** the declaration, for the class body of a system: `width: Integer = size(64)`.
     """
-    rule = _whole_number(at_least, optional)
+    rule = _integer_leaf(at_least, optional)
     rule.is_size = True
     return _field(rule, default)
 
@@ -178,18 +183,25 @@ def count(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bo
 
     **Returns** the declaration.
     """
-    return _field(_whole_number(at_least, optional), default)
+    return _field(_integer_leaf(at_least, optional), default)
 
 
-def _whole_number(at_least: int, optional: bool) -> Rule:
+def _integer_leaf(at_least: int, optional: bool) -> Rule:
+    to_int = _whole_number(at_least)
+
     def convert(name: str, value: Any) -> Any:
-        if (value is None and optional) or is_traced(value):
-            return value
+        return value if is_traced(value) else np.asarray(to_int(name, value), dtype=np.int32)
+
+    return Rule(convert, optional=optional)
+
+
+def _whole_number(at_least: int) -> Callable[[str, Any], int]:
+    def convert(name: str, value: Any) -> int:
         number = as_int(name, value)
         _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
-        return np.asarray(number, dtype=np.int32)
+        return number
 
-    return Rule(convert)
+    return convert
 
 
 def static_int(
@@ -201,26 +213,16 @@ def static_int(
 
     **Returns** the declaration; every value on an axis needs a program of its own.
     """
-
-    def convert(name: str, value: Any) -> Any:
-        if value is None and optional:
-            return None
-        number = as_int(name, value)
-        _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
-        return number
-
-    return _field(Rule(convert), default, static=True)
+    return _field(Rule(_whole_number(at_least), optional=optional), default, static=True)
 
 
 def static_count(default: Any = dataclasses.MISSING, *, at_least: int = 1) -> Any:
     """Declare a static whole number that may be infinite (`math.inf`)."""
+    to_int = _whole_number(at_least)
 
     def convert(name: str, value: Any) -> int | float:
-        if isinstance(value, float | np.floating) and value == math.inf:
-            return math.inf
-        number = as_int(name, value)
-        _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
-        return number
+        endless = isinstance(value, float | np.floating) and value == math.inf
+        return math.inf if endless else to_int(name, value)
 
     return _field(Rule(convert), default, static=True)
 
@@ -235,40 +237,14 @@ def vector(
 ) -> Any:
     """Declare a leaf that holds a one-dimensional array of real numbers."""
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
-
-    def convert(name: str, value: Any) -> Any:
-        if is_traced(value) or (value is None and optional):
-            return value
-        array = _real_array(name, value, 1)
-        for number in (float(array.min()), float(array.max())):
-            _check_interval(name, number, bounds)
-        return array
-
-    return _field(Rule(convert), None if optional else dataclasses.MISSING)
+    rule = Rule(lambda name, value: _as_floats(name, value, 1, bounds), optional=optional)
+    return _field(rule, None if optional else dataclasses.MISSING)
 
 
 def matrix() -> Any:
     """Declare a leaf that holds a two-dimensional array of real numbers."""
-
-    def convert(name: str, value: Any) -> Any:
-        return value if is_traced(value) else _real_array(name, value, 2)
-
-    return _field(Rule(convert), dataclasses.MISSING)
-
-
-def _real_array(name: str, value: Any, ndim: int) -> np.ndarray:
-    kind = {1: "vector", 2: "matrix"}[ndim]
-    try:
-        if np.iscomplexobj(value):
-            raise TypeError
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be an array of real numbers, got {value!r}.") from None
-    if array.ndim != ndim or array.size == 0:
-        raise ValueError(f"`{name}` must be a non-empty {kind}, got shape {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"`{name}` must be finite, got {array[~np.isfinite(array)][0]!r}.")
-    return array
+    rule = Rule(lambda name, value: _as_floats(name, value, 2, {}))
+    return _field(rule, dataclasses.MISSING)
 
 
 def recorded(default: Any) -> Any:
@@ -314,9 +290,7 @@ def dtype_field(default: str) -> Any:
 def record_field() -> Any:
     """Declare static record steps: None for log-spaced, else increasing whole numbers."""
 
-    def convert(name: str, value: Any) -> tuple[int, ...] | None:
-        if value is None:
-            return None
+    def convert(name: str, value: Any) -> tuple[int, ...]:
         if isinstance(value, str | bytes) or not np.iterable(value):
             raise ValueError(f"`{name}` must be a sequence of steps, got {value!r}.")
         steps = tuple(as_int(name, v) for v in value)
@@ -326,7 +300,7 @@ def record_field() -> Any:
             raise ValueError(f"`{name}` must be increasing steps from 0 on, got {value!r}.")
         return steps
 
-    return _field(Rule(convert), None, static=True)
+    return _field(Rule(convert, optional=True), None, static=True)
 
 
 def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = False) -> Any:
@@ -341,14 +315,12 @@ def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = Fal
     """
 
     def convert(name: str, value: Any) -> Any:
-        if value is None and optional:
-            return None
         if not isinstance(value, base):
-            known = ", ".join(dict.fromkeys(_concrete(base))) or base.__name__
-            raise ValueError(f"`{name}` must be one of {known}, got {value!r}.")
+            choices = ", ".join(dict.fromkeys(_concrete(base))) or base.__name__
+            raise ValueError(f"`{name}` must be one of {choices}, got {value!r}.")
         return value
 
-    return _field(Rule(convert), default)
+    return _field(Rule(convert, optional=optional), default)
 
 
 def _concrete(base: type) -> list[str]:
@@ -365,26 +337,24 @@ def field_names(module: eqx.Module) -> list[str]:
 
 def size_names(module: eqx.Module) -> list[str]:
     """Names of the fields of `module` that `size` declares."""
-    return [f.name for f in dataclasses.fields(module) if _is_size(f)]
+    return [n for n, rule in _rules(module.__dataclass_fields__).items() if rule.is_size]
 
 
 def declared_sizes(cls: type) -> list[str]:
     """Names of the fields that `size` declares in the body of `cls`."""
-    return [name for name, value in vars(cls).items() if _is_size(value)]
+    return [name for name, rule in _rules(vars(cls)).items() if rule.is_size]
 
 
-def _is_size(field: Any) -> bool:
-    rule = field.metadata.get("converter") if isinstance(field, dataclasses.Field) else None
-    return isinstance(rule, Rule) and rule.is_size
+def _rules(attributes: Mapping[str, Any]) -> dict[str, Rule]:
+    fields = {n: a for n, a in attributes.items() if isinstance(a, dataclasses.Field)}
+    rules = {name: field.metadata.get("converter") for name, field in fields.items()}
+    return {name: rule for name, rule in rules.items() if isinstance(rule, Rule)}
 
 
 def interval_of(module: Any, path: str) -> tuple[float | None, float | None]:
     """Ends that the field at dotted `path` declares; None where it has none."""
-    head, _, name = path.rpartition(".")
-    for part in head.split(".") if head else ():
-        module = getattr(module, part)
-    if not dataclasses.is_dataclass(module):
-        return None, None
-    rules = {f.name: f.metadata.get("converter") for f in dataclasses.fields(module)}
-    rule = rules.get(name)
-    return rule.interval if isinstance(rule, Rule) else (None, None)
+    *owners, name = path.split(".")
+    for owner in owners:
+        module = getattr(module, owner)
+    rule = _rules(getattr(module, "__dataclass_fields__", {})).get(name)
+    return (None, None) if rule is None else rule.interval

@@ -12,6 +12,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from jaxscale._deprecated import warn_deprecated
+
 IMPLEMENTATION = "threefry2x32"
 COMPARED = 16  # indices up to which comparing with all is faster than searching
 
@@ -60,12 +62,8 @@ def index_below(word: UInt32[Array, " n"], bound: Int[Array, ""]) -> Int[Array, 
     """
     half, low = jnp.uint32(16), jnp.uint32(0xFFFF)
     limit = bound.astype(jnp.uint32)
-    word_high, word_low, limit_high, limit_low = (
-        word >> half,
-        word & low,
-        limit >> half,
-        limit & low,
-    )
+    word_high, word_low = word >> half, word & low
+    limit_high, limit_low = limit >> half, limit & low
     cross, other = word_high * limit_low, word_low * limit_high
     carry = ((cross & low) + (other & low) + ((word_low * limit_low) >> half)) >> half
     return (word_high * limit_high + (cross >> half) + (other >> half) + carry).astype(jnp.int32)
@@ -93,7 +91,7 @@ def categorical(word: UInt32[Array, " n"], survival: Float[Array, " k"]) -> Int[
     return (later.shape[0] - n_below).astype(jnp.int32)
 
 
-def unit_normals(
+def normals_by_row(
     key: Key[Array, ""], units: Int[Array, " n"], width: int, dtype: str
 ) -> Float[Array, "n width"]:
     """Standard normal rows, row `j` keyed by `fold_in(key, units[j])`.
@@ -149,3 +147,11 @@ def normal_table(
 def normals(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:
     """Standard normal float64 numbers from two words each, by the inverse error function."""
     return np.sqrt(2.0) * jax.scipy.special.erfinv(2 * uniforms(high, low) - 1)
+
+
+def unit_normals(
+    key: Key[Array, ""], units: Int[Array, " n"], width: int, dtype: str
+) -> Float[Array, "n width"]:
+    """Deprecated: `normals_by_row`."""
+    warn_deprecated("unit_normals", "normals_by_row")
+    return normals_by_row(key, units, width, dtype)

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 
+from jaxscale._deprecated import old_lengths
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices
 from jaxscale.fields import field_names
@@ -20,10 +21,10 @@ def get(module: Any, path: str) -> Any:
         raise ValueError(f"`path` must be a dotted field name, got {path!r}.")
     value: Any = module
     for name in path.split("."):
-        known = _known(value)
-        if name not in known:
+        names = _names(value)
+        if name not in names:
             owner = type(value).__name__
-            raise ValueError(f"`{path}` is not a field of {owner} {choices(name, known)}")
+            raise ValueError(f"`{path}` is not a field of {owner} {choices(name, names)}")
         value = value[name] if isinstance(value, dict) else getattr(value, name)
     return value
 
@@ -37,7 +38,7 @@ def is_static(module: Any, path: str) -> bool:
     return any(f.name == name and f.metadata.get("static") for f in dataclasses.fields(owner))
 
 
-def _known(value: Any) -> list[str]:
+def _names(value: Any) -> list[str]:
     if isinstance(value, dict):
         return list(value)
     return field_names(value) if isinstance(value, eqx.Module) else []
@@ -69,6 +70,8 @@ def replace(module: Any, path: str, value: Any) -> Any:
         ...
     ValueError: `learning_rate` must be greater than 0.0, got -1.0.
     """
+    if path in old_lengths(type(module)):
+        return dataclasses.replace(module, **{path: value})
     get(module, path)
     head, _, rest = path.partition(".")
     if rest:

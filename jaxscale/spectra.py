@@ -43,27 +43,19 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     **Returns:** one array per argument, shapes unchanged.
     """
     # through NumPy: one transfer for each number, and no conversion on the device
-    arrays = [v if isinstance(v, jax.Array) else np.asarray(v) for v in values]
-    strong = [
-        jax.dtypes.canonicalize_dtype(a.dtype)
-        for a, v in zip(arrays, values, strict=True)
-        if jnp.issubdtype(a.dtype, jnp.floating)
-        and not getattr(a, "weak_type", type(v) in (bool, int, float))
-    ]
-    dtype = max(strong, key=lambda d: d.itemsize) if strong else jnp.zeros(()).dtype
+    arrays = [v if isinstance(v, jax.Array | int | float) else np.asarray(v) for v in values]
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(float, *arrays)
     return tuple(
-        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(a.astype(dtype))
+        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype))
         for a in arrays
     )
 
 
 def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
-    """Check a plain Python or NumPy number; JAX arrays and tracers pass unchecked.
+    """Check a plain Python or NumPy number or array; JAX arrays and tracers pass.
 
-    **Arguments:** `name` as the caller knows it; `value`, a scalar or array; `ok`, which maps a
-    number or a NumPy array to booleans; `what`, the end of the sentence "`name` must be ...".
-
-    **Raises:** `ValueError` naming the argument and the value seen.
+    **Raises:** `ValueError` "`name` must be `what`, got ..." unless `ok(value)` is true throughout.
     """
     if type(value) in (int, float):  # the usual case; NumPy takes several times as long
         valid = ok(value)
@@ -80,9 +72,7 @@ def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> No
 def require_count(name: str, value: int | float) -> None:
     """Check a static number of terms: an integer of at least 1, or `math.inf`.
 
-    **Arguments:** `name` as the caller knows it; `value`, a Python number.
-
-    **Raises:** `ValueError` naming the argument and the value seen.
+    **Raises:** `ValueError` that names `name` and the value.
     """
     is_number = isinstance(value, int | float | np.number | jax.Array)
     if not is_number or not value >= 1 or (value != math.inf and int(value) != value):
@@ -178,7 +168,7 @@ def _power_tail(s: Array, first: Array, last: Array) -> Array:
     infinite = jnp.isinf(last)
     empty = (last < first) | jnp.isinf(first)
     first = jnp.where(empty, 1.0, first)
-    stop = jnp.where(empty | infinite, first, last) + 1  # first index left out
+    stop = jnp.where(empty | infinite, first, last) + 1  # first index beyond the sum
     a, b = first + _N_DIRECT, stop + _N_DIRECT
     # integral of x^-s from a to b: a^(1-s) L (e^y - 1)/y with y = (1-s) L, L = ln(b/a);
     # no cancellation when a and b are close, and y = 0 is the logarithm.
@@ -306,11 +296,9 @@ def power_law_shares(exponent: float | Float[Array, ""], n: int) -> Array | np.n
 
 @functools.cache
 def gauss_legendre(n_panels: int, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return points and weights of a composite Gauss-Legendre rule on the unit interval.
+    """Composite Gauss-Legendre rule on the unit interval: `n_panels` of `n_nodes` nodes each.
 
-    **Arguments:** `n_panels` equal panels of `n_nodes` nodes each.
-
-    **Returns:** two float64 NumPy arrays of shape `(n_panels * n_nodes,)`.
+    **Returns:** points and weights, float64 NumPy arrays of shape `(n_panels * n_nodes,)`.
     """
     x, w = np.polynomial.legendre.leggauss(n_nodes)
     points = (np.arange(n_panels)[:, None] + (x + 1) / 2) / n_panels

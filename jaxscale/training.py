@@ -41,10 +41,9 @@ def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
     >>> log_spaced_steps(1000, 7)
     (0, 1, 3, 10, 32, 100, 316, 1000)
     """
-    if n_steps < 1:
-        raise ValueError(f"`n_steps` must be at least 1, got {n_steps}.")
-    if n_records < 1:
-        raise ValueError(f"`n_records` must be at least 1, got {n_records}.")
+    for name, value in (("n_steps", n_steps), ("n_records", n_records)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
     points = np.rint(np.geomspace(1, n_steps, n_records)).astype(int)
     return (0, *(int(p) for p in np.unique(np.append(points, n_steps))))
 
@@ -71,13 +70,11 @@ def cast(module: Any, dtype: str) -> Any:
         raise ValueError("`dtype` float64 needs `with jax.enable_x64(True):` around a bare call.")
 
     def leaf(x: Any) -> Any:
-        x_dtype = jnp.result_type(x)
-        if jnp.issubdtype(x_dtype, jnp.floating):
-            target = dtype
-        elif jnp.issubdtype(x_dtype, jnp.integer):
-            target = "int32"
-        else:
+        kind = jnp.result_type(x)
+        is_float = jnp.issubdtype(kind, jnp.floating)
+        if not is_float and not jnp.issubdtype(kind, jnp.integer):
             return x
+        target = dtype if is_float else "int32"
         if isinstance(x, np.ndarray | np.generic):
             # A NumPy array that is traced into a loop is remembered by its identity, with the dtype
             # of that trace: meeting it again under the other x64 flag crashes (jax 0.10 to 0.12).
@@ -89,7 +86,7 @@ def cast(module: Any, dtype: str) -> Any:
 
 
 class AbstractTrainedSystem(AbstractSystem):
-    """A system that trains step by step; `simulate` is written once, here."""
+    """A system that trains step by step: `simulate` runs `init`, `step` and `observe`."""
 
     n_steps: eqx.AbstractVar[int]  # pyright: ignore
     record: eqx.AbstractVar[tuple[int, ...] | None]  # pyright: ignore
@@ -119,6 +116,9 @@ class AbstractTrainedSystem(AbstractSystem):
     def record_steps(self) -> tuple[int, ...]:
         """Steps at which observables are recorded: `record`, or 0 and log-spaced to the end."""
         return log_spaced_steps(self.n_steps) if self.record is None else self.record
+
+    def __check_init__(self):
+        check_record(self.record, self.n_steps)
 
     def simulate(self, key: Key[Array, ""]) -> Observables:
         """Train from `key`, recording the observables at `record_steps`."""

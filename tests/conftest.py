@@ -6,10 +6,13 @@ choice: experiments that train for minutes compile as users do (`.ci/run`).
 """
 
 import gc
+import mmap
 import os
 import signal
+from pathlib import Path
 
 import jax
+import jaxlib
 import pytest
 import scipy.linalg  # noqa: F401  (loads the library that jaxlib calls)
 from threadpoolctl import threadpool_limits
@@ -18,17 +21,51 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.set_threshold(200_000, 50, 50)  # traces are many small objects that live long: 6 % of the time
 
-FAST_COMPILATION = (
-    "--xla_llvm_disable_expensive_passes=true --xla_backend_optimization_level=0 "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
-FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS", FAST_COMPILATION)
+FAST_COMPILATION = {
+    "xla_backend_optimization_level": "0",
+    "xla_llvm_disable_expensive_passes": "true",
+    "xla_cpu_parallel_codegen_split_count": "1",
+    "xla_cpu_use_fusion_emitters": "false",  # half of the time of a typical program
+}
+
+
+def flags_that_this_jaxlib_has():
+    """As a text: a flag that XLA does not know would end the process."""
+    library = Path(jaxlib.__file__).parent / "libjax_common.so"
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return " ".join(
+            f"--{name}={value}"
+            for name, value in FAST_COMPILATION.items()
+            if text.find(name.encode()) >= 0
+        )
+
+
+FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS") or flags_that_this_jaxlib_has()
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 threadpool_limits(1, user_api="blas")  # as `js.run` does: two workers share two cores
 jax.config.update("jax_num_cpu_devices", 2)
-jax.config.update("jax_enable_compilation_cache", False)  # compilations are counted
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # in processes that tests start, too
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # in processes that tests start
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def _compiled(config):
+    return config.cache.mkdir("compiled")
+
+
+def pytest_configure(config):
+    """Share compiled programs between workers, and with the next run of the tests.
+
+    JAX reports a program that it loads as a compilation, too: counts of them do not change.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(_compiled(config)))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        from jaxscale._compilation import _prune  # not above: jaxtyping must see the first import
+
+        _prune(_compiled(config), max_bytes=300_000_000)
 
 
 @pytest.fixture

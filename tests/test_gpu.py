@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from checks import assert_close
+from systems import SYSTEMS
 
 import jaxscale as js
 
@@ -15,65 +17,8 @@ pytestmark = [
     pytest.mark.skipif(jax.default_backend() == "cpu", reason="no accelerator on this machine"),
 ]
 
-emergence, sparse, superposition = js.emergence, js.sparse, js.superposition
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}  # of an observable's largest value on the CPU
 SOLVED = 1e-7  # the same, where a factorisation multiplies rounding by its condition number
-
-
-def regression(**fields):
-    given = {"n_features": 16, "n_samples": 64, "spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
-    return sparse.RandomFeatureRegression(**{**given, **fields})
-
-
-def student(**fields):
-    given = {"n_features": 32, "latent_size": 8, "frequency_exponent": 1.5, "n_steps": 100}
-    return superposition.TeacherStudent(**{**given, **fields})
-
-
-SYSTEMS = {
-    "network": emergence.ParityNetwork(
-        width=16, n_steps=200, batch_size=64, n_evaluation=256, record=[0, 200]
-    ),
-    "network, float64": emergence.ParityNetwork(
-        width=16, n_steps=200, batch_size=64, n_evaluation=256, record=[0, 200], dtype="float64"
-    ),
-    "gathered control bits": emergence.ParityNetwork(
-        n_skills=20, n_bits=60, width=16, n_steps=100, batch_size=64, n_evaluation=64,
-        record=[0, 100],
-    ),
-    "network on a finite set": emergence.ParityNetwork(
-        width=16, n_steps=100, batch_size=64, n_evaluation=64, record=[0, 100],
-        data=emergence.FiniteSet(n_samples=300), optimizer=js.Adam(), learning_rate=1e-3,
-    ),
-    "multilinear": emergence.MultilinearSkills(n_steps=500),
-    "multilinear on a finite set": emergence.MultilinearSkills(
-        n_steps=500, data=emergence.FiniteSet(n_samples=300)
-    ),
-    "least norm, few features": regression(n_features=4),
-    "least norm, many features": regression(n_features=48),
-    "ridge": regression(solver=sparse.Ridge(strength=1e-2)),
-    "gradient descent": regression(
-        solver=sparse.GradientDescent(learning_rate=0.5, record=[0, 10, 100])
-    ),
-    "relu features": regression(
-        n_features=8, features=sparse.Relu(), n_evaluation=200, teacher=sparse.Sampled()
-    ),
-    "relu student": student(gradient=superposition.Population()),
-    "linear student, float64": student(
-        decoder=superposition.Linear(), gradient=superposition.Population(), dtype="float64"
-    ),
-    "student on fresh batches": student(gradient=superposition.FreshBatches(batch_size=64)),
-}  # fmt: skip
-
-
-def assert_close(actual, expected, tolerance):
-    assert set(actual) == set(expected)
-    for name, value in expected.items():
-        value = np.asarray(value)
-        scale = np.abs(value, where=np.isfinite(value), out=np.zeros_like(value, float)).max()
-        np.testing.assert_allclose(
-            actual[name], value, atol=tolerance * max(scale, 1e-3), rtol=0, err_msg=name
-        )
 
 
 def on_the_cpu(function, *arguments):
@@ -84,7 +29,7 @@ def on_the_cpu(function, *arguments):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_run_equals_the_cpu(name):
     system = SYSTEMS[name]
-    solved = isinstance(system, sparse.RandomFeatureRegression)
+    solved = isinstance(system, js.sparse.RandomFeatureRegression)
     tolerance = SOLVED if solved else TOLERANCE[system.dtype]
     with jax.enable_x64(system.dtype == "float64"), jax.default_matmul_precision("highest"):
         simulate = eqx.filter_jit(lambda key: system.simulate(key))
@@ -119,7 +64,7 @@ def test_a_sweep_equals_single_runs(name):
     system, key = js.select(runs, seed=3)
     with jax.enable_x64(system.dtype == "float64"), jax.default_matmul_precision("float32"):
         alone = eqx.filter_jit(lambda key: system.simulate(key))(key)
-    solved = isinstance(system, sparse.RandomFeatureRegression)
+    solved = isinstance(system, js.sparse.RandomFeatureRegression)
     swept = {n: runs[n].sel(seed=3).values.squeeze() for n in alone}
     alone = {n: np.asarray(v).squeeze() for n, v in alone.items()}
     assert_close(swept, alone, SOLVED if solved else TOLERANCE[system.dtype])

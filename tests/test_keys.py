@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from jaxscale.keys import index_below, normal_table, root_key, unit_normals, words
+from jaxscale.keys import index_below, normal_table, normals_by_row, root_key, unit_normals, words
 
 
 def test_words_depend_on_the_sample_only():
@@ -43,10 +43,12 @@ def test_index_below_is_the_high_half_of_the_product(bound):
 
 
 def test_units_do_not_see_the_padding():
-    narrow = unit_normals(jr.key(1), jnp.arange(8), 6, "float32")
-    wide = unit_normals(jr.key(1), jnp.arange(32), 6, "float32")
+    narrow = normals_by_row(jr.key(1), jnp.arange(8), 6, "float32")
+    wide = normals_by_row(jr.key(1), jnp.arange(32), 6, "float32")
     np.testing.assert_array_equal(narrow, wide[:8])
     assert np.abs(np.asarray(wide).mean()) < 4 / np.sqrt(wide.size)
+    with pytest.warns(DeprecationWarning, match="use `normals_by_row`"):
+        np.testing.assert_array_equal(unit_normals(jr.key(1), jnp.arange(8), 6, "float32"), narrow)
 
 
 def test_draws_do_not_follow_the_x64_flag():

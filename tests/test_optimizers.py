@@ -69,7 +69,7 @@ def test_hyperparameters_are_swept_in_one_program():
     )  # fmt: skip
     grid = js.Grid(system, axes={"optimizer.hyperparameters.weight_decay": [0.0, 0.5, 5.0]})
     plan = js.plan(grid)
-    assert plan.n_compiles == 1
+    assert plan.n_programs == 1
     loss = js.run(plan, progress=False)["loss"].values.ravel()
     assert len(np.unique(loss)) == 3
 

@@ -95,7 +95,7 @@ def test_one_program_per_bucket(model, grid, monkeypatch, most):
     monkeypatch.setattr(model, "simulate", lambda s, key: traces.append(s) or simulate(s, key))
     plan = js.plan(grid, max_programs=most)
     js.run(plan)
-    assert len(traces) == plan.n_compiles == len(plan.buckets) <= most
+    assert len(traces) == plan.n_programs == len(plan.buckets) <= most
 
 
 def test_padding_changes_nothing(grid, runs):
@@ -188,7 +188,7 @@ def test_a_sweep_file_imports_the_module_beside_it(folder):
         ("nowhere", "Mine", ["`system`", "'nowhere'", "ModuleNotFoundError"]),
         ("broken", "Mine", ["`system`", "'broken'", "division by zero"]),
         ("mine", "PowerLaw", ["sweep.toml", "`type`", "'mine:PowerLaw'"]),
-        ("mine", "unit_normals", ["sweep.toml", "`type`", "'mine:unit_normals'"]),
+        ("mine", "normals_by_row", ["sweep.toml", "`type`", "'mine:normals_by_row'"]),
     ],
 )
 def test_a_sweep_file_with_a_bad_class_is_refused(folder, module, cls, words):

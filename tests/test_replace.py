@@ -11,6 +11,7 @@ import jaxscale as js
 from jaxscale import emergence, sparse, superposition
 from jaxscale.fields import Integer, dtype_field, size, static_int
 from jaxscale.paths import get, set_leaf
+from jaxscale.sweep._config import decode, encode
 
 
 def test_replace_converts_and_keeps_the_rest():
@@ -52,6 +53,9 @@ def test_systems_are_built_with_the_old_maxima():
     with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
         wide = emergence.ParityNetwork(width=16, max_width=64)
     assert wide.padded("width") == 64
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        wider = js.replace(wide, "max_width", 128)
+    assert (int(wider.width), wider.padded("width")) == (16, 128)
     with pytest.warns(DeprecationWarning, match="is deprecated"):
         student = superposition.TeacherStudent(
             n_features=8, latent_size=2, frequency_exponent=1.0, max_latent_size=4, max_active=3
@@ -62,6 +66,26 @@ def test_systems_are_built_with_the_old_maxima():
             emergence.ParityNetwork(width=16, max_width=8)
 
 
+def test_old_maxima_work_in_files_and_in_replace():
+    table = {"type": "emergence.ParityNetwork", "width": 16, "max_width": 64}
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        decoded = decode(table)
+    assert decoded.padded("width") == 64
+    assert "max_width" not in encode(decoded)
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        replaced = js.replace(emergence.ParityNetwork(width=16), "max_width", 32)
+    assert (int(replaced.width), replaced.padded("width")) == (16, 32)
+    with pytest.raises(ValueError, match="`max_heads` is not a field of ParityNetwork"):
+        decode({"type": "emergence.ParityNetwork", "max_heads": 2})
+
+
+def test_the_old_name_of_theory_kind_warns():
+    with pytest.warns(DeprecationWarning, match="`Predicted` is deprecated, use `TheoryKind`"):
+        assert js.Predicted is js.TheoryKind
+    with pytest.raises(AttributeError, match="no attribute 'Predictd'"):
+        _ = js.Predictd
+
+
 def test_old_names_of_other_lengths_read_them():
     model = sparse.RandomFeatureRegression(
         n_features=4, n_samples=8, spectrum_exponent=1.0, sparsity_exponent=2.0
@@ -70,7 +94,7 @@ def test_old_names_of_other_lengths_read_them():
     with pytest.warns(DeprecationWarning, match="`sizes` is deprecated, use `padding`"):
         assert model.sizes == model.padding
     with pytest.warns(DeprecationWarning, match="`enclosing` is deprecated, use `padded_for`"):
-        assert model.enclosing({"n_samples": [32]}).padding.n_samples == 32
+        assert model.enclosing({"n_samples": [32]}).padded("n_samples") == 32
     with pytest.warns(DeprecationWarning, match="is deprecated, use `padded"):
         assert (student.padded_latent_size, student.places) == (2, 1)
 

@@ -18,8 +18,7 @@ from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, interval_of
 from jaxscale.paths import get, replace, set_leaves
 from jaxscale.sweep._grid import Grid, is_leaf
-from jaxscale.sweep._layout import Layout
-from jaxscale.sweep._predict import predict, predict_columns, structures_of
+from jaxscale.sweep._predict import predict, predict_columns, theory_layout
 from jaxscale.training import AbstractTrainedSystem
 
 if TYPE_CHECKING:
@@ -183,11 +182,7 @@ def _closed_forms(
     grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None, measured: Sequence[str]
 ) -> tuple[_ClosedForms, dict[str, Any], frozenset[str]]:
     """The theory of a grid, the coordinates of each observable, and which take both signs."""
-    grid = grid.replace(seeds=grid.seeds[:1])
-    parts = structures_of(grid)
-    layout = Layout.of_predictions(
-        grid, [p.traced_system for p in parts], [p.run_ids for p in parts]
-    )
+    layout = theory_layout(grid)
     closed = [name for name in layout.observables if name != STATUS]
     # observables of one state repeat each other: by default one of them is compared
     usable = [name for name in closed if name in measured] or closed
@@ -200,9 +195,9 @@ def _closed_forms(
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     dims = {n: layout.observables[n].dims for n in names}
     theory = _ClosedForms(
-        templates=tuple(set_leaves(p.traced_system, blank) for p in parts),
-        columns=tuple(p.columns for p in parts),
-        run_ids=tuple(p.run_ids for p in parts),
+        templates=tuple(set_leaves(b.padded_system, blank) for b in layout.buckets),
+        columns=tuple(b.columns for b in layout.buckets),
+        run_ids=tuple(b.run_ids for b in layout.buckets),
         places=tuple({n: tuple(p[d] for d in dims[n]) for n in names} for p in layout.positions),
         free=free,
         shapes=tuple((n, layout.shape(n)) for n in names),

@@ -7,6 +7,7 @@ are indexed by counters (`jaxscale.keys`), so a fixed data set of any size is ne
 
 import abc
 import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,7 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxscale.fields import Configurable, Integer, count
+from jaxscale.fields import Configurable, Integer, Real, count, is_traced
 from jaxscale.keys import categorical, index_below, words
 
 WORD = 32
@@ -28,6 +29,22 @@ def n_bit_words(n_bits: int) -> int:
     return math.ceil(n_bits / WORD)
 
 
+class Frequencies(NamedTuple):
+    """Of skills in the population: `P_k`, and `P(skill >= k)`, summed from the rare end."""
+
+    probability: Float[Array, " k"]
+    survival: Float[Array, " k"]
+
+
+def check_strength(strength: Real | None, target_scale: Real) -> None:
+    """Refuse an initial strength that is not below the scale of the target."""
+    if strength is not None and not is_traced(strength, target_scale) and strength >= target_scale:
+        raise ValueError(
+            f"`initial_strength` must be less than target_scale = {float(target_scale)}, "
+            f"got {float(strength)}."
+        )
+
+
 class AbstractData(Configurable):
     """Where training samples come from."""
 
@@ -38,12 +55,7 @@ class AbstractData(Configurable):
         """Words of the batch positions `samples` at one step, `n` words each."""
 
     @abc.abstractmethod
-    def frequencies(
-        self,
-        set_key: Key[Array, ""],
-        probability: Float[Array, " k"],
-        survival: Float[Array, " k"],
-    ) -> Float[Array, " k"]:
+    def frequencies(self, set_key: Key[Array, ""], skills: Frequencies) -> Float[Array, " k"]:
         """Share of each skill in the data: `P_k`, or `d_k / D` of the drawn set."""
 
 
@@ -56,14 +68,9 @@ class Online(AbstractData):
         """Words indexed by (step, sample)."""
         return words(step_key, samples, n)
 
-    def frequencies(
-        self,
-        set_key: Key[Array, ""],
-        probability: Float[Array, " k"],
-        survival: Float[Array, " k"],
-    ) -> Float[Array, " k"]:
+    def frequencies(self, set_key: Key[Array, ""], skills: Frequencies) -> Float[Array, " k"]:
         """The probabilities themselves."""
-        return probability
+        return skills.probability
 
 
 class FiniteSet(AbstractData):
@@ -81,14 +88,9 @@ class FiniteSet(AbstractData):
         chosen = index_below(words(step_key, samples, 1)[0], jnp.asarray(self.n_samples))
         return words(set_key, chosen, n)
 
-    def frequencies(
-        self,
-        set_key: Key[Array, ""],
-        probability: Float[Array, " k"],
-        survival: Float[Array, " k"],
-    ) -> Float[Array, " k"]:
+    def frequencies(self, set_key: Key[Array, ""], skills: Frequencies) -> Float[Array, " k"]:
         """`d_k / D`: skills of the whole set, counted block by block."""
-        n_samples, n_skills = jnp.asarray(self.n_samples), survival.shape[0]
+        n_samples, survival = jnp.asarray(self.n_samples), skills.survival
         block = jnp.arange(COUNT_BLOCK, dtype=jnp.int32)
 
         def add(i: Int[Array, ""], counts: Int[Array, " k"]) -> Int[Array, " k"]:
@@ -97,18 +99,16 @@ class FiniteSet(AbstractData):
             return counts.at[skill].add((samples < n_samples).astype(jnp.int32))
 
         n_blocks = (n_samples + COUNT_BLOCK - 1) // COUNT_BLOCK
-        counts = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n_skills,), jnp.int32))
+        counts = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros(survival.shape, jnp.int32))
         return counts.astype(survival.dtype) / n_samples.astype(survival.dtype)
 
 
-def skill_frequencies(
-    skill_exponent: Float[Array, ""], n_skills: int
-) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    """`P_k` proportional to `k^-(skill_exponent + 1)`, and `P(skill >= k)`, rare end first."""
+def skill_frequencies(skill_exponent: Float[Array, ""], n_skills: int) -> Frequencies:
+    """`P_k` proportional to `k^-(skill_exponent + 1)`."""
     rank = jnp.arange(1, n_skills + 1, dtype=skill_exponent.dtype)
     weight = rank ** -(skill_exponent + 1)
     tail = jnp.cumsum(weight[::-1])[::-1]
-    return weight / tail[0], tail / tail[0]
+    return Frequencies(weight / tail[0], tail / tail[0])
 
 
 def bits_of_words(packed: UInt32[Array, "n b"], n_bits: int, dtype: str) -> Float[Array, "b d"]:
@@ -173,8 +173,8 @@ def packed_masks(bits: Int[Array, "k m"], n_bits: int) -> UInt32[Array, "k n"]:
     """Words with the bits of each skill set, for parity by population count."""
     word = jnp.arange(n_bit_words(n_bits), dtype=jnp.int32)
     one = jnp.left_shift(jnp.uint32(1), (bits % WORD).astype(jnp.uint32))
-    here = (bits // WORD)[:, :, None] == word
-    return jnp.sum(jnp.where(here, one[:, :, None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
+    in_word = (bits // WORD)[:, :, None] == word
+    return jnp.sum(jnp.where(in_word, one[:, :, None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
 
 
 def parity_sign(

@@ -7,15 +7,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxscale._schedules import AbstractSchedule, Constant
-from jaxscale._system import (
-    Observable,
-    Observables,
-    Predicted,
-    Schema,
-    Work,
-)
+from jaxscale._system import Observable, Observables, Schema, TheoryKind, Work
 from jaxscale.emergence import theory
-from jaxscale.emergence._data import AbstractData, FiniteSet, Online, skill_frequencies
+from jaxscale.emergence._data import (
+    AbstractData,
+    FiniteSet,
+    Online,
+    check_strength,
+    skill_frequencies,
+)
 from jaxscale.fields import (
     Integer,
     Real,
@@ -28,7 +28,7 @@ from jaxscale.fields import (
     static_int,
 )
 from jaxscale.spectra import power_law_shares
-from jaxscale.training import AbstractTrainedSystem, check_record
+from jaxscale.training import AbstractTrainedSystem
 
 SET_STREAM = 0
 
@@ -79,19 +79,12 @@ class MultilinearSkills(AbstractTrainedSystem):
     dtype: str = dtype_field("float32")
 
     def __check_init__(self):
-        check_record(self.record, self.n_steps)
-        if not is_traced(self.initial_strength, self.target_scale):
-            if self.initial_strength >= self.target_scale:
-                raise ValueError(
-                    f"`initial_strength` must be less than target_scale = "
-                    f"{float(self.target_scale)}, got {float(self.initial_strength)}."
-                )
-        if self.n_parameters is not None and not is_traced(self.n_parameters):
-            if int(self.n_parameters) > self.n_skills:
-                raise ValueError(
-                    f"`n_parameters` must be at most n_skills = {self.n_skills}, "
-                    f"got {int(self.n_parameters)}."
-                )
+        check_strength(self.initial_strength, self.target_scale)
+        n = self.n_parameters
+        if n is not None and not is_traced(n) and int(n) > self.n_skills:
+            raise ValueError(
+                f"`n_parameters` must be at most n_skills = {self.n_skills}, got {int(n)}."
+            )
 
     @property
     def schema(self) -> Schema:
@@ -99,7 +92,7 @@ class MultilinearSkills(AbstractTrainedSystem):
         limits = "gradient flow: simulation approaches it as learning_rate * S * P_1 -> 0"
         if isinstance(self.data, FiniteSet):
             limits += "; mean over data sets"
-        exact = Predicted.exact
+        exact = TheoryKind.exact
         observables = {
             "loss": Observable(("step",), "target²", "population loss", exact, limits),
             "skill_strength": Observable(
@@ -107,21 +100,19 @@ class MultilinearSkills(AbstractTrainedSystem):
             ),
             "skill_loss": Observable(("step", "skill"), "target²", "(S - R_k)² / 2", exact, limits),
         }
-        coordinates = {
-            "step": np.asarray(self.record_steps),
-            "skill": np.arange(1, self.n_skills + 1),
-        }
+        ranks = np.arange(1, self.n_skills + 1)
+        coordinates = {"step": np.asarray(self.record_steps), "skill": ranks}
         return Schema(observables, coordinates, "multilinear")
 
     def init(self, key: Key[Array, ""]) -> ProductState:
         """Draw the data set; start every product of the model at r."""
-        probability, survival = skill_frequencies(jnp.asarray(self.skill_exponent), self.n_skills)
-        share = self.data.frequencies(jr.fold_in(key, SET_STREAM), probability, survival)
+        skills = skill_frequencies(jnp.asarray(self.skill_exponent), self.n_skills)
+        share = self.data.frequencies(jr.fold_in(key, SET_STREAM), skills)
         start = jnp.broadcast_to(jnp.sqrt(jnp.asarray(self.initial_strength)), share.shape)
         if self.n_parameters is not None:
             rank = jnp.arange(1, self.n_skills + 1, dtype=jnp.int32)
             start = jnp.where(rank <= self.n_parameters, start, jnp.zeros_like(start))
-        return ProductState(share, probability, start, start, jnp.zeros((), jnp.int32))
+        return ProductState(share, skills.probability, start, start, jnp.zeros((), jnp.int32))
 
     def step(self, state: ProductState, key: Key[Array, ""]) -> ProductState:
         """One step of gradient descent on the loss over the data; uses no randomness."""

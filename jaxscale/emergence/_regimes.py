@@ -5,9 +5,9 @@ skill, after which the later skills are predictions.
 """
 
 # pyright: reportGeneralTypeIssues=false
-# (an `AbstractVar` is no field of a dataclass, and pyright takes it for one)
+# (it takes an `AbstractVar` for a field without a default)
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import equinox as eqx
 import jax
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule
-from jaxscale._system import Predicted
+from jaxscale._system import TheoryKind
 from jaxscale.emergence import theory
 from jaxscale.emergence._data import AbstractData
 from jaxscale.fields import Configurable, Integer, Real, static_choice
@@ -46,13 +46,13 @@ class AbstractRegime(Configurable):
     """One limit of the scaling law."""
 
     name: ClassVar[str]
-    predicted: ClassVar[Predicted] = Predicted.calibrated
+    predicted: ClassVar[TheoryKind] = TheoryKind.calibrated
     parameter: ClassVar[str]
     limits: ClassVar[str]
 
-    @abc.abstractmethod
     def applies(self, system: AbstractNetwork) -> bool:
-        """Whether the closed form says anything of this system."""
+        """Whether the closed form describes this system: by default, whatever the optimizer."""
+        return True
 
     @abc.abstractmethod
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
@@ -113,14 +113,8 @@ class DataLimited(AbstractRegime):
     limits = "last step of a converged run; one fitted parameter, shots = D_c; NaN before"
 
     learner: theory.Learner = static_choice(
-        "minimum_norm",
-        ("minimum_norm", "paper", "threshold"),
-        renamed={"projection": "minimum_norm"},
+        "minimum_norm", get_args(theory.Learner), renamed={"projection": "minimum_norm"}
     )
-
-    def applies(self, system: AbstractNetwork) -> bool:
-        """Any optimizer that reaches the end."""
-        return True
 
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         """Expected strengths, at the last step only."""
@@ -152,10 +146,6 @@ class WidthLimited(AbstractRegime):
     name = "width"
     parameter = "units_per_skill"
     limits = "last step of a converged run; one fitted parameter, units_per_skill = N_c; NaN before"
-
-    def applies(self, system: AbstractNetwork) -> bool:
-        """Any optimizer that reaches the end."""
-        return True
 
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         """One skill after the other fills with units, at the last step only."""

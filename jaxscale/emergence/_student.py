@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxscale.emergence._data import FEW_SKILLS, Samples, bits_of_words, parity_sign
-from jaxscale.keys import unit_normals
+from jaxscale.keys import normals_by_row
 
 HIDDEN_STREAM, OUTPUT_STREAM = 0, 1
 NARROW = 32
@@ -35,12 +35,12 @@ def init_network(
     scale: Float[Array, ""],
     *,
     n_inputs: int,
-    max_width: int,
+    padded_width: int,
     dtype: str,
 ) -> Network:
     """Draw a network; unit `u` is keyed by its index, so a wider one contains the narrower."""
-    units = jnp.arange(max_width, dtype=jnp.int32)
-    draws = unit_normals(jr.fold_in(key, HIDDEN_STREAM), units, n_inputs + 2, dtype)
+    units = jnp.arange(padded_width, dtype=jnp.int32)
+    draws = normals_by_row(jr.fold_in(key, HIDDEN_STREAM), units, n_inputs + 2, dtype)
     rows = jnp.where((units < width)[:, None], scale * draws, jnp.zeros((), dtype)).T
     offset = scale * jr.normal(jr.fold_in(key, OUTPUT_STREAM), (), dtype=dtype)
     return Network(rows[:n_inputs], rows[-2], rows[-1], offset)
@@ -81,14 +81,6 @@ def forward(
     gradients would be added one by one (1.6 times the time of a whole step of 500 skills on an
     H200). The biases ride on the rows of the skills, of which each sample has one. Narrow networks
     are computed unit by unit (twice as fast at 16 units on a CPU).
-
-    **Arguments**
-
-    - `network`: the parameters.
-    - `skill`, `inputs`: of the samples.
-    - `n_skills`: number of skills.
-
-    **Returns** `(b,)` outputs.
     """
     control = network.weight[:n_skills] + network.bias
     weight = jnp.concatenate([control[:FEW_SKILLS], network.weight[n_skills:]])
@@ -123,15 +115,7 @@ def evaluate(
 ) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
     """Sums over evaluation inputs of `g_k f` and `(S g_k - f)^2 / 2`, for every skill.
 
-    **Arguments**
-
-    - `packed`: bits of the inputs, `n` words each; every skill sees the same inputs.
-    - `counted`: 1 for the inputs that count, 0 for padding.
-    - `masks`: bits of each skill.
-    - `target_scale`: S.
-    - `n_bits`: number of skill bits.
-
-    **Returns** two sums of shape `(k,)`.
+    Every skill sees the same inputs: their bits are `packed`; `counted` is 1, and 0 for padding.
     """
     n_skills, dtype = masks.shape[0], network.weight.dtype.name
     bits = bits_of_words(packed, n_bits, dtype)

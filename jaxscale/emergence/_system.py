@@ -10,25 +10,19 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
+from jaxscale._deprecated import deprecated_lengths
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
-from jaxscale._system import (
-    Observable,
-    Observables,
-    Predicted,
-    Schema,
-    Work,
-    largest_divisor,
-    warn_deprecated,
-    with_deprecated_maximum,
-)
+from jaxscale._system import Observable, Observables, Schema, TheoryKind, Work, largest_divisor
 from jaxscale.emergence._data import (
     FEW_SKILLS,
     AbstractData,
     AbstractSkills,
     DisjointSkills,
     FiniteSet,
+    Frequencies,
     Online,
+    check_strength,
     decode,
     n_bit_words,
     packed_masks,
@@ -40,7 +34,6 @@ from jaxscale.fields import (
     Integer,
     Real,
     dtype_field,
-    is_traced,
     part,
     real,
     record_field,
@@ -48,7 +41,6 @@ from jaxscale.fields import (
     static_int,
 )
 from jaxscale.keys import words
-from jaxscale.training import check_record
 
 NETWORK_STREAM, SKILL_STREAM, SET_STREAM, EVALUATION_STREAM = range(4)
 EVALUATION_BLOCK = 512
@@ -59,8 +51,7 @@ CONVERGED_FALL = 0.01
 class Task(eqx.Module):
     """What a run draws once: skill frequencies, the bits of each skill, and two data keys."""
 
-    probability: Float[Array, " k"]
-    survival: Float[Array, " k"]
+    frequencies: Frequencies
     masks: UInt32[Array, "k n"]
     set_key: Key[Array, ""]
     evaluation_key: Key[Array, ""]
@@ -75,7 +66,7 @@ class NetworkState(eqx.Module):
     count: Int[Array, ""]
 
 
-@with_deprecated_maximum("max_width", "width")
+@deprecated_lengths(max_width="width", padded_width="width")
 class ParityNetwork(AbstractNetwork):
     """Two-layer ReLU network on multitask sparse parity with power-law skill frequencies.
 
@@ -135,25 +126,11 @@ class ParityNetwork(AbstractNetwork):
 
     def __check_init__(self):
         self.skills.check(self.n_skills, self.skill_size, self.n_bits)
-        check_record(self.record, self.n_steps)
         if self.micro_batch is not None and self.batch_size % self.micro_batch:
             raise ValueError(
                 f"`micro_batch` must divide batch_size = {self.batch_size}, got {self.micro_batch}."
             )
-        strength = self.initial_strength
-        if strength is None or is_traced(strength, self.target_scale):
-            return
-        if strength >= self.target_scale:
-            raise ValueError(
-                f"`initial_strength` must be less than target_scale = {float(self.target_scale)}, "
-                f"got {float(strength)}."
-            )
-
-    @property
-    def padded_width(self) -> int:
-        """Deprecated: `padded("width")`."""
-        warn_deprecated("padded_width", "padded('width')")
-        return self.padded("width")
+        check_strength(self.initial_strength, self.target_scale)
 
     @property
     def described_regime(self) -> AbstractRegime:
@@ -166,7 +143,7 @@ class ParityNetwork(AbstractNetwork):
     def schema(self) -> Schema:
         """`loss`, `skill_strength`, `skill_loss`, and `train_loss` on a finite set."""
         regime = self.described_regime
-        predicted = regime.predicted if regime.applies(self) else Predicted.none
+        predicted = regime.predicted if regime.applies(self) else TheoryKind.none
         observables = {
             "loss": Observable(("step",), "target²", "population loss, half the mean square error"),
             "skill_strength": Observable(
@@ -181,10 +158,8 @@ class ParityNetwork(AbstractNetwork):
         }
         if isinstance(self.data, FiniteSet):
             observables["train_loss"] = Observable(("step",), "target²", "loss on the finite set")
-        coordinates = {
-            "step": np.asarray(self.record_steps),
-            "skill": np.arange(1, self.n_skills + 1),
-        }
+        ranks = np.arange(1, self.n_skills + 1)
+        coordinates = {"step": np.asarray(self.record_steps), "skill": ranks}
         return Schema(observables, coordinates, regime.name)
 
     def init(self, key: Key[Array, ""]) -> NetworkState:
@@ -197,13 +172,11 @@ class ParityNetwork(AbstractNetwork):
             jnp.asarray(self.width),
             jnp.asarray(self.init_scale),
             n_inputs=self.n_skills + self.n_bits,
-            max_width=self.padded("width"),
+            padded_width=self.padded("width"),
             dtype=self.dtype,
         )
-        probability, survival = skill_frequencies(jnp.asarray(self.skill_exponent), self.n_skills)
         task = Task(
-            probability=probability,
-            survival=survival,
+            frequencies=skill_frequencies(jnp.asarray(self.skill_exponent), self.n_skills),
             masks=packed_masks(task_bits, self.n_bits),
             set_key=jr.fold_in(key, SET_STREAM),
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
@@ -215,7 +188,7 @@ class ParityNetwork(AbstractNetwork):
     def _error(
         self, network: Network, task: Task, drawn: UInt32[Array, "n b"]
     ) -> Float[Array, " b"]:
-        samples = decode(drawn, task.survival, task.masks, self.n_bits, self.dtype)
+        samples = decode(drawn, task.frequencies.survival, task.masks, self.n_bits, self.dtype)
         return half_squared_error(network, samples, jnp.asarray(self.target_scale), self.n_skills)
 
     def _gradient(self, network: Network, task: Task, key: Key[Array, ""]) -> Network:
@@ -249,14 +222,14 @@ class ParityNetwork(AbstractNetwork):
     def observe(self, state: NetworkState) -> Observables:
         """Skill strengths and losses on the evaluation set; the loss weighs them by `P_k`."""
         strength, skill_loss = self._evaluate(state)
-        seen = {
-            "loss": jnp.sum(state.task.probability * skill_loss),
+        observed = {
+            "loss": jnp.sum(state.task.frequencies.probability * skill_loss),
             "skill_strength": strength,
             "skill_loss": skill_loss,
         }
         if isinstance(self.data, FiniteSet):
-            seen["train_loss"] = self._train_loss(state, jnp.asarray(self.data.n_samples))
-        return seen
+            observed["train_loss"] = self._train_loss(state, jnp.asarray(self.data.n_samples))
+        return observed
 
     def _evaluate(self, state: NetworkState) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         n, n_words = self.n_evaluation, n_bit_words(self.n_bits)
@@ -295,8 +268,8 @@ class ParityNetwork(AbstractNetwork):
         """On a finite set: the loss on it fell by less than 1 % over the last quarter.
 
         One per cent of `S^2 / 2`, the loss of a network that has learned nothing: any skill with
-        `P_k` above 1 % that emerges in the last quarter shows. (Relative to its present value an
-        interpolating network's loss falls for ever.)
+        `P_k` above 1 % that emerges in the last quarter shows. (Relative to its present value, the
+        loss of an interpolating network never stops falling.)
         """
         if "train_loss" not in history:
             return jnp.asarray(True)

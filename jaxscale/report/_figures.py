@@ -134,10 +134,8 @@ def logs(axes: "matplotlib.axes.Axes") -> None:
 def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Write texts to the right of points, as near to them as possible without overlap.
 
-    **Arguments**
-
-    - `axes`: panel with final limits and scales.
-    - `ends`: (x, y, text, colour) of every label; those at one x share a column.
+    `ends` are (x, y, text, colour); those at one x share a column. The limits and scales of the
+    axes must be final.
     """
     from scipy.optimize import isotonic_regression
 

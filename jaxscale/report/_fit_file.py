@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from jaxscale.report._figures import plot
 from jaxscale.report._fitted import fit_figure
 from jaxscale.sweep._config import parse_value
 from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._predict import grid_of
 from jaxscale.sweep._reader import open_store
-from jaxscale.sweep._select import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -72,23 +72,20 @@ class Request:
         return starts
 
 
-def fit_file(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
+Fit: TypeAlias = "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]"
+
+
+def fit_file(request: Request) -> Fit:
     """Fit a theory to a file or a store.
-
-    **Arguments**
-
-    - `request`: the options.
 
     **Returns** the calibration, and a function that draws it.
 
     **Raises** `ValueError` that names an invalid option.
     """
-    if request.theory is None:
-        return _fit_store(request)
-    return _fit_table(request)
+    return _fit_store(request) if request.theory is None else _fit_table(request)
 
 
-def _fit_table(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
+def _fit_table(request: Request) -> Fit:
     fixed = {name: parse_value(text) for name, text in _pairs("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
@@ -122,7 +119,7 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
     return columns
 
 
-def _fit_store(request: Request) -> "tuple[Calibration, Callable[[], matplotlib.figure.Figure]]":
+def _fit_store(request: Request) -> Fit:
     if not Path(request.data).is_dir():
         raise ValueError(
             "`theory` must name a theory function for a table, got none; only the store of a "

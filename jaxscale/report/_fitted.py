@@ -12,7 +12,6 @@ from jaxscale.report._figures import (
     OKABE_ITO,
     label_ends,
     log_axis,
-    logs,
     new_figure,
     spans_decades,
 )
@@ -31,15 +30,8 @@ def fit_figure(
     """Draw a fitted formula over its data.
 
     With one input: points, the curve and its 95 % band from the covariance, one colour per value of
-    `each`. With several: measured over fitted against each input.
-
-    **Arguments**
-
-    - `fit`: a calibration of a `Formula`.
-    - `table`: its data, with the formula's names as columns.
-    - `columns`: the map that the fit was given, for arguments with a default.
-
-    **Returns** a matplotlib `Figure`.
+    `each`. With several: measured over fitted against each input. The columns of `table` have the
+    names of the formula; `columns` is the map that the fit was given, for arguments with a default.
 
     **Raises** `ValueError` for the calibration of a grid, which `js.plot` draws.
     """
@@ -58,13 +50,17 @@ def fit_figure(
     for i, (name, group) in enumerate(groups[:MAX_CURVES]):
         color = OKABE_ITO[i % len(OKABE_ITO)]
         axes.plot(group[x], group[formula.result], "o", ms=3.5, color=color, mew=0, alpha=0.8)
-        places = _places(group[x].to_numpy(float))
-        curve, low, high = _band(fit, formula, i, x, places)
+        spaced = np.geomspace if spans_decades(group[x].to_numpy(float)) else np.linspace
+        places = spaced(group[x].min(), group[x].max(), N_PLACES)
+        curve, low, high = _band(fit, formula, i, {x: places})
         axes.plot(places, curve, color=color, lw=1.4)
         axes.fill_between(places, low, high, color=color, alpha=0.2, lw=0)
         if fit.each is not None:
             ends.append((float(places[-1]), float(curve[-1]), f"{fit.each} {name}", color))
-    _scale(axes, table[x].to_numpy(float), table[formula.result].to_numpy(float))
+    if spans_decades(table[x].to_numpy(float)):
+        log_axis(axes, "x")
+        if table[formula.result].to_numpy(float).min() > 0:
+            log_axis(axes, "y")
     label_ends(axes, ends)
     axes.set_xlabel(x)
     axes.set_ylabel(formula.result)
@@ -72,28 +68,23 @@ def fit_figure(
     return figure
 
 
-def _places(x: np.ndarray) -> np.ndarray:
-    if spans_decades(x):
-        return np.geomspace(x.min(), x.max(), N_PLACES)
-    return np.linspace(x.min(), x.max(), N_PLACES)
-
-
-def _values(fit: Calibration, i: int) -> dict[str, float]:
+def _fitted(fit: Calibration, i: int) -> dict[str, float]:
     return {name: float(np.atleast_1d(v)[i]) for name, v in fit.values.items()}
 
 
+def _at(formula: Formula, values: dict[str, float], inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """The formula with these values of its free parameters, at `inputs`."""
+    return formula.replaced(values).predicted(**inputs)[formula.result].to_numpy()
+
+
 def _band(
-    fit: Calibration, formula: Formula, i: int, x: str, places: np.ndarray
+    fit: Calibration, formula: Formula, i: int, inputs: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The fitted curve, and the 95 % band of curves drawn from the covariance."""
-
-    def at(values: dict[str, float]) -> np.ndarray:
-        return formula.replaced(values).predicted(**{x: places})[formula.result].to_numpy()
-
-    curve = at(_values(fit, i))
+    curve = _at(formula, _fitted(fit, i), inputs)
     if not fit.has_covariance(i):
         return curve, curve, curve
-    curves = np.stack([at(drawn) for drawn in fit.draws(N_DRAWS, i)])
+    curves = np.stack([_at(formula, drawn, inputs) for drawn in fit.draws(N_DRAWS, i)])
     low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
     return curve, low, high
 
@@ -105,23 +96,13 @@ def _ratios(
     figure, grid = new_figure(len(inputs))
     for axes, name in zip(grid[0], inputs, strict=True):
         for i, (_, group) in enumerate(groups[:MAX_CURVES]):
-            expected = (
-                formula.replaced(_values(fit, i))
-                .predicted(**{n: group[n].to_numpy(float) for n in inputs})[formula.result]
-                .to_numpy()
-            )
-            ratio = group[formula.result].to_numpy(float) / expected
+            at = {n: group[n].to_numpy(float) for n in inputs}
+            ratio = group[formula.result].to_numpy(float) / _at(formula, _fitted(fit, i), at)
             color = OKABE_ITO[i % len(OKABE_ITO)]
             axes.plot(group[name], ratio, "o", ms=3.5, color=color, mew=0, alpha=0.8)
         axes.axhline(1.0, color="#444444", lw=1.0)
-        x = np.concatenate([g[name].to_numpy(float) for _, g in groups])
-        if spans_decades(x):
+        if spans_decades(np.concatenate([g[name].to_numpy(float) for _, g in groups])):
             log_axis(axes, "x")
         axes.set_xlabel(name)
         axes.set_ylabel(f"measured {formula.result} / fitted")
     return figure
-
-
-def _scale(axes: "matplotlib.axes.Axes", x: np.ndarray, y: np.ndarray) -> None:
-    if spans_decades(x):
-        logs(axes) if y.min() > 0 else log_axis(axes, "x")

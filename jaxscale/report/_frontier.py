@@ -20,11 +20,7 @@ def draw_curves(
 ) -> None:
     """Draw the mean loss of every size against compute C = N T as a thin curve.
 
-    **Arguments**
-
-    - `axes`: panel to draw on.
-    - `loss`: positive losses over `size` and `time`, and perhaps `seed`.
-    - `size`, `time`: names of the two dimensions; times of 0 are omitted.
+    `size` and `time` name dimensions of the positive losses; times of 0 are omitted.
     """
     mean = loss.mean("seed") if "seed" in loss.dims else loss
     mean = mean.isel({time: np.asarray(mean[time]) > 0}).transpose(size, time)
@@ -42,13 +38,8 @@ def draw_frontier(
 ) -> None:
     """Draw one quantity of a frontier against compute: points, intervals, closed form dashed.
 
-    **Arguments**
-
-    - `axes`: panel to draw on.
-    - `frontier`: the frontier; points without an optimum are omitted.
-    - `quantity`: "loss", or the dimension of size or time.
-    - `law`: its closed form at `frontier.compute`, shape (c,).
-    - `color`: of points and line.
+    The quantity is "loss", or the dimension of size or time; `law` is its closed form at
+    `frontier.compute`. Points without an optimum are omitted.
     """
     if frontier.n_seeds is not None:
         axes.vlines(frontier.compute, *frontier.interval[quantity], color=color, lw=1.2)

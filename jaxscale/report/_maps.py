@@ -33,12 +33,8 @@ def surface(
 ) -> None:
     """Draw a closed form as colour over a plane, both axes logarithmic.
 
-    **Arguments**
-
-    - `axes`: panel to draw on.
-    - `x`, `y`: where it was evaluated; rows and columns need not be straight.
-    - `values`: its values; those that are not finite have the last colour.
-    - `colors`: the colour scale, which `dots` and `color_bar` share.
+    Rows and columns of `x` and `y` need not be straight; values that are not finite have the last
+    colour of the scale, which `dots` and `color_bar` share.
     """
     shown = np.clip(np.nan_to_num(values, nan=np.inf), colors.vmin, colors.vmax)
     axes.pcolormesh(x, y, shown, norm=colors, cmap=SURFACE, shading="gouraud", rasterized=True)
@@ -85,14 +81,9 @@ def cells(
     columns: Float[np.ndarray, " c"],
     colors: "matplotlib.colors.Normalize",
 ) -> None:
-    """Draw numbers in coloured cells, rows from below.
+    """Draw numbers in coloured cells, rows from below; NaN is an empty cell.
 
-    **Arguments**
-
-    - `axes`: panel to draw on.
-    - `values`: the numbers; NaN leaves a cell empty.
-    - `rows`, `columns`: tick labels, shapes (r,) and (c,).
-    - `colors`: linear scale whose middle is neutral.
+    `rows` and `columns` are tick labels; the middle of the linear scale is neutral.
     """
     edges = (np.arange(n + 1) - 0.5 for n in (columns.size, rows.size))
     axes.pcolormesh(*edges, values, norm=colors, cmap=CELLS, edgecolors="white", linewidth=1.5)

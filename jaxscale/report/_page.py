@@ -50,8 +50,7 @@ class Section:
 
     def counts(self) -> dict[str, int]:
         """Return the number of claims of every verdict."""
-        verdicts = [claim.verdict for claim in self.claims]
-        return {str(v): verdicts.count(v) for v in Verdict}
+        return {str(v): sum(c.verdict == v for c in self.claims) for v in Verdict}
 
     @property
     def claims_table(self) -> Table:
@@ -65,14 +64,7 @@ class Section:
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
-    """Write a self-contained page.
-
-    **Arguments**
-
-    - `path`: file to write.
-    - `title`: heading of the page.
-    - `sections`: one for each system.
-    """
+    """Write a self-contained page with a section for each system."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -122,18 +114,15 @@ def count_verdicts(sections: Sequence[Section]) -> str:
 
 def summary_table(sections: Sequence[Section]) -> Table:
     """Return a row for each section: its paper, verdicts and wall time."""
-    rows = []
-    for s in sections:
-        name = f"{s.name} failed" if s.failure else s.name
-        numbers = (len(s.claims), *s.counts().values())
-        rows.append(
-            [
-                Cell(name, link=s.name, style="failure" if s.failure else ""),
-                Cell(s.source),
-                *(Cell(str(n)) for n in numbers),
-                Cell(number(s.seconds, ".0f")),
-            ]
-        )
+    rows = [
+        [
+            Cell(f"{s.name} failed", "failure", s.name) if s.failure else Cell(s.name, link=s.name),
+            s.source,
+            *map(str, (len(s.claims), *s.counts().values())),
+            number(s.seconds, ".0f"),
+        ]
+        for s in sections
+    ]
     first, paper, *others = SUMMARY
     header = [Column(first), Column(paper, style="paper"), *others]
     return Table("", "", header, rows)
@@ -142,11 +131,8 @@ def summary_table(sections: Sequence[Section]) -> Table:
 def provenance_table(presets: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return a row for each preset with what differs between presets."""
     shared = shared_provenance(presets)
-    keys = [key for key in dict.fromkeys(k for p in presets.values() for k in p)
-            if _plain(key) not in shared]  # fmt: skip
-    rows = [
-        [name, *(_text(preset.get(key, "")) for key in keys)] for name, preset in presets.items()
-    ]
+    keys = dict.fromkeys(k for p in presets.values() for k in p if _plain(k) not in shared)
+    rows = [[name, *(_text(p.get(key, "")) for key in keys)] for name, p in presets.items()]
     return Table("", "", ["preset", *map(_plain, keys)], rows)
 
 

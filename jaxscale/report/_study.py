@@ -59,11 +59,7 @@ class Study:
 
 
 def reproduce(
-    study: Study,
-    out: Path,
-    *,
-    scale: str = "quick",
-    console: Console | None = None,
+    study: Study, out: Path, *, scale: str = "quick", console: Console | None = None
 ) -> Conclusion:
     """Run a study and write its results to a folder.
 
@@ -82,29 +78,18 @@ def reproduce(
     **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
     """
     _check_scale(study, scale)
-    conclusion, section = _carry_out(study, out, scale, console or Console(stderr=True))
-    write_page(out / "report.html", f"jaxscale: {study.system}, {scale} scale", [section])
-    return conclusion
+    return _carry_out(study, out, scale, console or Console(stderr=True))[0]
 
 
 def reproduce_all(
-    studies: Sequence[Study],
-    out: Path,
-    *,
-    scale: str = "quick",
-    console: Console | None = None,
+    studies: Sequence[Study], out: Path, *, scale: str = "quick", console: Console | None = None
 ) -> None:
     """Run studies and write one page of them all.
 
     Writes what `reproduce` writes to a folder of each system, and `report.html` with all of them,
     updated after each system. A system that fails is named there, and the others continue.
 
-    **Arguments**
-
-    - `studies`: the studies.
-    - `out`: folder to write to.
-    - `scale`: `"quick"` or `"full"`.
-    - `console`: where to print progress.
+    **Arguments**: `studies`, and as for `reproduce`.
 
     **Raises** `ValueError` for an unknown scale; at the end, the error of the first failed system.
     """
@@ -113,12 +98,9 @@ def reproduce_all(
         _check_scale(study, scale)
     sections, failures = [], []
     for study in studies:
-        folder = out / study.system
-        title = f"jaxscale: {study.system}, {scale} scale"
         try:
-            conclusion, section = _carry_out(study, folder, scale, console)
+            conclusion, section = _carry_out(study, out / study.system, scale, console)
             conclusion.print(console)
-            write_page(folder / "report.html", title, [section])
             sections.append(section)
         except Exception as error:
             failures.append(error)
@@ -137,7 +119,9 @@ def _check_scale(study: Study, scale: str) -> None:
 
 
 def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[Conclusion, Section]:
-    """Run a study, write its results to a folder, and make its section of a page."""
+    """Run a study and write its results and its page to a folder."""
+    import zarr
+
     presets = study.presets[scale]
     plans = {Path(name).stem: make_plan(Grid.from_toml(name)) for name in presets}
     total = sum(plan.seconds for plan in plans.values())
@@ -147,7 +131,8 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
         for plan in plans.values():
             console.print(str(plan), soft_wrap=True, markup=False, highlight=False)
     store = out / f"{study.system}.zarr"
-    _make_root(store)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    zarr.open_group(store, mode="a", zarr_format=3)
     runs = {}
     for name, plan in plans.items():
         runs[name] = run(plan, store=store / name, progress=console.is_terminal)
@@ -160,17 +145,19 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     claims_to_json(conclusion.claims, out / "claims.json")
     scores = json.dumps(conclusion.scores, indent=2, allow_nan=False)
     (out / "scores.json").write_text(scores + "\n")
-    images = [(f, save(f.drawing, out / "figures", f.name)[0]) for f in conclusion.figures]
     section = Section(
         study.system,
         study.title,
         study.source,
         claims=conclusion.claims,
-        figures=[(path, figure.caption) for figure, path in images],
+        figures=[
+            (save(f.drawing, out / "figures", f.name)[0], f.caption) for f in conclusion.figures
+        ],
         tables=conclusion.tables,
         provenance={name: _provenance(data.attrs) for name, data in runs.items()},
         seconds=sum(float(data.attrs["wall_seconds"]) for data in runs.values()),
     )
+    write_page(out / "report.html", f"jaxscale: {study.system}, {scale} scale", [section])
     return conclusion, section
 
 
@@ -178,13 +165,6 @@ def statuses(runs: "xarray.Dataset") -> dict[str, int]:
     """Count runs by the name of their status."""
     codes, counts = np.unique(np.asarray(runs["status"]), return_counts=True)
     return {Status(int(c)).name: int(n) for c, n in zip(codes, counts, strict=True)}
-
-
-def _make_root(store: Path) -> None:
-    import zarr
-
-    store.parent.mkdir(parents=True, exist_ok=True)
-    zarr.open_group(store, mode="a", zarr_format=3)
 
 
 def _provenance(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxscale.fields import Configurable, Real, Rule, real
 from jaxscale.keys import normal_table
@@ -27,7 +27,7 @@ class AbstractLinear(AbstractFeatures):
     @abc.abstractmethod
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "n k"]:
+    ) -> Float[Array, "f d"]:
         """Matrix `F / sqrt(N)` on the columns of `inputs`, zero in padded rows and columns."""
 
     @abc.abstractmethod
@@ -40,14 +40,13 @@ class Linear(AbstractLinear):
 
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "n k"]:
-        """Random rows."""
-        return gaussian_projection(key, inputs, n_features, max_features) / jnp.sqrt(
-            n_features.astype(jnp.float64)
-        )
+    ) -> Float[Array, "f d"]:
+        """Draw random rows."""
+        rows = gaussian_projection(key, inputs, n_features, max_features)
+        return rows / jnp.sqrt(n_features.astype(jnp.float64))
 
     def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
-        """`1/N`: the projection of every unseen coordinate is random."""
+        """Return `1/N`: the projection of every unseen coordinate is random."""
         return 1.0 / n_features.astype(jnp.float64)
 
 
@@ -56,12 +55,12 @@ class Identity(AbstractLinear):
 
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "n k"]:
-        """The unit matrix on the columns that were seen."""
+    ) -> Float[Array, "f d"]:
+        """Return the unit matrix on the columns that were seen."""
         return jnp.diag(inputs.seen.astype(jnp.float64))
 
     def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
-        """Zero: unseen coordinates get no weight."""
+        """Return 0: unseen coordinates get no weight."""
         return jnp.zeros((), jnp.float64)
 
 
@@ -74,20 +73,20 @@ class AbstractNonlinear(AbstractFeatures):
 
     def design(
         self,
-        values: Float[Array, "d k"],
-        projection: Float[Array, "n k"],
+        values: Float[Array, "n d"],
+        projection: Float[Array, "f d"],
         n_features: Int[Array, ""],
-    ) -> Float[Array, "d n"]:
+    ) -> Float[Array, "n f"]:
         """`phi` of each sample, zero in padded features."""
         phi = self.activation(values @ projection.T) / jnp.sqrt(n_features.astype(jnp.float64))
-        return jnp.where(real_features(n_features, projection.shape[0]), phi, 0.0)
+        return jnp.where(jnp.arange(projection.shape[0], dtype=jnp.int32) < n_features, phi, 0.0)
 
 
 class Relu(AbstractNonlinear):
     """`phi = max(0, F x) / sqrt(N)`."""
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Positive part."""
+        """Take the positive part."""
         return jax.nn.relu(preactivation)
 
 
@@ -102,7 +101,7 @@ class Tanh(AbstractNonlinear):
     scale: Real = real(1.0, above=0.0)
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`tanh(scale h)`."""
+        """Scale and saturate."""
         return jnp.tanh(self.scale * preactivation)
 
 
@@ -117,7 +116,7 @@ class Elementwise(AbstractNonlinear):
     module: eqx.Module
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The module, called on the whole array."""
+        """Call the module on the full array."""
         return self.module(preactivation)  # pyright: ignore
 
 
@@ -137,16 +136,10 @@ def features_field(default: AbstractFeatures) -> Any:
     return eqx.field(converter=Rule(convert), default_factory=lambda: default, kw_only=True)
 
 
-def real_features(n_features: Int[Array, ""], max_features: int) -> Bool[Array, " n"]:
-    """Which rows of padded features are real."""
-    return jnp.arange(max_features, dtype=jnp.int32) < n_features
-
-
 def gaussian_projection(
     key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-) -> Float[Array, "n k"]:
+) -> Float[Array, "f d"]:
     """`F` on the columns of `inputs`, zero in padded rows and columns."""
     rows = jnp.arange(max_features, dtype=jnp.int32)
-    drawn = normal_table(key, rows, inputs.ids)
-    kept = real_features(n_features, max_features)[:, None] & inputs.seen
-    return jnp.where(kept, drawn, 0.0)
+    real = (rows < n_features)[:, None] & inputs.seen
+    return jnp.where(real, normal_table(key, rows, inputs.ids), 0.0)

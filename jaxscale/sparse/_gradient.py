@@ -39,7 +39,7 @@ class AbstractGradientDescent(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """Spectrum of `H = Phi^T Phi / D` and stability."""
+        """Describe the spectrum of `H = Phi^T Phi / D` and stability."""
         return {
             "rank": RANK,
             "condition": CONDITION,
@@ -49,16 +49,16 @@ class AbstractGradientDescent(AbstractSolver):
             ),
         }
 
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
-        """Triangular factor of the samples, or the samples."""
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
+        """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 
-    def spectrum(
-        self, singular: Float[Array, " q"], n_samples: Float[Array, ""]
+    def measured(
+        self, singular: Float[Array, " q"], problem: Problem
     ) -> dict[str, Float[Array, ""]]:
-        """Diagnostics from the singular values of the design."""
+        """Derive the diagnostics from the singular values of the design."""
         rank = numerical_rank(singular)
-        largest = singular[0] ** 2 / n_samples
+        largest = problem.per_sample(singular[0] ** 2)
         return {
             "rank": rank.astype(singular.dtype),
             "condition": condition_number(singular, rank),
@@ -86,14 +86,13 @@ class GradientDescent(AbstractGradientDescent):
         check_record(self.record, self.n_steps)
 
     def solve(self, problem: Problem) -> Fit:
-        """Filter of the singular values."""
-        left, singular, right = svd(problem.design)
+        """Filter the singular values."""
+        u, singular, vt = svd(problem.design)
         steps = jnp.asarray(self.record_steps, singular.dtype)[:, None]
-        rate = self.learning_rate * singular**2 / problem.n_samples
+        rate = problem.per_sample(self.learning_rate * singular**2)
         filtered = one_minus_power(rate, steps) / jnp.where(singular > 0, singular, 1.0)
-        coefficients = filtered[:, :, None] * (left.T @ problem.targets)
-        found = self.spectrum(singular, problem.n_samples)
-        return Fit(right.T, coefficients, found, jnp.asarray(True))
+        coefficients = filtered[:, :, None] * (u.T @ problem.targets)
+        return Fit(vt.T, coefficients, self.measured(singular, problem), jnp.asarray(True))
 
 
 class GradientSteps(AbstractGradientDescent):
@@ -110,22 +109,22 @@ class GradientSteps(AbstractGradientDescent):
         check_record(self.record, self.n_steps)
 
     def solve(self, problem: Problem) -> Fit:
-        """Steps of `beta`, where `theta = A^T beta`."""
-        a, b, d = problem.design, problem.targets, problem.n_samples
-        product = gram(a)
+        """Step `beta`, where `theta = A^T beta`."""
+        a, b = problem.design, problem.targets
+        product, rate = gram(a), problem.per_sample(self.learning_rate)
         stops = jnp.asarray(self.record_steps, jnp.int32)
         starts = jnp.concatenate([jnp.zeros((1,), jnp.int32), stops[:-1]])
 
         def step(_: Int[Array, ""], beta: Float[Array, "m t"]) -> Float[Array, "m t"]:
-            return beta + self.learning_rate / d * (b - product @ beta)
+            return beta + rate * (b - product @ beta)
 
         def segment(beta: Float[Array, "m t"], ends: tuple[Array, Array]) -> tuple[Array, Array]:
             beta = jax.lax.fori_loop(ends[0], ends[1], step, beta)
             return beta, beta
 
         _, path = jax.lax.scan(segment, jnp.zeros_like(b), (starts, stops))
-        found = self.spectrum(singular_values(a), d)
-        return Fit(a.T, path, found, jnp.asarray(True))
+        diagnostics = self.measured(singular_values(a), problem)
+        return Fit(a.T, path, diagnostics, jnp.asarray(True))
 
 
 def one_minus_power(rate: Float[Array, "..."], steps: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -3,8 +3,8 @@
 The padding holds the largest run of a program with a chance of 1 - 1e-8, and a typical run sees
 half of these coordinates or, with fewer samples than the largest, far less. What follows the draws
 costs up to their cube. A program therefore holds it at two widths and each run takes the smallest
-that fits: a branch where runs are walked over, as on a CPU. Elsewhere runs are batched, a branch
-would compute both widths for each of them, and all take the full one.
+that fits: a branch where runs take turns, as on a CPU. Elsewhere runs are batched, a branch would
+compute both widths for each of them, and all take the full one.
 """
 
 import math
@@ -22,21 +22,15 @@ SHRINK = 0.55
 
 
 def narrow_width(padding: Padding) -> int | None:
-    """Number of columns that holds a typical run, None if the full width is as good."""
+    """Return how many columns hold a typical run, None if the full width is as good."""
     columns = math.ceil(SHRINK * padding.seen)
     return columns if columns >= max(NARROWEST, padding.head) else None
 
 
 def on_seen_columns(function: Callable[[Inputs], Any], inputs: Inputs, padding: Padding) -> Any:
-    """`function(inputs)` on a narrow width if it holds every column seen.
+    """Apply `function`, with results of one shape, at a narrow width if it holds every column seen.
 
-    **Arguments**
-
-    - `function`: of inputs on any number of columns, with results of one shape.
-    - `inputs`: training inputs.
-    - `padding`: their static sizes.
-
-    **Returns** what `function` returns.
+    **Arguments**: `function`, of inputs on any number of columns; the training inputs; their sizes.
     """
     narrow = narrow_width(padding)
     if narrow is None:

@@ -1,4 +1,4 @@
-"""Static sizes of the arrays of a run, from plain numbers, before anything compiles."""
+"""Static sizes of the draws of a run, from plain numbers, before anything compiles."""
 
 import dataclasses
 import functools
@@ -16,33 +16,20 @@ OVERFLOW = 5e-9  # chance that a bound is exceeded
 
 @dataclasses.dataclass(frozen=True)
 class Padding:
-    """Static sizes that hold every run of one program.
+    """Static sizes that hold the draws of every run of one program.
 
-    - `n_features`, `n_samples`: largest N and D.
-    - `n_evaluation`: test samples of nonlinear features.
+    - `n_rows`: samples, test samples of nonlinear features included.
     - `table`: coordinates tabulated one by one (of a long spectrum, behind those drawn by row).
     - `head`: coordinates drawn row by row.
     - `points`: events of the others.
     - `seen`: columns of the inputs.
     """
 
-    n_features: int
-    n_samples: int
-    n_evaluation: int
+    n_rows: int
     table: int
     head: int
     points: int
     seen: int
-
-    def union(self, other: "Padding") -> "Padding":
-        """Sizes that hold both."""
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Padding(*(max(a, b) for a, b in pairs))
-
-    @property
-    def n_rows(self) -> int:
-        """Training and test samples."""
-        return self.n_samples + self.n_evaluation
 
 
 def _upper(log_moment: Callable[[np.ndarray], np.ndarray]) -> int:
@@ -55,59 +42,34 @@ def _upper(log_moment: Callable[[np.ndarray], np.ndarray]) -> int:
 
 
 def padding_for(
-    n_samples: int,
-    n_evaluation: int,
-    probability: Float[np.ndarray, " n"],
-    tail_events: float,
-    table: int,
+    n_rows: int, probability: Float[np.ndarray, " n"], tail_events: float, table: int
 ) -> Padding:
-    """Padding of one run but for its features.
+    """Derive the padding of one run, which its draws exceed with a chance below 1e-8.
 
-    **Arguments**
-
-    - `n_samples`, `n_evaluation`: its sizes.
-    - `probability`: `p_i` of the first coordinates, head and table, not increasing.
-    - `tail_events`: expected events per sample beyond them.
-    - `table`: length of the table.
-
-    **Returns** sizes that its draws exceed with a chance below 1e-8.
+    `probability` holds `p_i` of head and table, not increasing; `tail_events` are expected per
+    sample beyond them.
     """
-    rows = n_samples + n_evaluation
     head = int(np.sum(probability > HEAD_PROBABILITY))
     rare = probability[head:]
-    mean = rows * (float(-np.sum(np.log1p(-rare))) + tail_events)
-    chance = -np.expm1(rows * np.log1p(-rare))
+    mean = n_rows * (float(-np.sum(np.log1p(-rare))) + tail_events)
+    chance = -np.expm1(n_rows * np.log1p(-rare))
 
     def log_moment_of_seen(theta: np.ndarray) -> np.ndarray:
         growth = np.expm1(theta)
         inside = np.sum(np.log1p(chance * growth[:, None]), axis=1)
-        return inside + rows * tail_events * growth
+        return inside + n_rows * tail_events * growth
 
     points = _upper(lambda theta: mean * np.expm1(theta)) if mean > 0 else 0
     others = len(rare) if tail_events == 0 else points
     seen = head + min(_upper(log_moment_of_seen), others, points)
-    return Padding(0, n_samples, n_evaluation, table, head, points, seen)
+    return Padding(n_rows, table, head, points, seen)
 
 
 @functools.lru_cache(maxsize=4096)  # a planner asks for the same sizes again and again
 def power_law_padding(
-    n_samples: int,
-    n_evaluation: int,
-    sparsity_exponent: float,
-    activity: float,
-    n_coordinates: int | float,
+    n_rows: int, sparsity_exponent: float, activity: float, n_coordinates: int | float
 ) -> Padding:
-    """`padding_for` a power-law spectrum."""
-    table = power_law_table(sparsity_exponent, activity, n_coordinates)
-    return padding_for(n_samples, n_evaluation, *table)
-
-
-def power_law_table(
-    sparsity_exponent: float, activity: float, n_coordinates: int | float
-) -> tuple[Float[np.ndarray, " n"], float, int]:
-    """First probabilities of power-law coordinates, events per sample beyond, and table length.
-
-    A short spectrum is tabulated in full, a long one to `MIN_TABLE` coordinates behind its head.
+    """`padding_for` a power law: tabulated in full if short, else for `MIN_TABLE` behind its head.
 
     **Raises** `ValueError` for infinitely many active coordinates, or a head too long to tabulate.
     """
@@ -123,15 +85,16 @@ def power_law_table(
             f"`activity` must leave at most {LONGEST_HEAD} coordinates active in every other "
             f"sample, got {activity:g} with sparsity_exponent {sparsity_exponent:g}."
         )
-    whole = n_coordinates <= MAX_TABLE
-    table = int(n_coordinates) if whole else MIN_TABLE
-    last = int(n_coordinates if whole else min(n_coordinates, math.ceil(head) + MIN_TABLE))
+    is_short = n_coordinates <= MAX_TABLE
+    table = int(n_coordinates) if is_short else MIN_TABLE
+    last = int(n_coordinates if is_short else min(n_coordinates, math.ceil(head) + MIN_TABLE))
     number = np.arange(1.0, last + 1)
     probability = np.minimum(1.0, activity * number**-sparsity_exponent)
-    if n_coordinates <= last:
-        return probability, 0.0, table
-    slope = 1.0 - sparsity_exponent
-    slope = slope if abs(slope) > 1e-9 else 1e-9
-    end = 0.0 if n_coordinates == math.inf else ((n_coordinates + 0.5) / (last + 0.5)) ** slope
-    first = activity * (last + 1.0) ** -sparsity_exponent
-    return probability, float(power_law_events(activity, slope, last, end, first)), table
+    events = 0.0
+    if n_coordinates > last:
+        slope = 1.0 - sparsity_exponent
+        slope = slope if abs(slope) > 1e-9 else 1e-9
+        end = 0.0 if n_coordinates == math.inf else ((n_coordinates + 0.5) / (last + 0.5)) ** slope
+        first = activity * (last + 1.0) ** -sparsity_exponent
+        events = float(power_law_events(activity, slope, last, end, first))
+    return padding_for(n_rows, probability, events, table)

@@ -11,6 +11,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxscale._linalg import (
@@ -30,32 +31,38 @@ from jaxscale.fields import Configurable, Real, real
 
 RANK_CUT = 1e-11  # of the Gram matrix of unit-norm columns (eigenvalues)
 INVERSE_LIMIT = 1e6  # of its inverse's trace, below which the columns are independent for certain
-SINGULAR_CUT = 1e-12  # of a design whose row rank is not known
+SINGULAR_CUT = 1e-12  # of a design whose row rank was not determined
 CONDITION_LIMIT = 1e10
+CONDITION = Observable((), "1", "largest over smallest non-zero singular value of Phi")
+RANK = Observable((), "1", "rank of Phi")
 
 
 class Rows(eqx.Module):
-    """Rows `R` with `R^T R = X^T X`, those that are not zero first; `rank` counts them if known."""
+    """Rows `R` with `R^T R = X^T X`, those that are not zero first; `rank` may count them."""
 
-    values: Float[Array, "m k"]
+    values: Float[Array, "m d"]
     rank: Int[Array, ""] | None = None
 
 
 class Problem(eqx.Module):
     """Least squares `|A theta - b|^2` of a padded design.
 
-    - `design`, `targets`: `A` (m, n) and `b` (m, t); one column per teacher direction.
+    - `design`, `targets`: `A` (m, f) and `b` (m, t); one column per teacher direction.
     - `n_samples`: D, the samples behind the rows.
     - `n_columns`: features that are not padding. Fewer than the rank, they come first; `Identity`,
       whose unseen columns leave holes, always has more.
-    - `rank`: number of leading rows that are not zero and independent; None if unknown.
+    - `rank`: number of leading rows that are not zero and independent; None if not determined.
     """
 
-    design: Float[Array, "m n"]
+    design: Float[Array, "m f"]
     targets: Float[Array, "m t"]
     n_samples: Float[Array, ""]
     n_columns: Int[Array, ""]
     rank: Int[Array, ""] | None = None
+
+    def per_sample(self, total: Float[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
+        """Divide by the number of samples."""
+        return jnp.asarray(total) / self.n_samples
 
 
 class Fit(eqx.Module):
@@ -65,14 +72,18 @@ class Fit(eqx.Module):
     - `trusted`: whether the problem was conditioned well enough to be solved in float64.
     """
 
-    basis: Float[Array, "n q"] | None
+    basis: Float[Array, "f q"] | None
     coefficients: Float[Array, "r q t"]
     diagnostics: dict[str, Float[Array, ""]]
     trusted: Bool[Array, ""]
 
+    def on_basis(self, matrix: Float[Array, "m f"]) -> Float[Array, "m q"]:
+        """Columns of `matrix @ theta` for unit coefficients."""
+        return matrix if self.basis is None else matrix @ self.basis
+
 
 class AbstractSolver(Configurable):
-    """How the weights of the features are found."""
+    """How the weights of the features are chosen."""
 
     @property
     def record_steps(self) -> tuple[int, ...] | None:
@@ -82,10 +93,10 @@ class AbstractSolver(Configurable):
     @property
     @abc.abstractmethod
     def diagnostics(self) -> dict[str, Observable]:
-        """Descriptions of what `solve` tells beside the weights."""
+        """Descriptions of what `solve` measures besides the weights."""
 
     @abc.abstractmethod
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
         """Rows that stand for the samples of a linear regression."""
 
     @abc.abstractmethod
@@ -93,35 +104,32 @@ class AbstractSolver(Configurable):
         """Solve a least-squares problem."""
 
 
-CONDITION = Observable((), "1", "largest over smallest non-zero singular value of Phi")
-RANK = Observable((), "1", "rank of Phi")
-
-
 class MinNorm(AbstractSolver):
     r"""The solution of least norm among those of least squares (ridgeless regression).
 
-    `theta = A^+ b`. The rows span the row space of `X`, found from the Gram matrix of its columns
-    scaled to unit norm: by Cholesky factorisation where the trace of its inverse, a bound on its
-    smallest eigenvalue, shows that the columns are independent, as those of sparse samples mostly
-    are; else by its eigenvectors. At N >= r the
-    equations are met exactly and each may be scaled; at N < r their scale is the metric. Either way
-    one QR factorisation of the smaller side is solved, so that no condition number is squared. A
-    design of unknown rank (nonlinear features) goes through its singular value decomposition.
+    `theta = A^+ b`. The rows span the row space of `X`, computed from the Gram matrix of its
+    columns scaled to unit norm: by Cholesky factorisation where the trace of its inverse, a bound
+    on its smallest eigenvalue, shows that the columns are independent, as those of sparse samples
+    mostly are; else by its eigenvectors. At N >= r the equations are met exactly and each may be
+    scaled; at N < r their scale is the metric. Either way one QR factorisation of the smaller side
+    is solved, so that no condition number is squared. A design of undetermined rank (nonlinear
+    features) goes through its singular value decomposition.
 
     **Reference**: derived here; see Golub and Van Loan, Matrix Computations, section 5.
     """
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """`rank` and `condition`."""
+        """Describe `rank` and `condition`."""
         return {"rank": RANK, "condition": CONDITION}
 
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
-        """The triangular factor of independent columns, else rotated samples, largest first."""
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
+        """Factor independent columns, else rotate the samples, largest first."""
         norm = column_norms(inputs)
         unit = inputs / jnp.where(norm > 0, norm, 1.0)
         if inputs.shape[1] > inputs.shape[0]:
-            return _rotated(inputs, unit)
+            value, vector = eigh(gram(unit))
+            return _ranked(value[::-1], vector[:, ::-1].T @ inputs)
         real = norm > 0
         product = gram(unit.T)
         lower = cholesky(product + jnp.diag(1.0 - real.astype(norm.dtype)))
@@ -129,24 +137,26 @@ class MinNorm(AbstractSolver):
         inverse = solve_lower(lower, jnp.eye(lower.shape[0], dtype=lower.dtype))
         independent = (jnp.sum(inverse**2) < INVERSE_LIMIT) & leading  # False where NaN
         count = jnp.sum(real, dtype=jnp.int32)
-        return jax.lax.cond(
-            independent,
-            lambda: Rows(lower.T * norm, count),
-            lambda: _rotated_columns(product, norm),
-        )
+
+        def rotated() -> Rows:
+            value, vector = eigh(product)
+            scale = jnp.sqrt(jnp.maximum(value[::-1], 0.0))
+            return _ranked(value[::-1], scale[:, None] * vector[:, ::-1].T * norm)
+
+        return jax.lax.cond(independent, lambda: Rows(lower.T * norm, count), rotated)
 
     def solve(self, problem: Problem) -> Fit:
-        """QR where the row rank is known, else SVD."""
+        """Factor by QR where the row rank was determined, else by SVD."""
         if problem.rank is None:
             return _pseudo_inverse(problem)
         rank = jnp.minimum(problem.rank, problem.n_columns)
-        # a real branch where runs are walked over, as on a CPU; under `vmap` both are computed
+        # a real branch where runs take turns, as on a CPU; under `vmap` both are computed
         theta, factor, solved = jax.lax.cond(
             problem.n_columns >= problem.rank, _underdetermined, _overdetermined, problem
         )
         condition = condition_number(singular_values(factor), rank)
-        found = {"rank": rank.astype(theta.dtype), "condition": condition}
-        return Fit(None, theta[None], found, _diagonal_ratio(solved, rank) < CONDITION_LIMIT)
+        diagnostics = {"rank": rank.astype(theta.dtype), "condition": condition}
+        return Fit(None, theta[None], diagnostics, _diagonal_ratio(solved, rank) < CONDITION_LIMIT)
 
 
 class Ridge(AbstractSolver):
@@ -164,43 +174,39 @@ class Ridge(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """`condition`, an upper bound."""
+        """Describe `condition`, an upper bound."""
         bound = "upper bound 1 + |Phi|^2 / (D rho) on the condition of the normal equations"
         return {"condition": Observable((), "1", bound)}
 
-    def rows(self, inputs: Float[Array, "d k"]) -> Rows:
-        """Triangular factor of the samples, or the samples."""
+    def rows(self, inputs: Float[Array, "n d"]) -> Rows:
+        """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 
     def solve(self, problem: Problem) -> Fit:
-        """Primal for fewer features than rows, else dual."""
-        a, d = problem.design, problem.n_samples
-        n_rows, n_features = a.shape
-        primal = n_features <= n_rows
-        product = gram(a.T if primal else a) / d
+        """Solve the primal problem for fewer features than rows, else the dual one."""
+        a = problem.design
+        primal = a.shape[1] <= a.shape[0]
+        product = problem.per_sample(gram(a.T if primal else a))
         matrix = product + self.strength * jnp.eye(product.shape[0], dtype=product.dtype)
         # the row vector times the matrix reads it once and in order: 5x faster than its transpose
-        right = ((problem.targets.T @ a).T if primal else problem.targets) / d
-        factor = cholesky(matrix)
-        solution = cholesky_solve(factor, right)
+        right = problem.per_sample((problem.targets.T @ a).T if primal else problem.targets)
+        solution = cholesky_solve(cholesky(matrix), right)
         condition = 1.0 + jnp.trace(product) / self.strength
         basis = None if primal else a.T
         trusted = condition < CONDITION_LIMIT
         return Fit(basis, solution[None], {"condition": condition}, trusted)
 
 
-def column_norms(values: Float[Array, "d k"]) -> Float[Array, " k"]:
+def column_norms(values: Float[Array, "n d"]) -> Float[Array, " d"]:
     """Euclidean norms that neither overflow nor underflow."""
     largest = jnp.max(jnp.abs(values), axis=0)
     safe = jnp.where(largest > 0, largest, 1.0)
     return largest * jnp.sqrt(jnp.sum((values / safe) ** 2, axis=0))
 
 
-def triangular(inputs: Float[Array, "d k"]) -> Rows:
-    """The triangular factor of tall inputs, wide inputs themselves."""
-    if inputs.shape[0] <= inputs.shape[1]:
-        return Rows(inputs)
-    return Rows(triangular_factor(inputs))
+def triangular(inputs: Float[Array, "n d"]) -> Rows:
+    """Take the triangular factor of tall inputs, wide inputs themselves."""
+    return Rows(inputs if inputs.shape[0] <= inputs.shape[1] else triangular_factor(inputs))
 
 
 def condition_number(singular: Float[Array, " q"], rank: Int[Array, ""]) -> Float[Array, ""]:
@@ -209,63 +215,50 @@ def condition_number(singular: Float[Array, " q"], rank: Int[Array, ""]) -> Floa
     return jnp.where(rank > 0, singular[0] / jnp.where(rank > 0, last, 1.0), 1.0)
 
 
-def numerical_rank(singular: Float[Array, " q"]) -> Int[Array, ""]:
-    """Number of singular values above `SINGULAR_CUT` of the first."""
-    kept = (singular > SINGULAR_CUT * singular[0]) & (singular > 0)
-    return jnp.sum(kept, dtype=jnp.int32)
+def numerical_rank(value: Float[Array, " q"], cut: float = SINGULAR_CUT) -> Int[Array, ""]:
+    """Number of descending singular values or eigenvalues above `cut` times the first."""
+    return jnp.sum((value > cut * value[0]) & (value > 0), dtype=jnp.int32)
 
 
-def _rotated(inputs: Float[Array, "d k"], unit: Float[Array, "d k"]) -> Rows:
-    """Rows of wide inputs: the eigenvectors of the samples' Gram matrix, applied to them."""
-    value, vector = eigh(gram(unit))
-    kept = _kept(value[::-1])
-    rotated = vector[:, ::-1].T @ inputs
-    return Rows(jnp.where(kept[:, None], rotated, 0.0), jnp.sum(kept, dtype=jnp.int32))
+def _leading(size: int, count: Int[Array, ""]) -> Bool[Array, " q"]:
+    """Which of `size` entries are among the first `count`."""
+    return jnp.arange(size, dtype=jnp.int32) < count
 
 
-def _rotated_columns(product: Float[Array, "k k"], norm: Float[Array, " k"]) -> Rows:
-    """Rows of tall inputs: eigenvectors of the columns' Gram matrix, with the columns' norms."""
-    value, vector = eigh(product)
-    value, vector = value[::-1], vector[:, ::-1]
-    kept = _kept(value)
-    rotated = jnp.sqrt(jnp.where(kept, value, 0.0))[:, None] * vector.T * norm
-    return Rows(jnp.where(kept[:, None], rotated, 0.0), jnp.sum(kept, dtype=jnp.int32))
-
-
-def _kept(value: Float[Array, " q"]) -> Bool[Array, " q"]:
-    """Which of the descending eigenvalues stand for rank."""
-    return (value > RANK_CUT * value[0]) & (value > 0)
+def _ranked(value: Float[Array, " q"], rows: Float[Array, "q d"]) -> Rows:
+    """Rows whose descending eigenvalues stand for rank; the others are zero."""
+    rank = numerical_rank(value, RANK_CUT)
+    return Rows(jnp.where(_leading(value.shape[0], rank)[:, None], rows, 0.0), rank)
 
 
 def _pseudo_inverse(problem: Problem) -> Fit:
-    left, singular, right = svd(problem.design)
+    u, singular, vt = svd(problem.design)
     rank = numerical_rank(singular)
-    kept = jnp.arange(singular.shape[0], dtype=jnp.int32) < rank
-    inverse = jnp.where(kept, 1.0 / jnp.where(kept, singular, 1.0), 0.0)
-    theta = right.T @ (inverse[:, None] * (left.T @ problem.targets))
+    used = _leading(singular.shape[0], rank)
+    inverse = jnp.where(used, 1.0 / jnp.where(used, singular, 1.0), 0.0)
+    theta = vt.T @ (inverse[:, None] * (u.T @ problem.targets))
     condition = condition_number(singular, rank)
-    found = {"rank": rank.astype(singular.dtype), "condition": condition}
-    return Fit(None, theta[None], found, condition < CONDITION_LIMIT)
+    diagnostics = {"rank": rank.astype(singular.dtype), "condition": condition}
+    return Fit(None, theta[None], diagnostics, condition < CONDITION_LIMIT)
 
 
 def _unit_beyond(square: Float[Array, "q q"], active: Int[Array, ""]) -> Float[Array, "q q"]:
-    """A triangular factor with ones on the diagonal from `active` on."""
-    inactive = jnp.arange(square.shape[0], dtype=jnp.int32) >= active
-    return jnp.where(jnp.diag(inactive), 1.0, square)
+    """Put ones on the diagonal of a triangular factor from `active` on."""
+    return jnp.where(jnp.diag(~_leading(square.shape[0], active)), 1.0, square)
 
 
 def _diagonal_ratio(factor: Float[Array, "q q"], rank: Int[Array, ""]) -> Float[Array, ""]:
     """Largest over smallest leading diagonal entry: a lower bound of the condition."""
     size = jnp.abs(jnp.diag(factor))
-    kept = jnp.arange(size.shape[0], dtype=jnp.int32) < rank
-    smallest = jnp.min(jnp.where(kept, size, jnp.inf))
-    ratio = jnp.max(jnp.where(kept, size, 0.0)) / jnp.where(smallest > 0, smallest, 1.0)
+    used = _leading(size.shape[0], rank)
+    smallest = jnp.min(jnp.where(used, size, jnp.inf))
+    ratio = jnp.max(jnp.where(used, size, 0.0)) / jnp.where(smallest > 0, smallest, 1.0)
     return jnp.where(rank == 0, 1.0, jnp.where(smallest > 0, ratio, jnp.inf))
 
 
 def _underdetermined(
     problem: Problem,
-) -> tuple[Float[Array, "n t"], Float[Array, "q q"], Float[Array, "q q"]]:
+) -> tuple[Float[Array, "f t"], Float[Array, "q q"], Float[Array, "q q"]]:
     """Least-norm solution of `rank` independent leading equations, and factors.
 
     The factors are those of the design, and of the design with rows of unit norm that is solved.
@@ -287,12 +280,11 @@ def _underdetermined(
 
 def _overdetermined(
     problem: Problem,
-) -> tuple[Float[Array, "n t"], Float[Array, "q q"], Float[Array, "q q"]]:
+) -> tuple[Float[Array, "f t"], Float[Array, "q q"], Float[Array, "q q"]]:
     """Least-squares solution for the leading unknowns, and the factor of the design, twice."""
-    n_features = problem.design.shape[1]
-    size = min(problem.design.shape)
+    size, n = min(problem.design.shape), problem.design.shape[1]
     q, factor = qr(problem.design[:, :size])
-    kept = jnp.arange(size, dtype=jnp.int32) < problem.n_columns
-    right = jnp.where(kept[:, None], q.T @ problem.targets, 0.0)
+    used = _leading(size, problem.n_columns)
+    right = jnp.where(used[:, None], q.T @ problem.targets, 0.0)
     theta = solve_upper(_unit_beyond(factor, problem.n_columns), right)
-    return jnp.pad(theta, ((0, n_features - size), (0, 0))), factor, factor
+    return jnp.pad(theta, ((0, n - size), (0, 0))), factor, factor

@@ -12,7 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxscale.fields import Configurable, Real, is_traced, real, static_count, vector
 from jaxscale.spectra import power_tail
@@ -31,19 +31,40 @@ def power_law_events(activity: Any, slope: Any, table: Any, end: Any, first: Any
     return activity * (table + 0.5) ** slope * (end - 1.0) / slope / (1.0 - first)
 
 
-class Tabulated(Configurable):
+class AbstractCoordinates(Configurable):
+    """A spectrum inside a run: a table, and beyond it, if it is long, the tail of a power law.
+
+    `index` below counts from 1; it is a float, for the tail reaches beyond every integer type.
+    """
+
+    n_coordinates: eqx.AbstractVar[int | float]
+
+    @abc.abstractmethod
+    def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`lambda_i` of the coordinates `index`."""
+
+    @abc.abstractmethod
+    def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`p_i` of the coordinates `index`."""
+
+    @abc.abstractmethod
+    def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
+        """What lies beyond coordinate `table`; None of a spectrum that is tabulated in full."""
+
+
+class Tabulated(AbstractCoordinates):
     """A spectrum given by arrays instead of power laws.
 
     **Arguments**
 
-    - `variance`: `(n,)` variances lambda_i >= 0.
-    - `probability`: `(n,)` probabilities of activity, in (0, 1], not increasing.
+    - `variance`: `(d,)` variances lambda_i >= 0.
+    - `probability`: `(d,)` probabilities of activity, in (0, 1], not increasing.
 
     **Raises** `ValueError` for arrays of different lengths or probabilities that increase.
     """
 
-    variance: Float[Array | np.ndarray, " n"] = vector(at_least=0.0)
-    probability: Float[Array | np.ndarray, " n"] = vector(above=0.0, at_most=1.0)
+    variance: Float[Array | np.ndarray, " d"] = vector(at_least=0.0)
+    probability: Float[Array | np.ndarray, " d"] = vector(above=0.0, at_most=1.0)
 
     def __check_init__(self):
         if len(self.variance) != len(self.probability):
@@ -58,144 +79,101 @@ class Tabulated(Configurable):
                 f"{float(self.probability[at])} before {float(self.probability[at + 1])}."
             )
 
-
-class AbstractCoordinates(Configurable):
-    """A spectrum inside a run: a table, and a power-law tail beyond it.
-
-    `index` below counts from 1; it is a float, for the tail reaches beyond every integer type.
-    `table` is the last tabulated coordinate.
-    """
-
-    n_coordinates: eqx.AbstractVar[int | float]
-
-    @property
-    def is_tabulated(self) -> bool:
-        """Whether the spectrum is short enough to be tabulated in full."""
-        return self.n_coordinates <= MAX_TABLE
-
-    @abc.abstractmethod
-    def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`lambda_i` of the coordinates `index`."""
-
-    @abc.abstractmethod
-    def probability(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`p_i` of the coordinates `index`."""
-
-    @abc.abstractmethod
-    def tail_variance(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        """Sum of `lambda_i` beyond the table."""
-
-    @abc.abstractmethod
-    def tail_events(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        """Proposed events per sample beyond the table, at least those that occur."""
-
-    @abc.abstractmethod
-    def tail_draw(
-        self, table: Float[Array, ""], uniform: Float[Array, " n"], accept: Float[Array, " n"]
-    ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
-        """Coordinates of proposed events beyond the table, and which of them occur."""
-
-
-class TabulatedCoordinates(AbstractCoordinates):
-    """Coordinates of a `Tabulated` spectrum; nothing lies beyond the table."""
-
-    spectrum: Tabulated
-    activity: Real = real(above=0.0)
-
     @property
     def n_coordinates(self) -> int:  # pyright: ignore
         """Length of the table."""
-        return len(self.spectrum.variance)
+        return len(self.variance)
 
-    @property
-    def is_tabulated(self) -> bool:
-        """The table is all there is."""
-        return True
+    def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Read off the table."""
+        return jnp.asarray(self.variance)[self._place(index)]
 
-    def _at(self, values: Float[Array | np.ndarray, " m"], index: Array) -> Float[Array, " n"]:
-        place = jnp.clip(index, 1, len(values)).astype(jnp.int32) - 1
-        return jnp.asarray(values)[place]
+    def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Read off the table."""
+        return jnp.asarray(self.probability)[self._place(index)]
 
-    def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Table entry."""
-        return self._at(self.spectrum.variance, index)
+    def _place(self, index: Float[Array, "..."]) -> Int[Array, "..."]:
+        return jnp.clip(index, 1, self.n_coordinates).astype(jnp.int32) - 1
 
-    def probability(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Table entry times the activity, at most 1."""
-        return jnp.minimum(1.0, self.activity * self._at(self.spectrum.probability, index))
-
-    def tail_variance(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        """Zero."""
-        return jnp.zeros(())
-
-    def tail_events(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        """Zero."""
-        return jnp.zeros(())
-
-    def tail_draw(
-        self, table: Float[Array, ""], uniform: Float[Array, " n"], accept: Float[Array, " n"]
-    ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
-        """Nothing occurs."""
-        return jnp.full_like(uniform, jnp.inf), jnp.zeros(uniform.shape, bool)
+    def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
+        """Return None: the table is complete."""
+        return None
 
 
 class PowerLawCoordinates(AbstractCoordinates):
-    r"""`lambda_i = i^-(1 + alpha)` and `p_i = min(1, c i^-gamma)`, `i = 1..M`.
-
-    The tail is drawn from the density `c x^-gamma` between half-integers, inverted in closed form,
-    and thinned by the ratio of the hazard `-log(1 - p_i)` to its integral over the cell of `i`:
-    exactly the hazard remains.
-    """
+    """`lambda_i = i^-(1 + alpha)` and `p_i = min(1, c i^-gamma)`, `i = 1..M`."""
 
     spectrum_exponent: Real = real(above=0.0)
     sparsity_exponent: Real = real(at_least=0.0)
     activity: Real = real(above=0.0)
     n_coordinates: int | float = static_count()
 
-    def variance(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
+    def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
         """`i^-(1 + alpha)`."""
         return index ** -(1.0 + self.spectrum_exponent)
 
-    def probability(self, index: Float[Array, " n"]) -> Float[Array, " n"]:
+    def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
         """`min(1, c i^-gamma)`."""
         return jnp.minimum(1.0, self.activity * index**-self.sparsity_exponent)
 
-    def tail_variance(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        """`sum_{i > table} i^-(1 + alpha)`."""
-        return power_tail(1.0 + self.spectrum_exponent, table + 1.0, self.n_coordinates)
+    def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
+        """Return the tail of more than `MAX_TABLE` coordinates."""
+        return PowerLawTail(self, table) if self.n_coordinates > MAX_TABLE else None
 
+
+class PowerLawTail(eqx.Module):
+    r"""Coordinates of a power law beyond a table.
+
+    They are drawn from the density `c x^-gamma` between half-integers, inverted in closed form, and
+    thinned by the ratio of the hazard `-log(1 - p_i)` to its integral over the cell of `i`: exactly
+    the hazard remains.
+    """
+
+    spectrum: PowerLawCoordinates
+    table: Float[Array, ""]
+
+    @property
+    def variance(self) -> Float[Array, ""]:
+        """Sum of `lambda_i`."""
+        exponent = 1.0 + self.spectrum.spectrum_exponent
+        return power_tail(exponent, self.table + 1.0, self.spectrum.n_coordinates)
+
+    @property
     def _slope(self) -> Float[Array, ""]:
         """`1 - gamma`, away from 0, where the power becomes a logarithm."""
-        slope = 1.0 - jnp.asarray(self.sparsity_exponent)
+        slope = 1.0 - jnp.asarray(self.spectrum.sparsity_exponent)
         return jnp.where(jnp.abs(slope) < 1e-9, 1e-9, slope)
 
-    def _end(self, table: Float[Array, ""]) -> Float[Array, ""]:
+    @property
+    def _end(self) -> Float[Array, ""]:
         """`((M + 1/2) / (table + 1/2))^(1 - gamma)`."""
-        if self.n_coordinates == math.inf:
+        if self.spectrum.n_coordinates == math.inf:
             return jnp.zeros(())
-        return ((self.n_coordinates + 0.5) / (table + 0.5)) ** self._slope()
+        return ((self.spectrum.n_coordinates + 0.5) / (self.table + 0.5)) ** self._slope
 
-    def _first(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.minimum(
-            HEAD_PROBABILITY, self.activity * (table + 1.0) ** -self.sparsity_exponent
+    @property
+    def _first(self) -> Float[Array, ""]:
+        return jnp.minimum(HEAD_PROBABILITY, self.spectrum.probability_at(self.table + 1.0))
+
+    @property
+    def events(self) -> Float[Array, ""]:
+        """Proposed events per sample: the integral of the density over the largest `1 - p_i`."""
+        activity = self.spectrum.activity
+        events = power_law_events(activity, self._slope, self.table, self._end, self._first)
+        return jnp.where(self.table < self.spectrum.n_coordinates, events, 0.0)
+
+    def draw(
+        self, uniform: Float[Array, " e"], accept: Float[Array, " e"]
+    ) -> tuple[Float[Array, " e"], Bool[Array, " e"]]:
+        """Draw the coordinates of proposed events, and which of them occur."""
+        last = float(min(self.spectrum.n_coordinates, MAX_INDEX))
+        place = (self.table + 0.5) * (self._end + uniform * (1.0 - self._end)) ** (
+            1.0 / self._slope
         )
-
-    def tail_events(self, table: Float[Array, ""]) -> Float[Array, ""]:
-        """Integral of the density over the tail, divided by `1 - p` of its first coordinate."""
-        end, first = self._end(table), self._first(table)
-        events = power_law_events(self.activity, self._slope(), table, end, first)
-        return jnp.where(table < self.n_coordinates, events, 0.0)
-
-    def tail_draw(
-        self, table: Float[Array, ""], uniform: Float[Array, " n"], accept: Float[Array, " n"]
-    ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
-        """Inverse of the tail's integral, rounded to a coordinate, then thinned."""
-        end = self._end(table)
-        place = (table + 0.5) * (end + uniform * (1.0 - end)) ** (1.0 / self._slope())
-        index = jnp.clip(jnp.round(place), table + 1.0, float(min(self.n_coordinates, MAX_INDEX)))
-        g, x2 = self.sparsity_exponent, index**-2
+        index = jnp.clip(jnp.round(place), self.table + 1.0, last)
+        g, x2 = self.spectrum.sparsity_exponent, index**-2
         series = g * (g + 1) / 24 * x2 * (1 + (g + 2) * (g + 3) / 80 * x2)
-        p = self.probability(index)
+        p = self.spectrum.probability_at(index)
         hazard_ratio = jnp.where(p > 0, -jnp.log1p(-p) / jnp.where(p > 0, p, 1.0), 1.0)
-        chance = hazard_ratio * (1.0 - self._first(table)) / (1.0 + series)
+        chance = hazard_ratio * (1.0 - self._first) / (1.0 + series)
         return index, accept < chance

@@ -1,7 +1,6 @@
 """`RandomFeatureRegression`: least squares on random features of sparse power-law inputs."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._status import DIVERGED, Status
-from jaxscale._system import AbstractSystem, Observables, Schema, Work, warn_deprecated
+from jaxscale._system import AbstractSystem, Observables, Schema, Work
 from jaxscale.fields import (
     Integer,
     Real,
@@ -25,7 +25,6 @@ from jaxscale.fields import (
     static_int,
 )
 from jaxscale.keys import check_key
-from jaxscale.sparse._closed_form import observables, predicted
 from jaxscale.sparse._data import Inputs, draw_inputs
 from jaxscale.sparse._features import (
     AbstractFeatures,
@@ -39,13 +38,9 @@ from jaxscale.sparse._features import (
 from jaxscale.sparse._losses import linear_loss, residual_loss, sampled_loss
 from jaxscale.sparse._narrow_columns import on_seen_columns
 from jaxscale.sparse._padding import Padding, padding_for, power_law_padding
+from jaxscale.sparse._predictions import observables, predicted
 from jaxscale.sparse._solvers import AbstractSolver, MinNorm, Problem
-from jaxscale.sparse._spectrum import (
-    AbstractCoordinates,
-    PowerLawCoordinates,
-    Tabulated,
-    TabulatedCoordinates,
-)
+from jaxscale.sparse._spectrum import AbstractCoordinates, PowerLawCoordinates, Tabulated
 from jaxscale.sparse._teacher import AbstractTeacher, Averaged
 from jaxscale.training import cast
 
@@ -124,31 +119,34 @@ class RandomFeatureRegression(AbstractSystem):
             )
 
     def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
-        """Rows, columns, features and events, see `Padding`."""
+        """Rows, columns and events of the draws, see `Padding`, samples and features."""
         value = {name: columns.get(name, getattr(self, name)) for name in (*SIZES, *SPARSITY)}
         table = None if self.spectrum is None else self.spectrum.probability
         if is_traced(table, *value.values()):
             return {}
-        n_features, n_samples = (0 if value[n] is None else int(np.max(value[n])) for n in SIZES)
+        lengths = {n: 0 if value[n] is None else int(np.max(value[n])) for n in SIZES}
         swept = (np.atleast_1d(0.0 if value[n] is None else value[n]) for n in SPARSITY)
         sparsities = (c.astype(float).tolist() for c in np.broadcast_arrays(*swept))
+        n_rows = lengths["n_samples"] + self._n_test
         pairs = set(zip(*sparsities, strict=True))
-        paddings = (self._padding_of(n_samples, *pair) for pair in pairs)
-        lengths = vars(functools.reduce(Padding.union, paddings))
-        return {**lengths, "n_features": n_features}
+        paddings = [vars(self._padding_of(n_rows, *pair)) for pair in pairs]
+        return {name: max(p[name] for p in paddings) for name in paddings[0]} | lengths
 
-    def _padding_of(self, n_samples: int, gamma: float, activity: float) -> Padding:
-        """Padding of one run with these numbers but for its features."""
-        nonlinear = isinstance(self.features, AbstractNonlinear)
-        n_evaluation = self.n_evaluation if nonlinear else 0
+    def _padding_of(self, n_rows: int, gamma: float, activity: float) -> Padding:
+        """Padding of the draws of one run with these numbers."""
         if self.spectrum is None:
-            return power_law_padding(n_samples, n_evaluation, gamma, activity, self.n_coordinates)
+            return power_law_padding(n_rows, gamma, activity, self.n_coordinates)
         probability = np.minimum(1.0, activity * self.spectrum.probability)
-        return padding_for(n_samples, n_evaluation, probability, 0.0, len(probability))
+        return padding_for(n_rows, probability, 0.0, len(probability))
+
+    @property
+    def _n_test(self) -> int:
+        """Test inputs that are drawn: linear features need none."""
+        return self.n_evaluation if isinstance(self.features, AbstractNonlinear) else 0
 
     @property
     def padding(self) -> Padding:
-        """Static sizes of the arrays."""
+        """Static sizes of the draws."""
         return Padding(**{f.name: self.padded(f.name) for f in dataclasses.fields(Padding)})
 
     @property
@@ -161,7 +159,8 @@ class RandomFeatureRegression(AbstractSystem):
     def coordinates(self) -> AbstractCoordinates:
         """The spectrum, as the simulation draws from it."""
         if self.spectrum is not None:
-            return TabulatedCoordinates(spectrum=self.spectrum, activity=self.activity)  # pyright: ignore
+            probability = jnp.minimum(1.0, self.activity * jnp.asarray(self.spectrum.probability))
+            return dataclasses.replace(self.spectrum, probability=probability)
         return PowerLawCoordinates(
             spectrum_exponent=self.spectrum_exponent,  # pyright: ignore
             sparsity_exponent=self.sparsity_exponent,  # pyright: ignore
@@ -174,7 +173,8 @@ class RandomFeatureRegression(AbstractSystem):
         """Loss and diagnostics of the solver; a solver with steps has a loss per step."""
         steps = self.solver.record_steps
         coordinates = {} if steps is None else {"step": np.asarray(steps)}
-        return Schema(observables(self), coordinates, "sparse regression", solved=True)
+        described = observables(self.features, self.solver)
+        return Schema(described, coordinates, "sparse regression", solved=True)
 
     def simulate(self, key: Key[Array, ""]) -> Observables:
         """Draw data, features and teacher; solve; measure."""
@@ -183,83 +183,80 @@ class RandomFeatureRegression(AbstractSystem):
 
     def _simulate(self, key: Key[Array, ""]) -> Observables:
         """`simulate`, of leaves that are float64 already."""
-        sizes = self.padding
+        padding, n_test = self.padding, self._n_test
         n_samples = jnp.asarray(self.n_samples)
-        everything = draw_inputs(
-            jr.fold_in(key, DATA_STREAM),
-            self.coordinates,
-            n_samples + sizes.n_evaluation,
-            sizes,
-        )
+        data_key = jr.fold_in(key, DATA_STREAM)
+        everything = draw_inputs(data_key, self.coordinates, n_samples + n_test, padding)
         feature_key = jr.fold_in(key, FEATURE_STREAM)
-        train = everything.without(sizes.n_evaluation)
+        train = everything.without(n_test)
         teacher_key = jr.fold_in(key, TEACHER_STREAM)
         n_seen = jnp.sum(train.seen, dtype=jnp.int32)
         n_features = n_seen if self.n_features is None else jnp.asarray(self.n_features)
+        max_features = self.padded("n_features")
         d = n_samples.astype(train.values.dtype)
-        seen: Observables = {
-            "n_seen": n_seen.astype(d.dtype),
-            "unseen_loss": 0.5 * train.unseen_variance,
-        }
         features = self.features
         if isinstance(features, AbstractLinear):
-            columns = sizes.n_features
 
             def solved(train: Inputs) -> tuple[Any, ...]:
-                projection = features.projection(feature_key, train, n_features, columns)
+                projection = features.projection(feature_key, train, n_features, max_features)
                 directions = self.teacher.directions(teacher_key, train)
                 rows = self.solver.rows(train.values)
-                found = {} if rows.rank is None else {"residual_loss": residual_loss(train, rows)}
+                exact = {} if rows.rank is None else {"residual_loss": residual_loss(train, rows)}
                 design, targets = rows.values @ projection.T, rows.values @ directions
                 fit = self.solver.solve(Problem(design, targets, d, n_features, rows.rank))
                 loss = linear_loss(fit, train, projection, directions, features.leak(n_features))
-                return loss, fit.trusted, found | fit.diagnostics, _start(train, directions)
+                return loss, fit.trusted, exact | fit.diagnostics, _start(train, directions)
 
-            loss, trusted, found, start = on_seen_columns(solved, train, sizes)
+            loss, trusted, measured, start = on_seen_columns(solved, train, padding)
         elif isinstance(features, AbstractNonlinear):
             directions = self.teacher.directions(teacher_key, train)
-            projection = gaussian_projection(feature_key, everything, n_features, sizes.n_features)
-            phi = features.design(train.values, projection, n_features)
-            real = jnp.arange(sizes.n_samples, dtype=jnp.int32) < n_samples
+            projection = gaussian_projection(feature_key, everything, n_features, max_features)
+
+            def design(values: Float[Array, "b d"]) -> Float[Array, "b f"]:
+                return features.design(values, projection, n_features)
+
+            phi = design(train.values)
+            real = jnp.arange(phi.shape[0], dtype=jnp.int32) < n_samples
             phi = jnp.where(real[:, None], phi, 0.0)
             fit = self.solver.solve(Problem(phi, train.values @ directions, d, n_features))
-            test = everything.values[: sizes.n_evaluation]
-            loss = sampled_loss(fit, train, test, features, projection, directions, n_features)
-            trusted, found, start = fit.trusted, fit.diagnostics, _start(train, directions)
+            loss = sampled_loss(fit, train, everything.values[:n_test], design, directions)
+            trusted, measured, start = fit.trusted, fit.diagnostics, _start(train, directions)
         else:
             raise ValueError(f"`features` must be linear or nonlinear, got {features!r}.")
         steps = self.solver.record_steps
         loss, status = _health(loss, start, steps is not None, trusted, everything.complete)
-        seen |= found  # known before the first step, whatever becomes of the path
-        kept = status != Status.truncated
-        seen = {n: jnp.where(kept & jnp.isfinite(v), v, jnp.nan) for n, v in seen.items()}
-        return {"loss": loss[0] if steps is None else loss, **seen, "status": status}
+        # measured before the first step, whatever becomes of the path
+        measured |= {"n_seen": n_seen.astype(d.dtype), "unseen_loss": 0.5 * train.unseen_variance}
+        drawn = status != Status.truncated
+        measured = {n: jnp.where(drawn & jnp.isfinite(v), v, jnp.nan) for n, v in measured.items()}
+        return {"loss": loss[0] if steps is None else loss, **measured, "status": status}
 
     def predict(self) -> Observables:
         """Closed forms of `sparse.theory` for every observable that has one."""
-        return predicted(self)
+        names = self.schema.predicted()
+        return predicted(names, self.solver, self.coordinates, self.n_features, self.n_samples)
 
     def work(self) -> Work:
-        """Draws, the reduction of the samples, the design and the solver."""
-        s = self.padding
-        rows = min(s.seen, s.n_samples)
-        n = s.seen if isinstance(self.features, Identity) else s.n_features
-        draws = s.points * 10.0 + s.head * s.n_rows + s.seen * n
+        """Count draws, the reduction of the samples, the design and the solver."""
+        p, d, n_test = self.padding, self.padded("n_samples"), self._n_test
+        rows = min(p.seen, d)
+        n = p.seen if isinstance(self.features, Identity) else self.padded("n_features")
+        draws = p.points * 10.0 + p.head * p.n_rows + p.seen * n
         small = min(rows, n)
-        flops = DRAW_FLOPS * draws + 2.0 * s.n_samples * s.seen * rows + 2.0 * rows * n * s.seen
-        flops += 30.0 * (rows**3 + small**2 * max(rows, n)) + 4.0 * s.seen * s.seen * n
-        resident = 2.5 * s.n_rows * s.seen + 3.0 * rows * n + 1.5 * s.seen * n + 3.0 * s.seen**2
-        if isinstance(self.features, AbstractNonlinear):
-            flops += 2.0 * s.n_evaluation * n * 2 * s.seen + 30.0 * s.n_samples**2 * n
-            resident += 3.0 * s.n_samples * n
+        flops = DRAW_FLOPS * draws + 2.0 * d * p.seen * rows + 2.0 * rows * n * p.seen
+        flops += 30.0 * (rows**3 + small**2 * max(rows, n)) + 4.0 * p.seen * p.seen * n
+        resident = 2.5 * p.n_rows * p.seen + 3.0 * rows * n + 1.5 * p.seen * n + 3.0 * p.seen**2
+        if n_test:
+            flops += 2.0 * n_test * n * 2 * p.seen + 30.0 * d**2 * n
+            resident += 3.0 * d * n
         steps = self.solver.record_steps
         if steps is not None:
-            flops += 4.0 * len(steps) * small * s.seen * s.seen
-            resident += len(steps) * small * s.seen
+            flops += 4.0 * len(steps) * small * p.seen * p.seen
+            resident += len(steps) * small * p.seen
         return Work(flops, resident, resident, 1, branches=True)
 
 
-def _start(train: Inputs, directions: Float[Array, "k t"]) -> Float[Array, ""]:
+def _start(train: Inputs, directions: Float[Array, "d t"]) -> Float[Array, ""]:
     """Loss of no weights."""
     return 0.5 * (train.unseen_variance + jnp.sum(train.variance[:, None] * directions**2))
 

@@ -14,23 +14,23 @@ class AbstractTeacher(Configurable):
     """Directions `W` of the targets `y = x W`, with `E W W^T = I`."""
 
     @abc.abstractmethod
-    def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "k t"]:
+    def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "d t"]:
         """`W` on the columns of `inputs`, zero in padded ones; the loss sums over its columns."""
 
 
 class Averaged(AbstractTeacher):
     """The exact mean over all teachers with `E w w^T = I`: one target per coordinate."""
 
-    def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "k t"]:
-        """The unit matrix on the coordinates that were seen."""
+    def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "d t"]:
+        """Return the unit matrix on the coordinates that were seen."""
         return jnp.diag(inputs.seen.astype(inputs.values.dtype))
 
 
 class Sampled(AbstractTeacher):
     """One teacher of independent signs `w_i = +-1`, drawn with the run."""
 
-    def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "k t"]:
-        """Signs by coordinate."""
+    def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "d t"]:
+        """Draw signs by coordinate."""
         positive = words(key, inputs.ids, 1)[0] >> jnp.uint32(31) == 1
         sign = jnp.where(positive, 1.0, -1.0)
         return jnp.where(inputs.seen, sign, 0.0)[:, None].astype(inputs.values.dtype)

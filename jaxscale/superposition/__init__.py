@@ -1,9 +1,7 @@
 """Superposition: a student learns sparse features through a bottleneck (arXiv 2602.01045)."""
 
 from jaxscale.superposition import theory as theory
-from jaxscale.superposition._amplitudes import Fixed as Fixed, Uniform as Uniform
 from jaxscale.superposition._data import Bernoulli as Bernoulli, OneHot as OneHot
-from jaxscale.superposition._decoders import Linear as Linear, Relu as Relu
 from jaxscale.superposition._embedding import (
     Given as Given,
     Identity as Identity,
@@ -13,9 +11,16 @@ from jaxscale.superposition._embedding import (
     Tied as Tied,
     TightFrame as TightFrame,
 )
-from jaxscale.superposition._gradient import FreshBatches as FreshBatches, Population as Population
-from jaxscale.superposition._importance import InLoss as InLoss, InTarget as InTarget
+from jaxscale.superposition._losses import FreshBatches as FreshBatches, Population as Population
+from jaxscale.superposition._outputs import (
+    Fixed as Fixed,
+    Linear as Linear,
+    Relu as Relu,
+    Uniform as Uniform,
+)
 from jaxscale.superposition._student import (
+    InLoss as InLoss,
+    InTarget as InTarget,
     RandomNormal as RandomNormal,
     ScaledIdentity as ScaledIdentity,
     Zeros as Zeros,

@@ -9,7 +9,6 @@ falls on a feature with probability proportional to its mean, and repeated featu
 """
 
 import abc
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxscale.fields import Configurable, Real, is_traced, part, real, vector
 from jaxscale.keys import categorical, words
-from jaxscale.superposition._amplitudes import AbstractAmplitude, Uniform
+from jaxscale.superposition._outputs import AbstractAmplitude, Uniform
 
 Vector = Float[Array | np.ndarray, " f"]
 TRUNCATED = 1e-9  # chance that a sample has more active features than its list holds
@@ -32,34 +31,23 @@ class Samples(eqx.Module):
     index: Int[Array, "n l"]
     value: Float[Array, "n l"]
 
-    def dense(self, n_features: int) -> Float[Array, "n f"]:
+    def dense(self, n_inputs: int) -> Float[Array, "n f"]:
         """The inputs `x` themselves."""
         n = self.index.shape[0]
         rows = jnp.arange(n, dtype=jnp.int32)[:, None]
-        empty = jnp.zeros((n, n_features), self.value.dtype)
+        empty = jnp.zeros((n, n_inputs), self.value.dtype)
         return empty.at[rows, self.index].add(self.value)
 
 
 class Source(eqx.Module):
-    """What samples are drawn from: probabilities, and tables for drawing by comparison.
+    """Tables for drawing samples by comparison."""
 
-    - `probability`: `p_i`.
-    - `survival`: share of events on feature `i` or a rarer one.
-    - `counts`: probability of at least 1, 2, ... events.
-    """
-
-    probability: Float[Array, " f"]
-    survival: Float[Array, " f"]
-    counts: Float[Array, " l"]
+    survival: Float[Array, " f"]  # share of events on feature i or a rarer one
+    counts: Float[Array, " l"]  # probability of at least 1, 2, ... events
 
 
 class AbstractInputs(Configurable):
-    """Distribution of the inputs.
-
-    - `amplitude`: of an active feature.
-    - `probabilities`: a table `(N,)` instead of the power law of the system's
-      `frequency_exponent`.
-    """
+    """Distribution of the inputs, with a table of probabilities or the power law of the system."""
 
     amplitude: eqx.AbstractVar[AbstractAmplitude]
     probabilities: eqx.AbstractVar[Float[Array | np.ndarray, " f"] | None]
@@ -67,10 +55,6 @@ class AbstractInputs(Configurable):
     @abc.abstractmethod
     def probability(self, shares: Vector) -> Any:
         """`p_i` from normalised shares."""
-
-    @abc.abstractmethod
-    def n_listed(self, shares: np.ndarray) -> int:
-        """Places that the list of a sample needs; `ValueError` for probabilities out of range."""
 
     @abc.abstractmethod
     def source(self, probability: Float[Array, " f"], n_listed: int) -> Source:
@@ -107,16 +91,10 @@ class OneHot(AbstractInputs):
             raise ValueError(f"`probabilities` must sum to 1 with OneHot(), got a sum of {total}.")
 
     def probability(self, shares: Vector) -> Any:
-        """The shares."""
         return shares
 
-    def n_listed(self, shares: np.ndarray) -> int:
-        """One."""
-        return 1
-
     def source(self, probability: Float[Array, " f"], n_listed: int) -> Source:
-        """Survival of the probabilities."""
-        return Source(probability, _survival(probability), jnp.ones((1,), probability.dtype))
+        return Source(_survival(probability), jnp.ones((1,), probability.dtype))
 
     def draw(
         self, key: Key[Array, ""], samples: Int[Array, " n"], source: Source, dtype: str
@@ -131,7 +109,6 @@ class OneHot(AbstractInputs):
         return probability * self.amplitude.moment(2), 0 * probability
 
     def active_share(self, probability: Float[Array, " f"]) -> Float[Array, " f"]:
-        """Never."""
         return jnp.zeros_like(probability)
 
 
@@ -150,11 +127,13 @@ class Bernoulli(AbstractInputs):
     )
 
     def probability(self, shares: Vector) -> Any:
-        """`mean_active` times the shares."""
         return shares if self.probabilities is not None else shares * self.mean_active
 
     def n_listed(self, shares: np.ndarray) -> int:
-        """So many that fewer than one sample in 1e9 has more events."""
+        """Places for the active features of a sample: fewer than one in 1e9 has more events.
+
+        **Raises** `ValueError` for probabilities of 1 or above.
+        """
         given = self.probabilities is not None
         p = shares if given else float(self.mean_active) * shares
         if p.max() >= 1:
@@ -162,15 +141,16 @@ class Bernoulli(AbstractInputs):
                 "`mean_active` times the largest share must be below 1 (each feature is active at "
                 f"most once), got {float(self.mean_active)} * {shares.max():.4g}."
             )
-        return _places(float(-np.sum(np.log1p(-p))))
+        from scipy.stats import poisson
+
+        return max(1, int(poisson.isf(TRUNCATED, float(-np.sum(np.log1p(-p))))))
 
     def source(self, probability: Float[Array, " f"], n_listed: int) -> Source:
-        """Poisson events of mean `-ln(1 - p_i)`."""
         events = -jnp.log1p(-probability)
         total = jnp.sum(events)
         at_least = jnp.arange(1, n_listed + 1, dtype=probability.dtype)
         counts = gammainc(at_least, jnp.broadcast_to(total, at_least.shape))
-        return Source(probability, _survival(events / total), counts)
+        return Source(_survival(events / total), counts)
 
     def draw(
         self, key: Key[Array, ""], samples: Int[Array, " n"], source: Source, dtype: str
@@ -194,15 +174,7 @@ class Bernoulli(AbstractInputs):
         return probability * self.amplitude.moment(2) - mean**2, mean
 
     def active_share(self, probability: Float[Array, " f"]) -> Float[Array, " f"]:
-        """`p_i`, whatever the others do."""
         return probability
-
-
-@functools.lru_cache(maxsize=65536)
-def _places(events: float) -> int:
-    from scipy.stats import poisson
-
-    return max(1, int(poisson.isf(TRUNCATED, events)))
 
 
 def _survival(share: Float[Array, " f"]) -> Float[Array, " f"]:

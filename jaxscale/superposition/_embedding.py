@@ -13,27 +13,28 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale._linalg import eigh
 from jaxscale.fields import Configurable, Real, is_traced, matrix, part, real, static_int
-from jaxscale.keys import unit_normals
-from jaxscale.superposition._data import AbstractInputs, Source
-from jaxscale.superposition._decoders import Relu
-from jaxscale.superposition._student import Student, batch_loss
+from jaxscale.keys import normals_by_row
+from jaxscale.superposition._data import Source
+from jaxscale.superposition._losses import batch_loss
+from jaxscale.superposition._outputs import Relu
+from jaxscale.superposition._student import Problem, Student, Teacher
 
 TIGHTENINGS = 64
 AUTOENCODER = Relu(bias=True)
 
 
 class Frame(eqx.Module):
-    """What an embedding is drawn for: its dimensions, their static maximum, and the inputs."""
+    """What an embedding is drawn for: its dimensions, padded to a static number, and the inputs."""
 
     latent_size: Int[Array, ""]
-    max_latent_size: int = eqx.field(static=True)
-    inputs: AbstractInputs
+    padded_size: int = eqx.field(static=True)
+    problem: Problem
     source: Source
 
     @property
-    def real(self) -> Bool[Array, " k"]:
-        """Which dimensions are no padding."""
-        return jnp.arange(self.max_latent_size, dtype=jnp.int32) < self.latent_size
+    def inside(self) -> Bool[Array, " k"]:
+        """Which dimensions are not padding."""
+        return jnp.arange(self.padded_size, dtype=jnp.int32) < self.latent_size
 
 
 class AbstractEmbedding(Configurable):
@@ -55,19 +56,17 @@ class Identity(AbstractEmbedding):
     """No superposition: `W` is the identity and `K = N`."""
 
     def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
-        """None."""
         return None
 
 
 class RandomUnit(AbstractDrawn):
     """Normal directions of unit length, frozen; entry (k, i) depends on k and i only."""
 
-    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
-        """Rows on the unit sphere."""
-        probability = frame.source.probability
-        latent = jnp.arange(frame.max_latent_size, dtype=jnp.int32)
-        rows = unit_normals(key, latent, probability.shape[0], str(probability.dtype))
-        rows = jnp.where(frame.real[:, None], rows, jnp.zeros_like(rows))
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
+        probability = frame.problem.probability
+        latent = jnp.arange(frame.padded_size, dtype=jnp.int32)
+        rows = normals_by_row(key, latent, probability.shape[0], str(probability.dtype))
+        rows = jnp.where(frame.inside[:, None], rows, jnp.zeros_like(rows))
         return _unit(rows.T)
 
 
@@ -79,17 +78,13 @@ class TightFrame(AbstractDrawn):
     rounding, and `W W^T = (N/K) I` holds to 1e-6, or to 1e-3 where K is within 2 % of N.
     """
 
-    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
-        """Rows on the unit sphere that form a tight frame."""
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
         random = RandomUnit().directions(key, frame)
-        if random is None:
-            raise ValueError("`embedding` must have directions.")
-        n = random.shape[0]
         dtype = random.dtype
-        square = jnp.asarray(n, dtype) / frame.latent_size.astype(dtype)
+        square = jnp.asarray(random.shape[0], dtype) / frame.latent_size.astype(dtype)
         value, vector = eigh(random.T @ random)
-        kept = frame.real[::-1]  # eigenvalues ascend: padded dimensions come first
-        inverse = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, value, 1.0)), 0.0)
+        inside = frame.inside[::-1]  # eigenvalues ascend: padded dimensions come first
+        inverse = jnp.where(inside, 1 / jnp.sqrt(jnp.where(inside, value, 1.0)), 0.0)
         polar = jnp.sqrt(square) * random @ ((vector * inverse) @ vector.T)
 
         def tighten(_: Any, rows: Float[Array, "f k"]) -> Float[Array, "f k"]:
@@ -110,17 +105,16 @@ class Pretrained(AbstractDrawn):
     learning_rate: Real = real(3e-3, above=0.0)
     batch_size: int = static_int(256)
 
-    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
-        """The trained rows."""
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
         start_key, step_key = jr.fold_in(key, 0), jr.fold_in(key, 1)
         rows = RandomUnit().directions(start_key, frame)
-        ones = jnp.ones_like(frame.source.probability)
+        ones = jnp.ones_like(frame.problem.probability)
         numbers = jnp.arange(self.batch_size, dtype=jnp.int32)
         optimizer = optax.adam(self.learning_rate)  # pyright: ignore
 
         def loss(student: Student, key: Key[Array, ""]) -> Float[Array, ""]:
-            samples = frame.inputs.draw(key, numbers, frame.source, str(ones.dtype))
-            total = batch_loss(student, samples, AUTOENCODER, ones, ones, listed=False)
+            samples = frame.problem.inputs.draw(key, numbers, frame.source, str(ones.dtype))
+            total = batch_loss(student, samples, AUTOENCODER, Teacher(ones, ones), listed=False)
             return total / self.batch_size
 
         def step(t: Int[Array, ""], state: Any) -> Any:
@@ -153,10 +147,9 @@ class Given(AbstractDrawn):
                 f"`matrix` must have its largest entry between 1e-6 and 1e6, got {largest:g}."
             )
 
-    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
-        """Its columns."""
-        rows = jnp.asarray(self.matrix).astype(frame.source.probability.dtype).T
-        return jnp.pad(rows, ((0, 0), (0, frame.max_latent_size - rows.shape[1])))
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
+        rows = jnp.asarray(self.matrix).astype(frame.problem.probability.dtype).T
+        return jnp.pad(rows, ((0, 0), (0, frame.padded_size - rows.shape[1])))
 
 
 class Joint(AbstractEmbedding):
@@ -166,7 +159,6 @@ class Joint(AbstractEmbedding):
     trains: ClassVar[bool] = True
 
     def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
-        """Those of the start."""
         return self.start.directions(key, frame)
 
 
@@ -174,6 +166,11 @@ class Tied(Joint):
     """`yhat = f(W^T W x + bias)`: W trained alone, there is no B."""
 
     has_matrix: ClassVar[bool] = False
+
+
+def start_of(embedding: AbstractEmbedding) -> AbstractEmbedding:
+    """The embedding that is drawn: that of a trained one at its start."""
+    return embedding.start if isinstance(embedding, Joint) else embedding
 
 
 def _unit(rows: Float[Array, "f k"]) -> Float[Array, "f k"]:

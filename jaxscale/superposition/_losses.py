@@ -1,4 +1,4 @@
-r"""Losses of a student over the population: exact where there is a closed form, else on samples.
+r"""Losses of a student, exact where there is a closed form, and gradients to descend on.
 
 Every loss is split by output: `signal`, what output `i` loses in samples in which feature `i` is
 active, and `interference`, what it loses in the others, where it should be silent. With
@@ -16,6 +16,7 @@ $$2 L^{\text{int}}_i = \sum_{j \ne i} p_j \langle f(M_{ij} u + b_i)^2 \rangle, \
   2 L^{\text{sig}}_i = p_i \langle (f(M_{ii} u + b_i) - A_i u)^2 \rangle$$
 """
 
+import abc
 from collections.abc import Callable
 
 import equinox as eqx
@@ -23,14 +24,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from jaxscale.superposition._data import AbstractInputs, Source
-from jaxscale.superposition._decoders import AbstractDecoder, Linear
-from jaxscale.superposition._student import Student
+from jaxscale.fields import Configurable, static_int
+from jaxscale.superposition._data import OneHot, Samples
+from jaxscale.superposition._outputs import AbstractDecoder, Linear
+from jaxscale.superposition._student import DIRECTIONS, MATRIX, Problem, Student, Task, Teacher
 
 BLOCK_FLOATS = 2**19  # entries of M that are computed at once
 SAMPLE_BLOCK = 256
 
 Vector = Float[Array, " f"]
+Columns = Float[Array, "f m"]
+ScalarKey = Key[Array, ""]
+Trained = dict[str, Array]
 
 
 class Split(eqx.Module):
@@ -40,18 +45,7 @@ class Split(eqx.Module):
     interference: Vector
 
 
-class Teacher(eqx.Module):
-    """Targets `A_i` and weights `w_i` of the loss."""
-
-    targets: Vector
-    weights: Vector
-
-
-def crossed(
-    student: Student,
-    share: Vector,
-    square: Callable[[Float[Array, "f m"]], Float[Array, "f m"]],
-) -> Vector:
+def _crossed(student: Student, share: Vector, square: Callable[[Columns], Columns]) -> Vector:
     """`sum_{j != i} share_j square(M_ij)` for every output, over blocks of columns of M."""
     n = share.shape[0]
     block = max(1, min(n, BLOCK_FLOATS // n))
@@ -61,10 +55,10 @@ def crossed(
     def part(first: Int[Array, ""]) -> Vector:
         columns = first + jnp.arange(block, dtype=jnp.int32)
         inside = jnp.minimum(columns, n - 1)
-        found = square(student.slopes(inside))
+        squares = square(student.slopes(inside))
         counted = jnp.where(columns < n, share[inside], jnp.zeros_like(share[inside]))
         others = rank[:, None] != columns[None, :]
-        return jnp.where(others, found, jnp.zeros_like(found)) @ counted
+        return jnp.where(others, squares, jnp.zeros_like(squares)) @ counted
 
     if block == n:
         return part(jnp.zeros((), jnp.int32))
@@ -76,110 +70,158 @@ def crossed(
     return jax.lax.scan(add, jnp.zeros_like(share), starts)[0]
 
 
-def linear_split(
-    student: Student, inputs: AbstractInputs, probability: Vector, teacher: Teacher
-) -> Split:
+def linear_split(student: Student, problem: Problem) -> Split:
     """Exact losses of a linear decoder."""
-    amplitude = inputs.amplitude
-    scale, mean = inputs.moments(probability)
+    amplitude, p = problem.inputs.amplitude, problem.probability
+    scale, mean = problem.moments()
     own = student.own_slopes()
-    missing = own - teacher.targets
+    missing = own - problem.teacher.targets
     received = student.project(mean) - own * mean
-    other = crossed(student, scale, lambda slope: slope**2) + received**2
+    other = _crossed(student, scale, lambda slope: slope**2) + received**2
     first, second = amplitude.moment(1), amplitude.moment(2)
-    signal = probability * (missing**2 * second + 2 * missing * first * received)
-    together = inputs.active_share(probability)
+    signal = p * (missing**2 * second + 2 * missing * first * received)
+    together = problem.inputs.active_share(p)
     return Split(0.5 * (signal + together * other), 0.5 * (1 - together) * other)
 
 
-def one_hot_split(
-    student: Student,
-    decoder: AbstractDecoder,
-    inputs: AbstractInputs,
-    probability: Vector,
-    teacher: Teacher,
-) -> Split:
+def one_hot_split(student: Student, problem: Problem) -> Split:
     """Exact losses of any decoder on exactly one active feature."""
-    bias, amplitude = student.bias, inputs.amplitude
-    error = decoder.error(amplitude, student.own_slopes(), bias, teacher.targets)
-    other = crossed(
-        student, probability, lambda slope: decoder.square(amplitude, slope, bias[:, None])
-    )
-    return Split(0.5 * probability * error, 0.5 * other)
+    amplitude, decoder, bias = problem.inputs.amplitude, problem.decoder, student.bias
+    error = decoder.error(amplitude, student.own_slopes(), bias, problem.teacher.targets)
+
+    def square(slope: Columns) -> Columns:
+        return decoder.square(amplitude, slope, bias[:, None])
+
+    other = _crossed(student, problem.probability, square)
+    return Split(0.5 * problem.probability * error, 0.5 * other)
 
 
-def sampled_split(
-    student: Student,
-    decoder: AbstractDecoder,
-    inputs: AbstractInputs,
-    source: Source,
-    teacher: Teacher,
-    key: Key[Array, ""],
-    n_samples: int,
-) -> Split:
-    """Mean losses over `n_samples` fixed samples of `key`."""
-    dtype = str(source.probability.dtype)
+def exact_split(student: Student, problem: Problem) -> Split:
+    """Exact losses, of a linear decoder or on exactly one active feature."""
+    split = linear_split if isinstance(problem.decoder, Linear) else one_hot_split
+    return split(student, problem)
+
+
+def sampled_split(student: Student, task: Task, problem: Problem, n_samples: int) -> Split:
+    """Mean losses over `n_samples` fixed samples of the evaluation key."""
+    empty = jnp.zeros_like(problem.probability)
     block = min(n_samples, SAMPLE_BLOCK)
 
     def add(total: Split, first: Int[Array, ""]) -> tuple[Split, None]:
         numbers = first + jnp.arange(block, dtype=jnp.int32)
-        samples = inputs.draw(key, numbers, source, dtype)
-        dense = samples.dense(source.probability.shape[0])
-        output = decoder(student.preactivation(samples, dense, listed=True))
-        counted = (numbers < n_samples).astype(dtype)[:, None]
-        error = 0.5 * counted * (output - teacher.targets * dense) ** 2
+        samples = problem.inputs.draw(task.evaluation_key, numbers, task.source, str(empty.dtype))
+        dense = samples.dense(empty.shape[0])
+        output = problem.decoder(student.preactivation(samples, dense, listed=True))
+        counted = (numbers < n_samples).astype(empty.dtype)[:, None]
+        error = 0.5 * counted * (output - problem.teacher.targets * dense) ** 2
         zero = jnp.zeros_like(error)
-        found = Split(
-            jnp.sum(jnp.where(dense != 0, error, zero), axis=0),
-            jnp.sum(jnp.where(dense != 0, zero, error), axis=0),
-        )
-        return jax.tree.map(jnp.add, total, found), None
+        signal = jnp.sum(jnp.where(dense != 0, error, zero), axis=0)
+        interference = jnp.sum(jnp.where(dense != 0, zero, error), axis=0)
+        return jax.tree.map(jnp.add, total, Split(signal, interference)), None
 
-    empty = jnp.zeros_like(source.probability)
     starts = jnp.arange(0, n_samples, block, dtype=jnp.int32)
     total, _ = jax.lax.scan(add, Split(empty, empty), starts)
     return jax.tree.map(lambda x: x / n_samples, total)
 
 
-def feature_groups(n_features: int) -> list[int]:
-    """First feature, counted from 1, of the groups 1, 2-3, 4-7, 8-15, ..."""
-    return [2**k for k in range(n_features.bit_length())]
+def has_exact_losses(decoder: AbstractDecoder, inputs: object) -> bool:
+    """Whether the losses over the population have a closed form."""
+    return isinstance(decoder, Linear) or isinstance(inputs, OneHot)
+
+
+def batch_loss(
+    student: Student, samples: Samples, decoder: AbstractDecoder, teacher: Teacher, *, listed: bool
+) -> Float[Array, ""]:
+    """Sum over a batch of `sum_i w_i (yhat_i - A_i x_i)^2 / 2`."""
+    dense = samples.dense(teacher.targets.shape[0])
+    output = decoder(student.preactivation(samples, dense, listed=listed))
+    return 0.5 * jnp.sum(teacher.weights * (output - teacher.targets * dense) ** 2)
+
+
+def feature_groups(n: int) -> list[int]:
+    """First feature, counted from 1, of the groups 1, 2-3, 4-7, 8-15, ... of `n`."""
+    return [2**k for k in range(n.bit_length())]
 
 
 def by_group(values: Vector) -> Float[Array, " g"]:
     """Mean of every group of features."""
-    firsts = feature_groups(values.shape[0])
-    ends = [*firsts[1:], values.shape[0] + 1]
-    groups = zip(firsts, ends, strict=True)
-    return jnp.stack([jnp.mean(values[a - 1 : b - 1]) for a, b in groups])
+    _, *later = feature_groups(values.shape[0])
+    groups = jnp.split(values, [first - 1 for first in later])
+    return jnp.stack([jnp.mean(group) for group in groups])
 
 
-def feature_strength(
-    student: Student, decoder: AbstractDecoder, inputs: AbstractInputs, teacher: Teacher
-) -> Float[Array, " g"]:
+def feature_strength(student: Student, problem: Problem) -> Float[Array, " g"]:
     r"""`<f(M_ii u + b_i) u> / (A_i <u^2>)`, averaged over the features of each group.
 
     The response of output `i` to its own feature alone: 0 before, 1 after it is learned.
     """
-    amplitude = inputs.amplitude
-    product = decoder.product(amplitude, student.own_slopes(), student.bias)
-    return by_group(product / (teacher.targets * amplitude.moment(2)))
+    amplitude = problem.inputs.amplitude
+    product = problem.decoder.product(amplitude, student.own_slopes(), student.bias)
+    return by_group(product / (problem.teacher.targets * amplitude.moment(2)))
 
 
-def split_losses(
-    student: Student,
-    decoder: AbstractDecoder,
-    inputs: AbstractInputs,
-    source: Source,
-    teacher: Teacher,
-    key: Key[Array, ""],
-    n_samples: int,
-    *,
-    one_hot: bool,
-) -> Split:
-    """Exact losses where there are, else those of `n_samples` samples."""
-    if isinstance(decoder, Linear):
-        return linear_split(student, inputs, source.probability, teacher)
-    if one_hot:
-        return one_hot_split(student, decoder, inputs, source.probability, teacher)
-    return sampled_split(student, decoder, inputs, source, teacher, key, n_samples)
+class AbstractGradient(Configurable):
+    """How the gradient of the loss is computed."""
+
+    @abc.abstractmethod
+    def __call__(self, trained: Trained, task: Task, problem: Problem, key: ScalarKey) -> Trained:
+        """Gradient of the loss in every trained parameter."""
+
+
+class Population(AbstractGradient):
+    """The exact gradient: of linear students, and of any student on one-hot inputs."""
+
+    def __call__(self, trained: Trained, task: Task, problem: Problem, key: ScalarKey) -> Trained:
+        """A quadratic form where there is one, else automatic differentiation."""
+        if task.quadratic is not None:
+            return {MATRIX: task.quadratic.gradient(trained[MATRIX])}
+        teacher = problem.teacher
+        if isinstance(problem.decoder, Linear) and task.directions is None:
+            scale, mean = problem.moments()
+            missing = trained[MATRIX] - jnp.diag(teacher.targets)
+            pull = missing * scale + jnp.outer(missing @ mean, mean)
+            return {MATRIX: teacher.weights[:, None] * pull}
+
+        def loss(trained: Trained) -> Float[Array, ""]:
+            split = exact_split(task.student(trained), problem)
+            return jnp.sum(teacher.weights * (split.signal + split.interference))
+
+        return jax.grad(loss)(trained)
+
+
+class FreshBatches(AbstractGradient):
+    """The mean over `batch_size` fresh samples; `micro_batch` of them at once (by the planner)."""
+
+    batch_size: int = static_int(128)
+    micro_batch: int | None = static_int(None, optional=True)
+
+    def __check_init__(self):
+        if self.micro_batch is not None and self.batch_size % self.micro_batch:
+            raise ValueError(
+                f"`micro_batch` must divide batch_size = {self.batch_size}, got {self.micro_batch}."
+            )
+
+    @property
+    def slice_length(self) -> int:
+        """Samples whose gradient is computed at once."""
+        return self.micro_batch or self.batch_size
+
+    def __call__(self, trained: Trained, task: Task, problem: Problem, key: ScalarKey) -> Trained:
+        """Automatic differentiation; samples are indexed by (key, sample)."""
+        listed, dtype = DIRECTIONS not in trained, str(task.probability.dtype)
+
+        def loss(trained: Trained, first: Int[Array, ""]) -> Float[Array, ""]:
+            numbers = first + jnp.arange(self.slice_length, dtype=jnp.int32)
+            samples = problem.inputs.draw(key, numbers, task.source, dtype)
+            student = task.student(trained)
+            total = batch_loss(student, samples, problem.decoder, problem.teacher, listed=listed)
+            return total / self.batch_size
+
+        if self.slice_length == self.batch_size:
+            return jax.grad(loss)(trained, jnp.zeros((), jnp.int32))
+
+        def add(total: Trained, first: Int[Array, ""]) -> tuple[Trained, None]:
+            return jax.tree.map(jnp.add, total, jax.grad(loss)(trained, first)), None
+
+        firsts = jnp.arange(0, self.batch_size, self.slice_length, dtype=jnp.int32)
+        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, trained), firsts)[0]

@@ -1,17 +1,65 @@
-"""The student `yhat = f(W^T B W x + bias)`: its parameters, its start and its outputs."""
+"""Teacher `y_i = A_i x_i`, student `yhat = f(W^T B W x + bias)`, and what a run computes once."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
 
+from jaxscale._linalg import eigh
 from jaxscale.fields import Configurable, Real, real
 from jaxscale.keys import normal_table
-from jaxscale.superposition._data import Samples
-from jaxscale.superposition._decoders import AbstractDecoder
+from jaxscale.superposition._data import AbstractInputs, Samples, Source
+from jaxscale.superposition._outputs import AbstractDecoder
 
 MATRIX, BIAS, DIRECTIONS = "matrix", "bias", "directions"
+
+Mask = Bool[Array, " k"]
+Vector = Float[Array | np.ndarray, " f"]
+
+
+class Teacher(eqx.Module):
+    """Targets `A_i` and weights `w_i` of the loss `sum_i w_i (yhat_i - A_i x_i)^2 / 2`."""
+
+    targets: Float[Array, " f"]
+    weights: Float[Array, " f"]
+
+
+class AbstractImportance(Configurable):
+    """Where the importance `i^-b` of feature `i` enters: in the teacher, or in the loss."""
+
+    @abc.abstractmethod
+    def targets_and_weights(self, importance: Vector) -> tuple[Any, Any]:
+        """`A_i` and `w_i` of features of this importance, in NumPy or JAX."""
+
+
+class InTarget(AbstractImportance):
+    """`A_i = i^-b`, `w_i = 1`: important features are large in the teacher."""
+
+    def targets_and_weights(self, importance: Vector) -> tuple[Any, Any]:
+        return importance, 0 * importance + 1
+
+
+class InLoss(AbstractImportance):
+    """`A_i = 1`, `w_i = i^-2b`: the same loss where nothing is learned, other dynamics."""
+
+    def targets_and_weights(self, importance: Vector) -> tuple[Any, Any]:
+        return 0 * importance + 1, importance**2
+
+
+class Problem(eqx.Module):
+    """Inputs, the probabilities `p_i` of their features, the teacher and the output function."""
+
+    inputs: AbstractInputs
+    probability: Float[Array, " f"]
+    teacher: Teacher
+    decoder: AbstractDecoder
+
+    def moments(self) -> tuple[Any, Any]:
+        """`D` and `v` of the second moments `diag(D) + v v^T` of the inputs."""
+        return self.inputs.moments(self.probability)
 
 
 class Student(eqx.Module):
@@ -19,7 +67,7 @@ class Student(eqx.Module):
 
     - `matrix`: B, `(K, K)`; `(N, N)` without a bottleneck; None if it is the identity (tied).
     - `bias`: one per output, zero where it is not trained.
-    - `directions`: rows `w_i`, `(N, K)`; None without a bottleneck.
+    - `directions`: rows `w_i`, `(N, K)`; None without a bottleneck, which has a matrix.
     """
 
     matrix: Float[Array, "k k"] | None
@@ -53,8 +101,7 @@ class Student(eqx.Module):
     def slopes(self, features: Int[Array, " m"]) -> Float[Array, "f m"]:
         """Columns of `M = W^T B W`: slopes of all outputs on some features."""
         if self.directions is None:
-            if self.matrix is None:
-                raise ValueError("`student` must have a matrix or directions.")
+            assert self.matrix is not None
             return self.matrix[:, features]
         latent = self.directions[features].T
         if self.matrix is not None:
@@ -64,8 +111,7 @@ class Student(eqx.Module):
     def own_slopes(self) -> Float[Array, " f"]:
         """Diagonal of M: the slope of every output on its own feature."""
         if self.directions is None:
-            if self.matrix is None:
-                raise ValueError("`student` must have a matrix or directions.")
+            assert self.matrix is not None
             return jnp.diagonal(self.matrix)
         answered = self.directions if self.matrix is None else self.directions @ self.matrix
         return jnp.sum(answered * self.directions, axis=1)
@@ -77,39 +123,19 @@ class Student(eqx.Module):
         return latent if self.directions is None else self.directions @ latent
 
 
-def batch_loss(
-    student: Student,
-    samples: Samples,
-    decoder: AbstractDecoder,
-    targets: Float[Array, " f"],
-    weights: Float[Array, " f"],
-    *,
-    listed: bool,
-) -> Float[Array, ""]:
-    """Sum over a batch of `sum_i w_i (yhat_i - A_i x_i)^2 / 2`."""
-    dense = samples.dense(targets.shape[0])
-    output = decoder(student.preactivation(samples, dense, listed=listed))
-    return 0.5 * jnp.sum(weights * (output - targets * dense) ** 2)
-
-
 class AbstractInitial(Configurable):
     """Matrix B at the start."""
 
     @abc.abstractmethod
-    def matrix(
-        self, key: Key[Array, ""], size: Int[Array, ""], max_size: int, dtype: str
-    ) -> Float[Array, "k k"]:
-        """B(0), zero in padded rows and columns."""
+    def matrix(self, key: Key[Array, ""], inside: Mask, dtype: str) -> Float[Array, "k k"]:
+        """B(0), zero in the rows and columns that are not `inside`, of the padding."""
 
 
 class Zeros(AbstractInitial):
     """`B(0) = 0`; a student with `Relu()` never leaves it."""
 
-    def matrix(
-        self, key: Key[Array, ""], size: Int[Array, ""], max_size: int, dtype: str
-    ) -> Float[Array, "k k"]:
-        """Nothing."""
-        return jnp.zeros((max_size, max_size), dtype)
+    def matrix(self, key: Key[Array, ""], inside: Mask, dtype: str) -> Float[Array, "k k"]:
+        return jnp.zeros((inside.size, inside.size), dtype)
 
 
 class RandomNormal(AbstractInitial):
@@ -117,15 +143,13 @@ class RandomNormal(AbstractInitial):
 
     scale: Real = real(0.01, above=0.0)
 
-    def matrix(
-        self, key: Key[Array, ""], size: Int[Array, ""], max_size: int, dtype: str
-    ) -> Float[Array, "k k"]:
+    def matrix(self, key: Key[Array, ""], inside: Mask, dtype: str) -> Float[Array, "k k"]:
         """Entry (i, j) depends on the key, i and j only."""
-        index = jnp.arange(max_size, dtype=jnp.int32)
+        index = jnp.arange(inside.size, dtype=jnp.int32)
         drawn = normal_table(key, index, index, dtype)
-        real = (index < size)[:, None] & (index < size)[None, :]
-        deviation = jnp.asarray(self.scale).astype(dtype) / jnp.sqrt(size.astype(dtype))
-        return jnp.where(real, deviation * drawn, jnp.zeros_like(drawn))
+        size = jnp.sum(inside, dtype=dtype)
+        deviation = jnp.asarray(self.scale).astype(dtype) / jnp.sqrt(size)
+        return jnp.where(inside[:, None] & inside, deviation * drawn, jnp.zeros_like(drawn))
 
 
 class ScaledIdentity(AbstractInitial):
@@ -133,9 +157,65 @@ class ScaledIdentity(AbstractInitial):
 
     gain: Real = real(1.0)
 
-    def matrix(
-        self, key: Key[Array, ""], size: Int[Array, ""], max_size: int, dtype: str
-    ) -> Float[Array, "k k"]:
-        """A diagonal."""
-        real = jnp.arange(max_size, dtype=jnp.int32) < size
-        return jnp.diag(jnp.where(real, jnp.asarray(self.gain).astype(dtype), 0.0))
+    def matrix(self, key: Key[Array, ""], inside: Mask, dtype: str) -> Float[Array, "k k"]:
+        return jnp.diag(jnp.where(inside, jnp.asarray(self.gain).astype(dtype), 0.0))
+
+
+class Quadratic(eqx.Module):
+    r"""Population loss of B with a linear decoder and a frozen W: a quadratic form.
+
+    $$\nabla_B L = G B M - C, \qquad G = W \Omega W^T, \quad M = W \Sigma W^T, \quad
+      C = W \Omega A \Sigma W^T$$
+
+    where `Omega` holds the weights and `A` the targets.
+    """
+
+    gram: Float[Array, "k k"]
+    inputs: Float[Array, "k k"]
+    cross: Float[Array, "k k"]
+
+    @classmethod
+    def of(cls, rows: Float[Array, "f k"], problem: Problem) -> "Quadratic":
+        """The form of the embedding with these rows."""
+        teacher, (scale, mean) = problem.teacher, problem.moments()
+        weighted = rows * teacher.weights[:, None]
+        image = mean @ rows
+        inputs = (rows * scale[:, None]).T @ rows + jnp.outer(image, image)
+        answered = weighted * teacher.targets[:, None]
+        cross = (answered * scale[:, None]).T @ rows + jnp.outer(mean @ answered, image)
+        return cls(weighted.T @ rows, inputs, cross)
+
+    def gradient(self, matrix: Float[Array, "k k"]) -> Float[Array, "k k"]:
+        """Gradient in B."""
+        return self.gram @ matrix @ self.inputs - self.cross
+
+
+def half_limit(problem: Problem, form: Quadratic | None) -> Float[Array, ""]:
+    """`1 / (g_max m_max)`, half the rate at which the linear student diverges.
+
+    Without a bottleneck (`form` is None) `m_max` is bounded by `max D + |v|^2`.
+    """
+    if form is None:
+        scale, mean = problem.moments()
+        largest = jnp.max(problem.teacher.weights) * (jnp.max(scale) + jnp.sum(mean**2))
+    else:
+        largest = eigh(form.gram)[0][-1] * eigh(form.inputs)[0][-1]
+    return 1.0 / largest
+
+
+class Task(eqx.Module):
+    """What a run computes once: features, tables of samples, frozen directions, rates and key."""
+
+    probability: Float[Array, " f"]
+    teacher: Teacher
+    source: Source
+    directions: Float[Array, "f k"] | None
+    quadratic: Quadratic | None
+    rates: dict[str, Float[Array, ""]]
+    evaluation_key: Key[Array, ""]
+
+    def student(self, trained: dict[str, Array]) -> Student:
+        """The student with its trained parameters, the others as they were drawn."""
+        silent = jnp.zeros_like(self.probability)
+        directions = trained.get(DIRECTIONS, self.directions)
+        return Student(trained.get(MATRIX), trained.get(BIAS, silent), directions)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -12,17 +12,16 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from jaxscale._deprecated import deprecated_lengths
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._system import (
     Observable,
     Observables,
-    Predicted,
     Schema,
+    TheoryKind,
     Work,
     largest_divisor,
-    warn_deprecated,
-    with_deprecated_maximum,
 )
 from jaxscale.fields import (
     Integer,
@@ -37,44 +36,47 @@ from jaxscale.fields import (
 )
 from jaxscale.paths import replace
 from jaxscale.spectra import power_law_shares
-from jaxscale.superposition._closed_form import predicted, predicted_kinds
 from jaxscale.superposition._data import AbstractInputs, Bernoulli, OneHot
-from jaxscale.superposition._decoders import AbstractDecoder, Linear, Relu
 from jaxscale.superposition._embedding import (
+    TIGHTENINGS,
     AbstractEmbedding,
     Frame,
     Given,
     Identity,
-    Joint,
     Pretrained,
     RandomUnit,
     TightFrame,
+    start_of,
 )
-from jaxscale.superposition._gradient import (
-    AbstractGradient,
-    FreshBatches,
-    Population,
-    Quadratic,
-    Task,
-)
-from jaxscale.superposition._importance import AbstractImportance, InTarget
 from jaxscale.superposition._losses import (
     BLOCK_FLOATS,
     SAMPLE_BLOCK,
-    Teacher,
+    AbstractGradient,
+    FreshBatches,
+    Population,
+    exact_split,
     feature_groups,
     feature_strength,
-    split_losses,
+    has_exact_losses,
+    sampled_split,
 )
-from jaxscale.superposition._stability import estimated_limit, half_limit
+from jaxscale.superposition._outputs import AbstractDecoder, Linear, Relu
+from jaxscale.superposition._predictions import estimated_limit, prediction_kinds, predictions
 from jaxscale.superposition._student import (
     BIAS,
     DIRECTIONS,
     MATRIX,
+    AbstractImportance,
     AbstractInitial,
+    InTarget,
+    Problem,
+    Quadratic,
     RandomNormal,
     Student,
+    Task,
+    Teacher,
     Zeros,
+    half_limit,
 )
 from jaxscale.training import AbstractTrainedSystem, check_record
 
@@ -95,14 +97,17 @@ class StudentState(eqx.Module):
         return self.task.student(self.trained)
 
 
-OPEN = (Predicted.none, "")
-SIGNED = ("feature_strength",)
+OPEN = (TheoryKind.none, "")
 ACTIVE = "active"  # the length of the lists of active features
 EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
 
 
-@with_deprecated_maximum("max_active", ACTIVE)
-@with_deprecated_maximum("max_latent_size", "latent_size")
+@deprecated_lengths(
+    max_latent_size="latent_size",
+    padded_latent_size="latent_size",
+    max_active=ACTIVE,
+    places=ACTIVE,
+)
 class TeacherStudent(AbstractTrainedSystem):
     r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
 
@@ -115,7 +120,7 @@ class TeacherStudent(AbstractTrainedSystem):
 
     - `n_features`: N.
     - `latent_size`: K <= N; N with `Identity()`.
-    - `frequency_exponent`: a; left out where `inputs` has a table of probabilities.
+    - `frequency_exponent`: a; not given where `inputs` has a table of probabilities.
     - `importance_exponent`: b >= 0.
     - `inputs`: `OneHot(amplitude)` or `Bernoulli(mean_active, amplitude)`, with `Uniform(low,
       high)` or `Fixed(value)` amplitudes.
@@ -126,7 +131,7 @@ class TeacherStudent(AbstractTrainedSystem):
     - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
     - `gradient`: `Population()` or `FreshBatches(batch_size)`.
     - `learning_rate`: of B; None, with `Sgd()`, for half the stability limit of the linear student,
-      which depends on the W that was drawn and is told by the observable `step_size`.
+      which depends on the W that was drawn and is in the observable `step_size`.
     - `bias_learning_rate`, `embedding_learning_rate`: of the biases and of W; None for the same.
     - `optimizer`, `schedule`, `n_steps`, `record`: as in every trained system.
     - `n_evaluation`: samples of the loss where it has no closed form (`Relu()` on `Bernoulli()`).
@@ -136,7 +141,7 @@ class TeacherStudent(AbstractTrainedSystem):
     `interference_loss` what they lose in the others, where they should be silent. Their sum is
     exact with `Linear()` and on `OneHot()` inputs.
 
-    `predict` knows W only of `Identity()` and `Given(matrix)`. For a drawn one, take
+    `predict` needs `Identity()` or `Given(matrix)`. For a drawn one, take
     `w = js.train(system, key).student.embedding` of a frozen embedding and use
     `theory.bottleneck_loss(steps, w, ...)`, or the same system with `Given(matrix=w)`.
 
@@ -168,10 +173,9 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def __check_init__(self):
         check_record(self.record, self.n_steps)
-        self.gradient.check(self.decoder, self.inputs)
         self._check_frequencies()
         self._check_sizes()
-        self._check_rates()
+        self._check_training()
 
     def _check_frequencies(self) -> None:
         """Refuse both or neither of a power law and a table of probabilities."""
@@ -190,15 +194,11 @@ class TeacherStudent(AbstractTrainedSystem):
         if latent is None and not isinstance(embedding, Identity | Given):
             raise ValueError("`latent_size` must be given with a bottleneck, got None.")
         if latent is not None and not is_traced(latent):
-            if int(latent) > n:
-                raise ValueError(
-                    f"`latent_size` must be at most n_features = {n}, got {int(latent)}."
-                )
-            if isinstance(embedding, Identity) and int(latent) != n:
-                raise ValueError(
-                    f"`latent_size` must be n_features = {n} with Identity(), got {int(latent)}."
-                )
-        start: Any = getattr(embedding, "start", embedding)
+            flat = isinstance(embedding, Identity)
+            if int(latent) > n or (flat and int(latent) < n):
+                rule = f"n_features = {n} with Identity()" if flat else f"at most n_features = {n}"
+                raise ValueError(f"`latent_size` must be {rule}, got {int(latent)}.")
+        start = start_of(embedding)
         if isinstance(start, Given):
             shape = np.shape(start.matrix)
             other = latent is not None and not is_traced(latent) and shape[0] != latent
@@ -208,14 +208,21 @@ class TeacherStudent(AbstractTrainedSystem):
                     f"got {shape}."
                 )
 
-    def _check_rates(self) -> None:
-        """Refuse rates of what does not train, and a start that never does."""
+    def _check_training(self) -> None:
+        """Refuse a gradient that does not exist, rates of what does not train, and a dead start."""
+        exact = has_exact_losses(self.decoder, self.inputs)
+        if isinstance(self.gradient, Population) and not exact:
+            raise ValueError(
+                "`gradient` must be FreshBatches(...) where several features are active and the "
+                "decoder is not linear, got Population() with "
+                f"{self.decoder!r} and {self.inputs!r}."
+            )
         if self.embedding_learning_rate is not None and not self.embedding.trains:
             raise ValueError(
                 f"`embedding_learning_rate` must be left out with {self.embedding!r}, which does "
                 f"not train, got {self.embedding_learning_rate}."
             )
-        if self.bias_learning_rate is not None and not self.decoder.has_bias:
+        if self.bias_learning_rate is not None and not self.decoder.bias:
             raise ValueError(
                 f"`bias_learning_rate` must be left out with {self.decoder!r}, which has no bias, "
                 f"got {self.bias_learning_rate}."
@@ -238,80 +245,59 @@ class TeacherStudent(AbstractTrainedSystem):
             lengths["latent_size"] = self.n_features
         elif isinstance(self.embedding, Given) and self.latent_size is None:
             lengths["latent_size"] = np.shape(self.embedding.matrix)[0]
-        inputs, table, n = self.inputs, self.inputs.probabilities, self.n_features
+        inputs, exponent = self.inputs, self.frequency_exponent
         if isinstance(inputs, OneHot):
-            return {**lengths, ACTIVE: 1}
-        if is_traced(self.frequency_exponent, *jax.tree.leaves(inputs)):
+            lengths[ACTIVE] = 1
+        elif not isinstance(inputs, Bernoulli) or is_traced(exponent, *jax.tree.leaves(inputs)):
             return lengths
-        if table is not None:
-            return {**lengths, ACTIVE: inputs.n_listed(np.asarray(table))}
-        exponents = np.atleast_1d(columns.get("frequency_exponent", self.frequency_exponent))
-        if not isinstance(inputs, Bernoulli):
-            most = max(
-                inputs.n_listed(power_law_shares(a, n)) for a in np.unique(exponents).tolist()
-            )
-            return {**lengths, ACTIVE: most}
-        active = np.atleast_1d(columns.get("inputs.mean_active", inputs.mean_active))
-        pairs = {(float(self.frequency_exponent), float(inputs.mean_active))}  # pyright: ignore
-        swept = (column.tolist() for column in np.broadcast_arrays(exponents, active))
-        pairs |= set(zip(*swept, strict=True))
-        return {**lengths, ACTIVE: max(_places(a, mean, n) for a, mean in pairs)}
+        elif inputs.probabilities is not None:
+            lengths[ACTIVE] = inputs.n_listed(np.asarray(inputs.probabilities))
+        else:
+            own = (float(exponent), float(inputs.mean_active))  # pyright: ignore
+            names = ("frequency_exponent", "inputs.mean_active")
+            swept = (np.atleast_1d(columns.get(*pair)) for pair in zip(names, own, strict=True))
+            rows = (column.tolist() for column in np.broadcast_arrays(*swept))
+            runs = {own, *zip(*rows, strict=True)}
+            lengths[ACTIVE] = max(_n_listed(a, mean, self.n_features) for a, mean in runs)
+        return lengths
 
     @property
-    def padded_latent_size(self) -> int:
-        """Deprecated: `padded("latent_size")`."""
-        warn_deprecated("padded_latent_size", "padded('latent_size')")
-        return self.padded("latent_size")
-
-    @property
-    def places(self) -> int:
-        """Deprecated: `padded("active")`."""
-        warn_deprecated("places", "padded('active')")
-        return self.padded(ACTIVE)
-
-    @property
-    def trained_names(self) -> tuple[str, ...]:
-        """Groups of parameters that train."""
-        has = {
-            MATRIX: self.embedding.has_matrix,
-            BIAS: self.decoder.has_bias,
-            DIRECTIONS: self.embedding.trains,
-        }
-        return tuple(name for name, there in has.items() if there)
-
-    @property
-    def shares(self) -> Float[Array, " f"]:
-        """Power law `i^-a / sum_j j^-a`, or the table of the inputs."""
-        if self.inputs.probabilities is not None:
-            return jnp.asarray(self.inputs.probabilities)
-        return power_law_shares(jnp.asarray(self.frequency_exponent), self.n_features)
-
-    @property
-    def teacher(self) -> Teacher:
-        """Targets and loss weights."""
+    def problem(self) -> Problem:
+        """Inputs, teacher and output function at this setting."""
+        n, table = self.n_features, self.inputs.probabilities
+        if table is None:
+            shares = power_law_shares(jnp.asarray(self.frequency_exponent), n)
+        else:
+            shares = jnp.asarray(table)
         exponent = jnp.asarray(self.importance_exponent)
-        importance = jnp.arange(1, self.n_features + 1, dtype=exponent.dtype) ** -exponent
-        return Teacher(self.importance.targets(importance), self.importance.weights(importance))
+        importance = jnp.arange(1, n + 1, dtype=exponent.dtype) ** -exponent
+        teacher = Teacher(*self.importance.targets_and_weights(importance))
+        return Problem(self.inputs, self.inputs.probability(shares), teacher, self.decoder)
+
+    def _problem_of(self, task: Task) -> Problem:
+        """The problem of a run, with what its state holds."""
+        return Problem(self.inputs, task.probability, task.teacher, self.decoder)
+
+    def matrix_rate(self, half_limit: Callable[[], Float[Array, ""]]) -> Float[Array, ""]:
+        """Learning rate of B: the one that is given, or half the stability limit."""
+        return half_limit() if self.learning_rate is None else jnp.asarray(self.learning_rate)
 
     @property
     def schema(self) -> Schema:
         """Losses, strengths by group of features, dead outputs and the step size."""
-        kinds = predicted_kinds(self)
+        kinds = prediction_kinds(self)
         step, group = ("step",), ("step", "group")
+        response = "response of outputs to their own feature over its target, mean of the group"
         table = {
             "loss": (step, "target²", "population loss, summed over outputs"),
             "signal_loss": (step, "target²", "part of the loss on outputs of active features"),
             "interference_loss": (step, "target²", "part of the loss on outputs of silent ones"),
-            "feature_strength": (
-                group,
-                "1",
-                "response of outputs to their own feature over its target, mean of the group",
-            ),
+            "feature_strength": (group, "1", response),
             "dead_outputs": (step, "1", "outputs that no amplitude of their own feature moves"),
             "step_size": (step, "1", "learning rate of B (of W where tied) at this step"),
         }
         observables = {
-            name: Observable(dims, units, text, *kinds.get(name, OPEN), name in SIGNED)
+            name: Observable(dims, units, text, *kinds.get(name, OPEN), name == "feature_strength")
             for name, (dims, units, text) in table.items()
         }
         coordinates = {
@@ -321,49 +307,40 @@ class TeacherStudent(AbstractTrainedSystem):
         return Schema(observables, coordinates, "teacher-student")
 
     def init(self, key: Key[Array, ""]) -> StudentState:
-        """Draw W and B, find the rates, and start the optimizers."""
-        task, start = self._task(key)
-        optimizer = {name: self.optimizer.init(value) for name, value in start.items()}
-        return StudentState(task, start, optimizer, jnp.zeros((), jnp.int32))
-
-    def _task(self, key: Key[Array, ""]) -> tuple[Task, dict[str, Array]]:
-        padded = self.padded("latent_size")
+        """Draw W and B, set the rates, and start the optimizers."""
+        problem, embedding, padded = self.problem, self.embedding, self.padded("latent_size")
         latent = jnp.asarray(padded if self.latent_size is None else self.latent_size, jnp.int32)
-        probability = self.inputs.probability(self.shares)
-        source = self.inputs.source(probability, self.padded(ACTIVE))
-        teacher = self.teacher
-        frame = Frame(latent, padded, self.inputs, source)
-        directions = self.embedding.directions(jr.fold_in(key, EMBEDDING_STREAM), frame)
-        matrix = None
-        if self.embedding.has_matrix:
-            matrix = self.initial.matrix(jr.fold_in(key, MATRIX_STREAM), latent, padded, self.dtype)
-        parts = {MATRIX: matrix, BIAS: jnp.zeros_like(probability), DIRECTIONS: directions}
-        scale, mean = self.inputs.moments(probability)
-        form = None if directions is None else Quadratic.of(directions, scale, mean, teacher)
-        names = self.trained_names
-        rate = self.learning_rate
-        rate = half_limit(form, scale, mean, teacher) if rate is None else jnp.asarray(rate)
-        rates = {
-            MATRIX: rate,
-            BIAS: rate if self.bias_learning_rate is None else jnp.asarray(self.bias_learning_rate),
-            DIRECTIONS: rate
-            if self.embedding_learning_rate is None
-            else jnp.asarray(self.embedding_learning_rate),
-        }
+        source = self.inputs.source(problem.probability, self.padded(ACTIVE))
+        frame = Frame(latent, padded, problem, source)
+        directions = embedding.directions(jr.fold_in(key, EMBEDDING_STREAM), frame)
+        trained: dict[str, Any] = {}
+        if embedding.has_matrix:
+            matrix_key = jr.fold_in(key, MATRIX_STREAM)
+            trained[MATRIX] = self.initial.matrix(matrix_key, frame.inside, self.dtype)
+        if self.decoder.bias:
+            trained[BIAS] = jnp.zeros_like(problem.probability)
+        if embedding.trains:
+            trained[DIRECTIONS] = directions
+        form = None if directions is None else Quadratic.of(directions, problem)
+        rate = self.matrix_rate(lambda: half_limit(problem, form))
+        own = {BIAS: self.bias_learning_rate, DIRECTIONS: self.embedding_learning_rate}
+        rates = {name: rate if r is None else jnp.asarray(r) for name, r in own.items()}
         linear = isinstance(self.decoder, Linear) and isinstance(self.gradient, Population)
         task = Task(
+            probability=problem.probability,
+            teacher=problem.teacher,
             source=source,
-            teacher=teacher,
-            directions=None if self.embedding.trains else directions,
-            quadratic=form if linear and names == (MATRIX,) else None,
-            rates=rates,
+            directions=None if embedding.trains else directions,
+            quadratic=form if linear and trained.keys() == {MATRIX} else None,
+            rates={MATRIX: rate, **rates},
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
         )
-        return task, {name: parts[name] for name in names}
+        optimizer = {name: self.optimizer.init(value) for name, value in trained.items()}
+        return StudentState(task, trained, optimizer, jnp.zeros((), jnp.int32))
 
     def step(self, state: StudentState, key: Key[Array, ""]) -> StudentState:
         """One step of every group of parameters at its own rate."""
-        gradient = self.gradient(state.trained, state.task, self.decoder, self.inputs, key)
+        gradient = self.gradient(state.trained, state.task, self._problem_of(state.task), key)
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
         trained, optimizer = {}, {}
         for name, value in state.trained.items():
@@ -374,38 +351,29 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def observe(self, state: StudentState) -> Observables:
         """Losses split into signal and interference, strengths, dead outputs, step size."""
-        measured = self.measure(state.student, state.task)
-        factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
-        rate = MATRIX if self.embedding.has_matrix else DIRECTIONS
-        return {**measured, "step_size": state.task.rates[rate] * factor}
-
-    def measure(self, student: Student, task: Task) -> Observables:
-        """Observables of a student."""
-        split = split_losses(
-            student,
-            self.decoder,
-            self.inputs,
-            task.source,
-            task.teacher,
-            task.evaluation_key,
-            self.n_evaluation,
-            one_hot=isinstance(self.inputs, OneHot),
-        )
-        weights = task.teacher.weights
+        student, problem = state.student, self._problem_of(state.task)
+        if has_exact_losses(self.decoder, self.inputs):
+            split = exact_split(student, problem)
+        else:
+            split = sampled_split(student, state.task, problem, self.n_evaluation)
+        weights = problem.teacher.weights
         signal = jnp.sum(weights * split.signal)
         interference = jnp.sum(weights * split.interference)
         dead = self.decoder.dead(self.inputs.amplitude, student.own_slopes(), student.bias)
+        factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
+        rate = MATRIX if self.embedding.has_matrix else DIRECTIONS
         return {
             "loss": signal + interference,
             "signal_loss": signal,
             "interference_loss": interference,
-            "feature_strength": feature_strength(student, self.decoder, self.inputs, task.teacher),
+            "feature_strength": feature_strength(student, problem),
             "dead_outputs": jnp.sum(dead, dtype=self.dtype),
+            "step_size": state.task.rates[rate] * factor,
         }
 
     def predict(self) -> Observables:
         """Exact curves of a linear student whose W is known, see `schema`."""
-        return predicted(self)
+        return predictions(self)
 
     def work(self) -> Work:
         """Products with W and B of every step, the losses at the records, and the start.
@@ -415,50 +383,44 @@ class TeacherStudent(AbstractTrainedSystem):
         nonlinear student touches every column of M, one of a linear student `(K, K)` matrices.
         """
         n, k = self.n_features, self.padded("latent_size")
-        embedding, inputs = self.embedding, self.inputs
-        flat = isinstance(embedding, Identity)
-        trains, matrix = embedding.trains, embedding.has_matrix
-        linear = isinstance(self.decoder, Linear)
-        population = isinstance(self.gradient, Population)
-        quick = population and linear and not trains
-        batch, places = self.gradient.batch(n), self.padded(ACTIVE)
+        flat, start = isinstance(self.embedding, Identity), start_of(self.embedding)
+        trains, matrix = self.embedding.trains, self.embedding.has_matrix
+        batches = self.gradient if isinstance(self.gradient, FreshBatches) else None
+        batch, places = batches.slice_length if batches else n, self.padded(ACTIVE)
+        quick = batches is None and isinstance(self.decoder, Linear) and not trains
         if quick:
             step, working = (4.0 * n * n, 3.0 * n * n) if flat else (4.0 * k**3, 6.0 * k * k)
             held = 6.0 * n * n if flat else 10.0 * k * k + n * k
         else:
-            per_sample = (
-                4.0 * n * n if flat else 4.0 * n * k + (6.0 if trains else 4.0) * k * k * matrix
-            )
+            product = 4.0 * n * k + (6.0 if trains else 4.0) * k * k * matrix
+            per_sample = 4.0 * n * n if flat else product
             per_sample += 12.0 * n + (4.0 * n * k if trains else 2.0 * places * k)
-            step = batch * per_sample * (2.0 if population else 1.0)
+            step = batch * per_sample * (1.0 if batches else 2.0)
             working = batch * n + (n * k if trains else 0.0) + (2.0 * n * n if flat else 0.0)
             held = 4.0 * batch * (n + k) + batch * places * (k + 6)
-            held += (
-                (3.0 * n * n if flat else 8.0 * k * k) + 8.0 * n + (8.0 if trains else 2.0) * n * k
-            )
-        exact = linear or isinstance(inputs, OneHot)
-        if exact:
-            looked = (4.0 if flat else 2.0 * k + 12.0) * n * n
-            seen = 1.2 * min(n * n, BLOCK_FLOATS) + n * k
+            held += (3.0 * n * n if flat else 8.0 * k * k) + 8.0 * n
+            held += (8.0 if trains else 2.0) * n * k
+        if has_exact_losses(self.decoder, self.inputs):
+            record_flops = (4.0 if flat else 2.0 * k + 12.0) * n * n
+            record_floats = 1.2 * min(n * n, BLOCK_FLOATS) + n * k
         else:
-            looked = self.n_evaluation * (2.0 * n * (n if flat else k) + 2.0 * k * k + 12.0 * n)
+            per_sample = 2.0 * n * (n if flat else k) + 2.0 * k * k + 12.0 * n
+            record_flops = self.n_evaluation * per_sample
             block = min(SAMPLE_BLOCK, self.n_evaluation)
-            seen = 4.0 * block * n + block * places * (k + 6)
-        start = (
-            40.0 * n * k + 4.0 * n * k * k + 2 * EIGENVALUES * k**3 if not flat else 60.0 * n * n
-        )
-        drawn = embedding.start if isinstance(embedding, Joint) else embedding
-        if isinstance(drawn, TightFrame):
-            start += 64 * 4.0 * n * k * k
-        if isinstance(drawn, Pretrained):
-            start += drawn.n_steps * drawn.batch_size * 8.0 * n * k
-            held = max(held, drawn.batch_size * 2.5 * n + 5.0 * n * k)
-        if isinstance(inputs, Bernoulli):
-            step += 40.0 * batch * places * (0.0 if population else 1.0)
+            record_floats = 4.0 * block * n + block * places * (k + 6)
+        drawn = 40.0 * n * k + 4.0 * n * k * k + 2 * EIGENVALUES * k**3
+        init = 60.0 * n * n if flat else drawn
+        if isinstance(start, TightFrame):
+            init += TIGHTENINGS * 4.0 * n * k * k
+        if isinstance(start, Pretrained):
+            init += start.n_steps * start.batch_size * 8.0 * n * k
+            held = max(held, start.batch_size * 2.5 * n + 5.0 * n * k)
+        if batches and isinstance(self.inputs, Bernoulli):
+            step += 40.0 * batch * places
         return Work(
-            flops=self.n_steps * step + len(self.record_steps) * looked + start,
+            flops=self.n_steps * step + len(self.record_steps) * record_flops + init,
             working_floats=working,
-            resident_floats=max(held, seen + 2.0 * n * k + 3.0 * k * k),
+            resident_floats=max(held, record_floats + 2.0 * n * k + 3.0 * k * k),
             n_steps=self.n_steps,
         )
 
@@ -478,7 +440,7 @@ class TeacherStudent(AbstractTrainedSystem):
         name = "learning_rate" if self.embedding.has_matrix else "embedding_learning_rate"
         rate = self.learning_rate if getattr(self, name) is None else getattr(self, name)
         plain = isinstance(self.optimizer, Sgd) and self.optimizer.momentum is None
-        learned = isinstance(getattr(self.embedding, "start", self.embedding), Pretrained)
+        learned = isinstance(start_of(self.embedding), Pretrained)
         if rate is None or not plain or learned or is_traced(*jax.tree.leaves(self)):
             return []
         limit = self.estimated_limit()
@@ -489,19 +451,18 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def estimated_limit(self) -> float:
         """The stability limit, before W is drawn."""
-        n, inputs = self.n_features, self.inputs
-        table = inputs.probabilities
-        shares = power_law_shares(float(self.frequency_exponent), n) if table is None else table  # pyright: ignore
-        p = np.asarray(inputs.probability(shares))
-        first, second = (float(inputs.amplitude.moment(k)) for k in (1, 2))
-        mean = p * first if isinstance(inputs, Bernoulli) else 0.0 * p
+        n, inputs, table = self.n_features, self.inputs, self.inputs.probabilities
+        if table is None:
+            table = power_law_shares(float(self.frequency_exponent), n)  # pyright: ignore
+        p = np.asarray(inputs.probability(table))
+        scale, mean = inputs.moments(p)
         importance = np.arange(1.0, n + 1) ** -float(self.importance_exponent)
-        weights = np.asarray(self.importance.weights(importance))
-        latent = None if self.latent_size is None else int(self.latent_size)
-        return estimated_limit(self.embedding, latent, p * second - mean**2, mean, weights)
+        _, weights = self.importance.targets_and_weights(importance)
+        latent = n if self.latent_size is None else int(self.latent_size)
+        return estimated_limit(self.embedding, latent, scale, mean, weights)
 
 
 @functools.lru_cache(maxsize=65536)
-def _places(exponent: float, active: float, n: int) -> int:
+def _n_listed(exponent: float, active: float, n: int) -> int:
     """Places for active features where frequencies are a power law."""
     return Bernoulli(mean_active=np.asarray(active)).n_listed(power_law_shares(exponent, n))

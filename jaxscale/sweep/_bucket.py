@@ -1,4 +1,7 @@
-"""`Bucket`: runs that one compiled program serves, and what they cost."""
+"""`Bucket`: runs that one compiled program serves, how they are cut into calls, and what they cost.
+
+A program serves runs of the same static fields, with sizes padded to the largest of them.
+"""
 
 import dataclasses
 import functools
@@ -9,9 +12,9 @@ import jax
 import numpy as np
 
 from jaxscale._devices import host_memory
-from jaxscale._system import AbstractSystem
+from jaxscale._system import AbstractSystem, largest_divisor
 from jaxscale.paths import replace
-from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._grid import Grid, positions
 
 CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 2_000_000_000  # on an H200 groups gain up to the largest tried, 1.2 GB
@@ -24,7 +27,7 @@ HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Runs that one compiled program serves.
+    """Runs that one compiled program serves, and how they are cut into its calls.
 
     - `padded_system`: the system of the program, its arrays long enough for every run.
     - `run_ids`: flat indices of the runs in the grid.
@@ -44,7 +47,7 @@ class Bucket:
 
     @functools.cached_property
     def traced_system(self) -> AbstractSystem:
-        """The system that is traced here, with its steps sliced for the devices of this process."""
+        """The system that is traced, with its steps sliced for the devices of this process."""
         return with_micro_batches(self.padded_system)
 
     @property
@@ -57,21 +60,35 @@ class Bucket:
         """Calls of the program."""
         return math.ceil(self.n_runs / self.chunk)
 
-    def n_runs_of(self, chunk: int) -> int:
+    def ids_of(self, chunk: int) -> np.ndarray:
         """Runs of one chunk, padding apart."""
-        return min(self.chunk, self.n_runs - chunk * self.chunk)
+        return self.run_ids[chunk * self.chunk : (chunk + 1) * self.chunk]
+
+    def only(self, chunk: int) -> "Bucket":
+        """Bucket of one chunk, padded by its last run."""
+        source = np.arange(chunk * self.chunk, (chunk + 1) * self.chunk).clip(max=self.n_runs - 1)
+        columns = {path: column[source] for path, column in self.columns.items()}
+        return dataclasses.replace(
+            self, run_ids=self.run_ids[source], columns=columns, seeds=self.seeds[source]
+        )
+
+    @property
+    def kinds(self) -> tuple[tuple[str, np.dtype], ...]:
+        """Names and types of the columns, which its program is compiled for."""
+        return tuple((path, column.dtype) for path, column in sorted(self.columns.items()))
 
     @property
     def bytes_per_device(self) -> float:
         """Memory of one call on each device: the runs in flight, and the results of its runs."""
-        itemsize, per_device = _itemsize(self.traced_system), self.chunk // self.n_devices
-        floats = self.group * self.traced_system.work().resident_floats
-        return itemsize * (floats + per_device * n_outputs(self.traced_system))
+        in_flight = self.group * resident_bytes(self.traced_system)
+        return in_flight + self.chunk // self.n_devices * self.result_bytes
 
     @property
     def result_bytes(self) -> float:
-        """Results of one run."""
-        return _itemsize(self.traced_system) * n_outputs(self.traced_system)
+        """Bytes that one run returns."""
+        schema = self.padded_system.schema
+        floats = sum(math.prod(schema.shape(name)) for name in schema.observables)
+        return itemsize(self.padded_system) * floats
 
     @property
     def flops(self) -> float:
@@ -84,15 +101,16 @@ class Bucket:
         rounds = math.ceil(self.n_runs / self.n_devices)
         return rounds * run_seconds(self.traced_system, self.group)
 
-
-def _itemsize(system: AbstractSystem) -> int:
-    return np.dtype(system.dtype).itemsize
-
-
-def n_outputs(system: AbstractSystem) -> int:
-    """Numbers that one run returns."""
-    schema = system.schema
-    return sum(math.prod(schema.shape(name)) for name in schema.observables)
+    def summary(self) -> dict[str, Any]:
+        """The numbers that a store keeps."""
+        return {
+            "runs": self.n_runs,
+            "chunks": self.n_chunks,
+            "runs_per_chunk": self.chunk,
+            "runs_per_group": self.group,
+            "devices": self.n_devices,
+            "megabytes_per_device": round(self.bytes_per_device / 1e6, 3),
+        }
 
 
 def on_cpu() -> bool:
@@ -100,59 +118,55 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def padded_system_of(
-    grid: Grid, columns: dict[str, np.ndarray], chosen: dict[str, int]
-) -> AbstractSystem:
-    """System whose sizes hold these runs; `with_micro_batches` makes the one that is traced.
-
-    **Arguments**
-
-    - `grid`: the grid.
-    - `columns`: values of the leaf axes that the program must hold, one entry per run.
-    - `chosen`: index of the value of every structural axis.
-
-    **Returns** the system with sizes at their maximum.
-    """
-    template = grid.system
-    for path, index in chosen.items():
-        template = replace(template, path, grid.axes[path][index])
-    for path, column in columns.items():  # sizes re-derive their maximum from the largest value
-        template = replace(template, path, np.max(column))
-    return template.padded_for(columns)
+def itemsize(system: AbstractSystem) -> int:
+    """Bytes of a float of the system."""
+    return np.dtype(system.dtype).itemsize
 
 
-def with_micro_batches(template: AbstractSystem) -> AbstractSystem:
-    """The system with its steps sliced where they leave the cache of this process's devices."""
-    itemsize = _itemsize(template)
-    if on_cpu() and itemsize * template.work().working_floats > CPU_SLICE_ABOVE_BYTES:
-        return template.with_micro_batch(CPU_SLICE_BYTES / itemsize)
-    return template
+def resident_bytes(system: AbstractSystem) -> float:
+    """Bytes that one run holds at its peak, its results apart."""
+    return itemsize(system) * system.work().resident_floats
 
 
 def columns_of(grid: Grid, run_ids: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Leaf columns and seeds of runs."""
-    position = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
-    columns = {p: np.stack(grid.axes[p])[position[p]] for p in grid.leaf_axes}
-    return columns, np.asarray(grid.seeds, np.uint32)[position["seed"]]
-
-
-def structure_of(grid: Grid, run_ids: np.ndarray) -> dict[str, int]:
-    """Index of the value of every structural axis, the same for all runs."""
-    position = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
-    found = {path: np.unique(position[path]) for path in grid.structural_axes}
-    mixed = [path for path, index in found.items() if len(index) > 1]
-    if mixed:
-        raise ValueError(f"axis `{mixed[0]}` needs a program per value; a bucket mixes them.")
-    return {path: int(index[0]) for path, index in found.items()}
+    index = positions(grid, run_ids)
+    columns = {path: np.stack(grid.axes[path])[index[path]] for path in grid.leaf_axes}
+    return columns, np.asarray(grid.seeds, np.uint32)[index["seed"]]
 
 
 def structures(grid: Grid, run_ids: np.ndarray) -> list[np.ndarray]:
     """Runs of every combination of values of the structural axes."""
-    index = dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
-    label = np.zeros(len(run_ids), int)
+    index = positions(grid, run_ids)
+    combination = np.zeros(len(run_ids), int)
     for path in grid.structural_axes:
-        label = label * len(grid.axes[path]) + index[path]
-    return [run_ids[label == value] for value in np.unique(label)]
+        combination = combination * len(grid.axes[path]) + index[path]
+    return [run_ids[combination == value] for value in np.unique(combination)]
+
+
+def structural_system(grid: Grid, run_ids: np.ndarray) -> AbstractSystem:
+    """The grid's system with the values that these runs share on the structural axes."""
+    system, index = grid.system, positions(grid, run_ids)
+    for path in grid.structural_axes:
+        values = np.unique(index[path])
+        if len(values) > 1:
+            raise ValueError(f"axis `{path}` needs a program per value; a bucket mixes them.")
+        system = replace(system, path, grid.axes[path][int(values[0])])
+    return system
+
+
+def padded_to(system: AbstractSystem, columns: dict[str, np.ndarray]) -> AbstractSystem:
+    """The system with arrays that hold every run of `columns`, its own sizes at their maximum."""
+    for path, column in columns.items():
+        system = replace(system, path, np.max(column))
+    return system.padded_for(columns)
+
+
+def with_micro_batches(system: AbstractSystem) -> AbstractSystem:
+    """The system with its steps sliced where they leave the cache of this process's devices."""
+    if on_cpu() and itemsize(system) * system.work().working_floats > CPU_SLICE_ABOVE_BYTES:
+        return system.with_micro_batch(CPU_SLICE_BYTES / itemsize(system))
+    return system
 
 
 def cached_group(system: AbstractSystem) -> int:
@@ -161,58 +175,56 @@ def cached_group(system: AbstractSystem) -> int:
     if work.branches and on_cpu():
         return 1
     working = CPU_WORKING_BYTES if on_cpu() else GPU_WORKING_BYTES
-    return max(1, int(working // max(_itemsize(system) * work.working_floats, 1)))
+    return max(1, int(working // max(itemsize(system) * work.working_floats, 1)))
 
 
-def run_seconds(template: AbstractSystem, group: int | None = None) -> float:
-    """Estimated seconds of one run on one device, in groups of `group` or those that fit."""
-    work, cpu = template.work(), on_cpu()
-    group = cached_group(template) if group is None else group
+def run_seconds(system: AbstractSystem, group: int) -> float:
+    """Estimated seconds of one run on one device, in groups of `group`."""
+    work, cpu = system.work(), on_cpu()
     flops, step = (CPU_FLOPS, CPU_STEP_SECONDS) if cpu else (GPU_FLOPS, GPU_STEP_SECONDS)
     return work.flops / flops + step * work.n_steps / group
 
 
-def make_bucket(
-    grid: Grid,
-    run_ids: np.ndarray,
-    n_devices: int,
-    memory: float,
-    max_runs_per_chunk: int | None = None,
-) -> Bucket:
-    """Bucket of runs that share a structure, cut into chunks by time, memory and devices.
-
-    **Arguments**
-
-    - `grid`, `run_ids`: the runs.
-    - `n_devices`: that share a chunk.
-    - `memory`: bytes that a call may take on each device.
-    - `max_runs_per_chunk`: the caller's bound.
-
-    **Returns** the bucket; its bytes exceed the memory only if one run alone does.
-    """
+def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
+    """Bucket of runs that share a structure, in one chunk and one group."""
     columns, seeds = columns_of(grid, run_ids)
-    padded = padded_system_of(grid, columns, structure_of(grid, run_ids))
-    template = with_micro_batches(padded)
-    work, itemsize = template.work(), _itemsize(template)
-    outputs = itemsize * n_outputs(template)
-    resident = itemsize * work.resident_floats
-    group = cached_group(template)
-    group = max(1, min(group, int(memory // (resident + outputs))))
-    seconds = run_seconds(template, group)
+    padded = padded_to(structural_system(grid, run_ids), columns)
+    return Bucket(padded, run_ids, columns, seeds, len(run_ids), len(run_ids), 1)
+
+
+def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bucket:
+    """Bucket with the chunks that a store was cut into, on the devices of this process."""
+    n_devices, group = devices_for(chunk, group, jax.local_device_count())
+    bucket = uncut_bucket(grid, run_ids)
+    return dataclasses.replace(bucket, chunk=chunk, group=group, n_devices=n_devices)
+
+
+def planned_bucket(
+    grid: Grid, run_ids: np.ndarray, n_devices: int, memory: float, most_runs: int | None
+) -> Bucket:
+    """Bucket of runs that share a structure, cut by time, by memory, and evenly over devices.
+
+    A chunk has at most `most_runs`; its bytes per device exceed `memory` only if one run alone
+    does.
+    """
+    bucket = uncut_bucket(grid, run_ids)
+    system, outputs = bucket.traced_system, bucket.result_bytes
+    resident = resident_bytes(system)
+    group = max(1, min(cached_group(system), int(memory // (resident + outputs))))
     per_device = math.ceil(len(run_ids) / n_devices)
-    cap = max(1, int(CHUNK_SECONDS / seconds))
+    cap = max(1, int(CHUNK_SECONDS / run_seconds(system, group)))
     if not on_cpu():  # which computes a full group in little more than the time of one run
         cap = max(cap, group)
     cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
     cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
     on_host = 0.5 * host_memory() / HOST_COPIES / n_devices
     cap = max(1, min(cap, int(on_host // max(outputs, 1))))
-    if max_runs_per_chunk is not None:
-        cap = max(1, min(cap, max_runs_per_chunk // n_devices))
+    if most_runs is not None:
+        cap = max(1, min(cap, most_runs // n_devices))
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
     group = _even(per_device, min(group, per_device), cap)
-    per_device = math.ceil(per_device / group) * group
-    return Bucket(padded, run_ids, columns, seeds, per_device * n_devices, group, n_devices)
+    chunk = math.ceil(per_device / group) * group * n_devices
+    return dataclasses.replace(bucket, chunk=chunk, group=group, n_devices=n_devices)
 
 
 def _even(n_runs: int, most: int, limit: int) -> int:
@@ -226,33 +238,7 @@ def _even(n_runs: int, most: int, limit: int) -> int:
     return min(large or allowed, key=lambda g: (padded(g), -g))
 
 
-def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bucket:
-    """Bucket with the chunks that a store was cut into, on the devices that are here.
-
-    **Arguments**: as `make_bucket`; `chunk` and `group` are runs per call and per `vmap`.
-
-    **Raises** `ValueError` if the runs need several programs.
-    """
-    columns, seeds = columns_of(grid, run_ids)
-    padded = padded_system_of(grid, columns, structure_of(grid, run_ids))
-    n_devices, group = devices_for(chunk, group, jax.local_device_count())
-    return Bucket(padded, run_ids, columns, seeds, chunk, group, n_devices)
-
-
 def devices_for(chunk: int, group: int, available: int) -> tuple[int, int]:
     """Devices that share a chunk evenly, as many as there are, and the largest group they allow."""
-    n_devices = max(d for d in range(1, min(available, chunk) + 1) if chunk % d == 0)
-    per_device = chunk // n_devices
-    return n_devices, max(g for g in range(1, min(group, per_device) + 1) if per_device % g == 0)
-
-
-def summary(bucket: Bucket) -> dict[str, Any]:
-    """The numbers of one bucket that a store keeps."""
-    return {
-        "runs": bucket.n_runs,
-        "chunks": bucket.n_chunks,
-        "runs_per_chunk": bucket.chunk,
-        "runs_per_group": bucket.group,
-        "devices": bucket.n_devices,
-        "megabytes_per_device": round(bucket.bytes_per_device / 1e6, 3),
-    }
+    n_devices = largest_divisor(chunk, available)
+    return n_devices, largest_divisor(chunk // n_devices, group)

@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from jaxscale._deprecated import old_lengths
 from jaxscale._registry import class_named, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
 from jaxscale.fields import RECORDED, as_int, as_real, field_names, size_names
@@ -28,15 +29,9 @@ KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", "ful
 
 
 def _find_class(name: str, package: str | None) -> type:
-    """Class of a written name; short names are looked up in `package` first.
-
-    **Raises** `ValueError` naming the type if there is no such class.
-    """
-    if ":" in name or "." in name or not package:
-        candidates = [name]
-    else:
-        candidates = [f"{package}.{name}", name]
-    for candidate in candidates:
+    """Class of a written name; short names are looked up in `package` first."""
+    short = package and ":" not in name and "." not in name
+    for candidate in (f"{package}.{name}", name) if short else (name,):
         cls = class_named(candidate)
         if cls is not None and issubclass(cls, eqx.Module):
             return cls
@@ -49,12 +44,10 @@ def _find_class(name: str, package: str | None) -> type:
 def _type_names(package: str | None) -> list[str]:
     """Names that a file may use where `package` is the folder of its system."""
     packages = {name.rpartition(".")[0] for name in _system_names()}
-    places = ("", package) if package in packages else packages
-    names = (name.rpartition(".") for name in shipped_classes())
-    listed = [(place, cls) for place, _, cls in names if place in places]
+    names = [name.rpartition(".") for name in shipped_classes()]
     if package in packages:
-        return sorted(cls for _, cls in listed)
-    return [f"{place}.{cls}" for place, cls in listed]
+        return sorted(cls for place, _, cls in names if place in ("", package))
+    return [f"{place}.{cls}" for place, _, cls in names if place in packages]
 
 
 def _system_names() -> list[str]:
@@ -62,10 +55,7 @@ def _system_names() -> list[str]:
 
 
 def check_system(name: str) -> None:
-    """Refuse a name that is not a system of jaxscale or `module:Class`.
-
-    **Raises** `ValueError` naming `system` and the systems of jaxscale.
-    """
+    """Refuse a name that is not a system of jaxscale or `module:Class`."""
     names = _system_names()
     if name not in names and ":" not in name:
         raise ValueError(
@@ -74,13 +64,12 @@ def check_system(name: str) -> None:
 
 
 def import_from(folder: Path, module: str, what: str) -> None:
-    """Import a module whose file may lie in `folder`.
+    """Import a module whose file may lie in `folder`; refusals begin with `what`.
 
     As for a script, the folder joins the search path, where workers look for the module, too.
-
-    **Raises** `ValueError` naming `what` and the module if there is none, or if it fails.
     """
-    own = folder.resolve() / f"{module}.py"
+    directory = str(folder.resolve())
+    own = Path(directory, f"{module}.py")
     if module in sys.modules:
         loaded = getattr(sys.modules[module], "__file__", None)
         if own.is_file() and (loaded is None or not own.samefile(loaded)):
@@ -89,7 +78,6 @@ def import_from(folder: Path, module: str, what: str) -> None:
                 f"{loaded}; rename one of them."
             )
         return
-    directory = str(folder.resolve())
     if directory not in sys.path:
         sys.path.append(directory)
     try:
@@ -127,7 +115,8 @@ def decode(value: Any, package: str | None = None) -> Any:
         inner = name.rpartition(".")[0] or package
         fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
         names = [f.name for f in dataclasses.fields(cls) if f.init and RECORDED not in f.metadata]
-        unknown = [k for k in fields if k not in names and "hyperparameters" not in names]
+        open_names = "hyperparameters" in names
+        unknown = [k for k in fields if not (open_names or k in names or k in old_lengths(cls))]
         if unknown:
             raise ValueError(
                 f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(names)})."
@@ -214,24 +203,18 @@ def _presets() -> dict[str, Path]:
 
 
 def preset_path(name: str) -> tuple[Path, bool]:
-    """Path of a sweep file, and whether its table `full` is meant.
+    """Path of a sweep file, or of a shipped one, and whether its table `full` is meant.
 
-    **Arguments**
-
-    - `name`: path of a TOML file, or name of a shipped one; `NAME_full` is the file `NAME` with its
-      table `full`, unless there is a file of that name.
-
-    **Raises** `ValueError` with the shipped names if there is no such file.
+    `NAME_full` is the file `NAME` with its table `full`, unless there is a file of that name.
     """
-    presets, path = _presets(), Path(name)
-    for candidate in (path, presets.get(name)):
-        if candidate is not None and candidate.is_file():
-            return candidate, False
+    path, presets = Path(name), _presets()
+    files = [(path, False), (presets.get(name), False)]
     if path.stem != FULL and path.stem.endswith(FULL):
         base = path.with_stem(path.stem.removesuffix(FULL))
-        for candidate in (base, presets.get(str(base))):
-            if candidate is not None and candidate.is_file() and "full" in _load(candidate):
-                return candidate, True
+        files += [(base, True), (presets.get(str(base)), True)]
+    for file, is_full in files:
+        if file is not None and file.is_file() and (not is_full or "full" in _load(file)):
+            return file, is_full
     choices = ", ".join(preset_names())
     raise ValueError(f"`file` must be a TOML file or a preset ({choices}), got {name!r}.")
 
@@ -250,8 +233,6 @@ def read_toml(name: str) -> dict[str, Any]:
 
     `fields` and `axes` of a table `full` replace single fields and axes of the file, its other keys
     those of the file.
-
-    **Raises** `ValueError` naming the file and the key, or a module that cannot be imported.
     """
     path, is_full = preset_path(name)
     table = _load(path)

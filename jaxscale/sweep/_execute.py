@@ -1,192 +1,43 @@
-"""`run`: the chunks of a plan, computed here or by an executor, and written as they come."""
+"""`run`: the chunks of a plan, computed here or by an executor, and written as they come.
+
+An executor is anything with `submit(function, task)` whose results have `done()`, `exception()`,
+`result()` and `cancel()`: every `concurrent.futures.Executor`, Dask's `client.get_executor()`,
+submitit's executors (whose `batch()` makes a job array of the chunks). This process alone writes
+results.
+"""
 
 import contextlib
 import functools
-import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax.random as jr
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from jaxscale._devices import host_memory
 from jaxscale._linalg import one_blas_thread
 from jaxscale.keys import root_key
-from jaxscale.sweep._extend import extend, recover
+from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
-from jaxscale.sweep._layout import Layout, grid_text
+from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Plan, plan as make_plan
-from jaxscale.sweep._program import Answer, Task, chunk_runs, compute, describe_devices
-from jaxscale.sweep._provenance import provenance
+from jaxscale.sweep._program import Answer, Task, compute, compute_anywhere, describe_devices
 from jaxscale.sweep._reader import StoreReader, store_path
-from jaxscale.sweep._remote import answers, check_executor
-from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free
+from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover
 
 if TYPE_CHECKING:
     import xarray
 
-
-class Session:
-    """One call of `run`: the chunks that remain, their answers, and their cost."""
-
-    def __init__(self, plan: Plan, results: MemoryStore | ZarrStore, executor: Any):
-        self.plan, self.results, self.executor = plan, results, executor
-        self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
-        self.compile_seconds, self.device = 0.0, describe_devices(plan.n_devices)
-        self.written: set[tuple[int, int]] = set()
-        self.remaining = [
-            (bucket, chunk)
-            for bucket in range(len(plan.buckets))
-            for chunk in range(plan.buckets[bucket].n_chunks)
-            if not results.is_done(bucket, chunk)
-        ]
-
-    def task(self, bucket: int, chunk: int) -> Task:
-        """A chunk as plain data."""
-        of, plan = self.plan.buckets[bucket], self.plan
-        source, _ = chunk_runs(of, chunk)
-        columns = {path: column[source] for path, column in of.columns.items()}
-        memory, precision = plan.options.memory, plan.options.matmul_precision
-        return Task(
-            of.padded_system, of.group, columns, of.seeds[source], self.root, memory, precision
-        )
-
-    def chunks(self, bar: Progress) -> Generator[tuple[tuple[int, int], Answer]]:
-        """Answers as they come."""
-        if self.executor is not None:
-            yield from answers(
-                self.executor, {where: self.task(*where) for where in self.remaining}
-            )
-            return
-        describe = functools.partial(bar.update, bar.task_ids[0])
-        compiling = functools.partial(describe, description="compiling")
-        for where in self.remaining:
-            of = self.plan.buckets[where[0]]
-            yield where, compute(self.task(*where), of.traced_system, of.n_devices, compiling)
-            describe(description="running")
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing remains."""
-        return self.written.issuperset(self.remaining)
-
-    def run(self, shown: bool) -> None:
-        """Compute and write what remains, or until Ctrl-C.
-
-        A chunk is written before the next one is computed: a thread that writes meanwhile gained
-        nothing that could be measured, for computing and compressing share the cores.
-        """
-        buckets, total = self.plan.buckets, self.plan.n_runs
-        remaining = sum(buckets[bucket].n_runs_of(chunk) for bucket, chunk in self.remaining)
-        with _bar(shown) as bar:
-            line = bar.add_task("running", total=total, completed=total - remaining)
-
-            def accept(where: tuple[int, int], answer: Answer) -> None:
-                if where in self.written:  # it came once more, after an interrupt
-                    return
-                bucket, chunk = where
-                _, ids = chunk_runs(buckets[bucket], chunk)
-                with _delayed_interrupt():
-                    self.results.write(bucket, chunk, ids, answer.values)
-                    self.written.add(where)
-                    self.compile_seconds += answer.compile_seconds
-                    self.device = answer.device
-                    bar.update(line, advance=buckets[bucket].n_runs_of(chunk))
-
-            with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
-                with contextlib.closing(self.chunks(bar)) as coming:
-                    _until_interrupted(coming, accept)
-
-
-@contextlib.contextmanager
-def _delayed_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not."""
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
-        yield
-        return
-    received: list[tuple[Any, ...]] = []
-    handler = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
-    if received and callable(handler):
-        handler(*received[0])
-
-
-def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:
-    """Accept what comes; after Ctrl-C only what an executor has finished already."""
-    try:
-        _accept_all(coming, accept)
-    except KeyboardInterrupt:
-        accept(*coming.throw(KeyboardInterrupt))  # which it raises at its end
-        _accept_all(coming, accept)
-
-
-def _accept_all(coming: Generator[Any], accept: Callable[..., None]) -> None:
-    """Accept what comes, and hold nothing of it while the next is computed."""
-    while (item := next(coming, None)) is not None:
-        accept(*item)
-        del item
-
-
-def _bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        disable=not shown,
-        transient=True,
-    )
-
-
-def _opened(path: Path, plan: Plan) -> tuple[ZarrStore, Plan]:
-    """The store at `path`, made, continued or extended, and the plan it is cut by."""
-    recover(path)
-    if is_free(path):
-        layout = Layout.of(plan)
-        create(path, layout)
-        return ZarrStore(path, layout), plan
-    stored = StoreReader(path)
-    made_with = json.loads(stored.attributes["plan"])["matmul_precision"]
-    if made_with != plan.options.matmul_precision:
-        raise ValueError(
-            f"`store` {path} was made with matmul_precision {made_with!r}, "
-            f"got {plan.options.matmul_precision!r}; nothing was written."
-        )
-    if stored.attributes["grid"] != grid_text(plan.grid):
-        plan = extend(path, stored, plan)
-        return ZarrStore(path, Layout.of(plan)), plan
-    plan = plan if _same_cuts(stored, plan) else stored.plan(plan.options)
-    layout = stored.layout(plan)
-    stored.check(layout)
-    return ZarrStore(path, layout), plan
-
-
-def _same_cuts(stored: StoreReader, plan: Plan) -> bool:
-    cuts = [(b.run_ids, b.chunk, b.group) for b in plan.buckets]
-    if len(cuts) != len(stored.cuts):
-        return False
-    pairs = zip(cuts, stored.cuts, strict=True)
-    return all(np.array_equal(a[0], b[0]) and a[1:] == b[1:] for a, b in pairs)
-
-
-def _complete(path: Path, plan: Plan) -> StoreReader | None:
-    """Return the store if it holds every run of this grid, else None (checked without the lock)."""
-    try:
-        stored = StoreReader(path)
-    except ValueError:  # none, a bad one, or one that is being replaced: checked under the lock
-        return None
-    complete = stored.is_complete and stored.attributes["grid"] == grid_text(plan.grid)
-    return stored if complete else None
+SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
+IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
+PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
+Where: TypeAlias = tuple[int, int]  # bucket and chunk
 
 
 def run(
@@ -231,7 +82,7 @@ def run(
     if not isinstance(store, str | Path | None):
         raise ValueError(f"`store` must be a path or None, got {store!r}.")
     if executor is not None:
-        check_executor(executor)
+        _check_executor(executor)
     shown = _bar(True).console.is_terminal if progress is None else progress
     shown = shown and plan.seconds > 1.0
     if store is None:
@@ -241,30 +92,248 @@ def run(
                 f"`store` must be given: the results take {layout.result_bytes / 1e9:.3g} GB, and "
                 f"this process may use {host_memory() / 1e9:.3g} GB of memory."
             )
-        results = MemoryStore(layout)
-        _work(Session(plan, results, executor), shown)
-        return results.dataset()
+        return _work(Session(plan, MemoryStore(layout), executor), shown)
     path = store_path(store)
     stored = _complete(path, plan)
     if stored is not None:
         return stored.dataset()
     with store_lock(path):
-        results, plan = _opened(path, plan)
-        _work(Session(plan, results, executor), shown)
-        return results.dataset()
+        plan, results = _opened(path, plan)
+        return _work(Session(plan, results, executor), shown)
 
 
-def _work(session: Session, shown: bool) -> None:
-    """Run a session, and write its provenance when it begins and however it ends."""
+def _complete(path: Path, plan: Plan) -> StoreReader | None:
+    """Return the store if it already holds every run of this grid, else None.
+
+    It is checked without the lock: None also for a bad store and for one that is being replaced.
+    """
+    try:
+        stored = StoreReader(path)
+    except ValueError:
+        return None
+    if not stored.is_complete or stored.attributes["grid"] != grid_text(plan.grid):
+        return None
+    stored.check_precision(plan.options)
+    return stored
+
+
+def _opened(path: Path, plan: Plan) -> tuple[Plan, ZarrStore]:
+    """The store at `path`, made, continued or extended, and the plan it is cut by."""
+    recover(path)
+    if is_free(path):
+        layout = Layout.of(plan)
+        create(path, layout)
+        return plan, ZarrStore(path, layout)
+    stored = StoreReader(path)
+    stored.check_precision(plan.options)
+    if stored.attributes["grid"] != grid_text(plan.grid):
+        plan = extend(path, stored, plan)
+        return plan, ZarrStore(path, Layout.of(plan))
+    plan = stored.plan(plan.options)
+    layout = stored.layout(plan)
+    stored.check(layout)
+    return plan, ZarrStore(path, layout)
+
+
+class Session:
+    """One call of `run`: the chunks that remain, their answers, and their cost."""
+
+    def __init__(self, plan: Plan, results: MemoryStore | ZarrStore, executor: Any):
+        self.plan, self.results, self.executor = plan, results, executor
+        self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
+        self.compile_seconds, self.device = 0.0, describe_devices(plan.n_devices)
+        self.written: set[Where] = set()
+        self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
+
+    def task(self, bucket: int, chunk: int) -> Task:
+        """A chunk as plain data."""
+        return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options)
+
+    def n_runs(self, chunks: Iterable[Where]) -> int:
+        """Runs of some chunks."""
+        return sum(len(self.plan.buckets[bucket].ids_of(chunk)) for bucket, chunk in chunks)
+
+    def chunks(self, bar: Progress) -> Generator[tuple[Where, Answer]]:
+        """Answers as they come."""
+        if self.executor is not None:
+            tasks = {where: self.task(*where) for where in self.remaining}
+            yield from _answers(self.executor, tasks)
+            return
+        describe = functools.partial(bar.update, bar.task_ids[0])
+        compiling = functools.partial(describe, description="compiling")
+        for where in self.remaining:
+            yield where, compute(self.task(*where), compiling)
+            describe(description="running")
+
+    def run(self, shown: bool) -> None:
+        """Compute and write what remains, or until Ctrl-C.
+
+        A chunk is written before the next one is computed: a thread that writes meanwhile gained
+        nothing that could be measured, for computing and compressing share the cores.
+        """
+        done = self.plan.n_runs - self.n_runs(self.remaining)
+        with _bar(shown) as bar:
+            line = bar.add_task("running", total=self.plan.n_runs, completed=done)
+
+            def accept(where: Where, answer: Answer) -> None:
+                if where in self.written:  # it came once more, after an interrupt
+                    return
+                with _delayed_interrupt():
+                    self.results.write(*where, answer.values)
+                    self.written.add(where)
+                    self.compile_seconds += answer.compile_seconds
+                    self.device = answer.device
+                    bar.update(line, advance=self.n_runs([where]))
+
+            with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
+                with contextlib.closing(self.chunks(bar)) as coming:
+                    _until_interrupted(coming, accept)
+
+
+def _work(session: Session, shown: bool) -> "xarray.Dataset":
+    """Results of a session, whose provenance is written when it begins and however it ends."""
     began = time.perf_counter()
 
     def made() -> dict[str, Any]:
-        wall, compiling = time.perf_counter() - began, session.compile_seconds
-        return provenance(session.plan, session.device, wall, compiling, session.is_complete)
+        wall, complete = time.perf_counter() - began, session.written.issuperset(session.remaining)
+        return provenance(session.plan, session.device, wall, session.compile_seconds, complete)
 
     if session.remaining:
-        session.results.begin(made())
+        session.results.record(made())
         try:
             session.run(shown)
         finally:
-            session.results.finish(made())
+            session.results.record(made())
+    return session.results.dataset()
+
+
+@contextlib.contextmanager
+def _delayed_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
+        yield
+        return
+    received: list[tuple[Any, ...]] = []
+    handler = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+    if received and callable(handler):
+        handler(*received[0])
+
+
+def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:
+    """Accept what comes; after Ctrl-C only what an executor has finished already."""
+    try:
+        _accept_all(coming, accept)
+    except KeyboardInterrupt:
+        accept(*coming.throw(KeyboardInterrupt))  # which it raises at its end
+        _accept_all(coming, accept)
+
+
+def _accept_all(coming: Generator[Any], accept: Callable[..., None]) -> None:
+    """Accept what comes, and hold nothing of it while the next is computed."""
+    while (item := next(coming, None)) is not None:
+        accept(*item)
+        del item
+
+
+def _bar(shown: bool) -> Progress:
+    remaining = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "runs", remaining)
+    return Progress(*columns, disable=not shown, transient=True)
+
+
+def _check_executor(executor: Any) -> None:
+    """Refuse what takes no tasks, and forked processes: JAX hangs in them."""
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        raise ValueError(f"`executor` must have a method submit, got {executor!r}.")
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise ValueError(
+            "`executor` must not fork, for JAX hangs in a forked process; use "
+            'ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")).'
+        )
+
+
+def _answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, Answer]]:
+    """Answers of the executor as they come.
+
+    At most `IN_FLIGHT` tasks are with the executor, or `PER_WORKER` for every worker of a local
+    pool; more follow, as one batch, when half of them have been answered. When the caller is
+    interrupted (or throws a `KeyboardInterrupt` in) or a task fails, what has not begun is
+    cancelled, and what is done still comes. An answer that the caller was interrupted with comes
+    once more.
+
+    **Raises** `RuntimeError` if the executor loses a task, after all that are done came.
+    """
+    workers = getattr(executor, "_max_workers", None)  # of a pool of concurrent.futures
+    most = IN_FLIGHT if workers is None else min(IN_FLIGHT, PER_WORKER * workers)
+    wait, failure, waiting = SHORTEST_WAIT, None, dict(tasks)
+    pending: dict[Where, Any] = {}
+    try:
+        while (pending or waiting) and failure is None:
+            try:
+                if waiting and 2 * len(pending) <= most:
+                    with getattr(executor, "batch", contextlib.nullcontext)():
+                        for where in list(waiting)[: most - len(pending)]:
+                            pending[where] = executor.submit(compute_anywhere, waiting.pop(where))
+                ready = [where for where, future in pending.items() if future.done()]
+            except Exception as error:  # a pool that was shut down, or broke
+                failure, ready = error, _done(pending)
+            failure = (yield from _collected(pending, ready)) or failure
+            wait = SHORTEST_WAIT if ready else min(2 * wait, LONGEST_WAIT)
+            if pending and not ready and failure is None:
+                time.sleep(wait)
+    except KeyboardInterrupt:
+        _cancel(pending)
+        while ready := _done(pending):
+            yield from _collected(pending, ready)
+        raise
+    finally:
+        _cancel(pending)
+    if failure is not None:
+        raise RuntimeError(
+            f"`executor` lost a chunk ({type(failure).__name__}: {failure}); what was finished is "
+            "in the store, if there is one, and the same call continues it."
+        ) from failure
+
+
+def _collected(
+    pending: dict[Where, Any], ready: Iterable[Where]
+) -> Generator[tuple[Where, Answer], None, BaseException | None]:
+    """Take tasks that are done out of `pending`: answers come, the last error is returned."""
+    failure = None
+    for where in ready:
+        answer = _outcome(pending[where])
+        if isinstance(answer, Answer):
+            yield where, answer
+        else:
+            failure = answer
+        del pending[where], answer  # the caller has it now
+    return failure
+
+
+def _done(pending: dict[Where, Any]) -> list[Where]:
+    """Tasks that are done, without those of a batch that was never submitted: they raise."""
+    done = []
+    for where, future in pending.items():
+        with contextlib.suppress(Exception):
+            done += [where] if future.done() else []
+    return done
+
+
+def _outcome(future: Any) -> Answer | BaseException:
+    """The answer of a task that is done, or its error; Ctrl-C in a worker is an error, too."""
+    try:
+        error = future.exception()
+        return future.result() if error is None else error
+    except Exception as error:  # that it was cancelled, and whatever an executor makes of it
+        return error
+
+
+def _cancel(pending: dict[Where, Any]) -> None:
+    for where in pending.keys() - _done(pending):
+        with contextlib.suppress(Exception):
+            pending[where].cancel()

@@ -168,22 +168,20 @@ class Grid:
         **Raises** `ValueError` naming the file and what it is about.
         """
         table = read_toml(name)
-        given = dict(fields or {})
-        top = {path: given.pop(path) for path in list(given) if "." not in path}
         package = str(table["system"]).rpartition(".")[0]
-        axes = {path: decode(values, package) for path, values in (axes or {}).items()}
-        old = table.get("axes", {})
-        kept = {p: v for p, v in old.items() if p not in {**top, **given, **axes}}
-        table["fields"] = {**table.get("fields", {}), **top}
-        table["seeds"] = table.get("seeds", 1) if seeds is None else seeds
+        fields, axes = fields or {}, axes or {}
+        of_system = {path: value for path, value in fields.items() if "." not in path}
+        of_parts = {path: value for path, value in fields.items() if "." in path}
+        listed = {p: v for p, v in table.get("axes", {}).items() if p not in fields or p in axes}
+        table |= {"fields": table.get("fields", {}) | of_system, "axes": {}}
+        table |= {} if seeds is None else {"seeds": seeds}
         try:
-            bare = cls.from_dict({**table, "axes": {}})
+            bare = cls.from_dict(table)
             system = bare.system
-            for path, value in given.items():
+            for path, value in of_parts.items():
                 system = replace(system, path, decode(value, package))
-            read = {path: decode(axis_values(path, v), package) for path, v in kept.items()}
-            order = [*(p for p in old if p in {**kept, **axes}), *(p for p in axes if p not in old)]
-            return cls(system, {p: {**read, **axes}[p] for p in order}, bare.seeds, bare.key)
+            listed = {p: axes.get(p, axis_values(p, v)) for p, v in listed.items()}
+            return bare.replace(system=system, axes=decode({**listed, **axes}, package))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
@@ -249,7 +247,8 @@ class Grid:
     @property
     def structural_axes(self) -> tuple[str, ...]:
         """Axes over static fields or objects: every combination is a program of its own."""
-        return tuple(p for p in self.axes if p not in self.leaf_axes)
+        leaf_axes = self.leaf_axes
+        return tuple(path for path in self.axes if path not in leaf_axes)
 
     def run_key(self, seed: int) -> Key[Array, ""]:
         """Key of the runs with this seed."""
@@ -263,17 +262,15 @@ class Grid:
 
     def system_at(self, run_id: int) -> AbstractSystem:
         """System of one run, at its own sizes."""
-        index = np.unravel_index(run_id, self.shape)[:-1]
-        return self._at(
-            {p: vs[int(i)] for i, (p, vs) in zip(index, self.axes.items(), strict=True)}
-        )
+        index = positions(self, np.asarray([run_id]))
+        return self._at({path: values[int(index[path][0])] for path, values in self.axes.items()})
 
     def _check_pairs(self) -> None:
         """Two fields may exclude each other: build every pair of values, or of extreme values."""
         for (p, vs), (q, ws) in itertools.combinations(self.axes.items(), 2):
             if len(vs) * len(ws) > PAIRS_CHECKED:
-                vs, ws = (_extremes(self.axes[a]) if a in self.leaf_axes else self.axes[a]
-                          for a in (p, q))  # fmt: skip
+                vs, ws = ([min(values), max(values)] if path in self.leaf_axes else values
+                          for path, values in ((p, vs), (q, ws)))  # fmt: skip
             for v, w in itertools.product(vs, ws):
                 self._at({p: v, q: w})
 
@@ -282,22 +279,23 @@ class Grid:
         return f"Grid({type(self.system).__name__}, {{{axes}}}, seeds={len(self.seeds)})"
 
 
-def _extremes(values: list[Any]) -> list[Any]:
-    return [min(values), max(values)]
+def positions(grid: Grid, run_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """For every dimension, the index of the value that each of some runs has."""
+    return dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if np.ndim(seeds) == 0 and as_int("seeds", seeds) > MOST_RUNS:
         raise ValueError(f"`seeds` must be at most 1e8, got {seeds!r}.")
     listed = range(as_int("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
-    found = tuple(as_int("seeds", s) for s in listed)  # pyright: ignore
-    if not found:
+    numbers = tuple(as_int("seeds", s) for s in listed)  # pyright: ignore
+    if not numbers:
         raise ValueError(f"`seeds` must be at least one seed, got {seeds!r}.")
-    if len(set(found)) < len(found):
+    if len(set(numbers)) < len(numbers):
         raise ValueError(f"`seeds` must be distinct, got {seeds!r}.")
-    if min(found) < 0 or max(found) >= 2**32:
+    if min(numbers) < 0 or max(numbers) >= 2**32:
         raise ValueError(f"`seeds` must lie in 0 .. 2**32 - 1, got {seeds!r}.")
-    return found
+    return numbers
 
 
 def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:

@@ -1,15 +1,20 @@
 """Where results lie: runs, observables and coordinates of a grid, in memory and in a store."""
 
 import dataclasses
+import functools
+import importlib.metadata
 import json
 import math
-from collections.abc import Iterable, Sequence
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxscale._status import Status
-from jaxscale._system import AbstractSystem, Observable, Schema, largest_divisor
+from jaxscale._system import Observable, Schema, largest_divisor
+from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._plan import Plan
 
@@ -28,75 +33,71 @@ class Layout:
     A store keeps a *row* per run. Each compute chunk starts a new *shard* (a Zarr chunk) and is
     padded to whole ones.
 
-    - `run_ids`: runs of each bucket, in order.
-    - `runs_per_chunk`: of each bucket.
+    - `buckets`: the runs, in the order of their rows.
+    - `positions`: of each bucket, where its coordinates are in the union.
     - `summary`: numbers of the plan that a store keeps, as JSON; empty for predictions.
     - `shard_length`: rows per shard.
     """
 
     grid: Grid
+    buckets: tuple[Bucket, ...]
     observables: dict[str, Observable]
     coordinates: dict[str, np.ndarray]
     positions: tuple[dict[str, np.ndarray], ...]
     dtypes: dict[str, str]
-    run_ids: tuple[np.ndarray, ...]
-    runs_per_chunk: tuple[int, ...]
     summary: str = ""
     shard_length: int = 1
 
     @classmethod
     def of(cls, plan: Plan, shard_length: int | None = None) -> "Layout":
-        """Layout of the results of `plan`; by default the shards are chosen here."""
-        schemas = [b.traced_system.schema for b in plan.buckets]
+        """Layout of the results of `plan`; None chooses the length of shards."""
+        schemas = [b.padded_system.schema for b in plan.buckets]
         observables, coordinates, positions = _union(schemas, [s.observables for s in schemas])
         observables["status"] = Observable((), "", "how the run ended")
-        dtype = np.result_type(*(b.traced_system.dtype for b in plan.buckets)).name
-        layout = cls(
-            grid=plan.grid,
-            observables=observables,
-            coordinates=coordinates,
-            positions=positions,
-            dtypes={**dict.fromkeys(observables, dtype), "status": "int32"},
-            run_ids=tuple(b.run_ids for b in plan.buckets),
-            runs_per_chunk=tuple(b.chunk for b in plan.buckets),
-            summary=json.dumps(plan.summary()),
-        )
-        length = layout._best_shard_length() if shard_length is None else shard_length
-        return dataclasses.replace(layout, shard_length=length)
+        dtype = np.result_type(*(b.padded_system.dtype for b in plan.buckets)).name
+        dtypes = {**dict.fromkeys(observables, dtype), "status": "int32"}
+        summary = json.dumps(plan.summary())
+        layout = cls(plan.grid, plan.buckets, observables, coordinates, positions, dtypes, summary)
+        if shard_length is None:
+            return layout._with_best_shards()
+        return dataclasses.replace(layout, shard_length=shard_length)
 
     @classmethod
-    def of_predictions(
-        cls, grid: Grid, systems: Sequence[AbstractSystem], run_ids: Sequence[np.ndarray]
-    ) -> "Layout":
-        """Layout of closed forms: a system and its runs for each structure of the grid."""
-        schemas = [system.schema for system in systems]
+    def of_predictions(cls, grid: Grid, buckets: Sequence[Bucket]) -> "Layout":
+        """Layout of closed forms, with a bucket for each structure of the grid."""
+        schemas = [b.padded_system.schema for b in buckets]
         observables, coordinates, positions = _union(schemas, [s.predicted() for s in schemas])
         dtypes = dict.fromkeys(observables, "float64")
         if any(schema.solved for schema in schemas):
             observables["status"] = Observable((), "", "how the closed forms were solved")
             dtypes["status"] = "int32"
-        chunks = tuple(len(ids) for ids in run_ids)
-        return cls(grid, observables, coordinates, positions, dtypes, tuple(run_ids), chunks)
+        return cls(grid, tuple(buckets), observables, coordinates, positions, dtypes)
 
-    def _best_shard_length(self) -> int:
+    def _with_best_shards(self) -> "Layout":
         """The longest shards that are not too large and pad the store to at most twice its runs.
 
         Short ones cost a file each; long ones leave most of their rows empty where a bucket has
         short compute chunks, and are read in full for a single run.
         """
-        largest = max(
-            math.prod(self.shape(n)) * np.dtype(t).itemsize for n, t in self.dtypes.items()
-        )
+        largest = max(self._run_bytes(name) for name in self.observables)
         most = max(1, ZARR_CHUNK_BYTES // max(largest, 1))
-        sizes = [(self.n_chunks(b), size) for b, size in enumerate(self.runs_per_chunk)]
-        n_runs = sum(n * size for n, size in sizes)
-        even = {s: largest_divisor(s, most) for _, s in sizes}
-        parts = {s: math.ceil(s / math.ceil(s / most)) for _, s in sizes}
-        lengths = {e if 2 * e > parts[s] else parts[s] for s, e in even.items()}
+        lengths = set()
+        for chunk in {bucket.chunk for bucket in self.buckets}:
+            even, part = largest_divisor(chunk, most), math.ceil(chunk / math.ceil(chunk / most))
+            lengths.add(even if 2 * even > part else part)
         for length in sorted(lengths, reverse=True):
-            if sum(n * math.ceil(s / length) * length for n, s in sizes) <= MOST_PADDING * n_runs:
-                return length
-        return 1
+            longer = dataclasses.replace(self, shard_length=length)
+            if longer.n_rows <= MOST_PADDING * self.n_rows:
+                return longer
+        return self
+
+    def _run_bytes(self, name: str) -> int:
+        return math.prod(self.shape(name)) * np.dtype(self.dtypes[name]).itemsize
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the results of all runs."""
+        return self.grid.n_runs * sum(self._run_bytes(name) for name in self.observables)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one run's `name`, padded to the union of coordinates."""
@@ -106,42 +107,34 @@ class Layout:
         """Shape of `name` of all runs, on the axes of the grid."""
         return (*self.grid.shape, *self.shape(name))
 
-    @property
-    def result_bytes(self) -> int:
-        """Bytes of the results of all runs."""
-        return sum(
-            math.prod(self.full_shape(n)) * np.dtype(t).itemsize for n, t in self.dtypes.items()
-        )
+    @functools.cached_property
+    def rows(self) -> dict[tuple[int, int], slice]:
+        """Rows of every compute chunk, by bucket and chunk, padding included."""
+        rows, first = {}, 0
+        for i, bucket in enumerate(self.buckets):
+            n = math.ceil(bucket.chunk / self.shard_length) * self.shard_length
+            for chunk in range(bucket.n_chunks):
+                rows[i, chunk] = slice(first, first + n)
+                first += n
+        return rows
 
-    def n_chunks(self, bucket: int) -> int:
-        """Calls of the program of a bucket."""
-        return math.ceil(len(self.run_ids[bucket]) / self.runs_per_chunk[bucket])
-
-    def rows_per_chunk(self, bucket: int) -> int:
-        """Rows of one compute chunk of a bucket."""
-        return math.ceil(self.runs_per_chunk[bucket] / self.shard_length) * self.shard_length
-
-    def first_row(self, bucket: int, chunk: int) -> int:
-        """Row of the first run of a chunk."""
-        return self._rows_before(bucket) + chunk * self.rows_per_chunk(bucket)
-
-    def _rows_before(self, bucket: int) -> int:
-        return sum(self.n_chunks(b) * self.rows_per_chunk(b) for b in range(bucket))
+    def shards(self, bucket: int, chunk: int) -> slice:
+        """Shards of one compute chunk."""
+        rows = self.rows[bucket, chunk]
+        return slice(rows.start // self.shard_length, rows.stop // self.shard_length)
 
     @property
     def n_rows(self) -> int:
-        """Rows of all buckets."""
-        return self._rows_before(len(self.run_ids))
+        """Rows of all chunks."""
+        return max(rows.stop for rows in self.rows.values())
 
     @property
     def row_ids(self) -> np.ndarray:
         """Run of every row, -1 for padding."""
         row_ids = np.full(self.n_rows, -1, np.int64)
-        for bucket, (ids, size) in enumerate(zip(self.run_ids, self.runs_per_chunk, strict=True)):
-            for chunk in range(self.n_chunks(bucket)):
-                of_chunk = ids[chunk * size : (chunk + 1) * size]
-                first = self.first_row(bucket, chunk)
-                row_ids[first : first + len(of_chunk)] = of_chunk
+        for (bucket, chunk), rows in self.rows.items():
+            ids = self.buckets[bucket].ids_of(chunk)
+            row_ids[rows.start : rows.start + len(ids)] = ids
         return row_ids
 
     def fill(self, name: str) -> float:
@@ -152,14 +145,15 @@ class Layout:
         """Values of `n` runs that have not been computed."""
         return np.full((n, *self.shape(name)), self.fill(name), self.dtypes[name])
 
-    def pad(self, bucket: int, name: str, values: np.ndarray) -> np.ndarray:
-        """Values of one bucket placed on the union of coordinates."""
-        dims = self.observables[name].dims
+    def place(
+        self, name: str, values: np.ndarray, positions: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Values of some runs, put at these positions in the union of coordinates."""
         if values.shape[1:] == self.shape(name):
             return values
         out = self.blank(name, len(values))
-        positions = [self.positions[bucket][d] for d in dims]
-        out[np.ix_(np.arange(len(values)), *positions)] = values
+        places = [positions[d] for d in self.observables[name].dims]
+        out[np.ix_(np.arange(len(values)), *places)] = values
         return out
 
     def dataset(self, values: dict[str, Any], attributes: dict[str, Any]) -> "xarray.Dataset":
@@ -207,12 +201,15 @@ def _union(
     for dim in dict.fromkeys(d for o in observables.values() for d in o.dims):
         values = [s.coordinates[dim] for s in schemas if dim in s.coordinates]
         coordinates[dim] = np.unique(np.concatenate(values))
-    positions = tuple(
-        {d: np.searchsorted(c, s.coordinates[d]) for d, c in coordinates.items()
-         if d in s.coordinates}
-        for s in schemas
-    )  # fmt: skip
+    positions = tuple(positions_in(coordinates, schema.coordinates) for schema in schemas)
     return observables, coordinates, positions
+
+
+def positions_in(
+    union: Mapping[str, np.ndarray], coordinates: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Positions of `coordinates` in their sorted union, by dimension."""
+    return {d: np.searchsorted(c, coordinates[d]) for d, c in union.items() if d in coordinates}
 
 
 def in_words(path: str) -> str:
@@ -223,3 +220,45 @@ def in_words(path: str) -> str:
 def grid_text(grid: Grid) -> str:
     """The grid as a store keeps it."""
     return json.dumps(grid.to_dict())
+
+
+def provenance(
+    plan: Plan, device: str, wall_seconds: float, compile_seconds: float, complete: bool
+) -> dict[str, Any]:
+    """How results were made: versions, device, precision, seconds, commit."""
+    return {
+        "versions": json.dumps(_versions()),
+        "device": device,
+        "dtype": plan.grid.system.dtype,
+        "matmul_precision": plan.options.matmul_precision,
+        "wall_seconds": round(wall_seconds, 3),
+        "compile_seconds": round(compile_seconds, 3),
+        "complete": int(complete),
+        "git_commit": _git_commit(),
+    }
+
+
+@functools.cache  # of what was imported; reading them takes longer than a small sweep
+def _versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    packages = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "xarray", "zarr")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
+@functools.cache
+def _git_commit() -> str:
+    """Commit of the checkout that jaxscale runs from, empty for an installed package."""
+    folder = Path(__file__).parent
+    if not (folder.parent.parent / ".git").exists():
+        return ""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

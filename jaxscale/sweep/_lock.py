@@ -19,7 +19,7 @@ OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 @contextlib.contextmanager
 def store_lock(path: Path) -> Iterator[None]:
-    """Hold the right to write the store at `path`; raise at once if another writer holds it.
+    """Hold the right to write the store at `path`, which need not exist; raise if it is taken.
 
     The lock is the operating system's, on `.NAME.lock` next to the store, and ends with its
     process. The file says who holds it, and stays as an empty file: one that is removed while
@@ -29,10 +29,6 @@ def store_lock(path: Path) -> Iterator[None]:
     nor has Python on Windows. There the lock is the existence of `.NAME.lock.soft`. A process that
     is killed leaves it behind, and as nobody can tell from another machine or container whether
     that process still writes, the file is respected and the message says to delete it.
-
-    **Arguments**
-
-    - `path`: the store, which need not exist; missing parent folders are created.
 
     **Raises** `ValueError` naming the owner if another process or thread writes the store, or if
     the folder cannot be written to.

@@ -1,44 +1,32 @@
-"""`predict`: the closed form of a whole grid, a program per structure."""
+"""A grid without simulations: its closed forms by `predict`, and the system of one run by `select`.
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+`predict` needs a program per structure, and asks nothing of the planner.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from jaxscale._system import AbstractSystem
 from jaxscale.paths import set_leaves
-from jaxscale.sweep._bucket import columns_of, padded_system_of, structure_of, structures
-from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._bucket import Bucket, structures, uncut_bucket
+from jaxscale.sweep._grid import Grid, label
 from jaxscale.sweep._layout import Layout
-from jaxscale.sweep._program import PROGRAMS
+from jaxscale.sweep._program import PROGRAMS, structure_key
 from jaxscale.sweep._store import MemoryStore
-from jaxscale.sweep._structure import structure_key
 
 if TYPE_CHECKING:
     import xarray
 
 PREDICTED_AT_ONCE = 64  # bounds the memory of expectations over large grids
-
-
-class Structure(NamedTuple):
-    """Points of a grid that one program predicts: they differ from its system in `columns`."""
-
-    traced_system: AbstractSystem
-    columns: dict[str, np.ndarray]
-    run_ids: np.ndarray
-
-
-def structures_of(grid: Grid) -> list[Structure]:
-    """A `Structure` per combination of values of the static and object axes."""
-    parts = []
-    for ids in structures(grid, np.arange(grid.n_runs)):
-        columns, _ = columns_of(grid, ids)
-        parts.append(
-            Structure(padded_system_of(grid, columns, structure_of(grid, ids)), columns, ids)
-        )
-    return parts
 
 
 def predict(grid: Grid) -> "xarray.Dataset":
@@ -51,7 +39,7 @@ def predict(grid: Grid) -> "xarray.Dataset":
     **Returns** a `Dataset` with the dimensions of `run` but `seed`; with a `status` where finding a
     closed form can fail.
 
-    **Raises** `ValueError` for what is no `Grid`.
+    **Raises** `ValueError` if `grid` is not a `Grid`.
 
     **Example**
 
@@ -62,41 +50,40 @@ def predict(grid: Grid) -> "xarray.Dataset":
     """
     if not isinstance(grid, Grid):
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
-    one_seed = Grid(grid.system, grid.axes, seeds=grid.seeds[:1], key=grid.key)
-    parts = structures_of(one_seed)
-    layout = Layout.of_predictions(
-        one_seed, [p.traced_system for p in parts], [p.run_ids for p in parts]
-    )
+    layout = theory_layout(grid)
     results = MemoryStore(layout)
     with jax.enable_x64(True):
-        for index, part in enumerate(parts):
-            results.write(index, 0, part.run_ids, _predictions(part))
+        for index, bucket in enumerate(layout.buckets):
+            results.write(index, 0, _predictions(bucket))
     return results.dataset().isel(seed=0, drop=True)
 
 
-def _predictions(part: Structure) -> dict[str, np.ndarray]:
-    """Predictions of all points of a structure, in calls of one shape for grids of any size."""
-    n_points = len(part.run_ids) if part.columns else 1
-    size = min(PREDICTED_AT_ONCE, 1 << (n_points - 1).bit_length())
-    arrays = {path: np.asarray(column) for path, column in part.columns.items()}
-    leaves, static = eqx.partition(part.traced_system, eqx.is_array_like)
+def theory_layout(grid: Grid) -> Layout:
+    """Layout of the closed forms of a grid at its first seed, with a bucket per structure."""
+    one_seed = grid.replace(seeds=grid.seeds[:1])
+    parts = structures(one_seed, np.arange(one_seed.n_runs))
+    return Layout.of_predictions(one_seed, [uncut_bucket(one_seed, ids) for ids in parts])
 
-    def columns_from(first: int) -> dict[str, np.ndarray]:
-        index = np.minimum(np.arange(first, first + size), n_points - 1)
-        return {path: column[index] for path, column in arrays.items()}
+
+def _predictions(bucket: Bucket) -> dict[str, np.ndarray]:
+    """Predictions of all points of a structure, in calls of one shape for grids of any size."""
+    n_points = bucket.n_runs if bucket.columns else 1
+    size = min(PREDICTED_AT_ONCE, 1 << (n_points - 1).bit_length())
+    parts = dataclasses.replace(bucket, chunk=size)
+    columns = [parts.only(i).columns for i in range(math.ceil(n_points / size))]
+    leaves, static = eqx.partition(bucket.padded_system, eqx.is_array_like)
 
     def build() -> Any:
         def call(leaves: Any, columns: dict[str, Any]) -> Any:
             return predict_columns(eqx.combine(leaves, static), columns, size)
 
-        return jax.jit(call).lower(leaves, columns_from(0)).compile()
+        return jax.jit(call).lower(leaves, columns[0]).compile()
 
-    kinds = tuple((path, column.dtype) for path, column in sorted(arrays.items()))
-    program = PROGRAMS.find(("predict", structure_key(part.traced_system), kinds, size), build)
-    calls = [program(leaves, columns_from(first)) for first in range(0, n_points, size)]
-    stacked = jax.tree.map(lambda *values: np.concatenate(values), *calls)
-    return {name: values[np.minimum(np.arange(len(part.run_ids)), n_points - 1)]
-            for name, values in stacked.items()}  # fmt: skip
+    key = ("predict", structure_key(bucket.padded_system), bucket.kinds, size)
+    program = PROGRAMS.find(key, build)
+    calls = [program(leaves, part) for part in columns]
+    point = np.minimum(np.arange(bucket.n_runs), n_points - 1)
+    return {name: np.concatenate([call[name] for call in calls])[point] for name in calls[0]}
 
 
 def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int) -> Any:
@@ -111,3 +98,71 @@ def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int
     if n_runs <= PREDICTED_AT_ONCE:
         return jax.vmap(one)(traced)
     return jax.lax.map(one, traced, batch_size=PREDICTED_AT_ONCE)
+
+
+def grid_of(runs: "xarray.Dataset") -> Grid:
+    """The grid that `runs` came from, rebuilt from its attributes."""
+    if "grid" not in runs.attrs:
+        raise ValueError(
+            "`runs` must come from js.run or js.open_store: it has no attribute `grid`."
+        )
+    return _parsed(runs.attrs["grid"])
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> Grid:
+    """Validating every value of a large grid takes a while, and figures ask for it often."""
+    return Grid.from_dict(json.loads(text))
+
+
+def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[Array, ""]]:
+    """System and key of one run, to simulate, train or inspect it alone.
+
+    The system has its own sizes, not the padded ones: re-run, it equals the sweep to float error.
+
+    **Arguments**
+
+    - `runs`: result of `js.run` or `js.open_store`.
+    - `values`: one value per dimension of the grid, `seed` included (paths with a dot as
+      `**{"data.n_samples": 1000}`); a dimension with a single value, or along which `runs` is a
+      selection already, may be left out.
+
+    **Returns** `(system, key)`, for `js.train(system, key)` or `system.simulate(key)` (within
+    `with jax.enable_x64(True):` for a float64 system).
+
+    **Raises** `ValueError` naming a dimension that is missing, unknown, or lacks the value.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> runs = js.run(js.Grid(system, axes={"learning_rate": [0.1, 0.2]}, seeds=2))
+    >>> chosen, key = js.select(runs, learning_rate=0.2, seed=1)
+    >>> float(chosen.learning_rate)
+    0.2
+    """
+    grid = grid_of(runs)
+    for name in values:
+        if name not in grid.dims:
+            raise ValueError(f"`{name}` is not a dimension of the grid ({', '.join(grid.dims)}).")
+    selected = [d for d in grid.dims if d in runs.coords and runs.coords[d].ndim == 0]
+    values = {**{d: runs.coords[d].item() for d in selected}, **values}
+    index = []
+    for name, coordinate in grid.coordinates.items():
+        if name not in values and len(coordinate) > 1:
+            raise ValueError(f"`{name}` must be given; it has {len(coordinate)} values.")
+        index.append(_position(name, coordinate, values[name]) if name in values else 0)
+    run_id = int(np.ravel_multi_index(index, grid.shape))
+    return grid.system_at(run_id), grid.run_key(grid.seeds[index[-1]])
+
+
+def _position(name: str, coordinate: np.ndarray, value: Any) -> int:
+    if coordinate.dtype.kind in "iuf":
+        try:
+            match = np.isclose(coordinate, float(value), rtol=1e-9, atol=0.0)
+        except (TypeError, ValueError):
+            match = np.zeros(len(coordinate), bool)
+    else:
+        match = coordinate == str(label(value))
+    if not match.any():
+        raise ValueError(f"`{name}` has no value {value!r}; it has {coordinate.tolist()}.")
+    return int(np.argmax(match))

@@ -1,16 +1,22 @@
-"""Compiled programs: the runs of a chunk, spread over devices and processed in groups.
+"""Compiled programs: kept by structure, and run over the devices of this process.
 
-`shard_map` spreads the runs over the local devices without any collective, and on each device
-`lax.map` runs over groups of `vmap`-ed runs. Every run sees its own leaves and its own key and
-nothing of its neighbours. Numbers are arguments of a program, so that a process compiles once per
-structure and shape: `PROGRAMS` keeps what was used last.
+`shard_map` spreads the runs of a chunk over the local devices without any collective, and on each
+device `lax.map` runs over groups of `vmap`-ed runs. Every run sees its own leaves and its own key
+and nothing of its neighbours. Numbers are arguments of a program, so that a process compiles once
+per structure and shape: `PROGRAMS` keeps what was used last. The structure of a system is all that
+decides its program, the code of the user's classes included, and no value of a leaf.
 """
 
 import collections
+import contextlib
 import dataclasses
+import dis
+import functools
+import inspect
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
 import equinox as eqx
@@ -21,24 +27,29 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxscale._devices import device_memory
 from jaxscale._linalg import one_blas_thread
+from jaxscale._optimizers import Optax
 from jaxscale._status import STATUS
-from jaxscale._system import AbstractSystem
+from jaxscale._system import AbstractSystem, largest_divisor
+from jaxscale.fields import field_names
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.paths import set_leaves
-from jaxscale.sweep._bucket import Bucket, cached_group, devices_for, with_micro_batches
-from jaxscale.sweep._structure import structure_key
+from jaxscale.sweep._bucket import Bucket, cached_group, devices_for
+from jaxscale.sweep._plan import Options
 
 RUNS = "runs"
 MOST_PROGRAMS = 32  # that a process keeps; 30 to 40 MB each
+SETTINGS = (  # of JAX, that change what is traced or compiled
+    "jax_enable_x64", "jax_default_matmul_precision", "jax_default_device",
+    "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion", "jax_threefry_partitionable",
+    "jax_debug_nans", "jax_debug_infs", "jax_disable_jit", "jax_default_prng_impl",
+    "jax_random_seed_offset", "jax_softmax_custom_jvp",
+)  # fmt: skip
+FIXED = ("jaxscale", "equinox", "builtins", "abc")  # their classes are not edited meanwhile
+PLAIN = (int, float, complex, str, bytes, type(None))
 
 
 class ProgramCache:
-    """Compiled programs of a process by structure; the least recently used is dropped first.
-
-    **Arguments**
-
-    - `most`: number of programs that are kept.
-    """
+    """The `most` programs of a process that were used last, by structure."""
 
     def __init__(self, most: int):
         self._most = most
@@ -54,9 +65,6 @@ class ProgramCache:
                     self._programs.popitem(last=False)
             self._programs.move_to_end(key)
             return self._programs[key]
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._programs
 
     def values(self) -> list[Any]:
         """The programs, the most recently used last."""
@@ -76,22 +84,15 @@ PROGRAMS = ProgramCache(MOST_PROGRAMS)
 class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
-    - `padded_system`, `group`: what the program is traced with, cut into micro-batches where it
-      runs.
-    - `columns`, `seeds`: of the runs, padding included.
+    - `bucket`: the runs of the chunk alone, padding included.
     - `root`: data of the root key.
-    - `memory`: bytes that the program may take on each device; None for what the device allows.
-    - `matmul_precision`: of float32 products on accelerators.
+    - `options`: the memory that a program may take, and its precision.
     - `platform`: where the group was chosen.
     """
 
-    padded_system: AbstractSystem
-    group: int
-    columns: dict[str, np.ndarray]
-    seeds: np.ndarray
+    bucket: Bucket
     root: np.ndarray
-    memory: float | None
-    matmul_precision: str
+    options: Options
     platform: str = dataclasses.field(default_factory=jax.default_backend)
 
 
@@ -105,19 +106,11 @@ class Answer:
 
 
 class Program:
-    """A compiled program.
+    """A compiled program for all chunks of the structure and the shapes of `bucket`."""
 
-    **Arguments**
-
-    - `traced_system`: a system of its structure, with sizes at their maximum.
-    - `task`: a chunk of its shapes.
-    - `group`: runs per `vmap`.
-    - `n_devices`: that share a chunk.
-    """
-
-    def __init__(self, traced_system: AbstractSystem, task: Task, group: int, n_devices: int):
-        self.traced_system, self.group, self.n_devices = traced_system, group, n_devices
-        leaves, static = eqx.partition(traced_system, eqx.is_array_like)
+    def __init__(self, bucket: Bucket, root: np.ndarray):
+        self.traced_system, group = bucket.traced_system, bucket.group
+        leaves, static = eqx.partition(self.traced_system, eqx.is_array_like)
 
         def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
             system: AbstractSystem = set_leaves(eqx.combine(leaves, static), column)
@@ -125,31 +118,29 @@ class Program:
             return system.simulate(jr.fold_in(key, seed))
 
         def chunk(leaves: Any, root: Any, columns: dict[str, Any], seeds: Any) -> Any:
-            def alone(arguments: Any) -> Any:
-                return one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
-
-            def together(arguments: Any) -> Any:
+            def of_group(arguments: Any) -> Any:
                 if group == 1:  # a batch axis of length 1 would cost XLA its plain products
-                    return jax.tree.map(lambda x: x[None], alone(arguments))
+                    single = one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
+                    return jax.tree.map(lambda x: x[None], single)
                 return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
 
-            return jax.lax.map(together, (columns, seeds))
+            return jax.lax.map(of_group, (columns, seeds))
 
         spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
         sharded = jax.shard_map(
             eqx.debug.assert_max_traces(chunk, max_traces=1),
-            mesh=_mesh(n_devices),
+            mesh=_mesh(bucket.n_devices),
             in_specs=(everywhere, everywhere, spread, spread),
             out_specs=spread,
             check_vma=False,
         )
         began = time.perf_counter()
-        lowered = jax.jit(sharded).lower(leaves, task.root, *self._arguments(task))
-        _check_outputs(traced_system, lowered.out_info)
+        lowered = jax.jit(sharded).lower(leaves, root, *_arguments(bucket))
+        _check_outputs(self.traced_system, lowered.out_info)
         self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - began
 
-    @property
+    @functools.cached_property
     def bytes(self) -> float:
         """Memory of a call on each device, by the compiler's own account."""
         sizes = self._compiled.memory_analysis()
@@ -162,27 +153,25 @@ class Program:
         """The compiled program, as XLA prints it."""
         return self._compiled.as_text() or ""
 
-    def _arguments(self, task: Task) -> tuple[dict[str, Any], Any]:
-        """Columns and seeds, shaped (groups, group) and spread over the devices."""
-        sharding = NamedSharding(_mesh(self.n_devices), PartitionSpec(RUNS))
-
-        def shape(column: np.ndarray) -> Any:
-            return jax.device_put(column.reshape(-1, self.group), sharding)
-
-        return {p: shape(c) for p, c in task.columns.items()}, shape(task.seeds)
-
-    def __call__(self, system: AbstractSystem, task: Task) -> dict[str, np.ndarray]:
-        """Observables of the runs of a chunk, on the host; `system` has the program's structure."""
-        leaves = eqx.filter(system, eqx.is_array_like)
-        out = self._compiled(leaves, task.root, *self._arguments(task))
+    def __call__(self, bucket: Bucket, root: np.ndarray) -> dict[str, np.ndarray]:
+        """Observables of the runs of a chunk, on the host."""
+        leaves = eqx.filter(bucket.traced_system, eqx.is_array_like)
+        out = self._compiled(leaves, root, *_arguments(bucket))
         return {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()}
 
 
-def _check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
-    """Check that a system returns what its schema declares.
+def _arguments(bucket: Bucket) -> tuple[dict[str, Any], Any]:
+    """Columns and seeds, shaped (groups, group) and spread over the devices."""
+    sharding = NamedSharding(_mesh(bucket.n_devices), PartitionSpec(RUNS))
 
-    **Raises** `ValueError` naming the observable and both shapes.
-    """
+    def shape(column: np.ndarray) -> Any:
+        return jax.device_put(column.reshape(-1, bucket.group), sharding)
+
+    return {p: shape(c) for p, c in bucket.columns.items()}, shape(bucket.seeds)
+
+
+def _check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
+    """Raise `ValueError` unless a system returns what its schema declares."""
     name, schema = type(system).__name__, system.schema
     declared = {n: schema.shape(n) for n in schema.observables} | {STATUS: ()}
     for observable in {**declared, **returned}:
@@ -204,58 +193,35 @@ def _mesh(n_devices: int) -> Mesh:
     return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def chunk_runs(bucket: Bucket, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """Position of each run of a chunk in its bucket, and its run id (-1 for padding)."""
-    first, n = chunk * bucket.chunk, bucket.n_runs
-    numbers = np.arange(first, first + bucket.chunk)
-    source = np.minimum(numbers, n - 1)
-    return source, np.where(numbers < n, bucket.run_ids[source], -1)
-
-
-def compute(
-    task: Task,
-    traced_system: AbstractSystem,
-    n_devices: int,
-    compiling: Callable[[], None] = lambda: None,
-) -> Answer:
-    """Compute a chunk in this process.
-
-    **Arguments**
-
-    - `task`: the chunk.
-    - `traced_system`: its system, with its steps sliced for the devices of this process.
-    - `n_devices`: that share the chunk.
-    - `compiling`: called before a program is compiled.
-
-    **Returns** the results, with the seconds spent compiling.
-    """
-    seconds = 0.0
-    devices = tuple(jax.local_devices()[:n_devices])
-
-    def program_of(group: int) -> Program:
-        def build() -> Program:
-            nonlocal seconds
-            compiling()
-            program = Program(traced_system, task, group, n_devices)
-            seconds += program.compile_seconds
-            return program
-
-        return PROGRAMS.find((structure, shapes, group, devices), build)
-
+def compute(task: Task, compiling: Callable[[], None] = lambda: None) -> Answer:
+    """Compute a chunk in this process; `compiling` is called before a program is compiled."""
+    bucket, root, seconds = task.bucket, task.root, 0.0
     with (
-        jax.enable_x64(task.padded_system.dtype == "float64"),
-        jax.default_matmul_precision(task.matmul_precision),
+        jax.enable_x64(bucket.padded_system.dtype == "float64"),
+        jax.default_matmul_precision(task.options.matmul_precision),
     ):
-        structure = structure_key(traced_system)
-        shapes = (len(task.seeds), *((p, c.dtype) for p, c in sorted(task.columns.items())))
-        program = program_of(task.group)
-        used, per_device = program.bytes, len(task.seeds) // n_devices
-        memory = device_memory() if task.memory is None else task.memory
-        if used > memory and task.group > 1:  # the plan was wrong: smaller groups, once
-            most = max(1, int(task.group * memory / used))
-            program = program_of(max(g for g in range(1, most + 1) if per_device % g == 0))
-        values = program(traced_system, task)
-    return Answer(values, seconds, describe_devices(program.n_devices))
+        devices = tuple(jax.local_devices()[: bucket.n_devices])
+        key = (structure_key(bucket.traced_system), bucket.chunk, bucket.kinds, devices)
+
+        def program_of(bucket: Bucket) -> Program:
+            def build() -> Program:
+                nonlocal seconds
+                compiling()
+                program = Program(bucket, root)
+                seconds += program.compile_seconds
+                return program
+
+            return PROGRAMS.find((*key, bucket.group), build)
+
+        program = program_of(bucket)
+        memory = task.options.memory or device_memory()
+        if bucket.group > 1 and program.bytes > memory:  # the plan was wrong: smaller groups, once
+            fitting = bucket.group * memory / program.bytes
+            group = largest_divisor(bucket.chunk // bucket.n_devices, fitting)
+            bucket = dataclasses.replace(bucket, group=group)
+            program = program_of(bucket)
+        values = program(bucket, root)
+    return Answer(values, seconds, describe_devices(bucket.n_devices))
 
 
 def describe_devices(n_devices: int) -> str:
@@ -266,9 +232,134 @@ def describe_devices(n_devices: int) -> str:
 
 def compute_anywhere(task: Task) -> Answer:
     """Compute a chunk in a worker process, on all its devices that can share it evenly."""
-    traced_system, group = with_micro_batches(task.padded_system), task.group
-    if task.platform != jax.default_backend():  # planned elsewhere
-        group = cached_group(traced_system)
-    n_devices, group = devices_for(len(task.seeds), group, jax.local_device_count())
+    bucket = task.bucket
+    elsewhere = task.platform != jax.default_backend()
+    group = cached_group(bucket.traced_system) if elsewhere else bucket.group
+    n_devices, group = devices_for(bucket.chunk, group, jax.local_device_count())
+    bucket = dataclasses.replace(bucket, group=group, n_devices=n_devices)
     with one_blas_thread():
-        return compute(dataclasses.replace(task, group=group), traced_system, n_devices)
+        return compute(dataclasses.replace(task, bucket=bucket))
+
+
+class Identity:
+    """An object that equals itself alone, and lives as long as it is compared."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def structure_key(system: Any, is_traced: Callable[[Any], bool] = eqx.is_array_like) -> Hashable:
+    """Static fields, shapes and types of the leaves, code of the user's classes, settings of JAX.
+
+    Two systems (or tuples of modules) share the key if and only if one program serves both.
+    `is_traced` says which leaves are arguments of the program: their values are not looked at.
+    """
+    leaves, tree = jax.tree.flatten(system)
+    kinds = [jax.typeof(x) if is_traced(x) else (type(x), x) for x in leaves]
+    settings = tuple(getattr(jax.config, name) for name in SETTINGS)
+    return tree, tuple(kinds), code_read(system), settings
+
+
+def code_read(system: Any) -> tuple[Hashable, ...]:
+    """Functions and constants that the code of the user's classes reads, by their names.
+
+    A class of the user's is edited and run again in one notebook. Functions of the same module are
+    followed. Changes in place (an entry of a dictionary) are not noticed, nor are changes in what
+    other modules read.
+    """
+    read: dict[Hashable, None] = {}
+    followed: dict[int, Any] = {}
+    pending: list[FunctionType] = []
+
+    def add(name: str, value: Any, follow: bool = True) -> None:
+        if isinstance(value, PLAIN):
+            read[name, type(value), value] = None
+            return
+        value = inspect.unwrap(value) if callable(value) else value
+        # a function is its code: %autoreload changes that in place, and cloudpickle (Dask,
+        # submitit) makes equal functions anew with every task
+        is_function = isinstance(value, FunctionType)
+        read[name, value.__code__ if is_function else Identity(value)] = None
+        if not follow or id(value) in followed:
+            return
+        followed[id(value)] = value
+        if is_function:
+            pending.append(value)
+        elif isinstance(value, type):
+            add_class(value)
+
+    def add_class(cls: type) -> None:
+        for base in filter(_is_edited, cls.__mro__):
+            for name, member in vars(base).items():
+                member = _function(member)
+                generated = name == "__init__" and dataclasses.is_dataclass(base)
+                if isinstance(member, (FunctionType, *PLAIN)) and not generated:
+                    add(name, member)
+
+    for part in _parts(system):
+        if isinstance(part, FunctionType):
+            add(part.__name__, part, follow=_is_edited(part))
+            continue
+        # 2 and 2.0, 1 and True are equal in the tree, and not in a formula
+        static = [f.name for f in dataclasses.fields(part) if f.metadata.get("static")]
+        read[tuple((name, type(getattr(part, name))) for name in static)] = None
+        if isinstance(part, Optax) and ":" in part.factory:
+            add(part.factory, part.function)
+        add_class(type(part))
+    while pending:
+        function = pending.pop()
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            add(function.__name__, value)
+        for name in _globals_read(function.__code__):
+            if name in function.__globals__:
+                value = function.__globals__[name]
+                add(name, value, getattr(value, "__module__", None) == function.__module__)
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        for name, cell in cells:
+            with contextlib.suppress(ValueError):  # not filled yet
+                add(name, cell.cell_contents)
+    return tuple(read)
+
+
+def _is_edited(value: Any) -> bool:
+    """Whether a class or function belongs to the user, who may edit it while the process lives."""
+    return value.__module__.partition(".")[0] not in FIXED
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """A module, and all modules and functions in it."""
+    if callable(value) and not isinstance(value, eqx.Module | type):
+        function = inspect.unwrap(value)
+        if isinstance(function, FunctionType):
+            yield function
+    elif isinstance(value, eqx.Module):
+        yield value
+        yield from _parts([getattr(value, name) for name in field_names(value)])
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _parts(item)
+
+
+def _function(member: Any) -> Any:
+    """The function behind a property or a class method; other members as they are."""
+    for name in ("fget", "func", "__func__"):
+        member = getattr(member, name, member)
+    return inspect.unwrap(member) if callable(member) else member
+
+
+@functools.lru_cache(maxsize=4096)
+def _globals_read(code: CodeType) -> tuple[str, ...]:
+    """Names of the module that a function and its inner functions read.
+
+    `co_names` also holds attributes: a global of a notebook that shares the name of one would
+    make a program compile anew whenever it is assigned.
+    """
+    names = [i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"]
+    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
+    return tuple(dict.fromkeys([*names, *(n for c in inner for n in _globals_read(c))]))

@@ -1,5 +1,6 @@
 """Reading a store: where its files lie, what it holds, how it was cut, and whether it is intact."""
 
+import contextlib
 import json
 import math
 import os
@@ -19,279 +20,6 @@ if TYPE_CHECKING:
 
 READ_AT_ONCE = 2**27  # bytes
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
-
-
-def store_path(store: str | Path) -> Path:
-    """Absolute path of a store: links are resolved, `~` is the home folder.
-
-    **Raises** `ValueError` for anything but a path.
-    """
-    if "://" in str(store) or not str(store):
-        raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
-    try:
-        return Path(store).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"`store` {store!r} is no path ({error}).") from None
-
-
-def sibling_path(path: Path, role: str) -> Path:
-    """Hidden name next to a store."""
-    return path.with_name(f".{path.name}.{role}")
-
-
-def read_attributes(path: Path) -> dict[str, Any]:
-    """Attributes of a store.
-
-    **Raises** `ValueError` if there is no store of this format.
-    """
-    import zarr
-
-    try:
-        attributes = dict(zarr.open_group(path, mode="r").attrs)
-    except Exception as error:  # a header may hold anything
-        there = os.path.isfile(path / "zarr.json")
-        what = "cannot be read at its zarr.json" if there else "is not a jaxscale store"
-        raise ValueError(f"`store` {path} {what} ({error}).") from None
-    version = attributes.get("jaxscale_format")
-    if version is None:
-        raise ValueError(f"`store` {path} is not a jaxscale store; nothing was written.")
-    if version != FORMAT:
-        raise ValueError(f"`store` {path} has format {version}, expected {FORMAT}.")
-    return attributes
-
-
-def chunk_files(path: Path, name: str, n_axes: int, chunks: Iterable[int]) -> Iterator[Path]:
-    """Files of Zarr chunks of a variable, which are cut along their first axis only."""
-    for i in chunks:
-        yield path.joinpath(name, "c", str(i), *["0"] * (n_axes - 1))
-
-
-def open_array(path: Path, root: Any, name: str) -> Any:
-    """An array of a store.
-
-    **Raises** `ValueError` if it is missing or its header cannot be read.
-    """
-    try:
-        array = root[name] if name in root else None
-    except Exception as error:  # a header may hold anything
-        raise unreadable(path, name, error) from None
-    if array is None:
-        raise ValueError(
-            f"`store` {path} lacks {name!r}; it was damaged, its class was changed, or it is a "
-            "Dataset that xarray wrote: open that with xarray.open_zarr."
-        )
-    return array
-
-
-def unreadable(path: Path, name: str, error: Exception) -> ValueError:
-    """The error for an array that cannot be read."""
-    damaged = "" if isinstance(error, OSError) else "; it was damaged"  # else it may be sound
-    return ValueError(f"`store` {path} cannot be read at {name!r} ({error}){damaged}.")
-
-
-def read_marks(path: Path, array: Any) -> np.ndarray:
-    """Which shards are done. A mark that cannot be decoded counts as not done: recomputing is safe.
-
-    **Raises** `ValueError` if the file system refuses: then a mark may be sound.
-    """
-
-    def read(which: Any) -> Any:
-        try:
-            return array[which]
-        except OSError as error:
-            raise unreadable(path, "done", error) from None
-        except MemoryError:
-            raise
-        except Exception:  # each codec has errors of its own
-            return None
-
-    marks = read(slice(None))
-    return np.array([bool(read(i)) for i in range(array.size)]) if marks is None else marks
-
-
-def read_sessions(attributes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Provenance of every session that wrote to a store."""
-    return json.loads(str(attributes.get("sessions", "[]")))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What distinguishes stores at one path: the header of the runs, which is written once."""
-    try:
-        header = (path / "run_id" / "zarr.json").stat()
-    except OSError:
-        return None
-    return header.st_ino, header.st_mtime_ns
-
-
-class StoreReader:
-    """How the store at `path` was cut, and what is done; an equal `grid` saves parsing it."""
-
-    def __init__(self, path: Path, grid: Grid | None = None):
-        import zarr
-
-        self.path, self.attributes = path, read_attributes(path)
-        try:
-            text = self.attributes["grid"]
-            if grid is None or text != grid_text(grid):
-                grid = Grid.from_dict(json.loads(text))
-            self.grid = grid
-            self.shard_length = int(self.attributes["slots"])
-            self._buckets = json.loads(self.attributes["plan"])["buckets"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
-                "classes that are not imported here."
-            ) from None
-        self._root: Any = zarr.open_group(path, mode="r")
-        self._arrays: dict[str, Any] = {}
-        self._identity = _identity(path)
-        self.run_id, self.done = self._values("run_id"), read_marks(path, self._array("done"))
-        rows = np.flatnonzero(self.run_id >= 0)
-        if not np.array_equal(np.sort(self.run_id[rows]), np.arange(self.grid.n_runs)):
-            raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")
-        self._row_of = rows[np.argsort(self.run_id[rows])]
-
-    def _array(self, name: str) -> Any:
-        if name not in self._arrays:
-            self._arrays[name] = open_array(self.path, self._root, name)
-        return self._arrays[name]
-
-    def _values(self, name: str) -> np.ndarray:
-        array = self._array(name)
-        try:
-            return np.asarray(array[:])
-        except Exception as error:  # each codec has errors of its own
-            raise unreadable(self.path, name, error) from None
-
-    def layout(self, plan: Plan) -> Layout:
-        """How the results of a plan of this store lie in it.
-
-        **Raises** `ValueError` if the plan's systems make something else than the store holds: a
-        class of the user's changed since.
-        """
-        layout = Layout.of(plan, self.shard_length)
-        for name in layout.observables:
-            array, dtype = self._array(name), np.dtype(layout.dtypes[name])
-            stored = (array.shape, array.dtype)
-            expected = ((layout.n_rows, *layout.shape(name)), dtype)
-            if stored != expected:
-                raise self._changed(name, f"is {stored}, not {expected}")
-        for name, values in layout.coordinates.items():
-            if not np.array_equal(self._values(name), values):
-                raise self._changed(name, "has other values")
-        return layout
-
-    def _changed(self, name: str, how: str) -> ValueError:
-        return ValueError(
-            f"`store` {self.path} holds something else than its system makes here: {name!r} {how}; "
-            "it was damaged, or its class was changed."
-        )
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every chunk is done."""
-        return bool(np.all(self.done))
-
-    @property
-    def cuts(self) -> list[tuple[np.ndarray, int, int]]:
-        """Runs, runs per chunk and runs per group of every bucket."""
-        cuts, first = [], 0
-        for bucket in self._buckets:
-            chunk = bucket["runs_per_chunk"]
-            last = first + bucket["chunks"] * -(-chunk // self.shard_length) * self.shard_length
-            ids = self.run_id[first:last]
-            cuts.append((ids[ids >= 0], chunk, bucket["runs_per_group"]))
-            first = last
-        return cuts
-
-    def plan(self, options: Options | None = None) -> Plan:
-        """The stored plan on the devices of this process."""
-        return continued(self.grid, self.cuts, Options() if options is None else options)
-
-    def read(self, name: str, first: int, last: int) -> np.ndarray:
-        """Values of some rows of a variable.
-
-        **Raises** `ValueError` if a finished chunk is missing or cannot be decoded, with the way
-        to have that chunk computed anew.
-        """
-        array = self._array(name)
-        chunks = range(first // self.shard_length, last // self.shard_length)
-        for i, file in zip(chunks, chunk_files(self.path, name, array.ndim, chunks), strict=True):
-            if self.done[i] and not file.is_file():
-                raise ValueError(f"`store` {self.path} lacks {file}; {self._advice(i)}.")
-        try:
-            return np.asarray(array[first:last])
-        except MemoryError:
-            raise
-        except Exception as error:  # each codec has errors of its own
-            if len(chunks) > 1:  # which one it is
-                for i in chunks:
-                    self.read(name, i * self.shard_length, (i + 1) * self.shard_length)
-            one = len(chunks) == 1 and not isinstance(error, OSError)  # else it may be sound
-            advice = f"; {self._advice(chunks[0])}" if one else ""
-            raise ValueError(
-                f"`store` {self.path} cannot be read at {name!r} ({error}){advice}."
-            ) from None
-
-    def _advice(self, chunk: int) -> str:
-        mark = next(chunk_files(self.path, "done", 1, [chunk]))
-        return f"it was damaged; delete {mark} to have what it marks computed anew"
-
-    def of_runs(self, name: str, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Finished values of some runs: positions in `ids`, and their values, a part at a time.
-
-        **Raises** `ValueError` if the store was replaced since it was opened.
-        """
-        self._check_same()
-        row = self._row_of[ids]
-        order = np.argsort(row, kind="stable")
-        ordered = row[order]
-        marks = np.unique(ordered // self.shard_length)
-        for first, last in self._spans(name, marks[self.done[marks]]):
-            inside = order[np.searchsorted(ordered, first) : np.searchsorted(ordered, last)]
-            yield inside, self.read(name, first, last)[row[inside] - first]
-        self._check_same()
-
-    def _check_same(self) -> None:
-        """Refuse a store that was replaced: an extension moves runs to other rows."""
-        identity = _identity(self.path)
-        if identity != self._identity:
-            gone = identity is None
-            became = "is no longer there" if gone else "was replaced since it was opened"
-            raise ValueError(f"`store` {self.path} {became}; open it again.")
-
-    def _spans(self, name: str, marks: np.ndarray) -> Iterator[tuple[int, int]]:
-        """First and last row of neighbouring shards, as many as are read at once."""
-        array = self._array(name)
-        size = self.shard_length * math.prod(array.shape[1:]) * array.dtype.itemsize
-        most = max(1, READ_AT_ONCE // max(size, 1))
-        for near in np.split(marks, np.flatnonzero(np.diff(marks) > 1) + 1):
-            for begin in range(0, len(near), most):
-                part = near[begin : begin + most]
-                yield int(part[0]) * self.shard_length, (int(part[-1]) + 1) * self.shard_length
-
-    def check(self, layout: Layout) -> None:
-        """Read every finished chunk once.
-
-        **Raises** `ValueError` if one of them is damaged.
-        """
-        for name in layout.observables:
-            for first, last in self._spans(name, np.flatnonzero(self.done)):
-                self.read(name, first, last)
-
-    def dataset(self, layout: Layout | None = None) -> "xarray.Dataset":
-        """Everything that is done, on the grid's axes; `complete` follows from what is.
-
-        Results that would take much of the memory stay on disk and are read when they are used.
-        """
-        from jaxscale.sweep._variable import lazy_values
-
-        layout = self.layout(self.plan()) if layout is None else layout
-        attributes = {k: v for k, v in self.attributes.items() if k != "coordinates"}
-        attributes["complete"] = int(self.is_complete)
-        values = {name: lazy_values(self.of_runs, layout, name) for name in layout.observables}
-        runs = layout.dataset(values, attributes)
-        return runs.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else runs
 
 
 def open_store(path: str | Path) -> "xarray.Dataset":
@@ -317,5 +45,262 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     path = store_path(path)
     previous = sibling_path(path, "previous")
     # between two renamings of an extension that was killed, the old store is the store
-    stored = StoreReader(path if path.exists() or not previous.exists() else previous)
-    return stored.dataset()
+    return StoreReader(path if path.exists() or not previous.exists() else previous).dataset()
+
+
+def store_path(store: str | Path) -> Path:
+    """Absolute path of a store: links are resolved, `~` is the home folder."""
+    if "://" in str(store) or not str(store):
+        raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
+    try:
+        return Path(store).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"`store` {store!r} is not a path ({error}).") from None
+
+
+def sibling_path(path: Path, role: str) -> Path:
+    """Hidden name next to a store."""
+    return path.with_name(f".{path.name}.{role}")
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Attributes of a store; `ValueError` if there is none of this format."""
+    import zarr
+
+    try:
+        attributes = dict(zarr.open_group(path, mode="r").attrs)
+    except Exception as error:  # a header may hold anything
+        there = os.path.isfile(path / "zarr.json")
+        what = "cannot be read at its zarr.json" if there else "is not a jaxscale store"
+        raise ValueError(f"`store` {path} {what} ({error}).") from None
+    version = attributes.get("jaxscale_format")
+    if version is None:
+        raise ValueError(f"`store` {path} is not a jaxscale store; nothing was written.")
+    if version != FORMAT:
+        raise ValueError(f"`store` {path} has format {version}, expected {FORMAT}.")
+    return attributes
+
+
+def chunk_files(path: Path, name: str, n_axes: int, chunks: Iterable[int]) -> Iterator[Path]:
+    """Files of Zarr chunks of a variable, which are cut along their first axis only."""
+    for i in chunks:
+        yield path.joinpath(name, "c", str(i), *["0"] * (n_axes - 1))
+
+
+def open_array(path: Path, root: Any, name: str) -> Any:
+    """An array of a store; `ValueError` if it is missing or its header cannot be read."""
+    with _reading(path, name):
+        array = root[name] if name in root else None
+    if array is None:
+        raise ValueError(
+            f"`store` {path} lacks {name!r}; it was damaged, its class was changed, or it is a "
+            "Dataset that xarray wrote: open that with xarray.open_zarr."
+        )
+    return array
+
+
+@contextlib.contextmanager
+def _reading(path: Path, name: str, damage: str = "it was damaged") -> Iterator[None]:
+    """Raise what goes wrong as a `ValueError`; an array that the system refuses may be sound."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # headers may hold anything, and each codec has errors of its own
+        advice = "" if isinstance(error, OSError) else f"; {damage}"
+        raise ValueError(f"`store` {path} cannot be read at {name!r} ({error}){advice}.") from None
+
+
+def read_marks(path: Path, array: Any) -> np.ndarray:
+    """Which shards are done. A mark that cannot be decoded counts as not done: recomputing is safe.
+
+    If the file system refuses, a mark may be sound: that raises `ValueError`.
+    """
+
+    def read(which: Any) -> Any:
+        with _reading(path, "done"):
+            try:
+                return array[which]
+            except (OSError, MemoryError):
+                raise
+            except Exception:  # each codec has errors of its own
+                return None
+
+    marks = read(slice(None))
+    return np.array([bool(read(i)) for i in range(array.size)]) if marks is None else marks
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What distinguishes stores at one path: the header of the runs, which is written once."""
+    try:
+        header = (path / "run_id" / "zarr.json").stat()
+    except OSError:
+        return None
+    return header.st_ino, header.st_mtime_ns
+
+
+class StoreReader:
+    """How the store at `path` was cut, and what is done; an equal `grid` saves parsing it."""
+
+    def __init__(self, path: Path, grid: Grid | None = None):
+        import zarr
+
+        self.path, self.attributes = path, read_attributes(path)
+        try:
+            text = self.attributes["grid"]
+            if grid is None or text != grid_text(grid):
+                grid = Grid.from_dict(json.loads(text))
+            self.grid = grid
+            self.shard_length = int(self.attributes["slots"])
+            self._summary = json.loads(self.attributes["plan"])
+            self._buckets = self._summary["buckets"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
+                "classes that are not imported here."
+            ) from None
+        self._root: Any = zarr.open_group(path, mode="r")
+        self._arrays: dict[str, Any] = {}
+        self._identity = _identity(path)
+        self.run_id, self.done = self._values("run_id"), read_marks(path, self._array("done"))
+        rows = np.flatnonzero(self.run_id >= 0)
+        if not np.array_equal(np.sort(self.run_id[rows]), np.arange(self.grid.n_runs)):
+            raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")
+        self._row_of = rows[np.argsort(self.run_id[rows])]
+
+    def _array(self, name: str) -> Any:
+        if name not in self._arrays:
+            self._arrays[name] = open_array(self.path, self._root, name)
+        return self._arrays[name]
+
+    def _values(self, name: str) -> np.ndarray:
+        array = self._array(name)
+        with _reading(self.path, name):
+            return np.asarray(array[:])
+
+    def layout(self, plan: Plan) -> Layout:
+        """How the results of a plan of this store lie in it.
+
+        If its systems make something else than the store holds, for a class of the user's changed
+        since, that raises `ValueError`.
+        """
+        layout = Layout.of(plan, self.shard_length)
+        for name in layout.observables:
+            array, dtype = self._array(name), np.dtype(layout.dtypes[name])
+            stored = (array.shape, array.dtype)
+            expected = ((layout.n_rows, *layout.shape(name)), dtype)
+            if stored != expected:
+                raise self._changed(name, f"is {stored}, not {expected}")
+        for name, values in layout.coordinates.items():
+            if not np.array_equal(self._values(name), values):
+                raise self._changed(name, "has other values")
+        return layout
+
+    def _changed(self, name: str, how: str) -> ValueError:
+        return ValueError(
+            f"`store` {self.path} holds something else than its system makes here: {name!r} {how}; "
+            "it was damaged, or its class was changed."
+        )
+
+    def check_precision(self, options: Options) -> None:
+        """Raise `ValueError` for a plan of another `matmul_precision`: results are not mixed."""
+        made_with = self._summary["matmul_precision"]
+        if made_with != options.matmul_precision:
+            raise ValueError(
+                f"`store` {self.path} was made with matmul_precision {made_with!r}, got "
+                f"{options.matmul_precision!r}; nothing was written: plan with the first, or "
+                "choose another store."
+            )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every chunk is done."""
+        return bool(np.all(self.done))
+
+    @property
+    def cuts(self) -> list[tuple[np.ndarray, int, int]]:
+        """Runs, runs per chunk and runs per group of every bucket."""
+        cuts, first = [], 0
+        for bucket in self._buckets:
+            chunk = bucket["runs_per_chunk"]
+            last = first + bucket["chunks"] * -(-chunk // self.shard_length) * self.shard_length
+            ids = self.run_id[first:last]
+            cuts.append((ids[ids >= 0], chunk, bucket["runs_per_group"]))
+            first = last
+        return cuts
+
+    def plan(self, options: Options) -> Plan:
+        """The stored plan on the devices of this process."""
+        return continued(self.grid, self.cuts, options)
+
+    def read(self, name: str, first: int, last: int) -> np.ndarray:
+        """Values of some rows of a variable.
+
+        If a finished chunk is missing or cannot be decoded, a `ValueError` says how to have it
+        computed anew.
+        """
+        array = self._array(name)
+        chunks = range(first // self.shard_length, last // self.shard_length)
+        for i, file in zip(chunks, chunk_files(self.path, name, array.ndim, chunks), strict=True):
+            if self.done[i] and not file.is_file():
+                raise ValueError(f"`store` {self.path} lacks {file}; {self._advice(i)}.")
+        if len(chunks) > 1:
+            with contextlib.suppress(Exception):  # of one of them: reading each tells which
+                return np.asarray(array[first:last])
+            spans = [(i * self.shard_length, (i + 1) * self.shard_length) for i in chunks]
+            return np.concatenate([self.read(name, *span) for span in spans])
+        with _reading(self.path, name, self._advice(chunks[0])):
+            return np.asarray(array[first:last])
+
+    def _advice(self, chunk: int) -> str:
+        mark = next(chunk_files(self.path, "done", 1, [chunk]))
+        return f"it was damaged; delete {mark} to have what it marks computed anew"
+
+    def of_runs(self, name: str, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Finished values of some runs: positions in `ids`, and their values, a part at a time."""
+        self._check_same()
+        row = self._row_of[ids]
+        order = np.argsort(row, kind="stable")
+        ordered = row[order]
+        marks = np.unique(ordered // self.shard_length)
+        for first, last in self._spans(name, marks[self.done[marks]]):
+            inside = order[np.searchsorted(ordered, first) : np.searchsorted(ordered, last)]
+            yield inside, self.read(name, first, last)[row[inside] - first]
+        self._check_same()
+
+    def _check_same(self) -> None:
+        """Refuse a store that was replaced: an extension moves runs to other rows."""
+        identity = _identity(self.path)
+        if identity != self._identity:
+            became = "was replaced since it was opened" if identity else "is no longer there"
+            raise ValueError(f"`store` {self.path} {became}; open it again.")
+
+    def _spans(self, name: str, marks: np.ndarray) -> Iterator[tuple[int, int]]:
+        """First and last row of neighbouring shards, as many as are read at once."""
+        array = self._array(name)
+        size = self.shard_length * math.prod(array.shape[1:]) * array.dtype.itemsize
+        most = max(1, READ_AT_ONCE // max(size, 1))
+        for near in np.split(marks, np.flatnonzero(np.diff(marks) > 1) + 1):
+            for begin in range(0, len(near), most):
+                part = near[begin : begin + most]
+                yield int(part[0]) * self.shard_length, (int(part[-1]) + 1) * self.shard_length
+
+    def check(self, layout: Layout) -> None:
+        """Read every finished chunk once: `ValueError` if one of them is damaged."""
+        for name in layout.observables:
+            for first, last in self._spans(name, np.flatnonzero(self.done)):
+                self.read(name, first, last)
+
+    def dataset(self, layout: Layout | None = None) -> "xarray.Dataset":
+        """Everything that is done, on the grid's axes; `complete` follows from what is.
+
+        Results that would take much of the memory stay on disk and are read when they are used.
+        """
+        from jaxscale.sweep._variable import lazy_values
+
+        layout = self.layout(self.plan(Options())) if layout is None else layout
+        attributes = {k: v for k, v in self.attributes.items() if k != "coordinates"}
+        attributes["complete"] = int(self.is_complete)
+        values = {name: lazy_values(self.of_runs, layout, name) for name in layout.observables}
+        runs = layout.dataset(values, attributes)
+        return runs.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else runs

@@ -18,15 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale.sweep._grid import positions
 from jaxscale.sweep._layout import Layout, in_words
-from jaxscale.sweep._reader import (
-    StoreReader,
-    chunk_files,
-    open_array,
-    read_marks,
-    read_sessions,
-    sibling_path,
-)
+from jaxscale.sweep._reader import StoreReader, chunk_files, open_array, read_marks, sibling_path
 
 if TYPE_CHECKING:
     import xarray
@@ -48,19 +42,17 @@ class MemoryStore:
         """Nothing is done before it is written."""
         return False
 
-    def write(self, bucket: int, chunk: int, ids: np.ndarray, values: dict[str, Any]) -> None:
-        """Keep the values of one chunk; `ids` names the run of each, -1 for padding."""
-        real = ids >= 0
-        for name, array in self.values.items():
-            if name in values:
-                array[ids[real]] = self.layout.pad(bucket, name, values[name])[real]
+    def write(self, bucket: int, chunk: int, values: dict[str, Any]) -> None:
+        """Take the values of one chunk, those of padding last."""
+        layout = self.layout
+        ids = layout.buckets[bucket].ids_of(chunk)
+        for name in self.values.keys() & values.keys():
+            placed = layout.place(name, values[name], layout.positions[bucket])
+            self.values[name][ids] = placed[: len(ids)]
 
-    def begin(self, attributes: dict[str, Any]) -> None:
-        """Nothing outlives this process."""
-
-    def finish(self, attributes: dict[str, Any]) -> None:
-        """Keep the provenance."""
-        self.attributes = {**attributes, "sessions": json.dumps([attributes])}
+    def record(self, provenance: dict[str, Any]) -> None:
+        """Take the provenance of this session."""
+        self.attributes = {**provenance, "sessions": json.dumps([provenance])}
 
     def dataset(self) -> "xarray.Dataset":
         """Everything written so far, NaN elsewhere."""
@@ -77,57 +69,42 @@ class ZarrStore:
         self.path, self.layout = path, layout
         with zarr.config.set({"array.write_empty_chunks": True}), store_errors(path):
             self.root: Any = zarr.open_group(path, mode="r+")
-            if self.root.attrs["slots"] != layout.shard_length:
-                raise ValueError(
-                    f"`store` {path} is not cut as its attributes say; it was damaged."
-                )
             names = [*layout.observables, "done"]
             self._arrays = {name: open_array(path, self.root, name) for name in names}
             self._done = read_marks(path, self._arrays["done"])
-
-    def _marks(self, bucket: int, chunk: int) -> slice:
-        length = self.layout.shard_length
-        first = self.layout.first_row(bucket, chunk) // length
-        return slice(first, first + self.layout.rows_per_chunk(bucket) // length)
+            self._sessions = json.loads(str(self.root.attrs.get("sessions", "[]")))
 
     def is_done(self, bucket: int, chunk: int) -> bool:
         """Whether the data of a chunk are on disk."""
-        return bool(np.all(self._done[self._marks(bucket, chunk)]))
+        return bool(np.all(self._done[self.layout.shards(bucket, chunk)]))
 
-    def write(self, bucket: int, chunk: int, ids: np.ndarray, values: dict[str, Any]) -> None:
-        """Write the data of one chunk, then mark it done.
-
-        **Raises** `ValueError` if the store cannot be written; what was done stays.
-        """
-        first, n = self.layout.first_row(bucket, chunk), self.layout.rows_per_chunk(bucket)
-        marks = self._marks(bucket, chunk)
+    def write(self, bucket: int, chunk: int, values: dict[str, Any]) -> None:
+        """Write the data of one chunk, then mark it done."""
+        layout, shards = self.layout, self.layout.shards(bucket, chunk)
+        rows = layout.rows[bucket, chunk]
 
         def put(name: str) -> None:
-            rows = self.layout.blank(name, 0)
+            array = layout.blank(name, 0)
             if name in values:
-                rows = self.layout.pad(bucket, name, np.asarray(values[name]))
-            if len(rows) < n:  # else they are written without a copy
-                rows = np.concatenate([rows, self.layout.blank(name, n - len(rows))])
-            self._arrays[name][first : first + n] = rows
-            shards = range(marks.start, marks.stop)
-            flush(chunk_files(self.path, name, rows.ndim, shards))
+                own = np.asarray(values[name])
+                array = layout.place(name, own, layout.positions[bucket])
+            missing = rows.stop - rows.start - len(array)
+            if missing:  # else they are written without a copy
+                array = np.concatenate([array, layout.blank(name, missing)])
+            self._arrays[name][rows] = array
+            flush(chunk_files(self.path, name, array.ndim, range(shards.start, shards.stop)))
 
         with store_errors(self.path):
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
-                list(pool.map(put, self.layout.observables))
-            self._arrays["done"][marks] = True
-        self._done[marks] = True
+                list(pool.map(put, layout.observables))
+            self._arrays["done"][shards] = True
+        self._done[shards] = True
 
-    def begin(self, attributes: dict[str, Any]) -> None:
-        """Write that a session begins, after those before it."""
-        self._before = read_sessions(dict(self.root.attrs))
-        self.finish(attributes)
-
-    def finish(self, attributes: dict[str, Any]) -> None:
-        """Write the provenance of the session that just ended."""
-        sessions = json.dumps([*self._before, attributes])
+    def record(self, provenance: dict[str, Any]) -> None:
+        """Write the provenance of this session, as it is so far, after those before it."""
+        sessions = json.dumps([*self._sessions, provenance])
         with store_errors(self.path):
-            self.root.update_attributes({**attributes, "sessions": sessions})
+            self.root.update_attributes({**provenance, "sessions": sessions})
 
     def dataset(self) -> "xarray.Dataset":
         """Everything on disk, on the grid's axes."""
@@ -168,7 +145,7 @@ def flush(paths: Iterable[Path]) -> None:
 def is_free(path: Path) -> bool:
     """Whether a store can be made at `path`: nothing is there, or an empty folder.
 
-    **Raises** `ValueError` if that is the working directory, which would be replaced.
+    The working directory is refused, for it would be replaced.
     """
     with store_errors(path):
         if not path.exists():
@@ -179,36 +156,56 @@ def is_free(path: Path) -> bool:
     return free
 
 
-def create(path: Path, layout: Layout) -> None:
-    """Make an empty store at `path`, under another name until it is complete.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden path; the store that is written there becomes that of `path` at the end.
 
-    **Raises** `ValueError` if the file system refuses.
+    What was at `path` is renamed only when the new store is complete and removed last; `recover`
+    undoes the step between the two renamings.
     """
-    temporary = sibling_path(path, "new")
+    temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
     with store_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
-            write_header(temporary, layout)
+            yield temporary
             flush([temporary, *temporary.rglob("*")])
-            temporary.rename(path)
+            if path.exists():
+                path.rename(previous)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                recover(path)
+                raise
             flush([path.parent])
+            shutil.rmtree(previous, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def recover(path: Path) -> None:
+    """Restore a store that an interrupted extension had renamed."""
+    previous = sibling_path(path, "previous")
+    if previous.exists():
+        with store_errors(path):
+            if path.exists():
+                shutil.rmtree(previous)
+            else:
+                previous.rename(path)
+
+
+def create(path: Path, layout: Layout) -> None:
+    """Make an empty store at `path`."""
+    with replacing(path) as temporary:
+        write_header(temporary, layout)
+
+
 def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
-    """Write a store without results: attributes, coordinates, and arrays of the right shapes.
+    """Write a store without results at a new path: attributes, coordinates, and empty arrays.
 
     Blosc (bits shuffled, LZ4) compresses curves three to nine times faster than Zarr's own choice
     (Zstandard) and about as well: 1.4 against 1.2 for networks, 2.9 against 3.5 for skills. It does
     not notice when a file is cut or altered; the checksum does.
-
-    **Arguments**
-
-    - `path`: where nothing is yet.
-    - `layout`: what it will hold.
-    - `attributes`: further attributes.
     """
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec
@@ -232,25 +229,22 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
         "run_id", data=run_id, fill_value=NO_RUN, dimension_names=("run_slot",)
     )
     columns = _columns(layout, run_id)
-    for name, values in columns.items():
-        label: dict[str, Any] = {"long_name": in_words(name)}
-        root.create_array(name, data=values, dimension_names=("run_slot",), attributes=label)
-    for name, values in layout.coordinates.items():
-        label = {"long_name": in_words(name)}
-        root.create_array(name, data=values, dimension_names=(name,), attributes=label)
-    n_chunks = layout.n_rows // layout.shard_length
+    for dim, arrays in (("run_slot", columns), (None, layout.coordinates)):
+        for name, values in arrays.items():
+            label: dict[str, Any] = {"long_name": in_words(name)}
+            root.create_array(name, data=values, dimension_names=(dim or name,), attributes=label)
     root.create_array(
-        "done", shape=(n_chunks,), chunks=(1,), dtype=bool, fill_value=False,
-        dimension_names=("chunk",),
+        "done", shape=(layout.n_rows // layout.shard_length,), chunks=(1,), dtype=bool,
+        fill_value=False, dimension_names=("chunk",),
     )  # fmt: skip
     root.update_attributes({"coordinates": " ".join(["run_id", *columns])})
 
 
 def _columns(layout: Layout, run_id: np.ndarray) -> dict[str, np.ndarray]:
     """Axis values and seed of the run of each row."""
-    index = np.unravel_index(np.maximum(run_id, 0), layout.grid.shape)
-    columns = {}
-    for (name, values), i in zip(layout.grid.coordinates.items(), index, strict=True):
+    index, columns = positions(layout.grid, np.maximum(run_id, 0)), {}
+    for name, values in layout.grid.coordinates.items():
         text = values.dtype.kind == "U"  # Zarr 3 specifies strings of variable length only
-        columns[name] = values[i].astype(np.dtypes.StringDType()) if text else values[i]
+        values = values.astype(np.dtypes.StringDType()) if text else values
+        columns[name] = values[index[name]]
     return columns

@@ -2,7 +2,7 @@
 
 Results may be larger than the memory, so a `Dataset` holds arrays that read what is indexed.
 xarray's classes for that are those that its guide "How to add a new backend" names; they live in
-`xarray.core.indexing`.
+`xarray.core.indexing`. `_reader` imports this file when it reads, for xarray takes a while.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,12 +20,8 @@ ReadRuns = Callable[[str, np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
 def lazy_values(read_runs: ReadRuns, layout: Layout, name: str) -> Any:
     """Return an observable of all runs that xarray reads when it is used, and copies on assignment.
 
-    **Arguments**
-
-    - `read_runs`: yields, given the name of an observable and run numbers, positions in those
-      numbers and the values of the runs that have finished, a part at a time.
-    - `layout`: of the results.
-    - `name`: of the observable.
+    `read_runs` yields, given the name and run numbers, positions in those numbers and the values of
+    the runs that have finished, a part at a time.
     """
     lazy: Any = indexing.LazilyIndexedArray(StoredVariable(read_runs, layout, name))
     return indexing.CopyOnWriteArray(lazy)
@@ -35,8 +31,6 @@ class StoredVariable(BackendArray):
     """An observable of all runs, in the order of `Layout.dataset`; it holds no values.
 
     Indexing it reads the Zarr chunks that hold the runs asked for, and no others.
-
-    - `read_runs`, `layout`, `name`: as in `lazy_values`.
     """
 
     def __init__(self, read_runs: ReadRuns, layout: Layout, name: str):

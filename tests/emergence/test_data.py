@@ -1,6 +1,7 @@
 """Samples of multitask sparse parity against brute force, and their independence of cutting."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -16,18 +17,24 @@ EXPONENT = jnp.asarray(0.6, jnp.float32)
 @pytest.mark.parametrize(
     ("skills", "n_bits", "n_skills", "size"),
     [
-        pytest.param(DisjointSkills(), 8, 2, 3, marks=pytest.mark.slow),
+        (DisjointSkills(), 8, 2, 3),
         (DisjointSkills(), 33, 8, 4),
-        pytest.param(RandomSkills(), 32, 5, 3, marks=pytest.mark.slow),
+        (RandomSkills(), 32, 5, 3),
         (RandomSkills(), 100, 40, 5),
     ],
 )
 def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, size):
-    members = np.asarray(skills.bits(jr.key(5), n_skills, size, n_bits))
-    masks = data.packed_masks(jnp.asarray(members), n_bits)
-    drawn = words(jr.key(0), jnp.arange(300), 1 + data.n_bit_words(n_bits))
-    survival = data.skill_frequencies(EXPONENT, n_skills)[1]
-    batch = data.decode(drawn, survival, masks, n_bits, "float32")
+
+    @jax.jit
+    def draw(key, exponent):
+        members = skills.bits(jr.key(5), n_skills, size, n_bits)
+        masks = data.packed_masks(members, n_bits)
+        drawn = words(key, jnp.arange(300), 1 + data.n_bit_words(n_bits))
+        survival = data.skill_frequencies(exponent, n_skills)[1]
+        return members, drawn, data.decode(drawn, survival, masks, n_bits, "float32")
+
+    members, drawn, batch = draw(jr.key(0), EXPONENT)
+    members = np.asarray(members)
     bits, skill = np.asarray(batch.inputs)[:, -n_bits:].astype(int), np.asarray(batch.skill)
     control = np.asarray(batch.inputs)[:, :-n_bits]
     one_hot = np.eye(n_skills)[skill]  # the rows of later skills are gathered instead
@@ -44,13 +51,16 @@ def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, 
 def test_disjoint_skills_share_no_bit_and_random_ones_repeat_none():
     disjoint = np.asarray(DisjointSkills().bits(jr.key(0), 5, 3, 16))
     assert len(np.unique(disjoint)) == 15
-    random = np.asarray(RandomSkills().bits(jr.key(0), 500, 3, 100))
+
+    def many(n):
+        return np.asarray(jax.jit(lambda key: RandomSkills().bits(key, n, 3, 100))(jr.key(0)))
+
+    random = many(500)
     assert all(len(set(row)) == 3 for row in random.tolist())
     assert len({tuple(sorted(row)) for row in random.tolist()}) > 490
     assert random.min() >= 0
     assert random.max() < 100
-    more = np.asarray(RandomSkills().bits(jr.key(0), 600, 3, 100))
-    np.testing.assert_array_equal(more[:500], random)
+    np.testing.assert_array_equal(many(600)[:500], random)
 
 
 @pytest.mark.parametrize("n_skills", [5, 16, 17, 500])
@@ -105,13 +115,12 @@ def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
 
 @pytest.mark.parametrize("n_samples", [1, 5, 4096, 4097, 10000])
 def test_frequencies_of_a_set_count_its_samples(n_samples):
-    survival = data.skill_frequencies(EXPONENT, 20)[1]
-    probability = data.skill_frequencies(EXPONENT, 20)[0]
+    skills = data.skill_frequencies(EXPONENT, 20)
     count = eqx.filter_jit(FiniteSet(n_samples=n_samples).frequencies)
-    share = count(jr.key(3), probability, survival)
-    drawn = categorical(words(jr.key(3), jnp.arange(n_samples), 1)[0], survival)
+    share = count(jr.key(3), skills)
+    drawn = categorical(words(jr.key(3), jnp.arange(n_samples), 1)[0], skills.survival)
     counts = np.bincount(np.asarray(drawn), minlength=20)
     np.testing.assert_allclose(np.asarray(share) * n_samples, counts, atol=1e-3)
-    probability = np.asarray(Online().frequencies(jr.key(3), probability, survival))
+    probability = np.asarray(Online().frequencies(jr.key(3), skills))
     expected = np.arange(1.0, 21) ** -1.6
     np.testing.assert_allclose(probability, expected / expected.sum(), rtol=1e-6)

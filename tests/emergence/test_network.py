@@ -26,10 +26,20 @@ SMALL = {
 }  # fmt: skip
 
 
+def _init(system):
+    return jax.jit(lambda key: system.init(key))(jr.key(0))
+
+
+def _observe(system, state):
+    return jax.jit(lambda state: system.observe(state))(state)
+
+
 def _numpy_step(system, state, key):
     """One step of plain NumPy SGD on the same samples."""
     drawn = words(key, jnp.arange(system.batch_size), 1 + data.n_bit_words(system.n_bits))
-    batch = data.decode(drawn, state.task.survival, state.task.masks, system.n_bits, "float32")
+    batch = data.decode(
+        drawn, state.task.frequencies.survival, state.task.masks, system.n_bits, "float32"
+    )
     one_hot = np.eye(system.n_skills)[np.asarray(batch.skill)]
     x = np.concatenate([one_hot, np.asarray(batch.inputs)[:, -system.n_bits :]], axis=1)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
@@ -53,8 +63,8 @@ def _numpy_step(system, state, key):
 )
 def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
     system = js.training.cast(ParityNetwork(**{**SMALL, **changes}), "float32")
-    state, key = system.init(jr.key(0)), jr.key(9)
-    after = system.step(state, key).network
+    state, key = _init(system), jr.key(9)
+    after = jax.jit(lambda state, key: system.step(state, key))(state, key).network
     for found, expected in zip(
         jax.tree.leaves(after), _numpy_step(system, state, key), strict=True
     ):
@@ -63,8 +73,8 @@ def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
 
 def test_observables_against_brute_force():
     system = js.training.cast(ParityNetwork(**SMALL), "float32")
-    state = system.init(jr.key(0))
-    seen = system.observe(state)
+    state = _init(system)
+    seen = _observe(system, state)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
     packed = words(state.task.evaluation_key, jnp.arange(64), 1)
     bits = np.asarray(data.bits_of_words(packed, 9, "float32"))
@@ -83,11 +93,11 @@ def test_observables_against_brute_force():
 
 
 def test_an_odd_evaluation_size_counts_every_input_once():
-    state = js.training.cast(ParityNetwork(**SMALL), "float32").init(jr.key(0))
+    state = _init(js.training.cast(ParityNetwork(**SMALL), "float32"))
     found = {}
     for n in (700, 512, 188):
         system = js.training.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
-        found[n] = np.asarray(system.observe(state)["skill_loss"])
+        found[n] = np.asarray(_observe(system, state)["skill_loss"])
     state_of_rest = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
     sums = student.evaluate(
         state.network, state_of_rest, jnp.ones(188, jnp.float32), state.task.masks,
@@ -116,7 +126,7 @@ def test_padding_and_micro_batches_change_nothing_but_rounding():
 
 def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
     system = js.training.cast(ParityNetwork(**SMALL), "float32")
-    state = system.init(jr.key(0))
+    state = _init(system)
     skill, bits = jnp.asarray([0, 2, 1, 1]), jnp.ones((4, 9), jnp.float32)
     inputs = jnp.concatenate([jax.nn.one_hot(skill, 3, dtype=jnp.float32), bits], axis=1)
     one_hot = student.forward(state.network, skill, inputs, 3)
@@ -129,7 +139,6 @@ def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
         np.testing.assert_allclose(gathered, one_hot, rtol=1e-5)
 
 
-@pytest.mark.slow  # four transformations of each, op by op
 @pytest.mark.parametrize("n_skills", [3, 20])
 @pytest.mark.parametrize("width", [6, 40])
 def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width):
@@ -139,9 +148,9 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
         system = js.training.cast(
             ParityNetwork(**{**fields, "width": width, "dtype": "float64"}), "float64"
         )
-        state = system.init(jr.key(0))
+        state = _init(system)
         drawn = words(jr.key(1), jnp.arange(12), 1 + data.n_bit_words(40))
-        batch = data.decode(drawn, state.task.survival, state.task.masks, 40, "float64")
+        batch = data.decode(drawn, state.task.frequencies.survival, state.task.masks, 40, "float64")
         x = jnp.concatenate(
             [jax.nn.one_hot(batch.skill, n_skills, dtype=jnp.float64), batch.inputs[:, -40:]],
             axis=1,
@@ -159,25 +168,27 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
             lambda a: jnp.cos(jnp.arange(a.size, dtype=jnp.float64)).reshape(a.shape), net
         )
         for derivative in (
-            lambda f: f(net),
-            lambda f: jax.grad(f)(net),
-            lambda f: jax.jvp(f, (net,), (along,)),
-            lambda f: jax.jvp(jax.grad(f), (net,), (along,)),
+            lambda f: lambda net, _: f(net),
+            lambda f: lambda net, _: jax.grad(f)(net),
+            lambda f: lambda net, along: jax.jvp(f, (net,), (along,)),
+            lambda f: lambda net, along: jax.jvp(jax.grad(f), (net,), (along,)),
         ):
-            found, expected = (jax.tree.leaves(derivative(f)) for f in (ours, plain))
+            found, expected = (
+                jax.tree.leaves(jax.jit(derivative(f))(net, along)) for f in (ours, plain)
+            )
             for a, b in zip(found, expected, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_the_initial_weights_are_normal_and_keyed_by_unit():
     system = js.training.cast(ParityNetwork(width=400, init_scale=0.01), "float32")
-    network = system.init(jr.key(0)).network
+    network = _init(system).network
     for leaf in (network.weight, network.bias, network.readout):
         values = np.asarray(leaf).ravel() / 0.01
         assert abs(values.mean()) < 4 / np.sqrt(values.size)
         assert abs(values.var() - 1) < 4 * np.sqrt(2 / values.size)
     narrow = js.training.cast(ParityNetwork(width=100, init_scale=0.01), "float32")
-    np.testing.assert_array_equal(narrow.init(jr.key(0)).network.readout, network.readout[:100])
+    np.testing.assert_array_equal(_init(narrow).network.readout, network.readout[:100])
 
 
 @pytest.mark.slow
@@ -198,11 +209,11 @@ def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
 
 def test_the_train_loss_is_the_mean_over_the_set():
     system = js.training.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
-    state = system.init(jr.key(0))
+    state = _init(system)
     drawn = words(state.task.set_key, jnp.arange(1500), 2)
-    batch = data.decode(drawn, state.task.survival, state.task.masks, 9, "float32")
+    batch = data.decode(drawn, state.task.frequencies.survival, state.task.masks, 9, "float32")
     error = student.half_squared_error(state.network, batch, jnp.asarray(2.0, jnp.float32), 3)
-    np.testing.assert_allclose(system.observe(state)["train_loss"], np.mean(error), rtol=1e-5)
+    np.testing.assert_allclose(_observe(system, state)["train_loss"], np.mean(error), rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -224,7 +235,7 @@ def test_one_trace_for_a_grid_of_widths_rates_exponents_and_seeds():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ParityNetwork, "init", counted)
         runs = js.run(plan, progress=False)
-    assert (plan.n_runs, plan.n_compiles, len(traces)) == (108, 1, 1)
+    assert (plan.n_runs, plan.n_programs, len(traces)) == (108, 1, 1)
     assert np.all(runs["status"] == js.Status.ok)
     for width, rate, alpha, seed in [(4, 0.05, 0.6, 3), (8, 0.02, 0.9, 0), (16, 0.1, 0.3, 2)]:
         at = {"width": width, "learning_rate": rate, "skill_exponent": alpha, "seed": seed}

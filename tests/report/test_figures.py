@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import xarray
+from systems import ONLINE as SYSTEM
 
 import jaxscale as js
-from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
+from jaxscale.emergence import FiniteSet, Online
 from jaxscale.report._figures import FEW, band, new_figure, plot, save
 
-SYSTEM = MultilinearSkills(n_skills=5, n_steps=20)
 GRIDS = {
     "one": js.Grid(SYSTEM),
     "rates": js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2, 0.4]}, seeds=3),

@@ -15,12 +15,6 @@ from jaxscale.training import cast
 
 N_DRAWS = 4000
 # the compiler takes longer than the programs
-FAST_COMPILE = {
-    "compiler_options": {
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    }
-}
 
 
 def regression(n_samples, gamma=2.0, **fields):
@@ -41,7 +35,7 @@ def draw(system, n_draws=N_DRAWS, padding=None, key=0):
             return draw_inputs(key, plain.coordinates, jnp.asarray(plain.n_samples), padding)
 
         keys = jr.split(jr.key(key), n_draws)
-        return jax.tree.map(np.asarray, jax.jit(jax.vmap(one), **FAST_COMPILE)(keys))
+        return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(keys))
 
 
 def limit(n_comparisons):
@@ -192,7 +186,7 @@ def test_too_little_padding_is_told():
     assert not draw(system, 20, few).complete.any()
     assert not draw(system, 20, narrow).complete.any()
     with jax.enable_x64(True):
-        out = jax.jit(lambda key: short.simulate(key), **FAST_COMPILE)(jr.key(0))
+        out = jax.jit(lambda key: short.simulate(key))(jr.key(0))
     assert out["status"] == js.Status.truncated
     assert np.isnan(out["loss"])
     assert np.isnan(out["n_seen"])

@@ -23,7 +23,7 @@ def _inputs(n_rows: int, columns: int, seen: int) -> Inputs:
 
 
 def _padding(seen: int, head: int = 0) -> Padding:
-    return Padding(8, 64, 0, seen, head, 4 * seen, seen)
+    return Padding(64, seen, head, 4 * seen, seen)
 
 
 def test_narrow_width_leaves_out_what_gains_nothing():

@@ -158,14 +158,10 @@ def test_the_population_gradient_of_relu_is_the_mean_over_batches():
     system = S.TeacherStudent(**{**common, "gradient": S.Population()})
     with jax.enable_x64(True):
         state = eqx.filter_jit(system.init)(root_key(0))
-        exact = system.gradient(
-            state.trained, state.task, system.decoder, system.inputs, root_key(0)
-        )
+        exact = system.gradient(state.trained, state.task, system.problem, root_key(0))
         batch = S.FreshBatches(batch_size=64)
         keys = jax.vmap(lambda i: jr.fold_in(root_key(1), i))(jnp.arange(64))
-        gradients = jax.vmap(
-            lambda k: batch(state.trained, state.task, system.decoder, system.inputs, k)
-        )
+        gradients = jax.vmap(lambda k: batch(state.trained, state.task, system.problem, k))
         drawn = jax.jit(gradients)(keys)
     for name, value in exact.items():
         found = np.asarray(drawn[name])

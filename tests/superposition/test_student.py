@@ -11,6 +11,7 @@ from scipy.stats import norm
 import jaxscale as js
 from jaxscale.keys import root_key
 from jaxscale.superposition import _losses as losses
+from jaxscale.superposition._student import Problem, Task, Teacher
 from jaxscale.training import INIT_STREAM
 
 S = js.superposition
@@ -58,10 +59,9 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
         state = start(system)
         student = losses.Student(None, jnp.zeros((48,), jnp.float32), state.student.directions)
         ones = jnp.ones((48,), jnp.float32)
-        split = losses.sampled_split(
-            student, S.Relu(), system.inputs, state.task.source,
-            losses.Teacher(ones, ones), root_key(5), 2000,
-        )  # fmt: skip
+        problem = problem_of(system.inputs, ones, ones, S.Relu())
+        task = task_of(problem, state.task.source, root_key(5))
+        split = losses.sampled_split(student, task, problem, 2000)
         found.append(float(jnp.sum(split.signal + split.interference)))
     assert found[1] < 0.6 * found[0]
 
@@ -76,6 +76,14 @@ def test_trained_embeddings_move_and_learn(embedding):
     assert (state.student.matrix is None) == isinstance(embedding, S.Tied)
     runs = js.run(js.Grid(system), progress=False)
     assert runs["loss"][0, -1] < 0.9 * runs["loss"][0, 0]
+
+
+def problem_of(inputs, probability, targets, decoder):
+    return Problem(inputs, probability, Teacher(targets, jnp.ones_like(targets)), decoder)
+
+
+def task_of(problem, source, key):
+    return Task(problem.probability, problem.teacher, source, None, None, {}, key)
 
 
 def student_of(seed, n=9, k=4):
@@ -93,7 +101,7 @@ def test_linear_losses_are_quadratic_forms_of_the_second_moments(x64, inputs):
     student, n = student_of(0), 9
     p = inputs.probability(jnp.asarray(np.arange(1, n + 1.0) ** -1.1 / 3))
     target = jnp.asarray(np.arange(1, n + 1.0) ** -0.5)
-    split = losses.linear_split(student, inputs, p, losses.Teacher(target, jnp.ones(n)))
+    split = losses.exact_split(student, problem_of(inputs, p, target, S.Linear()))
     scale, mean = inputs.moments(p)
     sigma = np.diag(scale) + np.outer(mean, mean)
     rows = np.asarray(student.directions)
@@ -103,35 +111,32 @@ def test_linear_losses_are_quadratic_forms_of_the_second_moments(x64, inputs):
 
 
 CASES = {
-    "linear, independent": (S.Linear(), S.Bernoulli(mean_active=1.7), losses.linear_split),
-    "linear, one-hot": (S.Linear(), S.OneHot(amplitude=S.Fixed()), losses.linear_split),
-    "relu, one-hot": (S.Relu(), S.OneHot(), None),
-    "relu, symmetric": (S.Relu(), S.OneHot(amplitude=S.Uniform(low=-1.0, high=1.0)), None),
+    "linear, independent": (S.Linear(), S.Bernoulli(mean_active=1.7)),
+    "linear, one-hot": (S.Linear(), S.OneHot(amplitude=S.Fixed())),
+    "relu, one-hot": (S.Relu(), S.OneHot()),
+    "relu, symmetric": (S.Relu(), S.OneHot(amplitude=S.Uniform(low=-1.0, high=1.0))),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
-    decoder, inputs, exact = CASES[name]
+    decoder, inputs = CASES[name]
     share = np.arange(1, 10.0) ** -1.1
     share /= share.sum()
-    places = inputs.n_listed(share)
+    places = 1 if isinstance(inputs, S.OneHot) else inputs.n_listed(share)
     inputs = js.training.cast(inputs, "float64")
     student, n = student_of(1), 9
     if isinstance(decoder, S.Linear):
         student = losses.Student(student.matrix, jnp.zeros(n), student.directions)
     p = inputs.probability(jnp.asarray(share))
-    teacher = losses.Teacher(jnp.asarray(share**0.3), jnp.ones(n))
+    problem = problem_of(inputs, p, jnp.asarray(share**0.3), decoder)
     source = inputs.source(p, places)
-    if exact is None:
-        split = losses.one_hot_split(student, decoder, inputs, p, teacher)
-    else:
-        split = exact(student, inputs, p, teacher)
+    split = losses.exact_split(student, problem)
 
     @jax.jit
     def block(i):
-        key = jr.fold_in(root_key(0), i)
-        return losses.sampled_split(student, decoder, inputs, source, teacher, key, 2000)
+        task = task_of(problem, source, jr.fold_in(root_key(0), i))
+        return losses.sampled_split(student, task, problem, 2000)
 
     blocks = [block(i) for i in range(24)]
     limit = norm.isf(0.5e-3 / (2 * n)) * 1.4  # 23 degrees of freedom
@@ -143,12 +148,12 @@ def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
 
 
 def test_blocks_of_columns_add_up(x64, monkeypatch):
-    student, inputs = student_of(2), S.OneHot()
-    p, teacher = jnp.full(9, 1 / 9), losses.Teacher(jnp.ones(9), jnp.ones(9))
-    whole = losses.one_hot_split(student, S.Relu(), inputs, p, teacher)
+    student, inputs = student_of(2), js.training.cast(S.OneHot(), "float64")
+    problem = problem_of(inputs, jnp.full(9, 1 / 9), jnp.ones(9), S.Relu())
+    at_once = losses.exact_split(student, problem)
     monkeypatch.setattr(losses, "BLOCK_FLOATS", 36)
-    cut = losses.one_hot_split(student, S.Relu(), inputs, p, teacher)
-    np.testing.assert_allclose(cut.interference, whole.interference, rtol=1e-12)
+    in_blocks = losses.exact_split(student, problem)
+    np.testing.assert_allclose(in_blocks.interference, at_once.interference, rtol=1e-12)
 
 
 def test_dead_outputs_and_strengths(x64):
@@ -158,8 +163,8 @@ def test_dead_outputs_and_strengths(x64):
     inputs = S.OneHot(amplitude=S.Uniform(low=0.0, high=2.0))
     dead = S.Relu().dead(inputs.amplitude, student.own_slopes(), bias)
     assert np.flatnonzero(dead).tolist() == [1]
-    teacher = losses.Teacher(2 * jnp.ones(n), jnp.ones(n))
-    strength = losses.feature_strength(student, S.Relu(), inputs, teacher)
+    problem = problem_of(inputs, jnp.full(n, 1 / n), jnp.full(n, 2.0), S.Relu())
+    strength = losses.feature_strength(student, problem)
     assert losses.feature_groups(n) == [1, 2, 4, 8]
     np.testing.assert_allclose(np.asarray(strength)[[0, 2, 3]], 0.5, rtol=1e-12)
     assert strength[1] < 1e-3

@@ -264,3 +264,15 @@ GOOD = {"frequency_exponent": 1.5, "importance_exponent": 0.5, "n_features": 9, 
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_shapes_broadcast():
+    options = {"importance_exponent": 0.5, "learning_rate": 0.5}
+    time, a = np.ones((3, 1)), np.array([1.1, 1.5])
+    loss = theory.sequential_loss(time, frequency_exponent=a, n_features=5, **options)
+    assert loss.shape == (3, 2)
+    w = np.ones((4, 9)) / 2
+    assert theory.bottleneck_loss(time, w, frequency_exponent=1.1, **options).shape == (3, 1)
+    assert theory.interference_loss(
+        time, scale=a, bias_learning_rate=1, n_features=3, tail=theory.Pareto(np.array([3.0, 4.0]))
+    ).shape == (3, 2)

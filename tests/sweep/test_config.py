@@ -198,6 +198,13 @@ def test_bad_command_line_axes(text):
         parse_axis(text)
 
 
+def test_old_names_of_lengths_are_read_from_files(write):
+    text = 'system = "emergence.ParityNetwork"\nfields = {width = 16, max_width = 64}\n'
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        grid = js.Grid.from_toml(write(text))
+    assert grid.system.padded("width") == 64
+
+
 def test_user_classes_are_written_by_module():
     grid = js.Grid(_Mine(n_skills=3, n_steps=5))
     table = grid.to_dict()

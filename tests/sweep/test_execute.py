@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checks import assert_close, count_chunks
+from systems import FINITE, ONLINE
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import _execute as execute
 
-ONLINE = MultilinearSkills(n_skills=5, n_steps=20)
-FINITE = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
 NETWORK = ParityNetwork(
     n_skills=2, n_bits=6, skill_size=2, batch_size=32, n_steps=5, n_evaluation=64
 )
@@ -23,29 +23,6 @@ PROVENANCE = (
     "grid", "plan", "versions", "device", "dtype", "matmul_precision", "wall_seconds",
     "compile_seconds", "complete", "git_commit",
 )  # fmt: skip
-
-
-def assert_close(one, two):
-    for name in one.data_vars:
-        if one[name].dtype.kind == "f":
-            np.testing.assert_allclose(one[name], two[name], rtol=1e-6, atol=1e-7)
-        else:
-            np.testing.assert_array_equal(one[name], two[name])
-
-
-def interrupting(monkeypatch, after):
-    """Let Ctrl-C come after some chunks; tells how many chunks were computed."""
-    chunks, computed = execute.Session.chunks, []
-
-    def stop(self, bar):
-        for found in chunks(self, bar):
-            if len(computed) == after:
-                raise KeyboardInterrupt
-            computed.append(found[0])
-            yield found
-
-    monkeypatch.setattr(execute.Session, "chunks", stop)
-    return computed
 
 
 def test_dataset_layout_and_provenance():
@@ -121,10 +98,10 @@ def test_results_do_not_depend_on_how_the_grid_is_cut(system, axes, caps):
     for cap in caps:
         plan = js.plan(grid, max_runs_per_chunk=cap)
         assert plan.buckets[0].chunk <= cap
-        assert_close(js.run(plan), whole)
+        assert_close(js.run(plan), whole, 1e-6)
     path, values = next(iter(axes.items()))
     more = js.run(js.Grid(system, {path: [*values, 20]}, seeds=4))
-    assert_close(more.sel({path: values, "seed": [0, 1, 2]}), whole)
+    assert_close(more.sel({path: values, "seed": [0, 1, 2]}), whole, 1e-6)
     assert not np.allclose(whole["loss"].sel(seed=0), whole["loss"].sel(seed=1), rtol=1e-6)
 
 
@@ -156,7 +133,7 @@ def test_a_bad_run_leaves_its_neighbours(bad):
 def test_interruption_returns_what_is_finished(monkeypatch):
     plan = js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
     whole = js.run(plan)
-    computed = interrupting(monkeypatch, after=2)
+    computed = count_chunks(monkeypatch, stop_after=2)
     part = js.run(plan)
     assert computed == [(0, 0), (0, 1)]
     assert part.attrs["complete"] == 0

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from _counted import SYSTEM, runs_done, runs_of, runs_told
+from checks import assert_close
+from counted import SYSTEM, runs_done, runs_of, runs_told
 
 import jaxscale as js
 from jaxscale.emergence import Online, ParityNetwork
-from jaxscale.sweep import _bucket as bucket, _program as program, _remote as remote
+from jaxscale.sweep import _bucket as bucket, _execute as execute, _program as program
 from jaxscale.sweep._execute import Session
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._store import MemoryStore, ZarrStore
@@ -43,16 +44,6 @@ def log(tmp_path, monkeypatch):
 
 def spawned(n_workers):
     return ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-def assert_close(one, two):
-    assert set(one.data_vars) == set(two.data_vars)
-    for name in two.data_vars:
-        assert one[name].dims == two[name].dims
-        if one[name].dtype.kind == "f":
-            np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-6)
-        else:
-            np.testing.assert_array_equal(one[name], two[name])
 
 
 # what is refused, and threads: no worker processes
@@ -91,14 +82,14 @@ def test_threads(tmp_path, log, local, n_workers):
     with ThreadPoolExecutor(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local)
+    assert_close(runs, local, 1e-5)
     assert runs.identical(js.open_store(tmp_path / "a.zarr"))
     assert runs.attrs["complete"] == 1
 
 
 def test_results_in_memory(local):
     with ThreadPoolExecutor(1) as pool:
-        assert_close(js.run(PLAN, executor=pool), local)
+        assert_close(js.run(PLAN, executor=pool), local, 1e-5)
 
 
 class Batches(ThreadPoolExecutor):
@@ -124,7 +115,7 @@ class Batches(ThreadPoolExecutor):
 def test_an_executor_holds_a_bounded_number_of_tasks(
     tmp_path, log, local, monkeypatch, n_workers, bound, most
 ):
-    monkeypatch.setattr(remote, "IN_FLIGHT", bound)
+    monkeypatch.setattr(execute, "IN_FLIGHT", bound)
     with Batches(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
     assert pool.most <= most
@@ -132,7 +123,7 @@ def test_an_executor_holds_a_bounded_number_of_tasks(
     assert sum(pool.sizes) == 8
     assert min(pool.sizes[:-1]) >= most // 2  # the last is what is left
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local)
+    assert_close(runs, local, 1e-5)
 
 
 class Broken(ThreadPoolExecutor):
@@ -166,14 +157,14 @@ class Closing(ThreadPoolExecutor):
 
 
 def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkeypatch):
-    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
+    monkeypatch.setattr(execute, "IN_FLIGHT", 4)
     path = tmp_path / "a.zarr"
     with Closing(2) as pool, pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
         js.run(PLAN, store=path, executor=pool)
     done = runs_done(js.open_store(path))
     assert 4 <= len(done) <= 8
     log.unlink()
-    assert_close(js.run(PLAN, store=path), local)
+    assert_close(js.run(PLAN, store=path), local, 1e-5)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
 
 
@@ -234,7 +225,7 @@ def test_ctrl_c_while_writing_keeps_what_an_executor_has_done(
     monkeypatch.setattr(ZarrStore, "write", stop)
     runs = js.run(PLAN, store=path, executor=AtOnce(8))
     assert len(interrupts) == 1
-    assert_close(runs, local)
+    assert_close(runs, local, 1e-5)
     assert len(written) == len(set(written)) == 8  # none twice, though the second came twice
     assert xarray.open_zarr(path, consolidated=False).attrs["complete"] == 1
 
@@ -308,7 +299,7 @@ def test_however_a_task_is_lost_the_others_are_kept(tmp_path, log, monkeypatch, 
     monkeypatch.setattr(
         AtOnce, "submit", lambda self, *a: last if self.left == 5 else submit(self, *a)
     )
-    monkeypatch.setattr(remote, "IN_FLIGHT", 4)
+    monkeypatch.setattr(execute, "IN_FLIGHT", 4)
     with pytest.raises(RuntimeError, match=rf"`executor` .*{words}"):
         js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
     assert runs_done(js.open_store(tmp_path / "a.zarr")) == set(runs_told(log, GRID))
@@ -324,7 +315,7 @@ def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
     assert done == set(runs_told(log, GRID))
     assert len(done) == 6
     log.unlink()
-    assert_close(js.run(PLAN, store=path), local)
+    assert_close(js.run(PLAN, store=path), local, 1e-5)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
 
 
@@ -354,7 +345,7 @@ def test_spawned_processes(tmp_path, log, local):
     with spawned(2) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local)
+    assert_close(runs, local, 1e-5)
     assert runs.attrs["complete"] == 1
 
 
@@ -363,7 +354,7 @@ def test_spawned_processes_and_several_programs(tmp_path):
     grid = js.Grid(SYSTEM, {"n_skills": [3, 5], "data": [Online(), SYSTEM.data]}, seeds=4)
     with spawned(2) as pool:
         runs = js.run(js.plan(grid, max_runs_per_chunk=2), executor=pool)
-    assert_close(runs, js.run(grid))
+    assert_close(runs, js.run(grid), 1e-5)
 
 
 @pytest.mark.dist
@@ -392,7 +383,7 @@ def test_a_pool_whose_worker_dies(tmp_path, log, local, monkeypatch):
     with spawned(1) as pool:
         runs = js.run(PLAN, store=path, executor=pool)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
-    assert_close(runs, local)
+    assert_close(runs, local, 1e-5)
 
 
 @pytest.mark.dist
@@ -415,7 +406,7 @@ def test_dask(tmp_path, log, local, monkeypatch, dies):
     told = runs_told(log, GRID)
     assert set(told) == set(runs_of(GRID))
     assert (len(told) > len(set(told))) == dies
-    assert_close(runs, local)
+    assert_close(runs, local, 1e-5)
     assert runs.attrs["complete"] == 1
 
 
@@ -423,14 +414,15 @@ def test_dask(tmp_path, log, local, monkeypatch, dies):
 @pytest.mark.filterwarnings("default")  # those of submitit are not ours
 def test_submitit(tmp_path, log, local, monkeypatch):
     submitit = pytest.importorskip("submitit")
-    folders = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    monkeypatch.setenv("PYTHONPATH", folders)  # where the worker finds `_counted`
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join(filter(None, sys.path))
+    )  # where the worker finds `counted`
     executor = submitit.AutoExecutor(folder=tmp_path / "jobs", cluster="local")
     executor.update_parameters(timeout_min=5)
     plan = js.plan(GRID, max_runs_per_chunk=8)
     runs = js.run(plan, store=tmp_path / "a.zarr", executor=executor)
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local)
+    assert_close(runs, local, 1e-5)
 
 
 @pytest.mark.dist
@@ -438,7 +430,7 @@ def test_submitit(tmp_path, log, local, monkeypatch):
 def test_submitit_in_this_process(tmp_path, local):
     submitit = pytest.importorskip("submitit")
     executor = submitit.DebugExecutor(folder=tmp_path / "jobs")
-    assert_close(js.run(PLAN, store=tmp_path / "a.zarr", executor=executor), local)
+    assert_close(js.run(PLAN, store=tmp_path / "a.zarr", executor=executor), local, 1e-5)
 
 
 @pytest.mark.dist
@@ -475,7 +467,7 @@ def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch)
             part = js.run(PLAN, store=path, executor=pool)
         assert part.attrs["complete"] == 0
         assert 6 <= len(runs_done(part)) <= 12  # and what waited to be written, or in the pool
-        assert_close(js.run(PLAN, store=path, executor=pool), local)
+        assert_close(js.run(PLAN, store=path, executor=pool), local, 1e-5)
 
 
 def test_the_environment_is_clean():

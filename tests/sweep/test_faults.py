@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -15,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from _counted import SYSTEM, Counted, runs_done, runs_of, runs_told
-from _server import Server, when
+from checks import files_under
+from counted import SYSTEM, Counted, runs_done, runs_of, runs_told
+from server import Server, when
 
 import jaxscale as js
 from jaxscale import cli
@@ -27,17 +27,6 @@ PLAN = js.plan(GRID, max_runs_per_chunk=2)  # four chunks
 CHUNK = 4
 IN_FLIGHT = 2 * CHUNK  # one chunk being written while the next is computed
 MANY = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=24)  # twelve chunks
-
-
-def files_under(folder):
-    """Digest of every file and name of every folder, but of the locks beside a store."""
-    found = {}
-    for path in sorted(Path(folder).rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if not (name.startswith(".") and ".lock" in name):
-            content = path.read_bytes() if path.is_file() else b"folder"
-            found[name] = hashlib.sha256(content).hexdigest()
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +158,7 @@ def _bad_grid(path):
 
 def _unknown_class(path):
     root = zarr.open_group(path, mode="r+")
-    root.update_attributes({"grid": str(root.attrs["grid"]).replace("_counted", "_nowhere")})
+    root.update_attributes({"grid": str(root.attrs["grid"]).replace("counted", "nowhere")})
 
 
 @pytest.mark.parametrize(

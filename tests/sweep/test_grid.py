@@ -6,13 +6,13 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from systems import ONLINE as SMALL
 
 import jaxscale as js
 from jaxscale.emergence import (
     DataLimited,
     DisjointSkills,
     FiniteSet,
-    MultilinearSkills,
     Online,
     ParityNetwork,
     RandomSkills,
@@ -20,7 +20,6 @@ from jaxscale.emergence import (
     WidthLimited,
 )
 
-SMALL = MultilinearSkills(n_skills=5, n_steps=20)
 NETWORK = ParityNetwork(
     n_skills=2, n_bits=6, skill_size=2, width=8, batch_size=32, n_steps=5, n_evaluation=64
 )

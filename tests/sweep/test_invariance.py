@@ -7,7 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from test_plan import compilations
+from checks import assert_close, compilations
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
@@ -41,26 +41,11 @@ np.savez(sys.argv[2], **{{k: v.values for k, v in js.run(plan).items()}})
 """
 
 
-def assert_close(one, two, tolerance=1e-5):
-    """Floats within a part of the observable's maximum, integers exactly."""
-    names = set(one.files if hasattr(one, "files") else one.data_vars)
-    assert names == set(two.data_vars)
-    for name in names:
-        here, there = np.asarray(one[name]), np.asarray(two[name])
-        assert here.shape == there.shape
-        if there.dtype.kind == "f":
-            np.testing.assert_array_equal(np.isnan(here), np.isnan(there))
-            atol = tolerance * np.nanmax(np.abs(there))
-            np.testing.assert_allclose(here, there, rtol=0.0, atol=atol, err_msg=name)
-        else:
-            np.testing.assert_array_equal(here, there, err_msg=name)
-
-
 @pytest.fixture(scope="module")
 def whole():
     """The network's grid in one program and one chunk."""
     plan = js.plan(WIDTHS, max_programs=1)
-    assert plan.n_compiles == 1
+    assert plan.n_programs == 1
     runs = js.run(plan)
     assert (runs["status"] == js.Status.ok).all()
     return runs
@@ -78,12 +63,12 @@ def test_learning_happened(whole):
 @pytest.mark.parametrize("most", [2, 4, None])
 def test_networks_do_not_feel_their_bucket(whole, most):
     plan = js.plan(WIDTHS, max_programs=most)
-    assert plan.n_compiles <= (most or 4)
+    assert plan.n_programs <= (most or 4)
     PROGRAMS.clear()
     with compilations() as seen:
         runs = js.run(plan)
-    assert len(PROGRAMS.values()) == plan.n_compiles
-    assert len(seen) >= plan.n_compiles
+    assert len(PROGRAMS.values()) == plan.n_programs
+    assert len(seen) >= plan.n_programs
     assert_close(runs, whole)
 
 
@@ -140,7 +125,7 @@ def small():
 )
 def test_bounds_change_no_number(small, bounds):
     plan = js.plan(js.Grid(SMALL, SIZES, seeds=3), **bounds)
-    assert plan.n_compiles <= bounds.get("max_programs", 4)
+    assert plan.n_programs <= bounds.get("max_programs", 4)
     assert all(b.chunk <= bounds.get("max_runs_per_chunk", 12) for b in plan.buckets)
     assert_close(js.run(plan), small)
 
@@ -149,11 +134,11 @@ def test_it_compiles_what_was_planned(small):
     """Exactly one program per bucket, and none the second time (helpers were compiled before)."""
     grid = js.Grid(js.replace(SMALL, "n_steps", 51), {"n_skills": [4, 5]}, seeds=3)
     plan = js.plan(grid)
-    assert plan.n_compiles == 2
+    assert plan.n_programs == 2
     PROGRAMS.clear()
     with compilations() as seen:
         first = js.run(plan)
-    assert len(seen) == len(PROGRAMS.values()) == plan.n_compiles
+    assert len(seen) == len(PROGRAMS.values()) == plan.n_programs
     with compilations() as seen:
         second = js.run(plan)
     assert not seen

@@ -112,7 +112,7 @@ def test_every_index_is_that_of_numpy(path, loaded, data):
     name = data.draw(st.sampled_from(["loss", "skill_strength", "status"]))
     stored = reader.StoreReader(path)
     lazy = StoredVariable(
-        stored.of_runs, reader.Layout.of(stored.plan(), stored.shard_length), name
+        stored.of_runs, reader.Layout.of(stored.plan(reader.Options()), stored.shard_length), name
     )
     key = data.draw(outer_keys(lazy.shape))
     expected = loaded[name].values

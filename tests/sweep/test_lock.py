@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from _counted import SYSTEM, runs_done, runs_of, runs_told
-from _server import Server, when
+from counted import SYSTEM, runs_done, runs_of, runs_told
+from server import Server, when
 
 import jaxscale as js
 from jaxscale.sweep import _lock as lock

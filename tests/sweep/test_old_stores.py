@@ -7,8 +7,8 @@ complete, and one that Ctrl-C ended after the first of its two chunks.
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
+from checks import assert_close
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
@@ -31,20 +31,13 @@ def fresh():
     return js.run(LARGER)
 
 
-def assert_close(one, two):
-    assert set(one.data_vars) == set(two.data_vars)
-    for name in one.data_vars:
-        assert one[name].dims == two[name].dims
-        np.testing.assert_allclose(one[name], two[name], rtol=2e-6, atol=1e-7)
-
-
 def test_they_open(folder, fresh):
     part = fresh.sel(learning_rate=[0.1, 0.2], seed=[0, 1])
-    assert_close(js.open_store(folder / "complete.zarr"), part)
+    assert_close(js.open_store(folder / "complete.zarr"), part, 2e-6)
     opened = js.open_store(folder / "interrupted.zarr")
     assert opened.attrs["complete"] == 0
     assert (opened["status"].sel(learning_rate=0.2) == js.Status.not_run).all()
-    assert_close(opened.sel(learning_rate=[0.1]), part.sel(learning_rate=[0.1]))
+    assert_close(opened.sel(learning_rate=[0.1]), part.sel(learning_rate=[0.1]), 2e-6)
 
 
 @pytest.mark.parametrize("name", ["complete.zarr", "interrupted.zarr"])
@@ -52,9 +45,9 @@ def test_they_continue_and_extend(folder, fresh, name):
     before = js.open_store(folder / name)
     done = js.run(GRID, store=folder / name)
     assert done.attrs["complete"] == 1
-    assert_close(done, fresh.sel(learning_rate=[0.1, 0.2], seed=[0, 1]))
+    assert_close(done, fresh.sel(learning_rate=[0.1, 0.2], seed=[0, 1]), 2e-6)
     whole = js.run(LARGER, store=folder / name)
-    assert_close(whole, fresh)
+    assert_close(whole, fresh, 2e-6)
     stored = whole.sel(learning_rate=before["learning_rate"], seed=before["seed"])
     written = before["status"] != js.Status.not_run
     assert stored["loss"].where(written).equals(before["loss"].where(written))

@@ -1,36 +1,20 @@
 """Plans: groups, chunks, no compilation, and programs that are kept."""
 
-import contextlib
 import itertools
 import pickle
 
 import jax
 import numpy as np
 import pytest
+from checks import compilations
+from systems import ONLINE as SMALL
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
-from jaxscale.sweep._division import allocate_buckets, cells, cheapest
+from jaxscale.sweep._plan import allocate_buckets, cells, cheapest
 from jaxscale.sweep._program import PROGRAMS
-
-SMALL = MultilinearSkills(n_skills=5, n_steps=20)
-
-
-@contextlib.contextmanager
-def compilations():
-    seen = []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_the_counter_counts():
@@ -45,10 +29,15 @@ def test_planning_compiles_nothing():
         plan = js.plan(js.Grid(SMALL, axes, seeds=4))
         text = str(plan)
     assert not seen
-    assert plan.n_compiles == 2
+    assert plan.n_programs == 2
     assert "16 runs, 2 compiles, 2 devices" in text
     assert plan.seconds > 0
     assert plan.flops > 0
+
+
+def test_the_old_name_of_n_programs_warns():
+    with pytest.warns(DeprecationWarning, match="use `Plan.n_programs`"):
+        assert js.plan(js.Grid(SMALL)).n_compiles == 1
 
 
 def test_planning_builds_no_system_per_run(monkeypatch):
@@ -66,7 +55,7 @@ def test_planning_builds_no_system_per_run(monkeypatch):
 def test_one_program_per_group():
     axes = {"data": [Online(), FiniteSet(n_samples=10)], "n_steps": [5, 10, 20]}
     plan = js.plan(js.Grid(SMALL, {**axes, "learning_rate": [0.1, 0.2]}, seeds=3))
-    assert plan.n_compiles == len(plan.buckets) == 6
+    assert plan.n_programs == len(plan.buckets) == 6
     ids = np.concatenate([b.run_ids for b in plan.buckets])
     assert sorted(ids.tolist()) == list(range(plan.n_runs))
 
@@ -74,7 +63,7 @@ def test_one_program_per_group():
 def test_sizes_are_padded_to_the_largest():
     network = ParityNetwork(n_skills=2, n_bits=6, skill_size=2, width=3, n_steps=5)
     plan = js.plan(js.Grid(network, {"width": [4, 16, 8]}))
-    assert plan.n_compiles == 1
+    assert plan.n_programs == 1
     assert plan.buckets[0].traced_system.padded("width") == 16
 
 
@@ -183,7 +172,7 @@ def test_an_axis_of_one_size_is_that_size(other):
 
 def test_long_sweeps_of_mixed_sizes_are_bucketed():
     plans = {most: js.plan(WIDTHS, max_programs=most) for most in (1, 2, 4)}
-    assert [p.n_compiles for p in plans.values()] == [1, 2, 4]
+    assert [p.n_programs for p in plans.values()] == [1, 2, 4]
     waste = [p.padding_waste for p in plans.values()]
     assert waste[0] == pytest.approx(5 * 256 / (16 + 32 + 64 + 128 + 256) - 1, rel=0.05)
     assert waste[0] > waste[1] > waste[2]
@@ -193,14 +182,14 @@ def test_long_sweeps_of_mixed_sizes_are_bucketed():
         assert f"{plan.padding_waste:.0%} more work by padding" in str(plan)
         for b in plan.buckets:
             assert b.traced_system.padded("width") == b.columns["width"].max()
-    assert js.plan(WIDTHS).n_compiles == 4
+    assert js.plan(WIDTHS).n_programs == 4
     short = js.Grid(js.replace(NETWORK, "n_steps", 20), WIDTHS.axes, seeds=8)
-    assert js.plan(short).n_compiles == 1  # a program takes longer to compile than it saves
+    assert js.plan(short).n_programs == 1  # a program takes longer to compile than it saves
 
 
 def test_static_axes_bound_the_programs_from_below():
     grid = js.Grid(SMALL, {"n_skills": [3, 4, 5]})
-    assert js.plan(grid, max_programs=3).n_compiles == 3
+    assert js.plan(grid, max_programs=3).n_programs == 3
     with pytest.raises(ValueError, match=r"`max_programs` must be at least 3.*got 2"):
         js.plan(grid, max_programs=2)
 
@@ -241,7 +230,7 @@ def test_bad_bounds(name, bad):
 def test_the_old_name_of_max_programs_is_deprecated():
     with pytest.warns(DeprecationWarning, match="use `max_programs`"):
         plan = js.plan(WIDTHS, max_compiles=2)
-    assert plan.n_compiles == 2
+    assert plan.n_programs == 2
     with pytest.raises(ValueError, match="old name of `max_programs`"):
         js.plan(WIDTHS, max_compiles=2, max_programs=2)
 

@@ -10,29 +10,15 @@ import numpy as np
 import pytest
 import xarray
 import zarr
+from checks import count_chunks
+from systems import FINITE as SYSTEM, ONLINE
 
 import jaxscale as js
-from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
-from jaxscale.sweep import _execute as execute, _store as store
+from jaxscale.emergence import FiniteSet, Online
+from jaxscale.sweep import _store as store
 from jaxscale.sweep._layout import Layout
 
-SYSTEM = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
-ONLINE = js.replace(SYSTEM, "data", Online())
 GRID = js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3)
-
-
-def count_chunks(monkeypatch, stop_after=None):
-    chunks, computed = execute.Session.chunks, []
-
-    def counted(self, bar):
-        for where, answer in chunks(self, bar):
-            if len(computed) == stop_after:
-                raise KeyboardInterrupt
-            computed.append(where)
-            yield where, answer
-
-    monkeypatch.setattr(execute.Session, "chunks", counted)
-    return computed
 
 
 def test_layout_on_disk(tmp_path):
@@ -192,7 +178,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path, monkeypatch, step):
 
 
 def test_an_error_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
-    def failing(self, bucket, chunk, ids, values):
+    def failing(self, bucket, chunk, values):
         self.root["loss"][:] = 0.0
         raise ValueError("half of it is written")
 
@@ -208,11 +194,11 @@ def test_an_error_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
 def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):
     write, main = store.ZarrStore.write, threading.main_thread().ident
 
-    def interrupted(self, bucket, chunk, ids, values):
+    def interrupted(self, bucket, chunk, values):
         for _ in range(3 if chunk == 0 else 0):  # impatiently
             signal.pthread_kill(main, signal.SIGINT)
             time.sleep(0.2)
-        write(self, bucket, chunk, ids, values)
+        write(self, bucket, chunk, values)
 
     plan = js.plan(GRID, max_runs_per_chunk=2)
     with monkeypatch.context() as patch:

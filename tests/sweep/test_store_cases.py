@@ -143,9 +143,10 @@ def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch):
 
 
 def test_results_of_another_precision_are_not_mixed(path):
-    plan = js.plan(js.Grid(SYSTEM, GRID.axes, seeds=3), matmul_precision="bfloat16")
-    with pytest.raises(ValueError, match=r"`store` .*'float32', got 'bfloat16'"):
-        js.run(plan, store=path)
+    for grid in (GRID, js.Grid(SYSTEM, GRID.axes, seeds=3)):  # complete, and to be extended
+        plan = js.plan(grid, matmul_precision="bfloat16")
+        with pytest.raises(ValueError, match=r"`store` .*'float32', got 'bfloat16'"):
+            js.run(plan, store=path)
 
 
 def test_a_store_between_two_renamings_is_still_there(path):

@@ -9,10 +9,6 @@ from jaxscale.emergence.theory._allocation import (
     limiting_allocation as limiting_allocation,
     optimal_allocation as optimal_allocation,
 )
-from jaxscale.emergence.theory._expectation import (
-    SkillMoments as SkillMoments,
-    expected_skill as expected_skill,
-)
 from jaxscale.emergence.theory._joint import (
     data_parameter_loss as data_parameter_loss,
     parameter_loss as parameter_loss,
@@ -32,8 +28,10 @@ from jaxscale.emergence.theory._losses import (
 )
 from jaxscale.emergence.theory._skills import (
     Learner as Learner,
+    SkillMoments as SkillMoments,
     data_emergence as data_emergence,
     emergence_time as emergence_time,
+    expected_skill as expected_skill,
     skill_probabilities as skill_probabilities,
     skill_strength as skill_strength,
     width_emergence as width_emergence,

@@ -23,15 +23,9 @@ class Allocation(eqx.Module):
 
     $$N T = C, \qquad L = \min_N L(N, C/N)$$
 
-    **Arguments:**
-
     - `n_parameters`: N, a real number.
     - `time`: T, training steps, a real number.
     - `loss`: squared units of the target.
-
-    **Returns:** a pytree of three arrays of the same shape.
-
-    **Reference:** see `optimal_allocation`.
     """
 
     n_parameters: Float[Array, "..."]
@@ -42,7 +36,7 @@ class Allocation(eqx.Module):
 def optimum(
     alpha: Array, log_m: Array, norm: Array, s: Array, b: Array
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""Position and height of the compute-optimal point, S^2/2 left out.
+    r"""Position and height of the compute-optimal point, in units of S^2/2.
 
     With u = tau P_N, the argument of the last fitted skill, A(lambda) = b [Q_F(u) +
     u^s (1 - F(u))] and lambda = (A/u)^{1/(alpha+1)}. Setting the derivative of
@@ -51,13 +45,8 @@ def optimum(
     $$Q_F(u) = (\alpha + 1)\,u^s\,(1 - F(u)),$$
 
     whose two sides fall and rise with u, so the root is unique; it depends on alpha and M only. At
-    the root A(lambda) = b (alpha + 2) u^s (1 - F(u)).
-
-    **Arguments:** scalars: `alpha`, `log_m` (ln M), and the constants A, s, b of `scales`.
-
-    **Returns:** lambda* and A_C / (S^2/2).
-
-    **Reference:** derived here.
+    the root A(lambda) = b (alpha + 2) u^s (1 - F(u)). Derived here, of scalars: ln M and A, s, b
+    of `scales`; returns lambda* and A_C / (S^2/2).
     """
 
     def imbalance(y: Array, alpha: Array, s: Array, log_m: Array) -> tuple[Array, Array]:
@@ -128,7 +117,6 @@ def optimal_allocation(
     c, alpha, rate, scale, strength = symbols(
         compute, skill_exponent, learning_rate, target_scale, initial_strength
     )
-
     norm, s, b = scales(alpha, np.inf)
     size, height = optimum(alpha, odds(scale, strength), norm, s, b)
     return _split(c, alpha, rate, scale, size, height)
@@ -169,7 +157,6 @@ def limiting_allocation(
     c, alpha, rate, scale, strength = symbols(
         compute, skill_exponent, learning_rate, target_scale, initial_strength
     )
-
     norm, _, _ = scales(alpha, np.inf)
     u = odds(scale, strength) / 2
     size = (norm / u) ** (1 / (alpha + 1))

@@ -62,9 +62,7 @@ def time_parameter_loss(
 
     - `time`: T > 0, may be infinite.
     - `n_parameters`: N > 0, may be infinite; N >= n_s is the same as infinite.
-    - `skill_exponent`: alpha > 0.
-    - `n_skills`: n_s, a Python integer or `math.inf`.
-    - `learning_rate`, `target_scale`, `initial_strength`: as in `loss`.
+    - `skill_exponent` and the others: as in `loss`.
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
@@ -113,9 +111,7 @@ def time_loss(
     **Arguments:** (any shapes that broadcast)
 
     - `time`: T > 0.
-    - `skill_exponent`: alpha > 0.
-    - `n_skills`: n_s, a Python integer or `math.inf`.
-    - `learning_rate`, `target_scale`, `initial_strength`: as in `loss`.
+    - `skill_exponent` and the others: as in `loss`.
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
@@ -159,9 +155,7 @@ def parameter_loss(
     **Arguments:** (any shapes that broadcast)
 
     - `n_parameters`: N >= 0, may be infinite; N/N_c for N_c units per skill.
-    - `skill_exponent`: alpha > 0.
-    - `n_skills`: n_s, a Python integer or `math.inf`.
-    - `target_scale`: S, units of the target.
+    - `skill_exponent`, `n_skills`, `target_scale`: as in `loss`.
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
@@ -202,9 +196,7 @@ def data_parameter_loss(
 
     - `n_samples`: D > 0, may be infinite.
     - `n_parameters`: N > 0, may be infinite.
-    - `skill_exponent`: alpha > 0.
-    - `target_scale`: S, units of the target.
-    - `initial_strength`: r = R_k(0), 0 < r < S.
+    - `skill_exponent`, `target_scale`, `initial_strength`: as in `loss`.
 
     **Returns:** loss in squared units of the target, broadcast shape.
 

@@ -84,12 +84,9 @@ def data_law(
 
     **Arguments:** (any shapes that broadcast)
 
-    - `skill_exponent`: alpha > 0.
-    - `target_scale`: S, units of the target.
-    - `initial_strength`: r = R_k(0), 0 < r < S.
+    - `skill_exponent`, `target_scale`, `initial_strength`, `n_skills`: as in `time_law`.
     - `shots`: D_c, samples needed to learn one skill.
     - `learner`: "threshold" or "minimum_norm".
-    - `n_skills`: enters A only.
 
     **Returns:** the law in D = number of samples.
 
@@ -131,12 +128,7 @@ def parameter_law(
     accepted because the four laws share their arguments). Against the exact sum: 5% at N = 10,
     then in proportion to 1/N; `parameter_loss` shifts N by 1/2 and is 70 times closer.
 
-    **Arguments:** (any shapes that broadcast)
-
-    - `skill_exponent`: alpha > 0.
-    - `target_scale`: S, units of the target.
-    - `initial_strength`: unused, checked only.
-    - `n_skills`: enters A only.
+    **Arguments:** as `time_law`; `initial_strength` is checked only.
 
     **Returns:** the law in N = number of parameters (N/N_c for N_c units per skill).
 
@@ -173,12 +165,7 @@ def compute_law(
     the exact sum minimised over integer N (alpha 0.3 to 0.9): 5% at X = 1e2, 1% at 1e4, 0.2% at
     1e6.
 
-    **Arguments:** (any shapes that broadcast)
-
-    - `skill_exponent`: alpha > 0.
-    - `target_scale`: S, units of the target.
-    - `initial_strength`: r = R_k(0), 0 < r < S.
-    - `n_skills`: enters A only.
+    **Arguments:** as `time_law`.
 
     **Returns:** the law in X = learning_rate * target_scale * N * T.
 

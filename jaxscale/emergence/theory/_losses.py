@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
-from jaxscale.emergence.theory._binomial import deficit, smooth_mean
+from jaxscale.emergence.theory._binomial import deficit, mean_over_sets
 from jaxscale.emergence.theory._checks import infinite_data, theory_function
 from jaxscale.emergence.theory._quadrature import LONG_TIME, odds, residual
 from jaxscale.spectra import power_sum, power_tail, tail_rule
@@ -75,20 +75,12 @@ def loss(
     start = (1 - strength / scale) ** 2  # F(0): a skill never trained
     norm = 1 / power_sum(alpha + 1, n_skills)
     tau = rate * scale * jnp.minimum(t, LONG_TIME)
-    infinite_d = jnp.isinf(d)
-    d_safe = jnp.where(infinite_d, 1.0, d)
 
-    def probability(k):
+    def probability(k: Array) -> Array:
         return norm * k ** -(alpha + 1)
 
-    def mean_residual(p):
-        online = residual(tau * p, log_m)
-        if isinstance(n_samples, float):
-            return online
-        # an empty data set trains nothing: d = 0 whatever is put in the place of D
-        per_sample = tau / jnp.where(d_safe > 0, d_safe, 1.0)
-        sampled = smooth_mean(lambda count: residual(per_sample * count, log_m), d_safe, p)
-        return jnp.where(infinite_d, online, sampled)
+    def mean_residual(p: Array) -> Array:
+        return mean_over_sets(lambda share: residual(tau * share, log_m), d, p)
 
     n_direct = int(min(n_skills, _N_DIRECT))
     k = jnp.arange(1, n_direct + 1, dtype=t.dtype)
@@ -106,7 +98,7 @@ def loss(
     part = jnp.where(endless | (n <= n_direct), 0.0, n - floor)
     # up to `learned_to` a skill is learned to 1e-30: P_k D and P_k tau both exceed `front`
     front = 80 + jnp.abs(log_m) / 2
-    both_infinite = infinite_d & jnp.isinf(t)
+    both_infinite = jnp.isinf(d) & jnp.isinf(t)
     slowest = jnp.where(both_infinite, 1.0, jnp.minimum(d, tau))
     reach = jnp.maximum(norm * slowest / front, 1e-30)
     learned_to = jax.lax.stop_gradient(jnp.floor(reach ** (1 / (alpha + 1))))
@@ -147,10 +139,8 @@ def data_loss(
     **Arguments:** (any shapes that broadcast)
 
     - `n_samples`: D >= 0, may be infinite.
-    - `skill_exponent`: alpha > 0.
-    - `n_skills`: n_s, a Python integer or `math.inf`.
     - `shots`: D_c >= 1, samples needed to learn one skill.
-    - `target_scale`: S, units of the target.
+    - `skill_exponent`, `n_skills`, `target_scale`: as in `loss`.
 
     **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
 
@@ -164,10 +154,10 @@ def data_loss(
     infinite_d = jnp.isinf(d)
     d_safe = jnp.where(infinite_d, 1.0, d)
 
-    def probability(k):
+    def probability(k: Array) -> Array:
         return norm * k ** -(alpha + 1)
 
-    def shortfall(p):
+    def shortfall(p: Array) -> Array:
         return jax.vmap(lambda one: deficit(d_safe, one, c, 1.0))(p)
 
     n_direct = int(min(n_skills, _N_DIRECT_SHOTS))
@@ -207,10 +197,8 @@ def width_loss(
     **Arguments:** (any shapes that broadcast)
 
     - `width`: N >= 0, number of units, may be infinite.
-    - `skill_exponent`: alpha > 0.
-    - `n_skills`: n_s, a Python integer or `math.inf`.
     - `units_per_skill`: N_c > 0; 1 gives the plain law in the number of parameters.
-    - `target_scale`: S, units of the target.
+    - `skill_exponent`, `n_skills`, `target_scale`: as in `loss`.
 
     **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
 

@@ -1,4 +1,8 @@
-"""The residual of one skill and the one-dimensional integrals of the asymptotic laws."""
+"""The residual of one skill and the one-dimensional integrals of the asymptotic laws.
+
+Arguments broadcast and are dimensionless, those of integrals are scalars; `log_m` is ln M. Formulas
+are from Nam et al. 2024, arXiv 2404.17563, or derived here.
+"""
 
 from collections.abc import Callable
 
@@ -14,71 +18,53 @@ LONG_TIME = 1e30
 
 
 def odds(target_scale: Array, initial_strength: Array) -> Float[Array, "..."]:
-    r"""Logarithm of the initial odds.
-
-    $$\ln M = \ln(S/r - 1)$$
-
-    **Arguments:** `target_scale` S and `initial_strength` r, broadcastable, `0 < r < S`.
-
-    **Returns:** ln M, broadcast shape.
-
-    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10 (the sigmoid's shift).
-    """
+    r"""Logarithm of the initial odds, $\ln M = \ln(S/r - 1)$, for 0 < r < S (eq. 10)."""
     return jnp.log(target_scale - initial_strength) - jnp.log(initial_strength)
 
 
 def residual(u: Array, log_m: Array) -> Float[Array, "..."]:
-    r"""Squared distance of one skill from its target, in units of its final value.
+    r"""Squared distance of one skill from its target, in units of its final value (eq. 10-12).
 
     $$F(u) = (1 - R/S)^2 = (1 + e^{2u}/M)^{-2}, \qquad u = \eta S T P_k$$
-
-    **Arguments:** `u` and `log_m` (ln M), broadcastable, dimensionless.
-
-    **Returns:** F in (0, 1), broadcast shape.
-
-    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10-12.
     """
     return jax.nn.sigmoid(log_m - 2 * u) ** 2
 
 
+def front(u: Array, log_m: Array) -> Float[Array, "..."]:
+    r"""Speed at which the residual falls, a bump at u = ln(M)/2.
+
+    $$-F'(u) = 4 p^2 (1 - p), \qquad p = \text{expit}(\ln M - 2u)$$
+    """
+    return 4 * jax.nn.sigmoid(log_m - 2 * u) ** 2 * jax.nn.sigmoid(2 * u - log_m)
+
+
+def front_end(log_m: Array) -> Float[Array, ""]:
+    r"""Return the u above which a skill is learned to 1e-20, from F(u) < M^2 e^{-4u}."""
+    return jnp.maximum(log_m, 0.0) / 2 + 12.0
+
+
 def scales(alpha: Array, n_skills: int | float) -> tuple[Array, Array, Array]:
-    r"""Constants shared by every law.
+    r"""Constants A, s and b, shared by every law, each in the shape of `alpha`.
 
     $$A = 1/\sum_{k\le n_s} k^{-(\alpha+1)}, \quad s = \frac{\alpha}{\alpha+1}, \quad
       b = \frac{A^{1/(\alpha+1)}}{\alpha}$$
 
     With v = P(x) = A x^{-(alpha+1)} the sum over skills becomes the integral of
-    P dx = s b v^{s-1} dv, which is where b comes from.
-
-    **Arguments:** `alpha` of any shape; `n_skills`, a Python integer or `math.inf`.
-
-    **Returns:** A, s and b, each in the shape of `alpha`.
-
-    **Reference:** Nam et al. 2024, arXiv 2404.17563, appendix on the scaling laws.
+    P dx = s b v^{s-1} dv, which is where b comes from (the paper's appendix on the scaling laws).
     """
     norm = 1 / power_sum(alpha + 1, n_skills)
     return norm, alpha / (alpha + 1), norm ** (1 / (alpha + 1)) / alpha
 
 
-def moment(
+def _moment(
     weight: Callable[[Array], Array], lower: Array, s: Array, upper: Array
 ) -> Float[Array, ""]:
-    r"""Upper incomplete moment of a weight that has vanished at `upper`.
+    r"""Upper incomplete moment of a smooth weight that is negligible from `upper` > 1 on.
 
-    $$Q(l) = \int_l^\infty u^{s}\, w(u)\, du$$
+    $$Q(l) = \int_l^\infty u^{s}\, w(u)\, du, \qquad l \ge 0, \quad s > -1$$
 
-    Logarithmic panels below u = 1, where u^s is not smooth, and even panels above.
-
-    **Arguments:**
-
-    - `weight`: smooth function on `(m,)` points.
-    - `lower`: scalar, `>= 0`.
-    - `s`: scalar exponent, above -1.
-    - `upper`: scalar, above 1; the weight is negligible from there on.
-
-    **Returns:** a scalar; relative error below 1e-10 in float64 (tested at ln M = 4.6).
-
-    **Reference:** derived here.
+    Logarithmic panels below u = 1, where u^s is not smooth, and even panels above: relative error
+    below 1e-10 in float64 (tested at ln M = 4.6).
     """
     tiny = jnp.exp(-37.0 / (1 + s))  # u^(1+s) < 1e-16 below
     start = jnp.log(jnp.clip(lower, tiny, 1.0))
@@ -89,61 +75,23 @@ def moment(
     return below + above
 
 
-def front(u: Array, log_m: Array) -> Float[Array, "..."]:
-    r"""Speed at which the residual falls, a bump at u = ln(M)/2.
-
-    $$-F'(u) = 4 p^2 (1 - p), \qquad p = \text{expit}(\ln M - 2u)$$
-
-    **Arguments:** `u` and `log_m` (ln M), broadcastable, dimensionless.
-
-    **Returns:** the broadcast shape.
-    """
-    return 4 * jax.nn.sigmoid(log_m - 2 * u) ** 2 * jax.nn.sigmoid(2 * u - log_m)
-
-
 def residual_moment(lower: Array, s: Array, log_m: Array) -> Float[Array, ""]:
-    r"""Upper incomplete moment of the learning front.
+    r"""Upper incomplete moment of the learning front, for s in (0, 1).
 
     $$Q_F(l) = \int_l^\infty u^{s}\,(-F'(u))\,du, \qquad
       \int_l^\infty u^{s-1}F\,du = \frac{Q_F(l) - l^s F(l)}{s}$$
 
     The second form, by parts, is how every integral of the laws is evaluated: the singularity
     u^(s-1) is gone, and -F' is `front`.
-
-    **Arguments:** `lower` >= 0, `s` in (0, 1), `log_m` (ln M): scalars, dimensionless.
-
-    **Returns:** a scalar.
-
-    **Reference:** derived here, from Nam et al. 2024, arXiv 2404.17563, eq. 12.
     """
-
-    return moment(lambda u: front(u, log_m), lower, s, front_end(log_m))
-
-
-def front_end(log_m: Array) -> Float[Array, ""]:
-    r"""Return the u above which a skill is learned to 1e-20.
-
-    $$u_{end} = \max(\ln M, 0)/2 + 12$$
-
-    **Arguments:** `log_m` (ln M), scalar.
-
-    **Returns:** a scalar.
-
-    **Reference:** derived here: F(u) < M^2 e^{-4u}.
-    """
-    return jnp.maximum(log_m, 0.0) / 2 + 12.0
+    return _moment(lambda u: front(u, log_m), lower, s, front_end(log_m))
 
 
 def exponential_moment(lower: Array, s: Array) -> Float[Array, ""]:
-    r"""Upper incomplete gamma function with gradients in both arguments.
+    r"""Upper incomplete gamma function with gradients in both arguments (DLMF 8.2.2).
 
     $$Q_e(l) = \Gamma(s + 1, l) = \int_l^\infty u^{s} e^{-u}\,du$$
 
-    **Arguments:** `lower` >= 0 and `s` > -1: scalars, dimensionless.
-
-    **Returns:** a scalar; relative error below 1e-11 in float64 at `lower = 0` (tested).
-
-    **Reference:** DLMF 8.2.2.
+    Relative error below 1e-11 in float64 at `lower = 0` (tested).
     """
-    end = jnp.asarray(45.0, s.dtype)
-    return moment(lambda u: jnp.exp(-u), lower, s, end)
+    return _moment(lambda u: jnp.exp(-u), lower, s, jnp.asarray(45.0, s.dtype))

@@ -14,46 +14,38 @@ from jaxscale.report._figures import (
     label_ends,
     legend,
     log_axis,
+    logs,
     new_figure,
     theory_line,
 )
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
-from jaxscale.sweep._select import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import xarray
 
-AXIS = {"time": "step", "data": "data.n_samples", "width": "width"}
-X_LABEL = {"time": "training step T", "data": "samples D", "width": "width N"}
+X_LABEL = {"step": "training step T", "data.n_samples": "samples D", "width": "width N"}
 LAW_NAME = {"T": "time", "D": "data", "N": "parameters", "C": "compute"}
 LAW_LABEL = {"T": "τ = η S T", "D": "samples D", "N": "parameters N + ½", "C": "X = η S N T"}
 EXPONENT_LABEL = {"T": "α/(α+1)", "D": "α/(α+1)", "N": "α", "C": "α/(α+2)"}
 
 
-def emergence_figure(runs: "xarray.Dataset", score: EmergenceScore) -> "matplotlib.figure.Figure":
+def emergence_figure(score: EmergenceScore) -> "matplotlib.figure.Figure":
     """Skill strengths against time, data or width, with the calibrated prediction dashed."""
-    grid = grid_of(runs)
-    regime = grid.system.schema.regime
-    scale = float(grid.system.target_scale)  # pyright: ignore
-    dim = AXIS[regime]
-    strength = runs["skill_strength"] / scale
-    expected = score.calibration.predict()["skill_strength"].mean("seed") / scale
-    if dim != "step":
-        strength, expected = strength.isel(step=-1), expected.isel(step=-1)
-    figure, grid_axes = new_figure(1, size=(7.2, 4.0))
-    axes = grid_axes[0, 0]
-    for i, skill in enumerate(np.asarray(runs["skill"]).tolist()):
+    dim = score.dim
+    figure, grid = new_figure(1, size=(7.2, 4.0))
+    axes = grid[0, 0]
+    for i, skill in enumerate(np.asarray(score.strength["skill"]).tolist()):
         color = OKABE_ITO[i % len(OKABE_ITO)]
-        band(axes, strength.sel(skill=skill), dim, color)
-        theory_line(axes, expected.sel(skill=skill), dim, color)
+        band(axes, score.strength.sel(skill=skill), dim, color)
+        theory_line(axes, score.expected.sel(skill=skill), dim, color)
         x = float(np.nanmean(score.measured[:, i]))
         if np.isfinite(x):
             axes.annotate(f"skill {skill}", (x, 1.06), color=color, fontsize=8, ha="center")
     if dim == "step":
-        axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(runs["step"][-1]))
+        axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(score.strength["step"][-1]))
     log_axis(axes, "x")
-    axes.set_xlabel(X_LABEL[regime])
+    axes.set_xlabel(X_LABEL[dim])
     axes.set_ylabel("skill strength R / S")
     axes.set_ylim(-0.08, 1.12)
     drawn = {"network, mean ± s.d. over seeds": {"lw": 1.4}}
@@ -67,19 +59,17 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
     for axes, name in zip(grid.ravel(), LAW_NAME, strict=True):
         for i, one in enumerate(curves[name]):
             color = OKABE_ITO[i]
-            simulated = one.simulated
-            mean = simulated.mean("seed") if "seed" in simulated.dims else simulated
+            mean = one.simulated.mean("seed") if "seed" in one.simulated.dims else one.simulated
             x = np.asarray(mean[name], float)
             axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0)
             theory_line(axes, one.law, name, color)
-            alpha = float(simulated["skill_exponent"])
+            alpha = float(mean["skill_exponent"])
             axes.annotate(
                 f"α = {alpha:g}", (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
                 color=color, fontsize=8, va="center",
             )  # fmt: skip
             axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
-        log_axis(axes, "x")
-        log_axis(axes, "y")
+        logs(axes)
         axes.set_xlabel(LAW_LABEL[name])
         axes.set_ylabel("loss [S²]")
         axes.set_title(f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}", fontsize=9)
@@ -110,8 +100,7 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.set_ylabel("loss [S²]")
         axes.set_title(f"α = {alpha:g}: L* ∝ X^−{alpha / (alpha + 2):.3f}", fontsize=9)
     for axes in (*panels, last):
-        log_axis(axes, "x")
-        log_axis(axes, "y")
+        logs(axes)
         axes.set_xlabel(LAW_LABEL["C"])
     label_ends(last, ends)
     last.set_ylabel("best parameters N*")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import xarray
 
 EMERGED = 0.5
+AXIS = {"time": "step", "data": "data.n_samples", "width": "width"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +27,22 @@ class EmergenceScore:
     """Half points of skills `k` over seeds `s`, measured and predicted from skill 1 alone.
 
     - `calibration`: the fit of one parameter to the first skill, one per seed.
+    - `strength`, `expected`: R / S over skills and `dim`; the measured one also over seeds.
     - `measured`, `predicted`: half points, shape `(s, k)`; NaN where a skill does not emerge.
-    - `max_error`: `max |R - R_pred| / S` of the mean curve, shape `(k,)`.
     """
 
     calibration: Calibration
+    dim: str
+    strength: "xarray.DataArray"
+    expected: "xarray.DataArray"
     measured: np.ndarray
     predicted: np.ndarray
-    max_error: np.ndarray
+
+    @property
+    def max_error(self) -> np.ndarray:
+        """`max |R - R_pred| / S` of the mean curve, shape `(k,)`."""
+        error = abs(self.strength.mean("seed") - self.expected)
+        return np.asarray(error.max(self.dim))
 
     @property
     def delta(self) -> np.ndarray:
@@ -85,13 +94,13 @@ def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
     if not isinstance(system, ParityNetwork):
         raise ValueError(f"`grid` must be of ParityNetwork, got {type(system).__name__}.")
     regime = system.described_regime
-    dim = {"time": "step", "data": "data.n_samples", "width": "width"}[regime.name]
+    dim = AXIS[regime.name]
     if set(grid.axes) != {dim} - {"step"}:
         raise ValueError(f"`grid` must have the axes of emergence in {regime.name}, got {grid!r}.")
     scale = float(system.target_scale)
     good = runs["status"].isin([Status.ok, Status.not_converged])
-    strength = runs["skill_strength"].where(good) / scale
-    strength = strength if dim == "step" else strength.isel(step=-1)
+    at_end = {} if dim == "step" else {"step": -1}
+    strength = (runs["skill_strength"].where(good) / scale).isel(at_end)
     # a curve that starts above one half has crossed before the first point: not a measurement
     crossed = crossing(strength, dim, EMERGED).where(strength.isel({dim: 0}) <= EMERGED)
     measured = crossed.transpose("seed", "skill")
@@ -100,7 +109,5 @@ def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
     with jax.enable_x64(True):
         fitted = [replace(system, regime.parameter, v) for v in fit.values[regime.parameter]]
         predicted = np.stack([np.asarray(regime.half_point(s)) for s in fitted])
-    expected = fit.predict()["skill_strength"].mean("seed") / scale
-    expected = expected if dim == "step" else expected.isel(step=-1)
-    error = abs(strength.mean("seed") - expected).max(dim)
-    return EmergenceScore(fit, np.asarray(measured), predicted, np.asarray(error))
+    expected = (fit.predict()["skill_strength"].mean("seed") / scale).isel(at_end)
+    return EmergenceScore(fit, dim, strength, expected, np.asarray(measured), predicted)

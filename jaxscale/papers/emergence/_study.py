@@ -2,15 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jaxscale._table import Table
 from jaxscale._text import number
 from jaxscale.papers.emergence._claims import emergence_claims, law_claims, law_curves
 from jaxscale.papers.emergence._figures import emergence_figure, frontier_figure, law_figure
-from jaxscale.papers.emergence._scores import EmergenceScore, score_emergence
+from jaxscale.papers.emergence._scores import AXIS, EmergenceScore, score_emergence
 from jaxscale.report._study import Conclusion, Figure, Study
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import xarray
@@ -19,14 +17,7 @@ LAW_PRESETS = ("emergence_laws", "emergence_law_parameters", "emergence_law_data
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Claims, figures and scores of emergence and of the four laws.
-
-    **Arguments**
-
-    - `runs`: results by preset name.
-
-    **Returns** a `Conclusion`.
-    """
+    """Claims, figures and scores of emergence and of the four laws, from results by preset name."""
     claims, figures, scores, tables = [], [], {}, []
     for name, data in runs.items():
         if name in LAW_PRESETS:
@@ -41,7 +32,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             f"{score.calibration.free[0]} fitted on skill 1 alone. Later skills are predictions: "
             f"rms δ = {score.rms_delta:.3f}."
         )
-        figures.append(Figure(f"emergence_{regime}", caption, emergence_figure(data, score)))
+        figures.append(Figure(f"emergence_{regime}", caption, emergence_figure(score)))
         scores[name] = score.to_dict()
         tables.append(score_table(name, score))
     if all(name in runs for name in LAW_PRESETS):
@@ -64,20 +55,19 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
 
 def score_table(name: str, score: EmergenceScore) -> Table:
     """How well the later skills of one preset are predicted from the first."""
-    rms = score.to_dict()["rms_delta"]
+    answer = "yes" if score.all_emerged else "no"
     note = (
-        f"{name}: rms over the later skills of δ averaged over seeds: {number(rms, '.3f')} (the "  # pyright: ignore
-        "claim takes the rms within each seed, which adds the scatter between seeds); every skill "
-        f"emerged in every seed: {'yes' if score.all_emerged else 'no'}."
+        f"{name}: rms over the later skills of δ averaged over seeds: "
+        f"{number(score.rms_delta, '.3f')} (the claim takes the rms within each seed, which adds "
+        f"the scatter between seeds); every skill emerged in every seed: {answer}."
     )
-    delta, error = np.asarray(score.delta), np.asarray(score.max_error)
     return Table(
         "Emergence of the later skills, predicted from the first",
         note,
-        ("", *(f"skill {k + 1}" for k in range(len(delta)))),
+        ("", *(f"skill {k + 1}" for k in range(len(score.delta)))),
         (
-            ("δ = ln(measured / predicted half point)", *(number(d, "+.3f") for d in delta)),
-            ("max |ΔR/S| of the mean curve", *(number(e, ".3f") for e in error)),
+            ("δ = ln(measured / predicted half point)", *(number(d, "+.3f") for d in score.delta)),
+            ("max |ΔR/S| of the mean curve", *(number(e, ".3f") for e in score.max_error)),
         ),
     )
 
@@ -88,12 +78,7 @@ STUDY = Study(
     source="Nam, Fonseca, Lee, Mingard and Louis 2024, arXiv 2404.17563",
     presets={
         "quick": ("emergence_time", *LAW_PRESETS),
-        "full": (
-            "emergence_time_full",
-            "emergence_data_full",
-            "emergence_width_full",
-            *LAW_PRESETS,
-        ),
+        "full": (*(f"emergence_{regime}_full" for regime in AXIS), *LAW_PRESETS),
     },
     evaluate=evaluate,
 )

@@ -1,8 +1,7 @@
 """The claims of Sous and Winer 2026 (arXiv 2605.23591), each with its margin, from Datasets."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -10,7 +9,7 @@ from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._frontier import Frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.papers.sparse._scores import peak_over
-from jaxscale.sparse import theory
+from jaxscale.papers.sparse._theory import exponents_of, laws_at, plane, points, slope
 from jaxscale.sparse._system import RandomFeatureRegression
 
 if TYPE_CHECKING:
@@ -18,49 +17,12 @@ if TYPE_CHECKING:
 
 PAPER = "Sous and Winer 2026, arXiv 2605.23591"
 DERIVED = f"derived here, for the model of {PAPER}"
-AT_ONCE = 64  # points of one call of the closed form
-
-
-def slope(x: Any, y: Any) -> float:
-    """Least-squares slope of ln y on ln x."""
-    return float(np.polyfit(np.log(np.asarray(x, float)), np.log(np.asarray(y, float)), 1)[0])
-
-
-def plane(n_features: Any, n_samples: Any, **keywords: Any) -> Float[np.ndarray, " n"]:
-    """`theory.loss` in float64 at up to `AT_ONCE` points, all through one compiled program."""
-    n, d = np.broadcast_arrays(np.asarray(n_features, float), np.asarray(n_samples, float))
-    parts = []
-    for i in range(0, n.size, AT_ONCE):
-        part = n[i : i + AT_ONCE], d[i : i + AT_ONCE]
-        wide = (np.pad(v, (0, AT_ONCE - v.size), mode="edge") for v in part)
-        with jax.enable_x64(True):
-            parts.append(np.asarray(theory.loss(*wide, **keywords))[: part[0].size])
-    return np.concatenate(parts)
-
-
-def points(runs: "xarray.Dataset") -> list[dict[str, Any]]:
-    """Every combination of the exponents that are axes of `runs`."""
-    names = [n for n in ("spectrum_exponent", "sparsity_exponent") if n in runs.dims]
-    grid = np.meshgrid(*(np.asarray(runs[n]) for n in names), indexing="ij")
-    return [
-        dict(zip(names, map(float, v), strict=True)) for v in zip(*map(np.ravel, grid), strict=True)
-    ]
-
-
-def sparsity(system: RandomFeatureRegression) -> float:
-    """Gamma of a power-law system."""
-    return float(system.sparsity_exponent)  # pyright: ignore
 
 
 def data_claims(data: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
-    """Exponents in the number of samples, sparse and dense, and the gap between them.
+    """Exponents in samples, and at spectrum exponent 1 their gap to those of dense inputs.
 
-    **Arguments**
-
-    - `data`: results of `sparse_data`: `residual_loss` over both exponents and `n_samples`.
-    - `dense`: results of `sparse_dense`, at spectrum exponent 1.
-
-    **Returns** one claim per pair of exponents, and the gap at spectrum exponent 1.
+    `data` and `dense` are results of `sparse_data` and `sparse_dense`.
     """
     claims = []
     d = np.asarray(data["n_samples"], float)
@@ -118,20 +80,12 @@ def _gap_claim(
 
 
 def parameter_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> list[Claim]:
-    """Exponents in the number of features, below the peak.
-
-    **Arguments**
-
-    - `runs`: results of `sparse_parameters`: `loss` over `spectrum_exponent` and `n_features`.
-    - `system`: the regression that was run.
-
-    **Returns** one claim per spectrum exponent.
-    """
+    """Exponents in features below the peak, from results of `sparse_parameters`."""
     n = np.asarray(runs["n_features"], float)
-    d, gamma = float(system.n_samples), sparsity(system)
+    d, own = float(system.n_samples), exponents_of(system)
     claims = []
     for at in points(runs):
-        expected = slope(n, plane(n, d, sparsity_exponent=gamma, **at))
+        expected = slope(n, plane(n, d, **(own | at)))
         alpha = at["spectrum_exponent"]
         curve = runs["loss"].sel(at, drop=True)
         claims.append(
@@ -150,14 +104,9 @@ def parameter_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) ->
 
 
 def peak_claims(peak: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
-    """Double descent peaks at the rank of the inputs, for dense inputs at the number of samples.
+    """Peaks at the rank of the inputs, for dense inputs at the number of samples.
 
-    **Arguments**
-
-    - `peak`: results of `sparse_peak`: `loss` and `rank` over `n_features`.
-    - `dense`: results of `sparse_dense`.
-
-    **Returns** two claims.
+    `peak` and `dense` are results of `sparse_peak` and `sparse_dense`.
     """
     full = peak["rank"].max("n_features")  # min(N, r) is r where there are enough features
     d = int(dense["n_samples"][-1])
@@ -186,17 +135,8 @@ def peak_claims(peak: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
 
 
 def frontier_claims(frontier: Frontier, alpha: float, gamma: float) -> list[Claim]:
-    """Growth of the best model, data set and loss with compute `C = N D`.
-
-    **Arguments**
-
-    - `frontier`: the measured frontier.
-    - `alpha`, `gamma`: its exponents.
-
-    **Returns** claims on N* and L*, and that data grow faster than the model (D* = C / N*).
-    """
-    with jax.enable_x64(True):
-        laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
+    """Growth of N* and L* with compute C = N D, and of data faster than the model."""
+    laws = laws_at(spectrum_exponent=alpha, sparsity_exponent=gamma)
     name = f"{alpha:g}-{gamma:g}"
     flat = "the minimum is flat: N* is known to 10 % over a factor 50 in C, a slope of 0.03 to 0.05"
     rows = [
@@ -233,13 +173,9 @@ def frontier_claims(frontier: Frontier, alpha: float, gamma: float) -> list[Clai
 
 
 def nonlinear_claims(runs: "xarray.Dataset") -> list[Claim]:
-    """The data exponent of ReLU features, sparse and dense.
+    """Sparse data exponent of ReLU features, and its gap to the dense one.
 
-    **Arguments**
-
-    - `runs`: results of `sparse_relu`: `loss` over `sparsity_exponent` (0 and another), samples.
-
-    **Returns** the sparse exponent, and its gap to the dense one.
+    `runs` are results of `sparse_relu`, over `sparsity_exponent` (0 and another) and samples.
     """
     d = np.asarray(runs["n_samples"], float)
     gamma = float(runs["sparsity_exponent"][-1])

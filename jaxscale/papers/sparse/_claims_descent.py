@@ -1,15 +1,15 @@
 """Claims on gradient descent: its loss over steps, and how often a fixed step is unstable."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._jackknife import jackknife, jackknife_exponents
-from jaxscale.papers.sparse._claims import DERIVED, PAPER, points, slope, sparsity
+from jaxscale.papers.sparse._claims import DERIVED, PAPER
 from jaxscale.papers.sparse._scores import Instability
+from jaxscale.papers.sparse._theory import exponents_of, in_float64, points, slope
 from jaxscale.sparse import theory
 from jaxscale.sparse._system import RandomFeatureRegression
 
@@ -18,27 +18,18 @@ if TYPE_CHECKING:
 
 
 def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> list[Claim]:
-    """The loss of gradient descent over steps, at infinitely many features.
-
-    **Arguments**
-
-    - `runs`: results of `sparse_descent`: `loss` over `spectrum_exponent` and `step`.
-    - `system`: the regression that was run.
-
-    **Returns** two claims per spectrum exponent.
-    """
+    """Ratio to theory and exponent of the loss over steps, from results of `sparse_descent`."""
     later = runs.sel(step=slice(10, None))
     steps = np.asarray(later["step"], float)
     early = (30.0, 1000.0)
     near = steps[(steps >= early[0]) & (steps <= early[1])]
     d, rate = float(system.n_samples), float(system.solver.learning_rate)  # pyright: ignore
-    keywords: dict[str, Any] = {"learning_rate": rate, "sparsity_exponent": sparsity(system)}
     claims = []
     for at in points(runs):
         alpha = at["spectrum_exponent"]
         loss = later["loss"].sel(at, drop=True)
-        with jax.enable_x64(True):
-            expected = np.asarray(theory.gd_loss(steps, d, **at, **keywords))
+        exponents = exponents_of(system) | at
+        expected = in_float64(theory.gd_loss, steps, d, learning_rate=rate, **exponents)
         fall = slope(near, expected[(steps >= early[0]) & (steps <= early[1])])
         ratio = loss / loss.isel(seed=0, drop=True).copy(data=expected)
         claims.append(
@@ -70,22 +61,10 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
 
 
 def instability_claims(measured: Instability, alpha: float, gamma: float) -> list[Claim]:
-    """The law of unstable runs, in samples and in the learning rate.
-
-    **Arguments**
-
-    - `measured`: counts.
-    - `alpha`, `gamma`: exponents, `gamma > 1 + alpha`.
-
-    **Returns** an exponent in D, one in the learning rate, and the ratio to the prediction.
-    """
+    """Exponents of the share of unstable runs in samples and learning rate, and its size."""
     rate, d = measured.learning_rate, measured.n_samples
-    with jax.enable_x64(True):
-        predicted = np.asarray(
-            theory.instability_probability(
-                d[None, :], rate[:, None], spectrum_exponent=alpha, sparsity_exponent=gamma
-            )
-        )
+    at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+    predicted = in_float64(theory.instability_probability, d[None, :], rate[:, None], **at)
 
     def estimate(share: "xarray.DataArray") -> Float[np.ndarray, " 3"]:
         p = np.asarray(share)
@@ -93,12 +72,12 @@ def instability_claims(measured: Instability, alpha: float, gamma: float) -> lis
         return np.asarray([slope(d, p[-1]), slope(rate, p[:, 0]), ratio])
 
     values = jackknife(measured.share, estimate)
-    at = f"alpha = {alpha:g}, gamma = {gamma:g}"
+    where = f"alpha = {alpha:g}, gamma = {gamma:g}"
     drift = "a ratio that drifts by 25 % over a factor 4 is a slope of 0.16"
     rows = [
-        ("samples", f"unstable runs become rare as D^-(alpha/(gamma - 1 - alpha)), {at}",
+        ("samples", f"unstable runs become rare as D^-(alpha/(gamma - 1 - alpha)), {where}",
          slope(d, predicted[-1]), 0.15, drift),
-        ("rate", f"unstable runs become frequent as eta^((gamma - 1)/(gamma - 1 - alpha)), {at}",
+        ("rate", f"unstable runs become frequent as eta^((gamma - 1)/(gamma - 1 - alpha)), {where}",
          slope(rate, predicted[:, 0]), 0.15, drift),
         ("ratio", f"unstable runs at eta = {rate[-1]:g} over their predicted number: 1",
          1.0, 0.25, "the common coordinates, which the prediction leaves out, add to the spike"),

@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from jaxscale.analysis._frontier import Frontier
-from jaxscale.papers.sparse._claims import plane, points
 from jaxscale.papers.sparse._scores import Instability
+from jaxscale.papers.sparse._theory import best, exponents_of, in_float64, plane, points
 from jaxscale.report._figures import (
     DASHED,
     OKABE_ITO,
@@ -20,7 +19,7 @@ from jaxscale.report._figures import (
 )
 from jaxscale.report._frontier import draw_frontier
 from jaxscale.sparse import theory
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -55,8 +54,7 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
             ends.append((float(curve["n_samples"][-1]), last, f"dense: −{alpha:g}", color))
         logs(axes)
         label_ends(axes, ends)
-        axes.set_xlabel("samples D")
-        axes.set_ylabel("loss at N = ∞ [target²]")
+        axes.set(xlabel="samples D", ylabel="loss at N = ∞ [target²]")
         axes.set_title(f"spectrum exponent α = {alpha:g}", fontsize=9)
     legend(figure, MEAN | CLOSED)
     return figure
@@ -70,7 +68,8 @@ def peak_figure(
     dense = dense.isel(n_samples=-1)
     d = int(dense["n_samples"])
     rank = float(peak["rank"].max("n_features").mean())
-    n_sparse = int(grid_of(peak).system.n_samples)  # pyright: ignore
+    sparse: Any = grid_of(peak).system
+    n_sparse = int(sparse.n_samples)
     panels = [
         (peak, rank, f"sparse: D = {n_sparse}, rank r ≈ {rank:.0f}", OKABE_ITO[0]),
         (dense, d, f"dense: D = r = {d}", OKABE_ITO[6]),
@@ -86,40 +85,36 @@ def peak_figure(
         fine = np.geomspace(x[0], x[-1], 64)
         fine = fine[np.abs(np.log(fine / threshold)) > 0.08]
         if runs is peak:
-            sparse: Any = grid_of(peak).system
-            alpha, gamma = float(sparse.spectrum_exponent), float(sparse.sparsity_exponent)
-            at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
-            expected = plane(fine, float(n_sparse), **at)
+            expected = plane(fine, float(n_sparse), **exponents_of(sparse))
         else:
-            expected = _dense(runs, fine, d)
+            gaussian: Any = grid_of(runs).system
+            alpha, length = float(gaussian.spectrum_exponent), gaussian.n_coordinates
+            keywords = {"spectrum_exponent": alpha, "n_coordinates": length}
+            expected = in_float64(theory.dense_loss, fine, float(d), **keywords)
         for part in (fine < threshold, fine > threshold):
             axes.plot(fine[part], expected[part], color=color, **DASHED)
         logs(axes)
-        axes.set_xlabel("features N")
-        axes.set_ylabel("loss [target²]")
+        axes.set(xlabel="features N", ylabel="loss [target²]")
         axes.set_title(title, fontsize=9)
     axes = grid[0, 2]
     system: Any = grid_of(few).system
-    x, gamma = np.asarray(few["n_features"], float), float(system.sparsity_exponent)
+    x, own = np.asarray(few["n_features"], float), exponents_of(system)
     ends = []
     for i, at in enumerate(points(few)):
         color = OKABE_ITO[i]
         band(axes, few["loss"].sel(at, drop=True), "n_features", color)
-        line = plane(x, float(system.n_samples), sparsity_exponent=gamma, **at)
+        line = plane(x, float(system.n_samples), **(own | at))
         axes.plot(x, line, color=color, **DASHED)
         ends.append((x[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
     logs(axes)
     label_ends(axes, ends)
-    axes.set_xlabel("features N")
-    axes.set_ylabel("loss [target²]")
+    axes.set(xlabel="features N", ylabel="loss [target²]")
     axes.set_title(f"below the peak, D = {int(system.n_samples)}: mean ± s.d.", fontsize=9)
     legend(figure, MEDIAN | CLOSED)
     return figure
 
 
-def frontier_figure(
-    frontiers: dict[tuple[float, float], Frontier],
-) -> "matplotlib.figure.Figure":
+def frontier_figure(frontiers: dict[tuple[float, float], Frontier]) -> "matplotlib.figure.Figure":
     """Best features, samples and loss against compute, with intervals over seeds."""
     figure, grid = new_figure(3, size=(3.6, 3.3))
     panels = {
@@ -131,15 +126,13 @@ def frontier_figure(
         ends = []
         for i, ((alpha, gamma), frontier) in enumerate(frontiers.items()):
             color = OKABE_ITO[i]
-            with jax.enable_x64(True):
-                laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
-                law = np.asarray(getattr(laws, quantity)(frontier.compute))
+            exponents = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+            law = best(quantity, frontier.compute, **exponents)
             draw_frontier(axes, frontier, quantity, law, color)
             ends.append((frontier.compute[-1], law[-1], f"γ = {gamma:g}", color))
         logs(axes)
         label_ends(axes, ends)
-        axes.set_xlabel("compute C = N D")
-        axes.set_ylabel(title)
+        axes.set(xlabel="compute C = N D", ylabel=title)
     legend(figure, SIMULATED | CLOSED)
     return figure
 
@@ -151,21 +144,17 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     later = runs.sel(step=slice(1, None))
     system: Any = grid_of(runs).system
     steps = np.asarray(later["step"], float)
-    fields = {
-        "learning_rate": float(system.solver.learning_rate),
-        "sparsity_exponent": float(system.sparsity_exponent),
-    }
+    d, rate = float(system.n_samples), float(system.solver.learning_rate)
     for i, at in enumerate(points(runs)):
         color = OKABE_ITO[i]
         band(axes, later["loss"].sel(at, drop=True), "step", color)
-        with jax.enable_x64(True):
-            line = np.asarray(theory.gd_loss(steps, float(system.n_samples), **fields, **at))
+        exponents = exponents_of(system) | at
+        line = in_float64(theory.gd_loss, steps, d, learning_rate=rate, **exponents)
         axes.plot(steps, line, color=color, **DASHED)
         ends.append((steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
     logs(axes)
     label_ends(axes, ends)
-    axes.set_xlabel("step t")
-    axes.set_ylabel("loss [target²]")
+    axes.set(xlabel="step t", ylabel="loss [target²]")
     legend(figure, {"simulation, mean ± s.d.": {"lw": 1.4}, "gradient flow": DASHED})
     return figure
 
@@ -176,17 +165,10 @@ def instability_figure(
     """Probability of instability against samples, one curve per learning rate."""
     figure, grid = new_figure(1, size=(4.9, 3.6))
     axes, ends = grid[0, 0], []
-    d = measured.n_samples
-    with jax.enable_x64(True):
-        expected = np.asarray(
-            theory.instability_probability(
-                d[None, :],
-                measured.learning_rate[:, None],
-                spectrum_exponent=alpha,
-                sparsity_exponent=gamma,
-            )
-        )
-    for i, rate in enumerate(measured.learning_rate):
+    d, rates = measured.n_samples, measured.learning_rate
+    at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+    expected = in_float64(theory.instability_probability, d[None, :], rates[:, None], **at)
+    for i, rate in enumerate(rates):
         color = OKABE_ITO[i]
         share = measured.count[i] / measured.n_runs
         spread = [share - measured.low[i], measured.high[i] - share]
@@ -195,8 +177,7 @@ def instability_figure(
         ends.append((d[-1], share[-1], f"η = {rate:g}", color))
     logs(axes)
     label_ends(axes, ends)
-    axes.set_xlabel("samples D")
-    axes.set_ylabel(r"probability that η λ$_\mathrm{max}$ > 2")
+    axes.set(xlabel="samples D", ylabel=r"probability that η λ$_\mathrm{max}$ > 2")
     axes.set_title(f"α = {alpha:g}, γ = {gamma:g}", fontsize=9)
     legend(figure, {"simulation, 95 % interval": POINTS} | CLOSED)
     return figure
@@ -217,21 +198,6 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         ends.append((d[-1], mean[-1], f"γ = {gamma:g}" if gamma > 0 else "dense", color))
     logs(axes)
     label_ends(axes, ends)
-    axes.set_xlabel("samples D")
-    axes.set_ylabel("test loss [target²]")
+    axes.set(xlabel="samples D", ylabel="test loss [target²]")
     legend(figure, MEAN | {"slope −α/γ": DASHED})
     return figure
-
-
-def _dense(runs: "xarray.Dataset", n: np.ndarray, d: int) -> np.ndarray:
-    """The dense closed form at real-valued `n` for the system of `runs`."""
-    system: Any = grid_of(runs).system
-    with jax.enable_x64(True):
-        return np.asarray(
-            theory.dense_loss(
-                n,
-                float(d),
-                spectrum_exponent=float(system.spectrum_exponent),
-                n_coordinates=system.n_coordinates,
-            )
-        )

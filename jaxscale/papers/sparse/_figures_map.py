@@ -3,16 +3,15 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxscale.papers.sparse._claims import plane
-from jaxscale.papers.sparse._scores import Frontier
+from jaxscale.analysis._frontier import Frontier
+from jaxscale.papers.sparse._theory import best, exponents_of, in_float64, plane
 from jaxscale.report._figures import DASHED, OKABE_ITO, logs, new_figure
 from jaxscale.report._maps import color_bar, dots, log_colors, surface
 from jaxscale.sparse import theory
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -37,14 +36,12 @@ def map_figure(
 ) -> "matplotlib.figure.Figure":
     """Loss on the plane of features and samples; next to it, simulation over closed form.
 
-    **Arguments**
-
-    - `peak`, `few`, `data`: results of `sparse_peak`, `sparse_parameters` and `sparse_data`.
-    - `frontier`: the measured optima at the exponents of `peak`.
+    `peak`, `few` and `data` are results of `sparse_peak`, `sparse_parameters` and `sparse_data`;
+    `frontier` holds the optima at the exponents of `peak`.
     """
     system: Any = grid_of(peak).system
-    alpha, gamma = float(system.spectrum_exponent), float(system.sparsity_exponent)
-    at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+    at = exponents_of(system)
+    alpha, gamma = at.values()
     data = data.sel(at, drop=True)
     parts = [_simulated(peak, "loss"), _simulated(few.sel(spectrum_exponent=alpha), "loss")]
     finite = _Simulated(
@@ -62,11 +59,10 @@ def map_figure(
     most = max(float(finite.n_features.max()), float(np.nanmax(frontier.n_features)))
     _plane(axes, (0.8 * float(finite.n_features.min()), 1.3 * most), samples, at, colors)
     dots(axes, finite.n_features, finite.n_samples, finite.quartiles[1], colors)
-    with jax.enable_x64(True):
-        best = np.asarray(theory.allocation_laws(**at).n_features(frontier.compute))
-    axes.plot(best, frontier.compute / best, **WHITE)
+    law = best("n_features", frontier.compute, **at)
+    axes.plot(law, frontier.compute / law, **WHITE)
     axes.plot(frontier.n_features, frontier.n_samples, "D", ms=4, color="white", mec="black")
-    axes.annotate("compute-optimal", (best[-1], frontier.compute[-1] / best[-1]), (-8, 6),
+    axes.annotate("compute-optimal", (law[-1], frontier.compute[-1] / law[-1]), (-8, 6),
                   textcoords="offset points", fontsize=8, color="white", ha="right")  # fmt: skip
     axes.set_title(f"loss at α = {alpha:g}, γ = {gamma:g}", fontsize=9)
     _strip(axes, endless, at, colors)
@@ -87,9 +83,8 @@ def _simulated(runs: "xarray.Dataset", name: str) -> _Simulated:
 
 
 def _rank(n_samples: Any, at: dict[str, float]) -> Float[np.ndarray, " d"]:
-    with jax.enable_x64(True):
-        rank = theory.expected_rank(n_samples, sparsity_exponent=at["sparsity_exponent"])
-        return np.asarray(rank)
+    gamma = at["sparsity_exponent"]
+    return in_float64(theory.expected_rank, n_samples, sparsity_exponent=gamma)
 
 
 def _plane(
@@ -110,11 +105,9 @@ def _plane(
     axes.plot(rank, d, color="black", lw=1.6)
     axes.annotate("N = rank", (rank[12], d[12]), (-6, 4), textcoords="offset points", fontsize=8,
                   ha="right")  # fmt: skip
-    axes.set_xlim(*features)
-    axes.set_ylim(*samples)
+    axes.set(xlim=features, ylim=samples)
     logs(axes)
-    axes.set_xlabel("features N")
-    axes.set_ylabel("samples D")
+    axes.set(xlabel="features N", ylabel="samples D")
 
 
 def _strip(
@@ -126,13 +119,8 @@ def _strip(
     values = np.repeat(plane(np.inf, d, **at)[:, None], 2, axis=1)
     x, y = np.meshgrid([1.0, 2.0], d)
     surface(strip, x, y, values, colors)
-    dots(
-        strip,
-        np.full(simulated.n_samples.size, 2**0.5),
-        simulated.n_samples,
-        simulated.quartiles[1],
-        colors,
-    )
+    d = simulated.n_samples
+    dots(strip, np.full(d.size, 2**0.5), d, simulated.quartiles[1], colors)
     strip.set_ylim(axes.get_ylim())
     strip.set_xscale("linear")
     strip.set_xticks([1.5], ["∞"])
@@ -153,6 +141,5 @@ def _ratio(axes: "matplotlib.axes.Axes", finite: _Simulated, at: dict[str, float
                       color=color, lw=1.0, label=f"D = {d:g}")  # fmt: skip
     logs(axes)
     axes.legend(fontsize=8, frameon=False)
-    axes.set_xlabel("features / rank of the inputs")
-    axes.set_ylabel("simulated loss / closed form")
+    axes.set(xlabel="features / rank of the inputs", ylabel="simulated loss / closed form")
     axes.set_title("median and middle half of seeds", fontsize=9)

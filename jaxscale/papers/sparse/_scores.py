@@ -25,12 +25,8 @@ def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -
     data sets of the factor is replaced by the factor at the mean rank: at the optimum, N = (3 to
     5) r, they differ by less than 1 %.
 
-    **Arguments**
-
-    - `runs`: `residual_loss` and `rank` over `n_samples` and `seed`.
-    - `compute`: values of C whose optimum lies inside the range of `n_samples`.
-
-    **Returns** a `Frontier` of size N and time D; NaN where the optimum is at an end of the range.
+    `runs` hold `residual_loss` and `rank` over `n_samples` and `seed`. The `Frontier` has size N
+    and time D; NaN where the optimum is at an end of the range of `n_samples`.
     """
     both = runs[["residual_loss", "rank"]].to_dataarray("quantity")
     log_d = np.log(np.asarray(runs["n_samples"], float))
@@ -91,12 +87,8 @@ def measure_instability(
 ) -> Instability:
     """Count runs with `learning_rate * largest_eigenvalue > 2`.
 
-    **Arguments**
-
-    - `largest`: `largest_eigenvalue` over `n_samples` and `seed`.
-    - `learning_rate`: rates, each applied to the same runs.
-
-    **Returns** an `Instability`, its runs in blocks so that exponents have a jackknife.
+    `largest` is `largest_eigenvalue` over `n_samples` and `seed`, the same runs for every rate.
+    Runs are in blocks so that exponents have a jackknife.
 
     **Raises** `ValueError` for fewer runs than blocks.
     """

@@ -2,28 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from jaxscale._table import Table
 from jaxscale._text import number
-from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers.sparse import (
     _claims as claims,
     _claims_descent as claims_descent,
     _figures as figures,
     _figures_map as figures_map,
 )
-from jaxscale.papers.sparse._scores import (
-    Frontier,
-    Instability,
-    measure_frontier,
-    measure_instability,
-)
+from jaxscale.papers.sparse._scores import Instability, measure_frontier, measure_instability
+from jaxscale.papers.sparse._theory import best, exponents_of, points
 from jaxscale.report._study import Conclusion, Figure, Study, statuses
-from jaxscale.sparse import theory
 from jaxscale.sparse._system import RandomFeatureRegression
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import xarray
@@ -41,8 +35,46 @@ PRESETS = (
 )
 
 
+CAPTIONS = {
+    "data": (
+        "Loss at infinitely many features against samples, mean and standard deviation over "
+        "seeds; dashed, the closed form. Sparse activations change the exponent from alpha to "
+        "alpha/gamma, for rare coordinates are never seen."
+    ),
+    "double_descent": (
+        "Loss against features: median and middle half over seeds, for near the peak the mean "
+        "is infinite. The peak of sparse inputs lies at the rank, far below the number of "
+        "samples; that of dense inputs at N = D. Dashed, the deterministic equivalent."
+    ),
+    "frontier": (
+        "Compute-optimal number of features and samples, and the loss there, from the exact "
+        "mean over features at each simulated data set; dashed, the closed-form laws."
+    ),
+    "map": (
+        "Left, the closed form as colour over features and samples (yellow: the pole at N = rank, "
+        "cut off), and simulations as circles filled in the same colours: a circle whose fill "
+        "matches the background agrees with theory. Circles are medians over seeds, on the right "
+        "those at N = ∞; diamonds, the measured compute-optimal points, dashed their law. Right, "
+        "the same simulations over the closed form, which makes no claim in the grey band."
+    ),
+    "gradient_descent": (
+        "Loss over steps of gradient descent at infinitely many features; dashed, gradient "
+        "flow in closed form, from which single steps differ at first. The plateau is the loss "
+        "of coordinates that were never seen."
+    ),
+    "instability": (
+        "Share of {n_runs} data sets on which gradient descent with a fixed step is "
+        "unstable, with 95 % binomial intervals; dashed, the closed form."
+    ),
+    "relu": (
+        "Test loss of ReLU features against samples, mean and standard deviation over seeds: "
+        "the gap between sparse and dense inputs stays. Dashed, the slope of linear features."
+    ),
+}
+
+
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Claims and figures of sparse regression.
+    """Evaluate the claims and draw the figures of sparse regression.
 
     **Arguments**
 
@@ -51,92 +83,40 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     **Returns** a `Conclusion`.
     """
     results = {name.removesuffix("_full"): data for name, data in runs.items()}
-    data, dense = results["sparse_data"], results["sparse_dense"]
-    judged: list[Claim] = claims.data_claims(data, dense)
-    drawn = [
-        Figure(
-            "data",
-            "Loss at infinitely many features against samples, mean and standard deviation over "
-            "seeds; dashed, the closed form. Sparse activations change the exponent from alpha to "
-            "alpha/gamma, for rare coordinates are never seen.",
-            figures.data_figure(data, dense),
-        )
-    ]
-
-    few = results["sparse_parameters"]
-    judged += claims.parameter_claims(few, _system(few))
-    judged += claims.peak_claims(results["sparse_peak"], dense)
-    drawn.append(
-        Figure(
-            "double_descent",
-            "Loss against features: median and middle half over seeds, for near the peak the mean "
-            "is infinite. The peak of sparse inputs lies at the rank, far below the number of "
-            "samples; that of dense inputs at N = D. Dashed, the deterministic equivalent.",
-            figures.peak_figure(results["sparse_peak"], dense, few),
-        )
-    )
-
+    data, few, peak, dense, descent, unstable, relu = (results[name] for name in PRESETS)
     frontiers: dict[tuple[float, float], Frontier] = {}
-    for at in claims.points(data):
-        if at["spectrum_exponent"] == 1.0:
-            frontier = measure_frontier(data.sel(at, drop=True), COMPUTE)
-            alpha, gamma = at["spectrum_exponent"], at["sparsity_exponent"]
-            judged += claims.frontier_claims(frontier, alpha, gamma)
-            frontiers[(alpha, gamma)] = frontier
-    drawn.append(
-        Figure(
-            "frontier",
-            "Compute-optimal number of features and samples, and the loss there, from the exact "
-            "mean over features at each simulated data set; dashed, the closed-form laws.",
-            figures.frontier_figure(frontiers),
-        )
-    )
-    drawn.append(_map(results["sparse_peak"], few, data, frontiers))
-
-    descent = results["sparse_descent"]
-    judged += claims_descent.descent_claims(descent, _system(descent))
-    drawn.append(
-        Figure(
-            "gradient_descent",
-            "Loss over steps of gradient descent at infinitely many features; dashed, gradient "
-            "flow in closed form, from which single steps differ at first. The plateau is the loss "
-            "of coordinates that were never seen.",
-            figures.descent_figure(descent),
-        )
-    )
-
-    unstable = results["sparse_instability"]
-    system = _system(unstable)
-    alpha, gamma = float(system.spectrum_exponent), float(system.sparsity_exponent)  # pyright: ignore
+    for at in points(data):
+        alpha, gamma = at["spectrum_exponent"], at["sparsity_exponent"]
+        if alpha == 1.0:
+            frontiers[alpha, gamma] = measure_frontier(data.sel(at, drop=True), COMPUTE)
+    alpha, gamma = exponents_of(_system(unstable)).values()
     counts = measure_instability(unstable["largest_eigenvalue"], RATES)
-    judged += claims_descent.instability_claims(counts, alpha, gamma)
-    drawn.append(
-        Figure(
-            "instability",
-            f"Share of {counts.n_runs} data sets on which gradient descent with a fixed step is "
-            "unstable, with 95 % binomial intervals; dashed, the closed form.",
-            figures.instability_figure(counts, alpha, gamma),
-        )
-    )
-
-    relu = results["sparse_relu"]
-    judged += claims.nonlinear_claims(relu)
-    drawn.append(
-        Figure(
-            "relu",
-            "Test loss of ReLU features against samples, mean and standard deviation over seeds: "
-            "the gap between sparse and dense inputs stays. Dashed, the slope of linear features.",
-            figures.relu_figure(relu),
-        )
-    )
+    evaluated = [
+        *claims.data_claims(data, dense),
+        *claims.parameter_claims(few, _system(few)),
+        *claims.peak_claims(peak, dense),
+        *(c for at, f in frontiers.items() for c in claims.frontier_claims(f, *at)),
+        *claims_descent.descent_claims(descent, _system(descent)),
+        *claims_descent.instability_claims(counts, alpha, gamma),
+        *claims.nonlinear_claims(relu),
+    ]
+    own = exponents_of(_system(peak))
+    frontier = frontiers[own["spectrum_exponent"], own["sparsity_exponent"]]
+    drawings = {
+        "data": figures.data_figure(data, dense),
+        "double_descent": figures.peak_figure(peak, dense, few),
+        "frontier": figures.frontier_figure(frontiers),
+        "map": figures_map.map_figure(peak, few, data, frontier),
+        "gradient_descent": figures.descent_figure(descent),
+        "instability": figures.instability_figure(counts, alpha, gamma),
+        "relu": figures.relu_figure(relu),
+    }
+    captions = {name: text.format(n_runs=counts.n_runs) for name, text in CAPTIONS.items()}
+    drawn = [Figure(name, captions[name], drawing) for name, drawing in drawings.items()]
+    quantities = ("compute", "n_features", "n_samples", "loss")
     scores: dict[str, Any] = {
         "frontier": {
-            f"{a:g}-{g:g}": {
-                "compute": f.compute.tolist(),
-                "n_features": f.n_features.tolist(),
-                "n_samples": f.n_samples.tolist(),
-                "loss": f.loss.tolist(),
-            }
+            f"{a:g}-{g:g}": {name: getattr(f, name).tolist() for name in quantities}
             for (a, g), f in frontiers.items()
         },
         "instability": {
@@ -149,35 +129,16 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         },
         "runs_by_status": {name: statuses(d) for name, d in runs.items()},
     }
-    return Conclusion(judged, drawn, scores, [frontier_table(frontiers), instability_table(counts)])
-
-
-def _map(
-    peak: "xarray.Dataset",
-    few: "xarray.Dataset",
-    data: "xarray.Dataset",
-    frontiers: dict[tuple[float, float], Frontier],
-) -> Figure:
-    system = _system(peak)
-    at = float(system.spectrum_exponent), float(system.sparsity_exponent)  # pyright: ignore
-    return Figure(
-        "map",
-        "Left, the closed form as colour over features and samples (yellow: the pole at N = rank, "
-        "cut off), and simulations as circles filled in the same colours: one that is not seen to "
-        "be filled agrees. Circles are medians over seeds, on the right those at N = ∞; diamonds, "
-        "the measured compute-optimal points, dashed their law. Right, the same simulations over "
-        "the closed form, which makes no claim in the grey band.",
-        figures_map.map_figure(peak, few, data, frontiers[at]),
-    )
+    tables = [frontier_table(frontiers), instability_table(counts)]
+    return Conclusion(evaluated, drawn, scores, tables)
 
 
 def frontier_table(frontiers: dict[tuple[float, float], Frontier]) -> Table:
     """Measured optima next to the closed-form laws."""
     rows = []
     for (alpha, gamma), frontier in frontiers.items():
-        with jax.enable_x64(True):
-            laws = theory.allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma)
-            expected = [np.asarray(law(frontier.compute)) for law in (laws.n_features, laws.loss)]
+        at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+        expected = [best(quantity, frontier.compute, **at) for quantity in ("n_features", "loss")]
         for i, c in enumerate(frontier.compute):
             measured = (frontier.n_features[i], expected[0][i], frontier.loss[i], expected[1][i])
             forms = (".1f", ".1f", ".4f", ".4f")

@@ -7,12 +7,14 @@ import jax
 import numpy as np
 
 from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._exponents import log_log_fit
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.papers.superposition._scores import (
     Point,
     Slopes,
-    exponents_at,
+    law_of,
     points,
+    second_moment,
     spread,
     system_of,
     time_ratio,
@@ -34,7 +36,7 @@ TAILS: dict[str, theory.AbstractTail] = {
     **{f"bounded, order {k:g}": theory.Bounded(k) for k in (1.0, 2.0, 4.0, 8.0)},
     "Gaussian": theory.Gaussian(),
 }
-KNOWN_PAIRS = ((1.1, 0.0), (1.1, 1.0), (1.5, 0.0), (1.5, 0.5), (2.0, 0.0), (2.0, 1.0))
+ESTABLISHED = ((1.1, 0.0), (1.1, 1.0), (1.5, 0.0), (1.5, 0.5), (2.0, 0.0), (2.0, 1.0))
 """Pairs (a, b) on which the regime was established before anything ran here."""
 LATE = (1e10, 1e12)  # eta_bias t between which exponents of the reduced equation are taken
 
@@ -44,7 +46,7 @@ def name_of(at: Point) -> str:
     return "-".join(f"{at[n]:g}" for n in ("frequency_exponent", "importance_exponent"))
 
 
-def said(at: Point) -> str:
+def in_words(at: Point) -> str:
     """`a = 1.1, b = 0`."""
     return f"a = {at['frequency_exponent']:g}, b = {at['importance_exponent']:g}"
 
@@ -55,30 +57,23 @@ def expected_slope(runs: "xarray.Dataset", at: Point, window: tuple[float, float
     step_size = runs["step_size"].sel(at, drop=True).transpose("seed", "step")
     steps = np.asarray(runs["step"], float)
     steps = steps[(steps >= window[0]) & (steps <= window[1])]
-    amplitude = system.inputs.amplitude
     with jax.enable_x64(True):
         loss = theory.sgd_loss(
             steps,
-            **exponents_at(system, at),
-            n_features=system.n_features,
+            **law_of(system, at),
             learning_rate=float(step_size[0, 0]),
             batch_size=float(getattr(system.gradient, "batch_size", np.inf)),
-            second_moment=float(amplitude.moment(2)),
-            fourth_moment=float(amplitude.moment(4)),
+            second_moment=second_moment(system),
+            fourth_moment=float(system.inputs.amplitude.moment(4)),
         )
-    return -float(np.polyfit(np.log(steps), np.log(np.asarray(loss)), 1)[0])
+    return -float(log_log_fit(np.log(steps), np.log(np.asarray(loss)))[0])
 
 
 def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> list[Claim]:
     """Without superposition: exponents against the exact law, and against its limit.
 
-    **Arguments**
-
-    - `runs`: results of `superposition_sequential`.
-    - `window`: first and last step.
-
-    **Returns** one claim per pair of exponents, and one per importance exponent at the largest
-    frequency exponent, where the limit of long spectra is reached.
+    One claim per pair of exponents of `superposition_sequential`, and one per importance exponent
+    at the largest frequency exponent, where the limit of long spectra is reached.
     """
     judged, largest = [], float(runs["frequency_exponent"].max())
     for at in points(runs):
@@ -88,7 +83,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
         judged.append(
             Claim.from_seeds(
                 f"sequential-{name_of(at)}",
-                f"without superposition the loss falls as the exact law does ({said(at)})",
+                f"without superposition the loss falls as the exact law does ({in_words(at)})",
                 DERIVED,
                 predicted=expected_slope(runs, at, window),
                 values=values,
@@ -100,7 +95,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
             judged.append(
                 Claim.from_seeds(
                     f"sequential-limit-{name_of(at)}",
-                    f"without superposition the exponent is (a + 2b - 1)/a ({said(at)})",
+                    f"without superposition the exponent is (a + 2b - 1)/a ({in_words(at)})",
                     PAPER,
                     predicted=(a + 2 * b - 1) / a,
                     values=values,
@@ -112,14 +107,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
 
 
 def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
-    """A linear bottleneck against its exact curve.
-
-    **Arguments**
-
-    - `distance`: largest relative distance of each point and seed.
-
-    **Returns** one claim.
-    """
+    """A linear bottleneck against its exact curve, by the distance of each point and seed."""
     return [
         Claim.from_seeds(
             "bottleneck-exact",
@@ -134,81 +122,79 @@ def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
     ]
 
 
+def _same_for_all(name: str, statement: str, rows: list[Slopes], reason: str) -> Claim:
+    """Claim that the exponents of all points are equal."""
+    values = spread(rows, "loss")
+    return Claim.from_seeds(
+        name, statement, PAPER, predicted=0.0, values=values, margin=0.3, reason=reason
+    )
+
+
+def _tenfold(name: str, statement: str, ratio: np.ndarray) -> Claim:
+    """Claim that a ratio is ten in order of magnitude."""
+    reason = "a factor 2: the claim is of an order of magnitude"
+    return Claim.from_seeds(
+        name, statement, PAPER, predicted=1.0, values=np.log10(ratio), margin=0.3, reason=reason
+    )
+
+
 def interference_claims(
-    runs: "xarray.Dataset", measured: list[Slopes], fixed: list[Slopes]
+    runs: "xarray.Dataset", ruled: list[Slopes], fixed: list[Slopes]
 ) -> list[Claim]:
     """The regime where interference rules: exponent, its spread, start and acceleration.
 
     **Arguments**
 
     - `runs`: results of `superposition_interference`.
-    - `measured`: slopes on the window that theory predicts for each point.
+    - `ruled`: slopes on the window that theory predicts for each point.
     - `fixed`: slopes on one window for all.
-
-    **Returns** the claims.
     """
     system = system_of(runs)
-    start = runs["loss"].sel(step=0)
     gain, latent = float(system.initial.gain), float(system.latent_size)  # pyright: ignore
     judged = [
         Claim.from_seeds(
             f"universal-{name_of(one.at)}",
             f"where interference dominates, the loss falls as 1/t from step {one.window[0]:.0f} to "
-            f"{one.window[1]:.0f} ({said(one.at)})",
+            f"{one.window[1]:.0f} ({in_words(one.at)})",
             PAPER,
             predicted=1.0,
             values=one.loss,
             margin=0.25,
             reason=LOGARITHM,
         )
-        for one in measured
+        for one in ruled
     ]
-    established = [s for s in fixed if tuple(s.at.values()) in KNOWN_PAIRS]
+    established = [s for s in fixed if tuple(s.at.values()) in ESTABLISHED]
     for name, rows in (("universal-spread", established), ("universal-spread-all", fixed)):
         if not rows:
             continue
-        alone = float(np.mean(spread(rows, "control")))
-        judged.append(
-            Claim.from_seeds(
-                name,
-                "where interference dominates, the exponent is the same for all data: largest "
-                f"minus smallest over {len(rows)} pairs (a, b); without superposition it is "
-                f"{alone:.2f}",
-                PAPER,
-                predicted=0.0,
-                values=spread(rows, "loss"),
-                margin=0.3,
-                reason="half of the smallest spread expected without superposition, 0.6",
-            )
+        statement = (
+            "where interference dominates, the exponent is the same for all data: largest minus "
+            f"smallest over {len(rows)} pairs (a, b); without superposition it is "
+            f"{float(np.mean(spread(rows, 'control'))):.2f}"
         )
+        reason = "half of the smallest spread expected without superposition, 0.6"
+        judged.append(_same_for_all(name, statement, rows, reason))
+    scale = system.n_features * gain**2 / (4 * latent)
     for a in np.asarray(runs["frequency_exponent"], float).tolist():
-        values = start.sel(frequency_exponent=a, importance_exponent=0.0)
-        scale = system.n_features * gain**2 / (4 * latent)
+        start = runs["loss"].sel(step=0, frequency_exponent=a, importance_exponent=0.0)
         judged.append(
             Claim.from_seeds(
                 f"initial-loss-{a:g}",
                 f"the loss starts at N g^2/(4K) (a = {a:g}, b = 0; ratio)",
                 DERIVED,
                 predicted=1.0,
-                values=np.asarray(values, float) / scale,
+                values=np.asarray(start, float) / scale,
                 margin=0.05,
                 reason="overlaps of the few frequent features fluctuate from draw to draw",
             )
         )
     first = fixed[0]
-    judged.append(
-        Claim.from_seeds(
-            "acceleration-exponent",
-            f"superposition multiplies the exponent by up to ten (log10 of the ratio to the exact "
-            f"curve without it, {said(first.at)}); its start already holds the signal",
-            PAPER,
-            predicted=1.0,
-            values=np.log10(first.loss / first.control),
-            margin=0.3,
-            reason="a factor 2: the claim is of an order of magnitude",
-        )
+    statement = (
+        "superposition multiplies the exponent by up to ten (log10 of the ratio to the exact curve "
+        f"without it, {in_words(first.at)}); its start already holds the signal"
     )
-    return judged
+    return [*judged, _tenfold("acceleration-exponent", statement, first.loss / first.control)]
 
 
 def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
@@ -218,25 +204,17 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
 
     - `measured`: slopes in one window, at every pair of exponents and `latent_size`.
     - `name`, `start`: first part of the claims' names, and the start in words.
-
-    **Returns** one claim per size of the bottleneck.
     """
     judged = []
     for k in dict.fromkeys(m.at["latent_size"] for m in measured):
         rows = [m for m in measured if m.at["latent_size"] == k]
         means = [float(np.nanmean(m.loss)) for m in rows]
-        judged.append(
-            Claim.from_seeds(
-                f"{name}-spread-{k:g}",
-                f"{start} the exponent is the same for all data (largest minus smallest over "
-                f"(a, b), K = {k:g}); means run from {min(means):.2f} to {max(means):.2f}",
-                PAPER,
-                predicted=0.0,
-                values=spread(rows, "loss"),
-                margin=0.3,
-                reason="as where interference dominates",
-            )
+        statement = (
+            f"{start} the exponent is the same for all data (largest minus smallest over (a, b), "
+            f"K = {k:g}); means run from {min(means):.2f} to {max(means):.2f}"
         )
+        reason = "as where interference dominates"
+        judged.append(_same_for_all(f"{name}-spread-{k:g}", statement, rows, reason))
     return judged
 
 
@@ -247,26 +225,17 @@ def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[C
 
     - `runs`: results of `superposition_small`.
     - `measured`: slopes on the window that opens at 5/eta_bias.
-
-    **Returns** two claims per size of the bottleneck.
     """
     judged = spread_claims(measured, "small-start", "from a small start")
     for k in np.asarray(runs["latent_size"]).tolist():
-        rows = [m for m in measured if m.at["latent_size"] == k]
-        at = {n: v for n, v in rows[0].at.items() if n != "latent_size"}
-        ratio = time_ratio(runs.sel(rows[0].at, drop=True), at)
-        judged.append(
-            Claim.from_seeds(
-                f"small-start-time-{k:g}",
-                f"from a small start superposition reaches its last loss ten times sooner than the "
-                f"exact curve without it (log10 of the ratio, {said(at)}, K = {k:g})",
-                PAPER,
-                predicted=1.0,
-                values=np.log10(ratio),
-                margin=0.3,
-                reason="a factor 2: the claim is of an order of magnitude",
-            )
+        first = next(m for m in measured if m.at["latent_size"] == k)
+        at = {n: v for n, v in first.at.items() if n != "latent_size"}
+        ratio = time_ratio(runs.sel(first.at, drop=True), at)
+        statement = (
+            "from a small start superposition reaches its last loss ten times sooner than the "
+            f"exact curve without it (log10 of the ratio, {in_words(at)}, K = {k:g})"
         )
+        judged.append(_tenfold(f"small-start-time-{k:g}", statement, ratio))
     return judged
 
 
@@ -292,10 +261,6 @@ def tail_claims() -> list[Claim]:
     """Exponents of the reduced equation of the biases for several tails of the interference."""
     exact = "the reduced equation is exact; 1e10 steps leave no transient"
     slow = "the logarithmic correction of a Gaussian is 1/ln t = 0.04 at these times"
-    rows = [
-        (name, 0.05 if name == "Gaussian" else 0.005, slow if name == "Gaussian" else exact)
-        for name in TAILS
-    ]
     with jax.enable_x64(True):
         limits = {n: float(theory.universal_law(float(t.tail_index))) for n, t in TAILS.items()}
     return [
@@ -305,8 +270,8 @@ def tail_claims() -> list[Claim]:
             DERIVED,
             predicted=limits[name],
             values=late_exponent(name),
-            margin=margin,
-            reason=reason,
+            margin=0.05 if name == "Gaussian" else 0.005,
+            reason=slow if name == "Gaussian" else exact,
         )
-        for name, margin, reason in rows
+        for name in TAILS
     ]

@@ -11,9 +11,11 @@ from jaxscale.papers.superposition._scores import (
     Point,
     Slopes,
     control_curve,
-    exponents_at,
     half_times,
+    law_of,
+    mean_active,
     measure_slopes,
+    second_moment,
     system_of,
 )
 from jaxscale.report._figures import (
@@ -28,8 +30,7 @@ from jaxscale.report._figures import (
 )
 from jaxscale.report._maps import CELLS, cells, color_bar
 from jaxscale.superposition import theory
-from jaxscale.sweep._predict import predict
-from jaxscale.sweep._select import grid_of
+from jaxscale.sweep._predict import grid_of, predict
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -40,87 +41,81 @@ DOTTED: dict[str, Any] = {"ls": (0, (1, 1.5)), "lw": 1.2}
 THIN: dict[str, Any] = {"lw": 0.7, "alpha": 0.6}
 MEAN = {"simulation, mean ± s.d. over seeds": {"lw": 1.4}}
 ALONE = {"exact, without superposition": DASHED}
-LOSS = "loss [target²]"
+LABELS = ("step", "loss [target²]")
+End = tuple[float, float, str, str]
 
 
 def _panels(runs: "xarray.Dataset", rows: int = 1) -> Any:
     """Rows of axes, one column per frequency exponent."""
     a = np.asarray(runs["frequency_exponent"], float)
     figure, grid = new_figure(len(a), rows, size=(3.7, 3.4))
-    return figure, grid[0] if rows == 1 else grid, a
+    return figure, grid[0] if rows == 1 else grid, a.tolist()
 
 
-def _few(runs: "xarray.Dataset") -> Float[np.ndarray, " b"]:
+def _few(runs: "xarray.Dataset") -> list[float]:
     """First, middle and last importance exponent."""
     b = np.asarray(runs["importance_exponent"], float)
-    return b[np.unique([0, b.size // 2, b.size - 1])]
+    return b[np.unique([0, b.size // 2, b.size - 1])].tolist()
 
 
-def _finish(axes: "matplotlib.axes.Axes", title: str, ylabel: str = LOSS) -> None:
+def _finish(
+    axes: "matplotlib.axes.Axes", title: str, ends: list[End], labels: tuple[str, str] = LABELS
+) -> None:
+    """Logarithmic axes with their labels, a title, and the names of the curves at their ends."""
     logs(axes)
-    axes.set_xlabel("step")
-    axes.set_ylabel(ylabel)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
     axes.set_title(title, fontsize=9)
+    label_ends(axes, ends)
 
 
 def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Losses without superposition, one panel per frequency exponent."""
     figure, row, values = _panels(runs)
     expected = predict(grid_of(runs))["loss"]
-    late = runs["step"] > 0
+    late = runs["step"].values > 0
     for axes, a in zip(row, values, strict=True):
         ends = []
-        for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
-            at = {"frequency_exponent": a, "importance_exponent": b}
-            curve = runs["loss"].sel(at, drop=True)[..., late.values]
-            band(axes, curve, "step", OKABE_ITO[i])
-            line = expected.sel(at, drop=True)[late.values]
-            axes.plot(line["step"], line, color=OKABE_ITO[i], **DASHED)
-            ends.append((float(line["step"][-1]), float(line[-1]), f"b = {b:g}", OKABE_ITO[i]))
-        _finish(axes, f"K = N, a = {a:g}")
-        label_ends(axes, ends)
+        for i, b in enumerate(np.asarray(runs["importance_exponent"], float).tolist()):
+            at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
+            band(axes, runs["loss"].sel(at, drop=True)[..., late], "step", color)
+            line = expected.sel(at, drop=True)[late]
+            axes.plot(line["step"], line, color=color, **DASHED)
+            ends.append((float(line["step"][-1]), float(line[-1]), f"b = {b:g}", color))
+        _finish(axes, f"K = N, a = {a:g}", ends)
     legend(figure, MEAN | {"exact mean of minibatch descent": DASHED})
     return figure
 
 
 def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Losses where interference dominates, with both controls; below, the two parts of the loss."""
-    figure, (row, below), values = _panels(runs, 2)
+    figure, rows, values = _panels(runs, 2)
     late = runs["step"].values > 0
     steps = runs["step"].values[late]
-    for axes, a in zip(below, values, strict=True):
-        ends = []
+    for axes, under, a in zip(*rows, values, strict=True):
+        ends, ends_under = [], []
         for i, b in enumerate(_few(runs)):
-            parts = runs.sel(frequency_exponent=a, importance_exponent=b).isel(step=late)
-            band(axes, parts["interference_loss"], "step", OKABE_ITO[i])
+            at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
+            selected = runs.sel(at, drop=True)
+            parts = selected.isel(step=late)
+            band(under, parts["interference_loss"], "step", color)
             signal = parts["signal_loss"].mean("seed")
-            axes.plot(steps, signal, color=OKABE_ITO[i], **DOTTED)
-            ends.append((float(steps[-1]), float(signal[-1]), f"b = {b:g}", OKABE_ITO[i]))
-        _finish(axes, f"interference (solid), signal (dotted), a = {a:g}")
-        label_ends(axes, ends)
-    for axes, a in zip(row, values, strict=True):
-        ends = []
-        for i, b in enumerate(_few(runs)):
-            at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
-            selected, color = runs.sel(at, drop=True), OKABE_ITO[i]
-            curve = selected["loss"][..., late]
-            band(axes, curve, "step", color)
+            under.plot(steps, signal, color=color, **DOTTED)
+            ends_under.append((float(steps[-1]), float(signal[-1]), f"b = {b:g}", color))
+            band(axes, selected["loss"][..., late], "step", color)
             alone = control_curve(selected, at).mean("seed").values[late]
             axes.plot(steps, alone, color=color, **DASHED)
             same = control_curve(selected, at, same_start=True).mean("seed").values[late]
             axes.plot(steps, same, color=color, **DOTTED)
             ends.append((float(steps[-1]), float(alone[-1]), f"b = {b:g}", color))
         guide = np.array([5.0, 100.0])
-        height = (
-            4.0
-            * float(runs["loss"].sel(frequency_exponent=a).sel(step=5, method="nearest").mean())
-            * 5.0
-        )
+        near = runs["loss"].sel(frequency_exponent=a).sel(step=5, method="nearest")
+        height = 4.0 * float(near.mean()) * 5.0
         axes.plot(guide, height / guide, color="#888888", lw=0.9)
         axes.annotate("1/t", (22.0, height / 22.0), (3, 3), textcoords="offset points",
                       color="#666666", fontsize=8)  # fmt: skip
-        _finish(axes, f"interference dominates, a = {a:g}")
-        label_ends(axes, ends)
+        _finish(axes, f"interference dominates, a = {a:g}", ends)
+        _finish(under, f"interference (solid), signal (dotted), a = {a:g}", ends_under)
     same = {"the same from the run's own start (below: signal)": DOTTED}
     legend(figure, {"simulation, mean over seeds": {"lw": 1.4}} | ALONE | same)
     return figure
@@ -135,9 +130,9 @@ def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     steps = np.asarray(runs["step"], float)[late]
     for axes, a in zip(row, values, strict=True):
         ends = []
-        for i, b in enumerate(np.asarray(runs["importance_exponent"], float)):
-            at = {"frequency_exponent": float(a), "importance_exponent": float(b)}
-            selected, color = runs.sel(at, drop=True), OKABE_ITO[i]
+        for i, b in enumerate(np.asarray(runs["importance_exponent"], float).tolist()):
+            at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
+            selected = runs.sel(at, drop=True)
             curves = selected["loss"].transpose("step", "seed").values[late]
             axes.plot(steps, curves, color=color, **THIN)
             good = np.isfinite(curves).any(axis=1)
@@ -146,10 +141,8 @@ def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             alone = control_curve(selected, at).mean("seed")[late]
             axes.plot(alone["step"], alone, color=color, **DASHED)
             ends.append((steps[good][-1], float(middle[-1]), f"b = {b:g}", color))
-        low = float(runs["loss"].isel(step=-1).min())
-        axes.set_ylim(bottom=0.3 * low)
-        _finish(axes, f"small start, K = {k}, a = {a:g}")
-        label_ends(axes, ends)
+        axes.set_ylim(bottom=0.3 * float(runs["loss"].isel(step=-1).min()))
+        _finish(axes, f"small start, K = {k}, a = {a:g}", ends)
     legend(figure, {"simulation, median": {"lw": 1.8}, "every seed": THIN} | ALONE)
     return figure
 
@@ -189,34 +182,34 @@ def map_figure(
 
     figure, grid = new_figure(3, size=(3.9, 3.6))
     colors = Normalize(0.0, 2.0)
+
+    def fill(axes: Any, slopes: Any, x: Any, y: Any, labels: tuple[str, str], title: str) -> None:
+        cells(axes, slopes, x, y, colors)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.set_title(title, fontsize=9)
+
     a = np.asarray(data["frequency_exponent"], float)
     b = np.asarray(data["importance_exponent"], float)
-    shape = (a.size, b.size)
+    labels = ("frequency exponent a", "importance exponent b")
     for axes, name, title in (
         (grid[0, 0], "loss", "measured, with superposition"),
         (grid[0, 1], "control", "exact, without superposition"),
     ):
-        values = np.reshape([np.nanmean(getattr(s, name)) for s in measured], shape)
-        cells(axes, values.T, b, a, colors)
-        axes.set_xlabel("frequency exponent a")
-        axes.set_ylabel("importance exponent b")
-        axes.set_title(title, fontsize=9)
-    axes = grid[0, 2]
-    system = system_of(crowding)
-    at = exponents_at(system, {})
+        slopes = np.reshape([np.nanmean(getattr(s, name)) for s in measured], (a.size, b.size))
+        fill(axes, slopes.T, b, a, labels, title)
     rows = measure_slopes(crowding, window, "latent_size", "bias_learning_rate")
     k = np.asarray(crowding["latent_size"], float)
     rate = np.asarray(crowding["bias_learning_rate"], float)
-    values = np.reshape([np.nanmean(s.loss) for s in rows], (k.size, rate.size))
-    cells(axes, values[::-1].T, rate, system.n_features / k[::-1], colors)
+    slopes = np.reshape([np.nanmean(s.loss) for s in rows], (k.size, rate.size))
     alone = [float(np.nanmean(s.control)) for s in rows]
-    axes.set_xlabel("features per dimension N/K")
-    axes.set_ylabel("learning rate of the biases")
-    axes.set_title(
-        f"measured, a = {at['frequency_exponent']:g}, b = {at['importance_exponent']:g} "
-        f"(without: {min(alone):.2f} to {max(alone):.2f})",
-        fontsize=9,
+    law = law_of(system_of(crowding), {})
+    title = (
+        f"measured, a = {law['frequency_exponent']:g}, b = {law['importance_exponent']:g} "
+        f"(without: {min(alone):.2f} to {max(alone):.2f})"
     )
+    labels = ("features per dimension N/K", "learning rate of the biases")
+    fill(grid[0, 2], slopes[::-1].T, rate, law["n_features"] / k[::-1], labels, title)
     color_bar(
         figure, list(grid[0]), colors, "exponent −d ln L / d ln t", cmap=CELLS, extend="neither"
     )
@@ -226,22 +219,19 @@ def map_figure(
 def control_half_times(runs: "xarray.Dataset", at: Point) -> Float[np.ndarray, " g"]:
     """Steps at which the mean strength of each group passes one half without superposition."""
     system = system_of(runs)
-    rate = float(runs["step_size"].isel(step=0).mean())
     firsts = np.asarray(runs["group"], int)
     ends = np.append(firsts[1:], system.n_features + 1)
     time = np.concatenate([[0.0], np.geomspace(0.1, 1e6, 1401)])
-    active = float(getattr(system.inputs, "mean_active", 1.0))
     times = []
     with jax.enable_x64(True):
         for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
             strength = theory.sequential_strength(
                 time[:, None],
                 rank=np.arange(first, end, dtype=float),
-                **exponents_at(system, at),
-                n_features=system.n_features,
-                learning_rate=rate,
-                second_moment=float(system.inputs.amplitude.moment(2)),
-                mean_active=active,
+                **law_of(system, at),
+                learning_rate=float(runs["step_size"].isel(step=0).mean()),
+                second_moment=second_moment(system),
+                mean_active=mean_active(system),
             )
             times.append(float(np.interp(0.5, np.asarray(strength).mean(axis=1), time)))
     return np.asarray(times)
@@ -251,7 +241,7 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Half-times of groups of features at b = 0, one panel per frequency exponent."""
     figure, row, values = _panels(runs)
     for axes, a in zip(row, values, strict=True):
-        at = {"frequency_exponent": float(a), "importance_exponent": 0.0}
+        at = {"frequency_exponent": a, "importance_exponent": 0.0}
         ends = []
         for i, k in enumerate(np.asarray(runs["latent_size"])):
             selected, color = runs.sel({**at, "latent_size": k}, drop=True), OKABE_ITO[i]
@@ -262,10 +252,7 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             alone = control_half_times(selected, at)
             axes.plot(selected["group"], alone, color=color, **DASHED)
             ends.append((float(selected["group"][-1]), float(alone[-1]), f"K = {int(k)}", color))
-        logs(axes)
-        label_ends(axes, ends)
-        axes.set_xlabel("first feature of the group")
-        axes.set_ylabel("step at half strength")
-        axes.set_title(f"b = 0, a = {a:g}", fontsize=9)
+        labels = ("first feature of the group", "step at half strength")
+        _finish(axes, f"b = 0, a = {a:g}", ends, labels)
     legend(figure, MEAN | ALONE)
     return figure

@@ -12,12 +12,8 @@ from jaxtyping import Float
 from jaxscale.analysis._exponents import crossing, fit_exponent
 from jaxscale.analysis._jackknife import jackknife
 from jaxscale.paths import replace
-from jaxscale.superposition import theory
-from jaxscale.superposition._data import Bernoulli
-from jaxscale.superposition._importance import InLoss
-from jaxscale.superposition._student import ScaledIdentity
-from jaxscale.superposition._system import TeacherStudent
-from jaxscale.sweep._select import grid_of
+from jaxscale.superposition import Bernoulli, InLoss, ScaledIdentity, TeacherStudent, theory
+from jaxscale.sweep._predict import grid_of
 from jaxscale.training import INIT_STREAM, cast
 
 if TYPE_CHECKING:
@@ -30,7 +26,7 @@ Point = dict[str, float]
 
 
 def system_of(runs: "xarray.Dataset") -> TeacherStudent:
-    """The system that was run.
+    """Return the system that was run.
 
     **Raises** `ValueError` for runs of another system.
     """
@@ -48,9 +44,20 @@ def points(runs: "xarray.Dataset", *more: str) -> list[Point]:
     return [dict(zip(names, map(float, row), strict=True)) for row in rows]
 
 
-def exponents_at(system: TeacherStudent, at: Point) -> dict[str, Any]:
-    """Both exponents of a point, those that are not swept from the system."""
-    return {n: at.get(n, float(getattr(system, n))) for n in EXPONENTS}
+def law_of(system: TeacherStudent, at: Point) -> dict[str, Any]:
+    """Arguments of the theory at a point: size and exponents, the system's where not swept."""
+    exponents = {n: at.get(n, float(getattr(system, n))) for n in EXPONENTS}
+    return {**exponents, "n_features": system.n_features}
+
+
+def second_moment(system: TeacherStudent) -> float:
+    """Mean square of an active amplitude."""
+    return float(system.inputs.amplitude.moment(2))
+
+
+def mean_active(system: TeacherStudent) -> float:
+    """Mean number of active features."""
+    return float(system.inputs.mean_active) if isinstance(system.inputs, Bernoulli) else 1.0
 
 
 def slopes(curve: "xarray.DataArray", window: tuple[float, float]) -> Seeds:
@@ -68,30 +75,21 @@ def control(
 ) -> Float[np.ndarray, "s t"]:
     """Exact losses without superposition at the same rates and size, in float64.
 
-    **Arguments**
-
-    - `system`, `at`: the runs to compare with, and their exponents.
-    - `rates`: learning rates of their matrices, `step_size`.
-    - `time`: steps.
-    - `same_start`: start from the runs' own `gain` instead of zero.
-
-    **Returns** losses, summed over outputs.
+    `rates` are those of the matrices of the runs; `same_start` starts from the runs' own `gain`
+    instead of zero.
 
     **Raises** `ValueError` for a table of probabilities.
     """
-    inputs = system.inputs
-    if inputs.probabilities is not None:
+    if system.inputs.probabilities is not None:
         raise ValueError("`system` must have a frequency exponent, got a table of probabilities.")
-    active = float(inputs.mean_active) if isinstance(inputs, Bernoulli) else 1.0
     gain = float(system.initial.gain) if isinstance(system.initial, ScaledIdentity) else 0.0
     with jax.enable_x64(True):
         curve = theory.sequential_loss(
             np.asarray(time, float),
-            **exponents_at(system, at),
-            n_features=system.n_features,
+            **law_of(system, at),
             learning_rate=rates[:, None],
-            second_moment=float(inputs.amplitude.moment(2)),
-            mean_active=active,
+            second_moment=second_moment(system),
+            mean_active=mean_active(system),
             initial_strength=gain if same_start else 0.0,
             loss_weighted=isinstance(system.importance, InLoss),
             discrete=True,
@@ -127,38 +125,23 @@ class Slopes:
     control: Seeds
 
 
+def slopes_at(runs: "xarray.Dataset", at: Point, window: tuple[float, float]) -> Slopes:
+    """Slopes with superposition and without it, at one point of the grid."""
+    selected = runs.sel(at, drop=True)
+    control = slopes(control_curve(selected, at), window)
+    return Slopes(at, window, slopes(selected["loss"], window), control)
+
+
 def measure_slopes(runs: "xarray.Dataset", window: tuple[float, float], *axes: str) -> list[Slopes]:
-    """Slopes with superposition and without it, at every point of the grid.
-
-    **Arguments**
-
-    - `runs`: `loss` and `step_size` over both exponents, `seed` and `axes`.
-    - `window`: first and last step, given by a formula or beforehand.
-    - `axes`: names of further dimensions.
-
-    **Returns** one `Slopes` per point.
-
-    **Raises** `ValueError` for a window with fewer than two records.
-    """
-    measured = []
-    for at in points(runs, *axes):
-        selected = runs.sel(at, drop=True)
-        control = control_curve(selected, at)
-        measured.append(
-            Slopes(at, window, slopes(selected["loss"], window), slopes(control, window))
-        )
-    return measured
+    """Slopes at every point of the grid over both exponents and `axes`, in one window for all."""
+    return [slopes_at(runs, at, window) for at in points(runs, *axes)]
 
 
 def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
     """Where interference should rule, by formula: from 5/eta_bias until it meets the signal.
 
-    **Arguments**
-
-    - `runs`: of one-hot inputs of fixed amplitude, from a scaled identity.
-    - `at`: both exponents.
-
-    **Returns** first and last step, not beyond the end of training.
+    First and last step, not beyond the end of training, for one-hot inputs of fixed amplitude and a
+    start from a scaled identity.
     """
     system: Any = system_of(runs)
     with jax.enable_x64(True):
@@ -166,9 +149,8 @@ def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
             latent_size=float(system.latent_size),
             gain=float(system.initial.gain),
             bias_learning_rate=float(system.bias_learning_rate),
-            n_features=system.n_features,
-            energy=float(system.inputs.amplitude.moment(2)),
-            **exponents_at(system, at),
+            energy=second_moment(system),
+            **law_of(system, at),
         )
     return float(limits.opens), min(float(limits.closes), float(system.n_steps))
 
@@ -192,44 +174,23 @@ def half_times(runs: "xarray.Dataset") -> "xarray.DataArray":
 def time_ratio(runs: "xarray.Dataset", at: Point, *, same_start: bool = False) -> Seeds:
     """How much sooner a run reaches its last loss than the control: `t_control / t_run`.
 
-    **Arguments**
-
-    - `runs`: at one point of the grid.
-    - `at`: its exponents.
-    - `same_start`: give the control the run's own start.
-
-    **Returns** one ratio per seed, above 1 where superposition is faster; infinite where the
-    control needs more than 1e8 steps, NaN where the run went bad.
+    One ratio per seed at one point of the grid, above 1 where superposition is faster; infinite
+    where the control needs more than 1e8 steps, NaN where the run went bad. `same_start` gives the
+    control the run's own start.
     """
-    last = float(runs["step"][-1])
     time = np.concatenate([[0.0], np.geomspace(0.1, LATEST, 361)])
     curves = control(system_of(runs), at, rates_of(runs), time, same_start=same_start)
-    goals = np.asarray(runs["loss"].transpose("seed", "step"), float)[:, -1]
-    return np.asarray([_reached(time, c, g) for c, g in zip(curves, goals, strict=True)]) / last
-
-
-def _reached(time: np.ndarray, curve: np.ndarray, goal: float) -> float:
-    """When a falling curve reaches `goal`: logarithmic interpolation, 0 if it starts below."""
-    if not np.isfinite(goal):
-        return np.nan
-    if curve[-1] > goal:
-        return np.inf
-    i = int(np.argmax(curve <= goal))
-    if i == 0:
-        return 0.0
-    upper, lower = np.log(curve[i - 1]), np.log(max(curve[i], 1e-300))
-    part = (upper - np.log(goal)) / (upper - lower)
-    return float(time[i - 1] + part * (time[i] - time[i - 1]))
+    heights = -np.log(np.maximum(curves, 1e-300))  # they rise
+    goals = -np.log(np.asarray(runs["loss"].transpose("seed", "step"), float)[:, -1])
+    pairs = zip(goals, heights, strict=True)
+    reached = [np.interp(goal, height, time, right=np.inf) for goal, height in pairs]
+    return np.asarray(reached) / float(runs["step"][-1])
 
 
 def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
-    """Largest relative distance of every run from the exact curve of its own embedding.
+    """Largest relative distance of every run, by point and seed, from the exact curve of its own W.
 
-    **Arguments**
-
-    - `runs`: linear students with a frozen W on one-hot inputs, descending on the population.
-
-    **Returns** one number per point and seed.
+    For linear students with a frozen W on one-hot inputs, descending on the population.
     """
     grid, steps = grid_of(runs), np.asarray(runs["step"], float)
 
@@ -243,21 +204,19 @@ def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
         system: Any = grid.system
         for name, value in at.items():
             system = replace(system, name, value)
-        selected = runs["loss"].sel(at, drop=True)
+        curves = runs["loss"].sel(at, drop=True).transpose("seed", "step")
         row = []
-        for seed in np.asarray(runs["seed"]).tolist():
+        for seed, curve in zip(runs["seed"].values.tolist(), curves.values, strict=True):
             with jax.enable_x64(True):
                 w, rate = embedding(system, grid.run_key(seed))
                 exact = theory.bottleneck_loss(
                     steps,
                     w,
-                    frequency_exponent=float(system.frequency_exponent),
-                    importance_exponent=float(system.importance_exponent),
+                    **{n: getattr(system, n) for n in EXPONENTS},
                     learning_rate=rate,
-                    second_moment=float(system.inputs.amplitude.moment(2)),
+                    second_moment=second_moment(system),
                     discrete=True,
                 )
-            simulated = np.asarray(selected.sel(seed=seed).transpose("step"), float)
-            row.append(float(np.max(np.abs(simulated / np.asarray(exact) - 1))))
+            row.append(float(np.max(np.abs(curve.astype(float) / np.asarray(exact) - 1))))
         rows.append(row)
     return np.asarray(rows)

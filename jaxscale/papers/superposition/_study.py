@@ -6,16 +6,14 @@ import numpy as np
 
 from jaxscale._table import Table
 from jaxscale._text import number
-from jaxscale.analysis._claim import Claim
 from jaxscale.papers.superposition import _claims as claims, _figures as figures
 from jaxscale.papers.superposition._scores import (
     Slopes,
-    control_curve,
     exact_bottleneck,
     half_times,
     measure_slopes,
     predicted_window,
-    slopes,
+    slopes_at,
     spread,
     time_ratio,
 )
@@ -41,31 +39,23 @@ CAVEAT = (
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Claims and figures of superposition.
-
-    **Arguments**
-
-    - `runs`: results by preset name; the presets of the full scale end in `_full`.
-
-    **Returns** a `Conclusion`.
-    """
+    """Claims and figures of results by preset name; presets of the full scale end in `_full`."""
     results = {name.removesuffix("_full"): data for name, data in runs.items()}
     sequential, crowded = results["superposition_sequential"], results["superposition_interference"]
     small = results["superposition_small"]
-    judged: list[Claim] = claims.sequential_claims(sequential, SEQUENTIAL_WINDOW)
     distance = exact_bottleneck(results["superposition_bottleneck"])
-    judged += claims.bottleneck_claims(distance)
-
     fixed = measure_slopes(crowded, WINDOW)
     ruled = [_in_predicted_window(crowded, one) for one in fixed]
-    judged += claims.interference_claims(crowded, ruled, fixed)
-
     opens = 5.0 / float(small["step_size"].min())  # biases share the rate of the matrix
     window = (opens, float(small["step"][-1]))
     started = measure_slopes(small, window, "latent_size")
-    judged += claims.small_start_claims(small, started)
-    adaptive = results.get("superposition_adam")
-    if adaptive is not None:
+    judged = [
+        *claims.sequential_claims(sequential, SEQUENTIAL_WINDOW),
+        *claims.bottleneck_claims(distance),
+        *claims.interference_claims(crowded, ruled, fixed),
+        *claims.small_start_claims(small, started),
+    ]
+    if (adaptive := results.get("superposition_adam")) is not None:
         end = float(adaptive["step"][-1])
         last = measure_slopes(adaptive, (end / 10, end), "latent_size")
         judged += claims.spread_claims(last, "adam", "with Adam, over the last decade,")
@@ -123,23 +113,18 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         "bottleneck_distance": float(distance.max()),
         "runs_by_status": {name: statuses(d) for name, d in runs.items()},
     }
-    tables = [
-        slope_table(crowded, fixed, ruled),
-        small_table(small, started),
-        order_table(small),
-    ]
+    tables = [slope_table(crowded, fixed, ruled), small_table(small, started), order_table(small)]
     return Conclusion(judged, drawn, scores, tables)
 
 
 def _in_predicted_window(runs: "xarray.Dataset", one: Slopes) -> Slopes:
     """The same point on the window that theory predicts; NaN where that is empty."""
-    window, selected = predicted_window(runs, one.at), runs.sel(one.at, drop=True)
+    window = predicted_window(runs, one.at)
     steps = np.asarray(runs["step"], float)
     if np.sum((steps >= window[0]) & (steps <= window[1])) < 3:
         none = np.full_like(one.loss, np.nan)
         return Slopes(one.at, window, none, none)
-    control = control_curve(selected, one.at)
-    return Slopes(one.at, window, slopes(selected["loss"], window), slopes(control, window))
+    return slopes_at(runs, one.at, window)
 
 
 def _numbers(one: Slopes, ruled: Slopes) -> dict[str, Any]:
@@ -161,7 +146,7 @@ def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]
         ends = f"{other.window[0]:.0f} to {other.window[1]:.0f}"
         rows.append(
             (
-                claims.said(one.at),
+                claims.in_words(one.at),
                 _mean(one.loss),
                 _mean(one.control),
                 f"{_mean(other.loss)} ({ends})",
@@ -189,10 +174,9 @@ def small_table(runs: "xarray.Dataset", measured: list[Slopes]) -> Table:
         selected = runs.sel(one.at, drop=True)
         sooner = _mean(time_ratio(selected, at), ".2g")
         dead = float(selected["dead_outputs"].isel(step=-1).mean())
+        slopes = (_mean(one.loss), _mean(one.control))
         k = f"{one.at['latent_size']:.0f}"
-        rows.append(
-            (claims.said(at), k, _mean(one.loss), _mean(one.control), sooner, f"{dead:.1f}")
-        )
+        rows.append((claims.in_words(at), k, *slopes, sooner, f"{dead:.1f}"))
     low, high = measured[0].window
     return Table(
         "From a small random start",

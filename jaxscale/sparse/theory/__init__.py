@@ -7,7 +7,6 @@ from Sparse Features"). A spectrum is given by the exponents of a power law, or 
 
 from jaxscale.sparse.theory._allocation import (
     Allocation as Allocation,
-    allocation_laws as allocation_laws,
     optimal_allocation as optimal_allocation,
 )
 from jaxscale.sparse.theory._conditional import (
@@ -21,16 +20,9 @@ from jaxscale.sparse.theory._coordinates import (
 from jaxscale.sparse.theory._coverage import (
     expected_rank as expected_rank,
     expected_seen as expected_seen,
-    unseen_law as unseen_law,
     unseen_loss as unseen_loss,
 )
-from jaxscale.sparse.theory._dense import (
-    AllocationLaws as AllocationLaws,
-    dense_allocation_laws as dense_allocation_laws,
-    dense_delta as dense_delta,
-    dense_law as dense_law,
-    dense_loss as dense_loss,
-)
+from jaxscale.sparse.theory._dense import dense_delta as dense_delta, dense_loss as dense_loss
 from jaxscale.sparse.theory._deprecated import (
     equivalent_of as equivalent_of,
     expected_rank_of as expected_rank_of,
@@ -41,8 +33,8 @@ from jaxscale.sparse.theory._deprecated import (
     unseen_loss_of as unseen_loss_of,
 )
 from jaxscale.sparse.theory._descent import (
-    gd_law as gd_law,
     gd_loss as gd_loss,
+    instability_probability as instability_probability,
 )
 from jaxscale.sparse.theory._equivalent import (
     Equivalent as Equivalent,
@@ -50,8 +42,13 @@ from jaxscale.sparse.theory._equivalent import (
     loss as loss,
     residual_loss as residual_loss,
 )
-from jaxscale.sparse.theory._instability import (
+from jaxscale.sparse.theory._laws import (
+    AllocationLaws as AllocationLaws,
+    allocation_laws as allocation_laws,
+    dense_allocation_laws as dense_allocation_laws,
+    dense_law as dense_law,
+    gd_law as gd_law,
     instability_law as instability_law,
-    instability_probability as instability_probability,
     projection_factor as projection_factor,
+    unseen_law as unseen_law,
 )

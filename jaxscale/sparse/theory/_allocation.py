@@ -5,15 +5,13 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
 from jaxscale.sparse.theory._checks import above_one, theory_function
 from jaxscale.sparse.theory._coordinates import Coordinates, build, may_clip
-from jaxscale.sparse.theory._dense import AllocationLaws
 from jaxscale.sparse.theory._equivalent import evaluate
-from jaxscale.spectra import PowerLaw
+from jaxscale.sparse.theory._laws import allocation_laws
 
 _POINTS = 25  # points of each search
 _SPANS = (3.5, 0.3)  # half widths of the searches, in ln N
@@ -29,25 +27,11 @@ class Allocation(eqx.Module):
     - `n_features`: N, a real number.
     - `n_samples`: D, a real number.
     - `loss`: squared units of the target.
-
-    **Returns:** a pytree of three arrays of the same shape.
-
-    **Reference:** see `optimal_allocation`.
     """
 
     n_features: Float[Array, "..."]
     n_samples: Float[Array, "..."]
     loss: Float[Array, "..."]
-
-
-def _closed_form(alpha: Array, gamma: Array, c: Array) -> tuple[Array, Array]:
-    """Prefactors of N* and L* in compute."""
-    ratio = 1 + (1 + gamma) / alpha
-    per_sample = jnp.exp(gammaln(1 - 1 / gamma)) * c ** (1 / gamma)
-    n = (ratio * per_sample) ** (gamma / (1 + gamma))
-    b = alpha / gamma
-    height = jnp.exp(gammaln(b)) / (2 * gamma) * c**-b
-    return n, height * n**b * ratio / (ratio - 1)
 
 
 @theory_function("clipped", sparsity_exponent=above_one)
@@ -70,8 +54,8 @@ def _optimal(
     losses = jax.vmap(log_loss, (0, None, None))
     arguments = (budget, spectrum)
     frozen = jax.lax.stop_gradient(arguments)
-    prefactor, _ = _closed_form(alpha, gamma, c)
-    centre = jax.lax.stop_gradient(jnp.log(prefactor * budget ** (1 / (1 + gamma))))
+    laws = allocation_laws(spectrum_exponent=alpha, sparsity_exponent=gamma, activity=c)
+    centre = jax.lax.stop_gradient(jnp.log(laws.n_features(budget)))
 
     def vertex(low: Array, middle: Array, high: Array, step: Array | float) -> tuple[Array, Array]:
         slope, curvature = (high - low) / (2 * step), (high - 2 * middle + low) / step**2
@@ -121,9 +105,7 @@ def optimal_allocation(
     **Arguments:** (any shapes that broadcast)
 
     - `compute`: C = N D (not FLOPs), positive.
-    - `spectrum_exponent`: alpha > 0.
-    - `sparsity_exponent`: gamma > 1.
-    - `activity`: c > 0.
+    - `spectrum_exponent`, `sparsity_exponent`, `activity`: as `unseen_law`.
 
     **Returns:** an `Allocation` in the broadcast shape.
 
@@ -137,49 +119,4 @@ def optimal_allocation(
         sparsity_exponent=sparsity_exponent,
         activity=activity,
         clipped=may_clip(activity),
-    )
-
-
-@theory_function(vectorize=False, sparsity_exponent=above_one)
-def allocation_laws(
-    *,
-    spectrum_exponent: Real[ArrayLike, "..."],
-    sparsity_exponent: Real[ArrayLike, "..."],
-    activity: Real[ArrayLike, "..."] = 1.0,
-) -> AllocationLaws:
-    r"""Closed form of the optimal split of compute C = N D for large C.
-
-    $$N^* = \big[\nu^*\,\Gamma(1 - 1/\gamma)\,c^{1/\gamma}\big]^{\frac{\gamma}{1+\gamma}}
-      C^{\frac{1}{1+\gamma}}, \quad D^* = C/N^*, \quad
-      \nu^* = \frac{N^*}{r} = 1 + \frac{1+\gamma}{\alpha}$$
-    $$L^* = \frac{\Gamma(\alpha/\gamma)}{2\gamma}\,(c D^*)^{-\alpha/\gamma}\,
-      \frac{\nu^*}{\nu^* - 1} \propto C^{-\frac{\alpha}{1+\gamma}}$$
-
-    Collisions are left out: against `optimal_allocation` N* is 1% to 12% high at C = 1e4 and within
-    5% at C = 1e6, L* within 3% (gamma 1.5 to 3).
-
-    **Arguments:** (any shapes that broadcast)
-
-    - `spectrum_exponent`: alpha > 0.
-    - `sparsity_exponent`: gamma > 1.
-    - `activity`: c > 0.
-
-    **Returns:** laws in C; the sizes grow, so their exponents are negative.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
-    **Example**
-
-    >>> laws = js.sparse.theory.allocation_laws(spectrum_exponent=1.0, sparsity_exponent=2.0)
-    >>> print(f"N ~ C^{-laws.n_features.exponent:.3f}, D ~ C^{-laws.n_samples.exponent:.3f}")
-    N ~ C^0.333, D ~ C^0.667
-    """
-    alpha, gamma, c = symbols(spectrum_exponent, sparsity_exponent, activity)
-    n, height = _closed_form(alpha, gamma, c)
-    return AllocationLaws(
-        PowerLaw(n, -1 / (1 + gamma)),
-        PowerLaw(1 / n, -gamma / (1 + gamma)),
-        PowerLaw(height, alpha / (1 + gamma)),
     )

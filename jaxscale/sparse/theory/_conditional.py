@@ -24,8 +24,8 @@ def _row_space(inputs: Array) -> tuple[Array, Array]:
 
 @theory_function(vectorize=False)
 def row_space_residual(
-    inputs: Real[ArrayLike, "d k"],
-    variances: Real[ArrayLike, " k"],
+    inputs: Real[ArrayLike, "n d"],
+    variances: Real[ArrayLike, " d"],
     *,
     unseen_variance: Real[ArrayLike, ""] = 0.0,
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
@@ -42,8 +42,8 @@ def row_space_residual(
 
     **Arguments:**
 
-    - `inputs`: X, `(d, k)`, samples times coordinates; columns of zeros are unseen coordinates.
-    - `variances`: lambda, `(k,)`.
+    - `inputs`: X, `(n, d)`, samples times coordinates; columns of zeros are unseen coordinates.
+    - `variances`: lambda, `(d,)`.
     - `unseen_variance`: sum of the variances of coordinates left out of X because they are 0 in
       every row.
 
@@ -66,9 +66,9 @@ def row_space_residual(
 
 @theory_function(vectorize=False)
 def conditional_loss(
-    inputs: Real[ArrayLike, "d k"],
+    inputs: Real[ArrayLike, "n d"],
     n_features: Real[ArrayLike, "..."],
-    variances: Real[ArrayLike, " k"],
+    variances: Real[ArrayLike, " d"],
     *,
     unseen_variance: Real[ArrayLike, ""] = 0.0,
 ) -> Float[Array, "..."]:
@@ -83,9 +83,9 @@ def conditional_loss(
 
     **Arguments:**
 
-    - `inputs`: X, `(d, k)`, as in `row_space_residual`.
+    - `inputs`: X, `(n, d)`, as in `row_space_residual`.
     - `n_features`: N > 0, any shape, may be infinite.
-    - `variances`: lambda, `(k,)`.
+    - `variances`: lambda, `(d,)`.
     - `unseen_variance`: as in `row_space_residual`.
 
     **Returns:** loss in squared units of the target, in the shape of `n_features`; infinite for

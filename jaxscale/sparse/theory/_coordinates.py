@@ -1,10 +1,12 @@
 """The spectrum as a short list of weighted coordinates, so that every sum is one dot product."""
 
 import functools
+import inspect
 import itertools
 import math
+import typing
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypedDict, TypeVar
 
 import equinox as eqx
 import jax
@@ -29,13 +31,17 @@ _TAIL_PANELS, _TAIL_NODES = 5, 10
 # h'/24 - 7 h^(3)/5760 at a half-integer, from the integers around it
 _OFFSETS = np.array([0.5, -0.5, 1.5, -1.5])
 _ENDS = np.array([291.0, -291.0, -17.0, 17.0]) / 5760
+POWER_LAW: Any = None  # a `spectrum` that the exponents describe
+_DEFAULTS: dict[str, Any] = {
+    "spectrum_exponent": None,
+    "sparsity_exponent": None,
+    "activity": 1.0,
+    "n_coordinates": math.inf,
+}
 
 
 def _float_array(x: ArrayLike) -> Array:
     return as_floats(x)[0]
-
-
-POWER_LAW: Any = None  # a `spectrum` that the exponents describe
 
 
 class Coordinates(eqx.Module):
@@ -51,8 +57,6 @@ class Coordinates(eqx.Module):
     - `variance`: lambda, `(k,)`, mean square of a coordinate, in squared units of the target.
     - `probability`: p in (0, 1], `(k,)`.
     - `weight`: w, `(k,)`, number of coordinates that the entry stands for.
-
-    **Returns:** a pytree of three arrays.
     """
 
     variance: Float[Array, " k"] = eqx.field(converter=_float_array)
@@ -69,6 +73,12 @@ class Coordinates(eqx.Module):
         return self.variance / self.probability
 
 
+def _joined(pieces: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Points and weights of all pieces of a quadrature rule."""
+    points, weights = (jnp.concatenate(p) for p in zip(*pieces, strict=True))
+    return points, weights
+
+
 def _panels(low: Array, high: Array, n_panels: int, n_nodes: int) -> tuple[Array, Array]:
     """Composite Gauss-Legendre nodes and weights, with d(index) = index d(log index)."""
     unit, weights = (jnp.asarray(v, low.dtype) for v in gauss_legendre(n_panels, n_nodes))
@@ -79,11 +89,13 @@ def _panels(low: Array, high: Array, n_panels: int, n_nodes: int) -> tuple[Array
 def _graded(low: Array, high: Array) -> tuple[Array, Array]:
     """Nodes on panels that double in length: a feature far out is as wide as it is far."""
     edges = (2.0 ** np.arange(_TAIL_PANELS + 1) - 1) / (2.0**_TAIL_PANELS - 1)
-    pieces = [
-        _panels(low + (high - low) * a, low + (high - low) * b, 1, _TAIL_NODES)
-        for a, b in itertools.pairwise(edges.tolist())
-    ]
-    return tuple(jnp.concatenate(p) for p in zip(*pieces, strict=True))  # pyright: ignore[reportReturnType]
+    ends = [low + (high - low) * edge for edge in edges.tolist()]
+    return _joined([_panels(a, b, 1, _TAIL_NODES) for a, b in itertools.pairwise(ends)])
+
+
+def _ends(half: Array) -> tuple[Array, Array]:
+    """Euler-Maclaurin correction of a sum that starts at a half-integer."""
+    return half + jnp.asarray(_OFFSETS, half.dtype), jnp.asarray(_ENDS, half.dtype)
 
 
 def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Array]:
@@ -92,57 +104,18 @@ def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Arr
     empty = last < first
     start = first - 0.5
     stop = jnp.where(empty, first, last) + 0.5
-    x, w = _panels(jnp.log(start), jnp.log(stop), n_panels, _NODES)
-    offsets, ends = jnp.asarray(_OFFSETS, first.dtype), jnp.asarray(_ENDS, first.dtype)
-    points = jnp.concatenate([x, start + offsets, stop + offsets])
-    return points, jnp.where(empty, 0.0, jnp.concatenate([w, ends, -ends]))
+    after, ends = _ends(stop)
+    integral = _panels(jnp.log(start), jnp.log(stop), n_panels, _NODES)
+    points, weights = _joined([integral, _ends(start), (after, -ends)])
+    return points, jnp.where(empty, 0.0, weights)
 
 
-def _endless(
-    first: Array,
-    alpha: Array,
-    gamma: Array,
-    activity: Array,
-    n_coordinates: int | float,
-    n_tail: int,
-) -> tuple[Array, Array, Array]:
-    """Points and weights from `first` to the end or to the log index returned last."""
-    offsets, ends = jnp.asarray(_OFFSETS, first.dtype), jnp.asarray(_ENDS, first.dtype)
-    steepest = jnp.maximum(1 + alpha, gamma)
-    room = 600.0 if first.dtype == jnp.float64 else 70.0  # -ln of the smallest number
-    low = jnp.log(first - 0.5)
-    middle = jnp.maximum(math.log(_FINE), low + 3.0)
-    if n_coordinates == math.inf:
-        # to where lambda is negligible and p D too, for D up to 1e6
-        rare = (30.0 + jnp.log(activity)) / jnp.maximum(gamma, 0.1)
-        high = jnp.maximum(middle + 20.0 / jnp.maximum(alpha, 0.2), rare)
-        high = jnp.minimum(high, room / steepest)
-        high = jnp.maximum(high, middle + 0.5)
-    else:
-        high = jnp.full_like(low, math.log(n_coordinates + 0.5))
-    tail = _panels(middle, high, n_tail, _NODES) if n_tail else _graded(middle, high)
-    pieces = [_panels(low, middle, _PANELS, _NODES), tail]
-    pieces += [(first - 0.5 + offsets, ends)]
-    points, weights = (jnp.concatenate(p) for p in zip(*pieces, strict=True))
-    return points, weights, high
-
-
-def indices(
-    alpha: Array,
-    gamma: Array,
-    activity: Array,
-    n_coordinates: int | float,
-    clipped: bool,
-    n_tail: int = 0,
+def _indices(
+    alpha: Array, gamma: Array, c: Array, n_coordinates: int | float, clipped: bool, n_tail: int
 ) -> tuple[Array, Array, Array | None]:
-    """Indices and weights that sum over a power-law spectrum, and where an endless one is cut.
+    """Points and weights that sum over a power law, and ln of the index where it is cut, if it is.
 
-    **Arguments:** scalars alpha, gamma, c; the static length; `clipped`, whether c may exceed 1;
-    `n_tail`, panels beyond the resolved range (0: five that double in length).
-
-    **Returns:** points `(k,)`, weights `(k,)`, and ln of the last index (`None` when all are in).
-
-    **Reference:** midpoint Euler-Maclaurin formula (DLMF 2.10), integrals over ln i.
+    By the midpoint Euler-Maclaurin formula (DLMF 2.10), with integrals over ln i.
     """
     if n_coordinates <= _N_SMALL:
         points = jnp.arange(1, int(n_coordinates) + 1, dtype=alpha.dtype)
@@ -152,23 +125,30 @@ def indices(
     first = jnp.asarray(_N_EXACT + 1, alpha.dtype)
     if clipped:
         # ln i of the kink; without a kink in reach all of the range is smooth
-        log_kink = jnp.log(activity) / jnp.maximum(gamma, 1e-3)
+        log_kink = jnp.log(c) / jnp.maximum(gamma, 1e-3)
         reached = (log_kink > math.log(_N_EXACT)) & (log_kink < math.log(_FAR))
         kink = jnp.where(reached, jnp.exp(jnp.where(reached, log_kink, 1.0)), _N_EXACT)
         kink = jnp.minimum(jnp.floor(jax.lax.stop_gradient(kink)), float(n_coordinates))
-        pieces += [_range(first, kink, 6)]
         near = kink + 1 + jnp.arange(_N_AFTER, dtype=alpha.dtype)
-        pieces += [(near, jnp.where(near <= n_coordinates, 1.0, 0.0).astype(alpha.dtype))]
+        listed = jnp.where(near <= n_coordinates, 1.0, 0.0).astype(alpha.dtype)
+        pieces += [_range(first, kink, 6), (near, listed)]
         first = kink + 1 + _N_AFTER
     if n_coordinates <= _FINE:
-        pieces += [_range(first, float(n_coordinates), _PANELS)]
-        cut = None
+        return *_joined([*pieces, _range(first, float(n_coordinates), _PANELS)]), None
+    low = jnp.log(first - 0.5)
+    middle = jnp.maximum(math.log(_FINE), low + 3.0)
+    if n_coordinates == math.inf:
+        # to where lambda is negligible and p D too, for D up to 1e6
+        rare = (30.0 + jnp.log(c)) / jnp.maximum(gamma, 0.1)
+        high = jnp.maximum(middle + 20.0 / jnp.maximum(alpha, 0.2), rare)
+        room = 600.0 if alpha.dtype == jnp.float64 else 70.0  # -ln of the smallest number
+        high = jnp.minimum(high, room / jnp.maximum(1 + alpha, gamma))
+        high = jnp.maximum(high, middle + 0.5)
     else:
-        points, weights, high = _endless(first, alpha, gamma, activity, n_coordinates, n_tail)
-        pieces += [(points, weights)]
-        cut = high if n_coordinates == math.inf else None
-    points, weights = (jnp.concatenate(p) for p in zip(*pieces, strict=True))
-    return points, weights, cut
+        high = jnp.full_like(low, math.log(n_coordinates + 0.5))
+    tail = _panels(middle, high, n_tail, _NODES) if n_tail else _graded(middle, high)
+    pieces += [_panels(low, middle, _PANELS, _NODES), tail, _ends(first - 0.5)]
+    return *_joined(pieces), high if n_coordinates == math.inf else None
 
 
 def build(
@@ -182,12 +162,11 @@ def build(
 ) -> Coordinates:
     """Build `power_law_coordinates` from scalars of one dtype.
 
-    **Arguments:** as `power_law_coordinates` and `indices`.
-
-    **Returns:** the coordinates.
+    `clipped` says whether c may exceed 1; `n_tail` is the number of panels beyond the resolved
+    range, 0 for five that double in length.
     """
     alpha, gamma, c = symbols(spectrum_exponent, sparsity_exponent, activity)
-    points, weights, cut = indices(alpha, gamma, c, n_coordinates, clipped, n_tail)
+    points, weights, cut = _indices(alpha, gamma, c, n_coordinates, clipped, n_tail)
     log_i = jnp.log(points)
     variance = jnp.exp(-(1 + alpha) * log_i)
     log_p = jnp.log(c) - gamma * log_i
@@ -263,29 +242,58 @@ def power_law_coordinates(
     )
 
 
+class SparsityFields(TypedDict, total=False):
+    """How often the coordinates of a power-law spectrum are active, and their number."""
+
+    sparsity_exponent: Real[ArrayLike, "..."] | None
+    activity: Real[ArrayLike, "..."]
+    n_coordinates: int | float
+
+
+class PowerLawFields(SparsityFields, total=False):
+    """What describes a power-law spectrum, as in `power_law_coordinates`, in any shapes."""
+
+    spectrum_exponent: Real[ArrayLike, "..."] | None
+
+
+def endless_gamma(power_law: Mapping[str, Any]) -> Any:
+    """Gamma of a power law of infinitely many coordinates; None of any other spectrum."""
+    return power_law["sparsity_exponent"] if power_law["n_coordinates"] == math.inf else None
+
+
 def _check_one_spectrum(values: Mapping[str, Any]) -> None:
     """Check that a spectrum is given either as such or by the exponents of a power law."""
     if values["spectrum"] is not POWER_LAW and not isinstance(values["spectrum"], Coordinates):
         raise ValueError(f"`spectrum` must be Coordinates, got {values['spectrum']!r}.")
-    own = {"spectrum_exponent": None, "sparsity_exponent": None}
-    own |= {"activity": 1.0, "n_coordinates": math.inf}
-    for name in (n for n in own if n in values):
-        value = values[name]
+    for name in (n for n in _DEFAULTS if n in values):
+        value, default = values[name], _DEFAULTS[name]
         if values["spectrum"] is POWER_LAW:
             if value is None:
                 raise ValueError(f"`{name}` must be given, or a `spectrum` instead, got None.")
-        elif value is not own[name] and (not isinstance(value, int | float) or value != own[name]):
+        elif value is not default and (not isinstance(value, int | float) or value != default):
             raise ValueError(f"`{name}` must not be given together with a `spectrum`, got {value}.")
 
 
+def lists_power_law(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the signature of `function` list the fields behind its `**power_law`."""
+    signature = inspect.signature(function)
+    *own, power_law = signature.parameters.values()
+    (fields,) = typing.get_args(power_law.annotation)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    named = [
+        inspect.Parameter(n, keyword, default=default, annotation=fields.__annotations__[n])
+        for n, default in _DEFAULTS.items()
+        if n in fields.__annotations__
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *named])  # pyright: ignore
+    return function
+
+
 def of_spectrum(*, n_tail: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a theory function of a `spectrum`, or of the exponents that describe one.
+    """Decorate a theory function of a `spectrum`, or of the `**power_law` that describes one.
 
-    The formula gets `Coordinates` in `spectrum`, whichever way the caller describes it.
-
-    **Arguments:** `n_tail`, as in `indices`.
-
-    **Returns:** the decorator.
+    The formula gets `Coordinates` in `spectrum`, whichever way the caller describes it; `n_tail` is
+    that of `build`.
     """
     decorator = theory_function(
         "n_coordinates",
@@ -296,6 +304,7 @@ def of_spectrum(*, n_tail: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]
     )
 
     def decorate(formula: Callable[..., Any]) -> Callable[..., Any]:
+        @lists_power_law
         @functools.wraps(formula)
         def with_spectrum(*, clipped: bool, **values: Any) -> Any:
             if values["spectrum"] is POWER_LAW:

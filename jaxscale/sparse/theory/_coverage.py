@@ -1,16 +1,20 @@
 """How much of the spectrum a data set covers: unseen variance, seen coordinates, rank."""
 
-import math
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
-from jaxscale.sparse.theory._checks import above_one, theory_function
-from jaxscale.sparse.theory._coordinates import POWER_LAW, Coordinates, of_spectrum
-from jaxscale.spectra import PowerLaw
+from jaxscale.sparse.theory._coordinates import (
+    POWER_LAW,
+    Coordinates,
+    PowerLawFields,
+    SparsityFields,
+    endless_gamma,
+    of_spectrum,
+)
 
 
 def _log_unseen(p: Array, n: Array) -> Array:
@@ -22,22 +26,12 @@ def _log_unseen(p: Array, n: Array) -> Array:
 
 
 def covered(spectrum: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
-    """Mean number of coordinates active at least once.
-
-    **Arguments:** the spectrum; D, scalar, may be infinite.
-
-    **Returns:** a scalar.
-    """
+    """Mean number of coordinates active at least once in n samples; n may be infinite."""
     return spectrum.sum(-jnp.expm1(_log_unseen(spectrum.probability, n)))
 
 
 def rank(spectrum: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
-    """Mean-field rank of the inputs, see `expected_rank`.
-
-    **Arguments:** the spectrum; D, scalar, may be infinite.
-
-    **Returns:** a scalar.
-    """
+    """Mean-field rank of n inputs, see `expected_rank`; that of infinitely many is finite."""
     endless = jnp.isinf(n)
     n = jnp.where(endless, 1.0, n)
     p = spectrum.probability
@@ -46,25 +40,26 @@ def rank(spectrum: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
         term = w * p * jnp.exp(-p * n * jnp.exp(-y))
         return jnp.sum(term) - y, jnp.sum(term * p) * n * jnp.exp(-y) - 1
 
-    def iterate(y: Array, p: Array, w: Array, n: Array, top: Array) -> Array:
+    live = (p, spectrum.weight, n)
+    frozen = jax.lax.stop_gradient(live)
+    top = jnp.clip(jnp.sum(frozen[1] * frozen[0]), 0.0, 80.0)
+
+    def iterate(y: Array) -> Array:
         def step(_: Array, y: Array) -> Array:
-            return jnp.minimum(y + gap(y, p, w, n)[0], top)
+            return jnp.minimum(y + gap(y, *frozen)[0], top)
 
         def newton(_: Array, y: Array) -> Array:
-            value, slope = gap(y, p, w, n)
+            value, slope = gap(y, *frozen)
             step = jnp.where(slope < -1e-3, -value / jnp.minimum(slope, -1e-3), value)
             return jnp.clip(y + step, 0.0, top)
 
         return jax.lax.fori_loop(0, 8, newton, jax.lax.fori_loop(0, 40, step, y))
 
-    p0, w0, n0 = jax.lax.stop_gradient((p, spectrum.weight, n))
-    top = jnp.clip(jnp.sum(w0 * p0), 0.0, 80.0)
     starts = jnp.stack([jnp.zeros_like(top), top])
-    roots = jax.vmap(iterate, (0, None, None, None, None))(starts, p0, w0, n0, top)
-    roots = jax.lax.stop_gradient(roots)
+    roots = jax.lax.stop_gradient(jax.vmap(iterate)(starts))
 
     def energy(y: Array) -> Array:
-        value, slope = gap(y, p, spectrum.weight, n)
+        value, slope = gap(y, *live)
         smooth = slope < -1e-3
         y = y - jnp.where(smooth, value / jnp.where(smooth, slope, -1.0), 0.0)  # derivatives
         q = jnp.exp(-y)
@@ -82,11 +77,8 @@ def rank(spectrum: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
 def unseen_loss(
     n_samples: Real[ArrayLike, "..."],
     *,
-    spectrum_exponent: Real[ArrayLike, "..."] | None = None,
-    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
-    activity: Real[ArrayLike, "..."] = 1.0,
-    n_coordinates: int | float = math.inf,
     spectrum: Coordinates = POWER_LAW,
+    **power_law: Unpack[PowerLawFields],
 ) -> Float[Array, "..."]:
     r"""Mean loss on the coordinates that the data never showed.
 
@@ -121,47 +113,12 @@ def unseen_loss(
     return spectrum.sum(spectrum.variance * unseen) / 2
 
 
-@theory_function(vectorize=False, sparsity_exponent=above_one)
-def unseen_law(
-    *,
-    spectrum_exponent: Real[ArrayLike, "..."],
-    sparsity_exponent: Real[ArrayLike, "..."],
-    activity: Real[ArrayLike, "..."] = 1.0,
-) -> PowerLaw:
-    r"""Loss against the number of samples for infinitely many features and coordinates, gamma > 1.
-
-    $$L \simeq \frac{\Gamma(\alpha/\gamma)}{2\gamma}\,(cD)^{-\alpha/\gamma}$$
-
-    The loss itself is above by the collision factor 1 + O(D^{-(1-1/gamma)}): 11% at D = 64 and 3%
-    at D = 2048 for alpha = 1, gamma = 1.5 (`residual_loss` over `unseen_loss`).
-
-    **Arguments:** as `unseen_loss`, with `sparsity_exponent` above 1.
-
-    **Returns:** the law in D = number of samples.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
-    **Example**
-
-    >>> law = js.sparse.theory.unseen_law(spectrum_exponent=1.0, sparsity_exponent=2.0)
-    >>> print(f"{law.prefactor:.3g} * D^-{law.exponent:.3g}")
-    0.443 * D^-0.5
-    """
-    alpha, gamma, c = symbols(spectrum_exponent, sparsity_exponent, activity)
-    b = alpha / gamma
-    return PowerLaw(jnp.exp(gammaln(b)) / (2 * gamma) * c**-b, b)
-
-
 @of_spectrum()
 def expected_seen(
     n_samples: Real[ArrayLike, "..."],
     *,
-    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
-    activity: Real[ArrayLike, "..."] = 1.0,
-    n_coordinates: int | float = math.inf,
     spectrum: Coordinates = POWER_LAW,
+    **power_law: Unpack[SparsityFields],
 ) -> Float[Array, "..."]:
     r"""Mean number of coordinates seen at least once.
 
@@ -186,19 +143,16 @@ def expected_seen(
     """
     (n,) = symbols(n_samples)
     number = covered(spectrum, n)
-    if sparsity_exponent is None or n_coordinates < math.inf:
-        return number
-    return jnp.where(jnp.isinf(n) | (symbols(sparsity_exponent)[0] <= 1), jnp.inf, number)
+    gamma = endless_gamma(power_law)
+    return number if gamma is None else jnp.where(jnp.isinf(n) | (gamma <= 1), jnp.inf, number)
 
 
 @of_spectrum()
 def expected_rank(
     n_samples: Real[ArrayLike, "..."],
     *,
-    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
-    activity: Real[ArrayLike, "..."] = 1.0,
-    n_coordinates: int | float = math.inf,
     spectrum: Coordinates = POWER_LAW,
+    **power_law: Unpack[SparsityFields],
 ) -> Float[Array, "..."]:
     r"""Rank of the inputs, where the double-descent peak is; corrected for collisions.
 
@@ -224,6 +178,4 @@ def expected_rank(
     """
     (n,) = symbols(n_samples)
     value = rank(spectrum, n)
-    if sparsity_exponent is None or n_coordinates < math.inf:
-        return value
-    return jnp.where(jnp.isinf(n), jnp.inf, value)
+    return value if endless_gamma(power_law) is None else jnp.where(jnp.isinf(n), jnp.inf, value)

@@ -1,21 +1,15 @@
 """Old names of theory functions that take a spectrum, for one release."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import ArrayLike
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale.sparse.theory._coordinates import Coordinates
 from jaxscale.sparse.theory._coverage import expected_rank, expected_seen, unseen_loss
-from jaxscale.sparse.theory._descent import gd_loss
+from jaxscale.sparse.theory._descent import gd_loss, instability_probability
 from jaxscale.sparse.theory._equivalent import Equivalent, deterministic_equivalent, residual_loss
-from jaxscale.sparse.theory._instability import instability_probability
-
-
-def _warn(old: str, new: str) -> None:
-    message = f"`{old}(coordinates, ...)` is now `{new}(..., spectrum=coordinates)`."
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
 def _of(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,7 +17,7 @@ def _of(function: Callable[..., Any]) -> Callable[..., Any]:
     new = function.__name__
 
     def old(coordinates: Coordinates, *args: Any, **kwargs: Any) -> Any:
-        _warn(f"{new}_of", new)
+        warn_deprecated(f"{new}_of(coordinates, ...)", f"{new}(..., spectrum=coordinates)")
         return function(*args, spectrum=coordinates, **kwargs)
 
     old.__name__ = old.__qualname__ = f"{new}_of"
@@ -43,5 +37,6 @@ def equivalent_of(
     coordinates: Coordinates, n_features: ArrayLike, n_samples: ArrayLike, ridge: ArrayLike = 0.0
 ) -> Equivalent:
     """Deprecated: `deterministic_equivalent(..., spectrum=coordinates)`."""
-    _warn("equivalent_of", "deterministic_equivalent")
+    new = "deterministic_equivalent(..., spectrum=coordinates)"
+    warn_deprecated("equivalent_of(coordinates, ...)", new)
     return deterministic_equivalent(n_features, n_samples, ridge=ridge, spectrum=coordinates)

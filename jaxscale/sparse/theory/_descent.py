@@ -1,16 +1,15 @@
-"""Gradient descent with infinitely many features."""
+"""Gradient descent with infinitely many features: its mean loss, and how often it is unstable."""
 
-import math
+from typing import Unpack
 
+import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
+from jax.scipy.special import gammaincc
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
-from jaxscale.sparse.theory._checks import theory_function
-from jaxscale.sparse.theory._coordinates import POWER_LAW, Coordinates, of_spectrum
+from jaxscale.sparse.theory._coordinates import POWER_LAW, Coordinates, PowerLawFields, of_spectrum
 from jaxscale.sparse.theory._transform import log_transform
-from jaxscale.spectra import PowerLaw
 
 
 @of_spectrum()
@@ -19,11 +18,8 @@ def gd_loss(
     n_samples: Real[ArrayLike, "..."],
     *,
     learning_rate: Real[ArrayLike, "..."],
-    spectrum_exponent: Real[ArrayLike, "..."] | None = None,
-    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
-    activity: Real[ArrayLike, "..."] = 1.0,
-    n_coordinates: int | float = math.inf,
     spectrum: Coordinates = POWER_LAW,
+    **power_law: Unpack[PowerLawFields],
 ) -> Float[Array, "..."]:
     r"""Mean loss of gradient flow from 0 on the training loss, infinitely many features.
 
@@ -40,8 +36,7 @@ def gd_loss(
     - `time`: t >= 0, in steps, may be infinite (then `unseen_loss`).
     - `n_samples`: D > 0, may be infinite.
     - `learning_rate`: eta > 0, per step.
-    - `spectrum_exponent`, `sparsity_exponent`, `activity`, `n_coordinates`, `spectrum`: as
-      `unseen_loss`.
+    - `spectrum`, or the fields of a power law: as `unseen_loss`.
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
@@ -63,19 +58,35 @@ def gd_loss(
     return spectrum.sum(spectrum.variance * jnp.exp(log_transform(spectrum, s, n))) / 2
 
 
-@theory_function()
-def gd_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
-    r"""Loss against time early in training; the same for sparse and for dense inputs.
+@of_spectrum()
+def instability_probability(
+    n_samples: Real[ArrayLike, "..."],
+    learning_rate: Real[ArrayLike, "..."],
+    *,
+    spectrum: Coordinates = POWER_LAW,
+    **power_law: Unpack[PowerLawFields],
+) -> Float[Array, "..."]:
+    r"""Probability over data sets that eta lambda_max of the kernel exceeds 2, infinite N.
 
-    $$L \simeq \frac{\Gamma(s)}{2(1+\alpha)}\,(2\eta t)^{-s}, \qquad s = \frac{\alpha}{1+\alpha}$$
+    $$P = 1 - (1 - P_{bulk})\,e^{-R}, \qquad
+      R = D\sum_{i\ge2} p_i\,\operatorname{erfc}\sqrt{\frac{D}{\eta\sigma_i^2}}, \qquad
+      P_{bulk} = P\big(\chi^2_{D p_1} > 2D/(\eta\sigma_1^2)\big)$$
 
-    Holds for 1 << eta t << D^{(1+alpha)/gamma}; later a plateau at the unseen variance.
+    R counts spikes sigma_i^2 z^2/D > 2/eta of single active coordinates; P_bulk is the first
+    coordinate alone, a rigorous lower bound for c >= 1 (for c < 1 its number of active rows is
+    replaced by the mean). Asymptotic, eta below about 2 and D above 50. Simulated counts over
+    predicted: 1.16 +- .04 at (alpha, gamma) = (1, 3), 1.06 +- .02 at (0.5, 2.5), 1.04 +- .02 at
+    (0.5, 3), eta 0.25 to 1; for gamma < 1 + alpha up to 1.3 times P_bulk. The gradient in D is that
+    of the incomplete gamma function in both arguments.
 
-    **Arguments:**
+    **Arguments:** (any shapes that broadcast)
 
-    - `spectrum_exponent`: alpha > 0, any shape.
+    - `n_samples`: D > 0, may be infinite.
+    - `learning_rate`: eta > 0, per step.
+    - `spectrum`, or the fields of a power law: as `unseen_loss`. The first entry is the bulk; M
+      below (2cD/eta)^{1/(gamma-1-alpha)} cuts the spikes off.
 
-    **Returns:** the law in tau = learning_rate * time.
+    **Returns:** a probability, broadcast shape.
 
     **Raises:** `ValueError` for a plain number out of range.
 
@@ -83,10 +94,23 @@ def gd_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
 
     **Example**
 
-    >>> law = js.sparse.theory.gd_law(spectrum_exponent=1.0)
-    >>> print(f"{law.prefactor:.3g} * (eta t)^-{law.exponent:.3g}")
-    0.313 * (eta t)^-0.5
+    >>> chance = js.sparse.theory.instability_probability(
+    ...     1e3, 2.0, spectrum_exponent=1.0, sparsity_exponent=2.0
+    ... )
+    >>> print(f"{chance:.3g}")
+    0.494
     """
-    (alpha,) = symbols(spectrum_exponent)
-    s = alpha / (1 + alpha)
-    return PowerLaw(jnp.exp(gammaln(s)) / (2 * (1 + alpha)) * 2.0**-s, s)
+    n, rate = symbols(n_samples, learning_rate)
+    endless = jnp.isinf(n)
+    n = jnp.where(endless, 1.0, n)
+    p, amplitude = spectrum.probability, spectrum.amplitude
+    tiny = float(jnp.finfo(p.dtype).tiny) ** 0.75
+    height = jnp.maximum(n / (rate * amplitude), tiny)
+    spikes = spectrum.weight * n * p * jax.lax.erfc(jnp.sqrt(height))
+    rate_of_spikes = jnp.sum(spikes[1:])
+    bulk = gammaincc(n * p[0] / 2, n / (rate * amplitude[0]))
+    bulk = jnp.minimum(bulk, 1 - float(jnp.finfo(p.dtype).eps))
+    value = -jnp.expm1(jnp.log1p(-bulk) - rate_of_spikes)
+    # infinite data: the largest eigenvalue is the largest variance
+    limit = jnp.where(rate * spectrum.variance[0] > 2, 1.0, 0.0)
+    return jnp.where(endless, limit, value)

@@ -1,6 +1,7 @@
 """The loss anywhere in the plane of features and samples: a deterministic equivalent."""
 
 import math
+from typing import Unpack
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,7 +9,14 @@ from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from jaxscale._status import Status
 from jaxscale._theory import symbols
-from jaxscale.sparse.theory._coordinates import POWER_LAW, Coordinates, of_spectrum
+from jaxscale.sparse.theory._coordinates import (
+    POWER_LAW,
+    Coordinates,
+    PowerLawFields,
+    endless_gamma,
+    lists_power_law,
+    of_spectrum,
+)
 from jaxscale.sparse.theory._coverage import covered, rank
 from jaxscale.sparse.theory._transform import Moments, solve
 
@@ -24,10 +32,6 @@ class Equivalent(eqx.Module):
     - `degrees_of_freedom`: df, the effective number of fitted coordinates.
     - `status`: codes of `js.Status`: `ok`, or `not_converged` where the fixed point
       was not reached (to 1e-6 in float64, 5e-3 in float32).
-
-    **Returns:** a pytree of five arrays of the same shape.
-
-    **Reference:** see `deterministic_equivalent`.
     """
 
     loss: Float[Array, "..."]
@@ -58,12 +62,7 @@ def _equation(x: Array, moments: Moments, arguments: tuple[Array, ...]):
 def evaluate(
     spectrum: Coordinates, n_features: Array, n_samples: Array, ridge: Array
 ) -> Equivalent:
-    """Evaluate `deterministic_equivalent` for a spectrum and scalars of one dtype.
-
-    **Arguments:** the spectrum, N, D and the ridge.
-
-    **Returns:** scalars; the rank is finite.
-    """
+    """Evaluate `deterministic_equivalent` for scalars of one dtype; the rank is finite."""
     ridged = ridge > 0
     perfect = jnp.isinf(n_features) & jnp.isinf(n_samples) & ~ridged
     n = jnp.where(perfect, 1.0, n_features)
@@ -112,17 +111,14 @@ def deterministic_equivalent(
     n_features: Real[ArrayLike, "..."],
     n_samples: Real[ArrayLike, "..."],
     *,
-    spectrum_exponent: Real[ArrayLike, "..."] | None = None,
-    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
-    activity: Real[ArrayLike, "..."] = 1.0,
     ridge: Real[ArrayLike, "..."] = 0.0,
-    n_coordinates: int | float = math.inf,
     spectrum: Coordinates = POWER_LAW,
+    **power_law: Unpack[PowerLawFields],
 ) -> Equivalent:
     r"""Solve the deterministic equivalent of random-feature regression on sparse inputs.
 
     With q_1, q_2 the integrals of e^-u m_i(u/s) and u e^-u m_i(u/s), m_i the Laplace transform of
-    the empirical variance (`transform.log_transform`), df(s) = sum(1 - q_1), tau = 1 - df/D:
+    the empirical variance, df(s) = sum(1 - q_1), tau = 1 - df/D:
 
     $$N < r:\quad df(s) = N, \qquad L = \frac{1 - N/r_0}{1 - N/r}\;\frac12
       \Big[\frac{N\sum\lambda q_2}{\sum(q_1 - q_2)} + \frac{N}{D - N}\sum\lambda q_1\Big],
@@ -147,8 +143,7 @@ def deterministic_equivalent(
 
     - `n_features`: N > 0, may be infinite, real values interpolate.
     - `n_samples`: D > 0, may be infinite, real values interpolate.
-    - `spectrum_exponent`, `sparsity_exponent`, `activity`, `n_coordinates`, `spectrum`: as
-      `unseen_loss`.
+    - `spectrum`, or the fields of a power law: as `unseen_loss`.
     - `ridge`: at least 0, in units of the variance of the normalised kernel.
 
     **Returns:** an `Equivalent` in the broadcast shape. At N = r without ridge the loss is
@@ -168,22 +163,20 @@ def deterministic_equivalent(
     """
     n, d, rho = symbols(n_features, n_samples, ridge)
     result = evaluate(spectrum, n, d, rho)
-    if sparsity_exponent is None or n_coordinates < math.inf:
+    if endless_gamma(power_law) is None:
         return result
     endless = jnp.where(jnp.isinf(d), jnp.inf, result.rank)
     return eqx.tree_at(lambda r: r.rank, result, endless)
 
 
+@lists_power_law
 def loss(
     n_features: Real[ArrayLike, "..."],
     n_samples: Real[ArrayLike, "..."],
     *,
-    spectrum_exponent: Real[ArrayLike, "..."] | None = None,
-    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
-    activity: Real[ArrayLike, "..."] = 1.0,
     ridge: Real[ArrayLike, "..."] = 0.0,
-    n_coordinates: int | float = math.inf,
     spectrum: Coordinates | None = POWER_LAW,
+    **power_law: Unpack[PowerLawFields],
 ) -> Float[Array, "..."]:
     """Mean population loss in features and samples: `deterministic_equivalent(...).loss`.
 
@@ -205,23 +198,18 @@ def loss(
     return deterministic_equivalent(
         n_features,
         n_samples,
-        spectrum_exponent=spectrum_exponent,
-        sparsity_exponent=sparsity_exponent,
-        activity=activity,
         ridge=ridge,
-        n_coordinates=n_coordinates,
         spectrum=spectrum,  # pyright: ignore
+        **power_law,
     ).loss
 
 
+@lists_power_law
 def residual_loss(
     n_samples: Real[ArrayLike, "..."],
     *,
-    spectrum_exponent: Real[ArrayLike, "..."] | None = None,
-    sparsity_exponent: Real[ArrayLike, "..."] | None = None,
-    activity: Real[ArrayLike, "..."] = 1.0,
-    n_coordinates: int | float = math.inf,
     spectrum: Coordinates | None = POWER_LAW,
+    **power_law: Unpack[PowerLawFields],
 ) -> Float[Array, "..."]:
     r"""Mean loss of infinitely many features without ridge, with collisions.
 
@@ -245,12 +233,4 @@ def residual_loss(
     >>> print(f"{loss:.3g}")
     0.0141
     """
-    return loss(
-        math.inf,
-        n_samples,
-        spectrum_exponent=spectrum_exponent,
-        sparsity_exponent=sparsity_exponent,
-        activity=activity,
-        n_coordinates=n_coordinates,
-        spectrum=spectrum,
-    )
+    return loss(math.inf, n_samples, spectrum=spectrum, **power_law)

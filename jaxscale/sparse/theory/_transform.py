@@ -23,23 +23,18 @@ _N_COARSE = 112
 
 
 def log_transform(
-    coordinates: Coordinates, s: Float[Array, "*s"], n_samples: Float[Array, ""]
+    coordinates: Coordinates, s: Float[Array, "*s"], n: Float[Array, ""]
 ) -> Float[Array, "*s k"]:
     r"""Logarithm of the Laplace transform of the empirical variance of every coordinate.
 
     $$\ln m_i(s) = D \ln\big[1 - p_i + p_i (1 + 2 s \sigma_i^2/D)^{-1/2}\big],
       \qquad \sigma_i^2 = \lambda_i/p_i$$
 
-    and -s lambda_i for infinite D. No cancellation for small p_i or small s.
-
-    **Arguments:** the coordinates; `s` >= 0 of any shape; D > 0, scalar, may be infinite.
-
-    **Returns:** one value per s and entry.
-
-    **Reference:** derived here.
+    and -s lambda_i for infinite D; one value per s >= 0 and entry. No cancellation for small p_i or
+    small s.
     """
-    endless = jnp.isinf(n_samples)
-    n = jnp.where(endless, 1.0, n_samples)
+    endless = jnp.isinf(n)
+    n = jnp.where(endless, 1.0, n)
     s = s[..., None]
     shrink = jnp.expm1(-0.5 * jnp.log1p(2 * s * (coordinates.amplitude / n)))
     # bounded away from -1 where p = 1 and s is large: the transform is 0 there
@@ -49,11 +44,7 @@ def log_transform(
 
 
 class Profile(eqx.Module):
-    """Sums over coordinates, tabulated on an equidistant grid of ln s.
-
-    **Arguments:** `log_s`, the grid; `covered`, sum of 1 - m_i; `remaining`, sum of
-    lambda_i m_i.
-    """
+    """Sums of 1 - m_i and of lambda_i m_i, tabulated on an equidistant grid of ln s."""
 
     log_s: Float[Array, " j"]
     covered: Float[Array, " j"]
@@ -84,10 +75,10 @@ class Profile(eqx.Module):
 
 
 class Moments(eqx.Module):
-    """What the equivalent needs at one Delta.
+    """Sums at one Delta, with q1 and q2 of `Profile.moments`.
 
-    **Arguments:** scalars: `freedom`, sum of 1 - q1; `slope`, sum of q1 - q2, which is minus the
-    derivative of `freedom` in ln Delta; `first`, sum of lambda q1; `second`, sum of lambda q2.
+    `freedom`, sum of 1 - q1; `slope`, sum of q1 - q2, which is minus the derivative of `freedom` in
+    ln Delta; `first`, sum of lambda q1; `second`, sum of lambda q2.
     """
 
     freedom: Float[Array, ""]
@@ -96,11 +87,9 @@ class Moments(eqx.Module):
     second: Float[Array, ""]
 
 
-def _table(
-    coordinates: Coordinates, n_samples: Array, low: Array, high: Array, n_points: int
-) -> Profile:
+def _table(coordinates: Coordinates, n: Array, low: Array, high: Array, n_points: int) -> Profile:
     log_s = low + (high - low) * jnp.arange(n_points, dtype=low.dtype) / (n_points - 1)
-    exponent = log_transform(coordinates, jnp.exp(log_s), n_samples)
+    exponent = log_transform(coordinates, jnp.exp(log_s), n)
     covered = coordinates.sum(-jnp.expm1(exponent))
     remaining = coordinates.sum(coordinates.variance * jnp.exp(exponent))
     return Profile(log_s, covered, remaining)
@@ -108,32 +97,28 @@ def _table(
 
 def solve(
     coordinates: Coordinates,
-    n_samples: Float[Array, ""],
+    n: Float[Array, ""],
     highest: Float[Array, ""],
     equation: Callable[..., tuple[Array, Array, Array]],
     arguments: tuple[Array, ...],
-) -> tuple[Float[Array, ""], "Moments", Float[Array, ""]]:
+) -> tuple[Float[Array, ""], Moments, Float[Array, ""]]:
     r"""Solve a fixed-point equation for Delta and return the moments there.
 
     Twice bisection in ln Delta: with a coarse table over the full range, then with a fine table
     around the result. Two Newton steps outside of `stop_gradient` carry the derivatives (exact to
     second order).
 
-    **Arguments:** the coordinates; D; `highest`, an upper bound of ln Delta; `equation`, which
-    maps (ln Delta, moments, arguments) to (a value that is positive below the root, a value to be
-    brought to 0 by Newton, its derivative in ln Delta).
-
-    **Returns:** ln Delta, the moments there and the remaining value.
-
-    **Reference:** derived here.
+    `highest` is an upper bound of ln Delta; `equation` maps (ln Delta, moments, arguments) to (a
+    value that is positive below the root, one to be brought to 0 by Newton, its derivative in
+    ln Delta). Returns ln Delta, the moments there and the remaining value.
     """
-    frozen, n, top, constants = jax.lax.stop_gradient((coordinates, n_samples, highest, arguments))
+    frozen, frozen_n, top, constants = jax.lax.stop_gradient((coordinates, n, highest, arguments))
     double = top.dtype == jnp.float64
     depth, edge, tail = (80.0, 11.5, 4.0) if double else (45.0, 9.0, 3.2)
     bottom = top - depth
     start = -jnp.maximum(jnp.log(jnp.max(frozen.variance)), top) - edge
 
-    coarse = _table(frozen, n, start, tail - bottom, _N_COARSE)
+    coarse = _table(frozen, frozen_n, start, tail - bottom, _N_COARSE)
 
     def below(profile: Profile) -> Callable[[Array], Array]:
         return lambda x: equation(x, profile.moments(x), constants)[0] > 0
@@ -141,7 +126,7 @@ def solve(
     guess = bisect(below(coarse), bottom, top, 24)
     start = -jnp.maximum(jnp.log(jnp.max(frozen.variance)), guess) - edge
     grid = (start, tail + 1.0 - guess)
-    fine = _table(coordinates, n_samples, *grid, _N_FINE)
+    fine = _table(coordinates, n, *grid, _N_FINE)
     frozen_fine = jax.lax.stop_gradient(fine)
     x = bisect(below(frozen_fine), guess - 1.0, guess + 1.0, 44 if double else 20)
     for _ in range(2):

@@ -10,9 +10,6 @@ from jaxscale.superposition.theory._bottleneck import (
     bottleneck_matrix as bottleneck_matrix,
     max_learning_rate as max_learning_rate,
 )
-from jaxscale.superposition.theory._gaussian import (
-    Gaussian as Gaussian,
-)
 from jaxscale.superposition.theory._interference import (
     Window as Window,
     interference_loss as interference_loss,
@@ -21,23 +18,22 @@ from jaxscale.superposition.theory._interference import (
     matched_gain as matched_gain,
     universal_law as universal_law,
 )
-from jaxscale.superposition.theory._laws import (
-    sequential_law as sequential_law,
-    sequential_local_exponent as sequential_local_exponent,
-    sequential_loss_asymptote as sequential_loss_asymptote,
-)
 from jaxscale.superposition.theory._progress import (
     random_max_learning_rate as random_max_learning_rate,
     shared_progress_time as shared_progress_time,
 )
 from jaxscale.superposition.theory._sequential import (
+    sequential_law as sequential_law,
+    sequential_local_exponent as sequential_local_exponent,
     sequential_loss as sequential_loss,
+    sequential_loss_asymptote as sequential_loss_asymptote,
     sequential_strength as sequential_strength,
     sgd_loss as sgd_loss,
 )
 from jaxscale.superposition.theory._tails import (
     AbstractTail as AbstractTail,
     Bounded as Bounded,
+    Gaussian as Gaussian,
     Laplace as Laplace,
     Pareto as Pareto,
 )

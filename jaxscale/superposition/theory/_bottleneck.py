@@ -8,10 +8,8 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
 from jaxscale.superposition.theory._checks import theory_function
-from jaxscale.superposition.theory._modes import Modes, excess, modes, over_times
+from jaxscale.superposition.theory._modes import Modes, modes, over_times
 from jaxscale.superposition.theory._sequential import features
-
-_MATRICES = ("embedding", "covariance", "initial_matrix")
 
 
 def _check_shapes(values: Mapping[str, Any]) -> None:
@@ -19,8 +17,9 @@ def _check_shapes(values: Mapping[str, Any]) -> None:
     shape = np.shape(values["embedding"])
     if len(shape) != 2:
         raise ValueError(f"`embedding` must be a matrix (K, N), got shape {shape}.")
+    arrays = ("time", "embedding", "covariance", "initial_matrix")
     for name, value in values.items():
-        if name not in ("time", *_MATRICES) and np.shape(value):
+        if name not in arrays and np.shape(value):
             raise ValueError(f"`{name}` must be a scalar, got shape {np.shape(value)}; use vmap.")
     for name, size in (("covariance", shape[1]), ("initial_matrix", shape[0])):
         value = values.get(name)
@@ -31,17 +30,12 @@ def _check_shapes(values: Mapping[str, Any]) -> None:
             )
 
 
-def _optional(matrix: ArrayLike | None) -> Array | None:
-    return None if matrix is None else symbols(matrix)[0]
-
-
 def _modes(
-    embedding: ArrayLike, covariance: ArrayLike | None, loss_weighted: bool, *scalars: ArrayLike
+    w: Any, covariance: Any, loss_weighted: bool, a: Any, b: Any, second: Any, active: Any
 ) -> Modes:
-    """Decouple the student; `scalars` are a, b, the second moment and the mean number active."""
-    w, a, b, second, active = symbols(embedding, *scalars)
+    """Decouple the student with embedding W; a covariance of None is diagonal."""
     share, target, weight = features(a, b, w.shape[1], loss_weighted)
-    sigma = second * active * share if covariance is None else symbols(covariance)[0]
+    sigma = second * active * share if covariance is None else covariance
     return modes(w, target, weight, sigma)
 
 
@@ -76,12 +70,12 @@ def bottleneck_loss(
     **Arguments:**
 
     - `time`: t >= 0, steps or flow time, any shape, may be infinite.
-    - `embedding`: W, `(latent_size, n_features)`.
+    - `embedding`: W, shape (K, N).
     - `frequency_exponent`, `importance_exponent`, `learning_rate`, `second_moment`,
       `mean_active`: scalars, as in `sequential_loss`; a grid of them by `vmap`.
-    - `covariance`: `(n_features, n_features)`, E x x^T; None for the diagonal lambda_i. When given,
+    - `covariance`: E x x^T, (N, N); None for the diagonal lambda_i. When given,
       the frequencies are not used.
-    - `initial_matrix`: B(0), `(latent_size, latent_size)`; None for zeros.
+    - `initial_matrix`: B(0), (K, K); None for zeros.
     - `loss_weighted`: importance in the loss, Omega = diag(i^-2b) and A = 1, instead of the target.
     - `discrete`: steps instead of flow.
 
@@ -102,22 +96,9 @@ def bottleneck_loss(
     >>> print(np.asarray(loss).round(3))
     [0.508 0.159 0.038]
     """
-    t, eta = symbols(time, learning_rate)
-    m = _modes(
-        embedding,
-        covariance,
-        loss_weighted,
-        frequency_exponent,
-        importance_exponent,
-        second_moment,
-        mean_active,
-    )
-    gap = m.gap(_optional(initial_matrix))
-
-    def above_floor(t: Array) -> Array:
-        return excess(t, eta, m.gram, m.moment, gap, discrete)
-
-    return m.floor + over_times(above_floor, t, gap.size)
+    t, eta, a, b = symbols(time, learning_rate, frequency_exponent, importance_exponent)
+    m = _modes(embedding, covariance, loss_weighted, a, b, second_moment, mean_active)
+    return m.floor + over_times(m.excess(eta, initial_matrix, discrete), t, m.gram.size)
 
 
 @theory_function("loss_weighted", "discrete", vectorize=False, check=_check_shapes)
@@ -142,7 +123,7 @@ def bottleneck_matrix(
 
     **Arguments:** as `bottleneck_loss`.
 
-    **Returns:** B, `time.shape + (latent_size, latent_size)`.
+    **Returns:** B, `time.shape + (K, K)`.
 
     **Raises:** as `bottleneck_loss`.
 
@@ -157,17 +138,9 @@ def bottleneck_matrix(
     [[1.    0.   ]
      [0.    0.665]]
     """
-    t, eta = symbols(time, learning_rate)
-    m = _modes(
-        embedding,
-        covariance,
-        loss_weighted,
-        frequency_exponent,
-        importance_exponent,
-        second_moment,
-        mean_active,
-    )
-    return over_times(m.matrix(eta, _optional(initial_matrix), discrete), t, m.gram.size)
+    t, eta, a, b = symbols(time, learning_rate, frequency_exponent, importance_exponent)
+    m = _modes(embedding, covariance, loss_weighted, a, b, second_moment, mean_active)
+    return over_times(m.matrix(eta, initial_matrix, discrete), t, m.gram.size)
 
 
 @theory_function("loss_weighted", vectorize=False, check=_check_shapes)
@@ -206,15 +179,8 @@ def bottleneck_floor(
     >>> print(f"{floor:.3f}")
     0.038
     """
-    m = _modes(
-        embedding,
-        covariance,
-        loss_weighted,
-        frequency_exponent,
-        importance_exponent,
-        second_moment,
-        mean_active,
-    )
+    a, b = symbols(frequency_exponent, importance_exponent)
+    m = _modes(embedding, covariance, loss_weighted, a, b, second_moment, mean_active)
     return m.floor
 
 
@@ -248,13 +214,6 @@ def max_learning_rate(
     >>> print(f"{limit:.3f}")
     2.507
     """
-    m = _modes(
-        embedding,
-        covariance,
-        loss_weighted,
-        frequency_exponent,
-        importance_exponent,
-        second_moment,
-        mean_active,
-    )
+    a, b = symbols(frequency_exponent, importance_exponent)
+    m = _modes(embedding, covariance, loss_weighted, a, b, second_moment, mean_active)
     return m.max_learning_rate

@@ -16,9 +16,8 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxscale._theory import is_plain, number, positive, symbols
 from jaxscale.spectra import as_floats, require
 from jaxscale.superposition.theory._checks import theory_function
-from jaxscale.superposition.theory._gaussian import Gaussian
 from jaxscale.superposition.theory._sequential import features
-from jaxscale.superposition.theory._tails import AbstractTail
+from jaxscale.superposition.theory._tails import AbstractTail, Gaussian
 
 _OPENING = 5.0  # bias_learning_rate times the time at which the window opens
 _N_GRID = 2048
@@ -136,8 +135,7 @@ def universal_law(tail_index: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     >>> print(js.superposition.theory.universal_law(0.0))
     1.0
     """
-    (xi,) = symbols(tail_index)
-    return 1 - 2 * xi
+    return 1 - 2 * symbols(tail_index)[0]
 
 
 def _check_gain(values: Mapping[str, Any]) -> None:
@@ -180,10 +178,7 @@ def matched_gain(
 
 
 class Window(NamedTuple):
-    """Times between which the false positives dominate the loss and decay universally.
-
-    **Arguments:** `opens` and `closes`, equal if the window is empty.
-    """
+    """Times between which false positives dominate and decay universally; equal if none."""
 
     opens: Float[Array, "..."]
     closes: Float[Array, "..."]
@@ -232,15 +227,10 @@ def interference_window(
 
     **Example**
 
-    >>> at = dict(
-    ...     latent_size=32,
-    ...     gain=1.4,
-    ...     bias_learning_rate=1.0,
-    ...     n_features=512,
-    ...     frequency_exponent=1.5,
-    ...     importance_exponent=0.5,
+    >>> window = js.superposition.theory.interference_window(
+    ...     latent_size=32, gain=1.4, bias_learning_rate=1.0,
+    ...     n_features=512, frequency_exponent=1.5, importance_exponent=0.5,
     ... )
-    >>> window = js.superposition.theory.interference_window(**at)
     >>> print(f"{window.opens:.3g} to {window.closes:.3g}")
     5 to 52.1
     """

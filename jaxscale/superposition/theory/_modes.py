@@ -17,12 +17,68 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxscale._linalg import eigh, full_svd, qr
-from jaxscale.superposition.theory._relaxation import decay, decay_slope
 
 _CHUNK = 2**22  # numbers in memory at once
+OfTime = Callable[[Array], Array]
+
+
+def decay(
+    rate: Float[Array, "*#s"], time: Float[Array, "*#s"], *, discrete: bool
+) -> Float[Array, "*s"]:
+    r"""Remaining deviation of a mode, in units of its start.
+
+    $$q = e^{-r t} \quad\text{or}\quad q = (1 - r)^t$$
+
+    with r >= 0 and a time that may be infinite. For steps beyond r = 1 the size is |1 - r|^t for
+    every real t and the sign that of the nearest integer. Derivatives are finite at r = 0, at r = 1
+    and at t infinite.
+    """
+    endless = jnp.isinf(time)
+    t = jnp.where(endless, 0.0, time)
+    if not discrete:
+        return jnp.where(endless & (rate > 0), 0.0, jnp.exp(-rate * t))
+    done = rate == 1
+    r = jnp.where(done, 0.5, rate)
+    odd = jnp.mod(jnp.round(t), 2.0) == 1
+    size = jnp.exp(t * jnp.log1p(-jnp.where(r < 1, r, 2 - r)))  # no cancellation at r = 0 and 2
+    value = jnp.where((r > 1) & odd, -size, size)
+    value = jnp.where(done, jnp.where(t == 0, 1.0, 0.0), value)
+    value = jnp.where(endless & (rate > 2), jnp.inf, value)
+    return jnp.where(endless & (rate > 0) & (rate < 2), 0.0, value)
+
+
+def decay_slope(
+    one: Float[Array, "*#s"], two: Float[Array, "*#s"], time: Float[Array, "*#s"], *, discrete: bool
+) -> Float[Array, "*s"]:
+    r"""Divided difference of `decay` in the rate; the derivative where the two rates agree.
+
+    $$\frac{q(r) - q(r')}{r - r'}$$
+
+    The first divided difference of the Daleckii-Krein theorem. No cancellation for close rates:
+    with r < r', the factor q(r) is split off and the rest is `expm1`.
+    """
+    low, high = jnp.minimum(one, two), jnp.maximum(one, two)
+    gap = high - low
+    t = jnp.where(jnp.isinf(time), 0.0, time)
+    if not discrete:
+        z = t * gap
+        small = z < 1e-8
+        shrink = jnp.where(small, 1 - z / 2, -jnp.expm1(-z) / jnp.where(small, 1.0, z))
+        return -t * jnp.exp(-t * low) * shrink
+    base = 1 - low
+    flat = base == 0
+    ratio = gap / jnp.where(flat, 1.0, base)
+    close = (jnp.abs(ratio) < 0.5) & ~flat
+    same = gap == 0
+    width = jnp.where(same, 1.0, gap)
+    change = jnp.expm1(t * jnp.log1p(-jnp.where(close, ratio, 0.0))) / width
+    change = jnp.where(same, -t / jnp.where(flat, 1.0, base), change)
+    slow = decay(low, t, discrete=True)
+    direct = (decay(high, t, discrete=True) - slow) / width
+    return jnp.where(close, slow * change, jnp.where(same, 0.0, direct))
 
 
 def _tangent(x: Array) -> Array:
@@ -40,40 +96,38 @@ def _row_basis(x: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
 
 
 class Modes(eqx.Module):
-    """The decoupled problem.
+    """The decoupled problem."""
 
-    **Arguments:** `row_basis`, `column_basis`, U and V; `gram`, U^T G U; `moment`, V^T M V; `live`,
-    modes with a nonzero rate; `target`, the limit of U^T B V on them, 0 elsewhere; `floor`, the
-    loss there.
-    """
+    row_basis: Float[Array, "k k"]  # U
+    column_basis: Float[Array, "k k"]  # V
+    gram: Float[Array, "k k"]  # U^T G U
+    moment: Float[Array, "k k"]  # V^T M V
+    live: Bool[Array, "k k"]  # modes with a nonzero rate
+    target: Float[Array, "k k"]  # limit of U^T B V on them, 0 elsewhere
+    floor: Float[Array, ""]  # loss there
 
-    row_basis: Float[Array, "k k"]
-    column_basis: Float[Array, "k k"]
-    gram: Float[Array, "k k"]
-    moment: Float[Array, "k k"]
-    live: Bool[Array, "k k"]
-    target: Float[Array, "k k"]
-    floor: Float[Array, ""]
-
-    def gap(self, initial: Float[Array, "k k"] | None) -> Float[Array, "k k"]:
+    def gap(self, initial: ArrayLike | None) -> Float[Array, "k k"]:
         """Deviation of U^T B(0) V from its limit, 0 for modes that do not move."""
         return jnp.where(self.live, self.rotated(initial) - self.target, 0.0)
 
-    def rotated(self, initial: Float[Array, "k k"] | None) -> Float[Array, "k k"]:
+    def rotated(self, initial: ArrayLike | None) -> Float[Array, "k k"]:
         """Write B(0) in the two bases; None stands for zeros."""
         if initial is None:
             return jnp.zeros_like(self.target)
         return self.row_basis.T @ initial @ self.column_basis
 
-    def matrix(
-        self, learning_rate: Array, initial: Float[Array, "k k"] | None, discrete: bool
-    ) -> Callable[[Array], Array]:
+    def excess(self, eta: Array, initial: ArrayLike | None, discrete: bool) -> OfTime:
+        """Loss above the floor, as a function of one time."""
+        gap = self.gap(initial)
+        return lambda t: excess(t, eta, self.gram, self.moment, gap, discrete)
+
+    def matrix(self, eta: Array, initial: ArrayLike | None, discrete: bool) -> OfTime:
         """B as a function of one time."""
         gap = self.gap(initial)
         rest = jnp.where(self.live, self.target, self.rotated(initial))
 
         def at(t: Array) -> Array:
-            deviation = remaining(t, learning_rate, self.gram, self.moment, gap, discrete)
+            deviation = remaining(t, eta, self.gram, self.moment, gap, discrete)
             return self.row_basis @ (rest + deviation) @ self.column_basis.T
 
         return at
@@ -105,15 +159,9 @@ def modes(
     weight: Float[Array, " n"],
     covariance: Float[Array, " n"] | Float[Array, "n n"],
 ) -> Modes:
-    r"""Decouple the gradient flow of the linear student W^T B W x.
+    r"""Decouple the gradient flow of W^T B W x, given W, A, Omega, and Sigma or its diagonal.
 
     $$\dot B = -\eta(G B M - C), \quad G = W\Omega W^T,\ M = W\Sigma W^T,\ C = W\Omega A\Sigma W^T$$
-
-    **Arguments:** W; A; Omega; Sigma or its diagonal.
-
-    **Returns:** see `Modes`.
-
-    **Reference:** derived here.
     """
     w, diagonal = embedding, covariance.ndim == 1
     gram = (w * weight) @ w.T
@@ -169,21 +217,17 @@ def _turn(rates: Array, gap: Array, g: Array, tangent: Array, time: Array, discr
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
 def remaining(
     time: Float[Array, ""],
-    learning_rate: Float[Array, ""],
+    eta: Float[Array, ""],
     gram: Float[Array, "k k"],
     moment: Float[Array, "k k"],
     gap: Float[Array, "k k"],
     discrete: bool,
 ) -> Float[Array, "k k"]:
-    """Deviation from the limit at one time; both matrices must be diagonal in value.
+    """Deviation from `gap` at t = 0, in the bases U and V; both matrices are diagonal in value.
 
-    **Arguments:** t; eta; U^T G U; V^T M V; the deviation at t = 0; steps or flow.
-
-    **Returns:** the deviation, in the bases U and V. Derivatives are exact to first order.
-
-    **Reference:** the derivative is that of a matrix function (Daleckii-Krein).
+    The derivative is that of a matrix function (Daleckii-Krein), exact to first order.
     """
-    rate = learning_rate * jnp.diagonal(gram)[:, None] * jnp.diagonal(moment)
+    rate = eta * jnp.diagonal(gram)[:, None] * jnp.diagonal(moment)
     return gap * decay(rate, time, discrete=discrete)
 
 
@@ -193,10 +237,10 @@ def _remaining_jvp(discrete, primals, tangents):
     time_t, eta_t, gram_t, moment_t, gap_t = tangents
     g, m = jnp.diagonal(gram), jnp.diagonal(moment)
 
-    def fixed(time, eta, gap):
+    def with_fixed_matrices(time, eta, gap):
         return gap * decay(eta * g[:, None] * m, time, discrete=discrete)
 
-    value, change = jax.jvp(fixed, (time, eta, gap), (time_t, eta_t, gap_t))
+    value, change = jax.jvp(with_fixed_matrices, (time, eta, gap), (time_t, eta_t, gap_t))
     rates = eta * g[:, None] * m
     change = change + eta * _turn(rates, gap, g, moment_t, time, discrete)
     change = change + eta * _turn(rates.T, gap.T, m, gram_t, time, discrete).T
@@ -206,23 +250,17 @@ def _remaining_jvp(discrete, primals, tangents):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
 def excess(
     time: Float[Array, ""],
-    learning_rate: Float[Array, ""],
+    eta: Float[Array, ""],
     gram: Float[Array, "k k"],
     moment: Float[Array, "k k"],
     gap: Float[Array, "k k"],
     discrete: bool,
 ) -> Float[Array, ""]:
-    r"""Loss above the floor at one time.
+    r"""Loss above the floor at one time, with derivatives that are exact to first order.
 
     $$\tfrac12 \sum_{ij} g_i m_j (\tilde B_{ij}(t) - \tilde B^\infty_{ij})^2$$
-
-    **Arguments:** as `remaining`.
-
-    **Returns:** a scalar. Derivatives are exact to first order.
-
-    **Reference:** derived here.
     """
-    deviation = remaining(time, learning_rate, gram, moment, gap, discrete)
+    deviation = remaining(time, eta, gram, moment, gap, discrete)
     return 0.5 * jnp.sum(jnp.diagonal(gram)[:, None] * jnp.diagonal(moment) * deviation**2)
 
 
@@ -236,7 +274,7 @@ def _excess_jvp(discrete, primals, tangents):
     return 0.5 * jnp.sum(weight * deviation**2), slope
 
 
-def over_times(function: Callable[[Array], Array], time: Float[Array, "*s"], size: int) -> Array:
+def over_times(function: OfTime, time: Float[Array, "*s"], size: int) -> Array:
     """Map a function of one time over an array of times, a bounded number at once."""
     flat = time.ravel()
     batch = max(1, min(flat.size, _CHUNK // (8 * size)))

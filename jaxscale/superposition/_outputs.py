@@ -1,4 +1,4 @@
-r"""Amplitudes of active features, and exact means of responses to them.
+r"""Amplitudes of active features, what outputs answer to them, and exact means of the answers.
 
 An output that receives slope `m` and bias `b` from a feature of amplitude `u` answers `m u + b`,
 or its positive part. The means over `u` that a loss needs are closed forms:
@@ -16,11 +16,12 @@ import functools
 import operator
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Bool, Float, UInt32
 
-from jaxscale.fields import Configurable, Real, is_traced, real
+from jaxscale.fields import Configurable, Real, Rule, is_traced, real
 
 Values = Float[Array, "..."]
 
@@ -31,10 +32,6 @@ class AbstractAmplitude(Configurable):
     @abc.abstractmethod
     def moment(self, order: int) -> Any:
         """`E u^order`, a scalar of the kind of the fields: NumPy or JAX."""
-
-    @abc.abstractmethod
-    def largest(self) -> Float[Array, ""]:
-        """Largest amplitude."""
 
     @abc.abstractmethod
     def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
@@ -59,27 +56,18 @@ class Fixed(AbstractAmplitude):
     value: Real = real(1.0, above=0.0)
 
     def moment(self, order: int) -> Any:
-        """A power."""
         return self.value**order
 
-    def largest(self) -> Float[Array, ""]:
-        """The value."""
-        return jnp.asarray(self.value)
-
     def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
-        """The value, whatever the word."""
         return jnp.broadcast_to(jnp.asarray(self.value).astype(dtype), word.shape)
 
     def positive_square(self, slope: Values, bias: Values) -> Values:
-        """A square."""
         return jax.nn.relu(slope * self.value + bias) ** 2
 
     def positive_error(self, slope: Values, bias: Values, target: Values) -> Values:
-        """A square."""
         return (jax.nn.relu(slope * self.value + bias) - target * self.value) ** 2
 
     def positive_product(self, slope: Values, bias: Values) -> Values:
-        """A product."""
         return jax.nn.relu(slope * self.value + bias) * self.value
 
 
@@ -103,10 +91,6 @@ class Uniform(AbstractAmplitude):
         terms = (self.low**k * self.high ** (order - k) for k in range(order + 1))
         return functools.reduce(operator.add, terms) / (order + 1)
 
-    def largest(self) -> Float[Array, ""]:
-        """The upper end."""
-        return jnp.asarray(self.high)
-
     def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
         """`low + (high - low) (word + 1/2) / 2^32`."""
         unit = (word.astype(dtype) + 0.5) * jnp.asarray(2.0**-32, dtype)
@@ -119,15 +103,14 @@ class Uniform(AbstractAmplitude):
         off_first, off_last = first <= 0, last <= 0
         crosses = off_first != off_last
         gap = jnp.where(crosses, last - first, jnp.ones_like(first))
-        left = jnp.where(off_first, -first / gap, jnp.zeros_like(gap))
-        right = jnp.where(off_last, last / gap, jnp.zeros_like(gap))
-        begin = low + (high - low) * jnp.where(crosses, left, jnp.zeros_like(left))
-        end = high - (high - low) * jnp.where(crosses, right, jnp.zeros_like(right))
-        share = jnp.where(crosses, 1 - left - right, 1 - off_first.astype(gap.dtype))
+        before = jnp.where(off_first, -first / gap, jnp.zeros_like(gap))
+        after = jnp.where(off_last, last / gap, jnp.zeros_like(gap))
+        begin = low + (high - low) * jnp.where(crosses, before, jnp.zeros_like(before))
+        end = high - (high - low) * jnp.where(crosses, after, jnp.zeros_like(after))
+        share = jnp.where(crosses, 1 - before - after, 1 - off_first.astype(gap.dtype))
         return share, begin, end, jax.nn.relu(first), jax.nn.relu(last)
 
     def positive_square(self, slope: Values, bias: Values) -> Values:
-        """One integral."""
         first = slope * self.low + bias
         last = slope * self.high + bias
         crosses = (first <= 0) != (last <= 0)
@@ -137,17 +120,16 @@ class Uniform(AbstractAmplitude):
         return share * _squared(p, q)
 
     def positive_error(self, slope: Values, bias: Values, target: Values) -> Values:
-        """The interval that responds, and the amplitudes beside it, which are missed."""
+        """The interval that responds, and the amplitudes outside it, which are missed."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
         share, begin, end, p, q = self._on(slope, bias)
         inside = share * _squared(p - target * begin, q - target * end)
         silent = share <= 0
         length = high - low
-        beside = _squared(low, begin) * (begin - low) + _squared(end, high) * (high - end)
-        return inside + target**2 * jnp.where(silent, _squared(low, high), beside / length)
+        outside = _squared(low, begin) * (begin - low) + _squared(end, high) * (high - end)
+        return inside + target**2 * jnp.where(silent, _squared(low, high), outside / length)
 
     def positive_product(self, slope: Values, bias: Values) -> Values:
-        """One integral."""
         share, begin, end, p, q = self._on(slope, bias)
         return share * (2 * begin * p + 2 * end * q + begin * q + end * p) / 6
 
@@ -155,3 +137,91 @@ class Uniform(AbstractAmplitude):
 def _squared(first: Values, last: Values) -> Values:
     """Mean of the square of a linear function between its two ends."""
     return (first**2 + first * last + last**2) / 3
+
+
+class AbstractDecoder(Configurable):
+    """Elementwise output function of `z = W^T B W x + bias`; `bias`: whether biases are trained.
+
+    The means below are over the amplitude `u` of one active feature that reaches an output with
+    slope `m`: the output is `f(m u + bias)`.
+    """
+
+    bias: eqx.AbstractVar[bool]
+
+    @abc.abstractmethod
+    def __call__(self, preactivation: Values) -> Values:
+        """Outputs of `z`."""
+
+    @abc.abstractmethod
+    def square(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Values:
+        """`E f(m u + bias)^2`."""
+
+    @abc.abstractmethod
+    def error(
+        self, amplitude: AbstractAmplitude, slope: Values, bias: Values, target: Values
+    ) -> Values:
+        """`E (f(m u + bias) - A u)^2`."""
+
+    @abc.abstractmethod
+    def product(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Values:
+        """`E u f(m u + bias)`."""
+
+    @abc.abstractmethod
+    def dead(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Bool[Array, "..."]:
+        """Whether an output stays silent at every amplitude of its own feature."""
+
+
+class Linear(AbstractDecoder):
+    """`yhat = z`, without biases."""
+
+    @property
+    def bias(self) -> bool:
+        return False
+
+    def __call__(self, preactivation: Values) -> Values:
+        return preactivation
+
+    def square(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Values:
+        return slope**2 * amplitude.moment(2)
+
+    def error(
+        self, amplitude: AbstractAmplitude, slope: Values, bias: Values, target: Values
+    ) -> Values:
+        return (slope - target) ** 2 * amplitude.moment(2)
+
+    def product(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Values:
+        return slope * amplitude.moment(2)
+
+    def dead(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Bool[Array, "..."]:
+        """Never: a linear output can always recover."""
+        return jnp.zeros(slope.shape, bool)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be true or false, got {value!r}.")
+    return value
+
+
+class Relu(AbstractDecoder):
+    """`yhat = max(z, 0)`; with `bias`, a bias per output is trained from 0."""
+
+    bias: bool = eqx.field(converter=Rule(_flag), static=True, kw_only=True, default=True)
+
+    def __call__(self, preactivation: Values) -> Values:
+        return jax.nn.relu(preactivation)
+
+    def square(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Values:
+        return amplitude.positive_square(slope, bias)
+
+    def error(
+        self, amplitude: AbstractAmplitude, slope: Values, bias: Values, target: Values
+    ) -> Values:
+        return amplitude.positive_error(slope, bias, target)
+
+    def product(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Values:
+        return amplitude.positive_product(slope, bias)
+
+    def dead(self, amplitude: AbstractAmplitude, slope: Values, bias: Values) -> Bool[Array, "..."]:
+        """Where the response to its own feature is exactly zero, and with it that gradient."""
+        return amplitude.positive_square(slope, bias) <= 0

@@ -90,7 +90,7 @@ def _serve():
     import jaxscale  # noqa: F401
 
     sys.path.append(str(Path(__file__).parent))
-    import _counted  # noqa: F401
+    import counted  # noqa: F401
 
     assert threading.active_count() == 1
     for line in sys.stdin:

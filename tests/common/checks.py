@@ -1,0 +1,71 @@
+"""What several tests do: compare results, count compilations, interrupt a run."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxscale.sweep._execute import Session
+
+
+def assert_close(actual, expected, tolerance=1e-5):
+    """Floats agree within a part of the largest value of their variable, the rest exactly."""
+    assert set(actual) == set(expected)
+    for name in expected:
+        if hasattr(actual[name], "dims"):
+            assert actual[name].dims == expected[name].dims, name
+        one, two = np.asarray(actual[name]), np.asarray(expected[name])
+        assert one.shape == two.shape, name
+        if two.dtype.kind != "f":
+            np.testing.assert_array_equal(one, two, err_msg=name)
+            continue
+        finite = np.isfinite(two)
+        np.testing.assert_array_equal(one[~finite], two[~finite], err_msg=name)
+        scale = np.abs(two[finite]).max(initial=1e-3)
+        np.testing.assert_allclose(
+            one[finite], two[finite], rtol=0.0, atol=tolerance * scale, err_msg=name
+        )
+
+
+@contextlib.contextmanager
+def compilations():
+    """The programs that XLA is asked for in the block."""
+    events = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield events
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def count_chunks(monkeypatch, stop_after=None):
+    """Where every chunk was computed, in order; Ctrl-C comes after `stop_after` of them."""
+    chunks, computed = Session.chunks, []
+
+    def counted(self, bar):
+        for where, answer in chunks(self, bar):
+            if len(computed) == stop_after:
+                raise KeyboardInterrupt
+            computed.append(where)
+            yield where, answer
+
+    monkeypatch.setattr(Session, "chunks", counted)
+    return computed
+
+
+def files_under(folder):
+    """Digest of every file and name of every folder, except the locks next to a store."""
+    digests = {}
+    for path in sorted(Path(folder).rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not (name.startswith(".") and ".lock" in name):
+            content = path.read_bytes() if path.is_file() else b"folder"
+            digests[name] = hashlib.sha256(content).hexdigest()
+    return digests

@@ -1,0 +1,304 @@
+"""Every theory function as a program: its gradient, `vmap`, and both precisions, in one of each."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxscale.emergence import theory as emergence
+from jaxscale.sparse import theory as sparse
+from jaxscale.superposition import theory as superposition
+
+DYNAMICS = {"learning_rate": 0.7, "target_scale": 1.5, "initial_strength": 0.03}
+START = {"target_scale": 1.5, "initial_strength": 0.03}
+EXPONENT = {"skill_exponent": 0.6}
+SPECTRUM = {"spectrum_exponent": 0.8, "sparsity_exponent": 2.1, "activity": 0.9}
+SPARSITY = {"sparsity_exponent": 2.1, "activity": 0.9}
+W = np.random.default_rng(0).standard_normal((4, 9)) / 2
+EXPONENTS = {"frequency_exponent": 1.3, "importance_exponent": 0.4}
+INPUTS = {"second_moment": 1.2, "mean_active": 0.9}
+RATES = {**EXPONENTS, "learning_rate": 0.6, **INPUTS}
+WINDOW = {"latent_size": 64.0, "gain": 1.3, "bias_learning_rate": 0.7, **EXPONENTS, "energy": 1.1}
+
+
+def _embedded(name, **options):
+    def call(**x):
+        scaled = {k: v for k, v in x.items() if k != "size"}
+        w = jnp.asarray(W, jnp.asarray(x["size"]).dtype) * x["size"]
+        value = getattr(superposition, name)(embedding=w, **scaled, **options)
+        return value if value.ndim == 0 else value[1, 2]
+
+    return call
+
+
+# name: function of floats only, its float arguments
+EMERGENCE = {
+    "probabilities": (
+        lambda skill_exponent: emergence.skill_probabilities(skill_exponent, 6)[3],
+        EXPONENT,
+    ),
+    "strength": (emergence.skill_strength, {"time": 9.0, "probability": 0.3, **DYNAMICS}),
+    "emergence_time": (emergence.emergence_time, {"probability": 0.3, **DYNAMICS, "fraction": 0.4}),
+    "minimum_norm": (
+        lambda **x: emergence.data_emergence(**x, learner="minimum_norm"),
+        {"n_samples": 80_000.3, "probability": 0.1, "shots": 7990.4},
+    ),
+    "paper": (
+        lambda **x: emergence.data_emergence(**x, learner="paper"),
+        {"n_samples": 80.3, "probability": 0.1, "shots": 9.4},
+    ),
+    "threshold": (
+        lambda **x: emergence.data_emergence(**x, learner="threshold"),
+        {"n_samples": 80.3, "probability": 0.1, "shots": 9.4},
+    ),
+    "width": (
+        lambda **x: emergence.width_emergence(n_skills=4, **x)[1],
+        {"width": 5.5, "units_per_skill": 3.7},
+    ),
+    "loss": (
+        emergence.loss,
+        {"time": 2e4, "n_samples": 4000.3, "n_parameters": 2000.4, **EXPONENT, **DYNAMICS},
+    ),
+    "data_loss": (
+        lambda **x: emergence.data_loss(**x, n_skills=12),
+        {"n_samples": 200.3, **EXPONENT, "shots": 9.4, "target_scale": 1.5},
+    ),
+    "width_loss": (
+        emergence.width_loss,
+        {"width": 9.5, **EXPONENT, "units_per_skill": 2.7, "target_scale": 1.5},
+    ),
+    "time_law": (lambda **x: emergence.time_law(**x)(30.0), {**EXPONENT, **START}),
+    "data_law": (lambda **x: emergence.data_law(**x)(30.0), {**EXPONENT, **START, "shots": 4.0}),
+    "minimum_norm_law": (
+        lambda **x: emergence.data_law(**x, learner="minimum_norm")(30.0),
+        {**EXPONENT, **START, "shots": 4.0},
+    ),
+    "parameter_law": (lambda **x: emergence.parameter_law(**x)(30.0), {**EXPONENT, **START}),
+    "compute_law": (lambda **x: emergence.compute_law(**x)(30.0), {**EXPONENT, **START}),
+    "time_parameter": (
+        lambda **x: emergence.time_parameter_loss(**x, n_skills=90),
+        {"time": 50.0, "n_parameters": 9.3, **EXPONENT, **DYNAMICS},
+    ),
+    "time_loss": (
+        lambda **x: emergence.time_loss(**x, n_skills=90),
+        {"time": 50.0, **EXPONENT, **DYNAMICS},
+    ),
+    "parameter_loss": (
+        lambda **x: emergence.parameter_loss(**x, n_skills=90),
+        {"n_parameters": 9.3, **EXPONENT, "target_scale": 1.5},
+    ),
+    "data_parameter": (
+        emergence.data_parameter_loss,
+        {"n_samples": 50.0, "n_parameters": 9.3, **EXPONENT, **START},
+    ),
+    "allocation": (
+        lambda **x: emergence.optimal_allocation(**x).n_parameters,
+        {"compute": 1e4, **EXPONENT, **DYNAMICS},
+    ),
+    "limiting_allocation": (
+        lambda **x: emergence.limiting_allocation(**x).loss,
+        {"compute": 1e4, **EXPONENT, **DYNAMICS},
+    ),
+}
+SUPERPOSITION = {
+    "loss": (
+        lambda **x: superposition.sequential_loss(**x, n_features=40),
+        {"time": 30.0, **RATES, "initial_strength": 0.2},
+    ),
+    "loss_steps": (
+        lambda **x: superposition.sequential_loss(**x, n_features=40, discrete=True),
+        {"time": 30.0, **RATES, "initial_strength": 0.2},
+    ),
+    "loss_weighted": (
+        lambda **x: superposition.sequential_loss(**x, n_features=40, loss_weighted=True),
+        {"time": 30.0, **RATES, "initial_strength": 0.2},
+    ),
+    "strength": (
+        lambda **x: superposition.sequential_strength(**x, n_features=40),
+        {"time": 30.0, "rank": 5.0, **RATES, "initial_strength": 0.2},
+    ),
+    "sgd_loss": (
+        lambda **x: superposition.sgd_loss(**x, n_features=40),
+        {
+            "time": 30.0,
+            "batch_size": 6.0,
+            **EXPONENTS,
+            "learning_rate": 0.6,
+            "second_moment": 1.2,
+            "fourth_moment": 3.0,
+            "initial_strength": 0.2,
+        },
+    ),
+    "law": (lambda **x: superposition.sequential_law(**x)(30.0), {**EXPONENTS, **INPUTS}),
+    "asymptote": (
+        lambda **x: superposition.sequential_loss_asymptote(**x, n_features=40),
+        {"time": 60.0, **RATES},
+    ),
+    "asymptote_late": (
+        lambda **x: superposition.sequential_loss_asymptote(**x, n_features=40),
+        {"time": 900.0, **RATES},
+    ),
+    "local": (
+        lambda **x: superposition.sequential_local_exponent(**x, n_features=40),
+        {"time": 60.0, **RATES},
+    ),
+    "local_late": (
+        lambda **x: superposition.sequential_local_exponent(**x, n_features=40),
+        {"time": 900.0, **RATES},
+    ),
+    "bottleneck": (_embedded("bottleneck_loss"), {"time": 9.0, "size": 1.1, **RATES}),
+    "bottleneck_steps": (
+        _embedded("bottleneck_loss", discrete=True, loss_weighted=True),
+        {"time": 9.0, "size": 1.1, **RATES},
+    ),
+    "matrix": (_embedded("bottleneck_matrix"), {"time": 9.0, "size": 1.1, **RATES}),
+    "floor": (
+        _embedded("bottleneck_floor", loss_weighted=True),
+        {"size": 1.1, **EXPONENTS, **INPUTS},
+    ),
+    "rate": (
+        _embedded("max_learning_rate", loss_weighted=True),
+        {"size": 1.1, **EXPONENTS, **INPUTS},
+    ),
+    "shared": (
+        lambda **x: superposition.shared_progress_time(**x, n_features=40),
+        {
+            "latent_size": 16.0,
+            "fraction": 0.7,
+            "frequency_exponent": 1.3,
+            "learning_rate": 0.6,
+            **INPUTS,
+        },
+    ),
+    "random_rate": (
+        lambda **x: superposition.random_max_learning_rate(**x, n_features=40, loss_weighted=True),
+        {"latent_size": 16.0, **EXPONENTS, **INPUTS},
+    ),
+    "interference": (
+        superposition.interference_loss,
+        {"time": 300.0, "scale": 0.2, "bias_learning_rate": 0.7, "n_features": 99.0},
+    ),
+    "pareto": (
+        lambda index, **x: superposition.interference_loss(tail=superposition.Pareto(index), **x),
+        {"index": 4.0, "time": 300.0, "scale": 0.2, "bias_learning_rate": 0.7, "n_features": 9.0},
+    ),
+    "bounded": (
+        lambda order, **x: superposition.interference_loss(tail=superposition.Bounded(order), **x),
+        {"order": 4.0, "time": 300.0, "scale": 0.2, "bias_learning_rate": 0.7, "n_features": 9.0},
+    ),
+    "scale": (superposition.interference_scale, {"latent_size": 16.0, "gain": 1.3, "energy": 1.1}),
+    "gain": (superposition.matched_gain, {"latent_size": 16.0, "threshold": 1.7}),
+    "universal": (superposition.universal_law, {"tail_index": 0.2}),
+    "window": (lambda **x: superposition.interference_window(**x, n_features=4096).closes, WINDOW),
+}
+SPARSE = {
+    "unseen_loss": (sparse.unseen_loss, {"n_samples": 700.0, **SPECTRUM}),
+    "unseen_law": (lambda **x: sparse.unseen_law(**x)(30.0), SPECTRUM),
+    "expected_seen": (sparse.expected_seen, {"n_samples": 700.0, **SPARSITY}),
+    "expected_rank": (sparse.expected_rank, {"n_samples": 700.0, **SPARSITY}),
+    "dense_delta": (sparse.dense_delta, {"n": 30.0, "spectrum_exponent": 0.8}),
+    "dense_loss": (
+        sparse.dense_loss,
+        {"n_features": 30.0, "n_samples": 70.0, "spectrum_exponent": 0.8},
+    ),
+    "loss_below": (sparse.loss, {"n_features": 12.0, "n_samples": 700.0, **SPECTRUM}),
+    "loss_above": (sparse.loss, {"n_features": 90.0, "n_samples": 700.0, **SPECTRUM}),
+    "loss_ridge": (
+        sparse.loss,
+        {"n_features": 90.0, "n_samples": 700.0, **SPECTRUM, "ridge": 3e-3},
+    ),
+    "gd_loss": (
+        sparse.gd_loss,
+        {"time": 300.0, "n_samples": 700.0, "learning_rate": 0.4, **SPECTRUM},
+    ),
+    "instability": (
+        sparse.instability_probability,
+        {
+            "n_samples": 60.0,
+            "learning_rate": 0.9,
+            "spectrum_exponent": 0.8,
+            "sparsity_exponent": 2.5,
+            "activity": 0.9,
+        },
+    ),
+    "instability_law": (
+        lambda **x: sparse.instability_law(**x)(30.0),
+        {"learning_rate": 0.9, "spectrum_exponent": 0.8, "sparsity_exponent": 2.5, "activity": 0.9},
+    ),
+    "allocation_laws": (lambda **x: sparse.allocation_laws(**x).n_features(1e5), SPECTRUM),
+    "allocation_n": (
+        lambda **x: sparse.optimal_allocation(**x).n_features,
+        {"compute": 1e5, **SPECTRUM},
+    ),
+    "allocation_loss": (
+        lambda **x: sparse.optimal_allocation(**x).loss,
+        {"compute": 1e5, **SPECTRUM},
+    ),
+}
+
+CASES = {
+    f"{package}-{name}": case
+    for package, cases in (
+        ("emergence", EMERGENCE), ("superposition", SUPERPOSITION), ("sparse", SPARSE),
+    )
+    for name, case in cases.items()
+}  # fmt: skip
+UNUSED = {  # arguments that a docstring calls unused
+    ("emergence-parameter_law", "initial_strength"),
+    ("emergence-minimum_norm_law", "initial_strength"),
+    ("superposition-floor", "size"),  # the floor depends on the row space only
+}
+
+
+@dataclass
+class Accuracy:
+    """Relative: of a plain call, of finite differences (with their step), and of float32."""
+
+    plain: float
+    slope: float
+    single: float
+    step: float
+    active: float  # a relative slope above this counts as an argument that matters
+
+
+ACCURACY = {
+    "emergence": Accuracy(1e-12, 2e-6, 1e-4, 2e-5, 1e-7),
+    "superposition": Accuracy(1e-11, 2e-6, 1e-4, 2e-5, 1e-9),
+    "superposition-window": Accuracy(
+        1e-11, 2e-2, 1e-4, 2e-5, 1e-9
+    ),  # linear between points of its grid
+    "sparse": Accuracy(1e-7, 1e-5, 2e-4, 1e-4, 1e-5),
+    "sparse-allocation_n": Accuracy(1e-7, 3e-4, 2e-2, 2e-3, 1e-5),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_vmap_and_float32(name):
+    function, point = CASES[name]
+    accuracy = ACCURACY.get(name) or ACCURACY[name.partition("-")[0]]
+    keys = list(point)
+
+    def call(x):
+        return function(**dict(zip(keys, x, strict=True)))
+
+    x = np.array(list(point.values()))
+    step = accuracy.step * x
+    stencil = np.stack([x] + [x + i * np.diag(step)[j] for j in range(x.size) for i in (-1, 1)])
+    with jax.enable_x64(True):
+        batched = jax.jit(jax.vmap(jax.value_and_grad(lambda row: call(list(row)))))
+        values, gradients = map(np.asarray, batched(jnp.asarray(stencil)))
+        alone = call(list(map(float, x)))
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values[0], alone, rtol=accuracy.plain)
+    slope = (values[2::2] - values[1::2]) / (2 * step)
+    scale = abs(values[0]) / x
+    tolerance = accuracy.slope
+    np.testing.assert_allclose(gradients[0] / scale, slope / scale, atol=tolerance, rtol=tolerance)
+    matters = [(name, key) not in UNUSED for key in keys]
+    np.testing.assert_array_equal(np.abs(gradients[0] / scale) > accuracy.active, matters)
+    with jax.enable_x64(False):
+        single = call([jnp.float32(v) for v in x])
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, values[0], rtol=accuracy.single)
