@@ -57,6 +57,7 @@ def test_a_table_is_fitted_printed_and_drawn(here, capsys, monkeypatch):
     assert (here / "curves-fit.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_options_reach_the_fit(here, capsys, monkeypatch):
     line = f"{SEQUENTIAL} --each run --huber 0.02 --bound frequency_exponent=1.0:3.0 --out mine"
     assert _call(monkeypatch, line) == 0
@@ -68,6 +69,7 @@ def test_options_reach_the_fit(here, capsys, monkeypatch):
     assert json.loads((here / "one.json").read_text())["n_points"] == 18
 
 
+@pytest.mark.slow
 def test_several_inputs_draw_what_is_left(here, monkeypatch):
     rng = np.random.default_rng(0)
     n, d = 10 ** rng.uniform(7, 9, 40), 10 ** rng.uniform(9, 11, 40)
@@ -83,6 +85,7 @@ def test_several_inputs_draw_what_is_left(here, monkeypatch):
     assert (here / "llm-fit.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_store_is_fitted_by_its_own_theory(here, capsys, monkeypatch):
     record = range(0, 1001, 100)
     system = MultilinearSkills(n_skills=3, n_steps=1000, learning_rate=0.01, record=record)

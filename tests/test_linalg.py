@@ -91,6 +91,7 @@ def test_a_derivative_of_a_batch():
     _slopes(lambda f, t, s: _push(lambda t: jax.vmap(lambda m: f(t, m))(s), t))
 
 
+@pytest.mark.slow
 def test_a_batch_of_derivatives():
     _slopes(lambda f, t, s: jax.vmap(lambda m: _push(lambda t: f(t, m), t))(s))
 

@@ -61,6 +61,7 @@ def test_update_equals_the_plain_optax_loop(name):
     assert not np.allclose(run_ours(2 * rate)["w"], params["w"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_hyperparameters_are_swept_in_one_program():
     system = js.emergence.ParityNetwork(
         width=4, n_steps=5, batch_size=8, n_evaluation=8, init_scale=0.5, record=[5],

@@ -125,6 +125,7 @@ def test_objects_on_axes_and_in_parts_count():
     assert keys(js.replace(network, "optimizer", js.Adam())) == keys(grid)
 
 
+@pytest.mark.slow
 def test_results_know_their_system():
     grid = js.Grid(SMALL, {"learning_rate": [0.1, 0.2]})
     runs, theory = js.run(grid), js.predict(grid)

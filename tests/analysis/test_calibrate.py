@@ -21,6 +21,7 @@ def _planted(system, free, sigma, n_seeds, axes=None):
     return noisy + sigma * rng.standard_normal(noisy["skill_strength"].shape)
 
 
+@pytest.mark.slow
 def test_a_planted_time_scale_is_recovered_from_far_away():
     for start in (1.0, 1e-4, 300.0):
         grid = js.Grid(js.replace(SYSTEM, "time_scale", start))
@@ -33,6 +34,7 @@ def test_a_planted_time_scale_is_recovered_from_far_away():
 SKILLS = MultilinearSkills(n_skills=5, n_steps=500, record=range(0, 501, 25))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["skill_exponent", "target_scale", "initial_strength", "learning_rate"]
 )
@@ -47,6 +49,7 @@ def test_every_field_of_the_skills_is_recovered_from_near_and_far(path):
         assert fit.n_points == 21 + 2 * 21 * 5
 
 
+@pytest.mark.slow
 def test_values_where_theory_is_undefined_are_refused():
     # half of the scan, and the first steps of the solver, have r >= S, where theory is NaN
     truth = js.replace(SKILLS, "initial_strength", 0.9)
@@ -62,6 +65,7 @@ def test_values_where_theory_is_undefined_are_refused():
     assert both.values["initial_strength"] == pytest.approx(0.9, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_like_call_does_not_compile_again():
     data = js.predict(js.Grid(SKILLS)).expand_dims(seed=[0])
     js.calibrate(js.Grid(SKILLS), data, ["learning_rate"])
@@ -83,6 +87,7 @@ def test_a_like_call_does_not_compile_again():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_the_error_covers_the_truth_and_shrinks_with_the_noise():
     truth, errors, pulls = 0.0437, {}, []
     for sigma in (0.05, 0.2):
@@ -98,6 +103,7 @@ def test_the_error_covers_the_truth_and_shrinks_with_the_noise():
     assert 0.75 < pull.std() < 1.3
 
 
+@pytest.mark.slow
 def test_two_parameters_at_once_with_their_covariance():
     system = MultilinearSkills(n_skills=20, n_steps=2000, learning_rate=0.05)
     start = js.replace(js.replace(system, "skill_exponent", 0.9), "initial_strength", 0.05)
@@ -126,9 +132,10 @@ def test_the_first_skill_alone_determines_the_others():
 @pytest.mark.parametrize(
     ("system", "axes", "path", "value"),
     [
-        (
+        pytest.param(
             ParityNetwork(data=FiniteSet(n_samples=100), record=[0, 12000], shots=30.0),
             {"data.n_samples": [100, 300, 1000, 3000, 10000]}, "shots", 250.0,
+            marks=pytest.mark.slow,
         ),
         (
             ParityNetwork(regime=WidthLimited(), record=[0, 12000], units_per_skill=1.0),
@@ -184,6 +191,7 @@ def test_data_of_another_grid_or_without_points_is_refused():
         js.calibrate(js.Grid(SYSTEM), data * np.nan, ["time_scale"])
 
 
+@pytest.mark.slow
 def test_a_theory_without_a_statement_at_the_start_is_refused():
     system = ParityNetwork(data=FiniteSet(n_samples=100), n_steps=200, record=[0, 100])
     grid = js.Grid(system)

@@ -69,6 +69,7 @@ def test_every_start_is_told(noisy):
     assert fit.values["learning_rate"] == pytest.approx(0.1, rel=0.2)
 
 
+@pytest.mark.slow
 def test_separate_fits_have_groups_of_their_own_length(noisy):
     short = noisy[(noisy["run"] > 0) | (noisy["time"] < 100)]
     fit = js.calibrate(_formula(), short, FREE, each="run", n_starts=1)
@@ -144,6 +145,7 @@ def test_parameters_that_the_data_do_not_tell_apart_are_named():
     assert fit.values["a"] * fit.values["b"] == pytest.approx(6.0)
 
 
+@pytest.mark.slow
 def test_values_without_a_logarithm_are_told_and_left_out(noisy):
     spoiled = noisy.copy()
     spoiled.loc[:2, "loss"] = [0.0, -1.0, np.nan]
@@ -154,6 +156,7 @@ def test_values_without_a_logarithm_are_told_and_left_out(noisy):
     assert (kept.n_points, kept.n_left_out) == (len(noisy) - 1, 0)
 
 
+@pytest.mark.slow
 def test_a_law_is_evaluated_at_its_column():
     n = np.geomspace(10, 1000, 12)
     law = js.emergence.theory.parameter_law(skill_exponent=0.6, target_scale=3.0)
@@ -166,6 +169,7 @@ def test_a_law_is_evaluated_at_its_column():
     assert fit.values["target_scale"] == pytest.approx(3.0, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_result_writes_plain_json(noisy, tmp_path):
     fit = js.calibrate(_formula(), noisy, FREE, each="run", n_starts=2)
     fit.to_json(tmp_path / "fit.json")
@@ -176,6 +180,7 @@ def test_the_result_writes_plain_json(noisy, tmp_path):
     assert "95 % interval" in [c.name for c in fit.table().columns]
 
 
+@pytest.mark.slow
 def test_a_table_of_own_steps_is_fitted_by_a_system(tmp_path):
     system = MultilinearSkills(n_skills=5, n_steps=300, record=[0, 10, 35, 111, 300])
     exact = js.predict(js.Grid(system, {"learning_rate": [0.05, 0.1]}))[["loss"]]
@@ -247,6 +252,7 @@ def test_bad_formulas_and_tables():
         js.bounds.Between(low=1.0, high=1.0)
 
 
+@pytest.mark.slow
 def test_variables_on_other_dimensions_repeat_no_points():
     system = MultilinearSkills(n_skills=9, n_steps=200, record=range(0, 201, 20))
     data = js.predict(js.Grid(system))

@@ -295,6 +295,7 @@ def test_emergence_approaches_its_frontier_in_first_order_of_the_step_size():
     )
 
 
+@pytest.mark.slow
 def test_superposition_follows_the_frontier_of_a_linear_bottleneck():
     """At one learning rate for all K: a wider bottleneck has a lower floor and is slower."""
     s = js.superposition

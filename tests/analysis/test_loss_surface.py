@@ -37,6 +37,7 @@ def test_known_numbers_are_recovered_with_their_intervals(fitted):
     assert fitted.bootstrap["alpha"].shape == (100,)
 
 
+@pytest.mark.slow
 def test_the_optimum_is_that_of_another_minimiser(fitted):
     n, d, loss = _runs()
 
@@ -56,6 +57,7 @@ def test_the_optimum_is_that_of_another_minimiser(fitted):
         assert other.fun > fitted.objective * (1 - 1e-6)
 
 
+@pytest.mark.slow
 def test_outliers_hardly_matter(fitted):
     n, d, loss = _runs()
     spoiled = loss.copy()

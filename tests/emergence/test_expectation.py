@@ -35,6 +35,7 @@ def test_against_the_sum():
     np.testing.assert_allclose(found.loss, exact[:, 1], rtol=1e-9, atol=1e-18)
 
 
+@pytest.mark.slow
 def test_infinite_data_is_the_flow():
     time = np.linspace(0, 100, 7)
     flow = theory.skill_strength(time, 0.2)
@@ -45,6 +46,7 @@ def test_infinite_data_is_the_flow():
     np.testing.assert_allclose(close.strength, flow, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_sum_over_skills_is_the_loss():
     p = theory.skill_probabilities(0.6, 30)
     found = theory.expected_skill(40.0, 200.0, p)
@@ -52,6 +54,7 @@ def test_the_sum_over_skills_is_the_loss():
     assert float(p @ found.loss) == pytest.approx(float(exact), rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(4))
 def test_gradient_against_finite_differences(which):
     start = [30.0, 50.0, 0.1, 0.2]

@@ -139,6 +139,7 @@ def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
         np.testing.assert_allclose(gathered, one_hot, rtol=1e-5)
 
 
+@pytest.mark.slow  # four transformations of each
 @pytest.mark.parametrize("n_skills", [3, 20])
 @pytest.mark.parametrize("width", [6, 40])
 def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width):
@@ -191,6 +192,7 @@ def test_the_initial_weights_are_normal_and_keyed_by_unit():
     np.testing.assert_array_equal(_init(narrow).network.readout, network.readout[:100])
 
 
+@pytest.mark.slow
 def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
     system = ParityNetwork(
         n_skills=2, n_bits=12, skill_size=3, width=64, data=FiniteSet(n_samples=40), batch_size=40,

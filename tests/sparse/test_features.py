@@ -78,6 +78,7 @@ def _weights(name, phi, targets, d):
     return found
 
 
+@pytest.mark.slow
 def test_losses_equal_those_of_numpy_on_the_same_draws():
     with jax.enable_x64(True):
         n, d = (jnp.asarray(v, jnp.int32) for v in zip(*CASES, strict=True))
@@ -136,6 +137,7 @@ def test_any_number_of_test_inputs_is_counted_once(block):
     np.testing.assert_allclose(found, [wanted], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_relu_features_move_the_threshold_towards_the_samples():
     """Section 9: the rank is about `D (1 - prod_{i >= 2} (1 - p_i)) + 2` (measured within 7 %)."""
     system = js.sparse.RandomFeatureRegression(

@@ -102,10 +102,10 @@ def test_coordinates_are_independent(sparse_draws):
     ("gamma", "n_coordinates", "n_samples"),
     [
         (2.0, math.inf, 64),
-        (1.3, math.inf, 16),
+        pytest.param(1.3, math.inf, 16, marks=pytest.mark.slow),
         (1.3, 20000, 16),
-        (0.5, 300, 8),
-        (1.0, 9000, 32),
+        pytest.param(0.5, 300, 8, marks=pytest.mark.slow),
+        pytest.param(1.0, 9000, 32, marks=pytest.mark.slow),
     ],
 )
 def test_seen_coordinates_and_unseen_variance_have_the_exact_means(gamma, n_coordinates, n_samples):
@@ -132,6 +132,7 @@ def test_dense_inputs_are_gaussian_and_nothing_is_unseen():
     assert scipy.stats.kstest(z.ravel(), "norm").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_a_tabulated_power_law_draws_what_the_power_law_draws():
     i = np.arange(1.0, 201)
     table = js.sparse.Tabulated(variance=i**-2.0, probability=i**-1.5)
@@ -155,6 +156,7 @@ def test_padding_changes_no_draw():
     np.testing.assert_allclose(one.unseen_variance, other.unseen_variance, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_other_runs_of_a_program_change_no_draw():
     """A longer head beside this run moves neither its table nor its tail."""
     alone = regression(20, 1.4, n_coordinates=20_000)
@@ -173,6 +175,7 @@ def test_a_coordinate_without_variance_is_seen():
     assert np.all(draw(regression(60, spectrum=table), 20).seen.sum(axis=1) == 3)
 
 
+@pytest.mark.slow
 def test_too_little_padding_is_told():
     system = regression(64, 1.5)
     sizes = dict(vars(system.padding))

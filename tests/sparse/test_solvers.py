@@ -258,6 +258,7 @@ def test_solutions_equal_those_of_dense_algebra():
     _check_nothing_seen_leaves_the_whole_variance(runs, DIRECT)
 
 
+@pytest.mark.slow
 def test_paths_equal_those_of_explicit_steps():
     paths = _runs(PATHS)
     _check_descent_in_closed_form_is_descent_step_by_step(paths)
@@ -345,6 +346,7 @@ def test_rows_keep_the_gram_matrix_of_rank_deficient_inputs(shape):
             assert not rows.values[rank:].any()
 
 
+@pytest.mark.slow
 def test_infinite_data_depend_on_the_variances_alone():
     lam = np.arange(1.0, 13) ** -2.0
     f = np.random.default_rng(0).standard_normal((5, 12)) / np.sqrt(5)
@@ -449,6 +451,7 @@ def test_identity_is_the_limit_of_many_features():
     assert -0.75 < slope < -0.35
 
 
+@pytest.mark.slow
 def test_much_data_forget_the_sparsity():
     """`D -> inf`: sparse and dense inputs, the same features, the same loss."""
     system = js.sparse.RandomFeatureRegression(

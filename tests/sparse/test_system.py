@@ -100,6 +100,7 @@ def test_a_grid_over_every_leaf_is_one_program(tmp_path, monkeypatch):
     _check_stores(plan, runs, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_predictions_of_a_grid_are_those_of_its_systems():
     grid = _all_axes()
     flow = js.predict(grid)
@@ -244,6 +245,7 @@ def _derivative(system, path, at):
         return [np.asarray(v) for v in jax.jit(both)(at)]
 
 
+@pytest.mark.slow
 def test_losses_have_derivatives_in_the_solver():
     base = {"n_features": 6, "n_samples": 15, "n_coordinates": 30, **SPARSE}
     ridge = RandomFeatureRegression(solver=Ridge(), **base)
@@ -256,6 +258,7 @@ def test_losses_have_derivatives_in_the_solver():
     assert np.all(np.abs(pushed) > 1e-6)
 
 
+@pytest.mark.slow
 def test_runs_have_derivatives_one_by_one():
     """`vmap` over seeds of a derivative, rather than the derivative of a batch."""
     base = {"n_features": 6, "n_samples": 15, "n_coordinates": 30, **SPARSE}
@@ -299,6 +302,7 @@ def _prediction_slopes(system, point):
     return pushed
 
 
+@pytest.mark.slow
 def test_predictions_of_descent_are_differentiable():
     system = RandomFeatureRegression(
         n_samples=60, features=Identity(), spectrum_exponent=1.0, sparsity_exponent=2.6,
@@ -311,6 +315,7 @@ def test_predictions_of_descent_are_differentiable():
     assert float(pushed["n_seen"][3]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_features", "solver"), [(6, MinNorm()), (90, Ridge(strength=1e-3))])
 def test_predictions_of_the_plane_are_differentiable(n_features, solver):
@@ -415,6 +420,7 @@ def test_work_grows_with_every_size():
         assert large.resident_floats > small.resident_floats
 
 
+@pytest.mark.slow
 def test_unstable_runs_count_as_unstable_whatever_becomes_of_their_path():
     """Overflow between two records is divergence; `stable` stays known, and `compare` uses it."""
     system = RandomFeatureRegression(
@@ -442,6 +448,7 @@ def test_an_axis_over_the_number_of_coordinates_has_programs_of_its_own():
     assert js.plan(grid).n_programs == 2
 
 
+@pytest.mark.slow
 def test_a_traced_activity_is_predicted():
     def expected(activity):
         return RandomFeatureRegression(

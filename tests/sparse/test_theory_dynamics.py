@@ -67,6 +67,7 @@ def test_instability_law():
         theory.instability_law(1.0, spectrum_exponent=1.0, sparsity_exponent=2.0)
 
 
+@pytest.mark.slow
 def test_bulk_instability():
     value = theory.instability_probability(
         np.array([10.0, 20.0, 40.0]), 1.4, spectrum_exponent=1.0, sparsity_exponent=0.0
@@ -143,6 +144,7 @@ def test_dense_allocation():
     np.testing.assert_allclose(value[20], laws.loss(compute), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_infinite_data_is_unstable_above_two():
     value = jnp.stack(
         [

@@ -10,6 +10,7 @@ import pytest
 from jaxscale.sparse import theory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ridge", [0.0, 1e-2])
 def test_infinite_sizes_have_finite_gradients(ridge):
     def call(n, d, rest):

@@ -86,6 +86,7 @@ def test_against_an_independent_evaluation():
     assert abs(value.loss[0] / expected[1] - 1) > 1e-4
 
 
+@pytest.mark.slow
 def test_infinite_data_is_the_dense_formula():
     n = np.array([5.0, 50.0, 1e3, 2e4])
     for alpha in (0.4, 1.0):
@@ -94,6 +95,7 @@ def test_infinite_data_is_the_dense_formula():
         np.testing.assert_allclose(value, n * theory.dense_delta(n, **options) / 2, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_dense_inputs():
     n, d = np.array([64.0, 128.0]), np.array([128.0, 64.0])
     sparse = theory.loss(n, d, spectrum_exponent=1.0, sparsity_exponent=0.0)
@@ -104,6 +106,7 @@ def test_dense_inputs():
     assert abs(large / exact - 1) < 0.2 * abs(sparse[0] / dense[0] - 1)
 
 
+@pytest.mark.slow
 def test_kernel_ridge_regression():
     for ridge in (1e-3, 0.1, 30.0):
         value = theory.deterministic_equivalent(math.inf, math.inf, ridge=ridge, spectrum=_own())
@@ -119,6 +122,7 @@ def test_kernel_ridge_regression():
     np.testing.assert_allclose(everything, np.pi**2 / 12, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_ridge_tends_to_ridgeless_below_the_peak():
     options = {"spectrum_exponent": 0.5, "sparsity_exponent": 1.2}
     none, small = theory.loss(64.0, 300.0, ridge=np.array([0.0, 1e-12]), **options)
@@ -128,6 +132,7 @@ def test_ridge_tends_to_ridgeless_below_the_peak():
     np.testing.assert_allclose(none, small, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_peak():
     options = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
     rank = float(theory.expected_rank(1024.0, sparsity_exponent=2.0))
@@ -141,6 +146,7 @@ def test_peak():
     assert np.argmax(value) == 3
 
 
+@pytest.mark.slow
 def test_more_data_is_better_and_the_plane_is_continuous():
     d = np.geomspace(300.0, 1e6, 60)
     for n in (8.0, 4000.0, math.inf):
@@ -149,12 +155,14 @@ def test_more_data_is_better_and_the_plane_is_continuous():
         assert np.max(np.abs(np.diff(np.log(value), 2))) < 0.02
 
 
+@pytest.mark.slow
 def test_larger_features_never_hurt_with_ridge():
     n = np.geomspace(2.0, 1e5, 60)
     value = theory.loss(n, 512.0, spectrum_exponent=0.5, sparsity_exponent=1.5, ridge=0.05)
     assert np.all(np.diff(value) < 0)
 
 
+@pytest.mark.slow
 def test_status_is_never_silent():
     bad = theory.deterministic_equivalent(
         np.array([5.0, 50.0]),
@@ -169,6 +177,7 @@ def test_status_is_never_silent():
     assert theory.deterministic_equivalent(1.0, 9.0, spectrum=broken).status == Status.not_converged
 
 
+@pytest.mark.slow
 def test_exponent_in_features_of_the_equivalent():
     """Slopes of the equivalent on the windows of the document, from this evaluation."""
     for alpha, gamma, d, low, high, slope, limit in [

@@ -31,7 +31,7 @@ def _infinite_sum(h, n_direct=50_000):
 
 @pytest.mark.parametrize(
     "activity",
-    [1.0, 0.5, 4.0],
+    [1.0, pytest.param(0.5, marks=pytest.mark.slow), pytest.param(4.0, marks=pytest.mark.slow)],
 )
 def test_infinite_sums(activity):
     cases = [(a, g, d) for a in (0.2, 1.0, 3.0) for g in (0.3, 1.2, 4.0) for d in (10.0, 1e6)]
@@ -54,6 +54,7 @@ def test_infinite_sums(activity):
             assert math.isinf(k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_coordinates", [50, 3000])
 def test_finite_spectrum_is_summed_in_full(n_coordinates):
     i = np.arange(1, n_coordinates + 1.0)
@@ -85,6 +86,7 @@ def test_rank_reproduces_the_mean_field_numbers():
     np.testing.assert_allclose(seen, [271.7, 56.2, 13.2], atol=0.06)
 
 
+@pytest.mark.slow
 def test_rank_of_truncated_and_dense_spectra():
     truncated = theory.expected_rank(
         np.array([32.0, 64.0, 128.0, 256.0]), sparsity_exponent=1.2, n_coordinates=4000
@@ -108,6 +110,7 @@ def test_rank_of_single_spikes_in_closed_form():
     np.testing.assert_allclose(theory.expected_rank(n, spectrum=own), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_collision_factor():
     samples = np.array([64.0, 256.0, 1024.0, 2048.0])
     options = {"spectrum_exponent": 1.0, "sparsity_exponent": 1.5}
@@ -129,6 +132,7 @@ def test_unseen_law():
     "alpha",
     [0.3, 1.0, 2.5],
 )
+@pytest.mark.slow
 def test_dense(alpha):
     i = np.arange(1, 4_000.0)
     delta = float(theory.dense_delta(30.0, spectrum_exponent=alpha, n_coordinates=3999))
@@ -159,6 +163,7 @@ def test_dense_prefactor():
     )
 
 
+@pytest.mark.slow
 def test_shapes_broadcast_and_types():
     wide = theory.unseen_loss(np.ones((2, 1)), spectrum_exponent=np.ones(3), sparsity_exponent=2.0)
     assert wide.shape == (2, 3)

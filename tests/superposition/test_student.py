@@ -45,6 +45,7 @@ def test_tight_frames_are_tight_and_unit(n, k):
     np.testing.assert_allclose(w @ w.T, n / k * np.eye(k), atol=1e-6 * n / k)
 
 
+@pytest.mark.slow
 def test_pretraining_lowers_the_loss_of_the_autoencoder():
     few, many = (
         S.TeacherStudent(
@@ -65,6 +66,7 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
     assert found[1] < 0.6 * found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embedding", [S.Joint(), S.Tied(start=S.TightFrame())], ids=repr)
 def test_trained_embeddings_move_and_learn(embedding):
     system = S.TeacherStudent(**BASE, embedding=embedding, n_steps=200, record=[0, 200])
@@ -203,6 +205,7 @@ def test_the_estimated_limit_is_near_the_one_of_a_drawn_embedding(drawn, inputs,
     assert 0.75 < system.estimated_limit() / exact < 1.15
 
 
+@pytest.mark.slow
 def test_a_grid_over_latent_sizes_is_one_program_and_equals_single_runs():
     system = S.TeacherStudent(**BASE, n_steps=20, record=[0, 20], dtype="float64", n_evaluation=64,
                               inputs=S.Bernoulli())  # fmt: skip
@@ -282,6 +285,7 @@ def test_contradictions_are_named(text):
         S.TeacherStudent(**BELONGS, **BAD_RATES[text])
 
 
+@pytest.mark.slow
 def test_lists_of_traced_systems_are_asked_for():
     """Lists of length 1 would silently drop every second active feature."""
     system = S.TeacherStudent(**BASE, inputs=S.Bernoulli(mean_active=2.0), n_steps=1)

@@ -59,8 +59,8 @@ RECORD = [0, 1, 10, 100, 1500]
     ("loss_weighted", "full"),
     [
         (False, False),
-        (True, False),
-        (False, True),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
         (True, True),
     ],
 )
@@ -157,7 +157,7 @@ def test_stability_limit():
 
 @pytest.mark.parametrize(
     ("loss_weighted", "discrete"),
-    [(False, True), (True, False)],
+    [pytest.param(False, True, marks=pytest.mark.slow), (True, False)],
 )
 def test_identity_is_the_sequential_law(loss_weighted, discrete):
     for a, b in ((1.1, 0.0), (2.0, 1.0)):
@@ -204,6 +204,7 @@ def test_empty_rows_and_more_rows_than_features():
     assert theory.bottleneck_floor(wide, frequency_exponent=1.5, importance_exponent=0.5) < 1e-28
 
 
+@pytest.mark.slow
 def test_gradients_of_degenerate_embeddings():
     padded = np.concatenate([_random(5, 14), np.zeros((3, 14))])
     start = np.random.default_rng(1).standard_normal((8, 8))
@@ -286,11 +287,11 @@ def test_shared_progress_without_end():
 @pytest.mark.parametrize(
     ("k", "n", "tight", "low", "high"),
     [
-        (16, 64, False, 0.75, 1.0),
+        pytest.param(16, 64, False, 0.75, 1.0, marks=pytest.mark.slow),
         (64, 256, False, 0.93, 1.0),
-        (128, 256, False, 0.93, 1.01),
+        pytest.param(128, 256, False, 0.93, 1.01, marks=pytest.mark.slow),
         (32, 64, True, 0.9, 1.06),
-        (32, 128, True, 0.9, 1.06),
+        pytest.param(32, 128, True, 0.9, 1.06, marks=pytest.mark.slow),
     ],
 )
 def test_estimated_learning_rate(k, n, tight, low, high):

@@ -35,7 +35,14 @@ def test_every_preset_of_a_study_is_listed():
     assert sum(name.endswith("_full") for name in PRESETS) == 16
 
 
-@pytest.mark.parametrize("name", PRESETS)
+def _slow(name):
+    """Plans of large two-dimensional grids take a second or two."""
+    return name.startswith("sparse") and name.endswith("_full")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if _slow(n) else n for n in PRESETS]
+)
 def test_presets_plan(name):
     grid = js.Grid.from_toml(name)
     by_path = preset_path(name)[0].with_stem(name)

@@ -88,7 +88,7 @@ def test_ragged_dimensions_are_padded():
     ("system", "axes", "caps"),
     [
         (FINITE, {"data.n_samples": [10, 40]}, (2, 8)),
-        (NETWORK, {"width": [3, 8]}, ()),
+        pytest.param(NETWORK, {"width": [3, 8]}, (), marks=pytest.mark.slow),
     ],
     ids=["multilinear", "network"],
 )

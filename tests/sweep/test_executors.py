@@ -77,7 +77,7 @@ def test_an_executor_that_was_shut_down(tmp_path):
     assert not runs_done(js.open_store(tmp_path / "a.zarr"))
 
 
-@pytest.mark.parametrize("n_workers", [1, 3])
+@pytest.mark.parametrize("n_workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_threads(tmp_path, log, local, n_workers):
     with ThreadPoolExecutor(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)

@@ -85,6 +85,7 @@ def test_only_what_is_missing_runs(path, of_part, of_whole, log):
     assert [p.name for p in path.parent.iterdir() if ".lock" not in p.name] == ["a.zarr"]
 
 
+@pytest.mark.slow
 def test_a_store_grows_step_by_step(path, of_whole, log):
     more = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3, 0.2]}, seeds=2)
     js.run(more, store=path)
@@ -113,6 +114,7 @@ def test_another_order_runs_nothing(path, of_part, log, axes, seeds):
     assert js.open_store(path).identical(runs)
 
 
+@pytest.mark.slow
 def test_axes_in_another_order(tmp_path):
     system = MultilinearSkills(n_skills=5, n_steps=20, data=FiniteSet(n_samples=30))
     axes = {"learning_rate": [0.1, 0.2], "data.n_samples": [10, 30]}
@@ -125,6 +127,7 @@ def test_axes_in_another_order(tmp_path):
     assert_close(runs, js.run(js.Grid(system, turned, seeds=2)), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "part", "whole"),
     [
@@ -197,6 +200,7 @@ def test_a_part_of_a_store_is_read_not_run(of_whole, tmp_path, log):
     assert not log.exists()
 
 
+@pytest.mark.slow
 def test_an_unfinished_part_is_extended(path, of_part, of_whole, log):
     root = zarr.open_group(path, mode="r+")
     root["done"][1] = False
@@ -209,7 +213,9 @@ def test_an_unfinished_part_is_extended(path, of_part, of_whole, log):
     assert runs.attrs["complete"] == 1
 
 
-@pytest.mark.parametrize("writes", [10, 0, 1, 25, 32, 40, 45])
+@pytest.mark.parametrize(
+    "writes", [10, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 25, 32, 40, 45))]
+)
 def test_an_extension_that_fails_damages_nothing(path, of_part, of_whole, monkeypatch, writes):
     """Whatever the number of writes after which the disk is full."""
     real, left = zarr.storage.LocalStore.set, [writes]

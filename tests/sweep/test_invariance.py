@@ -51,6 +51,7 @@ def whole():
     return runs
 
 
+@pytest.mark.slow
 def test_learning_happened(whole):
     """Or nothing below would be tested: the losses fall, and differ by width, rate and seed."""
     loss = whole["loss"]
@@ -58,6 +59,7 @@ def test_learning_happened(whole):
     assert float(loss.isel(step=-1).std("seed").min()) > 1e-4 * float(loss.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [2, 4, None])
 def test_networks_do_not_feel_their_bucket(whole, most):
     plan = js.plan(WIDTHS, max_programs=most)
@@ -79,6 +81,7 @@ def test_networks_one_by_one(whole):
         assert_close(runs, whole.sel(width=int(width)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cap", [1, 5])
 def test_networks_do_not_feel_their_chunk(whole, cap):
     plan = js.plan(WIDTHS, max_runs_per_chunk=cap, max_programs=1)
@@ -86,6 +89,7 @@ def test_networks_do_not_feel_their_chunk(whole, cap):
     assert_close(js.run(plan), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro", [32, 16])
 def test_networks_do_not_feel_their_micro_batch(whole, micro):
     system = js.replace(NETWORK, "micro_batch", micro)
@@ -115,7 +119,7 @@ def small():
         {"max_programs": 2},
         {"max_runs_per_chunk": 1},
         {"max_runs_per_chunk": 5, "max_programs": 1},
-        {"max_programs": 4, "max_runs_per_chunk": 2},
+        pytest.param({"max_programs": 4, "max_runs_per_chunk": 2}, marks=pytest.mark.slow),
     ],
     ids=json.dumps,
 )
@@ -178,6 +182,7 @@ def test_ten_times_the_memory(system):
     assert_close(runs.sel(some), alone)
 
 
+@pytest.mark.slow
 def test_slices_of_the_planner_change_no_number(whole, monkeypatch):
     """The planner's own slices of a batch: forced by pretending that the cache is tiny."""
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)

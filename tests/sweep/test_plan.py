@@ -240,6 +240,7 @@ def test_unknown_precision():
         js.plan(js.Grid(SMALL), matmul_precision="best")
 
 
+@pytest.mark.slow  # compiles five programs
 @pytest.mark.parametrize(
     "system",
     [
