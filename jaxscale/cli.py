@@ -265,6 +265,7 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
 
     import jax
 
+    from jaxscale._compilation import compiled_folder
     from jaxscale.sweep._config import preset_names
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
@@ -272,19 +273,11 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     typer.echo(f"python {sys.version.split()[0]}")
     typer.echo(f"devices: {', '.join(f'{d.device_kind} {d.id}' for d in jax.devices())}")
     typer.echo(f"float64 by default: {bool(jax.config.jax_enable_x64)}")  # pyright: ignore
-    typer.echo(f"compiled programs: {_compiled()}")
-    typer.echo(f"presets: {', '.join(preset_names())}")
-
-
-def _compiled() -> str:
-    """Where compiled programs are kept, and how large they are."""
-    from jaxscale._compilation import compiled_folder
-
     folder = compiled_folder()
-    if folder is None:
-        return "not kept on disk"
-    sizes = [file.stat().st_size for file in folder.glob("*") if file.is_file()]
-    return f"{sum(sizes) / 1e6:.1f} MB in {folder}"
+    sizes = [f.stat().st_size for f in folder.glob("*") if f.is_file()] if folder else []
+    where = f"{sum(sizes) / 1e6:.1f} MB in {folder}" if folder else "not kept on disk"
+    typer.echo(f"compiled programs: {where}")
+    typer.echo(f"presets: {', '.join(preset_names())}")
 
 
 def _leave(code: int) -> None:

@@ -242,13 +242,7 @@ def provenance(
 def _versions() -> dict[str, str]:
     """Versions of the packages that results depend on."""
     packages = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "xarray", "zarr")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions
+    return {package: importlib.metadata.version(package) for package in packages}
 
 
 @functools.cache

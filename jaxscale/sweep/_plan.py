@@ -206,22 +206,14 @@ def plan(
     if matmul_precision not in PRECISIONS:
         names = ", ".join(PRECISIONS)
         raise ValueError(f"`matmul_precision` must be one of {names}, got {matmul_precision!r}.")
-    options = Options(
-        _count("max_runs_per_chunk", max_runs_per_chunk),
-        _count("max_programs", max_programs),
-        None if memory is None else float(as_real("memory", memory, above=0.0)),
-        matmul_precision,
-    )
+    if max_runs_per_chunk is not None:
+        max_runs_per_chunk = as_int("max_runs_per_chunk", max_runs_per_chunk, at_least=1)
+    if max_programs is not None:
+        max_programs = as_int("max_programs", max_programs, at_least=1)
+    if memory is not None:
+        memory = float(as_real("memory", memory, above=0.0))
+    options = Options(max_runs_per_chunk, max_programs, memory, matmul_precision)
     return plan_of(grid, np.arange(grid.n_runs), options)
-
-
-def _count(name: str, value: int | None) -> int | None:
-    if value is None:
-        return None
-    number = as_int(name, value)
-    if number < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    return number
 
 
 def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
