@@ -98,8 +98,6 @@ class TheoryFunction:
         - `plain`: what plain values say before anything compiles: constants of the program, by
           name, which replace arguments of that name.
         - `check`, `rules`: checks of this function alone; a rule replaces that of the package.
-
-        **Returns** the decorator; it keeps signature, docstring and annotations.
         """
         checks = [c for c in (self.check, check) if c is not None]
 

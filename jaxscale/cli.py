@@ -22,6 +22,7 @@ INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 
 Text: TypeAlias = str | None
 Texts: TypeAlias = list[str] | None
+Bounds: TypeAlias = tuple[int | None, int | None, int | None, float | None]
 
 Devices = Annotated[
     int | None, typer.Option(help="Virtual CPU devices; by default one per core without a GPU.")
@@ -67,21 +68,13 @@ def _warnings_as_lines() -> Iterator[None]:
         typer.echo(f"warning: {warning.message}", err=True)
 
 
-def _planned(
-    file: str,
-    settings: Texts,
-    axes: Texts,
-    seeds: int | None,
-    chunk: int | None,
-    programs: int | None,
-    compiles: int | None,
-    megabytes: float | None,
-) -> "Plan":
+def _planned(file: str, settings: Texts, axes: Texts, seeds: int | None, bounds: Bounds) -> "Plan":
     """Plan a sweep file or preset with what the command line changes."""
     from jaxscale.sweep._config import parse_axis, parse_value
     from jaxscale.sweep._grid import Grid
     from jaxscale.sweep._plan import plan
 
+    chunk, programs, compiles, megabytes = bounds
     fields = {}
     for text in settings or []:
         path, equals, value = text.partition("=")
@@ -151,7 +144,7 @@ def run(
 
     console = Console()
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    planned = _planned(file, settings, axis, seeds, *bounds)
+    planned = _planned(file, settings, axis, seeds, bounds)
     typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     before = _sessions(path)
@@ -197,7 +190,7 @@ def plan(
     """Show how a sweep would be cut and what it would cost; compiles nothing."""
     _start(devices, no_cache=True)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    typer.echo(str(_planned(file, settings, axis, seeds, *bounds)))
+    typer.echo(str(_planned(file, settings, axis, seeds, bounds)))
 
 
 @app.command()

@@ -102,8 +102,7 @@ def real(
     - `at_least`, `at_most`: bounds that it may reach.
     - `optional`: whether None is a value.
 
-    **Returns** the declaration, for a class body: `learning_rate: Real = real(0.1, above=0.0)`. Its
-    class refuses other values by `ValueError`, with the field's name.
+    **Returns** the declaration, for a class body: `learning_rate: Real = real(0.1, above=0.0)`.
     """
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
     rule = Rule(lambda name, value: as_real(name, value, **bounds), optional=optional)
@@ -144,15 +143,12 @@ def as_int(name: str, value: Any, **bounds: float | None) -> int:
 
     **Raises** `ValueError` naming `name` for what is not a whole number within `bounds`.
     """
-    bad = ValueError(f"`{name}` must be a whole number, got {value!r}.")
-    if isinstance(value, bool | str | bytes) or value is None:
-        raise bad
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
     except (TypeError, ValueError):
-        raise bad from None
+        number = math.nan
     if not math.isfinite(number) or abs(number - round(number)) > 1e-9 * abs(number):
-        raise bad
+        raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
     _check_interval(name, round(number), bounds)
     return round(number)
 

@@ -1,7 +1,4 @@
-"""`Bucket`: runs that one compiled program serves, how they are cut into calls, and what they cost.
-
-A program serves runs of the same static fields, with sizes padded to the largest of them.
-"""
+"""Runs that one compiled program serves, how they are cut into its calls, and what they cost."""
 
 import dataclasses
 import functools
@@ -27,23 +24,15 @@ HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Runs that one compiled program serves, and how they are cut into its calls.
+    """Runs of the same static fields, with sizes padded to the largest of them."""
 
-    - `padded_system`: the system of the program, its arrays long enough for every run.
-    - `run_ids`: flat indices of the runs in the grid.
-    - `columns`: for every leaf axis, the value of each run.
-    - `seeds`: seed of each run.
-    - `chunk`: runs per call; `group`: runs per `vmap`.
-    - `n_devices`: devices that share a chunk.
-    """
-
-    padded_system: AbstractSystem
-    run_ids: np.ndarray
-    columns: dict[str, np.ndarray]
-    seeds: np.ndarray
-    chunk: int
-    group: int
-    n_devices: int
+    padded_system: AbstractSystem  # of the program; its arrays are long enough for every run
+    run_ids: np.ndarray  # flat indices of the runs in the grid
+    columns: dict[str, np.ndarray]  # for every leaf axis, the value of each run
+    seeds: np.ndarray  # seed of each run
+    chunk: int  # runs per call
+    group: int  # runs per `vmap`
+    n_devices: int  # devices that share a chunk
 
     @functools.cached_property
     def traced_system(self) -> AbstractSystem:
@@ -216,9 +205,8 @@ def planned_bucket(
     if not on_cpu():  # which computes a full group in little more than the time of one run
         cap = max(cap, group)
     cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
-    cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
-    on_host = 0.5 * host_memory() / HOST_COPIES / n_devices
-    cap = max(1, min(cap, int(on_host // max(outputs, 1))))
+    for_results = min(memory - group * resident, 0.5 * host_memory() / HOST_COPIES / n_devices)
+    cap = max(1, min(cap, int(for_results // max(outputs, 1))))
     if most_runs is not None:
         cap = max(1, min(cap, most_runs // n_devices))
     per_device = math.ceil(per_device / math.ceil(per_device / cap))

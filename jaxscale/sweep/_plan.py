@@ -8,10 +8,9 @@ as often as the number of programs allows. Among all such divisions the one of l
 exactly, by dynamic programming over boxes. (Cutting greedily, where one more cut saves most, costs
 up to 9.5 % more.)
 
-The run axis of a bucket is cut into *chunks*, each one call of the program; a chunk is spread over
-the devices, and on each device `lax.map` runs over *groups* of `vmap`-ed runs, whose size keeps the
-working set in cache. On a CPU, steps that touch far more than the cache are sliced, which changes
-results by rounding only.
+The run axis of a bucket is cut into *chunks*, each one call of the program, and these into *groups*
+of `vmap`-ed runs, whose size keeps the working set in cache. On a CPU, steps that touch far more
+than the cache are sliced, which changes results by rounding only.
 """
 
 import dataclasses

@@ -84,14 +84,12 @@ PROGRAMS = ProgramCache(MOST_PROGRAMS)
 class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
-    - `bucket`: the runs of the chunk alone, padding included.
-    - `root`: data of the root key.
-    - `options`: the memory that a program may take, and its precision.
-    - `platform`: where the group was chosen.
+    The bucket holds the runs of the chunk alone, padding included; its group was chosen on
+    `platform`.
     """
 
     bucket: Bucket
-    root: np.ndarray
+    root: np.ndarray  # data of the root key
     options: Options
     platform: str = dataclasses.field(default_factory=jax.default_backend)
 
