@@ -109,11 +109,7 @@ def normals_by_row(
 
     **Returns** rows, shape `(n, width)`.
     """
-
-    def row(unit: Int[Array, ""]) -> Float[Array, " width"]:
-        return jr.normal(jr.fold_in(key, unit), (width,), dtype=dtype)
-
-    return jax.vmap(row)(units)
+    return jax.vmap(lambda unit: jr.normal(jr.fold_in(key, unit), (width,), dtype))(units)
 
 
 def uniforms(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:

@@ -16,7 +16,7 @@ than the cache are sliced, which changes results by rounding only.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -360,14 +360,12 @@ def cheapest(
     return [(c, [m for m in map(inside, boxes) if m.any()]) for c, boxes in divisions]
 
 
-def _cuts(box: Box) -> list[tuple[Box, Box]]:
+def _cuts(box: Box) -> Iterator[tuple[Box, Box]]:
     """All ways to cut a box in two."""
-    pairs = []
     for axis, (low, high) in enumerate(box):
         before, after = box[:axis], box[axis + 1 :]
         for middle in range(low + 1, high):
-            pairs.append(((*before, (low, middle), *after), (*before, (middle, high), *after)))
-    return pairs
+            yield (*before, (low, middle), *after), (*before, (middle, high), *after)
 
 
 def allocate_buckets(costs: Sequence[Sequence[float]], extra: int) -> list[int]:
