@@ -189,13 +189,14 @@ def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bu
 
 
 def planned_bucket(
-    grid: Grid, run_ids: np.ndarray, n_devices: int, memory: float, most_runs: int | None
+    grid: Grid, run_ids: np.ndarray, available: int, memory: float, most_runs: int | None
 ) -> Bucket:
     """Bucket of runs that share a structure, cut by time, by memory, and evenly over devices.
 
     A chunk has at most `most_runs`; its bytes per device exceed `memory` only if one run alone
     does.
     """
+    n_devices = min(available, len(run_ids), most_runs or len(run_ids))
     bucket = uncut_bucket(grid, run_ids)
     system, outputs = bucket.traced_system, bucket.result_bytes
     resident = resident_bytes(system)
@@ -208,7 +209,7 @@ def planned_bucket(
     for_results = min(memory - group * resident, 0.5 * host_memory() / HOST_COPIES / n_devices)
     cap = max(1, min(cap, int(for_results // max(outputs, 1))))
     if most_runs is not None:
-        cap = max(1, min(cap, most_runs // n_devices))
+        cap = min(cap, most_runs // n_devices)
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
     group = _even(per_device, min(group, per_device), cap)
     chunk = math.ceil(per_device / group) * group * n_devices

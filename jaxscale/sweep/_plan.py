@@ -220,11 +220,8 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     memory = options.memory or device_memory()
     available, bound = jax.local_device_count(), options.max_runs_per_chunk
     parts, own_flops = _divide(grid, run_ids, options.max_programs, available)
-    buckets = []
-    for ids in parts:
-        n_devices = min(available, len(ids), len(ids) if bound is None else bound)
-        buckets.append(planned_bucket(grid, ids, n_devices, memory, bound))
-    plan = Plan(grid, tuple(buckets), _warnings(buckets), own_flops, options)
+    buckets = tuple(planned_bucket(grid, ids, available, memory, bound) for ids in parts)
+    plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
         raise ValueError(
             f"`memory` must hold one run and its results, {plan.bytes_per_device:.3g} bytes, "
