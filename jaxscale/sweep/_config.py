@@ -131,10 +131,8 @@ def decode(value: Any, package: str | None = None) -> Any:
     return value
 
 
-def record_steps(value: Any, n_steps: int) -> Any:
-    """Record steps of a file: a list, `{every = 100}` or `{log = 60}` (points up to the end)."""
-    if not isinstance(value, Mapping):
-        return value
+def record_steps(value: Mapping[str, Any], n_steps: int) -> list[int]:
+    """Record steps of a file: `{every = 100}` or `{log = 60}` (points up to the end)."""
     if len(value) != 1 or next(iter(value)) not in ("every", "log"):
         raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}.")
     kind, number = next(iter(value.items()))
