@@ -141,13 +141,16 @@ def run(
     from jaxscale.sweep._config import read_toml
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict
+    from jaxscale.sweep._reader import read_attributes, store_path
 
     console = Console()
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     planned = _planned(file, settings, axis, seeds, bounds)
     typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
-    before = _sessions(path)
+    before = None
+    with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
+        before = read_attributes(store_path(path)).get("sessions")
     runs = run_plan(planned, store=path, progress=console.is_terminal)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
@@ -163,16 +166,6 @@ def run(
     if figure is not None:
         plot(runs, predict(planned.grid)).savefig(figure, dpi=160)
         console.print(f"figure: {figure}")
-
-
-def _sessions(path: Path) -> str | None:
-    """Provenance of the sessions that wrote to a store, if there is one."""
-    from jaxscale.sweep._reader import read_attributes, store_path
-
-    try:
-        return read_attributes(store_path(path)).get("sessions")
-    except ValueError:  # none, or what the run refuses
-        return None
 
 
 @app.command()
