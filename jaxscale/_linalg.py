@@ -64,8 +64,7 @@ def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
 @_one_at_a_time
 def qr(matrix: Float[Array, "m n"]) -> tuple[Float[Array, "m k"], Float[Array, "k n"]]:
     """Reduced QR factorisation, `k = min(m, n)`."""
-    q, r = jnp.linalg.qr(matrix)
-    return q, r
+    return jnp.linalg.qr(matrix)
 
 
 @_one_at_a_time
@@ -77,8 +76,7 @@ def triangular_factor(matrix: Float[Array, "m n"]) -> Float[Array, "k n"]:
 @_one_at_a_time
 def eigh(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
     """Eigenvalues in ascending order and eigenvectors of a symmetric matrix."""
-    value, vector = jnp.linalg.eigh(matrix)
-    return value, vector
+    return jnp.linalg.eigh(matrix)
 
 
 @_one_at_a_time
@@ -86,8 +84,7 @@ def svd(
     matrix: Float[Array, "m n"],
 ) -> tuple[Float[Array, "m k"], Float[Array, " k"], Float[Array, "k n"]]:
     """Reduced singular value decomposition, `k = min(m, n)`."""
-    u, singular, vh = jnp.linalg.svd(matrix, full_matrices=False)
-    return u, singular, vh
+    return jnp.linalg.svd(matrix, full_matrices=False, compute_uv=True)
 
 
 @_one_at_a_time
@@ -95,8 +92,7 @@ def full_svd(
     matrix: Float[Array, "m n"],
 ) -> tuple[Float[Array, "m m"], Float[Array, " k"], Float[Array, "n n"]]:
     """Singular value decomposition with complete bases, `k = min(m, n)`; it has no derivative."""
-    u, singular, vh = jnp.linalg.svd(matrix, full_matrices=True)
-    return u, singular, vh
+    return jnp.linalg.svd(matrix, full_matrices=True, compute_uv=True)
 
 
 @_one_at_a_time

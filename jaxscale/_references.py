@@ -87,9 +87,8 @@ def _entry(reference: Any) -> tuple[str, str]:
 
 def _is_citable(value: Any) -> bool:
     home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    if isinstance(value, Configurable) or str(home).partition(".")[0] == "jaxscale":
-        return True
-    return _is_dataset(value) or next(_references(value), None) is not None
+    own = isinstance(value, Configurable) or str(home).partition(".")[0] == "jaxscale"
+    return own or _is_dataset(value) or next(_references(value), None) is not None
 
 
 def _is_dataset(value: Any) -> bool:

@@ -18,14 +18,13 @@ class AbstractSchedule(Configurable):
 
     def effective_steps(self, steps: tuple[int, ...], n_steps: int) -> Float[Array, " t"]:
         """Sum of the factor over the steps before each of `steps`: the time that theory sees."""
-        total = jnp.cumsum(self.factor(jnp.arange(n_steps), n_steps))
-        total = jnp.concatenate([jnp.zeros((1,), total.dtype), total])
-        return total[np.asarray(steps)]
+        factor = self.factor(jnp.arange(n_steps), n_steps)
+        return jnp.cumulative_sum(factor, include_initial=True)[np.asarray(steps)]
 
     def steps_to_reach(self, effective: Float[Array, " k"], n_steps: int) -> Float[Array, " k"]:
         """Steps whose factors sum to `effective`, beyond `n_steps` at the last factor."""
         factor = self.factor(jnp.arange(n_steps), n_steps).astype(effective.dtype)
-        total = jnp.concatenate([jnp.zeros((1,), factor.dtype), jnp.cumsum(factor)])
+        total = jnp.cumulative_sum(factor, include_initial=True)
         inside = jnp.interp(effective, total, jnp.arange(n_steps + 1, dtype=factor.dtype))
         return jnp.where(
             effective > total[-1], n_steps + (effective - total[-1]) / factor[-1], inside

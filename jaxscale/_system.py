@@ -229,9 +229,8 @@ class AbstractSystem(Configurable):
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        for name in ("enclosing", "sliced"):
+        for name, new in (("enclosing", "lengths_for"), ("sliced", "with_micro_batch")):
             if name in cls.__dict__:
-                new = {"enclosing": "lengths_for", "sliced": "with_micro_batch"}[name]
                 raise TypeError(f"`{cls.__name__}.{name}` is called no longer: define `{new}`.")
         for name in declared_sizes(cls):
             if f"max_{name}" in cls.__dict__:

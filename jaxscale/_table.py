@@ -1,6 +1,7 @@
 """One table for the terminal, a notebook, a log and the page: columns, and cells as text."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
@@ -15,37 +16,24 @@ COLOURS = {"agrees": "green", "disagrees": "red", "open": "yellow", "failure": "
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """Heading of a column.
-
-    - `name`: what the heading says.
-    - `number`: whether the cells are numbers, which are aligned at the right.
-    - `style`: class of the cells on the page.
-    - `page_only`: whether a terminal has no room for it.
-    """
+    """Heading of a column, whose cells are aligned at the right if they are numbers."""
 
     name: str
     number: bool = False
-    style: str = ""
-    page_only: bool = False
+    style: str = ""  # class of the cells on the page
+    page_only: bool = False  # a terminal has no room for it
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A text, and what the page adds to it.
-
-    - `text`: what a terminal prints.
-    - `style`: what it means, by colour: "agrees", "disagrees", "open" or "failure".
-    - `link`: anchor of the page to which the text leads.
-    - `statement`, `source`, `anchor`: sentence that stands on the page before the text, the paper
-      it is from, and the anchor that links lead to.
-    """
+    """A text that a terminal prints, and what the page adds to it."""
 
     text: str
-    style: str = ""
-    link: str = ""
-    statement: str = ""
-    source: str = ""
-    anchor: str = ""
+    style: str = ""  # what it means: a key of `COLOURS`
+    link: str = ""  # anchor to which the text leads
+    statement: str = ""  # sentence that stands before the text
+    source: str = ""  # paper of the statement
+    anchor: str = ""  # of the statement, for links
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +41,14 @@ class Table:
     """A table that `rich` prints at any width without cutting a word or a number.
 
     Where its columns are wider than the terminal, cells continue on further lines; where even
-    their longest words do not fit, every row becomes lines of `column: cell`.
-
-    **Arguments**
-
-    - `title`: heading, or an empty string.
-    - `note`: what the table shows, or an empty string.
-    - `header`: columns; of those given by name alone the first holds text, the others numbers.
-    - `rows`: cells by row, as texts or as `Cell`s.
+    their longest words do not fit, every row becomes lines of `column: cell`. Of the columns that
+    are given by name alone the first holds text, the others numbers.
 
     **Raises** `ValueError` for a row with another number of cells than there are columns.
     """
 
     title: str
-    note: str
+    note: str  # what the table shows
     header: Sequence[str | Column]
     rows: Sequence[Sequence[str | Cell]]
 
@@ -80,10 +62,8 @@ class Table:
     @property
     def columns(self) -> list[Column]:
         """The columns, each as a `Column`."""
-        return [
-            Column(one, number=i > 0) if isinstance(one, str) else one
-            for i, one in enumerate(self.header)
-        ]
+        header = enumerate(self.header)
+        return [Column(c, number=i > 0) if isinstance(c, str) else c for i, c in header]
 
     @property
     def cells(self) -> list[list[Cell]]:
@@ -148,14 +128,12 @@ def _row(
 ) -> Iterator[Text]:
     """The lines of a row, which are as many as its longest cell has."""
     wrapped = [_wrap(cell.text, w) for cell, w in zip(row, widths, strict=True)]
-    for k in range(max(map(len, wrapped), default=0)):
-        line = Text(style=style)
-        for i, (column, cell, w) in enumerate(zip(columns, row, widths, strict=True)):
-            text = wrapped[i][k] if k < len(wrapped[i]) else ""
-            space = " " * (w - cell_len(text))
-            line.append(GAP if i else "")
-            line.append(space + text if column.number else text, COLOURS.get(cell.style, ""))
-            line.append("" if column.number else space)
+    for texts in itertools.zip_longest(*wrapped, fillvalue=""):
+        parts = []
+        for text, column, cell, w in zip(texts, columns, row, widths, strict=True):
+            parts.append(Text(text, COLOURS.get(cell.style, "")))
+            parts[-1].align("right" if column.number else "left", w)
+        line = Text(GAP, style).join(parts)
         line.rstrip()
         yield line
 

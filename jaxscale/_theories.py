@@ -5,8 +5,6 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import jax
-
 from jaxscale import emergence, sparse, superposition
 from jaxscale._text import nearest
 from jaxscale.analysis._loss_surface import loss_surface
@@ -29,7 +27,7 @@ def theories() -> dict[str, Callable[..., Any]]:
 
 def _is_curve(value: Any) -> bool:
     """Whether `value` is a function that returns one array, or a power law."""
-    if not (inspect.isroutine(value) or isinstance(value, jax.stages.Wrapped)):
+    if not inspect.isroutine(value):
         return False
     returned = inspect.signature(value).return_annotation
     return returned is PowerLaw or ("Array" in repr(returned) and "uple" not in repr(returned))

@@ -98,22 +98,13 @@ class TheoryFunction:
         - `plain`: what plain values say before anything compiles: constants of the program, by
           name, which replace arguments of that name.
         - `check`, `rules`: checks of this function alone; a rule replaces that of the package.
-
-        **Returns** the decorator; it keeps signature, docstring and annotations.
         """
         checks = [c for c in (self.check, check) if c is not None]
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             signature = inspect.signature(function)
             names = tuple(signature.parameters)
-            every = set(names)
-            positional = tuple(
-                n for n, p in signature.parameters.items() if p.kind is not p.KEYWORD_ONLY
-            )
-            defaults = {
-                n: p.default for n, p in signature.parameters.items() if p.default is not p.empty
-            }
-            optional = {n for n, default in defaults.items() if default is None}
+            optional = {n for n, p in signature.parameters.items() if p.default is None}
             own = {n: r for n in names if (r := rules.get(n, self.rules.get(n))) is not None}
             for name in static:
                 annotation = signature.parameters[name].annotation
@@ -125,10 +116,9 @@ class TheoryFunction:
 
             @functools.wraps(function)
             def call(*args: P.args, **kwargs: P.kwargs) -> R:
-                passed = dict(zip(positional, args, strict=False))
-                values = {**defaults, **passed, **kwargs}
-                if len(passed) < len(args) or values.keys() != every or passed.keys() & kwargs:
-                    signature.bind(*args, **kwargs)  # raises
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                values = bound.arguments
                 for name, rule in own.items():
                     if values[name] is not None or name not in optional:
                         rule(name, values[name])

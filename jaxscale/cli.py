@@ -22,6 +22,7 @@ INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 
 Text: TypeAlias = str | None
 Texts: TypeAlias = list[str] | None
+Bounds: TypeAlias = tuple[int | None, int | None, int | None, float | None]
 
 Devices = Annotated[
     int | None, typer.Option(help="Virtual CPU devices; by default one per core without a GPU.")
@@ -67,21 +68,13 @@ def _warnings_as_lines() -> Iterator[None]:
         typer.echo(f"warning: {warning.message}", err=True)
 
 
-def _planned(
-    file: str,
-    settings: Texts,
-    axes: Texts,
-    seeds: int | None,
-    chunk: int | None,
-    programs: int | None,
-    compiles: int | None,
-    megabytes: float | None,
-) -> "Plan":
+def _planned(file: str, settings: Texts, axes: Texts, seeds: int | None, bounds: Bounds) -> "Plan":
     """Plan a sweep file or preset with what the command line changes."""
     from jaxscale.sweep._config import parse_axis, parse_value
     from jaxscale.sweep._grid import Grid
     from jaxscale.sweep._plan import plan
 
+    chunk, programs, compiles, megabytes = bounds
     fields = {}
     for text in settings or []:
         path, equals, value = text.partition("=")
@@ -148,13 +141,16 @@ def run(
     from jaxscale.sweep._config import read_toml
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict
+    from jaxscale.sweep._reader import read_attributes, store_path
 
     console = Console()
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    planned = _planned(file, settings, axis, seeds, *bounds)
+    planned = _planned(file, settings, axis, seeds, bounds)
     typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
-    before = _sessions(path)
+    before = None
+    with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
+        before = read_attributes(store_path(path)).get("sessions")
     runs = run_plan(planned, store=path, progress=console.is_terminal)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
@@ -172,16 +168,6 @@ def run(
         console.print(f"figure: {figure}")
 
 
-def _sessions(path: Path) -> str | None:
-    """Provenance of the sessions that wrote to a store, if there is one."""
-    from jaxscale.sweep._reader import read_attributes, store_path
-
-    try:
-        return read_attributes(store_path(path)).get("sessions")
-    except ValueError:  # none, or what the run refuses
-        return None
-
-
 @app.command()
 def plan(
     file: File,
@@ -197,7 +183,7 @@ def plan(
     """Show how a sweep would be cut and what it would cost; compiles nothing."""
     _start(devices, no_cache=True)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    typer.echo(str(_planned(file, settings, axis, seeds, *bounds)))
+    typer.echo(str(_planned(file, settings, axis, seeds, bounds)))
 
 
 @app.command()
@@ -265,6 +251,7 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
 
     import jax
 
+    from jaxscale._compilation import compiled_folder
     from jaxscale.sweep._config import preset_names
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
@@ -272,19 +259,11 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     typer.echo(f"python {sys.version.split()[0]}")
     typer.echo(f"devices: {', '.join(f'{d.device_kind} {d.id}' for d in jax.devices())}")
     typer.echo(f"float64 by default: {bool(jax.config.jax_enable_x64)}")  # pyright: ignore
-    typer.echo(f"compiled programs: {_compiled()}")
-    typer.echo(f"presets: {', '.join(preset_names())}")
-
-
-def _compiled() -> str:
-    """Where compiled programs are kept, and how large they are."""
-    from jaxscale._compilation import compiled_folder
-
     folder = compiled_folder()
-    if folder is None:
-        return "not kept on disk"
-    sizes = [file.stat().st_size for file in folder.glob("*") if file.is_file()]
-    return f"{sum(sizes) / 1e6:.1f} MB in {folder}"
+    sizes = [f.stat().st_size for f in folder.glob("*") if f.is_file()] if folder else []
+    where = f"{sum(sizes) / 1e6:.1f} MB in {folder}" if folder else "not kept on disk"
+    typer.echo(f"compiled programs: {where}")
+    typer.echo(f"presets: {', '.join(preset_names())}")
 
 
 def _leave(code: int) -> None:

@@ -7,6 +7,7 @@ anything compiles; traced values pass through untouched.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import operator
@@ -77,13 +78,10 @@ def _check_interval(name: str, value: float, bounds: Mapping[str, float | None])
 
 
 def _field(rule: Rule, default: Any, static: bool = False) -> Any:
-    kwargs: dict[str, Any] = {"converter": rule, "static": static, "kw_only": True}
-    if default is not dataclasses.MISSING:
-        if isinstance(default, eqx.Module):
-            kwargs["default_factory"] = lambda: default
-        else:
-            kwargs["default"] = default
-    return eqx.field(**kwargs)
+    shared: dict[str, Any] = {"converter": rule, "static": static, "kw_only": True}
+    if isinstance(default, eqx.Module):
+        return eqx.field(default_factory=lambda: default, **shared)
+    return eqx.field(default=default, **shared)
 
 
 def real(
@@ -104,8 +102,7 @@ def real(
     - `at_least`, `at_most`: bounds that it may reach.
     - `optional`: whether None is a value.
 
-    **Returns** the declaration, for a class body: `learning_rate: Real = real(0.1, above=0.0)`. Its
-    class refuses other values by `ValueError`, with the field's name.
+    **Returns** the declaration, for a class body: `learning_rate: Real = real(0.1, above=0.0)`.
     """
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
     rule = Rule(lambda name, value: as_real(name, value, **bounds), optional=optional)
@@ -124,11 +121,8 @@ def as_real(name: str, value: Any, **bounds: float | None) -> Any:
 def _as_floats(name: str, value: Any, ndim: int, bounds: Mapping[str, float | None]) -> Any:
     if is_traced(value):
         return value
-    numbers, shape = (
-        ("a real number", "a scalar"),
-        ("an array of real numbers", "a non-empty vector"),
-        ("an array of real numbers", "a non-empty matrix"),
-    )[ndim]
+    numbers = "an array of real numbers" if ndim else "a real number"
+    shape = ("a scalar", "a non-empty vector", "a non-empty matrix")[ndim]
     try:
         if value is None or isinstance(value, bool | str | bytes) or np.iscomplexobj(value):
             raise TypeError
@@ -144,17 +138,18 @@ def _as_floats(name: str, value: Any, ndim: int, bounds: Mapping[str, float | No
     return array
 
 
-def as_int(name: str, value: Any) -> int:
-    """Convert `value` to a Python int; `ValueError` naming `name` unless it is a whole number."""
-    bad = ValueError(f"`{name}` must be a whole number, got {value!r}.")
-    if isinstance(value, bool | str | bytes) or value is None:
-        raise bad
+def as_int(name: str, value: Any, **bounds: float | None) -> int:
+    """Convert `value` to a Python int.
+
+    **Raises** `ValueError` naming `name` for what is not a whole number within `bounds`.
+    """
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
     except (TypeError, ValueError):
-        raise bad from None
+        number = math.nan
     if not math.isfinite(number) or abs(number - round(number)) > 1e-9 * abs(number):
-        raise bad
+        raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
+    _check_interval(name, round(number), bounds)
     return round(number)
 
 
@@ -187,7 +182,7 @@ def count(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bo
 
 
 def _integer_leaf(at_least: int, optional: bool) -> Rule:
-    to_int = _whole_number(at_least)
+    to_int = _int32(at_least)
 
     def convert(name: str, value: Any) -> Any:
         return value if is_traced(value) else np.asarray(to_int(name, value), dtype=np.int32)
@@ -195,13 +190,8 @@ def _integer_leaf(at_least: int, optional: bool) -> Rule:
     return Rule(convert, optional=optional)
 
 
-def _whole_number(at_least: int) -> Callable[[str, Any], int]:
-    def convert(name: str, value: Any) -> int:
-        number = as_int(name, value)
-        _check_interval(name, number, {"at_least": at_least, "at_most": 2**31 - 1})
-        return number
-
-    return convert
+def _int32(at_least: int) -> Callable[[str, Any], int]:
+    return functools.partial(as_int, at_least=at_least, at_most=2**31 - 1)
 
 
 def static_int(
@@ -213,12 +203,12 @@ def static_int(
 
     **Returns** the declaration; every value on an axis needs a program of its own.
     """
-    return _field(Rule(_whole_number(at_least), optional=optional), default, static=True)
+    return _field(Rule(_int32(at_least), optional=optional), default, static=True)
 
 
 def static_count(default: Any = dataclasses.MISSING, *, at_least: int = 1) -> Any:
     """Declare a static whole number that may be infinite (`math.inf`)."""
-    to_int = _whole_number(at_least)
+    to_int = _int32(at_least)
 
     def convert(name: str, value: Any) -> int | float:
         endless = isinstance(value, float | np.floating) and value == math.inf
@@ -329,8 +319,8 @@ def _concrete(base: type) -> list[str]:
     return names + [name for cls in base.__subclasses__() for name in _concrete(cls)]
 
 
-def field_names(module: eqx.Module) -> list[str]:
-    """Names of the fields of `module` that its user gives."""
+def field_names(module: eqx.Module | type[eqx.Module]) -> list[str]:
+    """Names of the fields of a module, or of a class of them, that its user gives."""
     fields = dataclasses.fields(module)
     return [f.name for f in fields if f.init and not f.metadata.get(RECORDED)]
 

@@ -46,13 +46,17 @@ def words(
     **Returns** words of shape `(n_words, n)`; column `j` depends on `key` and `samples[j]` only.
     """
     n_pairs = -(-n_words // 2)
-    pair = jnp.arange(n_pairs, dtype=jnp.uint32)[:, None]
-    shape = (n_pairs, samples.shape[0])
-    sample = jnp.broadcast_to(samples.astype(jnp.uint32)[None, :], shape)
-    pair = jnp.broadcast_to(pair, shape)
-    counts = jnp.concatenate([pair.ravel(), sample.ravel()])
-    hashed = jex_random.threefry_2x32(jr.key_data(key), counts)
-    return hashed.reshape(2, n_pairs, -1).swapaxes(0, 1).reshape(2 * n_pairs, -1)[:n_words]
+    hashed = _word_pairs(key, jnp.arange(n_pairs), samples)
+    return hashed.swapaxes(0, 1).reshape(2 * n_pairs, -1)[:n_words]
+
+
+def _word_pairs(
+    key: Key[Array, ""], first: Int[Array, " n"], second: Int[Array, " k"]
+) -> UInt32[Array, "2 n k"]:
+    """Two words for every pair of counters."""
+    pairs = jnp.meshgrid(first.astype(jnp.uint32), second.astype(jnp.uint32), indexing="ij")
+    hashed = jex_random.threefry_2x32(jr.key_data(key), jnp.stack(pairs).ravel())
+    return hashed.reshape(2, *pairs[0].shape)
 
 
 def index_below(word: UInt32[Array, " n"], bound: Int[Array, ""]) -> Int[Array, " n"]:
@@ -105,11 +109,7 @@ def normals_by_row(
 
     **Returns** rows, shape `(n, width)`.
     """
-
-    def row(unit: Int[Array, ""]) -> Float[Array, " width"]:
-        return jr.normal(jr.fold_in(key, unit), (width,), dtype=dtype)
-
-    return jax.vmap(row)(units)
+    return jax.vmap(lambda unit: jr.normal(jr.fold_in(key, unit), (width,), dtype))(units)
 
 
 def uniforms(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:
@@ -132,11 +132,7 @@ def normal_table(
 
     **Returns** entries, shape `(n, k)`.
     """
-    shape = (rows.shape[0], columns.shape[0])
-    row = jnp.broadcast_to(rows.astype(jnp.uint32)[:, None], shape)
-    column = jnp.broadcast_to(columns.astype(jnp.uint32)[None, :], shape)
-    counts = jnp.concatenate([row.ravel(), column.ravel()])
-    high, low = jex_random.threefry_2x32(jr.key_data(key), counts).reshape(2, *shape)
+    high, low = _word_pairs(key, rows, columns)
     if dtype == "float64":
         return normals(high, low)
     # 23 bits and a half are exact in float32: neither 0 nor 1, whose normals are infinite

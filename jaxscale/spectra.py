@@ -18,16 +18,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 _N_DIRECT = 16  # terms added directly before Euler-Maclaurin
-# B_2j / (2j)! for j = 1, 2, ...
-_BERNOULLI = (
-    1 / 12,
-    -1 / 720,
-    1 / 30240,
-    -1 / 1209600,
-    1 / 47900160,
-    -691 / 1307674368000,
+_BERNOULLI = (  # B_2j / (2j)! for j = 1, 2, ...
+    1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
     1 / 74724249600,
-)
+)  # fmt: skip
 
 
 def as_floats(*values: ArrayLike) -> tuple[Array, ...]:

@@ -172,11 +172,8 @@ def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any,
         state = jax.tree.map(lambda new, old: jnp.where(good, new, old), state, last_good)
         return (state, status, start_loss), {k: _mask(v, good) for k, v in observed.items()}
 
-    start = (
-        system.init(jr.fold_in(key, INIT_STREAM)),
-        jnp.asarray(Status.ok, jnp.int32),
-        jnp.asarray(jnp.inf, system.dtype),
-    )
+    state = system.init(jr.fold_in(key, INIT_STREAM))
+    start = (state, jnp.asarray(Status.ok, jnp.int32), jnp.asarray(jnp.inf, system.dtype))
     (state, status, _), history = jax.lax.scan(segment, start, (starts, stops))
 
     def at(steps: tuple[int, ...]) -> Observables:

@@ -1,7 +1,4 @@
-"""`Bucket`: runs that one compiled program serves, how they are cut into calls, and what they cost.
-
-A program serves runs of the same static fields, with sizes padded to the largest of them.
-"""
+"""Runs that one compiled program serves, how they are cut into its calls, and what they cost."""
 
 import dataclasses
 import functools
@@ -27,23 +24,15 @@ HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Runs that one compiled program serves, and how they are cut into its calls.
+    """Runs of the same static fields, with sizes padded to the largest of them."""
 
-    - `padded_system`: the system of the program, its arrays long enough for every run.
-    - `run_ids`: flat indices of the runs in the grid.
-    - `columns`: for every leaf axis, the value of each run.
-    - `seeds`: seed of each run.
-    - `chunk`: runs per call; `group`: runs per `vmap`.
-    - `n_devices`: devices that share a chunk.
-    """
-
-    padded_system: AbstractSystem
-    run_ids: np.ndarray
-    columns: dict[str, np.ndarray]
-    seeds: np.ndarray
-    chunk: int
-    group: int
-    n_devices: int
+    padded_system: AbstractSystem  # of the program; its arrays are long enough for every run
+    run_ids: np.ndarray  # flat indices of the runs in the grid
+    columns: dict[str, np.ndarray]  # for every leaf axis, the value of each run
+    seeds: np.ndarray  # seed of each run
+    chunk: int  # runs per call
+    group: int  # runs per `vmap`
+    n_devices: int  # devices that share a chunk
 
     @functools.cached_property
     def traced_system(self) -> AbstractSystem:
@@ -200,13 +189,14 @@ def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bu
 
 
 def planned_bucket(
-    grid: Grid, run_ids: np.ndarray, n_devices: int, memory: float, most_runs: int | None
+    grid: Grid, run_ids: np.ndarray, available: int, memory: float, most_runs: int | None
 ) -> Bucket:
     """Bucket of runs that share a structure, cut by time, by memory, and evenly over devices.
 
     A chunk has at most `most_runs`; its bytes per device exceed `memory` only if one run alone
     does.
     """
+    n_devices = min(available, len(run_ids), most_runs or len(run_ids))
     bucket = uncut_bucket(grid, run_ids)
     system, outputs = bucket.traced_system, bucket.result_bytes
     resident = resident_bytes(system)
@@ -216,11 +206,10 @@ def planned_bucket(
     if not on_cpu():  # which computes a full group in little more than the time of one run
         cap = max(cap, group)
     cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
-    cap = max(1, min(cap, int((memory - group * resident) // max(outputs, 1))))
-    on_host = 0.5 * host_memory() / HOST_COPIES / n_devices
-    cap = max(1, min(cap, int(on_host // max(outputs, 1))))
+    for_results = min(memory - group * resident, 0.5 * host_memory() / HOST_COPIES / n_devices)
+    cap = max(1, min(cap, int(for_results // max(outputs, 1))))
     if most_runs is not None:
-        cap = max(1, min(cap, most_runs // n_devices))
+        cap = min(cap, most_runs // n_devices)
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
     group = _even(per_device, min(group, per_device), cap)
     chunk = math.ceil(per_device / group) * group * n_devices

@@ -5,7 +5,6 @@ A module is written as `{type = "FiniteSet", n_samples = 1000}`: its type is a n
 sweep file imports the module of its system; the attributes of a store import nothing.
 """
 
-import dataclasses
 import importlib
 import importlib.resources
 import sys
@@ -21,7 +20,7 @@ import numpy as np
 from jaxscale._deprecated import old_lengths
 from jaxscale._registry import class_named, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
-from jaxscale.fields import RECORDED, as_int, as_real, field_names, size_names
+from jaxscale.fields import as_int, as_real, field_names, size_names
 from jaxscale.training import log_spaced_steps
 
 FULL = "_full"  # after the name of a sweep file: with its table `full`
@@ -114,7 +113,7 @@ def decode(value: Any, package: str | None = None) -> Any:
         cls = _find_class(name, package)
         inner = name.rpartition(".")[0] or package
         fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
-        names = [f.name for f in dataclasses.fields(cls) if f.init and RECORDED not in f.metadata]
+        names = field_names(cls)
         open_names = "hyperparameters" in names
         unknown = [k for k in fields if not (open_names or k in names or k in old_lengths(cls))]
         if unknown:
@@ -132,16 +131,12 @@ def decode(value: Any, package: str | None = None) -> Any:
     return value
 
 
-def record_steps(value: Any, n_steps: int) -> Any:
-    """Record steps of a file: a list, `{every = 100}` or `{log = 60}` (points up to the end)."""
-    if not isinstance(value, Mapping):
-        return value
+def record_steps(value: Mapping[str, Any], n_steps: int) -> list[int]:
+    """Record steps of a file: `{every = 100}` or `{log = 60}` (points up to the end)."""
     if len(value) != 1 or next(iter(value)) not in ("every", "log"):
         raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}.")
     kind, number = next(iter(value.items()))
-    number = as_int(f"record.{kind}", number)
-    if number < 1:
-        raise ValueError(f"`record.{kind}` must be at least 1, got {number}.")
+    number = as_int(f"record.{kind}", number, at_least=1)
     if kind == "log":
         return list(log_spaced_steps(n_steps, number))
     return [*range(0, n_steps, number), n_steps]

@@ -107,11 +107,9 @@ class Grid:
         if not 0 <= self.key < 2**63:
             raise ValueError(f"`key` must lie in 0 .. 2**63 - 1, got {self.key}.")
         self.seeds = _seeds(seeds)
-        self.axes: dict[str, list[Any]] = {}
         if axes is not None and not isinstance(axes, Mapping):
             raise ValueError(f"`axes` must map field paths to values, got {axes!r}.")
-        for path, values in (axes or {}).items():
-            self.axes[path] = _axis(system, path, values)
+        self.axes = {path: _axis(system, path, values) for path, values in (axes or {}).items()}
         if self.n_runs > MOST_RUNS:
             raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
         self._check_pairs()
@@ -180,7 +178,7 @@ class Grid:
             system = bare.system
             for path, value in of_parts.items():
                 system = replace(system, path, decode(value, package))
-            listed = {p: axes.get(p, axis_values(p, v)) for p, v in listed.items()}
+            listed = {p: axis_values(p, v) for p, v in listed.items()}
             return bare.replace(system=system, axes=decode({**listed, **axes}, package))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None

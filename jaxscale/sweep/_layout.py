@@ -32,21 +32,16 @@ class Layout:
 
     A store keeps a *row* per run. Each compute chunk starts a new *shard* (a Zarr chunk) and is
     padded to whole ones.
-
-    - `buckets`: the runs, in the order of their rows.
-    - `positions`: of each bucket, where its coordinates are in the union.
-    - `summary`: numbers of the plan that a store keeps, as JSON; empty for predictions.
-    - `shard_length`: rows per shard.
     """
 
     grid: Grid
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[Bucket, ...]  # the runs, in the order of their rows
     observables: dict[str, Observable]
     coordinates: dict[str, np.ndarray]
-    positions: tuple[dict[str, np.ndarray], ...]
+    positions: tuple[dict[str, np.ndarray], ...]  # of each bucket's coordinates in the union
     dtypes: dict[str, str]
-    summary: str = ""
-    shard_length: int = 1
+    summary: str = ""  # numbers of the plan that a store keeps, as JSON; empty for predictions
+    shard_length: int = 1  # rows per shard
 
     @classmethod
     def of(cls, plan: Plan, shard_length: int | None = None) -> "Layout":
@@ -242,13 +237,7 @@ def provenance(
 def _versions() -> dict[str, str]:
     """Versions of the packages that results depend on."""
     packages = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "xarray", "zarr")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions
+    return {package: importlib.metadata.version(package) for package in packages}
 
 
 @functools.cache

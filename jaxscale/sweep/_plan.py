@@ -8,16 +8,15 @@ as often as the number of programs allows. Among all such divisions the one of l
 exactly, by dynamic programming over boxes. (Cutting greedily, where one more cut saves most, costs
 up to 9.5 % more.)
 
-The run axis of a bucket is cut into *chunks*, each one call of the program; a chunk is spread over
-the devices, and on each device `lax.map` runs over *groups* of `vmap`-ed runs, whose size keeps the
-working set in cache. On a CPU, steps that touch far more than the cache are sliced, which changes
-results by rounding only.
+The run axis of a bucket is cut into *chunks*, each one call of the program, and these into *groups*
+of `vmap`-ed runs, whose size keeps the working set in cache. On a CPU, steps that touch far more
+than the cache are sliced, which changes results by rounding only.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -206,22 +205,14 @@ def plan(
     if matmul_precision not in PRECISIONS:
         names = ", ".join(PRECISIONS)
         raise ValueError(f"`matmul_precision` must be one of {names}, got {matmul_precision!r}.")
-    options = Options(
-        _count("max_runs_per_chunk", max_runs_per_chunk),
-        _count("max_programs", max_programs),
-        None if memory is None else float(as_real("memory", memory, above=0.0)),
-        matmul_precision,
-    )
+    if max_runs_per_chunk is not None:
+        max_runs_per_chunk = as_int("max_runs_per_chunk", max_runs_per_chunk, at_least=1)
+    if max_programs is not None:
+        max_programs = as_int("max_programs", max_programs, at_least=1)
+    if memory is not None:
+        memory = float(as_real("memory", memory, above=0.0))
+    options = Options(max_runs_per_chunk, max_programs, memory, matmul_precision)
     return plan_of(grid, np.arange(grid.n_runs), options)
-
-
-def _count(name: str, value: int | None) -> int | None:
-    if value is None:
-        return None
-    number = as_int(name, value)
-    if number < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    return number
 
 
 def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
@@ -229,11 +220,8 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     memory = options.memory or device_memory()
     available, bound = jax.local_device_count(), options.max_runs_per_chunk
     parts, own_flops = _divide(grid, run_ids, options.max_programs, available)
-    buckets = []
-    for ids in parts:
-        n_devices = min(available, len(ids), len(ids) if bound is None else bound)
-        buckets.append(planned_bucket(grid, ids, n_devices, memory, bound))
-    plan = Plan(grid, tuple(buckets), _warnings(buckets), own_flops, options)
+    buckets = tuple(planned_bucket(grid, ids, available, memory, bound) for ids in parts)
+    plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
         raise ValueError(
             f"`memory` must hold one run and its results, {plan.bytes_per_device:.3g} bytes, "
@@ -369,14 +357,12 @@ def cheapest(
     return [(c, [m for m in map(inside, boxes) if m.any()]) for c, boxes in divisions]
 
 
-def _cuts(box: Box) -> list[tuple[Box, Box]]:
+def _cuts(box: Box) -> Iterator[tuple[Box, Box]]:
     """All ways to cut a box in two."""
-    pairs = []
     for axis, (low, high) in enumerate(box):
         before, after = box[:axis], box[axis + 1 :]
         for middle in range(low + 1, high):
-            pairs.append(((*before, (low, middle), *after), (*before, (middle, high), *after)))
-    return pairs
+            yield (*before, (low, middle), *after), (*before, (middle, high), *after)
 
 
 def allocate_buckets(costs: Sequence[Sequence[float]], extra: int) -> list[int]:

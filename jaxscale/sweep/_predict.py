@@ -1,7 +1,4 @@
-"""A grid without simulations: its closed forms by `predict`, and the system of one run by `select`.
-
-`predict` needs a program per structure, and asks nothing of the planner.
-"""
+"""A grid without simulations: its closed forms by `predict`, the system of one run by `select`."""
 
 import dataclasses
 import functools

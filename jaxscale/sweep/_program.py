@@ -7,7 +7,6 @@ per structure and shape: `PROGRAMS` keeps what was used last. The structure of a
 decides its program, the code of the user's classes included, and no value of a leaf.
 """
 
-import collections
 import contextlib
 import dataclasses
 import dis
@@ -53,18 +52,17 @@ class ProgramCache:
 
     def __init__(self, most: int):
         self._most = most
-        self._programs: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
+        self._programs: dict[Hashable, Any] = {}  # in order, the most recently used last
         self._lock = threading.RLock()  # threads of one process share its programs
 
     def find(self, key: Hashable, build: Callable[[], Any]) -> Any:
         """The program of `key`, built if it is missing; threads wait for one that is built."""
         with self._lock:
-            if key not in self._programs:
-                self._programs[key] = build()
-                while len(self._programs) > self._most:
-                    self._programs.popitem(last=False)
-            self._programs.move_to_end(key)
-            return self._programs[key]
+            program = self._programs.pop(key) if key in self._programs else build()
+            self._programs[key] = program
+            if len(self._programs) > self._most:
+                del self._programs[next(iter(self._programs))]
+            return program
 
     def values(self) -> list[Any]:
         """The programs, the most recently used last."""
@@ -84,14 +82,12 @@ PROGRAMS = ProgramCache(MOST_PROGRAMS)
 class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
-    - `bucket`: the runs of the chunk alone, padding included.
-    - `root`: data of the root key.
-    - `options`: the memory that a program may take, and its precision.
-    - `platform`: where the group was chosen.
+    The bucket holds the runs of the chunk alone, padding included; its group was chosen on
+    `platform`.
     """
 
     bucket: Bucket
-    root: np.ndarray
+    root: np.ndarray  # data of the root key
     options: Options
     platform: str = dataclasses.field(default_factory=jax.default_backend)
 
