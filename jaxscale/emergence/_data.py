@@ -69,7 +69,6 @@ class Online(AbstractData):
         return words(step_key, samples, n)
 
     def frequencies(self, set_key: Key[Array, ""], skills: Frequencies) -> Float[Array, " k"]:
-        """The probabilities themselves."""
         return skills.probability
 
 
@@ -136,7 +135,6 @@ class DisjointSkills(AbstractSkills):
     """Skill `k` reads bits `m k .. m k + m - 1`; needs `n_skills * skill_size <= n_bits`."""
 
     def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
-        """Disjoint subsets must fit into the bits."""
         if n_skills * skill_size > n_bits:
             raise ValueError(
                 f"`n_bits` must be at least n_skills * skill_size = {n_skills * skill_size} for "
@@ -146,7 +144,6 @@ class DisjointSkills(AbstractSkills):
     def bits(
         self, key: Key[Array, ""], n_skills: int, skill_size: int, n_bits: int
     ) -> Int[Array, "k m"]:
-        """Consecutive bits, the same for every key."""
         return jnp.arange(n_skills * skill_size, dtype=jnp.int32).reshape(n_skills, skill_size)
 
 
@@ -154,7 +151,6 @@ class RandomSkills(AbstractSkills):
     """Every skill reads a random subset of the bits; subsets of different skills may overlap."""
 
     def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
-        """One skill must fit into the bits."""
         if skill_size > n_bits:
             raise ValueError(f"`skill_size` must be at most n_bits = {n_bits}, got {skill_size}.")
 

@@ -41,7 +41,6 @@ class Linear(AbstractLinear):
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
     ) -> Float[Array, "f d"]:
-        """Draw random rows."""
         rows = gaussian_projection(key, inputs, n_features, max_features)
         return rows / jnp.sqrt(n_features.astype(jnp.float64))
 
@@ -56,7 +55,6 @@ class Identity(AbstractLinear):
     def projection(
         self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
     ) -> Float[Array, "f d"]:
-        """Return the unit matrix on the columns that were seen."""
         return jnp.diag(inputs.seen.astype(jnp.float64))
 
     def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
@@ -86,7 +84,6 @@ class Relu(AbstractNonlinear):
     """`phi = max(0, F x) / sqrt(N)`."""
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Take the positive part."""
         return jax.nn.relu(preactivation)
 
 
@@ -101,7 +98,6 @@ class Tanh(AbstractNonlinear):
     scale: Real = real(1.0, above=0.0)
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Scale and saturate."""
         return jnp.tanh(self.scale * preactivation)
 
 
@@ -116,7 +112,6 @@ class Elementwise(AbstractNonlinear):
     module: eqx.Module
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Call the module on the full array."""
         return self.module(preactivation)  # pyright: ignore
 
 

@@ -39,7 +39,6 @@ class AbstractGradientDescent(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """Describe the spectrum of `H = Phi^T Phi / D` and stability."""
         return {
             "rank": RANK,
             "condition": CONDITION,
@@ -50,7 +49,6 @@ class AbstractGradientDescent(AbstractSolver):
         }
 
     def rows(self, inputs: Float[Array, "n d"]) -> Rows:
-        """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 
     def measured(

@@ -120,7 +120,6 @@ class MinNorm(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """Describe `rank` and `condition`."""
         return {"rank": RANK, "condition": CONDITION}
 
     def rows(self, inputs: Float[Array, "n d"]) -> Rows:
@@ -174,12 +173,10 @@ class Ridge(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """Describe `condition`, an upper bound."""
         bound = "upper bound 1 + |Phi|^2 / (D rho) on the condition of the normal equations"
         return {"condition": Observable((), "1", bound)}
 
     def rows(self, inputs: Float[Array, "n d"]) -> Rows:
-        """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 
     def solve(self, problem: Problem) -> Fit:
