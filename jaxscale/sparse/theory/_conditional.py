@@ -49,8 +49,6 @@ def row_space_residual(
 
     **Returns:** the residual, a scalar in the units of the variances, and the rank.
 
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> inputs = np.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])

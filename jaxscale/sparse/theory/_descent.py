@@ -40,10 +40,6 @@ def gd_loss(
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> loss = js.sparse.theory.gd_loss(
@@ -87,10 +83,6 @@ def instability_probability(
       below (2cD/eta)^{1/(gamma-1-alpha)} cuts the spikes off.
 
     **Returns:** a probability, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
 

@@ -149,10 +149,6 @@ def deterministic_equivalent(
     **Returns:** an `Equivalent` in the broadcast shape. At N = r without ridge the loss is
     infinite.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> result = js.sparse.theory.deterministic_equivalent(

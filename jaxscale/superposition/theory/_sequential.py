@@ -72,8 +72,6 @@ def sequential_loss(
 
     **Returns:** half the summed squared error, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** arXiv 2602.01045 (setting); derived here: s_i' = eta w_i lambda_i (A_i - s_i).
 
     **Example**
@@ -119,8 +117,6 @@ def sequential_strength(
     **Arguments:** `rank`, i >= 1, of the feature; the others as in `sequential_loss`.
 
     **Returns:** s_i/A_i, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** as `sequential_loss`.
 
@@ -176,8 +172,6 @@ def sgd_loss(
     - `fourth_moment`: mean fourth power of the amplitude, 16/5 for u uniform on (0, 2).
 
     **Returns:** the mean of half the summed squared error, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
 
@@ -263,8 +257,6 @@ def sequential_law(
 
     **Returns:** the law in tau = 2 learning_rate c time.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** arXiv 2602.01045 (setting); derived here.
 
     **Example**
@@ -304,8 +296,6 @@ def sequential_loss_asymptote(
     **Arguments:** as `sequential_loss`, for a student that starts from 0, a > 0 and a + 2b > 1.
 
     **Returns:** half the summed squared error, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
 
@@ -360,8 +350,6 @@ def sequential_local_exponent(
     **Arguments:** as `sequential_loss_asymptote`.
 
     **Returns:** the exponent, positive for a falling loss, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from `sequential_loss_asymptote` with infinite upper limit.
 
