@@ -30,16 +30,7 @@ from jaxscale.emergence._data import (
 )
 from jaxscale.emergence._regimes import AbstractNetwork, AbstractRegime, DataLimited, TimeLimited
 from jaxscale.emergence._student import Network, evaluate, half_squared_error, init_network
-from jaxscale.fields import (
-    Integer,
-    Real,
-    dtype_field,
-    part,
-    real,
-    record_field,
-    size,
-    static_int,
-)
+from jaxscale.fields import Integer, Real, dtype_field, part, real, record_field, size, static_int
 from jaxscale.keys import words
 
 NETWORK_STREAM, SKILL_STREAM, SET_STREAM, EVALUATION_STREAM = range(4)

@@ -235,9 +235,7 @@ def data_emergence(
 
 @theory_function("n_skills", vectorize=False, n_skills=finite_count)
 def width_emergence(
-    width: Real[ArrayLike, "..."],
-    n_skills: int,
-    units_per_skill: Real[ArrayLike, "..."] = 1.0,
+    width: Real[ArrayLike, "..."], n_skills: int, units_per_skill: Real[ArrayLike, "..."] = 1.0
 ) -> Float[Array, "... n_skills"]:
     r"""Strength of every skill in a trained network of finite width, in units of S.
 

@@ -227,9 +227,8 @@ def power_law_coordinates(
 
     **Example**
 
-    >>> spectrum = js.sparse.theory.power_law_coordinates(
-    ...     spectrum_exponent=1.0, sparsity_exponent=2.0, n_coordinates=3
-    ... )
+    >>> at = dict(spectrum_exponent=1.0, sparsity_exponent=2.0, n_coordinates=3)
+    >>> spectrum = js.sparse.theory.power_law_coordinates(**at)
     >>> print(np.asarray(spectrum.variance).round(3), np.asarray(spectrum.probability).round(3))
     [1.    0.25  0.111] [1.    0.25  0.111]
     """

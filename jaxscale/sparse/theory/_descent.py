@@ -42,10 +42,8 @@ def gd_loss(
 
     **Example**
 
-    >>> loss = js.sparse.theory.gd_loss(
-    ...     1e3, 100, learning_rate=0.1, spectrum_exponent=1.0, sparsity_exponent=2.0
-    ... )
-    >>> print(f"{loss:.3g}")
+    >>> at = dict(spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{js.sparse.theory.gd_loss(1e3, 100, learning_rate=0.1, **at):.3g}")
     0.0594
     """
     t, n, rate = symbols(time, n_samples, learning_rate)
@@ -86,10 +84,8 @@ def instability_probability(
 
     **Example**
 
-    >>> chance = js.sparse.theory.instability_probability(
-    ...     1e3, 2.0, spectrum_exponent=1.0, sparsity_exponent=2.0
-    ... )
-    >>> print(f"{chance:.3g}")
+    >>> at = dict(spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{js.sparse.theory.instability_probability(1e3, 2.0, **at):.3g}")
     0.494
     """
     n, rate = symbols(n_samples, learning_rate)
