@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale.analysis._frontier import Frontier
+from jaxscale.papers._runs import in_float64, points
 from jaxscale.papers.sparse._scores import Instability
-from jaxscale.papers.sparse._theory import best, exponents_of, in_float64, plane, points
+from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of, plane
 from jaxscale.report._figures import DASHED, OKABE_ITO, POINTS, band, finish, legend, new_figure
 from jaxscale.report._frontier import draw_frontier
 from jaxscale.sparse import theory
@@ -88,7 +89,7 @@ def peak_figure(
     system: Any = grid_of(few).system
     x, own = np.asarray(few["n_features"], float), exponents_of(system)
     ends = []
-    for i, at in enumerate(points(few)):
+    for i, at in enumerate(points(few, *EXPONENTS)):
         color = OKABE_ITO[i]
         band(axes, few["loss"].sel(at, drop=True), "n_features", color)
         line = plane(x, float(system.n_samples), **(own | at))
@@ -129,7 +130,7 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     system: Any = grid_of(runs).system
     steps = np.asarray(later["step"], float)
     d, rate = float(system.n_samples), float(system.solver.learning_rate)
-    for i, at in enumerate(points(runs)):
+    for i, at in enumerate(points(runs, *EXPONENTS)):
         color = OKABE_ITO[i]
         band(axes, later["loss"].sel(at, drop=True), "step", color)
         exponents = exponents_of(system) | at
@@ -167,7 +168,7 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Loss of nonlinear features against samples."""
     figure, grid = new_figure(1, size=(4.9, 3.4))
     axes, ends = grid[0, 0], []
-    for i, at in enumerate(points(runs)):
+    for i, at in enumerate(points(runs, *EXPONENTS)):
         gamma = at["sparsity_exponent"]
         color = OKABE_ITO[6] if gamma == 0 else OKABE_ITO[i]
         curve = runs["loss"].sel(at, drop=True)

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis._frontier import Frontier
-from jaxscale.papers.sparse._theory import best, exponents_of, in_float64, plane
+from jaxscale.papers._runs import in_float64
+from jaxscale.papers.sparse._theory import best, exponents_of, plane
 from jaxscale.report._figures import DASHED, OKABE_ITO, finish, new_figure
 from jaxscale.report._maps import color_bar, dots, log_colors, surface
 from jaxscale.sparse import theory

@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale.papers._runs import Point, in_float64
 from jaxscale.papers.superposition._claims import TAILS, tail_curve
 from jaxscale.papers.superposition._scores import (
-    Point,
     Slopes,
     control_curve,
     half_times,
@@ -209,17 +208,17 @@ def control_half_times(runs: "xarray.Dataset", at: Point) -> Float[np.ndarray, "
     ends = np.append(firsts[1:], system.n_features + 1)
     time = np.concatenate([[0.0], np.geomspace(0.1, 1e6, 1401)])
     times = []
-    with jax.enable_x64(True):
-        for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
-            strength = theory.sequential_strength(
-                time[:, None],
-                rank=np.arange(first, end, dtype=float),
-                **law_of(system, at),
-                learning_rate=float(runs["step_size"].isel(step=0).mean()),
-                second_moment=second_moment(system),
-                mean_active=mean_active(system),
-            )
-            times.append(float(np.interp(0.5, np.asarray(strength).mean(axis=1), time)))
+    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
+        strength = in_float64(
+            theory.sequential_strength,
+            time[:, None],
+            rank=np.arange(first, end, dtype=float),
+            **law_of(system, at),
+            learning_rate=float(runs["step_size"].isel(step=0).mean()),
+            second_moment=second_moment(system),
+            mean_active=mean_active(system),
+        )
+        times.append(float(np.interp(0.5, strength.mean(axis=1), time)))
     return np.asarray(times)
 
 
