@@ -18,6 +18,7 @@ from jaxscale.emergence._data import FEW_SKILLS, Samples
 from jaxscale.emergence._student import Network, half_squared_error
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow  # not about the package
 TASK = {"n_skills": 3, "n_bits": 8, "skill_size": 2, "width": 32, "batch_size": 64}
 START = {"target_scale": 1.0, "init_scale": 0.1}
 MANY = {**TASK, "n_skills": 20, "random_skills": True}  # control bits are gathered
@@ -67,7 +68,6 @@ def our_losses(optimizer):
     return js.run(js.Grid(system, seeds=N_RUNS), progress=False)["loss"].values[:, -1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", CASES)
 @pytest.mark.parametrize("peer", PEERS)
 def test_peers_learn_the_same(load, peer, optimizer):

@@ -9,6 +9,7 @@ import pytest
 import jaxscale as js
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow  # not about the package
 
 
 @pytest.fixture
@@ -32,7 +33,6 @@ def test_ridge_peers(regression, sizes):
         assert regression.largest_difference(ours, peer(problems, 2 * strength)) > 1e-3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["sampled", "averaged"])
 @pytest.mark.parametrize("sizes", [(4, 24), (24, 8)])
 def test_min_norm_peers(regression, teacher, sizes):

@@ -13,7 +13,6 @@ import pytest
 
 import jaxscale as js
 
-pytestmark = pytest.mark.slow
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 COSTLY = {  # compiled for seconds; shown in the README, tested in their own files
     "emergence.theory.data_loss",

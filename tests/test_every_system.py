@@ -7,7 +7,13 @@ from systems import SYSTEMS
 import jaxscale as js
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+ONE_OF_A_KIND = {"network", "multilinear on a finite set", "gradient descent", "relu student"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ONE_OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in SYSTEMS],
+)
 def test_a_second_run_compiles_nothing(name):
     system = SYSTEMS[name]
     first = js.run(js.Grid(system, seeds=[0, 1]), progress=False)

@@ -16,7 +16,6 @@ import jaxscale.cli
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "power_law_regression.py"
 BLOCK = re.compile(r"(?:<!-- ([\w ]+) -->\n)?```(python|text)\n(.*?)```", re.S)
-pytestmark = pytest.mark.slow
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

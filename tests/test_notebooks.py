@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+pytestmark = pytest.mark.slow  # not about the package
 NAMES = (
     "01_emergence",
     "02_sparse_regression",

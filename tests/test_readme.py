@@ -10,7 +10,6 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.slow
 def test_the_example_runs(tmp_path, monkeypatch):
     block, regression, crowded, fitted = re.findall(r"```python\n(.*?)```", README, re.S)
     monkeypatch.chdir(tmp_path)

@@ -274,7 +274,25 @@ ACCURACY = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = {  # seconds of compilation; the others share their sums and integrals
+    *(f"emergence-{n}" for n in (
+        "loss", "data_loss", "compute_law", "minimum_norm", "paper", "allocation",
+        "time_parameter",
+    )),
+    *(f"superposition-{n}" for n in (
+        "bottleneck_steps", "loss_weighted", "pareto", "shared", "floor", "asymptote",
+        "asymptote_late", "bottleneck", "local", "local_late", "matrix", "window",
+    )),
+    *(f"sparse-{n}" for n in (
+        "allocation_n", "allocation_loss", "loss_below", "loss_above", "loss_ridge", "unseen_loss",
+        "expected_seen", "dense_delta", "instability", "expected_rank", "dense_loss",
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+)
 def test_gradient_vmap_and_float32(name):
     function, point = CASES[name]
     accuracy = ACCURACY.get(name) or ACCURACY[name.partition("-")[0]]

@@ -1,29 +1,28 @@
 """`calibrate`: parameters of a theory fitted to curves by gradient, with their uncertainty."""
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
+from jaxscale.analysis._data import Data
 from jaxscale.analysis._diagnostics import (
     at_bounds,
     check_count,
     check_result,
-    warn_at_bounds,
-    warn_failed,
     warn_few_groups,
-    warn_indistinct,
+    warn_of,
 )
+from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
-from jaxscale.analysis._levenberg import CONVERGED, DataSets, Expansion, FitProblem
-from jaxscale.analysis._tables import Data
+from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis.bounds import AbstractBound, default_bound
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
 from jaxscale.sweep._grid import Grid
@@ -93,23 +92,26 @@ def calibrate(
     >>> round(float(fit.values["b"]), 3)
     0.602
     """
-    _check_free(free)
-    _check_counts(n_starts, bootstrap)
+    _check(free, n_starts, bootstrap)
     if resample is not None and not bootstrap:
         raise ValueError(f"`bootstrap` must be given with `resample`, got resample={resample!r}.")
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
-    fitted, data_sets = _fit_data(theory, data, free, columns, observables, each, resample)
+    source = GridTheory(theory) if isinstance(theory, Grid) else theory
+    if not isinstance(source, GridTheory | Formula):
+        raise ValueError(f"`theory` must be a Grid or a Formula, got {theory!r}.")
+    with jax.enable_x64(True):
+        fitted, data_sets = source.observe(data, free, columns, observables, each, resample)
     kinds = _residuals(data_sets, residual)
     limits = _bounds(free, data_sets.start, {**data_sets.bounds, **(bounds or {})})
     points, scales, n_left_out = _scaled_data(data_sets, kinds)
     with jax.enable_x64(True):
         problem = FitProblem(data_sets.theory, limits, kinds, scales, loss or Squared())
         start = zip(limits, data_sets.start, strict=True)
-        z = np.asarray([float(bound.unconstrain(jnp.asarray(value))) for bound, value in start])
-        groups = (data_sets.groups, data_sets.n_groups)
-        points, n_stated, n_dropped = _stated(Expansion(problem, points, *groups), points, z)
-        expand = Expansion(problem, points, *groups)
+        z = np.asarray([float(bound.unconstrain(np.asarray(value))) for bound, value in start])
+        n_lanes = len(points.target) * max(n_starts, bootstrap)
+        points, n_stated, n_dropped = _stated(Expansion(problem, points, n_lanes), z)
+        expand = Expansion(problem, points, n_lanes)
         scattered = least_squares.candidates(limits, z) if n_starts > 1 else z[None]
         result = least_squares.fit(expand, z, scattered, n_starts)
         ended = at_bounds(limits, result.z)
@@ -119,9 +121,7 @@ def calibrate(
             warn_few_groups(data_sets.n_groups)
             again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
             resamples = np.where(status[..., None] == CONVERGED, again, np.nan)
-    warn_failed(result, data_sets.labels)
-    warn_at_bounds(free, limits, ended)
-    warn_indistinct(result, free, ended)
+    warn_of(result, free, limits, ended, data_sets.labels)
     pick: Any = slice(None) if each else 0
     return Calibration(
         theory=fitted,
@@ -141,29 +141,15 @@ def calibrate(
     )
 
 
-def _check_free(free: Sequence[str]) -> None:
+def _check(free: Sequence[str], n_starts: int, bootstrap: int) -> None:
     if isinstance(free, str) or not free:
         raise ValueError(f"`free` must be a sequence of names, got {free!r}.")
     if len(set(free)) < len(free):
         raise ValueError(f"`free` must name distinct parameters, got {list(free)!r}.")
-
-
-def _check_counts(n_starts: int, bootstrap: int) -> None:
     check_count("n_starts", n_starts, 1)
     check_count("bootstrap", bootstrap, 0)
     if n_starts > least_squares.CANDIDATES:
         raise ValueError(f"`n_starts` must be at most {least_squares.CANDIDATES}, got {n_starts}.")
-
-
-def _fit_data(
-    theory: Grid | Formula, data: Data, free: Sequence[str], *options: Any
-) -> tuple[GridTheory | Formula, FitData]:
-    with jax.enable_x64(True):
-        if isinstance(theory, Formula):
-            return theory.observe(data, free, *options)
-        if isinstance(theory, Grid):
-            return GridTheory(theory).observe(data, free, *options)
-    raise ValueError(f"`theory` must be a Grid or a Formula, got {theory!r}.")
 
 
 def _residuals(data: FitData, residual: AbstractResidual | None) -> dict[str, Any]:
@@ -193,8 +179,8 @@ def _scaled_data(
     data: FitData, kinds: Mapping[str, AbstractResidual]
 ) -> tuple[DataSets, dict[str, Any], int]:
     """Put data on the scale of their residuals; return also their units and how many have none."""
-    target, weight, units, n_left_out = {}, {}, {}, 0
-    for name, values in data.data.items():
+    target, weight, units, n_left_out = [], [], {}, 0
+    for name, values in sorted(data.data.items()):
         usable = kinds[name].usable(values)
         missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
@@ -205,31 +191,29 @@ def _scaled_data(
             )
         n_left_out += missing
         units[name] = np.asarray(kinds[name].unit(values[usable]))
-        with jax.enable_x64(True):
-            scaled = np.asarray(kinds[name].scaled(jnp.asarray(np.where(usable, values, 1.0))))
-        target[name] = np.where(usable, scaled, 0.0) / units[name]
-        weight[name] = usable.astype(float)
-    return DataSets(data.inputs, target, weight), units, n_left_out
+        scaled = kinds[name].scaled(np.where(usable, values, 1.0))
+        target.append(np.where(usable, scaled, 0.0) / units[name])
+        weight.append(usable.astype(float))
+    target, weight = np.concatenate(target, axis=-1), np.concatenate(weight, axis=-1)
+    points = DataSets(data.inputs, target, weight, data.groups, data.n_groups)
+    return points, units, n_left_out
 
 
-def _stated(expand: Expansion, data: DataSets, z: np.ndarray) -> tuple[DataSets, int, int]:
+def _stated(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
     """Drop points at which theory makes no statement at the start.
 
     NaN is no statement. A theory that is zero, negative or infinite states something that has no
-    residual: a bad start.
-
-    **Returns:** the data sets, how many values theory states, and how many points were dropped.
-
-    **Raises:** `ValueError` for a bad start.
+    residual: a bad start, which is refused. Returns the data sets, how many values theory states,
+    and how many points were dropped.
     """
-    stated = expand.stated(z)
-    weight: Any = {n: np.where(stated[n][0][:, None], w, 0.0) for n, w in data.weight.items()}
-    n_bad = sum(int(np.sum((w > 0) & ~stated[n][1][:, None])) for n, w in weight.items())
+    stated, defined = expand.stated(z)
+    before = expand.data.weight
+    weight = np.where(stated[:, None], before, 0.0)
+    n_bad = int(np.sum((weight > 0) & ~defined[:, None]))
     if n_bad:
         raise ValueError(
             f"`theory` is zero, negative or infinite at {n_bad} points for the values it "
             "starts from: start elsewhere, or compare as it is with residual=Scaled()."
         )
-    n_dropped = int(sum(np.sum(w > 0) - np.sum(weight[n] > 0) for n, w in data.weight.items()))
-    n_stated = int(sum(np.sum(s) for s, _ in stated.values()))
-    return DataSets(data.inputs, data.target, weight), n_stated, n_dropped
+    n_dropped = int(np.sum((before > 0) & (weight == 0)))
+    return dataclasses.replace(expand.data, weight=weight), int(stated.sum()), n_dropped

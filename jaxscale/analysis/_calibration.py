@@ -1,20 +1,18 @@
 """The result of a fit: values, uncertainty, what became of every start, and its theory."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxscale._table import Column, Table
 from jaxscale.analysis._exponents import check_level
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
-from jaxscale.analysis._least_squares import STATUS_NAMES
-from jaxscale.analysis._plain import plain
+from jaxscale.analysis._levenberg import STATUS_NAMES
+from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis.bounds import AbstractBound
 
 
@@ -77,16 +75,14 @@ class Calibration:
 
     @property
     def standard_error(self) -> dict[str, Any]:
-        r"""Standard errors of the values, `|dv/dz| sqrt(Sigma_zz)`."""
-        error, found = self._error, {}
+        """Standard errors of the values, `|dv/dz| sqrt(Sigma_zz)`."""
+        errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
-            z = self.coordinates[..., i]
-            with jax.enable_x64(True):
-                slope = np.asarray(jax.vmap(jax.grad(bound.constrain))(jnp.asarray(z.ravel())))
-            slope = slope.reshape(z.shape)
-            value = np.where(slope == 0, np.nan, slope) * error[..., i]
-            found[name] = float(value) if value.ndim == 0 else value
-        return found
+            with np.errstate(all="ignore"), jax.enable_x64(True):
+                slope = np.asarray(bound.derivative(self.coordinates[..., i]))
+            error = np.where(slope == 0, np.nan, slope) * self._error[..., i]
+            errors[name] = float(error) if error.ndim == 0 else error
+        return errors
 
     def interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
         r"""Intervals from the covariance: `z ± t_{(1 + level) / 2, n - p} sqrt(Sigma_zz)`, bounded.
@@ -97,13 +93,12 @@ class Calibration:
 
         **Raises:** `ValueError` for a level outside (0, 1).
         """
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         check_level(level)
         freedom = np.asarray(self.n_points - len(self.free))
-        half = t.ppf((1 + level) / 2, freedom[..., None]) * self._error
-        low, high = self._named(self.coordinates - half), self._named(self.coordinates + half)
-        return {n: (low[n], high[n]) for n in self.free}
+        half = stdtrit(freedom[..., None], (1 + level) / 2) * self._error
+        return self._ends(self.coordinates - half, self.coordinates + half)
 
     def bootstrap_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
         """Percentiles of the resamples.
@@ -118,9 +113,7 @@ class Calibration:
         if self.resamples is None:
             raise ValueError("`bootstrap` must be given to `calibrate` for its intervals, got 0.")
         tails = [(1 - level) / 2, (1 + level) / 2]
-        low, high = np.nanquantile(self.resamples, tails, axis=-2)
-        low, high = self._named(low), self._named(high)
-        return {n: (low[n], high[n]) for n in self.free}
+        return self._ends(*np.nanquantile(self.resamples, tails, axis=-2))
 
     @property
     def bootstrap(self) -> dict[str, np.ndarray]:
@@ -180,8 +173,8 @@ class Calibration:
             return self.theory.replaced(self.values).predicted(**inputs)
         values = self.values
         rows = ({n: values[n][i] for n in self.free} for i in range(len(self.labels)))
-        found: Any = [self.theory.replaced(row).predicted(**inputs) for row in rows]
-        return self.theory.joined(found, self.each, self.labels)
+        theories: Any = [self.theory.replaced(row).predicted(**inputs) for row in rows]
+        return self.theory.joined(theories, self.each, self.labels)
 
     def table(self) -> Table:
         """Return values with errors and 95 % intervals, for the terminal (`rich.print`)."""
@@ -199,27 +192,28 @@ class Calibration:
             )
             for row in self.rows()
         ]
-        told = [f"{np.size(self.converged) - np.sum(self.converged)} fits did not converge"]
-        told = told if not np.all(self.converged) else []
-        told += [f"{self.n_left_out} points left out"] if self.n_left_out else []
-        told += [f"{self.n_lost} refits lost"] if self.n_lost else []
-        return Table("", "; ".join(told), header, rows)
+        failed = np.size(self.converged) - int(np.sum(self.converged))
+        counts = {"fits did not converge": failed, "points left out": self.n_left_out,
+                  "refits lost": self.n_lost}  # fmt: skip
+        note = "; ".join(f"{n} {what}" for what, n in counts.items() if n)
+        return Table("", note, header, rows)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary per parameter and data set."""
         kinds = [self.interval()]
-        if self.resamples is not None:
-            kinds.append(self.bootstrap_interval())
-        values, errors, found = self.values, self.standard_error, []
-        for i, label in enumerate(self.labels or (None,)):
-            for name in self.free:
-                value, error = np.atleast_1d(values[name])[i], np.atleast_1d(errors[name])[i]
-                ends = [[float(np.atleast_1d(end)[i]) for end in kind[name]] for kind in kinds]
-                found.append(
-                    {"label": label, "parameter": name, "value": float(value),
-                     "standard_error": float(error), "intervals": ends}
-                )  # fmt: skip
-        return found
+        kinds += [] if self.resamples is None else [self.bootstrap_interval()]
+        values, errors, each = self.values, self.standard_error, np.atleast_1d
+        return [
+            {
+                "label": label,
+                "parameter": name,
+                "value": float(each(values[name])[i]),
+                "standard_error": float(each(errors[name])[i]),
+                "intervals": [[float(each(end)[i]) for end in kind[name]] for kind in kinds],
+            }
+            for i, label in enumerate(self.labels or (None,))
+            for name in self.free
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: infinities and NaN are None."""
@@ -243,25 +237,30 @@ class Calibration:
 
     def to_json(self, path: Path | str) -> None:
         """Write `to_dict` to a file."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
-        rows = self.rows()
-        lines = [f"{r['parameter']} = {r['value']:.6g} ± {r['standard_error']:.2g}" for r in rows]
+        values, errors, each = self.values, self.standard_error, np.atleast_1d
+        lines = [
+            f"{name} = {each(values[name])[i]:.6g} ± {each(errors[name])[i]:.2g}"
+            for i in range(max(1, len(self.labels)))
+            for name in self.free
+        ]
         size, rms = np.sum(self.n_points), np.max(self.residual_rms)
-        ended = np.size(self.converged) - int(np.sum(self.converged))
-        told = "converged" if not ended else f"{ended} fits did not converge"
-        return "\n".join([*lines, f"{size} points, rms residual {rms:.3g}, {told}"])
+        failed = np.size(self.converged) - int(np.sum(self.converged))
+        end = f"{failed} fits did not converge" if failed else "converged"
+        return "\n".join([*lines, f"{size} points, rms residual {rms:.3g}, {end}"])
 
     @property
     def _error(self) -> np.ndarray:
         """Standard errors of the coordinates."""
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
 
+    def _ends(self, low: np.ndarray, high: np.ndarray) -> dict[str, tuple[Any, Any]]:
+        named = self._named(low), self._named(high)
+        return {n: (named[0][n], named[1][n]) for n in self.free}
+
     def _named(self, z: np.ndarray) -> dict[str, Any]:
-        with jax.enable_x64(True):
-            found = [
-                np.asarray(b.constrain(jnp.asarray(z[..., i]))) for i, b in enumerate(self.bounds)
-            ]
-        return {n: float(v) if v.ndim == 0 else v for n, v in zip(self.free, found, strict=True)}
+        with np.errstate(all="ignore"), jax.enable_x64(True):
+            values = [np.asarray(b.constrain(z[..., i])) for i, b in enumerate(self.bounds)]
+        return {n: float(v) if v.ndim == 0 else v for n, v in zip(self.free, values, strict=True)}

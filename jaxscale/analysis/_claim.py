@@ -6,7 +6,6 @@ of the claim and are fixed before anything runs.
 
 import dataclasses
 import enum
-import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from jaxtyping import ArrayLike
 
 from jaxscale._table import Cell, Column, Table
 from jaxscale.analysis._exponents import Number, seed_interval
+from jaxscale.analysis._plain import plain, write_json
 
 SEEDS_FOR_VERDICT = 8
 
@@ -164,9 +164,7 @@ class Claim:
     def judge(cls, *args: Any, **kwargs: Any) -> "Claim":
         """Deprecated name of `Claim.from_seeds`."""
         warnings.warn(
-            "`Claim.judge` is deprecated, use `Claim.from_seeds`.",
-            DeprecationWarning,
-            stacklevel=2,
+            "`Claim.judge` is deprecated, use `Claim.from_seeds`.", DeprecationWarning, stacklevel=2
         )
         return cls.from_seeds(*args, **kwargs)
 
@@ -189,10 +187,7 @@ class Claim:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON with the verdict; a number that is not finite is None."""
-        table = {**dataclasses.asdict(self), "verdict": str(self.verdict)}
-        table["measured"] = _finite(self.measured)
-        table["interval"] = [_finite(v) for v in self.interval]
-        return table
+        return plain({**dataclasses.asdict(self), "verdict": str(self.verdict)})
 
 
 def claims_to_json(claims: Sequence[Claim], path: str | Path) -> None:
@@ -208,10 +203,7 @@ def claims_to_json(claims: Sequence[Claim], path: str | Path) -> None:
     ids = [claim.id for claim in claims]
     if len(set(ids)) < len(ids):
         raise ValueError(f"`claims` must have distinct ids, got {ids}.")
-    text = json.dumps(
-        [claim.to_dict() for claim in claims], indent=2, ensure_ascii=False, allow_nan=False
-    )
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_json([claim.to_dict() for claim in claims], path)
 
 
 def claims_table(claims: Sequence[Claim], section: str = "") -> Table:
@@ -243,10 +235,7 @@ def _row(claim: Claim, section: str) -> list[Cell]:
     decided = claim.verdict in (Verdict.agrees, Verdict.disagrees)
     return [
         Cell(
-            claim.id,
-            statement=claim.statement,
-            source=claim.source,
-            anchor=f"{section}-{claim.id}",
+            claim.id, statement=claim.statement, source=claim.source, anchor=f"{section}-{claim.id}"
         ),
         Cell(f"{claim.predicted:.4g} ± {claim.margin:.2g}"),
         Cell(f"{claim.measured:.4g}"),
@@ -255,7 +244,3 @@ def _row(claim: Claim, section: str) -> list[Cell]:
         Cell(str(claim.verdict), style=str(claim.verdict) if decided else "open"),
         Cell(claim.reason),
     ]
-
-
-def _finite(value: Number) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -17,14 +17,12 @@ from jaxscale._table import Column, Table
 from jaxscale._text import as_text, number
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
 from jaxscale.analysis._plain import plain
-from jaxscale.analysis._points import SEED, ComparedPoints, resolve
+from jaxscale.analysis._points import ComparedPoints, resolve
 
 if TYPE_CHECKING:
     import xarray
 
-
-STEP = "step"
-KEPT = (Status.ok, Status.not_converged, Status.ill_conditioned)  # their numbers are kept
+USED = (Status.ok, Status.not_converged, Status.ill_conditioned)  # whose numbers are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +93,11 @@ class Comparison:
             return f"no verdict: it takes {SEEDS_FOR_VERDICT} seeds, there are {self.n_seeds}"
         if not self.n_comparisons:
             return "no verdict: no point has a z-score"
-        found = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
+        text = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
         unresolved = sum(row.n_unresolved for row in self.rows)
-        found += f", {unresolved} points unresolved" if unresolved else ""
+        text += f", {unresolved} points unresolved" if unresolved else ""
         limit = f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
-        return f"{found}, {self.n_seeds} seeds, {limit}"
+        return f"{text}, {self.n_seeds} seeds, {limit}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a number that is not finite becomes None."""
@@ -168,11 +166,11 @@ def compare(
     - `runs`: result of `js.run`, with dimension `seed` and variable `status` where it has them.
     - `theory`: result of `js.predict`, matched to `runs` by coordinates.
     - `alpha`: probability with which a correct theory is refused, over all points together.
-    - `allowance`: observable to a bound on a known systematic difference (a number, a DataArray or
+    - `allowance`: observable to a bound on a systematic difference (a number, a DataArray or
       an array that broadcasts to the theory), taken off |difference| before the z-score.
     - `resolution`: differences below this fraction of max |theory| are not tested where all seeds
-      agree to it; 0 tests them all. Lower it for a tail that is small beside max |theory|: a
-      wrong tail below it passes.
+      agree to it; 0 tests them all. Lower it for a tail far below max |theory|: a wrong tail below
+      it passes.
 
     **Returns** a `Comparison`.
 
@@ -200,19 +198,19 @@ def compare(
     bounds = dict(allowance or {})
     if unknown := sorted(set(bounds) - set(shared)):
         raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
-    good = runs[STATUS].isin(KEPT) if STATUS in runs else None
+    good = runs[STATUS].isin(USED) if STATUS in runs else None
     n_failed = 0 if good is None else int((~good).sum())
 
     def masked_by(name: str) -> Any:
-        # a run that diverged is left out along its steps; what it tells once is known before them
-        once = STATUS in runs and STEP not in runs[name].dims
-        return runs[STATUS].isin([*KEPT, Status.diverged]) if once else good
+        # a run that diverged is masked along its steps; what it records once comes before them
+        once = STATUS in runs and "step" not in runs[name].dims
+        return runs[STATUS].isin([*USED, Status.diverged]) if once else good
 
     points = [
         resolve(runs[n], theory[n], masked_by(n), bounds.get(n, 0.0), resolution) for n in shared
     ]
     n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
-    n_seeds = runs.sizes.get(SEED, 1)
+    n_seeds = runs.sizes.get("seed", 1)
     share = alpha / (2 * max(n_comparisons, 1))
     return Comparison(
         rows=tuple(_row(p, share) for p in points),
@@ -227,9 +225,9 @@ def compare(
 
 
 def _quantile(n: np.ndarray, share: float) -> Any:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return t.isf(share, np.maximum(n - 1, 1))
+    return -stdtrit(np.maximum(n - 1, 1), share)
 
 
 def _row(p: ComparedPoints, share: float) -> Row:
@@ -269,6 +267,6 @@ def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
     for name in map(str, runs.data_vars):
         if name not in theory and name != STATUS:
             kind = str(runs[name].attrs.get("predicted", "none"))
-            known = f"the closed form ({kind}) is not in theory"
-            reasons[name] = "no closed form" if kind == "none" else known
+            missing = f"the closed form ({kind}) is not in theory"
+            reasons[name] = "no closed form" if kind == "none" else missing
     return reasons | {str(n): "not in runs" for n in theory.data_vars if n not in runs}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxscale.analysis._least_squares import STATUS_NAMES, FitResult
-from jaxscale.analysis._levenberg import CONVERGED
+from jaxscale.analysis._least_squares import FitResult
+from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
 from jaxscale.analysis.bounds import AbstractBound
 
 FEW_GROUPS = 5
@@ -27,18 +27,6 @@ def at_bounds(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
     )
 
 
-def warn_at_bounds(
-    free: Sequence[str], bounds: tuple[AbstractBound, ...], ended: np.ndarray
-) -> None:
-    """Warn of parameters at an end of their interval."""
-    for i in np.flatnonzero(ended.any(axis=0)).tolist():
-        warnings.warn(
-            f"{free[i]} lies at an end of {bounds[i]!r} in {ended[:, i].sum()} of {len(ended)} "
-            "fits: the optimum lies at the bound, so its standard error is undefined",
-            stacklevel=3,
-        )
-
-
 def check_result(
     result: FitResult,
     free: Sequence[str],
@@ -47,10 +35,7 @@ def check_result(
     ended: np.ndarray,
     labels: Sequence[Any],
 ) -> None:
-    """Refuse fits with too few points, and parameters without effect.
-
-    **Raises** `ValueError` naming the data set or the parameter.
-    """
+    """Refuse fits with too few points, and parameters without effect, with a `ValueError`."""
     fewest = int(np.argmin(result.n_points))
     if result.n_points[fewest] <= len(free):
         why = "" if n_stated else ": theory makes no statement there at the start values"
@@ -80,31 +65,37 @@ def warn_few_groups(n_groups: int) -> None:
         )
 
 
-def warn_failed(result: FitResult, labels: Sequence[Any]) -> None:
-    """Warn of fits that did not converge."""
+def warn_of(
+    result: FitResult,
+    free: Sequence[str],
+    bounds: tuple[AbstractBound, ...],
+    ended: np.ndarray,
+    labels: Sequence[Any],
+) -> None:
+    """Warn of failed fits, of parameters at a bound, and of those that the data do not separate."""
     failed = np.flatnonzero(result.status != CONVERGED).tolist()
-    if not failed:
-        return
-    which = f" ({', '.join(str(labels[i]) for i in failed[:5])})" if len(labels) else ""
-    names = sorted({STATUS_NAMES[result.status[i]] for i in failed})
-    warnings.warn(
-        f"{len(failed)} of {len(result.status)} fits{which} did not converge: {', '.join(names)}; "
-        "their values are where the solver stopped",
-        stacklevel=3,
-    )
-
-
-def warn_indistinct(result: FitResult, free: Sequence[str], ended: np.ndarray) -> None:
-    """Warn where the data hardly constrain some combination of the parameters."""
+    if failed:
+        which = f" ({', '.join(str(labels[i]) for i in failed[:5])})" if len(labels) else ""
+        names = ", ".join(sorted({STATUS_NAMES[result.status[i]] for i in failed}))
+        warnings.warn(
+            f"{len(failed)} of {len(result.status)} fits{which} did not converge: {names}; "
+            "their values are where the solver stopped",
+            stacklevel=3,
+        )
+    for i in np.flatnonzero(ended.any(axis=0)).tolist():
+        warnings.warn(
+            f"{free[i]} lies at an end of {bounds[i]!r} in {ended[:, i].sum()} of {len(ended)} "
+            "fits: the optimum lies at the bound, so its standard error is undefined",
+            stacklevel=3,
+        )
     undefined = ended.any(axis=1) | result.blind.any(axis=1) | ~np.isfinite(result.condition)
     condition = np.where(undefined, 1.0, result.condition)
     worst = int(np.argmax(condition))
-    if not condition[worst] > MAX_CONDITION:
-        return
-    direction = result.weakest[worst]
-    involved = [n for n, share in zip(free, direction, strict=True) if abs(share) > 0.3]
-    warnings.warn(
-        f"the data do not constrain {' and '.join(involved)} separately (condition number "
-        f"{condition[worst]:.2g} of the scaled Jacobian): fix one of them",
-        stacklevel=3,
-    )
+    if condition[worst] > MAX_CONDITION:
+        shares = zip(free, result.weakest[worst], strict=True)
+        involved = " and ".join(name for name, share in shares if abs(share) > 0.3)
+        warnings.warn(
+            f"the data do not constrain {involved} separately (condition number "
+            f"{condition[worst]:.2g} of the scaled Jacobian): fix one of them",
+            stacklevel=3,
+        )

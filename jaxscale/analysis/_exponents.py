@@ -19,14 +19,13 @@ Number: TypeAlias = float | int
 Window: TypeAlias = tuple[Number, Number]
 Estimator: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
 
-SEED = "seed"
 SEEDS_FOR_STUDENT, SEEDS_FOR_BOOTSTRAP, N_RESAMPLES = 5, 30, 2000
 FLOOR_STARTS = (0.99, 0.9, 0.5, 0.1, 1e-3)  # of the smallest value of the curve
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """Ends of an interval, and how they were found."""
+    """Ends of an interval, and the method that gives them."""
 
     low: float
     high: float
@@ -39,7 +38,7 @@ class Exponent:
 
     - `value`: mean of `per_seed`; `law` says which power of x it is.
     - `prefactor`, `floor`: geometric mean and mean over seeds; a pure power law has floor 0.
-    - `interval`: low and high end at `level`, found by `method`.
+    - `interval`: low and high end at `level`, by `method`.
     - `window`, `n_points`: the range of x that was fitted, both ends included, and its points.
     - `n_seeds`: seeds with an estimate; None for a curve without a seed axis.
     - `per_seed`: shape (s,), NaN for a seed whose curve is incomplete or whose fit failed.
@@ -83,16 +82,16 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
     array([-0.5, -0.5, -0.5, -0.5])
     """
     x = _abscissa(curve, dim)
-    kept = x > 0
-    if kept.sum() < 2:
+    positive = x > 0
+    if positive.sum() < 2:
         raise ValueError(f"`{dim}` must have at least 2 positive coordinates, got {x.tolist()}.")
     axis = curve.get_axis_num(dim)
-    y = np.moveaxis(np.asarray(curve, np.float64), axis, -1)[..., kept]
+    y = np.moveaxis(np.asarray(curve, np.float64), axis, -1)[..., positive]
     log_y = np.log(np.where(np.isfinite(y) & (y > 0), y, np.nan))
     slopes = np.full(curve.shape, np.nan)
-    order = 2 if kept.sum() > 2 else 1
-    inner = np.gradient(log_y, np.log(x[kept]), axis=-1, edge_order=order)
-    np.moveaxis(slopes, axis, -1)[..., kept] = inner
+    order = 2 if positive.sum() > 2 else 1
+    inner = np.gradient(log_y, np.log(x[positive]), axis=-1, edge_order=order)
+    np.moveaxis(slopes, axis, -1)[..., positive] = inner
     out = curve.copy(data=slopes)
     out.attrs = {"units": "", "long_name": f"d ln {curve.name or 'y'} / d ln {dim}"}
     return out
@@ -170,10 +169,10 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
 
     **Arguments**
 
-    - `values`: shape (s,), NaN left out; or a number without a seed axis, whose interval is itself.
+    - `values`: shape (s,), NaN omitted; or a number without a seed axis, whose interval is itself.
     - `level`: confidence level.
 
-    **Returns** an `Interval`; its ends are NaN where no value is left.
+    **Returns** an `Interval`; its ends are NaN where there is no value.
 
     **Raises** `ValueError` for a `level` outside (0, 1) or `values` of more than one axis.
 
@@ -181,8 +180,8 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
 
     **Example**
 
-    >>> found = js.analysis.seed_interval([0.9, 1.0, 1.1, 1.0, 1.0])
-    >>> print(f"{found.low:.3f} to {found.high:.3f} ({found.method})")
+    >>> ends = js.analysis.seed_interval([0.9, 1.0, 1.1, 1.0, 1.0])
+    >>> print(f"{ends.low:.3f} to {ends.high:.3f} ({ends.method})")
     0.912 to 1.088 (student-t)
     """
     check_level(level)
@@ -197,9 +196,9 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
         ends = (float(array.min()), float(array.max())) if n else (np.nan, np.nan)
         return Interval(*ends, "range")
     if n < SEEDS_FOR_BOOTSTRAP:
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
-        half = float(t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / np.sqrt(n))
+        half = float(stdtrit(n - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(n))
         return Interval(_mean(array) - half, _mean(array) + half, "student-t")
     drawn = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
     low, high = np.quantile(array[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
@@ -218,7 +217,7 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
     $$x^* = x_i + (x_{i+1} - x_i) \, \frac{\text{level} - y_i}{y_{i+1} - y_i}$$
 
     where i is the last point with y_i <= level. Missing points are passed over, so mask failed
-    runs first: what is missing at their end cannot be told from a shorter record.
+    runs first: what is missing at their end looks like a shorter record.
 
     **Arguments**
 
@@ -241,8 +240,8 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
         raise ValueError(f"`level` must be finite, got {level!r}.")
     x = _abscissa(curve, dim)
     y = np.asarray(curve.transpose(..., dim), np.float64)
-    found = np.apply_along_axis(lambda row: _crossing(x, row, level), -1, y)
-    out = curve.isel({dim: 0}, drop=True).copy(data=found)
+    crossings = np.apply_along_axis(lambda row: _crossing(x, row, level), -1, y)
+    out = curve.isel({dim: 0}, drop=True).copy(data=crossings)
     out.attrs = {"long_name": f"{dim} where {curve.name or 'y'} exceeds {level:g}"}
     return out
 
@@ -260,9 +259,9 @@ def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
 
 def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
     """Coordinates of `dim`, increasing numbers."""
-    known = [str(d) for d in curve.dims if d in curve.coords]
-    if dim not in known:
-        raise ValueError(f"`dim` must have coordinates ({', '.join(known)} do), got {dim!r}.")
+    numbered = [str(d) for d in curve.dims if d in curve.coords]
+    if dim not in numbered:
+        raise ValueError(f"`dim` must have coordinates ({', '.join(numbered)} do), got {dim!r}.")
     x = np.asarray(curve[dim])
     if x.dtype.kind not in "iuf" or not (np.isfinite(x).all() and np.all(np.diff(x) > 0)):
         raise ValueError(f"`{dim}` must have increasing coordinates, got {x.tolist()}.")
@@ -283,31 +282,45 @@ def _fit(
     low, high = float(window[0]), float(window[1])
     if not 0 < low < high < np.inf:
         raise ValueError(f"`window` must be two finite numbers 0 < low < high, got {window!r}.")
-    if set(curve.dims) - {dim, SEED} or dim == SEED:
+    if set(curve.dims) - {dim, "seed"} or dim == "seed":
         raise ValueError(f"`curve` must have dimensions {dim!r} and seed, got {curve.dims}.")
     y = np.asarray(curve.transpose(..., dim), np.float64).reshape(-1, len(x))
-    kept = (x >= low) & (x <= high) & ~np.isnan(y).all(axis=0)
-    x, y = x[kept], y[:, kept]
+    inside = (x >= low) & (x <= high) & ~np.isnan(y).all(axis=0)
+    x, y = x[inside], y[:, inside]
     if len(x) < n:
         raise ValueError(f"`window` must hold at least {n} points, got {len(x)}: {window}.")
     if np.any(y <= 0):
         raise ValueError(f"`curve` must be positive in the window, got {np.nanmin(y)}.")
     fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 3 for row in y]
     floors, prefactors, values = np.asarray(fits, np.float64).T
-    seeded = SEED in curve.dims
-    found, used = seed_interval(values if seeded else values[0], level), np.isfinite(values)
+    return summarise(
+        values, prefactors, floors, seeded="seed" in curve.dims, level=level,
+        window=(low, high), n_points=len(x), law=law,
+    )  # fmt: skip
+
+
+def summarise(
+    per_seed: Float[np.ndarray, " s"],
+    prefactors: Float[np.ndarray, " s"],
+    floors: Float[np.ndarray, " s"],
+    *,
+    seeded: bool,
+    level: float,
+    **facts: Any,
+) -> Exponent:
+    """Summarise estimates, one per seed (or one without a seed axis); NaN is no estimate."""
+    used = np.isfinite(per_seed)
+    ends = seed_interval(per_seed if seeded else per_seed[0], level)
     return Exponent(
-        value=_mean(values[used]),
+        value=_mean(per_seed[used]),
         prefactor=float(np.exp(_mean(np.log(prefactors[used])))),
-        interval=(found.low, found.high),
-        level=level,
-        window=(low, high),
-        n_points=len(x),
-        n_seeds=int(used.sum()) if seeded else None,
-        per_seed=values,
-        method=found.method,
-        law=law,
         floor=_mean(floors[used]),
+        interval=(ends.low, ends.high),
+        method=ends.method,
+        level=level,
+        n_seeds=int(used.sum()) if seeded else None,
+        per_seed=per_seed,
+        **facts,
     )
 
 
@@ -315,26 +328,9 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else np.nan
 
 
-def log_log_fit(
-    log_x: Float[np.ndarray, " n"], log_y: Float[np.ndarray, "... n"]
-) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-    r"""Fit a straight line to logarithms by least squares.
-
-    $$\ln y = \text{slope} \cdot \ln x + \text{intercept}$$
-
-    **Arguments:** logarithms of x, and of one or more curves over it.
-
-    **Returns:** slopes and intercepts.
-    """
-    centred = log_x - log_x.mean()
-    mean = log_y.mean(axis=-1)
-    slope = (log_y - mean[..., None]) @ centred / (centred @ centred)
-    return np.asarray(slope), np.asarray(mean - slope * log_x.mean())
-
-
 def _power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Floor 0, prefactor and slope."""
-    slope, intercept = log_log_fit(np.log(x), np.log(y))
+    slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
     return 0.0, float(np.exp(intercept)), float(slope)
 
 

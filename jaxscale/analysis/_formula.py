@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
+from jaxscale.analysis._data import Data, as_table, require_columns, require_numbers
 from jaxscale.analysis._fit_data import FitData
-from jaxscale.analysis._tables import Data, as_table, require_columns, require_numbers
 from jaxscale.spectra import PowerLaw
 
 if TYPE_CHECKING:
@@ -49,11 +49,10 @@ class Formula:
     def __post_init__(self):
         if not callable(self.function):
             raise ValueError(f"`function` must be callable, got {self.function!r}.")
-        known = self._parameters
         for name in self.values:
-            if known is not None and name not in known:
+            if name not in self._parameters and not self._takes_any:
                 raise ValueError(
-                    f"`{name}` is not an argument of {self.name} {choices(name, known)}"
+                    f"`{name}` is not an argument of {self.name} {choices(name, self._parameters)}"
                 )
 
     @property
@@ -62,20 +61,21 @@ class Formula:
         return getattr(self.function, "__name__", type(self.function).__name__)
 
     @property
-    def _parameters(self) -> dict[str, inspect.Parameter] | None:
-        """Named arguments; None where the function takes any keyword."""
-        found = inspect.signature(self.function).parameters
-        if any(p.kind is p.VAR_KEYWORD for p in found.values()):
-            return None
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        """Named arguments of the function."""
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return {n: p for n, p in found.items() if p.kind in kinds}
+        every = inspect.signature(self.function).parameters
+        return {n: p for n, p in every.items() if p.kind in kinds}
+
+    @property
+    def _takes_any(self) -> bool:
+        every = inspect.signature(self.function).parameters.values()
+        return any(p.kind is p.VAR_KEYWORD for p in every)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Arguments that come from the data."""
-        given = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        known = inspect.signature(self.function).parameters.items()
-        bare = [n for n, p in known if p.kind in given and p.default is p.empty]
+        bare = [n for n, p in self._parameters.items() if p.default is p.empty]
         return tuple(n for n in bare if n not in self.values)
 
     def __call__(self, **inputs: Any) -> Float[Array, "..."]:
@@ -88,7 +88,6 @@ class Formula:
 
         **Raises** `ValueError` for one without a real value to start from.
         """
-        found = []
         for name in free:
             value = self.values.get(name)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
@@ -96,8 +95,7 @@ class Formula:
                     f"`free` must name parameters with a value to start from, got {name!r}; "
                     f"values are given for {', '.join(self.values) or 'none'}."
                 )
-            found.append(float(value))
-        return np.asarray(found)
+        return np.asarray([float(self.values[name]) for name in free])
 
     def replaced(self, values: Mapping[str, Any]) -> "Formula":
         """The same with other values."""
@@ -119,42 +117,45 @@ class Formula:
         inputs = self.columns(mapped, table)
         require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
-        tables = _tables(table.dropna(subset=[self.result, *inputs, *aside]), each)
-        if not len(tables) or not len(tables[0][1]):
+        table = table.dropna(subset=[self.result, *inputs, *aside])
+        if not len(table):
             named = ", ".join((self.result, *inputs))
             raise ValueError(f"`data` has no complete row of {named}.")
-        self._check(len(tables[0][1]), inputs, free)
-        groups, n_groups = _groups([t for _, t in tables], resample)
+        labels, sets = (), np.zeros(len(table), int)
+        if each is not None:
+            labels, sets = np.unique(np.asarray(table[each]), return_inverse=True)
+        result, groups = _padded(table[self.result], sets), _groups(table, sets, resample)
+        self._check(result.shape[1], inputs, free)
         fixed = {n: v for n, v in self.values.items() if n not in free}
         return self, FitData(
             theory=_Called(self.function, fixed, tuple(free), self.result),
             start=self.start(free),
-            data={self.result: _padded([t[self.result] for _, t in tables])[:, None]},
-            inputs={n: _padded([t[n] for _, t in tables], fill=None) for n in inputs},
-            groups={self.result: groups[None]},
-            n_groups=n_groups,
-            labels=tuple(label for label, _ in tables) if each else (),
+            data={self.result: result[:, None]},
+            inputs={n: _padded(table[n], sets, repeat=True) for n in inputs},
+            groups=groups[None],
+            n_groups=int(groups.max()) + 1,
+            labels=tuple(np.asarray(labels).tolist()),
             signed=frozenset(),
             bounds={},
         )
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
         """Columns that are read: the inputs, and arguments with a default that the user maps."""
-        found = self._named(mapped)
-        require_columns(table, [self.result, *found])
-        return found
+        named = self._named(mapped)
+        require_columns(table, [self.result, *named])
+        return named
 
     def _named(self, mapped: Mapping[str, str]) -> list[str]:
-        known = self._parameters or {}
-        return list(dict.fromkeys((*self.inputs, *(n for n in mapped if n in known)))) or ["x"]
+        own = [n for n in mapped if n in self._parameters]
+        return list(dict.fromkeys([*self.inputs, *own])) or ["x"]
 
     def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
         """Refuse columns for what has a value already, and for what is not an argument."""
         for name in mapped:
             if name in self.values:
                 raise ValueError(f"`columns` must not map {name!r}, which has a value.")
-            allowed = [*(self._parameters or [name]), self.result, *others, *self._named({})]
-            if name not in allowed:
+            allowed = [*self._parameters, self.result, *others, *self._named({})]
+            if name not in allowed and not self._takes_any:
                 raise ValueError(
                     f"`columns` must map arguments of {self.name} or its result "
                     f"({', '.join(dict.fromkeys(allowed))}), got {name!r}."
@@ -178,8 +179,8 @@ class Formula:
 
         arrays = {n: np.asarray(v, float) for n, v in inputs.items()}
         with jax.enable_x64(True):
-            found = np.asarray(self(**arrays))
-        return pandas.DataFrame({**arrays, self.result: found})
+            result = np.asarray(self(**arrays))
+        return pandas.DataFrame({**arrays, self.result: result})
 
     def described(self) -> dict[str, Any]:
         """Name and values, as plain data."""
@@ -227,10 +228,10 @@ def _traceable(name: str, free: Sequence[str]) -> Iterator[None]:
 
 def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any) -> Array:
     if set(inputs) != {"x"} or "x" in inspect.signature(function).parameters:
-        found = function(**inputs, **values)
-        if not isinstance(found, Array | np.ndarray | float | int | np.number):
-            raise ValueError(f"`function` must return one value per row, got {found!r}.")
-        return jnp.asarray(found)
+        result = function(**inputs, **values)
+        if not isinstance(result, Array | np.ndarray | float | int | np.number):
+            raise ValueError(f"`function` must return one value per row, got {result!r}.")
+        return jnp.asarray(result)
     law = function(**values)
     if not isinstance(law, PowerLaw):
         raise ValueError(
@@ -239,35 +240,23 @@ def _evaluate(function: Callable[..., Any], values: dict[str, Any], inputs: Any)
     return law(inputs["x"])
 
 
-def _tables(table: "pandas.DataFrame", each: str | None) -> list[tuple[Any, "pandas.DataFrame"]]:
-    if each is None:
-        return [(None, table)]
-    require_columns(table, [each])
-    return [(label, group) for label, group in table.groupby(each, sort=True)]
+def _padded(column: Any, sets: np.ndarray, repeat: bool = False) -> np.ndarray:
+    """Rows of a column by the number of their set; short sets end in NaN, or repeat their first."""
+    rows = [np.asarray(column, np.float64)[sets == i] for i in range(sets.max() + 1)]
+    longest = max(map(len, rows))
+    blanks = [row[0] if repeat else np.nan for row in rows]
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=blank)
+                     for row, blank in zip(rows, blanks, strict=True)])  # fmt: skip
 
 
-def _padded(columns: Sequence[Any], fill: float | None = np.nan) -> np.ndarray:
-    """Columns of unequal length as rows; with `fill` None their first value fills them up."""
-    longest = max((len(c) for c in columns), default=0)
-    rows = []
-    for column in columns:
-        values = np.asarray(column, np.float64)
-        blank = fill if fill is not None else (values[0] if len(values) else 0.0)
-        rows.append(np.concatenate([values, np.full(longest - len(values), blank)]))
-    return np.asarray(rows)
-
-
-def _groups(tables: Sequence["pandas.DataFrame"], resample: str | None) -> tuple[np.ndarray, int]:
+def _groups(table: "pandas.DataFrame", sets: np.ndarray, resample: str | None) -> np.ndarray:
     """Number the group that each point is resampled with: its own, or that of a column."""
-    longest = max((len(t) for t in tables), default=0)
     if resample is None:
-        return np.arange(longest), longest
-    groups = []
-    for table in tables:
-        require_columns(table, [resample])
-        groups.append(np.unique(np.asarray(table[resample]), return_inverse=True)[1])
-    if any(len(g) != longest or np.any(g != groups[0]) for g in groups):
+        return np.arange(np.bincount(sets).max())
+    values = np.asarray(table[resample])
+    groups = [np.unique(values[sets == i], return_inverse=True)[1] for i in range(sets.max() + 1)]
+    if any(not np.array_equal(g, groups[0]) for g in groups):
         raise ValueError(
             f"`resample` must number the rows of every data set alike, got {resample!r}."
         )
-    return groups[0], int(groups[0].max()) + 1 if longest else 0
+    return groups[0]

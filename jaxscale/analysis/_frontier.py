@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from jaxscale.analysis._exponents import SEED, Exponent, Method, log_log_fit, seed_interval
+from jaxscale.analysis._exponents import Exponent, Method, seed_interval, summarise
 from jaxscale.analysis._jackknife import jackknife
 
 if TYPE_CHECKING:
     import xarray
 
 REFERENCES = ("hoffmann2022",)
-ROUNDING = 1e-9  # in ln T, by which a time may lie beyond the last record
+BEYOND_LAST = 1e-9  # in ln T, by which a time may lie beyond the last record
 DEPRECATED = ("size", "time")  # names of the quantities before they were those of the dimensions
 
 
@@ -112,10 +112,10 @@ class Frontier:
         **Reference** Tukey 1958, Ann. Math. Statist. 29, 614.
         """
         c = _compute(compute)
-        seeded = SEED in values.dims
-        of_mean = np.asarray(optimum(values.mean(SEED) if seeded else values), np.float64)
+        seeded = "seed" in values.dims
+        of_mean = np.asarray(optimum(values.mean("seed") if seeded else values), np.float64)
         pseudo = of_mean[None]
-        if seeded and values.sizes[SEED] > 1:
+        if seeded and values.sizes["seed"] > 1:
             pseudo = jackknife(values, optimum)
             # an optimum that depends on one seed has no interval, not that of the other seeds
             pseudo = np.where(np.isnan(pseudo).any(axis=0), np.nan, pseudo)
@@ -134,7 +134,7 @@ class Frontier:
             exponent=_ByQuantity({k: _exponent(log_c, v, level, seeded) for k, v in logs.items()}),
             level=level,
             method=seed_interval(np.zeros(len(pseudo)) if seeded else 0.0, level).method,
-            n_seeds=values.sizes[SEED] if seeded else None,
+            n_seeds=values.sizes["seed"] if seeded else None,
         )
 
 
@@ -168,15 +168,15 @@ def frontier(
     Records of T a factor 2 apart add 0.0015 and 6e-5, a factor 4 apart 0.014 and 6e-4. N* is 5 %
     high at q = 1.41, 2 % at 1.19, where the loss has a pole on one side, as in sparse regression.
 
-    With noise N* is known only as well as the parabola is deep: it should be deeper at its ends
-    than the standard error of ln L. With 5 % per seed, 8 seeds and q = 1.41 and `neighbours=2`
+    With noise N* is only as certain as the parabola is deep: it should be deeper at its ends than
+    the standard error of ln L. With 5 % per seed, 8 seeds and q = 1.41 and `neighbours=2`
     nine sets in ten have an interval of the exponent of N*, and it covers in 94 % of them; with 1
     one set in three has.
 
     **Arguments**
 
     - `loss`: positive losses over `size`, `time` and optionally `seed`. Values that are not finite
-      are missing, and a point that one seed lacks is missing for all. Time 0 is left out.
+      are missing, and a point that one seed lacks is missing for all. Time 0 is omitted.
     - `compute`: C, shape (c,), positive, at least two different values; the window of the
       exponents.
     - `size`, `time`: the two dimensions, such as `n_parameters` and `step`.
@@ -204,7 +204,7 @@ def frontier(
         rows = np.log(np.asarray(mean.transpose(size, time), np.float64))
         return np.stack([_along(log_t, row, a) for row, a in zip(rows, at, strict=True)])
 
-    everything = heights(loss.mean(SEED) if SEED in loss.dims else loss)
+    everything = heights(loss.mean("seed") if "seed" in loss.dims else loss)
     lowest = np.where(np.isnan(everything), np.inf, everything).argmin(axis=0).tolist()
 
     def optimum(mean: "xarray.DataArray") -> Float[np.ndarray, "2 c"]:
@@ -237,7 +237,7 @@ def _along(log_t: np.ndarray, row: np.ndarray, at: np.ndarray) -> np.ndarray:
     if present.sum() < 2:
         return np.full(at.shape, np.nan)
     for end in (log_t[0], log_t[-1]):
-        at = np.where(np.abs(at - end) < ROUNDING, end, at)
+        at = np.where(np.abs(at - end) < BEYOND_LAST, end, at)
     values = PchipInterpolator(log_t[present], row[present], extrapolate=False)(at)
     below = np.clip(np.searchsorted(log_t, at, side="right") - 1, 0, len(log_t) - 2)
     return np.where(present[below] & present[below + 1], values, np.nan)
@@ -245,20 +245,12 @@ def _along(log_t: np.ndarray, row: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def _exponent(log_c: np.ndarray, log_y: np.ndarray, level: float, seeded: bool) -> Exponent:
     """Least-squares slope in `log_c` of each row of `log_y`, one row per seed."""
-    slopes, intercepts = log_log_fit(log_c, log_y)
-    ends = seed_interval(slopes if seeded else slopes[0], level)
-    return Exponent(
-        value=float(slopes.mean()),
-        prefactor=float(np.exp(np.mean(intercepts))),
-        interval=(ends.low, ends.high),
-        level=level,
-        window=(float(np.exp(log_c.min())), float(np.exp(log_c.max()))),
-        n_points=len(log_c),
-        n_seeds=len(slopes) if seeded else None,
-        per_seed=slopes,
-        method=ends.method,
+    slopes, intercepts = np.polyfit(log_c, log_y.T, 1)
+    return summarise(
+        slopes, np.exp(intercepts), np.zeros_like(slopes), seeded=seeded, level=level,
+        window=(float(np.exp(log_c.min())), float(np.exp(log_c.max()))), n_points=len(log_c),
         law="prefactor * compute^value",
-    )
+    )  # fmt: skip
 
 
 def _compute(compute: object) -> Float[np.ndarray, " c"]:
@@ -272,7 +264,7 @@ def _compute(compute: object) -> Float[np.ndarray, " c"]:
 
 def _checked(loss: "xarray.DataArray", size: str, time: str, sizes: int) -> "xarray.DataArray":
     """`loss` at positive times, NaN where it is missing for any seed."""
-    if size == time or not {size, time} <= set(loss.dims) <= {size, time, SEED}:
+    if size == time or not {size, time} <= set(loss.dims) <= {size, time, "seed"}:
         raise ValueError(
             f"`loss` must have the dimensions {size!r}, {time!r} and perhaps seed, got {loss.dims}."
         )
@@ -292,4 +284,4 @@ def _checked(loss: "xarray.DataArray", size: str, time: str, sizes: int) -> "xar
     finite = abs(loss) < np.inf
     if bool((loss.where(finite, 1.0) <= 0).any()):
         raise ValueError(f"`loss` must be positive, got {float(loss.where(finite).min())}.")
-    return loss.where(finite.all(SEED) if SEED in loss.dims else finite)
+    return loss.where(finite.all("seed") if "seed" in loss.dims else finite)

@@ -1,4 +1,4 @@
-"""Theory of a whole grid as a function of the values of some fields, beside data on the grid."""
+"""Theory of a grid as a function of the values of some fields, and data on the axes of the grid."""
 
 import dataclasses
 import math
@@ -12,9 +12,8 @@ from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
 from jaxscale._status import STATUS
-from jaxscale.analysis._fit_data import FitData
-from jaxscale.analysis._resampling import aligned, groups_of, rows_of
-from jaxscale.analysis._tables import Data, as_dataset, as_table, require_columns
+from jaxscale.analysis._data import Data, as_dataset, as_table, require_columns
+from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, interval_of
 from jaxscale.paths import get, replace, set_leaves
@@ -24,8 +23,6 @@ from jaxscale.training import AbstractTrainedSystem
 
 if TYPE_CHECKING:
     import xarray
-
-STEP, SEED, LOSS = "step", "seed", "loss"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +47,12 @@ class GridTheory:
     def replaced(self, values: Mapping[str, Any]) -> "GridTheory":
         """The same grid with other values of its system's fields."""
         leaves = {p: np.asarray(v, np.float64) for p, v in values.items()}
-        return GridTheory(_with(self.grid, set_leaves(self.grid.system, leaves)))
+        system = set_leaves(self.grid.system, leaves)
+        return GridTheory(self.grid.replace(system=system, seeds=self.grid.seeds[:1]))
 
     def predicted(self) -> "xarray.Dataset":
         """The theory of the grid."""
-        return predict(_with(self.grid, self.grid.system))
+        return predict(self.grid)
 
     def described(self) -> dict[str, Any]:
         """The grid, as plain data."""
@@ -62,13 +60,13 @@ class GridTheory:
 
     @staticmethod
     def joined(
-        found: Sequence["xarray.Dataset"], each: str, labels: Sequence[Any]
+        theories: Sequence["xarray.Dataset"], each: str, labels: Sequence[Any]
     ) -> "xarray.Dataset":
         """Theories along a new dimension `each` of their labels."""
         import xarray
 
         index = xarray.DataArray(list(labels), dims=each, name=each)
-        return xarray.concat(found, dim=index)
+        return xarray.concat(theories, dim=index)
 
     def observe(
         self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
@@ -77,95 +75,86 @@ class GridTheory:
         """The theory at the steps of the data, and data on the grid's values."""
         import xarray
 
-        start = self.start(free)
-        known = {n: o.dims for n, o in self.grid.system.schema.observables.items()}
-        if isinstance(data, xarray.Dataset) and columns is None:
-            here, runs = self, data
-        else:
-            here, runs = self._tabulated(data, known, columns, each)
-        theory, names, signed = _theory(here.grid, tuple(free), observables, [str(n) for n in runs])
-        values, index, labels, order = aligned(runs, names, each, signed)
+        start, recorded, runs = self.start(free), self, data
+        if not isinstance(data, xarray.Dataset) or columns is not None:
+            recorded, runs = self._tabulated(data, columns, each)
+        measured = [str(n) for n in runs]
+        theory, coordinates, signed = _closed_forms(
+            recorded.grid, tuple(free), observables, measured
+        )
+        values, index, labels, order = aligned(runs, coordinates, each, signed)
         groups, n_groups = groups_of(values, order, resample)
-        n_axes = {name: len(coordinates) for name, coordinates in names.items()}
-        values = rows_of(values, n_axes, np.nan)
+        n_axes = {name: len(axes) for name, axes in coordinates.items()}
         groups = rows_of({n: g[None] for n, g in groups.items()}, n_axes, 0)
-        observed = FitData(
-            theory=_Indexed(theory, index), start=start, data=values, inputs=None,
-            groups={n: g[0] for n, g in groups.items()}, n_groups=n_groups, labels=labels,
-            signed=signed, bounds=_declared(self.grid.system, free, start),
-        )  # fmt: skip
-        return here, observed
+        return recorded, FitData(
+            theory=dataclasses.replace(theory, index=index),
+            start=start,
+            data=rows_of(values, n_axes, np.nan),
+            inputs=None,
+            groups=np.concatenate([g[0] for _, g in sorted(groups.items())], axis=-1),
+            n_groups=n_groups,
+            labels=labels,
+            signed=signed,
+            bounds=_declared(self.grid.system, free, start),
+        )
 
     def _tabulated(
-        self, data: Data, known: Mapping[str, tuple[str, ...]], columns: Mapping[str, str] | None,
-        each: str | None,
-    ) -> "tuple[GridTheory, xarray.Dataset]":  # fmt: skip
+        self, data: Data, columns: Mapping[str, str] | None, each: str | None
+    ) -> "tuple[GridTheory, xarray.Dataset]":
+        """The theory at the steps of a table, and the table on the dimensions of the grid."""
+        import xarray
+
+        schema = self.grid.system.schema.observables
         table = as_table(data, columns)
-        observables = [n for n in known if n in table]
-        if not observables:
+        if not any(name in table for name in schema):
             raise ValueError(
-                f"`data` must have a column of {', '.join(known)}, got {', '.join(table.columns)}; "
-                "`columns` maps our names to yours."
+                f"`data` must have a column of {', '.join(schema)}, got "
+                f"{', '.join(table.columns)}; `columns` maps our names to yours."
             )
-        here = self._recording(table)
+        recorded = self._recording(table)
+        axes = {d: recorded.grid.coordinates[d] for d in recorded.grid.dims[:-1]}
         parts = []
-        for name in observables:
-            dims = [*here.grid.dims[:-1], *known[name], *([each] if each else [])]
-            dims += [SEED] if SEED in table and SEED not in dims else []
-            single = {d for d in here.grid.dims[:-1] if len(here.grid.coordinates[d]) == 1}
-            held = [d for d in dims if d in table or d not in single]
+        for name in [n for n in schema if n in table]:
+            dims = [*axes, *schema[name].dims, *([each] if each else [])]
+            dims += ["seed"] if "seed" in table and "seed" not in dims else []
+            single = {d: axes[d] for d in axes if len(axes[d]) == 1 and d not in table}
+            held = [d for d in dims if d not in single]
             require_columns(table, held)
             part = as_dataset(table.drop_duplicates([*held, name]), held, [name])
-            parts.append(part.expand_dims({d: here.grid.coordinates[d] for d in dims
-                                           if d not in held}))  # fmt: skip
-        return here, _merged(parts)
+            parts.append(part.expand_dims(single))
+        merged: Any = xarray.merge(parts, join="outer", compat="no_conflicts")
+        return recorded, merged
 
     def _recording(self, table: Any) -> "GridTheory":
         """The same theory at the steps of a table."""
         system = self.grid.system
-        if STEP not in table or not isinstance(system, AbstractTrainedSystem):
+        if "step" not in table or not isinstance(system, AbstractTrainedSystem):
             return self
-        steps = sorted({as_int(STEP, s) for s in table[STEP].dropna()})
+        steps = sorted({as_int("step", s) for s in table["step"].dropna()})
         if set(steps) <= set(system.record_steps):
             return self
-        if steps[-1] > system.n_steps and not isinstance(_schedule(system), Constant):
+        constant = isinstance(getattr(system, "schedule", None) or Constant(), Constant)
+        if steps[-1] > system.n_steps and not constant:
             raise ValueError(
                 "`n_steps` must be that of your runs, for the schedule depends on it: the data go "
                 f"to step {steps[-1]}, n_steps is {system.n_steps}."
             )
         longer = replace(replace(system, "record", None), "n_steps", max(system.n_steps, steps[-1]))
-        return GridTheory(_with(self.grid, replace(longer, "record", steps), every_seed=True))
+        return GridTheory(self.grid.replace(system=replace(longer, "record", steps)))
 
 
 def _declared(system: Any, free: Sequence[str], start: np.ndarray) -> dict[str, AbstractBound]:
     """Bounds of the fields that declare an interval and start inside it."""
-    found: dict[str, AbstractBound] = {}
+    bounds: dict[str, AbstractBound] = {}
     for path, value in zip(free, start.tolist(), strict=True):
         low, high = interval_of(system, path)
         if low is not None and high is not None and low < value < high:
-            found[path] = Between(low=np.asarray(low), high=np.asarray(high))
-    return found
+            bounds[path] = Between(low=np.asarray(low), high=np.asarray(high))
+    return bounds
 
 
-def _schedule(system: Any) -> Any:
-    """The schedule of a system; a constant one where it has none."""
-    return getattr(system, "schedule", None) or Constant()
-
-
-def _merged(parts: Sequence["xarray.Dataset"]) -> "xarray.Dataset":
-    """One Dataset of several with their own dimensions."""
-    import xarray
-
-    return xarray.merge(parts, join="outer", compat="no_conflicts")
-
-
-def _with(grid: Grid, system: Any, every_seed: bool = False) -> Grid:
-    seeds = grid.seeds if every_seed else grid.seeds[:1]
-    return Grid(system, grid.axes, seeds=seeds, key=grid.key)
-
-
-class _Theory(eqx.Module):
-    """Function from field values to arrays over (grid axes without seed, observable axes)."""
+class _ClosedForms(eqx.Module):
+    """Observables over (grid axes without seed, their own axes), at the places of the data."""
 
     templates: tuple[Any, ...]
     columns: tuple[dict[str, np.ndarray], ...]
@@ -174,59 +163,47 @@ class _Theory(eqx.Module):
     free: tuple[str, ...] = eqx.field(static=True)
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
     grid_shape: tuple[int, ...] = eqx.field(static=True)
+    index: dict[str, Any]
 
-    def __call__(self, values: Float[Array, " p"]) -> dict[str, Array]:
+    def __call__(self, values: Float[Array, " p"], inputs: None) -> dict[str, Array]:
         n_runs = math.prod(self.grid_shape)
         out = {n: jnp.full((n_runs, *shape), jnp.nan) for n, shape in self.shapes}
         buckets = zip(self.templates, self.columns, self.run_ids, self.places, strict=True)
         for template, columns, run_ids, places in buckets:
             filled = set_leaves(template, {path: values[k] for k, path in enumerate(self.free)})
-            found = predict_columns(filled, columns, len(run_ids))
+            predictions = predict_columns(filled, columns, len(run_ids))
             for n in out:
-                out[n] = out[n].at[jnp.ix_(run_ids, *places[n])].set(found[n])
-        return {n: out[n].reshape(*self.grid_shape, *shape) for n, shape in self.shapes}
+                out[n] = out[n].at[jnp.ix_(run_ids, *places[n])].set(predictions[n])
+        full = {n: out[n].reshape(*self.grid_shape, *shape) for n, shape in self.shapes}
+        return {n: full[n][where] for n, where in self.index.items()}
 
 
-class _Indexed(eqx.Module):
-    """A theory at the places of the data."""
-
-    theory: _Theory
-    index: dict[str, Any]
-
-    def __call__(self, values: Float[Array, " p"], inputs: None) -> dict[str, Array]:
-        found = self.theory(values)
-        return {name: found[name][where] for name, where in self.index.items()}
-
-
-def _theory(
-    grid: Grid,
-    free: tuple[str, ...],
-    observables: Sequence[str] | None,
-    measured: Sequence[str],
-) -> tuple[_Theory, dict[str, Any], frozenset[str]]:
-    """The theory of a grid, for each observable its coordinates, and which take both signs."""
+def _closed_forms(
+    grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None, measured: Sequence[str]
+) -> tuple[_ClosedForms, dict[str, Any], frozenset[str]]:
+    """The theory of a grid, the coordinates of each observable, and which take both signs."""
     layout = theory_layout(grid)
     closed = [name for name in layout.observables if name != STATUS]
     # observables of one state repeat each other: by default one of them is compared
-    here = [name for name in closed if name in measured] or closed
-    names = [LOSS if LOSS in here else here[0]] if observables is None else list(observables)
+    usable = [name for name in closed if name in measured] or closed
+    names = ["loss" if "loss" in usable else usable[0]] if observables is None else [*observables]
     for name in names:
         if name not in closed:
-            known = ", ".join(closed)
-            raise ValueError(f"`observables` must have a closed form ({known}), got {name!r}.")
+            raise ValueError(
+                f"`observables` must have a closed form ({', '.join(closed)}), got {name!r}."
+            )
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
-    observed = {n: layout.observables[n].dims for n in names}
-    theory = _Theory(
+    dims = {n: layout.observables[n].dims for n in names}
+    theory = _ClosedForms(
         templates=tuple(set_leaves(b.padded_system, blank) for b in layout.buckets),
         columns=tuple(b.columns for b in layout.buckets),
         run_ids=tuple(b.run_ids for b in layout.buckets),
-        places=tuple({n: tuple(p[d] for d in observed[n]) for n in names}
-                     for p in layout.positions),
+        places=tuple({n: tuple(p[d] for d in dims[n]) for n in names} for p in layout.positions),
         free=free,
         shapes=tuple((n, layout.shape(n)) for n in names),
         grid_shape=tuple(grid.shape[:-1]),
-    )  # fmt: skip
-    coordinates = {**grid.coordinates, **layout.coordinates}
-    signed = frozenset(n for n in names if layout.observables[n].signed)
-    held = {n: {d: coordinates[d] for d in (*grid.dims[:-1], *observed[n])} for n in names}
-    return theory, held, signed
+        index={},
+    )
+    places = {**grid.coordinates, **layout.coordinates}
+    coordinates = {n: {d: places[d] for d in (*grid.dims[:-1], *dims[n])} for n in names}
+    return theory, coordinates, frozenset(n for n in names if layout.observables[n].signed)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from jaxscale.analysis._exponents import SEED, fit_exponent
+from jaxscale.analysis._exponents import fit_exponent
 
 if TYPE_CHECKING:
     import xarray
@@ -40,8 +40,7 @@ def jackknife_exponents(
 
 
 def jackknife(
-    values: "xarray.DataArray",
-    estimate: "Callable[[xarray.DataArray], ArrayLike]",
+    values: "xarray.DataArray", estimate: "Callable[[xarray.DataArray], ArrayLike]"
 ) -> Float[np.ndarray, "s ..."]:
     r"""Jackknife pseudo-values of any estimate from the mean over seeds.
 
@@ -66,18 +65,18 @@ def jackknife(
     >>> js.analysis.jackknife(values, lambda mean: float(mean))
     array([1., 2., 3.])
     """
-    n = values.sizes.get(SEED, 0)
+    n = values.sizes.get("seed", 0)
     if n < 2:
         raise ValueError(f"`values` must have at least 2 seeds, got {n}.")
     missing = values.isnull()
-    partly = missing & ~missing.all(SEED)
+    partly = missing & ~missing.all("seed")
     if bool(partly.any()):  # the mean over the others would forget what these seeds did
-        shape = np.shape(estimate(values.fillna(1.0).mean(SEED)))
+        shape = np.shape(estimate(values.fillna(1.0).mean("seed")))
         return np.full((n, *shape), np.nan)
-    total = values.sum(SEED, skipna=False)
-    whole = np.asarray(estimate(total / n))
+    total = values.sum("seed", skipna=False)
+    of_all = np.asarray(estimate(total / n))
     parts = [
-        np.asarray(estimate((total - values.isel({SEED: i}, drop=True)) / (n - 1)))
+        np.asarray(estimate((total - values.isel({"seed": i}, drop=True)) / (n - 1)))
         for i in range(n)
     ]
-    return n * whole - (n - 1) * np.stack(parts)
+    return n * of_all - (n - 1) * np.stack(parts)

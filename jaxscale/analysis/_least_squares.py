@@ -1,11 +1,9 @@
 """Fits of data sets from many starts, with covariance, and of their resamples.
 
-Data sets, starts and resamples are lanes of one solver (`levenberg`). Nothing in this file depends
-on where a theory or its data come from.
+Data sets, starts and resamples are lanes of one solver, `levenberg_marquardt`.
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -13,19 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxscale.analysis._levenberg import (
-    EPS,
-    FAILED,
-    Expansion,
-    QuadraticModel,
-    levenberg_marquardt,
-)
+from jaxscale.analysis._expansion import Expansion
+from jaxscale.analysis._levenberg import EPS, FAILED, QuadraticModel, levenberg_marquardt
 from jaxscale.analysis.bounds import AbstractBound
 
-STATUS_NAMES = ("converged", "not converged", "not finite", "stuck")
 INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
 CANDIDATES = 64  # per parameter
-DRAWN_AT_ONCE = 2**22  # counts of groups, by which the resamples in memory are bounded
+DRAWN_AT_ONCE = 2**22  # weights, by which the resamples in memory are bounded
 
 
 class FitResult(NamedTuple):
@@ -45,13 +37,17 @@ class FitResult(NamedTuple):
 
 
 def candidates(bounds: tuple[AbstractBound, ...], z: Float[np.ndarray, " p"]) -> np.ndarray:
-    """Scatter coordinates around `z`, dense near it: a Sobol sequence with squared distances."""
-    from scipy.stats.qmc import Sobol
+    """Scatter coordinates around `z`, dense near it: an even sequence with squared distances.
 
-    n_bits = math.ceil(math.log2(CANDIDATES * len(z)))
-    u = 2 * Sobol(len(z), scramble=False).random_base2(n_bits) - 1
-    radius = [b.search_radius(jnp.asarray(at)) for b, at in zip(bounds, z, strict=True)]
-    return z + np.asarray(radius) * u * np.abs(u)
+    **Reference:** Roberts 2018, "The unreasonable effectiveness of quasirandom sequences".
+    """
+    p, root = len(z), 1.0
+    for _ in range(64):  # of x^(p + 1) = x + 1
+        root = (1 + root) ** (1 / (p + 1))
+    number = np.arange(1, CANDIDATES * p + 1)[:, None]
+    u = 2 * ((0.5 + number * root ** -np.arange(1.0, p + 1)) % 1) - 1
+    radius = [np.asarray(b.search_radius(at)) for b, at in zip(bounds, z, strict=True)]
+    return z + np.stack(radius) * u * np.abs(u)
 
 
 def fit(
@@ -60,17 +56,13 @@ def fit(
     scattered: Float[np.ndarray, "c p"],
     n_starts: int,
 ) -> FitResult:
-    """Fit every data set from `z` and the best `n_starts - 1` of `scattered`.
-
-    **Arguments:** models of the data sets, the first start, candidates, and the number of starts.
-
-    **Returns:** a `FitResult`.
-    """
-    n_sets, p = expand.n_sets, z.size
+    """Fit every data set from `z` and the best `n_starts - 1` of `scattered`."""
+    n_sets, p = len(expand.data.target), z.size
     starts = np.broadcast_to(z, (n_sets, 1, p))
     if n_starts > 1:
         c = len(scattered)
-        cost = expand(np.tile(scattered, (n_sets, 1)), np.repeat(np.arange(n_sets), c)).cost
+        scan, lanes = np.tile(scattered, (n_sets, 1)), np.arange(n_sets * c)
+        cost = expand.lanes(np.repeat(np.arange(n_sets), c))(scan, lanes).cost
         cost = np.where(np.isfinite(cost), cost, np.inf).reshape(n_sets, c)
         order = np.argsort(cost, axis=1, stable=True)[:, : n_starts - 1]
         starts = np.concatenate([starts, scattered[order]], axis=1)
@@ -78,7 +70,7 @@ def fit(
     end, model, status = levenberg_marquardt(expand.lanes(sets), starts.reshape(-1, p))
     cost = np.where(status == FAILED, np.inf, model.cost).reshape(n_sets, n_starts)
     best = np.argmin(cost, axis=1) + n_starts * np.arange(n_sets)
-    optimum = jax.tree.map(lambda x: x[best], model)
+    optimum = QuadraticModel(*(x[best] for x in model))
     n = np.sum(expand.points_by_group, axis=1)
     return FitResult(
         end[best],
@@ -95,15 +87,11 @@ def fit(
 def refit(
     expand: Expansion, z: Float[np.ndarray, "n p"], n_resamples: int, key: Key[Array, ""]
 ) -> tuple[Float[np.ndarray, "n b p"], Int[np.ndarray, "n b"]]:
-    """Fit resamples of every data set from its optimum: groups drawn with replacement.
-
-    **Arguments:** models of the data sets, their optima, the number of resamples, and a key.
-
-    **Returns:** coordinates and status codes.
-    """
+    """Fit resamples of every data set from its optimum `z`: coordinates and status codes."""
     n_sets, p = z.shape
     lanes = np.arange(n_sets * n_resamples)
-    size = min(lanes.size, max(1, DRAWN_AT_ONCE // expand.n_groups))
+    floats = max(expand.data.n_groups, expand.data.target[0].size)
+    size = min(lanes.size, max(1, DRAWN_AT_ONCE // floats))
     ends, codes = np.empty((lanes.size, p)), np.empty(lanes.size, np.int32)
     for first in range(0, lanes.size, size):
         # every chunk has the same size: the last one begins in the one before it
@@ -124,12 +112,8 @@ def draw_counts(
 ) -> Float[np.ndarray, "l u"]:
     """Count how often each group is drawn: as many draws as groups hold a point, among those.
 
-    Draws come one by one from the key, so that padding by empty groups changes none.
-
-    **Arguments:** a key; data set and number of each resample; which groups of which data set hold
-    a point with weight.
-
-    **Returns:** counts.
+    Draws come one by one from the key, so that padding by empty groups changes none. `held` says
+    which groups of which data set hold a point with weight.
     """
     (n_lanes, n_groups), n_held = (len(sets), held.shape[1]), held.sum(axis=1)[sets, None]
     uniform = np.asarray(_uniform(key, sets, number, n_groups))
@@ -162,12 +146,8 @@ def uncertainty(
     For squares this is the usual `s^2 (J^T W J)^-1`. With a Huber loss it needs residuals inside
     delta: it is NaN for fewer than 10 per parameter, where it would be far too small (measured:
     95 % intervals cover 39 % with 40 points and delta a fiftieth of the noise). The condition
-    number is that of the Jacobian with columns of unit length.
-
-    **Arguments:** models around the optima of data sets, and their numbers of points.
-
-    **Returns:** covariances, condition numbers, weakest directions, and which coordinates change
-    nothing.
+    number is that of the Jacobian with columns of unit length. Returns covariances, condition
+    numbers, weakest directions, and which coordinates change nothing.
 
     **Reference:** Huber 1973, Ann. Statist. 1, 799.
     """

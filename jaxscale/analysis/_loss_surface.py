@@ -1,6 +1,7 @@
 """The loss of language models over parameters and tokens: a fit with honest intervals."""
 
 import dataclasses
+import itertools
 import warnings
 from typing import Any
 
@@ -11,8 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._diagnostics import check_count
+from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._exponents import check_level
-from jaxscale.analysis._levenberg import CONVERGED, FAILED, DataSets, Expansion, FitProblem
+from jaxscale.analysis._levenberg import CONVERGED, FAILED
 from jaxscale.analysis._plain import plain
 from jaxscale.analysis.bounds import Positive
 from jaxscale.analysis.residuals import Huber, Log
@@ -133,11 +135,7 @@ class LossSurface:
         products = c / FLOP_PER_PARAMETER_TOKEN
         n = scale * products ** exponents["a"]
         d = products ** exponents["b"] / scale
-        return {
-            "n_parameters": np.asarray(n),
-            "n_tokens": np.asarray(d),
-            "loss": self.loss(n, d),
-        }
+        return {"n_parameters": np.asarray(n), "n_tokens": np.asarray(d), "loss": self.loss(n, d)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -198,9 +196,9 @@ def fit_loss_surface(
         robust = Huber(delta=np.asarray(delta))
         problem = FitProblem(_surface, (Positive(),) * 5, kinds, {"loss": np.asarray(1.0)}, robust)
         inputs = {"n_parameters": n[None], "n_tokens": d[None]}
-        runs = DataSets(inputs, {"loss": np.log(y)[None, None]}, {"loss": np.ones((1, 1, len(y)))})
-        groups: Any = {"loss": np.arange(len(y))[None]}
-        expand = Expansion(problem, runs, groups, len(y))
+        target, groups = np.log(y)[None, None], np.arange(len(y))[None]
+        runs = DataSets(inputs, target, np.ones_like(target), groups, len(y))
+        expand = Expansion(problem, runs, max(len(starts), bootstrap))
         result = least_squares.fit(expand, starts[0], starts[1:], len(starts))
         drawn = np.empty((0, 5))
         if bootstrap:
@@ -255,13 +253,11 @@ def _starts(n: np.ndarray, d: np.ndarray, y: np.ndarray) -> np.ndarray:
     from scipy.optimize import nnls
 
     starts = []
-    for share in FLOORS:
+    for share, alpha, beta in itertools.product(FLOORS, EXPONENTS, EXPONENTS):
         floor = share * y.min()
-        for alpha in EXPONENTS:
-            for beta in EXPONENTS:
-                columns = np.stack([n**-alpha, d**-beta], axis=1) / y[:, None]
-                scale = columns.max(axis=0)
-                weights, _ = nnls(columns / scale, (y - floor) / y)
-                prefactors = np.maximum(weights, 1e-3) / scale
-                starts.append([floor, *prefactors, alpha, beta])
+        columns = np.stack([n**-alpha, d**-beta], axis=1) / y[:, None]
+        scale = columns.max(axis=0)
+        weights, _ = nnls(columns / scale, (y - floor) / y)
+        prefactors = np.maximum(weights, 1e-3) / scale
+        starts.append([floor, *prefactors, alpha, beta])
     return np.log(starts)

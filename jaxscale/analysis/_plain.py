@@ -1,6 +1,8 @@
-"""Results as plain data for JSON."""
+"""Results as plain data, and as JSON files."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,3 +19,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
+
+
+def write_json(value: Any, path: Path | str) -> None:
+    """Write plain data to a file, in folders that are made for it."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")

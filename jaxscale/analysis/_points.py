@@ -9,13 +9,12 @@ from jaxtyping import Bool, Float, Int
 if TYPE_CHECKING:
     import xarray
 
-SEED = "seed"
-ROUNDING = 8  # units in the last place within which seeds count as equal
+ULPS = 8  # units in the last place within which seeds count as equal
 
 
 @dataclasses.dataclass(frozen=True)
 class ComparedPoints:
-    """Everything about the points of one observable, before the threshold is known."""
+    """Everything about the points of one observable but the threshold, which all points share."""
 
     name: str
     predicted: str
@@ -31,27 +30,27 @@ class ComparedPoints:
 def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float) -> ComparedPoints:
     """Points of one observable; `resolution` is a fraction of max |theory|."""
     name = str(runs.name)
-    if extra := [d for d in theory.dims if d not in runs.dims or d == SEED]:
+    if extra := [d for d in theory.dims if d not in runs.dims or d == "seed"]:
         raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
     finite = runs.astype(np.float64).where(np.isfinite(runs))
-    seen = finite if good is None else finite.where(good)
-    seen = (seen if SEED in seen.dims else seen.expand_dims(SEED)).transpose(SEED, ...)
-    mean = seen.mean(SEED)
+    used = finite if good is None else finite.where(good)
+    used = (used if "seed" in used.dims else used.expand_dims("seed")).transpose("seed", ...)
+    mean = used.mean("seed")
     bound = _allowance(name, allowance, theory).reindex_like(mean, fill_value=0.0)
     bound = bound.broadcast_like(mean).transpose(*mean.dims)
     predicted = theory.where(np.isfinite(theory)).reindex_like(mean)
     predicted = predicted.broadcast_like(mean).transpose(*mean.dims)
-    n = np.asarray(seen.notnull().sum(SEED))
-    spread = np.asarray(seen.max(SEED) - seen.min(SEED))
+    n = np.asarray(used.notnull().sum("seed"))
+    spread = np.asarray(used.max("seed") - used.min("seed"))
     precision = np.finfo(runs.dtype).eps if runs.dtype.kind == "f" else 0.0
     values, difference = np.asarray(predicted, np.float64), np.asarray(mean - predicted)
     size = np.abs(values)
     largest = np.max(size, where=~np.isnan(size), initial=0.0)
     sizeable = size > precision * largest
-    kept = np.sign(difference) * np.maximum(np.abs(difference) - np.asarray(bound), 0.0)
-    random = (n >= 2) & (spread > ROUNDING * precision * np.asarray(abs(seen).max(SEED)))
-    unresolved = random & (np.maximum(spread, np.abs(kept)) < resolution * largest)
-    standard_error = np.asarray(seen.std(SEED)) / np.sqrt(np.maximum(n - 1, 1))
+    excess = np.sign(difference) * np.maximum(np.abs(difference) - np.asarray(bound), 0.0)
+    random = (n >= 2) & (spread > ULPS * precision * np.asarray(abs(used).max("seed")))
+    unresolved = random & (np.maximum(spread, np.abs(excess)) < resolution * largest)
+    standard_error = np.asarray(used.std("seed")) / np.sqrt(np.maximum(n - 1, 1))
     return ComparedPoints(
         name=name,
         predicted=str(runs.attrs.get("predicted", theory.attrs.get("predicted", ""))),
@@ -59,7 +58,9 @@ def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float
         theory=values,
         n=n,
         error=np.divide(abs(difference), size, out=np.full(n.shape, np.nan), where=sizeable),
-        z=np.divide(kept, standard_error, out=np.full(n.shape, np.nan), where=random & ~unresolved),
+        z=np.divide(
+            excess, standard_error, out=np.full(n.shape, np.nan), where=random & ~unresolved
+        ),
         deterministic=np.asarray((n >= 2) & ~random & np.isfinite(difference)),
         unresolved=np.asarray(unresolved),
     )

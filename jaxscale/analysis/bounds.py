@@ -1,20 +1,24 @@
 """Where a fitted parameter may lie: maps between an interval and the real line.
 
 Solvers move freely on the real line; a parameter is a function of its coordinate there, so that no
-step leaves the interval and intervals of confidence respect it.
+step leaves the interval and intervals of confidence respect it. Every map takes JAX arrays, which
+it can be traced and differentiated with, and NumPy arrays, for which nothing compiles.
 """
 
 import abc
 import warnings
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale.fields import Configurable, Real, real
 
+_Values: TypeAlias = Array | np.ndarray | np.floating
 _AT_BOUND = 15.0  # logit
 _ZERO = 80.0  # of minus the logarithm of what counts as zero
 _DECADES = 4.0 * 2.302585092994046  # how far starts are scattered, in logarithms
@@ -31,6 +35,16 @@ def _deprecated_name(old: str, new: str) -> Callable[[Any, Any], Any]:
     return method
 
 
+def _library(value: _Values) -> ModuleType:
+    """`jax.numpy` for JAX arrays and tracers, else NumPy."""
+    return jnp if isinstance(value, jax.Array) else np
+
+
+def _derivative(function: Callable[..., Any], at: _Values) -> Array:
+    """Derivative of a function of single numbers, at each of an array."""
+    return jax.jvp(function, (jnp.asarray(at),), (jnp.ones_like(at),))[1]
+
+
 class AbstractBound(Configurable):
     """An interval of the real line, mapped one to one to all of it."""
 
@@ -39,12 +53,16 @@ class AbstractBound(Configurable):
     reach = _deprecated_name("reach", "search_radius")
 
     @abc.abstractmethod
-    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Map a value inside the interval to its real coordinate."""
 
     @abc.abstractmethod
-    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Map a real coordinate to its value, increasing in it."""
+
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """Differentiate the value by its coordinate."""
+        return _derivative(self.constrain, coordinate)
 
     @abc.abstractmethod
     def contains(self, value: float) -> bool:
@@ -55,40 +73,48 @@ class AbstractBound(Configurable):
         return False
 
     @abc.abstractmethod
-    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Return how far from `coordinate` starts are scattered."""
 
 
 class Unbounded(AbstractBound):
     """Any real number; starts are scattered over ten times its size."""
 
-    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """The value itself."""
         return value
 
-    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """The coordinate itself."""
         return coordinate
 
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """One everywhere."""
+        return 0 * coordinate + 1.0
+
     def contains(self, value: float) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
-    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Ten times the coordinate, and at least ten."""
-        return 10 * jnp.maximum(jnp.abs(coordinate), 1)
+        return 10 * _library(coordinate).maximum(abs(coordinate), 1)
 
 
 class Positive(AbstractBound):
     """Greater than zero, fitted in its logarithm; starts are scattered over eight decades."""
 
-    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`ln v`."""
-        return jnp.log(value)
+        return _library(value).log(value)
 
-    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`exp z`."""
-        return jnp.exp(coordinate)
+        return _library(coordinate).exp(coordinate)
+
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """`exp z`, too."""
+        return _library(coordinate).exp(coordinate)
 
     def contains(self, value: float) -> bool:
         """Whether `v > 0`."""
@@ -98,9 +124,9 @@ class Positive(AbstractBound):
         """Below 1e-35."""
         return coordinate < -_ZERO
 
-    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Four decades."""
-        return jnp.full_like(coordinate, _DECADES)
+        return 0 * coordinate + _DECADES
 
 
 class Between(AbstractBound):
@@ -115,14 +141,22 @@ class Between(AbstractBound):
                 f"`high` must be greater than low = {float(self.low):g}, got {float(self.high):g}."
             )
 
-    def unconstrain(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`ln((v - low) / (high - v))`."""
-        return jnp.log(value - self.low) - jnp.log(self.high - value)
+        log = _library(value).log
+        return log(value - self.low) - log(self.high - value)
 
-    def constrain(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def constrain(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`low + (high - low) / (1 + exp(-z))`."""
-        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
-        return low + (high - low) * jax.nn.sigmoid(coordinate)
+        xp = _library(coordinate)
+        share = xp.exp(-xp.logaddexp(0.0, -coordinate))
+        return self.low + (self.high - self.low) * share
+
+    def derivative(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """`(high - low) / ((1 + exp(-z)) (1 + exp(z)))`."""
+        xp = _library(coordinate)
+        logs = xp.logaddexp(0.0, -coordinate) + xp.logaddexp(0.0, coordinate)
+        return (self.high - self.low) * xp.exp(-logs)
 
     def contains(self, value: float) -> bool:
         """Whether `low < v < high`."""
@@ -132,11 +166,11 @@ class Between(AbstractBound):
         """Within 3e-7 of the interval's length from an end."""
         return abs(coordinate) > _AT_BOUND
 
-    def search_radius(self, coordinate: Float[Array, "..."]) -> Float[Array, "..."]:
+    def search_radius(self, coordinate: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """To within 1 % of either end from the middle."""
-        return jnp.full_like(coordinate, 4.6) + jnp.abs(coordinate)
+        return abs(coordinate) + 4.6
 
 
 def default_bound(value: float) -> AbstractBound:
-    """`Positive` for a positive start, else `Unbounded`."""
+    """Return `Positive` for a positive start, else `Unbounded`."""
     return Positive() if value > 0 else Unbounded()

@@ -2,11 +2,10 @@
 
 import abc
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
-from jaxscale.analysis.bounds import _deprecated_name
+from jaxscale.analysis.bounds import _deprecated_name, _derivative, _library, _Values
 from jaxscale.fields import Configurable, Real, real
 
 
@@ -22,8 +21,12 @@ class AbstractResidual(Configurable):
         """What the residual is divided by, from the usable data of one observable."""
 
     @abc.abstractmethod
-    def scaled(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def scaled(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Data or theory on the scale; not finite where it has none."""
+
+    def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """Differentiate `scaled`."""
+        return _derivative(self.scaled, value)
 
 
 class Log(AbstractResidual):
@@ -34,13 +37,18 @@ class Log(AbstractResidual):
         return np.isfinite(data) & (data > 0)
 
     def unit(self, data: Float[np.ndarray, "..."]) -> float:
-        """One."""
+        """Always one."""
         return 1.0
 
-    def scaled(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def scaled(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """The logarithm; NaN at zero and below, with a derivative that is finite."""
+        xp = _library(value)
         positive = value > 0
-        return jnp.where(positive, jnp.log(jnp.where(positive, value, 1.0)), jnp.nan)
+        return xp.where(positive, xp.log(xp.where(positive, value, 1.0)), xp.nan)
+
+    def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """`1 / value`."""
+        return 1 / value
 
 
 class Scaled(AbstractResidual):
@@ -55,9 +63,13 @@ class Scaled(AbstractResidual):
         size = float(np.sqrt(np.mean(data**2))) if data.size else 1.0
         return size or 1.0
 
-    def scaled(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def scaled(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """The value itself."""
         return value
+
+    def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """One everywhere."""
+        return _library(value).ones_like(value)
 
 
 class AbstractLoss(Configurable):
@@ -66,32 +78,32 @@ class AbstractLoss(Configurable):
     bend = _deprecated_name("bend", "second_derivative")
 
     @abc.abstractmethod
-    def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def root(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`sign(r) sqrt(2 rho(r))`."""
 
     @abc.abstractmethod
-    def influence(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def influence(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`psi(r) = rho'(r)`."""
 
     @abc.abstractmethod
-    def second_derivative(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`rho''(r)`."""
 
 
 class Squared(AbstractLoss):
     """`rho(r) = r^2 / 2`."""
 
-    def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`r`."""
+    def root(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """The residual itself."""
         return residual
 
-    def influence(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`r`."""
+    def influence(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """The residual itself."""
         return residual
 
-    def second_derivative(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
-        """One."""
-        return jnp.ones_like(residual)
+    def second_derivative(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """One everywhere."""
+        return _library(residual).ones_like(residual)
 
 
 class Huber(AbstractLoss):
@@ -106,19 +118,17 @@ class Huber(AbstractLoss):
 
     delta: Real = real(above=0)
 
-    def root(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def root(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`r` inside, `sign(r) sqrt(2 delta |r| - delta^2)` beyond: once differentiable."""
-        delta, size = jnp.asarray(self.delta, residual.dtype), jnp.abs(residual)
-        beyond = jnp.maximum(size, delta)  # keeps the derivative of the root finite inside
-        outside = jnp.sign(residual) * jnp.sqrt(2 * delta * beyond - delta**2)
-        return jnp.where(size <= delta, residual, outside)
+        xp, delta, size = _library(residual), self.delta, abs(residual)
+        beyond = xp.maximum(size, delta)  # keeps the derivative of the root finite inside
+        outside = xp.sign(residual) * xp.sqrt(2 * delta * beyond - delta**2)
+        return xp.where(size <= delta, residual, outside)
 
-    def influence(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def influence(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`r` clipped to `delta`."""
-        delta = jnp.asarray(self.delta, residual.dtype)
-        return jnp.clip(residual, -delta, delta)
+        return _library(residual).clip(residual, -self.delta, self.delta)
 
-    def second_derivative(self, residual: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """One inside, zero beyond."""
-        delta = jnp.asarray(self.delta, residual.dtype)
-        return (jnp.abs(residual) <= delta).astype(residual.dtype)
+        return _library(residual).where(abs(residual) <= self.delta, 1.0, 0.0)

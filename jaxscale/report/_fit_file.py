@@ -10,8 +10,8 @@ import numpy as np
 from jaxscale._theories import theory_named
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
+from jaxscale.analysis._data import as_table, require_columns
 from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._tables import as_table, require_columns
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.residuals import Huber, Log, Scaled
 from jaxscale.paths import replace

@@ -254,18 +254,19 @@ class Identity:
         return id(self.value)
 
 
-def structure_key(system: eqx.Module) -> Hashable:
+def structure_key(system: Any, is_traced: Callable[[Any], bool] = eqx.is_array_like) -> Hashable:
     """Static fields, shapes and types of the leaves, code of the user's classes, settings of JAX.
 
-    Two systems share the key if and only if one program serves both.
+    Two systems (or tuples of modules) share the key if and only if one program serves both.
+    `is_traced` says which leaves are arguments of the program: their values are not looked at.
     """
     leaves, tree = jax.tree.flatten(system)
-    kinds = [jax.typeof(x) if eqx.is_array_like(x) else (type(x), x) for x in leaves]
+    kinds = [jax.typeof(x) if is_traced(x) else (type(x), x) for x in leaves]
     settings = tuple(getattr(jax.config, name) for name in SETTINGS)
     return tree, tuple(kinds), code_read(system), settings
 
 
-def code_read(system: eqx.Module) -> tuple[Hashable, ...]:
+def code_read(system: Any) -> tuple[Hashable, ...]:
     """Functions and constants that the code of the user's classes reads, by their names.
 
     A class of the user's is edited and run again in one notebook. Functions of the same module are

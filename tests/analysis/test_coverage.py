@@ -57,7 +57,6 @@ def _covered(fit, truth, level):
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("system", [_emergence, _sparse, _superposition])
 def test_intervals_cover_the_truth(system):
     theory, table, truth = system()

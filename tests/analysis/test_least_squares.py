@@ -1,23 +1,18 @@
 """The solver behind every fit: against NumPy and SciPy, lane by lane."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize
 
-from jaxscale.analysis import _least_squares as least_squares, _levenberg as levenberg
-from jaxscale.analysis._levenberg import (
-    CONVERGED,
-    FAILED,
-    STUCK,
-    DataSets,
-    Expansion,
-    FitProblem,
-    solve_positive,
-)
-from jaxscale.analysis.bounds import Positive, Unbounded
-from jaxscale.analysis.residuals import Huber, Scaled, Squared
+from jaxscale.analysis import _expansion as expansion, _least_squares as least_squares
+from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
+from jaxscale.analysis._levenberg import CONVERGED, FAILED, STUCK, solve_positive
+from jaxscale.analysis.bounds import AbstractBound, Between, Positive, Unbounded
+from jaxscale.analysis.residuals import AbstractResidual, Huber, Log, Scaled, Squared
 
 X = np.linspace(0.0, 3.0, 40)
 ONE = {"y": np.asarray(1.0)}
@@ -34,11 +29,13 @@ def _problem(loss=None, theory=_decay, bounds=TWO):
     return FitProblem(theory, bounds, {"y": Scaled()}, ONE, loss or Squared())
 
 
-def _points(y, weight=None):
-    y = np.atleast_2d(y)
-    weight = np.ones_like(y) if weight is None else weight
-    inputs = {"x": np.broadcast_to(X, y.shape)}
-    return DataSets(inputs, {"y": y[:, None]}, {"y": weight[:, None]})
+def _points(y, weight=None, groups=None):
+    """Data sets with groups of single points, or of the points that `groups` numbers."""
+    y = np.atleast_2d(y)[:, None] if np.ndim(y) < 3 else y
+    weight = np.ones_like(y) if weight is None else weight[:, None]
+    groups = np.arange(y[0].size).reshape(y[0].shape) if groups is None else groups
+    inputs = {"x": np.broadcast_to(X, (len(y), X.size)).copy()}
+    return DataSets(inputs, y, weight, groups, int(groups.max()) + 1)
 
 
 def _noisy(n, outliers=0):
@@ -48,18 +45,12 @@ def _noisy(n, outliers=0):
     return y
 
 
-def _expansion(problem, points, groups=None):
-    """Models with groups of single points, or of the points that `groups` numbers."""
-    shape = points.target["y"].shape[1:]
-    groups = np.arange(np.prod(shape)).reshape(shape) if groups is None else groups
-    return Expansion(problem, points, {"y": groups}, int(groups.max()) + 1)
-
-
 def _fit(problem, points, start=(1.0, 1.0), n_starts=1):
     with jax.enable_x64(True):
         z = np.log(np.asarray(start))
         scattered = least_squares.candidates(problem.bounds, z)
-        return least_squares.fit(_expansion(problem, points), z, scattered, n_starts)
+        n_lanes = len(points.target) * n_starts
+        return least_squares.fit(Expansion(problem, points, n_lanes), z, scattered, n_starts)
 
 
 def test_small_systems_are_solved():
@@ -117,18 +108,20 @@ def test_a_lane_that_fails_leaves_its_neighbours_alone():
     np.testing.assert_array_equal(found.z[[0, 2]], good.z[[0, 2]])
 
 
-def test_blocks_do_not_change_the_result(monkeypatch):
+def test_single_lanes_and_blocks_of_any_length_have_one_result(monkeypatch):
     points = _points(_noisy(5))
-    together = _fit(_problem(), points, n_starts=3)
-    monkeypatch.setattr(levenberg, "LANES", 4)  # four of fifteen lanes at once
-    parts = _fit(_problem(), points, n_starts=3)
-    np.testing.assert_allclose(parts.start_z, together.start_z, rtol=0, atol=1e-8)
-    np.testing.assert_array_equal(parts.start_status, together.start_status)
+    single = _fit(_problem(), points, n_starts=3)
+    monkeypatch.setattr(expansion, "FEW_LANES", 0)
+    for lanes in (64, 4):  # four of fifteen lanes at once
+        monkeypatch.setattr(expansion, "LANES", lanes)
+        blocks = _fit(_problem(), points, n_starts=3)
+        np.testing.assert_allclose(blocks.start_z, single.start_z, rtol=0, atol=1e-8)
+        np.testing.assert_array_equal(blocks.start_status, single.start_status)
 
 
 def test_resamples_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch):
     with jax.enable_x64(True):
-        expand = _expansion(_problem(), _points(_noisy(3)))
+        expand = Expansion(_problem(), _points(_noisy(3)), 15)
         best = _fit(_problem(), _points(_noisy(3)))
         key = jax.random.key(1)
         together, _ = least_squares.refit(expand, best.z, 5, key)
@@ -146,7 +139,7 @@ def test_scattered_starts_find_the_deeper_of_two_minima():
     with jax.enable_x64(True):
         z = np.asarray([1.0])
         scattered = least_squares.candidates(problem.bounds, z)
-        expand = _expansion(problem, _points(y))
+        expand = Expansion(problem, _points(y), 8)
         alone = least_squares.fit(expand, z, scattered, 1)
         found = least_squares.fit(expand, z, scattered, 8)
         assert abs(float(alone.z[0, 0]) - 5.0) > 0.5
@@ -168,12 +161,12 @@ def test_weights_are_repetitions():
 
 def test_resamples_are_fits_of_what_was_drawn():
     y = _noisy(1)
-    points, problem = _points(y), _problem()
+    # ten groups of four points
+    points, problem = _points(y, groups=np.arange(len(X))[None] // 4), _problem()
     with jax.enable_x64(True):
         best = _fit(problem, points)
         key = jax.random.key(3)
-        # ten groups of four points
-        expand = _expansion(problem, points, np.arange(len(X))[None] // 4)
+        expand = Expansion(problem, points, 25)
         z, status = least_squares.refit(expand, best.z, 25, key)
         again, _ = least_squares.refit(expand, best.z, 25, key)
         held, number = np.ones((1, 10), bool), np.asarray([6])
@@ -190,10 +183,9 @@ def test_resamples_are_fits_of_what_was_drawn():
 def test_seeds_share_the_theory_and_count_as_points():
     y = _noisy(6)
     with jax.enable_x64(True):
-        stacked = DataSets({"x": X[None]}, {"y": y[None]}, {"y": np.ones((1, *y.shape))})
-        one = _fit(_problem(Huber(delta=0.02)), stacked)
-        long = DataSets({"x": np.tile(X, 6)[None]}, {"y": y.reshape(1, 1, -1)},
-                      {"y": np.ones((1, 1, y.size))})  # fmt: skip
+        one = _fit(_problem(Huber(delta=0.02)), _points(y[None]))
+        tiled = {"x": np.tile(X, 6)[None]}
+        long = dataclasses.replace(_points(y.reshape(1, -1)), inputs=tiled)
         other = _fit(_problem(Huber(delta=0.02)), long)
     np.testing.assert_allclose(one.z, other.z, rtol=1e-8)
     np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-6)
@@ -232,9 +224,9 @@ def test_a_tiny_parameter_is_found_from_zero():
 
     y = 3e-11 * X[None]
     problem = FitProblem(line, (Unbounded(),), {"y": Scaled()}, {"y": np.asarray(1e-11)}, Squared())
-    points = DataSets({"x": X[None]}, {"y": (y / 1e-11)[:, None]}, {"y": np.ones((1, 1, len(X)))})
+    points = _points(y / 1e-11)
     with jax.enable_x64(True):
-        found = least_squares.fit(_expansion(problem, points), np.zeros(1), np.zeros((1, 1)), 1)
+        found = least_squares.fit(Expansion(problem, points, 1), np.zeros(1), np.zeros((1, 1)), 1)
     assert float(found.z[0, 0]) == pytest.approx(3e-11, rel=1e-9)
 
 
@@ -247,6 +239,46 @@ def test_huber_covers_where_it_claims_a_covariance():
         assert 0.91 < np.mean(abs(pull) < 2.02) < 0.98, delta
     small = _fit(_problem(Huber(delta=1e-3)), _points(y))
     assert np.isnan(small.covariance).all()
+
+
+def test_derivatives_are_those_of_the_maps():
+    z = np.linspace(-3.0, 3.0, 7)
+    bounds = (Unbounded(), Positive(), Between(low=0.5, high=2.0))
+    with jax.enable_x64(True):
+        for bound in bounds:
+            traced = jax.vmap(bound.constrain)(jnp.asarray(z))
+            np.testing.assert_allclose(bound.constrain(z), traced, rtol=1e-14)
+            np.testing.assert_allclose(bound.unconstrain(bound.constrain(z)), z, atol=1e-12)
+            expected = AbstractBound.derivative(bound, z)
+            np.testing.assert_allclose(bound.derivative(z), expected, rtol=1e-12)
+        for residual in (Log(), Scaled()):
+            expected = AbstractResidual.derivative(residual, np.exp(z))
+            np.testing.assert_allclose(residual.derivative(np.exp(z)), expected, rtol=1e-12)
+
+
+class SquareRoot(AbstractBound):
+    """A bound of the user's, by JAX and without its derivative: above zero, by its root."""
+
+    def unconstrain(self, value):
+        return jnp.sqrt(value)
+
+    def constrain(self, coordinate):
+        return coordinate**2
+
+    def contains(self, value):
+        return value > 0
+
+    def search_radius(self, coordinate):
+        return jnp.abs(coordinate)
+
+
+def test_a_bound_of_the_users_finds_the_same_optimum():
+    points = _points(_noisy(2))
+    expected = np.exp(_fit(_problem(), points).z)
+    with jax.enable_x64(True):
+        expand = Expansion(_problem(bounds=(SquareRoot(), SquareRoot())), points, 2)
+        own = least_squares.fit(expand, np.ones(2), np.ones((1, 2)), 1)
+    np.testing.assert_allclose(own.z**2, expected, rtol=1e-6)
 
 
 def test_old_names_of_methods_still_work_and_warn():

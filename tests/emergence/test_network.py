@@ -139,6 +139,7 @@ def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
         np.testing.assert_allclose(gathered, one_hot, rtol=1e-5)
 
 
+@pytest.mark.slow  # four transformations of each
 @pytest.mark.parametrize("n_skills", [3, 20])
 @pytest.mark.parametrize("width", [6, 40])
 def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width):

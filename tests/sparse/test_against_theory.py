@@ -47,7 +47,6 @@ def _predict(function, *arguments, **options):
         return np.asarray(function(*arguments, **options))
 
 
-@pytest.mark.slow
 def test_counts_and_unseen_variance_have_their_exact_means():
     axes = {
         "n_samples": [10, 30], "spectrum_exponent": [0.5, 1.0], "sparsity_exponent": [1.5, 2.5],
@@ -111,13 +110,12 @@ def test_mean_over_features_at_given_inputs():
     assert _excess(found, residual / 2 * 24 / (24 - rank), 0.0, 1, "wrong") > 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alpha", "gamma", "d", "sizes"),
     [
-        (1.0, 2.0, 1024, [6, 17, 28, 112, 280]),
+        pytest.param(1.0, 2.0, 1024, [6, 17, 28, 112, 280], marks=pytest.mark.slow),
         (0.5, 2.0, 1024, [6, 17, 28, 112, 280]),
-        (1.0, 1.5, 256, [11, 32, 50, 200]),
+        pytest.param(1.0, 1.5, 256, [11, 32, 50, 200], marks=pytest.mark.slow),
     ],
 )
 def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes):
@@ -142,22 +140,22 @@ def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes):
     assert abs(ranks.mean() / rank - 1) < 0.03
 
 
-@pytest.mark.slow
-def test_dense_inputs_follow_the_dense_formula():
+@pytest.mark.parametrize(
+    ("sizes", "samples"),
+    [pytest.param([64], [128, 256], marks=pytest.mark.slow), ([128, 256], [64])],
+    ids=["below the peak", "above the peak"],
+)
+def test_dense_inputs_follow_the_dense_formula(sizes, samples):
     """Within 2 % where one size is at least twice the other; both sides of the peak."""
-    for sizes, samples in [([64], [128, 256]), ([128, 256], [64])]:
-        axes = {"n_features": sizes, "n_samples": samples}
-        system = _system(
-            1.0, 0.0, n_features=max(sizes), n_samples=max(samples), n_coordinates=1000
-        )
-        found = _run(system, axes, seeds=60)["loss"].values
-        n, d = (v.astype(float) for v in np.meshgrid(*axes.values(), indexing="ij"))
-        options = {"spectrum_exponent": 1.0, "n_coordinates": 1000}
-        wanted = _predict(theory.dense_loss, n, d, **options)
-        told = f"dense, N {sizes}, D {samples}"
-        assert np.max(_excess(found, wanted, 0.02, 4, told)) < 1
-        steep = _predict(theory.dense_loss, n, d, **{**options, "spectrum_exponent": 1.05})
-        assert np.min(_excess(found, steep, 0.02, 4, "alpha + 0.05")) > 1
+    axes = {"n_features": sizes, "n_samples": samples}
+    system = _system(1.0, 0.0, n_features=max(sizes), n_samples=max(samples), n_coordinates=1000)
+    losses = _run(system, axes, seeds=60)["loss"].values
+    n, d = (v.astype(float) for v in np.meshgrid(*axes.values(), indexing="ij"))
+    options = {"spectrum_exponent": 1.0, "n_coordinates": 1000}
+    wanted = _predict(theory.dense_loss, n, d, **options)
+    assert np.max(_excess(losses, wanted, 0.02, 4, f"dense, N {sizes}, D {samples}")) < 1
+    steep = _predict(theory.dense_loss, n, d, **{**options, "spectrum_exponent": 1.05})
+    assert np.min(_excess(losses, steep, 0.02, 4, "alpha + 0.05")) > 1
 
 
 def _slope_and_error(x, values):
@@ -171,12 +169,14 @@ def _slope_and_error(x, values):
     return slope(values), math.sqrt((n - 1) / n * np.sum((left - left.mean()) ** 2))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gamma", "sizes", "seeds"),
-    [(1.5, [64, 128, 256, 512], 100), (2.0, [64, 128, 256, 512, 1024], 200),
-     (3.0, [64, 128, 256, 512, 1024, 2048], 300)],
-)  # fmt: skip
+    [
+        pytest.param(1.5, [64, 128, 256, 512], 100, marks=pytest.mark.slow),
+        (2.0, [64, 128, 256, 512, 1024], 200),
+        pytest.param(3.0, [64, 128, 256, 512, 1024, 2048], 300, marks=pytest.mark.slow),
+    ],
+)
 def test_exponents_in_data(gamma, sizes, seeds):
     """Slope of the loss at infinitely many features, within 3 s.e. of theory on the same window."""
     axes = {"spectrum_exponent": [0.5, 1.0], "n_samples": sizes}
@@ -199,7 +199,6 @@ def test_exponents_in_data(gamma, sizes, seeds):
         assert np.max(excess) < 1
 
 
-@pytest.mark.slow
 def test_ridge_regression_follows_the_equivalent():
     """Within 7 % away from the peak (r is about 39)."""
     axes = {"n_features": [12, 128], "solver.strength": [1e-4, 1e-3, 1e-2, 1e-1]}
@@ -213,7 +212,6 @@ def test_ridge_regression_follows_the_equivalent():
     assert np.max(_excess(found, ridgeless, 0.07, 8, "without ridge")) > 1
 
 
-@pytest.mark.slow
 def test_descent_follows_the_flow():
     """Within 10 % from the tenth step on (section 8: 1.5 % to 4 % at these exponents)."""
     steps = [0, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000, 1_000_000]
@@ -231,7 +229,6 @@ def test_descent_follows_the_flow():
     assert (runs["stable"] == 1).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.5, 2.5), (0.5, 3.0)])
 def test_instability_is_as_rare_as_one_spike(alpha, gamma):
     """Exponents in D and eta within 3 s.e., counts over predictions within 25 %."""

@@ -48,7 +48,7 @@ def simulate(system, seed=0):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in ("given", "flat") else n for n in STUDENTS],
+    STUDENTS,
 )
 def test_population_descent_is_predicted_exactly(name):
     system = S.TeacherStudent(**EXACT, **STUDENTS[name])
@@ -151,7 +151,6 @@ def test_a_step_is_gradient_descent_with_a_rate_per_group(embedding, importance)
         np.testing.assert_array_equal(end.embedding, w)
 
 
-@pytest.mark.slow
 def test_the_population_gradient_of_relu_is_the_mean_over_batches():
     """On one-hot inputs; the mean of 4096 samples is within five standard errors everywhere."""
     common = dict(RELU, inputs=S.OneHot(), dtype="float64")
@@ -183,7 +182,6 @@ def test_micro_batches_and_padding_change_nothing_but_rounding():
         np.testing.assert_allclose(other[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.slow
 def test_a_rate_above_the_limit_diverges_alone_and_is_announced():
     system = S.TeacherStudent(
         **{**EXACT, "n_steps": 400}, latent_size=K, initial=S.Zeros(), learning_rate=0.1

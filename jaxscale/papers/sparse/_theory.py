@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxscale.analysis._exponents import log_log_fit
 from jaxscale.papers._runs import in_float64
 from jaxscale.sparse import theory
 from jaxscale.sparse._system import RandomFeatureRegression
@@ -37,7 +36,7 @@ def best(quantity: str, compute: Any, **exponents: float) -> Float[np.ndarray, "
 
 def slope(x: Any, y: Any) -> float:
     """Least-squares slope of ln y on ln x."""
-    return float(log_log_fit(np.log(np.asarray(x, float)), np.log(np.asarray(y, float)))[0])
+    return float(np.polyfit(np.log(np.asarray(x, float)), np.log(np.asarray(y, float)), 1)[0])
 
 
 def exponents_of(system: RandomFeatureRegression) -> dict[str, float]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxscale.analysis._claim import Claim
-from jaxscale.analysis._exponents import log_log_fit
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.papers._runs import Point, in_float64, points
 from jaxscale.papers.superposition._scores import (
@@ -65,7 +64,7 @@ def expected_slope(runs: "xarray.Dataset", at: Point, window: tuple[float, float
         second_moment=second_moment(system),
         fourth_moment=float(system.inputs.amplitude.moment(4)),
     )
-    return -float(log_log_fit(np.log(steps), np.log(loss))[0])
+    return -float(np.polyfit(np.log(steps), np.log(loss), 1)[0])
 
 
 def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> list[Claim]:

@@ -32,7 +32,6 @@ def _planted(grid: js.Grid, shift: np.ndarray, n_seeds: int) -> xarray.Dataset:
     return runs
 
 
-@pytest.mark.slow
 def test_delays_of_the_later_skills_are_measured():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     shift = np.array([0.0, 0.1, -0.1, 0.2, 0.0])
@@ -49,7 +48,6 @@ def test_delays_of_the_later_skills_are_measured():
     assert claims["emergence-time-order"].measured == pytest.approx(1.6, abs=0.1)
 
 
-@pytest.mark.slow
 def test_a_skill_that_does_not_emerge_is_told():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     runs = _planted(grid, np.array([0, 0, 0, 0, 5.0]), 8)
@@ -65,7 +63,6 @@ def test_a_skill_that_does_not_emerge_is_told():
     assert score.to_dict()["delta"][4] is None
 
 
-@pytest.mark.slow
 def test_one_seed_that_fails_is_not_left_out():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     runs = _planted(grid, np.zeros(5), 10)
@@ -75,7 +72,6 @@ def test_one_seed_that_fails_is_not_left_out():
     assert all(c.verdict != "agrees" for c in claims)
 
 
-@pytest.mark.slow
 def test_a_schedule_moves_the_half_points_with_it():
     system = ParityNetwork(
         n_steps=12000, record=range(0, 12001, 20), time_scale=0.1,
@@ -87,7 +83,6 @@ def test_a_schedule_moves_the_half_points_with_it():
     assert score.all_emerged
 
 
-@pytest.mark.slow
 def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.2))
     shift = 0.8 * np.log(np.arange(1, 6))
@@ -109,11 +104,10 @@ def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
             300.0,
             marks=pytest.mark.slow,  # 20 s of compilation
         ),
-        pytest.param(
+        (
             ParityNetwork(regime=WidthLimited(), record=[0, 12000], units_per_skill=4.0),
             {"width": list(range(1, 25))},
             4.0,
-            marks=pytest.mark.slow,
         ),
     ],
     ids=["data", "width"],

@@ -14,37 +14,32 @@ Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the p
 def as_table(
     data: Data, columns: Mapping[str, str] | None = None, needed: Sequence[str] | None = None
 ) -> "pandas.DataFrame":
-    """`data` as a DataFrame, with the columns of `columns` under our names.
+    """`data` as a DataFrame of one row per point, the columns of `columns` also under our names.
 
-    **Arguments**
+    `columns` maps our names to those in `data`. `needed` are our names of what is used, so that
+    other variables of a Dataset, on dimensions of their own, repeat no rows.
 
-    - `data`: a Dataset (its dimensions become columns), a DataFrame, or the path of a CSV file.
-    - `columns`: our name to the name in `data`, such as `{"step": "iteration"}`.
-    - `needed`: our names of what is used, so that other variables of a Dataset, on dimensions of
-      their own, repeat no rows.
-
-    **Returns** a DataFrame with one row per point, its columns under both names.
-
-    **Raises** `ValueError` for a file that is not there or not a table, an unknown type of data, or
-    a column that is not there.
+    **Raises** `ValueError` for what is no table, and for a column that is not there.
     """
     import pandas
-    import xarray
 
+    renamed = dict(columns or {})
     if isinstance(data, str | Path):
         data = _read(Path(data))
-    if isinstance(data, xarray.DataArray):
-        data = data.to_dataset(name=data.name or "loss")
-    if isinstance(data, xarray.Dataset):
-        theirs = [dict(columns or {}).get(name, name) for name in needed or ()]
-        kept = [name for name in theirs if name in data.data_vars]
-        data = (data[kept] if kept else data).to_dataframe().reset_index()
+    elif not isinstance(data, pandas.DataFrame):
+        import xarray  # a second of its own, for Datasets alone
+
+        if isinstance(data, xarray.DataArray):
+            data = data.to_dataset(name=data.name or "loss")
+        if isinstance(data, xarray.Dataset):
+            wanted = [renamed.get(name, name) for name in needed or ()]
+            wanted = [name for name in wanted if name in data.data_vars]
+            data = (data[wanted] if wanted else data).to_dataframe().reset_index()
     if not isinstance(data, pandas.DataFrame):
         raise ValueError(
             f"`data` must be a Dataset, a DataFrame or the path of a CSV file, "
             f"got {type(data).__name__}."
         )
-    renamed = dict(columns or {})
     require_columns(data, renamed.values())
     if len(set(renamed.values())) < len(renamed):
         raise ValueError(f"`columns` must name each column once, got {renamed!r}.")
@@ -52,21 +47,15 @@ def as_table(
 
 
 def require_columns(table: "pandas.DataFrame", names: Any) -> None:
-    """Refuse a table that lacks one of the columns `names`.
-
-    **Raises** `ValueError` naming it and the columns that there are.
-    """
+    """Refuse a table that lacks one of the columns `names`, with a `ValueError`."""
     for name in names:
         if name not in table:
-            known = ", ".join(str(c) for c in table.columns)
-            raise ValueError(f"`columns`: there is no column {name!r}; there are {known}.")
+            columns = ", ".join(str(c) for c in table.columns)
+            raise ValueError(f"`columns`: there is no column {name!r}; there are {columns}.")
 
 
 def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
-    """Refuse columns that hold anything but numbers.
-
-    **Raises** `ValueError` naming the column and the first value that is none.
-    """
+    """Refuse columns that hold anything but numbers, with a `ValueError`."""
     import pandas
 
     require_columns(table, names)
@@ -91,7 +80,7 @@ def as_dataset(
     if len(twice):
         raise ValueError(
             f"`data` must have one row for each ({', '.join(dims)}), got several at {twice[0]}: "
-            "name what tells them apart, such as columns={'seed': 'run'}."
+            "name what distinguishes them, such as columns={'seed': 'run'}."
         )
     return indexed[list(observables)].astype(float).to_xarray()
 

@@ -1,0 +1,185 @@
+"""Seconds of the first fit in a fresh process, against SciPy, and of 1,000 warm refits.
+
+`python -m benchmarks.fit_time --rounds 5 --against ../another-checkout`
+
+Every number is from a process of its own, in turns. `first` is a fit from four starts with its
+printed intervals, and what it imports on the way; `scipy` is `scipy.optimize.least_squares` with a
+jitted residual and Jacobian from one start, its imports counted alone as `imports`; `refits` is the
+second of two calls with 1,000 resamples. `import jax, jaxscale, pandas` is not counted.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+N_REFITS = 1000
+
+
+def power_law(x: Any, scale: Any, exponent: Any) -> Any:
+    """A law of one's own."""
+    return scale * x**-exponent
+
+
+def prepare(case: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
+    """Theory with its starts, noisy data, what is free, and options of the fit."""
+    import numpy as np
+    import pandas
+
+    import jaxscale as js
+
+    rng = np.random.default_rng(0)
+    if case == "power law":
+        x = np.geomspace(1, 1000, 40)
+        data = pandas.DataFrame({"x": x, "loss": 3 * x**-0.4 * np.exp(0.02 * rng.normal(size=40))})
+        law = js.Formula(power_law, {"scale": 1.0, "exponent": 1.0})
+        return law, data, ["scale", "exponent"], {}
+    if case == "formula":  # of the README
+        values = {"skill_exponent": 1.0, "n_skills": 50, "n_samples": np.inf,
+                  "n_parameters": np.inf, "learning_rate": 0.1, "target_scale": 1.0,
+                  "initial_strength": 0.01}  # fmt: skip
+        curve = js.Formula(js.emergence.theory.loss, values)
+        # the closed form in NumPy: nothing of jaxscale is compiled before the fit
+        steps, k = np.geomspace(10, 1e4, 30), np.arange(1.0, 51.0)
+        share = k**-1.6 / np.sum(k**-1.6)
+        strength = 1 / (1 + (1 / 0.01 - 1) * np.exp(-0.2 * steps[:, None] * share))
+        loss = np.sum(share * (1 - strength) ** 2, axis=1) / 2
+        noisy = loss * np.exp(0.01 * rng.normal(size=30))
+        data = pandas.DataFrame({"time": steps, "loss": noisy})
+        return curve, data, ["skill_exponent", "initial_strength"], {}
+    raise ValueError(f"`case` must be 'power law' or 'formula', got {case!r}.")
+
+
+def fit_once(case: str) -> Any:
+    """The first fit of a process, and what a user prints of it."""
+    import jaxscale as js
+
+    theory, data, free, options = prepare(case)
+
+    def call() -> Any:
+        fit = js.calibrate(theory, data, free, **options)
+        return str(fit), fit.interval(0.95)
+
+    return call
+
+
+def fit_by_scipy(case: str) -> Any:
+    """The same by SciPy, in logarithms of the parameters."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    cpu, wall = time.process_time(), time.perf_counter()
+    from scipy.optimize import least_squares
+    from scipy.special import stdtrit
+
+    imports = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    theory, data, free, _ = prepare(case)
+    jax.config.update("jax_enable_x64", True)
+    fixed = {n: v for n, v in theory.values.items() if n not in free}
+    (name,) = theory.inputs
+    x, y = data[name].to_numpy(), data["loss"].to_numpy()
+
+    def residual(z: Any) -> Any:
+        values = dict(zip(free, jnp.exp(z), strict=True))
+        return jnp.log(theory.function(**{name: x}, **fixed, **values)) - jnp.log(y)
+
+    def call() -> Any:
+        compiled, slope = jax.jit(residual), jax.jit(jax.jacfwd(residual))
+        start = np.log([theory.values[n] for n in free])
+        fit = least_squares(lambda z: np.asarray(compiled(z)), start,
+                            lambda z: np.asarray(slope(z)))  # fmt: skip
+        covariance = np.linalg.inv(fit.jac.T @ fit.jac) * 2 * fit.cost / (len(y) - len(free))
+        half = stdtrit(len(y) - len(free), 0.975) * np.sqrt(np.diag(covariance))
+        return np.exp(fit.x), np.exp(fit.x - half), np.exp(fit.x + half)
+
+    call.imports = imports
+    return call
+
+
+def refits(case: str) -> Any:
+    """The second call with 1,000 resamples."""
+    import jaxscale as js
+
+    theory, data, free, options = prepare(case)
+
+    def call() -> Any:
+        return js.calibrate(theory, data, free, n_starts=1, bootstrap=N_REFITS, **options)
+
+    call()
+    return call
+
+
+JOBS = {"first": fit_once, "scipy": fit_by_scipy, "refits": refits}
+
+
+def measure(job: str, case: str, checkout: Path) -> dict[str, dict[str, float]]:
+    """CPU and wall seconds of one job in a fresh process that imports `checkout`."""
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), "--child", job, "--case", case]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    seconds, imports = json.loads(done.stdout.splitlines()[-1])
+    return {job: seconds} | ({} if imports is None else {f"imports of {job}": imports})
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--case", choices=("power law", "formula"), action="append")
+    parser.add_argument("--against", type=Path, help="another checkout of jaxscale")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--child", choices=JOBS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    cases = given.case or ["power law", "formula"]
+    if given.child:
+        call = JOBS[given.child](cases[0])
+        cpu, wall = time.process_time(), time.perf_counter()
+        call()
+        seconds = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        print(json.dumps([seconds, getattr(call, "imports", None)]))
+        return
+    given.out.mkdir(parents=True, exist_ok=True)
+    checkouts = {"this": ROOT}
+    if given.against is not None:
+        checkouts["another"] = given.against.resolve()
+    turns = [
+        (job, name) for job in JOBS for name in checkouts if (job, name) != ("scipy", "another")
+    ]
+    load_before, results = os.getloadavg()[0], {}
+    for case in cases:
+        measure("first", case, ROOT)  # writes the bytecode
+        rounds = [
+            {
+                f"{what}, {name}": seconds
+                for job, name in turns
+                for what, seconds in measure(job, case, checkouts[name]).items()
+            }
+            for _ in range(given.rounds)
+        ]
+        results[case] = {
+            turn: {
+                kind: statistics.median(r[turn][kind] for r in rounds) for kind in ("cpu", "wall")
+            }
+            for turn in rounds[0]
+        }
+        for turn, seconds in results[case].items():
+            print(
+                f"{case}: {turn}: {seconds['cpu']:.2f} s CPU, {seconds['wall']:.2f} s", flush=True
+            )
+    facts = {"load_before": round(load_before, 2), "load_after": round(os.getloadavg()[0], 2),
+             "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+    (given.out / "fit_time.json").write_text(
+        json.dumps({"cases": results, **facts}, indent=1) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The cost of fits around points: a theory and its Jacobian are compiled, the rest is NumPy.
+
+A lane is a data set, how often each of its groups counts, and a point. What is compiled depends on
+the theory and its inputs alone: bounds, scales, losses and sums over the data would take longer to
+compile than theory and Jacobian, and run no faster.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxscale.analysis._levenberg import QuadraticModel
+from jaxscale.analysis.bounds import AbstractBound
+from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Squared
+from jaxscale.sweep._program import PROGRAMS, structure_key
+
+FEW_LANES = 32  # that are evaluated one by one: a program of one compiles in 3/4 of the time
+LANES = 128  # of a block
+BLOCK_FLOATS = 2**16  # residuals and Jacobians of a block that stay in cache
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSets:
+    """Data sets `n`: where theory is evaluated, the data on the scale of their residuals, weights.
+
+    There are as many data `o` at each value `t` of the theory, whose observables follow one
+    another by name; what is missing has no weight. Every array of `inputs` has the axis `n`.
+    `groups` numbers what is resampled together.
+    """
+
+    inputs: Any
+    target: Float[np.ndarray, "n o t"]
+    weight: Float[np.ndarray, "n o t"]
+    groups: Int[np.ndarray, "o t"]
+    n_groups: int
+
+    @property
+    def points_by_group(self) -> Float[np.ndarray, "n u"]:
+        """Sum of the weights of each group."""
+        group = self.groups.ravel()
+        return np.stack([np.bincount(group, w.ravel(), self.n_groups) for w in self.weight])
+
+
+def _call(module: Any, method: str, values: np.ndarray) -> np.ndarray:
+    """Call a method of a module, without the cost of a bound one, which is a module, too."""
+    return np.asarray(getattr(type(module), method)(module, values))
+
+
+@dataclasses.dataclass(frozen=True)
+class FitProblem:
+    """A theory, a function of `(values, inputs)`, and how it is compared with data."""
+
+    theory: Callable[[Array, Any], dict[str, Array]]
+    bounds: tuple[AbstractBound, ...]
+    residuals: dict[str, AbstractResidual]
+    units: dict[str, Any]
+    loss: AbstractLoss
+
+    def by_parameter(self, method: str, z: Float[np.ndarray, "l p"]) -> Float[np.ndarray, "l p"]:
+        """Apply a method of the bounds to the coordinates `z`."""
+        return np.stack([_call(b, method, z[:, i]) for i, b in enumerate(self.bounds)], axis=1)
+
+    def scaled(
+        self, theory: dict[str, np.ndarray], jacobian: dict[str, np.ndarray], z: np.ndarray
+    ) -> tuple[Float[np.ndarray, "l t"], Float[np.ndarray, "l t p"]]:
+        """Theory on the scale of its residuals, and its Jacobian by coordinates `z`."""
+        expected, slopes = [], []
+        for name in sorted(theory):
+            kind, unit = self.residuals[name], self.units[name]
+            expected.append(_call(kind, "scaled", theory[name]) / unit)
+            slope = _call(kind, "derivative", theory[name]) / unit
+            slopes.append(jacobian[name] * slope[..., None])
+        by_value = np.concatenate(slopes, axis=1)
+        by_coordinate = by_value * self.by_parameter("derivative", z)[:, None]
+        return np.concatenate(expected, axis=1), by_coordinate
+
+    def compared(
+        self, target: Float[np.ndarray, "l o t"], weight: Float[np.ndarray, "l o t"]
+    ) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " l"]]:
+        """Data, weights, and squares that no theory changes.
+
+        With squared losses, many data at one value of the theory are their mean and their scatter.
+        """
+        if type(self.loss) is not Squared:
+            return target, weight, np.zeros(len(target))
+        total = weight.sum(axis=1, keepdims=True)
+        mean = (weight * target).sum(axis=1, keepdims=True) / np.where(total > 0, total, 1.0)
+        return mean, total, np.einsum("lot,lot->l", weight, (target - mean) ** 2)
+
+    def expand(
+        self,
+        expected: Float[np.ndarray, "l t"],
+        jacobian: Float[np.ndarray, "l t p"],
+        target: Float[np.ndarray, "l o t"],
+        weight: Float[np.ndarray, "l o t"],
+        scatter: Float[np.ndarray, " l"],
+    ) -> QuadraticModel:
+        """Expand the costs of lanes around a theory, given `compared` data."""
+        defined, used = np.isfinite(expected), weight > 0
+        jacobian = np.where(defined[..., None], jacobian, 0.0)
+        r = np.where(used, np.where(defined, expected, 0.0)[:, None] - target, 0.0)
+        undefined = np.any(~defined[:, None] & used, axis=(1, 2))
+        root, influence = _call(self.loss, "root", r), _call(self.loss, "influence", r)
+        # d root / d r = psi / root, and 1 where both vanish
+        slope = np.divide(influence, root, out=np.ones_like(r), where=root != 0)
+
+        def total(*factors: np.ndarray) -> np.ndarray:
+            return np.einsum(",".join(["lot"] * len(factors)) + "->l", *factors)
+
+        def products(by_theory: np.ndarray) -> np.ndarray:
+            return (jacobian * by_theory[..., None]).swapaxes(1, 2) @ jacobian
+
+        return QuadraticModel(
+            cost=np.where(undefined, np.inf, (total(weight, root, root) + scatter) / 2),
+            gradient=np.einsum("ltp,lt->lp", jacobian, (weight * influence).sum(axis=1)),
+            curvature=products((weight * slope**2).sum(axis=1)),
+            jtj=products(weight.sum(axis=1)),
+            influence_squares=total(weight, influence, influence) + scatter,
+            second_derivatives=total(weight, _call(self.loss, "second_derivative", r)),
+            squares=total(weight, r, r) + scatter,
+        )
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
+
+
+def _programs(static: Any, treedef: Any) -> tuple[Any, Any]:
+    """A theory and its Jacobian, for one lane and for many: values, and number of the data set."""
+
+    def one(leaves: list[Array], values: Float[Array, " p"], number: Int[Array, ""]) -> Any:
+        theory, inputs = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+        own = jax.tree.map(lambda x: x[number], inputs)
+
+        def flat(at: Float[Array, " p"]) -> dict[str, Array]:
+            return {name: v.ravel() for name, v in theory(at, own).items()}
+
+        linear: Any = jax.linearize(flat, values)
+        result, push = linear
+        return result, jax.vmap(push, out_axes=-1)(jnp.eye(values.size, dtype=values.dtype))
+
+    return jax.jit(one), jax.jit(jax.vmap(one, (None, 0, 0)))
+
+
+class Expansion:
+    """Quadratic models of data sets.
+
+    **Arguments**
+
+    - `problem`, `data`: theory and loss, and the data sets.
+    - `n_lanes`: how many are followed at once: few are evaluated one by one, more in blocks.
+    """
+
+    def __init__(self, problem: FitProblem, data: DataSets, n_lanes: int):
+        self.problem, self.data = problem, data
+        self.points_by_group = data.points_by_group
+        traced = problem.theory, data.inputs
+        arrays, static = eqx.partition(traced, _is_array)
+        leaves, treedef = jax.tree.flatten(arrays)
+        key = ("fit", structure_key(traced, _is_array))
+        self._one, self._many = PROGRAMS.find(key, lambda: _programs(static, treedef))
+        self._leaves = jax.device_put(leaves)
+        self._compared = problem.compared(data.target, data.weight)
+        _, o, t = self._compared[0].shape
+        most = BLOCK_FLOATS // max(1, t * (o + len(problem.bounds) + 1))
+        self._size = max(1, min(most, LANES, 1 << (n_lanes - 1).bit_length()))
+        self._few = n_lanes <= FEW_LANES and jax.default_backend() == "cpu"
+
+    def _evaluate(self, values: np.ndarray, sets: np.ndarray) -> Any:
+        """Theory of a block of lanes and its Jacobian; a short block repeats its last lane."""
+        if self._few:
+            lanes = [self._one(self._leaves, *lane) for lane in zip(values, sets, strict=True)]
+            return jax.tree.map(lambda *x: np.stack(x), *lanes)
+        at = np.minimum(np.arange(self._size), len(sets) - 1)
+        return self._many(self._leaves, values[at], sets[at])
+
+    def _run(self, z: np.ndarray, sets: np.ndarray) -> Iterator[tuple[np.ndarray, Any, Any]]:
+        """Numbers of lanes, their theory and its Jacobian, block by block."""
+        values, n = self.problem.by_parameter("constrain", z), len(z)
+        places = [np.arange(i, min(i + self._size, n)) for i in range(0, n, self._size)]
+        blocks = [self._evaluate(values[at], sets[at]) for at in places]
+        for at, block in zip(places, blocks, strict=True):
+            yield at, *jax.tree.map(lambda x, m=at.size: np.asarray(x)[:m], block)
+
+    def lanes(
+        self, sets: Int[np.ndarray, " l"], counts: Float[np.ndarray, "l u"] | None = None
+    ) -> Callable[[np.ndarray, np.ndarray], QuadraticModel]:
+        """Models as a function of coordinates and numbers of lanes, for `levenberg_marquardt`.
+
+        **Arguments:** data sets of lanes `l`, and how often each of their groups counts.
+        """
+        compared, row = self._compared, sets
+        if counts is not None:
+            weight = self.data.weight[sets] * counts[:, self.data.groups]
+            compared = self.problem.compared(self.data.target[sets], weight)
+            row = np.arange(len(sets))
+
+        def expand(z: np.ndarray, at: np.ndarray) -> QuadraticModel:
+            models = []
+            with np.errstate(all="ignore"):  # the solver refuses what is not finite
+                for block, theory, jacobian in self._run(z, sets[at]):
+                    scaled = self.problem.scaled(theory, jacobian, z[block])
+                    own = (x[row[at[block]]] for x in compared)
+                    models.append(self.problem.expand(*scaled, *own))
+            return QuadraticModel(*(np.concatenate(x) for x in zip(*models, strict=True)))
+
+        return expand
+
+    def stated(
+        self, z: Float[np.ndarray, " p"]
+    ) -> tuple[Bool[np.ndarray, "n t"], Bool[np.ndarray, "n t"]]:
+        """Where theory makes a statement at `z` (is not NaN), and where that has a residual."""
+        n = len(self.data.target)
+        lanes = np.tile(z, (n, 1))
+        with np.errstate(all="ignore"):
+            blocks = [block for _, *block in self._run(lanes, np.arange(n))]
+            theory, jacobian = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
+            expected, _ = self.problem.scaled(theory, jacobian, lanes)
+        raw = np.concatenate([theory[name] for name in sorted(theory)], axis=1)
+        return ~np.isnan(raw), np.isfinite(expected)
