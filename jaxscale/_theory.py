@@ -157,12 +157,13 @@ class TheoryFunction:
 
 
 def _documented(text: str, sections: Mapping[str, str | None]) -> str:
-    """Add the sections that a docstring lacks behind what it returns."""
+    """Add the sections that a docstring lacks behind what it returns and raises."""
     paragraphs = inspect.cleandoc(text).split("\n\n")
     missing = [f"**{n}:** {s}" for n, s in sections.items() if s and f"**{n}:**" not in text]
-    for place, paragraph in enumerate(paragraphs, 1):
-        if paragraph.startswith("**Returns:**"):
-            return "\n\n".join([*paragraphs[:place], *missing, *paragraphs[place:]])
+    heads = ("**Returns:**", "**Raises:**")
+    ends = [end for end, text in enumerate(paragraphs, 1) if text.startswith(heads)]
+    if ends:
+        paragraphs[ends[-1] : ends[-1]] = missing
     return "\n\n".join(paragraphs)
 
 

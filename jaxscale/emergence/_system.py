@@ -172,9 +172,8 @@ class ParityNetwork(AbstractNetwork):
             set_key=jr.fold_in(key, SET_STREAM),
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
         )
-        return NetworkState(
-            task, network, self.optimizer.init(network), jnp.zeros((), dtype=jnp.int32)
-        )
+        optimizer = self.optimizer.init(network)
+        return NetworkState(task, network, optimizer, jnp.zeros((), dtype=jnp.int32))
 
     def _error(
         self, network: Network, task: Task, drawn: UInt32[Array, "n b"]

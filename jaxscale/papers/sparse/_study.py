@@ -74,14 +74,7 @@ CAPTIONS = {
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Evaluate the claims and draw the figures of sparse regression.
-
-    **Arguments**
-
-    - `runs`: results by preset name; the presets of the full scale end in `_full`.
-
-    **Returns** a `Conclusion`.
-    """
+    """Claims and figures of results by preset name; presets of the full scale end in `_full`."""
     results = {name.removesuffix("_full"): data for name, data in runs.items()}
     data, few, peak, dense, descent, unstable, relu = (results[name] for name in PRESETS)
     frontiers: dict[tuple[float, float], Frontier] = {}

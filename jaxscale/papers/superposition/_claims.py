@@ -141,11 +141,8 @@ def interference_claims(
 ) -> list[Claim]:
     """The regime where interference rules: exponent, its spread, start and acceleration.
 
-    **Arguments**
-
-    - `runs`: results of `superposition_interference`.
-    - `ruled`: slopes on the window that theory predicts for each point.
-    - `fixed`: slopes on one window for all.
+    `runs` are results of `superposition_interference`; the slopes are on the window that theory
+    predicts for each point (`ruled`), and on one window for all (`fixed`).
     """
     system = system_of(runs)
     gain, latent = float(system.initial.gain), float(system.latent_size)  # pyright: ignore
@@ -198,10 +195,8 @@ def interference_claims(
 def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
     """Whether the exponent is the same for all data, at each size of the bottleneck.
 
-    **Arguments**
-
-    - `measured`: slopes in one window, at every pair of exponents and `latent_size`.
-    - `name`, `start`: first part of the claims' names, and the start in words.
+    Slopes are in one window, at every pair of exponents and `latent_size`; `name` is the first part
+    of the claims' names, `start` the start in words.
     """
     judged = []
     for k in dict.fromkeys(m.at["latent_size"] for m in measured):
@@ -219,10 +214,7 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
 def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[Claim]:
     """From a small random start: spread of the exponents, and time to equal loss.
 
-    **Arguments**
-
-    - `runs`: results of `superposition_small`.
-    - `measured`: slopes on the window that opens at 5/eta_bias.
+    `runs` are results of `superposition_small`, the slopes on the window that opens at 5/eta_bias.
     """
     judged = spread_claims(measured, "small-start", "from a small start")
     for k in np.asarray(runs["latent_size"]).tolist():

@@ -91,8 +91,6 @@ def conditional_loss(
 
     **Raises:** `ValueError` for a plain `n_features` that is not positive.
 
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> inputs = np.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])

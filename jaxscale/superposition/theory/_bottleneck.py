@@ -167,8 +167,6 @@ def bottleneck_floor(
 
     **Raises:** as `bottleneck_loss`.
 
-    **Reference:** derived here.
-
     **Example**
 
     >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension

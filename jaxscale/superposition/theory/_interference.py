@@ -95,8 +95,6 @@ def interference_scale(
 
     **Returns:** s, broadcast shape.
 
-    **Reference:** derived here.
-
     **Example**
 
     >>> scale = js.superposition.theory.interference_scale(latent_size=8, gain=1.4, energy=1.0)
@@ -160,8 +158,6 @@ def matched_gain(
 
     **Returns:** g, broadcast shape.
 
-    **Reference:** derived here.
-
     **Example**
 
     >>> print(f"{js.superposition.theory.matched_gain(32):.3f}")
@@ -214,8 +210,6 @@ def interference_window(
 
     **Returns:** two times; infinite `closes` if the loss never falls to the residual, and
     `closes = opens` if it is below from the start.
-
-    **Reference:** derived here.
 
     **Example**
 

@@ -50,8 +50,6 @@ def shared_progress_time(
 
     **Returns:** a time, broadcast shape; infinite where a traced f K reaches n_features.
 
-    **Reference:** derived here.
-
     **Example**
 
     >>> at = dict(frequency_exponent=1.5, n_features=256, learning_rate=0.1)

@@ -168,8 +168,6 @@ def sgd_loss(
 
     **Returns:** the mean of half the summed squared error, broadcast shape.
 
-    **Reference:** derived here.
-
     **Example**
 
     >>> at = dict(frequency_exponent=1.5, importance_exponent=0.5, n_features=64, learning_rate=0.1)
@@ -288,8 +286,6 @@ def sequential_loss_asymptote(
     **Arguments:** as `sequential_loss`, for a student that starts from 0, a > 0 and a + 2b > 1.
 
     **Returns:** half the summed squared error, broadcast shape.
-
-    **Reference:** derived here.
 
     **Example**
 
