@@ -6,7 +6,6 @@ from systems import SYSTEMS
 
 import jaxscale as js
 
-
 ONE_OF_A_KIND = {"network", "multilinear on a finite set", "gradient descent", "relu student"}
 
 
