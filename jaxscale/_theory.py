@@ -66,11 +66,13 @@ class TheoryFunction:
     """Decorator of the theory functions of one package.
 
     `rules` say what an argument of a given name must be, wherever it occurs; `check` gets all
-    arguments by name.
+    arguments by name. Docstrings get the sections that most functions share, unless they have their
+    own: what is raised, and the `reference`.
     """
 
     rules: Mapping[str, Rule]
     check: Check | None = None
+    reference: str | None = None
 
     def __call__(
         self,
@@ -113,6 +115,7 @@ class TheoryFunction:
                     own[name] = functools.partial(check_choices, choices=choices)
             floats = tuple(n for n in names if n not in static and n not in trees)
             compiled = _compiled(function, vectorize)
+            raises = "`ValueError` for a plain number out of range." if own or checks else None
 
             @functools.wraps(function)
             def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -136,9 +139,22 @@ class TheoryFunction:
                 used = {n: a for n, a in zip(given, arrays, strict=False) if n not in constants}
                 return compiled(tuple(used.values()), objects, (tuple(used), *constants.items()))
 
+            sections = {"Raises": raises, "Reference": self.reference}
+            call.__doc__ = _documented(function.__doc__ or "", sections)
             return call
 
         return decorate
+
+
+def _documented(text: str, sections: Mapping[str, str | None]) -> str:
+    """Add the sections that a docstring lacks behind what it returns and raises."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    missing = [f"**{n}:** {s}" for n, s in sections.items() if s and f"**{n}:**" not in text]
+    heads = ("**Returns:**", "**Raises:**")
+    ends = [end for end, text in enumerate(paragraphs, 1) if text.startswith(heads)]
+    if ends:
+        paragraphs[ends[-1] : ends[-1]] = missing
+    return "\n\n".join(paragraphs)
 
 
 def _compiled(function: Callable[..., R], vectorize: bool) -> Callable[..., R]:

@@ -138,3 +138,14 @@ def test_old_names_of_functions_of_a_spectrum_are_deprecated(old, new, values):
 def test_every_function_of_a_spectrum_has_its_old_name(name):
     assert "spectrum" in inspect.signature(getattr(sparse, name)).parameters
     assert getattr(sparse, f"{name}_of").__doc__.startswith(f"Deprecated: `{name}(")
+
+
+def test_the_decorator_adds_the_sections_that_a_docstring_lacks():
+    """Help says what is raised and the source of the package, once, where results are described."""
+    for function in (sparse.unseen_law, sparse.conditional_loss, sparse.row_space_residual):
+        text = inspect.getdoc(function)
+        assert text.count("**Reference:**") == 1
+        assert text.index("**Returns:**") < text.index("**Reference:**") < text.index("**Example**")
+    assert "`ValueError` for a plain number out of range." in inspect.getdoc(sparse.unseen_law)
+    assert "**Raises:**" not in inspect.getdoc(sparse.row_space_residual)  # it checks nothing
+    assert inspect.getdoc(sparse.conditional_loss).count("**Raises:**") == 1  # its own

@@ -19,6 +19,10 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from jaxscale.fields import Configurable, Integer, Real, count, is_traced
 from jaxscale.keys import categorical, index_below, words
 
+Bits = Int[Array, "k m"]
+Index = Int[Array, " b"]
+ScalarKey = Key[Array, ""]
+Words = UInt32[Array, "n b"]
 WORD = 32
 FEW_SKILLS = 16
 COUNT_BLOCK = 4096
@@ -49,27 +53,22 @@ class AbstractData(Configurable):
     """Where training samples come from."""
 
     @abc.abstractmethod
-    def batch(
-        self, set_key: Key[Array, ""], step_key: Key[Array, ""], samples: Int[Array, " b"], n: int
-    ) -> UInt32[Array, "n b"]:
+    def batch(self, set_key: ScalarKey, step_key: ScalarKey, samples: Index, n: int) -> Words:
         """Words of the batch positions `samples` at one step, `n` words each."""
 
     @abc.abstractmethod
-    def frequencies(self, set_key: Key[Array, ""], skills: Frequencies) -> Float[Array, " k"]:
+    def frequencies(self, set_key: ScalarKey, skills: Frequencies) -> Float[Array, " k"]:
         """Share of each skill in the data: `P_k`, or `d_k / D` of the drawn set."""
 
 
 class Online(AbstractData):
     """A fresh sample every time."""
 
-    def batch(
-        self, set_key: Key[Array, ""], step_key: Key[Array, ""], samples: Int[Array, " b"], n: int
-    ) -> UInt32[Array, "n b"]:
+    def batch(self, set_key: ScalarKey, step_key: ScalarKey, samples: Index, n: int) -> Words:
         """Words indexed by (step, sample)."""
         return words(step_key, samples, n)
 
-    def frequencies(self, set_key: Key[Array, ""], skills: Frequencies) -> Float[Array, " k"]:
-        """The probabilities themselves."""
+    def frequencies(self, set_key: ScalarKey, skills: Frequencies) -> Float[Array, " k"]:
         return skills.probability
 
 
@@ -81,14 +80,12 @@ class FiniteSet(AbstractData):
 
     n_samples: Integer = count()
 
-    def batch(
-        self, set_key: Key[Array, ""], step_key: Key[Array, ""], samples: Int[Array, " b"], n: int
-    ) -> UInt32[Array, "n b"]:
+    def batch(self, set_key: ScalarKey, step_key: ScalarKey, samples: Index, n: int) -> Words:
         """Words of `n_samples`-bounded indices, themselves indexed by (step, sample)."""
         chosen = index_below(words(step_key, samples, 1)[0], jnp.asarray(self.n_samples))
         return words(set_key, chosen, n)
 
-    def frequencies(self, set_key: Key[Array, ""], skills: Frequencies) -> Float[Array, " k"]:
+    def frequencies(self, set_key: ScalarKey, skills: Frequencies) -> Float[Array, " k"]:
         """`d_k / D`: skills of the whole set, counted block by block."""
         n_samples, survival = jnp.asarray(self.n_samples), skills.survival
         block = jnp.arange(COUNT_BLOCK, dtype=jnp.int32)
@@ -111,7 +108,7 @@ def skill_frequencies(skill_exponent: Float[Array, ""], n_skills: int) -> Freque
     return Frequencies(weight / tail[0], tail / tail[0])
 
 
-def bits_of_words(packed: UInt32[Array, "n b"], n_bits: int, dtype: str) -> Float[Array, "b d"]:
+def bits_of_words(packed: Words, n_bits: int, dtype: str) -> Float[Array, "b d"]:
     """Bits of packed words as 0 and 1 in `dtype`, shape `(b, n_bits)`."""
     shift = jnp.arange(WORD, dtype=jnp.uint32)
     bits = (packed.T[:, :, None] >> shift) & jnp.uint32(1)
@@ -126,9 +123,7 @@ class AbstractSkills(Configurable):
         """Raise `ValueError` if the skills do not fit."""
 
     @abc.abstractmethod
-    def bits(
-        self, key: Key[Array, ""], n_skills: int, skill_size: int, n_bits: int
-    ) -> Int[Array, "k m"]:
+    def bits(self, key: ScalarKey, n_skills: int, skill_size: int, n_bits: int) -> Bits:
         """Bit positions of every skill."""
 
 
@@ -136,17 +131,13 @@ class DisjointSkills(AbstractSkills):
     """Skill `k` reads bits `m k .. m k + m - 1`; needs `n_skills * skill_size <= n_bits`."""
 
     def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
-        """Disjoint subsets must fit into the bits."""
         if n_skills * skill_size > n_bits:
             raise ValueError(
                 f"`n_bits` must be at least n_skills * skill_size = {n_skills * skill_size} for "
                 f"DisjointSkills, got {n_bits}; use RandomSkills() for overlapping skills."
             )
 
-    def bits(
-        self, key: Key[Array, ""], n_skills: int, skill_size: int, n_bits: int
-    ) -> Int[Array, "k m"]:
-        """Consecutive bits, the same for every key."""
+    def bits(self, key: ScalarKey, n_skills: int, skill_size: int, n_bits: int) -> Bits:
         return jnp.arange(n_skills * skill_size, dtype=jnp.int32).reshape(n_skills, skill_size)
 
 
@@ -154,13 +145,10 @@ class RandomSkills(AbstractSkills):
     """Every skill reads a random subset of the bits; subsets of different skills may overlap."""
 
     def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
-        """One skill must fit into the bits."""
         if skill_size > n_bits:
             raise ValueError(f"`skill_size` must be at most n_bits = {n_bits}, got {skill_size}.")
 
-    def bits(
-        self, key: Key[Array, ""], n_skills: int, skill_size: int, n_bits: int
-    ) -> Int[Array, "k m"]:
+    def bits(self, key: ScalarKey, n_skills: int, skill_size: int, n_bits: int) -> Bits:
         """Subsets without repetition, keyed by the skill's index."""
 
         def subset(k: Int[Array, ""]) -> Int[Array, " m"]:
@@ -169,7 +157,7 @@ class RandomSkills(AbstractSkills):
         return jax.vmap(subset)(jnp.arange(n_skills, dtype=jnp.int32))
 
 
-def packed_masks(bits: Int[Array, "k m"], n_bits: int) -> UInt32[Array, "k n"]:
+def packed_masks(bits: Bits, n_bits: int) -> UInt32[Array, "k n"]:
     """Words with the bits of each skill set, for parity by population count."""
     word = jnp.arange(n_bit_words(n_bits), dtype=jnp.int32)
     one = jnp.left_shift(jnp.uint32(1), (bits % WORD).astype(jnp.uint32))
@@ -177,16 +165,14 @@ def packed_masks(bits: Int[Array, "k m"], n_bits: int) -> UInt32[Array, "k n"]:
     return jnp.sum(jnp.where(in_word, one[:, :, None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
 
 
-def parity_sign(
-    packed: UInt32[Array, "n b"], masks: UInt32[Array, "#b n"], dtype: str
-) -> Float[Array, " b"]:
+def parity_sign(packed: Words, masks: UInt32[Array, "#b n"], dtype: str) -> Float[Array, " b"]:
     """`(-1)^(sum of the masked bits)` of every sample, by population count."""
     ones = jax.lax.population_count(packed.T & masks)
     odd = jnp.sum(ones, axis=-1, dtype=jnp.uint32) & jnp.uint32(1)
     return 1 - 2 * odd.astype(dtype)
 
 
-def select_rows(table: UInt32[Array, "k n"], index: Int[Array, " b"]) -> UInt32[Array, "b n"]:
+def select_rows(table: UInt32[Array, "k n"], index: Index) -> UInt32[Array, "b n"]:
     """Rows of a small table: a sum of compares for few skills, a gather above."""
     if table.shape[0] > FEW_SKILLS:
         return table[index]
@@ -196,7 +182,7 @@ def select_rows(table: UInt32[Array, "k n"], index: Int[Array, " b"]) -> UInt32[
 
 
 def inputs_of_words(
-    skill: Int[Array, " b"], packed: UInt32[Array, "n b"], n_skills: int, n_bits: int, dtype: str
+    skill: Index, packed: Words, n_skills: int, n_bits: int, dtype: str
 ) -> Float[Array, "b f"]:
     """What the network reads: control bits of the first `FEW_SKILLS` skills, then the skill bits.
 
@@ -217,13 +203,13 @@ def inputs_of_words(
 class Samples(eqx.Module):
     """One batch: skills, network inputs and the sign of each sample's parity."""
 
-    skill: Int[Array, " b"]
+    skill: Index
     inputs: Float[Array, "b f"]
     sign: Float[Array, " b"]
 
 
 def decode(
-    drawn: UInt32[Array, "n b"],
+    drawn: Words,
     survival: Float[Array, " k"],
     masks: UInt32[Array, "k m"],
     n_bits: int,

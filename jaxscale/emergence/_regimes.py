@@ -117,7 +117,6 @@ class DataLimited(AbstractRegime):
     )
 
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
-        """Expected strengths, at the last step only."""
         n_samples = getattr(system.data, "n_samples", None)
         if n_samples is None:
             raise ValueError("`regime` DataLimited needs `data=FiniteSet(...)`, got Online().")
@@ -148,7 +147,6 @@ class WidthLimited(AbstractRegime):
     limits = "last step of a converged run; one fitted parameter, units_per_skill = N_c; NaN before"
 
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
-        """One skill after the other fills with units, at the last step only."""
         per_skill = jnp.asarray(system.units_per_skill)
         width = jnp.asarray(system.width).astype(per_skill.dtype)
         share = theory.width_emergence(width, system.n_skills, per_skill)

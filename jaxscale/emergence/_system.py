@@ -30,16 +30,7 @@ from jaxscale.emergence._data import (
 )
 from jaxscale.emergence._regimes import AbstractNetwork, AbstractRegime, DataLimited, TimeLimited
 from jaxscale.emergence._student import Network, evaluate, half_squared_error, init_network
-from jaxscale.fields import (
-    Integer,
-    Real,
-    dtype_field,
-    part,
-    real,
-    record_field,
-    size,
-    static_int,
-)
+from jaxscale.fields import Integer, Real, dtype_field, part, real, record_field, size, static_int
 from jaxscale.keys import words
 
 NETWORK_STREAM, SKILL_STREAM, SET_STREAM, EVALUATION_STREAM = range(4)
@@ -181,9 +172,8 @@ class ParityNetwork(AbstractNetwork):
             set_key=jr.fold_in(key, SET_STREAM),
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
         )
-        return NetworkState(
-            task, network, self.optimizer.init(network), jnp.zeros((), dtype=jnp.int32)
-        )
+        optimizer = self.optimizer.init(network)
+        return NetworkState(task, network, optimizer, jnp.zeros((), dtype=jnp.int32))
 
     def _error(
         self, network: Network, task: Task, drawn: UInt32[Array, "n b"]

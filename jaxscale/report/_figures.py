@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import xarray
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+End = tuple[float, float, str, str]  # of a curve: x, y, text and colour
 MAX_CURVES = 7
 FEW = 12  # up to so many simulated points are marked one by one
 LINE_HEIGHT = 0.06  # of a label, in heights of a panel
@@ -131,11 +132,10 @@ def logs(axes: "matplotlib.axes.Axes") -> None:
     log_axis(axes, "y")
 
 
-def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[tuple[float, float, str, str]]) -> None:
+def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[End]) -> None:
     """Write texts to the right of points, as near to them as possible without overlap.
 
-    `ends` are (x, y, text, colour); those at one x share a column. The limits and scales of the
-    axes must be final.
+    Texts at one x share a column. The limits and scales of the axes must be final.
     """
     from scipy.optimize import isotonic_regression
 
@@ -150,6 +150,16 @@ def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[tuple[float, float, 
             axes.annotate(text, (x, height), (6, 0), xycoords=("data", "axes fraction"),
                           textcoords="offset points", color=color, fontsize=8, va="center",
                           annotation_clip=False)  # fmt: skip
+
+
+def finish(
+    axes: "matplotlib.axes.Axes", labels: tuple[str, str], title: str = "", ends: Sequence[End] = ()
+) -> None:
+    """Make both axes logarithmic; write their labels, a title, and names at the ends of curves."""
+    logs(axes)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.set_title(title, fontsize=9)
+    label_ends(axes, ends)
 
 
 def legend(figure: "matplotlib.figure.Figure", lines: Mapping[str, dict[str, Any]]) -> None:

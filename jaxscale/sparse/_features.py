@@ -16,6 +16,10 @@ from jaxscale.fields import Configurable, Real, Rule, real
 from jaxscale.keys import normal_table
 from jaxscale.sparse._data import Inputs
 
+Count = Int[Array, ""]
+Matrix = Float[Array, "f d"]
+ScalarKey = Key[Array, ""]
+
 
 class AbstractFeatures(Configurable):
     """Features of a random-feature regression."""
@@ -25,27 +29,22 @@ class AbstractLinear(AbstractFeatures):
     """Features that are linear in the inputs: their population loss is a closed form."""
 
     @abc.abstractmethod
-    def projection(
-        self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "f d"]:
+    def projection(self, key: ScalarKey, inputs: Inputs, n_features: Count, padded: int) -> Matrix:
         """Matrix `F / sqrt(N)` on the columns of `inputs`, zero in padded rows and columns."""
 
     @abc.abstractmethod
-    def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
+    def leak(self, n_features: Count) -> Float[Array, ""]:
         """Factor of `|theta|^2 Lambda_U` that unseen coordinates add to the loss."""
 
 
 class Linear(AbstractLinear):
     """`phi = F x / sqrt(N)`."""
 
-    def projection(
-        self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "f d"]:
-        """Draw random rows."""
-        rows = gaussian_projection(key, inputs, n_features, max_features)
+    def projection(self, key: ScalarKey, inputs: Inputs, n_features: Count, padded: int) -> Matrix:
+        rows = gaussian_projection(key, inputs, n_features, padded)
         return rows / jnp.sqrt(n_features.astype(jnp.float64))
 
-    def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
+    def leak(self, n_features: Count) -> Float[Array, ""]:
         """Return `1/N`: the projection of every unseen coordinate is random."""
         return 1.0 / n_features.astype(jnp.float64)
 
@@ -53,13 +52,10 @@ class Linear(AbstractLinear):
 class Identity(AbstractLinear):
     """`phi = x`: the limit of `Linear` for infinitely many features."""
 
-    def projection(
-        self, key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-    ) -> Float[Array, "f d"]:
-        """Return the unit matrix on the columns that were seen."""
+    def projection(self, key: ScalarKey, inputs: Inputs, n_features: Count, padded: int) -> Matrix:
         return jnp.diag(inputs.seen.astype(jnp.float64))
 
-    def leak(self, n_features: Int[Array, ""]) -> Float[Array, ""]:
+    def leak(self, n_features: Count) -> Float[Array, ""]:
         """Return 0: unseen coordinates get no weight."""
         return jnp.zeros((), jnp.float64)
 
@@ -75,7 +71,7 @@ class AbstractNonlinear(AbstractFeatures):
         self,
         values: Float[Array, "n d"],
         projection: Float[Array, "f d"],
-        n_features: Int[Array, ""],
+        n_features: Count,
     ) -> Float[Array, "n f"]:
         """`phi` of each sample, zero in padded features."""
         phi = self.activation(values @ projection.T) / jnp.sqrt(n_features.astype(jnp.float64))
@@ -86,7 +82,6 @@ class Relu(AbstractNonlinear):
     """`phi = max(0, F x) / sqrt(N)`."""
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Take the positive part."""
         return jax.nn.relu(preactivation)
 
 
@@ -101,7 +96,6 @@ class Tanh(AbstractNonlinear):
     scale: Real = real(1.0, above=0.0)
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Scale and saturate."""
         return jnp.tanh(self.scale * preactivation)
 
 
@@ -116,7 +110,6 @@ class Elementwise(AbstractNonlinear):
     module: eqx.Module
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Call the module on the full array."""
         return self.module(preactivation)  # pyright: ignore
 
 
@@ -136,10 +129,8 @@ def features_field(default: AbstractFeatures) -> Any:
     return eqx.field(converter=Rule(convert), default_factory=lambda: default, kw_only=True)
 
 
-def gaussian_projection(
-    key: Key[Array, ""], inputs: Inputs, n_features: Int[Array, ""], max_features: int
-) -> Float[Array, "f d"]:
+def gaussian_projection(key: ScalarKey, inputs: Inputs, n_features: Count, padded: int) -> Matrix:
     """`F` on the columns of `inputs`, zero in padded rows and columns."""
-    rows = jnp.arange(max_features, dtype=jnp.int32)
+    rows = jnp.arange(padded, dtype=jnp.int32)
     real = (rows < n_features)[:, None] & inputs.seen
     return jnp.where(real, normal_table(key, rows, inputs.ids), 0.0)

@@ -32,6 +32,9 @@ class AbstractGradientDescent(AbstractSolver):
     n_steps: eqx.AbstractVar[int]
     record: eqx.AbstractVar[tuple[int, ...] | None]
 
+    def __check_init__(self):
+        check_record(self.record, self.n_steps)
+
     @property
     def record_steps(self) -> tuple[int, ...]:
         """`record`, or 0 and log-spaced steps to the end."""
@@ -39,7 +42,6 @@ class AbstractGradientDescent(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """Describe the spectrum of `H = Phi^T Phi / D` and stability."""
         return {
             "rank": RANK,
             "condition": CONDITION,
@@ -50,7 +52,6 @@ class AbstractGradientDescent(AbstractSolver):
         }
 
     def rows(self, inputs: Float[Array, "n d"]) -> Rows:
-        """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 
     def measured(
@@ -82,9 +83,6 @@ class GradientDescent(AbstractGradientDescent):
     n_steps: int = static_int(10000)
     record: tuple[int, ...] | None = record_field()
 
-    def __check_init__(self):
-        check_record(self.record, self.n_steps)
-
     def solve(self, problem: Problem) -> Fit:
         """Filter the singular values."""
         u, singular, vt = svd(problem.design)
@@ -104,9 +102,6 @@ class GradientSteps(AbstractGradientDescent):
     learning_rate: Real = real(0.5, above=0.0)
     n_steps: int = static_int(1000)
     record: tuple[int, ...] | None = record_field()
-
-    def __check_init__(self):
-        check_record(self.record, self.n_steps)
 
     def solve(self, problem: Problem) -> Fit:
         """Step `beta`, where `theta = A^T beta`."""

@@ -35,6 +35,7 @@ SINGULAR_CUT = 1e-12  # of a design whose row rank was not determined
 CONDITION_LIMIT = 1e10
 CONDITION = Observable((), "1", "largest over smallest non-zero singular value of Phi")
 RANK = Observable((), "1", "rank of Phi")
+Factored = tuple[Float[Array, "f t"], Float[Array, "q q"], Float[Array, "q q"]]
 
 
 class Rows(eqx.Module):
@@ -120,7 +121,6 @@ class MinNorm(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """Describe `rank` and `condition`."""
         return {"rank": RANK, "condition": CONDITION}
 
     def rows(self, inputs: Float[Array, "n d"]) -> Rows:
@@ -174,12 +174,10 @@ class Ridge(AbstractSolver):
 
     @property
     def diagnostics(self) -> dict[str, Observable]:
-        """Describe `condition`, an upper bound."""
         bound = "upper bound 1 + |Phi|^2 / (D rho) on the condition of the normal equations"
         return {"condition": Observable((), "1", bound)}
 
     def rows(self, inputs: Float[Array, "n d"]) -> Rows:
-        """Take the triangular factor of the samples, or the samples."""
         return triangular(inputs)
 
     def solve(self, problem: Problem) -> Fit:
@@ -256,9 +254,7 @@ def _diagonal_ratio(factor: Float[Array, "q q"], rank: Int[Array, ""]) -> Float[
     return jnp.where(rank == 0, 1.0, jnp.where(smallest > 0, ratio, jnp.inf))
 
 
-def _underdetermined(
-    problem: Problem,
-) -> tuple[Float[Array, "f t"], Float[Array, "q q"], Float[Array, "q q"]]:
+def _underdetermined(problem: Problem) -> Factored:
     """Least-norm solution of `rank` independent leading equations, and factors.
 
     The factors are those of the design, and of the design with rows of unit norm that is solved.
@@ -278,9 +274,7 @@ def _underdetermined(
     return a.T @ dual, factor * scale, factor
 
 
-def _overdetermined(
-    problem: Problem,
-) -> tuple[Float[Array, "f t"], Float[Array, "q q"], Float[Array, "q q"]]:
+def _overdetermined(problem: Problem) -> Factored:
     """Least-squares solution for the leading unknowns, and the factor of the design, twice."""
     size, n = min(problem.design.shape), problem.design.shape[1]
     q, factor = qr(problem.design[:, :size])

@@ -81,22 +81,18 @@ class Tabulated(AbstractCoordinates):
 
     @property
     def n_coordinates(self) -> int:  # pyright: ignore
-        """Length of the table."""
         return len(self.variance)
 
     def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Read off the table."""
         return jnp.asarray(self.variance)[self._place(index)]
 
     def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Read off the table."""
         return jnp.asarray(self.probability)[self._place(index)]
 
     def _place(self, index: Float[Array, "..."]) -> Int[Array, "..."]:
         return jnp.clip(index, 1, self.n_coordinates).astype(jnp.int32) - 1
 
     def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
-        """Return None: the table is complete."""
         return None
 
 
@@ -109,15 +105,12 @@ class PowerLawCoordinates(AbstractCoordinates):
     n_coordinates: int | float = static_count()
 
     def variance_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`i^-(1 + alpha)`."""
         return index ** -(1.0 + self.spectrum_exponent)
 
     def probability_at(self, index: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`min(1, c i^-gamma)`."""
         return jnp.minimum(1.0, self.activity * index**-self.sparsity_exponent)
 
     def tail(self, table: Float[Array, ""]) -> "PowerLawTail | None":
-        """Return the tail of more than `MAX_TABLE` coordinates."""
         return PowerLawTail(self, table) if self.n_coordinates > MAX_TABLE else None
 
 

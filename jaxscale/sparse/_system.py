@@ -161,12 +161,8 @@ class RandomFeatureRegression(AbstractSystem):
         if self.spectrum is not None:
             probability = jnp.minimum(1.0, self.activity * jnp.asarray(self.spectrum.probability))
             return dataclasses.replace(self.spectrum, probability=probability)
-        return PowerLawCoordinates(
-            spectrum_exponent=self.spectrum_exponent,  # pyright: ignore
-            sparsity_exponent=self.sparsity_exponent,  # pyright: ignore
-            activity=self.activity,
-            n_coordinates=self.n_coordinates,
-        )
+        names = ("spectrum_exponent", "sparsity_exponent", "activity", "n_coordinates")
+        return PowerLawCoordinates(**{name: getattr(self, name) for name in names})
 
     @property
     def schema(self) -> Schema:

@@ -22,7 +22,6 @@ class Averaged(AbstractTeacher):
     """The exact mean over all teachers with `E w w^T = I`: one target per coordinate."""
 
     def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "d t"]:
-        """Return the unit matrix on the coordinates that were seen."""
         return jnp.diag(inputs.seen.astype(inputs.values.dtype))
 
 
@@ -30,7 +29,6 @@ class Sampled(AbstractTeacher):
     """One teacher of independent signs `w_i = +-1`, drawn with the run."""
 
     def directions(self, key: Key[Array, ""], inputs: Inputs) -> Float[Array, "d t"]:
-        """Draw signs by coordinate."""
         positive = words(key, inputs.ids, 1)[0] >> jnp.uint32(31) == 1
         sign = jnp.where(positive, 1.0, -1.0)
         return jnp.where(inputs.seen, sign, 0.0)[:, None].astype(inputs.values.dtype)

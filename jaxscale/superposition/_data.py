@@ -21,6 +21,8 @@ from jaxscale.fields import Configurable, Real, is_traced, part, real, vector
 from jaxscale.keys import categorical, words
 from jaxscale.superposition._outputs import AbstractAmplitude, Uniform
 
+Numbers = Int[Array, " n"]
+ScalarKey = Key[Array, ""]
 Vector = Float[Array | np.ndarray, " f"]
 TRUNCATED = 1e-9  # chance that a sample has more active features than its list holds
 
@@ -61,9 +63,7 @@ class AbstractInputs(Configurable):
         """Tables to draw from."""
 
     @abc.abstractmethod
-    def draw(
-        self, key: Key[Array, ""], samples: Int[Array, " n"], source: Source, dtype: str
-    ) -> Samples:
+    def draw(self, key: ScalarKey, samples: Numbers, source: Source, dtype: str) -> Samples:
         """The samples of these numbers; each depends on `key` and its number only."""
 
     @abc.abstractmethod
@@ -96,9 +96,7 @@ class OneHot(AbstractInputs):
     def source(self, probability: Float[Array, " f"], n_listed: int) -> Source:
         return Source(_survival(probability), jnp.ones((1,), probability.dtype))
 
-    def draw(
-        self, key: Key[Array, ""], samples: Int[Array, " n"], source: Source, dtype: str
-    ) -> Samples:
+    def draw(self, key: ScalarKey, samples: Numbers, source: Source, dtype: str) -> Samples:
         """One word for the feature, one for its amplitude."""
         drawn = words(key, samples, 2)
         index = categorical(drawn[0], source.survival)
@@ -152,9 +150,7 @@ class Bernoulli(AbstractInputs):
         counts = gammainc(at_least, jnp.broadcast_to(total, at_least.shape))
         return Source(_survival(events / total), counts)
 
-    def draw(
-        self, key: Key[Array, ""], samples: Int[Array, " n"], source: Source, dtype: str
-    ) -> Samples:
+    def draw(self, key: ScalarKey, samples: Numbers, source: Source, dtype: str) -> Samples:
         """One word for the number of events, two for each: its feature and its amplitude."""
         n_places = source.counts.shape[0]
         drawn = words(key, samples, 1 + 2 * n_places)

@@ -22,10 +22,10 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from jaxscale.fields import Configurable, static_int
-from jaxscale.superposition._data import OneHot, Samples
+from jaxscale.superposition._data import OneHot, Samples, ScalarKey
 from jaxscale.superposition._outputs import AbstractDecoder, Linear
 from jaxscale.superposition._student import DIRECTIONS, MATRIX, Problem, Student, Task, Teacher
 
@@ -34,7 +34,6 @@ SAMPLE_BLOCK = 256
 
 Vector = Float[Array, " f"]
 Columns = Float[Array, "f m"]
-ScalarKey = Key[Array, ""]
 Trained = dict[str, Array]
 
 

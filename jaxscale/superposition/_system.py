@@ -15,14 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxscale._deprecated import deprecated_lengths
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
-from jaxscale._system import (
-    Observable,
-    Observables,
-    Schema,
-    TheoryKind,
-    Work,
-    largest_divisor,
-)
+from jaxscale._system import Observable, Observables, Schema, TheoryKind, Work, largest_divisor
 from jaxscale.fields import (
     Integer,
     Real,
@@ -78,7 +71,7 @@ from jaxscale.superposition._student import (
     Zeros,
     half_limit,
 )
-from jaxscale.training import AbstractTrainedSystem, check_record
+from jaxscale.training import AbstractTrainedSystem
 
 EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM = range(3)
 
@@ -97,7 +90,6 @@ class StudentState(eqx.Module):
         return self.task.student(self.trained)
 
 
-OPEN = (TheoryKind.none, "")
 ACTIVE = "active"  # the length of the lists of active features
 EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
 
@@ -172,7 +164,6 @@ class TeacherStudent(AbstractTrainedSystem):
     dtype: str = dtype_field("float32")
 
     def __check_init__(self):
-        check_record(self.record, self.n_steps)
         self._check_frequencies()
         self._check_sizes()
         self._check_training()
@@ -296,8 +287,9 @@ class TeacherStudent(AbstractTrainedSystem):
             "dead_outputs": (step, "1", "outputs that no amplitude of their own feature moves"),
             "step_size": (step, "1", "learning rate of B (of W where tied) at this step"),
         }
+        none = (TheoryKind.none, "")
         observables = {
-            name: Observable(dims, units, text, *kinds.get(name, OPEN), name == "feature_strength")
+            name: Observable(dims, units, text, *kinds.get(name, none), name == "feature_strength")
             for name, (dims, units, text) in table.items()
         }
         coordinates = {

@@ -103,8 +103,6 @@ def optimal_allocation(
 
     **Returns:** an `Allocation` in the broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** exponents: Nam et al. 2024, arXiv 2404.17563, section on the compute law;
     lambda* and A_C derived here.
 
@@ -143,8 +141,6 @@ def limiting_allocation(
     **Arguments:** as `optimal_allocation`; `initial_strength` below S/2, so that ln M > 0.
 
     **Returns:** an `Allocation` in the broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from F(u) -> 1[u < ln(M)/2] as r -> 0.
 

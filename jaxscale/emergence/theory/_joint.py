@@ -66,8 +66,6 @@ def time_parameter_loss(
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** derived here, from Nam et al. 2024, arXiv 2404.17563, eq. 12.
 
     **Example**
@@ -159,8 +157,6 @@ def parameter_loss(
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12; the shift by 1/2 derived here.
 
     **Example**
@@ -199,8 +195,6 @@ def data_parameter_loss(
     - `skill_exponent`, `target_scale`, `initial_strength`: as in `loss`.
 
     **Returns:** loss in squared units of the target, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from Nam et al. 2024, arXiv 2404.17563, eq. 12.
 

@@ -40,8 +40,6 @@ def time_law(
 
     **Returns:** the law in tau = learning_rate * target_scale * time.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the time law; the prefactor (exact
     integral instead of its leading term in ln M) derived here.
 
@@ -132,8 +130,6 @@ def parameter_law(
 
     **Returns:** the law in N = number of parameters (N/N_c for N_c units per skill).
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the parameter law; the prefactor
     with A = 1/zeta(alpha + 1) (the paper's plots use S^2/2) derived here.
 
@@ -168,8 +164,6 @@ def compute_law(
     **Arguments:** as `time_law`.
 
     **Returns:** the law in X = learning_rate * target_scale * N * T.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** exponent: Nam et al. 2024, arXiv 2404.17563, section on the compute law;
     prefactor derived here, see `optimal_allocation`.

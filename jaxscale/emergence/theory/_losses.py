@@ -58,8 +58,6 @@ def loss(
 
     **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12; the mean over data sets derived here.
 
     **Example**
@@ -144,8 +142,6 @@ def data_loss(
 
     **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** derived here: given d_k isotropic samples in the D_c directions of a skill, the
     part of the target outside their span is (1 - d_k/D_c)_+ on average.
     """
@@ -201,8 +197,6 @@ def width_loss(
     - `skill_exponent`, `n_skills`, `target_scale`: as in `loss`.
 
     **Returns:** loss in squared units of the target, with the factor 1/2; broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 12 at infinite time and data; the loss of
     the partial skill derived here.

@@ -71,8 +71,6 @@ def skill_strength(
 
     **Returns:** R_k in units of the target, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10.
 
     **Example**
@@ -121,8 +119,6 @@ def expected_skill(
 
     **Returns:** `SkillMoments`, each of broadcast shape, in the target's units.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10; the mean over data sets derived here.
     """
     t, d, p, rate, scale, strength = symbols(
@@ -154,8 +150,6 @@ def emergence_time(
     - `fraction`: epsilon = R_k/S in (0, 1); negative times come out below r/S.
 
     **Returns:** T_k in training steps, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 10 solved for T.
 
@@ -241,9 +235,7 @@ def data_emergence(
 
 @theory_function("n_skills", vectorize=False, n_skills=finite_count)
 def width_emergence(
-    width: Real[ArrayLike, "..."],
-    n_skills: int,
-    units_per_skill: Real[ArrayLike, "..."] = 1.0,
+    width: Real[ArrayLike, "..."], n_skills: int, units_per_skill: Real[ArrayLike, "..."] = 1.0
 ) -> Float[Array, "... n_skills"]:
     r"""Strength of every skill in a trained network of finite width, in units of S.
 
@@ -258,8 +250,6 @@ def width_emergence(
     - `units_per_skill`: N_c > 0, broadcastable with `width`.
 
     **Returns:** `(..., n_skills)`, R_k/S for k = 1..n_skills.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, section on the extended model with N_c units.
 

@@ -12,10 +12,10 @@ from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.emergence import theory
 from jaxscale.emergence._multilinear import MultilinearSkills
+from jaxscale.papers._runs import system_of
 from jaxscale.papers.emergence._scores import EmergenceScore
 from jaxscale.paths import replace
 from jaxscale.spectra import PowerLaw, power_sum
-from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import xarray
@@ -196,9 +196,7 @@ def law_frontier(runs: "xarray.Dataset") -> "tuple[xarray.DataArray, Frontier]":
 
 def _model(runs: "xarray.Dataset") -> MultilinearSkills:
     """The simulated system at the skill exponent that is a coordinate of its runs."""
-    system = grid_of(runs).system
-    if not isinstance(system, MultilinearSkills):
-        raise ValueError(f"`runs` must be of MultilinearSkills, got {type(system).__name__}.")
+    system = system_of(runs, MultilinearSkills)
     return replace(system, "skill_exponent", float(runs["skill_exponent"]))
 
 

@@ -11,10 +11,9 @@ from jaxscale.report._figures import (
     OKABE_ITO,
     POINTS,
     band,
-    label_ends,
+    finish,
     legend,
     log_axis,
-    logs,
     new_figure,
     theory_line,
 )
@@ -45,9 +44,7 @@ def emergence_figure(score: EmergenceScore) -> "matplotlib.figure.Figure":
     if dim == "step":
         axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(score.strength["step"][-1]))
     log_axis(axes, "x")
-    axes.set_xlabel(X_LABEL[dim])
-    axes.set_ylabel("skill strength R / S")
-    axes.set_ylim(-0.08, 1.12)
+    axes.set(xlabel=X_LABEL[dim], ylabel="skill strength R / S", ylim=(-0.08, 1.12))
     drawn = {"network, mean ± s.d. over seeds": {"lw": 1.4}}
     legend(figure, drawn | {"multilinear theory, fitted on skill 1": DASHED})
     return figure
@@ -69,10 +66,8 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
                 color=color, fontsize=8, va="center",
             )  # fmt: skip
             axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
-        logs(axes)
-        axes.set_xlabel(LAW_LABEL[name])
-        axes.set_ylabel("loss [S²]")
-        axes.set_title(f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}", fontsize=9)
+        title = f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}"
+        finish(axes, (LAW_LABEL[name], "loss [S²]"), title)
     legend(figure, {"simulation": POINTS, "closed form": DASHED})
     return figure
 
@@ -97,13 +92,8 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.set_xlim(frontier.compute[0] / 3, frontier.compute[-1] * 3)
         low, high = np.nanmin(frontier.loss), np.nanmax(frontier.loss)
         axes.set_ylim(low * 0.8, high * 1.6)
-        axes.set_ylabel("loss [S²]")
-        axes.set_title(f"α = {alpha:g}: L* ∝ X^−{alpha / (alpha + 2):.3f}", fontsize=9)
-    for axes in (*panels, last):
-        logs(axes)
-        axes.set_xlabel(LAW_LABEL["C"])
-    label_ends(last, ends)
-    last.set_ylabel("best parameters N*")
-    last.set_title("N* ∝ X^(1/(α+2))", fontsize=9)
+        title = f"α = {alpha:g}: L* ∝ X^−{alpha / (alpha + 2):.3f}"
+        finish(axes, (LAW_LABEL["C"], "loss [S²]"), title)
+    finish(last, (LAW_LABEL["C"], "best parameters N*"), "N* ∝ X^(1/(α+2))", ends)
     legend(figure, {"each N": THIN, "best N": POINTS, "closed form": DASHED})
     return figure

@@ -81,14 +81,8 @@ class EmergenceScore:
 def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
     """Calibrate on the first skill, one parameter per seed, and score the later ones.
 
-    **Arguments**
-
-    - `grid`: a grid of `ParityNetwork`: over nothing (time), `data.n_samples` or `width`.
-    - `runs`: its results.
-
-    **Returns** an `EmergenceScore` with delta_k = ln(measured / predicted half point).
-
-    **Raises** `ValueError` for a grid of another system or with other axes.
+    `runs` are the results of a `grid` of `ParityNetwork` over nothing (time), `data.n_samples` or
+    `width`. **Raises** `ValueError` for a grid of another system or with other axes.
     """
     system = grid.system
     if not isinstance(system, ParityNetwork):

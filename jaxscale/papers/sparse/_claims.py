@@ -8,8 +8,9 @@ from jaxtyping import Float
 from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._frontier import Frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
+from jaxscale.papers._runs import points
 from jaxscale.papers.sparse._scores import peak_over
-from jaxscale.papers.sparse._theory import exponents_of, laws_at, plane, points, slope
+from jaxscale.papers.sparse._theory import EXPONENTS, exponents_of, laws_at, plane, slope
 from jaxscale.sparse._system import RandomFeatureRegression
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def data_claims(data: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
     dense_d = np.asarray(dense["n_samples"], float)
     everything = dense["residual_loss"].isel(n_features=0, drop=True)
     dense_slopes = jackknife_exponents(everything, "n_samples", (dense_d[0], dense_d[-1]))
-    for at in points(data):
+    for at in points(data, *EXPONENTS):
         alpha, gamma = at["spectrum_exponent"], at["sparsity_exponent"]
         curve = data["residual_loss"].sel(at, drop=True)
         measured = jackknife_exponents(curve, "n_samples", window)
@@ -84,7 +85,7 @@ def parameter_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) ->
     n = np.asarray(runs["n_features"], float)
     d, own = float(system.n_samples), exponents_of(system)
     claims = []
-    for at in points(runs):
+    for at in points(runs, *EXPONENTS):
         expected = slope(n, plane(n, d, **(own | at)))
         alpha = at["spectrum_exponent"]
         curve = runs["loss"].sel(at, drop=True)

@@ -7,9 +7,10 @@ from jaxtyping import Float
 
 from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._jackknife import jackknife, jackknife_exponents
+from jaxscale.papers._runs import in_float64, points
 from jaxscale.papers.sparse._claims import DERIVED, PAPER
 from jaxscale.papers.sparse._scores import Instability
-from jaxscale.papers.sparse._theory import exponents_of, in_float64, points, slope
+from jaxscale.papers.sparse._theory import EXPONENTS, exponents_of, slope
 from jaxscale.sparse import theory
 from jaxscale.sparse._system import RandomFeatureRegression
 
@@ -25,7 +26,7 @@ def descent_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) -> l
     near = steps[(steps >= early[0]) & (steps <= early[1])]
     d, rate = float(system.n_samples), float(system.solver.learning_rate)  # pyright: ignore
     claims = []
-    for at in points(runs):
+    for at in points(runs, *EXPONENTS):
         alpha = at["spectrum_exponent"]
         loss = later["loss"].sel(at, drop=True)
         exponents = exponents_of(system) | at

@@ -5,18 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale.analysis._frontier import Frontier
+from jaxscale.papers._runs import in_float64, points
 from jaxscale.papers.sparse._scores import Instability
-from jaxscale.papers.sparse._theory import best, exponents_of, in_float64, plane, points
-from jaxscale.report._figures import (
-    DASHED,
-    OKABE_ITO,
-    POINTS,
-    band,
-    label_ends,
-    legend,
-    logs,
-    new_figure,
-)
+from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of, plane
+from jaxscale.report._figures import DASHED, OKABE_ITO, POINTS, band, finish, legend, new_figure
 from jaxscale.report._frontier import draw_frontier
 from jaxscale.sparse import theory
 from jaxscale.sweep._predict import grid_of
@@ -30,6 +22,7 @@ MEAN = {"simulation, mean ± s.d. over seeds": {"marker": "o", "ms": 3, "lw": 1.
 MEDIAN = {"simulation, median and middle half of seeds": {"marker": "o", "ms": 3, "lw": 1.4}}
 SIMULATED = {"simulation": POINTS}
 CLOSED = {"closed form": DASHED}
+LOSS = "loss [target²]"
 
 
 def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.figure.Figure":
@@ -52,10 +45,8 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
             band(axes, curve, "n_samples", color)
             last = float(curve.mean("seed")[-1])
             ends.append((float(curve["n_samples"][-1]), last, f"dense: −{alpha:g}", color))
-        logs(axes)
-        label_ends(axes, ends)
-        axes.set(xlabel="samples D", ylabel="loss at N = ∞ [target²]")
-        axes.set_title(f"spectrum exponent α = {alpha:g}", fontsize=9)
+        labels = ("samples D", "loss at N = ∞ [target²]")
+        finish(axes, labels, f"spectrum exponent α = {alpha:g}", ends)
     legend(figure, MEAN | CLOSED)
     return figure
 
@@ -93,23 +84,19 @@ def peak_figure(
             expected = in_float64(theory.dense_loss, fine, float(d), **keywords)
         for part in (fine < threshold, fine > threshold):
             axes.plot(fine[part], expected[part], color=color, **DASHED)
-        logs(axes)
-        axes.set(xlabel="features N", ylabel="loss [target²]")
-        axes.set_title(title, fontsize=9)
+        finish(axes, ("features N", LOSS), title)
     axes = grid[0, 2]
     system: Any = grid_of(few).system
     x, own = np.asarray(few["n_features"], float), exponents_of(system)
     ends = []
-    for i, at in enumerate(points(few)):
+    for i, at in enumerate(points(few, *EXPONENTS)):
         color = OKABE_ITO[i]
         band(axes, few["loss"].sel(at, drop=True), "n_features", color)
         line = plane(x, float(system.n_samples), **(own | at))
         axes.plot(x, line, color=color, **DASHED)
         ends.append((x[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
-    logs(axes)
-    label_ends(axes, ends)
-    axes.set(xlabel="features N", ylabel="loss [target²]")
-    axes.set_title(f"below the peak, D = {int(system.n_samples)}: mean ± s.d.", fontsize=9)
+    title = f"below the peak, D = {int(system.n_samples)}: mean ± s.d."
+    finish(axes, ("features N", LOSS), title, ends)
     legend(figure, MEDIAN | CLOSED)
     return figure
 
@@ -122,7 +109,7 @@ def frontier_figure(frontiers: dict[tuple[float, float], Frontier]) -> "matplotl
         "n_samples": "best samples D*",
         "loss": "best loss [target²]",
     }
-    for axes, (quantity, title) in zip(grid[0], panels.items(), strict=True):
+    for axes, (quantity, label) in zip(grid[0], panels.items(), strict=True):
         ends = []
         for i, ((alpha, gamma), frontier) in enumerate(frontiers.items()):
             color = OKABE_ITO[i]
@@ -130,9 +117,7 @@ def frontier_figure(frontiers: dict[tuple[float, float], Frontier]) -> "matplotl
             law = best(quantity, frontier.compute, **exponents)
             draw_frontier(axes, frontier, quantity, law, color)
             ends.append((frontier.compute[-1], law[-1], f"γ = {gamma:g}", color))
-        logs(axes)
-        label_ends(axes, ends)
-        axes.set(xlabel="compute C = N D", ylabel=title)
+        finish(axes, ("compute C = N D", label), ends=ends)
     legend(figure, SIMULATED | CLOSED)
     return figure
 
@@ -145,16 +130,14 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     system: Any = grid_of(runs).system
     steps = np.asarray(later["step"], float)
     d, rate = float(system.n_samples), float(system.solver.learning_rate)
-    for i, at in enumerate(points(runs)):
+    for i, at in enumerate(points(runs, *EXPONENTS)):
         color = OKABE_ITO[i]
         band(axes, later["loss"].sel(at, drop=True), "step", color)
         exponents = exponents_of(system) | at
         line = in_float64(theory.gd_loss, steps, d, learning_rate=rate, **exponents)
         axes.plot(steps, line, color=color, **DASHED)
         ends.append((steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
-    logs(axes)
-    label_ends(axes, ends)
-    axes.set(xlabel="step t", ylabel="loss [target²]")
+    finish(axes, ("step t", LOSS), ends=ends)
     legend(figure, {"simulation, mean ± s.d.": {"lw": 1.4}, "gradient flow": DASHED})
     return figure
 
@@ -175,10 +158,8 @@ def instability_figure(
         axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
         axes.plot(d, expected[i], color=color, **DASHED)
         ends.append((d[-1], share[-1], f"η = {rate:g}", color))
-    logs(axes)
-    label_ends(axes, ends)
-    axes.set(xlabel="samples D", ylabel=r"probability that η λ$_\mathrm{max}$ > 2")
-    axes.set_title(f"α = {alpha:g}, γ = {gamma:g}", fontsize=9)
+    labels = ("samples D", r"probability that η λ$_\mathrm{max}$ > 2")
+    finish(axes, labels, f"α = {alpha:g}, γ = {gamma:g}", ends)
     legend(figure, {"simulation, 95 % interval": POINTS} | CLOSED)
     return figure
 
@@ -187,7 +168,7 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Loss of nonlinear features against samples."""
     figure, grid = new_figure(1, size=(4.9, 3.4))
     axes, ends = grid[0, 0], []
-    for i, at in enumerate(points(runs)):
+    for i, at in enumerate(points(runs, *EXPONENTS)):
         gamma = at["sparsity_exponent"]
         color = OKABE_ITO[6] if gamma == 0 else OKABE_ITO[i]
         curve = runs["loss"].sel(at, drop=True)
@@ -196,8 +177,6 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         if gamma > 0:
             axes.plot(d, mean[0] * (d / d[0]) ** (-1 / gamma), color=color, **DASHED)
         ends.append((d[-1], mean[-1], f"γ = {gamma:g}" if gamma > 0 else "dense", color))
-    logs(axes)
-    label_ends(axes, ends)
-    axes.set(xlabel="samples D", ylabel="test loss [target²]")
+    finish(axes, ("samples D", "test loss [target²]"), ends=ends)
     legend(figure, MEAN | {"slope −α/γ": DASHED})
     return figure

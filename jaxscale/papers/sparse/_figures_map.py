@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis._frontier import Frontier
-from jaxscale.papers.sparse._theory import best, exponents_of, in_float64, plane
-from jaxscale.report._figures import DASHED, OKABE_ITO, logs, new_figure
+from jaxscale.papers._runs import in_float64
+from jaxscale.papers.sparse._theory import best, exponents_of, plane
+from jaxscale.report._figures import DASHED, OKABE_ITO, finish, new_figure
 from jaxscale.report._maps import color_bar, dots, log_colors, surface
 from jaxscale.sparse import theory
 from jaxscale.sweep._predict import grid_of
@@ -106,8 +107,7 @@ def _plane(
     axes.annotate("N = rank", (rank[12], d[12]), (-6, 4), textcoords="offset points", fontsize=8,
                   ha="right")  # fmt: skip
     axes.set(xlim=features, ylim=samples)
-    logs(axes)
-    axes.set(xlabel="features N", ylabel="samples D")
+    finish(axes, ("features N", "samples D"))
 
 
 def _strip(
@@ -139,7 +139,6 @@ def _ratio(axes: "matplotlib.axes.Axes", finite: _Simulated, at: dict[str, float
         low, middle, high = finite.quartiles[:, one] / expected[one]
         axes.errorbar(place[one], middle, [middle - low, high - middle], fmt=marker, ms=4,
                       color=color, lw=1.0, label=f"D = {d:g}")  # fmt: skip
-    logs(axes)
+    labels = ("features / rank of the inputs", "simulated loss / closed form")
+    finish(axes, labels, "median and middle half of seeds")
     axes.legend(fontsize=8, frameon=False)
-    axes.set(xlabel="features / rank of the inputs", ylabel="simulated loss / closed form")
-    axes.set_title("median and middle half of seeds", fontsize=9)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxscale._table import Table
 from jaxscale._text import number
 from jaxscale.analysis._frontier import Frontier
+from jaxscale.papers._runs import points, system_of
 from jaxscale.papers.sparse import (
     _claims as claims,
     _claims_descent as claims_descent,
@@ -14,10 +15,9 @@ from jaxscale.papers.sparse import (
     _figures_map as figures_map,
 )
 from jaxscale.papers.sparse._scores import Instability, measure_frontier, measure_instability
-from jaxscale.papers.sparse._theory import best, exponents_of, points
+from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of
 from jaxscale.report._study import Conclusion, Figure, Study, statuses
 from jaxscale.sparse._system import RandomFeatureRegression
-from jaxscale.sweep._predict import grid_of
 
 if TYPE_CHECKING:
     import xarray
@@ -74,33 +74,26 @@ CAPTIONS = {
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Evaluate the claims and draw the figures of sparse regression.
-
-    **Arguments**
-
-    - `runs`: results by preset name; the presets of the full scale end in `_full`.
-
-    **Returns** a `Conclusion`.
-    """
+    """Claims and figures of results by preset name; presets of the full scale end in `_full`."""
     results = {name.removesuffix("_full"): data for name, data in runs.items()}
     data, few, peak, dense, descent, unstable, relu = (results[name] for name in PRESETS)
     frontiers: dict[tuple[float, float], Frontier] = {}
-    for at in points(data):
+    for at in points(data, *EXPONENTS):
         alpha, gamma = at["spectrum_exponent"], at["sparsity_exponent"]
         if alpha == 1.0:
             frontiers[alpha, gamma] = measure_frontier(data.sel(at, drop=True), COMPUTE)
-    alpha, gamma = exponents_of(_system(unstable)).values()
+    alpha, gamma = exponents_of(system_of(unstable, RandomFeatureRegression)).values()
     counts = measure_instability(unstable["largest_eigenvalue"], RATES)
     evaluated = [
         *claims.data_claims(data, dense),
-        *claims.parameter_claims(few, _system(few)),
+        *claims.parameter_claims(few, system_of(few, RandomFeatureRegression)),
         *claims.peak_claims(peak, dense),
         *(c for at, f in frontiers.items() for c in claims.frontier_claims(f, *at)),
-        *claims_descent.descent_claims(descent, _system(descent)),
+        *claims_descent.descent_claims(descent, system_of(descent, RandomFeatureRegression)),
         *claims_descent.instability_claims(counts, alpha, gamma),
         *claims.nonlinear_claims(relu),
     ]
-    own = exponents_of(_system(peak))
+    own = exponents_of(system_of(peak, RandomFeatureRegression))
     frontier = frontiers[own["spectrum_exponent"], own["sparsity_exponent"]]
     drawings = {
         "data": figures.data_figure(data, dense),
@@ -166,13 +159,6 @@ def instability_table(measured: Instability) -> Table:
         ("learning rate, D", "unstable", "share", "95 % binomial interval"),
         tuple(rows),
     )
-
-
-def _system(runs: "xarray.Dataset") -> RandomFeatureRegression:
-    system = grid_of(runs).system
-    if not isinstance(system, RandomFeatureRegression):
-        raise ValueError(f"`runs` must be of RandomFeatureRegression, got {type(system).__name__}.")
-    return system
 
 
 STUDY = Study(

@@ -1,27 +1,17 @@
 """Closed forms of sparse regression in float64, at the exponents of systems and results."""
 
-import itertools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale.papers._runs import in_float64
 from jaxscale.sparse import theory
 from jaxscale.sparse._system import RandomFeatureRegression
 
-if TYPE_CHECKING:
-    import xarray
-
 AT_ONCE = 64  # points of one call of the closed form
 EXPONENTS = ("spectrum_exponent", "sparsity_exponent")
-
-
-def in_float64(function: Callable[..., Any], *args: Any, **keywords: Any) -> np.ndarray:
-    """Evaluate a theory function in float64."""
-    with jax.enable_x64(True):
-        return np.asarray(function(*args, **keywords))
 
 
 def plane(n_features: Any, n_samples: Any, **keywords: Any) -> Float[np.ndarray, " n"]:
@@ -52,10 +42,3 @@ def slope(x: Any, y: Any) -> float:
 def exponents_of(system: RandomFeatureRegression) -> dict[str, float]:
     """Exponents of a power-law system."""
     return {name: float(getattr(system, name)) for name in EXPONENTS}
-
-
-def points(runs: "xarray.Dataset") -> list[dict[str, float]]:
-    """Every combination of the exponents that are axes of `runs`."""
-    names = [n for n in EXPONENTS if n in runs.dims]
-    values = (np.asarray(runs[n], float).tolist() for n in names)
-    return [dict(zip(names, point, strict=True)) for point in itertools.product(*values)]

@@ -3,16 +3,15 @@
 import functools
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._jackknife import jackknife_exponents
+from jaxscale.papers._runs import Point, in_float64, points
 from jaxscale.papers.superposition._scores import (
-    Point,
+    EXPONENTS,
     Slopes,
     law_of,
-    points,
     second_moment,
     spread,
     system_of,
@@ -42,7 +41,7 @@ LATE = (1e10, 1e12)  # eta_bias t between which exponents of the reduced equatio
 
 def name_of(at: Point) -> str:
     """`1.1-0` of both exponents."""
-    return "-".join(f"{at[n]:g}" for n in ("frequency_exponent", "importance_exponent"))
+    return "-".join(f"{at[n]:g}" for n in EXPONENTS)
 
 
 def in_words(at: Point) -> str:
@@ -56,16 +55,16 @@ def expected_slope(runs: "xarray.Dataset", at: Point, window: tuple[float, float
     step_size = runs["step_size"].sel(at, drop=True).transpose("seed", "step")
     steps = np.asarray(runs["step"], float)
     steps = steps[(steps >= window[0]) & (steps <= window[1])]
-    with jax.enable_x64(True):
-        loss = theory.sgd_loss(
-            steps,
-            **law_of(system, at),
-            learning_rate=float(step_size[0, 0]),
-            batch_size=float(getattr(system.gradient, "batch_size", np.inf)),
-            second_moment=second_moment(system),
-            fourth_moment=float(system.inputs.amplitude.moment(4)),
-        )
-    return -float(np.polyfit(np.log(steps), np.log(np.asarray(loss)), 1)[0])
+    loss = in_float64(
+        theory.sgd_loss,
+        steps,
+        **law_of(system, at),
+        learning_rate=float(step_size[0, 0]),
+        batch_size=float(getattr(system.gradient, "batch_size", np.inf)),
+        second_moment=second_moment(system),
+        fourth_moment=float(system.inputs.amplitude.moment(4)),
+    )
+    return -float(np.polyfit(np.log(steps), np.log(loss), 1)[0])
 
 
 def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> list[Claim]:
@@ -75,7 +74,7 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
     at the largest frequency exponent, where the limit of long spectra is reached.
     """
     judged, largest = [], float(runs["frequency_exponent"].max())
-    for at in points(runs):
+    for at in points(runs, *EXPONENTS):
         curve = runs["loss"].sel(at, drop=True)
         values = -jackknife_exponents(curve, "step", window)
         a, b = at["frequency_exponent"], at["importance_exponent"]
@@ -142,11 +141,8 @@ def interference_claims(
 ) -> list[Claim]:
     """The regime where interference rules: exponent, its spread, start and acceleration.
 
-    **Arguments**
-
-    - `runs`: results of `superposition_interference`.
-    - `ruled`: slopes on the window that theory predicts for each point.
-    - `fixed`: slopes on one window for all.
+    `runs` are results of `superposition_interference`; the slopes are on the window that theory
+    predicts for each point (`ruled`), and on one window for all (`fixed`).
     """
     system = system_of(runs)
     gain, latent = float(system.initial.gain), float(system.latent_size)  # pyright: ignore
@@ -199,10 +195,8 @@ def interference_claims(
 def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
     """Whether the exponent is the same for all data, at each size of the bottleneck.
 
-    **Arguments**
-
-    - `measured`: slopes in one window, at every pair of exponents and `latent_size`.
-    - `name`, `start`: first part of the claims' names, and the start in words.
+    Slopes are in one window, at every pair of exponents and `latent_size`; `name` is the first part
+    of the claims' names, `start` the start in words.
     """
     judged = []
     for k in dict.fromkeys(m.at["latent_size"] for m in measured):
@@ -220,10 +214,7 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
 def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[Claim]:
     """From a small random start: spread of the exponents, and time to equal loss.
 
-    **Arguments**
-
-    - `runs`: results of `superposition_small`.
-    - `measured`: slopes on the window that opens at 5/eta_bias.
+    `runs` are results of `superposition_small`, the slopes on the window that opens at 5/eta_bias.
     """
     judged = spread_claims(measured, "small-start", "from a small start")
     for k in np.asarray(runs["latent_size"]).tolist():
@@ -242,11 +233,8 @@ def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[C
 def tail_curve(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Values of eta_bias t, log-spaced, and the loss of the reduced equation for a tail."""
     tau = np.geomspace(LATE[0] / 1e11, LATE[1], 391)
-    with jax.enable_x64(True):
-        loss = theory.interference_loss(
-            tau, tail=TAILS[name], scale=1.0, bias_learning_rate=1.0, n_features=1
-        )
-    return tau, np.asarray(loss)
+    at = {"tail": TAILS[name], "scale": 1.0, "bias_learning_rate": 1.0, "n_features": 1}
+    return tau, in_float64(theory.interference_loss, tau, **at)
 
 
 def late_exponent(name: str) -> float:
@@ -260,17 +248,15 @@ def tail_claims() -> list[Claim]:
     """Exponents of the reduced equation of the biases for several tails of the interference."""
     exact = "the reduced equation is exact; 1e10 steps leave no transient"
     slow = "the logarithmic correction of a Gaussian is 1/ln t = 0.04 at these times"
-    with jax.enable_x64(True):
-        limits = {n: float(theory.universal_law(float(t.tail_index))) for n, t in TAILS.items()}
     return [
         Claim.from_seeds(
             f"tail-{name.replace(', ', '-').replace(' ', '-').lower()}",
             f"interference with a tail of extreme-value index xi falls as t^-(1 - 2 xi): {name}",
             DERIVED,
-            predicted=limits[name],
+            predicted=float(in_float64(theory.universal_law, float(tail.tail_index))),
             values=late_exponent(name),
             margin=0.05 if name == "Gaussian" else 0.005,
             reason=slow if name == "Gaussian" else exact,
         )
-        for name in TAILS
+        for name, tail in TAILS.items()
     ]

@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale.papers._runs import Point, in_float64
 from jaxscale.papers.superposition._claims import TAILS, tail_curve
 from jaxscale.papers.superposition._scores import (
-    Point,
     Slopes,
     control_curve,
     half_times,
@@ -22,10 +21,10 @@ from jaxscale.report._figures import (
     DASHED,
     OKABE_ITO,
     band,
+    finish,
     label_ends,
     legend,
     log_axis,
-    logs,
     new_figure,
 )
 from jaxscale.report._maps import CELLS, cells, color_bar
@@ -42,7 +41,6 @@ THIN: dict[str, Any] = {"lw": 0.7, "alpha": 0.6}
 MEAN = {"simulation, mean ± s.d. over seeds": {"lw": 1.4}}
 ALONE = {"exact, without superposition": DASHED}
 LABELS = ("step", "loss [target²]")
-End = tuple[float, float, str, str]
 
 
 def _panels(runs: "xarray.Dataset", rows: int = 1) -> Any:
@@ -58,17 +56,6 @@ def _few(runs: "xarray.Dataset") -> list[float]:
     return b[np.unique([0, b.size // 2, b.size - 1])].tolist()
 
 
-def _finish(
-    axes: "matplotlib.axes.Axes", title: str, ends: list[End], labels: tuple[str, str] = LABELS
-) -> None:
-    """Logarithmic axes with their labels, a title, and the names of the curves at their ends."""
-    logs(axes)
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    axes.set_title(title, fontsize=9)
-    label_ends(axes, ends)
-
-
 def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Losses without superposition, one panel per frequency exponent."""
     figure, row, values = _panels(runs)
@@ -82,7 +69,7 @@ def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             line = expected.sel(at, drop=True)[late]
             axes.plot(line["step"], line, color=color, **DASHED)
             ends.append((float(line["step"][-1]), float(line[-1]), f"b = {b:g}", color))
-        _finish(axes, f"K = N, a = {a:g}", ends)
+        finish(axes, LABELS, f"K = N, a = {a:g}", ends)
     legend(figure, MEAN | {"exact mean of minibatch descent": DASHED})
     return figure
 
@@ -114,8 +101,9 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.plot(guide, height / guide, color="#888888", lw=0.9)
         axes.annotate("1/t", (22.0, height / 22.0), (3, 3), textcoords="offset points",
                       color="#666666", fontsize=8)  # fmt: skip
-        _finish(axes, f"interference dominates, a = {a:g}", ends)
-        _finish(under, f"interference (solid), signal (dotted), a = {a:g}", ends_under)
+        finish(axes, LABELS, f"interference dominates, a = {a:g}", ends)
+        title = f"interference (solid), signal (dotted), a = {a:g}"
+        finish(under, LABELS, title, ends_under)
     same = {"the same from the run's own start (below: signal)": DOTTED}
     legend(figure, {"simulation, mean over seeds": {"lw": 1.4}} | ALONE | same)
     return figure
@@ -142,7 +130,7 @@ def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             axes.plot(alone["step"], alone, color=color, **DASHED)
             ends.append((steps[good][-1], float(middle[-1]), f"b = {b:g}", color))
         axes.set_ylim(bottom=0.3 * float(runs["loss"].isel(step=-1).min()))
-        _finish(axes, f"small start, K = {k}, a = {a:g}", ends)
+        finish(axes, LABELS, f"small start, K = {k}, a = {a:g}", ends)
     legend(figure, {"simulation, median": {"lw": 1.8}, "every seed": THIN} | ALONE)
     return figure
 
@@ -160,12 +148,10 @@ def tails_figure() -> "matplotlib.figure.Figure":
         axes.plot(tau, local, color=OKABE_ITO[i], lw=1.4)
         axes.hlines(limit, tau[0], tau[-1], color=OKABE_ITO[i], linestyles="dashed", lw=0.8)
         labels.append((float(tau[-1]), float(local[-1]), name, OKABE_ITO[i]))
-    axes.set_xlim(0.1, 1.5 * labels[0][0])
-    axes.set_ylim(0, 3.3)
+    axes.set(xlim=(0.1, 1.5 * labels[0][0]), ylim=(0, 3.3))
     log_axis(axes, "x")
     label_ends(axes, labels)
-    axes.set_xlabel("bias learning rate × step")
-    axes.set_ylabel("local exponent of the loss")
+    axes.set(xlabel="bias learning rate × step", ylabel="local exponent of the loss")
     limit = {"limit 1 − 2ξ": {"ls": "dashed", "lw": 0.8}}
     legend(figure, {"reduced equation": {"lw": 1.4}} | limit)
     return figure
@@ -185,8 +171,7 @@ def map_figure(
 
     def fill(axes: Any, slopes: Any, x: Any, y: Any, labels: tuple[str, str], title: str) -> None:
         cells(axes, slopes, x, y, colors)
-        axes.set_xlabel(labels[0])
-        axes.set_ylabel(labels[1])
+        axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(title, fontsize=9)
 
     a = np.asarray(data["frequency_exponent"], float)
@@ -223,17 +208,17 @@ def control_half_times(runs: "xarray.Dataset", at: Point) -> Float[np.ndarray, "
     ends = np.append(firsts[1:], system.n_features + 1)
     time = np.concatenate([[0.0], np.geomspace(0.1, 1e6, 1401)])
     times = []
-    with jax.enable_x64(True):
-        for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
-            strength = theory.sequential_strength(
-                time[:, None],
-                rank=np.arange(first, end, dtype=float),
-                **law_of(system, at),
-                learning_rate=float(runs["step_size"].isel(step=0).mean()),
-                second_moment=second_moment(system),
-                mean_active=mean_active(system),
-            )
-            times.append(float(np.interp(0.5, np.asarray(strength).mean(axis=1), time)))
+    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
+        strength = in_float64(
+            theory.sequential_strength,
+            time[:, None],
+            rank=np.arange(first, end, dtype=float),
+            **law_of(system, at),
+            learning_rate=float(runs["step_size"].isel(step=0).mean()),
+            second_moment=second_moment(system),
+            mean_active=mean_active(system),
+        )
+        times.append(float(np.interp(0.5, strength.mean(axis=1), time)))
     return np.asarray(times)
 
 
@@ -253,6 +238,6 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             axes.plot(selected["group"], alone, color=color, **DASHED)
             ends.append((float(selected["group"][-1]), float(alone[-1]), f"K = {int(k)}", color))
         labels = ("first feature of the group", "step at half strength")
-        _finish(axes, f"b = 0, a = {a:g}", ends, labels)
+        finish(axes, labels, f"b = 0, a = {a:g}", ends)
     legend(figure, MEAN | ALONE)
     return figure

@@ -1,6 +1,7 @@
 """What is measured on teacher-student runs: exponents in given windows, controls, accelerations."""
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -11,6 +12,8 @@ from jaxtyping import Float
 
 from jaxscale.analysis._exponents import crossing, fit_exponent
 from jaxscale.analysis._jackknife import jackknife
+from jaxscale.papers import _runs
+from jaxscale.papers._runs import Point, in_float64, points
 from jaxscale.paths import replace
 from jaxscale.superposition import Bernoulli, InLoss, ScaledIdentity, TeacherStudent, theory
 from jaxscale.sweep._predict import grid_of
@@ -22,26 +25,9 @@ if TYPE_CHECKING:
 EXPONENTS = ("frequency_exponent", "importance_exponent")
 LATEST = 1e8  # steps up to which the control is followed
 Seeds = Float[np.ndarray, " s"]
-Point = dict[str, float]
 
 
-def system_of(runs: "xarray.Dataset") -> TeacherStudent:
-    """Return the system that was run.
-
-    **Raises** `ValueError` for runs of another system.
-    """
-    system = grid_of(runs).system
-    if not isinstance(system, TeacherStudent):
-        raise ValueError(f"`runs` must be of TeacherStudent, got {type(system).__name__}.")
-    return system
-
-
-def points(runs: "xarray.Dataset", *more: str) -> list[Point]:
-    """Every combination of the exponents, and of `more` axes, that `runs` cover."""
-    names = [n for n in (*EXPONENTS, *more) if n in runs.dims]
-    grid = np.meshgrid(*(np.asarray(runs[n]) for n in names), indexing="ij")
-    rows = zip(*map(np.ravel, grid), strict=True)
-    return [dict(zip(names, map(float, row), strict=True)) for row in rows]
+system_of = functools.partial(_runs.system_of, kind=TeacherStudent)
 
 
 def law_of(system: TeacherStudent, at: Point) -> dict[str, Any]:
@@ -83,18 +69,17 @@ def control(
     if system.inputs.probabilities is not None:
         raise ValueError("`system` must have a frequency exponent, got a table of probabilities.")
     gain = float(system.initial.gain) if isinstance(system.initial, ScaledIdentity) else 0.0
-    with jax.enable_x64(True):
-        curve = theory.sequential_loss(
-            np.asarray(time, float),
-            **law_of(system, at),
-            learning_rate=rates[:, None],
-            second_moment=second_moment(system),
-            mean_active=mean_active(system),
-            initial_strength=gain if same_start else 0.0,
-            loss_weighted=isinstance(system.importance, InLoss),
-            discrete=True,
-        )
-        return np.asarray(curve)
+    return in_float64(
+        theory.sequential_loss,
+        np.asarray(time, float),
+        **law_of(system, at),
+        learning_rate=rates[:, None],
+        second_moment=second_moment(system),
+        mean_active=mean_active(system),
+        initial_strength=gain if same_start else 0.0,
+        loss_weighted=isinstance(system.importance, InLoss),
+        discrete=True,
+    )
 
 
 def rates_of(runs: "xarray.Dataset") -> Seeds:
@@ -134,7 +119,7 @@ def slopes_at(runs: "xarray.Dataset", at: Point, window: tuple[float, float]) ->
 
 def measure_slopes(runs: "xarray.Dataset", window: tuple[float, float], *axes: str) -> list[Slopes]:
     """Slopes at every point of the grid over both exponents and `axes`, in one window for all."""
-    return [slopes_at(runs, at, window) for at in points(runs, *axes)]
+    return [slopes_at(runs, at, window) for at in points(runs, *EXPONENTS, *axes)]
 
 
 def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
@@ -144,15 +129,15 @@ def predicted_window(runs: "xarray.Dataset", at: Point) -> tuple[float, float]:
     start from a scaled identity.
     """
     system: Any = system_of(runs)
-    with jax.enable_x64(True):
-        limits = theory.interference_window(
-            latent_size=float(system.latent_size),
-            gain=float(system.initial.gain),
-            bias_learning_rate=float(system.bias_learning_rate),
-            energy=second_moment(system),
-            **law_of(system, at),
-        )
-    return float(limits.opens), min(float(limits.closes), float(system.n_steps))
+    opens, closes = in_float64(
+        theory.interference_window,
+        latent_size=float(system.latent_size),
+        gain=float(system.initial.gain),
+        bias_learning_rate=float(system.bias_learning_rate),
+        energy=second_moment(system),
+        **law_of(system, at),
+    )
+    return float(opens), min(float(closes), float(system.n_steps))
 
 
 def spread(measured: "list[Slopes]", name: str) -> Seeds:
@@ -200,7 +185,7 @@ def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:
         return state.student.embedding, state.task.rates["matrix"]
 
     rows = []
-    for at in points(runs, "latent_size"):
+    for at in points(runs, *EXPONENTS, "latent_size"):
         system: Any = grid.system
         for name, value in at.items():
             system = replace(system, name, value)

@@ -37,7 +37,6 @@ class Allocation(eqx.Module):
 @theory_function("clipped", sparsity_exponent=above_one)
 def _optimal(
     compute: ArrayLike,
-    *,
     spectrum_exponent: ArrayLike,
     sparsity_exponent: ArrayLike,
     activity: ArrayLike,
@@ -113,10 +112,4 @@ def optimal_allocation(
 
     **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
     """
-    return _optimal(
-        compute,
-        spectrum_exponent=spectrum_exponent,
-        sparsity_exponent=sparsity_exponent,
-        activity=activity,
-        clipped=may_clip(activity),
-    )
+    return _optimal(compute, spectrum_exponent, sparsity_exponent, activity, may_clip(activity))

@@ -28,5 +28,6 @@ theory_function = TheoryFunction(
         "sparsity_exponent": not_negative,
         "spectrum_exponent": positive,
         "time": not_negative_or_infinite,
-    }
+    },
+    reference="derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).",
 )

@@ -49,8 +49,6 @@ def row_space_residual(
 
     **Returns:** the residual, a scalar in the units of the variances, and the rank.
 
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> inputs = np.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -92,8 +90,6 @@ def conditional_loss(
     r <= N <= r + 1 and NaN for N < r, where no such formula exists.
 
     **Raises:** `ValueError` for a plain `n_features` that is not positive.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
 

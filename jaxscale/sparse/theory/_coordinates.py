@@ -155,7 +155,6 @@ def build(
     spectrum_exponent: ArrayLike,
     sparsity_exponent: ArrayLike,
     activity: ArrayLike,
-    *,
     n_coordinates: int | float,
     clipped: bool,
     n_tail: int = 0,
@@ -227,19 +226,13 @@ def power_law_coordinates(
 
     **Example**
 
-    >>> spectrum = js.sparse.theory.power_law_coordinates(
-    ...     spectrum_exponent=1.0, sparsity_exponent=2.0, n_coordinates=3
-    ... )
+    >>> at = dict(spectrum_exponent=1.0, sparsity_exponent=2.0, n_coordinates=3)
+    >>> spectrum = js.sparse.theory.power_law_coordinates(**at)
     >>> print(np.asarray(spectrum.variance).round(3), np.asarray(spectrum.probability).round(3))
     [1.    0.25  0.111] [1.    0.25  0.111]
     """
-    return _build(
-        spectrum_exponent,
-        sparsity_exponent,
-        activity,
-        n_coordinates=n_coordinates,
-        clipped=may_clip(activity),
-    )
+    clipped = may_clip(activity)
+    return _build(spectrum_exponent, sparsity_exponent, activity, n_coordinates, clipped)
 
 
 class SparsityFields(TypedDict, total=False):
@@ -311,9 +304,8 @@ def of_spectrum(*, n_tail: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]
                 gamma = values["sparsity_exponent"]
                 # of a number of coordinates: their variances do not enter
                 alpha = values.get("spectrum_exponent", jnp.ones_like(gamma))
-                options = {"clipped": clipped, "n_tail": n_tail}
-                options["n_coordinates"] = values["n_coordinates"]
-                values["spectrum"] = build(alpha, gamma, values["activity"], **options)
+                given = (alpha, gamma, values["activity"], values["n_coordinates"])
+                values["spectrum"] = build(*given, clipped, n_tail)
             return formula(**values)
 
         return decorator(with_spectrum)

@@ -98,10 +98,6 @@ def unseen_loss(
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> loss = js.sparse.theory.unseen_loss(1000, spectrum_exponent=1.0, sparsity_exponent=2.0)
@@ -131,10 +127,6 @@ def expected_seen(
     **Arguments:** as `unseen_loss`.
 
     **Returns:** a number of coordinates, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
 
@@ -166,10 +158,6 @@ def expected_rank(
     **Arguments:** as `unseen_loss`.
 
     **Returns:** a number of dimensions, broadcast shape; M for infinite D.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
 

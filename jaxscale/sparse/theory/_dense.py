@@ -32,10 +32,6 @@ def dense_delta(
 
     **Returns:** Delta_n, in the units of lambda; 0 for n >= M.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> print(f"{js.sparse.theory.dense_delta(100, spectrum_exponent=1.0):.3g}")
@@ -83,10 +79,6 @@ def dense_loss(
     - `n_coordinates`: M, a Python integer or `math.inf`.
 
     **Returns:** loss in squared units of the target, broadcast shape; infinite at N = D.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
 

@@ -40,16 +40,10 @@ def gd_loss(
 
     **Returns:** loss in squared units of the target, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
-    >>> loss = js.sparse.theory.gd_loss(
-    ...     1e3, 100, learning_rate=0.1, spectrum_exponent=1.0, sparsity_exponent=2.0
-    ... )
-    >>> print(f"{loss:.3g}")
+    >>> at = dict(spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{js.sparse.theory.gd_loss(1e3, 100, learning_rate=0.1, **at):.3g}")
     0.0594
     """
     t, n, rate = symbols(time, n_samples, learning_rate)
@@ -88,16 +82,10 @@ def instability_probability(
 
     **Returns:** a probability, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
-    >>> chance = js.sparse.theory.instability_probability(
-    ...     1e3, 2.0, spectrum_exponent=1.0, sparsity_exponent=2.0
-    ... )
-    >>> print(f"{chance:.3g}")
+    >>> at = dict(spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> print(f"{js.sparse.theory.instability_probability(1e3, 2.0, **at):.3g}")
     0.494
     """
     n, rate = symbols(n_samples, learning_rate)

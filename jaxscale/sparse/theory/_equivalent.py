@@ -1,7 +1,7 @@
 """The loss anywhere in the plane of features and samples: a deterministic equivalent."""
 
 import math
-from typing import Unpack
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -149,15 +149,10 @@ def deterministic_equivalent(
     **Returns:** an `Equivalent` in the broadcast shape. At N = r without ridge the loss is
     infinite.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
-    >>> result = js.sparse.theory.deterministic_equivalent(
-    ...     64, 1000, spectrum_exponent=1.0, sparsity_exponent=2.0
-    ... )
+    >>> at = dict(spectrum_exponent=1.0, sparsity_exponent=2.0)
+    >>> result = js.sparse.theory.deterministic_equivalent(64, 1000, **at)
     >>> print(f"loss {result.loss:.3g} at rank {result.rank:.3g}")
     loss 0.102 at rank 55.2
     """
@@ -195,13 +190,8 @@ def loss(
     >>> print(f"{loss:.3g}")
     0.102
     """
-    return deterministic_equivalent(
-        n_features,
-        n_samples,
-        ridge=ridge,
-        spectrum=spectrum,  # pyright: ignore
-        **power_law,
-    ).loss
+    options: Any = {"ridge": ridge, "spectrum": spectrum, **power_law}
+    return deterministic_equivalent(n_features, n_samples, **options).loss
 
 
 @lists_power_law

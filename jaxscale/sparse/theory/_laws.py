@@ -44,10 +44,6 @@ def unseen_law(
 
     **Returns:** the law in D = number of samples.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> law = js.sparse.theory.unseen_law(spectrum_exponent=1.0, sparsity_exponent=2.0)
@@ -80,10 +76,6 @@ def allocation_laws(
     **Arguments:** as `unseen_law`.
 
     **Returns:** laws in C; the sizes grow, so their exponents are negative.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
 
@@ -118,10 +110,6 @@ def dense_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
 
     **Returns:** the law in n.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> law = js.sparse.theory.dense_law(spectrum_exponent=1.0)
@@ -146,8 +134,6 @@ def dense_allocation_laws(*, spectrum_exponent: Real[ArrayLike, "..."]) -> Alloc
     **Arguments:** `spectrum_exponent`, alpha > 0, any shape.
 
     **Returns:** laws with exponents -1/2, -1/2 and alpha/2.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here, from `dense_loss`.
 
@@ -178,10 +164,6 @@ def gd_law(*, spectrum_exponent: Real[ArrayLike, "..."]) -> PowerLaw:
 
     **Returns:** the law in tau = learning_rate * time.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
-
     **Example**
 
     >>> law = js.sparse.theory.gd_law(spectrum_exponent=1.0)
@@ -210,8 +192,6 @@ def projection_factor(
     - `moment`: k = (gamma - 1)/(gamma - 1 - alpha) > 0.
 
     **Returns:** the factor, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** derived here.
 
@@ -257,10 +237,6 @@ def instability_law(
     - `spectrum_exponent`, `activity`: as `unseen_law`.
 
     **Returns:** the law in D = number of samples, of exponent k - 1 = alpha/(gamma - 1 - alpha).
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).
 
     **Example**
 

@@ -90,9 +90,8 @@ def bottleneck_loss(
 
     >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
     >>> at = dict(frequency_exponent=1.5, importance_exponent=0.5, learning_rate=0.1)
-    >>> loss = js.superposition.theory.bottleneck_loss(
-    ...     np.asarray([0.0, 10.0, 100.0]), embedding, **at
-    ... )
+    >>> time = np.asarray([0.0, 10.0, 100.0])
+    >>> loss = js.superposition.theory.bottleneck_loss(time, embedding, **at)
     >>> print(np.asarray(loss).round(3))
     [0.508 0.159 0.038]
     """
@@ -168,14 +167,11 @@ def bottleneck_floor(
 
     **Raises:** as `bottleneck_loss`.
 
-    **Reference:** derived here.
-
     **Example**
 
     >>> embedding = np.eye(4)[:2]  # two of four features have a latent dimension
-    >>> floor = js.superposition.theory.bottleneck_floor(
-    ...     embedding, frequency_exponent=1.5, importance_exponent=0.5
-    ... )
+    >>> at = dict(frequency_exponent=1.5, importance_exponent=0.5)
+    >>> floor = js.superposition.theory.bottleneck_floor(embedding, **at)
     >>> print(f"{floor:.3f}")
     0.038
     """

@@ -44,5 +44,6 @@ theory_function = TheoryFunction(
         "tail": _check_tail,
         "threshold": positive,
         "time": not_negative_or_infinite,
-    }
+    },
+    reference="derived here.",
 )

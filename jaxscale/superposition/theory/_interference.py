@@ -56,8 +56,6 @@ def interference_loss(
 
     **Returns:** half the summed squared false output, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
     **Reference:** derived here, for the model of arXiv 2602.01045: gradient flow of
     E relu(s z + beta)^2/2 in beta = -s v.
 
@@ -96,10 +94,6 @@ def interference_scale(
     - `energy`: mean of the sum of squares of the inputs; mean_active times second_moment.
 
     **Returns:** s, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here.
 
     **Example**
 
@@ -164,10 +158,6 @@ def matched_gain(
 
     **Returns:** g, broadcast shape.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here.
-
     **Example**
 
     >>> print(f"{js.superposition.theory.matched_gain(32):.3f}")
@@ -220,10 +210,6 @@ def interference_window(
 
     **Returns:** two times; infinite `closes` if the loss never falls to the residual, and
     `closes = opens` if it is below from the start.
-
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here.
 
     **Example**
 

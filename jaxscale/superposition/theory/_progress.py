@@ -50,10 +50,6 @@ def shared_progress_time(
 
     **Returns:** a time, broadcast shape; infinite where a traced f K reaches n_features.
 
-    **Raises:** `ValueError` for a plain number out of range.
-
-    **Reference:** derived here.
-
     **Example**
 
     >>> at = dict(frequency_exponent=1.5, n_features=256, learning_rate=0.1)
@@ -131,8 +127,6 @@ def random_max_learning_rate(
     - the others as in `sequential_loss`.
 
     **Returns:** a learning rate, broadcast shape.
-
-    **Raises:** `ValueError` for a plain number out of range.
 
     **Reference:** Marchenko and Pastur 1967 for g_max; m_max derived here: the top eigenvector is
     close to w_1, on which every other w_i has mean square 1/K.

@@ -49,9 +49,9 @@ class AbstractTail(eqx.Module):
     def threshold(self, tau: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """Solution v of dv/dtau = E relu(z - v), v(0) = 0, at tau >= 0."""
 
-    @abc.abstractmethod
     def residual(self, tau: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        """E relu(z - v)^2 at the threshold of tau, also where 1 - v would be rounded."""
+        """E relu(z - v)^2 at the threshold v of tau; of a law of its own where v would round."""
+        return self.second_moment(self.threshold(tau))
 
 
 class Laplace(AbstractTail):
@@ -128,9 +128,6 @@ class Pareto(AbstractTail):
         early = -q / (q - 1) * jnp.expm1(-t)
         late = jnp.maximum(1 + q * (t - turn) / (q - 1), 1.0) ** (1 / q)
         return jnp.where(t < turn, early, late)
-
-    def residual(self, tau: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return self.second_moment(self.threshold(tau))
 
 
 class Bounded(AbstractTail):
@@ -295,6 +292,3 @@ class Gaussian(AbstractTail):
 
     def threshold(self, tau: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return _threshold_jit(*as_floats(tau))
-
-    def residual(self, tau: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return self.second_moment(self.threshold(tau))
