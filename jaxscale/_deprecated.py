@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 from jaxscale.fields import as_int
 
 C = TypeVar("C", bound=type)
+INNER = ("jaxscale", "equinox", "dataclasses", "jaxtyping", "beartype")
 
 
 def warn_deprecated(old: str, new: str) -> None:
     """Warn the caller that `old` is the name of `new` for one release more.
 
-    Python shows such warnings where they blame the user's own code, so frames of this package and
-    of Equinox are passed over.
+    Python shows such warnings where they blame the user's own code, so frames of this package, of
+    Equinox and of `dataclasses.replace` are passed over.
     """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_inner(frame.f_globals.get("__name__", "")):
@@ -24,7 +25,7 @@ def warn_deprecated(old: str, new: str) -> None:
 
 
 def _is_inner(module: str) -> bool:
-    return module.partition(".")[0] in ("jaxscale", "equinox", "jaxtyping", "beartype")
+    return module.partition(".")[0] in INNER
 
 
 def deprecated_lengths(**lengths: str) -> Callable[[C], C]:

@@ -32,6 +32,8 @@ FAST_COMPILATION = {
 def flags_that_this_jaxlib_has():
     """As a text: a flag that XLA does not know would end the process."""
     library = Path(jaxlib.__file__).parent / "libjax_common.so"
+    if not library.is_file():  # on another system: slower, and the same results
+        return ""
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         return " ".join(
             f"--{name}={value}"
@@ -40,7 +42,8 @@ def flags_that_this_jaxlib_has():
         )
 
 
-FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS") or flags_that_this_jaxlib_has()
+FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS")
+FLAGS = flags_that_this_jaxlib_has() if FLAGS is None else FLAGS
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 threadpool_limits(1, user_api="blas")  # as `js.run` does: two workers share two cores
 jax.config.update("jax_num_cpu_devices", 2)
@@ -57,6 +60,7 @@ def pytest_configure(config):
 
     JAX reports a program that it loads as a compilation, too: counts of them do not change.
     """
+    jax.config.update("jax_enable_compilation_cache", True)  # a worker inherits the variable
     jax.config.update("jax_compilation_cache_dir", str(_compiled(config)))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

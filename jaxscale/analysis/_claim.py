@@ -7,7 +7,6 @@ of the claim and are fixed before anything runs.
 import dataclasses
 import enum
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Cell, Column, Table
 from jaxscale.analysis._exponents import Number, seed_interval
 from jaxscale.analysis._plain import plain, write_json
@@ -163,9 +163,7 @@ class Claim:
     @classmethod
     def judge(cls, *args: Any, **kwargs: Any) -> "Claim":
         """Deprecated name of `Claim.from_seeds`."""
-        warnings.warn(
-            "`Claim.judge` is deprecated, use `Claim.from_seeds`.", DeprecationWarning, stacklevel=2
-        )
+        warn_deprecated("Claim.judge", "Claim.from_seeds")
         return cls.from_seeds(*args, **kwargs)
 
     @property

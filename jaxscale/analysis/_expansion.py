@@ -18,10 +18,11 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxscale.analysis._levenberg import QuadraticModel
 from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Squared
-from jaxscale.sweep._program import PROGRAMS, structure_key
+from jaxscale.sweep._program import ProgramCache, structure_key
 
 FEW_LANES = 32  # that are evaluated one by one: a program of one compiles in 3/4 of the time
 LANES = 128  # of a block
+FITS = ProgramCache(64)  # apart from those of sweeps, which take seconds to compile
 BLOCK_FLOATS = 2**16  # residuals and Jacobians of a block that stay in cache
 
 
@@ -163,8 +164,8 @@ class Expansion:
         traced = problem.theory, data.inputs
         arrays, static = eqx.partition(traced, _is_array)
         leaves, treedef = jax.tree.flatten(arrays)
-        key = ("fit", structure_key(traced, _is_array))
-        self._one, self._many = PROGRAMS.find(key, lambda: _programs(static, treedef))
+        key = structure_key(traced, _is_array)
+        self._one, self._many = FITS.find(key, lambda: _programs(static, treedef))
         self._leaves = jax.device_put(leaves)
         self._compared = problem.compared(data.target, data.weight)
         _, o, t = self._compared[0].shape
@@ -181,11 +182,11 @@ class Expansion:
         return self._many(self._leaves, values[at], sets[at])
 
     def _run(self, z: np.ndarray, sets: np.ndarray) -> Iterator[tuple[np.ndarray, Any, Any]]:
-        """Numbers of lanes, their theory and its Jacobian, block by block."""
+        """Numbers of lanes, their theory and its Jacobian, a block in memory at a time."""
         values, n = self.problem.by_parameter("constrain", z), len(z)
-        places = [np.arange(i, min(i + self._size, n)) for i in range(0, n, self._size)]
-        blocks = [self._evaluate(values[at], sets[at]) for at in places]
-        for at, block in zip(places, blocks, strict=True):
+        for first in range(0, n, self._size):
+            at = np.arange(first, min(first + self._size, n))
+            block = self._evaluate(values[at], sets[at])
             yield at, *jax.tree.map(lambda x, m=at.size: np.asarray(x)[:m], block)
 
     def lanes(
@@ -218,9 +219,11 @@ class Expansion:
         """Where theory makes a statement at `z` (is not NaN), and where that has a residual."""
         n = len(self.data.target)
         lanes = np.tile(z, (n, 1))
+        stated, usable = [], []
         with np.errstate(all="ignore"):
-            blocks = [block for _, *block in self._run(lanes, np.arange(n))]
-            theory, jacobian = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
-            expected, _ = self.problem.scaled(theory, jacobian, lanes)
-        raw = np.concatenate([theory[name] for name in sorted(theory)], axis=1)
-        return ~np.isnan(raw), np.isfinite(expected)
+            for block, theory, jacobian in self._run(lanes, np.arange(n)):
+                expected, _ = self.problem.scaled(theory, jacobian, lanes[block])
+                raw = np.concatenate([theory[name] for name in sorted(theory)], axis=1)
+                stated.append(~np.isnan(raw))
+                usable.append(np.isfinite(expected))
+        return np.concatenate(stated), np.concatenate(usable)

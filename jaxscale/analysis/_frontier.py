@@ -1,13 +1,13 @@
 """The compute-optimal frontier: the lowest loss at a fixed product of size and time."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale.analysis._exponents import Exponent, Method, seed_interval, summarise
 from jaxscale.analysis._jackknife import jackknife
 
@@ -27,13 +27,8 @@ class _ByQuantity(dict[str, Any]):
         if name not in DEPRECATED:
             raise KeyError(name)
         dim = list(self)[1 + DEPRECATED.index(name)]
-        _warn(f"The key {name!r}", repr(dim))
+        warn_deprecated(f"Frontier[...][{name!r}]", repr(dim))
         return self[dim]
-
-
-def _warn(what: str, dim: str) -> None:
-    message = f"{what} of a `Frontier` is deprecated, use the name of the dimension: {dim}."
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,7 +69,7 @@ class Frontier:
             return best[name]
         if name in DEPRECATED and best:
             dim = self.names[DEPRECATED.index(name)]
-            _warn(f"`{name}`", f"`{dim}`")
+            warn_deprecated(f"Frontier.{name}", f"Frontier.{dim}")
             return best[dim]
         raise AttributeError(f"`Frontier` has no attribute {name!r}.")
 

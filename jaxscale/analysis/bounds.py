@@ -6,7 +6,6 @@ it can be traced and differentiated with, and NumPy arrays, for which nothing co
 """
 
 import abc
-import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale.fields import Configurable, Real, real
 
 _Values: TypeAlias = Array | np.ndarray | np.floating
@@ -28,7 +28,7 @@ def _deprecated_name(old: str, new: str) -> Callable[[Any, Any], Any]:
     """Keep a method under its old name for one release, with a `DeprecationWarning`."""
 
     def method(self: Any, argument: Any) -> Any:
-        warnings.warn(f"`{old}` is now `{new}`", DeprecationWarning, stacklevel=2)
+        warn_deprecated(old, new)
         return getattr(self, new)(argument)
 
     method.__doc__ = f"Deprecated: `{new}`."
@@ -46,7 +46,10 @@ def _derivative(function: Callable[..., Any], at: _Values) -> Array:
 
 
 class AbstractBound(Configurable):
-    """An interval of the real line, mapped one to one to all of it."""
+    """An interval of the real line, mapped one to one to all of it.
+
+    Methods get arrays, of NumPy in a fit, and act on every number alone.
+    """
 
     coordinate = _deprecated_name("coordinate", "unconstrain")
     value = _deprecated_name("value", "constrain")

@@ -208,8 +208,8 @@ class StoreReader:
         if made_with != options.matmul_precision:
             raise ValueError(
                 f"`store` {self.path} was made with matmul_precision {made_with!r}, got "
-                f"{options.matmul_precision!r}; nothing was written: plan with the first, or "
-                "choose another store."
+                f"{options.matmul_precision!r}: plan with the first, choose another store, or "
+                "read this one with js.open_store."
             )
 
     @property

@@ -281,6 +281,23 @@ def test_a_bound_of_the_users_finds_the_same_optimum():
     np.testing.assert_allclose(own.z**2, expected, rtol=1e-6)
 
 
+def test_one_block_of_lanes_is_in_memory_at_a_time(monkeypatch):
+    """A theory and its Jacobian at every lane of a scan would take gigabytes."""
+    evaluated = []
+    evaluate = Expansion._evaluate
+
+    def counted(self, values, sets):
+        evaluated.append(len(sets))
+        return evaluate(self, values, sets)
+
+    monkeypatch.setattr(Expansion, "_evaluate", counted)
+    with jax.enable_x64(True):
+        expand = Expansion(_problem(), _points(_noisy(1)), 1000)
+        blocks = expand._run(np.zeros((1000, 2)), np.zeros(1000, int))
+        assert len(next(blocks)[0]) == evaluated[0] < 1000
+    assert len(evaluated) == 1
+
+
 def test_old_names_of_methods_still_work_and_warn():
     for bound, old, new, at in [
         (Positive(), "coordinate", "unconstrain", 2.0),
@@ -288,6 +305,7 @@ def test_old_names_of_methods_still_work_and_warn():
         (Unbounded(), "reach", "search_radius", 3.0),
         (Squared(), "bend", "second_derivative", 1.0),
     ]:
-        with pytest.warns(DeprecationWarning, match=f"`{old}` is now `{new}`"):
+        with pytest.warns(DeprecationWarning, match=f"`{old}` is deprecated, use `{new}`") as seen:
             before = getattr(bound, old)(jnp.asarray(at))
+        assert seen[0].filename == __file__  # or Python would not show it
         np.testing.assert_array_equal(before, getattr(bound, new)(jnp.asarray(at)))

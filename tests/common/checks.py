@@ -10,8 +10,11 @@ import numpy as np
 from jaxscale.sweep._execute import Session
 
 
-def assert_close(actual, expected, tolerance=1e-5):
-    """Floats agree within a part of the largest value of their variable, the rest exactly."""
+def assert_close(actual, expected, tolerance=1e-5, *, rtol=0.0, atol=None):
+    """Floats agree within a part of the largest value of their variable, the rest exactly.
+
+    With `atol`, every value must agree within `atol + rtol |expected|` instead.
+    """
     assert set(actual) == set(expected)
     for name in expected:
         if hasattr(actual[name], "dims"):
@@ -23,10 +26,8 @@ def assert_close(actual, expected, tolerance=1e-5):
             continue
         finite = np.isfinite(two)
         np.testing.assert_array_equal(one[~finite], two[~finite], err_msg=name)
-        scale = np.abs(two[finite]).max(initial=1e-3)
-        np.testing.assert_allclose(
-            one[finite], two[finite], rtol=0.0, atol=tolerance * scale, err_msg=name
-        )
+        within = tolerance * np.abs(two[finite]).max(initial=1e-3) if atol is None else atol
+        np.testing.assert_allclose(one[finite], two[finite], rtol=rtol, atol=within, err_msg=name)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from jaxscale.sparse._data import draw_inputs
 from jaxscale.training import cast
 
 N_DRAWS = 4000
-# the compiler takes longer than the programs
 
 
 def regression(n_samples, gamma=2.0, **fields):

@@ -20,7 +20,6 @@ from jaxscale.sparse._solvers import Problem
 from jaxscale.sparse._system import DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM
 from jaxscale.training import cast
 
-# the compiler takes longer than the programs
 STEPS = [0, 1, 2, 30, 500]
 BASE = js.sparse.RandomFeatureRegression(
     n_features=30, n_samples=60, n_coordinates=40, spectrum_exponent=1.0, sparsity_exponent=1.5,

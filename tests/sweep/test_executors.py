@@ -25,6 +25,7 @@ from jaxscale.sweep._execute import Session
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._store import MemoryStore, ZarrStore
 
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=8)
 PLAN = js.plan(GRID, max_runs_per_chunk=2)  # eight chunks
 ROOT = Path(__file__).parent.parent.parent
@@ -82,14 +83,14 @@ def test_threads(tmp_path, log, local, n_workers):
     with ThreadPoolExecutor(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local, 1e-5)
+    assert_close(runs, local, **CLOSE)
     assert runs.identical(js.open_store(tmp_path / "a.zarr"))
     assert runs.attrs["complete"] == 1
 
 
 def test_results_in_memory(local):
     with ThreadPoolExecutor(1) as pool:
-        assert_close(js.run(PLAN, executor=pool), local, 1e-5)
+        assert_close(js.run(PLAN, executor=pool), local, **CLOSE)
 
 
 class Batches(ThreadPoolExecutor):
@@ -123,7 +124,7 @@ def test_an_executor_holds_a_bounded_number_of_tasks(
     assert sum(pool.sizes) == 8
     assert min(pool.sizes[:-1]) >= most // 2  # the last is what is left
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local, 1e-5)
+    assert_close(runs, local, **CLOSE)
 
 
 class Broken(ThreadPoolExecutor):
@@ -164,7 +165,7 @@ def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkey
     done = runs_done(js.open_store(path))
     assert 4 <= len(done) <= 8
     log.unlink()
-    assert_close(js.run(PLAN, store=path), local, 1e-5)
+    assert_close(js.run(PLAN, store=path), local, **CLOSE)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
 
 
@@ -225,7 +226,7 @@ def test_ctrl_c_while_writing_keeps_what_an_executor_has_done(
     monkeypatch.setattr(ZarrStore, "write", stop)
     runs = js.run(PLAN, store=path, executor=AtOnce(8))
     assert len(interrupts) == 1
-    assert_close(runs, local, 1e-5)
+    assert_close(runs, local, **CLOSE)
     assert len(written) == len(set(written)) == 8  # none twice, though the second came twice
     assert xarray.open_zarr(path, consolidated=False).attrs["complete"] == 1
 
@@ -315,7 +316,7 @@ def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
     assert done == set(runs_told(log, GRID))
     assert len(done) == 6
     log.unlink()
-    assert_close(js.run(PLAN, store=path), local, 1e-5)
+    assert_close(js.run(PLAN, store=path), local, **CLOSE)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
 
 
@@ -345,7 +346,7 @@ def test_spawned_processes(tmp_path, log, local):
     with spawned(2) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local, 1e-5)
+    assert_close(runs, local, **CLOSE)
     assert runs.attrs["complete"] == 1
 
 
@@ -354,7 +355,7 @@ def test_spawned_processes_and_several_programs(tmp_path):
     grid = js.Grid(SYSTEM, {"n_skills": [3, 5], "data": [Online(), SYSTEM.data]}, seeds=4)
     with spawned(2) as pool:
         runs = js.run(js.plan(grid, max_runs_per_chunk=2), executor=pool)
-    assert_close(runs, js.run(grid), 1e-5)
+    assert_close(runs, js.run(grid), **CLOSE)
 
 
 @pytest.mark.dist
@@ -383,7 +384,7 @@ def test_a_pool_whose_worker_dies(tmp_path, log, local, monkeypatch):
     with spawned(1) as pool:
         runs = js.run(PLAN, store=path, executor=pool)
     assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
-    assert_close(runs, local, 1e-5)
+    assert_close(runs, local, **CLOSE)
 
 
 @pytest.mark.dist
@@ -406,7 +407,7 @@ def test_dask(tmp_path, log, local, monkeypatch, dies):
     told = runs_told(log, GRID)
     assert set(told) == set(runs_of(GRID))
     assert (len(told) > len(set(told))) == dies
-    assert_close(runs, local, 1e-5)
+    assert_close(runs, local, **CLOSE)
     assert runs.attrs["complete"] == 1
 
 
@@ -422,7 +423,7 @@ def test_submitit(tmp_path, log, local, monkeypatch):
     plan = js.plan(GRID, max_runs_per_chunk=8)
     runs = js.run(plan, store=tmp_path / "a.zarr", executor=executor)
     assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
-    assert_close(runs, local, 1e-5)
+    assert_close(runs, local, **CLOSE)
 
 
 @pytest.mark.dist
@@ -430,7 +431,7 @@ def test_submitit(tmp_path, log, local, monkeypatch):
 def test_submitit_in_this_process(tmp_path, local):
     submitit = pytest.importorskip("submitit")
     executor = submitit.DebugExecutor(folder=tmp_path / "jobs")
-    assert_close(js.run(PLAN, store=tmp_path / "a.zarr", executor=executor), local, 1e-5)
+    assert_close(js.run(PLAN, store=tmp_path / "a.zarr", executor=executor), local, **CLOSE)
 
 
 @pytest.mark.dist
@@ -467,7 +468,7 @@ def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch)
             part = js.run(PLAN, store=path, executor=pool)
         assert part.attrs["complete"] == 0
         assert 6 <= len(runs_done(part)) <= 12  # and what waited to be written, or in the pool
-        assert_close(js.run(PLAN, store=path, executor=pool), local, 1e-5)
+        assert_close(js.run(PLAN, store=path, executor=pool), local, **CLOSE)
 
 
 def test_the_environment_is_clean():

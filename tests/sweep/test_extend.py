@@ -21,6 +21,7 @@ import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
 from jaxscale.sweep._predict import grid_of
 
+CLOSE = {"rtol": 1e-6, "atol": 1e-6}
 PART = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
 WHOLE = js.Grid(SYSTEM, {"learning_rate": [0.3, 0.2, 0.1]}, seeds=[3, 1, 2, 0])
 CUT = {"max_runs_per_chunk": 2}
@@ -77,7 +78,7 @@ def test_only_what_is_missing_runs(path, of_part, of_whole, log):
     assert runs.identical(js.open_store(path))
     assert js.Grid.from_dict(WHOLE.to_dict()).to_dict() == grid_of(runs).to_dict()
     assert_holds(runs, js.open_store(of_part))
-    assert_close(runs, js.open_store(of_whole), 1e-6)
+    assert_close(runs, js.open_store(of_whole), **CLOSE)
     sessions = [json.loads(js.open_store(p).attrs["sessions"]) for p in (of_part, path)]
     assert len(sessions[0]) == 1
     assert len(sessions[1]) == 2
@@ -93,7 +94,7 @@ def test_a_store_grows_step_by_step(path, of_whole, log):
     log.unlink()
     runs = js.run(WHOLE, store=path)
     assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - set(runs_of(more))
-    assert_close(runs, js.open_store(of_whole), 1e-6)
+    assert_close(runs, js.open_store(of_whole), **CLOSE)
     log.unlink()
     assert js.run(WHOLE, store=path).identical(runs)
     assert not log.exists()
@@ -124,7 +125,7 @@ def test_axes_in_another_order(tmp_path):
     assert runs["loss"].dims == ("data.n_samples", "learning_rate", "seed", "step")
     assert (runs["status"] == 0).all()
     assert_holds(runs, part)
-    assert_close(runs, js.run(js.Grid(system, turned, seeds=2)), 1e-6)
+    assert_close(runs, js.run(js.Grid(system, turned, seeds=2)), **CLOSE)
 
 
 @pytest.mark.slow
@@ -155,7 +156,7 @@ def test_every_kind_of_axis_extends(tmp_path, system, part, whole):
     grid = js.Grid(system, whole, seeds=3)
     runs = js.run(grid, store=tmp_path / "a.zarr")
     assert runs.identical(js.open_store(tmp_path / "a.zarr"))
-    assert_close(runs, js.run(grid), 1e-6)
+    assert_close(runs, js.run(grid), **CLOSE)
     (name,) = part
     there = runs.sel({name: small[name].values}).sel(step=small["step"])
     for variable in small.data_vars:
@@ -209,7 +210,7 @@ def test_an_unfinished_part_is_extended(path, of_part, of_whole, log):
     assert len(done) == 2
     runs = js.run(js.plan(WHOLE, **CUT), store=path)
     assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - done
-    assert_close(runs, js.open_store(of_whole), 1e-6)
+    assert_close(runs, js.open_store(of_whole), **CLOSE)
     assert runs.attrs["complete"] == 1
 
 
@@ -234,7 +235,7 @@ def test_an_extension_that_fails_damages_nothing(path, of_part, of_whole, monkey
     runs, part = js.open_store(path), js.open_store(of_part)
     assert runs.sizes["seed"] in (2, 4)
     assert_holds(runs, part)
-    assert_close(js.run(js.plan(WHOLE, **CUT), store=path), js.open_store(of_whole), 1e-6)
+    assert_close(js.run(js.plan(WHOLE, **CUT), store=path), js.open_store(of_whole), **CLOSE)
     names = [p.name for p in path.parent.iterdir() if ".lock" not in p.name]
     assert names == ["a.zarr"]
 
@@ -301,7 +302,7 @@ def _killed_extensions(folder, seed, n_kills):
             runs = js.open_store(path)
             assert runs.attrs["complete"] == 1
             assert_holds(runs, part)
-            assert_close(runs, whole, 1e-6)
+            assert_close(runs, whole, **CLOSE)
             names = {p.name for p in folder.iterdir() if ".lock" not in p.name}
             assert names - {"log"} == {"a.zarr", "part.zarr", "whole.zarr", "told"}
     return parts, wholes

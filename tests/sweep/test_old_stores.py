@@ -13,6 +13,7 @@ from checks import assert_close
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
 
+CLOSE = {"rtol": 2e-6, "atol": 1e-7}
 STORES = Path(__file__).parent.parent / "data" / "stores_89889ed.zip"
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=8, record=[0, 4, 8], data=FiniteSet(n_samples=12))
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
@@ -33,11 +34,11 @@ def fresh():
 
 def test_they_open(folder, fresh):
     part = fresh.sel(learning_rate=[0.1, 0.2], seed=[0, 1])
-    assert_close(js.open_store(folder / "complete.zarr"), part, 2e-6)
+    assert_close(js.open_store(folder / "complete.zarr"), part, **CLOSE)
     opened = js.open_store(folder / "interrupted.zarr")
     assert opened.attrs["complete"] == 0
     assert (opened["status"].sel(learning_rate=0.2) == js.Status.not_run).all()
-    assert_close(opened.sel(learning_rate=[0.1]), part.sel(learning_rate=[0.1]), 2e-6)
+    assert_close(opened.sel(learning_rate=[0.1]), part.sel(learning_rate=[0.1]), **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["complete.zarr", "interrupted.zarr"])
@@ -45,9 +46,9 @@ def test_they_continue_and_extend(folder, fresh, name):
     before = js.open_store(folder / name)
     done = js.run(GRID, store=folder / name)
     assert done.attrs["complete"] == 1
-    assert_close(done, fresh.sel(learning_rate=[0.1, 0.2], seed=[0, 1]), 2e-6)
+    assert_close(done, fresh.sel(learning_rate=[0.1, 0.2], seed=[0, 1]), **CLOSE)
     whole = js.run(LARGER, store=folder / name)
-    assert_close(whole, fresh, 2e-6)
+    assert_close(whole, fresh, **CLOSE)
     stored = whole.sel(learning_rate=before["learning_rate"], seed=before["seed"])
     written = before["status"] != js.Status.not_run
     assert stored["loss"].where(written).equals(before["loss"].where(written))

@@ -1,6 +1,5 @@
 """Emergence of single skills with time, data and width."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._theory import check_choices, finite_count, symbols
 from jaxscale.emergence.theory._binomial import at_least, deficit, mean_over_sets
 from jaxscale.emergence.theory._checks import infinite_data, theory_function
@@ -167,8 +167,7 @@ def emergence_time(
 
 def _check_learner(name: str, value: Any) -> None:
     if value == "projection":
-        message = '`learner` "projection" is now called "minimum_norm".'
-        warnings.warn(message, DeprecationWarning, stacklevel=3)
+        warn_deprecated('learner="projection"', 'learner="minimum_norm"')
     else:
         check_choices(name, value, get_args(Learner))
 

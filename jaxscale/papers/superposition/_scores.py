@@ -168,8 +168,8 @@ def time_ratio(runs: "xarray.Dataset", at: Point, *, same_start: bool = False) -
     heights = -np.log(np.maximum(curves, 1e-300))  # they rise
     goals = -np.log(np.asarray(runs["loss"].transpose("seed", "step"), float)[:, -1])
     pairs = zip(goals, heights, strict=True)
-    reached = [np.interp(goal, height, time, right=np.inf) for goal, height in pairs]
-    return np.asarray(reached) / float(runs["step"][-1])
+    reached = np.asarray([np.interp(goal, height, time, right=np.inf) for goal, height in pairs])
+    return np.where(np.isfinite(goals), reached, np.nan) / float(runs["step"][-1])
 
 
 def exact_bottleneck(runs: "xarray.Dataset") -> Float[np.ndarray, "p s"]:

@@ -185,7 +185,7 @@ def sgd_loss(
     return 0.5 * jnp.sum(variance * (target - start) ** 2 * decay(rate, t, discrete=True))
 
 
-def _scales(a: Array, b: Array, n: float, energy: Array, loss_weighted: bool) -> tuple[Array, ...]:
+def _scales(a: Array, b: Array, n: float, energy: Any, loss_weighted: bool) -> tuple[Array, ...]:
     """Exponent r of the rates, beta = (a + 2b - 1)/r, and c of an `energy` E sum x^2."""
     rate = a + 2 * b if loss_weighted else a
     return rate, (a + 2 * b - 1) / rate, energy / power_sum(a, n)
