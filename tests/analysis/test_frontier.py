@@ -221,7 +221,7 @@ def test_the_names_size_and_time_are_deprecated():
     for old, dim in NAMES.items():
         with pytest.warns(DeprecationWarning, match=f"`Frontier.{old}` .* `Frontier.{dim}`"):
             np.testing.assert_array_equal(getattr(found, old), found.best[dim])
-        with pytest.warns(DeprecationWarning, match=f"'{old}'.* '{dim}'"):
+        with pytest.warns(DeprecationWarning, match=f"'{old}'.*'{dim}'"):
             np.testing.assert_array_equal(restored.interval[old], found.interval[dim])
         with pytest.warns(DeprecationWarning, match=dim):
             assert found.exponent[old] is found.exponent[dim]
