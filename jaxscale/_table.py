@@ -71,7 +71,6 @@ class Table:
         return [[Cell(c) if isinstance(c, str) else c for c in row] for row in self.rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Lines for a terminal."""
         width = options.max_width
         shown = [i for i, column in enumerate(self.columns) if not column.page_only]
         columns = [self.columns[i] for i in shown]

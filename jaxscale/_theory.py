@@ -119,7 +119,10 @@ class TheoryFunction:
 
             @functools.wraps(function)
             def call(*args: P.args, **kwargs: P.kwargs) -> R:
-                bound = signature.bind(*args, **kwargs)
+                try:
+                    bound = signature.bind(*args, **kwargs)
+                except TypeError as error:
+                    raise TypeError(f"{function.__name__}() {error}") from None
                 bound.apply_defaults()
                 values = bound.arguments
                 for name, rule in own.items():

@@ -133,6 +133,8 @@ def run(
     no_cache: NoCache = False,
 ) -> None:
     """Run a sweep file or preset; results go to a Zarr store."""
+    if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
+        raise ValueError(f"`figure` must end in .svg, .pdf or .png, got {str(figure)!r}.")
     _start(devices, no_cache)
     from rich.console import Console
 

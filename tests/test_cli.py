@@ -114,6 +114,7 @@ def test_info(command):
         (["plan", "SWEEP", "--devices", "7"], ["devices", "7"]),
         (["run", "SWEEP", "--store", "SWEEP"], ["not a jaxscale store"]),
         (["run", "SWEEP", "--figure", "nowhere/a.svg"], ["nowhere"]),
+        (["run", "SWEEP", "--figure", "a.xyz"], ["`figure` must end in .svg, .pdf or .png"]),
         (["reproduce", "nosuch"], ["system", "emergence", "nosuch"]),
         (["reproduce", "emergence", "--scale", "nosuch"], ["scale", "quick", "nosuch"]),
     ],

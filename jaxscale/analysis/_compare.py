@@ -192,6 +192,9 @@ def compare(
         raise ValueError(f"`alpha` must lie between 0 and 1, got {alpha!r}.")
     if not 0 <= resolution < 1:
         raise ValueError(f"`resolution` must be at least 0 and below 1, got {resolution!r}.")
+    for name, given in (("runs", runs), ("theory", theory)):
+        if not hasattr(given, "data_vars"):
+            raise ValueError(f"`{name}` must be a Dataset, got {type(given).__name__}.")
     shared = [str(name) for name in runs.data_vars if name in theory.data_vars and name != STATUS]
     if not shared:
         raise ValueError(f"`theory` must predict an observable of runs, got {list(theory)}.")

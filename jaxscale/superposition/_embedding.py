@@ -174,5 +174,4 @@ def start_of(embedding: AbstractEmbedding) -> AbstractEmbedding:
 
 
 def _unit(rows: Float[Array, "f k"]) -> Float[Array, "f k"]:
-    """Rows of length 1."""
     return rows / jnp.sqrt(jnp.sum(rows**2, axis=1, keepdims=True))

@@ -180,7 +180,6 @@ class TeacherStudent(AbstractTrainedSystem):
             )
 
     def _check_sizes(self) -> None:
-        """Refuse sizes that do not fit each other."""
         n, embedding, latent = self.n_features, self.embedding, self.latent_size
         if latent is None and not isinstance(embedding, Identity | Given):
             raise ValueError("`latent_size` must be given with a bottleneck, got None.")

@@ -307,3 +307,11 @@ def test_few_seeds_have_scores_but_no_verdict(n_seeds):
     assert not found.passed
     assert f"no verdict: it takes 8 seeds, there are {n_seeds}" in str(found)
     assert compare(simulated(n_seeds=8), theory()).passed
+
+
+def test_what_is_no_dataset_is_refused():
+    data = xarray.DataArray(np.ones((8, 3)), dims=("seed", "step"), name="loss")
+    with pytest.raises(ValueError, match="`runs` must be a Dataset, got DataArray"):
+        compare(data, data.to_dataset())
+    with pytest.raises(ValueError, match="`theory` must be a Dataset, got DataArray"):
+        compare(data.to_dataset(), data)

@@ -17,7 +17,6 @@ from jaxscale.spectra import require, require_count
 
 
 def _check_start(values: Mapping[str, Any]) -> None:
-    """Check `0 < r < S`."""
     scale, strength = values.get("target_scale"), values.get("initial_strength")
     if scale is not None and strength is not None and is_plain(scale, strength):
         bound = np.asarray(scale)

@@ -208,7 +208,6 @@ def projection_factor(
 
 
 def _check_steep(values: Mapping[str, Any]) -> None:
-    """Check gamma > 1 + alpha."""
     alpha, gamma = values["spectrum_exponent"], values["sparsity_exponent"]
     if is_plain(alpha, gamma):
         least = 1 + np.asarray(alpha)
