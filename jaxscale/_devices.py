@@ -1,6 +1,7 @@
 """Virtual CPU devices: how a grid uses every core of one machine."""
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def device_memory() -> float:
     return 0.5 * host_memory() / jax.local_device_count()
 
 
+@functools.cache  # many files are read
 def host_memory() -> float:
     """Bytes that this process may use: the machine's, or fewer in a container or cluster job."""
     try:

@@ -253,7 +253,6 @@ class Calibration:
 
     @property
     def _error(self) -> np.ndarray:
-        """Standard errors of the coordinates."""
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
 
     def _ends(self, low: np.ndarray, high: np.ndarray) -> dict[str, tuple[Any, Any]]:

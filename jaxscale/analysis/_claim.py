@@ -1,8 +1,4 @@
-"""Claims: a statement of a paper, what was measured, and a verdict that nobody writes.
-
-The margin within which prediction and measurement count as equal, and the reason for it, are part
-of the claim and are fixed before anything runs.
-"""
+"""Claims: a statement of a paper, what was measured, and a verdict that nobody writes."""
 
 import dataclasses
 import enum

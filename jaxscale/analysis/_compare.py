@@ -1,8 +1,4 @@
-r"""Simulation against closed form: one z-score per point, one threshold for all of them.
-
-At every point the mean over seeds is compared with theory in units of its standard error; the
-points share one probability of refusing a correct theory.
-"""
+"""Simulation against closed form: one z-score per point, one threshold for all of them."""
 
 import dataclasses
 import math

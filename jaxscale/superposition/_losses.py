@@ -202,7 +202,6 @@ class FreshBatches(AbstractGradient):
 
     @property
     def slice_length(self) -> int:
-        """Samples whose gradient is computed at once."""
         return self.micro_batch or self.batch_size
 
     def __call__(self, trained: Trained, task: Task, problem: Problem, key: ScalarKey) -> Trained:

@@ -146,7 +146,6 @@ class Session:
         self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
 
     def task(self, bucket: int, chunk: int) -> Task:
-        """A chunk as plain data."""
         return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options)
 
     def n_runs(self, chunks: Iterable[Where]) -> int:
@@ -161,8 +160,9 @@ class Session:
             return
         describe = functools.partial(bar.update, bar.task_ids[0])
         compiling = functools.partial(describe, description="compiling")
+        keys: dict[int, Any] = {}
         for where in self.remaining:
-            yield where, compute(self.task(*where), compiling)
+            yield where, compute(self.task(*where), compiling, keys)
             describe(description="running")
 
     def run(self, shown: bool) -> None:

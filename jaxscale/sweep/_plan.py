@@ -358,7 +358,6 @@ def cheapest(
 
 
 def _cuts(box: Box) -> Iterator[tuple[Box, Box]]:
-    """All ways to cut a box in two."""
     for axis, (low, high) in enumerate(box):
         before, after = box[:axis], box[axis + 1 :]
         for middle in range(low + 1, high):

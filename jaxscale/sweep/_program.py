@@ -189,15 +189,23 @@ def _mesh(n_devices: int) -> Mesh:
     return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def compute(task: Task, compiling: Callable[[], None] = lambda: None) -> Answer:
-    """Compute a chunk in this process; `compiling` is called before a program is compiled."""
+def compute(
+    task: Task, compiling: Callable[[], None] = lambda: None, keys: dict[int, Any] | None = None
+) -> Answer:
+    """Compute a chunk in this process; `compiling` is called before a program is compiled.
+
+    `keys` holds the structures of a session's systems, which take longer to find than a chunk.
+    """
     bucket, root, seconds = task.bucket, task.root, 0.0
+    keys, number = {} if keys is None else keys, id(bucket.padded_system)
     with (
         jax.enable_x64(bucket.padded_system.dtype == "float64"),
         jax.default_matmul_precision(task.options.matmul_precision),
     ):
         devices = tuple(jax.local_devices()[: bucket.n_devices])
-        key = (structure_key(bucket.traced_system), bucket.chunk, bucket.kinds, devices)
+        if number not in keys:
+            keys[number] = structure_key(bucket.traced_system)
+        key = (keys[number], bucket.chunk, bucket.kinds, devices)
 
         def program_of(bucket: Bucket) -> Program:
             def build() -> Program:

@@ -51,7 +51,6 @@ def _panels(runs: "xarray.Dataset", rows: int = 1) -> Any:
 
 
 def _few(runs: "xarray.Dataset") -> list[float]:
-    """First, middle and last importance exponent."""
     b = np.asarray(runs["importance_exponent"], float)
     return b[np.unique([0, b.size // 2, b.size - 1])].tolist()
 
