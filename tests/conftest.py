@@ -6,13 +6,12 @@ choice: experiments that train for minutes compile as users do (`.ci/run`).
 """
 
 import gc
-import mmap
 import os
 import signal
-from pathlib import Path
+import subprocess
+import sys
 
 import jax
-import jaxlib
 import pytest
 import scipy.linalg  # noqa: F401  (loads the library that jaxlib calls)
 from threadpoolctl import threadpool_limits
@@ -21,29 +20,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.set_threshold(200_000, 50, 50)  # traces are many small objects that live long: 6 % of the time
 
-FAST_COMPILATION = {
-    "xla_backend_optimization_level": "0",
-    "xla_llvm_disable_expensive_passes": "true",
-    "xla_cpu_parallel_codegen_split_count": "1",
-    "xla_cpu_use_fusion_emitters": "false",  # half of the time of a typical program
-}
+FAST_COMPILATION = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
+NO_EMITTERS = "--xla_cpu_use_fusion_emitters=false"  # halves a typical compilation; jax 0.10 alone
 
 
-def flags_that_this_jaxlib_has():
-    """As a text: a flag that XLA does not know would end the process."""
-    library = Path(jaxlib.__file__).parent / "libjax_common.so"
-    if not library.is_file():  # on another system: slower, and the same results
-        return ""
-    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return " ".join(
-            f"--{name}={value}"
-            for name, value in FAST_COMPILATION.items()
-            if text.find(name.encode()) >= 0
-        )
+def flags_that_xla_takes():
+    """The most that we want: for a flag that XLA does not know it ends the process."""
+    start = [sys.executable, "-c", "import jax; jax.devices()"]
+    for flags in (f"{FAST_COMPILATION} {NO_EMITTERS}", FAST_COMPILATION):
+        environment = {**os.environ, "XLA_FLAGS": flags}
+        if subprocess.run(start, env=environment, capture_output=True).returncode == 0:
+            return flags
+    return ""
 
 
-FLAGS = os.environ.get("JAXSCALE_TEST_XLA_FLAGS")
-FLAGS = flags_that_this_jaxlib_has() if FLAGS is None else FLAGS
+OWN_FLAGS = "JAXSCALE_TEST_XLA_FLAGS"
+if OWN_FLAGS not in os.environ:
+    os.environ[OWN_FLAGS] = flags_that_xla_takes()  # workers inherit the answer
+FLAGS = os.environ[OWN_FLAGS]
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 threadpool_limits(1, user_api="blas")  # as `js.run` does: two workers share two cores
 jax.config.update("jax_num_cpu_devices", 2)
