@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import jax
@@ -70,3 +72,8 @@ def files_under(folder):
             content = path.read_bytes() if path.is_file() else b"folder"
             digests[name] = hashlib.sha256(content).hexdigest()
     return digests
+
+
+def spawned(n_workers):
+    """A pool whose workers start afresh, as executors must."""
+    return ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from checks import assert_close
+from checks import assert_close, spawned
 from counted import SYSTEM, runs_done, runs_of, runs_told
 
 import jaxscale as js
@@ -41,10 +41,6 @@ def log(tmp_path, monkeypatch):
     file = tmp_path / "log"
     monkeypatch.setenv("COUNTED_LOG", str(file))
     return file
-
-
-def spawned(n_workers):
-    return ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 # what is refused, and threads: no worker processes

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from checks import compilations
+from checks import compilations, spawned
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
@@ -216,7 +216,6 @@ def test_threads_share_programs():
 
 @pytest.mark.dist
 def test_a_worker_process_compiles_once_per_structure():
-    from test_executors import spawned
 
     with spawned(1) as pool:
         first = js.run(grid(), executor=pool)
