@@ -204,21 +204,18 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
 
 
 def student_quantile(freedom: Any, level: float) -> np.ndarray:
-    """Return `t` with `P(|T| < t) = level`, by quadrature over the angle of `tan a = t / sqrt(n)`.
-
-    SciPy takes as long to import as a small formula to fit.
-    """
+    """Return `t` with `P(|T| < t) = level`: SciPy takes as long to import as a fit to run."""
     freedom = np.asarray(freedom, float)
     node, weight = np.polynomial.legendre.leggauss(96)
 
-    def area(end: np.ndarray) -> np.ndarray:
-        height = np.cos(end[..., None] * (1 + node) / 2) ** (freedom[..., None] - 1)
-        return end * (height @ weight)
+    def area(angle: np.ndarray) -> np.ndarray:  # density over the angle of t / sqrt(freedom)
+        height = np.cos(angle[..., None] * (1 + node) / 2) ** (freedom[..., None] - 1)
+        return angle * (height @ weight) / 2
 
     angle = np.zeros_like(freedom)
     wanted = level * area(np.minimum(np.pi / 2, 12 / np.sqrt(freedom)))
     for _ in range(64):  # of Newton, from below
-        angle = angle + (wanted - area(angle)) / (2 * np.cos(angle) ** (freedom - 1))
+        angle = angle + (wanted - area(angle)) / np.cos(angle) ** (freedom - 1)
     return np.sqrt(freedom) * np.tan(angle)
 
 
