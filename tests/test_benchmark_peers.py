@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.emergence._data import FEW_SKILLS, Samples
+from jaxscale.emergence._data import Samples, n_control_bits
 from jaxscale.emergence._student import Network, half_squared_error
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def expected(weight, bias, readout, offset, skill, bits, target):
     one = jnp.asarray(1.0, jnp.float32)  # the scale is in the target
     n_skills = weight.shape[0] - bits.shape[1]
     skill, inputs = jnp.asarray(skill, jnp.int32), jnp.asarray(bits)
-    control = jax.nn.one_hot(skill, n_skills, dtype=inputs.dtype)[:, :FEW_SKILLS]
+    control = jax.nn.one_hot(skill, n_skills, dtype=inputs.dtype)[:, : n_control_bits(n_skills)]
     inputs = jnp.concatenate([control, inputs], axis=1)
     samples = Samples(skill, inputs, jnp.asarray(target, jnp.float32))
 

@@ -38,7 +38,7 @@ def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, 
     bits, skill = np.asarray(batch.inputs)[:, -n_bits:].astype(int), np.asarray(batch.skill)
     control = np.asarray(batch.inputs)[:, :-n_bits]
     one_hot = np.eye(n_skills)[skill]  # the rows of later skills are gathered instead
-    np.testing.assert_array_equal(control, one_hot[:, : data.FEW_SKILLS])
+    np.testing.assert_array_equal(control, one_hot[:, : data.n_control_bits(n_skills)])
     expected_bits = (np.asarray(drawn[1:]).T[:, :, None] >> np.arange(32)) & 1
     np.testing.assert_array_equal(bits, expected_bits.reshape(300, -1)[:, :n_bits])
     assert bits.shape == (300, n_bits)

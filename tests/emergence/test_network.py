@@ -134,7 +134,7 @@ def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
     wide = student.forward(state.network, skill, inputs, 3)
     np.testing.assert_allclose(wide, one_hot, rtol=1e-5)
     for few in (0, 1, 2):
-        monkeypatch.setattr(student, "FEW_SKILLS", few)
+        monkeypatch.setattr(student, "n_control_bits", lambda n_skills, few=few: few)
         gathered = student.forward(state.network, skill, inputs[:, [*range(few), *range(3, 12)]], 3)
         np.testing.assert_allclose(gathered, one_hot, rtol=1e-5)
 
