@@ -145,8 +145,8 @@ def test_the_scan_sees_every_way_to_a_name():
         "from xarray.core import indexing\ns.a.b\njax._src.c\ncore.d\nindexing.Lazy\n"
         "mock('zarr.core.e')\nimport numpy as np\nnp.linalg.norm\n"
     )
-    seen = {n for n in (*names_used(tree), *strings(tree)) if is_inner(n)}
-    assert seen == {
+    names = {n for n in (*names_used(tree), *strings(tree)) if is_inner(n)}
+    assert names == {
         "jax._src", "jax._src.a", "jax._src.a.b", "jax.interpreters.xla", "jax._src.c", "jax.core",
         "jax.core.d", "xarray.core.indexing", "xarray.core.indexing.Lazy", "zarr.core.e",
     }  # fmt: skip

@@ -127,9 +127,9 @@ def test_the_exponent_is_found_from_curves(model, runs):
     fit = js.calibrate(
         unknown, curves, free=["spectrum_exponent"], observables=["loss"], each="seed"
     )
-    found = fit.values["spectrum_exponent"]
+    exponents = fit.values["spectrum_exponent"]
     assert np.all(fit.converged)
-    assert abs(found.mean() - 0.5) < 4 * found.std(ddof=1) / 4
+    assert abs(exponents.mean() - 0.5) < 4 * exponents.std(ddof=1) / 4
 
 
 def test_figures_and_citation(runs, grid):
