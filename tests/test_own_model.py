@@ -169,7 +169,7 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("mine", None)
 
 
-def test_a_sweep_file_imports_the_module_beside_it(folder):
+def test_a_sweep_file_imports_the_module_next_to_it(folder):
     (folder / "sweep.toml").write_text(SWEEP.format(module="mine", cls="PowerLawRegression"))
     arguments = ["run", str(folder / "sweep.toml"), "--store", str(folder / "runs.zarr")]
     done = CliRunner().invoke(cli.app, [*arguments, "--axis", "learning_rate=0.1,0.2"])

@@ -55,7 +55,7 @@ def test_file_frame_and_dataset_give_one_answer(noisy, tmp_path):
             assert low < value < high
 
 
-def test_every_start_is_told(noisy):
+def test_every_start_is_reported(noisy):
     fit = js.calibrate(_formula(learning_rate=30.0), noisy, FREE, n_starts=4)
     assert fit.starts.status.shape == (4,)
     assert set(fit.starts.status) <= {"converged", "not converged", "not finite"}
@@ -146,7 +146,7 @@ def test_parameters_that_the_data_do_not_tell_apart_are_named():
 
 
 @pytest.mark.slow
-def test_values_without_a_logarithm_are_told_and_left_out(noisy):
+def test_values_without_a_logarithm_are_reported_and_left_out(noisy):
     spoiled = noisy.copy()
     spoiled.loc[:2, "loss"] = [0.0, -1.0, np.nan]
     with pytest.warns(UserWarning, match="2 values of loss are not positive"):

@@ -138,7 +138,7 @@ def test_long_training_reaches_the_data_law():
         assert abs(losses.mean() - float(wrong)) / error > threshold
 
 
-def test_the_stability_limit_is_told_before_anything_runs():
+def test_the_stability_limit_is_reported_before_anything_runs():
     safe = js.plan(js.Grid(MultilinearSkills(learning_rate=1.0)))
     assert not safe.warnings
     plan = js.plan(js.Grid(MultilinearSkills(), axes={"learning_rate": [0.1, 5.0]}))

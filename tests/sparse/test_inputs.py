@@ -177,7 +177,7 @@ def test_a_coordinate_without_variance_is_seen():
 
 
 @pytest.mark.slow
-def test_too_little_padding_is_told():
+def test_too_little_padding_is_reported():
     system = regression(64, 1.5)
     sizes = dict(vars(system.padding))
     few = type(system.padding)(**{**sizes, "points": 20})

@@ -289,7 +289,7 @@ def test_a_store_that_may_not_be_written(store, finished, monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [1e30, pytest.param(50.0, marks=pytest.mark.slow)])
-def test_a_bad_run_is_told_and_harms_nobody(tmp_path, bad):
+def test_a_bad_run_is_reported_and_harms_nobody(tmp_path, bad):
     system = js.replace(SYSTEM, "target_scale", 5.0)
     rates = [0.01, 0.03, 0.02]
     good = js.run(js.Grid(system, {"learning_rate": rates}, seeds=3), store=tmp_path / "good.zarr")

@@ -182,7 +182,7 @@ def test_another_working_folder_changes_nothing(path, loaded, no_memory, monkeyp
     assert runs.identical(loaded)
 
 
-def test_a_store_that_was_removed_is_told(path, tmp_path, no_memory):
+def test_a_store_that_was_removed_is_reported(path, tmp_path, no_memory):
     copy = shutil.copytree(path, tmp_path / "a.zarr")
     runs = js.open_store(copy)
     shutil.rmtree(copy)

@@ -48,7 +48,7 @@ def test_delays_of_the_later_skills_are_measured():
     assert claims["emergence-time-order"].measured == pytest.approx(1.6, abs=0.1)
 
 
-def test_a_skill_that_does_not_emerge_is_told():
+def test_a_skill_that_does_not_emerge_is_reported():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     runs = _planted(grid, np.array([0, 0, 0, 0, 5.0]), 8)
     score = score_emergence(grid, runs)

@@ -237,7 +237,7 @@ def test_data_with_the_exponent_of_dense_inputs_disagree(dense):
     _all(data_claims(_data(lambda alpha: alpha), dense), "disagrees")
 
 
-def test_a_seed_of_data_without_any_value_is_told(data, dense):
+def test_a_seed_of_data_without_any_value_is_reported(data, dense):
     broken = data.copy(deep=True)
     broken["residual_loss"][3] = np.nan
     assert {str(claim.verdict) for claim in data_claims(broken, dense)} == {"inconclusive"}
