@@ -18,9 +18,13 @@ from jaxscale.sweep._program import PROGRAMS
 
 
 def test_the_counter_counts():
-    with compilations() as compiled:
-        jax.jit(lambda x: x * 3)(np.float32(2.0))
-    assert compiled
+    with compilations() as compiled, compilations(traces=True) as traced:
+        triple = jax.jit(lambda x: x * 3)
+        jax.eval_shape(triple, np.float32(2.0))
+        assert (len(compiled), len(traced)) == (0, 1)
+        triple(np.float32(2.0))
+    assert len(compiled) == 1
+    assert len(traced) > 1
 
 
 def test_planning_compiles_nothing():
