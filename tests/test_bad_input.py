@@ -3,9 +3,9 @@
 import math
 
 import jax
-import jax.monitoring
 import numpy as np
 import pytest
+from checks import compilations
 
 import jaxscale as js
 from jaxscale import emergence
@@ -96,21 +96,14 @@ PARTS = [
 
 
 @pytest.fixture
-def compiles():
-    """Names of the compilations that happen in the test."""
-    seen: list[str] = []
-
-    def listen(name: str, *_: object, **__: object) -> None:
-        if "compile" in name:
-            seen.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seen
-    jax.monitoring.unregister_event_duration_listener(listen)
+def compiled():
+    """What is traced, lowered or compiled in the test."""
+    with compilations(traces=True) as events:
+        yield events
 
 
 @pytest.mark.parametrize(("field", "value"), NETWORK, ids=lambda v: repr(v)[:20])
-def test_network_names_the_field_and_the_value(field, value, compiles):
+def test_network_names_the_field_and_the_value(field, value, compiled):
     with pytest.raises(ValueError) as error:
         emergence.ParityNetwork(**{field: value})
     message = str(error.value)
@@ -123,26 +116,26 @@ def test_network_names_the_field_and_the_value(field, value, compiles):
         value, list
     ) else {expected, repr(value), str(value)}  # fmt: skip
     assert any(c is not None and c in message for c in candidates), message
-    assert not compiles
+    assert not compiled
 
 
 @pytest.mark.parametrize(("build", "field", "value"), PARTS, ids=[p[1] + p[2] for p in PARTS])
-def test_parts_name_the_field_and_the_value(build, field, value, compiles):
+def test_parts_name_the_field_and_the_value(build, field, value, compiled):
     with pytest.raises(ValueError) as error:
         build()
     assert f"`{field}`" in str(error.value)
     assert value in str(error.value)
-    assert not compiles
+    assert not compiled
 
 
 @pytest.mark.parametrize("path", ["learning_rte", "data.n_samples", "optimizer.b1", "", "width."])
-def test_unknown_paths(path, compiles):
+def test_unknown_paths(path, compiled):
     system = emergence.ParityNetwork()
     with pytest.raises(ValueError, match=f"`{path}` is not a field of"):
         js.replace(system, path, 1.0)
     with pytest.raises(ValueError, match=f"`{path}` is not a field of"):
         js.Grid(system, axes={path: [1.0]})
-    assert not compiles
+    assert not compiled
 
 
 def test_a_near_name_is_suggested():

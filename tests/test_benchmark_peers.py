@@ -102,9 +102,9 @@ def expected(weight, bias, readout, offset, skill, bits, target):
     return value, jax.tree.leaves(gradient)
 
 
-def assert_same(found, wanted):
-    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5)
-    for ours, theirs in zip(found[1], wanted[1], strict=True):
+def assert_same(actual, wanted):
+    np.testing.assert_allclose(actual[0], wanted[0], rtol=1e-5)
+    for ours, theirs in zip(actual[1], wanted[1], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 

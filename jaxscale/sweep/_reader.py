@@ -70,8 +70,8 @@ def read_attributes(path: Path) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(path, mode="r").attrs)
     except Exception as error:  # a header may hold anything
-        there = os.path.isfile(path / "zarr.json")
-        what = "cannot be read at its zarr.json" if there else "is not a jaxscale store"
+        has_header = os.path.isfile(path / "zarr.json")
+        what = "cannot be read at its zarr.json" if has_header else "is not a jaxscale store"
         raise ValueError(f"`store` {path} {what} ({error}).") from None
     version = attributes.get("jaxscale_format")
     if version is None:

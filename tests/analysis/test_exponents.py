@@ -180,10 +180,10 @@ def test_crossing_keeps_the_other_dimensions():
     array = xarray.DataArray(
         y, dims=("width", "step", "skill"), coords={"width": [8], "step": X, "skill": [1, 2]}
     )
-    found = crossing(array, "step", 0.5)
-    assert found.dims == ("width", "skill")
-    np.testing.assert_allclose(found, [[5.0, 500.0]], rtol=1e-12)
-    assert "step" not in found.coords
+    result = crossing(array, "step", 0.5)
+    assert result.dims == ("width", "skill")
+    np.testing.assert_allclose(result, [[5.0, 500.0]], rtol=1e-12)
+    assert "step" not in result.coords
 
 
 @pytest.mark.parametrize(

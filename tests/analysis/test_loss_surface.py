@@ -82,9 +82,9 @@ def test_the_best_allocation_is_the_minimum_along_a_compute(fitted):
 
 
 def test_plain_data_and_text(fitted):
-    found = json.loads(json.dumps(fitted.to_dict(), allow_nan=False))
-    assert found["values"]["E"] == pytest.approx(fitted.values["E"])
-    assert set(found["interval_95"]) == {"E", "A", "B", "alpha", "beta", "a", "b"}
+    plain = json.loads(json.dumps(fitted.to_dict(), allow_nan=False))
+    assert plain["values"]["E"] == pytest.approx(fitted.values["E"])
+    assert set(plain["interval_95"]) == {"E", "A", "B", "alpha", "beta", "a", "b"}
     assert "alpha = " in str(fitted)
     bare = js.fit_loss_surface(*_runs(20), bootstrap=0)
     assert "alpha = " in str(bare)

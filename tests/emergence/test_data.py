@@ -107,8 +107,8 @@ def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
     set_key = jr.key(7)
     batch = FiniteSet(n_samples=10).batch(set_key, jr.key(1), jnp.arange(400), 2)
     members = np.asarray(words(set_key, jnp.arange(10), 2)).T
-    seen = {tuple(row) for row in np.asarray(batch).T.tolist()}
-    assert seen == {tuple(row) for row in members.tolist()}
+    drawn = {tuple(row) for row in np.asarray(batch).T.tolist()}
+    assert drawn == {tuple(row) for row in members.tolist()}
     fresh = Online().batch(set_key, jr.key(1), jnp.arange(400), 2)
     assert len({tuple(row) for row in np.asarray(fresh).T.tolist()}) == 400
 
