@@ -99,7 +99,7 @@ def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int
 
 def grid_of(runs: "xarray.Dataset") -> Grid:
     """The grid that `runs` came from, rebuilt from its attributes."""
-    if "grid" not in runs.attrs:
+    if "grid" not in getattr(runs, "attrs", {}):
         raise ValueError(
             "`runs` must come from js.run or js.open_store: it has no attribute `grid`."
         )
