@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-BENCHES = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
+FOLDER = Path(__file__).parent
+BENCHES = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
 
 
 def python(*arguments: str) -> int:
     """Exit status of a process in the repository's root."""
-    return subprocess.run([sys.executable, *arguments], cwd=HERE.parent).returncode
+    return subprocess.run([sys.executable, *arguments], cwd=FOLDER.parent).returncode
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("name", nargs="*", default=list(BENCHES), help=", ".join(BENCHES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="show that every case works")
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=FOLDER / "results")
     given = parser.parse_args()
     unknown = set(given.name) - set(BENCHES)
     if unknown:

@@ -60,28 +60,28 @@ def prepare(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     numbers = {k: float(getattr(system, k)) for k in ("learning_rate", "init_scale")}
     plain = type("Numbers", (), {**numbers, "initial_strength": None})
 
-    def residual(z: Any, kept: Any, xp: Any = np) -> Any:
+    def residual(z: Any, curve: Any, xp: Any = np) -> Any:
         expected = _sigmoid(xp, z, steps, probability, plain)
-        return ((expected - kept) / unit).ravel()
+        return ((expected - curve) / unit).ravel()
 
     def loop(function: Any, slope: Any) -> np.ndarray:
-        rng, best, found = np.random.default_rng(0), first.coordinates, []
+        rng, best, refits = np.random.default_rng(0), first.coordinates, []
         for _ in range(n):
-            kept = curves[rng.integers(N_SEEDS, size=N_SEEDS)]
-            found.append(least_squares(function, best, slope, args=(kept,), method="lm").x)
-        return np.asarray(found)
+            curve = curves[rng.integers(N_SEEDS, size=N_SEEDS)]
+            refits.append(least_squares(function, best, slope, args=(curve,), method="lm").x)
+        return np.asarray(refits)
 
     jax.config.update("jax_enable_x64", True)
-    compiled = jax.jit(lambda z, kept: residual(z, kept, jnp))
-    jacobian = jax.jit(jax.jacfwd(lambda z, kept: residual(z, kept, jnp)))
+    compiled = jax.jit(lambda z, curve: residual(z, curve, jnp))
+    jacobian = jax.jit(jax.jacfwd(lambda z, curve: residual(z, curve, jnp)))
 
     def scipy_numpy() -> np.ndarray:
         return loop(residual, "2-point")
 
     def scipy_jax() -> np.ndarray:
         return loop(
-            lambda z, kept: np.asarray(compiled(z, kept)),
-            lambda z, kept: np.asarray(jacobian(z, kept)),
+            lambda z, curve: np.asarray(compiled(z, curve)),
+            lambda z, curve: np.asarray(jacobian(z, curve)),
         )
 
     calls = {"jaxscale": ours, "scipy_numpy": scipy_numpy, "scipy_jax": scipy_jax}
@@ -95,12 +95,12 @@ def prepare(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.benchmark(group="refits")
-def test_refits(benchmark, told, rounds, tiny):
+def test_refits(benchmark, extra_info, rounds, tiny):
     with Worker() as worker:
         facts = worker.prepare("benchmarks.bench_fitting:prepare", tiny=tiny)
         names = ("jaxscale", "scipy_numpy", "scipy_jax")
         seconds = take_turns(benchmark, {n: lambda n=n: worker.time(n) for n in names}, rounds)
-    told |= facts | {
+    extra_info |= facts | {
         "case": "emergence, 2 parameters",
         "goal_seconds": GOALS["seconds"],
         "goal": GOALS["ratio"],

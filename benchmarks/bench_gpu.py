@@ -31,7 +31,7 @@ PAPER_AXES = {
 }
 
 
-def found() -> tuple[dict[str, Any], dict[str, Any]]:
+def describe_device() -> tuple[dict[str, Any], dict[str, Any]]:
     """The GPU of this process, if any."""
     device = jax.devices()[0]
     return {}, {"platform": device.platform, "kind": device.device_kind}
@@ -42,11 +42,11 @@ def prepare_check() -> tuple[dict[str, Any], dict[str, Any]]:
     system = system_of(Case(64, 256, n_runs=1, n_steps=CHECKED, goal=0), "adam")
     key, differences = jax.random.key(0), {}
     with jax.default_device(jax.devices("cpu")[0]):
-        there = eqx.filter_jit(lambda k: system.simulate(k))(key)["skill_loss"]
+        expected = eqx.filter_jit(lambda k: system.simulate(k))(key)["skill_loss"]
     for name, precision in PRECISIONS.items():
         with jax.default_matmul_precision(precision):
-            here = np.asarray(eqx.filter_jit(lambda k: system.simulate(k))(key)["skill_loss"])
-        differences[name] = float(np.abs(here - there).max() / np.abs(there).max())
+            actual = np.asarray(eqx.filter_jit(lambda k: system.simulate(k))(key)["skill_loss"])
+        differences[name] = float(np.abs(actual - expected).max() / np.abs(expected).max())
     simulate = eqx.filter_jit(lambda k: system.simulate(k))
     return {"run": lambda: jax.block_until_ready(simulate(key))}, {"differences": differences}
 
@@ -144,23 +144,23 @@ def prepare_others(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.fixture
 def gpu():
     with Worker(platform=None) as worker:
-        device = worker.prepare("benchmarks.bench_gpu:found")
+        device = worker.prepare("benchmarks.bench_gpu:describe_device")
         if device["platform"] != "gpu":
             pytest.skip(f"no GPU: JAX runs on {device['kind']}")
         yield worker, device["kind"]
 
 
 @pytest.mark.benchmark(group="gpu")
-def test_equals_the_cpu(benchmark, told, gpu):
+def test_equals_the_cpu(benchmark, extra_info, gpu):
     worker, kind = gpu
     facts = worker.prepare("benchmarks.bench_gpu:prepare_check")
     benchmark.pedantic(worker.time, ("run",), rounds=1)
-    told |= facts | {"case": "correctness", "kind": kind, "tolerances": TOLERANCES}
+    extra_info |= facts | {"case": "correctness", "kind": kind, "tolerances": TOLERANCES}
     assert all(facts["differences"][n] < t for n, t in TOLERANCES.items())
 
 
 @pytest.mark.benchmark(group="gpu")
-def test_other_grids_against_the_cores_beside_it(benchmark, told, gpu, rounds, tiny):
+def test_other_grids_against_the_cores_beside_it(benchmark, extra_info, gpu, rounds, tiny):
     worker, kind = gpu
     facts = {"gpu": worker.prepare("benchmarks.bench_gpu:prepare_others", tiny=tiny)}
     with Worker() as cores:
@@ -171,19 +171,19 @@ def test_other_grids_against_the_cores_beside_it(benchmark, told, gpu, rounds, t
             for side, timed in (("gpu", worker.time), ("cpu", cores.time))
         }
         seconds = take_turns(benchmark, calls, rounds)
-    told |= {"case": "other grids", "kind": kind, "grids": facts, "seconds": medians(seconds)}
-    told["times_the_cores"] = {
+    extra_info |= {"case": "other grids", "kind": kind, "grids": facts, "seconds": medians(seconds)}
+    extra_info["times_the_cores"] = {
         name: ratio(seconds, f"{name}: cpu", f"{name}: gpu")["ratio"] for name in facts["gpu"]
     }
 
 
 @pytest.mark.benchmark(group="gpu")
 @pytest.mark.parametrize("what", ["run S", "P-scaling-17"])
-def test_t9(benchmark, told, gpu, rounds, tiny, what):
+def test_t9(benchmark, extra_info, gpu, rounds, tiny, what):
     worker, kind = gpu
     facts = worker.prepare("benchmarks.bench_gpu:prepare", what=what, tiny=tiny)
     seconds = take_turns(benchmark, {n: lambda n=n: worker.time(n) for n in PRECISIONS}, rounds)
-    told |= facts | t9(what, kind, facts, seconds)
+    extra_info |= facts | t9(what, kind, facts, seconds)
 
 
 def t9(what: str, kind: str, facts: dict[str, Any], seconds: Any) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def prepare_beyond(name: str, bytes_in_all: float) -> tuple[dict[str, Any], dict
 
 @pytest.mark.benchmark(group="memory")
 @pytest.mark.parametrize("name", GRIDS)
-def test_planned_memory(benchmark, told, name):
+def test_planned_memory(benchmark, extra_info, name):
     with Worker() as worker:
         facts = worker.prepare("benchmarks.bench_memory:prepare", name=name)
         benchmark.pedantic(worker.time, ("run",), rounds=1)
@@ -115,12 +115,12 @@ def test_planned_memory(benchmark, told, name):
         if planned >= LARGE
         else abs(increase - planned) <= MARGIN
     )
-    told |= facts | {"case": name, "ratio": increase / planned, "met": met}
+    extra_info |= facts | {"case": name, "ratio": increase / planned, "met": met}
 
 
 @pytest.mark.benchmark(group="beyond memory")
 @pytest.mark.parametrize("name", BEYOND)
-def test_ten_times_the_memory(benchmark, told, tiny, name):
+def test_ten_times_the_memory(benchmark, extra_info, tiny, name):
     """In a control group of little memory: the kernel ends a process that takes more."""
     with contextlib.ExitStack() as stack:
         try:
@@ -132,5 +132,5 @@ def test_ten_times_the_memory(benchmark, told, tiny, name):
         prepare = ("benchmarks.bench_memory:prepare_beyond",)
         facts = benchmark.pedantic(worker.prepare, prepare, given, rounds=1)
     assert facts["complete"]
-    told |= facts | {"case": name, "memory_bytes": LIMIT}
-    told["seconds"] = benchmark.stats.stats.mean
+    extra_info |= facts | {"case": name, "memory_bytes": LIMIT}
+    extra_info["seconds"] = benchmark.stats.stats.mean

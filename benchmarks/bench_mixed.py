@@ -35,10 +35,10 @@ def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]
     for name, buckets in {"buckets": split, "padded": [list(WIDTHS)]}.items():
         plans = [js.plan(grid(widths), max_programs=1) for widths in buckets]
         runs = [js.run(plan, progress=False) for plan in plans]
-        for found in runs:
-            check_trained(found)
+        for result in runs:
+            check_trained(result)
         calls[name] = lambda plans=plans: [js.run(plan, progress=False) for plan in plans]
-        seconds = sum(float(found.attrs["compile_seconds"]) for found in runs)
+        seconds = sum(float(result.attrs["compile_seconds"]) for result in runs)
         flops = sum(plan.flops for plan in plans)
         facts[name] = {"widths": buckets, "compile_seconds": seconds, "flops": flops}
         for widths, plan in zip(buckets, plans, strict=True):
@@ -56,7 +56,7 @@ def prepare(optimizer: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]
 
 @pytest.mark.benchmark(group="mixed")
 @pytest.mark.parametrize("optimizer", LEARNING_RATES)
-def test_mixed_widths(benchmark, told, rounds, tiny, optimizer):
+def test_mixed_widths(benchmark, extra_info, rounds, tiny, optimizer):
     with Worker() as worker:
         facts = worker.prepare("benchmarks.bench_mixed:prepare", optimizer=optimizer, tiny=tiny)
         names = ("buckets", "padded", *facts["hot_spots"])
@@ -64,7 +64,7 @@ def test_mixed_widths(benchmark, told, rounds, tiny, optimizer):
         seconds = take_turns(benchmark, calls, rounds)
     median = medians(seconds)
     rate = {n: facts["run_steps"] / median[n] for n in ("buckets", "padded")}
-    told |= facts | {
+    extra_info |= facts | {
         "case": "T6",
         "optimizer": optimizer,
         "grid": {"widths": WIDTHS, "seeds": SEEDS, "batch_size": LARGEST.batch_size},

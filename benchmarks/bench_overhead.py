@@ -34,10 +34,10 @@ def prepare_engine(name: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any
     }
     programs = {n: jax.jit(f).lower(keys).compile() for n, f in hand.items()}
     ours = sweep()["loss"].values
-    for found in (program(keys)["loss"] for program in programs.values()):
+    for loss in (program(keys)["loss"] for program in programs.values()):
         # the same runs: their ends part by what rounding grows to at this learning rate
-        np.testing.assert_allclose(found[:, 0], ours[:, 0], rtol=1e-5)
-        np.testing.assert_allclose(found, ours, rtol=0, atol=5e-2 * np.abs(ours).max())
+        np.testing.assert_allclose(loss[:, 0], ours[:, 0], rtol=1e-5)
+        np.testing.assert_allclose(loss, ours, rtol=0, atol=5e-2 * np.abs(ours).max())
     calls = {n: lambda p=p: jax.tree.map(np.asarray, p(keys)) for n, p in programs.items()}
     facts = {"group": group, "run_steps": sweep.run_steps, "commit": sweep.commit}
     return {"jaxscale": sweep, **calls}, facts | {"device": sweep.device, "calls": list(calls)}
@@ -45,14 +45,14 @@ def prepare_engine(name: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any
 
 @pytest.mark.benchmark(group="engine")
 @pytest.mark.parametrize("name", ["T1", "T3b"])
-def test_engine(benchmark, told, rounds, tiny, name):
+def test_engine(benchmark, extra_info, rounds, tiny, name):
     with Worker(cores=1) as worker:
         target = "benchmarks.bench_overhead:prepare_engine"
         facts = worker.prepare(target, name=name, tiny=tiny)
         calls = {n: lambda n=n: worker.time(n) for n in ("jaxscale", *facts["calls"])}
         seconds = take_turns(benchmark, calls, rounds)
     rates = {n: facts["run_steps"] / s for n, s in medians(seconds).items()}
-    told |= facts | {
+    extra_info |= facts | {
         "case": name,
         "goal": GOALS["engine"],
         "seconds": seconds,
@@ -84,13 +84,13 @@ def prepare_many(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.benchmark(group="many")
-def test_many_tiny_runs(benchmark, told, rounds, tiny):
+def test_many_tiny_runs(benchmark, extra_info, rounds, tiny):
     with Worker() as worker:
         facts = worker.prepare("benchmarks.bench_overhead:prepare_many", tiny=tiny)
         calls = {n: lambda n=n: worker.time(n) for n in ("store", "memory", "plan")}
         seconds = take_turns(benchmark, calls, rounds)
     shares = [{"share": 1 - row["memory"] / row["store"]} for row in seconds]
-    told |= facts | {
+    extra_info |= facts | {
         "goal": GOALS,
         "seconds": seconds,
         "median_seconds": medians(seconds),

@@ -43,7 +43,7 @@ def prepare_doubled(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.benchmark(group="devices")
 @pytest.mark.parametrize("name", ["T2", "T3b"])
-def test_devices(benchmark, told, rounds, tiny, name):
+def test_devices(benchmark, extra_info, rounds, tiny, name):
     cores = n_cores()
     if cores < 2:
         pytest.skip("there is one core")
@@ -60,7 +60,7 @@ def test_devices(benchmark, told, rounds, tiny, name):
         seconds = take_turns(benchmark, calls, rounds)
     all_devices, *fewer = settings
     rates = {s: facts[s]["run_steps"] / t for s, t in medians(seconds).items()}
-    told |= {
+    extra_info |= {
         "case": name,
         "facts": facts,
         "seconds": seconds,
@@ -70,7 +70,7 @@ def test_devices(benchmark, told, rounds, tiny, name):
 
 
 @pytest.mark.benchmark(group="doubling")
-def test_doubling(benchmark, told, rounds, tiny):
+def test_doubling(benchmark, extra_info, rounds, tiny):
     with Worker() as worker:
         facts = worker.prepare("benchmarks.bench_scaling:prepare_doubled", tiny=tiny)
         calls = {n: lambda n=n: worker.time(n) for n in facts["calls"]}
@@ -78,4 +78,9 @@ def test_doubling(benchmark, told, rounds, tiny):
     median = medians(seconds)
     times = {q: [median["base"], *(median[f"{q} {f}"] for f in FACTORS[1:])] for q in DOUBLED}
     slopes = {q: float(np.polyfit(np.log(FACTORS), np.log(t), 1)[0]) for q, t in times.items()}
-    told |= facts | {"factors": FACTORS, "seconds": seconds, "times": times, "exponents": slopes}
+    extra_info |= facts | {
+        "factors": FACTORS,
+        "seconds": seconds,
+        "times": times,
+        "exponents": slopes,
+    }

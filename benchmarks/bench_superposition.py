@@ -39,8 +39,8 @@ def prepare_exact(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     descend = jax.jit(lambda k: system.simulate(k)["loss"]).lower(key).compile()
 
     def exact() -> np.ndarray:
-        found = s.theory.bottleneck_loss(steps, w, learning_rate=rate, discrete=True, **numbers)
-        return np.asarray(found)
+        loss = s.theory.bottleneck_loss(steps, w, learning_rate=rate, discrete=True, **numbers)
+        return np.asarray(loss)
 
     curve, run = exact(), np.asarray(descend(key))
     facts = {"steps": system.n_steps, "distance": float(np.max(np.abs(curve / run - 1)))}
@@ -82,13 +82,13 @@ def prepare_student(tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.benchmark(group="exact curve")
-def test_exact_curve(benchmark, told, rounds, tiny):
+def test_exact_curve(benchmark, extra_info, rounds, tiny):
     with Worker(cores=1) as worker:
         facts = worker.prepare("benchmarks.bench_superposition:prepare_exact", tiny=tiny)
         calls = {n: lambda n=n: worker.time(n) for n in ("exact", "descent")}
         seconds = take_turns(benchmark, calls, rounds)
     seconds = [row | {"exact": row["exact"] / REPEATS} for row in seconds]
-    told |= facts | {
+    extra_info |= facts | {
         "case": "T8",
         "goal": GOALS["exact"],
         "goal_distance": GOALS["distance"],
@@ -98,7 +98,7 @@ def test_exact_curve(benchmark, told, rounds, tiny):
 
 
 @pytest.mark.benchmark(group="student")
-def test_student(benchmark, told, rounds, tiny):
+def test_student(benchmark, extra_info, rounds, tiny):
     with Worker(cores=1) as worker:
         facts = worker.prepare("benchmarks.bench_superposition:prepare_student", tiny=tiny)
         calls = {n: lambda n=n: worker.time(n) for n in ("student", "gemm")}
@@ -107,7 +107,7 @@ def test_student(benchmark, told, rounds, tiny):
         {"share": facts["flops"] / row["student"] / (facts["gemm_flops"] / row["gemm"])}
         for row in seconds
     ]
-    told |= facts | {
+    extra_info |= facts | {
         "case": "student",
         "goal": GOALS["gemm"],
         "median_seconds": medians(seconds),

@@ -18,16 +18,16 @@ PEERS = ("torch_loop", "torch_ensemble", "jit_vmap")
 @pytest.mark.benchmark(group="throughput")
 @pytest.mark.parametrize("optimizer", LEARNING_RATES)
 @pytest.mark.parametrize("name", CASES)
-def test_throughput(benchmark, told, rounds, tiny, name, optimizer):
+def test_throughput(benchmark, extra_info, rounds, tiny, name, optimizer):
     case = {"name": name, "optimizer": optimizer, "tiny": tiny}
     with Worker(cores=CASES[name].cores) as worker:
         facts = worker.prepare(
             "benchmarks.throughput:prepare", **case, least=0.02 if tiny else SECONDS
         )
         calls = {n: lambda n=n: worker.time(n) for n in facts["run_steps"]}
-        told |= facts | summary(facts, take_turns(benchmark, calls, rounds))
-        if told["against"]["torch_loop"]["ratio"] < told["grid"]["goal"]:
-            told["hot_spots"] = worker.prepare("benchmarks.hot_spots:prepare", **case)
+        extra_info |= facts | summary(facts, take_turns(benchmark, calls, rounds))
+        if extra_info["against"]["torch_loop"]["ratio"] < extra_info["grid"]["goal"]:
+            extra_info["hot_spots"] = worker.prepare("benchmarks.hot_spots:prepare", **case)
 
 
 def summary(facts: dict[str, Any], seconds: Rows) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 import jaxscale as js
 from benchmarks.peers.config import Config
-from jaxscale.emergence._data import FEW_SKILLS
+from jaxscale.emergence._data import n_control_bits
 
 LEARNING_RATES = {"sgd": 0.1, "adam": 1e-3}
 OPTIMIZERS = {"sgd": js.Sgd(), "adam": js.Adam()}
@@ -53,7 +53,7 @@ class Case:
 
         Control bits of the first skills cost a product, those of the others a gather.
         """
-        n_inputs = self.n_bits + min(self.n_skills, FEW_SKILLS)
+        n_inputs = self.n_bits + n_control_bits(self.n_skills)
         return self.batch_size * self.width * (4.0 * n_inputs + 8.0)
 
 

@@ -28,7 +28,7 @@ def tiny(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def told(benchmark: Any, tiny: bool):
+def extra_info(benchmark: Any, tiny: bool):
     """`extra_info` of a benchmark, with the machine and its load before and after."""
     benchmark.extra_info |= {"machine": machine.about(), "tiny": tiny}
     yield benchmark.extra_info

@@ -48,9 +48,9 @@ def of_plan(plan: js.Plan) -> dict[str, float]:
 
 def _labels(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
-        found = INSTRUCTION.search(line)
-        if found:
-            name, path = found.groups()
+        match = INSTRUCTION.search(line)
+        if match:
+            name, path = match.groups()
             yield name, "random words" if "/words/" in path else path.rpartition("/")[2]
 
 

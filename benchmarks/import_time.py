@@ -33,7 +33,7 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     rounds = [(import_seconds(WITHOUT), import_seconds(WITH)) for _ in range(given.rounds)]
     without, complete = (statistics.median(column) for column in zip(*rounds, strict=True))
-    found = {
+    result = {
         "without_seconds": without,
         "with_seconds": complete,
         "added_seconds": statistics.median(b - a for a, b in rounds),
@@ -44,10 +44,10 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
     }
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "import_time.json").write_text(json.dumps(found, indent=1) + "\n")
+    (given.out / "import_time.json").write_text(json.dumps(result, indent=1) + "\n")
     print(
         f"jax, equinox {without:.2f} s; with jaxscale {complete:.2f} s; "
-        f"added {found['added_seconds']:.2f} s"
+        f"added {result['added_seconds']:.2f} s"
     )
 
 

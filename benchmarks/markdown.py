@@ -11,13 +11,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def ratio(found: Mapping[str, Any] | None, goal: float | None = None) -> str:
+def ratio(comparison: Mapping[str, Any] | None, goal: float | None = None) -> str:
     """A ratio with its lowest and highest round, and whether it reaches its goal."""
-    if found is None:
+    if comparison is None:
         return "not measured"
-    low, high = min(found["rounds"]), max(found["rounds"])
-    reached = "" if goal is None else f"{', met' if found['ratio'] >= goal else ', **missed**'}"
-    return f"**{digits(found['ratio'])}x** ({digits(low)} to {digits(high)}){reached}"
+    low, high = min(comparison["rounds"]), max(comparison["rounds"])
+    reached = (
+        "" if goal is None else f"{', met' if comparison['ratio'] >= goal else ', **missed**'}"
+    )
+    return f"**{digits(comparison['ratio'])}x** ({digits(low)} to {digits(high)}){reached}"
 
 
 def digits(x: float) -> str:

@@ -117,9 +117,9 @@ def weights_of_inputs(
     return on_seen_columns(solved, inputs, sizes)
 
 
-def largest_difference(found: Any, expected: Sequence[np.ndarray]) -> float:
+def largest_difference(actual: Any, expected: Sequence[np.ndarray]) -> float:
     """Largest error of a solution, relative to its largest entry."""
-    pairs = zip(np.asarray(found), expected, strict=True)
+    pairs = zip(np.asarray(actual), expected, strict=True)
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
 
 
@@ -230,11 +230,11 @@ def minnorm(n_rounds: int) -> dict[str, Any]:
             designs = [a @ b.T for a, b in zip(inputs, projections, strict=True)]
             problems = list(zip(designs, targets, strict=True))
             expected = least_squares.lstsq(problems)
-            found = [
+            actual = [
                 np.asarray(t)[:, r if teacher == "averaged" else slice(None)]
                 for t, r in zip(walked()[0], real, strict=True)
             ]
-            errors = [largest_difference([a], [b]) for a, b in zip(found, expected, strict=True)]
+            errors = [largest_difference([a], [b]) for a, b in zip(actual, expected, strict=True)]
             calls = {
                 "jaxscale": walked,
                 "jaxscale, batched": batched,
@@ -367,10 +367,10 @@ def measure(name: str, n_rounds: int) -> dict[str, Any]:
     jax.config.update("jax_num_cpu_devices", cores)
     load_before = load_average()
     with jax.enable_x64(True):
-        found = CASES[name](n_rounds)
+        result = CASES[name](n_rounds)
     return {
         "case": name,
-        **found,
+        **result,
         "dtype": "float64",
         "device": jax.devices()[0].device_kind,
         "cpu": cpu_model(),
@@ -383,21 +383,21 @@ def measure(name: str, n_rounds: int) -> dict[str, Any]:
     }
 
 
-def show(found: dict[str, Any]) -> Table:
+def show(result: dict[str, Any]) -> Table:
     """Printable table of one case."""
-    table = Table(title=found["case"], title_justify="left")
-    if "rows" not in found:
+    table = Table(title=result["case"], title_justify="left")
+    if "rows" not in result:
         for name in ("runs", "compile_seconds", "seconds", "runs_per_second"):
             table.add_column(name.replace("_", " "), justify="right")
         table.add_column("of GEMM peak (padded)", justify="right")
-        share = f"{found['fraction_of_gemm_peak']:.1%}"
-        share += f" ({found['padded_fraction_of_gemm_peak']:.1%})"
-        numbers = (found[n] for n in ("compile_seconds", "seconds", "runs_per_second"))
-        table.add_row(str(found["runs"]), *(f"{x:,.1f}" for x in numbers), share)
+        share = f"{result['fraction_of_gemm_peak']:.1%}"
+        share += f" ({result['padded_fraction_of_gemm_peak']:.1%})"
+        numbers = (result[n] for n in ("compile_seconds", "seconds", "runs_per_second"))
+        table.add_row(str(result["runs"]), *(f"{x:,.1f}" for x in numbers), share)
         return table
     for column in ("N, D, batch", "", "ms per problem", "ratio (rounds)"):
         table.add_column(column)
-    for row in found["rows"]:
+    for row in result["rows"]:
         sizes = f"{row['n_features']}, {row['n_samples']}, {row['problems']}"
         sizes += f" {row['teacher']}" if "teacher" in row else ""
         for name, time_of_batch in row["milliseconds"].items():
@@ -406,7 +406,9 @@ def show(found: dict[str, Any]) -> Table:
                 low, high = (f(row["ratio_of_rounds"][name]) for f in (min, max))
                 ratio = f"{row['ratio'][name]:.2f}x ({low:.2f} to {high:.2f})"
             table.add_row(sizes, name, f"{time_of_batch / row['problems']:.4f}", ratio)
-    table.caption = f"{found['device']}; load {found['load_before'][0]} to {found['load_after'][0]}"
+    table.caption = (
+        f"{result['device']}; load {result['load_before'][0]} to {result['load_after'][0]}"
+    )
     return table
 
 
@@ -421,10 +423,10 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.case:
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as alone:
-            found = alone.submit(measure, name, given.rounds).result()
+            result = alone.submit(measure, name, given.rounds).result()
         path = given.out / f"regression_{name}.json"
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        console.print(show(found))
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        console.print(show(result))
 
 
 if __name__ == "__main__":

@@ -33,5 +33,5 @@ def medians(rows: Rows) -> dict[str, float]:
 
 def ratio(rows: Rows, over: str, under: str) -> dict[str, Any]:
     """`over / under` of every round, and the median of that."""
-    found = [row[over] / row[under] for row in rows]
-    return {"ratio": statistics.median(found), "rounds": found, "against": under}
+    ratios = [row[over] / row[under] for row in rows]
+    return {"ratio": statistics.median(ratios), "rounds": ratios, "against": under}

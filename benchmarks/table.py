@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import table_fitting, table_grids, table_superposition
 from benchmarks.table_regression import regression_parts
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 GROUPS = {  # group of pytest-benchmark: heading, table, why there may be none
     "throughput": ("Throughput (T1 to T5)", table_grids.throughput, ""),
@@ -26,37 +26,37 @@ GROUPS = {  # group of pytest-benchmark: heading, table, why there may be none
 
 
 def entries(results: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the benchmarks of every group told.
+    """Facts of every benchmark by its group.
 
     **Raises** `ValueError` for results of `--tiny`, which measure nothing.
     """
-    found: dict[str, list[dict[str, Any]]] = {group: [] for group in GROUPS}
+    measured: dict[str, list[dict[str, Any]]] = {group: [] for group in GROUPS}
     for path in sorted(results.glob("*.json")):
         for entry in json.loads(path.read_text()).get("benchmarks", []):
             if entry["extra_info"]["tiny"]:
                 raise ValueError(f"`results` holds {path.name}, which was made with --tiny.")
-            found[entry["group"]].append(entry["extra_info"])
-    return found
+            measured[entry["group"]].append(entry["extra_info"])
+    return measured
 
 
-def machines(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+def machines(measured: dict[str, list[dict[str, Any]]]) -> list[str]:
     """One line for every machine that measured."""
-    told = [f["machine"] for group in found.values() for f in group]
+    facts = [f["machine"] for group in measured.values() for f in group]
     lines = (
         f"{m['cores']} cores of {m['cpu']}; jax {m['versions']['jax']}, torch "
         f"{m['versions']['torch']}, Python {m['python']}; {m['date']}."
-        for m in told
+        for m in facts
     )
     return list(dict.fromkeys(lines))
 
 
-def block(results: Path = HERE / "results") -> str:
+def block(results: Path = FOLDER / "results") -> str:
     """The generated part of the README."""
-    found, parts = entries(results), []
+    measured, parts = entries(results), []
     for group, (heading, shown, why) in GROUPS.items():
-        body = shown(found[group]) if found[group] else f"Not measured{why}."
+        body = shown(measured[group]) if measured[group] else f"Not measured{why}."
         parts += [f"### {heading}", body]
-    parts += machines(found)
+    parts += machines(measured)
     parts += ["### Regression solvers, measured", *regression_parts(results)]
     path = results / "import_time.json"
     if path.exists():
@@ -78,7 +78,7 @@ def rewrite(text: str, generated: str) -> str:
 
 def main() -> None:
     """Rewrite the README in place."""
-    path = HERE / "README.md"
+    path = FOLDER / "README.md"
     path.write_text(rewrite(path.read_text(), block()))
 
 

@@ -4,15 +4,15 @@ from typing import Any
 
 from benchmarks.markdown import table
 
-Found = list[dict[str, Any]]
+Results = list[dict[str, Any]]
 
 
-def refits(found: Found) -> str:
+def refits(results: Results) -> str:
     """Bootstrap refits against loops of SciPy's solver."""
     ours = ("case", "points", "refits", "jaxscale (s)", "first call (s)")
     columns = (*ours, "SciPy, NumPy residual (s)", "SciPy, compiled residual and slope (s)", "goal")
     rows = []
-    for f in found:
+    for f in results:
         spent, cells = f["median_seconds"], []
         for name, peer in (("against_numpy", "scipy_numpy"), ("against_jax", "scipy_jax")):
             rounds = f[name]["rounds"]

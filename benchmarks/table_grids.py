@@ -6,35 +6,35 @@ from typing import Any
 from benchmarks.markdown import digits, load, number, ratio, spread, table
 
 MIB = 2**20
-Found = Sequence[dict[str, Any]]
+Results = Sequence[dict[str, Any]]
 
 
-def throughput(found: Found) -> str:
+def throughput(results: Results) -> str:
     """T1 to T5: ratios, then rates and costs, then where the time of every miss goes."""
     columns = ("case", "width, batch, runs", "optimizer", "cores", "run-steps/s", "goal",
                "over the PyTorch loop", "over the PyTorch ensemble", "over jit(vmap)")  # fmt: skip
-    ratios = table(columns, map(_ratios, found))
+    ratios = table(columns, map(_ratios, results))
     columns = ("case", "optimizer", "PyTorch loop, 1 thread; all", "ensemble, 1 thread; all",
                "jit(vmap)", "GFLOP/s (of GEMM peak)", "bytes per run in flight (MiB)",
                "evaluation, ms per record and run", "compile, run (s)",
                "load before, after")  # fmt: skip
-    costs = table(columns, map(_costs, found))
-    missed = [f for f in found if f["against"]["torch_loop"]["ratio"] < f["grid"]["goal"]]
+    costs = table(columns, map(_costs, results))
+    missed = [f for f in results if f["against"]["torch_loop"]["ratio"] < f["grid"]["goal"]]
     return "\n\n".join([ratios, costs, *map(_miss, missed)])
 
 
-def _name(found: dict[str, Any]) -> list[str]:
-    grid = found["grid"]
-    return [found["case"], f"{grid['width']}, {grid['batch_size']}, {grid['n_runs']}"]
+def _name(result: dict[str, Any]) -> list[str]:
+    grid = result["grid"]
+    return [result["case"], f"{grid['width']}, {grid['batch_size']}, {grid['n_runs']}"]
 
 
-def _ratios(found: dict[str, Any]) -> list[str]:
-    against, goal = found["against"], found["grid"]["goal"]
+def _ratios(result: dict[str, Any]) -> list[str]:
+    against, goal = result["against"], result["grid"]["goal"]
     return [
-        *_name(found),
-        found["optimizer"],
-        str(found["cores"]),
-        number(found["run_steps_per_second"]["jaxscale"]),
+        *_name(result),
+        result["optimizer"],
+        str(result["cores"]),
+        number(result["run_steps_per_second"]["jaxscale"]),
         f"{goal:g}x",
         ratio(against["torch_loop"], goal),
         ratio(against.get("torch_ensemble")),
@@ -42,47 +42,47 @@ def _ratios(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _costs(found: dict[str, Any]) -> list[str]:
-    rates, evaluation = found["run_steps_per_second"], found["evaluation"]
+def _costs(result: dict[str, Any]) -> list[str]:
+    rates, evaluation = result["run_steps_per_second"], result["evaluation"]
 
     def threads(peer: str) -> str:
         of_peer = [number(rate) for name, rate in rates.items() if name.startswith(peer)]
         return "; ".join(of_peer) or "not measured"
 
-    per_run, most = found.get("compiled_bytes_per_run"), found["grid"].get("most_bytes")
+    per_run, most = result.get("compiled_bytes_per_run"), result["grid"].get("most_bytes")
     bound = (
         "" if most is None else f" of {most / MIB:.2g}{'' if per_run <= most else ', **missed**'}"
     )
     return [
-        found["case"],
-        found["optimizer"],
+        result["case"],
+        result["optimizer"],
         threads("torch_loop"),
         threads("torch_ensemble"),
         threads("jit_vmap"),
-        f"{found['gflops']['jaxscale']:.1f} ({found['fraction_of_gemm_peak']:.0%})",
+        f"{result['gflops']['jaxscale']:.1f} ({result['fraction_of_gemm_peak']:.0%})",
         "not measured" if per_run is None else f"{per_run / MIB:.2g}{bound}",
         f"{1e3 * evaluation['seconds_per_record_and_run']:.2g}",
-        f"{found['compile_seconds']:.1f}, {found['run_seconds']:.2f}",
-        load(found["machine"]),
+        f"{result['compile_seconds']:.1f}, {result['run_seconds']:.2f}",
+        load(result["machine"]),
     ]
 
 
-def _miss(found: dict[str, Any]) -> str:
-    spots = found.get("hot_spots", {})
+def _miss(result: dict[str, Any]) -> str:
+    spots = result.get("hot_spots", {})
     shares = ", ".join(f"{label} {share:.0%}" for label, share in spots.items())
     return (
-        f"{found['case']} {found['optimizer']} misses its {found['grid']['goal']:g}x. "
+        f"{result['case']} {result['optimizer']} misses its {result['grid']['goal']:g}x. "
         f"Time of the compiled program: {shares or 'not profiled'}."
     )
 
 
-def mixed(found: Found) -> str:
+def mixed(results: Results) -> str:
     """T6."""
     columns = ("case", "widths", "seeds, batch", "optimizer", "run-steps/s", "padded",
                "compiles", "compile (s); padded", "over one padded program (goal 3x)",
                "load before, after")  # fmt: skip
     rows = []
-    for f in found:
+    for f in results:
         rates, split = f["run_steps_per_second"], f["buckets"]
         rows.append(
             [
@@ -98,26 +98,27 @@ def mixed(found: Found) -> str:
                 load(f["machine"]),
             ]
         )
-    missed = [f for f in found if f["against"]["padded"]["ratio"] < f["goal"]]
+    missed = [f for f in results if f["against"]["padded"]["ratio"] < f["goal"]]
     return "\n\n".join([table(columns, rows), *map(_mixed_miss, missed)])
 
 
-def _mixed_miss(found: dict[str, Any]) -> str:
-    work = found["padded"]["flops"] / found["buckets"]["flops"]
+def _mixed_miss(result: dict[str, Any]) -> str:
+    work = result["padded"]["flops"] / result["buckets"]["flops"]
     lines = [
-        f"{found['case']} {found['optimizer']} misses its {found['goal']:g}x. The padded program "
-        f"does {work:.2f} times the operations of the buckets; where the time of each goes:\n"
+        f"{result['case']} {result['optimizer']} misses its {result['goal']:g}x. "
+        f"The padded program does {work:.2f} times the operations of the buckets; "
+        "where the time of each goes:\n"
     ]
-    for part, spots in found["hot_spots"].items():
+    for part, spots in result["hot_spots"].items():
         shares = ", ".join(f"{label} {share:.0%}" for label, share in list(spots.items())[:5])
-        lines.append(f"- {part}: {1e3 * found['median_seconds'][part]:.0f} ms ({shares})")
+        lines.append(f"- {part}: {1e3 * result['median_seconds'][part]:.0f} ms ({shares})")
     return "\n".join(lines)
 
 
-def devices(found: Found) -> str:
+def devices(results: Results) -> str:
     """Strong scaling."""
     rows = []
-    for f in found:
+    for f in results:
         for setting, rate in f["run_steps_per_second"].items():
             less = f["against"].get(setting)
             rows.append([f["case"], setting, number(rate), ratio(less) if less else "",
@@ -128,10 +129,10 @@ def devices(found: Found) -> str:
     return table(columns, rows)
 
 
-def doubling(found: Found) -> str:
+def doubling(results: Results) -> str:
     """Exponents of the cost."""
     rows = []
-    for f in found:
+    for f in results:
         base = f["base"]
         sizes = {"runs": "n_runs", "width": "width", "batch": "batch_size", "steps": "n_steps"}
         for what, exponent in f["exponents"].items():
@@ -141,10 +142,10 @@ def doubling(found: Found) -> str:
     return table(("doubled", "values", "seconds", "exponent", "load before, after"), rows)
 
 
-def engine(found: Found) -> str:
+def engine(results: Results) -> str:
     """Overhead over the same training code without the engine."""
     rows = []
-    for f in found:
+    for f in results:
         for peer, label in (("jit(vmap)", "jit(vmap)"), ("jit(map)", f"groups of {f['group']}")):
             over = [r - 1 for r in f["against"][peer]["rounds"]]
             middle = f["against"][peer]["ratio"] - 1
@@ -157,10 +158,10 @@ def engine(found: Found) -> str:
     return table(columns, rows)
 
 
-def many(found: Found) -> str:
+def many(results: Results) -> str:
     """10,000 tiny runs."""
     lines = []
-    for f in found:
+    for f in results:
         seconds, goal = f["median_seconds"], f["goal"]
         planned = "met" if seconds["plan"] < goal["plan_seconds"] else "**missed**"
         stored = "met" if f["store_share"] < goal["store"] else "**missed**"
@@ -173,7 +174,7 @@ def many(found: Found) -> str:
     return "\n\n".join(lines)
 
 
-def memory(found: Found) -> str:
+def memory(results: Results) -> str:
     """Planned and measured bytes."""
     columns = ("grid", "runs", "planned (MiB)", "measured increase (MiB)", "measured / planned",
                "allotted by XLA (MiB)", "increase with compilation (MiB)",
@@ -181,33 +182,33 @@ def memory(found: Found) -> str:
     keys = ("planned_bytes", "increase_bytes")
     more = ("compiled_bytes", "increase_with_compilation_bytes")
     rows = []
-    for f in found:
+    for f in results:
         sizes, extra = ([f"{f[k] / MIB:,.1f}" for k in ks] for ks in (keys, more))
         rows.append([f["case"], str(f["plan"]["runs"]), *sizes, digits(f["ratio"]), *extra,
                      "met" if f["met"] else "**missed**"])  # fmt: skip
     return table(columns, rows)
 
 
-def beyond(found: Found) -> str:
+def beyond(results: Results) -> str:
     """Grids that are ten times larger than the memory of a control group."""
     columns = ("ten times the memory", "GB of memory", "runs", "GB at once", "GB of results",
                "GB on disk", "increase (GB)", "seconds", "completes")  # fmt: skip
     keys = ("all_at_once_bytes", "results_bytes", "disk_bytes", "increase_bytes")
     rows = []
-    for f in found:
+    for f in results:
         sizes = [f"{f[key] / 1e9:.3g}" for key in keys]
         rows.append([f["case"], f"{f['memory_bytes'] / 1e9:.3g}", f"{f['plan']['runs']:,}", *sizes,
                      f"{f['seconds']:.0f}", "yes" if f["complete"] else "**no**"])  # fmt: skip
     return table(columns, rows)
 
 
-def gpu(found: Found) -> str:
+def gpu(results: Results) -> str:
     """T9, precision and limits."""
     columns = ("case", "device", "products", "us per run-step", "full grid (min)",
                "of FLOP limit", "of bandwidth limit", "difference to CPU")  # fmt: skip
     rows = []
-    others = [row for f in found if "times_the_cores" in f for row in other_grids(f)]
-    for f in found:
+    others = [row for f in results if "times_the_cores" in f for row in other_grids(f)]
+    for f in results:
         for p in f.get("seconds_per_run_step", f.get("differences", {})):
             timed = p in f.get("seconds_per_run_step", {})
             rows.append(
@@ -222,7 +223,7 @@ def gpu(found: Found) -> str:
                     f"{f['differences'][p]:.1e}" if "differences" in f else "",
                 ]
             )
-    cores = next((f["machine"]["cores"] for f in found), 0)
+    cores = next((f["machine"]["cores"] for f in results), 0)
     compared = ("grid", "runs", "GPU (s)", f"{cores} cores (s)", "times the cores", "compile (s)")
     return "\n\n".join([table(columns, rows), *([table(compared, others)] if others else [])])
 

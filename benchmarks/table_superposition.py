@@ -4,18 +4,18 @@ from typing import Any
 
 from benchmarks.markdown import table
 
-Found = list[dict[str, Any]]
+Results = list[dict[str, Any]]
 
 
 def _verdict(met: bool) -> str:
     return "met" if met else "**missed**"
 
 
-def exact(found: Found) -> str:
+def exact(results: Results) -> str:
     """Exact curves against descent."""
     columns = ("case", "steps", "descent (ms)", "exact (ms)", "ratio (rounds)", "goal", "distance")
     rows = []
-    for f in found:
+    for f in results:
         spent, rounds = f["median_seconds"], f["against"]["rounds"]
         rows.append(
             [
@@ -31,11 +31,11 @@ def exact(found: Found) -> str:
     return table(columns, rows)
 
 
-def student(found: Found) -> str:
+def student(results: Results) -> str:
     """Share of the peak of matrix products that training reaches."""
     columns = ("case", "ms per step", "GFLOP/s", "of GEMM peak (rounds)", "goal")
     rows = []
-    for f in found:
+    for f in results:
         spent, rounds = f["median_seconds"]["student"], f["share_of_rounds"]
         share = f["share_of_gemm_peak"]
         rows.append(

@@ -77,8 +77,8 @@ for d in SAMPLES:
 def exponent(curve, dim, window):
     """Exponent of the mean over seeds in a window, and its 95 % interval."""
     values = -js.analysis.jackknife_exponents(curve, dim, window)
-    found = js.analysis.seed_interval(values)
-    return f"{values.mean():.3f} ({found.low:.3f} to {found.high:.3f})"
+    interval = js.analysis.seed_interval(values)
+    return f"{values.mean():.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def closed_form(curve, dim, window):
@@ -87,15 +87,18 @@ def closed_form(curve, dim, window):
 
 
 over_data, over_features = (64, 2048), (6, 26)
-seen, expected = runs.residual_loss.isel(n_features=-1), theory.residual_loss.isel(n_features=-1)
+measured, expected = (
+    runs.residual_loss.isel(n_features=-1),
+    theory.residual_loss.isel(n_features=-1),
+)
 print("exponent of     measured                 closed form   asymptotic")
 print(
-    f"data D          {exponent(seen, 'n_samples', over_data):25s}"
+    f"data D          {exponent(measured, 'n_samples', over_data):25s}"
     f"{closed_form(expected, 'n_samples', over_data):14s}{ALPHA / GAMMA:.3f}"
 )
-seen, expected = runs.loss.sel(n_samples=2048), theory.loss.sel(n_samples=2048)
+measured, expected = runs.loss.sel(n_samples=2048), theory.loss.sel(n_samples=2048)
 print(
-    f"features N      {exponent(seen, 'n_features', over_features):25s}"
+    f"features N      {exponent(measured, 'n_features', over_features):25s}"
     f"{closed_form(expected, 'n_features', over_features):14s}{ALPHA:.3f}"
 )
 

@@ -112,7 +112,7 @@ crowded_runs = js.run(js.Grid(crowded, axes={**AXES, "frequency_exponent": [1.1,
 
 def control(run, a, b, n_features, start=0.0):
     """Exact loss without superposition, at the same size and rate: the control."""
-    found = sp.theory.sequential_loss(
+    curve = sp.theory.sequential_loss(
         run.step.values,
         frequency_exponent=a,
         importance_exponent=b,
@@ -122,7 +122,7 @@ def control(run, a, b, n_features, start=0.0):
         initial_strength=start,
         discrete=True,
     )
-    return run.loss.isel(seed=0, drop=True).copy(data=np.asarray(found))
+    return run.loss.isel(seed=0, drop=True).copy(data=np.asarray(curve))
 
 
 print("crowded, steps 10 to 100                      from step 0 to 100, loss of")
@@ -136,11 +136,11 @@ for a, b, run in points(crowded_runs):
         frequency_exponent=a,
         importance_exponent=b,
     )
-    beside, same = control(run, a, b, N), control(run, a, b, N, start=GAIN)
+    from_zero, same = control(run, a, b, N), control(run, a, b, N, start=GAIN)
     mean = run.loss.mean("seed")
     print(
         f"{a:.1f}  {b:.1f}   {float(window.opens):5.0f} to {float(window.closes):4.0f} "
-        f"{slope(run.loss, (10, 100)):14.2f} {slope(beside, (10, 100)):8.2f}   "
+        f"{slope(run.loss, (10, 100)):14.2f} {slope(from_zero, (10, 100)):8.2f}   "
         f"{float(mean[0]):5.1f} to {float(mean[-1]):.3f}  "
         f"{float(same[0]):.3f} to {float(same[-1]):.3f}"
     )
@@ -172,8 +172,8 @@ print("interference loss, measured over theory, steps 10 to 100")
 for name, runs in (("biases alone", still_runs), ("biases and matrix", crowded_runs)):
     ratio = (runs.interference_loss.mean("seed") / silence).sel(step=slice(10, 100))
     for a in runs.frequency_exponent.values:
-        found = ratio.sel(frequency_exponent=a)
-        print(f"{name:18s} a = {a:.1f}: {float(found.min()):.2f} to {float(found.max()):.2f}")
+        ratios = ratio.sel(frequency_exponent=a)
+        print(f"{name:18s} a = {a:.1f}: {float(ratios.min()):.2f} to {float(ratios.max()):.2f}")
 
 # %% [markdown]
 # The equation is that of a flow and of Gaussian noise. With the biases alone it is some tens of per
@@ -200,13 +200,13 @@ small = sp.TeacherStudent(
 small_axes = {"frequency_exponent": [1.1, 2.0], "importance_exponent": [0.0, 1.0]}
 small_runs = js.run(js.Grid(small, axes=small_axes, seeds=4))
 print("small start, steps 40 to 1000\n  a    b   measured  (each seed)                control")
-found = []
+exponents = []
 for a, b, run in points(small_runs):
     each = -js.analysis.fit_exponent(run.loss, "step", (40, 1000)).per_seed
-    beside = slope(control(run, a, b, 128), (40, 1000))
-    found.append(each.mean())
-    print(f"{a:.1f}  {b:.1f}   {each.mean():8.2f}  {each.round(2)!s:24s} {beside:9.2f}")
-print(f"largest minus smallest exponent: {max(found) - min(found):.2f}")
+    reference = slope(control(run, a, b, 128), (40, 1000))
+    exponents.append(each.mean())
+    print(f"{a:.1f}  {b:.1f}   {each.mean():8.2f}  {each.round(2)!s:24s} {reference:9.2f}")
+print(f"largest minus smallest exponent: {max(exponents) - min(exponents):.2f}")
 
 # %% [markdown]
 # **What we may say.** Where interference dominates (many features per dimension, a start that holds

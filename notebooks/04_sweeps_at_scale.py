@@ -78,8 +78,8 @@ grid = js.Grid(system, axes={"n_parameters": sizes}, seeds=8)
 runs = js.run(grid, store=store)
 print(f"larger grid: {runs.status.size} runs")
 
-kept = runs.loss.sel(n_parameters=before.n_parameters, seed=before.seed)
-print("largest change of what was there:", float(abs(kept - before.loss).max()))
+shared = runs.loss.sel(n_parameters=before.n_parameters, seed=before.seed)
+print("largest change of what was there:", float(abs(shared - before.loss).max()))
 
 # %% [markdown]
 # The same command once more finds everything done. That is all there is to continuing, whether the
@@ -133,25 +133,25 @@ print(f"largest relative error {row.max_error:.4f}, rms {row.rms_error:.4f}")
 # beyond the 1000 that we train, which nothing here can learn.
 
 # %%
-known = {"skill_exponent": ALPHA, "target_scale": 1.0}
-tail = float(js.emergence.theory.parameter_loss(1000.0, n_skills=np.inf, **known))
+law_options = {"skill_exponent": ALPHA, "target_scale": 1.0}
+tail = float(js.emergence.theory.parameter_loss(1000.0, n_skills=np.inf, **law_options))
 print(f"loss of the skills beyond 1000: {tail:.4f}")
 
 compute = np.geomspace(2e4, 1e6, 8)
-found = js.frontier(runs.loss + tail, compute, size="n_parameters", time="step")
+frontier = js.frontier(runs.loss + tail, compute, size="n_parameters", time="step")
 law = js.emergence.theory.optimal_allocation(
-    compute, learning_rate=RATE, initial_strength=0.01, **known
+    compute, learning_rate=RATE, initial_strength=0.01, **law_options
 )
 law_loss, law_size = np.asarray(law.loss), np.asarray(law.n_parameters)
 
 print("compute C    best N   by theory   lowest loss   by theory")
 for i, c in enumerate(compute):
     print(
-        f"{c:9.0f} {found.n_parameters[i]:9.2f} {law_size[i]:11.2f} "
-        f"{found.loss[i]:13.4f} {law_loss[i]:11.4f}"
+        f"{c:9.0f} {frontier.n_parameters[i]:9.2f} {law_size[i]:11.2f} "
+        f"{frontier.loss[i]:13.4f} {law_loss[i]:11.4f}"
     )
 for name, asymptotic in (("loss", -ALPHA / (ALPHA + 2)), ("size", 1 / (ALPHA + 2))):
-    fitted = found.exponent["n_parameters" if name == "size" else name]
+    fitted = frontier.exponent["n_parameters" if name == "size" else name]
     low, high = fitted.interval
     print(
         f"exponent of the {name}: {fitted.value:.4f} ({low:.4f} to {high:.4f} over seeds), "
@@ -183,7 +183,7 @@ trained = (runs.loss + tail).mean("seed").isel(step=slice(1, None))
 for n in sizes:
     curve = trained.sel(n_parameters=n)
     left.plot(n * curve.step, curve, color="#999999", lw=0.8)
-left.plot(compute, found.loss, "o", color=BLUE, ms=5, label="best of all sizes")
+left.plot(compute, frontier.loss, "o", color=BLUE, ms=5, label="best of all sizes")
 left.plot(compute, law_loss, color=BLUE, label="theory", **DASHED)
 left.plot([], [], color="#999999", lw=0.8, label="one size N, over its training")
 for n in (sizes[0], sizes[-1]):
@@ -201,8 +201,8 @@ for n in (sizes[0], sizes[-1]):
 left.set(xlim=(5e3, 4e6), ylim=(0.04, 0.3), ylabel="loss [target²]")
 left.legend(fontsize=8, loc="upper right")
 
-right.vlines(compute, *found.interval["n_parameters"], color=ORANGE, lw=1.5)
-right.plot(compute, found.n_parameters, "o", color=ORANGE, ms=5, label="best size, 8 seeds")
+right.vlines(compute, *frontier.interval["n_parameters"], color=ORANGE, lw=1.5)
+right.plot(compute, frontier.n_parameters, "o", color=ORANGE, ms=5, label="best size, 8 seeds")
 right.plot(compute, law_size, color=ORANGE, label="theory", **DASHED)
 right.set(ylabel="best number of parameters N*")
 right.legend(fontsize=8, loc="upper left")

@@ -213,10 +213,10 @@ for i, color in zip((0, 2, 4, 8), COLORS, strict=True):
     low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
     left.fill_between(fine, low, high, color=color, alpha=0.2, lw=0)
     left.plot(fine, surface.loss(sizes[i], fine), color=color, ls=(0, (4, 2)), lw=1.5)
-    here = np.flatnonzero(n_parameters == sizes[i])
-    good = np.setdiff1d(here, spoiled)
+    of_size = np.flatnonzero(n_parameters == sizes[i])
+    good = np.setdiff1d(of_size, spoiled)
     left.plot(n_tokens[good], loss[good], "o", color=color, ms=4)
-    bad = np.intersect1d(here, spoiled)
+    bad = np.intersect1d(of_size, spoiled)
     left.plot(n_tokens[bad], loss[bad], "x", color=color, ms=7, mew=2)
     millions = f"N = {sizes[i] / 1e6:,.0f} M"
     left.annotate(

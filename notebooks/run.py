@@ -19,7 +19,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 CPU_SECONDS = 60.0  # of one notebook; other work on the machine does not count
 CELL_SECONDS = 240  # by the clock, against a cell that hangs
 METADATA = {
@@ -81,8 +81,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="execute only, write nothing")
     arguments = parser.parse_args()
     os.environ.pop("MPLBACKEND", None)  # figures are drawn into the notebook
-    sources = [HERE / f"{name}.py" for name in arguments.names]
-    sources = sources or sorted(HERE.glob("[0-9][0-9]_*.py"))
+    sources = [FOLDER / f"{name}.py" for name in arguments.names]
+    sources = sources or sorted(FOLDER.glob("[0-9][0-9]_*.py"))
     with ProcessPoolExecutor(2) as pool:  # processes, so that each counts its own kernels
         sound = list(pool.map(execute, sources, repeat(arguments.check)))
     return 0 if all(sound) else 1

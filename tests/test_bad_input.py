@@ -1,14 +1,16 @@
 """Bad input is refused with the field's name and the value seen, before anything compiles."""
 
 import math
+import re
 
 import jax
-import jax.monitoring
 import numpy as np
 import pytest
+from checks import compilations
 
 import jaxscale as js
 from jaxscale import emergence
+from jaxscale.sparse.theory import Coordinates
 
 NETWORK = [
     ("n_skills", 0),
@@ -96,21 +98,14 @@ PARTS = [
 
 
 @pytest.fixture
-def compiles():
-    """Names of the compilations that happen in the test."""
-    seen: list[str] = []
-
-    def listen(name: str, *_: object, **__: object) -> None:
-        if "compile" in name:
-            seen.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seen
-    jax.monitoring.unregister_event_duration_listener(listen)
+def compiled():
+    """What is traced, lowered or compiled in the test."""
+    with compilations(traces=True) as events:
+        yield events
 
 
 @pytest.mark.parametrize(("field", "value"), NETWORK, ids=lambda v: repr(v)[:20])
-def test_network_names_the_field_and_the_value(field, value, compiles):
+def test_network_names_the_field_and_the_value(field, value, compiled):
     with pytest.raises(ValueError) as error:
         emergence.ParityNetwork(**{field: value})
     message = str(error.value)
@@ -123,26 +118,63 @@ def test_network_names_the_field_and_the_value(field, value, compiles):
         value, list
     ) else {expected, repr(value), str(value)}  # fmt: skip
     assert any(c is not None and c in message for c in candidates), message
-    assert not compiles
+    assert not compiled
 
 
 @pytest.mark.parametrize(("build", "field", "value"), PARTS, ids=[p[1] + p[2] for p in PARTS])
-def test_parts_name_the_field_and_the_value(build, field, value, compiles):
+def test_parts_name_the_field_and_the_value(build, field, value, compiled):
     with pytest.raises(ValueError) as error:
         build()
     assert f"`{field}`" in str(error.value)
     assert value in str(error.value)
-    assert not compiles
+    assert not compiled
 
 
 @pytest.mark.parametrize("path", ["learning_rte", "data.n_samples", "optimizer.b1", "", "width."])
-def test_unknown_paths(path, compiles):
+def test_unknown_paths(path, compiled):
     system = emergence.ParityNetwork()
     with pytest.raises(ValueError, match=f"`{path}` is not a field of"):
         js.replace(system, path, 1.0)
     with pytest.raises(ValueError, match=f"`{path}` is not a field of"):
         js.Grid(system, axes={path: [1.0]})
-    assert not compiles
+    assert not compiled
+
+
+@pytest.mark.parametrize(
+    ("vectors", "field", "value"),
+    [
+        (([1.0, -0.5], [1.0, 1.0], [1.0, 1.0]), "variance", "-0.5"),
+        (([1.0, math.nan], [1.0, 1.0], [1.0, 1.0]), "variance", "nan"),
+        (([[1.0]], [1.0], [1.0]), "variance", "(1, 1)"),
+        (([1.0], [0.0], [1.0]), "probability", "[0.]"),
+        (([1.0], [1.5], [1.0]), "probability", "1.5"),
+        (([1.0, 2.0], [0.1, 0.2], [1.0, 1.0]), "probability", "[0.1 0.2]"),
+        (([1.0], [1.0], [math.inf]), "weight", "inf"),
+        (([1.0], [1.0], ["one"]), "weight", "one"),
+    ],
+)
+def test_coordinates_name_the_field_and_the_value(vectors, field, value):
+    with pytest.raises(ValueError, match=f"`{field}` must be .* got .*{re.escape(value)}"):
+        Coordinates(*vectors)
+
+
+def test_a_grid_of_traced_numbers_is_refused():
+    system = emergence.MultilinearSkills(n_skills=3, n_steps=20)
+
+    def at(rate):
+        return js.predict(js.Grid(js.replace(system, "learning_rate", rate)))["loss"].values[-1]
+
+    def along(rate):
+        return js.predict(js.Grid(system, {"learning_rate": [rate]}))["loss"].values[-1, 0]
+
+    for function in (at, along):
+        with pytest.raises(ValueError, match=r"plain numbers, .* `system\.predict\(\)`"):
+            jax.grad(function)(0.1)
+
+
+def test_coordinates_of_different_lengths():
+    with pytest.raises((ValueError, TypeError), match="weight"):  # beartype refuses them first
+        Coordinates([1.0, 0.5], [1.0, 0.5], [1.0])
 
 
 def test_a_near_name_is_suggested():

@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 
 import jaxscale as js
-from jaxscale.emergence._data import FEW_SKILLS, Samples
+from jaxscale.emergence._data import Samples, n_control_bits
 from jaxscale.emergence._student import Network, half_squared_error
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def expected(weight, bias, readout, offset, skill, bits, target):
     one = jnp.asarray(1.0, jnp.float32)  # the scale is in the target
     n_skills = weight.shape[0] - bits.shape[1]
     skill, inputs = jnp.asarray(skill, jnp.int32), jnp.asarray(bits)
-    control = jax.nn.one_hot(skill, n_skills, dtype=inputs.dtype)[:, :FEW_SKILLS]
+    control = jax.nn.one_hot(skill, n_skills, dtype=inputs.dtype)[:, : n_control_bits(n_skills)]
     inputs = jnp.concatenate([control, inputs], axis=1)
     samples = Samples(skill, inputs, jnp.asarray(target, jnp.float32))
 
@@ -102,9 +102,9 @@ def expected(weight, bias, readout, offset, skill, bits, target):
     return value, jax.tree.leaves(gradient)
 
 
-def assert_same(found, wanted):
-    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5)
-    for ours, theirs in zip(found[1], wanted[1], strict=True):
+def assert_same(actual, wanted):
+    np.testing.assert_allclose(actual[0], wanted[0], rtol=1e-5)
+    for ours, theirs in zip(actual[1], wanted[1], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 

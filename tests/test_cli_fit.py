@@ -20,7 +20,7 @@ SEQUENTIAL = (
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     """A folder with two runs of noisy curves, as the working directory."""
     steps = np.unique(np.geomspace(1, 300, 20).round())
     exact = js.superposition.theory.sequential_loss(
@@ -42,35 +42,35 @@ def _call(monkeypatch, line):
     return done.value.code or 0
 
 
-def test_a_table_is_fitted_printed_and_drawn(here, capsys, monkeypatch):
+def test_a_table_is_fitted_printed_and_drawn(folder, capsys, monkeypatch):
     assert _call(monkeypatch, f"{SEQUENTIAL} --bootstrap 20 --resample run") == 0
-    told = capsys.readouterr().out
-    assert "\nfrequency_exponent  " in told
-    assert "36 points" in told
-    found = json.loads((here / "curves-fit.json").read_text())
-    values = {p["parameter"]: p["value"] for p in found["parameters"]}
+    output = capsys.readouterr().out
+    assert "\nfrequency_exponent  " in output
+    assert "36 points" in output
+    written = json.loads((folder / "curves-fit.json").read_text())
+    values = {p["parameter"]: p["value"] for p in written["parameters"]}
     assert values["frequency_exponent"] == pytest.approx(1.5, rel=0.1)
     assert values["learning_rate"] == pytest.approx(0.1, rel=0.2)
-    assert found["n_resamples"] == 20
-    assert len(found["parameters"][0]["intervals"]) == 2
-    assert (here / "curves-fit.png").stat().st_size > 5000
-    assert (here / "curves-fit.svg").read_text().startswith("<?xml")
+    assert written["n_resamples"] == 20
+    assert len(written["parameters"][0]["intervals"]) == 2
+    assert (folder / "curves-fit.png").stat().st_size > 5000
+    assert (folder / "curves-fit.svg").read_text().startswith("<?xml")
 
 
 @pytest.mark.slow
-def test_options_reach_the_fit(here, capsys, monkeypatch):
+def test_options_reach_the_fit(folder, capsys, monkeypatch):
     line = f"{SEQUENTIAL} --each run --huber 0.02 --bound frequency_exponent=1.0:3.0 --out mine"
     assert _call(monkeypatch, line) == 0
     assert "18 points" in capsys.readouterr().out
-    found = json.loads((here / "mine.json").read_text())
-    assert [p["label"] for p in found["parameters"]] == [0, 0, 1, 1]
-    assert found["parameters"][0]["value"] == pytest.approx(1.5, rel=0.1)
+    written = json.loads((folder / "mine.json").read_text())
+    assert [p["label"] for p in written["parameters"]] == [0, 0, 1, 1]
+    assert written["parameters"][0]["value"] == pytest.approx(1.5, rel=0.1)
     assert _call(monkeypatch, f"{SEQUENTIAL} --where run=1 --residual scaled --out one") == 0
-    assert json.loads((here / "one.json").read_text())["n_points"] == 18
+    assert json.loads((folder / "one.json").read_text())["n_points"] == 18
 
 
 @pytest.mark.slow
-def test_several_inputs_draw_what_is_left(here, monkeypatch):
+def test_several_inputs_draw_what_is_left(folder, monkeypatch):
     rng = np.random.default_rng(0)
     n, d = 10 ** rng.uniform(7, 9, 40), 10 ** rng.uniform(9, 11, 40)
     truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -79,21 +79,21 @@ def test_several_inputs_draw_what_is_left(here, monkeypatch):
     line = ("fit llm.csv --theory loss_surface --x n_parameters=N --x n_tokens=D --huber 0.02 "
             "--free E=1.5 --free A=100 --free alpha=0.3")  # fmt: skip
     assert _call(monkeypatch, f"{line} --fix B=2100.0 --fix beta=0.37") == 0
-    found = json.loads((here / "llm-fit.json").read_text())
-    for row in found["parameters"]:
+    written = json.loads((folder / "llm-fit.json").read_text())
+    for row in written["parameters"]:
         assert abs(row["value"] - truth[row["parameter"]]) < 4 * row["standard_error"]
-    assert (here / "llm-fit.png").is_file()
+    assert (folder / "llm-fit.png").is_file()
 
 
 @pytest.mark.slow
-def test_a_store_is_fitted_by_its_own_theory(here, capsys, monkeypatch):
+def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
     record = range(0, 1001, 100)
     system = MultilinearSkills(n_skills=3, n_steps=1000, learning_rate=0.01, record=record)
     js.run(js.Grid(system, seeds=2), store="sweep.zarr", progress=False)
     assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent=1.0 --out store") == 0
-    found = json.loads((here / "store.json").read_text())
-    assert found["parameters"][0]["value"] == pytest.approx(0.6, rel=0.05)
-    assert (here / "store.svg").is_file()
+    written = json.loads((folder / "store.json").read_text())
+    assert written["parameters"][0]["value"] == pytest.approx(0.6, rel=0.05)
+    assert (folder / "store.svg").is_file()
     assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent --where skill=1 --out s") == 0
     capsys.readouterr()
     assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent --where colour=1") == 2
@@ -116,11 +116,11 @@ def test_a_store_is_fitted_by_its_own_theory(here, capsys, monkeypatch):
         ("fit curves.csv --theory emergence.loss --x loss", "`free` must name at least one"),
     ],
 )
-def test_what_cannot_be_followed_is_one_line(here, capsys, monkeypatch, line, message):
+def test_what_cannot_be_followed_is_one_line(folder, capsys, monkeypatch, line, message):
     assert _call(monkeypatch, line) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
 
 
 def test_every_name_is_a_function():

@@ -36,8 +36,8 @@ def docstrings(module):
 
 
 def modules():
-    found = (i.name for i in pkgutil.walk_packages(js.__path__, "jaxscale."))
-    names = [name for name in found if not name.endswith("__main__")]
+    all_names = (i.name for i in pkgutil.walk_packages(js.__path__, "jaxscale."))
+    names = [name for name in all_names if not name.endswith("__main__")]
     return [importlib.import_module(name) for name in ["jaxscale", *names]]
 
 

@@ -33,9 +33,9 @@ def test_a_run_equals_the_cpu(name):
     tolerance = SOLVED if solved else TOLERANCE[system.dtype]
     with jax.enable_x64(system.dtype == "float64"), jax.default_matmul_precision("highest"):
         simulate = eqx.filter_jit(lambda key: system.simulate(key))
-        here = simulate(jax.random.key(0))
-        there = on_the_cpu(simulate, jax.random.key(0))
-        assert_close(here, there, tolerance)
+        actual = simulate(jax.random.key(0))
+        expected = on_the_cpu(simulate, jax.random.key(0))
+        assert_close(actual, expected, tolerance)
 
 
 WITH_THEORY = [n for n in SYSTEMS if "student" not in n and n != "relu features"]
@@ -44,9 +44,9 @@ WITH_THEORY = [n for n in SYSTEMS if "student" not in n and n != "relu features"
 @pytest.mark.parametrize("name", WITH_THEORY)
 def test_theory_equals_the_cpu(name):
     grid = js.Grid(SYSTEMS[name])
-    here, there = js.predict(grid), on_the_cpu(js.predict, grid)
+    actual, expected = js.predict(grid), on_the_cpu(js.predict, grid)
     assert_close(
-        {n: v.values for n, v in here.items()}, {n: v.values for n, v in there.items()}, 1e-9
+        {n: v.values for n, v in actual.items()}, {n: v.values for n, v in expected.items()}, 1e-9
     )
 
 

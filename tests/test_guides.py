@@ -64,7 +64,7 @@ def test_own_model(folder, capsys, monkeypatch):
     assert n_checked == 5
     assert js.open_store("regression.zarr").equals(names["runs"])
     assert (folder / "regression.png").stat().st_size > 10_000
-    assert names["found"].mean() == pytest.approx(0.7, abs=0.01)
+    assert names["estimates"].mean() == pytest.approx(0.7, abs=0.01)
     sys.modules.pop(EXAMPLE.stem)  # as in another process
     fit = "fit regression.zarr --free spectrum_exponent"
     assert call(monkeypatch, fit) == 2
@@ -95,13 +95,13 @@ def test_own_curves(folder):
     assert (folder / "curves.png").stat().st_size > 10_000
     assert names["comparison"].passed
     assert not names["forgotten"].passed
-    assert abs(names["found"].mean() - 0.6) < 3 * names["error"]
+    assert abs(names["estimates"].mean() - 0.6) < 3 * names["error"]
 
 
 def test_fitting(folder, capsys, monkeypatch):
     names, n_checked = execute("fitting.md")
     assert n_checked == 3
-    low, high = names["whole"].bootstrap_interval()["frequency_exponent"]
+    low, high = names["by_run"].bootstrap_interval()["frequency_exponent"]
     assert low < 1.5 < high
     assert names["spread"] < 0.05
     best = names["best"]

@@ -1,4 +1,4 @@
-"""The plan of the package: which rooms may import which, no circles, no imports by name."""
+"""The plan of the package (which rooms import which, no circles, none by name) and its names."""
 
 import ast
 import textwrap
@@ -9,11 +9,16 @@ import pytest
 import jaxscale
 
 ROOT = Path(jaxscale.__file__).parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = ("emergence", "sparse", "superposition")
 ABOVE_MODELS = ("analysis", "cli", "papers", "report", "sweep", "_theories")
 DYNAMIC = {"import_module", "__import__", "exec_module", "run_module", "run_path"}
 # sweep files and `jaxscale fit --import` name a module of the user's
 IMPORTS_BY_NAME = {("jaxscale.sweep._config", "import_module")}
+
+VAGUE = {"found", "known", "left", "here", "there", "kept", "told", "whole", "beside"}
+# of the package: how many points a fit leaves out, the mask of the coordinates that are seen
+EXCEPTIONS = {"jaxscale": {"n_left_out", "seen"}}
 
 
 def read_package(root):
@@ -95,6 +100,26 @@ def _lies_in(module, package):
     return module == package or module.startswith(f"{package}.")
 
 
+def vague_names(tree):
+    """Names bound in a module that do not say what they hold; names of tests are sentences.
+
+    `left` is a side where `right` is bound as well.
+    """
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(getattr(node, "id", None) or node.attr)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+        elif hasattr(node, "name") and not (node.name or "").startswith("test_"):
+            names.add(node.name or "")  # functions, classes, `except ... as`, patterns
+    sides = {"left"} if "right" in names else set()
+    vague = {name for name in names if VAGUE & set(name.lower().split("_"))}
+    return (vague | names & {"seen"}) - sides  # `n_seen`, `seen_columns` describe columns
+
+
 @pytest.fixture(scope="module")
 def trees():
     return read_package(ROOT)
@@ -146,6 +171,15 @@ def test_nothing_is_imported_by_name(trees):
     assert dynamic_imports(trees) == IMPORTS_BY_NAME
 
 
+@pytest.mark.parametrize("folder", ["jaxscale", "tests", "benchmarks", "examples", "notebooks"])
+def test_names_say_what_they_hold(folder):
+    paths = list((REPOSITORY / folder).rglob("*.py"))
+    assert paths
+    names = {str(path): vague_names(ast.parse(path.read_text())) for path in paths}
+    allowed = EXCEPTIONS.get(folder, set())
+    assert not {path: vague - allowed for path, vague in names.items() if vague - allowed}
+
+
 SMALL = {
     "__init__.py": "from jaxscale import sparse as sparse",
     "_system.py": "",
@@ -185,3 +219,20 @@ def test_every_fault_is_detected(tmp_path):
         ("jaxscale.cli", "import_module"),
         ("jaxscale.cli", "__import__"),
     }
+
+
+def test_every_vague_name_is_detected():
+    text = """
+        from os import path as found_path
+        left, right = sides()
+        def told(here, *, kept=1, **whole): self.known = [there for there in here]
+        class Beside: left_out: int = 0
+        for seen, n_seen in pairs: pass
+        def test_what_is_found(result): found(whole=result.left)
+        try: pass
+        except OSError as known_error: pass
+    """
+    assert vague_names(ast.parse(textwrap.dedent(text))) == {
+        "found_path", "told", "here", "kept", "whole", "known", "there", "Beside", "left_out",
+        "seen", "known_error",
+    }  # fmt: skip

@@ -17,9 +17,9 @@ print(json.dumps({"modules": sorted(sys.modules), "changed": changed, "n": len(b
 def test_import_is_light_and_changes_no_flag():
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     heavy = {"xarray", "zarr", "matplotlib", "pandas", "torch", "dask", "pytest"}
-    assert not heavy & set(found["modules"])
-    assert "jaxscale.sweep._execute" in found["modules"]
-    assert found["n"] > 20
-    assert found["changed"] == {}
+    assert not heavy & set(report["modules"])
+    assert "jaxscale.sweep._execute" in report["modules"]
+    assert report["n"] > 20
+    assert report["changed"] == {}

@@ -11,12 +11,12 @@ from jaxscale.keys import index_below, normal_table, normals_by_row, root_key, u
 
 def test_words_depend_on_the_sample_only():
     key = jr.key(3)
-    whole = np.asarray(words(key, jnp.arange(100), 5))
-    assert whole.shape == (5, 100)
+    all_words = np.asarray(words(key, jnp.arange(100), 5))
+    assert all_words.shape == (5, 100)
     part = np.asarray(words(key, jnp.arange(40, 60), 5))
-    np.testing.assert_array_equal(whole[:, 40:60], part)
+    np.testing.assert_array_equal(all_words[:, 40:60], part)
     shuffled = np.asarray(words(key, jnp.asarray([7, 3, 99]), 5))
-    np.testing.assert_array_equal(whole[:, [7, 3, 99]], shuffled)
+    np.testing.assert_array_equal(all_words[:, [7, 3, 99]], shuffled)
 
 
 def test_more_words_extend_fewer():
@@ -37,9 +37,9 @@ def test_words_are_uniform_and_distinct():
 def test_index_below_is_the_high_half_of_the_product(bound):
     word = np.random.default_rng(0).integers(0, 2**32, 5000, dtype=np.uint32)
     word[:3] = [0, 1, 2**32 - 1]
-    found = np.asarray(index_below(jnp.asarray(word), jnp.asarray(bound, jnp.int32)))
+    actual = np.asarray(index_below(jnp.asarray(word), jnp.asarray(bound, jnp.int32)))
     expected = (word.astype(object) * bound) >> 32
-    np.testing.assert_array_equal(found, expected.astype(np.int64))
+    np.testing.assert_array_equal(actual, expected.astype(np.int64))
 
 
 def test_units_do_not_see_the_padding():

@@ -30,8 +30,8 @@ def _all(a, s, right):
     }
 
 
-def _close(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+def _close(actual, wanted):
+    np.testing.assert_allclose(actual, wanted, rtol=1e-11, atol=1e-12)
 
 
 def test_batched_factorisations_equal_those_of_numpy():
@@ -40,9 +40,9 @@ def test_batched_factorisations_equal_those_of_numpy():
     s = a.swapaxes(-1, -2) @ a + np.eye(4)
     with jax.enable_x64(True):
         twice = jax.jit(jax.vmap(jax.vmap(_all)))
-        found = jax.tree.map(np.asarray, twice(jnp.asarray(a), jnp.asarray(s), jnp.asarray(right)))
+        batch = jax.tree.map(np.asarray, twice(jnp.asarray(a), jnp.asarray(s), jnp.asarray(right)))
     for i in np.ndindex(2, 3):
-        one = jax.tree.map(lambda x, i=i: x[i], found)
+        one = jax.tree.map(lambda x, i=i: x[i], batch)
         for name, matrix in (("qr", a[i]), ("qr_wide", a[i].T)):
             q, r = one[name]
             assert q.shape == (len(matrix), 4)
@@ -53,9 +53,9 @@ def test_batched_factorisations_equal_those_of_numpy():
         value, vector = one["eigh"]
         _close(value, np.linalg.eigvalsh(s[i]))
         _close(vector * value @ vector.T, s[i])
-        left, singular, rows = one["svd"]
+        columns, singular, rows = one["svd"]
         _close(singular, np.linalg.svd(a[i], compute_uv=False))
-        _close(left * singular @ rows, a[i])
+        _close(columns * singular @ rows, a[i])
         _close(one["singular_values"], singular)
         lower = np.linalg.cholesky(s[i])
         _close(one["cholesky"], lower)
@@ -119,6 +119,6 @@ def test_a_wide_batch_of_factorisations_ends():
 def test_a_gram_matrix_of_blocks_is_the_product():
     a = np.random.default_rng(3).standard_normal((301, 7))
     with jax.enable_x64(True):
-        found = np.asarray(linalg.gram(jnp.asarray(a)))
-    np.testing.assert_allclose(found, a @ a.T, rtol=1e-12, atol=1e-13)
-    np.testing.assert_array_equal(found, found.T)
+        product = np.asarray(linalg.gram(jnp.asarray(a)))
+    np.testing.assert_allclose(product, a @ a.T, rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(product, product.T)

@@ -53,8 +53,8 @@ def outputs(name: str) -> list[dict[str, Any]]:
 
 def test_all_notebooks_are_known_and_listed():
     for suffix in ("ipynb", "py"):
-        found = {path.stem for path in FOLDER.glob(f"[0-9]*.{suffix}")}
-        assert found == set(NAMES)
+        names = {path.stem for path in FOLDER.glob(f"[0-9]*.{suffix}")}
+        assert names == set(NAMES)
     listed = (FOLDER / "README.md").read_text()
     assert all(f"({name}.ipynb)" in listed for name in NAMES)
 
@@ -107,11 +107,13 @@ def test_no_path_of_a_machine(name):
 
 @each
 def test_metadata_is_that_of_any_python(name):
-    found = notebook(name)
-    assert found["metadata"] == METADATA
-    assert (found["nbformat"], found["nbformat_minor"]) == (4, 5)
-    assert [c["id"] for c in found["cells"]] == [f"cell-{i}" for i in range(len(found["cells"]))]
-    assert not any(c["metadata"] for c in found["cells"])
+    content = notebook(name)
+    assert content["metadata"] == METADATA
+    assert (content["nbformat"], content["nbformat_minor"]) == (4, 5)
+    assert [c["id"] for c in content["cells"]] == [
+        f"cell-{i}" for i in range(len(content["cells"]))
+    ]
+    assert not any(c["metadata"] for c in content["cells"])
     assert not any(o.get("metadata") for o in outputs(name))
 
 

@@ -63,10 +63,10 @@ def parsed(entry):
 def test_the_library_is_valid_bibtex():
     text = (ROOT / "jaxscale" / "references.bib").read_text()
     entries = text.strip().split("\n\n")
-    found = [parsed(entry) for entry in entries]
-    assert [key for _, key, _ in found] == list(library())
+    parsed_entries = [parsed(entry) for entry in entries]
+    assert [key for _, key, _ in parsed_entries] == list(library())
     assert list(library().values()) == entries
-    for kind, key, fields in found:
+    for kind, key, fields in parsed_entries:
         assert kind in {"software", "misc", "article", "inproceedings"}
         assert {"title", "author", "year"} <= set(fields)
         assert all(v.count("{") == v.count("}") for v in fields.values())

@@ -35,8 +35,8 @@ def words(table, stacked=False):
 
 def printed(table, width=80):
     """Words of what is printed, without the rules below the head."""
-    found = collections.Counter(word for line in lines(table, width) for word in line.split())
-    return collections.Counter({w: n for w, n in found.items() if set(w) != {"─"}})
+    counts = collections.Counter(word for line in lines(table, width) for word in line.split())
+    return collections.Counter({w: n for w, n in counts.items() if set(w) != {"─"}})
 
 
 def is_stacked(table, width=80):
@@ -146,10 +146,10 @@ def test_verdicts_have_colours():
     console = Console(width=80, force_terminal=True, color_system="standard")
     with console.capture() as text:
         console.print(claims_table([claim("a"), claim("b", spread=0.1), claim("c", n_seeds=2)]))
-    found = text.get()
-    assert "\x1b[32magrees\x1b[0m" in found
-    assert "\x1b[33minconclusive\x1b[0m" in found
-    assert "\x1b[33mno verdict" in found
+    output = text.get()
+    assert "\x1b[32magrees\x1b[0m" in output
+    assert "\x1b[33minconclusive\x1b[0m" in output
+    assert "\x1b[33mno verdict" in output
 
 
 def test_a_row_of_another_length_is_refused():

@@ -5,10 +5,10 @@ import math
 
 import equinox as eqx
 import jax
-import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checks import compilations
 
 import jaxscale as js
 from jaxscale._theory import TheoryFunction, number, positive, symbols
@@ -44,11 +44,7 @@ def test_calls_that_do_not_fit_the_signature_are_refused_as_python_does(args, kw
 
 
 def test_bad_values_are_refused_before_anything_compiles():
-    compiled: list[str] = []
-    jax.monitoring.register_event_duration_secs_listener(
-        listen := lambda name, *_, **__: compiled.append(name)
-    )
-    try:
+    with compilations(traces=True) as compiled:
         for call, message in (
             (lambda: power(-1.0), "`x` must be positive and finite, got -1.0"),
             (lambda: power("one"), "`x` must be positive and finite, got 'one'"),
@@ -60,9 +56,7 @@ def test_bad_values_are_refused_before_anything_compiles():
         ):
             with pytest.raises(ValueError, match=message):
                 call()
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert not [name for name in compiled if "compile" in name]
+    assert not compiled
 
 
 def test_one_program_for_all_values_of_one_shape():

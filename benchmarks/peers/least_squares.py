@@ -44,8 +44,8 @@ def _gram_cholesky(phi: np.ndarray, y: np.ndarray, strength: float) -> np.ndarra
 
 def sklearn_ridge(problems: Problems, strength: float, solver: str = "cholesky"):
     """Ridge of scikit-learn, whose penalty is not divided by the samples."""
-    found = []
+    weights = []
     for phi, y in problems:
         model = Ridge(alpha=strength * len(phi), fit_intercept=False, solver=solver)
-        found.append(model.fit(phi, y).coef_.reshape(y.shape[1], -1).T)
-    return found
+        weights.append(model.fit(phi, y).coef_.reshape(y.shape[1], -1).T)
+    return weights

@@ -24,8 +24,13 @@ Index = Int[Array, " b"]
 ScalarKey = Key[Array, ""]
 Words = UInt32[Array, "n b"]
 WORD = 32
-FEW_SKILLS = 16
+FEW_SKILLS, FREQUENT_SKILLS = 16, 4
 COUNT_BLOCK = 4096
+
+
+def n_control_bits(n_skills: int) -> int:
+    """Control bits among the inputs: of every skill if they are few, else of the first ones."""
+    return n_skills if n_skills <= FEW_SKILLS else FREQUENT_SKILLS
 
 
 def n_bit_words(n_bits: int) -> int:
@@ -184,12 +189,12 @@ def select_rows(table: UInt32[Array, "k n"], index: Index) -> UInt32[Array, "b n
 def inputs_of_words(
     skill: Index, packed: Words, n_skills: int, n_bits: int, dtype: str
 ) -> Float[Array, "b f"]:
-    """What the network reads: control bits of the first `FEW_SKILLS` skills, then the skill bits.
+    """What the network reads: `n_control_bits` control bits, then the skill bits.
 
     All are 0 or 1. The control bits are one more word `1 << skill` (0 for a later skill), so that
     every input is a shifted word and nothing is put together in memory.
     """
-    n_control = min(n_skills, FEW_SKILLS)
+    n_control = n_control_bits(n_skills)
     place = np.arange(n_control + n_bits)
     shift = np.where(place < n_control, place, (place - n_control) % WORD).astype(np.uint32)
     word = packed[-1][:, None]

@@ -13,7 +13,7 @@ import jax.random as jr
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxscale.emergence._data import FEW_SKILLS, Samples, bits_of_words, parity_sign
+from jaxscale.emergence._data import Samples, bits_of_words, n_control_bits, parity_sign
 from jaxscale.keys import normals_by_row
 
 HIDDEN_STREAM, OUTPUT_STREAM = 0, 1
@@ -76,16 +76,18 @@ def forward(
 ) -> Float[Array, " b"]:
     """Network outputs of a batch of `data.Samples`.
 
-    The control bits of the first `FEW_SKILLS` skills enter by one product with the skill bits; the
-    rows of the others are gathered. The first skills are the frequent ones: gathered, their
-    gradients would be added one by one (1.6 times the time of a whole step of 500 skills on an
-    H200). The biases ride on the rows of the skills, of which each sample has one. Narrow networks
-    are computed unit by unit (twice as fast at 16 units on a CPU).
+    The control bits among the inputs enter by one product with the skill bits; the rows of the
+    other skills are gathered. The first skills are the frequent ones: gathered, their gradients
+    would be added one by one (1.6 times the time of a whole step of 500 skills on an H200; the
+    first 4 and the first 16 are equally fast there, and a CPU prefers 4). The biases ride on the
+    rows of the skills, of which each sample has one. Narrow networks are computed unit by unit
+    (twice as fast at 16 units on a CPU).
     """
     control = network.weight[:n_skills] + network.bias
-    weight = jnp.concatenate([control[:FEW_SKILLS], network.weight[n_skills:]])
-    if n_skills > FEW_SKILLS:
-        rare = jnp.where(skill < FEW_SKILLS, n_skills, skill)  # out of bounds: a row of zeros
+    n_control = n_control_bits(n_skills)
+    weight = jnp.concatenate([control[:n_control], network.weight[n_skills:]])
+    if n_skills > n_control:
+        rare = jnp.where(skill < n_control, n_skills, skill)  # out of bounds: a row of zeros
         rows = control.at[rare].get(mode="fill", fill_value=0)
         hidden = rows + _product(weight, inputs)
     elif network.readout.shape[0] <= NARROW:

@@ -15,7 +15,6 @@ from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._system import Observable, Observables, Schema, TheoryKind, Work, largest_divisor
 from jaxscale.emergence._data import (
-    FEW_SKILLS,
     AbstractData,
     AbstractSkills,
     DisjointSkills,
@@ -25,6 +24,7 @@ from jaxscale.emergence._data import (
     check_strength,
     decode,
     n_bit_words,
+    n_control_bits,
     packed_masks,
     skill_frequencies,
 )
@@ -274,7 +274,7 @@ class ParityNetwork(AbstractNetwork):
 
     def work(self) -> Work:
         """A product forward and one for the weights' gradient; seven passes of activations."""
-        n_inputs = self.n_bits + min(self.n_skills, FEW_SKILLS)
+        n_inputs = self.n_bits + n_control_bits(self.n_skills)
         width, records = self.padded("width"), len(self.record_steps)
         per_sample = 4.0 * n_inputs * width + 8.0 * width
         evaluated = self.n_evaluation * (2.0 * self.n_bits + 4.0 * self.n_skills) * width

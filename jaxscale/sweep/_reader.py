@@ -70,8 +70,8 @@ def read_attributes(path: Path) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(path, mode="r").attrs)
     except Exception as error:  # a header may hold anything
-        there = os.path.isfile(path / "zarr.json")
-        what = "cannot be read at its zarr.json" if there else "is not a jaxscale store"
+        has_header = os.path.isfile(path / "zarr.json")
+        what = "cannot be read at its zarr.json" if has_header else "is not a jaxscale store"
         raise ValueError(f"`store` {path} {what} ({error}).") from None
     version = attributes.get("jaxscale_format")
     if version is None:
@@ -157,7 +157,8 @@ class StoreReader:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
-                "classes that are not imported here."
+                "classes that are not imported here: import their module first (in a shell, "
+                "`jaxscale fit --import MODULE`)."
             ) from None
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}

@@ -50,11 +50,11 @@ def _superposition(sigma=0.01):
 
 
 def _covered(fit, truth, level):
-    found = {}
+    coverage = {}
     for name, value in truth.items():
         low, high = fit.interval(level)[name]
-        found[name] = float(np.mean((low < value) & (value < high)))
-    return found
+        coverage[name] = float(np.mean((low < value) & (value < high)))
+    return coverage
 
 
 @pytest.mark.parametrize("system", [_emergence, _sparse, _superposition])
@@ -105,16 +105,16 @@ def test_bootstrap_intervals_over_runs_cover_the_truth():
         }))  # fmt: skip
     runs = pandas.concat(parts, ignore_index=True)
     options = {"each": "experiment", "n_starts": 1, "bootstrap": 100}
-    whole = js.calibrate(formula, runs, ["learning_rate"], resample="run", **options)
+    by_run = js.calibrate(formula, runs, ["learning_rate"], resample="run", **options)
     points = js.calibrate(formula, runs, ["learning_rate"], **options)
-    assert np.isfinite(whole.resamples).all()
+    assert np.isfinite(by_run.resamples).all()
 
     def covered_and_width(ends):
         low, high = np.log(ends["learning_rate"])
         at = np.log(truth["learning_rate"])
         return np.mean((low < at) & (at < high)), np.mean(high - low)
 
-    share, width = covered_and_width(whole.bootstrap_interval())
+    share, width = covered_and_width(by_run.bootstrap_interval())
     # percentiles of 12 runs are narrower than Student's interval by 14 %
     assert share >= 0.8
     scatter = np.log(rates).reshape(24, 12).std(axis=1).mean()  # the scatter that was drawn

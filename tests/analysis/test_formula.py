@@ -55,7 +55,7 @@ def test_file_frame_and_dataset_give_one_answer(noisy, tmp_path):
             assert low < value < high
 
 
-def test_every_start_is_told(noisy):
+def test_every_start_is_reported(noisy):
     fit = js.calibrate(_formula(learning_rate=30.0), noisy, FREE, n_starts=4)
     assert fit.starts.status.shape == (4,)
     assert set(fit.starts.status) <= {"converged", "not converged", "not finite"}
@@ -146,14 +146,14 @@ def test_parameters_that_the_data_do_not_tell_apart_are_named():
 
 
 @pytest.mark.slow
-def test_values_without_a_logarithm_are_told_and_left_out(noisy):
+def test_values_without_a_logarithm_are_reported_and_left_out(noisy):
     spoiled = noisy.copy()
     spoiled.loc[:2, "loss"] = [0.0, -1.0, np.nan]
     with pytest.warns(UserWarning, match="2 values of loss are not positive"):
         fit = js.calibrate(_formula(), spoiled, FREE, n_starts=1)
     assert (fit.n_points, fit.n_left_out) == (len(noisy) - 3, 2)
-    kept = js.calibrate(_formula(), spoiled, FREE, residual=js.residuals.Scaled(), n_starts=1)
-    assert (kept.n_points, kept.n_left_out) == (len(noisy) - 1, 0)
+    scaled = js.calibrate(_formula(), spoiled, FREE, residual=js.residuals.Scaled(), n_starts=1)
+    assert (scaled.n_points, scaled.n_left_out) == (len(noisy) - 1, 0)
 
 
 @pytest.mark.slow
@@ -173,10 +173,10 @@ def test_a_law_is_evaluated_at_its_column():
 def test_the_result_writes_plain_json(noisy, tmp_path):
     fit = js.calibrate(_formula(), noisy, FREE, each="run", n_starts=2)
     fit.to_json(tmp_path / "fit.json")
-    found = json.loads((tmp_path / "fit.json").read_text())
-    assert [p["label"] for p in found["parameters"]] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert found["parameters"][0]["value"] == pytest.approx(fit.values["frequency_exponent"][0])
-    assert found["starts"]["status"][0] == ["converged", "converged"]
+    written = json.loads((tmp_path / "fit.json").read_text())
+    assert [p["label"] for p in written["parameters"]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert written["parameters"][0]["value"] == pytest.approx(fit.values["frequency_exponent"][0])
+    assert written["starts"]["status"][0] == ["converged", "converged"]
     assert "95 % interval" in [c.name for c in fit.table().columns]
 
 

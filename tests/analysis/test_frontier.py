@@ -45,15 +45,15 @@ def exact(compute=COMPUTE, floor=0.0):
 
 
 def test_a_sum_of_two_powers_has_the_exponents_of_the_closed_form():
-    found = js.frontier(surface(), COMPUTE, **NAMES)
+    result = js.frontier(surface(), COMPUTE, **NAMES)
     size, loss = exact()
-    np.testing.assert_allclose(found.n_parameters, size, rtol=0.005)
-    np.testing.assert_allclose(found.loss, loss, rtol=2e-4)
-    np.testing.assert_allclose(found.n_parameters * found.step, COMPUTE)
+    np.testing.assert_allclose(result.n_parameters, size, rtol=0.005)
+    np.testing.assert_allclose(result.loss, loss, rtol=2e-4)
+    np.testing.assert_allclose(result.n_parameters * result.step, COMPUTE)
     for name, expected in EXPONENTS.items():
-        assert found.exponent[name].value == pytest.approx(expected, abs=1e-3)
-        assert found.exponent[name].window == pytest.approx((1e4, 1e6))
-    one = found.exponent["n_parameters"]
+        assert result.exponent[name].value == pytest.approx(expected, abs=1e-3)
+        assert result.exponent[name].window == pytest.approx((1e4, 1e6))
+    one = result.exponent["n_parameters"]
     np.testing.assert_allclose(one.prefactor * COMPUTE**one.value, size, rtol=0.005)
 
 
@@ -67,10 +67,10 @@ def test_the_accuracy_is_as_documented(ratio, in_size, in_loss):
     added = {1.25: (0.0, 0.0), 2.0: (1.5e-3, 6e-5), 4.0: (0.014, 6e-4)}
     for step_ratio, (more_size, more_loss) in added.items():
         grid = surface(ratio, floor=0.05, step_ratio=step_ratio)
-        found = js.frontier(grid, compute, **NAMES)
+        result = js.frontier(grid, compute, **NAMES)
         off = (
-            np.abs(np.log(found.n_parameters / size)).max(),
-            np.abs(np.log(found.loss / loss)).max(),
+            np.abs(np.log(result.n_parameters / size)).max(),
+            np.abs(np.log(result.loss / loss)).max(),
         )
         assert off[0] < 1.1 * in_size + more_size
         assert off[1] < 1.1 * in_loss + more_loss
@@ -80,29 +80,29 @@ def test_the_accuracy_is_as_documented(ratio, in_size, in_loss):
 
 
 def test_a_curve_without_seeds_has_no_interval():
-    found = js.frontier(surface(), COMPUTE, **NAMES)
-    assert (found.method, found.n_seeds) == ("deterministic", None)
-    for name, one in found.exponent.items():
-        values = getattr(found, name)
-        np.testing.assert_allclose(found.interval[name], [values, values], rtol=1e-12)
+    result = js.frontier(surface(), COMPUTE, **NAMES)
+    assert (result.method, result.n_seeds) == ("deterministic", None)
+    for name, one in result.exponent.items():
+        values = getattr(result, name)
+        np.testing.assert_allclose(result.interval[name], [values, values], rtol=1e-12)
         assert one.interval == (one.value, one.value)
         assert one.n_seeds is None
 
 
 def test_without_noise_seeds_change_nothing():
     alone = js.frontier(surface(), COMPUTE, **NAMES)
-    found = js.frontier(surface(n_seeds=6, spread=0.0), COMPUTE, **NAMES)
-    assert (found.method, found.n_seeds) == ("student-t", 6)
-    np.testing.assert_allclose(found.n_parameters, alone.n_parameters, rtol=1e-9)
-    np.testing.assert_allclose(found.interval["loss"], [alone.loss] * 2, rtol=1e-9)
-    for name, one in found.exponent.items():
+    result = js.frontier(surface(n_seeds=6, spread=0.0), COMPUTE, **NAMES)
+    assert (result.method, result.n_seeds) == ("student-t", 6)
+    np.testing.assert_allclose(result.n_parameters, alone.n_parameters, rtol=1e-9)
+    np.testing.assert_allclose(result.interval["loss"], [alone.loss] * 2, rtol=1e-9)
+    for name, one in result.exponent.items():
         np.testing.assert_allclose(one.per_seed, alone.exponent[name].value, rtol=1e-7)
 
 
 def test_few_seeds_give_a_range_and_one_seed_itself():
-    found = js.frontier(surface(n_seeds=3, spread=0.01), COMPUTE, **NAMES)
-    assert found.method == "range"
-    one = found.exponent["loss"]
+    result = js.frontier(surface(n_seeds=3, spread=0.01), COMPUTE, **NAMES)
+    assert result.method == "range"
+    one = result.exponent["loss"]
     assert one.interval == (one.per_seed.min(), one.per_seed.max())
     single = js.frontier(surface(n_seeds=1), COMPUTE, **NAMES)
     assert (single.method, single.n_seeds) == ("range", 1)
@@ -110,14 +110,14 @@ def test_few_seeds_give_a_range_and_one_seed_itself():
 
 
 def test_the_noisy_exponents_hold_the_true_ones_and_refuse_others():
-    found = js.frontier(
+    result = js.frontier(
         surface(n_seeds=24, spread=0.02), COMPUTE, **NAMES, neighbours=2, level=0.999
     )
-    for name, one in found.exponent.items():
+    for name, one in result.exponent.items():
         assert one.interval[0] < EXPONENTS[name] < one.interval[1]
         wrong = EXPONENTS[name] * 1.15  # alpha, beta = 0.6, 0.5 would have 0.455 for 0.4
         assert not one.interval[0] < wrong < one.interval[1]
-    assert (found.interval["loss"][0] < found.loss).all()
+    assert (result.interval["loss"][0] < result.loss).all()
 
 
 @pytest.mark.slow
@@ -128,9 +128,9 @@ def test_the_intervals_cover_as_often_as_they_say():
     covered, with_interval = dict.fromkeys(truth, 0), 0
     for i in range(n_sets):
         runs = surface(n_seeds=8, rng=i)
-        found = js.frontier(runs, compute, **NAMES, neighbours=2, level=level)
-        ends = {k: e.interval for k, e in found.exponent.items()}
-        ends["point"] = tuple(np.log(found.interval["loss"][:, 2]))
+        result = js.frontier(runs, compute, **NAMES, neighbours=2, level=level)
+        ends = {k: e.interval for k, e in result.exponent.items()}
+        ends["point"] = tuple(np.log(result.interval["loss"][:, 2]))
         if np.isnan([*ends.values()]).any():
             continue
         with_interval += 1
@@ -147,31 +147,31 @@ def test_the_intervals_cover_as_often_as_they_say():
 def test_an_optimum_at_an_edge_is_missing():
     few = surface().isel(n_parameters=slice(None, 8))  # 8 to 90
     size, _ = exact()
-    found = js.frontier(few, COMPUTE, **NAMES)
+    result = js.frontier(few, COMPUTE, **NAMES)
     last = float(few["n_parameters"][-2])
-    np.testing.assert_array_equal(np.isnan(found.loss), size > last * 2**0.25)
-    assert np.isnan(found.interval["n_parameters"][:, -1]).all()
-    assert all(np.isnan(e.value) and np.isnan(e.interval).all() for e in found.exponent.values())
+    np.testing.assert_array_equal(np.isnan(result.loss), size > last * 2**0.25)
+    assert np.isnan(result.interval["n_parameters"][:, -1]).all()
+    assert all(np.isnan(e.value) and np.isnan(e.interval).all() for e in result.exponent.values())
     short = js.frontier(surface().sel(step=slice(None, 300)), COMPUTE, **NAMES)
     assert np.isnan(short.loss[-1])
 
 
 def test_missing_losses_near_the_optimum_leave_none_and_elsewhere_do_not_matter():
-    whole = surface(n_seeds=6, spread=0.01)
-    known = js.frontier(whole, COMPUTE, **NAMES)
-    sizes = np.asarray(whole["n_parameters"])
-    near = int(np.argmin(np.abs(np.log(sizes / known.n_parameters[4]))))
-    runs = whole.copy()
+    complete = surface(n_seeds=6, spread=0.01)
+    reference = js.frontier(complete, COMPUTE, **NAMES)
+    sizes = np.asarray(complete["n_parameters"])
+    near = int(np.argmin(np.abs(np.log(sizes / reference.n_parameters[4]))))
+    runs = complete.copy()
     runs[2, near, :] = np.inf
     runs[3, -1, :] = np.nan
-    found = js.frontier(runs, COMPUTE, **NAMES)
-    assert np.isnan(found.loss[4])
-    assert np.isnan(found.interval["loss"][:, 4]).all()
-    np.testing.assert_allclose(found.loss[[0, -1]], known.loss[[0, -1]])
+    result = js.frontier(runs, COMPUTE, **NAMES)
+    assert np.isnan(result.loss[4])
+    assert np.isnan(result.interval["loss"][:, 4]).all()
+    np.testing.assert_allclose(result.loss[[0, -1]], reference.loss[[0, -1]])
     np.testing.assert_allclose(
-        found.interval["n_parameters"][:, 0], known.interval["n_parameters"][:, 0]
+        result.interval["n_parameters"][:, 0], reference.interval["n_parameters"][:, 0]
     )
-    gap = whole.where(np.abs(np.log(whole["step"] / known.step[4])) > 1.0)
+    gap = complete.where(np.abs(np.log(complete["step"] / reference.step[4])) > 1.0)
     lost = np.isnan(js.frontier(gap, COMPUTE, **NAMES).loss)
     assert lost[4]
     assert not lost.all()
@@ -179,18 +179,20 @@ def test_missing_losses_near_the_optimum_leave_none_and_elsewhere_do_not_matter(
 
 def test_an_optimum_that_hangs_on_one_seed_has_no_interval():
     runs = surface(n_seeds=6, spread=0.0).isel(n_parameters=slice(4, 13))
-    known = js.frontier(runs, COMPUTE, **NAMES)
-    near = int(np.argmin(np.abs(np.log(np.asarray(runs["n_parameters"]) / known.n_parameters[4]))))
+    reference = js.frontier(runs, COMPUTE, **NAMES)
+    near = int(
+        np.argmin(np.abs(np.log(np.asarray(runs["n_parameters"]) / reference.n_parameters[4])))
+    )
     runs[0, near] *= 0.9  # without this seed the best size is the same, within its neighbours
     runs[1, near + 1] *= 0.9
     runs[0, near + 1] *= 1.25
     runs[0, near - 1] *= 0.9
-    found = js.frontier(runs, COMPUTE, **NAMES)
-    lost = np.isnan(found.interval["n_parameters"]).any(axis=0)
-    assert (found.method, found.n_seeds) == ("student-t", 6)
-    assert np.isfinite(found.loss[4])
+    result = js.frontier(runs, COMPUTE, **NAMES)
+    lost = np.isnan(result.interval["n_parameters"]).any(axis=0)
+    assert (result.method, result.n_seeds) == ("student-t", 6)
+    assert np.isfinite(result.loss[4])
     assert lost[4]
-    assert np.isnan(found.exponent["n_parameters"].per_seed).all()
+    assert np.isnan(result.exponent["n_parameters"].per_seed).all()
 
 
 def test_time_zero_and_the_order_of_dimensions_do_not_matter():
@@ -203,34 +205,34 @@ def test_time_zero_and_the_order_of_dimensions_do_not_matter():
 
 
 def test_optima_are_attributes_by_the_names_of_their_dimensions():
-    found = js.frontier(surface(), COMPUTE, **NAMES)
-    for one in (found, copy.copy(found), pickle.loads(pickle.dumps(found))):
+    result = js.frontier(surface(), COMPUTE, **NAMES)
+    for one in (result, copy.copy(result), pickle.loads(pickle.dumps(result))):
         assert one.names == ("n_parameters", "step")
-        np.testing.assert_array_equal(one.n_parameters, found.best["n_parameters"])
-        np.testing.assert_array_equal(one.step, COMPUTE / found.n_parameters)
+        np.testing.assert_array_equal(one.n_parameters, result.best["n_parameters"])
+        np.testing.assert_array_equal(one.step, COMPUTE / result.n_parameters)
         assert list(one.interval) == list(one.exponent) == ["loss", "n_parameters", "step"]
     with pytest.raises(AttributeError, match="n_features"):
-        _ = found.n_features
+        _ = result.n_features
     with pytest.raises(KeyError, match="n_features"):
-        _ = found.interval["n_features"]
+        _ = result.interval["n_features"]
 
 
 def test_the_names_size_and_time_are_deprecated():
-    found = js.frontier(surface(), COMPUTE, **NAMES)
-    restored = pickle.loads(pickle.dumps(found))
+    result = js.frontier(surface(), COMPUTE, **NAMES)
+    restored = pickle.loads(pickle.dumps(result))
     for old, dim in NAMES.items():
         with pytest.warns(DeprecationWarning, match=f"`Frontier.{old}` .* `Frontier.{dim}`"):
-            np.testing.assert_array_equal(getattr(found, old), found.best[dim])
+            np.testing.assert_array_equal(getattr(result, old), result.best[dim])
         with pytest.warns(DeprecationWarning, match=f"'{old}'.*'{dim}'"):
-            np.testing.assert_array_equal(restored.interval[old], found.interval[dim])
+            np.testing.assert_array_equal(restored.interval[old], result.interval[dim])
         with pytest.warns(DeprecationWarning, match=dim):
-            assert found.exponent[old] is found.exponent[dim]
+            assert result.exponent[old] is result.exponent[dim]
 
 
 def test_a_dimension_may_be_called_time():
-    found = js.frontier(surface().rename(step="time"), COMPUTE, size="n_parameters", time="time")
-    np.testing.assert_array_equal(found.time, found.best["time"])
-    np.testing.assert_array_equal(found.interval["time"][0], found.interval["time"][1])
+    result = js.frontier(surface().rename(step="time"), COMPUTE, size="n_parameters", time="time")
+    np.testing.assert_array_equal(result.time, result.best["time"])
+    np.testing.assert_array_equal(result.interval["time"][0], result.interval["time"][1])
 
 
 @pytest.mark.parametrize(
@@ -301,11 +303,11 @@ def test_superposition_follows_the_frontier_of_a_linear_bottleneck():
     s = js.superposition
     sizes, n_seeds, n_steps = [4, 6, 8, 11, 16, 23, 32], 8, 250
     record = sorted({0, *np.geomspace(2, n_steps, 16).round().astype(int).tolist()})
-    known = {"frequency_exponent": 1.1, "importance_exponent": 0.0}
+    exponents = {"frequency_exponent": 1.1, "importance_exponent": 0.0}
     system = s.TeacherStudent(
         n_features=64, latent_size=max(sizes), decoder=s.Linear(), initial=s.Zeros(),
         gradient=s.Population(), learning_rate=0.05, n_steps=n_steps, record=record,
-        dtype="float64", **known,
+        dtype="float64", **exponents,
     )  # fmt: skip
     runs = js.run(js.Grid(system, axes={"latent_size": sizes}, seeds=n_seeds), progress=False)
 
@@ -315,7 +317,7 @@ def test_superposition_follows_the_frontier_of_a_linear_bottleneck():
         state = drawn.init(jr.fold_in(key, INIT_STREAM))  # rows beyond K are zero
         steps = jnp.asarray(record, "float64")
         return s.theory.bottleneck_loss(
-            steps, state.student.embedding, learning_rate=rate, discrete=True, **known
+            steps, state.student.embedding, learning_rate=rate, discrete=True, **exponents
         )
 
     def expected(rate):
@@ -329,17 +331,17 @@ def test_superposition_follows_the_frontier_of_a_linear_bottleneck():
         return js.frontier(curves, compute, size="latent_size", time="step")
 
     compute = np.geomspace(64, 512, 6)
-    found = js.frontier(runs["loss"], compute, size="latent_size", time="step")
+    result = js.frontier(runs["loss"], compute, size="latent_size", time="step")
     exact = expected(0.05)
     for name in ("loss", "latent_size", "step"):
-        np.testing.assert_allclose(getattr(found, name), getattr(exact, name), rtol=1e-9)
-        np.testing.assert_allclose(found.interval[name], exact.interval[name], rtol=1e-7)
+        np.testing.assert_allclose(getattr(result, name), getattr(exact, name), rtol=1e-9)
+        np.testing.assert_allclose(result.interval[name], exact.interval[name], rtol=1e-7)
     assert 0.3 < exact.exponent["latent_size"].value < 0.6
     assert exact.exponent["latent_size"].interval[0] > 0.3
     slower = expected(0.04)  # a fifth slower is as if there were a fifth less compute
-    low, high = found.interval["latent_size"]
+    low, high = result.interval["latent_size"]
     assert ((slower.latent_size < low) | (slower.latent_size > high)).any()
-    assert (slower.loss > found.loss * 1.002).all()
+    assert (slower.loss > result.loss * 1.002).all()
 
 
 SPARSE = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
@@ -360,14 +362,14 @@ def test_the_closed_form_of_sparse_regression_lies_on_the_frontier_of_its_losses
     compute = np.geomspace(1e5, 3e5, 3)
     sizes = [round(128 * 2 ** (i / 4)) for i in range(7)]
     losses = js.predict(_sparse_grid(sizes, [256, 512, 1024, 2048]))["loss"]
-    found = js.frontier(losses, compute, size="n_features", time="n_samples")
+    result = js.frontier(losses, compute, size="n_features", time="n_samples")
     law = _sparse_law(compute)
-    np.testing.assert_allclose(found.n_features, np.asarray(law.n_features), rtol=0.03)
-    np.testing.assert_allclose(found.loss, np.asarray(law.loss), rtol=2e-3)
-    assert found.exponent["n_features"].value == pytest.approx(
+    np.testing.assert_allclose(result.n_features, np.asarray(law.n_features), rtol=0.03)
+    np.testing.assert_allclose(result.loss, np.asarray(law.loss), rtol=2e-3)
+    assert result.exponent["n_features"].value == pytest.approx(
         1 / 3, abs=0.04
     )  # 3 % over a factor 3
-    assert found.exponent["loss"].value == pytest.approx(-1 / 3, abs=0.01)
+    assert result.exponent["loss"].value == pytest.approx(-1 / 3, abs=0.01)
 
 
 @pytest.mark.slow
@@ -375,13 +377,13 @@ def test_sparse_regression_has_the_frontier_of_its_equivalent():
     grid = _sparse_grid([34, 48, 68, 96, 136], [16, 24, 36, 54, 80, 120, 150], seeds=64)
     dims = {"size": "n_features", "time": "n_samples"}
     compute = np.geomspace(2500, 5000, 4)
-    found = js.frontier(js.run(grid, progress=False)["loss"], compute, **dims, level=0.999)
+    result = js.frontier(js.run(grid, progress=False)["loss"], compute, **dims, level=0.999)
     theory = js.frontier(js.predict(grid)["loss"], compute, **dims)
-    low, high = found.interval["loss"]
+    low, high = result.interval["loss"]
     assert np.all((low < 1.06 * theory.loss) & (theory.loss < 1.06 * high))  # `loss` is 6 % off
-    low, high = found.interval["n_features"]
+    low, high = result.interval["n_features"]
     assert np.all((low < 1.1 * theory.n_features) & (theory.n_features < 1.1 * high))
     for name in ("n_features", "loss"):
-        low, high = found.exponent[name].interval
+        low, high = result.exponent[name].interval
         assert low < theory.exponent[name].value < high
     assert not low < -0.5 < high  # dense inputs

@@ -69,12 +69,12 @@ def test_small_systems_are_solved():
 
 def test_optimum_and_covariance_are_those_of_scipy():
     y = _noisy(3)
-    found = _fit(_problem(), _points(y))
-    assert (found.status == CONVERGED).all()
+    result = _fit(_problem(), _points(y))
+    assert (result.status == CONVERGED).all()
     for i in range(3):
         popt, pcov = optimize.curve_fit(lambda x, a, b: a * np.exp(-b * x), X, y[i], p0=[1, 1])
-        np.testing.assert_allclose(np.exp(found.z[i]), popt, rtol=1e-6)
-        covariance = found.covariance[i] * popt * popt[:, None]  # of the values, not logarithms
+        np.testing.assert_allclose(np.exp(result.z[i]), popt, rtol=1e-6)
+        covariance = result.covariance[i] * popt * popt[:, None]  # of the values, not logarithms
         np.testing.assert_allclose(covariance, pcov, rtol=1e-3)
 
 
@@ -87,11 +87,11 @@ def test_the_robust_optimum_is_that_of_scipy(delta):
 
     best = optimize.least_squares(residual, [1.0, 1.0], loss="huber", f_scale=delta,
                                   xtol=1e-14, ftol=1e-14, gtol=1e-14)  # fmt: skip
-    found = _fit(_problem(Huber(delta=delta)), _points(y))
-    np.testing.assert_allclose(np.exp(found.z[0]), best.x, rtol=1e-5)
-    assert found.start_cost[0, 0] == pytest.approx(best.cost, rel=1e-9)
+    result = _fit(_problem(Huber(delta=delta)), _points(y))
+    np.testing.assert_allclose(np.exp(result.z[0]), best.x, rtol=1e-5)
+    assert result.start_cost[0, 0] == pytest.approx(best.cost, rel=1e-9)
     plain = _fit(_problem(), _points(y))
-    assert abs(np.exp(plain.z[0, 0]) - 2.0) > 3 * abs(np.exp(found.z[0, 0]) - 2.0)
+    assert abs(np.exp(plain.z[0, 0]) - 2.0) > 3 * abs(np.exp(result.z[0, 0]) - 2.0)
 
 
 def test_a_lane_that_fails_leaves_its_neighbours_alone():
@@ -103,9 +103,9 @@ def test_a_lane_that_fails_leaves_its_neighbours_alone():
     bad = _points(y)
     bad.inputs["x"] = np.array(bad.inputs["x"])
     bad.inputs["x"][1] *= -1
-    found = _fit(_problem(theory=theory), bad)
-    assert found.status.tolist() == [CONVERGED, FAILED, CONVERGED]
-    np.testing.assert_array_equal(found.z[[0, 2]], good.z[[0, 2]])
+    result = _fit(_problem(theory=theory), bad)
+    assert result.status.tolist() == [CONVERGED, FAILED, CONVERGED]
+    np.testing.assert_array_equal(result.z[[0, 2]], good.z[[0, 2]])
 
 
 def test_single_lanes_and_blocks_of_any_length_have_one_result(monkeypatch):
@@ -141,22 +141,22 @@ def test_scattered_starts_find_the_deeper_of_two_minima():
         scattered = least_squares.candidates(problem.bounds, z)
         expand = Expansion(problem, _points(y), 8)
         alone = least_squares.fit(expand, z, scattered, 1)
-        found = least_squares.fit(expand, z, scattered, 8)
+        result = least_squares.fit(expand, z, scattered, 8)
         assert abs(float(alone.z[0, 0]) - 5.0) > 0.5
-        assert float(found.z[0, 0]) == pytest.approx(5.0, abs=1e-6)
-        assert found.start_cost.shape == (1, 8)
+        assert float(result.z[0, 0]) == pytest.approx(5.0, abs=1e-6)
+        assert result.start_cost.shape == (1, 8)
 
 
 def test_weights_are_repetitions():
     y, weight = _noisy(1), np.ones((1, len(X)))
     weight[0, :7] = 3.0
-    found = _fit(_problem(), _points(y, weight))
+    result = _fit(_problem(), _points(y, weight))
     repeated = np.concatenate([np.arange(len(X)), np.repeat(np.arange(7), 2)])
     popt, pcov = optimize.curve_fit(
         lambda x, a, b: a * np.exp(-b * x), X[repeated], y[0, repeated], p0=[1, 1]
     )
-    np.testing.assert_allclose(np.exp(found.z[0]), popt, rtol=1e-6)
-    np.testing.assert_allclose(found.covariance[0] * popt * popt[:, None], pcov, rtol=1e-3)
+    np.testing.assert_allclose(np.exp(result.z[0]), popt, rtol=1e-6)
+    np.testing.assert_allclose(result.covariance[0] * popt * popt[:, None], pcov, rtol=1e-3)
 
 
 def test_resamples_are_fits_of_what_was_drawn():
@@ -214,8 +214,8 @@ def test_a_solver_that_cannot_move_says_so():
         return {"y": jnp.where(values[0] < 1, jnp.nan, values[0] * jnp.ones_like(inputs["x"]))}
 
     y = np.full((1, len(X)), 0.5)
-    found = _fit(_problem(theory=wall, bounds=(Positive(),)), _points(y), start=(1.5,))
-    assert found.status.tolist() == [STUCK]
+    result = _fit(_problem(theory=wall, bounds=(Positive(),)), _points(y), start=(1.5,))
+    assert result.status.tolist() == [STUCK]
 
 
 def test_a_tiny_parameter_is_found_from_zero():
@@ -226,16 +226,16 @@ def test_a_tiny_parameter_is_found_from_zero():
     problem = FitProblem(line, (Unbounded(),), {"y": Scaled()}, {"y": np.asarray(1e-11)}, Squared())
     points = _points(y / 1e-11)
     with jax.enable_x64(True):
-        found = least_squares.fit(Expansion(problem, points, 1), np.zeros(1), np.zeros((1, 1)), 1)
-    assert float(found.z[0, 0]) == pytest.approx(3e-11, rel=1e-9)
+        result = least_squares.fit(Expansion(problem, points, 1), np.zeros(1), np.zeros((1, 1)), 1)
+    assert float(result.z[0, 0]) == pytest.approx(3e-11, rel=1e-9)
 
 
 def test_huber_covers_where_it_claims_a_covariance():
     n_sets, sigma = 400, 0.05
     y = 2.0 * np.exp(-0.7 * X) + sigma * np.random.default_rng(0).standard_normal((n_sets, len(X)))
     for delta in (0.1, 0.05):
-        found = _fit(_problem(Huber(delta=delta)), _points(y))
-        pull = (found.z[:, 0] - np.log(2.0)) / np.sqrt(found.covariance[:, 0, 0])
+        result = _fit(_problem(Huber(delta=delta)), _points(y))
+        pull = (result.z[:, 0] - np.log(2.0)) / np.sqrt(result.covariance[:, 0, 0])
         assert 0.91 < np.mean(abs(pull) < 2.02) < 0.98, delta
     small = _fit(_problem(Huber(delta=1e-3)), _points(y))
     assert np.isnan(small.covariance).all()
@@ -305,7 +305,9 @@ def test_old_names_of_methods_still_work_and_warn():
         (Unbounded(), "reach", "search_radius", 3.0),
         (Squared(), "bend", "second_derivative", 1.0),
     ]:
-        with pytest.warns(DeprecationWarning, match=f"`{old}` is deprecated, use `{new}`") as seen:
+        with pytest.warns(
+            DeprecationWarning, match=f"`{old}` is deprecated, use `{new}`"
+        ) as caught:
             before = getattr(bound, old)(jnp.asarray(at))
-        assert seen[0].filename == __file__  # or Python would not show it
+        assert caught[0].filename == __file__  # or Python would not show it
         np.testing.assert_array_equal(before, getattr(bound, new)(jnp.asarray(at)))

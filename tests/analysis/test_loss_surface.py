@@ -82,9 +82,9 @@ def test_the_best_allocation_is_the_minimum_along_a_compute(fitted):
 
 
 def test_plain_data_and_text(fitted):
-    found = json.loads(json.dumps(fitted.to_dict(), allow_nan=False))
-    assert found["values"]["E"] == pytest.approx(fitted.values["E"])
-    assert set(found["interval_95"]) == {"E", "A", "B", "alpha", "beta", "a", "b"}
+    plain = json.loads(json.dumps(fitted.to_dict(), allow_nan=False))
+    assert plain["values"]["E"] == pytest.approx(fitted.values["E"])
+    assert set(plain["interval_95"]) == {"E", "A", "B", "alpha", "beta", "a", "b"}
     assert "alpha = " in str(fitted)
     bare = js.fit_loss_surface(*_runs(20), bootstrap=0)
     assert "alpha = " in str(bare)
@@ -97,6 +97,12 @@ def test_bad_input():
     for bad in (loss * -1, np.where(loss > 3, np.nan, loss)):
         with pytest.raises(ValueError, match="`loss`"):
             js.fit_loss_surface(n, d, bad)
+    for name, columns in {
+        "n_parameters": (1 + 0 * n, d, loss), "n_tokens": (n, 1 + 0 * d, loss),
+        "loss": (n, d, 1 + 0 * loss),
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"`{name}` must have several values, got 1 for"):
+            js.fit_loss_surface(*columns)
     with pytest.raises(ValueError, match="at least 6"):
         js.fit_loss_surface(n[:5], d[:5], loss[:5])
     with pytest.raises(ValueError, match="`n_tokens`"):

@@ -11,6 +11,8 @@ import numpy as np
 
 from jaxscale.sweep._execute import Session
 
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
 
 def assert_close(actual, expected, tolerance=1e-5, *, rtol=0.0, atol=None):
     """Floats agree within a part of the largest value of their variable, the rest exactly.
@@ -33,12 +35,12 @@ def assert_close(actual, expected, tolerance=1e-5, *, rtol=0.0, atol=None):
 
 
 @contextlib.contextmanager
-def compilations():
-    """The programs that XLA is asked for in the block."""
+def compilations(*, traces=False):
+    """The programs that XLA is asked for in the block; with `traces`, every step towards one."""
     events = []
 
     def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
+        if event == COMPILED or (traces and "compile" in event):
             events.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)

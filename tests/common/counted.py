@@ -20,14 +20,14 @@ class Counted(MultilinearSkills):
     """`MultilinearSkills` whose runs leave a line in a log."""
 
     def simulate(self, key):
-        jax.debug.callback(_tell, jr.key_data(key), self.learning_rate)
+        jax.debug.callback(_log_run, jr.key_data(key), self.learning_rate)
         return super().simulate(key)
 
 
 SYSTEM = Counted(n_skills=5, n_steps=50, data=FiniteSet(n_samples=30))
 
 
-def _tell(key_data, learning_rate):
+def _log_run(key_data, learning_rate):
     time.sleep(float(os.environ.get("COUNTED_SLEEP", "0")))
     log = os.environ.get("COUNTED_LOG")
     if log is None:
@@ -43,14 +43,14 @@ def _tell(key_data, learning_rate):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def runs_told(log, grid):
+def logged_runs(log, grid):
     """`(learning_rate, seed)` of every run in the log, in order and with repetitions."""
     seeds = {tuple(int(w) for w in jr.key_data(grid.run_key(s))): s for s in grid.seeds}
-    told = []
+    runs = []
     for line in Path(log).read_text().splitlines() if Path(log).exists() else ():
         one, two, rate = line.split()
-        told.append((float(rate), seeds[int(one), int(two)]))
-    return told
+        runs.append((float(rate), seeds[int(one), int(two)]))
+    return runs
 
 
 def runs_of(grid):

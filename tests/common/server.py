@@ -59,7 +59,7 @@ def when(condition, seconds=60.0, alive=lambda: True):
 
 
 def _child(request):
-    """Run one sweep; what became of it is written to `request["told"]`."""
+    """Run one sweep; what became of it is written to `request["outcome"]`."""
     import resource
 
     import jax
@@ -69,17 +69,17 @@ def _child(request):
     os.environ |= request.get("environment", {})
     jax.config.update("jax_num_cpu_devices", 1)
     grid = js.Grid.from_dict(request["grid"])
-    told = Path(request["told"])
+    outcome = Path(request["outcome"])
     if "largest_file" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
     plan = js.plan(grid, max_runs_per_chunk=request["chunk"])
-    told.write_text("began")
+    outcome.write_text("began")
     try:
         runs = js.run(plan, store=request["store"], progress=False)
     except Exception as error:
-        told.write_text(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        outcome.write_text(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         return 1
-    told.write_text(f"complete={runs.attrs['complete']}")
+    outcome.write_text(f"complete={runs.attrs['complete']}")
     return 0
 
 

@@ -38,7 +38,7 @@ def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, 
     bits, skill = np.asarray(batch.inputs)[:, -n_bits:].astype(int), np.asarray(batch.skill)
     control = np.asarray(batch.inputs)[:, :-n_bits]
     one_hot = np.eye(n_skills)[skill]  # the rows of later skills are gathered instead
-    np.testing.assert_array_equal(control, one_hot[:, : data.FEW_SKILLS])
+    np.testing.assert_array_equal(control, one_hot[:, : data.n_control_bits(n_skills)])
     expected_bits = (np.asarray(drawn[1:]).T[:, :, None] >> np.arange(32)) & 1
     np.testing.assert_array_equal(bits, expected_bits.reshape(300, -1)[:, :n_bits])
     assert bits.shape == (300, n_bits)
@@ -107,8 +107,8 @@ def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
     set_key = jr.key(7)
     batch = FiniteSet(n_samples=10).batch(set_key, jr.key(1), jnp.arange(400), 2)
     members = np.asarray(words(set_key, jnp.arange(10), 2)).T
-    seen = {tuple(row) for row in np.asarray(batch).T.tolist()}
-    assert seen == {tuple(row) for row in members.tolist()}
+    drawn = {tuple(row) for row in np.asarray(batch).T.tolist()}
+    assert drawn == {tuple(row) for row in members.tolist()}
     fresh = Online().batch(set_key, jr.key(1), jnp.arange(400), 2)
     assert len({tuple(row) for row in np.asarray(fresh).T.tolist()}) == 400
 

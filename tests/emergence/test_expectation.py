@@ -28,11 +28,11 @@ def test_against_the_sum():
     options = {"learning_rate": 0.3, "target_scale": 2.0, "initial_strength": 0.05}
     grid = np.meshgrid([0.0, 5.0, 200.0], [1, 7, 100, 3000, 40000], [1e-4, 0.03, 0.4, 0.999])
     time, n, p = (x.ravel() for x in grid)
-    found = theory.expected_skill(time, n, p, **options)
+    result = theory.expected_skill(time, n, p, **options)
     rows = zip(time, n.astype(int), p, strict=True)
     exact = np.asarray([_brute_force(*row, *options.values()) for row in rows])
-    np.testing.assert_allclose(found.strength, exact[:, 0], rtol=1e-10)
-    np.testing.assert_allclose(found.loss, exact[:, 1], rtol=1e-9, atol=1e-18)
+    np.testing.assert_allclose(result.strength, exact[:, 0], rtol=1e-10)
+    np.testing.assert_allclose(result.loss, exact[:, 1], rtol=1e-9, atol=1e-18)
 
 
 @pytest.mark.slow
@@ -40,8 +40,8 @@ def test_infinite_data_is_the_flow():
     time = np.linspace(0, 100, 7)
     flow = theory.skill_strength(time, 0.2)
     for samples in (math.inf, jnp.asarray(math.inf)):
-        found = theory.expected_skill(time, samples, 0.2)
-        np.testing.assert_allclose(found.strength, flow, rtol=1e-14)
+        result = theory.expected_skill(time, samples, 0.2)
+        np.testing.assert_allclose(result.strength, flow, rtol=1e-14)
     close = theory.expected_skill(time, 1e12, 0.2)
     np.testing.assert_allclose(close.strength, flow, rtol=1e-6)
 
@@ -49,9 +49,9 @@ def test_infinite_data_is_the_flow():
 @pytest.mark.slow
 def test_the_sum_over_skills_is_the_loss():
     p = theory.skill_probabilities(0.6, 30)
-    found = theory.expected_skill(40.0, 200.0, p)
+    result = theory.expected_skill(40.0, 200.0, p)
     exact = theory.loss(40.0, 200.0, math.inf, skill_exponent=0.6, n_skills=30)
-    assert float(p @ found.loss) == pytest.approx(float(exact), rel=1e-10)
+    assert float(p @ result.loss) == pytest.approx(float(exact), rel=1e-10)
 
 
 @pytest.mark.slow

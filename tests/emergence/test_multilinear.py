@@ -69,9 +69,9 @@ def test_sampled_counts_agree_with_the_mean_over_data_sets(sampled):
     del allowance["skill_loss"]
     assert float(allowance["loss"].max()) < 2e-3
     assert float(allowance["skill_strength"].max()) < 6e-3
-    found = js.compare(runs, js.predict(grid), allowance=allowance)
-    assert found.passed
-    assert sum(row.n_unresolved for row in found.rows) < 0.05 * found.n_comparisons
+    comparison = js.compare(runs, js.predict(grid), allowance=allowance)
+    assert comparison.passed
+    assert sum(row.n_unresolved for row in comparison.rows) < 0.05 * comparison.n_comparisons
     wrong = js.Grid(js.replace(grid.system, "skill_exponent", 0.7), grid.axes, seeds=64)
     refused = js.compare(runs, js.predict(wrong), allowance=allowance)
     assert [row.passed for row in refused.rows] == [False, False]
@@ -90,13 +90,13 @@ def _skill_loss_moments(samples: int, steps: np.ndarray, exponent: float):
 
 def _exact_z(grid, runs, exponent: float):
     """Mean over sets, and |z| in standard errors of the theory where those exceed 1e-12."""
-    found, samples = runs["skill_loss"].mean("seed").values, grid.axes["data.n_samples"]
+    measured, samples = runs["skill_loss"].mean("seed").values, grid.axes["data.n_samples"]
     parts = [_skill_loss_moments(d, runs["step"].values, exponent) for d in samples]
     mean, variance = (np.stack(part) for part in zip(*parts, strict=True))
     allowance = _discretisation(grid)["skill_loss"].values
     error = np.sqrt(variance / runs.sizes["seed"])
     assert allowance.max() < 4e-3
-    excess = np.maximum(abs(found - mean) - allowance, 0.0)
+    excess = np.maximum(abs(measured - mean) - allowance, 0.0)
     return mean, excess[error > 1e-12] / error[error > 1e-12]
 
 
@@ -130,15 +130,15 @@ def test_long_training_reaches_the_data_law():
     )  # fmt: skip
     runs = js.run(js.Grid(system, axes={"data.n_samples": [50, 150]}, seeds=64), progress=False)
     loss = runs["loss"].isel(step=-1).values
-    for samples, found in zip([50, 150], loss, strict=True):
+    for samples, losses in zip([50, 150], loss, strict=True):
         expected = theory.loss(np.inf, samples, np.inf, skill_exponent=0.6, n_skills=50)
-        error, threshold = found.std(ddof=1) / 8, student_t.isf(0.5e-3 / 2, 63)
-        assert abs(found.mean() - float(expected)) / error < threshold
+        error, threshold = losses.std(ddof=1) / 8, student_t.isf(0.5e-3 / 2, 63)
+        assert abs(losses.mean() - float(expected)) / error < threshold
         wrong = theory.loss(np.inf, samples, np.inf, skill_exponent=0.8, n_skills=50)
-        assert abs(found.mean() - float(wrong)) / error > threshold
+        assert abs(losses.mean() - float(wrong)) / error > threshold
 
 
-def test_the_stability_limit_is_told_before_anything_runs():
+def test_the_stability_limit_is_reported_before_anything_runs():
     safe = js.plan(js.Grid(MultilinearSkills(learning_rate=1.0)))
     assert not safe.warnings
     plan = js.plan(js.Grid(MultilinearSkills(), axes={"learning_rate": [0.1, 5.0]}))

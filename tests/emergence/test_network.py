@@ -65,16 +65,16 @@ def test_a_step_is_gradient_descent_on_half_the_mean_square(changes):
     system = js.training.cast(ParityNetwork(**{**SMALL, **changes}), "float32")
     state, key = _init(system), jr.key(9)
     after = jax.jit(lambda state, key: system.step(state, key))(state, key).network
-    for found, expected in zip(
+    for actual, expected in zip(
         jax.tree.leaves(after), _numpy_step(system, state, key), strict=True
     ):
-        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-6)
 
 
 def test_observables_against_brute_force():
     system = js.training.cast(ParityNetwork(**SMALL), "float32")
     state = _init(system)
-    seen = _observe(system, state)
+    observed = _observe(system, state)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
     packed = words(state.task.evaluation_key, jnp.arange(64), 1)
     bits = np.asarray(data.bits_of_words(packed, 9, "float32"))
@@ -86,25 +86,25 @@ def test_observables_against_brute_force():
         f = np.maximum(x @ net.weight + net.bias, 0) @ net.readout + net.offset
         g = (-1.0) ** bits[:, 3 * k : 3 * k + 3].sum(axis=1)
         skill_loss = 0.5 * np.mean((2.0 * g - f) ** 2)
-        np.testing.assert_allclose(seen["skill_strength"][k], np.mean(g * f), atol=2e-6)
-        np.testing.assert_allclose(seen["skill_loss"][k], skill_loss, rtol=1e-5)
+        np.testing.assert_allclose(observed["skill_strength"][k], np.mean(g * f), atol=2e-6)
+        np.testing.assert_allclose(observed["skill_loss"][k], skill_loss, rtol=1e-5)
         loss += probability[k] * skill_loss
-    np.testing.assert_allclose(seen["loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(observed["loss"], loss, rtol=1e-5)
 
 
 def test_an_odd_evaluation_size_counts_every_input_once():
     state = _init(js.training.cast(ParityNetwork(**SMALL), "float32"))
-    found = {}
+    losses = {}
     for n in (700, 512, 188):
         system = js.training.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
-        found[n] = np.asarray(_observe(system, state)["skill_loss"])
+        losses[n] = np.asarray(_observe(system, state)["skill_loss"])
     state_of_rest = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
     sums = student.evaluate(
         state.network, state_of_rest, jnp.ones(188, jnp.float32), state.task.masks,
         jnp.asarray(2.0, jnp.float32), 9,
     )  # fmt: skip
-    np.testing.assert_allclose(700 * found[700], 512 * found[512] + sums[1], rtol=1e-5)
-    assert not np.allclose(found[700], found[188], rtol=1e-3)
+    np.testing.assert_allclose(700 * losses[700], 512 * losses[512] + sums[1], rtol=1e-5)
+    assert not np.allclose(losses[700], losses[188], rtol=1e-3)
 
 
 def test_padding_and_micro_batches_change_nothing_but_rounding():
@@ -134,7 +134,7 @@ def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
     wide = student.forward(state.network, skill, inputs, 3)
     np.testing.assert_allclose(wide, one_hot, rtol=1e-5)
     for few in (0, 1, 2):
-        monkeypatch.setattr(student, "FEW_SKILLS", few)
+        monkeypatch.setattr(student, "n_control_bits", lambda n_skills, few=few: few)
         gathered = student.forward(state.network, skill, inputs[:, [*range(few), *range(3, 12)]], 3)
         np.testing.assert_allclose(gathered, one_hot, rtol=1e-5)
 
@@ -174,10 +174,10 @@ def test_derivatives_of_the_error_are_those_of_the_plain_formula(n_skills, width
             lambda f: lambda net, along: jax.jvp(f, (net,), (along,)),
             lambda f: lambda net, along: jax.jvp(jax.grad(f), (net,), (along,)),
         ):
-            found, expected = (
+            actual, expected = (
                 jax.tree.leaves(jax.jit(derivative(f))(net, along)) for f in (ours, plain)
             )
-            for a, b in zip(found, expected, strict=True):
+            for a, b in zip(actual, expected, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 

@@ -63,8 +63,8 @@ def test_loss_finite_data(alpha):
         mean = 0.0
         for one in p:
             mass = stats.binom.pmf(counts, d, one)
-            left = _residual(t * counts / d) if t < math.inf else 0.99**2 * (counts == 0)
-            mean += one * np.sum(mass * left) / np.sum(mass)
+            residual = _residual(t * counts / d) if t < math.inf else 0.99**2 * (counts == 0)
+            mean += one * np.sum(mass * residual) / np.sum(mass)
         np.testing.assert_allclose(v, mean / 2, rtol=1e-9)
     # untrained, whatever the data
     np.testing.assert_allclose(
@@ -247,8 +247,8 @@ def test_optimal_allocation_constants():
         n = factor * best.n_parameters
         other = theory.time_parameter_loss(1e6 / n, n, skill_exponent=ALPHA)
         assert np.all(other > best.loss * (1 + 1e-5))
-    here = theory.time_parameter_loss(best.time, best.n_parameters, skill_exponent=ALPHA)
-    np.testing.assert_allclose(here, best.loss, rtol=1e-12)
+    loss = theory.time_parameter_loss(best.time, best.n_parameters, skill_exponent=ALPHA)
+    np.testing.assert_allclose(loss, best.loss, rtol=1e-12)
     slope = jax.vmap(
         jax.grad(
             lambda x, a: theory.time_parameter_loss(1e6 / jnp.exp(x), jnp.exp(x), skill_exponent=a)

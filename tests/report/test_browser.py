@@ -24,17 +24,17 @@ WITNESS = """<iframe id="page" src="report.html" style="border:0;width:{0}px;hei
   const wide = [...page.querySelectorAll("body *")].filter(
     e => !inside(e) && e.getBoundingClientRect().right > {0} + 1).map(e => e.tagName);
   const card = getComputedStyle(page.querySelector(".cards tbody tr")).display;
-  const told = page.documentElement.scrollWidth + " [" + wide + "] " + card;
-  document.body.append("FOUND " + told + " END");
+  const sizes = page.documentElement.scrollWidth + " [" + wide + "] " + card;
+  document.body.append("FOUND " + sizes + " END");
 }}</script>"""
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
         pytest.skip("needs a headless Chromium")
-    return found
+    return executable
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def _seen(browser, folder, width):
+def _measure(browser, folder, width):
     """Width of the document, what reaches over the window, and how a claim is laid out."""
     witness = folder / f"witness_{width}.html"
     witness.write_text(WITNESS.format(width))
@@ -69,14 +69,14 @@ def _seen(browser, folder, width):
     done = subprocess.run(
         [browser, *FLAGS, profile, witness.as_uri()], capture_output=True, text=True, timeout=120
     )
-    (found,) = re.findall(r"FOUND (\d+ \[.*?\] \S+) END", done.stdout.split("</script>")[-1])
-    return found
+    (measured,) = re.findall(r"FOUND (\d+ \[.*?\] \S+) END", done.stdout.split("</script>")[-1])
+    return measured
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "card"), [(390, "grid"), (820, "grid"), (1280, "table-row")])
 def test_nothing_is_wider_than_the_window(browser, folder, width, card):
-    assert _seen(browser, folder, width) == f"{width} [] {card}"
+    assert _measure(browser, folder, width) == f"{width} [] {card}"
 
 
 @pytest.mark.browser
@@ -84,4 +84,4 @@ def test_what_is_wider_is_seen(browser, folder, tmp_path):
     page = (folder / "report.html").read_text()
     wide = page.replace("<h3>Summary</h3>", '<h3 style="width: 500px">Summary</h3>')
     (tmp_path / "report.html").write_text(wide)
-    assert "[H3]" in _seen(browser, tmp_path, 390)
+    assert "[H3]" in _measure(browser, tmp_path, 390)

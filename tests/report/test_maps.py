@@ -19,11 +19,11 @@ def test_circles_have_the_colours_of_the_closed_form(tmp_path):
     dots(axes, x[1], y[1], values[1], colors)
     color_bar(figure, [axes], colors, "ratio [1]")
     mesh, circles = axes.collections
-    seen, drawn = np.asarray(mesh.get_array()).reshape(x.shape), np.asarray(circles.get_array())
+    shown, drawn = np.asarray(mesh.get_array()).reshape(x.shape), np.asarray(circles.get_array())
     assert mesh.norm is circles.norm is colors
     assert mesh.get_cmap() is circles.get_cmap() or mesh.get_cmap() == circles.get_cmap()
-    np.testing.assert_allclose(seen[1], np.clip(values[1], 0.1, 10.0))
-    assert seen[0, 0] == 10.0
+    np.testing.assert_allclose(shown[1], np.clip(values[1], 0.1, 10.0))
+    assert shown[0, 0] == 10.0
     np.testing.assert_allclose(drawn, values[1])
     np.testing.assert_allclose(circles.get_offsets(), np.stack([x[1], y[1]], axis=1))
     np.testing.assert_allclose(mesh.get_coordinates(), np.stack([x, y], axis=-1))
@@ -41,8 +41,8 @@ def test_cells_hold_their_numbers():
     axes = grid[0, 0]
     values = np.array([[0.1, 1.0, np.nan], [1.9, 1.25, 0.5]])
     cells(axes, values, np.array([0.0, 0.5]), np.array([1.1, 1.5, 2.0]), Normalize(0.0, 2.0))
-    found = {t.get_position(): (t.get_text(), t.get_color()) for t in axes.texts}
-    assert found == {
+    texts = {t.get_position(): (t.get_text(), t.get_color()) for t in axes.texts}
+    assert texts == {
         (0, 0): ("0.10", "white"),
         (1, 0): ("1.00", "black"),
         (0, 1): ("1.90", "white"),

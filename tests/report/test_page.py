@@ -128,11 +128,11 @@ def test_the_summary_counts_every_verdict(section, read):
     text, _ = read(section("one", several), section("two", several[:1], seconds=math.nan))
     header, one, two = _rows(text, "<h3>Summary")
     assert tuple(header) == SUMMARY
-    found = dict(zip(header, one, strict=True))
-    assert found["system"] == "one"
-    assert found["paper"] == "Author 2020, arXiv 2001.00001 &lt;1&gt;"
-    assert [found[n] for n in ("claims", "agrees", "disagrees", "inconclusive")] == list("7221")
-    assert [found[n] for n in ("out of range", "no verdict", "wall seconds")] == list("113")
+    row = dict(zip(header, one, strict=True))
+    assert row["system"] == "one"
+    assert row["paper"] == "Author 2020, arXiv 2001.00001 &lt;1&gt;"
+    assert [row[n] for n in ("claims", "agrees", "disagrees", "inconclusive")] == list("7221")
+    assert [row[n] for n in ("out of range", "no verdict", "wall seconds")] == list("113")
     assert two[0] == "two"
     assert two[2:] == ["1", "1", "0", "0", "0", "0", "–"]
     assert "8 claims, agrees 3, disagrees 2" in text
@@ -183,7 +183,7 @@ def test_text_is_escaped(page):
     text, reader = page(list(CLAIMS.values()))
     assert "<script>" not in text
     assert "<b>" not in text
-    seen = "".join(reader.text)
+    shown = "".join(reader.text)
     for words in (
         "All <of> & it",
         "Title <b> & more",
@@ -192,7 +192,7 @@ def test_text_is_escaped(page):
         "a > b",
         "2 x <cpu>",
     ):
-        assert words in seen
+        assert words in shown
 
 
 def test_deterministic_and_missing_measurements(page):

@@ -32,13 +32,13 @@ def _run(system, axes=None, seeds=200):
     return runs
 
 
-def _excess(values, wanted, window, n_comparisons, told):
+def _excess(values, wanted, window, n_comparisons, label):
     """How far the mean over seeds (last axis) leaves the window, over what chance allows."""
     n = values.shape[-1]
     ratio = values.mean(axis=-1) / wanted
     error = values.std(axis=-1, ddof=1) / math.sqrt(n) / wanted
     text = ", ".join(f"{r:.3f}+-{e:.3f}" for r, e in zip(ratio.ravel(), error.ravel(), strict=True))
-    print(f"{told}: measured/theory {text}")
+    print(f"{label}: measured/theory {text}")
     return (np.abs(ratio - 1) - window) / (error * student_t.isf(0.5e-3 / n_comparisons, n - 1))
 
 
@@ -72,9 +72,9 @@ def test_counts_and_unseen_variance_have_their_exact_means():
             ),
         ),
     ]:  # fmt: skip
-        found = runs[name].values
-        assert np.max(_excess(found, wanted, 0.0, 16, name)) < 1
-        assert np.max(_excess(found, wrong, 0.0, 16, f"{name}, wrong")) > 1
+        measured = runs[name].values
+        assert np.max(_excess(measured, wanted, 0.0, 16, name)) < 1
+        assert np.max(_excess(measured, wrong, 0.0, 16, f"{name}, wrong")) > 1
 
 
 def test_mean_over_features_at_given_inputs():
@@ -103,11 +103,11 @@ def test_mean_over_features_at_given_inputs():
 
     with jax.enable_x64(True):
         out = jax.jit(losses)(jr.split(jr.key(0), 2000))
-    found, residual, rank, same, exact = (np.asarray(v) for v in out)
+    measured, residual, rank, same, exact = (np.asarray(v) for v in out)
     assert rank == same <= 14
     np.testing.assert_allclose(exact, residual / 2 * 23 / (23 - rank), rtol=1e-12)
-    assert _excess(found, exact, 0.0, 1, f"given inputs, r = {rank}") < 1
-    assert _excess(found, residual / 2 * 24 / (24 - rank), 0.0, 1, "wrong") > 1
+    assert _excess(measured, exact, 0.0, 1, f"given inputs, r = {rank}") < 1
+    assert _excess(measured, residual / 2 * 24 / (24 - rank), 0.0, 1, "wrong") > 1
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes):
     options = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
     n = np.array(sizes, float)
     wanted = _predict(theory.loss, n, float(d), **options)
-    found = runs["loss"].values
-    error = found.std(axis=1) / math.sqrt(found.shape[1]) / found.mean(axis=1)
+    measured = runs["loss"].values
+    error = measured.std(axis=1) / math.sqrt(measured.shape[1]) / measured.mean(axis=1)
     assert np.max(error) < 0.015
-    told = f"alpha {alpha}, gamma {gamma}, D {d}, N/r {np.round(nu, 2)}"
-    assert np.max(_excess(found, wanted, 0.06, len(sizes), told)) < 1
+    label = f"alpha {alpha}, gamma {gamma}, D {d}, N/r {np.round(nu, 2)}"
+    assert np.max(_excess(measured, wanted, 0.06, len(sizes), label)) < 1
     dense = _predict(theory.dense_loss, n, float(d), spectrum_exponent=alpha)
-    assert np.max(_excess(found, dense, 0.06, len(sizes), "dense formula")) > 1
+    assert np.max(_excess(measured, dense, 0.06, len(sizes), "dense formula")) > 1
     ranks = runs["rank"].values[-1]
     assert abs(ranks.mean() / rank - 1) < 0.03
 
@@ -165,8 +165,8 @@ def _slope_and_error(x, values):
         return np.polyfit(np.log(x), np.log(v.mean(axis=-1)), 1)[0]
 
     n = values.shape[-1]
-    left = np.array([slope(np.delete(values, i, axis=-1)) for i in range(n)])
-    return slope(values), math.sqrt((n - 1) / n * np.sum((left - left.mean()) ** 2))
+    without_one = np.array([slope(np.delete(values, i, axis=-1)) for i in range(n)])
+    return slope(values), math.sqrt((n - 1) / n * np.sum((without_one - without_one.mean()) ** 2))
 
 
 @pytest.mark.parametrize(
@@ -183,19 +183,19 @@ def test_exponents_in_data(gamma, sizes, seeds):
     runs = _run(_system(1.0, gamma, n_samples=max(sizes)), axes, seeds)
     d = np.array(sizes, float)
     for i, alpha in enumerate(axes["spectrum_exponent"]):
-        found = runs["residual_loss"].values[i]
-        np.testing.assert_allclose(runs["loss"].values[i], found, rtol=1e-8)
+        measured = runs["residual_loss"].values[i]
+        np.testing.assert_allclose(runs["loss"].values[i], measured, rtol=1e-8)
         options = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
         wanted = _predict(theory.residual_loss, d, **options)
-        slope, error = _slope_and_error(d, found)
-        told = np.polyfit(np.log(d), np.log(wanted), 1)[0]
+        slope, error = _slope_and_error(d, measured)
+        predicted = np.polyfit(np.log(d), np.log(wanted), 1)[0]
         print(
-            f"alpha {alpha}, gamma {gamma}: slope {slope:.4f} +- {error:.4f}, theory {told:.4f}, "
-            f"limit {-alpha / gamma:.4f}, dense {-alpha:.1f}"
+            f"alpha {alpha}, gamma {gamma}: slope {slope:.4f} +- {error:.4f}, "
+            f"theory {predicted:.4f}, limit {-alpha / gamma:.4f}, dense {-alpha:.1f}"
         )
-        assert abs(slope - told) < 3 * error
+        assert abs(slope - predicted) < 3 * error
         assert abs(slope + alpha) > 3 * error
-        excess = _excess(found, wanted, 0.04, 2 * len(sizes), "residual loss")
+        excess = _excess(measured, wanted, 0.04, 2 * len(sizes), "residual loss")
         assert np.max(excess) < 1
 
 
@@ -203,13 +203,13 @@ def test_ridge_regression_follows_the_equivalent():
     """Within 7 % away from the peak (r is about 39)."""
     axes = {"n_features": [12, 128], "solver.strength": [1e-4, 1e-3, 1e-2, 1e-1]}
     system = _system(n_features=128, n_samples=512, solver=Ridge())
-    found = _run(system, axes, seeds=300)["loss"].values
+    measured = _run(system, axes, seeds=300)["loss"].values
     n, ridge = np.meshgrid(*axes.values(), indexing="ij")
     options = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
     wanted = _predict(theory.loss, n.astype(float), 512.0, ridge=ridge, **options)
-    assert np.max(_excess(found, wanted, 0.07, 8, "ridge")) < 1
+    assert np.max(_excess(measured, wanted, 0.07, 8, "ridge")) < 1
     ridgeless = _predict(theory.loss, n.astype(float), 512.0, **options)
-    assert np.max(_excess(found, ridgeless, 0.07, 8, "without ridge")) > 1
+    assert np.max(_excess(measured, ridgeless, 0.07, 8, "without ridge")) > 1
 
 
 def test_descent_follows_the_flow():
@@ -218,14 +218,14 @@ def test_descent_follows_the_flow():
     solver = GradientDescent(learning_rate=0.5, n_steps=steps[-1], record=steps)
     system = _system(n_samples=512, n_coordinates=1500, solver=solver)
     runs = _run(system, seeds=200)
-    found = runs["loss"].values.T
+    measured = runs["loss"].values.T
     options = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0, "n_coordinates": 1500}
     time = np.array(steps, float)
     wanted = _predict(theory.gd_loss, time, 512.0, learning_rate=0.5, **options)
-    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
-    assert np.max(_excess(found[1:], wanted[1:], 0.10, 9, "descent")) < 1
+    np.testing.assert_allclose(measured[0], wanted[0], rtol=1e-6)
+    assert np.max(_excess(measured[1:], wanted[1:], 0.10, 9, "descent")) < 1
     half = _predict(theory.gd_loss, time, 512.0, learning_rate=0.25, **options)
-    assert np.max(_excess(found[1:], half[1:], 0.10, 9, "half the rate")) > 1
+    assert np.max(_excess(measured[1:], half[1:], 0.10, 9, "half the rate")) > 1
     assert (runs["stable"] == 1).all()
 
 
@@ -258,10 +258,10 @@ def test_instability_is_as_rare_as_one_spike(alpha, gamma):
     for _ in range(200):
         chosen = rng.integers(seeds, size=seeds)  # keeps what the thresholds and sizes share
         again.append(exponents(unstable[..., chosen].mean(axis=-1)))
-    found, error, told = exponents(counts / seeds), np.std(again, axis=0), exponents(chance)
+    measured, error, predicted = exponents(counts / seeds), np.std(again, axis=0), exponents(chance)
     k = (gamma - 1) / (gamma - 1 - alpha)
-    print(f"exponents in D and eta: {found.round(3)} +- {error.round(3)}, theory {told.round(3)}, "
-          f"limits {1 - k:.3f}, {k:.3f}")  # fmt: skip
-    assert np.all(np.abs(found - told) < 3 * error)
+    print(f"exponents in D and eta: {measured.round(3)} +- {error.round(3)}, "
+          f"theory {predicted.round(3)}, limits {1 - k:.3f}, {k:.3f}")  # fmt: skip
+    assert np.all(np.abs(measured - predicted) < 3 * error)
     assert 0.75 < ratio < 1.25
-    assert np.all(np.abs(found) > 3 * error)
+    assert np.all(np.abs(measured) > 3 * error)

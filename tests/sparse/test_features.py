@@ -56,11 +56,11 @@ def _draws(system, key):
 
 
 def _one(n, d, key):
-    found = {}
+    outputs = {}
     for name, (features, solver, _) in SYSTEMS.items():
         system = set_leaf(set_leaf(_system(features, solver), "n_features", n), "n_samples", d)
-        found[name] = system.simulate(key)
-    return found, _draws(system, key)
+        outputs[name] = system.simulate(key)
+    return outputs, _draws(system, key)
 
 
 def _weights(name, phi, targets, d):
@@ -70,12 +70,12 @@ def _weights(name, phi, targets, d):
     n = phi.shape[1]
     if name == "tanh":
         return [np.linalg.solve(phi.T @ phi / d + 0.01 * np.eye(n), phi.T @ targets / d)]
-    theta, found = np.zeros((n, targets.shape[1])), []
+    theta, weights = np.zeros((n, targets.shape[1])), []
     for step in range(41):
         if step in RECORD:
-            found.append(theta)
+            weights.append(theta)
         theta = theta + 0.2 / d * phi.T @ (targets - phi @ theta)
-    return found
+    return weights
 
 
 @pytest.mark.slow
@@ -83,25 +83,25 @@ def test_losses_equal_those_of_numpy_on_the_same_draws():
     with jax.enable_x64(True):
         n, d = (jnp.asarray(v, jnp.int32) for v in zip(*CASES, strict=True))
         program = jax.jit(jax.vmap(_one, (0, 0, None)))
-        found, (inputs, projection) = jax.tree.map(np.asarray, program(n, d, jr.key(0)))
+        outputs, (inputs, projection) = jax.tree.map(np.asarray, program(n, d, jr.key(0)))
     lost = []
     for i, (n, d) in enumerate(CASES):
         values, f = inputs.values[i], projection[i][:n]
         test, train = values[:N_TEST], values[N_TEST : N_TEST + d]
-        seen = np.any(train != 0, axis=0)
-        lost.append(int(np.sum(inputs.seen[i] & ~seen)))
+        drawn = np.any(train != 0, axis=0)
+        lost.append(int(np.sum(inputs.seen[i] & ~drawn)))
         total = np.sum(np.arange(1.0, 26) ** -2.0)
-        unseen = total - np.sum(np.where(seen, inputs.variance[i], 0.0))
+        unseen = total - np.sum(np.where(drawn, inputs.variance[i], 0.0))
         for name, (_, _, activation) in SYSTEMS.items():
             phi, phi_test = (activation(x @ f.T) / np.sqrt(n) for x in (train, test))
             losses = [
-                0.5 * (unseen + np.mean(np.sum((test[:, seen] - phi_test @ theta) ** 2, axis=1)))
-                for theta in _weights(name, phi, train[:, seen], d)
+                0.5 * (unseen + np.mean(np.sum((test[:, drawn] - phi_test @ theta) ** 2, axis=1)))
+                for theta in _weights(name, phi, train[:, drawn], d)
             ]
-            out = jax.tree.map(lambda x, i=i: x[i], found[name])
+            out = jax.tree.map(lambda x, i=i: x[i], outputs[name])
             wanted = losses if name == "module" else losses[0]
             np.testing.assert_allclose(out["loss"], wanted, rtol=1e-9)
-            assert out["n_seen"] == seen.sum()
+            assert out["n_seen"] == drawn.sum()
             np.testing.assert_allclose(out["unseen_loss"], unseen / 2, rtol=1e-10)
             if name == "relu":
                 assert out["rank"] == np.linalg.matrix_rank(phi)
@@ -131,10 +131,10 @@ def test_any_number_of_test_inputs_is_counted_once(block):
         def design(x):
             return features.design(x, jnp.asarray(f), jnp.asarray(4, jnp.int32))
 
-        found = sampled_loss(fit, inputs, jnp.asarray(test), design, jnp.eye(3))
+        losses = sampled_loss(fit, inputs, jnp.asarray(test), design, jnp.eye(3))
     phi = 1 / (1 + np.exp(-test @ f.T)) / 2
     wanted = 0.5 * (0.25 + np.mean(np.sum((test - phi @ theta) ** 2, axis=1)))
-    np.testing.assert_allclose(found, [wanted], rtol=1e-12)
+    np.testing.assert_allclose(losses, [wanted], rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -47,8 +47,8 @@ def columns_by_coordinate(inputs, n_coordinates):
     full = np.zeros((draws, rows, n_coordinates + 1))
     ids = np.where(inputs.seen, np.minimum(inputs.ids, n_coordinates + 1), n_coordinates + 1)
     for i in range(draws):
-        known = ids[i] <= n_coordinates
-        full[i][:, ids[i][known] - 1] = inputs.values[i][:, known]
+        within = ids[i] <= n_coordinates
+        full[i][:, ids[i][within] - 1] = inputs.values[i][:, within]
     return full[..., :n_coordinates]
 
 
@@ -65,11 +65,13 @@ def test_counts_are_binomial_and_rows_are_distinct(sparse_draws):
     for i in (0, 1, 2, 5):
         expected = scipy.stats.binom.pmf(np.arange(13), 12, p[i]) * N_DRAWS
         common = expected > 5
-        seen = np.bincount(counts[:, i], minlength=13)
-        observed = np.append(seen[common], seen[~common].sum())
+        histogram = np.bincount(counts[:, i], minlength=13)
+        observed = np.append(histogram[common], histogram[~common].sum())
         wanted = np.append(expected[common], expected[~common].sum())
-        kept = wanted > 1
-        chances.append(scipy.stats.chisquare(observed[kept], wanted[kept], sum_check=False).pvalue)
+        frequent = wanted > 1
+        chances.append(
+            scipy.stats.chisquare(observed[frequent], wanted[frequent], sum_check=False).pvalue
+        )
     assert min(chances) > 1e-3 / 4
     mean, error = counts.mean(axis=0), np.sqrt(12 * p * (1 - p) / N_DRAWS)
     assert np.max(np.abs(mean - 12 * p) / error) < limit(40)
@@ -113,12 +115,12 @@ def test_seen_coordinates_and_unseen_variance_have_the_exact_means(gamma, n_coor
     last = 3_000_000 if n_coordinates == math.inf else n_coordinates
     i = np.arange(1.0, last + 1)
     unseen = (1 - i**-gamma) ** n_samples
-    seen = np.sum(1 - unseen)
+    n_seen = np.sum(1 - unseen)
     if n_coordinates == math.inf:
-        seen += n_samples * (last + 0.5) ** (1 - gamma) / (gamma - 1)
+        n_seen += n_samples * (last + 0.5) ** (1 - gamma) / (gamma - 1)
     variance = np.sum(i**-2.0 * unseen) + (1 / last if n_coordinates == math.inf else 0.0)
     z = []
-    for measured, wanted in ((inputs.seen.sum(axis=1), seen), (inputs.unseen_variance, variance)):
+    for measured, wanted in ((inputs.seen.sum(axis=1), n_seen), (inputs.unseen_variance, variance)):
         z.append((measured.mean() - wanted) / (measured.std() / math.sqrt(1500)))
     assert np.max(np.abs(z)) < limit(2)
 
@@ -159,9 +161,9 @@ def test_padding_changes_no_draw():
 def test_other_runs_of_a_program_change_no_draw():
     """A longer head beside this run moves neither its table nor its tail."""
     alone = regression(20, 1.4, n_coordinates=20_000)
-    beside = alone.padded_for({"sparsity_exponent": [1.4, 0.9], "activity": [1.0, 40.0]})
-    assert beside.padding.head > 20 + alone.padding.head
-    one, other = draw(alone, 40), draw(alone, 40, beside.padding)
+    padded = alone.padded_for({"sparsity_exponent": [1.4, 0.9], "activity": [1.0, 40.0]})
+    assert padded.padding.head > 20 + alone.padding.head
+    one, other = draw(alone, 40), draw(alone, 40, padded.padding)
     for name in ("unseen_variance", "complete"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-13)
     k = one.values.shape[2]
@@ -175,7 +177,7 @@ def test_a_coordinate_without_variance_is_seen():
 
 
 @pytest.mark.slow
-def test_too_little_padding_is_told():
+def test_too_little_padding_is_reported():
     system = regression(64, 1.5)
     sizes = dict(vars(system.padding))
     few = type(system.padding)(**{**sizes, "points": 20})

@@ -14,16 +14,16 @@ from jaxscale.sparse._padding import Padding
 from jaxscale.sparse._solvers import MinNorm
 
 
-def _inputs(n_rows: int, columns: int, seen: int) -> Inputs:
-    real = jnp.arange(columns) < seen
+def _inputs(n_rows: int, columns: int, n_seen: int) -> Inputs:
+    real = jnp.arange(columns) < n_seen
     values = jnp.where(real, jr.normal(jr.key(0), (n_rows, columns), jnp.float64), 0.0)
     ids = jnp.arange(columns, dtype=jnp.int32)
     variance = jnp.where(real, 1.0, 0.0)
     return Inputs(values, values != 0, variance, real, ids, jnp.zeros(()), jnp.asarray(True))
 
 
-def _padding(seen: int, head: int = 0) -> Padding:
-    return Padding(64, seen, head, 4 * seen, seen)
+def _padding(n_seen: int, head: int = 0) -> Padding:
+    return Padding(64, n_seen, head, 4 * n_seen, n_seen)
 
 
 def test_narrow_width_leaves_out_what_gains_nothing():
@@ -34,17 +34,17 @@ def test_narrow_width_leaves_out_what_gains_nothing():
     assert narrow_width(_padding(40, head=40)) is None  # dense data are always seen whole
 
 
-@pytest.mark.parametrize("seen", [0, 21, 22, 23, 40])
-def test_the_narrow_program_takes_what_fits(seen: int):
+@pytest.mark.parametrize("n_seen", [0, 21, 22, 23, 40])
+def test_the_narrow_program_takes_what_fits(n_seen: int):
     with jax.enable_x64(True):
-        inputs = _inputs(8, 40, seen)
+        inputs = _inputs(8, 40, n_seen)
 
         def function(inputs: Inputs):
             return jnp.sum(inputs.values**2), jnp.asarray(inputs.seen.shape[0])
 
         chosen = eqx.filter_jit(on_seen_columns)(function, inputs, _padding(40))
         cpu = jax.default_backend() == "cpu"
-        assert int(chosen[1]) == (22 if seen <= 22 and cpu else 40)
+        assert int(chosen[1]) == (22 if n_seen <= 22 and cpu else 40)
         np.testing.assert_allclose(chosen[0], jnp.sum(inputs.values**2), rtol=1e-14)
 
 
@@ -92,5 +92,5 @@ def test_a_run_is_that_of_the_full_width():
     assert np.sum(fits) > 48
     assert np.sum(np.asarray(walked["n_seen"]) <= narrow) > 32
     for name, value in walked.items():
-        found, expected = np.asarray(value)[fits], np.asarray(alone[name])[fits]
-        np.testing.assert_allclose(found, expected, rtol=1e-9, err_msg=name)
+        actual, expected = np.asarray(value)[fits], np.asarray(alone[name])[fits]
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, err_msg=name)

@@ -53,16 +53,16 @@ N_KEYS = 3
 
 
 def _systems(variants):
-    found = {}
+    systems = {}
     for name, fields in variants.items():
-        kept = {"n_features": 30, **fields}
+        given = {"n_features": 30, **fields}
         system = js.sparse.RandomFeatureRegression(
-            n_samples=60, n_coordinates=40, spectrum_exponent=1.0, sparsity_exponent=1.5, **kept,
+            n_samples=60, n_coordinates=40, spectrum_exponent=1.0, sparsity_exponent=1.5, **given,
         )  # fmt: skip
-        columns = COLUMNS if kept["n_features"] else {**COLUMNS, "n_features": [None]}
-        columns = {k: v for k, v in columns.items() if kept["n_features"] or k != "n_features"}
-        found[name] = system.padded_for(columns)
-    return found
+        columns = COLUMNS if given["n_features"] else {**COLUMNS, "n_features": [None]}
+        columns = {k: v for k, v in columns.items() if given["n_features"] or k != "n_features"}
+        systems[name] = system.padded_for(columns)
+    return systems
 
 
 def _pieces(system, key):
@@ -116,9 +116,9 @@ class Run:
 
     def loss(self, theta, w=None):
         w = np.eye(len(self.lam)) if w is None else w
-        left = w - self.f.T @ theta
+        residual = w - self.f.T @ theta
         leak = np.sum(theta**2) / self.n
-        return 0.5 * (self.unseen * (1 + leak) + np.sum(self.lam[:, None] * left**2))
+        return 0.5 * (self.unseen * (1 + leak) + np.sum(self.lam[:, None] * residual**2))
 
 
 def _runs(variants):
@@ -130,8 +130,8 @@ def _runs(variants):
     return {(c, k): Run(out, i, k) for i, c in enumerate(CASES) for k in range(N_KEYS)}
 
 
-def _close(found, wanted, rtol=1e-10):
-    np.testing.assert_allclose(found, wanted, rtol=rtol)
+def _close(actual, wanted, rtol=1e-10):
+    np.testing.assert_allclose(actual, wanted, rtol=rtol)
 
 
 def _check_minimum_norm_is_the_pseudo_inverse(runs):
@@ -139,15 +139,15 @@ def _check_minimum_norm_is_the_pseudo_inverse(runs):
     for (case, _), run in runs.items():
         theta = np.linalg.pinv(run.phi, rcond=1e-11) @ run.x
         rank = np.linalg.matrix_rank(run.phi, tol=1e-11 * np.linalg.norm(run.phi, 2))
-        found = run.out["min_norm"]
-        _close(found["loss"], run.loss(theta))
-        assert found["rank"] == rank
-        assert found["n_seen"] == len(run.lam)
-        assert found["status"] == js.Status.ok
-        _close(found["unseen_loss"], run.unseen / 2)
+        result = run.out["min_norm"]
+        _close(result["loss"], run.loss(theta))
+        assert result["rank"] == rank
+        assert result["n_seen"] == len(run.lam)
+        assert result["status"] == js.Status.ok
+        _close(result["unseen_loss"], run.unseen / 2)
         if rank:
             singular = np.linalg.svd(run.phi, compute_uv=False)
-            _close(found["condition"], singular[0] / singular[rank - 1], 1e-6)
+            _close(result["condition"], singular[0] / singular[rank - 1], 1e-6)
         ranks.setdefault(case, []).append((rank, len(run.lam), run.n))
     # the cases are what their names say
     assert all(r == n < k for r, k, n in ranks["under"])
@@ -166,7 +166,7 @@ def _check_one_teacher_is_the_same_problem(runs):
         assert np.all(np.abs(run.signs) == 1)
 
 
-def _check_nothing_seen_leaves_the_whole_variance(runs, names):
+def _check_no_column_leaves_all_variance(runs, names):
     total = np.sum(np.arange(1.0, 41) ** -2.0) / 2
     for k in range(N_KEYS):
         out = runs["nothing_seen", k].out
@@ -181,20 +181,20 @@ def _check_nothing_seen_leaves_the_whole_variance(runs, names):
 def _check_the_residual_is_orthogonal_to_the_samples(runs):
     equal = unequal = 0
     for run in runs.values():
-        found = run.out["min_norm"]
+        result = run.out["min_norm"]
         projector = np.linalg.pinv(run.x, rcond=1e-11) @ run.x
         missed = run.lam @ (1 - np.diag(projector))
-        _close(found["residual_loss"], 0.5 * (run.unseen + missed))
-        _close(run.out["identity"]["residual_loss"], found["residual_loss"])
-        _close(run.out["identity"]["loss"], found["residual_loss"])
+        _close(result["residual_loss"], 0.5 * (run.unseen + missed))
+        _close(run.out["identity"]["residual_loss"], result["residual_loss"])
+        _close(run.out["identity"]["loss"], result["residual_loss"])
         if np.linalg.matrix_rank(run.x, tol=1e-11) == len(run.lam):
             equal += 1
             np.testing.assert_allclose(
-                found["residual_loss"], found["unseen_loss"], rtol=1e-10, atol=1e-13
+                result["residual_loss"], result["unseen_loss"], rtol=1e-10, atol=1e-13
             )
         else:
             unequal += 1
-            assert found["residual_loss"] > found["unseen_loss"] * (1 + 1e-9)
+            assert result["residual_loss"] > result["unseen_loss"] * (1 + 1e-9)
     assert equal >= 3
     assert unequal >= 3
 
@@ -232,16 +232,16 @@ def _check_descent_in_closed_form_is_descent_step_by_step(paths):
                 losses.append(run.loss(theta))
             theta = theta + 0.5 / run.d * run.phi.T @ (run.x - run.phi @ theta)
         largest = np.linalg.norm(run.phi, 2) ** 2 / run.d if run.phi.size else 0.0
-        kept = np.isfinite(run.out["descent"]["loss"])
+        finite = np.isfinite(run.out["descent"]["loss"])
         for name in PATHS:
-            found = run.out[name]
-            assert found["stable"] == (0.5 * largest <= 2)
-            _close(found["largest_eigenvalue"], largest)
-            if found["stable"]:
-                assert kept.all()
-                assert found["status"] == js.Status.ok
-            _close(found["loss"][kept], np.array(losses)[kept])
-            assert np.array_equal(np.isfinite(found["loss"]), kept)
+            result = run.out[name]
+            assert result["stable"] == (0.5 * largest <= 2)
+            _close(result["largest_eigenvalue"], largest)
+            if result["stable"]:
+                assert finite.all()
+                assert result["status"] == js.Status.ok
+            _close(result["loss"][finite], np.array(losses)[finite])
+            assert np.array_equal(np.isfinite(result["loss"]), finite)
     assert any(run.out["steps"]["stable"] for run in paths.values())
 
 
@@ -254,14 +254,14 @@ def test_solutions_equal_those_of_dense_algebra():
     _check_the_residual_is_orthogonal_to_the_samples(runs)
     _check_theory_of_the_residual_sees_the_same_inputs(runs)
     _check_ridge_solves_the_normal_equations(runs)
-    _check_nothing_seen_leaves_the_whole_variance(runs, DIRECT)
+    _check_no_column_leaves_all_variance(runs, DIRECT)
 
 
 @pytest.mark.slow
 def test_paths_equal_those_of_explicit_steps():
     paths = _runs(PATHS)
     _check_descent_in_closed_form_is_descent_step_by_step(paths)
-    _check_nothing_seen_leaves_the_whole_variance(paths, PATHS)
+    _check_no_column_leaves_all_variance(paths, PATHS)
 
 
 def _small(n_rows, n_features, seed=0):
@@ -294,9 +294,9 @@ def test_ridge_goes_through_the_smaller_side(shape):
     wanted = np.linalg.solve(a.T @ a / shape[0] + 0.3 * np.eye(shape[1]), a.T @ b / shape[0])
     _close(theta[0], wanted)
     assert trusted
-    _, found, trusted = _fit(js.sparse.Ridge(strength=1e-14), a, b)
+    _, result, trusted = _fit(js.sparse.Ridge(strength=1e-14), a, b)
     assert not trusted
-    assert found["condition"] > 1e10
+    assert result["condition"] > 1e10
 
 
 @pytest.mark.parametrize("solver", [js.sparse.MinNorm(), js.sparse.Ridge(strength=0.1), FAST])
@@ -320,9 +320,9 @@ def test_a_design_of_unknown_rank_goes_through_its_singular_values():
     a, b = _small(8, 5)
     a[:, 4] = a[:, 0] - 2 * a[:, 1]  # a dependent feature
     a[7], b[7] = a[6], b[6]  # a repeated sample
-    theta, found, trusted = _fit(js.sparse.MinNorm(), a, b)
+    theta, result, trusted = _fit(js.sparse.MinNorm(), a, b)
     np.testing.assert_allclose(theta[0], np.linalg.pinv(a, rcond=1e-12) @ b, rtol=1e-10)
-    assert found["rank"] == 4
+    assert result["rank"] == 4
     assert trusted
 
 
@@ -396,12 +396,12 @@ def test_one_minus_power():
     rate = np.array([0.0, 1e-18, 1e-9, 0.3, 0.4999, 0.5, 1.0, 1.5, 2.0])
     steps = np.array([[0.0], [1.0], [2.0], [7.0], [1e4]])
     with jax.enable_x64(True):
-        found = np.asarray(one_minus_power(jnp.asarray(rate), jnp.asarray(steps)))
+        actual = np.asarray(one_minus_power(jnp.asarray(rate), jnp.asarray(steps)))
         grown = float(one_minus_power(jnp.asarray(2.5), jnp.asarray(3.0)))
     exact = -np.expm1(steps * np.log1p(-np.minimum(rate, 0.5)))
-    whole = 1 - (1 - rate) ** steps
-    np.testing.assert_allclose(found, np.where(rate < 0.5, exact, whole), rtol=1e-13, atol=1e-300)
-    assert found[4, 1] == pytest.approx(1e-14, rel=1e-12)  # 1 - (1 - r)^t would be 0
+    direct = 1 - (1 - rate) ** steps
+    np.testing.assert_allclose(actual, np.where(rate < 0.5, exact, direct), rtol=1e-13, atol=1e-300)
+    assert actual[4, 1] == pytest.approx(1e-14, rel=1e-12)  # 1 - (1 - r)^t would be 0
     assert grown == pytest.approx(1 + 1.5**3)
 
 

@@ -66,12 +66,12 @@ def _check_a_run_alone(runs):
 
 def _check_pairs(runs):
     """A seed draws the same inputs whatever the features and the solver."""
-    seen = runs["n_seen"]
+    n_seen = runs["n_seen"]
     for path in ("n_features", "solver.strength", "spectrum_exponent"):
-        assert (seen.std(path) == 0).all()
+        assert (n_seen.std(path) == 0).all()
     more = runs["unseen_loss"].diff("n_samples")
     assert (more <= 0).all()
-    assert (seen.isel(seed=0) != seen.isel(seed=1)).any()
+    assert (n_seen.isel(seed=0) != n_seen.isel(seed=1)).any()
     assert (runs["loss"].diff("solver.strength") != 0).all()
 
 
@@ -114,11 +114,11 @@ def test_predictions_of_a_grid_are_those_of_its_systems():
             np.testing.assert_allclose(flow[name].sel(at), out[name], rtol=1e-10)
         fields = {k: float(getattr(system, k)) for k in (*SPARSE, "activity")}
         with jax.enable_x64(True):
-            known = js.sparse.theory.loss(
+            reference = js.sparse.theory.loss(
                 float(system.n_features), float(system.n_samples),
                 ridge=float(system.solver.strength), **fields,
             )  # fmt: skip
-        np.testing.assert_allclose(out["loss"], known, rtol=1e-9)
+        np.testing.assert_allclose(out["loss"], reference, rtol=1e-9)
 
 
 SYSTEMS = {
@@ -209,19 +209,19 @@ def test_the_schema_describes_what_comes_out(solver):
         schema = system.schema
         with jax.enable_x64(True):
             out = jax.eval_shape(system.simulate, jr.key(0))
-            told = jax.eval_shape(system.predict)
+            predictions = jax.eval_shape(system.predict)
         assert set(out) == {*schema.observables, "status"}
         for name in schema.observables:
             assert out[name].shape == schema.shape(name)
             assert out[name].dtype == np.float64
-        assert set(told) == {*schema.predicted(), "status"}
+        assert set(predictions) == {*schema.predicted(), "status"}
         for name in schema.predicted():
-            assert told[name].shape == schema.shape(name)
-        told_of_loss = isinstance(features, Linear) and not isinstance(solver, GradientDescent)
+            assert predictions[name].shape == schema.shape(name)
+        predicts_loss = isinstance(features, Linear) and not isinstance(solver, GradientDescent)
         if isinstance(features, Relu):
-            assert "loss" not in told
-        if told_of_loss and isinstance(solver, MinNorm | Ridge):
-            assert "loss" in told
+            assert "loss" not in predictions
+        if predicts_loss and isinstance(solver, MinNorm | Ridge):
+            assert "loss" in predictions
         limits = schema.observables["loss"].limits
         if isinstance(solver, MinNorm) and isinstance(features, Linear | Identity):
             assert "median" in limits
@@ -239,8 +239,8 @@ def _derivative(system, path, at):
 
         def both(at):
             h = 1e-5 * at
-            there = jax.vmap(loss)(jnp.stack([at - h, at + h]))
-            return jax.jvp(loss, (at,), (jnp.ones(()),))[1], (there[1] - there[0]) / (2 * h)
+            losses = jax.vmap(loss)(jnp.stack([at - h, at + h]))
+            return jax.jvp(loss, (at,), (jnp.ones(()),))[1], (losses[1] - losses[0]) / (2 * h)
 
         return [np.asarray(v) for v in jax.jit(both)(at)]
 
@@ -277,28 +277,27 @@ def test_runs_have_derivatives_one_by_one():
 def _prediction_slopes(system, point):
     """Derivatives of every prediction in every field: pushed forward, and by differences."""
 
-    def told(*values):
-        there = system
+    def predict(*values):
+        changed = system
         for path, value in zip(point, values, strict=True):
-            there = set_leaf(there, path, value)
-        found = there.predict()
-        return {k: v for k, v in found.items() if k != "status"}
+            changed = set_leaf(changed, path, value)
+        return {k: v for k, v in changed.predict().items() if k != "status"}
 
     with jax.enable_x64(True):
         x = [jnp.asarray(v) for v in point.values()]
-        pushed = jax.jit(jax.jacfwd(told, tuple(range(len(x)))))(*x)
-        batch = jax.jit(jax.vmap(told))
+        pushed = jax.jit(jax.jacfwd(predict, tuple(range(len(x)))))(*x)
+        batch = jax.jit(jax.vmap(predict))
         h = 1e-4
         stencil = [
             [v * (1 + (s * h if i == j else 0.0)) for i, v in enumerate(x)]
             for j in range(len(x)) for s in (-1, 1)
         ]  # fmt: skip
-        there = batch(*(jnp.stack(column) for column in zip(*stencil, strict=True)))
-    for name, value in there.items():
+        shifted = batch(*(jnp.stack(column) for column in zip(*stencil, strict=True)))
+    for name, value in shifted.items():
         for j, v in enumerate(x):
             wanted = (np.asarray(value[2 * j + 1]) - np.asarray(value[2 * j])) / (2 * h)
-            found = np.asarray(pushed[name][j]) * float(v)
-            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
+            actual = np.asarray(pushed[name][j]) * float(v)
+            np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-7)
     return pushed
 
 
@@ -360,9 +359,9 @@ TABLE = {"n_samples": 9, "features": Identity()}
     ],
 )
 def test_bad_fields_are_named_with_their_value(fields, words):
-    with pytest.raises(ValueError, match=words[0]) as told:
+    with pytest.raises(ValueError, match=words[0]) as caught:
         RandomFeatureRegression(**{**GOOD, **fields})
-    assert all(word in str(told.value) for word in words), str(told.value)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -399,9 +398,9 @@ def test_bad_fields_are_named_with_their_value(fields, words):
     ],
 )
 def test_bad_parts_are_named_with_their_value(make, words):
-    with pytest.raises(ValueError, match=words[0]) as told:
+    with pytest.raises(ValueError, match=words[0]) as caught:
         make()
-    assert all(word in str(told.value) for word in words), str(told.value)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 def test_bare_calls_need_double_precision_and_a_key():

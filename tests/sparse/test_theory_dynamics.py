@@ -78,8 +78,8 @@ def test_bulk_instability():
 def _inputs(seed, n_samples, n_coordinates, gamma):
     rng = np.random.default_rng(seed)
     i = np.arange(1, n_coordinates + 1.0)
-    seen = rng.random((n_samples, n_coordinates)) < i**-gamma
-    return seen * rng.standard_normal((n_samples, n_coordinates)) * i ** ((gamma - 2) / 2)
+    active = rng.random((n_samples, n_coordinates)) < i**-gamma
+    return active * rng.standard_normal((n_samples, n_coordinates)) * i ** ((gamma - 2) / 2)
 
 
 def test_row_space_residual():

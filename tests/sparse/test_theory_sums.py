@@ -38,8 +38,8 @@ def test_infinite_sums(activity):
     alpha, gamma, samples = np.array(cases).T
     options = {"sparsity_exponent": gamma, "activity": activity}
     unseen = theory.unseen_loss(samples, spectrum_exponent=alpha, **options)
-    seen = theory.expected_seen(samples, **options)
-    for (a, g, d), u, k in zip(cases, unseen, seen, strict=True):
+    n_seen = theory.expected_seen(samples, **options)
+    for (a, g, d), u, k in zip(cases, unseen, n_seen, strict=True):
 
         def missing(x, g=g, d=d):
             return d * np.log1p(-np.minimum(activity * np.exp(-g * x), 1 - 1e-16))
@@ -82,8 +82,8 @@ def test_rank_reproduces_the_mean_field_numbers():
     samples = np.array([64.0, 256.0, 1024.0, 2048.0])
     rank = theory.expected_rank(samples, sparsity_exponent=1.5)
     np.testing.assert_allclose(rank, [36.0, 97.4, 255.6, 411.3], atol=0.06)
-    seen = theory.expected_seen(1024.0, sparsity_exponent=np.array([1.5, 2.0, 3.0]))
-    np.testing.assert_allclose(seen, [271.7, 56.2, 13.2], atol=0.06)
+    n_seen = theory.expected_seen(1024.0, sparsity_exponent=np.array([1.5, 2.0, 3.0]))
+    np.testing.assert_allclose(n_seen, [271.7, 56.2, 13.2], atol=0.06)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ def test_means_of_a_uniform_amplitude(slope, bias, target, low):
     with jax.enable_x64(True):
         amplitude = Uniform(low=low, high=1.5)
         m, b, a = (jnp.asarray([float(v)]) for v in (slope, bias, target))
-        found = (
+        actual = (
             amplitude.positive_square(m, b),
             amplitude.positive_error(m, b, a),
             amplitude.positive_product(m, b),
@@ -31,7 +31,7 @@ def test_means_of_a_uniform_amplitude(slope, bias, target, low):
 
     kink = [] if slope == 0 else [u for u in (-bias / slope,) if low < u < 1.5]
     for value, f in zip(
-        found,
+        actual,
         (
             lambda u: output(u) ** 2,
             lambda u: (output(u) - target * u) ** 2,
@@ -47,8 +47,8 @@ def test_small_errors_keep_their_relative_precision():
     """A learned output misses by 1e-4 of its target: float32 must not round it to nothing."""
     amplitude = Uniform(low=0.0, high=2.0)
     one = jnp.ones((1,), jnp.float32)
-    found = amplitude.positive_error(one * (1 + 2**-13), 0 * one, one)
-    np.testing.assert_allclose(found, 2.0**-26 * 4 / 3, rtol=1e-5)
+    actual = amplitude.positive_error(one * (1 + 2**-13), 0 * one, one)
+    np.testing.assert_allclose(actual, 2.0**-26 * 4 / 3, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

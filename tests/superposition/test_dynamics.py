@@ -42,8 +42,8 @@ def compiled(system, key):
 
 def simulate(system, seed=0):
     with jax.enable_x64(system.dtype == "float64"):
-        found = compiled(system, root_key(seed))
-        return {k: np.asarray(v) for k, v in found.items()}
+        outputs = compiled(system, root_key(seed))
+        return {k: np.asarray(v) for k, v in outputs.items()}
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,18 @@ def simulate(system, seed=0):
 )
 def test_population_descent_is_predicted_exactly(name):
     system = S.TeacherStudent(**EXACT, **STUDENTS[name])
-    found = simulate(system)
+    outputs = simulate(system)
     with jax.enable_x64(True):
         expected = system.predict()
     assert set(expected) == set(system.schema.predicted())
-    assert found["status"] == js.Status.ok
-    assert found["loss"][-1] < 0.5 * found["loss"][0]
+    assert outputs["status"] == js.Status.ok
+    assert outputs["loss"][-1] < 0.5 * outputs["loss"][0]
     for observable, value in expected.items():
-        scale = np.abs(found[observable])
-        floor = 1e-10 * found["loss"][0] if observable.endswith("loss") else 1e-10
+        scale = np.abs(outputs[observable])
+        floor = 1e-10 * outputs["loss"][0] if observable.endswith("loss") else 1e-10
         if observable == "loss":
             floor = 0.0
-        error = np.abs(np.asarray(value) - found[observable])
+        error = np.abs(np.asarray(value) - outputs[observable])
         assert np.all(error <= 1e-10 * scale + floor), (observable, error.max())
 
 
@@ -81,8 +81,8 @@ def test_a_bottleneck_of_every_seed_follows_the_theory():
                 learning_rate=state.task.rates["matrix"],
                 discrete=True,
             )
-            found = simulate(system, seed)["loss"]
-            np.testing.assert_allclose(found, expected, rtol=1e-10)
+            loss = simulate(system, seed)["loss"]
+            np.testing.assert_allclose(loss, expected, rtol=1e-10)
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +163,8 @@ def test_the_population_gradient_of_relu_is_the_mean_over_batches():
         gradients = jax.vmap(lambda k: batch(state.trained, state.task, system.problem, k))
         drawn = jax.jit(gradients)(keys)
     for name, value in exact.items():
-        found = np.asarray(drawn[name])
-        mean, error = found.mean(0), found.std(0, ddof=1) / 8.0
+        samples = np.asarray(drawn[name])
+        mean, error = samples.mean(0), samples.std(0, ddof=1) / 8.0
         z = np.abs(mean - np.asarray(value)) / np.where(error > 0, error, 1.0)
         limit = student_t.isf(0.5e-3 / sum(v.size for v in exact.values()), 63)
         assert z.max() <= limit, (name, z.max())

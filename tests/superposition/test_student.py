@@ -53,7 +53,7 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
         )
         for n in (1, 400)
     )
-    found = []
+    totals = []
     for system in (few, many):
         system = js.training.cast(system, "float32")
         state = start(system)
@@ -62,8 +62,8 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
         problem = problem_of(system.inputs, ones, ones, S.Relu())
         task = task_of(problem, state.task.source, root_key(5))
         split = losses.sampled_split(student, task, problem, 2000)
-        found.append(float(jnp.sum(split.signal + split.interference)))
-    assert found[1] < 0.6 * found[0]
+        totals.append(float(jnp.sum(split.signal + split.interference)))
+    assert totals[1] < 0.6 * totals[0]
 
 
 @pytest.mark.slow
@@ -141,9 +141,9 @@ def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
     blocks = [block(i) for i in range(24)]
     limit = norm.isf(0.5e-3 / (2 * n)) * 1.4  # 23 degrees of freedom
     for part in ("signal", "interference"):
-        found = np.stack([np.asarray(getattr(b, part)) for b in blocks])
-        error = found.std(0, ddof=1) / np.sqrt(24)
-        z = (found.mean(0) - np.asarray(getattr(split, part))) / np.maximum(error, 1e-12)
+        samples = np.stack([np.asarray(getattr(b, part)) for b in blocks])
+        error = samples.std(0, ddof=1) / np.sqrt(24)
+        z = (samples.mean(0) - np.asarray(getattr(split, part))) / np.maximum(error, 1e-12)
         assert np.all(np.abs(z) <= limit), (part, z)
 
 
@@ -215,8 +215,8 @@ def test_a_grid_over_latent_sizes_is_one_program_and_equals_single_runs():
     runs = js.run(plan, progress=False)
     alone, key = js.select(runs, latent_size=6, frequency_exponent=1.5, seed=1)
     with jax.enable_x64(True):
-        found = eqx.filter_jit(lambda s, k: s.simulate(k))(alone, key)
-    np.testing.assert_allclose(runs["loss"].values[0, 1, 1], found["loss"], rtol=1e-10)
+        single = eqx.filter_jit(lambda s, k: s.simulate(k))(alone, key)
+    np.testing.assert_allclose(runs["loss"].values[0, 1, 1], single["loss"], rtol=1e-10)
 
 
 def test_systems_survive_being_written(tmp_path):

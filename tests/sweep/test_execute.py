@@ -54,8 +54,8 @@ def test_values_sit_at_their_axis_values():
     runs = js.run(js.Grid(FINITE, axes, seeds=2, key=6))
     system = js.replace(js.replace(FINITE, "learning_rate", 0.1), "n_skills", 3)
     one = js.run(js.Grid(system, seeds=[1], key=6))
-    there = runs.sel(learning_rate=0.1, n_skills=3, seed=[1])
-    np.testing.assert_allclose(there["loss"], one["loss"], rtol=1e-6)
+    selected = runs.sel(learning_rate=0.1, n_skills=3, seed=[1])
+    np.testing.assert_allclose(selected["loss"], one["loss"], rtol=1e-6)
 
 
 def test_prediction_has_the_dims_of_a_run_but_the_seed():
@@ -70,8 +70,8 @@ def test_prediction_has_the_dims_of_a_run_but_the_seed():
     system = js.replace(js.replace(ONLINE, "learning_rate", 0.2), "n_steps", 10)
     with jax.enable_x64(True):
         alone = system.predict()["loss"]
-    there = theory["loss"].sel(learning_rate=0.2, n_steps=10).dropna("step")
-    np.testing.assert_allclose(there, alone, rtol=1e-12)
+    selected = theory["loss"].sel(learning_rate=0.2, n_steps=10).dropna("step")
+    np.testing.assert_allclose(selected, alone, rtol=1e-12)
 
 
 def test_ragged_dimensions_are_padded():
@@ -95,15 +95,15 @@ def test_ragged_dimensions_are_padded():
 )
 def test_results_do_not_depend_on_how_the_grid_is_cut(system, axes, caps):
     grid = js.Grid(system, axes, seeds=3)
-    whole = js.run(grid)
+    reference = js.run(grid)
     for cap in caps:
         plan = js.plan(grid, max_runs_per_chunk=cap)
         assert plan.buckets[0].chunk <= cap
-        assert_close(js.run(plan), whole, **CLOSE)
+        assert_close(js.run(plan), reference, **CLOSE)
     path, values = next(iter(axes.items()))
     more = js.run(js.Grid(system, {path: [*values, 20]}, seeds=4))
-    assert_close(more.sel({path: values, "seed": [0, 1, 2]}), whole, **CLOSE)
-    assert not np.allclose(whole["loss"].sel(seed=0), whole["loss"].sel(seed=1), rtol=1e-6)
+    assert_close(more.sel({path: values, "seed": [0, 1, 2]}), reference, **CLOSE)
+    assert not np.allclose(reference["loss"].sel(seed=0), reference["loss"].sel(seed=1), rtol=1e-6)
 
 
 def test_another_key_gives_other_runs():
@@ -127,20 +127,20 @@ def test_a_bad_run_leaves_its_neighbours(bad):
     assert np.isnan(loss[first:]).all()
     assert np.isfinite(loss[:first]).all()
     for name in ("loss", "skill_strength", "skill_loss"):
-        there = runs[name].isel(learning_rate=[0, 2]).values
-        np.testing.assert_array_equal(there, good[name].isel(learning_rate=[0, 2]).values)
+        neighbours = runs[name].isel(learning_rate=[0, 2]).values
+        np.testing.assert_array_equal(neighbours, good[name].isel(learning_rate=[0, 2]).values)
 
 
 def test_interruption_returns_what_is_finished(monkeypatch):
     plan = js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
-    whole = js.run(plan)
+    reference = js.run(plan)
     computed = count_chunks(monkeypatch, stop_after=2)
     part = js.run(plan)
     assert computed == [(0, 0), (0, 1)]
     assert part.attrs["complete"] == 0
     assert part["status"].values.tolist() == [0, 0, 0, 0, -1, -1]
     assert np.isnan(part["loss"].isel(seed=[4, 5])).all()
-    assert part.isel(seed=slice(4)).equals(whole.isel(seed=slice(4)))
+    assert part.isel(seed=slice(4)).equals(reference.isel(seed=slice(4)))
 
 
 def test_ctrl_c_waits_for_what_must_be_done():
@@ -184,8 +184,8 @@ class Measured(MultilinearSkills):
         return super().schema.adding(**{self.declared: js.Observable(self.dims, "", "spread")})
 
     def observe(self, state):
-        seen = super().observe(state)
-        return seen | {"spread": jnp.ptp(seen["skill_strength"])}
+        observed = super().observe(state)
+        return observed | {"spread": jnp.ptp(observed["skill_strength"])}
 
 
 def test_own_observables_are_what_their_schema_declares():
@@ -200,8 +200,8 @@ def test_own_observables_are_what_their_schema_declares():
 
 def test_coordinates_have_labels():
     runs = js.run(js.Grid(FINITE, {"data.n_samples": [10, 30]}, seeds=2))
-    found = {name: c.attrs["long_name"] for name, c in runs.coords.items()}
-    assert found == {
+    labels = {name: c.attrs["long_name"] for name, c in runs.coords.items()}
+    assert labels == {
         "data.n_samples": "n samples",
         "seed": "seed",
         "step": "step",

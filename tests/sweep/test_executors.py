@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import xarray
 from checks import assert_close, spawned
-from counted import SYSTEM, runs_done, runs_of, runs_told
+from counted import SYSTEM, logged_runs, runs_done, runs_of
 
 import jaxscale as js
 from jaxscale.emergence import Online, ParityNetwork
@@ -78,7 +78,7 @@ def test_an_executor_that_was_shut_down(tmp_path):
 def test_threads(tmp_path, log, local, n_workers):
     with ThreadPoolExecutor(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
-    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert sorted(logged_runs(log, GRID)) == sorted(runs_of(GRID))
     assert_close(runs, local, **CLOSE)
     assert runs.identical(js.open_store(tmp_path / "a.zarr"))
     assert runs.attrs["complete"] == 1
@@ -119,7 +119,7 @@ def test_an_executor_holds_a_bounded_number_of_tasks(
     assert pool.sizes[0] == most
     assert sum(pool.sizes) == 8
     assert min(pool.sizes[:-1]) >= most // 2  # the last is what is left
-    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert sorted(logged_runs(log, GRID)) == sorted(runs_of(GRID))
     assert_close(runs, local, **CLOSE)
 
 
@@ -145,12 +145,12 @@ class Closing(ThreadPoolExecutor):
     """Takes no more tasks after the first four have been computed."""
 
     def submit(self, function, /, *arguments, **named):
-        if self.left == 0:
+        if self.remaining == 0:
             raise ConnectionError("the cluster is gone")
-        self.left -= 1
+        self.remaining -= 1
         return super().submit(function, *arguments, **named)
 
-    left = 4
+    remaining = 4
 
 
 def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkeypatch):
@@ -162,19 +162,19 @@ def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkey
     assert 4 <= len(done) <= 8
     log.unlink()
     assert_close(js.run(PLAN, store=path), local, **CLOSE)
-    assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+    assert set(logged_runs(log, GRID)) == set(runs_of(GRID)) - done
 
 
 class AtOnce:
     """Computes a task when it is submitted, and refuses those after the n-th."""
 
     def __init__(self, n):
-        self.left = n
+        self.remaining = n
 
     def submit(self, function, task):
-        if self.left == 0:
+        if self.remaining == 0:
             raise ConnectionError("the cluster is gone")
-        self.left -= 1
+        self.remaining -= 1
         future = Future()
         future.set_result(function(task))
         return future
@@ -184,7 +184,7 @@ def test_what_was_computed_in_a_batch_that_was_refused_is_kept(tmp_path, log):
     path = tmp_path / "a.zarr"
     with pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
         js.run(PLAN, store=path, executor=AtOnce(3))
-    assert runs_done(js.open_store(path)) == set(runs_told(log, GRID))
+    assert runs_done(js.open_store(path)) == set(logged_runs(log, GRID))
     assert len(runs_done(js.open_store(path))) == 6
 
 
@@ -245,11 +245,11 @@ class LastIsLate(AtOnce):
     futures = ()
 
     def submit(self, function, task):
-        if self.left == 0:
+        if self.remaining == 0:
             self.futures = (*self.futures, Future())
             return self.futures[-1]
         future = super().submit(function, task)
-        if self.left == 0:
+        if self.remaining == 0:
             late = Late()
             late.set_result(future.result())
             return late
@@ -261,7 +261,7 @@ def test_ctrl_c_while_waiting_keeps_what_an_executor_has_done(tmp_path, log, n, 
     executor = LastIsLate(n)
     runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
     assert len(interrupts) == 1
-    assert runs_done(runs) == set(runs_told(log, GRID))
+    assert runs_done(runs) == set(logged_runs(log, GRID))
     assert len(runs_done(runs)) == 2 * n
     assert runs.attrs["complete"] == (n == 8)
     assert len(executor.futures) == 8 - n
@@ -294,13 +294,13 @@ def ended_by(error):
 def test_however_a_task_is_lost_the_others_are_kept(tmp_path, log, monkeypatch, last, words):
     executor, submit = AtOnce(8), AtOnce.submit
     monkeypatch.setattr(
-        AtOnce, "submit", lambda self, *a: last if self.left == 5 else submit(self, *a)
+        AtOnce, "submit", lambda self, *a: last if self.remaining == 5 else submit(self, *a)
     )
     monkeypatch.setattr(execute, "IN_FLIGHT", 4)
     with pytest.raises(RuntimeError, match=rf"`executor` .*{words}"):
         js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
-    assert runs_done(js.open_store(tmp_path / "a.zarr")) == set(runs_told(log, GRID))
-    assert len(set(runs_told(log, GRID))) >= 6
+    assert runs_done(js.open_store(tmp_path / "a.zarr")) == set(logged_runs(log, GRID))
+    assert len(set(logged_runs(log, GRID))) >= 6
 
 
 def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
@@ -309,11 +309,11 @@ def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
         js.run(PLAN, store=path, executor=pool)
     assert "the cluster is gone" in str(caught.value)
     done = runs_done(js.open_store(path))
-    assert done == set(runs_told(log, GRID))
+    assert done == set(logged_runs(log, GRID))
     assert len(done) == 6
     log.unlink()
     assert_close(js.run(PLAN, store=path), local, **CLOSE)
-    assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+    assert set(logged_runs(log, GRID)) == set(runs_of(GRID)) - done
 
 
 @pytest.mark.slow
@@ -325,13 +325,13 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     grid = js.Grid(system, seeds=2)
     planned = js.plan(grid)
     assert planned.buckets[0].traced_system.micro_batch is None
-    whole = js.run(planned)
+    reference = js.run(planned)
     made = Session(planned, MemoryStore(Layout.of(planned)), None).task(0, 0)
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
     monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
     answer = program.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
     assert program.PROGRAMS.values()[-1].traced_system.micro_batch == 16
-    np.testing.assert_allclose(answer.values["loss"], whole["loss"], rtol=1e-5)
+    np.testing.assert_allclose(answer.values["loss"], reference["loss"], rtol=1e-5)
 
 
 # worker processes
@@ -341,7 +341,7 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
 def test_spawned_processes(tmp_path, log, local):
     with spawned(2) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
-    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert sorted(logged_runs(log, GRID)) == sorted(runs_of(GRID))
     assert_close(runs, local, **CLOSE)
     assert runs.attrs["complete"] == 1
 
@@ -372,14 +372,14 @@ def test_a_pool_whose_worker_dies(tmp_path, log, local, monkeypatch):
     with spawned(1) as pool, pytest.raises((ValueError, RuntimeError), match="`executor`"):
         js.run(PLAN, store=path, executor=pool)
     assert mark.exists()
-    done, told = runs_done(js.open_store(path)), runs_told(log, GRID)
-    assert len(told) == 7
-    assert done <= set(told)
+    done, logged = runs_done(js.open_store(path)), logged_runs(log, GRID)
+    assert len(logged) == 7
+    assert done <= set(logged)
     assert len(done) in (4, 6)  # three chunks of two runs ended; the last may not have arrived
     log.unlink()
     with spawned(1) as pool:
         runs = js.run(PLAN, store=path, executor=pool)
-    assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
+    assert set(logged_runs(log, GRID)) == set(runs_of(GRID)) - done
     assert_close(runs, local, **CLOSE)
 
 
@@ -400,9 +400,9 @@ def test_dask(tmp_path, log, local, monkeypatch, dies):
     ):
         runs = js.run(PLAN, store=path, executor=client.get_executor())
     assert mark.exists() == dies
-    told = runs_told(log, GRID)
-    assert set(told) == set(runs_of(GRID))
-    assert (len(told) > len(set(told))) == dies
+    logged = logged_runs(log, GRID)
+    assert set(logged) == set(runs_of(GRID))
+    assert (len(logged) > len(set(logged))) == dies
     assert_close(runs, local, **CLOSE)
     assert runs.attrs["complete"] == 1
 
@@ -418,7 +418,7 @@ def test_submitit(tmp_path, log, local, monkeypatch):
     executor.update_parameters(timeout_min=5)
     plan = js.plan(GRID, max_runs_per_chunk=8)
     runs = js.run(plan, store=tmp_path / "a.zarr", executor=executor)
-    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert sorted(logged_runs(log, GRID)) == sorted(runs_of(GRID))
     assert_close(runs, local, **CLOSE)
 
 

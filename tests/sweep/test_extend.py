@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zarr
 from checks import assert_close, files_under
-from counted import SYSTEM, runs_done, runs_of, runs_told
+from counted import SYSTEM, logged_runs, runs_done, runs_of
 from server import Server, when
 
 import jaxscale as js
@@ -23,7 +23,7 @@ from jaxscale.sweep._predict import grid_of
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
 PART = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=2)
-WHOLE = js.Grid(SYSTEM, {"learning_rate": [0.3, 0.2, 0.1]}, seeds=[3, 1, 2, 0])
+LARGER = js.Grid(SYSTEM, {"learning_rate": [0.3, 0.2, 0.1]}, seeds=[3, 1, 2, 0])
 CUT = {"max_runs_per_chunk": 2}
 
 
@@ -35,9 +35,9 @@ def of_part(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def of_whole(tmp_path_factory):
-    path = tmp_path_factory.mktemp("whole") / "a.zarr"
-    js.run(js.plan(WHOLE, **CUT), store=path)
+def of_larger(tmp_path_factory):
+    path = tmp_path_factory.mktemp("larger") / "a.zarr"
+    js.run(js.plan(LARGER, **CUT), store=path)
     return path
 
 
@@ -61,24 +61,24 @@ def part_of(runs, like):
 
 def assert_holds(runs, part):
     """The runs of `part` are in `runs`, bit for bit, where they are done."""
-    there, done = part_of(runs, part), part["status"] >= 0
+    matching, done = part_of(runs, part), part["status"] >= 0
     for name in part.data_vars:
-        here = there[name].transpose(*part[name].dims)
-        mask = np.broadcast_to(done.values.reshape(done.shape + (1,) * (here.ndim - done.ndim)),
-                               here.shape)  # fmt: skip
-        np.testing.assert_array_equal(here.values[mask], part[name].values[mask])
+        values = matching[name].transpose(*part[name].dims)
+        mask = np.broadcast_to(done.values.reshape(done.shape + (1,) * (values.ndim - done.ndim)),
+                               values.shape)  # fmt: skip
+        np.testing.assert_array_equal(values.values[mask], part[name].values[mask])
 
 
-def test_only_what_is_missing_runs(path, of_part, of_whole, log):
-    runs = js.run(js.plan(WHOLE, **CUT), store=path)
-    assert sorted(runs_told(log, WHOLE)) == sorted(set(runs_of(WHOLE)) - set(runs_of(PART)))
+def test_only_what_is_missing_runs(path, of_part, of_larger, log):
+    runs = js.run(js.plan(LARGER, **CUT), store=path)
+    assert sorted(logged_runs(log, LARGER)) == sorted(set(runs_of(LARGER)) - set(runs_of(PART)))
     assert runs["learning_rate"].values.tolist() == [0.3, 0.2, 0.1]
     assert runs["seed"].values.tolist() == [3, 1, 2, 0]
     assert runs.attrs["complete"] == 1
     assert runs.identical(js.open_store(path))
-    assert js.Grid.from_dict(WHOLE.to_dict()).to_dict() == grid_of(runs).to_dict()
+    assert js.Grid.from_dict(LARGER.to_dict()).to_dict() == grid_of(runs).to_dict()
     assert_holds(runs, js.open_store(of_part))
-    assert_close(runs, js.open_store(of_whole), **CLOSE)
+    assert_close(runs, js.open_store(of_larger), **CLOSE)
     sessions = [json.loads(js.open_store(p).attrs["sessions"]) for p in (of_part, path)]
     assert len(sessions[0]) == 1
     assert len(sessions[1]) == 2
@@ -87,16 +87,16 @@ def test_only_what_is_missing_runs(path, of_part, of_whole, log):
 
 
 @pytest.mark.slow
-def test_a_store_grows_step_by_step(path, of_whole, log):
+def test_a_store_grows_step_by_step(path, of_larger, log):
     more = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3, 0.2]}, seeds=2)
     js.run(more, store=path)
-    assert set(runs_told(log, more)) == {(0.3, 0), (0.3, 1)}
+    assert set(logged_runs(log, more)) == {(0.3, 0), (0.3, 1)}
     log.unlink()
-    runs = js.run(WHOLE, store=path)
-    assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - set(runs_of(more))
-    assert_close(runs, js.open_store(of_whole), **CLOSE)
+    runs = js.run(LARGER, store=path)
+    assert set(logged_runs(log, LARGER)) == set(runs_of(LARGER)) - set(runs_of(more))
+    assert_close(runs, js.open_store(of_larger), **CLOSE)
     log.unlink()
-    assert js.run(WHOLE, store=path).identical(runs)
+    assert js.run(LARGER, store=path).identical(runs)
     assert not log.exists()
 
 
@@ -130,7 +130,7 @@ def test_axes_in_another_order(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("system", "part", "whole"),
+    ("system", "part", "larger"),
     [
         (MultilinearSkills(n_skills=5, n_steps=20), {"n_skills": [3, 5]}, {"n_skills": [4, 5, 3]}),
         (
@@ -151,29 +151,29 @@ def test_axes_in_another_order(tmp_path):
     ],
     ids=["static", "objects", "ragged", "size"],
 )
-def test_every_kind_of_axis_extends(tmp_path, system, part, whole):
+def test_every_kind_of_axis_extends(tmp_path, system, part, larger):
     small = js.run(js.Grid(system, part, seeds=3), store=tmp_path / "a.zarr")
-    grid = js.Grid(system, whole, seeds=3)
+    grid = js.Grid(system, larger, seeds=3)
     runs = js.run(grid, store=tmp_path / "a.zarr")
     assert runs.identical(js.open_store(tmp_path / "a.zarr"))
     assert_close(runs, js.run(grid), **CLOSE)
     (name,) = part
-    there = runs.sel({name: small[name].values}).sel(step=small["step"])
+    matching = runs.sel({name: small[name].values}).sel(step=small["step"])
     for variable in small.data_vars:
         dims = small[variable].dims
-        here = there[variable]
+        values = matching[variable]
         if "skill" in dims:
-            here = here.sel(skill=small["skill"])
-        np.testing.assert_array_equal(here.transpose(*dims), small[variable])
+            values = values.sel(skill=small["skill"])
+        np.testing.assert_array_equal(values.transpose(*dims), small[variable])
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        js.Grid(SYSTEM, WHOLE.axes, seeds=4, key=1),
-        js.Grid(js.replace(SYSTEM, "target_scale", 2.0), WHOLE.axes, seeds=4),
-        js.Grid(js.replace(SYSTEM, "n_steps", 60), WHOLE.axes, seeds=4),
-        js.Grid(js.replace(SYSTEM, "data.n_samples", 31), WHOLE.axes, seeds=4),
+        js.Grid(SYSTEM, LARGER.axes, seeds=4, key=1),
+        js.Grid(js.replace(SYSTEM, "target_scale", 2.0), LARGER.axes, seeds=4),
+        js.Grid(js.replace(SYSTEM, "n_steps", 60), LARGER.axes, seeds=4),
+        js.Grid(js.replace(SYSTEM, "data.n_samples", 31), LARGER.axes, seeds=4),
         js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3]}, seeds=4),
         js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2, 0.3]}, seeds=[1, 2]),
         js.Grid(SYSTEM, {"target_scale": [1.0, 2.0]}, seeds=4),
@@ -190,8 +190,8 @@ def test_what_is_no_extension_is_refused(path, log, other):
     assert not log.exists()
 
 
-def test_a_part_of_a_store_is_read_not_run(of_whole, tmp_path, log):
-    path = Path(shutil.copytree(of_whole, tmp_path / "a.zarr"))
+def test_a_part_of_a_store_is_read_not_run(of_larger, tmp_path, log):
+    path = Path(shutil.copytree(of_larger, tmp_path / "a.zarr"))
     before = files_under(tmp_path)
     with pytest.raises(ValueError, match="`store`") as caught:
         js.run(PART, store=path)
@@ -202,40 +202,40 @@ def test_a_part_of_a_store_is_read_not_run(of_whole, tmp_path, log):
 
 
 @pytest.mark.slow
-def test_an_unfinished_part_is_extended(path, of_part, of_whole, log):
+def test_an_unfinished_part_is_extended(path, of_part, of_larger, log):
     root = zarr.open_group(path, mode="r+")
     root["done"][1] = False
     root.update_attributes({"complete": 0})
     done = runs_done(js.open_store(path))
     assert len(done) == 2
-    runs = js.run(js.plan(WHOLE, **CUT), store=path)
-    assert set(runs_told(log, WHOLE)) == set(runs_of(WHOLE)) - done
-    assert_close(runs, js.open_store(of_whole), **CLOSE)
+    runs = js.run(js.plan(LARGER, **CUT), store=path)
+    assert set(logged_runs(log, LARGER)) == set(runs_of(LARGER)) - done
+    assert_close(runs, js.open_store(of_larger), **CLOSE)
     assert runs.attrs["complete"] == 1
 
 
 @pytest.mark.parametrize(
     "writes", [10, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 25, 32, 40, 45))]
 )
-def test_an_extension_that_fails_damages_nothing(path, of_part, of_whole, monkeypatch, writes):
+def test_an_extension_that_fails_damages_nothing(path, of_part, of_larger, monkeypatch, writes):
     """Whatever the number of writes after which the disk is full."""
-    real, left = zarr.storage.LocalStore.set, [writes]
+    real, remaining = zarr.storage.LocalStore.set, [writes]
 
     async def set(self, key, *args, **kwargs):
-        left[0] -= 1
-        if left[0] < 0:
+        remaining[0] -= 1
+        if remaining[0] < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return await real(self, key, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(zarr.storage.LocalStore, "set", set)
         with pytest.raises((ValueError, OSError), match="`store`"):
-            js.run(js.plan(WHOLE, **CUT), store=path)
-    assert left[0] < 0
+            js.run(js.plan(LARGER, **CUT), store=path)
+    assert remaining[0] < 0
     runs, part = js.open_store(path), js.open_store(of_part)
     assert runs.sizes["seed"] in (2, 4)
     assert_holds(runs, part)
-    assert_close(js.run(js.plan(WHOLE, **CUT), store=path), js.open_store(of_whole), **CLOSE)
+    assert_close(js.run(js.plan(LARGER, **CUT), store=path), js.open_store(of_larger), **CLOSE)
     names = [p.name for p in path.parent.iterdir() if ".lock" not in p.name]
     assert names == ["a.zarr"]
 
@@ -245,7 +245,7 @@ def test_a_damaged_part_is_not_extended(path):
     file.write_bytes(file.read_bytes()[:-5])
     before = files_under(path.parent)
     with pytest.raises(ValueError, match="`store`"):
-        js.run(WHOLE, store=path)
+        js.run(LARGER, store=path)
     assert files_under(path.parent) == before
 
 
@@ -257,24 +257,24 @@ def _killed_extensions(folder, seed, n_kills):
     """Kill extensions at random moments; the kills that left the part, and those after it."""
     rng, parts, wholes = np.random.default_rng(seed), 0, 0
     folder.mkdir()
-    told, log, path = folder / "told", folder / "log", folder / "a.zarr"
+    outcome, log, path = folder / "outcome", folder / "log", folder / "a.zarr"
 
     def request(name, grid, sleep=0.002):
-        told.unlink(missing_ok=True)
+        outcome.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
         environment = {"COUNTED_LOG": str(log), "COUNTED_SLEEP": str(sleep)}
         return {
             "store": str(folder / name), "grid": grid.to_dict(), "chunk": 4,
-            "told": str(told), "environment": environment,
+            "outcome": str(outcome), "environment": environment,
         }  # fmt: skip
 
     with Server() as server:
         assert server.finish(**request("part.zarr", BEFORE)) == 0
-        assert server.finish(**request("whole.zarr", AFTER)) == 0
-        part, whole = js.open_store(folder / "part.zarr"), js.open_store(folder / "whole.zarr")
+        assert server.finish(**request("larger.zarr", AFTER)) == 0
+        part, reference = js.open_store(folder / "part.zarr"), js.open_store(folder / "larger.zarr")
         shutil.copytree(folder / "part.zarr", path)
         server.start(**request("a.zarr", AFTER))
-        when(told.exists)
+        when(outcome.exists)
         began = time.perf_counter()
         assert server.wait() == 0
         span = time.perf_counter() - began  # of an extension that nobody kills, on this machine
@@ -283,7 +283,7 @@ def _killed_extensions(folder, seed, n_kills):
             shutil.copytree(folder / "part.zarr", path)
             for _ in range(2):  # the second kill finds what the first one left
                 pid = server.start(**request("a.zarr", AFTER))
-                when(told.exists)
+                when(outcome.exists)
                 time.sleep(rng.uniform(0.0, 0.8 * span))
                 with contextlib.suppress(ProcessLookupError):  # it was done before
                     os.kill(pid, signal.SIGKILL)
@@ -297,14 +297,14 @@ def _killed_extensions(folder, seed, n_kills):
                 assert_holds(runs, part)
                 parts += runs.sizes["seed"] == 16
                 wholes += runs.sizes["seed"] == 21
-            assert server.finish(**request("a.zarr", AFTER, sleep=0.0)) == 0, told.read_text()
-            assert not set(runs_told(log, AFTER)) & set(runs_of(BEFORE))
+            assert server.finish(**request("a.zarr", AFTER, sleep=0.0)) == 0, outcome.read_text()
+            assert not set(logged_runs(log, AFTER)) & set(runs_of(BEFORE))
             runs = js.open_store(path)
             assert runs.attrs["complete"] == 1
             assert_holds(runs, part)
-            assert_close(runs, whole, **CLOSE)
+            assert_close(runs, reference, **CLOSE)
             names = {p.name for p in folder.iterdir() if ".lock" not in p.name}
-            assert names - {"log"} == {"a.zarr", "part.zarr", "whole.zarr", "told"}
+            assert names - {"log"} == {"a.zarr", "part.zarr", "larger.zarr", "outcome"}
     return parts, wholes
 
 

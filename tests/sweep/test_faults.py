@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import zarr
 from checks import files_under
-from counted import SYSTEM, Counted, runs_done, runs_of, runs_told
+from counted import SYSTEM, Counted, logged_runs, runs_done, runs_of
 from server import Server, when
 
 import jaxscale as js
@@ -46,14 +46,14 @@ def store(finished, tmp_path):
 def no_space(monkeypatch):
     """After so many chunks of the loss the disk is full; None for a disk with room."""
     real = zarr.storage.LocalStore.set
-    state = {"left": None, "refused": 0}
+    state = {"remaining": None, "refused": 0}
 
     async def set(self, key, *args, **kwargs):
-        if state["left"] is not None:
-            if state["left"] == 0:
+        if state["remaining"] is not None:
+            if state["remaining"] == 0:
                 state["refused"] += 1
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            state["left"] -= key.startswith("loss/c/")
+            state["remaining"] -= key.startswith("loss/c/")
         return await real(self, key, *args, **kwargs)
 
     monkeypatch.setattr(zarr.storage.LocalStore, "set", set)
@@ -70,41 +70,43 @@ def log_in(monkeypatch, path):
 
 @pytest.mark.parametrize("chunks", [1, 3])
 def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, finished, no_space, chunks):
-    path, whole = tmp_path / "a.zarr", js.open_store(finished)
+    path, reference = tmp_path / "a.zarr", js.open_store(finished)
     log = log_in(monkeypatch, tmp_path / "log")
-    no_space["left"] = chunks
+    no_space["remaining"] = chunks
     with pytest.raises((ValueError, OSError), match="`store`") as caught:
         js.run(PLAN, store=path)
     assert no_space["refused"] >= 1
     assert "No space left" in str(caught.value)
-    no_space["left"] = None
+    no_space["remaining"] = None
     part = js.open_store(path)
-    done, first = runs_done(part), runs_told(log, GRID)
+    done, first = runs_done(part), logged_runs(log, GRID)
     assert done <= set(first)
     assert 2 * (chunks - 1) <= len(done) <= 2 * chunks
     assert len(first) - len(done) <= 4  # chunks of two runs: one in writing, one computed
-    _assert_same_where_done(part, whole)
+    _assert_same_where_done(part, reference)
     log.unlink()
     runs = js.run(PLAN, store=path)
-    assert set(runs_told(log, GRID)) == set(runs_of(GRID)) - done
-    assert runs.equals(whole)
+    assert set(logged_runs(log, GRID)) == set(runs_of(GRID)) - done
+    assert runs.equals(reference)
     assert runs.attrs["complete"] == 1
 
 
 def test_no_space_for_a_new_store_leaves_nothing(tmp_path, no_space):
-    no_space["left"] = 0
+    no_space["remaining"] = 0
     with pytest.raises((ValueError, OSError), match="`store`"):
         js.run(PLAN, store=tmp_path / "a.zarr")
-    no_space["left"] = None
+    no_space["remaining"] = None
     assert no_space["refused"] >= 1
     assert not files_under(tmp_path)
 
 
-def _assert_same_where_done(part, whole):
+def _assert_same_where_done(part, reference):
     done = part["status"] >= 0
-    for name in whole.data_vars:
-        there = whole[name].where(done, part[name].dtype.type(np.nan if name != "status" else -1))
-        np.testing.assert_array_equal(part[name], there.transpose(*part[name].dims))
+    for name in reference.data_vars:
+        expected = reference[name].where(
+            done, part[name].dtype.type(np.nan if name != "status" else -1)
+        )
+        np.testing.assert_array_equal(part[name], expected.transpose(*part[name].dims))
 
 
 # damaged and foreign stores
@@ -191,7 +193,7 @@ def test_what_a_damaged_store_advises_mends_it(store, finished, damage, tmp_path
     log = log_in(monkeypatch, tmp_path / "log")
     assert int((js.open_store(store)["status"] < 0).sum()) == 2
     assert js.run(PLAN, store=store).equals(js.open_store(finished))
-    assert len(runs_told(log, GRID)) == 2
+    assert len(logged_runs(log, GRID)) == 2
 
 
 @pytest.mark.parametrize("damage", [_truncate, _delete], ids=lambda f: f.__name__)
@@ -287,7 +289,7 @@ def test_a_store_that_may_not_be_written(store, finished, monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [1e30, pytest.param(50.0, marks=pytest.mark.slow)])
-def test_a_bad_run_is_told_and_harms_nobody(tmp_path, bad):
+def test_a_bad_run_is_reported_and_harms_nobody(tmp_path, bad):
     system = js.replace(SYSTEM, "target_scale", 5.0)
     rates = [0.01, 0.03, 0.02]
     good = js.run(js.Grid(system, {"learning_rate": rates}, seeds=3), store=tmp_path / "good.zarr")
@@ -302,8 +304,8 @@ def test_a_bad_run_is_told_and_harms_nobody(tmp_path, bad):
     assert np.isnan(runs["loss"].values[1, :, -1]).all()
     assert np.isfinite(runs["loss"].values[1, :, 0]).all()
     for name in runs.data_vars:
-        there = runs[name].isel(learning_rate=[0, 2])
-        np.testing.assert_array_equal(there, good[name].isel(learning_rate=[0, 2]))
+        neighbours = runs[name].isel(learning_rate=[0, 2])
+        np.testing.assert_array_equal(neighbours, good[name].isel(learning_rate=[0, 2]))
 
 
 def test_the_command_line_counts_bad_runs(tmp_path, monkeypatch, capsys):
@@ -329,12 +331,12 @@ def test_the_command_line_counts_bad_runs(tmp_path, monkeypatch, capsys):
 def _request(folder, name, grid, sleep=0.004):
     log = folder / "log"
     log.unlink(missing_ok=True)
-    (folder / "told").unlink(missing_ok=True)
+    (folder / "outcome").unlink(missing_ok=True)
     return {
         "store": str(folder / name),
         "grid": grid.to_dict(),
         "chunk": CHUNK,
-        "told": str(folder / "told"),
+        "outcome": str(folder / "outcome"),
         "environment": {"COUNTED_LOG": str(log), "COUNTED_SLEEP": str(sleep)},
     }
 
@@ -349,7 +351,7 @@ def _kill_at_random(rng, server, folder, request):
     alive = Path(f"/proc/{pid}").exists
     fresh = not Path(request["store"]).exists()  # making it takes a moment only
     if rng.random() < (0.8 if fresh else 0.35):
-        when((folder / "told").exists, alive=alive)
+        when((folder / "outcome").exists, alive=alive)
         pause = rng.uniform(0.0, 0.05 if fresh else 0.25)
     else:
         runs = int(rng.integers(1, 4 * CHUNK))
@@ -366,9 +368,9 @@ def _chains_of_kills(folder, seed, n_kills):
     rng, kills, early, recomputed = np.random.default_rng(seed), 0, 0, 0
     folder.mkdir()
     with Server() as server:
-        assert server.finish(**_request(folder, "whole.zarr", MANY, sleep=0.0)) == 0
-        whole = js.open_store(folder / "whole.zarr")
-        assert runs_done(whole) == set(runs_of(MANY))
+        assert server.finish(**_request(folder, "reference.zarr", MANY, sleep=0.0)) == 0
+        reference = js.open_store(folder / "reference.zarr")
+        assert runs_done(reference) == set(runs_of(MANY))
         number = 0
         while kills < n_kills:
             number += 1
@@ -380,16 +382,16 @@ def _chains_of_kills(folder, seed, n_kills):
                     code = _kill_at_random(rng, server, folder, request)
                 else:
                     code = server.finish(**request)
-                assert code in (0, -signal.SIGKILL), (folder / "told").read_text()
+                assert code in (0, -signal.SIGKILL), (folder / "outcome").read_text()
                 kills += code != 0
-                ran = runs_told(folder / "log", MANY)
+                ran = logged_runs(folder / "log", MANY)
                 assert len(set(ran)) == len(ran)  # nothing twice in one session
                 assert not before & set(ran)  # nothing that was finished
                 if path.exists():
                     part = js.open_store(path)
                     after = runs_done(part)
                     assert before <= after <= before | set(ran)
-                    _assert_same_where_done(part, whole)
+                    _assert_same_where_done(part, reference)
                     lost = set(ran) - after
                     assert len(lost) <= IN_FLIGHT
                     recomputed += len(lost)
@@ -397,10 +399,10 @@ def _chains_of_kills(folder, seed, n_kills):
                 else:
                     assert not ran
                     early += 1
-            assert js.open_store(path).equals(whole)
+            assert js.open_store(path).equals(reference)
             assert js.open_store(path).attrs["complete"] == 1
-        left = {p.name for p in folder.iterdir() if ".lock" not in p.name} - {"log", "told"}
-        assert left == {"whole.zarr", *(f"{i + 1}.zarr" for i in range(number))}
+        remaining = {p.name for p in folder.iterdir() if ".lock" not in p.name} - {"log", "outcome"}
+        assert remaining == {"reference.zarr", *(f"{i + 1}.zarr" for i in range(number))}
     return kills, early, recomputed
 
 
@@ -421,7 +423,7 @@ def test_fifty_kills(tmp_path):
 def test_ctrl_c_returns_what_is_finished(tmp_path, runs):
     system = MultilinearSkills(n_skills=100, n_steps=40_000, record=(0, 40_000))
     grid = js.Grid(system, {"learning_rate": [0.1, 0.2]}, seeds=64)
-    told, path = tmp_path / "told", tmp_path / "a.zarr"
+    outcome, path = tmp_path / "outcome", tmp_path / "a.zarr"
 
     def enough():
         return path.exists() and len(runs_done(js.open_store(path))) >= runs
@@ -432,30 +434,30 @@ def test_ctrl_c_returns_what_is_finished(tmp_path, runs):
         assert when(enough, alive=Path(f"/proc/{pid}").exists)
         os.kill(pid, signal.SIGINT)
         assert server.wait() == 0
-        assert told.read_text() == "complete=0"
+        assert outcome.read_text() == "complete=0"
         part = js.open_store(path)
         done = runs_done(part)
         assert runs <= len(done) < grid.n_runs
         assert part.attrs["complete"] == 0
         assert np.isnan(part["loss"].where(part["status"] < 0, drop=True)).all()
         assert server.finish(**_request(tmp_path, "a.zarr", grid)) == 0
-        assert told.read_text() == "complete=1"
-        assert server.finish(**_request(tmp_path, "whole.zarr", grid)) == 0
-    assert js.open_store(path).equals(js.open_store(tmp_path / "whole.zarr"))
+        assert outcome.read_text() == "complete=1"
+        assert server.finish(**_request(tmp_path, "reference.zarr", grid)) == 0
+    assert js.open_store(path).equals(js.open_store(tmp_path / "reference.zarr"))
 
 
 @pytest.mark.slow
 def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path):
     system = Counted(n_skills=40, n_steps=4000, record=range(0, 4001, 2))
     grid = js.Grid(system, GRID.axes, seeds=16)
-    told, path = tmp_path / "told", tmp_path / "a.zarr"
+    outcome, path = tmp_path / "outcome", tmp_path / "a.zarr"
     with Server() as server:
         limited = {**_request(tmp_path, "a.zarr", grid), "largest_file": 40_000}
         assert server.finish(**limited) == 1
-        kind, _, message = told.read_text().partition("\n")[0].partition(": ")
+        kind, _, message = outcome.read_text().partition("\n")[0].partition(": ")
         assert kind in ("ValueError", "OSError")
         assert "`store`" in message
         assert "too large" in message
         assert server.finish(**_request(tmp_path, "a.zarr", grid)) == 0
-        assert server.finish(**_request(tmp_path, "whole.zarr", grid)) == 0
-    assert js.open_store(path).equals(js.open_store(tmp_path / "whole.zarr"))
+        assert server.finish(**_request(tmp_path, "reference.zarr", grid)) == 0
+    assert js.open_store(path).equals(js.open_store(tmp_path / "reference.zarr"))

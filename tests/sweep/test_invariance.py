@@ -42,7 +42,7 @@ np.savez(sys.argv[2], **{{k: v.values for k, v in js.run(plan).items()}})
 
 
 @pytest.fixture(scope="module")
-def whole():
+def reference():
     """The network's grid in one program and one chunk."""
     plan = js.plan(WIDTHS, max_programs=1)
     assert plan.n_programs == 1
@@ -52,60 +52,60 @@ def whole():
 
 
 @pytest.mark.slow
-def test_learning_happened(whole):
+def test_learning_happened(reference):
     """Or nothing below would be tested: the losses fall, and differ by width, rate and seed."""
-    loss = whole["loss"]
+    loss = reference["loss"]
     assert float((loss.isel(step=-1) / loss.isel(step=0)).mean()) < 0.8
     assert float(loss.isel(step=-1).std("seed").min()) > 1e-4 * float(loss.max())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [2, 4, None])
-def test_networks_do_not_feel_their_bucket(whole, most):
+def test_networks_do_not_feel_their_bucket(reference, most):
     plan = js.plan(WIDTHS, max_programs=most)
     assert plan.n_programs <= (most or 4)
     PROGRAMS.clear()
-    with compilations() as seen:
+    with compilations() as compiled:
         runs = js.run(plan)
     assert len(PROGRAMS.values()) == plan.n_programs
-    assert len(seen) >= plan.n_programs
-    assert_close(runs, whole)
+    assert len(compiled) >= plan.n_programs
+    assert_close(runs, reference)
 
 
 @pytest.mark.slow
-def test_networks_one_by_one(whole):
+def test_networks_one_by_one(reference):
     """Four buckets by hand: each width is a grid of its own, without any padding."""
     for width in WIDTHS.axes["width"]:
         alone = {"learning_rate": WIDTHS.axes["learning_rate"]}
         runs = js.run(js.Grid(js.replace(NETWORK, "width", int(width)), alone, seeds=3))
-        assert_close(runs, whole.sel(width=int(width)))
+        assert_close(runs, reference.sel(width=int(width)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cap", [1, 5])
-def test_networks_do_not_feel_their_chunk(whole, cap):
+def test_networks_do_not_feel_their_chunk(reference, cap):
     plan = js.plan(WIDTHS, max_runs_per_chunk=cap, max_programs=1)
     assert all(b.chunk <= max(cap, 1) for b in plan.buckets)
-    assert_close(js.run(plan), whole)
+    assert_close(js.run(plan), reference)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("micro", [32, 16])
-def test_networks_do_not_feel_their_micro_batch(whole, micro):
+def test_networks_do_not_feel_their_micro_batch(reference, micro):
     system = js.replace(NETWORK, "micro_batch", micro)
     assert system.micro_batch == micro
     runs = js.run(js.plan(js.Grid(system, WIDTHS.axes, seeds=3), max_programs=1))
-    assert_close(runs, whole)
+    assert_close(runs, reference)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_devices", [1, 4])
-def test_networks_do_not_feel_their_devices(whole, tmp_path, n_devices):
+def test_networks_do_not_feel_their_devices(reference, tmp_path, n_devices):
     path = tmp_path / "runs.npz"
     command = [sys.executable, "-c", DEVICES, str(n_devices), str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert_close(np.load(path), whole)
+    assert_close(np.load(path), reference)
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +136,12 @@ def test_it_compiles_what_was_planned(small):
     plan = js.plan(grid)
     assert plan.n_programs == 2
     PROGRAMS.clear()
-    with compilations() as seen:
+    with compilations() as compiled:
         first = js.run(plan)
-    assert len(seen) == len(PROGRAMS.values()) == plan.n_programs
-    with compilations() as seen:
+    assert len(compiled) == len(PROGRAMS.values()) == plan.n_programs
+    with compilations() as compiled:
         second = js.run(plan)
-    assert not seen
+    assert not compiled
     assert second.equals(first)
 
 
@@ -183,13 +183,13 @@ def test_ten_times_the_memory(system):
 
 
 @pytest.mark.slow
-def test_slices_of_the_planner_change_no_number(whole, monkeypatch):
+def test_slices_of_the_planner_change_no_number(reference, monkeypatch):
     """The planner's own slices of a batch: forced by pretending that the cache is tiny."""
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
     monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
     plan = js.plan(WIDTHS, max_programs=1)
     assert plan.buckets[0].traced_system.micro_batch == 16
-    assert_close(js.run(plan), whole)
+    assert_close(js.run(plan), reference)
 
 
 def test_two_devices_are_used():

@@ -40,14 +40,14 @@ def no_memory(monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
     """Name, first and last slot of everything that is read."""
-    found, read = [], reader.StoreReader.read
+    requests, read = [], reader.StoreReader.read
 
     def counted(self, name, first, last):
-        found.append((name, first, last))
+        requests.append((name, first, last))
         return read(self, name, first, last)
 
     monkeypatch.setattr(reader.StoreReader, "read", counted)
-    return found
+    return requests
 
 
 def test_results_that_fit_are_loaded(path, reads):
@@ -130,9 +130,9 @@ def test_unfinished_runs_are_missing(path, loaded, no_memory, tmp_path, reads):
     zarr.open_group(part, mode="r+")["done"][1:3] = False
     runs = js.open_store(part)
     assert runs.attrs["complete"] == 0
-    here = (runs.status >= 0).load()
-    assert int(here.sum()) == GRID.n_runs - 8
-    np.testing.assert_array_equal(runs.loss, loaded.loss.where(here))
+    finished = (runs.status >= 0).load()
+    assert int(finished.sum()) == GRID.n_runs - 8
+    np.testing.assert_array_equal(runs.loss, loaded.loss.where(finished))
 
 
 def test_a_run_returns_them_unread(tmp_path, no_memory, loaded, reads):
@@ -153,12 +153,12 @@ def test_a_store_that_was_replaced_is_not_misread(tmp_path, no_memory):
 def test_a_store_that_is_continued_stays_as_it_was_opened(tmp_path, no_memory):
     path = tmp_path / "a.zarr"
     plan = js.plan(GRID, max_runs_per_chunk=4)
-    whole = js.run(plan, store=path).load()
+    complete = js.run(plan, store=path).load()
     zarr.open_group(path, mode="r+")["done"][1] = False
     early = js.open_store(path)
     js.run(plan, store=path)
     assert int(np.isnan(early.loss.isel(step=0)).sum()) == 4
-    assert js.open_store(path).equals(whole)
+    assert js.open_store(path).equals(complete)
 
 
 def test_parts_are_reduced_one_by_one(path, loaded, no_memory, reads):
@@ -182,7 +182,7 @@ def test_another_working_folder_changes_nothing(path, loaded, no_memory, monkeyp
     assert runs.identical(loaded)
 
 
-def test_a_store_that_was_removed_is_told(path, tmp_path, no_memory):
+def test_a_store_that_was_removed_is_reported(path, tmp_path, no_memory):
     copy = shutil.copytree(path, tmp_path / "a.zarr")
     runs = js.open_store(copy)
     shutil.rmtree(copy)
@@ -193,19 +193,19 @@ def test_a_store_that_was_removed_is_told(path, tmp_path, no_memory):
 class Changing(js.emergence.MultilinearSkills):
     """A user's class that is edited between two sessions."""
 
-    kept: ClassVar = slice(None)
+    recorded: ClassVar = slice(None)
 
     @property
     def record_steps(self):
-        return super().record_steps[self.kept]
+        return super().record_steps[self.recorded]
 
 
-@pytest.mark.parametrize("kept", [slice(1, None), slice(None, -1)])
+@pytest.mark.parametrize("recorded", [slice(1, None), slice(None, -1)])
 @pytest.mark.parametrize("call", ["open", "run"])
-def test_a_class_that_was_edited_is_not_misread(tmp_path, monkeypatch, kept, call):
+def test_a_class_that_was_edited_is_not_misread(tmp_path, monkeypatch, recorded, call):
     grid = js.Grid(Changing(n_skills=3, n_steps=5, record=[0, 2, 5]), seeds=2)
     js.run(grid, store=tmp_path / "a.zarr")
-    monkeypatch.setattr(Changing, "kept", kept)
+    monkeypatch.setattr(Changing, "recorded", recorded)
     with pytest.raises(ValueError, match=r"`store` .*its class was changed"):
         js.open_store(tmp_path / "a.zarr") if call == "open" else js.run(
             grid, store=tmp_path / "a.zarr"

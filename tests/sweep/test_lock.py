@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from counted import SYSTEM, runs_done, runs_of, runs_told
+from counted import SYSTEM, logged_runs, runs_done, runs_of
 from server import Server, when
 
 import jaxscale as js
@@ -94,8 +94,8 @@ def refusal(path):
 def test_the_owner_is_named(path):
     with store_lock(path):
         time.sleep(1.1)
-        told = refusal(path)
-    words = re.search(r"being written by process (\d+) on (\S+) for (\d+) s", told)
+        message = refusal(path)
+    words = re.search(r"being written by process (\d+) on (\S+) for (\d+) s", message)
     assert words is not None
     assert int(words[1]) == os.getpid()
     assert words[2] == socket.gethostname()
@@ -114,8 +114,8 @@ def test_it_is_released(path):
     with store_lock(path):
         pass
     assert not path.exists()  # the lock makes no store,
-    left = {p.name: p.read_bytes() for p in path.parent.iterdir()}
-    assert left in ({}, {".a.zarr.lock": b""})  # and leaves nothing but its empty file
+    remaining = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    assert remaining in ({}, {".a.zarr.lock": b""})  # and leaves nothing but its empty file
 
 
 def test_two_spellings_are_one_store(tmp_path, monkeypatch):
@@ -277,7 +277,7 @@ def test_two_threads_on_one_store(path, monkeypatch, tmp_path):
     assert js.open_store(path).attrs["complete"] == 0
     thread.join()
     assert not failures
-    assert sorted(runs_told(log, GRID)) == sorted(runs_of(GRID))
+    assert sorted(logged_runs(log, GRID)) == sorted(runs_of(GRID))
     with store_lock(path):
         assert js.run(GRID, store=path).equals(js.open_store(path))
 
@@ -290,16 +290,16 @@ def test_two_processes_on_one_store(path, tmp_path):
         environment = {"COUNTED_LOG": str(folder / "log"), "COUNTED_SLEEP": str(sleep)}
         return {
             "store": str(path), "grid": GRID.to_dict(), "chunk": 2,
-            "told": str(folder / "told"), "environment": environment,
+            "outcome": str(folder / "outcome"), "environment": environment,
         }  # fmt: skip
 
     with Server() as one, Server() as two:
         pid = one.start(**request("one", 0.2))
         assert when((tmp_path / "one" / "log").exists)
         assert two.finish(**request("two", 0.0)) == 1
-        told = (tmp_path / "two" / "told").read_text()
-        assert told.startswith("ValueError: `store`")
-        assert f"process {pid} on {socket.gethostname()}" in told
+        outcome = (tmp_path / "two" / "outcome").read_text()
+        assert outcome.startswith("ValueError: `store`")
+        assert f"process {pid} on {socket.gethostname()}" in outcome
         assert not (tmp_path / "two" / "log").exists()
         assert one.wait() == 0
         runs = js.open_store(path)

@@ -47,8 +47,8 @@ def test_they_continue_and_extend(folder, fresh, name):
     done = js.run(GRID, store=folder / name)
     assert done.attrs["complete"] == 1
     assert_close(done, fresh.sel(learning_rate=[0.1, 0.2], seed=[0, 1]), **CLOSE)
-    whole = js.run(LARGER, store=folder / name)
-    assert_close(whole, fresh, **CLOSE)
-    stored = whole.sel(learning_rate=before["learning_rate"], seed=before["seed"])
+    extended = js.run(LARGER, store=folder / name)
+    assert_close(extended, fresh, **CLOSE)
+    stored = extended.sel(learning_rate=before["learning_rate"], seed=before["seed"])
     written = before["status"] != js.Status.not_run
     assert stored["loss"].where(written).equals(before["loss"].where(written))

@@ -18,19 +18,23 @@ from jaxscale.sweep._program import PROGRAMS
 
 
 def test_the_counter_counts():
-    with compilations() as seen:
-        jax.jit(lambda x: x * 3)(np.float32(2.0))
-    assert seen
+    with compilations() as compiled, compilations(traces=True) as traced:
+        triple = jax.jit(lambda x: x * 3)
+        jax.eval_shape(triple, np.float32(2.0))
+        assert (len(compiled), len(traced)) == (0, 1)
+        triple(np.float32(2.0))
+    assert len(compiled) == 1
+    assert len(traced) > 1
 
 
 def test_planning_compiles_nothing():
     axes = {"learning_rate": [0.1, 0.2], "n_skills": [3, 4]}
-    with compilations() as seen:
+    with compilations() as compiled:
         plan = js.plan(js.Grid(SMALL, axes, seeds=4))
         text = str(plan)
-    assert not seen
+    assert not compiled
     assert plan.n_programs == 2
-    assert "16 runs, 2 compiles, 2 devices" in text
+    assert "16 runs, 2 programs, 2 devices" in text
     assert plan.seconds > 0
     assert plan.flops > 0
 
@@ -128,13 +132,13 @@ def test_sizes_are_split_where_it_saves_most():
     sizes = np.asarray([1.0, 2.0, 4.0, 8.0, 16.0, 100.0])
     divisions = cheapest(cells([sizes]), lambda m: int(m.sum()) * float(sizes[m].max()), 6)
     assert [len(masks) for _, masks in divisions] == [1, 2, 3, 4, 5, 6]
-    for n, (found, masks) in enumerate(divisions, start=1):
+    for n, (work, masks) in enumerate(divisions, start=1):
         assert np.sum(masks, axis=0).tolist() == [1] * 6  # every run in one bucket
-        assert found == padded_work(sizes, masks)
+        assert work == padded_work(sizes, masks)
         ways = [  # contiguous divisions of six sizes, the cheapest by trial
             np.split(np.arange(6), cut) for cut in itertools.combinations(range(1, 6), n - 1)
         ]
-        assert found == min(sum(len(w) * sizes[w].max() for w in way) for way in ways)
+        assert work == min(sum(len(w) * sizes[w].max() for w in way) for way in ways)
 
 
 def test_boxes_of_two_axes_are_cut_along_either():
@@ -207,9 +211,9 @@ def test_memory_bounds_the_runs_of_a_call():
 def test_the_second_run_of_a_plan_compiles_nothing():
     plan = js.plan(js.Grid(SMALL, {"n_skills": [3, 5]}, seeds=3))
     first = js.run(plan)
-    with compilations() as seen:
+    with compilations() as compiled:
         second = js.run(pickle.loads(pickle.dumps(plan)))
-    assert not seen
+    assert not compiled
     assert second.equals(first)
 
 

@@ -30,8 +30,8 @@ class Shifted(MultilinearSkills):
     """Reads a function and a constant of its module, as a class in a notebook does."""
 
     def observe(self, state):
-        seen = super().observe(state)
-        return seen | {"loss": _shift(seen["loss"])}
+        observed = super().observe(state)
+        return observed | {"loss": _shift(observed["loss"])}
 
 
 def grid(system=FINITE, rates=(0.1, 0.2), **kwargs):
@@ -194,14 +194,14 @@ def _half(learning_rate):
     return optax.sgd(learning_rate / 2)
 
 
-def _whole(learning_rate):
+def _full(learning_rate):
     return optax.sgd(learning_rate)
 
 
 def test_an_optimizer_of_the_users_is_not_stale(monkeypatch):
     optimizer = js.Optax(_half)
     before = structure_key(optimizer)
-    monkeypatch.setitem(globals(), "_half", _whole)
+    monkeypatch.setitem(globals(), "_half", _full)
     assert structure_key(optimizer) != before
 
 

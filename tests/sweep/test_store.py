@@ -47,8 +47,8 @@ def test_plain_xarray_reads_it(tmp_path):
         if int(row["run_id"]) < 0:
             continue
         label, rate = str(row["data"].values), float(row["learning_rate"])
-        there = runs["loss"].sel(data=label, learning_rate=rate, seed=int(row["seed"]))
-        np.testing.assert_array_equal(there, row["loss"])
+        selected = runs["loss"].sel(data=label, learning_rate=rate, seed=int(row["seed"]))
+        np.testing.assert_array_equal(selected, row["loss"])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_store_returns_what_memory_does(tmp_path, axes):
 
 def test_an_interrupted_store_continues(tmp_path, monkeypatch):
     plan = js.plan(GRID, max_runs_per_chunk=2)
-    whole = js.run(plan)
+    reference = js.run(plan)
     with monkeypatch.context() as patch:
         assert len(count_chunks(patch, stop_after=1)) == 0
         part = js.run(plan, store=tmp_path / "a.zarr")
@@ -87,7 +87,7 @@ def test_an_interrupted_store_continues(tmp_path, monkeypatch):
     done = js.run(plan, store=tmp_path / "a.zarr")
     assert computed == [(0, 1), (0, 2)]
     assert done.attrs["complete"] == 1
-    assert done.equals(whole)
+    assert done.equals(reference)
     js.run(plan, store=tmp_path / "a.zarr")
     assert len(computed) == 2
 
@@ -106,11 +106,11 @@ def test_a_store_continues_in_its_own_chunks(tmp_path, monkeypatch):
 
 def test_a_lost_chunk_is_computed_again(tmp_path, monkeypatch):
     plan = js.plan(GRID, max_runs_per_chunk=2)
-    whole = js.run(plan, store=tmp_path / "a.zarr")
+    reference = js.run(plan, store=tmp_path / "a.zarr")
     zarr.open_group(tmp_path / "a.zarr", mode="r+")["done"][1] = False
     assert np.isnan(js.open_store(tmp_path / "a.zarr")["loss"]).any()
     computed = count_chunks(monkeypatch)
-    assert js.run(plan, store=tmp_path / "a.zarr").equals(whole)
+    assert js.run(plan, store=tmp_path / "a.zarr").equals(reference)
     assert computed == [(0, 1)]
 
 

@@ -34,8 +34,8 @@ def path(finished, tmp_path):
 def test_a_value_set_through_an_axis_is_not_that_of_the_system(tmp_path):
     path = tmp_path / "a.zarr"
     js.run(js.Grid(SYSTEM, {"data": [FiniteSet(n_samples=1000)]}, seeds=2), store=path)
-    whole = js.Grid(SYSTEM, {"data.n_samples": [10, 1000]}, seeds=2)
-    assert js.run(whole, store=path).equals(js.run(whole))
+    grid = js.Grid(SYSTEM, {"data.n_samples": [10, 1000]}, seeds=2)
+    assert js.run(grid, store=path).equals(js.run(grid))
     path = tmp_path / "b.zarr"
     js.run(js.Grid(SYSTEM, {"data.n_samples": [99]}, seeds=2), store=path)
     with pytest.raises(ValueError, match=r"another grid \(`data` has the value FiniteSet"):
@@ -49,8 +49,8 @@ class Optional(MultilinearSkills):
 
     def observe(self, state):
         shift = 0.0 if self.extra is None else self.extra
-        seen = super().observe(state)
-        return seen | {"loss": seen["loss"] + shift}
+        observed = super().observe(state)
+        return observed | {"loss": observed["loss"] + shift}
 
 
 def test_a_program_of_several_structures_is_refused(tmp_path, monkeypatch):
@@ -79,10 +79,10 @@ def test_runs_that_lost_their_names_are_not_read(path):
 
 
 def test_a_mark_that_cannot_be_read_marks_nothing(path):
-    whole = js.open_store(path)
+    before = js.open_store(path)
     (path / "done" / "c" / "0").write_bytes(b"")
     assert int((js.open_store(path).status < 0).sum()) == 2
-    assert js.run(GRID, store=path).equals(whole)
+    assert js.run(GRID, store=path).equals(before)
 
 
 @pytest.mark.parametrize("name", ["run_id", "loss"])
@@ -166,15 +166,15 @@ def test_a_store_is_complete_when_nothing_is_left(path):
 
 
 def test_a_session_is_written_when_it_begins(path, monkeypatch):
-    seen, run = [], execute.Session.run
+    written, run = [], execute.Session.run
 
     def looking(self, shown):
-        seen.append(json.loads(js.open_store(path).attrs["sessions"]))
+        written.append(json.loads(js.open_store(path).attrs["sessions"]))
         return run(self, shown)
 
     monkeypatch.setattr(execute.Session, "run", looking)
     js.run(js.Grid(SYSTEM, GRID.axes, seeds=3), store=path)
-    assert [[s["complete"] for s in told] for told in seen] == [[1, 0]]
+    assert [[s["complete"] for s in sessions] for sessions in written] == [[1, 0]]
     assert [s["complete"] for s in json.loads(js.open_store(path).attrs["sessions"])] == [1, 1]
 
 
@@ -225,13 +225,13 @@ def test_large_runs_have_short_zarr_chunks(tmp_path, monkeypatch):
 
 def test_a_store_keeps_its_zarr_chunks(path, monkeypatch):
     """Whatever this version would choose: it is continued, read and extended as it was cut."""
-    whole = js.open_store(path)
+    before = js.open_store(path)
     zarr.open_group(path, mode="r+")["done"][1] = False
     monkeypatch.setattr(layout, "ZARR_CHUNK_BYTES", 1)
     part = js.open_store(path)
     assert int((part.status < 0).sum()) == 2
-    assert js.run(GRID, store=path).equals(whole)
+    assert js.run(GRID, store=path).equals(before)
     assert zarr.open_group(path, mode="r").attrs["slots"] == 2
     more = js.Grid(SYSTEM, GRID.axes, seeds=3)
-    assert js.run(more, store=path).sel(seed=[0, 1]).equals(whole)
+    assert js.run(more, store=path).sel(seed=[0, 1]).equals(before)
     assert zarr.open_group(path, mode="r").attrs["slots"] == 1

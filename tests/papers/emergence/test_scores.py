@@ -25,8 +25,8 @@ def _planted(grid: js.Grid, shift: np.ndarray, n_seeds: int) -> xarray.Dataset:
             lambda y, d=delay: np.interp(x / np.exp(d), x, y), one.get_axis_num(dim), one.values
         )
         curves.append(one.copy(data=stretched))
-    found = xarray.concat(curves, dim=strength["skill"]).transpose(*strength.dims)
-    runs = found.to_dataset(name="skill_strength").expand_dims(seed=np.arange(n_seeds))
+    joined = xarray.concat(curves, dim=strength["skill"]).transpose(*strength.dims)
+    runs = joined.to_dataset(name="skill_strength").expand_dims(seed=np.arange(n_seeds))
     shape = (n_seeds, *grid.shape[:-1])
     runs["status"] = (("seed", *grid.axes), np.zeros(shape, int))
     return runs
@@ -48,7 +48,7 @@ def test_delays_of_the_later_skills_are_measured():
     assert claims["emergence-time-order"].measured == pytest.approx(1.6, abs=0.1)
 
 
-def test_a_skill_that_does_not_emerge_is_told():
+def test_a_skill_that_does_not_emerge_is_reported():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     runs = _planted(grid, np.array([0, 0, 0, 0, 5.0]), 8)
     score = score_emergence(grid, runs)
@@ -132,13 +132,13 @@ def test_other_grids_are_refused():
 def law_runs():
     """The law presets at two skill exponents, with fewer sets."""
     presets = ("emergence_laws", "emergence_law_parameters", "emergence_law_data")
-    found = []
+    runs = []
     for name in presets:
         grid = js.Grid.from_toml(name, axes={"skill_exponent": [0.6]})
         if "data" in name:
             grid = js.Grid(grid.system, grid.axes, seeds=16)
-        found.append(js.run(grid, progress=False))
-    return found
+        runs.append(js.run(grid, progress=False))
+    return runs
 
 
 def test_the_laws_hold_on_the_presets(law_runs):

@@ -45,14 +45,14 @@ def _runs(mean, n_seeds=12, spread=0.01, name="loss", **coords):
 
 
 def _verdicts(claims, start=""):
-    found = {c.id: str(c.verdict) for c in claims if c.id.startswith(start)}
-    assert found, f"no claim starts with {start!r}"
-    return found
+    verdicts = {c.id: str(c.verdict) for c in claims if c.id.startswith(start)}
+    assert verdicts, f"no claim starts with {start!r}"
+    return verdicts
 
 
 def _all(claims, verdict, start=""):
-    found = _verdicts(claims, start)
-    assert set(found.values()) == {verdict}, found
+    verdicts = _verdicts(claims, start)
+    assert set(verdicts.values()) == {verdict}, verdicts
 
 
 # ---------------------------------------------------------------- frontier
@@ -73,23 +73,23 @@ def _direct(a, b, k, c):
         return -a * x + np.log((n - 1) / (n - r - 1)) if n >= r + 2 else np.inf
 
     most = scipy.optimize.brentq(lambda x: c * np.exp(-x) - k * np.exp(b * x) - 2, 0, np.log(c))
-    found = scipy.optimize.minimize_scalar(
+    optimum = scipy.optimize.minimize_scalar(
         log_loss, bounds=(0, most), method="bounded", options={"xatol": 1e-9}
     )
-    return np.log(c) - found.x, found.x, found.fun
+    return np.log(c) - optimum.x, optimum.x, optimum.fun
 
 
 @pytest.mark.parametrize(("a", "b", "k"), [(0.5, 0.5, 1.7), (0.35, 0.4, 2.5)])
 def test_the_frontier_of_power_laws_is_that_of_direct_minimisation(a, b, k):
-    found = measure_frontier(_power_laws(a, b, k), COMPUTE)
+    frontier = measure_frontier(_power_laws(a, b, k), COMPUTE)
     expected = np.array([_direct(a, b, k, c) for c in COMPUTE]).T
-    np.testing.assert_allclose(np.log(found.n_features), expected[0], atol=1e-3)
-    np.testing.assert_allclose(np.log(found.n_samples), expected[1], atol=1e-3)
-    np.testing.assert_allclose(np.log(found.loss), expected[2], atol=1e-6)
-    np.testing.assert_allclose(found.n_features * found.n_samples, COMPUTE)
+    np.testing.assert_allclose(np.log(frontier.n_features), expected[0], atol=1e-3)
+    np.testing.assert_allclose(np.log(frontier.n_samples), expected[1], atol=1e-3)
+    np.testing.assert_allclose(np.log(frontier.loss), expected[2], atol=1e-6)
+    np.testing.assert_allclose(frontier.n_features * frontier.n_samples, COMPUTE)
     slopes = [np.polyfit(np.log(COMPUTE), e, 1)[0] for e in expected]
     for name, expected_slope in zip(("n_features", "n_samples", "loss"), slopes, strict=True):
-        per_seed = found.exponent[name].per_seed
+        per_seed = frontier.exponent[name].per_seed
         np.testing.assert_allclose(per_seed, np.full(12, expected_slope), atol=1e-3)
     # far from N ~ 1 the best N is a fixed multiple of the rank
     np.testing.assert_allclose(slopes[:2], [b / (1 + b), 1 / (1 + b)], atol=0.03)
@@ -99,19 +99,19 @@ def test_the_frontier_of_power_laws_is_that_of_direct_minimisation(a, b, k):
 def test_an_optimum_at_an_end_of_the_samples_is_nan(c, end):
     expected = np.exp(_direct(0.5, 0.5, 1.7, c)[1])
     assert expected < SAMPLES[0] if end == "first" else expected > SAMPLES[-1]
-    found = measure_frontier(_power_laws(), np.array([1e3, 1e4, c]))
-    for values in (found.n_features, found.n_samples, found.loss):
+    frontier = measure_frontier(_power_laws(), np.array([1e3, 1e4, c]))
+    for values in (frontier.n_features, frontier.n_samples, frontier.loss):
         np.testing.assert_array_equal(np.isnan(values), [False, False, True])
-    assert all(np.isnan(e.per_seed).all() for e in found.exponent.values())
-    _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
+    assert all(np.isnan(e.per_seed).all() for e in frontier.exponent.values())
+    _all(frontier_claims(frontier, ALPHA, GAMMA), "inconclusive")
 
 
 def test_a_seed_without_a_value_leaves_no_frontier():
     runs = _power_laws(spread=0.01)
     runs["rank"][3, 2] = np.nan
-    found = measure_frontier(runs, COMPUTE)
-    assert all(np.isnan(e.per_seed).all() for e in found.exponent.values())
-    _all(frontier_claims(found, ALPHA, GAMMA), "inconclusive")
+    frontier = measure_frontier(runs, COMPUTE)
+    assert all(np.isnan(e.per_seed).all() for e in frontier.exponent.values())
+    _all(frontier_claims(frontier, ALPHA, GAMMA), "inconclusive")
 
 
 # ------------------------------------------------------------- instability
@@ -126,17 +126,17 @@ def test_unstable_runs_are_counted_with_exact_binomial_limits():
         largest, dims=("seed", "n_samples"), coords={"n_samples": [10, 20, 40, 80]}
     )
     # eta lambda > 2 is strict: 0.25 * 3.9 < 2, 0.5 * 4.1 > 2, and every run beyond 2 / 3.9
-    found = measure_instability(eigenvalues, np.array([0.25, 0.5, 0.6]))
-    assert found.n_runs == n
-    np.testing.assert_array_equal(found.count, [[0] * 4, unstable, [n] * 4])
-    for i, j in np.ndindex(found.count.shape):
-        count = int(found.count[i, j])
+    instability = measure_instability(eigenvalues, np.array([0.25, 0.5, 0.6]))
+    assert instability.n_runs == n
+    np.testing.assert_array_equal(instability.count, [[0] * 4, unstable, [n] * 4])
+    for i, j in np.ndindex(instability.count.shape):
+        count = int(instability.count[i, j])
         exact = scipy.stats.binomtest(count, n).proportion_ci(method="exact")
-        assert found.low[i, j] == pytest.approx(exact.low, abs=1e-12)
-        assert found.high[i, j] == pytest.approx(exact.high, abs=1e-12)
-    assert found.low[0, 0] == 0.0
-    assert found.high[2, 0] == 1.0
-    np.testing.assert_allclose(found.share.mean("seed"), found.count / n)
+        assert instability.low[i, j] == pytest.approx(exact.low, abs=1e-12)
+        assert instability.high[i, j] == pytest.approx(exact.high, abs=1e-12)
+    assert instability.low[0, 0] == 0.0
+    assert instability.high[2, 0] == 1.0
+    np.testing.assert_allclose(instability.share.mean("seed"), instability.count / n)
 
 
 def test_the_threshold_itself_is_stable():
@@ -172,11 +172,11 @@ def test_the_jackknife_takes_estimates_of_any_shape():
 def test_a_seed_without_a_value_is_not_left_out():
     values = _runs(np.array([1.0, 2.0, 4.0]), 12, 0.01, x=[1, 2, 4])["loss"]
     values[3, 1] = np.nan
-    found = jackknife(values, np.asarray)
-    assert found.shape == (12, 3)
-    assert np.isnan(found).all()
+    estimates = jackknife(values, np.asarray)
+    assert estimates.shape == (12, 3)
+    assert np.isnan(estimates).all()
     claim = Claim.from_seeds(
-        "toy", "x", "x", predicted=2.0, values=found[:, 1], margin=0.5, reason="toy"
+        "toy", "x", "x", predicted=2.0, values=estimates[:, 1], margin=0.5, reason="toy"
     )
     assert claim.verdict == "inconclusive"
 
@@ -237,7 +237,7 @@ def test_data_with_the_exponent_of_dense_inputs_disagree(dense):
     _all(data_claims(_data(lambda alpha: alpha), dense), "disagrees")
 
 
-def test_a_seed_of_data_without_any_value_is_told(data, dense):
+def test_a_seed_of_data_without_any_value_is_reported(data, dense):
     broken = data.copy(deep=True)
     broken["residual_loss"][3] = np.nan
     assert {str(claim.verdict) for claim in data_claims(broken, dense)} == {"inconclusive"}
@@ -294,8 +294,8 @@ def frontier_runs(data):
 
 
 def test_the_frontier_of_the_theory_agrees(frontier_runs):
-    found = measure_frontier(frontier_runs, COMPUTE)
-    claims = frontier_claims(found, ALPHA, GAMMA)
+    frontier = measure_frontier(frontier_runs, COMPUTE)
+    claims = frontier_claims(frontier, ALPHA, GAMMA)
     _all(claims, "agrees")
     _all(claims, "agrees", "frontier-L")
     _all(claims, "agrees", "frontier-data-first")
@@ -321,11 +321,11 @@ def _descent(factor):
     alphas, t = [0.5, 1.0], np.maximum(steps, 1).astype(float)
     keywords = {"learning_rate": 0.5, "sparsity_exponent": GAMMA}
     with jax.enable_x64(True):
-        kept = [
+        factors = [
             np.asarray(theory.gd_loss(t[3:], 512.0, spectrum_exponent=a, **keywords))
             for a in alphas
         ]
-    mean = np.concatenate([np.ones((2, 3)), kept], axis=1) * factor(t)
+    mean = np.concatenate([np.ones((2, 3)), factors], axis=1) * factor(t)
     return _runs(mean, spectrum_exponent=alphas, step=steps), system
 
 
@@ -357,12 +357,12 @@ def test_instability_of_the_theory_agrees_and_of_another_exponent_disagrees():
     eigenvalues = xarray.DataArray(
         largest, dims=("seed", "n_samples"), coords={"n_samples": d}, name="largest_eigenvalue"
     )
-    found = measure_instability(eigenvalues, rate)
-    assert np.all((found.low < p) & (p < found.high))
-    claims = instability_claims(found, 0.5, 2.5)
+    instability = measure_instability(eigenvalues, rate)
+    assert np.all((instability.low < p) & (p < instability.high))
+    claims = instability_claims(instability, 0.5, 2.5)
     assert len(claims) == 3
     _all(claims, "agrees", "instability-")
-    wrong = _verdicts(instability_claims(found, 0.5, 4.0))
+    wrong = _verdicts(instability_claims(instability, 0.5, 4.0))
     assert wrong["instability-samples"] == "disagrees"
     assert wrong["instability-rate"] == "disagrees"
 
@@ -382,11 +382,11 @@ def test_nonlinear_features_agree_and_with_dense_exponents_disagree():
 
 
 def test_the_frontier_is_drawn(frontier_runs):
-    found = measure_frontier(frontier_runs, COMPUTE)
-    figure = frontier_figure({(ALPHA, GAMMA): found})
+    frontier = measure_frontier(frontier_runs, COMPUTE)
+    figure = frontier_figure({(ALPHA, GAMMA): frontier})
     assert len(figure.axes) == 3
     for axes, name in zip(figure.axes, ("n_features", "n_samples", "loss"), strict=True):
         measured, law = (line.get_ydata() for line in axes.lines)
-        np.testing.assert_allclose(measured, getattr(found, name))
+        np.testing.assert_allclose(measured, getattr(frontier, name))
         np.testing.assert_allclose(law, measured, rtol=0.3)
     figure.draw_without_rendering()

@@ -50,9 +50,9 @@ def power(exponent):
 
 def test_slopes_and_their_controls():
     runs = planted(power(1.3))
-    found = scores.measure_slopes(runs, (10.0, 100.0))
-    assert [tuple(s.at.values()) for s in found] == [(1.1, 0), (1.1, 1), (2, 0), (2, 1)]
-    for one in found:
+    slopes = scores.measure_slopes(runs, (10.0, 100.0))
+    assert [tuple(s.at.values()) for s in slopes] == [(1.1, 0), (1.1, 1), (2, 0), (2, 1)]
+    for one in slopes:
         np.testing.assert_allclose(one.loss, 1.3, rtol=1e-10)
         lam = np.arange(1, 65.0) ** -one.at["frequency_exponent"]
         lam /= lam.sum()
@@ -61,15 +61,15 @@ def test_slopes_and_their_controls():
         exact = 0.5 * np.sum(lam * target**2 * (1 - RATE * lam) ** (2 * steps[:, None]), axis=1)
         slope = -np.polyfit(np.log(steps), np.log(exact), 1)[0]
         np.testing.assert_allclose(one.control, slope, rtol=1e-10)
-    np.testing.assert_allclose(scores.spread(found, "loss"), 0, atol=1e-10)
+    np.testing.assert_allclose(scores.spread(slopes, "loss"), 0, atol=1e-10)
 
 
 def test_the_same_start_changes_the_control():
     runs = planted(power(1.0))
     at = {"frequency_exponent": 1.1, "importance_exponent": 0.0}
-    here = runs.sel(at, drop=True)
-    zero = scores.control_curve(here, at).isel(step=0)
-    same = scores.control_curve(here, at, same_start=True).isel(step=0)
+    run = runs.sel(at, drop=True)
+    zero = scores.control_curve(run, at).isel(step=0)
+    same = scores.control_curve(run, at, same_start=True).isel(step=0)
     np.testing.assert_allclose(same / zero, 0.4**2, rtol=1e-12)
 
 
@@ -97,15 +97,15 @@ def test_half_times():
 def test_the_window_is_that_of_the_theory():
     at = {"frequency_exponent": 1.1, "importance_exponent": 1.0}
     opens, closes = scores.predicted_window(planted(power(1.0)), at)
-    found = theory.interference_window(
+    window = theory.interference_window(
         latent_size=8.0, gain=1.4, bias_learning_rate=1.0, n_features=64, **at
     )
     assert opens == 5.0
-    assert closes == pytest.approx(min(float(found.closes), 100.0), rel=1e-4)
+    assert closes == pytest.approx(min(float(window.closes), 100.0), rel=1e-4)
 
 
-def verdicts(found):
-    return {c.id: str(c.verdict) for c in found}
+def verdicts(results):
+    return {c.id: str(c.verdict) for c in results}
 
 
 def interference(exponent):
@@ -137,10 +137,10 @@ def test_without_superposition_the_exact_law_agrees_and_another_does_not():
 
         return planted(loss, **system)
 
-    found = verdicts(claims.sequential_claims(exact(1.0), (10.0, 100.0)))
-    assert found["sequential-1.1-0"] == found["sequential-2-1"] == "agrees"
-    found = verdicts(claims.sequential_claims(exact(4.0), (10.0, 100.0)))
-    assert found["sequential-2-1"] == "disagrees"
+    by_id = verdicts(claims.sequential_claims(exact(1.0), (10.0, 100.0)))
+    assert by_id["sequential-1.1-0"] == by_id["sequential-2-1"] == "agrees"
+    by_id = verdicts(claims.sequential_claims(exact(4.0), (10.0, 100.0)))
+    assert by_id["sequential-2-1"] == "disagrees"
 
 
 def test_spread_and_bottleneck_claims():
@@ -153,9 +153,9 @@ def test_spread_and_bottleneck_claims():
 
 
 def test_tails_are_judged_and_a_wrong_index_would_be_seen(monkeypatch):
-    found = verdicts(claims.tail_claims())
-    assert set(found.values()) == {"agrees"}
-    assert len(found) == 10
+    by_id = verdicts(claims.tail_claims())
+    assert set(by_id.values()) == {"agrees"}
+    assert len(by_id) == 10
     monkeypatch.setattr(theory, "universal_law", lambda index: 1 - index)
     assert "disagrees" in verdicts(claims.tail_claims()).values()
 

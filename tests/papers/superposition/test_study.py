@@ -24,8 +24,8 @@ def test_one_over_t_where_interference_dominates():
     assert np.all(runs["status"] == js.Status.ok)
     start = runs["loss"].sel(step=0, importance_exponent=0.0).mean("seed")
     np.testing.assert_allclose(start, 2048 * 1.4**2 / (4 * 32), rtol=0.05)
-    found = scores.measure_slopes(runs, (10.0, 100.0))
-    chosen = [s for s in found if tuple(s.at.values()) in PAIRS]
+    slopes = scores.measure_slopes(runs, (10.0, 100.0))
+    chosen = [s for s in slopes if tuple(s.at.values()) in PAIRS]
     assert len(chosen) == 6
     for one in chosen:
         assert np.all((one.loss > 0.85) & (one.loss < 1.25)), (one.at, one.loss)
@@ -68,12 +68,12 @@ def test_the_full_scale_concludes_at_toy_size(tmp_path):
         (tmp_path / path.name).write_text(text)
     presets = tuple(str(tmp_path / f"{name}.toml") for name in STUDY.presets["full"])
     study = dataclasses.replace(STUDY, presets={"full": presets})
-    found = reproduce(study, tmp_path / "out", scale="full", console=Console(quiet=True))
-    ids = {c.id for c in found.claims}
+    result = reproduce(study, tmp_path / "out", scale="full", console=Console(quiet=True))
+    ids = {c.id for c in result.claims}
     assert {"bottleneck-exact", "universal-spread", "adam-spread-6", "tail-gaussian"} <= ids
-    assert {c.id: str(c.verdict) for c in found.claims}["bottleneck-exact"] == "agrees"
-    assert found.scores["bottleneck_distance"] < 1e-10
-    for figure in found.figures:
+    assert {c.id: str(c.verdict) for c in result.claims}["bottleneck-exact"] == "agrees"
+    assert result.scores["bottleneck_distance"] < 1e-10
+    for figure in result.figures:
         assert (tmp_path / "out" / "figures" / f"{figure.name}.svg").stat().st_size > 5000
 
 
