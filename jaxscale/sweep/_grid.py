@@ -67,6 +67,19 @@ def label(value: Any) -> str | float:
     return plain if isinstance(plain, int | float | str) else str(plain)
 
 
+def match_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Find the place of each wanted label of an axis, -1 for none; reals agree to a millionth."""
+    kinds = {labels.dtype.kind, wanted.dtype.kind}
+    if not kinds <= set("iuf"):
+        place = {value: i for i, value in enumerate(labels.tolist())}
+        return np.asarray([place.get(value, -1) for value in wanted.tolist()], int)
+    order = np.argsort(labels)
+    ordered = labels[order].astype(np.float64)
+    nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, wanted)
+    rounding = 1e-6 if kinds == {"f"} else 1e-9  # of float32; whole numbers lie close together
+    return np.where(np.isclose(ordered[nearest], wanted, rounding, 0.0), order[nearest], -1)
+
+
 class Grid:
     """All combinations of axis values and seeds of one system.
 
