@@ -158,6 +158,20 @@ def test_coordinates_name_the_field_and_the_value(vectors, field, value):
         Coordinates(*vectors)
 
 
+def test_a_grid_of_traced_numbers_is_refused():
+    system = emergence.MultilinearSkills(n_skills=3, n_steps=20)
+
+    def at(rate):
+        return js.predict(js.Grid(js.replace(system, "learning_rate", rate)))["loss"].values[-1]
+
+    def along(rate):
+        return js.predict(js.Grid(system, {"learning_rate": [rate]}))["loss"].values[-1, 0]
+
+    for function in (at, along):
+        with pytest.raises(ValueError, match=r"plain numbers, .* `system\.predict\(\)`"):
+            jax.grad(function)(0.1)
+
+
 def test_coordinates_of_different_lengths():
     with pytest.raises((ValueError, TypeError), match="weight"):  # beartype refuses them first
         Coordinates([1.0, 0.5], [1.0, 0.5], [1.0])

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
 from jaxscale._system import AbstractSystem
-from jaxscale.fields import as_int
+from jaxscale.fields import as_int, is_traced
 from jaxscale.keys import root_key
 from jaxscale.paths import get, is_static, replace
 from jaxscale.sweep._config import (
@@ -115,6 +116,11 @@ class Grid:
     ):
         if not isinstance(system, AbstractSystem):
             raise ValueError(f"`system` must be an AbstractSystem, got {system!r}.")
+        if is_traced(*jax.tree.leaves((system, axes))):
+            raise ValueError(
+                "`system` and `axes` must hold plain numbers, got a traced one: differentiate or "
+                "map `system.predict()` or `system.simulate(key)`, without a grid."
+            )
         self.system = system
         self.key = as_int("key", key)
         if not 0 <= self.key < 2**63:
