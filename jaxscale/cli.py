@@ -139,7 +139,7 @@ def run(
     from rich.console import Console
 
     from jaxscale._status import Status
-    from jaxscale.report._figures import plot
+    from jaxscale.report._plot import plot
     from jaxscale.sweep._config import read_toml
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict

@@ -15,8 +15,8 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.residuals import Huber, Log, Scaled
 from jaxscale.paths import replace
-from jaxscale.report._figures import plot
 from jaxscale.report._fitted import fit_figure
+from jaxscale.report._plot import plot
 from jaxscale.sweep._config import parse_value
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._predict import grid_of

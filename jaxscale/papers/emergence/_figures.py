@@ -92,8 +92,8 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.set_xlim(frontier.compute[0] / 3, frontier.compute[-1] * 3)
         low, high = np.nanmin(frontier.loss), np.nanmax(frontier.loss)
         axes.set_ylim(low * 0.8, high * 1.6)
-        title = f"α = {alpha:g}: L* ∝ X^−{alpha / (alpha + 2):.3f}"
+        title = f"α = {alpha:g}: L* ∝ $X^{{-{alpha / (alpha + 2):.3f}}}$"
         finish(axes, (LAW_LABEL["C"], "loss [S²]"), title)
-    finish(last, (LAW_LABEL["C"], "best parameters N*"), "N* ∝ X^(1/(α+2))", ends)
+    finish(last, (LAW_LABEL["C"], "best parameters N*"), r"N* ∝ $X^{1/(\alpha+2)}$", ends)
     legend(figure, {"each N": THIN, "best N": POINTS, "closed form": DASHED})
     return figure
