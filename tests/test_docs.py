@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def test_the_blocks_run_in_order(tmp_path, monkeypatch):
 
 def test_the_sweep_file_plans(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", SWEEPS, re.S)
+    assert f'"{tomllib.loads(text)["store"]}"' not in PLAIN  # both run in one folder
     (tmp_path / "sweep.toml").write_text(text)
     grid = js.Grid.from_toml(str(tmp_path / "sweep.toml"))
     assert grid.shape == (3, 5, 8)
