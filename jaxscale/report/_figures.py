@@ -19,6 +19,7 @@ FEW = 12  # up to so many simulated points are marked one by one
 DARK = 0.55  # lightness of theory, of that of the simulation
 LINE_HEIGHT = 0.06  # of a label, in heights of a panel
 DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
+BELOW: dict[str, Any] = {"zorder": 1.5}
 POINTS: dict[str, Any] = {"marker": "o", "ms": 4, "ls": ""}
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -96,11 +97,15 @@ def band(
 def dashed(
     axes: "matplotlib.axes.Axes", x: ArrayLike, y: ArrayLike, color: str, **style: Any
 ) -> None:
-    """Draw theory over a simulation of this colour: dashed, darker, with a light edge."""
+    """Draw theory over a simulation of this colour: dashed, darker, with a light edge.
+
+    `**BELOW` draws it under a simulation that is points, which it would hide.
+    """
     from matplotlib.patheffects import Normal, Stroke
 
     edge = [Stroke(linewidth=3.4, foreground="white", alpha=0.9), Normal()]
-    axes.plot(x, y, color=darker(color), zorder=2.5, path_effects=edge, **DASHED | style)
+    style = DASHED | {"zorder": 2.5, "path_effects": edge} | style
+    axes.plot(x, y, color=darker(color), **style)
 
 
 def darker(color: str) -> str:

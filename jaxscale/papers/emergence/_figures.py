@@ -7,10 +7,12 @@ import numpy as np
 from jaxscale.papers.emergence._claims import LawCurve, compute_curves, law_frontier
 from jaxscale.papers.emergence._scores import EmergenceScore
 from jaxscale.report._figures import (
+    BELOW,
     DASHED,
     OKABE_ITO,
     POINTS,
     band,
+    dashed,
     finish,
     legend,
     log_axis,
@@ -59,7 +61,7 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
             mean = one.simulated.mean("seed") if "seed" in one.simulated.dims else one.simulated
             x = np.asarray(mean[name], float)
             axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0)
-            theory_line(axes, one.law, name, color)
+            dashed(axes, np.asarray(one.law[name], float), one.law, color, **BELOW)
             alpha = float(mean["skill_exponent"])
             axes.annotate(
                 f"α = {alpha:g}", (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",

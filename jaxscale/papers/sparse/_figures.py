@@ -9,6 +9,7 @@ from jaxscale.papers._runs import in_float64, points
 from jaxscale.papers.sparse._scores import Instability
 from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of, plane
 from jaxscale.report._figures import (
+    BELOW,
     DASHED,
     OKABE_ITO,
     POINTS,
@@ -165,7 +166,7 @@ def instability_figure(
         share = measured.count[i] / measured.n_runs
         spread = [share - measured.low[i], measured.high[i] - share]
         axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
-        dashed(axes, d, expected[i], color)
+        dashed(axes, d, expected[i], color, **BELOW)
         ends.append((d[-1], share[-1], f"η = {rate:g}", color))
     labels = ("samples D", r"probability that η λ$_\mathrm{max}$ > 2")
     finish(axes, labels, f"α = {alpha:g}, γ = {gamma:g}", ends)
