@@ -52,7 +52,7 @@ class Formula:
         for name in self.values:
             if name not in self._parameters and not self._takes_any:
                 raise ValueError(
-                    f"`{name}` is not an argument of {self.name} {choices(name, self._parameters)}"
+                    f"`{name}` is not an argument of {self.name}{choices(name, self._parameters)}"
                 )
 
     @property
@@ -142,6 +142,13 @@ class Formula:
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
         """Columns that are read: the inputs, and arguments with a default that the user maps."""
         named = self._named(mapped)
+        for name in named:
+            if name in self._parameters and name not in table:
+                columns = ", ".join(map(str, table.columns))
+                raise ValueError(
+                    f"`{name}` of {self.name} has neither a value nor a column ({columns}): give "
+                    "it a value, to be fixed or freed, or name its column."
+                )
         require_columns(table, [self.result, *named])
         return named
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
 from jaxscale._status import STATUS
+from jaxscale._text import unknown
 from jaxscale.analysis._data import Data, as_dataset, as_table, require_columns
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
@@ -189,9 +190,7 @@ def _closed_forms(
     names = ["loss" if "loss" in usable else usable[0]] if observables is None else [*observables]
     for name in names:
         if name not in closed:
-            raise ValueError(
-                f"`observables` must have a closed form ({', '.join(closed)}), got {name!r}."
-            )
+            raise unknown("`observables` with a closed form", name, closed)
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     dims = {n: layout.observables[n].dims for n in names}
     theory = _ClosedForms(

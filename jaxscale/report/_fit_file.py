@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from jaxscale._files import require_file
+from jaxscale._text import unknown
 from jaxscale._theories import theory_named
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
@@ -50,7 +52,7 @@ class Request:
     def options(self) -> dict[str, Any]:
         """Keywords of `calibrate`."""
         if self.residual is not None and self.residual not in RESIDUALS:
-            raise ValueError(f"`residual` must be log or scaled, got {self.residual!r}.")
+            raise unknown("`residual`", self.residual, RESIDUALS)
         return {
             "each": self.each,
             "residual": None if self.residual is None else RESIDUALS[self.residual](),
@@ -82,6 +84,7 @@ def fit_file(request: Request) -> Fit:
 
     **Raises** `ValueError` that names an invalid option.
     """
+    require_file("data", Path(request.data), folder=True)
     return _fit_store(request) if request.theory is None else _fit_table(request)
 
 
@@ -134,8 +137,7 @@ def _fit_store(request: Request) -> Fit:
         system = system if start is None else replace(system, name, start)
     for name, value in _pairs("where", request.where):
         if name not in runs.dims:
-            raise ValueError(f"`where` must name a dimension ({', '.join(map(str, runs.dims))}), "
-                             f"got {name!r}.")  # fmt: skip
+            raise unknown("`where`, of a dimension,", name, map(str, runs.dims))
         runs = runs.sel({name: [parse_value(value)]})
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]
