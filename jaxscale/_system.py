@@ -11,7 +11,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Key, Num
 
-from jaxscale._deprecated import warn_deprecated
+from jaxscale._deprecated import SystemType, warn_deprecated
 from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
 
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
@@ -115,7 +115,7 @@ Lengths: TypeAlias = tuple[tuple[str, int], ...]
 _System = TypeVar("_System", bound="AbstractSystem")
 
 
-class AbstractSystem(Configurable):
+class AbstractSystem(Configurable, metaclass=SystemType):
     """One solvable model at one setting of its parameters.
 
     Leaves are what is swept, static fields are what sets a shape. `simulate` and `predict` return
@@ -167,7 +167,11 @@ class AbstractSystem(Configurable):
         return self
 
     def warnings(self) -> list[str]:
-        """What the planner says before anything runs (a rate above stability, ...)."""
+        """What the planner says before anything runs, such as of a rate above the stability limit.
+
+        A system without such a limit in closed form (a parity network, sparse regression) says
+        nothing: a run of it that leaves the finite numbers ends as `diverged` or `nonfinite`.
+        """
         return []
 
     def padded(self, name: str) -> int:

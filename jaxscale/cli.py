@@ -225,7 +225,11 @@ def plan(
     memory: Memory = None,
     devices: Devices = None,
 ) -> None:
-    """Show how a sweep would be cut and what it would cost; compiles nothing."""
+    """Show how a sweep would be cut and what it would cost; compiles nothing.
+
+    Warns of a learning rate above the stability limit where the limit has a closed form: for
+    MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
+    """
     _start(devices, no_cache=True)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     typer.echo(str(_planned(file, settings, axis, seeds, bounds)))

@@ -49,7 +49,7 @@ class Rule:
         return None if value is None and self.optional else self._convert(self.name, value)
 
 
-class _Constructor(type(eqx.Module)):
+class _Constructor(type(eqx.Module)):  # pyright: ignore
     """Refuse arguments that are not fields as any bad input: with a `ValueError`."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:

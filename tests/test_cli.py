@@ -1,13 +1,16 @@
 """The command line: what it writes, and one clear line for every error."""
 
+import fnmatch
 import os
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 
 import jaxscale as js
 from jaxscale import cli
+from jaxscale.papers import STUDIES
 from jaxscale.sweep import _execute as execute
 from jaxscale.sweep._config import preset_names
 
@@ -79,13 +82,13 @@ def test_plan_computes_nothing(command, sweep, monkeypatch, tmp_path):
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     code, out, _ = command("plan", sweep, "--axis", "n_skills=3,5")
     assert code == 0
-    assert "8 runs, 2 compiles" in out
+    assert "8 runs, 2 programs" in out
     assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
 
 
 def test_the_old_name_of_max_programs_warns(command, sweep):
     code, out, err = command("plan", sweep, "--axis", "n_skills=3,5", "--max-compiles", "2")
-    assert (code, "8 runs, 2 compiles" in out) == (0, True)
+    assert (code, "8 runs, 2 programs" in out) == (0, True)
     assert "use --max-programs" in err
     both = ("--max-compiles", "2", "--max-programs", "2")
     code, _, err = command("plan", sweep, *both)
@@ -178,6 +181,14 @@ def test_version_and_presets(command):
     described = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
     assert set(preset_names()) <= set(described)
     assert all(described[name] for name in preset_names())
+
+
+def test_git_ignores_where_reproduce_writes_by_default():
+    ignored = (Path(__file__).parents[1] / ".gitignore").read_text().split()
+    for system in (*STUDIES, "all"):
+        for scale in next(iter(STUDIES.values())).presets:
+            folder = f"/jaxscale-{system}-{scale}/"
+            assert any(fnmatch.fnmatch(folder, pattern) for pattern in ignored)
 
 
 def test_presets_are_completed(command, monkeypatch):

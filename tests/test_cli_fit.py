@@ -113,6 +113,12 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SEQUENTIAL + " --residual lin", "`residual` must be one of log, scaled"),
         (SEQUENTIAL.replace("train", "trian"), "did you mean `train`"),
         (SEQUENTIAL + " --out nowhere/fit", "lies in a folder that does not exist"),
+        (
+            "fit curves.csv --theory loss_surface --x n_parameters=run --x n_tokens=iteration "
+            "--y train --free E=1 --free A=1 --free B=1 --free alpha=1",
+            "`beta` of loss_surface has neither a value nor a column (iteration, train, run, "
+            "n_parameters, n_tokens): free it with a start (--free beta=...)",
+        ),
         ("fit none.csv --theory nosuch", "`data` none.csv does not exist"),
         (
             SEQUENTIAL.replace("--free frequency_exponent=1.2", ""),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale._text import unknown
+from jaxscale._text import choices
 from jaxscale.analysis.bounds import AbstractBound
+from jaxscale.sweep._grid import match_labels
 
 if TYPE_CHECKING:
     import xarray
@@ -58,7 +59,8 @@ def aligned(
                     raise ValueError(f"`data` must keep the dimension {dim!r} of {name!r}.")
                 array = array.expand_dims(dim)
         if each is not None and each not in array.dims:
-            raise unknown("`each` as a dimension of `data`", each, map(str, array.dims))
+            hint = choices(each, map(str, array.dims))
+            raise ValueError(f"`each` must be a dimension of `data`, got {each!r}{hint}")
         if each is not None and each in coordinates:
             raise ValueError(f"`each` must not be a dimension of the theory, got {each!r}.")
         others = [str(d) for d in array.dims if d not in coordinates and d != each]
@@ -104,11 +106,10 @@ def rows_of(
 
 
 def _positions(dim: str, coordinates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    position = {value: i for i, value in enumerate(coordinates.tolist())}
-    missing = [w for w in wanted.tolist() if w not in position]
-    if missing:
-        raise ValueError(f"`data` has {dim} = {missing[0]!r}, which the grid does not have.")
-    return np.asarray([position[w] for w in wanted.tolist()])
+    place = match_labels(coordinates, wanted)
+    for missing in wanted[place < 0].tolist():
+        raise ValueError(f"`data` has {dim} = {missing!r}, which the grid does not have.")
+    return place
 
 
 def groups_of(
@@ -124,7 +125,8 @@ def groups_of(
     groups = {}
     for name, dims in order.items():
         if resample not in dims:
-            raise unknown("`resample` as a dimension of the data", resample, dims)
+            hint = choices(resample, dims)
+            raise ValueError(f"`resample` must be a dimension of the data, got {resample!r}{hint}")
         shape = [1] * len(dims)
         shape[dims.index(resample)] = data[name].shape[1 + dims.index(resample)]
         groups[name] = np.broadcast_to(np.arange(max(shape)).reshape(shape), data[name].shape[1:])

@@ -30,7 +30,8 @@ class Formula:
 
     **Arguments**
 
-    - `function`: any theory function, or one of your own, of arrays that JAX can trace.
+    - `function`: any theory function, or one of your own, of arrays that JAX can trace. An object
+      with `__call__` must not change afterwards: its program stays that of its first attributes.
     - `values`: values of its parameters by name: the fixed ones, and the starts of the free ones.
     - `result`: name of what it returns, in the data and in figures.
 
@@ -146,8 +147,8 @@ class Formula:
             if name in self._parameters and name not in table:
                 columns = ", ".join(map(str, table.columns))
                 raise ValueError(
-                    f"`{name}` of {self.name} has neither a value nor a column ({columns}): give "
-                    "it a value, to be fixed or freed, or name its column."
+                    f"`{name}` of {self.name} has neither a value nor a column ({columns}): "
+                    f"free it with a start (--free {name}=...), fix it (--fix) or name its column."
                 )
         require_columns(table, [self.result, *named])
         return named

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jaxscale._files import require_file
-from jaxscale._text import unknown
+from jaxscale._text import choices, unknown
 from jaxscale._theories import theory_named
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
@@ -137,7 +137,8 @@ def _fit_store(request: Request) -> Fit:
         system = system if start is None else replace(system, name, start)
     for name, value in _pairs("where", request.where):
         if name not in runs.dims:
-            raise unknown("`where`, of a dimension,", name, map(str, runs.dims))
+            hint = choices(name, map(str, runs.dims))
+            raise ValueError(f"`where` must name a dimension, got {name!r}{hint}")
         runs = runs.sel({name: [parse_value(value)]})
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]

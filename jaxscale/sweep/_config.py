@@ -21,7 +21,7 @@ from jaxscale._files import require_file
 from jaxscale._registry import class_named, class_names, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices, nearest, unknown
-from jaxscale.fields import as_int, as_real, field_names, base_of, size_names
+from jaxscale.fields import as_int, as_real, base_of, field_names, size_names
 from jaxscale.training import log_spaced_steps
 
 FULL = "_full"  # after the name of a sweep file: with its table `full`
