@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Key, Num
 
 from jaxscale._deprecated import SystemType, warn_deprecated
+from jaxscale._text import unknown
 from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
 
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
@@ -77,8 +78,7 @@ class Schema(eqx.Module):
                 raise ValueError(f"`{name}` is an observable already; choose another name.")
             for dim in observable.dims:
                 if dim not in self.coordinates:
-                    dims = ", ".join(self.coordinates)
-                    raise ValueError(f"`{name}` must have dimensions among {dims}, got {dim!r}.")
+                    raise unknown(f"each dimension of `{name}`", dim, self.coordinates)
         return dataclasses.replace(self, observables={**self.observables, **observables})
 
     def predicted(self) -> list[str]:

@@ -93,8 +93,8 @@ class Formula:
             value = self.values.get(name)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
                 raise ValueError(
-                    f"`free` must name parameters with a value to start from, got {name!r}; "
-                    f"values are given for {', '.join(self.values) or 'none'}."
+                    f"`free` must name parameters with a value to start from, got {name!r}"
+                    f"{choices(name, [n for n in self.values if n != name])}"
                 )
         return np.asarray([float(self.values[name]) for name in free])
 
@@ -165,8 +165,8 @@ class Formula:
             allowed = [*self._parameters, self.result, *others, *self._named({})]
             if name not in allowed and not self._takes_any:
                 raise ValueError(
-                    f"`columns` must map arguments of {self.name} or its result "
-                    f"({', '.join(dict.fromkeys(allowed))}), got {name!r}."
+                    f"`columns` must map arguments of {self.name} or its result, got "
+                    f"{name!r}{choices(name, dict.fromkeys(allowed))}"
                 )
 
     def _check(self, n: int, names: Sequence[str], free: Sequence[str]) -> None:

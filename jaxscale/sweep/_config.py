@@ -43,10 +43,7 @@ def _find_class(name: str, package: str | None, base: type = eqx.Module) -> type
         listed = choices(attribute, class_names(module))
         raise ValueError(f"`type` {name!r}: {module} has no class {attribute!r}{listed}")
     if colon:
-        raise ValueError(
-            f"`type` {name!r} needs its module: import {module} first, or give --import {module} "
-            "on the command line."
-        )
+        raise ValueError(f"`type` {name!r} needs `import {module}` first")
     raise unknown("`type`", name, _type_names(package, base))
 
 
