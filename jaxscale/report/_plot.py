@@ -246,15 +246,15 @@ class _Panel:
             notes.append(f"mean ± s.d. of {n_seeds} seeds")
         handles = axes.get_legend_handles_labels()[0]
         if theory:
-            label = self._theory_label()
+            label = self._theory_label(self.theory)
             handles.append(Line2D([], [], color="#222222", label=label, **DASHED))
         if handles:
             axes.legend(handles=handles, fontsize=7, title="\n".join(notes), title_fontsize=7)
 
-    def _theory_label(self) -> str:
-        fields = self.theory.attrs.get("uncalibrated", "")
+    def _theory_label(self, theory: Any) -> str:
+        fields = theory.attrs.get("uncalibrated", "")
         label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
-        at = {d: c for d, c in self.theory.coords.items() if not c.dims and d in self.data.coords}
+        at = {d: c for d, c in theory.coords.items() if not c.dims and d in self.data.coords}
         texts = [f"{d} = {_short(c, [0])[0]}" for d, c in at.items() if not self._agrees(d, c)]
         return label + (f" at {', '.join(texts)}" if texts else "")
 
