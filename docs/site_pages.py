@@ -177,7 +177,9 @@ def described(entry: Entry) -> str:
             rows = (f"- `{entry.name}.{m.name}` = `{m.value!r}`" for m in value)
             inner.append("\n".join(rows))
         for name, member, shape in members(value):
-            function = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
+            function = (
+                member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
+            )
             arguments = "" if shape == "property" else written_arguments(function)
             static = "\n:classmethod:" if isinstance(member, classmethod) else ""
             text = markdown(inspect.getdoc(getattr(value, name)))
@@ -186,10 +188,10 @@ def described(entry: Entry) -> str:
         return f":::::{{py:class}} {entry.name}{constructor(value)}\n{module}\n\n{body}\n:::::"
     if inspect.isfunction(value):
         body = markdown(inspect.getdoc(value)) + "\n" + also
-        return (
-            f":::::{{py:function}} {entry.name}{written_arguments(value)}\n{module}\n\n{body}\n:::::"
-        )
-    shown = "" if "object at 0x" in repr(value) else f"\n:value: {' '.join(repr(value).split())[:60]}"
+        return f":::::{{py:function}} {entry.name}{written_arguments(value)}\n{module}\n\n{body}\n:::::"
+    shown = (
+        "" if "object at 0x" in repr(value) else f"\n:value: {' '.join(repr(value).split())[:60]}"
+    )
     return f":::::{{py:data}} {entry.name}\n{module}{shown}\n\n{also}\n:::::"
 
 
@@ -239,11 +241,17 @@ def write_theory() -> None:
     for heading, cases in systems.items():
         text += [f"\n## {heading}\n"]
         for label, system in cases:
-            text += [f"**{label}**\n", "| observable | theory | within | what it is |", "|---|---|---|---|"]
+            text += [
+                f"**{label}**\n",
+                "| observable | theory | within | what it is |",
+                "|---|---|---|---|",
+            ]
             for name, seen in system.schema.observables.items():
                 limits = (seen.limits or "").replace("|", "\\|")
                 what = seen.description.replace("|", "\\|")
-                text.append(f"| `{name}` | {seen.predicted.value} | {limits} | {what} ({seen.units}) |")
+                text.append(
+                    f"| `{name}` | {seen.predicted.value} | {limits} | {what} ({seen.units}) |"
+                )
             text.append("")
     write("theory.md", "\n".join(text))
 

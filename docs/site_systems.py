@@ -32,7 +32,10 @@ def systems() -> dict[str, list[tuple[str, js.AbstractSystem]]]:
             ),
         ],
         "Sparse regression": [
-            ("`RandomFeatureRegression`, `MinNorm()`", sparse.RandomFeatureRegression(**regression)),
+            (
+                "`RandomFeatureRegression`, `MinNorm()`",
+                sparse.RandomFeatureRegression(**regression),
+            ),
             (
                 "`solver=Ridge(...)`",
                 sparse.RandomFeatureRegression(**regression, solver=sparse.Ridge(strength=1e-3)),

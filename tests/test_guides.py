@@ -1,22 +1,19 @@
 """What the guides in docs/ show is executed, and prints what they show."""
 
-import contextlib
-import doctest
-import io
 import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from blocks import blocks, execute
 
 import jaxscale as js
 import jaxscale.cli
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 EXAMPLE = ROOT / "examples" / "power_law_regression.py"
-BLOCK = re.compile(r"(?:<!-- ([\w ]+) -->\n)?```(python|text)\n(.*?)```", re.S)
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 @pytest.fixture
@@ -29,27 +26,6 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop(EXAMPLE.stem, None)
 
 
-def blocks(name):
-    """(mark, language, text) of every block of a guide."""
-    return [m.groups() for m in BLOCK.finditer((ROOT / "docs" / name).read_text())]
-
-
-def execute(name):
-    """Run the plain Python blocks in order; each prints what the text block after it says."""
-    names, printed, n_checked = {"__name__": "guide"}, "", 0
-    for mark, language, text in blocks(name):
-        if language == "python" and not mark:
-            with contextlib.redirect_stdout(io.StringIO()) as out:
-                exec(compile(text, name, "exec"), names)
-            printed = out.getvalue()
-        elif language == "text":
-            n_checked += 1
-            assert doctest.OutputChecker().check_output(text, printed, FLAGS), (
-                f"docs/{name} shows\n{text}\nbut this was printed:\n{printed}"
-            )
-    return names, n_checked
-
-
 def call(monkeypatch, line):
     """Exit code of a command line."""
     monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
@@ -60,7 +36,7 @@ def call(monkeypatch, line):
 
 def test_own_model(folder, capsys, monkeypatch):
     monkeypatch.syspath_prepend(folder)
-    names, n_checked = execute("own_model.md")
+    names, n_checked = execute(DOCS / "own_model.md")
     assert n_checked == 5
     assert js.open_store("regression.zarr").equals(names["runs"])
     assert (folder / "regression.png").stat().st_size > 10_000
@@ -75,14 +51,14 @@ def test_own_model(folder, capsys, monkeypatch):
 
 def test_own_model_quotes_the_example():
     lines = EXAMPLE.read_text().splitlines()
-    quoted = [text for mark, _, text in blocks("own_model.md") if mark == "from the example"]
+    quoted = [text for mark, _, text in blocks(DOCS / "own_model.md") if mark == "from the example"]
     assert len(quoted) == 5
     for line in "".join(quoted).splitlines():
         assert line in lines, line
 
 
 def test_own_model_as_a_sweep_file(folder):
-    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.S)
+    (text,) = re.findall(r"```toml\n(.*?)```", (DOCS / "own_model.md").read_text(), re.S)
     (folder / "regression.toml").write_text(text)
     grid = js.Grid.from_toml("regression.toml")
     assert grid.shape == (3, 3, 16)
@@ -90,7 +66,7 @@ def test_own_model_as_a_sweep_file(folder):
 
 
 def test_own_curves(folder):
-    names, n_checked = execute("own_curves.md")
+    names, n_checked = execute(DOCS / "own_curves.md")
     assert n_checked == 6
     assert (folder / "curves.png").stat().st_size > 10_000
     assert names["comparison"].passed
@@ -99,21 +75,13 @@ def test_own_curves(folder):
 
 
 def test_fitting(folder, capsys, monkeypatch):
-    names, n_checked = execute("fitting.md")
+    names, n_checked = execute(DOCS / "fitting.md")
     assert n_checked == 3
     low, high = names["by_run"].bootstrap_interval()["frequency_exponent"]
     assert low < 1.5 < high
     assert names["spread"] < 0.05
     best = names["best"]
     assert 6 * best["n_parameters"] * best["n_tokens"] == pytest.approx(1e21)
-    (line,) = re.findall(
-        r"^jaxscale (fit curves.*)$", (ROOT / "docs" / "fitting.md").read_text(), re.M
-    )
+    (line,) = re.findall(r"^jaxscale (fit curves.*)$", (DOCS / "fitting.md").read_text(), re.M)
     assert call(monkeypatch, line) == 0
     assert "frequency_exp" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["own_model.md", "own_curves.md", "fitting.md"])
-def test_the_files_they_name_exist(name):
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / name).read_text()):
-        assert target.startswith("http") or (ROOT / "docs" / target).is_file(), target

@@ -11,7 +11,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_example_runs(tmp_path, monkeypatch):
-    block, regression, crowded, fitted = re.findall(r"```python\n(.*?)```", README, re.S)
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(block, "README.md", "exec"), names)
@@ -19,18 +19,6 @@ def test_the_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "emergence.png").stat().st_size > 10_000
     assert names["weights"].readout.shape == (64,)
     assert set(names["runs"].sizes) == {"learning_rate", "seed", "step", "skill"}
-    exec(compile(regression, "README.md", "exec"), names)
-    ratio = names["runs"].loss.median("seed") / names["theory"].loss
-    assert 0.9 < float(ratio.sel(n_features=128, n_samples=256)) < 1.1
-    exec(compile(crowded, "README.md", "exec"), names)
-    loss = names["runs"].loss.sel(importance_exponent=0.0).mean("seed")
-    assert loss[0] > 10 * names["exact"][0]
-    assert loss[-1] < names["exact"][-1]
-    exec(compile(fitted, "README.md", "exec"), names)
-    assert names["fit"].values["skill_exponent"] == pytest.approx(0.6, rel=1e-6)
-    assert set(names["fit"].starts.status) <= {"converged", "not converged"}
-    low, high = names["surface"].interval(0.998)["alpha"]
-    assert low < 0.35 < high
 
 
 def test_its_files_exist():
