@@ -187,8 +187,9 @@ def described(entry: Entry) -> str:
         body = "\n\n".join([markdown(inspect.getdoc(value)), also, *inner])
         return f":::::{{py:class}} {entry.name}{constructor(value)}\n{module}\n\n{body}\n:::::"
     if inspect.isfunction(value):
-        body = markdown(inspect.getdoc(value)) + "\n" + also
-        return f":::::{{py:function}} {entry.name}{written_arguments(value)}\n{module}\n\n{body}\n:::::"
+        head = f"{entry.name}{written_arguments(value)}\n{module}"
+        body = f"{markdown(inspect.getdoc(value))}\n{also}"
+        return f":::::{{py:function}} {head}\n\n{body}\n:::::"
     shown = (
         "" if "object at 0x" in repr(value) else f"\n:value: {' '.join(repr(value).split())[:60]}"
     )
