@@ -100,8 +100,11 @@ def written_arguments(function: Any) -> str:
     every = [*arguments.posonlyargs, *arguments.args]
     if every and every[0].arg in ("self", "cls"):
         (arguments.posonlyargs or arguments.args).pop(0)
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return f"({ast.unparse(arguments)}){returns}"
+    returns = node.returns  # a name in quotes is written without them
+    if isinstance(returns, ast.Constant) and isinstance(returns.value, str):
+        returns = ast.parse(returns.value, mode="eval").body
+    result = f" -> {ast.unparse(returns)}" if returns else ""
+    return f"({ast.unparse(arguments)}){result}"
 
 
 def constructor(kind: type) -> str:
