@@ -33,7 +33,7 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
 
     **Returns** the folder, or None if it cannot be written to (a warning) or JAX's cache is off.
 
-    **Raises** `ValueError` for a folder that is no path, or bytes that are not a positive integer.
+    **Raises** `ValueError` for a folder that is a file or no path, or bytes that are not positive.
 
     **Example**
 
@@ -47,6 +47,8 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
         raise ValueError(f"`max_bytes` must be a positive integer, got {max_bytes!r}.")
     if not jax.config.jax_enable_compilation_cache:  # pyright: ignore
         return None
+    if folder is not None and Path(folder).is_file():
+        raise ValueError(f"`folder` must be a folder, got the file {str(folder)!r}.")
     configured = compiled_folder()
     if folder is None and configured is not None:
         return configured

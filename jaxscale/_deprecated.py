@@ -1,10 +1,11 @@
 """Names of the release before: they work for one release more, and warn in the user's own line."""
 
-import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+import equinox as eqx
 
 from jaxscale.fields import as_int
 
@@ -31,31 +32,18 @@ def _is_inner(module: str) -> bool:
 def deprecated_lengths(**lengths: str) -> Callable[[C], C]:
     """Let a class of systems take and show padded lengths by old names: `max_width="width"`.
 
-    `js.replace` and sweep files also accept these names.
+    So do the classes derived from it; `js.replace`, axes and sweep files accept these names, too.
     """
 
+    def reader(old: str) -> property:
+        def read(self: Any) -> int:
+            warn_deprecated(old, f"padded({lengths[old]!r})")
+            return self.padded(lengths[old])
+
+        return property(read, doc=f"Deprecated: `padded({lengths[old]!r})`.")
+
     def decorate(cls: C) -> C:
-        init: Any = cls.__init__
-
-        @functools.wraps(init)
-        def build(self: Any, *args: Any, **fields: Any) -> None:
-            for old in lengths.keys() & fields.keys():
-                longest = fields.pop(old)
-                if longest is not None:
-                    warn_deprecated(old, f"system.padded_for({{{lengths[old]!r}: values}})")
-                    before = fields.get("lengths", ())
-                    fields["lengths"] = (*before, (lengths[old], as_int(old, longest)))
-            init(self, *args, **fields)
-
-        def reader(old: str) -> property:
-            def read(self: Any) -> int:
-                warn_deprecated(old, f"padded({lengths[old]!r})")
-                return self.padded(lengths[old])
-
-            return property(read, doc=f"Deprecated: `padded({lengths[old]!r})`.")
-
-        members = {"__init__": build, "OLD_LENGTHS": lengths, **{n: reader(n) for n in lengths}}
-        for name, member in members.items():
+        for name, member in {"OLD_LENGTHS": lengths, **{n: reader(n) for n in lengths}}.items():
             setattr(cls, name, member)
         return cls
 
@@ -63,5 +51,18 @@ def deprecated_lengths(**lengths: str) -> Callable[[C], C]:
 
 
 def old_lengths(cls: type) -> Mapping[str, str]:
-    """Return the table of `deprecated_lengths`, empty for a class that it does not decorate."""
-    return vars(cls).get("OLD_LENGTHS", {})
+    """Return the table of `deprecated_lengths`, empty for a class without one."""
+    return getattr(cls, "OLD_LENGTHS", {})
+
+
+class SystemType(type(eqx.Module)):  # pyright: ignore
+    """Class of the systems, so that constructors of the users' classes take old lengths, too."""
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
+        for old, new in old_lengths(cls).items():
+            longest = fields.pop(old, None)
+            if longest is not None:
+                warn_deprecated(old, f"system.padded_for({{{new!r}: values}})")
+                before = fields.get("lengths", ())
+                fields["lengths"] = (*before, (new, as_int(old, longest)))
+        return super().__call__(*args, **fields)

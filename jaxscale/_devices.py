@@ -38,8 +38,8 @@ def use_all_cores(n_devices: int | None = None) -> int:
         raise ValueError(f"`n_devices` {wanted}: JAX has no CPU here ({error}).") from None
     if n_started != wanted:
         raise ValueError(
-            f"`n_devices` must be {n_started}, as JAX has started with, got {wanted}; call "
-            "use_all_cores() before anything uses JAX."
+            f"`n_devices` cannot become {wanted}: JAX has started with {n_started} CPU devices. "
+            "Call use_all_cores() before anything uses JAX (makes an array, asks for devices)."
         )
     return n_started
 

@@ -22,7 +22,7 @@ def get(module: Any, path: str) -> Any:
     value: Any = module
     for name in path.split("."):
         names = _names(value)
-        if name not in names:
+        if name not in names and name not in old_lengths(type(value)):
             owner = type(value).__name__
             raise ValueError(f"`{path}` is not a field of {owner} {choices(name, names)}")
         value = value[name] if isinstance(value, dict) else getattr(value, name)
@@ -35,7 +35,8 @@ def is_static(module: Any, path: str) -> bool:
     owner = get(module, head) if head else module
     if not dataclasses.is_dataclass(owner):
         return False
-    return any(f.name == name and f.metadata.get("static") for f in dataclasses.fields(owner))
+    static = [f.name for f in dataclasses.fields(owner) if f.metadata.get("static")]
+    return name in (*static, *old_lengths(type(owner)))
 
 
 def _names(value: Any) -> list[str]:

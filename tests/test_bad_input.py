@@ -1,6 +1,7 @@
 """Bad input is refused with the field's name and the value seen, before anything compiles."""
 
 import math
+import re
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from checks import compilations
 
 import jaxscale as js
 from jaxscale import emergence
+from jaxscale.sparse.theory import Coordinates
 
 NETWORK = [
     ("n_skills", 0),
@@ -136,6 +138,43 @@ def test_unknown_paths(path, compiled):
     with pytest.raises(ValueError, match=f"`{path}` is not a field of"):
         js.Grid(system, axes={path: [1.0]})
     assert not compiled
+
+
+@pytest.mark.parametrize(
+    ("vectors", "field", "value"),
+    [
+        (([1.0, -0.5], [1.0, 1.0], [1.0, 1.0]), "variance", "-0.5"),
+        (([1.0, math.nan], [1.0, 1.0], [1.0, 1.0]), "variance", "nan"),
+        (([[1.0]], [1.0], [1.0]), "variance", "(1, 1)"),
+        (([1.0], [0.0], [1.0]), "probability", "[0.]"),
+        (([1.0], [1.5], [1.0]), "probability", "1.5"),
+        (([1.0, 2.0], [0.1, 0.2], [1.0, 1.0]), "probability", "[0.1 0.2]"),
+        (([1.0], [1.0], [math.inf]), "weight", "inf"),
+        (([1.0], [1.0], ["one"]), "weight", "one"),
+    ],
+)
+def test_coordinates_name_the_field_and_the_value(vectors, field, value):
+    with pytest.raises(ValueError, match=f"`{field}` must be .* got .*{re.escape(value)}"):
+        Coordinates(*vectors)
+
+
+def test_a_grid_of_traced_numbers_is_refused():
+    system = emergence.MultilinearSkills(n_skills=3, n_steps=20)
+
+    def at(rate):
+        return js.predict(js.Grid(js.replace(system, "learning_rate", rate)))["loss"].values[-1]
+
+    def along(rate):
+        return js.predict(js.Grid(system, {"learning_rate": [rate]}))["loss"].values[-1, 0]
+
+    for function in (at, along):
+        with pytest.raises(ValueError, match=r"plain numbers, .* `system\.predict\(\)`"):
+            jax.grad(function)(0.1)
+
+
+def test_coordinates_of_different_lengths():
+    with pytest.raises((ValueError, TypeError), match="weight"):  # beartype refuses them first
+        Coordinates([1.0, 0.5], [1.0, 0.5], [1.0])
 
 
 def test_a_near_name_is_suggested():

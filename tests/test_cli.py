@@ -74,13 +74,13 @@ def test_plan_computes_nothing(command, sweep, monkeypatch, tmp_path):
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     code, out, _ = command("plan", sweep, "--axis", "n_skills=3,5")
     assert code == 0
-    assert "8 runs, 2 compiles" in out
+    assert "8 runs, 2 programs" in out
     assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
 
 
 def test_the_old_name_of_max_programs_warns(command, sweep):
     code, out, err = command("plan", sweep, "--axis", "n_skills=3,5", "--max-compiles", "2")
-    assert (code, "8 runs, 2 compiles" in out) == (0, True)
+    assert (code, "8 runs, 2 programs" in out) == (0, True)
     assert "use --max-programs" in err
     both = ("--max-compiles", "2", "--max-programs", "2")
     code, _, err = command("plan", sweep, *both)

@@ -74,6 +74,17 @@ def test_a_folder_that_is_no_path():
         js.keep_compiled("")
 
 
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"`folder` must be a folder, got the file '.*file'"):
+        js.keep_compiled(tmp_path / "file")
+
+
+def test_devices_that_are_asked_for_too_late():
+    with pytest.raises(ValueError, match=r"cannot become 7: JAX has started with 2 .* Call use_al"):
+        js.use_all_cores(7 + 0 * len(jax.devices()))
+
+
 @pytest.mark.parametrize("max_bytes", [0, -1, True])
 def test_bytes_that_are_no_number(tmp_path, max_bytes):
     with pytest.raises(ValueError, match="`max_bytes` must be a positive integer"):

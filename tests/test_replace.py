@@ -79,6 +79,25 @@ def test_old_maxima_work_in_files_and_in_replace():
         decode({"type": "emergence.ParityNetwork", "max_heads": 2})
 
 
+def test_old_maxima_work_in_classes_of_a_user_and_as_axes():
+    class Own(emergence.ParityNetwork):
+        pass
+
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated") as caught:
+        own = js.replace(Own(width=16, max_width=64), "max_width", 128)
+    assert {warning.filename for warning in caught} == {__file__}
+    assert own.padded("width") == 128
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        grid = js.Grid(Own(width=16), {"max_width": [32, 64], "learning_rate": [0.1, 0.2]})
+    assert grid.structural_axes == ("max_width",)
+    assert grid.coordinates["max_width"].tolist() == [32, 64]
+    with pytest.warns(DeprecationWarning, match="`max_width` is deprecated"):
+        last = grid.system_at(3)
+    assert last.padded("width") == 64
+    with pytest.raises(ValueError, match="`max_heads` is not a field of Own"):
+        js.Grid(own, {"max_heads": [1]})
+
+
 def test_the_old_name_of_theory_kind_warns():
     with pytest.warns(DeprecationWarning, match="`Predicted` is deprecated, use `TheoryKind`"):
         assert js.Predicted is js.TheoryKind

@@ -252,6 +252,20 @@ UNUSED = {  # arguments that a docstring calls unused
 }
 
 
+ENDS = {  # values at which a closed form has a limit
+    "batch_size": (np.inf,),
+    "energy": (0.0,),
+    "latent_size": (np.inf,),
+    "n": (np.inf,),
+    "n_features": (np.inf,),
+    "n_parameters": (np.inf,),
+    "n_samples": (np.inf,),
+    "ridge": (0.0,),
+    "time": (0.0, np.inf),
+    "width": (np.inf,),
+}
+
+
 @dataclass
 class Accuracy:
     """Relative: of a plain call, of finite differences (with their step), and of float32."""
@@ -316,7 +330,15 @@ def test_gradient_vmap_and_float32(name):
     np.testing.assert_allclose(gradients[0] / scale, slope / scale, atol=tolerance, rtol=tolerance)
     matters = [(name, key) not in UNUSED for key in keys]
     np.testing.assert_array_equal(np.abs(gradients[0] / scale) > accuracy.active, matters)
+    points = [x, *(np.where(np.array(keys) == k, end, x) for k in keys for end in ENDS.get(k, ()))]
+    points.append(np.array([ENDS.get(k, (v,))[-1] for k, v in point.items()]))
     with jax.enable_x64(False):
-        single = call([jnp.float32(v) for v in x])
-    assert single.dtype == np.float32
-    np.testing.assert_allclose(single, values[0], rtol=accuracy.single)
+        single, slopes = map(np.asarray, batched(jnp.asarray(np.stack(points), jnp.float32)))
+    assert single.dtype == slopes.dtype == np.float32
+    np.testing.assert_allclose(single[0], values[0], rtol=accuracy.single)
+    tolerance = 100 * accuracy.single
+    np.testing.assert_allclose(
+        slopes[0] / scale, gradients[0] / scale, rtol=tolerance, atol=tolerance
+    )
+    # at infinity, too, and at 0: neither 0 * inf nor a square that underflows
+    assert not np.isnan(slopes[np.isfinite(single)]).any()

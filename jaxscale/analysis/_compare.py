@@ -12,6 +12,7 @@ from jaxscale._status import STATUS, Status
 from jaxscale._table import Column, Table
 from jaxscale._text import as_text, number
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
+from jaxscale.analysis._data import require_dataset
 from jaxscale.analysis._plain import plain
 from jaxscale.analysis._points import ComparedPoints, resolve
 
@@ -189,8 +190,7 @@ def compare(
     if not 0 <= resolution < 1:
         raise ValueError(f"`resolution` must be at least 0 and below 1, got {resolution!r}.")
     for name, given in (("runs", runs), ("theory", theory)):
-        if not hasattr(given, "data_vars"):
-            raise ValueError(f"`{name}` must be a Dataset, got {type(given).__name__}.")
+        require_dataset(name, given)
     shared = [str(name) for name in runs.data_vars if name in theory.data_vars and name != STATUS]
     if not shared:
         raise ValueError(f"`theory` must predict an observable of runs, got {list(theory)}.")

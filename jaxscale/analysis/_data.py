@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the path of a CSV file
 
+OPEN = "js.open_store(path)"
+
 
 def as_table(
     data: Data, columns: Mapping[str, str] | None = None, needed: Sequence[str] | None = None
@@ -44,6 +46,13 @@ def as_table(
     if len(set(renamed.values())) < len(renamed):
         raise ValueError(f"`columns` must name each column once, got {renamed!r}.")
     return data.assign(**{ours: data[theirs] for ours, theirs in renamed.items()})
+
+
+def require_dataset(name: str, value: Any) -> None:
+    """Refuse what is no Dataset, with a `ValueError` that says how to open a store."""
+    if not hasattr(value, "data_vars"):
+        what = f"{value!r}; open a store with {OPEN}" if isinstance(value, str | Path) else ""
+        raise ValueError(f"`{name}` must be a Dataset, got {what or type(value).__name__}.")
 
 
 def require_columns(table: "pandas.DataFrame", names: Any) -> None:
@@ -88,6 +97,8 @@ def as_dataset(
 def _read(path: Path) -> "pandas.DataFrame":
     import pandas
 
+    if path.is_dir():
+        raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
     if not path.is_file():
         raise ValueError(f"`data` must be the path of a CSV file, got {str(path)!r}.")
     try:

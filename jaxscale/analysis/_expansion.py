@@ -11,7 +11,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -69,16 +68,16 @@ class FitProblem:
 
     def scaled(
         self, theory: dict[str, np.ndarray], jacobian: dict[str, np.ndarray], z: np.ndarray
-    ) -> tuple[Float[np.ndarray, "l t"], Float[np.ndarray, "l t p"]]:
+    ) -> tuple[Float[np.ndarray, "l t"], Float[np.ndarray, "l p t"]]:
         """Theory on the scale of its residuals, and its Jacobian by coordinates `z`."""
         expected, slopes = [], []
         for name in sorted(theory):
             kind, unit = self.residuals[name], self.units[name]
             expected.append(_call(kind, "scaled", theory[name]) / unit)
             slope = _call(kind, "derivative", theory[name]) / unit
-            slopes.append(jacobian[name] * slope[..., None])
-        by_value = np.concatenate(slopes, axis=1)
-        by_coordinate = by_value * self.by_parameter("derivative", z)[:, None]
+            slopes.append(jacobian[name] * slope[:, None])
+        by_value = np.concatenate(slopes, axis=2)
+        by_coordinate = by_value * self.by_parameter("derivative", z)[..., None]
         return np.concatenate(expected, axis=1), by_coordinate
 
     def compared(
@@ -97,14 +96,14 @@ class FitProblem:
     def expand(
         self,
         expected: Float[np.ndarray, "l t"],
-        jacobian: Float[np.ndarray, "l t p"],
+        jacobian: Float[np.ndarray, "l p t"],
         target: Float[np.ndarray, "l o t"],
         weight: Float[np.ndarray, "l o t"],
         scatter: Float[np.ndarray, " l"],
     ) -> QuadraticModel:
         """Expand the costs of lanes around a theory, given `compared` data."""
         defined, used = np.isfinite(expected), weight > 0
-        jacobian = np.where(defined[..., None], jacobian, 0.0)
+        jacobian = np.where(defined[:, None], jacobian, 0.0)
         r = np.where(used, np.where(defined, expected, 0.0)[:, None] - target, 0.0)
         undefined = np.any(~defined[:, None] & used, axis=(1, 2))
         root, influence = _call(self.loss, "root", r), _call(self.loss, "influence", r)
@@ -115,11 +114,11 @@ class FitProblem:
             return np.einsum(",".join(["lot"] * len(factors)) + "->l", *factors)
 
         def products(by_theory: np.ndarray) -> np.ndarray:
-            return (jacobian * by_theory[..., None]).swapaxes(1, 2) @ jacobian
+            return (jacobian * by_theory[:, None]) @ jacobian.swapaxes(1, 2)
 
         return QuadraticModel(
             cost=np.where(undefined, np.inf, (total(weight, root, root) + scatter) / 2),
-            gradient=np.einsum("ltp,lt->lp", jacobian, (weight * influence).sum(axis=1)),
+            gradient=np.einsum("lpt,lt->lp", jacobian, (weight * influence).sum(axis=1)),
             curvature=products((weight * slope**2).sum(axis=1)),
             jtj=products(weight.sum(axis=1)),
             influence_squares=total(weight, influence, influence) + scatter,
@@ -133,20 +132,21 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _programs(static: Any, treedef: Any) -> tuple[Any, Any]:
-    """A theory and its Jacobian, for one lane and for many: values, and number of the data set."""
+    """A theory and its Jacobian by leaves: of one data set, and of many lanes by their sets."""
 
-    def one(leaves: list[Array], values: Float[Array, " p"], number: Int[Array, ""]) -> Any:
-        theory, inputs = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
-        own = jax.tree.map(lambda x: x[number], inputs)
+    def one(theory: list[Array], inputs: list[Array], values: Float[Array, " p"]) -> Any:
+        function, own = eqx.combine(jax.tree.unflatten(treedef, theory + inputs), static)
 
         def flat(at: Float[Array, " p"]) -> dict[str, Array]:
-            return {name: v.ravel() for name, v in theory(at, own).items()}
+            return {name: v.ravel() for name, v in function(at, own).items()}
 
-        linear: Any = jax.linearize(flat, values)
-        result, push = linear
-        return result, jax.vmap(push, out_axes=-1)(jnp.eye(values.size, dtype=values.dtype))
+        push = jax.vmap(lambda v: jax.jvp(flat, (values,), (v,)), out_axes=(None, 0))
+        return push(np.eye(values.size, dtype=values.dtype))
 
-    return jax.jit(one), jax.jit(jax.vmap(one, (None, 0, 0)))
+    def many(theory: list[Array], inputs: list[Array], values: Array, sets: Array) -> Any:
+        return jax.vmap(one, (None, 0, 0))(theory, [x[sets] for x in inputs], values)
+
+    return jax.jit(one), jax.jit(many)
 
 
 class Expansion:
@@ -166,20 +166,25 @@ class Expansion:
         leaves, treedef = jax.tree.flatten(arrays)
         key = structure_key(traced, _is_array)
         self._one, self._many = FITS.find(key, lambda: _programs(static, treedef))
-        self._leaves = jax.device_put(leaves)
+        n_theory = len(jax.tree.leaves(arrays[0]))
+        self._theory, self._inputs = jax.device_put((leaves[:n_theory], leaves[n_theory:]))
         self._compared = problem.compared(data.target, data.weight)
         _, o, t = self._compared[0].shape
         most = BLOCK_FLOATS // max(1, t * (o + len(problem.bounds) + 1))
         self._size = max(1, min(most, LANES, 1 << (n_lanes - 1).bit_length()))
         self._few = n_lanes <= FEW_LANES and jax.default_backend() == "cpu"
+        if self._few:
+            inputs, sets = jax.device_get(leaves[n_theory:]), range(len(data.target))
+            self._sets = [jax.device_put([x[i] for x in inputs]) for i in sets]
 
     def _evaluate(self, values: np.ndarray, sets: np.ndarray) -> Any:
         """Theory of a block of lanes and its Jacobian; a short block repeats its last lane."""
         if self._few:
-            lanes = [self._one(self._leaves, *lane) for lane in zip(values, sets, strict=True)]
-            return jax.tree.map(lambda *x: np.stack(x), *lanes)
+            lanes = zip(sets, values, strict=True)
+            models = [self._one(self._theory, self._sets[i], at) for i, at in lanes]
+            return jax.tree.map(lambda *x: np.stack(x), *models)
         at = np.minimum(np.arange(self._size), len(sets) - 1)
-        return self._many(self._leaves, values[at], sets[at])
+        return self._many(self._theory, self._inputs, values[at], sets[at])
 
     def _run(self, z: np.ndarray, sets: np.ndarray) -> Iterator[tuple[np.ndarray, Any, Any]]:
         """Numbers of lanes, their theory and its Jacobian, a block in memory at a time."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale.analysis.bounds import AbstractBound
+from jaxscale.sweep._grid import match_labels
 
 if TYPE_CHECKING:
     import xarray
@@ -103,11 +104,10 @@ def rows_of(
 
 
 def _positions(dim: str, coordinates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    position = {value: i for i, value in enumerate(coordinates.tolist())}
-    missing = [w for w in wanted.tolist() if w not in position]
-    if missing:
-        raise ValueError(f"`data` has {dim} = {missing[0]!r}, which the grid does not have.")
-    return np.asarray([position[w] for w in wanted.tolist()])
+    place = match_labels(coordinates, wanted)
+    for missing in wanted[place < 0].tolist():
+        raise ValueError(f"`data` has {dim} = {missing!r}, which the grid does not have.")
+    return place
 
 
 def groups_of(

@@ -30,7 +30,8 @@ class Formula:
 
     **Arguments**
 
-    - `function`: any theory function, or one of your own, of arrays that JAX can trace.
+    - `function`: any theory function, or one of your own, of arrays that JAX can trace. An object
+      with `__call__` must not change afterwards: its program stays that of its first attributes.
     - `values`: values of its parameters by name: the fixed ones, and the starts of the free ones.
     - `result`: name of what it returns, in the data and in figures.
 

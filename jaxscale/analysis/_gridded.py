@@ -1,6 +1,7 @@
 """Theory of a grid as a function of the values of some fields, and data on the axes of the grid."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from jaxscale._status import STATUS
 from jaxscale.analysis._data import Data, as_dataset, as_table, require_columns
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
-from jaxscale.fields import as_int, interval_of
+from jaxscale.fields import as_int, field_names, interval_of
 from jaxscale.paths import get, replace, set_leaves
 from jaxscale.sweep._grid import Grid, is_leaf
 from jaxscale.sweep._predict import predict, predict_columns, theory_layout
@@ -36,12 +37,13 @@ class GridTheory:
 
         **Raises** `ValueError` for an axis of the grid, and for what is not a float that is set.
         """
+        names = [n for n in _float_fields(self.grid.system) if n not in self.grid.axes]
         for path in free:
-            value = get(self.grid.system, path)
-            if path in self.grid.axes:
-                raise ValueError(f"`free` must not name an axis of the grid, got {path!r}.")
-            if not (is_leaf(value) and np.asarray(value).dtype.kind == "f"):
-                raise ValueError(f"`free` must name float fields that are set, got {path!r}.")
+            if path in self.grid.axes or not _is_float(get(self.grid.system, path)):
+                raise ValueError(
+                    "`free` must name float fields that are set and no axes of the grid, "
+                    f"got {path!r}; there are {', '.join(names)}."
+                )
         return np.asarray([float(get(self.grid.system, path)) for path in free])
 
     def replaced(self, values: Mapping[str, Any]) -> "GridTheory":
@@ -141,6 +143,17 @@ class GridTheory:
             )
         longer = replace(replace(system, "record", None), "n_steps", max(system.n_steps, steps[-1]))
         return GridTheory(self.grid.replace(system=replace(longer, "record", steps)))
+
+
+def _is_float(value: Any) -> bool:
+    return is_leaf(value) and np.asarray(value).dtype.kind == "f"
+
+
+def _float_fields(module: eqx.Module, head: str = "") -> list[str]:
+    """Paths of the fields of a module and its parts that hold a float."""
+    values = {f"{head}{name}": getattr(module, name) for name in field_names(module)}
+    inner = [_float_fields(v, f"{n}.") for n, v in values.items() if isinstance(v, eqx.Module)]
+    return [*(n for n, v in values.items() if _is_float(v)), *itertools.chain(*inner)]
 
 
 def _declared(system: Any, free: Sequence[str], start: np.ndarray) -> dict[str, AbstractBound]:

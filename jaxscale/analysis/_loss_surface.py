@@ -183,7 +183,8 @@ def fit_loss_surface(
 
     **Returns** a `LossSurface`.
 
-    **Raises** `ValueError` for values that are not positive, unequal lengths, or under 6 runs.
+    **Raises** `ValueError` for values that are not positive or all equal, unequal lengths, or
+    under 6 runs.
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, approach 3; Besiroglu, Erdil, Barnett and
     You 2024, arXiv 2404.10102.
@@ -245,6 +246,9 @@ def _checked(*columns: Any) -> tuple[np.ndarray, ...]:
     sizes = [len(a) for a in arrays]
     if len(set(sizes)) > 1 or sizes[0] < len(NAMES) + 1:
         raise ValueError(f"`loss` must have one value per run, for at least 6, got {sizes}.")
+    for name, array in zip(names, arrays, strict=True):
+        if array.min() == array.max():
+            raise ValueError(f"`{name}` must have several values, got {array[0]:g} for every run.")
     return tuple(arrays)
 
 

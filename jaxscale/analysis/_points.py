@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxscale.sweep._grid import match_labels
+
 if TYPE_CHECKING:
     import xarray
 
@@ -36,9 +38,10 @@ def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float
     used = finite if good is None else finite.where(good)
     used = (used if "seed" in used.dims else used.expand_dims("seed")).transpose("seed", ...)
     mean = used.mean("seed")
-    bound = _allowance(name, allowance, theory).reindex_like(mean, fill_value=0.0)
+    bound = _relabelled(_allowance(name, allowance, theory), mean)
+    bound = bound.reindex_like(mean, fill_value=0.0)
     bound = bound.broadcast_like(mean).transpose(*mean.dims)
-    predicted = theory.where(np.isfinite(theory)).reindex_like(mean)
+    predicted = _relabelled(theory.where(np.isfinite(theory)), mean).reindex_like(mean)
     predicted = predicted.broadcast_like(mean).transpose(*mean.dims)
     n = np.asarray(used.notnull().sum("seed"))
     spread = np.asarray(used.max("seed") - used.min("seed"))
@@ -64,6 +67,15 @@ def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float
         deterministic=np.asarray((n >= 2) & ~random & np.isfinite(difference)),
         unresolved=np.asarray(unresolved),
     )
+
+
+def _relabelled(theory: Any, runs: Any) -> Any:
+    """Give theory the labels of runs, where the two differ by rounding; others are dropped."""
+    for dim in [d for d in theory.dims if d in theory.indexes and d in runs.indexes]:
+        place = match_labels(np.asarray(theory[dim]), np.asarray(runs[dim]))
+        theory = theory.isel({dim: place[place >= 0]})
+        theory = theory.assign_coords({dim: runs[dim][place >= 0]})
+    return theory
 
 
 def _allowance(name: str, bound: Any, theory: Any) -> Any:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale.analysis._data import require_dataset
+from jaxscale.sweep._grid import match_labels
+
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
@@ -211,8 +214,11 @@ def plot(
 
     **Returns** a matplotlib `Figure` (its `savefig` writes vector or bitmap files).
 
-    **Raises** `ValueError` naming an observable that `runs` does not have.
+    **Raises** `ValueError` for what is no Dataset, or an observable that `runs` does not have.
     """
+    require_dataset("runs", runs)
+    if theory is not None:
+        require_dataset("theory", theory)
     floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
     shared = [n for n in floats if theory is not None and n in theory]
     names = observables or [*shared, *(n for n in floats if n not in shared)][:3]
@@ -236,8 +242,11 @@ def _panel(
         color = OKABE_ITO[i % len(OKABE_ITO)]
         band(axes, data.isel(chosen), x, color, label or None)
         if theory is not None:
-            at = {d: v for d, v in chosen.items() if d in theory.dims}
-            expected = theory.isel(at)
+            labels = {d: np.asarray(data[d][[v]]) for d, v in chosen.items() if d in theory.dims}
+            at = {d: match_labels(np.asarray(theory[d]), v) for d, v in labels.items()}
+            if any(place < 0 for place in at.values()):
+                continue
+            expected = theory.isel({d: int(place[0]) for d, place in at.items()})
             extra = [d for d in expected.dims if d != x]
             expected = expected.mean(extra) if extra else expected
             if x in expected.dims:

@@ -1,7 +1,13 @@
 """Superposition: a student learns sparse features through a bottleneck (arXiv 2602.01045)."""
 
 from jaxscale.superposition import theory as theory
-from jaxscale.superposition._data import Bernoulli as Bernoulli, OneHot as OneHot
+from jaxscale.superposition._data import (
+    AbstractInputs as AbstractInputs,
+    Bernoulli as Bernoulli,
+    OneHot as OneHot,
+    Samples as Samples,
+    Source as Source,
+)
 from jaxscale.superposition._embedding import (
     Given as Given,
     Identity as Identity,

@@ -58,6 +58,13 @@ class AbstractInputs(Configurable):
     def probability(self, shares: Vector) -> Any:
         """`p_i` from normalised shares."""
 
+    def n_listed(self, shares: np.ndarray) -> int:
+        """Places for the active features of a sample, all by default.
+
+        A smaller number must hold whatever fields of these inputs are swept.
+        """
+        return len(shares)
+
     @abc.abstractmethod
     def source(self, probability: Float[Array, " f"], n_listed: int) -> Source:
         """Tables to draw from."""

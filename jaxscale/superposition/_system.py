@@ -238,10 +238,13 @@ class TeacherStudent(AbstractTrainedSystem):
         inputs, exponent = self.inputs, self.frequency_exponent
         if isinstance(inputs, OneHot):
             lengths[ACTIVE] = 1
-        elif not isinstance(inputs, Bernoulli) or is_traced(exponent, *jax.tree.leaves(inputs)):
+        elif is_traced(exponent, *jax.tree.leaves(inputs)):
             return lengths
         elif inputs.probabilities is not None:
             lengths[ACTIVE] = inputs.n_listed(np.asarray(inputs.probabilities))
+        elif not isinstance(inputs, Bernoulli):
+            shares = power_law_shares(float(exponent), self.n_features)  # pyright: ignore
+            lengths[ACTIVE] = inputs.n_listed(shares)
         else:
             own = (float(exponent), float(inputs.mean_active))  # pyright: ignore
             names = ("frequency_exponent", "inputs.mean_active")

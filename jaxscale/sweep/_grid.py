@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
 from jaxscale._system import AbstractSystem
-from jaxscale.fields import as_int
+from jaxscale.fields import as_int, is_traced
 from jaxscale.keys import root_key
 from jaxscale.paths import get, is_static, replace
 from jaxscale.sweep._config import (
@@ -67,6 +68,19 @@ def label(value: Any) -> str | float:
     return plain if isinstance(plain, int | float | str) else str(plain)
 
 
+def match_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Find the place of each wanted label of an axis, -1 for none; reals agree to a millionth."""
+    kinds = {labels.dtype.kind, wanted.dtype.kind}
+    if not kinds <= set("iuf"):
+        place = {value: i for i, value in enumerate(labels.tolist())}
+        return np.asarray([place.get(value, -1) for value in wanted.tolist()], int)
+    order = np.argsort(labels)
+    ordered = labels[order].astype(np.float64)
+    nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, wanted)
+    rounding = 1e-6 if kinds == {"f"} else 1e-9  # of float32; whole numbers lie close together
+    return np.where(np.isclose(ordered[nearest], wanted, rounding, 0.0), order[nearest], -1)
+
+
 class Grid:
     """All combinations of axis values and seeds of one system.
 
@@ -102,6 +116,11 @@ class Grid:
     ):
         if not isinstance(system, AbstractSystem):
             raise ValueError(f"`system` must be an AbstractSystem, got {system!r}.")
+        if is_traced(*jax.tree.leaves((system, axes))):
+            raise ValueError(
+                "`system` and `axes` must hold plain numbers, got a traced one: differentiate or "
+                "map `system.predict()` or `system.simulate(key)`, without a grid."
+            )
         self.system = system
         self.key = as_int("key", key)
         if not 0 <= self.key < 2**63:

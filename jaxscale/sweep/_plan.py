@@ -152,7 +152,7 @@ class Plan:
             rows.append([*counts, *costs])
         table = Table(repr(self.grid), "", [Column(name, number=True) for name in names], rows)
         total = (
-            f"{counted(self.n_runs, 'run')}, {counted(self.n_programs, 'compile')}, "
+            f"{counted(self.n_runs, 'run')}, {counted(self.n_programs, 'program')}, "
             f"{counted(self.n_devices, 'device')}, "
             f"{self.padding_waste:.0%} more work by padding, {self.host_bytes / 1e6:.3g} MB of "
             f"host memory, about {self.seconds:.3g} s and compilation"

@@ -15,7 +15,7 @@ from jaxtyping import Array, Key
 from jaxscale._system import AbstractSystem
 from jaxscale.paths import set_leaves
 from jaxscale.sweep._bucket import Bucket, structures, uncut_bucket
-from jaxscale.sweep._grid import Grid, label
+from jaxscale.sweep._grid import Grid, label, match_labels
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._program import PROGRAMS, structure_key
 from jaxscale.sweep._store import MemoryStore
@@ -99,7 +99,7 @@ def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int
 
 def grid_of(runs: "xarray.Dataset") -> Grid:
     """The grid that `runs` came from, rebuilt from its attributes."""
-    if "grid" not in runs.attrs:
+    if "grid" not in getattr(runs, "attrs", {}):
         raise ValueError(
             "`runs` must come from js.run or js.open_store: it has no attribute `grid`."
         )
@@ -153,13 +153,11 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
 
 
 def _position(name: str, coordinate: np.ndarray, value: Any) -> int:
-    if coordinate.dtype.kind in "iuf":
-        try:
-            match = np.isclose(coordinate, float(value), rtol=1e-9, atol=0.0)
-        except (TypeError, ValueError):
-            match = np.zeros(len(coordinate), bool)
-    else:
-        match = coordinate == str(label(value))
-    if not match.any():
+    try:
+        wanted = float(value) if coordinate.dtype.kind in "iuf" else str(label(value))
+    except (TypeError, ValueError):
+        wanted = ""
+    (place,) = match_labels(coordinate, np.asarray([wanted]))
+    if place < 0:
         raise ValueError(f"`{name}` has no value {value!r}; it has {coordinate.tolist()}.")
-    return int(np.argmax(match))
+    return int(place)

@@ -157,7 +157,8 @@ class StoreReader:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
-                "classes that are not imported here."
+                "classes that are not imported here: import their module first (in a shell, "
+                "`jaxscale fit --import MODULE`)."
             ) from None
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}

@@ -157,7 +157,7 @@ def test_bad_points_are_left_out():
         ("time_scale", {}, "`free`"),
         (["time_scal"], {}, "did you mean `time_scale`"),
         (["n_steps"], {}, "`free`"),
-        (["width"], {}, "`free`"),
+        (["width"], {}, "`free` must name float .* there are .*time_scale, .*shots"),
         (["initial_strength"], {}, "`free`"),
         (["time_scale", "time_scale"], {}, "`free` must name distinct parameters"),
         (["shots"], {}, "`free` names 'shots', which does not change"),

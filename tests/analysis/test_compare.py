@@ -72,6 +72,17 @@ def test_a_right_theory_is_refused_about_as_often_as_alpha_says():
     assert 0.7 < np.mean(passed) < 0.95
 
 
+def test_labels_may_differ_by_rounding():
+    rates = np.array([0.1, 0.3, 0.2])
+    runs = simulated().assign_coords(width=rates)
+    rounded = theory().assign_coords(width=rates.astype(np.float32).astype(float))
+    expected = compare(runs, theory().assign_coords(width=rates), allowance={"loss": 0.01})
+    allowance = {"loss": 0.01 + 0 * rounded["loss"].isel(width=[2, 0, 1])}
+    assert compare(runs, rounded.isel(width=[1, 0, 2]), allowance=allowance).rows == expected.rows
+    other = compare(runs, theory().assign_coords(width=rates * [1, 1, 1.001]))
+    assert other.rows[0].n_no_theory == len(STEPS)
+
+
 def test_theory_is_matched_by_coordinates():
     shuffled = theory((32, 8, 16)).isel(step=slice(None, None, -1))
     assert compare(simulated(), shuffled).rows == compare(simulated(), theory()).rows

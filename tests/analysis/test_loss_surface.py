@@ -97,6 +97,12 @@ def test_bad_input():
     for bad in (loss * -1, np.where(loss > 3, np.nan, loss)):
         with pytest.raises(ValueError, match="`loss`"):
             js.fit_loss_surface(n, d, bad)
+    for name, columns in {
+        "n_parameters": (1 + 0 * n, d, loss), "n_tokens": (n, 1 + 0 * d, loss),
+        "loss": (n, d, 1 + 0 * loss),
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"`{name}` must have several values, got 1 for"):
+            js.fit_loss_surface(*columns)
     with pytest.raises(ValueError, match="at least 6"):
         js.fit_loss_surface(n[:5], d[:5], loss[:5])
     with pytest.raises(ValueError, match="`n_tokens`"):

@@ -1,5 +1,7 @@
 """Figures: every shape of result is drawn, with labels and units, and always the same bytes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray
@@ -67,6 +69,30 @@ def _band(values, x, dims=("seed", "step")):
     curve = xarray.DataArray(values, {"step": x}, dims=dims)
     band(axes, curve, "step", "red", "label")
     return axes
+
+
+def test_theory_is_drawn_by_labels(results):
+    runs, theory = results["rates"]
+    lines = [plot(runs, t).axes[0].lines for t in (theory, theory.isel(learning_rate=[2, 0, 1]))]
+    np.testing.assert_array_equal(*([line.get_ydata() for line in axes] for axes in lines))
+    without = plot(runs, theory.isel(learning_rate=[0, 2])).axes[0].lines
+    assert [len(without), len(lines[0])] == [5, 6]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: plot(path),
+        lambda path: js.compare(path, path),
+        lambda path: js.calibrate(GRIDS["one"], path, ["learning_rate"]),
+        lambda path: js.calibrate(js.Formula(lambda x, a: a * x, {"a": 1.0}), path, ["a"]),
+        lambda path: js.select(path, seed=0),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_path_of_a_store_is_to_be_opened(call, kind, tmp_path):
+    with pytest.raises(ValueError, match=r"js\.open_store"):
+        call(kind(tmp_path))
 
 
 def test_the_band_is_one_standard_deviation_over_seeds():

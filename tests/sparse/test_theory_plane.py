@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -173,7 +174,8 @@ def test_status_is_never_silent():
     )
     np.testing.assert_array_equal(bad.status, Status.not_converged)
     assert np.all(np.isnan(bad.loss))
-    broken = theory.Coordinates(np.array([1.0, math.nan]), np.ones(2), np.ones(2))
+    plain = theory.Coordinates(np.ones(2), np.ones(2), np.ones(2))
+    broken = eqx.tree_at(lambda s: s.variance, plain, jax.numpy.array([1.0, math.nan]))
     assert theory.deterministic_equivalent(1.0, 9.0, spectrum=broken).status == Status.not_converged
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+import jaxscale as js
+from jaxscale import fields
 from jaxscale.keys import root_key
 from jaxscale.superposition._data import Bernoulli, OneHot
 from jaxscale.superposition._outputs import Fixed, Uniform
@@ -107,3 +109,42 @@ def test_tables_and_leaves_trace():
         return jnp.sum(p)
 
     assert float(jax.jit(mean)(jnp.asarray(0.5))) == pytest.approx(0.5)
+
+
+class _Half(js.superposition.AbstractInputs):
+    """A user's inputs: in a share of the samples all even features are active, else none."""
+
+    amplitude: Fixed = fields.part(Fixed, Fixed(value=1.0))
+    probabilities: None = None
+    share: fields.Real = fields.real(0.5, above=0.0, below=1.0)
+
+    def probability(self, shares):
+        return jnp.where(jnp.arange(len(shares)) % 2 == 0, self.share, 0.0)
+
+    def source(self, probability, n_listed):
+        return js.superposition.Source(probability, jnp.ones(n_listed, probability.dtype))
+
+    def draw(self, key, samples, source, dtype):
+        n = source.counts.shape[0]
+        drawn = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i)))(samples)
+        active = (drawn < source.survival[0])[:, None] & (source.survival > 0)
+        index = jnp.broadcast_to(jnp.arange(n), active.shape)
+        return js.superposition.Samples(index, active.astype(dtype))
+
+    def moments(self, probability):
+        mean = probability * 1.0
+        return 0 * mean, jnp.sqrt(mean)
+
+    def active_share(self, probability):
+        return probability / jnp.max(probability)
+
+
+def test_inputs_of_a_user_are_drawn_and_list_every_feature():
+    system = js.superposition.TeacherStudent(
+        n_features=4, latent_size=2, frequency_exponent=1.0, inputs=_Half(), n_steps=3,
+        learning_rate=0.1, gradient=js.superposition.FreshBatches(batch_size=8),
+    )  # fmt: skip
+    assert system.padded("active") == 4
+    runs = js.run(js.Grid(system, {"inputs.share": [0.2, 0.8]}, seeds=2))
+    assert (runs.status == 0).all()
+    assert np.isfinite(runs.loss).all()

@@ -34,7 +34,7 @@ def test_planning_compiles_nothing():
         text = str(plan)
     assert not compiled
     assert plan.n_programs == 2
-    assert "16 runs, 2 compiles, 2 devices" in text
+    assert "16 runs, 2 programs, 2 devices" in text
     assert plan.seconds > 0
     assert plan.flops > 0
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
 from jaxscale.sparse.theory._checks import theory_function
-from jaxscale.spectra import as_floats, gauss_legendre
+from jaxscale.spectra import as_floats, gauss_legendre, require
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,8 +40,17 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _float_array(x: ArrayLike) -> Array:
-    return as_floats(x)[0]
+def _vector(name: str, ok: Callable[[Any], Any], what: str) -> Any:
+    """Declare a field: a vector whose values are `what`, so that `ok` holds of them."""
+
+    def convert(value: Any) -> Array:
+        if np.ndim(value) != 1 or not np.size(value):
+            raise ValueError(f"`{name}` must be a non-empty vector, got shape {np.shape(value)}.")
+        if not isinstance(value, Tracer):
+            require(name, np.asarray(value), ok, what)
+        return as_floats(value)[0]
+
+    return eqx.field(converter=convert)
 
 
 class Coordinates(eqx.Module):
@@ -57,11 +66,26 @@ class Coordinates(eqx.Module):
     - `variance`: lambda, `(k,)`, mean square of a coordinate, in squared units of the target.
     - `probability`: p in (0, 1], `(k,)`.
     - `weight`: w, `(k,)`, number of coordinates that the entry stands for.
+
+    **Raises:** `ValueError` for values out of range, unequal lengths, or another first entry.
     """
 
-    variance: Float[Array, " k"] = eqx.field(converter=_float_array)
-    probability: Float[Array, " k"] = eqx.field(converter=_float_array)
-    weight: Float[Array, " k"] = eqx.field(converter=_float_array)
+    variance: Float[Array, " k"] = _vector(
+        "variance", lambda v: (v >= 0) & (v < np.inf), "at least 0 and finite"
+    )
+    probability: Float[Array, " k"] = _vector(
+        "probability",
+        lambda v: (v > 0) & (v <= 1) & (v <= v[0]),
+        "in (0, 1], the largest first",
+    )
+    weight: Float[Array, " k"] = _vector("weight", np.isfinite, "finite")
+
+    def __check_init__(self):
+        lengths = [len(self.variance), len(self.probability), len(self.weight)]
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                f"`variance`, `probability` and `weight` must have one length, got {lengths}."
+            )
 
     def sum(self, values: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
         """Sum `values`, one per entry, over every coordinate that the entries stand for."""
@@ -70,7 +94,8 @@ class Coordinates(eqx.Module):
     @property
     def amplitude(self) -> Float[Array, " k"]:
         """Mean square of a coordinate while it is active, lambda / p."""
-        return self.variance / self.probability
+        # not a quotient: p^2 of its gradient underflows for rare coordinates
+        return self.variance * jnp.exp(-jnp.log(self.probability))
 
 
 def _joined(pieces: list[tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -110,6 +135,11 @@ def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Arr
     return points, jnp.where(empty, 0.0, weights)
 
 
+def _room(x: Array) -> float:
+    """Minus the logarithm of the smallest number whose reciprocal is safe, too."""
+    return 600.0 if x.dtype == jnp.float64 else 70.0
+
+
 def _indices(
     alpha: Array, gamma: Array, c: Array, n_coordinates: int | float, clipped: bool, n_tail: int
 ) -> tuple[Array, Array, Array | None]:
@@ -141,8 +171,7 @@ def _indices(
         # to where lambda is negligible and p D too, for D up to 1e6
         rare = (30.0 + jnp.log(c)) / jnp.maximum(gamma, 0.1)
         high = jnp.maximum(middle + 20.0 / jnp.maximum(alpha, 0.2), rare)
-        room = 600.0 if alpha.dtype == jnp.float64 else 70.0  # -ln of the smallest number
-        high = jnp.minimum(high, room / jnp.maximum(1 + alpha, gamma))
+        high = jnp.minimum(high, _room(alpha) / jnp.maximum(1 + alpha, gamma))
         high = jnp.maximum(high, middle + 0.5)
     else:
         high = jnp.full_like(low, math.log(n_coordinates + 0.5))
@@ -168,7 +197,7 @@ def build(
     points, weights, cut = _indices(alpha, gamma, c, n_coordinates, clipped, n_tail)
     log_i = jnp.log(points)
     variance = jnp.exp(-(1 + alpha) * log_i)
-    log_p = jnp.log(c) - gamma * log_i
+    log_p = jnp.maximum(jnp.log(c) - gamma * log_i, -_room(gamma))
     # p = 1 exactly at i = 1, c = 1; the slope in c there is that from below
     probability = jnp.where(log_p > 0, 1.0, jnp.exp(jnp.where(log_p > 0, 0.0, log_p)))
     if cut is not None:
@@ -178,7 +207,7 @@ def build(
         rest = jnp.exp(-(1 + alpha) * cut) * slope / alpha
         weights = jnp.append(weights, last)
         variance = jnp.append(variance, rest)
-        log_last = jnp.minimum(jnp.log(c) - gamma * cut, 0.0)
+        log_last = jnp.clip(jnp.log(c) - gamma * cut, -_room(gamma), 0.0)
         probability = jnp.append(probability, jnp.exp(log_last))
     return Coordinates(variance, probability, weights)
 

@@ -48,7 +48,7 @@ def dense_delta(
 
     length = spectrum.sum(jnp.ones_like(spectrum.weight))
     every = jnp.isinf(m) | (m >= length)
-    m = jnp.where(every, length / 2, m)
+    m = jnp.where(every, jnp.minimum(length / 2, 1.0), m)
     top = jnp.log(spectrum.sum(spectrum.variance) / m)
     depth, n_steps = (90.0, 60) if top.dtype == jnp.float64 else (60.0, 32)
     x = root(surplus, (spectrum, m), top - depth, top, n_steps, rising=False)

@@ -102,7 +102,8 @@ def interference_scale(
     0.495
     """
     k, g, e = symbols(latent_size, gain, energy)
-    return g * jnp.sqrt(e / k)
+    share = e / k
+    return g * jnp.where(share > 0, jnp.sqrt(jnp.where(share > 0, share, 1.0)), 0.0)
 
 
 @theory_function(tail_index=number(lambda v: v < 0.5, "below 1/2"))
@@ -226,7 +227,7 @@ def interference_window(
     p, target, _ = features(a, b, n_features, False)
     mean = jnp.sum(p * target)
     spread = jnp.sum(p * (target - mean) ** 2)
-    scale = g * jnp.sqrt(e / k)
+    scale = interference_scale(latent_size=k, gain=g, energy=e)
     grid = np.linspace(np.log(_OPENING), np.log(_LAST), _N_GRID)
     log_tau = jnp.asarray(grid, k.dtype)
     tau = jnp.exp(log_tau)
