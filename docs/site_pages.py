@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer.main
 from docutils import nodes
 from sphinx.addnodes import desc_signature, pending_xref
 from sphinx.application import Sphinx
@@ -251,13 +252,34 @@ def write_theory() -> None:
                 "|---|---|---|---|",
             ]
             for name, seen in system.schema.observables.items():
-                limits = (seen.limits or "").replace("|", "\\|")
-                what = seen.description.replace("|", "\\|")
+                limits, what = cell(seen.limits or ""), cell(seen.description)
                 text.append(
                     f"| `{name}` | {seen.predicted.value} | {limits} | {what} ({seen.units}) |"
                 )
             text.append("")
     write("theory.md", "\n".join(text))
+
+
+def write_command_line() -> None:
+    """Write the commands, their arguments and options, from the command line's own help."""
+    program: Any = typer.main.get_command(importlib.import_module("jaxscale.cli").app)
+    text = ["# Command line\n", f"{program.help}\n", "`jaxscale COMMAND --help` prints the same.\n"]
+    for name, command in program.commands.items():
+        shown = [p for p in command.params if not getattr(p, "hidden", False)]
+        arguments = [p.name.upper() for p in shown if p.param_type_name == "argument"]
+        text += [f"## jaxscale {' '.join([name, *arguments])}\n", f"{command.help}\n"]
+        text += ["| | | default |", "|---|---|---|"]
+        for p in shown:
+            label = p.name.upper() if p.param_type_name == "argument" else ", ".join(p.opts)
+            default = "" if p.default in (None, False, ()) or callable(p.default) else p.default
+            text.append(f"| `{label}` | {cell(p.help or '')} | {default} |")
+        text.append("")
+    write("command_line.md", "\n".join(text))
+
+
+def cell(text: str) -> str:
+    """Return a text as a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def unlinked(text: str) -> str:
@@ -277,6 +299,7 @@ def write_all(app: Sphinx) -> None:
     """Write all pages before Sphinx looks for them."""
     write_api()
     write_theory()
+    write_command_line()
     for source, name in {
         "CHANGELOG.md": "changelog.md",
         "benchmarks/README.md": "benchmarks.md",
