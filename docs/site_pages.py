@@ -251,11 +251,10 @@ def write_theory() -> None:
                 "| observable | theory | within | what it is |",
                 "|---|---|---|---|",
             ]
-            for name, seen in system.schema.observables.items():
-                limits, what = cell(seen.limits or ""), cell(seen.description)
-                text.append(
-                    f"| `{name}` | {seen.predicted.value} | {limits} | {what} ({seen.units}) |"
-                )
+            for name, observable in system.schema.observables.items():
+                limits, what = cell(observable.limits or ""), cell(observable.description)
+                kind, units = observable.predicted.value, observable.units
+                text.append(f"| `{name}` | {kind} | {limits} | {what} ({units}) |")
             text.append("")
     write("theory.md", "\n".join(text))
 
@@ -274,7 +273,12 @@ def write_command_line() -> None:
             default = "" if p.default in (None, False, ()) or callable(p.default) else p.default
             text.append(f"| `{label}` | {cell(p.help or '')} | {default} |")
         text.append("")
-    write("command_line.md", "\n".join(text))
+    config = importlib.import_module("jaxscale.sweep._config")
+    text += ["## Presets\n", "Sweeps that `jaxscale plan` and `jaxscale run` take by name; where a"]
+    text += ["preset has a larger version, it is the name with `_full`.\n", "| | |", "|---|---|"]
+    for name in config.preset_names():
+        text.append(f"| `{name}` | {cell(config.read_toml(name).get('description', ''))} |")
+    write("command_line.md", "\n".join([*text, ""]))
 
 
 def cell(text: str) -> str:
