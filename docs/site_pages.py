@@ -240,21 +240,21 @@ def write_api() -> None:
 
 
 def write_theory() -> None:
-    """Write the table of what theory says of every observable of typical systems."""
+    """Write what `js.theory_of` says of typical systems, part by part."""
     systems = importlib.import_module("site_systems").systems()
-    text = ["# Which observable has a theory\n", (ROOT / "docs" / "_theory.md").read_text()]
+    theory_of = importlib.import_module("jaxscale").theory_of
+    text = ["# Which observable has a theory\n", (HERE / "_theory.md").read_text()]
     for heading, cases in systems.items():
         text += [f"\n## {heading}\n"]
         for label, system in cases:
             text += [
                 f"**{label}**\n",
-                "| observable | theory | within | what it is |",
-                "|---|---|---|---|",
+                "| observable | theory | limits, or what has none | functions |",
             ]
-            for name, observable in system.schema.observables.items():
-                limits, what = cell(observable.limits or ""), cell(observable.description)
-                kind, units = observable.predicted.value, observable.units
-                text.append(f"| `{name}` | {kind} | {limits} | {what} ({units}) |")
+            text += ["|---|---|---|---|"]
+            for name, kind, limits, functions in theory_of(system).rows:
+                names = ", ".join(f"`js.{f}`" for f in functions.split(", ") if f)
+                text.append(f"| `{name}` | {kind} | {cell(limits)} | {names} |")
             text.append("")
     write("theory.md", "\n".join(text))
 

@@ -125,6 +125,12 @@ def run(
     seeds: Seeds = None,
     store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
+    calibrate: Annotated[
+        Texts, typer.Option(help="field[=start] of the theory to fit to the runs; may be repeated.")
+    ] = None,
+    where: Annotated[
+        Texts, typer.Option(help="dimension=value of the runs it is fitted to.")
+    ] = None,
     max_runs_per_chunk: Chunk = None,
     max_programs: Programs = None,
     max_compiles: Compiles = None,
@@ -135,11 +141,14 @@ def run(
     """Run a sweep file or preset; results go to a Zarr store."""
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
         raise ValueError(f"`figure` must end in .svg, .pdf or .png, got {str(figure)!r}.")
+    if where and not calibrate:
+        raise ValueError(f"`where` belongs to --calibrate FIELD, got {where[0]!r} alone.")
     _start(devices, no_cache)
     from rich.console import Console
 
     from jaxscale._status import Status
-    from jaxscale.report._figures import plot
+    from jaxscale.report._fit_file import Request, check_request, fit_runs
+    from jaxscale.report._plot import plot
     from jaxscale.sweep._config import read_toml
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict
@@ -148,6 +157,9 @@ def run(
     console = Console()
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     planned = _planned(file, settings, axis, seeds, bounds)
+    request = Request("", None, free=tuple(calibrate or ()), where=tuple(where or ()))
+    if calibrate:
+        check_request(request, planned.grid)
     typer.echo(str(planned))
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     before = None
@@ -165,9 +177,16 @@ def run(
     console.print(f"store: {path}")
     if not runs.attrs["complete"]:
         raise typer.Exit(INTERRUPTED)
-    if figure is not None:
-        plot(runs, predict(planned.grid)).savefig(figure, dpi=160)
-        console.print(f"figure: {figure}")
+    with _warnings_as_lines():
+        fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
+        if fit is not None:
+            console.print(fit.table())
+        if figure is not None:
+            theory: Any = predict(planned.grid) if fit is None else fit.predict()
+            plot(runs, theory).savefig(figure, dpi=160)
+            console.print(f"figure: {figure}")
+            for field in sorted({o.attrs.get("uncalibrated", "") for o in theory.values()} - {""}):
+                console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")
 
 
 @app.command()

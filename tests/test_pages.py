@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from blocks import execute
+from blocks import execute, run_shell
 
 import jaxscale as js
 import jaxscale.cli
@@ -21,11 +21,13 @@ def test_every_page_with_code_is_executed():
     assert with_code == EXECUTED | GUIDES
 
 
-def test_usage(tmp_path, monkeypatch):
+def test_usage(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names, n_checked = execute(DOCS / "usage.md")
     assert n_checked == 6
     assert js.open_store("widths.zarr").sizes["seed"] == 3
+    printed = run_shell((DOCS / "usage.md").read_text(), monkeypatch, capsys)  # in the same folder
+    assert "nothing was left to run" in " ".join(printed.split())
     for figure in ("widths.png", "calibrated.png"):
         assert (tmp_path / figure).stat().st_size > 10_000
     assert names["fit"].values["skill_exponent"] == pytest.approx(0.6, rel=1e-6)
@@ -61,7 +63,7 @@ def test_its_files_exist(page):
 
 def sweeps_of(text: str) -> list[str]:
     """The command lines of shell blocks that run or plan a preset."""
-    shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S))
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
     return re.findall(r"^jaxscale ((?:run|plan) (?!.*\.toml).*)$", shell, re.M)
 
 
@@ -73,7 +75,9 @@ LINES = [
 @pytest.mark.parametrize("line", LINES)
 def test_command_lines_plan(line, capsys, monkeypatch):
     """A line that runs a preset is planned, without what only a run has."""
-    arguments = re.sub(r" --(store|figure|calibrate) \S+", "", line.replace("run ", "plan ", 1))
+    arguments = re.sub(
+        r" --(store|figure|calibrate|where) \S+", "", line.replace("run ", "plan ", 1)
+    )
     monkeypatch.setattr("sys.argv", ["jaxscale", *shlex.split(arguments)])
     with pytest.raises(SystemExit) as done:
         js.cli.main()

@@ -5,12 +5,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from blocks import run_shell
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_example_runs(tmp_path, monkeypatch):
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
     (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -19,6 +20,13 @@ def test_the_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "emergence.png").stat().st_size > 10_000
     assert names["weights"].readout.shape == (64,)
     assert set(names["runs"].sizes) == {"learning_rate", "seed", "step", "skill"}
+    (tmp_path / "emergence.png").unlink()
+    printed = " ".join(run_shell(README, monkeypatch, capsys).split())  # in the same folder
+    assert "16 runs" in printed
+    assert "nothing was left to run" in printed
+    assert f"time_scale {names['fit'].values['time_scale']:.6g}" in printed
+    assert "not calibrated" not in printed
+    assert (tmp_path / "emergence.png").stat().st_size > 10_000
 
 
 def test_its_files_exist():
@@ -31,14 +39,3 @@ def test_its_files_exist():
 def test_its_extras_exist(extra):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert extra in project["optional-dependencies"]
-
-
-def test_its_command_lines_parse(capsys, monkeypatch):
-    from jaxscale import cli
-
-    for line in re.findall(r"^jaxscale (plan .*)$", README, re.M):
-        monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        assert not done.value.code
-        assert "16 runs" in capsys.readouterr().out

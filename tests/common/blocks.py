@@ -4,8 +4,13 @@ import contextlib
 import doctest
 import io
 import re
+import shlex
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from jaxscale import cli
 
 BLOCK = re.compile(r"(?:<!-- ([\w ]+) -->\n)?```(python|text)\n(.*?)```", re.S)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -31,3 +36,14 @@ def execute(page: Path) -> tuple[dict[str, Any], int]:
                 f"{page.name} shows\n{text}\nbut this was printed:\n{printed}"
             )
     return names, n_checked
+
+
+def run_shell(page: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> str:
+    """Run the command lines of a text that plan, run or fit, and return what they print."""
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", page, re.S)).replace("\\\n", " ")
+    for line in re.findall(r"^jaxscale ((?:plan|run|fit) .*)$", shell, re.M):
+        monkeypatch.setattr("sys.argv", ["jaxscale", *shlex.split(line)])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        assert not done.value.code, line
+    return capsys.readouterr().out
