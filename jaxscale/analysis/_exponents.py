@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxscale._text import unknown
+from jaxscale.analysis._data import refuse
+
 if TYPE_CHECKING:
     import xarray
 
@@ -261,11 +264,14 @@ def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
     """Coordinates of `dim`, increasing numbers."""
     numbered = [str(d) for d in curve.dims if d in curve.coords]
     if dim not in numbered:
-        raise ValueError(f"`dim` must have coordinates ({', '.join(numbered)} do), got {dim!r}.")
+        raise unknown("`dim`", dim, numbered)
     x = np.asarray(curve[dim])
-    if x.dtype.kind not in "iuf" or not (np.isfinite(x).all() and np.all(np.diff(x) > 0)):
-        raise ValueError(f"`{dim}` must have increasing coordinates, got {x.tolist()}.")
-    return x.astype(np.float64)
+    if x.dtype.kind not in "iuf":
+        raise ValueError(f"`{dim}` must have coordinates that are numbers, got {x.dtype}.")
+    x = x.astype(np.float64)
+    good = np.isfinite(x) & (np.diff(x, prepend=-np.inf) > 0)
+    refuse(f"{dim}", "increasing", x, ~good)
+    return x
 
 
 def _fit(
