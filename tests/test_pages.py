@@ -3,9 +3,10 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
-from blocks import execute, run_shell
+from blocks import blocks, execute, run_shell
 
 import jaxscale as js
 import jaxscale.cli
@@ -21,15 +22,22 @@ def test_every_page_with_code_is_executed():
     assert with_code == EXECUTED | GUIDES
 
 
+@pytest.mark.slow
 def test_usage(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names, n_checked = execute(DOCS / "usage.md")
+    n_checked = execute(DOCS / "usage.md")[1]
     assert n_checked == 6
     assert js.open_store("widths.zarr").sizes["seed"] == 3
     printed = run_shell((DOCS / "usage.md").read_text(), monkeypatch, capsys)  # in the same folder
     assert "nothing was left to run" in " ".join(printed.split())
     for figure in ("widths.png", "calibrated.png"):
         assert (tmp_path / figure).stat().st_size > 10_000
+
+
+def test_the_fits_of_usage():
+    (code,) = [text for _, _, text in blocks(DOCS / "usage.md") if "js.Formula" in text]
+    names: dict[str, Any] = {"js": js}
+    exec(compile(code, "usage.md", "exec"), names)
     assert names["fit"].values["skill_exponent"] == pytest.approx(0.6, rel=1e-6)
     assert set(names["fit"].starts.status) <= {"converged", "not converged"}
     low, high = names["surface"].interval(0.998)["alpha"]
