@@ -47,6 +47,7 @@ from jaxscale.analysis import (
     fit_loss_surface as fit_loss_surface,
     frontier as frontier,
     residuals as residuals,
+    theory_of as theory_of,
 )
 from jaxscale.paths import replace as replace
 from jaxscale.report import plot as plot

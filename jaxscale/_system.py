@@ -30,7 +30,14 @@ class TheoryKind(enum.StrEnum):
 class Observable(eqx.Module):
     """Description of one observable: its axes, its unit, and what theory says of it.
 
-    `signed` says that it takes both signs, so that fits compare it as it is, not its logarithm.
+    - `dims`, `units`, `description`: its dimensions in a run, its unit, and what it is.
+    - `predicted`: how far its closed form goes.
+    - `limits`: within which the closed form holds; without one, the part or the reason that has
+      none, such as "no closed form with decoder=Relu(bias=True)".
+    - `signed`: whether it takes both signs, so that fits compare it as it is, not its logarithm.
+    - `functions`: theory functions with its closed form, such as "emergence.theory.loss".
+    - `fitted`: fields that `js.calibrate` fits to some of the data before a `calibrated` closed
+      form predicts the rest. While they have their default values the theory is uncalibrated.
     """
 
     dims: tuple[str, ...]
@@ -39,6 +46,8 @@ class Observable(eqx.Module):
     predicted: TheoryKind = TheoryKind.none
     limits: str = ""
     signed: bool = False
+    functions: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
 
 
 class Schema(eqx.Module):

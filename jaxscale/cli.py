@@ -165,6 +165,12 @@ def run(
     seeds: Seeds = None,
     store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
+    calibrate: Annotated[
+        Texts, typer.Option(help="field[=start] of the theory to fit to the runs; may be repeated.")
+    ] = None,
+    where: Annotated[
+        Texts, typer.Option(help="dimension=value of the runs it is fitted to.")
+    ] = None,
     max_runs_per_chunk: Chunk = None,
     max_programs: Programs = None,
     max_compiles: Compiles = None,
@@ -177,11 +183,14 @@ def run(
 
     if figure is not None:
         require_writable("figure", figure, FIGURES)
+    if where and not calibrate:
+        raise ValueError(f"`where` belongs to --calibrate FIELD, got {where[0]!r} alone.")
     _start(devices, no_cache)
     from rich.console import Console
 
     from jaxscale._status import Status
-    from jaxscale.report._figures import plot
+    from jaxscale.report._fit_file import Request, check_request, fit_runs
+    from jaxscale.report._plot import plot
     from jaxscale.sweep._config import read_toml
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict
@@ -192,6 +201,9 @@ def run(
     require_folder("store", store_path(path))
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     planned = _planned(file, settings, axis, seeds, bounds)
+    request = Request("", None, free=tuple(calibrate or ()), where=tuple(where or ()))
+    if calibrate:
+        check_request(request, planned.grid)
     typer.echo(str(planned))
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
@@ -208,9 +220,16 @@ def run(
     console.print(f"store: {path}")
     if not runs.attrs["complete"]:
         raise typer.Exit(INTERRUPTED)
-    if figure is not None:
-        plot(runs, predict(planned.grid)).savefig(figure, dpi=160)
-        console.print(f"figure: {figure}")
+    with _warnings_as_lines():
+        fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
+        if fit is not None:
+            console.print(fit.table())
+        if figure is not None:
+            theory: Any = predict(planned.grid) if fit is None else fit.predict()
+            plot(runs, theory).savefig(figure, dpi=160)
+            console.print(f"figure: {figure}")
+            for field in sorted({o.attrs.get("uncalibrated", "") for o in theory.values()} - {""}):
+                console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")
 
 
 @app.command()

@@ -65,6 +65,17 @@ def test_run_writes_store_and_figure(command, sweep, tmp_path):
     assert "nothing was left to run (the last session took" in out.replace("\n", " ")
 
 
+def test_run_says_that_theory_is_not_calibrated(command, tmp_path):
+    (tmp_path / "tiny.toml").write_text(
+        'system = "emergence.ParityNetwork"\n[fields]\n'
+        "n_steps = 4\nwidth = 4\nbatch_size = 4\nn_evaluation = 16\nrecord = {every = 1}\n"
+    )
+    code, out, err = command("run", "tiny.toml", "--figure", "a.svg", "--set", "record=none")
+    assert (code, err) == (0, "")
+    assert "theory is not calibrated: --calibrate time_scale fits it to the runs" in out
+    assert js.open_store("tiny.zarr").sizes["step"] == 5
+
+
 def test_run_overrides(command, sweep, tmp_path):
     options = ("--set", "n_skills=3", "--axis", "learning_rate=geom:0.1:0.4:3", "--seeds", "1")
     code, _, _ = command("run", sweep, *options)
@@ -144,6 +155,9 @@ def test_info(command):
         (["reproduce", "emergance"], ["did you mean `emergence`"]),
         (["reproduce", "emergence", "--scale", "ful"], ["did you mean `full`"]),
         (["show", "nosuch.zarr"], ["`store`", "does not exist"]),
+        (["run", "SWEEP", "--where", "skill=1"], ["`where` belongs to --calibrate"]),
+        (["run", "SWEEP", "--calibrate", "learning_rate"], ["no axes of the grid"]),
+        (["run", "SWEEP", "--calibrate", "initial_strength", "--where", "skil=1"], ["`where`"]),
         (["reproduce", "nosuch"], ["system", "emergence", "nosuch"]),
         (["reproduce", "emergence", "--scale", "nosuch"], ["scale", "quick", "nosuch"]),
     ],

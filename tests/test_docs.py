@@ -3,14 +3,17 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import jaxscale as js
+from jaxscale import cli
 
 ROOT = Path(__file__).parent.parent
 SWEEPS = (ROOT / "docs" / "sweeps.md").read_text()
+FITTING = (ROOT / "docs" / "fitting.md").read_text()
 BLOCKS = re.findall(r"(?:<!-- ([\w ]+) -->\n)?```python\n(.*?)```", SWEEPS, re.S)
 PLAIN = "\n".join(code for mark, code in BLOCKS if not mark)
 DISTRIBUTED = "\n".join(code for mark, code in BLOCKS if mark == "distributed")
@@ -30,10 +33,17 @@ def test_the_blocks_run_in_order(tmp_path, monkeypatch):
     assert measured.strength_spread.attrs["long_name"].startswith("largest minus smallest")
     spread = measured.skill_strength.max("skill") - measured.skill_strength.min("skill")
     assert abs(spread - measured.strength_spread).max() < 1e-6
+    (line,) = re.findall(r"^jaxscale (fit sweep.zarr .*)$", FITTING, re.M)
+    monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
+    with pytest.raises(SystemExit) as done:  # of the store that the page has written
+        cli.main()
+    assert not done.value.code
+    assert (tmp_path / "sweep-fit.png").stat().st_size > 10_000
 
 
 def test_the_sweep_file_plans(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", SWEEPS, re.S)
+    assert f'"{tomllib.loads(text)["store"]}"' not in PLAIN  # both run in one folder
     (tmp_path / "sweep.toml").write_text(text)
     grid = js.Grid.from_toml(str(tmp_path / "sweep.toml"))
     assert grid.shape == (3, 5, 8)

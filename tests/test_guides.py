@@ -81,12 +81,18 @@ def test_own_model_quotes_the_example():
         assert line in lines, line
 
 
-def test_own_model_as_a_sweep_file(folder):
-    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.S)
+def test_own_model_as_a_sweep_file(folder, monkeypatch):
+    page = (ROOT / "docs" / "own_model.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.S)
     (folder / "regression.toml").write_text(text)
     grid = js.Grid.from_toml("regression.toml")
     assert grid.shape == (3, 3, 16)
     assert type(grid.system).__module__ == EXAMPLE.stem
+    plan, run = re.findall(r"^jaxscale ((?:plan|run) regression.*)$", page, re.M)
+    assert "regression.zarr" not in run  # which is the store of the Python blocks
+    assert call(monkeypatch, plan) == 0
+    assert call(monkeypatch, f"{run} --axis n_features=16 --seeds 2") == 0
+    assert (folder / "out.png").stat().st_size > 10_000
 
 
 def test_own_curves(folder):

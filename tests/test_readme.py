@@ -1,16 +1,30 @@
 """What the README shows is executed."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from jaxscale import cli
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_example_runs(tmp_path, monkeypatch):
+def run_shell(page, monkeypatch, capsys):
+    """Run the command lines of a page that plan, run or fit, and return what they print."""
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", page, re.S)).replace("\\\n", " ")
+    for line in re.findall(r"^jaxscale ((?:plan|run|fit) .*)$", shell, re.M):
+        monkeypatch.setattr("sys.argv", ["jaxscale", *shlex.split(line)])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        assert not done.value.code, line
+    return capsys.readouterr().out
+
+
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
     block, regression, crowded, fitted = re.findall(r"```python\n(.*?)```", README, re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -19,6 +33,13 @@ def test_the_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "emergence.png").stat().st_size > 10_000
     assert names["weights"].readout.shape == (64,)
     assert set(names["runs"].sizes) == {"learning_rate", "seed", "step", "skill"}
+    (tmp_path / "emergence.png").unlink()
+    printed = " ".join(run_shell(README, monkeypatch, capsys).split())  # in the same folder
+    assert "16 runs" in printed
+    assert "nothing was left to run" in printed
+    assert f"time_scale {names['fit'].values['time_scale']:.6g}" in printed
+    assert "not calibrated" not in printed
+    assert (tmp_path / "emergence.png").stat().st_size > 10_000
     exec(compile(regression, "README.md", "exec"), names)
     ratio = names["runs"].loss.median("seed") / names["theory"].loss
     assert 0.9 < float(ratio.sel(n_features=128, n_samples=256)) < 1.1
@@ -43,14 +64,3 @@ def test_its_files_exist():
 def test_its_extras_exist(extra):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert extra in project["optional-dependencies"]
-
-
-def test_its_command_lines_parse(capsys, monkeypatch):
-    from jaxscale import cli
-
-    for line in re.findall(r"^jaxscale (plan .*)$", README, re.M):
-        monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        assert not done.value.code
-        assert "16 runs" in capsys.readouterr().out

@@ -34,6 +34,7 @@ class Row:
     - `max_z`, `quantile`, `at`: the z-score that comes nearest to its quantile, and where it is.
     - `max_error`, `rms_error`: relative errors of the mean, where theory is not 0 to rounding.
     - `deterministic_error`: the largest of them at the deterministic points.
+    - `uncalibrated`: fields by which the theory is to be calibrated, and has not been.
     """
 
     observable: str
@@ -49,6 +50,7 @@ class Row:
     max_error: float
     rms_error: float
     deterministic_error: float
+    uncalibrated: str = ""
 
     @property
     def passed(self) -> bool:
@@ -124,6 +126,8 @@ class Comparison:
                     f"{row.observable}: {row.n_unresolved} points are unresolved: "
                     f"spread and |difference| below {self.resolution:g} max |theory|"
                 )
+            if row.uncalibrated:
+                lines.append(f"{row.observable}: theory is not calibrated, fit {row.uncalibrated}")
             if row.n_no_theory or row.n_few_seeds:
                 lines.append(
                     f"{row.observable}: no z-score at {row.n_no_theory} points without theory "
@@ -193,7 +197,8 @@ def compare(
         require_dataset(name, given)
     shared = [str(name) for name in runs.data_vars if name in theory.data_vars and name != STATUS]
     if not shared:
-        raise ValueError(f"`theory` must predict an observable of runs, got {list(theory)}.")
+        reason = theory.attrs.get("no_theory", f"got {list(theory)}")
+        raise ValueError(f"`theory` must predict an observable of runs; {reason}.")
     bounds = dict(allowance or {})
     if unknown := sorted(set(bounds) - set(shared)):
         raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
@@ -212,7 +217,7 @@ def compare(
     n_seeds = runs.sizes.get("seed", 1)
     share = alpha / (2 * max(n_comparisons, 1))
     return Comparison(
-        rows=tuple(_row(p, share) for p in points),
+        rows=tuple(_row(p, share, theory[p.name].attrs.get("uncalibrated", "")) for p in points),
         not_compared=_not_compared(runs, theory),
         n_seeds=n_seeds,
         n_failed=n_failed,
@@ -229,7 +234,7 @@ def _quantile(n: np.ndarray, share: float) -> Any:
     return -stdtrit(np.maximum(n - 1, 1), share)
 
 
-def _row(p: ComparedPoints, share: float) -> Row:
+def _row(p: ComparedPoints, share: float, uncalibrated: str) -> Row:
     has_z, has_theory = np.isfinite(p.z), np.isfinite(p.theory)
     usable = np.isfinite(p.error)
     max_z, quantile, at = math.nan, math.nan, {}
@@ -254,6 +259,7 @@ def _row(p: ComparedPoints, share: float) -> Row:
         max_error=_largest(p.error[usable]),
         rms_error=float(np.sqrt(np.mean(p.error[usable] ** 2))) if usable.any() else math.nan,
         deterministic_error=_largest(p.error[usable & p.deterministic]),
+        uncalibrated=uncalibrated,
     )
 
 
@@ -267,5 +273,6 @@ def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
         if name not in theory and name != STATUS:
             kind = str(runs[name].attrs.get("predicted", "none"))
             missing = f"the closed form ({kind}) is not in theory"
-            reasons[name] = "no closed form" if kind == "none" else missing
+            why = str(runs[name].attrs.get("limits") or "no closed form")
+            reasons[name] = why if kind == "none" else missing
     return reasons | {str(n): "not in runs" for n in theory.data_vars if n not in runs}

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
-from jaxscale._status import STATUS
 from jaxscale._text import choices
 from jaxscale.analysis._data import Data, as_dataset, as_table, require_columns
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
@@ -20,7 +19,13 @@ from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, field_names, interval_of
 from jaxscale.paths import get, replace, set_leaves
 from jaxscale.sweep._grid import Grid, is_leaf
-from jaxscale.sweep._predict import predict, predict_columns, theory_layout
+from jaxscale.sweep._predict import (
+    closed_forms,
+    no_theory,
+    predict,
+    predict_columns,
+    theory_layout,
+)
 from jaxscale.training import AbstractTrainedSystem
 
 if TYPE_CHECKING:
@@ -197,13 +202,16 @@ def _closed_forms(
 ) -> tuple[_ClosedForms, dict[str, Any], frozenset[str]]:
     """The theory of a grid, the coordinates of each observable, and which take both signs."""
     layout = theory_layout(grid)
-    closed = [name for name in layout.observables if name != STATUS]
+    closed = closed_forms(layout)
+    if not closed:
+        raise ValueError(f"`theory` has nothing to fit: {no_theory(grid)}.")
     # observables of one state repeat each other: by default one of them is compared
     usable = [name for name in closed if name in measured] or closed
     names = ["loss" if "loss" in usable else usable[0]] if observables is None else [*observables]
     for name in names:
         if name not in closed:
-            hint = choices(name, closed)
+            schema = grid.system.schema.observables
+            hint = f": {schema[name].limits}." if name in schema else choices(name, closed)
             raise ValueError(f"`observables` must have a closed form, got {name!r}{hint}")
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     dims = {n: layout.observables[n].dims for n in names}

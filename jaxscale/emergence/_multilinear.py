@@ -92,13 +92,16 @@ class MultilinearSkills(AbstractTrainedSystem):
         limits = "gradient flow: simulation approaches it as learning_rate * S * P_1 -> 0"
         if isinstance(self.data, FiniteSet):
             limits += "; mean over data sets"
-        exact = TheoryKind.exact
+        exact = (TheoryKind.exact, limits)
+        skill = ("emergence.theory.expected_skill",)
+        total = ("emergence.theory.loss", "emergence.theory.data_loss")
+        by_skill, loss = ("step", "skill"), "(S - R_k)² / 2"
         observables = {
-            "loss": Observable(("step",), "target²", "population loss", exact, limits),
+            "loss": Observable(("step",), "target²", "population loss", *exact, False, total),
             "skill_strength": Observable(
-                ("step", "skill"), "target", "product a_k b_k", exact, limits, signed=True
+                by_skill, "target", "product a_k b_k", *exact, True, skill
             ),
-            "skill_loss": Observable(("step", "skill"), "target²", "(S - R_k)² / 2", exact, limits),
+            "skill_loss": Observable(by_skill, "target²", loss, *exact, False, skill),
         }
         ranks = np.arange(1, self.n_skills + 1)
         coordinates = {"step": np.asarray(self.record_steps), "skill": ranks}

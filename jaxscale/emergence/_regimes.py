@@ -49,6 +49,7 @@ class AbstractRegime(Configurable):
     predicted: ClassVar[TheoryKind] = TheoryKind.calibrated
     parameter: ClassVar[str]
     limits: ClassVar[str]
+    functions: ClassVar[tuple[str, ...]] = ()
 
     def applies(self, system: AbstractNetwork) -> bool:
         """Whether the closed form describes this system: by default, whatever the optimizer."""
@@ -82,7 +83,8 @@ class TimeLimited(AbstractRegime):
 
     name = "time"
     parameter = "time_scale"
-    limits = "online data, wide network, SGD; one fitted parameter, time_scale = B^2"
+    limits = "online data, wide network, SGD; one fitted parameter, time_scale = B²"
+    functions = ("emergence.theory.skill_strength", "emergence.theory.emergence_time")
 
     def applies(self, system: AbstractNetwork) -> bool:
         """Gradient descent only: other optimizers move in another time."""
@@ -111,6 +113,7 @@ class DataLimited(AbstractRegime):
     name = "data"
     parameter = "shots"
     limits = "last step of a converged run; one fitted parameter, shots = D_c; NaN before"
+    functions = ("emergence.theory.data_emergence",)
 
     learner: theory.Learner = static_choice(
         "minimum_norm", get_args(theory.Learner), renamed={"projection": "minimum_norm"}
@@ -145,6 +148,7 @@ class WidthLimited(AbstractRegime):
     name = "width"
     parameter = "units_per_skill"
     limits = "last step of a converged run; one fitted parameter, units_per_skill = N_c; NaN before"
+    functions = ("emergence.theory.width_emergence",)
 
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         per_skill = jnp.asarray(system.units_per_skill)

@@ -37,6 +37,7 @@ NETWORK_STREAM, SKILL_STREAM, SET_STREAM, EVALUATION_STREAM = range(4)
 EVALUATION_BLOCK = 512
 SET_BLOCK = 1024
 CONVERGED_FALL = 0.01
+OFF_THE_SKILLS = "no closed form: a network also errs off the skills"
 
 
 class Task(eqx.Module):
@@ -133,22 +134,23 @@ class ParityNetwork(AbstractNetwork):
     @property
     def schema(self) -> Schema:
         """`loss`, `skill_strength`, `skill_loss`, and `train_loss` on a finite set."""
-        regime = self.described_regime
-        predicted = regime.predicted if regime.applies(self) else TheoryKind.none
+        regime, none = self.described_regime, (TheoryKind.none, OFF_THE_SKILLS)
+        strength: dict[str, Any] = {"limits": f"no closed form with optimizer={self.optimizer!r}"}
+        if regime.applies(self):
+            strength = {"predicted": regime.predicted, "limits": regime.limits}
+            strength |= {"functions": regime.functions, "fitted": (regime.parameter,)}
+        text = "correlation R_k of the output with skill k, given skill k"
+        loss = "population loss, half the mean square error"
         observables = {
-            "loss": Observable(("step",), "target²", "population loss, half the mean square error"),
+            "loss": Observable(("step",), "target²", loss, *none),
             "skill_strength": Observable(
-                ("step", "skill"),
-                "target",
-                "correlation R_k of the output with skill k, given skill k",
-                predicted,
-                regime.limits,
-                signed=True,
+                ("step", "skill"), "target", text, **strength, signed=True
             ),
-            "skill_loss": Observable(("step", "skill"), "target²", "loss given skill k"),
+            "skill_loss": Observable(("step", "skill"), "target²", "loss given skill k", *none),
         }
         if isinstance(self.data, FiniteSet):
-            observables["train_loss"] = Observable(("step",), "target²", "loss on the finite set")
+            on_the_set = Observable(("step",), "target²", "loss on the finite set", *none)
+            observables["train_loss"] = on_the_set
         ranks = np.arange(1, self.n_skills + 1)
         coordinates = {"step": np.asarray(self.record_steps), "skill": ranks}
         return Schema(observables, coordinates, regime.name)

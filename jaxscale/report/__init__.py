@@ -1,3 +1,3 @@
 """Figures and pages made from Datasets."""
 
-from jaxscale.report._figures import plot as plot
+from jaxscale.report._plot import plot as plot

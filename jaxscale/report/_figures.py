@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from jaxscale.analysis._data import require_dataset
-from jaxscale.sweep._grid import match_labels
+from jaxtyping import ArrayLike
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -18,8 +16,10 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 End = tuple[float, float, str, str]  # of a curve: x, y, text and colour
 MAX_CURVES = 7
 FEW = 12  # up to so many simulated points are marked one by one
+DARK = 0.55  # lightness of theory, of that of the simulation
 LINE_HEIGHT = 0.06  # of a label, in heights of a panel
 DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
+BELOW: dict[str, Any] = {"zorder": 1.5}
 POINTS: dict[str, Any] = {"marker": "o", "ms": 4, "ls": ""}
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -47,8 +47,10 @@ def new_figure(
 
 
 def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure as SVG and PNG, and return both paths."""
+    """Write a figure as SVG and PNG, its data as CSV, and return the paths of SVG and PNG."""
     import matplotlib as mpl
+
+    from jaxscale.report._figure_data import figure_data
 
     folder.mkdir(parents=True, exist_ok=True)
     vector, bitmap = folder / f"{name}.svg", folder / f"{name}.png"
@@ -57,6 +59,7 @@ def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[P
         figure.set_layout_engine("none")  # laid out once for both
         figure.savefig(vector, metadata={"Date": None}, dpi=160)
         figure.savefig(bitmap, dpi=160)
+    figure_data(figure).to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
     return vector, bitmap
 
 
@@ -67,8 +70,11 @@ def band(
     color: str,
     label: str | None = None,
 ) -> None:
-    """Draw the mean over seeds with a band of one standard deviation, or the line of one seed."""
-    x = _places(curve[dim])
+    """Draw the mean over seeds with a band of one standard deviation, or the line of one seed.
+
+    The band ends at the smallest seed, so that it crosses zero on no logarithmic axis.
+    """
+    x = places(curve[dim])
     line: dict[str, Any] = {"color": color, "lw": 1.4, "label": label}
     if dim == "seed":
         axes.plot(x, np.asarray(curve), **line, ls="", marker="o")
@@ -80,24 +86,44 @@ def band(
     values = np.asarray(curve.transpose("seed", dim))
     good = np.isfinite(values).any(axis=0)
     mean, spread = np.nanmean(values[:, good], axis=0), np.nanstd(values[:, good], axis=0)
+    low = np.maximum(mean - spread, np.nanmin(values[:, good], axis=0))
     axes.plot(x[good], mean, **line)
     if x.size == 1:
-        axes.vlines(x[good], mean - spread, mean + spread, color=color, lw=1.0)
+        axes.vlines(x[good], low, mean + spread, color=color, lw=1.0)
         return
-    axes.fill_between(x[good], mean - spread, mean + spread, color=color, alpha=0.2, lw=0)
+    axes.fill_between(x[good], low, mean + spread, color=color, alpha=0.2, lw=0)
+
+
+def dashed(
+    axes: "matplotlib.axes.Axes", x: ArrayLike, y: ArrayLike, color: str, **style: Any
+) -> None:
+    """Draw theory over a simulation of this colour: dashed, darker, with a light edge.
+
+    `**BELOW` draws it under a simulation that is points, which it would hide.
+    """
+    from matplotlib.patheffects import Normal, Stroke
+
+    edge = [Stroke(linewidth=3.4, foreground="white", alpha=0.9), Normal()]
+    style = DASHED | {"zorder": 2.5, "path_effects": edge} | style
+    axes.plot(x, y, color=darker(color), **style)
+
+
+def darker(color: str) -> str:
+    """Return the colour of theory for that of a simulation."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    return to_hex(tuple(DARK * channel for channel in to_rgb(color)))
 
 
 def theory_line(
     axes: "matplotlib.axes.Axes", curve: "xarray.DataArray", dim: str, color: str
 ) -> None:
-    """Draw a closed-form curve: dashed, over the simulation, in the same colour."""
-    y = np.asarray(curve)
-    x = _places(curve[dim])
-    marker = "_" if x.size == 1 else None
-    axes.plot(x, y, color=color, marker=marker, ms=14, **DASHED)
+    """Draw a closed-form curve over a dimension; a single point is a bar."""
+    x = places(curve[dim])
+    dashed(axes, x, np.asarray(curve), color, marker="_" if x.size == 1 else None, ms=14)
 
 
-def _places(coordinate: "xarray.DataArray") -> np.ndarray:
+def places(coordinate: "xarray.DataArray") -> np.ndarray:
     """Positions of the values of a dimension on the x axis: objects lie at 0, 1, ..."""
     numeric = coordinate.dtype.kind in "iuf"
     return np.asarray(coordinate, float) if numeric else np.arange(float(coordinate.size))
@@ -172,98 +198,3 @@ def legend(figure: "matplotlib.figure.Figure", lines: Mapping[str, dict[str, Any
     handles = [Line2D([], [], label=t, **{"color": "#444444", **k}) for t, k in lines.items()]
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), fontsize=8,
                   frameon=False, handlelength=2.6)  # fmt: skip
-
-
-def _main_dim(array: "xarray.DataArray") -> str:
-    """Dimension of the x axis: the step where it has values, else the longest numeric one."""
-    if array.sizes.get("step", 0) > 2:
-        return "step"
-    numeric = [d for d in array.dims if d not in ("seed", "skill") and array[d].dtype.kind in "iuf"]
-    rest = [d for d in array.dims if d != "seed"]
-    return str(max(numeric or rest or list(array.dims), key=lambda d: array.sizes[d]))
-
-
-def _curves(array: "xarray.DataArray", x: str) -> list[tuple[str, dict[str, Any]]]:
-    """Selections of the dimension that is drawn as several curves; others at their last value."""
-    rest = [str(d) for d in array.dims if d not in (x, "seed")]
-    if not rest:
-        return [("", {})]
-    drawn = max(rest, key=lambda d: array.sizes[d])
-    fixed = {d: array.sizes[d] - 1 for d in rest if d != drawn}
-    n = array.sizes[drawn]
-    places = np.unique(np.linspace(0, n - 1, min(n, MAX_CURVES)).round().astype(int))
-    return [(f"{drawn} {array[drawn].values[i]}", {**fixed, drawn: int(i)}) for i in places]
-
-
-def plot(
-    runs: "xarray.Dataset",
-    theory: "xarray.Dataset | None" = None,
-    *,
-    observables: list[str] | None = None,
-) -> "matplotlib.figure.Figure":
-    """Draw simulated observables as bands over seeds, with theory dashed over them.
-
-    The x axis is the step where several are recorded, else the longest numeric axis; the longest
-    remaining dimension becomes at most seven curves, any other is shown at its last value.
-
-    **Arguments**
-
-    - `runs`: result of `js.run` or `js.open_store`.
-    - `theory`: result of `js.predict` or of a calibration, or None.
-    - `observables`: names to draw; by default those with theory first, at most three.
-
-    **Returns** a matplotlib `Figure` (its `savefig` writes vector or bitmap files).
-
-    **Raises** `ValueError` for what is no Dataset, or an observable that `runs` does not have.
-    """
-    require_dataset("runs", runs)
-    if theory is not None:
-        require_dataset("theory", theory)
-    floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
-    shared = [n for n in floats if theory is not None and n in theory]
-    names = observables or [*shared, *(n for n in floats if n not in shared)][:3]
-    if not names:
-        raise ValueError("`runs` must hold at least one real observable to draw.")
-    for name in names:
-        if name not in floats:
-            raise ValueError(f"`observables` must be in {floats}, got {name!r}.")
-    figure, grid = new_figure(len(names))
-    for axes, name in zip(grid[0], names, strict=True):
-        _panel(axes, runs[name], None if theory is None or name not in theory else theory[name])
-    return figure
-
-
-def _panel(
-    axes: "matplotlib.axes.Axes", data: "xarray.DataArray", theory: "xarray.DataArray | None"
-) -> None:
-    data = data if data.dims else data.drop_vars("seed", errors="ignore").expand_dims("seed")
-    x = _main_dim(data)
-    for i, (label, chosen) in enumerate(_curves(data, x)):
-        color = OKABE_ITO[i % len(OKABE_ITO)]
-        band(axes, data.isel(chosen), x, color, label or None)
-        if theory is not None:
-            labels = {d: np.asarray(data[d][[v]]) for d, v in chosen.items() if d in theory.dims}
-            at = {d: match_labels(np.asarray(theory[d]), v) for d, v in labels.items()}
-            if any(place < 0 for place in at.values()):
-                continue
-            expected = theory.isel({d: int(place[0]) for d, place in at.items()})
-            extra = [d for d in expected.dims if d != x]
-            expected = expected.mean(extra) if extra else expected
-            if x in expected.dims:
-                theory_line(axes, expected, x, color)
-            else:
-                axes.axhline(float(expected), color=color, **DASHED)
-    if data[x].dtype.kind not in "iuf":
-        axes.set_xticks(_places(data[x]), [str(v) for v in data[x].values])
-    places = _places(data[x])
-    positive = places[places > 0]
-    if positive.size > 2 and spans_decades(positive):
-        log_axis(axes, "x")
-    if spans_decades(np.asarray(data)[np.isfinite(np.asarray(data))]):
-        log_axis(axes, "y")
-    unit = data.attrs.get("units", "")
-    axes.set_xlabel(x)
-    axes.set_ylabel(f"{data.name} [{unit}]" if unit else str(data.name))
-    axes.set_title(data.attrs.get("long_name", ""), fontsize=9)
-    if len(axes.get_legend_handles_labels()[0]) > 1:
-        axes.legend(fontsize=7, title=None if theory is None else "dashed: theory")

@@ -14,18 +14,20 @@ from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_columns
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.residuals import Huber, Log, Scaled
 from jaxscale.paths import replace
-from jaxscale.report._figures import plot
 from jaxscale.report._fitted import fit_figure
+from jaxscale.report._plot import plot
 from jaxscale.sweep._config import parse_value
-from jaxscale.sweep._grid import Grid
-from jaxscale.sweep._predict import grid_of
+from jaxscale.sweep._grid import Grid, match_labels
+from jaxscale.sweep._predict import closed_forms, grid_of, no_theory, theory_layout
 from jaxscale.sweep._reader import open_store
 
 if TYPE_CHECKING:
     import matplotlib.figure
+    import xarray
 
 RESIDUALS = {"log": Log, "scaled": Scaled}
 
@@ -132,7 +134,35 @@ def _fit_store(request: Request) -> Fit:
     if request.x or request.fix:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")
     runs = open_store(Path(request.data))
-    grid = grid_of(runs)
+    fit, runs = fit_runs(request, grid_of(runs), runs)
+
+    def draw() -> "matplotlib.figure.Figure":
+        theory: Any = fit.predict()
+        drawn = theory if fit.each is None else theory.mean(fit.each)
+        shown = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
+        return plot(runs, shown, observables=None if request.y is None else [request.y])
+
+    return fit, draw
+
+
+def check_request(request: Request, grid: Grid) -> None:
+    """Refuse what cannot be fitted to the runs of a grid, before they are computed."""
+    GridTheory(grid).start(list(request.starts))
+    layout = theory_layout(grid)
+    if not closed_forms(layout):
+        raise ValueError(f"`calibrate` has nothing to fit: {no_theory(grid)}.")
+    for name, _ in _pairs("where", request.where):
+        if name not in (dims := [*grid.dims, *layout.coordinates]):
+            raise ValueError(f"`where` must name a dimension ({', '.join(dims)}), got {name!r}.")
+
+
+def fit_runs(
+    request: Request, grid: Grid, runs: "xarray.Dataset"
+) -> "tuple[Calibration, xarray.Dataset]":
+    """Fit the theory of a grid to its runs; return the fit and the runs that it compares.
+
+    **Raises** `ValueError` that names an invalid option.
+    """
     system = grid.system
     for name, start in request.starts.items():
         system = system if start is None else replace(system, name, start)
@@ -140,18 +170,15 @@ def _fit_store(request: Request) -> Fit:
         if name not in runs.dims:
             hint = choices(name, map(str, runs.dims))
             raise ValueError(f"`where` must name a dimension, got {name!r}{hint}")
-        runs = runs.sel({name: [parse_value(value)]})
+        labels = np.asarray(runs[name])
+        (place,) = match_labels(labels, np.asarray([parse_value(value)]))
+        if place < 0:
+            raise ValueError(f"`where` must be a value of {name} {labels.tolist()}, got {value!r}.")
+        runs = runs.isel({name: [place]})
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]
     fit = calibrate(grid, runs, list(request.starts), observables=chosen, **request.options)
-
-    def draw() -> "matplotlib.figure.Figure":
-        theory: Any = fit.predict()
-        drawn = theory if fit.each is None else theory.mean(fit.each)
-        shown = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
-        return plot(runs, shown, observables=chosen)
-
-    return fit, draw
+    return fit, runs
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis._frontier import Frontier
-from jaxscale.report._figures import DASHED
+from jaxscale.report._figures import BELOW, dashed
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -44,4 +44,4 @@ def draw_frontier(
     if frontier.n_seeds is not None:
         axes.vlines(frontier.compute, *frontier.interval[quantity], color=color, lw=1.2)
     axes.plot(frontier.compute, getattr(frontier, quantity), "o", ms=4, color=color)
-    axes.plot(frontier.compute, law, color=color, **DASHED)
+    dashed(axes, frontier.compute, law, color, **BELOW)

@@ -5,8 +5,10 @@ Its parts are in the folder `templates`: `page.html`, the macros of `parts.html`
 
 import base64
 import dataclasses
+import functools
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +77,8 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(link_papers=link_papers, embed=embed)
+    embedded = functools.partial(embed, folder=path.parent)
+    environment.filters.update(link_papers=link_papers, embed=embedded)
     page = environment.get_template("page.html").render(
         title=title,
         sections=sections,
@@ -95,12 +98,13 @@ def link_papers(text: str) -> "Markup":
     return Markup(re.sub(r"arXiv (\d{4}\.\d{4,5})", link, str(escape(text))))
 
 
-def embed(image: Path) -> dict[str, str]:
-    """Return an SVG file as a data URI, and its width in a browser."""
-    content = image.read_bytes()
+def embed(image: Path, folder: Path) -> dict[str, str]:
+    """Return an SVG file as a data URI, its width in a browser, and its data, from `folder`."""
+    content, table = image.read_bytes(), image.with_suffix(".csv")
     size = re.search(rb'<svg[^>]*?\swidth="([\d.]+)pt"', content)
     return {
         "width": f"{float(size[1]) * 4 / 3:.0f}px" if size else "100%",
+        "data": os.path.relpath(table, folder) if table.is_file() else "",
         "uri": f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
     }
 

@@ -64,8 +64,9 @@ def reproduce(
 ) -> Conclusion:
     """Run a study and write its results to a folder.
 
-    Writes `<system>.zarr` (one group per preset), `claims.json`, `scores.json`, `figures/` and the
-    self-contained `report.html`. Results that the folder already holds are not computed again.
+    Writes `<system>.zarr` (one group per preset), `claims.json`, `scores.json`, `figures/` (each as
+    SVG and PNG, with what it shows as CSV) and the self-contained `report.html`. Results that the
+    folder already holds are not computed again.
 
     **Arguments**
 

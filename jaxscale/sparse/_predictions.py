@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -22,36 +23,50 @@ PLANE = (
 RIDGE = "mean within 7 %, 28 % next to the interpolation threshold N = r"
 FLOW = "gradient flow at infinitely many features: within 10 % from the tenth step on while stable"
 COLLISIONS = "mean field of coordinates seen in common samples: within 4 % of the mean"
+_SEEN, _UNSEEN = ("sparse.theory.expected_seen",), ("sparse.theory.unseen_loss",)
 SPIKES = "probability of stability, one rare spike: unstable runs 1.0 to 1.2 times as many"
 
 
 def observables(features: AbstractFeatures, solver: AbstractSolver) -> dict[str, Observable]:
     """Describe the observables of a regression, and what theory says of each."""
     linear, endless = isinstance(features, AbstractLinear), isinstance(features, Identity)
-    limits = {}
+    limits, missing = {}, f"no closed form with features={features!r}"
     if linear and isinstance(solver, MinNorm):
         limits = {"loss": PLANE, "residual_loss": COLLISIONS}
     elif linear and isinstance(solver, Ridge):
         limits = {"loss": RIDGE}
     elif endless and isinstance(solver, AbstractGradientDescent):
         limits = {"loss": FLOW, "stable": SPIKES}
+    elif linear:
+        needs = (
+            ": it takes features=Identity()" if isinstance(solver, AbstractGradientDescent) else ""
+        )
+        missing = f"no closed form with solver={type(solver).__name__}{needs}"
     if linear:
         limits["rank"] = COLLISIONS
     dims = () if solver.record_steps is None else ("step",)
-    unseen = "half the variance of the coordinates never seen"
+    unseen, mean = "half the variance of the coordinates never seen", (TheoryKind.exact, "mean")
     described = {
         "loss": Observable(dims, "target²", "population loss, half the mean square error"),
-        "n_seen": Observable((), "1", "coordinates seen in training", TheoryKind.exact, "mean"),
-        "unseen_loss": Observable((), "target²", unseen, TheoryKind.exact, "mean"),
+        "n_seen": Observable((), "1", "coordinates seen in training", *mean, False, _SEEN),
+        "unseen_loss": Observable((), "target²", unseen, *mean, False, _UNSEEN),
     }
     if "residual_loss" in limits:
         described["residual_loss"] = Observable((), "target²", "loss at infinitely many features")
     for name, o in solver.diagnostics.items():
         described[name] = Observable(o.dims, o.units, o.description)
-    for name in limits.keys() & described.keys():
-        described[name] = dataclasses.replace(
-            described[name], predicted=TheoryKind.asymptotic, limits=limits[name]
-        )
+    path = "sparse.theory.loss" if dims == () else "sparse.theory.gd_loss"
+    functions = {"loss": path, "residual_loss": "sparse.theory.residual_loss",
+                 "rank": "sparse.theory.expected_rank",
+                 "stable": "sparse.theory.instability_probability"}  # fmt: skip
+    for name in described.keys() - {"n_seen", "unseen_loss"}:
+        theory: dict[str, Any] = {
+            "limits": missing if name in ("loss", "stable") else "no closed form"
+        }
+        if name in limits:
+            theory = {"predicted": TheoryKind.asymptotic, "limits": limits[name]}
+            theory["functions"] = (functions[name],)
+        described[name] = dataclasses.replace(described[name], **theory)
     return described
 
 

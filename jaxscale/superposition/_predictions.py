@@ -43,6 +43,7 @@ from jaxscale.superposition._student import Problem, RandomNormal, Student, half
 from jaxscale.superposition.theory._modes import decay, modes
 
 NAMES = ("loss", "signal_loss", "interference_loss", "feature_strength", "step_size")
+DEAD = "dead_outputs"
 
 
 def _relaxes_alone(system: Any) -> bool:
@@ -50,24 +51,53 @@ def _relaxes_alone(system: Any) -> bool:
     return isinstance(system.embedding, Identity) and isinstance(system.inputs, OneHot)
 
 
-def prediction_kinds(system: Any) -> dict[str, tuple[TheoryKind, str]]:
-    """Observables with a closed form, and its limits."""
-    plain = isinstance(system.optimizer, Sgd) and system.optimizer.momentum is None
-    plain &= isinstance(system.schedule, Constant) and isinstance(system.decoder, Linear)
-    if not plain or not isinstance(system.embedding, Identity | Given):
-        return {}
-    if _relaxes_alone(system):
-        limits = "mean over initial matrices and batches"
-    elif isinstance(system.gradient, Population) and not isinstance(system.initial, RandomNormal):
-        limits = ""
-    else:
-        return {}
-    return dict.fromkeys(NAMES, (TheoryKind.exact, limits))
+def missing_parts(system: Any) -> list[str]:
+    """Names of the parts with which no curve has a closed form."""
+    optimizer, alone = system.optimizer, _relaxes_alone(system)
+    solved = {
+        "decoder": isinstance(system.decoder, Linear),
+        "embedding": isinstance(system.embedding, Identity | Given),
+        "optimizer": isinstance(optimizer, Sgd) and optimizer.momentum is None,
+        "schedule": isinstance(system.schedule, Constant),
+        "gradient": alone or isinstance(system.gradient, Population),
+        "initial": alone or not isinstance(system.initial, RandomNormal),
+    }
+    return [name for name, has_theory in solved.items() if not has_theory]
+
+
+def what_theory_says(system: Any) -> dict[str, dict[str, Any]]:
+    """Fields of `Observable` for what has a closed form, and the reason for what has none."""
+    if parts := missing_parts(system):
+        named = ", ".join(f"{name}={getattr(system, name)!r}" for name in parts)
+        needs = " unless inputs=OneHot() and embedding=Identity()"
+        reason = f"no closed form with {named}"
+        reason += needs if {"gradient", "initial"} >= set(parts) else ""
+        return {name: {"limits": reason} for name in (*NAMES, DEAD)}
+    alone, batches = _relaxes_alone(system), not isinstance(system.gradient, Population)
+    curve = "bottleneck_loss"
+    if alone:
+        curve = "sgd_loss" if batches else "sequential_loss"
+    functions = {
+        "loss": curve,
+        "signal_loss": curve if alone else "bottleneck_matrix",
+        "interference_loss": curve if alone else "bottleneck_matrix",
+        "feature_strength": "sequential_strength" if alone else "bottleneck_matrix",
+        "step_size": "max_learning_rate",
+    }
+    limits = "mean over initial matrices and batches" if alone else "for the given W"
+    return {DEAD: {"limits": "no closed form: it counts"}} | {
+        name: {
+            "predicted": TheoryKind.exact,
+            "limits": limits,
+            "functions": (f"superposition.theory.{function}",),
+        }
+        for name, function in functions.items()
+    }
 
 
 def predictions(system: Any) -> Observables:
-    """Observables of `prediction_kinds`, differentiable in every float field."""
-    if not prediction_kinds(system):
+    """Observables with a closed form, differentiable in every float field."""
+    if missing_parts(system):
         return {}
     problem = system.problem
     time = jnp.asarray(system.record_steps).astype(problem.teacher.targets.dtype)

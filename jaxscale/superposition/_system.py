@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxscale._deprecated import deprecated_lengths
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
-from jaxscale._system import Observable, Observables, Schema, TheoryKind, Work, largest_divisor
+from jaxscale._system import Observable, Observables, Schema, Work, largest_divisor
 from jaxscale.fields import (
     Integer,
     Real,
@@ -54,7 +54,7 @@ from jaxscale.superposition._losses import (
     sampled_split,
 )
 from jaxscale.superposition._outputs import AbstractDecoder, Linear, Relu
-from jaxscale.superposition._predictions import estimated_limit, prediction_kinds, predictions
+from jaxscale.superposition._predictions import estimated_limit, predictions, what_theory_says
 from jaxscale.superposition._student import (
     BIAS,
     DIRECTIONS,
@@ -278,7 +278,7 @@ class TeacherStudent(AbstractTrainedSystem):
     @property
     def schema(self) -> Schema:
         """Losses, strengths by group of features, dead outputs and the step size."""
-        kinds = prediction_kinds(self)
+        theory = what_theory_says(self)
         step, group = ("step",), ("step", "group")
         response = "response of outputs to their own feature over its target, mean of the group"
         table = {
@@ -289,10 +289,9 @@ class TeacherStudent(AbstractTrainedSystem):
             "dead_outputs": (step, "1", "outputs that no amplitude of their own feature moves"),
             "step_size": (step, "1", "learning rate of B (of W where tied) at this step"),
         }
-        none = (TheoryKind.none, "")
         observables = {
-            name: Observable(dims, units, text, *kinds.get(name, none), name == "feature_strength")
-            for name, (dims, units, text) in table.items()
+            name: Observable(*described, signed=name == "feature_strength", **theory[name])
+            for name, described in table.items()
         }
         coordinates = {
             "step": np.asarray(self.record_steps),

@@ -181,7 +181,9 @@ def parse_axis(text: str) -> tuple[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """A TOML value from the command line; bare words are strings."""
+    """A TOML value from the command line; bare words are strings, `none` is None."""
+    if text == "none":
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

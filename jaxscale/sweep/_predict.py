@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem
-from jaxscale.paths import set_leaves
+from jaxscale.paths import get, set_leaves
 from jaxscale.sweep._bucket import Bucket, structures, uncut_bucket
 from jaxscale.sweep._grid import Grid, label, match_labels
 from jaxscale.sweep._layout import Layout
@@ -34,7 +36,9 @@ def predict(grid: Grid) -> "xarray.Dataset":
     - `grid`: the grid.
 
     **Returns** a `Dataset` with the dimensions of `run` but `seed`; with a `status` where finding a
-    closed form can fail.
+    closed form can fail. It is empty where nothing has a closed form: a warning then names the part
+    of the system that has none, and so does the attribute `no_theory`. What is `calibrated` has an
+    attribute `uncalibrated`, naming fields, while these have their default values.
 
     **Raises** `ValueError` if `grid` is not a `Grid`.
 
@@ -49,10 +53,39 @@ def predict(grid: Grid) -> "xarray.Dataset":
         raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
     layout = theory_layout(grid)
     results = MemoryStore(layout)
+    reason = "" if closed_forms(layout) else no_theory(grid)
     with jax.enable_x64(True):
-        for index, bucket in enumerate(layout.buckets):
+        for index, bucket in enumerate(layout.buckets if not reason else ()):
             results.write(index, 0, _predictions(bucket))
-    return results.dataset().isel(seed=0, drop=True)
+    theory = results.dataset().isel(seed=0, drop=True)
+    if reason:
+        warnings.warn(f"theory is empty: {reason}", stacklevel=2)
+        return theory.drop_vars(STATUS, errors="ignore").assign_attrs(no_theory=reason)
+    for name, observable in layout.observables.items():
+        if fields := [path for path in observable.fitted if _is_default(grid, path)]:
+            theory[name].attrs["uncalibrated"] = ", ".join(fields)
+    return theory
+
+
+def closed_forms(layout: Layout) -> list[str]:
+    """Names of the observables that a layout of closed forms holds."""
+    return [name for name in layout.observables if name != STATUS]
+
+
+def no_theory(grid: Grid) -> str:
+    """One line on why no observable of a grid has a closed form, naming the parts."""
+    schema = grid.system_at(0).schema.observables.values()
+    reasons = dict.fromkeys(o.limits for o in schema if o.limits)
+    name = type(grid.system).__name__
+    return f"{name}: {'; '.join(reasons) or 'no observable has a closed form'}"
+
+
+def _is_default(grid: Grid, path: str) -> bool:
+    """Whether a field has its default value in all runs."""
+    head, _, name = path.rpartition(".")
+    owner = get(grid.system, head) if head else grid.system
+    default = next(f.default for f in dataclasses.fields(owner) if f.name == name)
+    return path not in grid.axes and bool(np.all(getattr(owner, name) == default))
 
 
 def theory_layout(grid: Grid) -> Layout:

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import xarray
+from matplotlib.figure import Figure
 from systems import ONLINE as SYSTEM
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, Online
-from jaxscale.report._figures import FEW, band, new_figure, plot, save
+from jaxscale.report._figure_data import figure_data
+from jaxscale.report._figures import FEW, band, darker, new_figure, save
+from jaxscale.report._plot import plot
 
 GRIDS = {
     "one": js.Grid(SYSTEM),
@@ -57,10 +61,13 @@ def test_the_lines_are_mean_and_theory(results):
     expected = runs["loss"].isel(learning_rate=0).mean("seed")
     np.testing.assert_allclose(mean.get_ydata(), expected, rtol=1e-6)
     np.testing.assert_allclose(dashed.get_ydata(), theory["loss"].isel(learning_rate=0))
-    assert mean.get_color() == dashed.get_color()
+    assert dashed.get_color() == darker(mean.get_color()) != mean.get_color()
+    assert dashed.get_path_effects()  # a light edge
+    assert dashed.get_zorder() > mean.get_zorder()
     assert axes.get_xlabel() == "step"
-    labels = axes.get_legend_handles_labels()[1]
-    assert labels == ["learning_rate 0.1", "learning_rate 0.2", "learning_rate 0.4"]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["learning_rate 0.1", "learning_rate 0.2", "learning_rate 0.4", "theory"]
+    assert axes.get_legend().get_title().get_text() == "mean ± s.d. of 3 seeds"
 
 
 def _band(values, x, dims=("seed", "step")):
@@ -140,3 +147,113 @@ def test_unknown_observables_are_refused(results):
         plot(runs, observables=["los"])
     with pytest.raises(ValueError, match="at least one"):
         plot(runs[["status"]])
+
+
+CSV = "panel,x_axis,y_axis,kind,series,x,y,value"
+
+
+def test_the_data_of_a_figure_lie_beside_it(results, tmp_path):
+    runs, theory = results["rates"]
+    save(plot(runs, theory, observables=["loss"]), tmp_path, "one")
+    table = pandas.read_csv(tmp_path / "one.csv")
+    assert ",".join(table.columns) == CSV
+    assert set(table["kind"]) == {"line", "dashed", "area"}
+    assert set(table["panel"]) == {"1 population loss"}
+    line = table[table["series"] == "learning_rate 0.2"]
+    mean = runs["loss"].sel(learning_rate=0.2).mean("seed")
+    np.testing.assert_allclose(line[["x", "y"]], np.stack([mean["step"], mean], 1), rtol=1e-6)
+    expected = theory["loss"].isel(learning_rate=0)
+    first = table[table["kind"] == "dashed"][: expected.size]
+    np.testing.assert_allclose(first["y"], expected, rtol=1e-6)
+
+
+def test_maps_points_and_bars_have_data():
+    figure, ((axes,),) = new_figure(1)
+    axes.pcolormesh([0, 1, 2], [0, 2], [[5.0, 7.0]])
+    axes.scatter([1.0], [2.0], c=[3.0])
+    axes.vlines([4.0], 1.0, 2.0, color="#ff0000")
+    axes.axhline(9.0)
+    rows = figure_data(figure)[["kind", "series", "x", "y", "value"]].fillna(-1).to_numpy().tolist()
+    assert rows == [
+        ["map", "", 0.5, 1.0, 5.0],
+        ["map", "", 1.5, 1.0, 7.0],
+        ["points", "", 1.0, 2.0, 3.0],
+        ["bar", "#ff0000", 4.0, 1.0, -1.0],
+        ["bar", "#ff0000", 4.0, 2.0, -1.0],
+    ]
+
+
+def test_the_title_names_every_fixed_coordinate(results):
+    runs, theory = results["rates"]
+    chosen = plot(runs.sel(skill=2).isel(seed=[1]), theory, observables="skill_loss")
+    assert chosen.axes[0].get_title().split("\n")[1:] == ["skill = 2, seed = 1"]
+    last = plot(runs, theory, observables="skill_loss", curves="learning_rate", title="mine")
+    n = runs.sizes["skill"]
+    assert last.axes[0].get_title().split("\n") == ["mine", f"skill = {n} (last of {n})"]
+    own = Figure().subplots()
+    figure = plot(runs["loss"], theory, x="learning_rate", curves="step", log="xy", axes=own)
+    assert figure is own.figure
+    assert (own.get_xlabel(), own.get_xscale(), own.get_yscale()) == ("learning_rate", "log", "log")
+    assert own.get_legend().get_title().get_text().startswith(f"7 of {runs.sizes['step']} values")
+
+
+def test_theory_is_taken_at_the_coordinates_of_the_runs(results):
+    runs, theory = results["rates"]
+    axes = plot(runs.sel(learning_rate=0.2), theory, observables="loss").axes[0]
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), theory["loss"].sel(learning_rate=0.2))
+    other = plot(runs.sel(learning_rate=0.2), theory.sel(learning_rate=0.4), observables="loss")
+    assert other.axes[0].get_legend().get_texts()[-1].get_text() == "theory at learning_rate = 0.4"
+    bare = runs.sel(learning_rate=0.2, drop=True)
+    with pytest.raises(ValueError, match="`theory` of loss has a dimension 'learning_rate'"):
+        plot(bare, theory, observables="loss")
+
+
+def test_legends_have_short_numbers():
+    rates = {"rate": [0.00686123, 0.1, 0.30000001], "step": [1.0, 2.0, 3.0]}
+    runs = xarray.DataArray(np.ones((3, 3)), rates, ("rate", "step"))
+    texts = plot(runs).axes[0].get_legend().get_texts()
+    assert [t.get_text() for t in texts] == ["rate 0.00686", "rate 0.1", "rate 0.3"]
+    runs = runs.assign_coords(rate=[0.1, 0.10001, 0.2])
+    texts = plot(runs).axes[0].get_legend().get_texts()
+    assert [t.get_text() for t in texts] == ["rate 0.1", "rate 0.10001", "rate 0.2"]
+
+
+def test_legend_and_title_say_what_theory_lacks(results):
+    runs, theory = results["rates"]
+    marked = theory.copy()
+    marked["loss"].attrs["uncalibrated"] = "time_scale"
+    axes = plot(runs, marked, observables="loss").axes[0]
+    label = axes.get_legend().get_texts()[-1].get_text()
+    assert label == "theory, uncalibrated\n(js.calibrate fits time_scale)"
+    nothing = xarray.Dataset(attrs={"no_theory": "Model: no closed form with decoder=Relu()"})
+    axes = plot(runs, nothing, observables="loss").axes[0]
+    assert axes.get_title().split("\n")[1] == "Model: no closed form with decoder=Relu()"
+    bare = runs["loss"].assign_attrs(predicted="none", limits="no closed form: a reason")
+    axes = plot(bare, theory.drop_vars("loss")).axes[0]
+    assert axes.get_title().split("\n")[1] == "no closed form: a reason"
+
+
+def test_bands_stay_above_zero_and_axes_near_the_data():
+    values = np.array([[1e-3, 1.0], [1e-3, 1.0], [1e-3, 1.0], [1.0, 1.0]])
+    area = _band(values, np.array([1.0, 2.0])).collections[0]
+    assert min(y for _, y in area.get_paths()[0].vertices) == 1e-3  # mean - s.d. is -0.18
+    curve = xarray.DataArray([1.0, 0.5, 0.01], {"step": [1, 10, 100]}, "step", "loss")
+    axes = plot(curve, xarray.DataArray([1.0, 1e-9, 1e-30], curve.coords, name="loss")).axes[0]
+    assert axes.get_ylim()[0] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"x": "width"}, r"`x` must be a dimension of loss \(learning_rate, seed, step\)"),
+        ({"x": "step", "curves": "step"}, "`curves` must be a dimension"),
+        ({"log": "z"}, "`log` must be one of '', 'x', 'y', 'xy', got 'z'"),
+        ({"axes": []}, "`axes` must be one for each of loss, got 0"),
+        ({"theory": 3}, "`theory` must be a Dataset of `js.predict`, or a calibration, got int"),
+        ({"runs": 3}, "`runs` must be a Dataset or DataArray of `js.run`.*DataFrame, got int"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(results, arguments, message):
+    runs, theory = results["rates"]
+    with pytest.raises(ValueError, match=message):
+        plot(**{"runs": runs, "theory": theory, "observables": ["loss"], **arguments})

@@ -32,7 +32,7 @@ def curves():
 def test_each_fit_is_a_curve_with_its_band_over_its_points(curves):
     formula = js.Formula(power, {"scale": 1.0, "exponent": 0.7})
     fit = calibrate(formula, curves, ["scale", "exponent"], each="run")
-    axes = fit_figure(fit, curves).axes[0]
+    axes = js.plot(curves, fit).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "loss")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.get_title() == "power: points, fit and its 95 % band"

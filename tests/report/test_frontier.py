@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 
 import jaxscale as js
-from jaxscale.report._figures import new_figure
+from jaxscale.report._figures import darker, new_figure
 from jaxscale.report._frontier import draw_curves, draw_frontier
 
 COMPUTE = np.geomspace(1e4, 1e5, 4)
@@ -48,7 +48,7 @@ def test_optima_are_points_with_intervals_and_the_law_is_dashed():
         (bars,) = axes.collections
         ends = np.asarray(bars.get_segments())[..., 1].T
         np.testing.assert_allclose(ends, frontier.interval[quantity])
-        assert {line.get_color() for line in axes.lines} == {"red"}
+        assert [line.get_color() for line in axes.lines] == ["red", darker("red")]
 
 
 def test_a_curve_without_seeds_has_no_bars():

@@ -167,6 +167,10 @@ def test_a_figure_has_its_own_size(section, read, tmp_path):
     image.write_bytes(SVG.replace(b"xmlns", b'width="300.6pt" height="10pt" xmlns'))
     text, _ = read(dataclasses.replace(section(), figures=[(image, "wide")]))
     assert "--width: 401px" in text
+    assert "Data (CSV)" not in text
+    (tmp_path / "b.csv").touch()
+    text, _ = read(dataclasses.replace(section(), figures=[(image, "wide")]))
+    assert '<a href="b.csv">Data (CSV)</a>' in text
 
 
 def test_every_verdict_has_a_row(page):

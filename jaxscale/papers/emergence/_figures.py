@@ -7,10 +7,12 @@ import numpy as np
 from jaxscale.papers.emergence._claims import LawCurve, compute_curves, law_frontier
 from jaxscale.papers.emergence._scores import EmergenceScore
 from jaxscale.report._figures import (
+    BELOW,
     DASHED,
     OKABE_ITO,
     POINTS,
     band,
+    dashed,
     finish,
     legend,
     log_axis,
@@ -59,7 +61,7 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
             mean = one.simulated.mean("seed") if "seed" in one.simulated.dims else one.simulated
             x = np.asarray(mean[name], float)
             axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0)
-            theory_line(axes, one.law, name, color)
+            dashed(axes, np.asarray(one.law[name], float), one.law, color, **BELOW)
             alpha = float(mean["skill_exponent"])
             axes.annotate(
                 f"α = {alpha:g}", (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
@@ -92,8 +94,8 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.set_xlim(frontier.compute[0] / 3, frontier.compute[-1] * 3)
         low, high = np.nanmin(frontier.loss), np.nanmax(frontier.loss)
         axes.set_ylim(low * 0.8, high * 1.6)
-        title = f"α = {alpha:g}: L* ∝ X^−{alpha / (alpha + 2):.3f}"
+        title = f"α = {alpha:g}: L* ∝ $X^{{-{alpha / (alpha + 2):.3f}}}$"
         finish(axes, (LAW_LABEL["C"], "loss [S²]"), title)
-    finish(last, (LAW_LABEL["C"], "best parameters N*"), "N* ∝ X^(1/(α+2))", ends)
+    finish(last, (LAW_LABEL["C"], "best parameters N*"), r"N* ∝ $X^{1/(\alpha+2)}$", ends)
     legend(figure, {"each N": THIN, "best N": POINTS, "closed form": DASHED})
     return figure

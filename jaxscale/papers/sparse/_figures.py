@@ -8,7 +8,17 @@ from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers._runs import in_float64, points
 from jaxscale.papers.sparse._scores import Instability
 from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of, plane
-from jaxscale.report._figures import DASHED, OKABE_ITO, POINTS, band, finish, legend, new_figure
+from jaxscale.report._figures import (
+    BELOW,
+    DASHED,
+    OKABE_ITO,
+    POINTS,
+    band,
+    dashed,
+    finish,
+    legend,
+    new_figure,
+)
 from jaxscale.report._frontier import draw_frontier
 from jaxscale.sparse import theory
 from jaxscale.sweep._predict import grid_of
@@ -37,7 +47,7 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
             color = OKABE_ITO[i]
             band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color)
             line = plane(np.inf, d, **at)
-            axes.plot(d, line, color=color, **DASHED)
+            dashed(axes, d, line, color)
             ends.append((d[-1], line[-1], f"γ = {gamma:g}: −{alpha / gamma:.2f}", color))
         if alpha == float(grid_of(dense).system.spectrum_exponent):  # pyright: ignore
             color = OKABE_ITO[6]
@@ -83,7 +93,7 @@ def peak_figure(
             keywords = {"spectrum_exponent": alpha, "n_coordinates": length}
             expected = in_float64(theory.dense_loss, fine, float(d), **keywords)
         for part in (fine < threshold, fine > threshold):
-            axes.plot(fine[part], expected[part], color=color, **DASHED)
+            dashed(axes, fine[part], expected[part], color)
         finish(axes, ("features N", LOSS), title)
     axes = grid[0, 2]
     system: Any = grid_of(few).system
@@ -93,7 +103,7 @@ def peak_figure(
         color = OKABE_ITO[i]
         band(axes, few["loss"].sel(at, drop=True), "n_features", color)
         line = plane(x, float(system.n_samples), **(own | at))
-        axes.plot(x, line, color=color, **DASHED)
+        dashed(axes, x, line, color)
         ends.append((x[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
     title = f"below the peak, D = {int(system.n_samples)}: mean ± s.d."
     finish(axes, ("features N", LOSS), title, ends)
@@ -135,7 +145,7 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         band(axes, later["loss"].sel(at, drop=True), "step", color)
         exponents = exponents_of(system) | at
         line = in_float64(theory.gd_loss, steps, d, learning_rate=rate, **exponents)
-        axes.plot(steps, line, color=color, **DASHED)
+        dashed(axes, steps, line, color)
         ends.append((steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
     finish(axes, ("step t", LOSS), ends=ends)
     legend(figure, {"simulation, mean ± s.d.": {"lw": 1.4}, "gradient flow": DASHED})
@@ -156,7 +166,7 @@ def instability_figure(
         share = measured.count[i] / measured.n_runs
         spread = [share - measured.low[i], measured.high[i] - share]
         axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
-        axes.plot(d, expected[i], color=color, **DASHED)
+        dashed(axes, d, expected[i], color, **BELOW)
         ends.append((d[-1], share[-1], f"η = {rate:g}", color))
     labels = ("samples D", r"probability that η λ$_\mathrm{max}$ > 2")
     finish(axes, labels, f"α = {alpha:g}, γ = {gamma:g}", ends)
@@ -175,7 +185,7 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         band(axes, curve, "n_samples", color)
         d, mean = np.asarray(curve["n_samples"], float), curve.mean("seed").values
         if gamma > 0:
-            axes.plot(d, mean[0] * (d / d[0]) ** (-1 / gamma), color=color, **DASHED)
+            dashed(axes, d, mean[0] * (d / d[0]) ** (-1 / gamma), color)
         ends.append((d[-1], mean[-1], f"γ = {gamma:g}" if gamma > 0 else "dense", color))
     finish(axes, ("samples D", "test loss [target²]"), ends=ends)
     legend(figure, MEAN | {"slope −α/γ": DASHED})

@@ -21,6 +21,7 @@ from jaxscale.report._figures import (
     DASHED,
     OKABE_ITO,
     band,
+    dashed,
     finish,
     label_ends,
     legend,
@@ -66,7 +67,7 @@ def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
             band(axes, runs["loss"].sel(at, drop=True)[..., late], "step", color)
             line = expected.sel(at, drop=True)[late]
-            axes.plot(line["step"], line, color=color, **DASHED)
+            dashed(axes, line["step"], line, color)
             ends.append((float(line["step"][-1]), float(line[-1]), f"b = {b:g}", color))
         finish(axes, LABELS, f"K = N, a = {a:g}", ends)
     legend(figure, MEAN | {"exact mean of minibatch descent": DASHED})
@@ -90,7 +91,7 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             ends_under.append((float(steps[-1]), float(signal[-1]), f"b = {b:g}", color))
             band(axes, selected["loss"][..., late], "step", color)
             alone = control_curve(selected, at).mean("seed").values[late]
-            axes.plot(steps, alone, color=color, **DASHED)
+            dashed(axes, steps, alone, color)
             same = control_curve(selected, at, same_start=True).mean("seed").values[late]
             axes.plot(steps, same, color=color, **DOTTED)
             ends.append((float(steps[-1]), float(alone[-1]), f"b = {b:g}", color))
@@ -126,7 +127,7 @@ def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             middle = np.nanmedian(curves[good], axis=1)
             axes.plot(steps[good], middle, color=color, lw=1.8)
             alone = control_curve(selected, at).mean("seed")[late]
-            axes.plot(alone["step"], alone, color=color, **DASHED)
+            dashed(axes, alone["step"], alone, color)
             ends.append((steps[good][-1], float(middle[-1]), f"b = {b:g}", color))
         axes.set_ylim(bottom=0.3 * float(runs["loss"].isel(step=-1).min()))
         finish(axes, LABELS, f"small start, K = {k}, a = {a:g}", ends)
@@ -234,7 +235,7 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
             if good.size:
                 band(axes, times.isel(group=good), "group", color)
             alone = control_half_times(selected, at)
-            axes.plot(selected["group"], alone, color=color, **DASHED)
+            dashed(axes, selected["group"], alone, color)
             ends.append((float(selected["group"][-1]), float(alone[-1]), f"K = {int(k)}", color))
         labels = ("first feature of the group", "step at half strength")
         finish(axes, labels, f"b = 0, a = {a:g}", ends)

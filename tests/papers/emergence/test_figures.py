@@ -5,6 +5,7 @@ import xarray
 
 from jaxscale.papers.emergence._claims import LawCurve
 from jaxscale.papers.emergence._figures import law_figure
+from jaxscale.report._figures import darker
 
 TITLES = {"T": "time", "D": "data", "N": "parameters", "C": "compute"}
 
@@ -36,7 +37,8 @@ def test_the_law_figure_draws_means_over_seeds_and_laws():
             np.testing.assert_allclose(points.get_xdata(), dashed.get_xdata())
             assert (points.get_linestyle(), points.get_marker()) == ("None", "o")
             assert (dashed.get_linestyle(), dashed.get_marker()) == ("--", "None")
-            assert points.get_color() == dashed.get_color() == axes.texts[i].get_color()
+            assert points.get_color() == axes.texts[i].get_color()
+            assert dashed.get_color() == darker(points.get_color())
         colors.append([line.get_color() for line in axes.lines[::2]])
     assert all(one == colors[0] for one in colors)
     assert len(set(colors[0])) == len(alphas)

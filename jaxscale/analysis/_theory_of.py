@@ -1,0 +1,34 @@
+"""Which observables of a system have a theory, how far it goes, and where its functions are."""
+
+from jaxscale._system import AbstractSystem
+from jaxscale._table import Column, Table
+
+
+def theory_of(system: AbstractSystem) -> Table:
+    """Table of what theory says of every observable of a system, with its parts as they are.
+
+    **Arguments**
+
+    - `system`: a system; another optimizer, decoder or solver may have another theory.
+
+    **Returns** a table, to be printed: observable, kind of its closed form (exact, asymptotic,
+    calibrated, none), the limits within which it holds or the part that has none, and the theory
+    functions with it, as attributes of `jaxscale`.
+
+    **Raises** `ValueError` for what is not a system.
+
+    **Example**
+
+    >>> network = js.emergence.ParityNetwork(optimizer=js.Sgd(momentum=0.9))
+    >>> print(js.theory_of(network).rows[1][:2])
+    ('skill_strength', 'calibrated')
+    """
+    if not isinstance(system, AbstractSystem):
+        hint = "; `grid.system` is the one of a Grid" if hasattr(system, "system") else ""
+        raise ValueError(f"`system` must be a system, got {type(system).__name__}{hint}.")
+    rows = []
+    for name, o in system.schema.observables.items():
+        limits = o.limits + (f"; calibrate {', '.join(o.fitted)}" if o.fitted else "")
+        rows.append((name, str(o.predicted), limits, ", ".join(o.functions)))
+    header = [Column(n) for n in ("observable", "theory", "limits, or what has none", "functions")]
+    return Table(f"Theory of {type(system).__name__}", "", header, rows)
