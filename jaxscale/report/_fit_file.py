@@ -91,6 +91,7 @@ def fit_file(request: Request) -> Fit:
 
 
 def _fit_table(request: Request) -> Fit:
+    function = theory_named(str(request.theory))
     fixed = {name: parse_value(text) for name, text in _pairs("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
@@ -99,7 +100,7 @@ def _fit_table(request: Request) -> Fit:
     twice = sorted(set(fixed) & set(request.starts))
     if twice:
         raise ValueError(f"`free` and `fix` must not both name {twice[0]!r}.")
-    formula = Formula(theory_named(str(request.theory)), {**fixed, **request.starts}, result)
+    formula = Formula(function, {**fixed, **request.starts}, result)
     columns = _columns(formula, request.x)
     table = _selected(as_table(request.data, columns), request.where)
     mapped = {name: name for name in columns}

@@ -34,7 +34,7 @@ from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recov
 if TYPE_CHECKING:
     import xarray
 
-RECORD_SECONDS = 1.0  # between records of what a session took, which a kill leaves as they are
+RECORD_SECONDS = 1.0  # between records of what a session took so far
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
 PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
@@ -143,7 +143,7 @@ class Session:
         self.plan, self.results, self.executor = plan, results, executor
         self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
         self.compile_seconds, self.device = 0.0, describe_devices(plan.n_devices)
-        self.began = self.recorded = time.perf_counter()
+        self.began = time.perf_counter()
         self.written: set[Where] = set()
         self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
 
@@ -162,17 +162,46 @@ class Session:
             return
         describe = functools.partial(bar.update, bar.task_ids[0])
         compiling = functools.partial(describe, description="compiling")
+
+        def compiled(seconds: float) -> None:
+            self.compile_seconds += seconds
+            describe(description="running")
+
         keys: dict[int, Any] = {}
         for where in self.remaining:
-            yield where, compute(self.task(*where), compiling, keys)
-            describe(description="running")
+            yield where, compute(self.task(*where), compiling, compiled, keys)
 
     def record(self) -> None:
         """Write the provenance of this session, as it is so far."""
         seconds = time.perf_counter() - self.began, self.compile_seconds
         complete = self.written.issuperset(self.remaining)
         self.results.record(provenance(self.plan, self.device, *seconds, complete))
-        self.recorded = time.perf_counter()
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record when the block begins, every second, and however it ends.
+
+        A thread does so, since a chunk or a compilation may take minutes: a kill loses a second.
+        """
+        ended = threading.Event()
+
+        def repeat() -> None:
+            while not ended.wait(RECORD_SECONDS):
+                with contextlib.suppress(ValueError):  # a full disk stops the next chunk
+                    self.record()
+
+        self.record()
+        thread = threading.Thread(target=repeat, daemon=True)
+        on_disk = isinstance(self.results, ZarrStore)  # memory does not survive a kill
+        if on_disk:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if on_disk:
+                thread.join()
+            self.record()
 
     def run(self, shown: bool) -> None:
         """Compute and write what remains, or until Ctrl-C.
@@ -190,11 +219,10 @@ class Session:
                 with _delayed_interrupt():
                     self.results.write(*where, answer.values)
                     self.written.add(where)
-                    self.compile_seconds += answer.compile_seconds
+                    if self.executor is not None:  # else counted when it was compiled
+                        self.compile_seconds += answer.compile_seconds
                     self.device = answer.device
                     bar.update(line, advance=self.n_runs([where]))
-                    if time.perf_counter() - self.recorded > RECORD_SECONDS:
-                        self.record()
 
             with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
                 with contextlib.closing(self.chunks(bar)) as coming:
@@ -204,11 +232,8 @@ class Session:
 def _work(session: Session, shown: bool) -> "xarray.Dataset":
     """Results of a session, whose provenance is written when it begins and however it ends."""
     if session.remaining:
-        session.record()
-        try:
+        with session.recording():
             session.run(shown)
-        finally:
-            session.record()
     return session.results.dataset()
 
 

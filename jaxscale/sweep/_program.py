@@ -190,10 +190,14 @@ def _mesh(n_devices: int) -> Mesh:
 
 
 def compute(
-    task: Task, compiling: Callable[[], None] = lambda: None, keys: dict[int, Any] | None = None
+    task: Task,
+    compiling: Callable[[], None] = lambda: None,
+    compiled: Callable[[float], None] = lambda seconds: None,
+    keys: dict[int, Any] | None = None,
 ) -> Answer:
-    """Compute a chunk in this process; `compiling` is called before a program is compiled.
+    """Compute a chunk in this process.
 
+    `compiling` is called before a program is compiled, `compiled` after it, with its seconds.
     `keys` holds the structures of a session's systems, which take longer to find than a chunk.
     """
     bucket, root, seconds = task.bucket, task.root, 0.0
@@ -213,6 +217,7 @@ def compute(
                 compiling()
                 program = Program(bucket, root)
                 seconds += program.compile_seconds
+                compiled(program.compile_seconds)
                 return program
 
             return PROGRAMS.find((*key, bucket.group), build)
