@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import ArrayLike
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     import xarray
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+Values: TypeAlias = "np.ndarray | xarray.DataArray"
 End = tuple[float, float, str, str]  # of a curve: x, y, text and colour
 MAX_CURVES = 7
 FEW = 12  # up to so many simulated points are marked one by one
@@ -94,9 +94,7 @@ def band(
     axes.fill_between(x[good], low, mean + spread, color=color, alpha=0.2, lw=0)
 
 
-def dashed(
-    axes: "matplotlib.axes.Axes", x: ArrayLike, y: ArrayLike, color: str, **style: Any
-) -> None:
+def dashed(axes: "matplotlib.axes.Axes", x: Values, y: Values, color: str, **style: Any) -> None:
     """Draw theory over a simulation of this colour: dashed, darker, with a light edge.
 
     `**BELOW` draws it under a simulation that is points, which it would hide.
@@ -112,7 +110,8 @@ def darker(color: str) -> str:
     """Return the colour of theory for that of a simulation."""
     from matplotlib.colors import to_hex, to_rgb
 
-    return to_hex(tuple(DARK * channel for channel in to_rgb(color)))
+    red, green, blue = (DARK * channel for channel in to_rgb(color))
+    return to_hex((red, green, blue))
 
 
 def theory_line(

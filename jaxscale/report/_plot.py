@@ -246,22 +246,22 @@ class _Panel:
             notes.append(f"mean ± s.d. of {n_seeds} seeds")
         handles = axes.get_legend_handles_labels()[0]
         if theory:
-            label = self._theory_label()
+            label = _label(self.theory, self.data)
             handles.append(Line2D([], [], color="#222222", label=label, **DASHED))
         if handles:
             axes.legend(handles=handles, fontsize=7, title="\n".join(notes), title_fontsize=7)
 
-    def _theory_label(self) -> str:
-        fields = self.theory.attrs.get("uncalibrated", "")
-        label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
-        at = {d: c for d, c in self.theory.coords.items() if not c.dims and d in self.data.coords}
-        texts = [f"{d} = {_short(c, [0])[0]}" for d, c in at.items() if not self._agrees(d, c)]
-        return label + (f" at {', '.join(texts)}" if texts else "")
 
-    def _agrees(self, dim: Any, value: Any) -> bool:
-        """Whether a coordinate of theory is the one of the runs, where these have a single one."""
-        own = np.atleast_1d(np.asarray(self.data[dim]))
-        return own.size > 1 or match_labels(own, np.atleast_1d(np.asarray(value)))[0] == 0
+def _label(theory: Any, runs: Any) -> str:
+    """What the legend says of theory: whether it is calibrated, and where it differs from runs."""
+    fields = theory.attrs.get("uncalibrated", "")
+    label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
+    texts = []
+    for dim, value in theory.coords.items():
+        if not value.dims and dim in runs.coords and not runs[dim].dims:
+            (place,) = match_labels(*(np.atleast_1d(np.asarray(v)) for v in (runs[dim], value)))
+            texts += [f"{dim} = {_short(value, [0])[0]}"] if place < 0 else []
+    return label + (f" at {', '.join(texts)}" if texts else "")
 
 
 def _end_near(axes: "matplotlib.axes.Axes", simulated: np.ndarray) -> None:
