@@ -5,9 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import equinox as eqx
-
-from jaxscale.fields import as_int
+from jaxscale.fields import Configurable, as_int
 
 C = TypeVar("C", bound=type)
 INNER = ("jaxscale", "equinox", "dataclasses", "jaxtyping", "beartype")
@@ -55,7 +53,7 @@ def old_lengths(cls: type) -> Mapping[str, str]:
     return getattr(cls, "OLD_LENGTHS", {})
 
 
-class SystemType(type(eqx.Module)):  # pyright: ignore
+class SystemType(type(Configurable)):  # pyright: ignore
     """Class of the systems, so that constructors of the users' classes take old lengths, too."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:

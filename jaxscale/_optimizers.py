@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxscale._text import nearest
 from jaxscale.fields import Configurable, Real, as_real, is_traced, real
 
 
@@ -119,7 +120,7 @@ class Optax(AbstractOptimizer):
         if not callable(function):
             raise ValueError(
                 "`factory` must name a function of optax, or `module:function` of a module that "
-                f"is imported, got {self.factory!r}."
+                f"is imported, got {self.factory!r}{nearest(name, dir(optax)) or '.'}"
             )
         return function
 

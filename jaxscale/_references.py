@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from jaxscale._text import choices
 from jaxscale.fields import Configurable
 
 ENTRY = re.compile(r"@\w+\s*\{\s*([^\s,{}]+)\s*,.*?^\}", re.S | re.M)
@@ -78,10 +79,8 @@ def _entry(reference: Any) -> tuple[str, str]:
     text = re.sub(r"\}\s*\Z", "\n}", reference.strip()) if isinstance(reference, str) else ""
     entry = ENTRY.fullmatch(text)
     if entry is None or text.count("{") != text.count("}"):
-        keys = ", ".join(library())
-        raise ValueError(
-            f"`REFERENCES` must hold BibTeX entries or keys ({keys}), got {reference!r}."
-        )
+        hint = choices(str(reference), library())
+        raise ValueError(f"`REFERENCES` must hold BibTeX entries or keys, got {reference!r}{hint}")
     return entry[1], reference.strip()
 
 

@@ -35,6 +35,12 @@ def class_named(name: str) -> type | None:
     return exported if isinstance(exported, type) else None
 
 
+def class_names(module: str) -> list[str]:
+    """Names of the classes of an imported module."""
+    names = (name.partition(":") for name in _CLASSES)
+    return [cls for place, _, cls in names if place == module]
+
+
 def shipped_classes() -> dict[str, type]:
     """Concrete classes of jaxscale by name, in alphabetical order."""
     return {

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Key, Num
 
 from jaxscale._deprecated import SystemType, warn_deprecated
+from jaxscale._text import unknown
 from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
 
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
@@ -86,8 +87,7 @@ class Schema(eqx.Module):
                 raise ValueError(f"`{name}` is an observable already; choose another name.")
             for dim in observable.dims:
                 if dim not in self.coordinates:
-                    dims = ", ".join(self.coordinates)
-                    raise ValueError(f"`{name}` must have dimensions among {dims}, got {dim!r}.")
+                    raise unknown(f"each dimension of `{name}`", dim, self.coordinates)
         return dataclasses.replace(self, observables={**self.observables, **observables})
 
     def predicted(self) -> list[str]:
@@ -176,7 +176,11 @@ class AbstractSystem(Configurable, metaclass=SystemType):
         return self
 
     def warnings(self) -> list[str]:
-        """What the planner says before anything runs (a rate above stability, ...)."""
+        """What the planner says before anything runs, such as of a rate above the stability limit.
+
+        A system without such a limit in closed form (a parity network, sparse regression) says
+        nothing: a run of it that leaves the finite numbers ends as `diverged` or `nonfinite`.
+        """
         return []
 
     def padded(self, name: str) -> int:

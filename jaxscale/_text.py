@@ -28,18 +28,40 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def duration(seconds: float) -> str:
+    """Format seconds in the largest unit of which there are two."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
 def number(value: float | None, form: str) -> str:
     """Format a number, or return a dash where there is none."""
     return "–" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean ...?`, or an empty string where no name resembles `name`."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""
+    """Return `; did you mean ...?`, or an empty string where no name resembles `name`.
+
+    Upper and lower case are the same, and the last part of a dotted name is a name of it, too.
+    """
+    listed = list(names)
+    forms = {n.rpartition(".")[2].lower(): n for n in listed} | {n.lower(): n for n in listed}
+    near = difflib.get_close_matches(name.lower(), forms, n=1)
+    return f"; did you mean `{forms[near[0]]}`?" if near else ""
+
+
+def unknown(what: str, given: Any, names: Iterable[str], other: str = "") -> ValueError:
+    """Return the error of a name that is looked up: what `what` must be, or resembles."""
+    listed = list(names)
+    hint = nearest(given, listed) if isinstance(given, str) else ""
+    return ValueError(
+        f"{what} must be one of {', '.join(listed)}{other}, got {given!r}{hint or '.'}"
+    )
 
 
 def choices(name: str, names: Iterable[str]) -> str:
-    """Return `(a, b, c)` for the end of an error, with the name that `name` resembles."""
+    """Return the end of an error: the name that `name` resembles, else `; there are a, b, c.`."""
     listed = list(names)
-    return f"({', '.join(listed)}){nearest(name, listed)}"
+    return nearest(name, listed) or f"; there are {', '.join(listed) or 'none'}."

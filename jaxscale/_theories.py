@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from jaxscale import emergence, sparse, superposition
-from jaxscale._text import nearest
+from jaxscale._text import choices
 from jaxscale.analysis._loss_surface import loss_surface
 from jaxscale.spectra import PowerLaw
 
@@ -40,6 +40,6 @@ def theory_named(name: str) -> Callable[..., Any]:
     """
     functions = theories()
     if name not in functions:
-        hint = nearest(name, functions) or f"; there are {', '.join(functions)}."
+        hint = choices(name, functions)
         raise ValueError(f"`theory` must name a theory function, got {name!r}{hint}")
     return functions[name]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from jaxscale._text import nearest
 from jaxscale.spectra import as_floats, require
 
 P = ParamSpec("P")
@@ -58,7 +59,10 @@ def check_choices(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Rule for a name out of a closed list."""
     if value not in choices:
         *first, last = (f'"{c}"' for c in choices)
-        raise ValueError(f"`{name}` must be {', '.join(first)} or {last}, got {value!r}.")
+        hint = nearest(value, choices) if isinstance(value, str) else ""
+        raise ValueError(
+            f"`{name}` must be {', '.join(first)} or {last}, got {value!r}{hint or '.'}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +126,8 @@ class TheoryFunction:
                 try:
                     bound = signature.bind(*args, **kwargs)
                 except TypeError as error:
-                    raise TypeError(f"{function.__name__}() {error}") from None
+                    hints = [nearest(k, names) for k in kwargs if k not in names]
+                    raise TypeError(f"{function.__name__}() {error}{''.join(hints)}") from None
                 bound.apply_defaults()
                 values = bound.arguments
                 for name, rule in own.items():

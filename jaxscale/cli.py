@@ -1,4 +1,4 @@
-"""The command line: `jaxscale reproduce | run | plan | fit | info`."""
+"""The command line: `jaxscale reproduce | run | plan | fit | show | presets | info`."""
 
 import contextlib
 import os
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from jaxscale.sweep._plan import Plan
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    no_args_is_help=True, pretty_exceptions_enable=False,
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
+FIGURES = (".svg", ".pdf", ".png")
 
 Text: TypeAlias = str | None
 Texts: TypeAlias = list[str] | None
@@ -38,7 +39,42 @@ Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program
 Programs = Annotated[int | None, typer.Option(help="Most programs to compile.")]
 Compiles = Annotated[int | None, typer.Option("--max-compiles", hidden=True)]  # the old name
 Memory = Annotated[float | None, typer.Option(help="Megabytes of a call, per device.")]
-File = Annotated[str, typer.Argument(help="A sweep file (TOML) or the name of a preset.")]
+
+
+def _presets(incomplete: str) -> list[str]:
+    """Names of presets that begin so, for the shell; the shell itself completes files."""
+    from jaxscale.sweep._config import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+File = Annotated[
+    str,
+    typer.Argument(
+        help="A sweep file (TOML) or a preset (`jaxscale presets`).", autocompletion=_presets
+    ),
+]
+Imports = Annotated[
+    Texts, typer.Option("--import", help="Module with classes of a store; may be repeated.")
+]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"jaxscale {version('jaxscale')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
 
 
 def _start(devices: int | None, no_cache: bool) -> None:
@@ -70,6 +106,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 def _planned(file: str, settings: Texts, axes: Texts, seeds: int | None, bounds: Bounds) -> "Plan":
     """Plan a sweep file or preset with what the command line changes."""
+    from jaxscale.fields import as_real
     from jaxscale.sweep._config import parse_axis, parse_value
     from jaxscale.sweep._grid import Grid
     from jaxscale.sweep._plan import plan
@@ -87,7 +124,7 @@ def _planned(file: str, settings: Texts, axes: Texts, seeds: int | None, bounds:
         typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
         programs = compiles
     grid = Grid.from_toml(file, fields, dict(parse_axis(a) for a in axes or []), seeds)
-    memory = None if megabytes is None else 1e6 * megabytes
+    memory = None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0))
     return plan(grid, max_runs_per_chunk=chunk, max_programs=programs, memory=memory)
 
 
@@ -103,13 +140,16 @@ def reproduce(
     _start(devices, no_cache)
     from rich.console import Console
 
+    from jaxscale._files import require_folder
+    from jaxscale._text import unknown
     from jaxscale.papers import STUDIES
     from jaxscale.report._study import reproduce as reproduce_study, reproduce_all
 
     if system not in (*STUDIES, "all"):
-        raise ValueError(f"`system` must be one of {', '.join(STUDIES)}, all, got {system!r}.")
+        raise unknown("`system`", system, (*STUDIES, "all"))
     console = Console()
     folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
+    require_folder("out", folder)
     if system == "all":
         reproduce_all(list(STUDIES.values()), folder, scale=scale, console=console)
     else:
@@ -139,8 +179,10 @@ def run(
     no_cache: NoCache = False,
 ) -> None:
     """Run a sweep file or preset; results go to a Zarr store."""
-    if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
-        raise ValueError(f"`figure` must end in .svg, .pdf or .png, got {str(figure)!r}.")
+    from jaxscale._files import require_folder, require_writable
+
+    if figure is not None:
+        require_writable("figure", figure, FIGURES)
     if where and not calibrate:
         raise ValueError(f"`where` belongs to --calibrate FIELD, got {where[0]!r} alone.")
     _start(devices, no_cache)
@@ -155,13 +197,14 @@ def run(
     from jaxscale.sweep._reader import read_attributes, store_path
 
     console = Console()
+    path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
+    require_folder("store", store_path(path))
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     planned = _planned(file, settings, axis, seeds, bounds)
     request = Request("", None, free=tuple(calibrate or ()), where=tuple(where or ()))
     if calibrate:
         check_request(request, planned.grid)
     typer.echo(str(planned))
-    path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
         before = read_attributes(store_path(path)).get("sessions")
@@ -201,7 +244,11 @@ def plan(
     memory: Memory = None,
     devices: Devices = None,
 ) -> None:
-    """Show how a sweep would be cut and what it would cost; compiles nothing."""
+    """Show how a sweep would be cut and what it would cost; compiles nothing.
+
+    Warns of a learning rate above the stability limit where the limit has a closed form: for
+    MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
+    """
     _start(devices, no_cache=True)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     typer.echo(str(_planned(file, settings, axis, seeds, bounds)))
@@ -222,21 +269,23 @@ def fit(
     huber: Annotated[float | None, typer.Option(help="Errors above this are outliers.")] = None,
     bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 0,
     resample: Annotated[Text, typer.Option(help="Column whose values are resampled.")] = None,
-    imports: Annotated[
-        Texts, typer.Option("--import", help="Module with classes of a store; may be repeated.")
-    ] = None,
+    imports: Imports = None,
     out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
     no_cache: NoCache = False,
 ) -> None:
     """Fit a theory to curves: a table with intervals, a JSON file and a figure."""
+    from jaxscale._files import require_writable
+
+    endings = ("json", "svg", "png")
+    stem = out or f"{Path(data).stem}-fit"
+    for ending in endings:
+        require_writable("out", Path(f"{stem}.{ending}"))
     _start(None, no_cache)
     from rich.console import Console
 
     from jaxscale.report._fit_file import Request, fit_file
-    from jaxscale.sweep._config import import_from
 
-    for module in imports or ():
-        import_from(Path(), module, f"`import` {module!r}")
+    _import(imports)
     request = Request(
         data=data, theory=theory, x=tuple(x or ()), y=y, free=tuple(free or ()),
         fix=tuple(fix or ()), bound=tuple(bound or ()), where=tuple(where or ()), each=each,
@@ -246,14 +295,20 @@ def fit(
     with _warnings_as_lines():
         calibration, draw = fit_file(request)
     console.print(calibration.table())
-    stem = out or f"{Path(data).stem}-fit"
     calibration.to_json(f"{stem}.json")
     drawing = draw()
-    for ending in ("svg", "png"):
+    for ending in endings[1:]:
         drawing.savefig(f"{stem}.{ending}", dpi=160)
     size = f"{_span(calibration.n_points, 'd')} points"
     rms = f"rms residual {_span(calibration.residual_rms, '.3g')}"
     console.print(f"{size}, {rms}; written: {stem}.json, .svg, .png", soft_wrap=True)
+
+
+def _import(modules: Texts) -> None:
+    from jaxscale.sweep._config import import_from
+
+    for module in modules or ():
+        import_from(Path(), module, f"`import` {module!r}")
 
 
 def _span(value: Any, form: str) -> str:
@@ -262,6 +317,36 @@ def _span(value: Any, form: str) -> str:
 
     low, high = np.min(value), np.max(value)
     return format(low, form) if low == high else f"{low:{form}} to {high:{form}}"
+
+
+@app.command()
+def show(
+    store: Annotated[Path, typer.Argument(help="A store, or a folder of them.")],
+    imports: Imports = None,
+) -> None:
+    """Show what a store holds: its grid, how its runs ended, its sessions, and what remains."""
+    from rich.console import Console
+
+    from jaxscale.report._stored import stored_tables
+
+    _import(imports)
+    console = Console()
+    for table in stored_tables(store):
+        console.print(table)
+
+
+@app.command()
+def presets() -> None:
+    """List the sweep files that come with jaxscale."""
+    from rich.console import Console
+
+    from jaxscale._table import Column, Table
+    from jaxscale.sweep._config import descriptions
+
+    header = [Column("preset"), Column("what it simulates")]
+    rows = list(descriptions().items())
+    note = "jaxscale plan PRESET shows what one costs, jaxscale run PRESET runs it."
+    Console().print(Table("Presets", note, header, rows))
 
 
 @app.command()
@@ -299,7 +384,7 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        app(arguments)
+        app(arguments, prog_name="jaxscale")
     except (ValueError, OSError) as error:
         if debug:
             raise

@@ -8,6 +8,7 @@ anything compiles; traced values pass through untouched.
 
 import dataclasses
 import functools
+import inspect
 import itertools
 import math
 import operator
@@ -20,6 +21,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from jaxscale._registry import register
+from jaxscale._text import choices as listing, nearest, unknown
 
 RECORDED = "recorded"
 Real = Float[Array | np.ndarray, ""]
@@ -39,6 +41,7 @@ class Rule:
         self.optional = optional
         self.interval: tuple[float | None, float | None] = (None, None)
         self.is_size = False
+        self.base: type | None = None  # of the module that the field holds
         self._convert = convert
 
     def __call__(self, value: Any) -> Any:
@@ -46,7 +49,36 @@ class Rule:
         return None if value is None and self.optional else self._convert(self.name, value)
 
 
-class Configurable(eqx.Module):
+class _Constructor(type(eqx.Module)):  # pyright: ignore
+    """Refuse arguments that are not fields as any bad input: with a `ValueError`."""
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
+        try:
+            return super().__call__(*args, **fields)
+        except TypeError:
+            signature = inspect.signature(cls)
+            try:
+                signature.bind(*args, **fields)
+            except TypeError as error:
+                raise _refused(cls, signature, fields, error) from None
+            raise
+
+
+def _refused(
+    cls: type, signature: inspect.Signature, fields: Mapping[str, Any], error: TypeError
+) -> ValueError:
+    """Error of a constructor whose arguments do not bind."""
+    owner, names = cls.__name__, field_names(cls)
+    for name in fields:
+        if name not in signature.parameters:
+            return ValueError(f"`{name}` is not a field of {owner}{listing(name, names)}")
+    for name, parameter in signature.parameters.items():
+        if parameter.default is parameter.empty and name not in fields:
+            return ValueError(f"`{name}` of {owner} must be given ({error}).")
+    return ValueError(f"{owner} takes its fields by name ({', '.join(names)}): {error}.")
+
+
+class Configurable(eqx.Module, metaclass=_Constructor):
     """Base of everything with declared fields: systems, data, optimizers, schedules."""
 
     def __repr__(self) -> str:
@@ -256,7 +288,7 @@ def static_choice(
     def convert(name: str, value: Any) -> str:
         value = (renamed or {}).get(str(value), str(value))
         if value not in choices:
-            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
+            raise unknown(f"`{name}`", value, choices)
         return value
 
     return _field(Rule(convert), default, static=True)
@@ -306,11 +338,15 @@ def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = Fal
 
     def convert(name: str, value: Any) -> Any:
         if not isinstance(value, base):
-            choices = ", ".join(dict.fromkeys(_concrete(base))) or base.__name__
-            raise ValueError(f"`{name}` must be one of {choices}, got {value!r}.")
+            names = list(dict.fromkeys(_concrete(base))) or [base.__name__]
+            given = value.__name__ if isinstance(value, type) else str(value)
+            hint = nearest(given, [f"{n}()" for n in names]) or "."
+            raise ValueError(f"`{name}` must be one of {', '.join(names)}, got {value!r}{hint}")
         return value
 
-    return _field(Rule(convert, optional=optional), default)
+    rule = Rule(convert, optional=optional)
+    rule.base = base
+    return _field(rule, default)
 
 
 def _concrete(base: type) -> list[str]:
@@ -343,8 +379,18 @@ def _rules(attributes: Mapping[str, Any]) -> dict[str, Rule]:
 
 def interval_of(module: Any, path: str) -> tuple[float | None, float | None]:
     """Ends that the field at dotted `path` declares; None where it has none."""
+    rule = _rule_at(module, path)
+    return (None, None) if rule is None else rule.interval
+
+
+def base_of(module: Any, path: str) -> type | None:
+    """Class of the modules that the field at dotted `path` holds; None where it holds none."""
+    rule = _rule_at(module, path)
+    return None if rule is None else rule.base
+
+
+def _rule_at(module: Any, path: str) -> Rule | None:
     *owners, name = path.split(".")
     for owner in owners:
-        module = getattr(module, owner)
-    rule = _rules(getattr(module, "__dataclass_fields__", {})).get(name)
-    return (None, None) if rule is None else rule.interval
+        module = getattr(module, owner, None)
+    return _rules(getattr(module, "__dataclass_fields__", {})).get(name)

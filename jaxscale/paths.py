@@ -24,7 +24,7 @@ def get(module: Any, path: str) -> Any:
         names = _names(value)
         if name not in names and name not in old_lengths(type(value)):
             owner = type(value).__name__
-            raise ValueError(f"`{path}` is not a field of {owner} {choices(name, names)}")
+            raise ValueError(f"`{path}` is not a field of {owner}{choices(name, names)}")
         value = value[name] if isinstance(value, dict) else getattr(value, name)
     return value
 

@@ -51,7 +51,10 @@ def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
 def check_record(record: tuple[int, ...] | None, n_steps: int) -> None:
     """Refuse record steps beyond the end of training."""
     if record is not None and record[-1] > n_steps:
-        raise ValueError(f"`record` must end by `n_steps` = {n_steps}, got step {record[-1]}.")
+        raise ValueError(
+            f"`record` must end by `n_steps` = {n_steps}, got step {record[-1]}: give `record`, "
+            f"too, such as [0, {n_steps}]."
+        )
 
 
 def cast(module: Any, dtype: str) -> Any:

@@ -5,11 +5,13 @@ import re
 
 import jax
 import numpy as np
+import pandas
 import pytest
 from checks import compilations
 
 import jaxscale as js
 from jaxscale import emergence
+from jaxscale._theories import theory_named
 from jaxscale.sparse.theory import Coordinates
 
 NETWORK = [
@@ -97,6 +99,34 @@ PARTS = [
 ]
 
 
+NUMBERS = np.linspace(1.0, 2.0, 8)
+RUNS = pandas.DataFrame({"n_parameters": NUMBERS, "n_tokens": NUMBERS, "L": NUMBERS})
+LOOKUPS = [  # what a name resembles, and the first bad value with its row
+    (lambda: emergence.ParityNetwork(widht=3), "`widht` is not a field of ParityNetwork; did you "
+     "mean `width`?"),
+    (lambda: emergence.FiniteSet(), "`n_samples` of FiniteSet must be given"),
+    (lambda: js.Sgd(0.9), "Sgd takes its fields by name (momentum)"),
+    (lambda: emergence.ParityNetwork(optimizer="adam"), "did you mean `Adam()`?"),
+    (lambda: emergence.ParityNetwork(optimizer=js.Adam), "did you mean `Adam()`?"),
+    (lambda: emergence.theory.time_law(skill_exponnt=1.0), "did you mean `skill_exponent`?"),
+    (lambda: js.Optax("adamww"), "did you mean `adamw`?"),
+    (lambda: js.plan(js.Grid(emergence.MultilinearSkills()), matmul_precision="hihg"),
+     "did you mean `high`?"),
+    (lambda: theory_named("time_lw"), "did you mean `emergence.time_law`?"),
+    (lambda: js.Formula(js.analysis.loss_surface, {"alhpa": 1.0}), "did you mean `alpha`?"),
+    (lambda: js.open_store("nosuch.zarr"), "does not exist"),
+    (lambda: js.fit_loss_surface(NUMBERS, NUMBERS, -NUMBERS),
+     "`loss` must be positive and finite, got -1.0 in row 0 (from 0)."),
+    (lambda: js.fit_loss_surface(NUMBERS.astype(str), NUMBERS, NUMBERS),
+     "`n_parameters` must be a vector of numbers"),
+    (lambda: js.fit_loss_surface("nosuch.csv"), "`data` nosuch.csv does not exist"),
+    (lambda: js.fit_loss_surface(RUNS), "no column 'loss'"),
+    (lambda: js.fit_loss_surface(RUNS, columns={"loss": "l"}), "did you mean `L`?"),
+    (lambda: js.fit_loss_surface(RUNS.assign(loss=["1", *"bcdefgh"])),
+     "`loss` must be a column of numbers, got 'b' in row 1 (from 0)."),
+]  # fmt: skip
+
+
 @pytest.fixture
 def compiled():
     """What is traced, lowered or compiled in the test."""
@@ -180,6 +210,14 @@ def test_coordinates_of_different_lengths():
 def test_a_near_name_is_suggested():
     with pytest.raises(ValueError, match="did you mean `learning_rate`"):
         js.replace(emergence.ParityNetwork(), "learning_rte", 0.1)
+
+
+@pytest.mark.parametrize(("call", "message"), LOOKUPS, ids=[m[-20:] for _, m in LOOKUPS])
+def test_errors_say_what_to_write(call, message, compiled):
+    with pytest.raises((ValueError, TypeError)) as error:
+        call()
+    assert message in str(error.value)
+    assert not compiled
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """The command line: what it writes, and one clear line for every error."""
 
+import fnmatch
+import os
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 
 import jaxscale as js
 from jaxscale import cli
+from jaxscale.papers import STUDIES
 from jaxscale.sweep import _execute as execute
+from jaxscale.sweep._config import preset_names
 
 SMALL = """
 system = "emergence.MultilinearSkills"
@@ -18,6 +23,9 @@ n_steps = 20
 [axes]
 learning_rate = [0.1, 0.2]
 """
+
+
+ADAM = ["`type` must be one of Adam, Optax, Sgd, got 'Adm'; did you mean `Adam`?"]
 
 
 @pytest.fixture
@@ -123,9 +131,30 @@ def test_info(command):
         (["plan", "SWEEP", "--seeds", "0"], ["seeds", "0"]),
         (["plan", "SWEEP", "--devices", "0"], ["devices", "0"]),
         (["plan", "SWEEP", "--devices", "7"], ["devices", "7"]),
-        (["run", "SWEEP", "--store", "SWEEP"], ["not a jaxscale store"]),
-        (["run", "SWEEP", "--figure", "nowhere/a.svg"], ["nowhere"]),
-        (["run", "SWEEP", "--figure", "a.xyz"], ["`figure` must end in .svg, .pdf or .png"]),
+        (["run", "SWEEP", "--store", "SWEEP"], ["`store`", "must be a folder", "is a file"]),
+        (["run", "SWEEP", "--figure", "nowhere/a.svg"], ["nowhere/a.svg lies in a folder that"]),
+        (
+            ["run", "SWEEP", "--figure", "a.xyz"],
+            ["ending of `figure` must be one of .svg, .pdf"],
+        ),
+        (["plan", "emergence_tme"], ["did you mean `emergence_time`"]),
+        (["plan", "nosuch.toml"], ["nosuch.toml does not exist."]),
+        (["plan", "smal.toml"], ["smal.toml does not exist; did you mean `small.toml`"]),
+        (["plan", "."], ["must be a file, got the folder"]),
+        (["plan", "SWEEP", "--set", "n_step=100"], ["did you mean `n_steps`"]),
+        (["plan", "emergence_time", "--set", "optimizer={type='Adm'}"], ADAM),
+        (["plan", "emergence_time", "--set", "optimizer=Adm"], ADAM),
+        (["plan", "emergence_time", "--axis", "optimizer=Sgd,Adm"], ADAM),
+        (["plan", "emergence_time", "--set", "optimizer=3"], ["must be one of Sgd, Adam, Optax"]),
+        (["plan", "emergence_data", "--set", "n_steps=10"], ["give `record`, too", "[0, 10]"]),
+        (["plan", "SWEEP", "--memory", "-5"], ["`memory`", "got -5.0."]),
+        (["plan", "SWEEP", "--memory", "1e-6"], ["megabytes, got 1e-06"]),
+        (["run", "SWEEP", "--figure", "."], ["`figure`"]),
+        (["run", "SWEEP", "--store", "SWEEP/a.zarr"], ["must be a folder", "is a file"]),
+        (["reproduce", "emergence", "--out", "SWEEP/out"], ["`out`", "must be a folder"]),
+        (["reproduce", "emergance"], ["did you mean `emergence`"]),
+        (["reproduce", "emergence", "--scale", "ful"], ["did you mean `full`"]),
+        (["show", "nosuch.zarr"], ["`store`", "does not exist"]),
         (["run", "SWEEP", "--where", "skill=1"], ["`where` belongs to --calibrate"]),
         (["run", "SWEEP", "--calibrate", "learning_rate"], ["no axes of the grid"]),
         (["run", "SWEEP", "--calibrate", "initial_strength", "--where", "skil=1"], ["`where`"]),
@@ -134,12 +163,55 @@ def test_info(command):
     ],
 )
 def test_errors_are_one_line(command, sweep, arguments, words):
-    code, _, err = command(*(sweep if a == "SWEEP" else a for a in arguments))
+    code, _, err = command(*(a.replace("SWEEP", sweep) for a in arguments))
     assert code == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     for word in words:
         assert word in err
+
+
+def test_a_type_may_be_written_as_a_name(command):
+    code, out, _ = command("plan", "emergence_time", "--axis", "optimizer=Adam,Sgd")
+    assert (code, "optimizer: 2" in out) == (0, True)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(
+    command, sweep, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(execute, "run", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for option, name in (("--figure", "a.svg"), ("--store", "a.zarr")):
+        code, _, err = command("run", sweep, option, str(tmp_path / name))
+        assert code == 2
+        assert "cannot be written: permission denied" in err
+        assert "another process" not in err
+
+
+def test_version_and_presets(command):
+    assert command("--version") == (0, f"jaxscale {js.__version__}\n", "")
+    code, out, _ = command("presets")
+    assert code == 0
+    described = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert set(preset_names()) <= set(described)
+    assert all(described[name] for name in preset_names())
+
+
+def test_git_ignores_where_reproduce_writes_by_default():
+    ignored = (Path(__file__).parents[1] / ".gitignore").read_text().split()
+    for system in (*STUDIES, "all"):
+        for scale in next(iter(STUDIES.values())).presets:
+            folder = f"/jaxscale-{system}-{scale}/"
+            assert any(fnmatch.fnmatch(folder, pattern) for pattern in ignored)
+
+
+def test_presets_are_completed(command, monkeypatch):
+    """What a shell asks for: the names that begin so."""
+    monkeypatch.setenv("_JAXSCALE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "jaxscale plan emergence_t")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    _, out, _ = command()
+    assert out.split() == ["emergence_time", "emergence_time_full"]
 
 
 @pytest.mark.parametrize("arguments", [["plan", "x", "--nosuch"], ["nosuch"], ["run"]])
@@ -167,6 +239,16 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
     assert code == 130
     assert "the same command continues" in err
     assert js.open_store(tmp_path / "small.zarr").attrs["complete"] == 0
+    code, out, _ = command("show", "small.zarr")
+    assert code == 0
+    assert "4 runs: 4 not run." in out
+    assert "4 runs remain; the command that began the store continues it." in out
     code, _, _ = command("run", sweep)
     assert code == 0
+    code, out, _ = command("show", ".")  # a folder of stores
+    assert "MultilinearSkills, 4 runs: 4 ok." in out
+    assert "Complete." in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["learning_rate", "2", "0.1", "..", "0.2"] in rows
+    assert [row[-1] for row in rows if row and row[0] in "12"] == ["stopped", "complete"]
     assert js.open_store(tmp_path / "small.zarr").attrs["complete"] == 1

@@ -104,13 +104,26 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
     ("line", "message"),
     [
         (SEQUENTIAL.replace("sequential_", "sequental_"), "did you mean `superposition.seq"),
-        (SEQUENTIAL.replace("curves.csv", "none.csv"), "must be the path of a CSV file"),
+        (SEQUENTIAL.replace("curves.csv", "none.csv"), "`data` none.csv does not exist"),
         (SEQUENTIAL.replace("iteration", "step"), "no column 'step'"),
         (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate"), "must be parameter=start"),
         (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate=fast"), "must be name=number"),
         (SEQUENTIAL + " --bound learning_rate=3", "must be name=low:high"),
         (SEQUENTIAL + " --where run=7", "must leave rows"),
-        (SEQUENTIAL + " --residual lin", "must be log or scaled"),
+        (SEQUENTIAL + " --residual lin", "`residual` must be one of log, scaled"),
+        (SEQUENTIAL.replace("train", "trian"), "did you mean `train`"),
+        (SEQUENTIAL + " --out nowhere/fit", "lies in a folder that does not exist"),
+        (
+            "fit curves.csv --theory loss_surface --x n_parameters=run --x n_tokens=iteration "
+            "--y train --free E=1 --free A=1 --free B=1 --free alpha=1",
+            "`beta` of loss_surface has neither a value nor a column (iteration, train, run, "
+            "n_parameters, n_tokens): free it with a start (--free beta=...)",
+        ),
+        ("fit none.csv --theory nosuch", "`data` none.csv does not exist"),
+        (
+            SEQUENTIAL.replace("--free frequency_exponent=1.2", ""),
+            "`frequency_exponent` of sequential_loss has neither a value nor a column (iteration",
+        ),
         (SEQUENTIAL + " --fix n_feature=3", "did you mean `n_features`"),
         ("fit curves.csv --free a=1", "must name a theory function for a table"),
         ("fit curves.csv --theory emergence.loss --x loss", "`free` must name at least one"),

@@ -68,5 +68,5 @@ def test_own_observables_must_be_new_and_have_coordinates():
     schema = js.emergence.MultilinearSkills(n_skills=3, n_steps=10).schema
     with pytest.raises(ValueError, match="`loss` is an observable already"):
         schema.adding(loss=js.Observable((), "1", "again"))
-    with pytest.raises(ValueError, match=r"`mine` must have dimensions among .*got 'unit'"):
+    with pytest.raises(ValueError, match=r"dimension of `mine` must be one of .*got 'unit'"):
         schema.adding(mine=js.Observable(("unit",), "1", "per unit"))

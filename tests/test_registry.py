@@ -106,7 +106,7 @@ def test_a_module_may_re_export_a_class(users):
 
 def test_a_class_counts_as_long_as_its_module_is_imported(users):
     sys.modules.pop("users_of_a_test")
-    with pytest.raises(ValueError, match="module:Class of an imported module"):
+    with pytest.raises(ValueError, match="needs `import users_of_a_test` first"):
         decode({"type": "users_of_a_test:Part"})
     assert "users_of_a_test" not in sys.modules  # nothing was imported
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxscale._text import choices
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
 from jaxscale.analysis._data import Data
@@ -164,7 +165,8 @@ def _bounds(
 ) -> tuple[AbstractBound, ...]:
     for name, bound in bounds.items():
         if name not in free:
-            raise ValueError(f"`bounds` must be of free parameters {list(free)}, got {name!r}.")
+            hint = choices(name, free)
+            raise ValueError(f"`bounds` must be of free parameters, got {name!r}{hint}")
         if not isinstance(bound, AbstractBound):
             raise ValueError(f"`bounds` of {name} must be a bound, got {bound!r}.")
     named = dict(zip(free, start.tolist(), strict=True))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxscale._table import Column, Table
-from jaxscale.analysis._exponents import check_level, student_quantile
+from jaxscale.analysis._exponents import check_level
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._levenberg import STATUS_NAMES
@@ -93,9 +93,11 @@ class Calibration:
 
         **Raises:** `ValueError` for a level outside (0, 1).
         """
+        from scipy.special import stdtrit
+
         check_level(level)
         freedom = np.asarray(self.n_points - len(self.free))
-        half = student_quantile(freedom[..., None], level) * self._error
+        half = stdtrit(freedom[..., None], (1 + level) / 2) * self._error
         return self._ends(self.coordinates - half, self.coordinates + half)
 
     def bootstrap_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:

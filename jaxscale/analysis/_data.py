@@ -4,6 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
+from jaxscale._files import require_file
+from jaxscale._text import choices
+
 if TYPE_CHECKING:
     import pandas
     import xarray
@@ -59,8 +64,8 @@ def require_columns(table: "pandas.DataFrame", names: Any) -> None:
     """Refuse a table that lacks one of the columns `names`, with a `ValueError`."""
     for name in names:
         if name not in table:
-            columns = ", ".join(str(c) for c in table.columns)
-            raise ValueError(f"`columns`: there is no column {name!r}; there are {columns}.")
+            hint = choices(name, map(str, table.columns))
+            raise ValueError(f"`columns`: there is no column {name!r}{hint}")
 
 
 def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
@@ -71,9 +76,16 @@ def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
     for name in names:
         given: Any = table[name]
         numbers: Any = pandas.to_numeric(given, errors="coerce")
-        bad = given[numbers.isna() & given.notna()].tolist()
-        if bad:
-            raise ValueError(f"`{name}` must be a column of numbers, got {bad[0]!r}.")
+        refuse(name, "a column of numbers", given, numbers.isna() & given.notna())
+
+
+def refuse(name: str, what: str, values: Any, bad: Any) -> None:
+    """Raise `ValueError` with the first of `values` that is `bad`, and its row, if there is one."""
+    rows = np.flatnonzero(np.asarray(bad))
+    if len(rows):
+        value = np.asarray(values)[rows[0]]
+        shown = value.item() if isinstance(value, np.generic) else value
+        raise ValueError(f"`{name}` must be {what}, got {shown!r} in row {rows[0]} (from 0).")
 
 
 def as_dataset(
@@ -99,8 +111,7 @@ def _read(path: Path) -> "pandas.DataFrame":
 
     if path.is_dir():
         raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
-    if not path.is_file():
-        raise ValueError(f"`data` must be the path of a CSV file, got {str(path)!r}.")
+    require_file("data", path)
     try:
         table = pandas.read_csv(path, skipinitialspace=True)
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -11,7 +11,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -141,10 +140,8 @@ def _programs(static: Any, treedef: Any) -> tuple[Any, Any]:
         def flat(at: Float[Array, " p"]) -> dict[str, Array]:
             return {name: v.ravel() for name, v in function(at, own).items()}
 
-        def along(direction: Float[Array, " p"]) -> Any:
-            return jax.jvp(flat, (values,), (direction,))
-
-        return jax.vmap(along, out_axes=(None, 0))(np.eye(values.size, dtype=values.dtype))
+        push = jax.vmap(lambda v: jax.jvp(flat, (values,), (v,)), out_axes=(None, 0))
+        return push(np.eye(values.size, dtype=values.dtype))
 
     def many(theory: list[Array], inputs: list[Array], values: Array, sets: Array) -> Any:
         return jax.vmap(one, (None, 0, 0))(theory, [x[sets] for x in inputs], values)

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxscale._text import unknown
+from jaxscale.analysis._data import refuse
+
 if TYPE_CHECKING:
     import xarray
 
@@ -196,30 +199,13 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
         ends = (float(array.min()), float(array.max())) if n else (np.nan, np.nan)
         return Interval(*ends, "range")
     if n < SEEDS_FOR_BOOTSTRAP:
-        half = float(student_quantile(n - 1, level) * array.std(ddof=1) / np.sqrt(n))
+        from scipy.special import stdtrit
+
+        half = float(stdtrit(n - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(n))
         return Interval(_mean(array) - half, _mean(array) + half, "student-t")
     drawn = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
     low, high = np.quantile(array[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), "bootstrap")
-
-
-def student_quantile(freedom: Any, level: float) -> np.ndarray:
-    """Return `t` with `P(|T| < t) = level`, by quadrature over the angle of `tan a = t / sqrt(n)`.
-
-    SciPy takes as long to import as a small formula to fit.
-    """
-    freedom = np.asarray(freedom, float)
-    node, weight = np.polynomial.legendre.leggauss(96)
-
-    def area(end: np.ndarray) -> np.ndarray:
-        height = np.cos(end[..., None] * (1 + node) / 2) ** (freedom[..., None] - 1)
-        return end * (height @ weight)
-
-    angle = np.zeros_like(freedom)
-    wanted = level * area(np.minimum(np.pi / 2, 12 / np.sqrt(freedom)))
-    for _ in range(64):  # of Newton, from below
-        angle = angle + (wanted - area(angle)) / (2 * np.cos(angle) ** (freedom - 1))
-    return np.sqrt(freedom) * np.tan(angle)
 
 
 def check_level(level: float) -> None:
@@ -278,11 +264,14 @@ def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
     """Coordinates of `dim`, increasing numbers."""
     numbered = [str(d) for d in curve.dims if d in curve.coords]
     if dim not in numbered:
-        raise ValueError(f"`dim` must have coordinates ({', '.join(numbered)} do), got {dim!r}.")
+        raise unknown("`dim`", dim, numbered)
     x = np.asarray(curve[dim])
-    if x.dtype.kind not in "iuf" or not (np.isfinite(x).all() and np.all(np.diff(x) > 0)):
-        raise ValueError(f"`{dim}` must have increasing coordinates, got {x.tolist()}.")
-    return x.astype(np.float64)
+    if x.dtype.kind not in "iuf":
+        raise ValueError(f"`{dim}` must have coordinates that are numbers, got {x.dtype}.")
+    x = x.astype(np.float64)
+    good = np.isfinite(x) & (np.diff(x, prepend=-np.inf) > 0)
+    refuse(f"{dim}", "increasing", x, ~good)
+    return x
 
 
 def _fit(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._text import choices
 from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.sweep._grid import match_labels
 
@@ -58,7 +59,8 @@ def aligned(
                     raise ValueError(f"`data` must keep the dimension {dim!r} of {name!r}.")
                 array = array.expand_dims(dim)
         if each is not None and each not in array.dims:
-            raise ValueError(f"`each` must be a dimension of `data`, got {each!r}.")
+            hint = choices(each, map(str, array.dims))
+            raise ValueError(f"`each` must be a dimension of `data`, got {each!r}{hint}")
         if each is not None and each in coordinates:
             raise ValueError(f"`each` must not be a dimension of the theory, got {each!r}.")
         others = [str(d) for d in array.dims if d not in coordinates and d != each]
@@ -123,9 +125,8 @@ def groups_of(
     groups = {}
     for name, dims in order.items():
         if resample not in dims:
-            raise ValueError(
-                f"`resample` must be a dimension of the data ({', '.join(dims)}), got {resample!r}."
-            )
+            hint = choices(resample, dims)
+            raise ValueError(f"`resample` must be a dimension of the data, got {resample!r}{hint}")
         shape = [1] * len(dims)
         shape[dims.index(resample)] = data[name].shape[1 + dims.index(resample)]
         groups[name] = np.broadcast_to(np.arange(max(shape)).reshape(shape), data[name].shape[1:])

@@ -53,7 +53,7 @@ class Formula:
         for name in self.values:
             if name not in self._parameters and not self._takes_any:
                 raise ValueError(
-                    f"`{name}` is not an argument of {self.name} {choices(name, self._parameters)}"
+                    f"`{name}` is not an argument of {self.name}{choices(name, self._parameters)}"
                 )
 
     @property
@@ -93,8 +93,8 @@ class Formula:
             value = self.values.get(name)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
                 raise ValueError(
-                    f"`free` must name parameters with a value to start from, got {name!r}; "
-                    f"values are given for {', '.join(self.values) or 'none'}."
+                    f"`free` must name parameters with a value to start from, got {name!r}"
+                    f"{choices(name, [n for n in self.values if n != name])}"
                 )
         return np.asarray([float(self.values[name]) for name in free])
 
@@ -143,6 +143,13 @@ class Formula:
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
         """Columns that are read: the inputs, and arguments with a default that the user maps."""
         named = self._named(mapped)
+        for name in named:
+            if name in self._parameters and name not in table:
+                columns = ", ".join(map(str, table.columns))
+                raise ValueError(
+                    f"`{name}` of {self.name} has neither a value nor a column ({columns}): "
+                    f"free it with a start (--free {name}=...), fix it (--fix) or name its column."
+                )
         require_columns(table, [self.result, *named])
         return named
 
@@ -158,8 +165,8 @@ class Formula:
             allowed = [*self._parameters, self.result, *others, *self._named({})]
             if name not in allowed and not self._takes_any:
                 raise ValueError(
-                    f"`columns` must map arguments of {self.name} or its result "
-                    f"({', '.join(dict.fromkeys(allowed))}), got {name!r}."
+                    f"`columns` must map arguments of {self.name} or its result, got "
+                    f"{name!r}{choices(name, dict.fromkeys(allowed))}"
                 )
 
     def _check(self, n: int, names: Sequence[str], free: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
 from jaxscale._deprecated import warn_deprecated
+from jaxscale.analysis._data import refuse
 from jaxscale.analysis._exponents import Exponent, Method, seed_interval, summarise
 from jaxscale.analysis._jackknife import jackknife
 
@@ -250,10 +251,11 @@ def _exponent(log_c: np.ndarray, log_y: np.ndarray, level: float, seeded: bool) 
 
 def _compute(compute: object) -> Float[np.ndarray, " c"]:
     c = np.asarray(compute, np.float64)
-    if c.ndim != 1 or not np.all((c > 0) & (c < np.inf)):
-        raise ValueError(f"`compute` must be positive, finite and of one axis, got {compute!r}.")
+    if c.ndim != 1:
+        raise ValueError(f"`compute` must be of one axis, got shape {c.shape}.")
+    refuse("compute", "positive and finite", c, ~((c > 0) & (c < np.inf)))
     if len(np.unique(c)) < 2:
-        raise ValueError(f"`compute` must have at least 2 different values, got {compute!r}.")
+        raise ValueError(f"`compute` must have at least 2 different values, got {c[:1].tolist()}.")
     return c
 
 
@@ -267,9 +269,9 @@ def _checked(loss: "xarray.DataArray", size: str, time: str, sizes: int) -> "xar
         if dim not in loss.coords or loss[dim].dtype.kind not in "iuf":
             raise ValueError(f"`{name}` must be a dimension with numbers, got {dim!r}.")
         x = np.asarray(loss[dim], np.float64)
-        lowest_allowed = x[0] > 0 if name == "size" else x[0] >= 0
-        if not (lowest_allowed and np.isfinite(x).all() and np.all(np.diff(x) > 0)):
-            raise ValueError(f"`{dim}` must be positive and increasing, got {x.tolist()}.")
+        rising = np.diff(x, prepend=0.0 if name == "size" else -1.0) > 0
+        good = rising & (x >= 0) & np.isfinite(x)
+        refuse(dim, "positive and increasing", x, ~good)
     loss = loss.astype(np.float64).isel({time: np.asarray(loss[time]) > 0})
     for dim, least in ((size, sizes), (time, 2)):
         if loss.sizes[dim] < least:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
+from jaxscale._text import choices
 from jaxscale.analysis._data import Data, as_dataset, as_table, require_columns
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
@@ -209,11 +210,9 @@ def _closed_forms(
     names = ["loss" if "loss" in usable else usable[0]] if observables is None else [*observables]
     for name in names:
         if name not in closed:
-            schema, forms = grid.system.schema.observables, ", ".join(closed)
-            reason = f": {schema[name].limits}" if name in schema else ""
-            raise ValueError(
-                f"`observables` must have a closed form ({forms}), got {name!r}{reason}."
-            )
+            schema = grid.system.schema.observables
+            hint = f": {schema[name].limits}." if name in schema else choices(name, closed)
+            raise ValueError(f"`observables` must have a closed form, got {name!r}{hint}")
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     dims = {n: layout.observables[n].dims for n in names}
     theory = _ClosedForms(

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import _least_squares as least_squares
+from jaxscale.analysis._data import Data, as_table, refuse, require_numbers
 from jaxscale.analysis._diagnostics import check_count
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._exponents import check_level
@@ -20,6 +22,7 @@ from jaxscale.analysis.bounds import Positive
 from jaxscale.analysis.residuals import Huber, Log
 
 NAMES = ("E", "A", "B", "alpha", "beta")
+COLUMNS = ("n_parameters", "n_tokens", "loss")
 REFERENCES = ("hoffmann2022", "besiroglu2024")
 EXPONENTS = np.linspace(0.1, 1.0, 7)  # of the starts
 FLOORS = (0.3, 0.6, 0.8, 0.95)  # of the starts, as a share of the lowest loss
@@ -129,7 +132,7 @@ class LossSurface:
         """
         c = np.asarray(flop, float)
         if not np.all(c > 0):
-            raise ValueError(f"`flop` must be positive, got {flop!r}.")
+            raise ValueError(f"`flop` must be positive, got {c[~(c > 0)][0]}.")
         v, exponents = self.values, self.allocation
         scale = (v["alpha"] * v["A"] / (v["beta"] * v["B"])) ** (1 / (v["alpha"] + v["beta"]))
         products = c / FLOP_PER_PARAMETER_TOKEN
@@ -157,10 +160,11 @@ class LossSurface:
 
 
 def fit_loss_surface(
-    n_parameters: Float[ArrayLike, " n"],
-    n_tokens: Float[ArrayLike, " n"],
-    loss: Float[ArrayLike, " n"],
+    n_parameters: Float[ArrayLike, " n"] | Data,
+    n_tokens: Float[ArrayLike, " n"] | None = None,
+    loss: Float[ArrayLike, " n"] | None = None,
     *,
+    columns: Mapping[str, str] | None = None,
     delta: float = 1e-3,
     bootstrap: int = 200,
     key: int = 0,
@@ -176,7 +180,10 @@ def fit_loss_surface(
 
     **Arguments**
 
-    - `n_parameters`, `n_tokens`, `loss`: one value per run, positive.
+    - `n_parameters`, `n_tokens`, `loss`: one value per run, positive; or a DataFrame or the path of
+      a CSV file alone, with columns of these names.
+    - `columns`: names of the columns of such a table by ours, as
+      `{"n_parameters": "N", "n_tokens": "D"}`.
     - `delta`: errors of ln loss beyond it count by their size, not by their square.
     - `bootstrap`: number of resamples.
     - `key`: of the resamples.
@@ -189,7 +196,16 @@ def fit_loss_surface(
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, approach 3; Besiroglu, Erdil, Barnett and
     You 2024, arXiv 2404.10102.
     """
-    n, d, y = _checked(n_parameters, n_tokens, loss)
+    if n_tokens is None and loss is None:
+        table = as_table(n_parameters, columns)
+        require_numbers(table, COLUMNS)
+        n, d, y = _checked(*(table[name] for name in COLUMNS))
+    elif columns is not None:
+        raise ValueError(
+            "`columns` belongs to a table: give a DataFrame or the path of a CSV file."
+        )
+    else:
+        n, d, y = _checked(n_parameters, n_tokens, loss)
     check_count("bootstrap", bootstrap, 0)
     starts = _starts(n, d, y)
     with jax.enable_x64(True):
@@ -236,17 +252,19 @@ def _allocation(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(*columns: Any) -> tuple[np.ndarray, ...]:
-    names = ("n_parameters", "n_tokens", "loss")
     arrays = []
-    for name, column in zip(names, columns, strict=True):
-        array = np.asarray(column, float)
-        if array.ndim != 1 or not np.all(np.isfinite(array) & (array > 0)):
-            raise ValueError(f"`{name}` must be positive and one-dimensional, got {column!r}.")
+    for name, column in zip(COLUMNS, columns, strict=True):
+        given = np.asarray(column)
+        if given.ndim != 1 or given.dtype.kind not in "iuf":
+            kind = f"{given.dtype} of shape {given.shape}"
+            raise ValueError(f"`{name}` must be a vector of numbers, got {kind}.")
+        array = given.astype(float)
+        refuse(name, "positive and finite", array, ~(np.isfinite(array) & (array > 0)))
         arrays.append(array)
     sizes = [len(a) for a in arrays]
     if len(set(sizes)) > 1 or sizes[0] < len(NAMES) + 1:
         raise ValueError(f"`loss` must have one value per run, for at least 6, got {sizes}.")
-    for name, array in zip(names, arrays, strict=True):
+    for name, array in zip(COLUMNS, arrays, strict=True):
         if array.min() == array.max():
             raise ValueError(f"`{name}` must have several values, got {array[0]:g} for every run.")
     return tuple(arrays)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from jaxscale._files import require_file
+from jaxscale._text import choices, unknown
 from jaxscale._theories import theory_named
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
@@ -52,7 +54,7 @@ class Request:
     def options(self) -> dict[str, Any]:
         """Keywords of `calibrate`."""
         if self.residual is not None and self.residual not in RESIDUALS:
-            raise ValueError(f"`residual` must be log or scaled, got {self.residual!r}.")
+            raise unknown("`residual`", self.residual, RESIDUALS)
         return {
             "each": self.each,
             "residual": None if self.residual is None else RESIDUALS[self.residual](),
@@ -84,6 +86,7 @@ def fit_file(request: Request) -> Fit:
 
     **Raises** `ValueError` that names an invalid option.
     """
+    require_file("data", Path(request.data), folder=True)
     return _fit_store(request) if request.theory is None else _fit_table(request)
 
 
@@ -164,8 +167,8 @@ def fit_runs(
         system = system if start is None else replace(system, name, start)
     for name, value in _pairs("where", request.where):
         if name not in runs.dims:
-            raise ValueError(f"`where` must name a dimension ({', '.join(map(str, runs.dims))}), "
-                             f"got {name!r}.")  # fmt: skip
+            hint = choices(name, map(str, runs.dims))
+            raise ValueError(f"`where` must name a dimension, got {name!r}{hint}")
         labels = np.asarray(runs[name])
         (place,) = match_labels(labels, np.asarray([parse_value(value)]))
         if place < 0:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from jaxscale._status import Status
 from jaxscale._table import Table
+from jaxscale._text import duration, unknown
 from jaxscale.analysis._claim import Claim, claims_table, claims_to_json
 from jaxscale.report._figures import save
 from jaxscale.report._page import Section, write_page
@@ -116,7 +117,7 @@ def reproduce_all(
 
 def _check_scale(study: Study, scale: str) -> None:
     if scale not in study.presets:
-        raise ValueError(f"`scale` must be one of {', '.join(study.presets)}, got {scale!r}.")
+        raise unknown("`scale`", scale, study.presets)
 
 
 def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[Conclusion, Section]:
@@ -127,7 +128,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     plans = {Path(name).stem: make_plan(Grid.from_toml(name)) for name in presets}
     total = sum(plan.seconds for plan in plans.values())
     n_runs = sum(plan.n_runs for plan in plans.values())
-    console.print(f"{study.title}: {n_runs} runs, about {_duration(total)} after compilation")
+    console.print(f"{study.title}: {n_runs} runs, about {duration(total)} after compilation")
     if scale == "full":
         for plan in plans.values():
             console.print(str(plan), soft_wrap=True, markup=False, highlight=False)
@@ -138,7 +139,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     for name, plan in plans.items():
         runs[name] = run(plan, store=store / name, progress=console.is_terminal)
         seconds = runs[name].attrs["wall_seconds"]
-        console.print(f"  {name}: {plan.n_runs} runs in {_duration(seconds)}")
+        console.print(f"  {name}: {plan.n_runs} runs in {duration(seconds)}")
         if not runs[name].attrs["complete"]:
             raise KeyboardInterrupt
     with console.status("fitting, evaluating, drawing"):
@@ -179,10 +180,3 @@ def _provenance(attributes: dict[str, Any]) -> dict[str, Any]:
         **{k: v for k, v in attributes.items() if k not in hidden},
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

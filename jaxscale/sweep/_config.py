@@ -17,33 +17,41 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from jaxscale._deprecated import old_lengths
-from jaxscale._registry import class_named, shipped_classes, written_name
+from jaxscale._files import require_file
+from jaxscale._registry import class_named, class_names, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
-from jaxscale.fields import as_int, as_real, field_names, size_names
+from jaxscale._text import choices, nearest, unknown
+from jaxscale.fields import as_int, as_real, base_of, field_names, size_names
 from jaxscale.training import log_spaced_steps
 
 FULL = "_full"  # after the name of a sweep file: with its table `full`
 KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", "full")
 
 
-def _find_class(name: str, package: str | None) -> type:
-    """Class of a written name; short names are looked up in `package` first."""
+def _find_class(name: str, package: str | None, base: type = eqx.Module) -> type:
+    """Class of a written name; short names are looked up in `package` first.
+
+    Errors list those of `base`, which is what the field may hold.
+    """
     short = package and ":" not in name and "." not in name
     for candidate in (f"{package}.{name}", name) if short else (name,):
         cls = class_named(candidate)
         if cls is not None and issubclass(cls, eqx.Module):
             return cls
-    if ":" in name:
-        raise ValueError(f"`type` must be module:Class of an imported module, got {name!r}.")
-    choices = ", ".join(_type_names(package))
-    raise ValueError(f"`type` must be one of {choices}, got {name!r}.")
+    module, colon, attribute = name.partition(":")
+    if colon and module in sys.modules:
+        listed = choices(attribute, class_names(module))
+        raise ValueError(f"`type` {name!r}: {module} has no class {attribute!r}{listed}")
+    if colon:
+        raise ValueError(f"`type` {name!r} needs `import {module}` first")
+    raise unknown("`type`", name, _type_names(package, base))
 
 
-def _type_names(package: str | None) -> list[str]:
+def _type_names(package: str | None, base: type) -> list[str]:
     """Names that a file may use where `package` is the folder of its system."""
     packages = {name.rpartition(".")[0] for name in _system_names()}
-    names = [name.rpartition(".") for name in shipped_classes()]
+    fitting = [name for name, cls in shipped_classes().items() if issubclass(cls, base)]
+    names = [name.rpartition(".") for name in fitting]
     if package in packages:
         return sorted(cls for place, _, cls in names if place in ("", package))
     return [f"{place}.{cls}" for place, _, cls in names if place in packages]
@@ -57,9 +65,7 @@ def check_system(name: str) -> None:
     """Refuse a name that is not a system of jaxscale or `module:Class`."""
     names = _system_names()
     if name not in names and ":" not in name:
-        raise ValueError(
-            f"`system` must be one of {', '.join(names)} or module:Class, got {name!r}."
-        )
+        raise unknown("`system`", name, names, " or module:Class")
 
 
 def import_from(folder: Path, module: str, what: str) -> None:
@@ -106,20 +112,16 @@ def encode(value: Any) -> Any:
     return value
 
 
-def decode(value: Any, package: str | None = None) -> Any:
-    """Inverse of `encode`."""
+def decode(value: Any, package: str | None = None, base: type | None = None) -> Any:
+    """Inverse of `encode`; where a field holds modules of type `base`, a name is a type, too."""
+    if base is not None and isinstance(value, str):
+        value = {"type": value}
     if isinstance(value, Mapping) and "type" in value:
         name = str(value["type"])
-        cls = _find_class(name, package)
+        cls = _find_class(name, package, base or eqx.Module)
         inner = name.rpartition(".")[0] or package
-        fields = {k: decode(v, inner) for k, v in value.items() if k != "type"}
-        names = field_names(cls)
-        open_names = "hyperparameters" in names
-        unknown = [k for k in fields if not (open_names or k in names or k in old_lengths(cls))]
-        if unknown:
-            raise ValueError(
-                f"`{unknown[0]}` is not a field of {cls.__name__} ({', '.join(names)})."
-            )
+        plain = {k: v for k, v in value.items() if k != "type"}
+        fields = {k: decode(v, inner, base_of(cls, k)) for k, v in plain.items()}
         try:
             return cls(**fields)
         except TypeError as error:
@@ -134,7 +136,8 @@ def decode(value: Any, package: str | None = None) -> Any:
 def record_steps(value: Mapping[str, Any], n_steps: int) -> list[int]:
     """Record steps of a file: `{every = 100}` or `{log = 60}` (points up to the end)."""
     if len(value) != 1 or next(iter(value)) not in ("every", "log"):
-        raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}.")
+        hint = nearest(next(iter(value), ""), ("every", "log")) or "."
+        raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}{hint}")
     kind, number = next(iter(value.items()))
     number = as_int(f"record.{kind}", number, at_least=1)
     if kind == "log":
@@ -147,7 +150,8 @@ def axis_values(path: str, value: Any) -> Any:
     if not isinstance(value, Mapping) or "type" in value:
         return value if isinstance(value, list) else [value]
     if len(value) != 1 or next(iter(value)) not in ("geom", "lin"):
-        raise ValueError(f"axis `{path}` must be a list, geom or lin, got {dict(value)!r}.")
+        hint = nearest(next(iter(value), ""), ("geom", "lin")) or "."
+        raise ValueError(f"axis `{path}` must be a list, geom or lin, got {dict(value)!r}{hint}")
     kind, numbers = next(iter(value.items()))
     if not isinstance(numbers, list) or len(numbers) != 3:
         raise ValueError(f"axis `{path}`: {kind} must be lo, hi, n, got {numbers!r}.")
@@ -194,6 +198,11 @@ def preset_names() -> list[str]:
     return names
 
 
+def descriptions() -> dict[str, str]:
+    """What each of `preset_names` simulates."""
+    return {name: read_toml(name).get("description", "") for name in preset_names()}
+
+
 def _presets() -> dict[str, Path]:
     package = Path(str(importlib.resources.files("jaxscale")))
     return {path.stem: path for path in sorted(package.glob("papers/*/presets/*.toml"))}
@@ -212,8 +221,10 @@ def preset_path(name: str) -> tuple[Path, bool]:
     for file, is_full in files:
         if file is not None and file.is_file() and (not is_full or "full" in _load(file)):
             return file, is_full
-    choices = ", ".join(preset_names())
-    raise ValueError(f"`file` must be a TOML file or a preset ({choices}), got {name!r}.")
+    if path.suffix or path.exists() or len(path.parts) > 1:
+        require_file("file", path)
+    hint = choices(name, preset_names())
+    raise ValueError(f"`file` must be a TOML file or a preset, got {name!r}{hint}")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -252,7 +263,9 @@ def read_toml(name: str) -> dict[str, Any]:
 def _check_keys(path: Path, table: dict[str, Any], prefix: str, allowed: tuple[str, ...]) -> None:
     for key in table:
         if key not in allowed:
-            raise ValueError(f"{path}: `{prefix}{key}` is not one of {', '.join(allowed)}.")
+            raise ValueError(
+                f"{path}: `{prefix}{key}` is not a key of a sweep{choices(key, allowed)}"
+            )
     if not isinstance(table.get("store", ""), str):
         raise ValueError(f"{path}: `{prefix}store` must be a path, got {table['store']!r}.")
     for key in ("fields", "axes", "full"):

@@ -34,6 +34,7 @@ from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recov
 if TYPE_CHECKING:
     import xarray
 
+RECORD_SECONDS = 1.0  # between records of what a session took, which a kill leaves as they are
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
 PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
@@ -142,6 +143,7 @@ class Session:
         self.plan, self.results, self.executor = plan, results, executor
         self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
         self.compile_seconds, self.device = 0.0, describe_devices(plan.n_devices)
+        self.began = self.recorded = time.perf_counter()
         self.written: set[Where] = set()
         self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
 
@@ -165,6 +167,13 @@ class Session:
             yield where, compute(self.task(*where), compiling, keys)
             describe(description="running")
 
+    def record(self) -> None:
+        """Write the provenance of this session, as it is so far."""
+        seconds = time.perf_counter() - self.began, self.compile_seconds
+        complete = self.written.issuperset(self.remaining)
+        self.results.record(provenance(self.plan, self.device, *seconds, complete))
+        self.recorded = time.perf_counter()
+
     def run(self, shown: bool) -> None:
         """Compute and write what remains, or until Ctrl-C.
 
@@ -184,6 +193,8 @@ class Session:
                     self.compile_seconds += answer.compile_seconds
                     self.device = answer.device
                     bar.update(line, advance=self.n_runs([where]))
+                    if time.perf_counter() - self.recorded > RECORD_SECONDS:
+                        self.record()
 
             with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
                 with contextlib.closing(self.chunks(bar)) as coming:
@@ -192,18 +203,12 @@ class Session:
 
 def _work(session: Session, shown: bool) -> "xarray.Dataset":
     """Results of a session, whose provenance is written when it begins and however it ends."""
-    began = time.perf_counter()
-
-    def made() -> dict[str, Any]:
-        wall, complete = time.perf_counter() - began, session.written.issuperset(session.remaining)
-        return provenance(session.plan, session.device, wall, session.compile_seconds, complete)
-
     if session.remaining:
-        session.results.record(made())
+        session.record()
         try:
             session.run(shown)
         finally:
-            session.results.record(made())
+            session.record()
     return session.results.dataset()
 
 

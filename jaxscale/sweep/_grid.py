@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from jaxscale._system import AbstractSystem
-from jaxscale.fields import as_int, is_traced
+from jaxscale.fields import as_int, base_of, is_traced
 from jaxscale.keys import root_key
 from jaxscale.paths import get, is_static, replace
 from jaxscale.sweep._config import (
@@ -196,9 +196,9 @@ class Grid:
             bare = cls.from_dict(table)
             system = bare.system
             for path, value in of_parts.items():
-                system = replace(system, path, decode(value, package))
+                system = replace(system, path, decode(value, package, base_of(system, path)))
             listed = {p: axis_values(p, v) for p, v in listed.items()}
-            return bare.replace(system=system, axes=decode({**listed, **axes}, package))
+            return bare.replace(system=system, axes=_decoded(system, {**listed, **axes}, package))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
@@ -214,10 +214,8 @@ class Grid:
                 raise ValueError(f"`record` {fields['record']!r} needs the field `n_steps`.")
             fields["record"] = record_steps(fields["record"], as_int("n_steps", fields["n_steps"]))
         system = decode({"type": name, **fields}, package)
-        axes = {
-            path: [decode(v, package) for v in axis_values(path, values)]
-            for path, values in table.get("axes", {}).items()
-        }
+        axes = {path: axis_values(path, v) for path, v in table.get("axes", {}).items()}
+        axes = _decoded(system, axes, package)
         return cls(system, axes, table.get("seeds", 1), table.get("key", 0))
 
     def to_dict(self) -> dict[str, Any]:
@@ -313,6 +311,14 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if min(numbers) < 0 or max(numbers) >= 2**32:
         raise ValueError(f"`seeds` must lie in 0 .. 2**32 - 1, got {seeds!r}.")
     return numbers
+
+
+def _decoded(
+    system: AbstractSystem, axes: Mapping[str, Sequence[Any]], package: str
+) -> dict[str, list[Any]]:
+    """Values of the axes of a file."""
+    bases = {path: base_of(system, path) for path in axes}
+    return {path: [decode(v, package, bases[path]) for v in vs] for path, vs in axes.items()}
 
 
 def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:

@@ -51,7 +51,7 @@ def store_lock(path: Path) -> Iterator[None]:
             message = f"`store` {path} is being written by {_owner(file)}; {way_out}."
             raise ValueError(message) from None
         except OSError as error:
-            raise ValueError(f"`store` {path} cannot be locked for writing ({error}).") from None
+            raise ValueError(f"`store` {path} cannot be written ({error}).") from None
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         with contextlib.suppress(OSError):  # a full disk costs only the name
             os.write(descriptor, json.dumps(owner).encode())

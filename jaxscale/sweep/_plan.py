@@ -26,7 +26,7 @@ from jaxscale._deprecated import warn_deprecated
 from jaxscale._devices import device_memory
 from jaxscale._system import AbstractSystem
 from jaxscale._table import Column, Table
-from jaxscale._text import as_text, counted
+from jaxscale._text import as_text, counted, unknown
 from jaxscale.fields import as_int, as_real
 from jaxscale.paths import replace
 from jaxscale.sweep._bucket import (
@@ -203,8 +203,7 @@ def plan(
         warn_deprecated("max_compiles", "max_programs")
         max_programs = max_compiles
     if matmul_precision not in PRECISIONS:
-        names = ", ".join(PRECISIONS)
-        raise ValueError(f"`matmul_precision` must be one of {names}, got {matmul_precision!r}.")
+        raise unknown("`matmul_precision`", matmul_precision, PRECISIONS)
     if max_runs_per_chunk is not None:
         max_runs_per_chunk = as_int("max_runs_per_chunk", max_runs_per_chunk, at_least=1)
     if max_programs is not None:
@@ -224,8 +223,8 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
         raise ValueError(
-            f"`memory` must hold one run and its results, {plan.bytes_per_device:.3g} bytes, "
-            f"got {options.memory:.3g}."
+            "`memory` must hold one run and its results, "
+            f"{plan.bytes_per_device / 1e6:.3g} megabytes, got {options.memory / 1e6:.3g}."
         )
     return plan
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale._devices import host_memory
+from jaxscale._files import require_file
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import FORMAT, Layout, grid_text
 from jaxscale.sweep._plan import Options, Plan, continued
@@ -45,7 +46,9 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     path = store_path(path)
     previous = sibling_path(path, "previous")
     # between two renamings of an extension that was killed, the old store is the store
-    return StoreReader(path if path.exists() or not previous.exists() else previous).dataset()
+    path = path if path.exists() or not previous.exists() else previous
+    require_file("store", path, folder=True)
+    return StoreReader(path).dataset()
 
 
 def store_path(store: str | Path) -> Path:
@@ -157,8 +160,8 @@ class StoreReader:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
-                "classes that are not imported here: import their module first (in a shell, "
-                "`jaxscale fit --import MODULE`)."
+                "classes that are not imported here: import their module (in a shell, give "
+                "--import MODULE)."
             ) from None
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}

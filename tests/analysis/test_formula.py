@@ -232,7 +232,7 @@ def test_tables_of_other_marks_are_told_apart(tmp_path, mark):
 def test_bad_formulas_and_tables():
     with pytest.raises(ValueError, match="did you mean `learning_rate`"):
         _formula(learning_rat=0.1)
-    with pytest.raises(ValueError, match="`data` must be the path of a CSV"):
+    with pytest.raises(ValueError, match=r"`data` nowhere\.csv does not exist"):
         js.calibrate(_formula(), "nowhere.csv", FREE)
     with pytest.raises(ValueError, match="`data` must be a Dataset"):
         js.calibrate(_formula(), [1, 2], FREE)

@@ -239,7 +239,7 @@ def test_a_dimension_may_be_called_time():
     ("change", "message"),
     [
         ({"compute": [1e4, -1.0]}, "`compute` must be positive"),
-        ({"compute": [1e4, np.inf]}, "`compute` must be positive, finite"),
+        ({"compute": [1e4, np.inf]}, r"`compute` must be positive and finite, got inf in row 1"),
         ({"compute": [1e4, 1e4]}, "`compute` must have at least 2 different values"),
         ({"size": "width"}, "`loss` must have the dimensions 'width', 'step'"),
         ({"time": "n_parameters"}, "`loss` must have the dimensions"),

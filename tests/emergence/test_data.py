@@ -1,6 +1,5 @@
 """Samples of multitask sparse parity against brute force, and their independence of cutting."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -66,9 +65,14 @@ def test_disjoint_skills_share_no_bit_and_random_ones_repeat_none():
 @pytest.mark.parametrize("n_skills", [5, 16, 17, 500])
 def test_skill_frequencies(n_skills):
     """Both branches (compares, search) draw `P_k`; the chi-square sees alpha off by 0.1."""
-    survival = data.skill_frequencies(EXPONENT, n_skills)[1]
     n = 200_000
-    skill = np.asarray(categorical(words(jr.key(0), jnp.arange(n), 1)[0], survival))
+
+    @jax.jit
+    def draw(key):
+        survival = data.skill_frequencies(EXPONENT, n_skills)[1]
+        return categorical(words(key, jnp.arange(n), 1)[0], survival)
+
+    skill = np.asarray(draw(jr.key(0)))
     counts = np.bincount(skill, minlength=n_skills)
 
     def chi_square(alpha: float) -> float:
@@ -85,42 +89,58 @@ def test_skill_frequencies(n_skills):
 
 def test_rare_skills_keep_their_relative_frequency():
     """In float32 a cumulative sum from the common end would round these to multiples of 6e-8."""
-    survival = data.skill_frequencies(jnp.asarray(2.0, jnp.float32), 1000)[1]
+    survival = jax.jit(lambda a: data.skill_frequencies(a, 1000)[1])(np.float32(2.0))
     p = np.arange(1.0, 1001) ** -3
     exact = np.cumsum((p / p.sum())[::-1])[::-1]
     np.testing.assert_allclose(survival, exact, rtol=2e-6)
     word = jnp.asarray(np.ceil(exact[990:] * 2**32).astype(np.uint32) - 1)
-    below = np.asarray(categorical(word, survival))
+    below = np.asarray(jax.jit(categorical)(word, survival))
     assert np.all(np.diff(below) >= 0)
     assert below[0] >= 989
 
 
 def test_both_branches_of_the_skill_search_agree(monkeypatch):
-    survival = data.skill_frequencies(EXPONENT, 12)[1]
-    word = words(jr.key(1), jnp.arange(5000), 1)[0]
-    few = np.asarray(categorical(word, survival))
+
+    def draw():
+        @jax.jit
+        def both(key):
+            survival = data.skill_frequencies(EXPONENT, 12)[1]
+            return categorical(words(key, jnp.arange(5000), 1)[0], survival)
+
+        return np.asarray(both(jr.key(1)))
+
+    few = draw()
     monkeypatch.setattr(keys, "COMPARED", 0)
-    np.testing.assert_array_equal(few, categorical(word, survival))
+    np.testing.assert_array_equal(few, draw())
 
 
 def test_a_finite_set_repeats_its_samples_and_contains_smaller_sets():
-    set_key = jr.key(7)
-    batch = FiniteSet(n_samples=10).batch(set_key, jr.key(1), jnp.arange(400), 2)
-    members = np.asarray(words(set_key, jnp.arange(10), 2)).T
+
+    @jax.jit
+    def draw(set_key, step_key):
+        arguments = set_key, step_key, jnp.arange(400), 2
+        members = words(set_key, jnp.arange(10), 2)
+        return FiniteSet(n_samples=10).batch(*arguments), members, Online().batch(*arguments)
+
+    batch, members, fresh = map(np.asarray, draw(jr.key(7), jr.key(1)))
+    members = members.T
     drawn = {tuple(row) for row in np.asarray(batch).T.tolist()}
     assert drawn == {tuple(row) for row in members.tolist()}
-    fresh = Online().batch(set_key, jr.key(1), jnp.arange(400), 2)
     assert len({tuple(row) for row in np.asarray(fresh).T.tolist()}) == 400
 
 
 @pytest.mark.parametrize("n_samples", [1, 5, 4096, 4097, 10000])
 def test_frequencies_of_a_set_count_its_samples(n_samples):
-    skills = data.skill_frequencies(EXPONENT, 20)
-    count = eqx.filter_jit(FiniteSet(n_samples=n_samples).frequencies)
-    share = count(jr.key(3), skills)
-    drawn = categorical(words(jr.key(3), jnp.arange(n_samples), 1)[0], skills.survival)
-    counts = np.bincount(np.asarray(drawn), minlength=20)
-    np.testing.assert_allclose(np.asarray(share) * n_samples, counts, atol=1e-3)
-    probability = np.asarray(Online().frequencies(jr.key(3), skills))
+
+    @jax.jit
+    def draw(key):
+        skills = data.skill_frequencies(EXPONENT, 20)
+        drawn = categorical(words(key, jnp.arange(n_samples), 1)[0], skills.survival)
+        share = FiniteSet(n_samples=n_samples).frequencies(key, skills)
+        return share, drawn, Online().frequencies(key, skills)
+
+    share, drawn, probability = map(np.asarray, draw(jr.key(3)))
+    counts = np.bincount(drawn, minlength=20)
+    np.testing.assert_allclose(share * n_samples, counts, atol=1e-3)
     expected = np.arange(1.0, 21) ** -1.6
     np.testing.assert_allclose(probability, expected / expected.sum(), rtol=1e-6)

@@ -26,20 +26,26 @@ SMALL = {
 }  # fmt: skip
 
 
+@eqx.filter_jit
 def _init(system):
-    return jax.jit(lambda key: system.init(key))(jr.key(0))
+    return system.init(jr.key(0))
 
 
+@eqx.filter_jit
 def _observe(system, state):
-    return jax.jit(lambda state: system.observe(state))(state)
+    return system.observe(state)
+
+
+def _decoded(system, state, key, n_samples):
+    """The first samples that a key draws."""
+    drawn = words(key, jnp.arange(n_samples), 1 + data.n_bit_words(system.n_bits))
+    task = state.task
+    return data.decode(drawn, task.frequencies.survival, task.masks, system.n_bits, "float32")
 
 
 def _numpy_step(system, state, key):
     """One step of plain NumPy SGD on the same samples."""
-    drawn = words(key, jnp.arange(system.batch_size), 1 + data.n_bit_words(system.n_bits))
-    batch = data.decode(
-        drawn, state.task.frequencies.survival, state.task.masks, system.n_bits, "float32"
-    )
+    batch = jax.jit(lambda s, k: _decoded(system, s, k, system.batch_size))(state, key)
     one_hot = np.eye(system.n_skills)[np.asarray(batch.skill)]
     x = np.concatenate([one_hot, np.asarray(batch.inputs)[:, -system.n_bits :]], axis=1)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
@@ -76,8 +82,12 @@ def test_observables_against_brute_force():
     state = _init(system)
     observed = _observe(system, state)
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
-    packed = words(state.task.evaluation_key, jnp.arange(64), 1)
-    bits = np.asarray(data.bits_of_words(packed, 9, "float32"))
+
+    @jax.jit
+    def draw(key):
+        return data.bits_of_words(words(key, jnp.arange(64), 1), 9, "float32")
+
+    bits = np.asarray(draw(state.task.evaluation_key))
     probability = np.arange(1.0, 4) ** -1.6
     probability /= probability.sum()
     loss = 0.0
@@ -98,11 +108,14 @@ def test_an_odd_evaluation_size_counts_every_input_once():
     for n in (700, 512, 188):
         system = js.training.cast(ParityNetwork(**{**SMALL, "n_evaluation": n}), "float32")
         losses[n] = np.asarray(_observe(system, state)["skill_loss"])
-    state_of_rest = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
-    sums = student.evaluate(
-        state.network, state_of_rest, jnp.ones(188, jnp.float32), state.task.masks,
-        jnp.asarray(2.0, jnp.float32), 9,
-    )  # fmt: skip
+
+    @jax.jit
+    def rest(state):
+        drawn = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
+        weight, scale = jnp.ones(188, jnp.float32), jnp.asarray(2.0, jnp.float32)
+        return student.evaluate(state.network, drawn, weight, state.task.masks, scale, 9)
+
+    sums = rest(state)
     np.testing.assert_allclose(700 * losses[700], 512 * losses[512] + sums[1], rtol=1e-5)
     assert not np.allclose(losses[700], losses[188], rtol=1e-3)
 
@@ -127,15 +140,19 @@ def test_padding_and_micro_batches_change_nothing_but_rounding():
 def test_the_gather_branch_equals_the_one_hot_branch(monkeypatch):
     system = js.training.cast(ParityNetwork(**SMALL), "float32")
     state = _init(system)
-    skill, bits = jnp.asarray([0, 2, 1, 1]), jnp.ones((4, 9), jnp.float32)
-    inputs = jnp.concatenate([jax.nn.one_hot(skill, 3, dtype=jnp.float32), bits], axis=1)
-    one_hot = student.forward(state.network, skill, inputs, 3)
+    skill = np.asarray([0, 2, 1, 1], np.int32)
+    inputs = np.concatenate([np.eye(3)[skill], np.ones((4, 9))], axis=1, dtype=np.float32)
+
+    def forward(inputs):
+        return jax.jit(lambda *x: student.forward(*x, 3))(state.network, skill, inputs)
+
+    one_hot = forward(inputs)
     monkeypatch.setattr(student, "NARROW", 0)
-    wide = student.forward(state.network, skill, inputs, 3)
+    wide = forward(inputs)
     np.testing.assert_allclose(wide, one_hot, rtol=1e-5)
     for few in (0, 1, 2):
         monkeypatch.setattr(student, "n_control_bits", lambda n_skills, few=few: few)
-        gathered = student.forward(state.network, skill, inputs[:, [*range(few), *range(3, 12)]], 3)
+        gathered = forward(inputs[:, [*range(few), *range(3, 12)]])
         np.testing.assert_allclose(gathered, one_hot, rtol=1e-5)
 
 
@@ -211,9 +228,14 @@ def test_a_finite_set_is_learned_by_heart_and_told_apart_from_the_population():
 def test_the_train_loss_is_the_mean_over_the_set():
     system = js.training.cast(ParityNetwork(**SMALL, data=FiniteSet(n_samples=1500)), "float32")
     state = _init(system)
-    drawn = words(state.task.set_key, jnp.arange(1500), 2)
-    batch = data.decode(drawn, state.task.frequencies.survival, state.task.masks, 9, "float32")
-    error = student.half_squared_error(state.network, batch, jnp.asarray(2.0, jnp.float32), 3)
+
+    @jax.jit
+    def errors(state):
+        batch = _decoded(system, state, state.task.set_key, 1500)
+        scale = jnp.asarray(2.0, jnp.float32)
+        return student.half_squared_error(state.network, batch, scale, 3)
+
+    error = errors(state)
     np.testing.assert_allclose(_observe(system, state)["train_loss"], np.mean(error), rtol=1e-5)
 
 
@@ -250,19 +272,20 @@ def test_one_trace_for_a_grid_of_widths_rates_exponents_and_seeds():
 
 
 def test_predict_says_what_it_describes():
+    predicted = eqx.filter_jit(lambda system: system.predict())
     time = ParityNetwork()
     assert time.schema.regime == "time"
     assert time.schema.observables["skill_strength"].predicted == "calibrated"
     assert time.schema.observables["loss"].predicted == "none"
-    assert set(time.predict()) == {"skill_strength"}
+    assert set(predicted(time)) == {"skill_strength"}
     few = ParityNetwork(data=FiniteSet(n_samples=100), shots=10.0, record=[0, 12000])
     assert few.schema.regime == "data"
-    strength = np.asarray(few.predict()["skill_strength"])
+    strength = np.asarray(predicted(few)["skill_strength"])
     assert np.all(np.isnan(strength[0]))
     assert np.all(np.diff(strength[1]) < 0)
     narrow = ParityNetwork(regime=js.emergence.WidthLimited(), width=4, units_per_skill=3.0)
     np.testing.assert_allclose(
-        narrow.predict()["skill_strength"][-1], 5 * np.array([1, 1 / 3, 0, 0, 0]), rtol=1e-6
+        predicted(narrow)["skill_strength"][-1], 5 * np.array([1, 1 / 3, 0, 0, 0]), rtol=1e-6
     )
     with pytest.raises(ValueError, match="`regime`"):
         ParityNetwork(regime=js.emergence.DataLimited()).predict()

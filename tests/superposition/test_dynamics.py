@@ -40,6 +40,20 @@ def compiled(system, key):
     return system.simulate(key)
 
 
+@eqx.filter_jit
+def initial(system, key):
+    return system.init(jr.fold_in(key, INIT_STREAM))
+
+
+@eqx.filter_jit
+def one_step(system, key):
+    """The first step: students before and after it, and its samples."""
+    start = initial(system, key)
+    step_key = jr.fold_in(jr.fold_in(key, STEP_STREAM), 0)
+    samples = system.inputs.draw(step_key, jnp.arange(8), start.task.source, "float64")
+    return start.student, system.step(start, step_key).student, samples.dense(N)
+
+
 def simulate(system, seed=0):
     with jax.enable_x64(system.dtype == "float64"):
         outputs = compiled(system, root_key(seed))
@@ -54,7 +68,7 @@ def test_population_descent_is_predicted_exactly(name):
     system = S.TeacherStudent(**EXACT, **STUDENTS[name])
     outputs = simulate(system)
     with jax.enable_x64(True):
-        expected = system.predict()
+        expected = eqx.filter_jit(system.predict)()
     assert set(expected) == set(system.schema.predicted())
     assert outputs["status"] == js.Status.ok
     assert outputs["loss"][-1] < 0.5 * outputs["loss"][0]
@@ -69,10 +83,9 @@ def test_population_descent_is_predicted_exactly(name):
 
 def test_a_bottleneck_of_every_seed_follows_the_theory():
     system = S.TeacherStudent(**EXACT, latent_size=K, embedding=S.RandomUnit(), initial=S.Zeros())
-    init = jax.jit(lambda key: system.init(key))
     with jax.enable_x64(True):
         for seed in range(2):
-            state = init(jr.fold_in(root_key(seed), INIT_STREAM))
+            state = initial(system, root_key(seed))
             expected = S.theory.bottleneck_loss(
                 np.asarray(system.record_steps, float),
                 state.student.embedding,
@@ -124,14 +137,8 @@ RELU = dict(n_features=N, latent_size=K, frequency_exponent=1.2, importance_expo
 def test_a_step_is_gradient_descent_with_a_rate_per_group(embedding, importance):
     rate = {"embedding_learning_rate": 0.1} if embedding.trains else {}
     system = S.TeacherStudent(**RELU, **rate, embedding=embedding, importance=importance)
-    key = root_key(3)
     with jax.enable_x64(True):
-        start = eqx.filter_jit(system.init)(jr.fold_in(key, INIT_STREAM))
-        step_key = jr.fold_in(jr.fold_in(key, STEP_STREAM), 0)
-        end = eqx.filter_jit(system.step)(start, step_key).student
-        samples = system.inputs.draw(step_key, jnp.arange(8), start.task.source, "float64")
-        x = np.asarray(samples.dense(N))
-    student = start.student
+        student, end, x = jax.tree.map(np.asarray, one_step(system, root_key(3)))
     w, bias = np.asarray(student.embedding), np.asarray(student.bias)
     b = np.eye(K) if student.matrix is None else np.asarray(student.matrix)
     rank = np.arange(1.0, N + 1)
@@ -155,13 +162,15 @@ def test_the_population_gradient_of_relu_is_the_mean_over_batches():
     """On one-hot inputs; the mean of 4096 samples is within five standard errors everywhere."""
     common = dict(RELU, inputs=S.OneHot(), dtype="float64")
     system = S.TeacherStudent(**{**common, "gradient": S.Population()})
+
+    def gradients(key, batch_key):
+        state, batch = system.init(key), S.FreshBatches(batch_size=64)
+        keys = jax.vmap(lambda i: jr.fold_in(batch_key, i))(jnp.arange(64))
+        drawn = jax.vmap(lambda k: batch(state.trained, state.task, system.problem, k))
+        return system.gradient(state.trained, state.task, system.problem, key), drawn(keys)
+
     with jax.enable_x64(True):
-        state = eqx.filter_jit(system.init)(root_key(0))
-        exact = system.gradient(state.trained, state.task, system.problem, root_key(0))
-        batch = S.FreshBatches(batch_size=64)
-        keys = jax.vmap(lambda i: jr.fold_in(root_key(1), i))(jnp.arange(64))
-        gradients = jax.vmap(lambda k: batch(state.trained, state.task, system.problem, k))
-        drawn = jax.jit(gradients)(keys)
+        exact, drawn = jax.jit(gradients)(root_key(0), root_key(1))
     for name, value in exact.items():
         samples = np.asarray(drawn[name])
         mean, error = samples.mean(0), samples.std(0, ddof=1) / 8.0
@@ -187,7 +196,7 @@ def test_a_rate_above_the_limit_diverges_alone_and_is_announced():
         **{**EXACT, "n_steps": 400}, latent_size=K, initial=S.Zeros(), learning_rate=0.1
     )
     with jax.enable_x64(True):
-        w = system.init(jr.fold_in(jr.fold_in(root_key(0), 0), INIT_STREAM)).student.embedding
+        w = initial(system, jr.fold_in(root_key(0), 0)).student.embedding
         limit = float(S.theory.max_learning_rate(w, frequency_exponent=1.2))
     assert not js.plan(js.Grid(system)).warnings
     rates = [0.5 * limit, 0.98 * limit, 1.1 * limit]

@@ -18,10 +18,14 @@ S = js.superposition
 BASE = dict(n_features=48, latent_size=12, frequency_exponent=1.2)
 
 
+@eqx.filter_jit
+def initial(system, key):
+    return system.init(jr.fold_in(key, INIT_STREAM))
+
+
 def start(system, seed=0):
     with jax.enable_x64(system.dtype == "float64"):
-        key = jr.fold_in(root_key(seed), INIT_STREAM)
-        return eqx.filter_jit(lambda s, k: s.init(k))(js.training.cast(system, system.dtype), key)
+        return initial(js.training.cast(system, system.dtype), root_key(seed))
 
 
 def test_random_directions_are_unit_and_do_not_depend_on_padding():
@@ -99,10 +103,15 @@ def student_of(seed, n=9, k=4):
 @pytest.mark.parametrize("inputs", [S.OneHot(), S.Bernoulli(mean_active=1.7)], ids=repr)
 def test_linear_losses_are_quadratic_forms_of_the_second_moments(x64, inputs):
     student, n = student_of(0), 9
-    p = inputs.probability(jnp.asarray(np.arange(1, n + 1.0) ** -1.1 / 3))
-    target = jnp.asarray(np.arange(1, n + 1.0) ** -0.5)
-    split = losses.exact_split(student, problem_of(inputs, p, target, S.Linear()))
-    scale, mean = inputs.moments(p)
+    target = np.arange(1, n + 1.0) ** -0.5
+
+    @jax.jit
+    def exact(student, share, target):
+        p = inputs.probability(share)
+        problem = problem_of(inputs, p, target, S.Linear())
+        return losses.exact_split(student, problem), inputs.moments(p)
+
+    split, (scale, mean) = exact(student, np.arange(1, n + 1.0) ** -1.1 / 3, target)
     sigma = np.diag(scale) + np.outer(mean, mean)
     rows = np.asarray(student.directions)
     missing = rows @ np.asarray(student.matrix) @ rows.T - np.diag(target)
@@ -128,13 +137,16 @@ def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
     student, n = student_of(1), 9
     if isinstance(decoder, S.Linear):
         student = losses.Student(student.matrix, jnp.zeros(n), student.directions)
-    p = inputs.probability(jnp.asarray(share))
-    problem = problem_of(inputs, p, jnp.asarray(share**0.3), decoder)
-    source = inputs.source(p, places)
-    split = losses.exact_split(student, problem)
+
+    def problem_at(share):
+        return problem_of(inputs, inputs.probability(share), jnp.asarray(share) ** 0.3, decoder)
+
+    split = jax.jit(lambda share: losses.exact_split(student, problem_at(share)))(share)
 
     @jax.jit
     def block(i):
+        problem = problem_at(jnp.asarray(share))
+        source = inputs.source(problem.probability, places)
         task = task_of(problem, source, jr.fold_in(root_key(0), i))
         return losses.sampled_split(student, task, problem, 2000)
 
@@ -149,24 +161,37 @@ def test_exact_losses_by_output_are_the_means_over_samples(x64, name):
 
 def test_blocks_of_columns_add_up(x64, monkeypatch):
     student, inputs = student_of(2), js.training.cast(S.OneHot(), "float64")
-    problem = problem_of(inputs, jnp.full(9, 1 / 9), jnp.ones(9), S.Relu())
-    at_once = losses.exact_split(student, problem)
+
+    def exact():
+        @jax.jit
+        def split(student):
+            problem = problem_of(inputs, jnp.full(9, 1 / 9), jnp.ones(9), S.Relu())
+            return losses.exact_split(student, problem)
+
+        return split(student)
+
+    at_once = exact()
     monkeypatch.setattr(losses, "BLOCK_FLOATS", 36)
-    in_blocks = losses.exact_split(student, problem)
+    in_blocks = exact()
     np.testing.assert_allclose(in_blocks.interference, at_once.interference, rtol=1e-12)
 
 
 def test_dead_outputs_and_strengths(x64):
     n = 9
     bias = jnp.asarray([0.0, -2.0, -1.9, *[0.0] * 6])
-    student = losses.Student(jnp.eye(n), bias, None)
     inputs = S.OneHot(amplitude=S.Uniform(low=0.0, high=2.0))
-    dead = S.Relu().dead(inputs.amplitude, student.own_slopes(), bias)
+
+    @jax.jit
+    def observed(bias):
+        student = losses.Student(jnp.eye(n), bias, None)
+        problem = problem_of(inputs, jnp.full(n, 1 / n), jnp.full(n, 2.0), S.Relu())
+        dead = S.Relu().dead(inputs.amplitude, student.own_slopes(), bias)
+        return dead, losses.feature_strength(student, problem)
+
+    dead, strength = map(np.asarray, observed(bias))
     assert np.flatnonzero(dead).tolist() == [1]
-    problem = problem_of(inputs, jnp.full(n, 1 / n), jnp.full(n, 2.0), S.Relu())
-    strength = losses.feature_strength(student, problem)
     assert losses.feature_groups(n) == [1, 2, 4, 8]
-    np.testing.assert_allclose(np.asarray(strength)[[0, 2, 3]], 0.5, rtol=1e-12)
+    np.testing.assert_allclose(strength[[0, 2, 3]], 0.5, rtol=1e-12)
     assert strength[1] < 1e-3
 
 

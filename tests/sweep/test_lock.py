@@ -156,7 +156,7 @@ def test_a_folder_that_may_not_be_written(path, monkeypatch, code):
 
         monkeypatch.setattr(os, "open", refuse)
     try:
-        assert "cannot be locked" in refusal(path)
+        assert "cannot be written" in refusal(path)
     finally:
         monkeypatch.undo()
         path.parent.chmod(0o755)

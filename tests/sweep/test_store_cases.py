@@ -165,6 +165,22 @@ def test_a_store_is_complete_when_nothing_is_left(path):
     assert js.run(order, store=path).attrs["complete"] == 1
 
 
+def test_the_seconds_of_a_session_are_on_disk_while_it_runs(tmp_path, monkeypatch):
+    """A kill leaves what was recorded after the last chunk."""
+    path, recorded, compute = tmp_path / "a.zarr", [], execute.compute
+
+    def looking(*arguments):
+        recorded.append(json.loads(js.open_store(path).attrs["sessions"])[-1])
+        return compute(*arguments)
+
+    monkeypatch.setattr(execute, "RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(execute, "compute", looking)
+    js.run(js.plan(GRID, max_runs_per_chunk=2), store=path)
+    assert recorded[1]["wall_seconds"] > recorded[0]["wall_seconds"]
+    assert [session["complete"] for session in recorded] == [0, 0]
+    assert "compile_seconds" in recorded[1]
+
+
 def test_a_session_is_written_when_it_begins(path, monkeypatch):
     written, run = [], execute.Session.run
 

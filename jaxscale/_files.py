@@ -1,0 +1,38 @@
+"""Files that commands read and write, checked before anything runs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxscale._text import nearest, unknown
+
+
+def require_file(what: str, path: Path, folder: bool = False) -> None:
+    """Raise `ValueError` unless `path` is a file, or a folder where `folder` allows one."""
+    if not path.exists():
+        siblings = path.parent.glob(f"*{path.suffix}")
+        siblings = [p.name for p in siblings if nearest(path.stem, [p.stem])]  # endings agree
+        raise ValueError(f"`{what}` {path} does not exist{nearest(path.name, siblings) or '.'}")
+    if path.is_dir() and not folder:
+        raise ValueError(f"`{what}` must be a file, got the folder {path}.")
+
+
+def require_writable(what: str, path: Path, endings: Sequence[str] = ()) -> None:
+    """Raise `ValueError` unless a file can be written to `path`, whose name has an ending."""
+    if endings and path.suffix not in endings:
+        raise unknown(f"the ending of `{what}`", str(path), endings)
+    if path.is_dir():
+        raise ValueError(f"`{what}` must be a file, got the folder {path}.")
+    if not path.parent.is_dir():
+        raise ValueError(f"`{what}` {path} lies in a folder that does not exist: make it first.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"`{what}` {path} cannot be written: permission denied.")
+
+
+def require_folder(what: str, path: Path) -> None:
+    """Raise `ValueError` unless the folder `path` can be made, or written to if it exists."""
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"`{what}` {path} cannot be written: permission denied at {existing}.")

@@ -1,0 +1,71 @@
+"""`jaxscale show`: what a store holds, how its runs ended, and what remains."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxscale._files import require_file
+from jaxscale._status import Status
+from jaxscale._table import Column, Table
+from jaxscale._text import counted, duration
+from jaxscale.sweep._grid import label
+from jaxscale.sweep._reader import StoreReader, store_path
+
+
+def stored_tables(path: Path) -> list[Table]:
+    """Tables of a store, or of every store in a folder.
+
+    **Raises** `ValueError` where there is none, or a damaged one.
+    """
+    path = store_path(path)
+    require_file("store", path, folder=True)
+    stores = sorted(run_id.parent for run_id in path.glob("*/run_id")) or [path]
+    return [table for store in stores for table in _tables(StoreReader(store))]
+
+
+def _tables(stored: StoreReader) -> Iterator[Table]:
+    """The grid, and the sessions that computed it."""
+    grid = stored.grid
+    codes = np.full(grid.n_runs, Status.not_run)
+    for runs, values in stored.of_runs("status", np.arange(grid.n_runs)):
+        codes[runs] = values
+    counts = {code: int((codes == code).sum()) for code in Status}
+    ended = [f"{n} {code.name.replace('_', ' ')}" for code, n in counts.items() if n]
+    rows = [[path, str(len(values)), _ends(values)] for path, values in grid.axes.items()]
+    rows.append(["seed", str(len(grid.seeds)), _ends(grid.seeds)])
+    note = f"{type(grid.system).__name__}, {counted(grid.n_runs, 'run')}: {', '.join(ended)}."
+    header = [Column("axis"), Column("values", number=True), Column("range")]
+    yield Table(str(stored.path), note, header, rows)
+    sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
+    remaining, seconds = counts[Status.not_run], _seconds(sessions)
+    note = "Complete." if not remaining else f"{counted(remaining, 'run')} remain"
+    if remaining and remaining < grid.n_runs:
+        pace = seconds / (grid.n_runs - remaining)
+        note += f", about {duration(pace * remaining)} at the pace so far"
+    note += "" if not remaining else "; the command that began the store continues it."
+    names = ("session", "device", "wall s", "compile s", "jaxscale", "ended")
+    numbers = ("wall s", "compile s")
+    rows = [
+        [
+            str(i), str(s.get("device", "")), f"{s['wall_seconds']:.1f}",
+            f"{s['compile_seconds']:.1f}", json.loads(s["versions"])["jaxscale"],
+            "complete" if s["complete"] else "stopped",
+        ]
+        for i, s in enumerate(sessions, start=1)
+    ]  # fmt: skip
+    yield Table("Sessions", note, [Column(n, number=n in numbers) for n in names], rows)
+
+
+def _seconds(sessions: Sequence[dict[str, Any]]) -> float:
+    """Time that the sessions ran, without compiling."""
+    return sum(max(0.0, s["wall_seconds"] - s["compile_seconds"]) for s in sessions)
+
+
+def _ends(values: Sequence[Any]) -> str:
+    """First and last of some values."""
+    first, last = (label(v) for v in (values[0], values[-1]))
+    one, two = (f"{v:g}" if isinstance(v, int | float) else v for v in (first, last))
+    return str(one) if len(values) == 1 else f"{one} .. {two}"
