@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import xarray
 
 MAX_PANELS = 3
-TITLE_WIDTH = 66  # characters
+TITLE_WIDTH = 56  # characters
 LOGS = ("", "x", "y", "xy")
 TAKES = (
     "`runs` must be a Dataset or DataArray of `js.run` or `js.open_store`, or, for the fit of a "
@@ -176,11 +176,12 @@ class _Panel:
             has_theory |= self._draw_theory(axes, one, color)
         if data[x].dtype.kind not in "iuf":
             axes.set_xticks(places(data[x]), [str(v) for v in data[x].values])
-        at, values = places(data[x]), np.asarray(data)
+        at = places(data[x])
         positive = at[at > 0]
         if "x" in log if log is not None else positive.size > 2 and spans_decades(positive):
             log_axis(axes, "x")
-        values = values[np.isfinite(values)]
+            data = data.isel({x: at > 0})
+        values = np.asarray(data)[np.isfinite(np.asarray(data))]
         if "y" in log if log is not None else spans_decades(values):
             _end_near(axes, values[values > 0])
             log_axis(axes, "y")
