@@ -40,8 +40,7 @@ def _lines(axes: "matplotlib.axes.Axes") -> Iterator[Drawn]:
     for line in axes.lines:
         if line.get_transform() == axes.transData:
             kind = {"--": "dashed", "None": "points"}.get(str(line.get_linestyle()), "line")
-            color: Any = line.get_color()
-            label, color = str(line.get_label()), to_hex(color)
+            label, color = str(line.get_label()), to_hex(line.get_color())  # pyright: ignore
             xy = np.asarray(line.get_xydata(), float)
             yield kind, color if label.startswith("_") else label, _with(xy, None)
 
@@ -59,9 +58,7 @@ def _collections(axes: "matplotlib.axes.Axes") -> Iterator[Drawn]:
             yield "points", name, _with(np.asarray(artist.get_offsets(), float), values)
         elif isinstance(artist, QuadMesh):
             corners = np.asarray(artist.get_coordinates(), float)
-            if (
-                values is not None and np.size(values) < corners[..., 0].size
-            ):  # of cells, not of corners
+            if values is not None and values.size < corners[..., 0].size:  # of cells
                 corners = (corners[1:, 1:] + corners[:-1, :-1]) / 2
             yield "map", name, _with(corners.reshape(-1, 2), values)
         else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import xarray
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-Values: TypeAlias = "np.ndarray | xarray.DataArray"
 End = tuple[float, float, str, str]  # of a curve: x, y, text and colour
 MAX_CURVES = 7
 FEW = 12  # up to so many simulated points are marked one by one
@@ -94,7 +93,7 @@ def band(
     axes.fill_between(x[good], low, mean + spread, color=color, alpha=0.2, lw=0)
 
 
-def dashed(axes: "matplotlib.axes.Axes", x: Values, y: Values, color: str, **style: Any) -> None:
+def dashed(axes: "matplotlib.axes.Axes", x: Any, y: Any, color: str, **style: Any) -> None:
     """Draw theory over a simulation of this colour: dashed, darker, with a light edge.
 
     `**BELOW` draws it under a simulation that is points, which it would hide.
@@ -110,8 +109,8 @@ def darker(color: str) -> str:
     """Return the colour of theory for that of a simulation."""
     from matplotlib.colors import to_hex, to_rgb
 
-    red, green, blue = (DARK * channel for channel in to_rgb(color))
-    return to_hex((red, green, blue))
+    red, green, blue = to_rgb(color)
+    return to_hex((DARK * red, DARK * green, DARK * blue))
 
 
 def theory_line(
