@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import xarray
 
 MAX_PANELS = 3
+UNBROKEN = "\u00a0"  # a space at which no line ends
 TITLE_WIDTH = 56  # characters
 LOGS = ("", "x", "y", "xy")
 TAKES = (
@@ -190,9 +191,8 @@ class _Panel:
         axes.set_ylabel(f"{data.name} [{unit}]" if unit not in ("", "1") else str(data.name))
         first = data.attrs.get("long_name", "") if title is None else title
         lines = [*first.split("\n"), *self._fixed(), self._without()]
-        axes.set_title(
-            "\n".join(s for t in lines for s in textwrap.wrap(t, TITLE_WIDTH)), fontsize=9
-        )
+        wrapped = "\n".join(s for t in lines for s in textwrap.wrap(t, TITLE_WIDTH))
+        axes.set_title(wrapped.replace(UNBROKEN, " "), fontsize=9)
         self._legend(axes, len(chosen), n, has_theory)
 
     def _draw_theory(self, axes: "matplotlib.axes.Axes", one: Any, color: str) -> bool:
@@ -227,7 +227,7 @@ class _Panel:
                 size, value = self.data.sizes[d], _short(self.data[d], [-1])[0]
                 if d != "seed" or size == 1:
                     texts.append(f"{d} = {value}" + (f" (last of {size})" if size > 1 else ""))
-        return [", ".join(texts)]
+        return [", ".join(text.replace(" ", UNBROKEN) for text in texts)]
 
     def _without(self) -> str:
         """Why theory does not show this observable, where it was given."""
