@@ -58,9 +58,7 @@ def _collections(axes: "matplotlib.axes.Axes") -> Iterator[Drawn]:
             yield "points", name, _with(np.asarray(artist.get_offsets(), float), values)
         elif isinstance(artist, QuadMesh):
             corners = np.asarray(artist.get_coordinates(), float)
-            if (
-                values is not None and values.size < corners[..., 0].size
-            ):  # of cells, not of corners
+            if values is not None and values.size < corners[..., 0].size:  # of cells
                 corners = (corners[1:, 1:] + corners[:-1, :-1]) / 2
             yield "map", name, _with(corners.reshape(-1, 2), values)
         else:
