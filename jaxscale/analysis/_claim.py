@@ -16,6 +16,7 @@ from jaxscale.analysis._exponents import Number, seed_interval
 from jaxscale.analysis._plain import plain, write_json
 
 SEEDS_FOR_VERDICT = 8
+BEFORE = "before the runs"  # when a margin was fixed
 
 
 class Verdict(enum.StrEnum):
@@ -85,7 +86,7 @@ class Claim:
     reason: str
     n_seeds: int | None
     out_of_range: bool = False
-    margin_fixed: str = "before the runs"
+    margin_fixed: str = BEFORE
 
     def __post_init__(self) -> None:
         for name in ("id", "statement", "source", "reason", "margin_fixed"):
@@ -112,7 +113,7 @@ class Claim:
         margin: Number,
         reason: str,
         out_of_range: bool = False,
-        margin_fixed: str = "before the runs",
+        margin_fixed: str = BEFORE,
     ) -> "Claim":
         r"""Make a claim that is measured by one estimate per seed.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Token: TypeAlias = "tuple[str, str]"  # kind and text
 
 NAMES = "alpha beta gamma delta eta lambda xi rho sigma tau"
-GREEK = dict(zip(NAMES.split(), "αβγδηλξρστ", strict=True))
+GREEK: dict[str, str] = dict(zip(NAMES.split(), "αβγδηλξρστ", strict=True))
 SIGNS = {"-": "−", "<": "&lt;", ">": "&gt;", "<=": "≤", ">=": "≥"}
 ARTICLES = ("a", "A", "I")
 TOKENS = re.compile(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._claim import BEFORE, Claim
 from jaxscale.analysis._exponents import fit_exponent
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
@@ -107,7 +107,7 @@ def law_claims(
     curves = law_curves(laws, parameters, data)
     claims = []
     for name, (margin, reason) in MARGINS.items():
-        fixed = {"margin_fixed": LATER} if name == "best-N" else {}
+        fixed = LATER if name == "best-N" else BEFORE
         ratios = []
         for one in curves[name]:
             alpha = float(one.simulated["skill_exponent"])
@@ -129,7 +129,7 @@ def law_claims(
                     values=exponents,
                     margin=margin,
                     reason=reason,
-                    **fixed,
+                    margin_fixed=fixed,
                 )
             )
         margin, reason = PREFACTOR_MARGINS.get(name, ASYMPTOTIC)
@@ -142,7 +142,7 @@ def law_claims(
                 values=max(ratios, key=lambda ratio: abs(ratio.mean() - 1)),
                 margin=margin,
                 reason=reason,
-                **fixed,
+                margin_fixed=fixed,
             )
         )
     return claims

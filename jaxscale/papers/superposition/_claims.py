@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._claim import BEFORE, Claim
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.papers._runs import Point, in_float64, points
 from jaxscale.papers.superposition._scores import (
@@ -122,20 +122,34 @@ def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
 
 
 def _same_for_all(
-    name: str, statement: str, rows: list[Slopes], reason: str, **fixed: str
+    name: str, statement: str, rows: list[Slopes], reason: str, margin_fixed: str = BEFORE
 ) -> Claim:
     """Claim that the exponents of all points are equal."""
     values = spread(rows, "loss")
     return Claim.from_seeds(
-        name, statement, PAPER, predicted=0.0, values=values, margin=0.3, reason=reason, **fixed
+        name,
+        statement,
+        PAPER,
+        predicted=0.0,
+        values=values,
+        margin=0.3,
+        reason=reason,
+        margin_fixed=margin_fixed,
     )
 
 
-def _tenfold(name: str, statement: str, ratio: np.ndarray, **fixed: str) -> Claim:
+def _tenfold(name: str, statement: str, ratio: np.ndarray, margin_fixed: str = BEFORE) -> Claim:
     """Claim that a ratio is ten in order of magnitude."""
     reason, values = "a factor 2: the claim is of an order of magnitude", np.log10(ratio)
     return Claim.from_seeds(
-        name, statement, PAPER, predicted=1.0, values=values, margin=0.3, reason=reason, **fixed
+        name,
+        statement,
+        PAPER,
+        predicted=1.0,
+        values=values,
+        margin=0.3,
+        reason=reason,
+        margin_fixed=margin_fixed,
     )
 
 
