@@ -214,7 +214,7 @@ SUMMARY = (
     "With K = N there is no superposition and the loss over steps depends on the data; with K far "
     "below N features interfere, and the loss is compared with 1/t, from a start at which "
     "interference dominates and from a small random start. Exact curves without superposition are "
-    "the control; nothing is fitted to theory."
+    "the control; nothing in them is fitted."
 )
 SYMBOLS = {
     "N": "features",
