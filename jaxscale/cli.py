@@ -59,7 +59,7 @@ Imports = Annotated[
 ]
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool | None) -> None:
     if asked:
         from importlib.metadata import version
 
@@ -70,9 +70,9 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool,
+        bool | None,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
-    ] = False,
+    ] = None,
 ) -> None:
     pass
 
@@ -198,7 +198,8 @@ def run(
 
     console = Console()
     path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
-    require_folder("store", store_path(path))
+    if not (store_path(path) / "zarr.json").exists():  # else a complete one is only read
+        require_folder("store", store_path(path))
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     planned = _planned(file, settings, axis, seeds, bounds)
     request = Request("", None, free=tuple(calibrate or ()), where=tuple(where or ()))

@@ -52,7 +52,7 @@ class Rule:
 class _Constructor(type(eqx.Module)):  # pyright: ignore
     """Refuse arguments that are not fields as any bad input: with a `ValueError`."""
 
-    def __call__(cls, *args: Any, **fields: Any) -> Any:
+    def __call__(cls, *args: Any, **fields: Any):  # unannotated: checkers read `__init__`
         try:
             return super().__call__(*args, **fields)
         except TypeError:
@@ -68,13 +68,18 @@ def _refused(
     cls: type, signature: inspect.Signature, fields: Mapping[str, Any], error: TypeError
 ) -> ValueError:
     """Error of a constructor whose arguments do not bind."""
-    owner, names = cls.__name__, field_names(cls)
+    owner, names, parameters = cls.__name__, field_names(cls), signature.parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in fields:
-        if name not in signature.parameters:
+        if name not in parameters and not takes_any:
             return ValueError(f"`{name}` is not a field of {owner}{listing(name, names)}")
-    for name, parameter in signature.parameters.items():
-        if parameter.default is parameter.empty and name not in fields:
-            return ValueError(f"`{name}` of {owner} must be given ({error}).")
+    if "positional" not in str(error):
+        named = {
+            n: p for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        }
+        for name, parameter in named.items():
+            if parameter.default is parameter.empty and name not in fields:
+                return ValueError(f"`{name}` of {owner} must be given ({error}).")
     return ValueError(f"{owner} takes its fields by name ({', '.join(names)}): {error}.")
 
 

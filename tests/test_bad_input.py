@@ -102,6 +102,8 @@ PARTS = [
 NUMBERS = np.linspace(1.0, 2.0, 8)
 RUNS = pandas.DataFrame({"n_parameters": NUMBERS, "n_tokens": NUMBERS, "L": NUMBERS})
 LOOKUPS = [  # what a name resembles, and the first bad value with its row
+    (lambda: js.Optax(weight_decay=1e-4), "`factory` of Optax must be given"),
+    (lambda: emergence.FiniteSet(1000), "FiniteSet takes its fields by name"),
     (lambda: emergence.ParityNetwork(widht=3), "`widht` is not a field of ParityNetwork; did you "
      "mean `width`?"),
     (lambda: emergence.FiniteSet(), "`n_samples` of FiniteSet must be given"),

@@ -60,7 +60,8 @@ def _tokens(text: str) -> list[Token]:
 def _end(tokens: list[Token], start: int) -> int:
     """End of the formula that begins at `start`; `start` itself where there is none."""
     solid = [token for token in tokens[start : start + 3] if token[0] != "space"]
-    if solid[0][1] in ARTICLES and [kind for kind, _ in solid[1:2]] != ["sign"]:
+    article = bool(solid) and solid[0][1] in ARTICLES
+    if not solid or (article and [kind for kind, _ in solid[1:2]] != ["sign"]):
         return start
     depth, end = 0, start
     for i in range(start, len(tokens)):

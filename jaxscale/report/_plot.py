@@ -190,7 +190,7 @@ class _Panel:
         axes.set_xlabel(x)
         axes.set_ylabel(f"{data.name} [{unit}]" if unit not in ("", "1") else str(data.name))
         first = data.attrs.get("long_name", "") if title is None else title
-        lines = [*first.split("\n"), *self._fixed(), self._without()]
+        lines = [*first.split("\n"), *self._fixed(), self._without(has_theory)]
         wrapped = "\n".join(s for t in lines for s in textwrap.wrap(t, TITLE_WIDTH))
         axes.set_title(wrapped.replace(UNBROKEN, " "), fontsize=9)
         self._legend(axes, len(chosen), n, has_theory)
@@ -229,10 +229,12 @@ class _Panel:
                     texts.append(f"{d} = {value}" + (f" (last of {size})" if size > 1 else ""))
         return [", ".join(text.replace(" ", UNBROKEN) for text in texts)]
 
-    def _without(self) -> str:
+    def _without(self, has_theory: bool) -> str:
         """Why theory does not show this observable, where it was given."""
-        if not self.given or self.theory is not None:
+        if not self.given or has_theory:
             return ""
+        if self.theory is not None:
+            return "no curve of `theory` has the coordinates of the runs"
         reason = self.data.attrs.get("limits", "")
         none = self.data.attrs.get("predicted", "none") == "none"
         return self.why or (reason if none else "") or "no closed form of it in `theory`"
@@ -259,8 +261,9 @@ def _label(theory: Any, runs: Any) -> str:
     label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
     texts = []
     for dim, value in theory.coords.items():
-        if not value.dims and dim in runs.coords and not runs[dim].dims:
-            (place,) = match_labels(*(np.atleast_1d(np.asarray(v)) for v in (runs[dim], value)))
+        if not value.dims and dim in runs.coords:
+            own, at = (np.atleast_1d(np.asarray(v)) for v in (runs[dim], value))
+            place = match_labels(own, at)[0] if own.size == 1 else -1
             texts += [f"{dim} = {_short(value, [0])[0]}"] if place < 0 else []
     return label + (f" at {', '.join(texts)}" if texts else "")
 

@@ -448,7 +448,7 @@ class TeacherStudent(AbstractTrainedSystem):
         if table is None:
             table = power_law_shares(float(self.frequency_exponent), n)  # pyright: ignore
         p = np.asarray(inputs.probability(table))
-        scale, mean = inputs.moments(p)
+        scale, mean = (np.asarray(moment) for moment in inputs.moments(p))
         importance = np.arange(1.0, n + 1) ** -float(self.importance_exponent)
         _, weights = self.importance.targets_and_weights(importance)
         latent = n if self.latent_size is None else int(self.latent_size)

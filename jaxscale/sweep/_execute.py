@@ -192,16 +192,16 @@ class Session:
 
         self.record()
         thread = threading.Thread(target=repeat, daemon=True)
-        on_disk = isinstance(self.results, ZarrStore)  # memory does not survive a kill
-        if on_disk:
-            thread.start()
         try:
+            if isinstance(self.results, ZarrStore):  # memory does not survive a kill
+                thread.start()
             yield
         finally:
             ended.set()
-            if on_disk:
-                thread.join()
-            self.record()
+            with _delayed_interrupt():
+                if thread.ident is not None:
+                    thread.join()
+                self.record()
 
     def run(self, shown: bool) -> None:
         """Compute and write what remains, or until Ctrl-C.

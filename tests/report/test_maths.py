@@ -43,3 +43,7 @@ def test_a_study_says_what_it_simulates_in_three_sentences(study):
         shown = str(formula_to_mathml(symbol))
         assert shown.count("<mi>") >= 1
         assert meaning.strip()
+
+
+def test_blanks_hold_no_formula():
+    assert str(formulas_to_mathml(" ")) == " "

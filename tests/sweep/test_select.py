@@ -5,6 +5,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
+from jaxscale.sweep._grid import match_labels
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,16 @@ def test_a_selection_need_not_be_repeated():
     runs = js.run(grid).sel(learning_rate=0.2)
     assert float(js.select(runs, seed=1)[0].learning_rate) == 0.2
     assert float(js.select(runs, learning_rate=0.1, seed=1)[0].learning_rate) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted", "places"),
+    [
+        ([30.0, np.inf], [np.inf, 30.0, 31.0], [1, 0, -1]),
+        ([0.3, 0.1, np.nan], np.float32([0.1, 0.3, 0.2]), [1, 0, -1]),
+        ([2_000_000_000], [2_000_000_001], [-1]),
+        (["a", "b"], ["b", "c"], [1, -1]),
+    ],
+)
+def test_labels_match_up_to_rounding_alone(labels, wanted, places):
+    np.testing.assert_array_equal(match_labels(np.array(labels), np.asarray(wanted)), places)

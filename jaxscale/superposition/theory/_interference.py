@@ -103,7 +103,7 @@ def interference_scale(
     """
     k, g, e = symbols(latent_size, gain, energy)
     share = e / k
-    return g * jnp.where(share > 0, jnp.sqrt(jnp.where(share > 0, share, 1.0)), 0.0)
+    return g * jnp.where(share == 0, 0.0, jnp.sqrt(jnp.where(share == 0, 1.0, share)))
 
 
 @theory_function(tail_index=number(lambda v: v < 0.5, "below 1/2"))

@@ -209,14 +209,14 @@ def _hazard(beta: Float[Array, ""], x: Float[Array, ""]) -> Float[Array, ""]:
     For x >= 2 the continued fraction DLMF 8.9.2.
     """
     far = x >= 2
-    near = jnp.where((x > 0) & ~far, x, 1.0)
+    near = jnp.where((x == 0) | far, 1.0, x)
     gamma = jnp.exp(gammaln(beta)) * gammaincc(beta, near)
     low = near**beta * jnp.exp(-near) / gamma
     z = jnp.where(far, x, 2.0)
     level = z + 2 * _N_LEVELS + 1 - beta
     for n in range(_N_LEVELS, 0, -1):
         level = z + 2 * n - 1 - beta - n * (n - beta) / level
-    return jnp.where(far, level, jnp.where(x > 0, low, 0.0))
+    return jnp.where(far, level, jnp.where(x == 0, 0.0, low))
 
 
 @theory_function("n_features", "loss_weighted", n_features=require_count, check=_check_decay)
