@@ -147,7 +147,7 @@ def markdown(docstring: str | None) -> str:
 
 
 def members(kind: type) -> Iterator[tuple[str, Any, str]]:
-    """Public methods and properties of a class that have a docstring of its own rooms."""
+    """Yield the public methods and properties that jaxscale defines and documents."""
     names: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.startswith("jaxscale"):

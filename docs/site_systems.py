@@ -64,28 +64,39 @@ def superposition() -> Cases:
         given = {"n_features": 8, "frequency_exponent": 1.5, "n_steps": 10, **parts}
         return sp.TeacherStudent(**given)
 
-    flat = {"embedding": sp.Identity(), "decoder": sp.Linear()}
-    own = {"embedding": sp.Given(matrix=np.eye(8)[:4]), "decoder": sp.Linear()}
+    flat = {"embedding": sp.Identity(), "decoder": sp.Linear(), "gradient": sp.Population()}
+    own = {
+        "embedding": sp.Given(matrix=np.eye(8)[:4]),
+        "decoder": sp.Linear(),
+        "gradient": sp.Population(),
+        "initial": sp.Zeros(),
+    }
+    drawn = {"latent_size": 4, "embedding": sp.RandomUnit(), "gradient": sp.Population()}
     batches = {"gradient": sp.FreshBatches(batch_size=4), "learning_rate": 0.1}
     return [
-        ("`TeacherStudent`, `embedding=Identity()`, `decoder=Linear()`", student(**flat)),
-        ("the same, `gradient=FreshBatches(...)`", student(**flat, **batches)),
         (
-            "the same, `optimizer=Adam()`",
+            "`TeacherStudent`, `embedding=Identity()`, `decoder=Linear()`, `gradient=Population()`",
+            student(**flat),
+        ),
+        ("the same, `gradient=FreshBatches(...)`", student(**{**flat, **batches})),
+        (
+            "the first, `optimizer=Adam()`",
             student(**flat, optimizer=js.Adam(), learning_rate=0.1),
         ),
         (
-            "`embedding=Given(...)`, `decoder=Linear()`, `initial=Zeros()`",
-            student(**own, initial=sp.Zeros()),
+            "`embedding=Given(...)`, `decoder=Linear()`, `gradient=Population()`, "
+            "`initial=Zeros()`",
+            student(**own),
         ),
-        ("the same, `gradient=FreshBatches(...)`", student(**own, **batches)),
+        ("the same, `gradient=FreshBatches(...)`", student(**{**own, **batches})),
         (
-            "`embedding=RandomUnit()`, `TightFrame()`, `Pretrained(...)`, `decoder=Linear()`",
-            student(latent_size=4, embedding=sp.RandomUnit(), decoder=sp.Linear()),
+            "`embedding=RandomUnit()`, `TightFrame()`, `Pretrained(...)`, `decoder=Linear()`, "
+            "`gradient=Population()`, `initial=Zeros()`",
+            student(**drawn, decoder=sp.Linear(), initial=sp.Zeros()),
         ),
         (
-            "`decoder=Relu()`, any embedding",
-            student(latent_size=4, embedding=sp.RandomUnit()),
+            "`decoder=Relu()`, any embedding, `gradient=Population()`, `initial=ScaledIdentity()`",
+            student(**drawn, initial=sp.ScaledIdentity()),
         ),
     ]
 

@@ -5,7 +5,7 @@ submits its chunks as the tasks of one job array, and alone writes the store as 
 is stopped, or jobs are lost, the same command submits what is missing. `--local` runs the tasks as
 processes of this machine, to try it without a cluster.
 
-Needs `pip install 'jaxscale[dist]'`, in an environment and a folder that the nodes share.
+Needs `pip install -e '.[dist]'`, in an environment and a folder that the nodes share.
 """
 
 import argparse

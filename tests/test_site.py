@@ -4,6 +4,7 @@ import html.parser
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+MADE_THEORY = ROOT / "docs" / "_made" / "theory.md"
 SECONDS = 180
 pytestmark = pytest.mark.slow  # it takes half a minute
 
@@ -93,6 +95,17 @@ def test_every_public_name_has_an_entry(site):
         module, _, attribute = name.rpartition(".")
         value = getattr(importlib.import_module(module), attribute)
         assert inspect.ismodule(value) or name in anchors or f"`{name}`" in texts, name
+
+
+def test_the_table_of_theories_shows_what_is_predicted(site):
+    assert "_made/theory.html" in site[1]
+    text = MADE_THEORY.read_text()
+    flat = "`TeacherStudent`, `embedding=Identity()`, `decoder=Linear()`, `gradient=Population()`"
+    given = "`embedding=Given(...)`, `decoder=Linear()`, `gradient=Population()`, `initial=Zeros()`"
+    for case in (flat, given):
+        rows = text.split(f"**{case}**\n")[1].split("\n**")[0]
+        kinds = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", rows, re.M))
+        assert kinds["loss"] == kinds["feature_strength"] == "exact", case
 
 
 def test_search_has_an_index(site):

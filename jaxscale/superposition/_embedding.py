@@ -132,7 +132,11 @@ class Pretrained(AbstractDrawn):
 
 
 class Given(AbstractDrawn):
-    """A frozen W of your own, `(K, N)`; with `Linear()` its training curve is predicted exactly."""
+    """A frozen W of your own, `(K, N)`.
+
+    With `Linear()`, `Population()`, `Sgd()` without momentum at a constant rate, and
+    `initial=Zeros()` or `ScaledIdentity()`, its training curve is predicted exactly.
+    """
 
     matrix: Float[Array | np.ndarray, "k f"] = matrix()
 

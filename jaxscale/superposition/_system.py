@@ -133,9 +133,12 @@ class TeacherStudent(AbstractTrainedSystem):
     `interference_loss` what they lose in the others, where they should be silent. Their sum is
     exact with `Linear()` and on `OneHot()` inputs.
 
-    `predict` needs `Identity()` or `Given(matrix)`. For a drawn one, take
-    `w = js.train(system, key).student.embedding` of a frozen embedding and use
-    `theory.bottleneck_loss(steps, w, ...)`, or the same system with `Given(matrix=w)`.
+    `predict` needs `Linear()`, `Identity()` or `Given(matrix)`, and `Sgd()` without momentum at a
+    constant rate; unless the embedding is `Identity()` and the inputs `OneHot()`, also
+    `Population()` and a start that is not drawn. `dead_outputs` is never predicted. For a W that
+    was drawn and is frozen, take `w = js.train(system, key).student.embedding` and use
+    `theory.bottleneck_loss(steps, w, ..., initial_matrix=..., discrete=True)`, or the same system
+    with `Given(matrix=w)`, `Population()` and such a start.
 
     **Raises** `ValueError` for anything out of range.
 
