@@ -56,7 +56,7 @@ def old_lengths(cls: type) -> Mapping[str, str]:
 class SystemType(type(Configurable)):  # pyright: ignore
     """Class of the systems, so that constructors of the users' classes take old lengths, too."""
 
-    def __call__(cls, *args: Any, **fields: Any):  # unannotated: checkers read `__init__`
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
         for old, new in old_lengths(cls).items():
             longest = fields.pop(old, None)
             if longest is not None:

@@ -52,7 +52,7 @@ class Rule:
 class _Constructor(type(eqx.Module)):  # pyright: ignore
     """Refuse arguments that are not fields as any bad input: with a `ValueError`."""
 
-    def __call__(cls, *args: Any, **fields: Any):  # unannotated: checkers read `__init__`
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
         try:
             return super().__call__(*args, **fields)
         except TypeError:
