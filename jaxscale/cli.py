@@ -208,7 +208,7 @@ def run(
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
         before = read_attributes(store_path(path)).get("sessions")
-    runs = run_plan(planned, store=path, progress=console.is_terminal)
+    runs = run_plan(planned, store=path)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
     names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
@@ -359,6 +359,7 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
 
     from jaxscale._compilation import compiled_folder
     from jaxscale.sweep._config import preset_names
+    from jaxscale.sweep._timings import read_times
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
         typer.echo(f"{package} {version(package)}")
@@ -369,6 +370,8 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     sizes = [f.stat().st_size for f in folder.glob("*") if f.is_file()] if folder else []
     where = f"{sum(sizes) / 1e6:.1f} MB in {folder}" if folder else "not kept on disk"
     typer.echo(f"compiled programs: {where}")
+    times = read_times()
+    typer.echo(f"timed for plans: {', '.join(n.partition(':')[2] for n in times) or 'no runs yet'}")
     typer.echo(f"presets: {', '.join(preset_names())}")
 
 
