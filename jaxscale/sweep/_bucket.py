@@ -17,7 +17,8 @@ CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 2_000_000_000  # on an H200 groups gain up to the largest tried, 1.2 GB
 CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
 CPU_FLOPS, GPU_FLOPS = 45e9, 12e12  # reached by networks of width 16 to 1000: 8 to 21 TFLOP/s
-CPU_STEP_SECONDS, GPU_STEP_SECONDS = 15e-6, 40e-6  # of a group: dispatch, launches
+CPU_STEP_SECONDS, GPU_STEP_SECONDS = 5e-6, 40e-6  # of a group: dispatch, launches
+CPU_DRAW_SECONDS = 6.5e-9
 CPU_SOLVER_SECONDS = 150e-6  # of a run that calls factorisations: small ones and the branches
 CHUNK_SECONDS = 5.0
 CALL_BYTES = 2**24  # of the results of a call on each device
@@ -174,10 +175,12 @@ def run_seconds(system: AbstractSystem, group: int) -> float:
     """Estimated seconds of one run on one device, in groups of `group`."""
     work, cpu = system.work(), on_cpu()
     flops, step = (CPU_FLOPS, CPU_STEP_SECONDS) if cpu else (GPU_FLOPS, GPU_STEP_SECONDS)
+    drawing = 0.0
     if cpu:
         flops *= 4 / itemsize(system)
         step = CPU_SOLVER_SECONDS if work.branches else step
-    return work.flops / flops + step * work.n_steps / group
+        drawing = CPU_DRAW_SECONDS * work.draws
+    return work.flops / flops + drawing + step * work.n_steps / group
 
 
 def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
