@@ -29,7 +29,10 @@ Devices = Annotated[
     int | None, typer.Option(help="Virtual CPU devices; by default one per core without a GPU.")
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Keep no compiled programs in the user's cache folder.")
+    bool,
+    typer.Option(
+        "--no-cache", help="Use no compiled programs and no times of the user's cache folder."
+    ),
 ]
 AXIS = "field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."
 Set = Annotated[Texts, typer.Option("--set", help="field=value; may be repeated.")]
@@ -243,13 +246,16 @@ def plan(
     max_compiles: Compiles = None,
     memory: Memory = None,
     devices: Devices = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing.
+
+    The time is that of earlier runs of the same class on this machine, if they were timed.
 
     Warns of a learning rate above the stability limit where the limit has a closed form: for
     MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
     """
-    _start(devices, no_cache=True)
+    _start(devices, no_cache)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     typer.echo(str(_planned(file, settings, axis, seeds, bounds)))
 
