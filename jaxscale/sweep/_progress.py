@@ -47,8 +47,9 @@ class Progress:
         n_runs = min(n_runs, self.remaining[bucket])  # the last chunk is padded
         self.remaining[bucket] -= n_runs
         self._runs[bucket] += n_runs
-        by_clock = seconds is None or not self.compiling  # writing included
-        self._seconds[bucket] += now - self._last if by_clock else seconds
+        if seconds is None or not self.compiling:  # by the clock: writing is included
+            seconds = now - self._last
+        self._seconds[bucket] += seconds
         self._last, self.compiling = now, False
         self._update()
 
