@@ -116,8 +116,8 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (
             "fit curves.csv --theory loss_surface --x n_parameters=run --x n_tokens=iteration "
             "--y train --free E=1 --free A=1 --free B=1 --free alpha=1",
-            "`beta` of loss_surface has neither a value nor a column (iteration, train, run, "
-            "n_parameters, n_tokens): free it with a start (--free beta=...)",
+            "`beta` of loss_surface has neither a value nor a column (iteration, train, run): "
+            "free it with a start (--free beta=...)",
         ),
         ("fit none.csv --theory nosuch", "`data` none.csv does not exist"),
         (

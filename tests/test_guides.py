@@ -1,22 +1,22 @@
 """What the guides in docs/ show is executed, and prints what they show."""
 
-import contextlib
-import doctest
-import io
+import json
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pytest
+from blocks import blocks, execute
 
 import jaxscale as js
 import jaxscale.cli
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 EXAMPLE = ROOT / "examples" / "power_law_regression.py"
-BLOCK = re.compile(r"(?:<!-- ([\w ]+) -->\n)?```(python|text)\n(.*?)```", re.S)
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 @pytest.fixture
@@ -29,27 +29,6 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop(EXAMPLE.stem, None)
 
 
-def blocks(name):
-    """(mark, language, text) of every block of a guide."""
-    return [m.groups() for m in BLOCK.finditer((ROOT / "docs" / name).read_text())]
-
-
-def execute(name):
-    """Run the plain Python blocks in order; each prints what the text block after it says."""
-    names, printed, n_checked = {"__name__": "guide"}, "", 0
-    for mark, language, text in blocks(name):
-        if language == "python" and not mark:
-            with contextlib.redirect_stdout(io.StringIO()) as out:
-                exec(compile(text, name, "exec"), names)
-            printed = out.getvalue()
-        elif language == "text":
-            n_checked += 1
-            assert doctest.OutputChecker().check_output(text, printed, FLAGS), (
-                f"docs/{name} shows\n{text}\nbut this was printed:\n{printed}"
-            )
-    return names, n_checked
-
-
 def call(monkeypatch, line):
     """Exit code of a command line."""
     monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
@@ -60,7 +39,7 @@ def call(monkeypatch, line):
 
 def test_own_model(folder, capsys, monkeypatch):
     monkeypatch.syspath_prepend(folder)
-    names, n_checked = execute("own_model.md")
+    names, n_checked = execute(DOCS / "own_model.md")
     assert n_checked == 5
     assert js.open_store("regression.zarr").equals(names["runs"])
     assert (folder / "regression.png").stat().st_size > 10_000
@@ -75,14 +54,14 @@ def test_own_model(folder, capsys, monkeypatch):
 
 def test_own_model_quotes_the_example():
     lines = EXAMPLE.read_text().splitlines()
-    quoted = [text for mark, _, text in blocks("own_model.md") if mark == "from the example"]
+    quoted = [text for mark, _, text in blocks(DOCS / "own_model.md") if mark == "from the example"]
     assert len(quoted) == 5
     for line in "".join(quoted).splitlines():
         assert line in lines, line
 
 
 def test_own_model_as_a_sweep_file(folder, monkeypatch):
-    page = (ROOT / "docs" / "own_model.md").read_text()
+    page = (DOCS / "own_model.md").read_text()
     (text,) = re.findall(r"```toml\n(.*?)```", page, re.S)
     (folder / "regression.toml").write_text(text)
     grid = js.Grid.from_toml("regression.toml")
@@ -96,7 +75,7 @@ def test_own_model_as_a_sweep_file(folder, monkeypatch):
 
 
 def test_own_curves(folder):
-    names, n_checked = execute("own_curves.md")
+    names, n_checked = execute(DOCS / "own_curves.md")
     assert n_checked == 6
     assert (folder / "curves.png").stat().st_size > 10_000
     assert names["comparison"].passed
@@ -105,21 +84,28 @@ def test_own_curves(folder):
 
 
 def test_fitting(folder, capsys, monkeypatch):
-    names, n_checked = execute("fitting.md")
+    names, n_checked = execute(DOCS / "fitting.md")
     assert n_checked == 3
     low, high = names["by_run"].bootstrap_interval()["frequency_exponent"]
     assert low < 1.5 < high
     assert names["spread"] < 0.05
     best = names["best"]
     assert 6 * best["n_parameters"] * best["n_tokens"] == pytest.approx(1e21)
-    (line,) = re.findall(
-        r"^jaxscale (fit curves.*)$", (ROOT / "docs" / "fitting.md").read_text(), re.M
-    )
+    (line,) = re.findall(r"^jaxscale (fit curves.*)$", (DOCS / "fitting.md").read_text(), re.M)
     assert call(monkeypatch, line) == 0
     assert "frequency_exp" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["own_model.md", "own_curves.md", "fitting.md"])
-def test_the_files_they_name_exist(name):
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / name).read_text()):
-        assert target.startswith("http") or (ROOT / "docs" / target).is_file(), target
+@pytest.mark.slow
+def test_fitting_a_surface_from_the_shell(folder, monkeypatch):
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform(7.5, 10, 100), 10 ** rng.uniform(9, 11, 100)
+    clean = js.analysis.loss_surface(n, d, E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
+    runs = np.asarray(clean) * np.exp(0.01 * rng.standard_normal(100))
+    table = pandas.DataFrame({"parameters": n, "tokens": d, "loss": runs})
+    table.to_csv("llm.csv", index=False)
+    (line,) = re.findall(r"^jaxscale (fit llm.*)$", (DOCS / "fitting.md").read_text(), re.M)
+    assert call(monkeypatch, line) == 0
+    written = json.loads((folder / "llm-fit.json").read_text())
+    (alpha,) = [row for row in written["parameters"] if row["parameter"] == "alpha"]
+    assert alpha["value"] == pytest.approx(0.35, abs=0.05)

@@ -16,6 +16,7 @@ from jaxscale.analysis._exponents import Number, seed_interval
 from jaxscale.analysis._plain import plain, write_json
 
 SEEDS_FOR_VERDICT = 8
+BEFORE = "before the runs"  # when a margin was fixed
 
 
 class Verdict(enum.StrEnum):
@@ -48,9 +49,10 @@ class Claim:
     - `id`, `statement`, `source`: short name, sentence, and paper with equation or figure.
     - `predicted`: the number of the theory.
     - `measured`, `interval`: the measured number and its 95 % interval (low, high).
-    - `margin`, `reason`: how far apart still counts as equal, and why; fixed before running.
+    - `margin`, `reason`: how far apart still counts as equal, and why.
     - `n_seeds`: seeds behind the interval; None or 0 for a deterministic measurement.
     - `out_of_range`: whether the grid does not reach the regime of the claim.
+    - `margin_fixed`: when the margin was fixed; say so where it was not before the runs.
 
     **Raises** `ValueError` for an empty text, a `predicted` that is not finite, a `margin` that is
     not positive and finite, an `interval` with low above high, or a negative `n_seeds`.
@@ -84,9 +86,10 @@ class Claim:
     reason: str
     n_seeds: int | None
     out_of_range: bool = False
+    margin_fixed: str = BEFORE
 
     def __post_init__(self) -> None:
-        for name in ("id", "statement", "source", "reason"):
+        for name in ("id", "statement", "source", "reason", "margin_fixed"):
             if not getattr(self, name).strip():
                 raise ValueError(f"`{name}` must not be empty, got {getattr(self, name)!r}.")
         if not math.isfinite(self.predicted):
@@ -110,6 +113,7 @@ class Claim:
         margin: Number,
         reason: str,
         out_of_range: bool = False,
+        margin_fixed: str = BEFORE,
     ) -> "Claim":
         r"""Make a claim that is measured by one estimate per seed.
 
@@ -119,7 +123,8 @@ class Claim:
 
         **Arguments**
 
-        - `id`, `statement`, `source`, `predicted`, `margin`, `reason`, `out_of_range`: see `Claim`.
+        - `id`, `statement`, `source`, `predicted`, `margin`, `reason`, `out_of_range`,
+          `margin_fixed`: see `Claim`.
         - `values`: shape (s,), of which NaN is omitted; or one deterministic number.
 
         **Returns** a `Claim`.
@@ -154,6 +159,7 @@ class Claim:
             reason=reason,
             n_seeds=finite.size if array.ndim else None,
             out_of_range=out_of_range,
+            margin_fixed=margin_fixed,
         )
 
     @classmethod
@@ -236,5 +242,5 @@ def _row(claim: Claim, section: str) -> list[Cell]:
         Cell(f"{low:.4g} to {high:.4g}" if claim.n_seeds else "deterministic"),
         Cell(f"{claim.n_seeds or '–'}"),
         Cell(str(claim.verdict), style=str(claim.verdict) if decided else "open"),
-        Cell(claim.reason),
+        Cell(f"{claim.reason} (fixed {claim.margin_fixed})"),
     ]

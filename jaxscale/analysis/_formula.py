@@ -145,7 +145,7 @@ class Formula:
         named = self._named(mapped)
         for name in named:
             if name in self._parameters and name not in table:
-                columns = ", ".join(map(str, table.columns))
+                columns = ", ".join(str(c) for c in table.columns if c not in mapped)
                 raise ValueError(
                     f"`{name}` of {self.name} has neither a value nor a column ({columns}): "
                     f"free it with a start (--free {name}=...), fix it (--fix) or name its column."

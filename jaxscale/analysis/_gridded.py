@@ -38,8 +38,8 @@ class GridTheory:
 
     grid: Grid
 
-    def start(self, free: Sequence[str]) -> np.ndarray:
-        """The grid's values of the free fields.
+    def start(self, free: Sequence[str], argument: str = "free") -> np.ndarray:
+        """The grid's values of the free fields, which `argument` of the user's call names.
 
         **Raises** `ValueError` for an axis of the grid, and for what is not a float that is set.
         """
@@ -47,7 +47,7 @@ class GridTheory:
         for path in free:
             if path in self.grid.axes or not _is_float(get(self.grid.system, path)):
                 raise ValueError(
-                    "`free` must name float fields that are set and no axes of the grid, "
+                    f"`{argument}` must name float fields that are set and no axes of the grid, "
                     f"got {path!r}; there are {', '.join(names)}."
                 )
         return np.asarray([float(get(self.grid.system, path)) for path in free])

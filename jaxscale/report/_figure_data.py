@@ -23,7 +23,7 @@ def figure_data(figure: "matplotlib.figure.Figure") -> "pandas.DataFrame":
     """
     import pandas
 
-    panels = [p for axes in figure.axes for p in (axes, *axes.child_axes)]
+    panels: list[Any] = [p for axes in figure.axes for p in (axes, *axes.child_axes)]
     rows = []
     for i, axes in enumerate(p for p in panels if p.get_label() != "<colorbar>"):
         title = f"{i + 1} {' '.join(axes.get_title().split())}".strip()
@@ -51,13 +51,14 @@ def _collections(axes: "matplotlib.axes.Axes") -> Iterator[Drawn]:
     from matplotlib.colors import to_hex
 
     for artist in axes.collections:
-        values, colors = artist.get_array(), [*artist.get_edgecolor(), *artist.get_facecolor()]
+        values: Any = artist.get_array()
+        colors: list[Any] = [*artist.get_edgecolor(), *artist.get_facecolor()]
         name = to_hex(colors[0]) if colors and values is None else ""
         if isinstance(artist, PathCollection):
             yield "points", name, _with(np.asarray(artist.get_offsets(), float), values)
         elif isinstance(artist, QuadMesh):
             corners = np.asarray(artist.get_coordinates(), float)
-            if np.size(values) < corners[..., 0].size:  # of cells, not of corners
+            if values is not None and values.size < corners[..., 0].size:  # of cells
                 corners = (corners[1:, 1:] + corners[:-1, :-1]) / 2
             yield "map", name, _with(corners.reshape(-1, 2), values)
         else:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import ArrayLike
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -94,9 +93,7 @@ def band(
     axes.fill_between(x[good], low, mean + spread, color=color, alpha=0.2, lw=0)
 
 
-def dashed(
-    axes: "matplotlib.axes.Axes", x: ArrayLike, y: ArrayLike, color: str, **style: Any
-) -> None:
+def dashed(axes: "matplotlib.axes.Axes", x: Any, y: Any, color: str, **style: Any) -> None:
     """Draw theory over a simulation of this colour: dashed, darker, with a light edge.
 
     `**BELOW` draws it under a simulation that is points, which it would hide.
@@ -112,7 +109,8 @@ def darker(color: str) -> str:
     """Return the colour of theory for that of a simulation."""
     from matplotlib.colors import to_hex, to_rgb
 
-    return to_hex(tuple(DARK * channel for channel in to_rgb(color)))
+    red, green, blue = to_rgb(color)
+    return to_hex((DARK * red, DARK * green, DARK * blue))
 
 
 def theory_line(

@@ -1,7 +1,7 @@
 """`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -91,6 +91,7 @@ def fit_file(request: Request) -> Fit:
 
 
 def _fit_table(request: Request) -> Fit:
+    function = theory_named(str(request.theory))
     fixed = {name: parse_value(text) for name, text in _pairs("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
@@ -99,7 +100,7 @@ def _fit_table(request: Request) -> Fit:
     twice = sorted(set(fixed) & set(request.starts))
     if twice:
         raise ValueError(f"`free` and `fix` must not both name {twice[0]!r}.")
-    formula = Formula(theory_named(str(request.theory)), {**fixed, **request.starts}, result)
+    formula = Formula(function, {**fixed, **request.starts}, result)
     columns = _columns(formula, request.x)
     table = _selected(as_table(request.data, columns), request.where)
     mapped = {name: name for name in columns}
@@ -146,13 +147,25 @@ def _fit_store(request: Request) -> Fit:
 
 def check_request(request: Request, grid: Grid) -> None:
     """Refuse what cannot be fitted to the runs of a grid, before they are computed."""
-    GridTheory(grid).start(list(request.starts))
     layout = theory_layout(grid)
     if not closed_forms(layout):
         raise ValueError(f"`calibrate` has nothing to fit: {no_theory(grid)}.")
-    for name, _ in _pairs("where", request.where):
-        if name not in (dims := [*grid.dims, *layout.coordinates]):
-            raise ValueError(f"`where` must name a dimension ({', '.join(dims)}), got {name!r}.")
+    GridTheory(grid).start(list(request.starts), "calibrate")
+    _places(request, {**grid.coordinates, **layout.coordinates})
+
+
+def _places(request: Request, coordinates: Mapping[Any, Any]) -> dict[str, list[int]]:
+    """Index, by dimension, of the values that `where` names."""
+    places = {}
+    for name, value in _pairs("where", request.where):
+        if name not in coordinates:
+            hint = choices(name, map(str, coordinates))
+            raise ValueError(f"`where` must name a dimension, got {name!r}{hint}")
+        labels = np.asarray(coordinates[name])
+        places[name] = match_labels(labels, np.asarray([parse_value(value)])).tolist()
+        if places[name] == [-1]:
+            raise ValueError(f"`where` must be a value of {name} {labels.tolist()}, got {value!r}.")
+    return places
 
 
 def fit_runs(
@@ -165,15 +178,7 @@ def fit_runs(
     system = grid.system
     for name, start in request.starts.items():
         system = system if start is None else replace(system, name, start)
-    for name, value in _pairs("where", request.where):
-        if name not in runs.dims:
-            hint = choices(name, map(str, runs.dims))
-            raise ValueError(f"`where` must name a dimension, got {name!r}{hint}")
-        labels = np.asarray(runs[name])
-        (place,) = match_labels(labels, np.asarray([parse_value(value)]))
-        if place < 0:
-            raise ValueError(f"`where` must be a value of {name} {labels.tolist()}, got {value!r}.")
-        runs = runs.isel({name: [place]})
+    runs = runs.isel(_places(request, {d: runs[d] for d in runs.dims}))
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]
     fit = calibrate(grid, runs, list(request.starts), observables=chosen, **request.options)

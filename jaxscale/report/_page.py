@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from jaxscale._table import Cell, Column, Table
 from jaxscale._text import number
 from jaxscale.analysis._claim import Claim, Verdict, claims_table
+from jaxscale.report._maths import formula_to_mathml, formulas_to_mathml
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+VERDICTS = (*(v for v in Verdict if v != Verdict.agrees), Verdict.agrees)
 SUMMARY = ("system", "paper", "claims", *(str(v) for v in Verdict), "wall seconds")
 
 
@@ -32,6 +34,7 @@ class Section:
 
     - `name`: short name, by which the page links to the section.
     - `title`, `source`: heading and the paper.
+    - `summary`, `symbols`: what was simulated in a few sentences, and what each symbol means.
     - `claims`: claims with their verdicts.
     - `figures`: SVG files with captions; their contents are embedded.
     - `tables`: measurements in words and numbers.
@@ -49,20 +52,25 @@ class Section:
     provenance: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     seconds: float = math.nan
     failure: str = ""
+    summary: str = ""
+    symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Return the number of claims of every verdict."""
         return {str(v): sum(c.verdict == v for c in self.claims) for v in Verdict}
 
     @property
-    def claims_table(self) -> Table:
-        """The claims, with anchors that begin with the section's name."""
-        return claims_table(self.claims, self.name)
-
-    @property
     def open_claims(self) -> list[str]:
-        """Ids of the claims that do not agree."""
-        return [claim.id for claim in self.claims if claim.verdict != Verdict.agrees]
+        """Ids of the claims that do not agree, in the order of the page."""
+        return [c.id for v in VERDICTS for c in self.claims if c.verdict == v != Verdict.agrees]
+
+    def claim_groups(self) -> list[tuple[Verdict, Table]]:
+        """The claims of every verdict; those that agree come last.
+
+        The anchors of the claims begin with the section's name.
+        """
+        groups = [(v, [c for c in self.claims if c.verdict == v]) for v in VERDICTS]
+        return [(verdict, claims_table(some, self.name)) for verdict, some in groups if some]
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
@@ -78,7 +86,7 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
         undefined=jinja2.StrictUndefined,
     )
     embedded = functools.partial(embed, folder=path.parent)
-    environment.filters.update(link_papers=link_papers, embed=embedded)
+    environment.filters.update(prose=prose, formula=formula_to_mathml, embed=embedded)
     page = environment.get_template("page.html").render(
         title=title,
         sections=sections,
@@ -90,21 +98,25 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def link_papers(text: str) -> "Markup":
-    """Escape a text for HTML and link every arXiv number in it."""
-    from markupsafe import Markup, escape
+def prose(text: str) -> "Markup":
+    """Escape a text for HTML, link every arXiv number in it, and set its formulas as MathML."""
+    from markupsafe import Markup
 
-    link = r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
-    return Markup(re.sub(r"arXiv (\d{4}\.\d{4,5})", link, str(escape(text))))
+    parts = re.split(r"arXiv (\d{4}\.\d{4,5})", text)  # every second one is a number
+    link = Markup('<a href="https://arxiv.org/abs/{0}">arXiv {0}</a>')
+    shown = [link.format(p) if i % 2 else formulas_to_mathml(p) for i, p in enumerate(parts)]
+    return Markup("").join(shown)
 
 
-def embed(image: Path, folder: Path) -> dict[str, str]:
-    """Return an SVG file as a data URI, its width in a browser, and its data, from `folder`."""
-    content, table = image.read_bytes(), image.with_suffix(".csv")
+def embed(image: Path, folder: Path) -> dict[str, Any]:
+    """Return an SVG file as a data URI, its name and width, and its files relative to `folder`."""
+    content = image.read_bytes()
+    files = {name: image.with_suffix(f".{name.lower()}") for name in ("SVG", "PNG", "CSV")}
     size = re.search(rb'<svg[^>]*?\swidth="([\d.]+)pt"', content)
     return {
         "width": f"{float(size[1]) * 4 / 3:.0f}px" if size else "100%",
-        "data": os.path.relpath(table, folder) if table.is_file() else "",
+        "name": image.stem,
+        "files": {k: os.path.relpath(file, folder) for k, file in files.items() if file.is_file()},
         "uri": f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
     }
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import xarray
 
 MAX_PANELS = 3
-TITLE_WIDTH = 66  # characters
+UNBROKEN = "\u00a0"  # a space at which no line ends
+TITLE_WIDTH = 56  # characters
 LOGS = ("", "x", "y", "xy")
 TAKES = (
     "`runs` must be a Dataset or DataArray of `js.run` or `js.open_store`, or, for the fit of a "
@@ -176,11 +177,12 @@ class _Panel:
             has_theory |= self._draw_theory(axes, one, color)
         if data[x].dtype.kind not in "iuf":
             axes.set_xticks(places(data[x]), [str(v) for v in data[x].values])
-        at, values = places(data[x]), np.asarray(data)
+        at = places(data[x])
         positive = at[at > 0]
         if "x" in log if log is not None else positive.size > 2 and spans_decades(positive):
             log_axis(axes, "x")
-        values = values[np.isfinite(values)]
+            data = data.isel({x: at > 0})
+        values = np.asarray(data)[np.isfinite(np.asarray(data))]
         if "y" in log if log is not None else spans_decades(values):
             _end_near(axes, values[values > 0])
             log_axis(axes, "y")
@@ -189,9 +191,8 @@ class _Panel:
         axes.set_ylabel(f"{data.name} [{unit}]" if unit not in ("", "1") else str(data.name))
         first = data.attrs.get("long_name", "") if title is None else title
         lines = [*first.split("\n"), *self._fixed(), self._without()]
-        axes.set_title(
-            "\n".join(s for t in lines for s in textwrap.wrap(t, TITLE_WIDTH)), fontsize=9
-        )
+        wrapped = "\n".join(s for t in lines for s in textwrap.wrap(t, TITLE_WIDTH))
+        axes.set_title(wrapped.replace(UNBROKEN, " "), fontsize=9)
         self._legend(axes, len(chosen), n, has_theory)
 
     def _draw_theory(self, axes: "matplotlib.axes.Axes", one: Any, color: str) -> bool:
@@ -226,7 +227,7 @@ class _Panel:
                 size, value = self.data.sizes[d], _short(self.data[d], [-1])[0]
                 if d != "seed" or size == 1:
                     texts.append(f"{d} = {value}" + (f" (last of {size})" if size > 1 else ""))
-        return [", ".join(texts)]
+        return [", ".join(text.replace(" ", UNBROKEN) for text in texts)]
 
     def _without(self) -> str:
         """Why theory does not show this observable, where it was given."""
@@ -246,22 +247,22 @@ class _Panel:
             notes.append(f"mean ± s.d. of {n_seeds} seeds")
         handles = axes.get_legend_handles_labels()[0]
         if theory:
-            label = self._theory_label()
+            label = _label(self.theory, self.data)
             handles.append(Line2D([], [], color="#222222", label=label, **DASHED))
         if handles:
             axes.legend(handles=handles, fontsize=7, title="\n".join(notes), title_fontsize=7)
 
-    def _theory_label(self) -> str:
-        fields = self.theory.attrs.get("uncalibrated", "")
-        label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
-        at = {d: c for d, c in self.theory.coords.items() if not c.dims and d in self.data.coords}
-        texts = [f"{d} = {_short(c, [0])[0]}" for d, c in at.items() if not self._agrees(d, c)]
-        return label + (f" at {', '.join(texts)}" if texts else "")
 
-    def _agrees(self, dim: Any, value: Any) -> bool:
-        """Whether a coordinate of theory is the one of the runs, where these have a single one."""
-        own = np.atleast_1d(np.asarray(self.data[dim]))
-        return own.size > 1 or match_labels(own, np.atleast_1d(np.asarray(value)))[0] == 0
+def _label(theory: Any, runs: Any) -> str:
+    """What the legend says of theory: whether it is calibrated, and where it differs from runs."""
+    fields = theory.attrs.get("uncalibrated", "")
+    label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
+    texts = []
+    for dim, value in theory.coords.items():
+        if not value.dims and dim in runs.coords and not runs[dim].dims:
+            (place,) = match_labels(*(np.atleast_1d(np.asarray(v)) for v in (runs[dim], value)))
+            texts += [f"{dim} = {_short(value, [0])[0]}"] if place < 0 else []
+    return label + (f" at {', '.join(texts)}" if texts else "")
 
 
 def _end_near(axes: "matplotlib.axes.Axes", simulated: np.ndarray) -> None:

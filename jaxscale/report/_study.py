@@ -50,13 +50,18 @@ class Conclusion:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Presets of one system by scale, and the function that evaluates their results."""
+    """Presets of one system by scale, and the function that evaluates their results.
+
+    `summary` says in a few sentences what is simulated, `symbols` what each symbol means.
+    """
 
     system: str
     title: str
     source: str
     presets: dict[str, tuple[str, ...]]
     evaluate: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
+    summary: str = ""
+    symbols: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def reproduce(
@@ -158,6 +163,8 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
         tables=conclusion.tables,
         provenance={name: _provenance(data.attrs) for name, data in runs.items()},
         seconds=sum(float(data.attrs["wall_seconds"]) for data in runs.values()),
+        summary=study.summary,
+        symbols=study.symbols,
     )
     write_page(out / "report.html", f"jaxscale: {study.system}, {scale} scale", [section])
     return conclusion, section

@@ -113,6 +113,6 @@ def predicted(
 
 def _theory_spectrum(coordinates: AbstractCoordinates) -> theory.Coordinates:
     if isinstance(coordinates, Tabulated):
-        weight = jnp.ones_like(jnp.asarray(coordinates.variance))
-        return theory.Coordinates(coordinates.variance, coordinates.probability, weight)
+        variance, probability = map(jnp.asarray, (coordinates.variance, coordinates.probability))
+        return theory.Coordinates(variance, probability, jnp.ones_like(variance))
     return theory.power_law_coordinates(**vars(coordinates))

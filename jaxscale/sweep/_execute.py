@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import xarray
 
 PILOT_SECONDS = 0.25  # that runs are timed for before a new store is cut into chunks
-RECORD_SECONDS = 1.0  # between records of what a session took, which a kill leaves as they are
+RECORD_SECONDS = 1.0  # between records of what a session took so far
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
 PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
@@ -154,10 +154,11 @@ class Session:
         self.plan, self.results, self.executor = plan, results, executor
         self.root = np.asarray(jr.key_data(root_key(plan.grid.key)))
         self.compile_seconds, self.device = 0.0, describe_devices(plan.n_devices)
-        self.began = self.recorded = time.perf_counter()
+        self.began = time.perf_counter()
         self.written: set[Where] = set()
         self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
         self.paces: dict[int, Pace] = {}
+        self.lock = threading.Lock()  # of the results' provenance
 
     def task(self, bucket: int, chunk: int) -> Task:
         return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options)
@@ -182,7 +183,11 @@ class Session:
                 progress.advance(where[0], n_runs, seconds)
                 return total >= most_seconds
 
-            return compute(self.task(*where), progress.compile, self.paces, first, advanced)
+            task = self.task(*where)
+            return compute(task, progress.compile, compiled, self.paces, first, advanced)
+
+        def compiled(seconds: float) -> None:
+            self.compile_seconds += seconds
 
         begun: dict[Where, Answer] = {}
         if (pilot := self.pilot()) is not None:
@@ -225,8 +230,9 @@ class Session:
             for b in self.plan.buckets
         )
         if any(new.chunk != b.chunk for new, b in zip(buckets, self.plan.buckets, strict=True)):
-            self.plan = dataclasses.replace(self.plan, buckets=buckets)
-            self.results = self.results.relaid(Layout.of(self.plan))
+            with self.lock:  # another thread records
+                self.plan = dataclasses.replace(self.plan, buckets=buckets)
+                self.results = self.results.relaid(Layout.of(self.plan))
             self.record()
         self.remaining = sorted(self.results.layout.rows, key=lambda where: where[0] != pilot)
 
@@ -234,8 +240,34 @@ class Session:
         """Write the provenance of this session, as it is so far."""
         seconds = time.perf_counter() - self.began, self.compile_seconds
         complete = self.written.issuperset(self.remaining)
-        self.results.record(provenance(self.plan, self.device, *seconds, complete))
-        self.recorded = time.perf_counter()
+        with self.lock:
+            self.results.record(provenance(self.plan, self.device, *seconds, complete))
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record when the block begins, every second, and however it ends.
+
+        A thread does so, since a chunk or a compilation may take minutes: a kill loses a second.
+        """
+        ended = threading.Event()
+
+        def repeat() -> None:
+            while not ended.wait(RECORD_SECONDS):
+                with contextlib.suppress(ValueError):  # a full disk stops the next chunk
+                    self.record()
+
+        self.record()
+        thread = threading.Thread(target=repeat, daemon=True)
+        on_disk = isinstance(self.results, ZarrStore)  # memory does not survive a kill
+        if on_disk:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if on_disk:
+                thread.join()
+            self.record()
 
     def run(self, show: bool | None) -> None:
         """Compute and write what remains, or until Ctrl-C.
@@ -254,12 +286,10 @@ class Session:
             with _delayed_interrupt():
                 self.results.write(*where, answer.values)
                 self.written.add(where)
-                self.compile_seconds += answer.compile_seconds
                 self.device = answer.device
-                if self.executor is not None:
+                if self.executor is not None:  # else counted when it was computed
+                    self.compile_seconds += answer.compile_seconds
                     progress.advance(where[0], self.n_runs(where))
-                if time.perf_counter() - self.recorded > RECORD_SECONDS:
-                    self.record()
 
         with progress.shown(show), contextlib.suppress(KeyboardInterrupt), one_blas_thread():
             with contextlib.closing(self.chunks(progress)) as coming:
@@ -272,11 +302,8 @@ class Session:
 def _work(session: Session, show: bool | None) -> "xarray.Dataset":
     """Results of a session, whose provenance is written when it begins and however it ends."""
     if session.remaining:
-        session.record()
-        try:
+        with session.recording():
             session.run(show)
-        finally:
-            session.record()
     return session.results.dataset()
 
 

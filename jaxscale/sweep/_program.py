@@ -230,6 +230,7 @@ class Pace:
 def compute(
     task: Task,
     compiling: Callable[[], None] = lambda: None,
+    compiled: Callable[[float], None] = lambda seconds: None,
     paces: dict[int, Pace] | None = None,
     first: int = 0,
     advanced: Callable[[int, float], bool] = lambda n_runs, seconds: False,
@@ -237,9 +238,10 @@ def compute(
 ) -> Answer:
     """Compute a chunk in this process, from its run `first` on.
 
-    `compiling` is called before a program is compiled; `advanced` after every call of it, with the
-    runs and seconds of the call: the chunk ends there if it returns true. `paces` holds what is
-    known of a session's systems, whose structures take longer to find than a chunk.
+    `compiling` is called before a program is compiled, `compiled` after it, with its seconds;
+    `advanced` after every call of it, with the runs and seconds of the call: the chunk ends there
+    if it returns true. `paces` holds what is known of a session's systems, whose structures take
+    longer to find than a chunk.
     """
     bucket, root, seconds = task.bucket, task.root, 0.0
     paces, number = {} if paces is None else paces, id(bucket.padded_system)
@@ -258,6 +260,7 @@ def compute(
                 compiling()
                 program = Program(bucket, root)
                 seconds += program.compile_seconds
+                compiled(program.compile_seconds)
                 return program
 
             key = (pace.key, bucket.kinds, devices, bucket.per_call, bucket.group)

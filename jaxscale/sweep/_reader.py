@@ -74,8 +74,9 @@ def read_attributes(path: Path) -> dict[str, Any]:
         attributes = dict(zarr.open_group(path, mode="r").attrs)
     except Exception as error:  # a header may hold anything
         has_header = os.path.isfile(path / "zarr.json")
-        what = "cannot be read at its zarr.json" if has_header else "is not a jaxscale store"
-        raise ValueError(f"`store` {path} {what} ({error}).") from None
+        broken = has_header or isinstance(error, PermissionError)
+        what = f"cannot be read at its zarr.json ({error})" if broken else "is not a jaxscale store"
+        raise ValueError(f"`store` {path} {what}.") from None
     version = attributes.get("jaxscale_format")
     if version is None:
         raise ValueError(f"`store` {path} is not a jaxscale store; nothing was written.")

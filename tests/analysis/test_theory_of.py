@@ -62,8 +62,10 @@ def test_the_table_says_what_theory_there_is(system, observable, kind, limits, f
 
 
 def test_only_a_system_has_a_theory():
-    with pytest.raises(ValueError, match=r"`system` must be a system, got Grid; `grid\.system`"):
+    with pytest.raises((ValueError, TypeError), match="Grid"):  # beartype refuses it first
         js.theory_of(js.Grid(CROWDED))
+    with pytest.raises((ValueError, TypeError), match="system"):
+        js.theory_of("emergence")
 
 
 def test_one_line_names_the_part_without_theory():

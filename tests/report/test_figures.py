@@ -189,6 +189,9 @@ def test_the_title_names_every_fixed_coordinate(results):
     assert chosen.axes[0].get_title().split("\n")[1:] == ["skill = 2, seed = 1"]
     last = plot(runs, theory, observables="skill_loss", curves="learning_rate", title="mine")
     n = runs.sizes["skill"]
+    long = runs.expand_dims({"a_long_name_of_an_axis": [1, 2], "another_axis": [3, 4, 5]})
+    lines = plot(long, observables="loss").axes[0].get_title().split("\n")
+    assert lines[1] == "a_long_name_of_an_axis = 2 (last of 2),"
     assert last.axes[0].get_title().split("\n") == ["mine", f"skill = {n} (last of {n})"]
     own = Figure().subplots()
     figure = plot(runs["loss"], theory, x="learning_rate", curves="step", log="xy", axes=own)

@@ -40,7 +40,7 @@ class Reader(html.parser.HTMLParser):
 def _claim(name, low, high, *, n_seeds=8, out_of_range=False, statement="A claim"):
     return Claim(
         id=name, statement=statement, source="eq. <3> & \"fig. 2\"", predicted=1.0,
-        measured=(low + high) / 2, interval=(low, high), margin=0.1, reason="a > b",
+        measured=(low + high) / 2, interval=(low, high), margin=0.1, reason="one > two",
         n_seeds=n_seeds, out_of_range=out_of_range,
     )  # fmt: skip
 
@@ -103,10 +103,10 @@ def _rows(text, start):
 
 
 def test_the_page_is_valid_and_self_contained(page):
-    table = Table("Scores <of>", "a & b", ("", "skill 1"), (("delta", "+0.1"), ("rms", "–")))
+    table = Table("Scores <of>", "a & b", ("", "skill 1"), (("first", "+0.1"), ("rms", "–")))
     text, reader = page(list(CLAIMS.values()), [table])
     assert "Scores &lt;of&gt;" in text
-    assert '<tr><td>delta</td><td class="number" data-name="skill 1">+0.1</td></tr>' in text
+    assert '<tr><td>first</td><td class="number" data-name="skill 1">+0.1</td></tr>' in text
     assert (number(None, ".1f"), number(math.nan, ".1f"), number(0.25, "+.1f")) == (
         "–",
         "–",
@@ -118,7 +118,7 @@ def test_the_page_is_valid_and_self_contained(page):
     assert reader.loads
     assert all(load.startswith("data:image/svg+xml;base64,") for load in reader.loads)
     outside = {link for link in reader.links if not link.startswith("#")}
-    assert outside == {"https://arxiv.org/abs/2001.00001"}
+    assert outside == {"https://arxiv.org/abs/2001.00001", "a.svg"}
     assert "url(" not in text
     assert "@import" not in text
 
@@ -169,8 +169,9 @@ def test_a_figure_has_its_own_size(section, read, tmp_path):
     assert "--width: 401px" in text
     assert "Data (CSV)" not in text
     (tmp_path / "b.csv").touch()
-    text, _ = read(dataclasses.replace(section(), figures=[(image, "wide")]))
+    text, reader = read(dataclasses.replace(section(), figures=[(image, "wide")]))
     assert '<a href="b.csv">Data (CSV)</a>' in text
+    assert {"#one-figures", "#one-figure-b"} <= set(reader.links)
 
 
 def test_every_verdict_has_a_row(page):
@@ -180,7 +181,11 @@ def test_every_verdict_has_a_row(page):
         kind = verdict if verdict in ("agrees", "disagrees") else "open"
         assert f'<td class="verdict {kind}" data-name="verdict">{verdict}</td>' in text
         assert f"{verdict} 1" in text
-    assert reader.tags.count("tr") == 2 + (1 + len(CLAIMS)) + 2
+        group = text.partition(f'<details id="one-{verdict.replace(" ", "-")}"')[2]
+        assert group.startswith(">" if verdict == "agrees" else " open>")
+        assert f'<span id="one-{claim.id}">' in group.partition("</details>")[0]
+    assert reader.tags.count("tr") == 2 + 2 * len(CLAIMS) + 2
+    assert text.index('id="one-disagrees"') < text.index('id="one-agrees"')
 
 
 def test_text_is_escaped(page):
@@ -193,7 +198,7 @@ def test_text_is_escaped(page):
         "Title <b> & more",
         "<script>alert('x')</script>",
         'eq. <3> & "fig. 2"',
-        "a > b",
+        "one > two (fixed before the runs)",
         "2 x <cpu>",
     ):
         assert words in shown
@@ -207,6 +212,17 @@ def test_deterministic_and_missing_measurements(page):
     text, _ = page([missing])
     assert ">deterministic<" not in text
     assert "inconclusive" in text
+
+
+def test_the_page_says_what_was_simulated(section, read):
+    more = {"summary": "Losses fall.", "symbols": {"alpha": "exponent of N^-alpha"}}
+    text, _ = read(
+        section(claims=[dataclasses.replace(CLAIMS["agrees"], margin_fixed="late")], **more)
+    )
+    assert "<p>Losses fall.</p>" in text
+    assert "<dt><math><mi>α</mi></math></dt><dd>exponent of <math><msup>" in text
+    assert "one &gt; two (fixed late)" in text
+    assert "fixed before" not in text
 
 
 def test_no_claims(page):

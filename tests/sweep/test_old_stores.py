@@ -12,6 +12,7 @@ from checks import assert_close
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
+from jaxscale.report._stored import stored_tables
 
 CLOSE = {"rtol": 2e-6, "atol": 1e-7}
 STORES = Path(__file__).parent.parent / "data" / "stores_89889ed.zip"
@@ -39,6 +40,13 @@ def test_they_open(folder, fresh):
     assert opened.attrs["complete"] == 0
     assert (opened["status"].sel(learning_rate=0.2) == js.Status.not_run).all()
     assert_close(opened.sel(learning_rate=[0.1]), part.sel(learning_rate=[0.1]), **CLOSE)
+
+
+def test_they_are_shown(folder):
+    grid, sessions, _, rest = map(str, stored_tables(folder))
+    assert "4 runs: 4 ok." in grid
+    assert "Complete." in sessions
+    assert "2 runs remain, about" in rest
 
 
 @pytest.mark.parametrize("name", ["complete.zarr", "interrupted.zarr"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._claim import BEFORE, Claim
 from jaxscale.analysis._exponents import fit_exponent
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
@@ -40,6 +40,7 @@ def emergence_claims(score: EmergenceScore, skill_exponent: float, regime: str) 
             values=np.isfinite(score.measured).mean(axis=1),
             margin=0.02,
             reason="no seed may miss a single skill",
+            margin_fixed=LATER,
         )
     ]
     # a seed that misses a skill is a failure of the prediction, not missing data: no estimate then
@@ -87,6 +88,7 @@ MARGINS = {
     "best-N": (0.02, "the law is in N + 1/2: its exact form is 0.013 steeper here"),
 }
 ASYMPTOTIC = (0.04, "the asymptotic laws are within 3 % over these windows")
+LATER = "after the first runs of this system, when the claim was added"
 PREFACTOR_MARGINS = {"best-N": (0.1, "the law is in N + 1/2; 1/(2 N) is 0.1 for the smallest N")}
 
 
@@ -105,6 +107,7 @@ def law_claims(
     curves = law_curves(laws, parameters, data)
     claims = []
     for name, (margin, reason) in MARGINS.items():
+        fixed = LATER if name == "best-N" else BEFORE
         ratios = []
         for one in curves[name]:
             alpha = float(one.simulated["skill_exponent"])
@@ -126,6 +129,7 @@ def law_claims(
                     values=exponents,
                     margin=margin,
                     reason=reason,
+                    margin_fixed=fixed,
                 )
             )
         margin, reason = PREFACTOR_MARGINS.get(name, ASYMPTOTIC)
@@ -138,6 +142,7 @@ def law_claims(
                 values=max(ratios, key=lambda ratio: abs(ratio.mean() - 1)),
                 margin=margin,
                 reason=reason,
+                margin_fixed=fixed,
             )
         )
     return claims

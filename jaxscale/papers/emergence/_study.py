@@ -72,6 +72,30 @@ def score_table(name: str, score: EmergenceScore) -> Table:
     )
 
 
+SUMMARY = (
+    "Many skills, each a parity of bits of its own, occur in the data with probabilities that "
+    "fall as a power law of their rank; a two-layer network with a small start learns them one "
+    "after the other. In the multilinear model the network is replaced by one product of two "
+    "numbers for each skill, which is solved exactly; its loss is taken over steps, parameters, "
+    "samples and compute. Theory is fitted to the network by one number, on skill 1 alone, and to "
+    "the multilinear model not at all."
+)
+SYMBOLS = {
+    "k": "rank of a skill, 1 for the most frequent",
+    "alpha": "exponent of the skills: P_k falls as k^-(alpha + 1)",
+    "P_k": "probability that skill k occurs in the data",
+    "S": "target scale, the strength that every skill must reach",
+    "R_k": "strength of skill k that the model has learned",
+    "delta_k": "ln(measured / predicted) half point of skill k",
+    "eta": "learning rate",
+    "T": "steps; in the time law, tau",
+    "tau": "eta S T, steps in units of the dynamics",
+    "N": "parameters: skills that the multilinear model has",
+    "D": "samples",
+    "C": "compute N T; in the figures X = eta S N T",
+    "L": "loss",
+}
+
 STUDY = Study(
     system="emergence",
     title="Emergence and scaling laws of multitask sparse parity",
@@ -81,4 +105,6 @@ STUDY = Study(
         "full": (*(f"emergence_{regime}_full" for regime in AXIS), *LAW_PRESETS),
     },
     evaluate=evaluate,
+    summary=SUMMARY,
+    symbols=SYMBOLS,
 )

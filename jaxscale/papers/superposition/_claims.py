@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._claim import BEFORE, Claim
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.papers._runs import Point, in_float64, points
 from jaxscale.papers.superposition._scores import (
@@ -36,6 +36,7 @@ TAILS: dict[str, theory.AbstractTail] = {
 }
 ESTABLISHED = ((1.1, 0.0), (1.1, 1.0), (1.5, 0.0), (1.5, 0.5), (2.0, 0.0), (2.0, 1.0))
 """Pairs (a, b) on which the regime was established before anything ran here."""
+SEARCHED = "after the search for this regime, before the runs shown"
 LATE = (1e10, 1e12)  # eta_bias t between which exponents of the reduced equation are taken
 
 
@@ -120,19 +121,35 @@ def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
     ]
 
 
-def _same_for_all(name: str, statement: str, rows: list[Slopes], reason: str) -> Claim:
+def _same_for_all(
+    name: str, statement: str, rows: list[Slopes], reason: str, margin_fixed: str = BEFORE
+) -> Claim:
     """Claim that the exponents of all points are equal."""
     values = spread(rows, "loss")
     return Claim.from_seeds(
-        name, statement, PAPER, predicted=0.0, values=values, margin=0.3, reason=reason
+        name,
+        statement,
+        PAPER,
+        predicted=0.0,
+        values=values,
+        margin=0.3,
+        reason=reason,
+        margin_fixed=margin_fixed,
     )
 
 
-def _tenfold(name: str, statement: str, ratio: np.ndarray) -> Claim:
+def _tenfold(name: str, statement: str, ratio: np.ndarray, margin_fixed: str = BEFORE) -> Claim:
     """Claim that a ratio is ten in order of magnitude."""
-    reason = "a factor 2: the claim is of an order of magnitude"
+    reason, values = "a factor 2: the claim is of an order of magnitude", np.log10(ratio)
     return Claim.from_seeds(
-        name, statement, PAPER, predicted=1.0, values=np.log10(ratio), margin=0.3, reason=reason
+        name,
+        statement,
+        PAPER,
+        predicted=1.0,
+        values=values,
+        margin=0.3,
+        reason=reason,
+        margin_fixed=margin_fixed,
     )
 
 
@@ -156,6 +173,7 @@ def interference_claims(
             values=one.loss,
             margin=0.25,
             reason=LOGARITHM,
+            margin_fixed=SEARCHED,
         )
         for one in ruled
     ]
@@ -169,7 +187,7 @@ def interference_claims(
             f"{float(np.mean(spread(rows, 'control'))):.2f}"
         )
         reason = "half of the smallest spread expected without superposition, 0.6"
-        judged.append(_same_for_all(name, statement, rows, reason))
+        judged.append(_same_for_all(name, statement, rows, reason, margin_fixed=SEARCHED))
     scale = system.n_features * gain**2 / (4 * latent)
     for a in np.asarray(runs["frequency_exponent"], float).tolist():
         start = runs["loss"].sel(step=0, frequency_exponent=a, importance_exponent=0.0)
@@ -189,7 +207,8 @@ def interference_claims(
         "superposition multiplies the exponent by up to ten (log10 of the ratio to the exact curve "
         f"without it, {in_words(first.at)}); its start already holds the signal"
     )
-    return [*judged, _tenfold("acceleration-exponent", statement, first.loss / first.control)]
+    ratio = first.loss / first.control
+    return [*judged, _tenfold("acceleration-exponent", statement, ratio, margin_fixed=SEARCHED)]
 
 
 def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:

@@ -208,6 +208,25 @@ def order_table(runs: "xarray.Dataset") -> Table:
     )
 
 
+SUMMARY = (
+    "A student learns to reproduce N sparse features through a bottleneck of K dimensions by "
+    "minibatch descent; frequency and importance of the features are power laws of their rank. "
+    "With K = N there is no superposition and the loss over steps depends on the data; with K far "
+    "below N features interfere, and the loss is compared with 1/t, from a start at which "
+    "interference dominates and from a small random start. Exact curves without superposition are "
+    "the control; nothing in them is fitted."
+)
+SYMBOLS = {
+    "N": "features",
+    "K": "dimensions of the bottleneck",
+    "a": "exponent of the frequencies: feature i is active with probability i^-a, normalised",
+    "b": "exponent of the importances: feature i counts as i^-b in the target",
+    "g": "gain of the initial decoder",
+    "t": "steps",
+    "eta": "learning rate of the weights; eta_bias that of the biases",
+    "xi": "extreme-value index of the tail of the interference, 0 for a Gaussian",
+}
+
 STUDY = Study(
     system="superposition",
     title="Superposition and power-law training: teacher-student models with a bottleneck",
@@ -218,4 +237,6 @@ STUDY = Study(
         "full": (*(f"{name}_full" for name in PRESETS), "superposition_adam_full"),
     },
     evaluate=evaluate,
+    summary=SUMMARY,
+    symbols=SYMBOLS,
 )

@@ -43,7 +43,7 @@ _DEFAULTS: dict[str, Any] = {
 def _vector(name: str, ok: Callable[[Any], Any], what: str) -> Any:
     """Declare a field: a vector whose values are `what`, so that `ok` holds of them."""
 
-    def convert(value: Any) -> Array:
+    def convert(value: ArrayLike) -> Array:
         if np.ndim(value) != 1 or not np.size(value):
             raise ValueError(f"`{name}` must be a non-empty vector, got shape {np.shape(value)}.")
         if not isinstance(value, Tracer):

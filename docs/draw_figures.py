@@ -1,0 +1,32 @@
+"""Draw the figures of the gallery anew: `python docs/draw_figures.py [FOLDER]`.
+
+Runs `jaxscale reproduce all` (some minutes; what FOLDER already holds is not computed again) and
+writes every figure to `docs/figures` as a small PNG.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+PAPERS = ("emergence", "sparse", "superposition")
+WIDTH = 1400  # pixels, at most
+
+
+def main(folder: Path) -> None:
+    """Simulate, draw, and write the pictures with a palette of 128 colours."""
+    subprocess.run(["jaxscale", "reproduce", "all", "--out", str(folder)], check=True)
+    target = Path(__file__).resolve().parent / "figures"
+    for paper in PAPERS:
+        for source in sorted((folder / paper / "figures").glob("*.png")):
+            picture = Image.open(source).convert("RGB")
+            if picture.width > WIDTH:
+                height = round(picture.height * WIDTH / picture.width)
+                picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+            name = source.name if source.name.startswith(paper) else f"{paper}_{source.name}"
+            picture.quantize(128).save(target / name, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out"))

@@ -1,0 +1,99 @@
+"""The systems of the table of theories: each system with the parts that change its theory."""
+
+import numpy as np
+
+import jaxscale as js
+
+Cases = list[tuple[str, js.AbstractSystem]]
+
+
+def emergence() -> Cases:
+    """Systems of emergence."""
+    em = js.emergence
+    skills = em.MultilinearSkills(n_skills=3, n_steps=10)
+    network = em.ParityNetwork(n_steps=10, width=8)
+    few = em.FiniteSet(n_samples=20)
+    return [
+        ("`MultilinearSkills`, fresh data", skills),
+        ("`MultilinearSkills`, `data=FiniteSet(...)`", js.replace(skills, "data", few)),
+        ("`ParityNetwork`, fresh data (time is the bottleneck)", network),
+        ("the same, `optimizer=Adam()`", js.replace(network, "optimizer", js.Adam())),
+        ("the same, `schedule=Cosine()`", js.replace(network, "schedule", js.Cosine())),
+        (
+            "`ParityNetwork`, `data=FiniteSet(...)` (data are the bottleneck)",
+            js.replace(network, "data", few),
+        ),
+        (
+            "`ParityNetwork`, `regime=WidthLimited()`",
+            js.replace(network, "regime", em.WidthLimited()),
+        ),
+    ]
+
+
+def sparse() -> Cases:
+    """Systems of sparse regression."""
+    sp = js.sparse
+    linear = sp.RandomFeatureRegression(
+        n_features=8, n_samples=16, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    endless = sp.RandomFeatureRegression(
+        n_samples=16, spectrum_exponent=1.0, sparsity_exponent=2.0, features=sp.Identity()
+    )
+    descent = sp.GradientDescent(n_steps=10)
+    return [
+        ("`RandomFeatureRegression`, `solver=MinNorm()`", linear),
+        ("`solver=Ridge(...)`", js.replace(linear, "solver", sp.Ridge(strength=1e-3))),
+        ("`solver=GradientDescent(...)`", js.replace(linear, "solver", descent)),
+        ("`features=Identity()`, `solver=MinNorm()`", endless),
+        (
+            "`features=Identity()`, `solver=GradientDescent(...)`",
+            js.replace(endless, "solver", descent),
+        ),
+        (
+            "`features=Relu()`, `Tanh(...)`, `Elementwise(...)`",
+            js.replace(linear, "features", sp.Relu()),
+        ),
+    ]
+
+
+def superposition() -> Cases:
+    """Systems of superposition."""
+    sp = js.superposition
+
+    def student(**parts: object) -> js.AbstractSystem:
+        given = {"n_features": 8, "frequency_exponent": 1.5, "n_steps": 10, **parts}
+        return sp.TeacherStudent(**given)
+
+    flat = {"embedding": sp.Identity(), "decoder": sp.Linear()}
+    own = {"embedding": sp.Given(matrix=np.eye(8)[:4]), "decoder": sp.Linear()}
+    batches = {"gradient": sp.FreshBatches(batch_size=4), "learning_rate": 0.1}
+    return [
+        ("`TeacherStudent`, `embedding=Identity()`, `decoder=Linear()`", student(**flat)),
+        ("the same, `gradient=FreshBatches(...)`", student(**flat, **batches)),
+        (
+            "the same, `optimizer=Adam()`",
+            student(**flat, optimizer=js.Adam(), learning_rate=0.1),
+        ),
+        (
+            "`embedding=Given(...)`, `decoder=Linear()`, `initial=Zeros()`",
+            student(**own, initial=sp.Zeros()),
+        ),
+        ("the same, `gradient=FreshBatches(...)`", student(**own, **batches)),
+        (
+            "`embedding=RandomUnit()`, `TightFrame()`, `Pretrained(...)`, `decoder=Linear()`",
+            student(latent_size=4, embedding=sp.RandomUnit(), decoder=sp.Linear()),
+        ),
+        (
+            "`decoder=Relu()`, any embedding",
+            student(latent_size=4, embedding=sp.RandomUnit()),
+        ),
+    ]
+
+
+def systems() -> dict[str, Cases]:
+    """Return systems by the heading under which they stand, each with a label."""
+    return {
+        "Emergence": emergence(),
+        "Sparse regression": sparse(),
+        "Superposition": superposition(),
+    }

@@ -1,0 +1,97 @@
+"""What the pages of the site show is executed, as printed; guides have tests of their own."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blocks import blocks, execute, run_shell
+
+import jaxscale as js
+import jaxscale.cli
+
+DOCS = Path(__file__).parent.parent / "docs"
+GUIDES = {"sweeps.md", "own_curves.md", "own_model.md", "fitting.md"}
+EXECUTED = {"usage.md", "cite.md", "emergence.md", "sparse.md", "superposition.md"}
+PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"_made", "_build"} & set(p.parts))
+
+
+def test_every_page_with_code_is_executed():
+    with_code = {page.name for page in PAGES if "```python" in page.read_text()}
+    assert with_code == EXECUTED | GUIDES
+
+
+@pytest.mark.slow
+def test_usage(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    n_checked = execute(DOCS / "usage.md")[1]
+    assert n_checked == 6
+    assert js.open_store("widths.zarr").sizes["seed"] == 3
+    printed = run_shell((DOCS / "usage.md").read_text(), monkeypatch, capsys)  # in the same folder
+    assert "nothing was left to run" in " ".join(printed.split())
+    for figure in ("widths.png", "calibrated.png"):
+        assert (tmp_path / figure).stat().st_size > 10_000
+
+
+def test_the_fits_of_usage():
+    (code,) = [text for _, _, text in blocks(DOCS / "usage.md") if "js.Formula" in text]
+    names: dict[str, Any] = {"js": js}
+    exec(compile(code, "usage.md", "exec"), names)
+    assert names["fit"].values["skill_exponent"] == pytest.approx(0.6, rel=1e-6)
+    assert set(names["fit"].starts.status) <= {"converged", "not converged"}
+    low, high = names["surface"].interval(0.998)["alpha"]
+    assert low < 0.35 < high
+
+
+def test_sparse():
+    names, _ = execute(DOCS / "systems" / "sparse.md")
+    ratio = names["runs"].loss.median("seed") / names["theory"].loss
+    assert 0.9 < float(ratio.sel(n_features=128, n_samples=256)) < 1.1
+
+
+def test_superposition():
+    names, _ = execute(DOCS / "systems" / "superposition.md")
+    loss = names["runs"].loss.sel(importance_exponent=0.0).mean("seed")
+    assert loss[0] > 10 * names["exact"][0]
+    assert loss[-1] < names["exact"][-1]
+
+
+@pytest.mark.parametrize("page", ["systems/emergence.md", "cite.md"])
+def test_short_pages(page):
+    assert execute(DOCS / page)[1] == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_files_exist(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http") and "_made/" not in target:
+            assert (page.parent / target).is_file(), target
+
+
+def sweeps_of(text: str) -> list[str]:
+    """The command lines of shell blocks that run or plan a preset."""
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
+    return re.findall(r"^jaxscale ((?:run|plan) (?!.*\.toml).*)$", shell, re.M)
+
+
+LINES = [
+    line for page in [*PAGES, DOCS.parent / "README.md"] for line in sweeps_of(page.read_text())
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_command_lines_plan(line, capsys, monkeypatch):
+    """A line that runs a preset is planned, without what only a run has."""
+    arguments = re.sub(
+        r" --(store|figure|calibrate|where) \S+", "", line.replace("run ", "plan ", 1)
+    )
+    monkeypatch.setattr("sys.argv", ["jaxscale", *shlex.split(arguments)])
+    with pytest.raises(SystemExit) as done:
+        js.cli.main()
+    assert not done.value.code
+    assert " runs" in capsys.readouterr().out
+
+
+def test_there_are_command_lines():
+    assert len(LINES) >= 4

@@ -1,0 +1,102 @@
+"""The site is built without warnings and without a network, and none of its links is broken."""
+
+import html.parser
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 180
+pytestmark = pytest.mark.slow  # it takes half a minute
+
+sphinx = pytest.importorskip("sphinx", reason="the site needs the extra docs")
+
+
+class Page(html.parser.HTMLParser):
+    """What a page links to, what it loads, and its anchors."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note one element."""
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        elif tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload", "prefetch"):
+            self.loaded.append(values["href"])
+        elif "src" in values:
+            self.loaded.append(values["src"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Folder and pages, by their path in it."""
+    out = tmp_path_factory.mktemp("site") / "html"
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-E", "-q", "docs", out]
+    # a proxy that does not exist: nothing can be fetched
+    offline = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | offline, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return out, {p.relative_to(out).as_posix(): Page(p) for p in out.rglob("*.html")}
+
+
+def test_no_link_is_broken(site):
+    out, pages = site
+    broken, n_checked = [], 0
+    for name, page in pages.items():
+        for link in page.links:
+            url = urllib.parse.urlsplit(link)
+            if url.scheme or url.netloc:
+                continue
+            n_checked += 1
+            path = urllib.parse.unquote(url.path)
+            target = (out / name).parent.joinpath(path).resolve() if path else out / name
+            other = target.relative_to(out.resolve()).as_posix() if path else name
+            anchors = pages[other].anchors if other in pages else {""}
+            fragment = urllib.parse.unquote(url.fragment)
+            if not target.exists() or (fragment and fragment not in anchors and other in pages):
+                broken.append(f"{name}: {link}")
+    assert not broken
+    assert n_checked > 3000
+
+
+def test_nothing_is_loaded_from_a_network(site):
+    out, pages = site
+    loaded = {(name, source) for name, page in pages.items() for source in page.loaded}
+    assert loaded
+    assert not [x for x in loaded if urllib.parse.urlsplit(x[1]).scheme not in ("", "data")]
+    for style in out.rglob("*.css"):
+        assert "@import" not in style.read_text(), style
+        assert "url(http" not in style.read_text().replace('"', ""), style
+
+
+def test_every_public_name_has_an_entry(site):
+    _, pages = site
+    anchors = set().union(*(p.anchors for n, p in pages.items() if n.startswith("_made/api/")))
+    texts = "".join(p.read_text() for p in (ROOT / "docs" / "_made" / "api").glob("*.md"))
+    assert len(anchors) > 250
+    for name in (ROOT / "tests" / "public_names.txt").read_text().split():
+        module, _, attribute = name.rpartition(".")
+        value = getattr(importlib.import_module(module), attribute)
+        assert inspect.ismodule(value) or name in anchors or f"`{name}`" in texts, name
+
+
+def test_search_has_an_index(site):
+    out, _ = site
+    index = (out / "searchindex.js").read_text()
+    for word in ("emergence_tim", "interfer", "glossari"):
+        assert word in index
