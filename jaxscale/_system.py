@@ -105,6 +105,7 @@ class Work(eqx.Module):
     - `n_steps`: sequential steps.
     - `branches`: whether a run takes branches, all of which `vmap` computes: on a CPU such runs go
       one at a time.
+    - `draws`: numbers drawn or gathered for the batches of all steps.
     """
 
     flops: float
@@ -112,6 +113,7 @@ class Work(eqx.Module):
     resident_floats: float
     n_steps: int
     branches: bool = False
+    draws: float = 0.0
 
 
 def largest_divisor(n: int, most: float) -> int:

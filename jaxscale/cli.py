@@ -29,7 +29,10 @@ Devices = Annotated[
     int | None, typer.Option(help="Virtual CPU devices; by default one per core without a GPU.")
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Keep no compiled programs in the user's cache folder.")
+    bool,
+    typer.Option(
+        "--no-cache", help="Use no compiled programs and no times of the user's cache folder."
+    ),
 ]
 AXIS = "field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."
 Set = Annotated[Texts, typer.Option("--set", help="field=value; may be repeated.")]
@@ -209,7 +212,7 @@ def run(
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
         before = read_attributes(store_path(path)).get("sessions")
-    runs = run_plan(planned, store=path, progress=console.is_terminal)
+    runs = run_plan(planned, store=path)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
     names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
@@ -244,13 +247,16 @@ def plan(
     max_compiles: Compiles = None,
     memory: Memory = None,
     devices: Devices = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing.
+
+    The time is that of earlier runs of the same class on this machine, if they were timed.
 
     Warns of a learning rate above the stability limit where the limit has a closed form: for
     MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
     """
-    _start(devices, no_cache=True)
+    _start(devices, no_cache)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     typer.echo(str(_planned(file, settings, axis, seeds, bounds)))
 
@@ -360,6 +366,7 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
 
     from jaxscale._compilation import compiled_folder
     from jaxscale.sweep._config import preset_names
+    from jaxscale.sweep._timings import read_times
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
         typer.echo(f"{package} {version(package)}")
@@ -370,6 +377,8 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     sizes = [f.stat().st_size for f in folder.glob("*") if f.is_file()] if folder else []
     where = f"{sum(sizes) / 1e6:.1f} MB in {folder}" if folder else "not kept on disk"
     typer.echo(f"compiled programs: {where}")
+    times = read_times()
+    typer.echo(f"timed for plans: {', '.join(n.partition(':')[2] for n in times) or 'no runs yet'}")
     typer.echo(f"presets: {', '.join(preset_names())}")
 
 

@@ -115,6 +115,7 @@ def test_info(command):
         "devices: cpu 0, cpu 1",
         "emergence_time",
         "compiled programs:",
+        "timed for plans:",
     ):
         assert word in out
 

@@ -288,6 +288,7 @@ class ParityNetwork(AbstractNetwork):
             working_floats=micro * width,
             resident_floats=2.2 * max(micro * (width + n_inputs), block * width) + 6 * weights,
             n_steps=self.n_steps,
+            draws=float(self.n_steps * self.batch_size * self.n_bits),
         )
 
     def with_micro_batch(self, max_floats: float) -> "ParityNetwork":

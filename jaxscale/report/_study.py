@@ -142,7 +142,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     zarr.open_group(store, mode="a", zarr_format=3)
     runs = {}
     for name, plan in plans.items():
-        runs[name] = run(plan, store=store / name, progress=console.is_terminal)
+        runs[name] = run(plan, store=store / name)
         seconds = runs[name].attrs["wall_seconds"]
         console.print(f"  {name}: {plan.n_runs} runs in {duration(seconds)}")
         if not runs[name].attrs["complete"]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxscale._devices import host_memory
+from jaxscale._devices import device_memory, host_memory
 from jaxscale._system import AbstractSystem, largest_divisor
 from jaxscale.paths import replace
 from jaxscale.sweep._grid import Grid, positions
@@ -17,8 +17,11 @@ CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 2_000_000_000  # on an H200 groups gain up to the largest tried, 1.2 GB
 CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
 CPU_FLOPS, GPU_FLOPS = 45e9, 12e12  # reached by networks of width 16 to 1000: 8 to 21 TFLOP/s
-CPU_STEP_SECONDS, GPU_STEP_SECONDS = 15e-6, 40e-6  # of a group: dispatch, launches
+CPU_STEP_SECONDS, GPU_STEP_SECONDS = 5e-6, 40e-6  # of a group: dispatch, launches
+CPU_DRAW_SECONDS = 6.5e-9
+CPU_SOLVER_SECONDS = 150e-6  # of a run that calls factorisations: small ones and the branches
 CHUNK_SECONDS = 5.0
+CALL_BYTES = 2**24  # of the results of a call on each device
 HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed by several threads
 
 
@@ -33,6 +36,7 @@ class Bucket:
     chunk: int  # runs per call
     group: int  # runs per `vmap`
     n_devices: int  # devices that share a chunk
+    per_call: int = 1  # groups that a call computes on each device, at most
 
     @functools.cached_property
     def traced_system(self) -> AbstractSystem:
@@ -68,9 +72,9 @@ class Bucket:
 
     @property
     def bytes_per_device(self) -> float:
-        """Memory of one call on each device: the runs in flight, and the results of its runs."""
+        """Memory of one call on each device: the runs in flight, and its results."""
         in_flight = self.group * resident_bytes(self.traced_system)
-        return in_flight + self.chunk // self.n_devices * self.result_bytes
+        return in_flight + self.per_call * self.group * self.result_bytes
 
     @property
     def result_bytes(self) -> float:
@@ -171,7 +175,12 @@ def run_seconds(system: AbstractSystem, group: int) -> float:
     """Estimated seconds of one run on one device, in groups of `group`."""
     work, cpu = system.work(), on_cpu()
     flops, step = (CPU_FLOPS, CPU_STEP_SECONDS) if cpu else (GPU_FLOPS, GPU_STEP_SECONDS)
-    return work.flops / flops + step * work.n_steps / group
+    drawing = 0.0
+    if cpu:
+        flops *= 4 / itemsize(system)
+        step = CPU_SOLVER_SECONDS if work.branches else step
+        drawing = CPU_DRAW_SECONDS * work.draws
+    return work.flops / flops + drawing + step * work.n_steps / group
 
 
 def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
@@ -181,11 +190,13 @@ def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
     return Bucket(padded, run_ids, columns, seeds, len(run_ids), len(run_ids), 1)
 
 
-def stored_bucket(grid: Grid, run_ids: np.ndarray, chunk: int, group: int) -> Bucket:
+def stored_bucket(
+    grid: Grid, run_ids: np.ndarray, chunk: int, group: int, most_runs: int | None
+) -> Bucket:
     """Bucket with the chunks that a store was cut into, on the devices of this process."""
     n_devices, group = devices_for(chunk, group, jax.local_device_count())
     bucket = uncut_bucket(grid, run_ids)
-    return dataclasses.replace(bucket, chunk=chunk, group=group, n_devices=n_devices)
+    return _with_calls(bucket, chunk, group, n_devices, device_memory(), most_runs)
 
 
 def planned_bucket(
@@ -213,7 +224,44 @@ def planned_bucket(
     per_device = math.ceil(per_device / math.ceil(per_device / cap))
     group = _even(per_device, min(group, per_device), cap)
     chunk = math.ceil(per_device / group) * group * n_devices
-    return dataclasses.replace(bucket, chunk=chunk, group=group, n_devices=n_devices)
+    return _with_calls(bucket, chunk, group, n_devices, memory, most_runs)
+
+
+def _with_calls(
+    bucket: Bucket, chunk: int, group: int, n_devices: int, memory: float, most_runs: int | None
+) -> Bucket:
+    """Bucket in these chunks and groups, with as many groups per call as its results allow.
+
+    They are the same for chunks of any length, which therefore share a program.
+    """
+    results = max(group * bucket.result_bytes, 1)
+    free = memory - group * resident_bytes(bucket.traced_system)
+    n_groups = math.ceil(bucket.n_runs / (group * n_devices))
+    per_call = min(1 << (n_groups - 1).bit_length(), int(min(CALL_BYTES, free) // results))
+    if most_runs is not None:
+        per_call = min(per_call, most_runs // (group * n_devices))
+    return dataclasses.replace(
+        bucket, chunk=chunk, group=group, n_devices=n_devices, per_call=max(1, per_call)
+    )
+
+
+def recut(bucket: Bucket, seconds: float, most_runs: int | None) -> Bucket:
+    """Bucket in chunks of about `CHUNK_SECONDS`, if a group on each device takes `seconds`.
+
+    Its groups stay as they are: so does its program. A chunk that is planned well enough, within a
+    factor of two, is not changed.
+    """
+    per_group = bucket.group * bucket.n_devices
+    lasts = bucket.chunk / per_group * seconds
+    if lasts <= 2 * CHUNK_SECONDS and (bucket.n_chunks == 1 or 2 * lasts >= CHUNK_SECONDS):
+        return bucket
+    most = 0.5 * host_memory() / HOST_COPIES / max(bucket.result_bytes * per_group, 1)
+    if most_runs is not None:
+        most = min(most, most_runs // per_group)
+    n_groups = math.ceil(bucket.n_runs / per_group)
+    groups = max(1, int(min(n_groups, most, CHUNK_SECONDS / max(seconds, 1e-9))))
+    groups = math.ceil(n_groups / math.ceil(n_groups / groups))
+    return dataclasses.replace(bucket, chunk=groups * per_group)
 
 
 def _even(n_runs: int, most: int, limit: int) -> int:

@@ -7,7 +7,8 @@ results.
 """
 
 import contextlib
-import functools
+import dataclasses
+import math
 import signal
 import threading
 import time
@@ -17,28 +18,39 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax.random as jr
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from jaxscale._devices import host_memory
 from jaxscale._linalg import one_blas_thread
 from jaxscale.keys import root_key
+from jaxscale.sweep._bucket import recut, run_seconds
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Plan, plan as make_plan
-from jaxscale.sweep._program import Answer, Task, compute, compute_anywhere, describe_devices
+from jaxscale.sweep._program import (
+    Answer,
+    Pace,
+    Task,
+    compute,
+    compute_anywhere,
+    describe_devices,
+)
+from jaxscale.sweep._progress import Progress
 from jaxscale.sweep._reader import StoreReader, store_path
 from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover
+from jaxscale.sweep._timings import keep_time
 
 if TYPE_CHECKING:
     import xarray
 
+PILOT_SECONDS = 0.25  # that runs are timed for before a new store is cut into chunks
 RECORD_SECONDS = 1.0  # between records of what a session took so far
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
 PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
 Where: TypeAlias = tuple[int, int]  # bucket and chunk
+Computed: TypeAlias = tuple[Where, Answer]
 
 
 def run(
@@ -61,7 +73,8 @@ def run(
     - `executor`: computes the chunks elsewhere: any `concurrent.futures.Executor` that does not
       fork, Dask's `client.get_executor()`, or an executor of submitit. Each worker compiles its own
       programs and uses all its devices; this process alone writes.
-    - `progress`: show a bar for plans longer than a second; by default on a terminal.
+    - `progress`: False shows nothing; by default a bar on a terminal, and elsewhere a line every
+      ten seconds, both with the time that remains by the clock.
 
     **Returns** a `Dataset` with the grid's dimensions, `seed`, and those of each observable.
 
@@ -84,8 +97,6 @@ def run(
         raise ValueError(f"`store` must be a path or None, got {store!r}.")
     if executor is not None:
         _check_executor(executor)
-    shown = _bar(True).console.is_terminal if progress is None else progress
-    shown = shown and plan.seconds > 1.0
     if store is None:
         layout = Layout.of(plan)
         if layout.result_bytes > host_memory():
@@ -93,14 +104,14 @@ def run(
                 f"`store` must be given: the results take {layout.result_bytes / 1e9:.3g} GB, and "
                 f"this process may use {host_memory() / 1e9:.3g} GB of memory."
             )
-        return _work(Session(plan, MemoryStore(layout), executor), shown)
+        return _work(Session(plan, MemoryStore(layout), executor), progress)
     path = store_path(store)
     stored = _complete(path, plan)
     if stored is not None:
         return stored.dataset()
     with store_lock(path):
         plan, results = _opened(path, plan)
-        return _work(Session(plan, results, executor), shown)
+        return _work(Session(plan, results, executor), progress)
 
 
 def _complete(path: Path, plan: Plan) -> StoreReader | None:
@@ -146,36 +157,91 @@ class Session:
         self.began = time.perf_counter()
         self.written: set[Where] = set()
         self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
+        self.paces: dict[int, Pace] = {}
+        self.lock = threading.Lock()  # of the results' provenance
 
     def task(self, bucket: int, chunk: int) -> Task:
         return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options)
 
-    def n_runs(self, chunks: Iterable[Where]) -> int:
-        """Runs of some chunks."""
-        return sum(len(self.plan.buckets[bucket].ids_of(chunk)) for bucket, chunk in chunks)
+    def n_runs(self, where: Where) -> int:
+        """Runs of a chunk."""
+        return len(self.plan.buckets[where[0]].ids_of(where[1]))
 
-    def chunks(self, bar: Progress) -> Generator[tuple[Where, Answer]]:
+    def chunks(self, progress: Progress) -> Generator[Computed]:
         """Answers as they come."""
         if self.executor is not None:
             tasks = {where: self.task(*where) for where in self.remaining}
             yield from _answers(self.executor, tasks)
             return
-        describe = functools.partial(bar.update, bar.task_ids[0])
-        compiling = functools.partial(describe, description="compiling")
+
+        def computed(where: Where, first: int = 0, most_seconds: float = math.inf) -> Answer:
+            total = 0.0
+
+            def advanced(n_runs: int, seconds: float) -> bool:
+                nonlocal total
+                total += seconds
+                progress.advance(where[0], n_runs, seconds)
+                return total >= most_seconds
+
+            task = self.task(*where)
+            return compute(task, progress.compile, compiled, self.paces, first, advanced)
 
         def compiled(seconds: float) -> None:
             self.compile_seconds += seconds
-            describe(description="running")
 
-        keys: dict[int, Any] = {}
+        begun: dict[Where, Answer] = {}
+        if (pilot := self.pilot()) is not None:
+            begun[pilot, 0] = computed((pilot, 0), 0, PILOT_SECONDS)
+            self.recut(pilot)
         for where in self.remaining:
-            yield where, compute(self.task(*where), compiling, compiled, keys)
+            answer = computed(where) if where not in begun else None
+            yield where, answer or self.completed(begun.pop(where), where, computed)
+
+    def completed(
+        self, begun: Answer, where: Where, computed: Callable[[Where, int], Answer]
+    ) -> Answer:
+        """Answer for a chunk of which the first runs, or more than all, are there already."""
+        chunk = self.plan.buckets[where[0]].chunk
+        n_runs = len(begun.values["status"])
+        if n_runs >= chunk:
+            values = {name: value[:chunk] for name, value in begun.values.items()}
+            return dataclasses.replace(begun, values=values)
+        more = computed(where, n_runs)
+        values = {n: np.concatenate([begun.values[n], more.values[n]]) for n in more.values}
+        seconds = begun.compile_seconds + more.compile_seconds
+        return dataclasses.replace(more, values=values, compile_seconds=seconds)
+
+    def pilot(self) -> int | None:
+        """The bucket by which a new store is cut: the longest whose chunks can be cut otherwise."""
+        if len(self.remaining) < len(self.results.layout.rows):
+            return None
+        buckets = self.plan.buckets
+        pilots = [i for i, b in enumerate(buckets) if b.n_runs > b.group * b.n_devices]
+        return max(pilots, key=lambda i: buckets[i].seconds, default=None)
+
+    def recut(self, pilot: int) -> None:
+        """Cut all buckets by the measured time of one, which is computed first."""
+        first = self.plan.buckets[pilot]
+        measured = self.paces[id(first.padded_system)].seconds
+        ratio = (measured or 0.0) / (first.group * run_seconds(first.traced_system, first.group))
+        most = self.plan.options.max_runs_per_chunk
+        buckets = tuple(
+            recut(b, ratio * b.group * run_seconds(b.traced_system, b.group), most)
+            for b in self.plan.buckets
+        )
+        if any(new.chunk != b.chunk for new, b in zip(buckets, self.plan.buckets, strict=True)):
+            with self.lock:  # another thread records
+                self.plan = dataclasses.replace(self.plan, buckets=buckets)
+                self.results = self.results.relaid(Layout.of(self.plan))
+            self.record()
+        self.remaining = sorted(self.results.layout.rows, key=lambda where: where[0] != pilot)
 
     def record(self) -> None:
         """Write the provenance of this session, as it is so far."""
         seconds = time.perf_counter() - self.began, self.compile_seconds
         complete = self.written.issuperset(self.remaining)
-        self.results.record(provenance(self.plan, self.device, *seconds, complete))
+        with self.lock:
+            self.results.record(provenance(self.plan, self.device, *seconds, complete))
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -203,37 +269,41 @@ class Session:
                     thread.join()
                 self.record()
 
-    def run(self, shown: bool) -> None:
+    def run(self, show: bool | None) -> None:
         """Compute and write what remains, or until Ctrl-C.
 
         A chunk is written before the next one is computed: a thread that writes meanwhile gained
         nothing that could be measured, for computing and compressing share the cores.
         """
-        done = self.plan.n_runs - self.n_runs(self.remaining)
-        with _bar(shown) as bar:
-            line = bar.add_task("running", total=self.plan.n_runs, completed=done)
+        remaining = [0] * len(self.plan.buckets)
+        for where in self.remaining:
+            remaining[where[0]] += self.n_runs(where)
+        progress = Progress(self.plan.buckets, remaining)
 
-            def accept(where: Where, answer: Answer) -> None:
-                if where in self.written:  # it came once more, after an interrupt
-                    return
-                with _delayed_interrupt():
-                    self.results.write(*where, answer.values)
-                    self.written.add(where)
-                    if self.executor is not None:  # else counted when it was compiled
-                        self.compile_seconds += answer.compile_seconds
-                    self.device = answer.device
-                    bar.update(line, advance=self.n_runs([where]))
+        def accept(where: Where, answer: Answer) -> None:
+            if where in self.written:  # it came once more, after an interrupt
+                return
+            with _delayed_interrupt():
+                self.results.write(*where, answer.values)
+                self.written.add(where)
+                self.device = answer.device
+                if self.executor is not None:  # else counted when it was computed
+                    self.compile_seconds += answer.compile_seconds
+                    progress.advance(where[0], self.n_runs(where))
 
-            with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
-                with contextlib.closing(self.chunks(bar)) as coming:
-                    _until_interrupted(coming, accept)
+        with progress.shown(show), contextlib.suppress(KeyboardInterrupt), one_blas_thread():
+            with contextlib.closing(self.chunks(progress)) as coming:
+                _until_interrupted(coming, accept)
+        if self.executor is None:  # else they were timed on other machines
+            for i, times in progress.measured().items():
+                keep_time(self.plan.buckets[i].padded_system, *times)
 
 
-def _work(session: Session, shown: bool) -> "xarray.Dataset":
+def _work(session: Session, show: bool | None) -> "xarray.Dataset":
     """Results of a session, whose provenance is written when it begins and however it ends."""
     if session.remaining:
         with session.recording():
-            session.run(shown)
+            session.run(show)
     return session.results.dataset()
 
 
@@ -267,12 +337,6 @@ def _accept_all(coming: Generator[Any], accept: Callable[..., None]) -> None:
     while (item := next(coming, None)) is not None:
         accept(*item)
         del item
-
-
-def _bar(shown: bool) -> Progress:
-    remaining = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "runs", remaining)
-    return Progress(*columns, disable=not shown, transient=True)
 
 
 def _check_executor(executor: Any) -> None:

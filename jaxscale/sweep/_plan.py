@@ -43,6 +43,7 @@ from jaxscale.sweep._bucket import (
     with_micro_batches,
 )
 from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._timings import measured_ratio
 
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
 COMPILE_SECONDS = 3.0
@@ -101,10 +102,27 @@ class Plan:
         """Most devices that a bucket is spread over."""
         return max((b.n_devices for b in self.buckets), default=1)
 
+    @functools.cached_property
+    def ratios(self) -> tuple[float | None, ...]:
+        """Measured over estimated time of runs like those of each bucket; None without any."""
+        return tuple(
+            measured_ratio(b.padded_system, b.seconds / max(b.n_runs, 1)) for b in self.buckets
+        )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether this machine has timed runs of every bucket's class."""
+        return None not in self.ratios
+
     @property
     def seconds(self) -> float:
-        """Estimated run time, compilation apart."""
-        return sum(b.seconds for b in self.buckets)
+        """Estimated run time, compilation apart, by earlier runs of the class if any were timed."""
+        return sum(self._bucket_seconds)
+
+    @property
+    def _bucket_seconds(self) -> list[float]:
+        pairs = zip(self.buckets, self.ratios, strict=True)
+        return [b.seconds * (1.0 if ratio is None else ratio) for b, ratio in pairs]
 
     @property
     def flops(self) -> float:
@@ -148,7 +166,8 @@ class Plan:
         rows = []
         for i, b in enumerate(self.buckets):
             counts = map(str, (i, b.n_runs, b.n_chunks, b.chunk, b.group))
-            costs = (f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}", f"{b.seconds:.3g}")
+            seconds = self._bucket_seconds[i]
+            costs = (f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}", f"{seconds:.3g}")
             rows.append([*counts, *costs])
         table = Table(repr(self.grid), "", [Column(name, number=True) for name in names], rows)
         total = (
@@ -156,6 +175,7 @@ class Plan:
             f"{counted(self.n_devices, 'device')}, "
             f"{self.padding_waste:.0%} more work by padding, {self.host_bytes / 1e6:.3g} MB of "
             f"host memory, about {self.seconds:.3g} s and compilation"
+            f"{'' if self.is_calibrated else ' (no such run was timed on this machine yet)'}"
         )
         return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))
 
@@ -231,7 +251,7 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
 
 def continued(grid: Grid, cuts: Sequence[tuple[np.ndarray, int, int]], options: Options) -> Plan:
     """Plan with the buckets of a store: runs, runs per chunk and runs per group of each."""
-    buckets = tuple(stored_bucket(grid, *cut) for cut in cuts)
+    buckets = tuple(stored_bucket(grid, *cut, options.max_runs_per_chunk) for cut in cuts)
     return Plan(grid, buckets, (), sum(b.flops for b in buckets), options)
 
 

@@ -1,10 +1,12 @@
 """Compiled programs: kept by structure, and run over the devices of this process.
 
-`shard_map` spreads the runs of a chunk over the local devices without any collective, and on each
-device `lax.map` runs over groups of `vmap`-ed runs. Every run sees its own leaves and its own key
-and nothing of its neighbours. Numbers are arguments of a program, so that a process compiles once
-per structure and shape: `PROGRAMS` keeps what was used last. The structure of a system is all that
-decides its program, the code of the user's classes included, and no value of a leaf.
+`shard_map` spreads the runs of a call over the local devices without any collective, and on each
+device a loop goes over groups of `vmap`-ed runs. The number of groups is an argument, so that one
+program serves chunks of any length, in calls that last about `CALL_SECONDS` by the clock. Every run
+sees its own leaves and its own key and nothing of its neighbours. Numbers are arguments of a
+program, so that a process compiles once per structure and shape: `PROGRAMS` keeps what was used
+last. The structure of a system is all that decides its program, the code of the user's classes
+included, and no value of a leaf.
 """
 
 import contextlib
@@ -12,6 +14,7 @@ import dataclasses
 import dis
 import functools
 import inspect
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -20,6 +23,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -36,6 +40,8 @@ from jaxscale.sweep._bucket import Bucket, cached_group, devices_for
 from jaxscale.sweep._plan import Options
 
 RUNS = "runs"
+CALL_SECONDS = 0.5  # between looks at the clock
+FASTER = 8.0  # a call has at most so many times the groups of the one before
 MOST_PROGRAMS = 32  # that a process keeps; 30 to 40 MB each
 SETTINGS = (  # of JAX, that change what is traced or compiled
     "jax_enable_x64", "jax_default_matmul_precision", "jax_default_device",
@@ -102,7 +108,7 @@ class Answer:
 
 
 class Program:
-    """A compiled program for all chunks of the structure and the shapes of `bucket`."""
+    """A compiled program for calls of up to `per_call` groups, of the structure of `bucket`."""
 
     def __init__(self, bucket: Bucket, root: np.ndarray):
         self.traced_system, group = bucket.traced_system, bucket.group
@@ -113,25 +119,34 @@ class Program:
             key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
             return system.simulate(jr.fold_in(key, seed))
 
-        def chunk(leaves: Any, root: Any, columns: dict[str, Any], seeds: Any) -> Any:
-            def of_group(arguments: Any) -> Any:
-                if group == 1:  # a batch axis of length 1 would cost XLA its plain products
-                    single = one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
-                    return jax.tree.map(lambda x: x[None], single)
-                return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
+        @jax.jit  # traced once, for its shapes and for the loop
+        def of_group(leaves: Any, root: Any, arguments: Any) -> Any:
+            if group == 1:  # a batch axis of length 1 would cost XLA its plain products
+                single = one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
+                return jax.tree.map(lambda x: x[None], single)
+            return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
 
-            return jax.lax.map(of_group, (columns, seeds))
+        def call(leaves: Any, root: Any, n_groups: Any, *arguments: Any) -> Any:
+            def numbered(i: Any) -> Any:
+                return of_group(leaves, root, jax.tree.map(lambda x: x[i], arguments))
+
+            def write(i: Any, out: Any) -> Any:
+                return jax.tree.map(lambda o, v: o.at[i].set(v), out, numbered(i))
+
+            shapes = jax.eval_shape(numbered, n_groups)
+            out = jax.tree.map(lambda s: jnp.zeros((bucket.per_call, *s.shape), s.dtype), shapes)
+            return jax.lax.fori_loop(0, n_groups, write, out)
 
         spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
         sharded = jax.shard_map(
-            eqx.debug.assert_max_traces(chunk, max_traces=1),
+            eqx.debug.assert_max_traces(call, max_traces=1),
             mesh=_mesh(bucket.n_devices),
-            in_specs=(everywhere, everywhere, spread, spread),
+            in_specs=(everywhere, everywhere, everywhere, spread, spread),
             out_specs=spread,
             check_vma=False,
         )
         began = time.perf_counter()
-        lowered = jax.jit(sharded).lower(leaves, root, *_arguments(bucket))
+        lowered = jax.jit(sharded).lower(leaves, root, *_arguments(bucket, 0, 1))
         _check_outputs(self.traced_system, lowered.out_info)
         self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - began
@@ -149,21 +164,36 @@ class Program:
         """The compiled program, as XLA prints it."""
         return self._compiled.as_text() or ""
 
-    def __call__(self, bucket: Bucket, root: np.ndarray) -> dict[str, np.ndarray]:
-        """Observables of the runs of a chunk, on the host."""
+    def __call__(
+        self, bucket: Bucket, root: np.ndarray, first: int, n_groups: int
+    ) -> dict[str, np.ndarray]:
+        """Observables of `n_groups` groups per device from run `first` on, on the host."""
         leaves = eqx.filter(bucket.traced_system, eqx.is_array_like)
-        out = self._compiled(leaves, root, *_arguments(bucket))
-        return {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()}
+        out = self._compiled(leaves, root, *_arguments(bucket, first, n_groups))
+        n_runs = min(n_groups * bucket.n_devices * bucket.group, bucket.n_runs - first)
+
+        def runs(value: Any) -> np.ndarray:
+            by_device = np.asarray(value).reshape(
+                bucket.n_devices, bucket.per_call, *value.shape[1:]
+            )
+            return by_device[:, :n_groups].reshape(-1, *value.shape[2:])[:n_runs]
+
+        return {name: runs(value) for name, value in out.items()}
 
 
-def _arguments(bucket: Bucket) -> tuple[dict[str, Any], Any]:
-    """Columns and seeds, shaped (groups, group) and spread over the devices."""
+def _arguments(bucket: Bucket, first: int, n_groups: int) -> tuple[Any, dict[str, Any], Any]:
+    """Groups per device; columns and seeds, shaped (groups, group) and spread over the devices."""
     sharding = NamedSharding(_mesh(bucket.n_devices), PartitionSpec(RUNS))
+    shape = (bucket.n_devices, bucket.per_call, bucket.group)
+    rows = np.full(shape, first)
+    rows[:, :n_groups] += np.arange(rows[:, :n_groups].size).reshape(-1, n_groups, bucket.group)
+    rows = rows.clip(max=bucket.n_runs - 1).reshape(-1, bucket.group)
 
-    def shape(column: np.ndarray) -> Any:
-        return jax.device_put(column.reshape(-1, bucket.group), sharding)
+    def put(column: np.ndarray) -> Any:
+        return jax.device_put(column[rows], sharding)
 
-    return {p: shape(c) for p, c in bucket.columns.items()}, shape(bucket.seeds)
+    columns = {path: put(column) for path, column in bucket.columns.items()}
+    return np.int32(n_groups), columns, put(bucket.seeds)
 
 
 def _check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
@@ -189,27 +219,40 @@ def _mesh(n_devices: int) -> Mesh:
     return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
+@dataclasses.dataclass
+class Pace:
+    """What a session has learned about a system: its structure, and seconds per group."""
+
+    key: Hashable
+    seconds: float | None = None  # of a group on each device
+
+
 def compute(
     task: Task,
     compiling: Callable[[], None] = lambda: None,
     compiled: Callable[[float], None] = lambda seconds: None,
-    keys: dict[int, Any] | None = None,
+    paces: dict[int, Pace] | None = None,
+    first: int = 0,
+    advanced: Callable[[int, float], bool] = lambda n_runs, seconds: False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Answer:
-    """Compute a chunk in this process.
+    """Compute a chunk in this process, from its run `first` on.
 
-    `compiling` is called before a program is compiled, `compiled` after it, with its seconds.
-    `keys` holds the structures of a session's systems, which take longer to find than a chunk.
+    `compiling` is called before a program is compiled, `compiled` after it, with its seconds;
+    `advanced` after every call of it, with the runs and seconds of the call: the chunk ends there
+    if it returns true. `paces` holds what is known of a session's systems, whose structures take
+    longer to find than a chunk.
     """
     bucket, root, seconds = task.bucket, task.root, 0.0
-    keys, number = {} if keys is None else keys, id(bucket.padded_system)
+    paces, number = {} if paces is None else paces, id(bucket.padded_system)
     with (
         jax.enable_x64(bucket.padded_system.dtype == "float64"),
         jax.default_matmul_precision(task.options.matmul_precision),
     ):
         devices = tuple(jax.local_devices()[: bucket.n_devices])
-        if number not in keys:
-            keys[number] = structure_key(bucket.traced_system)
-        key = (keys[number], bucket.chunk, bucket.kinds, devices)
+        if number not in paces:
+            paces[number] = Pace(structure_key(bucket.traced_system))
+        pace = paces[number]
 
         def program_of(bucket: Bucket) -> Program:
             def build() -> Program:
@@ -220,7 +263,8 @@ def compute(
                 compiled(program.compile_seconds)
                 return program
 
-            return PROGRAMS.find((*key, bucket.group), build)
+            key = (pace.key, bucket.kinds, devices, bucket.per_call, bucket.group)
+            return PROGRAMS.find(key, build)
 
         program = program_of(bucket)
         memory = task.options.memory or device_memory()
@@ -229,7 +273,22 @@ def compute(
             group = largest_divisor(bucket.chunk // bucket.n_devices, fitting)
             bucket = dataclasses.replace(bucket, group=group)
             program = program_of(bucket)
-        values = program(bucket, root)
+        parts, n_groups, stopped = [], 1, False
+        while first < bucket.n_runs and not stopped:
+            remaining = math.ceil((bucket.n_runs - first) / (bucket.group * bucket.n_devices))
+            if pace.seconds is not None:
+                n_groups = int(min(CALL_SECONDS / max(pace.seconds, 1e-9), FASTER * n_groups))
+            n_groups = max(1, min(n_groups, remaining, bucket.per_call))
+            began = clock()
+            parts.append(program(bucket, root, first, n_groups))
+            spent = clock() - began
+            pace.seconds = spent / n_groups
+            n_runs = len(parts[-1][STATUS])
+            first += n_runs
+            stopped = advanced(n_runs, spent)
+    values = parts[0]
+    if len(parts) > 1:
+        values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Answer(values, seconds, describe_devices(bucket.n_devices))
 
 

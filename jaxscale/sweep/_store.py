@@ -50,6 +50,11 @@ class MemoryStore:
             placed = layout.place(name, values[name], layout.positions[bucket])
             self.values[name][ids] = placed[: len(ids)]
 
+    def relaid(self, layout: Layout) -> "MemoryStore":
+        """These results for chunks that are cut otherwise."""
+        self.layout = layout
+        return self
+
     def record(self, provenance: dict[str, Any]) -> None:
         """Take the provenance of this session."""
         self.attributes = {**provenance, "sessions": json.dumps([provenance])}
@@ -99,6 +104,13 @@ class ZarrStore:
                 list(pool.map(put, layout.observables))
             self._arrays["done"][shards] = True
         self._done[shards] = True
+
+    def relaid(self, layout: Layout) -> "ZarrStore":
+        """The store anew, of which nothing is done yet, for chunks that are cut otherwise."""
+        sessions = {"sessions": json.dumps(self._sessions)} if self._sessions else {}
+        with replacing(self.path) as temporary:
+            write_header(temporary, layout, **sessions)
+        return ZarrStore(self.path, layout)
 
     def record(self, provenance: dict[str, Any]) -> None:
         """Write the provenance of this session, as it is so far, after those before it."""

@@ -54,8 +54,8 @@ def count_chunks(monkeypatch, stop_after=None):
     """Where every chunk was computed, in order; Ctrl-C comes after `stop_after` of them."""
     chunks, computed = Session.chunks, []
 
-    def counted(self, bar):
-        for where, answer in chunks(self, bar):
+    def counted(self, progress):
+        for where, answer in chunks(self, progress):
             if len(computed) == stop_after:
                 raise KeyboardInterrupt
             computed.append(where)

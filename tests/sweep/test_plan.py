@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from checks import compilations
-from systems import ONLINE as SMALL
+from systems import ONLINE as SMALL, regression
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
@@ -199,7 +199,8 @@ def test_static_axes_bound_the_programs_from_below():
 
 
 def test_memory_bounds_the_runs_of_a_call():
-    grid = js.Grid(js.replace(NETWORK, "width", 64), seeds=64)
+    network = js.replace(js.replace(NETWORK, "width", 64), "n_steps", 2000)
+    grid = js.Grid(network, seeds=64)
     free = js.plan(grid)
     tight = js.plan(grid, memory=free.bytes_per_device / 3)
     assert tight.bytes_per_device <= free.bytes_per_device / 3
@@ -292,3 +293,16 @@ def test_long_runs_on_an_accelerator_fill_their_groups(monkeypatch):
     working = 4 * network.work().working_floats * groups[100_000]
     assert groups[40] == groups[100_000]
     assert 0.5 * GPU_WORKING_BYTES <= working <= GPU_WORKING_BYTES
+
+
+def test_draws_doubles_and_factorisations_take_time_on_a_cpu(monkeypatch):
+    def seconds(system):
+        return bucket.run_seconds(system, 1)
+
+    double = js.replace(SMALL, "dtype", "float64")
+    assert seconds(double) == pytest.approx(seconds(SMALL) + SMALL.work().flops / bucket.CPU_FLOPS)
+    for name in ("CPU_DRAW_SECONDS", "CPU_SOLVER_SECONDS"):
+        system = NETWORK if name == "CPU_DRAW_SECONDS" else regression()
+        before = seconds(system)
+        monkeypatch.setattr(bucket, name, 0.0)
+        assert seconds(system) < before

@@ -1,0 +1,66 @@
+"""Times of runs that this machine has taken, for the estimates of later plans.
+
+They lie beside the compiled programs (`js.keep_compiled`), as one small file per machine: kind of
+device, cores and version of JAX. Where no programs are kept, neither are times.
+"""
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import TypeAlias
+
+import jax
+
+from jaxscale._compilation import compiled_folder
+from jaxscale._system import AbstractSystem
+
+MOST_TIMES = 20  # of each class, the latest
+SAME = math.log(1.5)  # estimates that are nearer than this are of the same size
+Times: TypeAlias = dict[str, list[tuple[float, float]]]  # estimated and measured, of a run
+
+
+def read_times() -> Times:
+    """Estimated and measured seconds per run, by class of system; empty where nothing is kept."""
+    file = _file()
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        if file is not None:
+            stored = json.loads(file.read_text())
+            times = {k: [(float(e), float(m)) for e, m in pairs] for k, pairs in stored.items()}
+            return {k: [p for p in pairs if min(p) > 0] for k, pairs in times.items()}
+    return {}
+
+
+def measured_ratio(system: AbstractSystem, estimated: float) -> float | None:
+    """Measured over estimated seconds of the run of this class whose estimate was nearest."""
+    pairs = read_times().get(_name(system))
+    if not pairs or estimated <= 0:
+        return None
+    nearest = min(pairs, key=lambda pair: abs(math.log(pair[0] / estimated)))
+    return nearest[1] / nearest[0]
+
+
+def keep_time(system: AbstractSystem, estimated: float, measured: float) -> None:
+    """Keep the seconds per run of a session; they replace those of runs of the same size."""
+    file = _file()
+    if file is None or min(estimated, measured) <= 0:
+        return
+    times = read_times()
+    others = [p for p in times.get(_name(system), []) if abs(math.log(p[0] / estimated)) > SAME]
+    times[_name(system)] = [*others, (estimated, measured)][-MOST_TIMES:]
+    with contextlib.suppress(OSError):  # estimates are no reason to fail
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as temporary:
+            json.dump(times, temporary)
+        os.replace(temporary.name, file)
+
+
+def _name(system: AbstractSystem) -> str:
+    return f"{type(system).__module__}:{type(system).__qualname__}"
+
+
+def _file() -> Path | None:
+    folder, device = compiled_folder(), jax.local_devices()[0].device_kind
+    machine = f"{device} {os.cpu_count()} {jax.local_device_count()} {jax.__version__}"
+    return None if folder is None else folder / f"times-{machine.replace(' ', '-')}.json"

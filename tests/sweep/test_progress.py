@@ -1,0 +1,153 @@
+"""Chunks, progress and remaining time follow the clock, which these tests turn by hand."""
+
+import functools
+import itertools
+import json
+import threading
+
+import numpy as np
+import pytest
+from systems import ONLINE as SMALL
+
+import jaxscale as js
+from jaxscale.sweep import (
+    _bucket as bucket,
+    _execute as execute,
+    _progress as progress,
+    _timings as timings,
+)
+from jaxscale.sweep._bucket import recut
+from jaxscale.sweep._program import Task, compute
+from jaxscale.sweep._progress import Progress
+
+GRID = js.Grid(SMALL, {"learning_rate": [0.1, 0.2]}, seeds=12)
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Twelve groups of two runs in one chunk."""
+    monkeypatch.setattr(bucket, "cached_group", lambda system: 2)
+    monkeypatch.setattr("jax.local_device_count", lambda: 1)
+    plan = js.plan(GRID)
+    (only,) = plan.buckets
+    assert (only.group, only.n_chunks, only.per_call) == (2, 1, 16)
+    return plan
+
+
+def slow(seconds):
+    """`compute` by a clock on which every call of a program takes so long."""
+    return functools.partial(compute, clock=functools.partial(next, itertools.count(0.0, seconds)))
+
+
+def test_calls_are_as_long_as_the_clock_allows(planned):
+    root, calls = np.zeros(2, np.uint32), []
+    task = Task(planned.buckets[0].only(0), root, planned.options)
+    lasts = iter([0.0, 0.1, 0.2, 0.3, 0.3, 1.3, 1.3, 1.4])  # the third call is slow
+    clock = functools.partial(next, lasts)
+    compute(task, advanced=lambda *call: calls.append(call[0]), clock=clock)
+    assert calls == [2, 10, 12]
+    part = compute(task, advanced=lambda n_runs, seconds: True, clock=lambda: 0.0)
+    assert len(part.values["loss"]) == 2
+    rest = compute(task, first=2, clock=lambda: 0.0)
+    at_once = compute(task, clock=lambda: 0.0)
+    for name, values in at_once.values.items():
+        joined = np.concatenate([part.values[name], rest.values[name]])
+        np.testing.assert_array_equal(joined, values)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most", "chunk"),
+    [
+        (0.01, None, 24),
+        (0.8, None, 24),
+        (1.0, None, 8),
+        (2.4, None, 4),
+        (100.0, None, 2),
+        (1, 5, 4),
+    ],
+)
+def test_chunks_are_cut_by_measured_time(planned, seconds, most, chunk):
+    (only,) = planned.buckets
+    cut = recut(only, seconds, most)
+    assert cut.chunk == chunk
+    assert (cut.group, cut.per_call) == (only.group, only.per_call)  # the same program
+
+
+def test_a_new_store_is_cut_by_the_time_of_its_first_runs(planned, monkeypatch, tmp_path):
+    reference = js.run(planned)
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "compute", slow(1.0))
+        runs = js.run(planned, store=tmp_path / "a.zarr")
+    (cut,) = json.loads(runs.attrs["plan"])["buckets"]
+    assert (cut["chunks"], cut["runs_per_chunk"]) == (3, 8)
+    assert len(json.loads(runs.attrs["sessions"])) == 1
+    assert runs.equals(reference)
+    larger = js.run(GRID.replace(seeds=13), store=tmp_path / "a.zarr")
+    assert larger.sel(seed=slice(0, 11)).equals(reference)
+
+
+def test_remaining_time_follows_the_clock(planned):
+    now = [0.0]
+    (only,) = planned.buckets
+    shown = Progress([only, only], [24, 24], clock=lambda: now[0])
+    assert shown.seconds_remaining is None
+    shown.compile()
+    now[0] = 30.0
+    assert str(shown) == "0 of 48 runs (0%) after 30.0 s, compiling"
+    shown.advance(0, 4, 1.0)  # compilation apart
+    assert shown.seconds_remaining == pytest.approx(11.0)
+    now[0] = 32.0
+    assert shown.seconds_remaining == pytest.approx(9.0)
+    shown.advance(0, 4, 1.0)
+    assert shown.seconds_remaining == pytest.approx(40 * 3 / 8)  # with what came between
+    assert str(shown) == "8 of 48 runs (17%) after 32.0 s, about 15.0 s remaining"
+    shown.advance(0, 400, 0.0)  # padding is no run
+    shown.advance(1, 24, 0.0)
+    assert (shown.done, shown.seconds_remaining) == (48, 0.0)
+
+
+@pytest.mark.parametrize(("show", "lines"), [(None, 1), (False, 0)])
+def test_a_line_where_there_is_no_terminal(planned, monkeypatch, capsys, show, lines):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    printed = threading.Event()
+
+    def spy(*arguments, print=print, **streams):
+        print(*arguments, **streams)
+        printed.set()
+
+    monkeypatch.setattr("builtins.print", spy)
+    with Progress(planned.buckets, [24]).shown(show):
+        assert printed.wait(5.0 if lines else 0.0) == bool(lines)
+    assert capsys.readouterr().err.count("0 of 24 runs (0%)") >= lines
+
+
+def test_plans_follow_what_was_timed(planned, monkeypatch, tmp_path):
+    grid = GRID.replace(seeds=2)
+    monkeypatch.setattr(timings, "compiled_folder", lambda: None)
+    first = js.plan(grid)
+    timings.keep_time(SMALL, 1.0, 3.0)  # nothing is kept: --no-cache
+    assert not js.plan(grid).is_calibrated
+    assert "no such run was timed" in str(first)
+    monkeypatch.setattr(timings, "compiled_folder", lambda: tmp_path)
+    estimated = first.seconds / first.n_runs
+    timings.keep_time(SMALL, 100 * estimated, 2000 * estimated)
+    timings.keep_time(SMALL, estimated, 7 * estimated)
+    timings.keep_time(SMALL, 1.1 * estimated, 5.5 * estimated)  # in its place
+    again = js.plan(grid)
+    assert again.seconds == pytest.approx(5 * first.seconds)
+    assert again.buckets[0].chunk == first.buckets[0].chunk
+    assert again.summary()["estimated_seconds"] == round(again.seconds, 3)
+    assert "no such run" not in str(again)
+    (file,) = tmp_path.iterdir()
+    file.write_text("[half")
+    assert not js.plan(grid).is_calibrated
+
+
+def test_a_session_keeps_its_times(planned, monkeypatch, tmp_path):
+    monkeypatch.setattr(timings, "compiled_folder", lambda: tmp_path)
+    monkeypatch.setattr(execute, "compute", slow(1.0))
+    monkeypatch.setattr(progress, "SHORTEST_TIME", 0.0)
+    js.run(planned)
+    ((estimated, measured),) = timings.read_times()[timings._name(SMALL)]
+    assert estimated == pytest.approx(planned.seconds / planned.n_runs)
+    assert measured > 0
