@@ -1,8 +1,10 @@
-"""Formulas in plain sentences, such as `L falls as D^-(alpha/gamma)`, as MathML for the page."""
+"""Formulas between dollar signs, such as `$L = D^-(alpha/gamma)$`, as MathML for the page."""
 
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
+
+from jaxscale._text import FORMULA
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -11,73 +13,34 @@ Token: TypeAlias = "tuple[str, str]"  # kind and text
 
 NAMES = "alpha beta gamma delta eta lambda xi rho sigma tau"
 GREEK: dict[str, str] = dict(zip(NAMES.split(), "αβγδηλξρστ", strict=True))
-SIGNS = {"-": "−", "<": "&lt;", ">": "&gt;", "<=": "≤", ">=": "≥"}
-ARTICLES = ("a", "A", "I")
+SIGNS = {"-": "−", "<": "&lt;", ">": "&gt;", "&": "&amp;", "<=": "≤", ">=": "≥"}
 TOKENS = re.compile(
     r"(?P<space>\s+)|(?P<number>\d+\.\.\d+|\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\.?\d)|[∞½])"
     rf"|(?P<symbol>(?:{'|'.join(GREEK)}|[^\W\d_])(?:_(?:[a-z]+|\d+))?(?:\*|(?!\w)))"
-    r"|(?P<function>(?:ln|log10)(?!\w))|(?P<sign><=|>=|[-+±/=<>^])|(?P<open>\()|(?P<close>\))"
-    r"|(?P<word>\w+)|(?P<other>.)",
+    r"|(?P<open>\()|(?P<close>\))|(?P<function>\w+)|(?P<sign><=|>=|.)",
     re.DOTALL,
 )
-ENDS = ("number", "symbol", "close")
 
 
 def formulas_to_mathml(text: str) -> "Markup":
-    """Escape a sentence for HTML and set its formulas as MathML.
-
-    A formula is a run of symbols (Greek names and single letters), numbers, signs and balanced
-    parentheses that holds a Greek or capital letter, or a sign next to a symbol; the rest is text.
-    """
+    """Escape a sentence for HTML and set what is between dollar signs as MathML."""
     from markupsafe import Markup, escape
 
-    tokens = _tokens(text)
-    parts, i, before = [], 0, "space"
-    while i < len(tokens):
-        end = _end(tokens, i) if before in ("space", "open") else i
-        if end > i:
-            parts.append(str(formula_to_mathml(tokens[i:end])))
-        else:
-            end = i + 1
-            parts.append(str(escape(tokens[i][1])))
-        before = tokens[end - 1][0]
-        i = end
-    return Markup("".join(parts))
+    parts = re.split(FORMULA, text)  # every second one is a formula
+    shown = [formula_to_mathml(part) if i % 2 else escape(part) for i, part in enumerate(parts)]
+    return Markup("").join(shown)
 
 
-def formula_to_mathml(formula: str | Sequence[Token]) -> "Markup":
-    """Set one formula as MathML."""
+def formula_to_mathml(formula: str) -> "Markup":
+    """Set one formula as MathML.
+
+    It is written as in a text: Greek letters by name, indices after `_`, powers after `^`, products
+    as a space; parentheses around an exponent are not shown.
+    """
     from markupsafe import Markup
 
-    tokens = _tokens(formula) if isinstance(formula, str) else list(formula)
+    tokens = [(str(match.lastgroup), match.group()) for match in TOKENS.finditer(formula)]
     return Markup(f"<math>{''.join(_atoms(tokens))}</math>")
-
-
-def _tokens(text: str) -> list[Token]:
-    return [(str(match.lastgroup), match.group()) for match in TOKENS.finditer(text)]
-
-
-def _end(tokens: list[Token], start: int) -> int:
-    """End of the formula that begins at `start`; `start` itself where there is none."""
-    solid = [token for token in tokens[start : start + 3] if token[0] != "space"]
-    article = bool(solid) and solid[0][1] in ARTICLES
-    if not solid or (article and [kind for kind, _ in solid[1:2]] != ["sign"]):
-        return start
-    depth, end = 0, start
-    for i in range(start, len(tokens)):
-        kind = tokens[i][0]
-        depth += (kind == "open") - (kind == "close")
-        if kind in ("word", "other") or depth < 0:
-            break
-        if kind in ENDS and depth == 0:
-            end = i + 1
-    return end if _is_formula(tokens[start:end]) else start
-
-
-def _is_formula(tokens: Sequence[Token]) -> bool:
-    symbols = [text for kind, text in tokens if kind == "symbol"]
-    letters = any(not text.isascii() or len(text) > 1 or text.isupper() for text in symbols)
-    return letters or (bool(symbols) and any(kind == "sign" for kind, _ in tokens))
 
 
 def _atoms(tokens: Sequence[Token]) -> list[str]:
@@ -97,7 +60,7 @@ def _atoms(tokens: Sequence[Token]) -> list[str]:
             exponent = "<mo>−</mo>" * minus + "".join(_atoms(power))
             atoms[-1] = f"<msup>{atoms[-1]}<mrow>{exponent}</mrow></msup>"
         elif kind == "open":
-            inside = "".join(_atoms(solid[i + 1 : end - 1]))
+            inside = "".join(_atoms(solid[i + 1 : end - (solid[end - 1][0] == "close")]))
             atoms.append(f"<mrow><mo>(</mo>{inside}<mo>)</mo></mrow>")
         else:
             atoms.append(_element(kind, text))
