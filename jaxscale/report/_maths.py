@@ -14,12 +14,14 @@ Token: TypeAlias = "tuple[str, str]"  # kind and text
 NAMES = "alpha beta gamma delta eta lambda xi rho sigma tau"
 GREEK: dict[str, str] = dict(zip(NAMES.split(), "αβγδηλξρστ", strict=True))
 SIGNS = {"-": "−", "<": "&lt;", ">": "&gt;", "&": "&amp;", "<=": "≤", ">=": "≥"}
+OPEN, CLOSE = ('<mo stretchy="false">(</mo>', '<mo stretchy="false">)</mo>')
 TOKENS = re.compile(
     r"(?P<space>\s+)|(?P<number>\d+\.\.\d+|\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\.?\d)|[∞½])"
     rf"|(?P<symbol>(?:{'|'.join(GREEK)}|[^\W\d_])(?:_(?:[a-z]+|\d+))?(?:\*|(?!\w)))"
     r"|(?P<open>\()|(?P<close>\))|(?P<function>\w+)|(?P<sign><=|>=|.)",
     re.DOTALL,
 )
+UNBROKEN = re.compile(r"\(?<math>.*?</math>[).,:;]*")  # in which no line ends
 
 
 def formulas_to_mathml(text: str) -> "Markup":
@@ -28,7 +30,8 @@ def formulas_to_mathml(text: str) -> "Markup":
 
     parts = re.split(FORMULA, text)  # every second one is a formula
     shown = [formula_to_mathml(part) if i % 2 else escape(part) for i, part in enumerate(parts)]
-    return Markup("").join(shown)
+    html = "".join(map(str, shown))
+    return Markup(UNBROKEN.sub(r'<span class="formula">\g<0></span>', html))
 
 
 def formula_to_mathml(formula: str) -> "Markup":
@@ -61,7 +64,7 @@ def _atoms(tokens: Sequence[Token]) -> list[str]:
             atoms[-1] = f"<msup>{atoms[-1]}<mrow>{exponent}</mrow></msup>"
         elif kind == "open":
             inside = "".join(_atoms(solid[i + 1 : end - (solid[end - 1][0] == "close")]))
-            atoms.append(f"<mrow><mo>(</mo>{inside}<mo>)</mo></mrow>")
+            atoms.append(f"<mrow>{OPEN}{inside}{CLOSE}</mrow>")
         else:
             atoms.append(_element(kind, text))
         i = end

@@ -28,7 +28,7 @@ def test_what_is_marked_is_a_formula_and_nothing_else(sentence, formulas):
     shown = str(formulas_to_mathml(sentence))
     inside = [re.sub("<[^>]*>", "", f) for f in re.findall("<math>(.*?)</math>", shown)]
     assert [f.replace("&lt;", "<") for f in inside] == formulas
-    rest = re.sub("<math>.*?</math>", "", shown)
+    rest = re.sub('<math>.*?</math>|<span class="formula">|</span>', "", shown)
     assert rest == re.sub(r"\$[^$]+\$", "", sentence)
     assert without_marks(sentence).count("$") == sentence.count("$") % 2
 
@@ -62,7 +62,15 @@ def test_powers_hold_their_exponent_and_text_is_escaped():
     assert formula_to_mathml("N_1*") == (
         "<math><msubsup><mi>N</mi><mn>1</mn><mo>∗</mo></msubsup></math>"
     )
-    assert formulas_to_mathml("<script> & $k^-2$") == f"&lt;script&gt; &amp; <math>{power}</math>"
+    assert formulas_to_mathml("<script> & $k^-2$") == (
+        f'&lt;script&gt; &amp; <span class="formula"><math>{power}</math></span>'
+    )
+
+
+def test_no_line_ends_between_a_formula_and_its_punctuation():
+    shown = str(formulas_to_mathml("($a$), $b$: $c$ ($d$ e)."))
+    shown = re.sub("<math>.*?</math>", "M", shown.replace('<span class="formula">', "["))
+    assert shown.replace("</span>", "]") == "[(M),] [M:] [M] [(M] e)."
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)

@@ -220,7 +220,9 @@ def test_the_page_says_what_was_simulated(section, read):
         section(claims=[dataclasses.replace(CLAIMS["agrees"], margin_fixed="late")], **more)
     )
     assert "<p>Losses fall.</p>" in text
-    assert "<dt><math><mi>α</mi></math></dt><dd>exponent of <math><msup>" in text
+    assert (
+        '<dt><math><mi>α</mi></math></dt><dd>exponent of <span class="formula"><math><msup>' in text
+    )
     assert "one &gt; two (fixed late)" in text
     text, _ = read(section(claims=[CLAIMS["agrees"]]))
     assert 'alt="Caption &#34;quoted&#34; &lt;i&gt; of k^-2"' in text
