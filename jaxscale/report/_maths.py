@@ -1,7 +1,6 @@
 """Formulas between dollar signs, such as `$L = D^-(alpha/gamma)$`, as MathML for the page."""
 
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from jaxscale._text import FORMULA
@@ -14,7 +13,7 @@ Token: TypeAlias = "tuple[str, str]"  # kind and text
 NAMES = "alpha beta gamma delta eta lambda xi rho sigma tau"
 GREEK: dict[str, str] = dict(zip(NAMES.split(), "αβγδηλξρστ", strict=True))
 SIGNS = {"-": "−", "<": "&lt;", ">": "&gt;", "&": "&amp;", "<=": "≤", ">=": "≥"}
-OPEN, CLOSE = ('<mo stretchy="false">(</mo>', '<mo stretchy="false">)</mo>')
+MINUS = "<mo>−</mo>"
 TOKENS = re.compile(
     r"(?P<space>\s+)|(?P<number>\d+\.\.\d+|\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\.?\d)|[∞½])"
     rf"|(?P<symbol>(?:{'|'.join(GREEK)}|[^\W\d_])(?:_(?:[a-z]+|\d+))?(?:\*|(?!\w)))"
@@ -42,55 +41,41 @@ def formula_to_mathml(formula: str) -> "Markup":
     """
     from markupsafe import Markup
 
-    tokens = [(str(match.lastgroup), match.group()) for match in TOKENS.finditer(formula)]
-    return Markup(f"<math>{''.join(_atoms(tokens))}</math>")
+    matches = TOKENS.finditer(formula)
+    tokens = [(str(m.lastgroup), m.group()) for m in matches if m.lastgroup != "space"]
+    shown = ""
+    while tokens:
+        shown += "".join(_elements(tokens))
+    return Markup(f"<math>{shown}</math>")
 
 
-def _atoms(tokens: Sequence[Token]) -> list[str]:
-    """The elements of a formula, of which a power and a pair of parentheses are one each."""
-    solid = [token for token in tokens if token[0] != "space"]
-    atoms, i = [], 0
-    while i < len(solid):
-        kind, text = solid[i]
-        end = _after(solid, i)
-        if text == "^" and atoms and i + 1 < len(solid):
-            minus = solid[i + 1][1] == "-"
-            end = _after(solid, i + 1 + minus)
-            power = solid[i + 1 + minus : end]
-            sum_of = any(sign in ("+", "-") for sign in _outer_signs(power))
-            if power and power[0][0] == "open" and not (minus and sum_of):
-                power = power[1:-1]
-            exponent = "<mo>−</mo>" * minus + "".join(_atoms(power))
-            atoms[-1] = f"<msup>{atoms[-1]}<mrow>{exponent}</mrow></msup>"
-        elif kind == "open":
-            inside = "".join(_atoms(solid[i + 1 : end - (solid[end - 1][0] == "close")]))
-            atoms.append(f"<mrow>{OPEN}{inside}{CLOSE}</mrow>")
+def _elements(tokens: list[Token]) -> list[str]:
+    """Take elements off `tokens`, up to a closing parenthesis; a base and its power are one."""
+    elements: list[str] = []
+    while tokens and (token := tokens.pop(0))[0] != "close":
+        if token[1] != "^" or not elements or not tokens:
+            elements.append(_element(*token, tokens))
+            continue
+        minus = tokens[0][1] == "-"
+        del tokens[: int(minus)]
+        if tokens and tokens[0][0] == "open":  # whose parentheses are shown around a negative sum
+            del tokens[0]
+            inner = _elements(tokens)
+            power = _group(inner) if minus and {"<mo>+</mo>", MINUS} & {*inner} else "".join(inner)
         else:
-            atoms.append(_element(kind, text))
-        i = end
-    return atoms
+            power = "".join(_element(*tokens.pop(0), tokens) for _ in tokens[:1])
+        elements[-1] = f"<msup>{elements[-1]}<mrow>{MINUS * minus}{power}</mrow></msup>"
+    return elements
 
 
-def _after(tokens: Sequence[Token], start: int) -> int:
-    """Index after the token at `start`, or after the parenthesis that it opens."""
-    depth = 0
-    for i in range(start, len(tokens)):
-        depth += (tokens[i][0] == "open") - (tokens[i][0] == "close")
-        if depth <= 0:
-            return i + 1
-    return len(tokens)
+def _group(elements: list[str]) -> str:
+    open_, close = ('<mo stretchy="false">' + sign + "</mo>" for sign in "()")
+    return f"<mrow>{open_}{''.join(elements)}{close}</mrow>"
 
 
-def _outer_signs(group: Sequence[Token]) -> list[str]:
-    """Signs of a parenthesis that are not in another one."""
-    signs, depth = [], 0
-    for kind, text in group:
-        depth += (kind == "open") - (kind == "close")
-        signs += [text] if kind == "sign" and depth == 1 else []
-    return signs
-
-
-def _element(kind: str, text: str) -> str:
+def _element(kind: str, text: str, rest: list[Token]) -> str:
+    if kind == "open":
+        return _group(_elements(rest))
     if kind == "number":
         return f"<mn>{text.replace('..', '…')}</mn>"
     if kind == "function":
@@ -100,9 +85,6 @@ def _element(kind: str, text: str) -> str:
     letter, _, index = text.rstrip("*").partition("_")
     letter = f"<mi>{GREEK.get(letter, letter)}</mi>"
     index = f"<mi>{index}</mi>" if index.isalpha() else f"<mn>{index}</mn>" if index else ""
-    if text.endswith("*"):
-        star = "<mo>∗</mo>"
-        return (
-            f"<msubsup>{letter}{index}{star}</msubsup>" if index else f"<msup>{letter}{star}</msup>"
-        )
-    return f"<msub>{letter}{index}</msub>" if index else letter
+    star = "<mo>∗</mo>" if text.endswith("*") else ""
+    tag = "m" + "sub" * bool(index) + "sup" * bool(star)
+    return f"<{tag}>{letter}{index}{star}</{tag}>" if index or star else letter
