@@ -94,6 +94,9 @@ def test_fitting(folder, capsys, monkeypatch):
     (line,) = re.findall(r"^jaxscale (fit curves.*)$", (DOCS / "fitting.md").read_text(), re.M)
     assert call(monkeypatch, line) == 0
     assert "frequency_exp" in capsys.readouterr().out
+    (line,) = re.findall(r"^jaxscale (surface .*)$", (DOCS / "fitting.md").read_text(), re.M)
+    assert call(monkeypatch, line) == 0  # of the file that the page has written
+    assert f"1e+21 n_tokens {best['n_tokens']:.4g}" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow
