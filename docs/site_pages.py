@@ -1,4 +1,4 @@
-"""Pages that are made from the code: the API reference, tables of theory, notebooks, changelog.
+"""Pages that are made from the code: the API reference, tables of theory, claims, notebooks, changelog.
 
 Docstrings are Markdown and are parsed as the pages are. They are written to `docs/_made`, which git
 ignores; `tests/public_names.txt` says what is public.
@@ -304,6 +304,7 @@ def write_all(app: Sphinx) -> None:
     write_api()
     write_theory()
     write_command_line()
+    write("_claims.md", importlib.import_module("site_claims").by_verdict())
     for source, name in {
         "CHANGELOG.md": "changelog.md",
         "benchmarks/README.md": "benchmarks.md",

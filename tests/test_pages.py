@@ -30,11 +30,13 @@ def test_usage(tmp_path, monkeypatch, capsys):
     assert js.open_store("widths.zarr").sizes["seed"] == 3
     printed = run_shell((DOCS / "usage.md").read_text(), monkeypatch, capsys)  # in the same folder
     assert "nothing was left to run" in " ".join(printed.split())
+    assert "1e+21 n_tokens" in " ".join(printed.split())
     for figure in ("widths.png", "calibrated.png"):
         assert (tmp_path / figure).stat().st_size > 10_000
 
 
-def test_the_fits_of_usage():
+def test_the_fits_of_usage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (code,) = [text for _, _, text in blocks(DOCS / "usage.md") if "js.Formula" in text]
     names: dict[str, Any] = {"js": js}
     exec(compile(code, "usage.md", "exec"), names)
