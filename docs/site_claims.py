@@ -19,7 +19,6 @@ from jaxscale.papers import STUDIES
 HERE = Path(__file__).resolve().parent
 RECORD, USAGE = HERE / "claims.json", HERE / "usage.md"
 ORDER = ("disagrees", "inconclusive", "out of range", "no verdict", "agrees")
-HEADER = "| claim | predicted | measured | interval | margin because |\n|---|---|---|---|---|"
 
 
 def record(folder: Path) -> None:
@@ -54,42 +53,45 @@ def by_verdict() -> str:
     text = [f"| | {' | '.join(shown)} |", f"|---|{'---:|' * len(shown)}"]
     for name in papers:
         cells = " | ".join(str(counts[name][v]) for v in shown)
-        text.append(f"| [{STUDIES[name].title}](systems/{name}.md) | {cells} |")
+        text.append(f"| [{_title(name)}](systems/{name}.md) | {cells} |")
     text += ["", "::::::{tab-set}"]
     for verdict in shown:
         total = sum(counts[name][verdict] for name in papers)
         text += [f":::::{{tab-item}} {verdict} ({total})\n", f"{_meaning(verdict)}\n"]
-        text += _tables(papers, verdict)
+        text += _folded(papers, verdict)
         text.append(":::::")
     return "\n".join([*text, "::::::", ""])
 
 
-def _tables(papers: dict[str, list[Claim]], verdict: str) -> Iterator[str]:
-    """A folded table of the claims with this verdict, of every paper that has some."""
+def _folded(papers: dict[str, list[Claim]], verdict: str) -> Iterator[str]:
+    """The claims with this verdict, folded, of every paper that has some."""
     for name, claims in papers.items():
         chosen = [c for c in claims if c.verdict == verdict]
         if chosen:
-            yield f"::::{{dropdown}} {STUDIES[name].title}: {len(chosen)} of {len(claims)}"
+            yield f"::::{{dropdown}} {_title(name)}: {len(chosen)} of {len(claims)}"
             yield "" if verdict == ORDER[-1] else ":open:"
             by_source = defaultdict(list)
             for c in chosen:
                 by_source[c.source].append(c)
             for source, same in by_source.items():
-                yield f"\n*{source}*\n\n{HEADER}"
-                yield from map(_row, same)
+                yield f"\n*{source}*\n"
+                yield from map(_item, same)
             yield "::::"
 
 
-def _row(claim: Claim) -> str:
+def _title(name: str) -> str:
+    """The title of a system's page."""
+    return (HERE / "systems" / f"{name}.md").read_text().splitlines()[0].removeprefix("# ")
+
+
+def _item(claim: Claim) -> str:
     low, high = claim.interval
-    cells = (
-        f"{claim.statement} <br>`{claim.id}`",
-        f"{claim.predicted:.4g} ± {claim.margin:.2g}",
-        f"{claim.measured:.4g}",
-        f"{low:.4g} to {high:.4g}, {claim.n_seeds} seeds" if claim.n_seeds else "deterministic",
-        f"{claim.reason} (fixed {claim.margin_fixed})",
+    seeds = f"{low:.4g} to {high:.4g} over {claim.n_seeds} seeds" if claim.n_seeds else "exactly"
+    return (
+        f"- {claim.statement} (`{claim.id}`)\\\n"
+        f"  predicted {claim.predicted:.4g} ± {claim.margin:.2g}, measured **{claim.measured:.4g}** "
+        f"({seeds}). Margin: {claim.reason} (fixed {claim.margin_fixed})"
     )
-    return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in cells)} |"
 
 
 def _meaning(verdict: str) -> str:
