@@ -89,8 +89,9 @@ def _item(claim: Claim) -> str:
     seeds = f"{low:.4g} to {high:.4g} over {claim.n_seeds} seeds" if claim.n_seeds else "exactly"
     return (
         f"- {claim.statement} (`{claim.id}`)\\\n"
-        f"  predicted {claim.predicted:.4g} ± {claim.margin:.2g}, measured **{claim.measured:.4g}** "
-        f"({seeds}). Margin: {claim.reason} (fixed {claim.margin_fixed})"
+        f"  predicted {claim.predicted:.4g} ± {claim.margin:.2g}, "
+        f"measured **{claim.measured:.4g}** ({seeds}). "
+        f"Margin: {claim.reason} (fixed {claim.margin_fixed})"
     )
 
 

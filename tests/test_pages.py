@@ -68,7 +68,7 @@ def test_verdicts_of_the_site_follow_from_recorded_numbers(tmp_path, monkeypatch
     text = site_claims.by_verdict()
     tabs = dict(re.findall(r"\{tab-item\} ([\w ]+) \((\d+)\)", text))
     assert sum(map(int, tabs.values())) == len(every) > 90
-    assert list(tabs)[0] == "disagrees"
+    assert next(iter(tabs)) == "disagrees"
     assert all(f"(`{c.id}`)" in text for c in every)
     papers = json.loads(site_claims.RECORD.read_text())
     agreeing = next(c for c in papers["sparse"] if c["id"] == "peak-dense")
