@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class LossSurface:
         drawn = {n: np.reshape(v, (-1, *(1,) * c.ndim)) for n, v in self.bootstrap.items()}
         return self._percentiles(_optimum(drawn, c), level)
 
-    def to_dict(self, flop: Float[ArrayLike, " c"] = ()) -> dict[str, Any]:
+    def to_dict(self, flop: ArrayLike | Sequence[float] = ()) -> dict[str, Any]:
         """Plain data for JSON, with the best allocation for each of `flop`."""
         drawn = self.bootstrap["E"].size
         return plain({
@@ -157,7 +157,7 @@ class LossSurface:
             "optimal_allocation": [self._allocated(float(c)) for c in np.asarray(flop)],
         })  # fmt: skip
 
-    def to_json(self, path: Path | str, flop: Float[ArrayLike, " c"] = ()) -> None:
+    def to_json(self, path: Path | str, flop: ArrayLike | Sequence[float] = ()) -> None:
         """Write `to_dict` to a file."""
         write_json(self.to_dict(flop), path)
 
@@ -170,7 +170,8 @@ class LossSurface:
         if not self.bootstrap["E"].size:
             raise ValueError("`bootstrap` must be at least 1 for intervals, got 0.")
         tails = [(1 - level) / 2, (1 + level) / 2]
-        return {n: tuple(np.nanquantile(v, tails, axis=0)) for n, v in drawn.items()}
+        ends = {n: np.nanquantile(v, tails, axis=0) for n, v in drawn.items()}
+        return {n: (np.asarray(low), np.asarray(high)) for n, (low, high) in ends.items()}
 
     def __str__(self) -> str:
         shown = {n: f"{n} = {v:.5g}" for n, v in {**self.values, **self.allocation}.items()}

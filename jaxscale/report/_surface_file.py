@@ -70,9 +70,14 @@ class SurfaceFile:
         return cls(fit_loss_surface(runs, **options), runs, tuple(flop))
 
     @property
+    def sizes(self) -> list[Float[np.ndarray, " n"]]:
+        """Parameters and tokens of the runs."""
+        return [self.runs[name].to_numpy(float) for name in COLUMNS[:2]]
+
+    @property
     def compute(self) -> Float[np.ndarray, " n"]:
         """Operations C = 6 N D of the runs."""
-        n, d = (self.runs[name].to_numpy(float) for name in COLUMNS[:2])
+        n, d = self.sizes
         return FLOP_PER_PARAMETER_TOKEN * n * d
 
     def tables(self) -> list[Table]:
@@ -122,7 +127,7 @@ class SurfaceFile:
             dashed(axes, places, best[name], color, **BELOW)
             if name in bands:
                 axes.fill_between(places, *bands[name], color=color, alpha=0.2, lw=0)
-        ratio = self.runs["loss"] / self.surface.loss(*(self.runs[n] for n in COLUMNS[:2]))
+        ratio = self.runs["loss"] / self.surface.loss(*self.sizes)
         grid[0, 2].plot(c, ratio, color=blue, **POINTS)
         grid[0, 2].axhline(1.0, color="#444444", lw=1.0)
         logs(grid[0, 0])

@@ -98,7 +98,7 @@ def test_the_interval_of_an_allocation_is_that_of_the_resampled_surfaces(fitted)
         assert low < truth[name] < high, name
     for bad in (0.0, -1e20, np.inf):
         with pytest.raises(ValueError, match="`flop` must be positive and finite, got"):
-            fitted.allocation_interval([1e20, bad])
+            fitted.allocation_interval(np.asarray([1e20, bad]))
 
 
 def test_plain_data_and_text(fitted, tmp_path):
