@@ -106,7 +106,7 @@ def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
         assert f"{name} {value:.5g}" in output
     best, ends = surface.optimal_allocation(1e19), surface.allocation_interval(1e19)
     for name, value in best.items():
-        low, high = ends[name]
+        low, high = (float(end) for end in ends[name])
         row = written["optimal_allocation"][0]
         assert row[name] == pytest.approx(value, rel=1e-6)
         assert row["interval_95"][name] == pytest.approx([low, high], rel=1e-6)

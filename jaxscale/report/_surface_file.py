@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxscale._files import require_file
 from jaxscale._table import Column, Table
-from jaxscale._text import choices, counted, unknown
+from jaxscale._text import choices, counted, number, unknown
 from jaxscale.analysis._data import as_table
 from jaxscale.analysis._loss_surface import (
     COLUMNS,
@@ -162,4 +162,4 @@ class SurfaceFile:
 def _ends(fitted: dict[str, Any], name: str, form: str) -> str:
     """The interval of a number, or a dash without a bootstrap."""
     ends = fitted["interval_95"]
-    return "–" if ends is None else " to ".join(format(end, form) for end in ends[name])
+    return "–" if ends is None else " to ".join(number(end, form) for end in ends[name])
