@@ -1,5 +1,6 @@
 """`jaxscale fit`, `surface`: tables, stores, what they print and write, and what they refuse."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxscale import cli
 from jaxscale._theories import theories
 from jaxscale.analysis import loss_surface
 from jaxscale.emergence import MultilinearSkills
+from jaxscale.report._surface_file import SurfaceFile
 
 SEQUENTIAL = (
     "fit curves.csv --theory superposition.sequential_loss --x time=iteration --y train "
@@ -114,6 +116,9 @@ def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
     assert "1e+25 is extrapolated" in output
     assert (folder / "llm-surface.png").stat().st_size > 10_000
     assert (folder / "llm-surface.svg").read_text().startswith("<?xml")
+    none = {name: drawn[:0] for name, drawn in surface.bootstrap.items()}
+    bare = SurfaceFile(dataclasses.replace(surface, bootstrap=none), table, ())
+    assert {row[2] for row in bare.tables()[0].rows} == {"–"}
 
 
 @pytest.mark.slow

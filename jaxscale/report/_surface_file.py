@@ -115,14 +115,18 @@ class SurfaceFile:
         blue, orange = OKABE_ITO[:2]
         figure, grid = new_figure(3)
         c = self.compute
-        ends = np.concatenate([c, self.flop])
-        places = np.geomspace(ends.min(), ends.max(), N_PLACES)
+        spanned = np.concatenate([c, self.flop])
+        places = np.geomspace(spanned.min(), spanned.max(), N_PLACES)
         best = self.surface.optimal_allocation(places)
-        drawn = bool(self.surface.bootstrap["E"].size)
+        drawn = self.surface.bootstrap["E"].size
         bands = self.surface.allocation_interval(places) if drawn else {}
-        panels = {"n_parameters": (1, blue), "n_tokens": (1, orange), "loss": (0, blue)}
-        for name, (i, color) in panels.items():
+        ends = []
+        for name, i, text, color in (
+            ("loss", 0, "", blue), ("n_parameters", 1, "best N", blue),
+            ("n_tokens", 1, "best D", orange),
+        ):  # fmt: skip
             axes = grid[0, i]
+            ends += [(float(places[-1]), float(best[name][-1]), text, darker(color))] if i else []
             axes.plot(c, self.runs[name], color=color, **POINTS)
             dashed(axes, places, best[name], color, **BELOW)
             if name in bands:
@@ -133,22 +137,14 @@ class SurfaceFile:
         logs(grid[0, 0])
         logs(grid[0, 1])
         grid[0, 2].set_xscale("log")
-        texts = {"n_parameters": "best N", "n_tokens": "best D"}
-        label_ends(
-            grid[0, 1],
-            [
-                (float(places[-1]), float(best[n][-1]), t, darker(panels[n][1]))
-                for n, t in texts.items()
-            ],
-        )
-        labels = (
-            "loss; dashed, of the best N and D",
-            "parameters N, tokens D",
-            "measured loss / fitted",
-        )
-        for axes, label in zip(grid[0], labels, strict=True):
+        label_ends(grid[0, 1], ends)
+        labels = ("loss", "parameters N, tokens D", "measured loss / fitted")
+        band = ", 95 % band" if bands else ""
+        titles = (f"runs; dashed, at the best N and D{band}", f"runs; dashed, the best{band}", "")
+        for axes, label, title in zip(grid[0], labels, titles, strict=True):
             axes.set_xlabel("C = 6 N D, operations")
             axes.set_ylabel(label)
+            axes.set_title(title, fontsize=9)
         return figure
 
     def write(self, stem: str) -> None:
