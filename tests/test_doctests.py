@@ -23,11 +23,12 @@ RECORDS = {"Allocation", "AllocationLaws", "Coordinates", "Equivalent", "SkillMo
 
 
 def docstrings(module):
-    """Name, line and docstring of everything that a module defines, as it is in the source.
+    """Name, line and docstring of everything that a module with examples defines.
 
     Read from the source: the type checkers wrap functions, and `doctest` then passes them over.
     """
-    tree = ast.parse(inspect.getsource(module))
+    source = inspect.getsource(module)
+    tree = ast.parse(source if ">>>" in source else "")
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, kinds) and (text := ast.get_docstring(node)):

@@ -58,7 +58,12 @@ def loss_surface(
     2.57
     """
     n, d = jnp.asarray(n_parameters), jnp.asarray(n_tokens)
-    terms = (jnp.log(A) - alpha * jnp.log(n), jnp.log(B) - beta * jnp.log(d), jnp.log(E))
+    return _loss(n, d, E, A, B, alpha, beta)
+
+
+@jax.jit
+def _loss(n: Any, d: Any, e: Any, a: Any, b: Any, alpha: Any, beta: Any) -> Array:
+    terms = (jnp.log(a) - alpha * jnp.log(n), jnp.log(b) - beta * jnp.log(d), jnp.log(e))
     return jnp.exp(jax.nn.logsumexp(jnp.stack(jnp.broadcast_arrays(*terms)), axis=0))
 
 

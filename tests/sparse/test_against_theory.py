@@ -115,7 +115,7 @@ def test_mean_over_features_at_given_inputs():
     [
         pytest.param(1.0, 2.0, 1024, [6, 17, 28, 112, 280], 300, marks=pytest.mark.slow),
         pytest.param(0.5, 2.0, 1024, [6, 17, 28, 112, 280], 300, marks=pytest.mark.slow),
-        (0.5, 2.0, 1024, [6, 17, 28, 112, 280], 120),
+        (0.5, 2.0, 1024, [6, 28, 112], 120),
         pytest.param(1.0, 1.5, 256, [11, 32, 50, 200], 300, marks=pytest.mark.slow),
     ],
 )
@@ -143,8 +143,12 @@ def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes, see
 
 @pytest.mark.parametrize(
     ("sizes", "samples", "seeds"),
-    [pytest.param([64], [128, 256], 60, marks=pytest.mark.slow), ([128, 256], [64], 30)],
-    ids=["below the peak", "above the peak"],
+    [
+        pytest.param([64], [128, 256], 60, marks=pytest.mark.slow),
+        pytest.param([128, 256], [64], 30, marks=pytest.mark.slow),
+        ([128], [64], 30),
+    ],
+    ids=["below the peak", "above the peak", "just above the peak"],
 )
 def test_dense_inputs_follow_the_dense_formula(sizes, samples, seeds):
     """Within 2 % where one size is at least twice the other; both sides of the peak."""
@@ -175,7 +179,7 @@ def _slope_and_error(x, values):
     [
         pytest.param(1.5, [64, 128, 256, 512], 100, marks=pytest.mark.slow),
         pytest.param(2.0, [64, 128, 256, 512, 1024], 200, marks=pytest.mark.slow),
-        (2.0, [64, 128, 256, 512, 1024], 80),
+        (2.0, [64, 128, 256, 512], 80),
         pytest.param(3.0, [64, 128, 256, 512, 1024, 2048], 300, marks=pytest.mark.slow),
     ],
 )
@@ -231,7 +235,9 @@ def test_descent_follows_the_flow():
     assert (runs["stable"] == 1).all()
 
 
-@pytest.mark.parametrize(("alpha", "gamma"), [(0.5, 2.5), (0.5, 3.0)])
+@pytest.mark.parametrize(
+    ("alpha", "gamma"), [pytest.param(0.5, 2.5, marks=pytest.mark.slow), (0.5, 3.0)]
+)
 def test_instability_is_as_rare_as_one_spike(alpha, gamma):
     """Exponents in D and eta within 3 s.e., counts over predictions within 25 %."""
     sizes, rates, seeds = [50, 100, 200], np.array([0.25, 0.5, 1.0]), 5000

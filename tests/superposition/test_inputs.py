@@ -1,5 +1,6 @@
 """Samples of sparse features: probabilities, pairs, amplitudes, independence of padding."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,9 +27,9 @@ def shares(inputs):
     return rank / rank.sum() if inputs.probabilities is None else np.asarray(inputs.probabilities)
 
 
+@eqx.filter_jit
 def dense(inputs, samples, source):
-    program = jax.jit(lambda i, source: inputs.draw(root_key(1), i, source, "float32").dense(N))
-    return program(samples, source)
+    return inputs.draw(root_key(1), samples, source, "float32").dense(N)
 
 
 def drawn(inputs, extra=0):

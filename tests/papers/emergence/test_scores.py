@@ -130,16 +130,19 @@ def test_other_grids_are_refused():
 
 @pytest.fixture(scope="module")
 def law_runs():
-    """The law presets at one skill exponent, with every other size and fewer sets."""
-    presets = ("emergence_laws", "emergence_law_parameters", "emergence_law_data")
+    """The law presets at one skill exponent, every other size, and fewer sets and larger steps."""
+    few = js.Grid.from_toml("emergence_laws").axes["n_parameters"][::2]
+    grids = [
+        ("emergence_laws", {"learning_rate": 0.4, "n_steps": 10_000}, {"n_parameters": few}, None),
+        ("emergence_law_parameters", {"learning_rate": 2.0, "n_steps": 10_000}, {}, None),
+        ("emergence_law_data", {"learning_rate": 2.0, "n_steps": 5_000}, {}, 16),
+    ]
     runs = []
-    for name in presets:
-        grid = js.Grid.from_toml(name, axes={"skill_exponent": [0.6]})
-        if "data" in name:
-            grid = js.Grid(grid.system, grid.axes, seeds=16)
-        if name == "emergence_laws":
-            sizes = grid.axes["n_parameters"][::2]
-            grid = js.Grid(grid.system, {**grid.axes, "n_parameters": sizes})
+    for name, fields, axes, seeds in grids:
+        if name != "emergence_laws":
+            n_steps = fields["n_steps"]
+            fields = {**fields, "record": [0, n_steps // 2, n_steps]}
+        grid = js.Grid.from_toml(name, fields, {"skill_exponent": [0.6], **axes}, seeds)
         runs.append(js.run(grid, progress=False))
     return runs
 
