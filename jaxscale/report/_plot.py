@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._labels import match_labels
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import OPEN
 from jaxscale.analysis._formula import Formula
@@ -22,7 +23,6 @@ from jaxscale.report._figures import (
     theory_line,
 )
 from jaxscale.report._fitted import fit_figure
-from jaxscale.sweep._grid import match_labels
 
 if TYPE_CHECKING:
     import matplotlib.axes

@@ -86,6 +86,15 @@ def test_one_line_names_the_part_without_theory():
     assert named.not_compared == {"gap": "a reason"}
 
 
+def test_theory_of_every_structure_is_described():
+    online, finite = js.emergence.Online(), js.emergence.FiniteSet(n_samples=10)
+    theory = js.predict(js.Grid(network(), {"data": [online, finite]}))
+    limits = [js.replace(network(), "data", d).schema.observables for d in (online, finite)]
+    expected = "; ".join(o["skill_strength"].limits for o in limits)
+    assert theory.skill_strength.attrs["limits"] == expected
+    assert theory.skill_strength.attrs["uncalibrated"] == "time_scale, shots"
+
+
 def test_theory_says_that_it_is_not_calibrated():
     grid = js.Grid(network(), {"learning_rate": [0.1, 0.2]}, seeds=2)
     theory = js.predict(grid)
