@@ -34,7 +34,7 @@ def store_lock(path: Path) -> Iterator[None]:
     the folder cannot be written to.
     """
     target = path.resolve()  # two spellings of one store are one lock
-    file = target.with_name(f".{target.name}.lock")
+    file = _lock_file(target)
     way_out = "wait for it or end it, or choose another store"
     with contextlib.ExitStack() as stack:
         try:
@@ -44,7 +44,7 @@ def store_lock(path: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
-                file = file.with_name(f"{file.name}.soft")
+                file = _soft(file)
                 way_out = f"wait for it, or delete {file} if that process has ended"
                 descriptor = stack.enter_context(_created(file))
         except BlockingIOError:
@@ -56,6 +56,30 @@ def store_lock(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a full disk costs only the name
             os.write(descriptor, json.dumps(owner).encode())
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether the store at `path` is being written at the moment."""
+    file = _lock_file(path.resolve())
+    if _soft(file).exists():
+        return True
+    try:
+        with file.open("rb") as opened:
+            if opened.read(1) and sys.platform != "win32":  # an empty one is nobody's: not tried,
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for that keeps a writer out
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or no locks
+        pass
+    return False
+
+
+def _lock_file(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
+def _soft(file: Path) -> Path:
+    return file.with_name(f"{file.name}.soft")
 
 
 @contextlib.contextmanager
