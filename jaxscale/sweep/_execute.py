@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import jax.random as jr
 import numpy as np
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PILOT_SECONDS = 0.25  # that runs are timed for before a new store is cut into chunks
 RECORD_SECONDS = 1.0  # between records of what a session took so far
-Computed: TypeAlias = tuple[Where, Answer]
 
 
 def run(
@@ -154,7 +153,7 @@ class Session:
         """Runs of a chunk."""
         return len(self.plan.buckets[where[0]].ids_of(where[1]))
 
-    def chunks(self, progress: Progress) -> Generator[Computed]:
+    def chunks(self, progress: Progress) -> Generator[tuple[Where, Answer]]:
         """Answers as they come; nothing of one is held while the next is computed."""
         if self.executor is not None:
             tasks = {where: self.task(*where) for where in self.remaining}
