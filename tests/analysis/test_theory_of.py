@@ -72,6 +72,10 @@ def test_one_line_names_the_part_without_theory():
     grid = js.Grid(CROWDED, axes={"importance_exponent": [0.0, 1.0]}, seeds=2)
     with pytest.warns(UserWarning, match=r"theory is empty: TeacherStudent.*decoder=Relu"):
         theory = js.predict(grid)
+    optimizers = [js.Sgd(), js.Sgd(momentum=0.9)]
+    given = js.replace(CROWDED, "learning_rate", 0.1)
+    with pytest.warns(UserWarning, match=r"; no closed form with .*momentum"):
+        js.predict(js.Grid(given, {"optimizer": optimizers}))
     assert not theory.data_vars
     loss = ("seed", "step"), np.ones((2, 3))
     runs = theory.assign(loss=loss, gap=(*loss, {"predicted": "none", "limits": "a reason"}))
