@@ -14,6 +14,7 @@ if sys.platform != "win32":
     import fcntl
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+MOMENT = 0.01  # seconds, longer than `is_locked` of another process holds a lock
 OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -61,17 +62,14 @@ def store_lock(path: Path) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Whether the store at `path` is being written at the moment."""
     file = _lock_file(path.resolve())
-    if _soft(file).exists():
-        return True
     try:
         with file.open("rb") as opened:
-            if opened.read(1) and sys.platform != "win32":  # an empty one is nobody's: not tried,
-                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for that keeps a writer out
-    except BlockingIOError:
-        return True
-    except OSError:  # no such file, or no locks
-        pass
-    return False
+            if opened.read(1) and sys.platform != "win32":  # an empty one is nobody's
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            return True
+    return _soft(file).exists()
 
 
 def _lock_file(target: Path) -> Path:
@@ -89,7 +87,11 @@ def _locked(file: Path) -> Iterator[int]:
         raise OSError(errno.ENOSYS, "no flock on Windows")
     descriptor = os.open(file, OPEN, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(MOMENT)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             os.ftruncate(descriptor, 0)  # what a killed owner wrote
             yield descriptor
