@@ -26,7 +26,7 @@ from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._program import Answer, Pace, Task, compute, describe_devices
-from jaxscale.sweep._progress import Progress
+from jaxscale.sweep._progress import Progress, repeated
 from jaxscale.sweep._reader import StoreReader, store_path
 from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover
 from jaxscale.sweep._timings import keep_time
@@ -196,7 +196,7 @@ class Session:
         old, most = self.plan.buckets, self.plan.options.max_runs_per_chunk
         ratio = self.paces[pilot].seconds / run_seconds(old[pilot].traced_system, old[pilot].group)
         buckets = tuple(recut(bucket, ratio, most) for bucket in old)
-        # another thread records, and what Ctrl-C comes upon here would record in the new store
+        # another thread records; after Ctrl-C in here the old header would go to the new store
         with self.lock, _delayed_interrupt():
             if [b.chunk for b in buckets] != [b.chunk for b in old]:
                 self.plan = dataclasses.replace(self.plan, buckets=buckets)
@@ -207,35 +207,25 @@ class Session:
 
     def record(self) -> None:
         """Write the provenance of this session, as it is so far."""
-        seconds = time.perf_counter() - self.began, self.compile_seconds
-        complete = self.written.issuperset(self.remaining)
         with self.lock:
+            seconds = time.perf_counter() - self.began, self.compile_seconds
+            complete = self.written.issuperset(self.remaining)
             self.results.record(provenance(self.plan, self.device, *seconds, complete))
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        """Record when the block begins, every second, and however it ends.
+        """Record when the block begins, every second (a kill loses one), and however it ends."""
 
-        A thread does so, since a chunk or a compilation may take minutes: a kill loses a second.
-        """
-        ended = threading.Event()
-
-        def repeat() -> None:
-            while not ended.wait(RECORD_SECONDS):
-                with contextlib.suppress(ValueError):  # a full disk stops the next chunk
-                    self.record()
+        def record() -> None:
+            with contextlib.suppress(ValueError):  # a full disk stops the next chunk
+                self.record()
 
         self.record()
-        thread = threading.Thread(target=repeat, daemon=True)
         try:
-            if isinstance(self.results, ZarrStore):  # memory does not survive a kill
-                thread.start()
-            yield
+            with repeated(RECORD_SECONDS, record):
+                yield
         finally:
-            ended.set()
             with _delayed_interrupt():
-                if thread.ident is not None:
-                    thread.join()
                 self.record()
 
     def run(self, show: bool | None) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray
 from checks import compilations
 
 import jaxscale as js
@@ -180,7 +181,7 @@ class _Noisy(MultilinearSkills):
 
 def test_an_observable_without_theory_has_a_hint():
     grid = js.Grid(_Noisy(n_skills=3, n_steps=10))
-    data = js.predict(grid).expand_dims(seed=[0])
+    data = xarray.Dataset({"noise": ("step", np.ones(11))})
     with pytest.raises(ValueError, match=r"got 'noise'(; did you mean `\w+`\?|; there are \w+)"):
         js.calibrate(grid, data, ["target_scale"], observables=["noise"])
 
