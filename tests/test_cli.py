@@ -248,7 +248,7 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 
 def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

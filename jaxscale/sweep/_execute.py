@@ -28,7 +28,7 @@ from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._program import Answer, Pace, Task, compute, describe_devices
 from jaxscale.sweep._progress import Progress, repeated
 from jaxscale.sweep._reader import StoreReader, store_path
-from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover
+from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover, store_errors
 from jaxscale.sweep._timings import keep_time
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def run(
     stored = _complete(path, plan)
     if stored is not None:
         return stored.dataset()
-    require_folder("store", path)
+    with store_errors(path):
+        require_folder("store", path)
     with store_lock(path):
         plan, results = _opened(path, plan)
         return _work(Session(plan, results, executor), progress)
@@ -178,10 +179,15 @@ class Session:
         def compiled(seconds: float) -> None:
             self.compile_seconds += seconds
 
-        advanced = functools.partial(progress.advance, where[0])
-        pace = self.paces.setdefault(where[0], Pace())
-        task = self.task(*where)
-        return compute(task, pace, begun, most_seconds, progress.compile, compiled, advanced)
+        return compute(
+            self.task(*where),
+            self.paces.setdefault(where[0], Pace()),
+            begun,
+            most_seconds,
+            compiling=progress.compile,
+            compiled=compiled,
+            advanced=functools.partial(progress.advance, where[0]),
+        )
 
     def pilot(self) -> int | None:
         """The bucket by which a new store is cut: the longest whose chunks can be cut otherwise."""

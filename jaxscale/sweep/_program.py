@@ -217,6 +217,7 @@ def compute(
     pace: Pace | None = None,
     begun: Answer | None = None,
     most_seconds: float = math.inf,
+    *,
     compiling: Callable[[], None] = lambda: None,
     compiled: Callable[[float], None] = lambda seconds: None,
     advanced: Callable[[int, float], None] = lambda n_runs, seconds: None,
