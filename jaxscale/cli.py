@@ -108,11 +108,13 @@ def _warnings_as_lines() -> Iterator[None]:
         typer.echo(f"warning: {warning.message}", err=True)
 
 
-def _planned(file: str, settings: Texts, axes: Texts, seeds: int | None, bounds: Bounds) -> "Plan":
-    """Plan a sweep file or preset with what the command line changes."""
+def _planned(
+    file: str, settings: Texts, axes: Texts, seeds: int | None, bounds: Bounds
+) -> "tuple[Plan, str]":
+    """Plan a sweep file or preset with what the command line changes; and the file's store."""
     from jaxscale.fields import as_real
-    from jaxscale.sweep._config import parse_axis, parse_value
-    from jaxscale.sweep._grid import Grid
+    from jaxscale.sweep._config import parse_axis, parse_value, read_toml
+    from jaxscale.sweep._grid import grid_of_file
     from jaxscale.sweep._plan import plan
 
     chunk, programs, compiles, megabytes = bounds
@@ -127,9 +129,11 @@ def _planned(file: str, settings: Texts, axes: Texts, seeds: int | None, bounds:
             raise ValueError("`--max-compiles` is the old name of `--max-programs`: give one.")
         typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
         programs = compiles
-    grid = Grid.from_toml(file, fields, dict(parse_axis(a) for a in axes or []), seeds)
+    table = read_toml(file)
+    grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds)
     memory = None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0))
-    return plan(grid, max_runs_per_chunk=chunk, max_programs=programs, memory=memory)
+    planned = plan(grid, max_runs_per_chunk=chunk, max_programs=programs, memory=memory)
+    return planned, table.get("store", f"{Path(file).stem}.zarr")
 
 
 @app.command()
@@ -183,7 +187,7 @@ def run(
     no_cache: NoCache = False,
 ) -> None:
     """Run a sweep file or preset; results go to a Zarr store."""
-    from jaxscale._files import require_folder, require_writable
+    from jaxscale._files import require_writable
 
     if figure is not None:
         require_writable("figure", figure, FIGURES)
@@ -195,17 +199,14 @@ def run(
     from jaxscale._status import Status
     from jaxscale.report._fit_file import Request, check_request, fit_runs
     from jaxscale.report._plot import plot
-    from jaxscale.sweep._config import read_toml
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict
     from jaxscale.sweep._reader import read_attributes, store_path
 
     console = Console()
-    path = store or Path(read_toml(file).get("store", f"{Path(file).stem}.zarr"))
-    if not (store_path(path) / "zarr.json").exists():  # else a complete one is only read
-        require_folder("store", store_path(path))
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    planned = _planned(file, settings, axis, seeds, bounds)
+    planned, default = _planned(file, settings, axis, seeds, bounds)
+    path = store or Path(default)
     request = Request("", None, free=tuple(calibrate or ()), where=tuple(where or ()))
     if calibrate:
         check_request(request, planned.grid)
@@ -259,7 +260,7 @@ def plan(
     """
     _start(devices, no_cache)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    typer.echo(str(_planned(file, settings, axis, seeds, bounds)))
+    typer.echo(str(_planned(file, settings, axis, seeds, bounds)[0]))
 
 
 @app.command()

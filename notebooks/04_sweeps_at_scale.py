@@ -50,8 +50,8 @@ plan = js.plan(first)
 print(plan)
 
 # %% [markdown]
-# Nothing has been compiled yet; the plan is arithmetic. A chunk is one call of a program and the
-# most that is lost if the machine dies. `memory=` and `max_runs_per_chunk=` bound it.
+# Nothing has been compiled yet; the plan is arithmetic. A chunk is written when it is done:
+# the most that is lost if the machine dies. `memory=` and `max_runs_per_chunk=` bound it.
 #
 # **Several devices.** All local accelerators are used as they are. On a CPU, ask for one device per
 # core before anything starts JAX, as the command line does by itself:

@@ -185,13 +185,26 @@ def test_a_type_may_be_written_as_a_name(command):
 def test_an_output_that_cannot_be_written_is_refused_before_the_run(
     command, sweep, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(execute, "run", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr(execute, "store_lock", lambda _: pytest.fail("it ran"))
     monkeypatch.setattr(os, "access", lambda *_: False)
     for option, name in (("--figure", "a.svg"), ("--store", "a.zarr")):
         code, _, err = command("run", sweep, option, str(tmp_path / name))
         assert code == 2
         assert "cannot be written: permission denied" in err
         assert "another process" not in err
+
+
+def test_a_sweep_file_is_read_once(command, sweep, monkeypatch):
+    names, read = [], Path.read_text
+
+    def counted(self, *arguments, **named):
+        names.append(self.name)
+        return read(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    monkeypatch.setattr(execute, "_opened", lambda *_: sys.exit(0))
+    command("run", sweep)
+    assert names.count(Path(sweep).name) == 1
 
 
 def test_version_and_presets(command):
@@ -235,7 +248,7 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 
 def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

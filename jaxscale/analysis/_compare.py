@@ -10,7 +10,7 @@ from rich.console import Group
 
 from jaxscale._status import STATUS, Status
 from jaxscale._table import Column, Table
-from jaxscale._text import as_text, number
+from jaxscale._text import as_text, number, unknown
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
 from jaxscale.analysis._data import require_dataset
 from jaxscale.analysis._plain import plain
@@ -200,8 +200,8 @@ def compare(
         reason = theory.attrs.get("no_theory", f"got {list(theory)}")
         raise ValueError(f"`theory` must predict an observable of runs; {reason}.")
     bounds = dict(allowance or {})
-    if unknown := sorted(set(bounds) - set(shared)):
-        raise ValueError(f"`allowance` names {unknown}; compared are {shared}.")
+    for name in (name for name in bounds if name not in shared):
+        raise unknown("`allowance`", name, shared)
     good = runs[STATUS].isin(USED) if STATUS in runs else None
     n_failed = 0 if good is None else int((~good).sum())
 

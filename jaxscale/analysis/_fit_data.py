@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._labels import match_labels
 from jaxscale._text import choices
 from jaxscale.analysis.bounds import AbstractBound
-from jaxscale.sweep._grid import match_labels
 
 if TYPE_CHECKING:
     import xarray

@@ -48,7 +48,7 @@ class GridTheory:
             if path in self.grid.axes or not _is_float(get(self.grid.system, path)):
                 raise ValueError(
                     f"`{argument}` must name float fields that are set and no axes of the grid, "
-                    f"got {path!r}; there are {', '.join(names)}."
+                    f"got {path!r}{choices(path, names)}"
                 )
         return np.asarray([float(get(self.grid.system, path)) for path in free])
 
@@ -210,8 +210,9 @@ def _closed_forms(
     names = ["loss" if "loss" in usable else usable[0]] if observables is None else [*observables]
     for name in names:
         if name not in closed:
-            schema = grid.system.schema.observables
-            hint = f": {schema[name].limits}." if name in schema else choices(name, closed)
+            observable = grid.system.schema.observables.get(name)
+            limits = "" if observable is None else observable.limits
+            hint = f": {limits}." if limits else choices(name, closed)
             raise ValueError(f"`observables` must have a closed form, got {name!r}{hint}")
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     dims = {n: layout.observables[n].dims for n in names}

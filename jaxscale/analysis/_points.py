@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxscale.sweep._grid import match_labels
+from jaxscale._labels import match_labels
 
 if TYPE_CHECKING:
     import xarray

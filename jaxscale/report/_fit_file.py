@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jaxscale._files import require_file
+from jaxscale._labels import match_labels
 from jaxscale._text import choices, unknown
 from jaxscale._theories import theory_named
 from jaxscale.analysis._calibrate import calibrate
@@ -21,7 +22,7 @@ from jaxscale.paths import replace
 from jaxscale.report._fitted import fit_figure
 from jaxscale.report._plot import plot
 from jaxscale.sweep._config import parse_value
-from jaxscale.sweep._grid import Grid, match_labels
+from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._predict import closed_forms, grid_of, no_theory, theory_layout
 from jaxscale.sweep._reader import open_store
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxscale._files import require_file
 from jaxscale._status import Status
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, duration
 from jaxscale.sweep._grid import label
-from jaxscale.sweep._reader import StoreReader, store_path
+from jaxscale.sweep._lock import is_locked
+from jaxscale.sweep._reader import StoreReader, existing_path
 
 
 def stored_tables(path: Path) -> list[Table]:
@@ -20,9 +20,8 @@ def stored_tables(path: Path) -> list[Table]:
 
     **Raises** `ValueError` where there is none, or a damaged one.
     """
-    path = store_path(path)
-    require_file("store", path, folder=True)
-    stores = sorted(run_id.parent for run_id in path.glob("*/run_id")) or [path]
+    path = existing_path(path)
+    stores = sorted(run_id.parent for run_id in path.glob("[!.]*/run_id")) or [path]
     return [table for store in stores for table in _tables(StoreReader(store))]
 
 
@@ -45,16 +44,20 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     if remaining and remaining < grid.n_runs:
         pace = seconds / (grid.n_runs - remaining)
         note += f", about {duration(pace * remaining)} at the pace so far"
-    note += "" if not remaining else "; the command that began the store continues it."
+    ends = ["complete" if s["complete"] else "stopped" for s in sessions]
+    doing = "the command that began the store continues it"
+    if remaining and is_locked(stored.path):
+        doing, ends[-1:] = "a session is running", ["running"]
+    note += f"; {doing}." if remaining else ""
     names = ("session", "device", "wall s", "compile s", "jaxscale", "ended")
     numbers = ("wall s", "compile s")
     rows = [
         [
             str(i), str(s.get("device", "")), f"{s['wall_seconds']:.1f}",
             f"{s['compile_seconds']:.1f}", json.loads(s["versions"])["jaxscale"],
-            "complete" if s["complete"] else "stopped",
+            end,
         ]
-        for i, s in enumerate(sessions, start=1)
+        for i, (s, end) in enumerate(zip(sessions, ends, strict=False), start=1)
     ]  # fmt: skip
     yield Table("Sessions", note, [Column(n, number=n in numbers) for n in names], rows)
 

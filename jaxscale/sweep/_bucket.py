@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxscale._devices import device_memory, host_memory
+from jaxscale._devices import host_memory
 from jaxscale._system import AbstractSystem, largest_divisor
 from jaxscale.paths import replace
 from jaxscale.sweep._grid import Grid, positions
@@ -33,7 +33,7 @@ class Bucket:
     run_ids: np.ndarray  # flat indices of the runs in the grid
     columns: dict[str, np.ndarray]  # for every leaf axis, the value of each run
     seeds: np.ndarray  # seed of each run
-    chunk: int  # runs per call
+    chunk: int  # runs that are written together
     group: int  # runs per `vmap`
     n_devices: int  # devices that share a chunk
     per_call: int = 1  # groups that a call computes on each device, at most
@@ -50,7 +50,7 @@ class Bucket:
 
     @property
     def n_chunks(self) -> int:
-        """Calls of the program."""
+        """Chunks, the last of which may be padded."""
         return math.ceil(self.n_runs / self.chunk)
 
     def ids_of(self, chunk: int) -> np.ndarray:
@@ -190,13 +190,12 @@ def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
     return Bucket(padded, run_ids, columns, seeds, len(run_ids), len(run_ids), 1)
 
 
-def stored_bucket(
-    grid: Grid, run_ids: np.ndarray, chunk: int, group: int, most_runs: int | None
+def on_local_devices(
+    bucket: Bucket, chunk: int, group: int, memory: float, most_runs: int | None
 ) -> Bucket:
-    """Bucket with the chunks that a store was cut into, on the devices of this process."""
+    """Bucket in these chunks, on all devices of this process that share one evenly."""
     n_devices, group = devices_for(chunk, group, jax.local_device_count())
-    bucket = uncut_bucket(grid, run_ids)
-    return _with_calls(bucket, chunk, group, n_devices, device_memory(), most_runs)
+    return _with_calls(bucket, chunk, group, n_devices, memory, most_runs)
 
 
 def planned_bucket(
@@ -245,13 +244,14 @@ def _with_calls(
     )
 
 
-def recut(bucket: Bucket, seconds: float, most_runs: int | None) -> Bucket:
-    """Bucket in chunks of about `CHUNK_SECONDS`, if a group on each device takes `seconds`.
+def recut(bucket: Bucket, ratio: float, most_runs: int | None) -> Bucket:
+    """Bucket in chunks of about `CHUNK_SECONDS`, if runs take `ratio` times their estimate.
 
     Its groups stay as they are: so does its program. A chunk that is planned well enough, within a
     factor of two, is not changed.
     """
-    per_group = bucket.group * bucket.n_devices
+    per_group = bucket.group * bucket.n_devices  # runs that all devices compute at once
+    seconds = ratio * bucket.group * run_seconds(bucket.traced_system, bucket.group)
     lasts = bucket.chunk / per_group * seconds
     if lasts <= 2 * CHUNK_SECONDS and (bucket.n_chunks == 1 or 2 * lasts >= CHUNK_SECONDS):
         return bucket

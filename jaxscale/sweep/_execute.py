@@ -1,44 +1,34 @@
-"""`run`: the chunks of a plan, computed here or by an executor, and written as they come.
-
-An executor is anything with `submit(function, task)` whose results have `done()`, `exception()`,
-`result()` and `cancel()`: every `concurrent.futures.Executor`, Dask's `client.get_executor()`,
-submitit's executors (whose `batch()` makes a job array of the chunks). This process alone writes
-results.
-"""
+"""`run`: the chunks of a plan, computed here or by an executor, and written here as they come."""
 
 import contextlib
 import dataclasses
+import functools
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import jax.random as jr
 import numpy as np
 
 from jaxscale._devices import host_memory
+from jaxscale._files import require_folder
 from jaxscale._linalg import one_blas_thread
 from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import recut, run_seconds
+from jaxscale.sweep._executor import Where, answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Plan, plan as make_plan
-from jaxscale.sweep._program import (
-    Answer,
-    Pace,
-    Task,
-    compute,
-    compute_anywhere,
-    describe_devices,
-)
-from jaxscale.sweep._progress import Progress
+from jaxscale.sweep._program import Answer, Pace, Task, compute, describe_devices
+from jaxscale.sweep._progress import Progress, repeated
 from jaxscale.sweep._reader import StoreReader, store_path
-from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover
+from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover, store_errors
 from jaxscale.sweep._timings import keep_time
 
 if TYPE_CHECKING:
@@ -46,11 +36,6 @@ if TYPE_CHECKING:
 
 PILOT_SECONDS = 0.25  # that runs are timed for before a new store is cut into chunks
 RECORD_SECONDS = 1.0  # between records of what a session took so far
-SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
-IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
-PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
-Where: TypeAlias = tuple[int, int]  # bucket and chunk
-Computed: TypeAlias = tuple[Where, Answer]
 
 
 def run(
@@ -96,7 +81,7 @@ def run(
     if not isinstance(store, str | Path | None):
         raise ValueError(f"`store` must be a path or None, got {store!r}.")
     if executor is not None:
-        _check_executor(executor)
+        check_executor(executor)
     if store is None:
         layout = Layout.of(plan)
         if layout.result_bytes > host_memory():
@@ -109,6 +94,8 @@ def run(
     stored = _complete(path, plan)
     if stored is not None:
         return stored.dataset()
+    with store_errors(path):
+        require_folder("store", path)
     with store_lock(path):
         plan, results = _opened(path, plan)
         return _work(Session(plan, results, executor), progress)
@@ -158,7 +145,7 @@ class Session:
         self.written: set[Where] = set()
         self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
         self.paces: dict[int, Pace] = {}
-        self.lock = threading.Lock()  # of the results' provenance
+        self.lock = threading.RLock()  # of the results' provenance
 
     def task(self, bucket: int, chunk: int) -> Task:
         return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options)
@@ -167,49 +154,40 @@ class Session:
         """Runs of a chunk."""
         return len(self.plan.buckets[where[0]].ids_of(where[1]))
 
-    def chunks(self, progress: Progress) -> Generator[Computed]:
-        """Answers as they come."""
+    def chunks(self, progress: Progress) -> Generator[tuple[Where, Answer]]:
+        """Answers as they come; nothing of one is held while the next is computed."""
         if self.executor is not None:
             tasks = {where: self.task(*where) for where in self.remaining}
-            yield from _answers(self.executor, tasks)
+            yield from answers(self.executor, tasks)
             return
+        begun: dict[Where, Answer] = {}
+        if (pilot := self.pilot()) is not None:
+            begun[pilot, 0] = self.computed((pilot, 0), progress, most_seconds=PILOT_SECONDS)
+            self.recut(pilot)
+        for where in self.remaining:
+            yield where, self.computed(where, progress, begun.pop(where, None))
 
-        def computed(where: Where, first: int = 0, most_seconds: float = math.inf) -> Answer:
-            total = 0.0
-
-            def advanced(n_runs: int, seconds: float) -> bool:
-                nonlocal total
-                total += seconds
-                progress.advance(where[0], n_runs, seconds)
-                return total >= most_seconds
-
-            task = self.task(*where)
-            return compute(task, progress.compile, compiled, self.paces, first, advanced)
+    def computed(
+        self,
+        where: Where,
+        progress: Progress,
+        begun: Answer | None = None,
+        most_seconds: float = math.inf,
+    ) -> Answer:
+        """Answer for a chunk, of which the first runs may have begun, or for as many as fit."""
 
         def compiled(seconds: float) -> None:
             self.compile_seconds += seconds
 
-        begun: dict[Where, Answer] = {}
-        if (pilot := self.pilot()) is not None:
-            begun[pilot, 0] = computed((pilot, 0), 0, PILOT_SECONDS)
-            self.recut(pilot)
-        for where in self.remaining:
-            answer = computed(where) if where not in begun else None
-            yield where, answer or self.completed(begun.pop(where), where, computed)
-
-    def completed(
-        self, begun: Answer, where: Where, computed: Callable[[Where, int], Answer]
-    ) -> Answer:
-        """Answer for a chunk of which the first runs, or more than all, are there already."""
-        chunk = self.plan.buckets[where[0]].chunk
-        n_runs = len(begun.values["status"])
-        if n_runs >= chunk:
-            values = {name: value[:chunk] for name, value in begun.values.items()}
-            return dataclasses.replace(begun, values=values)
-        more = computed(where, n_runs)
-        values = {n: np.concatenate([begun.values[n], more.values[n]]) for n in more.values}
-        seconds = begun.compile_seconds + more.compile_seconds
-        return dataclasses.replace(more, values=values, compile_seconds=seconds)
+        return compute(
+            self.task(*where),
+            self.paces.setdefault(where[0], Pace()),
+            begun,
+            most_seconds,
+            compiling=progress.compile,
+            compiled=compiled,
+            advanced=functools.partial(progress.advance, where[0]),
+        )
 
     def pilot(self) -> int | None:
         """The bucket by which a new store is cut: the longest whose chunks can be cut otherwise."""
@@ -221,52 +199,39 @@ class Session:
 
     def recut(self, pilot: int) -> None:
         """Cut all buckets by the measured time of one, which is computed first."""
-        first = self.plan.buckets[pilot]
-        measured = self.paces[id(first.padded_system)].seconds
-        ratio = (measured or 0.0) / (first.group * run_seconds(first.traced_system, first.group))
-        most = self.plan.options.max_runs_per_chunk
-        buckets = tuple(
-            recut(b, ratio * b.group * run_seconds(b.traced_system, b.group), most)
-            for b in self.plan.buckets
-        )
-        if any(new.chunk != b.chunk for new, b in zip(buckets, self.plan.buckets, strict=True)):
-            with self.lock:  # another thread records
+        old, most = self.plan.buckets, self.plan.options.max_runs_per_chunk
+        ratio = self.paces[pilot].seconds / run_seconds(old[pilot].traced_system, old[pilot].group)
+        buckets = tuple(recut(bucket, ratio, most) for bucket in old)
+        # another thread records; after Ctrl-C in here the old header would go to the new store
+        with self.lock, _delayed_interrupt():
+            if [b.chunk for b in buckets] != [b.chunk for b in old]:
                 self.plan = dataclasses.replace(self.plan, buckets=buckets)
                 self.results = self.results.relaid(Layout.of(self.plan))
-            self.record()
-        self.remaining = sorted(self.results.layout.rows, key=lambda where: where[0] != pilot)
+                self.record()
+            rows = self.results.layout.rows
+            self.remaining = sorted(rows, key=lambda where: where[0] != pilot)
 
     def record(self) -> None:
         """Write the provenance of this session, as it is so far."""
-        seconds = time.perf_counter() - self.began, self.compile_seconds
-        complete = self.written.issuperset(self.remaining)
         with self.lock:
+            seconds = time.perf_counter() - self.began, self.compile_seconds
+            complete = self.written.issuperset(self.remaining)
             self.results.record(provenance(self.plan, self.device, *seconds, complete))
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        """Record when the block begins, every second, and however it ends.
+        """Record when the block begins, every second (a kill loses one), and however it ends."""
 
-        A thread does so, since a chunk or a compilation may take minutes: a kill loses a second.
-        """
-        ended = threading.Event()
-
-        def repeat() -> None:
-            while not ended.wait(RECORD_SECONDS):
-                with contextlib.suppress(ValueError):  # a full disk stops the next chunk
-                    self.record()
+        def record() -> None:
+            with contextlib.suppress(ValueError):  # a full disk stops the next chunk
+                self.record()
 
         self.record()
-        thread = threading.Thread(target=repeat, daemon=True)
         try:
-            if isinstance(self.results, ZarrStore):  # memory does not survive a kill
-                thread.start()
-            yield
+            with repeated(RECORD_SECONDS, record):
+                yield
         finally:
-            ended.set()
             with _delayed_interrupt():
-                if thread.ident is not None:
-                    thread.join()
                 self.record()
 
     def run(self, show: bool | None) -> None:
@@ -337,97 +302,3 @@ def _accept_all(coming: Generator[Any], accept: Callable[..., None]) -> None:
     while (item := next(coming, None)) is not None:
         accept(*item)
         del item
-
-
-def _check_executor(executor: Any) -> None:
-    """Refuse what takes no tasks, and forked processes: JAX hangs in them."""
-    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
-        raise ValueError(f"`executor` must have a method submit, got {executor!r}.")
-    context = getattr(executor, "_mp_context", None)
-    if context is not None and context.get_start_method() == "fork":
-        raise ValueError(
-            "`executor` must not fork, for JAX hangs in a forked process; use "
-            'ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")).'
-        )
-
-
-def _answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, Answer]]:
-    """Answers of the executor as they come.
-
-    At most `IN_FLIGHT` tasks are with the executor, or `PER_WORKER` for every worker of a local
-    pool; more follow, as one batch, when half of them have been answered. When the caller is
-    interrupted (or throws a `KeyboardInterrupt` in) or a task fails, what has not begun is
-    cancelled, and what is done still comes. An answer that the caller was interrupted with comes
-    once more.
-
-    **Raises** `RuntimeError` if the executor loses a task, after all that are done came.
-    """
-    workers = getattr(executor, "_max_workers", None)  # of a pool of concurrent.futures
-    most = IN_FLIGHT if workers is None else min(IN_FLIGHT, PER_WORKER * workers)
-    wait, failure, waiting = SHORTEST_WAIT, None, dict(tasks)
-    pending: dict[Where, Any] = {}
-    try:
-        while (pending or waiting) and failure is None:
-            try:
-                if waiting and 2 * len(pending) <= most:
-                    with getattr(executor, "batch", contextlib.nullcontext)():
-                        for where in list(waiting)[: most - len(pending)]:
-                            pending[where] = executor.submit(compute_anywhere, waiting.pop(where))
-                ready = [where for where, future in pending.items() if future.done()]
-            except Exception as error:  # a pool that was shut down, or broke
-                failure, ready = error, _done(pending)
-            failure = (yield from _collected(pending, ready)) or failure
-            wait = SHORTEST_WAIT if ready else min(2 * wait, LONGEST_WAIT)
-            if pending and not ready and failure is None:
-                time.sleep(wait)
-    except KeyboardInterrupt:
-        _cancel(pending)
-        while ready := _done(pending):
-            yield from _collected(pending, ready)
-        raise
-    finally:
-        _cancel(pending)
-    if failure is not None:
-        raise RuntimeError(
-            f"`executor` lost a chunk ({type(failure).__name__}: {failure}); what was finished is "
-            "in the store, if there is one, and the same call continues it."
-        ) from failure
-
-
-def _collected(
-    pending: dict[Where, Any], ready: Iterable[Where]
-) -> Generator[tuple[Where, Answer], None, BaseException | None]:
-    """Take tasks that are done out of `pending`: answers come, the last error is returned."""
-    failure = None
-    for where in ready:
-        answer = _outcome(pending[where])
-        if isinstance(answer, Answer):
-            yield where, answer
-        else:
-            failure = answer
-        del pending[where], answer  # the caller has it now
-    return failure
-
-
-def _done(pending: dict[Where, Any]) -> list[Where]:
-    """Tasks that are done, without those of a batch that was never submitted: they raise."""
-    done = []
-    for where, future in pending.items():
-        with contextlib.suppress(Exception):
-            done += [where] if future.done() else []
-    return done
-
-
-def _outcome(future: Any) -> Answer | BaseException:
-    """The answer of a task that is done, or its error; Ctrl-C in a worker is an error, too."""
-    try:
-        error = future.exception()
-        return future.result() if error is None else error
-    except Exception as error:  # that it was cancelled, and whatever an executor makes of it
-        return error
-
-
-def _cancel(pending: dict[Where, Any]) -> None:
-    for where in pending.keys() - _done(pending):
-        with contextlib.suppress(Exception):
-            pending[where].cancel()

@@ -68,25 +68,6 @@ def label(value: Any) -> str | float:
     return plain if isinstance(plain, int | float | str) else str(plain)
 
 
-def match_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Find the place of each wanted label of an axis, -1 for none; reals agree to a millionth."""
-    equal = {value: i for i, value in enumerate(labels.tolist())}
-    place = np.asarray([equal.get(value, -1) for value in wanted.tolist()], int)
-    kinds, finite = {labels.dtype.kind, wanted.dtype.kind}, np.flatnonzero(_is_finite(labels))
-    if "f" not in kinds or not kinds <= set("iuf") or not finite.size:
-        return place
-    order = finite[np.argsort(labels[finite])]
-    ordered = labels[order].astype(np.float64)
-    nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, wanted)
-    rounding = 1e-6 if kinds == {"f"} else 1e-9  # of float32; whole numbers lie close together
-    near = np.isclose(ordered[nearest], wanted, rounding, 0.0) & (place < 0)
-    return np.where(near, order[nearest], place)
-
-
-def _is_finite(labels: np.ndarray) -> np.ndarray:
-    return np.isfinite(labels) if labels.dtype.kind in "iuf" else np.zeros(labels.shape, bool)
-
-
 class Grid:
     """All combinations of axis values and seeds of one system.
 
@@ -190,23 +171,7 @@ class Grid:
 
         **Raises** `ValueError` naming the file and what it is about.
         """
-        table = read_toml(name)
-        package = str(table["system"]).rpartition(".")[0]
-        fields, axes = fields or {}, axes or {}
-        of_system = {path: value for path, value in fields.items() if "." not in path}
-        of_parts = {path: value for path, value in fields.items() if "." in path}
-        listed = {p: v for p, v in table.get("axes", {}).items() if p not in fields or p in axes}
-        table |= {"fields": table.get("fields", {}) | of_system, "axes": {}}
-        table |= {} if seeds is None else {"seeds": seeds}
-        try:
-            bare = cls.from_dict(table)
-            system = bare.system
-            for path, value in of_parts.items():
-                system = replace(system, path, decode(value, package, base_of(system, path)))
-            listed = {p: axis_values(p, v) for p, v in listed.items()}
-            return bare.replace(system=system, axes=_decoded(system, {**listed, **axes}, package))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        return grid_of_file(name, read_toml(name), fields, axes, seeds)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "Grid":
@@ -220,8 +185,8 @@ class Grid:
                 raise ValueError(f"`record` {fields['record']!r} needs the field `n_steps`.")
             fields["record"] = record_steps(fields["record"], as_int("n_steps", fields["n_steps"]))
         system = decode({"type": name, **fields}, package)
-        axes = {path: axis_values(path, v) for path, v in table.get("axes", {}).items()}
-        axes = _decoded(system, axes, package)
+        listed = {path: axis_values(path, v) for path, v in table.get("axes", {}).items()}
+        axes = {path: _decoded(system, path, vs, package) for path, vs in listed.items()}
         return cls(system, axes, table.get("seeds", 1), table.get("key", 0))
 
     def to_dict(self) -> dict[str, Any]:
@@ -319,12 +284,36 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return numbers
 
 
-def _decoded(
-    system: AbstractSystem, axes: Mapping[str, Sequence[Any]], package: str
-) -> dict[str, list[Any]]:
-    """Values of the axes of a file."""
-    bases = {path: base_of(system, path) for path in axes}
-    return {path: [decode(v, package, bases[path]) for v in vs] for path, vs in axes.items()}
+def grid_of_file(
+    name: str,
+    table: Mapping[str, Any],
+    fields: Mapping[str, Any] | None = None,
+    axes: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] | None = None,
+) -> Grid:
+    """`Grid.from_toml` of the plain data of a file, which is read once."""
+    package = str(table["system"]).rpartition(".")[0]
+    fields, axes = fields or {}, axes or {}
+    of_system = {path: value for path, value in fields.items() if "." not in path}
+    listed = {p: v for p, v in table.get("axes", {}).items() if p not in fields or p in axes}
+    bare = {**table, "fields": table.get("fields", {}) | of_system, "axes": {}}
+    try:
+        grid = Grid.from_dict(bare if seeds is None else {**bare, "seeds": seeds})
+        system = grid.system
+        for path in (path for path in fields if "." in path):
+            (value,) = _decoded(system, path, [fields[path]], package)
+            system = replace(system, path, value)
+        listed = {path: axis_values(path, v) for path, v in listed.items()} | {**axes}
+        read = {path: _decoded(system, path, vs, package) for path, vs in listed.items()}
+        return grid.replace(system=system, axes=read)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: str) -> list[Any]:
+    """Values of a field, or of a field of a part, that a file writes as plain data."""
+    base = base_of(system, path)
+    return [decode(value, package, base) for value in values]
 
 
 def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:

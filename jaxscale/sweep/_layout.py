@@ -184,14 +184,16 @@ def _union(
 ) -> tuple[dict[str, Observable], dict[str, np.ndarray], tuple[dict[str, np.ndarray], ...]]:
     """Observables of all schemas, the union of their coordinates, and their positions in it."""
     observables: dict[str, Observable] = {}
-    for schema, own in zip(schemas, names, strict=True):
-        for name in own:
-            first = observables.setdefault(name, schema.observables[name])
-            if first.dims != schema.observables[name].dims:
-                raise ValueError(
-                    f"`axes` must give {name!r} one set of dimensions, got {first.dims} and "
-                    f"{schema.observables[name].dims}; run them as two grids."
-                )
+    for name in dict.fromkeys(name for own in names for name in own):
+        each = [s.observables[name] for s, own in zip(schemas, names, strict=True) if name in own]
+        first, *others = dict.fromkeys(o.dims for o in each)
+        if others:
+            raise ValueError(
+                f"`axes` must give {name!r} one set of dimensions, got {first} and {others[0]}; "
+                "run them as two grids."
+            )
+        limits = "; ".join(dict.fromkeys(o.limits for o in each if o.limits))
+        observables[name] = dataclasses.replace(each[0], limits=limits)
     coordinates = {}
     for dim in dict.fromkeys(d for o in observables.values() for d in o.dims):
         values = [s.coordinates[dim] for s in schemas if dim in s.coordinates]

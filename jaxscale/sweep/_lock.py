@@ -14,6 +14,7 @@ if sys.platform != "win32":
     import fcntl
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+MOMENT = 0.01  # seconds, longer than `is_locked` of another process holds a lock
 OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -34,7 +35,7 @@ def store_lock(path: Path) -> Iterator[None]:
     the folder cannot be written to.
     """
     target = path.resolve()  # two spellings of one store are one lock
-    file = target.with_name(f".{target.name}.lock")
+    file = _lock_file(target)
     way_out = "wait for it or end it, or choose another store"
     with contextlib.ExitStack() as stack:
         try:
@@ -44,7 +45,7 @@ def store_lock(path: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
-                file = file.with_name(f"{file.name}.soft")
+                file = _soft(file)
                 way_out = f"wait for it, or delete {file} if that process has ended"
                 descriptor = stack.enter_context(_created(file))
         except BlockingIOError:
@@ -58,6 +59,27 @@ def store_lock(path: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether the store at `path` is being written at the moment."""
+    file = _lock_file(path.resolve())
+    try:
+        with file.open("rb") as opened:
+            if opened.read(1) and sys.platform != "win32":  # an empty one is nobody's
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            return True
+    return _soft(file).exists()
+
+
+def _lock_file(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
+def _soft(file: Path) -> Path:
+    return file.with_name(f"{file.name}.soft")
+
+
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[int]:
     """Descriptor of `file` under the operating system's lock; `BlockingIOError` if it is taken."""
@@ -65,7 +87,11 @@ def _locked(file: Path) -> Iterator[int]:
         raise OSError(errno.ENOSYS, "no flock on Windows")
     descriptor = os.open(file, OPEN, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(MOMENT)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             os.ftruncate(descriptor, 0)  # what a killed owner wrote
             yield descriptor

@@ -13,14 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from jaxscale._labels import match_labels
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem
+from jaxscale._text import choices
 from jaxscale.paths import get, set_leaves
 from jaxscale.sweep._bucket import Bucket, structures, uncut_bucket
-from jaxscale.sweep._grid import Grid, label, match_labels
+from jaxscale.sweep._grid import Grid, label
 from jaxscale.sweep._layout import Layout
-from jaxscale.sweep._program import PROGRAMS, structure_key
+from jaxscale.sweep._program import PROGRAMS
 from jaxscale.sweep._store import MemoryStore
+from jaxscale.sweep._structure import structure_key
 
 if TYPE_CHECKING:
     import xarray
@@ -61,9 +64,11 @@ def predict(grid: Grid) -> "xarray.Dataset":
     if reason:
         warnings.warn(f"theory is empty: {reason}", stacklevel=2)
         return theory.drop_vars(STATUS, errors="ignore").assign_attrs(no_theory=reason)
-    for name, observable in layout.observables.items():
-        if fields := [path for path in observable.fitted if _is_default(grid, path)]:
-            theory[name].attrs["uncalibrated"] = ", ".join(fields)
+    systems = [bucket.padded_system for bucket in layout.buckets]
+    for name in closed_forms(layout):
+        fields = [f for s in systems for f in _uncalibrated(s, name) if f not in grid.axes]
+        if fields:
+            theory[name].attrs["uncalibrated"] = ", ".join(dict.fromkeys(fields))
     return theory
 
 
@@ -74,18 +79,21 @@ def closed_forms(layout: Layout) -> list[str]:
 
 def no_theory(grid: Grid) -> str:
     """One line on why no observable of a grid has a closed form, naming the parts."""
-    schema = grid.system_at(0).schema.observables.values()
-    reasons = dict.fromkeys(o.limits for o in schema if o.limits)
+    schemas = [bucket.padded_system.schema for bucket in theory_layout(grid).buckets]
+    reasons = dict.fromkeys(o.limits for s in schemas for o in s.observables.values() if o.limits)
     name = type(grid.system).__name__
     return f"{name}: {'; '.join(reasons) or 'no observable has a closed form'}"
 
 
-def _is_default(grid: Grid, path: str) -> bool:
-    """Whether a field has its default value in all runs."""
-    head, _, name = path.rpartition(".")
-    owner = get(grid.system, head) if head else grid.system
-    default = next(f.default for f in dataclasses.fields(owner) if f.name == name)
-    return path not in grid.axes and bool(np.all(getattr(owner, name) == default))
+def _uncalibrated(system: AbstractSystem, name: str) -> list[str]:
+    """Fields that calibrate an observable and have their default values."""
+    fields, observable = [], system.schema.observables.get(name)
+    for path in observable.fitted if observable is not None else ():
+        head, _, field = path.rpartition(".")
+        owner = get(system, head) if head else system
+        default = next(f.default for f in dataclasses.fields(owner) if f.name == field)
+        fields += [path] if np.all(getattr(owner, field) == default) else []
+    return fields
 
 
 def theory_layout(grid: Grid) -> Layout:
@@ -173,7 +181,7 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
     grid = grid_of(runs)
     for name in values:
         if name not in grid.dims:
-            raise ValueError(f"`{name}` is not a dimension of the grid ({', '.join(grid.dims)}).")
+            raise ValueError(f"`{name}` is not a dimension of the grid{choices(name, grid.dims)}")
     selected = [d for d in grid.dims if d in runs.coords and runs.coords[d].ndim == 0]
     values = {**{d: runs.coords[d].item() for d in selected}, **values}
     index = []

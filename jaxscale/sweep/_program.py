@@ -5,20 +5,15 @@ device a loop goes over groups of `vmap`-ed runs. The number of groups is an arg
 program serves chunks of any length, in calls that last about `CALL_SECONDS` by the clock. Every run
 sees its own leaves and its own key and nothing of its neighbours. Numbers are arguments of a
 program, so that a process compiles once per structure and shape: `PROGRAMS` keeps what was used
-last. The structure of a system is all that decides its program, the code of the user's classes
-included, and no value of a leaf.
+last.
 """
 
-import contextlib
 import dataclasses
-import dis
 import functools
-import inspect
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from types import CodeType, FunctionType
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import equinox as eqx
@@ -29,28 +24,18 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxscale._devices import device_memory
-from jaxscale._linalg import one_blas_thread
-from jaxscale._optimizers import Optax
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem, largest_divisor
-from jaxscale.fields import field_names
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.paths import set_leaves
-from jaxscale.sweep._bucket import Bucket, cached_group, devices_for
+from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._plan import Options
+from jaxscale.sweep._structure import structure_key
 
 RUNS = "runs"
 CALL_SECONDS = 0.5  # between looks at the clock
 FASTER = 8.0  # a call has at most so many times the groups of the one before
 MOST_PROGRAMS = 32  # that a process keeps; 30 to 40 MB each
-SETTINGS = (  # of JAX, that change what is traced or compiled
-    "jax_enable_x64", "jax_default_matmul_precision", "jax_default_device",
-    "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion", "jax_threefry_partitionable",
-    "jax_debug_nans", "jax_debug_infs", "jax_disable_jit", "jax_default_prng_impl",
-    "jax_random_seed_offset", "jax_softmax_custom_jvp",
-)  # fmt: skip
-FIXED = ("jaxscale", "equinox", "builtins", "abc")  # their classes are not edited meanwhile
-PLAIN = (int, float, complex, str, bytes, type(None))
 
 
 class ProgramCache:
@@ -221,38 +206,38 @@ def _mesh(n_devices: int) -> Mesh:
 
 @dataclasses.dataclass
 class Pace:
-    """What a session has learned about a system: its structure, and seconds per group."""
+    """What a session has learned about a bucket, and takes longer to find than a chunk."""
 
-    key: Hashable
-    seconds: float | None = None  # of a group on each device
+    key: Hashable = None  # its structure
+    seconds: float = math.nan  # of a run on each device
 
 
 def compute(
     task: Task,
+    pace: Pace | None = None,
+    begun: Answer | None = None,
+    most_seconds: float = math.inf,
+    *,
     compiling: Callable[[], None] = lambda: None,
     compiled: Callable[[float], None] = lambda seconds: None,
-    paces: dict[int, Pace] | None = None,
-    first: int = 0,
-    advanced: Callable[[int, float], bool] = lambda n_runs, seconds: False,
+    advanced: Callable[[int, float], None] = lambda n_runs, seconds: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Answer:
-    """Compute a chunk in this process, from its run `first` on.
+    """Compute a chunk in this process, its first runs apart that have `begun`.
 
-    `compiling` is called before a program is compiled, `compiled` after it, with its seconds;
-    `advanced` after every call of it, with the runs and seconds of the call: the chunk ends there
-    if it returns true. `paces` holds what is known of a session's systems, whose structures take
-    longer to find than a chunk.
+    It ends early after the call of the program with which `most_seconds` have passed. `compiling`
+    is called before a program is compiled, `compiled` after it, with its seconds; `advanced` after
+    every call, with its runs and seconds.
     """
-    bucket, root, seconds = task.bucket, task.root, 0.0
-    paces, number = {} if paces is None else paces, id(bucket.padded_system)
+    bucket, root, seconds, total = task.bucket, task.root, 0.0, 0.0
+    pace = Pace() if pace is None else pace
     with (
         jax.enable_x64(bucket.padded_system.dtype == "float64"),
         jax.default_matmul_precision(task.options.matmul_precision),
     ):
         devices = tuple(jax.local_devices()[: bucket.n_devices])
-        if number not in paces:
-            paces[number] = Pace(structure_key(bucket.traced_system))
-        pace = paces[number]
+        if pace.key is None:
+            pace.key = structure_key(bucket.traced_system)
 
         def program_of(bucket: Bucket) -> Program:
             def build() -> Program:
@@ -273,22 +258,25 @@ def compute(
             group = largest_divisor(bucket.chunk // bucket.n_devices, fitting)
             bucket = dataclasses.replace(bucket, group=group)
             program = program_of(bucket)
-        parts, n_groups, stopped = [], 1, False
-        while first < bucket.n_runs and not stopped:
+        parts = [] if begun is None else [begun.values]
+        first, n_groups = sum(len(part[STATUS]) for part in parts), 1
+        while first < bucket.n_runs and total < most_seconds:
             remaining = math.ceil((bucket.n_runs - first) / (bucket.group * bucket.n_devices))
-            if pace.seconds is not None:
-                n_groups = int(min(CALL_SECONDS / max(pace.seconds, 1e-9), FASTER * n_groups))
+            if not math.isnan(pace.seconds):
+                in_time = CALL_SECONDS / max(pace.seconds * bucket.group, 1e-9)
+                n_groups = int(min(in_time, FASTER * n_groups))
             n_groups = max(1, min(n_groups, remaining, bucket.per_call))
             began = clock()
             parts.append(program(bucket, root, first, n_groups))
             spent = clock() - began
-            pace.seconds = spent / n_groups
+            pace.seconds = spent / (n_groups * bucket.group)
             n_runs = len(parts[-1][STATUS])
-            first += n_runs
-            stopped = advanced(n_runs, spent)
+            first, total = first + n_runs, total + spent
+            advanced(n_runs, spent)
     values = parts[0]
     if len(parts) > 1:
         values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    values = {name: value[: bucket.n_runs] for name, value in values.items()}
     return Answer(values, seconds, describe_devices(bucket.n_devices))
 
 
@@ -296,138 +284,3 @@ def describe_devices(n_devices: int) -> str:
     """Number and kind of the devices that this process uses."""
     device = jax.local_devices()[0]
     return f"{n_devices} x {device.device_kind} ({device.platform})"
-
-
-def compute_anywhere(task: Task) -> Answer:
-    """Compute a chunk in a worker process, on all its devices that can share it evenly."""
-    bucket = task.bucket
-    elsewhere = task.platform != jax.default_backend()
-    group = cached_group(bucket.traced_system) if elsewhere else bucket.group
-    n_devices, group = devices_for(bucket.chunk, group, jax.local_device_count())
-    bucket = dataclasses.replace(bucket, group=group, n_devices=n_devices)
-    with one_blas_thread():
-        return compute(dataclasses.replace(task, bucket=bucket))
-
-
-class Identity:
-    """An object that equals itself alone, and lives as long as it is compared."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identity) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
-def structure_key(system: Any, is_traced: Callable[[Any], bool] = eqx.is_array_like) -> Hashable:
-    """Static fields, shapes and types of the leaves, code of the user's classes, settings of JAX.
-
-    Two systems (or tuples of modules) share the key if and only if one program serves both.
-    `is_traced` says which leaves are arguments of the program: their values are not looked at.
-    """
-    leaves, tree = jax.tree.flatten(system)
-    kinds = [jax.typeof(x) if is_traced(x) else (type(x), x) for x in leaves]
-    settings = tuple(getattr(jax.config, name) for name in SETTINGS)
-    return tree, tuple(kinds), code_read(system), settings
-
-
-def code_read(system: Any) -> tuple[Hashable, ...]:
-    """Functions and constants that the code of the user's classes reads, by their names.
-
-    A class of the user's is edited and run again in one notebook. Functions of the same module are
-    followed. Changes in place (an entry of a dictionary) are not noticed, nor are changes in what
-    other modules read.
-    """
-    read: dict[Hashable, None] = {}
-    followed: dict[int, Any] = {}
-    pending: list[FunctionType] = []
-
-    def add(name: str, value: Any, follow: bool = True) -> None:
-        if isinstance(value, PLAIN):
-            read[name, type(value), value] = None
-            return
-        value = inspect.unwrap(value) if callable(value) else value
-        # a function is its code: %autoreload changes that in place, and cloudpickle (Dask,
-        # submitit) makes equal functions anew with every task
-        is_function = isinstance(value, FunctionType)
-        read[name, value.__code__ if is_function else Identity(value)] = None
-        if not follow or id(value) in followed:
-            return
-        followed[id(value)] = value
-        if is_function:
-            pending.append(value)
-        elif isinstance(value, type):
-            add_class(value)
-
-    def add_class(cls: type) -> None:
-        for base in filter(_is_edited, cls.__mro__):
-            for name, member in vars(base).items():
-                member = _function(member)
-                generated = name == "__init__" and dataclasses.is_dataclass(base)
-                if isinstance(member, (FunctionType, *PLAIN)) and not generated:
-                    add(name, member)
-
-    for part in _parts(system):
-        if isinstance(part, FunctionType):
-            add(part.__name__, part, follow=_is_edited(part))
-            continue
-        # 2 and 2.0, 1 and True are equal in the tree, and not in a formula
-        static = [f.name for f in dataclasses.fields(part) if f.metadata.get("static")]
-        read[tuple((name, type(getattr(part, name))) for name in static)] = None
-        if isinstance(part, Optax) and ":" in part.factory:
-            add(part.factory, part.function)
-        add_class(type(part))
-    while pending:
-        function = pending.pop()
-        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            add(function.__name__, value)
-        for name in _globals_read(function.__code__):
-            if name in function.__globals__:
-                value = function.__globals__[name]
-                add(name, value, getattr(value, "__module__", None) == function.__module__)
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        for name, cell in cells:
-            with contextlib.suppress(ValueError):  # not filled yet
-                add(name, cell.cell_contents)
-    return tuple(read)
-
-
-def _is_edited(value: Any) -> bool:
-    """Whether a class or function belongs to the user, who may edit it while the process lives."""
-    return value.__module__.partition(".")[0] not in FIXED
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """A module, and all modules and functions in it."""
-    if callable(value) and not isinstance(value, eqx.Module | type):
-        function = inspect.unwrap(value)
-        if isinstance(function, FunctionType):
-            yield function
-    elif isinstance(value, eqx.Module):
-        yield value
-        yield from _parts([getattr(value, name) for name in field_names(value)])
-    elif isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _parts(item)
-
-
-def _function(member: Any) -> Any:
-    """The function behind a property or a class method; other members as they are."""
-    for name in ("fget", "func", "__func__"):
-        member = getattr(member, name, member)
-    return inspect.unwrap(member) if callable(member) else member
-
-
-@functools.lru_cache(maxsize=4096)
-def _globals_read(code: CodeType) -> tuple[str, ...]:
-    """Names of the module that a function and its inner functions read.
-
-    `co_names` also holds attributes: a global of a notebook that shares the name of one would
-    make a program compile anew whenever it is assigned.
-    """
-    names = [i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"]
-    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
-    return tuple(dict.fromkeys([*names, *(n for c in inner for n in _globals_read(c))]))

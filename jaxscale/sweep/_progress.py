@@ -99,15 +99,23 @@ class Progress:
                 self._update = lambda: bar.update(line, completed=self.done, description=str(self))
                 yield
         else:
-            ended = threading.Event()
-            thread = threading.Thread(target=self._print_lines, args=(ended,), daemon=True)
-            thread.start()
-            try:
+            with repeated(LINE_SECONDS, lambda: print(self, file=sys.stderr, flush=True)):
                 yield
-            finally:
-                ended.set()
-                thread.join()
 
-    def _print_lines(self, ended: threading.Event) -> None:
-        while not ended.wait(LINE_SECONDS):
-            print(self, file=sys.stderr, flush=True)
+
+@contextlib.contextmanager
+def repeated(seconds: float, call: Callable[[], None]) -> Iterator[None]:
+    """Call every so many seconds while the block runs: in a thread, for it may run for minutes."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            call()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -43,12 +43,7 @@ def open_store(path: str | Path) -> "xarray.Dataset":
     """
     if not isinstance(path, str | Path):
         raise ValueError(f"`path` must be the path of a store, got {path!r}.")
-    path = store_path(path)
-    previous = sibling_path(path, "previous")
-    # between two renamings of an extension that was killed, the old store is the store
-    path = path if path.exists() or not previous.exists() else previous
-    require_file("store", path, folder=True)
-    return StoreReader(path).dataset()
+    return StoreReader(existing_path(path)).dataset()
 
 
 def store_path(store: str | Path) -> Path:
@@ -59,6 +54,16 @@ def store_path(store: str | Path) -> Path:
         return Path(store).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"`store` {store!r} is not a path ({error}).") from None
+
+
+def existing_path(store: str | Path) -> Path:
+    """Absolute path of a store, or of a folder of stores; `ValueError` if there is nothing."""
+    path = store_path(store)
+    previous = sibling_path(path, "previous")
+    # between two renamings of an extension that was killed, the old store is the store
+    path = path if path.exists() or not previous.exists() else previous
+    require_file("store", path, folder=True)
+    return path
 
 
 def sibling_path(path: Path, role: str) -> Path:
@@ -149,6 +154,7 @@ class StoreReader:
     def __init__(self, path: Path, grid: Grid | None = None):
         import zarr
 
+        self._identity = _identity(path)
         self.path, self.attributes = path, read_attributes(path)
         try:
             text = self.attributes["grid"]
@@ -166,8 +172,8 @@ class StoreReader:
             ) from None
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}
-        self._identity = _identity(path)
         self.run_id, self.done = self._values("run_id"), read_marks(path, self._array("done"))
+        self._check_same()
         rows = np.flatnonzero(self.run_id >= 0)
         if not np.array_equal(np.sort(self.run_id[rows]), np.arange(self.grid.n_runs)):
             raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")

@@ -77,7 +77,8 @@ class ZarrStore:
             names = [*layout.observables, "done"]
             self._arrays = {name: open_array(path, self.root, name) for name in names}
             self._done = read_marks(path, self._arrays["done"])
-            self._sessions = json.loads(str(self.root.attrs.get("sessions", "[]")))
+            self._header = json.loads((path / "zarr.json").read_bytes())
+            self._sessions = json.loads(self._header["attributes"].get("sessions", "[]"))
 
     def is_done(self, bucket: int, chunk: int) -> bool:
         """Whether the data of a chunk are on disk."""
@@ -113,10 +114,22 @@ class ZarrStore:
         return ZarrStore(self.path, layout)
 
     def record(self, provenance: dict[str, Any]) -> None:
-        """Write the provenance of this session, as it is so far, after those before it."""
-        sessions = json.dumps([*self._sessions, provenance])
+        """Write the provenance of this session, as it is so far, after those before it.
+
+        Without its header a store is lost: readers and a power failure meet the old one or the new
+        one. Zarr replaces files without fsync, after which they may be empty.
+        """
+        self._header["attributes"] |= provenance
+        self._header["attributes"]["sessions"] = json.dumps([*self._sessions, provenance])
+        temporary = self.path / "done" / "header.new"  # next to zarr.json, Zarr would warn of it
         with store_errors(self.path):
-            self.root.update_attributes({**provenance, "sessions": sessions})
+            try:
+                temporary.write_text(json.dumps(self._header, indent=2))
+                flush([temporary])
+                temporary.replace(self.path / "zarr.json")
+                flush([self.path])
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def dataset(self) -> "xarray.Dataset":
         """Everything on disk, on the grid's axes."""
@@ -196,14 +209,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def recover(path: Path) -> None:
-    """Restore a store that an interrupted extension had renamed."""
-    previous = sibling_path(path, "previous")
-    if previous.exists():
-        with store_errors(path):
-            if path.exists():
-                shutil.rmtree(previous)
-            else:
-                previous.rename(path)
+    """Restore a store that an interrupted extension had renamed, and remove what it had begun."""
+    temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
+    with store_errors(path):
+        if previous.exists() and not path.exists():
+            previous.rename(path)
+        for folder in (temporary, previous):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def create(path: Path, layout: Layout) -> None:

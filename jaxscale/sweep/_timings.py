@@ -25,11 +25,13 @@ Times: TypeAlias = dict[str, list[tuple[float, float]]]  # estimated and measure
 def read_times() -> Times:
     """Estimated and measured seconds per run, by class of system; empty where nothing is kept."""
     file = _file()
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, OverflowError):
         if file is not None:
-            stored = json.loads(file.read_text())
-            times = {k: [(float(e), float(m)) for e, m in pairs] for k, pairs in stored.items()}
-            return {k: [p for p in pairs if min(p) > 0] for k, pairs in times.items()}
+            times = {}
+            for name, pairs in json.loads(file.read_text()).items():
+                numbers = [(float(e), float(m)) for e, m in pairs]
+                times[name] = [p for p in numbers if all(0 < x < math.inf for x in p)]
+            return times
     return {}
 
 
@@ -51,9 +53,9 @@ def keep_time(system: AbstractSystem, estimated: float, measured: float) -> None
     others = [p for p in times.get(_name(system), []) if abs(math.log(p[0] / estimated)) > SAME]
     times[_name(system)] = [*others, (estimated, measured)][-MOST_TIMES:]
     with contextlib.suppress(OSError):  # estimates are no reason to fail
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as temporary:
-            json.dump(times, temporary)
-        os.replace(temporary.name, file)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            (Path(folder) / file.name).write_text(json.dumps(times))
+            (Path(folder) / file.name).replace(file)
 
 
 def _name(system: AbstractSystem) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray
 from checks import compilations
 
 import jaxscale as js
@@ -170,6 +171,19 @@ def test_bad_input(free, options, message):
     data = js.predict(js.Grid(SYSTEM)).expand_dims(seed=[0])
     with pytest.raises(ValueError, match=message):
         js.calibrate(js.Grid(SYSTEM), data, free, **options)
+
+
+class _Noisy(MultilinearSkills):
+    @property
+    def schema(self):
+        return super().schema.adding(noise=js.Observable(("step",), "", "noise"))
+
+
+def test_an_observable_without_theory_has_a_hint():
+    grid = js.Grid(_Noisy(n_skills=3, n_steps=10))
+    data = xarray.Dataset({"noise": ("step", np.ones(11))})
+    with pytest.raises(ValueError, match=r"got 'noise'(; did you mean `\w+`\?|; there are \w+)"):
+        js.calibrate(grid, data, ["target_scale"], observables=["noise"])
 
 
 def test_data_of_another_grid_or_without_points_is_refused():

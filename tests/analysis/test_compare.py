@@ -227,6 +227,11 @@ def test_an_allowance_forgives_what_it_bounds_and_no_more(kind):
     assert not compare(runs, truth, allowance=bound(0.1)).passed
 
 
+def test_an_unknown_allowance_is_refused():
+    with pytest.raises(ValueError, match=r"`allowance` must be one of .*did you mean `loss`"):
+        compare(simulated(), theory(), allowance={"los": 0.1})
+
+
 def test_a_point_without_allowance_is_compared_without_one():
     runs, truth = simulated(), theory()
     runs["loss"][2] += 0.3

@@ -72,6 +72,10 @@ def test_one_line_names_the_part_without_theory():
     grid = js.Grid(CROWDED, axes={"importance_exponent": [0.0, 1.0]}, seeds=2)
     with pytest.warns(UserWarning, match=r"theory is empty: TeacherStudent.*decoder=Relu"):
         theory = js.predict(grid)
+    optimizers = [js.Sgd(), js.Sgd(momentum=0.9)]
+    given = js.replace(CROWDED, "learning_rate", 0.1)
+    with pytest.warns(UserWarning, match=r"; no closed form with .*momentum"):
+        js.predict(js.Grid(given, {"optimizer": optimizers}))
     assert not theory.data_vars
     loss = ("seed", "step"), np.ones((2, 3))
     runs = theory.assign(loss=loss, gap=(*loss, {"predicted": "none", "limits": "a reason"}))
@@ -84,6 +88,15 @@ def test_one_line_names_the_part_without_theory():
         assert "\n" not in str(error.value)
     named = js.compare(runs, runs.isel(seed=0, drop=True)[["loss"]])
     assert named.not_compared == {"gap": "a reason"}
+
+
+def test_theory_of_every_structure_is_described():
+    online, finite = js.emergence.Online(), js.emergence.FiniteSet(n_samples=10)
+    theory = js.predict(js.Grid(network(), {"data": [online, finite]}))
+    limits = [js.replace(network(), "data", d).schema.observables for d in (online, finite)]
+    expected = "; ".join(o["skill_strength"].limits for o in limits)
+    assert theory.skill_strength.attrs["limits"] == expected
+    assert theory.skill_strength.attrs["uncalibrated"] == "time_scale, shots"
 
 
 def test_theory_says_that_it_is_not_calibrated():

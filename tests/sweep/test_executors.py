@@ -20,7 +20,7 @@ from counted import SYSTEM, logged_runs, runs_done, runs_of
 
 import jaxscale as js
 from jaxscale.emergence import Online, ParityNetwork
-from jaxscale.sweep import _bucket as bucket, _execute as execute, _program as program
+from jaxscale.sweep import _bucket as bucket, _executor as executors, _program as program
 from jaxscale.sweep._execute import Session
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._store import MemoryStore, ZarrStore
@@ -112,7 +112,7 @@ class Batches(ThreadPoolExecutor):
 def test_an_executor_holds_a_bounded_number_of_tasks(
     tmp_path, log, local, monkeypatch, n_workers, bound, most
 ):
-    monkeypatch.setattr(execute, "IN_FLIGHT", bound)
+    monkeypatch.setattr(executors, "IN_FLIGHT", bound)
     with Batches(n_workers) as pool:
         runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
     assert pool.most <= most
@@ -154,7 +154,7 @@ class Closing(ThreadPoolExecutor):
 
 
 def test_what_was_computed_before_a_refusal_is_kept(tmp_path, log, local, monkeypatch):
-    monkeypatch.setattr(execute, "IN_FLIGHT", 4)
+    monkeypatch.setattr(executors, "IN_FLIGHT", 4)
     path = tmp_path / "a.zarr"
     with Closing(2) as pool, pytest.raises(RuntimeError, match=r"`executor` .*is gone"):
         js.run(PLAN, store=path, executor=pool)
@@ -296,7 +296,7 @@ def test_however_a_task_is_lost_the_others_are_kept(tmp_path, log, monkeypatch, 
     monkeypatch.setattr(
         AtOnce, "submit", lambda self, *a: last if self.remaining == 5 else submit(self, *a)
     )
-    monkeypatch.setattr(execute, "IN_FLIGHT", 4)
+    monkeypatch.setattr(executors, "IN_FLIGHT", 4)
     with pytest.raises(RuntimeError, match=rf"`executor` .*{words}"):
         js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
     assert runs_done(js.open_store(tmp_path / "a.zarr")) == set(logged_runs(log, GRID))
@@ -316,6 +316,17 @@ def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
     assert set(logged_runs(log, GRID)) == set(runs_of(GRID)) - done
 
 
+def test_a_worker_returns_as_much_at_once_as_its_devices_hold(monkeypatch):
+    """A plan made where a call has many single runs, for a worker with large groups."""
+    made = Session(PLAN, MemoryStore(Layout.of(PLAN)), None).task(0, 0)
+    many = dataclasses.replace(made.bucket, group=1, per_call=1 << 20)
+    received, none = [], program.Answer({}, 0.0, "")
+    monkeypatch.setattr(executors, "compute", lambda task: received.append(task) or none)
+    executors.compute_anywhere(dataclasses.replace(made, bucket=many, platform="elsewhere"))
+    (task,) = received
+    assert task.bucket.per_call * task.bucket.group * task.bucket.n_devices == task.bucket.chunk
+
+
 @pytest.mark.slow
 def test_a_worker_slices_for_its_own_devices(monkeypatch):
     """A plan made where batches stay whole, computed by a worker with a small cache."""
@@ -329,7 +340,7 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     made = Session(planned, MemoryStore(Layout.of(planned)), None).task(0, 0)
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
     monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
-    answer = program.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
+    answer = executors.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
     assert program.PROGRAMS.values()[-1].traced_system.micro_batch == 16
     np.testing.assert_allclose(answer.values["loss"], reference["loss"], rtol=1e-5)
 

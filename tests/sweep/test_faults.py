@@ -266,10 +266,11 @@ def test_a_store_that_may_not_be_written(store, finished, monkeypatch):
     before = files_under(store.parent)
     if os.geteuid() == 0:  # no mode bits bind root
 
-        async def set(self, key, *args, **kwargs):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(key))
+        def refuse(self, *args, **kwargs):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
 
-        monkeypatch.setattr(zarr.storage.LocalStore, "set", set)
+        monkeypatch.setattr(zarr.storage.LocalStore, "set", refuse)
+        monkeypatch.setattr(Path, "write_text", refuse)
     else:
         for folder in [store, *(p for p in store.rglob("*") if p.is_dir())]:
             folder.chmod(0o555)

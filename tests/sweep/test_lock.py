@@ -102,6 +102,23 @@ def test_the_owner_is_named(path):
     assert 1 <= int(words[3]) < 60
 
 
+def test_whether_it_is_held_can_be_asked(path, owner):
+    assert lock.is_locked(path)
+    owner.kill()
+    owner.wait()
+    assert not lock.is_locked(path)  # though the file names the dead
+
+
+def test_a_look_at_the_lock_keeps_nobody_out(path, monkeypatch):
+    with store_lock(path):
+        pass
+    look = os.open(path.with_name(".a.zarr.lock"), os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda _: os.close(look))  # it is over in a moment
+    with store_lock(path):
+        assert lock.is_locked(path)
+
+
 def test_another_thread_is_refused(path):
     with store_lock(path), ThreadPoolExecutor(1) as pool:
         assert f"process {os.getpid()} " in pool.submit(refusal, path).result()
@@ -205,7 +222,9 @@ def named_file(message):
 
 
 def test_without_locks_a_file_is_the_lock(path, no_locks):
+    assert not lock.is_locked(path)
     with store_lock(path):
+        assert lock.is_locked(path)
         message = refusal(path)
         assert f"process {os.getpid()} on {socket.gethostname()} for " in message
         assert named_file(message).exists()

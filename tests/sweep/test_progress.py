@@ -3,7 +3,10 @@
 import functools
 import itertools
 import json
+import os
 import threading
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +19,11 @@ from jaxscale.sweep import (
     _progress as progress,
     _timings as timings,
 )
-from jaxscale.sweep._bucket import recut
+from jaxscale.sweep._bucket import recut, run_seconds
 from jaxscale.sweep._program import Task, compute
 from jaxscale.sweep._progress import Progress
 
+UNUSABLE = ("NaN", "Infinity", "0", "1e999", "1" + "0" * 400, "null", "[1, 2]")
 GRID = js.Grid(SMALL, {"learning_rate": [0.1, 0.2]}, seeds=12)
 
 
@@ -46,13 +50,13 @@ def test_calls_are_as_long_as_the_clock_allows(planned):
     clock = functools.partial(next, lasts)
     compute(task, advanced=lambda *call: calls.append(call[0]), clock=clock)
     assert calls == [2, 10, 12]
-    part = compute(task, advanced=lambda n_runs, seconds: True, clock=lambda: 0.0)
+    part = slow(1.0)(task, most_seconds=0.5)
     assert len(part.values["loss"]) == 2
-    rest = compute(task, first=2, clock=lambda: 0.0)
     at_once = compute(task, clock=lambda: 0.0)
-    for name, values in at_once.values.items():
-        joined = np.concatenate([part.values[name], rest.values[name]])
-        np.testing.assert_array_equal(joined, values)
+    for begun in (part, at_once):  # a part, or more than all, for the chunk became shorter
+        joined = compute(task, begun=begun)
+        for name, values in at_once.values.items():
+            np.testing.assert_array_equal(joined.values[name], values)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ def test_calls_are_as_long_as_the_clock_allows(planned):
 )
 def test_chunks_are_cut_by_measured_time(planned, seconds, most, chunk):
     (only,) = planned.buckets
-    cut = recut(only, seconds, most)
+    cut = recut(only, seconds / run_seconds(only.traced_system, 2) / 2, most)
     assert cut.chunk == chunk
     assert (cut.group, cut.per_call) == (only.group, only.per_call)  # the same program
 
@@ -139,8 +143,36 @@ def test_plans_follow_what_was_timed(planned, monkeypatch, tmp_path):
     assert again.summary()["estimated_seconds"] == round(again.seconds, 3)
     assert "no such run" not in str(again)
     (file,) = tmp_path.iterdir()
-    file.write_text("[half")
-    assert not js.plan(grid).is_calibrated
+    name = timings._name(SMALL)
+    for content in ("[half", "[]", "null", *(f'{{"{name}": [[1, {x}]]}}' for x in UNUSABLE)):
+        file.write_text(content)
+        assert not js.plan(grid).is_calibrated
+
+
+@pytest.mark.parametrize("step", ["mkdir", "replace"])
+def test_times_that_cannot_be_kept_are_not_missed(monkeypatch, tmp_path, step):
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(timings, "compiled_folder", lambda: tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(*{"mkdir": (os, "mkdir"), "replace": (Path, "replace")}[step], refuse)
+        timings.keep_time(SMALL, 1.0, 3.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_answer_is_held_while_the_next_is_computed(monkeypatch):
+    answers, alive = [], []
+
+    def watched(*arguments, **named):
+        alive.append(sum(answer() is not None for answer in answers))
+        answer = compute(*arguments, **named)
+        answers.append(weakref.ref(answer))
+        return answer
+
+    monkeypatch.setattr(execute, "compute", watched)
+    js.run(js.plan(GRID.replace(seeds=3), max_runs_per_chunk=2))
+    assert alive == [0, 1, 0, 0]  # the first chunk goes on where the pilot ended
 
 
 def test_a_session_keeps_its_times(planned, monkeypatch, tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import jaxscale as js
+from jaxscale._labels import match_labels
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep._grid import match_labels
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def test_a_selected_network_has_its_own_width():
         ({"learning_rate": 0.1, "seed": 2}, "data"),
         ({"data": "Online()", "learning_rate": 0.2, "seed": 2}, "0.2"),
         ({"data": "Offline()", "learning_rate": 0.1, "seed": 2}, "Offline"),
-        ({"width": 3}, "width"),
+        ({"width": 3}, "`width` is not .*; there are data, learning_rate, seed"),
+        ({"learning_rat": 0.1}, "did you mean `learning_rate`"),
         ({"data": "Online()", "learning_rate": "fast", "seed": 2}, "fast"),
     ],
 )

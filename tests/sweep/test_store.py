@@ -1,6 +1,9 @@
 """Stores: what lies on disk, how a sweep continues, and what is refused."""
 
+import dataclasses
 import json
+import os
+import shutil
 import signal
 import threading
 import time
@@ -10,13 +13,21 @@ import numpy as np
 import pytest
 import xarray
 import zarr
-from checks import count_chunks
+from checks import count_chunks, files_under
 from systems import FINITE as SYSTEM, ONLINE
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, Online
-from jaxscale.sweep import _store as store
+from jaxscale.report._stored import stored_tables
+from jaxscale.sweep import (
+    _bucket as bucket,
+    _execute as execute,
+    _reader as reader,
+    _store as store,
+)
 from jaxscale.sweep._layout import Layout
+from jaxscale.sweep._lock import store_lock
+from jaxscale.sweep._reader import StoreReader, read_attributes
 
 GRID = js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3)
 
@@ -137,7 +148,8 @@ def test_foreign_paths_are_refused(tmp_path):
     (folder / "precious").write_text("mine")
     file.write_text("mine")
     zarr.open_group(group, mode="w", attributes={"jaxscale_format": 99})
-    for path, words in ((folder, "not a jaxscale"), (file, "not a jaxscale"), (group, "format 99")):
+    is_file = "not a jaxscale|must be a folder"
+    for path, words in ((folder, "not a jaxscale"), (file, is_file), (group, "format 99")):
         for call in (
             lambda path=path: js.run(GRID, store=path),
             lambda path=path: js.open_store(path),
@@ -159,15 +171,16 @@ def test_an_empty_folder_becomes_a_store(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_error(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="cannot be"):
+    with pytest.raises(ValueError, match=r"`store`.*must be a folder: .*file is a file"):
         js.run(GRID, store=tmp_path / "file" / "a.zarr")
+
+
+def fail(*_):
+    raise OSError("disk is full")
 
 
 @pytest.mark.parametrize("step", ["rename", "header"])
 def test_a_failed_creation_leaves_nothing(tmp_path, monkeypatch, step):
-    def fail(*_):
-        raise OSError("disk is full")
-
     if step == "rename":
         monkeypatch.setattr(Path, "rename", fail)
     else:
@@ -189,6 +202,103 @@ def test_an_error_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
             js.run(plan, store=tmp_path / "a.zarr")
     assert np.isnan(js.open_store(tmp_path / "a.zarr")["loss"]).all()
     assert js.run(plan, store=tmp_path / "a.zarr").equals(js.run(plan))
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A store of which nothing is done."""
+    layout = Layout.of(js.plan(GRID))
+    store.create(tmp_path / "a.zarr", layout)
+    return store.ZarrStore(tmp_path / "a.zarr", layout)
+
+
+RECORD = {"wall_seconds": 1.0, "complete": 0}
+
+
+def test_a_record_is_on_the_disk(empty, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    empty.record(RECORD)
+    header = empty.path / "zarr.json"
+    assert synced == [header.stat().st_ino, empty.path.stat().st_ino]
+    assert zarr.open_group(empty.path, mode="r").attrs["wall_seconds"] == 1.0
+
+
+def test_a_record_that_fails_leaves_the_one_before(empty, monkeypatch):
+    empty.record(RECORD)
+    before = files_under(empty.path.parent)
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(ValueError, match="disk is full"):
+        empty.record({**RECORD, "wall_seconds": 2.0})
+    assert files_under(empty.path.parent) == before
+
+
+def test_ctrl_c_while_a_store_is_cut_anew_waits(tmp_path, monkeypatch):
+    relaid = store.ZarrStore.relaid
+
+    def interrupted(self, layout):
+        new = relaid(self, layout)
+        signal.raise_signal(signal.SIGINT)
+        return new
+
+    plan = js.plan(GRID, max_runs_per_chunk=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(store.ZarrStore, "relaid", interrupted)
+        patch.setattr(execute, "recut", lambda b, *_: dataclasses.replace(b, chunk=b.n_runs))
+        part = js.run(plan, store=tmp_path / "a.zarr")
+    assert part.attrs["complete"] == 0
+    (bucket,) = json.loads(part.attrs["plan"])["buckets"]
+    assert bucket["runs_per_chunk"] == 6
+    assert js.run(plan, store=tmp_path / "a.zarr").equals(js.run(plan))
+
+
+def test_what_a_kill_left_is_removed(tmp_path):
+    (tmp_path / ".a.zarr.new" / "loss").mkdir(parents=True)
+    store.create(tmp_path / "a.zarr", Layout.of(js.plan(GRID)))
+    (tmp_path / ".a.zarr.new" / "loss").mkdir(parents=True)
+    js.run(GRID, store=tmp_path / "a.zarr")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".a.zarr.lock", "a.zarr"]
+
+
+def test_a_store_that_is_replaced_while_it_is_opened_is_refused(empty, monkeypatch):
+    def replaced(path):
+        attributes = read_attributes(path)
+        empty.relaid(empty.layout)
+        return attributes
+
+    monkeypatch.setattr(reader, "read_attributes", replaced)
+    with pytest.raises(ValueError, match="was replaced since it was opened; open it again"):
+        js.open_store(empty.path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path, monkeypatch):
+    runs = js.run(GRID, store=tmp_path / "a.zarr")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert js.run(GRID, store=tmp_path / "a.zarr").equals(runs)  # complete: it is only read
+    with pytest.raises(ValueError, match=r"b\.zarr cannot be written: permission denied"):
+        js.run(GRID, store=tmp_path / "b.zarr")
+
+
+def test_a_stored_plan_keeps_the_bound_of_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(bucket, "cached_group", lambda _: 1)
+    plan = js.plan(GRID)
+    store.create(tmp_path / "a.zarr", Layout.of(plan))
+    single = js.plan(GRID, memory=js.plan(GRID, max_runs_per_chunk=1).bytes_per_device)
+    assert single.bytes_per_device < plan.bytes_per_device
+    stored = StoreReader(tmp_path / "a.zarr").plan(single.options)
+    assert stored.bytes_per_device == single.bytes_per_device
+
+
+def test_a_session_is_shown_as_it_is(empty):
+    shutil.copytree(empty.path, store.sibling_path(empty.path, "previous"))
+    empty.record({**RECORD, "compile_seconds": 0.0, "versions": '{"jaxscale": "1"}'})
+    with store_lock(empty.path):
+        grid, sessions = stored_tables(empty.path.parent)
+    assert "6 runs: 6 not run." in str(grid)
+    assert "6 runs remain; a session is running." in str(sessions)
+    assert sessions.rows[0][-1] == "running"
+    _, sessions = stored_tables(empty.path)
+    assert sessions.rows[0][-1] == "stopped"
 
 
 def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):

@@ -169,11 +169,11 @@ def test_the_seconds_of_a_session_are_on_disk_while_it_runs(tmp_path, monkeypatc
     """A kill leaves what was recorded last, also in the middle of a chunk."""
     path, recorded, compute = tmp_path / "a.zarr", [], execute.compute
 
-    def slow(task, compiling, compiled, *others):
+    def slow(*arguments, compiled, **named):
         compiled(7.0)
         while not recorded or recorded[-1]["compile_seconds"] < 7.0:
             recorded.append(json.loads(js.open_store(path).attrs["sessions"])[-1])
-        return compute(task, compiling, compiled, *others)
+        return compute(*arguments, compiled=compiled, **named)
 
     monkeypatch.setattr(execute, "RECORD_SECONDS", 0.01)
     monkeypatch.setattr(execute, "compute", slow)
