@@ -8,13 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import positive_or_infinite, symbols
 from jaxscale.emergence.theory._checks import theory_function
-from jaxscale.emergence.theory._quadrature import (
-    LONG_TIME,
-    odds,
-    residual,
-    residual_moment,
-    scales,
-)
+from jaxscale.emergence.theory._quadrature import LONG_TIME, odds, residual, residual_moment, scales
 
 
 def _cutoff(norm: Array, alpha: Array, n_skills: int | float) -> Array:
