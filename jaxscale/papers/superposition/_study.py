@@ -6,8 +6,9 @@ import numpy as np
 
 from jaxscale._table import Table
 from jaxscale._text import number
+from jaxscale.papers._runs import study_text, with_captions
 from jaxscale.papers.superposition import _claims as claims, _figures as figures, _scores as measure
-from jaxscale.report._study import Conclusion, Figure, Study, statuses
+from jaxscale.report._study import Conclusion, Study, statuses
 
 if TYPE_CHECKING:
     import xarray
@@ -21,11 +22,8 @@ PRESETS = (
 )
 SEQUENTIAL_WINDOW = (10.0, 300.0)
 WINDOW = (10.0, 100.0)
-CAVEAT = (
-    "The regime in which 1/t holds for all data was found after about thirty settings that failed, "
-    "and its windows were first read off curves; the gain is near that of a formula. For b > 0 the "
-    "total is the sum of a steeper interference part and a flatter signal part."
-)
+CAPTIONS, TEXT = study_text("superposition")
+CAVEAT = CAPTIONS["caveat"]
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
@@ -51,48 +49,15 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         judged += claims.spread_claims(last, "adam", "with Adam, over the last decade,")
     judged += claims.tail_claims()
 
-    drawn = [
-        Figure(
-            "sequential",
-            "Loss without superposition, mean and standard deviation over seeds; dashed, the exact "
-            "mean of minibatch descent.",
-            figures.sequential_figure(sequential),
-        ),
-        Figure(
-            "interference",
-            "Where interference dominates, the loss falls about as 1/t whatever the data; dashed, "
-            "the exact curve without superposition from zero, at the same rate; dotted, the same "
-            "with the run's own start, which holds the signal but no interference. Below, the "
-            f"parts of the loss on outputs of silent and of active features. {CAVEAT}",
-            figures.interference_figure(crowded),
-        ),
-        Figure(
-            "small_start",
-            "From a small random start the exponent depends on the data: median (thick) and every "
-            "seed (thin), for single runs get stuck; dashed, the exact curve without superposition "
-            "at the same rate and size.",
-            figures.small_start_figure(small),
-        ),
-        Figure(
-            "tails",
-            "Local exponent of the reduced equation of the biases for several tails of the "
-            "interference; dashed, 1 - 2 xi.",
-            figures.tails_figure(),
-        ),
-        Figure(
-            "map",
-            f"Exponent on steps {WINDOW[0]:.0f} to {WINDOW[1]:.0f}: measured over the data (left), "
-            "of the exact curve without superposition (middle), and measured over crowding N/K and "
-            "the rate of the biases (right). White is 1/t.",
-            figures.map_figure(fixed, crowded, results["superposition_crowding"], WINDOW),
-        ),
-        Figure(
-            "order",
-            "Step at which the response to each group of features passes one half, from a small "
-            "start; dashed, without superposition. Groups that have not passed are left out.",
-            figures.order_figure(small),
-        ),
-    ]
+    drawings = {
+        "sequential": figures.sequential_figure(sequential),
+        "interference": figures.interference_figure(crowded),
+        "small_start": figures.small_start_figure(small),
+        "tails": figures.tails_figure(),
+        "map": figures.map_figure(fixed, crowded, results["superposition_crowding"], WINDOW),
+        "order": figures.order_figure(small),
+    }
+    drawn = with_captions(drawings, CAPTIONS, caveat=CAVEAT, first=WINDOW[0], last=WINDOW[1])
     scores: dict[str, Any] = {
         "interference": [_numbers(one, ruled[i]) for i, one in enumerate(fixed)],
         "spread": {
@@ -200,35 +165,12 @@ def order_table(runs: "xarray.Dataset") -> Table:
     )
 
 
-SUMMARY = (
-    "A student learns to reproduce N sparse features through a bottleneck of K dimensions by "
-    "minibatch descent; frequency and importance of the features are power laws of their rank. "
-    "With K = N there is no superposition and the loss over steps depends on the data; with K far "
-    "below N features interfere, and the loss is compared with 1/t, from a start at which "
-    "interference dominates and from a small random start. Exact curves without superposition are "
-    "the control; nothing in them is fitted."
-)
-SYMBOLS = {
-    "N": "features",
-    "K": "dimensions of the bottleneck",
-    "a": "exponent of the frequencies: feature i is active with probability i^-a, normalised",
-    "b": "exponent of the importances: feature i counts as i^-b in the target",
-    "g": "gain of the initial decoder",
-    "t": "steps",
-    "eta": "learning rate of the weights; eta_bias that of the biases",
-    "xi": "extreme-value index of the tail of the interference, 0 for a Gaussian",
-}
-
 STUDY = Study(
     system="superposition",
-    title="Superposition and power-law training: teacher-student models with a bottleneck",
-    source="setting of Chen, Chen, Liu and Gore 2026, arXiv 2602.01045 (its student is not "
-    "published; this is one that shares its abstract's terms); theory derived for jaxscale",
     presets={
         "quick": PRESETS,
         "full": (*(f"{name}_full" for name in PRESETS), "superposition_adam_full"),
     },
     evaluate=evaluate,
-    summary=SUMMARY,
-    symbols=SYMBOLS,
+    **TEXT,
 )
