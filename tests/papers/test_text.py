@@ -21,6 +21,7 @@ def test_captions_are_filled(paper):
     assert [figure.name for figure in figures] == list(captions)
     for figure, caption in zip(figures, captions.values(), strict=True):
         assert "{" not in figure.caption
-        assert "\n" not in caption and caption.endswith((".", "}"))
+        assert "\n" not in caption
+        assert caption.endswith((".", "}"))
     filled = " ".join(figure.caption for figure in figures)
     assert all(str(value) in filled or isinstance(value, float) for value in VALUES[paper].values())
