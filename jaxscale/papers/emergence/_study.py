@@ -52,7 +52,7 @@ def score_table(name: str, score: EmergenceScore) -> Table:
     """How well the later skills of one preset are predicted from the first."""
     answer = "yes" if score.all_emerged else "no"
     note = (
-        f"{name}: rms over the later skills of δ averaged over seeds: "
+        f"{name}: rms over the later skills of $δ$ averaged over seeds: "
         f"{number(score.rms_delta, '.3f')} (the claim takes the rms within each seed, which adds "
         f"the scatter between seeds); every skill emerged in every seed: {answer}."
     )

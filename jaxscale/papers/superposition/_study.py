@@ -137,8 +137,8 @@ def small_table(runs: "xarray.Dataset", measured: list[measure.Slopes]) -> Table
     low, high = measured[0].window
     return Table(
         "From a small random start",
-        f"Exponents on steps {low:.0f} to {high:.0f} (from 5/eta_bias), without superposition, how "
-        "much sooner the last loss is reached than without, and outputs dead at the end.",
+        f"Exponents on steps {low:.0f} to {high:.0f} (from $5/eta_bias$), without superposition, "
+        "how much sooner the last loss is reached than without, and outputs dead at the end.",
         ("data", "K", "exponent", "without", "sooner", "dead"),
         tuple(rows),
     )
@@ -159,7 +159,7 @@ def order_table(runs: "xarray.Dataset") -> Table:
     return Table(
         "Learning order",
         f"Step at which the response to the group of features that begins at the given rank passes "
-        f"one half (b = 0, K = {k}); a dash where some seed did not pass.",
+        f"one half ($b = 0, K = {k}$); a dash where some seed did not pass.",
         ("data", "superposition", *groups),
         tuple(rows),
     )
