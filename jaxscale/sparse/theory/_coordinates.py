@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
 from jaxscale.sparse.theory._checks import theory_function
-from jaxscale.spectra import as_floats, gauss_legendre, require, tail_rule
+from jaxscale.spectra import as_floats, gauss_legendre, require
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,6 +125,18 @@ def _ends(half: Array) -> tuple[Array, Array]:
     return half + jnp.asarray(_OFFSETS, half.dtype), jnp.asarray(_ENDS, half.dtype)
 
 
+def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Array]:
+    """Points and weights that sum a smooth function over first..last; weights 0 when empty."""
+    last = jnp.asarray(last, first.dtype)
+    empty = last < first
+    start = first - 0.5
+    stop = jnp.where(empty, first, last) + 0.5
+    after, ends = _ends(stop)
+    integral = _panels(jnp.log(start), jnp.log(stop), n_panels, _NODES)
+    points, weights = _joined([integral, _ends(start), (after, -ends)])
+    return points, jnp.where(empty, 0.0, weights)
+
+
 def _room(x: Array) -> float:
     """Minus the logarithm of the smallest number whose reciprocal is safe, too."""
     return 600.0 if x.dtype == jnp.float64 else 70.0
@@ -141,7 +153,6 @@ def _indices(
         points = jnp.arange(1, int(n_coordinates) + 1, dtype=alpha.dtype)
         return points, jnp.ones_like(points), None
     exact = jnp.arange(1, _N_EXACT + 1, dtype=alpha.dtype)
-    last, span = (jnp.asarray(v, alpha.dtype) for v in (n_coordinates, 60.0))  # 60: to the end
     pieces = [(exact, jnp.ones_like(exact))]
     first = jnp.asarray(_N_EXACT + 1, alpha.dtype)
     if clipped:
@@ -152,11 +163,10 @@ def _indices(
         kink = jnp.minimum(jnp.floor(jax.lax.stop_gradient(kink)), float(n_coordinates))
         near = kink + 1 + jnp.arange(_N_AFTER, dtype=alpha.dtype)
         listed = jnp.where(near <= n_coordinates, 1.0, 0.0).astype(alpha.dtype)
-        pieces += [tail_rule(first, kink, span, 6, _NODES), (near, listed)]
+        pieces += [_range(first, kink, 6), (near, listed)]
         first = kink + 1 + _N_AFTER
     if n_coordinates <= _FINE:
-        smooth = tail_rule(first, last, span, _PANELS, _NODES)
-        return *_joined([*pieces, smooth]), None
+        return *_joined([*pieces, _range(first, float(n_coordinates), _PANELS)]), None
     low = jnp.log(first - 0.5)
     middle = jnp.maximum(math.log(_FINE), low + 3.0)
     if n_coordinates == math.inf:
