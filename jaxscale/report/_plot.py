@@ -77,9 +77,9 @@ def plot(
         if isinstance(theory.theory, Formula):
             return fit_figure(theory, _table(runs))
         theory = theory.predict()
-    runs = require_dataset("runs", runs, TAKES)
+    runs = _as_dataset("runs", runs, TAKES)
     if theory is not None:
-        theory = require_dataset("theory", theory, "a Dataset of `js.predict`, or a calibration")
+        theory = _as_dataset("theory", theory, "a Dataset of `js.predict`, or a calibration")
     if log is not None and log not in LOGS:
         raise ValueError(f"`log` must be one of {', '.join(map(repr, LOGS))}, got {log!r}.")
     floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
@@ -112,6 +112,14 @@ def plot(
     for panel, name in zip(panels, names, strict=True):
         Panel(runs[name], theory, x, curves).draw(panel, log, title)
     return figure
+
+
+def _as_dataset(name: str, value: Any, takes: str) -> "xarray.Dataset":
+    """A Dataset, of one observable for a DataArray."""
+    if hasattr(value, "to_dataset"):
+        value = value.to_dataset(name=value.name or "value")
+    require_dataset(name, value, takes)
+    return value
 
 
 def _table(value: Any) -> Any:

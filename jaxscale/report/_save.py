@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import pandas
 
-Drawn: TypeAlias = "tuple[str, np.ndarray]"  # kind, (n, 3) points
+Drawn: TypeAlias = "tuple[str, np.ndarray, Any]"  # kind, (n, 2) points, what colour shows
 COLUMNS = ("panel", "x_axis", "y_axis", "kind", "series", "x", "y", "value")
 CAP = "_cap"  # at the end of an error bar
 
@@ -52,9 +52,13 @@ def figure_data(figure: "matplotlib.figure.Figure") -> "pandas.DataFrame":
         for artist in (*axes.lines, *axes.collections):
             label = names.get(artist, str(artist.get_label()))
             series = "" if label.startswith("_child") else label.removeprefix(THEORY)
-            for kind, points in _points(axes, artist) if label != CAP else ():
+            for kind, xy, values in _points(axes, artist) if label != CAP else ():
                 kind = "theory" if label.startswith(THEORY) else kind
-                rows += [(*panel, kind, series.removeprefix("_"), *p) for p in points.tolist()]
+                shown = np.full(len(xy), np.nan)
+                if values is not None:
+                    shown = np.ma.filled(values, np.nan).ravel()
+                points = np.column_stack([xy, shown]).tolist()
+                rows += [(*panel, kind, series.removeprefix("_"), *p) for p in points]
     return pandas.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -70,28 +74,22 @@ def _error_bars(axes: "matplotlib.axes.Axes") -> dict[Any, str]:
 
 
 def _points(axes: "matplotlib.axes.Axes", artist: Any) -> Iterator[Drawn]:
-    """Kind and points of what an artist shows; guides across a panel are not data."""
+    """What an artist shows; guides across a panel are not data."""
     from matplotlib.collections import LineCollection, PathCollection, QuadMesh
     from matplotlib.lines import Line2D
 
     if isinstance(artist, Line2D):
         if artist.get_transform() == axes.transData:
             kind = "points" if artist.get_linestyle() == "None" else "line"
-            yield kind, _with(np.asarray(artist.get_xydata(), float), None)
+            yield kind, np.asarray(artist.get_xydata(), float), None
     elif isinstance(artist, PathCollection):
-        yield "points", _with(np.asarray(artist.get_offsets(), float), artist.get_array())
+        yield "points", np.asarray(artist.get_offsets(), float), artist.get_array()
     elif isinstance(artist, QuadMesh):
         corners, values = np.asarray(artist.get_coordinates(), float), artist.get_array()
         if values is not None and np.size(values) < corners[..., 0].size:  # of cells
             corners = (corners[1:, 1:] + corners[:-1, :-1]) / 2
-        yield "map", _with(corners.reshape(-1, 2), values)
+        yield "map", corners.reshape(-1, 2), values
     else:
         kind = "bar" if isinstance(artist, LineCollection) else "area"
         for path in artist.get_paths():
-            yield kind, _with(np.asarray(path.vertices, float), None)
-
-
-def _with(xy: np.ndarray, values: Any) -> np.ndarray:
-    """Points with a third column of values, NaN where nothing is shown by colour."""
-    third = np.full(len(xy), np.nan) if values is None else np.ma.filled(values, np.nan).ravel()
-    return np.column_stack([xy, third])
+            yield kind, np.asarray(path.vertices, float), None

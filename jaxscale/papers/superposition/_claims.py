@@ -36,6 +36,7 @@ TAILS: dict[str, theory.AbstractTail] = {
 }
 ESTABLISHED = ((1.1, 0.0), (1.1, 1.0), (1.5, 0.0), (1.5, 0.5), (2.0, 0.0), (2.0, 1.0))
 """Pairs (a, b) on which the regime was established before anything ran here."""
+FACTOR_2 = "a factor 2: the claim is of an order of magnitude"
 SEARCHED = "after the search for this regime, before the runs shown"
 LATE = (1e10, 1e12)  # eta_bias t between which exponents of the reduced equation are taken
 
@@ -124,31 +125,15 @@ def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
     ]
 
 
-def _same_for_all(
-    name: str, statement: str, rows: list[Slopes], reason: str, margin_fixed: str
+def _near(
+    name: str, statement: str, predicted: float, values: np.ndarray, reason: str, margin_fixed: str
 ) -> Claim:
-    """Claim that the exponents of all points are equal."""
-    values = spread(rows, "loss")
+    """Claim of the paper that a number is near 0 (no spread) or 1 (a factor ten, by its log10)."""
     return Claim.from_seeds(
         name,
         statement,
         PAPER,
-        predicted=0.0,
-        values=values,
-        margin=0.3,
-        reason=reason,
-        margin_fixed=margin_fixed,
-    )
-
-
-def _tenfold(name: str, statement: str, ratio: np.ndarray, margin_fixed: str) -> Claim:
-    """Claim that a ratio is ten in order of magnitude."""
-    reason, values = "a factor 2: the claim is of an order of magnitude", np.log10(ratio)
-    return Claim.from_seeds(
-        name,
-        statement,
-        PAPER,
-        predicted=1.0,
+        predicted=predicted,
         values=values,
         margin=0.3,
         reason=reason,
@@ -190,7 +175,7 @@ def interference_claims(
             f"{float(np.mean(spread(rows, 'control'))):.2f}"
         )
         reason = "half of the smallest spread expected without superposition, 0.6"
-        judged.append(_same_for_all(name, statement, rows, reason, margin_fixed=SEARCHED))
+        judged.append(_near(name, statement, 0.0, spread(rows, "loss"), reason, SEARCHED))
     scale = system.n_features * gain**2 / (4 * latent)
     for a in np.asarray(runs["frequency_exponent"], float).tolist():
         start = runs["loss"].sel(step=0, frequency_exponent=a, importance_exponent=0.0)
@@ -211,8 +196,8 @@ def interference_claims(
         "superposition multiplies the exponent by up to ten (log10 of the ratio to the exact curve "
         f"without it, ${in_words(first.at)}$); its start already holds the signal"
     )
-    ratio = first.loss / first.control
-    return [*judged, _tenfold("acceleration-exponent", statement, ratio, margin_fixed=SEARCHED)]
+    ratio = np.log10(first.loss / first.control)
+    return [*judged, _near("acceleration-exponent", statement, 1.0, ratio, FACTOR_2, SEARCHED)]
 
 
 def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
@@ -229,8 +214,8 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
             f"{start} the exponent is the same for all data (largest minus smallest over $(a, b)$, "
             f"$K = {k:g}$); means run from {min(means):.2f} to {max(means):.2f}"
         )
-        reason = "as where interference dominates"
-        judged.append(_same_for_all(f"{name}-spread-{k:g}", statement, rows, reason, BEFORE))
+        reason, values = "as where interference dominates", spread(rows, "loss")
+        judged.append(_near(f"{name}-spread-{k:g}", statement, 0.0, values, reason, BEFORE))
     return judged
 
 
@@ -243,12 +228,12 @@ def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[C
     for k in np.asarray(runs["latent_size"]).tolist():
         first = next(m for m in measured if m.at["latent_size"] == k)
         at = {n: v for n, v in first.at.items() if n != "latent_size"}
-        ratio = time_ratio(runs.sel(first.at, drop=True), at)
+        ratio = np.log10(time_ratio(runs.sel(first.at, drop=True), at))
         statement = (
             "from a small start superposition reaches its last loss ten times sooner than the "
             f"exact curve without it (log10 of the ratio, ${in_words(at)}, K = {k:g}$)"
         )
-        judged.append(_tenfold(f"small-start-time-{k:g}", statement, ratio, BEFORE))
+        judged.append(_near(f"small-start-time-{k:g}", statement, 1.0, ratio, FACTOR_2, BEFORE))
     return judged
 
 

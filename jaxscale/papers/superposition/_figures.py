@@ -128,8 +128,8 @@ def tails_figure() -> "matplotlib.figure.Figure":
         limit = float(theory.universal_law(float(tail.tail_index)))
         local = -np.gradient(np.log(loss), np.log(tau))
         axes.plot(tau, local, color=draw.OKABE_ITO[i], lw=1.4, label=f"{draw.THEORY}{name}")
-        axes.plot(tau[[0, -1]], [limit] * 2, color=draw.OKABE_ITO[i], ls="dashed", lw=0.8,
-                  label=f"{draw.THEORY}{name}, limit")  # fmt: skip
+        axes.hlines(limit, tau[0], tau[-1], color=draw.OKABE_ITO[i], linestyles="dashed", lw=0.8,
+                    label=f"{draw.THEORY}{name}, limit")  # fmt: skip
         labels.append((float(tau[-1]), float(local[-1]), name, draw.OKABE_ITO[i]))
     axes.set(xlim=(0.1, 1.5 * labels[0][0]), ylim=(0, 3.3))
     draw.log_axis(axes, "x")
