@@ -30,20 +30,20 @@ SPIKES = "probability of stability, one rare spike: unstable runs 1.0 to 1.2 tim
 def observables(features: AbstractFeatures, solver: AbstractSolver) -> dict[str, Observable]:
     """Describe the observables of a regression, and what theory says of each."""
     linear, endless = isinstance(features, AbstractLinear), isinstance(features, Identity)
-    limits, missing = {}, f"no closed form with features={features!r}"
+    stepped = isinstance(solver, AbstractGradientDescent)
+    closed: dict[str, tuple[str, str]] = {}  # limits and function of the closed forms
+    missing = f"no closed form with features={features!r}"
     if linear and isinstance(solver, MinNorm):
-        limits = {"loss": PLANE, "residual_loss": COLLISIONS}
+        closed = {"loss": (PLANE, "loss"), "residual_loss": (COLLISIONS, "residual_loss")}
     elif linear and isinstance(solver, Ridge):
-        limits = {"loss": RIDGE}
-    elif endless and isinstance(solver, AbstractGradientDescent):
-        limits = {"loss": FLOW, "stable": SPIKES}
+        closed = {"loss": (RIDGE, "loss")}
+    elif endless and stepped:
+        closed = {"loss": (FLOW, "gd_loss"), "stable": (SPIKES, "instability_probability")}
     elif linear:
-        needs = (
-            ": it takes features=Identity()" if isinstance(solver, AbstractGradientDescent) else ""
-        )
+        needs = ": it takes features=Identity()" if stepped else ""
         missing = f"no closed form with solver={type(solver).__name__}{needs}"
     if linear:
-        limits["rank"] = COLLISIONS
+        closed["rank"] = (COLLISIONS, "expected_rank")
     dims = () if solver.record_steps is None else ("step",)
     unseen, mean = "half the variance of the coordinates never seen", (TheoryKind.exact, "mean")
     described = {
@@ -51,21 +51,17 @@ def observables(features: AbstractFeatures, solver: AbstractSolver) -> dict[str,
         "n_seen": Observable((), "1", "coordinates seen in training", *mean, False, _SEEN),
         "unseen_loss": Observable((), "target²", unseen, *mean, False, _UNSEEN),
     }
-    if "residual_loss" in limits:
+    if "residual_loss" in closed:
         described["residual_loss"] = Observable((), "target²", "loss at infinitely many features")
-    for name, o in solver.diagnostics.items():
-        described[name] = Observable(o.dims, o.units, o.description)
-    path = "sparse.theory.loss" if dims == () else "sparse.theory.gd_loss"
-    functions = {"loss": path, "residual_loss": "sparse.theory.residual_loss",
-                 "rank": "sparse.theory.expected_rank",
-                 "stable": "sparse.theory.instability_probability"}  # fmt: skip
+    described |= solver.diagnostics
     for name in described.keys() - {"n_seen", "unseen_loss"}:
         theory: dict[str, Any] = {
             "limits": missing if name in ("loss", "stable") else "no closed form"
         }
-        if name in limits:
-            theory = {"predicted": TheoryKind.asymptotic, "limits": limits[name]}
-            theory["functions"] = (functions[name],)
+        if name in closed:
+            limits, function = closed[name]
+            theory = {"predicted": TheoryKind.asymptotic, "limits": limits}
+            theory["functions"] = (f"sparse.theory.{function}",)
         described[name] = dataclasses.replace(described[name], **theory)
     return described
 

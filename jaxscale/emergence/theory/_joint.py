@@ -3,18 +3,12 @@
 import math
 
 import jax.numpy as jnp
+from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import positive_or_infinite, symbols
 from jaxscale.emergence.theory._checks import theory_function
-from jaxscale.emergence.theory._quadrature import (
-    LONG_TIME,
-    exponential_moment,
-    odds,
-    residual,
-    residual_moment,
-    scales,
-)
+from jaxscale.emergence.theory._quadrature import LONG_TIME, odds, residual, residual_moment, scales
 
 
 def _cutoff(norm: Array, alpha: Array, n_skills: int | float) -> Array:
@@ -211,6 +205,7 @@ def data_parameter_loss(
     endless = jnp.isinf(d)
     samples = jnp.where(endless, 1.0, d)
     x = samples * last
-    unseen = samples**-s * exponential_moment(x, s) - _power(last, s) * jnp.exp(-x)
+    gamma = jnp.exp(gammaln(s + 1)) * gammaincc(s + 1, x)  # s Gamma(s, x) + x^s e^-x
+    unseen = samples**-s * gamma - _power(last, s) * jnp.exp(-x)
     unseen = jnp.where(endless, 0.0, (1 - strength / scale) ** 2 * unseen)
     return scale**2 / 2 * b * (unseen + _power(last, s))

@@ -6,18 +6,7 @@ import numpy as np
 
 from jaxscale.papers.emergence._claims import LawCurve, compute_curves, law_frontier
 from jaxscale.papers.emergence._scores import EmergenceScore
-from jaxscale.report._figures import (
-    BELOW,
-    DASHED,
-    OKABE_ITO,
-    POINTS,
-    band,
-    dashed,
-    finish,
-    legend,
-    log_axis,
-    new_figure,
-)
+from jaxscale.report import _figures as draw
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
 
 if TYPE_CHECKING:
@@ -33,47 +22,47 @@ EXPONENT_LABEL = {"T": "α/(α+1)", "D": "α/(α+1)", "N": "α", "C": "α/(α+2)
 def emergence_figure(score: EmergenceScore) -> "matplotlib.figure.Figure":
     """Skill strengths against time, data or width, with the calibrated prediction dashed."""
     dim = score.dim
-    figure, grid = new_figure(1, size=(7.2, 4.0))
+    figure, grid = draw.new_figure(1, size=(7.2, 4.0))
     axes = grid[0, 0]
     for i, skill in enumerate(np.asarray(score.strength["skill"]).tolist()):
-        color, name = OKABE_ITO[i % len(OKABE_ITO)], f"skill {skill}"
-        band(axes, score.strength.sel(skill=skill), dim, color, name, log=False)
-        dashed(axes, score.expected[dim], score.expected.sel(skill=skill), color, name)
+        color, name = draw.OKABE_ITO[i % len(draw.OKABE_ITO)], f"skill {skill}"
+        draw.band(axes, score.strength.sel(skill=skill), dim, color, name, log=False)
+        draw.dashed(axes, score.expected[dim], score.expected.sel(skill=skill), color, name)
         x = float(np.nanmean(score.measured[:, i]))
         if np.isfinite(x):
             axes.annotate(name, (x, 1.06), color=color, fontsize=8, ha="center")
     if dim == "step":
         axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(score.strength["step"][-1]))
-    log_axis(axes, "x")
+    draw.log_axis(axes, "x")
     axes.set(xlabel=X_LABEL[dim], ylabel="skill strength R / S", ylim=(-0.08, 1.12))
     drawn = {"network, mean ± s.d. over seeds": {"lw": 1.4}}
-    legend(figure, drawn | {"multilinear theory, fitted on skill 1": DASHED})
+    draw.legend(figure, drawn | {"multilinear theory, fitted on skill 1": draw.DASHED})
     return figure
 
 
 def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
     """One panel per law: simulated losses as points, closed forms dashed."""
-    figure, grid = new_figure(2, 2, size=(4.4, 3.3))
+    figure, grid = draw.new_figure(2, 2, size=(4.4, 3.3))
     for axes, law in zip(grid.ravel(), LAW_NAME, strict=True):
         for i, one in enumerate(curves[law]):
-            color, name = OKABE_ITO[i], f"α = {float(one.simulated['skill_exponent']):g}"
+            color, name = draw.OKABE_ITO[i], f"α = {float(one.simulated['skill_exponent']):g}"
             mean = one.simulated.mean("seed") if "seed" in one.simulated.dims else one.simulated
             x = np.asarray(mean[law], float)
             axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0, label=name)
-            dashed(axes, one.law[law], one.law, color, name, **BELOW)
+            draw.dashed(axes, one.law[law], one.law, color, name, **draw.BELOW)
             axes.annotate(name, (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
                           color=color, fontsize=8, va="center")  # fmt: skip
             axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
         title = f"law in {LAW_NAME[law]}: exponent −{EXPONENT_LABEL[law]}"
-        finish(axes, (LAW_LABEL[law], "loss [S²]"), title)
-    legend(figure, {"simulation": POINTS, "closed form": DASHED})
+        draw.finish(axes, (LAW_LABEL[law], "loss [S²]"), title)
+    draw.legend(figure, {"simulation": draw.POINTS, "closed form": draw.DASHED})
     return figure
 
 
 def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Losses against compute with their envelope, per skill exponent, and the best sizes."""
     alphas = np.asarray(laws["skill_exponent"]).tolist()
-    figure, grid = new_figure(2, len(alphas) // 2 + 1, size=(4.4, 3.3))
+    figure, grid = draw.new_figure(2, len(alphas) // 2 + 1, size=(4.4, 3.3))
     *panels, last = grid.ravel()[: len(alphas) + 1]
     for unused in grid.ravel()[len(alphas) + 1 :]:
         unused.remove()
@@ -82,7 +71,7 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         runs = laws.sel(skill_exponent=alpha)
         loss, frontier = law_frontier(runs)
         curves = compute_curves(runs)
-        color, best, name = OKABE_ITO[i], np.asarray(curves["best-N"].law), f"α = {alpha:g}"
+        color, best, name = draw.OKABE_ITO[i], np.asarray(curves["best-N"].law), f"α = {alpha:g}"
         draw_curves(axes, loss, size="n_parameters", time="step")
         draw_frontier(axes, frontier, "loss", np.asarray(curves["C"].law), color, name)
         draw_frontier(last, frontier, "n_parameters", best, color, name)
@@ -91,7 +80,7 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         low, high = np.nanmin(frontier.loss), np.nanmax(frontier.loss)
         axes.set_ylim(low * 0.8, high * 1.6)
         title = f"{name}: L* ∝ $X^{{-{alpha / (alpha + 2):.3f}}}$"
-        finish(axes, (LAW_LABEL["C"], "loss [S²]"), title)
-    finish(last, (LAW_LABEL["C"], "best parameters N*"), r"N* ∝ $X^{1/(\alpha+2)}$", ends)
-    legend(figure, {"each N": THIN, "best N": POINTS, "closed form": DASHED})
+        draw.finish(axes, (LAW_LABEL["C"], "loss [S²]"), title)
+    draw.finish(last, (LAW_LABEL["C"], "best parameters N*"), r"N* ∝ $X^{1/(\alpha+2)}$", ends)
+    draw.legend(figure, {"each N": THIN, "best N": draw.POINTS, "closed form": draw.DASHED})
     return figure

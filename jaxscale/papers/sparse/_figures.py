@@ -8,17 +8,7 @@ from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers._runs import in_float64, points
 from jaxscale.papers.sparse._scores import Instability
 from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of, plane
-from jaxscale.report._figures import (
-    BELOW,
-    DASHED,
-    OKABE_ITO,
-    POINTS,
-    band,
-    dashed,
-    finish,
-    legend,
-    new_figure,
-)
+from jaxscale.report import _figures as draw
 from jaxscale.report._frontier import draw_frontier
 from jaxscale.sparse import theory
 from jaxscale.sweep._predict import grid_of
@@ -30,8 +20,8 @@ if TYPE_CHECKING:
 
 MEAN = {"simulation, mean ± s.d. over seeds": {"marker": "o", "ms": 3, "lw": 1.4}}
 MEDIAN = {"simulation, median and middle half of seeds": {"marker": "o", "ms": 3, "lw": 1.4}}
-SIMULATED = {"simulation": POINTS}
-CLOSED = {"closed form": DASHED}
+SIMULATED = {"simulation": draw.POINTS}
+CLOSED = {"closed form": draw.DASHED}
 LOSS = "loss [target²]"
 
 
@@ -39,25 +29,25 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
     """Loss at infinitely many features against samples, one panel per spectrum exponent."""
     d = np.asarray(data["n_samples"], float)
     alphas = np.asarray(data["spectrum_exponent"])
-    figure, grid = new_figure(len(alphas))
+    figure, grid = draw.new_figure(len(alphas))
     for axes, alpha in zip(grid[0], alphas, strict=True):
         ends = []
         for i, gamma in enumerate(np.asarray(data["sparsity_exponent"])):
             at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
-            color, name = OKABE_ITO[i], f"γ = {gamma:g}"
-            band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color, name)
+            color, name = draw.OKABE_ITO[i], f"γ = {gamma:g}"
+            draw.band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color, name)
             line = plane(np.inf, d, **at)
-            dashed(axes, d, line, color, name)
+            draw.dashed(axes, d, line, color, name)
             ends.append((d[-1], line[-1], f"{name}: −{alpha / gamma:.2f}", color))
         if alpha == float(grid_of(dense).system.spectrum_exponent):  # pyright: ignore
-            color = OKABE_ITO[6]
+            color = draw.OKABE_ITO[6]
             curve = dense["residual_loss"].isel(n_features=0, drop=True)
-            band(axes, curve, "n_samples", color, "dense")
+            draw.band(axes, curve, "n_samples", color, "dense")
             last = float(curve.mean("seed")[-1])
             ends.append((float(curve["n_samples"][-1]), last, f"dense: −{alpha:g}", color))
         labels = ("samples D", "loss at N = ∞ [target²]")
-        finish(axes, labels, f"spectrum exponent α = {alpha:g}", ends)
-    legend(figure, MEAN | CLOSED)
+        draw.finish(axes, labels, f"spectrum exponent α = {alpha:g}", ends)
+    draw.legend(figure, MEAN | CLOSED)
     return figure
 
 
@@ -65,15 +55,15 @@ def peak_figure(
     peak: "xarray.Dataset", dense: "xarray.Dataset", few: "xarray.Dataset"
 ) -> "matplotlib.figure.Figure":
     """Double descent, sparse next to dense, and the parameter exponent below the peak."""
-    figure, grid = new_figure(3, size=(3.9, 3.4))
+    figure, grid = draw.new_figure(3, size=(3.9, 3.4))
     dense = dense.isel(n_samples=-1)
     d = int(dense["n_samples"])
     rank = float(peak["rank"].max("n_features").mean())
     sparse: Any = grid_of(peak).system
     n_sparse = int(sparse.n_samples)
     panels = [
-        (peak, "sparse", rank, f"D = {n_sparse}, rank r ≈ {rank:.0f}", OKABE_ITO[0]),
-        (dense, "dense", d, f"D = r = {d}", OKABE_ITO[6]),
+        (peak, "sparse", rank, f"D = {n_sparse}, rank r ≈ {rank:.0f}", draw.OKABE_ITO[0]),
+        (dense, "dense", d, f"D = r = {d}", draw.OKABE_ITO[6]),
     ]
     for axes, (runs, name, threshold, title, color) in zip(grid[0], panels, strict=False):
         low, middle, high = runs["loss"].quantile([0.25, 0.5, 0.75], dim="seed")
@@ -93,27 +83,27 @@ def peak_figure(
             keywords = {"spectrum_exponent": alpha, "n_coordinates": length}
             expected = in_float64(theory.dense_loss, fine, float(d), **keywords)
         for part in (fine < threshold, fine > threshold):
-            dashed(axes, fine[part], expected[part], color, name)
-        finish(axes, ("features N", LOSS), f"{name}: {title}")
+            draw.dashed(axes, fine[part], expected[part], color, name)
+        draw.finish(axes, ("features N", LOSS), f"{name}: {title}")
     axes = grid[0, 2]
     system: Any = grid_of(few).system
     x, own = np.asarray(few["n_features"], float), exponents_of(system)
     ends = []
     for i, at in enumerate(points(few, *EXPONENTS)):
-        color, name = OKABE_ITO[i], f"α = {at['spectrum_exponent']:g}"
-        band(axes, few["loss"].sel(at, drop=True), "n_features", color, name)
+        color, name = draw.OKABE_ITO[i], f"α = {at['spectrum_exponent']:g}"
+        draw.band(axes, few["loss"].sel(at, drop=True), "n_features", color, name)
         line = plane(x, float(system.n_samples), **(own | at))
-        dashed(axes, x, line, color, name)
+        draw.dashed(axes, x, line, color, name)
         ends.append((x[-1], line[-1], name, color))
     title = f"below the peak, D = {int(system.n_samples)}: mean ± s.d."
-    finish(axes, ("features N", LOSS), title, ends)
-    legend(figure, MEDIAN | CLOSED)
+    draw.finish(axes, ("features N", LOSS), title, ends)
+    draw.legend(figure, MEDIAN | CLOSED)
     return figure
 
 
 def frontier_figure(frontiers: dict[tuple[float, float], Frontier]) -> "matplotlib.figure.Figure":
     """Best features, samples and loss against compute, with intervals over seeds."""
-    figure, grid = new_figure(3, size=(3.6, 3.3))
+    figure, grid = draw.new_figure(3, size=(3.6, 3.3))
     panels = {
         "n_features": "best features N*",
         "n_samples": "best samples D*",
@@ -122,33 +112,33 @@ def frontier_figure(frontiers: dict[tuple[float, float], Frontier]) -> "matplotl
     for axes, (quantity, label) in zip(grid[0], panels.items(), strict=True):
         ends = []
         for i, ((alpha, gamma), frontier) in enumerate(frontiers.items()):
-            color, name = OKABE_ITO[i], f"γ = {gamma:g}"
+            color, name = draw.OKABE_ITO[i], f"γ = {gamma:g}"
             exponents = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
             law = best(quantity, frontier.compute, **exponents)
             draw_frontier(axes, frontier, quantity, law, color, name)
             ends.append((frontier.compute[-1], law[-1], name, color))
-        finish(axes, ("compute C = N D", label), ends=ends)
-    legend(figure, SIMULATED | CLOSED)
+        draw.finish(axes, ("compute C = N D", label), ends=ends)
+    draw.legend(figure, SIMULATED | CLOSED)
     return figure
 
 
 def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Loss over steps of gradient descent."""
-    figure, grid = new_figure(1, size=(4.9, 3.6))
+    figure, grid = draw.new_figure(1, size=(4.9, 3.6))
     axes, ends = grid[0, 0], []
     later = runs.sel(step=slice(1, None))
     system: Any = grid_of(runs).system
     steps = np.asarray(later["step"], float)
     d, rate = float(system.n_samples), float(system.solver.learning_rate)
     for i, at in enumerate(points(runs, *EXPONENTS)):
-        color, name = OKABE_ITO[i], f"α = {at['spectrum_exponent']:g}"
-        band(axes, later["loss"].sel(at, drop=True), "step", color, name)
+        color, name = draw.OKABE_ITO[i], f"α = {at['spectrum_exponent']:g}"
+        draw.band(axes, later["loss"].sel(at, drop=True), "step", color, name)
         exponents = exponents_of(system) | at
         line = in_float64(theory.gd_loss, steps, d, learning_rate=rate, **exponents)
-        dashed(axes, steps, line, color, name)
+        draw.dashed(axes, steps, line, color, name)
         ends.append((steps[-1], line[-1], name, color))
-    finish(axes, ("step t", LOSS), ends=ends)
-    legend(figure, {"simulation, mean ± s.d.": {"lw": 1.4}, "gradient flow": DASHED})
+    draw.finish(axes, ("step t", LOSS), ends=ends)
+    draw.legend(figure, {"simulation, mean ± s.d.": {"lw": 1.4}, "gradient flow": draw.DASHED})
     return figure
 
 
@@ -156,37 +146,39 @@ def instability_figure(
     measured: Instability, alpha: float, gamma: float
 ) -> "matplotlib.figure.Figure":
     """Probability of instability against samples, one curve per learning rate."""
-    figure, grid = new_figure(1, size=(4.9, 3.6))
+    figure, grid = draw.new_figure(1, size=(4.9, 3.6))
     axes, ends = grid[0, 0], []
     d, rates = measured.n_samples, measured.learning_rate
     at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
     expected = in_float64(theory.instability_probability, d[None, :], rates[:, None], **at)
     for i, rate in enumerate(rates):
-        color, name = OKABE_ITO[i], f"η = {rate:g}"
+        color, name = draw.OKABE_ITO[i], f"η = {rate:g}"
         share = measured.count[i] / measured.n_runs
         spread = [share - measured.low[i], measured.high[i] - share]
         axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2, label=name)
-        dashed(axes, d, expected[i], color, name, **BELOW)
+        draw.dashed(axes, d, expected[i], color, name, **draw.BELOW)
         ends.append((d[-1], share[-1], name, color))
     labels = ("samples D", r"probability that η λ$_\mathrm{max}$ > 2")
-    finish(axes, labels, f"α = {alpha:g}, γ = {gamma:g}", ends)
-    legend(figure, {"simulation, 95 % interval": POINTS} | CLOSED)
+    draw.finish(axes, labels, f"α = {alpha:g}, γ = {gamma:g}", ends)
+    draw.legend(figure, {"simulation, 95 % interval": draw.POINTS} | CLOSED)
     return figure
 
 
 def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Loss of nonlinear features against samples."""
-    figure, grid = new_figure(1, size=(4.9, 3.4))
+    figure, grid = draw.new_figure(1, size=(4.9, 3.4))
     axes, ends = grid[0, 0], []
     for i, at in enumerate(points(runs, *EXPONENTS)):
         gamma = at["sparsity_exponent"]
-        color, name = (OKABE_ITO[i], f"γ = {gamma:g}") if gamma > 0 else (OKABE_ITO[6], "dense")
+        color, name = (
+            (draw.OKABE_ITO[i], f"γ = {gamma:g}") if gamma > 0 else (draw.OKABE_ITO[6], "dense")
+        )
         curve = runs["loss"].sel(at, drop=True)
-        band(axes, curve, "n_samples", color, name)
+        draw.band(axes, curve, "n_samples", color, name)
         d, mean = np.asarray(curve["n_samples"], float), curve.mean("seed").values
         if gamma > 0:
-            dashed(axes, d, mean[0] * (d / d[0]) ** (-1 / gamma), color, name)
+            draw.dashed(axes, d, mean[0] * (d / d[0]) ** (-1 / gamma), color, name)
         ends.append((d[-1], mean[-1], name, color))
-    finish(axes, ("samples D", "test loss [target²]"), ends=ends)
-    legend(figure, MEAN | {"slope −α/γ": DASHED})
+    draw.finish(axes, ("samples D", "test loss [target²]"), ends=ends)
+    draw.legend(figure, MEAN | {"slope −α/γ": draw.DASHED})
     return figure

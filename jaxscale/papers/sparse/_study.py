@@ -7,7 +7,7 @@ import numpy as np
 from jaxscale._table import Table
 from jaxscale._text import number
 from jaxscale.analysis._frontier import Frontier
-from jaxscale.papers._runs import points, system_of
+from jaxscale.papers._runs import points, study_text, system_of, with_captions
 from jaxscale.papers.sparse import (
     _claims as claims,
     _claims_descent as claims_descent,
@@ -16,7 +16,7 @@ from jaxscale.papers.sparse import (
 )
 from jaxscale.papers.sparse._scores import Instability, measure_frontier, measure_instability
 from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of
-from jaxscale.report._study import Conclusion, Figure, Study, statuses
+from jaxscale.report._study import Conclusion, Study, statuses
 from jaxscale.sparse._system import RandomFeatureRegression
 
 if TYPE_CHECKING:
@@ -33,44 +33,7 @@ PRESETS = (
     "sparse_instability",
     "sparse_relu",
 )
-
-
-CAPTIONS = {
-    "data": (
-        "Loss at infinitely many features against samples, mean and standard deviation over "
-        "seeds; dashed, the closed form. Sparse activations change the exponent from $alpha$ "
-        "to $alpha/gamma$, for rare coordinates are never seen."
-    ),
-    "double_descent": (
-        "Loss against features: median and middle half over seeds, for near the peak the mean "
-        "is infinite. The peak of sparse inputs lies at the rank, far below the number of "
-        "samples; that of dense inputs at $N = D$. Dashed, the deterministic equivalent."
-    ),
-    "frontier": (
-        "Compute-optimal number of features and samples, and the loss there, from the exact "
-        "mean over features at each simulated data set; dashed, the closed-form laws."
-    ),
-    "map": (
-        "Left, the closed form as colour over features and samples (yellow: the pole at $N = r$, "
-        "cut off), and simulations as circles filled in the same colours: a circle whose fill "
-        "matches the background agrees with theory. Circles are medians over seeds, on the right "
-        "those at $N = ∞$; diamonds, the measured compute-optimal points, dashed their law. Right, "
-        "the same simulations over the closed form, which makes no claim in the grey band."
-    ),
-    "gradient_descent": (
-        "Loss over steps of gradient descent at infinitely many features; dashed, gradient "
-        "flow in closed form, from which single steps differ at first. The plateau is the loss "
-        "of coordinates that were never seen."
-    ),
-    "instability": (
-        "Share of {n_runs} data sets on which gradient descent with a fixed step is "
-        "unstable, with 95 % binomial intervals; dashed, the closed form."
-    ),
-    "relu": (
-        "Test loss of ReLU features against samples, mean and standard deviation over seeds: "
-        "the gap between sparse and dense inputs stays. Dashed, the slope of linear features."
-    ),
-}
+CAPTIONS, TEXT = study_text("sparse")
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
@@ -104,8 +67,6 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         "instability": figures.instability_figure(counts, alpha, gamma),
         "relu": figures.relu_figure(relu),
     }
-    captions = {name: text.format(n_runs=counts.n_runs) for name, text in CAPTIONS.items()}
-    drawn = [Figure(name, captions[name], drawing) for name, drawing in drawings.items()]
     quantities = ("compute", "n_features", "n_samples", "loss")
     scores: dict[str, Any] = {
         "frontier": {
@@ -123,6 +84,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         "runs_by_status": {name: statuses(d) for name, d in runs.items()},
     }
     tables = [frontier_table(frontiers), instability_table(counts)]
+    drawn = with_captions(drawings, CAPTIONS, n_runs=counts.n_runs)
     return Conclusion(evaluated, drawn, scores, tables)
 
 
@@ -161,32 +123,9 @@ def instability_table(measured: Instability) -> Table:
     )
 
 
-SUMMARY = (
-    "A linear target is learned by least squares on random features of inputs whose coordinates "
-    "have power-law variances and are mostly zero, rare ones the more so. The loss is measured "
-    "over samples, features, both at fixed compute, and steps of gradient descent, with dense "
-    "Gaussian inputs for comparison; averages over teachers are exact. Theory is a closed form in "
-    "which nothing is fitted; only for ReLU features there is none."
-)
-SYMBOLS = {
-    "i": "a coordinate of the inputs, 1 for the largest",
-    "alpha": "exponent of the spectrum: coordinate $i$ has variance $i^-(1 + alpha)$",
-    "gamma": "exponent of the sparsity: coordinate $i$ is active with probability $i^-gamma$",
-    "N": "random features; $N*$ is the best number at fixed compute",
-    "D": "samples; $D*$ is the best number at fixed compute",
-    "C": "compute $N D$",
-    "L": "loss on new inputs; $L*$ is the best at fixed compute",
-    "r": "rank of the inputs, the coordinates that occur in the samples",
-    "eta": "learning rate of gradient descent",
-    "t": "steps of gradient descent",
-}
-
 STUDY = Study(
     system="sparse",
-    title="Asymmetric scaling laws of random-feature regression on sparse inputs",
-    source="model of Sous and Winer 2026, arXiv 2605.23591; closed forms derived for jaxscale",
     presets={"quick": PRESETS, "full": tuple(f"{name}_full" for name in PRESETS)},
     evaluate=evaluate,
-    summary=SUMMARY,
-    symbols=SYMBOLS,
+    **TEXT,
 )

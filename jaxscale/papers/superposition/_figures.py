@@ -6,29 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.papers._runs import Point, in_float64
+from jaxscale.papers.superposition import _scores as scores
 from jaxscale.papers.superposition._claims import TAILS, tail_curve
-from jaxscale.papers.superposition._scores import (
-    Slopes,
-    control_curve,
-    half_times,
-    law_of,
-    mean_active,
-    measure_slopes,
-    second_moment,
-    system_of,
-)
-from jaxscale.report._figures import (
-    DASHED,
-    OKABE_ITO,
-    THEORY,
-    band,
-    dashed,
-    finish,
-    label_ends,
-    legend,
-    log_axis,
-    new_figure,
-)
+from jaxscale.report import _figures as draw
 from jaxscale.report._maps import CELLS, cells, color_bar
 from jaxscale.superposition import theory
 from jaxscale.sweep._predict import grid_of, predict
@@ -41,14 +21,14 @@ if TYPE_CHECKING:
 DOTTED: dict[str, Any] = {"ls": (0, (1, 1.5)), "lw": 1.2}
 THIN: dict[str, Any] = {"lw": 0.7, "alpha": 0.6}
 MEAN = {"simulation, mean ± s.d. over seeds": {"lw": 1.4}}
-ALONE = {"exact, without superposition": DASHED}
+ALONE = {"exact, without superposition": draw.DASHED}
 LABELS = ("step", "loss [target²]")
 
 
 def _panels(runs: "xarray.Dataset", rows: int = 1) -> Any:
     """Rows of axes, one column per frequency exponent."""
     a = np.asarray(runs["frequency_exponent"], float)
-    figure, grid = new_figure(len(a), rows, size=(3.7, 3.4))
+    figure, grid = draw.new_figure(len(a), rows, size=(3.7, 3.4))
     return figure, grid[0] if rows == 1 else grid, a.tolist()
 
 
@@ -65,14 +45,14 @@ def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     for axes, a in zip(row, values, strict=True):
         ends = []
         for i, b in enumerate(np.asarray(runs["importance_exponent"], float).tolist()):
-            at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
+            at, color = {"frequency_exponent": a, "importance_exponent": b}, draw.OKABE_ITO[i]
             name = f"b = {b:g}"
-            band(axes, runs["loss"].sel(at, drop=True)[..., late], "step", color, name)
+            draw.band(axes, runs["loss"].sel(at, drop=True)[..., late], "step", color, name)
             line = expected.sel(at, drop=True)[late]
-            dashed(axes, line["step"], line, color, name)
+            draw.dashed(axes, line["step"], line, color, name)
             ends.append((float(line["step"][-1]), float(line[-1]), name, color))
-        finish(axes, LABELS, f"K = N, a = {a:g}", ends)
-    legend(figure, MEAN | {"exact mean of minibatch descent": DASHED})
+        draw.finish(axes, LABELS, f"K = N, a = {a:g}", ends)
+    draw.legend(figure, MEAN | {"exact mean of minibatch descent": draw.DASHED})
     return figure
 
 
@@ -84,18 +64,18 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     for axes, under, a in zip(*rows, values, strict=True):
         ends, ends_under = [], []
         for i, b in enumerate(_few(runs)):
-            at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
+            at, color = {"frequency_exponent": a, "importance_exponent": b}, draw.OKABE_ITO[i]
             selected, name = runs.sel(at, drop=True), f"b = {b:g}"
             parts = selected.isel(step=late)
-            band(under, parts["interference_loss"], "step", color, f"{name}, interference")
+            draw.band(under, parts["interference_loss"], "step", color, f"{name}, interference")
             signal = parts["signal_loss"].mean("seed")
             under.plot(steps, signal, color=color, label=f"{name}, signal", **DOTTED)
             ends_under.append((float(steps[-1]), float(signal[-1]), name, color))
-            band(axes, selected["loss"][..., late], "step", color, name)
-            alone = control_curve(selected, at).mean("seed").values[late]
-            dashed(axes, steps, alone, color, name)
-            same = control_curve(selected, at, same_start=True).mean("seed").values[late]
-            axes.plot(steps, same, color=color, label=f"{THEORY}{name}, same start", **DOTTED)
+            draw.band(axes, selected["loss"][..., late], "step", color, name)
+            alone = scores.control_curve(selected, at).mean("seed").values[late]
+            draw.dashed(axes, steps, alone, color, name)
+            same = scores.control_curve(selected, at, same_start=True).mean("seed").values[late]
+            axes.plot(steps, same, color=color, label=f"{draw.THEORY}{name}, same start", **DOTTED)
             ends.append((float(steps[-1]), float(alone[-1]), name, color))
         guide = np.array([5.0, 100.0])
         near = runs["loss"].sel(frequency_exponent=a).sel(step=5, method="nearest")
@@ -103,11 +83,11 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.plot(guide, height / guide, color="#888888", lw=0.9, label="1/t")
         axes.annotate("1/t", (22.0, height / 22.0), (3, 3), textcoords="offset points",
                       color="#666666", fontsize=8)  # fmt: skip
-        finish(axes, LABELS, f"interference dominates, a = {a:g}", ends)
+        draw.finish(axes, LABELS, f"interference dominates, a = {a:g}", ends)
         title = f"interference (solid), signal (dotted), a = {a:g}"
-        finish(under, LABELS, title, ends_under)
+        draw.finish(under, LABELS, title, ends_under)
     same = {"the same from the run's own start (below: signal)": DOTTED}
-    legend(figure, {"simulation, mean over seeds": {"lw": 1.4}} | ALONE | same)
+    draw.legend(figure, {"simulation, mean over seeds": {"lw": 1.4}} | ALONE | same)
     return figure
 
 
@@ -121,25 +101,25 @@ def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     for axes, a in zip(row, values, strict=True):
         ends = []
         for i, b in enumerate(np.asarray(runs["importance_exponent"], float).tolist()):
-            at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
+            at, color = {"frequency_exponent": a, "importance_exponent": b}, draw.OKABE_ITO[i]
             selected, name = runs.sel(at, drop=True), f"b = {b:g}"
             curves = selected["loss"].transpose("step", "seed").values[late]
             axes.plot(steps, curves, color=color, label=f"{name}, one seed", **THIN)
             good = np.isfinite(curves).any(axis=1)
             middle = np.nanmedian(curves[good], axis=1)
             axes.plot(steps[good], middle, color=color, lw=1.8, label=name)
-            alone = control_curve(selected, at).mean("seed")[late]
-            dashed(axes, alone["step"], alone, color, name)
+            alone = scores.control_curve(selected, at).mean("seed")[late]
+            draw.dashed(axes, alone["step"], alone, color, name)
             ends.append((steps[good][-1], float(middle[-1]), name, color))
         axes.set_ylim(bottom=0.3 * float(runs["loss"].isel(step=-1).min()))
-        finish(axes, LABELS, f"small start, K = {k}, a = {a:g}", ends)
-    legend(figure, {"simulation, median": {"lw": 1.8}, "every seed": THIN} | ALONE)
+        draw.finish(axes, LABELS, f"small start, K = {k}, a = {a:g}", ends)
+    draw.legend(figure, {"simulation, median": {"lw": 1.8}, "every seed": THIN} | ALONE)
     return figure
 
 
 def tails_figure() -> "matplotlib.figure.Figure":
     """Local exponents of the reduced equation."""
-    figure, grid = new_figure(1, size=(5.2, 3.8))
+    figure, grid = draw.new_figure(1, size=(5.2, 3.8))
     axes, labels = grid[0, 0], []
     names = ("exponential", "index 3", "index 4", "index 6", "order 1", "order 4", "Gaussian")
     chosen = [(n, t) for n, t in TAILS.items() if n.endswith(names)]
@@ -147,21 +127,21 @@ def tails_figure() -> "matplotlib.figure.Figure":
         tau, loss = tail_curve(name)
         limit = float(theory.universal_law(float(tail.tail_index)))
         local = -np.gradient(np.log(loss), np.log(tau))
-        axes.plot(tau, local, color=OKABE_ITO[i], lw=1.4, label=f"{THEORY}{name}")
-        axes.hlines(limit, tau[0], tau[-1], color=OKABE_ITO[i], linestyles="dashed", lw=0.8,
-                    label=f"{THEORY}{name}, limit")  # fmt: skip
-        labels.append((float(tau[-1]), float(local[-1]), name, OKABE_ITO[i]))
+        axes.plot(tau, local, color=draw.OKABE_ITO[i], lw=1.4, label=f"{draw.THEORY}{name}")
+        axes.hlines(limit, tau[0], tau[-1], color=draw.OKABE_ITO[i], linestyles="dashed", lw=0.8,
+                    label=f"{draw.THEORY}{name}, limit")  # fmt: skip
+        labels.append((float(tau[-1]), float(local[-1]), name, draw.OKABE_ITO[i]))
     axes.set(xlim=(0.1, 1.5 * labels[0][0]), ylim=(0, 3.3))
-    log_axis(axes, "x")
-    label_ends(axes, labels)
+    draw.log_axis(axes, "x")
+    draw.label_ends(axes, labels)
     axes.set(xlabel="bias learning rate × step", ylabel="local exponent of the loss")
     limit = {"limit 1 − 2ξ": {"ls": "dashed", "lw": 0.8}}
-    legend(figure, {"reduced equation": {"lw": 1.4}} | limit)
+    draw.legend(figure, {"reduced equation": {"lw": 1.4}} | limit)
     return figure
 
 
 def map_figure(
-    measured: list[Slopes],
+    measured: list[scores.Slopes],
     data: "xarray.Dataset",
     crowding: "xarray.Dataset",
     window: tuple[float, float],
@@ -169,7 +149,7 @@ def map_figure(
     """Exponents over (a, b), next to their control, and over crowding and the rate of biases."""
     from matplotlib.colors import Normalize
 
-    figure, grid = new_figure(3, size=(3.9, 3.6))
+    figure, grid = draw.new_figure(3, size=(3.9, 3.6))
     colors = Normalize(0.0, 2.0)
 
     def fill(axes: Any, slopes: Any, x: Any, y: Any, labels: tuple[str, str], title: str) -> None:
@@ -186,12 +166,12 @@ def map_figure(
     ):
         slopes = np.reshape([np.nanmean(getattr(s, name)) for s in measured], (a.size, b.size))
         fill(axes, slopes.T, b, a, labels, title)
-    rows = measure_slopes(crowding, window, "latent_size", "bias_learning_rate")
+    rows = scores.measure_slopes(crowding, window, "latent_size", "bias_learning_rate")
     k = np.asarray(crowding["latent_size"], float)
     rate = np.asarray(crowding["bias_learning_rate"], float)
     slopes = np.reshape([np.nanmean(s.loss) for s in rows], (k.size, rate.size))
     alone = [float(np.nanmean(s.control)) for s in rows]
-    law = law_of(system_of(crowding), {})
+    law = scores.law_of(scores.system_of(crowding), {})
     title = (
         f"measured, a = {law['frequency_exponent']:g}, b = {law['importance_exponent']:g} "
         f"(without: {min(alone):.2f} to {max(alone):.2f})"
@@ -206,7 +186,7 @@ def map_figure(
 
 def control_half_times(runs: "xarray.Dataset", at: Point) -> Float[np.ndarray, " g"]:
     """Steps at which the mean strength of each group passes one half without superposition."""
-    system = system_of(runs)
+    system = scores.system_of(runs)
     firsts = np.asarray(runs["group"], int)
     ends = np.append(firsts[1:], system.n_features + 1)
     time = np.concatenate([[0.0], np.geomspace(0.1, 1e6, 1401)])
@@ -216,10 +196,10 @@ def control_half_times(runs: "xarray.Dataset", at: Point) -> Float[np.ndarray, "
             theory.sequential_strength,
             time[:, None],
             rank=np.arange(first, end, dtype=float),
-            **law_of(system, at),
+            **scores.law_of(system, at),
             learning_rate=float(runs["step_size"].isel(step=0).mean()),
-            second_moment=second_moment(system),
-            mean_active=mean_active(system),
+            second_moment=scores.second_moment(system),
+            mean_active=scores.mean_active(system),
         )
         times.append(float(np.interp(0.5, strength.mean(axis=1), time)))
     return np.asarray(times)
@@ -232,16 +212,16 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         at = {"frequency_exponent": a, "importance_exponent": 0.0}
         ends = []
         for i, k in enumerate(np.asarray(runs["latent_size"])):
-            selected, color = runs.sel({**at, "latent_size": k}, drop=True), OKABE_ITO[i]
+            selected, color = runs.sel({**at, "latent_size": k}, drop=True), draw.OKABE_ITO[i]
             name = f"K = {int(k)}"
-            times = half_times(selected)
+            times = scores.half_times(selected)
             good = np.flatnonzero(np.isfinite(times.mean("seed", skipna=False).values))
             if good.size:
-                band(axes, times.isel(group=good), "group", color, name)
+                draw.band(axes, times.isel(group=good), "group", color, name)
             alone = control_half_times(selected, at)
-            dashed(axes, selected["group"], alone, color, name)
+            draw.dashed(axes, selected["group"], alone, color, name)
             ends.append((float(selected["group"][-1]), float(alone[-1]), name, color))
         labels = ("first feature of the group", "step at half strength")
-        finish(axes, labels, f"b = 0, a = {a:g}", ends)
-    legend(figure, MEAN | ALONE)
+        draw.finish(axes, labels, f"b = 0, a = {a:g}", ends)
+    draw.legend(figure, MEAN | ALONE)
     return figure

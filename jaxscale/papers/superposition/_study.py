@@ -6,18 +6,9 @@ import numpy as np
 
 from jaxscale._table import Table
 from jaxscale._text import number
-from jaxscale.papers.superposition import _claims as claims, _figures as figures
-from jaxscale.papers.superposition._scores import (
-    Slopes,
-    exact_bottleneck,
-    half_times,
-    measure_slopes,
-    predicted_window,
-    slopes_at,
-    spread,
-    time_ratio,
-)
-from jaxscale.report._study import Conclusion, Figure, Study, statuses
+from jaxscale.papers._runs import study_text, with_captions
+from jaxscale.papers.superposition import _claims as claims, _figures as figures, _scores as measure
+from jaxscale.report._study import Conclusion, Study, statuses
 
 if TYPE_CHECKING:
     import xarray
@@ -31,11 +22,8 @@ PRESETS = (
 )
 SEQUENTIAL_WINDOW = (10.0, 300.0)
 WINDOW = (10.0, 100.0)
-CAVEAT = (
-    "The regime in which $1/t$ holds for all data was found after about thirty settings that "
-    "failed, and its windows were first read off curves; the gain is near that of a formula. For "
-    "$b > 0$ the total is the sum of a steeper interference part and a flatter signal part."
-)
+CAPTIONS, TEXT = study_text("superposition")
+CAVEAT = CAPTIONS["caveat"]
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
@@ -43,12 +31,12 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     results = {name.removesuffix("_full"): data for name, data in runs.items()}
     sequential, crowded = results["superposition_sequential"], results["superposition_interference"]
     small = results["superposition_small"]
-    distance = exact_bottleneck(results["superposition_bottleneck"])
-    fixed = measure_slopes(crowded, WINDOW)
+    distance = measure.exact_bottleneck(results["superposition_bottleneck"])
+    fixed = measure.measure_slopes(crowded, WINDOW)
     ruled = [_in_predicted_window(crowded, one) for one in fixed]
     opens = 5.0 / float(small["step_size"].min())  # biases share the rate of the matrix
     window = (opens, float(small["step"][-1]))
-    started = measure_slopes(small, window, "latent_size")
+    started = measure.measure_slopes(small, window, "latent_size")
     judged = [
         *claims.sequential_claims(sequential, SEQUENTIAL_WINDOW),
         *claims.bottleneck_claims(distance),
@@ -57,57 +45,24 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     ]
     if (adaptive := results.get("superposition_adam")) is not None:
         end = float(adaptive["step"][-1])
-        last = measure_slopes(adaptive, (end / 10, end), "latent_size")
+        last = measure.measure_slopes(adaptive, (end / 10, end), "latent_size")
         judged += claims.spread_claims(last, "adam", "with Adam, over the last decade,")
     judged += claims.tail_claims()
 
-    drawn = [
-        Figure(
-            "sequential",
-            "Loss without superposition, mean and standard deviation over seeds; dashed, the exact "
-            "mean of minibatch descent.",
-            figures.sequential_figure(sequential),
-        ),
-        Figure(
-            "interference",
-            "Where interference dominates, the loss falls about as $1/t$ whatever the data; "
-            "dashed, the exact curve without superposition from zero, at the same rate; dotted, "
-            "the same with the run's own start, which holds the signal but no interference. Below, "
-            f"the parts of the loss on outputs of silent and of active features. {CAVEAT}",
-            figures.interference_figure(crowded),
-        ),
-        Figure(
-            "small_start",
-            "From a small random start the exponent depends on the data: median (thick) and every "
-            "seed (thin), for single runs get stuck; dashed, the exact curve without superposition "
-            "at the same rate and size.",
-            figures.small_start_figure(small),
-        ),
-        Figure(
-            "tails",
-            "Local exponent of the reduced equation of the biases for several tails of the "
-            "interference; dashed, $1 - 2 xi$.",
-            figures.tails_figure(),
-        ),
-        Figure(
-            "map",
-            f"Exponent on steps {WINDOW[0]:.0f} to {WINDOW[1]:.0f}: measured over the data (left), "
-            "of the exact curve without superposition (middle), and measured over crowding $N/K$ "
-            "and the rate of the biases (right). White is $1/t$.",
-            figures.map_figure(fixed, crowded, results["superposition_crowding"], WINDOW),
-        ),
-        Figure(
-            "order",
-            "Step at which the response to each group of features passes one half, from a small "
-            "start; dashed, without superposition. Groups that have not passed are left out.",
-            figures.order_figure(small),
-        ),
-    ]
+    drawings = {
+        "sequential": figures.sequential_figure(sequential),
+        "interference": figures.interference_figure(crowded),
+        "small_start": figures.small_start_figure(small),
+        "tails": figures.tails_figure(),
+        "map": figures.map_figure(fixed, crowded, results["superposition_crowding"], WINDOW),
+        "order": figures.order_figure(small),
+    }
+    drawn = with_captions(drawings, CAPTIONS, caveat=CAVEAT, first=WINDOW[0], last=WINDOW[1])
     scores: dict[str, Any] = {
         "interference": [_numbers(one, ruled[i]) for i, one in enumerate(fixed)],
         "spread": {
-            "superposition": spread(fixed, "loss").tolist(),
-            "control": spread(fixed, "control").tolist(),
+            "superposition": measure.spread(fixed, "loss").tolist(),
+            "control": measure.spread(fixed, "control").tolist(),
         },
         "small_start": [_numbers(one, one) for one in started],
         "bottleneck_distance": float(distance.max()),
@@ -117,17 +72,17 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     return Conclusion(judged, drawn, scores, tables)
 
 
-def _in_predicted_window(runs: "xarray.Dataset", one: Slopes) -> Slopes:
+def _in_predicted_window(runs: "xarray.Dataset", one: measure.Slopes) -> measure.Slopes:
     """The same point on the window that theory predicts; NaN where that is empty."""
-    window = predicted_window(runs, one.at)
+    window = measure.predicted_window(runs, one.at)
     steps = np.asarray(runs["step"], float)
     if np.sum((steps >= window[0]) & (steps <= window[1])) < 3:
         none = np.full_like(one.loss, np.nan)
-        return Slopes(one.at, window, none, none)
-    return slopes_at(runs, one.at, window)
+        return measure.Slopes(one.at, window, none, none)
+    return measure.slopes_at(runs, one.at, window)
 
 
-def _numbers(one: Slopes, ruled: Slopes) -> dict[str, Any]:
+def _numbers(one: measure.Slopes, ruled: measure.Slopes) -> dict[str, Any]:
     values = {"slope": one.loss, "control": one.control, "slope_in_predicted_window": ruled.loss}
     plain = {n: [float(x) if np.isfinite(x) else None for x in v] for n, v in values.items()}
     return {**one.at, "window": one.window, "predicted_window": ruled.window, **plain}
@@ -138,7 +93,9 @@ def _mean(values: np.ndarray, form: str = ".2f") -> str:
     return number(float(good.mean()) if good.size else None, form)
 
 
-def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]) -> Table:
+def slope_table(
+    runs: "xarray.Dataset", fixed: list[measure.Slopes], ruled: list[measure.Slopes]
+) -> Table:
     """Exponents and accelerations where interference dominates."""
     rows = []
     for one, other in zip(fixed, ruled, strict=True):
@@ -151,8 +108,8 @@ def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]
                 _mean(one.control),
                 f"{_mean(other.loss)} ({ends})",
                 _mean(one.loss / one.control, ".1f"),
-                _mean(time_ratio(selected, one.at), ".2g"),
-                _mean(time_ratio(selected, one.at, same_start=True), ".2g"),
+                _mean(measure.time_ratio(selected, one.at), ".2g"),
+                _mean(measure.time_ratio(selected, one.at, same_start=True), ".2g"),
             )
         )
     return Table(
@@ -166,13 +123,13 @@ def slope_table(runs: "xarray.Dataset", fixed: list[Slopes], ruled: list[Slopes]
     )
 
 
-def small_table(runs: "xarray.Dataset", measured: list[Slopes]) -> Table:
+def small_table(runs: "xarray.Dataset", measured: list[measure.Slopes]) -> Table:
     """Exponents and times from a small start."""
     rows = []
     for one in measured:
         at = {n: v for n, v in one.at.items() if n != "latent_size"}
         selected = runs.sel(one.at, drop=True)
-        sooner = _mean(time_ratio(selected, at), ".2g")
+        sooner = _mean(measure.time_ratio(selected, at), ".2g")
         dead = float(selected["dead_outputs"].isel(step=-1).mean())
         slopes = (_mean(one.loss), _mean(one.control))
         k = f"{one.at['latent_size']:.0f}"
@@ -194,7 +151,7 @@ def order_table(runs: "xarray.Dataset") -> Table:
     for a in np.asarray(runs["frequency_exponent"], float).tolist():
         at = {"frequency_exponent": a, "importance_exponent": 0.0}
         selected = runs.sel({**at, "latent_size": k}, drop=True)
-        times = half_times(selected)
+        times = measure.half_times(selected)
         alone = figures.control_half_times(selected, at)
         for name, values in (("with", times.mean("seed").values), ("without", alone)):
             rows.append((f"a = {a:g}", name, *(number(float(v), ".0f") for v in values)))
@@ -208,35 +165,12 @@ def order_table(runs: "xarray.Dataset") -> Table:
     )
 
 
-SUMMARY = (
-    "A student learns to reproduce $N$ sparse features through a bottleneck of $K$ dimensions by "
-    "minibatch descent; frequency and importance of the features are power laws of their rank. "
-    "With $K = N$ there is no superposition and the loss over steps depends on the data; with $K$ "
-    "far below $N$ features interfere, and the loss is compared with $1/t$, from a start at which "
-    "interference dominates and from a small random start. Exact curves without superposition are "
-    "the control; nothing in them is fitted."
-)
-SYMBOLS = {
-    "N": "features",
-    "K": "dimensions of the bottleneck",
-    "a": "exponent of the frequencies: feature $i$ is active with probability $i^-a$, normalised",
-    "b": "exponent of the importances: feature $i$ counts as $i^-b$ in the target",
-    "g": "gain of the initial decoder",
-    "t": "steps",
-    "eta": "learning rate of the weights; $eta_bias$ that of the biases",
-    "xi": "extreme-value index of the tail of the interference, 0 for a Gaussian",
-}
-
 STUDY = Study(
     system="superposition",
-    title="Superposition and power-law training: teacher-student models with a bottleneck",
-    source="setting of Chen, Chen, Liu and Gore 2026, arXiv 2602.01045 (its student is not "
-    "published; this is one that shares its abstract's terms); theory derived for jaxscale",
     presets={
         "quick": PRESETS,
         "full": (*(f"{name}_full" for name in PRESETS), "superposition_adam_full"),
     },
     evaluate=evaluate,
-    summary=SUMMARY,
-    symbols=SYMBOLS,
+    **TEXT,
 )
