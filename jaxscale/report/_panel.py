@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._labels import match_labels
 from jaxscale.report._figures import (
     DASHED,
     MAX_CURVES,
@@ -16,7 +17,6 @@ from jaxscale.report._figures import (
     places,
     spans_decades,
 )
-from jaxscale.sweep._grid import match_labels
 
 if TYPE_CHECKING:
     import matplotlib.axes
