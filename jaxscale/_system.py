@@ -11,7 +11,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Key, Num
 
-from jaxscale._deprecated import SystemType, warn_deprecated
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._text import unknown
 from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
 
@@ -126,7 +126,7 @@ Lengths: TypeAlias = tuple[tuple[str, int], ...]
 _System = TypeVar("_System", bound="AbstractSystem")
 
 
-class AbstractSystem(Configurable, metaclass=SystemType):
+class AbstractSystem(Configurable):
     """One solvable model at one setting of its parameters.
 
     Leaves are what is swept, static fields are what sets a shape. `simulate` and `predict` return

@@ -30,7 +30,17 @@ from jaxscale.emergence._data import (
 )
 from jaxscale.emergence._regimes import AbstractNetwork, AbstractRegime, DataLimited, TimeLimited
 from jaxscale.emergence._student import Network, evaluate, half_squared_error, init_network
-from jaxscale.fields import Integer, Real, dtype_field, part, real, record_field, size, static_int
+from jaxscale.fields import (
+    Integer,
+    Real,
+    Steps,
+    dtype_field,
+    part,
+    real,
+    record_field,
+    size,
+    static_int,
+)
 from jaxscale.keys import words
 
 NETWORK_STREAM, SKILL_STREAM, SET_STREAM, EVALUATION_STREAM = range(4)
@@ -103,7 +113,7 @@ class ParityNetwork(AbstractNetwork):
     data: AbstractData = part(AbstractData, Online())
     batch_size: int = static_int(512)
     n_steps: int = static_int(12000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
     n_evaluation: int = static_int(4096)
     learning_rate: Real = real(0.1, above=0.0)
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())

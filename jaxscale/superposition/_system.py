@@ -19,6 +19,7 @@ from jaxscale._system import Observable, Observables, Schema, Work, largest_divi
 from jaxscale.fields import (
     Integer,
     Real,
+    Steps,
     dtype_field,
     is_traced,
     part,
@@ -162,7 +163,7 @@ class TeacherStudent(AbstractTrainedSystem):
     optimizer: AbstractOptimizer = part(AbstractOptimizer, Sgd())
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())
     n_steps: int = static_int(1000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
     n_evaluation: int = static_int(4096)
     dtype: str = dtype_field("float32")
 
