@@ -211,7 +211,7 @@ def _closed_forms(
     for name in names:
         if name not in closed:
             schema = grid.system.schema.observables
-            hint = f": {schema[name].limits}." if name in schema else choices(name, closed)
+            hint = f": {schema[name].no_theory}." if name in schema else choices(name, closed)
             raise ValueError(f"`observables` must have a closed form, got {name!r}{hint}")
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     dims = {n: layout.observables[n].dims for n in names}

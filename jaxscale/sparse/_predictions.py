@@ -61,7 +61,7 @@ def observables(features: AbstractFeatures, solver: AbstractSolver) -> dict[str,
                  "stable": "sparse.theory.instability_probability"}  # fmt: skip
     for name in described.keys() - {"n_seen", "unseen_loss"}:
         theory: dict[str, Any] = {
-            "limits": missing if name in ("loss", "stable") else "no closed form"
+            "no_theory": missing if name in ("loss", "stable") else "no closed form"
         }
         if name in limits:
             theory = {"predicted": TheoryKind.asymptotic, "limits": limits[name]}

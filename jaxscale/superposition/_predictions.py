@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant
-from jaxscale._system import Observables, TheoryKind
+from jaxscale._system import Observables, TheoryKind, no_closed_form
 from jaxscale.superposition._data import OneHot
 from jaxscale.superposition._embedding import (
     AbstractEmbedding,
@@ -68,11 +68,10 @@ def missing_parts(system: Any) -> list[str]:
 def what_theory_says(system: Any) -> dict[str, dict[str, Any]]:
     """Fields of `Observable` for what has a closed form, and the reason for what has none."""
     if parts := missing_parts(system):
-        named = ", ".join(f"{name}={getattr(system, name)!r}" for name in parts)
         needs = " unless inputs=OneHot() and embedding=Identity()"
-        reason = f"no closed form with {named}"
+        reason = no_closed_form(system, parts)
         reason += needs if {"gradient", "initial"} >= set(parts) else ""
-        return {name: {"limits": reason} for name in (*NAMES, DEAD)}
+        return {name: {"no_theory": reason} for name in (*NAMES, DEAD)}
     alone, batches = _relaxes_alone(system), not isinstance(system.gradient, Population)
     curve = "bottleneck_loss"
     if alone:
@@ -85,7 +84,7 @@ def what_theory_says(system: Any) -> dict[str, dict[str, Any]]:
         "step_size": "max_learning_rate",
     }
     limits = "mean over initial matrices and batches" if alone else "for the given W"
-    return {DEAD: {"limits": "no closed form: it counts"}} | {
+    return {DEAD: {"no_theory": "no closed form: it counts"}} | {
         name: {
             "predicted": TheoryKind.exact,
             "limits": limits,

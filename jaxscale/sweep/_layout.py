@@ -163,6 +163,7 @@ class Layout:
                 "long_name": observable.description,
                 "predicted": str(observable.predicted),
                 "limits": observable.limits,
+                "no_theory": observable.no_theory,
             }
             if name == "status":
                 attrs["flag_values"] = [int(s) for s in Status]

@@ -75,7 +75,7 @@ def closed_forms(layout: Layout) -> list[str]:
 def no_theory(grid: Grid) -> str:
     """One line on why no observable of a grid has a closed form, naming the parts."""
     schema = grid.system_at(0).schema.observables.values()
-    reasons = dict.fromkeys(o.limits for o in schema if o.limits)
+    reasons = dict.fromkeys(o.no_theory for o in schema if o.no_theory)
     name = type(grid.system).__name__
     return f"{name}: {'; '.join(reasons) or 'no observable has a closed form'}"
 
