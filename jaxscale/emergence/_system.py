@@ -151,7 +151,8 @@ class ParityNetwork(AbstractNetwork):
     @property
     def schema(self) -> Schema:
         """`loss`, `skill_strength`, `skill_loss`, and `train_loss` on a finite set."""
-        regime, none = self.described_regime, {"no_theory": OFF_THE_SKILLS}
+        regime = self.described_regime
+        none: dict[str, Any] = {"no_theory": OFF_THE_SKILLS}
         strength: dict[str, Any]
         if parts := regime.missing_parts(self):
             strength = {"no_theory": no_closed_form(self, parts)}
