@@ -2,12 +2,14 @@
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 if TYPE_CHECKING:  # what constructors take; fields hold arrays
     Real = float | Array | np.ndarray
@@ -80,3 +82,52 @@ def as_int(name: str, value: Any, **bounds: float | None) -> int:
         raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
     _check_interval(name, round(number), bounds)
     return round(number)
+
+
+def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
+    r"""Convert numbers and arrays to floating arrays of one common dtype.
+
+    $$\text{dtype} = \max_i \text{dtype}(x_i)$$ over the arguments that are floating arrays;
+    Python numbers and integers follow them, or the default float dtype if there are none.
+
+    **Arguments:**
+
+    - `values`: scalars or arrays of any shape.
+
+    **Returns:** one array per argument, shapes unchanged.
+    """
+    # through NumPy: one transfer for each number, and no conversion on the device
+    arrays = [v if isinstance(v, jax.Array | int | float) else np.asarray(v) for v in values]
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(float, *arrays)
+    return tuple(
+        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype))
+        for a in arrays
+    )
+
+
+def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
+    """Check a plain Python or NumPy number or array; JAX arrays and tracers pass.
+
+    **Raises:** `ValueError` "`name` must be `what`, got ..." unless `ok(value)` is true throughout.
+    """
+    if type(value) in (int, float):  # the usual case; NumPy takes several times as long
+        valid = ok(value)
+    elif isinstance(value, jax.Array):
+        return
+    elif np.asarray(value).dtype.kind not in "fiub":
+        raise ValueError(f"`{name}` must be {what}, got {value!r}.")
+    else:
+        valid = ok(np.asarray(value))
+    if valid is not True and not np.all(valid):
+        raise ValueError(f"`{name}` must be {what}, got {value}.")
+
+
+def require_count(name: str, value: int | float) -> None:
+    """Check a static number of terms: an integer of at least 1, or `math.inf`.
+
+    **Raises:** `ValueError` that names `name` and the value.
+    """
+    is_number = isinstance(value, int | float | np.number | jax.Array)
+    if not is_number or not value >= 1 or (value != math.inf and int(value) != value):
+        raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")

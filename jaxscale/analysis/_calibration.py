@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from jaxscale._table import Column, Table
-from jaxscale.analysis._exponents import check_level
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import STATUS_NAMES
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis.bounds import AbstractBound
