@@ -236,12 +236,10 @@ class Calibration:
         write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
-        values, errors, each = self.values, self.standard_error, np.atleast_1d
         lines = [
-            f"{name} = {each(values[name])[i]:.6g} ± "
-            + f"{each(errors[name])[i]:.2g}".replace("nan", "–")
-            for i in range(max(1, len(self.labels)))
-            for name in self.free
+            f"{row['parameter']} = {row['value']:.6g} ± "
+            + f"{row['standard_error']:.2g}".replace("nan", "–")
+            for row in self.rows()
         ]
         size, rms = np.sum(self.n_points), np.max(self.residual_rms)
         failed = self._n_failed

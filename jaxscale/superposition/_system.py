@@ -30,7 +30,6 @@ from jaxscale.fields import (
 )
 from jaxscale.paths import get, replace
 from jaxscale.spectra import power_law_shares
-from jaxscale.superposition._checks import check
 from jaxscale.superposition._cost import work
 from jaxscale.superposition._data import AbstractInputs, OneHot
 from jaxscale.superposition._embedding import (
@@ -162,9 +161,6 @@ class TeacherStudent(AbstractTeacherStudent):
     record: Steps | None = record_field()
     n_evaluation: int = static_int(4096)
     dtype: str = dtype_field("float32")
-
-    def __check_init__(self):
-        check(self)
 
     def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
         """Dimensions of the embedding, and places for the active features of a sample."""
