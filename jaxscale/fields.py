@@ -219,8 +219,7 @@ def vector(
 
 def matrix() -> Any:
     """Declare a leaf that holds a two-dimensional array of real numbers."""
-    rule = Rule(lambda name, value: float_array(name, value, 2, {}))
-    return _field(rule, dataclasses.MISSING)
+    return _field(Rule(lambda name, value: float_array(name, value, 2, {})), dataclasses.MISSING)
 
 
 def recorded(default: Any) -> Any:
