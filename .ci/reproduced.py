@@ -1,6 +1,7 @@
 """Check what `jaxscale reproduce` wrote: `python .ci/reproduced.py {emergence,all} FOLDER`."""
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -69,6 +70,16 @@ def check_superposition(folder: Path) -> None:
     assert scores(folder)["bottleneck_distance"] < 1e-10
 
 
+def check_recorded(system: str, claims: list[dict]) -> None:
+    """Check that the site shows these claims: `python docs/site_claims.py FOLDER` records them."""
+    fixed = ("id", "statement", "source", "reason", "margin_fixed")
+    record = json.loads(Path("docs/claims.json").read_text())[system]
+    for one, other in zip(claims, record, strict=True):
+        differ = {n: (one[n], other[n]) for n in fixed if one[n] != other[n]}
+        assert not differ, (one["id"], differ)
+        assert math.isclose(one["predicted"], other["predicted"], rel_tol=1e-5), one["id"]
+
+
 def check_page(folder: Path) -> None:
     """Check the page of all systems: complete, and loads nothing from elsewhere."""
     page = (folder / "report.html").read_text()
@@ -78,6 +89,7 @@ def check_page(folder: Path) -> None:
         claims = json.loads((folder / system / "claims.json").read_text())
         missing = [c["id"] for c in claims if f'id="{system}-{c["id"]}"' not in page]
         assert not missing, (system, missing)
+        check_recorded(system, claims)
     assert page.count("<img ") >= 15, page.count("<img ")
     assert not [text for text in ("<script", "@import", "url(") if text in page]
     loads = re.findall(r'<(?:link|iframe|object|embed)|(?:src|srcset|data|action)="(?!data:)', page)

@@ -1,4 +1,4 @@
-"""Pages that are made from the code: the API reference, tables of theory, notebooks, changelog.
+"""Pages that are made from the code: the API reference, theory, claims, notebooks, changelog.
 
 Docstrings are Markdown and are parsed as the pages are. They are written to `docs/_made`, which git
 ignores; `tests/public_names.txt` says what is public.
@@ -267,11 +267,12 @@ def write_command_line() -> None:
         shown = [p for p in command.params if not getattr(p, "hidden", False)]
         arguments = [p.name.upper() for p in shown if p.param_type_name == "argument"]
         text += [f"## jaxscale {' '.join([name, *arguments])}\n", f"{command.help}\n"]
-        text += ["| | | default |", "|---|---|---|"]
+        text += ["| | |", "|---|---|"]
         for p in shown:
             label = p.name.upper() if p.param_type_name == "argument" else ", ".join(p.opts)
             default = "" if p.default in (None, False, ()) or callable(p.default) else p.default
-            text.append(f"| `{label}` | {cell(p.help or '')} | {default} |")
+            help_ = f"{p.help or ''}{f' Default: `{default}`.' if default != '' else ''}"
+            text.append(f"| `{label}` | {cell(help_)} |")
         text.append("")
     config = importlib.import_module("jaxscale.sweep._config")
     text += ["## Presets\n", "Sweeps that `jaxscale plan` and `jaxscale run` take by name; where a"]
@@ -304,6 +305,7 @@ def write_all(app: Sphinx) -> None:
     write_api()
     write_theory()
     write_command_line()
+    write("_claims.md", importlib.import_module("site_claims").by_verdict())
     for source, name in {
         "CHANGELOG.md": "changelog.md",
         "benchmarks/README.md": "benchmarks.md",

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from jaxscale._text import as_text
+from jaxscale._text import as_text, without_marks
 
 GAP = "  "
 COLOURS = {"agrees": "green", "disagrees": "red", "open": "yellow", "failure": "red"}
@@ -48,7 +48,7 @@ class Table:
     """
 
     title: str
-    note: str  # what the table shows
+    note: str  # what the table shows; formulas between dollar signs
     header: Sequence[str | Column]
     rows: Sequence[Sequence[str | Cell]]
 
@@ -76,7 +76,7 @@ class Table:
         columns = [self.columns[i] for i in shown]
         rows = [[row[i] for i in shown] for row in self.cells]
         yield from (Text(line, "bold") for line in _wrap(self.title, width))
-        yield from (Text(line, "dim") for line in _wrap(self.note, width))
+        yield from (Text(line, "dim") for line in _wrap(without_marks(self.note), width))
         names = [Cell(column.name) for column in columns]
         widths = _fit([names, *rows], width)
         if widths is None:

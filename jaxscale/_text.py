@@ -3,12 +3,14 @@
 import difflib
 import io
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 
 WIDTH = 80
+FORMULA = r"\$([^$]+)\$"  # in a sentence
 
 
 def as_text(*shown: Any) -> str:
@@ -21,6 +23,11 @@ def as_text(*shown: Any) -> str:
         for one in shown:
             console.print(one)
     return text.get().rstrip()
+
+
+def without_marks(text: str) -> str:
+    """Return a text without the dollar signs around its formulas."""
+    return re.sub(FORMULA, r"\1", text)
 
 
 def counted(n: int, noun: str) -> str:

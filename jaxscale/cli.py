@@ -1,4 +1,4 @@
-"""The command line: `jaxscale reproduce | run | plan | fit | show | presets | info`."""
+"""The command line: `jaxscale reproduce | run | plan | fit | surface | show | presets | info`."""
 
 import contextlib
 import os
@@ -20,6 +20,7 @@ app = typer.Typer(
 
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 FIGURES = (".svg", ".pdf", ".png")
+OUTPUTS = ("json", "svg", "png")  # of a fit
 
 Text: TypeAlias = str | None
 Texts: TypeAlias = list[str] | None
@@ -281,12 +282,7 @@ def fit(
     no_cache: NoCache = False,
 ) -> None:
     """Fit a theory to curves: a table with intervals, a JSON file and a figure."""
-    from jaxscale._files import require_writable
-
-    endings = ("json", "svg", "png")
-    stem = out or f"{Path(data).stem}-fit"
-    for ending in endings:
-        require_writable("out", Path(f"{stem}.{ending}"))
+    stem = _output_stem(out or f"{Path(data).stem}-fit")
     _start(None, no_cache)
     from rich.console import Console
 
@@ -304,11 +300,59 @@ def fit(
     console.print(calibration.table())
     calibration.to_json(f"{stem}.json")
     drawing = draw()
-    for ending in endings[1:]:
+    for ending in OUTPUTS[1:]:
         drawing.savefig(f"{stem}.{ending}", dpi=160)
     size = f"{_span(calibration.n_points, 'd')} points"
     rms = f"rms residual {_span(calibration.residual_rms, '.3g')}"
     console.print(f"{size}, {rms}; written: {stem}.json, .svg, .png", soft_wrap=True)
+
+
+@app.command()
+def surface(
+    data: Annotated[str, typer.Argument(help="A CSV file with one row per training run.")],
+    x: Annotated[
+        Texts, typer.Option("--x", help="n_parameters=column or n_tokens=column; one of each.")
+    ] = None,
+    y: Annotated[Text, typer.Option("--y", help="Column of the loss; by default loss.")] = None,
+    where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
+    flop: Annotated[
+        list[float] | None,
+        typer.Option(help="Compute 6 N D to allocate, as 1e21; may be repeated."),
+    ] = None,
+    delta: Annotated[float, typer.Option(help="Errors of ln loss above this are outliers.")] = 1e-3,
+    bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 200,
+    key: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Fit L(N, D) = E + A N^-alpha + B D^-beta to training runs, and allocate compute.
+
+    Prints the parameters and the best N and D with 95 % intervals; writes JSON and a figure.
+    """
+    stem = _output_stem(out or f"{Path(data).stem}-surface")
+    _start(None, no_cache)
+    from rich.console import Console
+
+    from jaxscale.report._surface_file import SurfaceFile
+
+    console = Console()
+    with _warnings_as_lines():
+        fitted = SurfaceFile.fit(
+            data, x or (), y, where or (), flop or (), delta=delta, bootstrap=bootstrap, key=key
+        )
+    for table in fitted.tables():
+        console.print(table)
+    fitted.write(stem)
+    console.print(f"written: {stem}.json, .svg, .png", soft_wrap=True)
+
+
+def _output_stem(stem: str) -> str:
+    """Check that results can be written, before anything runs."""
+    from jaxscale._files import require_writable
+
+    for ending in OUTPUTS:
+        require_writable("out", Path(f"{stem}.{ending}"))
+    return stem
 
 
 def _import(modules: Texts) -> None:

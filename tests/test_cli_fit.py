@@ -1,5 +1,6 @@
-"""`jaxscale fit`: tables, stores, what it prints and writes, and what it refuses."""
+"""`jaxscale fit`, `surface`: tables, stores, what they print and write, and what they refuse."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,12 +12,15 @@ from jaxscale import cli
 from jaxscale._theories import theories
 from jaxscale.analysis import loss_surface
 from jaxscale.emergence import MultilinearSkills
+from jaxscale.report._surface_file import SurfaceFile
 
 SEQUENTIAL = (
     "fit curves.csv --theory superposition.sequential_loss --x time=iteration --y train "
     "--free frequency_exponent=1.2 --free learning_rate=0.3 --fix importance_exponent=0.0 "
     "--fix n_features=64"
 )
+
+SURFACE = "surface curves.csv --x n_parameters=iteration --x n_tokens=run --y train"
 
 
 @pytest.fixture
@@ -85,6 +89,38 @@ def test_several_inputs_draw_what_is_left(folder, monkeypatch):
     assert (folder / "llm-fit.png").is_file()
 
 
+def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform(7, 9, 24), 10 ** rng.uniform(9, 11, 24)
+    truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+    loss = js.analysis.loss_surface(n, d, **truth) * np.exp(0.01 * rng.standard_normal(24))
+    table = pandas.DataFrame({"N": n, "n_tokens": d, "final": np.asarray(loss), "set": "used"})
+    spoiled = table.head(3).assign(set="spoiled", final=9.0)
+    pandas.concat([table, spoiled]).to_csv("llm.csv", index=False)
+    line = "surface llm.csv --x n_parameters=N --y final --where set=used --bootstrap 20 --key 1"
+    assert _call(monkeypatch, f"{line} --flop 1e19 --flop 1e25") == 0
+    output = " ".join(capsys.readouterr().out.split())
+    surface = js.fit_loss_surface(n, d, np.asarray(loss), bootstrap=20, key=1)
+    written = json.loads((folder / "llm-surface.json").read_text())
+    assert written["n_runs"] == 24
+    for name, value in surface.values.items():
+        assert written["values"][name] == pytest.approx(value, rel=1e-6)
+        assert f"{name} {value:.5g}" in output
+    best, ends = surface.optimal_allocation(1e19), surface.allocation_interval(1e19)
+    for name, value in best.items():
+        low, high = (float(end) for end in ends[name])
+        row = written["optimal_allocation"][0]
+        assert row[name] == pytest.approx(value, rel=1e-6)
+        assert row["interval_95"][name] == pytest.approx([low, high], rel=1e-6)
+        assert f"1e+19 {name} {value:.4g} {low:.3g} to {high:.3g}" in output
+    assert "1e+25 is extrapolated" in output
+    assert (folder / "llm-surface.png").stat().st_size > 10_000
+    assert (folder / "llm-surface.svg").read_text().startswith("<?xml")
+    none = {name: drawn[:0] for name, drawn in surface.bootstrap.items()}
+    bare = SurfaceFile(dataclasses.replace(surface, bootstrap=none), table, ())
+    assert {row[2] for row in bare.tables()[0].rows} == {"–"}
+
+
 @pytest.mark.slow
 def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
     record = range(0, 1001, 100)
@@ -125,6 +161,15 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
             "`frequency_exponent` of sequential_loss has neither a value nor a column (iteration",
         ),
         (SEQUENTIAL + " --fix n_feature=3", "did you mean `n_features`"),
+        ("surface none.csv", "`data` none.csv does not exist"),
+        (SURFACE.replace(" --y train", ""), "no column 'loss': give --y COLUMN; there are iter"),
+        (SURFACE.replace("train", "trian"), "did you mean `train`"),
+        (SURFACE.replace("n_tokens=", "n_token="), "did you mean `n_tokens`"),
+        (SURFACE.replace("n_tokens=", ""), "`x` must be name=value, got 'run'"),
+        (SURFACE + " --where run=7", "must leave rows"),
+        (SURFACE, "`n_tokens` must be positive and finite, got 0.0 in row 0"),
+        (SURFACE + " --flop 0", "`flop` must be positive and finite, got 0.0"),
+        (SURFACE + " --out nowhere/fit", "lies in a folder that does not exist"),
         ("fit curves.csv --free a=1", "must name a theory function for a table"),
         ("fit curves.csv --theory emergence.loss --x loss", "`free` must name at least one"),
     ],

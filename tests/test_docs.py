@@ -29,6 +29,8 @@ def test_the_blocks_run_in_order(tmp_path, monkeypatch):
     assert names["same"].equals(names["more"])
     assert int((names["more"].status == js.Status.ok).sum()) == 4 * 4 * 16
     measured = names["measured"]
+    assert (names["loss"].std("seed") > 0).all()  # the seeds of the example differ
+    assert float(measured.strength_spread.isel(step=-1).std("seed")) > 0
     assert measured.strength_spread.dims == ("seed", "step")
     assert measured.strength_spread.attrs["long_name"].startswith("largest minus smallest")
     spread = measured.skill_strength.max("skill") - measured.skill_strength.min("skill")

@@ -16,6 +16,7 @@ import jaxscale.cli
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+FITTING = (DOCS / "fitting.md").read_text().replace("\\\n", " ")  # one line per command
 EXAMPLE = ROOT / "examples" / "power_law_regression.py"
 
 
@@ -91,9 +92,12 @@ def test_fitting(folder, capsys, monkeypatch):
     assert names["spread"] < 0.05
     best = names["best"]
     assert 6 * best["n_parameters"] * best["n_tokens"] == pytest.approx(1e21)
-    (line,) = re.findall(r"^jaxscale (fit curves.*)$", (DOCS / "fitting.md").read_text(), re.M)
+    (line,) = re.findall(r"^jaxscale (fit curves.*)$", FITTING, re.M)
     assert call(monkeypatch, line) == 0
     assert "frequency_exp" in capsys.readouterr().out
+    (line,) = re.findall(r"^jaxscale (surface .*)$", FITTING, re.M)
+    assert call(monkeypatch, line) == 0  # of the file that the page has written
+    assert f"1e+21 n_tokens {best['n_tokens']:.4g}" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow
@@ -104,7 +108,7 @@ def test_fitting_a_surface_from_the_shell(folder, monkeypatch):
     runs = np.asarray(clean) * np.exp(0.01 * rng.standard_normal(100))
     table = pandas.DataFrame({"parameters": n, "tokens": d, "loss": runs})
     table.to_csv("llm.csv", index=False)
-    (line,) = re.findall(r"^jaxscale (fit llm.*)$", (DOCS / "fitting.md").read_text(), re.M)
+    (line,) = re.findall(r"^jaxscale (fit llm.*)$", FITTING, re.M)
     assert call(monkeypatch, line) == 0
     written = json.loads((folder / "llm-fit.json").read_text())
     (alpha,) = [row for row in written["parameters"] if row["parameter"] == "alpha"]

@@ -1,5 +1,7 @@
 """What the pages of the site show is executed, as printed; guides have tests of their own."""
 
+import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -26,15 +28,17 @@ def test_every_page_with_code_is_executed():
 def test_usage(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     n_checked = execute(DOCS / "usage.md")[1]
-    assert n_checked == 6
+    assert n_checked == 8
     assert js.open_store("widths.zarr").sizes["seed"] == 3
     printed = run_shell((DOCS / "usage.md").read_text(), monkeypatch, capsys)  # in the same folder
     assert "nothing was left to run" in " ".join(printed.split())
+    assert "1e+21 n_tokens" in " ".join(printed.split())
     for figure in ("widths.png", "calibrated.png"):
         assert (tmp_path / figure).stat().st_size > 10_000
 
 
-def test_the_fits_of_usage():
+def test_the_fits_of_usage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (code,) = [text for _, _, text in blocks(DOCS / "usage.md") if "js.Formula" in text]
     names: dict[str, Any] = {"js": js}
     exec(compile(code, "usage.md", "exec"), names)
@@ -55,6 +59,25 @@ def test_superposition():
     loss = names["runs"].loss.sel(importance_exponent=0.0).mean("seed")
     assert loss[0] > 10 * names["exact"][0]
     assert loss[-1] < names["exact"][-1]
+
+
+def test_verdicts_of_the_site_follow_from_recorded_numbers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    site_claims = importlib.import_module("site_claims")
+    every = [c for claims in site_claims.recorded().values() for c in claims]
+    text = site_claims.by_verdict()
+    tabs = dict(re.findall(r"\{tab-item\} ([\w ]+) \((\d+)\)", text))
+    assert sum(map(int, tabs.values())) == len(every) > 90
+    assert next(iter(tabs)) == "disagrees"
+    assert all(f"(`{c.id}`)" in text for c in every)
+    papers = json.loads(site_claims.RECORD.read_text())
+    agreeing = next(c for c in papers["sparse"] if c["id"] == "peak-dense")
+    agreeing["interval"] = [agreeing["predicted"] + 9 * agreeing["margin"]] * 2
+    (tmp_path / "claims.json").write_text(json.dumps(papers))
+    monkeypatch.setattr(site_claims, "RECORD", tmp_path / "claims.json")
+    changed = dict(re.findall(r"\{tab-item\} ([\w ]+) \((\d+)\)", site_claims.by_verdict()))
+    assert int(changed["disagrees"]) == int(tabs["disagrees"]) + 1
+    assert int(changed["agrees"]) == int(tabs["agrees"]) - 1
 
 
 @pytest.mark.parametrize("page", ["systems/emergence.md", "cite.md"])

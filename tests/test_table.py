@@ -158,10 +158,11 @@ def test_a_row_of_another_length_is_refused():
 
 
 def test_columns_and_cells_are_made_of_texts():
-    table = Table("", "", ("x", "y", Column("z", page_only=True)), [("a", "1", Cell("2", "open"))])
+    row = ("a", "1", Cell("2", "open"))
+    table = Table("", "as $k^-2$", ("x", "y", Column("z", page_only=True)), [row])
     assert table.columns == [Column("x"), Column("y", number=True), Column("z", page_only=True)]
     assert table.cells == [[Cell("a"), Cell("1"), Cell("2", style="open")]]
-    assert lines(table) == ["x  y", "─  ─", "a  1", ""]
+    assert lines(table) == ["as k^-2", "x  y", "─  ─", "a  1", ""]
 
 
 WORD = st.text("abc-.±5δ漢", min_size=1, max_size=30)

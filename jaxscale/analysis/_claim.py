@@ -12,11 +12,12 @@ from jaxtyping import ArrayLike
 
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Cell, Column, Table
+from jaxscale._text import without_marks
 from jaxscale.analysis._intervals import Number, seed_interval
 from jaxscale.analysis._plain import plain, write_json
 
 SEEDS_FOR_VERDICT = 8
-BEFORE = "before the runs"  # when a margin was fixed
+TEXTS = ("statement", "source", "reason")  # in which formulas are between dollar signs
 
 
 class Verdict(enum.StrEnum):
@@ -46,13 +47,14 @@ class Claim:
 
     **Arguments**
 
-    - `id`, `statement`, `source`: short name, sentence, and paper with equation or figure.
+    - `id`, `statement`, `source`: short name, sentence, and paper with equation or figure; what is
+      between dollar signs, such as `$t^-(1 - 2 xi)$`, is a formula on the page of a report.
     - `predicted`: the number of the theory.
     - `measured`, `interval`: the measured number and its 95 % interval (low, high).
     - `margin`, `reason`: how far apart still counts as equal, and why.
     - `n_seeds`: seeds behind the interval; None or 0 for a deterministic measurement.
     - `out_of_range`: whether the grid does not reach the regime of the claim.
-    - `margin_fixed`: when the margin was fixed; say so where it was not before the runs.
+    - `margin_fixed`: when the margin was fixed, such as `"before the runs"`; empty if not said.
 
     **Raises** `ValueError` for an empty text, a `predicted` that is not finite, a `margin` that is
     not positive and finite, an `interval` with low above high, or a negative `n_seeds`.
@@ -86,10 +88,10 @@ class Claim:
     reason: str
     n_seeds: int | None
     out_of_range: bool = False
-    margin_fixed: str = BEFORE
+    margin_fixed: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("id", "statement", "source", "reason", "margin_fixed"):
+        for name in ("id", *TEXTS):
             if not getattr(self, name).strip():
                 raise ValueError(f"`{name}` must not be empty, got {getattr(self, name)!r}.")
         if not math.isfinite(self.predicted):
@@ -113,7 +115,7 @@ class Claim:
         margin: Number,
         reason: str,
         out_of_range: bool = False,
-        margin_fixed: str = BEFORE,
+        margin_fixed: str = "",
     ) -> "Claim":
         r"""Make a claim that is measured by one estimate per seed.
 
@@ -187,7 +189,8 @@ class Claim:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON with the verdict; a number that is not finite is None."""
-        return plain({**dataclasses.asdict(self), "verdict": str(self.verdict)})
+        texts = {name: without_marks(getattr(self, name)) for name in TEXTS}
+        return plain({**dataclasses.asdict(self), **texts, "verdict": str(self.verdict)})
 
 
 def claims_to_json(claims: Sequence[Claim], path: str | Path) -> None:
@@ -242,5 +245,5 @@ def _row(claim: Claim, section: str) -> list[Cell]:
         Cell(f"{low:.4g} to {high:.4g}" if claim.n_seeds else "deterministic"),
         Cell(f"{claim.n_seeds or '–'}"),
         Cell(str(claim.verdict), style=str(claim.verdict) if decided else "open"),
-        Cell(f"{claim.reason} (fixed {claim.margin_fixed})"),
+        Cell(claim.reason + (f" (fixed {claim.margin_fixed})" if claim.margin_fixed else "")),
     ]

@@ -53,11 +53,11 @@ def as_table(
     return data.assign(**{ours: data[theirs] for ours, theirs in renamed.items()})
 
 
-def require_dataset(name: str, value: Any) -> None:
+def require_dataset(name: str, value: Any, takes: str = "a Dataset") -> None:
     """Refuse what is no Dataset, with a `ValueError` that says how to open a store."""
     if not hasattr(value, "data_vars"):
         what = f"{value!r}; open a store with {OPEN}" if isinstance(value, str | Path) else ""
-        raise ValueError(f"`{name}` must be a Dataset, got {what or type(value).__name__}.")
+        raise ValueError(f"`{name}` must be {takes}, got {what or type(value).__name__}.")
 
 
 def require_columns(table: "pandas.DataFrame", names: Any) -> None:

@@ -3,7 +3,8 @@
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from jaxscale.analysis._diagnostics import check_count
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import CONVERGED, FAILED
-from jaxscale.analysis._plain import plain
+from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis.bounds import Positive
 from jaxscale.analysis.residuals import Huber, Log
 
@@ -100,12 +101,7 @@ class LossSurface:
 
         **Raises:** `ValueError` for a level outside (0, 1) or a fit without a bootstrap.
         """
-        check_level(level)
-        drawn = {**self.bootstrap, **_allocation(self.bootstrap)}
-        if not self.bootstrap["E"].size:
-            raise ValueError("`bootstrap` must be at least 1 for intervals, got 0.")
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        ends = {n: np.nanquantile(v, tails) for n, v in drawn.items()}
+        ends = self._percentiles({**self.bootstrap, **_allocation(self.bootstrap)}, level)
         return {n: (float(low), float(high)) for n, (low, high) in ends.items()}
 
     def loss(
@@ -130,18 +126,27 @@ class LossSurface:
 
         **Reference:** Hoffmann et al. 2022, equation 4.
         """
-        c = np.asarray(flop, float)
-        if not np.all(c > 0):
-            raise ValueError(f"`flop` must be positive, got {c[~(c > 0)][0]}.")
-        v, exponents = self.values, self.allocation
-        scale = (v["alpha"] * v["A"] / (v["beta"] * v["B"])) ** (1 / (v["alpha"] + v["beta"]))
-        products = c / FLOP_PER_PARAMETER_TOKEN
-        n = scale * products ** exponents["a"]
-        d = products ** exponents["b"] / scale
-        return {"n_parameters": np.asarray(n), "n_tokens": np.asarray(d), "loss": self.loss(n, d)}
+        return _optimum(self.values, check_flop(flop))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+    def allocation_interval(
+        self, flop: Float[ArrayLike, "..."], level: float = 0.95
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Percentile intervals of `optimal_allocation`: every resample has an optimum of its own.
+
+        **Arguments:** `flop`, positive; `level`, of confidence.
+
+        **Returns:** low and high end of `n_parameters`, `n_tokens` and `loss`, of the shape of
+        `flop`.
+
+        **Raises:** `ValueError` for operations that are not positive, a level outside (0, 1), or a
+        fit without a bootstrap.
+        """
+        c = check_flop(flop)
+        drawn = {n: np.reshape(v, (-1, *(1,) * c.ndim)) for n, v in self.bootstrap.items()}
+        return self._percentiles(_optimum(drawn, c), level)
+
+    def to_dict(self, flop: ArrayLike | Sequence[float] = ()) -> dict[str, Any]:
+        """Plain data for JSON, with the best allocation for each of `flop`."""
         drawn = self.bootstrap["E"].size
         return plain({
             "values": self.values, "allocation": self.allocation,
@@ -149,7 +154,24 @@ class LossSurface:
             "objective": self.objective, "rms": self.rms, "n_runs": self.n_runs,
             "converged": self.converged, "condition": self.condition, "n_resamples": drawn,
             "starts": {"converged": self.n_converged_starts, "of": self.n_starts},
+            "optimal_allocation": [self._allocated(float(c)) for c in np.asarray(flop)],
         })  # fmt: skip
+
+    def to_json(self, path: Path | str, flop: ArrayLike | Sequence[float] = ()) -> None:
+        """Write `to_dict` to a file."""
+        write_json(self.to_dict(flop), path)
+
+    def _allocated(self, flop: float) -> dict[str, Any]:
+        ends = self.allocation_interval(flop) if self.bootstrap["E"].size else None
+        return {"flop": flop, **self.optimal_allocation(flop), "interval_95": ends}
+
+    def _percentiles(self, drawn: dict[str, np.ndarray], level: float) -> dict[str, Any]:
+        check_level(level)
+        if not self.bootstrap["E"].size:
+            raise ValueError("`bootstrap` must be at least 1 for intervals, got 0.")
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        ends = {n: np.nanquantile(v, tails, axis=0) for n, v in drawn.items()}
+        return {n: (np.asarray(low), np.asarray(high)) for n, (low, high) in ends.items()}
 
     def __str__(self) -> str:
         shown = {n: f"{n} = {v:.5g}" for n, v in {**self.values, **self.allocation}.items()}
@@ -249,6 +271,26 @@ def _surface(values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, 
 def _allocation(values: dict[str, Any]) -> dict[str, Any]:
     total = values["alpha"] + values["beta"]
     return {"a": values["beta"] / total, "b": values["alpha"] / total}
+
+
+def _optimum(v: dict[str, Any], flop: np.ndarray) -> dict[str, np.ndarray]:
+    """Best parameters, tokens and loss of surfaces with the values `v`."""
+    exponents, products = _allocation(v), flop / FLOP_PER_PARAMETER_TOKEN
+    scale = (v["alpha"] * v["A"] / (v["beta"] * v["B"])) ** (1 / (v["alpha"] + v["beta"]))
+    n = scale * products ** exponents["a"]
+    d = products ** exponents["b"] / scale
+    loss = v["E"] + v["A"] * n ** -v["alpha"] + v["B"] * d ** -v["beta"]
+    best = {"n_parameters": n, "n_tokens": d, "loss": loss}
+    return {name: np.asarray(value) for name, value in best.items()}
+
+
+def check_flop(flop: Any) -> np.ndarray:
+    """Return numbers of operations as an array; refuse those that are not positive."""
+    c = np.asarray(flop, float)
+    bad = ~(np.isfinite(c) & (c > 0))
+    if bad.any():
+        raise ValueError(f"`flop` must be positive and finite, got {c[bad][0]}.")
+    return c
 
 
 def _checked(*columns: Any) -> tuple[np.ndarray, ...]:

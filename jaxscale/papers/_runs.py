@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=AbstractSystem)
 Point = dict[str, float]
+BEFORE = "before the runs"  # when a margin was fixed
 
 
 def system_of(runs: "xarray.Dataset", kind: type[S]) -> S:

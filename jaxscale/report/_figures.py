@@ -1,7 +1,6 @@
 """Figures: theory over simulated bands, colour-blind safe, axes with units, direct labels."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +8,13 @@ import numpy as np
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
+    import matplotlib.lines
     import xarray
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 End = tuple[float, float, str, str]  # of a curve: x, y, text and colour
 MAX_CURVES = 7
+THEORY = "_theory: "  # begins the label of a curve of theory
 FEW = 12  # up to so many simulated points are marked one by one
 DARK = 0.55  # lightness of theory, of that of the simulation
 LINE_HEIGHT = 0.06  # of a label, in heights of a panel
@@ -45,36 +46,22 @@ def new_figure(
     return figure, axes
 
 
-def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure as SVG and PNG, its data as CSV, and return the paths of SVG and PNG."""
-    import matplotlib as mpl
-
-    from jaxscale.report._figure_data import figure_data
-
-    folder.mkdir(parents=True, exist_ok=True)
-    vector, bitmap = folder / f"{name}.svg", folder / f"{name}.png"
-    with mpl.rc_context(STYLE):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for both
-        figure.savefig(vector, metadata={"Date": None}, dpi=160)
-        figure.savefig(bitmap, dpi=160)
-    figure_data(figure).to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
-    return vector, bitmap
-
-
 def band(
     axes: "matplotlib.axes.Axes",
     curve: "xarray.DataArray",
     dim: str,
     color: str,
-    label: str | None = None,
+    name: str,
+    *,
+    log: bool = True,
 ) -> None:
     """Draw the mean over seeds with a band of one standard deviation, or the line of one seed.
 
-    The band ends at the smallest seed, so that it crosses zero on no logarithmic axis.
+    On a logarithmic y axis (`log`) the band ends at the smallest seed, so that it never reaches
+    zero. `name` is the label of the line.
     """
     x = places(curve[dim])
-    line: dict[str, Any] = {"color": color, "lw": 1.4, "label": label}
+    line: dict[str, Any] = {"color": color, "lw": 1.4, "label": name}
     if dim == "seed":
         axes.plot(x, np.asarray(curve), **line, ls="", marker="o")
         return
@@ -85,24 +72,30 @@ def band(
     values = np.asarray(curve.transpose("seed", dim))
     good = np.isfinite(values).any(axis=0)
     mean, spread = np.nanmean(values[:, good], axis=0), np.nanstd(values[:, good], axis=0)
-    low = np.maximum(mean - spread, np.nanmin(values[:, good], axis=0))
+    low, high = mean - spread, mean + spread
+    if log:
+        low = np.maximum(low, np.nanmin(values[:, good], axis=0))
     axes.plot(x[good], mean, **line)
     if x.size == 1:
-        axes.vlines(x[good], low, mean + spread, color=color, lw=1.0)
+        axes.vlines(x[good], low, high, color=color, lw=1.0, label=f"_{name}")
         return
-    axes.fill_between(x[good], low, mean + spread, color=color, alpha=0.2, lw=0)
+    axes.fill_between(x[good], low, high, color=color, alpha=0.2, lw=0, label=f"_{name}")
 
 
-def dashed(axes: "matplotlib.axes.Axes", x: Any, y: Any, color: str, **style: Any) -> None:
-    """Draw theory over a simulation of this colour: dashed, darker, with a light edge.
+def dashed(
+    axes: "matplotlib.axes.Axes", x: Any, y: Any, color: str, name: str, **style: Any
+) -> "matplotlib.lines.Line2D":
+    """Draw theory over the simulation of this colour and name: dashed, darker, with a light edge.
 
-    `**BELOW` draws it under a simulation that is points, which it would hide.
+    A single point is a bar. `**BELOW` draws it under a simulation that is points, which it would
+    hide. The label begins with `THEORY`, which tables of the data read and legends leave out.
     """
     from matplotlib.patheffects import Normal, Stroke
 
     edge = [Stroke(linewidth=3.4, foreground="white", alpha=0.9), Normal()]
     style = DASHED | {"zorder": 2.5, "path_effects": edge} | style
-    axes.plot(x, y, color=darker(color), **style)
+    style |= {"marker": "_" if np.size(x) == 1 else None, "ms": 14}
+    return axes.plot(x, y, color=darker(color), label=THEORY + name, **style)[0]
 
 
 def darker(color: str) -> str:
@@ -111,14 +104,6 @@ def darker(color: str) -> str:
 
     red, green, blue = to_rgb(color)
     return to_hex((DARK * red, DARK * green, DARK * blue))
-
-
-def theory_line(
-    axes: "matplotlib.axes.Axes", curve: "xarray.DataArray", dim: str, color: str
-) -> None:
-    """Draw a closed-form curve over a dimension; a single point is a bar."""
-    x = places(curve[dim])
-    dashed(axes, x, np.asarray(curve), color, marker="_" if x.size == 1 else None, ms=14)
 
 
 def places(coordinate: "xarray.DataArray") -> np.ndarray:

@@ -1,7 +1,7 @@
 """`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -59,7 +59,7 @@ class Request:
             "each": self.each,
             "residual": None if self.residual is None else RESIDUALS[self.residual](),
             "loss": None if self.huber is None else Huber(delta=np.asarray(self.huber)),
-            "bounds": {name: _bound(name, text) for name, text in _pairs("bound", self.bound)},
+            "bounds": {name: _bound(name, text) for name, text in pairs("bound", self.bound)},
             "bootstrap": self.bootstrap,
             "resample": self.resample,
         }
@@ -92,7 +92,7 @@ def fit_file(request: Request) -> Fit:
 
 def _fit_table(request: Request) -> Fit:
     function = theory_named(str(request.theory))
-    fixed = {name: parse_value(text) for name, text in _pairs("fix", request.fix)}
+    fixed = {name: parse_value(text) for name, text in pairs("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
         raise ValueError(f"`free` must be parameter=start for a theory, got {missing[0]!r}.")
@@ -102,7 +102,7 @@ def _fit_table(request: Request) -> Fit:
         raise ValueError(f"`free` and `fix` must not both name {twice[0]!r}.")
     formula = Formula(function, {**fixed, **request.starts}, result)
     columns = _columns(formula, request.x)
-    table = _selected(as_table(request.data, columns), request.where)
+    table = selected_rows(as_table(request.data, columns), request.where)
     mapped = {name: name for name in columns}
     fit = calibrate(formula, table, list(request.starts), columns=mapped, **request.options)
     return fit, lambda: fit_figure(fit, table, mapped)
@@ -157,7 +157,7 @@ def check_request(request: Request, grid: Grid) -> None:
 def _places(request: Request, coordinates: Mapping[Any, Any]) -> dict[str, list[int]]:
     """Index, by dimension, of the values that `where` names."""
     places = {}
-    for name, value in _pairs("where", request.where):
+    for name, value in pairs("where", request.where):
         if name not in coordinates:
             hint = choices(name, map(str, coordinates))
             raise ValueError(f"`where` must name a dimension, got {name!r}{hint}")
@@ -185,7 +185,8 @@ def fit_runs(
     return fit, runs
 
 
-def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+def pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Split each name=value of an option; refuse a text without both."""
     for text in texts:
         if "=" not in text:
             raise ValueError(f"`{option}` must be name=value, got {text!r}.")
@@ -207,8 +208,9 @@ def _bound(name: str, text: str) -> AbstractBound:
     return Between(low=ends[0], high=ends[1])
 
 
-def _selected(table: Any, where: tuple[str, ...]) -> Any:
-    for name, text in _pairs("where", where):
+def selected_rows(table: Any, where: Sequence[str]) -> Any:
+    """Return the rows of a table whose columns have the values of `--where`."""
+    for name, text in pairs("where", where):
         require_columns(table, [name])
         table = table[table[name] == parse_value(text)]
         if table.empty:

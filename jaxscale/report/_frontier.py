@@ -26,7 +26,7 @@ def draw_curves(
     mean = mean.isel({time: np.asarray(mean[time]) > 0}).transpose(size, time)
     times = np.asarray(mean[time], float)
     for n, curve in zip(np.asarray(mean[size], float), np.asarray(mean), strict=True):
-        axes.plot(n * times, curve, **THIN)
+        axes.plot(n * times, curve, **THIN, label=f"{size} = {n:g}")
 
 
 def draw_frontier(
@@ -35,6 +35,7 @@ def draw_frontier(
     quantity: str,
     law: Float[np.ndarray, " c"],
     color: str,
+    name: str,
 ) -> None:
     """Draw one quantity of a frontier against compute: points, intervals, closed form dashed.
 
@@ -42,6 +43,6 @@ def draw_frontier(
     `frontier.compute`. Points without an optimum are omitted.
     """
     if frontier.n_seeds is not None:
-        axes.vlines(frontier.compute, *frontier.interval[quantity], color=color, lw=1.2)
-    axes.plot(frontier.compute, getattr(frontier, quantity), "o", ms=4, color=color)
-    dashed(axes, frontier.compute, law, color, **BELOW)
+        axes.vlines(frontier.compute, *frontier.interval[quantity], color=color, lw=1.2, label=name)
+    axes.plot(frontier.compute, getattr(frontier, quantity), "o", ms=4, color=color, label=name)
+    dashed(axes, frontier.compute, law, color, name, **BELOW)

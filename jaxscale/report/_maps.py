@@ -37,7 +37,8 @@ def surface(
     colour of the scale, which `dots` and `color_bar` share.
     """
     shown = np.clip(np.nan_to_num(values, nan=np.inf), colors.vmin, colors.vmax)
-    axes.pcolormesh(x, y, shown, norm=colors, cmap=SURFACE, shading="gouraud", rasterized=True)
+    axes.pcolormesh(x, y, shown, norm=colors, cmap=SURFACE, shading="gouraud", rasterized=True,
+                    label="closed form")  # fmt: skip
     logs(axes)
 
 
@@ -53,7 +54,7 @@ def dots(
     A circle that differs from its background is a simulation that disagrees.
     """
     axes.scatter(x, y, 46, values, norm=colors, cmap=SURFACE, edgecolors="white", linewidths=0.9,
-                 zorder=3)  # fmt: skip
+                 zorder=3, label="simulation")  # fmt: skip
 
 
 def color_bar(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxscale._table import Cell, Column, Table
-from jaxscale._text import number
+from jaxscale._text import number, without_marks
 from jaxscale.analysis._claim import Claim, Verdict, claims_table
 from jaxscale.report._maths import formula_to_mathml, formulas_to_mathml
 
@@ -86,7 +86,9 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
         undefined=jinja2.StrictUndefined,
     )
     embedded = functools.partial(embed, folder=path.parent)
-    environment.filters.update(prose=prose, formula=formula_to_mathml, embed=embedded)
+    environment.filters.update(
+        prose=prose, plain=without_marks, formula=formula_to_mathml, embed=embedded
+    )
     page = environment.get_template("page.html").render(
         title=title,
         sections=sections,

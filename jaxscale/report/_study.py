@@ -13,8 +13,8 @@ from jaxscale._status import Status
 from jaxscale._table import Table
 from jaxscale._text import duration, unknown
 from jaxscale.analysis._claim import Claim, claims_table, claims_to_json
-from jaxscale.report._figures import save
 from jaxscale.report._page import Section, write_page
+from jaxscale.report._save import save
 from jaxscale.sweep._execute import run
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._plan import plan as make_plan

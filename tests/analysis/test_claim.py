@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jaxscale.analysis import Claim, claims_table, claims_to_json
 
-TEXTS = {"id": "loss-time", "statement": "the loss falls as T^-0.5", "source": "[1], eq. 4"}
+TEXTS = {"id": "loss-time", "statement": "the loss falls as $T^-0.5$", "source": "[1], eq. 4"}
 CLAIM = Claim(
     **TEXTS, predicted=-0.5, measured=-0.49, interval=(-0.51, -0.47), margin=0.05,
     reason="a tenth of the exponent", n_seeds=8,
@@ -131,6 +131,7 @@ def test_json_round_trip(tmp_path):
     first, second = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
     assert first["verdict"] == "agrees"
     assert first["interval"] == [-0.51, -0.47]
+    assert (first["statement"], first["margin_fixed"]) == ("the loss falls as T^-0.5", "")
     assert (second["id"], second["measured"], second["interval"]) == ("β", None, [None, None])
     assert first.pop("verdict") == Claim(**{**first, "interval": tuple(first["interval"])}).verdict
     with pytest.raises(ValueError, match=r"`claims`.*loss-time"):
@@ -138,12 +139,13 @@ def test_json_round_trip(tmp_path):
 
 
 def test_the_table_holds_the_numbers_and_the_verdict():
-    few = dataclasses.replace(CLAIM, id="law [1]", n_seeds=3)
+    few = dataclasses.replace(CLAIM, id="law [1]", n_seeds=3, margin_fixed="early")
     exact = dataclasses.replace(CLAIM, id="exact", interval=(0.0, 0.0), n_seeds=None)
     table = claims_table([CLAIM, few, exact], "toy")
     texts = [[cell.text for cell in row] for row in table.cells]
     assert texts[0] == ["loss-time", "-0.5 ± 0.05", "-0.49", "-0.51 to -0.47", "8", "agrees",
-                        "a tenth of the exponent (fixed before the runs)"]  # fmt: skip
+                        "a tenth of the exponent"]  # fmt: skip
+    assert texts[1][6] == "a tenth of the exponent (fixed early)"
     assert texts[1][:2] + texts[1][5:6] == ["law [1]", "-0.5 ± 0.05", "no verdict"]
     assert texts[2][3:6] == ["deterministic", "–", "disagrees"]
     assert [row[5].style for row in table.cells] == ["agrees", "open", "disagrees"]

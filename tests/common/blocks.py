@@ -39,9 +39,9 @@ def execute(page: Path) -> tuple[dict[str, Any], int]:
 
 
 def run_shell(page: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> str:
-    """Run the command lines of a text that plan, run, fit or show, and return what they print."""
+    """Run the command lines of a text, without `reproduce`, and return what they print."""
     shell = "\n".join(re.findall(r"```sh\n(.*?)```", page, re.S)).replace("\\\n", " ")
-    for line in re.findall(r"^jaxscale ((?:plan|run|fit|show) .*)$", shell, re.M):
+    for line in re.findall(r"^jaxscale ((?:plan|run|fit|surface|show) .*)$", shell, re.M):
         monkeypatch.setattr("sys.argv", ["jaxscale", *shlex.split(line, comments=True)])
         with pytest.raises(SystemExit) as done:
             cli.main()

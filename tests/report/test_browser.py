@@ -8,8 +8,9 @@ import pytest
 
 from jaxscale._table import Table
 from jaxscale.analysis._claim import Claim
-from jaxscale.report._figures import new_figure, save
+from jaxscale.report._figures import new_figure
 from jaxscale.report._page import Section, write_page
+from jaxscale.report._save import save
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (

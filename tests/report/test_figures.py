@@ -11,9 +11,10 @@ from systems import ONLINE as SYSTEM
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, Online
-from jaxscale.report._figure_data import figure_data
-from jaxscale.report._figures import FEW, band, darker, new_figure, save
+from jaxscale.report._figures import FEW, THEORY, band, darker, new_figure
+from jaxscale.report._panel import GREY
 from jaxscale.report._plot import plot
+from jaxscale.report._save import figure_data, save
 
 GRIDS = {
     "one": js.Grid(SYSTEM),
@@ -70,11 +71,15 @@ def test_the_lines_are_mean_and_theory(results):
     assert axes.get_legend().get_title().get_text() == "mean ± s.d. of 3 seeds"
 
 
-def _band(values, x, dims=("seed", "step")):
+def _is_theory(line):
+    return line.get_label().startswith(THEORY)
+
+
+def _band(values, x, dims=("seed", "step"), **how):
     """Axes with the band of `values`."""
     axes = new_figure(1)[1][0, 0]
     curve = xarray.DataArray(values, {"step": x}, dims=dims)
-    band(axes, curve, "step", "red", "label")
+    band(axes, curve, "step", "red", "label", **how)
     return axes
 
 
@@ -84,6 +89,19 @@ def test_theory_is_drawn_by_labels(results):
     np.testing.assert_array_equal(*([line.get_ydata() for line in axes] for axes in lines))
     without = plot(runs, theory.isel(learning_rate=[0, 2])).axes[0].lines
     assert [len(without), len(lines[0])] == [5, 6]
+    runs, theory = (r.isel(step=-1)["loss"] for r in results["objects"])
+    theory = theory.isel(data=[1, 0]) * [2.0, 1.0]  # names on the x axis, in another order
+    for given, at in ((theory, [0, 1]), (theory.isel(data=[0]), [1])):
+        drawn = plot(runs, given.rename("loss"), x="data").axes[0].lines[1]
+        np.testing.assert_allclose(drawn.get_xdata(), at)
+        expected = given.sel(data=np.asarray(runs["data"])[at])
+        np.testing.assert_allclose(drawn.get_ydata(), expected)
+
+
+def test_curves_run_along_the_x_axis():
+    curve = xarray.DataArray([3.0, 1.0, 2.0], {"rate": [0.3, 0.1, 0.2]}, "rate", "loss")
+    for line in plot(curve, curve).axes[0].lines:
+        np.testing.assert_allclose(line.get_xydata(), [[0.1, 1.0], [0.2, 2.0], [0.3, 3.0]])
 
 
 @pytest.mark.parametrize(
@@ -157,14 +175,16 @@ def test_the_data_of_a_figure_lie_beside_it(results, tmp_path):
     save(plot(runs, theory, observables=["loss"]), tmp_path, "one")
     table = pandas.read_csv(tmp_path / "one.csv")
     assert ",".join(table.columns) == CSV
-    assert set(table["kind"]) == {"line", "dashed", "area"}
+    assert set(table["kind"]) == {"line", "theory", "area"}
     assert set(table["panel"]) == {"1 population loss"}
-    line = table[table["series"] == "learning_rate 0.2"]
+    for i, name in enumerate(("learning_rate 0.1", "learning_rate 0.2", "learning_rate 0.4")):
+        one = table[table["series"] == name]
+        expected = theory["loss"].isel(learning_rate=i)
+        assert set(one["kind"]) == {"line", "theory", "area"}
+        np.testing.assert_allclose(one[one["kind"] == "theory"]["y"], expected, rtol=1e-6)
+    line = table[(table["series"] == "learning_rate 0.2") & (table["kind"] == "line")]
     mean = runs["loss"].sel(learning_rate=0.2).mean("seed")
     np.testing.assert_allclose(line[["x", "y"]], np.stack([mean["step"], mean], 1), rtol=1e-6)
-    expected = theory["loss"].isel(learning_rate=0)
-    first = table[table["kind"] == "dashed"][: expected.size]
-    np.testing.assert_allclose(first["y"], expected, rtol=1e-6)
 
 
 def test_maps_points_and_bars_have_data():
@@ -173,13 +193,19 @@ def test_maps_points_and_bars_have_data():
     axes.scatter([1.0], [2.0], c=[3.0])
     axes.vlines([4.0], 1.0, 2.0, color="#ff0000")
     axes.axhline(9.0)
+    axes.plot([5.0], [6.0], ":", label="dotted")
+    axes.errorbar([7.0], [8.0], [1.0], fmt="o", capsize=2, label="measured")
     rows = figure_data(figure)[["kind", "series", "x", "y", "value"]].fillna(-1).to_numpy().tolist()
     assert rows == [
+        ["line", "dotted", 5.0, 6.0, -1.0],
+        ["points", "measured", 7.0, 8.0, -1.0],
         ["map", "", 0.5, 1.0, 5.0],
         ["map", "", 1.5, 1.0, 7.0],
         ["points", "", 1.0, 2.0, 3.0],
-        ["bar", "#ff0000", 4.0, 1.0, -1.0],
-        ["bar", "#ff0000", 4.0, 2.0, -1.0],
+        ["bar", "", 4.0, 1.0, -1.0],
+        ["bar", "", 4.0, 2.0, -1.0],
+        ["bar", "measured", 7.0, 7.0, -1.0],
+        ["bar", "measured", 7.0, 9.0, -1.0],
     ]
 
 
@@ -206,6 +232,14 @@ def test_theory_is_taken_at_the_coordinates_of_the_runs(results):
     np.testing.assert_allclose(axes.lines[1].get_ydata(), theory["loss"].sel(learning_rate=0.2))
     other = plot(runs.sel(learning_rate=0.2), theory.sel(learning_rate=0.4), observables="loss")
     assert other.axes[0].get_legend().get_texts()[-1].get_text() == "theory at learning_rate = 0.4"
+    # at one value it belongs to the curve of that value; at another, or at none, to no curve
+    somewhere = theory.isel(learning_rate=0).assign_coords(learning_rate=0.3)
+    nowhere = somewhere.drop_vars("learning_rate")
+    for given, under in ((theory.sel(learning_rate=0.4), 2), (somewhere, None), (nowhere, None)):
+        *curves, one = sorted(plot(runs, given, observables="loss").axes[0].lines, key=_is_theory)
+        color = GREY if under is None else curves[under].get_color()
+        assert (len(curves), one.get_color()) == (3, darker(color))
+        np.testing.assert_allclose(one.get_ydata(), given["loss"])
     bare = runs.sel(learning_rate=0.2, drop=True)
     with pytest.raises(ValueError, match="`theory` of loss has a dimension 'learning_rate'"):
         plot(bare, theory, observables="loss")
@@ -240,9 +274,30 @@ def test_bands_stay_above_zero_and_axes_near_the_data():
     values = np.array([[1e-3, 1.0], [1e-3, 1.0], [1e-3, 1.0], [1.0, 1.0]])
     area = _band(values, np.array([1.0, 2.0])).collections[0]
     assert min(y for _, y in area.get_paths()[0].vertices) == 1e-3  # mean - s.d. is -0.18
+    area = _band(values, np.array([1.0, 2.0]), log=False).collections[0]
+    assert min(y for _, y in area.get_paths()[0].vertices) == pytest.approx(-0.18, abs=0.01)
+    runs = xarray.DataArray(values, {"step": [1.0, 2.0]}, ("seed", "step"), "loss")
+    for log, low in (("", -0.18), ("y", 1e-3)):
+        (area,) = plot(runs, log=log).axes[0].collections
+        assert min(y for _, y in area.get_paths()[0].vertices) == pytest.approx(low, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "log", "label"),
+    [
+        ([1.0, 1e-9, 1e-30], None, "theory\n(partly outside the axes)"),
+        ([1e-9, 1e-9, 1e-30], None, "theory\n(outside the axes)"),
+        ([1.0, 0.5, 0.0], None, "theory\n(partly outside the axes)"),
+        ([1.0, 0.5, 1e-3], None, "theory"),
+        ([1.0, 0.5, 0.0], "x", "theory"),
+    ],
+)
+def test_axes_end_near_the_data_and_the_legend_says_what_is_outside(values, log, label):
     curve = xarray.DataArray([1.0, 0.5, 0.01], {"step": [1, 10, 100]}, "step", "loss")
-    axes = plot(curve, xarray.DataArray([1.0, 1e-9, 1e-30], curve.coords, name="loss")).axes[0]
-    assert axes.get_ylim()[0] == pytest.approx(1e-3)
+    axes = plot(curve, xarray.DataArray(values, curve.coords, name="loss"), log=log).axes[0]
+    assert axes.get_legend().get_texts()[-1].get_text() == label
+    if min(values) == 1e-30:
+        assert axes.get_ylim()[0] == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_optima_are_points_with_intervals_and_the_law_is_dashed():
     assert np.isfinite(frontier.loss).all()
     for quantity in ("loss", "n_parameters", "step"):
         axes, law = new_figure(1)[1][0, 0], COMPUTE**0.5
-        draw_frontier(axes, frontier, quantity, law, "red")
+        draw_frontier(axes, frontier, quantity, law, "red", "name")
         points, dashed = axes.lines
         np.testing.assert_allclose(points.get_xdata(), COMPUTE)
         np.testing.assert_allclose(points.get_ydata(), getattr(frontier, quantity))
@@ -53,6 +53,6 @@ def test_optima_are_points_with_intervals_and_the_law_is_dashed():
 
 def test_a_curve_without_seeds_has_no_bars():
     axes = new_figure(1)[1][0, 0]
-    draw_frontier(axes, js.frontier(_losses(), COMPUTE, **NAMES), "loss", COMPUTE, "red")
+    draw_frontier(axes, js.frontier(_losses(), COMPUTE, **NAMES), "loss", COMPUTE, "red", "name")
     assert not axes.collections
     assert len(axes.lines) == 2

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import Normalize
 
-from jaxscale.report._figures import LINE_HEIGHT, label_ends, legend, log_axis, new_figure, save
+from jaxscale.report._figures import LINE_HEIGHT, label_ends, legend, log_axis, new_figure
 from jaxscale.report._maps import cells, color_bar, dots, log_colors, surface
+from jaxscale.report._save import save
 
 
 def test_circles_have_the_colours_of_the_closed_form(tmp_path):

@@ -66,7 +66,7 @@ def section(tmp_path):
             "Title <b> & more",
             "Author 2020, arXiv 2001.00001 <1>",
             claims=claims,
-            figures=[(image, 'Caption "quoted" <i>')],
+            figures=[(image, 'Caption "quoted" <i> of $k^-2$')],
             tables=tables,
             **{"provenance": provenance, "seconds": 2.6, **more},
         )
@@ -198,7 +198,7 @@ def test_text_is_escaped(page):
         "Title <b> & more",
         "<script>alert('x')</script>",
         'eq. <3> & "fig. 2"',
-        "one > two (fixed before the runs)",
+        "one > two",
         "2 x <cpu>",
     ):
         assert words in shown
@@ -215,14 +215,18 @@ def test_deterministic_and_missing_measurements(page):
 
 
 def test_the_page_says_what_was_simulated(section, read):
-    more = {"summary": "Losses fall.", "symbols": {"alpha": "exponent of N^-alpha"}}
+    more = {"summary": "Losses fall.", "symbols": {"alpha": "exponent of $N^-alpha$"}}
     text, _ = read(
         section(claims=[dataclasses.replace(CLAIMS["agrees"], margin_fixed="late")], **more)
     )
     assert "<p>Losses fall.</p>" in text
-    assert "<dt><math><mi>α</mi></math></dt><dd>exponent of <math><msup>" in text
+    assert (
+        '<dt><math><mi>α</mi></math></dt><dd>exponent of <span class="formula"><math><msup>' in text
+    )
     assert "one &gt; two (fixed late)" in text
-    assert "fixed before" not in text
+    text, _ = read(section(claims=[CLAIMS["agrees"]]))
+    assert 'alt="Caption &#34;quoted&#34; &lt;i&gt; of k^-2"' in text
+    assert "(fixed" not in text  # a claim that does not say when
 
 
 def test_no_claims(page):

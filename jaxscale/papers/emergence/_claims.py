@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxscale.analysis._claim import BEFORE, Claim
+from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._exponents import fit_exponent
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.emergence import theory
 from jaxscale.emergence._multilinear import MultilinearSkills
-from jaxscale.papers._runs import system_of
+from jaxscale.papers._runs import BEFORE, system_of
 from jaxscale.papers.emergence._scores import EmergenceScore
 from jaxscale.paths import replace
 from jaxscale.spectra import PowerLaw, power_sum
@@ -50,46 +50,49 @@ def emergence_claims(score: EmergenceScore, skill_exponent: float, regime: str) 
         claims.append(
             Claim.from_seeds(
                 f"emergence-{regime}-order",
-                f"the {regime} at which skill k emerges grows as k^(alpha + 1)",
+                f"the {regime} at which skill $k$ emerges grows as $k^(alpha + 1)$",
                 f"{PAPER}, eq. 10",
                 predicted=skill_exponent + 1,
                 values=np.asarray(slopes) if complete else unknown,
                 margin=0.16,
                 reason="a tenth of the exponent: the network's own features are left out",
+                margin_fixed=BEFORE,
             )
         )
     claims.append(
         Claim.from_seeds(
             f"emergence-{regime}-delta",
             "one number fitted on skill 1 predicts where the later skills of the same seed emerge: "
-            "rms delta_k = 0",
+            "rms $delta_k = 0$",
             f"{PAPER}, section 5",
             predicted=0.0,
             values=score.rms_delta_per_seed if complete else unknown,
             margin=0.25,
             reason="a quarter of an e-fold; the last skill emerges 13 times later than the first",
+            margin_fixed=BEFORE,
         )
     )
     return claims
 
 
 STATEMENTS = {
-    "T": "L falls as T^-(alpha/(alpha+1))",
-    "N": "L falls as N^-(alpha)",
-    "D": "L falls as D^-(alpha/(alpha+1))",
-    "C": "L falls as C^-(alpha/(alpha+2))",
-    "best-N": "the best N grows as C^(1/(alpha+2)), the best T = C/N as C^((alpha+1)/(alpha+2))",
+    "T": "$L$ falls as $T^-(alpha/(alpha+1))$",
+    "N": "$L$ falls as $N^-(alpha)$",
+    "D": "$L$ falls as $D^-(alpha/(alpha+1))$",
+    "C": "$L$ falls as $C^-(alpha/(alpha+2))$",
+    "best-N": "the best $N$ grows as $C^(1/(alpha+2))$, the best $T = C/N$ as "
+    "$C^((alpha+1)/(alpha+2))$",
 }
 MARGINS = {
-    "T": (0.01, "Euler steps move the front by eta S P_k < 0.5 % for tau >= 50"),
-    "N": (0.01, "the sum over skills differs from its integral by < 0.1 % for N >= 8"),
-    "D": (0.03, "the law is 2 % off at D = 30 and 0.2 % at D = 1000: slope error below 0.01"),
-    "C": (0.02, "the law is 1 to 3 % off at X = 300 and 0.5 % at X = 30000"),
-    "best-N": (0.02, "the law is in N + 1/2: its exact form is 0.013 steeper here"),
+    "T": (0.01, "Euler steps move the front by $eta S P_k < 0.5$ % for $tau >= 50$"),
+    "N": (0.01, "the sum over skills differs from its integral by < 0.1 % for $N >= 8$"),
+    "D": (0.03, "the law is 2 % off at $D = 30$ and 0.2 % at $D = 1000$: slope error below 0.01"),
+    "C": (0.02, "the law is 1 to 3 % off at $X = 300$ and 0.5 % at $X = 30000$"),
+    "best-N": (0.02, "the law is in $N + 1/2$: its exact form is 0.013 steeper here"),
 }
 ASYMPTOTIC = (0.04, "the asymptotic laws are within 3 % over these windows")
 LATER = "after the first runs of this system, when the claim was added"
-PREFACTOR_MARGINS = {"best-N": (0.1, "the law is in N + 1/2; 1/(2 N) is 0.1 for the smallest N")}
+PREFACTOR_MARGINS = {"best-N": (0.1, "the law is in $N + 1/2$; $1/(2 N)$ is 0.1 for the smallest")}
 
 
 def law_claims(
@@ -123,7 +126,7 @@ def law_claims(
             claims.append(
                 Claim.from_seeds(
                     f"law-{name}-{alpha:g}",
-                    f"{STATEMENTS[name]} at alpha = {alpha:g}",
+                    f"{STATEMENTS[name]} at $alpha = {alpha:g}$",
                     f"{PAPER}, section 4",
                     predicted=-one.exponent,
                     values=exponents,

@@ -17,7 +17,6 @@ from jaxscale.report._figures import (
     legend,
     log_axis,
     new_figure,
-    theory_line,
 )
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
 
@@ -37,12 +36,12 @@ def emergence_figure(score: EmergenceScore) -> "matplotlib.figure.Figure":
     figure, grid = new_figure(1, size=(7.2, 4.0))
     axes = grid[0, 0]
     for i, skill in enumerate(np.asarray(score.strength["skill"]).tolist()):
-        color = OKABE_ITO[i % len(OKABE_ITO)]
-        band(axes, score.strength.sel(skill=skill), dim, color)
-        theory_line(axes, score.expected.sel(skill=skill), dim, color)
+        color, name = OKABE_ITO[i % len(OKABE_ITO)], f"skill {skill}"
+        band(axes, score.strength.sel(skill=skill), dim, color, name, log=False)
+        dashed(axes, score.expected[dim], score.expected.sel(skill=skill), color, name)
         x = float(np.nanmean(score.measured[:, i]))
         if np.isfinite(x):
-            axes.annotate(f"skill {skill}", (x, 1.06), color=color, fontsize=8, ha="center")
+            axes.annotate(name, (x, 1.06), color=color, fontsize=8, ha="center")
     if dim == "step":
         axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(score.strength["step"][-1]))
     log_axis(axes, "x")
@@ -55,21 +54,18 @@ def emergence_figure(score: EmergenceScore) -> "matplotlib.figure.Figure":
 def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
     """One panel per law: simulated losses as points, closed forms dashed."""
     figure, grid = new_figure(2, 2, size=(4.4, 3.3))
-    for axes, name in zip(grid.ravel(), LAW_NAME, strict=True):
-        for i, one in enumerate(curves[name]):
-            color = OKABE_ITO[i]
+    for axes, law in zip(grid.ravel(), LAW_NAME, strict=True):
+        for i, one in enumerate(curves[law]):
+            color, name = OKABE_ITO[i], f"α = {float(one.simulated['skill_exponent']):g}"
             mean = one.simulated.mean("seed") if "seed" in one.simulated.dims else one.simulated
-            x = np.asarray(mean[name], float)
-            axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0)
-            dashed(axes, np.asarray(one.law[name], float), one.law, color, **BELOW)
-            alpha = float(mean["skill_exponent"])
-            axes.annotate(
-                f"α = {alpha:g}", (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
-                color=color, fontsize=8, va="center",
-            )  # fmt: skip
+            x = np.asarray(mean[law], float)
+            axes.plot(x, np.asarray(mean), "o", ms=3, color=color, mew=0, label=name)
+            dashed(axes, one.law[law], one.law, color, name, **BELOW)
+            axes.annotate(name, (x[-1], float(mean[-1])), (5, 0), textcoords="offset points",
+                          color=color, fontsize=8, va="center")  # fmt: skip
             axes.set_xlim(0.9 * x[0], 1.9 * x[-1])
-        title = f"law in {LAW_NAME[name]}: exponent −{EXPONENT_LABEL[name]}"
-        finish(axes, (LAW_LABEL[name], "loss [S²]"), title)
+        title = f"law in {LAW_NAME[law]}: exponent −{EXPONENT_LABEL[law]}"
+        finish(axes, (LAW_LABEL[law], "loss [S²]"), title)
     legend(figure, {"simulation": POINTS, "closed form": DASHED})
     return figure
 
@@ -86,15 +82,15 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         runs = laws.sel(skill_exponent=alpha)
         loss, frontier = law_frontier(runs)
         curves = compute_curves(runs)
-        color, best = OKABE_ITO[i], np.asarray(curves["best-N"].law)
+        color, best, name = OKABE_ITO[i], np.asarray(curves["best-N"].law), f"α = {alpha:g}"
         draw_curves(axes, loss, size="n_parameters", time="step")
-        draw_frontier(axes, frontier, "loss", np.asarray(curves["C"].law), color)
-        draw_frontier(last, frontier, "n_parameters", best, color)
-        ends.append((float(frontier.compute[-1]), float(best[-1]), f"α = {alpha:g}", color))
+        draw_frontier(axes, frontier, "loss", np.asarray(curves["C"].law), color, name)
+        draw_frontier(last, frontier, "n_parameters", best, color, name)
+        ends.append((float(frontier.compute[-1]), float(best[-1]), name, color))
         axes.set_xlim(frontier.compute[0] / 3, frontier.compute[-1] * 3)
         low, high = np.nanmin(frontier.loss), np.nanmax(frontier.loss)
         axes.set_ylim(low * 0.8, high * 1.6)
-        title = f"α = {alpha:g}: L* ∝ $X^{{-{alpha / (alpha + 2):.3f}}}$"
+        title = f"{name}: L* ∝ $X^{{-{alpha / (alpha + 2):.3f}}}$"
         finish(axes, (LAW_LABEL["C"], "loss [S²]"), title)
     finish(last, (LAW_LABEL["C"], "best parameters N*"), r"N* ∝ $X^{1/(\alpha+2)}$", ends)
     legend(figure, {"each N": THIN, "best N": POINTS, "closed form": DASHED})

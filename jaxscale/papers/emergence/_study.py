@@ -30,7 +30,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
             f"Skills of a two-layer network emerge one after the other with {regime}: mean and "
             f"standard deviation over {data.sizes['seed']} seeds; dashed, the closed form with "
             f"{score.calibration.free[0]} fitted on skill 1 alone. Later skills are predictions: "
-            f"rms δ = {score.rms_delta:.3f}."
+            f"rms $δ$ = {score.rms_delta:.3f}."
         )
         figures.append(Figure(f"emergence_{regime}", caption, emergence_figure(score)))
         scores[name] = score.to_dict()
@@ -45,9 +45,10 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         )
         figures.append(Figure("emergence_laws", caption, law_figure(law_curves(*laws))))
         caption = (
-            "The compute-optimal frontier: losses of models of N parameters against X = η S N T "
-            "(thin), the best of them at each X (points) and its closed form (dashed); last, the "
-            "best N. The law holds for N + ½, so that small N* lie below it. Nothing is fitted."
+            "The compute-optimal frontier: losses of models of $N$ parameters against "
+            "$X = η S N T$ (thin), the best of them at each $X$ (points) and its closed form "
+            "(dashed); last, the best $N$. The law holds for $N + ½$, so that small $N*$ lie below "
+            "it. Nothing is fitted."
         )
         figures.append(Figure("emergence_frontier", caption, frontier_figure(laws[0])))
     return Conclusion(claims, figures, scores, tables)
@@ -57,7 +58,7 @@ def score_table(name: str, score: EmergenceScore) -> Table:
     """How well the later skills of one preset are predicted from the first."""
     answer = "yes" if score.all_emerged else "no"
     note = (
-        f"{name}: rms over the later skills of δ averaged over seeds: "
+        f"{name}: rms over the later skills of $δ$ averaged over seeds: "
         f"{number(score.rms_delta, '.3f')} (the claim takes the rms within each seed, which adds "
         f"the scatter between seeds); every skill emerged in every seed: {answer}."
     )
@@ -82,17 +83,17 @@ SUMMARY = (
 )
 SYMBOLS = {
     "k": "rank of a skill, 1 for the most frequent",
-    "alpha": "exponent of the skills: P_k falls as k^-(alpha + 1)",
-    "P_k": "probability that skill k occurs in the data",
+    "alpha": "exponent of the skills: $P_k$ falls as $k^-(alpha + 1)$",
+    "P_k": "probability that skill $k$ occurs in the data",
     "S": "target scale, the strength that every skill must reach",
-    "R_k": "strength of skill k that the model has learned",
-    "delta_k": "ln(measured / predicted) half point of skill k",
+    "R_k": "strength of skill $k$ that the model has learned",
+    "delta_k": "ln(measured / predicted) half point of skill $k$",
     "eta": "learning rate",
-    "T": "steps; in the time law, tau",
-    "tau": "eta S T, steps in units of the dynamics",
+    "T": "steps; in the time law, $tau$",
+    "tau": "$eta S T$, steps in units of the dynamics",
     "N": "parameters: skills that the multilinear model has",
     "D": "samples",
-    "C": "compute N T; in the figures X = eta S N T",
+    "C": "compute $N T$; in the figures $X = eta S N T$",
     "L": "loss",
 }
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._frontier import Frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
-from jaxscale.papers._runs import points
+from jaxscale.papers._runs import BEFORE, points
 from jaxscale.papers.sparse._scores import peak_over
 from jaxscale.papers.sparse._theory import EXPONENTS, exponents_of, laws_at, plane, slope
 from jaxscale.sparse._system import RandomFeatureRegression
@@ -41,13 +41,14 @@ def data_claims(data: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
         claims.append(
             Claim.from_seeds(
                 f"data-{alpha:g}-{gamma:g}",
-                f"L falls with D as the closed form does, near D^-(alpha/gamma) = "
-                f"D^-{alpha / gamma:.3f} (alpha = {alpha:g}, gamma = {gamma:g})",
+                f"$L$ falls with $D$ as the closed form does, near $D^-(alpha/gamma) = "
+                f"D^-{alpha / gamma:.3f}$ ($alpha = {alpha:g}$, $gamma = {gamma:g}$)",
                 DERIVED,
                 predicted=expected,
                 values=measured,
                 margin=0.05,
-                reason="a fifth of the smallest gap to the dense exponent, alpha(1 - 1/gamma)",
+                reason="a fifth of the smallest gap to the dense exponent, $alpha(1 - 1/gamma)$",
+                margin_fixed=BEFORE,
             )
         )
         if alpha == 1.0:
@@ -69,8 +70,8 @@ def _gap_claim(
     gap = float(one - other)
     return Claim(
         id=f"data-gap-{gamma:g}",
-        statement="sparse activations flatten the data exponent by alpha(1 - 1/gamma) "
-        f"(alpha = 1, gamma = {gamma:g})",
+        statement="sparse activations flatten the data exponent by $alpha(1 - 1/gamma)$ "
+        f"($alpha = 1$, $gamma = {gamma:g}$)",
         source=PAPER,
         predicted=1.0 - 1.0 / gamma,
         measured=gap,
@@ -78,6 +79,7 @@ def _gap_claim(
         margin=0.1,
         reason="finite windows: the closed forms' slopes are within 0.05 of the limits",
         n_seeds=min(n, m),
+        margin_fixed=BEFORE,
     )
 
 
@@ -93,13 +95,14 @@ def parameter_claims(runs: "xarray.Dataset", system: RandomFeatureRegression) ->
         claims.append(
             Claim.from_seeds(
                 f"parameters-{alpha:g}",
-                f"below the peak L falls from N = {n[0]:g} to {n[-1]:g} as the closed form does "
-                f"there (its limit N^-{alpha:g} needs N far below the rank)",
+                f"below the peak $L$ falls from $N = {n[0]:g}$ to {n[-1]:g} as the closed form "
+                f"does there (its limit $N^-{alpha:g}$ needs $N$ far below the rank)",
                 DERIVED,
                 predicted=expected,
                 values=jackknife_exponents(curve, "n_features", (n[0], n[-1])),
                 margin=0.1,
-                reason="the closed form is within 6 %, over a factor 4 in N a slope of 0.09",
+                reason="the closed form is within 6 %, over a factor 4 in $N$ a slope of 0.09",
+                margin_fixed=BEFORE,
             )
         )
     return claims
@@ -116,22 +119,24 @@ def peak_claims(peak: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
     return [
         Claim.from_seeds(
             "peak-sparse",
-            "the loss of each run peaks where N is the rank of its inputs: N_peak / r = 1, "
-            "not at N = D",
+            "the loss of each run peaks where $N$ is the rank of its inputs: $N_peak / r = 1$, "
+            "not at $N = D$",
             PAPER,
             predicted=1.0,
             values=peak_over(peak["loss"], full),
             margin=0.15,
-            reason="the steps of N around the rank are 0.15 of it",
+            reason="the steps of $N$ around the rank are 0.15 of it",
+            margin_fixed=BEFORE,
         ),
         Claim.from_seeds(
             "peak-dense",
-            f"dense inputs peak at N = D: N_peak / D = 1 (D = {d})",
+            f"dense inputs peak at $N = D$: $N_peak / D = 1$ ($D = {d}$)",
             "double descent of random features; the dense limit of the model",
             predicted=1.0,
             values=peak_over(loss, loss.isel(n_features=0) * 0 + d),
             margin=0.15,
-            reason="the steps of N around D are 0.13 of it",
+            reason="the steps of $N$ around $D$ are 0.13 of it",
+            margin_fixed=BEFORE,
         ),
     ]
 
@@ -140,35 +145,37 @@ def frontier_claims(frontier: Frontier, alpha: float, gamma: float) -> list[Clai
     """Growth of N* and L* with compute C = N D, and of data faster than the model."""
     laws = laws_at(spectrum_exponent=alpha, sparsity_exponent=gamma)
     name = f"{alpha:g}-{gamma:g}"
-    flat = "the minimum is flat: N* is known to 10 % over a factor 50 in C, a slope of 0.03 to 0.05"
+    flat = "the minimum is flat: $N*$ is known to 10 % over 50-fold $C$, a slope of 0.03 to 0.05"
     rows = [
-        ("n_features", "N", "the best size N grows as C^(1/(1 + gamma))", laws.n_features, flat),
-        ("loss", "L", "the best loss falls as C^-(alpha/(1 + gamma))", laws.loss, "as for N"),
+        ("n_features", "N", "the best $N$ grows as $C^(1/(1 + gamma))$", laws.n_features, flat),
+        ("loss", "L", "the best loss falls as $C^-(alpha/(1 + gamma))$", laws.loss, "as for $N$"),
     ]
     claims = [
         Claim.from_seeds(
             f"frontier-{letter}-{name}",
-            f"{text} at alpha = {alpha:g}, gamma = {gamma:g}, by the exact mean over features "
+            f"{text} at $alpha = {alpha:g}$, $gamma = {gamma:g}$, by the exact mean over features "
             "at the simulated data sets",
             DERIVED,
             predicted=-float(law.exponent),
             values=frontier.exponent[quantity].per_seed,
             margin=0.06,
             reason=reason,
+            margin_fixed=BEFORE,
         )
         for quantity, letter, text, law, reason in rows
     ]
     claims.append(
         Claim.from_seeds(
             f"frontier-data-first-{name}",
-            "compute favours data over parameters: d ln D* - d ln N* = (gamma - 1)/(gamma + 1) "
-            "per d ln C, where dense inputs have 0",
+            "compute favours data over parameters: $d ln D* - d ln N* = (gamma - 1)/(gamma + 1)$ "
+            "per $d ln C$, where dense inputs have 0",
             PAPER,
             predicted=(gamma - 1) / (gamma + 1),
             values=frontier.exponent["n_samples"].per_seed
             - frontier.exponent["n_features"].per_seed,
             margin=0.12,
-            reason="twice the margin of N* and D*, which mirror each other at fixed C",
+            reason="twice the margin of $N*$ and $D*$, which mirror each other at fixed $C$",
+            margin_fixed=BEFORE,
         )
     )
     return claims
@@ -189,20 +196,20 @@ def nonlinear_claims(runs: "xarray.Dataset") -> list[Claim]:
     return [
         Claim.from_seeds(
             "relu-sparse",
-            f"ReLU features keep the sparse data exponent alpha/gamma (alpha = 1, "
-            f"gamma = {gamma:g})",
+            "ReLU features keep the sparse data exponent $alpha/gamma$ "
+            f"($alpha = 1$, $gamma = {gamma:g}$)",
             PAPER,
             predicted=-1.0 / gamma,
             values=sparse,
             margin=0.12,
-            reason="no closed form; a reference simulation has -0.375 at D = 32..512",
+            reason="no closed form; a reference simulation has -0.375 at $D = 32..512$",
             margin_fixed=REFERENCE,
         ),
         Claim.from_seeds(
             "relu-gap",
             "the gap to the dense exponent survives ReLU, which lowers the dense one: 0.355 in a "
             "reference simulation of the same model",
-            f"{PAPER}; reference simulation, D = 32..512",
+            f"{PAPER}; reference simulation, $D = 32..512$",
             predicted=0.355,
             values=sparse - dense,
             margin=0.2,

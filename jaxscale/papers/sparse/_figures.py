@@ -44,15 +44,15 @@ def data_figure(data: "xarray.Dataset", dense: "xarray.Dataset") -> "matplotlib.
         ends = []
         for i, gamma in enumerate(np.asarray(data["sparsity_exponent"])):
             at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
-            color = OKABE_ITO[i]
-            band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color)
+            color, name = OKABE_ITO[i], f"γ = {gamma:g}"
+            band(axes, data["residual_loss"].sel(at, drop=True), "n_samples", color, name)
             line = plane(np.inf, d, **at)
-            dashed(axes, d, line, color)
-            ends.append((d[-1], line[-1], f"γ = {gamma:g}: −{alpha / gamma:.2f}", color))
+            dashed(axes, d, line, color, name)
+            ends.append((d[-1], line[-1], f"{name}: −{alpha / gamma:.2f}", color))
         if alpha == float(grid_of(dense).system.spectrum_exponent):  # pyright: ignore
             color = OKABE_ITO[6]
             curve = dense["residual_loss"].isel(n_features=0, drop=True)
-            band(axes, curve, "n_samples", color)
+            band(axes, curve, "n_samples", color, "dense")
             last = float(curve.mean("seed")[-1])
             ends.append((float(curve["n_samples"][-1]), last, f"dense: −{alpha:g}", color))
         labels = ("samples D", "loss at N = ∞ [target²]")
@@ -72,14 +72,14 @@ def peak_figure(
     sparse: Any = grid_of(peak).system
     n_sparse = int(sparse.n_samples)
     panels = [
-        (peak, rank, f"sparse: D = {n_sparse}, rank r ≈ {rank:.0f}", OKABE_ITO[0]),
-        (dense, d, f"dense: D = r = {d}", OKABE_ITO[6]),
+        (peak, "sparse", rank, f"D = {n_sparse}, rank r ≈ {rank:.0f}", OKABE_ITO[0]),
+        (dense, "dense", d, f"D = r = {d}", OKABE_ITO[6]),
     ]
-    for axes, (runs, threshold, title, color) in zip(grid[0], panels, strict=False):
+    for axes, (runs, name, threshold, title, color) in zip(grid[0], panels, strict=False):
         low, middle, high = runs["loss"].quantile([0.25, 0.5, 0.75], dim="seed")
         x = np.asarray(runs["n_features"], float)
-        axes.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
-        axes.plot(x, middle, color=color, lw=1.4, marker="o", ms=3)
+        axes.fill_between(x, low, high, color=color, alpha=0.2, lw=0, label=f"_{name}")
+        axes.plot(x, middle, color=color, lw=1.4, marker="o", ms=3, label=name)
         axes.axvline(threshold, color="#888888", lw=0.8)
         axes.annotate("N = r", (threshold, 1.0), (4, -1), xycoords=("data", "axes fraction"),
                       textcoords="offset points", fontsize=8, color="#555", va="top")  # fmt: skip
@@ -93,18 +93,18 @@ def peak_figure(
             keywords = {"spectrum_exponent": alpha, "n_coordinates": length}
             expected = in_float64(theory.dense_loss, fine, float(d), **keywords)
         for part in (fine < threshold, fine > threshold):
-            dashed(axes, fine[part], expected[part], color)
-        finish(axes, ("features N", LOSS), title)
+            dashed(axes, fine[part], expected[part], color, name)
+        finish(axes, ("features N", LOSS), f"{name}: {title}")
     axes = grid[0, 2]
     system: Any = grid_of(few).system
     x, own = np.asarray(few["n_features"], float), exponents_of(system)
     ends = []
     for i, at in enumerate(points(few, *EXPONENTS)):
-        color = OKABE_ITO[i]
-        band(axes, few["loss"].sel(at, drop=True), "n_features", color)
+        color, name = OKABE_ITO[i], f"α = {at['spectrum_exponent']:g}"
+        band(axes, few["loss"].sel(at, drop=True), "n_features", color, name)
         line = plane(x, float(system.n_samples), **(own | at))
-        dashed(axes, x, line, color)
-        ends.append((x[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
+        dashed(axes, x, line, color, name)
+        ends.append((x[-1], line[-1], name, color))
     title = f"below the peak, D = {int(system.n_samples)}: mean ± s.d."
     finish(axes, ("features N", LOSS), title, ends)
     legend(figure, MEDIAN | CLOSED)
@@ -122,11 +122,11 @@ def frontier_figure(frontiers: dict[tuple[float, float], Frontier]) -> "matplotl
     for axes, (quantity, label) in zip(grid[0], panels.items(), strict=True):
         ends = []
         for i, ((alpha, gamma), frontier) in enumerate(frontiers.items()):
-            color = OKABE_ITO[i]
+            color, name = OKABE_ITO[i], f"γ = {gamma:g}"
             exponents = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
             law = best(quantity, frontier.compute, **exponents)
-            draw_frontier(axes, frontier, quantity, law, color)
-            ends.append((frontier.compute[-1], law[-1], f"γ = {gamma:g}", color))
+            draw_frontier(axes, frontier, quantity, law, color, name)
+            ends.append((frontier.compute[-1], law[-1], name, color))
         finish(axes, ("compute C = N D", label), ends=ends)
     legend(figure, SIMULATED | CLOSED)
     return figure
@@ -141,12 +141,12 @@ def descent_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     steps = np.asarray(later["step"], float)
     d, rate = float(system.n_samples), float(system.solver.learning_rate)
     for i, at in enumerate(points(runs, *EXPONENTS)):
-        color = OKABE_ITO[i]
-        band(axes, later["loss"].sel(at, drop=True), "step", color)
+        color, name = OKABE_ITO[i], f"α = {at['spectrum_exponent']:g}"
+        band(axes, later["loss"].sel(at, drop=True), "step", color, name)
         exponents = exponents_of(system) | at
         line = in_float64(theory.gd_loss, steps, d, learning_rate=rate, **exponents)
-        dashed(axes, steps, line, color)
-        ends.append((steps[-1], line[-1], f"α = {at['spectrum_exponent']:g}", color))
+        dashed(axes, steps, line, color, name)
+        ends.append((steps[-1], line[-1], name, color))
     finish(axes, ("step t", LOSS), ends=ends)
     legend(figure, {"simulation, mean ± s.d.": {"lw": 1.4}, "gradient flow": DASHED})
     return figure
@@ -162,12 +162,12 @@ def instability_figure(
     at = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
     expected = in_float64(theory.instability_probability, d[None, :], rates[:, None], **at)
     for i, rate in enumerate(rates):
-        color = OKABE_ITO[i]
+        color, name = OKABE_ITO[i], f"η = {rate:g}"
         share = measured.count[i] / measured.n_runs
         spread = [share - measured.low[i], measured.high[i] - share]
-        axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2)
-        dashed(axes, d, expected[i], color, **BELOW)
-        ends.append((d[-1], share[-1], f"η = {rate:g}", color))
+        axes.errorbar(d, share, spread, fmt="o", ms=4, color=color, capsize=2, lw=1.2, label=name)
+        dashed(axes, d, expected[i], color, name, **BELOW)
+        ends.append((d[-1], share[-1], name, color))
     labels = ("samples D", r"probability that η λ$_\mathrm{max}$ > 2")
     finish(axes, labels, f"α = {alpha:g}, γ = {gamma:g}", ends)
     legend(figure, {"simulation, 95 % interval": POINTS} | CLOSED)
@@ -180,13 +180,13 @@ def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     axes, ends = grid[0, 0], []
     for i, at in enumerate(points(runs, *EXPONENTS)):
         gamma = at["sparsity_exponent"]
-        color = OKABE_ITO[6] if gamma == 0 else OKABE_ITO[i]
+        color, name = (OKABE_ITO[i], f"γ = {gamma:g}") if gamma > 0 else (OKABE_ITO[6], "dense")
         curve = runs["loss"].sel(at, drop=True)
-        band(axes, curve, "n_samples", color)
+        band(axes, curve, "n_samples", color, name)
         d, mean = np.asarray(curve["n_samples"], float), curve.mean("seed").values
         if gamma > 0:
-            dashed(axes, d, mean[0] * (d / d[0]) ** (-1 / gamma), color)
-        ends.append((d[-1], mean[-1], f"γ = {gamma:g}" if gamma > 0 else "dense", color))
+            dashed(axes, d, mean[0] * (d / d[0]) ** (-1 / gamma), color, name)
+        ends.append((d[-1], mean[-1], name, color))
     finish(axes, ("samples D", "test loss [target²]"), ends=ends)
     legend(figure, MEAN | {"slope −α/γ": DASHED})
     return figure

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers._runs import in_float64
 from jaxscale.papers.sparse._theory import best, exponents_of, plane
-from jaxscale.report._figures import DASHED, OKABE_ITO, finish, new_figure
+from jaxscale.report._figures import DASHED, OKABE_ITO, THEORY, finish, new_figure
 from jaxscale.report._maps import color_bar, dots, log_colors, surface
 from jaxscale.sparse import theory
 from jaxscale.sweep._predict import grid_of
@@ -61,9 +61,11 @@ def map_figure(
     _plane(axes, (0.8 * float(finite.n_features.min()), 1.3 * most), samples, at, colors)
     dots(axes, finite.n_features, finite.n_samples, finite.quartiles[1], colors)
     law = best("n_features", frontier.compute, **at)
-    axes.plot(law, frontier.compute / law, **WHITE)
-    axes.plot(frontier.n_features, frontier.n_samples, "D", ms=4, color="white", mec="black")
-    axes.annotate("compute-optimal", (law[-1], frontier.compute[-1] / law[-1]), (-8, 6),
+    name = "compute-optimal"
+    axes.plot(law, frontier.compute / law, **WHITE, label=THEORY + name)
+    axes.plot(frontier.n_features, frontier.n_samples, "D", ms=4, color="white", mec="black",
+              label=name)  # fmt: skip
+    axes.annotate(name, (law[-1], frontier.compute[-1] / law[-1]), (-8, 6),
                   textcoords="offset points", fontsize=8, color="white", ha="right")  # fmt: skip
     axes.set_title(f"loss at α = {alpha:g}, γ = {gamma:g}", fontsize=9)
     _strip(axes, endless, at, colors)
@@ -103,7 +105,7 @@ def _plane(
     n = rank[:, None] * np.exp(np.concatenate(columns))
     wide = np.broadcast_to(d[:, None], n.shape)
     surface(axes, n, wide, plane(n.ravel(), wide.ravel(), **at).reshape(n.shape), colors)
-    axes.plot(rank, d, color="black", lw=1.6)
+    axes.plot(rank, d, color="black", lw=1.6, label=f"{THEORY}N = rank")
     axes.annotate("N = rank", (rank[12], d[12]), (-6, 4), textcoords="offset points", fontsize=8,
                   ha="right")  # fmt: skip
     axes.set(xlim=features, ylim=samples)

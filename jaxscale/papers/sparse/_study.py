@@ -38,23 +38,23 @@ PRESETS = (
 CAPTIONS = {
     "data": (
         "Loss at infinitely many features against samples, mean and standard deviation over "
-        "seeds; dashed, the closed form. Sparse activations change the exponent from alpha to "
-        "alpha/gamma, for rare coordinates are never seen."
+        "seeds; dashed, the closed form. Sparse activations change the exponent from $alpha$ "
+        "to $alpha/gamma$, for rare coordinates are never seen."
     ),
     "double_descent": (
         "Loss against features: median and middle half over seeds, for near the peak the mean "
         "is infinite. The peak of sparse inputs lies at the rank, far below the number of "
-        "samples; that of dense inputs at N = D. Dashed, the deterministic equivalent."
+        "samples; that of dense inputs at $N = D$. Dashed, the deterministic equivalent."
     ),
     "frontier": (
         "Compute-optimal number of features and samples, and the loss there, from the exact "
         "mean over features at each simulated data set; dashed, the closed-form laws."
     ),
     "map": (
-        "Left, the closed form as colour over features and samples (yellow: the pole at N = rank, "
+        "Left, the closed form as colour over features and samples (yellow: the pole at $N = r$, "
         "cut off), and simulations as circles filled in the same colours: a circle whose fill "
         "matches the background agrees with theory. Circles are medians over seeds, on the right "
-        "those at N = ∞; diamonds, the measured compute-optimal points, dashed their law. Right, "
+        "those at $N = ∞$; diamonds, the measured compute-optimal points, dashed their law. Right, "
         "the same simulations over the closed form, which makes no claim in the grey band."
     ),
     "gradient_descent": (
@@ -170,12 +170,12 @@ SUMMARY = (
 )
 SYMBOLS = {
     "i": "a coordinate of the inputs, 1 for the largest",
-    "alpha": "exponent of the spectrum: coordinate i has variance i^-(1 + alpha)",
-    "gamma": "exponent of the sparsity: coordinate i is active with probability i^-gamma",
-    "N": "random features; N* is the best number at fixed compute",
-    "D": "samples; D* is the best number at fixed compute",
-    "C": "compute N D",
-    "L": "loss on new inputs; L* is the best at fixed compute",
+    "alpha": "exponent of the spectrum: coordinate $i$ has variance $i^-(1 + alpha)$",
+    "gamma": "exponent of the sparsity: coordinate $i$ is active with probability $i^-gamma$",
+    "N": "random features; $N*$ is the best number at fixed compute",
+    "D": "samples; $D*$ is the best number at fixed compute",
+    "C": "compute $N D$",
+    "L": "loss on new inputs; $L*$ is the best at fixed compute",
     "r": "rank of the inputs, the coordinates that occur in the samples",
     "eta": "learning rate of gradient descent",
     "t": "steps of gradient descent",

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxscale.analysis._claim import BEFORE, Claim
+from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._jackknife import jackknife_exponents
-from jaxscale.papers._runs import Point, in_float64, points
+from jaxscale.papers._runs import BEFORE, Point, in_float64, points
 from jaxscale.papers.superposition._scores import (
     EXPONENTS,
     Slopes,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PAPER = "Chen, Chen, Liu and Gore 2026, arXiv 2602.01045"
 DERIVED = f"derived here, for the setting of {PAPER}"
 LOGARITHM = (
-    "Gaussian interference has 1 + 1/ln t, and the crossover to the signal is part of the window: "
-    "slopes of 0.85 to 1.25 were seen in the search that found this regime"
+    "Gaussian interference has $1 + 1/ln t$, and the crossover to the signal is part of the "
+    "window: slopes of 0.85 to 1.25 were seen in the search that found this regime"
 )
 TAILS: dict[str, theory.AbstractTail] = {
     "exponential": theory.Laplace(),
@@ -36,6 +36,7 @@ TAILS: dict[str, theory.AbstractTail] = {
 }
 ESTABLISHED = ((1.1, 0.0), (1.1, 1.0), (1.5, 0.0), (1.5, 0.5), (2.0, 0.0), (2.0, 1.0))
 """Pairs (a, b) on which the regime was established before anything ran here."""
+FACTOR_2 = "a factor 2: the claim is of an order of magnitude"
 SEARCHED = "after the search for this regime, before the runs shown"
 LATE = (1e10, 1e12)  # eta_bias t between which exponents of the reduced equation are taken
 
@@ -46,7 +47,7 @@ def name_of(at: Point) -> str:
 
 
 def in_words(at: Point) -> str:
-    """`a = 1.1, b = 0`."""
+    """`a = 1.1, b = 0`, a formula."""
     return f"a = {at['frequency_exponent']:g}, b = {at['importance_exponent']:g}"
 
 
@@ -82,24 +83,26 @@ def sequential_claims(runs: "xarray.Dataset", window: tuple[float, float]) -> li
         judged.append(
             Claim.from_seeds(
                 f"sequential-{name_of(at)}",
-                f"without superposition the loss falls as the exact law does ({in_words(at)})",
+                f"without superposition the loss falls as the exact law does (${in_words(at)}$)",
                 DERIVED,
                 predicted=expected_slope(runs, at, window),
                 values=values,
                 margin=0.1,
                 reason="a fifth of the step between neighbouring importance exponents",
+                margin_fixed=BEFORE,
             )
         )
         if a == largest:
             judged.append(
                 Claim.from_seeds(
                     f"sequential-limit-{name_of(at)}",
-                    f"without superposition the exponent is (a + 2b - 1)/a ({in_words(at)})",
+                    f"without superposition the exponent is $(a + 2b - 1)/a$ (${in_words(at)}$)",
                     PAPER,
                     predicted=(a + 2 * b - 1) / a,
                     values=values,
                     margin=0.15,
                     reason="finite window and spectrum: the exact law is within 0.03 of the limit",
+                    margin_fixed=BEFORE,
                 )
             )
     return judged
@@ -117,35 +120,20 @@ def bottleneck_claims(distance: np.ndarray) -> list[Claim]:
             values=np.max(distance, axis=0),
             margin=1e-10,
             reason="rounding of double precision over a thousand steps",
+            margin_fixed=BEFORE,
         )
     ]
 
 
-def _same_for_all(
-    name: str, statement: str, rows: list[Slopes], reason: str, margin_fixed: str = BEFORE
+def _near(
+    name: str, statement: str, predicted: float, values: np.ndarray, reason: str, margin_fixed: str
 ) -> Claim:
-    """Claim that the exponents of all points are equal."""
-    values = spread(rows, "loss")
+    """Claim of the paper that a number is near 0 (no spread) or 1 (a factor ten, by its log10)."""
     return Claim.from_seeds(
         name,
         statement,
         PAPER,
-        predicted=0.0,
-        values=values,
-        margin=0.3,
-        reason=reason,
-        margin_fixed=margin_fixed,
-    )
-
-
-def _tenfold(name: str, statement: str, ratio: np.ndarray, margin_fixed: str = BEFORE) -> Claim:
-    """Claim that a ratio is ten in order of magnitude."""
-    reason, values = "a factor 2: the claim is of an order of magnitude", np.log10(ratio)
-    return Claim.from_seeds(
-        name,
-        statement,
-        PAPER,
-        predicted=1.0,
+        predicted=predicted,
         values=values,
         margin=0.3,
         reason=reason,
@@ -166,8 +154,8 @@ def interference_claims(
     judged = [
         Claim.from_seeds(
             f"universal-{name_of(one.at)}",
-            f"where interference dominates, the loss falls as 1/t from step {one.window[0]:.0f} to "
-            f"{one.window[1]:.0f} ({in_words(one.at)})",
+            f"where interference dominates, the loss falls as $1/t$ from step "
+            f"{one.window[0]:.0f} to {one.window[1]:.0f} (${in_words(one.at)}$)",
             PAPER,
             predicted=1.0,
             values=one.loss,
@@ -183,32 +171,33 @@ def interference_claims(
             continue
         statement = (
             "where interference dominates, the exponent is the same for all data: largest minus "
-            f"smallest over {len(rows)} pairs (a, b); without superposition it is "
+            f"smallest over {len(rows)} pairs $(a, b)$; without superposition it is "
             f"{float(np.mean(spread(rows, 'control'))):.2f}"
         )
         reason = "half of the smallest spread expected without superposition, 0.6"
-        judged.append(_same_for_all(name, statement, rows, reason, margin_fixed=SEARCHED))
+        judged.append(_near(name, statement, 0.0, spread(rows, "loss"), reason, SEARCHED))
     scale = system.n_features * gain**2 / (4 * latent)
     for a in np.asarray(runs["frequency_exponent"], float).tolist():
         start = runs["loss"].sel(step=0, frequency_exponent=a, importance_exponent=0.0)
         judged.append(
             Claim.from_seeds(
                 f"initial-loss-{a:g}",
-                f"the loss starts at N g^2/(4K) (a = {a:g}, b = 0; ratio)",
+                f"the loss starts at $N g^2/(4K)$ ($a = {a:g}, b = 0$; ratio)",
                 DERIVED,
                 predicted=1.0,
                 values=np.asarray(start, float) / scale,
                 margin=0.05,
                 reason="overlaps of the few frequent features fluctuate from draw to draw",
+                margin_fixed=BEFORE,
             )
         )
     first = fixed[0]
     statement = (
         "superposition multiplies the exponent by up to ten (log10 of the ratio to the exact curve "
-        f"without it, {in_words(first.at)}); its start already holds the signal"
+        f"without it, ${in_words(first.at)}$); its start already holds the signal"
     )
-    ratio = first.loss / first.control
-    return [*judged, _tenfold("acceleration-exponent", statement, ratio, margin_fixed=SEARCHED)]
+    ratio = np.log10(first.loss / first.control)
+    return [*judged, _near("acceleration-exponent", statement, 1.0, ratio, FACTOR_2, SEARCHED)]
 
 
 def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
@@ -222,11 +211,11 @@ def spread_claims(measured: list[Slopes], name: str, start: str) -> list[Claim]:
         rows = [m for m in measured if m.at["latent_size"] == k]
         means = [float(np.nanmean(m.loss)) for m in rows]
         statement = (
-            f"{start} the exponent is the same for all data (largest minus smallest over (a, b), "
-            f"K = {k:g}); means run from {min(means):.2f} to {max(means):.2f}"
+            f"{start} the exponent is the same for all data (largest minus smallest over $(a, b)$, "
+            f"$K = {k:g}$); means run from {min(means):.2f} to {max(means):.2f}"
         )
-        reason = "as where interference dominates"
-        judged.append(_same_for_all(f"{name}-spread-{k:g}", statement, rows, reason))
+        reason, values = "as where interference dominates", spread(rows, "loss")
+        judged.append(_near(f"{name}-spread-{k:g}", statement, 0.0, values, reason, BEFORE))
     return judged
 
 
@@ -239,12 +228,12 @@ def small_start_claims(runs: "xarray.Dataset", measured: list[Slopes]) -> list[C
     for k in np.asarray(runs["latent_size"]).tolist():
         first = next(m for m in measured if m.at["latent_size"] == k)
         at = {n: v for n, v in first.at.items() if n != "latent_size"}
-        ratio = time_ratio(runs.sel(first.at, drop=True), at)
+        ratio = np.log10(time_ratio(runs.sel(first.at, drop=True), at))
         statement = (
             "from a small start superposition reaches its last loss ten times sooner than the "
-            f"exact curve without it (log10 of the ratio, {in_words(at)}, K = {k:g})"
+            f"exact curve without it (log10 of the ratio, ${in_words(at)}, K = {k:g}$)"
         )
-        judged.append(_tenfold(f"small-start-time-{k:g}", statement, ratio))
+        judged.append(_near(f"small-start-time-{k:g}", statement, 1.0, ratio, FACTOR_2, BEFORE))
     return judged
 
 
@@ -266,16 +255,18 @@ def late_exponent(name: str) -> float:
 def tail_claims() -> list[Claim]:
     """Exponents of the reduced equation of the biases for several tails of the interference."""
     exact = "the reduced equation is exact; 1e10 steps leave no transient"
-    slow = "the logarithmic correction of a Gaussian is 1/ln t = 0.04 at these times"
+    slow = "the logarithmic correction of a Gaussian is $1/ln t = 0.04$ at these times"
     return [
         Claim.from_seeds(
             f"tail-{name.replace(', ', '-').replace(' ', '-').lower()}",
-            f"interference with a tail of extreme-value index xi falls as t^-(1 - 2 xi): {name}",
+            "interference with a tail of extreme-value index $xi$ falls as $t^-(1 - 2 xi)$: "
+            f"{name}",
             DERIVED,
             predicted=float(in_float64(theory.universal_law, float(tail.tail_index))),
             values=late_exponent(name),
             margin=0.05 if name == "Gaussian" else 0.005,
             reason=slow if name == "Gaussian" else exact,
+            margin_fixed=BEFORE,
         )
         for name, tail in TAILS.items()
     ]

@@ -20,6 +20,7 @@ from jaxscale.papers.superposition._scores import (
 from jaxscale.report._figures import (
     DASHED,
     OKABE_ITO,
+    THEORY,
     band,
     dashed,
     finish,
@@ -65,10 +66,11 @@ def sequential_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         ends = []
         for i, b in enumerate(np.asarray(runs["importance_exponent"], float).tolist()):
             at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
-            band(axes, runs["loss"].sel(at, drop=True)[..., late], "step", color)
+            name = f"b = {b:g}"
+            band(axes, runs["loss"].sel(at, drop=True)[..., late], "step", color, name)
             line = expected.sel(at, drop=True)[late]
-            dashed(axes, line["step"], line, color)
-            ends.append((float(line["step"][-1]), float(line[-1]), f"b = {b:g}", color))
+            dashed(axes, line["step"], line, color, name)
+            ends.append((float(line["step"][-1]), float(line[-1]), name, color))
         finish(axes, LABELS, f"K = N, a = {a:g}", ends)
     legend(figure, MEAN | {"exact mean of minibatch descent": DASHED})
     return figure
@@ -83,22 +85,22 @@ def interference_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         ends, ends_under = [], []
         for i, b in enumerate(_few(runs)):
             at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
-            selected = runs.sel(at, drop=True)
+            selected, name = runs.sel(at, drop=True), f"b = {b:g}"
             parts = selected.isel(step=late)
-            band(under, parts["interference_loss"], "step", color)
+            band(under, parts["interference_loss"], "step", color, f"{name}, interference")
             signal = parts["signal_loss"].mean("seed")
-            under.plot(steps, signal, color=color, **DOTTED)
-            ends_under.append((float(steps[-1]), float(signal[-1]), f"b = {b:g}", color))
-            band(axes, selected["loss"][..., late], "step", color)
+            under.plot(steps, signal, color=color, label=f"{name}, signal", **DOTTED)
+            ends_under.append((float(steps[-1]), float(signal[-1]), name, color))
+            band(axes, selected["loss"][..., late], "step", color, name)
             alone = control_curve(selected, at).mean("seed").values[late]
-            dashed(axes, steps, alone, color)
+            dashed(axes, steps, alone, color, name)
             same = control_curve(selected, at, same_start=True).mean("seed").values[late]
-            axes.plot(steps, same, color=color, **DOTTED)
-            ends.append((float(steps[-1]), float(alone[-1]), f"b = {b:g}", color))
+            axes.plot(steps, same, color=color, label=f"{THEORY}{name}, same start", **DOTTED)
+            ends.append((float(steps[-1]), float(alone[-1]), name, color))
         guide = np.array([5.0, 100.0])
         near = runs["loss"].sel(frequency_exponent=a).sel(step=5, method="nearest")
         height = 4.0 * float(near.mean()) * 5.0
-        axes.plot(guide, height / guide, color="#888888", lw=0.9)
+        axes.plot(guide, height / guide, color="#888888", lw=0.9, label="1/t")
         axes.annotate("1/t", (22.0, height / 22.0), (3, 3), textcoords="offset points",
                       color="#666666", fontsize=8)  # fmt: skip
         finish(axes, LABELS, f"interference dominates, a = {a:g}", ends)
@@ -120,15 +122,15 @@ def small_start_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         ends = []
         for i, b in enumerate(np.asarray(runs["importance_exponent"], float).tolist()):
             at, color = {"frequency_exponent": a, "importance_exponent": b}, OKABE_ITO[i]
-            selected = runs.sel(at, drop=True)
+            selected, name = runs.sel(at, drop=True), f"b = {b:g}"
             curves = selected["loss"].transpose("step", "seed").values[late]
-            axes.plot(steps, curves, color=color, **THIN)
+            axes.plot(steps, curves, color=color, label=f"{name}, one seed", **THIN)
             good = np.isfinite(curves).any(axis=1)
             middle = np.nanmedian(curves[good], axis=1)
-            axes.plot(steps[good], middle, color=color, lw=1.8)
+            axes.plot(steps[good], middle, color=color, lw=1.8, label=name)
             alone = control_curve(selected, at).mean("seed")[late]
-            dashed(axes, alone["step"], alone, color)
-            ends.append((steps[good][-1], float(middle[-1]), f"b = {b:g}", color))
+            dashed(axes, alone["step"], alone, color, name)
+            ends.append((steps[good][-1], float(middle[-1]), name, color))
         axes.set_ylim(bottom=0.3 * float(runs["loss"].isel(step=-1).min()))
         finish(axes, LABELS, f"small start, K = {k}, a = {a:g}", ends)
     legend(figure, {"simulation, median": {"lw": 1.8}, "every seed": THIN} | ALONE)
@@ -145,8 +147,9 @@ def tails_figure() -> "matplotlib.figure.Figure":
         tau, loss = tail_curve(name)
         limit = float(theory.universal_law(float(tail.tail_index)))
         local = -np.gradient(np.log(loss), np.log(tau))
-        axes.plot(tau, local, color=OKABE_ITO[i], lw=1.4)
-        axes.hlines(limit, tau[0], tau[-1], color=OKABE_ITO[i], linestyles="dashed", lw=0.8)
+        axes.plot(tau, local, color=OKABE_ITO[i], lw=1.4, label=f"{THEORY}{name}")
+        axes.hlines(limit, tau[0], tau[-1], color=OKABE_ITO[i], linestyles="dashed", lw=0.8,
+                    label=f"{THEORY}{name}, limit")  # fmt: skip
         labels.append((float(tau[-1]), float(local[-1]), name, OKABE_ITO[i]))
     axes.set(xlim=(0.1, 1.5 * labels[0][0]), ylim=(0, 3.3))
     log_axis(axes, "x")
@@ -230,13 +233,14 @@ def order_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
         ends = []
         for i, k in enumerate(np.asarray(runs["latent_size"])):
             selected, color = runs.sel({**at, "latent_size": k}, drop=True), OKABE_ITO[i]
+            name = f"K = {int(k)}"
             times = half_times(selected)
             good = np.flatnonzero(np.isfinite(times.mean("seed", skipna=False).values))
             if good.size:
-                band(axes, times.isel(group=good), "group", color)
+                band(axes, times.isel(group=good), "group", color, name)
             alone = control_half_times(selected, at)
-            dashed(axes, selected["group"], alone, color)
-            ends.append((float(selected["group"][-1]), float(alone[-1]), f"K = {int(k)}", color))
+            dashed(axes, selected["group"], alone, color, name)
+            ends.append((float(selected["group"][-1]), float(alone[-1]), name, color))
         labels = ("first feature of the group", "step at half strength")
         finish(axes, labels, f"b = 0, a = {a:g}", ends)
     legend(figure, MEAN | ALONE)

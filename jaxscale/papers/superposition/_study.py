@@ -32,9 +32,9 @@ PRESETS = (
 SEQUENTIAL_WINDOW = (10.0, 300.0)
 WINDOW = (10.0, 100.0)
 CAVEAT = (
-    "The regime in which 1/t holds for all data was found after about thirty settings that failed, "
-    "and its windows were first read off curves; the gain is near that of a formula. For b > 0 the "
-    "total is the sum of a steeper interference part and a flatter signal part."
+    "The regime in which $1/t$ holds for all data was found after about thirty settings that "
+    "failed, and its windows were first read off curves; the gain is near that of a formula. For "
+    "$b > 0$ the total is the sum of a steeper interference part and a flatter signal part."
 )
 
 
@@ -70,10 +70,10 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         ),
         Figure(
             "interference",
-            "Where interference dominates, the loss falls about as 1/t whatever the data; dashed, "
-            "the exact curve without superposition from zero, at the same rate; dotted, the same "
-            "with the run's own start, which holds the signal but no interference. Below, the "
-            f"parts of the loss on outputs of silent and of active features. {CAVEAT}",
+            "Where interference dominates, the loss falls about as $1/t$ whatever the data; "
+            "dashed, the exact curve without superposition from zero, at the same rate; dotted, "
+            "the same with the run's own start, which holds the signal but no interference. Below, "
+            f"the parts of the loss on outputs of silent and of active features. {CAVEAT}",
             figures.interference_figure(crowded),
         ),
         Figure(
@@ -86,14 +86,14 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         Figure(
             "tails",
             "Local exponent of the reduced equation of the biases for several tails of the "
-            "interference; dashed, 1 - 2 xi.",
+            "interference; dashed, $1 - 2 xi$.",
             figures.tails_figure(),
         ),
         Figure(
             "map",
             f"Exponent on steps {WINDOW[0]:.0f} to {WINDOW[1]:.0f}: measured over the data (left), "
-            "of the exact curve without superposition (middle), and measured over crowding N/K and "
-            "the rate of the biases (right). White is 1/t.",
+            "of the exact curve without superposition (middle), and measured over crowding $N/K$ "
+            "and the rate of the biases (right). White is $1/t$.",
             figures.map_figure(fixed, crowded, results["superposition_crowding"], WINDOW),
         ),
         Figure(
@@ -180,8 +180,8 @@ def small_table(runs: "xarray.Dataset", measured: list[Slopes]) -> Table:
     low, high = measured[0].window
     return Table(
         "From a small random start",
-        f"Exponents on steps {low:.0f} to {high:.0f} (from 5/eta_bias), without superposition, how "
-        "much sooner the last loss is reached than without, and outputs dead at the end.",
+        f"Exponents on steps {low:.0f} to {high:.0f} (from $5/eta_bias$), without superposition, "
+        "how much sooner the last loss is reached than without, and outputs dead at the end.",
         ("data", "K", "exponent", "without", "sooner", "dead"),
         tuple(rows),
     )
@@ -202,28 +202,28 @@ def order_table(runs: "xarray.Dataset") -> Table:
     return Table(
         "Learning order",
         f"Step at which the response to the group of features that begins at the given rank passes "
-        f"one half (b = 0, K = {k}); a dash where some seed did not pass.",
+        f"one half ($b = 0, K = {k}$); a dash where some seed did not pass.",
         ("data", "superposition", *groups),
         tuple(rows),
     )
 
 
 SUMMARY = (
-    "A student learns to reproduce N sparse features through a bottleneck of K dimensions by "
+    "A student learns to reproduce $N$ sparse features through a bottleneck of $K$ dimensions by "
     "minibatch descent; frequency and importance of the features are power laws of their rank. "
-    "With K = N there is no superposition and the loss over steps depends on the data; with K far "
-    "below N features interfere, and the loss is compared with 1/t, from a start at which "
+    "With $K = N$ there is no superposition and the loss over steps depends on the data; with $K$ "
+    "far below $N$ features interfere, and the loss is compared with $1/t$, from a start at which "
     "interference dominates and from a small random start. Exact curves without superposition are "
     "the control; nothing in them is fitted."
 )
 SYMBOLS = {
     "N": "features",
     "K": "dimensions of the bottleneck",
-    "a": "exponent of the frequencies: feature i is active with probability i^-a, normalised",
-    "b": "exponent of the importances: feature i counts as i^-b in the target",
+    "a": "exponent of the frequencies: feature $i$ is active with probability $i^-a$, normalised",
+    "b": "exponent of the importances: feature $i$ counts as $i^-b$ in the target",
     "g": "gain of the initial decoder",
     "t": "steps",
-    "eta": "learning rate of the weights; eta_bias that of the biases",
+    "eta": "learning rate of the weights; $eta_bias$ that of the biases",
     "xi": "extreme-value index of the tail of the interference, 0 for a Gaussian",
 }
 

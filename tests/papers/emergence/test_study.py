@@ -64,7 +64,7 @@ def test_everything_is_written_and_nothing_is_computed_twice(study, tmp_path, mo
         for kind in ("svg", "png"):
             assert (tmp_path / "figures" / f"{figure}.{kind}").stat().st_size > 5000
     page = (tmp_path / "report.html").read_text()
-    assert all(prose(c["statement"]) in page for c in claims)  # formulas are MathML
+    assert all(prose(c.statement) in page for c in conclusion.claims)  # formulas are MathML
 
     monkeypatch.setattr(execute, "compute", None)  # computing anything would fail
     again = reproduce(study, tmp_path, console=quiet)

@@ -1,0 +1,214 @@
+"""One observable on one pair of axes: curves over seeds, theory, and what title and legend say."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxscale.report._figures import (
+    DASHED,
+    MAX_CURVES,
+    OKABE_ITO,
+    band,
+    dashed,
+    log_axis,
+    places,
+    spans_decades,
+)
+from jaxscale.sweep._grid import match_labels
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.lines
+    import xarray
+
+UNBROKEN = "\u00a0"  # a space at which no line ends
+TITLE_WIDTH = 56  # characters
+GREY = "#444444"  # of theory that belongs to no curve
+
+
+class Panel:
+    """What is drawn of one observable: its dimensions on the x axis, as curves, at a last value."""
+
+    def __init__(self, data: Any, theory: Any, x: str | None, curves: str | None):
+        data = data if data.dims else data.expand_dims("seed")
+        self.given = theory is not None
+        self.theory = theory[data.name] if self.given and data.name in theory else None
+        self.why = "" if not self.given else theory.attrs.get("no_theory", "")
+        self.x = x or _main_dim(data, curves)
+        self.data = data.sortby(self.x) if _is_numeric(data[self.x]) else data
+        rest = [str(d) for d in data.dims if d not in (self.x, "seed")]
+        longest = max(rest, key=lambda d: data.sizes[d], default=None)
+        self.curves = curves or longest
+        if self.curves is not None and data.sizes[self.curves] == 1 and curves is None:
+            self.curves = None
+        self.last = [d for d in rest if d != self.curves]
+        self.shown = self.data.isel({d: -1 for d in self.last})
+        n = 1 if self.curves is None else data.sizes[self.curves]
+        self.chosen = np.unique(np.linspace(0, n - 1, min(n, MAX_CURVES)).round().astype(int))
+
+    def draw(self, axes: "matplotlib.axes.Axes", log: str | None, title: str | None) -> None:
+        """Draw curves, theory, axes, title and legend."""
+        data, dim, at = self.shown, self.curves, places(self.shown[self.x])
+        log_x = "x" in log if log is not None else (at > 0).sum() > 2 and spans_decades(at[at > 0])
+        inside = np.asarray(data.isel({self.x: at > 0}) if log_x else data)
+        values = inside[np.isfinite(inside)]
+        log_y = "y" in log if log is not None else spans_decades(values)
+        labels = ["simulation" if self.given else ""]
+        if dim is not None:
+            labels = [f"{dim} {text}" for text in _short(data[dim], self.chosen)]
+        theory, lines = self._theory_by_curve(), []
+        for i, label in enumerate(labels):
+            one = data if dim is None else data.isel({dim: self.chosen[i]})
+            color = OKABE_ITO[i % len(OKABE_ITO)]
+            band(axes, one, self.x, color, label, log=log_y)
+            if theory is not None and (dim in theory.dims or (dim is None and not self._at())):
+                lines += self._draw_theory(axes, theory, one, color, label)
+            elif theory is not None and i == 0:
+                lines += self._draw_theory(axes, theory, one, GREY, ", ".join(self._at()))
+        if not _is_numeric(data[self.x]):
+            axes.set_xticks(at, [str(v) for v in data[self.x].values])
+        if log_x:
+            log_axis(axes, "x")
+        if log_y:
+            _end_near(axes, values[values > 0])
+            log_axis(axes, "y")
+        unit = data.attrs.get("units", "")
+        axes.set_xlabel(self.x)
+        axes.set_ylabel(f"{data.name} [{unit}]" if unit not in ("", "1") else str(data.name))
+        first = data.attrs.get("long_name", "") if title is None else title
+        texts = [*first.split("\n"), *self._fixed(), "" if lines else self._without()]
+        wrapped = "\n".join(s for t in texts for s in textwrap.wrap(t, TITLE_WIDTH))
+        axes.set_title(wrapped.replace(UNBROKEN, " "), fontsize=9)
+        self._legend(axes, lines)
+
+    def _theory_by_curve(self) -> Any:
+        """Theory, along the dimension of the curves where it is at the value of one of them."""
+        theory, dim = self.theory, self.curves
+        if theory is None or dim is None or dim in theory.dims or dim not in theory.coords:
+            return theory
+        drawn, own = np.asarray(self.data[dim])[self.chosen], np.atleast_1d(np.asarray(theory[dim]))
+        return theory.expand_dims(dim) if match_labels(drawn, own)[0] >= 0 else theory
+
+    def _draw_theory(
+        self, axes: "matplotlib.axes.Axes", theory: Any, one: Any, color: str, name: str
+    ) -> "list[matplotlib.lines.Line2D]":
+        """Draw the closed form of one curve, if theory has it."""
+        for d in [d for d in theory.dims if d != self.x and d != "seed"]:
+            if d not in one.coords:
+                raise ValueError(
+                    f"`theory` of {one.name} has a dimension {d!r} that runs lack: select a value."
+                )
+            (place,) = match_labels(np.asarray(theory[d]), np.atleast_1d(np.asarray(one[d])))
+            if place < 0:
+                return []
+            theory = theory.isel({d: int(place)})
+        if "seed" in theory.dims and self.x != "seed":
+            theory = theory.mean("seed")
+        if self.x not in theory.dims:
+            ends = places(one[self.x])[[0, -1]]
+            return [dashed(axes, ends, np.full(2, float(theory)), color, name)]
+        at = places(theory[self.x])
+        if not _is_numeric(one[self.x]):  # labels lie where those of the runs do
+            place = match_labels(np.asarray(one[self.x]), np.asarray(theory[self.x]))
+            at = np.where(place < 0, np.nan, place)
+        order = np.argsort(at)[: np.isfinite(at).sum()]
+        if not order.size:
+            return []
+        return [dashed(axes, at[order], np.asarray(theory)[order], color, name)]
+
+    def _fixed(self) -> list[str]:
+        """The coordinates at which the panel is drawn."""
+        at = {str(d): c for d, c in self.data.coords.items() if not c.dims}
+        texts = [f"{d} = {_short(c, [0])[0]}" for d, c in at.items() if c.dtype.kind != "M"]
+        for d in ("seed", *self.last):
+            if d in self.data.coords and d in self.data.dims and d != self.x:
+                size, value = self.data.sizes[d], _short(self.data[d], [-1])[0]
+                if d != "seed" or size == 1:
+                    texts.append(f"{d} = {value}" + (f" (last of {size})" if size > 1 else ""))
+        return [", ".join(text.replace(" ", UNBROKEN) for text in texts)]
+
+    def _without(self) -> str:
+        """Why theory does not show this observable, where it was given."""
+        if not self.given:
+            return ""
+        if self.theory is not None:
+            return "no curve of `theory` has the coordinates of the runs"
+        reason = self.data.attrs.get("no_theory")
+        return self.why or reason or "no closed form of it in `theory`"
+
+    def _legend(
+        self, axes: "matplotlib.axes.Axes", theory: "list[matplotlib.lines.Line2D]"
+    ) -> None:
+        """Name the curves, what is drawn of them, and the state of the theory."""
+        from matplotlib.lines import Line2D
+
+        n = 1 if self.curves is None else self.data.sizes[self.curves]
+        drawn = self.chosen.size
+        notes = [f"{drawn} of {n} values of {self.curves}"] if n > drawn else []
+        n_seeds = self.data.sizes.get("seed", 1)
+        if n_seeds > 1 and self.x != "seed":
+            notes.append(f"mean ± s.d. of {n_seeds} seeds")
+        handles = axes.get_legend_handles_labels()[0]
+        if theory:
+            fields = self.theory.attrs.get("uncalibrated", "")  # pyright: ignore
+            label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
+            label += f" at {', '.join(self._at())}" if self._at() else ""
+            handles.append(Line2D([], [], color="#222222", label=label + _hidden(theory), **DASHED))
+        if handles:
+            axes.legend(handles=handles, fontsize=7, title="\n".join(notes), title_fontsize=7)
+
+    def _at(self) -> list[str]:
+        """The coordinates of theory that are not those of all runs."""
+        texts = []
+        for dim, value in self.theory.coords.items() if self.theory is not None else ():
+            if not value.dims and dim in self.data.coords:
+                own, at = (np.atleast_1d(np.asarray(v)) for v in (self.data[dim], value))
+                place = match_labels(own, at)[0] if own.size == 1 else -1
+                texts += [f"{dim} = {_short(value, [0])[0]}"] if place < 0 else []
+        return texts
+
+
+def _hidden(theory: "list[matplotlib.lines.Line2D]") -> str:
+    """What a legend adds where theory is outside the axes."""
+    axes: Any = theory[0].axes
+    x, y = np.concatenate([np.asarray(line.get_xydata(), float) for line in theory]).T
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    y = y[np.isfinite(y) & (x >= left) & (x <= right)]
+    outside = (y < low) | (y > high)
+    return f"\n({'' if outside.all() else 'partly '}outside the axes)" if outside.any() else ""
+
+
+def _end_near(axes: "matplotlib.axes.Axes", simulated: np.ndarray) -> None:
+    """Let a logarithmic axis end one decade below simulated values, however low theory goes."""
+    axes.set_yscale("log")
+    if simulated.size:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, float(simulated.min()) / 10), high)
+
+
+def _main_dim(array: "xarray.DataArray", curves: str | None) -> str:
+    """Dimension of the x axis: the step where it has values, else the longest numeric one."""
+    if array.sizes.get("step", 0) > 2 and curves != "step":
+        return "step"
+    dims = [d for d in array.dims if d != curves] or list(array.dims)
+    numeric = [d for d in dims if d not in ("seed", "skill") and _is_numeric(array[d])]
+    rest = [d for d in dims if d != "seed"]
+    return str(max(numeric or rest or dims, key=lambda d: array.sizes[d]))
+
+
+def _is_numeric(coordinate: "xarray.DataArray") -> bool:
+    return coordinate.dtype.kind in "iuf"
+
+
+def _short(coordinate: Any, chosen: Sequence[int] | np.ndarray) -> list[str]:
+    """Texts of some values of a coordinate, of as few digits as distinguish them, at least 3."""
+    values = np.atleast_1d(np.asarray(coordinate))[list(chosen)]
+    if values.dtype.kind != "f":
+        return [str(v) for v in values.tolist()]
+    for digits in range(3, 17):
+        texts = [f"{v:.{digits}g}" for v in values.tolist()]
+        if len(set(texts)) == len(np.unique(values)):
+            break
+    return texts
