@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxscale as js
-from jaxscale.fields import Integer, Real, dtype_field, real, record_field, size, static_int
+from jaxscale.fields import Integer, Real, Steps, dtype_field, real, record_field, size, static_int
 from jaxscale.keys import normals_by_row
 
 SHOWN = 4  # modes whose weights are observed
@@ -19,7 +19,7 @@ class PowerLawRegression(js.AbstractTrainedSystem):
     init_scale: Real = real(0.1, at_least=0.0)
     learning_rate: Real = real(0.5, above=0.0, below=1.0)  # lambda_1 = 1: no mode overshoots
     n_steps: int = static_int(1000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
     dtype: str = dtype_field("float32")
 
     @property

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from jaxscale.fields import Configurable, as_int
+from jaxscale._convert import as_int
 
 C = TypeVar("C", bound=type)
 INNER = ("jaxscale", "equinox", "dataclasses", "jaxtyping", "beartype")
@@ -53,14 +53,11 @@ def old_lengths(cls: type) -> Mapping[str, str]:
     return getattr(cls, "OLD_LENGTHS", {})
 
 
-class SystemType(type(Configurable)):  # pyright: ignore
-    """Class of the systems, so that constructors of the users' classes take old lengths, too."""
-
-    def __call__(cls, *args: Any, **fields: Any) -> Any:
-        for old, new in old_lengths(cls).items():
-            longest = fields.pop(old, None)
-            if longest is not None:
-                warn_deprecated(old, f"system.padded_for({{{new!r}: values}})")
-                before = fields.get("lengths", ())
-                fields["lengths"] = (*before, (new, as_int(old, longest)))
-        return super().__call__(*args, **fields)
+def current_fields(cls: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments of a constructor by the names of today."""
+    for old, new in old_lengths(cls).items():
+        longest = fields.pop(old, None)
+        if longest is not None:
+            warn_deprecated(old, f"system.padded_for({{{new!r}: values}})")
+            fields["lengths"] = (*fields.get("lengths", ()), (new, as_int(old, longest)))
+    return fields

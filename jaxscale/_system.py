@@ -4,14 +4,14 @@ import abc
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Key, Num
 
-from jaxscale._deprecated import SystemType, warn_deprecated
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._text import unknown
 from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
 
@@ -32,12 +32,12 @@ class Observable(eqx.Module):
 
     - `dims`, `units`, `description`: its dimensions in a run, its unit, and what it is.
     - `predicted`: how far its closed form goes.
-    - `limits`: within which the closed form holds; without one, the part or the reason that has
-      none, such as "no closed form with decoder=Relu(bias=True)".
+    - `limits`: within which the closed form holds.
     - `signed`: whether it takes both signs, so that fits compare it as it is, not its logarithm.
     - `functions`: theory functions with its closed form, such as "emergence.theory.loss".
     - `fitted`: fields that `js.calibrate` fits to some of the data before a `calibrated` closed
       form predicts the rest. While they have their default values the theory is uncalibrated.
+    - `no_theory`: why there is no closed form, such as "no closed form with decoder=Relu()".
     """
 
     dims: tuple[str, ...]
@@ -48,6 +48,18 @@ class Observable(eqx.Module):
     signed: bool = False
     functions: tuple[str, ...] = ()
     fitted: tuple[str, ...] = ()
+    no_theory: str = ""
+
+    def __check_init__(self):
+        if self.predicted is TheoryKind.none and self.limits and not self.no_theory:
+            warn_deprecated("limits of an observable without a closed form", "no_theory")
+            object.__setattr__(self, "no_theory", self.limits)
+            object.__setattr__(self, "limits", "")
+
+
+def no_closed_form(system: "AbstractSystem", parts: Iterable[str]) -> str:
+    """Return the reason why theory says nothing: `system` has these parts."""
+    return "no closed form with " + ", ".join(f"{n}={getattr(system, n)!r}" for n in parts)
 
 
 class Schema(eqx.Module):
@@ -126,7 +138,7 @@ Lengths: TypeAlias = tuple[tuple[str, int], ...]
 _System = TypeVar("_System", bound="AbstractSystem")
 
 
-class AbstractSystem(Configurable, metaclass=SystemType):
+class AbstractSystem(Configurable):
     """One solvable model at one setting of its parameters.
 
     Leaves are what is swept, static fields are what sets a shape. `simulate` and `predict` return

@@ -11,26 +11,26 @@ import functools
 import inspect
 import itertools
 import math
-import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Float, Int
 
+from jaxscale._convert import (
+    Integer as Integer,
+    Real as Real,
+    Steps as Steps,
+    as_int as as_int,
+    as_real as as_real,
+    float_array,
+    is_traced as is_traced,
+)
+from jaxscale._deprecated import current_fields
 from jaxscale._registry import register
 from jaxscale._text import choices as listing, nearest, unknown
 
 RECORDED = "recorded"
-Real = Float[Array | np.ndarray, ""]
-Integer = Int[Array | np.ndarray, ""]
-
-
-def is_traced(*values: Any) -> bool:
-    """Whether any of `values` is a tracer, which has no number yet."""
-    return any(isinstance(value, Tracer) for value in values)
 
 
 class Rule:
@@ -53,6 +53,7 @@ class _Constructor(type(eqx.Module)):  # pyright: ignore
     """Refuse arguments that are not fields as any bad input: with a `ValueError`."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:
+        fields = current_fields(cls, fields)
         try:
             return super().__call__(*args, **fields)
         except TypeError:
@@ -74,16 +75,22 @@ def _refused(
         if name not in parameters and not takes_any:
             return ValueError(f"`{name}` is not a field of {owner}{listing(name, names)}")
     if "positional" not in str(error):
-        named = {
-            n: p for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        }
-        for name, parameter in named.items():
-            if parameter.default is parameter.empty and name not in fields:
+        for name, p in parameters.items():
+            one = p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+            if one and p.default is p.empty and name not in fields:
                 return ValueError(f"`{name}` of {owner} must be given ({error}).")
     return ValueError(f"{owner} takes its fields by name ({', '.join(names)}): {error}.")
 
 
-class Configurable(eqx.Module, metaclass=_Constructor):
+if TYPE_CHECKING:  # type checkers read constructors from fields, unless a metaclass has `__call__`
+    _Module = eqx.Module
+else:
+
+    class _Module(eqx.Module, metaclass=_Constructor):
+        pass
+
+
+class Configurable(_Module):
     """Base of everything with declared fields: systems, data, optimizers, schedules."""
 
     def __repr__(self) -> str:
@@ -97,21 +104,6 @@ class Configurable(eqx.Module, metaclass=_Constructor):
         for name, rule in _rules(vars(cls)).items():
             rule.name = name
         register(cls)
-
-
-_COMPARISONS = {
-    "above": (operator.gt, "greater than"),
-    "at_least": (operator.ge, "at least"),
-    "below": (operator.lt, "less than"),
-    "at_most": (operator.le, "at most"),
-}
-
-
-def _check_interval(name: str, value: float, bounds: Mapping[str, float | None]) -> None:
-    for key, bound in bounds.items():
-        holds, words = _COMPARISONS[key]
-        if bound is not None and not holds(value, bound):
-            raise ValueError(f"`{name}` must be {words} {bound}, got {value!r}.")
 
 
 def _field(rule: Rule, default: Any, static: bool = False) -> Any:
@@ -145,49 +137,6 @@ def real(
     rule = Rule(lambda name, value: as_real(name, value, **bounds), optional=optional)
     rule.interval = (above if at_least is None else at_least, below if at_most is None else at_most)
     return _field(rule, default)
-
-
-def as_real(name: str, value: Any, **bounds: float | None) -> Any:
-    """Convert `value` to a host float64 scalar; traced values pass through.
-
-    **Raises** `ValueError` naming `name` for what is not a finite scalar within `bounds`.
-    """
-    return _as_floats(name, value, 0, bounds)
-
-
-def _as_floats(name: str, value: Any, ndim: int, bounds: Mapping[str, float | None]) -> Any:
-    if is_traced(value):
-        return value
-    numbers = "an array of real numbers" if ndim else "a real number"
-    shape = ("a scalar", "a non-empty vector", "a non-empty matrix")[ndim]
-    try:
-        if value is None or isinstance(value, bool | str | bytes) or np.iscomplexobj(value):
-            raise TypeError
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be {numbers}, got {value!r}.") from None
-    if array.ndim != ndim or array.size == 0:
-        raise ValueError(f"`{name}` must be {shape}, got shape {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"`{name}` must be finite, got {float(array[~np.isfinite(array)][0])!r}.")
-    for number in (array.min(), array.max()) if ndim else (array,):
-        _check_interval(name, float(number), bounds)
-    return array
-
-
-def as_int(name: str, value: Any, **bounds: float | None) -> int:
-    """Convert `value` to a Python int.
-
-    **Raises** `ValueError` naming `name` for what is not a whole number within `bounds`.
-    """
-    try:
-        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or abs(number - round(number)) > 1e-9 * abs(number):
-        raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
-    _check_interval(name, round(number), bounds)
-    return round(number)
 
 
 def size(default: Any = dataclasses.MISSING, *, at_least: int = 1, optional: bool = False) -> Any:
@@ -264,14 +213,13 @@ def vector(
 ) -> Any:
     """Declare a leaf that holds a one-dimensional array of real numbers."""
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
-    rule = Rule(lambda name, value: _as_floats(name, value, 1, bounds), optional=optional)
+    rule = Rule(lambda name, value: float_array(name, value, 1, bounds), optional=optional)
     return _field(rule, None if optional else dataclasses.MISSING)
 
 
 def matrix() -> Any:
     """Declare a leaf that holds a two-dimensional array of real numbers."""
-    rule = Rule(lambda name, value: _as_floats(name, value, 2, {}))
-    return _field(rule, dataclasses.MISSING)
+    return _field(Rule(lambda name, value: float_array(name, value, 2, {})), dataclasses.MISSING)
 
 
 def recorded(default: Any) -> Any:

@@ -5,11 +5,8 @@ Euler-Maclaurin formula, so a sum to infinity costs as much as a short one and s
 differentiable in its exponent and in its limits.
 """
 
-import functools
 import math
 import typing
-from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,60 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale._convert import (
+    as_floats as as_floats,
+    require as require,
+    require_count as require_count,
+)
+from jaxscale._quadrature import (
+    gauss_legendre as gauss_legendre,
+    integrate as integrate,
+    tail_rule as tail_rule,
+)
+
 _N_DIRECT = 16  # terms added directly before Euler-Maclaurin
 _BERNOULLI = (  # B_2j / (2j)! for j = 1, 2, ...
     1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
     1 / 74724249600,
 )  # fmt: skip
-
-
-def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
-    r"""Convert numbers and arrays to floating arrays of one common dtype.
-
-    $$\text{dtype} = \max_i \text{dtype}(x_i)$$ over the arguments that are floating arrays;
-    Python numbers and integers follow them, or the default float dtype if there are none.
-
-    **Arguments:**
-
-    - `values`: scalars or arrays of any shape.
-
-    **Returns:** one array per argument, shapes unchanged.
-    """
-    # through NumPy: one transfer for each number, and no conversion on the device
-    arrays = [v if isinstance(v, jax.Array | int | float) else np.asarray(v) for v in values]
-    with jax.numpy_dtype_promotion("standard"):
-        dtype = jnp.result_type(float, *arrays)
-    return tuple(
-        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype))
-        for a in arrays
-    )
-
-
-def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
-    """Check a plain Python or NumPy number or array; JAX arrays and tracers pass.
-
-    **Raises:** `ValueError` "`name` must be `what`, got ..." unless `ok(value)` is true throughout.
-    """
-    if type(value) in (int, float):  # the usual case; NumPy takes several times as long
-        valid = ok(value)
-    elif isinstance(value, jax.Array):
-        return
-    elif np.asarray(value).dtype.kind not in "fiub":
-        raise ValueError(f"`{name}` must be {what}, got {value!r}.")
-    else:
-        valid = ok(np.asarray(value))
-    if valid is not True and not np.all(valid):
-        raise ValueError(f"`{name}` must be {what}, got {value}.")
-
-
-def require_count(name: str, value: int | float) -> None:
-    """Check a static number of terms: an integer of at least 1, or `math.inf`.
-
-    **Raises:** `ValueError` that names `name` and the value.
-    """
-    is_number = isinstance(value, int | float | np.number | jax.Array)
-    if not is_number or not value >= 1 or (value != math.inf and int(value) != value):
-        raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")
 
 
 def _as_float_array(x: ArrayLike) -> Array:
@@ -286,69 +245,3 @@ def power_law_shares(exponent: float | Float[Array, ""], n: int) -> Array | np.n
         return weight / jnp.sum(weight)
     weight = np.arange(1.0, n + 1) ** -exponent
     return weight / weight.sum()
-
-
-@functools.cache
-def gauss_legendre(n_panels: int, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Composite Gauss-Legendre rule on the unit interval: `n_panels` of `n_nodes` nodes each.
-
-    **Returns:** points and weights, float64 NumPy arrays of shape `(n_panels * n_nodes,)`.
-    """
-    x, w = np.polynomial.legendre.leggauss(n_nodes)
-    points = (np.arange(n_panels)[:, None] + (x + 1) / 2) / n_panels
-    weights = np.broadcast_to(w / (2 * n_panels), points.shape)
-    return points.ravel(), weights.ravel()
-
-
-def integrate(
-    f: Callable[[Array], Array], lower: Array, upper: Array, n_panels: int, n_nodes: int = 12
-) -> Float[Array, ""]:
-    """Integrate a smooth function between two traced scalars by composite Gauss-Legendre.
-
-    **Arguments:** `f` maps `(m,)` points to values; scalar limits `lower` and `upper`; the rule.
-
-    **Returns:** a scalar.
-    """
-    points, weights = gauss_legendre(n_panels, n_nodes)
-    x = lower + (upper - lower) * jnp.asarray(points, lower.dtype)
-    return (upper - lower) * jnp.sum(jnp.asarray(weights, lower.dtype) * f(x))
-
-
-def tail_rule(
-    first: Array, last: Array, span: Array, n_panels: int = 96, n_nodes: int = 12
-) -> tuple[Array, Array]:
-    r"""Points and weights that sum a smooth function over a distant, possibly infinite range.
-
-    $$\sum_{k=a}^{b} h(k) = \int_{a-1/2}^{b+1/2} h\,dx
-      - \Big[\tfrac{1}{24}h' - \tfrac{7}{5760}h^{(3)}\Big]_{a-1/2}^{b+1/2}
-      \approx \sum_i w_i h(x_i)$$
-
-    The integral runs over `ln x`; the derivatives come from four values around each end, which
-    leaves an error of about `4e-4 h^(5)`: for `h` of log-slope `c`, a relative
-    `4e-4 (c / first)^5` of the first term.
-
-    **Arguments:**
-
-    - `first`: first index, scalar, above 3.
-    - `last`: last index, scalar, may be infinite; the weights are 0 when `last < first`.
-    - `span`: length in `ln x` after which `x h(x)` is negligible.
-    - `n_panels`, `n_nodes`: the composite Gauss-Legendre rule.
-
-    **Returns:** points and weights, `(n_panels * n_nodes + 8,)` each.
-
-    **Reference:** midpoint Euler-Maclaurin formula (DLMF 2.10).
-    """
-    empty = (last < first) | jnp.isinf(first)
-    first = jnp.where(empty, 10.0, first)
-    cut = empty | jnp.isinf(last) | (last > first * jnp.exp(span))
-    start, end = first - 0.5, jnp.where(cut, first, last) + 0.5
-    low = jnp.log(start)
-    high = jnp.where(cut, low + span, jnp.log(end))
-    unit, weights = (jnp.asarray(v, first.dtype) for v in gauss_legendre(n_panels, n_nodes))
-    x = jnp.exp(low + (high - low) * unit)
-    # h'/24 - 7 h^(3)/5760 at a half-integer, from the integers around it
-    offsets = jnp.asarray([0.5, -0.5, 1.5, -1.5], first.dtype)
-    ends = jnp.asarray([291.0, -291.0, -17.0, 17.0], first.dtype) / 5760
-    points = jnp.concatenate([x, start + offsets, end + offsets])
-    weights = jnp.concatenate([(high - low) * weights * x, ends, jnp.where(cut, 0.0, -ends)])
-    return points, jnp.where(empty, 0.0, weights)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Key, Num
 
 from jaxscale._status import DIVERGED, Status
 from jaxscale._system import AbstractSystem, Observables
+from jaxscale.fields import Steps
 from jaxscale.keys import check_key
 
 INIT_STREAM, STEP_STREAM = 0, 1
@@ -48,7 +49,7 @@ def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
     return (0, *(int(p) for p in np.unique(np.append(points, n_steps))))
 
 
-def check_record(record: tuple[int, ...] | None, n_steps: int) -> None:
+def check_record(record: Steps | None, n_steps: int) -> None:
     """Refuse record steps beyond the end of training."""
     if record is not None and record[-1] > n_steps:
         raise ValueError(
@@ -92,7 +93,7 @@ class AbstractTrainedSystem(AbstractSystem):
     """A system that trains step by step: `simulate` runs `init`, `step` and `observe`."""
 
     n_steps: eqx.AbstractVar[int]  # pyright: ignore
-    record: eqx.AbstractVar[tuple[int, ...] | None]  # pyright: ignore
+    record: eqx.AbstractVar[Any]  # pyright: ignore
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ""]) -> Any:

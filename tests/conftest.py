@@ -48,8 +48,10 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # in processes that tests 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-def _compiled(config):
-    return config.cache.mkdir("compiled")
+def compiled_folder(config):
+    """Where compiled programs are shared; nowhere without pytest's own cache."""
+    has_cache = config.pluginmanager.hasplugin("cacheprovider")
+    return config.cache.mkdir("compiled") if has_cache else None
 
 
 def pytest_configure(config):
@@ -57,16 +59,17 @@ def pytest_configure(config):
 
     JAX reports a program that it loads as a compilation, too: counts of them do not change.
     """
-    jax.config.update("jax_enable_compilation_cache", True)  # a worker inherits the variable
-    jax.config.update("jax_compilation_cache_dir", str(_compiled(config)))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if folder := compiled_folder(config):
+        jax.config.update("jax_enable_compilation_cache", True)  # a worker inherits the variable
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def pytest_unconfigure(config):
-    if not hasattr(config, "workerinput"):
+    if not hasattr(config, "workerinput") and (folder := compiled_folder(config)):
         from jaxscale._compilation import _prune  # not above: jaxtyping must see the first import
 
-        _prune(_compiled(config), max_bytes=300_000_000)
+        _prune(folder, max_bytes=300_000_000)
 
 
 @pytest.fixture

@@ -110,3 +110,11 @@ def test_bytes_that_are_no_number(tmp_path, max_bytes):
 def test_the_switch_of_jax_is_respected(tmp_path, switched_off):
     assert js.keep_compiled(tmp_path / "a") is None
     assert not (tmp_path / "a").exists()
+
+
+def test_tests_run_without_the_cache_of_pytest(pytestconfig):
+    plugins = pytestconfig.pluginmanager.get_plugins()
+    conftest = next(p for p in plugins if hasattr(p, "FAST_COMPILATION"))
+    bare = pytest.Config.fromdictargs({}, ["-p", "no:cacheprovider"])
+    assert not hasattr(bare, "cache")
+    assert conftest.compiled_folder(bare) is None

@@ -11,15 +11,14 @@ from jaxscale.analysis._claim import (
 from jaxscale.analysis._compare import Comparison as Comparison, compare as compare
 from jaxscale.analysis._exponents import (
     Exponent as Exponent,
-    Interval as Interval,
     crossing as crossing,
     fit_exponent as fit_exponent,
     fit_saturating as fit_saturating,
     local_exponent as local_exponent,
-    seed_interval as seed_interval,
 )
 from jaxscale.analysis._formula import Formula as Formula
 from jaxscale.analysis._frontier import Frontier as Frontier, frontier as frontier
+from jaxscale.analysis._intervals import Interval as Interval, seed_interval as seed_interval
 from jaxscale.analysis._jackknife import (
     jackknife as jackknife,
     jackknife_exponents as jackknife_exponents,

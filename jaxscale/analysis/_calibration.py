@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from jaxscale._table import Column, Table
-from jaxscale.analysis._exponents import check_level
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import STATUS_NAMES
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis.bounds import AbstractBound
@@ -182,19 +182,15 @@ class Calibration:
         header += [Column(n, number=True) for n in ("value", "standard error", "95 % interval")]
         if self.resamples is not None:
             header.append(Column("95 % by bootstrap", number=True))
-        rows = [
-            (
-                *([str(row["label"])] if self.each else []),
-                row["parameter"],
-                f"{row['value']:.6g}",
-                f"{row['standard_error']:.2g}",
-                *(f"{low:.5g} to {high:.5g}" for low, high in row["intervals"]),
-            )
-            for row in self.rows()
-        ]
-        failed = np.size(self.converged) - int(np.sum(self.converged))
-        counts = {"fits did not converge": failed, "points left out": self.n_left_out,
-                  "refits lost": self.n_lost}  # fmt: skip
+        rows = []
+        for row in self.rows():
+            ends = (f"{low:.5g} to {high:.5g}" for low, high in row["intervals"])
+            numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.2g}", *ends)
+            label = [str(row["label"])] if self.each else []
+            rows.append((*label, row["parameter"], *("–" if "nan" in n else n for n in numbers)))
+        undefined = int(np.isnan([*self.standard_error.values()]).sum())
+        counts = {"fits did not converge": self._n_failed, "points left out": self.n_left_out,
+                  "refits lost": self.n_lost, "standard errors undefined": undefined}  # fmt: skip
         note = "; ".join(f"{n} {what}" for what, n in counts.items() if n)
         return Table("", note, header, rows)
 
@@ -240,16 +236,19 @@ class Calibration:
         write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
-        values, errors, each = self.values, self.standard_error, np.atleast_1d
         lines = [
-            f"{name} = {each(values[name])[i]:.6g} ± {each(errors[name])[i]:.2g}"
-            for i in range(max(1, len(self.labels)))
-            for name in self.free
+            f"{row['parameter']} = {row['value']:.6g} ± "
+            + f"{row['standard_error']:.2g}".replace("nan", "–")
+            for row in self.rows()
         ]
         size, rms = np.sum(self.n_points), np.max(self.residual_rms)
-        failed = np.size(self.converged) - int(np.sum(self.converged))
+        failed = self._n_failed
         end = f"{failed} fits did not converge" if failed else "converged"
         return "\n".join([*lines, f"{size} points, rms residual {rms:.3g}, {end}"])
+
+    @property
+    def _n_failed(self) -> int:
+        return int(np.sum(~np.asarray(self.converged)))
 
     @property
     def _error(self) -> np.ndarray:

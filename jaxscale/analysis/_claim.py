@@ -13,7 +13,7 @@ from jaxtyping import ArrayLike
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Cell, Column, Table
 from jaxscale._text import without_marks
-from jaxscale.analysis._exponents import Number, seed_interval
+from jaxscale.analysis._intervals import Number, seed_interval
 from jaxscale.analysis._plain import plain, write_json
 
 SEEDS_FOR_VERDICT = 8

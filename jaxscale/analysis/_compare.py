@@ -273,6 +273,6 @@ def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
         if name not in theory and name != STATUS:
             kind = str(runs[name].attrs.get("predicted", "none"))
             missing = f"the closed form ({kind}) is not in theory"
-            why = str(runs[name].attrs.get("limits") or "no closed form")
+            why = str(runs[name].attrs.get("no_theory") or "no closed form")
             reasons[name] = why if kind == "none" else missing
     return reasons | {str(n): "not in runs" for n in theory.data_vars if n not in runs}

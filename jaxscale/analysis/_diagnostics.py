@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxscale.analysis._least_squares import FitResult
+from jaxscale.analysis._least_squares import INSIDE, FitResult
 from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
 from jaxscale.analysis.bounds import AbstractBound
 
@@ -80,6 +80,13 @@ def warn_of(
         warnings.warn(
             f"{len(failed)} of {len(result.status)} fits{which} did not converge: {names}; "
             "their values are where the solver stopped",
+            stacklevel=3,
+        )
+    if result.few_inside.any():
+        warnings.warn(
+            f"{result.few_inside.sum()} of {len(ended)} fits have no standard error: fewer than "
+            f"{INSIDE} residuals per parameter lie inside the Huber loss's delta; take a larger "
+            "delta, or intervals by bootstrap (200 resamples, say)",
             stacklevel=3,
         )
     for i in np.flatnonzero(ended.any(axis=0)).tolist():

@@ -9,7 +9,8 @@ from jaxtyping import ArrayLike, Float, Real
 
 from jaxscale._deprecated import warn_deprecated
 from jaxscale.analysis._data import refuse
-from jaxscale.analysis._exponents import Exponent, Method, seed_interval, summarise
+from jaxscale.analysis._exponents import Exponent, summarise
+from jaxscale.analysis._intervals import Method, seed_interval
 from jaxscale.analysis._jackknife import jackknife
 
 if TYPE_CHECKING:

@@ -211,8 +211,8 @@ def _closed_forms(
     for name in names:
         if name not in closed:
             observable = grid.system.schema.observables.get(name)
-            limits = "" if observable is None else observable.limits
-            hint = f": {limits}." if limits else choices(name, closed)
+            reason = "" if observable is None else observable.no_theory
+            hint = f": {reason}." if reason else choices(name, closed)
             raise ValueError(f"`observables` must have a closed form, got {name!r}{hint}")
     blank = dict.fromkeys(free, 0.0)  # the same for every start, so that they share one program
     dims = {n: layout.observables[n].dims for n in names}

@@ -28,6 +28,7 @@ class FitResult(NamedTuple):
     condition: Float[np.ndarray, " n"]
     weakest: Float[np.ndarray, "n p"]
     blind: Bool[np.ndarray, "n p"]
+    few_inside: Bool[np.ndarray, " n"]
     rms: Float[np.ndarray, " n"]
     n_points: Float[np.ndarray, " n"]
     status: Int[np.ndarray, " n"]
@@ -138,7 +139,7 @@ def _uniform(key: Key[Array, ""], sets: Array, number: Array, n_groups: int) -> 
 
 def uncertainty(
     optimum: QuadraticModel, n: Float[np.ndarray, " n"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     r"""Estimate the covariance of coordinates, and how well the data constrain them.
 
     $$\Sigma = \frac{\sum w \psi^2 / (n - p)}{(\sum w \psi' / n)^2} (J^T W J)^{-1}$$
@@ -147,7 +148,8 @@ def uncertainty(
     delta: it is NaN for fewer than 10 per parameter, where it would be far too small (measured:
     95 % intervals cover 39 % with 40 points and delta a fiftieth of the noise). The condition
     number is that of the Jacobian with columns of unit length. Returns covariances, condition
-    numbers, weakest directions, and which coordinates change nothing.
+    numbers, weakest directions, which coordinates change nothing, and which fits have few residuals
+    inside delta.
 
     **Reference:** Huber 1973, Ann. Statist. 1, 799.
     """
@@ -169,7 +171,7 @@ def uncertainty(
         covariance *= scale[:, None, None]
         condition = np.where(finite, np.sqrt(value[:, -1] / value[:, 0]), np.nan)
         condition = np.where(blind.any(axis=1), np.inf, condition)
-    few = ((inside < n) & (inside < INSIDE * p)) | ~finite
-    covariance = np.where(few[:, None, None], np.nan, covariance)
+    few = (inside < n) & (inside < INSIDE * p)
+    covariance = np.where((few | ~finite)[:, None, None], np.nan, covariance)
     covariance = np.where(blind[:, :, None] & np.eye(p, dtype=bool), np.inf, covariance)
-    return covariance, condition, vector[:, :, 0], blind
+    return covariance, condition, vector[:, :, 0], blind, few

@@ -16,7 +16,7 @@ from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._data import Data, as_table, refuse, require_numbers
 from jaxscale.analysis._diagnostics import check_count
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
-from jaxscale.analysis._exponents import check_level
+from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import CONVERGED, FAILED
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis.bounds import Positive

@@ -28,7 +28,8 @@ def theory_of(system: AbstractSystem) -> Table:
         raise ValueError(f"`system` must be a system, got {type(system).__name__}{hint}.")
     rows = []
     for name, o in system.schema.observables.items():
-        limits = o.limits + (f"; calibrate {', '.join(o.fitted)}" if o.fitted else "")
+        fitted = f"; calibrate {', '.join(o.fitted)}" if o.fitted else ""
+        limits = (o.limits or o.no_theory) + fitted
         rows.append((name, str(o.predicted), limits, ", ".join(o.functions)))
     header = [Column(n) for n in ("observable", "theory", "limits, or what has none", "functions")]
     return Table(f"Theory of {type(system).__name__}", "", header, rows)

@@ -19,6 +19,7 @@ from jaxscale.emergence._data import (
 from jaxscale.fields import (
     Integer,
     Real,
+    Steps,
     count,
     dtype_field,
     is_traced,
@@ -75,7 +76,7 @@ class MultilinearSkills(AbstractTrainedSystem):
     learning_rate: Real = real(0.1, above=0.0)
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())
     n_steps: int = static_int(10000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
     dtype: str = dtype_field("float32")
 
     def __check_init__(self):

@@ -19,7 +19,7 @@ from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule
 from jaxscale._system import TheoryKind
 from jaxscale.emergence import theory
-from jaxscale.emergence._data import AbstractData
+from jaxscale.emergence._data import AbstractData, FiniteSet
 from jaxscale.fields import Configurable, Integer, Real, static_choice
 from jaxscale.training import AbstractTrainedSystem
 
@@ -51,9 +51,9 @@ class AbstractRegime(Configurable):
     limits: ClassVar[str]
     functions: ClassVar[tuple[str, ...]] = ()
 
-    def applies(self, system: AbstractNetwork) -> bool:
-        """Whether the closed form describes this system: by default, whatever the optimizer."""
-        return True
+    def missing_parts(self, system: AbstractNetwork) -> list[str]:
+        """Names of the parts of the system with which there is no closed form: by default none."""
+        return []
 
     @abc.abstractmethod
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
@@ -86,9 +86,9 @@ class TimeLimited(AbstractRegime):
     limits = "online data, wide network, SGD; one fitted parameter, time_scale = B²"
     functions = ("emergence.theory.skill_strength", "emergence.theory.emergence_time")
 
-    def applies(self, system: AbstractNetwork) -> bool:
+    def missing_parts(self, system: AbstractNetwork) -> list[str]:
         """Gradient descent only: other optimizers move in another time."""
-        return isinstance(system.optimizer, Sgd)
+        return [] if isinstance(system.optimizer, Sgd) else ["optimizer"]
 
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
         """Sigmoids in time; a schedule enters through its effective steps."""
@@ -119,10 +119,12 @@ class DataLimited(AbstractRegime):
         "minimum_norm", get_args(theory.Learner), renamed={"projection": "minimum_norm"}
     )
 
+    def missing_parts(self, system: AbstractNetwork) -> list[str]:
+        """A finite set only."""
+        return [] if isinstance(system.data, FiniteSet) else ["data"]
+
     def skill_strength(self, system: AbstractNetwork) -> Float[Array, "t k"]:
-        n_samples = getattr(system.data, "n_samples", None)
-        if n_samples is None:
-            raise ValueError("`regime` DataLimited needs `data=FiniteSet(...)`, got Online().")
+        n_samples = system.data.n_samples  # pyright: ignore
         shots = jnp.asarray(system.shots)
         share = theory.data_emergence(
             jnp.asarray(n_samples).astype(shots.dtype),

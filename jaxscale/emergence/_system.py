@@ -13,7 +13,14 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 from jaxscale._deprecated import deprecated_lengths
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
-from jaxscale._system import Observable, Observables, Schema, TheoryKind, Work, largest_divisor
+from jaxscale._system import (
+    Observable,
+    Observables,
+    Schema,
+    Work,
+    largest_divisor,
+    no_closed_form,
+)
 from jaxscale.emergence._data import (
     AbstractData,
     AbstractSkills,
@@ -30,7 +37,17 @@ from jaxscale.emergence._data import (
 )
 from jaxscale.emergence._regimes import AbstractNetwork, AbstractRegime, DataLimited, TimeLimited
 from jaxscale.emergence._student import Network, evaluate, half_squared_error, init_network
-from jaxscale.fields import Integer, Real, dtype_field, part, real, record_field, size, static_int
+from jaxscale.fields import (
+    Integer,
+    Real,
+    Steps,
+    dtype_field,
+    part,
+    real,
+    record_field,
+    size,
+    static_int,
+)
 from jaxscale.keys import words
 
 NETWORK_STREAM, SKILL_STREAM, SET_STREAM, EVALUATION_STREAM = range(4)
@@ -103,7 +120,7 @@ class ParityNetwork(AbstractNetwork):
     data: AbstractData = part(AbstractData, Online())
     batch_size: int = static_int(512)
     n_steps: int = static_int(12000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
     n_evaluation: int = static_int(4096)
     learning_rate: Real = real(0.1, above=0.0)
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())
@@ -134,22 +151,25 @@ class ParityNetwork(AbstractNetwork):
     @property
     def schema(self) -> Schema:
         """`loss`, `skill_strength`, `skill_loss`, and `train_loss` on a finite set."""
-        regime, none = self.described_regime, (TheoryKind.none, OFF_THE_SKILLS)
-        strength: dict[str, Any] = {"limits": f"no closed form with optimizer={self.optimizer!r}"}
-        if regime.applies(self):
+        regime = self.described_regime
+        none: dict[str, Any] = {"no_theory": OFF_THE_SKILLS}
+        strength: dict[str, Any]
+        if parts := regime.missing_parts(self):
+            strength = {"no_theory": no_closed_form(self, parts)}
+        else:
             strength = {"predicted": regime.predicted, "limits": regime.limits}
             strength |= {"functions": regime.functions, "fitted": (regime.parameter,)}
         text = "correlation R_k of the output with skill k, given skill k"
         loss = "population loss, half the mean square error"
         observables = {
-            "loss": Observable(("step",), "target²", loss, *none),
+            "loss": Observable(("step",), "target²", loss, **none),
             "skill_strength": Observable(
                 ("step", "skill"), "target", text, **strength, signed=True
             ),
-            "skill_loss": Observable(("step", "skill"), "target²", "loss given skill k", *none),
+            "skill_loss": Observable(("step", "skill"), "target²", "loss given skill k", **none),
         }
         if isinstance(self.data, FiniteSet):
-            on_the_set = Observable(("step",), "target²", "loss on the finite set", *none)
+            on_the_set = Observable(("step",), "target²", "loss on the finite set", **none)
             observables["train_loss"] = on_the_set
         ranks = np.arange(1, self.n_skills + 1)
         coordinates = {"step": np.asarray(self.record_steps), "skill": ranks}
@@ -270,9 +290,8 @@ class ParityNetwork(AbstractNetwork):
 
     def predict(self) -> Observables:
         """`skill_strength` in the regime of time, data or width; nothing where none applies."""
-        if not self.described_regime.applies(self):
-            return {}
-        return {"skill_strength": self.described_regime.skill_strength(self)}
+        regime = self.described_regime
+        return {} if regime.missing_parts(self) else {"skill_strength": regime.skill_strength(self)}
 
     def work(self) -> Work:
         """A product forward and one for the weights' gradient; seven passes of activations."""

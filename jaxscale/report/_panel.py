@@ -135,9 +135,8 @@ class Panel:
             return ""
         if self.theory is not None:
             return "no curve of `theory` has the coordinates of the runs"
-        reason = self.data.attrs.get("limits", "")
-        none = self.data.attrs.get("predicted", "none") == "none"
-        return self.why or (reason if none else "") or "no closed form of it in `theory`"
+        reason = self.data.attrs.get("no_theory")
+        return self.why or reason or "no closed form of it in `theory`"
 
     def _legend(
         self, axes: "matplotlib.axes.Axes", theory: "list[matplotlib.lines.Line2D]"

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxscale._linalg import gram, singular_values, svd
 from jaxscale._system import Observable
-from jaxscale.fields import Real, real, record_field, static_int
+from jaxscale.fields import Real, Steps, real, record_field, static_int
 from jaxscale.sparse._solvers import (
     CONDITION,
     RANK,
@@ -81,7 +81,7 @@ class GradientDescent(AbstractGradientDescent):
 
     learning_rate: Real = real(0.5, above=0.0)
     n_steps: int = static_int(10000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
 
     def solve(self, problem: Problem) -> Fit:
         """Filter the singular values."""
@@ -101,12 +101,12 @@ class GradientSteps(AbstractGradientDescent):
 
     learning_rate: Real = real(0.5, above=0.0)
     n_steps: int = static_int(1000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
 
     def solve(self, problem: Problem) -> Fit:
         """Step `beta`, where `theta = A^T beta`."""
         a, b = problem.design, problem.targets
-        product, rate = gram(a), problem.per_sample(self.learning_rate)
+        product, rate = gram(a), problem.per_sample(jnp.asarray(self.learning_rate))
         stops = jnp.asarray(self.record_steps, jnp.int32)
         starts = jnp.concatenate([jnp.zeros((1,), jnp.int32), stops[:-1]])
 

@@ -56,7 +56,7 @@ def observables(features: AbstractFeatures, solver: AbstractSolver) -> dict[str,
     described |= solver.diagnostics
     for name in described.keys() - {"n_seen", "unseen_loss"}:
         theory: dict[str, Any] = {
-            "limits": missing if name in ("loss", "stable") else "no closed form"
+            "no_theory": missing if name in ("loss", "stable") else "no closed form"
         }
         if name in closed:
             limits, function = closed[name]

@@ -9,6 +9,7 @@ falls on a feature with probability proportional to its mean, and repeated featu
 """
 
 import abc
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -59,10 +60,7 @@ class AbstractInputs(Configurable):
         """`p_i` from normalised shares."""
 
     def n_listed(self, shares: np.ndarray) -> int:
-        """Places for the active features of a sample, all by default.
-
-        A smaller number must hold whatever fields of these inputs are swept.
-        """
+        """Places for the active features of a sample, all by default."""
         return len(shares)
 
     @abc.abstractmethod
@@ -146,9 +144,7 @@ class Bernoulli(AbstractInputs):
                 "`mean_active` times the largest share must be below 1 (each feature is active at "
                 f"most once), got {float(self.mean_active)} * {shares.max():.4g}."
             )
-        from scipy.stats import poisson
-
-        return max(1, int(poisson.isf(TRUNCATED, float(-np.sum(np.log1p(-p))))))
+        return _most_events(float(-np.sum(np.log1p(-p))))
 
     def source(self, probability: Float[Array, " f"], n_listed: int) -> Source:
         events = -jnp.log1p(-probability)
@@ -178,6 +174,13 @@ class Bernoulli(AbstractInputs):
 
     def active_share(self, probability: Float[Array, " f"]) -> Float[Array, " f"]:
         return probability
+
+
+@functools.lru_cache(maxsize=65536)
+def _most_events(mean: float) -> int:
+    from scipy.stats import poisson
+
+    return max(1, int(poisson.isf(TRUNCATED, mean)))
 
 
 def _survival(share: Float[Array, " f"]) -> Float[Array, " f"]:

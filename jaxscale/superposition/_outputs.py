@@ -12,8 +12,6 @@ times its length. Nothing large is subtracted, so small losses keep their relati
 """
 
 import abc
-import functools
-import operator
 from typing import Any
 
 import equinox as eqx
@@ -89,7 +87,7 @@ class Uniform(AbstractAmplitude):
     def moment(self, order: int) -> Any:
         """`sum_k low^k high^(order - k) / (order + 1)`."""
         terms = (self.low**k * self.high ** (order - k) for k in range(order + 1))
-        return functools.reduce(operator.add, terms) / (order + 1)
+        return sum(terms) / (order + 1)
 
     def of_words(self, word: UInt32[Array, "..."], dtype: str) -> Values:
         """`low + (high - low) (word + 1/2) / 2^32`."""

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant
-from jaxscale._system import Observables, TheoryKind
+from jaxscale._system import Observables, TheoryKind, no_closed_form
 from jaxscale.superposition._data import OneHot
 from jaxscale.superposition._embedding import (
     AbstractEmbedding,
@@ -31,6 +31,7 @@ from jaxscale.superposition._embedding import (
     TightFrame,
     start_of,
 )
+from jaxscale.superposition._interface import AbstractTeacherStudent
 from jaxscale.superposition._losses import (
     FreshBatches,
     Population,
@@ -46,12 +47,12 @@ NAMES = ("loss", "signal_loss", "interference_loss", "feature_strength", "step_s
 DEAD = "dead_outputs"
 
 
-def _relaxes_alone(system: Any) -> bool:
+def _relaxes_alone(system: AbstractTeacherStudent) -> bool:
     """Whether every entry of M relaxes alone."""
     return isinstance(system.embedding, Identity) and isinstance(system.inputs, OneHot)
 
 
-def missing_parts(system: Any) -> list[str]:
+def missing_parts(system: AbstractTeacherStudent) -> list[str]:
     """Names of the parts with which no curve has a closed form."""
     optimizer, alone = system.optimizer, _relaxes_alone(system)
     solved = {
@@ -65,14 +66,13 @@ def missing_parts(system: Any) -> list[str]:
     return [name for name, has_theory in solved.items() if not has_theory]
 
 
-def what_theory_says(system: Any) -> dict[str, dict[str, Any]]:
+def what_theory_says(system: AbstractTeacherStudent) -> dict[str, dict[str, Any]]:
     """Fields of `Observable` for what has a closed form, and the reason for what has none."""
     if parts := missing_parts(system):
-        named = ", ".join(f"{name}={getattr(system, name)!r}" for name in parts)
         needs = " unless inputs=OneHot() and embedding=Identity()"
-        reason = f"no closed form with {named}"
+        reason = no_closed_form(system, parts)
         reason += needs if {"gradient", "initial"} >= set(parts) else ""
-        return {name: {"limits": reason} for name in (*NAMES, DEAD)}
+        return {name: {"no_theory": reason} for name in (*NAMES, DEAD)}
     alone, batches = _relaxes_alone(system), not isinstance(system.gradient, Population)
     curve = "bottleneck_loss"
     if alone:
@@ -85,7 +85,7 @@ def what_theory_says(system: Any) -> dict[str, dict[str, Any]]:
         "step_size": "max_learning_rate",
     }
     limits = "mean over initial matrices and batches" if alone else "for the given W"
-    return {DEAD: {"limits": "no closed form: it counts"}} | {
+    return {DEAD: {"no_theory": "no closed form: it counts"}} | {
         name: {
             "predicted": TheoryKind.exact,
             "limits": limits,
@@ -95,7 +95,7 @@ def what_theory_says(system: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def predictions(system: Any) -> Observables:
+def predictions(system: AbstractTeacherStudent) -> Observables:
     """Observables with a closed form, differentiable in every float field."""
     if missing_parts(system):
         return {}
@@ -112,7 +112,9 @@ def predictions(system: Any) -> Observables:
     }
 
 
-def _alone(system: Any, problem: Problem, time: Float[Array, " t"]) -> tuple[Array, ...]:
+def _alone(
+    system: AbstractTeacherStudent, problem: Problem, time: Float[Array, " t"]
+) -> tuple[Array, ...]:
     scale, _ = problem.moments()
     weight, target = problem.teacher.weights, problem.teacher.targets
     rate, initial = system.matrix_rate(lambda: half_limit(problem, None)), system.initial
@@ -142,10 +144,13 @@ def _alone(system: Any, problem: Problem, time: Float[Array, " t"]) -> tuple[Arr
     return (*jax.lax.map(at, time), rate)
 
 
-def _in_modes(system: Any, problem: Problem, time: Float[Array, " t"]) -> tuple[Array, ...]:
+def _in_modes(
+    system: AbstractTeacherStudent, problem: Problem, time: Float[Array, " t"]
+) -> tuple[Array, ...]:
     p, teacher, (scale, mean) = problem.probability, problem.teacher, problem.moments()
-    given = isinstance(system.embedding, Given)
-    w = jnp.asarray(system.embedding.matrix) if given else jnp.eye(p.size, dtype=p.dtype)
+    embedding: Any = system.embedding
+    given = isinstance(embedding, Given)
+    w = jnp.asarray(embedding.matrix) if given else jnp.eye(p.size, dtype=p.dtype)
     solved = modes(w, teacher.targets, teacher.weights, jnp.diag(scale) + jnp.outer(mean, mean))
     rate = system.matrix_rate(
         lambda: solved.max_learning_rate / 2 if given else half_limit(problem, None)

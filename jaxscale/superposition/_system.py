@@ -19,6 +19,7 @@ from jaxscale._system import Observable, Observables, Schema, Work, largest_divi
 from jaxscale.fields import (
     Integer,
     Real,
+    Steps,
     dtype_field,
     is_traced,
     part,
@@ -27,23 +28,21 @@ from jaxscale.fields import (
     size,
     static_int,
 )
-from jaxscale.paths import replace
+from jaxscale.paths import get, replace
 from jaxscale.spectra import power_law_shares
-from jaxscale.superposition._data import AbstractInputs, Bernoulli, OneHot
+from jaxscale.superposition._cost import work
+from jaxscale.superposition._data import AbstractInputs, OneHot
 from jaxscale.superposition._embedding import (
-    TIGHTENINGS,
     AbstractEmbedding,
     Frame,
     Given,
     Identity,
     Pretrained,
     RandomUnit,
-    TightFrame,
     start_of,
 )
+from jaxscale.superposition._interface import ACTIVE, AbstractTeacherStudent
 from jaxscale.superposition._losses import (
-    BLOCK_FLOATS,
-    SAMPLE_BLOCK,
     AbstractGradient,
     FreshBatches,
     Population,
@@ -68,10 +67,8 @@ from jaxscale.superposition._student import (
     Student,
     Task,
     Teacher,
-    Zeros,
     half_limit,
 )
-from jaxscale.training import AbstractTrainedSystem
 
 EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM = range(3)
 
@@ -90,8 +87,7 @@ class StudentState(eqx.Module):
         return self.task.student(self.trained)
 
 
-ACTIVE = "active"  # the length of the lists of active features
-EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
+FREQUENCY = "frequency_exponent"
 
 
 @deprecated_lengths(
@@ -100,7 +96,7 @@ EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
     max_active=ACTIVE,
     places=ACTIVE,
 )
-class TeacherStudent(AbstractTrainedSystem):
+class TeacherStudent(AbstractTeacherStudent):
     r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
 
     Feature `i = 1..N` is active with probability `p_i` proportional to `i^-a` and has importance
@@ -162,109 +158,49 @@ class TeacherStudent(AbstractTrainedSystem):
     optimizer: AbstractOptimizer = part(AbstractOptimizer, Sgd())
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())
     n_steps: int = static_int(1000)
-    record: tuple[int, ...] | None = record_field()
+    record: Steps | None = record_field()
     n_evaluation: int = static_int(4096)
     dtype: str = dtype_field("float32")
 
-    def __check_init__(self):
-        self._check_frequencies()
-        self._check_sizes()
-        self._check_training()
-
-    def _check_frequencies(self) -> None:
-        """Refuse both or neither of a power law and a table of probabilities."""
-        table, n = self.inputs.probabilities, self.n_features
-        if (self.frequency_exponent is None) == (table is None):
-            rule = "be given" if table is None else "be left out with a table of probabilities"
-            raise ValueError(f"`frequency_exponent` must {rule}, got {self.frequency_exponent!r}.")
-        if table is not None and np.shape(table) != (n,):
-            raise ValueError(
-                f"`probabilities` must have n_features = {n} entries, got {len(table)}."
-            )
-
-    def _check_sizes(self) -> None:
-        n, embedding, latent = self.n_features, self.embedding, self.latent_size
-        if latent is None and not isinstance(embedding, Identity | Given):
-            raise ValueError("`latent_size` must be given with a bottleneck, got None.")
-        if latent is not None and not is_traced(latent):
-            flat = isinstance(embedding, Identity)
-            if int(latent) > n or (flat and int(latent) < n):
-                rule = f"n_features = {n} with Identity()" if flat else f"at most n_features = {n}"
-                raise ValueError(f"`latent_size` must be {rule}, got {int(latent)}.")
-        start = start_of(embedding)
-        if isinstance(start, Given):
-            shape = np.shape(start.matrix)
-            other = latent is not None and not is_traced(latent) and shape[0] != latent
-            if shape[1] != n or other:
-                raise ValueError(
-                    f"`matrix` must have shape (latent_size, n_features) = ({latent}, {n}), "
-                    f"got {shape}."
-                )
-
-    def _check_training(self) -> None:
-        """Refuse a gradient that does not exist, rates of what does not train, and a dead start."""
-        exact = has_exact_losses(self.decoder, self.inputs)
-        if isinstance(self.gradient, Population) and not exact:
-            raise ValueError(
-                "`gradient` must be FreshBatches(...) where several features are active and the "
-                "decoder is not linear, got Population() with "
-                f"{self.decoder!r} and {self.inputs!r}."
-            )
-        if self.embedding_learning_rate is not None and not self.embedding.trains:
-            raise ValueError(
-                f"`embedding_learning_rate` must be left out with {self.embedding!r}, which does "
-                f"not train, got {self.embedding_learning_rate}."
-            )
-        if self.bias_learning_rate is not None and not self.decoder.bias:
-            raise ValueError(
-                f"`bias_learning_rate` must be left out with {self.decoder!r}, which has no bias, "
-                f"got {self.bias_learning_rate}."
-            )
-        if self.learning_rate is None and not isinstance(self.optimizer, Sgd):
-            raise ValueError(
-                f"`learning_rate` must be given with {self.optimizer!r} (its default is half the "
-                "stability limit of plain descent), got None."
-            )
-        stuck = isinstance(self.initial, Zeros) and isinstance(self.decoder, Relu)
-        if stuck and self.embedding.has_matrix:
-            raise ValueError(
-                f"`initial` must not be Zeros() with {self.decoder!r}: it never trains."
-            )
-
     def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
         """Dimensions of the embedding, and places for the active features of a sample."""
-        lengths = super().lengths_for(columns)
+        lengths, inputs = super().lengths_for(columns), self.inputs
         if isinstance(self.embedding, Identity):
             lengths["latent_size"] = self.n_features
         elif isinstance(self.embedding, Given) and self.latent_size is None:
             lengths["latent_size"] = np.shape(self.embedding.matrix)[0]
-        inputs, exponent = self.inputs, self.frequency_exponent
         if isinstance(inputs, OneHot):
             lengths[ACTIVE] = 1
-        elif is_traced(exponent, *jax.tree.leaves(inputs)):
-            return lengths
-        elif inputs.probabilities is not None:
-            lengths[ACTIVE] = inputs.n_listed(np.asarray(inputs.probabilities))
-        elif not isinstance(inputs, Bernoulli):
-            shares = power_law_shares(float(exponent), self.n_features)  # pyright: ignore
-            lengths[ACTIVE] = inputs.n_listed(shares)
-        else:
-            own = (float(exponent), float(inputs.mean_active))  # pyright: ignore
-            names = ("frequency_exponent", "inputs.mean_active")
-            swept = (np.atleast_1d(columns.get(*pair)) for pair in zip(names, own, strict=True))
-            rows = (column.tolist() for column in np.broadcast_arrays(*swept))
-            runs = {own, *zip(*rows, strict=True)}
-            lengths[ACTIVE] = max(_n_listed(a, mean, self.n_features) for a, mean in runs)
+        elif not is_traced(self.frequency_exponent, *jax.tree.leaves(inputs)):
+            lengths[ACTIVE] = self._places(columns)
         return lengths
+
+    def _places(self, columns: Mapping[str, Any]) -> int:
+        """Places for the active features of this system and of every run of `columns`."""
+        paths = [FREQUENCY, *(p for p in columns if p.rpartition(".")[0] == "inputs")]
+        own = [np.atleast_1d(get(self, path)) for path in paths]
+        swept = (np.atleast_1d(columns.get(p, o)) for p, o in zip(paths, own, strict=True))
+        numbers = zip(own, np.broadcast_arrays(*swept), strict=True)
+        rows = set(zip(*(np.append(*pair).tolist() for pair in numbers), strict=True))
+
+        @functools.cache
+        def inputs_at(*numbers: float) -> AbstractInputs:
+            inputs = self.inputs
+            for path, value in zip(paths[1:], numbers, strict=True):
+                inputs = replace(inputs, path.removeprefix("inputs."), value)
+            return inputs
+
+        return max(inputs_at(*at).n_listed(self._shares(a)) for a, *at in rows)
+
+    def _shares(self, exponent: Any) -> np.ndarray:
+        n, table = self.n_features, self.inputs.probabilities
+        return power_law_shares(float(exponent), n) if table is None else np.asarray(table)
 
     @property
     def problem(self) -> Problem:
         """Inputs, teacher and output function at this setting."""
-        n, table = self.n_features, self.inputs.probabilities
-        if table is None:
-            shares = power_law_shares(jnp.asarray(self.frequency_exponent), n)
-        else:
-            shares = jnp.asarray(table)
+        n, table, a = self.n_features, self.inputs.probabilities, self.frequency_exponent
+        shares = power_law_shares(jnp.asarray(a), n) if table is None else jnp.asarray(table)
         exponent = jnp.asarray(self.importance_exponent)
         importance = jnp.arange(1, n + 1, dtype=exponent.dtype) ** -exponent
         teacher = Teacher(*self.importance.targets_and_weights(importance))
@@ -296,10 +232,8 @@ class TeacherStudent(AbstractTrainedSystem):
             name: Observable(*described, signed=name == "feature_strength", **theory[name])
             for name, described in table.items()
         }
-        coordinates = {
-            "step": np.asarray(self.record_steps),
-            "group": np.asarray(feature_groups(self.n_features)),
-        }
+        groups = np.asarray(feature_groups(self.n_features))
+        coordinates = {"step": np.asarray(self.record_steps), "group": groups}
         return Schema(observables, coordinates, "teacher-student")
 
     def init(self, key: Key[Array, ""]) -> StudentState:
@@ -372,53 +306,8 @@ class TeacherStudent(AbstractTrainedSystem):
         return predictions(self)
 
     def work(self) -> Work:
-        """Products with W and B of every step, the losses at the records, and the start.
-
-        Per sample a step reads W at the active features, applies B and `W^T`, and goes back through
-        both for the gradient of B (through W, too, where it trains). A population step of a
-        nonlinear student touches every column of M, one of a linear student `(K, K)` matrices.
-        """
-        n, k = self.n_features, self.padded("latent_size")
-        flat, start = isinstance(self.embedding, Identity), start_of(self.embedding)
-        trains, matrix = self.embedding.trains, self.embedding.has_matrix
-        batches = self.gradient if isinstance(self.gradient, FreshBatches) else None
-        batch, places = batches.slice_length if batches else n, self.padded(ACTIVE)
-        quick = batches is None and isinstance(self.decoder, Linear) and not trains
-        if quick:
-            step, working = (4.0 * n * n, 3.0 * n * n) if flat else (4.0 * k**3, 6.0 * k * k)
-            held = 6.0 * n * n if flat else 10.0 * k * k + n * k
-        else:
-            product = 4.0 * n * k + (6.0 if trains else 4.0) * k * k * matrix
-            per_sample = 4.0 * n * n if flat else product
-            per_sample += 12.0 * n + (4.0 * n * k if trains else 2.0 * places * k)
-            step = batch * per_sample * (1.0 if batches else 2.0)
-            working = batch * n + (n * k if trains else 0.0) + (2.0 * n * n if flat else 0.0)
-            held = 4.0 * batch * (n + k) + batch * places * (k + 6)
-            held += (3.0 * n * n if flat else 8.0 * k * k) + 8.0 * n
-            held += (8.0 if trains else 2.0) * n * k
-        if has_exact_losses(self.decoder, self.inputs):
-            record_flops = (4.0 if flat else 2.0 * k + 12.0) * n * n
-            record_floats = 1.2 * min(n * n, BLOCK_FLOATS) + n * k
-        else:
-            per_sample = 2.0 * n * (n if flat else k) + 2.0 * k * k + 12.0 * n
-            record_flops = self.n_evaluation * per_sample
-            block = min(SAMPLE_BLOCK, self.n_evaluation)
-            record_floats = 4.0 * block * n + block * places * (k + 6)
-        drawn = 40.0 * n * k + 4.0 * n * k * k + 2 * EIGENVALUES * k**3
-        init = 60.0 * n * n if flat else drawn
-        if isinstance(start, TightFrame):
-            init += TIGHTENINGS * 4.0 * n * k * k
-        if isinstance(start, Pretrained):
-            init += start.n_steps * start.batch_size * 8.0 * n * k
-            held = max(held, start.batch_size * 2.5 * n + 5.0 * n * k)
-        if batches and isinstance(self.inputs, Bernoulli):
-            step += 40.0 * batch * places
-        return Work(
-            flops=self.n_steps * step + len(self.record_steps) * record_flops + init,
-            working_floats=working,
-            resident_floats=max(held, record_floats + 2.0 * n * k + 3.0 * k * k),
-            n_steps=self.n_steps,
-        )
+        """Products with W and B of every step, the losses at the records, and the start."""
+        return work(self)
 
     def with_micro_batch(self, max_floats: float) -> "TeacherStudent":
         """Gradient slices of the largest divisor of the batch whose outputs fit."""
@@ -447,18 +336,10 @@ class TeacherStudent(AbstractTrainedSystem):
 
     def estimated_limit(self) -> float:
         """The stability limit, before W is drawn."""
-        n, inputs, table = self.n_features, self.inputs, self.inputs.probabilities
-        if table is None:
-            table = power_law_shares(float(self.frequency_exponent), n)  # pyright: ignore
-        p = np.asarray(inputs.probability(table))
+        n, inputs = self.n_features, self.inputs
+        p = np.asarray(inputs.probability(self._shares(self.frequency_exponent)))
         scale, mean = (np.asarray(moment) for moment in inputs.moments(p))
         importance = np.arange(1.0, n + 1) ** -float(self.importance_exponent)
         _, weights = self.importance.targets_and_weights(importance)
         latent = n if self.latent_size is None else int(self.latent_size)
         return estimated_limit(self.embedding, latent, scale, mean, weights)
-
-
-@functools.lru_cache(maxsize=65536)
-def _n_listed(exponent: float, active: float, n: int) -> int:
-    """Places for active features where frequencies are a power law."""
-    return Bernoulli(mean_active=np.asarray(active)).n_listed(power_law_shares(exponent, n))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale._status import Status
-from jaxscale._system import Observable, Schema, largest_divisor
+from jaxscale._system import Observable, Schema, TheoryKind, largest_divisor
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._plan import Plan
@@ -163,6 +163,7 @@ class Layout:
                 "long_name": observable.description,
                 "predicted": str(observable.predicted),
                 "limits": observable.limits,
+                "no_theory": observable.no_theory,
             }
             if name == "status":
                 attrs["flag_values"] = [int(s) for s in Status]
@@ -192,8 +193,12 @@ def _union(
                 f"`axes` must give {name!r} one set of dimensions, got {first} and {others[0]}; "
                 "run them as two grids."
             )
-        limits = "; ".join(dict.fromkeys(o.limits for o in each if o.limits))
-        observables[name] = dataclasses.replace(each[0], limits=limits)
+        with_theory = [o for o in each if o.predicted is not TheoryKind.none]
+        texts = {
+            field: "; ".join(dict.fromkeys(getattr(o, field) for o in each if getattr(o, field)))
+            for field in ("limits", "no_theory")
+        }
+        observables[name] = dataclasses.replace([*with_theory, *each][0], **texts)
     coordinates = {}
     for dim in dict.fromkeys(d for o in observables.values() for d in o.dims):
         values = [s.coordinates[dim] for s in schemas if dim in s.coordinates]

@@ -80,7 +80,8 @@ def closed_forms(layout: Layout) -> list[str]:
 def no_theory(grid: Grid) -> str:
     """One line on why no observable of a grid has a closed form, naming the parts."""
     schemas = [bucket.padded_system.schema for bucket in theory_layout(grid).buckets]
-    reasons = dict.fromkeys(o.limits for s in schemas for o in s.observables.values() if o.limits)
+    every = (o.no_theory for schema in schemas for o in schema.observables.values())
+    reasons = dict.fromkeys(reason for reason in every if reason)
     name = type(grid.system).__name__
     return f"{name}: {'; '.join(reasons) or 'no observable has a closed form'}"
 

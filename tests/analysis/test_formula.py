@@ -116,6 +116,16 @@ def test_outliers_move_a_square_and_not_a_huber(noisy):
     assert moved[0] > 5 * moved[1]
 
 
+def test_a_huber_loss_says_why_there_is_no_interval(noisy):
+    loss = js.residuals.Huber(delta=1e-4)
+    with pytest.warns(UserWarning, match="1 of 1 fits have no standard error: fewer than 10"):
+        fit = js.calibrate(_formula(), noisy, FREE, loss=loss, n_starts=1)
+    table = fit.table()
+    assert {cell for row in table.rows for cell in row[2:]} == {"–"}
+    assert table.note == "2 standard errors undefined"
+    assert "nan" not in str(fit)
+
+
 def test_bootstrap_over_runs(noisy):
     options = {"bootstrap": 50, "resample": "run", "n_starts": 1}
     with pytest.warns(UserWarning, match="4 things to resample are too few"):

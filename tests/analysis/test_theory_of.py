@@ -29,6 +29,8 @@ CASES = [
     (network(optimizer=js.Adam()), "skill_strength", "none", "optimizer=Adam(", ""),
     (network(data=js.emergence.FiniteSet(n_samples=30)), "skill_strength", "calibrated",
      "calibrate shots", "data_emergence"),
+    (network(regime=js.emergence.DataLimited(), optimizer=js.Adam()), "skill_strength", "none",
+     "no closed form with data=Online()", ""),
     (network(regime=js.emergence.WidthLimited()), "skill_strength", "calibrated",
      "calibrate units_per_skill", "width_emergence"),
     (js.emergence.MultilinearSkills(), "loss", "exact", "gradient flow", "loss"),
@@ -53,12 +55,19 @@ def test_the_table_says_what_theory_there_is(system, observable, kind, limits, f
     assert limits in rows[observable][1]
     assert (f"theory.{function}" in rows[observable][2]) if function else not rows[observable][2]
     for name, o in system.schema.observables.items():
-        assert o.limits, f"{name} has no reason"
-        assert (o.predicted == "none") is not bool(o.functions)
+        none = o.predicted == "none"
+        assert none is bool(o.no_theory) is not bool(o.limits), name
+        assert none is not bool(o.functions)
         for path in o.functions:
             assert callable(functools.reduce(getattr, path.split("."), js))
         for path in o.fitted:
             assert js.paths.get(system, path) is not None
+
+
+def test_limits_of_no_theory_are_its_reason():
+    with pytest.warns(DeprecationWarning, match="use `no_theory`"):
+        old = js.Observable(("step",), "1", "mine", limits="it counts")
+    assert (old.limits, old.no_theory) == ("", "it counts")
 
 
 def test_only_a_system_has_a_theory():
@@ -78,7 +87,7 @@ def test_one_line_names_the_part_without_theory():
         js.predict(js.Grid(given, {"optimizer": optimizers}))
     assert not theory.data_vars
     loss = ("seed", "step"), np.ones((2, 3))
-    runs = theory.assign(loss=loss, gap=(*loss, {"predicted": "none", "limits": "a reason"}))
+    runs = theory.assign(loss=loss, gap=(*loss, {"predicted": "none", "no_theory": "a reason"}))
     for call in (
         lambda: js.compare(runs, theory),
         lambda: js.calibrate(grid, runs, ["frequency_exponent"]),

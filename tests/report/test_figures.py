@@ -265,7 +265,7 @@ def test_legend_and_title_say_what_theory_lacks(results):
     nothing = xarray.Dataset(attrs={"no_theory": "Model: no closed form with decoder=Relu()"})
     axes = plot(runs, nothing, observables="loss").axes[0]
     assert axes.get_title().split("\n")[1] == "Model: no closed form with decoder=Relu()"
-    bare = runs["loss"].assign_attrs(predicted="none", limits="no closed form: a reason")
+    bare = runs["loss"].assign_attrs(predicted="none", no_theory="no closed form: a reason")
     axes = plot(bare, theory.drop_vars("loss")).axes[0]
     assert axes.get_title().split("\n")[1] == "no closed form: a reason"
 

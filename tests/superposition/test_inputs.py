@@ -140,6 +140,22 @@ class _Half(js.superposition.AbstractInputs):
         return probability / jnp.max(probability)
 
 
+class _Few(_Half):
+    """Lists that grow with a field that is swept."""
+
+    def n_listed(self, shares):
+        return round(4 * float(self.share))
+
+
+def test_lists_of_inputs_of_a_user_hold_every_swept_run():
+    system = js.superposition.TeacherStudent(
+        n_features=4, latent_size=2, frequency_exponent=1.0, inputs=_Few()
+    )
+    assert system.padded("active") == 2
+    swept = {"inputs.share": [0.2, 0.9], "frequency_exponent": [1.0, 1.0]}
+    assert system.padded_for(swept).padded("active") == 4
+
+
 def test_inputs_of_a_user_are_drawn_and_list_every_feature():
     system = js.superposition.TeacherStudent(
         n_features=4, latent_size=2, frequency_exponent=1.0, inputs=_Half(), n_steps=3,

@@ -128,6 +128,8 @@ def test_loss_at_the_start():
     options = {"scale": scale, "bias_learning_rate": 1.0, "n_features": 4096}
     loss = theory.interference_loss(np.array([0.0, math.inf]), **options)
     np.testing.assert_allclose(loss, [4096 * 1.3**2 / (4 * 64), 0.0], rtol=1e-13)
+    options["n_features"] = jnp.asarray([math.inf, 5.0])  # of an array: a plain one is refused
+    assert not np.any(theory.interference_loss(math.inf, **options))
     slope = jax.grad(
         lambda eta: theory.interference_loss(
             math.inf, scale=1.0, bias_learning_rate=eta, n_features=1

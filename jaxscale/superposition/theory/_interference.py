@@ -70,7 +70,7 @@ def interference_loss(
     endless = jnp.isinf(t)
     residual = tail.residual(eta * jnp.where(endless, 0.0, t))
     residual, s, n = as_floats(residual, s, n)
-    return n * s**2 / 2 * jnp.where(endless, 0.0, residual)
+    return jnp.where(endless, 0.0, n) * s**2 / 2 * residual  # 0, also of infinitely many outputs
 
 
 @theory_function()

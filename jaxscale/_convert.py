@@ -1,0 +1,133 @@
+"""Numbers out of what users give: converted, or refused by the field's name and the value."""
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Int
+
+if TYPE_CHECKING:  # what constructors take; fields hold arrays
+    Real = float | Array | np.ndarray
+    Integer = int | np.integer | Array | np.ndarray
+    Steps = Sequence[int] | np.ndarray
+else:
+    Real = Float[Array | np.ndarray, ""]
+    Integer = Int[Array | np.ndarray, ""]
+    Steps = tuple[int, ...]
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether any of `values` is a tracer, which has no number yet."""
+    return any(isinstance(value, Tracer) for value in values)
+
+
+_COMPARISONS = {
+    "above": (operator.gt, "greater than"),
+    "at_least": (operator.ge, "at least"),
+    "below": (operator.lt, "less than"),
+    "at_most": (operator.le, "at most"),
+}
+
+
+def _check_interval(name: str, value: float, bounds: Mapping[str, float | None]) -> None:
+    for key, bound in bounds.items():
+        holds, words = _COMPARISONS[key]
+        if bound is not None and not holds(value, bound):
+            raise ValueError(f"`{name}` must be {words} {bound}, got {value!r}.")
+
+
+def as_real(name: str, value: Any, **bounds: float | None) -> Any:
+    """Convert `value` to a host float64 scalar; traced values pass through.
+
+    **Raises** `ValueError` naming `name` for what is not a finite scalar within `bounds`.
+    """
+    return float_array(name, value, 0, bounds)
+
+
+def float_array(name: str, value: Any, ndim: int, bounds: Mapping[str, float | None]) -> Any:
+    if is_traced(value):
+        return value
+    numbers = "an array of real numbers" if ndim else "a real number"
+    shape = ("a scalar", "a non-empty vector", "a non-empty matrix")[ndim]
+    try:
+        if value is None or isinstance(value, bool | str | bytes) or np.iscomplexobj(value):
+            raise TypeError
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be {numbers}, got {value!r}.") from None
+    if array.ndim != ndim or array.size == 0:
+        raise ValueError(f"`{name}` must be {shape}, got shape {array.shape}.")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"`{name}` must be finite, got {float(array[~np.isfinite(array)][0])!r}.")
+    for number in (array.min(), array.max()) if ndim else (array,):
+        _check_interval(name, float(number), bounds)
+    return array
+
+
+def as_int(name: str, value: Any, **bounds: float | None) -> int:
+    """Convert `value` to a Python int.
+
+    **Raises** `ValueError` naming `name` for what is not a whole number within `bounds`.
+    """
+    try:
+        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or abs(number - round(number)) > 1e-9 * abs(number):
+        raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
+    _check_interval(name, round(number), bounds)
+    return round(number)
+
+
+def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
+    r"""Convert numbers and arrays to floating arrays of one common dtype.
+
+    $$\text{dtype} = \max_i \text{dtype}(x_i)$$ over the arguments that are floating arrays;
+    Python numbers and integers follow them, or the default float dtype if there are none.
+
+    **Arguments:**
+
+    - `values`: scalars or arrays of any shape.
+
+    **Returns:** one array per argument, shapes unchanged.
+    """
+    # through NumPy: one transfer for each number, and no conversion on the device
+    arrays = [v if isinstance(v, jax.Array | int | float) else np.asarray(v) for v in values]
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(float, *arrays)
+    return tuple(
+        a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype))
+        for a in arrays
+    )
+
+
+def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
+    """Check a plain Python or NumPy number or array; JAX arrays and tracers pass.
+
+    **Raises:** `ValueError` "`name` must be `what`, got ..." unless `ok(value)` is true throughout.
+    """
+    if type(value) in (int, float):  # the usual case; NumPy takes several times as long
+        valid = ok(value)
+    elif isinstance(value, jax.Array):
+        return
+    elif np.asarray(value).dtype.kind not in "fiub":
+        raise ValueError(f"`{name}` must be {what}, got {value!r}.")
+    else:
+        valid = ok(np.asarray(value))
+    if valid is not True and not np.all(valid):
+        raise ValueError(f"`{name}` must be {what}, got {value}.")
+
+
+def require_count(name: str, value: int | float) -> None:
+    """Check a static number of terms: an integer of at least 1, or `math.inf`.
+
+    **Raises:** `ValueError` that names `name` and the value.
+    """
+    is_number = isinstance(value, int | float | np.number | jax.Array)
+    if not is_number or not value >= 1 or (value != math.inf and int(value) != value):
+        raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")
