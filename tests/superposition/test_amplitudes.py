@@ -1,5 +1,7 @@
 """Exact means over amplitudes against quadrature, and draws against their moments."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,19 +14,22 @@ from jaxscale.superposition._outputs import Fixed, Uniform
 NUMBER = st.floats(-2, 2, allow_subnormal=False).map(lambda x: round(x, 3))
 
 
+@eqx.filter_jit
+def positive_means(amplitude, slope, bias, target):
+    return (
+        amplitude.positive_square(slope, bias),
+        amplitude.positive_error(slope, bias, target),
+        amplitude.positive_product(slope, bias),
+    )
+
+
 @settings(deadline=None, max_examples=60)
 @given(slope=NUMBER, bias=NUMBER, target=NUMBER, low=st.sampled_from([0.0, -1.0, 0.5]))
 def test_means_of_a_uniform_amplitude(slope, bias, target, low):
-    import jax
-
     with jax.enable_x64(True):
         amplitude = Uniform(low=low, high=1.5)
         m, b, a = (jnp.asarray([float(v)]) for v in (slope, bias, target))
-        actual = (
-            amplitude.positive_square(m, b),
-            amplitude.positive_error(m, b, a),
-            amplitude.positive_product(m, b),
-        )
+        actual = positive_means(amplitude, m, b, a)
 
     def output(u):
         return max(slope * u + bias, 0.0)

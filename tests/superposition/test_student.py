@@ -332,8 +332,8 @@ def test_lists_of_traced_systems_are_asked_for():
 @pytest.mark.parametrize(
     "axes",
     [
-        {"frequency_exponent": js.geomspace(1.1, 2.0, 100), "inputs.mean_active": [0.5, 1.0]},
-        {"learning_rate": js.geomspace(1e-3, 1e-1, 200)},
+        {"frequency_exponent": js.geomspace(1.1, 2.0, 20), "inputs.mean_active": [0.5, 1.0]},
+        {"learning_rate": js.geomspace(1e-3, 1e-1, 40)},
     ],
     ids=["sizes", "rates"],
 )
@@ -341,7 +341,7 @@ def test_plans_of_many_runs_ask_the_system_a_bounded_number_of_times(axes, monke
     """Places and limits are numbers of NumPy: no JAX program runs for a plan."""
     system = S.TeacherStudent(**BASE, inputs=S.Bernoulli(), learning_rate=0.01, n_steps=1)
     monkeypatch.setattr(jnp, "cumsum", None)  # what drawing would need
-    plan = js.plan(js.Grid(system, axes, seeds=50))
+    plan = js.plan(js.Grid(system, axes, seeds=250))
     assert plan.n_runs == 10_000
 
 
