@@ -127,8 +127,8 @@ class SurfaceFile:
         ):  # fmt: skip
             axes = grid[0, i]
             ends += [(float(places[-1]), float(best[name][-1]), text, darker(color))] if i else []
-            axes.plot(c, self.runs[name], color=color, **POINTS)
-            dashed(axes, places, best[name], color, **BELOW)
+            axes.plot(c, self.runs[name], color=color, label=name, **POINTS)
+            dashed(axes, places, best[name], color, name, **BELOW)
             if name in bands:
                 axes.fill_between(places, *bands[name], color=color, alpha=0.2, lw=0)
         ratio = self.runs["loss"] / self.surface.loss(*self.sizes)
