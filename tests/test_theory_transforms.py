@@ -291,11 +291,12 @@ ACCURACY = {
 SLOW = {  # seconds of compilation; the others share their sums and integrals
     *(f"emergence-{n}" for n in (
         "loss", "data_loss", "compute_law", "minimum_norm", "paper", "allocation",
-        "time_parameter",
+        "time_parameter", "minimum_norm_law",
     )),
     *(f"superposition-{n}" for n in (
         "bottleneck_steps", "loss_weighted", "pareto", "shared", "floor", "asymptote",
         "asymptote_late", "bottleneck", "local", "local_late", "matrix", "window",
+        "loss_steps", "random_rate",
     )),
     *(f"sparse-{n}" for n in (
         "allocation_n", "allocation_loss", "loss_below", "loss_above", "loss_ridge", "unseen_loss",

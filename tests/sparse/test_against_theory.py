@@ -115,7 +115,7 @@ def test_mean_over_features_at_given_inputs():
     [
         pytest.param(1.0, 2.0, 1024, [6, 17, 28, 112, 280], 300, marks=pytest.mark.slow),
         pytest.param(0.5, 2.0, 1024, [6, 17, 28, 112, 280], 300, marks=pytest.mark.slow),
-        (0.5, 2.0, 1024, [6, 28, 112], 120),
+        (0.5, 2.0, 1024, [6, 28, 112], 80),
         pytest.param(1.0, 1.5, 256, [11, 32, 50, 200], 300, marks=pytest.mark.slow),
     ],
 )
@@ -146,7 +146,7 @@ def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes, see
     [
         pytest.param([64], [128, 256], 60, marks=pytest.mark.slow),
         pytest.param([128, 256], [64], 30, marks=pytest.mark.slow),
-        ([128], [64], 30),
+        ([128], [64], 16),
     ],
     ids=["below the peak", "above the peak", "just above the peak"],
 )
@@ -236,11 +236,12 @@ def test_descent_follows_the_flow():
 
 
 @pytest.mark.parametrize(
-    ("alpha", "gamma"), [pytest.param(0.5, 2.5, marks=pytest.mark.slow), (0.5, 3.0)]
+    ("alpha", "gamma", "seeds"),
+    [pytest.param(0.5, 2.5, 5000, marks=pytest.mark.slow), (0.5, 3.0, 3000)],
 )
-def test_instability_is_as_rare_as_one_spike(alpha, gamma):
+def test_instability_is_as_rare_as_one_spike(alpha, gamma, seeds):
     """Exponents in D and eta within 3 s.e., counts over predictions within 25 %."""
-    sizes, rates, seeds = [50, 100, 200], np.array([0.25, 0.5, 1.0]), 5000
+    sizes, rates = [50, 100, 200], np.array([0.25, 0.5, 1.0])
     solver = GradientDescent(learning_rate=0.1, n_steps=1, record=[0])
     system = _system(alpha, gamma, n_samples=200, solver=solver)
     grid = js.Grid(system, {"n_samples": sizes}, seeds=seeds)
