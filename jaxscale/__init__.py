@@ -36,6 +36,7 @@ from jaxscale._system import (
     TheoryKind as TheoryKind,
     Work as Work,
 )
+from jaxscale._text import nearest as _nearest
 from jaxscale.analysis import (
     Calibration as Calibration,
     Claim as Claim,
@@ -72,4 +73,5 @@ if not _TYPE_CHECKING:  # to a type checker, a module with `__getattr__` would h
         if name == "Predicted":
             _warn_deprecated("Predicted", "TheoryKind")
             return TheoryKind
-        raise AttributeError(f"module 'jaxscale' has no attribute {name!r}")
+        hint = _nearest(name, [n for n in globals() if not n.startswith("_")])
+        raise AttributeError(f"module 'jaxscale' has no attribute {name!r}{hint}")

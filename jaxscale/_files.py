@@ -1,5 +1,6 @@
 """Files that commands read and write, checked before anything runs."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,11 @@ def require_writable(what: str, path: Path, endings: Sequence[str] = ()) -> None
 
 def require_folder(what: str, path: Path) -> None:
     """Raise `ValueError` unless the folder `path` can be made, or written to if it exists."""
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except OSError as error:  # a name that is too long, say
+        raise ValueError(f"`{what}` {path} cannot be written: {error.strerror}.") from None
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")

@@ -91,9 +91,9 @@ def _start(devices: int | None, no_cache: bool) -> None:
 
     try:
         use_all_cores(devices)
-    except ValueError:
+    except ValueError as error:
         if devices is not None:  # else the caller started JAX: its devices are what there is
-            raise
+            raise ValueError(str(error).replace("`n_devices`", "`--devices`")) from None
     if not no_cache:
         with _warnings_as_lines():
             keep_compiled()
@@ -173,6 +173,9 @@ def run(
     seeds: Seeds = None,
     store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
+    observable: Annotated[
+        Texts, typer.Option(help="Observable of the figure; may be repeated.")
+    ] = None,
     calibrate: Annotated[
         Texts, typer.Option(help="field[=start] of the theory to fit to the runs; may be repeated.")
     ] = None,
@@ -191,12 +194,15 @@ def run(
 
     if figure is not None:
         require_writable("figure", figure, FIGURES)
+    if observable and figure is None:
+        raise ValueError(f"`observable` belongs to --figure FILE, got {observable[0]!r} alone.")
     if where and not calibrate:
         raise ValueError(f"`where` belongs to --calibrate FIELD, got {where[0]!r} alone.")
     _start(devices, no_cache)
     from rich.console import Console
 
     from jaxscale._status import Status
+    from jaxscale._text import unknown
     from jaxscale.report._fit_file import Request, check_request, fit_runs
     from jaxscale.report._plot import plot
     from jaxscale.sweep._execute import run as run_plan
@@ -210,6 +216,10 @@ def run(
     request = Request("", None, free=tuple(calibrate or ()), where=tuple(where or ()))
     if calibrate:
         check_request(request, planned.grid)
+    drawable = planned.buckets[0].padded_system.schema.observables
+    for name in observable or ():
+        if name not in drawable:
+            raise unknown("`observable`", name, drawable)
     typer.echo(str(planned))
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
@@ -225,14 +235,15 @@ def run(
     console.print(f"{', '.join(parts)}; {cost}")
     console.print(f"store: {path}")
     if not runs.attrs["complete"]:
-        raise typer.Exit(INTERRUPTED)
+        n_done = sum(n for code, n in counts.items() if code != Status.not_run)
+        _leave(f"{n_done} of {planned.n_runs} runs are kept")
     with _warnings_as_lines():
         fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
         if fit is not None:
             console.print(fit.table())
         if figure is not None:
             theory: Any = predict(planned.grid) if fit is None else fit.predict()
-            plot(runs, theory).savefig(figure, dpi=160)
+            plot(runs, theory, observables=observable).savefig(figure, dpi=160)
             console.print(f"figure: {figure}")
             for field in sorted({o.attrs.get("uncalibrated", "") for o in theory.values()} - {""}):
                 console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")
@@ -427,17 +438,19 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     typer.echo(f"presets: {', '.join(preset_names())}")
 
 
-def _leave(code: int) -> None:
-    """End at once: XLA may still be compiling in a thread, which breaks an orderly exit."""
+def _leave(state: str) -> None:
+    """End at once after Ctrl-C: XLA may still compile in a thread, which breaks an orderly exit."""
+    typer.echo(f"stopped; {state}, the same command continues", err=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(INTERRUPTED)
 
 
 def main() -> None:
     """Entry point: one clear line and exit code 2 for an error, the traceback with `--debug`."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    warnings.filterwarnings("ignore", "stopped by Ctrl-C")  # `_leave` says it
     try:
         app(arguments, prog_name="jaxscale")
     except (ValueError, OSError) as error:
@@ -447,6 +460,5 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            typer.echo("stopped; finished chunks are kept, the same command continues", err=True)
-            _leave(INTERRUPTED)
+            _leave("finished chunks are kept")
         raise

@@ -197,6 +197,8 @@ def _final_state(system: AbstractTrainedSystem, key: Key[Array, ""]) -> Any:
 def train(system: AbstractSystem, key: Key[Array, ""]) -> Any:
     """Train one run and return its final state, trained weights included.
 
+    It equals a run of a sweep bit for bit, or to rounding that may grow, as `js.select` says.
+
     **Arguments**
 
     - `system`: an `AbstractTrainedSystem`.

@@ -53,7 +53,8 @@ def command(monkeypatch, capsys, tmp_path):
 
 def test_run_writes_store_and_figure(command, sweep, tmp_path):
     store, figure = tmp_path / "a.zarr", tmp_path / "a.svg"
-    code, out, err = command("run", sweep, "--store", str(store), "--figure", str(figure))
+    names = ("--observable", "skill_loss", "--observable", "loss")
+    code, out, err = command("run", sweep, "--store", str(store), "--figure", str(figure), *names)
     assert (code, err) == (0, "")
     assert "4 runs ok, 0 nonfinite, 0 diverged, 0 not converged" in out
     assert "nothing was left" not in out
@@ -130,8 +131,8 @@ def test_info(command):
         (["plan", "SWEEP", "--axis", "learning_rate=geom:1:2"], ["geom:lo:hi:n"]),
         (["plan", "SWEEP", "--axis", "learning_rat=1,2"], ["did you mean `learning_rate`"]),
         (["plan", "SWEEP", "--seeds", "0"], ["seeds", "0"]),
-        (["plan", "SWEEP", "--devices", "0"], ["devices", "0"]),
-        (["plan", "SWEEP", "--devices", "7"], ["devices", "7"]),
+        (["plan", "SWEEP", "--devices", "0"], ["error: `--devices` must be from 1", "0"]),
+        (["plan", "SWEEP", "--devices", "7"], ["error: `--devices` cannot become 7"]),
         (["run", "SWEEP", "--store", "SWEEP"], ["`store`", "must be a folder", "is a file"]),
         (["run", "SWEEP", "--figure", "nowhere/a.svg"], ["nowhere/a.svg lies in a folder that"]),
         (
@@ -149,10 +150,19 @@ def test_info(command):
         (["plan", "emergence_time", "--set", "optimizer=3"], ["must be one of Sgd, Adam, Optax"]),
         (["plan", "emergence_data", "--set", "n_steps=10"], ["give `record`, too", "[0, 10]"]),
         (["plan", "SWEEP", "--memory", "-5"], ["`memory`", "got -5.0."]),
-        (["plan", "SWEEP", "--memory", "1e-6"], ["megabytes, got 1e-06"]),
+        (
+            ["plan", "SWEEP", "--memory", "1e-6"],
+            ["its results, got 1 (1e-06 MB)"],
+        ),
         (["run", "SWEEP", "--figure", "."], ["`figure`"]),
         (["run", "SWEEP", "--store", "SWEEP/a.zarr"], ["must be a folder", "is a file"]),
         (["reproduce", "emergence", "--out", "SWEEP/out"], ["`out`", "must be a folder"]),
+        (["reproduce", "emergence", "--out", "x" * 300], ["`out` xxx", "cannot be written: File"]),
+        (["run", "SWEEP", "--observable", "loss"], ["`observable` belongs to --figure"]),
+        (
+            ["run", "SWEEP", "--figure", "a.svg", "--observable", "los"],
+            ["`observable` must be one of", "did you mean `loss`"],
+        ),
         (["reproduce", "emergance"], ["did you mean `emergence`"]),
         (["reproduce", "emergence", "--scale", "ful"], ["did you mean `full`"]),
         (["show", "nosuch.zarr"], ["`store`", "does not exist"]),
@@ -198,13 +208,14 @@ def test_a_sweep_file_is_read_once(command, sweep, monkeypatch):
     names, read = [], Path.read_text
 
     def counted(self, *arguments, **named):
-        names.append(self.name)
+        names.append((self.name, *arguments))
         return read(self, *arguments, **named)
 
     monkeypatch.setattr(Path, "read_text", counted)
     monkeypatch.setattr(execute, "_opened", lambda *_: sys.exit(0))
     command("run", sweep)
-    assert names.count(Path(sweep).name) == 1
+    own = [name for name in names if name[0] == Path(sweep).name]
+    assert own == [(Path(sweep).name, "utf-8")]  # not in the encoding of the locale
 
 
 def test_version_and_presets(command):
@@ -253,10 +264,10 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(execute, "compute", stop)
-        patch.setattr(cli, "_leave", sys.exit)  # which would end this process
+        patch.setattr(cli.os, "_exit", lambda code: sys.exit(f"left with {code}"))
         code, _, err = command("run", sweep)
-    assert code == 130
-    assert "the same command continues" in err
+    assert code == "left with 130"
+    assert err == "stopped; 0 of 4 runs are kept, the same command continues\n"
     assert js.open_store(tmp_path / "small.zarr").attrs["complete"] == 0
     code, out, _ = command("show", "small.zarr")
     assert code == 0

@@ -101,8 +101,8 @@ def test_old_maxima_work_in_classes_of_a_user_and_as_axes():
 def test_the_old_name_of_theory_kind_warns():
     with pytest.warns(DeprecationWarning, match="`Predicted` is deprecated, use `TheoryKind`"):
         assert js.Predicted is js.TheoryKind
-    with pytest.raises(AttributeError, match="no attribute 'Predictd'"):
-        _ = js.Predictd
+    with pytest.raises(AttributeError, match="no attribute 'emergance'; did you mean `emergence`"):
+        _ = js.emergance
 
 
 def test_old_names_of_other_lengths_read_them():

@@ -44,23 +44,28 @@ class Panel:
         if self.curves is not None and data.sizes[self.curves] == 1 and curves is None:
             self.curves = None
         self.last = [d for d in rest if d != self.curves]
-        self.shown = self.data.isel({d: -1 for d in self.last})
-        n = 1 if self.curves is None else data.sizes[self.curves]
-        self.chosen = np.unique(np.linspace(0, n - 1, min(n, MAX_CURVES)).round().astype(int))
+        self.shown = self.data.isel({d: -1 for d in self.last}).compute()
+        self.n_curves = 1 if self.curves is None else data.sizes[self.curves]
+        one = [d for d in self.shown.dims if d != self.curves]
+        drawable = np.flatnonzero(np.isfinite(self.shown).any(one))  # curves of which there is some
+        self.n_drawable = n = drawable.size
+        self.chosen = drawable[np.linspace(0, n - 1, min(n, MAX_CURVES)).round().astype(int)]
 
     def draw(self, axes: "matplotlib.axes.Axes", log: str | None, title: str | None) -> None:
         """Draw curves, theory, axes, title and legend."""
         data, dim, at = self.shown, self.curves, places(self.shown[self.x])
         log_x = "x" in log if log is not None else (at > 0).sum() > 2 and spans_decades(at[at > 0])
-        inside = np.asarray(data.isel({self.x: at > 0}) if log_x else data)
+        positive = data.isel({self.x: at > 0})
+        log_x = log_x and bool(np.isfinite(positive).any())  # else such an axis would be empty
+        inside = np.asarray(positive if log_x else data)
         values = inside[np.isfinite(inside)]
-        log_y = "y" in log if log is not None else spans_decades(values)
+        log_y = spans_decades(values) if log is None else "y" in log and bool((values > 0).any())
         labels = ["simulation" if self.given else ""]
         if dim is not None:
             labels = [f"{dim} {text}" for text in _short(data[dim], self.chosen)]
-        theory, lines = self._theory_by_curve(), []
-        for i, label in enumerate(labels):
-            one = data if dim is None else data.isel({dim: self.chosen[i]})
+        theory, lines = self._theory_by_curve() if self.n_drawable else None, []
+        for i, (place, label) in enumerate(zip(self.chosen, labels, strict=False)):
+            one = data if dim is None else data.isel({dim: place})
             color = OKABE_ITO[i % len(OKABE_ITO)]
             band(axes, one, self.x, color, label, log=log_y)
             if theory is not None and (dim in theory.dims or (dim is None and not self._at())):
@@ -79,7 +84,7 @@ class Panel:
         axes.set_ylabel(f"{data.name} [{unit}]" if unit not in ("", "1") else str(data.name))
         first = data.attrs.get("long_name", "") if title is None else title
         texts = [*first.split("\n"), *self._fixed(), "" if lines else self._without()]
-        wrapped = "\n".join(s for t in texts for s in textwrap.wrap(t, TITLE_WIDTH))
+        wrapped = "\n".join(s for text in texts for s in _wrapped(text))
         axes.set_title(wrapped.replace(UNBROKEN, " "), fontsize=9)
         self._legend(axes, lines)
 
@@ -127,11 +132,14 @@ class Panel:
                 size, value = self.data.sizes[d], _short(self.data[d], [-1])[0]
                 if d != "seed" or size == 1:
                     texts.append(f"{d} = {value}" + (f" (last of {size})" if size > 1 else ""))
+        if self.n_drawable < self.n_curves:
+            share = f"{self.n_curves - self.n_drawable} of {self.n_curves} curves: "
+            texts.append(f"{share if self.n_drawable else ''}not run, or not finite")
         return [", ".join(text.replace(" ", UNBROKEN) for text in texts)]
 
     def _without(self) -> str:
         """Why theory does not show this observable, where it was given."""
-        if not self.given:
+        if not (self.given and self.n_drawable):
             return ""
         if self.theory is not None:
             return "no curve of `theory` has the coordinates of the runs"
@@ -144,8 +152,7 @@ class Panel:
         """Name the curves, what is drawn of them, and the state of the theory."""
         from matplotlib.lines import Line2D
 
-        n = 1 if self.curves is None else self.data.sizes[self.curves]
-        drawn = self.chosen.size
+        n, drawn = self.n_drawable, self.chosen.size
         notes = [f"{drawn} of {n} values of {self.curves}"] if n > drawn else []
         n_seeds = self.data.sizes.get("seed", 1)
         if n_seeds > 1 and self.x != "seed":
@@ -168,6 +175,16 @@ class Panel:
                 place = match_labels(own, at)[0] if own.size == 1 else -1
                 texts += [f"{dim} = {_short(value, [0])[0]}"] if place < 0 else []
         return texts
+
+
+def _wrapped(text: str) -> list[str]:
+    """Lines of a title, as few as `TITLE_WIDTH` allows, and of about the same length."""
+    lines = textwrap.wrap(text, TITLE_WIDTH)
+    if len(lines) < 2:
+        return lines
+    widths = range(min(TITLE_WIDTH, max(map(len, text.split(" ")))), TITLE_WIDTH + 1)
+    each = (textwrap.wrap(text, width) for width in widths)
+    return next(narrow for narrow in each if len(narrow) == len(lines))
 
 
 def _hidden(theory: "list[matplotlib.lines.Line2D]") -> str:

@@ -40,15 +40,16 @@ def plot(
 
     A curve is the mean over seeds, its band one standard deviation. The title names every
     coordinate that is fixed: those that you selected, and dimensions that are neither on the x axis
-    nor drawn as curves, which are shown at their last value. The legend says where theory is not
-    calibrated, and the title which part of a system has no theory.
+    nor drawn as curves, which are shown at their last value; it also counts values at which nothing
+    is finite (not run yet), which are not drawn. The legend says where theory is not calibrated,
+    and the title which part of a system has no theory.
 
     **Arguments**
 
     - `runs`: result of `js.run` or `js.open_store`, or a selection of it; a DataArray is one
       observable. For the fit of a `Formula` a table with its columns.
     - `theory`: result of `js.predict`, or of `js.calibrate` (the fit, or its `predict()`).
-    - `observables`: names to draw; by default those with theory first, at most three.
+    - `observables`: names to draw; by default loss, then those with theory, at most three.
     - `x`: dimension of the x axis; by default the step where several are recorded, else the longest
       numeric one.
     - `curves`: dimension that is drawn as curves, at most seven of its values; by default the
@@ -84,14 +85,16 @@ def plot(
         raise ValueError(f"`log` must be one of {', '.join(map(repr, LOGS))}, got {log!r}.")
     floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
     names = [observables] if isinstance(observables, str) else list(observables or [])
-    if not names:
-        shared = [n for n in floats if theory is not None and n in theory]
-        names = [*shared, *(n for n in floats if n not in shared)][:MAX_PANELS]
+    if not names:  # sorting keeps the order of those that are alike
+        order = sorted(floats, key=lambda n: (n != "loss", theory is None or n not in theory))
+        names = order[:MAX_PANELS]
     if not names:
         raise ValueError("`runs` must hold at least one real observable to draw.")
     for name in names:
         if name not in floats:
             raise ValueError(f"`observables` must be in {floats}, got {name!r}.")
+        for dim in (d for d, n in runs[name].sizes.items() if n == 0):
+            raise ValueError(f"`runs` must hold at least one value of `{dim}`, got none.")
     for argument, dim in (("x", x), ("curves", curves)):
         for name in names if dim is not None else ():
             if dim not in runs[name].dims or (argument == "curves" and dim in (x, "seed")):

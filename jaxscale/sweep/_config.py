@@ -229,7 +229,7 @@ def preset_path(name: str) -> tuple[Path, bool]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:

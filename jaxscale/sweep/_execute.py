@@ -7,6 +7,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from jaxscale._devices import host_memory
 from jaxscale._files import require_folder
 from jaxscale._linalg import one_blas_thread
 from jaxscale.keys import root_key
-from jaxscale.sweep._bucket import recut, run_seconds
+from jaxscale.sweep._bucket import recut, run_seconds, uncut_bucket
 from jaxscale.sweep._executor import Where, answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
@@ -49,7 +50,7 @@ def run(
 
     Finished chunks are on disk before they count; the same call continues a store that was
     interrupted, in the chunks it was cut into, and extends the store of a smaller grid: only what
-    is missing runs. Ctrl-C keeps and returns what is finished.
+    is missing runs. Ctrl-C keeps and returns what is finished, with a `UserWarning` that counts it.
 
     **Arguments**
 
@@ -64,7 +65,8 @@ def run(
     **Returns** a `Dataset` with the grid's dimensions, `seed`, and those of each observable.
 
     **Raises** `ValueError` if `store` holds something else, is damaged, cannot be written, or is
-    being written by another process; `RuntimeError` if the executor loses a chunk.
+    being written by another process; if results without a store, or runs in flight, need more
+    memory than there is; `RuntimeError` if the executor loses a chunk.
 
     **Example**
 
@@ -75,7 +77,10 @@ def run(
     >>> print(runs.loss.isel(step=-1).mean("seed").values.round(4))
     [0.4189 0.1955]
     """
-    plan = make_plan(plan) if isinstance(plan, Grid) else plan
+    if isinstance(plan, Grid):
+        if store is None:  # to plan 1e8 runs takes a minute
+            _require_memory(plan.n_runs * uncut_bucket(plan, np.arange(1)).result_bytes)
+        plan = make_plan(plan)
     if not isinstance(plan, Plan):
         raise ValueError(f"`plan` must be a Plan or a Grid, got {plan!r}.")
     if not isinstance(store, str | Path | None):
@@ -84,11 +89,7 @@ def run(
         check_executor(executor)
     if store is None:
         layout = Layout.of(plan)
-        if layout.result_bytes > host_memory():
-            raise ValueError(
-                f"`store` must be given: the results take {layout.result_bytes / 1e9:.3g} GB, and "
-                f"this process may use {host_memory() / 1e9:.3g} GB of memory."
-            )
+        _require_memory(layout.result_bytes)
         return _work(Session(plan, MemoryStore(layout), executor), progress)
     path = store_path(store)
     stored = _complete(path, plan)
@@ -99,6 +100,15 @@ def run(
     with store_lock(path):
         plan, results = _opened(path, plan)
         return _work(Session(plan, results, executor), progress)
+
+
+def _require_memory(result_bytes: float) -> None:
+    """Raise `ValueError` unless this process may hold so many bytes."""
+    if result_bytes > host_memory():
+        raise ValueError(
+            f"`store` must be given: the results take {result_bytes / 1e9:.3g} GB, and "
+            f"this process may use {host_memory() / 1e9:.3g} GB of memory."
+        )
 
 
 def _complete(path: Path, plan: Plan) -> StoreReader | None:
@@ -269,6 +279,14 @@ def _work(session: Session, show: bool | None) -> "xarray.Dataset":
     if session.remaining:
         with session.recording():
             session.run(show)
+    unfinished = set(session.remaining) - session.written
+    if unfinished:
+        n_runs = session.plan.n_runs
+        done = n_runs - sum(map(session.n_runs, unfinished))
+        stored = isinstance(session.results, ZarrStore)
+        then = "the same call continues" if stored else "they are kept in this result only"
+        text = f"stopped by Ctrl-C: {done} of {n_runs} runs are done; {then}"
+        warnings.warn(text, UserWarning, stacklevel=3)
     return session.results.dataset()
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxscale._deprecated import warn_deprecated
-from jaxscale._devices import device_memory
+from jaxscale._devices import device_memory, host_memory
 from jaxscale._table import Column, Table
 from jaxscale._text import as_text, counted, unknown
 from jaxscale.fields import as_int, as_real
@@ -49,7 +49,8 @@ class Plan:
 
     - `grid`: the grid.
     - `buckets`: the runs of each program.
-    - `warnings`: what the systems say against their values.
+    - `warnings`: what the systems say against their values, and that one run needs more memory than
+      there is.
     - `own_flops`: floating-point operations at the sizes of every run.
     - `options`: what the caller asked for.
     """
@@ -222,8 +223,9 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
         raise ValueError(
-            "`memory` must hold one run and its results, "
-            f"{plan.bytes_per_device / 1e6:.3g} megabytes, got {options.memory / 1e6:.3g}."
+            f"`memory` must be at least {plan.bytes_per_device:.4g} bytes "
+            f"({plan.bytes_per_device / 1e6:.4g} MB), for one run and its results, "
+            f"got {options.memory:.4g} ({options.memory / 1e6:.4g} MB)."
         )
     return plan
 
@@ -239,11 +241,16 @@ def continued(grid: Grid, cuts: Sequence[tuple[np.ndarray, int, int]], options: 
 
 
 def _warnings(buckets: Sequence[Bucket]) -> tuple[str, ...]:
-    """Warnings of the systems and of each single axis value on them, each once."""
+    """Warnings of the systems, of each single axis value on them, and of memory; each once."""
     said = {}
     for bucket in buckets:
         said |= dict.fromkeys(bucket.traced_system.warnings())
         for path, column in bucket.columns.items():
             for value in np.unique(column):
                 said |= dict.fromkeys(replace(bucket.traced_system, path, value).warnings())
+        memory = host_memory() / bucket.n_devices if on_cpu() else device_memory()
+        needed = bucket.bytes_per_device
+        if needed > memory:
+            text = f"one run needs about {needed / 1e6:.3g} MB of a device, which has "
+            said[f"{text}{memory / 1e6:.3g} MB: give a smaller size or batch"] = None
     return tuple(said)

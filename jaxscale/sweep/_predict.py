@@ -157,7 +157,10 @@ def _parsed(text: str) -> Grid:
 def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[Array, ""]]:
     """System and key of one run, to simulate, train or inspect it alone.
 
-    The system has its own sizes, not the padded ones: re-run, it equals the sweep to float error.
+    The system has its own sizes, not the padded ones. Where the sweep did not pad it, it equals
+    that run bit for bit as a rule, else up to rounding, which chaotic training (a large learning
+    rate) amplifies: single runs differ after some hundred steps, while means over seeds agree (FAQ,
+    "Are two runs equal to the last bit?").
 
     **Arguments**
 

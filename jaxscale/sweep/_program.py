@@ -8,12 +8,13 @@ program, so that a process compiles once per structure and shape: `PROGRAMS` kee
 last.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -227,11 +228,13 @@ def compute(
 
     It ends early after the call of the program with which `most_seconds` have passed. `compiling`
     is called before a program is compiled, `compiled` after it, with its seconds; `advanced` after
-    every call, with its runs and seconds.
+    every call, with its runs and seconds. `ValueError` if the device has too little memory.
     """
     bucket, root, seconds, total = task.bucket, task.root, 0.0, 0.0
     pace = Pace() if pace is None else pace
+    memory = task.options.memory or device_memory()
     with (
+        _memory_errors(bucket, memory),
         jax.enable_x64(bucket.padded_system.dtype == "float64"),
         jax.default_matmul_precision(task.options.matmul_precision),
     ):
@@ -252,7 +255,6 @@ def compute(
             return PROGRAMS.find(key, build)
 
         program = program_of(bucket)
-        memory = task.options.memory or device_memory()
         if bucket.group > 1 and program.bytes > memory:  # the plan was wrong: smaller groups, once
             fitting = bucket.group * memory / program.bytes
             group = largest_divisor(bucket.chunk // bucket.n_devices, fitting)
@@ -278,6 +280,22 @@ def compute(
         values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     values = {name: value[: bucket.n_runs] for name, value in values.items()}
     return Answer(values, seconds, describe_devices(bucket.n_devices))
+
+
+@contextlib.contextmanager
+def _memory_errors(bucket: Bucket, memory: float) -> Iterator[None]:
+    """Raise `ValueError` where XLA says that a device has too little memory."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        needed = bucket.bytes_per_device
+        raise ValueError(
+            f"`plan` needs more memory than a device has: about {needed / 1e6:.3g} MB by its "
+            f"estimate, and it may take {memory / 1e6:.3g} MB; give a smaller size or batch, or "
+            "give js.plan a smaller `memory`, for fewer runs at once."
+        ) from error
 
 
 def describe_devices(n_devices: int) -> str:

@@ -83,6 +83,34 @@ def _band(values, x, dims=("seed", "step"), **how):
     return axes
 
 
+@pytest.mark.parametrize("log", [None, "xy"])
+def test_what_is_not_run_is_neither_drawn_nor_listed(results, log):
+    runs, theory = results["rates"]
+    runs = runs.where(runs.learning_rate < 0.4)
+    theory = theory.isel(skill=slice(2))
+    axes = plot(runs, theory, log=log, observables=["loss", "skill_loss"]).axes
+    labels = [text.get_text() for text in axes[0].get_legend().get_texts()]
+    assert labels == ["learning_rate 0.1", "learning_rate 0.2", "theory"]
+    assert axes[0].get_title().split("\n")[1] == "1 of 3 curves: not run, or not finite"
+    assert len(axes[0].lines) == 4
+    assert axes[1].get_title().endswith(", not run, or not finite")  # at the last rate
+    assert not axes[1].lines
+    assert axes[1].get_xscale() == axes[1].get_yscale() == "linear"
+    with pytest.raises(ValueError, match="at least one value of `seed`, got none"):
+        plot(runs.sel(seed=[]))
+
+
+def test_the_loss_is_drawn_first_and_titles_have_no_lone_word(results):
+    runs, theory = results["rates"]
+    others = runs[["skill_loss", "skill_strength", "loss"]]
+    title = "a " * 28 + "k"
+    axes = plot(others, theory[["skill_loss"]], title=title).axes
+    labels = [a.get_ylabel().partition(" ")[0] for a in axes]
+    assert labels == ["loss", "skill_loss", "skill_strength"]
+    first, second = axes[0].get_title().split("\n")[:2]
+    assert abs(len(first) - len(second)) <= 2
+
+
 def test_theory_is_drawn_by_labels(results):
     runs, theory = results["rates"]
     lines = [plot(runs, t).axes[0].lines for t in (theory, theory.isel(learning_rate=[2, 0, 1]))]

@@ -15,6 +15,7 @@ from systems import FINITE, ONLINE
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import _execute as execute
+from jaxscale.sweep._program import Program
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}
 NETWORK = ParityNetwork(
@@ -135,12 +136,23 @@ def test_interruption_returns_what_is_finished(monkeypatch):
     plan = js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
     reference = js.run(plan)
     computed = count_chunks(monkeypatch, stop_after=2)
-    part = js.run(plan)
+    words = "stopped by Ctrl-C: 4 of 6 runs are done; they are kept in this result only"
+    with pytest.warns(UserWarning, match=words):
+        part = js.run(plan)
     assert computed == [(0, 0), (0, 1)]
     assert part.attrs["complete"] == 0
     assert part["status"].values.tolist() == [0, 0, 0, 0, -1, -1]
     assert np.isnan(part["loss"].isel(seed=[4, 5])).all()
     assert part.isel(seed=slice(4)).equals(reference.isel(seed=slice(4)))
+
+
+def test_memory_that_xla_lacks_is_an_error_with_a_way_out(monkeypatch):
+    errors = [jax.errors.JaxRuntimeError(f"{c}: no") for c in ("INTERNAL", "RESOURCE_EXHAUSTED")]
+    monkeypatch.setattr(Program, "__call__", lambda *_: (_ for _ in ()).throw(errors.pop()))
+    with pytest.raises(ValueError, match=r"needs more memory .* MB .* smaller size or batch"):
+        js.run(js.Grid(FINITE, seeds=6))
+    with pytest.raises(RuntimeError, match="INTERNAL"):
+        js.run(js.Grid(FINITE, seeds=6))
 
 
 def test_ctrl_c_waits_for_what_must_be_done():

@@ -259,7 +259,9 @@ class LastIsLate(AtOnce):
 @pytest.mark.parametrize("n", [8, 5])
 def test_ctrl_c_while_waiting_keeps_what_an_executor_has_done(tmp_path, log, n, interrupts):
     executor = LastIsLate(n)
-    runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
+    stopped = pytest.warns(UserWarning, match=f"stopped by Ctrl-C: {2 * n} of 16 runs")
+    with stopped if n < 8 else contextlib.nullcontext():
+        runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=executor)
     assert len(interrupts) == 1
     assert runs_done(runs) == set(logged_runs(log, GRID))
     assert len(runs_done(runs)) == 2 * n
@@ -472,7 +474,8 @@ def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch)
     with spawned(1) as pool:
         with monkeypatch.context() as patch:
             patch.setattr(ZarrStore, "write", stop)
-            part = js.run(PLAN, store=path, executor=pool)
+            with pytest.warns(UserWarning, match="stopped by Ctrl-C"):
+                part = js.run(PLAN, store=path, executor=pool)
         assert part.attrs["complete"] == 0
         assert 6 <= len(runs_done(part)) <= 12  # and what waited to be written, or in the pool
         assert_close(js.run(PLAN, store=path, executor=pool), local, **CLOSE)

@@ -214,8 +214,11 @@ def test_a_class_that_was_edited_is_not_misread(tmp_path, monkeypatch, recorded,
 
 def test_without_a_store_they_are_refused(monkeypatch):
     monkeypatch.setattr(execute, "host_memory", lambda: 1000.0)
-    with pytest.raises(ValueError, match=r"`store` must be given: the results take .* GB"):
-        js.run(GRID)
+    plan = js.plan(GRID)
+    monkeypatch.setattr(execute, "make_plan", lambda _: pytest.fail("it was planned"))
+    for grid in (GRID, plan):
+        with pytest.raises(ValueError, match=r"`store` must be given: the results take .* GB"):
+            js.run(grid)
 
 
 # how much memory there is

@@ -205,8 +205,18 @@ def test_memory_bounds_the_runs_of_a_call():
     tight = js.plan(grid, memory=free.bytes_per_device / 3)
     assert tight.bytes_per_device <= free.bytes_per_device / 3
     assert tight.buckets[0].group < free.buckets[0].group
-    with pytest.raises(ValueError, match=r"`memory` must hold one run.* megabytes, got 0.001"):
+    with pytest.raises(
+        ValueError, match=r"`memory` must be at least .* bytes .*, got 1000 \(0.001 MB"
+    ):
         js.plan(grid, memory=1e3)
+
+
+def test_a_run_beyond_the_memory_is_warned_of():
+    with compilations() as compiled:
+        plan = js.plan(js.Grid(js.replace(NETWORK, "width", 10**9)))
+        assert "warning: one run needs about" in str(plan)
+    assert not compiled
+    assert not js.plan(js.Grid(NETWORK)).warnings
 
 
 def test_the_second_run_of_a_plan_compiles_nothing():

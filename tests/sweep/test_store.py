@@ -90,7 +90,8 @@ def test_an_interrupted_store_continues(tmp_path, monkeypatch):
     reference = js.run(plan)
     with monkeypatch.context() as patch:
         assert len(count_chunks(patch, stop_after=1)) == 0
-        part = js.run(plan, store=tmp_path / "a.zarr")
+        with pytest.warns(UserWarning, match="2 of 6 runs are done; the same call continues"):
+            part = js.run(plan, store=tmp_path / "a.zarr")
     assert part.attrs["complete"] == 0
     assert int((part["status"] == 0).sum()) == 2
     assert part.identical(js.open_store(tmp_path / "a.zarr"))
@@ -106,7 +107,8 @@ def test_an_interrupted_store_continues(tmp_path, monkeypatch):
 def test_a_store_continues_in_its_own_chunks(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         count_chunks(patch, stop_after=2)
-        js.run(js.plan(GRID, max_runs_per_chunk=2), store=tmp_path / "a.zarr")
+        with pytest.warns(UserWarning, match="stopped by Ctrl-C"):
+            js.run(js.plan(GRID, max_runs_per_chunk=2), store=tmp_path / "a.zarr")
     computed = count_chunks(monkeypatch)
     done = js.run(GRID, store=tmp_path / "a.zarr")
     assert computed == [(0, 2)]
@@ -245,7 +247,8 @@ def test_ctrl_c_while_a_store_is_cut_anew_waits(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store.ZarrStore, "relaid", interrupted)
         patch.setattr(execute, "recut", lambda b, *_: dataclasses.replace(b, chunk=b.n_runs))
-        part = js.run(plan, store=tmp_path / "a.zarr")
+        with pytest.warns(UserWarning, match="stopped by Ctrl-C: 0 of 6 runs"):
+            part = js.run(plan, store=tmp_path / "a.zarr")
     assert part.attrs["complete"] == 0
     (bucket,) = json.loads(part.attrs["plan"])["buckets"]
     assert bucket["runs_per_chunk"] == 6
@@ -313,7 +316,8 @@ def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):
     plan = js.plan(GRID, max_runs_per_chunk=2)
     with monkeypatch.context() as patch:
         patch.setattr(store.ZarrStore, "write", interrupted)
-        part = js.run(plan, store=tmp_path / "a.zarr")
+        with pytest.warns(UserWarning, match="stopped by Ctrl-C: 2 of 6 runs"):
+            part = js.run(plan, store=tmp_path / "a.zarr")
     assert part.attrs["complete"] == 0
     assert int((part["status"] == 0).sum()) == 2
     assert part.identical(js.open_store(tmp_path / "a.zarr"))
