@@ -21,7 +21,7 @@ CPU_STEP_SECONDS, GPU_STEP_SECONDS = 5e-6, 40e-6  # of a group: dispatch, launch
 CPU_DRAW_SECONDS = 6.5e-9
 CPU_SOLVER_SECONDS = 150e-6  # of a run that calls factorisations: small ones and the branches
 CHUNK_SECONDS = 5.0
-CALL_BYTES = 2**24  # of the results of a call on each device
+CALL_BYTES = 2**21  # of the results of a call on each device, which are cleared before it
 HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed by several threads
 
 
@@ -175,12 +175,11 @@ def run_seconds(system: AbstractSystem, group: int) -> float:
     """Estimated seconds of one run on one device, in groups of `group`."""
     work, cpu = system.work(), on_cpu()
     flops, step = (CPU_FLOPS, CPU_STEP_SECONDS) if cpu else (GPU_FLOPS, GPU_STEP_SECONDS)
-    drawing = 0.0
+    other = 0.0
     if cpu:
         flops *= 4 / itemsize(system)
-        step = CPU_SOLVER_SECONDS if work.branches else step
-        drawing = CPU_DRAW_SECONDS * work.draws
-    return work.flops / flops + drawing + step * work.n_steps / group
+        other = CPU_DRAW_SECONDS * work.draws + (CPU_SOLVER_SECONDS if work.branches else 0.0)
+    return work.flops / flops + other + step * work.n_steps / group
 
 
 def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:

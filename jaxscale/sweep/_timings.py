@@ -1,13 +1,14 @@
 """Times of runs that this machine has taken, for the estimates of later plans.
 
-They lie beside the compiled programs (`js.keep_compiled`), as one small file per machine: kind of
-device, cores and version of JAX. Where no programs are kept, neither are times.
+They are kept with the compiled programs (`js.keep_compiled`), in one small file per machine: kind
+of device, cores and version of JAX. Where no programs are kept, neither are times.
 """
 
 import contextlib
 import json
 import math
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from jaxscale._system import AbstractSystem
 
 MOST_TIMES = 20  # of each class, the latest
 SAME = math.log(1.5)  # estimates that are nearer than this are of the same size
+LIKE = math.log(4.0)  # estimates that are nearer than this are off by about the same factor
 Times: TypeAlias = dict[str, list[tuple[float, float]]]  # estimated and measured, of a run
 
 
@@ -28,7 +30,7 @@ def read_times() -> Times:
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, OverflowError):
         if file is not None:
             times = {}
-            for name, pairs in json.loads(file.read_text()).items():
+            for name, pairs in json.loads(file.read_text("utf-8")).items():
                 numbers = [(float(e), float(m)) for e, m in pairs]
                 times[name] = [p for p in numbers if all(0 < x < math.inf for x in p)]
             return times
@@ -36,11 +38,15 @@ def read_times() -> Times:
 
 
 def measured_ratio(system: AbstractSystem, estimated: float) -> float | None:
-    """Measured over estimated seconds of the run of this class whose estimate was nearest."""
-    pairs = read_times().get(_name(system))
-    if not pairs or estimated <= 0:
+    """Measured over estimated seconds of the run of this class whose estimate was nearest.
+
+    None if no estimate was within a factor of four: small runs say nothing of large ones.
+    """
+    pairs = read_times().get(_name(system), []) if estimated > 0 else []
+    apart = {pair: abs(math.log(pair[0] / estimated)) for pair in pairs}
+    nearest = min(apart, key=lambda pair: apart[pair], default=None)
+    if nearest is None or apart[nearest] > LIKE:
         return None
-    nearest = min(pairs, key=lambda pair: abs(math.log(pair[0] / estimated)))
     return nearest[1] / nearest[0]
 
 
@@ -54,7 +60,7 @@ def keep_time(system: AbstractSystem, estimated: float, measured: float) -> None
     times[_name(system)] = [*others, (estimated, measured)][-MOST_TIMES:]
     with contextlib.suppress(OSError):  # estimates are no reason to fail
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            (Path(folder) / file.name).write_text(json.dumps(times))
+            (Path(folder) / file.name).write_text(json.dumps(times), "utf-8")
             (Path(folder) / file.name).replace(file)
 
 
@@ -65,4 +71,5 @@ def _name(system: AbstractSystem) -> str:
 def _file() -> Path | None:
     folder, device = compiled_folder(), jax.local_devices()[0].device_kind
     machine = f"{device} {os.cpu_count()} {jax.local_device_count()} {jax.__version__}"
-    return None if folder is None else folder / f"times-{machine.replace(' ', '-')}.json"
+    name = re.sub(r"[^\w.-]+", "-", machine)  # some kinds of device have a slash
+    return None if folder is None else folder / f"times-{name}.json"
