@@ -49,7 +49,7 @@ class FitData:
 def aligned(
     runs: "xarray.Dataset", names: dict[str, Any], each: str | None, signed: frozenset[str]
 ) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...], dict[str, list[str]], int]:
-    """Data as (each, others, theory), theory's index of each, labels, axes, how many are left out."""
+    """Data as (each, others, theory), theory's index of each, labels, axes, n_left_out."""
     data, index, order, n_left_out = {}, {}, {}, 0
     labels: tuple[Any, ...] = ()
     for name, coordinates in names.items():
