@@ -201,6 +201,8 @@ def test_a_fit_to_runs_resamples_seeds_where_there_are_four():
     low, high = fit.interval()["target_scale"]
     first, last = fit.bootstrap_interval()["target_scale"]
     assert (fit.resamples.shape[0], last - first > 1.5 * (high - low)) == (200, True)
+    with pytest.warns(UserWarning, match="4 things"):
+        assert fit_runs(request, start, runs.isel(seed=[0] * 4))[0].resamples is None
     with pytest.warns(UserWarning, match="4 seeds or more"):
         fit, _ = fit_runs(request, start, runs.isel(seed=[0, 1, 2]))
     assert fit.resamples is None

@@ -114,7 +114,8 @@ def calibrate(
     limits = _bounds(free, data_sets.start, {**data_sets.bounds, **(bounds or {})})
     points, scales, n_left_out = _scaled_data(data_sets, kinds)
     if isinstance(source, GridTheory):
-        warn_spread({n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)})
+        logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
+        warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
     with jax.enable_x64(True):
         problem = FitProblem(data_sets.theory, limits, kinds, scales, loss or Squared())
         start = zip(limits, data_sets.start, strict=True)

@@ -12,7 +12,7 @@ from jaxscale._status import STATUS
 from jaxscale._table import Column, Table
 from jaxscale._text import as_text, number, unknown
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
-from jaxscale.analysis._data import USED, require_dataset, usable
+from jaxscale.analysis._data import USED, require_dataset, without_failed
 from jaxscale.analysis._plain import plain
 from jaxscale.analysis._points import ComparedPoints, resolve
 
@@ -201,7 +201,8 @@ def compare(
     for name in (name for name in bounds if name not in shared):
         raise unknown("`allowance`", name, shared)
     n_failed = int((~runs[STATUS].isin(USED)).sum()) if STATUS in runs else 0
-    points = [resolve(usable(runs, n), theory[n], bounds.get(n, 0.0), resolution) for n in shared]
+    used = {n: without_failed(runs, n) for n in shared}
+    points = [resolve(used[n], theory[n], bounds.get(n, 0.0), resolution) for n in shared]
     n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
     n_seeds = runs.sizes.get("seed", 1)
     share = alpha / (2 * max(n_comparisons, 1))

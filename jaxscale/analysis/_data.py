@@ -43,7 +43,8 @@ def as_table(
         if isinstance(data, xarray.Dataset):
             wanted = [renamed.get(name, name) for name in needed or ()]
             wanted = [name for name in wanted if name in data.data_vars] or [*data.data_vars]
-            data = xarray.Dataset({n: usable(data, n) for n in wanted}).to_dataframe().reset_index()
+            good = xarray.Dataset({n: without_failed(data, str(n)) for n in wanted})
+            data = good.to_dataframe().reset_index()
     if not isinstance(data, pandas.DataFrame):
         raise ValueError(
             f"`data` must be a Dataset, a DataFrame or the path of a CSV file, "
@@ -55,7 +56,7 @@ def as_table(
     return data.assign(**{ours: data[theirs] for ours, theirs in renamed.items()})
 
 
-def usable(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
+def without_failed(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
     """Return `runs[name]` with NaN for runs that ended badly or never ran."""
     if STATUS not in runs or name == STATUS:
         return runs[name]

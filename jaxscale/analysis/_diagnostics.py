@@ -82,14 +82,13 @@ def warn_few_groups(n_groups: int) -> None:
 def warn_spread(values: Mapping[str, np.ndarray]) -> None:
     """Warn of logarithms that spread widely over the runs of one point: their mean is biased.
 
-    **Arguments:** data of shape `(n, others, theory)` by name, of which theory has the last axis.
+    **Arguments:** data of shape `(n, runs, theory)` by name.
     """
     for name, array in values.items():
         positive = (array > 0) & (array < np.inf)
         logs = np.ma.masked_array(np.log(np.where(positive, array, 1.0)), ~positive)
-        logs = logs.reshape(-1, array.shape[-1])
-        spread = logs[:, logs.count(axis=0) > 1].std(axis=0, ddof=1)
-        median = float(np.median(spread.compressed())) if spread.size else 0.0
+        spread = logs.std(axis=1, ddof=1).filled(np.nan)[logs.count(axis=1) > 1]
+        median = float(np.median(spread)) if spread.size else 0.0
         if median > WIDE_SPREAD:
             warnings.warn(
                 f"{name} spreads by {median:.2g} in the logarithm over seeds, and a fit of "

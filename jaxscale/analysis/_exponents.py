@@ -321,7 +321,7 @@ def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, floa
         fits.append(least_squares(residual, start, **options))
     best = min(fits, key=lambda f: f.cost)
     if not best.success:
-        return (np.nan,) * 4
+        return np.nan, np.nan, np.nan, np.nan
     floor, height, exponent = best.x
     inverse = np.linalg.pinv(best.jac.T @ best.jac)  # a floor of zero has no effect, so no error
     error = np.sqrt(2 * best.cost / (len(x) - 3) * inverse[2, 2])

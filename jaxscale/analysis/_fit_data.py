@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxscale._labels import match_labels
 from jaxscale._text import choices
-from jaxscale.analysis._data import usable
+from jaxscale.analysis._data import without_failed
 from jaxscale.analysis.bounds import AbstractBound
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def aligned(
     for name, coordinates in names.items():
         if name not in runs:
             continue
-        array = usable(runs, name)
+        array = without_failed(runs, name)
         for dim in coordinates:
             if dim not in array.dims:
                 if dim not in array.coords:

@@ -114,7 +114,7 @@ class GridTheory:
         import xarray
 
         schema = self.grid.system.schema.observables
-        table = as_table(data, columns)
+        table: Any = as_table(data, columns)
         named = [n for n in schema if n in table and table[n].notna().any()]
         if not named:
             raise ValueError(

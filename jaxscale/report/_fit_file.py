@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RESIDUALS = {"log": Log, "scaled": Scaled}
 SEEDS_TO_RESAMPLE, N_RESAMPLES = 4, 200  # of `run --calibrate`
+SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +186,8 @@ def fit_runs(
     for name, start in request.starts.items():
         system = system if start is None else replace(system, name, start)
     runs = runs.isel(_places(request, {d: runs[d] for d in runs.dims}))
-    if request.bootstrap is None:
+    by_seed = request.bootstrap is None
+    if by_seed:
         enough = runs.sizes["seed"] >= SEEDS_TO_RESAMPLE
         resampled = {"bootstrap": N_RESAMPLES, "resample": "seed"} if enough else {"bootstrap": 0}
         request = dataclasses.replace(request, **resampled)
@@ -197,6 +199,8 @@ def fit_runs(
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]
     fit = calibrate(grid, runs, list(request.starts), observables=chosen, **request.options)
+    if by_seed and fit.resamples is not None and np.nanstd(fit.resamples, axis=0).max() < SAME:
+        fit = dataclasses.replace(fit, resamples=None)  # all seeds are equal
     return fit, runs
 
 
