@@ -208,6 +208,12 @@ def test_a_fit_to_runs_resamples_seeds_where_there_are_four():
     assert fit.resamples is None
 
 
+def test_the_help_of_x_shows_both_of_its_forms(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert _call(monkeypatch, "fit --help") == 0
+    assert "column or argument=column" in capsys.readouterr().out
+
+
 def test_every_name_is_a_function():
     functions = theories()
     assert functions["loss_surface"] is loss_surface
