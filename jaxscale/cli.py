@@ -177,7 +177,7 @@ def run(
         Texts, typer.Option(help="Observable of the figure; may be repeated.")
     ] = None,
     calibrate: Annotated[
-        Texts, typer.Option(help="field[=start] of the theory to fit to the runs; may be repeated.")
+        Texts, typer.Option(help="field or field=start of the theory to fit; may be repeated.")
     ] = None,
     where: Annotated[
         Texts, typer.Option(help="dimension=value of the runs it is fitted to.")
@@ -213,7 +213,8 @@ def run(
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     planned, default = _planned(file, settings, axis, seeds, bounds)
     path = store or Path(default)
-    request = Request("", None, free=tuple(calibrate or ()), where=tuple(where or ()))
+    free = tuple(calibrate or ())
+    request = Request("", None, free=free, where=tuple(where or ()), bootstrap=None)
     if calibrate:
         check_request(request, planned.grid)
     drawable = planned.buckets[0].padded_system.schema.observables
@@ -278,7 +279,7 @@ def plan(
 def fit(
     data: Annotated[str, typer.Argument(help="A CSV file, or the store of a sweep.")],
     theory: Annotated[Text, typer.Option(help="Theory, as superposition.sequential_loss.")] = None,
-    x: Annotated[Texts, typer.Option("--x", help="[argument=]column; may be repeated.")] = None,
+    x: Annotated[Texts, typer.Option("--x", help="column or argument=column; repeatable.")] = None,
     y: Annotated[Text, typer.Option("--y", help="Column of theory; by default loss.")] = None,
     free: Annotated[Texts, typer.Option(help="parameter=start; for a store also a field.")] = None,
     fix: Annotated[Texts, typer.Option(help="parameter=value.")] = None,

@@ -12,6 +12,7 @@ from jaxscale import cli
 from jaxscale._theories import theories
 from jaxscale.analysis import loss_surface
 from jaxscale.emergence import MultilinearSkills
+from jaxscale.report._fit_file import Request, fit_runs
 from jaxscale.report._surface_file import SurfaceFile
 
 SEQUENTIAL = (
@@ -47,7 +48,7 @@ def _call(monkeypatch, line):
 
 
 def test_a_table_is_fitted_printed_and_drawn(folder, capsys, monkeypatch):
-    assert _call(monkeypatch, f"{SEQUENTIAL} --bootstrap 20 --resample run") == 0
+    assert _call(monkeypatch, f"{SEQUENTIAL} --bootstrap 40 --resample run") == 0
     output = capsys.readouterr().out
     assert "\nfrequency_exponent  " in output
     assert "36 points" in output
@@ -55,7 +56,7 @@ def test_a_table_is_fitted_printed_and_drawn(folder, capsys, monkeypatch):
     values = {p["parameter"]: p["value"] for p in written["parameters"]}
     assert values["frequency_exponent"] == pytest.approx(1.5, rel=0.1)
     assert values["learning_rate"] == pytest.approx(0.1, rel=0.2)
-    assert written["n_resamples"] == 20
+    assert written["n_resamples"] == 40
     assert len(written["parameters"][0]["intervals"]) == 2
     assert (folder / "curves-fit.png").stat().st_size > 5000
     assert (folder / "curves-fit.svg").read_text().startswith("<?xml")
@@ -97,10 +98,10 @@ def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
     table = pandas.DataFrame({"N": n, "n_tokens": d, "final": np.asarray(loss), "set": "used"})
     spoiled = table.head(3).assign(set="spoiled", final=9.0)
     pandas.concat([table, spoiled]).to_csv("llm.csv", index=False)
-    line = "surface llm.csv --x n_parameters=N --y final --where set=used --bootstrap 20 --key 1"
+    line = "surface llm.csv --x n_parameters=N --y final --where set=used --bootstrap 40 --key 1"
     assert _call(monkeypatch, f"{line} --flop 1e19 --flop 1e25") == 0
     output = " ".join(capsys.readouterr().out.split())
-    surface = js.fit_loss_surface(n, d, np.asarray(loss), bootstrap=20, key=1)
+    surface = js.fit_loss_surface(n, d, np.asarray(loss), bootstrap=40, key=1)
     written = json.loads((folder / "llm-surface.json").read_text())
     assert written["n_runs"] == 24
     for name, value in surface.values.items():
@@ -179,6 +180,38 @@ def test_what_cannot_be_followed_is_one_line(folder, capsys, monkeypatch, line, 
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_constant_data_have_a_figure_without_a_band(folder, capsys, monkeypatch):
+    pandas.DataFrame({"x": [1, 2, 3, 4, 5], "loss": 2.0}).to_csv("same.csv", index=False)
+    for law in ("parameter_law", "time_law"):
+        line = f"fit same.csv --theory emergence.{law} --x x --free skill_exponent=1"
+        assert _call(monkeypatch, line) == 0
+    assert "did not converge" in capsys.readouterr().err
+
+
+def test_a_fit_to_runs_resamples_seeds_where_there_are_four():
+    system = MultilinearSkills(n_skills=2, n_steps=100, record=range(0, 101, 10))
+    start = js.Grid(js.replace(system, "target_scale", 0.8))
+    scattered = js.predict(js.Grid(system, {"target_scale": [0.95, 1.0, 1.02, 1.05]}))
+    runs = scattered[["loss"]].rename(target_scale="seed").assign_coords(seed=range(4))
+    request = Request("", None, free=("target_scale",), bootstrap=None)
+    with pytest.warns(UserWarning, match="4 things to resample are too few"):
+        fit, _ = fit_runs(request, start, runs)
+    low, high = fit.interval()["target_scale"]
+    first, last = fit.bootstrap_interval()["target_scale"]
+    assert (fit.resamples.shape[0], last - first > 1.5 * (high - low)) == (200, True)
+    with pytest.warns(UserWarning, match="4 things"):
+        assert fit_runs(request, start, runs.isel(seed=[0] * 4))[0].resamples is None
+    with pytest.warns(UserWarning, match="4 seeds or more"):
+        fit, _ = fit_runs(request, start, runs.isel(seed=[0, 1, 2]))
+    assert fit.resamples is None
+
+
+def test_the_help_of_x_shows_both_of_its_forms(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert _call(monkeypatch, "fit --help") == 0
+    assert "column or argument=column" in capsys.readouterr().out
 
 
 def test_every_name_is_a_function():

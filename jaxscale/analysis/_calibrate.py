@@ -13,11 +13,14 @@ from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
 from jaxscale.analysis._data import Data
 from jaxscale.analysis._diagnostics import (
+    SCALED,
     at_bounds,
+    check_bootstrap,
     check_count,
     check_result,
     warn_few_groups,
     warn_of,
+    warn_spread,
 )
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._fit_data import FitData
@@ -59,6 +62,9 @@ def calibrate(
 
     The covariance `s^2 (J^T J)^-1` treats the points as independent: along one training curve they
     are not. Over seeds prefer the spread of `each="seed"`, or `bootstrap` with `resample="seed"`.
+    Where values spread widely over seeds, the mean of logarithms lies below the logarithm of the
+    mean, which is what theory predicts: take `residual=Scaled()`, or fit `runs.mean("seed")`.
+    Runs that ended badly are left out, as in `compare`.
 
     **Arguments**
 
@@ -76,7 +82,7 @@ def calibrate(
     - `loss`: `Squared()`, or `Huber(delta)` against outliers.
     - `bounds`: by name; by default `Positive()` for what starts above zero, else `Unbounded()`.
     - `n_starts`: fits from different starts; 1 starts from the given values alone.
-    - `bootstrap`: number of resamples that are fitted again, from the optimum.
+    - `bootstrap`: number of resamples that are fitted again, from the optimum; 40 or more.
     - `resample`: the dimension or column whose values are drawn with replacement; by default the
       points themselves.
     - `key`: of the resamples.
@@ -93,7 +99,8 @@ def calibrate(
     >>> round(float(fit.values["b"]), 3)
     0.602
     """
-    _check(free, n_starts, bootstrap)
+    _check(free, n_starts)
+    check_bootstrap(bootstrap)
     if resample is not None and not bootstrap:
         raise ValueError(f"`bootstrap` must be given with `resample`, got resample={resample!r}.")
     if loss is not None and not isinstance(loss, AbstractLoss):
@@ -106,6 +113,9 @@ def calibrate(
     kinds = _residuals(data_sets, residual)
     limits = _bounds(free, data_sets.start, {**data_sets.bounds, **(bounds or {})})
     points, scales, n_left_out = _scaled_data(data_sets, kinds)
+    if isinstance(source, GridTheory):
+        logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
+        warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
     with jax.enable_x64(True):
         problem = FitProblem(data_sets.theory, limits, kinds, scales, loss or Squared())
         start = zip(limits, data_sets.start, strict=True)
@@ -142,13 +152,12 @@ def calibrate(
     )
 
 
-def _check(free: Sequence[str], n_starts: int, bootstrap: int) -> None:
+def _check(free: Sequence[str], n_starts: int) -> None:
     if isinstance(free, str) or not free:
         raise ValueError(f"`free` must be a sequence of names, got {free!r}.")
     if len(set(free)) < len(free):
         raise ValueError(f"`free` must name distinct parameters, got {list(free)!r}.")
     check_count("n_starts", n_starts, 1)
-    check_count("bootstrap", bootstrap, 0)
     if n_starts > least_squares.CANDIDATES:
         raise ValueError(f"`n_starts` must be at most {least_squares.CANDIDATES}, got {n_starts}.")
 
@@ -181,14 +190,14 @@ def _scaled_data(
     data: FitData, kinds: Mapping[str, AbstractResidual]
 ) -> tuple[DataSets, dict[str, Any], int]:
     """Put data on the scale of their residuals; return also their units and how many have none."""
-    target, weight, units, n_left_out = [], [], {}, 0
+    target, weight, units, n_left_out = [], [], {}, data.n_left_out
     for name, values in sorted(data.data.items()):
         usable = kinds[name].usable(values)
         missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
             warnings.warn(
                 f"{missing} values of {name} are not positive (or infinite) and have no logarithm: "
-                "left out (`residual=Scaled()` compares what is finite)",
+                f"left out ({SCALED} compares what is finite)",
                 stacklevel=3,
             )
         n_left_out += missing
@@ -197,6 +206,14 @@ def _scaled_data(
         target.append(np.where(usable, scaled, 0.0) / units[name])
         weight.append(usable.astype(float))
     target, weight = np.concatenate(target, axis=-1), np.concatenate(weight, axis=-1)
+    if n_left_out and not weight.any():
+        blank = data.n_left_out
+        reasons = {
+            "blank, of failed runs or below rounding": blank,
+            f"not positive (or infinite); {SCALED} takes both signs": n_left_out - blank,
+        }
+        listed = " and ".join(f"{n} are {why}" for why, n in reasons.items() if n)
+        raise ValueError(f"`data` has no value of {', '.join(sorted(data.data))} to fit: {listed}.")
     points = DataSets(data.inputs, target, weight, data.groups, data.n_groups)
     return points, units, n_left_out
 
@@ -215,7 +232,7 @@ def _stated(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
     if n_bad:
         raise ValueError(
             f"`theory` is zero, negative or infinite at {n_bad} points for the values it "
-            "starts from: start elsewhere, or compare as it is with residual=Scaled()."
+            f"starts from: start elsewhere, or compare as it is with {SCALED}."
         )
     n_dropped = int(np.sum((before > 0) & (weight == 0)))
     return dataclasses.replace(expand.data, weight=weight), int(stated.sum()), n_dropped

@@ -45,8 +45,8 @@ class Calibration:
     - `residual_rms`: root mean square residual, on the residual's scale.
     - `converged`: whether the solver met its tolerance.
     - `condition`: condition number of the Jacobian with columns of unit length.
-    - `n_points`: data points of each fit; `n_left_out`: those without a residual (not positive) or
-      without a statement of the theory, of all fits.
+    - `n_points`: data points of each fit; `n_left_out`: those of failed runs, blank ones, and those
+      without a residual (not positive) or a statement of the theory, of all fits.
     - `starts`: what became of every start.
     - `resamples`: coordinates of the bootstrap, shape `(b, p)`, NaN where a refit did not converge
       or had no more points than parameters; or None. `n_lost` counts those.
@@ -237,7 +237,8 @@ class Calibration:
 
     def __str__(self) -> str:
         lines = [
-            f"{row['parameter']} = {row['value']:.6g} ± "
+            (f"{self.each} {row['label']}: " if self.each else "")
+            + f"{row['parameter']} = {row['value']:.6g} ± "
             + f"{row['standard_error']:.2g}".replace("nan", "–")
             for row in self.rows()
         ]

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Group
 
-from jaxscale._status import STATUS, Status
+from jaxscale._status import STATUS
 from jaxscale._table import Column, Table
 from jaxscale._text import as_text, number, unknown
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
-from jaxscale.analysis._data import require_dataset
+from jaxscale.analysis._data import USED, require_dataset, without_failed
 from jaxscale.analysis._plain import plain
 from jaxscale.analysis._points import ComparedPoints, resolve
 
 if TYPE_CHECKING:
     import xarray
-
-USED = (Status.ok, Status.not_converged, Status.ill_conditioned)  # whose numbers are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,17 +200,9 @@ def compare(
     bounds = dict(allowance or {})
     for name in (name for name in bounds if name not in shared):
         raise unknown("`allowance`", name, shared)
-    good = runs[STATUS].isin(USED) if STATUS in runs else None
-    n_failed = 0 if good is None else int((~good).sum())
-
-    def masked_by(name: str) -> Any:
-        # a run that diverged is masked along its steps; what it records once comes before them
-        once = STATUS in runs and "step" not in runs[name].dims
-        return runs[STATUS].isin([*USED, Status.diverged]) if once else good
-
-    points = [
-        resolve(runs[n], theory[n], masked_by(n), bounds.get(n, 0.0), resolution) for n in shared
-    ]
+    n_failed = int((~runs[STATUS].isin(USED)).sum()) if STATUS in runs else 0
+    used = {n: without_failed(runs, n) for n in shared}
+    points = [resolve(used[n], theory[n], bounds.get(n, 0.0), resolution) for n in shared]
     n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
     n_seeds = runs.sizes.get("seed", 1)
     share = alpha / (2 * max(n_comparisons, 1))

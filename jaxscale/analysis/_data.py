@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jaxscale._files import require_file
+from jaxscale._status import STATUS, Status
 from jaxscale._text import choices
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the path of a CSV file
 
 OPEN = "js.open_store(path)"
+USED = (Status.ok, Status.not_converged, Status.ill_conditioned)  # whose numbers are used
 
 
 def as_table(
@@ -40,8 +42,9 @@ def as_table(
             data = data.to_dataset(name=data.name or "loss")
         if isinstance(data, xarray.Dataset):
             wanted = [renamed.get(name, name) for name in needed or ()]
-            wanted = [name for name in wanted if name in data.data_vars]
-            data = (data[wanted] if wanted else data).to_dataframe().reset_index()
+            wanted = [name for name in wanted if name in data.data_vars] or [*data.data_vars]
+            good = xarray.Dataset({n: without_failed(data, str(n)) for n in wanted})
+            data = good.to_dataframe().reset_index()
     if not isinstance(data, pandas.DataFrame):
         raise ValueError(
             f"`data` must be a Dataset, a DataFrame or the path of a CSV file, "
@@ -51,6 +54,16 @@ def as_table(
     if len(set(renamed.values())) < len(renamed):
         raise ValueError(f"`columns` must name each column once, got {renamed!r}.")
     return data.assign(**{ours: data[theirs] for ours, theirs in renamed.items()})
+
+
+def without_failed(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
+    """Return `runs[name]` with NaN for runs that ended badly or never ran."""
+    if STATUS not in runs or name == STATUS:
+        return runs[name]
+    # a run that diverged is masked along its steps; what it records once comes before them
+    codes = USED if "step" in runs[name].dims else (*USED, Status.diverged)
+    good = runs[STATUS].isin(codes)
+    return runs[name].where(good.all([dim for dim in good.dims if dim not in runs[name].dims]))
 
 
 def require_dataset(name: str, value: Any, takes: str = "a Dataset") -> None:
@@ -114,12 +127,16 @@ def _read(path: Path) -> "pandas.DataFrame":
     require_file("data", path)
     try:
         table = pandas.read_csv(path, skipinitialspace=True)
+        heading: Any = pandas.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str)
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"`data` is not a table: {path}: {error}.") from None
+    names = heading.iloc[0].dropna()
+    if twice := names[names.duplicated()].tolist():
+        raise ValueError(f"`data` {path} must name each column once, got {twice[0]!r} twice.")
     other = [mark for mark in ";\t|" if len(table.columns) == 1 and mark in table.columns[0]]
     if other:
         raise ValueError(
             f"`data` {path} must be separated by commas, its first line is {table.columns[0]!r}; "
-            f"pass pandas.read_csv(path, sep={other[0]!r})."
+            f"write it so, or pass pandas.read_csv(path, sep={other[0]!r}) in Python."
         )
     return table

@@ -1,7 +1,7 @@
 """Refusals and warnings of fits: too few points, parameters without effect, bounds, failures."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
 from jaxscale.analysis.bounds import AbstractBound
 
 FEW_GROUPS = 5
+FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
+WIDE_SPREAD = 0.3  # of logarithms over runs, whose mean is then biased by .05 or more
+SCALED = "residual=Scaled() (in the shell --residual scaled)"
 MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not constrained separately
 
 
@@ -18,6 +21,17 @@ def check_count(name: str, value: int, least: int) -> None:
     """Refuse what is not a whole number of at least `least`, with a `ValueError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+
+
+def check_bootstrap(bootstrap: int) -> None:
+    """Refuse a number of resamples that is none, with a `ValueError`; warn of too few."""
+    check_count("bootstrap", bootstrap, 0)
+    if 0 < bootstrap < FEW_RESAMPLES:
+        warnings.warn(
+            f"{bootstrap} resamples are too few for a 95 % interval: take at least "
+            f"{FEW_RESAMPLES}, better 200",
+            stacklevel=3,
+        )
 
 
 def at_bounds(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
@@ -63,6 +77,25 @@ def warn_few_groups(n_groups: int) -> None:
             f"{FEW_GROUPS}",
             stacklevel=3,
         )
+
+
+def warn_spread(values: Mapping[str, np.ndarray]) -> None:
+    """Warn of logarithms that spread widely over the runs of one point: their mean is biased.
+
+    **Arguments:** data of shape `(n, runs, theory)` by name.
+    """
+    for name, array in values.items():
+        positive = (array > 0) & (array < np.inf)
+        logs = np.ma.masked_array(np.log(np.where(positive, array, 1.0)), ~positive)
+        spread = logs.std(axis=1, ddof=1).filled(np.nan)[logs.count(axis=1) > 1]
+        median = float(np.median(spread)) if spread.size else 0.0
+        if median > WIDE_SPREAD:
+            warnings.warn(
+                f"{name} spreads by {median:.2g} in the logarithm over seeds, and a fit of "
+                f"logarithms is biased low by about half the variance, {median**2 / 2:.2g}, where "
+                f"theory is a mean over seeds: take {SCALED}, or fit runs.mean('seed')",
+                stacklevel=3,
+            )
 
 
 def warn_of(

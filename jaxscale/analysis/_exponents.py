@@ -1,7 +1,8 @@
 """Exponents of measured curves: local slopes, windowed fits, crossings.
 
-Every fit is made once per seed, and its interval comes from the spread of those estimates. A
-window comes from the caller, never from the curve: where it looks straight is a choice, too.
+Every fit is made once per seed, and its interval comes from the spread of those estimates; that of
+a single curve comes from its residuals. A window comes from the caller, never from the curve: where
+it looks straight is a choice, too.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 Window: TypeAlias = tuple[Number, Number]
-Estimator: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
+Estimator: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float, float, float]]
 
 FLOOR_STARTS = (0.99, 0.9, 0.5, 0.1, 1e-3)  # of the smallest value of the curve
 
@@ -30,7 +31,8 @@ class Exponent:
 
     - `value`: mean of `per_seed`; `law` says which power of x it is.
     - `prefactor`, `floor`: geometric mean and mean over seeds; a pure power law has floor 0.
-    - `interval`: low and high end at `level`, by `method`.
+    - `interval`: low and high end at `level`, by `method`; `residuals` is that of a curve without a
+      seed axis, whose points count as independent: too narrow for points of one run.
     - `window`, `n_points`: the range of x that was fitted, both ends included, and its points.
     - `n_seeds`: seeds with an estimate; None for a curve without a seed axis.
     - `per_seed`: shape (s,), NaN for a seed whose curve is incomplete or whose fit failed.
@@ -97,17 +99,20 @@ def fit_exponent(
     $$y = \text{prefactor} \cdot x^{\text{value}}$$
 
     by least squares of ln y on ln x, so a decaying curve has a negative value. A mean of slopes
-    over seeds belongs to typical curves, not to the mean curve.
+    over seeds belongs to typical curves, not to the mean curve. The interval of a curve without
+    seeds is `value ± t s / sqrt(sum (ln x - mean)^2)` from its residuals, n - 2 degrees of freedom.
 
     **Arguments**
 
-    - `curve`: shape (dim,) or (dim, seed); a point that every seed lacks is not part of it.
+    - `curve`: a DataArray of shape (dim,) or (dim, seed); a point that every seed lacks is not part
+      of it.
     - `dim`: the dimension of x.
     - `window`, `level`: first and last x, both included; confidence level of the interval.
 
     **Returns** an `Exponent`.
 
-    **Raises** `ValueError` for a bad `window`, under 2 points or a value <= 0 in it, other axes.
+    **Raises** `ValueError` for a `curve` that is no DataArray, a bad `window`, under 2 points or a
+    value <= 0 in it, other axes.
 
     **Example**
 
@@ -118,7 +123,7 @@ def fit_exponent(
     >>> print(f"{fit.prefactor:.3f} * time^{fit.value:.3f}")
     3.000 * time^-0.500
     """
-    return _fit(curve, dim, window, level, _power_law, 2, "prefactor * x^value")
+    return _fit(curve, dim, window, level, _power_law, 2, 2, "prefactor * x^value")
 
 
 def fit_saturating(
@@ -148,7 +153,7 @@ def fit_saturating(
     >>> print(f"{fit.floor:.3f} + {fit.prefactor:.3f} * time^-{fit.value:.3f}")
     1.000 + 3.000 * time^-0.500
     """
-    return _fit(curve, dim, window, level, _saturating, 4, "floor + prefactor * x^-value")
+    return _fit(curve, dim, window, level, _saturating, 4, 3, "floor + prefactor * x^-value")
 
 
 def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.DataArray":
@@ -199,6 +204,11 @@ def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
 
 def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
     """Coordinates of `dim`, increasing numbers."""
+    if not hasattr(curve, "dims"):
+        raise ValueError(
+            f"`curve` must be a DataArray, got {type(curve).__name__}: "
+            f"xarray.DataArray(y, {{{dim!r}: x}}, {dim!r}) makes one."
+        )
     numbered = [str(d) for d in curve.dims if d in curve.coords]
     if dim not in numbered:
         raise unknown("`dim`", dim, numbered)
@@ -218,6 +228,7 @@ def _fit(
     level: float,
     fit: Estimator,
     n: int,
+    n_free: int,
     law: str,
 ) -> Exponent:
     """Fit every seed of `curve` in at least `n` points of `window`."""
@@ -234,12 +245,20 @@ def _fit(
         raise ValueError(f"`window` must hold at least {n} points, got {len(x)}: {window}.")
     if np.any(y <= 0):
         raise ValueError(f"`curve` must be positive in the window, got {np.nanmin(y)}.")
-    fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 3 for row in y]
-    floors, prefactors, values = np.asarray(fits, np.float64).T
-    return summarise(
-        values, prefactors, floors, seeded="seed" in curve.dims, level=level,
+    fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 4 for row in y]
+    floors, prefactors, values, errors = np.asarray(fits, np.float64).T
+    seeded = "seed" in curve.dims
+    exponent = summarise(
+        values, prefactors, floors, seeded=seeded, level=level,
         window=(low, high), n_points=len(x), law=law,
     )  # fmt: skip
+    if seeded:
+        return exponent
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(x) - n_free, (1 + level) / 2) * errors[0])
+    ends = (exponent.value - half, exponent.value + half)
+    return dataclasses.replace(exponent, interval=ends, method="residuals")
 
 
 def summarise(
@@ -267,14 +286,18 @@ def summarise(
     )
 
 
-def _power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Floor 0, prefactor and slope."""
-    slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
-    return 0.0, float(np.exp(intercept)), float(slope)
+def _power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    """Floor 0, prefactor, slope and its standard error, which two points do not have."""
+    log_x, log_y = np.log(x), np.log(y)
+    slope, intercept = np.polyfit(log_x, log_y, 1)
+    squares = np.sum((log_y - slope * log_x - intercept) ** 2)
+    variance = squares / (len(x) - 2) if len(x) > 2 else np.nan
+    error = np.sqrt(variance / np.sum((log_x - log_x.mean()) ** 2))
+    return 0.0, float(np.exp(intercept)), float(slope), float(error)
 
 
-def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Floor, prefactor and decay exponent; NaN unless a start converged."""
+def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    """Floor, prefactor, decay exponent and its standard error; NaN unless a start converged."""
     from scipy.optimize import least_squares
 
     log_x, log_y = np.log(x), np.log(y)
@@ -293,9 +316,13 @@ def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     fits = []
     for fraction in FLOOR_STARTS:
         floor = fraction * y.min()
-        _, prefactor, slope = _power_law(x, y - floor)
+        _, prefactor, slope, _ = _power_law(x, y - floor)
         start = [np.log(floor), np.log(prefactor) + slope * centre, -slope]
         fits.append(least_squares(residual, start, **options))
     best = min(fits, key=lambda f: f.cost)
-    floor, height, exponent = best.x if best.success else np.full(3, np.nan)
-    return float(np.exp(floor)), float(np.exp(height + exponent * centre)), float(exponent)
+    if not best.success:
+        return np.nan, np.nan, np.nan, np.nan
+    floor, height, exponent = best.x
+    inverse = np.linalg.pinv(best.jac.T @ best.jac)  # a floor of zero has no effect, so no error
+    error = np.sqrt(2 * best.cost / (len(x) - 3) * inverse[2, 2])
+    return np.exp(floor), np.exp(height + exponent * centre), float(exponent), float(error)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxscale._labels import match_labels
 from jaxscale._text import choices
+from jaxscale.analysis._data import without_failed
 from jaxscale.analysis.bounds import AbstractBound
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class FitData:
     - `labels`: of the data sets; empty for a single one.
     - `signed`: observables that take both signs.
     - `bounds`: of free values whose field declares an interval.
+    - `n_left_out`: values of failed runs, blank ones, and those below the rounding of their type.
     """
 
     theory: Callable[..., Any]
@@ -41,18 +43,19 @@ class FitData:
     labels: tuple[Any, ...]
     signed: frozenset[str]
     bounds: Mapping[str, AbstractBound]
+    n_left_out: int
 
 
 def aligned(
     runs: "xarray.Dataset", names: dict[str, Any], each: str | None, signed: frozenset[str]
-) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...], dict[str, list[str]]]:
-    """Data with axes (each, others, theory's), theory's index of each, labels, and their axes."""
-    data, index, order = {}, {}, {}
+) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...], dict[str, list[str]], int]:
+    """Data as (each, others, theory), theory's index of each, labels, axes, n_left_out."""
+    data, index, order, n_left_out = {}, {}, {}, 0
     labels: tuple[Any, ...] = ()
     for name, coordinates in names.items():
         if name not in runs:
             continue
-        array = runs[name]
+        array = without_failed(runs, name)
         for dim in coordinates:
             if dim not in array.dims:
                 if dim not in array.coords:
@@ -71,9 +74,10 @@ def aligned(
             *(_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items())
         )
         labels = tuple(np.asarray(array[each]).tolist()) if each else ()
+        n_left_out += int(runs[name].notnull().sum()) - int((~np.isnan(data[name])).sum())
     if not data:
         raise ValueError(f"`data` must hold one of {', '.join(names)}, got {list(runs)}.")
-    return data, index, labels, order
+    return data, index, labels, order, n_left_out
 
 
 def _resolved(name: str, array: Any, values: np.ndarray, signed: bool) -> np.ndarray:

@@ -118,7 +118,7 @@ class Formula:
         inputs = self.columns(mapped, table)
         require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
-        table = table.dropna(subset=[self.result, *inputs, *aside])
+        n_rows, table = len(table), table.dropna(subset=[self.result, *inputs, *aside])
         if not len(table):
             named = ", ".join((self.result, *inputs))
             raise ValueError(f"`data` has no complete row of {named}.")
@@ -138,6 +138,7 @@ class Formula:
             labels=tuple(np.asarray(labels).tolist()),
             signed=frozenset(),
             bounds={},
+            n_left_out=n_rows - len(table),
         )
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:

@@ -83,14 +83,14 @@ class GridTheory:
         """The theory at the steps of the data, and data on the grid's values."""
         import xarray
 
-        start, recorded, runs = self.start(free), self, data
+        start, recorded, runs, blanks = self.start(free), self, data, {}
         if not isinstance(data, xarray.Dataset) or columns is not None:
-            recorded, runs = self._tabulated(data, columns, each)
+            recorded, runs, blanks = self._tabulated(data, columns, each)
         measured = [str(n) for n in runs]
         theory, coordinates, signed = _closed_forms(
             recorded.grid, tuple(free), observables, measured
         )
-        values, index, labels, order = aligned(runs, coordinates, each, signed)
+        values, index, labels, order, n_left_out = aligned(runs, coordinates, each, signed)
         groups, n_groups = groups_of(values, order, resample)
         n_axes = {name: len(axes) for name, axes in coordinates.items()}
         groups = rows_of({n: g[None] for n, g in groups.items()}, n_axes, 0)
@@ -104,25 +104,27 @@ class GridTheory:
             labels=labels,
             signed=signed,
             bounds=_declared(self.grid.system, free, start),
+            n_left_out=n_left_out + sum(blanks.get(name, 0) for name in values),
         )
 
     def _tabulated(
         self, data: Data, columns: Mapping[str, str] | None, each: str | None
-    ) -> "tuple[GridTheory, xarray.Dataset]":
-        """The theory at the steps of a table, and the table on the dimensions of the grid."""
+    ) -> "tuple[GridTheory, xarray.Dataset, dict[str, int]]":
+        """The theory at a table's steps, the table on the grid's axes, and its blank values."""
         import xarray
 
         schema = self.grid.system.schema.observables
-        table = as_table(data, columns)
-        if not any(name in table for name in schema):
+        table: Any = as_table(data, columns)
+        named = [n for n in schema if n in table and table[n].notna().any()]
+        if not named:
             raise ValueError(
-                f"`data` must have a column of {', '.join(schema)}, got "
+                f"`data` must have a column of {', '.join(schema)} that is not blank, got "
                 f"{', '.join(table.columns)}; `columns` maps our names to yours."
             )
         recorded = self._recording(table)
         axes = {d: recorded.grid.coordinates[d] for d in recorded.grid.dims[:-1]}
         parts = []
-        for name in [n for n in schema if n in table]:
+        for name in named:
             dims = [*axes, *schema[name].dims, *([each] if each else [])]
             dims += ["seed"] if "seed" in table and "seed" not in dims else []
             single = {d: axes[d] for d in axes if len(axes[d]) == 1 and d not in table}
@@ -131,7 +133,7 @@ class GridTheory:
             part = as_dataset(table.drop_duplicates([*held, name]), held, [name])
             parts.append(part.expand_dims(single))
         merged: Any = xarray.merge(parts, join="outer", compat="no_conflicts")
-        return recorded, merged
+        return recorded, merged, {name: int(table[name].isna().sum()) for name in named}
 
     def _recording(self, table: Any) -> "GridTheory":
         """The same theory at the steps of a table."""

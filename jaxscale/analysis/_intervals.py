@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import ArrayLike
 
-Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic"]
+Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic", "residuals"]
 Number: TypeAlias = float | int
 
 SEEDS_FOR_STUDENT, SEEDS_FOR_BOOTSTRAP, N_RESAMPLES = 5, 30, 2000

@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._data import Data, as_table, refuse, require_numbers
-from jaxscale.analysis._diagnostics import check_count
+from jaxscale.analysis._diagnostics import check_bootstrap
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import CONVERGED, FAILED
@@ -212,7 +212,7 @@ def fit_loss_surface(
     - `columns`: names of the columns of such a table by ours, as
       `{"n_parameters": "N", "n_tokens": "D"}`.
     - `delta`: errors of ln loss beyond it count by their size, not by their square.
-    - `bootstrap`: number of resamples.
+    - `bootstrap`: number of resamples; 40 or more.
     - `key`: of the resamples.
 
     **Returns** a `LossSurface`.
@@ -233,7 +233,7 @@ def fit_loss_surface(
         )
     else:
         n, d, y = _checked(n_parameters, n_tokens, loss)
-    check_count("bootstrap", bootstrap, 0)
+    check_bootstrap(bootstrap)
     starts = _starts(n, d, y)
     with jax.enable_x64(True):
         kinds: Any = {"loss": Log()}

@@ -29,20 +29,21 @@ class ComparedPoints:
     unresolved: Bool[np.ndarray, "..."]
 
 
-def resolve(runs: Any, theory: Any, good: Any, allowance: Any, resolution: float) -> ComparedPoints:
+def resolve(runs: Any, theory: Any, allowance: Any, resolution: float) -> ComparedPoints:
     """Points of one observable; `resolution` is a fraction of max |theory|."""
     name = str(runs.name)
     if extra := [d for d in theory.dims if d not in runs.dims or d == "seed"]:
         raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
-    finite = runs.astype(np.float64).where(np.isfinite(runs))
-    used = finite if good is None else finite.where(good)
+    used = runs.astype(np.float64).where(np.isfinite(runs))
     used = (used if "seed" in used.dims else used.expand_dims("seed")).transpose("seed", ...)
     mean = used.mean("seed")
     bound = _relabelled(_allowance(name, allowance, theory), mean)
     bound = bound.reindex_like(mean, fill_value=0.0)
     bound = bound.broadcast_like(mean).transpose(*mean.dims)
-    predicted = _relabelled(theory.where(np.isfinite(theory)), mean).reindex_like(mean)
-    predicted = predicted.broadcast_like(mean).transpose(*mean.dims)
+    predicted = _relabelled(theory.where(np.isfinite(theory)), mean)
+    if apart := [d for d in predicted.dims if not predicted.sizes[d]]:
+        raise ValueError(f"`theory` of {name} must share values of {apart[0]} with runs, got none.")
+    predicted = predicted.reindex_like(mean).broadcast_like(mean).transpose(*mean.dims)
     n = np.asarray(used.notnull().sum("seed"))
     spread = np.asarray(used.max("seed") - used.min("seed"))
     precision = np.finfo(runs.dtype).eps if runs.dtype.kind == "f" else 0.0

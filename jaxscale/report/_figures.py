@@ -124,7 +124,7 @@ def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    if not (0 < low < high) or high / low > 100:
+    if not (0 < low < high) or high > 100 * low:
         return
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     inside = np.empty(0)

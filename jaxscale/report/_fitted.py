@@ -84,7 +84,10 @@ def _band(
     curve = _at(formula, _fitted(fit, i), inputs)
     if not fit.has_covariance(i):
         return curve, curve, curve
-    curves = np.stack([_at(formula, drawn, inputs) for drawn in fit.draws(N_DRAWS, i)])
+    try:
+        curves = np.stack([_at(formula, drawn, inputs) for drawn in fit.draws(N_DRAWS, i)])
+    except ValueError:  # the theory refuses values that overflow: there is no band
+        return curve, curve, curve
     low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
     return curve, low, high
 
@@ -95,14 +98,17 @@ def _ratios(
     """Measured over fitted values against each input."""
     figure, grid = new_figure(len(inputs))
     for axes, name in zip(grid[0], inputs, strict=True):
-        for i, (_, group) in enumerate(groups[:MAX_CURVES]):
+        for i, (label, group) in enumerate(groups[:MAX_CURVES]):
             at = {n: group[n].to_numpy(float) for n in inputs}
             ratio = group[formula.result].to_numpy(float) / _at(formula, _fitted(fit, i), at)
             color = OKABE_ITO[i % len(OKABE_ITO)]
-            axes.plot(group[name], ratio, "o", ms=3.5, color=color, mew=0, alpha=0.8)
+            axes.plot(group[name], ratio, "o", ms=3.5, color=color, mew=0, alpha=0.8,
+                      label=f"{fit.each} {label}")  # fmt: skip
         axes.axhline(1.0, color="#444444", lw=1.0)
         if spans_decades(np.concatenate([g[name].to_numpy(float) for _, g in groups])):
             log_axis(axes, "x")
         axes.set_xlabel(name)
         axes.set_ylabel(f"measured {formula.result} / fitted")
+    if fit.each is not None:
+        grid[0, -1].legend(fontsize=8)
     return figure

@@ -151,6 +151,28 @@ def test_bad_points_are_left_out():
     np.testing.assert_allclose(fit.values["time_scale"], 0.05, rtol=1e-5)
 
 
+def test_failed_runs_are_left_out_and_counted_and_a_wide_spread_warns():
+    clean = js.predict(js.Grid(SKILLS))[["loss"]]
+    factors = np.exp(np.random.default_rng(0).normal(0, 0.6, (33, 1)))
+    data = clean.expand_dims(seed=range(33)) * (factors / factors[:32].mean())
+    data["loss"][32] = 50 * clean["loss"].where(clean["step"] < 100)
+    data["status"] = "seed", np.where(data["seed"] == 32, js.Status.diverged, js.Status.ok)
+    start, options = js.Grid(js.replace(SKILLS, "target_scale", 0.8)), {"n_starts": 1}
+    with pytest.warns(UserWarning, match=r"loss spreads by 0\.\d+ in the log.*residual=Scaled"):
+        log = js.calibrate(start, data, ["target_scale"], **options)
+    assert (log.n_left_out, log.n_points) == (4, 32 * 21)
+    mean = data.where(data["status"] == js.Status.ok).mean("seed")[["loss"]]
+    fit = js.calibrate(start, mean, ["target_scale"], **options)
+    assert log.values["target_scale"] < 0.96
+    assert fit.values["target_scale"] == pytest.approx(1.0, abs=1e-6)
+    blank = mean["loss"].to_dataframe().reset_index()
+    blank.loc[3, "loss"] = np.nan
+    assert js.calibrate(start, blank, ["target_scale"], **options).n_left_out == 1
+    for bad, message in ((-blank["loss"], "20 are not positive"), (np.nan, "that is not blank")):
+        with pytest.raises(ValueError, match=message):
+            js.calibrate(start, blank.assign(loss=bad), ["target_scale"])
+
+
 @pytest.mark.parametrize(
     ("free", "options", "message"),
     [
@@ -221,7 +243,7 @@ def test_results_of_runs_are_fitted_without_options():
     grid = js.Grid(model, {"n_samples": [32, 64, 128, 256]}, seeds=64)
     spectrum = js.calibrate(
         js.Grid(js.replace(model, "spectrum_exponent", 1.3), grid.axes),
-        js.run(grid, progress=False), ["spectrum_exponent"], bootstrap=20, resample="seed",
+        js.run(grid, progress=False), ["spectrum_exponent"], bootstrap=40, resample="seed",
     )  # fmt: skip
     low, high = spectrum.bootstrap_interval()["spectrum_exponent"]
     assert 0.9 < low < high < 1.2

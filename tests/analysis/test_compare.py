@@ -87,6 +87,8 @@ def test_theory_is_matched_by_coordinates():
     shuffled = theory((32, 8, 16)).isel(step=slice(None, None, -1))
     assert compare(simulated(), shuffled).rows == compare(simulated(), theory()).rows
     assert not compare(simulated(), theory().assign_coords(width=[32, 16, 8])).passed
+    with pytest.raises(ValueError, match="`theory` of loss must share values of width with runs"):
+        compare(simulated(), theory((1, 2, 3)))
 
 
 def test_points_without_theory_are_counted():

@@ -56,9 +56,9 @@ def test_fit_of_a_power_law_is_exact_and_keeps_its_window():
     fit = fit_exponent(curve(y), "step", (10, 1000))
     assert fit.value == pytest.approx(-0.7, abs=1e-12)
     assert fit.prefactor == pytest.approx(3, rel=1e-12)
-    assert fit.interval == (fit.value, fit.value)
+    assert fit.interval == pytest.approx((-0.7, -0.7), abs=1e-12)
     assert (fit.window, fit.n_points) == ((10.0, 1000.0), 13)
-    assert (fit.n_seeds, fit.method, fit.floor) == (None, "deterministic", 0.0)
+    assert (fit.n_seeds, fit.method, fit.floor) == (None, "residuals", 0.0)
 
 
 def test_fit_is_made_per_seed_in_either_order_of_dimensions():
@@ -80,6 +80,18 @@ def test_a_seed_that_lacks_a_point_is_left_out_and_a_point_that_all_lack_is_no_p
     assert (fit.n_seeds, fit.n_points) == (8, 24)
     assert np.isnan(fit.per_seed).tolist() == [i == 2 for i in range(9)]
     assert fit.value == pytest.approx(-0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fit", "sign", "floor", "power"), [(fit_exponent, -1, 0.0, 0.5), (fit_saturating, 1, 0.3, 0.5)]
+)
+def test_the_interval_of_one_curve_comes_from_its_residuals(fit, sign, floor, power):
+    noise = np.exp(0.05 * np.random.default_rng(0).normal(size=(40, len(X))))
+    fits = [fit(curve(y), "step", (1, 1e4)) for y in (floor + 2 * X**-power) * noise]
+    low, high = np.transpose([f.interval for f in fits])
+    assert np.mean((low < sign * power) & (sign * power < high)) > 0.88
+    assert np.mean(high - low) < 0.08
+    assert np.isnan(fit_exponent(curve(X), "step", (1, 2)).interval).all()
 
 
 @pytest.mark.parametrize(("floor", "exponent"), [(0.3, 0.6), (2.0, 1.4), (1e-3, 0.25)])
@@ -189,6 +201,8 @@ def test_crossing_keeps_the_other_dimensions():
 @pytest.mark.parametrize(
     ("call", "name"),
     [
+        (lambda c: fit_exponent(c.values, "step", (1, 10)), r"`curve` must be a DataArray.*'step'"),
+        (lambda c: local_exponent([1, 2], "step"), "`curve` must be a DataArray, got list"),
         (lambda c: local_exponent(c, "width"), "`dim`.*'width'"),
         (lambda c: local_exponent(c.isel(step=slice(0, 1)), "step"), "`step`"),
         (lambda c: local_exponent(c.isel(step=slice(None, None, -1)), "step"), "`step`"),

@@ -161,9 +161,9 @@ def test_values_without_a_logarithm_are_reported_and_left_out(noisy):
     spoiled.loc[:2, "loss"] = [0.0, -1.0, np.nan]
     with pytest.warns(UserWarning, match="2 values of loss are not positive"):
         fit = js.calibrate(_formula(), spoiled, FREE, n_starts=1)
-    assert (fit.n_points, fit.n_left_out) == (len(noisy) - 3, 2)
+    assert (fit.n_points, fit.n_left_out) == (len(noisy) - 3, 3)
     scaled = js.calibrate(_formula(), spoiled, FREE, residual=js.residuals.Scaled(), n_starts=1)
-    assert (scaled.n_points, scaled.n_left_out) == (len(noisy) - 1, 0)
+    assert (scaled.n_points, scaled.n_left_out) == (len(noisy) - 1, 1)
 
 
 @pytest.mark.slow
@@ -216,7 +216,7 @@ def test_a_table_of_own_steps_is_fitted_by_a_system(tmp_path):
         ({"columns": {"time": "iteration"}}, "no column 'iteration'; there are time, loss, run"),
         ({"columns": {"time": "run", "loss": "run"}}, "`columns` must name each column once"),
         ({"each": "colour"}, "no column 'colour'"),
-        ({"resample": "colour", "bootstrap": 3}, "no column 'colour'"),
+        ({"resample": "colour", "bootstrap": 40}, "no column 'colour'"),
         ({"bounds": {"run": js.bounds.Positive()}}, "`bounds` must be of free parameters"),
         ({"bounds": {"learning_rate": js.bounds.Between(low=0.5, high=2.0)}},
          "`learning_rate` must start inside Between"),
@@ -236,6 +236,9 @@ def test_tables_of_other_marks_are_told_apart(tmp_path, mark):
     file = tmp_path / "curves.csv"
     _table().to_csv(file, sep=mark, index=False)
     with pytest.raises(ValueError, match=r"`data` .* must be separated by commas.*read_csv"):
+        js.calibrate(_formula(), file, FREE)
+    file.write_text("time,loss,loss\n1,2,3\n")
+    with pytest.raises(ValueError, match="must name each column once, got 'loss' twice"):
         js.calibrate(_formula(), file, FREE)
 
 

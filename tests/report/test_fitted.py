@@ -67,8 +67,11 @@ def test_several_inputs_show_measured_over_fitted():
     x, y = rng.uniform(1.0, 50.0, 20), rng.uniform(1.0, 2.0, 20)
     table = pandas.DataFrame({"x": x, "y": y, "loss": 1.1 * product(x, y, 3.0, 0.5)})
     formula = js.Formula(product, {"scale": 3.0, "exponent": 0.5})
-    fit = calibrate(formula, table, ["scale"])
+    table["run"] = 7
+    fit = calibrate(formula, table, ["scale"], each="run")
+    assert str(fit).startswith("run 7: scale = 3.3")
     figure = fit_figure(fit, table)
+    assert [t.get_text() for t in figure.axes[1].get_legend().get_texts()] == ["run 7"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["x", "y"]
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear"]
     for axes, name in zip(figure.axes, ("x", "y"), strict=True):
