@@ -65,9 +65,9 @@ def _ratio(stored: StoreReader, plan: Plan, layout: Layout) -> float:
 
     It is too low where an executor computed several at once, and chunks are never made longer.
     """
-    sessions, seconds = json.loads(stored.attributes.get("sessions", "[]")), 0.0
-    for session in sessions:
-        if session.get("device") != describe_devices(plan.n_devices):
+    seconds, devices = 0.0, {describe_devices(b.n_devices) for b in plan.buckets}
+    for session in json.loads(stored.attributes.get("sessions", "[]")):
+        if session.get("device") not in devices:
             return 0.0
         seconds += max(0.0, session["wall_seconds"] - session["compile_seconds"])
     each = [b.seconds / b.n_runs for b in plan.buckets]

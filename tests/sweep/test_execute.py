@@ -150,20 +150,20 @@ def test_interruption_returns_what_is_finished(monkeypatch):
 
 
 def test_times_are_kept_where_runs_were_computed_and_ctrl_c_loses_no_result(monkeypatch):
-    kept, plan = [], js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
+    calls, plan = [], js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
     reference = js.run(plan)
 
     def interrupted(*_):
-        kept.append(1)
+        calls.append(1)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(progress, "SHORTEST_TIME", 0.0)
     monkeypatch.setattr(execute, "keep_time", interrupted)
     with ThreadPoolExecutor(1) as pool:  # its times may be those of other machines
         assert js.run(plan, executor=pool).equals(reference)
-    assert not kept
+    assert not calls
     assert js.run(plan).equals(reference)
-    assert kept
+    assert calls
 
 
 def test_ctrl_c_does_not_let_a_thread_call_on(monkeypatch):
