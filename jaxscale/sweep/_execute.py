@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-import signal
 import threading
 import time
 import warnings
@@ -27,7 +26,7 @@ from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._program import Answer, Pace, Task, compute, describe_devices
-from jaxscale.sweep._progress import Progress, repeated
+from jaxscale.sweep._progress import Progress, delayed_interrupt, repeated
 from jaxscale.sweep._reader import StoreReader, store_path
 from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover, store_errors
 from jaxscale.sweep._timings import keep_time
@@ -213,7 +212,7 @@ class Session:
         ratio = self.paces[pilot].seconds / run_seconds(old[pilot].traced_system, old[pilot].group)
         buckets = tuple(recut(bucket, ratio, most) for bucket in old)
         # another thread records; after Ctrl-C in here the old header would go to the new store
-        with self.lock, _delayed_interrupt():
+        with self.lock, delayed_interrupt():
             if [b.chunk for b in buckets] != [b.chunk for b in old]:
                 self.plan = dataclasses.replace(self.plan, buckets=buckets)
                 self.results = self.results.relaid(Layout.of(self.plan))
@@ -236,12 +235,12 @@ class Session:
             with contextlib.suppress(ValueError):  # a full disk stops the next chunk
                 self.record()
 
-        self.record()
         try:
+            self.record()
             with repeated(RECORD_SECONDS, record):
                 yield
         finally:
-            with _delayed_interrupt():
+            with delayed_interrupt():
                 self.record()
 
     def run(self, show: bool | None) -> None:
@@ -258,7 +257,7 @@ class Session:
         def accept(where: Where, answer: Answer) -> None:
             if where in self.written:  # it came once more, after an interrupt
                 return
-            with _delayed_interrupt():
+            with delayed_interrupt():
                 self.results.write(*where, answer.values)
                 self.written.add(where)
                 self.device = answer.device
@@ -277,7 +276,7 @@ class Session:
 def _work(session: Session, show: bool | None) -> "xarray.Dataset":
     """Results of a session, whose provenance is written when it begins and however it ends."""
     if session.remaining:
-        with session.recording():
+        with contextlib.suppress(KeyboardInterrupt), session.recording():
             session.run(show)
     unfinished = set(session.remaining) - session.written
     if unfinished:
@@ -288,22 +287,6 @@ def _work(session: Session, show: bool | None) -> "xarray.Dataset":
         text = f"stopped by Ctrl-C: {done} of {n_runs} runs are done; {then}"
         warnings.warn(text, UserWarning, stacklevel=3)
     return session.results.dataset()
-
-
-@contextlib.contextmanager
-def _delayed_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not."""
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
-        yield
-        return
-    received: list[tuple[Any, ...]] = []
-    handler = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
-    if received and callable(handler):
-        handler(*received[0])
 
 
 def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:

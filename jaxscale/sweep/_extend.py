@@ -1,31 +1,36 @@
 """Extend a store to a larger grid: its results are copied, and only missing runs remain."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from jaxscale.paths import get
-from jaxscale.sweep._bucket import structures
+from jaxscale.sweep._bucket import recut, structures
 from jaxscale.sweep._config import encode
 from jaxscale.sweep._grid import Grid, label, positions
 from jaxscale.sweep._layout import Layout, positions_in
 from jaxscale.sweep._plan import Plan, continued, plan_of
+from jaxscale.sweep._program import describe_devices
 from jaxscale.sweep._reader import StoreReader
 from jaxscale.sweep._store import ZarrStore, replacing, write_header
 
 HEADER = ("jaxscale_format", "grid", "plan", "slots", "coordinates", "complete")
 COMPARED = 200  # systems of the two grids, at most
+SHORTEST_SECONDS = 1.0  # that say how long runs take, and not what a session takes to begin
 
 
 def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     """Turn the store into one for the larger grid of `plan`, with everything done copied.
 
-    Return a plan of the old buckets and of new ones for the runs that are missing. Unless the
-    stored grid is a part of the new one, raise `ValueError` and change nothing.
+    Return a plan of the old buckets and of new ones for the runs that are missing, whose chunks are
+    shorter than planned if the old runs took longer. Unless the stored grid is a part of the new
+    one, raise `ValueError` and change nothing.
     """
     ids_in_larger = match_runs(stored.grid, plan.grid, path)
-    old_layout = stored.layout(stored.plan(plan.options))
+    old_plan = stored.plan(plan.options)
+    old_layout = stored.layout(old_plan)
     stored.check(old_layout)
     cuts = [(ids_in_larger[ids], chunk, group) for ids, chunk, group in stored.cuts]
     for ids, _, _ in cuts:
@@ -36,7 +41,9 @@ def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
             )
     missing = np.setdiff1d(np.arange(plan.grid.n_runs), ids_in_larger)
     old, more = continued(plan.grid, cuts, plan.options), plan_of(plan.grid, missing, plan.options)
-    buckets, own_flops = (*old.buckets, *more.buckets), old.own_flops + more.own_flops
+    ratio, most = _ratio(stored, old_plan, old_layout), plan.options.max_runs_per_chunk
+    new = more.buckets if ratio <= 1.0 else tuple(recut(b, ratio, most) for b in more.buckets)
+    buckets, own_flops = (*old.buckets, *new), old.own_flops + more.own_flops
     extended = Plan(plan.grid, buckets, plan.warnings, own_flops, plan.options)
     layout = Layout.of(extended)
     made = {k: v for k, v in stored.attributes.items() if k not in HEADER}
@@ -46,16 +53,37 @@ def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     return extended
 
 
+def _done(stored: StoreReader, layout: Layout) -> Iterator[tuple[tuple[int, int], int]]:
+    """Finished chunks of a store, and their runs."""
+    for where in layout.rows:
+        if np.all(stored.done[layout.shards(*where)]):
+            yield where, len(layout.buckets[where[0]].ids_of(where[1]))
+
+
+def _ratio(stored: StoreReader, plan: Plan, layout: Layout) -> float:
+    """Measured over estimated time of the finished chunks; 0 unless these devices timed them.
+
+    It is too low where an executor computed several at once, and chunks are never made longer.
+    """
+    seconds, devices = 0.0, {describe_devices(b.n_devices) for b in plan.buckets}
+    for session in json.loads(stored.attributes.get("sessions", "[]")):
+        if session.get("device") not in devices:
+            return 0.0
+        seconds += max(0.0, session["wall_seconds"] - session["compile_seconds"])
+    each = [b.seconds / b.n_runs for b in plan.buckets]
+    estimated = sum(n_runs * each[bucket] for (bucket, _), n_runs in _done(stored, layout))
+    return seconds / estimated if estimated and seconds >= SHORTEST_SECONDS else 0.0
+
+
 def _copy(stored: StoreReader, old: Layout, new: ZarrStore) -> None:
     """Write every finished chunk of the old store into the new one."""
     moved = positions_in(new.layout.coordinates, old.coordinates)
-    for where, rows in old.rows.items():
-        if np.all(stored.done[old.shards(*where)]):
-            n, values = len(old.buckets[where[0]].ids_of(where[1])), {}
-            for name in old.observables:
-                own = stored.read(name, rows.start, rows.stop)[:n]
-                values[name] = new.layout.place(name, own, moved)
-            new.write(*where, values)
+    for where, n_runs in _done(stored, old):
+        rows, values = old.rows[where], {}
+        for name in old.observables:
+            own = stored.read(name, rows.start, rows.stop)[:n_runs]
+            values[name] = new.layout.place(name, own, moved)
+        new.write(*where, values)
 
 
 def match_runs(part: Grid, larger: Grid, path: Path) -> np.ndarray:

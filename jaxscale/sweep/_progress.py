@@ -1,10 +1,12 @@
 """How far a run is and how long it will take: a bar on a terminal, lines elsewhere."""
 
 import contextlib
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from rich.progress import BarColumn, Progress as Bar
 
@@ -117,5 +119,22 @@ def repeated(seconds: float, call: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        ended.set()
-        thread.join()
+        with delayed_interrupt():  # else it would call on
+            ended.set()
+            thread.join()
+
+
+@contextlib.contextmanager
+def delayed_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
+        yield
+        return
+    received: list[tuple[Any, ...]] = []
+    handler = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+    if received and callable(handler):
+        handler(*received[0])

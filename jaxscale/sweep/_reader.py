@@ -61,9 +61,14 @@ def existing_path(store: str | Path) -> Path:
     path = store_path(store)
     previous = sibling_path(path, "previous")
     # between two renamings of an extension that was killed, the old store is the store
-    path = path if path.exists() or not previous.exists() else previous
+    path = previous if previous.exists() and is_vacant(path) else path
     require_file("store", path, folder=True)
     return path
+
+
+def is_vacant(path: Path) -> bool:
+    """Whether nothing is at `path`, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def sibling_path(path: Path, role: str) -> Path:

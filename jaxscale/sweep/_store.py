@@ -20,7 +20,14 @@ import numpy as np
 
 from jaxscale.sweep._grid import positions
 from jaxscale.sweep._layout import Layout, in_words
-from jaxscale.sweep._reader import StoreReader, chunk_files, open_array, read_marks, sibling_path
+from jaxscale.sweep._reader import (
+    StoreReader,
+    chunk_files,
+    is_vacant,
+    open_array,
+    read_marks,
+    sibling_path,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -173,10 +180,8 @@ def is_free(path: Path) -> bool:
     The working directory is refused, for it would be replaced.
     """
     with store_errors(path):
-        if not path.exists():
-            return True
-        free = path.is_dir() and not any(path.iterdir())
-    if free and path.samefile(Path()):
+        free = is_vacant(path)
+    if free and path.exists() and path.samefile(Path()):
         raise ValueError(f"`store` must not be the working directory, got {path}.")
     return free
 
@@ -212,7 +217,9 @@ def recover(path: Path) -> None:
     """Restore a store that an interrupted extension had renamed, and remove what it had begun."""
     temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
     with store_errors(path):
-        if previous.exists() and not path.exists():
+        if previous.exists() and is_vacant(path):
+            if path.exists():
+                path.rmdir()
             previous.rename(path)
         for folder in (temporary, previous):
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import equinox as eqx
@@ -14,8 +16,9 @@ from systems import FINITE, ONLINE
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep import _execute as execute
+from jaxscale.sweep import _execute as execute, _progress as progress
 from jaxscale.sweep._program import Program
+from jaxscale.sweep._progress import delayed_interrupt
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}
 NETWORK = ParityNetwork(
@@ -146,6 +149,36 @@ def test_interruption_returns_what_is_finished(monkeypatch):
     assert part.isel(seed=slice(4)).equals(reference.isel(seed=slice(4)))
 
 
+def test_times_are_kept_where_runs_were_computed_and_ctrl_c_loses_no_result(monkeypatch):
+    calls, plan = [], js.plan(js.Grid(FINITE, seeds=6), max_runs_per_chunk=2)
+    reference = js.run(plan)
+
+    def interrupted(*_):
+        calls.append(1)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(progress, "SHORTEST_TIME", 0.0)
+    monkeypatch.setattr(execute, "keep_time", interrupted)
+    with ThreadPoolExecutor(1) as pool:  # its times may be those of other machines
+        assert js.run(plan, executor=pool).equals(reference)
+    assert not calls
+    assert js.run(plan).equals(reference)
+    assert calls
+
+
+def test_ctrl_c_does_not_let_a_thread_call_on(monkeypatch):
+    before, join = threading.active_count(), threading.Thread.join
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        join(self)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt), progress.repeated(0.0, lambda: time.sleep(0.1)):
+        pass
+    assert threading.active_count() == before
+
+
 def test_memory_that_xla_lacks_is_an_error_with_a_way_out(monkeypatch):
     errors = [jax.errors.JaxRuntimeError(f"{c}: no") for c in ("INTERNAL", "RESOURCE_EXHAUSTED")]
     monkeypatch.setattr(Program, "__call__", lambda *_: (_ for _ in ()).throw(errors.pop()))
@@ -159,7 +192,7 @@ def test_ctrl_c_waits_for_what_must_be_done():
     done = []
 
     def interrupted():
-        with execute._delayed_interrupt():
+        with delayed_interrupt():
             for _ in range(3):
                 signal.raise_signal(signal.SIGINT)
             done.append(1)
@@ -172,15 +205,15 @@ def test_ctrl_c_waits_for_what_must_be_done():
 
 
 def test_another_thread_leaves_the_signals_alone():
-    with execute._delayed_interrupt(), ThreadPoolExecutor(1) as pool:
+    with delayed_interrupt(), ThreadPoolExecutor(1) as pool:
         before = signal.getsignal(signal.SIGINT)
-        pool.submit(lambda: execute._delayed_interrupt().__enter__()).result()
+        pool.submit(lambda: delayed_interrupt().__enter__()).result()
         assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_error_in_what_must_be_done_is_raised():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ValueError, match="no space"), execute._delayed_interrupt():
+    with pytest.raises(ValueError, match="no space"), delayed_interrupt():
         raise ValueError("no space")
     assert signal.getsignal(signal.SIGINT) is before
 

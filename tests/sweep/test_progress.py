@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from systems import ONLINE as SMALL
 
 import jaxscale as js
@@ -60,18 +61,21 @@ def test_calls_are_as_long_as_the_clock_allows(planned):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "most", "chunk"),
+    ("seconds", "most", "in_memory", "chunk"),
     [
-        (0.01, None, 24),
-        (0.8, None, 24),
-        (1.0, None, 8),
-        (2.4, None, 4),
-        (100.0, None, 2),
-        (1, 5, 4),
+        (0.01, None, 1e6, 24),
+        (0.8, None, 1e6, 24),
+        (1.0, None, 1e6, 8),
+        (2.4, None, 1e6, 4),
+        (100.0, None, 1e6, 2),
+        (1, 5, 1e6, 4),
+        (1.0, None, 6, 6),  # as many runs as the host has memory for
     ],
 )
-def test_chunks_are_cut_by_measured_time(planned, seconds, most, chunk):
+def test_chunks_are_cut_by_measured_time(planned, monkeypatch, seconds, most, in_memory, chunk):
     (only,) = planned.buckets
+    run_bytes = 2 * bucket.HOST_COPIES * only.result_bytes
+    monkeypatch.setattr(bucket, "host_memory", lambda: in_memory * run_bytes)
     cut = recut(only, seconds / run_seconds(only.traced_system, 2) / 2, most)
     assert cut.chunk == chunk
     assert (cut.group, cut.per_call) == (only.group, only.per_call)  # the same program
@@ -80,14 +84,36 @@ def test_chunks_are_cut_by_measured_time(planned, seconds, most, chunk):
 def test_a_new_store_is_cut_by_the_time_of_its_first_runs(planned, monkeypatch, tmp_path):
     reference = js.run(planned)
     with monkeypatch.context() as patch:
+        patch.setattr(execute, "compute", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):  # in a session that finishes nothing
+            js.run(planned, store=tmp_path / "a.zarr")
+    with monkeypatch.context() as patch:
         patch.setattr(execute, "compute", slow(1.0))
         runs = js.run(planned, store=tmp_path / "a.zarr")
     (cut,) = json.loads(runs.attrs["plan"])["buckets"]
     assert (cut["chunks"], cut["runs_per_chunk"]) == (3, 8)
-    assert len(json.loads(runs.attrs["sessions"])) == 1
+    assert len(json.loads(runs.attrs["sessions"])) == 2
     assert runs.equals(reference)
-    larger = js.run(GRID.replace(seeds=13), store=tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "device", "cut"),
+    [(12.0, None, (5, 10)), (0.9, None, (1, 48)), (12.0, "1 x H100 (cuda)", (1, 48))],
+)
+def test_an_extension_is_cut_by_the_time_of_the_stored_runs(
+    planned, monkeypatch, tmp_path, seconds, device, cut
+):
+    path = tmp_path / "a.zarr"
+    reference = js.run(planned, store=path)
+    (session,) = json.loads(reference.attrs["sessions"])
+    session |= {"wall_seconds": seconds + 30.0, "compile_seconds": 30.0}
+    session["device"] = device or session["device"]
+    zarr.open_group(path, mode="r+").update_attributes({"sessions": json.dumps([session])})
+    larger = js.run(GRID.replace(seeds=36), store=path)
     assert larger.sel(seed=slice(0, 11)).equals(reference)
+    old, new = json.loads(larger.attrs["plan"])["buckets"]
+    assert (old["chunks"], old["runs_per_chunk"]) == (1, 24)
+    assert (new["chunks"], new["runs_per_chunk"]) == cut
 
 
 def test_remaining_time_follows_the_clock(planned):

@@ -236,15 +236,24 @@ def test_a_record_that_fails_leaves_the_one_before(empty, monkeypatch):
 
 
 def test_ctrl_c_while_a_store_is_cut_anew_waits(tmp_path, monkeypatch):
-    relaid = store.ZarrStore.relaid
+    relaid, record, recorded = store.ZarrStore.relaid, store.ZarrStore.record, []
 
     def interrupted(self, layout):
+        before = len(recorded)
         new = relaid(self, layout)
+        time.sleep(0.05)
+        assert len(recorded) == before  # the thread would write the old header
         signal.raise_signal(signal.SIGINT)
         return new
 
+    def counted(self, provenance):
+        recorded.append(1)
+        record(self, provenance)
+
     plan = js.plan(GRID, max_runs_per_chunk=2)
     with monkeypatch.context() as patch:
+        patch.setattr(execute, "RECORD_SECONDS", 0.001)
+        patch.setattr(store.ZarrStore, "record", counted)
         patch.setattr(store.ZarrStore, "relaid", interrupted)
         patch.setattr(execute, "recut", lambda b, *_: dataclasses.replace(b, chunk=b.n_runs))
         with pytest.warns(UserWarning, match="stopped by Ctrl-C: 0 of 6 runs"):
