@@ -17,6 +17,7 @@ import jaxscale as js
 from jaxscale.sweep import (
     _bucket as bucket,
     _execute as execute,
+    _program as program,
     _progress as progress,
     _timings as timings,
 )
@@ -161,6 +162,7 @@ def test_plans_follow_what_was_timed(planned, monkeypatch, tmp_path):
     monkeypatch.setattr(timings, "compiled_folder", lambda: tmp_path)
     estimated = first.seconds / first.n_runs
     timings.keep_time(SMALL, 100 * estimated, 2000 * estimated)
+    assert not js.plan(grid).is_calibrated  # such large runs say nothing of these
     timings.keep_time(SMALL, estimated, 7 * estimated)
     timings.keep_time(SMALL, 1.1 * estimated, 5.5 * estimated)  # in its place
     again = js.plan(grid)
@@ -185,6 +187,19 @@ def test_times_that_cannot_be_kept_are_not_missed(monkeypatch, tmp_path, step):
         patch.setattr(*{"mkdir": (os, "mkdir"), "replace": (Path, "replace")}[step], refuse)
         timings.keep_time(SMALL, 1.0, 3.0)
     assert not list(tmp_path.iterdir())
+
+
+def test_parts_of_a_chunk_hold_no_more_than_their_own_results(planned, monkeypatch):
+    parts, call = [], program.Program.__call__
+
+    def watched(*arguments):
+        parts.append(call(*arguments))
+        return parts[-1]
+
+    monkeypatch.setattr(program.Program, "__call__", watched)
+    js.run(planned)
+    assert len(parts) > 1
+    assert all(value.base is None for part in parts for value in part.values())
 
 
 def test_no_answer_is_held_while_the_next_is_computed(monkeypatch):
