@@ -1,5 +1,6 @@
 """Check what `jaxscale reproduce` wrote: `python .ci/reproduced.py {emergence,all} FOLDER`."""
 
+import importlib
 import json
 import math
 import re
@@ -72,9 +73,10 @@ def check_superposition(folder: Path) -> None:
 
 def check_recorded(system: str, claims: list[dict]) -> None:
     """Check that the site shows these claims: `python docs/site_claims.py FOLDER` records them."""
-    fixed = ("id", "statement", "source", "reason", "margin_fixed")
-    record = json.loads(Path("docs/claims.json").read_text())[system]
-    for one, other in zip(claims, record, strict=True):
+    sys.path.insert(0, "docs")
+    recorded = importlib.import_module("site_claims").recorded()[system]
+    fixed = ("id", "statement", "source", "reason", "margin_fixed", "verdict")
+    for one, other in zip(claims, (claim.to_dict() for claim in recorded), strict=True):
         differ = {n: (one[n], other[n]) for n in fixed if one[n] != other[n]}
         assert not differ, (one["id"], differ)
         assert math.isclose(one["predicted"], other["predicted"], rel_tol=1e-5), one["id"]

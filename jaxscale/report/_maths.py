@@ -43,16 +43,13 @@ def formula_to_mathml(formula: str) -> "Markup":
 
     matches = TOKENS.finditer(formula)
     tokens = [(str(m.lastgroup), m.group()) for m in matches if m.lastgroup != "space"]
-    shown = ""
-    while tokens:
-        shown += "".join(_elements(tokens))
-    return Markup(f"<math>{shown}</math>")
+    return Markup(f"<math>{''.join(_elements(tokens, top=True))}</math>")
 
 
-def _elements(tokens: list[Token]) -> list[str]:
-    """Take elements off `tokens`, up to a closing parenthesis; a base and its power are one."""
+def _elements(tokens: list[Token], top: bool = False) -> list[str]:
+    """Take elements off `tokens`, a base with its power; below the `top` up to a `)`."""
     elements: list[str] = []
-    while tokens and (token := tokens.pop(0))[0] != "close":
+    while tokens and ((token := tokens.pop(0))[0] != "close" or top):
         if token[1] != "^" or not elements or not tokens:
             elements.append(_element(*token, tokens))
             continue

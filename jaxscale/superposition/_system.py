@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -96,6 +96,12 @@ FREQUENCY = "frequency_exponent"
     max_active=ACTIVE,
     places=ACTIVE,
 )
+@functools.lru_cache(maxsize=16)
+def _places_at(*inputs: Hashable) -> dict[tuple[float, ...], int]:
+    """Places by frequency exponent and numbers of these inputs, for all programs a plan tries."""
+    return {}
+
+
 class TeacherStudent(AbstractTeacherStudent):
     r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
 
@@ -182,15 +188,15 @@ class TeacherStudent(AbstractTeacherStudent):
         swept = (np.atleast_1d(columns.get(p, o)) for p, o in zip(paths, own, strict=True))
         numbers = zip(own, np.broadcast_arrays(*swept), strict=True)
         rows = set(zip(*(np.append(*pair).tolist() for pair in numbers), strict=True))
-
-        @functools.cache
-        def inputs_at(*numbers: float) -> AbstractInputs:
+        leaves, structure = jax.tree.flatten(self.inputs)
+        content = tuple(np.asarray(leaf).tobytes() for leaf in leaves)
+        places = _places_at(structure, content, tuple(paths), self.n_features)
+        for row in rows - places.keys():
             inputs = self.inputs
-            for path, value in zip(paths[1:], numbers, strict=True):
+            for path, value in zip(paths[1:], row[1:], strict=True):
                 inputs = replace(inputs, path.removeprefix("inputs."), value)
-            return inputs
-
-        return max(inputs_at(*at).n_listed(self._shares(a)) for a, *at in rows)
+            places[row] = inputs.n_listed(self._shares(row[0]))
+        return max(places[row] for row in rows)
 
     def _shares(self, exponent: Any) -> np.ndarray:
         n, table = self.n_features, self.inputs.probabilities

@@ -20,6 +20,7 @@ SENTENCES = {
     "$d ln D*$ per $d ln C$, $D = 32..512$": ["dlnD∗", "dlnC", "D=32…512"],
     "a fifth of N = 2; A claim of (a, b) for k^-2; 5 $ at 3": [],
     "(from $5/eta_bias$) $(x$": ["5/ηbias", "(x)"],
+    "$a) + b$ in $[0, 1)$ to $(c))^2$": ["a)+b", "[0,1)", "(c))2"],
 }
 
 

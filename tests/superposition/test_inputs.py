@@ -10,6 +10,8 @@ from scipy.stats import norm
 import jaxscale as js
 from jaxscale import fields
 from jaxscale.keys import root_key
+from jaxscale.spectra import power_law_shares
+from jaxscale.superposition import TeacherStudent
 from jaxscale.superposition._data import Bernoulli, OneHot
 from jaxscale.superposition._outputs import Fixed, Uniform
 
@@ -165,3 +167,27 @@ def test_inputs_of_a_user_are_drawn_and_list_every_feature():
     runs = js.run(js.Grid(system, {"inputs.share": [0.2, 0.8]}, seeds=2))
     assert (runs.status == 0).all()
     assert np.isfinite(runs.loss).all()
+
+
+def test_places_are_counted_once_per_setting(monkeypatch):
+    counted, n_listed = [], Bernoulli.n_listed
+    columns = {"frequency_exponent": np.array([1.5, 2.0]), "inputs.mean_active": np.full(2, 0.73)}
+    inputs = Bernoulli(mean_active=0.73)
+    wanted = max(inputs.n_listed(power_law_shares(a, 30)) for a in (1.1, 1.5, 2.0))
+
+    def noted(inputs, shares):
+        counted.append(inputs)
+        return n_listed(inputs, shares)
+
+    monkeypatch.setattr(Bernoulli, "n_listed", noted)
+    for _ in range(3):
+        system = TeacherStudent(n_features=30, latent_size=4, frequency_exponent=1.1, inputs=inputs)
+        assert system.lengths_for(columns)["active"] == wanted
+    assert len(counted) == 1 + 3  # the system's own, and those of the sweep
+    tables = [np.full(30, p) for p in (0.01, 0.3)]
+    few, many = (
+        TeacherStudent(n_features=30, latent_size=4, inputs=Bernoulli(probabilities=table))
+        for table in tables
+    )
+    assert few.padded("active") == n_listed(few.inputs, tables[0])
+    assert many.padded("active") == n_listed(many.inputs, tables[1])
