@@ -90,18 +90,18 @@ class StudentState(eqx.Module):
 FREQUENCY = "frequency_exponent"
 
 
-@deprecated_lengths(
-    max_latent_size="latent_size",
-    padded_latent_size="latent_size",
-    max_active=ACTIVE,
-    places=ACTIVE,
-)
 @functools.lru_cache(maxsize=16)
 def _places_at(*inputs: Hashable) -> dict[tuple[float, ...], int]:
     """Places by frequency exponent and numbers of these inputs, for all programs a plan tries."""
     return {}
 
 
+@deprecated_lengths(
+    max_latent_size="latent_size",
+    padded_latent_size="latent_size",
+    max_active=ACTIVE,
+    places=ACTIVE,
+)
 class TeacherStudent(AbstractTeacherStudent):
     r"""Student `yhat = f(W^T B W x + bias)` of the teacher `y_i = A_i x_i` on sparse features.
 
