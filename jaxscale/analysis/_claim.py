@@ -49,7 +49,7 @@ class Claim:
 
     - `id`, `statement`, `source`: short name, sentence, and paper with equation or figure; what is
       between dollar signs, such as `$t^-(1 - 2 xi)$`, is a formula on the page of a report. Two
-      dollar signs are always those of a formula, and are dropped elsewhere: write "5 USD and 6 USD".
+      dollar signs are always those of a formula, and dropped elsewhere: write "5 USD and 6 USD".
     - `predicted`: the number of the theory.
     - `measured`, `interval`: the measured number and its 95 % interval (low, high).
     - `margin`, `reason`: how far apart still counts as equal, and why.
