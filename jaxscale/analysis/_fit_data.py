@@ -74,7 +74,9 @@ def aligned(
             *(_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items())
         )
         labels = tuple(np.asarray(array[each]).tolist()) if each else ()
-        n_left_out += int(runs[name].notnull().sum()) - int((~np.isnan(data[name])).sum())
+        every = runs.assign({name: (runs[name].notnull() | True).astype(float)})
+        of_failed = without_failed(every, name).isnull()  # recorded or not
+        n_left_out += int((of_failed | array.notnull()).sum() - (~np.isnan(data[name])).sum())
     if not data:
         raise ValueError(f"`data` must hold one of {', '.join(names)}, got {list(runs)}.")
     return data, index, labels, order, n_left_out

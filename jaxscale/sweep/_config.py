@@ -5,6 +5,7 @@ A module is written as `{type = "FiniteSet", n_samples = 1000}`: its type is a n
 sweep file imports the module of its system; the attributes of a store import nothing.
 """
 
+import contextlib
 import importlib
 import importlib.resources
 import sys
@@ -181,12 +182,14 @@ def parse_axis(text: str) -> tuple[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """A TOML value from the command line; bare words are strings, `none` is None."""
+    """A TOML value from the command line; bare words are strings, `none` is None, `.5` a number."""
     if text == "none":
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        with contextlib.suppress(ValueError):  # TOML wants digits on both sides of a point
+            return float(text)
         return text
 
 

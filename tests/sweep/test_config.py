@@ -180,7 +180,7 @@ def test_an_overridden_axis_of_the_file_is_not_checked(write):
 
 def test_command_line_values():
     assert parse_value("3") == 3
-    assert parse_value("0.5") == 0.5
+    assert [parse_value(t) for t in ("0.5", ".5", "64.", "-.5e-3")] == [0.5, 0.5, 64.0, -5e-4]
     assert parse_value("float64") == "float64"
     assert parse_value('{type = "Online"}') == {"type": "Online"}
     assert parse_axis("a.b=1,2.5") == ("a.b", [1, 2.5])
