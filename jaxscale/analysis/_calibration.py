@@ -245,7 +245,8 @@ class Calibration:
         size, rms = np.sum(self.n_points), np.max(self.residual_rms)
         failed = self._n_failed
         end = f"{failed} fits did not converge" if failed else "converged"
-        return "\n".join([*lines, f"{size} points, rms residual {rms:.3g}, {end}"])
+        points = f"{size} points" + (f", {self.n_left_out} left out" if self.n_left_out else "")
+        return "\n".join([*lines, f"{points}, rms residual {rms:.3g}, {end}"])
 
     @property
     def _n_failed(self) -> int:

@@ -43,8 +43,11 @@ class Panel:
         self.curves = curves or longest
         if self.curves is not None and data.sizes[self.curves] == 1 and curves is None:
             self.curves = None
-        self.last = [d for d in rest if d != self.curves]
-        self.shown = self.data.isel({d: -1 for d in self.last}).compute()
+        ends = {d: data.sizes[d] - 1 for d in rest if d != self.curves}
+        before = ({**ends, d: i} for d in ends for i in reversed(range(ends[d])))
+        shown = ((at, self.data.isel(at).compute()) for at in (ends, *before))
+        some = ((at, one) for at, one in shown if np.isfinite(one).any())
+        self.last, self.shown = next(some, (ends, self.data.isel(ends).compute()))
         self.n_curves = 1 if self.curves is None else data.sizes[self.curves]
         one = [d for d in self.shown.dims if d != self.curves]
         drawable = np.flatnonzero(np.isfinite(self.shown).any(one))  # curves of which there is some
@@ -129,9 +132,12 @@ class Panel:
         texts = [f"{d} = {_short(c, [0])[0]}" for d, c in at.items() if c.dtype.kind != "M"]
         for d in ("seed", *self.last):
             if d in self.data.coords and d in self.data.dims and d != self.x:
-                size, value = self.data.sizes[d], _short(self.data[d], [-1])[0]
+                size = self.data.sizes[d]
+                i = self.last.get(d, size - 1)
+                place = "last" if i == size - 1 else str(i + 1)
                 if d != "seed" or size == 1:
-                    texts.append(f"{d} = {value}" + (f" (last of {size})" if size > 1 else ""))
+                    value = _short(self.data[d], [i])[0]
+                    texts.append(f"{d} = {value}" + (f" ({place} of {size})" if size > 1 else ""))
         if self.n_drawable < self.n_curves:
             share = f"{self.n_curves - self.n_drawable} of {self.n_curves} curves: "
             texts.append(f"{share if self.n_drawable else ''}not run, or not finite")

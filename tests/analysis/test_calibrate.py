@@ -161,6 +161,7 @@ def test_failed_runs_are_left_out_and_counted_and_a_wide_spread_warns():
     with pytest.warns(UserWarning, match=r"loss spreads by 0\.\d+ in the log.*residual=Scaled"):
         log = js.calibrate(start, data, ["target_scale"], **options)
     assert (log.n_left_out, log.n_points) == (21, 32 * 21)  # recorded or not
+    assert "672 points, 21 left out, rms" in str(log)
     mean = data.where(data["status"] == js.Status.ok).mean("seed")[["loss"]]
     fit = js.calibrate(start, mean, ["target_scale"], **options)
     assert log.values["target_scale"] < 0.96

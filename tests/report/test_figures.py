@@ -93,9 +93,12 @@ def test_what_is_not_run_is_neither_drawn_nor_listed(results, log):
     assert labels == ["learning_rate 0.1", "learning_rate 0.2", "theory"]
     assert axes[0].get_title().split("\n")[1] == "1 of 3 curves: not run, or not finite"
     assert len(axes[0].lines) == 4
-    assert axes[1].get_title().endswith(", not run, or not finite")  # at the last rate
-    assert not axes[1].lines
-    assert axes[1].get_xscale() == axes[1].get_yscale() == "linear"
+    assert axes[1].get_title().endswith("learning_rate = 0.2 (2 of 3)")  # the last that was run
+    assert axes[1].lines
+    (blank,) = plot(runs.where(False), theory, log=log, observables="skill_loss").axes
+    assert blank.get_title().endswith(", not run, or not finite")
+    assert not blank.lines
+    assert blank.get_xscale() == blank.get_yscale() == "linear"
     with pytest.raises(ValueError, match="at least one value of `seed`, got none"):
         plot(runs.sel(seed=[]))
 
