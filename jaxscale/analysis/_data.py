@@ -56,14 +56,21 @@ def as_table(
     return data.assign(**{ours: data[theirs] for ours, theirs in renamed.items()})
 
 
-def without_failed(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
-    """Return `runs[name]` with NaN for runs that ended badly or never ran."""
+def of_failed(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
+    """Return which values of `runs[name]` are of runs that ended badly or never ran."""
     if STATUS not in runs or name == STATUS:
-        return runs[name]
+        return runs[name].isnull() & False
     # a run that diverged is masked along its steps; what it records once comes before them
     codes = USED if "step" in runs[name].dims else (*USED, Status.diverged)
     good = runs[STATUS].isin(codes)
-    return runs[name].where(good.all([dim for dim in good.dims if dim not in runs[name].dims]))
+    lacking = [dim for dim in good.dims if dim not in runs[name].dims]
+    return (~good.all(lacking)).broadcast_like(runs[name])
+
+
+def without_failed(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
+    """Return `runs[name]` with NaN for runs that ended badly or never ran."""
+    failed = of_failed(runs, name)
+    return runs[name].where(~failed) if failed.any() else runs[name]
 
 
 def require_dataset(name: str, value: Any, takes: str = "a Dataset") -> None:

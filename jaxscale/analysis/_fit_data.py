@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxscale._labels import match_labels
 from jaxscale._text import choices
-from jaxscale.analysis._data import without_failed
+from jaxscale.analysis._data import of_failed, without_failed
 from jaxscale.analysis.bounds import AbstractBound
 
 if TYPE_CHECKING:
@@ -74,9 +74,8 @@ def aligned(
             *(_positions(d, c, np.asarray(array[d])) for d, c in coordinates.items())
         )
         labels = tuple(np.asarray(array[each]).tolist()) if each else ()
-        every = runs.assign({name: (runs[name].notnull() | True).astype(float)})
-        of_failed = without_failed(every, name).isnull()  # recorded or not
-        n_left_out += int((of_failed | array.notnull()).sum() - (~np.isnan(data[name])).sum())
+        given = of_failed(runs, name) | array.notnull()  # those of failed runs recorded or not
+        n_left_out += int(given.sum() - (~np.isnan(data[name])).sum())
     if not data:
         raise ValueError(f"`data` must hold one of {', '.join(names)}, got {list(runs)}.")
     return data, index, labels, order, n_left_out

@@ -47,7 +47,7 @@ class Panel:
         before = ({**ends, d: i} for d in ends for i in reversed(range(ends[d])))
         shown = ((at, self.data.isel(at).compute()) for at in (ends, *before))
         some = ((at, one) for at, one in shown if np.isfinite(one).any())
-        self.last, self.shown = next(some, (ends, self.data.isel(ends).compute()))
+        self.last, self.shown = next(some, None) or (ends, self.data.isel(ends).compute())
         self.n_curves = 1 if self.curves is None else data.sizes[self.curves]
         one = [d for d in self.shown.dims if d != self.curves]
         drawable = np.flatnonzero(np.isfinite(self.shown).any(one))  # curves of which there is some
