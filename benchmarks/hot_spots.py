@@ -15,7 +15,7 @@ import jax
 
 import jaxscale as js
 from benchmarks.cases import case_of, system_of
-from jaxscale.sweep._program import PROGRAMS
+from jaxscale.sweep._cache import PROGRAMS
 
 STEPS = 20
 SHOWN = 8

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import jaxscale as js
-from jaxscale.sweep._program import PROGRAMS
+from jaxscale.sweep._cache import PROGRAMS
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

@@ -1,11 +1,15 @@
-"""Files that commands read and write, checked before anything runs."""
+"""Files that are read and written: checked before anything runs, on disk before they count."""
 
 import contextlib
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jaxscale._text import nearest, unknown
+
+NO_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # of a system: to be flushed
 
 
 def require_file(what: str, path: Path, folder: bool = False) -> None:
@@ -42,3 +46,22 @@ def require_folder(what: str, path: Path) -> None:
         raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(f"`{what}` {path} cannot be written: permission denied at {existing}.")
+
+
+def flush(paths: Iterable[Path]) -> None:
+    """Fsync files and folders, so that finished chunks also survive a power failure."""
+
+    def one(path: Path) -> None:
+        folder = path.is_dir()
+        try:
+            file = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        except OSError as error:
+            if not (folder and error.errno in NO_FOLDERS):
+                raise
+
+    with ThreadPoolExecutor() as pool:  # the disk takes them together
+        list(pool.map(one, paths))

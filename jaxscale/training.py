@@ -1,13 +1,17 @@
-"""One compiled scan over `init`, `step` and `observe`, with log-spaced records and a status code.
+"""Training by `init`, `step` and `observe`, with log-spaced records and a status code.
 
-The outer scan runs over record times; the steps between two of them are a loop whose bounds are
-traced, so one program serves every segment and nothing is stacked per step. Training always goes to
-`n_steps`, whatever is recorded. Health is checked at the record times: a run whose state or loss is
-no longer finite, or whose loss exceeds a thousand times its start, keeps the state of its last good
-record and records NaN from then on.
+The steps between two records are a loop whose bounds are traced, so one program serves every
+segment and nothing is stacked per step. Training always goes to `n_steps`, whatever is recorded.
+Health is checked at the record times: a run whose state or loss is no longer finite, or whose loss
+exceeds a thousand times its start, records NaN from then on.
+
+A short run is one scan over its records (`trajectory`). A long one is cut in time: `advance` takes
+a group of runs from any step to any other, and gives the same results wherever it is cut.
 """
 
 import abc
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -139,6 +143,39 @@ def _mask(value: Num[Array, "..."], good: Bool[Array, ""]) -> Num[Array, "..."]:
     return jnp.where(good, value, jnp.asarray(blank, value.dtype))
 
 
+def stop_steps(system: AbstractTrainedSystem) -> tuple[int, ...]:
+    """Steps at which a run is observed: 0, its records, and its checkpoints up to the last."""
+    return tuple(sorted({0, *system.record_steps, *system.checkpoints}))
+
+
+def _examined(
+    system: AbstractTrainedSystem, state: Any, status: Any, start_loss: Any, at_start: Any
+) -> tuple[Any, Any, Observables]:
+    """Status, loss at the start, and observables (blank from the first bad record on)."""
+    observed = system.observe(state)
+    loss = observed["loss"]
+    start_loss = jnp.where(at_start, loss, start_loss)
+    over = (loss > DIVERGED * start_loss) & (start_loss > 0)
+    health = jnp.where(over, Status.diverged, Status.ok)
+    health = jnp.where(_all_finite((state, loss)), health, Status.nonfinite)
+    status = jnp.where(status == Status.ok, health, status).astype(jnp.int32)
+    good = status == Status.ok
+    return status, start_loss, {name: _mask(value, good) for name, value in observed.items()}
+
+
+def _results(system: AbstractTrainedSystem, status: Any, history: Observables) -> Observables:
+    """Observables at `record_steps`, of all that were made at the stops, and the final status."""
+    stops = stop_steps(system)
+
+    def at(steps: tuple[int, ...]) -> Observables:
+        rows = np.searchsorted(stops, steps)
+        return {name: value[rows] for name, value in history.items()}
+
+    late = (status == Status.ok) & ~system.converged(at(system.checkpoints))
+    status = jnp.where(late, jnp.asarray(Status.not_converged, jnp.int32), status)
+    return {**at(system.record_steps), "status": status}
+
+
 def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any, Observables]:
     """Train one run and record it.
 
@@ -154,8 +191,7 @@ def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any,
     """
     check_key(key)
     system = cast(system, system.dtype)
-    stop_steps = sorted({0, *system.record_steps, *system.checkpoints})
-    stops = jnp.asarray(stop_steps, dtype=jnp.int32)
+    stops = jnp.asarray(stop_steps(system), dtype=jnp.int32)
     starts = jnp.concatenate([stops[:1], stops[:-1]])
     step_key = jr.fold_in(key, STEP_STREAM)
 
@@ -165,28 +201,99 @@ def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any,
     def segment(carry: Any, bounds: Any) -> Any:
         last_good, status, start_loss = carry
         state = jax.lax.fori_loop(bounds[0], bounds[1], one_step, last_good)
-        observed = system.observe(state)
-        loss = observed["loss"]
-        start_loss = jnp.where(bounds[1] == 0, loss, start_loss)
-        over = (loss > DIVERGED * start_loss) & (start_loss > 0)
-        health = jnp.where(over, Status.diverged, Status.ok)
-        health = jnp.where(_all_finite((state, loss)), health, Status.nonfinite)
-        status = jnp.where(status == Status.ok, health, status).astype(jnp.int32)
+        status, start_loss, observed = _examined(system, state, status, start_loss, bounds[1] == 0)
         good = status == Status.ok
         state = jax.tree.map(lambda new, old: jnp.where(good, new, old), state, last_good)
-        return (state, status, start_loss), {k: _mask(v, good) for k, v in observed.items()}
+        return (state, status, start_loss), observed
 
     state = system.init(jr.fold_in(key, INIT_STREAM))
     start = (state, jnp.asarray(Status.ok, jnp.int32), jnp.asarray(jnp.inf, system.dtype))
     (state, status, _), history = jax.lax.scan(segment, start, (starts, stops))
+    return state, _results(system, status, history)
 
-    def at(steps: tuple[int, ...]) -> Observables:
-        rows = np.searchsorted(stop_steps, steps)
-        return {name: value[rows] for name, value in history.items()}
 
-    late = (status == Status.ok) & ~system.converged(at(system.checkpoints))
-    status = jnp.where(late, jnp.asarray(Status.not_converged, jnp.int32), status)
-    return state, {**at(system.record_steps), "status": status}
+class Training(eqx.Module):
+    """Runs under way: what their next steps need, and what they have recorded.
+
+    - `state`: as `system.init` and `system.step` define it.
+    - `status`: `Status.ok`, or why the run went bad; records are blank from then on.
+    - `start_loss`: loss at step 0.
+    - `history`: observables at every stop, blank where it is not reached.
+    """
+
+    state: Any
+    status: Any
+    start_loss: Any
+    history: Observables
+
+
+def begin(system: AbstractTrainedSystem, key: Key[Array, ""]) -> Training:
+    """A run before its first step, nothing of it recorded."""
+    system = cast(system, system.dtype)
+    state = system.init(jr.fold_in(key, INIT_STREAM))
+    n_stops = len(stop_steps(system))
+
+    def blank(observed: Any) -> Any:
+        value = jnp.nan if jnp.issubdtype(observed.dtype, jnp.floating) else -1
+        return jnp.full((n_stops, *observed.shape), value, observed.dtype)
+
+    history = jax.tree.map(blank, jax.eval_shape(system.observe, state))
+    status = jnp.asarray(Status.ok, jnp.int32)
+    return Training(state, status, jnp.asarray(jnp.inf, system.dtype), history)
+
+
+def advance(
+    of_each: Callable[..., Training], training: Training, stops: Any, first: Any, last: Any
+) -> Training:
+    """Train runs from step `first` to step `last`, recording at the stops on the way.
+
+    The stop at `first` itself is recorded only at step 0. `of_each(function, training, *more)`
+    applies a function of system, key and training to every run; they are at the same step.
+    """
+
+    def unfinished(carry: Any) -> Any:
+        step, row, _ = carry
+        return (step < last) | (row == 0)
+
+    def segment(carry: Any) -> Any:
+        step, row, training = carry
+        end = jnp.minimum(stops[row], last)
+        training = of_each(lambda *run: _stepped(*run, step, end), training)
+        at_stop = end == stops[row]
+        training = jax.lax.cond(
+            at_stop,
+            lambda: of_each(lambda *run: _recorded(*run, row), training),
+            lambda: training,
+        )
+        return end, row + at_stop.astype(row.dtype), training
+
+    stops = jnp.asarray(stops)
+    row = jnp.where(first == 0, 0, jnp.sum(stops <= first)).astype(jnp.int32)
+    return jax.lax.while_loop(unfinished, segment, (first, row, training))[2]
+
+
+def results_of(
+    system: AbstractTrainedSystem, key: Key[Array, ""], training: Training
+) -> Observables:
+    """Observables at `record_steps` and the status, if the run ended here."""
+    return _results(cast(system, system.dtype), training.status, training.history)
+
+
+def _stepped(system: Any, key: Any, training: Training, first: Any, last: Any) -> Training:
+    system, step_key = cast(system, system.dtype), jr.fold_in(key, STEP_STREAM)
+
+    def one_step(t: Any, state: Any) -> Any:
+        return system.step(state, jr.fold_in(step_key, t))
+
+    state = jax.lax.fori_loop(first, last, one_step, training.state)
+    return dataclasses.replace(training, state=state)
+
+
+def _recorded(system: Any, key: Any, training: Training, row: Any) -> Training:
+    system, t = cast(system, system.dtype), training
+    status, start_loss, observed = _examined(system, t.state, t.status, t.start_loss, row == 0)
+    history = {name: h.at[row].set(observed[name]) for name, h in t.history.items()}
+    return Training(t.state, status, start_loss, history)
 
 
 @eqx.filter_jit

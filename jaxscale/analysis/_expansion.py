@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxscale.analysis._levenberg import QuadraticModel
 from jaxscale.analysis.bounds import AbstractBound
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Squared
-from jaxscale.sweep._program import ProgramCache
+from jaxscale.sweep._cache import ProgramCache
 from jaxscale.sweep._structure import structure_key
 
 FEW_LANES = 32  # that are evaluated one by one: a program of one compiles in 3/4 of the time

@@ -12,6 +12,7 @@ from jaxscale._devices import host_memory
 from jaxscale._system import AbstractSystem, largest_divisor
 from jaxscale.paths import replace
 from jaxscale.sweep._grid import Grid, positions
+from jaxscale.training import AbstractTrainedSystem
 
 CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 2_000_000_000  # on an H200 groups gain up to the largest tried, 1.2 GB
@@ -21,6 +22,7 @@ CPU_STEP_SECONDS, GPU_STEP_SECONDS = 5e-6, 40e-6  # of a group: dispatch, launch
 CPU_DRAW_SECONDS = 6.5e-9
 CPU_SOLVER_SECONDS = 150e-6  # of a run that calls factorisations: small ones and the branches
 CHUNK_SECONDS = 5.0
+LONG_SECONDS = 2.0  # of a group, from which on its runs are trained in stretches
 CALL_BYTES = 2**21  # of the results of a call on each device, which are cleared before it
 HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed by several threads
 
@@ -37,6 +39,7 @@ class Bucket:
     group: int  # runs per `vmap`
     n_devices: int  # devices that share a chunk
     per_call: int = 1  # groups that a call computes on each device, at most
+    stretched: bool = False  # whether its runs are trained by stretches of steps
 
     @functools.cached_property
     def traced_system(self) -> AbstractSystem:
@@ -64,6 +67,11 @@ class Bucket:
         return dataclasses.replace(
             self, run_ids=self.run_ids[source], columns=columns, seeds=self.seeds[source]
         )
+
+    def in_groups(self, group: int) -> "Bucket":
+        """The same chunks in groups of another size, which divides the runs of a device."""
+        per_call = self.chunk // (self.n_devices * group) if self.stretched else self.per_call
+        return dataclasses.replace(self, group=group, per_call=per_call)
 
     @property
     def kinds(self) -> tuple[tuple[str, np.dtype], ...]:
@@ -102,6 +110,7 @@ class Bucket:
             "runs_per_chunk": self.chunk,
             "runs_per_group": self.group,
             "devices": self.n_devices,
+            "stretched": self.stretched,
             "megabytes_per_device": round(self.bytes_per_device / 1e6, 3),
         }
 
@@ -182,11 +191,12 @@ def run_seconds(system: AbstractSystem, group: int) -> float:
     return work.flops / flops + other + step * work.n_steps / group
 
 
-def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
+def uncut_bucket(grid: Grid, run_ids: np.ndarray, stretched: bool = False) -> Bucket:
     """Bucket of runs that share a structure, in one chunk and one group."""
     columns, seeds = columns_of(grid, run_ids)
     padded = padded_to(structural_system(grid, run_ids), columns)
-    return Bucket(padded, run_ids, columns, seeds, len(run_ids), len(run_ids), 1)
+    n = len(run_ids)
+    return Bucket(padded, run_ids, columns, seeds, n, n, 1, stretched=stretched)
 
 
 def on_local_devices(
@@ -198,12 +208,18 @@ def on_local_devices(
 
 
 def planned_bucket(
-    grid: Grid, run_ids: np.ndarray, available: int, memory: float, most_runs: int | None
+    grid: Grid,
+    run_ids: np.ndarray,
+    available: int,
+    memory: float,
+    most_runs: int | None,
+    keep_states: bool,
 ) -> Bucket:
     """Bucket of runs that share a structure, cut by time, by memory, and evenly over devices.
 
     A chunk has at most `most_runs`; its bytes per device exceed `memory` only if one run alone
-    does.
+    does. Runs of which a group takes longer than `LONG_SECONDS` are cut in time: a chunk is a group
+    on each device, trained by stretches of steps.
     """
     n_devices = min(available, len(run_ids), most_runs or len(run_ids))
     bucket = uncut_bucket(grid, run_ids)
@@ -211,6 +227,12 @@ def planned_bucket(
     resident = resident_bytes(system)
     group = max(1, min(cached_group(system), int(memory // (resident + outputs))))
     per_device = math.ceil(len(run_ids) / n_devices)
+    long = keep_states or group * run_seconds(system, group) > LONG_SECONDS
+    if long and isinstance(system, AbstractTrainedSystem):
+        most = min(group, per_device, (most_runs or len(run_ids)) // n_devices)
+        group = math.ceil(per_device / math.ceil(per_device / most))
+        whole = dataclasses.replace(bucket, stretched=True)
+        return _with_calls(whole, group * n_devices, group, n_devices, memory, most_runs)
     cap = max(1, int(CHUNK_SECONDS / run_seconds(system, group)))
     if not on_cpu():  # which computes a full group in little more than the time of one run
         cap = max(cap, group)
@@ -230,8 +252,12 @@ def _with_calls(
 ) -> Bucket:
     """Bucket in these chunks and groups, with as many groups per call as its results allow.
 
-    They are the same for chunks of any length, which therefore share a program.
+    They are the same for chunks of any length, which therefore share a program. Runs that are
+    trained in stretches take all groups of a chunk in one call.
     """
+    if bucket.stretched:
+        whole = dataclasses.replace(bucket, chunk=chunk, n_devices=n_devices)
+        return whole.in_groups(group)
     results = max(group * bucket.result_bytes, 1)
     free = memory - group * resident_bytes(bucket.traced_system)
     n_groups = math.ceil(bucket.n_runs / (group * n_devices))
@@ -249,6 +275,8 @@ def recut(bucket: Bucket, ratio: float, most_runs: int | None) -> Bucket:
     Its groups stay as they are: so does its program. A chunk that is planned well enough, within a
     factor of two, is not changed.
     """
+    if bucket.stretched:
+        return bucket
     per_group = bucket.group * bucket.n_devices  # runs that all devices compute at once
     seconds = ratio * bucket.group * run_seconds(bucket.traced_system, bucket.group)
     lasts = bucket.chunk / per_group * seconds

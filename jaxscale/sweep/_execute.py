@@ -19,13 +19,13 @@ from jaxscale._files import require_folder
 from jaxscale._linalg import one_blas_thread
 from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import recut, run_seconds, uncut_bucket
+from jaxscale.sweep._compute import Answer, Pace, Task, compute, describe_devices
 from jaxscale.sweep._executor import Where, answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Plan, plan as make_plan
-from jaxscale.sweep._program import Answer, Pace, Task, compute, describe_devices
 from jaxscale.sweep._progress import Progress, delayed_interrupt, repeated
 from jaxscale.sweep._reader import StoreReader, store_path
 from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover, store_errors
@@ -54,7 +54,8 @@ def run(
     **Arguments**
 
     - `plan`: a `Plan`, or a `Grid` to plan with the defaults.
-    - `store`: path of a Zarr store; None keeps the results in memory.
+    - `store`: path of a Zarr store; None keeps the results in memory. Long runs are trained in
+      stretches, whose state is in it: a kill loses at most the `checkpoint_seconds` of `js.plan`.
     - `executor`: computes the chunks elsewhere: any `concurrent.futures.Executor` that does not
       fork, Dask's `client.get_executor()`, or an executor of submitit. Each worker compiles its own
       programs and uses all its devices; this process alone writes.
@@ -87,6 +88,8 @@ def run(
     if executor is not None:
         check_executor(executor)
     if store is None:
+        if plan.options.keep_states:
+            raise ValueError("`store` must be given: the plan has `keep_states`, which lie in it.")
         layout = Layout.of(plan)
         _require_memory(layout.result_bytes)
         return _work(Session(plan, MemoryStore(layout), executor), progress)
@@ -153,15 +156,22 @@ class Session:
         self.began = time.perf_counter()
         self.written: set[Where] = set()
         self.remaining = [where for where in results.layout.rows if not results.is_done(*where)]
+        self.steps = results.steps()  # of runs under way, by chunk
         self.paces: dict[int, Pace] = {}
         self.lock = threading.RLock()  # of the results' provenance
 
     def task(self, bucket: int, chunk: int) -> Task:
-        return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options)
+        state = self.results.state(bucket, chunk)
+        return Task(self.plan.buckets[bucket].only(chunk), self.root, self.plan.options, state)
 
     def n_runs(self, where: Where) -> int:
         """Runs of a chunk."""
         return len(self.plan.buckets[where[0]].ids_of(where[1]))
+
+    def n_done(self, where: Where) -> float:
+        """Runs of an unfinished chunk times the part of their steps that is done."""
+        n_steps = self.plan.buckets[where[0]].padded_system.work().n_steps
+        return self.n_runs(where) * self.steps.get(where, 0) / max(n_steps, 1)
 
     def chunks(self, progress: Progress) -> Generator[tuple[Where, Answer]]:
         """Answers as they come; nothing of one is held while the next is computed."""
@@ -174,7 +184,21 @@ class Session:
             begun[pilot, 0] = self.computed((pilot, 0), progress, most_seconds=PILOT_SECONDS)
             self.recut(pilot)
         for where in self.remaining:
-            yield where, self.computed(where, progress, begun.pop(where, None))
+            if self.plan.buckets[where[0]].stretched:
+                yield from self.stretches(where, progress)
+            else:
+                yield where, self.computed(where, progress, begun.pop(where, None))
+
+    def stretches(self, where: Where, progress: Progress) -> Generator[tuple[Where, Answer]]:
+        """Answers for a chunk after every stretch; Ctrl-C ends one early, and waits for it."""
+        task, ended = self.task(*where), False
+        while not ended:
+            with delayed_interrupt() as interrupts:
+                stopped = functools.partial(bool, interrupts)
+                answer = self.computed(where, progress, task=task, stopped=stopped)
+                ended = bool(answer.values)
+                yield where, answer
+            task = dataclasses.replace(task, state=answer.state)
 
     def computed(
         self,
@@ -182,6 +206,9 @@ class Session:
         progress: Progress,
         begun: Answer | None = None,
         most_seconds: float = math.inf,
+        *,
+        task: Task | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Answer for a chunk, of which the first runs may have begun, or for as many as fit."""
 
@@ -189,21 +216,24 @@ class Session:
             self.compile_seconds += seconds
 
         return compute(
-            self.task(*where),
+            self.task(*where) if task is None else task,
             self.paces.setdefault(where[0], Pace()),
             begun,
             most_seconds,
             compiling=progress.compile,
             compiled=compiled,
             advanced=functools.partial(progress.advance, where[0]),
+            stopped=stopped,
         )
 
     def pilot(self) -> int | None:
         """The bucket by which a new store is cut: the longest whose chunks can be cut otherwise."""
-        if len(self.remaining) < len(self.results.layout.rows):
+        if len(self.remaining) < len(self.results.layout.rows) or self.steps:
             return None
         buckets = self.plan.buckets
-        pilots = [i for i, b in enumerate(buckets) if b.n_runs > b.group * b.n_devices]
+        pilots = [
+            i for i, b in enumerate(buckets) if b.n_runs > b.group * b.n_devices and not b.stretched
+        ]
         return max(pilots, key=lambda i: buckets[i].seconds, default=None)
 
     def recut(self, pilot: int) -> None:
@@ -249,21 +279,28 @@ class Session:
         A chunk is written before the next one is computed: a thread that writes meanwhile gained
         nothing that could be measured, for computing and compressing share the cores.
         """
-        remaining = [0] * len(self.plan.buckets)
+        remaining = [0.0] * len(self.plan.buckets)
         for where in self.remaining:
-            remaining[where[0]] += self.n_runs(where)
+            remaining[where[0]] += self.n_runs(where) - self.n_done(where)
         progress = Progress(self.plan.buckets, remaining)
 
         def accept(where: Where, answer: Answer) -> None:
             if where in self.written:  # it came once more, after an interrupt
                 return
             with delayed_interrupt():
-                self.results.write(*where, answer.values)
-                self.written.add(where)
+                before, n_runs = self.n_done(where), self.n_runs(where)
+                if answer.values:
+                    self.results.write(*where, answer.values, answer.state)
+                    self.written.add(where)
+                    self.steps.pop(where, None)
+                else:
+                    self.results.write_state(*where, answer.state)
+                    self.steps[where] = answer.state.step
+                    n_runs = self.n_done(where)
                 self.device = answer.device
                 if self.executor is not None:  # else counted when it was computed
                     self.compile_seconds += answer.compile_seconds
-                    progress.advance(where[0], self.n_runs(where))
+                    progress.advance(where[0], n_runs - before)
 
         with progress.shown(show), contextlib.suppress(KeyboardInterrupt), one_blas_thread():
             with contextlib.closing(self.chunks(progress)) as coming:
@@ -284,7 +321,9 @@ def _work(session: Session, show: bool | None) -> "xarray.Dataset":
         done = n_runs - sum(map(session.n_runs, unfinished))
         stored = isinstance(session.results, ZarrStore)
         then = "the same call continues" if stored else "they are kept in this result only"
-        text = f"stopped by Ctrl-C: {done} of {n_runs} runs are done; {then}"
+        under_way = sum(map(session.n_runs, session.steps))
+        more = f", {under_way} are under way" if under_way else ""
+        text = f"stopped by Ctrl-C: {done} of {n_runs} runs are done{more}; {then}"
         warnings.warn(text, UserWarning, stacklevel=3)
     return session.results.dataset()
 

@@ -8,7 +8,7 @@ submitit's executors (whose `batch()` makes a job array of the chunks).
 import contextlib
 import dataclasses
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import jax
@@ -16,7 +16,7 @@ import jax
 from jaxscale._devices import device_memory
 from jaxscale._linalg import one_blas_thread
 from jaxscale.sweep._bucket import cached_group, on_local_devices
-from jaxscale.sweep._program import Answer, Task, compute
+from jaxscale.sweep._compute import Answer, Task, compute
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
@@ -51,6 +51,10 @@ def answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, An
     most = IN_FLIGHT if workers is None else min(IN_FLIGHT, PER_WORKER * workers)
     wait, failure, waiting = SHORTEST_WAIT, None, dict(tasks)
     pending: dict[Where, Any] = {}
+
+    def again(where: Where, answer: Answer) -> None:
+        waiting[where] = dataclasses.replace(tasks[where], state=answer.state)
+
     try:
         while (pending or waiting) and failure is None:
             try:
@@ -61,7 +65,7 @@ def answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, An
                 ready = [where for where, future in pending.items() if future.done()]
             except Exception as error:  # a pool that was shut down, or broke
                 failure, ready = error, _done(pending)
-            failure = (yield from _collected(pending, ready)) or failure
+            failure = (yield from _collected(pending, ready, again)) or failure
             wait = SHORTEST_WAIT if ready else min(2 * wait, LONGEST_WAIT)
             if pending and not ready and failure is None:
                 time.sleep(wait)
@@ -80,14 +84,21 @@ def answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, An
 
 
 def _collected(
-    pending: dict[Where, Any], ready: Iterable[Where]
+    pending: dict[Where, Any],
+    ready: Iterable[Where],
+    unfinished: Callable[[Where, Answer], None] = lambda where, answer: None,
 ) -> Generator[tuple[Where, Answer], None, BaseException | None]:
-    """Take tasks that are done out of `pending`: answers come, the last error is returned."""
+    """Take tasks that are done out of `pending`: answers come, the last error is returned.
+
+    `unfinished` is told of answers after a stretch, without results, once the caller has them.
+    """
     failure = None
     for where in ready:
         answer = _outcome(pending[where])
         if isinstance(answer, Answer):
             yield where, answer
+            if not answer.values:
+                unfinished(where, answer)
         else:
             failure = answer
         del pending[where], answer  # the caller has it now

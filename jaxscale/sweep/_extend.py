@@ -8,11 +8,11 @@ import numpy as np
 
 from jaxscale.paths import get
 from jaxscale.sweep._bucket import recut, structures
+from jaxscale.sweep._compute import describe_devices
 from jaxscale.sweep._config import encode
 from jaxscale.sweep._grid import Grid, label, positions
 from jaxscale.sweep._layout import Layout, positions_in
 from jaxscale.sweep._plan import Plan, continued, plan_of
-from jaxscale.sweep._program import describe_devices
 from jaxscale.sweep._reader import StoreReader
 from jaxscale.sweep._store import ZarrStore, replacing, write_header
 
@@ -32,8 +32,8 @@ def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     old_plan = stored.plan(plan.options)
     old_layout = stored.layout(old_plan)
     stored.check(old_layout)
-    cuts = [(ids_in_larger[ids], chunk, group) for ids, chunk, group in stored.cuts]
-    for ids, _, _ in cuts:
+    cuts = [(ids_in_larger[ids], *cut) for ids, *cut in stored.cuts]
+    for ids, *_ in cuts:
         if len(structures(plan.grid, ids)) > 1:
             raise ValueError(
                 f"`store` {path} has runs in one program that need several in the new grid (an "

@@ -41,6 +41,8 @@ class Options:
     max_programs: int | None = None
     memory: float | None = None
     matmul_precision: str = "float32"
+    checkpoint_seconds: float = 60.0
+    keep_states: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -167,6 +169,8 @@ def plan(
     max_programs: int | None = None,
     memory: float | None = None,
     matmul_precision: str = "float32",
+    checkpoint_seconds: float = 60.0,
+    keep_states: bool = False,
     max_compiles: int | None = None,
 ) -> Plan:
     """Cut a grid into buckets and chunks; compiles nothing.
@@ -182,6 +186,9 @@ def plan(
       half of the host's shared by its CPU devices.
     - `matmul_precision`: precision of float32 products on accelerators, as JAX names it;
       `"tensorfloat32"` trades digits for speed.
+    - `checkpoint_seconds`: time between two states of long runs in a store, which a kill may cost.
+      With an executor it is the length of a task.
+    - `keep_states`: keep the final states, too, from which the runs can be trained longer.
     - `max_compiles`: deprecated name of `max_programs`.
 
     **Returns** a `Plan`, for `print` and `js.run`.
@@ -210,7 +217,11 @@ def plan(
         max_programs = as_int("max_programs", max_programs, at_least=1)
     if memory is not None:
         memory = float(as_real("memory", memory, above=0.0))
-    options = Options(max_runs_per_chunk, max_programs, memory, matmul_precision)
+    checkpoint_seconds = float(as_real("checkpoint_seconds", checkpoint_seconds, above=0.0))
+    options = Options(
+        max_runs_per_chunk, max_programs, memory, matmul_precision, checkpoint_seconds,
+        bool(keep_states),
+    )  # fmt: skip
     return plan_of(grid, np.arange(grid.n_runs), options)
 
 
@@ -219,7 +230,9 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     memory = options.memory or device_memory()
     available, bound = jax.local_device_count(), options.max_runs_per_chunk
     parts, own_flops = divided(grid, run_ids, options.max_programs, available)
-    buckets = tuple(planned_bucket(grid, ids, available, memory, bound) for ids in parts)
+    buckets = tuple(
+        planned_bucket(grid, ids, available, memory, bound, options.keep_states) for ids in parts
+    )
     plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
         raise ValueError(
@@ -230,12 +243,17 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
     return plan
 
 
-def continued(grid: Grid, cuts: Sequence[tuple[np.ndarray, int, int]], options: Options) -> Plan:
-    """Plan with the buckets of a store: runs, runs per chunk and runs per group of each."""
+def continued(
+    grid: Grid, cuts: Sequence[tuple[np.ndarray, int, int, bool]], options: Options
+) -> Plan:
+    """Plan with the buckets of a store.
+
+    `cuts` says of each its runs, runs per chunk and per group, and whether it has stretches.
+    """
     bounds = options.memory or device_memory(), options.max_runs_per_chunk
     buckets = tuple(
-        on_local_devices(uncut_bucket(grid, ids), chunk, group, *bounds)
-        for ids, chunk, group in cuts
+        on_local_devices(uncut_bucket(grid, ids, stretched), chunk, group, *bounds)
+        for ids, chunk, group, stretched in cuts
     )
     return Plan(grid, buckets, (), sum(b.flops for b in buckets), options)
 

@@ -1,20 +1,16 @@
-"""Compiled programs: kept by structure, and run over the devices of this process.
+"""Short runs: a program that computes groups of runs from start to end.
 
 `shard_map` spreads the runs of a call over the local devices without any collective, and on each
 device a loop goes over groups of `vmap`-ed runs. The number of groups is an argument, so that one
 program serves chunks of any length, in calls that last about `CALL_SECONDS` by the clock. Every run
 sees its own leaves and its own key and nothing of its neighbours. Numbers are arguments of a
-program, so that a process compiles once per structure and shape: `PROGRAMS` keeps what was used
-last.
+program, so that a process compiles once per structure and shape.
 """
 
-import contextlib
-import dataclasses
 import functools
 import math
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -24,97 +20,70 @@ import jax.random as jr
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxscale._devices import device_memory
 from jaxscale._status import STATUS
-from jaxscale._system import AbstractSystem, largest_divisor
+from jaxscale._system import AbstractSystem
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.paths import set_leaves
 from jaxscale.sweep._bucket import Bucket
-from jaxscale.sweep._plan import Options
-from jaxscale.sweep._structure import structure_key
 
 RUNS = "runs"
 CALL_SECONDS = 0.5  # between looks at the clock
-FASTER = 8.0  # a call has at most so many times the groups of the one before
-MOST_PROGRAMS = 32  # that a process keeps; 30 to 40 MB each
+FASTER = 8.0  # a call has at most so many times the groups (or steps) of the one before
 
 
-class ProgramCache:
-    """The `most` programs of a process that were used last, by structure."""
+def of_group(
+    static: Any,
+    group: int,
+    function: Callable[..., Any],
+    leaves: Any,
+    root: Any,
+    columns: dict[str, Any],
+    seeds: Any,
+    *more: Any,
+) -> Any:
+    """`function(system, key, *more)` of every run of a group, from its columns and its seed.
 
-    def __init__(self, most: int):
-        self._most = most
-        self._programs: dict[Hashable, Any] = {}  # in order, the most recently used last
-        self._lock = threading.RLock()  # threads of one process share its programs
-
-    def find(self, key: Hashable, build: Callable[[], Any]) -> Any:
-        """The program of `key`, built if it is missing; threads wait for one that is built."""
-        with self._lock:
-            program = self._programs.pop(key) if key in self._programs else build()
-            self._programs[key] = program
-            if len(self._programs) > self._most:
-                del self._programs[next(iter(self._programs))]
-            return program
-
-    def values(self) -> list[Any]:
-        """The programs, the most recently used last."""
-        with self._lock:
-            return list(self._programs.values())
-
-    def clear(self) -> None:
-        """Drop all programs."""
-        with self._lock:
-            self._programs.clear()
-
-
-PROGRAMS = ProgramCache(MOST_PROGRAMS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One chunk as plain data: everything that a process needs to compute it.
-
-    The bucket holds the runs of the chunk alone, padding included; its group was chosen on
-    `platform`.
+    `static` and `leaves` make the system, `root` is the data of the root key; `more` has an axis
+    over the runs.
     """
 
-    bucket: Bucket
-    root: np.ndarray  # data of the root key
-    options: Options
-    platform: str = dataclasses.field(default_factory=jax.default_backend)
+    def single(column: dict[str, Any], seed: Any, *more: Any) -> Any:
+        system: AbstractSystem = set_leaves(eqx.combine(leaves, static), column)
+        key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
+        return function(system, jr.fold_in(key, seed), *more)
+
+    if group == 1:  # a batch axis of length 1 would cost XLA its plain products
+        arguments = jax.tree.map(lambda x: x[0], (columns, seeds, *more))
+        return jax.tree.map(lambda x: x[None], single(*arguments))
+    return jax.vmap(single)(columns, seeds, *more)
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """Results of a chunk, the seconds spent compiling, and the devices that computed it."""
-
-    values: dict[str, np.ndarray]
-    compile_seconds: float
-    device: str
+def compiled_bytes(compiled: Any) -> float:
+    """Memory of a call of a compiled program on each device, by the compiler's own account."""
+    sizes = compiled.memory_analysis()
+    if sizes is None:  # not offered by every backend
+        return 0.0
+    outputs = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return sizes.temp_size_in_bytes + outputs + sizes.argument_size_in_bytes
 
 
 class Program:
     """A compiled program for calls of up to `per_call` groups, of the structure of `bucket`."""
 
     def __init__(self, bucket: Bucket, root: np.ndarray):
-        self.traced_system, group = bucket.traced_system, bucket.group
+        self.traced_system = bucket.traced_system
         leaves, static = eqx.partition(self.traced_system, eqx.is_array_like)
 
-        def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
-            system: AbstractSystem = set_leaves(eqx.combine(leaves, static), column)
-            key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
-            return system.simulate(jr.fold_in(key, seed))
+        def simulate(system: Any, key: Any) -> Any:
+            return system.simulate(key)
 
         @jax.jit  # traced once, for its shapes and for the loop
-        def of_group(leaves: Any, root: Any, arguments: Any) -> Any:
-            if group == 1:  # a batch axis of length 1 would cost XLA its plain products
-                single = one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
-                return jax.tree.map(lambda x: x[None], single)
-            return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
+        def simulated(leaves: Any, root: Any, arguments: Any) -> Any:
+            return of_group(static, bucket.group, simulate, leaves, root, *arguments)
 
         def call(leaves: Any, root: Any, n_groups: Any, *arguments: Any) -> Any:
             def numbered(i: Any) -> Any:
-                return of_group(leaves, root, jax.tree.map(lambda x: x[i], arguments))
+                return simulated(leaves, root, jax.tree.map(lambda x: x[i], arguments))
 
             def write(i: Any, out: Any) -> Any:
                 return jax.tree.map(lambda o, v: o.at[i].set(v), out, numbered(i))
@@ -126,7 +95,7 @@ class Program:
         spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
         sharded = jax.shard_map(
             eqx.debug.assert_max_traces(call, max_traces=1),
-            mesh=_mesh(bucket.n_devices),
+            mesh=mesh_of(bucket.n_devices),
             in_specs=(everywhere, everywhere, everywhere, spread, spread),
             out_specs=spread,
             check_vma=False,
@@ -140,15 +109,48 @@ class Program:
     @functools.cached_property
     def bytes(self) -> float:
         """Memory of a call on each device, by the compiler's own account."""
-        sizes = self._compiled.memory_analysis()
-        if sizes is None:  # not offered by every backend
-            return 0.0
-        return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
+        return compiled_bytes(self._compiled)
 
     @property
     def text(self) -> str:
         """The compiled program, as XLA prints it."""
         return self._compiled.as_text() or ""
+
+    def simulate(
+        self,
+        bucket: Bucket,
+        root: np.ndarray,
+        begun: dict[str, np.ndarray],
+        most_seconds: float,
+        *,
+        run_seconds: float,
+        advanced: Callable[[int, float], None],
+        clock: Callable[[], float],
+    ) -> dict[str, np.ndarray]:
+        """Observables of the runs of a chunk, of which the first may have `begun`.
+
+        It ends early after the call with which `most_seconds` have passed. `run_seconds` is the
+        time of a run on each device, NaN if nobody knows; `advanced` is called with the runs and
+        seconds of every call.
+        """
+        parts, total = [begun] if begun else [], 0.0
+        first, n_groups = len(begun.get(STATUS, ())), 1
+        while first < bucket.n_runs and total < most_seconds:
+            remaining = math.ceil((bucket.n_runs - first) / (bucket.group * bucket.n_devices))
+            if not math.isnan(run_seconds):
+                in_time = CALL_SECONDS / max(run_seconds * bucket.group, 1e-9)
+                n_groups = int(min(in_time, FASTER * n_groups))
+            n_groups = max(1, min(n_groups, remaining, bucket.per_call))
+            began = clock()
+            parts.append(self(bucket, root, first, n_groups))
+            spent = clock() - began
+            run_seconds = spent / (n_groups * bucket.group)
+            n_runs = len(parts[-1][STATUS])
+            first, total = first + n_runs, total + spent
+            advanced(n_runs, spent)
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def __call__(
         self, bucket: Bucket, root: np.ndarray, first: int, n_groups: int
@@ -170,7 +172,7 @@ class Program:
 
 def _arguments(bucket: Bucket, first: int, n_groups: int) -> tuple[Any, dict[str, Any], Any]:
     """Groups per device; columns and seeds, shaped (groups, group) and spread over the devices."""
-    sharding = NamedSharding(_mesh(bucket.n_devices), PartitionSpec(RUNS))
+    sharding = NamedSharding(mesh_of(bucket.n_devices), PartitionSpec(RUNS))
     shape = (bucket.n_devices, bucket.per_call, bucket.group)
     rows = np.full(shape, first)
     rows[:, :n_groups] += np.arange(rows[:, :n_groups].size).reshape(-1, n_groups, bucket.group)
@@ -201,105 +203,7 @@ def _check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
             )
 
 
-def _mesh(n_devices: int) -> Mesh:
+def mesh_of(n_devices: int) -> Mesh:
+    """The first devices of this process, along the axis of the runs."""
     devices = jax.local_devices()[:n_devices]
     return jax.make_mesh((n_devices,), (RUNS,), axis_types=(AxisType.Auto,), devices=devices)
-
-
-@dataclasses.dataclass
-class Pace:
-    """What a session has learned about a bucket, and takes longer to find than a chunk."""
-
-    key: Hashable = None  # its structure
-    seconds: float = math.nan  # of a run on each device
-
-
-def compute(
-    task: Task,
-    pace: Pace | None = None,
-    begun: Answer | None = None,
-    most_seconds: float = math.inf,
-    *,
-    compiling: Callable[[], None] = lambda: None,
-    compiled: Callable[[float], None] = lambda seconds: None,
-    advanced: Callable[[int, float], None] = lambda n_runs, seconds: None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Answer:
-    """Compute a chunk in this process, its first runs apart that have `begun`.
-
-    It ends early after the call of the program with which `most_seconds` have passed. `compiling`
-    is called before a program is compiled, `compiled` after it, with its seconds; `advanced` after
-    every call, with its runs and seconds. `ValueError` if the device has too little memory.
-    """
-    bucket, root, seconds, total = task.bucket, task.root, 0.0, 0.0
-    pace = Pace() if pace is None else pace
-    memory = task.options.memory or device_memory()
-    with (
-        _memory_errors(bucket, memory),
-        jax.enable_x64(bucket.padded_system.dtype == "float64"),
-        jax.default_matmul_precision(task.options.matmul_precision),
-    ):
-        devices = tuple(jax.local_devices()[: bucket.n_devices])
-        if pace.key is None:
-            pace.key = structure_key(bucket.traced_system)
-
-        def program_of(bucket: Bucket) -> Program:
-            def build() -> Program:
-                nonlocal seconds
-                compiling()
-                program = Program(bucket, root)
-                seconds += program.compile_seconds
-                compiled(program.compile_seconds)
-                return program
-
-            key = (pace.key, bucket.kinds, devices, bucket.per_call, bucket.group)
-            return PROGRAMS.find(key, build)
-
-        program = program_of(bucket)
-        if bucket.group > 1 and program.bytes > memory:  # the plan was wrong: smaller groups, once
-            fitting = bucket.group * memory / program.bytes
-            group = largest_divisor(bucket.chunk // bucket.n_devices, fitting)
-            bucket = dataclasses.replace(bucket, group=group)
-            program = program_of(bucket)
-        parts = [] if begun is None else [begun.values]
-        first, n_groups = sum(len(part[STATUS]) for part in parts), 1
-        while first < bucket.n_runs and total < most_seconds:
-            remaining = math.ceil((bucket.n_runs - first) / (bucket.group * bucket.n_devices))
-            if not math.isnan(pace.seconds):
-                in_time = CALL_SECONDS / max(pace.seconds * bucket.group, 1e-9)
-                n_groups = int(min(in_time, FASTER * n_groups))
-            n_groups = max(1, min(n_groups, remaining, bucket.per_call))
-            began = clock()
-            parts.append(program(bucket, root, first, n_groups))
-            spent = clock() - began
-            pace.seconds = spent / (n_groups * bucket.group)
-            n_runs = len(parts[-1][STATUS])
-            first, total = first + n_runs, total + spent
-            advanced(n_runs, spent)
-    values = parts[0]
-    if len(parts) > 1:
-        values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    values = {name: value[: bucket.n_runs] for name, value in values.items()}
-    return Answer(values, seconds, describe_devices(bucket.n_devices))
-
-
-@contextlib.contextmanager
-def _memory_errors(bucket: Bucket, memory: float) -> Iterator[None]:
-    """Raise `ValueError` where XLA says that a device has too little memory."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        needed = bucket.bytes_per_device
-        raise ValueError(
-            f"`plan` needs more memory than a device has: about {needed / 1e6:.3g} MB by its "
-            f"estimate, and it may take {memory / 1e6:.3g} MB; give a smaller size or batch, or "
-            "give js.plan a smaller `memory`, for fewer runs at once."
-        ) from error
-
-
-def describe_devices(n_devices: int) -> str:
-    """Number and kind of the devices that this process uses."""
-    device = jax.local_devices()[0]
-    return f"{n_devices} x {device.device_kind} ({device.platform})"

@@ -27,24 +27,24 @@ class Progress:
     def __init__(
         self,
         buckets: Sequence[Bucket],
-        remaining: Sequence[int],
+        remaining: Sequence[float],
         clock: Callable[[], float] = time.perf_counter,
     ):
         self._estimates = [b.seconds / b.n_runs for b in buckets]
         self.total, self.remaining = sum(b.n_runs for b in buckets), list(remaining)
-        self._runs, self._seconds = [0] * len(buckets), [0.0] * len(buckets)
+        self._runs, self._seconds = [0.0] * len(buckets), [0.0] * len(buckets)
         self._clock = clock
         self.began = self._last = clock()
         self.compiling = False
         self._update: Callable[[], None] = lambda: None  # draws a bar anew
 
     @property
-    def done(self) -> int:
-        """Runs that are done."""
+    def done(self) -> float:
+        """Runs that are done, and parts of runs."""
         return self.total - sum(self.remaining)
 
-    def advance(self, bucket: int, n_runs: int, seconds: float | None = None) -> None:
-        """Count runs of a bucket, which took `seconds` if they were compiled before."""
+    def advance(self, bucket: int, n_runs: float, seconds: float | None = None) -> None:
+        """Count runs of a bucket, or parts of runs, which took `seconds` if they were compiled."""
         now = self._clock()
         n_runs = min(n_runs, self.remaining[bucket])  # the last chunk is padded
         self.remaining[bucket] -= n_runs
@@ -82,7 +82,7 @@ class Progress:
         seconds = self.seconds_remaining
         ends = "" if seconds is None else f", about {duration(seconds)} remaining"
         doing = ", compiling" if self.compiling else ""
-        share = f"{self.done:,} of {self.total:,} runs ({self.done / self.total:.0%})"
+        share = f"{int(self.done):,} of {self.total:,} runs ({self.done / self.total:.0%})"
         return f"{share} after {duration(self._clock() - self.began)}{ends}{doing}"
 
     @contextlib.contextmanager
@@ -125,15 +125,18 @@ def repeated(seconds: float, call: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def delayed_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not."""
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
-        yield
-        return
+def delayed_interrupt() -> Iterator[list[tuple[Any, ...]]]:
+    """Let Ctrl-C wait for the end of the block, so that a chunk is written completely or not.
+
+    The block sees whether one waits in the list that it is given.
+    """
     received: list[tuple[Any, ...]] = []
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C comes to that one
+        yield received
+        return
     handler = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
     try:
-        yield
+        yield received
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
     if received and callable(handler):

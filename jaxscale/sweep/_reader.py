@@ -234,14 +234,15 @@ class StoreReader:
         return bool(np.all(self.done))
 
     @property
-    def cuts(self) -> list[tuple[np.ndarray, int, int]]:
-        """Runs, runs per chunk and runs per group of every bucket."""
+    def cuts(self) -> list[tuple[np.ndarray, int, int, bool]]:
+        """Runs, runs per chunk and per group of every bucket, and whether it has stretches."""
         cuts, first = [], 0
         for bucket in self._buckets:
             chunk = bucket["runs_per_chunk"]
             last = first + bucket["chunks"] * -(-chunk // self.shard_length) * self.shard_length
             ids = self.run_id[first:last]
-            cuts.append((ids[ids >= 0], chunk, bucket["runs_per_group"]))
+            stretched = bucket.get("stretched", False)
+            cuts.append((ids[ids >= 0], chunk, bucket["runs_per_group"], stretched))
             first = last
         return cuts
 

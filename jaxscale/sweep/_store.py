@@ -7,17 +7,16 @@ temporary name and renamed, so that no other process sees a half-made one.
 """
 
 import contextlib
-import errno
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._files import flush
 from jaxscale.sweep._grid import positions
 from jaxscale.sweep._layout import Layout, in_words
 from jaxscale.sweep._reader import (
@@ -28,12 +27,13 @@ from jaxscale.sweep._reader import (
     read_marks,
     sibling_path,
 )
+from jaxscale.sweep._states import States
+from jaxscale.sweep._stretches import State
 
 if TYPE_CHECKING:
     import xarray
 
 NO_RUN = -2
-NO_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # of a system: to be flushed
 
 
 class MemoryStore:
@@ -49,7 +49,20 @@ class MemoryStore:
         """Nothing is done before it is written."""
         return False
 
-    def write(self, bucket: int, chunk: int, values: dict[str, Any]) -> None:
+    def steps(self) -> dict[tuple[int, int], int]:
+        """No run is under way before it begins."""
+        return {}
+
+    def state(self, bucket: int, chunk: int) -> None:
+        """No run is under way before it begins."""
+
+    def write_state(self, bucket: int, chunk: int, state: State) -> None:
+        """Take what the runs of a chunk have recorded so far."""
+        self.write(bucket, chunk, state.values(self.layout.buckets[bucket].padded_system))
+
+    def write(
+        self, bucket: int, chunk: int, values: dict[str, Any], state: State | None = None
+    ) -> None:
         """Take the values of one chunk, those of padding last."""
         layout = self.layout
         ids = layout.buckets[bucket].ids_of(chunk)
@@ -86,13 +99,30 @@ class ZarrStore:
             self._done = read_marks(path, self._arrays["done"])
             self._header = json.loads((path / "zarr.json").read_bytes())
             self._sessions = json.loads(self._header["attributes"].get("sessions", "[]"))
+            self._states = States(path)
+            self._states.remove_unfinished()
 
     def is_done(self, bucket: int, chunk: int) -> bool:
         """Whether the data of a chunk are on disk."""
         return bool(np.all(self._done[self.layout.shards(bucket, chunk)]))
 
-    def write(self, bucket: int, chunk: int, values: dict[str, Any]) -> None:
-        """Write the data of one chunk, then mark it done."""
+    def steps(self) -> dict[tuple[int, int], int]:
+        """Steps that unfinished chunks have done, where their runs are under way."""
+        return {w: self._states.step(*w) for w in self._states if not self.is_done(*w)}
+
+    def state(self, bucket: int, chunk: int) -> State | None:
+        """State of the runs of a chunk, if they are under way."""
+        return self._states.read(bucket, chunk)
+
+    def write_state(self, bucket: int, chunk: int, state: State) -> None:
+        """Write how far the runs of a chunk are, in place of what was written before."""
+        with store_errors(self.path):
+            self._states.write(bucket, chunk, state)
+
+    def write(
+        self, bucket: int, chunk: int, values: dict[str, Any], state: State | None = None
+    ) -> None:
+        """Write the data of one chunk, then mark it done; keep its final `state`, or none."""
         layout, shards = self.layout, self.layout.shards(bucket, chunk)
         rows = layout.rows[bucket, chunk]
 
@@ -110,7 +140,11 @@ class ZarrStore:
         with store_errors(self.path):
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
                 list(pool.map(put, layout.observables))
+            if state is not None:
+                self._states.write(bucket, chunk, state)
             self._arrays["done"][shards] = True
+            if state is None:
+                self._states.remove(bucket, chunk)
         self._done[shards] = True
 
     def relaid(self, layout: Layout) -> "ZarrStore":
@@ -153,25 +187,6 @@ def store_errors(path: Path) -> Iterator[None]:
             f"`store` {path} cannot be written ({error}); what was finished is kept, and the same "
             "call continues it."
         ) from None
-
-
-def flush(paths: Iterable[Path]) -> None:
-    """Fsync files and folders, so that finished chunks also survive a power failure."""
-
-    def one(path: Path) -> None:
-        folder = path.is_dir()
-        try:
-            file = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
-        except OSError as error:
-            if not (folder and error.errno in NO_FOLDERS):
-                raise
-
-    with ThreadPoolExecutor() as pool:  # the disk takes them together
-        list(pool.map(one, paths))
 
 
 def is_free(path: Path) -> bool:

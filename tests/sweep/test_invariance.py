@@ -12,7 +12,7 @@ from checks import assert_close, compilations
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
 from jaxscale.sweep import _bucket as bucket
-from jaxscale.sweep._program import PROGRAMS
+from jaxscale.sweep._cache import PROGRAMS
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=50, data=FiniteSet(n_samples=30))
 SIZES = {"n_parameters": [2, 3, 4, 5]}

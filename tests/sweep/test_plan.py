@@ -13,8 +13,8 @@ import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
+from jaxscale.sweep._cache import PROGRAMS
 from jaxscale.sweep._divide import allocate_buckets, cells, cheapest
-from jaxscale.sweep._program import PROGRAMS
 
 
 def test_the_counter_counts():

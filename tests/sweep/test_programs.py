@@ -16,7 +16,7 @@ from checks import compilations, spawned
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
-from jaxscale.sweep._program import PROGRAMS, ProgramCache
+from jaxscale.sweep._cache import PROGRAMS, ProgramCache
 from jaxscale.sweep._structure import structure_key
 
 FINITE = MultilinearSkills(n_skills=4, n_steps=10, data=FiniteSet(n_samples=20))

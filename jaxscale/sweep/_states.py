@@ -1,0 +1,99 @@
+"""States of unfinished runs on disk: one file per chunk, replaced whole.
+
+A file of NumPy's (a zip archive, whose checksums are compared when it is read) takes one write, one
+fsync and one rename; a Zarr group of the same arrays takes a file for each.
+"""
+
+import contextlib
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxscale._files import flush
+from jaxscale.sweep._stretches import State
+
+FOLDER = "done/states"  # in an array's folder: next to zarr.json, Zarr would warn of it
+
+
+class States:
+    """Files with the states of chunks in a store."""
+
+    def __init__(self, store: Path):
+        self.folder = store / FOLDER
+
+    def file(self, bucket: int, chunk: int) -> Path:
+        """Where the state of a chunk is."""
+        return self.folder / f"{bucket}-{chunk}.npz"
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Chunks with a state, by bucket and chunk."""
+        for file in sorted(self.folder.glob("*.npz")) if self.folder.is_dir() else ():
+            if match := re.fullmatch(r"(\d+)-(\d+)\.npz", file.name):
+                yield int(match[1]), int(match[2])
+
+    def write(self, bucket: int, chunk: int, state: State) -> None:
+        """Replace the state of a chunk: whoever reads meets the old one or the new one."""
+        file = self.file(bucket, chunk)
+        temporary = file.with_suffix(".new")
+        self.folder.mkdir(exist_ok=True)
+        leaves = {f"leaf {i}": leaf for i, leaf in enumerate(state.leaves)}
+        history = {f"history {name}": value for name, value in state.history.items()}
+        with temporary.open("wb") as opened:
+            np.savez(opened, step=np.asarray(state.step), **leaves, **history)  # pyright: ignore
+        flush([temporary])
+        temporary.replace(file)
+        flush([self.folder])
+
+    def read(self, bucket: int, chunk: int) -> State | None:
+        """State of a chunk, None if there is none."""
+        with self._opened(bucket, chunk) as arrays:
+            if arrays is None:
+                return None
+            n_leaves = sum(name.startswith("leaf ") for name in arrays.files)
+            leaves = tuple(arrays[f"leaf {i}"] for i in range(n_leaves))
+            return State(int(arrays["step"]), leaves, _history(arrays))
+
+    def look(self, bucket: int, chunk: int) -> State | None:
+        """State of a chunk without its leaves, None if there is none."""
+        with self._opened(bucket, chunk) as arrays:
+            return arrays and State(int(arrays["step"]), (), _history(arrays))
+
+    def step(self, bucket: int, chunk: int) -> int:
+        """Steps that the runs of a chunk have done."""
+        with self._opened(bucket, chunk) as arrays:
+            return 0 if arrays is None else int(arrays["step"])
+
+    @contextlib.contextmanager
+    def _opened(self, bucket: int, chunk: int) -> Iterator[Any]:
+        """Arrays of a file, None if there is none; `ValueError` if it was damaged."""
+        file = self.file(bucket, chunk)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                yield arrays
+        except FileNotFoundError:
+            yield None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"`store` has a damaged state {file} ({error}); delete it to train its runs from "
+                "the start."
+            ) from None
+
+    def remove(self, bucket: int, chunk: int) -> None:
+        """Delete the state of a chunk, if there is one."""
+        self.file(bucket, chunk).unlink(missing_ok=True)
+
+    def remove_unfinished(self) -> None:
+        """Delete what a writer that was killed had begun."""
+        for file in self.folder.glob("*.new") if self.folder.is_dir() else ():
+            file.unlink(missing_ok=True)
+
+
+def _history(arrays: Any) -> dict[str, np.ndarray]:
+    prefix = "history "
+    names = [name for name in arrays.files if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays[name] for name in names}

@@ -1,0 +1,206 @@
+"""Long runs, cut in time: a program that trains all runs of a chunk from one step to another.
+
+It takes and returns all that the next steps need, so that a run outlives its process. The bounds of
+its loops are traced: results are the same wherever a run is cut.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxscale.keys import IMPLEMENTATION
+from jaxscale.sweep._bucket import Bucket
+from jaxscale.sweep._program import CALL_SECONDS, FASTER, RUNS, compiled_bytes, mesh_of, of_group
+from jaxscale.training import AbstractTrainedSystem, advance, begin, results_of, stop_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Runs of a chunk under way, as plain data in their order, padding included.
+
+    - `step`: steps that they have done.
+    - `leaves`: leaves of their `Training` but the history, keys as the words they are made of.
+    - `history`: observables at every stop, blank where it is not reached.
+    """
+
+    step: int
+    leaves: tuple[np.ndarray, ...]
+    history: dict[str, np.ndarray]
+
+    def values(self, system: AbstractTrainedSystem) -> dict[str, np.ndarray]:
+        """Observables at the records of `system`, blank where none is reached; no status."""
+        rows = np.searchsorted(stop_steps(system), system.record_steps)
+        return {name: value[:, rows] for name, value in self.history.items()}
+
+
+class StretchProgram:
+    """A compiled program that trains the runs of a chunk from one step to another."""
+
+    def __init__(self, bucket: Bucket, root: np.ndarray):
+        self._sharding = NamedSharding(mesh_of(bucket.n_devices), PartitionSpec(RUNS))
+        function, self._shapes = stretch_function(bucket, self._sharding.mesh)
+        arguments = self._arguments(bucket, root, None)
+        began = time.perf_counter()
+        lowered = jax.jit(function, donate_argnums=4).lower(*arguments, np.int32(0), np.int32(0))
+        self._compiled = lowered.compile()
+        self.compile_seconds = time.perf_counter() - began
+
+    @functools.cached_property
+    def bytes(self) -> float:
+        """Memory of a call on each device, by the compiler's own account."""
+        return compiled_bytes(self._compiled)
+
+    @property
+    def text(self) -> str:
+        """The compiled program, as XLA prints it."""
+        return self._compiled.as_text() or ""
+
+    def _arguments(self, bucket: Bucket, root: np.ndarray, state: State | None) -> tuple[Any, ...]:
+        """Arguments of a call but its bounds, on the devices."""
+
+        def put(values: np.ndarray) -> Any:
+            by_group = values.reshape(-1, bucket.group, *values.shape[1:])
+            return jax.device_put(by_group, self._sharding)
+
+        def put_state(values: np.ndarray, like: Any) -> Any:
+            if values.shape[1:] != like.shape[2:] or values.dtype != like.dtype:
+                raise ValueError(
+                    f"`store` has states of shape {values.shape[1:]} ({values.dtype}), its system "
+                    f"{like.shape[2:]} ({like.dtype}): its class was changed; delete the folder "
+                    "`done/states` in it to train these runs from the start."
+                )
+            return put(values)
+
+        if state is None:
+            make = functools.partial(jnp.zeros, device=self._sharding)
+            under_way = jax.tree.map(lambda like: make(like.shape, like.dtype), self._shapes)
+        else:
+            under_way = jax.tree.map(put_state, (state.leaves, state.history), self._shapes)
+        leaves = eqx.filter(bucket.traced_system, eqx.is_array_like)
+        columns = {path: put(column) for path, column in bucket.columns.items()}
+        return leaves, root, columns, put(bucket.seeds), under_way
+
+    def train(
+        self,
+        bucket: Bucket,
+        root: np.ndarray,
+        state: State | None,
+        *,
+        run_seconds: float,
+        most_seconds: float,
+        stopped: Callable[[], bool],
+        advanced: Callable[[float, float], None],
+        clock: Callable[[], float],
+    ) -> tuple[dict[str, np.ndarray], State]:
+        """Train the runs of a chunk until they are done, for `most_seconds`, or until `stopped`.
+
+        `run_seconds` is the time of a run on each device, NaN if nobody knows; `advanced` is called
+        with the parts of runs and the seconds of every call. There are no results before the runs
+        are done.
+        """
+        n_steps: int = bucket.traced_system.n_steps  # pyright: ignore
+        step, total, results = 0 if state is None else state.step, 0.0, None
+        *fixed, under_way = self._arguments(bucket, root, state)
+        seconds = run_seconds * bucket.n_runs / bucket.n_devices
+        n = 1.0 if math.isnan(seconds) else CALL_SECONDS / max(seconds / n_steps, 1e-9)
+        while results is None or (step < n_steps and total < most_seconds and not stopped()):
+            began, last = clock(), int(min(step + max(n, 1.0), n_steps))
+            bounds = np.int32(step), np.int32(last)
+            under_way, results = jax.block_until_ready(self._compiled(*fixed, under_way, *bounds))
+            spent = clock() - began
+            advanced((last - step) / n_steps * bucket.n_runs, spent)
+            n = (last - step) * min(FASTER, CALL_SECONDS / max(spent, 1e-9))
+            step, total = last, total + spent
+
+        def in_order(value: Any) -> np.ndarray:
+            return np.array(value).reshape(-1, *value.shape[2:])  # a copy: it may be donated
+
+        values = {} if step < n_steps else jax.tree.map(in_order, results)
+        return values, State(step, *jax.tree.map(in_order, under_way))
+
+
+def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], Any]:
+    """What a program of stretches computes, and shapes of the runs under way that it takes.
+
+    Its arguments are the leaves of the system, the data of the root key, columns and seeds, runs
+    under way (leaves and history), and the first and the last step; it returns the runs under way,
+    and what their results would be if they ended there.
+    """
+    system = bucket.traced_system
+    assert isinstance(system, AbstractTrainedSystem)
+    leaves, static = eqx.partition(system, eqx.is_array_like)
+    stops = np.asarray(stop_steps(system), np.int32)
+
+    def starting(*runs: Any) -> Any:
+        return of_group(static, bucket.group, begin, *runs)
+
+    columns, seeds = jax.tree.map(lambda c: c[: bucket.group], (bucket.columns, bucket.seeds))
+    like = jax.eval_shape(starting, leaves, np.zeros(2, np.uint32), columns, seeds)
+    n_groups = bucket.n_devices * bucket.per_call
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((n_groups, *x.shape), x.dtype),
+        jax.eval_shape(_to_data, like),
+    )
+
+    def stretch(
+        leaves: Any, root: Any, columns: Any, seeds: Any, under_way: Any, first: Any, last: Any
+    ) -> Any:
+        def one_group(group: Any) -> Any:
+            *own, data = group
+
+            def each(function: Any, *more: Any) -> Any:
+                return of_group(static, bucket.group, function, leaves, root, *own, *more)
+
+            def begun() -> Any:
+                return _to_data(starting(leaves, root, *own))
+
+            data = jax.lax.cond(first == 0, begun, lambda: data)
+            training = advance(each, _from_data(data, like), stops, first, last)
+            return _to_data(training), each(results_of, training)
+
+        groups = columns, seeds, under_way
+        if bucket.per_call == 1:
+            out = one_group(jax.tree.map(lambda x: x[0], groups))
+            return jax.tree.map(lambda x: x[None], out)
+        return jax.lax.map(one_group, groups)
+
+    spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
+    sharded = jax.shard_map(
+        eqx.debug.assert_max_traces(stretch, max_traces=1),
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, spread, spread, spread, everywhere, everywhere),
+        out_specs=spread,
+        check_vma=False,
+    )
+    return sharded, shapes
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_data(training: Any) -> tuple[tuple[Any, ...], Any]:
+    """Leaves of a `Training` but the history, keys as their words, and the history."""
+    leaves = jax.tree.leaves(dataclasses.replace(training, history={}))
+    return tuple(jr.key_data(x) if _is_key(x) else x for x in leaves), training.history
+
+
+def _from_data(data: Any, like: Any) -> Any:
+    leaves, history = data
+    shapes, tree = jax.tree.flatten(dataclasses.replace(like, history={}))
+
+    def typed(leaf: Any, like: Any) -> Any:
+        return jr.wrap_key_data(leaf, impl=IMPLEMENTATION) if _is_key(like) else leaf
+
+    training = jax.tree.unflatten(tree, map(typed, leaves, shapes))
+    return dataclasses.replace(training, history=history)
