@@ -12,6 +12,7 @@ from jaxscale._table import Column, Table
 from jaxscale._text import counted, duration
 from jaxscale.sweep._grid import label
 from jaxscale.sweep._lock import is_locked
+from jaxscale.sweep._plan import Options
 from jaxscale.sweep._reader import StoreReader, existing_path
 
 
@@ -41,6 +42,9 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
     remaining, seconds = counts[Status.not_run], _seconds(sessions)
     note = "Complete." if not remaining else f"{counted(remaining, 'run')} remain"
+    if remaining and (states := stored.under_way(stored.layout(stored.plan(Options())))):
+        steps = [state.step for state in states.values()]
+        note += f", {counted(len(steps), 'chunk')} of them at step {_ends(sorted(steps))}"
     if remaining and remaining < grid.n_runs:
         pace = seconds / (grid.n_runs - remaining)
         note += f", about {duration(pace * remaining)} at the pace so far"

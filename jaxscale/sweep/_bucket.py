@@ -229,7 +229,7 @@ def planned_bucket(
     per_device = math.ceil(len(run_ids) / n_devices)
     long = keep_states or group * run_seconds(system, group) > LONG_SECONDS
     if long and isinstance(system, AbstractTrainedSystem):
-        most = min(group, per_device, (most_runs or len(run_ids)) // n_devices)
+        most = min(group, per_device, per_device if most_runs is None else most_runs // n_devices)
         group = math.ceil(per_device / math.ceil(per_device / most))
         whole = dataclasses.replace(bucket, stretched=True)
         return _with_calls(whole, group * n_devices, group, n_devices, memory, most_runs)

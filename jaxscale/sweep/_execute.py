@@ -20,7 +20,7 @@ from jaxscale._linalg import one_blas_thread
 from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import recut, run_seconds, uncut_bucket
 from jaxscale.sweep._compute import Answer, Pace, Task, compute, describe_devices
-from jaxscale.sweep._executor import Where, answers, check_executor
+from jaxscale.sweep._executor import answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
@@ -28,6 +28,7 @@ from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._progress import Progress, delayed_interrupt, repeated
 from jaxscale.sweep._reader import StoreReader, store_path
+from jaxscale.sweep._states import Where
 from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover, store_errors
 from jaxscale.sweep._timings import keep_time
 

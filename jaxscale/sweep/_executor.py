@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 
@@ -17,11 +17,11 @@ from jaxscale._devices import device_memory
 from jaxscale._linalg import one_blas_thread
 from jaxscale.sweep._bucket import cached_group, on_local_devices
 from jaxscale.sweep._compute import Answer, Task, compute
+from jaxscale.sweep._states import Where
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
 PER_WORKER = 2  # tasks in flight of a local pool, whose answers wait in this process
-Where: TypeAlias = tuple[int, int]  # bucket and chunk
 
 
 def check_executor(executor: Any) -> None:

@@ -14,6 +14,7 @@ from jaxscale.sweep._grid import Grid, label, positions
 from jaxscale.sweep._layout import Layout, positions_in
 from jaxscale.sweep._plan import Plan, continued, plan_of
 from jaxscale.sweep._reader import StoreReader
+from jaxscale.sweep._states import States
 from jaxscale.sweep._store import ZarrStore, replacing, write_header
 
 HEADER = ("jaxscale_format", "grid", "plan", "slots", "coordinates", "complete")
@@ -76,14 +77,17 @@ def _ratio(stored: StoreReader, plan: Plan, layout: Layout) -> float:
 
 
 def _copy(stored: StoreReader, old: Layout, new: ZarrStore) -> None:
-    """Write every finished chunk of the old store into the new one."""
-    moved = positions_in(new.layout.coordinates, old.coordinates)
+    """Write every finished chunk of the old store into the new one, and every state."""
+    moved, states = positions_in(new.layout.coordinates, old.coordinates), States(stored.path)
     for where, n_runs in _done(stored, old):
         rows, values = old.rows[where], {}
         for name in old.observables:
             own = stored.read(name, rows.start, rows.stop)[:n_runs]
             values[name] = new.layout.place(name, own, moved)
-        new.write(*where, values)
+        new.write(*where, values, states.read(*where))
+    for where in states:
+        if not new.is_done(*where) and (state := states.read(*where)) is not None:
+            new.write_state(*where, state)
 
 
 def match_runs(part: Grid, larger: Grid, path: Path) -> np.ndarray:

@@ -148,9 +148,10 @@ class Program:
             n_runs = len(parts[-1][STATUS])
             first, total = first + n_runs, total + spent
             advanced(n_runs, spent)
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        values = parts[0]
+        if len(parts) > 1:
+            values = {name: np.concatenate([part[name] for part in parts]) for name in values}
+        return {name: value[: bucket.n_runs] for name, value in values.items()}
 
     def __call__(
         self, bucket: Bucket, root: np.ndarray, first: int, n_groups: int

@@ -1,6 +1,7 @@
 """Reading a store: where its files lie, what it holds, how it was cut, and whether it is intact."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -15,6 +16,8 @@ from jaxscale._files import require_file
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import FORMAT, Layout, grid_text
 from jaxscale.sweep._plan import Options, Plan, continued
+from jaxscale.sweep._states import States, Where
+from jaxscale.sweep._stretches import State
 
 if TYPE_CHECKING:
     import xarray
@@ -177,6 +180,7 @@ class StoreReader:
             ) from None
         self._root: Any = zarr.open_group(path, mode="r")
         self._arrays: dict[str, Any] = {}
+        self._states = States(path)
         self.run_id, self.done = self._values("run_id"), read_marks(path, self._array("done"))
         self._check_same()
         rows = np.flatnonzero(self.run_id >= 0)
@@ -285,6 +289,26 @@ class StoreReader:
             yield inside, self.read(name, first, last)[row[inside] - first]
         self._check_same()
 
+    def under_way(self, layout: Layout) -> dict[Where, State]:
+        """How far unfinished chunks are whose runs are trained in stretches; without leaves."""
+        states = {} if self.is_complete else {w: self._states.look(*w) for w in self._states}
+        done = {w for w in states if np.all(self.done[layout.shards(*w)])}
+        return {w: state for w, state in states.items() if w not in done and state is not None}
+
+    def _of_begun_runs(
+        self, layout: Layout, states: dict[Where, State], name: str, ids: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values as `of_runs` yields them, then what runs under way have recorded so far."""
+        yield from self.of_runs(name, ids)
+        for (bucket, chunk), state in states.items():
+            own, system = layout.buckets[bucket].ids_of(chunk), layout.buckets[bucket].padded_system
+            values = state.values(system)
+            if name in values:  # all but the status
+                inside = np.flatnonzero(np.isin(ids, own))
+                order = np.argsort(own)
+                rows = order[np.searchsorted(own, ids[inside], sorter=order)]
+                yield inside, layout.place(name, values[name], layout.positions[bucket])[rows]
+
     def _check_same(self) -> None:
         """Refuse a store that was replaced: an extension moves runs to other rows."""
         identity = _identity(self.path)
@@ -318,6 +342,7 @@ class StoreReader:
         layout = self.layout(self.plan(Options())) if layout is None else layout
         attributes = {k: v for k, v in self.attributes.items() if k != "coordinates"}
         attributes["complete"] = int(self.is_complete)
-        values = {name: lazy_values(self.of_runs, layout, name) for name in layout.observables}
+        read = functools.partial(self._of_begun_runs, layout, self.under_way(layout))
+        values = {name: lazy_values(read, layout, name) for name in layout.observables}
         runs = layout.dataset(values, attributes)
         return runs.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else runs

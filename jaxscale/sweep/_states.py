@@ -10,13 +10,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from jaxscale._files import flush
 from jaxscale.sweep._stretches import State
 
+Where: TypeAlias = tuple[int, int]  # bucket and chunk
 FOLDER = "done/states"  # in an array's folder: next to zarr.json, Zarr would warn of it
 
 
@@ -30,7 +31,7 @@ class States:
         """Where the state of a chunk is."""
         return self.folder / f"{bucket}-{chunk}.npz"
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Where]:
         """Chunks with a state, by bucket and chunk."""
         for file in sorted(self.folder.glob("*.npz")) if self.folder.is_dir() else ():
             if match := re.fullmatch(r"(\d+)-(\d+)\.npz", file.name):
@@ -73,7 +74,7 @@ class States:
         """Arrays of a file, None if there is none; `ValueError` if it was damaged."""
         file = self.file(bucket, chunk)
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 yield arrays
         except FileNotFoundError:
             yield None

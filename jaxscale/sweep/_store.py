@@ -27,7 +27,7 @@ from jaxscale.sweep._reader import (
     read_marks,
     sibling_path,
 )
-from jaxscale.sweep._states import States
+from jaxscale.sweep._states import States, Where
 from jaxscale.sweep._stretches import State
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class MemoryStore:
         """Nothing is done before it is written."""
         return False
 
-    def steps(self) -> dict[tuple[int, int], int]:
+    def steps(self) -> dict[Where, int]:
         """No run is under way before it begins."""
         return {}
 
@@ -106,7 +106,7 @@ class ZarrStore:
         """Whether the data of a chunk are on disk."""
         return bool(np.all(self._done[self.layout.shards(bucket, chunk)]))
 
-    def steps(self) -> dict[tuple[int, int], int]:
+    def steps(self) -> dict[Where, int]:
         """Steps that unfinished chunks have done, where their runs are under way."""
         return {w: self._states.step(*w) for w in self._states if not self.is_done(*w)}
 

@@ -37,7 +37,7 @@ class State:
     leaves: tuple[np.ndarray, ...]
     history: dict[str, np.ndarray]
 
-    def values(self, system: AbstractTrainedSystem) -> dict[str, np.ndarray]:
+    def values(self, system: Any) -> dict[str, np.ndarray]:
         """Observables at the records of `system`, blank where none is reached; no status."""
         rows = np.searchsorted(stop_steps(system), system.record_steps)
         return {name: value[:, rows] for name, value in self.history.items()}
@@ -73,6 +73,8 @@ class StretchProgram:
             return jax.device_put(by_group, self._sharding)
 
         def put_state(values: np.ndarray, like: Any) -> Any:
+            if values.dtype.kind == "V" and values.itemsize == like.dtype.itemsize:
+                values = values.view(like.dtype)  # NumPy's files do not name JAX's short floats
             if values.shape[1:] != like.shape[2:] or values.dtype != like.dtype:
                 raise ValueError(
                     f"`store` has states of shape {values.shape[1:]} ({values.dtype}), its system "

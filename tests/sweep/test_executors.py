@@ -20,7 +20,9 @@ from counted import SYSTEM, logged_runs, runs_done, runs_of
 
 import jaxscale as js
 from jaxscale.emergence import Online, ParityNetwork
-from jaxscale.sweep import _bucket as bucket, _executor as executors, _program as program
+from jaxscale.sweep import _bucket as bucket, _executor as executors
+from jaxscale.sweep._cache import PROGRAMS
+from jaxscale.sweep._compute import Answer
 from jaxscale.sweep._execute import Session
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._store import MemoryStore, ZarrStore
@@ -322,7 +324,7 @@ def test_a_worker_returns_as_much_at_once_as_its_devices_hold(monkeypatch):
     """A plan made where a call has many single runs, for a worker with large groups."""
     made = Session(PLAN, MemoryStore(Layout.of(PLAN)), None).task(0, 0)
     many = dataclasses.replace(made.bucket, group=1, per_call=1 << 20)
-    received, none = [], program.Answer({}, 0.0, "")
+    received, none = [], Answer({}, 0.0, "")
     monkeypatch.setattr(executors, "compute", lambda task: received.append(task) or none)
     executors.compute_anywhere(dataclasses.replace(made, bucket=many, platform="elsewhere"))
     (task,) = received
@@ -343,7 +345,7 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
     monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
     answer = executors.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
-    assert program.PROGRAMS.values()[-1].traced_system.micro_batch == 16
+    assert PROGRAMS.values()[-1].traced_system.micro_batch == 16
     np.testing.assert_allclose(answer.values["loss"], reference["loss"], rtol=1e-5)
 
 

@@ -17,12 +17,12 @@ import jaxscale as js
 from jaxscale.sweep import (
     _bucket as bucket,
     _execute as execute,
-    _program as program,
     _progress as progress,
     _timings as timings,
 )
 from jaxscale.sweep._bucket import recut, run_seconds
-from jaxscale.sweep._program import Task, compute
+from jaxscale.sweep._compute import Task, compute
+from jaxscale.sweep._program import Program
 from jaxscale.sweep._progress import Progress
 
 UNUSABLE = ("NaN", "Infinity", "0", "1e999", "1" + "0" * 400, "null", "[1, 2]")
@@ -190,13 +190,13 @@ def test_times_that_cannot_be_kept_are_not_missed(monkeypatch, tmp_path, step):
 
 
 def test_parts_of_a_chunk_hold_no_more_than_their_own_results(planned, monkeypatch):
-    parts, call = [], program.Program.__call__
+    parts, call = [], Program.__call__
 
     def watched(*arguments):
         parts.append(call(*arguments))
         return parts[-1]
 
-    monkeypatch.setattr(program.Program, "__call__", watched)
+    monkeypatch.setattr(Program, "__call__", watched)
     js.run(planned)
     assert len(parts) > 1
     assert all(value.base is None for part in parts for value in part.values())

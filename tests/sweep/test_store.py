@@ -193,7 +193,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path, monkeypatch, step):
 
 
 def test_an_error_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
-    def failing(self, bucket, chunk, values):
+    def failing(self, *arguments):
         self.root["loss"][:] = 0.0
         raise ValueError("half of it is written")
 
@@ -316,11 +316,11 @@ def test_a_session_is_shown_as_it_is(empty):
 def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):
     write, main = store.ZarrStore.write, threading.main_thread().ident
 
-    def interrupted(self, bucket, chunk, values):
+    def interrupted(self, bucket, chunk, *arguments):
         for _ in range(3 if chunk == 0 else 0):  # impatiently
             signal.pthread_kill(main, signal.SIGINT)
             time.sleep(0.2)
-        write(self, bucket, chunk, values)
+        write(self, bucket, chunk, *arguments)
 
     plan = js.plan(GRID, max_runs_per_chunk=2)
     with monkeypatch.context() as patch:

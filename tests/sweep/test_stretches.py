@@ -1,0 +1,263 @@
+"""Long runs are trained in stretches of steps: the same results wherever they are cut."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import SYSTEMS
+
+import jaxscale as js
+from jaxscale.emergence import MultilinearSkills, ParityNetwork
+from jaxscale.report._stored import stored_tables
+from jaxscale.sweep import _bucket as bucket, _stretches as stretches
+from jaxscale.sweep._compute import Task, compute
+from jaxscale.sweep._states import States
+from jaxscale.sweep._stretches import State
+
+ROOT = np.zeros(2, np.uint32)
+SYSTEM = MultilinearSkills(n_skills=3, n_steps=50, record=(0, 1, 7, 20, 50))
+GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3, 5e3]}, seeds=2)  # the last one diverges
+TRAINED = [name for name, s in SYSTEMS.items() if isinstance(s, js.AbstractTrainedSystem)]
+
+
+@pytest.fixture(autouse=True)
+def every_run_is_long(monkeypatch):
+    monkeypatch.setattr(bucket, "LONG_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The same runs, each in one piece."""
+    return js.run(GRID)
+
+
+def equal(actual, expected):
+    assert set(actual) == set(expected)
+    for name in expected:
+        np.testing.assert_array_equal(actual[name], expected[name])
+
+
+def task_of(plan, state=None):
+    return Task(plan.buckets[0].only(0), ROOT, plan.options, state)
+
+
+def in_pieces(plan, pieces):
+    """Values of a chunk, and its state after every one of `pieces` calls of a few steps each."""
+    states, answer = [], None
+    while answer is None or not answer.values:
+        task = task_of(plan, answer and answer.state)
+        answer = compute(task, stopped=lambda: len(states) < pieces)
+        states.append(answer.state)
+    return answer.values, states
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_results_do_not_depend_on_where_runs_are_cut(name):
+    """Of every trained system: a step at first, then all others; and all at once."""
+    plan = js.plan(js.Grid(SYSTEMS[name], seeds=3))
+    assert plan.buckets[0].stretched
+    values, states = in_pieces(plan, 1)
+    assert states[0].step == 1
+    again = compute(task_of(plan)).values
+    assert not set(values) ^ set(again)
+    for observable in values:
+        np.testing.assert_array_equal(values[observable], again[observable])
+
+
+def test_they_equal_runs_in_one_piece(expected):
+    runs = js.run(GRID, progress=False)
+    equal(runs, expected)
+    assert runs["status"].values.max() > 0  # one of them diverged
+
+
+def test_a_plan_says_which_runs_are_cut(monkeypatch):
+    plan = js.plan(GRID)
+    assert plan.buckets[0].stretched
+    assert plan.buckets[0].chunk == plan.buckets[0].group * plan.buckets[0].n_devices
+    monkeypatch.setattr(bucket, "LONG_SECONDS", 1e9)
+    assert not js.plan(GRID).buckets[0].stretched
+    assert js.plan(GRID, keep_states=True).buckets[0].stretched
+    solved = js.plan(js.Grid(SYSTEMS["least norm, few features"]), keep_states=True)
+    assert not solved.buckets[0].stretched
+
+
+def test_a_chunk_is_kept_after_every_stretch(tmp_path, expected, monkeypatch):
+    kept, write = [], States.write
+    monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)  # a step per call
+    monkeypatch.setattr(
+        States, "write", lambda *arguments: kept.append(arguments[-1].step) or write(*arguments)
+    )
+    plan = js.plan(GRID, checkpoint_seconds=1e-9, max_runs_per_chunk=4)
+    runs = js.run(plan, store=tmp_path / "s.zarr", progress=False)
+    equal(runs, expected)
+    assert kept == [*range(1, 50)] * 2  # both chunks, every step but the last
+    assert list(States(tmp_path / "s.zarr")) == []
+    assert not list((tmp_path / "s.zarr").rglob("*.npz"))
+
+
+def interrupt_after(monkeypatch, n):
+    """Ctrl-C comes while the state of stretch `n` is written."""
+    write, count = States.write, []
+
+    def interrupted(*arguments):
+        count.append(None)
+        if len(count) == n:
+            signal.raise_signal(signal.SIGINT)
+        write(*arguments)
+
+    monkeypatch.setattr(States, "write", interrupted)
+
+
+def test_ctrl_c_keeps_the_state_and_what_was_recorded(tmp_path, expected, monkeypatch):
+    path = tmp_path / "s.zarr"
+    plan = js.plan(GRID, checkpoint_seconds=1e-9)
+    with monkeypatch.context() as patch:
+        patch.setattr(stretches, "CALL_SECONDS", 0.0)  # a step per call
+        interrupt_after(patch, 3)
+        with pytest.warns(UserWarning, match="0 of 6 runs are done, 6 are under way"):
+            runs = js.run(plan, store=path, progress=False)
+    assert (runs["status"] == -1).all()
+    for read in (runs, js.open_store(path)):
+        np.testing.assert_array_equal(read["loss"][..., :2], expected["loss"][..., :2])
+        assert np.isnan(read["loss"][..., 2:]).all()
+    assert "1 chunk of them at step 3" in stored_tables(path)[1].note
+    equal(js.run(GRID, store=path, progress=False), expected)
+    assert list(States(path)) == []
+
+
+def test_a_bigger_grid_continues_runs_under_way(tmp_path, monkeypatch):
+    path = tmp_path / "s.zarr"
+    larger = GRID.replace(seeds=3)
+    expected = js.run(larger, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(stretches, "CALL_SECONDS", 0.0)
+        interrupt_after(patch, 3)
+        with pytest.warns(UserWarning, match="under way"):
+            js.run(js.plan(GRID, checkpoint_seconds=1e-9), store=path, progress=False)
+    begun = []
+    train = stretches.StretchProgram.train
+
+    def watched(program, bucket, root, state, **how):
+        begun.append(0 if state is None else state.step)
+        return train(program, bucket, root, state, **how)
+
+    monkeypatch.setattr(stretches.StretchProgram, "train", watched)
+    equal(js.run(larger, store=path, progress=False), expected)
+    assert sorted(begun) == [0, 3]
+
+
+@pytest.mark.parametrize("harm", ["cut", "altered", "empty"])
+def test_a_damaged_state_is_refused(tmp_path, harm, monkeypatch):
+    path = tmp_path / "s.zarr"
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.warns(UserWarning, match="under way"):
+            js.run(js.plan(GRID, checkpoint_seconds=1e-9), store=path, progress=False)
+    file = States(path).file(0, 0)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 1
+    file.write_bytes({"cut": data[: len(data) // 2], "altered": data, "empty": b""}[harm])
+    with pytest.raises(ValueError, match=r"damaged state .*0-0\.npz .*delete it"):
+        js.run(GRID, store=path, progress=False)
+
+
+def test_a_state_of_another_class_is_refused():
+    plan = js.plan(GRID)
+    _, (state, *_) = in_pieces(plan, 1)
+    other = dataclasses.replace(state, leaves=(state.leaves[0][:, :-1], *state.leaves[1:]))
+    with pytest.raises(ValueError, match="its class was changed; delete the folder"):
+        compute(task_of(plan, other))
+
+
+def test_a_half_written_state_is_never_read(tmp_path, monkeypatch):
+    store, state = tmp_path / "s.zarr", State(3, (np.arange(4.0),), {"loss": np.zeros((4, 2))})
+    (store / "done").mkdir(parents=True)
+    states = States(store)
+    states.write(0, 1, state)
+
+    def killed(*arguments, **arrays):
+        arguments[0].write(b"half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", killed)
+        with pytest.raises(KeyboardInterrupt):
+            states.write(0, 1, dataclasses.replace(state, step=4))
+    assert list(states) == [(0, 1)]
+    assert states.step(0, 1) == 3
+    np.testing.assert_array_equal(states.read(0, 1).leaves[0], np.arange(4.0))
+    assert [file.suffix for file in states.folder.iterdir()].count(".new") == 1
+    states.remove_unfinished()
+    assert [file.name for file in states.folder.iterdir()] == ["0-1.npz"]
+
+
+def test_an_executor_returns_stretches(tmp_path, expected):
+    plan = js.plan(GRID, checkpoint_seconds=1e-9, max_runs_per_chunk=2)
+    with ThreadPoolExecutor(1) as executor:
+        runs = js.run(plan, store=tmp_path / "s.zarr", executor=executor, progress=False)
+    equal(runs, expected)
+
+
+class Keyed(MultilinearSkills):
+    """Its state has a key and numbers of two types."""
+
+    def init(self, key):
+        return super().init(key), key, jnp.zeros(2, jnp.bfloat16)
+
+    def step(self, state, key):
+        skills, own, half = state
+        return super().step(skills, key), jax.random.split(own)[0], half + 1
+
+    def observe(self, state):
+        noise = jax.random.normal(state[1], (), self.dtype)
+        observed = super().observe(state[0])
+        return observed | {"loss": observed["loss"] * (1 + 0.01 * noise)}
+
+
+def test_keys_and_short_floats_survive_the_disk(tmp_path):
+    grid = js.Grid(Keyed(n_skills=3, n_steps=30), seeds=2)
+    expected = js.run(grid, progress=False)
+    plan = js.plan(grid, checkpoint_seconds=1e-9)
+    states = States(tmp_path)
+    (tmp_path / "done").mkdir()
+    answer = None
+    while answer is None or not answer.values:
+        answer = compute(task_of(plan, answer and states.read(0, 0)))
+        if answer.state is not None:
+            states.write(0, 0, answer.state)
+    again = js.run(plan, store=tmp_path / "s.zarr", progress=False)
+    equal(again, expected)
+
+
+KILLED = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+import sys
+sys.path[:0] = [{common!r}, {here!r}]
+import jaxscale as js
+from jaxscale.sweep import _bucket, _stretches
+import test_stretches
+_bucket.LONG_SECONDS = 0.0
+_stretches.CALL_SECONDS = 0.01
+js.run(test_stretches.long_plan({name!r}), store=sys.argv[1], progress=False)
+"""
+LONG = {
+    "network": ParityNetwork(
+        n_skills=3, n_bits=8, skill_size=2, width=8, batch_size=16, n_evaluation=32, n_steps=4000
+    ),
+}
+
+
+def long_plan(name):
+    grid = js.Grid(LONG[name], {"learning_rate": [0.01, 0.02]}, seeds=2)
+    return js.plan(grid, checkpoint_seconds=0.05)
