@@ -72,7 +72,10 @@ def _child(request):
     outcome = Path(request["outcome"])
     if "largest_file" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
-    plan = js.plan(grid, max_runs_per_chunk=request["chunk"])
+    if "stretch_seconds" in request:
+        plan = _stretched(grid, request["stretch_seconds"], Path(request["log"]))
+    else:
+        plan = js.plan(grid, max_runs_per_chunk=request["chunk"])
     outcome.write_text("began")
     try:
         runs = js.run(plan, store=request["store"], progress=False)
@@ -81,6 +84,36 @@ def _child(request):
         return 1
     outcome.write_text(f"complete={runs.attrs['complete']}")
     return 0
+
+
+def _stretched(grid, seconds, log):
+    """Plan of runs that are trained in stretches, whose calls and states are logged."""
+    import jaxscale as js
+    from jaxscale.sweep import _bucket, _execute, _stretches
+    from jaxscale.sweep._states import States
+
+    _bucket.LONG_SECONDS, _stretches.CALL_SECONDS = 0.0, 0.2 * seconds
+    write, compute = States.write, _execute.compute
+
+    def line(*words):
+        with log.open("a") as file:
+            file.write(" ".join(map(str, words)) + "\n")
+
+    def logged_write(states, bucket, chunk, state):
+        write(states, bucket, chunk, state)
+        line("state", chunk, state.step)
+
+    def logged_compute(task, *arguments, advanced, **how):
+        line("from", 0 if task.state is None else task.state.step)
+
+        def called(n_runs, spent):
+            line("call", spent)
+            advanced(n_runs, spent)
+
+        return compute(task, *arguments, advanced=called, **how)
+
+    States.write, _execute.compute = logged_write, logged_compute
+    return js.plan(grid, checkpoint_seconds=seconds)
 
 
 def _serve():

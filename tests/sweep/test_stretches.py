@@ -1,14 +1,8 @@
 """Long runs are trained in stretches of steps: the same results wherever they are cut."""
 
 import dataclasses
-import os
 import signal
-import subprocess
-import sys
-import textwrap
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +11,7 @@ import pytest
 from systems import SYSTEMS
 
 import jaxscale as js
-from jaxscale.emergence import MultilinearSkills, ParityNetwork
+from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._stored import stored_tables
 from jaxscale.sweep import _bucket as bucket, _stretches as stretches
 from jaxscale.sweep._compute import Task, compute
@@ -237,27 +231,3 @@ def test_keys_and_short_floats_survive_the_disk(tmp_path):
             states.write(0, 0, answer.state)
     again = js.run(plan, store=tmp_path / "s.zarr", progress=False)
     equal(again, expected)
-
-
-KILLED = """
-import jax
-jax.config.update("jax_num_cpu_devices", 2)
-import sys
-sys.path[:0] = [{common!r}, {here!r}]
-import jaxscale as js
-from jaxscale.sweep import _bucket, _stretches
-import test_stretches
-_bucket.LONG_SECONDS = 0.0
-_stretches.CALL_SECONDS = 0.01
-js.run(test_stretches.long_plan({name!r}), store=sys.argv[1], progress=False)
-"""
-LONG = {
-    "network": ParityNetwork(
-        n_skills=3, n_bits=8, skill_size=2, width=8, batch_size=16, n_evaluation=32, n_steps=4000
-    ),
-}
-
-
-def long_plan(name):
-    grid = js.Grid(LONG[name], {"learning_rate": [0.01, 0.02]}, seeds=2)
-    return js.plan(grid, checkpoint_seconds=0.05)
