@@ -25,6 +25,7 @@ from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._lock import store_lock
+from jaxscale.sweep._longer import is_longer, lengthen
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._progress import Progress, delayed_interrupt, repeated
 from jaxscale.sweep._reader import StoreReader, store_path
@@ -139,7 +140,8 @@ def _opened(path: Path, plan: Plan) -> tuple[Plan, ZarrStore]:
     stored = StoreReader(path)
     stored.check_precision(plan.options)
     if stored.attributes["grid"] != grid_text(plan.grid):
-        plan = extend(path, stored, plan)
+        change = lengthen if is_longer(stored.grid, plan.grid) else extend
+        plan = change(path, stored, plan)
         return plan, ZarrStore(path, Layout.of(plan))
     plan = stored.plan(plan.options)
     layout = stored.layout(plan)

@@ -22,6 +22,7 @@ from jaxscale.sweep._config import (
     read_toml,
     record_steps,
 )
+from jaxscale.training import AbstractTrainedSystem, log_spaced_steps
 
 PAIRS_CHECKED = 2000
 MOST_RUNS = 100_000_000
@@ -149,6 +150,39 @@ class Grid:
             self.seeds if seeds is None else seeds,
             self.key if key is None else key,
         )
+
+    def longer(self, n_steps: int) -> "Grid":
+        """Return the grid with more steps per run: the same records, then log-spaced ones.
+
+        With a store that keeps final states, `js.run(js.plan(grid.longer(n), keep_states=True),
+        store=...)` trains its runs on instead of anew, unless a schedule depends on `n_steps`.
+
+        **Arguments**
+
+        - `n_steps`: steps of a run, more than now.
+
+        **Returns** a new `Grid`.
+
+        **Raises** `ValueError` for fewer steps, for a system that is not trained step by step, and
+        where `n_steps` or `record` is an axis.
+
+        **Example**
+
+        >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20, record=[0, 5, 20])
+        >>> js.Grid(system).longer(200).system.record[:5]
+        (0, 5, 20, 22, 24)
+        """
+        system, n_steps = self.system, as_int("n_steps", n_steps)
+        if not isinstance(system, AbstractTrainedSystem):
+            raise ValueError(f"`longer` needs a trained system, got {type(system).__name__}.")
+        for path in ("n_steps", "record"):
+            if path in self.axes:
+                raise ValueError(f"`longer` needs one `{path}` for all runs, it is an axis.")
+        if n_steps <= system.n_steps:
+            raise ValueError(f"`n_steps` must be greater than {system.n_steps}, got {n_steps}.")
+        later = [step for step in log_spaced_steps(n_steps) if step > system.n_steps]
+        record = [*system.record_steps, *later]
+        return self.replace(system=replace(replace(system, "n_steps", n_steps), "record", record))
 
     @classmethod
     def from_toml(

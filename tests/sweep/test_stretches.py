@@ -231,3 +231,71 @@ def test_keys_and_short_floats_survive_the_disk(tmp_path):
             states.write(0, 0, answer.state)
     again = js.run(plan, store=tmp_path / "s.zarr", progress=False)
     equal(again, expected)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A store of finished runs that keeps their final states."""
+    path = tmp_path / "s.zarr"
+    js.run(js.plan(GRID, keep_states=True), store=path, progress=False)
+    assert list(States(path)) == [(0, 0)]
+    return path
+
+
+def test_finished_runs_are_trained_longer(finished, monkeypatch):
+    longer = GRID.longer(90)
+    steps, train = [], stretches.StretchProgram.train
+
+    def watched(program, bucket, root, state, **how):
+        steps.append(state.step)
+        return train(program, bucket, root, state, **how)
+
+    monkeypatch.setattr(stretches.StretchProgram, "train", watched)
+    runs = js.run(js.plan(longer, keep_states=True), store=finished, progress=False)
+    assert steps == [50]
+    equal(
+        js.run(js.plan(longer.longer(120)), store=finished, progress=False).sel(step=slice(90)),
+        runs,
+    )
+    assert list(States(finished)) == []  # the last plan does not keep them
+    monkeypatch.undo()
+    equal(runs, js.run(longer, progress=False))
+
+
+def test_records_that_were_not_made_are_refused(finished):
+    system = js.replace(SYSTEM, "n_steps", 60)
+    other = GRID.replace(system=js.replace(system, "record", [9, 60]))
+    with pytest.raises(ValueError, match="`record` asks for step 9"):
+        js.run(other, store=finished, progress=False)
+    fewer = js.run(GRID.replace(system=system), store=finished, progress=False)
+    assert fewer["step"].values.tolist() == [0, 1, 7, 20, 50]  # none beyond the old end
+
+
+def test_a_schedule_that_stretches_is_refused(tmp_path):
+    grid = js.Grid(js.replace(SYSTEM, "schedule", js.TwoDrops()))
+    path = tmp_path / "s.zarr"
+    before = js.run(js.plan(grid, keep_states=True), store=path, progress=False)
+    with pytest.raises(ValueError, match="a step of this system depends on it"):
+        js.run(grid.longer(90), store=path, progress=False)
+    equal(js.open_store(path), before)
+
+
+def test_without_final_states_longer_runs_are_refused(tmp_path):
+    js.run(GRID, store=tmp_path / "s.zarr", progress=False)
+    with pytest.raises(ValueError, match=r"does not keep the final state.*keep_states"):
+        js.run(GRID.longer(90), store=tmp_path / "s.zarr", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (lambda: GRID.longer(50), "`n_steps` must be greater than 50, got 50"),
+        (lambda: js.Grid(SYSTEMS["ridge"]).longer(50), "needs a trained system"),
+        (lambda: js.Grid(SYSTEM, {"n_steps": [50, 60]}).longer(90), "it is an axis"),
+        (lambda: js.plan(GRID, checkpoint_seconds=0), "`checkpoint_seconds` must be greater"),
+        (lambda: js.run(js.plan(GRID, keep_states=True)), "`store` must be given"),
+    ],
+)
+def test_bad_input(grid, message):
+    with pytest.raises(ValueError, match=message):
+        grid()
