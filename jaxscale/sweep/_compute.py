@@ -92,7 +92,7 @@ def compute(
             def build() -> Any:
                 nonlocal seconds
                 compiling()
-                program = (StretchProgram if bucket.stretched else Program)(bucket, root)
+                program = StretchProgram(bucket) if bucket.stretched else Program(bucket)
                 seconds += program.compile_seconds
                 compiled(program.compile_seconds)
                 return program

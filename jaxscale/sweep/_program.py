@@ -10,7 +10,7 @@ program, so that a process compiles once per structure and shape.
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -27,6 +27,7 @@ from jaxscale.paths import set_leaves
 from jaxscale.sweep._bucket import Bucket
 
 RUNS = "runs"
+ROOT = jax.ShapeDtypeStruct((2,), np.uint32)  # data of a key
 CALL_SECONDS = 0.5  # between looks at the clock
 FASTER = 8.0  # a call has at most so many times the groups (or steps) of the one before
 
@@ -58,6 +59,33 @@ def of_group(
     return jax.vmap(single)(columns, seeds, *more)
 
 
+def spread_over(mesh: Mesh, call: Callable[..., Any], spread: Sequence[bool]) -> Callable[..., Any]:
+    """`call` on every device of the mesh, with its part of the arguments that are `spread`."""
+    return jax.shard_map(
+        eqx.debug.assert_max_traces(call, max_traces=1),
+        mesh=mesh,
+        in_specs=tuple(PartitionSpec(RUNS) if part else PartitionSpec() for part in spread),
+        out_specs=PartitionSpec(RUNS),
+        check_vma=False,
+    )
+
+
+def shapes_of_runs(bucket: Bucket, mesh: Mesh) -> tuple[dict[str, Any], Any]:
+    """Shapes of columns and seeds, by group, as they are spread over the devices of `mesh`."""
+
+    def spread_out(column: np.ndarray) -> Any:
+        shape = (bucket.n_devices * bucket.per_call, bucket.group, *column.shape[1:])
+        return spread_shape(shape, jax.dtypes.canonicalize_dtype(column.dtype), mesh)
+
+    columns = {path: spread_out(column) for path, column in bucket.columns.items()}
+    return columns, spread_out(bucket.seeds)
+
+
+def spread_shape(shape: tuple[int, ...], dtype: Any, mesh: Mesh) -> jax.ShapeDtypeStruct:
+    """Shape of an array whose first axis is spread over the devices of `mesh`."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(RUNS)))
+
+
 def compiled_bytes(compiled: Any) -> float:
     """Memory of a call of a compiled program on each device, by the compiler's own account."""
     sizes = compiled.memory_analysis()
@@ -67,41 +95,45 @@ def compiled_bytes(compiled: Any) -> float:
     return sizes.temp_size_in_bytes + outputs + sizes.argument_size_in_bytes
 
 
+def program_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What `bucket` computes in a call on the devices of `mesh`, and the shapes of its arguments.
+
+    These are leaves of the traced system, root key, number of groups, columns and seeds. The
+    devices may be absent, where the function is only exported or compiled.
+    """
+    leaves, static = eqx.partition(bucket.traced_system, eqx.is_array_like)
+
+    def simulate(system: Any, key: Any) -> Any:
+        return system.simulate(key)
+
+    @jax.jit  # traced once, for its shapes and for the loop
+    def simulated(leaves: Any, root: Any, arguments: Any) -> Any:
+        return of_group(static, bucket.group, simulate, leaves, root, *arguments)
+
+    def call(leaves: Any, root: Any, n_groups: Any, *arguments: Any) -> Any:
+        def numbered(i: Any) -> Any:
+            return simulated(leaves, root, jax.tree.map(lambda x: x[i], arguments))
+
+        def write(i: Any, out: Any) -> Any:
+            return jax.tree.map(lambda o, v: o.at[i].set(v), out, numbered(i))
+
+        shapes = jax.eval_shape(numbered, n_groups)
+        out = jax.tree.map(lambda s: jnp.zeros((bucket.per_call, *s.shape), s.dtype), shapes)
+        return jax.lax.fori_loop(0, n_groups, write, out)
+
+    n_groups = np.int32(0)
+    sharded = spread_over(mesh, call, (False, False, False, True, True))
+    return sharded, (leaves, ROOT, n_groups, *shapes_of_runs(bucket, mesh))
+
+
 class Program:
     """A compiled program for calls of up to `per_call` groups, of the structure of `bucket`."""
 
-    def __init__(self, bucket: Bucket, root: np.ndarray):
+    def __init__(self, bucket: Bucket):
         self.traced_system = bucket.traced_system
-        leaves, static = eqx.partition(self.traced_system, eqx.is_array_like)
-
-        def simulate(system: Any, key: Any) -> Any:
-            return system.simulate(key)
-
-        @jax.jit  # traced once, for its shapes and for the loop
-        def simulated(leaves: Any, root: Any, arguments: Any) -> Any:
-            return of_group(static, bucket.group, simulate, leaves, root, *arguments)
-
-        def call(leaves: Any, root: Any, n_groups: Any, *arguments: Any) -> Any:
-            def numbered(i: Any) -> Any:
-                return simulated(leaves, root, jax.tree.map(lambda x: x[i], arguments))
-
-            def write(i: Any, out: Any) -> Any:
-                return jax.tree.map(lambda o, v: o.at[i].set(v), out, numbered(i))
-
-            shapes = jax.eval_shape(numbered, n_groups)
-            out = jax.tree.map(lambda s: jnp.zeros((bucket.per_call, *s.shape), s.dtype), shapes)
-            return jax.lax.fori_loop(0, n_groups, write, out)
-
-        spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
-        sharded = jax.shard_map(
-            eqx.debug.assert_max_traces(call, max_traces=1),
-            mesh=mesh_of(bucket.n_devices),
-            in_specs=(everywhere, everywhere, everywhere, spread, spread),
-            out_specs=spread,
-            check_vma=False,
-        )
         began = time.perf_counter()
-        lowered = jax.jit(sharded).lower(leaves, root, *_arguments(bucket, 0, 1))
+        function, arguments = program_function(bucket, mesh_of(bucket.n_devices))
+        lowered = jax.jit(function).lower(*arguments)
         _check_outputs(self.traced_system, lowered.out_info)
         self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - began

@@ -20,8 +20,21 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.sweep._bucket import Bucket
-from jaxscale.sweep._program import CALL_SECONDS, FASTER, RUNS, compiled_bytes, mesh_of, of_group
+from jaxscale.sweep._program import (
+    CALL_SECONDS,
+    FASTER,
+    ROOT,
+    RUNS,
+    compiled_bytes,
+    mesh_of,
+    of_group,
+    shapes_of_runs,
+    spread_over,
+    spread_shape,
+)
 from jaxscale.training import AbstractTrainedSystem, advance, begin, results_of, stop_steps
+
+UNDER_WAY = 4  # argument of a program of stretches, whose memory its result takes over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +59,13 @@ class State:
 class StretchProgram:
     """A compiled program that trains the runs of a chunk from one step to another."""
 
-    def __init__(self, bucket: Bucket, root: np.ndarray):
-        self._sharding = NamedSharding(mesh_of(bucket.n_devices), PartitionSpec(RUNS))
-        function, self._shapes = stretch_function(bucket, self._sharding.mesh)
-        arguments = self._arguments(bucket, root, None)
+    def __init__(self, bucket: Bucket):
+        mesh = mesh_of(bucket.n_devices)
+        self._sharding = NamedSharding(mesh, PartitionSpec(RUNS))
         began = time.perf_counter()
-        lowered = jax.jit(function, donate_argnums=4).lower(*arguments, np.int32(0), np.int32(0))
-        self._compiled = lowered.compile()
+        function, arguments = stretch_function(bucket, mesh)
+        self._shapes = arguments[UNDER_WAY]
+        self._compiled = jax.jit(function, donate_argnums=UNDER_WAY).lower(*arguments).compile()
         self.compile_seconds = time.perf_counter() - began
 
     @functools.cached_property
@@ -131,12 +144,12 @@ class StretchProgram:
         return values, State(step, *jax.tree.map(in_order, under_way))
 
 
-def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], Any]:
-    """What a program of stretches computes, and shapes of the runs under way that it takes.
+def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What a program of stretches computes on the devices of `mesh`, and shapes of its arguments.
 
-    Its arguments are the leaves of the system, the data of the root key, columns and seeds, runs
-    under way (leaves and history), and the first and the last step; it returns the runs under way,
-    and what their results would be if they ended there.
+    These are leaves of the traced system, root key, columns and seeds, runs under way (leaves and
+    history), and the first and the last step. It returns the runs under way, and what their results
+    would be if they ended there.
     """
     system = bucket.traced_system
     assert isinstance(system, AbstractTrainedSystem)
@@ -146,12 +159,12 @@ def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], An
     def starting(*runs: Any) -> Any:
         return of_group(static, bucket.group, begin, *runs)
 
-    columns, seeds = jax.tree.map(lambda c: c[: bucket.group], (bucket.columns, bucket.seeds))
-    like = jax.eval_shape(starting, leaves, np.zeros(2, np.uint32), columns, seeds)
+    runs = shapes_of_runs(bucket, mesh)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), runs)
+    like = jax.eval_shape(starting, leaves, ROOT, *one)
     n_groups = bucket.n_devices * bucket.per_call
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((n_groups, *x.shape), x.dtype),
-        jax.eval_shape(_to_data, like),
+    under_way = jax.tree.map(
+        lambda x: spread_shape((n_groups, *x.shape), x.dtype, mesh), jax.eval_shape(_to_data, like)
     )
 
     def stretch(
@@ -176,15 +189,8 @@ def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], An
             return jax.tree.map(lambda x: x[None], out)
         return jax.lax.map(one_group, groups)
 
-    spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
-    sharded = jax.shard_map(
-        eqx.debug.assert_max_traces(stretch, max_traces=1),
-        mesh=mesh,
-        in_specs=(everywhere, everywhere, spread, spread, spread, everywhere, everywhere),
-        out_specs=spread,
-        check_vma=False,
-    )
-    return sharded, shapes
+    sharded = spread_over(mesh, stretch, (False, False, True, True, True, False, False))
+    return sharded, (leaves, ROOT, *runs, under_way, np.int32(0), np.int32(0))
 
 
 def _is_key(leaf: Any) -> bool:
