@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxscale._devices import device_memory
 from jaxscale._system import largest_divisor
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._cache import PROGRAMS
@@ -24,15 +23,13 @@ from jaxscale.sweep._structure import structure_key
 class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
-    The bucket holds the runs of the chunk alone, padding included; its group was chosen on
-    `platform`.
+    The bucket holds the runs of the chunk alone, padding included.
     """
 
     bucket: Bucket
     root: np.ndarray  # data of the root key
     options: Options
     state: State | None = None  # of runs under way, if they are trained in stretches
-    platform: str = dataclasses.field(default_factory=jax.default_backend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +75,7 @@ def compute(
     """
     bucket, root, seconds = task.bucket, task.root, 0.0
     pace = Pace() if pace is None else pace
-    memory = task.options.memory or device_memory()
+    memory = task.options.memory or bucket.target.budget
     with (
         _memory_errors(bucket, memory),
         jax.enable_x64(bucket.padded_system.dtype == "float64"),
