@@ -269,8 +269,8 @@ def planned_bucket(
     per_device = math.ceil(len(run_ids) / n_devices)
     long = keep_states or group * run_seconds(system, group, target) > LONG_SECONDS
     if long and isinstance(system, AbstractTrainedSystem):
-        most = min(group, per_device, per_device if most_runs is None else most_runs // n_devices)
-        group = math.ceil(per_device / math.ceil(per_device / most))
+        most = per_device if most_runs is None else most_runs // n_devices
+        group = _even(per_device, min(group, per_device, most))
         whole = dataclasses.replace(bucket, stretched=True)
         return _with_calls(whole, group * n_devices, group, n_devices, memory, most_runs)
     in_time = max(1, int(CHUNK_SECONDS / run_seconds(system, group, target)))
