@@ -43,6 +43,13 @@ Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program
 Programs = Annotated[int | None, typer.Option(help="Most programs to compile.")]
 Compiles = Annotated[int | None, typer.Option("--max-compiles", hidden=True)]  # the old name
 Memory = Annotated[float | None, typer.Option(help="Megabytes of a call, per device.")]
+Checkpoint = Annotated[
+    float, typer.Option(help="Seconds between two states of long runs in the store.")
+]
+Keep = Annotated[bool, typer.Option("--keep-states", help="Keep the final states, for --longer.")]
+Longer = Annotated[
+    int | None, typer.Option(help="Train to so many steps, with records of the file and beyond.")
+]
 Device = Annotated[
     Text, typer.Option("--target", help="Devices that need not be there: h200, 8xh200, v5e, ...")
 ]
@@ -117,6 +124,7 @@ def _planned(
     axes: Texts,
     seeds: int | None,
     bounds: Bounds,
+    stretches: tuple[float, bool, int | None],
     target: Text = None,
 ) -> "tuple[Plan, str]":
     """Plan a sweep file or preset with what the command line changes; and the file's store."""
@@ -140,8 +148,15 @@ def _planned(
     table = read_toml(file)
     grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds)
     memory = None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0))
+    checkpoint_seconds, keep_states, n_steps = stretches
     planned = plan(
-        grid, max_runs_per_chunk=chunk, max_programs=programs, memory=memory, target=target
+        grid if n_steps is None else grid.longer(n_steps),
+        max_runs_per_chunk=chunk,
+        max_programs=programs,
+        memory=memory,
+        checkpoint_seconds=checkpoint_seconds,
+        keep_states=keep_states,
+        target=target,
     )
     return planned, table.get("store", f"{Path(file).stem}.zarr")
 
@@ -196,6 +211,9 @@ def run(
     max_programs: Programs = None,
     max_compiles: Compiles = None,
     memory: Memory = None,
+    checkpoint_seconds: Checkpoint = 60.0,
+    keep_states: Keep = False,
+    longer: Longer = None,
     devices: Devices = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -221,7 +239,8 @@ def run(
 
     console = Console()
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    planned, default = _planned(file, settings, axis, seeds, bounds)
+    stretches = (checkpoint_seconds, keep_states, longer)
+    planned, default = _planned(file, settings, axis, seeds, bounds, stretches)
     path = store or Path(default)
     free = tuple(calibrate or ())
     request = Request("", None, free=free, where=tuple(where or ()), bootstrap=None)
@@ -270,6 +289,9 @@ def plan(
     max_programs: Programs = None,
     max_compiles: Compiles = None,
     memory: Memory = None,
+    checkpoint_seconds: Checkpoint = 60.0,
+    keep_states: Keep = False,
+    longer: Longer = None,
     target: Device = None,
     devices: Devices = None,
     no_cache: NoCache = False,
@@ -284,7 +306,8 @@ def plan(
     """
     _start(devices, no_cache)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    typer.echo(str(_planned(file, settings, axis, seeds, bounds, target)[0]))
+    stretches = (checkpoint_seconds, keep_states, longer)
+    typer.echo(str(_planned(file, settings, axis, seeds, bounds, stretches, target)[0]))
 
 
 @app.command()

@@ -7,6 +7,7 @@ far more than the cache are sliced, which changes results by rounding only.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,6 +113,15 @@ class Plan:
         return [b.seconds * (1.0 if ratio is None else ratio) for b, ratio in pairs]
 
     @property
+    def n_stretches(self) -> int:
+        """Estimated stretches of long runs, between two of which their state is on disk."""
+        stretches = 0.0
+        for bucket, seconds in zip(self.buckets, self._bucket_seconds, strict=True):
+            each = seconds / bucket.n_chunks / self.options.checkpoint_seconds
+            stretches += bucket.n_chunks * math.ceil(each) if bucket.stretched else 0
+        return int(stretches)
+
+    @property
     def flops(self) -> float:
         """Estimated floating-point operations, padding included."""
         return sum(b.flops for b in self.buckets)
@@ -167,6 +177,10 @@ class Plan:
                 f"in float32, and {least['bytes']:.3g} s by bytes, at "
                 f"{target.bandwidth / 1e12:.3g} TB/s"
             )
+        stretches = ""
+        if n := self.n_stretches:
+            every = self.options.checkpoint_seconds
+            stretches = f"; long runs in {n} stretch{'es' if n > 1 else ''} of {every:g} s"
         for i, b in enumerate(self.buckets):
             counts = map(str, (i, b.n_runs, b.n_chunks, b.chunk, b.group))
             seconds = self._bucket_seconds[i]
@@ -178,7 +192,7 @@ class Plan:
             f"{counted(self.n_devices, 'device')}{kind}, "
             f"{self.padding_waste:.0%} more work by padding, {self.host_bytes / 1e6:.3g} MB of "
             f"host memory, about {self.seconds:.3g} s and compilation"
-            f"{'' if self.is_calibrated else source}{limits}"
+            f"{'' if self.is_calibrated else source}{limits}{stretches}"
         )
         return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))
 
