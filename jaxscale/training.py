@@ -5,13 +5,10 @@ segment and nothing is stacked per step. Training always goes to `n_steps`, what
 Health is checked at the record times: a run whose state or loss is no longer finite, or whose loss
 exceeds a thousand times its start, records NaN from then on.
 
-A short run is one scan over its records (`trajectory`). A long one is cut in time: `advance` takes
-a group of runs from any step to any other, and gives the same results wherever it is cut.
+A short run is one scan over its records (`trajectory`); a long one is cut in time (`_under_way`).
 """
 
 import abc
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Key, Num
+from jaxtyping import Array, Bool, Key
 
-from jaxscale._status import DIVERGED, Status
+from jaxscale._records import examined, results_at_records, stop_steps
+from jaxscale._status import Status
 from jaxscale._system import AbstractSystem, Observables
 from jaxscale.fields import Steps
 from jaxscale.keys import check_key
@@ -133,49 +131,6 @@ class AbstractTrainedSystem(AbstractSystem):
         return trajectory(self, key)[1]
 
 
-def _all_finite(tree: Any) -> Bool[Array, ""]:
-    floats = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
-
-
-def _mask(value: Num[Array, "..."], good: Bool[Array, ""]) -> Num[Array, "..."]:
-    blank = jnp.nan if jnp.issubdtype(value.dtype, jnp.floating) else -1
-    return jnp.where(good, value, jnp.asarray(blank, value.dtype))
-
-
-def stop_steps(system: AbstractTrainedSystem) -> tuple[int, ...]:
-    """Steps at which a run is observed: 0, its records, and its checkpoints up to the last."""
-    return tuple(sorted({0, *system.record_steps, *system.checkpoints}))
-
-
-def _examined(
-    system: AbstractTrainedSystem, state: Any, status: Any, start_loss: Any, at_start: Any
-) -> tuple[Any, Any, Observables]:
-    """Status, loss at the start, and observables (blank from the first bad record on)."""
-    observed = system.observe(state)
-    loss = observed["loss"]
-    start_loss = jnp.where(at_start, loss, start_loss)
-    over = (loss > DIVERGED * start_loss) & (start_loss > 0)
-    health = jnp.where(over, Status.diverged, Status.ok)
-    health = jnp.where(_all_finite((state, loss)), health, Status.nonfinite)
-    status = jnp.where(status == Status.ok, health, status).astype(jnp.int32)
-    good = status == Status.ok
-    return status, start_loss, {name: _mask(value, good) for name, value in observed.items()}
-
-
-def _results(system: AbstractTrainedSystem, status: Any, history: Observables) -> Observables:
-    """Observables at `record_steps`, of all that were made at the stops, and the final status."""
-    stops = stop_steps(system)
-
-    def at(steps: tuple[int, ...]) -> Observables:
-        rows = np.searchsorted(stops, steps)
-        return {name: value[rows] for name, value in history.items()}
-
-    late = (status == Status.ok) & ~system.converged(at(system.checkpoints))
-    status = jnp.where(late, jnp.asarray(Status.not_converged, jnp.int32), status)
-    return {**at(system.record_steps), "status": status}
-
-
 def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any, Observables]:
     """Train one run and record it.
 
@@ -201,7 +156,7 @@ def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any,
     def segment(carry: Any, bounds: Any) -> Any:
         last_good, status, start_loss = carry
         state = jax.lax.fori_loop(bounds[0], bounds[1], one_step, last_good)
-        status, start_loss, observed = _examined(system, state, status, start_loss, bounds[1] == 0)
+        status, start_loss, observed = examined(system, state, status, start_loss, bounds[1] == 0)
         good = status == Status.ok
         state = jax.tree.map(lambda new, old: jnp.where(good, new, old), state, last_good)
         return (state, status, start_loss), observed
@@ -209,91 +164,7 @@ def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any,
     state = system.init(jr.fold_in(key, INIT_STREAM))
     start = (state, jnp.asarray(Status.ok, jnp.int32), jnp.asarray(jnp.inf, system.dtype))
     (state, status, _), history = jax.lax.scan(segment, start, (starts, stops))
-    return state, _results(system, status, history)
-
-
-class Training(eqx.Module):
-    """Runs under way: what their next steps need, and what they have recorded.
-
-    - `state`: as `system.init` and `system.step` define it.
-    - `status`: `Status.ok`, or why the run went bad; records are blank from then on.
-    - `start_loss`: loss at step 0.
-    - `history`: observables at every stop, blank where it is not reached.
-    """
-
-    state: Any
-    status: Any
-    start_loss: Any
-    history: Observables
-
-
-def begin(system: AbstractTrainedSystem, key: Key[Array, ""]) -> Training:
-    """A run before its first step, nothing of it recorded."""
-    system = cast(system, system.dtype)
-    state = system.init(jr.fold_in(key, INIT_STREAM))
-    n_stops = len(stop_steps(system))
-
-    def blank(observed: Any) -> Any:
-        value = jnp.nan if jnp.issubdtype(observed.dtype, jnp.floating) else -1
-        return jnp.full((n_stops, *observed.shape), value, observed.dtype)
-
-    history = jax.tree.map(blank, jax.eval_shape(system.observe, state))
-    status = jnp.asarray(Status.ok, jnp.int32)
-    return Training(state, status, jnp.asarray(jnp.inf, system.dtype), history)
-
-
-def advance(
-    of_each: Callable[..., Training], training: Training, stops: Any, first: Any, last: Any
-) -> Training:
-    """Train runs from step `first` to step `last`, recording at the stops on the way.
-
-    The stop at `first` itself is recorded only at step 0. `of_each(function, training, *more)`
-    applies a function of system, key and training to every run; they are at the same step.
-    """
-
-    def unfinished(carry: Any) -> Any:
-        step, row, _ = carry
-        return (step < last) | (row == 0)
-
-    def segment(carry: Any) -> Any:
-        step, row, training = carry
-        end = jnp.minimum(stops[row], last)
-        training = of_each(lambda *run: _stepped(*run, step, end), training)
-        at_stop = end == stops[row]
-        training = jax.lax.cond(
-            at_stop,
-            lambda: of_each(lambda *run: _recorded(*run, row), training),
-            lambda: training,
-        )
-        return end, row + at_stop.astype(row.dtype), training
-
-    stops = jnp.asarray(stops)
-    row = jnp.where(first == 0, 0, jnp.sum(stops <= first)).astype(jnp.int32)
-    return jax.lax.while_loop(unfinished, segment, (first, row, training))[2]
-
-
-def results_of(
-    system: AbstractTrainedSystem, key: Key[Array, ""], training: Training
-) -> Observables:
-    """Observables at `record_steps` and the status, if the run ended here."""
-    return _results(cast(system, system.dtype), training.status, training.history)
-
-
-def _stepped(system: Any, key: Any, training: Training, first: Any, last: Any) -> Training:
-    system, step_key = cast(system, system.dtype), jr.fold_in(key, STEP_STREAM)
-
-    def one_step(t: Any, state: Any) -> Any:
-        return system.step(state, jr.fold_in(step_key, t))
-
-    state = jax.lax.fori_loop(first, last, one_step, training.state)
-    return dataclasses.replace(training, state=state)
-
-
-def _recorded(system: Any, key: Any, training: Training, row: Any) -> Training:
-    system, t = cast(system, system.dtype), training
-    status, start_loss, observed = _examined(system, t.state, t.status, t.start_loss, row == 0)
-    history = {name: h.at[row].set(observed[name]) for name, h in t.history.items()}
-    return Training(t.state, status, start_loss, history)
+    return state, results_at_records(system, status, history)
 
 
 @eqx.filter_jit

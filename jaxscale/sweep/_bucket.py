@@ -271,8 +271,8 @@ def planned_bucket(
     if long and isinstance(system, AbstractTrainedSystem):
         most = per_device if most_runs is None else most_runs // n_devices
         group = _even(per_device, min(group, per_device, most))
-        whole = dataclasses.replace(bucket, stretched=True)
-        return _with_calls(whole, group * n_devices, group, n_devices, memory, most_runs)
+        bucket = dataclasses.replace(bucket, stretched=True)
+        return _with_calls(bucket, group * n_devices, group, n_devices, memory, most_runs)
     in_time = max(1, int(CHUNK_SECONDS / run_seconds(system, group, target)))
     for_results = min(memory - group * resident, 0.5 * host_memory() / HOST_COPIES / n_devices)
     most = max(1, int(for_results // max(outputs, 1)))
@@ -301,8 +301,7 @@ def _with_calls(
     trained in stretches take all groups of a chunk in one call.
     """
     if bucket.stretched:
-        whole = dataclasses.replace(bucket, chunk=chunk, n_devices=n_devices)
-        return whole.in_groups(group)
+        return dataclasses.replace(bucket, chunk=chunk, n_devices=n_devices).in_groups(group)
     results = max(group * bucket.result_bytes, 1)
     free = memory - group * resident_bytes(bucket.traced_system)
     n_groups = math.ceil(bucket.n_runs / (group * n_devices))

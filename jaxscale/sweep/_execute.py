@@ -298,7 +298,7 @@ class Session:
                 return
             with delayed_interrupt():
                 before, n_runs = self.n_done(where), self.n_runs(where)
-                if answer.values:
+                if answer.values or answer.state is None:
                     self.results.write(*where, answer.values, answer.state)
                     self.written.add(where)
                     self.steps.pop(where, None)

@@ -33,7 +33,7 @@ def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     old_plan = stored.plan(plan.options)
     old_layout = stored.layout(old_plan)
     stored.check(old_layout)
-    cuts = [(ids_in_larger[ids], *cut) for ids, *cut in stored.cuts]
+    cuts = [(ids_in_larger[ids], c, g, stretched) for ids, c, g, stretched in stored.cuts]
     for ids, *_ in cuts:
         if len(structures(plan.grid, ids)) > 1:
             raise ValueError(

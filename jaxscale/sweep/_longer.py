@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxscale._records import stop_steps
 from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._grid import Grid
@@ -15,7 +16,7 @@ from jaxscale.sweep._reader import StoreReader
 from jaxscale.sweep._states import States
 from jaxscale.sweep._store import ZarrStore, replacing, write_header
 from jaxscale.sweep._stretches import State
-from jaxscale.training import AbstractTrainedSystem, cast, stop_steps
+from jaxscale.training import AbstractTrainedSystem, cast
 
 LENGTH = ("n_steps", "record")
 

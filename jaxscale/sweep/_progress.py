@@ -97,7 +97,7 @@ class Progress:
             yield
         elif bar.console.is_terminal:
             with bar:
-                line = bar.add_task(str(self), total=self.total, completed=self.done)
+                line = bar.add_task(str(self), total=self.total, completed=int(self.done))
                 self._update = lambda: bar.update(line, completed=self.done, description=str(self))
                 yield
         else:

@@ -18,6 +18,8 @@ import jax.random as jr
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxscale._records import stop_steps
+from jaxscale._under_way import advance, begin, results_of
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._program import (
@@ -32,7 +34,7 @@ from jaxscale.sweep._program import (
     spread_over,
     spread_shape,
 )
-from jaxscale.training import AbstractTrainedSystem, advance, begin, results_of, stop_steps
+from jaxscale.training import AbstractTrainedSystem
 
 UNDER_WAY = 4  # argument of a program of stretches, whose memory its result takes over
 

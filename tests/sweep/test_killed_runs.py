@@ -45,16 +45,16 @@ def _request(folder, name, system):
 
 def _logged(folder):
     """Step that the first chunk went on from, last step on disk, and seconds of calls since."""
-    begun, kept, calls = [], 0, []
+    begun, last, calls = [], 0, []
     for line in (folder / "log").read_text().splitlines():
         what, *values = line.split()
         if what == "from":
             begun.append(int(values[0]))
         elif what == "state":
-            kept, calls = int(values[-1]), []
+            last, calls = int(values[-1]), []
         else:
             calls.append(float(values[0]))
-    return begun, kept, calls
+    return begun, last, calls
 
 
 @pytest.mark.slow  # trains for seconds, many times
@@ -84,14 +84,14 @@ def test_killed_runs_go_on_bit_for_bit(tmp_path, name):
             code = server.wait()
             assert code in (0, -signal.SIGKILL), (tmp_path / "outcome").read_text()
             kills += code != 0
-            begun, kept, calls = _logged(tmp_path)
+            begun, last, calls = _logged(tmp_path)
             if before and begun:  # it went on from what was on disk, not from the start
                 assert begun[0] == next(iter(before.values())) > 0
             if code != 0:
                 assert sum(calls[:-1]) <= STRETCH  # what was lost: at most one stretch
                 after = [States(store).step(*w) for w in States(store)]
                 under_way += bool(after)
-                assert not after or after[0] >= kept
+                assert not after or after[0] >= last
         result = js.open_store(store)
     assert under_way >= KILLS // 2  # most were killed in the middle of a run
     for observable in reference:

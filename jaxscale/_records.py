@@ -1,0 +1,55 @@
+"""What a trained run records, and whether it is healthy."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Num
+
+from jaxscale._status import DIVERGED, Status
+from jaxscale._system import Observables
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    floats = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+def _mask(value: Num[Array, "..."], good: Bool[Array, ""]) -> Num[Array, "..."]:
+    blank = jnp.nan if jnp.issubdtype(value.dtype, jnp.floating) else -1
+    return jnp.where(good, value, jnp.asarray(blank, value.dtype))
+
+
+def stop_steps(system: Any) -> tuple[int, ...]:
+    """Steps at which a run is observed: 0, its records, and its checkpoints up to the last."""
+    return tuple(sorted({0, *system.record_steps, *system.checkpoints}))
+
+
+def examined(
+    system: Any, state: Any, status: Any, start_loss: Any, at_start: Any
+) -> tuple[Any, Any, Observables]:
+    """Status, loss at the start, and observables (blank from the first bad record on)."""
+    observed = system.observe(state)
+    loss = observed["loss"]
+    start_loss = jnp.where(at_start, loss, start_loss)
+    over = (loss > DIVERGED * start_loss) & (start_loss > 0)
+    health = jnp.where(over, Status.diverged, Status.ok)
+    health = jnp.where(_all_finite((state, loss)), health, Status.nonfinite)
+    status = jnp.where(status == Status.ok, health, status).astype(jnp.int32)
+    good = status == Status.ok
+    return status, start_loss, {name: _mask(value, good) for name, value in observed.items()}
+
+
+def results_at_records(system: Any, status: Any, history: Observables) -> Observables:
+    """Observables at `record_steps`, of all that were made at the stops, and the final status."""
+    stops = stop_steps(system)
+
+    def at(steps: tuple[int, ...]) -> Observables:
+        rows = np.searchsorted(stops, steps)
+        return {name: value[rows] for name, value in history.items()}
+
+    late = (status == Status.ok) & ~system.converged(at(system.checkpoints))
+    status = jnp.where(late, jnp.asarray(Status.not_converged, jnp.int32), status)
+    return {**at(system.record_steps), "status": status}
