@@ -57,6 +57,7 @@ from jaxscale.sweep import (
     Plan as Plan,
     geomspace as geomspace,
     open as open,
+    open_state as open_state,
     open_store as open_store,
     plan as plan,
     predict as predict,

@@ -170,7 +170,7 @@ class Grid:
 
         >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20, record=[0, 5, 20])
         >>> js.Grid(system).longer(200).system.record[:5]
-        (0, 5, 20, 22, 24)
+        (0, 5, 20, 21, 23)
         """
         system, n_steps = self.system, as_int("n_steps", n_steps)
         if not isinstance(system, AbstractTrainedSystem):

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -183,18 +184,22 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
     0.2
     """
     grid = grid_of(runs)
+    selected = [d for d in grid.dims if d in runs.coords and runs.coords[d].ndim == 0]
+    run_id = run_at(grid, {d: runs.coords[d].item() for d in selected} | values)
+    return grid.system_at(run_id), grid.run_key(grid.seeds[run_id % len(grid.seeds)])
+
+
+def run_at(grid: Grid, values: Mapping[str, Any]) -> int:
+    """Run at one value per dimension, of which those with a single value may be left out."""
     for name in values:
         if name not in grid.dims:
             raise ValueError(f"`{name}` is not a dimension of the grid{choices(name, grid.dims)}")
-    selected = [d for d in grid.dims if d in runs.coords and runs.coords[d].ndim == 0]
-    values = {**{d: runs.coords[d].item() for d in selected}, **values}
     index = []
     for name, coordinate in grid.coordinates.items():
         if name not in values and len(coordinate) > 1:
             raise ValueError(f"`{name}` must be given; it has {len(coordinate)} values.")
         index.append(_position(name, coordinate, values[name]) if name in values else 0)
-    run_id = int(np.ravel_multi_index(index, grid.shape))
-    return grid.system_at(run_id), grid.run_key(grid.seeds[index[-1]])
+    return int(np.ravel_multi_index(index, grid.shape))
 
 
 def _position(name: str, coordinate: np.ndarray, value: Any) -> int:

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscale._records import stop_steps
 from jaxscale._under_way import advance, begin, results_of
-from jaxscale.keys import IMPLEMENTATION
+from jaxscale.keys import IMPLEMENTATION, root_key
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._program import (
     CALL_SECONDS,
@@ -51,6 +51,15 @@ class State:
     step: int
     leaves: tuple[np.ndarray, ...]
     history: dict[str, np.ndarray]
+
+    def of_run(self, system: AbstractTrainedSystem, row: int) -> Any:
+        """State of one run of the chunk, as `system.init` and `system.step` define it."""
+        with jax.enable_x64(system.dtype == "float64"):
+            like = jax.eval_shape(begin, system, root_key(0))
+            data, _ = jax.eval_shape(_to_data, like)
+            pairs = zip(self.leaves, data, strict=True)
+            leaves = [jnp.asarray(_named(leaf, one.dtype)[row]) for leaf, one in pairs]
+            return _from_data((leaves, {}), like).state
 
     def values(self, system: Any) -> dict[str, np.ndarray]:
         """Observables at the records of `system`, blank where none is reached; no status."""
@@ -88,8 +97,7 @@ class StretchProgram:
             return jax.device_put(by_group, self._sharding)
 
         def put_state(values: np.ndarray, like: Any) -> Any:
-            if values.dtype.kind == "V" and values.itemsize == like.dtype.itemsize:
-                values = values.view(like.dtype)  # NumPy's files do not name JAX's short floats
+            values = _named(values, like.dtype)
             if values.shape[1:] != like.shape[2:] or values.dtype != like.dtype:
                 raise ValueError(
                     f"`store` has states of shape {values.shape[1:]} ({values.dtype}), its system "
@@ -193,6 +201,12 @@ def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
 
     sharded = spread_over(mesh, stretch, (False, False, True, True, True, False, False))
     return sharded, (leaves, ROOT, *runs, under_way, np.int32(0), np.int32(0))
+
+
+def _named(values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Values of JAX's short floats, whose name NumPy's files do not keep."""
+    unnamed = values.dtype.kind == "V" and values.itemsize == np.dtype(dtype).itemsize
+    return values.view(dtype) if unnamed else values
 
 
 def _is_key(leaf: Any) -> bool:

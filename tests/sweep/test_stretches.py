@@ -299,3 +299,25 @@ def test_without_final_states_longer_runs_are_refused(tmp_path):
 def test_bad_input(grid, message):
     with pytest.raises(ValueError, match=message):
         grid()
+
+
+@pytest.mark.parametrize("name", ["network", "linear student, float64"])
+def test_the_state_of_a_run_is_that_of_training_it_alone(tmp_path, name):
+    runs = js.run(
+        js.plan(js.Grid(SYSTEMS[name], seeds=3), keep_states=True), store=tmp_path / "s.zarr"
+    )
+    step, state = js.open_state(tmp_path / "s.zarr", seed=2)
+    alone = js.train(*js.select(runs, seed=2))
+    assert step == SYSTEMS[name].n_steps
+    assert jax.tree.structure(state) == jax.tree.structure(alone)
+    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(alone), strict=True):
+        if not jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_without_a_state(tmp_path):
+    js.run(GRID, store=tmp_path / "s.zarr", progress=False)
+    with pytest.raises(ValueError, match="no state of this run: only long runs"):
+        js.open_state(tmp_path / "s.zarr", learning_rate=0.1, seed=0)
+    with pytest.raises(ValueError, match="`learning_rate` has no value 7"):
+        js.open_state(tmp_path / "s.zarr", learning_rate=7, seed=0)

@@ -1,0 +1,51 @@
+"""`open_state`: parameters of one run of a store, trained or under way."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxscale.sweep._plan import Options
+from jaxscale.sweep._predict import run_at
+from jaxscale.sweep._reader import StoreReader, existing_path
+from jaxscale.sweep._states import States
+
+
+def open_state(path: str | Path, **values: Any) -> tuple[int, Any]:
+    """Read how far a run of a store is, and its training state: parameters, optimizer, keys.
+
+    A store has the states of long runs that are not done, and final ones if its plan has
+    `keep_states`.
+
+    **Arguments**
+
+    - `path`: a store that `js.run` wrote.
+    - `values`: one value per dimension of its grid, as for `js.select`.
+
+    **Returns** steps that the run has done, and the state that its system's `init` and `step`
+    define, with arrays at the padded lengths of the sweep (see `padded`).
+
+    **Raises** `ValueError` if there is no such store or run, or no state of it.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> grid = js.Grid(system, axes={"learning_rate": [0.1, 0.2]})
+    >>> runs = js.run(js.plan(grid, keep_states=True), store="states.zarr")
+    >>> step, state = js.open_state("states.zarr", learning_rate=0.2)
+    >>> print(step, np.asarray(state.a * state.b).round(3))  # the skill strengths
+    20 [0.643 0.053 0.024]
+    """
+    stored = StoreReader(existing_path(path))
+    run, states = run_at(stored.grid, values), States(stored.path)
+    for i, bucket in enumerate(stored.plan(Options()).buckets):
+        for place in np.flatnonzero(bucket.run_ids == run):
+            chunk, row = divmod(int(place), bucket.chunk)
+            state = states.read(i, chunk) if bucket.stretched else None
+            if state is not None:
+                system: Any = bucket.padded_system
+                return state.step, state.of_run(system, row)
+    raise ValueError(
+        f"`path` {stored.path} has no state of this run: only long runs that are not done have "
+        "one, and those of a plan with `keep_states`; js.train(*js.select(...)) trains it anew."
+    )
