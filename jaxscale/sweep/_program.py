@@ -157,10 +157,7 @@ class Program:
     @functools.cached_property
     def bytes(self) -> float:
         """Memory of a call on each device, by the compiler's own account."""
-        sizes = self._compiled.memory_analysis()
-        if sizes is None:  # not offered by every backend
-            return 0.0
-        return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
+        return compiled_bytes(self._compiled)
 
     @property
     def text(self) -> str:
@@ -183,6 +180,14 @@ class Program:
             return some.copy()  # a view would keep the results of a full call
 
         return {name: runs(value) for name, value in out.items()}
+
+
+def compiled_bytes(compiled: jax.stages.Compiled) -> float:
+    """Memory of a call on each device, by the compiler's own account; 0 if it gives none."""
+    sizes = compiled.memory_analysis()
+    if sizes is None:  # not offered by every backend
+        return 0.0
+    return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
 
 
 def _arguments(bucket: Bucket, first: int, n_groups: int) -> tuple[Any, dict[str, Any], Any]:
