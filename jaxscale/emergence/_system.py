@@ -303,10 +303,13 @@ class ParityNetwork(AbstractNetwork):
         micro = self.micro_batch or self.batch_size
         weights = (self.n_skills + self.n_bits + 2) * width
         block = min(self.n_evaluation, EVALUATION_BLOCK)
+        held = 2.2 * max(micro * (width + n_inputs), block * width)
+        if isinstance(self.data, FiniteSet):
+            held = max(held, 1.2 * SET_BLOCK * (width + n_inputs))  # for the loss on the set
         return Work(
             flops=self.n_steps * self.batch_size * per_sample + records * evaluated,
             working_floats=micro * width,
-            resident_floats=2.2 * max(micro * (width + n_inputs), block * width) + 6 * weights,
+            resident_floats=held + 6 * weights,
             n_steps=self.n_steps,
             draws=float(self.n_steps * self.batch_size * self.n_bits),
             traffic_floats=self.n_steps * self.batch_size * moved,

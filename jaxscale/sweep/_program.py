@@ -86,8 +86,8 @@ def spread_shape(shape: tuple[int, ...], dtype: Any, mesh: Mesh) -> jax.ShapeDty
     return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(RUNS)))
 
 
-def compiled_bytes(compiled: Any) -> float:
-    """Memory of a call of a compiled program on each device, by the compiler's own account."""
+def compiled_bytes(compiled: jax.stages.Compiled) -> float:
+    """Memory of a call on each device, by the compiler's own account; 0 if it gives none."""
     sizes = compiled.memory_analysis()
     if sizes is None:  # not offered by every backend
         return 0.0

@@ -30,6 +30,7 @@ from jaxscale.sweep._program import (
     compiled_bytes,
     mesh_of,
     of_group,
+    program_function,
     shapes_of_runs,
     spread_over,
     spread_shape,
@@ -74,9 +75,8 @@ class StretchProgram:
         mesh = mesh_of(bucket.n_devices)
         self._sharding = NamedSharding(mesh, PartitionSpec(RUNS))
         began = time.perf_counter()
-        function, arguments = stretch_function(bucket, mesh)
-        self._shapes = arguments[UNDER_WAY]
-        self._compiled = jax.jit(function, donate_argnums=UNDER_WAY).lower(*arguments).compile()
+        lowered, arguments = lowered_for(bucket, mesh)
+        self._shapes, self._compiled = arguments[UNDER_WAY], lowered.compile()
         self.compile_seconds = time.perf_counter() - began
 
     @functools.cached_property
@@ -152,6 +152,15 @@ class StretchProgram:
 
         values = {} if step < n_steps else jax.tree.map(in_order, results)
         return values, State(step, *jax.tree.map(in_order, under_way))
+
+
+def lowered_for(bucket: Bucket, mesh: Mesh) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
+    """The program of a bucket for the devices of `mesh`, and the shapes of its arguments."""
+    if not bucket.stretched:
+        function, arguments = program_function(bucket, mesh)
+        return jax.jit(function).lower(*arguments), arguments
+    function, arguments = stretch_function(bucket, mesh)
+    return jax.jit(function, donate_argnums=UNDER_WAY).lower(*arguments), arguments
 
 
 def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from systems import ONLINE, SYSTEMS
 import jaxscale as js
 from jaxscale import _targets as targets
 from jaxscale._targets import TARGETS, Target
+from jaxscale.emergence import FiniteSet, ParityNetwork, RandomSkills
 from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, cached_group, resident_bytes
 from jaxscale.sweep._config import read_toml
@@ -18,8 +19,8 @@ from jaxscale.sweep._grid import grid_of_file
 
 # the published sweep: 480 runs of 100,000 steps
 PUBLISHED = js.Grid(
-    js.emergence.ParityNetwork(
-        n_skills=500, n_bits=100, skills=js.emergence.RandomSkills(), batch_size=20_000,
+    ParityNetwork(
+        n_skills=500, n_bits=100, skills=RandomSkills(), batch_size=20_000,
         n_steps=100_000, optimizer=js.Adam(), record=[0, 100_000], n_evaluation=64,
     ),
     {
@@ -70,7 +71,7 @@ def test_the_published_grid_takes_as_long_as_an_h200_took(published):
     ],
 )
 def test_steps_take_what_they_took_on_an_h200(fields, group, measured):
-    network = js.emergence.ParityNetwork(n_bits=32, n_steps=1000, record=[1000], **fields)
+    network = ParityNetwork(n_bits=32, n_steps=1000, record=[1000], **fields)
     seconds = bucket.run_seconds(network, group, Target.named("h200")) / 1000
     assert 1 / 1.5 < seconds / measured < 1.5
 
@@ -86,9 +87,23 @@ def test_steps_take_what_they_took_on_an_h200(fields, group, measured):
 )
 def test_traffic_is_that_of_compiled_programs(fields, megabytes):
     """Counted in programs for an H200, in groups of eight and of two where there are two."""
-    given = {"n_bits": 32, "n_steps": 1, "skills": js.emergence.RandomSkills(), **fields}
-    moved = 4e-6 * js.emergence.ParityNetwork(**given).work().traffic_floats
+    given = {"n_bits": 32, "n_steps": 1, "skills": RandomSkills(), **fields}
+    moved = 4e-6 * ParityNetwork(**given).work().traffic_floats
     assert 0.8 * megabytes[0] < moved < 1.2 * megabytes[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "batch_size", "megabytes"), [(16, 64, 14.7), (64, 256, 28.7), (64, 512, 28.7)]
+)
+def test_a_finite_set_is_planned_above_its_compiled_memory(width, batch_size, megabytes):
+    """Counted in programs for an H200 in groups of 64: the loss on the set takes the most."""
+    data = FiniteSet(n_samples=300)
+    network = ParityNetwork(
+        n_bits=32, width=width, batch_size=batch_size, data=data, n_steps=100, record=[0, 100]
+    )
+    (only,) = js.plan(js.Grid(network, seeds=64), target="h200").buckets
+    assert only.group == 64
+    assert megabytes <= 1e-6 * only.bytes_per_device < 1.6 * megabytes
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
