@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import jaxscale as js
 from benchmarks.cases import Case, system_of
 from benchmarks.hlo import Program
@@ -54,7 +56,7 @@ def programs() -> dict[str, js.Grid]:
 
     def multilinear(**parts: Any) -> js.Grid:
         system = js.emergence.MultilinearSkills(n_steps=many, record=[0, many], **parts)
-        return js.Grid(system, seeds=1024)
+        return js.Grid(system, {"learning_rate": np.geomspace(0.01, 0.1, 1024)})  # seeds are equal
 
     small = Case(64, 256, n_runs=1024, n_steps=many, goal=0)
     finite = js.emergence.FiniteSet(n_samples=1000)
