@@ -18,7 +18,8 @@ from jaxscale._registry import shipped_classes
 from jaxscale.fields import Configurable
 from jaxscale.sweep._bucket import uncut_bucket
 from jaxscale.sweep._predict import closed_forms, predict_columns, theory_layout
-from jaxscale.sweep._program import _mesh, program_function
+from jaxscale.sweep._program import mesh_of, program_function
+from jaxscale.sweep._stretches import stretch_function
 
 E, P, S = js.emergence, js.sparse, js.superposition
 ONE_OF_A_KIND = ["network", "multilinear", "least norm, few features", "relu student"]
@@ -40,12 +41,13 @@ def check(function, arguments, dtype):
     assert floats == {dtype}
 
 
-def check_program(system):
+def check_program(system, stretched=False):
     """The program of two runs at two values of a field, as the engine compiles it."""
     grid = js.Grid(system, axes={AXES[type(system)]: [0.5, 1.0]})
-    bucket = uncut_bucket(grid, np.arange(2))
+    bucket = uncut_bucket(grid, np.arange(2), stretched)
     with jax.enable_x64(system.dtype == "float64"):
-        function, arguments = program_function(bucket, _mesh(1))
+        make = stretch_function if stretched else program_function
+        function, arguments = make(bucket, mesh_of(1))
     check(function, arguments, system.dtype)
 
 
@@ -68,6 +70,11 @@ def check_theory(system):
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
 def test_a_program_exports(name):
     check_program(SYSTEMS[name])
+
+
+@pytest.mark.parametrize("name", ["network", "multilinear", "relu student"])
+def test_a_stretch_exports(name):
+    check_program(SYSTEMS[name], stretched=True)
 
 
 @pytest.mark.parametrize("name", ["network", "multilinear", "ridge"])
