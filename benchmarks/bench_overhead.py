@@ -3,6 +3,9 @@
 `pytest benchmarks/bench_overhead.py --benchmark-json=benchmarks/results/overhead.json`
 """
 
+import dataclasses
+import functools
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,16 @@ import numpy as np
 import pytest
 
 import jaxscale as js
-from benchmarks.cases import case_of, check_trained, system_of
+from benchmarks.cases import Sweep, case_of, check_trained, system_of
 from benchmarks.rounds import medians, ratio, take_turns
-from benchmarks.throughput import Sweep
 from benchmarks.worker import Worker
+from jaxscale.sweep import _bucket
+from jaxscale.sweep._states import States
 
 GOALS = {"engine": 0.05, "plan_seconds": 1.0, "store": 0.05}
+STRETCH_GOALS = {60.0: 0.02, 5.0: 0.05}  # seconds between states, and the share of time they cost
+OFTEN = 0.5  # seconds between states, so that a call of seconds writes several
+STEPS_OF = {"T2": 16, "T3b": 12, "T4": 6}  # times the steps of the case: a call takes seconds
 TINY_SYSTEM = {"n_skills": 3, "n_bits": 9, "width": 4, "batch_size": 16, "n_evaluation": 64}
 
 
@@ -58,6 +65,68 @@ def test_engine(benchmark, extra_info, rounds, tiny, name):
         "seconds": seconds,
         "run_steps_per_second": rates,
         "against": {n: ratio(seconds, "jaxscale", n) for n in facts["calls"]},
+    }
+
+
+def prepare_stretches(name: str, tiny: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Runs with a store in one piece, in stretches without a state on disk, and with many."""
+    case = case_of(name, tiny)
+    long = dataclasses.replace(case, n_steps=case.n_steps * (1 if tiny else STEPS_OF[name]))
+    system = system_of(long, "adam")
+    grid = js.Grid(system, seeds=case.n_runs)
+    plans = {}
+    for what, above, every in (
+        ("one piece", math.inf, 60.0),
+        ("stretches", 0.0, 3600.0),
+        ("states", 0.0, OFTEN),
+    ):
+        _bucket.LONG_SECONDS = above
+        plans[what] = js.plan(grid, checkpoint_seconds=every)
+    written: list[int] = []
+    write = States.write
+
+    def counted(states: Any, bucket: int, chunk: int, state: Any) -> None:
+        written.append(sum(leaf.nbytes for leaf in state.leaves))
+        write(states, bucket, chunk, state)
+
+    States.write = counted
+
+    def call(plan: Any) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            js.run(plan, store=Path(folder) / "runs.zarr", progress=False)
+
+    for plan in plans.values():
+        call(plan)  # compiles
+    written.clear()
+    call(plans["states"])
+    facts = {
+        "states_per_call": len(written),
+        "state_bytes": max(written, default=0),
+        "plans": {what: plan.summary()["buckets"] for what, plan in plans.items()},
+    }
+    return {what: functools.partial(call, plan) for what, plan in plans.items()}, facts
+
+
+@pytest.mark.benchmark(group="stretches")
+@pytest.mark.parametrize("name", ["T2", "T3b", "T4"])
+def test_stretches(benchmark, extra_info, rounds, tiny, name):
+    with Worker(cores=1) as worker:
+        target = "benchmarks.bench_overhead:prepare_stretches"
+        facts = worker.prepare(target, name=name, tiny=tiny)
+        names = ("one piece", "stretches", "states")
+        calls = {n: lambda n=n: worker.time(n) for n in names}
+        seconds = take_turns(benchmark, calls, rounds)
+    middle = medians(seconds)
+    a_state = (middle["states"] - middle["stretches"]) / max(facts["states_per_call"], 1)
+    in_stretches = ratio(seconds, "stretches", "one piece")
+    shares = {every: in_stretches["ratio"] - 1 + a_state / every for every in STRETCH_GOALS}
+    extra_info |= facts | {
+        "case": name,
+        "seconds": seconds,
+        "stretches": in_stretches,
+        "seconds_per_state": a_state,
+        "overhead": {str(every): share for every, share in shares.items()},
+        "goals": {str(every): goal for every, goal in STRETCH_GOALS.items()},
     }
 
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.cases import Case, case_of, system_of
+from benchmarks.cases import Case, Sweep, case_of, system_of
 from benchmarks.machine import n_cores
 from benchmarks.rounds import medians, ratio, take_turns
-from benchmarks.throughput import Sweep
 from benchmarks.worker import Worker
 
 BASE = Case(64, 256, n_runs=16, n_steps=400, goal=0)

@@ -108,3 +108,19 @@ def check_trained(runs: Any) -> None:
     failed = bool((runs["status"] != js.Status.ok).any()) or bool((start == end).any())
     if failed or (runs["step"].values[-1] >= LEARNS_AFTER and end.mean() > 0.99 * start.mean()):
         raise RuntimeError(f"the runs did not train: loss {start.mean()} to {end.mean()}")
+
+
+class Sweep:
+    """A planned grid of seeds: compiled and checked when made, called for trained results."""
+
+    def __init__(self, system: js.emergence.ParityNetwork, n_runs: int):
+        self.run_steps = n_runs * system.n_steps
+        self.plan = js.plan(js.Grid(system, seeds=n_runs))
+        runs = self()
+        check_trained(runs)
+        self.compile_seconds = float(runs.attrs["compile_seconds"])
+        self.device, self.commit = runs.attrs["device"], runs.attrs["git_commit"]
+
+    def __call__(self) -> Any:
+        """Train every run once."""
+        return js.run(self.plan, progress=False)

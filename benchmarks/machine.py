@@ -16,6 +16,14 @@ PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "torch")
 GEMM_SIZE = 1024
 
 
+def version(package: str) -> str:
+    """Version of a package, or that there is none: our own engine needs no peers."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
 def cpu_model() -> str:
     """Name of the processor."""
     try:
@@ -57,7 +65,7 @@ def about() -> dict[str, Any]:
         "cores": n_cores(),
         "memory_gigabytes": round(total_memory() / 1e9, 1),
         "load": load_average(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -15,6 +15,7 @@ GROUPS = {  # group of pytest-benchmark: heading, table, why there may be none
     "devices": ("Strong scaling", table_grids.devices, ""),
     "doubling": ("Cost as a size doubles", table_grids.doubling, ""),
     "engine": ("Overhead of the engine", table_grids.engine, ""),
+    "stretches": ("Overhead of stretches and their states", table_grids.stretches, ""),
     "many": ("Many tiny runs", table_grids.many, ""),
     "exact curve": ("Exact curve of a bottleneck (T8)", table_superposition.exact, ""),
     "student": ("Minibatch ReLU student", table_superposition.student, ""),

@@ -11,8 +11,7 @@ import jax
 import jax.random as jr
 import numpy as np
 
-import jaxscale as js
-from benchmarks.cases import Case, case_of, check_trained, config_of, system_of
+from benchmarks.cases import Case, Sweep, case_of, config_of, system_of
 from benchmarks.machine import cpu_model, gemm_peak, load_average, n_cores, seconds
 from benchmarks.memory import compiled_bytes
 from benchmarks.peers import jit_vmap, torch_ensemble, torch_loop
@@ -21,22 +20,6 @@ __all__ = ["cpu_model", "load_average", "n_cores", "prepare", "seconds"]
 TRIED = 0.05  # seconds of the trial from which the length of a call is chosen
 
 Calls = dict[str, Callable[[], Any]]
-
-
-class Sweep:
-    """A planned grid of seeds: compiled and checked when made, called for trained results."""
-
-    def __init__(self, system: js.emergence.ParityNetwork, n_runs: int):
-        self.run_steps = n_runs * system.n_steps
-        self.plan = js.plan(js.Grid(system, seeds=n_runs))
-        runs = self()
-        check_trained(runs)
-        self.compile_seconds = float(runs.attrs["compile_seconds"])
-        self.device, self.commit = runs.attrs["device"], runs.attrs["git_commit"]
-
-    def __call__(self) -> Any:
-        """Train every run once."""
-        return js.run(self.plan, progress=False)
 
 
 def long_enough(train: Callable[[int], Any], least: float) -> int:
