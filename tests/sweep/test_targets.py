@@ -106,6 +106,14 @@ def test_a_finite_set_is_planned_above_its_compiled_memory(width, batch_size, me
     assert megabytes <= 1e-6 * only.bytes_per_device < 1.6 * megabytes
 
 
+def test_counting_a_finite_set_is_planned_above_its_compiled_memory():
+    """Compiled for an H200: 140.5 MB in a group of 1152, with 28 MB of results."""
+    grid = grid_of_file("emergence_law_data", read_toml("emergence_law_data"))
+    (only,) = js.plan(grid, target="h200").buckets
+    assert only.group == 1152
+    assert 1 / 1.6 < 140.5e6 / only.bytes_per_device <= 1.0
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_is_planned_for_every_target(name):
     work = SYSTEMS[name].work()
