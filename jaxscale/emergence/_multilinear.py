@@ -165,7 +165,7 @@ class MultilinearSkills(AbstractTrainedSystem):
 
     def work(self) -> Work:
         """A dozen operations per skill and step; samples of a finite set are counted in blocks."""
-        counting = 2.2 * COUNT_BLOCK if isinstance(self.data, FiniteSet) else 0.0
+        counting = 7.0 * COUNT_BLOCK if isinstance(self.data, FiniteSet) else 0.0
         return Work(
             flops=12.0 * self.n_skills * self.n_steps,
             working_floats=6.0 * self.n_skills,
