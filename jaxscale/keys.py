@@ -5,6 +5,9 @@ weights by (run key, unit). Padding, chunking, micro-batching and the number of 
 leave every draw where it was.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.extend.random as jex_random
 import jax.numpy as jnp
@@ -91,8 +94,19 @@ def categorical(word: UInt32[Array, " n"], survival: Float[Array, " k"]) -> Int[
     later = survival[1:]
     if survival.shape[0] <= COMPARED:
         return jnp.sum(uniform[:, None] < later, axis=-1, dtype=jnp.int32)
-    n_below = jnp.searchsorted(later[::-1], uniform, side="right")
+    n_below = jax.lax.platform_dependent(
+        later[::-1], uniform, cpu=_bisected("scan"), default=_bisected("scan_unrolled")
+    )
     return (later.shape[0] - n_below).astype(jnp.int32)
+
+
+def _bisected(method: str) -> Callable[..., Int[Array, " n"]]:
+    """Count of ascending values up to each query.
+
+    A loop of few launches per bisection would be most of the launches of a step on an accelerator;
+    on a CPU it is faster than the same unrolled.
+    """
+    return functools.partial(jnp.searchsorted, side="right", method=method)
 
 
 def normals_by_row(

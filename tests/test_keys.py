@@ -6,7 +6,15 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from jaxscale.keys import index_below, normal_table, normals_by_row, root_key, unit_normals, words
+from jaxscale.keys import (
+    categorical,
+    index_below,
+    normal_table,
+    normals_by_row,
+    root_key,
+    unit_normals,
+    words,
+)
 
 
 def test_words_depend_on_the_sample_only():
@@ -40,6 +48,22 @@ def test_index_below_is_the_high_half_of_the_product(bound):
     actual = np.asarray(index_below(jnp.asarray(word), jnp.asarray(bound, jnp.int32)))
     expected = (word.astype(object) * bound) >> 32
     np.testing.assert_array_equal(actual, expected.astype(np.int64))
+
+
+@pytest.mark.parametrize("n", [1, 16, 17, 250])
+def test_a_category_is_the_number_of_later_ones_that_a_word_reaches(n):
+    """Bit for bit, however it is searched; an accelerator searches without a loop."""
+    rng = np.random.default_rng(0)
+    survival = np.sort(rng.uniform(size=n).astype(np.float32))[::-1] ** 4
+    survival[0] = 1
+    word = rng.integers(0, 2**32, 300, dtype=np.uint32)
+    word[:2] = [0, 2**32 - 1]
+    word[2 : n + 1] = (survival[1 : len(word) - 1] * np.float32(2**32)).astype(np.uint64)  # ties
+    uniform = word.astype(np.float32) * np.float32(2.0**-32)
+    wanted = np.sum(uniform[:, None] < survival[1:], axis=1)
+    np.testing.assert_array_equal(jax.jit(categorical)(word, survival), wanted)
+    exported = jax.export.export(jax.jit(categorical), platforms=["cuda", "tpu"])(word, survival)
+    assert "while" not in exported.mlir_module()
 
 
 def test_units_do_not_see_the_padding():

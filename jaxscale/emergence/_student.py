@@ -4,6 +4,7 @@
 Units beyond the width start at exactly zero; their gradient is zero, so they stay there.
 """
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -114,10 +115,13 @@ def evaluate(
     masks: UInt32[Array, "k n"],
     target_scale: Float[Array, ""],
     n_bits: int,
+    at_once: int = 1,
 ) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
     """Sums over evaluation inputs of `g_k f` and `(S g_k - f)^2 / 2`, for every skill.
 
     Every skill sees the same inputs: their bits are `packed`; `counted` is 1, and 0 for padding.
+    On a CPU skills go one by one, so that their activations stay in its cache; elsewhere `at_once`
+    of them, for the sake of fewer launches.
     """
     n_skills, dtype = masks.shape[0], network.weight.dtype.name
     bits = bits_of_words(packed, n_bits, dtype)
@@ -130,4 +134,7 @@ def evaluate(
         error = 0.5 * (target_scale * sign - output) ** 2
         return jnp.sum(counted * sign * output), jnp.sum(counted * error)
 
-    return jax.lax.map(skill, (network.weight[:n_skills], masks))
+    one_by_one = functools.partial(jax.lax.map, skill)
+    batched = functools.partial(one_by_one, batch_size=at_once)
+    rows = (network.weight[:n_skills], masks)
+    return jax.lax.platform_dependent(rows, cpu=one_by_one, default=batched)

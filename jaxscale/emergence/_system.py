@@ -246,12 +246,16 @@ class ParityNetwork(AbstractNetwork):
     def _evaluate(self, state: NetworkState) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         n, n_words = self.n_evaluation, n_bit_words(self.n_bits)
         block, scale = min(n, EVALUATION_BLOCK), jnp.asarray(self.target_scale)
+        micro = self.micro_batch or self.batch_size
+        at_once = max(1, micro // block)  # activations of no more memory than those of a step
 
         def part(first: Int[Array, ""]) -> tuple[Array, Array]:
             inputs = first + jnp.arange(block, dtype=jnp.int32)
             packed = words(state.task.evaluation_key, inputs, n_words)
             counted = (inputs < n).astype(self.dtype)
-            return evaluate(state.network, packed, counted, state.task.masks, scale, self.n_bits)
+            return evaluate(
+                state.network, packed, counted, state.task.masks, scale, self.n_bits, at_once
+            )
 
         sums = jax.lax.map(part, jnp.arange(0, n, block, dtype=jnp.int32))
         strength, skill_loss = (jnp.sum(s, axis=0) / n for s in sums)

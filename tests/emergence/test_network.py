@@ -120,6 +120,22 @@ def test_an_odd_evaluation_size_counts_every_input_once():
     assert not np.allclose(losses[700], losses[188], rtol=1e-3)
 
 
+def test_skills_evaluated_at_once_are_those_one_by_one(monkeypatch):
+    """As on an accelerator: as many skills at once as a batch holds, and a rest."""
+    system = js.training.cast(ParityNetwork(**{**SMALL, "batch_size": 130}), "float32")
+    state = _init(system)
+    alone = _observe(system, state)
+
+    def as_elsewhere(*args, cpu, default):
+        return default(*args)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", as_elsewhere)
+    text = str(jax.make_jaxpr(system.observe)(state))
+    assert "f32[2,64,6]" in text  # (skills, inputs, units)
+    for name, value in jax.jit(lambda s: system.observe(s))(state).items():
+        np.testing.assert_allclose(value, alone[name], rtol=1e-6, atol=1e-7)
+
+
 def test_padding_and_micro_batches_change_nothing_but_rounding():
     """Below half the stability limit, 500 steps: equal to 1e-5 of the observable's maximum."""
     system = ParityNetwork(**{**SMALL, "n_steps": 500, "record": [0, 100, 500], "width": 5})
