@@ -1,6 +1,7 @@
 """Measure everything and rewrite the tables: `python -m benchmarks [NAME ...]`.
 
-Every name is one result file, measured by a pytest process of its own.
+Every name is one result file, measured by a pytest process of its own. `python -m benchmarks ahead`
+is a program of its own, for devices that are absent.
 """
 
 import argparse
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from benchmarks import ahead
 
 FOLDER = Path(__file__).parent
 BENCHES = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
@@ -20,6 +23,8 @@ def python(*arguments: str) -> int:
 
 def main() -> None:
     """Command line."""
+    if sys.argv[1:2] == ["ahead"]:
+        return ahead.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="*", default=list(BENCHES), help=", ".join(BENCHES))
     parser.add_argument("--rounds", type=int, default=5)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import table_fitting, table_grids, table_superposition
+from benchmarks import ahead, table_fitting, table_grids, table_superposition
 from benchmarks.table_regression import regression_parts
 
 FOLDER = Path(__file__).parent
@@ -58,6 +58,7 @@ def block(results: Path = FOLDER / "results") -> str:
         parts += [f"### {heading}", body]
     parts += machines(measured)
     parts += ["### Regression solvers, measured", *regression_parts(results)]
+    parts += ["### Compiled for absent devices", *ahead.parts(results)]
     path = results / "import_time.json"
     if path.exists():
         imported = json.loads(path.read_text())

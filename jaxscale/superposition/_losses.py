@@ -175,7 +175,7 @@ class Population(AbstractGradient):
         if task.quadratic is not None:
             return {MATRIX: task.quadratic.gradient(trained[MATRIX])}
         teacher = problem.teacher
-        if isinstance(problem.decoder, Linear) and task.directions is None:
+        if isinstance(problem.decoder, Linear) and task.student(trained).directions is None:
             scale, mean = problem.moments()
             missing = trained[MATRIX] - jnp.diag(teacher.targets)
             pull = missing * scale + jnp.outer(missing @ mean, mean)

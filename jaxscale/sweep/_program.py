@@ -93,46 +93,63 @@ class Answer:
     device: str
 
 
+def program_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What `bucket` computes in a call on the devices of `mesh`, and the shapes of its arguments.
+
+    These are leaves of the traced system, root key, number of groups, columns and seeds. The
+    devices may be absent, where the function is only exported or compiled.
+    """
+    leaves, static = eqx.partition(bucket.traced_system, eqx.is_array_like)
+
+    def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
+        system: AbstractSystem = set_leaves(eqx.combine(leaves, static), column)
+        key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
+        return system.simulate(jr.fold_in(key, seed))
+
+    @jax.jit  # traced once, for its shapes and for the loop
+    def of_group(leaves: Any, root: Any, arguments: Any) -> Any:
+        if bucket.group == 1:  # a batch axis of length 1 would cost XLA its plain products
+            single = one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
+            return jax.tree.map(lambda x: x[None], single)
+        return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
+
+    def call(leaves: Any, root: Any, n_groups: Any, *arguments: Any) -> Any:
+        def numbered(i: Any) -> Any:
+            return of_group(leaves, root, jax.tree.map(lambda x: x[i], arguments))
+
+        def write(i: Any, out: Any) -> Any:
+            return jax.tree.map(lambda o, v: o.at[i].set(v), out, numbered(i))
+
+        shapes = jax.eval_shape(numbered, n_groups)
+        out = jax.tree.map(lambda s: jnp.zeros((bucket.per_call, *s.shape), s.dtype), shapes)
+        return jax.lax.fori_loop(0, n_groups, write, out)
+
+    def spread_out(column: np.ndarray) -> Any:
+        shape = (bucket.n_devices * bucket.per_call, bucket.group, *column.shape[1:])
+        dtype = jax.dtypes.canonicalize_dtype(column.dtype)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spread))
+
+    spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
+    sharded = jax.shard_map(
+        eqx.debug.assert_max_traces(call, max_traces=1),
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, everywhere, spread, spread),
+        out_specs=spread,
+        check_vma=False,
+    )
+    root = jax.eval_shape(lambda: jr.key_data(jr.key(0, impl=IMPLEMENTATION)))
+    columns = {path: spread_out(column) for path, column in bucket.columns.items()}
+    return sharded, (leaves, root, np.int32(0), columns, spread_out(bucket.seeds))
+
+
 class Program:
     """A compiled program for calls of up to `per_call` groups, of the structure of `bucket`."""
 
-    def __init__(self, bucket: Bucket, root: np.ndarray):
-        self.traced_system, group = bucket.traced_system, bucket.group
-        leaves, static = eqx.partition(self.traced_system, eqx.is_array_like)
-
-        def one(leaves: Any, root: Any, column: dict[str, Any], seed: Any) -> Any:
-            system: AbstractSystem = set_leaves(eqx.combine(leaves, static), column)
-            key = jr.wrap_key_data(root, impl=IMPLEMENTATION)
-            return system.simulate(jr.fold_in(key, seed))
-
-        @jax.jit  # traced once, for its shapes and for the loop
-        def of_group(leaves: Any, root: Any, arguments: Any) -> Any:
-            if group == 1:  # a batch axis of length 1 would cost XLA its plain products
-                single = one(leaves, root, *jax.tree.map(lambda x: x[0], arguments))
-                return jax.tree.map(lambda x: x[None], single)
-            return jax.vmap(lambda column, seed: one(leaves, root, column, seed))(*arguments)
-
-        def call(leaves: Any, root: Any, n_groups: Any, *arguments: Any) -> Any:
-            def numbered(i: Any) -> Any:
-                return of_group(leaves, root, jax.tree.map(lambda x: x[i], arguments))
-
-            def write(i: Any, out: Any) -> Any:
-                return jax.tree.map(lambda o, v: o.at[i].set(v), out, numbered(i))
-
-            shapes = jax.eval_shape(numbered, n_groups)
-            out = jax.tree.map(lambda s: jnp.zeros((bucket.per_call, *s.shape), s.dtype), shapes)
-            return jax.lax.fori_loop(0, n_groups, write, out)
-
-        spread, everywhere = PartitionSpec(RUNS), PartitionSpec()
-        sharded = jax.shard_map(
-            eqx.debug.assert_max_traces(call, max_traces=1),
-            mesh=_mesh(bucket.n_devices),
-            in_specs=(everywhere, everywhere, everywhere, spread, spread),
-            out_specs=spread,
-            check_vma=False,
-        )
+    def __init__(self, bucket: Bucket):
+        self.traced_system = bucket.traced_system
         began = time.perf_counter()
-        lowered = jax.jit(sharded).lower(leaves, root, *_arguments(bucket, 0, 1))
+        function, arguments = program_function(bucket, _mesh(bucket.n_devices))
+        lowered = jax.jit(function).lower(*arguments)
         _check_outputs(self.traced_system, lowered.out_info)
         self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - began
@@ -140,10 +157,7 @@ class Program:
     @functools.cached_property
     def bytes(self) -> float:
         """Memory of a call on each device, by the compiler's own account."""
-        sizes = self._compiled.memory_analysis()
-        if sizes is None:  # not offered by every backend
-            return 0.0
-        return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
+        return compiled_bytes(self._compiled)
 
     @property
     def text(self) -> str:
@@ -166,6 +180,14 @@ class Program:
             return some.copy()  # a view would keep the results of a full call
 
         return {name: runs(value) for name, value in out.items()}
+
+
+def compiled_bytes(compiled: jax.stages.Compiled) -> float:
+    """Memory of a call on each device, by the compiler's own account; 0 if it gives none."""
+    sizes = compiled.memory_analysis()
+    if sizes is None:  # not offered by every backend
+        return 0.0
+    return sizes.temp_size_in_bytes + sizes.output_size_in_bytes + sizes.argument_size_in_bytes
 
 
 def _arguments(bucket: Bucket, first: int, n_groups: int) -> tuple[Any, dict[str, Any], Any]:
@@ -247,7 +269,7 @@ def compute(
             def build() -> Program:
                 nonlocal seconds
                 compiling()
-                program = Program(bucket, root)
+                program = Program(bucket)
                 seconds += program.compile_seconds
                 compiled(program.compile_seconds)
                 return program

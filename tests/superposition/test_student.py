@@ -70,10 +70,15 @@ def test_pretraining_lowers_the_loss_of_the_autoencoder():
     assert totals[1] < 0.6 * totals[0]
 
 
+LINEAR = dict(decoder=S.Linear(), gradient=S.Population())
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("parts", [{}, LINEAR], ids=["relu, batches", "linear, population"])
 @pytest.mark.parametrize("embedding", [S.Joint(), S.Tied(start=S.TightFrame())], ids=repr)
-def test_trained_embeddings_move_and_learn(embedding):
-    system = S.TeacherStudent(**BASE, embedding=embedding, n_steps=200, record=[0, 200])
+def test_trained_embeddings_move_and_learn(embedding, parts):
+    parts = dict(embedding=embedding, n_steps=200, record=[0, 200]) | parts
+    system = S.TeacherStudent(**BASE | parts)
     state = js.train(system, root_key(0))
     first = start(system).student.directions
     assert float(jnp.max(jnp.abs(state.student.directions - first))) > 1e-3
