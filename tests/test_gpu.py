@@ -81,7 +81,11 @@ def test_float32_equals_float64_on_the_cpu(name):
         assert_close(actual, on_the_cpu(eqx.filter_jit(trained), exact, wide), 2e-4)
 
 
-WITH_THEORY = [n for n, s in EVERY.items() if s.schema.predicted()]
+WITH_THEORY = [  # a system for every closed form
+    "network", "two drops on a finite set", "random skills, Adam by optax, cosine", "multilinear",
+    "multilinear on a finite set", "least norm, few features", "least norm, many features",
+    "ridge", "gradient descent", "tabulated spectrum, features of one's own", "given embedding",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WITH_THEORY)
@@ -136,7 +140,7 @@ def test_runs_that_diverge_harm_nobody(name):
         np.testing.assert_array_equal(neighbours, good[variable].isel(learning_rate=[0, 2]))
 
 
-# processes that are killed
+# processes that are killed, of systems without sums whose order a GPU leaves open (scattered ones)
 
 SCRIPT = """
 import json, sys
@@ -173,9 +177,8 @@ alone_on_the_device = pytest.mark.skipif(
 
 
 @alone_on_the_device
-@pytest.mark.parametrize("name", ["network on a finite set", "relu student"])
-def test_a_killed_sweep_continues(tmp_path, name):
-    grid, options = js.Grid(SYSTEMS[name], seeds=128), {"max_runs_per_chunk": 2}
+def test_a_killed_sweep_continues(tmp_path):
+    grid, options = js.Grid(SYSTEMS["relu student"], seeds=128), {"max_runs_per_chunk": 2}
     uninterrupted = js.run(js.plan(grid, **options), progress=False)
     path, pause = tmp_path / "a.zarr", np.random.default_rng().uniform(0.0, 0.2)
     killed(options, grid, path, lambda: any(path.glob("status/c/*")), pause)
@@ -206,7 +209,8 @@ def test_a_killed_run_continues_in_the_middle(tmp_path, stretches):
 
 
 def test_stretches_change_nothing(tmp_path, stretches):
-    system = js.replace(SYSTEMS["multilinear on a finite set"], "n_steps", 500_000)
+    n_steps = 500_000 if jax.default_backend() == "cpu" else 100_000  # seconds on either
+    system = js.replace(SYSTEMS["multilinear on a finite set"], "n_steps", n_steps)
     grid = js.Grid(system, seeds=4)
     cut = js.run(js.plan(grid, **stretches), store=tmp_path / "a.zarr", progress=False)
     uncut = js.run(js.plan(grid, checkpoint_seconds=1e6), progress=False)
