@@ -83,18 +83,25 @@ def per_run_step(plan: js.Plan, case: Case, products: str) -> Row:
     row = median_seconds(plan)
     seconds = row["seconds"] / (row["runs"] * case.n_steps)
     row |= {"products": products, "us_per_run_step": 1e6 * seconds}
-    step = hlo.Program(programs_of(plan)[0].text).step()  # of a group
+    step = counted_step(plan)
     if step is not None:
         n_bytes = step.bytes / row["group"]
         row |= {"kernels_per_step": step.kernels, "mb_per_run_step": n_bytes / 1e6}
     kind = jax.devices()[0].device_kind
+    on_each = seconds * plan.n_devices
     for *peaks, bandwidth in (limits for name, limits in LIMITS.items() if name in kind):
         peak = dict(zip(PRECISIONS, peaks, strict=True))[products]
         width = np.mean(plan.buckets[0].columns.get("width", case.width))
-        row["of_flops"] = float(case.flops * width / case.width / peak / seconds)
+        row["of_flops"] = float(case.flops * width / case.width / peak / on_each)
         if step is not None:
-            row["of_bandwidth"] = n_bytes / bandwidth / seconds
+            row["of_bandwidth"] = n_bytes / bandwidth / on_each
     return row
+
+
+def counted_step(plan: js.Plan) -> hlo.Count | None:
+    """Kernels and traffic of a step of a group; None where a compiler's text is another."""
+    with contextlib.suppress(ArithmeticError, LookupError, StopIteration, TypeError, ValueError):
+        return hlo.Program(programs_of(plan)[0].text).step()
 
 
 def in_cuts(plan: js.Plan, **cuts: Any) -> js.Plan:
