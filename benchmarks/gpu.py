@@ -33,6 +33,7 @@ import jaxscale as js
 from benchmarks import hlo, machine, table_gpu
 from benchmarks.cases import Case, system_of
 from benchmarks.memory import programs_of
+from jaxscale._targets import TARGETS, Target
 
 Row = dict[str, Any]
 ROOT = Path(__file__).parents[1]
@@ -50,9 +51,6 @@ SCHEDULE = (  # a process each: its environment, its sections
     (CORES, ("other systems",)),
     (DEVICE, ("grid in TF32",)),
 )
-# vendor figures, dense: FLOP/s in float32 and in TF32, bytes/s
-LIMITS = {"H200": (67e12, 495e12, 4.8e12), "H100": (67e12, 495e12, 3.35e12),
-          "A100": (19.5e12, 156e12, 2.0e12)}  # fmt: skip
 PRECISIONS = {"float32": "float32", "TF32": "tensorfloat32"}
 ROUNDS = 3
 RUN_S = Case(1000, 20_000, n_runs=8, n_steps=100, goal=0)
@@ -87,14 +85,13 @@ def per_run_step(plan: js.Plan, case: Case, products: str) -> Row:
     if step is not None:
         n_bytes = step.bytes / row["group"]
         row |= {"kernels_per_step": step.kernels, "mb_per_run_step": n_bytes / 1e6}
-    kind = jax.devices()[0].device_kind
-    on_each = seconds * plan.n_devices
-    for *peaks, bandwidth in (limits for name, limits in LIMITS.items() if name in kind):
-        peak = dict(zip(PRECISIONS, peaks, strict=True))[products]
+    target, on_each = Target.of_this_process(), seconds * plan.n_devices
+    if target.name in TARGETS:  # the vendor's figures; of TF32, half the bfloat16 of a GPU
+        peak = {"float32": target.flops, "TF32": target.bfloat16_flops / 2}[products]
         width = np.mean(plan.buckets[0].columns.get("width", case.width))
         row["of_flops"] = float(case.flops * width / case.width / peak / on_each)
         if step is not None:
-            row["of_bandwidth"] = n_bytes / bandwidth / on_each
+            row["of_bandwidth"] = n_bytes / target.bandwidth / on_each
     return row
 
 

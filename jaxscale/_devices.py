@@ -51,15 +51,6 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def device_memory() -> float:
-    """Bytes that a sweep may take on each local device: most of an accelerator, half of a host."""
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        return 0.8 * stats.get("bytes_limit", 8e9)
-    return 0.5 * host_memory() / jax.local_device_count()
-
-
 @functools.cache  # many files are read
 def host_memory() -> float:
     """Bytes that this process may use: the machine's, or fewer in a container or cluster job."""

@@ -18,6 +18,9 @@ from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, s
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
 
 
+TRAFFIC_PASSES = 6.0  # over the working floats, in one step of a program for an H200
+
+
 class TheoryKind(enum.StrEnum):
     """How far the closed form of an observable goes."""
 
@@ -118,6 +121,8 @@ class Work(eqx.Module):
     - `branches`: whether a run takes branches, all of which `vmap` computes: on a CPU such runs go
       one at a time.
     - `draws`: numbers drawn or gathered for the batches of all steps.
+    - `traffic_floats`: floats that all steps move between an accelerator and its memory; by default
+      6 times `working_floats` in every step, as it was counted for networks and students.
     """
 
     flops: float
@@ -126,6 +131,12 @@ class Work(eqx.Module):
     n_steps: int
     branches: bool = False
     draws: float = 0.0
+    traffic_floats: float | None = None
+
+    def __check_init__(self):
+        if self.traffic_floats is None:
+            moved = TRAFFIC_PASSES * self.working_floats * self.n_steps
+            object.__setattr__(self, "traffic_floats", moved)
 
 
 def largest_divisor(n: int, most: float) -> int:

@@ -43,6 +43,9 @@ Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program
 Programs = Annotated[int | None, typer.Option(help="Most programs to compile.")]
 Compiles = Annotated[int | None, typer.Option("--max-compiles", hidden=True)]  # the old name
 Memory = Annotated[float | None, typer.Option(help="Megabytes of a call, per device.")]
+Device = Annotated[
+    Text, typer.Option("--target", help="Devices that need not be there: h200, 8xh200, v5e, ...")
+]
 
 
 def _presets(incomplete: str) -> list[str]:
@@ -109,7 +112,12 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 def _planned(
-    file: str, settings: Texts, axes: Texts, seeds: int | None, bounds: Bounds
+    file: str,
+    settings: Texts,
+    axes: Texts,
+    seeds: int | None,
+    bounds: Bounds,
+    target: Text = None,
 ) -> "tuple[Plan, str]":
     """Plan a sweep file or preset with what the command line changes; and the file's store."""
     from jaxscale.fields import as_real
@@ -132,7 +140,9 @@ def _planned(
     table = read_toml(file)
     grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds)
     memory = None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0))
-    planned = plan(grid, max_runs_per_chunk=chunk, max_programs=programs, memory=memory)
+    planned = plan(
+        grid, max_runs_per_chunk=chunk, max_programs=programs, memory=memory, target=target
+    )
     return planned, table.get("store", f"{Path(file).stem}.zarr")
 
 
@@ -260,19 +270,21 @@ def plan(
     max_programs: Programs = None,
     max_compiles: Compiles = None,
     memory: Memory = None,
+    target: Device = None,
     devices: Devices = None,
     no_cache: NoCache = False,
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing.
 
     The time is that of earlier runs of the same class on this machine, if they were timed.
+    For a --target that is not this machine it is an estimate.
 
     Warns of a learning rate above the stability limit where the limit has a closed form: for
     MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
     """
     _start(devices, no_cache)
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    typer.echo(str(_planned(file, settings, axis, seeds, bounds)[0]))
+    typer.echo(str(_planned(file, settings, axis, seeds, bounds, target)[0]))
 
 
 @app.command()

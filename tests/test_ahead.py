@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import signal
+import subprocess
 import types
 
 import jax
@@ -145,5 +147,14 @@ def test_a_plan_below_the_compiled_memory_fails(tmp_path, monkeypatch):
     assert "| ridge | 2 | 2 | **3** | 3 | 1 | run-step | 9 |" in shown
 
 
-def test_a_compilation_that_hangs_is_recorded():
-    assert ahead.in_a_process("ridge", "v5e", 0.01) == {"failed": "not compiled in 0.01 s"}
+@pytest.mark.parametrize(
+    ("status", "error", "says"),
+    [
+        (-signal.SIGXCPU, "", "not compiled in 9 s"),
+        (1, "Traceback\nValueError: no", "ValueError: no"),
+    ],
+)
+def test_a_compilation_that_does_not_end_is_recorded(status, error, says, monkeypatch):
+    ended = subprocess.CompletedProcess([], status, "", error)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    assert ahead.in_a_process("ridge", "v5e", 9)["failed"].startswith(says)

@@ -95,6 +95,8 @@ def test_plan_computes_nothing(command, sweep, monkeypatch, tmp_path):
     code, out, _ = command("plan", sweep, "--axis", "n_skills=3,5")
     assert code == 0
     assert "8 runs, 2 programs" in out
+    code, out, _ = command("plan", sweep, "--target", "8xh200")
+    assert (code, "4 devices (h200)" in out) == (0, True)
     assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
 
 

@@ -298,16 +298,21 @@ class ParityNetwork(AbstractNetwork):
         n_inputs = self.n_bits + n_control_bits(self.n_skills)
         width, records = self.padded("width"), len(self.record_steps)
         per_sample = 4.0 * n_inputs * width + 8.0 * width
+        moved = 6.0 * width + 3.5 * n_inputs  # of a sample, within 20 % of the counts
         evaluated = self.n_evaluation * (2.0 * self.n_bits + 4.0 * self.n_skills) * width
         micro = self.micro_batch or self.batch_size
         weights = (self.n_skills + self.n_bits + 2) * width
         block = min(self.n_evaluation, EVALUATION_BLOCK)
+        held = 2.2 * max(micro * (width + n_inputs), block * width)
+        if isinstance(self.data, FiniteSet):
+            held = max(held, 1.2 * SET_BLOCK * (width + n_inputs))  # for the loss on the set
         return Work(
             flops=self.n_steps * self.batch_size * per_sample + records * evaluated,
             working_floats=micro * width,
-            resident_floats=2.2 * max(micro * (width + n_inputs), block * width) + 6 * weights,
+            resident_floats=held + 6 * weights,
             n_steps=self.n_steps,
             draws=float(self.n_steps * self.batch_size * self.n_bits),
+            traffic_floats=self.n_steps * self.batch_size * moved,
         )
 
     def with_micro_batch(self, max_floats: float) -> "ParityNetwork":

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib.util
 import os
+import warnings
 from typing import Any
 
 import jax
@@ -99,9 +100,12 @@ def compiled_for(
     """
     mesh = Mesh(np.asarray(_topology(target).devices[:1]), (RUNS,), axis_types=(AxisType.Auto,))
     with (
+        warnings.catch_warnings(),
         jax.enable_x64(bucket.padded_system.dtype == "float64"),
         jax.default_matmul_precision(matmul_precision),
     ):
+        # of `keep_compiled`, which stores such a program but cannot read it
+        warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
         function, arguments = program_function(dataclasses.replace(bucket, n_devices=1), mesh)
         untimed: Any = {"xla_gpu_autotune_level": 0} if target in GPUS else None
         return jax.jit(function).lower(*arguments).compile(compiler_options=untimed)

@@ -5,18 +5,20 @@ import functools
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxscale._devices import host_memory
 from jaxscale._system import AbstractSystem, largest_divisor
+from jaxscale._targets import Target
 from jaxscale.paths import replace
 from jaxscale.sweep._grid import Grid, positions
 
 CPU_WORKING_BYTES = 400_000
 GPU_WORKING_BYTES = 2_000_000_000  # on an H200 groups gain up to the largest tried, 1.2 GB
 CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
-CPU_FLOPS, GPU_FLOPS = 45e9, 12e12  # reached by networks of width 16 to 1000: 8 to 21 TFLOP/s
+CPU_FLOPS = 45e9
+# reached on an H200: 8 to 21 of 67 TFLOP/s by networks of width 16 to 1000; bandwidth by a copy
+REACHED_FLOPS, REACHED_BANDWIDTH = 12 / 67, 0.74
 CPU_STEP_SECONDS, GPU_STEP_SECONDS = 5e-6, 40e-6  # of a group: dispatch, launches
 CPU_DRAW_SECONDS = 6.5e-9
 CPU_SOLVER_SECONDS = 150e-6  # of a run that calls factorisations: small ones and the branches
@@ -37,11 +39,12 @@ class Bucket:
     group: int  # runs per `vmap`
     n_devices: int  # devices that share a chunk
     per_call: int = 1  # groups that a call computes on each device, at most
+    target: Target = dataclasses.field(default_factory=Target.of_this_process)
 
     @functools.cached_property
     def traced_system(self) -> AbstractSystem:
-        """The system that is traced, with its steps sliced for the devices of this process."""
-        return with_micro_batches(self.padded_system)
+        """The system that is traced, with its steps sliced for the target."""
+        return with_micro_batches(self.padded_system, self.target)
 
     @property
     def n_runs(self) -> int:
@@ -89,10 +92,32 @@ class Bucket:
         return self.n_runs * self.traced_system.work().flops
 
     @property
+    def run_seconds(self) -> float:
+        """Estimated time of one run on one device, in its group."""
+        return run_seconds(self.traced_system, self.group, self.target)
+
+    @property
+    def bound(self) -> str:
+        """What takes the longest of a run: its "flops", its "bytes" or its "launches"."""
+        seconds = seconds_by_cause(self.traced_system, self.group, self.target)
+        return max(seconds, key=lambda cause: seconds[cause])
+
+    @property
+    def least_seconds(self) -> dict[str, float]:
+        """Time at the vendor's figures: of all flops at the peak, of all bytes."""
+        rounds = math.ceil(self.n_runs / self.n_devices)
+        seconds = least_seconds(self.traced_system, self.target)
+        return {cause: rounds * s for cause, s in seconds.items()}
+
+    @property
+    def group_seconds(self) -> float:
+        """Estimated time of one group for all its steps."""
+        return self.group * self.run_seconds
+
+    @property
     def seconds(self) -> float:
         """Estimated run time."""
-        rounds = math.ceil(self.n_runs / self.n_devices)
-        return rounds * run_seconds(self.traced_system, self.group)
+        return math.ceil(self.n_runs / self.n_devices) * self.run_seconds
 
     def summary(self) -> dict[str, Any]:
         """The numbers that a store keeps."""
@@ -104,11 +129,6 @@ class Bucket:
             "devices": self.n_devices,
             "megabytes_per_device": round(self.bytes_per_device / 1e6, 3),
         }
-
-
-def on_cpu() -> bool:
-    """Whether programs run on the host."""
-    return jax.default_backend() == "cpu"
 
 
 def itemsize(system: AbstractSystem) -> int:
@@ -155,31 +175,51 @@ def padded_to(system: AbstractSystem, columns: dict[str, np.ndarray]) -> Abstrac
     return system.padded_for(columns)
 
 
-def with_micro_batches(system: AbstractSystem) -> AbstractSystem:
-    """The system with its steps sliced where they leave the cache of this process's devices."""
-    if on_cpu() and itemsize(system) * system.work().working_floats > CPU_SLICE_ABOVE_BYTES:
-        return system.with_micro_batch(CPU_SLICE_BYTES / itemsize(system))
+def with_micro_batches(system: AbstractSystem, target: Target) -> AbstractSystem:
+    """The system with its steps sliced where they leave the cache of a CPU."""
+    size = itemsize(system)
+    if target.is_host and size * system.work().working_floats > CPU_SLICE_ABOVE_BYTES:
+        return system.with_micro_batch(CPU_SLICE_BYTES / size)
     return system
 
 
-def cached_group(system: AbstractSystem) -> int:
+def cached_group(system: AbstractSystem, target: Target) -> int:
     """Runs per `vmap` whose working set stays in cache (on an accelerator: fills it)."""
     work = system.work()
-    if work.branches and on_cpu():
+    if work.branches and target.is_host:
         return 1
-    working = CPU_WORKING_BYTES if on_cpu() else GPU_WORKING_BYTES
+    working = CPU_WORKING_BYTES if target.is_host else GPU_WORKING_BYTES
     return max(1, int(working // max(itemsize(system) * work.working_floats, 1)))
 
 
-def run_seconds(system: AbstractSystem, group: int) -> float:
+def run_seconds(system: AbstractSystem, group: int, target: Target) -> float:
     """Estimated seconds of one run on one device, in groups of `group`."""
-    work, cpu = system.work(), on_cpu()
-    flops, step = (CPU_FLOPS, CPU_STEP_SECONDS) if cpu else (GPU_FLOPS, GPU_STEP_SECONDS)
-    other = 0.0
-    if cpu:
-        flops *= 4 / itemsize(system)
-        other = CPU_DRAW_SECONDS * work.draws + (CPU_SOLVER_SECONDS if work.branches else 0.0)
-    return work.flops / flops + other + step * work.n_steps / group
+    seconds = seconds_by_cause(system, group, target)
+    launches = seconds.pop("launches")
+    return max(seconds.values()) + launches
+
+
+def seconds_by_cause(system: AbstractSystem, group: int, target: Target) -> dict[str, float]:
+    """Estimated seconds of one run for its flops, meanwhile its bytes, and for its launches."""
+    work = system.work()
+    if target.is_host:
+        solver = CPU_SOLVER_SECONDS if work.branches else 0.0
+        other = CPU_DRAW_SECONDS * work.draws + solver
+        flops, step = CPU_FLOPS * 4 / itemsize(system), CPU_STEP_SECONDS
+        return {"flops": work.flops / flops + other, "launches": step * work.n_steps / group}
+    least = least_seconds(system, target)
+    return {
+        "flops": least["flops"] / REACHED_FLOPS,
+        "bytes": least["bytes"] / REACHED_BANDWIDTH,
+        "launches": GPU_STEP_SECONDS * work.n_steps / group,
+    }
+
+
+def least_seconds(system: AbstractSystem, target: Target) -> dict[str, float]:
+    """Seconds of one run for its flops at the peak, and for its bytes at the full bandwidth."""
+    work, size = system.work(), itemsize(system)
+    moved = size * (work.traffic_floats or 0.0)
+    return {"flops": work.flops * size / 4 / target.flops, "bytes": moved / target.bandwidth}
 
 
 def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
@@ -192,36 +232,41 @@ def uncut_bucket(grid: Grid, run_ids: np.ndarray) -> Bucket:
 def on_local_devices(
     bucket: Bucket, chunk: int, group: int, memory: float, most_runs: int | None
 ) -> Bucket:
-    """Bucket in these chunks, on all devices of this process that share one evenly."""
-    n_devices, group = devices_for(chunk, group, jax.local_device_count())
+    """Bucket in these chunks, on all devices of its target that share one evenly."""
+    n_devices, group = devices_for(chunk, group, bucket.target.n_devices)
     return _with_calls(bucket, chunk, group, n_devices, memory, most_runs)
 
 
 def planned_bucket(
-    grid: Grid, run_ids: np.ndarray, available: int, memory: float, most_runs: int | None
+    grid: Grid, run_ids: np.ndarray, target: Target, memory: float, most_runs: int | None
 ) -> Bucket:
     """Bucket of runs that share a structure, cut by time, by memory, and evenly over devices.
 
     A chunk has at most `most_runs`; its bytes per device exceed `memory` only if one run alone
     does.
     """
-    n_devices = min(available, len(run_ids), most_runs or len(run_ids))
-    bucket = uncut_bucket(grid, run_ids)
+    n_devices = min(target.n_devices, len(run_ids), most_runs or len(run_ids))
+    bucket = dataclasses.replace(uncut_bucket(grid, run_ids), target=target)
     system, outputs = bucket.traced_system, bucket.result_bytes
     resident = resident_bytes(system)
-    group = max(1, min(cached_group(system), int(memory // (resident + outputs))))
+    group = max(1, min(cached_group(system, target), int(memory // (resident + outputs))))
     per_device = math.ceil(len(run_ids) / n_devices)
-    cap = max(1, int(CHUNK_SECONDS / run_seconds(system, group)))
-    if not on_cpu():  # which computes a full group in little more than the time of one run
-        cap = max(cap, group)
-    cap = max(min(cap, per_device), min(group, per_device) if cap >= group else 1)
+    in_time = max(1, int(CHUNK_SECONDS / run_seconds(system, group, target)))
     for_results = min(memory - group * resident, 0.5 * host_memory() / HOST_COPIES / n_devices)
-    cap = max(1, min(cap, int(for_results // max(outputs, 1))))
+    most = max(1, int(for_results // max(outputs, 1)))
     if most_runs is not None:
-        cap = min(cap, most_runs // n_devices)
-    per_device = math.ceil(per_device / math.ceil(per_device / cap))
-    group = _even(per_device, min(group, per_device), cap)
-    chunk = math.ceil(per_device / group) * group * n_devices
+        most = min(most, most_runs // n_devices)
+    if target.is_host:  # where a chunk is short even if that makes groups smaller
+        most = min(in_time, most, per_device)
+        per_device = math.ceil(per_device / math.ceil(per_device / most))
+        group = _even(per_device, min(group, per_device), most)
+        n_groups = math.ceil(per_device / group)
+    else:  # a full group takes little more than the time of one run: a chunk has at least one
+        group = _even(per_device, min(group, per_device, most))
+        n_groups = math.ceil(per_device / group)
+        n_chunks = math.ceil(n_groups / max(1, min(in_time, most) // group))
+        n_groups = math.ceil(n_groups / n_chunks)
+    chunk = n_groups * group * n_devices
     return _with_calls(bucket, chunk, group, n_devices, memory, most_runs)
 
 
@@ -250,7 +295,7 @@ def recut(bucket: Bucket, ratio: float, most_runs: int | None) -> Bucket:
     factor of two, is not changed.
     """
     per_group = bucket.group * bucket.n_devices  # runs that all devices compute at once
-    seconds = ratio * bucket.group * run_seconds(bucket.traced_system, bucket.group)
+    seconds = ratio * bucket.group_seconds
     lasts = bucket.chunk / per_group * seconds
     if lasts <= 2 * CHUNK_SECONDS and (bucket.n_chunks == 1 or 2 * lasts >= CHUNK_SECONDS):
         return bucket
@@ -263,7 +308,7 @@ def recut(bucket: Bucket, ratio: float, most_runs: int | None) -> Bucket:
     return dataclasses.replace(bucket, chunk=groups * per_group)
 
 
-def _even(n_runs: int, most: int, limit: int) -> int:
+def _even(n_runs: int, most: int, limit: float = math.inf) -> int:
     """Runs per group, at most `most`: the least padding, never beyond `limit`, and large groups."""
 
     def padded(group: int) -> int:

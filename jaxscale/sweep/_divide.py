@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from jaxscale._system import AbstractSystem
+from jaxscale._targets import Target
 from jaxscale.sweep._bucket import (
     cached_group,
     columns_of,
@@ -37,7 +38,7 @@ Box: TypeAlias = tuple[tuple[int, int], ...]
 
 
 def divided(
-    grid: Grid, run_ids: np.ndarray, bound: int | None, available: int
+    grid: Grid, run_ids: np.ndarray, bound: int | None, target: Target
 ) -> tuple[list[np.ndarray], float]:
     """Runs of every bucket, at most `bound`, and the work of all runs at their own sizes."""
     combinations = structures(grid, run_ids)
@@ -50,7 +51,7 @@ def divided(
     extra = max(0, min((MOST_BUCKETS - 1) * n, MOST_SPLIT - n)) if bound is None else bound - n
     most = MOST_BUCKETS if bound is None else 1 + extra
     boxes = max(MOST_BOXES // max(n, 1), 9)
-    options = [_divisions(grid, ids, most, available, boxes) for ids in combinations]
+    options = [_divisions(grid, ids, most, target, boxes) for ids in combinations]
     taken = allocate_buckets([[cost for cost, _ in divisions] for divisions, _ in options], extra)
     parts = []
     for ids, (divisions, _), t in zip(combinations, options, taken, strict=True):
@@ -59,7 +60,7 @@ def divided(
 
 
 def _divisions(
-    grid: Grid, ids: np.ndarray, most: int, available: int, boxes: int
+    grid: Grid, ids: np.ndarray, most: int, target: Target, boxes: int
 ) -> tuple[list[tuple[float, list[np.ndarray]]], float]:
     """Cheapest divisions of the runs of one structure, and the work at their own sizes."""
     columns, _ = columns_of(grid, ids)
@@ -67,7 +68,7 @@ def _divisions(
     single = {p: c[:1] for p, c in columns.items() if np.min(c) == np.max(c)}
 
     def program_for(values: dict[str, np.ndarray]) -> AbstractSystem:
-        return with_micro_batches(padded_to(structural, single | values))
+        return with_micro_batches(padded_to(structural, single | values), target)
 
     def sets_a_length(path: str, column: np.ndarray) -> bool:
         low, high = (program_for({path: np.asarray([v])}) for v in (column.min(), column.max()))
@@ -91,8 +92,9 @@ def _divisions(
 
     def cost(mask: np.ndarray) -> float:
         system = program_for({p: c[mask] for p, c in columns.items()})
-        rounds = math.ceil(int(count[mask].sum()) / available)
-        return run_seconds(system, cached_group(system)) * rounds + COMPILE_SECONDS
+        rounds = math.ceil(int(count[mask].sum()) / target.n_devices)
+        seconds = run_seconds(system, cached_group(system, target), target)
+        return seconds * rounds + COMPILE_SECONDS
 
     divisions = cheapest(cells(list(columns.values()), boxes), cost, min(most, MOST_CELLS))
     return [(c, [mask[combination] for mask in masks]) for c, masks in divisions], flops

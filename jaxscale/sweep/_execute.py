@@ -17,8 +17,9 @@ import numpy as np
 from jaxscale._devices import host_memory
 from jaxscale._files import require_folder
 from jaxscale._linalg import one_blas_thread
+from jaxscale._targets import Target
 from jaxscale.keys import root_key
-from jaxscale.sweep._bucket import recut, run_seconds, uncut_bucket
+from jaxscale.sweep._bucket import recut, uncut_bucket
 from jaxscale.sweep._executor import Where, answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
@@ -82,6 +83,11 @@ def run(
         plan = make_plan(plan)
     if not isinstance(plan, Plan):
         raise ValueError(f"`plan` must be a Plan or a Grid, got {plan!r}.")
+    if not plan.target.is_local:
+        raise ValueError(
+            f"`plan` is for {plan.target}, and this process has {Target.of_this_process()}: plan "
+            "without `target` where it runs."
+        )
     if not isinstance(store, str | Path | None):
         raise ValueError(f"`store` must be a path or None, got {store!r}.")
     if executor is not None:
@@ -209,7 +215,7 @@ class Session:
     def recut(self, pilot: int) -> None:
         """Cut all buckets by the measured time of one, which is computed first."""
         old, most = self.plan.buckets, self.plan.options.max_runs_per_chunk
-        ratio = self.paces[pilot].seconds / run_seconds(old[pilot].traced_system, old[pilot].group)
+        ratio = self.paces[pilot].seconds / old[pilot].run_seconds
         buckets = tuple(recut(bucket, ratio, most) for bucket in old)
         # another thread records; after Ctrl-C in here the old header would go to the new store
         with self.lock, delayed_interrupt():

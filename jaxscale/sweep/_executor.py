@@ -11,10 +11,8 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, TypeAlias
 
-import jax
-
-from jaxscale._devices import device_memory
 from jaxscale._linalg import one_blas_thread
+from jaxscale._targets import Target
 from jaxscale.sweep._bucket import cached_group, on_local_devices
 from jaxscale.sweep._program import Answer, Task, compute
 
@@ -121,9 +119,10 @@ def _cancel(pending: dict[Where, Any]) -> None:
 def compute_anywhere(task: Task) -> Answer:
     """Compute a chunk in a worker process, on all its devices that can share it evenly."""
     bucket, options = task.bucket, task.options
-    elsewhere = task.platform != jax.default_backend()
-    group = cached_group(bucket.traced_system) if elsewhere else bucket.group
-    memory = options.memory or device_memory()
-    bucket = on_local_devices(bucket, bucket.chunk, group, memory, options.max_runs_per_chunk)
+    local = dataclasses.replace(bucket, target=Target.of_this_process())
+    elsewhere = local.target.is_host != bucket.target.is_host
+    group = cached_group(local.traced_system, local.target) if elsewhere else bucket.group
+    memory = options.memory or local.target.budget
+    bucket = on_local_devices(local, bucket.chunk, group, memory, options.max_runs_per_chunk)
     with one_blas_thread():
         return compute(dataclasses.replace(task, bucket=bucket))

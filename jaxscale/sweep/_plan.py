@@ -10,18 +10,16 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxscale._deprecated import warn_deprecated
-from jaxscale._devices import device_memory, host_memory
 from jaxscale._table import Column, Table
+from jaxscale._targets import Target
 from jaxscale._text import as_text, counted, unknown
 from jaxscale.fields import as_int, as_real
 from jaxscale.paths import replace
 from jaxscale.sweep._bucket import (
     Bucket,
-    on_cpu,
     on_local_devices,
     planned_bucket,
     uncut_bucket,
@@ -78,6 +76,11 @@ class Plan:
         return self.n_programs
 
     @property
+    def target(self) -> Target:
+        """The devices that it was made for."""
+        return self.buckets[0].target if self.buckets else Target.of_this_process()
+
+    @property
     def n_devices(self) -> int:
         """Most devices that a bucket is spread over."""
         return max((b.n_devices for b in self.buckets), default=1)
@@ -85,6 +88,8 @@ class Plan:
     @functools.cached_property
     def ratios(self) -> tuple[float | None, ...]:
         """Measured over estimated time of runs like those of each bucket; None without any."""
+        if not self.target.is_local:
+            return (None,) * len(self.buckets)
         return tuple(
             measured_ratio(b.padded_system, b.seconds / max(b.n_runs, 1)) for b in self.buckets
         )
@@ -125,7 +130,7 @@ class Plan:
         results = sum(b.n_runs * b.result_bytes for b in self.buckets)
         chunk = max((b.chunk * b.result_bytes for b in self.buckets), default=0.0)
         on_devices = max((b.n_devices * b.bytes_per_device for b in self.buckets), default=0.0)
-        return results + chunk + (on_devices if on_cpu() else 0.0)
+        return results + chunk + (on_devices if self.target.is_host else 0.0)
 
     def summary(self) -> dict[str, Any]:
         """The numbers that are printed and stored."""
@@ -141,21 +146,37 @@ class Plan:
             "estimated_seconds": round(self.seconds, 3),
         }
 
+    @property
+    def least_seconds(self) -> dict[str, float]:
+        """Time that flops at the peak of the device, and bytes at its bandwidth, would take."""
+        each = [b.least_seconds for b in self.buckets]
+        return {cause: sum(s[cause] for s in each) for cause in ("flops", "bytes")}
+
     def __str__(self) -> str:
-        names = ("bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "~s")
-        rows = []
+        names = ["bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "~s"]
+        target, kind, limits, rows = self.target, "", "", []
+        source = " (no such run was timed on this machine yet)"
+        if not target.is_host:
+            names[-2] = "bound by"
+            kind, least = f" ({target.name})", self.least_seconds
+            source = " (scaled from what one H200 reached)"
+            limits = (
+                f"; at least {least['flops']:.3g} s by flops, at {target.flops / 1e12:.3g} TFLOP/s "
+                f"in float32, and {least['bytes']:.3g} s by bytes, at "
+                f"{target.bandwidth / 1e12:.3g} TB/s"
+            )
         for i, b in enumerate(self.buckets):
             counts = map(str, (i, b.n_runs, b.n_chunks, b.chunk, b.group))
             seconds = self._bucket_seconds[i]
-            costs = (f"{b.bytes_per_device / 1e6:.1f}", f"{b.flops / 1e9:.3g}", f"{seconds:.3g}")
-            rows.append([*counts, *costs])
+            cost = f"{b.flops / 1e9:.3g}" if target.is_host else b.bound
+            rows.append([*counts, f"{b.bytes_per_device / 1e6:.1f}", cost, f"{seconds:.3g}"])
         table = Table(repr(self.grid), "", [Column(name, number=True) for name in names], rows)
         total = (
             f"{counted(self.n_runs, 'run')}, {counted(self.n_programs, 'program')}, "
-            f"{counted(self.n_devices, 'device')}, "
+            f"{counted(self.n_devices, 'device')}{kind}, "
             f"{self.padding_waste:.0%} more work by padding, {self.host_bytes / 1e6:.3g} MB of "
             f"host memory, about {self.seconds:.3g} s and compilation"
-            f"{'' if self.is_calibrated else ' (no such run was timed on this machine yet)'}"
+            f"{'' if self.is_calibrated else source}{limits}"
         )
         return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))
 
@@ -167,6 +188,7 @@ def plan(
     max_programs: int | None = None,
     memory: float | None = None,
     matmul_precision: str = "float32",
+    target: str | None = None,
     max_compiles: int | None = None,
 ) -> Plan:
     """Cut a grid into buckets and chunks; compiles nothing.
@@ -182,11 +204,13 @@ def plan(
       half of the host's shared by its CPU devices.
     - `matmul_precision`: precision of float32 products on accelerators, as JAX names it;
       `"tensorfloat32"` trades digits for speed.
+    - `target`: devices that need not be there, as "h200" or "8xh200": cpu, h100, h200, a100, v5e,
+      v5p or v6e. By default the local ones; a plan for others is for `print` alone.
     - `max_compiles`: deprecated name of `max_programs`.
 
     **Returns** a `Plan`, for `print` and `js.run`.
 
-    **Raises** `ValueError` for a bound that cannot be met.
+    **Raises** `ValueError` for a bound that cannot be met, and a `target` that is not one of these.
 
     **Example**
 
@@ -211,15 +235,18 @@ def plan(
     if memory is not None:
         memory = float(as_real("memory", memory, above=0.0))
     options = Options(max_runs_per_chunk, max_programs, memory, matmul_precision)
-    return plan_of(grid, np.arange(grid.n_runs), options)
+    chosen = None if target is None else Target.named(target)
+    return plan_of(grid, np.arange(grid.n_runs), options, chosen)
 
 
-def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
+def plan_of(
+    grid: Grid, run_ids: np.ndarray, options: Options, target: Target | None = None
+) -> Plan:
     """Plan for some of the runs of a grid, by their flat indices."""
-    memory = options.memory or device_memory()
-    available, bound = jax.local_device_count(), options.max_runs_per_chunk
-    parts, own_flops = divided(grid, run_ids, options.max_programs, available)
-    buckets = tuple(planned_bucket(grid, ids, available, memory, bound) for ids in parts)
+    target = target or Target.of_this_process()
+    bounds = options.memory or target.budget, options.max_runs_per_chunk
+    parts, own_flops = divided(grid, run_ids, options.max_programs, target)
+    buckets = tuple(planned_bucket(grid, ids, target, *bounds) for ids in parts)
     plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
         raise ValueError(
@@ -232,7 +259,7 @@ def plan_of(grid: Grid, run_ids: np.ndarray, options: Options) -> Plan:
 
 def continued(grid: Grid, cuts: Sequence[tuple[np.ndarray, int, int]], options: Options) -> Plan:
     """Plan with the buckets of a store: runs, runs per chunk and runs per group of each."""
-    bounds = options.memory or device_memory(), options.max_runs_per_chunk
+    bounds = options.memory or Target.of_this_process().budget, options.max_runs_per_chunk
     buckets = tuple(
         on_local_devices(uncut_bucket(grid, ids), chunk, group, *bounds)
         for ids, chunk, group in cuts
@@ -248,7 +275,7 @@ def _warnings(buckets: Sequence[Bucket]) -> tuple[str, ...]:
         for path, column in bucket.columns.items():
             for value in np.unique(column):
                 said |= dict.fromkeys(replace(bucket.traced_system, path, value).warnings())
-        memory = host_memory() / bucket.n_devices if on_cpu() else device_memory()
+        memory = bucket.target.memory_each(bucket.n_devices)
         needed = bucket.bytes_per_device
         if needed > memory:
             text = f"one run needs about {needed / 1e6:.3g} MB of a device, which has "

@@ -24,7 +24,6 @@ import jax.random as jr
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxscale._devices import device_memory
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem, largest_divisor
 from jaxscale.keys import IMPLEMENTATION
@@ -74,14 +73,12 @@ PROGRAMS = ProgramCache(MOST_PROGRAMS)
 class Task:
     """One chunk as plain data: everything that a process needs to compute it.
 
-    The bucket holds the runs of the chunk alone, padding included; its group was chosen on
-    `platform`.
+    The bucket holds the runs of the chunk alone, padding included.
     """
 
     bucket: Bucket
     root: np.ndarray  # data of the root key
     options: Options
-    platform: str = dataclasses.field(default_factory=jax.default_backend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +252,7 @@ def compute(
     """
     bucket, root, seconds, total = task.bucket, task.root, 0.0, 0.0
     pace = Pace() if pace is None else pace
-    memory = task.options.memory or device_memory()
+    memory = task.options.memory or bucket.target.budget
     with (
         _memory_errors(bucket, memory),
         jax.enable_x64(bucket.padded_system.dtype == "float64"),

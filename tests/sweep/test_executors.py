@@ -19,6 +19,7 @@ from checks import assert_close, spawned
 from counted import SYSTEM, logged_runs, runs_done, runs_of
 
 import jaxscale as js
+from jaxscale._targets import Target
 from jaxscale.emergence import Online, ParityNetwork
 from jaxscale.sweep import _bucket as bucket, _executor as executors, _program as program
 from jaxscale.sweep._execute import Session
@@ -321,10 +322,10 @@ def test_lost_tasks_are_one_clear_error(tmp_path, log, local):
 def test_a_worker_returns_as_much_at_once_as_its_devices_hold(monkeypatch):
     """A plan made where a call has many single runs, for a worker with large groups."""
     made = Session(PLAN, MemoryStore(Layout.of(PLAN)), None).task(0, 0)
-    many = dataclasses.replace(made.bucket, group=1, per_call=1 << 20)
+    many = dataclasses.replace(made.bucket, group=1, per_call=1 << 20, target=Target.named("h200"))
     received, none = [], program.Answer({}, 0.0, "")
     monkeypatch.setattr(executors, "compute", lambda task: received.append(task) or none)
-    executors.compute_anywhere(dataclasses.replace(made, bucket=many, platform="elsewhere"))
+    executors.compute_anywhere(dataclasses.replace(made, bucket=many))
     (task,) = received
     assert task.bucket.per_call * task.bucket.group * task.bucket.n_devices == task.bucket.chunk
 
@@ -342,7 +343,8 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     made = Session(planned, MemoryStore(Layout.of(planned)), None).task(0, 0)
     monkeypatch.setattr(bucket, "CPU_SLICE_ABOVE_BYTES", 3000)
     monkeypatch.setattr(bucket, "CPU_SLICE_BYTES", 2000)
-    answer = executors.compute_anywhere(dataclasses.replace(made, platform="elsewhere"))
+    elsewhere = dataclasses.replace(made.bucket, target=Target.named("h200"))
+    answer = executors.compute_anywhere(dataclasses.replace(made, bucket=elsewhere))
     assert program.PROGRAMS.values()[-1].traced_system.micro_batch == 16
     np.testing.assert_allclose(answer.values["loss"], reference["loss"], rtol=1e-5)
 

@@ -11,7 +11,7 @@ import zarr
 from hypothesis import given, settings, strategies as st
 
 import jaxscale as js
-from jaxscale import _devices as devices
+from jaxscale import _devices as devices, _targets as targets
 from jaxscale.sweep import _execute as execute, _reader as reader
 from jaxscale.sweep._variable import StoredVariable
 
@@ -263,6 +263,6 @@ def test_paths_of_the_host_are_passed_over_in_a_container(tmp_path):
 
 def test_a_plan_may_take_half_of_what_the_process_may_use(monkeypatch):
     assert 1e8 < devices.host_memory() < 1e15
-    monkeypatch.setattr(devices, "host_memory", lambda: 3e9)
+    monkeypatch.setattr(targets, "host_memory", lambda: 3e9)
     if jax.default_backend() == "cpu":
-        assert devices.device_memory() == 1.5e9 / jax.local_device_count()
+        assert targets.Target.of_this_process().budget == 1.5e9 / jax.local_device_count()

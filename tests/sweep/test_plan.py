@@ -10,6 +10,7 @@ from checks import compilations
 from systems import ONLINE as SMALL, regression
 
 import jaxscale as js
+from jaxscale._targets import Target
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
@@ -93,21 +94,20 @@ def test_groups_never_carry_a_chunk_beyond_its_bound(bound):
 
 
 @pytest.mark.parametrize("seeds", [64, 10_000])
-def test_a_chunk_of_an_accelerator_holds_a_group_however_long_it_takes(monkeypatch, seeds):
+def test_a_chunk_of_an_accelerator_holds_a_group_however_long_it_takes(seeds):
     network = ParityNetwork(width=64, batch_size=512, n_steps=100_000)
     grid = js.Grid(network, seeds=seeds)
     on_host = js.plan(grid).buckets[0]
-    monkeypatch.setattr(bucket, "on_cpu", lambda: False)
-    planned = js.plan(grid)
+    planned = js.plan(grid, target="2xh200")
     (on_accelerator,) = planned.buckets
-    full = bucket.cached_group(network)
+    full = bucket.cached_group(network, planned.target)
     assert on_host.group < 64 < full
     per_device = -(-seeds // on_accelerator.n_devices)
     assert on_accelerator.group >= min(full // 2, per_device)
     assert on_accelerator.chunk >= on_accelerator.group * on_accelerator.n_devices
-    tight = js.plan(grid, memory=0.1 * planned.bytes_per_device)
+    tight = js.plan(grid, memory=0.1 * planned.bytes_per_device, target="2xh200")
     assert tight.bytes_per_device <= 0.1 * planned.bytes_per_device
-    assert js.plan(grid, max_runs_per_chunk=8).buckets[0].chunk <= 8
+    assert js.plan(grid, max_runs_per_chunk=8, target="2xh200").buckets[0].chunk <= 8
 
 
 def test_systems_with_branches_are_walked_over_on_a_cpu():
@@ -288,16 +288,15 @@ def test_the_host_holds_results_and_the_last_chunk():
     assert plan.host_bytes == pytest.approx(110 * per_run + on_devices)
 
 
-def test_long_runs_on_an_accelerator_fill_their_groups(monkeypatch):
+def test_long_runs_on_an_accelerator_fill_their_groups():
     """A group is as large as its memory and working set allow, however long a run takes."""
-    monkeypatch.setattr("jaxscale.sweep._bucket.on_cpu", lambda: False)
     network = ParityNetwork(
         width=64, batch_size=20_000, n_bits=100, skills=js.emergence.RandomSkills()
     )
     groups = {}
     for n_steps in (40, 100_000):
-        planned = js.plan(js.Grid(js.replace(network, "n_steps", n_steps), seeds=1000), memory=90e9)
-        (bucket,) = planned.buckets
+        grid = js.Grid(js.replace(network, "n_steps", n_steps), seeds=1000)
+        (bucket,) = js.plan(grid, target="h200").buckets
         groups[n_steps] = bucket.group
         assert bucket.chunk >= bucket.group
     working = 4 * network.work().working_floats * groups[100_000]
@@ -307,7 +306,7 @@ def test_long_runs_on_an_accelerator_fill_their_groups(monkeypatch):
 
 def test_draws_doubles_and_factorisations_take_time_on_a_cpu(monkeypatch):
     def seconds(system):
-        return bucket.run_seconds(system, 1)
+        return bucket.run_seconds(system, 1, Target.named("cpu"))
 
     double = js.replace(SMALL, "dtype", "float64")
     assert seconds(double) == pytest.approx(seconds(SMALL) + SMALL.work().flops / bucket.CPU_FLOPS)

@@ -21,7 +21,7 @@ from jaxscale.sweep import (
     _progress as progress,
     _timings as timings,
 )
-from jaxscale.sweep._bucket import recut, run_seconds
+from jaxscale.sweep._bucket import recut
 from jaxscale.sweep._program import Task, compute
 from jaxscale.sweep._progress import Progress
 
@@ -32,7 +32,7 @@ GRID = js.Grid(SMALL, {"learning_rate": [0.1, 0.2]}, seeds=12)
 @pytest.fixture
 def planned(monkeypatch):
     """Twelve groups of two runs in one chunk."""
-    monkeypatch.setattr(bucket, "cached_group", lambda system: 2)
+    monkeypatch.setattr(bucket, "cached_group", lambda *_: 2)
     monkeypatch.setattr("jax.local_device_count", lambda: 1)
     plan = js.plan(GRID)
     (only,) = plan.buckets
@@ -77,7 +77,7 @@ def test_chunks_are_cut_by_measured_time(planned, monkeypatch, seconds, most, in
     (only,) = planned.buckets
     run_bytes = 2 * bucket.HOST_COPIES * only.result_bytes
     monkeypatch.setattr(bucket, "host_memory", lambda: in_memory * run_bytes)
-    cut = recut(only, seconds / run_seconds(only.traced_system, 2) / 2, most)
+    cut = recut(only, seconds / only.group_seconds, most)
     assert cut.chunk == chunk
     assert (cut.group, cut.per_call) == (only.group, only.per_call)  # the same program
 

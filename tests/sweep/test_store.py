@@ -292,7 +292,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path, mon
 
 
 def test_a_stored_plan_keeps_the_bound_of_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(bucket, "cached_group", lambda _: 1)
+    monkeypatch.setattr(bucket, "cached_group", lambda *_: 1)
     plan = js.plan(GRID)
     store.create(tmp_path / "a.zarr", Layout.of(plan))
     single = js.plan(GRID, memory=js.plan(GRID, max_runs_per_chunk=1).bytes_per_device)
