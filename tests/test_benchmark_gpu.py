@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,7 +26,9 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_every_section_works(gpu, name):
+def test_every_section_works(gpu, monkeypatch, name):
+    listed = SimpleNamespace(of_this_process=lambda: gpu.TARGETS["h200"])
+    monkeypatch.setattr(gpu, "Target", listed)  # fractions of the limits of a device in the table
     assert set(SECTIONS) == set(gpu.SECTIONS) == {n for _, names in gpu.SCHEDULE for n in names}
     rows = list(gpu.SECTIONS[name](True))
     assert rows or name == "stretches"
@@ -33,6 +36,7 @@ def test_every_section_works(gpu, name):
         numbers = [value for value in row.values() if not isinstance(value, str)]
         assert numbers
         assert all(math.isfinite(value) and value >= 0 for value in numbers)
+        assert ("of_bandwidth" in row) == ("kernels_per_step" in row)
 
 
 def test_the_clock_stops_it_and_rows_are_on_disk(tmp_path):
