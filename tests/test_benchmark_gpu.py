@@ -51,6 +51,16 @@ def test_the_clock_stops_it_and_rows_are_on_disk(tmp_path):
     assert all(name in table for name in report["not_measured"])
 
 
+def test_a_machine_without_an_accelerator_is_refused(gpu, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.delenv("JAX_PLATFORMS")  # by which the host's own processes are told apart
+    with pytest.raises(SystemExit, match="JAX has no accelerator here; --tiny"):
+        gpu.work(["device"], False)
+    monkeypatch.setattr(gpu, "rows_within", lambda *_: iter(()))
+    with pytest.raises(SystemExit, match="nothing was measured"):
+        gpu.main(["--out", str(tmp_path)])
+
+
 def test_an_error_costs_its_section_only(gpu, monkeypatch, capfd):
     def fails(tiny):
         yield {"case": "one", "seconds": 1.0}
