@@ -1,7 +1,7 @@
 """Measure everything and rewrite the tables: `python -m benchmarks [NAME ...]`.
 
-Every name is one result file, measured by a pytest process of its own. `python -m benchmarks ahead`
-is a program of its own, for devices that are absent.
+Every name is one result file, measured by a pytest process of its own. `python -m benchmarks gpu`
+and `ahead` are programs of their own, for an accelerator and for devices that are absent.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import ahead
+from benchmarks import ahead, gpu
 
 FOLDER = Path(__file__).parent
 BENCHES = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
@@ -23,8 +23,9 @@ def python(*arguments: str) -> int:
 
 def main() -> None:
     """Command line."""
-    if sys.argv[1:2] == ["ahead"]:
-        return ahead.main(sys.argv[2:])
+    for name, program in (("ahead", ahead), ("gpu", gpu)):
+        if sys.argv[1:2] == [name]:
+            return program.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="*", default=list(BENCHES), help=", ".join(BENCHES))
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,5 +1,6 @@
 """The machine that measured: cores, processor, load, peak of a matrix product, versions."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -14,14 +15,6 @@ from jaxscale._devices import n_cores
 
 PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "torch")
 GEMM_SIZE = 1024
-
-
-def version(package: str) -> str:
-    """Version of a package, or that there is none: our own engine needs no peers."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 def cpu_model() -> str:
@@ -58,6 +51,15 @@ def total_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def versions() -> dict[str, str]:
+    """Versions of the packages that matter, of those that are installed."""
+    installed = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
+
+
 def about() -> dict[str, Any]:
     """What every result says about where it was measured."""
     return {
@@ -65,7 +67,7 @@ def about() -> dict[str, Any]:
         "cores": n_cores(),
         "memory_gigabytes": round(total_memory() / 1e9, 1),
         "load": load_average(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -5,6 +5,7 @@ import gc
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import jaxscale as js
 from jaxscale.sweep._cache import PROGRAMS
@@ -19,7 +20,12 @@ def planned_bytes(plan: js.Plan) -> float:
 
 def compiled_bytes(plan: js.Plan) -> float:
     """Temporaries, results and arguments on one device, of the largest program that has run."""
-    return max(program.bytes for program in PROGRAMS.values()[-plan.n_programs :])
+    return max(program.bytes for program in programs_of(plan))
+
+
+def programs_of(plan: js.Plan) -> list[Any]:
+    """Compiled programs of a plan that has just run."""
+    return PROGRAMS.values()[-plan.n_programs :]
 
 
 def _kilobytes(name: str) -> int:

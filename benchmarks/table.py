@@ -4,25 +4,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ahead, table_fitting, table_grids, table_superposition
+from benchmarks import ahead, table_fitting, table_gpu, table_grids, table_superposition
 from benchmarks.table_regression import regression_parts
 
 FOLDER = Path(__file__).parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-GROUPS = {  # group of pytest-benchmark: heading, table, why there may be none
-    "throughput": ("Throughput (T1 to T5)", table_grids.throughput, ""),
-    "mixed": ("Mixed widths (T6)", table_grids.mixed, ""),
-    "devices": ("Strong scaling", table_grids.devices, ""),
-    "doubling": ("Cost as a size doubles", table_grids.doubling, ""),
-    "engine": ("Overhead of the engine", table_grids.engine, ""),
-    "stretches": ("Overhead of stretches and their states", table_grids.stretches, ""),
-    "many": ("Many tiny runs", table_grids.many, ""),
-    "exact curve": ("Exact curve of a bottleneck (T8)", table_superposition.exact, ""),
-    "student": ("Minibatch ReLU student", table_superposition.student, ""),
-    "refits": ("Bootstrap refits of theory", table_fitting.refits, ""),
-    "memory": ("Memory", table_grids.memory, ""),
-    "beyond memory": ("Larger than memory", table_grids.beyond, ""),
-    "gpu": ("GPU (T9, TF32, limits)", table_grids.gpu, ": no GPU"),
+GROUPS = {  # group of pytest-benchmark: heading, table
+    "throughput": ("Throughput (T1 to T5)", table_grids.throughput),
+    "mixed": ("Mixed widths (T6)", table_grids.mixed),
+    "devices": ("Strong scaling", table_grids.devices),
+    "doubling": ("Cost as a size doubles", table_grids.doubling),
+    "engine": ("Overhead of the engine", table_grids.engine),
+    "stretches": ("Overhead of stretches and their states", table_grids.stretches),
+    "many": ("Many tiny runs", table_grids.many),
+    "exact curve": ("Exact curve of a bottleneck (T8)", table_superposition.exact),
+    "student": ("Minibatch ReLU student", table_superposition.student),
+    "refits": ("Bootstrap refits of theory", table_fitting.refits),
+    "memory": ("Memory", table_grids.memory),
+    "beyond memory": ("Larger than memory", table_grids.beyond),
 }
 
 
@@ -54,11 +53,11 @@ def machines(measured: dict[str, list[dict[str, Any]]]) -> list[str]:
 def block(results: Path = FOLDER / "results") -> str:
     """The generated part of the README."""
     measured, parts = entries(results), []
-    for group, (heading, shown, why) in GROUPS.items():
-        body = shown(measured[group]) if measured[group] else f"Not measured{why}."
-        parts += [f"### {heading}", body]
+    for group, (heading, shown) in GROUPS.items():
+        parts += [f"### {heading}", shown(measured[group]) if measured[group] else "Not measured."]
     parts += machines(measured)
     parts += ["### Regression solvers, measured", *regression_parts(results)]
+    parts += ["### One GPU, measured", table_gpu.stored(results)]
     parts += ["### Compiled for absent devices", *ahead.parts(results)]
     path = results / "import_time.json"
     if path.exists():

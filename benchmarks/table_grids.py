@@ -1,6 +1,6 @@
 """Tables of the grids: one function per group of benchmarks, from entries of pytest-benchmark."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.markdown import digits, load, number, ratio, spread, table
@@ -217,44 +217,3 @@ def beyond(results: Results) -> str:
         rows.append([f["case"], f"{f['memory_bytes'] / 1e9:.3g}", f"{f['plan']['runs']:,}", *sizes,
                      f"{f['seconds']:.0f}", "yes" if f["complete"] else "**no**"])  # fmt: skip
     return table(columns, rows)
-
-
-def gpu(results: Results) -> str:
-    """T9, precision and limits."""
-    columns = ("case", "device", "products", "us per run-step", "full grid (min)",
-               "of FLOP limit", "of bandwidth limit", "difference to CPU")  # fmt: skip
-    rows = []
-    others = [row for f in results if "times_the_cores" in f for row in other_grids(f)]
-    for f in results:
-        for p in f.get("seconds_per_run_step", f.get("differences", {})):
-            timed = p in f.get("seconds_per_run_step", {})
-            rows.append(
-                [
-                    f["case"],
-                    f["kind"],
-                    p,
-                    f"{1e6 * f['seconds_per_run_step'][p]:.0f}" if timed else "",
-                    f"{f['minutes_of_full_grid'][p]:.0f}" if timed else "",
-                    f"{f['fraction_of_flops'][p]:.0%}" if "fraction_of_flops" in f else "",
-                    f"{f['fraction_of_bandwidth'][p]:.0%}" if "fraction_of_bandwidth" in f else "",
-                    f"{f['differences'][p]:.1e}" if "differences" in f else "",
-                ]
-            )
-    cores = next((f["machine"]["cores"] for f in results), 0)
-    compared = ("grid", "runs", "GPU (s)", f"{cores} cores (s)", "times the cores", "compile (s)")
-    return "\n\n".join([table(columns, rows), *([table(compared, others)] if others else [])])
-
-
-def other_grids(fact: Mapping[str, Any]) -> list[list[str]]:
-    """One row a grid: seconds on the GPU and on the cores beside it."""
-    grids, seconds = fact["grids"]["gpu"], fact["seconds"]
-    return [
-        [
-            name,
-            f"{grid['runs']:,}",
-            *(f"{seconds[f'{name}: {side}']:.3g}" for side in ("gpu", "cpu")),
-            f"{fact['times_the_cores'][name]:.3g}",
-            f"{grid['compile_seconds']:.1f}",
-        ]
-        for name, grid in grids.items()
-    ]

@@ -31,7 +31,7 @@ def flags_that_xla_takes():
     """The most that we want: for a flag that XLA does not know it ends the process."""
     start = [sys.executable, "-c", "import jax; jax.devices()"]
     for flags in (f"{FAST_COMPILATION} {NO_EMITTERS}", FAST_COMPILATION):
-        environment = {**os.environ, "XLA_FLAGS": flags}
+        environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         if subprocess.run(start, env=environment, capture_output=True).returncode == 0:
             return flags
     return ""
@@ -54,11 +54,29 @@ def compiled_folder(config):
     return config.cache.mkdir("compiled") if has_cache else None
 
 
-def pytest_configure(config):
-    """Share compiled programs between workers, and with the next run of the tests.
+def needs_a_device(config):
+    """Whether `-m` asks for the tests of `test_gpu.py`."""
+    return "gpu" in config.option.markexpr.replace("not gpu", "")
 
-    JAX reports a program that it loads as a compilation, too: counts of them do not change.
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist starts its workers
+def pytest_cmdline_main(config):
+    """Use one process for an accelerator: every process takes most of its memory."""
+    if needs_a_device(config):
+        config.option.numprocesses = 0
+
+
+def pytest_configure(config):
+    """Choose the platform, and share programs between workers and with the next run of the tests.
+
+    Tests of the device let the processes that they start have some of its memory; all others run
+    on the CPU, whatever the machine has. JAX reports a program that it loads as a compilation, too:
+    counts of them do not change.
     """
+    if needs_a_device(config) and os.environ.get("JAXSCALE_DEVICE_TIER") != "cpu":
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    else:
+        jax.config.update("jax_platforms", os.environ.setdefault("JAX_PLATFORMS", "cpu"))
     if folder := compiled_folder(config):
         jax.config.update("jax_enable_compilation_cache", True)  # a worker inherits the variable
         jax.config.update("jax_compilation_cache_dir", str(folder))

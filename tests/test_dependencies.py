@@ -27,6 +27,7 @@ NEEDED = {
     "jax.core.Tracer": "the only way to ask whether a number is traced",
     "jax.experimental.compilation_cache.compilation_cache.reset_cache": "a cache that is named "
     "after JAX has compiled",
+    "jax.experimental.topologies.get_topology_desc": "programs for devices that are not there",
     "jax.extend.random.threefry_2x32": "random words by counter; jax.random hides the counter",
     # the four names of xarray's guide to new backends
     "xarray.core.indexing.CopyOnWriteArray": "assigning to results that are read when used",

@@ -1,0 +1,70 @@
+"""Small systems with every part that the package ships and that `systems.py` leaves out."""
+
+import equinox as eqx
+import jax
+import numpy as np
+from systems import regression, student
+
+import jaxscale as js
+
+emergence, sparse, superposition = js.emergence, js.sparse, js.superposition
+FLAT = {"embedding": superposition.Identity(), "latent_size": None, "decoder": superposition.Relu()}
+TABLE = np.arange(1.0, 41.0) ** -2
+
+
+class Softplus(eqx.Module):
+    """A nonlinearity of the user's."""
+
+    def __call__(self, x):
+        return jax.nn.softplus(x)
+
+
+def network(**fields):
+    given = {"width": 16, "n_steps": 100, "batch_size": 64, "n_evaluation": 64, "record": [0, 100]}
+    return emergence.ParityNetwork(**{**given, **fields})
+
+
+KINDS = {
+    "random skills, Adam by optax, cosine": network(
+        n_skills=20, n_bits=24, skills=emergence.RandomSkills(), schedule=js.Cosine(),
+        optimizer=js.Optax("adamw", weight_decay=1e-4), learning_rate=1e-3,
+        regime=emergence.WidthLimited(),
+    ),
+    "step decay, momentum": network(
+        schedule=js.StepDecay(every=30), optimizer=js.Sgd(momentum=0.9), learning_rate=0.01,
+        regime=emergence.TimeLimited(),
+    ),
+    "two drops on a finite set": network(
+        schedule=js.TwoDrops(), data=emergence.FiniteSet(n_samples=300),
+        regime=emergence.DataLimited(),
+    ),
+    "evaluation of many skills": network(n_skills=40, n_bits=120, n_evaluation=2048),
+    "inputs as features": regression(
+        n_features=None, features=sparse.Identity(), solver=sparse.Ridge(strength=1e-2)
+    ),
+    "tanh features": regression(
+        n_features=8, features=sparse.Tanh(), n_evaluation=200, teacher=sparse.Sampled(),
+        solver=sparse.GradientSteps(n_steps=50, record=[0, 50]),
+    ),
+    "tabulated spectrum, features of one's own": regression(
+        n_features=8, features=sparse.Elementwise(Softplus()), n_evaluation=200,
+        spectrum_exponent=None, sparsity_exponent=None, teacher=sparse.Sampled(),
+        spectrum=sparse.Tabulated(variance=TABLE, probability=TABLE**0.5),
+    ),
+    "no bottleneck, several features at once": student(
+        **FLAT, inputs=superposition.Bernoulli(amplitude=superposition.Fixed()), n_features=16,
+        importance=superposition.InLoss(), importance_exponent=0.5,
+    ),
+    "tight frame": student(
+        embedding=superposition.TightFrame(), initial=superposition.ScaledIdentity()
+    ),
+    "pretrained embedding": student(embedding=superposition.Pretrained(n_steps=50)),
+    "given embedding": student(
+        embedding=superposition.Given(matrix=np.eye(32)[:8]), decoder=superposition.Linear(),
+        gradient=superposition.Population(), initial=superposition.Zeros(),
+    ),
+    "joint embedding": student(
+        embedding=superposition.Joint(), optimizer=js.Adam(), learning_rate=1e-3
+    ),
+    "tied embedding": student(embedding=superposition.Tied()),
+}  # fmt: skip

@@ -1,0 +1,34 @@
+"""What the tests of `test_gpu.py` cover, and that they run in one process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from kinds import KINDS
+from systems import SYSTEMS
+
+from jaxscale._registry import shipped_classes, written_name
+from jaxscale.fields import Configurable, field_names
+
+DERIVED = {"sparse.PowerLawCoordinates"}  # from the exponents of a system
+
+
+def classes_in(value):
+    """Written names of an object and of its parts."""
+    if not isinstance(value, Configurable):
+        return set()
+    parts = (classes_in(getattr(value, name)) for name in field_names(type(value)))
+    return {written_name(type(value))}.union(*parts)
+
+
+def test_every_part_that_a_system_may_have_is_in_some_system():
+    parts = {name for name in shipped_classes() if not name.startswith("analysis.")} - DERIVED
+    assert set().union(*map(classes_in, (SYSTEMS | KINDS).values())) == parts
+
+
+def test_tests_of_the_device_start_no_workers():
+    file = Path(__file__).with_name("test_gpu.py")
+    command = [sys.executable, "-m", "pytest", str(file), "-m", "gpu", "-k", "every_device"]
+    done = subprocess.run([*command, "-p", "no:cacheprovider"], capture_output=True, text=True)
+    assert "workers" not in done.stdout
+    assert done.returncode == 0, done.stdout
