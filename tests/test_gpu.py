@@ -4,7 +4,6 @@
 skipped, unless `JAXSCALE_DEVICE_TIER=cpu` runs it on the CPU, which shows that the tests work.
 """
 
-import inspect
 import json
 import os
 import signal
@@ -171,6 +170,7 @@ def killed(options, grid, path, first, pause):
     assert process.wait() == -signal.SIGKILL
 
 
+STRETCHES = {"checkpoint_seconds": 0.2}  # several in what the tests train
 alone_on_the_device = pytest.mark.skipif(
     jax.default_backend() == "tpu", reason="a TPU serves one process at a time"
 )
@@ -188,30 +188,22 @@ def test_a_killed_sweep_continues(tmp_path):
     assert continued.equals(uninterrupted)
 
 
-@pytest.fixture
-def stretches():
-    """Options of a plan whose runs are cut in time, several times in what the tests train."""
-    if "checkpoint_seconds" not in inspect.signature(js.plan).parameters:
-        pytest.skip("this version does not cut runs in time")
-    return {"checkpoint_seconds": 0.2}
-
-
 @alone_on_the_device
-def test_a_killed_run_continues_in_the_middle(tmp_path, stretches):
+def test_a_killed_run_continues_in_the_middle(tmp_path):
     system = js.replace(SYSTEMS["network on a finite set"], "n_steps", 100_000)
     grid = js.Grid(js.replace(system, "record", [0, 100_000]), seeds=2)
-    uninterrupted = js.run(js.plan(grid, **stretches), store=tmp_path / "a.zarr", progress=False)
+    uninterrupted = js.run(js.plan(grid, **STRETCHES), store=tmp_path / "a.zarr", progress=False)
     path, pause = tmp_path / "b.zarr", np.random.default_rng().uniform(0.0, 0.5)
-    killed(stretches, grid, path, lambda: any(path.rglob("*.npz")), pause)  # a state is on disk
+    killed(STRETCHES, grid, path, lambda: any(path.rglob("*.npz")), pause)  # a state is on disk
     assert (js.open_store(path)["status"] < 0).all()
-    continued = js.run(js.plan(grid, **stretches), store=path, progress=False)
+    continued = js.run(js.plan(grid, **STRETCHES), store=path, progress=False)
     assert continued.equals(uninterrupted)
 
 
-def test_stretches_change_nothing(tmp_path, stretches):
+def test_stretches_change_nothing(tmp_path):
     n_steps = 500_000 if jax.default_backend() == "cpu" else 100_000  # seconds on either
     system = js.replace(SYSTEMS["multilinear on a finite set"], "n_steps", n_steps)
     grid = js.Grid(system, seeds=4)
-    cut = js.run(js.plan(grid, **stretches), store=tmp_path / "a.zarr", progress=False)
+    cut = js.run(js.plan(grid, **STRETCHES), store=tmp_path / "a.zarr", progress=False)
     uncut = js.run(js.plan(grid, checkpoint_seconds=1e6), progress=False)
     assert_close(cut.data_vars, uncut.data_vars, tolerance_of(system))
