@@ -88,7 +88,7 @@ def test_steps_take_what_they_took_on_an_h200(fields, group, measured):
 def test_traffic_is_that_of_compiled_programs(fields, megabytes):
     """Counted in programs for an H200, in groups of eight and of two where there are two."""
     given = {"n_bits": 32, "n_steps": 1, "skills": RandomSkills(), **fields}
-    moved = 4e-6 * ParityNetwork(**given).work().traffic_floats
+    moved = 4e-6 * (ParityNetwork(**given).work().traffic_floats or 0.0)
     assert 0.8 * megabytes[0] < moved < 1.2 * megabytes[1]
 
 
@@ -149,7 +149,7 @@ def test_narrow_arrays_on_a_tpu_are_planned_above_their_compiled_memory(fields, 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_is_planned_for_every_target(name):
     work = SYSTEMS[name].work()
-    assert work.traffic_floats > 0
+    assert (work.traffic_floats or 0.0) > 0
     for target in ("h200", "v5e"):
         plan = js.plan(js.Grid(SYSTEMS[name], seeds=3), target=target)
         assert (plan.n_runs, plan.n_devices, plan.target.name) == (3, 1, target)
