@@ -28,6 +28,9 @@ environment() { # INTERPRETER: a fresh virtual environment, first on PATH; `${in
 tests() { # LIMIT ARGUMENTS...: pytest, and after a failure the package whose version explains it
   local limit=$1
   shift
+  # legs share compiled programs, whose names hold the versions of JAX and its compiler
+  mkdir -p "$SCRATCH/programs" "$SCRATCH/$LEG-cache/d"
+  ln -sfn "$SCRATCH/programs" "$SCRATCH/$LEG-cache/d/compiled"
   if ! step "$limit" pytest -q -o cache_dir="$SCRATCH/$LEG-cache" "$@"; then
     step 600 python .ci/versions.py blame "$SCRATCH/$LEG-cache" || true
     return 1

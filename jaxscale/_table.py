@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from jaxscale._text import as_text, without_marks
+
+if TYPE_CHECKING:
+    import rich.console
+    import rich.text
 
 GAP = "  "
 COLOURS = {"agrees": "green", "disagrees": "red", "open": "yellow", "failure": "red"}
@@ -70,7 +71,11 @@ class Table:
         """The rows, each cell as a `Cell`."""
         return [[Cell(c) if isinstance(c, str) else c for c in row] for row in self.rows]
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+    def __rich_console__(
+        self, console: "rich.console.Console", options: "rich.console.ConsoleOptions"
+    ) -> "Iterator[rich.text.Text]":
+        from rich.text import Text
+
         width = options.max_width
         shown = [i for i, column in enumerate(self.columns) if not column.page_only]
         columns = [self.columns[i] for i in shown]
@@ -94,6 +99,8 @@ class Table:
 
 def _wrap(text: str, width: int) -> list[str]:
     """Break between words; a word that is wider than `width` has a line to itself."""
+    from rich.cells import cell_len
+
     lines: list[str] = []
     for word in text.split():
         if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
@@ -105,6 +112,8 @@ def _wrap(text: str, width: int) -> list[str]:
 
 def _fit(rows: list[list[Cell]], width: int) -> list[int] | None:
     """Widths of the columns with few continued lines; None where the longest words do not fit."""
+    from rich.cells import cell_len
+
     texts = [[cell.text for cell in column] for column in zip(*rows, strict=True)]
     available = width - len(GAP) * (len(texts) - 1)
     widths = [min(available, max(cell_len(text) for text in column)) for column in texts]
@@ -124,8 +133,10 @@ def _fit(rows: list[list[Cell]], width: int) -> list[int] | None:
 
 def _row(
     columns: list[Column], row: list[Cell], widths: list[int], style: str = ""
-) -> Iterator[Text]:
+) -> "Iterator[rich.text.Text]":
     """The lines of a row, which are as many as its longest cell has."""
+    from rich.text import Text
+
     wrapped = [_wrap(cell.text, w) for cell, w in zip(row, widths, strict=True)]
     for texts in itertools.zip_longest(*wrapped, fillvalue=""):
         parts = []
@@ -137,8 +148,12 @@ def _row(
         yield line
 
 
-def _stacked(columns: list[Column], rows: list[list[Cell]], width: int) -> Iterator[Text]:
+def _stacked(
+    columns: list[Column], rows: list[list[Cell]], width: int
+) -> "Iterator[rich.text.Text]":
     """Every row as lines of `column: cell`."""
+    from rich.text import Text
+
     for i, row in enumerate(rows):
         if i:
             yield Text()

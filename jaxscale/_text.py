@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
-
 WIDTH = 80
 FORMULA = r"\$([^$]+)\$"  # in a sentence
 
 
 def as_text(*shown: Any) -> str:
     """Return what rich would print of `shown`, without colours, at most 80 wide."""
+    from rich.console import Console
+
     console = Console(
         file=io.StringIO(), width=WIDTH, force_terminal=False, force_jupyter=False,
         color_system=None,

@@ -352,6 +352,7 @@ def fit(
     from rich.console import Console
 
     from jaxscale.report._fit_file import Request, fit_file
+    from jaxscale.report._save import write_images
 
     _import(imports)
     request = Request(
@@ -364,9 +365,7 @@ def fit(
         calibration, draw = fit_file(request)
     console.print(calibration.table())
     calibration.to_json(f"{stem}.json")
-    drawing = draw()
-    for ending in OUTPUTS[1:]:
-        drawing.savefig(f"{stem}.{ending}", dpi=160)
+    write_images(draw(), Path(stem))
     size = f"{_span(calibration.n_points, 'd')} points"
     rms = f"rms residual {_span(calibration.residual_rms, '.3g')}"
     console.print(f"{size}, {rms}; written: {stem}.json, .svg, .png", soft_wrap=True)

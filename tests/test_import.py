@@ -18,7 +18,7 @@ def test_import_is_light_and_changes_no_flag():
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
-    heavy = {"xarray", "zarr", "matplotlib", "pandas", "torch", "dask", "pytest"}
+    heavy = {"xarray", "zarr", "matplotlib", "pandas", "torch", "dask", "pytest", "rich"}
     assert not heavy & set(report["modules"])
     assert "jaxscale.sweep._execute" in report["modules"]
     assert report["n"] > 20

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Group
 
 from jaxscale._status import STATUS
 from jaxscale._table import Column, Table
@@ -17,6 +16,7 @@ from jaxscale.analysis._plain import plain
 from jaxscale.analysis._points import ComparedPoints, resolve
 
 if TYPE_CHECKING:
+    import rich.console
     import xarray
 
 
@@ -102,7 +102,9 @@ class Comparison:
         rows = [{**dataclasses.asdict(row), "passed": row.passed} for row in self.rows]
         return plain({**table, "rows": rows})
 
-    def __rich__(self) -> Group:
+    def __rich__(self) -> "rich.console.Group":
+        from rich.console import Group
+
         numbers = ("points", "max |z|", "quantile", "max error", "rms error")
         header = ["observable", Column("theory"), *numbers, Column("at")]
         rows = []

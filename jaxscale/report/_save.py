@@ -15,21 +15,36 @@ if TYPE_CHECKING:
 
 Drawn: TypeAlias = "tuple[str, np.ndarray, Any]"  # kind, (n, 2) points, what colour shows
 COLUMNS = ("panel", "x_axis", "y_axis", "kind", "series", "x", "y", "value")
+DPI = 160
 CAP = "_cap"  # at the end of an error bar
 
 
 def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[Path, Path]:
     """Write a figure as SVG and PNG, its data as CSV, and return the paths of SVG and PNG."""
-    import matplotlib as mpl
-
     folder.mkdir(parents=True, exist_ok=True)
-    vector, bitmap = folder / f"{name}.svg", folder / f"{name}.png"
-    with mpl.rc_context(STYLE):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for both
-        figure.savefig(vector, metadata={"Date": None}, dpi=160)
-        figure.savefig(bitmap, dpi=160)
+    paths = write_images(figure, folder / name)
     figure_data(figure).to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
+    return paths
+
+
+def write_images(figure: "matplotlib.figure.Figure", stem: Path) -> tuple[Path, Path]:
+    """Lay a figure out once, write `stem.svg` and `stem.png`, and return their paths.
+
+    The files are those of `savefig`, which draws and lays out everything twice for each.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    vector, bitmap = (stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "png"))
+    with mpl.rc_context(STYLE):
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+        figure.set_layout_engine("none")
+        figure.set_dpi(DPI)
+        FigureCanvasSVG(figure).print_svg(vector, metadata={"Date": None})
+        figure.set_dpi(DPI)  # it was set to that of vectors
+        FigureCanvasAgg(figure).print_png(bitmap)
     return vector, bitmap
 
 

@@ -21,6 +21,7 @@ from jaxscale.analysis._loss_surface import (
 )
 from jaxscale.report._figures import BELOW, OKABE_ITO, darker, dashed, label_ends, logs, new_figure
 from jaxscale.report._fit_file import pairs, selected_rows
+from jaxscale.report._save import write_images
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -150,9 +151,7 @@ class SurfaceFile:
     def write(self, stem: str) -> None:
         """Write the numbers as JSON, the figure as SVG and PNG."""
         self.surface.to_json(f"{stem}.json", self.flop)
-        figure = self.figure()
-        for ending in ("svg", "png"):
-            figure.savefig(f"{stem}.{ending}", dpi=160)
+        write_images(self.figure(), Path(stem))
 
 
 def _ends(fitted: dict[str, Any], name: str, form: str) -> str:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rich.progress import BarColumn, Progress as Bar
-
 from jaxscale._text import duration
 from jaxscale.sweep._bucket import Bucket
 
@@ -92,6 +90,8 @@ class Progress:
         That is a bar on a terminal, and elsewhere a line on the standard error every
         `LINE_SECONDS`.
         """
+        from rich.progress import BarColumn, Progress as Bar
+
         bar = Bar(BarColumn(), "{task.description}", transient=True)
         if show is False:
             yield

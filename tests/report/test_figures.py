@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas
 import pytest
@@ -11,7 +12,7 @@ from systems import ONLINE as SYSTEM
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, Online
-from jaxscale.report._figures import FEW, THEORY, band, darker, new_figure
+from jaxscale.report._figures import FEW, STYLE, THEORY, band, darker, new_figure
 from jaxscale.report._panel import GREY
 from jaxscale.report._plot import plot
 from jaxscale.report._save import figure_data, save
@@ -346,3 +347,20 @@ def test_what_cannot_be_drawn_is_refused(results, arguments, message):
     runs, theory = results["rates"]
     with pytest.raises(ValueError, match=message):
         plot(**{"runs": runs, "theory": theory, "observables": ["loss"], **arguments})
+
+
+def test_files_are_those_of_savefig(tmp_path):
+    def drawn():
+        figure, ((axes,),) = new_figure(1)
+        axes.pcolormesh(np.arange(12.0).reshape(3, 4), rasterized=True)
+        axes.set(xlabel="x", ylabel="y", title="title")
+        return figure
+
+    paths, figure = save(drawn(), tmp_path, "map"), drawn()
+    with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for path, metadata in zip(paths, ({"Date": None}, None), strict=True):
+            expected = tmp_path / f"expected{path.suffix}"
+            figure.savefig(expected, metadata=metadata, dpi=160)
+            assert path.read_bytes() == expected.read_bytes()

@@ -95,19 +95,12 @@ LATER = "after the first runs of this system, when the claim was added"
 PREFACTOR_MARGINS = {"best-N": (0.1, "the law is in $N + 1/2$; $1/(2 N)$ is 0.1 for the smallest")}
 
 
-def law_claims(
-    laws: "xarray.Dataset", parameters: "xarray.Dataset", data: "xarray.Dataset"
-) -> list[Claim]:
-    """Exponents and prefactors of the four laws, from runs of the multilinear model.
-
-    The simulated model has finitely many skills; what the law counts beyond them is added to the
-    simulated loss before it is compared (`finite-skill correction`). The arguments are results of
-    the presets `emergence_laws`, `emergence_law_parameters` and `emergence_law_data`.
+def law_claims(curves: dict[str, list["LawCurve"]]) -> list[Claim]:
+    """Exponents and prefactors of the four laws, from `law_curves`.
 
     **Returns** for each of T, N, D, C, and for the best N, one claim per skill exponent, and one on
     the prefactor.
     """
-    curves = law_curves(laws, parameters, data)
     claims = []
     for name, (margin, reason) in MARGINS.items():
         fixed = LATER if name == "best-N" else BEFORE
@@ -173,7 +166,12 @@ class LawCurve:
 def law_curves(
     laws: "xarray.Dataset", parameters: "xarray.Dataset", data: "xarray.Dataset"
 ) -> dict[str, list["LawCurve"]]:
-    """For every law, by the names T, N, D, C and best-N, its curves over the skill exponents."""
+    """For every law, by the names T, N, D, C and best-N, its curves over the skill exponents.
+
+    The simulated model has finitely many skills; what the law counts beyond them is added to the
+    simulated loss before it is compared (`finite-skill correction`). The arguments are results of
+    the presets `emergence_laws`, `emergence_law_parameters` and `emergence_law_data`.
+    """
     curves: dict[str, list[LawCurve]] = {name: [] for name in MARGINS}
     with jax.enable_x64(True):
         for alpha in np.asarray(laws["skill_exponent"]).tolist():

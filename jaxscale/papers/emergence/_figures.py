@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxscale.papers.emergence._claims import LawCurve, compute_curves, law_frontier
+from jaxscale.papers.emergence._claims import LawCurve, law_frontier
 from jaxscale.papers.emergence._scores import EmergenceScore
 from jaxscale.report import _figures as draw
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
@@ -59,7 +59,9 @@ def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":
     return figure
 
 
-def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
+def frontier_figure(
+    laws: "xarray.Dataset", curves: dict[str, list[LawCurve]]
+) -> "matplotlib.figure.Figure":
     """Losses against compute with their envelope, per skill exponent, and the best sizes."""
     alphas = np.asarray(laws["skill_exponent"]).tolist()
     figure, grid = draw.new_figure(2, len(alphas) // 2 + 1, size=(4.4, 3.3))
@@ -68,12 +70,11 @@ def frontier_figure(laws: "xarray.Dataset") -> "matplotlib.figure.Figure":
         unused.remove()
     ends = []
     for i, (axes, alpha) in enumerate(zip(panels, alphas, strict=True)):
-        runs = laws.sel(skill_exponent=alpha)
-        loss, frontier = law_frontier(runs)
-        curves = compute_curves(runs)
-        color, best, name = draw.OKABE_ITO[i], np.asarray(curves["best-N"].law), f"α = {alpha:g}"
+        loss, frontier = law_frontier(laws.sel(skill_exponent=alpha))
+        best, best_loss = (np.asarray(curves[law][i].law) for law in ("best-N", "C"))
+        color, name = draw.OKABE_ITO[i], f"α = {alpha:g}"
         draw_curves(axes, loss, size="n_parameters", time="step")
-        draw_frontier(axes, frontier, "loss", np.asarray(curves["C"].law), color, name)
+        draw_frontier(axes, frontier, "loss", best_loss, color, name)
         draw_frontier(last, frontier, "n_parameters", best, color, name)
         ends.append((float(frontier.compute[-1]), float(best[-1]), name, color))
         axes.set_xlim(frontier.compute[0] / 3, frontier.compute[-1] * 3)

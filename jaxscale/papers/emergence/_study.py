@@ -39,10 +39,11 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         tables.append(score_table(name, score))
     if all(name in runs for name in LAW_PRESETS):
         laws = [runs[name] for name in LAW_PRESETS]
-        claims += law_claims(*laws)
+        curves = law_curves(*laws)
+        claims += law_claims(curves)
         drawings = {
-            "emergence_laws": law_figure(law_curves(*laws)),
-            "emergence_frontier": frontier_figure(laws[0]),
+            "emergence_laws": law_figure(curves),
+            "emergence_frontier": frontier_figure(laws[0], curves),
         }
         figures += with_captions(drawings, CAPTIONS)
     return Conclusion(claims, figures, scores, tables)

@@ -6,7 +6,7 @@ import xarray
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, ParityNetwork, WidthLimited
-from jaxscale.papers.emergence._claims import emergence_claims, law_claims
+from jaxscale.papers.emergence._claims import emergence_claims, law_claims, law_curves
 from jaxscale.papers.emergence._scores import score_emergence
 
 TIME = ParityNetwork(n_steps=12000, record=range(0, 12001, 50))
@@ -148,7 +148,7 @@ def law_runs():
 
 
 def test_the_laws_hold_on_the_presets(law_runs):
-    claims = {c.id: c for c in law_claims(*law_runs)}
+    claims = {c.id: c for c in law_claims(law_curves(*law_runs))}
     assert len(claims) == 10
     for name, exponent in {"T": 0.375, "D": 0.375, "N": 0.6, "C": 0.6 / 2.6}.items():
         assert claims[f"law-{name}-0.6"].measured == pytest.approx(-exponent, abs=0.03)
@@ -161,7 +161,7 @@ def test_the_laws_hold_on_the_presets(law_runs):
 def test_a_planted_wrong_exponent_disagrees(law_runs):
     """The same runs, read as if their skill exponent were 0.7."""
     wrong = [r.assign_coords(skill_exponent=[0.7]) for r in law_runs]
-    claims = {c.id: c for c in law_claims(*wrong)}
+    claims = {c.id: c for c in law_claims(law_curves(*wrong))}
     for name in "TNC":
         assert claims[f"law-{name}-0.7"].verdict == "disagrees"
     assert claims["law-best-N-0.7"].verdict == "disagrees"
