@@ -85,7 +85,8 @@ class Bucket:
     def bytes_per_device(self) -> float:
         """Memory of one call on each device: the runs in flight, and its results."""
         in_flight = self.group * resident_bytes(self.traced_system)
-        return in_flight + self.per_call * self.group * self.result_bytes
+        results = self.per_call * self.group * self.result_bytes
+        return in_flight + results * (2 if self.stretched else 1)  # the history is as large
 
     @property
     def result_bytes(self) -> float:
