@@ -133,3 +133,9 @@ def gram(rows: Float[Array, "m n"]) -> Float[Array, "m m"]:
     top, bottom = rows[: m // 2], rows[m // 2 :]
     corner = bottom @ top.T
     return jnp.block([[gram(top), corner.T], [corner, gram(bottom)]])
+
+
+def cumulative_sum(values: Float[Array, " n"]) -> Float[Array, " n"]:
+    """`sum_{j <= i} v_j`; a scan by halves on a TPU, where XLA does not finish a float64 window."""
+    scan = functools.partial(jax.lax.associative_scan, jnp.add)
+    return jax.lax.platform_dependent(values, tpu=scan, default=jnp.cumsum)

@@ -200,6 +200,15 @@ class AbstractSystem(Configurable):
         """Return the system with its steps cut so that one slice touches at most `max_floats`."""
         return self
 
+    def unsupported(self, platform: str) -> str:
+        """Why no run of this system is planned for a platform, "" if it can be.
+
+        **Arguments**
+
+        - `platform`: as JAX names it: "cpu", "gpu" or "tpu".
+        """
+        return ""
+
     def warnings(self) -> list[str]:
         """What the planner says before anything runs, such as of a rate above the stability limit.
 

@@ -122,3 +122,14 @@ def test_a_gram_matrix_of_blocks_is_the_product():
         product = np.asarray(linalg.gram(jnp.asarray(a)))
     np.testing.assert_allclose(product, a @ a.T, rtol=1e-12, atol=1e-13)
     np.testing.assert_array_equal(product, product.T)
+
+
+def test_a_cumulative_sum_has_no_window_on_a_tpu():
+    """XLA does not finish compiling one of 1024 float64 numbers."""
+    values = np.random.default_rng(4).standard_normal(300) ** 2
+    with jax.enable_x64(True):
+        sums = jax.jit(linalg.cumulative_sum)
+        np.testing.assert_array_equal(sums(values), jax.jit(jnp.cumsum)(values))
+        for platform, has_window in (("tpu", False), ("cpu", True)):
+            text = jax.export.export(sums, platforms=[platform])(values).mlir_module()
+            assert ("reduce_window" in text) is has_window

@@ -16,6 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from jaxscale._linalg import cumulative_sum
 from jaxscale.fields import Configurable, Integer, Real, count, is_traced
 from jaxscale.keys import categorical, index_below, words
 
@@ -109,7 +110,7 @@ def skill_frequencies(skill_exponent: Float[Array, ""], n_skills: int) -> Freque
     """`P_k` proportional to `k^-(skill_exponent + 1)`."""
     rank = jnp.arange(1, n_skills + 1, dtype=skill_exponent.dtype)
     weight = rank ** -(skill_exponent + 1)
-    tail = jnp.cumsum(weight[::-1])[::-1]
+    tail = cumulative_sum(weight[::-1])[::-1]
     return Frequencies(weight / tail[0], tail / tail[0])
 
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jaxscale._linalg import cumulative_sum
 from jaxscale.keys import index_below, normal_table, normals, uniforms, words
 from jaxscale.sparse._padding import Padding
 from jaxscale.sparse._spectrum import HEAD_PROBABILITY, AbstractCoordinates, PowerLawTail
@@ -147,9 +148,9 @@ def _events(
     """
     word = words(key, jnp.arange(padding.points, dtype=jnp.int32), 10)
     # S_i = sum_{j >= i} hazard_j, so that rare coordinates keep their relative precision
-    survival = jnp.cumsum(table.hazard[::-1])
+    survival = cumulative_sum(table.hazard[::-1])
     beyond = 0.0 if table.tail is None else table.tail.events
-    arrival = jnp.cumsum(-jnp.log(uniforms(word[0], word[1])))
+    arrival = cumulative_sum(-jnp.log(uniforms(word[0], word[1])))
     total = n_rows.astype(jnp.float64) * (survival[-1] + beyond)
     pick = uniforms(word[2], word[3]) * (survival[-1] + beyond)
     place = jnp.searchsorted(survival, pick - beyond, side="left")

@@ -18,6 +18,7 @@ import numpy as np
 from jax.scipy.special import gammainc
 from jaxtyping import Array, Float, Int, Key
 
+from jaxscale._linalg import cumulative_sum
 from jaxscale.fields import Configurable, Real, is_traced, part, real, vector
 from jaxscale.keys import categorical, words
 from jaxscale.superposition._outputs import AbstractAmplitude, Uniform
@@ -185,5 +186,5 @@ def _most_events(mean: float) -> int:
 
 def _survival(share: Float[Array, " f"]) -> Float[Array, " f"]:
     """`sum_{j >= i} share_j`, summed from the rare end so that rare features keep their share."""
-    tail = jnp.cumsum(share[::-1])[::-1]
+    tail = cumulative_sum(share[::-1])[::-1]
     return tail / tail[0]

@@ -412,6 +412,12 @@ def test_bare_calls_need_double_precision_and_a_key():
         jax.eval_shape(system.simulate, jr.key(0, impl="rbg"))
 
 
+def test_a_tpu_is_refused_with_the_reason():
+    system = RandomFeatureRegression(**GOOD)
+    assert "float64" in system.unsupported("tpu")
+    assert system.unsupported("cpu") == system.unsupported("gpu") == ""
+
+
 def test_work_grows_with_every_size():
     small = RandomFeatureRegression(**GOOD).work()
     for name, value in (("n_features", 40), ("n_samples", 400)):
