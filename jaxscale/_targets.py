@@ -23,6 +23,7 @@ class Target:
     - `bandwidth`: bytes per second between one device and its memory.
     - `flops`, `bfloat16_flops`: dense products per second at their peak, in float32 and bfloat16.
     - `n_devices`: devices of one process.
+    - `platform`: cpu, gpu or tpu.
 
     That TPUs pad the last axis of an array to 128 is not counted: XLA puts a long axis there, and
     programs of networks and students for a v5e, with axes of 5 to 100, take .08 to .84 of a plan.
@@ -38,6 +39,7 @@ class Target:
     flops: float
     bfloat16_flops: float
     n_devices: int = 1
+    platform: str = "gpu"
 
     @classmethod
     def of_this_process(cls) -> "Target":
@@ -65,7 +67,7 @@ class Target:
     @property
     def is_host(self) -> bool:
         """Whether these are CPU devices, which share one memory."""
-        return self.name == "cpu"
+        return self.platform == "cpu"
 
     def memory_each(self, n_devices: int) -> float:
         """Bytes of each of `n_devices` that work at once."""
@@ -89,7 +91,7 @@ class Target:
 
 def _host(n_devices: int) -> Target:
     """CPU devices of this machine, each with a core."""
-    return Target("cpu", host_memory(), 1e10, 1.8e11, 1.8e11, n_devices=n_devices)
+    return Target("cpu", host_memory(), 1e10, 1.8e11, 1.8e11, n_devices, "cpu")
 
 
 def _gpu(name: str, gigabytes: float, bandwidth: float, flops: float, bfloat16: float) -> Target:
@@ -97,7 +99,8 @@ def _gpu(name: str, gigabytes: float, bandwidth: float, flops: float, bfloat16: 
 
 
 def _tpu(name: str, gibibytes: float, bandwidth: float, bfloat16: float) -> Target:
-    return Target(name, gibibytes * 2**30, bandwidth, bfloat16 / FLOAT32_PASSES, bfloat16)
+    flops = bfloat16 / FLOAT32_PASSES
+    return Target(name, gibibytes * 2**30, bandwidth, flops, bfloat16, platform="tpu")
 
 
 TARGETS = {

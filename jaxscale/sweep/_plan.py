@@ -270,6 +270,9 @@ def plan_of(
     """Plan for some of the runs of a grid, by their flat indices."""
     target = target or Target.of_this_process()
     bounds = options.memory or target.budget, options.max_runs_per_chunk
+    if reason := grid.system.unsupported(target.platform):
+        name = type(grid.system).__name__
+        raise ValueError(f"`target` {target} cannot run {name}: {reason}; plan it for another.")
     parts, own_flops = divided(grid, run_ids, options.max_programs, target)
     buckets = tuple(
         planned_bucket(grid, ids, target, *bounds, options.keep_states) for ids in parts

@@ -120,7 +120,7 @@ def test_counting_a_finite_set_is_planned_above_its_compiled_memory(
     )
     (only,) = js.plan(js.Grid(model, seeds=group), target=target).buckets
     assert only.group == group
-    assert megabytes <= 1e-6 * only.bytes_per_device < 1.8 * megabytes
+    assert megabytes <= 1e-6 * only.bytes_per_device < 2.0 * megabytes
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_narrow_arrays_on_a_tpu_are_planned_above_their_compiled_memory(fields, 
 def test_every_system_is_planned_for_every_target(name):
     work = SYSTEMS[name].work()
     assert (work.traffic_floats or 0.0) > 0
-    for target in ("h200", "v5e"):
+    for target in ("h200",) if SYSTEMS[name].unsupported("tpu") else ("h200", "v5e"):
         plan = js.plan(js.Grid(SYSTEMS[name], seeds=3), target=target)
         assert (plan.n_runs, plan.n_devices, plan.target.name) == (3, 1, target)
         assert plan.buckets[0].bound in ("flops", "bytes", "launches")
@@ -235,3 +235,14 @@ def test_plans_of_a_cpu_are_the_recorded_ones(monkeypatch, name):
         monkeypatch.setattr(module, "host_memory", lambda: 64e9)
     plan = js.plan(grid_of_file(name, read_toml(name)), target="2xcpu")
     assert [(b.chunk, b.group, b.per_call) for b in plan.buckets][:2] == CPU_PLANS[name]
+
+
+def test_what_a_platform_cannot_compile_is_refused():
+    sparse = js.sparse.RandomFeatureRegression(
+        n_features=8, n_samples=16, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    grid = js.Grid(sparse, {"n_samples": [16, 32]})
+    for target in ("v5e", "4xv5p"):
+        with pytest.raises(ValueError, match="`target` .*v5.* cannot run RandomFeatureRegression: "):
+            js.plan(grid, target=target)
+    assert js.plan(grid, target="h200").n_runs == 2
