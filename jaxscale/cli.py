@@ -271,20 +271,37 @@ def plan(
     max_compiles: Compiles = None,
     memory: Memory = None,
     target: Device = None,
+    compile_ahead: Annotated[
+        bool, typer.Option("--compile", help="Compile for --target; needs its plugin.")
+    ] = False,
     devices: Devices = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Show how a sweep would be cut and what it would cost; compiles nothing.
+    """Show how a sweep would be cut and what it would cost; compiles nothing by default.
 
     The time is that of earlier runs of the same class on this machine, if they were timed.
-    For a --target that is not this machine it is an estimate.
+    For a --target that is not this machine it is an estimate; --compile adds the memory of its
+    compiled programs, where the plugin is installed: pip install "jaxscale[cuda12]" or [tpu].
 
     Warns of a learning rate above the stability limit where the limit has a closed form: for
     MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
     """
+    if compile_ahead:
+        import jax
+
+        if target is None:
+            raise ValueError("`--compile` belongs to --target NAME, such as --target h200.")
+        jax.config.update("jax_platforms", "cpu")  # the plugin of the target looks for no device
     _start(devices, no_cache)
+    from jaxscale.sweep._ahead import compiled_for
+    from jaxscale.sweep._program import compiled_bytes
+
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
-    typer.echo(str(_planned(file, settings, axis, seeds, bounds, target)[0]))
+    planned = _planned(file, settings, axis, seeds, bounds, target)[0]
+    typer.echo(str(planned))
+    for i, bucket in enumerate(planned.buckets if compile_ahead else ()):
+        size = compiled_bytes(compiled_for(bucket, planned.target.name)) / 1e6
+        typer.echo(f"bucket {i}: {size:.1f} MB per device, compiled for {planned.target.name}")
 
 
 @app.command()

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 import jaxscale as js
 from jaxscale import cli
 from jaxscale.papers import STUDIES
-from jaxscale.sweep import _execute as execute
+from jaxscale.sweep import _ahead, _execute as execute
 from jaxscale.sweep._config import preset_names
 
 SMALL = """
@@ -100,6 +101,14 @@ def test_plan_computes_nothing(command, sweep, monkeypatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
 
 
+def test_plan_compiles_for_its_target(command, sweep, monkeypatch):
+    compiled = jax.jit(lambda x: x * 3).lower(np.ones(1_000_000, np.float32)).compile()
+    monkeypatch.setattr(_ahead, "compiled_for", lambda *_: compiled)
+    code, out, _ = command("plan", sweep, "--target", "v5e", "--compile")
+    assert code == 0
+    assert out.splitlines()[-1] == "bucket 0: 8.0 MB per device, compiled for v5e"
+
+
 def test_the_old_name_of_max_programs_warns(command, sweep):
     code, out, err = command("plan", sweep, "--axis", "n_skills=3,5", "--max-compiles", "2")
     assert (code, "8 runs, 2 programs" in out) == (0, True)
@@ -165,6 +174,8 @@ def test_info(command):
             ["run", "SWEEP", "--figure", "a.svg", "--observable", "los"],
             ["`observable` must be one of", "did you mean `loss`"],
         ),
+        (["plan", "SWEEP", "--compile"], ["`--compile` belongs to --target"]),
+        (["plan", "SWEEP", "--target", "h20"], ["did you mean `h200`"]),
         (["reproduce", "emergance"], ["did you mean `emergence`"]),
         (["reproduce", "emergence", "--scale", "ful"], ["did you mean `full`"]),
         (["show", "nosuch.zarr"], ["`store`", "does not exist"]),

@@ -10,6 +10,7 @@ from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._system import Observable, Observables, Schema, TheoryKind, Work
 from jaxscale.emergence import theory
 from jaxscale.emergence._data import (
+    COUNT_BLOCK,
     AbstractData,
     FiniteSet,
     Online,
@@ -163,11 +164,12 @@ class MultilinearSkills(AbstractTrainedSystem):
         }
 
     def work(self) -> Work:
-        """A dozen operations per skill and step."""
+        """A dozen operations per skill and step; samples of a finite set are counted in blocks."""
+        counting = 7.0 * COUNT_BLOCK if isinstance(self.data, FiniteSet) else 0.0
         return Work(
             flops=12.0 * self.n_skills * self.n_steps,
             working_floats=6.0 * self.n_skills,
-            resident_floats=16.0 * self.n_skills,
+            resident_floats=16.0 * self.n_skills + counting,
             n_steps=self.n_steps,
         )
 

@@ -106,6 +106,23 @@ def test_a_finite_set_is_planned_above_its_compiled_memory(width, batch_size, me
     assert megabytes <= 1e-6 * only.bytes_per_device < 1.6 * megabytes
 
 
+@pytest.mark.parametrize(
+    ("target", "n_skills", "record", "group", "megabytes"),
+    [("h200", 1000, [0, 5000, 10_000], 1152, 140.5), ("v5e", 100, [0, 1000], 4096, 454.0)],
+)
+def test_counting_a_finite_set_is_planned_above_its_compiled_memory(
+    target, n_skills, record, group, megabytes
+):
+    """Counted in compiled programs: 2.1 blocks of samples of each run on an H200, 6.7 on a v5e."""
+    data = FiniteSet(n_samples=300)
+    model = js.emergence.MultilinearSkills(
+        n_skills=n_skills, n_steps=record[-1], record=record, data=data
+    )
+    (only,) = js.plan(js.Grid(model, seeds=group), target=target).buckets
+    assert only.group == group
+    assert megabytes <= 1e-6 * only.bytes_per_device < 1.8 * megabytes
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_is_planned_for_every_target(name):
     work = SYSTEMS[name].work()
@@ -126,7 +143,7 @@ def test_several_devices_share_the_runs():
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("h20", "did you mean `h200`"), ("0xh200", "`target` must be one of cpu, h100"), (3, "got 3")],
+    [("h20", "did you mean `h200`"), ("0xh200", "`target` must be one of cpu, h100")],
 )
 def test_unknown_targets_are_refused(given, words):
     with pytest.raises(ValueError, match=words):
