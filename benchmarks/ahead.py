@@ -106,12 +106,12 @@ def compile_one(name: str, target: str) -> dict[str, Any]:
 
 def in_a_process(name: str, target: str, limit: int) -> dict[str, Any]:
     """What `compile_one` counts, or how it failed."""
+    options = [f"--target={target}", f"--limit={limit}", f"--one={name}"]
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.ahead", "--target", target, "--one", name],
+        [sys.executable, "-m", "benchmarks.ahead", *options],
         capture_output=True,
         text=True,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1)),
     )
     if ended.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return {"failed": f"not compiled in {limit} s of CPU time"}
@@ -185,6 +185,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.one:
+        resource.setrlimit(resource.RLIMIT_CPU, (given.limit, given.limit + 1))
         return print(json.dumps(compile_one(given.one, given.target)))
     names = [name for name in programs() if not given.only or given.only in name]
     given.out.mkdir(parents=True, exist_ok=True)
