@@ -23,6 +23,7 @@ import jaxscale as js
 from benchmarks.cases import Case, system_of
 from benchmarks.hlo import Program
 from benchmarks.markdown import number, table
+from jaxscale._targets import Target
 from jaxscale.sweep._ahead import compiled_for
 from jaxscale.sweep._program import compiled_bytes
 
@@ -85,7 +86,10 @@ def programs() -> dict[str, js.Grid]:
 
 def compile_one(name: str, target: str) -> dict[str, Any]:
     """Compile the first program of a grid, and count."""
-    bucket = js.plan(programs()[name], target=target, max_programs=1).buckets[0]
+    grid = programs()[name]
+    if reason := grid.system.unsupported(Target.named(target).platform):
+        return {"refused": f"refused by the plan: {reason}"}
+    bucket = js.plan(grid, target=target, max_programs=1).buckets[0]
     began = time.process_time()
     compiled = compiled_for(bucket, target)
     seconds = time.process_time() - began
@@ -106,12 +110,12 @@ def compile_one(name: str, target: str) -> dict[str, Any]:
 
 def in_a_process(name: str, target: str, limit: int) -> dict[str, Any]:
     """What `compile_one` counts, or how it failed."""
+    options = [f"--target={target}", f"--limit={limit}", f"--one={name}"]
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.ahead", "--target", target, "--one", name],
+        [sys.executable, "-m", "benchmarks.ahead", *options],
         capture_output=True,
         text=True,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1)),
     )
     if ended.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return {"failed": f"not compiled in {limit} s of CPU time"}
@@ -122,7 +126,7 @@ def in_a_process(name: str, target: str, limit: int) -> dict[str, Any]:
 
 def is_short(row: dict[str, Any]) -> bool:
     """Whether a program takes more memory than its plan says, or was not compiled."""
-    return "failed" in row or row["compiled_bytes"] > row["planned_bytes"]
+    return "failed" in row or row.get("compiled_bytes", 0) > row.get("planned_bytes", 0)
 
 
 def measure(target: str, names: Sequence[str], limit: int, out: Path) -> dict[str, Any]:
@@ -160,8 +164,8 @@ def parts(results: Path = RESULTS) -> list[str]:
 
 
 def _cells(name: str, row: dict[str, Any]) -> list[str]:
-    if "failed" in row:
-        return [name, *[""] * (len(COLUMNS) - 2), row["failed"].replace("|", "\\|")]
+    if why := row.get("failed") or row.get("refused"):
+        return [name, *[""] * (len(COLUMNS) - 2), why.replace("|", "\\|")]
     mark = "**" if is_short(row) else ""
     return [
         name,
@@ -185,6 +189,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.one:
+        resource.setrlimit(resource.RLIMIT_CPU, (given.limit, given.limit + 1))
         return print(json.dumps(compile_one(given.one, given.target)))
     names = [name for name in programs() if not given.only or given.only in name]
     given.out.mkdir(parents=True, exist_ok=True)
