@@ -24,7 +24,7 @@ from jaxscale.sweep._states import States
 GOALS = {"engine": 0.05, "plan_seconds": 1.0, "store": 0.05}
 STRETCH_GOALS = {60.0: 0.02, 5.0: 0.05}  # seconds between states, and the share of time they cost
 OFTEN = 0.5  # seconds between states, so that a call of seconds writes several
-STEPS_OF = {"T2": 16, "T3b": 12, "T4": 6}  # times the steps of the case: a call takes seconds
+STEPS_OF = {"T2": 4, "T3b": 3, "T4": 4}  # times the steps of the case: a call takes seconds
 TINY_SYSTEM = {"n_skills": 3, "n_bits": 9, "width": 4, "batch_size": 16, "n_evaluation": 64}
 
 
