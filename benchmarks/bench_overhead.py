@@ -5,7 +5,6 @@
 
 import dataclasses
 import functools
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -74,14 +73,12 @@ def prepare_stretches(name: str, tiny: bool) -> tuple[dict[str, Any], dict[str, 
     long = dataclasses.replace(case, n_steps=case.n_steps * (1 if tiny else STEPS_OF[name]))
     system = system_of(long, "adam")
     grid = js.Grid(system, seeds=case.n_runs)
-    plans = {}
-    for what, above, every in (
-        ("one piece", math.inf, 60.0),
-        ("stretches", 0.0, 3600.0),
-        ("states", 0.0, OFTEN),
-    ):
-        _bucket.LONG_SECONDS = above
-        plans[what] = js.plan(grid, checkpoint_seconds=every)
+    _bucket.LONG_SECONDS = 0.0
+    plans = {"stretches": js.plan(grid, checkpoint_seconds=3600.0)}
+    plans["states"] = js.plan(grid, checkpoint_seconds=OFTEN)
+    (bucket,) = plans["stretches"].buckets
+    one_piece = dataclasses.replace(bucket, stretched=False)  # in the same groups and chunks
+    plans["one piece"] = dataclasses.replace(plans["stretches"], buckets=(one_piece,))
     written: list[int] = []
     write = States.write
 
