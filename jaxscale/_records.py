@@ -24,7 +24,7 @@ def _mask(value: Num[Array, "..."], good: Bool[Array, ""]) -> Num[Array, "..."]:
 
 def stop_steps(system: Any) -> tuple[int, ...]:
     """Steps at which a run is observed: 0, its records, and its checkpoints up to the last."""
-    return tuple(sorted({0, *system.record_steps, *system.checkpoints}))
+    return tuple(sorted({0, *system.record_steps, *system.checkpoints, system.n_steps}))
 
 
 def examined(

@@ -83,7 +83,8 @@ class Target:
     def is_local(self) -> bool:
         """Whether this process has such devices, and as many."""
         local = Target.of_this_process()
-        return self.name == local.name and self.n_devices <= local.n_devices
+        like = self.name == local.name and self.memory <= local.memory
+        return like and self.n_devices <= local.n_devices
 
     def __str__(self) -> str:
         return f"{self.n_devices} x {self.name}"

@@ -35,7 +35,7 @@ class Training(eqx.Module):
 def begin(system: Any, key: Key[Array, ""]) -> Training:
     """A run before its first step, nothing of it recorded."""
     system = cast(system, system.dtype)
-    state = system.init(jr.fold_in(key, INIT_STREAM))
+    state = jax.tree.map(jnp.asarray, system.init(jr.fold_in(key, INIT_STREAM)))
     n_stops = len(stop_steps(system))
 
     def blank(observed: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -230,12 +231,16 @@ def run(
     from rich.console import Console
 
     from jaxscale._status import Status
-    from jaxscale._text import unknown
+    from jaxscale._text import counted, unknown
     from jaxscale.report._fit_file import Request, check_request, fit_runs
     from jaxscale.report._plot import plot
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict
     from jaxscale.sweep._reader import read_attributes, store_path
+    from jaxscale.sweep._states import States
+
+    # a cluster that ends a job says so first: its runs stop as after Ctrl-C, and keep their states
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
     console = Console()
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
@@ -266,7 +271,9 @@ def run(
     console.print(f"store: {path}")
     if not runs.attrs["complete"]:
         n_done = sum(n for code, n in counts.items() if code != Status.not_run)
-        _leave(f"{n_done} of {planned.n_runs} runs are kept")
+        n_states = len(list(States(store_path(path))))
+        more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
+        _leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
     with _warnings_as_lines():
         fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
         if fit is not None:
@@ -303,7 +310,7 @@ def plan(
 
     The time is that of earlier runs of the same class on this machine, if they were timed.
     For a --target that is not this machine it is an estimate; --compile adds the memory of its
-    compiled programs, where the plugin is installed: pip install "jaxscale[cuda12]" or [tpu].
+    compiled programs, where the plugin is installed (the extra cuda12, cuda13 or tpu).
 
     Warns of a learning rate above the stability limit where the limit has a closed form: for
     MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
@@ -315,14 +322,16 @@ def plan(
             raise ValueError("`--compile` belongs to --target NAME, such as --target h200.")
         jax.config.update("jax_platforms", "cpu")  # the plugin of the target looks for no device
     _start(devices, no_cache)
-    from jaxscale.sweep._ahead import compiled_for
-    from jaxscale.sweep._program import compiled_bytes
-
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     stretches = (checkpoint_seconds, keep_states, longer)
     planned = _planned(file, settings, axis, seeds, bounds, stretches, target)[0]
     typer.echo(str(planned))
-    for i, bucket in enumerate(planned.buckets if compile_ahead else ()):
+    if not compile_ahead:
+        return
+    from jaxscale.sweep._ahead import compiled_for
+    from jaxscale.sweep._program import compiled_bytes
+
+    for i, bucket in enumerate(planned.buckets):
         size = compiled_bytes(compiled_for(bucket, planned.target.name)) / 1e6
         typer.echo(f"bucket {i}: {size:.1f} MB per device, compiled for {planned.target.name}")
 

@@ -41,13 +41,20 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     yield Table(str(stored.path), note, header, rows)
     sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
     remaining, seconds = counts[Status.not_run], _seconds(sessions)
-    note = "Complete." if not remaining else f"{counted(remaining, 'run')} remain"
+    verb = "remains" if remaining == 1 else "remain"
+    note = "Complete." if not remaining else f"{counted(remaining, 'run')} {verb}"
+    done = float(grid.n_runs - remaining)
     if remaining and (states := stored.under_way(stored.layout(stored.plan(Options())))):
-        steps = [state.step for state in states.values()]
-        note += f", {counted(len(steps), 'chunk')} of them at step {_ends(sorted(steps))}"
-    if remaining and remaining < grid.n_runs:
-        pace = seconds / (grid.n_runs - remaining)
-        note += f", about {duration(pace * remaining)} at the pace so far"
+        steps = sorted({state.step for state in states.values()})
+        at = " to ".join(f"{step:,}" for step in dict.fromkeys((steps[0], steps[-1])))
+        note += f", {counted(len(states), 'chunk')} of them at step {at}"
+        buckets = stored.plan(Options()).buckets
+        for (bucket, chunk), state in states.items():
+            system: Any = buckets[bucket].padded_system
+            done += len(buckets[bucket].ids_of(chunk)) * state.step / system.n_steps
+    if 0 < done < grid.n_runs:
+        remains = seconds / done * (grid.n_runs - done)
+        note += f", about {duration(remains)} at the pace so far"
     ends = ["complete" if s["complete"] else "stopped" for s in sessions]
     doing = "the command that began the store continues it"
     if remaining and is_locked(stored.path):

@@ -262,7 +262,8 @@ def _condition_in_batch(factor: Float[Array, "q q"], rank: Int[Array, ""]) -> Fl
     used = jnp.diag(_leading(factor.shape[0], rank).astype(factor.dtype))
     both = jnp.stack([factor, linalg.solve_upper(_unit_beyond(factor, rank), used)])
     norms = jnp.sqrt(jnp.linalg.eigvalsh(both @ both.mT)[:, -1])
-    return jnp.where(rank > 0, norms[0] * norms[1], 1.0)
+    condition = jnp.where(rank > 0, norms[0] * norms[1], 1.0)
+    return jnp.where(jnp.isnan(condition), jnp.inf, condition)  # of a singular triangle
 
 
 def _underdetermined(problem: Problem) -> Factored:

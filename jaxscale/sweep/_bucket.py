@@ -268,8 +268,9 @@ def planned_bucket(
     resident = resident_bytes(system)
     group = max(1, min(cached_group(system, target), int(memory // (resident + outputs))))
     per_device = math.ceil(len(run_ids) / n_devices)
-    long = keep_states or group * run_seconds(system, group, target) > LONG_SECONDS
-    if long and isinstance(system, AbstractTrainedSystem):
+    in_flight = min(group, per_device)
+    long = keep_states or in_flight * run_seconds(system, in_flight, target) > LONG_SECONDS
+    if long and is_trained_by_steps(system):
         most = per_device if most_runs is None else most_runs // n_devices
         group = _even(per_device, min(group, per_device, most))
         bucket = dataclasses.replace(bucket, stretched=True)
@@ -312,6 +313,12 @@ def _with_calls(
     return dataclasses.replace(
         bucket, chunk=chunk, group=group, n_devices=n_devices, per_call=max(1, per_call)
     )
+
+
+def is_trained_by_steps(system: AbstractSystem) -> bool:
+    """Whether `init`, `step` and `observe` are all that a run does: it may be cut in time."""
+    simulate = AbstractTrainedSystem.simulate
+    return isinstance(system, AbstractTrainedSystem) and type(system).simulate is simulate
 
 
 def recut(bucket: Bucket, ratio: float, most_runs: int | None) -> Bucket:

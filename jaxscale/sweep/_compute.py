@@ -53,6 +53,41 @@ class Pace:
     seconds: float = math.nan  # of a run on each device
 
 
+def prepared(
+    task: Task,
+    pace: Pace,
+    compiling: Callable[[], None] = lambda: None,
+    compiled: Callable[[float], None] = lambda seconds: None,
+) -> tuple[Any, Bucket]:
+    """The program of a task, compiled if this process does not keep it, and the bucket it is for.
+
+    Its groups are smaller than planned if the program would take too much memory.
+    """
+    bucket = task.bucket
+    memory = task.options.memory or bucket.target.budget
+    devices = tuple(jax.local_devices()[: bucket.n_devices])
+    with _settings(task):
+        if pace.key is None:
+            pace.key = structure_key(bucket.traced_system)
+
+        def program_of(bucket: Bucket) -> Any:
+            def build() -> Any:
+                compiling()
+                program = StretchProgram(bucket) if bucket.stretched else Program(bucket)
+                compiled(program.compile_seconds)
+                return program
+
+            shape = bucket.per_call, bucket.group, bucket.stretched
+            return PROGRAMS.find((pace.key, bucket.kinds, devices, *shape), build)
+
+        program = program_of(bucket)
+        if bucket.group > 1 and program.bytes > memory:  # the plan was wrong: smaller groups, once
+            fitting = bucket.group * memory / program.bytes
+            bucket = bucket.in_groups(largest_divisor(bucket.chunk // bucket.n_devices, fitting))
+            program = program_of(bucket)
+    return program, bucket
+
+
 def compute(
     task: Task,
     pace: Pace | None = None,
@@ -65,58 +100,55 @@ def compute(
     stopped: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Answer:
-    """Compute a chunk in this process, its first runs apart that have `begun`.
+    """Compute a chunk in this process; `begun` has results of its first runs, if there are any.
 
     It ends early after the call of the program with which `most_seconds` have passed; runs that are
     trained in stretches also after a stretch, or if they are `stopped`. `compiling` is called
-    before a program is compiled, `compiled` after it, with its seconds; `advanced` after every
-    call, with its runs (parts of runs, in stretches) and seconds. `ValueError` if the device has
-    too little memory.
+    before a program is compiled (and before long runs start, which is no time of a step, either),
+    `compiled` after it, with its seconds; `advanced` after every call, with its runs (parts of
+    runs, in stretches) and seconds. `ValueError` if the device has too little memory.
     """
-    bucket, root, seconds = task.bucket, task.root, 0.0
-    pace = Pace() if pace is None else pace
-    memory = task.options.memory or bucket.target.budget
-    with (
-        _memory_errors(bucket, memory),
-        jax.enable_x64(bucket.padded_system.dtype == "float64"),
-        jax.default_matmul_precision(task.options.matmul_precision),
-    ):
-        devices = tuple(jax.local_devices()[: bucket.n_devices])
-        if pace.key is None:
-            pace.key = structure_key(bucket.traced_system)
+    pace, seconds = Pace() if pace is None else pace, 0.0
 
-        def program_of(bucket: Bucket) -> Any:
-            def build() -> Any:
-                nonlocal seconds
-                compiling()
-                program = StretchProgram(bucket) if bucket.stretched else Program(bucket)
-                seconds += program.compile_seconds
-                compiled(program.compile_seconds)
-                return program
+    def counted(spent: float) -> None:
+        nonlocal seconds
+        seconds += spent
+        compiled(spent)
 
-            shape = bucket.per_call, bucket.group, bucket.stretched
-            return PROGRAMS.find((pace.key, bucket.kinds, devices, *shape), build)
+    program, bucket = prepared(task, pace, compiling, counted)
+    starts = bucket.stretched and task.state is None
+    if starts:
+        compiling()
 
-        program = program_of(bucket)
-        if bucket.group > 1 and program.bytes > memory:  # the plan was wrong: smaller groups, once
-            fitting = bucket.group * memory / program.bytes
-            bucket = bucket.in_groups(largest_divisor(bucket.chunk // bucket.n_devices, fitting))
-            program = program_of(bucket)
-
-        def called(n_runs: float, spent: float) -> None:
+    def called(n_runs: float, spent: float) -> None:
+        nonlocal starts
+        if n_runs and not starts:
             pace.seconds = spent * bucket.n_devices / n_runs
-            advanced(n_runs, spent)
+        advanced(n_runs, 0.0 if starts else spent)
+        starts = False
 
-        how = {"advanced": called, "clock": clock, "run_seconds": pace.seconds}
+    how: dict[str, Any] = {"advanced": called, "clock": clock, "run_seconds": pace.seconds}
+    with _settings(task):
         if bucket.stretched:
             most = min(most_seconds, task.options.checkpoint_seconds)
             how |= {"most_seconds": most, "stopped": stopped}
-            values, state = program.train(bucket, root, task.state, **how)
+            values, state = program.train(bucket, task.root, task.state, **how)
             state = None if values and not task.options.keep_states else state
         else:
             parts = {} if begun is None else begun.values
-            values, state = program.simulate(bucket, root, parts, most_seconds, **how), None
+            values, state = program.simulate(bucket, task.root, parts, most_seconds, **how), None
     return Answer(values, seconds, describe_devices(bucket.n_devices), state)
+
+
+@contextlib.contextmanager
+def _settings(task: Task) -> Iterator[None]:
+    """Precision of a task; XLA's errors of memory as `ValueError`."""
+    with (
+        _memory_errors(task.bucket, task.options.memory or task.bucket.target.budget),
+        jax.enable_x64(task.bucket.padded_system.dtype == "float64"),
+        jax.default_matmul_precision(task.options.matmul_precision),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ from jaxscale._files import require_folder
 from jaxscale._linalg import one_blas_thread
 from jaxscale._targets import Target
 from jaxscale.keys import root_key
-from jaxscale.sweep._bucket import recut, uncut_bucket
-from jaxscale.sweep._compute import Answer, Pace, Task, compute, describe_devices
+from jaxscale.sweep._bucket import is_trained_by_steps, recut, uncut_bucket
+from jaxscale.sweep._compute import Answer, Pace, Task, compute, describe_devices, prepared
 from jaxscale.sweep._executor import answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
@@ -104,12 +104,23 @@ def run(
     path = store_path(store)
     stored = _complete(path, plan)
     if stored is not None:
+        _warn_of_states(stored.plan(plan.options))
         return stored.dataset()
     with store_errors(path):
         require_folder("store", path)
     with store_lock(path):
         plan, results = _opened(path, plan)
+        _warn_of_states(plan)
         return _work(Session(plan, results, executor), progress)
+
+
+def _warn_of_states(plan: Plan) -> None:
+    """Warn if states are asked for of runs that a store has begun without them."""
+    buckets = [b for b in plan.buckets if is_trained_by_steps(b.padded_system) and not b.stretched]
+    if plan.options.keep_states and buckets:
+        n_runs = sum(b.n_runs for b in buckets)
+        text = f"`keep_states` comes too late for {n_runs} runs, which the store began without it"
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def _require_memory(result_bytes: float) -> None:
@@ -179,14 +190,15 @@ class Session:
 
     def n_done(self, where: Where) -> float:
         """Runs of an unfinished chunk times the part of their steps that is done."""
-        n_steps = self.plan.buckets[where[0]].padded_system.work().n_steps
-        return self.n_runs(where) * self.steps.get(where, 0) / max(n_steps, 1)
+        if where not in self.steps:
+            return 0.0
+        system: Any = self.plan.buckets[where[0]].padded_system
+        return self.n_runs(where) * self.steps[where] / system.n_steps
 
     def chunks(self, progress: Progress) -> Generator[tuple[Where, Answer]]:
         """Answers as they come; nothing of one is held while the next is computed."""
         if self.executor is not None:
-            tasks = {where: self.task(*where) for where in self.remaining}
-            yield from answers(self.executor, tasks)
+            yield from answers(self.executor, self.remaining, self.task)
             return
         begun: dict[Where, Answer] = {}
         if (pilot := self.pilot()) is not None:
@@ -201,6 +213,7 @@ class Session:
     def stretches(self, where: Where, progress: Progress) -> Generator[tuple[Where, Answer]]:
         """Answers for a chunk after every stretch; Ctrl-C ends one early, and waits for it."""
         task, ended = self.task(*where), False
+        prepared(task, self.paces.setdefault(where[0], Pace()), progress.compile, self.compiled)
         while not ended:
             with delayed_interrupt() as interrupts:
                 stopped = functools.partial(bool, interrupts)
@@ -220,20 +233,19 @@ class Session:
         stopped: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Answer for a chunk, of which the first runs may have begun, or for as many as fit."""
-
-        def compiled(seconds: float) -> None:
-            self.compile_seconds += seconds
-
         return compute(
             self.task(*where) if task is None else task,
             self.paces.setdefault(where[0], Pace()),
             begun,
             most_seconds,
             compiling=progress.compile,
-            compiled=compiled,
+            compiled=self.compiled,
             advanced=functools.partial(progress.advance, where[0]),
             stopped=stopped,
         )
+
+    def compiled(self, seconds: float) -> None:
+        self.compile_seconds += seconds
 
     def pilot(self) -> int | None:
         """The bucket by which a new store is cut: the longest whose chunks can be cut otherwise."""

@@ -16,6 +16,7 @@ from jaxscale._targets import Target
 from jaxscale.sweep._bucket import cached_group, on_local_devices
 from jaxscale.sweep._compute import Answer, Task, compute
 from jaxscale.sweep._states import Where
+from jaxscale.sweep._stretches import State
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.5
 IN_FLIGHT = 1000  # tasks, each of which holds its system: also SLURM's longest job array
@@ -34,8 +35,10 @@ def check_executor(executor: Any) -> None:
         )
 
 
-def answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, Answer]]:
-    """Answers of the executor as they come.
+def answers(
+    executor: Any, remaining: Iterable[Where], task: Callable[[int, int], Task]
+) -> Iterator[tuple[Where, Answer]]:
+    """Answers of the executor to the tasks that remain, as they come.
 
     At most `IN_FLIGHT` tasks are with the executor, or `PER_WORKER` for every worker of a local
     pool; more follow, as one batch, when half of them have been answered. When the caller is
@@ -47,11 +50,19 @@ def answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, An
     """
     workers = getattr(executor, "_max_workers", None)  # of a pool of concurrent.futures
     most = IN_FLIGHT if workers is None else min(IN_FLIGHT, PER_WORKER * workers)
-    wait, failure, waiting = SHORTEST_WAIT, None, dict(tasks)
+    wait, failure = SHORTEST_WAIT, None
+    waiting: dict[Where, State | None] = dict.fromkeys(remaining)
     pending: dict[Where, Any] = {}
 
     def again(where: Where, answer: Answer) -> None:
-        waiting[where] = dataclasses.replace(tasks[where], state=answer.state)
+        others = dict(waiting)
+        waiting.clear()
+        waiting.update({where: answer.state} | others)  # first: fewer runs are under way
+
+    def submit(where: Where) -> Any:
+        made, state = task(*where), waiting.pop(where)
+        made = made if state is None else dataclasses.replace(made, state=state)
+        return executor.submit(compute_anywhere, made)
 
     try:
         while (pending or waiting) and failure is None:
@@ -59,7 +70,7 @@ def answers(executor: Any, tasks: dict[Where, Task]) -> Iterator[tuple[Where, An
                 if waiting and 2 * len(pending) <= most:
                     with getattr(executor, "batch", contextlib.nullcontext)():
                         for where in list(waiting)[: most - len(pending)]:
-                            pending[where] = executor.submit(compute_anywhere, waiting.pop(where))
+                            pending[where] = submit(where)
                 ready = [where for where, future in pending.items() if future.done()]
             except Exception as error:  # a pool that was shut down, or broke
                 failure, ready = error, _done(pending)
@@ -88,7 +99,7 @@ def _collected(
 ) -> Generator[tuple[Where, Answer], None, BaseException | None]:
     """Take tasks that are done out of `pending`: answers come, the last error is returned.
 
-    `unfinished` is told of answers after a stretch, without results, once the caller has them.
+    `unfinished` is called with answers after a stretch, without results, once the caller has them.
     """
     failure = None
     for where in ready:

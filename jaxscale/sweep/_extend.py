@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,9 @@ def _ratio(stored: StoreReader, plan: Plan, layout: Layout) -> float:
         seconds += max(0.0, session["wall_seconds"] - session["compile_seconds"])
     each = [b.seconds / b.n_runs for b in plan.buckets]
     estimated = sum(n_runs * each[bucket] for (bucket, _), n_runs in _done(stored, layout))
+    for (bucket, _), state in stored.under_way(layout).items():
+        system: Any = plan.buckets[bucket].padded_system
+        estimated += plan.buckets[bucket].chunk * each[bucket] * state.step / system.n_steps
     return seconds / estimated if estimated and seconds >= SHORTEST_SECONDS else 0.0
 
 
@@ -124,5 +128,8 @@ def match_runs(part: Grid, larger: Grid, path: Path) -> np.ndarray:
     for i in every[:: -(-len(every) // COMPARED)]:
         one, two = part.system_at(int(i)), larger.system_at(int(ids[i]))
         if json.dumps(encode(one), sort_keys=True) != json.dumps(encode(two), sort_keys=True):
-            raise refuse("its system differs")
+            both = [getattr(s, "n_steps", 0) for s in (one, two)]
+            steps = f": it has n_steps {both[0]}, not {both[1]}" if both[0] != both[1] else ""
+            hint = "; train longer first, then add runs" if 0 < both[0] < both[1] else ""
+            raise refuse(f"its system differs{steps}{hint}")
     return ids

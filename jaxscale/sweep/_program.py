@@ -134,7 +134,7 @@ class Program:
         began = time.perf_counter()
         function, arguments = program_function(bucket, mesh_of(bucket.n_devices))
         lowered = jax.jit(function).lower(*arguments)
-        _check_outputs(self.traced_system, lowered.out_info)
+        check_outputs(self.traced_system, lowered.out_info)
         self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - began
 
@@ -218,7 +218,7 @@ def _arguments(bucket: Bucket, first: int, n_groups: int) -> tuple[Any, dict[str
     return np.int32(n_groups), columns, put(bucket.seeds)
 
 
-def _check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
+def check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
     """Raise `ValueError` unless a system returns what its schema declares."""
     name, schema = type(system).__name__, system.schema
     declared = {n: schema.shape(n) for n in schema.observables} | {STATUS: ()}

@@ -12,7 +12,7 @@ from jaxscale._text import duration
 from jaxscale.sweep._bucket import Bucket
 
 LINE_SECONDS = 10.0  # between lines where there is no terminal
-SHORTEST_TIME = 0.02  # that says how long runs of a kind take
+SHORTEST_TIME, LEAST_RUNS = 0.02, 0.1  # that say how long runs of a kind take
 
 
 class Progress:
@@ -28,6 +28,7 @@ class Progress:
         remaining: Sequence[float],
         clock: Callable[[], float] = time.perf_counter,
     ):
+        self._parts = any(b.stretched for b in buckets)  # of runs are done, too
         self._estimates = [b.seconds / b.n_runs for b in buckets]
         self.total, self.remaining = sum(b.n_runs for b in buckets), list(remaining)
         self._runs, self._seconds = [0.0] * len(buckets), [0.0] * len(buckets)
@@ -60,7 +61,11 @@ class Progress:
 
     def measured(self) -> dict[int, tuple[float, float]]:
         """Estimated and measured seconds per run of the buckets that were timed long enough."""
-        timed = [i for i, seconds in enumerate(self._seconds) if seconds >= SHORTEST_TIME]
+        timed = [
+            i
+            for i, seconds in enumerate(self._seconds)
+            if seconds >= SHORTEST_TIME and self._runs[i] >= LEAST_RUNS
+        ]
         return {i: (self._estimates[i], self._seconds[i] / self._runs[i]) for i in timed}
 
     @property
@@ -80,7 +85,9 @@ class Progress:
         seconds = self.seconds_remaining
         ends = "" if seconds is None else f", about {duration(seconds)} remaining"
         doing = ", compiling" if self.compiling else ""
-        share = f"{int(self.done):,} of {self.total:,} runs ({self.done / self.total:.0%})"
+        share = f"{self.done / self.total:.0%} of {self.total:,} runs"
+        if not self._parts:
+            share = f"{int(self.done):,} of {self.total:,} runs ({self.done / self.total:.0%})"
         return f"{share} after {duration(self._clock() - self.began)}{ends}{doing}"
 
     @contextlib.contextmanager

@@ -291,9 +291,12 @@ class StoreReader:
 
     def under_way(self, layout: Layout) -> dict[Where, State]:
         """How far unfinished chunks are whose runs are trained in stretches; without leaves."""
-        states = {} if self.is_complete else {w: self._states.look(*w) for w in self._states}
-        done = {w for w in states if np.all(self.done[layout.shards(*w)])}
-        return {w: state for w, state in states.items() if w not in done and state is not None}
+        states = {}
+        for where in () if self.is_complete else self._states:
+            with contextlib.suppress(ValueError):  # a damaged one, which the next run refuses
+                if not np.all(self.done[layout.shards(*where)]):
+                    states[where] = self._states.look(*where)
+        return {where: state for where, state in states.items() if state is not None}
 
     def _of_begun_runs(
         self, layout: Layout, states: dict[Where, State], name: str, ids: np.ndarray

@@ -1,4 +1,4 @@
-"""States of unfinished runs on disk: one file per chunk, replaced whole.
+"""States of unfinished runs on disk: one file per chunk, replaced at once.
 
 A file of NumPy's (a zip archive, whose checksums are compared when it is read) takes one write, one
 fsync and one rename; a Zarr group of the same arrays takes a file for each.
@@ -31,6 +31,9 @@ class States:
         """Where the state of a chunk is."""
         return self.folder / f"{bucket}-{chunk}.npz"
 
+    def __contains__(self, where: Where) -> bool:
+        return self.file(*where).exists()
+
     def __iter__(self) -> Iterator[Where]:
         """Chunks with a state, by bucket and chunk."""
         for file in sorted(self.folder.glob("*.npz")) if self.folder.is_dir() else ():
@@ -41,8 +44,10 @@ class States:
         """Replace the state of a chunk: whoever reads meets the old one or the new one."""
         file = self.file(bucket, chunk)
         temporary = file.with_suffix(".new")
-        self.folder.mkdir(exist_ok=True)
-        leaves = {f"leaf {i}": leaf for i, leaf in enumerate(state.leaves)}
+        if not self.folder.is_dir():
+            self.folder.mkdir()
+            flush([self.folder.parent])
+        leaves = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
         history = {f"history {name}": value for name, value in state.history.items()}
         with temporary.open("wb") as opened:
             np.savez(opened, step=np.asarray(state.step), **leaves, **history)  # pyright: ignore
@@ -55,14 +60,13 @@ class States:
         with self._opened(bucket, chunk) as arrays:
             if arrays is None:
                 return None
-            n_leaves = sum(name.startswith("leaf ") for name in arrays.files)
-            leaves = tuple(arrays[f"leaf {i}"] for i in range(n_leaves))
-            return State(int(arrays["step"]), leaves, _history(arrays))
+            leaves, history = _named("leaf ", arrays), _named("history ", arrays)
+            return State(int(arrays["step"]), leaves, history)
 
     def look(self, bucket: int, chunk: int) -> State | None:
         """State of a chunk without its leaves, None if there is none."""
         with self._opened(bucket, chunk) as arrays:
-            return arrays and State(int(arrays["step"]), (), _history(arrays))
+            return arrays and State(int(arrays["step"]), {}, _named("history ", arrays))
 
     def step(self, bucket: int, chunk: int) -> int:
         """Steps that the runs of a chunk have done."""
@@ -94,7 +98,7 @@ class States:
             file.unlink(missing_ok=True)
 
 
-def _history(arrays: Any) -> dict[str, np.ndarray]:
-    prefix = "history "
+def _named(prefix: str, arrays: Any) -> dict[str, np.ndarray]:
+    """Arrays whose names begin so, by the rest of their names."""
     names = [name for name in arrays.files if name.startswith(prefix)]
     return {name.removeprefix(prefix): arrays[name] for name in names}

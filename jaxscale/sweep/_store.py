@@ -100,11 +100,19 @@ class ZarrStore:
             self._header = json.loads((path / "zarr.json").read_bytes())
             self._sessions = json.loads(self._header["attributes"].get("sessions", "[]"))
             self._states = States(path)
-            self._states.remove_unfinished()
+            self._remove_stale_states()
 
     def is_done(self, bucket: int, chunk: int) -> bool:
         """Whether the data of a chunk are on disk."""
         return bool(np.all(self._done[self.layout.shards(bucket, chunk)]))
+
+    def _remove_stale_states(self) -> None:
+        """Delete what a writer that was killed had begun, and states that results have replaced."""
+        self._states.remove_unfinished()
+        for where in [where for where in self._states if self.is_done(*where)]:
+            system: Any = self.layout.buckets[where[0]].padded_system
+            if self._states.step(*where) < system.n_steps:
+                self._states.remove(*where)
 
     def steps(self) -> dict[Where, int]:
         """Steps that unfinished chunks have done, where their runs are under way."""
@@ -143,7 +151,9 @@ class ZarrStore:
             if state is not None:
                 self._states.write(bucket, chunk, state)
             self._arrays["done"][shards] = True
-            if state is None:
+            if state is None and (bucket, chunk) in self._states:
+                flush([*chunk_files(self.path, "done", 1, range(shards.start, shards.stop))])
+                flush([self.path / "done" / "c"])  # a power failure must not take both
                 self._states.remove(bucket, chunk)
         self._done[shards] = True
 

@@ -19,14 +19,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscale._records import stop_steps
-from jaxscale._under_way import advance, begin, results_of
-from jaxscale.keys import IMPLEMENTATION, root_key
+from jaxscale._under_way import Training, advance, begin, results_of
+from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._program import (
     CALL_SECONDS,
     FASTER,
     ROOT,
     RUNS,
+    check_outputs,
     compiled_bytes,
     mesh_of,
     of_group,
@@ -45,22 +46,23 @@ class State:
     """Runs of a chunk under way, as plain data in their order, padding included.
 
     - `step`: steps that they have done.
-    - `leaves`: leaves of their `Training` but the history, keys as the words they are made of.
+    - `leaves`: leaves of their `Training` but the history, by their path; keys as their words.
     - `history`: observables at every stop, blank where it is not reached.
     """
 
     step: int
-    leaves: tuple[np.ndarray, ...]
+    leaves: dict[str, np.ndarray]
     history: dict[str, np.ndarray]
 
     def of_run(self, system: AbstractTrainedSystem, row: int) -> Any:
         """State of one run of the chunk, as `system.init` and `system.step` define it."""
         with jax.enable_x64(system.dtype == "float64"):
-            like = jax.eval_shape(begin, system, root_key(0))
-            data, _ = jax.eval_shape(_to_data, like)
-            pairs = zip(self.leaves, data, strict=True)
-            leaves = [jnp.asarray(_named(leaf, one.dtype)[row]) for leaf, one in pairs]
-            return _from_data((leaves, {}), like).state
+            form = Form.of(begin, system, root_key(0))
+            leaves = {
+                path: jnp.asarray(_named(self.leaves[path], shape.dtype)[row])
+                for path, shape in form.shapes[0].items()
+            }
+            return form.training((leaves, {})).state
 
     def values(self, system: Any) -> dict[str, np.ndarray]:
         """Observables at the records of `system`, blank where none is reached; no status."""
@@ -76,6 +78,7 @@ class StretchProgram:
         self._sharding = NamedSharding(mesh, PartitionSpec(RUNS))
         began = time.perf_counter()
         lowered, arguments = lowered_for(bucket, mesh)
+        check_outputs(bucket.traced_system, lowered.out_info[1])
         self._shapes, self._compiled = arguments[UNDER_WAY], lowered.compile()
         self.compile_seconds = time.perf_counter() - began
 
@@ -96,13 +99,12 @@ class StretchProgram:
             by_group = values.reshape(-1, bucket.group, *values.shape[1:])
             return jax.device_put(by_group, self._sharding)
 
-        def put_state(values: np.ndarray, like: Any) -> Any:
-            values = _named(values, like.dtype)
-            if values.shape[1:] != like.shape[2:] or values.dtype != like.dtype:
+        def put_state(values: np.ndarray | None, like: Any) -> Any:
+            values = None if values is None else _named(values, like.dtype)
+            if values is None or (values.shape[1:], values.dtype) != (like.shape[2:], like.dtype):
                 raise ValueError(
-                    f"`store` has states of shape {values.shape[1:]} ({values.dtype}), its system "
-                    f"{like.shape[2:]} ({like.dtype}): its class was changed; delete the folder "
-                    "`done/states` in it to train these runs from the start."
+                    "`store` has states of other runs than its system trains here: its class was "
+                    "changed; delete the folder `done/states` in it to train them from the start."
                 )
             return put(values)
 
@@ -110,7 +112,10 @@ class StretchProgram:
             make = functools.partial(jnp.zeros, device=self._sharding)
             under_way = jax.tree.map(lambda like: make(like.shape, like.dtype), self._shapes)
         else:
-            under_way = jax.tree.map(put_state, (state.leaves, state.history), self._shapes)
+            under_way = tuple(
+                {name: put_state(given.get(name), like) for name, like in shapes.items()}
+                for given, shapes in zip((state.leaves, state.history), self._shapes, strict=True)
+            )
         leaves = eqx.filter(bucket.traced_system, eqx.is_array_like)
         columns = {path: put(column) for path, column in bucket.columns.items()}
         return leaves, root, columns, put(bucket.seeds), under_way
@@ -180,10 +185,10 @@ def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
 
     runs = shapes_of_runs(bucket, mesh)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), runs)
-    like = jax.eval_shape(starting, leaves, ROOT, *one)
+    form = Form.of(starting, leaves, ROOT, *one)
     n_groups = bucket.n_devices * bucket.per_call
     under_way = jax.tree.map(
-        lambda x: spread_shape((n_groups, *x.shape), x.dtype, mesh), jax.eval_shape(_to_data, like)
+        lambda x: spread_shape((n_groups, *x.shape), x.dtype, mesh), form.shapes
     )
 
     def stretch(
@@ -196,11 +201,11 @@ def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
                 return of_group(static, bucket.group, function, leaves, root, *own, *more)
 
             def begun() -> Any:
-                return _to_data(starting(leaves, root, *own))
+                return to_data(starting(leaves, root, *own))
 
             data = jax.lax.cond(first == 0, begun, lambda: data)
-            training = advance(each, _from_data(data, like), stops, first, last)
-            return _to_data(training), each(results_of, training)
+            training = advance(each, form.training(data), stops, first, last)
+            return to_data(training), each(results_of, training)
 
         groups = columns, seeds, under_way
         if bucket.per_call == 1:
@@ -212,28 +217,62 @@ def stretch_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
     return sharded, (leaves, ROOT, *runs, under_way, np.int32(0), np.int32(0))
 
 
-def _named(values: np.ndarray, dtype: Any) -> np.ndarray:
-    """Values of JAX's short floats, whose name NumPy's files do not keep."""
-    unnamed = values.dtype.kind == "V" and values.itemsize == np.dtype(dtype).itemsize
-    return values.view(dtype) if unnamed else values
-
-
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _to_data(training: Any) -> tuple[tuple[Any, ...], Any]:
-    """Leaves of a `Training` but the history, keys as their words, and the history."""
-    leaves = jax.tree.leaves(dataclasses.replace(training, history={}))
-    return tuple(jr.key_data(x) if _is_key(x) else x for x in leaves), training.history
+def to_data(training: Training) -> tuple[dict[str, Any], Any]:
+    """Leaves of a `Training` but the history, by their path, keys as words; and the history."""
+    leaves, _ = jax.tree.flatten_with_path(dataclasses.replace(training, history={}))
+    return {
+        jax.tree_util.keystr(path): jr.key_data(leaf) if _is_key(leaf) else leaf
+        for path, leaf in leaves
+    }, training.history
 
 
-def _from_data(data: Any, like: Any) -> Any:
-    leaves, history = data
-    shapes, tree = jax.tree.flatten(dataclasses.replace(like, history={}))
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a `Training` is made of data: shapes of the data, its tree, paths and generators of keys.
 
-    def typed(leaf: Any, like: Any) -> Any:
-        return jr.wrap_key_data(leaf, impl=IMPLEMENTATION) if _is_key(like) else leaf
+    JAX sorts dictionaries: the paths are in the order of the tree.
+    """
 
-    training = jax.tree.unflatten(tree, map(typed, leaves, shapes))
-    return dataclasses.replace(training, history=history)
+    shapes: tuple[dict[str, Any], Any]
+    tree: Any
+    paths: tuple[str, ...]
+    generators: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, make: Callable[..., Training], *arguments: Any) -> "Form":
+        """The form of what `make` returns."""
+        paths: list[str] = []
+        generators: list[Any] = []
+
+        def data(*arguments: Any) -> Any:
+            training = make(*arguments)
+            leaves = jax.tree.leaves(dataclasses.replace(training, history={}))
+            generators[:] = [jr.key_impl(leaf) if _is_key(leaf) else None for leaf in leaves]
+            by_path, history = to_data(training)
+            paths[:] = by_path
+            return by_path, history
+
+        like = jax.eval_shape(make, *arguments)
+        tree = jax.tree.structure(dataclasses.replace(like, history={}))
+        shapes = jax.eval_shape(data, *arguments)
+        return cls(shapes, tree, tuple(paths), tuple(generators))
+
+    def training(self, data: Any) -> Training:
+        """The `Training` that these data are made of."""
+        leaves, history = data
+        pairs = zip(self.paths, self.generators, strict=True)
+        typed = [
+            leaves[path] if generator is None else jr.wrap_key_data(leaves[path], impl=generator)
+            for path, generator in pairs
+        ]
+        return dataclasses.replace(jax.tree.unflatten(self.tree, typed), history=history)
+
+
+def _named(values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Values of JAX's short floats, whose name NumPy's files do not keep."""
+    unnamed = values.dtype.kind == "V" and values.itemsize == np.dtype(dtype).itemsize
+    return values.view(dtype) if unnamed else values

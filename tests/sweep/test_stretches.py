@@ -13,8 +13,9 @@ from systems import SYSTEMS
 import jaxscale as js
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._stored import stored_tables
-from jaxscale.sweep import _bucket as bucket, _stretches as stretches
-from jaxscale.sweep._compute import Task, compute
+from jaxscale.sweep import _bucket as bucket, _store as store, _stretches as stretches
+from jaxscale.sweep._compute import Pace, Task, compute
+from jaxscale.sweep._progress import Progress
 from jaxscale.sweep._states import States
 from jaxscale.sweep._stretches import State
 
@@ -168,15 +169,18 @@ def test_a_damaged_state_is_refused(tmp_path, harm, monkeypatch):
 def test_a_state_of_another_class_is_refused():
     plan = js.plan(GRID)
     _, (state, *_) = in_pieces(plan, 1)
-    other = dataclasses.replace(state, leaves=(state.leaves[0][:, :-1], *state.leaves[1:]))
-    with pytest.raises(ValueError, match="its class was changed; delete the folder"):
-        compute(task_of(plan, other))
+    shorter = {name: leaf[:, :-1] if leaf.ndim > 1 else leaf for name, leaf in state.leaves.items()}
+    renamed = {f"other {name}": leaf for name, leaf in state.leaves.items()}
+    for leaves in (shorter, renamed):
+        other = dataclasses.replace(state, leaves=leaves)
+        with pytest.raises(ValueError, match="its class was changed; delete the folder"):
+            compute(task_of(plan, other))
 
 
 def test_a_half_written_state_is_never_read(tmp_path, monkeypatch):
-    store, state = tmp_path / "s.zarr", State(3, (np.arange(4.0),), {"loss": np.zeros((4, 2))})
-    (store / "done").mkdir(parents=True)
-    states = States(store)
+    path, state = tmp_path / "s.zarr", State(3, {".a": np.arange(4.0)}, {"loss": np.zeros((4, 2))})
+    (path / "done").mkdir(parents=True)
+    states = States(path)
     states.write(0, 1, state)
 
     def killed(*arguments, **arrays):
@@ -189,7 +193,7 @@ def test_a_half_written_state_is_never_read(tmp_path, monkeypatch):
             states.write(0, 1, dataclasses.replace(state, step=4))
     assert list(states) == [(0, 1)]
     assert states.step(0, 1) == 3
-    np.testing.assert_array_equal(states.read(0, 1).leaves[0], np.arange(4.0))
+    np.testing.assert_array_equal(states.read(0, 1).leaves[".a"], np.arange(4.0))
     assert [file.suffix for file in states.folder.iterdir()].count(".new") == 1
     states.remove_unfinished()
     assert [file.name for file in states.folder.iterdir()] == ["0-1.npz"]
@@ -321,3 +325,169 @@ def test_a_run_without_a_state(tmp_path):
         js.open_state(tmp_path / "s.zarr", learning_rate=0.1, seed=0)
     with pytest.raises(ValueError, match="`learning_rate` has no value 7"):
         js.open_state(tmp_path / "s.zarr", learning_rate=7, seed=0)
+
+
+class Lost(MultilinearSkills):
+    """Declares an observable that it does not return."""
+
+    @property
+    def schema(self):
+        return super().schema.adding(lost=js.Observable(("step",), "1", "lost"))
+
+
+def test_what_the_schema_declares_is_checked():
+    with pytest.raises(ValueError, match="declares 'lost', which it does not return"):
+        js.run(js.Grid(Lost(n_skills=3, n_steps=5)), progress=False)
+
+
+class Otherwise(MultilinearSkills):
+    """Its runs do more than their steps."""
+
+    def simulate(self, key):
+        values = super().simulate(key)
+        return values | {"loss": values["loss"] + 7.0}
+
+
+def test_runs_that_do_more_than_their_steps_are_not_cut():
+    plan = js.plan(js.Grid(Otherwise(n_skills=3, n_steps=5)), keep_states=True)
+    assert not plan.buckets[0].stretched
+    assert float(js.run(plan.grid, progress=False)["loss"].min()) > 6.0
+
+
+class Scalars(MultilinearSkills):
+    """Its state has a Python number and a key of another generator; it converges early."""
+
+    @property
+    def checkpoints(self):
+        return (2,)
+
+    def init(self, key):
+        return super().init(key), 0.5, jax.random.key(3, impl="rbg")
+
+    def step(self, state, key):
+        return super().step(state[0], key), state[1], state[2]
+
+    def observe(self, state):
+        return super().observe(state[0])
+
+
+def test_states_of_any_leaves(monkeypatch):
+    grid = js.Grid(Scalars(n_skills=3, n_steps=20, record=[0, 10]))
+    runs = js.run(grid, progress=False)
+    monkeypatch.setattr(bucket, "LONG_SECONDS", 1e9)
+    equal(runs, js.run(grid, progress=False))
+
+
+def test_a_kill_before_the_mark_costs_nothing(finished):
+    """The final state is there, and the mark is not: as after the advice for a damaged file."""
+    before = js.open_store(finished).load()
+    (finished / "done" / "c" / "0").unlink()
+    assert (js.open_store(finished)["status"] == -1).all()
+    equal(js.run(js.plan(GRID, keep_states=True), store=finished, progress=False), before)
+
+
+def test_a_kill_after_the_mark_leaves_no_state(tmp_path, monkeypatch):
+    path = tmp_path / "s.zarr"
+    monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(States, "remove", lambda *where: None)
+        js.run(js.plan(GRID, checkpoint_seconds=1e-9), store=path, progress=False)
+    assert list(States(path)) == [(0, 0)]  # one step before the end
+    js.run(GRID.replace(seeds=3), store=path, progress=False)
+    assert list(States(path)) == []
+
+
+def test_the_mark_is_on_disk_before_the_state_is_removed(tmp_path, monkeypatch):
+    events, flush, remove = [], store.flush, States.remove
+    monkeypatch.setattr(
+        store, "flush", lambda paths: events.extend(p.parts[-3:] for p in paths) or flush(paths)
+    )
+    monkeypatch.setattr(States, "remove", lambda *a: events.append("removed") or remove(*a))
+    monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)
+    plan = js.plan(GRID, checkpoint_seconds=1e-9)
+    js.run(plan, store=tmp_path / "s.zarr", progress=False)
+    assert ("done", "c", "0") in events[: events.index("removed")]
+
+
+def test_a_smaller_store_keeps_its_final_states(finished):
+    larger = GRID.replace(seeds=3)
+    runs = js.run(js.plan(larger, keep_states=True), store=finished, progress=False)
+    assert all(js.open_state(finished, learning_rate=0.1, seed=s)[0] == 50 for s in range(3))
+    longer = js.run(larger.longer(60), store=finished, progress=False)
+    equal(longer.sel(step=slice(50)), runs)
+
+
+def test_unfinished_runs_are_not_trained_longer(tmp_path, monkeypatch):
+    path = tmp_path / "s.zarr"
+    monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        with pytest.warns(UserWarning, match="under way"):
+            js.run(js.plan(GRID, checkpoint_seconds=1e-9, keep_states=True), store=path)
+    with pytest.raises(ValueError, match="must be finished"):
+        js.run(GRID.longer(90), store=path, progress=False)
+
+
+class Tabulated(MultilinearSkills):
+    """Its steps read a table that stretches with their number, inside a program of its own."""
+
+    def step(self, state, key):
+        table = np.linspace(1.0, 0.0, self.n_steps, dtype=np.float32)
+        factor = jax.jit(lambda count: jnp.asarray(table)[count])(state.count)
+        new = super().step(state, key)
+        return jax.tree.map(
+            lambda a, b: a + (factor * (b - a)).astype(a.dtype) if a.ndim else b, state, new
+        )
+
+
+def test_a_table_that_stretches_is_refused(tmp_path):
+    grid = js.Grid(Tabulated(n_skills=3, n_steps=50, record=[0, 50]))
+    js.run(js.plan(grid, keep_states=True), store=tmp_path / "s.zarr", progress=False)
+    with pytest.raises(ValueError, match="a step of this system depends on it"):
+        js.run(grid.longer(60), store=tmp_path / "s.zarr", progress=False)
+
+
+def test_an_executor_finishes_runs_before_it_begins_others(tmp_path, monkeypatch):
+    alive, write = [], States.write
+
+    def counted(states, *arguments):
+        write(states, *arguments)
+        alive.append(len(list(states)))
+
+    monkeypatch.setattr(States, "write", counted)
+    monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)
+    plan = js.plan(GRID.longer(60), checkpoint_seconds=1e-9, max_runs_per_chunk=2)
+    assert plan.buckets[0].n_chunks >= 3
+    with ThreadPoolExecutor(1) as executor:
+        js.run(plan, store=tmp_path / "s.zarr", executor=executor, progress=False)
+    assert max(alive) <= 2  # tasks of the one worker: one runs, one waits
+
+
+def test_progress_goes_on_where_runs_were(tmp_path, monkeypatch):
+    path, shown = tmp_path / "s.zarr", []
+    monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 25)
+        with pytest.warns(UserWarning, match="under way"):
+            js.run(js.plan(GRID, checkpoint_seconds=1e-9), store=path, progress=False)
+    advance = Progress.advance
+
+    def watched(progress, *arguments):
+        shown.append(progress.done / progress.total)
+        advance(progress, *arguments)
+        shown.append(progress.done / progress.total)
+
+    monkeypatch.setattr(Progress, "advance", watched)
+    js.run(GRID, store=path, progress=False)
+    assert shown[0] == pytest.approx(0.5)
+    assert shown[-1] == pytest.approx(1.0)
+
+
+def test_the_start_of_a_run_is_no_time_of_its_steps():
+    """The first call takes 10 s, every other one 1 s."""
+    seconds = iter([0.0, 10.0, *(10.0 + s for s in range(1, 200) for _ in range(2))])
+    called, pace = [], Pace()
+    plan = js.plan(GRID)
+    compute(task_of(plan), pace, clock=lambda: next(seconds), advanced=lambda *c: called.append(c))
+    assert called[0][1] == 0.0
+    assert pace.seconds < 60.0
