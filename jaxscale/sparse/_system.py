@@ -232,11 +232,6 @@ class RandomFeatureRegression(AbstractSystem):
         names = self.schema.predicted()
         return predicted(names, self.solver, self.coordinates, self.n_features, self.n_samples)
 
-    def unsupported(self, platform: str) -> str:
-        """TPUs have no float64: XLA emulates it."""
-        minutes = "its float64 programs take minutes to compile for a TPU, which has no float64"
-        return minutes if platform == "tpu" else ""
-
     def work(self) -> Work:
         """Count draws, the reduction of the samples, the design and the solver."""
         p, d, n_test = self.padding, self.padded("n_samples"), self._n_test
