@@ -23,7 +23,8 @@ def open_state(path: str | Path, **values: Any) -> tuple[int, Any]:
     - `values`: one value per dimension of its grid, as for `js.select`.
 
     **Returns** steps that the run has done, and the state that its system's `init` and `step`
-    define, with arrays at the padded lengths of the sweep (see `padded`).
+    define, with arrays at the padded lengths of the sweep (see `padded`). The state of a run that
+    went bad is what it went to, such as NaN.
 
     **Raises** `ValueError` if there is no such store or run, or no state of it.
 
