@@ -83,7 +83,7 @@ def prepare_stretches(name: str, tiny: bool) -> tuple[dict[str, Any], dict[str, 
     write = States.write
 
     def counted(states: Any, bucket: int, chunk: int, state: Any) -> None:
-        written.append(sum(leaf.nbytes for leaf in state.leaves))
+        written.append(sum(leaf.nbytes for leaf in state.leaves.values()))
         write(states, bucket, chunk, state)
 
     States.write = counted
