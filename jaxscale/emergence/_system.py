@@ -1,7 +1,6 @@
 """`ParityNetwork`: a two-layer ReLU network trained on multitask sparse parity."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -54,18 +53,8 @@ from jaxscale.keys import words
 NETWORK_STREAM, SKILL_STREAM, SET_STREAM, EVALUATION_STREAM = range(4)
 EVALUATION_BLOCK = 512
 SET_BLOCK = 1024
-ALIGNMENT, FEWEST_ALIGNED = 64, 2048
 CONVERGED_FALL = 0.01
 OFF_THE_SKILLS = "no closed form: a network also errs off the skills"
-
-
-def aligned_size(n_samples: int) -> int:
-    """Samples of a step on an accelerator, those beyond the batch counted as nothing.
-
-    XLA cuts the sum over the samples of a weight's gradient into equal parts for a GPU, and copies
-    all activations of a batch without such parts, to pad them.
-    """
-    return n_samples if n_samples < FEWEST_ALIGNED else -(-n_samples // ALIGNMENT) * ALIGNMENT
 
 
 class Task(eqx.Module):
@@ -218,21 +207,13 @@ class ParityNetwork(AbstractNetwork):
         n_words = 1 + n_bit_words(self.n_bits)
         micro = self.micro_batch or self.batch_size
 
-        def slice_loss(
-            network: Network, first: Int[Array, ""], size: int = micro
-        ) -> Float[Array, ""]:
-            samples = first + jnp.arange(size, dtype=jnp.int32)
+        def slice_loss(network: Network, first: Int[Array, ""]) -> Float[Array, ""]:
+            samples = first + jnp.arange(micro, dtype=jnp.int32)
             drawn = self.data.batch(task.set_key, key, samples, n_words)
-            error = self._error(network, task, drawn)
-            if size > micro:
-                error = jnp.where(samples < micro, error, jnp.zeros_like(error))
-            return jnp.sum(error) / self.batch_size
+            return jnp.sum(self._error(network, task, drawn)) / self.batch_size
 
         if micro == self.batch_size:
-            exact = jax.grad(slice_loss)
-            aligned = jax.grad(functools.partial(slice_loss, size=aligned_size(micro)))
-            first = jnp.zeros((), jnp.int32)
-            return jax.lax.platform_dependent(network, first, cpu=exact, default=aligned)
+            return jax.grad(slice_loss)(network, jnp.zeros((), jnp.int32))
 
         def add(total: Network, first: Int[Array, ""]) -> tuple[Network, None]:
             gradient = jax.grad(slice_loss)(network, first)

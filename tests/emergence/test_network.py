@@ -16,7 +16,6 @@ from jaxscale.emergence import (
     RandomSkills,
     _data as data,
     _student as student,
-    _system as network_system,
 )
 from jaxscale.keys import words
 
@@ -135,21 +134,6 @@ def test_skills_evaluated_at_once_are_those_one_by_one(monkeypatch):
     assert "f32[2,64,6]" in text  # (skills, inputs, units)
     for name, value in jax.jit(lambda s: system.observe(s))(state).items():
         np.testing.assert_allclose(value, alone[name], rtol=1e-6, atol=1e-7)
-
-
-def test_an_aligned_batch_has_the_gradient_of_the_batch(monkeypatch):
-    """As on an accelerator: the samples beyond the batch count as nothing."""
-    system = js.training.cast(ParityNetwork(**SMALL), "float32")
-    state = _init(system)
-    alone = jax.jit(lambda s: system.step(s, jr.key(2)))(state).network
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *a, cpu, default: default(*a))
-    monkeypatch.setattr(network_system, "FEWEST_ALIGNED", 16)
-    assert "f32[64,6]" in str(jax.make_jaxpr(system.step)(state, jr.key(2)))
-    aligned = jax.jit(lambda s: system.step(s, jr.key(2)))(state).network
-    for value, wanted in zip(jax.tree.leaves(aligned), jax.tree.leaves(alone), strict=True):
-        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-7)
-    monkeypatch.undo()
-    assert [network_system.aligned_size(n) for n in (100, 20_000, 20_480)] == [100, 20_032, 20_480]
 
 
 def test_padding_and_micro_batches_change_nothing_but_rounding():
