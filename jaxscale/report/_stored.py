@@ -44,14 +44,14 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     verb = "remains" if remaining == 1 else "remain"
     note = "Complete." if not remaining else f"{counted(remaining, 'run')} {verb}"
     done = float(grid.n_runs - remaining)
-    if remaining and (states := stored.under_way(stored.layout(stored.plan(Options())))):
+    plan = stored.plan(Options()) if remaining else None
+    if plan is not None and (states := stored.under_way(stored.layout(plan))):
         steps = sorted({state.step for state in states.values()})
         at = " to ".join(f"{step:,}" for step in dict.fromkeys((steps[0], steps[-1])))
         note += f", {counted(len(states), 'chunk')} of them at step {at}"
-        buckets = stored.plan(Options()).buckets
         for (bucket, chunk), state in states.items():
-            system: Any = buckets[bucket].padded_system
-            done += len(buckets[bucket].ids_of(chunk)) * state.step / system.n_steps
+            system: Any = plan.buckets[bucket].padded_system
+            done += len(plan.buckets[bucket].ids_of(chunk)) * state.step / system.n_steps
     if 0 < done < grid.n_runs:
         remains = seconds / done * (grid.n_runs - done)
         note += f", about {duration(remains)} at the pace so far"

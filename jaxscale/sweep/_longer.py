@@ -39,17 +39,17 @@ def lengthen(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     Return a plan of the same chunks. `ValueError`, and no change, if a final state is missing, if
     the steps that were done depend on their number, or if a record is asked for that was not made.
     """
+    if not stored.is_complete:
+        raise ValueError(
+            f"`store` {path} must be finished before its runs are trained longer: run its own "
+            "grid first (with `keep_states`, --keep-states)."
+        )
     states = States(stored.path)
     old, new = stored.plan(plan.options), continued(plan.grid, stored.cuts, plan.options)
     layout = Layout.of(new)
     rows = stored.layout(old).rows
     for where in rows:
         before, after = (p.buckets[where[0]].traced_system for p in (old, new))
-        if not stored.is_complete:
-            raise ValueError(
-                f"`store` {path} must be finished before its runs are trained longer: run its own "
-                "grid first (with `keep_states`, --keep-states)."
-            )
         if states.step(*where) < before.n_steps:  # pyright: ignore
             raise ValueError(
                 f"`store` {path} does not keep the final state of its runs, from which they could "

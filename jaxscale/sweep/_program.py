@@ -126,17 +126,10 @@ def program_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
     return sharded, (leaves, ROOT, n_groups, *shapes_of_runs(bucket, mesh))
 
 
-class Program:
-    """A compiled program for calls of up to `per_call` groups, of the structure of `bucket`."""
+class CompiledProgram:
+    """What the compiler says of a program."""
 
-    def __init__(self, bucket: Bucket):
-        self.traced_system = bucket.traced_system
-        began = time.perf_counter()
-        function, arguments = program_function(bucket, mesh_of(bucket.n_devices))
-        lowered = jax.jit(function).lower(*arguments)
-        check_outputs(self.traced_system, lowered.out_info)
-        self._compiled = lowered.compile()
-        self.compile_seconds = time.perf_counter() - began
+    _compiled: jax.stages.Compiled
 
     @functools.cached_property
     def bytes(self) -> float:
@@ -147,6 +140,19 @@ class Program:
     def text(self) -> str:
         """The compiled program, as XLA prints it."""
         return self._compiled.as_text() or ""
+
+
+class Program(CompiledProgram):
+    """A compiled program for calls of up to `per_call` groups, of the structure of `bucket`."""
+
+    def __init__(self, bucket: Bucket):
+        self.traced_system = bucket.traced_system
+        began = time.perf_counter()
+        function, arguments = program_function(bucket, mesh_of(bucket.n_devices))
+        lowered = jax.jit(function).lower(*arguments)
+        check_outputs(self.traced_system, lowered.out_info)
+        self._compiled = lowered.compile()
+        self.compile_seconds = time.perf_counter() - began
 
     def simulate(
         self,

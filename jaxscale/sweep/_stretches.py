@@ -27,8 +27,8 @@ from jaxscale.sweep._program import (
     FASTER,
     ROOT,
     RUNS,
+    CompiledProgram,
     check_outputs,
-    compiled_bytes,
     mesh_of,
     of_group,
     program_function,
@@ -70,7 +70,7 @@ class State:
         return {name: value[:, rows] for name, value in self.history.items()}
 
 
-class StretchProgram:
+class StretchProgram(CompiledProgram):
     """A compiled program that trains the runs of a chunk from one step to another."""
 
     def __init__(self, bucket: Bucket):
@@ -81,16 +81,6 @@ class StretchProgram:
         check_outputs(bucket.traced_system, lowered.out_info[1])
         self._shapes, self._compiled = arguments[UNDER_WAY], lowered.compile()
         self.compile_seconds = time.perf_counter() - began
-
-    @functools.cached_property
-    def bytes(self) -> float:
-        """Memory of a call on each device, by the compiler's own account."""
-        return compiled_bytes(self._compiled)
-
-    @property
-    def text(self) -> str:
-        """The compiled program, as XLA prints it."""
-        return self._compiled.as_text() or ""
 
     def _arguments(self, bucket: Bucket, root: np.ndarray, state: State | None) -> tuple[Any, ...]:
         """Arguments of a call but its bounds, on the devices."""
