@@ -214,8 +214,8 @@ def data_emergence(
     **Raises:** `ValueError` for a plain number out of range or an unknown learner.
 
     **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 17 (`paper`, `expected_count`); Michaud
-    et al. 2023, arXiv 2303.13506 (`threshold`); `minimum_norm` derived here: the minimum-norm interpolant of d
-    samples is the projection on d of D_c isotropic directions, so E R_k/S = d/D_c.
+    et al. 2023, arXiv 2303.13506 (`threshold`); `minimum_norm` derived here: the minimum-norm
+    interpolant of d samples is the projection on d of D_c isotropic directions, so E R_k/S = d/D_c.
 
     **Example**
 
