@@ -147,10 +147,9 @@ def _show_plans(study: Study, plans: dict[str, Plan], console: Console) -> None:
     needs = f"needed: {device / 1e6:.3g} MB on each device, {host / 1e6:.3g} MB of host memory"
     console.print(needs, highlight=False)
     if sum(plan.seconds for plan in plans.values()) > LONG:
-        shortest = min(plans, key=lambda name: plans[name].seconds)
         console.print(
-            "This is long. It may be stopped and started again; jaxscale run NAME runs one of them, "
-            f"such as {shortest}, and jaxscale plan NAME --target h200 says its time on a GPU.",
+            "This is long. It may be stopped and started again; jaxscale run NAME runs one of them "
+            "alone, and jaxscale plan NAME --target h200 says its time on a GPU.",
             soft_wrap=True,
             highlight=False,
         )

@@ -136,7 +136,7 @@ def test_the_old_name_of_the_table_and_of_presets_warns(write):
     write(SMALL + PAPER.replace("paper", "full"))
     with pytest.warns(DeprecationWarning, match=r"`\[full\]` is deprecated, use `\[paper\]`"):
         js.Grid.from_toml(path)
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecationWarning, match="is deprecated") as caught:
         assert js.Grid.from_toml(path.replace(".toml", "_full.toml")).to_dict() == large
     assert any("_paper.toml`" in str(warning.message) for warning in caught)
     for name in ("emergence_time", "superposition_adam"):

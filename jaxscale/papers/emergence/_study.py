@@ -106,7 +106,7 @@ STUDY = Study(
     system="emergence",
     presets={
         "quick": ("emergence_time", *LAW_PRESETS),
-        "paper": (*(f"emergence_{name}_paper" for name in PAPER_RUNS), *LAW_PRESETS),
+        "paper": (*LAW_PRESETS, *(f"emergence_{name}_paper" for name in PAPER_RUNS)),
     },
     evaluate=evaluate,
     **TEXT,
