@@ -217,7 +217,7 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
 
 
 def half_point_table(name: str, score: PaperScore) -> Table:
-    """Half points of the mean curve, and by the formula with the authors' number and a fitted one."""
+    """Half points of the mean curve, and by formula with the authors' number and a fitted one."""
     half, fitted, published = score.runs.measured[0], score.runs.predicted[0], score.published
     symbol = CALIBRATED[score.regime].symbol
     rows = {
