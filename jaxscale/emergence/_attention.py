@@ -1,9 +1,10 @@
 """The transformer: causal pre-norm blocks on tokens of one bit, with masked widths.
 
-A token is `relu(bit embedding + position embedding + bias)`; a block adds attention, then two layers
-with a ReLU, each of a layer-normalised input; the output is a linear map of the normalised tokens
-that are read. Weights start as PyTorch's `Linear` and `LayerNorm` do, and those of both branches of
-a block are divided by `sqrt(4 n_blocks)`. Units beyond a width start at exactly zero and stay there.
+A token is `relu(bit embedding + position embedding + bias)`; a block adds attention, then two
+layers with a ReLU, each of a layer-normalised input; the output is a linear map of the normalised
+tokens that are read. Weights and biases start as PyTorch's `Linear` and `LayerNorm` do, and those
+that end a branch of a block are divided by `2 n_blocks^(1/2)`. Units beyond a width start at
+exactly zero and stay there.
 
 A token of the first block has two values at each position. What this block computes of single
 tokens and of pairs (queries, keys, values, scores) is therefore a table that samples share. And in

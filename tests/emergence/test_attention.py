@@ -91,3 +91,52 @@ def test_forward_and_gradient_are_those_of_plain_numpy(kind):
             at.append(np.sum(_numpy_forward(jax.tree.unflatten(shape, moved), bits) ** 2))
         expected = (at[0] - at[1]) / (2 * step)
         np.testing.assert_allclose(np.sum(slope * along), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_token_sees_no_later_one():
+    """One output per token, of two blocks: later bits change nothing, an earlier one changes it."""
+    size, bits = _sizes(2), _bits(1)[0]
+    network = jax.jit(lambda key: init_transformer(key, size, "float32"))(jr.key(0))
+
+    @jax.jit
+    def outputs(network, bits):
+        """Read at each token in turn."""
+        each = jnp.eye(7, dtype=jnp.float32)[:, :, None] * network.readout[0]
+        return jax.vmap(
+            lambda readout: forward(
+                dataclasses.replace(network, readout=readout), bits[None], size.width, 2
+            )[0]
+        )(each)
+
+    before = np.asarray(outputs(network, jnp.asarray(bits, jnp.float32)))
+    for t in range(7):
+        changed = jnp.asarray(np.where(np.arange(7) == t, 1 - bits, bits), jnp.float32)
+        after = np.asarray(outputs(network, changed))
+        np.testing.assert_array_equal(after[:t], before[:t])
+        assert np.all(np.abs(after[t:] - before[t:]) > 1e-5)
+
+
+def test_a_wider_transformer_draws_the_same_numbers_where_both_have_units():
+    """Uniform within 1 over the root of the inputs; what ends a branch is halved."""
+    size = _sizes(width=64, mlp_width=128, padded_width=80, padded_mlp_width=130)
+    draw = jax.jit(lambda key, size: init_transformer(key, size, "float32"))
+    wide, narrow = draw(jr.key(0), size), draw(jr.key(0), _sizes(width=16, mlp_width=32))
+    block = wide.blocks[0]
+    for layer, bound in (
+        (wide.embedding, 9**-0.5),
+        (block.query, 64**-0.5),
+        (block.merge, 64**-0.5 / 2),
+        (block.hidden, 64**-0.5),
+        (block.output, 128**-0.5 / 2),
+    ):
+        weight = np.asarray(layer.weight)
+        active = weight[weight != 0] / bound
+        assert active.size in (9 * 64, 64 * 64, 64 * 128)
+        assert np.abs(active).max() <= 1
+        assert abs(active.mean()) < 4 / np.sqrt(3 * active.size)
+        assert abs(3 * active.var() - 1) < 4 * np.sqrt(0.8 / active.size)
+        assert 0 < np.abs(layer.bias).max() <= bound
+    own = np.asarray(narrow.blocks[0].hidden.weight)
+    np.testing.assert_allclose(own, 2 * np.asarray(block.hidden.weight)[:16, :32], rtol=1e-6)
+    assert not np.any(np.asarray(block.hidden.weight)[64:])
+    assert not np.any(np.asarray(block.hidden.weight)[:, 128:])
