@@ -141,12 +141,15 @@ def _embedded(embedding: Linear) -> Float[Array, "t 2 d"]:
     return jax.nn.relu(bit + position[:, None, :] + embedding.bias)
 
 
-def _weights(scores: Float[Array, "b h q t"]) -> Float[Array, "b h q t"]:
-    """Softmax over the tokens that are not later; the last `q` tokens ask."""
-    n_asking, n_tokens = scores.shape[-2:]
+def _weights(scores: Float[Array, "h q t b"]) -> Float[Array, "h q t b"]:
+    """Softmax over the tokens that are not later; the last `q` tokens ask.
+
+    Samples come last: on a CPU a sum over tokens is then one of vectors.
+    """
+    n_asking, n_tokens = scores.shape[1:3]
     own = jnp.arange(n_tokens - n_asking, n_tokens)
-    later = jnp.arange(n_tokens) > own[:, None]
-    return jax.nn.softmax(jnp.where(later, jnp.asarray(-jnp.inf, scores.dtype), scores), axis=-1)
+    later = (jnp.arange(n_tokens) > own[:, None])[:, :, None]
+    return jax.nn.softmax(jnp.where(later, jnp.asarray(-jnp.inf, scores.dtype), scores), axis=2)
 
 
 def _by_head(x: Float[Array, "*b d"], n_heads: int) -> Float[Array, "*b j h"]:
@@ -162,21 +165,20 @@ def _first_attention(
     n_asking: int,
 ) -> Float[Array, "b q d"]:
     """The last tokens with what they attend to, from a table of both values of every token."""
-    own = bits[:, -n_asking:]
     inputs = block.attention_norm(table, width)
     query = _by_head(block.query(inputs[-n_asking:]), n_heads)
     key, value = (_by_head(layer(inputs), n_heads) for layer in (block.key, block.value))
     scores = jnp.einsum("qajh,tbjh->abhqt", query, key) * jnp.sqrt(n_heads / width)
-    asked = bits[:, None, None, :] > 0
-    of_bit = [jnp.where(asked, scores[a, 1], scores[a, 0]) for a in range(BITS)]
-    weights = _weights(jnp.where(own[:, None, :, None] > 0, of_bit[1], of_bit[0]))
-    # values are merged before they are weighed: one product with few rows, of all heads
+    is_one = bits.T > 0  # (t, b)
+    zero, one = (jnp.where(is_one, s[1][..., None], s[0][..., None]) for s in scores)
+    weights = _weights(jnp.where(is_one[-n_asking:, None], one, zero))
+    # values are merged before they are weighed: one product of all heads
     merged = jnp.einsum("tbjh,jhd->bhtd", value, _merge_by_head(block.merge, n_heads))
-    at_one = jnp.where(asked, weights, jnp.zeros_like(weights))
-    both = jnp.concatenate([weights - at_one, at_one], axis=1)  # (b, 2 h, q, t)
-    both = both.swapaxes(1, 2).reshape(*own.shape, -1)
-    tokens = jnp.where(own[:, :, None] > 0, table[-n_asking:, 1], table[-n_asking:, 0])
-    return tokens + both @ merged.reshape(-1, merged.shape[-1]) + block.merge.bias
+    of_ones = jnp.where(is_one, weights, jnp.zeros_like(weights))
+    by_value = jnp.stack([weights - of_ones, of_ones])
+    attended = jnp.einsum("ahqtb,ahtd->bqd", by_value, merged)
+    own = bits[:, -n_asking:, None] > 0
+    return jnp.where(own, table[-n_asking:, 1], table[-n_asking:, 0]) + attended + block.merge.bias
 
 
 def _merge_by_head(merge: Linear, n_heads: int) -> Float[Array, "j h d"]:
@@ -190,8 +192,8 @@ def _attention(
     inputs = block.attention_norm(tokens, width)
     query = _by_head(block.query(inputs[:, -asking:]), n_heads)
     key, value = (_by_head(layer(inputs), n_heads) for layer in (block.key, block.value))
-    scores = jnp.einsum("bqjh,btjh->bhqt", query, key) * jnp.sqrt(n_heads / width)
-    attended = jnp.einsum("bhqt,btjh->bqjh", _weights(scores), value)
+    scores = jnp.einsum("bqjh,btjh->hqtb", query, key) * jnp.sqrt(n_heads / width)
+    attended = jnp.einsum("hqtb,btjh->bqjh", _weights(scores), value)
     return tokens[:, -asking:] + block.merge(attended.reshape(*attended.shape[:2], -1))
 
 
