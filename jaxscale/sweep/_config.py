@@ -218,18 +218,16 @@ def preset_path(name: str) -> tuple[Path, bool]:
     `NAME_paper` is the file `NAME` with its table `paper`, unless there is a file of that name.
     """
     path, presets = Path(name), _presets()
-    old = next((n for n in presets if f"{n.removesuffix('_paper')}_full" == name), None)
-    if not path.is_file() and old is not None:
-        current = f"{old.removesuffix('_paper')}_paper"
-        warn_deprecated(name, current)
-        path = Path(current)
-    files = [(path, False), (presets.get(str(path)), False)]
+    files, current = [(path, False), (presets.get(name), False)], path
     for table in LARGE:
-        base = path.with_stem(path.stem.removesuffix(f"_{table}") or path.stem)
-        if base != path:
-            files += [(base, True), (presets.get(str(base)), True)]
+        if (stem := path.stem.removesuffix(f"_{table}")) not in ("", path.stem):
+            base, current = path.with_stem(stem), path.with_stem(f"{stem}_paper")
+            large = (base, presets.get(str(base)))
+            files += [(presets.get(str(current)), False), *((file, True) for file in large)]
     for file, is_large in files:
         if file is not None and file.is_file() and (not is_large or _large(_load(file))):
+            if file.stem != path.stem != current.stem:
+                warn_deprecated(name, str(current))
             return file, is_large
     if path.suffix or path.exists() or len(path.parts) > 1:
         require_file("file", path)

@@ -16,7 +16,7 @@ VALUES = {
 @pytest.mark.parametrize("paper", STUDIES)
 def test_captions_are_filled(paper):
     captions, text = study_text(paper)
-    assert set(text) == {"title", "source", "summary", "symbols"}
+    assert set(text) == {"title", "source", "summary", "symbols", "paper_scale"}
     figures = with_captions(dict.fromkeys(captions, Figure()), captions, **VALUES[paper])
     assert [figure.name for figure in figures] == list(captions)
     for figure, caption in zip(figures, captions.values(), strict=True):

@@ -16,6 +16,7 @@ from jaxscale._status import Status
 from jaxscale._table import Table
 from jaxscale._text import number
 from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._plain import plain
 from jaxscale.emergence._system import ParityNetwork
 from jaxscale.papers.emergence._claims import PAPER
 from jaxscale.papers.emergence._scores import EMERGED, EmergenceScore, score_emergence
@@ -81,6 +82,7 @@ class PaperScore:
       measures has these `1 + s` rows instead of seeds.
     - `strength`: R / S of every run, `expected`: as the authors predict it.
     - `published`: predicted half points, shape `(k,)`; `reached`: which of them the grid reaches.
+    - `n_failed`: seeds with a run that ended badly; while there are any, `per_seed` is NaN.
     """
 
     system: ParityNetwork
@@ -88,6 +90,7 @@ class PaperScore:
     strength: "xarray.DataArray"
     expected: "xarray.DataArray"
     published: np.ndarray
+    n_failed: int
 
     @property
     def regime(self) -> str:
@@ -116,16 +119,33 @@ class PaperScore:
         delta = np.log(self.runs.measured / predicted)[:, later]
         return np.sqrt(np.mean(delta**2, axis=1)) if later.any() else np.full(len(delta), np.nan)
 
+    def per_seed(self, rows: np.ndarray) -> np.ndarray:
+        """The jackknife's pseudo-values of the seeds, from an estimate of every row."""
+        n = len(rows) - 1
+        complete = np.isfinite(rows).all() and not self.n_failed
+        return n * rows[0] - (n - 1) * rows[1:] if complete else np.full(n, np.nan)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: numbers of the mean curve."""
+        half = self.runs.measured[0]
+        return {
+            "calibration": plain(self.constant[0]),
+            "half_point": plain(half),
+            "published": plain(self.published),
+            "delta": plain(np.log(half / self.published)),
+            "n_failed": self.n_failed,
+        }
+
 
 def paper_score(grid: Grid, runs: "xarray.Dataset") -> PaperScore:
     """Score the mean curve over runs, and the means without each of them."""
     import xarray
 
-    good = runs["status"].isin([Status.ok, Status.not_converged])
-    strength = runs["skill_strength"].where(good)
+    good = runs["status"].isin([Status.ok, Status.not_converged]).all(list(grid.axes))
+    strength = runs["skill_strength"].isel(seed=np.flatnonzero(good))
     n, system = strength.sizes["seed"], grid.system
     rows = np.arange(n + 1)
-    mean = strength.mean("seed", skipna=False)
+    mean = strength.mean("seed")
     others = (n * mean - strength) / max(n - 1, 1)
     means = xarray.concat([mean.expand_dims(seed=[0]), others.assign_coords(seed=rows[1:])], "seed")
     status = runs["status"].isel(seed=0 * rows).assign_coords(seed=rows)
@@ -136,15 +156,11 @@ def paper_score(grid: Grid, runs: "xarray.Dataset") -> PaperScore:
         published = np.asarray(system.described_regime.half_point(system))
     at_end = {} if score.dim == "step" else {"step": -1}
     expected = predict(grid.replace(seeds=1))["skill_strength"]
-    drawn = ((x / float(system.target_scale)).isel(at_end) for x in (strength, expected))
-    return PaperScore(system, score, *drawn, published)
-
-
-def jackknife(rows: np.ndarray) -> np.ndarray:
-    """Pseudo-values of the seeds, from an estimate of all and those without each seed."""
-    n = len(rows) - 1
-    values = n * rows[0] - (n - 1) * rows[1:]
-    return values if np.isfinite(rows).all() else np.full(n, np.nan)
+    measured, expected = (
+        (x / float(system.target_scale)).isel(at_end) for x in (strength, expected)
+    )
+    n_failed = int(np.sum(~np.asarray(good)))
+    return PaperScore(system, score, measured, expected, published, n_failed)
 
 
 def paper_claims(score: PaperScore, label: str) -> list[Claim]:
@@ -155,39 +171,24 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
 
     def add(
         name: str, statement: str, margin: tuple[float, str], reached: Any = True, **values: Any
-    ):
-        size, reason = margin
-        source = f"{PAPER}, section 5 and its public code"
-        claims.append(
-            Claim.from_seeds(
-                f"{label}-{name}",
-                statement,
-                source,
-                margin=size,
-                reason=reason,
-                out_of_range=not reached,
-                margin_fixed=FIXED,
-                **values,
-            )
-        )
+    ) -> None:
+        what = (f"{label}-{name}", statement, f"{PAPER}, section 5 and its public code")
+        said = {"reason": margin[1], "margin_fixed": FIXED, "out_of_range": not reached}
+        claims.append(Claim.from_seeds(*what, margin=margin[0], **said, **values))
 
     if regime != "width":  # of narrow networks a single run may miss a skill
         last = score.strength.isel({runs.dim: -1, "skill": within})
         text = f"every skill within reach emerges with {regime}, in every run: share of skills"
-        share = np.asarray((last > EMERGED).mean("skill"))
+        share = np.append((last > EMERGED).mean("skill"), np.zeros(score.n_failed))
         add("all", text, (0.02, "no run may miss a single skill"), predicted=1.0, values=share)
     text = f"{kind.symbol}, fitted on skill 1, is the published number"
-    fitted = jackknife(score.constant)
+    fitted = score.per_seed(score.constant)
     add("calibration", text, kind.margin, predicted=score.printed, values=fitted)
     for k, half in enumerate(score.published.tolist()):
-        text = (
-            f"skill {k + 1} reaches half its strength where the authors predict it, nothing fitted"
-        )
-        measured, margin = (
-            jackknife(runs.measured[:, k]),
-            (kind.half_margin(half), kind.half_reason),
-        )
-        add(f"half-{k + 1}", text, margin, score.reached[k], predicted=half, values=measured)
+        text = f"skill {k + 1} reaches half its strength where the authors predict, nothing fitted"
+        margin, measured = kind.half_margin(half), score.per_seed(runs.measured[:, k])
+        because = (margin, kind.half_reason)
+        add(f"half-{k + 1}", text, because, score.reached[k], predicted=half, values=measured)
     if len(score.published) == 1:
         return claims
     for name, predicted, how in (
@@ -195,7 +196,7 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
         ("fitted", runs.predicted, "with one number fitted on skill 1"),
     ):
         text = f"the later skills emerge where the formula says, {how}: rms $delta_k = 0$"
-        rms = jackknife(score.rms(predicted))
+        rms = score.per_seed(score.rms(predicted))
         add(f"rms-{name}", text, kind.rms_margin, len(within) > 1, predicted=0.0, values=rms)
     if regime != "width":
         exponent = float(score.system.skill_exponent) + 1
@@ -204,7 +205,14 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
         slopes = np.polyfit(np.log(within + 1), half.T, 1)[0] if complete else half[:, 0] + np.nan
         text = f"the {regime} at which skill $k$ emerges grows as $k^(alpha + 1)$"
         margin = (0.1 * exponent, "a tenth of the exponent, as at the quick scale")
-        add("order", text, margin, len(within) > 1, predicted=exponent, values=jackknife(slopes))
+        add(
+            "order",
+            text,
+            margin,
+            len(within) > 1,
+            predicted=exponent,
+            values=score.per_seed(slopes),
+        )
     return claims
 
 
@@ -224,7 +232,7 @@ def start_table(scores: dict[str, PaperScore]) -> Table:
     """The calibrated number at every exponent and scale of the start."""
     rows = []
     for label, score in scores.items():
-        values = jackknife(score.constant)
+        values = score.per_seed(score.constant)
         error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else np.nan
         rms = (
             score.rms(predicted)[0] for predicted in (score.published[None], score.runs.predicted)
