@@ -39,6 +39,7 @@ from jaxscale.fields import (
 NO_THEORY = "no closed form: of a transformer theory says only when skills emerge, as k^(alpha + 1)"
 
 SCORE_FLOPS = 200.0  # of a softmax and a choice by bit, forward: measured on a CPU
+FEWEST = 16  # samples of a gradient slice
 
 
 class AbstractReadout(Configurable):
@@ -202,20 +203,24 @@ class ParityTransformer(AbstractParity):
         for n in asking[1:]:
             products += 2 * width * (n_tokens * width + n * (width + n_tokens + hidden))
         scores = SCORE_FLOPS * sum(asking) * n_scores
-        n_weights = (
-            self.n_blocks * width * (4 * width + 2 * hidden + 9) + (2 * n_tokens + 5) * width
-        )
+        n_weights = width * (self.n_blocks * (4 * width + 2 * hidden) + 2 * n_tokens)
         held = sum(asking) * (3 * n_scores + 3 * hidden + 6 * width)
         micro = self.micro_batch or self.batch_size
         evaluated = min(self.n_evaluation, EVALUATION_BLOCK)
         if isinstance(self.data, FiniteSet):
             evaluated = max(evaluated, SET_BLOCK)
+        evaluated *= sum(asking) * hidden + 2 * n_scores + 2 * width
         return Work(
             flops=self.n_steps * self.batch_size * (6.0 * products + 3.0 * scores)
             + n_records * self.n_skills * self.n_evaluation * (2.0 * products + scores),
-            working_floats=micro * held,
-            resident_floats=float(max(micro * held, evaluated * held // 2) + 6 * n_weights),
+            working_floats=micro * sum(asking) * (n_scores + hidden),
+            resident_floats=float(max(micro * held, evaluated) + 5 * n_weights),
             n_steps=self.n_steps,
             draws=float(self.n_steps * self.batch_size * n_tokens),
-            traffic_floats=float(self.n_steps * self.batch_size * held),
+            traffic_floats=3.0 * self.n_steps * self.batch_size * held,
         )
+
+    def with_micro_batch(self, max_floats: float) -> "ParityTransformer":
+        """Gradient slices of `FEWEST` samples or more, since each computes the tables."""
+        per_sample = self.work().working_floats / (self.micro_batch or self.batch_size)
+        return super().with_micro_batch(max(max_floats, FEWEST * per_sample))
