@@ -21,6 +21,10 @@ CASES = {
     "sgd": (js.Sgd(), lambda lr: optax.sgd(lr)),
     "momentum": (js.Sgd(momentum=0.9), lambda lr: optax.sgd(lr, momentum=0.9)),
     "adam": (js.Adam(b1=0.8), lambda lr: optax.adam(lr, b1=0.8)),
+    "adam-l2": (
+        js.Adam(weight_decay=0.1),
+        lambda lr: optax.chain(optax.add_decayed_weights(0.1), optax.adam(lr)),
+    ),
     "optax-sgd": (js.Optax("sgd"), lambda lr: optax.sgd(lr)),
     "adamw": (
         js.Optax(optax.adamw, weight_decay=0.1),

@@ -216,6 +216,28 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
     return claims
 
 
+def half_point_table(name: str, score: PaperScore) -> Table:
+    """Half points of the mean curve, and by formula with the authors' number and a fitted one."""
+    half, fitted, published = score.runs.measured[0], score.runs.predicted[0], score.published
+    symbol = CALIBRATED[score.regime].symbol
+    rows = {
+        "measured": (half, ".4g"),
+        f"formula, {symbol} = {score.printed:.3g}": (published, ".4g"),
+        "δ = ln(measured / formula)": (np.log(half / published), "+.3f"),
+        f"formula, {symbol} = {score.constant[0]:.3g} from skill 1": (fitted, ".4g"),
+        "δ of it": (np.log(half / fitted), "+.3f"),
+    }
+    return Table(
+        "Half points",
+        f"{name}: where the mean curve of a skill reaches half of its strength.",
+        ("", *(f"skill {k + 1}" for k in range(len(half)))),
+        [
+            (text, *(number(float(v), form) for v in values))
+            for text, (values, form) in rows.items()
+        ],
+    )
+
+
 def start_scores(grid: Grid, runs: "xarray.Dataset") -> Iterator[tuple[str, PaperScore]]:
     """Label and score of every point of the job list, predicted from `sigma^2 / 3.6`."""
     points = itertools.product(*(grid.axes[name] for name in STARTS))

@@ -80,7 +80,8 @@ def _as_published(name: str, data: "xarray.Dataset") -> Conclusion:
     score = paper.paper_score(grid, data)
     caption = CAPTIONS["paper"].format(regime=score.regime, n_seeds=data.sizes["seed"])
     figure = Figure(name, caption, paper_figure(score))
-    return Conclusion(paper.paper_claims(score, label), [figure], {name: score.to_dict()}, [])
+    claims, tables = paper.paper_claims(score, label), [paper.half_point_table(name, score)]
+    return Conclusion(claims, [figure], {name: score.to_dict()}, tables)
 
 
 def score_table(name: str, score: EmergenceScore) -> Table:
