@@ -107,7 +107,11 @@ STUDY = Study(
     system="emergence",
     presets={
         "quick": ("emergence_time", *LAW_PRESETS),
-        "paper": (*LAW_PRESETS, *(f"emergence_{name}_paper" for name in PAPER_RUNS)),
+        "paper": (
+            *LAW_PRESETS,
+            "emergence_transformer",
+            *(f"emergence_{name}_paper" for name in PAPER_RUNS),
+        ),
     },
     evaluate=evaluate,
     **TEXT,
