@@ -27,6 +27,7 @@ def emergence() -> Cases:
             "`ParityNetwork`, `regime=WidthLimited()`",
             js.replace(network, "regime", em.WidthLimited()),
         ),
+        ("`ParityTransformer`", em.ParityTransformer(n_steps=10, width=8, mlp_width=8)),
     ]
 
 

@@ -251,7 +251,7 @@ def test_git_ignores_where_reproduce_writes_by_default():
 def test_presets_are_completed(command, monkeypatch):
     """What a shell asks for: the names that begin so."""
     monkeypatch.setenv("_JAXSCALE_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "jaxscale plan emergence_t")
+    monkeypatch.setenv("COMP_WORDS", "jaxscale plan emergence_ti")
     monkeypatch.setenv("COMP_CWORD", "2")
     _, out, _ = command()
     assert out.split() == ["emergence_time", "emergence_time_paper"]

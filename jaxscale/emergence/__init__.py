@@ -16,5 +16,10 @@ from jaxscale.emergence._regimes import (
 )
 from jaxscale.emergence._strength import Correlation as Correlation, Covariance as Covariance
 from jaxscale.emergence._system import ParityNetwork as ParityNetwork
+from jaxscale.emergence._transformer import (
+    EveryToken as EveryToken,
+    LastToken as LastToken,
+    ParityTransformer as ParityTransformer,
+)
 
 REFERENCES = ("nam2024emergence",)

@@ -15,27 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxscale._optimizers import AbstractOptimizer, Sgd
-from jaxscale._schedules import AbstractSchedule
+from jaxscale._optimizers import Sgd
 from jaxscale._system import TheoryKind
 from jaxscale.emergence import theory
-from jaxscale.emergence._data import AbstractData, FiniteSet
+from jaxscale.emergence._data import FiniteSet
+from jaxscale.emergence._parity import AbstractParity
 from jaxscale.fields import Configurable, Integer, Real, static_choice
-from jaxscale.training import AbstractTrainedSystem
 
 
-class AbstractNetwork(AbstractTrainedSystem):
-    """A network trained on skills: what its closed forms read of it."""
+class AbstractNetwork(AbstractParity):
+    """A network on skills that has closed forms: what these read of it."""
 
-    n_skills: eqx.AbstractVar[int]
-    skill_exponent: eqx.AbstractVar[Real]
-    target_scale: eqx.AbstractVar[Real]
     width: eqx.AbstractVar[Integer]
     init_scale: eqx.AbstractVar[Real]
-    data: eqx.AbstractVar[AbstractData]
-    learning_rate: eqx.AbstractVar[Real]
-    schedule: eqx.AbstractVar[AbstractSchedule]
-    optimizer: eqx.AbstractVar[AbstractOptimizer]
     time_scale: eqx.AbstractVar[Real]
     shots: eqx.AbstractVar[Real]
     units_per_skill: eqx.AbstractVar[Real]

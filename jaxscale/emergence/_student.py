@@ -4,7 +4,6 @@
 Units beyond the width start at exactly zero; their gradient is zero, so they stay there.
 """
 
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -14,8 +13,8 @@ import jax.random as jr
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxscale.emergence._data import Samples, bits_of_words, n_control_bits, parity_sign
-from jaxscale.emergence._strength import AbstractStrength, Sums
+from jaxscale.emergence._data import Samples, bits_of_words, n_control_bits
+from jaxscale.emergence._strength import AbstractStrength, Sums, sums_by_skill
 from jaxscale.keys import normals_by_row
 
 HIDDEN_STREAM, OUTPUT_STREAM = 0, 1
@@ -119,24 +118,13 @@ def evaluate(
     strength: AbstractStrength,
     at_once: int = 1,
 ) -> tuple[Sums, Float[Array, " k"]]:
-    """Sums over evaluation inputs for the strength and of `(S g_k - f)^2 / 2`, for every skill.
-
-    Every skill sees the same inputs: their bits are `packed`; `counted` is 1, and 0 for padding.
-    On a CPU skills go one by one, so that their activations stay in its cache; elsewhere `at_once`
-    of them, for the sake of fewer launches.
-    """
+    """Sums over evaluation inputs, by `sums_by_skill`."""
     n_skills, dtype = masks.shape[0], network.weight.dtype.name
     bits = bits_of_words(packed, n_bits, dtype)
     shared = bits @ network.weight[n_skills:] + network.bias
 
-    def skill(row: tuple[Float[Array, " w"], UInt32[Array, " n"]]) -> tuple[Sums, Array]:
-        control, mask = row
-        output = jax.nn.relu(shared + control) @ network.readout + network.offset
-        sign = parity_sign(packed, mask[None, :], dtype)
-        error = 0.5 * (target_scale * sign - output) ** 2
-        return strength.sums(counted, sign, output), jnp.sum(counted * error)
+    def output(control: Float[Array, " w"]) -> Float[Array, " e"]:
+        return jax.nn.relu(shared + control) @ network.readout + network.offset
 
-    one_by_one = functools.partial(jax.lax.map, skill)
-    batched = functools.partial(one_by_one, batch_size=at_once)
-    rows = (network.weight[:n_skills], masks)
-    return jax.lax.platform_dependent(rows, cpu=one_by_one, default=batched)
+    rows = network.weight[:n_skills]
+    return sums_by_skill(output, rows, packed, counted, masks, target_scale, strength, at_once)

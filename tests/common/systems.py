@@ -32,6 +32,10 @@ SYSTEMS = {
         width=16, n_steps=100, batch_size=64, n_evaluation=64, record=[0, 100],
         data=emergence.FiniteSet(n_samples=300), optimizer=js.Adam(), learning_rate=1e-3,
     ),
+    "transformer": emergence.ParityTransformer(
+        n_skills=3, n_bits=6, skill_size=2, n_heads=2, width=8, mlp_width=16, n_steps=50,
+        batch_size=32, n_evaluation=64, record=[0, 50],
+    ),
     "multilinear": emergence.MultilinearSkills(n_steps=500),
     "multilinear on a finite set": emergence.MultilinearSkills(
         n_steps=500, data=emergence.FiniteSet(n_samples=300)

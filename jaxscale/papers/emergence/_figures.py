@@ -12,6 +12,7 @@ from jaxscale.report import _figures as draw
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
 
 if TYPE_CHECKING:
+    import matplotlib.axes
     import matplotlib.figure
     import xarray
 
@@ -25,23 +26,33 @@ def emergence_figure(
     score: EmergenceScore, theory: str = "multilinear theory, fitted on skill 1"
 ) -> "matplotlib.figure.Figure":
     """Skill strengths against time, data or width, with the prediction dashed."""
-    dim = score.dim
     figure, grid = draw.new_figure(1, size=(7.2, 4.0))
-    axes = grid[0, 0]
-    for i, skill in enumerate(np.asarray(score.strength["skill"]).tolist()):
-        color, name = draw.OKABE_ITO[i % len(draw.OKABE_ITO)], f"skill {skill}"
-        draw.band(axes, score.strength.sel(skill=skill), dim, color, name, log=False)
-        draw.dashed(axes, score.expected[dim], score.expected.sel(skill=skill), color, name)
-        x = float(np.nanmean(score.measured[:, i]))
-        if np.isfinite(x):
-            axes.annotate(name, (x, 1.06), color=color, fontsize=8, ha="center")
-    if dim == "step":
-        axes.set_xlim(float(np.nanmin(score.measured)) / 4, 1.1 * float(score.strength["step"][-1]))
-    draw.log_axis(axes, "x")
-    axes.set(xlabel=X_LABEL[dim], ylabel="skill strength R / S", ylim=(-0.08, 1.12))
+    skill_curves(grid[0, 0], score.strength, score.dim, score.measured, score.expected)
     drawn = {"network, mean ± s.d. over seeds": {"lw": 1.4}}
     draw.legend(figure, drawn | {theory: draw.DASHED})
     return figure
+
+
+def skill_curves(
+    axes: "matplotlib.axes.Axes",
+    strength: "xarray.DataArray",
+    dim: str,
+    measured: np.ndarray,
+    expected: "xarray.DataArray | None" = None,
+) -> None:
+    """Draw R / S of every skill over `dim`, named at its `measured` half point."""
+    for i, skill in enumerate(np.asarray(strength["skill"]).tolist()):
+        color, name = draw.OKABE_ITO[i % len(draw.OKABE_ITO)], f"skill {skill}"
+        draw.band(axes, strength.sel(skill=skill), dim, color, name, log=False)
+        if expected is not None:
+            draw.dashed(axes, expected[dim], expected.sel(skill=skill), color, name)
+        x = float(np.nanmean(measured[:, i]))
+        if np.isfinite(x):
+            axes.annotate(name, (x, 1.06), color=color, fontsize=8, ha="center")
+    if dim == "step":
+        axes.set_xlim(float(np.nanmin(measured)) / 4, 1.1 * float(strength["step"][-1]))
+    draw.log_axis(axes, "x")
+    axes.set(xlabel=X_LABEL[dim], ylabel="skill strength R / S", ylim=(-0.08, 1.12))
 
 
 def paper_figure(score: PaperScore) -> "matplotlib.figure.Figure":

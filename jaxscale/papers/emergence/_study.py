@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from jaxscale._table import Table
 from jaxscale._text import number
 from jaxscale.analysis._plain import plain
+from jaxscale.emergence._transformer import ParityTransformer
 from jaxscale.papers._runs import study_text, with_captions
 from jaxscale.papers.emergence import _paper as paper
 from jaxscale.papers.emergence._claims import emergence_claims, law_claims, law_curves
@@ -15,6 +16,7 @@ from jaxscale.papers.emergence._figures import (
     paper_figure,
 )
 from jaxscale.papers.emergence._scores import EmergenceScore, score_emergence
+from jaxscale.papers.emergence._transformer import transformer_results
 from jaxscale.report._study import Conclusion, Figure, Study
 from jaxscale.sweep._predict import grid_of
 
@@ -30,7 +32,9 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims, figures and scores of emergence and of the four laws, from results by preset name."""
     parts = []
     for name, data in runs.items():
-        if name.endswith(paper.SETTINGS):
+        if isinstance(grid_of(data).system, ParityTransformer):
+            parts.append(transformer_results(name, data, CAPTIONS))
+        elif name.endswith(paper.SETTINGS):
             parts.append(_as_published(name, data))
         elif name not in LAW_PRESETS:
             parts.append(_calibrated(name, data))
@@ -103,7 +107,11 @@ STUDY = Study(
     system="emergence",
     presets={
         "quick": ("emergence_time", *LAW_PRESETS),
-        "paper": (*LAW_PRESETS, *(f"emergence_{name}_paper" for name in PAPER_RUNS)),
+        "paper": (
+            *LAW_PRESETS,
+            "emergence_transformer",
+            *(f"emergence_{name}_paper" for name in PAPER_RUNS),
+        ),
     },
     evaluate=evaluate,
     **TEXT,
