@@ -27,6 +27,7 @@ from jaxscale._schedules import (
     Cosine as Cosine,
     StepDecay as StepDecay,
     TwoDrops as TwoDrops,
+    WarmUp as WarmUp,
 )
 from jaxscale._status import Status as Status
 from jaxscale._system import (

@@ -96,6 +96,8 @@ PARTS = [
     (lambda: js.StepDecay(ratio=-1.0), "ratio", "-1.0"),
     (lambda: js.TwoDrops(first_at=1.5), "first_at", "1.5"),
     (lambda: js.Cosine(final_ratio=-0.1), "final_ratio", "-0.1"),
+    (lambda: js.WarmUp(n_warm_up=0), "n_warm_up", "0"),
+    (lambda: js.WarmUp(then=0.5), "then", "0.5"),
 ]
 
 

@@ -80,7 +80,8 @@ def test_hyperparameters_are_swept_in_one_program():
     assert len(np.unique(loss)) == 3
 
 
-SCHEDULES = [js.Constant(), js.StepDecay(ratio=0.5, every=30), js.TwoDrops(), js.Cosine()]
+RISING = js.WarmUp(n_warm_up=30, then=js.Cosine(final_ratio=0.05))
+SCHEDULES = [js.Constant(), js.StepDecay(ratio=0.5, every=30), js.TwoDrops(), js.Cosine(), RISING]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -89,6 +90,8 @@ def test_effective_steps_are_the_running_sum_of_the_factor(schedule):
     effective = np.asarray(schedule.effective_steps((0, 1, 50, 100), 100))
     expected = [factor[:n].sum() for n in (0, 1, 50, 100)]
     np.testing.assert_allclose(effective, expected, rtol=1e-5)
+    back = schedule.steps_to_reach(jnp.asarray(effective), 100)
+    np.testing.assert_allclose(back, [0, 1, 50, 100], rtol=1e-5)
 
 
 def test_schedule_values():
@@ -100,6 +103,15 @@ def test_schedule_values():
         js.TwoDrops().factor(step, 100), [1, 1, 1, 1, 0.3, 0.1, 0.1], rtol=1e-6
     )
     assert float(js.Cosine(final_ratio=0.2).factor(jnp.asarray(50), 100)) == pytest.approx(0.6)
+    cosine = 0.05 + 0.95 * (1 + np.cos(np.pi * (np.arange(30, 101) - 30) / 70)) / 2
+    rising = np.append(np.arange(1, 30) / 30, cosine)  # of steps 1, 2, ..., 100
+    np.testing.assert_allclose(RISING.factor(jnp.arange(100), 100), rising, rtol=1e-5)
+    drops = js.WarmUp(n_warm_up=20, then=js.TwoDrops())  # at 70 and 85 % of the other 80 steps
+    expected = [0.05, 1, 1, 1, 0.3, 0.1, 0.1]
+    step = jnp.asarray([0, 19, 30, 74, 75, 87, 99])
+    np.testing.assert_allclose(drops.factor(step, 100), expected, rtol=1e-6)
+    brief = js.WarmUp(n_warm_up=200, then=js.Cosine()).factor(jnp.arange(100), 100)
+    np.testing.assert_allclose(brief, np.arange(1, 101) / 200, rtol=1e-6)  # never gets to `then`
 
 
 def test_a_schedule_multiplies_the_learning_rate():
