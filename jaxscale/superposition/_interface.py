@@ -35,6 +35,7 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
     gradient: eqx.AbstractVar[AbstractGradient]
     learning_rate: eqx.AbstractVar[Real | None]
     bias_learning_rate: eqx.AbstractVar[Real | None]
+    bias_rate_factor: eqx.AbstractVar[Real | None]
     embedding_learning_rate: eqx.AbstractVar[Real | None]
     optimizer: eqx.AbstractVar[AbstractOptimizer]
     schedule: eqx.AbstractVar[AbstractSchedule]
@@ -83,10 +84,16 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
         for name, part, trains, why in (
             ("embedding_learning_rate", embedding, embedding.trains, "does not train"),
             ("bias_learning_rate", decoder, decoder.bias, "has no bias"),
+            ("bias_rate_factor", decoder, decoder.bias, "has no bias"),
         ):
             if getattr(self, name) is not None and not trains:
                 rule = f"must be left out with {part!r}, which {why}"
                 raise ValueError(f"`{name}` {rule}, got {getattr(self, name)}.")
+        if self.bias_learning_rate is not None and self.bias_rate_factor is not None:
+            raise ValueError(
+                "`bias_rate_factor` must be left out where bias_learning_rate is given, got "
+                f"{self.bias_rate_factor} and {self.bias_learning_rate}."
+            )
         if self.learning_rate is None and not isinstance(self.optimizer, Sgd):
             raise ValueError(
                 f"`learning_rate` must be given with {self.optimizer!r} (its default is half the "

@@ -70,7 +70,7 @@ from jaxscale.superposition._student import (
     half_limit,
 )
 
-EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM = range(3)
+EMBEDDING_STREAM, MATRIX_STREAM, EVALUATION_STREAM, BIAS_STREAM = range(4)
 
 
 class StudentState(eqx.Module):
@@ -121,12 +121,13 @@ class TeacherStudent(AbstractTeacherStudent):
     - `importance`: `InTarget()` (`A_i = i^-b`) or `InLoss()` (`w_i = i^-2b`).
     - `embedding`: `Identity()` (no superposition), `RandomUnit()`, `TightFrame()`, `Pretrained()`,
       `Given(matrix)`; `Joint(start)` and `Tied(start)` train W.
-    - `decoder`: `Linear()` or `Relu(bias=True)`.
+    - `decoder`: `Linear()` or `Relu(bias=True, bias_scale=0.0)`.
     - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
     - `gradient`: `Population()` or `FreshBatches(batch_size)`.
     - `learning_rate`: of B; None, with `Sgd()`, for half the stability limit of the linear student,
       which depends on the W that was drawn and is in the observable `step_size`.
     - `bias_learning_rate`, `embedding_learning_rate`: of the biases and of W; None for the same.
+    - `bias_rate_factor`: the rate of the biases over `learning_rate`, in place of the former.
     - `optimizer`, `schedule`, `n_steps`, `record`: as in every trained system.
     - `n_evaluation`: samples of the loss where it has no closed form (`Relu()` on `Bernoulli()`).
     - `dtype`: float32 or float64.
@@ -160,6 +161,7 @@ class TeacherStudent(AbstractTeacherStudent):
     gradient: AbstractGradient = part(AbstractGradient, FreshBatches())
     learning_rate: Real | None = real(None, above=0.0, optional=True)
     bias_learning_rate: Real | None = real(None, above=0.0, optional=True)
+    bias_rate_factor: Real | None = real(None, above=0.0, optional=True)
     embedding_learning_rate: Real | None = real(None, above=0.0, optional=True)
     optimizer: AbstractOptimizer = part(AbstractOptimizer, Sgd())
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())
@@ -254,13 +256,16 @@ class TeacherStudent(AbstractTeacherStudent):
             matrix_key = jr.fold_in(key, MATRIX_STREAM)
             trained[MATRIX] = self.initial.matrix(matrix_key, frame.inside, self.dtype)
         if self.decoder.bias:
-            trained[BIAS] = jnp.zeros_like(problem.probability)
+            bias_key = jr.fold_in(key, BIAS_STREAM)
+            trained[BIAS] = self.decoder.initial_bias(bias_key, self.n_features, self.dtype)
         if embedding.trains:
             trained[DIRECTIONS] = directions
         form = None if directions is None else Quadratic.of(directions, problem)
         rate = self.matrix_rate(lambda: half_limit(problem, form))
         own = {BIAS: self.bias_learning_rate, DIRECTIONS: self.embedding_learning_rate}
         rates = {name: rate if r is None else jnp.asarray(r) for name, r in own.items()}
+        if self.bias_rate_factor is not None:
+            rates[BIAS] = jnp.asarray(self.bias_rate_factor) * rate
         linear = isinstance(self.decoder, Linear) and isinstance(self.gradient, Population)
         task = Task(
             probability=problem.probability,

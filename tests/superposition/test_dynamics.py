@@ -128,7 +128,7 @@ def test_without_the_noise_of_batches_the_mean_would_be_wrong(minibatch):
 
 RELU = dict(n_features=N, latent_size=K, frequency_exponent=1.2, importance_exponent=0.4,
             inputs=S.Bernoulli(mean_active=1.4), initial=S.RandomNormal(scale=1.0),
-            gradient=S.FreshBatches(batch_size=8), learning_rate=0.3, bias_learning_rate=0.7,
+            gradient=S.FreshBatches(batch_size=8), learning_rate=0.3, bias_rate_factor=7 / 3,
             dtype="float64", n_steps=4)  # fmt: skip
 
 

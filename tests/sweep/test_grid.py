@@ -135,7 +135,8 @@ def test_geomspace():
     [
         SMALL, NETWORK, Online(), FiniteSet(n_samples=3), DisjointSkills(), RandomSkills(),
         js.Sgd(momentum=0.5), js.Adam(), js.Optax("lion", weight_decay=0.1), js.Constant(),
-        js.StepDecay(), js.TwoDrops(), js.WarmUp(then=js.Cosine()), TimeLimited(), DataLimited(), WidthLimited(),
+        js.StepDecay(), js.TwoDrops(), js.WarmUp(then=js.Cosine()),
+        TimeLimited(), DataLimited(), WidthLimited(),
     ],
     ids=lambda p: type(p).__name__,
 )  # fmt: skip
