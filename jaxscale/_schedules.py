@@ -10,6 +10,7 @@ from jaxscale.fields import Configurable, Integer, Real, count, part, real
 
 Length = int | Int[Array, ""]
 
+
 class AbstractSchedule(Configurable):
     """A factor on the learning rate, as a function of the step."""
 

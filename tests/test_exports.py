@@ -108,7 +108,7 @@ def test_what_does_not_export_is_noticed(cls, monkeypatch):
         check_program(cls(n_skills=3, n_steps=4))
 
 
-OPTIMIZERS = [js.Sgd(), js.Sgd(momentum=0.9), js.Adam(), js.Optax("adamw", weight_decay=1e-4)]
+OPTIMIZERS = [js.Sgd(), js.Sgd(momentum=0.9), js.Adam(), js.AdamW(), js.Optax("lion")]
 RISING = js.WarmUp(n_warm_up=2, then=js.Cosine(final_ratio=0.05))
 SCHEDULES = [js.Constant(), js.StepDecay(every=2), js.TwoDrops(), js.Cosine(), RISING]
 DTYPES = ["float32", "float64"]

@@ -21,6 +21,10 @@ CASES = {
     "sgd": (js.Sgd(), lambda lr: optax.sgd(lr)),
     "momentum": (js.Sgd(momentum=0.9), lambda lr: optax.sgd(lr, momentum=0.9)),
     "adam": (js.Adam(b1=0.8), lambda lr: optax.adam(lr, b1=0.8)),
+    "decoupled decay": (
+        js.AdamW(weight_decay=0.1, eps=1e-6),
+        lambda lr: optax.adamw(lr, weight_decay=0.1, eps=1e-6, mask={"w": True, "b": False}),
+    ),
     "optax-sgd": (js.Optax("sgd"), lambda lr: optax.sgd(lr)),
     "adamw": (
         js.Optax(optax.adamw, weight_decay=0.1),
@@ -38,10 +42,21 @@ def _gradient(x):
     return {"w": 2.0 * x["w"] - 1.0, "b": jnp.sin(x["b"])}
 
 
+def test_rows_decay_towards_a_length():
+    """A zero gradient leaves the decay alone; rows of padding stay zero, and vectors still."""
+    optimizer, rate = js.AdamW(weight_decay=0.5, row_length=2.0), jnp.asarray(0.2)
+    start = {"w": jnp.asarray([[3.0, 4.0], [0.0, 0.0]]), "b": jnp.asarray([3.0, 4.0])}
+    zero = jax.tree.map(jnp.zeros_like, start)
+    params, _ = optimizer.update(start, zero, optimizer.init(start), rate, jnp.asarray(0.5))
+    expected = [[3 - 0.05 * 3 * (1 - 2 / 5), 4 - 0.05 * 4 * (1 - 2 / 5)], [0, 0]]
+    np.testing.assert_allclose(params["w"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(params["b"], start["b"])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_update_equals_the_plain_optax_loop(name):
     ours, plain = CASES[name]
-    start = {"w": jnp.asarray([1.0, -2.0, 3.0], jnp.float32), "b": jnp.asarray(0.5, jnp.float32)}
+    start = {"w": jnp.asarray([[1.0, -2.0, 3.0]], jnp.float32), "b": jnp.asarray(0.5, jnp.float32)}
     rate, one = jnp.asarray(0.05, jnp.float32), jnp.ones((), jnp.float32)
 
     @jax.jit

@@ -39,7 +39,7 @@ def test_random_directions_are_unit_and_do_not_depend_on_padding():
 
 
 def test_biases_start_at_independent_normal_numbers():
-    """`sum b^2` is chi-square; a bias depends on its output alone, and nothing else is drawn anew."""
+    """`sum b^2` is chi-square; a bias depends on its output alone; no other draw moves."""
     zero, wide, short = (
         start(S.TeacherStudent(**BASE | {"n_features": n}, decoder=S.Relu(bias_scale=scale)))
         for n, scale in [(48, 0.0), (48, 0.5), (24, 0.5)]
@@ -375,7 +375,7 @@ def test_bad_parts_are_named():
         S.FreshBatches(batch_size=8, micro_batch=3)
     with pytest.raises(ValueError, match="`bias` must be true or false, got 1"):
         S.Relu(bias=1)
-    with pytest.raises(ValueError, match="`bias_scale` must be 0 without a bias, got 2.0"):
+    with pytest.raises(ValueError, match="`bias_scale` must be 0 without a bias, got 2"):
         S.Relu(bias=False, bias_scale=2.0)
     with pytest.raises(ValueError, match="`matrix` must have its largest entry"):
         S.Given(matrix=np.zeros((2, 4)))

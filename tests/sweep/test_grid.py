@@ -134,9 +134,9 @@ def test_geomspace():
     "part",
     [
         SMALL, NETWORK, Online(), FiniteSet(n_samples=3), DisjointSkills(), RandomSkills(),
-        js.Sgd(momentum=0.5), js.Adam(), js.Optax("lion", weight_decay=0.1), js.Constant(),
-        js.StepDecay(), js.TwoDrops(), js.WarmUp(then=js.Cosine()),
-        TimeLimited(), DataLimited(), WidthLimited(),
+        js.Sgd(momentum=0.5), js.Adam(), js.AdamW(row_length=1.0),
+        js.Optax("lion", weight_decay=0.1), js.Constant(), js.StepDecay(), js.TwoDrops(),
+        js.WarmUp(then=js.Cosine()), TimeLimited(), DataLimited(), WidthLimited(),
     ],
     ids=lambda p: type(p).__name__,
 )  # fmt: skip
