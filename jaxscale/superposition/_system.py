@@ -37,9 +37,7 @@ from jaxscale.superposition._embedding import (
     Frame,
     Given,
     Identity,
-    Pretrained,
     RandomUnit,
-    start_of,
 )
 from jaxscale.superposition._interface import ACTIVE, AbstractTeacherStudent
 from jaxscale.superposition._losses import (
@@ -55,7 +53,12 @@ from jaxscale.superposition._losses import (
     sampled_split,
 )
 from jaxscale.superposition._outputs import AbstractDecoder, Linear, Relu
-from jaxscale.superposition._predictions import estimated_limit, predictions, what_theory_says
+from jaxscale.superposition._predictions import (
+    estimated_limit,
+    predictions,
+    rate_warnings,
+    what_theory_says,
+)
 from jaxscale.superposition._student import (
     BIAS,
     DIRECTIONS,
@@ -350,17 +353,7 @@ class TeacherStudent(AbstractTeacherStudent):
 
     def warnings(self) -> list[str]:
         """A rate of plain descent above the stability limit of the linear student."""
-        name = "learning_rate" if self.embedding.matrix_name else "embedding_learning_rate"
-        rate = self.learning_rate if getattr(self, name) is None else getattr(self, name)
-        plain = isinstance(self.optimizer, Sgd) and self.optimizer.momentum is None
-        learned = isinstance(start_of(self.embedding), Pretrained)
-        if rate is None or not plain or learned or is_traced(*jax.tree.leaves(self)):
-            return []
-        limit = self.estimated_limit() / float(self.reduction.scale(self.n_features))
-        if float(rate) < limit:
-            return []
-        size = "" if self.latent_size is None else f" at latent_size {int(self.latent_size)}"
-        return [f"{name} {float(rate):g} exceeds the stability limit, about {limit:.3g}{size}"]
+        return rate_warnings(self)
 
     def estimated_limit(self) -> float:
         """The stability limit, before W is drawn."""
