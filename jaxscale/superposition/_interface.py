@@ -109,5 +109,7 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
                 f"`learning_rate` must be given with {self.optimizer!r} (its default is half the "
                 "stability limit of plain descent), got None."
             )
-        if isinstance(self.initial, Zeros) and isinstance(decoder, Relu) and embedding.matrix_name:
+        silent = isinstance(decoder, Relu) and not is_traced(decoder.bias_scale)
+        silent = silent and decoder.bias_scale == 0 and embedding.matrix_name is not None
+        if isinstance(self.initial, Zeros) and silent:
             raise ValueError(f"`initial` must not be Zeros() with {decoder!r}: it never trains.")

@@ -183,7 +183,7 @@ class AbstractInitial(Configurable):
 
 
 class Zeros(AbstractInitial):
-    """`B(0) = 0`; a student with `Relu()` never leaves it."""
+    """`B(0) = 0`; a student with `Relu()` whose biases start at 0 never leaves it."""
 
     def matrix(self, key: Key[Array, ""], inside: Mask, dtype: str) -> Float[Array, "k k"]:
         return jnp.zeros((inside.size, inside.size), dtype)

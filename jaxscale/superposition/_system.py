@@ -125,9 +125,9 @@ class TeacherStudent(AbstractTeacherStudent):
     - `inputs`: `OneHot(amplitude)` or `Bernoulli(mean_active, amplitude)`, with `Uniform(low,
       high)` or `Fixed(value)` amplitudes.
     - `importance`: `InTarget()` (`A_i = i^-b`) or `InLoss()` (`w_i = i^-2b`).
-    - `embedding`: `Identity()` (no superposition), `RandomUnit()`, `TightFrame()`, `Pretrained()`,
-      `Given(matrix)`; `Joint(start)`, `Tied(start)` (no B) and `Untied(start)` (V in place of
-      `W^T B`) train W.
+    - `embedding`: `Identity()` (no superposition), `RandomUnit()`, `RandomGaussian()`,
+      `TightFrame()`, `Pretrained()`, `Given(matrix)`; `Joint(start)`, `Tied(start)` (no B) and
+      `Untied(start)` (V in place of `W^T B`) train W.
     - `decoder`: `Linear()` or `Relu(bias=True, bias_scale=0.0)`.
     - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
     - `gradient`: `Population()` or `FreshBatches(batch_size)`.
