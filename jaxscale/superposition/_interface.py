@@ -109,7 +109,7 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
                 f"`learning_rate` must be given with {self.optimizer!r} (its default is half the "
                 "stability limit of plain descent), got None."
             )
-        silent = isinstance(decoder, Relu) and not is_traced(decoder.bias_scale)
-        silent = silent and decoder.bias_scale == 0 and embedding.matrix_name is not None
-        if isinstance(self.initial, Zeros) and silent:
-            raise ValueError(f"`initial` must not be Zeros() with {decoder!r}: it never trains.")
+        if isinstance(self.initial, Zeros) and isinstance(decoder, Relu) and embedding.matrix_name:
+            if not is_traced(decoder.bias_scale) and decoder.bias_scale == 0:
+                rule = f"must not be Zeros() with {decoder!r}: it never trains"
+                raise ValueError(f"`initial` {rule}; choose another or a `bias_scale` above 0.")

@@ -270,8 +270,9 @@ class TeacherStudent(AbstractTeacherStudent):
         if embedding.matrix_name is not None:
             matrix_key = jr.fold_in(key, MATRIX_STREAM)
             matrix = self.initial.matrix(matrix_key, frame.inside, self.dtype)
-            untied = embedding.matrix_name == READOUT and directions is not None
-            trained[embedding.matrix_name] = directions @ matrix if untied else matrix
+            if embedding.matrix_name == READOUT and directions is not None:
+                matrix = directions @ matrix
+            trained[embedding.matrix_name] = matrix
         if self.decoder.bias:
             bias_key = jr.fold_in(key, BIAS_STREAM)
             trained[BIAS] = self.decoder.initial_bias(bias_key, self.n_features, self.dtype)
