@@ -17,6 +17,7 @@ from jaxscale._devices import use_all_cores as use_all_cores
 from jaxscale._optimizers import (
     AbstractOptimizer as AbstractOptimizer,
     Adam as Adam,
+    AdamW as AdamW,
     Optax as Optax,
     Sgd as Sgd,
 )
@@ -27,6 +28,7 @@ from jaxscale._schedules import (
     Cosine as Cosine,
     StepDecay as StepDecay,
     TwoDrops as TwoDrops,
+    WarmUp as WarmUp,
 )
 from jaxscale._status import Status as Status
 from jaxscale._system import (

@@ -77,6 +77,44 @@ class Adam(AbstractOptimizer):
         return optax.chain(optax.add_decayed_weights(self.weight_decay), adam)  # pyright: ignore
 
 
+class AdamW(AbstractOptimizer):
+    r"""Adam with decoupled weight decay of matrices; vectors and scalars do not decay.
+
+    A row `w` of a matrix of parameters is decayed by `learning_rate * weight_decay * w`, or, with a
+    `row_length`, towards that length: `w (1 - row_length / |w|)` takes the place of `w`. The
+    schedule multiplies both the decay and the step of Adam. Biases of a student are vectors, and so
+    is the readout of a `ParityNetwork`.
+
+    **Reference** Loshchilov and Hutter 2019, arXiv 1711.05101.
+    """
+
+    REFERENCES = ("loshchilov2019decoupled",)
+
+    b1: Real = real(0.9, at_least=0.0, below=1.0)
+    b2: Real = real(0.999, at_least=0.0, below=1.0)
+    eps: Real = real(1e-8, above=0.0)
+    weight_decay: Real = real(1e-2, at_least=0.0)
+    row_length: Real | None = real(None, above=0.0, optional=True)
+
+    def transform(self, learning_rate: Real) -> optax.GradientTransformation:
+        """`optax.adamw` with a mask, but for `row_length`."""
+
+        def decayed(update: Array, param: Array) -> Array:
+            if param.ndim < 2:
+                return update
+            pull = param
+            if self.row_length is not None:  # eps: rows that pad a size are zero
+                norm = jnp.sqrt(jnp.sum(param**2, axis=-1, keepdims=True)) + self.eps
+                pull = param * (1 - self.row_length / norm)
+            return update + self.weight_decay * pull
+
+        return optax.chain(
+            optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps),  # pyright: ignore
+            optax.stateless_with_tree_map(decayed),  # pyright: ignore
+            optax.scale_by_learning_rate(learning_rate),  # pyright: ignore
+        )
+
+
 class Optax(AbstractOptimizer):
     """Any optax factory, or a user's own, called with the traced learning rate.
 

@@ -6,14 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxscale.fields import Configurable, Integer, Real, count, real
+from jaxscale.fields import Configurable, Integer, Real, count, part, real
+
+Length = int | Int[Array, ""]
 
 
 class AbstractSchedule(Configurable):
     """A factor on the learning rate, as a function of the step."""
 
     @abc.abstractmethod
-    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+    def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """Factor at `step` (0 for the first step) of a run of `n_steps`."""
 
     def effective_steps(self, steps: tuple[int, ...], n_steps: int) -> Float[Array, " t"]:
@@ -34,7 +36,7 @@ class AbstractSchedule(Configurable):
 class Constant(AbstractSchedule):
     """The learning rate as it is."""
 
-    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+    def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """One at every step."""
         return jnp.ones(step.shape, jnp.result_type(float))
 
@@ -45,7 +47,7 @@ class StepDecay(AbstractSchedule):
     ratio: Real = real(0.5, above=0.0)
     every: Integer = count(1000)
 
-    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+    def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """`ratio ** (step // every)`."""
         ratio = jnp.asarray(self.ratio)
         every = jnp.asarray(self.every).astype(step.dtype)
@@ -60,10 +62,11 @@ class TwoDrops(AbstractSchedule):
     last_at: Real = real(0.85, at_least=0.0, at_most=1.0)
     last_ratio: Real = real(0.1, above=0.0)
 
-    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+    def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """The factor of the interval that `step / n_steps` lies in."""
         first, last = jnp.asarray(self.first_ratio), jnp.asarray(self.last_ratio)
-        first_step, last_step = (jnp.round(at * n_steps) for at in (self.first_at, self.last_at))
+        length = jnp.asarray(n_steps).astype(first.dtype)
+        first_step, last_step = (jnp.round(at * length) for at in (self.first_at, self.last_at))
         step = step.astype(first.dtype)
         early = jnp.where(step < first_step, jnp.ones_like(first), first)
         return jnp.where(step < last_step, early, last)
@@ -80,8 +83,32 @@ class Cosine(AbstractSchedule):
 
     final_ratio: Real = real(0.0, at_least=0.0)
 
-    def factor(self, step: Int[Array, "*n"], n_steps: int) -> Float[Array, "*n"]:
+    def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """`final + (1 - final) (1 + cos(pi step / n_steps)) / 2`."""
         final = jnp.asarray(self.final_ratio)
-        progress = step.astype(final.dtype) / n_steps
+        progress = step.astype(final.dtype) / jnp.asarray(n_steps).astype(final.dtype)
         return final + (1.0 - final) * (1.0 + jnp.cos(jnp.pi * progress)) / 2.0
+
+
+class WarmUp(AbstractSchedule):
+    """Rise linearly to one over `n_warm_up` steps, then follow the schedule `then`.
+
+    The rise begins at `1 / n_warm_up` and reaches one at step `n_warm_up - 1`, where `then` begins;
+    the other `n_steps - n_warm_up` steps are the length that `then` sees. A run that is not longer
+    than the rise never gets to `then`.
+
+    **Example**
+
+    >>> schedule = js.WarmUp(n_warm_up=4, then=js.Cosine(final_ratio=0.05))
+    >>> print(np.asarray(schedule.factor(jax.numpy.asarray([0, 1, 3, 8, 13]), 14)).round(3))
+    [0.25  0.5   1.    0.525 0.05 ]
+    """
+
+    n_warm_up: Integer = count(1000)
+    then: AbstractSchedule = part(AbstractSchedule, Constant())
+
+    def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
+        """`min(1, (step + 1) / n_warm_up)` times the factor of `then`."""
+        rise = jnp.asarray(self.n_warm_up).astype(step.dtype)
+        after = self.then.factor(jnp.maximum(step + 1 - rise, 0), jnp.maximum(n_steps - rise, 1))
+        return jnp.minimum((step + 1).astype(after.dtype) / rise.astype(after.dtype), 1.0) * after

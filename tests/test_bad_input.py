@@ -89,6 +89,8 @@ PARTS = [
     (lambda: js.Sgd(momentum=1.0), "momentum", "1.0"),
     (lambda: js.Adam(b1=-0.1), "b1", "-0.1"),
     (lambda: js.Adam(eps=0.0), "eps", "0.0"),
+    (lambda: js.AdamW(weight_decay=-1.0), "weight_decay", "-1.0"),
+    (lambda: js.AdamW(row_length=0.0), "row_length", "0.0"),
     (lambda: js.Optax("adamm"), "factory", "adamm"),
     (lambda: js.Optax(lambda learning_rate: None), "factory", "lambda"),
     (lambda: js.Optax("adamw", weight_decay="some"), "weight_decay", "some"),
@@ -96,6 +98,8 @@ PARTS = [
     (lambda: js.StepDecay(ratio=-1.0), "ratio", "-1.0"),
     (lambda: js.TwoDrops(first_at=1.5), "first_at", "1.5"),
     (lambda: js.Cosine(final_ratio=-0.1), "final_ratio", "-0.1"),
+    (lambda: js.WarmUp(n_warm_up=0), "n_warm_up", "0"),
+    (lambda: js.WarmUp(then=0.5), "then", "0.5"),
 ]
 
 

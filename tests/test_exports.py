@@ -108,8 +108,9 @@ def test_what_does_not_export_is_noticed(cls, monkeypatch):
         check_program(cls(n_skills=3, n_steps=4))
 
 
-OPTIMIZERS = [js.Sgd(), js.Sgd(momentum=0.9), js.Adam(), js.Optax("adamw", weight_decay=1e-4)]
-SCHEDULES = [js.Constant(), js.StepDecay(every=2), js.TwoDrops(), js.Cosine()]
+OPTIMIZERS = [js.Sgd(), js.Sgd(momentum=0.9), js.Adam(), js.AdamW(), js.Optax("lion")]
+RISING = js.WarmUp(n_warm_up=2, then=js.Cosine(final_ratio=0.05))
+SCHEDULES = [js.Constant(), js.StepDecay(every=2), js.TwoDrops(), js.Cosine(), RISING]
 DTYPES = ["float32", "float64"]
 STEPS = {"n_steps": 4, "record": [0, 2, 4]}
 DATA = [E.Online(), E.FiniteSet(n_samples=30)]
@@ -186,7 +187,8 @@ PRODUCTS = {  # constructor, parts that take every value with every other, parts
         student,
         STUDENTS | dict(optimizer=OPTIMIZERS),
         dict(
-            embedding=[S.RandomUnit(), S.Joint()], initial=[S.RandomNormal()],
+            embedding=[S.RandomUnit(), S.Joint(), S.Untied()], initial=[S.RandomNormal()],
+            reduction=[S.SumOverOutputs(), S.MeanOverOutputs()],
             importance=[S.InTarget(), S.InLoss()], dtype=DTYPES, schedule=SCHEDULES,
             learning_rate=[None, 1e-2],
         ),
@@ -197,6 +199,7 @@ PRODUCTS = {  # constructor, parts that take every value with every other, parts
             embedding=[
                 S.Identity(), S.RandomUnit(), S.TightFrame(), S.Given(matrix=np.eye(4, 8)),
                 S.Pretrained(n_steps=4, batch_size=8), S.Joint(), S.Tied(start=S.TightFrame()),
+                S.RandomGaussian(),
             ],
         ),
         dict(

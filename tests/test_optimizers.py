@@ -25,6 +25,10 @@ CASES = {
         js.Adam(weight_decay=0.1),
         lambda lr: optax.chain(optax.add_decayed_weights(0.1), optax.adam(lr)),
     ),
+    "decoupled decay": (
+        js.AdamW(weight_decay=0.1, eps=1e-6),
+        lambda lr: optax.adamw(lr, weight_decay=0.1, eps=1e-6, mask={"w": True, "b": False}),
+    ),
     "optax-sgd": (js.Optax("sgd"), lambda lr: optax.sgd(lr)),
     "adamw": (
         js.Optax(optax.adamw, weight_decay=0.1),
@@ -42,10 +46,21 @@ def _gradient(x):
     return {"w": 2.0 * x["w"] - 1.0, "b": jnp.sin(x["b"])}
 
 
+def test_rows_decay_towards_a_length():
+    """A zero gradient leaves the decay alone; rows of padding stay zero, and vectors still."""
+    optimizer, rate = js.AdamW(weight_decay=0.5, row_length=2.0), jnp.asarray(0.2)
+    start = {"w": jnp.asarray([[3.0, 4.0], [0.0, 0.0]]), "b": jnp.asarray([3.0, 4.0])}
+    zero = jax.tree.map(jnp.zeros_like, start)
+    params, _ = optimizer.update(start, zero, optimizer.init(start), rate, jnp.asarray(0.5))
+    expected = [[3 - 0.05 * 3 * (1 - 2 / 5), 4 - 0.05 * 4 * (1 - 2 / 5)], [0, 0]]
+    np.testing.assert_allclose(params["w"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(params["b"], start["b"])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_update_equals_the_plain_optax_loop(name):
     ours, plain = CASES[name]
-    start = {"w": jnp.asarray([1.0, -2.0, 3.0], jnp.float32), "b": jnp.asarray(0.5, jnp.float32)}
+    start = {"w": jnp.asarray([[1.0, -2.0, 3.0]], jnp.float32), "b": jnp.asarray(0.5, jnp.float32)}
     rate, one = jnp.asarray(0.05, jnp.float32), jnp.ones((), jnp.float32)
 
     @jax.jit
@@ -84,7 +99,8 @@ def test_hyperparameters_are_swept_in_one_program():
     assert len(np.unique(loss)) == 3
 
 
-SCHEDULES = [js.Constant(), js.StepDecay(ratio=0.5, every=30), js.TwoDrops(), js.Cosine()]
+RISING = js.WarmUp(n_warm_up=30, then=js.Cosine(final_ratio=0.05))
+SCHEDULES = [js.Constant(), js.StepDecay(ratio=0.5, every=30), js.TwoDrops(), js.Cosine(), RISING]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -93,6 +109,8 @@ def test_effective_steps_are_the_running_sum_of_the_factor(schedule):
     effective = np.asarray(schedule.effective_steps((0, 1, 50, 100), 100))
     expected = [factor[:n].sum() for n in (0, 1, 50, 100)]
     np.testing.assert_allclose(effective, expected, rtol=1e-5)
+    back = schedule.steps_to_reach(jnp.asarray(effective), 100)
+    np.testing.assert_allclose(back, [0, 1, 50, 100], rtol=1e-5)
 
 
 def test_schedule_values():
@@ -104,6 +122,15 @@ def test_schedule_values():
         js.TwoDrops().factor(step, 100), [1, 1, 1, 1, 0.3, 0.1, 0.1], rtol=1e-6
     )
     assert float(js.Cosine(final_ratio=0.2).factor(jnp.asarray(50), 100)) == pytest.approx(0.6)
+    cosine = 0.05 + 0.95 * (1 + np.cos(np.pi * (np.arange(30, 101) - 30) / 70)) / 2
+    rising = np.append(np.arange(1, 30) / 30, cosine)  # of steps 1, 2, ..., 100
+    np.testing.assert_allclose(RISING.factor(jnp.arange(100), 100), rising, rtol=1e-5)
+    drops = js.WarmUp(n_warm_up=20, then=js.TwoDrops())  # at 70 and 85 % of the other 80 steps
+    expected = [0.05, 1, 1, 1, 0.3, 0.1, 0.1]
+    step = jnp.asarray([0, 19, 30, 74, 75, 87, 99])
+    np.testing.assert_allclose(drops.factor(step, 100), expected, rtol=1e-6)
+    brief = js.WarmUp(n_warm_up=200, then=js.Cosine()).factor(jnp.arange(100), 100)
+    np.testing.assert_allclose(brief, np.arange(1, 101) / 200, rtol=1e-6)  # never gets to `then`
 
 
 def test_a_schedule_multiplies_the_learning_rate():

@@ -24,6 +24,7 @@ AUTHORS = {  # as the papers have them
     SUPERPOSITION: ["Chen", "Chen", "Liu", "Gore"],
     "michaud2023quantization": ["Michaud", "Liu", "Girit", "Tegmark"],
     "kingma2015adam": ["Kingma", "Ba"],
+    "loshchilov2019decoupled": ["Loshchilov", "Hutter"],
     "hoffmann2022": ["Hoffmann", "others"],
     "besiroglu2024": ["Besiroglu", "Erdil", "Barnett", "You"],
 }
@@ -33,6 +34,7 @@ IDENTIFIERS = {
     SUPERPOSITION: "2602.01045",
     "michaud2023quantization": "2303.13506",
     "kingma2015adam": "1412.6980",
+    "loshchilov2019decoupled": "1711.05101",
     "hoffmann2022": "2203.15556",
     "besiroglu2024": "2404.10102",
 }

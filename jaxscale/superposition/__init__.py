@@ -13,11 +13,18 @@ from jaxscale.superposition._embedding import (
     Identity as Identity,
     Joint as Joint,
     Pretrained as Pretrained,
+    RandomGaussian as RandomGaussian,
     RandomUnit as RandomUnit,
     Tied as Tied,
     TightFrame as TightFrame,
+    Untied as Untied,
 )
-from jaxscale.superposition._losses import FreshBatches as FreshBatches, Population as Population
+from jaxscale.superposition._losses import (
+    FreshBatches as FreshBatches,
+    MeanOverOutputs as MeanOverOutputs,
+    Population as Population,
+    SumOverOutputs as SumOverOutputs,
+)
 from jaxscale.superposition._outputs import (
     Fixed as Fixed,
     Linear as Linear,

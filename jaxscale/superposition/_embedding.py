@@ -17,7 +17,7 @@ from jaxscale.keys import normals_by_row
 from jaxscale.superposition._data import Source
 from jaxscale.superposition._losses import batch_loss
 from jaxscale.superposition._outputs import Relu
-from jaxscale.superposition._student import Problem, Student, Teacher
+from jaxscale.superposition._student import MATRIX, READOUT, Problem, Student, Teacher
 
 TIGHTENINGS = 64
 AUTOENCODER = Relu(bias=True)
@@ -38,10 +38,10 @@ class Frame(eqx.Module):
 
 
 class AbstractEmbedding(Configurable):
-    """How features are embedded; `trains`: with the student; `has_matrix`: B is trained."""
+    """How features are embedded; `trains`: with the student; `matrix_name`: of B or V."""
 
     trains: ClassVar[bool] = False
-    has_matrix: ClassVar[bool] = True
+    matrix_name: ClassVar[str | None] = MATRIX
 
     @abc.abstractmethod
     def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
@@ -59,15 +59,27 @@ class Identity(AbstractEmbedding):
         return None
 
 
+def _normal_rows(key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
+    """Standard normal entries; entry (i, k) depends on i and k only."""
+    probability = frame.problem.probability
+    latent = jnp.arange(frame.padded_size, dtype=jnp.int32)
+    rows = normals_by_row(key, latent, probability.shape[0], str(probability.dtype))
+    return jnp.where(frame.inside[:, None], rows, jnp.zeros_like(rows)).T
+
+
 class RandomUnit(AbstractDrawn):
     """Normal directions of unit length, frozen; entry (k, i) depends on k and i only."""
 
     def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
-        probability = frame.problem.probability
-        latent = jnp.arange(frame.padded_size, dtype=jnp.int32)
-        rows = normals_by_row(key, latent, probability.shape[0], str(probability.dtype))
-        rows = jnp.where(frame.inside[:, None], rows, jnp.zeros_like(rows))
-        return _unit(rows.T)
+        return _unit(_normal_rows(key, frame))
+
+
+class RandomGaussian(AbstractDrawn):
+    """Independent normal entries of variance 1/K, frozen: the draw of `RandomUnit`, not scaled."""
+
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
+        rows = _normal_rows(key, frame)
+        return rows / jnp.sqrt(frame.latent_size.astype(rows.dtype))
 
 
 class TightFrame(AbstractDrawn):
@@ -169,7 +181,17 @@ class Joint(AbstractEmbedding):
 class Tied(Joint):
     """`yhat = f(W^T W x + bias)`: W trained alone, there is no B."""
 
-    has_matrix: ClassVar[bool] = False
+    matrix_name: ClassVar[str | None] = None
+
+
+class Untied(Joint):
+    """`yhat = f(V W x + bias)`: W and a readout V, `(N, K)`, both trained, and no B.
+
+    It starts as `Joint(start)` does, from `V = W^T B(0)`. V has the system's `learning_rate`, which
+    if not given is that of B.
+    """
+
+    matrix_name: ClassVar[str | None] = READOUT
 
 
 def start_of(embedding: AbstractEmbedding) -> AbstractEmbedding:

@@ -14,7 +14,12 @@ from jaxscale._schedules import AbstractSchedule
 from jaxscale.fields import Integer, Real, is_traced
 from jaxscale.superposition._data import AbstractInputs
 from jaxscale.superposition._embedding import AbstractEmbedding, Given, Identity, start_of
-from jaxscale.superposition._losses import AbstractGradient, Population, has_exact_losses
+from jaxscale.superposition._losses import (
+    AbstractGradient,
+    AbstractReduction,
+    Population,
+    has_exact_losses,
+)
 from jaxscale.superposition._outputs import AbstractDecoder, Relu
 from jaxscale.superposition._student import AbstractInitial, Problem, Zeros
 from jaxscale.training import AbstractTrainedSystem
@@ -35,7 +40,9 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
     gradient: eqx.AbstractVar[AbstractGradient]
     learning_rate: eqx.AbstractVar[Real | None]
     bias_learning_rate: eqx.AbstractVar[Real | None]
+    bias_rate_factor: eqx.AbstractVar[Real | None]
     embedding_learning_rate: eqx.AbstractVar[Real | None]
+    reduction: eqx.AbstractVar[AbstractReduction]
     optimizer: eqx.AbstractVar[AbstractOptimizer]
     schedule: eqx.AbstractVar[AbstractSchedule]
     n_evaluation: eqx.AbstractVar[int]
@@ -44,6 +51,10 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
     @abc.abstractmethod
     def problem(self) -> Problem:
         """Inputs, teacher and output function at this setting."""
+
+    @abc.abstractmethod
+    def estimated_limit(self) -> float:
+        """The stability limit, before W is drawn."""
 
     @abc.abstractmethod
     def matrix_rate(self, half_limit: Callable[[], Float[Array, ""]]) -> Float[Array, ""]:
@@ -83,14 +94,22 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
         for name, part, trains, why in (
             ("embedding_learning_rate", embedding, embedding.trains, "does not train"),
             ("bias_learning_rate", decoder, decoder.bias, "has no bias"),
+            ("bias_rate_factor", decoder, decoder.bias, "has no bias"),
         ):
             if getattr(self, name) is not None and not trains:
                 rule = f"must be left out with {part!r}, which {why}"
                 raise ValueError(f"`{name}` {rule}, got {getattr(self, name)}.")
+        if self.bias_learning_rate is not None and self.bias_rate_factor is not None:
+            raise ValueError(
+                "`bias_rate_factor` must be left out where bias_learning_rate is given, got "
+                f"{self.bias_rate_factor} and {self.bias_learning_rate}."
+            )
         if self.learning_rate is None and not isinstance(self.optimizer, Sgd):
             raise ValueError(
                 f"`learning_rate` must be given with {self.optimizer!r} (its default is half the "
                 "stability limit of plain descent), got None."
             )
-        if isinstance(self.initial, Zeros) and isinstance(decoder, Relu) and embedding.has_matrix:
-            raise ValueError(f"`initial` must not be Zeros() with {decoder!r}: it never trains.")
+        if isinstance(self.initial, Zeros) and isinstance(decoder, Relu) and embedding.matrix_name:
+            if not is_traced(decoder.bias_scale) and decoder.bias_scale == 0:
+                rule = f"must not be Zeros() with {decoder!r}: it never trains"
+                raise ValueError(f"`initial` {rule}; choose another or a `bias_scale` above 0.")

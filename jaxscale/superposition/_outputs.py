@@ -17,9 +17,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Key, UInt32
 
 from jaxscale.fields import Configurable, Real, Rule, is_traced, real
+from jaxscale.keys import normal_table
 
 Values = Float[Array, "..."]
 
@@ -146,6 +147,10 @@ class AbstractDecoder(Configurable):
 
     bias: eqx.AbstractVar[bool]
 
+    def initial_bias(self, key: Key[Array, ""], n_outputs: int, dtype: str) -> Float[Array, " f"]:
+        """Biases before training: zero by default."""
+        return jnp.zeros((n_outputs,), dtype)
+
     @abc.abstractmethod
     def __call__(self, preactivation: Values) -> Values:
         """Outputs of `z`."""
@@ -202,9 +207,23 @@ def _flag(name: str, value: Any) -> bool:
 
 
 class Relu(AbstractDecoder):
-    """`yhat = max(z, 0)`; with `bias`, a bias per output is trained from 0."""
+    """`yhat = max(z, 0)`; with `bias`, a bias per output is trained from `N(0, bias_scale^2)`.
+
+    **Raises** `ValueError` for a `bias_scale` without `bias`.
+    """
 
     bias: bool = eqx.field(converter=Rule(_flag), static=True, kw_only=True, default=True)
+    bias_scale: Real = real(0.0, at_least=0.0)
+
+    def __check_init__(self):
+        if not self.bias and not is_traced(self.bias_scale) and self.bias_scale > 0:
+            raise ValueError(f"`bias_scale` must be 0 without a bias, got {self.bias_scale}.")
+
+    def initial_bias(self, key: Key[Array, ""], n_outputs: int, dtype: str) -> Float[Array, " f"]:
+        """Output `i` starts at a number that depends on the key and i only."""
+        output, scale = jnp.arange(n_outputs, dtype=jnp.int32), jnp.asarray(self.bias_scale)
+        drawn = normal_table(key, output, jnp.zeros((1,), jnp.int32), dtype)[:, 0]
+        return jnp.where(scale > 0, scale.astype(dtype) * drawn, jnp.zeros_like(drawn))
 
     def __call__(self, preactivation: Values) -> Values:
         return jax.nn.relu(preactivation)

@@ -4,6 +4,7 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -14,7 +15,8 @@ from jaxscale.keys import normal_table
 from jaxscale.superposition._data import AbstractInputs, Samples, Source
 from jaxscale.superposition._outputs import AbstractDecoder
 
-MATRIX, BIAS, DIRECTIONS = "matrix", "bias", "directions"
+MATRIX, BIAS, DIRECTIONS, READOUT = "matrix", "bias", "directions", "readout"
+NARROW = 128  # dimensions of an embedding, up to which its gradient is computed transposed
 
 Mask = Bool[Array, " k"]
 Vector = Float[Array | np.ndarray, " f"]
@@ -62,17 +64,95 @@ class Problem(eqx.Module):
         return self.inputs.moments(self.probability)
 
 
+@jax.custom_vjp
+def embedded(rows: Float[Array, "f k"], samples: Samples) -> Float[Array, "n k"]:
+    """`W x`, differentiable in W: by lists on a CPU, where dense products cost several times more.
+
+    Accelerators take dense products: adding to the same row in no fixed order would not repeat.
+    """
+    n, places = samples.index.shape
+
+    def listed(rows: Array, samples: Samples) -> Array:
+        def add(place: Int[Array, ""], total: Array) -> Array:
+            return total + samples.value[:, place, None] * rows[samples.index[:, place]]
+
+        return jax.lax.fori_loop(0, places, add, jnp.zeros((n, rows.shape[1]), rows.dtype))
+
+    def dense(rows: Array, samples: Samples) -> Array:
+        return samples.dense(rows.shape[0]) @ rows
+
+    return jax.lax.platform_dependent(rows, samples, cpu=listed, default=dense)
+
+
+def _gradient_of_rows(saved: tuple[Array, Samples], image: Float[Array, "n k"]) -> Any:
+    """Gradient of W, `x^T` times that of `W x`; unused places are dropped."""
+    rows, samples = saved
+    n_features, places = rows.shape[0], samples.index.shape[1]
+
+    def listed(samples: Samples, image: Array) -> Array:
+        row = jnp.where(samples.value != 0, samples.index, n_features)
+
+        def add(place: Int[Array, ""], total: Array) -> Array:
+            update = samples.value[:, place, None] * image
+            return total.at[row[:, place]].add(update, mode="drop")
+
+        return jax.lax.fori_loop(0, places, add, jnp.zeros(rows.shape, image.dtype))
+
+    def dense(samples: Samples, image: Array) -> Array:
+        return samples.dense(n_features).T @ image
+
+    return jax.lax.platform_dependent(samples, image, cpu=listed, default=dense), None
+
+
+embedded.defvjp(lambda rows, samples: (embedded(rows, samples), (rows, samples)), _gradient_of_rows)
+
+
+@jax.custom_vjp
+def decoded(latent: Float[Array, "n k"], rows: Float[Array, "f k"]) -> Float[Array, "n f"]:
+    """`V` times every latent sample, differentiable in both."""
+    return latent @ rows.T
+
+
+def _gradient_of_decoded(saved: tuple[Array, Array], image: Float[Array, "n f"]) -> Any:
+    """Gradients of latent samples and of V; on a CPU narrow ones transposed, 2 to 5 times faster.
+
+    Without the barriers XLA would make one product of the transposes and the product again.
+    """
+    latent, rows = saved
+
+    def transposed(latent: Array, image: Array) -> Array:
+        barrier = jax.lax.optimization_barrier
+        return barrier(barrier(latent.T) @ image).T
+
+    def plain(latent: Array, image: Array) -> Array:
+        return image.T @ latent
+
+    fast = transposed if latent.shape[1] <= NARROW else plain
+    own = jax.lax.platform_dependent(latent, image, cpu=fast, default=plain)
+    return image @ rows, own
+
+
+decoded.defvjp(lambda latent, rows: (decoded(latent, rows), (latent, rows)), _gradient_of_decoded)
+
+
 class Student(eqx.Module):
     """Parameters of a student.
 
     - `matrix`: B, `(K, K)`; `(N, N)` without a bottleneck; None if it is the identity (tied).
     - `bias`: one per output, zero where it is not trained.
     - `directions`: rows `w_i`, `(N, K)`; None without a bottleneck, which has a matrix.
+    - `readout`: V, `(N, K)`, in place of `W^T` where that is not what decodes.
     """
 
     matrix: Float[Array, "k k"] | None
     bias: Float[Array, " f"]
     directions: Float[Array, "f k"] | None
+    readout: Float[Array, "f k"] | None = None
+
+    @property
+    def answers(self) -> Float[Array, "f k"] | None:
+        """`W^T`, or V in its place."""
+        return self.directions if self.readout is None else self.readout
 
     @property
     def embedding(self) -> Float[Array, "k f"]:
@@ -84,43 +164,43 @@ class Student(eqx.Module):
     def preactivation(
         self, samples: Samples, dense: Float[Array, "n f"], *, listed: bool
     ) -> Float[Array, "n f"]:
-        """`W^T B W x + bias`; `listed` reads W at the active features alone."""
+        """`W^T B W x + bias`; `listed`, on any device, where W has no gradient."""
         if self.directions is None:
             latent = dense
         elif listed:
             rows = self.directions[samples.index]
             latent = jnp.einsum("nl,nlk->nk", samples.value, rows)
         else:
-            latent = dense @ self.directions
+            latent = embedded(self.directions, samples)
         if self.matrix is not None:
             latent = latent @ self.matrix.T
-        if self.directions is not None:
-            latent = latent @ self.directions.T
+        if self.answers is not None:
+            latent = latent @ self.answers.T if listed else decoded(latent, self.answers)
         return latent + self.bias
 
     def slopes(self, features: Int[Array, " m"]) -> Float[Array, "f m"]:
         """Columns of `M = W^T B W`: slopes of all outputs on some features."""
-        if self.directions is None:
+        if self.directions is None or self.answers is None:
             assert self.matrix is not None
             return self.matrix[:, features]
         latent = self.directions[features].T
         if self.matrix is not None:
             latent = self.matrix @ latent
-        return self.directions @ latent
+        return self.answers @ latent
 
     def own_slopes(self) -> Float[Array, " f"]:
         """Diagonal of M: the slope of every output on its own feature."""
-        if self.directions is None:
+        if self.directions is None or self.answers is None:
             assert self.matrix is not None
             return jnp.diagonal(self.matrix)
-        answered = self.directions if self.matrix is None else self.directions @ self.matrix
+        answered = self.answers if self.matrix is None else self.answers @ self.matrix
         return jnp.sum(answered * self.directions, axis=1)
 
     def project(self, vector: Float[Array, " f"]) -> Float[Array, " f"]:
         """`M v`."""
         latent = vector if self.directions is None else self.directions.T @ vector
         latent = latent if self.matrix is None else self.matrix @ latent
-        return latent if self.directions is None else self.directions @ latent
+        return latent if self.answers is None else self.answers @ latent
 
 
 class AbstractInitial(Configurable):
@@ -132,7 +212,7 @@ class AbstractInitial(Configurable):
 
 
 class Zeros(AbstractInitial):
-    """`B(0) = 0`; a student with `Relu()` never leaves it."""
+    """`B(0) = 0`; a student with `Relu()` whose biases start at 0 never leaves it."""
 
     def matrix(self, key: Key[Array, ""], inside: Mask, dtype: str) -> Float[Array, "k k"]:
         return jnp.zeros((inside.size, inside.size), dtype)
@@ -218,4 +298,5 @@ class Task(eqx.Module):
         """The student with its trained parameters, the others as they were drawn."""
         silent = jnp.zeros_like(self.probability)
         directions = trained.get(DIRECTIONS, self.directions)
-        return Student(trained.get(MATRIX), trained.get(BIAS, silent), directions)
+        bias = trained.get(BIAS, silent)
+        return Student(trained.get(MATRIX), bias, directions, trained.get(READOUT))

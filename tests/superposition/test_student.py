@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 import jaxscale as js
 from jaxscale.keys import root_key
@@ -36,6 +36,35 @@ def test_random_directions_are_unit_and_do_not_depend_on_padding():
     np.testing.assert_allclose(padded[:, :12], one, rtol=1e-6)
     assert np.all(np.asarray(padded)[:, 12:] == 0)
     assert np.std(np.asarray(one)) == pytest.approx(12**-0.5, rel=0.01)
+
+
+def test_gaussian_rows_are_the_draw_of_the_unit_ones():
+    """Their squared lengths are chi-square over K."""
+    unit, drawn = (
+        np.asarray(start(S.TeacherStudent(**BASE, embedding=e)).student.directions, float)
+        for e in (S.RandomUnit(), S.RandomGaussian())
+    )
+    square = np.sum(drawn**2, axis=1)
+    np.testing.assert_allclose(drawn / np.sqrt(square)[:, None], unit, atol=1e-6)
+    low, high = chi2.ppf([0.5e-3, 1 - 0.5e-3], drawn.size)
+    assert low < 12 * square.sum() < high
+    assert not low < 12 * square.sum() * 1.5 < high  # power
+
+
+def test_biases_start_at_independent_normal_numbers():
+    """`sum b^2` is chi-square; a bias depends on its output alone; no other draw moves."""
+    zero, wide, short = (
+        start(S.TeacherStudent(**BASE | {"n_features": n}, decoder=S.Relu(bias_scale=scale)))
+        for n, scale in [(48, 0.0), (48, 0.5), (24, 0.5)]
+    )
+    np.testing.assert_array_equal(zero.student.bias, np.zeros(48))
+    np.testing.assert_array_equal(zero.student.matrix, wide.student.matrix)
+    np.testing.assert_array_equal(zero.student.directions, wide.student.directions)
+    np.testing.assert_array_equal(short.student.bias, wide.student.bias[:24])
+    square = float(np.sum(np.asarray(wide.student.bias) ** 2))
+    low, high = chi2.ppf([0.5e-3, 1 - 0.5e-3], 48)
+    assert low < square / 0.5**2 < high
+    assert not low < square / 0.25**2 < high  # power
 
 
 @pytest.mark.parametrize(("n", "k"), [(48, 12), (40, 30), (200, 10), (16, 16)])
@@ -304,8 +333,13 @@ BAD_RATES = {
     "`bias_learning_rate` must be left out": dict(
         bias_learning_rate=0.1, decoder=S.Relu(bias=False)
     ),
+    "`bias_rate_factor` must be left out with": dict(
+        bias_rate_factor=0.1, decoder=S.Relu(bias=False)
+    ),
+    "`bias_rate_factor` must be left out where": dict(bias_rate_factor=0.1, bias_learning_rate=1.0),
     "`learning_rate` must be given": dict(optimizer=js.Adam()),
     "`initial` must not be Zeros": dict(initial=S.Zeros()),
+    "`initial` must not be Zeros.. with Relu": dict(initial=S.Zeros(), embedding=S.Untied()),
 }
 
 
@@ -355,6 +389,8 @@ def test_bad_parts_are_named():
         S.FreshBatches(batch_size=8, micro_batch=3)
     with pytest.raises(ValueError, match="`bias` must be true or false, got 1"):
         S.Relu(bias=1)
+    with pytest.raises(ValueError, match="`bias_scale` must be 0 without a bias, got 2"):
+        S.Relu(bias=False, bias_scale=2.0)
     with pytest.raises(ValueError, match="`matrix` must have its largest entry"):
         S.Given(matrix=np.zeros((2, 4)))
     with pytest.raises(ValueError, match="`matrix` must be an array of real numbers"):

@@ -100,7 +100,7 @@ def test_values_that_exclude_each_other_are_found_in_long_axes():
             js.replace(NETWORK, "optimizer", js.Optax("adamw", weight_decay=1e-3)),
             {
                 "width": [2, 4],
-                "schedule": [js.Constant(), js.StepDecay(ratio=0.3, every=2), js.Cosine()],
+                "schedule": [js.Constant(), js.StepDecay(ratio=0.3, every=2), js.WarmUp()],
                 "optimizer.hyperparameters.weight_decay": [0.1, 0.2],
             },
             seeds=2,
@@ -135,8 +135,9 @@ def test_geomspace():
     [
         SMALL, NETWORK, Online(), FiniteSet(n_samples=3), DisjointSkills(), RandomSkills(),
         js.emergence.ShuffledSkills(), js.emergence.Covariance(),
-        js.Sgd(momentum=0.5), js.Adam(), js.Optax("lion", weight_decay=0.1), js.Constant(),
-        js.StepDecay(), js.TwoDrops(), js.Cosine(), TimeLimited(), DataLimited(), WidthLimited(),
+        js.Sgd(momentum=0.5), js.Adam(), js.AdamW(row_length=1.0),
+        js.Optax("lion", weight_decay=0.1), js.Constant(), js.StepDecay(), js.TwoDrops(),
+        js.WarmUp(then=js.Cosine()), TimeLimited(), DataLimited(), WidthLimited(),
     ],
     ids=lambda p: type(p).__name__,
 )  # fmt: skip
