@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxscale.papers.atlas._measures import exponents
 from jaxscale.papers.atlas._reduced import cells_of
-from jaxscale.papers.atlas._setups import OPTIMIZERS, STRONGEST, setup_of
+from jaxscale.papers.atlas._setups import OPTIMIZERS, SETUPS, STRONGEST, setup_of
 from jaxscale.papers.atlas._verdicts import MARKS, NEAR, Cell, Kind
 from jaxscale.papers.superposition._scores import EXPONENTS
 from jaxscale.report import _figures as draw
@@ -25,7 +25,8 @@ def map_figure(atlas: "xarray.Dataset") -> "matplotlib.figure.Figure":
     from matplotlib.colors import Normalize
 
     cells, colors = cells_of(atlas), Normalize(0.0, 2.0)
-    names = [n for n in atlas["setup"].values.tolist() if not setup_of(n)[1]]
+    run = set(atlas["setup"].values.tolist())
+    names = [setup.name for setup in SETUPS if setup.name in run]
     ways = [o for o in OPTIMIZERS if any(setup_of(n)[0].optimizer == o for n in names)]
     groups = {o: [n for n in names if setup_of(n)[0].optimizer == o] for o in ways}
     height = 0.9 + 0.27 * max(map(len, groups.values()))
@@ -41,8 +42,7 @@ def map_figure(atlas: "xarray.Dataset") -> "matplotlib.figure.Figure":
         axes.set_xticks(range(len(crowdings)), [f"{c:g}" for c in crowdings])
         axes.set(xlabel="features per dimension N/K")
         axes.set_title(OPTIMIZERS[way].text, fontsize=9)
-    label = "mean exponent −d ln L / d ln t"
-    color_bar(figure, list(grid[0]), colors, label, cmap=CELLS, extend="both")
+    color_bar(figure, list(grid[0]), colors, "mean exponent", cmap=CELLS, extend="both")
     return figure
 
 

@@ -239,9 +239,10 @@ def control_name(optimizer: str) -> str:
 
 
 def grids(scale: str) -> dict[str, Grid]:
-    """Every grid of a scale by name: setups, their controls, and checks of size and inputs."""
+    """Every grid of a scale by name: leads, controls, checks of size and inputs, other setups."""
     design = DESIGNS[scale]
-    made = {setup.name: design.grid_of(setup) for setup in design.setups}
+    others = {setup.name: design.grid_of(setup) for setup in design.setups}
+    made = {s.name: others.pop(s.name) for s in LEADS if s in design.setups}
     adaptive = [o for o in OPTIMIZERS if o != "sgd"]
     trained = {setup.optimizer for setup in design.setups}
     made |= {control_name(o): design.control_of(o) for o in adaptive if o in trained}
@@ -253,7 +254,7 @@ def grids(scale: str) -> dict[str, Grid]:
     made[f"{STRONGEST.name}-4096"] = largest.grid_of(STRONGEST)
     recipe = dataclasses.replace(design, n_rates=1, lead_seeds=3)
     made["adamw-tied-random-bernoulli"] = recipe.grid_of(LEADS[2], inputs=Bernoulli())
-    return made
+    return made | others
 
 
 def setup_of(name: str) -> tuple[Setup, str]:

@@ -86,25 +86,26 @@ def cell_table(atlas: "xarray.Dataset", way: str) -> Table:
         if setup.optimizer != way:
             continue
         seeds = int(atlas["n_seeds"].sel(setup=name))
-        shares = (number(s, ".0%") for s in (cell.one, cell.compressed, cell.confirmed, cell.near))
+        shares = (cell.one, cell.compressed, cell.confirmed, cell.near, cell.by_clock)
         rows.append(
             (
                 f"{setup.text}{f' ({check})' if check else ''}",
                 f"{crowding:g}",
-                f"{MARKS[cell.kind]}{'' if seeds >= 8 else '*'}" or "no",
-                number(cell.exponent, ".2f"),
-                number(cell.spread, ".2f"),
-                *shares,
+                f"{MARKS[cell.kind]}{'' if seeds >= 8 else '*'}",
+                *(number(x, ".2f") for x in (cell.exponent, cell.spread, cell.alone)),
+                *(number(share, ".0%") for share in shares),
                 str(cell.n_windows),
             )
         )
-    header = ("setup", "N/K", Column("verdict"), "exp.", "spread", "1", "compr.", "sure", "near", "n")
+    shown = ("exp.", "spread", "K=N", "one", "less", "sure", "near", "clock", "n")
+    header = ("setup", "N/K", Column(""), *shown)
     return Table(
         f"Atlas: {OPTIMIZERS[way].text}",
-        "Mean exponent and its spread over the data, over the n windows of a decade in which the "
-        "loss falls; shares of these windows in which it is about 1 for all data, that or "
-        "compressed, about 1 by its intervals over seeds, too; share of the pairs $(a, b)$ within "
-        f"0.25 of 1. ● {Kind.one}, ◐ {Kind.compressed}, – {Kind.flat}, * under eight seeds: no "
+        "Mean exponent, its spread over the data, and that of $K = N$, over the n windows of a "
+        "decade in which the loss falls; shares of these windows in which it is about 1 for all "
+        "data (one), that or compressed (less), about 1 by its intervals over seeds, too (sure); "
+        "share of the pairs $(a, b)$ within 0.25 of 1; share of windows about 1 by the sum of the "
+        f"rates (clock). ● {Kind.one}, ◐ {Kind.compressed}, – {Kind.flat}, * under eight seeds: no "
         f"verdict. {multiplicity(atlas)}",
         header,
         tuple(rows),

@@ -6,7 +6,8 @@ the smallest exponent of K = N. In one window the exponent is
 - *about 1 for all data*: its mean over the data within `NEAR` of 1, largest minus smallest below
   `SPREAD`;
 - *compressed*: the spread below that of K = N on the same window, both as it is and over the mean
-  (else a student that hardly learns would be compressed);
+  (else a student that hardly learns would be compressed); where K = N has not begun to learn, as
+  with Adam in the first hundreds of steps, nothing is compressed against it;
 - neither.
 
 At one crowding, over all windows that count, at all rates, a setup is about 1 where that holds for
@@ -18,10 +19,11 @@ whose exponent rises from 0 to 2 is near 1 in one window of four. A window is *c
 
 import dataclasses
 import enum
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxscale.papers.atlas._measures import student_interval
 from jaxscale.papers.superposition._scores import EXPONENTS
@@ -53,7 +55,10 @@ class Cell:
     - `one`, `compressed`, `confirmed`, `near`: shares of these in which the exponent is about 1 for
       all data, that or compressed, about 1 by its intervals, too; and of the pairs (a, b) in them
       whose exponent is within `NEAR` of 1.
-    - `exponent`, `spread`: means over the windows that count.
+    - `by_clock`: share of the windows that count by the sum of the rates in place of the steps in
+      which the exponent by that clock is about 1 for all data.
+    - `exponent`, `spread`, `alone`: means over the windows that count, of the mean exponent over the
+      data, of its spread, and of the mean exponent of K = N.
     """
 
     kind: Kind
@@ -62,8 +67,10 @@ class Cell:
     compressed: float
     confirmed: float
     near: float
+    by_clock: float
     exponent: float
     spread: float
+    alone: float
 
 
 def falls(mean: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
@@ -97,22 +104,18 @@ def judge(windows: "xarray.Dataset") -> Cell:
 
     **Returns** a `Cell`.
     """
-    each = windows["exponent"].transpose("rate", "window", *EXPONENTS).values
-    flat = each.reshape(*each.shape[:2], -1)
-    mean, spread = flat.mean(axis=-1), np.ptp(flat, axis=-1)
-    counts = falls(mean)
+    mean, spread = _over_data(windows["exponent"])
+    mean_alone, spread_alone = _over_data(windows["control_exponent"])
+    counts, one = falls(mean), is_one(mean, spread)
+    compressed = is_compressed(mean, spread, mean_alone, spread_alone)
+    by_clock = _over_data(windows["clock_exponent"])
+    near = (np.abs(windows["exponent"] - 1) <= NEAR).mean(EXPONENTS).transpose("rate", "window")
     n = int(counts.sum())
-    one = is_one(mean, spread)
-    alone = windows["control_exponent"].transpose("rate", "window", *EXPONENTS).values
-    alone = alone.reshape(flat.shape)
-    compressed = is_compressed(mean, spread, alone.mean(axis=-1), np.ptp(alone, axis=-1))
-    confirmed = one & _inside(windows)
-    near = (np.abs(flat - 1) <= NEAR).mean(axis=-1)
 
-    def over(values: np.ndarray) -> float:
-        return float(values[counts].mean()) if n else float("nan")
+    def over(values: np.ndarray, counts: np.ndarray = counts) -> float:
+        return float(values[counts].mean()) if counts.any() else float("nan")
 
-    shares = over(one), over(one | compressed), over(confirmed), over(near)
+    shares = over(one), over(one | compressed), over(one & _inside(windows)), over(near.values)
     kind = Kind.no
     if n < LEAST_WINDOWS:
         kind = Kind.flat
@@ -120,7 +123,15 @@ def judge(windows: "xarray.Dataset") -> Cell:
         kind = Kind.one
     elif shares[1] >= MOST:
         kind = Kind.compressed
-    return Cell(kind, n, *shares, over(mean), over(spread))
+    clock = over(is_one(*by_clock), falls(by_clock[0]))
+    return Cell(kind, n, *shares, clock, over(mean), over(spread), over(mean_alone))
+
+
+def _over_data(exponents: "xarray.DataArray") -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread over the data, by rate and window."""
+    each = exponents.transpose("rate", "window", *EXPONENTS).values
+    each = each.reshape(*each.shape[:2], -1)
+    return each.mean(axis=-1), np.ptp(each, axis=-1)
 
 
 def _inside(windows: "xarray.Dataset") -> np.ndarray:
@@ -132,13 +143,14 @@ def _inside(windows: "xarray.Dataset") -> np.ndarray:
         return (np.abs(mean - 1) + half <= NEAR) & (spread + wide < SPREAD)
 
 
-def controls_passing(windows: "xarray.Dataset") -> Int[np.ndarray, " 2"]:
+def controls_passing(atlas: "xarray.Dataset") -> tuple[int, int]:
     """Windows of the controls in which they are about 1 for all data, and windows that count.
 
     What this rule makes of exponents that are not compressed: how often it says yes in error.
     """
-    alone = windows["control_exponent"].values
-    axes = tuple(windows["control_exponent"].get_axis_num(name) for name in EXPONENTS)
-    mean, spread = alone.mean(axis=axes), np.ptp(alone, axis=axes)
-    counts = falls(mean)
-    return np.asarray([(is_one(mean, spread) & counts).sum(), counts.sum()])
+    passed = counted = 0
+    for at in itertools.product(atlas["setup"].values, atlas["crowding"].values):
+        mean, spread = _over_data(atlas["control_exponent"].sel(setup=at[0], crowding=at[1]))
+        passed += int((is_one(mean, spread) & falls(mean)).sum())
+        counted += int(falls(mean).sum())
+    return passed, counted
