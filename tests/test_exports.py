@@ -183,7 +183,8 @@ PRODUCTS = {  # constructor, parts that take every value with every other, parts
         student,
         STUDENTS | dict(optimizer=OPTIMIZERS),
         dict(
-            embedding=[S.RandomUnit(), S.Joint()], initial=[S.RandomNormal()],
+            embedding=[S.RandomUnit(), S.Joint(), S.Untied()], initial=[S.RandomNormal()],
+            reduction=[S.SumOverOutputs(), S.MeanOverOutputs()],
             importance=[S.InTarget(), S.InLoss()], dtype=DTYPES, schedule=SCHEDULES,
             learning_rate=[None, 1e-2],
         ),

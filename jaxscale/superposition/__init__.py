@@ -16,8 +16,14 @@ from jaxscale.superposition._embedding import (
     RandomUnit as RandomUnit,
     Tied as Tied,
     TightFrame as TightFrame,
+    Untied as Untied,
 )
-from jaxscale.superposition._losses import FreshBatches as FreshBatches, Population as Population
+from jaxscale.superposition._losses import (
+    FreshBatches as FreshBatches,
+    MeanOverOutputs as MeanOverOutputs,
+    Population as Population,
+    SumOverOutputs as SumOverOutputs,
+)
 from jaxscale.superposition._outputs import (
     Fixed as Fixed,
     Linear as Linear,

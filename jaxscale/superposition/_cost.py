@@ -17,6 +17,7 @@ from jaxscale.superposition._losses import (
     has_exact_losses,
 )
 from jaxscale.superposition._outputs import Linear
+from jaxscale.superposition._student import MATRIX
 
 EIGENVALUES = 10.0  # of a (K, K) matrix, in products of such matrices
 
@@ -30,7 +31,7 @@ def work(system: AbstractTeacherStudent) -> Work:
     """
     n, k = system.n_features, system.padded("latent_size")
     flat, start = isinstance(system.embedding, Identity), start_of(system.embedding)
-    trains, matrix = system.embedding.trains, system.embedding.has_matrix
+    trains, matrix = system.embedding.trains, system.embedding.matrix_name == MATRIX
     batches = system.gradient if isinstance(system.gradient, FreshBatches) else None
     batch, places = batches.slice_length if batches else n, system.padded(ACTIVE)
     quick = batches is None and isinstance(system.decoder, Linear) and not trains

@@ -17,7 +17,7 @@ from jaxscale.keys import normals_by_row
 from jaxscale.superposition._data import Source
 from jaxscale.superposition._losses import batch_loss
 from jaxscale.superposition._outputs import Relu
-from jaxscale.superposition._student import Problem, Student, Teacher
+from jaxscale.superposition._student import MATRIX, READOUT, Problem, Student, Teacher
 
 TIGHTENINGS = 64
 AUTOENCODER = Relu(bias=True)
@@ -38,10 +38,10 @@ class Frame(eqx.Module):
 
 
 class AbstractEmbedding(Configurable):
-    """How features are embedded; `trains`: with the student; `has_matrix`: B is trained."""
+    """How features are embedded; `trains`: with the student; `matrix_name`: of B or V."""
 
     trains: ClassVar[bool] = False
-    has_matrix: ClassVar[bool] = True
+    matrix_name: ClassVar[str | None] = MATRIX
 
     @abc.abstractmethod
     def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"] | None:
@@ -169,7 +169,17 @@ class Joint(AbstractEmbedding):
 class Tied(Joint):
     """`yhat = f(W^T W x + bias)`: W trained alone, there is no B."""
 
-    has_matrix: ClassVar[bool] = False
+    matrix_name: ClassVar[str | None] = None
+
+
+class Untied(Joint):
+    """`yhat = f(V W x + bias)`: W and a readout V, `(N, K)`, both trained, and no B.
+
+    It starts as `Joint(start)` does, from `V = W^T B(0)`. V has the system's `learning_rate`, which
+    if not given is that of B.
+    """
+
+    matrix_name: ClassVar[str | None] = READOUT
 
 
 def start_of(embedding: AbstractEmbedding) -> AbstractEmbedding:

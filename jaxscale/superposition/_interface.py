@@ -99,5 +99,5 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
                 f"`learning_rate` must be given with {self.optimizer!r} (its default is half the "
                 "stability limit of plain descent), got None."
             )
-        if isinstance(self.initial, Zeros) and isinstance(decoder, Relu) and embedding.has_matrix:
+        if isinstance(self.initial, Zeros) and isinstance(decoder, Relu) and embedding.matrix_name:
             raise ValueError(f"`initial` must not be Zeros() with {decoder!r}: it never trains.")

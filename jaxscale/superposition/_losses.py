@@ -18,13 +18,14 @@ $$2 L^{\text{int}}_i = \sum_{j \ne i} p_j \langle f(M_{ij} u + b_i)^2 \rangle, \
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxscale.fields import Configurable, static_int
+from jaxscale.fields import Configurable, Real, real, static_int
 from jaxscale.superposition._data import OneHot, Samples, ScalarKey
 from jaxscale.superposition._outputs import AbstractDecoder, Linear
 from jaxscale.superposition._student import DIRECTIONS, MATRIX, Problem, Student, Task, Teacher
@@ -157,6 +158,36 @@ def feature_strength(student: Student, problem: Problem) -> Float[Array, " g"]:
     amplitude = problem.inputs.amplitude
     product = problem.decoder.product(amplitude, student.own_slopes(), student.bias)
     return by_group(product / (problem.teacher.targets * amplitude.moment(2)))
+
+
+class AbstractReduction(Configurable):
+    """How outputs are reduced to the loss that is descended on; the `loss` recorded is the sum."""
+
+    @abc.abstractmethod
+    def scale(self, n_outputs: int) -> Any:
+        """What is descended on, over `sum_i w_i E (yhat_i - A_i x_i)^2 / 2`."""
+
+
+class SumOverOutputs(AbstractReduction):
+    """Half the sum of squares."""
+
+    def scale(self, n_outputs: int) -> Any:
+        """One."""
+        return 1.0
+
+
+class MeanOverOutputs(AbstractReduction):
+    """`factor` times the mean of squares, without 1/2: PyTorch's `MSELoss`.
+
+    To plain descent it is a learning rate of `2 factor / N` times the one that is given; Adam does
+    not see it until gradients are as small as its `eps`.
+    """
+
+    factor: Real = real(1.0, above=0.0)
+
+    def scale(self, n_outputs: int) -> Any:
+        """`2 factor / N`."""
+        return 2.0 * self.factor / n_outputs
 
 
 class AbstractGradient(Configurable):

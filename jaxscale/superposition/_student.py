@@ -14,7 +14,7 @@ from jaxscale.keys import normal_table
 from jaxscale.superposition._data import AbstractInputs, Samples, Source
 from jaxscale.superposition._outputs import AbstractDecoder
 
-MATRIX, BIAS, DIRECTIONS = "matrix", "bias", "directions"
+MATRIX, BIAS, DIRECTIONS, READOUT = "matrix", "bias", "directions", "readout"
 
 Mask = Bool[Array, " k"]
 Vector = Float[Array | np.ndarray, " f"]
@@ -68,11 +68,18 @@ class Student(eqx.Module):
     - `matrix`: B, `(K, K)`; `(N, N)` without a bottleneck; None if it is the identity (tied).
     - `bias`: one per output, zero where it is not trained.
     - `directions`: rows `w_i`, `(N, K)`; None without a bottleneck, which has a matrix.
+    - `readout`: V, `(N, K)`, in place of `W^T` where that is not what decodes.
     """
 
     matrix: Float[Array, "k k"] | None
     bias: Float[Array, " f"]
     directions: Float[Array, "f k"] | None
+    readout: Float[Array, "f k"] | None = None
+
+    @property
+    def answers(self) -> Float[Array, "f k"] | None:
+        """`W^T`, or V in its place."""
+        return self.directions if self.readout is None else self.readout
 
     @property
     def embedding(self) -> Float[Array, "k f"]:
@@ -94,33 +101,33 @@ class Student(eqx.Module):
             latent = dense @ self.directions
         if self.matrix is not None:
             latent = latent @ self.matrix.T
-        if self.directions is not None:
-            latent = latent @ self.directions.T
+        if self.answers is not None:
+            latent = latent @ self.answers.T
         return latent + self.bias
 
     def slopes(self, features: Int[Array, " m"]) -> Float[Array, "f m"]:
         """Columns of `M = W^T B W`: slopes of all outputs on some features."""
-        if self.directions is None:
+        if self.directions is None or self.answers is None:
             assert self.matrix is not None
             return self.matrix[:, features]
         latent = self.directions[features].T
         if self.matrix is not None:
             latent = self.matrix @ latent
-        return self.directions @ latent
+        return self.answers @ latent
 
     def own_slopes(self) -> Float[Array, " f"]:
         """Diagonal of M: the slope of every output on its own feature."""
-        if self.directions is None:
+        if self.directions is None or self.answers is None:
             assert self.matrix is not None
             return jnp.diagonal(self.matrix)
-        answered = self.directions if self.matrix is None else self.directions @ self.matrix
+        answered = self.answers if self.matrix is None else self.answers @ self.matrix
         return jnp.sum(answered * self.directions, axis=1)
 
     def project(self, vector: Float[Array, " f"]) -> Float[Array, " f"]:
         """`M v`."""
         latent = vector if self.directions is None else self.directions.T @ vector
         latent = latent if self.matrix is None else self.matrix @ latent
-        return latent if self.directions is None else self.directions @ latent
+        return latent if self.answers is None else self.answers @ latent
 
 
 class AbstractInitial(Configurable):
@@ -218,4 +225,5 @@ class Task(eqx.Module):
         """The student with its trained parameters, the others as they were drawn."""
         silent = jnp.zeros_like(self.probability)
         directions = trained.get(DIRECTIONS, self.directions)
-        return Student(trained.get(MATRIX), trained.get(BIAS, silent), directions)
+        bias = trained.get(BIAS, silent)
+        return Student(trained.get(MATRIX), bias, directions, trained.get(READOUT))

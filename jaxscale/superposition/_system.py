@@ -44,8 +44,10 @@ from jaxscale.superposition._embedding import (
 from jaxscale.superposition._interface import ACTIVE, AbstractTeacherStudent
 from jaxscale.superposition._losses import (
     AbstractGradient,
+    AbstractReduction,
     FreshBatches,
     Population,
+    SumOverOutputs,
     exact_split,
     feature_groups,
     feature_strength,
@@ -58,6 +60,7 @@ from jaxscale.superposition._student import (
     BIAS,
     DIRECTIONS,
     MATRIX,
+    READOUT,
     AbstractImportance,
     AbstractInitial,
     InTarget,
@@ -108,7 +111,7 @@ class TeacherStudent(AbstractTeacherStudent):
     Feature `i = 1..N` is active with probability `p_i` proportional to `i^-a` and has importance
     `i^-b`; W embeds the features in K dimensions, B is `(K, K)`. The loss is
     `sum_i w_i E (yhat_i - A_i x_i)^2 / 2`: the **sum** over outputs (a mean over outputs needs
-    N/2 times the learning rate).
+    N/2 times the learning rate; `reduction=MeanOverOutputs()` reads rates in that convention).
 
     **Arguments**
 
@@ -120,7 +123,8 @@ class TeacherStudent(AbstractTeacherStudent):
       high)` or `Fixed(value)` amplitudes.
     - `importance`: `InTarget()` (`A_i = i^-b`) or `InLoss()` (`w_i = i^-2b`).
     - `embedding`: `Identity()` (no superposition), `RandomUnit()`, `TightFrame()`, `Pretrained()`,
-      `Given(matrix)`; `Joint(start)` and `Tied(start)` train W.
+      `Given(matrix)`; `Joint(start)`, `Tied(start)` (no B) and `Untied(start)` (V in place of
+      `W^T B`) train W.
     - `decoder`: `Linear()` or `Relu(bias=True, bias_scale=0.0)`.
     - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
     - `gradient`: `Population()` or `FreshBatches(batch_size)`.
@@ -128,6 +132,8 @@ class TeacherStudent(AbstractTeacherStudent):
       which depends on the W that was drawn and is in the observable `step_size`.
     - `bias_learning_rate`, `embedding_learning_rate`: of the biases and of W; None for the same.
     - `bias_rate_factor`: the rate of the biases over `learning_rate`, in place of the former.
+    - `reduction`: `SumOverOutputs()` or `MeanOverOutputs(factor)`: what is descended on. With
+      `Sgd()` it multiplies the rates that are given, and `step_size` is that of the sum.
     - `optimizer`, `schedule`, `n_steps`, `record`: as in every trained system.
     - `n_evaluation`: samples of the loss where it has no closed form (`Relu()` on `Bernoulli()`).
     - `dtype`: float32 or float64.
@@ -163,6 +169,7 @@ class TeacherStudent(AbstractTeacherStudent):
     bias_learning_rate: Real | None = real(None, above=0.0, optional=True)
     bias_rate_factor: Real | None = real(None, above=0.0, optional=True)
     embedding_learning_rate: Real | None = real(None, above=0.0, optional=True)
+    reduction: AbstractReduction = part(AbstractReduction, SumOverOutputs())
     optimizer: AbstractOptimizer = part(AbstractOptimizer, Sgd())
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())
     n_steps: int = static_int(1000)
@@ -220,7 +227,12 @@ class TeacherStudent(AbstractTeacherStudent):
 
     def matrix_rate(self, half_limit: Callable[[], Float[Array, ""]]) -> Float[Array, ""]:
         """Learning rate of B: the one that is given, or half the stability limit."""
-        return half_limit() if self.learning_rate is None else jnp.asarray(self.learning_rate)
+        return half_limit() if self.learning_rate is None else self._scaled(self.learning_rate)
+
+    def _scaled(self, rate: Real) -> Float[Array, ""]:
+        """A rate that is given, for the summed loss if it multiplies the gradient."""
+        plain = isinstance(self.optimizer, Sgd)
+        return jnp.asarray(rate) * (self.reduction.scale(self.n_features) if plain else 1.0)
 
     @property
     def schema(self) -> Schema:
@@ -234,7 +246,7 @@ class TeacherStudent(AbstractTeacherStudent):
             "interference_loss": (step, "target²", "part of the loss on outputs of silent ones"),
             "feature_strength": (group, "1", response),
             "dead_outputs": (step, "1", "outputs that no amplitude of their own feature moves"),
-            "step_size": (step, "1", "learning rate of B (of W where tied) at this step"),
+            "step_size": (step, "1", "learning rate of B (V, or W where tied) at this step"),
         }
         observables = {
             name: Observable(*described, signed=name == "feature_strength", **theory[name])
@@ -252,9 +264,11 @@ class TeacherStudent(AbstractTeacherStudent):
         frame = Frame(latent, padded, problem, source)
         directions = embedding.directions(jr.fold_in(key, EMBEDDING_STREAM), frame)
         trained: dict[str, Any] = {}
-        if embedding.has_matrix:
+        if embedding.matrix_name is not None:
             matrix_key = jr.fold_in(key, MATRIX_STREAM)
-            trained[MATRIX] = self.initial.matrix(matrix_key, frame.inside, self.dtype)
+            matrix = self.initial.matrix(matrix_key, frame.inside, self.dtype)
+            untied = embedding.matrix_name == READOUT and directions is not None
+            trained[embedding.matrix_name] = directions @ matrix if untied else matrix
         if self.decoder.bias:
             bias_key = jr.fold_in(key, BIAS_STREAM)
             trained[BIAS] = self.decoder.initial_bias(bias_key, self.n_features, self.dtype)
@@ -263,7 +277,7 @@ class TeacherStudent(AbstractTeacherStudent):
         form = None if directions is None else Quadratic.of(directions, problem)
         rate = self.matrix_rate(lambda: half_limit(problem, form))
         own = {BIAS: self.bias_learning_rate, DIRECTIONS: self.embedding_learning_rate}
-        rates = {name: rate if r is None else jnp.asarray(r) for name, r in own.items()}
+        rates = {name: rate if r is None else self._scaled(r) for name, r in own.items()}
         if self.bias_rate_factor is not None:
             rates[BIAS] = jnp.asarray(self.bias_rate_factor) * rate
         linear = isinstance(self.decoder, Linear) and isinstance(self.gradient, Population)
@@ -273,7 +287,7 @@ class TeacherStudent(AbstractTeacherStudent):
             source=source,
             directions=None if embedding.trains else directions,
             quadratic=form if linear and trained.keys() == {MATRIX} else None,
-            rates={MATRIX: rate, **rates},
+            rates={embedding.matrix_name or MATRIX: rate, **rates},
             evaluation_key=jr.fold_in(key, EVALUATION_STREAM),
         )
         optimizer = {name: self.optimizer.init(value) for name, value in trained.items()}
@@ -282,6 +296,9 @@ class TeacherStudent(AbstractTeacherStudent):
     def step(self, state: StudentState, key: Key[Array, ""]) -> StudentState:
         """One step of every group of parameters at its own rate."""
         gradient = self.gradient(state.trained, state.task, self._problem_of(state.task), key)
+        if not isinstance(self.optimizer, Sgd):
+            scale = self.reduction.scale(self.n_features)
+            gradient = jax.tree.map(lambda g: scale * g, gradient)
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
         trained, optimizer = {}, {}
         for name, value in state.trained.items():
@@ -302,7 +319,7 @@ class TeacherStudent(AbstractTeacherStudent):
         interference = jnp.sum(weights * split.interference)
         dead = self.decoder.dead(self.inputs.amplitude, student.own_slopes(), student.bias)
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
-        rate = MATRIX if self.embedding.has_matrix else DIRECTIONS
+        rate = self.embedding.matrix_name or DIRECTIONS
         return {
             "loss": signal + interference,
             "signal_loss": signal,
@@ -333,13 +350,13 @@ class TeacherStudent(AbstractTeacherStudent):
 
     def warnings(self) -> list[str]:
         """A rate of plain descent above the stability limit of the linear student."""
-        name = "learning_rate" if self.embedding.has_matrix else "embedding_learning_rate"
+        name = "learning_rate" if self.embedding.matrix_name else "embedding_learning_rate"
         rate = self.learning_rate if getattr(self, name) is None else getattr(self, name)
         plain = isinstance(self.optimizer, Sgd) and self.optimizer.momentum is None
         learned = isinstance(start_of(self.embedding), Pretrained)
         if rate is None or not plain or learned or is_traced(*jax.tree.leaves(self)):
             return []
-        limit = self.estimated_limit()
+        limit = self.estimated_limit() / float(self.reduction.scale(self.n_features))
         if float(rate) < limit:
             return []
         size = "" if self.latent_size is None else f" at latent_size {int(self.latent_size)}"

@@ -23,7 +23,12 @@ EXACT = dict(frequency_exponent=1.2, importance_exponent=0.7, n_features=N, dtyp
 STUDENTS = {
     "given": dict(embedding=S.Given(matrix=MATRIX), initial=S.Zeros()),
     "weighted": dict(embedding=S.Given(matrix=MATRIX), initial=S.Zeros(), importance=S.InLoss()),
-    "scaled": dict(embedding=S.Given(matrix=MATRIX), initial=S.ScaledIdentity(gain=0.8)),
+    "scaled, mean over outputs": dict(
+        embedding=S.Given(matrix=MATRIX),
+        initial=S.ScaledIdentity(gain=0.8),
+        learning_rate=0.4,
+        reduction=S.MeanOverOutputs(factor=2.0),
+    ),
     "dependent": dict(
         embedding=S.Given(matrix=MATRIX), inputs=S.Bernoulli(mean_active=1.5), initial=S.Zeros()
     ),
@@ -132,29 +137,65 @@ RELU = dict(n_features=N, latent_size=K, frequency_exponent=1.2, importance_expo
             dtype="float64", n_steps=4)  # fmt: skip
 
 
-@pytest.mark.parametrize("embedding", [S.RandomUnit(), S.Joint(), S.Tied()], ids=repr)
-@pytest.mark.parametrize("importance", [S.InTarget(), S.InLoss()], ids=repr)
-def test_a_step_is_gradient_descent_with_a_rate_per_group(embedding, importance):
-    rate = {"embedding_learning_rate": 0.1} if embedding.trains else {}
-    system = S.TeacherStudent(**RELU, **rate, embedding=embedding, importance=importance)
+MEAN, OWN = S.MeanOverOutputs(factor=3.0), {"embedding_learning_rate": 0.1}
+DECAY = js.AdamW(weight_decay=0.2, eps=0.03)
+RISE = js.WarmUp(n_warm_up=4)  # the first step is of a quarter of the rate
+STEPS = {  # every embedding with both importances, and what changes a step
+    "frozen": dict(embedding=S.RandomUnit()),
+    "frozen, mean, weighted": dict(
+        embedding=S.RandomUnit(), reduction=MEAN, importance=S.InLoss()
+    ),
+    "joint": dict(embedding=S.Joint(), **OWN, reduction=MEAN),
+    "joint, AdamW, weighted": dict(
+        embedding=S.Joint(), **OWN, optimizer=DECAY, importance=S.InLoss()
+    ),
+    "tied, AdamW": dict(
+        embedding=S.Tied(), **OWN, optimizer=DECAY, reduction=MEAN, schedule=RISE,
+        decoder=S.Relu(bias_scale=1.0),
+    ),
+    "tied, weighted": dict(embedding=S.Tied(), **OWN, importance=S.InLoss()),
+    "untied": dict(embedding=S.Untied(), **OWN),
+    "untied, AdamW, weighted": dict(
+        embedding=S.Untied(), **OWN, optimizer=DECAY, importance=S.InLoss(), reduction=MEAN
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_descends_with_a_rate_per_group(name):
+    system = S.TeacherStudent(**RELU, **STEPS[name])
     with jax.enable_x64(True):
         student, end, x = one_step(system, root_key(3))
         w, bias, x = (np.asarray(value) for value in (student.embedding, student.bias, x))
         after = np.asarray(end.embedding)
     b = np.eye(K) if student.matrix is None else np.asarray(student.matrix)
+    v = b.T @ w if student.readout is None else np.asarray(student.readout).T
     rank = np.arange(1.0, N + 1)
-    in_loss = isinstance(importance, S.InLoss)
+    in_loss = isinstance(system.importance, S.InLoss)
     target = np.ones(N) if in_loss else rank**-0.4
     weight = rank**-0.8 if in_loss else np.ones(N)
-    z = x @ w.T @ b.T @ w + bias
-    error = weight * (np.maximum(z, 0) - target * x) * (z > 0) / 8
-    np.testing.assert_allclose(end.bias, bias - 0.7 * error.sum(0), rtol=1e-12, atol=1e-14)
+    z = x @ w.T @ v + bias
+    scale = 2 * 3.0 / N if system.reduction == MEAN else 1.0
+    error = scale * weight * (np.maximum(z, 0) - target * x) * (z > 0) / 8
+
+    def moved(param, gradient, rate):
+        rate = rate / 4 if system.schedule == RISE else rate
+        if system.optimizer != DECAY:
+            return param - rate * gradient
+        decay = 0.2 * param if param.ndim == 2 else 0.0
+        return param - rate * (gradient / (np.abs(gradient) + 0.03) + decay)
+
+    def agree(actual, expected):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-14)
+
+    agree(end.bias, moved(bias, error.sum(0), 0.7))
     if student.matrix is not None:
-        gradient = (error @ w.T).T @ (x @ w.T)
-        np.testing.assert_allclose(end.matrix, b - 0.3 * gradient, rtol=1e-12, atol=1e-14)
-    if embedding.trains:
-        gradient = b @ w @ x.T @ error + b.T @ w @ error.T @ x
-        np.testing.assert_allclose(after, w - 0.1 * gradient, rtol=1e-12, atol=1e-14)
+        agree(end.matrix, moved(b, (error @ w.T).T @ (x @ w.T), 0.3))
+    if student.readout is not None:
+        agree(np.asarray(end.readout).T, moved(v, w @ x.T @ error, 0.3))
+        agree(after, moved(w, v @ error.T @ x, 0.1))
+    elif system.embedding.trains:
+        agree(after, moved(w, b @ w @ x.T @ error + b.T @ w @ error.T @ x, 0.1))
     else:
         np.testing.assert_array_equal(after, w)
 
@@ -180,8 +221,12 @@ def test_the_population_gradient_of_relu_is_the_mean_over_batches():
         assert z.max() <= limit, (name, z.max())
 
 
-def test_micro_batches_and_padding_change_nothing_but_rounding():
-    system = S.TeacherStudent(**{**RELU, "n_steps": 30, "embedding": S.Joint()})
+@pytest.mark.parametrize("embedding", [S.Joint(), S.Untied()], ids=repr)
+def test_micro_batches_and_padding_change_nothing_but_rounding(embedding):
+    optimizer = js.AdamW(weight_decay=0.5, row_length=1.0, eps=1e-3)
+    system = S.TeacherStudent(
+        **{**RELU, "n_steps": 30, "learning_rate": 0.01}, embedding=embedding, optimizer=optimizer
+    )
     padded = dataclasses.replace(
         system,
         gradient=S.FreshBatches(batch_size=8, micro_batch=2),
