@@ -40,7 +40,8 @@ def cell_claims(name: str, crowding: float, windows: "xarray.Dataset") -> list[C
     counts = counts.transpose("rate", "window").values
     mean, spread = (windows[n].transpose(*order).values[:, counts] for n in ("mean", "spread"))
     none = np.full(mean.shape[0], np.nan)
-    side = np.sign(student_interval(mean)[0] - 1)  # of all seeds: a distance of each would add its scatter
+    # the side of all seeds together: the distance of each seed would add its scatter
+    side = np.sign(student_interval(mean)[0] - 1)
     away = (side * (mean - 1)).mean(axis=1) if cell.n_windows else none
     apart = spread.mean(axis=1) if cell.n_windows else none
     where = (

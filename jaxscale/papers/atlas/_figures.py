@@ -1,4 +1,4 @@
-"""Figures of the atlas: the map of setups and crowdings, and local exponents of a lead over time."""
+"""Figures of the atlas: the map of setups and crowdings, local exponents of a lead over time."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ def local_exponents(curves: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, 
 def local_figure(
     atlas: "xarray.Dataset", name: str = STRONGEST.name, rate: int = 0
 ) -> "matplotlib.figure.Figure":
-    """Local exponent over time of a setup for all data, by crowding; last, without superposition."""
+    """Local exponents over time of a setup for all data, by crowding, and of its control."""
     one = atlas.sel(setup=name, rate=rate, drop=True)
     steps = np.asarray(one["step"], float)
     good = [c for c in one["crowding"].values if np.isfinite(one["loss"].sel(crowding=c)).all()]

@@ -6,8 +6,8 @@ seeds; its uncertainty comes from the means over all seeds but one. Windows are
 - every decade of t, sliding by half a decade: [1, 10], [3, 32], [10, 100], ... up to the last step;
 - `[t_half, t_floor]` of every curve, from the first record at which the loss is at most half of its
   start to the last before it is below ten times its floor. No formula gives the floor of a student
-  with a bottleneck: it is the lowest mean loss that the setup reaches at the same data and K, at any
-  of its rates. Longer runs would end the window later, never sooner.
+  with a bottleneck: it is the lowest mean loss that the setup reaches at the same data and K, at
+  any of its rates. Longer runs would end the window later, never sooner.
 
 The clock is the number of steps, or the sum of the learning rates of the steps before.
 """
@@ -42,7 +42,9 @@ def decades(n_steps: int) -> list[tuple[int, int]]:
     return [(low, high) for low, high in zip(ends, ends[2:], strict=False) if high <= n_steps]
 
 
-def exponents(curves: Curves, time: Float[np.ndarray, " t"], inside: Any) -> Float[np.ndarray, "*p"]:
+def exponents(
+    curves: Curves, time: Float[np.ndarray, " t"], inside: Any
+) -> Float[np.ndarray, "*p"]:
     r"""`-d ln L / d ln t` of curves by least squares on the points `inside` a window.
 
     $$\theta = -\frac{\sum_j (x_j - \bar x)\, \ln L_j}{\sum_j (x_j - \bar x)^2}, \qquad x = \ln t$$

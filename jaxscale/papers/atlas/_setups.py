@@ -135,8 +135,9 @@ class Setup:
 
 EXCLUDED = {
     "a student that starts from nothing cannot lift a bias that starts below zero: half of its "
-    "outputs would answer nothing for good": lambda s: s.biases == "random"
-    and s.student in ("small", "joint", "pretrained"),
+    "outputs would answer nothing for good": lambda s: (
+        s.biases == "random" and s.student in ("small", "joint", "pretrained")
+    ),
     "the interference that B = gI makes is for biases to silence: without them it is B small with "
     "a larger start": lambda s: s.student == "identity" and s.biases == "none",
 }
@@ -227,9 +228,7 @@ class Design:
 QUICK = (STRONGEST, Setup("sgd", "small", "common"), Setup("sgd", "identity", "own"))
 DESIGNS = {
     "quick": Design(QUICK, 64, (2, 8), (1.1, 2.0), (0.0, 1.0), 316, 1, 8, 8),
-    "paper": Design(
-        tuple(SETUPS), 256, CROWDINGS, (1.1, 1.5, 2.0), (0.0, 0.5, 1.0), 3162, 2, 3, 8
-    ),
+    "paper": Design(tuple(SETUPS), 256, CROWDINGS, (1.1, 1.5, 2.0), (0.0, 0.5, 1.0), 3162, 2, 3, 8),
 }
 
 

@@ -56,8 +56,8 @@ def multiplicity(atlas: "xarray.Dataset") -> str:
     one = round(sum(cell.one * cell.n_windows for cell in cells.values() if cell.n_windows))
     passed, counted = controls_passing(atlas)
     return (
-        f"Multiplicity: {len(cells)} cells with {windows} windows that count, {one} of them about 1 "
-        f"for all data; of the same windows without superposition {passed} of {counted}."
+        f"Multiplicity: {len(cells)} cells with {windows} windows that count, {one} of them about "
+        f"1 for all data; of the same windows without superposition {passed} of {counted}."
     )
 
 
@@ -71,7 +71,7 @@ def scores_of(atlas: "xarray.Dataset") -> list[dict[str, Any]]:
 
 
 def tables_of(atlas: "xarray.Dataset") -> list[Table]:
-    """A table of cells per way to train, the natural windows of the leads, and what was left out."""
+    """Cells of every way to train, natural windows of the leads, and what is left out."""
     names = atlas["setup"].values.tolist()
     ways = [o for o in OPTIMIZERS if any(setup_of(n)[0].optimizer == o for n in names)]
     tables = [cell_table(atlas, way) for way in ways]

@@ -57,8 +57,8 @@ class Cell:
       whose exponent is within `NEAR` of 1.
     - `by_clock`: share of the windows that count by the sum of the rates in place of the steps in
       which the exponent by that clock is about 1 for all data.
-    - `exponent`, `spread`, `alone`: means over the windows that count, of the mean exponent over the
-      data, of its spread, and of the mean exponent of K = N.
+    - `exponent`, `spread`, `alone`: means over the windows that count, of the mean exponent over
+      the data, of its spread, and of the mean exponent of K = N.
     """
 
     kind: Kind

@@ -45,7 +45,10 @@ CASES = {
     "half as spread": (1 + 0.5 * (SEQUENTIAL - 1)[..., None], Kind.compressed),
     "small and spread": (0.2 * SEQUENTIAL[..., None], Kind.no),
     "equal, but 1.5": (np.full(WINDOWS, 1.5), Kind.compressed),
-    "1 on one window": (np.where(np.arange(WINDOWS) == 3, NEAR_ONE, SEQUENTIAL[..., None]), Kind.no),
+    "1 on one window": (
+        np.where(np.arange(WINDOWS) == 3, NEAR_ONE, SEQUENTIAL[..., None]),
+        Kind.no,
+    ),
     "never learns": (np.full(WINDOWS, 0.01), Kind.flat),
 }
 
