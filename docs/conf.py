@@ -13,7 +13,7 @@ copyright = author
 version = release = installed("jaxscale")
 
 extensions = ["myst_nb", "sphinx_design", "site_mathml", "site_pages"]
-exclude_patterns = ["_build", "_theory.md", "_made/_claims.md"]
+exclude_patterns = ["_build", "_theory.md", "_made/_claims.md", "_made/_papers.md"]
 nitpicky = True
 # Annotations name types of JAX, NumPy and xarray; the build is offline and has no inventories.
 nitpick_ignore_regex = [("py:class", r"(?!jaxscale\.).*")]

@@ -20,12 +20,17 @@ def main(folder: Path) -> None:
     target = Path(__file__).resolve().parent / "figures"
     for paper in PAPERS:
         for source in sorted((folder / paper / "figures").glob("*.png")):
-            picture = Image.open(source).convert("RGB")
-            if picture.width > WIDTH:
-                height = round(picture.height * WIDTH / picture.width)
-                picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
             name = source.name if source.name.startswith(paper) else f"{paper}_{source.name}"
-            picture.quantize(128).save(target / name, optimize=True)
+            shrink(source, target / name)
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Write a picture small enough for the site."""
+    picture = Image.open(source).convert("RGB")
+    if picture.width > WIDTH:
+        height = round(picture.height * WIDTH / picture.width)
+        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    picture.quantize(128).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -25,24 +25,27 @@ def record(folder: Path) -> None:
     """Write the claims of a folder of `jaxscale reproduce all` to `RECORD`."""
     papers = {}
     for name in STUDIES:
-        claims = json.loads((folder / name / "claims.json").read_text())
-        papers[name] = [{k: v for k, v in c.items() if k != "verdict"} for c in claims]
+        papers[name] = json.loads((folder / name / "claims.json").read_text())
+        for claim in papers[name]:
+            del claim["verdict"]
     RECORD.write_text(json.dumps(papers, indent=1, ensure_ascii=False) + "\n")
 
 
 def recorded() -> dict[str, list[Claim]]:
     """Return the recorded claims of every paper, whose verdicts follow from their numbers."""
+    papers = json.loads(RECORD.read_text())
+    return {name: list(map(recorded_claim, claims)) for name, claims in papers.items()}
+
+
+def recorded_claim(values: dict[str, Any]) -> Claim:
+    """Return a claim from its recorded numbers; a verdict among them is dropped."""
 
     def number(value: float | None) -> float:
         return math.nan if value is None else value
 
-    def claim(values: dict[str, Any]) -> Claim:
-        low, high = values["interval"]
-        measured = {"measured": number(values["measured"]), "interval": (number(low), number(high))}
-        return Claim(**{**values, **measured})
-
-    papers = json.loads(RECORD.read_text())
-    return {name: [claim(values) for values in claims] for name, claims in papers.items()}
+    low, high = values["interval"]
+    measured = {"measured": number(values["measured"]), "interval": (number(low), number(high))}
+    return Claim(**{k: v for k, v in (values | measured).items() if k != "verdict"})
 
 
 def by_verdict() -> str:

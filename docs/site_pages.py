@@ -306,6 +306,7 @@ def write_all(app: Sphinx) -> None:
     write_theory()
     write_command_line()
     write("_claims.md", importlib.import_module("site_claims").by_verdict())
+    write("_papers.md", importlib.import_module("site_papers").experiments())
     for source, name in {
         "CHANGELOG.md": "changelog.md",
         "benchmarks/README.md": "benchmarks.md",

@@ -56,6 +56,9 @@ class Sgd(AbstractOptimizer):
 class Adam(AbstractOptimizer):
     """Adam with optax's conventions.
 
+    `weight_decay` times the parameters is added to the gradient, as in PyTorch's `Adam`; that of
+    AdamW, which decays the parameters themselves, is `Optax("adamw", weight_decay=...)`.
+
     **Reference** Kingma and Ba 2015, arXiv 1412.6980.
     """
 
@@ -64,10 +67,14 @@ class Adam(AbstractOptimizer):
     b1: Real = real(0.9, at_least=0.0, below=1.0)
     b2: Real = real(0.999, at_least=0.0, below=1.0)
     eps: Real = real(1e-8, above=0.0)
+    weight_decay: Real | None = real(None, at_least=0.0, optional=True)
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:
-        """`optax.adam`."""
-        return optax.adam(learning_rate, b1=self.b1, b2=self.b2, eps=self.eps)  # pyright: ignore
+        """`optax.adam`, of the gradient with its weight decay."""
+        adam = optax.adam(learning_rate, b1=self.b1, b2=self.b2, eps=self.eps)  # pyright: ignore
+        if self.weight_decay is None:
+            return adam
+        return optax.chain(optax.add_decayed_weights(self.weight_decay), adam)  # pyright: ignore
 
 
 class AdamW(AbstractOptimizer):

@@ -111,9 +111,9 @@ def _start(devices: int | None, no_cache: bool) -> None:
 
 
 @contextlib.contextmanager
-def _warnings_as_lines() -> Iterator[None]:
+def _warnings_as_lines(category: type[Warning] = UserWarning) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", category)
         yield
     for warning in caught:
         typer.echo(f"warning: {warning.message}", err=True)
@@ -146,7 +146,8 @@ def _planned(
             raise ValueError("`--max-compiles` is the old name of `--max-programs`: give one.")
         typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
         programs = compiles
-    table = read_toml(file)
+    with _warnings_as_lines(DeprecationWarning):
+        table = read_toml(file)
     grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds)
     memory = None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0))
     checkpoint_seconds, keep_states, n_steps = stretches
@@ -165,7 +166,9 @@ def _planned(
 @app.command()
 def reproduce(
     system: Annotated[str, typer.Argument(help="emergence, sparse, superposition or all")],
-    scale: Annotated[str, typer.Option(help="quick (a minute) or full (the paper's).")] = "quick",
+    scale: Annotated[
+        str, typer.Option(help="quick (a minute) or paper (what its authors ran).")
+    ] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
     devices: Devices = None,
     no_cache: NoCache = False,
@@ -181,6 +184,9 @@ def reproduce(
 
     if system not in (*STUDIES, "all"):
         raise unknown("`system`", system, (*STUDIES, "all"))
+    if scale == "full":
+        typer.echo("warning: --scale full is deprecated, use --scale paper", err=True)
+        scale = "paper"
     console = Console()
     folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
     require_folder("out", folder)
@@ -239,7 +245,9 @@ def run(
     from jaxscale.sweep._reader import read_attributes, store_path
     from jaxscale.sweep._states import States
 
-    # a cluster that ends a job says so first: its runs stop as after Ctrl-C, and keep their states
+    # a cluster that ends a job says so first: its runs stop as after Ctrl-C, and keep their states;
+    # a script's background job ignores Ctrl-C at first
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
     console = Console()

@@ -177,7 +177,7 @@ def test_info(command):
         (["plan", "SWEEP", "--compile"], ["`--compile` belongs to --target"]),
         (["plan", "SWEEP", "--target", "h20"], ["did you mean `h200`"]),
         (["reproduce", "emergance"], ["did you mean `emergence`"]),
-        (["reproduce", "emergence", "--scale", "ful"], ["did you mean `full`"]),
+        (["reproduce", "emergence", "--scale", "papr"], ["did you mean `paper`"]),
         (["show", "nosuch.zarr"], ["`store`", "does not exist"]),
         (["run", "SWEEP", "--where", "skill=1"], ["`where` belongs to --calibrate"]),
         (["run", "SWEEP", "--calibrate", "learning_rate"], ["`calibrate`", "no axes of"]),
@@ -254,7 +254,7 @@ def test_presets_are_completed(command, monkeypatch):
     monkeypatch.setenv("COMP_WORDS", "jaxscale plan emergence_t")
     monkeypatch.setenv("COMP_CWORD", "2")
     _, out, _ = command()
-    assert out.split() == ["emergence_time", "emergence_time_full"]
+    assert out.split() == ["emergence_time", "emergence_time_paper"]
 
 
 @pytest.mark.parametrize("arguments", [["plan", "x", "--nosuch"], ["nosuch"], ["run"]])

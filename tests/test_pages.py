@@ -7,11 +7,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from blocks import blocks, execute, run_shell
 
 import jaxscale as js
 import jaxscale.cli
+from jaxscale._table import Table
+from jaxscale.report._study import Conclusion
 
 DOCS = Path(__file__).parent.parent / "docs"
 GUIDES = {"sweeps.md", "own_curves.md", "own_model.md", "fitting.md"}
@@ -59,6 +62,42 @@ def test_superposition():
     loss = names["runs"].loss.sel(importance_exponent=0.0).mean("seed")
     assert loss[0] > 10 * names["exact"][0]
     assert loss[-1] < names["exact"][-1]
+
+
+def test_experiments_of_the_papers_are_reduced_and_shown(tmp_path, monkeypatch):
+    """Of an interrupted store: the seeds that have ended, what is measured, what does not run."""
+    monkeypatch.syspath_prepend(DOCS)
+    site = importlib.import_module("site_papers")
+    monkeypatch.setattr(site, "RESULTS", tmp_path / "results")
+    system = js.emergence.MultilinearSkills(n_skills=2, n_steps=8, record=range(9))
+    js.run(js.Grid(system, seeds=3), store=tmp_path / "store", progress=False)
+    opened = js.open_store(tmp_path / "store")
+    opened["status"] = opened["status"].where(opened["seed"] < 2, int(js.Status.not_run))
+    monkeypatch.setattr(js, "open_store", lambda store: opened)
+    site.reduce("emergence_starts_paper", tmp_path / "store")
+    reduced = site.load("emergence_starts_paper")
+    assert dict(reduced.sizes) == {"seed": 2, "step": 5, "skill": 2}
+    np.testing.assert_array_equal(
+        reduced["skill_strength"], opened["skill_strength"][:2, ::2].astype(np.float32)
+    )
+
+    def evaluate(runs):
+        shown = float(next(iter(runs.values()))["skill_strength"][0, -1, 0])
+        claim = js.Claim.from_seeds(
+            "one", "a $x^2$ grows", "this test", predicted=shown, values=[shown] * 8, margin=0.1,
+            reason="it is the same number",
+        )  # fmt: skip
+        return Conclusion([claim], [], {}, [Table("", "A note.", ("", "x"), [("row", "1")])])
+
+    monkeypatch.setattr(site, "evaluate", evaluate)
+    site.record("emergence_starts_paper")
+    text = site.experiments()
+    assert "2 of 3 seeds" in text
+    assert re.search(
+        r"\| a x\^2 grows \| 0\.\d+ ± 0\.1 \| .* \| agrees \| it is the same number \|", text
+    )
+    assert "A note.\n\n|  | x |\n|---|---|\n| row | 1 |" in text
+    assert "Not run yet: `jaxscale run emergence_time_paper`" in text
 
 
 def test_verdicts_of_the_site_follow_from_recorded_numbers(tmp_path, monkeypatch):

@@ -49,6 +49,10 @@ EMERGENCE = {
         lambda **x: emergence.data_emergence(**x, learner="paper"),
         {"n_samples": 80.3, "probability": 0.1, "shots": 9.4},
     ),
+    "expected_count": (
+        lambda **x: emergence.data_emergence(**x, learner="expected_count"),
+        {"n_samples": 80.3, "probability": 0.1, "shots": 9.4},
+    ),
     "threshold": (
         lambda **x: emergence.data_emergence(**x, learner="threshold"),
         {"n_samples": 80.3, "probability": 0.1, "shots": 9.4},

@@ -6,6 +6,7 @@ from jaxscale.emergence._data import (
     FiniteSet as FiniteSet,
     Online as Online,
     RandomSkills as RandomSkills,
+    ShuffledSkills as ShuffledSkills,
 )
 from jaxscale.emergence._multilinear import MultilinearSkills as MultilinearSkills
 from jaxscale.emergence._regimes import (
@@ -13,6 +14,7 @@ from jaxscale.emergence._regimes import (
     TimeLimited as TimeLimited,
     WidthLimited as WidthLimited,
 )
+from jaxscale.emergence._strength import Correlation as Correlation, Covariance as Covariance
 from jaxscale.emergence._system import ParityNetwork as ParityNetwork
 
 REFERENCES = ("nam2024emergence",)

@@ -137,14 +137,29 @@ class DisjointSkills(AbstractSkills):
     """Skill `k` reads bits `m k .. m k + m - 1`; needs `n_skills * skill_size <= n_bits`."""
 
     def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
-        if n_skills * skill_size > n_bits:
-            raise ValueError(
-                f"`n_bits` must be at least n_skills * skill_size = {n_skills * skill_size} for "
-                f"DisjointSkills, got {n_bits}; use RandomSkills() for overlapping skills."
-            )
+        _check_disjoint(self, n_skills, skill_size, n_bits)
 
     def bits(self, key: ScalarKey, n_skills: int, skill_size: int, n_bits: int) -> Bits:
         return jnp.arange(n_skills * skill_size, dtype=jnp.int32).reshape(n_skills, skill_size)
+
+
+class ShuffledSkills(AbstractSkills):
+    """Disjoint skills whose bits every run draws anew; needs `n_skills * skill_size <= n_bits`."""
+
+    def check(self, n_skills: int, skill_size: int, n_bits: int) -> None:
+        _check_disjoint(self, n_skills, skill_size, n_bits)
+
+    def bits(self, key: ScalarKey, n_skills: int, skill_size: int, n_bits: int) -> Bits:
+        shuffled = jr.permutation(key, n_bits)[: n_skills * skill_size]
+        return shuffled.reshape(n_skills, skill_size).astype(jnp.int32)
+
+
+def _check_disjoint(skills: AbstractSkills, n_skills: int, skill_size: int, n_bits: int) -> None:
+    if n_skills * skill_size > n_bits:
+        raise ValueError(
+            f"`n_bits` must be at least n_skills * skill_size = {n_skills * skill_size} for "
+            f"{type(skills).__name__}, got {n_bits}; use RandomSkills() for overlapping skills."
+        )
 
 
 class RandomSkills(AbstractSkills):

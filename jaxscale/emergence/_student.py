@@ -15,6 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxscale.emergence._data import Samples, bits_of_words, n_control_bits, parity_sign
+from jaxscale.emergence._strength import AbstractStrength, Sums
 from jaxscale.keys import normals_by_row
 
 HIDDEN_STREAM, OUTPUT_STREAM = 0, 1
@@ -115,9 +116,10 @@ def evaluate(
     masks: UInt32[Array, "k n"],
     target_scale: Float[Array, ""],
     n_bits: int,
+    strength: AbstractStrength,
     at_once: int = 1,
-) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    """Sums over evaluation inputs of `g_k f` and `(S g_k - f)^2 / 2`, for every skill.
+) -> tuple[Sums, Float[Array, " k"]]:
+    """Sums over evaluation inputs for the strength and of `(S g_k - f)^2 / 2`, for every skill.
 
     Every skill sees the same inputs: their bits are `packed`; `counted` is 1, and 0 for padding.
     On a CPU skills go one by one, so that their activations stay in its cache; elsewhere `at_once`
@@ -127,12 +129,12 @@ def evaluate(
     bits = bits_of_words(packed, n_bits, dtype)
     shared = bits @ network.weight[n_skills:] + network.bias
 
-    def skill(row: tuple[Float[Array, " w"], UInt32[Array, " n"]]) -> tuple[Array, Array]:
+    def skill(row: tuple[Float[Array, " w"], UInt32[Array, " n"]]) -> tuple[Sums, Array]:
         control, mask = row
         output = jax.nn.relu(shared + control) @ network.readout + network.offset
         sign = parity_sign(packed, mask[None, :], dtype)
         error = 0.5 * (target_scale * sign - output) ** 2
-        return jnp.sum(counted * sign * output), jnp.sum(counted * error)
+        return strength.sums(counted, sign, output), jnp.sum(counted * error)
 
     one_by_one = functools.partial(jax.lax.map, skill)
     batched = functools.partial(one_by_one, batch_size=at_once)

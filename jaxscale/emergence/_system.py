@@ -36,6 +36,7 @@ from jaxscale.emergence._data import (
     skill_frequencies,
 )
 from jaxscale.emergence._regimes import AbstractNetwork, AbstractRegime, DataLimited, TimeLimited
+from jaxscale.emergence._strength import AbstractStrength, Correlation, Sums
 from jaxscale.emergence._student import Network, evaluate, half_squared_error, init_network
 from jaxscale.fields import (
     Integer,
@@ -85,7 +86,7 @@ class ParityNetwork(AbstractNetwork):
     **Arguments**
 
     - `n_skills`, `n_bits`, `skill_size`: skills, skill bits, bits per skill.
-    - `skills`: `DisjointSkills()` or `RandomSkills()`.
+    - `skills`: `DisjointSkills()`, `ShuffledSkills()` or `RandomSkills()`.
     - `skill_exponent`: alpha > 0.
     - `target_scale`: S > 0.
     - `width`: hidden units.
@@ -94,13 +95,16 @@ class ParityNetwork(AbstractNetwork):
     - `batch_size`, `n_steps`: samples per step and steps.
     - `record`: increasing steps to record; None for log-spaced.
     - `n_evaluation`: inputs per skill of the fixed evaluation set.
+    - `strength`: what `skill_strength` is: `Correlation()`, or `Covariance()` as the authors have.
     - `learning_rate`: multiplies the gradient of the batch mean.
     - `schedule`, `optimizer`: such as `js.Cosine()` and `js.Adam()`.
     - `micro_batch`: samples per gradient slice; None for the whole batch (set by the planner).
     - `dtype`: float32 or float64.
     - `regime`: which limit `predict` describes; by default data for a finite set, else time.
     - `time_scale` (B^2), `shots` (D_c), `units_per_skill` (N_c), `initial_strength` (default
-      `init_scale**2`): the calibrated numbers of those predictions.
+      `init_scale**2`): the calibrated numbers of those predictions. The authors' are
+      `time_scale = 1/22`, `shots = 800`, `units_per_skill = 4`, with
+      `initial_strength = init_scale**2 / 3.6` and `DataLimited(learner="expected_count")`.
 
     **Raises** `ValueError` for anything out of range.
 
@@ -122,6 +126,7 @@ class ParityNetwork(AbstractNetwork):
     n_steps: int = static_int(12000)
     record: Steps | None = record_field()
     n_evaluation: int = static_int(4096)
+    strength: AbstractStrength = part(AbstractStrength, Correlation())
     learning_rate: Real = real(0.1, above=0.0)
     schedule: AbstractSchedule = part(AbstractSchedule, Constant())
     optimizer: AbstractOptimizer = part(AbstractOptimizer, Sgd())
@@ -159,7 +164,9 @@ class ParityNetwork(AbstractNetwork):
         else:
             strength = {"predicted": regime.predicted, "limits": regime.limits}
             strength |= {"functions": regime.functions, "fitted": (regime.parameter,)}
-        text = "correlation R_k of the output with skill k, given skill k"
+        text = (
+            f"{type(self.strength).__name__.lower()} R_k of the output with skill k, given skill k"
+        )
         loss = "population loss, half the mean square error"
         observables = {
             "loss": Observable(("step",), "target²", loss, **none),
@@ -249,17 +256,18 @@ class ParityNetwork(AbstractNetwork):
         micro = self.micro_batch or self.batch_size
         at_once = max(1, micro // block)  # activations of no more memory than those of a step
 
-        def part(first: Int[Array, ""]) -> tuple[Array, Array]:
+        def part(first: Int[Array, ""]) -> tuple[Sums, Array]:
             inputs = first + jnp.arange(block, dtype=jnp.int32)
             packed = words(state.task.evaluation_key, inputs, n_words)
             counted = (inputs < n).astype(self.dtype)
+            masks, strength = state.task.masks, self.strength
             return evaluate(
-                state.network, packed, counted, state.task.masks, scale, self.n_bits, at_once
+                state.network, packed, counted, masks, scale, self.n_bits, strength, at_once
             )
 
         sums = jax.lax.map(part, jnp.arange(0, n, block, dtype=jnp.int32))
-        strength, skill_loss = (jnp.sum(s, axis=0) / n for s in sums)
-        return strength, skill_loss
+        means, skill_loss = jax.tree.map(lambda s: jnp.sum(s, axis=0) / n, sums)
+        return self.strength.of_means(means), skill_loss
 
     def _train_loss(self, state: NetworkState, n_samples: Int[Array, ""]) -> Float[Array, ""]:
         n_words = 1 + n_bit_words(self.n_bits)

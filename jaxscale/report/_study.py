@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._status import Status
 from jaxscale._table import Table
 from jaxscale._text import duration, unknown
@@ -17,11 +18,14 @@ from jaxscale.report._page import Section, write_page
 from jaxscale.report._save import save
 from jaxscale.sweep._execute import run
 from jaxscale.sweep._grid import Grid
-from jaxscale.sweep._plan import plan as make_plan
+from jaxscale.sweep._plan import Plan, plan as make_plan
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import xarray
+
+
+LONG = 3600.0  # seconds, from which on the scale `paper` gives advice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Study:
     """Presets of one system by scale, and the function that evaluates their results.
 
     `presets` are names by scale, or a function that makes grids by name; `summary` says in a few
-    sentences what is simulated, `symbols` what each symbol means.
+    sentences what is simulated, `symbols` what each symbol means, `paper_scale` which of the
+    authors' settings the scale `paper` has.
     """
 
     system: str
@@ -63,6 +68,7 @@ class Study:
     evaluate: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
     summary: str = ""
     symbols: dict[str, str] = dataclasses.field(default_factory=dict)
+    paper_scale: str = ""
 
     def grids(self, scale: str) -> dict[str, Grid]:
         """Every grid of a scale by name, that of its group in the store."""
@@ -85,14 +91,15 @@ def reproduce(
 
     - `study`: the study.
     - `out`: folder to write to.
-    - `scale`: `"quick"` or `"full"`.
+    - `scale`: `"quick"`, or `"paper"` (of which `"full"` is the deprecated name): what the authors
+      ran, if that is public. Its plan, time and memory are printed before it runs.
     - `console`: where to print progress.
 
     **Returns** the `Conclusion`.
 
     **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
     """
-    _check_scale(study, scale)
+    scale = _checked_scale(study, scale)
     return _carry_out(study, out, scale, console or Console(stderr=True))[0]
 
 
@@ -109,8 +116,8 @@ def reproduce_all(
     **Raises** `ValueError` for an unknown scale; at the end, the error of the first failed system.
     """
     console = console or Console(stderr=True)
-    for study in studies:
-        _check_scale(study, scale)
+    scales = {_checked_scale(study, scale) for study in studies}
+    scale = scales.pop() if scales else scale
     sections, failures = [], []
     for study in studies:
         try:
@@ -128,9 +135,32 @@ def reproduce_all(
         raise failures[0]
 
 
-def _check_scale(study: Study, scale: str) -> None:
+def _checked_scale(study: Study, scale: str) -> str:
+    if scale == "full":
+        warn_deprecated('scale="full"', 'scale="paper"')
+        scale = "paper"
     if scale not in study.presets:
         raise unknown("`scale`", scale, study.presets)
+    return scale
+
+
+def _show_plans(study: Study, plans: dict[str, Plan], console: Console) -> None:
+    """Say what the paper's scale is, and print plans, time and memory, before anything runs."""
+    if study.paper_scale:
+        console.print(study.paper_scale, soft_wrap=True, markup=False, highlight=False)
+    for name, plan in plans.items():
+        console.print(f"{name}: {plan}", soft_wrap=True, markup=False, highlight=False)
+    device = max(b.bytes_per_device for plan in plans.values() for b in plan.buckets)
+    host = max(plan.host_bytes for plan in plans.values())
+    needs = f"needed: {device / 1e6:.3g} MB on each device, {host / 1e6:.3g} MB of host memory"
+    console.print(needs, highlight=False)
+    if sum(plan.seconds for plan in plans.values()) > LONG:
+        console.print(
+            "This is long. It may be stopped and started again; jaxscale run NAME runs one of them "
+            "alone, and jaxscale plan NAME --target h200 says its time on a GPU.",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[Conclusion, Section]:
@@ -141,9 +171,8 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     total = sum(plan.seconds for plan in plans.values())
     n_runs = sum(plan.n_runs for plan in plans.values())
     console.print(f"{study.title}: {n_runs} runs, about {duration(total)} after compilation")
-    if scale == "full":
-        for plan in plans.values():
-            console.print(str(plan), soft_wrap=True, markup=False, highlight=False)
+    if scale != "quick":
+        _show_plans(study, plans, console)
     store = out / f"{study.system}.zarr"
     store.parent.mkdir(parents=True, exist_ok=True)
     zarr.open_group(store, mode="a", zarr_format=3)

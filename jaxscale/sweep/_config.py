@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._files import require_file
 from jaxscale._registry import class_named, class_names, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
@@ -25,8 +26,8 @@ from jaxscale._text import choices, nearest, unknown
 from jaxscale.fields import as_int, as_real, base_of, field_names, size_names
 from jaxscale.training import log_spaced_steps
 
-FULL = "_full"  # after the name of a sweep file: with its table `full`
-KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", "full")
+LARGE = ("paper", "full")  # tables of the large version; `full` is the old name
+KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", *LARGE)
 
 
 def _find_class(name: str, package: str | None, base: type = eqx.Module) -> type:
@@ -194,10 +195,10 @@ def parse_value(text: str) -> Any:
 
 
 def preset_names() -> list[str]:
-    """Names of the shipped sweep files; those with a table `full` have a second, `NAME_full`."""
+    """Names of the shipped sweep files; those with a table `paper` have a second, `NAME_paper`."""
     names = []
     for name, path in _presets().items():
-        names += [name, name + FULL] if "full" in _load(path) else [name]
+        names += [name, f"{name}_paper"] if "paper" in _load(path) else [name]
     return names
 
 
@@ -212,22 +213,31 @@ def _presets() -> dict[str, Path]:
 
 
 def preset_path(name: str) -> tuple[Path, bool]:
-    """Path of a sweep file, or of a shipped one, and whether its table `full` is meant.
+    """Path of a sweep file, or of a shipped one, and whether its table `paper` is meant.
 
-    `NAME_full` is the file `NAME` with its table `full`, unless there is a file of that name.
+    `NAME_paper` is the file `NAME` with its table `paper`, unless there is a file of that name.
     """
     path, presets = Path(name), _presets()
-    files = [(path, False), (presets.get(name), False)]
-    if path.stem != FULL and path.stem.endswith(FULL):
-        base = path.with_stem(path.stem.removesuffix(FULL))
-        files += [(base, True), (presets.get(str(base)), True)]
-    for file, is_full in files:
-        if file is not None and file.is_file() and (not is_full or "full" in _load(file)):
-            return file, is_full
+    files, current = [(path, False), (presets.get(name), False)], path
+    for table in LARGE:
+        if (stem := path.stem.removesuffix(f"_{table}")) not in ("", path.stem):
+            base, current = path.with_stem(stem), path.with_stem(f"{stem}_paper")
+            large = (base, presets.get(str(base)))
+            files += [(presets.get(str(current)), False), *((file, True) for file in large)]
+    for file, is_large in files:
+        if file is not None and file.is_file() and (not is_large or _large(_load(file))):
+            if file.stem != path.stem != current.stem:
+                warn_deprecated(name, str(current))
+            return file, is_large
     if path.suffix or path.exists() or len(path.parts) > 1:
         require_file("file", path)
     hint = choices(name, preset_names())
     raise ValueError(f"`file` must be a TOML file or a preset, got {name!r}{hint}")
+
+
+def _large(table: Mapping[str, Any]) -> str | None:
+    """Name of the table of the large version, if there is one."""
+    return next((name for name in LARGE if name in table), None)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -242,21 +252,24 @@ def _load(path: Path) -> dict[str, Any]:
 def read_toml(name: str) -> dict[str, Any]:
     """Plain data of a sweep file or preset, its keys checked, its system's module imported.
 
-    `fields` and `axes` of a table `full` replace single fields and axes of the file, its other keys
-    those of the file.
+    `fields` and `axes` of a table `paper` replace single fields and axes of the file, its other
+    keys those of the file.
     """
-    path, is_full = preset_path(name)
+    path, is_large = preset_path(name)
     table = _load(path)
     _check_keys(path, table, "", KEYS)
     if "system" not in table:
         raise ValueError(f"{path}: `system` is missing.")
     if not isinstance(table["system"], str):
         raise ValueError(f"{path}: `system` must be a name, got {table['system']!r}.")
-    full = table.pop("full", {})
-    _check_keys(path, full, "full.", tuple(k for k in KEYS if k not in ("system", "full")))
-    if is_full:
-        merged = {key: {**table.get(key, {}), **full.get(key, {})} for key in ("fields", "axes")}
-        table = {**table, **full, **merged}
+    if "full" in table:
+        warn_deprecated("[full]", "[paper]")
+    key = _large(table) or LARGE[0]
+    large = {name: table.pop(name, {}) for name in LARGE}[key]
+    _check_keys(path, large, f"{key}.", tuple(k for k in KEYS if k not in ("system", *LARGE)))
+    if is_large:
+        merged = {key: {**table.get(key, {}), **large.get(key, {})} for key in ("fields", "axes")}
+        table = {**table, **large, **merged}
     module, colon, _ = table["system"].partition(":")
     if colon:
         import_from(path.parent, module, f"`system` {table['system']!r}")
@@ -271,6 +284,6 @@ def _check_keys(path: Path, table: dict[str, Any], prefix: str, allowed: tuple[s
             )
     if not isinstance(table.get("store", ""), str):
         raise ValueError(f"{path}: `{prefix}store` must be a path, got {table['store']!r}.")
-    for key in ("fields", "axes", "full"):
+    for key in ("fields", "axes", *LARGE):
         if not isinstance(table.get(key, {}), dict):
             raise ValueError(f"{path}: `{prefix}{key}` must be a table, got {table[key]!r}.")

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from jaxscale import keys
-from jaxscale.emergence import DisjointSkills, FiniteSet, Online, RandomSkills, _data as data
+from jaxscale.emergence import (
+    DisjointSkills,
+    FiniteSet,
+    Online,
+    RandomSkills,
+    ShuffledSkills,
+    _data as data,
+)
 from jaxscale.keys import categorical, words
 
 EXPONENT = jnp.asarray(0.6, jnp.float32)
@@ -18,6 +25,7 @@ EXPONENT = jnp.asarray(0.6, jnp.float32)
     [
         (DisjointSkills(), 8, 2, 3),
         (DisjointSkills(), 33, 8, 4),
+        (ShuffledSkills(), 33, 8, 4),
         (RandomSkills(), 32, 5, 3),
         (RandomSkills(), 100, 40, 5),
     ],
@@ -50,6 +58,10 @@ def test_parity_by_popcount_is_the_parity_of_the_bits(skills, n_bits, n_skills, 
 def test_disjoint_skills_share_no_bit_and_random_ones_repeat_none():
     disjoint = np.asarray(DisjointSkills().bits(jr.key(0), 5, 3, 16))
     assert len(np.unique(disjoint)) == 15
+    shuffled = np.asarray([ShuffledSkills().bits(jr.key(i), 5, 3, 16) for i in range(2)])
+    assert all(len(np.unique(bits)) == 15 for bits in shuffled)
+    assert shuffled.max() < 16
+    assert np.any(shuffled[0] != shuffled[1])
 
     def many(n):
         return np.asarray(jax.jit(lambda key: RandomSkills().bits(key, n, 3, 100))(jr.key(0)))

@@ -11,6 +11,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale.emergence import (
+    Covariance,
     FiniteSet,
     ParityNetwork,
     RandomSkills,
@@ -81,6 +82,8 @@ def test_observables_against_brute_force():
     system = js.training.cast(ParityNetwork(**SMALL), "float32")
     state = _init(system)
     observed = _observe(system, state)
+    centred = _observe(js.replace(system, "strength", Covariance()), state)
+    np.testing.assert_array_equal(centred["skill_loss"], observed["skill_loss"])
     net = jax.tree.map(lambda a: np.asarray(a, np.float64), state.network)
 
     @jax.jit
@@ -97,6 +100,9 @@ def test_observables_against_brute_force():
         g = (-1.0) ** bits[:, 3 * k : 3 * k + 3].sum(axis=1)
         skill_loss = 0.5 * np.mean((2.0 * g - f) ** 2)
         np.testing.assert_allclose(observed["skill_strength"][k], np.mean(g * f), atol=2e-6)
+        covariance = np.mean(g * (f - np.mean(f)))
+        np.testing.assert_allclose(centred["skill_strength"][k], covariance, atol=2e-6)
+        assert abs(covariance - np.mean(g * f)) > 1e-4  # the mean shows
         np.testing.assert_allclose(observed["skill_loss"][k], skill_loss, rtol=1e-5)
         loss += probability[k] * skill_loss
     np.testing.assert_allclose(observed["loss"], loss, rtol=1e-5)
@@ -113,7 +119,9 @@ def test_an_odd_evaluation_size_counts_every_input_once():
     def rest(state):
         drawn = words(state.task.evaluation_key, jnp.arange(512, 700), 1)
         weight, scale = jnp.ones(188, jnp.float32), jnp.asarray(2.0, jnp.float32)
-        return student.evaluate(state.network, drawn, weight, state.task.masks, scale, 9)
+        return student.evaluate(
+            state.network, drawn, weight, state.task.masks, scale, 9, system.strength
+        )
 
     sums = rest(state)
     np.testing.assert_allclose(700 * losses[700], 512 * losses[512] + sums[1], rtol=1e-5)

@@ -95,6 +95,8 @@ def _brute_force(n, p, shots, learner):
     gap = np.clip(1 - d / shots, 0, 1)
     if learner == "threshold":
         return special.betainc(shots, n - shots + 1, p) if n >= shots else 0.0
+    if learner == "expected_count":
+        return 1 - math.sqrt(max(1 - n * p / shots, 0))
     value = 1 - gap if learner == "minimum_norm" else 1 - np.sqrt(gap)
     return np.sum(mass * value) / np.sum(mass)
 
@@ -108,7 +110,8 @@ _CASES = [
 
 
 @pytest.mark.parametrize(
-    ("learner", "tolerance"), [("minimum_norm", 1e-12), ("paper", 1e-10), ("threshold", 1e-10)]
+    ("learner", "tolerance"),
+    [("minimum_norm", 1e-12), ("paper", 1e-10), ("expected_count", 1e-7), ("threshold", 1e-10)],
 )
 def test_data_emergence(learner, tolerance):
     n, p, c = (np.array(column, dtype=float) for column in zip(*_CASES, strict=True))

@@ -31,13 +31,14 @@ def write(tmp_path):
 def test_every_preset_of_a_study_is_listed():
     run = {name for study in STUDIES.values() for names in study.presets.values() for name in names}
     assert run <= set(PRESETS)
-    assert set(PRESETS) - run == {"emergence_data", "emergence_width"}  # in the slow tests
-    assert sum(name.endswith("_full") for name in PRESETS) == 16
+    alone = {"emergence_data", "emergence_width"}  # in the slow tests
+    assert set(PRESETS) - run == alone | {f"{name}_reduced" for name in alone}
+    assert sum(name.endswith("_paper") for name in PRESETS) == 18
 
 
 def _slow(name):
     """Plans of large two-dimensional grids take a second or two."""
-    return name.startswith("sparse") and name.endswith("_full")
+    return name.startswith("sparse") and name.endswith("_paper")
 
 
 @pytest.mark.parametrize(
@@ -84,9 +85,9 @@ def test_presets_plan(name):
         (SMALL.replace("[0.1, 0.2]", '{lin = [0.1, "a", 3]}'), ["learning_rate", "'a'"]),
         (SMALL.replace("[0.1, 0.2]", "{lin = [0.1, 1, 2.5]}"), ["learning_rate", "2.5"]),
         (SMALL.replace("learning_rate", "learning_rat"), ["sweep.toml", "learning_rat", "did you"]),
-        (SMALL + "[full]\nsystem = 3", ["sweep.toml", "`full.system`", "axes"]),
-        (SMALL + "[full]\nfields = 3", ["sweep.toml", "`full.fields`", "table"]),
-        ("full = 3\n" + SMALL, ["sweep.toml", "`full`", "table"]),
+        (SMALL + "[paper]\nsystem = 3", ["sweep.toml", "`paper.system`", "axes"]),
+        (SMALL + "[paper]\nfields = 3", ["sweep.toml", "`paper.fields`", "table"]),
+        ("paper = 3\n" + SMALL, ["sweep.toml", "`paper`", "table"]),
         ("fields = 3\n" + SMALL.partition("[fields]")[0], ["sweep.toml", "`fields`", "table"]),
         (SMALL.replace("n_steps = 20", "record = {log = 3}"), ["sweep.toml", "record", "n_steps"]),
         (SMALL.replace("n_steps", "record = {lin = 3}\nn_steps"), ["record", "every", "lin"]),
@@ -106,33 +107,48 @@ def test_a_missing_file_lists_the_presets():
     assert "emergence_time" in str(caught.value)
 
 
-FULL = """
-[full]
+PAPER = """
+[paper]
 seeds = 3
-[full.fields]
+[paper.fields]
 n_steps = 40
 data = {type = "FiniteSet", n_samples = 9}
-[full.axes]
+[paper.axes]
 learning_rate = [0.3]
 n_parameters = [2, 3]
 """
 
 
-def test_the_table_full_replaces_single_fields_and_axes(write):
-    path = write(SMALL + FULL)
-    small, full = js.Grid.from_toml(path), js.Grid.from_toml(path.replace(".toml", "_full.toml"))
+def test_the_table_paper_replaces_single_fields_and_axes(write):
+    path = write(SMALL + PAPER)
+    small, large = js.Grid.from_toml(path), js.Grid.from_toml(path.replace(".toml", "_paper.toml"))
     assert small.shape == (2, 2)
     assert small.system.n_steps == 20
-    assert full.dims == ("learning_rate", "n_parameters", "seed")
-    assert full.coordinates["learning_rate"].tolist() == [0.3]
-    assert (full.shape, full.system.n_steps, int(full.system.n_skills)) == ((1, 2, 3), 40, 5)
-    assert int(full.system.data.n_samples) == 9
+    assert large.dims == ("learning_rate", "n_parameters", "seed")
+    assert large.coordinates["learning_rate"].tolist() == [0.3]
+    assert (large.shape, large.system.n_steps, int(large.system.n_skills)) == ((1, 2, 3), 40, 5)
+    assert int(large.system.data.n_samples) == 9
 
 
-def test_full_without_a_table_is_no_file(write):
-    path = write(SMALL).replace(".toml", "_full.toml")
+def test_the_old_name_of_the_table_and_of_presets_warns(write):
+    path = write(SMALL + PAPER)
+    large = js.Grid.from_toml(path.replace(".toml", "_paper.toml")).to_dict()
+    write(SMALL + PAPER.replace("paper", "full"))
+    with pytest.warns(DeprecationWarning, match=r"`\[full\]` is deprecated, use `\[paper\]`"):
+        js.Grid.from_toml(path)
+    with pytest.warns(DeprecationWarning, match="is deprecated") as caught:
+        assert js.Grid.from_toml(path.replace(".toml", "_full.toml")).to_dict() == large
+    assert any("_paper.toml`" in str(warning.message) for warning in caught)
+    for name in ("emergence_time", "superposition_adam"):
+        current = js.Grid.from_toml(f"{name}_paper").to_dict()
+        with pytest.warns(DeprecationWarning, match=f"`{name}_full` .* use `{name}_paper`"):
+            assert js.Grid.from_toml(f"{name}_full").to_dict() == current
+
+
+def test_paper_without_a_table_is_no_file(write):
+    path = write(SMALL).replace(".toml", "_paper.toml")
     with pytest.raises(
-        ValueError, match=r"sweep_full.toml does not exist; did you mean `sweep.toml`"
+        ValueError, match=r"sweep_paper.toml does not exist; did you mean `sweep.toml`"
     ):
         js.Grid.from_toml(path)
     with pytest.raises(ValueError, match="'emergence_laws_full'"):

@@ -134,6 +134,7 @@ def test_geomspace():
     "part",
     [
         SMALL, NETWORK, Online(), FiniteSet(n_samples=3), DisjointSkills(), RandomSkills(),
+        js.emergence.ShuffledSkills(), js.emergence.Covariance(),
         js.Sgd(momentum=0.5), js.Adam(), js.AdamW(row_length=1.0),
         js.Optax("lion", weight_decay=0.1), js.Constant(), js.StepDecay(), js.TwoDrops(),
         js.WarmUp(then=js.Cosine()), TimeLimited(), DataLimited(), WidthLimited(),

@@ -222,8 +222,8 @@ def test_local_accelerators_are_rows_with_their_own_memory(
 # runs per chunk, per group, and groups per call of each bucket, on two CPU devices with 64 GB
 CPU_PLANS = {
     "emergence_law_data": [(1152, 16, 5)],
-    "emergence_time_full": [(2, 1, 1)],  # trained in stretches
-    "sparse_peak_full": [(2304, 1, 4096), (640, 1, 1024)],
+    "emergence_time_paper": [(2, 1, 1)],  # trained in stretches
+    "sparse_peak_paper": [(2304, 1, 4096), (640, 1, 1024)],
     "superposition_interference": [(48, 1, 64)],
     "superposition_small": [(48, 6, 8)],
 }

@@ -15,7 +15,7 @@ from jaxscale.emergence.theory._checks import infinite_data, theory_function
 from jaxscale.emergence.theory._quadrature import LONG_TIME, odds, residual
 from jaxscale.spectra import power_law_probabilities
 
-Learner = Literal["minimum_norm", "paper", "threshold"]
+Learner = Literal["minimum_norm", "paper", "expected_count", "threshold"]
 
 
 @theory_function("n_skills", vectorize=False, n_skills=finite_count)
@@ -191,8 +191,9 @@ def data_emergence(
     with phi(d) = min(d/D_c, 1) for `minimum_norm` (the correlation of a minimum-norm learner
     with D_c equivalent directions per skill), 1 - sqrt((1 - d/D_c)_+) for `paper` (R defined
     through the loss by L = (S - R)^2/2, which leaves out the off-skill part of the error) and
-    1[d >= D_c] for `threshold` (all or nothing). Training time is infinite and the initial
-    strength tends to 0.
+    1[d >= D_c] for `threshold` (all or nothing). `expected_count` is phi of `paper` at the mean
+    count D P_k, what the authors' figures show; it is steeper, with half points D_c (3/4) / P_k.
+    Training time is infinite and the initial strength tends to 0.
 
     Absolute error in float64, against sums of the binomial distribution, for D up to 1e6 (tested):
     `minimum_norm` 1e-12, `paper` and (integer D_c <= D) `threshold` 1e-10. `shots` may be real: the
@@ -205,16 +206,16 @@ def data_emergence(
     - `n_samples`: D >= 0, size of the data set, may be infinite; real values interpolate.
     - `probability`: P_k in (0, 1].
     - `shots`: D_c > 0, samples needed to learn one skill.
-    - `learner`: "minimum_norm", "paper" or "threshold" ("projection", the old name of
-      "minimum_norm", is deprecated).
+    - `learner`: "minimum_norm", "paper", "expected_count" or "threshold" ("projection", the old
+      name of "minimum_norm", is deprecated).
 
     **Returns:** E R_k/S in [0, 1], broadcast shape.
 
     **Raises:** `ValueError` for a plain number out of range or an unknown learner.
 
-    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 17 (`paper`); Michaud et al. 2023,
-    arXiv 2303.13506 (`threshold`); `minimum_norm` derived here: the minimum-norm interpolant of d
-    samples is the projection on d of D_c isotropic directions, so E R_k/S = d/D_c.
+    **Reference:** Nam et al. 2024, arXiv 2404.17563, eq. 17 (`paper`, `expected_count`); Michaud
+    et al. 2023, arXiv 2303.13506 (`threshold`); `minimum_norm` derived here: the minimum-norm
+    interpolant of d samples is the projection on d of D_c isotropic directions, so E R_k/S = d/D_c.
 
     **Example**
 
@@ -227,6 +228,9 @@ def data_emergence(
     n = jnp.where(infinite, 1.0, n)
     if learner == "threshold":
         value = at_least(n, p, c)
+    elif learner == "expected_count":
+        gap = 1 - n * p / c
+        value = 1 - jnp.where(gap > 0, jnp.sqrt(jnp.where(gap > 0, gap, 1.0)), 0.0)
     else:
         value = 1 - deficit(n, p, c, {"minimum_norm": 1.0, "paper": 0.5}[learner])
     return jnp.where(infinite, 1.0, value)

@@ -1,10 +1,12 @@
 """Figures of emergence: skills against time, data or width, the four laws, and the frontier."""
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxscale.papers.emergence._claims import LawCurve, law_frontier
+from jaxscale.papers.emergence._paper import PaperScore
 from jaxscale.papers.emergence._scores import EmergenceScore
 from jaxscale.report import _figures as draw
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
@@ -19,8 +21,10 @@ LAW_LABEL = {"T": "τ = η S T", "D": "samples D", "N": "parameters N + ½", "C"
 EXPONENT_LABEL = {"T": "α/(α+1)", "D": "α/(α+1)", "N": "α", "C": "α/(α+2)"}
 
 
-def emergence_figure(score: EmergenceScore) -> "matplotlib.figure.Figure":
-    """Skill strengths against time, data or width, with the calibrated prediction dashed."""
+def emergence_figure(
+    score: EmergenceScore, theory: str = "multilinear theory, fitted on skill 1"
+) -> "matplotlib.figure.Figure":
+    """Skill strengths against time, data or width, with the prediction dashed."""
     dim = score.dim
     figure, grid = draw.new_figure(1, size=(7.2, 4.0))
     axes = grid[0, 0]
@@ -36,8 +40,19 @@ def emergence_figure(score: EmergenceScore) -> "matplotlib.figure.Figure":
     draw.log_axis(axes, "x")
     axes.set(xlabel=X_LABEL[dim], ylabel="skill strength R / S", ylim=(-0.08, 1.12))
     drawn = {"network, mean ± s.d. over seeds": {"lw": 1.4}}
-    draw.legend(figure, drawn | {"multilinear theory, fitted on skill 1": draw.DASHED})
+    draw.legend(figure, drawn | {theory: draw.DASHED})
     return figure
+
+
+def paper_figure(score: PaperScore) -> "matplotlib.figure.Figure":
+    """Skill strengths of runs with the authors' settings; dashed, what they predict."""
+    drawn = dataclasses.replace(
+        score.runs,
+        strength=score.strength,
+        expected=score.expected,
+        measured=score.runs.measured[:1],
+    )
+    return emergence_figure(drawn, "the authors' formula and number, nothing fitted here")
 
 
 def law_figure(curves: dict[str, list[LawCurve]]) -> "matplotlib.figure.Figure":

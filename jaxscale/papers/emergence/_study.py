@@ -4,10 +4,17 @@ from typing import TYPE_CHECKING
 
 from jaxscale._table import Table
 from jaxscale._text import number
+from jaxscale.analysis._plain import plain
 from jaxscale.papers._runs import study_text, with_captions
+from jaxscale.papers.emergence import _paper as paper
 from jaxscale.papers.emergence._claims import emergence_claims, law_claims, law_curves
-from jaxscale.papers.emergence._figures import emergence_figure, frontier_figure, law_figure
-from jaxscale.papers.emergence._scores import AXIS, EmergenceScore, score_emergence
+from jaxscale.papers.emergence._figures import (
+    emergence_figure,
+    frontier_figure,
+    law_figure,
+    paper_figure,
+)
+from jaxscale.papers.emergence._scores import EmergenceScore, score_emergence
 from jaxscale.report._study import Conclusion, Figure, Study
 from jaxscale.sweep._predict import grid_of
 
@@ -15,38 +22,65 @@ if TYPE_CHECKING:
     import xarray
 
 CAPTIONS, TEXT = study_text("emergence")
+PAPER_RUNS = ("time", "one_skill", "starts", "data", "width")
 LAW_PRESETS = ("emergence_laws", "emergence_law_parameters", "emergence_law_data")
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims, figures and scores of emergence and of the four laws, from results by preset name."""
-    claims, figures, scores, tables = [], [], {}, []
+    parts = []
     for name, data in runs.items():
-        if name in LAW_PRESETS:
-            continue
-        grid = grid_of(data)
-        regime = grid.system.schema.regime
-        score = score_emergence(grid, data)
-        claims += emergence_claims(score, float(grid.system.skill_exponent), regime)  # pyright: ignore
-        caption = CAPTIONS["emergence"].format(
-            regime=regime,
-            n_seeds=data.sizes["seed"],
-            parameter=score.calibration.free[0],
-            rms_delta=score.rms_delta,
-        )
-        figures.append(Figure(f"emergence_{regime}", caption, emergence_figure(score)))
-        scores[name] = score.to_dict()
-        tables.append(score_table(name, score))
+        if name.endswith(paper.SETTINGS):
+            parts.append(_as_published(name, data))
+        elif name not in LAW_PRESETS:
+            parts.append(_calibrated_here(name, data))
     if all(name in runs for name in LAW_PRESETS):
         laws = [runs[name] for name in LAW_PRESETS]
         curves = law_curves(*laws)
-        claims += law_claims(curves)
         drawings = {
             "emergence_laws": law_figure(curves),
             "emergence_frontier": frontier_figure(laws[0], curves),
         }
-        figures += with_captions(drawings, CAPTIONS)
-    return Conclusion(claims, figures, scores, tables)
+        parts.append(Conclusion(law_claims(curves), with_captions(drawings, CAPTIONS), {}, []))
+    return Conclusion(
+        [claim for part in parts for claim in part.claims],
+        [figure for part in parts for figure in part.figures],
+        {name: score for part in parts for name, score in part.scores.items()},
+        [table for part in parts for table in part.tables],
+    )
+
+
+def _calibrated_here(name: str, data: "xarray.Dataset") -> Conclusion:
+    grid = grid_of(data)
+    regime = grid.system.schema.regime
+    score = score_emergence(grid, data)
+    caption = CAPTIONS["emergence"].format(
+        regime=regime,
+        n_seeds=data.sizes["seed"],
+        parameter=score.calibration.free[0],
+        rms_delta=score.rms_delta,
+    )
+    claims = emergence_claims(score, float(grid.system.skill_exponent), regime)  # pyright: ignore
+    figure = Figure(f"emergence_{regime}", caption, emergence_figure(score))
+    return Conclusion(claims, [figure], {name: score.to_dict()}, [score_table(name, score)])
+
+
+def _as_published(name: str, data: "xarray.Dataset") -> Conclusion:
+    """Runs with the authors' settings, by their conventions, against their predictions."""
+    grid = grid_of(data)
+    label = name.replace("_", "-")
+    if set(grid.axes) == set(paper.STARTS):
+        scores = dict(paper.start_scores(grid, data))
+        values = {at: plain(one.constant) for at, one in scores.items()}
+        return Conclusion([], [], {name: values}, [paper.start_table(scores)])
+    score = paper.paper_score(grid, data)
+    caption = CAPTIONS["paper"].format(
+        regime=score.regime,
+        width=grid.system.width,
+        n_seeds=data.sizes["seed"],  # pyright: ignore
+    )
+    figure = Figure(name, caption, paper_figure(score))
+    return Conclusion(paper.paper_claims(score, label), [figure], {name: score.runs.to_dict()}, [])
 
 
 def score_table(name: str, score: EmergenceScore) -> Table:
@@ -72,7 +106,7 @@ STUDY = Study(
     system="emergence",
     presets={
         "quick": ("emergence_time", *LAW_PRESETS),
-        "full": (*(f"emergence_{regime}_full" for regime in AXIS), *LAW_PRESETS),
+        "paper": (*LAW_PRESETS, *(f"emergence_{name}_paper" for name in PAPER_RUNS)),
     },
     evaluate=evaluate,
     **TEXT,

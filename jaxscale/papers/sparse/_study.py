@@ -37,8 +37,8 @@ CAPTIONS, TEXT = study_text("sparse")
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Claims and figures of results by preset name; presets of the full scale end in `_full`."""
-    results = {name.removesuffix("_full"): data for name, data in runs.items()}
+    """Claims and figures of results by preset name; those of the paper's scale end in `_paper`."""
+    results = {name.removesuffix("_paper"): data for name, data in runs.items()}
     data, few, peak, dense, descent, unstable, relu = (results[name] for name in PRESETS)
     frontiers: dict[tuple[float, float], Frontier] = {}
     for at in points(data, *EXPONENTS):
@@ -125,7 +125,7 @@ def instability_table(measured: Instability) -> Table:
 
 STUDY = Study(
     system="sparse",
-    presets={"quick": PRESETS, "full": tuple(f"{name}_full" for name in PRESETS)},
+    presets={"quick": PRESETS, "paper": tuple(f"{name}_paper" for name in PRESETS)},
     evaluate=evaluate,
     **TEXT,
 )

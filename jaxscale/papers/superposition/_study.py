@@ -27,8 +27,8 @@ CAVEAT = CAPTIONS["caveat"]
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
-    """Claims and figures of results by preset name; presets of the full scale end in `_full`."""
-    results = {name.removesuffix("_full"): data for name, data in runs.items()}
+    """Claims and figures of results by preset name; those of the paper's scale end in `_paper`."""
+    results = {name.removesuffix("_paper"): data for name, data in runs.items()}
     sequential, crowded = results["superposition_sequential"], results["superposition_interference"]
     small = results["superposition_small"]
     distance = measure.exact_bottleneck(results["superposition_bottleneck"])
@@ -169,7 +169,7 @@ STUDY = Study(
     system="superposition",
     presets={
         "quick": PRESETS,
-        "full": (*(f"{name}_full" for name in PRESETS), "superposition_adam_full"),
+        "paper": (*(f"{name}_paper" for name in PRESETS), "superposition_adam_paper"),
     },
     evaluate=evaluate,
     **TEXT,

@@ -74,4 +74,4 @@ def test_everything_is_written_and_nothing_is_computed_twice(study, tmp_path, mo
 def test_unknown_scales_are_refused(study, tmp_path):
     with pytest.raises(ValueError, match="`scale` must be one of quick, got 'huge'"):
         reproduce(study, tmp_path, scale="huge")
-    assert {"quick", "full"} <= set(STUDY.presets)
+    assert {"quick", "paper"} <= set(STUDY.presets)

@@ -1,4 +1,4 @@
-"""The experiments of the study: the shipped ones, and the full scale at toy size."""
+"""The experiments of the study: the shipped ones, and the paper's scale at toy size."""
 
 import dataclasses
 
@@ -57,18 +57,18 @@ TOY["adam"] = TOY["small"]
 
 
 @pytest.mark.slow
-def test_the_full_scale_concludes_at_toy_size(tmp_path):
-    for name in STUDY.presets["full"]:
+def test_the_scale_of_the_paper_concludes_at_toy_size(tmp_path):
+    for name in STUDY.presets["paper"]:
         path = preset_path(name)[0]
         text = path.read_text()
-        changes = TOY[name.removeprefix("superposition_").removesuffix("_full")]
+        changes = TOY[name.removeprefix("superposition_").removesuffix("_paper")]
         for old, new in zip(changes[::2], changes[1::2], strict=True):
             assert old in text, (name, old)
             text = text.replace(old, new)
         (tmp_path / path.name).write_text(text)
-    presets = tuple(str(tmp_path / f"{name}.toml") for name in STUDY.presets["full"])
-    study = dataclasses.replace(STUDY, presets={"full": presets})
-    result = reproduce(study, tmp_path / "out", scale="full", console=Console(quiet=True))
+    presets = tuple(str(tmp_path / f"{name}.toml") for name in STUDY.presets["paper"])
+    study = dataclasses.replace(STUDY, presets={"paper": presets})
+    result = reproduce(study, tmp_path / "out", scale="paper", console=Console(quiet=True))
     ids = {c.id for c in result.claims}
     assert {"bottleneck-exact", "universal-spread", "adam-spread-6", "tail-gaussian"} <= ids
     assert {c.id: str(c.verdict) for c in result.claims}["bottleneck-exact"] == "agrees"
