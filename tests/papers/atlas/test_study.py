@@ -1,6 +1,8 @@
 """The atlas from grids to figures: which setups there are, and what is made of their runs."""
 
+import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import xarray
 
 import jaxscale as js
 from jaxscale.papers.atlas import _setups as setups
+from jaxscale.papers.atlas._measures import decades
 from jaxscale.papers.atlas._reduced import cells_of, measure_atlas, read_atlas, write_atlas
 from jaxscale.papers.atlas._study import STUDY, evaluate, figures_of, tables_of
 from jaxscale.papers.atlas._verdicts import Kind
@@ -34,15 +37,9 @@ def test_every_combination_is_run_or_left_out_for_one_reason():
 
 def test_the_records_hold_the_ends_of_every_window():
     for design in setups.DESIGNS.values():
-        ends = {e for w in js_decades(design.n_steps) for e in w}
+        ends = {end for window in decades(design.n_steps) for end in window}
         assert ends <= set(design.record)
         assert design.record[-1] == design.n_steps
-
-
-def js_decades(n_steps):
-    from jaxscale.papers.atlas._measures import decades
-
-    return decades(n_steps)
 
 
 def test_the_quick_scale_is_planned_without_compiling():
@@ -105,6 +102,20 @@ def test_a_file_holds_what_the_figures_show(atlas, tmp_path):
     assert "Multiplicity: 6 cells" in figures[0].caption
     drawn = {t.get_text() for axes in figures[0].drawing.axes for t in axes.texts}
     assert {"● 75%", "0%"} <= drawn
+
+
+def test_the_page_is_made_of_what_has_ended(runs, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "docs")
+    site = importlib.import_module("site_atlas")
+    assert "| SGD, " in site.part()  # of the committed file
+    monkeypatch.setattr(site, "REDUCED", tmp_path / "map.nc")
+    monkeypatch.setattr(site, "ended", lambda *_: runs.items())
+    site.reduce(tmp_path, "paper")
+    text = site.part()
+    assert text.startswith("3 setups of 51: the run has not ended, N = 64, 316 steps.")
+    assert "*about 1 for all data* 2, *no* 4" in text
+    assert text.count("| agrees |") >= 4
+    assert text.count(":::{dropdown}") == text.count("\n:::\n")
 
 
 def test_the_study_concludes(runs):
