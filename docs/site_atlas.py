@@ -19,7 +19,7 @@ from jaxscale._table import Table
 from jaxscale._text import without_marks
 from jaxscale.papers.atlas._claims import atlas_claims
 from jaxscale.papers.atlas._reduced import cells_of, measure_atlas, read_atlas, write_atlas
-from jaxscale.papers.atlas._setups import grids
+from jaxscale.papers.atlas._setups import builders
 from jaxscale.papers.atlas._study import figures_of, multiplicity, tables_of
 from jaxscale.papers.atlas._verdicts import Kind
 from jaxscale.report._save import save
@@ -31,7 +31,7 @@ FIGURES = HERE / "figures"
 
 def ended(folder: Path, scale: str) -> Iterator[tuple[str, xarray.Dataset]]:
     """Results of the grids of a scale whose runs have all ended, by name."""
-    for name in grids(scale):
+    for name in builders(scale):
         store = folder / "atlas.zarr" / name
         if store.exists():
             runs = js.open_store(store)
@@ -42,10 +42,8 @@ def ended(folder: Path, scale: str) -> Iterator[tuple[str, xarray.Dataset]]:
 def reduce(folder: Path, scale: str) -> None:
     """Write the reduced atlas."""
     atlas = measure_atlas(dict(ended(folder, scale)))
-    atlas.attrs |= {
-        "scale": scale,
-        "n_setups": sum(not n.endswith("control") for n in grids(scale)),
-    }
+    planned = [name for name in builders(scale) if not name.endswith("-control")]
+    atlas.attrs |= {"scale": scale, "n_setups": len(planned)}
     write_atlas(atlas, REDUCED)
 
 

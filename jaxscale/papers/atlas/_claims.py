@@ -14,7 +14,7 @@ from jaxscale.analysis._claim import SEEDS_FOR_VERDICT, Claim
 from jaxscale.papers._runs import BEFORE
 from jaxscale.papers.atlas._measures import student_interval
 from jaxscale.papers.atlas._setups import OPTIMIZERS, setup_of
-from jaxscale.papers.atlas._verdicts import NEAR, SPREAD, falls, judge
+from jaxscale.papers.atlas._verdicts import NEAR, SPREAD, falls, judge, over_data
 from jaxscale.papers.superposition._claims import PAPER
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def cell_claims(name: str, crowding: float, windows: "xarray.Dataset") -> list[C
     """The two claims of a setup at one crowding."""
     setup, cell = setup_of(name)[0], judge(windows)
     order = ("seed", "rate", "window")
-    counts = falls(windows["exponent"].mean(("frequency_exponent", "importance_exponent")))
-    counts = counts.transpose("rate", "window").values
+    counts = falls(over_data(windows["exponent"])[0])
     mean, spread = (windows[n].transpose(*order).values[:, counts] for n in ("mean", "spread"))
     none = np.full(mean.shape[0], np.nan)
     # the side of all seeds together: the distance of each seed would add its scatter

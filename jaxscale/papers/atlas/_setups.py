@@ -21,7 +21,8 @@ rate.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxscale._optimizers import Adam, AdamW, Sgd
@@ -237,23 +238,31 @@ def control_name(optimizer: str) -> str:
     return f"{optimizer}-control"
 
 
-def grids(scale: str) -> dict[str, Grid]:
-    """Every grid of a scale by name: leads, controls, checks of size and inputs, other setups."""
+def builders(scale: str) -> dict[str, Callable[[], Grid]]:
+    """What builds each grid of a scale, by name, in the order in which they are run.
+
+    First the leads and controls, then checks of size and inputs, then the other setups.
+    """
     design = DESIGNS[scale]
-    others = {setup.name: design.grid_of(setup) for setup in design.setups}
-    made = {s.name: others.pop(s.name) for s in LEADS if s in design.setups}
-    adaptive = [o for o in OPTIMIZERS if o != "sgd"]
-    trained = {setup.optimizer for setup in design.setups}
-    made |= {control_name(o): design.control_of(o) for o in adaptive if o in trained}
+    others = {s.name: functools.partial(design.grid_of, s) for s in design.setups}
+    made: dict[str, Callable[[], Grid]] = {}
+    made |= {s.name: others.pop(s.name) for s in LEADS if s in design.setups}
+    for optimizer in dict.fromkeys(s.optimizer for s in design.setups if s.optimizer != "sgd"):
+        made[control_name(optimizer)] = functools.partial(design.control_of, optimizer)
     if scale == "quick":
         return made
     large = dataclasses.replace(design, n_features=1024, n_rates=1, lead_seeds=2)
-    made[f"{STRONGEST.name}-1024"] = large.grid_of(STRONGEST)
+    made[f"{STRONGEST.name}-1024"] = functools.partial(large.grid_of, STRONGEST)
     largest = dataclasses.replace(large, n_features=4096, crowdings=(64,))
-    made[f"{STRONGEST.name}-4096"] = largest.grid_of(STRONGEST)
+    made[f"{STRONGEST.name}-4096"] = functools.partial(largest.grid_of, STRONGEST)
     recipe = dataclasses.replace(design, n_rates=1, lead_seeds=3)
-    made["adamw-tied-random-bernoulli"] = recipe.grid_of(LEADS[2], inputs=Bernoulli())
-    return made | others
+    independent = functools.partial(recipe.grid_of, LEADS[2], inputs=Bernoulli())
+    return made | {"adamw-tied-random-bernoulli": independent} | others
+
+
+def grids(scale: str) -> dict[str, Grid]:
+    """Every grid of a scale by name."""
+    return {name: build() for name, build in builders(scale).items()}
 
 
 def setup_of(name: str) -> tuple[Setup, str]:

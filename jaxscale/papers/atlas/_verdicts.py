@@ -104,11 +104,11 @@ def judge(windows: "xarray.Dataset") -> Cell:
 
     **Returns** a `Cell`.
     """
-    mean, spread = _over_data(windows["exponent"])
-    mean_alone, spread_alone = _over_data(windows["control_exponent"])
+    mean, spread = over_data(windows["exponent"])
+    mean_alone, spread_alone = over_data(windows["control_exponent"])
     counts, one = falls(mean), is_one(mean, spread)
     compressed = is_compressed(mean, spread, mean_alone, spread_alone)
-    by_clock = _over_data(windows["clock_exponent"])
+    by_clock = over_data(windows["clock_exponent"])
     near = (np.abs(windows["exponent"] - 1) <= NEAR).mean(EXPONENTS).transpose("rate", "window")
     n = int(counts.sum())
 
@@ -127,7 +127,7 @@ def judge(windows: "xarray.Dataset") -> Cell:
     return Cell(kind, n, *shares, clock, over(mean), over(spread), over(mean_alone))
 
 
-def _over_data(exponents: "xarray.DataArray") -> tuple[np.ndarray, np.ndarray]:
+def over_data(exponents: "xarray.DataArray") -> tuple[np.ndarray, np.ndarray]:
     """Mean and spread over the data, by rate and window."""
     each = exponents.transpose("rate", "window", *EXPONENTS).values
     each = each.reshape(*each.shape[:2], -1)
@@ -150,7 +150,7 @@ def controls_passing(atlas: "xarray.Dataset") -> tuple[int, int]:
     """
     passed = counted = 0
     for at in itertools.product(atlas["setup"].values, atlas["crowding"].values):
-        mean, spread = _over_data(atlas["control_exponent"].sel(setup=at[0], crowding=at[1]))
+        mean, spread = over_data(atlas["control_exponent"].sel(setup=at[0], crowding=at[1]))
         passed += int((is_one(mean, spread) & falls(mean)).sum())
         counted += int(falls(mean).sum())
     return passed, counted

@@ -55,7 +55,7 @@ def test_jackknife_values_are_those_of_analysis():
     values = pseudo_values(exponents(replicates(losses), TIME, LATE))
     for row, curves in enumerate(losses):
         array = xarray.DataArray(curves, dims=("seed", "step"))
-        expected = jackknife(array, lambda mean: exponents(mean.values, TIME, LATE))
+        expected = jackknife(array, lambda mean: exponents(mean.values[None], TIME, LATE)[0])
         np.testing.assert_allclose(values[:, row], expected, rtol=1e-9)
     mean, half = student_interval(values)
     ends = seed_interval(values[:, 0])

@@ -1,9 +1,11 @@
 """The atlas from grids to figures: which setups there are, and what is made of their runs."""
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
@@ -23,16 +25,26 @@ def test_every_combination_is_run_or_left_out_for_one_reason():
     assert len(setups.COMBINATIONS) == 60
     assert len(setups.SETUPS) + sum(setups.excluded_counts().values()) == 60
     assert all(setups.excluded_counts().values())
-    grids = setups.grids("paper")
-    names = [s.name for s in setups.SETUPS]
-    assert set(names) <= set(grids)
-    assert not any("small-random" in name or "identity-none" in name for name in grids)
-    assert [setups.setup_of(n)[0] for n in names] == setups.SETUPS
-    assert list(grids)[: len(setups.LEADS)] == [s.name for s in setups.LEADS]  # first what matters
-    for setup in setups.LEADS:
-        assert len(grids[setup.name].seeds) == 8
-    rates = [len(grids[n].axes[setups.rate_path(grids[n].system)]) for n in names]
-    assert all(n == (1 if "joint" in name else 2) for name, n in zip(names, rates, strict=True))
+    named = list(setups.builders("paper"))
+    assert {s.name for s in setups.SETUPS} <= set(named)
+    assert not any("small-random" in name or "identity-none" in name for name in named)
+    assert {setups.setup_of(s.name) for s in setups.SETUPS} == {(s, "") for s in setups.SETUPS}
+    assert setups.setup_of("adam-tied-common-1024") == (setups.STRONGEST, "1024")
+    assert named[: len(setups.LEADS)] == [s.name for s in setups.LEADS]  # first what matters
+
+
+@pytest.mark.parametrize("setup", setups.SETUPS, ids=lambda setup: setup.name)
+def test_every_setup_builds(setup):
+    design = dataclasses.replace(setups.DESIGNS["paper"], crowdings=(2,), a=(1.5,), b=(0.5,))
+    grid = design.grid_of(setup)
+    assert len(grid.seeds) == (8 if setup in setups.LEADS else 3)
+    assert len(grid.axes[setups.rate_path(grid.system)]) == (1 if setup.student == "joint" else 2)
+    system = grid.system
+    assert system.decoder.bias == (setup.biases != "none")
+    own = [system.bias_learning_rate, system.bias_rate_factor]
+    assert (own != [None, None]) == (setup.biases == "own")
+    assert system.schedule.factor(jnp.asarray([0]), 3162) <= 1
+    assert isinstance(system.schedule, js.WarmUp) == (setup.optimizer == "adamw")
 
 
 def test_the_records_hold_the_ends_of_every_window():
