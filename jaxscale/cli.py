@@ -165,7 +165,7 @@ def _planned(
 
 @app.command()
 def reproduce(
-    system: Annotated[str, typer.Argument(help="emergence, sparse, superposition or all")],
+    system: Annotated[str, typer.Argument(help="emergence, sparse, superposition, atlas or all")],
     scale: Annotated[
         str, typer.Option(help="quick (a minute) or paper (what its authors ran).")
     ] = "quick",
