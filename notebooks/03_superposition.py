@@ -214,11 +214,12 @@ print(f"largest minus smallest exponent: {max(exponents) - min(exponents):.2f}")
 # %% [markdown]
 # ## The atlas: which ways to train have an exponent of 1?
 #
-# So far there were two students. `jaxscale reproduce atlas --scale paper` trains many: SGD, Adam and
-# AdamW, with $W$ frozen, trained with $B$, tied or pretrained, with several kinds of biases. Here is
-# what it measured, from a small file that comes with the repository: for every setup the exponent on
-# each decade of steps in which the loss falls. A setup has an exponent of 1 for all data if, in such
-# a window, the mean over the data is within 0.25 of 1 and the spread between the data below 0.3.
+# So far there were two students. `jaxscale reproduce atlas --scale paper` trains many: SGD, Adam
+# and AdamW, with $W$ frozen, trained with $B$, tied or pretrained, with several kinds of biases.
+# Here is what it measured, from a small file that comes with the repository: for every setup the
+# exponent on each decade of steps in which the loss falls. A setup has an exponent of 1 for all
+# data if, in such a window, the mean over the data is within 0.25 of 1 and the spread between the
+# data below 0.3.
 
 # %%
 FILE = Path(js.__file__).parents[1] / "benchmarks/results/papers/atlas/map.nc"
@@ -229,7 +230,7 @@ spread = atlas.exponent.max(data, skipna=False) - atlas.exponent.min(data, skipn
 falling = mean >= 0.1
 share = ((abs(mean - 1) <= 0.25) & (spread < 0.3)).where(falling).mean(["rate", "window"])
 mean, spread = (x.where(falling).mean(["rate", "window"]) for x in (mean, spread))
-print(f"scale {atlas.scale!r}: N = {atlas.n_features}, {atlas.n_steps} steps")
+print("scale {scale}: N = {n_features}, {n_steps} steps".format(**atlas.attrs))
 print("setup                         N/K  exponent  spread  windows of about 1")
 for setup in atlas.setup.values:
     for crowding in atlas.crowding.values:
