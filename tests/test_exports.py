@@ -195,6 +195,7 @@ PRODUCTS = {  # constructor, parts that take every value with every other, parts
             embedding=[
                 S.Identity(), S.RandomUnit(), S.TightFrame(), S.Given(matrix=np.eye(4, 8)),
                 S.Pretrained(n_steps=4, batch_size=8), S.Joint(), S.Tied(start=S.TightFrame()),
+                S.RandomGaussian(),
             ],
         ),
         dict(

@@ -13,6 +13,7 @@ from jaxscale.superposition._embedding import (
     Identity as Identity,
     Joint as Joint,
     Pretrained as Pretrained,
+    RandomGaussian as RandomGaussian,
     RandomUnit as RandomUnit,
     Tied as Tied,
     TightFrame as TightFrame,

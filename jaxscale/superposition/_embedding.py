@@ -59,15 +59,27 @@ class Identity(AbstractEmbedding):
         return None
 
 
+def _normal_rows(key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
+    """Standard normal entries; entry (i, k) depends on i and k only."""
+    probability = frame.problem.probability
+    latent = jnp.arange(frame.padded_size, dtype=jnp.int32)
+    rows = normals_by_row(key, latent, probability.shape[0], str(probability.dtype))
+    return jnp.where(frame.inside[:, None], rows, jnp.zeros_like(rows)).T
+
+
 class RandomUnit(AbstractDrawn):
     """Normal directions of unit length, frozen; entry (k, i) depends on k and i only."""
 
     def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
-        probability = frame.problem.probability
-        latent = jnp.arange(frame.padded_size, dtype=jnp.int32)
-        rows = normals_by_row(key, latent, probability.shape[0], str(probability.dtype))
-        rows = jnp.where(frame.inside[:, None], rows, jnp.zeros_like(rows))
-        return _unit(rows.T)
+        return _unit(_normal_rows(key, frame))
+
+
+class RandomGaussian(AbstractDrawn):
+    """Independent normal entries of variance 1/K, frozen: the draw of `RandomUnit`, not scaled."""
+
+    def directions(self, key: Key[Array, ""], frame: Frame) -> Float[Array, "f k"]:
+        rows = _normal_rows(key, frame)
+        return rows / jnp.sqrt(frame.latent_size.astype(rows.dtype))
 
 
 class TightFrame(AbstractDrawn):

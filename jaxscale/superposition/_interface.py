@@ -14,7 +14,12 @@ from jaxscale._schedules import AbstractSchedule
 from jaxscale.fields import Integer, Real, is_traced
 from jaxscale.superposition._data import AbstractInputs
 from jaxscale.superposition._embedding import AbstractEmbedding, Given, Identity, start_of
-from jaxscale.superposition._losses import AbstractGradient, Population, has_exact_losses
+from jaxscale.superposition._losses import (
+    AbstractGradient,
+    AbstractReduction,
+    Population,
+    has_exact_losses,
+)
 from jaxscale.superposition._outputs import AbstractDecoder, Relu
 from jaxscale.superposition._student import AbstractInitial, Problem, Zeros
 from jaxscale.training import AbstractTrainedSystem
@@ -37,6 +42,7 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
     bias_learning_rate: eqx.AbstractVar[Real | None]
     bias_rate_factor: eqx.AbstractVar[Real | None]
     embedding_learning_rate: eqx.AbstractVar[Real | None]
+    reduction: eqx.AbstractVar[AbstractReduction]
     optimizer: eqx.AbstractVar[AbstractOptimizer]
     schedule: eqx.AbstractVar[AbstractSchedule]
     n_evaluation: eqx.AbstractVar[int]
@@ -45,6 +51,10 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
     @abc.abstractmethod
     def problem(self) -> Problem:
         """Inputs, teacher and output function at this setting."""
+
+    @abc.abstractmethod
+    def estimated_limit(self) -> float:
+        """The stability limit, before W is drawn."""
 
     @abc.abstractmethod
     def matrix_rate(self, half_limit: Callable[[], Float[Array, ""]]) -> Float[Array, ""]:
@@ -100,4 +110,6 @@ class AbstractTeacherStudent(AbstractTrainedSystem):
                 "stability limit of plain descent), got None."
             )
         if isinstance(self.initial, Zeros) and isinstance(decoder, Relu) and embedding.matrix_name:
-            raise ValueError(f"`initial` must not be Zeros() with {decoder!r}: it never trains.")
+            if not is_traced(decoder.bias_scale) and decoder.bias_scale == 0:
+                rule = f"must not be Zeros() with {decoder!r}: it never trains"
+                raise ValueError(f"`initial` {rule}; choose another or a `bias_scale` above 0.")

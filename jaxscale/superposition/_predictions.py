@@ -23,11 +23,13 @@ from jaxtyping import Array, Float
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant
 from jaxscale._system import Observables, TheoryKind, no_closed_form
+from jaxscale.fields import is_traced
 from jaxscale.superposition._data import OneHot
 from jaxscale.superposition._embedding import (
     AbstractEmbedding,
     Given,
     Identity,
+    Pretrained,
     TightFrame,
     start_of,
 )
@@ -166,6 +168,21 @@ def _in_modes(
         return signal, interference, feature_strength(student, problem)
 
     return (*jax.lax.map(at, time), rate)
+
+
+def rate_warnings(system: AbstractTeacherStudent) -> list[str]:
+    """A rate of plain descent above the stability limit of the linear student."""
+    name = "learning_rate" if system.embedding.matrix_name else "embedding_learning_rate"
+    rate = system.learning_rate if getattr(system, name) is None else getattr(system, name)
+    plain = isinstance(system.optimizer, Sgd) and system.optimizer.momentum is None
+    learned = isinstance(start_of(system.embedding), Pretrained)
+    if rate is None or not plain or learned or is_traced(*jax.tree.leaves(system)):
+        return []
+    limit = system.estimated_limit() / float(system.reduction.scale(system.n_features))
+    if float(rate) < limit:
+        return []
+    size = "" if system.latent_size is None else f" at latent_size {int(system.latent_size)}"
+    return [f"{name} {float(rate):g} exceeds the stability limit, about {limit:.3g}{size}"]
 
 
 def estimated_limit(

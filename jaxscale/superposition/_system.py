@@ -37,9 +37,7 @@ from jaxscale.superposition._embedding import (
     Frame,
     Given,
     Identity,
-    Pretrained,
     RandomUnit,
-    start_of,
 )
 from jaxscale.superposition._interface import ACTIVE, AbstractTeacherStudent
 from jaxscale.superposition._losses import (
@@ -55,7 +53,12 @@ from jaxscale.superposition._losses import (
     sampled_split,
 )
 from jaxscale.superposition._outputs import AbstractDecoder, Linear, Relu
-from jaxscale.superposition._predictions import estimated_limit, predictions, what_theory_says
+from jaxscale.superposition._predictions import (
+    estimated_limit,
+    predictions,
+    rate_warnings,
+    what_theory_says,
+)
 from jaxscale.superposition._student import (
     BIAS,
     DIRECTIONS,
@@ -122,9 +125,9 @@ class TeacherStudent(AbstractTeacherStudent):
     - `inputs`: `OneHot(amplitude)` or `Bernoulli(mean_active, amplitude)`, with `Uniform(low,
       high)` or `Fixed(value)` amplitudes.
     - `importance`: `InTarget()` (`A_i = i^-b`) or `InLoss()` (`w_i = i^-2b`).
-    - `embedding`: `Identity()` (no superposition), `RandomUnit()`, `TightFrame()`, `Pretrained()`,
-      `Given(matrix)`; `Joint(start)`, `Tied(start)` (no B) and `Untied(start)` (V in place of
-      `W^T B`) train W.
+    - `embedding`: `Identity()` (no superposition), `RandomUnit()`, `RandomGaussian()`,
+      `TightFrame()`, `Pretrained()`, `Given(matrix)`; `Joint(start)`, `Tied(start)` (no B) and
+      `Untied(start)` (V in place of `W^T B`) train W.
     - `decoder`: `Linear()` or `Relu(bias=True, bias_scale=0.0)`.
     - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
     - `gradient`: `Population()` or `FreshBatches(batch_size)`.
@@ -267,8 +270,9 @@ class TeacherStudent(AbstractTeacherStudent):
         if embedding.matrix_name is not None:
             matrix_key = jr.fold_in(key, MATRIX_STREAM)
             matrix = self.initial.matrix(matrix_key, frame.inside, self.dtype)
-            untied = embedding.matrix_name == READOUT and directions is not None
-            trained[embedding.matrix_name] = directions @ matrix if untied else matrix
+            if embedding.matrix_name == READOUT and directions is not None:
+                matrix = directions @ matrix
+            trained[embedding.matrix_name] = matrix
         if self.decoder.bias:
             bias_key = jr.fold_in(key, BIAS_STREAM)
             trained[BIAS] = self.decoder.initial_bias(bias_key, self.n_features, self.dtype)
@@ -350,17 +354,7 @@ class TeacherStudent(AbstractTeacherStudent):
 
     def warnings(self) -> list[str]:
         """A rate of plain descent above the stability limit of the linear student."""
-        name = "learning_rate" if self.embedding.matrix_name else "embedding_learning_rate"
-        rate = self.learning_rate if getattr(self, name) is None else getattr(self, name)
-        plain = isinstance(self.optimizer, Sgd) and self.optimizer.momentum is None
-        learned = isinstance(start_of(self.embedding), Pretrained)
-        if rate is None or not plain or learned or is_traced(*jax.tree.leaves(self)):
-            return []
-        limit = self.estimated_limit() / float(self.reduction.scale(self.n_features))
-        if float(rate) < limit:
-            return []
-        size = "" if self.latent_size is None else f" at latent_size {int(self.latent_size)}"
-        return [f"{name} {float(rate):g} exceeds the stability limit, about {limit:.3g}{size}"]
+        return rate_warnings(self)
 
     def estimated_limit(self) -> float:
         """The stability limit, before W is drawn."""

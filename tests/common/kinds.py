@@ -68,7 +68,8 @@ KINDS = {
     ),
     "tied embedding": student(embedding=superposition.Tied()),
     "untied, mean over outputs, AdamW, warm-up": student(
-        embedding=superposition.Untied(), reduction=superposition.MeanOverOutputs(),
+        embedding=superposition.Untied(start=superposition.RandomGaussian()),
+        reduction=superposition.MeanOverOutputs(),
         decoder=superposition.Relu(bias_scale=1.0), bias_rate_factor=2.0, learning_rate=1e-3,
         optimizer=js.AdamW(row_length=1.0), schedule=js.WarmUp(n_warm_up=9, then=js.Cosine()),
     ),

@@ -154,7 +154,9 @@ STEPS = {  # every embedding with both importances, and what changes a step
         decoder=S.Relu(bias_scale=1.0),
     ),
     "tied, weighted": dict(embedding=S.Tied(), **OWN, importance=S.InLoss()),
-    "untied": dict(embedding=S.Untied(), **OWN),
+    "untied, from V = 0": dict(
+        embedding=S.Untied(), **OWN, initial=S.Zeros(), decoder=S.Relu(bias_scale=1.0)
+    ),
     "untied, AdamW, weighted": dict(
         embedding=S.Untied(), **OWN, optimizer=DECAY, importance=S.InLoss(), reduction=MEAN
     ),
@@ -163,7 +165,7 @@ STEPS = {  # every embedding with both importances, and what changes a step
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_descends_with_a_rate_per_group(name):
-    system = S.TeacherStudent(**RELU, **STEPS[name])
+    system = S.TeacherStudent(**RELU | STEPS[name])
     with jax.enable_x64(True):
         student, end, x = one_step(system, root_key(3))
         w, bias, x = (np.asarray(value) for value in (student.embedding, student.bias, x))

@@ -38,6 +38,19 @@ def test_random_directions_are_unit_and_do_not_depend_on_padding():
     assert np.std(np.asarray(one)) == pytest.approx(12**-0.5, rel=0.01)
 
 
+def test_gaussian_rows_are_the_draw_of_the_unit_ones():
+    """Their squared lengths are chi-square over K."""
+    unit, drawn = (
+        np.asarray(start(S.TeacherStudent(**BASE, embedding=e)).student.directions, float)
+        for e in (S.RandomUnit(), S.RandomGaussian())
+    )
+    square = np.sum(drawn**2, axis=1)
+    np.testing.assert_allclose(drawn / np.sqrt(square)[:, None], unit, atol=1e-6)
+    low, high = chi2.ppf([0.5e-3, 1 - 0.5e-3], drawn.size)
+    assert low < 12 * square.sum() < high
+    assert not low < 12 * square.sum() * 1.5 < high  # power
+
+
 def test_biases_start_at_independent_normal_numbers():
     """`sum b^2` is chi-square; a bias depends on its output alone; no other draw moves."""
     zero, wide, short = (
@@ -326,6 +339,7 @@ BAD_RATES = {
     "`bias_rate_factor` must be left out where": dict(bias_rate_factor=0.1, bias_learning_rate=1.0),
     "`learning_rate` must be given": dict(optimizer=js.Adam()),
     "`initial` must not be Zeros": dict(initial=S.Zeros()),
+    "`initial` must not be Zeros.. with Relu": dict(initial=S.Zeros(), embedding=S.Untied()),
 }
 
 
