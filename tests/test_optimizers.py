@@ -25,6 +25,10 @@ CASES = {
         js.AdamW(weight_decay=0.1, eps=1e-6),
         lambda lr: optax.adamw(lr, weight_decay=0.1, eps=1e-6, mask={"w": True, "b": False}),
     ),
+    "adam-l2": (
+        js.Adam(weight_decay=0.1),
+        lambda lr: optax.chain(optax.add_decayed_weights(0.1), optax.adam(lr)),
+    ),
     "optax-sgd": (js.Optax("sgd"), lambda lr: optax.sgd(lr)),
     "adamw": (
         js.Optax(optax.adamw, weight_decay=0.1),

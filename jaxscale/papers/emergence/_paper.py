@@ -16,6 +16,7 @@ from jaxscale._status import Status
 from jaxscale._table import Table
 from jaxscale._text import number
 from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._plain import plain
 from jaxscale.emergence._system import ParityNetwork
 from jaxscale.papers.emergence._claims import PAPER
 from jaxscale.papers.emergence._scores import EMERGED, EmergenceScore, score_emergence
@@ -124,6 +125,17 @@ class PaperScore:
         complete = np.isfinite(rows).all() and not self.n_failed
         return n * rows[0] - (n - 1) * rows[1:] if complete else np.full(n, np.nan)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: numbers of the mean curve."""
+        half = self.runs.measured[0]
+        return {
+            "calibration": plain(self.constant[0]),
+            "half_point": plain(half),
+            "published": plain(self.published),
+            "delta": plain(np.log(half / self.published)),
+            "n_failed": self.n_failed,
+        }
+
 
 def paper_score(grid: Grid, runs: "xarray.Dataset") -> PaperScore:
     """Score the mean curve over runs, and the means without each of them."""
@@ -144,8 +156,11 @@ def paper_score(grid: Grid, runs: "xarray.Dataset") -> PaperScore:
         published = np.asarray(system.described_regime.half_point(system))
     at_end = {} if score.dim == "step" else {"step": -1}
     expected = predict(grid.replace(seeds=1))["skill_strength"]
-    drawn = ((x / float(system.target_scale)).isel(at_end) for x in (strength, expected))
-    return PaperScore(system, score, *drawn, published, int(np.sum(~np.asarray(good))))
+    measured, expected = (
+        (x / float(system.target_scale)).isel(at_end) for x in (strength, expected)
+    )
+    n_failed = int(np.sum(~np.asarray(good)))
+    return PaperScore(system, score, measured, expected, published, n_failed)
 
 
 def paper_claims(score: PaperScore, label: str) -> list[Claim]:
@@ -199,6 +214,28 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
             values=score.per_seed(slopes),
         )
     return claims
+
+
+def half_point_table(name: str, score: PaperScore) -> Table:
+    """Half points of the mean curve, and by formula with the authors' number and a fitted one."""
+    half, fitted, published = score.runs.measured[0], score.runs.predicted[0], score.published
+    symbol = CALIBRATED[score.regime].symbol
+    rows = {
+        "measured": (half, ".4g"),
+        f"formula, {symbol} = {score.printed:.3g}": (published, ".4g"),
+        "δ = ln(measured / formula)": (np.log(half / published), "+.3f"),
+        f"formula, {symbol} = {score.constant[0]:.3g} from skill 1": (fitted, ".4g"),
+        "δ of it": (np.log(half / fitted), "+.3f"),
+    }
+    return Table(
+        "Half points",
+        f"{name}: where the mean curve of a skill reaches half of its strength.",
+        ("", *(f"skill {k + 1}" for k in range(len(half)))),
+        [
+            (text, *(number(float(v), form) for v in values))
+            for text, (values, form) in rows.items()
+        ],
+    )
 
 
 def start_scores(grid: Grid, runs: "xarray.Dataset") -> Iterator[tuple[str, PaperScore]]:

@@ -33,7 +33,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         if name.endswith(paper.SETTINGS):
             parts.append(_as_published(name, data))
         elif name not in LAW_PRESETS:
-            parts.append(_calibrated_here(name, data))
+            parts.append(_calibrated(name, data))
     if all(name in runs for name in LAW_PRESETS):
         laws = [runs[name] for name in LAW_PRESETS]
         curves = law_curves(*laws)
@@ -50,7 +50,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     )
 
 
-def _calibrated_here(name: str, data: "xarray.Dataset") -> Conclusion:
+def _calibrated(name: str, data: "xarray.Dataset") -> Conclusion:
     grid = grid_of(data)
     regime = grid.system.schema.regime
     score = score_emergence(grid, data)
@@ -74,13 +74,10 @@ def _as_published(name: str, data: "xarray.Dataset") -> Conclusion:
         values = {at: plain(one.constant) for at, one in scores.items()}
         return Conclusion([], [], {name: values}, [paper.start_table(scores)])
     score = paper.paper_score(grid, data)
-    caption = CAPTIONS["paper"].format(
-        regime=score.regime,
-        width=grid.system.width,
-        n_seeds=data.sizes["seed"],  # pyright: ignore
-    )
+    caption = CAPTIONS["paper"].format(regime=score.regime, n_seeds=data.sizes["seed"])
     figure = Figure(name, caption, paper_figure(score))
-    return Conclusion(paper.paper_claims(score, label), [figure], {name: score.runs.to_dict()}, [])
+    claims, tables = paper.paper_claims(score, label), [paper.half_point_table(name, score)]
+    return Conclusion(claims, [figure], {name: score.to_dict()}, tables)
 
 
 def score_table(name: str, score: EmergenceScore) -> Table:

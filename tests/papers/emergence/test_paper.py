@@ -65,6 +65,11 @@ def test_planted_runs_in_time_agree_and_a_wrong_number_does_not():
     wrong = _verdicts("t", grid, _planted(grid, time_scale=1 / 30))
     expected = dict.fromkeys(wrong, "disagrees")
     assert wrong == expected | dict.fromkeys(["all", "rms-fitted", "order"], "agrees")
+    score = paper.paper_score(grid, _planted(grid, time_scale=1 / 30))
+    rows = {row[0]: row[1:] for row in paper.half_point_table("t", score).rows}
+    late = f"{np.log(30 / 22):+.3f}"
+    assert rows["δ = ln(measured / formula)"] == (late,) * 5
+    assert rows["δ of it"][0] in ("+0.000", "-0.000")
     steeper = _verdicts("t", grid, _planted(grid, skill_exponent=0.8))
     assert steeper["order"] == "disagrees"
 
