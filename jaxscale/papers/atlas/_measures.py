@@ -236,7 +236,7 @@ class Measured:
         floors = np.broadcast_to(lowest[:, None], shape)
         out = {n: np.full(shape, np.nan) for n in ("natural", "natural_error", "opens", "closes")}
         for at in np.ndindex(shape):
-            low, high = natural_window(means[(0, *at)], steps, floors[at])
+            low, high = natural_window(means[(0, *at)], steps, float(floors[at]))
             inside = (steps >= low) & (steps <= high)
             values = pseudo_values(exponents(means[(slice(None), *at)], steps, inside))
             out["natural"][at], out["natural_error"][at] = student_interval(values)

@@ -26,7 +26,7 @@ def measure_atlas(runs: "Mapping[str, xarray.Dataset]") -> "xarray.Dataset":
     - `runs`: results by the names of `grids`, controls among them.
 
     **Returns** the Datasets of `measure` along `setup`, NaN where a setup was not run; the curves
-    are those of the leads alone.
+    are those of the leads alone. Without its control an adaptive setup is never compressed.
     """
     import xarray
 
@@ -34,7 +34,8 @@ def measure_atlas(runs: "Mapping[str, xarray.Dataset]") -> "xarray.Dataset":
     for name in names:
         setup, check = setup_of(name)
         trained = runs.get(control_name(setup.optimizer))
-        control = None if check else mean_control(runs[name], trained)
+        missing = bool(check) or (trained is None and setup.optimizer != "sgd")
+        control = None if missing else mean_control(runs[name], trained)
         one = measure(setup, runs[name], control)
         measured.append(one if setup in LEADS else one.drop_vars(CURVES))
     atlas = xarray.concat(measured, "setup", join="outer", coords="minimal", compat="override")

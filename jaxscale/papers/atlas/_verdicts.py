@@ -109,7 +109,7 @@ def judge(windows: "xarray.Dataset") -> Cell:
     counts, one = falls(mean), is_one(mean, spread)
     compressed = is_compressed(mean, spread, mean_alone, spread_alone)
     by_clock = over_data(windows["clock_exponent"])
-    near = (np.abs(windows["exponent"] - 1) <= NEAR).mean(EXPONENTS).transpose("rate", "window")
+    near = (abs(windows["exponent"] - 1) <= NEAR).mean(EXPONENTS).transpose("rate", "window")
     n = int(counts.sum())
 
     def over(values: np.ndarray, counts: np.ndarray = counts) -> float:
