@@ -13,7 +13,13 @@ copyright = author
 version = release = installed("jaxscale")
 
 extensions = ["myst_nb", "sphinx_design", "site_mathml", "site_pages"]
-exclude_patterns = ["_build", "_theory.md", "_made/_claims.md", "_made/_papers.md"]
+exclude_patterns = [
+    "_build",
+    "_theory.md",
+    "_made/_claims.md",
+    "_made/_papers.md",
+    "_made/_atlas.md",
+]
 nitpicky = True
 # Annotations name types of JAX, NumPy and xarray; the build is offline and has no inventories.
 nitpick_ignore_regex = [("py:class", r"(?!jaxscale\.).*")]

@@ -56,7 +56,7 @@ def by_verdict() -> str:
     text = [f"| | {' | '.join(shown)} |", f"|---|{'---:|' * len(shown)}"]
     for name in papers:
         cells = " | ".join(str(counts[name][v]) for v in shown)
-        text.append(f"| [{_title(name)}](systems/{name}.md) | {cells} |")
+        text.append(f"| [{_title(name)}]({_page(name)}) | {cells} |")
     text += ["", "::::::{tab-set}"]
     for verdict in shown:
         total = sum(counts[name][verdict] for name in papers)
@@ -82,9 +82,14 @@ def _folded(papers: dict[str, list[Claim]], verdict: str) -> Iterator[str]:
             yield "::::"
 
 
+def _page(name: str) -> str:
+    """The page of a study: that of its system, or its own."""
+    return next(p for p in (f"systems/{name}.md", f"{name}.md") if (HERE / p).exists())
+
+
 def _title(name: str) -> str:
-    """The title of a system's page."""
-    return (HERE / "systems" / f"{name}.md").read_text().splitlines()[0].removeprefix("# ")
+    """The title of a study's page."""
+    return (HERE / _page(name)).read_text().splitlines()[0].removeprefix("# ")
 
 
 def _item(claim: Claim) -> str:

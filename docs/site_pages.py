@@ -307,6 +307,7 @@ def write_all(app: Sphinx) -> None:
     write_command_line()
     write("_claims.md", importlib.import_module("site_claims").by_verdict())
     write("_papers.md", importlib.import_module("site_papers").experiments())
+    write("_atlas.md", importlib.import_module("site_atlas").part())
     for source, name in {
         "CHANGELOG.md": "changelog.md",
         "benchmarks/README.md": "benchmarks.md",

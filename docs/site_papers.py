@@ -95,7 +95,7 @@ def experiments() -> str:
         parts += [f"{recorded['seeds']}, {hours}.", ""]
         for figure, caption in recorded["captions"].items():
             parts += [f"![{texts[name]}](figures/{figure}.png)", "", caption, ""]
-        parts += _claims([recorded_claim(values) for values in recorded["claims"]])
+        parts += claim_lines([recorded_claim(values) for values in recorded["claims"]])
         for table in recorded["tables"]:
             parts += ["", table["note"], "", f"| {' | '.join(table['header'])} |"]
             parts += [
@@ -106,8 +106,8 @@ def experiments() -> str:
     return "\n".join(parts)
 
 
-def _claims(claims: list[js.Claim]) -> list[str]:
-    """Lines of a table of claims; none without any."""
+def claim_lines(claims: list[js.Claim]) -> list[str]:
+    """Return the lines of a table of claims; none without any."""
 
     def shown(value: float) -> str:
         form = ",.0f" if abs(value) >= 1000 else ".4g"

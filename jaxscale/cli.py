@@ -110,6 +110,15 @@ def _start(devices: int | None, no_cache: bool) -> None:
             keep_compiled()
 
 
+def _stop_on_signals() -> None:
+    """Stop as after Ctrl-C, keeping states, when a cluster ends the job; also in the background.
+
+    A background job of a script ignores Ctrl-C at first.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 @contextlib.contextmanager
 def _warnings_as_lines(category: type[Warning] = UserWarning) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
@@ -165,7 +174,7 @@ def _planned(
 
 @app.command()
 def reproduce(
-    system: Annotated[str, typer.Argument(help="emergence, sparse, superposition or all")],
+    system: Annotated[str, typer.Argument(help="emergence, sparse, superposition, atlas or all")],
     scale: Annotated[
         str, typer.Option(help="quick (a minute) or paper (what its authors ran).")
     ] = "quick",
@@ -187,6 +196,7 @@ def reproduce(
     if scale == "full":
         typer.echo("warning: --scale full is deprecated, use --scale paper", err=True)
         scale = "paper"
+    _stop_on_signals()
     console = Console()
     folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
     require_folder("out", folder)
@@ -245,11 +255,7 @@ def run(
     from jaxscale.sweep._reader import read_attributes, store_path
     from jaxscale.sweep._states import States
 
-    # a cluster that ends a job says so first: its runs stop as after Ctrl-C, and keep their states;
-    # a script's background job ignores Ctrl-C at first
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-
+    _stop_on_signals()
     console = Console()
     bounds = (max_runs_per_chunk, max_programs, max_compiles, memory)
     stretches = (checkpoint_seconds, keep_states, longer)

@@ -28,8 +28,11 @@
 # Neither $a$ nor $b$ is in it. So the loss falls about as $1/t$ *if interference is most of it*.
 
 # %%
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray
 
 import jaxscale as js
 
@@ -209,6 +212,39 @@ for a, b, run in points(small_runs):
 print(f"largest minus smallest exponent: {max(exponents) - min(exponents):.2f}")
 
 # %% [markdown]
+# ## The atlas: which ways to train have an exponent of 1?
+#
+# So far there were two students. `jaxscale reproduce atlas --scale paper` trains many: SGD, Adam
+# and AdamW, with $W$ frozen, trained with $B$, tied or pretrained, with several kinds of biases.
+# Here is what it measured, from a small file that comes with the repository: for every setup the
+# exponent on each decade of steps in which the loss falls. A setup has an exponent of 1 for all
+# data if, in such a window, the mean over the data is within 0.25 of 1 and the spread between the
+# data below 0.3.
+
+# %%
+FILE = Path(js.__file__).parents[1] / "benchmarks/results/papers/atlas/map.nc"
+atlas = xarray.load_dataset(FILE, engine="scipy")
+data = ["frequency_exponent", "importance_exponent"]
+mean = atlas.exponent.mean(data, skipna=False)
+spread = atlas.exponent.max(data, skipna=False) - atlas.exponent.min(data, skipna=False)
+falling = mean >= 0.1
+share = ((abs(mean - 1) <= 0.25) & (spread < 0.3)).where(falling).mean(["rate", "window"])
+mean, spread = (x.where(falling).mean(["rate", "window"]) for x in (mean, spread))
+print("scale {scale}: N = {n_features}, {n_steps} steps".format(**atlas.attrs))
+print("setup                         N/K  exponent  spread  windows of about 1")
+for setup in atlas.setup.values:
+    for crowding in atlas.crowding.values:
+        at = {"setup": setup, "crowding": crowding}
+        if np.isfinite(mean.sel(at)):
+            print(
+                f"{setup:28s} {crowding:4.0f} {float(mean.sel(at)):9.2f} "
+                f"{float(spread.sel(at)):7.2f} {float(share.sel(at)):19.0%}"
+            )
+
+# %% [markdown]
+# No window was picked: an exponent that only passes through 1 is near it in few of the windows. The
+# page *The superposition atlas* of the documentation shows the map with its verdicts.
+#
 # **What we may say.** Where interference dominates (many features per dimension, a start that holds
 # the signal, biases with a rate of their own) the loss falls about as $1/t$ for all data, on a
 # window that a formula predicts, and for a reason that is understood. It is a window and not a law

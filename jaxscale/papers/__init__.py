@@ -1,5 +1,6 @@
 """Studies that `jaxscale reproduce` runs, by system name."""
 
+from jaxscale.papers.atlas._study import STUDY as _atlas
 from jaxscale.papers.emergence._study import STUDY as _emergence
 from jaxscale.papers.sparse._study import STUDY as _sparse
 from jaxscale.papers.superposition._study import STUDY as _superposition
@@ -9,4 +10,5 @@ STUDIES: dict[str, Study] = {
     "emergence": _emergence,
     "sparse": _sparse,
     "superposition": _superposition,
+    "atlas": _atlas,
 }

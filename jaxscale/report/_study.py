@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,18 +56,26 @@ class Conclusion:
 class Study:
     """Presets of one system by scale, and the function that evaluates their results.
 
-    `summary` says in a few sentences what is simulated, `symbols` what each symbol means,
-    `paper_scale` which of the authors' settings the scale `paper` has.
+    `presets` are names by scale, or a function that makes grids by name; `summary` says in a few
+    sentences what is simulated, `symbols` what each symbol means, `paper_scale` which of the
+    authors' settings the scale `paper` has.
     """
 
     system: str
     title: str
     source: str
-    presets: dict[str, tuple[str, ...]]
+    presets: Mapping[str, Sequence[str] | Callable[[], dict[str, Grid]]]
     evaluate: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
     summary: str = ""
     symbols: dict[str, str] = dataclasses.field(default_factory=dict)
     paper_scale: str = ""
+
+    def grids(self, scale: str) -> dict[str, Grid]:
+        """Every grid of a scale by name, that of its group in the store."""
+        presets = self.presets[scale]
+        if callable(presets):
+            return presets()
+        return {Path(name).stem: Grid.from_toml(name) for name in presets}
 
 
 def reproduce(
@@ -159,8 +167,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     """Run a study and write its results and its page to a folder."""
     import zarr
 
-    presets = study.presets[scale]
-    plans = {Path(name).stem: make_plan(Grid.from_toml(name)) for name in presets}
+    plans = {name: make_plan(grid) for name, grid in study.grids(scale).items()}
     total = sum(plan.seconds for plan in plans.values())
     n_runs = sum(plan.n_runs for plan in plans.values())
     console.print(f"{study.title}: {n_runs} runs, about {duration(total)} after compilation")

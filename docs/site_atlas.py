@@ -1,0 +1,101 @@
+"""The superposition atlas on the site, from the stores of `jaxscale reproduce atlas`.
+
+`python docs/site_atlas.py FOLDER [SCALE]` reduces what FOLDER holds (scale `paper` by default; of
+an interrupted run the setups that have ended) to `benchmarks/results/papers/atlas/map.nc`, and
+draws its figures; without arguments, they are drawn again. The page is made from these files: it
+computes claims and verdicts.
+"""
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import xarray
+
+import jaxscale as js
+from jaxscale._table import Table
+from jaxscale._text import without_marks
+from jaxscale.papers.atlas._claims import atlas_claims
+from jaxscale.papers.atlas._reduced import cells_of, measure_atlas, read_atlas, write_atlas
+from jaxscale.papers.atlas._setups import builders
+from jaxscale.papers.atlas._study import figures_of, multiplicity, tables_of
+from jaxscale.papers.atlas._verdicts import Kind
+from jaxscale.report._save import save
+
+HERE = Path(__file__).resolve().parent
+REDUCED = HERE.parent / "benchmarks" / "results" / "papers" / "atlas" / "map.nc"
+FIGURES = HERE / "figures"
+
+
+def ended(folder: Path, scale: str) -> Iterator[tuple[str, xarray.Dataset]]:
+    """Results of the grids of a scale whose runs have all ended, by name."""
+    for name in builders(scale):
+        store = folder / "atlas.zarr" / name
+        if store.exists():
+            runs = js.open_store(store)
+            if bool((runs["status"] != js.Status.not_run).all()):
+                yield name, runs.load()
+
+
+def reduce(folder: Path, scale: str) -> None:
+    """Write the reduced atlas."""
+    atlas = measure_atlas(dict(ended(folder, scale)))
+    planned = [name for name in builders(scale) if not name.endswith("-control")]
+    atlas.attrs |= {"scale": scale, "n_setups": len(planned)}
+    write_atlas(atlas, REDUCED)
+
+
+def draw() -> None:
+    """Draw the figures of the reduced atlas as small pictures."""
+    from draw_figures import shrink
+
+    with tempfile.TemporaryDirectory() as folder:
+        for figure in figures_of(read_atlas(REDUCED)):
+            save(figure.drawing, Path(folder), figure.name)
+            shrink(Path(folder, f"{figure.name}.png"), FIGURES / f"{figure.name}.png")
+
+
+def part() -> str:
+    """Return the part of a page: how much was run, verdicts, figures, claims and tables."""
+    from site_papers import claim_lines
+
+    atlas = read_atlas(REDUCED)
+    cells = cells_of(atlas)
+    kinds = Counter(cell.kind for cell in cells.values())
+    counts = ", ".join(f"*{kind}* {kinds[kind]}" for kind in Kind if kinds[kind])
+    lines = [_extent(atlas), "", f"Cells by verdict: {counts}. {multiplicity(atlas)}", ""]
+    for figure in figures_of(atlas):
+        lines += [f"![{figure.name}](figures/{figure.name}.png)", "", figure.caption, ""]
+    claims = atlas_claims(atlas)
+    lines += [f":::{{dropdown}} Claims of the setups with eight seeds ({len(claims)})", ""]
+    lines += [*claim_lines(claims), ":::", ""]
+    for table in tables_of(atlas):
+        lines += [f":::{{dropdown}} {table.title}", "", without_marks(table.note), ""]
+        lines += [*_table(table), ":::", ""]
+    return "\n".join(lines)
+
+
+def _extent(atlas: xarray.Dataset) -> str:
+    run, planned = atlas.sizes["setup"], int(atlas.attrs["n_setups"])
+    size = f"N = {int(atlas.attrs['n_features'])}, {int(atlas.attrs['n_steps'])} steps"
+    if atlas.attrs["scale"] == "quick":
+        return (
+            f"**Not the map yet**: this is the quick subset, {run} setups at {size}; the whole is "
+            "`jaxscale reproduce atlas --scale paper`."
+        )
+    rest = "" if run == planned else f" of {planned}: the run has not ended"
+    return f"{run} setups{rest}, {size}."
+
+
+def _table(table: Table) -> list[str]:
+    names = [column.name or " " for column in table.columns]
+    rows = [[cell.text for cell in row] for row in table.cells]
+    return [f"| {' | '.join(r)} |" for r in (names, ["---"] * len(names), *rows)]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        reduce(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else "paper")
+    draw()

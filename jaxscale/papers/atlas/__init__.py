@@ -1,0 +1,1 @@
+"""The superposition atlas: exponents of training over setups, data and crowding."""

@@ -1,0 +1,68 @@
+"""Claims of the atlas: whether the exponent is about 1 for all data, by setup and crowding.
+
+A map of three seeds makes no claim: its cells are leads. The setups that were named before the run
+have eight seeds and two claims at each crowding, over all windows that count and all rates: how far
+the mean exponent is from 1, and how much it differs between the data. Neither can be met by passing
+through 1, for distances do not cancel.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxscale.analysis._claim import SEEDS_FOR_VERDICT, Claim
+from jaxscale.papers._runs import BEFORE
+from jaxscale.papers.atlas._measures import student_interval
+from jaxscale.papers.atlas._setups import OPTIMIZERS, setup_of
+from jaxscale.papers.atlas._verdicts import NEAR, SPREAD, falls, judge, over_data
+from jaxscale.papers.superposition._claims import PAPER
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def atlas_claims(atlas: "xarray.Dataset") -> list[Claim]:
+    """Claims of every setup with enough seeds, two at each crowding."""
+    judged = []
+    for name in atlas["setup"].values.tolist():
+        windows = atlas.sel(setup=name, drop=True)
+        if int(windows["n_seeds"]) >= SEEDS_FOR_VERDICT and not setup_of(name)[1]:
+            for crowding in windows["crowding"].values.tolist():
+                judged += cell_claims(name, crowding, windows.sel(crowding=crowding, drop=True))
+    return judged
+
+
+def cell_claims(name: str, crowding: float, windows: "xarray.Dataset") -> list[Claim]:
+    """The two claims of a setup at one crowding."""
+    setup, cell = setup_of(name)[0], judge(windows)
+    order = ("seed", "rate", "window")
+    counts = falls(over_data(windows["exponent"])[0])
+    mean, spread = (windows[n].transpose(*order).values[:, counts] for n in ("mean", "spread"))
+    none = np.full(mean.shape[0], np.nan)
+    # the side of all seeds together: the distance of each seed would add its scatter
+    side = np.sign(student_interval(mean)[0] - 1)
+    away = (side * (mean - 1)).mean(axis=1) if cell.n_windows else none
+    apart = spread.mean(axis=1) if cell.n_windows else none
+    where = (
+        f"{OPTIMIZERS[setup.optimizer].text}, {setup.text}, N/K = {crowding:g}: over "
+        f"{cell.n_windows} windows of a decade in which the loss falls, "
+    )
+    share = f" (verdict {cell.kind}; about 1 for all data in {cell.one:.0%} of the windows)"
+    rows = (
+        ("distance", "the mean exponent over the data is 1 (mean distance)", away, NEAR),
+        ("spread", "the exponent is the same for all data (mean spread)", apart, SPREAD),
+    )
+    return [
+        Claim.from_seeds(
+            f"{name}-{crowding:g}-{what}",
+            where + text + share,
+            PAPER,
+            predicted=0.0,
+            values=values,
+            margin=margin,
+            reason="the map's rule of a window: mean within 0.25 of 1, spread below 0.3",
+            out_of_range=not cell.n_windows,
+            margin_fixed=BEFORE,
+        )
+        for what, text, values, margin in rows
+    ]

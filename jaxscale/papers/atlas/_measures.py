@@ -1,0 +1,262 @@
+r"""Exponents of the atlas's runs, on windows that formulas give, with jackknife values over seeds.
+
+An exponent is `-d ln L / d ln t` by least squares on the records of a window, of the mean loss over
+seeds; its uncertainty comes from the means over all seeds but one. Windows are
+
+- every decade of t, sliding by half a decade: [1, 10], [3, 32], [10, 100], ... up to the last step;
+- `[t_half, t_floor]` of every curve, from the first record at which the loss is at most half of its
+  start to the last before it is below ten times its floor. No formula gives the floor of a student
+  with a bottleneck: it is the lowest mean loss that the setup reaches at the same data and K, at
+  any of its rates. Longer runs would end the window later, never sooner.
+
+The clock is the number of steps, or the sum of the learning rates of the steps before.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy.special import stdtrit
+
+from jaxscale.papers._runs import system_of
+from jaxscale.papers.atlas._setups import Setup, rate_path
+from jaxscale.papers.superposition._scores import EXPONENTS, control_curve
+from jaxscale.superposition import TeacherStudent
+
+if TYPE_CHECKING:
+    import xarray
+
+FLOORS = 10.0  # how far above its floor the loss leaves the natural window
+LEAST_POINTS = 3
+DATA = ("crowding", "rate", *EXPONENTS)
+
+Window = tuple[float, float]
+Curves = Float[np.ndarray, "*p t"]
+
+
+def decades(n_steps: int) -> list[tuple[int, int]]:
+    """Windows of one decade that slide by half a decade, up to the last step."""
+    ends = [round(10 ** (k / 2)) for k in range(2 * len(str(n_steps)) + 1)]
+    return [(low, high) for low, high in zip(ends, ends[2:], strict=False) if high <= n_steps]
+
+
+def exponents(
+    curves: Curves, time: Float[np.ndarray, " t"], inside: Any
+) -> Float[np.ndarray, "*p"]:
+    r"""`-d ln L / d ln t` of curves by least squares on the points `inside` a window.
+
+    $$\theta = -\frac{\sum_j (x_j - \bar x)\, \ln L_j}{\sum_j (x_j - \bar x)^2}, \qquad x = \ln t$$
+
+    **Arguments**
+
+    - `curves`: losses, any shape and time.
+    - `time`: of the points, positive inside the window.
+    - `inside`: shape (t,), which points count.
+
+    **Returns** an exponent per curve; NaN under 3 points, and where a loss is missing or not
+    positive.
+    """
+    if np.sum(inside) < LEAST_POINTS:
+        return np.full(curves.shape[:-1], np.nan)
+    x = np.log(time[inside])
+    x = x - x.mean()
+    y = curves[..., inside]
+    return -(np.log(np.where(y > 0, y, np.nan)) @ x) / (x @ x)
+
+
+def replicates(losses: Float[np.ndarray, "*p s t"]) -> Float[np.ndarray, "r *p t"]:
+    """Mean over all seeds, then over all but each one; a single seed has no others."""
+    n = losses.shape[-2]
+    total = losses.sum(axis=-2)
+    means = [total / n]
+    if n > 1:
+        means += [(total - losses[..., i, :]) / (n - 1) for i in range(n)]
+    return np.stack(means)
+
+
+def pseudo_values(estimates: Float[np.ndarray, "r *p"]) -> Float[np.ndarray, "s *p"]:
+    """Jackknife values `n theta - (n - 1) theta_i` of estimates from `replicates`."""
+    n = len(estimates) - 1
+    return n * estimates[0] - (n - 1) * estimates[1:] if n else estimates
+
+
+def student_interval(
+    values: Float[np.ndarray, "s *p"], level: float = 0.95
+) -> tuple[Float[np.ndarray, "*p"], Float[np.ndarray, "*p"]]:
+    """Mean over seeds and half the width of its Student-t interval, of two seeds, too.
+
+    Seeds without a value are omitted; under two the interval is infinite.
+    """
+    n = np.isfinite(values).sum(axis=0)
+    with np.errstate(all="ignore"):
+        mean = np.where(n > 0, np.nansum(values, axis=0) / n, np.nan)
+        variance = np.nansum((values - mean) ** 2, axis=0) / (n - 1)
+        half = stdtrit(np.maximum(n - 1, 1), (1 + level) / 2) * np.sqrt(variance / n)
+    return mean, np.where(n > 1, half, np.where(n > 0, np.inf, np.nan))
+
+
+def natural_window(
+    curve: Float[np.ndarray, " t"], time: Float[np.ndarray, " t"], floor: float
+) -> Window:
+    """First time at which the loss is at most half its start, last before ten times its floor.
+
+    NaN where the loss never halves, or is below ten floors by then.
+    """
+    below_half = np.flatnonzero(curve <= curve[0] / 2)
+    near_floor = np.flatnonzero(curve < FLOORS * floor)
+    if not below_half.size:
+        return np.nan, np.nan
+    last = near_floor[0] - 1 if near_floor.size else len(time) - 1
+    if last <= below_half[0]:
+        return np.nan, np.nan
+    return float(time[below_half[0]]), float(time[last])
+
+
+def time_to(level: float, curve: Float[np.ndarray, " t"], time: Float[np.ndarray, " t"]) -> float:
+    """First time at which a curve is at most `level`, between records by power laws."""
+    below = np.flatnonzero(curve <= level)
+    if not below.size:
+        return np.nan
+    i = below[0]
+    if i < 2:  # step 0 has no logarithm
+        return float(time[i])
+    y, x = np.log(curve[[i, i - 1]]), np.log(time[[i, i - 1]])
+    return float(np.exp(np.interp(np.log(level), y, x)))
+
+
+def time_to_equal_loss(curve: Curves, control: Curves, time: Float[np.ndarray, " t"]) -> float:
+    """Time of the control over that of the run, to the higher of their two last losses."""
+    level = float(max(curve[-1], control[-1]))
+    return time_to(level, control, time) / time_to(level, curve, time)
+
+
+def mean_control(runs: "xarray.Dataset", trained: "xarray.Dataset | None") -> Any:
+    """Losses without superposition on the records of `runs`, without seeds.
+
+    The exact ones at the rates of the runs for SGD, else those of `trained`, the grid of the
+    control, at the same rates.
+    """
+    path = rate_path(system_of(runs, TeacherStudent))
+    if trained is not None:
+        loss = trained["loss"].astype(float).mean("seed", skipna=False)
+        return loss.sel({path: runs[path]}).expand_dims(latent_size=runs["latent_size"])
+    stacked = runs[["loss", "step_size"]].stack(point=("latent_size", path, *EXPONENTS))
+    curves = stacked["loss"].astype(float).isel(seed=0, drop=True).transpose("point", "step")
+    values = []
+    for i in range(stacked.sizes["point"]):
+        one = stacked.isel(point=i)
+        at = {name: float(one[name]) for name in EXPONENTS}
+        one = one.drop_vars(["point", "latent_size", path, *EXPONENTS])
+        one.attrs = runs.attrs
+        values.append(control_curve(one, at).mean("seed").values)
+    return curves.copy(data=np.stack(values)).unstack("point")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What is read off one grid: the arrays of a Dataset over crowding, rate, data and windows."""
+
+    setup: Setup
+    runs: Any
+    control: Any
+
+    @property
+    def path(self) -> str:
+        """Field of the rate."""
+        return rate_path(self.system)
+
+    @property
+    def system(self) -> TeacherStudent:
+        """The system that was run."""
+        return system_of(self.runs, TeacherStudent)
+
+    def dataset(self) -> "xarray.Dataset":
+        """Every measure of the grid, see `measure`."""
+        import xarray
+
+        order = ("latent_size", self.path, *EXPONENTS)
+        loss = self.runs["loss"].transpose(*order, "seed", "step").astype(float)
+        means = replicates(loss.values)
+        steps = np.asarray(self.runs["step"], float)
+        system = self.system
+        with jax.enable_x64(True):
+            effective = system.schedule.effective_steps(system.record_steps, system.n_steps)
+        clock = np.asarray(effective, float)
+        alone = np.full(means.shape[1:], np.nan)
+        if self.control is not None:
+            alone[:] = self.control.transpose(*order, "step").values
+        windows = decades(system.n_steps)
+        data: dict[str, Any] = {}
+
+        def add(name: str, dims: tuple[str, ...], values: np.ndarray) -> None:
+            data[name] = (dims, values)
+
+        masks = [(steps >= low) & (steps <= high) for low, high in windows]
+        measured = np.stack([exponents(means, steps, m) for m in masks], axis=-1)
+        by_clock = np.stack([exponents(means[0], clock, m) for m in masks], axis=-1)
+        mean, half = student_interval(pseudo_values(measured))
+        add("exponent", (*DATA, "window"), mean)
+        add("exponent_error", (*DATA, "window"), half)
+        add("clock_exponent", (*DATA, "window"), by_clock)
+        values = np.stack([exponents(alone, steps, m) for m in masks], axis=-1)
+        add("control_exponent", (*DATA, "window"), values)
+        of_all = ("seed", "crowding", "rate", "window")
+        overall = measured.mean(axis=(3, 4)), np.ptp(measured, axis=(3, 4))
+        add("mean", of_all, pseudo_values(overall[0]))
+        add("spread", of_all, pseudo_values(overall[1]))
+        for name, values in self._natural(means, steps).items():
+            add(name, DATA, values)
+        flat = zip(means[0].reshape(-1, steps.size), alone.reshape(-1, steps.size), strict=True)
+        sooner = [time_to_equal_loss(run, other, steps) for run, other in flat]
+        add("sooner", DATA, np.reshape(sooner, alone.shape[:-1]))
+        add("loss", (*DATA, "step"), means[0])
+        add("loss_alone", (*DATA, "step"), alone)
+        sizes = np.asarray(self.runs["latent_size"], float)
+        coordinates = {
+            "crowding": system.n_features / sizes,
+            "rate": np.arange(means.shape[2]),
+            "window": [f"{low}-{high}" for low, high in windows],
+            "step": steps,
+            "seed": np.arange(data["mean"][1].shape[0]),
+            **{name: np.asarray(self.runs[name], float) for name in EXPONENTS},
+        }
+        made = xarray.Dataset(data, coordinates)
+        made["n_seeds"] = self.runs.sizes["seed"]
+        made["n_features"] = system.n_features
+        made["bad_runs"] = int((self.runs["status"] != 0).sum())
+        made["rate_value"] = ("rate", np.asarray(self.runs[self.path], float))
+        return made.sortby("crowding")
+
+    def _natural(self, means: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
+        """Exponents on `[t_half, t_floor]` of every curve, with errors and the windows."""
+        shape = means.shape[1:-1]
+        lowest = np.fmin.reduce(np.fmin.reduce(means[0], axis=-1), axis=1)  # of all rates
+        floors = np.broadcast_to(lowest[:, None], shape)
+        out = {n: np.full(shape, np.nan) for n in ("natural", "natural_error", "opens", "closes")}
+        for at in np.ndindex(shape):
+            low, high = natural_window(means[(0, *at)], steps, float(floors[at]))
+            inside = (steps >= low) & (steps <= high)
+            values = pseudo_values(exponents(means[(slice(None), *at)], steps, inside))
+            out["natural"][at], out["natural_error"][at] = student_interval(values)
+            out["opens"][at], out["closes"][at] = low, high
+        return out
+
+
+def measure(setup: Setup, runs: "xarray.Dataset", control: Any) -> "xarray.Dataset":
+    """Measure one grid of the atlas.
+
+    **Arguments**
+
+    - `setup`: what was run.
+    - `runs`: its results, over a, b, K, rate and seed.
+    - `control`: from `mean_control`; None where there is none.
+
+    **Returns** a Dataset over N/K (`crowding`), `rate` (0 the first), a, b and `window`: the
+    exponent with half of its 95 % interval, by the clock of summed rates, of the control, and on
+    the natural window; per seed the jackknife values of the `mean` over the data and of the
+    `spread` (largest minus smallest); `sooner`, the time of the control over that of the run to
+    equal loss; the mean loss and that of the control.
+    """
+    return Measured(setup, runs, control).dataset()

@@ -1,0 +1,156 @@
+"""What a setup is said to do at one crowding: rules that were fixed before the map was run.
+
+A window counts where the loss falls: the mean exponent over the data is at least `FALLS`, which is
+the smallest exponent of K = N. In one window the exponent is
+
+- *about 1 for all data*: its mean over the data within `NEAR` of 1, largest minus smallest below
+  `SPREAD`;
+- *compressed*: the spread below that of K = N on the same window, both as it is and over the mean
+  (else a student that hardly learns would be compressed); where K = N has not begun to learn, as
+  with Adam in the first hundreds of steps, nothing is compressed against it;
+- neither.
+
+At one crowding, over all windows that count, at all rates, a setup is about 1 where that holds for
+at least half of the windows (`MOST`), compressed where one of the two does, else "no"; under two
+such windows it does not learn in time. Exponents of a decade that pass through 1 fail: a curve
+whose exponent rises from 0 to 2 is near 1 in one window of four. A window is *confirmed* where the
+95 % Student-t intervals over seeds lie inside the same bounds.
+"""
+
+import dataclasses
+import enum
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxscale.papers.atlas._measures import student_interval
+from jaxscale.papers.superposition._scores import EXPONENTS
+
+if TYPE_CHECKING:
+    import xarray
+
+FALLS, NEAR, SPREAD, MOST = 0.1, 0.25, 0.3, 0.5
+LEAST_WINDOWS = 2
+
+
+class Kind(enum.StrEnum):
+    """What the exponents of a setup do at one crowding."""
+
+    one = "about 1 for all data"
+    compressed = "compressed"
+    no = "no"
+    flat = "does not learn in time"
+
+
+MARKS = {Kind.one: "●", Kind.compressed: "◐", Kind.no: "", Kind.flat: "–"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A setup at one crowding.
+
+    - `n_windows`: windows that count, over all rates.
+    - `one`, `compressed`, `confirmed`, `near`: shares of these in which the exponent is about 1 for
+      all data, that or compressed, about 1 by its intervals, too; and of the pairs (a, b) in them
+      whose exponent is within `NEAR` of 1.
+    - `by_clock`: share of the windows that count by the sum of the rates in place of the steps in
+      which the exponent by that clock is about 1 for all data.
+    - `exponent`, `spread`, `alone`: means over the windows that count, of the mean exponent over
+      the data, of its spread, and of the mean exponent of K = N.
+    """
+
+    kind: Kind
+    n_windows: int
+    one: float
+    compressed: float
+    confirmed: float
+    near: float
+    by_clock: float
+    exponent: float
+    spread: float
+    alone: float
+
+
+def falls(mean: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+    """Whether windows of these mean exponents count."""
+    return mean >= FALLS
+
+
+def is_one(
+    mean: Float[np.ndarray, "..."], spread: Float[np.ndarray, "..."]
+) -> Bool[np.ndarray, "..."]:
+    """Whether exponents of this mean and spread over the data are about 1 for all of them."""
+    return (np.abs(mean - 1) <= NEAR) & (spread < SPREAD)
+
+
+def is_compressed(
+    mean: Float[np.ndarray, "..."],
+    spread: Float[np.ndarray, "..."],
+    mean_alone: Float[np.ndarray, "..."],
+    spread_alone: Float[np.ndarray, "..."],
+) -> Bool[np.ndarray, "..."]:
+    """Whether the spread is below that of K = N, as it is and over the mean."""
+    return (spread < spread_alone) & (spread * mean_alone < spread_alone * mean)
+
+
+def judge(windows: "xarray.Dataset") -> Cell:
+    """Judge a setup at one crowding.
+
+    **Arguments**
+
+    - `windows`: of `measure`, at one crowding: dimensions rate, window, a, b and seed.
+
+    **Returns** a `Cell`.
+    """
+    mean, spread = over_data(windows["exponent"])
+    mean_alone, spread_alone = over_data(windows["control_exponent"])
+    counts, one = falls(mean), is_one(mean, spread)
+    compressed = is_compressed(mean, spread, mean_alone, spread_alone)
+    by_clock = over_data(windows["clock_exponent"])
+    near = (abs(windows["exponent"] - 1) <= NEAR).mean(EXPONENTS).transpose("rate", "window")
+    n = int(counts.sum())
+
+    def over(values: np.ndarray, counts: np.ndarray = counts) -> float:
+        return float(values[counts].mean()) if counts.any() else float("nan")
+
+    shares = over(one), over(one | compressed), over(one & _inside(windows)), over(near.values)
+    kind = Kind.no
+    if n < LEAST_WINDOWS:
+        kind = Kind.flat
+    elif shares[0] >= MOST:
+        kind = Kind.one
+    elif shares[1] >= MOST:
+        kind = Kind.compressed
+    clock = over(is_one(*by_clock), falls(by_clock[0]))
+    return Cell(kind, n, *shares, clock, over(mean), over(spread), over(mean_alone))
+
+
+def over_data(exponents: "xarray.DataArray") -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread over the data, by rate and window."""
+    each = exponents.transpose("rate", "window", *EXPONENTS).values
+    each = each.reshape(*each.shape[:2], -1)
+    return each.mean(axis=-1), np.ptp(each, axis=-1)
+
+
+def _inside(windows: "xarray.Dataset") -> np.ndarray:
+    """Whether the intervals over seeds lie within the bounds of "about 1"."""
+    order = ("seed", "rate", "window")
+    mean, half = student_interval(windows["mean"].transpose(*order).values)
+    spread, wide = student_interval(windows["spread"].transpose(*order).values)
+    with np.errstate(invalid="ignore"):
+        return (np.abs(mean - 1) + half <= NEAR) & (spread + wide < SPREAD)
+
+
+def controls_passing(atlas: "xarray.Dataset") -> tuple[int, int]:
+    """Windows of the controls in which they are about 1 for all data, and windows that count.
+
+    What this rule makes of exponents that are not compressed: how often it says yes in error.
+    """
+    passed = counted = 0
+    for at in itertools.product(atlas["setup"].values, atlas["crowding"].values):
+        mean, spread = over_data(atlas["control_exponent"].sel(setup=at[0], crowding=at[1]))
+        passed += int((is_one(mean, spread) & falls(mean)).sum())
+        counted += int(falls(mean).sum())
+    return passed, counted
