@@ -32,7 +32,7 @@ def test_every_preset_of_a_study_is_listed():
     run = {name for study in STUDIES.values() for names in study.presets.values() for name in names}
     assert run <= set(PRESETS)
     assert set(PRESETS) - run == {"emergence_data", "emergence_width"}  # in the slow tests
-    assert sum(name.endswith("_full") for name in PRESETS) == 16
+    assert sum(name.endswith("_full") for name in PRESETS) == 19
 
 
 def _slow(name):
