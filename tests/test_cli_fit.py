@@ -97,13 +97,16 @@ def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
     loss = js.analysis.loss_surface(n, d, **truth) * np.exp(0.01 * rng.standard_normal(24))
     table = pandas.DataFrame({"N": n, "n_tokens": d, "final": np.asarray(loss), "set": "used"})
     spoiled = table.head(3).assign(set="spoiled", final=9.0)
-    pandas.concat([table, spoiled]).to_csv("llm.csv", index=False)
+    failed = table.head(3).assign(final=[np.nan, np.inf, 2.0], N=[1e8, 1e8, np.nan])
+    pandas.concat([failed, table, spoiled]).to_csv("llm.csv", index=False)
     line = "surface llm.csv --x n_parameters=N --y final --where set=used --bootstrap 40 --key 1"
     assert _call(monkeypatch, f"{line} --flop 1e19 --flop 1e25") == 0
     output = " ".join(capsys.readouterr().out.split())
     surface = js.fit_loss_surface(n, d, np.asarray(loss), bootstrap=40, key=1)
     written = json.loads((folder / "llm-surface.json").read_text())
-    assert written["n_runs"] == 24
+    assert (written["n_runs"], written["n_left_out"]) == (24, 3)
+    assert "24 runs, rms error of ln loss" in output
+    assert ", 3 left out." in output
     for name, value in surface.values.items():
         assert written["values"][name] == pytest.approx(value, rel=1e-6)
         assert f"{name} {value:.5g}" in output

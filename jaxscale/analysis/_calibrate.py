@@ -18,6 +18,7 @@ from jaxscale.analysis._diagnostics import (
     check_bootstrap,
     check_count,
     check_result,
+    huber_delta,
     warn_few_groups,
     warn_of,
     warn_spread,
@@ -28,7 +29,7 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis.bounds import AbstractBound, default_bound
-from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Log, Scaled, Squared
+from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Huber, Log, Scaled, Squared
 from jaxscale.sweep._grid import Grid
 
 
@@ -132,6 +133,9 @@ def calibrate(
             warn_few_groups(data_sets.n_groups)
             again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
             resamples = np.where(status[..., None] == CONVERGED, again, np.nan)
+        delta = huber_delta(expand.residuals(result.z))
+    if isinstance(problem.loss, Huber):
+        delta[:] = np.nan
     warn_of(result, free, limits, ended, data_sets.labels)
     pick: Any = slice(None) if each else 0
     return Calibration(
@@ -140,6 +144,7 @@ def calibrate(
         bounds=limits,
         coordinates=result.z[pick],
         covariance=result.covariance[pick],
+        huber_delta=delta[pick],
         residual_rms=result.rms[pick],
         converged=((result.status == CONVERGED) & ~result.blind.any(axis=-1))[pick],
         condition=result.condition[pick],

@@ -43,6 +43,8 @@ class Calibration:
     - `coordinates`, `covariance`: of the real coordinates behind the bounds (logarithms of positive
       parameters), shapes `(p,)` and `(p, p)`.
     - `residual_rms`: root mean square residual, on the residual's scale.
+    - `huber_delta`: NaN, unless a few residuals outweigh the others (their rms exceeds three robust
+      standard deviations, by the median): then two of those, a delta to try with `Huber`.
     - `converged`: whether the solver met its tolerance.
     - `condition`: condition number of the Jacobian with columns of unit length.
     - `n_points`: data points of each fit; `n_left_out`: those of failed runs, blank ones, and those
@@ -59,6 +61,7 @@ class Calibration:
     coordinates: np.ndarray
     covariance: np.ndarray
     residual_rms: Any
+    huber_delta: Any
     converged: Any
     condition: Any
     n_points: Any
@@ -191,7 +194,7 @@ class Calibration:
         undefined = int(np.isnan([*self.standard_error.values()]).sum())
         counts = {"fits did not converge": self._n_failed, "points left out": self.n_left_out,
                   "refits lost": self.n_lost, "standard errors undefined": undefined}  # fmt: skip
-        note = "; ".join(f"{n} {what}" for what, n in counts.items() if n)
+        note = "; ".join([*(f"{n} {what}" for what, n in counts.items() if n), *self._hint])
         return Table("", note, header, rows)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -222,6 +225,7 @@ class Calibration:
             "covariance_of_coordinates": self.covariance,
             "bounds": [repr(b) for b in self.bounds],
             "residual_rms": self.residual_rms,
+            "huber_delta": self.huber_delta,
             "converged": self.converged,
             "condition": self.condition,
             "n_points": self.n_points,
@@ -246,7 +250,21 @@ class Calibration:
         failed = self._n_failed
         end = f"{failed} fits did not converge" if failed else "converged"
         points = f"{size} points" + (f", {self.n_left_out} left out" if self.n_left_out else "")
-        return "\n".join([*lines, f"{points}, rms residual {rms:.3g}, {end}"])
+        return "\n".join([*lines, f"{points}, rms residual {rms:.3g}, {end}", *self._hint])
+
+    @property
+    def _hint(self) -> list[str]:
+        """What to do about a few residuals that outweigh the others, where there are any."""
+        deltas = np.atleast_1d(self.huber_delta)
+        heavy = deltas[~np.isnan(deltas)]
+        if not heavy.size:
+            return []
+        which = f" in {heavy.size} of {deltas.size} fits" if self.each else ""
+        delta = f"{np.median(heavy):.2g}"
+        return [
+            f"a few residuals outweigh the others{which}: look for a run that failed (each= or "
+            f"--each fits runs apart), or take loss=Huber(delta={delta}), --huber {delta}"
+        ]
 
     @property
     def _n_failed(self) -> int:

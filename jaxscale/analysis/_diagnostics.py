@@ -14,6 +14,8 @@ FEW_GROUPS = 5
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms over runs, whose mean is then biased by .05 or more
 SCALED = "residual=Scaled() (in the shell --residual scaled)"
+ROUNDING = 1e-6  # of residuals
+HEAVY, FEWEST = 3.0, 10  # rms over robust scale, and residuals for it to mean something
 MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not constrained separately
 
 
@@ -96,6 +98,27 @@ def warn_spread(values: Mapping[str, np.ndarray]) -> None:
                 f"theory is a mean over seeds: take {SCALED}, or fit runs.mean('seed')",
                 stacklevel=3,
             )
+
+
+def huber_delta(residuals: np.ndarray) -> np.ndarray:
+    """Suggest a Huber delta where a few residuals outweigh the others; NaN where none do.
+
+    They do where the rms exceeds three times the robust scale s = 1.483 median |r - median r|, with
+    ten residuals or more; delta is 2 s. Normal residuals do by chance in 0.8 % of fits with 10
+    points, in 0.01 % with 20; those of Student's t with 3 degrees of freedom in 1 to 5 %.
+
+    **Arguments:** `residuals` of squared losses, shape `(n, o, t)`, NaN where there are none.
+
+    **Returns:** one delta per data set, shape `(n,)`.
+    """
+    finite = np.isfinite(residuals)
+    flat = np.where(finite, residuals, np.nan).reshape(len(residuals), -1)
+    spread = np.abs(flat - np.nanmedian(flat, axis=1, keepdims=True))
+    scale = 1.4826 * np.nanmedian(spread, axis=1)
+    rms = np.sqrt(np.nanmean(flat**2, axis=1))
+    enough = finite.sum(axis=(1, 2)) >= FEWEST
+    heavy = enough & (rms > np.maximum(HEAVY * scale, ROUNDING))
+    return np.where(heavy, np.maximum(2 * scale, ROUNDING), np.nan)
 
 
 def warn_of(

@@ -219,6 +219,14 @@ class Expansion:
 
         return expand
 
+    def residuals(self, z: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n o t"]:
+        """Theory less data at the coordinates `z` of each data set; NaN where there are no data."""
+        expected = np.empty((len(z), self.data.target.shape[2]))
+        with np.errstate(all="ignore"):
+            for block, theory, jacobian in self._run(z, np.arange(len(z))):
+                expected[block], _ = self.problem.scaled(theory, jacobian, z[block])
+        return np.where(self.data.weight > 0, expected[:, None] - self.data.target, np.nan)
+
     def stated(
         self, z: Float[np.ndarray, " p"]
     ) -> tuple[Bool[np.ndarray, "n t"], Bool[np.ndarray, "n t"]]:

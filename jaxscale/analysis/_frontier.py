@@ -46,8 +46,8 @@ class Frontier:
     - `interval`: for "loss" and both dimensions the low and the high ends, shape (2, c).
     - `exponent`: for each of them the `Exponent` in C, `prefactor * C^value`, fitted to all of
       `compute`; its `per_seed` are jackknife pseudo-values.
-    - `level`, `method`, `n_seeds`: of every interval; None seeds for a curve without a seed axis,
-      which has no interval: its ends are the values themselves.
+    - `level`, `method`, `n_seeds`: of every interval; None seeds for a curve without a seed axis.
+      Under two seeds there is no interval: its ends are NaN, those of the exponents too.
     """
 
     compute: Float[np.ndarray, " c"]
@@ -92,7 +92,7 @@ class Frontier:
           \hat\theta = (\ln L^*, \ln N^*)$$
 
         The intervals are those of `seed_interval` on these pseudo-values, of which every exponent
-        is a linear function. One seed is its own pseudo-value.
+        is a linear function. One seed is its own pseudo-value, and has no interval.
 
         **Arguments**
 
@@ -121,7 +121,8 @@ class Frontier:
         interval = _ByQuantity()
         for name, log in logs.items():
             ends = [seed_interval(v if seeded else v[0], level) for v in log.T]
-            interval[name] = np.exp([[e.low for e in ends], [e.high for e in ends]])
+            limits = np.exp([[e.low for e in ends], [e.high for e in ends]])
+            interval[name] = limits if len(pseudo) > 1 else np.full_like(limits, np.nan)
         loss, best = np.exp(of_mean)
         return cls(
             compute=c,
@@ -182,7 +183,8 @@ def frontier(
 
     **Returns** a `Frontier`. An optimum is NaN where one of the sizes of its parabola does not
     exist, does not reach that compute or is missing, or where the parabola has no minimum among
-    them (for intervals: also without any one seed). An exponent is NaN if any of its optima is.
+    them (for intervals: also without any one seed). An exponent is NaN if any of its optima is, and
+    so is every interval of losses of fewer than two seeds.
 
     **Raises** `ValueError` for other dimensions, coordinates that are not increasing and positive,
     too few of them, a loss or compute that is not positive, or `level` outside (0, 1).
@@ -243,11 +245,12 @@ def _along(log_t: np.ndarray, row: np.ndarray, at: np.ndarray) -> np.ndarray:
 def _exponent(log_c: np.ndarray, log_y: np.ndarray, level: float, seeded: bool) -> Exponent:
     """Least-squares slope in `log_c` of each row of `log_y`, one row per seed."""
     slopes, intercepts = np.polyfit(log_c, log_y.T, 1)
-    return summarise(
+    exponent = summarise(
         slopes, np.exp(intercepts), np.zeros_like(slopes), seeded=seeded, level=level,
         window=(float(np.exp(log_c.min())), float(np.exp(log_c.max()))), n_points=len(log_c),
         law="prefactor * compute^value",
     )  # fmt: skip
+    return exponent if len(slopes) > 1 else dataclasses.replace(exponent, interval=(np.nan, np.nan))
 
 
 def _compute(compute: object) -> Float[np.ndarray, " c"]:

@@ -77,6 +77,7 @@ class LossSurface:
     - `n_runs`, `converged`: runs that were fitted, and whether the solver met its tolerance.
     - `n_converged_starts`, `n_starts`: starts that met it, of all.
     - `condition`: of the Jacobian with columns of unit length.
+    - `n_left_out`: runs without a finite loss, or without a size.
     """
 
     values: dict[str, float]
@@ -88,6 +89,7 @@ class LossSurface:
     n_converged_starts: int
     n_starts: int
     condition: float
+    n_left_out: int = 0
 
     @property
     def allocation(self) -> dict[str, float]:
@@ -157,7 +159,8 @@ class LossSurface:
             "values": self.values, "allocation": self.allocation,
             "interval_95": self.interval() if drawn else None,
             "objective": self.objective, "rms": self.rms, "n_runs": self.n_runs,
-            "converged": self.converged, "condition": self.condition, "n_resamples": drawn,
+            "n_left_out": self.n_left_out, "converged": self.converged,
+            "condition": self.condition, "n_resamples": drawn,
             "starts": {"converged": self.n_converged_starts, "of": self.n_starts},
             "optimal_allocation": [self._allocated(float(c)) for c in np.asarray(flop)],
         })  # fmt: skip
@@ -208,7 +211,8 @@ def fit_loss_surface(
     **Arguments**
 
     - `n_parameters`, `n_tokens`, `loss`: one value per run, positive; or a DataFrame or the path of
-      a CSV file alone, with columns of these names.
+      a CSV file alone, with columns of these names. Runs with a NaN, or whose loss is infinite
+      (they diverged), are left out and counted.
     - `columns`: names of the columns of such a table by ours, as
       `{"n_parameters": "N", "n_tokens": "D"}`.
     - `delta`: errors of ln loss beyond it count by their size, not by their square.
@@ -226,13 +230,13 @@ def fit_loss_surface(
     if n_tokens is None and loss is None:
         table = as_table(n_parameters, columns)
         require_numbers(table, COLUMNS)
-        n, d, y = _checked(*(table[name] for name in COLUMNS))
+        (n, d, y), n_left_out = _checked(*(table[name] for name in COLUMNS))
     elif columns is not None:
         raise ValueError(
             "`columns` belongs to a table: give a DataFrame or the path of a CSV file."
         )
     else:
-        n, d, y = _checked(n_parameters, n_tokens, loss)
+        (n, d, y), n_left_out = _checked(n_parameters, n_tokens, loss)
     check_bootstrap(bootstrap)
     starts = _starts(n, d, y)
     with jax.enable_x64(True):
@@ -266,6 +270,7 @@ def fit_loss_surface(
         n_converged_starts=int(np.sum(result.start_status[0] == CONVERGED)),
         n_starts=len(starts),
         condition=condition,
+        n_left_out=n_left_out,
     )
 
 
@@ -298,23 +303,26 @@ def check_flop(flop: Any) -> np.ndarray:
     return c
 
 
-def _checked(*columns: Any) -> tuple[np.ndarray, ...]:
-    arrays = []
-    for name, column in zip(COLUMNS, columns, strict=True):
-        given = np.asarray(column)
-        if given.ndim != 1 or given.dtype.kind not in "iuf":
-            kind = f"{given.dtype} of shape {given.shape}"
+def _checked(*columns: Any) -> tuple[tuple[np.ndarray, ...], int]:
+    """Parameters, tokens and losses of the runs that have all three, and how many have not."""
+    given = {name: np.asarray(column) for name, column in zip(COLUMNS, columns, strict=True)}
+    for name, values in given.items():
+        if values.ndim != 1 or values.dtype.kind not in "iuf":
+            kind = f"{values.dtype} of shape {values.shape}"
             raise ValueError(f"`{name}` must be a vector of numbers, got {kind}.")
-        array = given.astype(float)
-        refuse(name, "positive and finite", array, ~(np.isfinite(array) & (array > 0)))
-        arrays.append(array)
-    sizes = [len(a) for a in arrays]
-    if len(set(sizes)) > 1 or sizes[0] < len(NAMES) + 1:
-        raise ValueError(f"`loss` must have one value per run, for at least 6, got {sizes}.")
+    sizes = [len(values) for values in given.values()]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"`loss` must have one value per run, got {sizes}.")
+    n, d, loss = arrays = tuple(values.astype(float) for values in given.values())
+    used = ~np.isnan(n + d) & np.isfinite(loss)
+    if used.sum() < len(NAMES) + 1:
+        raise ValueError(f"`loss` must be finite for at least 6 runs, got {used.sum()}.")
     for name, array in zip(COLUMNS, arrays, strict=True):
-        if array.min() == array.max():
-            raise ValueError(f"`{name}` must have several values, got {array[0]:g} for every run.")
-    return tuple(arrays)
+        refuse(name, "positive and finite", array, used & ~(np.isfinite(array) & (array > 0)))
+        if np.ptp(array[used]) == 0:
+            value = array[used][0]
+            raise ValueError(f"`{name}` must have several values, got {value:g} for every run.")
+    return tuple(array[used] for array in arrays), int(np.sum(~used))
 
 
 def _starts(n: np.ndarray, d: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -68,7 +68,8 @@ class SurfaceFile:
                 hint = choices(name, map(str, table.columns))
                 raise ValueError(f"`data` has no column {name!r}: give {option}COLUMN{hint}")
         runs = selected_rows(table, where)
-        return cls(fit_loss_surface(runs, **options), runs, tuple(flop))
+        surface = fit_loss_surface(runs, **options)
+        return cls(surface, runs[np.isfinite(runs[[*COLUMNS]]).all(axis=1)], tuple(flop))
 
     @property
     def sizes(self) -> list[Float[np.ndarray, " n"]]:
@@ -92,6 +93,8 @@ class SurfaceFile:
         rows = [(n, f"{v:.5g}", _ends(fitted, n, ".4g")) for n, v in values.items()]
         lost = int(np.isnan(self.surface.bootstrap["E"]).sum())
         parts = [counted(fitted["n_runs"], "run"), f"rms error of ln loss {fitted['rms']:.3g}"]
+        n_left_out = fitted["n_left_out"]
+        parts += [f"{n_left_out} left out"] if n_left_out else []
         parts += [] if fitted["converged"] else ["the fit did not converge"]
         parts += [f"{lost} refits lost"] if lost else []
         end = "." if self.flop else "; --flop C prints them."

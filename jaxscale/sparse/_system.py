@@ -243,7 +243,7 @@ class RandomFeatureRegression(AbstractSystem):
         flops += 30.0 * (rows**3 + small**2 * max(rows, n)) + 4.0 * p.seen * p.seen * n
         resident = 2.5 * p.n_rows * p.seen + 3.0 * rows * n + 1.5 * p.seen * n + 3.0 * p.seen**2
         if n_test:
-            flops += 2.0 * n_test * n * 2 * p.seen + 30.0 * d**2 * n
+            flops += 2.0 * n_test * n * 2 * p.seen + 30.0 * min(d, n) ** 2 * max(d, n)
             resident += 3.0 * d * n
         steps = self.solver.record_steps
         if steps is not None:

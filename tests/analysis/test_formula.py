@@ -114,6 +114,22 @@ def test_outliers_move_a_square_and_not_a_huber(noisy):
     moved = [abs(np.log(f.values["learning_rate"] / clean.values["learning_rate"]))
              for f in (square, robust)]  # fmt: skip
     assert moved[0] > 5 * moved[1]
+    assert np.isnan([clean.huber_delta, robust.huber_delta]).all()
+    assert "outweigh" not in f"{clean}{robust}{clean.table().note}{robust.table().note}"
+    assert 0.06 < square.huber_delta < 0.3
+    hint = f"loss=Huber(delta={square.huber_delta:.2g})"
+    assert hint in str(square)
+    assert hint in square.table().note
+
+
+def test_a_run_that_failed_is_reported_as_such_and_not_rounding(noisy):
+    spoiled = noisy.copy()
+    spoiled.loc[spoiled["run"].eq(3) & spoiled["time"].gt(300), "loss"] = 1e3
+    fit = js.calibrate(_formula(), spoiled, FREE, n_starts=1)
+    assert "a few residuals outweigh the others: look for a run that failed" in str(fit)
+    exact = js.calibrate(_formula(), _table(), FREE, n_starts=1)
+    assert np.isnan(exact.huber_delta)
+    assert exact.to_dict()["huber_delta"] is None
 
 
 def test_a_huber_loss_says_why_there_is_no_interval(noisy):

@@ -426,6 +426,12 @@ def test_work_grows_with_every_size():
         assert large.resident_floats > small.resident_floats
 
 
+def test_work_of_few_nonlinear_features_grows_with_the_samples_and_not_with_their_square():
+    fields = {**GOOD, "n_features": 16, "features": Relu(), "n_evaluation": 64}
+    one, two = (RandomFeatureRegression(**{**fields, "n_samples": d}).work() for d in (4096, 8192))
+    assert 1.8 < two.flops / one.flops < 2.6
+
+
 @pytest.mark.slow
 def test_unstable_runs_count_as_unstable_whatever_becomes_of_their_path():
     """Overflow between two records is divergence; `stable` stays known, and `compare` uses it."""

@@ -34,7 +34,7 @@ def test_every_preset_of_a_study_is_listed():
     assert run <= set(PRESETS)
     alone = {"emergence_data", "emergence_width"}  # in the slow tests
     assert set(PRESETS) - run == alone | {f"{name}_reduced" for name in alone}
-    assert sum(name.endswith("_paper") for name in PRESETS) == 18
+    assert sum(name.endswith("_paper") for name in PRESETS) == 21
 
 
 def _slow(name):

@@ -6,11 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis._claim import Claim
-from jaxscale.analysis._frontier import Frontier
 from jaxscale.analysis._jackknife import jackknife_exponents
 from jaxscale.papers._runs import BEFORE, points
 from jaxscale.papers.sparse._scores import peak_over
-from jaxscale.papers.sparse._theory import EXPONENTS, exponents_of, laws_at, plane, slope
+from jaxscale.papers.sparse._theory import EXPONENTS, exponents_of, plane, slope
 from jaxscale.sparse._system import RandomFeatureRegression
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 PAPER = "Sous and Winer 2026, arXiv 2605.23591"
 DERIVED = f"derived here, for the model of {PAPER}"
-REFERENCE = "after the reference simulation, before the runs"
 
 
 def data_claims(data: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
@@ -132,83 +130,5 @@ def peak_claims(peak: "xarray.Dataset", dense: "xarray.Dataset") -> list[Claim]:
             margin=0.15,
             reason="the steps of $N$ around $D$ are 0.13 of it",
             margin_fixed=BEFORE,
-        ),
-    ]
-
-
-def frontier_claims(frontier: Frontier, alpha: float, gamma: float) -> list[Claim]:
-    """Growth of N* and L* with compute C = N D, and of data faster than the model."""
-    laws = laws_at(spectrum_exponent=alpha, sparsity_exponent=gamma)
-    name = f"{alpha:g}-{gamma:g}"
-    flat = "the minimum is flat: $N*$ is known to 10 % over 50-fold $C$, a slope of 0.03 to 0.05"
-    rows = [
-        ("n_features", "N", "the best $N$ grows as $C^(1/(1 + gamma))$", laws.n_features, flat),
-        ("loss", "L", "the best loss falls as $C^-(alpha/(1 + gamma))$", laws.loss, "as for $N$"),
-    ]
-    claims = [
-        Claim.from_seeds(
-            f"frontier-{letter}-{name}",
-            f"{text} at $alpha = {alpha:g}$, $gamma = {gamma:g}$, by the exact mean over features "
-            "at the simulated data sets",
-            DERIVED,
-            predicted=-float(law.exponent),
-            values=frontier.exponent[quantity].per_seed,
-            margin=0.06,
-            reason=reason,
-            margin_fixed=BEFORE,
-        )
-        for quantity, letter, text, law, reason in rows
-    ]
-    claims.append(
-        Claim.from_seeds(
-            f"frontier-data-first-{name}",
-            "compute favours data over parameters: $d ln D* - d ln N* = (gamma - 1)/(gamma + 1)$ "
-            "per $d ln C$, where dense inputs have 0",
-            PAPER,
-            predicted=(gamma - 1) / (gamma + 1),
-            values=frontier.exponent["n_samples"].per_seed
-            - frontier.exponent["n_features"].per_seed,
-            margin=0.12,
-            reason="twice the margin of $N*$ and $D*$, which mirror each other at fixed $C$",
-            margin_fixed=BEFORE,
-        )
-    )
-    return claims
-
-
-def nonlinear_claims(runs: "xarray.Dataset") -> list[Claim]:
-    """Sparse data exponent of ReLU features, and its gap to the dense one.
-
-    `runs` are results of `sparse_relu`, over `sparsity_exponent` (0 and another) and samples.
-    """
-    d = np.asarray(runs["n_samples"], float)
-    gamma = float(runs["sparsity_exponent"][-1])
-    window = (d[0], d[-1])
-    dense, sparse = (
-        jackknife_exponents(runs["loss"].isel(sparsity_exponent=i), "n_samples", window)
-        for i in (0, -1)
-    )
-    return [
-        Claim.from_seeds(
-            "relu-sparse",
-            "ReLU features keep the sparse data exponent $alpha/gamma$ "
-            f"($alpha = 1$, $gamma = {gamma:g}$)",
-            PAPER,
-            predicted=-1.0 / gamma,
-            values=sparse,
-            margin=0.12,
-            reason="no closed form; a reference simulation has -0.375 at $D = 32..512$",
-            margin_fixed=REFERENCE,
-        ),
-        Claim.from_seeds(
-            "relu-gap",
-            "the gap to the dense exponent survives ReLU, which lowers the dense one: 0.355 in a "
-            "reference simulation of the same model",
-            f"{PAPER}; reference simulation, $D = 32..512$",
-            predicted=0.355,
-            values=sparse - dense,
-            margin=0.2,
-            reason="half the gap of linear features is 0.33; other window and seeds",
-            margin_fixed=REFERENCE,
         ),
     ]

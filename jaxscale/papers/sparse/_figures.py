@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers._runs import in_float64, points
-from jaxscale.papers.sparse._scores import Instability
+from jaxscale.papers.sparse._scores import Instability, tuned
 from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of, plane
 from jaxscale.report import _figures as draw
 from jaxscale.report._frontier import draw_frontier
@@ -164,21 +164,43 @@ def instability_figure(
     return figure
 
 
-def relu_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
-    """Loss of nonlinear features against samples."""
-    figure, grid = draw.new_figure(1, size=(4.9, 3.4))
-    axes, ends = grid[0, 0], []
-    for i, at in enumerate(points(runs, *EXPONENTS)):
-        gamma = at["sparsity_exponent"]
-        color, name = (
-            (draw.OKABE_ITO[i], f"γ = {gamma:g}") if gamma > 0 else (draw.OKABE_ITO[6], "dense")
-        )
-        curve = runs["loss"].sel(at, drop=True)
-        draw.band(axes, curve, "n_samples", color, name)
-        d, mean = np.asarray(curve["n_samples"], float), curve.mean("seed").values
-        if gamma > 0:
-            draw.dashed(axes, d, mean[0] * (d / d[0]) ** (-1 / gamma), color, name)
-        ends.append((d[-1], mean[-1], name, color))
-    draw.finish(axes, ("samples D", "test loss [target²]"), ends=ends)
-    draw.legend(figure, MEAN | {"slope −α/γ": draw.DASHED})
+def relu_figure(
+    data: "xarray.Dataset",
+    few: "xarray.Dataset",
+    relu: dict[tuple[float, float], Frontier],
+    linear: dict[tuple[float, float], Frontier],
+) -> "matplotlib.figure.Figure":
+    """Loss of ReLU features against samples and against features, and their best split.
+
+    `data` and `few` are results of `sparse_relu` and `sparse_relu_parameters`; `relu` and `linear`
+    are frontiers by the exponents of the inputs.
+    """
+    figure, grid = draw.new_figure(3, size=(3.7, 3.3))
+    for axes, runs, dim in ((grid[0, 0], data, "n_samples"), (grid[0, 1], few, "n_features")):
+        ends = []
+        for i, gamma in enumerate(np.asarray(runs["sparsity_exponent"])):
+            color, name = (
+                (draw.OKABE_ITO[i], f"γ = {gamma:g}") if gamma > 0 else (draw.OKABE_ITO[6], "dense")
+            )
+            curve = tuned(runs["loss"].sel(sparsity_exponent=gamma, drop=True))
+            draw.band(axes, curve, dim, color, name)
+            x, mean = np.asarray(curve[dim], float), curve.mean("seed").values
+            if gamma > 0 and dim == "n_samples":
+                draw.dashed(axes, x, mean[0] * (x / x[0]) ** (-1 / gamma), color, name)
+            ends.append((x[-1], mean[-1], name, color))
+        label = "samples D" if dim == "n_samples" else "features N"
+        draw.finish(axes, (label, "test loss [target²]"), ends=ends)
+    axes, ends = grid[0, 2], []
+    for i, ((alpha, gamma), frontier) in enumerate(relu.items()):
+        exponents = {"spectrum_exponent": alpha, "sparsity_exponent": gamma}
+        law = best("n_samples", frontier.compute, **exponents)
+        color, name = draw.OKABE_ITO[i], f"γ = {gamma:g}"
+        draw_frontier(axes, frontier, "n_samples", law, color, name)
+        other = linear[alpha, gamma]
+        axes.plot(other.compute, other.n_samples, "o", ms=4, mfc="none", color=color,
+                  label=f"{name}, linear")  # fmt: skip
+        ends.append((frontier.compute[-1], law[-1], name, color))
+    draw.finish(axes, ("compute C = N D", "best samples D*"), ends=ends)
+    hollow = {"linear features": {"marker": "o", "ls": "", "mfc": "none"}}
+    draw.legend(figure, MEAN | {"laws of linear features": draw.DASHED} | hollow)
     return figure

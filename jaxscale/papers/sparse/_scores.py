@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from jaxscale.analysis._frontier import Frontier
+from jaxscale.analysis._frontier import Frontier, frontier
 
 if TYPE_CHECKING:
     import xarray
 
 BLOCKS = 20
+STRENGTH = "solver.strength"
+PLANE_COMPUTE = np.geomspace(1e3, 3e4, 7)
 
 
 def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -> Frontier:
@@ -55,6 +57,21 @@ def measure_frontier(runs: "xarray.Dataset", compute: Float[np.ndarray, " c"]) -
         return np.asarray(vertices).T
 
     return Frontier.of(both, optimum, compute, size="n_features", time="n_samples")
+
+
+def tuned(loss: "xarray.DataArray") -> "xarray.DataArray":
+    """Loss at the swept ridge strength whose mean over seeds is lowest, point by point."""
+    if STRENGTH not in loss.dims:
+        return loss
+    return loss.isel({STRENGTH: loss.mean("seed").argmin(STRENGTH)})
+
+
+def measure_plane(loss: "xarray.DataArray") -> Frontier:
+    """Frontier of simulated losses over `n_features`, `n_samples`, seeds, and ridge strengths.
+
+    The window of compute is that in which both best sizes lie inside the planes of the presets.
+    """
+    return frontier(tuned(loss), PLANE_COMPUTE, size="n_features", time="n_samples")
 
 
 def peak_over(loss: "xarray.DataArray", unit: "xarray.DataArray") -> Float[np.ndarray, " s"]:

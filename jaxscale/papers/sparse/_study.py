@@ -1,20 +1,29 @@
 """What `jaxscale reproduce sparse` runs, and how the results are evaluated."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jaxscale._table import Table
 from jaxscale._text import number
+from jaxscale.analysis._claim import Claim
 from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers._runs import points, study_text, system_of, with_captions
 from jaxscale.papers.sparse import (
     _claims as claims,
+    _claims_allocation as claims_allocation,
     _claims_descent as claims_descent,
+    _claims_relu as claims_relu,
     _figures as figures,
     _figures_map as figures_map,
 )
-from jaxscale.papers.sparse._scores import Instability, measure_frontier, measure_instability
+from jaxscale.papers.sparse._scores import (
+    STRENGTH,
+    Instability,
+    measure_frontier,
+    measure_instability,
+    measure_plane,
+)
 from jaxscale.papers.sparse._theory import EXPONENTS, best, exponents_of
 from jaxscale.report._study import Conclusion, Study, statuses
 from jaxscale.sparse._system import RandomFeatureRegression
@@ -32,29 +41,40 @@ PRESETS = (
     "sparse_descent",
     "sparse_instability",
     "sparse_relu",
+    "sparse_relu_parameters",
+    "sparse_relu_plane",
+    "sparse_plane",
 )
+RIDGELESS = 1e-8  # strength of a ridge that hardly is one
 CAPTIONS, TEXT = study_text("sparse")
+Frontiers: TypeAlias = dict[tuple[float, float], Frontier]
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims and figures of results by preset name; those of the paper's scale end in `_paper`."""
     results = {name.removesuffix("_paper"): data for name, data in runs.items()}
-    data, few, peak, dense, descent, unstable, relu = (results[name] for name in PRESETS)
-    frontiers: dict[tuple[float, float], Frontier] = {}
+    data, few, peak, dense, descent, unstable, relu, *rest = (results[name] for name in PRESETS)
+    relu_few, relu_plane, plane = rest
+    frontiers: Frontiers = {}
     for at in points(data, *EXPONENTS):
         alpha, gamma = at["spectrum_exponent"], at["sparsity_exponent"]
         if alpha == 1.0:
             frontiers[alpha, gamma] = measure_frontier(data.sel(at, drop=True), COMPUTE)
     alpha, gamma = exponents_of(system_of(unstable, RandomFeatureRegression)).values()
     counts = measure_instability(unstable["largest_eigenvalue"], RATES)
+    planes, relu_planes = _planes(plane), _planes(relu_plane)
     evaluated = [
         *claims.data_claims(data, dense),
         *claims.parameter_claims(few, system_of(few, RandomFeatureRegression)),
         *claims.peak_claims(peak, dense),
-        *(c for at, f in frontiers.items() for c in claims.frontier_claims(f, *at)),
+        *(c for at, f in frontiers.items() for c in claims_allocation.frontier_claims(f, *at)),
+        *(c for at, f in planes.items() for c in claims_allocation.plane_claims(f, *at)),
         *claims_descent.descent_claims(descent, system_of(descent, RandomFeatureRegression)),
         *claims_descent.instability_claims(counts, alpha, gamma),
-        *claims.nonlinear_claims(relu),
+        *claims_relu.nonlinear_claims(relu),
+        *claims_relu.relu_parameter_claims(relu_few),
+        *(c for at, f in relu_planes.items() for c in claims_allocation.relu_plane_claims(f, *at)),
+        *_ridgeless_claims(relu_plane),
     ]
     own = exponents_of(system_of(peak, RandomFeatureRegression))
     frontier = frontiers[own["spectrum_exponent"], own["sparsity_exponent"]]
@@ -65,14 +85,18 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         "map": figures_map.map_figure(peak, few, data, frontier),
         "gradient_descent": figures.descent_figure(descent),
         "instability": figures.instability_figure(counts, alpha, gamma),
-        "relu": figures.relu_figure(relu),
+        "relu": figures.relu_figure(relu, relu_few, relu_planes, planes),
     }
     quantities = ("compute", "n_features", "n_samples", "loss")
+    measured = {"frontier": frontiers, "plane": planes, "relu_plane": relu_planes}
     scores: dict[str, Any] = {
-        "frontier": {
+        kind: {
             f"{a:g}-{g:g}": {name: getattr(f, name).tolist() for name in quantities}
-            for (a, g), f in frontiers.items()
-        },
+            for (a, g), f in of_kind.items()
+        }
+        for kind, of_kind in measured.items()
+    }
+    scores |= {
         "instability": {
             "learning_rate": counts.learning_rate.tolist(),
             "n_samples": counts.n_samples.tolist(),
@@ -88,7 +112,24 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     return Conclusion(evaluated, drawn, scores, tables)
 
 
-def frontier_table(frontiers: dict[tuple[float, float], Frontier]) -> Table:
+def _planes(runs: "xarray.Dataset") -> Frontiers:
+    """Frontiers of simulated losses, by the exponents of the inputs."""
+    alpha = exponents_of(system_of(runs, RandomFeatureRegression))["spectrum_exponent"]
+    gammas = np.asarray(runs["sparsity_exponent"], float).tolist()
+    losses = (runs["loss"].sel(sparsity_exponent=g, drop=True) for g in gammas)
+    return {(alpha, g): measure_plane(loss) for g, loss in zip(gammas, losses, strict=True)}
+
+
+def _ridgeless_claims(runs: "xarray.Dataset") -> list[Claim]:
+    """Claims of ReLU features with hardly a ridge, where that was run."""
+    if STRENGTH not in runs.dims:
+        return []
+    planes = _planes(runs.sel({STRENGTH: RIDGELESS}))
+    of_plane, ridge = claims_allocation.relu_plane_claims, f"a ridge of only {RIDGELESS:g}"
+    return [c for at, f in planes.items() for c in of_plane(f, *at, ridge)]
+
+
+def frontier_table(frontiers: Frontiers) -> Table:
     """Measured optima next to the closed-form laws."""
     rows = []
     for (alpha, gamma), frontier in frontiers.items():

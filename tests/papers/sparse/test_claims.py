@@ -13,16 +13,27 @@ from jaxscale.analysis import Claim
 from jaxscale.analysis._jackknife import jackknife, jackknife_exponents
 from jaxscale.papers.sparse._claims import (
     data_claims,
-    frontier_claims,
-    nonlinear_claims,
     parameter_claims,
     peak_claims,
     plane,
     slope,
 )
+from jaxscale.papers.sparse._claims_allocation import (
+    frontier_claims,
+    plane_claims,
+    relu_plane_claims,
+)
 from jaxscale.papers.sparse._claims_descent import descent_claims, instability_claims
-from jaxscale.papers.sparse._figures import frontier_figure
-from jaxscale.papers.sparse._scores import measure_frontier, measure_instability, peak_over
+from jaxscale.papers.sparse._claims_relu import nonlinear_claims, relu_parameter_claims
+from jaxscale.papers.sparse._figures import frontier_figure, relu_figure
+from jaxscale.papers.sparse._scores import (
+    PLANE_COMPUTE,
+    measure_frontier,
+    measure_instability,
+    measure_plane,
+    peak_over,
+    tuned,
+)
 from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, theory
 
 ALPHA, GAMMA = 1.0, 2.0
@@ -378,6 +389,50 @@ def test_nonlinear_features_agree_and_with_dense_exponents_disagree():
     _all(nonlinear_claims(_planted_relu(-0.8, gap=0.0)), "disagrees", "relu-")
 
 
+# ------------------------------------------------- planes of simulated losses
+
+
+def _plane(a, b, **coords):
+    """Losses N^-a + D^-b, best where both fall alike: N* ~ C^(b/(a + b))."""
+    n, d = np.array([16, 23, 32, 45, 64, 91, 128, 181, 256, 362]), 2 ** np.arange(2, 11)
+    mean = 2 * n[:, None] ** -a + d**-b
+    return _runs(mean, 12, 0.002, n_features=n, n_samples=d)["loss"]
+
+
+def test_a_plane_of_sparse_exponents_agrees_and_a_dense_one_disagrees():
+    sparse, dense = (measure_plane(_plane(1.0, b)) for b in (0.5, 1.0))
+    assert sparse.exponent["n_samples"].value == pytest.approx(2 / 3, abs=0.02)
+    np.testing.assert_allclose(sparse.n_features * sparse.n_samples, PLANE_COMPUTE)
+    for claims_of in (plane_claims, relu_plane_claims):
+        claims = claims_of(sparse, ALPHA, GAMMA)
+        assert len(claims) == 3
+        _all(claims, "agrees")
+        _all(claims_of(dense, ALPHA, GAMMA), "disagrees")
+    ids = {c.id for c in claims} & {c.id for c in relu_plane_claims(sparse, 1.0, 2.0, "no ridge")}
+    assert not ids
+
+
+def test_the_best_ridge_is_that_of_the_mean_over_seeds_at_every_point():
+    loss = _runs(np.array([[1.0, 4.0], [3.0, 2.0]]), 8, 0.01, n_features=[1, 2],
+                 **{"solver.strength": [1e-4, 1e-2]})["loss"]  # fmt: skip
+    loss[0, 0] = [9.0, 0.1]  # one seed does not choose its own
+    best = tuned(loss)
+    np.testing.assert_array_equal(best, np.stack([loss[:, 0, 0], loss[:, 1, 1]], axis=1))
+    assert tuned(best) is best
+
+
+def test_parameter_exponents_that_differ_from_the_dense_one_disagree():
+    n = np.array([12.0, 23.0, 45.0])
+
+    def claims(*exponents):
+        mean = np.stack([n**-a for a in (0.75, *exponents)])
+        return relu_parameter_claims(_runs(mean, sparsity_exponent=[0.0, 2.0, 3.0], n_features=n))
+
+    _all(claims(0.73, 0.78), "agrees")
+    _all(claims(0.4, 1.1), "disagrees")
+    assert set(_verdicts(claims(0.7, 0.7))) == {"relu-parameters-2", "relu-parameters-3"}
+
+
 # ----------------------------------------------------------------- figures
 
 
@@ -389,4 +444,16 @@ def test_the_frontier_is_drawn(frontier_runs):
         measured, law = (line.get_ydata() for line in axes.lines)
         np.testing.assert_allclose(measured, getattr(frontier, name))
         np.testing.assert_allclose(law, measured, rtol=0.3)
+    figure.draw_without_rendering()
+
+
+def test_relu_features_are_drawn_next_to_linear_ones():
+    n = np.array([12, 23, 45])
+    few = _runs(np.stack([n**-0.75, n**-0.7]), sparsity_exponent=[0.0, 2.0], n_features=n)
+    relu, linear = (measure_plane(_plane(a, 0.5)) for a in (0.75, 1.0))
+    at = (ALPHA, GAMMA)
+    figure = relu_figure(_planted_relu(-1 / 3), few, {at: relu}, {at: linear})
+    measured, _, hollow = (line.get_ydata() for line in figure.axes[2].lines)
+    np.testing.assert_allclose(measured, relu.n_samples)
+    np.testing.assert_allclose(hollow, linear.n_samples)
     figure.draw_without_rendering()
