@@ -7,6 +7,7 @@ leave every draw where it was.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.extend.random as jex_random
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from jaxscale._deprecated import warn_deprecated
 
 IMPLEMENTATION = "threefry2x32"
+ROTATIONS, PARITY = ((13, 15, 26, 6), (17, 29, 16, 24)), 0x1BD11BDA  # of threefry2x32
 COMPARED = 16  # indices up to which comparing with all is faster than searching
 
 
@@ -58,8 +60,30 @@ def _word_pairs(
 ) -> UInt32[Array, "2 n k"]:
     """Two words for every pair of counters."""
     pairs = jnp.meshgrid(first.astype(jnp.uint32), second.astype(jnp.uint32), indexing="ij")
-    hashed = jex_random.threefry_2x32(jr.key_data(key), jnp.stack(pairs).ravel())
-    return hashed.reshape(2, *pairs[0].shape)
+    return jax.lax.platform_dependent(
+        jr.key_data(key), jnp.stack(pairs), cpu=_threefry, default=_threefry_of_jax
+    )
+
+
+def _threefry_of_jax(key: UInt32[Array, "2"], counters: UInt32[Array, "2 n k"]) -> Any:
+    """JAX's own: a kernel on a GPU, and on a CPU a loop that copies all words in each round."""
+    return jex_random.threefry_2x32(key, counters.ravel()).reshape(counters.shape)
+
+
+def _threefry(key: UInt32[Array, "2"], counters: UInt32[Array, "2 n k"]) -> Any:
+    """The same words by one loop over the counters, all rounds written out.
+
+    The barrier keeps XLA from hashing again wherever a word is used.
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(PARITY))
+    high, low = counters[0] + keys[0], counters[1] + keys[1]
+    for i in range(5):
+        for rotation in ROTATIONS[i % 2]:
+            high = high + low
+            turned = (low << jnp.uint32(rotation)) | (low >> jnp.uint32(32 - rotation))
+            low = high ^ turned
+        high, low = high + keys[(i + 1) % 3], low + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+    return jnp.stack(jax.lax.optimization_barrier((high, low)))
 
 
 def index_below(word: UInt32[Array, " n"], bound: Int[Array, ""]) -> Int[Array, " n"]:

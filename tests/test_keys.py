@@ -1,6 +1,7 @@
 """Draws are indexed by counters: cutting, padding and order change nothing."""
 
 import jax
+import jax.extend.random as jex_random
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -25,6 +26,14 @@ def test_words_depend_on_the_sample_only():
     np.testing.assert_array_equal(all_words[:, 40:60], part)
     shuffled = np.asarray(words(key, jnp.asarray([7, 3, 99]), 5))
     np.testing.assert_array_equal(all_words[:, [7, 3, 99]], shuffled)
+
+
+def test_words_are_those_of_jax():
+    key, samples = jr.key(3), jnp.asarray([0, 7, 2**31 - 1])
+    first, second = jnp.meshgrid(jnp.arange(2), samples, indexing="ij")
+    counters = jnp.stack([first, second]).astype(jnp.uint32)
+    hashed = jex_random.threefry_2x32(jr.key_data(key), counters.ravel()).reshape(2, 2, 3)
+    np.testing.assert_array_equal(words(key, samples, 4), hashed.swapaxes(0, 1).reshape(4, 3))
 
 
 def test_more_words_extend_fewer():
@@ -87,10 +96,10 @@ def test_draws_do_not_follow_the_x64_flag():
     ("word", "dtype"), [(0, "float32"), (0xFFFFFFFF, "float32"), (0, "float64")]
 )
 def test_no_word_makes_an_infinite_normal(monkeypatch, word, dtype):
-    def constant(key, counts):
-        return jnp.full_like(counts, word)
+    def constant(key, first, second):
+        return jnp.full((2, len(first), len(second)), word, jnp.uint32)
 
-    monkeypatch.setattr("jax.extend.random.threefry_2x32", constant)
+    monkeypatch.setattr("jaxscale.keys._word_pairs", constant)
     one = jnp.arange(1)
     with jax.enable_x64(True):
         drawn = normal_table(root_key(0), one, one, dtype)
