@@ -29,7 +29,7 @@ def test_every_part_that_a_system_may_have_is_in_some_system():
 
 
 def test_tests_of_the_device_ask_for_no_workers(pytestconfig):
-    """Before pytest-xdist reads how many there are: of two hooks, the later in the list is first."""
+    """Before pytest-xdist reads their number: of two hooks, the later in the list is first."""
     option = SimpleNamespace(markexpr="gpu and not slow", numprocesses=2)
     hooks = pytestconfig.pluginmanager.hook.pytest_cmdline_main.get_hookimpls()
     names = [hook.plugin_name for hook in hooks]
