@@ -5,6 +5,8 @@ and, when it has ended, how. The parent never starts JAX's backend, so forking i
 As a module: `Server`, the other end.
 """
 
+import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -117,14 +119,22 @@ def _stretched(grid, seconds, log):
 
 
 def _serve():
+    import rich.progress  # noqa: F401
+    import scipy.linalg  # noqa: F401
+    import threadpoolctl  # noqa: F401
     import xarray  # noqa: F401
     import zarr  # noqa: F401
 
     import jaxscale  # noqa: F401
 
+    with contextlib.suppress(ImportError):  # xarray takes it where it is installed
+        import dask.array  # noqa: F401
+
     sys.path.append(str(Path(__file__).parent))
     import counted  # noqa: F401
 
+    gc.freeze()  # a child that collects would copy every page
+    gc.set_threshold(200_000, 50, 50)
     assert threading.active_count() == 1
     for line in sys.stdin:
         child = os.fork()
