@@ -38,7 +38,7 @@ from jaxscale.fields import (
 
 NO_THEORY = "no closed form: of a transformer theory says only when skills emerge, as k^(alpha + 1)"
 
-SCORE_FLOPS = 200.0  # of a softmax and a choice by bit, forward: measured on a CPU
+SCORE_FLOPS = 300.0  # of a softmax and a choice by bit, forward: measured on a CPU
 FEWEST = 16  # samples of a gradient slice
 
 
