@@ -16,6 +16,7 @@ from jaxscale.superposition._data import AbstractInputs, Samples, Source
 from jaxscale.superposition._outputs import AbstractDecoder
 
 MATRIX, BIAS, DIRECTIONS, READOUT = "matrix", "bias", "directions", "readout"
+NARROW = 128  # dimensions of an embedding, up to which its gradient is computed transposed
 
 Mask = Bool[Array, " k"]
 Vector = Float[Array | np.ndarray, " f"]
@@ -106,6 +107,34 @@ def _gradient_of_rows(saved: tuple[Array, Samples], image: Float[Array, "n k"]) 
 embedded.defvjp(lambda rows, samples: (embedded(rows, samples), (rows, samples)), _gradient_of_rows)
 
 
+@jax.custom_vjp
+def decoded(latent: Float[Array, "n k"], rows: Float[Array, "f k"]) -> Float[Array, "n f"]:
+    """`V` times every latent sample, differentiable in both."""
+    return latent @ rows.T
+
+
+def _gradient_of_decoded(saved: tuple[Array, Array], image: Float[Array, "n f"]) -> Any:
+    """Gradients of latent samples and of V; on a CPU narrow ones transposed, 2 to 5 times faster.
+
+    Without the barriers XLA would make one product of the transposes and the product again.
+    """
+    latent, rows = saved
+
+    def transposed(latent: Array, image: Array) -> Array:
+        barrier = jax.lax.optimization_barrier
+        return barrier(barrier(latent.T) @ image).T
+
+    def plain(latent: Array, image: Array) -> Array:
+        return image.T @ latent
+
+    fast = transposed if latent.shape[1] <= NARROW else plain
+    own = jax.lax.platform_dependent(latent, image, cpu=fast, default=plain)
+    return image @ rows, own
+
+
+decoded.defvjp(lambda latent, rows: (decoded(latent, rows), (latent, rows)), _gradient_of_decoded)
+
+
 class Student(eqx.Module):
     """Parameters of a student.
 
@@ -146,7 +175,7 @@ class Student(eqx.Module):
         if self.matrix is not None:
             latent = latent @ self.matrix.T
         if self.answers is not None:
-            latent = latent @ self.answers.T
+            latent = latent @ self.answers.T if listed else decoded(latent, self.answers)
         return latent + self.bias
 
     def slopes(self, features: Int[Array, " m"]) -> Float[Array, "f m"]:
