@@ -110,13 +110,19 @@ def claim_lines(claims: list[js.Claim]) -> list[str]:
     """Return the lines of a table of claims; none without any."""
 
     def shown(value: float) -> str:
-        return f"{value:.4g}" if math.isfinite(value) else "–"
+        form = ",.0f" if abs(value) >= 1000 else ".4g"
+        return format(value, form) if math.isfinite(value) else "–"
 
     lines = ["| claim | predicted | measured | 95 % interval | verdict | margin because |"]
     lines += [f"{'|---' * 6}|"]
     for c in claims:
         interval = " to ".join(map(shown, c.interval))
-        cells = (c.statement, f"{c.predicted:.4g} ± {c.margin:.3g}", shown(c.measured), interval)
+        cells = (
+            c.statement,
+            f"{shown(c.predicted)} ± {shown(c.margin)}",
+            shown(c.measured),
+            interval,
+        )
         lines.append(f"| {' | '.join(cells)} | {c.verdict} | {c.reason} |")
     return lines if claims else []
 

@@ -156,10 +156,14 @@ def student(embedding, learning_rate, **parts):
 PRODUCTS = {  # constructor, parts that take every value with every other, parts that are drawn
     "network": (
         network,
-        dict(data=DATA, optimizer=OPTIMIZERS, skills=[E.DisjointSkills(), E.RandomSkills()]),
+        dict(
+            data=DATA, optimizer=OPTIMIZERS,
+            skills=[E.DisjointSkills(), E.RandomSkills(), E.ShuffledSkills()],
+        ),
         dict(
             schedule=SCHEDULES, dtype=DTYPES, n_skills=[3, 20], micro_batch=[None, 8],
             regime=[None, E.TimeLimited(), E.DataLimited(), E.WidthLimited()],
+            strength=[E.Correlation(), E.Covariance()],
         ),
     ),
     "multilinear": (

@@ -9,6 +9,7 @@ from rich.console import Console
 from jaxscale import cli, papers
 from jaxscale._table import Table
 from jaxscale.analysis._claim import Claim
+from jaxscale.report import _study
 from jaxscale.report._figures import new_figure
 from jaxscale.report._study import Conclusion, Figure, Study, reproduce, reproduce_all
 
@@ -50,12 +51,30 @@ def studies(tmp_path):
         return [
             Study(
                 system, f"Study <of> {system}", f"{system}, arXiv 2001.00001",
-                {"quick": (str(path),)}, _evaluate(system, failures.get(system)),
+                dict.fromkeys(("quick", "paper"), (str(path),)),
+                _evaluate(system, failures.get(system)), paper_scale=f"Of {system}: our own sizes.",
             )
             for system in SYSTEMS
         ]  # fmt: skip
 
     return make
+
+
+def test_the_scale_of_the_paper_says_first_what_it_is_and_needs(
+    studies, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(papers, "STUDIES", {"sparse": studies()[1]})
+    monkeypatch.setattr(_study, "LONG", 0.0)
+    monkeypatch.chdir(tmp_path)
+    cli.reproduce("sparse", "full")  # the old name
+    out, err = capsys.readouterr()
+    assert err == "warning: --scale full is deprecated, use --scale paper\n"
+    order = ["Of sparse: our own sizes.", "toy: Grid(", "needed: ", "This is long", "toy: 1 runs in"]
+    places = [out.index(text) for text in order]
+    assert places == sorted(places)
+    assert (tmp_path / "jaxscale-sparse-paper" / "report.html").exists()
+    with pytest.warns(DeprecationWarning, match='`scale="full"` is deprecated'):
+        reproduce(studies()[1], tmp_path / "out", scale="full", console=Console(quiet=True))
 
 
 def test_the_command_writes_one_page(studies, tmp_path, monkeypatch, capsys):
@@ -130,7 +149,7 @@ def _without_seconds(page):
 
 
 def test_unknown_scales_are_refused_before_anything_runs(studies, tmp_path):
-    with pytest.raises(ValueError, match="`scale` must be one of quick, got 'huge'"):
+    with pytest.raises(ValueError, match="`scale` must be one of quick, paper, got 'huge'"):
         reproduce_all(studies(), tmp_path / "out", scale="huge")
     assert not (tmp_path / "out").exists()
 

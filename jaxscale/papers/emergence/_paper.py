@@ -219,12 +219,13 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
 def half_point_table(name: str, score: PaperScore) -> Table:
     """Half points of the mean curve, and by formula with the authors' number and a fitted one."""
     half, fitted, published = score.runs.measured[0], score.runs.predicted[0], score.published
-    symbol = CALIBRATED[score.regime].symbol
+    symbol = CALIBRATED[score.regime].symbol.strip("$")
+    units = ".1f" if score.regime == "width" else ",.0f"
     rows = {
-        "measured": (half, ".4g"),
-        f"formula, {symbol} = {score.printed:.3g}": (published, ".4g"),
+        "measured": (half, units),
+        f"formula, {symbol} = {score.printed:.3g}": (published, units),
         "δ = ln(measured / formula)": (np.log(half / published), "+.3f"),
-        f"formula, {symbol} = {score.constant[0]:.3g} from skill 1": (fitted, ".4g"),
+        f"formula, {symbol} = {score.constant[0]:.3g} from skill 1": (fitted, units),
         "δ of it": (np.log(half / fitted), "+.3f"),
     }
     return Table(
