@@ -80,9 +80,11 @@ def local_figure(
     one = atlas.sel(setup=name, rate=rate, drop=True)
     steps = np.asarray(one["step"], float)
     good = [c for c in one["crowding"].values if np.isfinite(one["loss"].sel(crowding=c)).all()]
-    figure, grid = draw.new_figure(len(good) + 1, size=(3.4, 3.2))
     panels = [(f"N/K = {c:g}", one["loss"].sel(crowding=c)) for c in good]
-    panels.append(("K = N, trained in the same way", one["loss_alone"].sel(crowding=good[0])))
+    alone = one["loss_alone"].sel(crowding=good[0])
+    if bool(np.isfinite(alone).all()):  # else it has not been run
+        panels.append(("K = N, trained in the same way", alone))
+    figure, grid = draw.new_figure(len(panels), size=(3.4, 3.2))
     a, b = (np.asarray(one[axis], float).tolist() for axis in EXPONENTS)
     styles = ("solid", (0, (4, 2)), (0, (1, 1.5)))
     for axes, (title, loss) in zip(grid[0], panels, strict=True):

@@ -58,7 +58,8 @@ def test_the_quick_scale_is_planned_without_compiling():
     for grid in STUDY.grids("quick").values():
         plan = js.plan(grid)
         assert plan.n_runs in (32, 64)
-        assert plan.seconds < 20
+        assert plan.n_programs == 1
+        assert plan.own_flops < 1e11  # seconds of a core
 
 
 def runs_of(grid, exponent_of):
@@ -124,6 +125,9 @@ def test_the_page_is_made_of_what_has_ended(runs, tmp_path, monkeypatch):
     done = {name: run for name, run in runs.items() if name != "adam-control"}
     monkeypatch.setattr(site, "ended", lambda *_: done.items())
     site.reduce(tmp_path, "paper")
+    monkeypatch.setattr(site, "FIGURES", tmp_path)
+    site.draw()
+    assert (tmp_path / "atlas_local.png").stat().st_size > 5000
     text = site.part()
     assert text.startswith("3 setups of 51: the run has not ended, N = 64, 316 steps.")
     assert "*about 1 for all data* 2, *no* 4" in text
