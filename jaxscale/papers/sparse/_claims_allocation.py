@@ -44,11 +44,11 @@ def plane_claims(frontier: Frontier, alpha: float, gamma: float) -> list[Claim]:
 
 
 def relu_plane_claims(
-    frontier: Frontier, alpha: float, gamma: float, ridge: str = "the best ridge"
+    frontier: Frontier, alpha: float, gamma: float, ridge: str, name: str = "relu-plane"
 ) -> list[Claim]:
     """`plane_claims` of ReLU features, which have no closed form."""
     return _growth(
-        frontier, alpha, gamma, "relu-plane" if ridge == "the best ridge" else "relu-ridgeless",
+        frontier, alpha, gamma, name,
         f"with ReLU features too, on a plane of simulated losses with {ridge}", 0.1,
         "ReLU lowers the dense parameter exponent from 1 to 0.75, which alone raises that of $N*$ "
         "by 0.06; the 1/2 of dense inputs stays outside", TRIAL,

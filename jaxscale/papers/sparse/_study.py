@@ -73,8 +73,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         *claims_descent.instability_claims(counts, alpha, gamma),
         *claims_relu.nonlinear_claims(relu),
         *claims_relu.relu_parameter_claims(relu_few),
-        *(c for at, f in relu_planes.items() for c in claims_allocation.relu_plane_claims(f, *at)),
-        *_ridgeless_claims(relu_plane),
+        *_relu_claims(relu_plane, relu_planes),
     ]
     own = exponents_of(system_of(peak, RandomFeatureRegression))
     frontier = frontiers[own["spectrum_exponent"], own["sparsity_exponent"]]
@@ -120,13 +119,17 @@ def _planes(runs: "xarray.Dataset") -> Frontiers:
     return {(alpha, g): measure_plane(loss) for g, loss in zip(gammas, losses, strict=True)}
 
 
-def _ridgeless_claims(runs: "xarray.Dataset") -> list[Claim]:
-    """Claims of ReLU features with hardly a ridge, where that was run."""
+def _relu_claims(runs: "xarray.Dataset", planes: Frontiers) -> list[Claim]:
+    """Claims of ReLU features, also with hardly a ridge where that was run."""
+    of_plane = claims_allocation.relu_plane_claims
     if STRENGTH not in runs.dims:
-        return []
-    planes = _planes(runs.sel({STRENGTH: RIDGELESS}))
-    of_plane, ridge = claims_allocation.relu_plane_claims, f"a ridge of only {RIDGELESS:g}"
-    return [c for at, f in planes.items() for c in of_plane(f, *at, ridge)]
+        strength = system_of(runs, RandomFeatureRegression).solver.strength  # pyright: ignore
+        return [c for at, f in planes.items() for c in of_plane(f, *at, f"a ridge of {strength:g}")]
+    ridge, least = f"a ridge of only {RIDGELESS:g}", _planes(runs.sel({STRENGTH: RIDGELESS}))
+    return [
+        *(c for at, f in planes.items() for c in of_plane(f, *at, "the best ridge")),
+        *(c for at, f in least.items() for c in of_plane(f, *at, ridge, "relu-ridgeless")),
+    ]
 
 
 def frontier_table(frontiers: Frontiers) -> Table:
