@@ -36,13 +36,17 @@ SET_STREAM = 0
 
 
 class ProductState(eqx.Module):
-    """Skill shares of the data (`P_k`, or `d_k/D`), the factors `a` and `b`, and the step."""
+    """Skill shares of the data (`P_k`, or `d_k/D`), the factors `a = b`, and the step."""
 
     share: Float[Array, " k"]
     probability: Float[Array, " k"]
     a: Float[Array, " k"]
-    b: Float[Array, " k"]
     count: Int[Array, ""]
+
+    @property
+    def b(self) -> Float[Array, " k"]:
+        """The other factor: it starts as `a` and has its gradient, so it equals it bit for bit."""
+        return self.a
 
 
 class MultilinearSkills(AbstractTrainedSystem):
@@ -117,15 +121,18 @@ class MultilinearSkills(AbstractTrainedSystem):
         if self.n_parameters is not None:
             rank = jnp.arange(1, self.n_skills + 1, dtype=jnp.int32)
             start = jnp.where(rank <= self.n_parameters, start, jnp.zeros_like(start))
-        return ProductState(share, skills.probability, start, start, jnp.zeros((), jnp.int32))
+        return ProductState(share, skills.probability, start, jnp.zeros((), jnp.int32))
 
     def step(self, state: ProductState, key: Key[Array, ""]) -> ProductState:
-        """One step of gradient descent on the loss over the data; uses no randomness."""
+        """One step of gradient descent on the loss over the data; uses no randomness.
+
+        Only `a` is computed: two factors would take twice the memory traffic, which is the time.
+        """
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
         rate = jnp.asarray(self.learning_rate) * factor
         pull = rate * state.share * (self.target_scale - state.a * state.b)
-        a, b = state.a + pull * state.b, state.b + pull * state.a
-        return ProductState(state.share, state.probability, a, b, state.count + 1)
+        a = state.a + pull * state.b
+        return ProductState(state.share, state.probability, a, state.count + 1)
 
     def observe(self, state: ProductState) -> Observables:
         """`R_k = a_k b_k` and the population losses."""
@@ -164,7 +171,7 @@ class MultilinearSkills(AbstractTrainedSystem):
         }
 
     def work(self) -> Work:
-        """A dozen operations per skill and step; samples of a finite set are counted in blocks."""
+        """Time of a dozen operations per skill and step; a finite set is counted in blocks."""
         counting = 7.0 * COUNT_BLOCK if isinstance(self.data, FiniteSet) else 0.0
         return Work(
             flops=12.0 * self.n_skills * self.n_steps,

@@ -40,6 +40,19 @@ def test_observables_are_consistent():
     np.testing.assert_allclose(out["loss"], out["skill_loss"] @ p, rtol=1e-5)
 
 
+def test_the_factors_are_those_of_gradient_descent_on_both():
+    system = MultilinearSkills(n_skills=6, n_steps=50, record=[0, 1, 50], target_scale=2.0)
+    out = eqx.filter_jit(system.simulate)(jax.random.key(0))
+    p = np.arange(1.0, 7) ** -1.6
+    a = b = np.full(6, 0.1)
+    expected = {0: a * b}
+    for step in range(1, 51):
+        pull = 0.1 * p / p.sum() * (2.0 - a * b)
+        a, b = a + pull * b, b + pull * a
+        expected[step] = a * b
+    np.testing.assert_allclose(out["skill_strength"], [expected[t] for t in (0, 1, 50)], rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def sampled():
     """64 runs at three sizes of the data set: the grid and the runs."""
