@@ -123,6 +123,7 @@ class Work(eqx.Module):
     - `draws`: numbers drawn or gathered for the batches of all steps.
     - `traffic_floats`: floats that all steps move between an accelerator and its memory; by default
       6 times `working_floats` in every step, as it was counted for networks and students.
+    - `kernels`: loops over arrays in a step, each of which a CPU has to start.
     """
 
     flops: float
@@ -132,6 +133,7 @@ class Work(eqx.Module):
     branches: bool = False
     draws: float = 0.0
     traffic_floats: float | None = None
+    kernels: float = 10.0
 
     def __check_init__(self):
         if self.traffic_floats is None:

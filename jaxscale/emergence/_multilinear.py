@@ -45,7 +45,7 @@ class ProductState(eqx.Module):
 
     @property
     def b(self) -> Float[Array, " k"]:
-        """The other factor: it starts as `a` and has its gradient, so it equals it bit for bit."""
+        """The other factor: it starts as `a` and has its gradient, so it stays equal to it."""
         return self.a
 
 
@@ -171,13 +171,14 @@ class MultilinearSkills(AbstractTrainedSystem):
         }
 
     def work(self) -> Work:
-        """Time of a dozen operations per skill and step; a finite set is counted in blocks."""
+        """Six operations per skill and step, in one loop; a finite set is counted in blocks."""
         counting = 7.0 * COUNT_BLOCK if isinstance(self.data, FiniteSet) else 0.0
         return Work(
-            flops=12.0 * self.n_skills * self.n_steps,
+            flops=6.0 * self.n_skills * self.n_steps,
             working_floats=6.0 * self.n_skills,
             resident_floats=16.0 * self.n_skills + counting,
             n_steps=self.n_steps,
+            kernels=1,
         )
 
     def warnings(self) -> list[str]:

@@ -20,7 +20,7 @@ CPU_SLICE_ABOVE_BYTES, CPU_SLICE_BYTES = 4_000_000, 1_000_000
 CPU_FLOPS = 45e9
 # reached on an H200: 8 to 21 of 67 TFLOP/s by networks of width 16 to 1000; bandwidth by a copy
 REACHED_FLOPS, REACHED_BANDWIDTH = 12 / 67, 0.74
-CPU_STEP_SECONDS, GPU_STEP_SECONDS = 5e-6, 40e-6  # of a group: dispatch, launches
+CPU_KERNEL_SECONDS, GPU_STEP_SECONDS = 0.5e-6, 40e-6  # of a group: dispatch, launches
 CPU_DRAW_SECONDS = 6.5e-9
 CPU_SOLVER_SECONDS = 150e-6  # of a run that calls factorisations: small ones and the branches
 CHUNK_SECONDS = 5.0
@@ -215,8 +215,9 @@ def seconds_by_cause(system: AbstractSystem, group: int, target: Target) -> dict
     if target.is_host:
         solver = CPU_SOLVER_SECONDS if work.branches else 0.0
         other = CPU_DRAW_SECONDS * work.draws + solver
-        flops, step = CPU_FLOPS * 4 / itemsize(system), CPU_STEP_SECONDS
-        return {"flops": work.flops / flops + other, "launches": step * work.n_steps / group}
+        computing = work.flops / (CPU_FLOPS * 4 / itemsize(system)) + other
+        step = CPU_KERNEL_SECONDS * work.kernels
+        return {"flops": computing, "launches": step * work.n_steps / group}
     least = least_seconds(system, target)
     return {
         "flops": least["flops"] / REACHED_FLOPS,

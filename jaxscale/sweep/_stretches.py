@@ -235,21 +235,17 @@ class Form:
     @classmethod
     def of(cls, make: Callable[..., Training], *arguments: Any) -> "Form":
         """The form of what `make` returns."""
-        paths: list[str] = []
-        generators: list[Any] = []
+        form: list[Any] = []  # tree, paths and generators, once they are traced
 
         def data(*arguments: Any) -> Any:
             training = make(*arguments)
-            leaves = jax.tree.leaves(dataclasses.replace(training, history={}))
-            generators[:] = [jr.key_impl(leaf) if _is_key(leaf) else None for leaf in leaves]
+            leaves, tree = jax.tree.flatten(dataclasses.replace(training, history={}))
+            generators = tuple(jr.key_impl(leaf) if _is_key(leaf) else None for leaf in leaves)
             by_path, history = to_data(training)
-            paths[:] = by_path
+            form[:] = tree, tuple(by_path), generators
             return by_path, history
 
-        like = jax.eval_shape(make, *arguments)
-        tree = jax.tree.structure(dataclasses.replace(like, history={}))
-        shapes = jax.eval_shape(data, *arguments)
-        return cls(shapes, tree, tuple(paths), tuple(generators))
+        return cls(jax.eval_shape(data, *arguments), *form)
 
     def training(self, data: Any) -> Training:
         """The `Training` that these data are made of."""

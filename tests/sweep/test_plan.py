@@ -310,8 +310,18 @@ def test_draws_doubles_and_factorisations_take_time_on_a_cpu(monkeypatch):
 
     double = js.replace(SMALL, "dtype", "float64")
     assert seconds(double) == pytest.approx(seconds(SMALL) + SMALL.work().flops / bucket.CPU_FLOPS)
-    for name in ("CPU_DRAW_SECONDS", "CPU_SOLVER_SECONDS"):
-        system = NETWORK if name == "CPU_DRAW_SECONDS" else regression()
+    costly = {"CPU_DRAW_SECONDS": NETWORK, "CPU_SOLVER_SECONDS": regression()}
+    for name, system in costly.items():
         before = seconds(system)
         monkeypatch.setattr(bucket, name, 0.0)
         assert seconds(system) < before
+
+
+def test_a_step_of_one_kernel_is_started_in_a_tenth_of_the_time():
+    system = MultilinearSkills(n_skills=10)
+    causes = bucket.seconds_by_cause(system, 1, Target.named("cpu"))
+    other = bucket.seconds_by_cause(
+        js.replace(NETWORK, "n_steps", system.n_steps), 1, Target.named("cpu")
+    )
+    assert causes["launches"] == pytest.approx(0.1 * other["launches"])
+    assert causes["launches"] > causes["flops"]
