@@ -5,6 +5,7 @@ is written at once: memory against the plan, and kernels and HBM traffic of a st
 """
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
@@ -36,6 +37,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@functools.cache
 def programs() -> dict[str, js.Grid]:
     """A grid of each kind of program, of the sizes that users sweep."""
     sparse, superposition = js.sparse, js.superposition

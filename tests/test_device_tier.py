@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from kinds import KINDS
 from systems import SYSTEMS
 
@@ -26,6 +28,21 @@ def test_every_part_that_a_system_may_have_is_in_some_system():
     assert set().union(*map(classes_in, (SYSTEMS | KINDS).values())) == parts
 
 
+def test_tests_of_the_device_ask_for_no_workers(pytestconfig):
+    """Before pytest-xdist reads their number: of two hooks, the later in the list is first."""
+    option = SimpleNamespace(markexpr="gpu and not slow", numprocesses=2)
+    hooks = pytestconfig.pluginmanager.hook.pytest_cmdline_main.get_hookimpls()
+    names = [hook.plugin_name for hook in hooks]
+    ours = next(i for i, hook in enumerate(hooks) if hasattr(hook.plugin, "needs_a_device"))
+    assert "xdist" in names[:ours]
+    hooks[ours].function(SimpleNamespace(option=option))
+    assert option.numprocesses == 0
+    option.markexpr, option.numprocesses = "not gpu", 2
+    hooks[ours].function(SimpleNamespace(option=option))
+    assert option.numprocesses == 2
+
+
+@pytest.mark.slow  # the same, seen from outside
 def test_tests_of_the_device_start_no_workers():
     file = Path(__file__).with_name("test_gpu.py")
     command = [sys.executable, "-m", "pytest", str(file), "-m", "gpu", "-k", "every_device"]

@@ -456,7 +456,7 @@ def test_an_executor_finishes_runs_before_it_begins_others(tmp_path, monkeypatch
 
     monkeypatch.setattr(States, "write", counted)
     monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)
-    plan = js.plan(GRID.longer(60), checkpoint_seconds=1e-9, max_runs_per_chunk=2)
+    plan = js.plan(GRID, checkpoint_seconds=1e-9, max_runs_per_chunk=2)
     assert plan.buckets[0].n_chunks >= 3
     with ThreadPoolExecutor(1) as executor:
         js.run(plan, store=tmp_path / "s.zarr", executor=executor, progress=False)
