@@ -12,35 +12,36 @@ import jaxscale as js
 from jaxscale._compilation import _prune
 
 SCRIPT = """
-import json, sys
+import json, os, sys
 sys.modules["filelock"] = None  # JAX bounds its folder only with it, which users need not have
 
 import jax
+import xarray
 import jaxscale as js
 
+other = os.fork() if sys.argv[2:] == ["two"] else 0  # JAX has not started
 js.use_all_cores(2)
 folder = js.keep_compiled(sys.argv[1])
 events = []
 jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition("/")[2]))
 system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
 loss = js.run(js.Grid(system, {"learning_rate": [0.1, 0.2]}, seeds=2))["loss"].values.tolist()
-print(json.dumps([str(folder), events.count("cache_hits"), loss]))
+print(json.dumps([str(folder), events.count("cache_hits"), loss]), flush=True)
+if other:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 """
 
 
-def start(folder):
+def processes(folder, *two):
+    """What each of the processes says in its last line; and their errors."""
     own = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder)],
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder), *two],
         env={**own, "JAX_ENABLE_COMPILATION_CACHE": "true"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-
-
-def finish(process):
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return *json.loads(out.splitlines()[-1]), errors
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
 @pytest.fixture
@@ -59,8 +60,9 @@ def switched_off():
 
 
 def test_two_processes_at_once_and_the_next_one_loads(tmp_path):
-    first = [finish(p) for p in [start(tmp_path / "a"), start(tmp_path / "a")]]
-    folder, hits, loss, errors = finish(start(tmp_path / "a"))
+    first, _ = processes(tmp_path / "a", "two")
+    ((folder, hits, loss),), errors = processes(tmp_path / "a")
+    assert len(first) == 2
     assert folder == str(tmp_path / "a")
     assert hits > 0
     assert all(loss == one[2] for one in first)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE_THEORY = ROOT / "docs" / "_made" / "theory.md"
-SECONDS = 180
+SECONDS = 360
 pytestmark = pytest.mark.slow  # it takes half a minute
 
 sphinx = pytest.importorskip("sphinx", reason="the site needs the extra docs")
