@@ -69,7 +69,13 @@ def test_the_scale_of_the_paper_says_first_what_it_is_and_needs(
     cli.reproduce("sparse", "full")  # the old name
     out, err = capsys.readouterr()
     assert err == "warning: --scale full is deprecated, use --scale paper\n"
-    order = ["Of sparse: our own sizes.", "toy: Grid(", "needed: ", "This is long", "toy: 1 runs in"]
+    order = [
+        "Of sparse: our own sizes.",
+        "toy: Grid(",
+        "needed: ",
+        "This is long",
+        "toy: 1 runs in",
+    ]
     places = [out.index(text) for text in order]
     assert places == sorted(places)
     assert (tmp_path / "jaxscale-sparse-paper" / "report.html").exists()
