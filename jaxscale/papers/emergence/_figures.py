@@ -46,9 +46,10 @@ def skill_curves(
         draw.band(axes, strength.sel(skill=skill), dim, color, name, log=False)
         if expected is not None:
             draw.dashed(axes, expected[dim], expected.sel(skill=skill), color, name)
-        x = float(np.nanmean(measured[:, i]))
-        if np.isfinite(x):
-            axes.annotate(name, (x, 1.06), color=color, fontsize=8, ha="center")
+        emerged = measured[np.isfinite(measured[:, i]), i]
+        if emerged.size:
+            at = (float(emerged.mean()), 1.06)
+            axes.annotate(name, at, color=color, fontsize=8, ha="center")
     if dim == "step":
         axes.set_xlim(float(np.nanmin(measured)) / 4, 1.1 * float(strength["step"][-1]))
     draw.log_axis(axes, "x")

@@ -36,7 +36,6 @@ def transformer_results(name: str, runs: "xarray.Dataset", captions: dict[str, s
         {name: transformer_figure(strength, half, claim.predicted)},
         {name: captions["transformer"]},
         n_seeds=runs.sizes["seed"],
-        exponent=claim.measured,
     )
     return Conclusion(
         [claim], figures, {name: {"half_point_per_seed": plain(np.asarray(half))}}, []
