@@ -158,7 +158,10 @@ def test_info(command):
         (["plan", "emergence_time", "--set", "optimizer={type='Adm'}"], ADAM),
         (["plan", "emergence_time", "--set", "optimizer=Adm"], ADAM),
         (["plan", "emergence_time", "--axis", "optimizer=Sgd,Adm"], ADAM),
-        (["plan", "emergence_time", "--set", "optimizer=3"], ["must be one of Sgd, Adam, AdamW, Optax"]),
+        (
+            ["plan", "emergence_time", "--set", "optimizer=3"],
+            ["must be one of Sgd, Adam, AdamW, Optax"],
+        ),
         (["plan", "emergence_data", "--set", "n_steps=10"], ["give `record`, too", "[0, 10]"]),
         (["plan", "SWEEP", "--memory", "-5"], ["`memory`", "got -5.0."]),
         (
