@@ -28,6 +28,7 @@
 # Neither $a$ nor $b$ is in it. So the loss falls about as $1/t$ *if interference is most of it*.
 
 # %%
+from importlib.resources import files
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -222,7 +223,7 @@ print(f"largest minus smallest exponent: {max(exponents) - min(exponents):.2f}")
 # data below 0.3.
 
 # %%
-FILE = Path(js.__file__).parents[1] / "benchmarks/results/papers/atlas/map.nc"
+FILE = Path(str(files("jaxscale"))).parent / "benchmarks/results/papers/atlas/map.nc"
 atlas = xarray.load_dataset(FILE, engine="scipy")
 data = ["frequency_exponent", "importance_exponent"]
 mean = atlas.exponent.mean(data, skipna=False)
