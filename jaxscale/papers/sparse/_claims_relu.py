@@ -70,8 +70,8 @@ def relu_parameter_claims(runs: "xarray.Dataset") -> list[Claim]:
     return [
         Claim.from_seeds(
             f"relu-parameters-{gamma:g}",
-            f"with ReLU features, too, sparse and dense inputs have one parameter exponent (alpha "
-            f"= 1, $gamma = {gamma:g}$; dense: $N^{dense.mean():.2f}$): their difference is 0",
+            "with ReLU features, too, sparse and dense inputs have one parameter exponent "
+            f"($alpha = 1$, $gamma = {gamma:g}$; dense: {dense.mean():.2f}): their difference is 0",
             PAPER,
             predicted=0.0,
             values=sparse - dense,
