@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+SYSTEMS = ("emergence", "sparse", "superposition", "atlas")
+
 
 def verdicts(folder: Path) -> dict[str, str]:
     """Return the verdict of every claim, and print how many agree."""
@@ -52,6 +54,7 @@ def check_sparse(folder: Path) -> None:
     check_agree(claims, {
         "data-1-2", "data-0.5-3", "peak-sparse", "peak-dense", "frontier-data-first-1-2",
         "descent-ratio-1", "instability-samples", "instability-ratio", "relu-sparse",
+        "plane-D-1-2", "relu-plane-D-1-2",
     })  # fmt: skip
     check_ok(folder)
 
@@ -85,7 +88,7 @@ def check_recorded(system: str, claims: list[dict]) -> None:
 def check_page(folder: Path) -> None:
     """Check the page of all systems: complete, and loads nothing from elsewhere."""
     page = (folder / "report.html").read_text()
-    for system in ("emergence", "sparse", "superposition"):
+    for system in SYSTEMS:
         assert f'<section id="{system}">' in page, system
         assert (folder / system / "report.html").stat().st_size > 0, system
         claims = json.loads((folder / system / "claims.json").read_text())
@@ -101,7 +104,7 @@ def check_page(folder: Path) -> None:
     assert all(link.startswith("https://arxiv.org/abs/") for link in links - files), links
     assert len(files) >= 45, files  # every figure as SVG, PNG and CSV
     assert len(page) < 15e6, len(page)
-    print(f"one page of {len(page) / 1e6:.1f} MB with every claim of the three systems")
+    print(f"one page of {len(page) / 1e6:.1f} MB with every claim of every study")
 
 
 if __name__ == "__main__":
