@@ -148,7 +148,7 @@ def test_command_lines_plan(line, capsys, monkeypatch):
     arguments = re.sub(
         r" --(store|figure|calibrate|where) \S+", "", line.replace("run ", "plan ", 1)
     )
-    monkeypatch.setattr("sys.argv", ["jaxscale", *shlex.split(arguments)])
+    monkeypatch.setattr("sys.argv", ["jaxscale", *shlex.split(arguments, comments=True)])
     with pytest.raises(SystemExit) as done:
         js.cli.main()
     assert not done.value.code

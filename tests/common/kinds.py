@@ -38,6 +38,13 @@ KINDS = {
         schedule=js.TwoDrops(), data=emergence.FiniteSet(n_samples=300),
         regime=emergence.DataLimited(),
     ),
+    "conventions of the authors of emergence": network(
+        skills=emergence.ShuffledSkills(), strength=emergence.Covariance(),
+    ),
+    "transformer that reads every token": emergence.ParityTransformer(
+        n_skills=3, n_bits=6, skill_size=2, n_heads=2, width=8, mlp_width=16, n_steps=50,
+        batch_size=32, n_evaluation=64, record=[0, 50], readout=emergence.EveryToken(),
+    ),
     "evaluation of many skills": network(n_skills=40, n_bits=120, n_evaluation=2048),
     "inputs as features": regression(
         n_features=None, features=sparse.Identity(), solver=sparse.Ridge(strength=1e-2)

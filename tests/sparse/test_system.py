@@ -426,10 +426,10 @@ def test_work_grows_with_every_size():
         assert large.resident_floats > small.resident_floats
 
 
-def test_work_of_few_nonlinear_features_grows_with_the_samples_and_not_with_their_square():
-    fields = {**GOOD, "n_features": 16, "features": Relu(), "n_evaluation": 64}
-    one, two = (RandomFeatureRegression(**{**fields, "n_samples": d}).work() for d in (4096, 8192))
-    assert 1.8 < two.flops / one.flops < 2.6
+def test_work_of_few_nonlinear_features_holds_no_factorisation_of_the_size_of_the_samples():
+    n, d = 16, 8192
+    fields = {**GOOD, "n_features": n, "n_samples": d, "features": Relu(), "n_evaluation": 64}
+    assert RandomFeatureRegression(**fields).work().flops < 30 * d**2 * n / 10
 
 
 @pytest.mark.slow

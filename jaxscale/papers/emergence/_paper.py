@@ -173,8 +173,8 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
         name: str, statement: str, margin: tuple[float, str], reached: Any = True, **values: Any
     ) -> None:
         what = (f"{label}-{name}", statement, f"{PAPER}, section 5 and its public code")
-        said = {"reason": margin[1], "margin_fixed": FIXED, "out_of_range": not reached}
-        claims.append(Claim.from_seeds(*what, margin=margin[0], **said, **values))
+        said = {"margin": margin[0], "reason": margin[1], "out_of_range": not reached}
+        claims.append(Claim.from_seeds(*what, margin_fixed=FIXED, **said, **values))
 
     if regime != "width":  # of narrow networks a single run may miss a skill
         last = score.strength.isel({runs.dim: -1, "skill": within})
@@ -219,7 +219,7 @@ def paper_claims(score: PaperScore, label: str) -> list[Claim]:
 def half_point_table(name: str, score: PaperScore) -> Table:
     """Half points of the mean curve, and by formula with the authors' number and a fitted one."""
     half, fitted, published = score.runs.measured[0], score.runs.predicted[0], score.published
-    symbol = CALIBRATED[score.regime].symbol.strip("$")
+    symbol = CALIBRATED[score.regime].symbol[1:-1]  # without the marks of a formula
     units = ".1f" if score.regime == "width" else ",.0f"
     rows = {
         "measured": (half, units),
