@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from scipy import optimize
 
 import jaxscale as js
@@ -119,9 +120,11 @@ def test_plain_data_and_text(fitted, tmp_path):
 
 def test_bad_input():
     n, d, loss = _runs(20)
-    for bad in (loss * -1, np.where(np.arange(20) > 4, np.nan, loss), loss[:9]):
+    for bad in (loss * -1, np.where(np.arange(20) > 4, np.nan, loss)):
         with pytest.raises(ValueError, match="`loss`"):
             js.fit_loss_surface(n, d, bad)
+    with pytest.raises((ValueError, TypeCheckError), match="loss"):
+        js.fit_loss_surface(n, d, loss[:9])
     for name, columns in {
         "n_parameters": (1 + 0 * n, d, loss), "n_tokens": (n, 1 + 0 * d, loss),
         "loss": (n, d, 1 + 0 * loss),
