@@ -6,10 +6,15 @@ writes every figure to `docs/figures` as a small PNG.
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 
+from jaxscale.report._save import save
+from jaxscale.report._study import Figure
+
+FIGURES = Path(__file__).resolve().parent / "figures"
 PAPERS = ("emergence", "sparse", "superposition")
 WIDTH = 1400  # pixels, at most
 
@@ -17,11 +22,18 @@ WIDTH = 1400  # pixels, at most
 def main(folder: Path) -> None:
     """Simulate, draw, and write the pictures with a palette of 128 colours."""
     subprocess.run(["jaxscale", "reproduce", "all", "--out", str(folder)], check=True)
-    target = Path(__file__).resolve().parent / "figures"
     for paper in PAPERS:
         for source in sorted((folder / paper / "figures").glob("*.png")):
             name = source.name if source.name.startswith(paper) else f"{paper}_{source.name}"
-            shrink(source, target / name)
+            shrink(source, FIGURES / name)
+
+
+def draw_small(figures: list[Figure]) -> None:
+    """Draw figures as small pictures of the site."""
+    with tempfile.TemporaryDirectory() as folder:
+        for figure in figures:
+            save(figure.drawing, Path(folder), figure.name)
+            shrink(Path(folder, f"{figure.name}.png"), FIGURES / f"{figure.name}.png")
 
 
 def shrink(source: Path, target: Path) -> None:

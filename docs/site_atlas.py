@@ -7,7 +7,6 @@ computes claims and verdicts.
 """
 
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,18 +14,15 @@ from pathlib import Path
 import xarray
 
 import jaxscale as js
-from jaxscale._table import Table
 from jaxscale._text import without_marks
 from jaxscale.papers.atlas._claims import atlas_claims
 from jaxscale.papers.atlas._reduced import cells_of, measure_atlas, read_atlas, write_atlas
 from jaxscale.papers.atlas._setups import builders
 from jaxscale.papers.atlas._study import figures_of, multiplicity, tables_of
 from jaxscale.papers.atlas._verdicts import Kind
-from jaxscale.report._save import save
 
 HERE = Path(__file__).resolve().parent
 REDUCED = HERE.parent / "benchmarks" / "results" / "papers" / "atlas" / "map.nc"
-FIGURES = HERE / "figures"
 
 
 def ended(folder: Path, scale: str) -> Iterator[tuple[str, xarray.Dataset]]:
@@ -49,17 +45,14 @@ def reduce(folder: Path, scale: str) -> None:
 
 def draw() -> None:
     """Draw the figures of the reduced atlas as small pictures."""
-    from draw_figures import shrink
+    from draw_figures import draw_small
 
-    with tempfile.TemporaryDirectory() as folder:
-        for figure in figures_of(read_atlas(REDUCED)):
-            save(figure.drawing, Path(folder), figure.name)
-            shrink(Path(folder, f"{figure.name}.png"), FIGURES / f"{figure.name}.png")
+    draw_small(figures_of(read_atlas(REDUCED)))
 
 
 def part() -> str:
     """Return the part of a page: how much was run, verdicts, figures, claims and tables."""
-    from site_papers import claim_lines
+    from site_papers import claim_lines, table_lines
 
     atlas = read_atlas(REDUCED)
     cells = cells_of(atlas)
@@ -73,7 +66,9 @@ def part() -> str:
     lines += [*claim_lines(claims), ":::", ""]
     for table in tables_of(atlas):
         lines += [f":::{{dropdown}} {table.title}", "", without_marks(table.note), ""]
-        lines += [*_table(table), ":::", ""]
+        names = [column.name or " " for column in table.columns]
+        lines += [*table_lines(names, ([cell.text for cell in row] for row in table.cells))]
+        lines += [":::", ""]
     return "\n".join(lines)
 
 
@@ -87,12 +82,6 @@ def _extent(atlas: xarray.Dataset) -> str:
         )
     rest = "" if run == planned else f" of {planned}: the run has not ended"
     return f"{run} setups{rest}, {size}."
-
-
-def _table(table: Table) -> list[str]:
-    names = [column.name or " " for column in table.columns]
-    rows = [[cell.text for cell in row] for row in table.cells]
-    return [f"| {' | '.join(r)} |" for r in (names, ["---"] * len(names), *rows)]
 
 
 if __name__ == "__main__":

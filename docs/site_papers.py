@@ -8,7 +8,7 @@ reduced before is evaluated again. The page is made from these files: it compute
 import json
 import math
 import sys
-import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,11 @@ import xarray
 
 import jaxscale as js
 from jaxscale.papers.emergence._study import evaluate
-from jaxscale.report._save import save
 from jaxscale.sweep._config import descriptions
 from jaxscale.sweep._predict import grid_of
 
 HERE = Path(__file__).resolve().parent
-RESULTS, FIGURES = HERE.parent / "benchmarks" / "results" / "papers", HERE / "figures"
+RESULTS = HERE.parent / "benchmarks" / "results" / "papers"
 SHOWN = {  # presets of the page in its order, and which records of their curves are kept
     "emergence_time_paper": 1,
     "emergence_one_skill_paper": 1,
@@ -56,7 +55,7 @@ def load(name: str) -> xarray.Dataset:
 
 def record(name: str) -> None:
     """Evaluate reduced results: claims and tables as JSON, the figure as a small picture."""
-    from draw_figures import shrink
+    from draw_figures import draw_small
 
     runs = load(name)
     conclusion = evaluate({name: runs})
@@ -64,10 +63,7 @@ def record(name: str) -> None:
         {"note": t.note, "header": [str(getattr(c, "name", c)) for c in t.header], "rows": t.rows}
         for t in conclusion.tables
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        for figure in conclusion.figures:
-            save(figure.drawing, Path(folder), figure.name)
-            shrink(Path(folder, f"{figure.name}.png"), FIGURES / f"{figure.name}.png")
+    draw_small(conclusion.figures)
     recorded = {
         "seeds": f"{runs.sizes['seed']} of {len(grid_of(runs).seeds)} seeds",
         "hours": round(float(runs.attrs["wall_seconds"]) / 3600, 2),
@@ -97,13 +93,15 @@ def experiments() -> str:
             parts += [f"![{texts[name]}](figures/{figure}.png)", "", caption, ""]
         parts += claim_lines([recorded_claim(values) for values in recorded["claims"]])
         for table in recorded["tables"]:
-            parts += ["", table["note"], "", f"| {' | '.join(table['header'])} |"]
-            parts += [
-                "|---" * len(table["header"]) + "|",
-                *(f"| {' | '.join(r)} |" for r in table["rows"]),
-            ]
+            parts += ["", table["note"], "", *table_lines(table["header"], table["rows"])]
         parts.append("")
     return "\n".join(parts)
+
+
+def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (header, *rows))
+    return [first, "|---" * len(header) + "|", *others]
 
 
 def claim_lines(claims: list[js.Claim]) -> list[str]:
@@ -113,18 +111,19 @@ def claim_lines(claims: list[js.Claim]) -> list[str]:
         form = ",.0f" if abs(value) >= 1000 else ".4g"
         return format(value, form) if math.isfinite(value) else "–"
 
-    lines = ["| claim | predicted | measured | 95 % interval | verdict | margin because |"]
-    lines += [f"{'|---' * 6}|"]
-    for c in claims:
-        interval = " to ".join(map(shown, c.interval))
-        cells = (
+    header = ("claim", "predicted", "measured", "95 % interval", "verdict", "margin because")
+    rows = [
+        (
             c.statement,
             f"{shown(c.predicted)} ± {shown(c.margin)}",
             shown(c.measured),
-            interval,
+            " to ".join(map(shown, c.interval)),
+            c.verdict,
+            c.reason,
         )
-        lines.append(f"| {' | '.join(cells)} | {c.verdict} | {c.reason} |")
-    return lines if claims else []
+        for c in claims
+    ]
+    return table_lines(header, rows) if claims else []
 
 
 if __name__ == "__main__":

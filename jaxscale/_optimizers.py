@@ -56,8 +56,8 @@ class Sgd(AbstractOptimizer):
 class Adam(AbstractOptimizer):
     """Adam with optax's conventions.
 
-    `weight_decay` times the parameters is added to the gradient, as in PyTorch's `Adam`; that of
-    AdamW, which decays the parameters themselves, is `Optax("adamw", weight_decay=...)`.
+    `weight_decay` times the parameters is added to the gradient, as in PyTorch's `Adam`; `AdamW`
+    decays matrices themselves, and `Optax("adamw", weight_decay=...)` all parameters.
 
     **Reference** Kingma and Ba 2015, arXiv 1412.6980.
     """

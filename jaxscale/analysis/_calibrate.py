@@ -133,9 +133,9 @@ def calibrate(
             warn_few_groups(data_sets.n_groups)
             again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
             resamples = np.where(status[..., None] == CONVERGED, again, np.nan)
-        delta = huber_delta(expand.residuals(result.z))
-    if isinstance(problem.loss, Huber):
-        delta[:] = np.nan
+        delta = np.full(len(result.z), np.nan)
+        if not isinstance(problem.loss, Huber):
+            delta = huber_delta(expand.residuals(result.z))
     warn_of(result, free, limits, ended, data_sets.labels)
     pick: Any = slice(None) if each else 0
     return Calibration(

@@ -74,9 +74,14 @@ def jackknife(
         shape = np.shape(estimate(values.fillna(1.0).mean("seed")))
         return np.full((n, *shape), np.nan)
     total = values.sum("seed", skipna=False)
-    of_all = np.asarray(estimate(total / n))
-    parts = [
-        np.asarray(estimate((total - values.isel({"seed": i}, drop=True)) / (n - 1)))
-        for i in range(n)
-    ]
-    return n * of_all - (n - 1) * np.stack(parts)
+    others = ((total - values.isel({"seed": i}, drop=True)) / (n - 1) for i in range(n))
+    return pseudo_values(np.stack([np.asarray(estimate(m)) for m in (total / n, *others)]))
+
+
+def pseudo_values(estimates: Float[np.ndarray, "r *p"]) -> Float[np.ndarray, "s *p"]:
+    """Jackknife values `n theta - (n - 1) theta_i` of an estimate from all n, then without each.
+
+    An estimate from all alone, of a single seed, is its own value.
+    """
+    n = len(estimates) - 1
+    return n * estimates[0] - (n - 1) * estimates[1:] if n else estimates

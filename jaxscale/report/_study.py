@@ -99,7 +99,8 @@ def reproduce(
 
     **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
     """
-    scale = _checked_scale(study, scale)
+    scale = _current(scale)
+    _check_scale(study, scale)
     return _carry_out(study, out, scale, console or Console(stderr=True))[0]
 
 
@@ -116,8 +117,9 @@ def reproduce_all(
     **Raises** `ValueError` for an unknown scale; at the end, the error of the first failed system.
     """
     console = console or Console(stderr=True)
-    scales = {_checked_scale(study, scale) for study in studies}
-    scale = scales.pop() if scales else scale
+    scale = _current(scale)
+    for study in studies:
+        _check_scale(study, scale)
     sections, failures = [], []
     for study in studies:
         try:
@@ -135,13 +137,17 @@ def reproduce_all(
         raise failures[0]
 
 
-def _checked_scale(study: Study, scale: str) -> str:
-    if scale == "full":
-        warn_deprecated('scale="full"', 'scale="paper"')
-        scale = "paper"
+def _current(scale: str) -> str:
+    """The scale by its present name."""
+    if scale != "full":
+        return scale
+    warn_deprecated('scale="full"', 'scale="paper"')
+    return "paper"
+
+
+def _check_scale(study: Study, scale: str) -> None:
     if scale not in study.presets:
         raise unknown("`scale`", scale, study.presets)
-    return scale
 
 
 def _show_plans(study: Study, plans: dict[str, Plan], console: Console) -> None:
@@ -156,8 +162,8 @@ def _show_plans(study: Study, plans: dict[str, Plan], console: Console) -> None:
     console.print(needs, highlight=False)
     if sum(plan.seconds for plan in plans.values()) > LONG:
         console.print(
-            "This is long. It may be stopped and started again; jaxscale run NAME runs one of them "
-            "alone, and jaxscale plan NAME --target h200 says its time on a GPU.",
+            "This is long. It may be stopped and started again; of presets, jaxscale run NAME runs "
+            "one alone, and jaxscale plan NAME --target h200 says its time on a GPU.",
             soft_wrap=True,
             highlight=False,
         )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT, Claim
 from jaxscale.papers._runs import BEFORE
 from jaxscale.papers.atlas._measures import student_interval
-from jaxscale.papers.atlas._setups import OPTIMIZERS, setup_of
+from jaxscale.papers.atlas._setups import setup_of
 from jaxscale.papers.atlas._verdicts import NEAR, SPREAD, falls, judge, over_data
 from jaxscale.papers.superposition._claims import PAPER
 
@@ -44,7 +44,7 @@ def cell_claims(name: str, crowding: float, windows: "xarray.Dataset") -> list[C
     away = (side * (mean - 1)).mean(axis=1) if cell.n_windows else none
     apart = spread.mean(axis=1) if cell.n_windows else none
     where = (
-        f"{OPTIMIZERS[setup.optimizer].text}, {setup.text}, N/K = {crowding:g}: over "
+        f"{setup.way.text}, {setup.text}, N/K = {crowding:g}: over "
         f"{cell.n_windows} windows of a decade in which the loss falls, "
     )
     share = f" (verdict {cell.kind}; about 1 for all data in {cell.one:.0%} of the windows)"

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
 from jaxscale.papers.atlas._measures import exponents
 from jaxscale.papers.atlas._reduced import cells_of
-from jaxscale.papers.atlas._setups import OPTIMIZERS, SETUPS, STRONGEST, setup_of
+from jaxscale.papers.atlas._setups import OPTIMIZERS, SETUPS, STRONGEST, setup_of, ways_of
 from jaxscale.papers.atlas._verdicts import MARKS, NEAR, Cell, Kind
 from jaxscale.papers.superposition._scores import EXPONENTS
 from jaxscale.report import _figures as draw
@@ -27,17 +28,18 @@ def map_figure(atlas: "xarray.Dataset") -> "matplotlib.figure.Figure":
     cells, colors = cells_of(atlas), Normalize(0.0, 2.0)
     run = set(atlas["setup"].values.tolist())
     names = [setup.name for setup in SETUPS if setup.name in run]
-    ways = [o for o in OPTIMIZERS if any(setup_of(n)[0].optimizer == o for n in names)]
-    groups = {o: [n for n in names if setup_of(n)[0].optimizer == o] for o in ways}
+    groups = {o: [n for n in names if setup_of(n)[0].optimizer == o] for o in ways_of(names)}
     height = 0.9 + 0.27 * max(map(len, groups.values()))
-    figure, grid = draw.new_figure(len(ways), size=(4.8, max(height, 2.2)))
+    figure, grid = draw.new_figure(len(groups), size=(4.8, max(height, 2.2)))
     crowdings = sorted({c for name, c in cells if name in names})
     for axes, (way, rows) in zip(grid[0], groups.items(), strict=True):
         shown = [[cells.get((name, c)) for c in crowdings] for name in rows[::-1]]
         _fill(axes, shown, colors)
         seeds = atlas["n_seeds"].sel(setup=rows[::-1]).values.tolist()
         texts = [setup_of(name)[0].text for name in rows[::-1]]
-        named = [t + ("" if s >= 8 else "*") for t, s in zip(texts, seeds, strict=True)]
+        named = [
+            t + ("" if s >= SEEDS_FOR_VERDICT else "*") for t, s in zip(texts, seeds, strict=True)
+        ]
         axes.set_yticks(range(len(rows)), named, fontsize=7)
         axes.set_xticks(range(len(crowdings)), [f"{c:g}" for c in crowdings])
         axes.set(xlabel="features per dimension N/K")

@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import stdtrit
 
+from jaxscale.analysis._jackknife import pseudo_values
 from jaxscale.papers._runs import system_of
-from jaxscale.papers.atlas._setups import Setup, rate_path
+from jaxscale.papers.atlas._setups import Setup
 from jaxscale.papers.superposition._scores import EXPONENTS, control_curve
 from jaxscale.superposition import TeacherStudent
 
@@ -76,12 +77,6 @@ def replicates(losses: Float[np.ndarray, "*p s t"]) -> Float[np.ndarray, "r *p t
     return np.stack(means)
 
 
-def pseudo_values(estimates: Float[np.ndarray, "r *p"]) -> Float[np.ndarray, "s *p"]:
-    """Jackknife values `n theta - (n - 1) theta_i` of estimates from `replicates`."""
-    n = len(estimates) - 1
-    return n * estimates[0] - (n - 1) * estimates[1:] if n else estimates
-
-
 def student_interval(
     values: Float[np.ndarray, "s *p"], level: float = 0.95
 ) -> tuple[Float[np.ndarray, "*p"], Float[np.ndarray, "*p"]]:
@@ -132,13 +127,13 @@ def time_to_equal_loss(curve: Curves, control: Curves, time: Float[np.ndarray, "
     return time_to(level, control, time) / time_to(level, curve, time)
 
 
-def mean_control(runs: "xarray.Dataset", trained: "xarray.Dataset | None") -> Any:
+def mean_control(setup: Setup, runs: "xarray.Dataset", trained: "xarray.Dataset | None") -> Any:
     """Losses without superposition on the records of `runs`, without seeds.
 
     The exact ones at the rates of the runs for SGD, else those of `trained`, the grid of the
     control, at the same rates.
     """
-    path = rate_path(system_of(runs, TeacherStudent))
+    path = setup.way.path
     if trained is not None:
         loss = trained["loss"].astype(float).mean("seed", skipna=False)
         return loss.sel({path: runs[path]}).expand_dims(latent_size=runs["latent_size"])
@@ -163,11 +158,6 @@ class Measured:
     control: Any
 
     @property
-    def path(self) -> str:
-        """Field of the rate."""
-        return rate_path(self.system)
-
-    @property
     def system(self) -> TeacherStudent:
         """The system that was run."""
         return system_of(self.runs, TeacherStudent)
@@ -176,7 +166,7 @@ class Measured:
         """Every measure of the grid, see `measure`."""
         import xarray
 
-        order = ("latent_size", self.path, *EXPONENTS)
+        order = ("latent_size", self.setup.way.path, *EXPONENTS)
         loss = self.runs["loss"].transpose(*order, "seed", "step").astype(float)
         means = replicates(loss.values)
         steps = np.asarray(self.runs["step"], float)
@@ -226,7 +216,7 @@ class Measured:
         made["n_seeds"] = self.runs.sizes["seed"]
         made["n_features"] = system.n_features
         made["bad_runs"] = int((self.runs["status"] != 0).sum())
-        made["rate_value"] = ("rate", np.asarray(self.runs[self.path], float))
+        made["rate_value"] = ("rate", np.asarray(self.runs[self.setup.way.path], float))
         return made.sortby("crowding")
 
     def _natural(self, means: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:

@@ -35,7 +35,7 @@ def measure_atlas(runs: "Mapping[str, xarray.Dataset]") -> "xarray.Dataset":
         setup, check = setup_of(name)
         trained = runs.get(control_name(setup.optimizer))
         missing = bool(check) or (trained is None and setup.optimizer != "sgd")
-        control = None if missing else mean_control(runs[name], trained)
+        control = None if missing else mean_control(setup, runs[name], trained)
         one = measure(setup, runs[name], control)
         measured.append(one if setup in LEADS else one.drop_vars(CURVES))
     atlas = xarray.concat(measured, "setup", join="outer", coords="minimal", compat="override")

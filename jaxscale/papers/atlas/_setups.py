@@ -23,12 +23,11 @@ the group's own code. Pretrained embeddings take 500 steps at 3e-3, a third of t
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jaxscale._optimizers import Adam, AdamW, Sgd
 from jaxscale._schedules import Constant, Cosine, TwoDrops, WarmUp
-from jaxscale._system import AbstractSystem
 from jaxscale.superposition import (
     Bernoulli,
     FreshBatches,
@@ -130,6 +129,11 @@ class Setup:
         return f"{self.optimizer}-{self.student}-{self.biases}"
 
     @property
+    def way(self) -> Way:
+        """How its weights are trained."""
+        return OPTIMIZERS[self.optimizer]
+
+    @property
     def text(self) -> str:
         """The setup in words."""
         return f"{STUDENTS[self.student][0]}, {BIASES[self.biases]}"
@@ -211,7 +215,7 @@ class Design:
 
     def grid_of(self, setup: Setup, **more: Any) -> Grid:
         """The grid of a setup."""
-        way = OPTIMIZERS[setup.optimizer]
+        way = setup.way
         bias = setup.biases != "none"
         scale = 1.0 if setup.biases == "random" else 0.0
         own = way.own if setup.biases == "own" else {}
@@ -273,13 +277,12 @@ def setup_of(name: str) -> tuple[Setup, str]:
     return Setup(optimizer, student, biases), "".join(check)
 
 
+def ways_of(names: Iterable[str]) -> list[str]:
+    """Ways to train of the setups of these grids, in the order of `OPTIMIZERS`."""
+    used = {setup_of(name)[0].optimizer for name in names}
+    return [way for way in OPTIMIZERS if way in used]
+
+
 def excluded_counts() -> dict[str, int]:
     """How many combinations are left out, by the reason."""
     return {why: sum(map(senseless, COMBINATIONS)) for why, senseless in EXCLUDED.items()}
-
-
-def rate_path(system: AbstractSystem) -> str:
-    """Field of the rates that the grid of a system sweeps."""
-    ways = OPTIMIZERS.values()
-    kind = type(system.optimizer)  # pyright: ignore
-    return next(way.path for way in ways if type(way.fields["optimizer"]) is kind)

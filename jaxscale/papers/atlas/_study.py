@@ -1,12 +1,13 @@
 """What `jaxscale reproduce atlas` runs, and how the map is evaluated."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jaxscale._table import Column, Table
 from jaxscale._text import number
+from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
 from jaxscale.analysis._plain import plain
 from jaxscale.papers._runs import study_text, with_captions
 from jaxscale.papers.atlas._claims import atlas_claims
@@ -20,14 +21,17 @@ from jaxscale.papers.atlas._setups import (
     excluded_counts,
     grids,
     setup_of,
+    ways_of,
 )
-from jaxscale.papers.atlas._verdicts import MARKS, Kind, controls_passing
+from jaxscale.papers.atlas._verdicts import MARKS, Cell, Kind, controls_passing
+from jaxscale.papers.superposition._scores import EXPONENTS
 from jaxscale.report._study import Conclusion, Figure, Study, statuses
 
 if TYPE_CHECKING:
     import xarray
 
 CAPTIONS, TEXT = study_text("atlas")
+Cells: TypeAlias = dict[tuple[str, float], Cell]
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
@@ -43,7 +47,7 @@ def figures_of(atlas: "xarray.Dataset") -> list[Figure]:
     drawings = {"atlas_map": map_figure(atlas), "atlas_local": local_figure(atlas)}
     values = {
         "multiplicity": multiplicity(atlas),
-        "setup": f"{OPTIMIZERS[STRONGEST.optimizer].text}, {STRONGEST.text}",
+        "setup": f"{STRONGEST.way.text}, {STRONGEST.text}",
         "rate": float(atlas["rate_value"].sel(setup=STRONGEST.name)[0]),
     }
     return with_captions(drawings, CAPTIONS, **values)
@@ -72,16 +76,16 @@ def scores_of(atlas: "xarray.Dataset") -> list[dict[str, Any]]:
 
 def tables_of(atlas: "xarray.Dataset") -> list[Table]:
     """Cells of every way to train, natural windows of the leads, and what is left out."""
-    names = atlas["setup"].values.tolist()
-    ways = [o for o in OPTIMIZERS if any(setup_of(n)[0].optimizer == o for n in names)]
-    tables = [cell_table(atlas, way) for way in ways]
-    return [*tables, natural_table(atlas), excluded_table()]
+    cells, looked = cells_of(atlas), multiplicity(atlas)
+    ways = ways_of(atlas["setup"].values.tolist())
+    tables = [cell_table(atlas, cells, way, looked) for way in ways]
+    return [*tables, natural_table(atlas, cells), excluded_table()]
 
 
-def cell_table(atlas: "xarray.Dataset", way: str) -> Table:
+def cell_table(atlas: "xarray.Dataset", cells: Cells, way: str, looked: str) -> Table:
     """Verdict, exponent, spread and shares of the setups of one way to train."""
     rows = []
-    for (name, crowding), cell in cells_of(atlas).items():
+    for (name, crowding), cell in cells.items():
         setup, check = setup_of(name)
         if setup.optimizer != way:
             continue
@@ -91,7 +95,7 @@ def cell_table(atlas: "xarray.Dataset", way: str) -> Table:
             (
                 f"{setup.text}{f' ({check})' if check else ''}",
                 f"{crowding:g}",
-                f"{MARKS[cell.kind]}{'' if seeds >= 8 else '*'}",
+                f"{MARKS[cell.kind]}{'' if seeds >= SEEDS_FOR_VERDICT else '*'}",
                 *(number(x, ".2f") for x in (cell.exponent, cell.spread, cell.alone)),
                 *(number(share, ".0%") for share in shares),
                 str(cell.n_windows),
@@ -106,22 +110,21 @@ def cell_table(atlas: "xarray.Dataset", way: str) -> Table:
         "data (one), that or compressed (less), about 1 by its intervals over seeds, too (sure); "
         "share of the pairs $(a, b)$ within 0.25 of 1; share of windows about 1 by the sum of the "
         f"rates (clock). ● {Kind.one}, ◐ {Kind.compressed}, – {Kind.flat}, * under eight seeds: no "
-        f"verdict. {multiplicity(atlas)}",
+        f"verdict. {looked}",
         header,
         tuple(rows),
     )
 
 
-def natural_table(atlas: "xarray.Dataset") -> Table:
+def natural_table(atlas: "xarray.Dataset", cells: Cells) -> Table:
     """Exponents from half the loss to ten floors, and times to equal loss, of the leads."""
     rows = []
-    axes = ("frequency_exponent", "importance_exponent")
-    for name, crowding in cells_of(atlas):
+    for name, crowding in cells:
         seeds = int(atlas["n_seeds"].sel(setup=name))
         at = atlas.sel(setup=name, crowding=crowding, rate=0)
-        values = at["natural"].transpose(*axes).values.ravel()
+        values = at["natural"].transpose(*EXPONENTS).values.ravel()
         good = values[np.isfinite(values)]
-        if seeds < 8 or setup_of(name)[1] or not good.size:
+        if seeds < SEEDS_FOR_VERDICT or setup_of(name)[1] or not good.size:
             continue
         sooner = at["sooner"].values.ravel()
         sooner = sooner[np.isfinite(sooner)]
@@ -130,7 +133,7 @@ def natural_table(atlas: "xarray.Dataset") -> Table:
         setup = setup_of(name)[0]
         rows.append(
             (
-                f"{OPTIMIZERS[setup.optimizer].text}, {setup.text}",
+                f"{setup.way.text}, {setup.text}",
                 f"{crowding:g}",
                 f"{good.mean():.2f}",
                 f"{np.ptp(good):.2f}",

@@ -16,6 +16,7 @@ from jaxscale._status import Status
 from jaxscale._table import Table
 from jaxscale._text import number
 from jaxscale.analysis._claim import Claim
+from jaxscale.analysis._jackknife import pseudo_values
 from jaxscale.analysis._plain import plain
 from jaxscale.emergence._system import ParityNetwork
 from jaxscale.papers.emergence._claims import PAPER
@@ -121,9 +122,8 @@ class PaperScore:
 
     def per_seed(self, rows: np.ndarray) -> np.ndarray:
         """The jackknife's pseudo-values of the seeds, from an estimate of every row."""
-        n = len(rows) - 1
         complete = np.isfinite(rows).all() and not self.n_failed
-        return n * rows[0] - (n - 1) * rows[1:] if complete else np.full(n, np.nan)
+        return pseudo_values(rows) if complete else np.full(len(rows) - 1, np.nan)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: numbers of the mean curve."""

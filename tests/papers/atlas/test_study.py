@@ -38,7 +38,7 @@ def test_every_setup_builds(setup):
     design = dataclasses.replace(setups.DESIGNS["paper"], crowdings=(2,), a=(1.5,), b=(0.5,))
     grid = design.grid_of(setup)
     assert len(grid.seeds) == (8 if setup in setups.LEADS else 3)
-    assert len(grid.axes[setups.rate_path(grid.system)]) == (1 if setup.student == "joint" else 2)
+    assert len(grid.axes[setup.way.path]) == (1 if setup.student == "joint" else 2)
     system = grid.system
     assert system.decoder.bias == (setup.biases != "none")
     own = [system.bias_learning_rate, system.bias_rate_factor]
@@ -125,7 +125,7 @@ def test_the_page_is_made_of_what_has_ended(runs, tmp_path, monkeypatch):
     done = {name: run for name, run in runs.items() if name != "adam-control"}
     monkeypatch.setattr(site, "ended", lambda *_: done.items())
     site.reduce(tmp_path, "paper")
-    monkeypatch.setattr(site, "FIGURES", tmp_path)
+    monkeypatch.setattr(importlib.import_module("draw_figures"), "FIGURES", tmp_path)
     site.draw()
     assert (tmp_path / "atlas_local.png").stat().st_size > 5000
     text = site.part()
