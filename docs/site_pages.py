@@ -276,7 +276,7 @@ def write_command_line() -> None:
         text.append("")
     config = importlib.import_module("jaxscale.sweep._config")
     text += ["## Presets\n", "Sweeps that `jaxscale plan` and `jaxscale run` take by name; where a"]
-    text += ["preset has a larger version, it is the name with `_full`.\n", "| | |", "|---|---|"]
+    text += ["preset has a larger version, it is the name with `_paper`.\n", "| | |", "|---|---|"]
     for name in config.preset_names():
         text.append(f"| `{name}` | {cell(config.read_toml(name).get('description', ''))} |")
     write("command_line.md", "\n".join([*text, ""]))

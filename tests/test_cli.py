@@ -280,7 +280,7 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(execute, "compute", stop)
-        patch.setattr(cli.os, "_exit", lambda code: sys.exit(f"left with {code}"))
+        patch.setattr(os, "_exit", lambda code: sys.exit(f"left with {code}"))
         code, _, err = command("run", sweep)
     assert code == "left with 130"
     assert err == "stopped; 0 of 4 runs are kept, the same command continues\n"

@@ -34,7 +34,7 @@ def public_names(root=ROOT):
     names = set()
     for path in root.rglob("*.py"):
         inner = path.relative_to(root)
-        if is_public(inner) and inner.name != "cli.py":
+        if is_public(inner) and inner.parts[0] != "cli":
             module = ".".join(["jaxscale", *inner.with_suffix("").parts]).removesuffix(".__init__")
             names |= {f"{module}.{name}" for name in names_of(path) if not name.startswith("_")}
     return sorted(names)

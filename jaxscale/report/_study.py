@@ -99,7 +99,7 @@ def reproduce(
 
     **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
     """
-    scale = _current(scale)
+    scale = current_scale(scale)
     _check_scale(study, scale)
     return _carry_out(study, out, scale, console or Console(stderr=True))[0]
 
@@ -117,7 +117,7 @@ def reproduce_all(
     **Raises** `ValueError` for an unknown scale; at the end, the error of the first failed system.
     """
     console = console or Console(stderr=True)
-    scale = _current(scale)
+    scale = current_scale(scale)
     for study in studies:
         _check_scale(study, scale)
     sections, failures = [], []
@@ -137,7 +137,7 @@ def reproduce_all(
         raise failures[0]
 
 
-def _current(scale: str) -> str:
+def current_scale(scale: str) -> str:
     """The scale by its present name."""
     if scale != "full":
         return scale

@@ -68,7 +68,7 @@ def test_the_scale_of_the_paper_says_first_what_it_is_and_needs(
     monkeypatch.chdir(tmp_path)
     cli.reproduce("sparse", "full")  # the old name
     out, err = capsys.readouterr()
-    assert err == "warning: --scale full is deprecated, use --scale paper\n"
+    assert err == 'warning: `scale="full"` is deprecated, use `scale="paper"`.\n'
     order = [
         "Of sparse: our own sizes.",
         "toy: Grid(",

@@ -1,0 +1,57 @@
+"""The command line: `jaxscale reproduce | run | plan | fit | surface | show | presets | info`."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from jaxscale.cli._fit import fit, surface
+from jaxscale.cli._reproduce import reproduce
+from jaxscale.cli._show import info, presets, show
+from jaxscale.cli._start import INTERRUPTED, leave
+from jaxscale.cli._sweep import plan, run
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Solvable models of neural scaling laws: simulation and closed-form theory.",
+)  # fmt: skip
+
+for command in (reproduce, run, plan, fit, surface, show, presets, info):
+    app.command()(command)
+
+
+def _print_version(asked: bool | None) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"jaxscale {version('jaxscale')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = None,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: one clear line and exit code 2 for an error, the traceback with `--debug`."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    warnings.filterwarnings("ignore", "stopped by Ctrl-C")  # `leave` says it
+    try:
+        app(arguments, prog_name="jaxscale")
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            leave("finished chunks are kept")
+        raise

@@ -1,0 +1,42 @@
+"""`jaxscale reproduce`: the claims of a paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxscale.cli._options import Devices, NoCache
+from jaxscale.cli._start import start, stop_on_signals, warnings_as_lines
+
+
+def reproduce(
+    system: Annotated[str, typer.Argument(help="emergence, sparse, superposition, atlas or all")],
+    scale: Annotated[
+        str, typer.Option(help="quick (a minute) or paper (what its authors ran).")
+    ] = "quick",
+    out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
+    devices: Devices = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Check the claims of a paper, or of all: simulate, compare with theory, write a report."""
+    start(devices, no_cache)
+    from rich.console import Console
+
+    from jaxscale._files import require_folder
+    from jaxscale._text import unknown
+    from jaxscale.papers import STUDIES
+    from jaxscale.report._study import current_scale, reproduce as reproduce_study, reproduce_all
+
+    if system not in (*STUDIES, "all"):
+        raise unknown("`system`", system, (*STUDIES, "all"))
+    with warnings_as_lines(DeprecationWarning):
+        scale = current_scale(scale)
+    stop_on_signals()
+    console = Console()
+    folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
+    require_folder("out", folder)
+    if system == "all":
+        reproduce_all(list(STUDIES.values()), folder, scale=scale, console=console)
+    else:
+        reproduce_study(STUDIES[system], folder, scale=scale, console=console).print(console)
+        console.print(f"report: {folder / 'report.html'}", soft_wrap=True)

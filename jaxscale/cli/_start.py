@@ -1,0 +1,66 @@
+"""What every command does: choose devices, print warnings as lines, stop on signals."""
+
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from jaxscale.cli._options import Texts
+
+INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
+
+
+def start(devices: int | None, no_cache: bool) -> None:
+    """Choose the devices and keep compiled programs on disk, before JAX starts.
+
+    There is one CPU device per core: a program spreads its runs over them.
+    """
+    from jaxscale._compilation import keep_compiled
+    from jaxscale._devices import use_all_cores
+
+    try:
+        use_all_cores(devices)
+    except ValueError as error:
+        if devices is not None:  # else the caller started JAX: its devices are what there is
+            raise ValueError(str(error).replace("`n_devices`", "`--devices`")) from None
+    if not no_cache:
+        with warnings_as_lines():
+            keep_compiled()
+
+
+def stop_on_signals() -> None:
+    """Stop as after Ctrl-C, keeping states, when a cluster ends the job; also in the background.
+
+    A background job of a script ignores Ctrl-C at first.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+@contextlib.contextmanager
+def warnings_as_lines(category: type[Warning] = UserWarning) -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", category)
+        yield
+    for warning in caught:
+        typer.echo(f"warning: {warning.message}", err=True)
+
+
+def leave(state: str) -> None:
+    """End at once after Ctrl-C: XLA may still compile in a thread, which breaks an orderly exit."""
+    typer.echo(f"stopped; {state}, the same command continues", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
+
+
+def import_modules(modules: Texts) -> None:
+    from jaxscale.sweep._config import import_from
+
+    for module in modules or ():
+        import_from(Path(), module, f"`import` {module!r}")

@@ -1,0 +1,230 @@
+"""`jaxscale run` and `jaxscale plan`: sweep files and presets."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jaxscale.cli._options import (
+    Axis,
+    Checkpoint,
+    Chunk,
+    Compiles,
+    Device,
+    Devices,
+    File,
+    Keep,
+    Longer,
+    Memory,
+    NoCache,
+    Programs,
+    Seeds,
+    Set,
+    Text,
+    Texts,
+)  # fmt: skip
+from jaxscale.cli._start import leave, start, stop_on_signals, warnings_as_lines
+
+if TYPE_CHECKING:
+    from jaxscale.sweep._plan import Options, Plan
+
+FIGURES = (".svg", ".pdf", ".png")
+
+
+def _options(
+    chunk: int | None,
+    programs: int | None,
+    compiles: int | None,
+    megabytes: float | None,
+    checkpoint_seconds: float,
+    keep_states: bool,
+) -> "Options":
+    """What the command line asks of the planner."""
+    from jaxscale.fields import as_real
+    from jaxscale.sweep._plan import Options
+
+    if compiles is not None:
+        if programs is not None:
+            raise ValueError("`--max-compiles` is the old name of `--max-programs`: give one.")
+        typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
+        programs = compiles
+    return Options(
+        max_runs_per_chunk=chunk,
+        max_programs=programs,
+        memory=None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0)),
+        checkpoint_seconds=checkpoint_seconds,
+        keep_states=keep_states,
+    )
+
+
+def _planned(
+    file: str,
+    settings: Texts,
+    axes: Texts,
+    seeds: int | None,
+    n_steps: int | None,
+    options: "Options",
+    target: Text = None,
+) -> "tuple[Plan, str]":
+    """Plan a sweep file or preset with what the command line changes; and the file's store."""
+    from jaxscale.sweep._config import parse_axis, parse_value, read_toml
+    from jaxscale.sweep._grid import grid_of_file
+    from jaxscale.sweep._plan import plan
+
+    fields = {}
+    for text in settings or []:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"`set` must be field=value, got {text!r}.")
+        fields[path] = parse_value(value)
+    with warnings_as_lines(DeprecationWarning):
+        table = read_toml(file)
+    grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds)
+    grid = grid if n_steps is None else grid.longer(n_steps)
+    planned = plan(grid, target=target, **dataclasses.asdict(options))
+    return planned, table.get("store", f"{Path(file).stem}.zarr")
+
+
+def run(
+    file: File,
+    settings: Set = None,
+    axis: Axis = None,
+    seeds: Seeds = None,
+    store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
+    observable: Annotated[
+        Texts, typer.Option(help="Observable of the figure; may be repeated.")
+    ] = None,
+    calibrate: Annotated[
+        Texts, typer.Option(help="field or field=start of the theory to fit; may be repeated.")
+    ] = None,
+    where: Annotated[
+        Texts, typer.Option(help="dimension=value of the runs it is fitted to.")
+    ] = None,
+    max_runs_per_chunk: Chunk = None,
+    max_programs: Programs = None,
+    max_compiles: Compiles = None,
+    memory: Memory = None,
+    checkpoint_seconds: Checkpoint = 60.0,
+    keep_states: Keep = False,
+    longer: Longer = None,
+    devices: Devices = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Run a sweep file or preset; results go to a Zarr store."""
+    from jaxscale._files import require_writable
+
+    if figure is not None:
+        require_writable("figure", figure, FIGURES)
+    if observable and figure is None:
+        raise ValueError(f"`observable` belongs to --figure FILE, got {observable[0]!r} alone.")
+    if where and not calibrate:
+        raise ValueError(f"`where` belongs to --calibrate FIELD, got {where[0]!r} alone.")
+    start(devices, no_cache)
+    from rich.console import Console
+
+    from jaxscale._status import Status
+    from jaxscale._text import counted, unknown
+    from jaxscale.report._fit_file import Request, check_request, fit_runs
+    from jaxscale.report._plot import plot
+    from jaxscale.sweep._execute import run as run_plan
+    from jaxscale.sweep._predict import predict
+    from jaxscale.sweep._reader import read_attributes, store_path
+    from jaxscale.sweep._states import States
+
+    stop_on_signals()
+    console = Console()
+    options = _options(
+        max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
+    )
+    planned, default = _planned(file, settings, axis, seeds, longer, options)
+    path = store or Path(default)
+    free = tuple(calibrate or ())
+    request = Request("", None, free=free, where=tuple(where or ()), bootstrap=None)
+    if calibrate:
+        check_request(request, planned.grid)
+    drawable = planned.buckets[0].padded_system.schema.observables
+    for name in observable or ():
+        if name not in drawable:
+            raise unknown("`observable`", name, drawable)
+    typer.echo(str(planned))
+    before = None
+    with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
+        before = read_attributes(store_path(path)).get("sessions")
+    runs = run_plan(planned, store=path)
+    always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
+    counts = {code: int((runs["status"] == code).sum()) for code in Status}
+    names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
+    parts = [f"{n} {names[code]}" for code, n in counts.items() if n or code in always]
+    cost = f"{runs.attrs['wall_seconds']} s, of which compiling {runs.attrs['compile_seconds']} s"
+    if runs.attrs["sessions"] == before:
+        cost = f"nothing was left to run (the last session took {cost})"
+    console.print(f"{', '.join(parts)}; {cost}")
+    console.print(f"store: {path}")
+    if not runs.attrs["complete"]:
+        n_done = sum(n for code, n in counts.items() if code != Status.not_run)
+        n_states = len(list(States(store_path(path))))
+        more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
+        leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
+    with warnings_as_lines():
+        fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
+        if fit is not None:
+            console.print(fit.table())
+        if figure is not None:
+            theory: Any = predict(planned.grid) if fit is None else fit.predict()
+            plot(runs, theory, observables=observable).savefig(figure, dpi=160)
+            console.print(f"figure: {figure}")
+            for field in sorted({o.attrs.get("uncalibrated", "") for o in theory.values()} - {""}):
+                console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")
+
+
+def plan(
+    file: File,
+    settings: Set = None,
+    axis: Axis = None,
+    seeds: Seeds = None,
+    max_runs_per_chunk: Chunk = None,
+    max_programs: Programs = None,
+    max_compiles: Compiles = None,
+    memory: Memory = None,
+    checkpoint_seconds: Checkpoint = 60.0,
+    keep_states: Keep = False,
+    longer: Longer = None,
+    target: Device = None,
+    compile_ahead: Annotated[
+        bool, typer.Option("--compile", help="Compile for --target; needs its plugin.")
+    ] = False,
+    devices: Devices = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Show how a sweep would be cut and what it would cost; compiles nothing by default.
+
+    The time is that of earlier runs of the same class on this machine, if they were timed.
+    For a --target that is not this machine it is an estimate; --compile adds the memory of its
+    compiled programs, where the plugin is installed (the extra cuda12, cuda13 or tpu).
+
+    Warns of a learning rate above the stability limit where the limit has a closed form: for
+    MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
+    """
+    if compile_ahead:
+        import jax
+
+        if target is None:
+            raise ValueError("`--compile` belongs to --target NAME, such as --target h200.")
+        jax.config.update("jax_platforms", "cpu")  # the plugin of the target looks for no device
+    start(devices, no_cache)
+    options = _options(
+        max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
+    )
+    planned = _planned(file, settings, axis, seeds, longer, options, target)[0]
+    typer.echo(str(planned))
+    if not compile_ahead:
+        return
+    from jaxscale.sweep._ahead import compiled_for
+    from jaxscale.sweep._program import compiled_bytes
+
+    for i, bucket in enumerate(planned.buckets):
+        size = compiled_bytes(compiled_for(bucket, planned.target.name)) / 1e6
+        typer.echo(f"bucket {i}: {size:.1f} MB per device, compiled for {planned.target.name}")
