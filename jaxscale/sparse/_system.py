@@ -47,6 +47,7 @@ from jaxscale.training import cast
 SIZES, SPARSITY = ("n_features", "n_samples"), ("sparsity_exponent", "activity")
 DATA_STREAM, FEATURE_STREAM, TEACHER_STREAM = range(3)
 DRAW_FLOPS = 100.0  # threefry and the inverse error function, per normal number
+NORMAL_DRAWS = 3.0  # numbers of a float32 batch that take as long on a CPU as a float64 normal one
 
 
 class RandomFeatureRegression(AbstractSystem):
@@ -249,7 +250,7 @@ class RandomFeatureRegression(AbstractSystem):
         if steps is not None:
             flops += 4.0 * len(steps) * small * p.seen * p.seen
             resident += len(steps) * small * p.seen
-        return Work(flops, resident, resident, 1, branches=True)
+        return Work(flops, resident, resident, 1, branches=True, draws=NORMAL_DRAWS * draws)
 
 
 def _start(train: Inputs, directions: Float[Array, "d t"]) -> Float[Array, ""]:
