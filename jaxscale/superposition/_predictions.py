@@ -42,7 +42,7 @@ from jaxscale.superposition._losses import (
     linear_split,
 )
 from jaxscale.superposition._outputs import Linear
-from jaxscale.superposition._student import Problem, RandomNormal, Student, half_limit
+from jaxscale.superposition._student import READOUT, Problem, RandomNormal, Student, half_limit
 from jaxscale.superposition.theory._modes import decay, modes
 
 NAMES = ("loss", "signal_loss", "interference_loss", "feature_strength", "step_size")
@@ -200,17 +200,19 @@ def estimated_limit(
     Random unit columns are taken as independent; the largest eigenvalue of `W diag(x) W^T` is then
     the spike of the first column on top of the others, or the edge of their bulk (`_top`). The
     edges of small matrices lie below those of large ones: at K = 32 the estimate is 0 to 25 % low.
+    For V in place of `W^T B` only the inputs go through W.
     """
-    start = start_of(embedding)
+    start, untied = start_of(embedding), embedding.matrix_name == READOUT
     if isinstance(start, Identity):
         return 2.0 / float(weights.max() * (scale.max() + np.sum(mean**2)))
     if isinstance(start, Given):
         w = np.asarray(start.matrix, np.float64)
-        gram, moved = (w * weights) @ w.T, w @ mean
+        moved = w @ mean
         inputs_gram = (w * scale) @ w.T + np.outer(moved, moved)
-        return 2.0 / float(np.linalg.eigvalsh(gram)[-1] * np.linalg.eigvalsh(inputs_gram)[-1])
+        gram = weights.max() if untied else np.linalg.eigvalsh((w * weights) @ w.T)[-1]
+        return 2.0 / float(gram * np.linalg.eigvalsh(inputs_gram)[-1])
     tight = isinstance(start, TightFrame)
-    gram = _top(weights, latent_size, tight)
+    gram = weights.max() if untied else _top(weights, latent_size, tight)
     return 2.0 / float(gram * (_top(scale, latent_size, tight) + np.sum(mean**2)))
 
 

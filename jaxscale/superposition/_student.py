@@ -64,9 +64,8 @@ class Problem(eqx.Module):
         return self.inputs.moments(self.probability)
 
 
-@jax.custom_vjp
-def embedded(rows: Float[Array, "f k"], samples: Samples) -> Float[Array, "n k"]:
-    """`W x`, differentiable in W: by lists on a CPU, where dense products cost several times more.
+def _embedded(rows: Float[Array, "f k"], samples: Samples) -> Float[Array, "n k"]:
+    """`W x`, differentiable: by lists on a CPU, where dense products cost several times more.
 
     Accelerators take dense products: adding to the same row in no fixed order would not repeat.
     """
@@ -84,8 +83,8 @@ def embedded(rows: Float[Array, "f k"], samples: Samples) -> Float[Array, "n k"]
     return jax.lax.platform_dependent(rows, samples, cpu=listed, default=dense)
 
 
-def _gradient_of_rows(saved: tuple[Array, Samples], image: Float[Array, "n k"]) -> Any:
-    """Gradient of W, `x^T` times that of `W x`; unused places are dropped."""
+def _gradients_of_embedded(saved: tuple[Array, Samples], image: Float[Array, "n k"]) -> Any:
+    """Gradients of W, `x^T` times that of `W x` (unused places are dropped), and of amplitudes."""
     rows, samples = saved
     n_features, places = rows.shape[0], samples.index.shape[1]
 
@@ -101,19 +100,21 @@ def _gradient_of_rows(saved: tuple[Array, Samples], image: Float[Array, "n k"]) 
     def dense(samples: Samples, image: Array) -> Array:
         return samples.dense(n_features).T @ image
 
-    return jax.lax.platform_dependent(samples, image, cpu=listed, default=dense), None
+    own = jax.lax.platform_dependent(samples, image, cpu=listed, default=dense)
+    return own, Samples(None, jnp.einsum("nk,nlk->nl", image, rows[samples.index]))  # pyright: ignore
 
 
-embedded.defvjp(lambda rows, samples: (embedded(rows, samples), (rows, samples)), _gradient_of_rows)
+# A forward rule that called the function itself could not be differentiated once more.
+embedded = jax.custom_vjp(_embedded)
+embedded.defvjp(lambda *both: (_embedded(*both), both), _gradients_of_embedded)
 
 
-@jax.custom_vjp
-def decoded(latent: Float[Array, "n k"], rows: Float[Array, "f k"]) -> Float[Array, "n f"]:
+def _decoded(latent: Float[Array, "n k"], rows: Float[Array, "f k"]) -> Float[Array, "n f"]:
     """`V` times every latent sample, differentiable in both."""
     return latent @ rows.T
 
 
-def _gradient_of_decoded(saved: tuple[Array, Array], image: Float[Array, "n f"]) -> Any:
+def _gradients_of_decoded(saved: tuple[Array, Array], image: Float[Array, "n f"]) -> Any:
     """Gradients of latent samples and of V; on a CPU narrow ones transposed, 2 to 5 times faster.
 
     Without the barriers XLA would make one product of the transposes and the product again.
@@ -132,7 +133,8 @@ def _gradient_of_decoded(saved: tuple[Array, Array], image: Float[Array, "n f"])
     return image @ rows, own
 
 
-decoded.defvjp(lambda latent, rows: (decoded(latent, rows), (latent, rows)), _gradient_of_decoded)
+decoded = jax.custom_vjp(_decoded)
+decoded.defvjp(lambda *both: (_decoded(*both), both), _gradients_of_decoded)
 
 
 class Student(eqx.Module):
@@ -270,17 +272,21 @@ class Quadratic(eqx.Module):
         return self.gram @ matrix @ self.inputs - self.cross
 
 
-def half_limit(problem: Problem, form: Quadratic | None) -> Float[Array, ""]:
-    """`1 / (g_max m_max)`, half the rate at which the linear student diverges.
+def half_limit(
+    problem: Problem, form: Quadratic | None, parameter: str | None = MATRIX
+) -> Float[Array, ""]:
+    """`1 / (g_max m_max)`, half the rate at which descent of the linear student in B diverges.
 
-    Without a bottleneck (`form` is None) `m_max` is bounded by `max D + |v|^2`.
+    Without a bottleneck (`form` is None) `m_max` is bounded by `max D + |v|^2`; there, and for the
+    `parameter` V, `g_max` is the largest weight.
     """
+    outputs = jnp.max(problem.teacher.weights)
     if form is None:
         scale, mean = problem.moments()
-        largest = jnp.max(problem.teacher.weights) * (jnp.max(scale) + jnp.sum(mean**2))
-    else:
-        largest = eigh(form.gram)[0][-1] * eigh(form.inputs)[0][-1]
-    return 1.0 / largest
+        return 1.0 / (outputs * (jnp.max(scale) + jnp.sum(mean**2)))
+    if parameter != READOUT:
+        outputs = eigh(form.gram)[0][-1]
+    return 1.0 / (outputs * eigh(form.inputs)[0][-1])
 
 
 class Task(eqx.Module):

@@ -131,8 +131,9 @@ class TeacherStudent(AbstractTeacherStudent):
     - `decoder`: `Linear()` or `Relu(bias=True, bias_scale=0.0)`.
     - `initial`: B(0): `RandomNormal(scale)`, `ScaledIdentity(gain)` or `Zeros()`.
     - `gradient`: `Population()` or `FreshBatches(batch_size)`.
-    - `learning_rate`: of B; None, with `Sgd()`, for half the stability limit of the linear student,
-      which depends on the W that was drawn and is in the observable `step_size`.
+    - `learning_rate`: of B (of V with `Untied()`); None, with `Sgd()`, for half the stability limit
+      of the linear student whose W is frozen, which depends on the W that was drawn and is in the
+      observable `step_size`.
     - `bias_learning_rate`, `embedding_learning_rate`: of the biases and of W; None for the same.
     - `bias_rate_factor`: the rate of the biases over `learning_rate`, in place of the former.
     - `reduction`: `SumOverOutputs()` or `MeanOverOutputs(factor)`: what is descended on. With
@@ -279,7 +280,7 @@ class TeacherStudent(AbstractTeacherStudent):
         if embedding.trains:
             trained[DIRECTIONS] = directions
         form = None if directions is None else Quadratic.of(directions, problem)
-        rate = self.matrix_rate(lambda: half_limit(problem, form))
+        rate = self.matrix_rate(lambda: half_limit(problem, form, embedding.matrix_name))
         own = {BIAS: self.bias_learning_rate, DIRECTIONS: self.embedding_learning_rate}
         rates = {name: rate if r is None else self._scaled(r) for name, r in own.items()}
         if self.bias_rate_factor is not None:

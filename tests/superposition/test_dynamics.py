@@ -146,6 +146,9 @@ STEPS = {  # every embedding with both importances, and what changes a step
         embedding=S.RandomUnit(), reduction=MEAN, importance=S.InLoss()
     ),
     "joint": dict(embedding=S.Joint(), **OWN, reduction=MEAN),
+    "joint, a rate of the biases": dict(
+        embedding=S.Joint(), **OWN, reduction=MEAN, bias_rate_factor=None, bias_learning_rate=0.7
+    ),
     "joint, AdamW, weighted": dict(
         embedding=S.Joint(), **OWN, optimizer=DECAY, importance=S.InLoss()
     ),
@@ -237,6 +240,46 @@ def test_micro_batches_and_padding_change_nothing_but_rounding(embedding):
     one, other = simulate(system), simulate(padded)
     for name, value in one.items():
         np.testing.assert_allclose(other[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "embedding", [S.RandomUnit(), S.Joint(), S.Tied(), S.Untied()], ids=lambda e: type(e).__name__
+)
+def test_training_is_differentiable(embedding):
+    """Both modes through three steps, with respect to a rate and the inputs, are the slope."""
+    changes = {"inputs": S.Bernoulli(mean_active=1.4), "decoder": S.Relu(bias_scale=1.0)}
+    system = S.TeacherStudent(**RELU | changes, embedding=embedding)
+
+    def trained(rate, high):
+        amplitude = dataclasses.replace(system.inputs.amplitude, high=high)
+        inputs = dataclasses.replace(system.inputs, amplitude=amplitude)
+        traced = dataclasses.replace(system, inputs=inputs, learning_rate=rate)
+        state = traced.init(root_key(3))
+        for i in range(3):
+            state = traced.step(state, jr.fold_in(root_key(4), i))
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(state.trained))
+
+    with jax.enable_x64(True):
+        compiled = jax.jit(trained)
+        at = (jnp.asarray(0.1), jnp.asarray(2.0))
+        forward = jax.jit(jax.jacfwd(trained, argnums=(0, 1)))(*at)
+        backward = jax.jit(jax.grad(trained, argnums=(0, 1)))(*at)
+        for i, step in enumerate(1e-5 * np.eye(2)):
+            above, below = (compiled(*(a + s * d for a, d in zip(at, step, strict=True)))
+                            for s in (1.0, -1.0))  # fmt: skip
+            slope = float(above - below) / 2e-5
+            assert float(forward[i]) == pytest.approx(slope, rel=1e-6)
+            assert float(backward[i]) == pytest.approx(slope, rel=1e-6)
+
+
+def test_a_rate_of_the_mean_over_outputs_is_announced_as_that_of_the_sum():
+    limit = S.TeacherStudent(**EXACT, latent_size=K).estimated_limit()
+    for reduction, factor in ((S.SumOverOutputs(), 1.0), (S.MeanOverOutputs(), N / 2)):
+        for rate, n in ((0.99 * limit * factor, 0), (1.01 * limit * factor, 1)):
+            system = S.TeacherStudent(
+                **EXACT, latent_size=K, reduction=reduction, learning_rate=rate
+            )
+            assert len(system.warnings()) == n
 
 
 def test_a_rate_above_the_limit_diverges_alone_and_is_announced():

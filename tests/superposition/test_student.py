@@ -247,6 +247,20 @@ def test_the_default_rate_is_half_the_limit(drawn):
     assert rate == pytest.approx(1 / largest, rel=1e-9)
 
 
+@pytest.mark.parametrize("importance", [S.InTarget(), S.InLoss()], ids=repr)
+def test_the_limit_of_a_readout_is_that_of_its_inputs(drawn, importance):
+    """V W x has the second moments of W x alone, times the largest weight, as its Hessian."""
+    system, w, _ = drawn
+    p = np.arange(1, 257.0) ** -1.0
+    largest = np.linalg.eigvalsh((w * p / p.sum() * 4 / 3) @ w.T)[-1]
+    untied = js.replace(system, "embedding", S.Untied(start=system.embedding))
+    untied = js.replace(js.replace(untied, "importance", importance), "importance_exponent", 0.4)
+    assert float(start(untied).task.rates["readout"]) == pytest.approx(1 / largest, rel=1e-9)
+    assert 0.75 < untied.estimated_limit() * largest / 2 < 1.15
+    matrix = js.replace(untied, "embedding", S.Untied(start=S.Given(matrix=w)))
+    assert matrix.estimated_limit() == pytest.approx(2 / largest, rel=1e-9)
+
+
 @pytest.mark.parametrize("inputs", [S.OneHot(), S.Bernoulli()], ids=repr)
 @pytest.mark.parametrize("a", [0.0, 0.5, 1.3])
 @pytest.mark.parametrize("importance", [S.InTarget(), S.InLoss()], ids=repr)
