@@ -83,7 +83,8 @@ class AdamW(AbstractOptimizer):
     A row `w` of a matrix of parameters is decayed by `learning_rate * weight_decay * w`, or, with a
     `row_length`, towards that length: `w (1 - row_length / |w|)` takes the place of `w`. The
     schedule multiplies both the decay and the step of Adam. Biases of a student are vectors, and so
-    is the readout of a `ParityNetwork`.
+    is the readout of a `ParityNetwork`; that of a `ParityTransformer` is a matrix. Rows of W and V
+    of a student belong to features; those of a network's weights, to inputs.
 
     **Reference** Loshchilov and Hutter 2019, arXiv 1711.05101.
     """
@@ -103,9 +104,10 @@ class AdamW(AbstractOptimizer):
             if param.ndim < 2:
                 return update
             pull = param
-            if self.row_length is not None:  # eps: rows that pad a size are zero
-                norm = jnp.sqrt(jnp.sum(param**2, axis=-1, keepdims=True)) + self.eps
-                pull = param * (1 - self.row_length / norm)
+            if self.row_length is not None:  # rows that pad a size are zero
+                square = jnp.sum(param**2, axis=-1, keepdims=True)
+                norm = jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
+                pull = param * (1 - self.row_length / (norm + self.eps))
             return update + self.weight_decay * pull
 
         return optax.chain(

@@ -24,7 +24,10 @@ class AbstractSchedule(Configurable):
         return jnp.cumulative_sum(factor, include_initial=True)[np.asarray(steps)]
 
     def steps_to_reach(self, effective: Float[Array, " k"], n_steps: int) -> Float[Array, " k"]:
-        """Steps whose factors sum to `effective`, beyond `n_steps` at the last factor."""
+        """Steps whose factors sum to `effective`, beyond `n_steps` at the last factor.
+
+        Infinity where that is zero: such steps are never reached.
+        """
         factor = self.factor(jnp.arange(n_steps), n_steps).astype(effective.dtype)
         total = jnp.cumulative_sum(factor, include_initial=True)
         inside = jnp.interp(effective, total, jnp.arange(n_steps + 1, dtype=factor.dtype))
@@ -109,6 +112,8 @@ class WarmUp(AbstractSchedule):
 
     def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """`min(1, (step + 1) / n_warm_up)` times the factor of `then`."""
-        rise = jnp.asarray(self.n_warm_up).astype(step.dtype)
-        after = self.then.factor(jnp.maximum(step + 1 - rise, 0), jnp.maximum(n_steps - rise, 1))
-        return jnp.minimum((step + 1).astype(after.dtype) / rise.astype(after.dtype), 1.0) * after
+        length = jnp.asarray(self.n_warm_up).astype(step.dtype)
+        after = self.then.factor(
+            jnp.maximum(step + 1 - length, 0), jnp.maximum(n_steps - length, 1)
+        )
+        return jnp.minimum((step + 1).astype(after.dtype) / length.astype(after.dtype), 1.0) * after

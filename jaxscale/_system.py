@@ -239,8 +239,8 @@ class AbstractSystem(Configurable):
             raise ValueError(
                 f"`{name}` of {type(self).__name__} has no padded length (there is "
                 f"{', '.join(lengths) or 'none'}): where the numbers it follows from are traced, "
-                "start from `system.padded_for({path: values})` of a system with plain numbers, and "
-                "use `dataclasses.replace`, which keeps its lengths."
+                "start from `system.padded_for({path: values})` of a system with plain numbers; "
+                "`dataclasses.replace` keeps its lengths."
             )
         return lengths[name]
 

@@ -112,8 +112,8 @@ def test_what_does_not_export_is_noticed(cls, monkeypatch):
 
 
 OPTIMIZERS = [js.Sgd(), js.Sgd(momentum=0.9), js.Adam(), js.AdamW(), js.Optax("lion")]
-RISING = js.WarmUp(n_warm_up=2, then=js.Cosine(final_ratio=0.05))
-SCHEDULES = [js.Constant(), js.StepDecay(every=2), js.TwoDrops(), js.Cosine(), RISING]
+WARM_UP = js.WarmUp(n_warm_up=2, then=js.Cosine(final_ratio=0.05))
+SCHEDULES = [js.Constant(), js.StepDecay(every=2), js.TwoDrops(), js.Cosine(), WARM_UP]
 DTYPES = ["float32", "float64"]
 STEPS = {"n_steps": 4, "record": [0, 2, 4]}
 DATA = [E.Online(), E.FiniteSet(n_samples=30)]

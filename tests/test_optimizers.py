@@ -99,8 +99,8 @@ def test_hyperparameters_are_swept_in_one_program():
     assert len(np.unique(loss)) == 3
 
 
-RISING = js.WarmUp(n_warm_up=30, then=js.Cosine(final_ratio=0.05))
-SCHEDULES = [js.Constant(), js.StepDecay(ratio=0.5, every=30), js.TwoDrops(), js.Cosine(), RISING]
+WARM_UP = js.WarmUp(n_warm_up=30, then=js.Cosine(final_ratio=0.05))
+SCHEDULES = [js.Constant(), js.StepDecay(ratio=0.5, every=30), js.TwoDrops(), js.Cosine(), WARM_UP]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -111,6 +111,12 @@ def test_effective_steps_are_the_running_sum_of_the_factor(schedule):
     np.testing.assert_allclose(effective, expected, rtol=1e-5)
     back = schedule.steps_to_reach(jnp.asarray(effective), 100)
     np.testing.assert_allclose(back, [0, 1, 50, 100], rtol=1e-5)
+
+
+def test_what_a_schedule_that_ends_at_zero_leaves_is_never_reached():
+    schedule = js.WarmUp(n_warm_up=10, then=js.Cosine())
+    assert np.isinf(schedule.steps_to_reach(jnp.asarray([50.0]), 50)).all()
+    assert np.isfinite(js.Cosine(final_ratio=0.1).steps_to_reach(jnp.asarray([50.0]), 50)).all()
 
 
 def test_schedule_values():
@@ -124,7 +130,7 @@ def test_schedule_values():
     assert float(js.Cosine(final_ratio=0.2).factor(jnp.asarray(50), 100)) == pytest.approx(0.6)
     cosine = 0.05 + 0.95 * (1 + np.cos(np.pi * (np.arange(30, 101) - 30) / 70)) / 2
     rising = np.append(np.arange(1, 30) / 30, cosine)  # of steps 1, 2, ..., 100
-    np.testing.assert_allclose(RISING.factor(jnp.arange(100), 100), rising, rtol=1e-5)
+    np.testing.assert_allclose(WARM_UP.factor(jnp.arange(100), 100), rising, rtol=1e-5)
     drops = js.WarmUp(n_warm_up=20, then=js.TwoDrops())  # at 70 and 85 % of the other 80 steps
     expected = [0.05, 1, 1, 1, 0.3, 0.1, 0.1]
     step = jnp.asarray([0, 19, 30, 74, 75, 87, 99])

@@ -8,7 +8,7 @@ exactly zero and stay there.
 
 A token of the first block has two values at each position. What this block computes of single
 tokens and of pairs (queries, keys, values, scores) is therefore a table that samples share. And in
-the last block only the tokens that are read ask.
+the last block only the tokens that are read have queries.
 """
 
 import equinox as eqx
@@ -125,12 +125,12 @@ def forward(
     n_read, n_tokens = network.readout.shape[0], bits.shape[1]
     size = width.astype(bits.dtype)
     first, *others = network.blocks
-    asking = n_tokens if others else n_read
-    tokens = _first_attention(first, _embedded(network.embedding), bits, size, n_heads, asking)
+    n_queries = n_tokens if others else n_read
+    tokens = _first_attention(first, _embedded(network.embedding), bits, size, n_heads, n_queries)
     tokens = _two_layers(first, tokens, size)
     for i, block in enumerate(others, 2):
-        asking = n_tokens if i < len(network.blocks) else n_read
-        tokens = _two_layers(block, _attention(block, tokens, size, n_heads, asking), size)
+        n_queries = n_tokens if i < len(network.blocks) else n_read
+        tokens = _two_layers(block, _attention(block, tokens, size, n_heads, n_queries), size)
     read = network.norm(tokens, size).reshape(len(bits), -1)
     return read @ network.readout.ravel() + network.offset
 
@@ -142,12 +142,12 @@ def _embedded(embedding: Linear) -> Float[Array, "t 2 d"]:
 
 
 def _weights(scores: Float[Array, "h q t b"]) -> Float[Array, "h q t b"]:
-    """Softmax over the tokens that are not later; the last `q` tokens ask.
+    """Softmax over the tokens that are not later; the last `q` tokens are the queries.
 
     Samples come last: on a CPU a sum over tokens is then one of vectors.
     """
-    n_asking, n_tokens = scores.shape[1:3]
-    own = jnp.arange(n_tokens - n_asking, n_tokens)
+    n_queries, n_tokens = scores.shape[1:3]
+    own = jnp.arange(n_tokens - n_queries, n_tokens)
     later = (jnp.arange(n_tokens) > own[:, None])[:, :, None]
     return jax.nn.softmax(jnp.where(later, jnp.asarray(-jnp.inf, scores.dtype), scores), axis=2)
 
@@ -162,23 +162,25 @@ def _first_attention(
     bits: Float[Array, "b t"],
     width: Float[Array, ""],
     n_heads: int,
-    n_asking: int,
+    n_queries: int,
 ) -> Float[Array, "b q d"]:
     """The last tokens with what they attend to, from a table of both values of every token."""
     inputs = block.attention_norm(table, width)
-    query = _by_head(block.query(inputs[-n_asking:]), n_heads)
+    query = _by_head(block.query(inputs[-n_queries:]), n_heads)
     key, value = (_by_head(layer(inputs), n_heads) for layer in (block.key, block.value))
     scores = jnp.einsum("qajh,tbjh->abhqt", query, key) * jnp.sqrt(n_heads / width)
     is_one = bits.T > 0  # (t, b)
     zero, one = (jnp.where(is_one, s[1][..., None], s[0][..., None]) for s in scores)
-    weights = _weights(jnp.where(is_one[-n_asking:, None], one, zero))
+    weights = _weights(jnp.where(is_one[-n_queries:, None], one, zero))
     # values are merged before they are weighed: one product of all heads
     merged = jnp.einsum("tbjh,jhd->bhtd", value, _merge_by_head(block.merge, n_heads))
     of_ones = jnp.where(is_one, weights, jnp.zeros_like(weights))
     by_value = jnp.stack([weights - of_ones, of_ones])
     attended = jnp.einsum("ahqtb,ahtd->bqd", by_value, merged)
-    own = bits[:, -n_asking:, None] > 0
-    return jnp.where(own, table[-n_asking:, 1], table[-n_asking:, 0]) + attended + block.merge.bias
+    own = bits[:, -n_queries:, None] > 0
+    return (
+        jnp.where(own, table[-n_queries:, 1], table[-n_queries:, 0]) + attended + block.merge.bias
+    )
 
 
 def _merge_by_head(merge: Linear, n_heads: int) -> Float[Array, "j h d"]:
@@ -186,15 +188,19 @@ def _merge_by_head(merge: Linear, n_heads: int) -> Float[Array, "j h d"]:
 
 
 def _attention(
-    block: Block, tokens: Float[Array, "b t d"], width: Float[Array, ""], n_heads: int, asking: int
+    block: Block,
+    tokens: Float[Array, "b t d"],
+    width: Float[Array, ""],
+    n_heads: int,
+    n_queries: int,
 ) -> Float[Array, "b q d"]:
-    """The last `asking` tokens with what they attend to."""
+    """The last `n_queries` tokens with what they attend to."""
     inputs = block.attention_norm(tokens, width)
-    query = _by_head(block.query(inputs[:, -asking:]), n_heads)
+    query = _by_head(block.query(inputs[:, -n_queries:]), n_heads)
     key, value = (_by_head(layer(inputs), n_heads) for layer in (block.key, block.value))
     scores = jnp.einsum("bqjh,btjh->hqtb", query, key) * jnp.sqrt(n_heads / width)
     attended = jnp.einsum("hqtb,btjh->bqjh", _weights(scores), value)
-    return tokens[:, -asking:] + block.merge(attended.reshape(*attended.shape[:2], -1))
+    return tokens[:, -n_queries:] + block.merge(attended.reshape(*attended.shape[:2], -1))
 
 
 def _two_layers(

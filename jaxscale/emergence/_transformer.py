@@ -36,10 +36,11 @@ from jaxscale.fields import (
     static_int,
 )
 
-NO_THEORY = "no closed form: of a transformer theory says only when skills emerge, as k^(alpha + 1)"
+NO_THEORY = "no closed form; theory gives only the order of emergence times, k^(alpha + 1)"
 
 SCORE_FLOPS = 300.0  # of a softmax and a choice by bit, forward: measured on a CPU
-FEWEST = 16  # samples of a gradient slice
+MIN_SLICE = 16  # samples of a gradient slice
+KERNELS, BLOCK_KERNELS = 100.0, 150.0  # of a step on a CPU: counted 314, 513 and 889 at 1, 2 and 4
 
 
 class AbstractReadout(Configurable):
@@ -194,33 +195,34 @@ class ParityTransformer(AbstractParity):
         return {}
 
     def work(self) -> Work:
-        """Products of the tokens that ask; what is tabled for all samples is little."""
+        """Products of the queries; what is tabled for all samples is little."""
         width, hidden, n_tokens = self.padded("width"), self.padded("mlp_width"), self.n_tokens
         n_read, n_records = self.readout.n_read(n_tokens), len(self.record_steps)
-        n_scores = 2 * self.n_heads * n_tokens  # of a token that asks, of both bits
-        asking = [*[n_tokens] * (self.n_blocks - 1), n_read]
-        products = asking[0] * width * (n_scores + 2 * hidden)
-        for n in asking[1:]:
+        n_scores = 2 * self.n_heads * n_tokens  # of a query, of both bits
+        queries = [*[n_tokens] * (self.n_blocks - 1), n_read]
+        products = queries[0] * width * (n_scores + 2 * hidden)
+        for n in queries[1:]:
             products += 2 * width * (n_tokens * width + n * (width + n_tokens + hidden))
-        scores = SCORE_FLOPS * sum(asking) * n_scores
+        scores = SCORE_FLOPS * sum(queries) * n_scores
         n_weights = width * (self.n_blocks * (4 * width + 2 * hidden) + 2 * n_tokens)
-        held = sum(asking) * (3 * n_scores + 3 * hidden + 6 * width)
+        held = sum(queries) * (3 * n_scores + 3 * hidden + 6 * width)
         micro = self.micro_batch or self.batch_size
         evaluated = min(self.n_evaluation, EVALUATION_BLOCK)
         if isinstance(self.data, FiniteSet):
             evaluated = max(evaluated, SET_BLOCK)
-        evaluated *= sum(asking) * hidden + 2 * n_scores + 2 * width
+        evaluated *= sum(queries) * hidden + 2 * n_scores + 2 * width
         return Work(
             flops=self.n_steps * self.batch_size * (6.0 * products + 3.0 * scores)
             + n_records * self.n_skills * self.n_evaluation * (2.0 * products + scores),
-            working_floats=micro * sum(asking) * (n_scores + hidden),
+            working_floats=micro * sum(queries) * (n_scores + hidden),
             resident_floats=float(max(micro * held, evaluated) + 5 * n_weights),
             n_steps=self.n_steps,
             draws=float(self.n_steps * self.batch_size * n_tokens),
             traffic_floats=3.0 * self.n_steps * self.batch_size * held,
+            kernels=KERNELS + BLOCK_KERNELS * self.n_blocks,
         )
 
     def with_micro_batch(self, max_floats: float) -> "ParityTransformer":
-        """Gradient slices of `FEWEST` samples or more, since each computes the tables."""
+        """Gradient slices of `MIN_SLICE` samples or more, since each computes the tables."""
         per_sample = self.work().working_floats / (self.micro_batch or self.batch_size)
-        return super().with_micro_batch(max(max_floats, FEWEST * per_sample))
+        return super().with_micro_batch(max(max_floats, MIN_SLICE * per_sample))

@@ -187,8 +187,8 @@ class Tied(Joint):
 class Untied(Joint):
     """`yhat = f(V W x + bias)`: W and a readout V, `(N, K)`, both trained, and no B.
 
-    It starts as `Joint(start)` does, from `V = W^T B(0)`. V has the system's `learning_rate`; if not
-    given, half the stability limit of descent in V alone.
+    It starts as `Joint(start)` does, from `V = W^T B(0)`. V has the system's `learning_rate`; if
+    not given, half the stability limit of descent in V alone.
     """
 
     matrix_name: ClassVar[str | None] = READOUT

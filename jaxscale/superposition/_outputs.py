@@ -223,7 +223,7 @@ class Relu(AbstractDecoder):
         """Output `i` starts at a number that depends on the key and i only."""
         output, scale = jnp.arange(n_outputs, dtype=jnp.int32), jnp.asarray(self.bias_scale)
         drawn = normal_table(key, output, jnp.zeros((1,), jnp.int32), dtype)[:, 0]
-        return jnp.where(scale > 0, scale.astype(dtype) * drawn, jnp.zeros_like(drawn))
+        return scale.astype(dtype) * drawn
 
     def __call__(self, preactivation: Values) -> Values:
         return jax.nn.relu(preactivation)

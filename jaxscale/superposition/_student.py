@@ -152,7 +152,7 @@ class Student(eqx.Module):
     readout: Float[Array, "f k"] | None = None
 
     @property
-    def answers(self) -> Float[Array, "f k"] | None:
+    def output_rows(self) -> Float[Array, "f k"] | None:
         """`W^T`, or V in its place."""
         return self.directions if self.readout is None else self.readout
 
@@ -176,33 +176,33 @@ class Student(eqx.Module):
             latent = embedded(self.directions, samples)
         if self.matrix is not None:
             latent = latent @ self.matrix.T
-        if self.answers is not None:
-            latent = latent @ self.answers.T if listed else decoded(latent, self.answers)
+        if self.output_rows is not None:
+            latent = latent @ self.output_rows.T if listed else decoded(latent, self.output_rows)
         return latent + self.bias
 
     def slopes(self, features: Int[Array, " m"]) -> Float[Array, "f m"]:
         """Columns of `M = W^T B W`: slopes of all outputs on some features."""
-        if self.directions is None or self.answers is None:
+        if self.directions is None or self.output_rows is None:
             assert self.matrix is not None
             return self.matrix[:, features]
         latent = self.directions[features].T
         if self.matrix is not None:
             latent = self.matrix @ latent
-        return self.answers @ latent
+        return self.output_rows @ latent
 
     def own_slopes(self) -> Float[Array, " f"]:
         """Diagonal of M: the slope of every output on its own feature."""
-        if self.directions is None or self.answers is None:
+        if self.directions is None or self.output_rows is None:
             assert self.matrix is not None
             return jnp.diagonal(self.matrix)
-        answered = self.answers if self.matrix is None else self.answers @ self.matrix
+        answered = self.output_rows if self.matrix is None else self.output_rows @ self.matrix
         return jnp.sum(answered * self.directions, axis=1)
 
     def project(self, vector: Float[Array, " f"]) -> Float[Array, " f"]:
         """`M v`."""
         latent = vector if self.directions is None else self.directions.T @ vector
         latent = latent if self.matrix is None else self.matrix @ latent
-        return latent if self.answers is None else self.answers @ latent
+        return latent if self.output_rows is None else self.output_rows @ latent
 
 
 class AbstractInitial(Configurable):

@@ -210,8 +210,8 @@ class Design:
 
     def _schedule(self, way: Way) -> dict[str, Any]:
         """Fields of the way; its warm-up is a tenth of the run, then a cosine to a twentieth."""
-        rise = WarmUp(n_warm_up=self.n_steps // 10, then=Cosine(final_ratio=0.05))
-        return {"schedule": rise, **way.fields}
+        warm_up = WarmUp(n_warm_up=self.n_steps // 10, then=Cosine(final_ratio=0.05))
+        return {"schedule": warm_up, **way.fields}
 
     def grid_of(self, setup: Setup, **more: Any) -> Grid:
         """The grid of a setup."""
