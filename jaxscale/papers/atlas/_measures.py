@@ -9,7 +9,8 @@ seeds; its uncertainty comes from the means over all seeds but one. Windows are
   with a bottleneck: it is the lowest mean loss that the setup reaches at the same data and K, at
   any of its rates. Longer runs would end the window later, never sooner.
 
-The clock is the number of steps, or the sum of the learning rates of the steps before.
+The clock is the number of steps, or the sum of the learning rates of the steps before; windows of
+the latter are the decades that slide back from its end.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import stdtrit
 
 from jaxscale.analysis._jackknife import pseudo_values
@@ -41,6 +42,15 @@ def decades(n_steps: int) -> list[tuple[int, int]]:
     """Windows of one decade that slide by half a decade, up to the last step."""
     ends = [round(10 ** (k / 2)) for k in range(2 * len(str(n_steps)) + 1)]
     return [(low, high) for low, high in zip(ends, ends[2:], strict=False) if high <= n_steps]
+
+
+def clock_windows(clock: Float[np.ndarray, " t"], n: int) -> list[Bool[np.ndarray, " t"]]:
+    """Points of the last `n` decades of a clock that slide by half of one, the earliest first.
+
+    Ends give way by 6 % for rounded steps: where the clock is the step, these are `decades`.
+    """
+    ends = [clock[-1] * 10.0 ** (-k / 2) for k in range(n)]
+    return [(clock >= 0.094 * end) & (clock <= 1.06 * end) for end in reversed(ends)]
 
 
 def exponents(
@@ -122,8 +132,13 @@ def time_to(level: float, curve: Float[np.ndarray, " t"], time: Float[np.ndarray
 
 
 def time_to_equal_loss(curve: Curves, control: Curves, time: Float[np.ndarray, " t"]) -> float:
-    """Time of the control over that of the run, to the higher of their two last losses."""
+    """Time of the control over that of the run, to the higher of their two last losses.
+
+    NaN where one of them has not fallen by then.
+    """
     level = float(max(curve[-1], control[-1]))
+    if not level < min(curve[0], control[0]):
+        return np.nan
     return time_to(level, control, time) / time_to(level, curve, time)
 
 
@@ -185,7 +200,8 @@ class Measured:
 
         masks = [(steps >= low) & (steps <= high) for low, high in windows]
         measured = np.stack([exponents(means, steps, m) for m in masks], axis=-1)
-        by_clock = np.stack([exponents(means[0], clock, m) for m in masks], axis=-1)
+        of_clock = clock_windows(clock, len(windows))
+        by_clock = np.stack([exponents(means[0], clock, m) for m in of_clock], axis=-1)
         mean, half = student_interval(pseudo_values(measured))
         add("exponent", (*DATA, "window"), mean)
         add("exponent_error", (*DATA, "window"), half)
@@ -193,9 +209,9 @@ class Measured:
         values = np.stack([exponents(alone, steps, m) for m in masks], axis=-1)
         add("control_exponent", (*DATA, "window"), values)
         of_all = ("seed", "crowding", "rate", "window")
-        overall = measured.mean(axis=(3, 4)), np.ptp(measured, axis=(3, 4))
-        add("mean", of_all, pseudo_values(overall[0]))
-        add("spread", of_all, pseudo_values(overall[1]))
+        add("mean", of_all, pseudo_values(measured.mean(axis=(3, 4))))
+        add("distance", of_all, pseudo_values(np.abs(measured - 1).mean(axis=(3, 4))))
+        add("spread", of_all, pseudo_values(np.ptp(measured, axis=(3, 4))))
         for name, values in self._natural(means, steps).items():
             add(name, DATA, values)
         flat = zip(means[0].reshape(-1, steps.size), alone.reshape(-1, steps.size), strict=True)
@@ -216,6 +232,7 @@ class Measured:
         made["n_seeds"] = self.runs.sizes["seed"]
         made["n_features"] = system.n_features
         made["bad_runs"] = int((self.runs["status"] != 0).sum())
+        made["was_run"] = (("crowding", "rate"), np.ones(means.shape[1:3]))
         made["rate_value"] = ("rate", np.asarray(self.runs[self.setup.way.path], float))
         return made.sortby("crowding")
 
@@ -245,8 +262,9 @@ def measure(setup: Setup, runs: "xarray.Dataset", control: Any) -> "xarray.Datas
 
     **Returns** a Dataset over N/K (`crowding`), `rate` (0 the first), a, b and `window`: the
     exponent with half of its 95 % interval, by the clock of summed rates, of the control, and on
-    the natural window; per seed the jackknife values of the `mean` over the data and of the
-    `spread` (largest minus smallest); `sooner`, the time of the control over that of the run to
-    equal loss; the mean loss and that of the control.
+    the natural window; per seed the jackknife values of the `mean` over the data, of the mean
+    `distance` from 1 and of the `spread` (largest minus smallest); `sooner`, the time of the
+    control over that of the run to equal loss; the mean loss and that of the control; `was_run`, 1
+    at what this grid has.
     """
     return Measured(setup, runs, control).dataset()

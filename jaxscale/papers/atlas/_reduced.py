@@ -70,6 +70,6 @@ def cells_of(atlas: "xarray.Dataset") -> dict[tuple[str, float], Cell]:
         one = atlas.sel(setup=name, drop=True)
         for crowding in one["crowding"].values.tolist():
             windows = one.sel(crowding=crowding, drop=True)
-            if bool(np.isfinite(windows["exponent"]).any()):
+            if bool((windows["was_run"] == 1).any()):
                 cells[name, crowding] = judge(windows)
     return cells

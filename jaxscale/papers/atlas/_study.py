@@ -61,7 +61,7 @@ def multiplicity(atlas: "xarray.Dataset") -> str:
     passed, counted = controls_passing(atlas)
     return (
         f"Multiplicity: {len(cells)} cells with {windows} windows that count, {one} of them about "
-        f"1 for all data; of the same windows without superposition {passed} of {counted}."
+        f"1 for all data; without superposition {passed} of {counted} in which that learns."
     )
 
 

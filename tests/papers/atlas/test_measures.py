@@ -6,6 +6,7 @@ import xarray
 
 from jaxscale.analysis import jackknife, seed_interval
 from jaxscale.papers.atlas._measures import (
+    clock_windows,
     decades,
     exponents,
     natural_window,
@@ -29,6 +30,18 @@ def test_windows_are_decades_that_slide_by_half():
     assert decades(3162) == expected
     assert decades(3161) == expected[:-1]
     assert decades(316) == expected[:4]
+
+
+def test_windows_of_a_clock_are_decades_back_from_its_end():
+    steps = np.unique(np.round(10 ** (np.arange(43) / 12)))
+    steps = steps[steps <= 3162]
+    same = zip(clock_windows(steps, 6), decades(3162), strict=True)
+    assert all(np.array_equal(inside, (steps >= a) & (steps <= b)) for inside, (a, b) in same)
+    clock = steps**2  # of 7 decades
+    for inside, end in zip(clock_windows(clock, 6), clock[-1] * 10 ** np.arange(-2.5, 0.1, 0.5),
+                           strict=True):  # fmt: skip
+        assert 0.09 * end < clock[inside].min() < 0.14 * end
+        assert 0.7 * end < clock[inside].max() < 1.02 * end
 
 
 @pytest.mark.parametrize("exponent", [0.09, 1.0, 1.91])
@@ -89,3 +102,4 @@ def test_time_to_equal_loss_is_a_ratio_of_times():
     assert time_to_equal_loss(run, control, TIME) == pytest.approx(8.0, rel=0.02)
     assert time_to_equal_loss(control, run, TIME) == pytest.approx(1 / 8, rel=0.02)
     assert np.isnan(time_to_equal_loss(run * np.nan, control, TIME))
+    assert np.isnan(time_to_equal_loss(np.append(np.ones(43), 1.1), control, TIME))  # never falls

@@ -28,7 +28,12 @@ def windows_of(each, alone=SEQUENTIAL):
             "exponent": (data, each),
             "clock_exponent": (data, each),
             "control_exponent": (data, alone),
+            "was_run": ("rate", [1.0]),
             "mean": (("seed", "rate", "window"), flat.mean(axis=1) + noise[0]),
+            "distance": (
+                ("seed", "rate", "window"),
+                np.abs(flat - 1).mean(axis=1) + np.abs(noise[0]),
+            ),
             "spread": (("seed", "rate", "window"), np.ptp(flat, axis=1) + noise[1]),
         }
     )
@@ -49,6 +54,12 @@ CASES = {
         np.where(np.arange(WINDOWS) == 3, NEAR_ONE, SEQUENTIAL[..., None]),
         Kind.no,
     ),
+    "1 for a decade and a half, then its floor": (
+        np.where(np.arange(WINDOWS) < 2, 1.0, 0.05),
+        Kind.compressed,
+    ),
+    "1 for two decades, then its floor": (np.where(np.arange(WINDOWS) < 3, 1.0, 0.05), Kind.one),
+    "1, then a run without a loss": (np.where(np.arange(WINDOWS) < 2, 1.0, np.nan), Kind.no),
     "never learns": (np.full(WINDOWS, 0.01), Kind.flat),
 }
 
@@ -71,6 +82,8 @@ def test_shares_say_how_often():
 def test_the_control_does_not_pass():
     atlas = windows_of(NEAR_ONE).expand_dims(setup=["x"], crowding=[2.0])
     assert controls_passing(atlas) == (0, WINDOWS)
+    twice = xarray.concat([atlas, atlas], "setup").assign_coords(setup=["x", "y"])
+    assert controls_passing(twice) == (0, WINDOWS)  # one control of two setups
     atlas = windows_of(NEAR_ONE, alone=NEAR_ONE[..., 0]).expand_dims(setup=["x"], crowding=[2.0])
     assert controls_passing(atlas) == (WINDOWS, WINDOWS)  # it could
 
@@ -80,7 +93,8 @@ def test_the_control_does_not_pass():
     [
         (NEAR_ONE, Verdict.agrees, Verdict.agrees),
         (RISING, Verdict.disagrees, Verdict.agrees),
-        (SEQUENTIAL[..., None], Verdict.agrees, Verdict.disagrees),
+        (SEQUENTIAL[..., None], Verdict.disagrees, Verdict.disagrees),
+        (np.where(np.arange(WINDOWS) < 4, 1.0, np.nan), Verdict.out_of_range, Verdict.out_of_range),
         (np.full(WINDOWS, 0.01), Verdict.out_of_range, Verdict.out_of_range),
     ],
 )
