@@ -13,7 +13,6 @@ The clock is the number of steps, or the sum of the learning rates of the steps 
 the latter are the decades that slide back from its end.
 """
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -164,93 +163,6 @@ def mean_control(setup: Setup, runs: "xarray.Dataset", trained: "xarray.Dataset 
     return curves.copy(data=np.stack(values)).unstack("point")
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What is read off one grid: the arrays of a Dataset over crowding, rate, data and windows."""
-
-    setup: Setup
-    runs: Any
-    control: Any
-
-    @property
-    def system(self) -> TeacherStudent:
-        """The system that was run."""
-        return system_of(self.runs, TeacherStudent)
-
-    def dataset(self) -> "xarray.Dataset":
-        """Every measure of the grid, see `measure`."""
-        import xarray
-
-        order = ("latent_size", self.setup.way.path, *EXPONENTS)
-        loss = self.runs["loss"].transpose(*order, "seed", "step").astype(float)
-        means = replicates(loss.values)
-        steps = np.asarray(self.runs["step"], float)
-        system = self.system
-        with jax.enable_x64(True):
-            effective = system.schedule.effective_steps(system.record_steps, system.n_steps)
-        clock = np.asarray(effective, float)
-        alone = np.full(means.shape[1:], np.nan)
-        if self.control is not None:
-            alone[:] = self.control.transpose(*order, "step").values
-        windows = decades(system.n_steps)
-        data: dict[str, Any] = {}
-
-        def add(name: str, dims: tuple[str, ...], values: np.ndarray) -> None:
-            data[name] = (dims, values)
-
-        masks = [(steps >= low) & (steps <= high) for low, high in windows]
-        measured = np.stack([exponents(means, steps, m) for m in masks], axis=-1)
-        of_clock = clock_windows(clock, len(windows))
-        by_clock = np.stack([exponents(means[0], clock, m) for m in of_clock], axis=-1)
-        mean, half = student_interval(pseudo_values(measured))
-        add("exponent", (*DATA, "window"), mean)
-        add("exponent_error", (*DATA, "window"), half)
-        add("clock_exponent", (*DATA, "window"), by_clock)
-        values = np.stack([exponents(alone, steps, m) for m in masks], axis=-1)
-        add("control_exponent", (*DATA, "window"), values)
-        of_all = ("seed", "crowding", "rate", "window")
-        add("mean", of_all, pseudo_values(measured.mean(axis=(3, 4))))
-        add("distance", of_all, pseudo_values(np.abs(measured - 1).mean(axis=(3, 4))))
-        add("spread", of_all, pseudo_values(np.ptp(measured, axis=(3, 4))))
-        for name, values in self._natural(means, steps).items():
-            add(name, DATA, values)
-        flat = zip(means[0].reshape(-1, steps.size), alone.reshape(-1, steps.size), strict=True)
-        sooner = [time_to_equal_loss(run, other, steps) for run, other in flat]
-        add("sooner", DATA, np.reshape(sooner, alone.shape[:-1]))
-        add("loss", (*DATA, "step"), means[0])
-        add("loss_alone", (*DATA, "step"), alone)
-        sizes = np.asarray(self.runs["latent_size"], float)
-        coordinates = {
-            "crowding": system.n_features / sizes,
-            "rate": np.arange(means.shape[2]),
-            "window": [f"{low}-{high}" for low, high in windows],
-            "step": steps,
-            "seed": np.arange(data["mean"][1].shape[0]),
-            **{name: np.asarray(self.runs[name], float) for name in EXPONENTS},
-        }
-        made = xarray.Dataset(data, coordinates)
-        made["n_seeds"] = self.runs.sizes["seed"]
-        made["n_features"] = system.n_features
-        made["bad_runs"] = int((self.runs["status"] != 0).sum())
-        made["was_run"] = (("crowding", "rate"), np.ones(means.shape[1:3]))
-        made["rate_value"] = ("rate", np.asarray(self.runs[self.setup.way.path], float))
-        return made.sortby("crowding")
-
-    def _natural(self, means: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
-        """Exponents on `[t_half, t_floor]` of every curve, with errors and the windows."""
-        shape = means.shape[1:-1]
-        lowest = np.fmin.reduce(np.fmin.reduce(means[0], axis=-1), axis=1)  # of all rates
-        floors = np.broadcast_to(lowest[:, None], shape)
-        out = {n: np.full(shape, np.nan) for n in ("natural", "natural_error", "opens", "closes")}
-        for at in np.ndindex(shape):
-            low, high = natural_window(means[(0, *at)], steps, float(floors[at]))
-            inside = (steps >= low) & (steps <= high)
-            values = pseudo_values(exponents(means[(slice(None), *at)], steps, inside))
-            out["natural"][at], out["natural_error"][at] = student_interval(values)
-            out["opens"][at], out["closes"][at] = low, high
-        return out
-
-
 def measure(setup: Setup, runs: "xarray.Dataset", control: Any) -> "xarray.Dataset":
     """Measure one grid of the atlas.
 
@@ -261,10 +173,75 @@ def measure(setup: Setup, runs: "xarray.Dataset", control: Any) -> "xarray.Datas
     - `control`: from `mean_control`; None where there is none.
 
     **Returns** a Dataset over N/K (`crowding`), `rate` (0 the first), a, b and `window`: the
-    exponent with half of its 95 % interval, by the clock of summed rates, of the control, and on
-    the natural window; per seed the jackknife values of the `mean` over the data, of the mean
-    `distance` from 1 and of the `spread` (largest minus smallest); `sooner`, the time of the
-    control over that of the run to equal loss; the mean loss and that of the control; `was_run`, 1
-    at what this grid has.
+    exponent, by the clock of summed rates, of the control, and on the natural window; per seed the
+    jackknife values of the `mean` over the data, of the mean `distance` from 1 and of the `spread`
+    (largest minus smallest); `sooner`, the time of the control over that of the run to equal loss;
+    the mean loss and that of the control; `was_run`, 1 at what this grid has.
     """
-    return Measured(setup, runs, control).dataset()
+    import xarray
+
+    order = ("latent_size", setup.way.path, *EXPONENTS)
+    loss = runs["loss"].transpose(*order, "seed", "step").astype(float)
+    means = replicates(loss.values)
+    steps, system = np.asarray(runs["step"], float), system_of(runs, TeacherStudent)
+    with jax.enable_x64(True):
+        effective = system.schedule.effective_steps(system.record_steps, system.n_steps)
+    clock = np.asarray(effective, float)
+    alone = np.full(means.shape[1:], np.nan)
+    if control is not None:
+        alone[:] = control.transpose(*order, "step").values
+    windows = decades(system.n_steps)
+    masks = [(steps >= low) & (steps <= high) for low, high in windows]
+    of_clock = clock_windows(clock, len(windows))
+    measured = _on_windows(means, steps, masks)
+    flat = zip(means[0].reshape(-1, steps.size), alone.reshape(-1, steps.size), strict=True)
+    sooner = [time_to_equal_loss(run, other, steps) for run, other in flat]
+    of_all = ("seed", "crowding", "rate", "window")
+    of_data = measured.reshape(*measured.shape[:3], -1, len(windows))
+    data: dict[str, Any] = {
+        "exponent": ((*DATA, "window"), pseudo_values(measured).mean(axis=0)),
+        "clock_exponent": ((*DATA, "window"), _on_windows(means[0], clock, of_clock)),
+        "control_exponent": ((*DATA, "window"), _on_windows(alone, steps, masks)),
+        "mean": (of_all, pseudo_values(of_data.mean(axis=3))),
+        "distance": (of_all, pseudo_values(np.abs(of_data - 1).mean(axis=3))),
+        "spread": (of_all, pseudo_values(np.ptp(of_data, axis=3))),
+        **{name: (DATA, values) for name, values in _natural(means, steps).items()},
+        "sooner": (DATA, np.reshape(sooner, alone.shape[:-1])),
+        "loss": ((*DATA, "step"), means[0]),
+        "loss_alone": ((*DATA, "step"), alone),
+        "was_run": (DATA[:2], np.ones(means.shape[1:3])),
+        "rate_value": ("rate", np.asarray(runs[setup.way.path], float)),
+        "n_seeds": runs.sizes["seed"],
+        "n_features": system.n_features,
+        "bad_runs": int((runs["status"] != 0).sum()),
+    }
+    coordinates = {
+        "crowding": system.n_features / np.asarray(runs["latent_size"], float),
+        "rate": np.arange(means.shape[2]),
+        "window": [f"{low}-{high}" for low, high in windows],
+        "step": steps,
+        "seed": np.arange(data["mean"][1].shape[0]),
+        **{name: np.asarray(runs[name], float) for name in EXPONENTS},
+    }
+    return xarray.Dataset(data, coordinates).sortby("crowding")
+
+
+def _on_windows(curves: Curves, time: Float[np.ndarray, " t"], masks: Any) -> np.ndarray:
+    """Exponents of curves on every window, which is the last axis."""
+    return np.stack([exponents(curves, time, mask) for mask in masks], axis=-1)
+
+
+def _natural(means: Curves, steps: Float[np.ndarray, " t"]) -> dict[str, np.ndarray]:
+    """Exponents on `[t_half, t_floor]` of every curve, and the windows."""
+    shape = means.shape[1:-1]
+    lowest = np.fmin.reduce(np.fmin.reduce(means[0], axis=-1), axis=1)  # of all rates
+    floors = np.broadcast_to(lowest[:, None], shape)
+    out = {name: np.full(shape, np.nan) for name in ("natural", "opens", "closes")}
+    for at in np.ndindex(shape):
+        low, high = natural_window(means[(0, *at)], steps, float(floors[at]))
+        inside = (steps >= low) & (steps <= high)
+        out["natural"][at] = pseudo_values(
+            exponents(means[(slice(None), *at)], steps, inside)
+        ).mean()
+        out["opens"][at], out["closes"][at] = low, high
+    return out
