@@ -142,6 +142,11 @@ class Optax(AbstractOptimizer):
             if not name or "<" in name:
                 raise ValueError(f"`factory` must be a module-level function, got {factory!r}.")
             factory = f"{factory.__module__}:{name}"
+        if not isinstance(factory, str):
+            raise ValueError(
+                "`factory` must be a function that makes a transformation, or the name of one, got "
+                f"a {type(factory).__name__}."
+            )
         self.factory = factory
         _ = self.function  # raises if there is none
         given = {**(hyperparameters or {}), **more}

@@ -83,6 +83,8 @@ class GridTheory:
         """The theory at the steps of the data, and data on the grid's values."""
         import xarray
 
+        if not closed_forms(theory_layout(self.grid)):
+            raise ValueError(f"`theory` has nothing to fit: {no_theory(self.grid)}.")
         start, recorded, runs, blanks = self.start(free), self, data, {}
         if not isinstance(data, xarray.Dataset) or columns is not None:
             recorded, runs, blanks = self._tabulated(data, columns, each)
@@ -205,8 +207,6 @@ def _closed_forms(
     """The theory of a grid, the coordinates of each observable, and which take both signs."""
     layout = theory_layout(grid)
     closed = closed_forms(layout)
-    if not closed:
-        raise ValueError(f"`theory` has nothing to fit: {no_theory(grid)}.")
     # observables of one state repeat each other: by default one of them is compared
     usable = [name for name in closed if name in measured] or closed
     names = ["loss" if "loss" in usable else usable[0]] if observables is None else [*observables]

@@ -12,7 +12,10 @@ from jaxscale.cli._start import start, stop_on_signals, warnings_as_lines
 def reproduce(
     system: Annotated[str, typer.Argument(help="emergence, sparse, superposition, atlas or all")],
     scale: Annotated[
-        str, typer.Option(help="quick (a minute) or paper (what its authors ran).")
+        str,
+        typer.Option(
+            help="quick (a minute), or paper: what its authors ran, where that is public."
+        ),
     ] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
     devices: Devices = None,

@@ -12,13 +12,17 @@ from rich.console import Console
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._status import Status
 from jaxscale._table import Table
-from jaxscale._text import duration, unknown
+from jaxscale._text import counted, duration, unknown
 from jaxscale.analysis._claim import Claim, claims_table, claims_to_json
 from jaxscale.report._page import Section, write_page
 from jaxscale.report._save import save
 from jaxscale.sweep._execute import run
+from jaxscale.sweep._extend import match_runs
 from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._layout import grid_text
+from jaxscale.sweep._longer import is_longer
 from jaxscale.sweep._plan import Plan, plan as make_plan
+from jaxscale.sweep._reader import StoreReader
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 
 LONG = 3600.0  # seconds, from which on the scale `paper` gives advice
+MOST_TABLES = 12  # plans that are printed in full
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,23 +155,51 @@ def _check_scale(study: Study, scale: str) -> None:
         raise unknown("`scale`", scale, study.presets)
 
 
-def _show_plans(study: Study, plans: dict[str, Plan], console: Console) -> None:
+def _show_plans(study: Study, plans: dict[str, Plan], scale: str, console: Console) -> None:
     """Say what the paper's scale is, and print plans, time and memory, before anything runs."""
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+
     if study.paper_scale:
-        console.print(study.paper_scale, soft_wrap=True, markup=False, highlight=False)
+        say(study.paper_scale)
     for name, plan in plans.items():
-        console.print(f"{name}: {plan}", soft_wrap=True, markup=False, highlight=False)
+        line = (
+            f"{plan.n_runs} runs, {counted(plan.n_programs, 'program')}, {duration(plan.seconds)}"
+        )
+        say(f"{name}: {plan if len(plans) <= MOST_TABLES else line}")
     device = max(b.bytes_per_device for plan in plans.values() for b in plan.buckets)
     host = max(plan.host_bytes for plan in plans.values())
-    needs = f"needed: {device / 1e6:.3g} MB on each device, {host / 1e6:.3g} MB of host memory"
-    console.print(needs, highlight=False)
-    if sum(plan.seconds for plan in plans.values()) > LONG:
-        console.print(
-            "This is long. It may be stopped and started again; of presets, jaxscale run NAME runs "
-            "one alone, and jaxscale plan NAME --target h200 says its time on a GPU.",
-            soft_wrap=True,
-            highlight=False,
-        )
+    seconds = sum(plan.seconds for plan in plans.values())
+    say(
+        f"in all: {sum(plan.n_runs for plan in plans.values())} runs, about {duration(seconds)} "
+        f"after compilation; needed: {device / 1e6:.3g} MB on each device, {host / 1e6:.3g} MB of "
+        "host memory"
+    )
+    if seconds > LONG:
+        say("This is long. It may be stopped and started again.")
+        if not callable(study.presets[scale]):
+            say(
+                "jaxscale run NAME runs one preset; plan NAME --target h200 says its time on a GPU."
+            )
+
+
+def _finished(plans: dict[str, Plan], store: Path) -> set[str]:
+    """Names of the grids whose results the folder holds; refuse it if those are of other grids."""
+    finished = set()
+    for name, plan in plans.items():
+        try:
+            stored = StoreReader(store / name)
+        except ValueError:  # there is none, or `run` says what is wrong with it
+            continue
+        if stored.attributes["grid"] == grid_text(plan.grid):
+            finished |= {name} if stored.is_complete else set()
+        elif not is_longer(stored.grid, plan.grid):
+            try:
+                match_runs(stored.grid, plan.grid, store / name)
+            except ValueError as error:
+                raise ValueError(f"{error} Choose another folder (`out`, --out).") from None
+    return finished
 
 
 def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[Conclusion, Section]:
@@ -174,21 +207,25 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     import zarr
 
     plans = {name: make_plan(grid) for name, grid in study.grids(scale).items()}
+    store = out / f"{study.system}.zarr"
+    finished = _finished(plans, store)
     total = sum(plan.seconds for plan in plans.values())
     n_runs = sum(plan.n_runs for plan in plans.values())
     console.print(f"{study.title}: {n_runs} runs, about {duration(total)} after compilation")
     if scale != "quick":
-        _show_plans(study, plans, console)
-    store = out / f"{study.system}.zarr"
+        _show_plans(study, plans, scale, console)
     store.parent.mkdir(parents=True, exist_ok=True)
     zarr.open_group(store, mode="a", zarr_format=3)
     runs = {}
     for name, plan in plans.items():
         runs[name] = run(plan, store=store / name)
-        seconds = runs[name].attrs["wall_seconds"]
-        console.print(f"  {name}: {plan.n_runs} runs in {duration(seconds)}")
         if not runs[name].attrs["complete"]:
+            n_done = int((runs[name]["status"] != Status.not_run).sum())
+            console.print(f"  {name}: stopped, {n_done} of {plan.n_runs} runs are done")
             raise KeyboardInterrupt
+        took = duration(runs[name].attrs["wall_seconds"])
+        how = f"were there already (they took {took})" if name in finished else f"in {took}"
+        console.print(f"  {name}: {plan.n_runs} runs {how}")
     with console.status("fitting, evaluating, drawing"):
         conclusion = study.evaluate(runs)
     claims_to_json(conclusion.claims, out / "claims.json")

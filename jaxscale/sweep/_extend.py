@@ -129,7 +129,16 @@ def match_runs(part: Grid, larger: Grid, path: Path) -> np.ndarray:
         one, two = part.system_at(int(i)), larger.system_at(int(ids[i]))
         if json.dumps(encode(one), sort_keys=True) != json.dumps(encode(two), sort_keys=True):
             both = [getattr(s, "n_steps", 0) for s in (one, two)]
-            steps = f": it has n_steps {both[0]}, not {both[1]}" if both[0] != both[1] else ""
             hint = "; train longer first, then add runs" if 0 < both[0] < both[1] else ""
-            raise refuse(f"its system differs{steps}{hint}")
+            raise refuse(f"its system differs: {_difference(encode(one), encode(two))}{hint}")
     return ids
+
+
+def _difference(one: Any, two: Any, path: str = "") -> str:
+    """The first field in which two encoded systems differ, and both values."""
+    if isinstance(one, dict) and isinstance(two, dict) and one.get("type") == two.get("type"):
+        for name in [*one, *(name for name in two if name not in one)]:
+            if one.get(name) != two.get(name):
+                return _difference(one.get(name), two.get(name), f"{path}.{name}".lstrip("."))
+    shown = (str(value["type"] if isinstance(value, dict) else value)[:40] for value in (one, two))
+    return "it has {} {}, not {}".format(path, *shown)

@@ -73,6 +73,8 @@ def test_what_is_refused_and_what_theory_says():
     assert system.predict() == {}
     assert system.schema.predicted() == []
     assert "k^(alpha + 1)" in system.schema.observables["skill_strength"].no_theory
+    with pytest.raises(ValueError, match="nothing to fit: ParityTransformer: no closed form"):
+        js.calibrate(js.Grid(system), None, ["time_scale"])
     assert "train_loss" in ParityTransformer(data=FiniteSet(n_samples=9)).schema.observables
 
 

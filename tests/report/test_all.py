@@ -72,7 +72,7 @@ def test_the_scale_of_the_paper_says_first_what_it_is_and_needs(
     order = [
         "Of sparse: our own sizes.",
         "toy: Grid(",
-        "needed: ",
+        "in all: 1 runs",
         "This is long",
         "toy: 1 runs in",
     ]
@@ -81,6 +81,27 @@ def test_the_scale_of_the_paper_says_first_what_it_is_and_needs(
     assert (tmp_path / "jaxscale-sparse-paper" / "report.html").exists()
     with pytest.warns(DeprecationWarning, match='`scale="full"` is deprecated'):
         reproduce(studies()[1], tmp_path / "out", scale="full", console=Console(quiet=True))
+
+
+def test_a_folder_says_what_it_holds_and_refuses_other_grids(studies, tmp_path, capsys):
+    study, out, console = studies()[0], tmp_path / "out", Console(file=None)
+    reproduce(study, out, console=console)
+    assert "toy: 1 runs in" in capsys.readouterr().out
+    reproduce(study, out, console=console)
+    assert "toy: 1 runs were there already (they took" in capsys.readouterr().out
+    (tmp_path / "toy.toml").write_text(TOY.replace("n_skills = 2", "n_skills = 3"))
+    with pytest.raises(ValueError, match=r"n_skills 2, not 3.*Choose another folder.*--out"):
+        reproduce(study, out, scale="paper", console=console)
+    assert not capsys.readouterr().out  # before the plan
+
+
+def test_many_grids_are_planned_in_a_line_each(studies, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_study, "MOST_TABLES", 0)
+    reproduce(studies()[0], tmp_path / "out", scale="paper", console=Console(file=None))
+    out = capsys.readouterr().out
+    assert "toy: 1 runs, 1 program, " in out
+    assert "in all: 1 runs, about" in out
+    assert "Grid(" not in out
 
 
 def test_the_command_writes_one_page(studies, tmp_path, monkeypatch, capsys):

@@ -90,23 +90,24 @@ def cell_table(atlas: "xarray.Dataset", cells: Cells, way: str, looked: str) -> 
         if setup.optimizer != way:
             continue
         seeds = int(atlas["n_seeds"].sel(setup=name))
+        middle = (cell.exponent, cell.spread, cell.alone, cell.spread_alone)
         shares = (cell.one, cell.compressed, cell.confirmed, cell.near, cell.by_clock)
         rows.append(
             (
                 f"{setup.text}{f' ({check})' if check else ''}",
                 f"{crowding:g}",
                 f"{MARKS[cell.kind]}{'' if seeds >= SEEDS_FOR_VERDICT else '*'}",
-                *(number(x, ".2f") for x in (cell.exponent, cell.spread, cell.alone)),
+                *(number(x, ".2f") for x in middle),
                 *(number(share, ".0%") for share in shares),
                 str(cell.n_windows),
             )
         )
-    shown = ("exp.", "spread", "K=N", "one", "less", "sure", "near", "clock", "n")
+    shown = ("exp.", "spread", "K=N", "its", "one", "less", "sure", "near", "clock", "n")
     header = ("setup", "N/K", Column(""), *shown)
     return Table(
         f"Atlas: {OPTIMIZERS[way].text}",
-        "Mean exponent, its spread over the data, and that of $K = N$, over the n windows of a "
-        "decade in which the loss falls; shares of these windows in which it is about 1 for all "
+        "Mean exponent and spread over the data, then those of $K = N$ (its), over the n windows "
+        "of a decade in which the loss falls; shares of these windows in which it is about 1 for all "
         "data (one), that or compressed (less), about 1 by its intervals over seeds, too (sure); "
         "share of the pairs $(a, b)$ within 0.25 of 1; share of windows about 1 by the sum of the "
         f"rates (clock). ● {Kind.one}, ◐ {Kind.compressed}, – {Kind.flat}, * under eight seeds: no "
@@ -136,7 +137,7 @@ def natural_table(atlas: "xarray.Dataset", cells: Cells) -> Table:
                 f"{setup.way.text}, {setup.text}",
                 f"{crowding:g}",
                 f"{good.mean():.2f}",
-                f"{np.ptp(good):.2f}",
+                number(float(np.ptp(good)) if good.size > 1 else None, ".2f"),
                 f"{good.size}/{values.size}",
                 f"{opens:.0f}..{closes:.0f}",
                 number(middle, ".2g"),
@@ -147,7 +148,7 @@ def natural_table(atlas: "xarray.Dataset", cells: Cells) -> Table:
         "Setups with eight seeds, at their first rate: mean exponent and spread over the pairs "
         "$(a, b)$ that have such a window, their number, first and last step of the windows; "
         "median over the data of the time of $K = N$ over that of the run to equal loss (below 1: "
-        "superposition is slower).",
+        "superposition is slower; the 500 steps of a pretrained W are not counted).",
         ("setup", "N/K", "exp.", "spread", "data", "steps", "sooner"),
         tuple(rows),
     )

@@ -62,8 +62,8 @@ class Cell:
       whose exponent is within `NEAR` of 1.
     - `by_clock`: share of the windows that count by the sum of the rates in place of the steps in
       which the exponent by that clock is about 1 for all data.
-    - `exponent`, `spread`, `alone`: means over the windows that count, of the mean exponent over
-      the data, of its spread, and of the mean exponent of K = N.
+    - `exponent`, `spread`, `alone`, `spread_alone`: means over the windows that count, of the mean
+      exponent over the data and of its spread, and those of K = N.
     """
 
     kind: Kind
@@ -77,6 +77,7 @@ class Cell:
     exponent: float
     spread: float
     alone: float
+    spread_alone: float
 
 
 def falls(mean: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
@@ -138,7 +139,7 @@ def judge(windows: "xarray.Dataset") -> Cell:
         kind = Kind.compressed
     clock = over(is_one(*by_clock), falls(by_clock[0]))
     good = counts & ~bad
-    middle = (over(values, good) for values in (mean, spread, mean_alone))
+    middle = (over(values, good) for values in (mean, spread, mean_alone, spread_alone))
     return Cell(kind, n, int(bad.sum()), *shares, clock, *middle)
 
 
