@@ -110,8 +110,8 @@ def cell_table(atlas: "xarray.Dataset", cells: Cells, way: str, looked: str) -> 
         "of a decade in which the loss falls; shares of these windows in which it is about 1 for "
         "all data (one), that or compressed (less), about 1 by its intervals over seeds, too "
         "(sure); share of the pairs $(a, b)$ within 0.25 of 1; share of windows about 1 by the sum "
-        f"of the rates (clock). ● {Kind.one}, ◐ {Kind.compressed}, – {Kind.flat}, * under eight seeds: no "
-        f"verdict. {looked}",
+        f"of the rates (clock). ● {Kind.one}, ◐ {Kind.compressed}, – {Kind.flat}, * under eight "
+        f"seeds: no verdict. {looked}",
         header,
         tuple(rows),
     )
