@@ -34,7 +34,8 @@ SYSTEMS = {
     ),
     "transformer": emergence.ParityTransformer(
         n_skills=3, n_bits=6, skill_size=2, n_heads=2, width=8, mlp_width=16, n_steps=50,
-        batch_size=32, n_evaluation=64, record=[0, 50],
+        batch_size=32, n_evaluation=64, record=[0, 50], learning_rate=3e-3,
+        optimizer=js.AdamW(row_length=1.0), schedule=js.WarmUp(n_warm_up=30),
     ),
     "multilinear": emergence.MultilinearSkills(n_steps=500),
     "multilinear on a finite set": emergence.MultilinearSkills(

@@ -11,7 +11,8 @@ from scipy.stats import chi2, norm
 import jaxscale as js
 from jaxscale.keys import root_key
 from jaxscale.superposition import _losses as losses
-from jaxscale.superposition._student import Problem, Task, Teacher
+from jaxscale.superposition._data import Samples
+from jaxscale.superposition._student import Problem, Task, Teacher, embedded
 from jaxscale.training import INIT_STREAM
 
 S = js.superposition
@@ -36,6 +37,26 @@ def test_random_directions_are_unit_and_do_not_depend_on_padding():
     np.testing.assert_allclose(padded[:, :12], one, rtol=1e-6)
     assert np.all(np.asarray(padded)[:, 12:] == 0)
     assert np.std(np.asarray(one)) == pytest.approx(12**-0.5, rel=0.01)
+
+
+def test_products_by_lists_are_the_dense_ones_of_accelerators(monkeypatch):
+    rng = np.random.default_rng(0)
+    rows, image = (jnp.asarray(rng.normal(size=n), jnp.float32) for n in ((9, 4), (6, 4)))
+    value = rng.normal(size=(6, 3)) * [1.0, 1.0, 0.0]  # the last place is not used
+    samples = Samples(jnp.asarray(rng.integers(9, size=(6, 3)), jnp.int32), jnp.float32(value))
+
+    def both(rows, value):
+        out, back = jax.vjp(lambda r, v: embedded(r, Samples(samples.index, v)), rows, value)
+        return out, *back(image)
+
+    listed = both(rows, samples.value)
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *a, cpu, default: default(*a))
+    for one, other in zip(listed, both(rows, samples.value), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    x = np.zeros((6, 9))
+    np.add.at(x, (np.arange(6)[:, None], np.asarray(samples.index)), value)
+    np.testing.assert_allclose(listed[0], x @ rows, atol=1e-5)
+    np.testing.assert_allclose(listed[1], x.T @ image, atol=1e-5)
 
 
 def test_gaussian_rows_are_the_draw_of_the_unit_ones():
