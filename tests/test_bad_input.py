@@ -5,7 +5,6 @@ import re
 
 import jax
 import numpy as np
-import optax
 import pandas
 import pytest
 from checks import compilations
@@ -100,7 +99,6 @@ PARTS = [
     (lambda: js.TwoDrops(first_at=1.5), "first_at", "1.5"),
     (lambda: js.Cosine(final_ratio=-0.1), "final_ratio", "-0.1"),
     (lambda: js.WarmUp(n_warm_up=0), "n_warm_up", "0"),
-    (lambda: js.Optax(optax.sgd(0.1)), "factory", "GradientTransformation"),
     (lambda: js.WarmUp(then=0.5), "then", "0.5"),
 ]
 

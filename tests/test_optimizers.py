@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxtyping import TypeCheckError
 
 import jaxscale as js
 
@@ -111,6 +112,11 @@ def test_effective_steps_are_the_running_sum_of_the_factor(schedule):
     np.testing.assert_allclose(effective, expected, rtol=1e-5)
     back = schedule.steps_to_reach(jnp.asarray(effective), 100)
     np.testing.assert_allclose(back, [0, 1, 50, 100], rtol=1e-5)
+
+
+def test_a_transformation_is_no_factory():
+    with pytest.raises((ValueError, TypeCheckError), match=r"(?s)factory.*GradientTransformation"):
+        js.Optax(optax.sgd(0.1))
 
 
 def test_what_a_schedule_that_ends_at_zero_leaves_is_never_reached():

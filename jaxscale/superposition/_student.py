@@ -64,49 +64,50 @@ class Problem(eqx.Module):
         return self.inputs.moments(self.probability)
 
 
-def _embedded(rows: Float[Array, "f k"], samples: Samples) -> Float[Array, "n k"]:
+def _embedded(
+    rows: Float[Array, "f k"], index: Int[Array, "n l"], value: Float[Array, "n l"]
+) -> Float[Array, "n k"]:
     """`W x`, differentiable: by lists on a CPU, where dense products cost several times more.
 
     Accelerators take dense products: adding to the same row in no fixed order would not repeat.
     """
-    n, places = samples.index.shape
+    n, places = index.shape
 
-    def listed(rows: Array, samples: Samples) -> Array:
+    def listed(rows: Array, index: Array, value: Array) -> Array:
         def add(place: Int[Array, ""], total: Array) -> Array:
-            return total + samples.value[:, place, None] * rows[samples.index[:, place]]
+            return total + value[:, place, None] * rows[index[:, place]]
 
         return jax.lax.fori_loop(0, places, add, jnp.zeros((n, rows.shape[1]), rows.dtype))
 
-    def dense(rows: Array, samples: Samples) -> Array:
-        return samples.dense(rows.shape[0]) @ rows
+    def dense(rows: Array, index: Array, value: Array) -> Array:
+        return Samples(index, value).dense(rows.shape[0]) @ rows
 
-    return jax.lax.platform_dependent(rows, samples, cpu=listed, default=dense)
+    return jax.lax.platform_dependent(rows, index, value, cpu=listed, default=dense)
 
 
-def _gradients_of_embedded(saved: tuple[Array, Samples], image: Float[Array, "n k"]) -> Any:
+def _gradients_of_embedded(saved: tuple[Array, Array, Array], image: Float[Array, "n k"]) -> Any:
     """Gradients of W, `x^T` times that of `W x` (unused places are dropped), and of amplitudes."""
-    rows, samples = saved
-    n_features, places = rows.shape[0], samples.index.shape[1]
+    rows, index, value = saved
+    n_features, places = rows.shape[0], index.shape[1]
 
-    def listed(samples: Samples, image: Array) -> Array:
-        row = jnp.where(samples.value != 0, samples.index, n_features)
+    def listed(index: Array, value: Array, image: Array) -> Array:
+        row = jnp.where(value != 0, index, n_features)
 
         def add(place: Int[Array, ""], total: Array) -> Array:
-            update = samples.value[:, place, None] * image
-            return total.at[row[:, place]].add(update, mode="drop")
+            return total.at[row[:, place]].add(value[:, place, None] * image, mode="drop")
 
         return jax.lax.fori_loop(0, places, add, jnp.zeros(rows.shape, image.dtype))
 
-    def dense(samples: Samples, image: Array) -> Array:
-        return samples.dense(n_features).T @ image
+    def dense(index: Array, value: Array, image: Array) -> Array:
+        return Samples(index, value).dense(n_features).T @ image
 
-    own = jax.lax.platform_dependent(samples, image, cpu=listed, default=dense)
-    return own, Samples(None, jnp.einsum("nk,nlk->nl", image, rows[samples.index]))  # pyright: ignore
+    own = jax.lax.platform_dependent(index, value, image, cpu=listed, default=dense)
+    return own, None, jnp.einsum("nk,nlk->nl", image, rows[index])
 
 
 # A forward rule that called the function itself could not be differentiated once more.
 embedded = jax.custom_vjp(_embedded)
-embedded.defvjp(lambda *both: (_embedded(*both), both), _gradients_of_embedded)
+embedded.defvjp(lambda *given: (_embedded(*given), given), _gradients_of_embedded)
 
 
 def _decoded(latent: Float[Array, "n k"], rows: Float[Array, "f k"]) -> Float[Array, "n f"]:
@@ -173,7 +174,7 @@ class Student(eqx.Module):
             rows = self.directions[samples.index]
             latent = jnp.einsum("nl,nlk->nk", samples.value, rows)
         else:
-            latent = embedded(self.directions, samples)
+            latent = embedded(self.directions, samples.index, samples.value)
         if self.matrix is not None:
             latent = latent @ self.matrix.T
         if self.output_rows is not None:

@@ -11,7 +11,6 @@ from scipy.stats import chi2, norm
 import jaxscale as js
 from jaxscale.keys import root_key
 from jaxscale.superposition import _losses as losses
-from jaxscale.superposition._data import Samples
 from jaxscale.superposition._student import Problem, Task, Teacher, embedded
 from jaxscale.training import INIT_STREAM
 
@@ -43,18 +42,18 @@ def test_products_by_lists_are_the_dense_ones_of_accelerators(monkeypatch):
     rng = np.random.default_rng(0)
     rows, image = (jnp.asarray(rng.normal(size=n), jnp.float32) for n in ((9, 4), (6, 4)))
     value = rng.normal(size=(6, 3)) * [1.0, 1.0, 0.0]  # the last place is not used
-    samples = Samples(jnp.asarray(rng.integers(9, size=(6, 3)), jnp.int32), jnp.float32(value))
+    index = jnp.asarray(rng.integers(9, size=(6, 3)), jnp.int32)
 
     def both(rows, value):
-        out, back = jax.vjp(lambda r, v: embedded(r, Samples(samples.index, v)), rows, value)
+        out, back = jax.vjp(lambda r, v: embedded(r, index, v), rows, value)
         return out, *back(image)
 
-    listed = both(rows, samples.value)
+    listed = both(rows, jnp.float32(value))
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *a, cpu, default: default(*a))
-    for one, other in zip(listed, both(rows, samples.value), strict=True):
+    for one, other in zip(listed, both(rows, jnp.float32(value)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     x = np.zeros((6, 9))
-    np.add.at(x, (np.arange(6)[:, None], np.asarray(samples.index)), value)
+    np.add.at(x, (np.arange(6)[:, None], np.asarray(index)), value)
     np.testing.assert_allclose(listed[0], x @ rows, atol=1e-5)
     np.testing.assert_allclose(listed[1], x.T @ image, atol=1e-5)
 
