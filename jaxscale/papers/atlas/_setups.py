@@ -82,7 +82,8 @@ OPTIMIZERS = {
         (1e-3, 3e-3),
         {"bias_rate_factor": 10.0},
     ),
-    # the group's earlier recipe, with biases slower than the matrices where they have a rate
+    # the schedule and rate of the group's earlier code, with a weaker decay (theirs is 1/9 to 1), and
+    # biases slower than the matrices where they have a rate of their own
     "adamw": Way(
         "AdamW, warm-up, cosine",
         {"optimizer": AdamW(weight_decay=1e-2), "learning_rate": 1e-2},
@@ -153,7 +154,7 @@ STRONGEST = Setup("adam", "tied", "common")
 LEADS = (
     STRONGEST,
     Setup("sgd", "tied", "common"),
-    Setup("adamw", "tied", "random"),  # the group's recipe
+    Setup("adamw", "tied", "random"),  # after the group's earlier code
     Setup("sgd", "identity", "own"),  # where interference dominates
     Setup("sgd", "small", "common"),
     Setup("adam", "small", "common"),
