@@ -82,7 +82,7 @@ OPTIMIZERS = {
         (1e-3, 3e-3),
         {"bias_rate_factor": 10.0},
     ),
-    # the schedule and rate of the group's earlier code, with a weaker decay (theirs is 1/9 to 1), and
+    # schedule and rate of the group's earlier code, with a weaker decay (theirs is 1/9 to 1), and
     # biases slower than the matrices where they have a rate of their own
     "adamw": Way(
         "AdamW, warm-up, cosine",
