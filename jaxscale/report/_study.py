@@ -155,6 +155,13 @@ def _check_scale(study: Study, scale: str) -> None:
         raise unknown("`scale`", scale, study.presets)
 
 
+def _extent(plans: dict[str, Plan]) -> str:
+    """How many runs these are, and how long they take."""
+    n_runs = sum(plan.n_runs for plan in plans.values())
+    seconds = sum(plan.seconds for plan in plans.values())
+    return f"{n_runs} runs, about {duration(seconds)} after compilation"
+
+
 def _show_plans(study: Study, plans: dict[str, Plan], scale: str, console: Console) -> None:
     """Say what the paper's scale is, and print plans, time and memory, before anything runs."""
 
@@ -170,13 +177,11 @@ def _show_plans(study: Study, plans: dict[str, Plan], scale: str, console: Conso
         say(f"{name}: {plan if len(plans) <= MOST_TABLES else line}")
     device = max(b.bytes_per_device for plan in plans.values() for b in plan.buckets)
     host = max(plan.host_bytes for plan in plans.values())
-    seconds = sum(plan.seconds for plan in plans.values())
     say(
-        f"in all: {sum(plan.n_runs for plan in plans.values())} runs, about {duration(seconds)} "
-        f"after compilation; needed: {device / 1e6:.3g} MB on each device, {host / 1e6:.3g} MB of "
-        "host memory"
+        f"in all: {_extent(plans)}; needed: {device / 1e6:.3g} MB on each device, "
+        f"{host / 1e6:.3g} MB of host memory"
     )
-    if seconds > LONG:
+    if sum(plan.seconds for plan in plans.values()) > LONG:
         say("This is long. It may be stopped and started again.")
         if not callable(study.presets[scale]):
             say(
@@ -209,9 +214,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     plans = {name: make_plan(grid) for name, grid in study.grids(scale).items()}
     store = out / f"{study.system}.zarr"
     finished = _finished(plans, store)
-    total = sum(plan.seconds for plan in plans.values())
-    n_runs = sum(plan.n_runs for plan in plans.values())
-    console.print(f"{study.title}: {n_runs} runs, about {duration(total)} after compilation")
+    console.print(f"{study.title}: {_extent(plans)}")
     if scale != "quick":
         _show_plans(study, plans, scale, console)
     store.parent.mkdir(parents=True, exist_ok=True)

@@ -127,10 +127,11 @@ def match_runs(part: Grid, larger: Grid, path: Path) -> np.ndarray:
     every = np.arange(0, part.n_runs, len(part.seeds))
     for i in every[:: -(-len(every) // COMPARED)]:
         one, two = part.system_at(int(i)), larger.system_at(int(ids[i]))
-        if json.dumps(encode(one), sort_keys=True) != json.dumps(encode(two), sort_keys=True):
+        tables = [encode(one), encode(two)]
+        if json.dumps(tables[0], sort_keys=True) != json.dumps(tables[1], sort_keys=True):
             both = [getattr(s, "n_steps", 0) for s in (one, two)]
             hint = "; train longer first, then add runs" if 0 < both[0] < both[1] else ""
-            raise refuse(f"its system differs: {_difference(encode(one), encode(two))}{hint}")
+            raise refuse(f"its system differs: {_difference(*tables)}{hint}")
     return ids
 
 

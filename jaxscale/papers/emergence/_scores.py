@@ -104,7 +104,7 @@ def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
     fit = calibrate(grid, runs.sel(skill=[1]), [regime.parameter], each="seed")
     with jax.enable_x64(True):
         fitted = [replace(system, regime.parameter, v) for v in fit.values[regime.parameter]]
-        half_point = eqx.filter_jit(regime.half_point)  # one program in place of thirty
+        half_point = eqx.filter_jit(regime.half_point)  # one program, not one per operation
         predicted = np.stack([np.asarray(half_point(cast(s, "float64"))) for s in fitted])
     expected = (fit.predict()["skill_strength"].mean("seed") / scale).isel(at_end)
     return EmergenceScore(fit, dim, strength, expected, np.asarray(measured), predicted)
