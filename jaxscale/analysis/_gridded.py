@@ -19,6 +19,7 @@ from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, field_names, interval_of
 from jaxscale.paths import get, replace, set_leaves
 from jaxscale.sweep._grid import Grid, is_leaf
+from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._predict import (
     closed_forms,
     no_theory,
@@ -83,14 +84,16 @@ class GridTheory:
         """The theory at the steps of the data, and data on the grid's values."""
         import xarray
 
-        if not closed_forms(theory_layout(self.grid)):
+        layout = theory_layout(self.grid)
+        if not closed_forms(layout):
             raise ValueError(f"`theory` has nothing to fit: {no_theory(self.grid)}.")
         start, recorded, runs, blanks = self.start(free), self, data, {}
         if not isinstance(data, xarray.Dataset) or columns is not None:
             recorded, runs, blanks = self._tabulated(data, columns, each)
+            layout = theory_layout(recorded.grid)
         measured = [str(n) for n in runs]
         theory, coordinates, signed = _closed_forms(
-            recorded.grid, tuple(free), observables, measured
+            recorded.grid, layout, tuple(free), observables, measured
         )
         values, index, labels, order, n_left_out = aligned(runs, coordinates, each, signed)
         groups, n_groups = groups_of(values, order, resample)
@@ -202,10 +205,13 @@ class _ClosedForms(eqx.Module):
 
 
 def _closed_forms(
-    grid: Grid, free: tuple[str, ...], observables: Sequence[str] | None, measured: Sequence[str]
+    grid: Grid,
+    layout: Layout,
+    free: tuple[str, ...],
+    observables: Sequence[str] | None,
+    measured: Sequence[str],
 ) -> tuple[_ClosedForms, dict[str, Any], frozenset[str]]:
     """The theory of a grid, the coordinates of each observable, and which take both signs."""
-    layout = theory_layout(grid)
     closed = closed_forms(layout)
     # observables of one state repeat each other: by default one of them is compared
     usable = [name for name in closed if name in measured] or closed
