@@ -48,6 +48,7 @@ from jaxscale.analysis import (
     calibrate as calibrate,
     compare as compare,
     fit_loss_surface as fit_loss_surface,
+    forms as forms,
     frontier as frontier,
     residuals as residuals,
     theory_of as theory_of,

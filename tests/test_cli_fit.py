@@ -26,13 +26,13 @@ SURFACE = "surface curves.csv --x n_parameters=iteration --x n_tokens=run --y tr
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with two runs of noisy curves, as the working directory."""
+    """A folder with five runs of noisy curves, as the working directory."""
     steps = np.unique(np.geomspace(1, 300, 20).round())
     exact = js.superposition.theory.sequential_loss(
         steps, frequency_exponent=1.5, importance_exponent=0.0, n_features=64, learning_rate=0.1
     )
     rng, rows = np.random.default_rng(0), []
-    for run in range(2):
+    for run in range(5):
         loss = np.asarray(exact) * np.exp(0.02 * rng.standard_normal(len(steps)))
         rows.append(pandas.DataFrame({"iteration": steps, "train": loss, "run": run}))
     pandas.concat(rows).to_csv(tmp_path / "curves.csv", index=False)
@@ -51,13 +51,14 @@ def test_a_table_is_fitted_printed_and_drawn(folder, capsys, monkeypatch):
     assert _call(monkeypatch, f"{SEQUENTIAL} --bootstrap 40 --resample run") == 0
     output = capsys.readouterr().out
     assert "\nfrequency_exponent  " in output
-    assert "36 points" in output
+    assert "90 points" in output
     written = json.loads((folder / "curves-fit.json").read_text())
     values = {p["parameter"]: p["value"] for p in written["parameters"]}
     assert values["frequency_exponent"] == pytest.approx(1.5, rel=0.1)
     assert values["learning_rate"] == pytest.approx(0.1, rel=0.2)
     assert written["n_resamples"] == 40
-    assert len(written["parameters"][0]["intervals"]) == 2
+    low, high = written["parameters"][0]["interval"]
+    assert low < written["parameters"][0]["value"] < high
     assert (folder / "curves-fit.png").stat().st_size > 5000
     assert (folder / "curves-fit.svg").read_text().startswith("<?xml")
 
@@ -68,7 +69,7 @@ def test_options_reach_the_fit(folder, capsys, monkeypatch):
     assert _call(monkeypatch, line) == 0
     assert "18 points" in capsys.readouterr().out
     written = json.loads((folder / "mine.json").read_text())
-    assert [p["label"] for p in written["parameters"]] == [0, 0, 1, 1]
+    assert [p["label"] for p in written["parameters"]] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert written["parameters"][0]["value"] == pytest.approx(1.5, rel=0.1)
     assert _call(monkeypatch, f"{SEQUENTIAL} --where run=1 --residual scaled --out one") == 0
     assert json.loads((folder / "one.json").read_text())["n_points"] == 18
@@ -106,7 +107,7 @@ def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
     written = json.loads((folder / "llm-surface.json").read_text())
     assert (written["n_runs"], written["n_left_out"]) == (24, 3)
     assert "24 runs, rms error of ln loss" in output
-    assert ", 3 left out." in output
+    assert ", 3 left out, intervals: percentiles of 40 resamples of 24 points." in output
     for name, value in surface.values.items():
         assert written["values"][name] == pytest.approx(value, rel=1e-6)
         assert f"{name} {value:.5g}" in output
@@ -120,8 +121,8 @@ def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
     assert "1e+25 is extrapolated" in output
     assert (folder / "llm-surface.png").stat().st_size > 10_000
     assert (folder / "llm-surface.svg").read_text().startswith("<?xml")
-    none = {name: drawn[:0] for name, drawn in surface.bootstrap.items()}
-    bare = SurfaceFile(dataclasses.replace(surface, bootstrap=none), table, ())
+    without = dataclasses.replace(surface.fit, drawn=None)
+    bare = SurfaceFile(dataclasses.replace(surface, fit=without), table, ())
     assert {row[2] for row in bare.tables()[0].rows} == {"–"}
 
 
@@ -156,8 +157,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (
             "fit curves.csv --theory loss_surface --x n_parameters=run --x n_tokens=iteration "
             "--y train --free E=1 --free A=1 --free B=1 --free alpha=1",
-            "`beta` of loss_surface has neither a value nor a column (iteration, train, run): "
-            "free it with a start (--free beta=...)",
+            "`beta` of chinchilla has no value: free it (--free beta=...) or fix it",
         ),
         ("fit none.csv --theory nosuch", "`data` none.csv does not exist"),
         (
@@ -193,22 +193,23 @@ def test_constant_data_have_a_figure_without_a_band(folder, capsys, monkeypatch)
     assert "did not converge" in capsys.readouterr().err
 
 
-def test_a_fit_to_runs_resamples_seeds_where_there_are_four():
+def test_a_fit_to_runs_resamples_seeds_where_there_are_five():
     system = MultilinearSkills(n_skills=2, n_steps=100, record=range(0, 101, 10))
     start = js.Grid(js.replace(system, "target_scale", 0.8))
-    scattered = js.predict(js.Grid(system, {"target_scale": [0.95, 1.0, 1.02, 1.05]}))
-    runs = scattered[["loss"]].rename(target_scale="seed").assign_coords(seed=range(4))
-    request = Request("", None, free=("target_scale",), bootstrap=None)
-    with pytest.warns(UserWarning, match="4 things to resample are too few"):
-        fit, _ = fit_runs(request, start, runs)
-    low, high = fit.interval()["target_scale"]
-    first, last = fit.bootstrap_interval()["target_scale"]
-    assert (fit.resamples.shape[0], last - first > 1.5 * (high - low)) == (200, True)
-    with pytest.warns(UserWarning, match="4 things"):
-        assert fit_runs(request, start, runs.isel(seed=[0] * 4))[0].resamples is None
-    with pytest.warns(UserWarning, match="4 seeds or more"):
-        fit, _ = fit_runs(request, start, runs.isel(seed=[0, 1, 2]))
-    assert fit.resamples is None
+    scattered = js.predict(js.Grid(system, {"target_scale": [0.95, 0.98, 1.0, 1.02, 1.05]}))
+    runs = scattered[["loss"]].rename(target_scale="seed").assign_coords(seed=range(5))
+    request = Request("", None, free=("target_scale",))
+    fit, _ = fit_runs(request, start, runs)
+    assert fit.method == "percentiles of 200 resamples of 5 values of seed"
+    (low, high), (first, last) = (
+        ends["target_scale"] for ends in (fit.covariance_interval(), fit.interval())
+    )
+    assert last - first > 1.5 * (high - low)
+    same = fit_runs(request, start, runs.isel(seed=[0] * 5))[0]  # they say nothing of runs
+    few = fit_runs(request, start, runs.isel(seed=[0, 1, 2, 3]))[0]
+    for other in (same, few):
+        assert other.resamples is None
+        assert other.method == "covariance, which takes all points for independent"
 
 
 def test_the_help_of_x_shows_both_of_its_forms(capsys, monkeypatch):

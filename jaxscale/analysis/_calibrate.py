@@ -1,91 +1,118 @@
 """`calibrate`: parameters of a theory fitted to curves by gradient, with their uncertainty."""
 
-import dataclasses
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxscale._text import choices
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
+from jaxscale.analysis._compared import (
+    ZERO_FLOOR,
+    bounds_of,
+    only_observable,
+    residuals_of,
+    scaled_data,
+    stated_points,
+)
 from jaxscale.analysis._data import Data
 from jaxscale.analysis._diagnostics import (
-    SCALED,
-    at_bounds,
     check_bootstrap,
     check_count,
     check_result,
     huber_delta,
-    warn_few_groups,
     warn_of,
     warn_spread,
 )
-from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
+from jaxscale.analysis._expansion import Expansion, FitProblem
 from jaxscale.analysis._fit_data import FitData
+from jaxscale.analysis._form import Parameter, form_of
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
-from jaxscale.analysis._levenberg import CONVERGED
-from jaxscale.analysis.bounds import AbstractBound, default_bound
-from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Huber, Log, Scaled, Squared
+from jaxscale.analysis._levenberg import CONVERGED, FAILED, UNFINISHED
+from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, Resamples
+from jaxscale.analysis._starts import form_starts
+from jaxscale.analysis.bounds import AbstractBound, NotNegative
+from jaxscale.analysis.residuals import (
+    AbstractLoss,
+    AbstractResidual,
+    AdaptiveHuber,
+    Huber,
+    Log,
+    Squared,
+)
 from jaxscale.sweep._grid import Grid
+
+STARTS, FORM_STARTS = 4, 8
+ADAPTATIONS = 4  # of the delta of an adaptive loss
+SMALL_FLOOR = 0.3  # of the lowest value: where it is less, refits also start from a larger one
+SEED, POINTS = "seed", "points"
+SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
 def calibrate(
-    theory: Grid | Formula,
+    theory: Grid | Formula | Callable[..., Any],
     data: Data,
-    free: Sequence[str],
+    free: Sequence[str] | None = None,
     *,
     columns: Mapping[str, str] | None = None,
     observables: Sequence[str] | None = None,
     each: str | None = None,
+    weights: str | None = None,
     residual: AbstractResidual | None = None,
     loss: AbstractLoss | None = None,
     bounds: Mapping[str, AbstractBound] | None = None,
-    n_starts: int = 4,
-    bootstrap: int = 0,
+    n_starts: int | None = None,
+    bootstrap: int | None = None,
     resample: str | None = None,
     key: int = 0,
 ) -> Calibration:
     r"""Fit parameters of a theory to curves, simulated or one's own, by least squares.
 
-    $$\hat\theta = \arg\min_\theta \sum_i \rho(r_i), \qquad
+    $$\hat\theta = \arg\min_\theta \sum_i w_i \rho(r_i), \qquad
       r_i = \ln y_\theta(x_i) - \ln y_i$$
 
     with `rho` a square by default. Observables that take both signs (skill strengths) are compared
     as they are, in units of their root mean square. The points are chosen at the starting values,
     where a NaN of the theory means that it makes no statement; values at which it is undefined at a
     chosen point are refused on the way. Parameters move on the real line behind their `bounds`. The
-    starts are the given values and the best `n_starts - 1` of 64 scattered candidates per
-    parameter, all of them fitted; the best fit is returned, and what became of each is in `starts`.
+    starts are the given values and the best of 64 scattered candidates per parameter, or what a
+    form of `js.forms` finds by itself; the best fit is returned, and what became of each is in
+    `starts`.
 
-    The covariance `s^2 (J^T J)^-1` treats the points as independent: along one training curve they
-    are not. Over seeds prefer the spread of `each="seed"`, or `bootstrap` with `resample="seed"`.
+    **Intervals** are percentiles of refits where something was resampled. Points along one training
+    curve are not independent, so runs with five seeds or more are resampled by seed unless you say
+    otherwise. Without resamples the covariance `s^2 (J^T J)^-1` takes the points for independent.
     Where values spread widely over seeds, the mean of logarithms lies below the logarithm of the
     mean, which is what theory predicts: take `residual=Scaled()`, or fit `runs.mean("seed")`.
     Runs that ended badly are left out, as in `compare`.
 
     **Arguments**
 
-    - `theory`: a grid, whose system's `predict` is fitted, or a `Formula`.
+    - `theory`: a grid, whose system's `predict` is fitted, a `Formula`, or a form of `js.forms`.
     - `data`: a Dataset on the grid's dimensions, or a selection of it, such as
       `runs.sel(skill=[1])`; for a grid also a table with a column for each dimension; for a
       formula any table: a Dataset, a DataFrame or the path of a CSV file.
     - `free`: what to fit: float fields of the grid's system (none of them an axis), or parameters
-      of the formula. They start from the values they have.
+      of the formula. They start from the values they have. Of a form by default all parameters
+      that have no value.
     - `columns`: our names to those of the table, such as `{"step": "iteration"}`.
     - `observables`: which to use; by default the loss where theory predicts it, else the first that
       it predicts. Several observables of one run repeat each other: their errors are too small.
     - `each`: a dimension or column, usually `"seed"`, along which separate fits are made.
+    - `weights`: column of a formula's table: weights of its points, such as one over their squared
+      errors; only their ratios count.
     - `residual`: `Log()` or `Scaled()` for every observable.
-    - `loss`: `Squared()`, or `Huber(delta)` against outliers.
+    - `loss`: `Squared()`, or `Huber(delta)` against outliers; by default that of the form.
     - `bounds`: by name; by default `Positive()` for what starts above zero, else `Unbounded()`.
-    - `n_starts`: fits from different starts; 1 starts from the given values alone.
-    - `bootstrap`: number of resamples that are fitted again, from the optimum; 40 or more.
-    - `resample`: the dimension or column whose values are drawn with replacement; by default the
-      points themselves.
+    - `n_starts`: fits from different starts, by default 4, of a form 8; 1 starts from the given
+      values alone.
+    - `bootstrap`: number of resamples that are fitted again, from the optimum; 40 or more. By
+      default 200 where `resample` or the seeds of runs say what to resample, and where a Huber loss
+      has no covariance; else none.
+    - `resample`: the dimension or column whose values are drawn with replacement, or `"points"`; by
+      default `"seed"` for runs with five seeds or more, else the points.
     - `key`: of the resamples.
 
     **Returns** a `Calibration`.
@@ -100,61 +127,170 @@ def calibrate(
     >>> round(float(fit.values["b"]), 3)
     0.602
     """
+    source = _source(theory)
+    form = source.form if isinstance(source, Formula) else None
+    if free is None:
+        if form is None:
+            raise ValueError("`free` must name what to fit, got None: only a form knows.")
+        assert isinstance(source, Formula)
+        free = source.unset
+    n_starts = (FORM_STARTS if form else STARTS) if n_starts is None else n_starts
     _check(free, n_starts)
-    check_bootstrap(bootstrap)
-    if resample is not None and not bootstrap:
-        raise ValueError(f"`bootstrap` must be given with `resample`, got resample={resample!r}.")
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
-    source = GridTheory(theory) if isinstance(theory, Grid) else theory
-    if not isinstance(source, GridTheory | Formula):
-        raise ValueError(f"`theory` must be a Grid or a Formula, got {theory!r}.")
+    loss = loss or (form.loss if form else Squared())
+    of, n_resamples = _resampled(data, each, loss, bootstrap, resample)
+    drawn = None if of == POINTS else of
     with jax.enable_x64(True):
-        fitted, data_sets = source.observe(data, free, columns, observables, each, resample)
-    kinds = _residuals(data_sets, residual)
-    limits = _bounds(free, data_sets.start, {**data_sets.bounds, **(bounds or {})})
-    points, scales, n_left_out = _scaled_data(data_sets, kinds)
+        fitted, data_sets = source.observe(
+            data, free, columns, observables, each, drawn if n_resamples else None, weights
+        )
+    kinds = residuals_of(data_sets, residual)
+    parameters = [form.parameters[n] for n in free] if form else []
+    limits = bounds_of(free, data_sets, parameters, bounds or {})
+    points, scales, n_left_out = scaled_data(data_sets, kinds)
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
         warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
     with jax.enable_x64(True):
-        problem = FitProblem(data_sets.theory, limits, kinds, scales, loss or Squared())
-        start = zip(limits, data_sets.start, strict=True)
-        z = np.asarray([float(bound.unconstrain(np.asarray(value))) for bound, value in start])
-        n_lanes = len(points.target) * max(n_starts, bootstrap)
-        points, n_stated, n_dropped = _stated(Expansion(problem, points, n_lanes), z)
-        expand = Expansion(problem, points, n_lanes)
-        scattered = least_squares.candidates(limits, z) if n_starts > 1 else z[None]
-        result = least_squares.fit(expand, z, scattered, n_starts)
-        ended = at_bounds(limits, result.z)
-        check_result(result, free, z, n_stated, ended, data_sets.labels)
-        resamples = None
-        if bootstrap:
-            warn_few_groups(data_sets.n_groups)
-            again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
-            resamples = np.where(status[..., None] == CONVERGED, again, np.nan)
+        n_lanes = len(points.target) * max(n_starts, n_resamples)
+
+        def expansion(loss: AbstractLoss) -> Expansion:
+            problem = FitProblem(data_sets.theory, limits, kinds, scales, loss)
+            return Expansion(problem, points, n_lanes)
+
+        expand = expansion(loss)
+        starts, n_given = _starts(expand, source, free, parameters, data_sets)
+        z = starts[0, 0]
+        points, n_stated, n_dropped = stated_points(expand, z)
+        loss, expand, result = _solved(expansion, loss, starts, n_starts, n_given)
+        check_result(result, free, z, n_stated, data_sets.labels)
+        drawn = None
+        if n_resamples:
+            again = _refitted(expand, result, starts, n_resamples, jax.random.key(key))
+            groups = np.sum(expand.points_by_group > 0, axis=1)
+            drawn = Resamples(again if each else again[0], of, groups if each else groups[0])
+            if of == SEED and drawn.spread < SAME:
+                drawn = None  # all seeds are equal
+            else:
+                drawn.warn()
+        residuals = expand.residuals(result.z)
         delta = np.full(len(result.z), np.nan)
-        if not isinstance(problem.loss, Huber):
-            delta = huber_delta(expand.residuals(result.z))
-    warn_of(result, free, limits, ended, data_sets.labels)
+        if not isinstance(loss, Huber):
+            delta = huber_delta(residuals)
+    warn_of(result, free, limits, data_sets.labels, resampled=drawn is not None)
     pick: Any = slice(None) if each else 0
+    floors = [isinstance(bound, NotNegative) for bound in limits]
+    z = np.where(result.ended & floors, -np.inf, result.z)
     return Calibration(
         theory=fitted,
         free=tuple(free),
         bounds=limits,
-        coordinates=result.z[pick],
+        coordinates=z[pick],
         covariance=result.covariance[pick],
-        huber_delta=delta[pick],
+        residuals=residuals[pick],
+        residual=kinds,
+        units=scales,
+        loss=loss,
+        objective=result.cost[pick],
         residual_rms=result.rms[pick],
-        converged=((result.status == CONVERGED) & ~result.blind.any(axis=-1))[pick],
+        huber_delta=delta[pick],
+        converged=((result.status == CONVERGED) & ~(result.blind & ~result.ended).any(axis=-1))[
+            pick
+        ],
         condition=result.condition[pick],
         n_points=result.n_points.round().astype(int)[pick],
         n_left_out=n_left_out + n_dropped,
         starts=Start(result.start_z[pick], result.start_cost[pick], result.start_status[pick]),
-        resamples=None if resamples is None else resamples[pick],
+        drawn=drawn,
         each=each,
         labels=data_sets.labels,
+        inputs={n: x[pick] for n, x in (data_sets.inputs or {}).items()},
     )
+
+
+def _source(theory: Any) -> GridTheory | Formula:
+    """What is fitted: the theory of a grid, or a formula."""
+    if isinstance(theory, Grid):
+        return GridTheory(theory)
+    if isinstance(theory, Formula):
+        return theory
+    if form_of(theory) is None:
+        raise ValueError(f"`theory` must be a Grid, a Formula or a form, got {theory!r}.")
+    return Formula(theory)
+
+
+def _resampled(
+    data: Data, each: str | None, loss: AbstractLoss, bootstrap: int | None, resample: str | None
+) -> tuple[str, int]:
+    """What is resampled, and how often."""
+    sizes: Any = getattr(data, "sizes", {})
+    seeded = each != SEED and sizes.get(SEED, 0) >= FEW_GROUPS
+    of = resample or (SEED if seeded else POINTS)
+    if bootstrap is None:
+        needed = resample is not None or seeded or type(loss) is not Squared
+        return of, N_RESAMPLES if needed else 0
+    check_bootstrap(bootstrap)
+    if resample is not None and not bootstrap:
+        raise ValueError(f"`bootstrap` must be given with `resample`, got resample={resample!r}.")
+    return of, bootstrap
+
+
+def _starts(
+    expand: Expansion,
+    source: GridTheory | Formula,
+    free: Sequence[str],
+    parameters: Sequence[Parameter],
+    data: FitData,
+) -> tuple[np.ndarray, int]:
+    """Coordinates of starts of every data set, and how many of them were given."""
+    if parameters and isinstance(source, Formula) and set(free) <= set(source.unset):
+        return form_starts(expand, parameters, only_observable(data.data)), 0
+    z = expand.problem.by_parameter("unconstrain", data.start[None])
+    starts = np.concatenate([z, least_squares.candidates(expand.problem.bounds, z[0])])
+    return np.broadcast_to(starts, (len(expand.data.target), *starts.shape)), 1
+
+
+def _solved(
+    expansion: Callable[[AbstractLoss], Expansion],
+    loss: AbstractLoss,
+    starts: np.ndarray,
+    n_starts: int,
+    n_given: int,
+) -> tuple[AbstractLoss, Expansion, least_squares.FitResult]:
+    """Fit from the starts; an adaptive loss fits again until its delta stays."""
+    expand = expansion(loss)
+    result = least_squares.fit(expand, starts, n_starts, n_given)
+    if not isinstance(loss, AdaptiveHuber):
+        return loss, expand, result
+    own: AbstractLoss = loss
+    for k in range(ADAPTATIONS):
+        own = loss.huber(expand.residuals(result.z))
+        expand = expansion(own)
+        again = least_squares.fit(expand, result.z[:, None] if k else starts, n_starts, n_given)
+        own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
+        result = again._replace(**own_starts)
+    return own, expand, result
+
+
+def _refitted(expand: Expansion, result: Any, starts: np.ndarray, n: int, key: Any) -> np.ndarray:
+    """Coordinates of the fits of resamples, NaN where one was lost.
+
+    Where a floor is small its logarithm hardly moves: these refits start from a larger one, too.
+    """
+    bounds, z = expand.problem.bounds, result.z[:, None]
+    floors = [(i, bound.zero) for i, bound in enumerate(bounds) if isinstance(bound, NotNegative)]
+    for i, zero in floors:
+        large = np.log(SMALL_FLOOR / ZERO_FLOOR * zero)
+        if (z[:, 0, i] < large).any():
+            cost = np.where(starts[..., i] < large, np.inf, least_squares.costs(expand, starts))
+            second = np.take_along_axis(starts, cost.argmin(axis=1)[:, None, None], axis=1)
+            z = np.concatenate([z, second], axis=1)
+    again, status = least_squares.refit(expand, z, n, key)
+    for i, zero in floors:
+        again[..., i] = np.where(again[..., i] < np.log(zero), -np.inf, again[..., i])
+    lost = (status == FAILED) | (status == UNFINISHED)
+    return np.where(lost[..., None], np.nan, again)
 
 
 def _check(free: Sequence[str], n_starts: int) -> None:
@@ -165,79 +301,3 @@ def _check(free: Sequence[str], n_starts: int) -> None:
     check_count("n_starts", n_starts, 1)
     if n_starts > least_squares.CANDIDATES:
         raise ValueError(f"`n_starts` must be at most {least_squares.CANDIDATES}, got {n_starts}.")
-
-
-def _residuals(data: FitData, residual: AbstractResidual | None) -> dict[str, Any]:
-    if residual is not None and not isinstance(residual, AbstractResidual):
-        raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")
-    by_sign = {n: Scaled() if n in data.signed else Log() for n in data.data}
-    return by_sign if residual is None else dict.fromkeys(data.data, residual)
-
-
-def _bounds(
-    free: Sequence[str], start: np.ndarray, bounds: Mapping[str, AbstractBound]
-) -> tuple[AbstractBound, ...]:
-    for name, bound in bounds.items():
-        if name not in free:
-            hint = choices(name, free)
-            raise ValueError(f"`bounds` must be of free parameters, got {name!r}{hint}")
-        if not isinstance(bound, AbstractBound):
-            raise ValueError(f"`bounds` of {name} must be a bound, got {bound!r}.")
-    named = dict(zip(free, start.tolist(), strict=True))
-    limits = tuple(bounds.get(name, default_bound(value)) for name, value in named.items())
-    for (name, value), bound in zip(named.items(), limits, strict=True):
-        if not bound.contains(value):
-            raise ValueError(f"`{name}` must start inside {bound!r}, got {value:g}.")
-    return limits
-
-
-def _scaled_data(
-    data: FitData, kinds: Mapping[str, AbstractResidual]
-) -> tuple[DataSets, dict[str, Any], int]:
-    """Put data on the scale of their residuals; return also their units and how many have none."""
-    target, weight, units, n_left_out = [], [], {}, data.n_left_out
-    for name, values in sorted(data.data.items()):
-        usable = kinds[name].usable(values)
-        missing = int(np.sum(~np.isnan(values) & ~usable))
-        if missing and usable.any():
-            warnings.warn(
-                f"{missing} values of {name} are not positive (or infinite) and have no logarithm: "
-                f"left out ({SCALED} compares what is finite)",
-                stacklevel=3,
-            )
-        n_left_out += missing
-        units[name] = np.asarray(kinds[name].unit(values[usable]))
-        scaled = kinds[name].scaled(np.where(usable, values, 1.0))
-        target.append(np.where(usable, scaled, 0.0) / units[name])
-        weight.append(usable.astype(float))
-    target, weight = np.concatenate(target, axis=-1), np.concatenate(weight, axis=-1)
-    if n_left_out and not weight.any():
-        blank = data.n_left_out
-        reasons = {
-            "blank, of failed runs or below rounding": blank,
-            f"not positive (or infinite); {SCALED} takes both signs": n_left_out - blank,
-        }
-        listed = " and ".join(f"{n} are {why}" for why, n in reasons.items() if n)
-        raise ValueError(f"`data` has no value of {', '.join(sorted(data.data))} to fit: {listed}.")
-    points = DataSets(data.inputs, target, weight, data.groups, data.n_groups)
-    return points, units, n_left_out
-
-
-def _stated(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
-    """Drop points at which theory makes no statement at the start.
-
-    NaN is no statement. A theory that is zero, negative or infinite states something that has no
-    residual: a bad start, which is refused. Returns the data sets, how many values theory states,
-    and how many points were dropped.
-    """
-    stated, defined = expand.stated(z)
-    before = expand.data.weight
-    weight = np.where(stated[:, None], before, 0.0)
-    n_bad = int(np.sum((weight > 0) & ~defined[:, None]))
-    if n_bad:
-        raise ValueError(
-            f"`theory` is zero, negative or infinite at {n_bad} points for the values it "
-            f"starts from: start elsewhere, or compare as it is with {SCALED}."
-        )
-    n_dropped = int(np.sum((before > 0) & (weight == 0)))
-    return dataclasses.replace(expand.data, weight=weight), int(stated.sum()), n_dropped

@@ -1,19 +1,24 @@
 """The result of a fit: values, uncertainty, what became of every start, and its theory."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Column, Table
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import STATUS_NAMES
 from jaxscale.analysis._plain import plain, write_json
+from jaxscale.analysis._prediction import predicted
+from jaxscale.analysis._resamples import LOST_REFUSES, Resamples
 from jaxscale.analysis.bounds import AbstractBound
+from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +54,13 @@ class Calibration:
     - `condition`: condition number of the Jacobian with columns of unit length.
     - `n_points`: data points of each fit; `n_left_out`: those of failed runs, blank ones, and those
       without a residual (not positive) or a statement of the theory, of all fits.
+    - `residuals`: theory less data on the residual's scale, shape `(others, theory)`, NaN where
+      there are no data; `residual`, `units`: that scale, by observable.
+    - `loss`, `objective`: what was made small, and its sum at the optimum.
     - `starts`: what became of every start.
-    - `resamples`: coordinates of the bootstrap, shape `(b, p)`, NaN where a refit did not converge
-      or had no more points than parameters; or None. `n_lost` counts those.
+    - `drawn`: refits of resamples, or None.
     - `each`: dimension that was fitted separately, with its `labels`.
+    - `inputs`: those of a formula by name, shape `(theory,)`.
     """
 
     theory: GridTheory | Formula
@@ -60,6 +68,11 @@ class Calibration:
     bounds: tuple[AbstractBound, ...]
     coordinates: np.ndarray
     covariance: np.ndarray
+    residuals: np.ndarray
+    residual: Mapping[str, AbstractResidual]
+    units: Mapping[str, float]
+    loss: AbstractLoss
+    objective: Any
     residual_rms: Any
     huber_delta: Any
     converged: Any
@@ -67,9 +80,10 @@ class Calibration:
     n_points: Any
     n_left_out: int
     starts: Start
-    resamples: np.ndarray | None
+    drawn: Resamples | None
     each: str | None
     labels: tuple[Any, ...]
+    inputs: dict[str, np.ndarray]
 
     @property
     def values(self) -> dict[str, Any]:
@@ -78,21 +92,54 @@ class Calibration:
 
     @property
     def standard_error(self) -> dict[str, Any]:
-        """Standard errors of the values, `|dv/dz| sqrt(Sigma_zz)`."""
+        """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
+        if self.drawn is not None:
+            values = self._named(self.drawn.z)
+            with np.errstate(all="ignore"):
+                spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in values.items()}
+            usable = self.drawn.usable
+            return {n: _plain(np.where(usable, v, np.nan)) for n, v in spread.items()}
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             with np.errstate(all="ignore"), jax.enable_x64(True):
                 slope = np.asarray(bound.derivative(self.coordinates[..., i]))
-            error = np.where(slope == 0, np.nan, slope) * self._error[..., i]
-            errors[name] = float(error) if error.ndim == 0 else error
+                errors[name] = _plain(np.where(slope == 0, np.nan, slope) * self._error[..., i])
         return errors
 
-    def interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
+    @property
+    def method(self) -> str:
+        """What the intervals come from, in words."""
+        if self.drawn is None:
+            return "covariance, which takes all points for independent"
+        return f"percentiles of {self.drawn.text}"
+
+    def interval(
+        self, level: float = 0.95, *, max_lost: float = LOST_REFUSES
+    ) -> dict[str, tuple[Any, Any]]:
+        r"""Intervals of the values: of the refits where there are any, else of the covariance.
+
+        The latter are `z ± t_{(1 + level) / 2, n - p} sqrt(Sigma_zz)`, bounded.
+
+        **Arguments:** `level`, of confidence; `max_lost`, the largest share of lost refits with
+        which there is an interval.
+
+        **Returns:** low and high end by name, inside the bounds; NaN where too few things were
+        resampled or too many refits were lost; `method` says what they come from.
+
+        **Raises:** `ValueError` for a level outside (0, 1).
+        """
+        if self.drawn is None:
+            return self.covariance_interval(level)
+        values = self._named(self.drawn.z)
+        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in values.items()}
+        return {n: (_plain(low), _plain(high)) for n, (low, high) in ends.items()}
+
+    def covariance_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
         r"""Intervals from the covariance: `z ± t_{(1 + level) / 2, n - p} sqrt(Sigma_zz)`, bounded.
 
         **Arguments:** `level`, of confidence.
 
-        **Returns:** low and high end by name, inside the bounds; equal to the value's type.
+        **Returns:** low and high end by name, inside the bounds.
 
         **Raises:** `ValueError` for a level outside (0, 1).
         """
@@ -101,22 +148,21 @@ class Calibration:
         check_level(level)
         freedom = np.asarray(self.n_points - len(self.free))
         half = stdtrit(freedom[..., None], (1 + level) / 2) * self._error
-        return self._ends(self.coordinates - half, self.coordinates + half)
+        with np.errstate(invalid="ignore"):
+            low, high = self.coordinates - half, self.coordinates + half
+        named = self._named(low), self._named(high)
+        return {n: (named[0][n], named[1][n]) for n in self.free}
 
     def bootstrap_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
-        """Percentiles of the resamples.
+        """Intervals of the refits; deprecated: `interval`."""
+        warn_deprecated("bootstrap_interval", "interval")
+        self._require_refits()
+        return self.interval(level)
 
-        **Arguments:** `level`, of confidence.
-
-        **Returns:** low and high end by name.
-
-        **Raises:** `ValueError` for a fit without resamples, or a level outside (0, 1).
-        """
-        check_level(level)
-        if self.resamples is None:
-            raise ValueError("`bootstrap` must be given to `calibrate` for its intervals, got 0.")
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        return self._ends(*np.nanquantile(self.resamples, tails, axis=-2))
+    @property
+    def resamples(self) -> np.ndarray | None:
+        """Coordinates of the refits, shape `(b, p)`, NaN where one was lost; or None."""
+        return None if self.drawn is None else self.drawn.z
 
     @property
     def bootstrap(self) -> dict[str, np.ndarray]:
@@ -124,9 +170,12 @@ class Calibration:
 
         **Raises:** `ValueError` for a fit without resamples.
         """
-        if self.resamples is None:
+        return self._named(self._require_refits().z)
+
+    def _require_refits(self) -> Resamples:
+        if self.drawn is None:
             raise ValueError("`bootstrap` must be given to `calibrate`, got 0.")
-        return self._named(self.resamples)
+        return self.drawn
 
     def has_covariance(self, i: int = 0) -> bool:
         """Whether the fit number `i` of `each` has a finite covariance to draw from."""
@@ -152,8 +201,8 @@ class Calibration:
 
     @property
     def n_lost(self) -> int:
-        """Refits of the bootstrap that did not converge."""
-        return 0 if self.resamples is None else int(np.isnan(self.resamples[..., 0]).sum())
+        """Refits that did not converge."""
+        return 0 if self.drawn is None else self.drawn.n_lost
 
     def fitted(self) -> GridTheory | Formula:
         """The theory at the fitted values.
@@ -164,51 +213,63 @@ class Calibration:
             raise ValueError(f"`each` = {self.each!r} has one theory per value; see `predict`.")
         return self.theory.replaced(self.values)
 
-    def predict(self, **inputs: Any) -> Any:
-        """Theory at the fitted values.
+    def predict(self, *, level: float = 0.95, **inputs: Any) -> Any:
+        r"""Theory at the fitted values, of a formula with intervals.
 
-        **Arguments:** for a formula, its inputs as arrays; for a grid none.
+        Of a formula `y(x)` the table has columns `y`; `y_low` and `y_high`, the interval of y;
+        `new_low` and `new_high`, that of a new measurement, which has the scatter of the residuals
+        on top, widened by $\sqrt{n / (n - p)}$; and `decades_outside`, the largest distance of an
+        input from those that were fitted, in decades. No interval knows whether the formula holds
+        out there.
+
+        **Arguments:** `level`, of confidence; for a formula, its inputs as arrays, for a grid none.
 
         **Returns:** a Dataset for a grid, a DataFrame for a formula; with a leading dimension or a
         column `each` where fits were made separately.
+
+        **Raises:** `ValueError` for a level outside (0, 1).
         """
+        if isinstance(self.theory, Formula):
+            return predicted(self, self.theory, inputs, level)
         if self.each is None:
-            return self.theory.replaced(self.values).predicted(**inputs)
+            return self.theory.replaced(self.values).predicted()
         values = self.values
         rows = ({n: values[n][i] for n in self.free} for i in range(len(self.labels)))
-        theories: Any = [self.theory.replaced(row).predicted(**inputs) for row in rows]
+        theories: Any = [self.theory.replaced(row).predicted() for row in rows]
         return self.theory.joined(theories, self.each, self.labels)
 
     def table(self) -> Table:
         """Return values with errors and 95 % intervals, for the terminal (`rich.print`)."""
         header = [Column(name) for name in (self.each, "parameter") if name]
         header += [Column(n, number=True) for n in ("value", "standard error", "95 % interval")]
-        if self.resamples is not None:
-            header.append(Column("95 % by bootstrap", number=True))
         rows = []
         for row in self.rows():
-            ends = (f"{low:.5g} to {high:.5g}" for low, high in row["intervals"])
-            numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.2g}", *ends)
+            low, high = row["interval"]
+            numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.2g}",
+                       f"{low:.5g} to {high:.5g}")  # fmt: skip
             label = [str(row["label"])] if self.each else []
             rows.append((*label, row["parameter"], *("–" if "nan" in n else n for n in numbers)))
         undefined = int(np.isnan([*self.standard_error.values()]).sum())
         counts = {"fits did not converge": self._n_failed, "points left out": self.n_left_out,
-                  "refits lost": self.n_lost, "standard errors undefined": undefined}  # fmt: skip
-        note = "; ".join([*(f"{n} {what}" for what, n in counts.items() if n), *self._hint])
-        return Table("", note, header, rows)
+                  "standard errors undefined": undefined}  # fmt: skip
+        said = [f"intervals: {self.method}", *(f"{n} {what}" for what, n in counts.items() if n)]
+        return Table("", "; ".join([*said, *self._hint]), header, rows)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary per parameter and data set."""
-        kinds = [self.interval()]
-        kinds += [] if self.resamples is None else [self.bootstrap_interval()]
-        values, errors, each = self.values, self.standard_error, np.atleast_1d
+        values, errors, ends, each = (
+            self.values,
+            self.standard_error,
+            self.interval(),
+            np.atleast_1d,
+        )
         return [
             {
                 "label": label,
                 "parameter": name,
                 "value": float(each(values[name])[i]),
                 "standard_error": float(each(errors[name])[i]),
-                "intervals": [[float(each(end)[i]) for end in kind[name]] for kind in kinds],
+                "interval": [float(each(end)[i]) for end in ends[name]],
             }
             for i, label in enumerate(self.labels or (None,))
             for name in self.free
@@ -231,8 +292,11 @@ class Calibration:
             "n_points": self.n_points,
             "n_left_out": self.n_left_out,
             "starts": {"status": self.starts.status, "cost": self.starts.cost},
+            "objective": self.objective,
+            "intervals": self.method,
             "n_lost": self.n_lost,
-            "n_resamples": 0 if self.resamples is None else self.resamples.shape[-2],
+            "n_resamples": 0 if self.drawn is None else self.drawn.n,
+            "resampled": None if self.drawn is None else self.drawn.of,
         })  # fmt: skip
 
     def to_json(self, path: Path | str) -> None:
@@ -250,7 +314,8 @@ class Calibration:
         failed = self._n_failed
         end = f"{failed} fits did not converge" if failed else "converged"
         points = f"{size} points" + (f", {self.n_left_out} left out" if self.n_left_out else "")
-        return "\n".join([*lines, f"{points}, rms residual {rms:.3g}, {end}", *self._hint])
+        said = [f"{points}, rms residual {rms:.3g}, {end}", f"intervals: {self.method}"]
+        return "\n".join([*lines, *said, *self._hint])
 
     @property
     def _hint(self) -> list[str]:
@@ -274,11 +339,12 @@ class Calibration:
     def _error(self) -> np.ndarray:
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
 
-    def _ends(self, low: np.ndarray, high: np.ndarray) -> dict[str, tuple[Any, Any]]:
-        named = self._named(low), self._named(high)
-        return {n: (named[0][n], named[1][n]) for n in self.free}
-
     def _named(self, z: np.ndarray) -> dict[str, Any]:
         with np.errstate(all="ignore"), jax.enable_x64(True):
             values = [np.asarray(b.constrain(z[..., i])) for i, b in enumerate(self.bounds)]
-        return {n: float(v) if v.ndim == 0 else v for n, v in zip(self.free, values, strict=True)}
+        return {n: _plain(v) for n, v in zip(self.free, values, strict=True)}
+
+
+def _plain(value: np.ndarray) -> Any:
+    """A number, or an array over `each`."""
+    return float(value) if np.ndim(value) == 0 else value

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxscale._text import counted
 from jaxscale.analysis._least_squares import INSIDE, FitResult
 from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
-from jaxscale.analysis.bounds import AbstractBound
+from jaxscale.analysis.bounds import AbstractBound, NotNegative
 
-FEW_GROUPS = 5
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms over runs, whose mean is then biased by .05 or more
 SCALED = "residual=Scaled() (in the shell --residual scaled)"
@@ -36,19 +36,11 @@ def check_bootstrap(bootstrap: int) -> None:
         )
 
 
-def at_bounds(bounds: tuple[AbstractBound, ...], z: np.ndarray) -> np.ndarray:
-    """Return which parameters of which fits ended at an end of their interval, shape `(n, p)`."""
-    return np.asarray(
-        [[b.at_bound(float(v)) for b, v in zip(bounds, row, strict=True)] for row in z]
-    )
-
-
 def check_result(
     result: FitResult,
     free: Sequence[str],
     start: np.ndarray,
     n_stated: int,
-    ended: np.ndarray,
     labels: Sequence[Any],
 ) -> None:
     """Refuse fits with too few points, and parameters without effect, with a `ValueError`."""
@@ -60,23 +52,13 @@ def check_result(
             f"`data` must hold more points with a theory than {len(free)} free parameters, "
             f"got {int(result.n_points[fewest])}{where}{why}."
         )
-    for i in np.flatnonzero((result.blind & ~ended).any(axis=0)).tolist():
+    for i in np.flatnonzero((result.blind & ~result.ended).any(axis=0)).tolist():
         # a parameter without any effect never leaves its start
         if result.blind[:, i].all() and np.all(result.start_z[:, 0, i] == start[i]):
             raise ValueError(f"`free` names {free[i]!r}, which does not change what is compared.")
         warnings.warn(
             f"{free[i]} has no effect at the optimum of {int(result.blind[:, i].sum())} of "
             f"{len(result.blind)} fits: another start or bound may find a better one",
-            stacklevel=3,
-        )
-
-
-def warn_few_groups(n_groups: int) -> None:
-    """Warn of a bootstrap with few groups."""
-    if n_groups < FEW_GROUPS:
-        warnings.warn(
-            f"{n_groups} things to resample are too few for an interval; take at least "
-            f"{FEW_GROUPS}",
             stacklevel=3,
         )
 
@@ -125,10 +107,11 @@ def warn_of(
     result: FitResult,
     free: Sequence[str],
     bounds: tuple[AbstractBound, ...],
-    ended: np.ndarray,
     labels: Sequence[Any],
+    resampled: bool,
 ) -> None:
     """Warn of failed fits, of parameters at a bound, and of those that the data do not separate."""
+    ended = result.ended
     failed = np.flatnonzero(result.status != CONVERGED).tolist()
     if failed:
         which = f" ({', '.join(str(labels[i]) for i in failed[:5])})" if len(labels) else ""
@@ -138,7 +121,7 @@ def warn_of(
             "their values are where the solver stopped",
             stacklevel=3,
         )
-    if result.few_inside.any():
+    if result.few_inside.any() and not resampled:
         warnings.warn(
             f"{result.few_inside.sum()} of {len(ended)} fits have no standard error: fewer than "
             f"{INSIDE} residuals per parameter lie inside the Huber loss's delta; take a larger "
@@ -146,12 +129,19 @@ def warn_of(
             stacklevel=3,
         )
     for i in np.flatnonzero(ended.any(axis=0)).tolist():
+        if isinstance(bounds[i], NotNegative):
+            warnings.warn(
+                f"{free[i]} is 0 in {counted(int(ended[:, i].sum()), 'fit')} of {len(ended)}: the "
+                "data show none; its interval begins at 0",
+                stacklevel=3,
+            )
+            continue
         warnings.warn(
             f"{free[i]} lies at an end of {bounds[i]!r} in {ended[:, i].sum()} of {len(ended)} "
             "fits: the optimum lies at the bound, so its standard error is undefined",
             stacklevel=3,
         )
-    undefined = ended.any(axis=1) | result.blind.any(axis=1) | ~np.isfinite(result.condition)
+    undefined = ~np.isfinite(result.condition)
     condition = np.where(undefined, 1.0, result.condition)
     worst = int(np.argmax(condition))
     if condition[worst] > MAX_CONDITION:

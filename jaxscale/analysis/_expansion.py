@@ -128,7 +128,8 @@ class FitProblem:
         )
 
 
-def _is_array(leaf: Any) -> bool:
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf of a theory or of its inputs is data of a program, not part of it."""
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
@@ -163,9 +164,9 @@ class Expansion:
         self.problem, self.data = problem, data
         self.points_by_group = data.points_by_group
         traced = problem.theory, data.inputs
-        arrays, static = eqx.partition(traced, _is_array)
+        arrays, static = eqx.partition(traced, is_array)
         leaves, treedef = jax.tree.flatten(arrays)
-        key = structure_key(traced, _is_array)
+        key = structure_key(traced, is_array)
         self._one, self._many = FITS.find(key, lambda: _programs(static, treedef))
         n_theory = len(jax.tree.leaves(arrays[0]))
         self._theory, self._inputs = jax.device_put((leaves[:n_theory], leaves[n_theory:]))
@@ -194,6 +195,20 @@ class Expansion:
             at = np.arange(first, min(first + self._size, n))
             block = self._evaluate(values[at], sets[at])
             yield at, *jax.tree.map(lambda x, m=at.size: np.asarray(x)[:m], block)
+
+    def evaluate(
+        self, values: Float[np.ndarray, "l p"], sets: Int[np.ndarray, " l"]
+    ) -> tuple[Float[np.ndarray, "l t"], Float[np.ndarray, "l p t"]]:
+        """Theory and its Jacobian at values of the parameters, observables by name."""
+        blocks = []
+        for first in range(0, len(values), self._size):
+            at = slice(first, first + self._size)
+            theory, jacobian = self._evaluate(values[at], sets[at])
+            names, n = sorted(theory), len(values[at])
+            blocks.append([np.concatenate([np.asarray(x[k])[:n] for k in names], axis=-1)
+                           for x in (theory, jacobian)])  # fmt: skip
+        theory, jacobian = (np.concatenate(x) for x in zip(*blocks, strict=True))
+        return theory, jacobian
 
     def lanes(
         self, sets: Int[np.ndarray, " l"], counts: Float[np.ndarray, "l u"] | None = None

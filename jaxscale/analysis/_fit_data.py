@@ -32,6 +32,7 @@ class FitData:
     - `signed`: observables that take both signs.
     - `bounds`: of free values whose field declares an interval.
     - `n_left_out`: values of failed runs, blank ones, and those below the rounding of their type.
+    - `weights`: of the points of the only observable, shape `(n, others, theory)`, of mean one.
     """
 
     theory: Callable[..., Any]
@@ -44,6 +45,7 @@ class FitData:
     signed: frozenset[str]
     bounds: Mapping[str, AbstractBound]
     n_left_out: int
+    weights: np.ndarray | None = None
 
 
 def aligned(

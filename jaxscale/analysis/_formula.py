@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
-from jaxscale.analysis._data import Data, as_table, require_columns, require_numbers
+from jaxscale.analysis._data import Data, as_table, refuse, require_columns, require_numbers
 from jaxscale.analysis._fit_data import FitData
+from jaxscale.analysis._form import Form, form_of
 from jaxscale.spectra import PowerLaw
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Formula:
     r"""A function of columns and parameters, to be fitted: `y = function(x, ..., parameters)`.
 
     Arguments without a value and without a default come from the data; a function without such
-    arguments must return a `PowerLaw`, which is evaluated at the column `x`.
+    arguments must return a `PowerLaw`, which is evaluated at the column `x`. A form of `js.forms`
+    knows its parameters: those with a value here are fixed, the others fitted.
 
     **Arguments**
 
@@ -74,10 +76,21 @@ class Formula:
         return any(p.kind is p.VAR_KEYWORD for p in every)
 
     @property
+    def form(self) -> Form | None:
+        """What is known of a form; None for any other function."""
+        return form_of(self.function)
+
+    @property
+    def unset(self) -> tuple[str, ...]:
+        """Parameters of a form that have no value here."""
+        form = self.form
+        return () if form is None else tuple(n for n in form.parameters if n not in self.values)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Arguments that come from the data."""
         bare = [n for n, p in self._parameters.items() if p.default is p.empty]
-        return tuple(n for n in bare if n not in self.values)
+        return tuple(n for n in bare if n not in self.values and n not in self.unset)
 
     def __call__(self, **inputs: Any) -> Float[Array, "..."]:
         """The result at `inputs`, with the values of this formula for everything else."""
@@ -90,13 +103,19 @@ class Formula:
         **Raises** `ValueError` for one without a real value to start from.
         """
         for name in free:
-            value = self.values.get(name)
+            value = self.values.get(name, 1.0 if name in self.unset else None)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
                 raise ValueError(
                     f"`free` must name parameters with a value to start from, got {name!r}"
                     f"{choices(name, [n for n in self.values if n != name])}"
                 )
-        return np.asarray([float(self.values[name]) for name in free])
+        for name in self.unset:
+            if name not in free:
+                raise ValueError(
+                    f"`{name}` of {self.name} has no value: free it (--free {name}=...) or fix it "
+                    f"(--fix {name}=...)."
+                )
+        return np.asarray([float(self.values.get(name, 1.0)) for name in free])
 
     def replaced(self, values: Mapping[str, Any]) -> "Formula":
         """The same with other values."""
@@ -105,6 +124,7 @@ class Formula:
     def observe(
         self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
         observables: Sequence[str] | None, each: str | None, resample: str | None,
+        weights: str | None,
     ) -> tuple["Formula", FitData]:  # fmt: skip
         """The formula, and points of a table, one data set per value of `each`."""
         if observables is not None and list(observables) != [self.result]:
@@ -112,12 +132,13 @@ class Formula:
                 f"`observables` of a formula is its result {self.result!r}, got {observables!r}."
             )
         mapped = dict(columns or {})
-        aside = [n for n in (each, resample) if n is not None]
+        aside = [n for n in (each, resample, weights) if n is not None]
         self._check_columns(mapped, aside)
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
         require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
+        start = self.start(free)
         n_rows, table = len(table), table.dropna(subset=[self.result, *inputs, *aside])
         if not len(table):
             named = ", ".join((self.result, *inputs))
@@ -126,11 +147,10 @@ class Formula:
         if each is not None:
             labels, sets = np.unique(np.asarray(table[each]), return_inverse=True)
         result, groups = _padded(table[self.result], sets), _groups(table, sets, resample)
-        self._check(result.shape[1], inputs, free)
-        fixed = {n: v for n, v in self.values.items() if n not in free}
+        self._check(result.shape[1], inputs, dict(zip(free, start, strict=True)))
         return self, FitData(
-            theory=_Called(self.function, fixed, tuple(free), self.result),
-            start=self.start(free),
+            theory=self.called(free),
+            start=start,
             data={self.result: result[:, None]},
             inputs={n: _padded(table[n], sets, repeat=True) for n in inputs},
             groups=groups[None],
@@ -139,6 +159,7 @@ class Formula:
             signed=frozenset(),
             bounds={},
             n_left_out=n_rows - len(table),
+            weights=None if weights is None else _weights(table, weights, sets)[:, None],
         )
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
@@ -170,17 +191,26 @@ class Formula:
                     f"{name!r}{choices(name, dict.fromkeys(allowed))}"
                 )
 
-    def _check(self, n: int, names: Sequence[str], free: Sequence[str]) -> None:
+    def _check(self, n: int, names: Sequence[str], start: Mapping[str, float]) -> None:
         """Trace the function with its values as they are, so that it can refuse them."""
         shapes = {name: jax.ShapeDtypeStruct((n,), float) for name in names}
-        with _traceable(self.name, free):
+        with _traceable(self.name, [*start]):
             shape = jax.eval_shape(
-                lambda inputs: _evaluate(self.function, dict(self.values), inputs), shapes
+                lambda inputs: _evaluate(self.function, {**start, **self.values}, inputs), shapes
             ).shape
         if shape != (n,):
             raise ValueError(
                 f"`function` must return one value per row, shape {(n,)}, got {shape}."
             )
+
+    def called(self, free: Sequence[str]) -> "_Called":
+        """The formula as a function of the values of its free parameters, and of its inputs."""
+        fixed = {n: v for n, v in self.values.items() if n not in free}
+        return _Called(self.function, fixed, tuple(free), self.result)
+
+    def evaluated(self, values: Mapping[str, Any], inputs: Mapping[str, Any]) -> Array:
+        """The result at `inputs` with other values of some parameters; JAX can trace it."""
+        return _evaluate(self.function, {**self.values, **values}, dict(inputs))
 
     def predicted(self, **inputs: Any) -> "pandas.DataFrame":
         """The result at `inputs`, in float64, as a table."""
@@ -256,6 +286,14 @@ def _padded(column: Any, sets: np.ndarray, repeat: bool = False) -> np.ndarray:
     blanks = [row[0] if repeat else np.nan for row in rows]
     return np.stack([np.pad(row, (0, longest - len(row)), constant_values=blank)
                      for row, blank in zip(rows, blanks, strict=True)])  # fmt: skip
+
+
+def _weights(table: "pandas.DataFrame", name: str, sets: np.ndarray) -> np.ndarray:
+    """Weights of points, with a mean of one in every data set."""
+    given: Any = table[name]
+    refuse(name, "positive and finite", given, ~(np.isfinite(given) & (given > 0)))
+    weights = _padded(given, sets)
+    return weights / np.nanmean(weights, axis=1, keepdims=True)
 
 
 def _groups(table: "pandas.DataFrame", sets: np.ndarray, resample: str | None) -> np.ndarray:

@@ -80,10 +80,16 @@ class GridTheory:
     def observe(
         self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
         observables: Sequence[str] | None, each: str | None, resample: str | None,
+        weights: str | None,
     ) -> tuple["GridTheory", FitData]:  # fmt: skip
         """The theory at the steps of the data, and data on the grid's values."""
         import xarray
 
+        if weights is not None:
+            raise ValueError(
+                f"`weights` belong to the points of a formula's table, got {weights!r}: runs of a "
+                "grid are resampled by seed instead."
+            )
         layout = theory_layout(self.grid)
         if not closed_forms(layout):
             raise ValueError(f"`theory` has nothing to fit: {no_theory(self.grid)}.")

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxscale.analysis._expansion import Expansion
-from jaxscale.analysis._levenberg import EPS, FAILED, QuadraticModel, levenberg_marquardt
+from jaxscale.analysis._levenberg import EPS, FAILED, ROUGH, QuadraticModel, levenberg_marquardt
 from jaxscale.analysis.bounds import AbstractBound
 
 INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
@@ -29,8 +29,10 @@ class FitResult(NamedTuple):
     weakest: Float[np.ndarray, "n p"]
     blind: Bool[np.ndarray, "n p"]
     few_inside: Bool[np.ndarray, " n"]
+    ended: Bool[np.ndarray, "n p"]
     rms: Float[np.ndarray, " n"]
     n_points: Float[np.ndarray, " n"]
+    cost: Float[np.ndarray, " n"]
     status: Int[np.ndarray, " n"]
     start_z: Float[np.ndarray, "n s p"]
     start_cost: Float[np.ndarray, "n s"]
@@ -52,44 +54,58 @@ def candidates(bounds: tuple[AbstractBound, ...], z: Float[np.ndarray, " p"]) ->
 
 
 def fit(
-    expand: Expansion,
-    z: Float[np.ndarray, " p"],
-    scattered: Float[np.ndarray, "c p"],
-    n_starts: int,
+    expand: Expansion, starts: Float[np.ndarray, "n c p"], n_starts: int, given: int = 0
 ) -> FitResult:
-    """Fit every data set from `z` and the best `n_starts - 1` of `scattered`."""
-    n_sets, p = len(expand.data.target), z.size
-    starts = np.broadcast_to(z, (n_sets, 1, p))
-    if n_starts > 1:
-        c = len(scattered)
-        scan, lanes = np.tile(scattered, (n_sets, 1)), np.arange(n_sets * c)
-        cost = expand.lanes(np.repeat(np.arange(n_sets), c))(scan, lanes).cost
-        cost = np.where(np.isfinite(cost), cost, np.inf).reshape(n_sets, c)
-        order = np.argsort(cost, axis=1, stable=True)[:, : n_starts - 1]
-        starts = np.concatenate([starts, scattered[order]], axis=1)
+    """Fit every data set from `n_starts` of its starts: the first `given`, then the best others.
+
+    All are followed until a step saves next to nothing; the best is then polished.
+    """
+    n_sets, c, p = starts.shape
+    if n_starts < c:
+        cost = costs(expand, starts)
+        cost[:, :given] = -np.inf
+        order = np.argsort(cost, axis=1, stable=True)[:, :n_starts]
+        starts = np.take_along_axis(starts, order[..., None], axis=1)
+    n_starts = starts.shape[1]
     sets = np.repeat(np.arange(n_sets), n_starts)
-    end, model, status = levenberg_marquardt(expand.lanes(sets), starts.reshape(-1, p))
+    end, model, status = levenberg_marquardt(expand.lanes(sets), starts.reshape(-1, p), ROUGH)
     cost = np.where(status == FAILED, np.inf, model.cost).reshape(n_sets, n_starts)
     best = np.argmin(cost, axis=1) + n_starts * np.arange(n_sets)
-    optimum = QuadraticModel(*(x[best] for x in model))
+    end[best], optimum, code = levenberg_marquardt(expand.lanes(np.arange(n_sets)), end[best])
+    model.cost[best], status[best] = optimum.cost, code
     n = np.sum(expand.points_by_group, axis=1)
+    bounds = enumerate(expand.problem.bounds)
+    ended = np.stack([[b.at_bound(float(v)) for v in end[best, i]] for i, b in bounds], axis=1)
     return FitResult(
         end[best],
-        *uncertainty(optimum, n),
+        *uncertainty(optimum, n, ended),
+        ended=ended,
         rms=np.sqrt(optimum.squares / np.maximum(n, 1)),
         n_points=n,
-        status=status[best],
+        cost=optimum.cost,
+        status=code,
         start_z=end.reshape(n_sets, n_starts, p),
         start_cost=np.asarray(model.cost).reshape(n_sets, n_starts),
         start_status=status.reshape(n_sets, n_starts),
     )
 
 
+def costs(expand: Expansion, z: Float[np.ndarray, "n c p"]) -> Float[np.ndarray, "n c"]:
+    """Costs of coordinates of every data set; infinite where they are not finite."""
+    n_sets, c, p = z.shape
+    lanes = np.arange(n_sets * c)
+    cost = expand.lanes(np.repeat(np.arange(n_sets), c))(z.reshape(-1, p), lanes).cost
+    return np.where(np.isfinite(cost), cost, np.inf).reshape(n_sets, c)
+
+
 def refit(
-    expand: Expansion, z: Float[np.ndarray, "n p"], n_resamples: int, key: Key[Array, ""]
+    expand: Expansion, starts: Float[np.ndarray, "n s p"], n_resamples: int, key: Key[Array, ""]
 ) -> tuple[Float[np.ndarray, "n b p"], Int[np.ndarray, "n b"]]:
-    """Fit resamples of every data set from its optimum `z`: coordinates and status codes."""
-    n_sets, p = z.shape
+    """Fit resamples of every data set from its `starts`: coordinates and status codes.
+
+    A resample with no more points than parameters has failed.
+    """
+    n_sets, n_starts, p = starts.shape
     lanes = np.arange(n_sets * n_resamples)
     floats = max(expand.data.n_groups, expand.data.target[0].size)
     size = min(lanes.size, max(1, DRAWN_AT_ONCE // floats))
@@ -99,9 +115,17 @@ def refit(
         chunk = lanes[max(0, min(first, lanes.size - size)) :][:size]
         sets, number = np.divmod(chunk, n_resamples)
         counts = draw_counts(key, sets, number, expand.points_by_group > 0)
-        ends[chunk], _, status = levenberg_marquardt(expand.lanes(sets, counts), z[sets])
+        lowest = np.full(size, np.inf)
+        for k in range(n_starts):
+            z, model, status = levenberg_marquardt(
+                expand.lanes(sets, counts), starts[sets, k], ROUGH
+            )
+            cost = np.where(status == FAILED, np.inf, model.cost)
+            better = cost < lowest if k else np.ones(size, bool)
+            lowest = np.where(better, cost, lowest)
+            ends[chunk[better]], codes[chunk[better]] = z[better], status[better]
         n_points = np.sum((counts > 0) * expand.points_by_group[sets], axis=1)
-        codes[chunk] = np.where(n_points > p, status, FAILED)
+        codes[chunk] = np.where(n_points > p, codes[chunk], FAILED)
     return ends.reshape(n_sets, n_resamples, p), codes.reshape(n_sets, n_resamples)
 
 
@@ -138,7 +162,7 @@ def _uniform(key: Key[Array, ""], sets: Array, number: Array, n_groups: int) -> 
 
 
 def uncertainty(
-    optimum: QuadraticModel, n: Float[np.ndarray, " n"]
+    optimum: QuadraticModel, n: Float[np.ndarray, " n"], ended: Bool[np.ndarray, "n p"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     r"""Estimate the covariance of coordinates, and how well the data constrain them.
 
@@ -147,9 +171,9 @@ def uncertainty(
     For squares this is the usual `s^2 (J^T W J)^-1`. With a Huber loss it needs residuals inside
     delta: it is NaN for fewer than 10 per parameter, where it would be far too small (measured:
     95 % intervals cover 39 % with 40 points and delta a fiftieth of the noise). The condition
-    number is that of the Jacobian with columns of unit length. Returns covariances, condition
-    numbers, weakest directions, which coordinates change nothing, and which fits have few residuals
-    inside delta.
+    number is that of the Jacobian with columns of unit length, of the parameters that have not
+    `ended` at a bound, which have no covariance. Returns covariances, condition numbers, weakest
+    directions, which coordinates change nothing, and which fits have few residuals inside delta.
 
     **Reference:** Huber 1973, Ann. Statist. 1, 799.
     """
@@ -159,9 +183,10 @@ def uncertainty(
         scale = optimum.influence_squares / np.maximum(n - p, 1) / (inside / np.maximum(n, 1)) ** 2
         length = np.sqrt(np.diagonal(optimum.jtj, axis1=-2, axis2=-1))
         blind = ~(length > 0)
-        norm = np.where(blind, 1.0, length)
+        idle = blind | ended
+        norm = np.where(idle, 1.0, length)
         norms = norm[:, :, None] * norm[:, None, :]
-        usable = ~(blind[:, :, None] | blind[:, None, :])
+        usable = ~(idle[:, :, None] | idle[:, None, :])
         normalised = np.where(usable, optimum.jtj / norms, np.eye(p))
         finite: Any = np.isfinite(normalised).all(axis=(1, 2))
         normalised = np.where(finite[:, None, None], normalised, np.eye(p))
@@ -170,8 +195,8 @@ def uncertainty(
         covariance = (vector / value[:, None]) @ vector.swapaxes(-1, -2) / norms
         covariance *= scale[:, None, None]
         condition = np.where(finite, np.sqrt(value[:, -1] / value[:, 0]), np.nan)
-        condition = np.where(blind.any(axis=1), np.inf, condition)
+        condition = np.where((blind & ~ended).any(axis=1), np.inf, condition)
     few = (inside < n) & (inside < INSIDE * p)
     covariance = np.where((few | ~finite)[:, None, None], np.nan, covariance)
-    covariance = np.where(blind[:, :, None] & np.eye(p, dtype=bool), np.inf, covariance)
+    covariance = np.where(idle[:, :, None] & np.eye(p, dtype=bool), np.inf, covariance)
     return covariance, condition, vector[:, :, 0], blind, few

@@ -14,6 +14,7 @@ CONVERGED, UNFINISHED, FAILED, STUCK = 0, 1, 2, 3
 STATUS_NAMES = ("converged", "not converged", "not finite", "stuck")
 MAX_STEPS = 512
 NEGLIGIBLE = 1e-13  # share of the cost that a full step could still save
+ROUGH = 1e-8  # the same, of starts and resamples: by this they move .3 % of their scatter
 NEGLIGIBLE_COST = 1e-24  # and what it may save in any case: residuals of 1e-12 are rounding
 MAX_DAMPING = 1e14  # beyond it no step helps
 FIRST_DAMPING = 3e-3
@@ -42,12 +43,15 @@ class QuadraticModel(NamedTuple):
 
 
 def levenberg_marquardt(
-    expand: Callable[[np.ndarray, np.ndarray], QuadraticModel], z: Float[np.ndarray, "l p"]
+    expand: Callable[[np.ndarray, np.ndarray], QuadraticModel],
+    z: Float[np.ndarray, "l p"],
+    negligible: float = NEGLIGIBLE,
 ) -> tuple[Float[np.ndarray, "l p"], QuadraticModel, Int[np.ndarray, " l"]]:
     """Minimise costs by the method of Levenberg and Marquardt, lane by lane.
 
-    `expand` returns models at given coordinates of given lanes; `z` are the starts. Returns
-    coordinates, the models around them, and status codes.
+    `expand` returns models at given coordinates of given lanes; `z` are the starts; a lane ends
+    where a full step could save no more than `negligible` of its cost. Returns coordinates, the
+    models around them, and status codes.
 
     **Reference:** Nielsen 1999, IMM-REP-1999-05 (damping); Moré 1978 (scaling by the curvature).
     """
@@ -66,7 +70,7 @@ def levenberg_marquardt(
             # judged by the full step of Gauss and Newton: a short one may only be a damped one
             regular = model.curvature + (EPS * diagonal + TINY)[..., None] * np.eye(p)
             full = np.sum(model.gradient * solve_positive(regular, model.gradient), -1) / 2
-            finished = full <= NEGLIGIBLE * model.cost + NEGLIGIBLE_COST
+            finished = full <= negligible * model.cost + NEGLIGIBLE_COST
             status[active] = np.select(
                 [~model.usable, finished, damping[active] > MAX_DAMPING],
                 [FAILED, CONVERGED, STUCK],

@@ -1,95 +1,87 @@
-"""The loss of language models over parameters and tokens: a fit with honest intervals."""
+"""The loss of language models over parameters and tokens: a fit of the Chinchilla form."""
 
 import dataclasses
-import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike, Float
 
-from jaxscale.analysis import _least_squares as least_squares
+from jaxscale._text import unknown
+from jaxscale.analysis._allocation import Allocation, allocate
+from jaxscale.analysis._calibrate import calibrate
+from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import Data, as_table, refuse, require_numbers
-from jaxscale.analysis._diagnostics import check_bootstrap
-from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
-from jaxscale.analysis._intervals import check_level
-from jaxscale.analysis._levenberg import CONVERGED, FAILED
+from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._plain import plain, write_json
-from jaxscale.analysis.bounds import Positive
-from jaxscale.analysis.residuals import Huber, Log
+from jaxscale.analysis.forms import chinchilla
+from jaxscale.analysis.residuals import Huber
 
-NAMES = ("E", "A", "B", "alpha", "beta")
 COLUMNS = ("n_parameters", "n_tokens", "loss")
 REFERENCES = ("hoffmann2022", "besiroglu2024")
-EXPONENTS = np.linspace(0.1, 1.0, 7)  # of the starts
-FLOORS = (0.3, 0.6, 0.8, 0.95)  # of the starts, as a share of the lowest loss
-FLOP_PER_PARAMETER_TOKEN = 6.0
-MAX_SURFACE_CONDITION = 500.0
-
-
-def loss_surface(
-    n_parameters: Float[ArrayLike, "..."],
-    n_tokens: Float[ArrayLike, "..."],
-    *,
-    E: Float[ArrayLike, ""],
-    A: Float[ArrayLike, ""],
-    B: Float[ArrayLike, ""],
-    alpha: Float[ArrayLike, ""],
-    beta: Float[ArrayLike, ""],
-) -> Float[Array, "..."]:
-    r"""Loss of a language model by its parameters and training tokens.
-
-    $$L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$$
-
-    **Arguments**
-
-    - `n_parameters`, `n_tokens`: N and D, of shapes that broadcast.
-    - `E`: entropy of text; `A`, `alpha`, `B`, `beta`: prefactors and exponents.
-
-    **Returns** the loss, in the units of `E`.
-
-    **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 2.
-
-    >>> round(float(loss_surface(1e9, 2e10, E=1.7, A=400.0, B=400.0, alpha=0.34, beta=0.28)), 2)
-    2.57
-    """
-    n, d = jnp.asarray(n_parameters), jnp.asarray(n_tokens)
-    return _loss(n, d, E, A, B, alpha, beta)
-
-
-@jax.jit
-def _loss(n: Any, d: Any, e: Any, a: Any, b: Any, alpha: Any, beta: Any) -> Array:
-    terms = (jnp.log(a) - alpha * jnp.log(n), jnp.log(b) - beta * jnp.log(d), jnp.log(e))
-    return jnp.exp(jax.nn.logsumexp(jnp.stack(jnp.broadcast_arrays(*terms)), axis=0))
+loss_surface = chinchilla
 
 
 @dataclasses.dataclass(frozen=True)
 class LossSurface:
-    """A fitted surface with its bootstrap.
+    """A fitted Chinchilla form.
 
-    - `values`: `E`, `A`, `B`, `alpha`, `beta` by name.
-    - `bootstrap`: refitted values by name, shape `(b,)`; NaN where a refit failed.
-    - `objective`: sum of Huber losses at the optimum; `rms`: of the errors of ln loss.
-    - `n_runs`, `converged`: runs that were fitted, and whether the solver met its tolerance.
-    - `n_converged_starts`, `n_starts`: starts that met it, of all.
-    - `condition`: of the Jacobian with columns of unit length.
+    - `fit`: the `Calibration` of the form, with all that it says.
     - `n_left_out`: runs without a finite loss, or without a size.
     """
 
-    values: dict[str, float]
-    bootstrap: dict[str, np.ndarray]
-    objective: float
-    rms: float
-    n_runs: int
-    converged: bool
-    n_converged_starts: int
-    n_starts: int
-    condition: float
+    fit: Calibration
     n_left_out: int = 0
+
+    @property
+    def values(self) -> dict[str, float]:
+        """`E`, `A`, `B`, `alpha`, `beta` by name."""
+        return {**self.fit.values}
+
+    @property
+    def bootstrap(self) -> dict[str, np.ndarray]:
+        """Refitted values by name, shape `(b,)`; NaN where a refit was lost.
+
+        **Raises:** `ValueError` for a fit without resamples.
+        """
+        return self.fit.bootstrap
+
+    @property
+    def objective(self) -> float:
+        """Sum of the losses of the residuals at the optimum."""
+        return float(self.fit.objective)
+
+    @property
+    def rms(self) -> float:
+        """Root mean square error of ln loss."""
+        return float(self.fit.residual_rms)
+
+    @property
+    def n_runs(self) -> int:
+        """Runs that were fitted."""
+        return int(self.fit.n_points)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the solver met its tolerance."""
+        return bool(self.fit.converged)
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the Jacobian with columns of unit length."""
+        return float(self.fit.condition)
+
+    @property
+    def n_starts(self) -> int:
+        """Starts that were followed."""
+        return self.fit.starts.code.size
+
+    @property
+    def n_converged_starts(self) -> int:
+        """Those that met the tolerance of the solver."""
+        return int(np.sum(self.fit.starts.code == CONVERGED))
 
     @property
     def allocation(self) -> dict[str, float]:
@@ -97,10 +89,10 @@ class LossSurface:
 
         $$a = \frac{\beta}{\alpha + \beta}, \qquad b = \frac{\alpha}{\alpha + \beta}$$
         """
-        return {n: float(v) for n, v in _allocation(self.values).items()}
+        return {n: float(v) for n, v in _exponents(self.values).items()}
 
     def interval(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
-        """Percentile intervals of the parameters and of the allocation exponents.
+        """Intervals of the parameters and of the allocation exponents.
 
         **Arguments:** `level`, of confidence.
 
@@ -108,22 +100,25 @@ class LossSurface:
 
         **Raises:** `ValueError` for a level outside (0, 1) or a fit without a bootstrap.
         """
-        ends = self._percentiles({**self.bootstrap, **_allocation(self.bootstrap)}, level)
-        return {n: (float(low), float(high)) for n, (low, high) in ends.items()}
+        drawn = self.bootstrap
+        resamples = self.fit.drawn
+        assert resamples is not None  # or there were no `bootstrap`
+        ends = {n: resamples.ends(v, level) for n, v in _exponents(drawn).items()}
+        more = {n: (float(low), float(high)) for n, (low, high) in ends.items()}
+        return {**self.fit.interval(level), **more}
 
     def loss(
         self, n_parameters: Float[ArrayLike, "..."], n_tokens: Float[ArrayLike, "..."]
     ) -> Float[np.ndarray, "..."]:
-        """The fitted loss, in float64."""
+        """The fitted loss, in float64; `fit.predict` has its intervals, too."""
+        n, d = np.asarray(n_parameters, float), np.asarray(n_tokens, float)
         with jax.enable_x64(True):
-            n, d = np.asarray(n_parameters, float), np.asarray(n_tokens, float)
-            return np.asarray(loss_surface(n, d, **self.values))
+            return np.asarray(chinchilla(n, d, **self.values))
 
     def optimal_allocation(self, flop: Float[ArrayLike, "..."]) -> dict[str, np.ndarray]:
         r"""Best parameters, tokens and loss for a number of operations `C = 6 N D`.
 
-        $$N^* = G (C / 6)^a, \quad D^* = G^{-1} (C / 6)^b, \quad
-          G = \left(\frac{\alpha A}{\beta B}\right)^{1 / (\alpha + \beta)}$$
+        $$\min_{N} L\Bigl(N, \frac{C}{6 N}\Bigr)$$
 
         **Arguments:** `flop`, positive.
 
@@ -133,12 +128,12 @@ class LossSurface:
 
         **Reference:** Hoffmann et al. 2022, equation 4.
         """
-        return _optimum(self.values, check_flop(flop))
+        return self._allocated(flop).best
 
     def allocation_interval(
         self, flop: Float[ArrayLike, "..."], level: float = 0.95
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Percentile intervals of `optimal_allocation`: every resample has an optimum of its own.
+        """Intervals of `optimal_allocation`: every resample has an optimum of its own.
 
         **Arguments:** `flop`, positive; `level`, of confidence.
 
@@ -148,45 +143,39 @@ class LossSurface:
         **Raises:** `ValueError` for operations that are not positive, a level outside (0, 1), or a
         fit without a bootstrap.
         """
-        c = check_flop(flop)
-        drawn = {n: np.reshape(v, (-1, *(1,) * c.ndim)) for n, v in self.bootstrap.items()}
-        return self._percentiles(_optimum(drawn, c), level)
+        _ = self.bootstrap  # raises without one
+        return self._allocated(flop, level).interval
+
+    def _allocated(self, flop: Any, level: float = 0.95) -> Allocation:
+        return allocate(self.fit, flop, level=level)
 
     def to_dict(self, flop: ArrayLike | Sequence[float] = ()) -> dict[str, Any]:
         """Plain data for JSON, with the best allocation for each of `flop`."""
-        drawn = self.bootstrap["E"].size
+        resampled = self.fit.drawn is not None
         return plain({
+            **self.fit.to_dict(),
             "values": self.values, "allocation": self.allocation,
-            "interval_95": self.interval() if drawn else None,
-            "objective": self.objective, "rms": self.rms, "n_runs": self.n_runs,
-            "n_left_out": self.n_left_out, "converged": self.converged,
-            "condition": self.condition, "n_resamples": drawn,
-            "starts": {"converged": self.n_converged_starts, "of": self.n_starts},
-            "optimal_allocation": [self._allocated(float(c)) for c in np.asarray(flop)],
+            "interval_95": self.interval() if resampled else None,
+            "rms": self.rms, "n_runs": self.n_runs, "n_left_out": self.n_left_out,
+            "optimal_allocation": [self._plain(float(c)) for c in np.asarray(flop)],
         })  # fmt: skip
 
     def to_json(self, path: Path | str, flop: ArrayLike | Sequence[float] = ()) -> None:
         """Write `to_dict` to a file."""
         write_json(self.to_dict(flop), path)
 
-    def _allocated(self, flop: float) -> dict[str, Any]:
-        ends = self.allocation_interval(flop) if self.bootstrap["E"].size else None
-        return {"flop": flop, **self.optimal_allocation(flop), "interval_95": ends}
-
-    def _percentiles(self, drawn: dict[str, np.ndarray], level: float) -> dict[str, Any]:
-        check_level(level)
-        if not self.bootstrap["E"].size:
-            raise ValueError("`bootstrap` must be at least 1 for intervals, got 0.")
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        ends = {n: np.nanquantile(v, tails, axis=0) for n, v in drawn.items()}
-        return {n: (np.asarray(low), np.asarray(high)) for n, (low, high) in ends.items()}
+    def _plain(self, flop: float) -> dict[str, Any]:
+        made = self._allocated(flop)
+        ends = None if self.fit.drawn is None else made.interval
+        beyond = float(made.decades_outside)
+        return {"flop": flop, **made.best, "interval_95": ends, "decades_outside": beyond}
 
     def __str__(self) -> str:
         shown = {n: f"{n} = {v:.5g}" for n, v in {**self.values, **self.allocation}.items()}
-        if self.bootstrap["E"].size:
+        if self.fit.drawn is not None:
             ends = self.interval().items()
             shown = {n: f"{shown[n]}  ({low:.4g} to {high:.4g})" for n, (low, high) in ends}
-        return "\n".join(shown.values())
+        return "\n".join([*shown.values(), f"intervals: {self.fit.method}"])
 
 
 def fit_loss_surface(
@@ -195,28 +184,27 @@ def fit_loss_surface(
     loss: Float[ArrayLike, " n"] | None = None,
     *,
     columns: Mapping[str, str] | None = None,
-    delta: float = 1e-3,
+    delta: float | None = None,
     bootstrap: int = 200,
+    resample: str | None = None,
     key: int = 0,
 ) -> LossSurface:
-    r"""Fit `L(N, D) = E + A N^-alpha + B D^-beta` to training runs, robustly, with a bootstrap.
+    r"""Fit `L(N, D) = E + A N^-alpha + B D^-beta` to training runs, robustly, with intervals.
 
-    $$\min \sum_i \text{Huber}_\delta\bigl(
-        \text{LSE}(a - \alpha \ln N_i,\ b - \beta \ln D_i,\ e) - \ln L_i\bigr)$$
-
-    with `A, B, E = exp(a, b, e)`; exponents are fitted in their logarithm, too. The starts lie on a
-    grid of exponents and floors, each with the prefactors that fit it best; all are fitted. Every
-    resample of the runs is fitted again from the optimum.
+    It is `calibrate(js.forms.chinchilla, data)` with the allocation of compute, and gives the same
+    numbers.
 
     **Arguments**
 
     - `n_parameters`, `n_tokens`, `loss`: one value per run, positive; or a DataFrame or the path of
-      a CSV file alone, with columns of these names. Runs with a NaN, or whose loss is infinite
-      (they diverged), are left out and counted.
+      a file alone, with columns of these names. Runs with a NaN, or whose loss is infinite (they
+      diverged), are left out and counted.
     - `columns`: names of the columns of such a table by ours, as
       `{"n_parameters": "N", "n_tokens": "D"}`.
-    - `delta`: errors of ln loss beyond it count by their size, not by their square.
+    - `delta`: errors of ln loss beyond it count by their size, not by their square; by default
+      1.345 times their scatter. Published fits have 1e-3, which counts most by their size.
     - `bootstrap`: number of resamples; 40 or more.
+    - `resample`: column whose values are resampled instead of single runs.
     - `key`: of the resamples.
 
     **Returns** a `LossSurface`.
@@ -230,81 +218,30 @@ def fit_loss_surface(
     if n_tokens is None and loss is None:
         table = as_table(n_parameters, columns)
         require_numbers(table, COLUMNS)
-        (n, d, y), n_left_out = _checked(*(table[name] for name in COLUMNS))
     elif columns is not None:
         raise ValueError(
             "`columns` belongs to a table: give a DataFrame or the path of a CSV file."
         )
     else:
-        (n, d, y), n_left_out = _checked(n_parameters, n_tokens, loss)
-    check_bootstrap(bootstrap)
-    starts = _starts(n, d, y)
-    with jax.enable_x64(True):
-        kinds: Any = {"loss": Log()}
-        robust = Huber(delta=np.asarray(delta))
-        problem = FitProblem(_surface, (Positive(),) * 5, kinds, {"loss": np.asarray(1.0)}, robust)
-        inputs = {"n_parameters": n[None], "n_tokens": d[None]}
-        target, groups = np.log(y)[None, None], np.arange(len(y))[None]
-        runs = DataSets(inputs, target, np.ones_like(target), groups, len(y))
-        expand = Expansion(problem, runs, max(len(starts), bootstrap))
-        result = least_squares.fit(expand, starts[0], starts[1:], len(starts))
-        drawn = np.empty((0, 5))
-        if bootstrap:
-            again, status = least_squares.refit(expand, result.z, bootstrap, jax.random.key(key))
-            drawn = np.where(status[0][:, None] == FAILED, np.nan, np.exp(again[0]))
-    condition = float(result.condition[0])
-    if not condition < MAX_SURFACE_CONDITION:
-        warnings.warn(
-            "the runs hardly constrain the five parameters separately: condition number "
-            f"{condition:.2g} of the scaled Jacobian (published grids of runs: 200); vary N and D "
-            "independently",
-            stacklevel=2,
-        )
-    return LossSurface(
-        values=dict(zip(NAMES, np.exp(result.z[0]).tolist(), strict=True)),
-        bootstrap=dict(zip(NAMES, drawn.T, strict=True)),
-        objective=float(result.start_cost[0].min()),
-        rms=float(result.rms[0]),
-        n_runs=len(y),
-        converged=bool(result.status[0] == CONVERGED),
-        n_converged_starts=int(np.sum(result.start_status[0] == CONVERGED)),
-        n_starts=len(starts),
-        condition=condition,
-        n_left_out=n_left_out,
-    )
+        table = _joined(n_parameters, n_tokens, loss)
+    if resample is not None and resample not in table:
+        raise unknown("`resample`", resample, map(str, table.columns))
+    used, n_left_out = _usable(table)
+    robust = None if delta is None else Huber(delta=np.asarray(delta))
+    options: Any = {"loss": robust, "bootstrap": bootstrap, "key": key}
+    resampled = resample if bootstrap else None
+    return LossSurface(calibrate(chinchilla, used, resample=resampled, **options), n_left_out)
 
 
-def _surface(values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, Array]:
-    return {"loss": loss_surface(**inputs, **dict(zip(NAMES, values, strict=True)))}
-
-
-def _allocation(values: dict[str, Any]) -> dict[str, Any]:
+def _exponents(values: Mapping[str, Any]) -> dict[str, Any]:
     total = values["alpha"] + values["beta"]
     return {"a": values["beta"] / total, "b": values["alpha"] / total}
 
 
-def _optimum(v: dict[str, Any], flop: np.ndarray) -> dict[str, np.ndarray]:
-    """Best parameters, tokens and loss of surfaces with the values `v`."""
-    exponents, products = _allocation(v), flop / FLOP_PER_PARAMETER_TOKEN
-    scale = (v["alpha"] * v["A"] / (v["beta"] * v["B"])) ** (1 / (v["alpha"] + v["beta"]))
-    n = scale * products ** exponents["a"]
-    d = products ** exponents["b"] / scale
-    loss = v["E"] + v["A"] * n ** -v["alpha"] + v["B"] * d ** -v["beta"]
-    best = {"n_parameters": n, "n_tokens": d, "loss": loss}
-    return {name: np.asarray(value) for name, value in best.items()}
+def _joined(*columns: Any) -> Any:
+    """A table of vectors; refuse what is none, and unequal lengths."""
+    import pandas
 
-
-def check_flop(flop: Any) -> np.ndarray:
-    """Return numbers of operations as an array; refuse those that are not positive."""
-    c = np.asarray(flop, float)
-    bad = ~(np.isfinite(c) & (c > 0))
-    if bad.any():
-        raise ValueError(f"`flop` must be positive and finite, got {c[bad][0]}.")
-    return c
-
-
-def _checked(*columns: Any) -> tuple[tuple[np.ndarray, ...], int]:
-    """Parameters, tokens and losses of the runs that have all three, and how many have not."""
     given = {name: np.asarray(column) for name, column in zip(COLUMNS, columns, strict=True)}
     for name, values in given.items():
         if values.ndim != 1 or values.dtype.kind not in "iuf":
@@ -313,28 +250,20 @@ def _checked(*columns: Any) -> tuple[tuple[np.ndarray, ...], int]:
     sizes = [len(values) for values in given.values()]
     if len(set(sizes)) > 1:
         raise ValueError(f"`loss` must have one value per run, got {sizes}.")
-    n, d, loss = arrays = tuple(values.astype(float) for values in given.values())
+    return pandas.DataFrame(given)
+
+
+def _usable(table: Any) -> tuple[Any, int]:
+    """Runs with parameters, tokens and a finite loss, and how many have not."""
+    n, d, loss = arrays = [table[name].to_numpy(float) for name in COLUMNS]
     used = ~np.isnan(n + d) & np.isfinite(loss)
-    if used.sum() < len(NAMES) + 1:
+    if used.sum() < 6:
         raise ValueError(f"`loss` must be finite for at least 6 runs, got {used.sum()}.")
     for name, array in zip(COLUMNS, arrays, strict=True):
         refuse(name, "positive and finite", array, used & ~(np.isfinite(array) & (array > 0)))
         if np.ptp(array[used]) == 0:
             value = array[used][0]
             raise ValueError(f"`{name}` must have several values, got {value:g} for every run.")
-    return tuple(array[used] for array in arrays), int(np.sum(~used))
-
-
-def _starts(n: np.ndarray, d: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Coordinates on a grid of exponents and floors, with the best prefactors of each."""
-    from scipy.optimize import nnls
-
-    starts = []
-    for share, alpha, beta in itertools.product(FLOORS, EXPONENTS, EXPONENTS):
-        floor = share * y.min()
-        columns = np.stack([n**-alpha, d**-beta], axis=1) / y[:, None]
-        scale = columns.max(axis=0)
-        weights, _ = nnls(columns / scale, (y - floor) / y)
-        prefactors = np.maximum(weights, 1e-3) / scale
-        starts.append([floor, *prefactors, alpha, beta])
-    return np.log(starts)
+    return table[used].assign(**{n: a[used] for n, a in zip(COLUMNS, arrays, strict=True)}), int(
+        np.sum(~used)
+    )

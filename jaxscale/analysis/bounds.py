@@ -132,6 +132,20 @@ class Positive(AbstractBound):
         return 0 * coordinate + _DECADES
 
 
+class NotNegative(Positive):
+    """At least zero, fitted in its logarithm: what lies below `zero` is 0."""
+
+    zero: Real = real(above=0)
+
+    def contains(self, value: float) -> bool:
+        """Whether `v >= 0`."""
+        return value >= 0
+
+    def at_bound(self, coordinate: float) -> bool:
+        """Below `zero`."""
+        return bool(coordinate < np.log(self.zero))
+
+
 class Between(AbstractBound):
     """Strictly between `low` and `high`, fitted in its logit."""
 

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float
 from jaxscale.analysis.bounds import _deprecated_name, _derivative, _library, _Values
 from jaxscale.fields import Configurable, Real, real
 
+_ROUNDING = 1e-9  # of residuals that are scaled
+
 
 class AbstractResidual(Configurable):
     """Scale on which theory and data are subtracted."""
@@ -23,6 +25,12 @@ class AbstractResidual(Configurable):
     @abc.abstractmethod
     def scaled(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Data or theory on the scale; not finite where it has none."""
+
+    @abc.abstractmethod
+    def shifted(
+        self, value: Float[np.ndarray, "..."], residual: Float[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "..."]:
+        """Values whose `scaled` is larger by `residual`."""
 
     def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Differentiate `scaled`."""
@@ -46,6 +54,12 @@ class Log(AbstractResidual):
         positive = value > 0
         return xp.where(positive, xp.log(xp.where(positive, value, 1.0)), xp.nan)
 
+    def shifted(
+        self, value: Float[np.ndarray, "..."], residual: Float[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "..."]:
+        """Values times `exp(residual)`."""
+        return value * np.exp(residual)
+
     def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`1 / value`."""
         return 1 / value
@@ -66,6 +80,12 @@ class Scaled(AbstractResidual):
     def scaled(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """The value itself."""
         return value
+
+    def shifted(
+        self, value: Float[np.ndarray, "..."], residual: Float[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "..."]:
+        """Values plus `residual`."""
+        return value + residual
 
     def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """One everywhere."""
@@ -104,6 +124,26 @@ class Squared(AbstractLoss):
     def second_derivative(self, residual: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """One everywhere."""
         return _library(residual).ones_like(residual)
+
+
+class AdaptiveHuber(Squared):
+    r"""Huber's loss whose `delta` is `tuning` times the scatter of the residuals of the fit.
+
+    $$\delta = \text{tuning} \cdot 1.4826\, \text{median}\, |r|$$
+
+    of all residuals, found by fitting again until it stays. At the default, normal errors are used
+    95 % as well as by squares, and outliers count by their size.
+
+    **Reference** Huber 1964, Ann. Math. Statist. 35, 73; Holland and Welsch 1977, Comm. Statist. 6,
+    813 (the tuning constant).
+    """
+
+    tuning: Real = real(1.345, above=0)
+
+    def huber(self, residuals: Float[np.ndarray, "..."]) -> "Huber | Squared":
+        """The loss for these residuals; squares where most vanish up to rounding."""
+        scatter = 1.4826 * float(np.nanmedian(np.abs(residuals)))
+        return Huber(delta=self.tuning * scatter) if scatter > _ROUNDING else Squared()
 
 
 class Huber(AbstractLoss):

@@ -23,7 +23,9 @@ def fit(
     each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
     residual: Annotated[Text, typer.Option(help="log (default) or scaled.")] = None,
     huber: Annotated[float | None, typer.Option(help="Errors above this are outliers.")] = None,
-    bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 0,
+    bootstrap: Annotated[
+        int | None, typer.Option(help="Resamples that are fitted again; by default of seeds.")
+    ] = None,
     resample: Annotated[Text, typer.Option(help="Column whose values are resampled.")] = None,
     imports: Imports = None,
     out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
@@ -65,7 +67,10 @@ def surface(
         list[float] | None,
         typer.Option(help="Compute 6 N D to allocate, as 1e21; may be repeated."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="Errors of ln loss above this are outliers.")] = 1e-3,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="Errors of ln loss above this are outliers; by default 1.345 sigma."),
+    ] = None,
     bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 200,
     key: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
     out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,

@@ -1,7 +1,6 @@
 """`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,16 +31,11 @@ if TYPE_CHECKING:
     import xarray
 
 RESIDUALS = {"log": Log, "scaled": Scaled}
-SEEDS_TO_RESAMPLE, N_RESAMPLES = 4, 200  # of `run --calibrate`
-SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Options of the command line, as the user wrote them.
-
-    `bootstrap=None` resamples seeds, where there are enough of them.
-    """
+    """Options of the command line, as the user wrote them."""
 
     data: str
     theory: str | None
@@ -54,7 +48,7 @@ class Request:
     each: str | None = None
     residual: str | None = None
     huber: float | None = None
-    bootstrap: int | None = 0
+    bootstrap: int | None = None
     resample: str | None = None
 
     @property
@@ -186,21 +180,9 @@ def fit_runs(
     for name, start in request.starts.items():
         system = system if start is None else replace(system, name, start)
     runs = runs.isel(_places(request, {d: runs[d] for d in runs.dims}))
-    by_seed = request.bootstrap is None
-    if by_seed:
-        enough = runs.sizes["seed"] >= SEEDS_TO_RESAMPLE
-        resampled = {"bootstrap": N_RESAMPLES, "resample": "seed"} if enough else {"bootstrap": 0}
-        request = dataclasses.replace(request, **resampled)
-        if not enough:
-            warnings.warn(
-                f"the interval takes all points as independent: {SEEDS_TO_RESAMPLE} seeds or more "
-                "also give one that resamples them", stacklevel=2,
-            )  # fmt: skip
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]
     fit = calibrate(grid, runs, list(request.starts), observables=chosen, **request.options)
-    if by_seed and fit.resamples is not None and np.nanstd(fit.resamples, axis=0).max() < SAME:
-        fit = dataclasses.replace(fit, resamples=None)  # all seeds are equal
     return fit, runs
 
 

@@ -11,14 +11,9 @@ from jaxtyping import Float
 from jaxscale._files import require_file
 from jaxscale._table import Column, Table
 from jaxscale._text import choices, counted, number, unknown
+from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, check_flop
 from jaxscale.analysis._data import as_table
-from jaxscale.analysis._loss_surface import (
-    COLUMNS,
-    FLOP_PER_PARAMETER_TOKEN,
-    LossSurface,
-    check_flop,
-    fit_loss_surface,
-)
+from jaxscale.analysis._loss_surface import COLUMNS, LossSurface, fit_loss_surface
 from jaxscale.report._figures import BELOW, OKABE_ITO, darker, dashed, label_ends, logs, new_figure
 from jaxscale.report._fit_file import pairs, selected_rows
 from jaxscale.report._save import write_images
@@ -91,12 +86,11 @@ class SurfaceFile:
             *(Column(n, number=True) for n in ("value", "95 % by bootstrap")),
         ]
         rows = [(n, f"{v:.5g}", _ends(fitted, n, ".4g")) for n, v in values.items()]
-        lost = int(np.isnan(self.surface.bootstrap["E"]).sum())
         parts = [counted(fitted["n_runs"], "run"), f"rms error of ln loss {fitted['rms']:.3g}"]
         n_left_out = fitted["n_left_out"]
         parts += [f"{n_left_out} left out"] if n_left_out else []
         parts += [] if fitted["converged"] else ["the fit did not converge"]
-        parts += [f"{lost} refits lost"] if lost else []
+        parts += [f"intervals: {self.surface.fit.method}"]
         end = "." if self.flop else "; --flop C prints them."
         note = f"{', '.join(parts)}. The best N grows as C^a, the best D as C^b, C = 6 N D{end}"
         tables = [Table("L(N, D) = E + A N^-alpha + B D^-beta", note, header, rows)]
@@ -122,7 +116,7 @@ class SurfaceFile:
         spanned = np.concatenate([c, self.flop])
         places = np.geomspace(spanned.min(), spanned.max(), N_PLACES)
         best = self.surface.optimal_allocation(places)
-        drawn = self.surface.bootstrap["E"].size
+        drawn = self.surface.fit.drawn is not None
         bands = self.surface.allocation_interval(places) if drawn else {}
         ends = []
         for name, i, text, color in (

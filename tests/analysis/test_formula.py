@@ -84,7 +84,8 @@ def test_separate_fits_have_groups_of_their_own_length(noisy):
             for end, expected in zip(fit.interval()[name], alone.interval()[name], strict=True):
                 np.testing.assert_allclose(end[i], expected, rtol=1e-4)  # own degrees of freedom
     predicted = fit.predict(time=STEPS)
-    assert list(predicted.columns) == ["time", "loss", "run"]
+    bands = ["loss_low", "loss_high", "new_low", "new_high", "decades_outside"]
+    assert list(predicted.columns) == ["time", "loss", *bands, "run"]
     assert len(predicted) == 4 * len(STEPS)
 
 
@@ -135,29 +136,35 @@ def test_a_run_that_failed_is_reported_as_such_and_not_rounding(noisy):
 def test_a_huber_loss_says_why_there_is_no_interval(noisy):
     loss = js.residuals.Huber(delta=1e-4)
     with pytest.warns(UserWarning, match="1 of 1 fits have no standard error: fewer than 10"):
-        fit = js.calibrate(_formula(), noisy, FREE, loss=loss, n_starts=1)
+        fit = js.calibrate(_formula(), noisy, FREE, loss=loss, n_starts=1, bootstrap=0)
     table = fit.table()
     assert {cell for row in table.rows for cell in row[2:]} == {"–"}
-    assert table.note == "2 standard errors undefined"
+    assert table.note.endswith("2 standard errors undefined")
     assert "nan" not in str(fit)
+    by_refits = js.calibrate(_formula(), noisy, FREE, loss=loss, n_starts=1)  # without a warning
+    assert np.isfinite([*by_refits.interval().values()]).all()
+    assert by_refits.method == "percentiles of 200 resamples of 108 points"
 
 
 def test_bootstrap_over_runs(noisy):
     options = {"bootstrap": 50, "resample": "run", "n_starts": 1}
-    with pytest.warns(UserWarning, match="4 things to resample are too few"):
+    with pytest.warns(UserWarning, match="no interval, for 4 values of run are too few to be"):
         fit = js.calibrate(_formula(), noisy, FREE, **options)
     assert fit.resamples.shape == (50, 2)
     assert np.isfinite(fit.resamples).all()
-    low, high = fit.bootstrap_interval()["learning_rate"]
-    assert low < fit.values["learning_rate"] < high
-    with pytest.warns(UserWarning, match="too few"):
-        again = js.calibrate(_formula(), noisy, FREE, **options)
-    with pytest.warns(UserWarning, match="too few"):
-        other = js.calibrate(_formula(), noisy, FREE, **options, key=1)
-    np.testing.assert_array_equal(fit.resamples, again.resamples)
-    assert not np.array_equal(fit.resamples, other.resamples)
+    assert np.isnan([*fit.interval().values()]).all()
+    assert {cell for row in fit.table().rows for cell in row[2:]} == {"–"}
     # four runs have at most 35 resamples, of points there are many more
     assert len(np.unique(fit.resamples[:, 0].round(9))) <= 35
+    five = pandas.concat([noisy, noisy[noisy["run"] == 0].assign(run=4)])
+    fit, again, other = (js.calibrate(_formula(), five, FREE, **options, key=k) for k in (0, 0, 1))
+    low, high = fit.interval()["learning_rate"]
+    assert low < fit.values["learning_rate"] < high
+    assert fit.method == "percentiles of 50 resamples of 5 values of run"
+    with pytest.warns(DeprecationWarning, match="use `interval`"):
+        assert fit.bootstrap_interval() == fit.interval()
+    np.testing.assert_array_equal(fit.resamples, again.resamples)
+    assert not np.array_equal(fit.resamples, other.resamples)
 
 
 def test_parameters_that_the_data_do_not_tell_apart_are_named():
@@ -315,7 +322,7 @@ def test_a_default_bound_is_named_where_the_data_want_more():
 
 def test_what_would_be_ignored_is_refused(noisy):
     with pytest.raises(ValueError, match="`bootstrap` must be given"):
-        js.calibrate(_formula(), noisy, FREE, resample="run")
+        js.calibrate(_formula(), noisy, FREE, resample="run", bootstrap=0)
     with pytest.raises(ValueError, match="must not map 'learning_rate', which has a value"):
         js.calibrate(_formula(), noisy, FREE, columns={"learning_rate": "run"})
     with pytest.raises(ValueError, match=r"`columns` must map arguments .* got 'losss'"):

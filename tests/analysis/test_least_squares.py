@@ -45,12 +45,23 @@ def _noisy(n, outliers=0):
     return y
 
 
+def _starts(z, scattered=(), n_sets=1):
+    """The given coordinates and scattered ones, of every data set."""
+    starts = np.stack([z, *scattered])
+    return np.broadcast_to(starts, (n_sets, *starts.shape))
+
+
 def _fit(problem, points, start=(1.0, 1.0), n_starts=1):
     with jax.enable_x64(True):
         z = np.log(np.asarray(start))
         scattered = least_squares.candidates(problem.bounds, z)
         n_lanes = len(points.target) * n_starts
-        return least_squares.fit(Expansion(problem, points, n_lanes), z, scattered, n_starts)
+        return least_squares.fit(
+            Expansion(problem, points, n_lanes),
+            _starts(z, scattered, len(points.target)),
+            n_starts,
+            1,
+        )
 
 
 def test_small_systems_are_solved():
@@ -124,9 +135,9 @@ def test_resamples_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch):
         expand = Expansion(_problem(), _points(_noisy(3)), 15)
         best = _fit(_problem(), _points(_noisy(3)))
         key = jax.random.key(1)
-        together, _ = least_squares.refit(expand, best.z, 5, key)
+        together, _ = least_squares.refit(expand, best.z[:, None], 5, key)
         monkeypatch.setattr(least_squares, "DRAWN_AT_ONCE", 4 * len(X))  # four of fifteen
-        parts, _ = least_squares.refit(expand, best.z, 5, key)
+        parts, _ = least_squares.refit(expand, best.z[:, None], 5, key)
     np.testing.assert_allclose(parts, together, rtol=0, atol=1e-8)
 
 
@@ -140,8 +151,8 @@ def test_scattered_starts_find_the_deeper_of_two_minima():
         z = np.asarray([1.0])
         scattered = least_squares.candidates(problem.bounds, z)
         expand = Expansion(problem, _points(y), 8)
-        alone = least_squares.fit(expand, z, scattered, 1)
-        result = least_squares.fit(expand, z, scattered, 8)
+        alone = least_squares.fit(expand, _starts(z), 1)
+        result = least_squares.fit(expand, _starts(z, scattered), 8, 1)
         assert abs(float(alone.z[0, 0]) - 5.0) > 0.5
         assert float(result.z[0, 0]) == pytest.approx(5.0, abs=1e-6)
         assert result.start_cost.shape == (1, 8)
@@ -167,8 +178,8 @@ def test_resamples_are_fits_of_what_was_drawn():
         best = _fit(problem, points)
         key = jax.random.key(3)
         expand = Expansion(problem, points, 25)
-        z, status = least_squares.refit(expand, best.z, 25, key)
-        again, _ = least_squares.refit(expand, best.z, 25, key)
+        z, status = least_squares.refit(expand, best.z[:, None], 25, key)
+        again, _ = least_squares.refit(expand, best.z[:, None], 25, key)
         held, number = np.ones((1, 10), bool), np.asarray([6])
         count = least_squares.draw_counts(key, 0 * number, number, held)[0].astype(int)
     assert count.sum() == 10
@@ -226,7 +237,7 @@ def test_a_tiny_parameter_is_found_from_zero():
     problem = FitProblem(line, (Unbounded(),), {"y": Scaled()}, {"y": np.asarray(1e-11)}, Squared())
     points = _points(y / 1e-11)
     with jax.enable_x64(True):
-        result = least_squares.fit(Expansion(problem, points, 1), np.zeros(1), np.zeros((1, 1)), 1)
+        result = least_squares.fit(Expansion(problem, points, 1), _starts(np.zeros(1)), 1)
     assert float(result.z[0, 0]) == pytest.approx(3e-11, rel=1e-9)
 
 
@@ -277,7 +288,7 @@ def test_a_bound_of_the_users_finds_the_same_optimum():
     expected = np.exp(_fit(_problem(), points).z)
     with jax.enable_x64(True):
         expand = Expansion(_problem(bounds=(SquareRoot(), SquareRoot())), points, 2)
-        own = least_squares.fit(expand, np.ones(2), np.ones((1, 2)), 1)
+        own = least_squares.fit(expand, _starts(np.ones(2), n_sets=2), 1)
     np.testing.assert_allclose(own.z**2, expected, rtol=1e-6)
 
 

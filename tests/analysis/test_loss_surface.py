@@ -1,6 +1,5 @@
 """The loss surface of language models: recovery, outliers, intervals, allocation."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -83,20 +82,23 @@ def test_the_best_allocation_is_the_minimum_along_a_compute(fitted):
     np.testing.assert_allclose(slope, fitted.allocation["a"], rtol=1e-9)
 
 
+def _closed_form(values, flop):
+    """N* of the Chinchilla form."""
+    a, b, alpha, beta = (values[name] for name in ("A", "B", "alpha", "beta"))
+    scale = (alpha * a / (beta * b)) ** (1 / (alpha + beta))
+    return scale * (flop / 6) ** (beta / (alpha + beta))
+
+
 def test_the_interval_of_an_allocation_is_that_of_the_resampled_surfaces(fitted):
     flop = np.asarray([1e19, 1e23])
-    ends = fitted.allocation_interval(flop, 0.9)
+    best, ends = fitted.optimal_allocation(flop), fitted.allocation_interval(flop, 0.9)
+    np.testing.assert_allclose(best["n_parameters"], _closed_form(fitted.values, flop), rtol=1e-9)
     for i, c in enumerate(flop):
-        drawn = []
-        for k in range(100):
-            values = {name: float(v[k]) for name, v in fitted.bootstrap.items()}
-            drawn.append(dataclasses.replace(fitted, values=values).optimal_allocation(c))
-        for name, (low, high) in ends.items():
-            expected = np.quantile([best[name] for best in drawn], [0.05, 0.95])
-            np.testing.assert_allclose([low[i], high[i]], expected, rtol=1e-12)
-    truth = dataclasses.replace(fitted, values=TRUTH).optimal_allocation(1e21)
-    for name, (low, high) in fitted.allocation_interval(1e21, 0.998).items():
-        assert low < truth[name] < high, name
+        expected = fitted.fit.drawn.ends(_closed_form(fitted.bootstrap, c), 0.9)
+        np.testing.assert_allclose([end[i] for end in ends["n_parameters"]], expected, rtol=1e-9)
+        truth = _closed_form(TRUTH, c)
+        low, high = fitted.allocation_interval(c, 0.998)["n_parameters"]
+        assert low < truth < high
     for bad in (0.0, -1e20, np.inf):
         with pytest.raises(ValueError, match="`flop` must be positive and finite, got"):
             fitted.allocation_interval(np.asarray([1e20, bad]))
@@ -111,7 +113,7 @@ def test_plain_data_and_text(fitted, tmp_path):
     assert plain["values"]["E"] == pytest.approx(fitted.values["E"])
     assert set(plain["interval_95"]) == {"E", "A", "B", "alpha", "beta", "a", "b"}
     assert "alpha = " in str(fitted)
-    bare = js.fit_loss_surface(*_runs(20), bootstrap=0)
+    bare = js.fit_loss_surface(*_runs(20), bootstrap=0, delta=0.1)
     assert "alpha = " in str(bare)
     assert bare.to_dict([1e21])["optimal_allocation"][0]["interval_95"] is None
     with pytest.raises(ValueError, match="`bootstrap`"):

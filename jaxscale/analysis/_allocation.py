@@ -1,0 +1,176 @@
+"""The best parameters and tokens for a number of operations, of any form of both."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from jaxscale.analysis._calibration import Calibration
+from jaxscale.analysis._expansion import FITS, is_array
+from jaxscale.analysis._formula import Formula
+from jaxscale.sweep._structure import structure_key
+
+SIZES = ("n_parameters", "n_tokens")
+FLOP_PER_PARAMETER_TOKEN = 6.0
+REACH = 25.0  # in ln N, on both sides of N = D
+PLACES, LOOKS = 33, 3  # of ln N in one look
+CLOSER = 4 / (PLACES - 1)  # a look spans two steps of the one before, on both sides
+HALVINGS = 45  # of the interval that the last look leaves, by the sign of the slope
+
+
+@dataclasses.dataclass(frozen=True)
+class Allocation:
+    """Best parameters and tokens of each number of operations, with intervals.
+
+    - `flop`: C, of any shape.
+    - `best`: `n_parameters`, `n_tokens` and the result of the form, by name, of that shape; NaN
+      where the loss has no minimum along `C`.
+    - `interval`: their low and high ends by name; NaN without resamples.
+    - `level`: of the intervals.
+    - `decades_outside`: how far C lies outside of the runs that were fitted, in decades; 0 inside.
+    """
+
+    flop: np.ndarray
+    best: dict[str, np.ndarray]
+    interval: dict[str, tuple[np.ndarray, np.ndarray]]
+    level: float
+    decades_outside: np.ndarray
+
+    def table(self) -> Any:
+        """Return a DataFrame of one row per number of operations."""
+        import pandas
+
+        columns = {"flop": self.flop.ravel()}
+        for name, values in self.best.items():
+            low, high = self.interval[name]
+            columns |= {
+                name: values.ravel(),
+                f"{name}_low": low.ravel(),
+                f"{name}_high": high.ravel(),
+            }
+        return pandas.DataFrame({**columns, "decades_outside": self.decades_outside.ravel()})
+
+
+def allocate(
+    fit: Calibration,
+    flop: Float[ArrayLike, "..."],
+    *,
+    level: float = 0.95,
+    flop_per_parameter_token: float = FLOP_PER_PARAMETER_TOKEN,
+    **others: float,
+) -> Allocation:
+    r"""Best parameters and tokens for a number of operations, with intervals.
+
+    $$N^*(C) = \arg\min_N L\Bigl(N, \frac{C}{c N}\Bigr), \qquad D^* = \frac{C}{c N^*}$$
+
+    Every refit of a resample has an optimum of its own, and their percentiles are the interval.
+
+    **Arguments**
+
+    - `fit`: of a form whose inputs are `n_parameters` and `n_tokens`, and perhaps others.
+    - `flop`: C, positive, of any shape.
+    - `level`: of confidence.
+    - `flop_per_parameter_token`: c.
+    - `others`: values of the other inputs of the form.
+
+    **Returns** an `Allocation`.
+
+    **Raises** `ValueError` for a fit of anything else, operations that are not positive, and
+    a level outside (0, 1).
+
+    **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 4.
+    """
+    inputs = getattr(fit.theory, "inputs", ())
+    if fit.each is not None or not set(SIZES) <= set(inputs):
+        raise ValueError(
+            "`fit` must be one fit of a form of n_parameters and n_tokens, got "
+            f"{f'fits for each {fit.each}' if fit.each else ', '.join(inputs) or 'a grid'}."
+        )
+    if missing := [name for name in inputs if name not in (*SIZES, *others)]:
+        raise ValueError(f"`{missing[0]}` must have a value: the form depends on it.")
+    c = check_flop(flop)
+    products = c / flop_per_parameter_token
+    fitted = {n: np.asarray([v]) for n, v in fit.values.items()}
+    best = {n: v[0] for n, v in _optimum(fit, fitted, products, others).items()}
+    nothing = np.full(c.shape, np.nan)
+    ends = dict.fromkeys(best, (nothing, nothing))
+    if fit.drawn is not None:
+        refits = _optimum(fit, fit.bootstrap, products, others)
+        ends = {n: fit.drawn.ends(v, level) for n, v in refits.items()}
+    return Allocation(c, best, ends, level, _outside(fit, products))
+
+
+def check_flop(flop: Any) -> np.ndarray:
+    """Return numbers of operations as an array; refuse those that are not positive."""
+    c = np.asarray(flop, float)
+    bad = ~(np.isfinite(c) & (c > 0))
+    if bad.any():
+        raise ValueError(f"`flop` must be positive and finite, got {c[bad][0]}.")
+    return c
+
+
+def _optimum(
+    fit: Calibration,
+    values: Mapping[str, Float[np.ndarray, " b"]],
+    products: Float[np.ndarray, "*c"],
+    others: Mapping[str, float],
+) -> dict[str, Float[np.ndarray, "b *c"]]:
+    """Minimise along N D = products, for every refit."""
+    assert isinstance(fit.theory, Formula)
+    theory = fit.theory.called(fit.free)
+    drawn = np.stack([values[name] for name in fit.free], axis=1)
+    lanes, log_product = np.repeat(drawn, products.size, 0), np.log(products).ravel()
+    with jax.enable_x64(True):
+        arrays, static = eqx.partition(theory, is_array)
+        find = FITS.find(
+            ("allocation", structure_key(theory, is_array)), lambda: _minimiser(static)
+        )
+        best = find(arrays, {n: np.asarray(v, float) for n, v in others.items()},
+                    lanes, np.tile(log_product, len(drawn)))  # fmt: skip
+    shape = (len(drawn), *products.shape)
+    x, loss = (np.asarray(v).reshape(shape) for v in best)
+    x = np.where((np.abs(x - np.log(products) / 2) > REACH - 1.0) | ~np.isfinite(loss), np.nan, x)
+    n = np.exp(x)
+    loss = np.where(np.isnan(x), np.nan, loss)
+    return {"n_parameters": n, "n_tokens": products / n, fit.theory.result: loss}
+
+
+def _minimiser(static: Any) -> Any:
+    """Program that returns ln N* and the lowest result, of lanes of parameters and ln(N D)."""
+
+    def one(arrays: Any, others: dict[str, Array], own: Array, product: Array) -> Any:
+        theory = eqx.combine(arrays, static)
+
+        def loss(x: Array) -> Array:
+            n = jnp.exp(x)
+            inputs = {"n_parameters": n, "n_tokens": jnp.exp(product) / n, **others}
+            return theory(own, inputs)[theory.result]
+
+        def look(i: Array, middle: Array) -> Array:
+            x = middle + REACH * CLOSER**i * jnp.linspace(-1.0, 1.0, PLACES)
+            at = jax.vmap(loss)(x)
+            return x[jnp.argmin(jnp.where(jnp.isfinite(at), at, jnp.inf))]
+
+        def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+            middle = (ends[0] + ends[1]) / 2
+            falls = jax.grad(loss)(middle) < 0
+            return jnp.where(falls, middle, ends[0]), jnp.where(falls, ends[1], middle)
+
+        near = jax.lax.fori_loop(0, LOOKS, look, product / 2)
+        reach = REACH * CLOSER ** (LOOKS - 1)
+        low, high = jax.lax.fori_loop(0, HALVINGS, halve, (near - reach, near + reach))
+        return (low + high) / 2, loss((low + high) / 2)
+
+    return jax.jit(jax.vmap(one, (None, None, 0, 0)))
+
+
+def _outside(fit: Calibration, products: np.ndarray) -> np.ndarray:
+    """Decades between C and the runs."""
+    run = np.log10(fit.inputs["n_parameters"] * fit.inputs["n_tokens"])
+    x = np.log10(products)
+    return np.maximum(np.maximum(run.min() - x, x - run.max()), 0.0)

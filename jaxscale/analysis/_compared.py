@@ -1,0 +1,112 @@
+"""What a fit compares: data on the scale of their residuals, and bounds of its parameters."""
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxscale._text import choices
+from jaxscale.analysis._diagnostics import SCALED
+from jaxscale.analysis._expansion import DataSets, Expansion
+from jaxscale.analysis._fit_data import FitData
+from jaxscale.analysis._form import Parameter
+from jaxscale.analysis.bounds import AbstractBound, NotNegative, default_bound
+from jaxscale.analysis.residuals import AbstractResidual, Log, Scaled
+
+ZERO_FLOOR = 1e-6  # of the lowest value: what counts as no floor
+
+
+def only_observable(data: Mapping[str, np.ndarray]) -> np.ndarray:
+    (values,) = data.values()
+    return values
+
+
+def residuals_of(data: FitData, residual: AbstractResidual | None) -> dict[str, Any]:
+    if residual is not None and not isinstance(residual, AbstractResidual):
+        raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")
+    by_sign = {n: Scaled() if n in data.signed else Log() for n in data.data}
+    return by_sign if residual is None else dict.fromkeys(data.data, residual)
+
+
+def bounds_of(
+    free: Sequence[str],
+    data: FitData,
+    parameters: Sequence[Parameter],
+    bounds: Mapping[str, AbstractBound],
+) -> tuple[AbstractBound, ...]:
+    """What confines each parameter: user, form or system, else the sign of its start."""
+    for name, bound in bounds.items():
+        if name not in free:
+            hint = choices(name, free)
+            raise ValueError(f"`bounds` must be of free parameters, got {name!r}{hint}")
+        if not isinstance(bound, AbstractBound):
+            raise ValueError(f"`bounds` of {name} must be a bound, got {bound!r}.")
+    start = dict(zip(free, data.start.tolist(), strict=True))
+    limits = {name: default_bound(value) for name, value in start.items()} | {**data.bounds}
+    for name, parameter in zip(free, parameters, strict=False):
+        limits[name] = parameter.bound
+        if parameter.floor:
+            values = only_observable(data.data)
+            lowest = np.min(values, where=values > 0, initial=np.inf)
+            limits[name] = NotNegative(zero=np.asarray(ZERO_FLOOR * lowest))
+    limits |= bounds
+    for name, value in start.items():
+        if not limits[name].contains(value):
+            raise ValueError(f"`{name}` must start inside {limits[name]!r}, got {value:g}.")
+    return tuple(limits[name] for name in free)
+
+
+def scaled_data(
+    data: FitData, kinds: Mapping[str, AbstractResidual]
+) -> tuple[DataSets, dict[str, Any], int]:
+    """Put data on the scale of their residuals; return also their units and how many have none."""
+    target, weight, units, n_left_out = [], [], {}, data.n_left_out
+    for name, values in sorted(data.data.items()):
+        usable = kinds[name].usable(values)
+        missing = int(np.sum(~np.isnan(values) & ~usable))
+        if missing and usable.any():
+            warnings.warn(
+                f"{missing} values of {name} are not positive (or infinite) and have no logarithm: "
+                f"left out ({SCALED} compares what is finite)",
+                stacklevel=3,
+            )
+        n_left_out += missing
+        units[name] = np.asarray(kinds[name].unit(values[usable]))
+        scaled = kinds[name].scaled(np.where(usable, values, 1.0))
+        target.append(np.where(usable, scaled, 0.0) / units[name])
+        weight.append(usable.astype(float))
+    target, weight = np.concatenate(target, axis=-1), np.concatenate(weight, axis=-1)
+    if n_left_out and not weight.any():
+        blank = data.n_left_out
+        reasons = {
+            "blank, of failed runs or below rounding": blank,
+            f"not positive (or infinite); {SCALED} takes both signs": n_left_out - blank,
+        }
+        listed = " and ".join(f"{n} are {why}" for why, n in reasons.items() if n)
+        raise ValueError(f"`data` has no value of {', '.join(sorted(data.data))} to fit: {listed}.")
+    if data.weights is not None:
+        weight = weight * np.nan_to_num(data.weights)
+    points = DataSets(data.inputs, target, weight, data.groups, data.n_groups)
+    return points, units, n_left_out
+
+
+def stated_points(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
+    """Drop points at which theory makes no statement at the start.
+
+    NaN is no statement. A theory that is zero, negative or infinite states something that has no
+    residual: a bad start, which is refused. Returns the data sets, how many values theory states,
+    and how many points were dropped.
+    """
+    stated, defined = expand.stated(z)
+    before = expand.data.weight
+    weight = np.where(stated[:, None], before, 0.0)
+    n_bad = int(np.sum((weight > 0) & ~defined[:, None]))
+    if n_bad:
+        raise ValueError(
+            f"`theory` is zero, negative or infinite at {n_bad} points for the values it "
+            f"starts from: start elsewhere, or compare as it is with {SCALED}."
+        )
+    n_dropped = int(np.sum((before > 0) & (weight == 0)))
+    return dataclasses.replace(expand.data, weight=weight), int(stated.sum()), n_dropped

@@ -1,0 +1,173 @@
+"""Functional forms of scaling laws: functions that know where their parameters lie and start."""
+
+import dataclasses
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxscale._text import unknown
+from jaxscale.analysis.bounds import AbstractBound, Positive
+from jaxscale.analysis.residuals import AbstractLoss, Squared
+
+P = ParamSpec("P")
+PLACES = 7  # of a parameter, where two or fewer span a grid
+SCATTERED = 256  # candidates, where they are more
+FORMS: "dict[str, Form]" = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """Where a parameter of a form may lie, and where its fits start.
+
+    - `bound`: of its values.
+    - `low`, `high`: its starts are spread between them, evenly in the logarithm.
+    - `within`: name of an input whose range takes the place of `low` and `high`.
+    - `linear`: the form is linear in it, so that the best start follows from the others
+      (variable projection).
+    - `floor`: linear, and 0 is a value like any other: the data may show no floor.
+    """
+
+    bound: AbstractBound = dataclasses.field(default_factory=Positive)
+    low: float = 0.1
+    high: float = 1.0
+    within: str | None = None
+    linear: bool = False
+    floor: bool = False
+
+    def places(self, inputs: Mapping[str, np.ndarray], n: int) -> Float[np.ndarray, " n"]:
+        """Return `n` starts."""
+        ends = (self.low, self.high)
+        if self.within is not None:
+            values = inputs[self.within]
+            positive = values[(values > 0) & np.isfinite(values)]
+            ends = (float(positive.min()), float(positive.max()))
+        return np.geomspace(*ends, n + 2)[1:-1] if self.within else np.geomspace(*ends, n)
+
+
+def exponent(low: float = 0.1, high: float = 1.0) -> Parameter:
+    """Return a positive exponent."""
+    return Parameter(low=low, high=high)
+
+
+def factor() -> Parameter:
+    """Return a positive prefactor, in which the form is linear."""
+    return Parameter(linear=True)
+
+
+def floor() -> Parameter:
+    """Return what is added to a law: at least 0."""
+    return Parameter(linear=True, floor=True)
+
+
+def scale(low: float, high: float) -> Parameter:
+    """Return a positive number that may lie anywhere in `low` to `high`."""
+    return Parameter(low=low, high=high)
+
+
+def within(name: str) -> Parameter:
+    """Return a positive number that starts in the range of the input `name`."""
+    return Parameter(within=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What a fit must know of a functional form.
+
+    - `function`: its positional arguments are inputs, its keyword-only ones parameters.
+    - `parameters`: by name.
+    - `loss`: what fits make small unless they are told otherwise.
+    - `reference`: where the form comes from.
+    """
+
+    function: Callable[..., Any]
+    parameters: Mapping[str, Parameter]
+    loss: AbstractLoss
+    reference: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        every = inspect.signature(self.function).parameters.values()
+        return tuple(p.name for p in every if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+    @property
+    def equation(self) -> str:
+        """The displayed equation of the docstring."""
+        text = inspect.getdoc(self.function) or ""
+        return text.split("$$")[1].strip() if "$$" in text else ""
+
+
+def form(
+    *, loss: AbstractLoss | None = None, reference: str, **parameters: Parameter
+) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
+    """Make a function a form, which is fitted without starts: `js.calibrate(function, data)`.
+
+    The function gets arrays that broadcast, its inputs by position or name, its parameters by name
+    alone; it is compiled, and listed in `js.forms`.
+
+    **Arguments**
+
+    - `loss`: of its fits; by default `Squared()`.
+    - `reference`: the paper, or "derived here".
+    - `parameters`: what `exponent()`, `factor()`, `floor()`, `scale(low, high)` and `within(input)`
+      return, by name.
+
+    **Returns** a decorator.
+
+    **Raises** `ValueError` for a parameter that the function does not take by name alone.
+    """
+
+    def decorate(function: Callable[P, Array]) -> Callable[P, Array]:
+        every = inspect.signature(function).parameters.values()
+        own = [p.name for p in every if p.kind is p.KEYWORD_ONLY]
+        for name in [*parameters, *own]:
+            if name not in own:
+                raise unknown("`parameters`", name, own)
+            if name not in parameters:
+                raise ValueError(f"`parameters` must say where {name!r} lies and starts.")
+        compiled = jax.jit(function)
+
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> Array:
+            bound = inspect.signature(function).bind(*args, **kwargs).arguments
+            return compiled(**{name: jnp.asarray(v) for name, v in bound.items()})
+
+        made = Form(called, {n: parameters[n] for n in own}, loss or Squared(), reference)
+        FORMS[called.__name__] = made
+        called.__form__ = made  # pyright: ignore[reportAttributeAccessIssue]
+        return called
+
+    return decorate
+
+
+def power(x: Any, exponent: Any) -> Any:
+    """Return `x^exponent` of positive x, whose derivatives cost no further power."""
+    return jnp.exp(exponent * jnp.log(x))
+
+
+def form_of(function: Any) -> Form | None:
+    """Return what is known of a form; None for any other function."""
+    return getattr(function, "__form__", None)
+
+
+def nonlinear_places(
+    parameters: Sequence[Parameter], inputs: Mapping[str, np.ndarray]
+) -> Float[np.ndarray, "c q"]:
+    """Starts of parameters in which the form is not linear: a grid, or scattered if they are many.
+
+    **Reference:** Halton 1960, Numer. Math. 2, 84, for the scattered ones.
+    """
+    if len(parameters) <= 2:
+        return np.asarray([*itertools.product(*(p.places(inputs, PLACES) for p in parameters))])
+    from scipy.stats import qmc
+
+    ends = np.log([p.places(inputs, PLACES)[[0, -1]] for p in parameters])
+    uniform = qmc.Halton(len(parameters), scramble=False).fast_forward(1).random(SCATTERED)
+    return np.exp(ends[:, 0] + uniform * (ends[:, 1] - ends[:, 0]))

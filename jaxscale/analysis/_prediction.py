@@ -1,0 +1,95 @@
+"""A fitted formula at new inputs: its interval, that of a new measurement, and how far it is."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._intervals import check_level
+
+if TYPE_CHECKING:
+    import pandas
+
+N_DRAWS = 400  # from a covariance
+
+
+def predicted(
+    fit: Any, formula: Formula, inputs: Mapping[str, Any], level: float
+) -> "pandas.DataFrame":
+    """The table that `Calibration.predict` returns for a formula; `fit` is the calibration."""
+    check_level(level)
+    values = fit.values
+    if fit.each is None:
+        return _one(fit, formula, 0, values, inputs, level)
+    rows = [{n: values[n][i] for n in fit.free} for i in range(len(fit.labels))]
+    tables = [_one(fit, formula, i, row, inputs, level) for i, row in enumerate(rows)]
+    return formula.joined(tables, fit.each, fit.labels)
+
+
+def _one(
+    fit: Any,
+    formula: Formula,
+    i: int,
+    values: Mapping[str, float],
+    inputs: Mapping[str, Any],
+    level: float,
+) -> "pandas.DataFrame":
+    """Prediction of the fit number `i` of `each`."""
+    table = formula.replaced(values).predicted(**inputs)
+    columns = {n: table[n].to_numpy(float) for n in inputs}
+    drawn = _draws(fit, i)
+    result, size = formula.result, len(table)
+    ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
+    if drawn is not None:
+        with jax.enable_x64(True):
+            curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
+        curves = np.broadcast_to(curves, (len(curves), size))
+        ends[result] = _ends(fit, i, curves, level)
+        ends["new"] = _ends(fit, i, _with_noise(fit, i, curves), level)
+    named = {f"{k}_{end}": v[j] for k, v in ends.items() for j, end in enumerate(("low", "high"))}
+    return table.assign(**named, decades_outside=_outside(fit, i, columns))
+
+
+def _draws(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
+    """Refitted values, or values drawn from the covariance; None without either."""
+    if fit.drawn is not None:
+        return {n: np.atleast_2d(v)[i] for n, v in fit.bootstrap.items()}
+    if not fit.has_covariance(i):
+        return None
+    rows = fit.draws(N_DRAWS, i)
+    return {n: np.asarray([row[n] for row in rows]) for n in fit.free}
+
+
+def _ends(
+    fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
+) -> Float[np.ndarray, "2 k"]:
+    if fit.drawn is not None:
+        return np.stack(fit.drawn.of_set(i).ends(curves, level))
+    return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def _with_noise(fit: Any, i: int, curves: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b k"]:
+    """Curves with the residuals of the fit, drawn with replacement, on their scale."""
+    shape = fit.residuals.shape[-2:]
+    own = fit.residuals.reshape(-1, *shape)[i].ravel()
+    own = own[np.isfinite(own)]
+    widened = own * np.sqrt(own.size / max(own.size - len(fit.free), 1))
+    rng = np.random.default_rng(0)
+    noise = rng.choice(widened, size=curves.shape)
+    name = next(iter(fit.residual))
+    return fit.residual[name].shifted(curves, -noise * float(fit.units[name]))
+
+
+def _outside(fit: Any, i: int, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " k"]:
+    """Largest distance of an input from those that were fitted, in decades."""
+    most = np.zeros(np.broadcast_shapes(*(np.shape(x) for x in columns.values())))
+    for name, x in columns.items():
+        own = np.atleast_2d(fit.inputs[name])[i]
+        low, high = (float(f(own[own > 0], initial=e)) for f, e in ((np.min, np.inf), (np.max, 0)))
+        with np.errstate(all="ignore"):
+            distance = np.log10(np.maximum(low / x, x / high))
+        most = np.maximum(most, np.where(x > 0, distance, 0.0))
+    return np.maximum(most, 0.0)

@@ -1,0 +1,137 @@
+"""Fits of resamples as intervals: what was resampled, whether it suffices, and percentiles."""
+
+import dataclasses
+import math
+import warnings
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxscale._text import counted
+from jaxscale.analysis._intervals import check_level
+
+N_RESAMPLES = 200
+FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
+FEW_GROUPS = 5  # things that are resampled: seeds, runs, sizes
+POINTS_PER_PARAMETER = 3  # of data sets whose points are resampled
+LOST_WARNS, LOST_REFUSES = 0.02, 0.1  # shares of lost refits
+
+
+@dataclasses.dataclass(frozen=True)
+class Resamples:
+    """Fits of data sets whose points, or groups of points, were drawn with replacement.
+
+    - `z`: coordinates, shape `(..., b, p)`, NaN where a refit was lost: it did not converge, or had
+      no more points than parameters.
+    - `of`: what was drawn: `points`, or the name of a dimension or column.
+    - `n_groups`: how many of them there are, shape `(...)`.
+    """
+
+    z: Float[np.ndarray, "*n b p"]
+    of: str
+    n_groups: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Number of resamples of each data set."""
+        return self.z.shape[-2]
+
+    @property
+    def n_lost(self) -> int:
+        """Refits that were lost, of all data sets."""
+        return int(self._lost.sum())
+
+    @property
+    def _lost(self) -> np.ndarray:
+        return np.asarray(np.isnan(self.z).any(axis=-1))
+
+    @property
+    def spread(self) -> float:
+        """Largest standard deviation of a coordinate."""
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # all lost
+            return float(np.nanmax(np.nanstd(self.z, axis=-2)))
+
+    @property
+    def needed(self) -> int:
+        """How many points or groups an interval needs."""
+        return POINTS_PER_PARAMETER * self.z.shape[-1] if self.of == "points" else FEW_GROUPS
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Whether a data set has an interval, shape `(...)`."""
+        enough = np.asarray(self.n_groups >= self.needed)
+        return enough & np.asarray(self._lost.mean(axis=-1) <= LOST_REFUSES)
+
+    @property
+    def text(self) -> str:
+        """What was resampled, and what was lost, in words."""
+        groups = np.unique(self.n_groups)
+        size = f"{groups[0]:d}" if groups.size == 1 else f"{groups[0]:d} to {groups[-1]:d}"
+        what = "points" if self.of == "points" else f"values of {self.of}"
+        lost = f", {self.n_lost} of {self._lost.size} refits lost" if self.n_lost else ""
+        return f"{self.n} resamples of {size} {what}{lost}"
+
+    def of_set(self, i: int) -> "Resamples":
+        """Those of the data set number `i`."""
+        several = self.z.ndim == 3
+        return Resamples(self.z[i], self.of, self.n_groups[i]) if several else self
+
+    def warn(self) -> None:
+        """Warn of lost refits, and of intervals that are not given."""
+        few = int(np.sum(self.n_groups < self.needed))
+        of = counted(int(np.size(self.n_groups)), "fit")
+        if few:
+            what = "points" if self.of == "points" else f"values of {self.of}"
+            warnings.warn(
+                f"{few} of {of}: no interval, for {np.min(self.n_groups)} {what} are too few to be "
+                f"resampled; take {self.needed} or more",
+                stacklevel=4,
+            )
+        share = self._lost.mean(axis=-1)
+        if np.max(share) > LOST_WARNS:
+            refused = int(np.sum(share > LOST_REFUSES))
+            end = f"; no interval for {refused} of {of}, see `max_lost`" if refused else ""
+            warnings.warn(
+                f"{self.n_lost} of {self._lost.size} refits were lost, so that intervals are too "
+                f"narrow{end}: look for parameters that the data do not constrain",
+                stacklevel=4,
+            )
+
+    def ends(
+        self, values: Float[np.ndarray, "*n b"], level: float, max_lost: float = LOST_REFUSES
+    ) -> tuple[np.ndarray, np.ndarray]:
+        r"""Percentile interval of what follows from every resample.
+
+        The tails are those of Student's t: percentiles
+        $\Phi\bigl(\pm t_{(1 + \text{level}) / 2,\, n - 1} \sqrt{n / (n - 1)}\bigr)$ of the refits
+        of n points or groups, for plain percentiles are too narrow where these are few.
+
+        **Arguments**
+
+        - `values`: one per refit, NaN where it was lost.
+        - `level`: of confidence.
+        - `max_lost`: largest share of lost refits with an interval.
+
+        **Returns** low and high end; NaN for data sets with too few groups or too many lost refits.
+
+        **Raises** `ValueError` for a level outside (0, 1).
+
+        **Reference** Hesterberg 2015, The American Statistician 69, 371.
+        """
+        from scipy.special import ndtr, stdtrit
+
+        check_level(level)
+        n = np.asarray(self.n_groups, float)
+        shape = (*np.shape(self._lost)[:-1],)
+        low, high = (np.full((*shape, *np.shape(values)[len(shape) + 1 :]), math.nan) for _ in "lh")
+        for i in np.ndindex(shape):
+            lost = self._lost[i].mean() > max_lost
+            if lost or n[i] < self.needed:
+                continue
+            tail = ndtr(-stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1)))
+            with np.errstate(invalid="ignore"):
+                low[i], high[i] = np.nanquantile(
+                    values[i], [tail, 1 - tail], axis=0, method="inverted_cdf"
+                )
+        return low, high
