@@ -72,7 +72,7 @@ def calibrate(
     - `theory`: a grid, whose system's `predict` is fitted, or a `Formula`.
     - `data`: a Dataset on the grid's dimensions, or a selection of it, such as
       `runs.sel(skill=[1])`; for a grid also a table with a column for each dimension; for a
-      formula any table: a Dataset, a DataFrame or the path of a CSV file.
+      formula any table: a Dataset, a DataFrame or the path of a file.
     - `free`: what to fit: float fields of the grid's system (none of them an axis), or parameters
       of the formula. They start from the values they have.
     - `columns`: our names to those of the table, such as `{"step": "iteration"}`.

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
-from jaxscale.analysis._data import Data, as_table, require_columns, require_numbers
+from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.spectra import PowerLaw
 
@@ -116,8 +116,8 @@ class Formula:
         self._check_columns(mapped, aside)
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
-        require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
+        table = as_numbers(table, [self.result, *inputs])
         n_rows, table = len(table), table.dropna(subset=[self.result, *inputs, *aside])
         if not len(table):
             named = ", ".join((self.result, *inputs))

@@ -13,7 +13,13 @@ from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
 from jaxscale._text import choices
-from jaxscale.analysis._data import Data, as_dataset, as_table, require_columns
+from jaxscale.analysis._data import (
+    Data,
+    as_dataset,
+    as_table,
+    require_columns,
+    require_numbers,
+)
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, field_names, interval_of
@@ -126,6 +132,8 @@ class GridTheory:
                 f"`data` must have a column of {', '.join(schema)} that is not blank, got "
                 f"{', '.join(table.columns)}; `columns` maps our names to yours."
             )
+        numeric = [d for d, c in self.grid.coordinates.items() if c.dtype.kind in "iuf"]
+        require_numbers(table, [d for d in [*numeric, "step"] if d in table])
         recorded = self._recording(table)
         axes = {d: recorded.grid.coordinates[d] for d in recorded.grid.dims[:-1]}
         parts = []

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale.analysis import _least_squares as least_squares
-from jaxscale.analysis._data import Data, as_table, refuse, require_numbers
+from jaxscale.analysis._data import Data, as_numbers, as_table, refuse
 from jaxscale.analysis._diagnostics import check_bootstrap
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._intervals import check_level
@@ -228,13 +228,10 @@ def fit_loss_surface(
     You 2024, arXiv 2404.10102.
     """
     if n_tokens is None and loss is None:
-        table = as_table(n_parameters, columns)
-        require_numbers(table, COLUMNS)
+        table = as_numbers(as_table(n_parameters, columns), COLUMNS)
         (n, d, y), n_left_out = _checked(*(table[name] for name in COLUMNS))
     elif columns is not None:
-        raise ValueError(
-            "`columns` belongs to a table: give a DataFrame or the path of a CSV file."
-        )
+        raise ValueError("`columns` belongs to a table: give a DataFrame or the path of a file.")
     else:
         (n, d, y), n_left_out = _checked(n_parameters, n_tokens, loss)
     check_bootstrap(bootstrap)

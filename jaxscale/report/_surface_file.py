@@ -11,7 +11,7 @@ from jaxtyping import Float
 from jaxscale._files import require_file
 from jaxscale._table import Column, Table
 from jaxscale._text import choices, counted, number, unknown
-from jaxscale.analysis._data import as_table
+from jaxscale.analysis._data import as_numbers, as_table
 from jaxscale.analysis._loss_surface import (
     COLUMNS,
     FLOP_PER_PARAMETER_TOKEN,
@@ -67,9 +67,10 @@ class SurfaceFile:
             if name not in table:
                 hint = choices(name, map(str, table.columns))
                 raise ValueError(f"`data` has no column {name!r}: give {option}COLUMN{hint}")
-        runs = selected_rows(table, where)
+        runs = as_numbers(selected_rows(table, where), COLUMNS)
         surface = fit_loss_surface(runs, **options)
-        return cls(surface, runs[np.isfinite(runs[[*COLUMNS]]).all(axis=1)], tuple(flop))
+        used: Any = runs[np.isfinite(runs[[*COLUMNS]]).all(axis=1)]
+        return cls(surface, used, tuple(flop))
 
     @property
     def sizes(self) -> list[Float[np.ndarray, " n"]]:
