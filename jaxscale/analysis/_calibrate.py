@@ -19,6 +19,7 @@ from jaxscale.analysis._diagnostics import (
     check_count,
     check_result,
     huber_delta,
+    poorly_constrained,
     warn_few_groups,
     warn_of,
     warn_spread,
@@ -27,6 +28,12 @@ from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._information import (
+    check_places,
+    warn_constant,
+    warn_single_inputs,
+    warn_zero_inputs,
+)
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis.bounds import AbstractBound, default_bound
 from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Huber, Log, Scaled, Squared
@@ -124,6 +131,8 @@ def calibrate(
         n_lanes = len(points.target) * max(n_starts, bootstrap)
         points, n_stated, n_dropped = _stated(Expansion(problem, points, n_lanes), z)
         expand = Expansion(problem, points, n_lanes)
+        check_places(points, free, data_sets.labels)
+        warn_constant(data_sets.data, points.weight, free)
         scattered = least_squares.candidates(limits, z) if n_starts > 1 else z[None]
         result = least_squares.fit(expand, z, scattered, n_starts)
         ended = at_bounds(limits, result.z)
@@ -137,6 +146,7 @@ def calibrate(
         if not isinstance(problem.loss, Huber):
             delta = huber_delta(expand.residuals(result.z))
     warn_of(result, free, limits, ended, data_sets.labels)
+    warn_single_inputs(data_sets.inputs, bool(ended.any()) or poorly_constrained(result))
     pick: Any = slice(None) if each else 0
     return Calibration(
         theory=fitted,
@@ -226,14 +236,17 @@ def _scaled_data(
 def _stated(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
     """Drop points at which theory makes no statement at the start.
 
-    NaN is no statement. A theory that is zero, negative or infinite states something that has no
-    residual: a bad start, which is refused. Returns the data sets, how many values theory states,
-    and how many points were dropped.
+    NaN is no statement, nor is infinity where an input is zero, such as step 0 of a power law. A
+    theory that is zero, negative or infinite elsewhere states something that has no residual: a bad
+    start, which is refused. Returns the data sets, how many values theory states, and how many
+    points were dropped.
     """
-    stated, defined = expand.stated(z)
+    theory, scaled = expand.theory_at(z)
     before = expand.data.weight
+    at_zero = warn_zero_inputs(expand.data.inputs, theory, before)
+    stated = ~np.isnan(theory) & ~at_zero
     weight = np.where(stated[:, None], before, 0.0)
-    n_bad = int(np.sum((weight > 0) & ~defined[:, None]))
+    n_bad = int(np.sum((weight > 0) & ~np.isfinite(scaled)[:, None]))
     if n_bad:
         raise ValueError(
             f"`theory` is zero, negative or infinite at {n_bad} points for the values it "

@@ -71,6 +71,11 @@ def check_result(
         )
 
 
+def poorly_constrained(result: FitResult) -> bool:
+    """Whether a parameter of a fit has no effect, or cannot be told from the others."""
+    return bool(result.blind.any() or not np.all(result.condition <= MAX_CONDITION))
+
+
 def warn_few_groups(n_groups: int) -> None:
     """Warn of a bootstrap with few groups."""
     if n_groups < FEW_GROUPS:

@@ -318,7 +318,10 @@ def _checked(*columns: Any) -> tuple[tuple[np.ndarray, ...], int]:
         refuse(name, "positive and finite", array, used & ~(np.isfinite(array) & (array > 0)))
         if np.ptp(array[used]) == 0:
             value = array[used][0]
-            raise ValueError(f"`{name}` must have several values, got {value:g} for every run.")
+            raise ValueError(
+                f"`{name}` must have several values, got {value:g} for every run: such runs hold "
+                "no information on the exponents."
+            )
     return tuple(array[used] for array in arrays), int(np.sum(~used))
 
 

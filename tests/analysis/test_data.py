@@ -144,3 +144,63 @@ def test_a_text_in_an_axis_and_dates_are_refused_with_their_row():
     dated = CURVE.assign(n=pandas.date_range("2026-01-01", periods=5))
     with pytest.raises(ValueError, match=r"`n` must be a column of numbers, got .* in row 0"):
         js.calibrate(LAW, dated, FREE)
+
+
+def test_a_row_at_step_0_of_a_power_law_is_left_out_and_counted():
+    start = pandas.DataFrame({"n": [0.0, 0.0], "loss": [5.0, 6.0]})
+    both = pandas.concat([start, CURVE])
+    with pytest.warns(UserWarning, match="2 rows with n = 0, where the theory is infinite: left"):
+        fit = js.calibrate(LAW, both, FREE, n_starts=1)
+    assert (fit.n_points, fit.n_left_out) == (5, 2)
+    assert fit.values["b"] == pytest.approx(0.5)
+    undefined = js.Formula(lambda n, a, b: a * n**-b * n / n, LAW.values)
+    with pytest.warns(UserWarning, match=r"1 row with n = 0, where the theory is not a number"):
+        fit = js.calibrate(undefined, both.iloc[1:], FREE, n_starts=1)
+    assert fit.n_left_out == 1
+    finite = js.Formula(lambda n, a, b: a * (1 + n) ** -b, LAW.values)
+    assert js.calibrate(finite, both, FREE, n_starts=1).n_points == 7
+    pole = js.Formula(lambda n, a, b: a * (n - 1) ** -b, LAW.values)
+    with pytest.raises(ValueError, match="zero, negative or infinite at 1 points"):
+        js.calibrate(pole, CURVE, FREE, n_starts=1)
+
+
+FLOOR = js.Formula(lambda n, a, b, e: e + a * n**-b, {**LAW.values, "e": 0.5})
+
+
+def test_data_without_information_on_an_exponent_say_so():
+    constant = CURVE.assign(loss=2.0)
+    with pytest.warns(UserWarning, match=r"loss is 2 at every point: .* an exponent, .* a, b, e"):
+        js.calibrate(FLOOR, constant, [*FREE, "e"], n_starts=1)
+    runs = pandas.concat([CURVE.assign(run=0), constant.assign(run=1)])
+    bounds = {"b": js.bounds.Unbounded()}
+    with pytest.warns(UserWarning, match="loss is 2 at every point in 1 of 2 fits"):
+        fit = js.calibrate(LAW, runs, FREE, each="run", bounds=bounds, n_starts=1)
+    np.testing.assert_allclose(fit.values["b"], [0.5, 0.0], atol=1e-9)
+
+
+def test_data_at_too_few_sizes_are_refused():
+    few = CURVE.assign(n=10.0)
+    with pytest.raises(ValueError, match=r"at least 2 different values of n .* a, b, got n = 10: "):
+        js.calibrate(LAW, few, FREE, n_starts=1)
+    two = CURVE.assign(n=[10.0, 10.0, 20.0, 20.0, 20.0], run=7)
+    with pytest.raises(ValueError, match=r"at least 3 different .* a, b, e, got 2 for 7: they"):
+        js.calibrate(FLOOR, two, [*FREE, "e"], each="run", n_starts=1)
+    with pytest.raises(ValueError, match=r"`n_tokens` must have several .* no information on"):
+        js.fit_loss_surface(pandas.concat([SURFACE.assign(n_tokens=1e9)] * 2))
+
+
+def test_one_size_among_several_inputs_is_named():
+    runs = pandas.concat([SURFACE] * 2).assign(n_parameters=1e8)
+    law = js.Formula(js.analysis.loss_surface, dict(E=1.0, A=9.0, B=9.0, alpha=0.3, beta=0.3))
+    with pytest.warns(UserWarning) as warned:
+        js.calibrate(law, runs, ["A", "alpha", "B", "beta"], n_starts=1)
+    said = "n_parameters is 1e+08 at every point: the data hold no information on how the theory"
+    assert any(str(w.message).startswith(said) for w in warned)
+
+
+def test_a_constant_curve_has_no_exponent():
+    flat = CURVE.set_index("n")["loss"].to_xarray() * 0 + 2
+    with pytest.warns(UserWarning, match=r"constant in the window .* no information on an expo"):
+        assert np.isnan(js.analysis.fit_saturating(flat, "n", (1, 16)).value)
+    with pytest.warns(UserWarning, match="constant in the window"):
+        assert js.analysis.fit_exponent(flat, "n", (1, 16)).value == pytest.approx(0, abs=1e-12)
