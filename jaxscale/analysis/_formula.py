@@ -191,11 +191,11 @@ class Formula:
             result = np.asarray(self(**arrays))
         return pandas.DataFrame({**arrays, self.result: result})
 
-    def described(self) -> dict[str, Any]:
-        """Name and values, as plain data."""
-        values = {n: v if isinstance(v, int | float | str) else repr(v)
-                  for n, v in self.values.items()}  # fmt: skip
-        return {"formula": self.name, "values": values, "result": self.result}
+    def described(self, free: Sequence[str]) -> dict[str, Any]:
+        """Name and values of what is not free, as plain data."""
+        fixed = {n: v if isinstance(v, int | float | str) else repr(v)
+                 for n, v in self.values.items() if n not in free}  # fmt: skip
+        return {"formula": self.name, "fixed": fixed, "result": self.result}
 
     @staticmethod
     def joined(

@@ -1,8 +1,10 @@
 """Theory of a grid as a function of the values of some fields, and data on the axes of the grid."""
 
 import dataclasses
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +71,13 @@ class GridTheory:
         """The theory of the grid."""
         return predict(self.grid)
 
-    def described(self) -> dict[str, Any]:
-        """The grid, as plain data."""
-        return {"grid": self.grid.to_dict()}
+    def described(self, free: Sequence[str]) -> dict[str, Any]:
+        """The grid without its free fields, as plain data."""
+        grid = self.grid.to_dict()
+        for path in free:
+            *owners, name = path.split(".")
+            del functools.reduce(operator.getitem, owners, grid["fields"])[name]
+        return {"grid": grid}
 
     @staticmethod
     def joined(
