@@ -178,7 +178,9 @@ class LossSurface:
         if not self.bootstrap["E"].size:
             raise ValueError("`bootstrap` must be at least 1 for intervals, got 0.")
         tails = [(1 - level) / 2, (1 + level) / 2]
-        ends = {n: np.nanquantile(v, tails, axis=0) for n, v in drawn.items()}
+        with warnings.catch_warnings():  # of NumPy, where every refit failed
+            warnings.simplefilter("ignore", RuntimeWarning)
+            ends = {n: np.nanquantile(v, tails, axis=0) for n, v in drawn.items()}
         return {n: (np.asarray(low), np.asarray(high)) for n, (low, high) in ends.items()}
 
     def __str__(self) -> str:
@@ -276,17 +278,20 @@ def _surface(values: Float[Array, " p"], inputs: dict[str, Array]) -> dict[str, 
 
 
 def _allocation(values: dict[str, Any]) -> dict[str, Any]:
-    total = values["alpha"] + values["beta"]
-    return {"a": values["beta"] / total, "b": values["alpha"] / total}
+    total = np.add(values["alpha"], values["beta"])
+    with np.errstate(all="ignore"):
+        return {"a": values["beta"] / total, "b": values["alpha"] / total}
 
 
 def _optimum(v: dict[str, Any], flop: np.ndarray) -> dict[str, np.ndarray]:
-    """Best parameters, tokens and loss of surfaces with the values `v`."""
+    """Best parameters, tokens and loss of surfaces with the values `v`; some may overflow."""
+    v = {name: np.asarray(value, float) for name, value in v.items()}
     exponents, products = _allocation(v), flop / FLOP_PER_PARAMETER_TOKEN
-    scale = (v["alpha"] * v["A"] / (v["beta"] * v["B"])) ** (1 / (v["alpha"] + v["beta"]))
-    n = scale * products ** exponents["a"]
-    d = products ** exponents["b"] / scale
-    loss = v["E"] + v["A"] * n ** -v["alpha"] + v["B"] * d ** -v["beta"]
+    with np.errstate(all="ignore"):
+        scale = (v["alpha"] * v["A"] / (v["beta"] * v["B"])) ** (1 / (v["alpha"] + v["beta"]))
+        n = scale * products ** exponents["a"]
+        d = products ** exponents["b"] / scale
+        loss = v["E"] + v["A"] * n ** -v["alpha"] + v["B"] * d ** -v["beta"]
     best = {"n_parameters": n, "n_tokens": d, "loss": loss}
     return {name: np.asarray(value) for name, value in best.items()}
 

@@ -227,3 +227,28 @@ def test_json_of_a_grid_holds_no_start_among_its_fields():
     fields = written["theory"]["grid"]["fields"]
     assert "learning_rate" not in fields
     assert fields["data"]["n_samples"] == 50
+
+
+@pytest.mark.parametrize("as_data", ["table", "dataset"])
+def test_coordinates_of_float32_match_those_of_the_grid(as_data):
+    axes = {"learning_rate": [0.1, 0.2, 0.3]}
+    exact = js.predict(js.Grid(SYSTEM, axes))[["loss"]]
+    rounded = exact.assign_coords(learning_rate=exact["learning_rate"].astype(np.float32))
+    assert float(rounded["learning_rate"][0]) != 0.1
+    data = rounded if as_data == "dataset" else rounded.to_dataframe().reset_index()
+    grid = js.Grid(js.replace(SYSTEM, "skill_exponent", 1.0), axes)
+    fit = js.calibrate(grid, data, ["skill_exponent"], n_starts=1)
+    assert fit.n_points == 9
+    assert fit.values["skill_exponent"] == pytest.approx(float(SYSTEM.skill_exponent), rel=1e-5)
+    other = js.Grid(grid.system, {"learning_rate": [0.1, 0.2, 0.31]})
+    with pytest.raises(ValueError, match=r"`data` has learning_rate = 0.3.*, which the grid does"):
+        js.calibrate(other, data, ["skill_exponent"])
+
+
+def test_a_table_of_float32_is_fitted_and_drawn_by_its_labels():
+    runs = pandas.concat([CURVE.assign(rate=0.1), CURVE.assign(rate=0.2, loss=3.0 / N)])
+    single = runs.astype(np.float32)
+    fit = js.calibrate(LAW, single, FREE, each="rate", n_starts=1)
+    np.testing.assert_allclose(fit.values["b"], [0.5, 1.0], rtol=1e-5)
+    figure = js.plot(single, fit)
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines[::2]] == [5, 5]
