@@ -69,11 +69,11 @@ def check_places(points: DataSets, free: Sequence[str], labels: Sequence[Any]) -
 
 
 def warn_constant(
-    data: Mapping[str, Float[np.ndarray, "n o t"]],
+    data: Mapping[str, Float[np.ndarray, "n o _"]],
     weight: Float[np.ndarray, "n o t"],
     free: Sequence[str],
 ) -> None:
-    """Warn of data that are the same at all places of the theory."""
+    """Warn of data that are the same at all places of the theory; weights are joined along it."""
     first = 0
     for name, values in sorted(data.items()):
         used = weight[..., first : first + values.shape[-1]] > 0
