@@ -276,12 +276,20 @@ class Calibration:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: infinities and NaN are None."""
+        """Plain data for JSON: infinities and NaN are None.
+
+        `values` holds the fitted values by name, lists along `labels` where fits were made
+        separately; `start` the values given; `theory` what was fixed.
+        """
+        start = zip(self.free, self.theory.start(self.free), strict=True)
         return plain({
-            "theory": self.theory.described(),
+            "values": self.values,
+            "theory": self.theory.described(self.free),
             "free": self.free,
+            "start": dict(start),
             "coordinates": self.coordinates,
             "each": self.each,
+            "labels": self.labels,
             "parameters": self.rows(),
             "covariance_of_coordinates": self.covariance,
             "bounds": [repr(b) for b in self.bounds],

@@ -12,7 +12,7 @@ OUTPUTS = ("json", "svg", "png")
 
 
 def fit(
-    data: Annotated[str, typer.Argument(help="A CSV file, or the store of a sweep.")],
+    data: Annotated[str, typer.Argument(help="A table (CSV, JSON), or the store of a sweep.")],
     theory: Annotated[Text, typer.Option(help="Theory, as superposition.sequential_loss.")] = None,
     x: Annotated[Texts, typer.Option("--x", help="column or argument=column; repeatable.")] = None,
     y: Annotated[Text, typer.Option("--y", help="Column of theory; by default loss.")] = None,
@@ -57,7 +57,7 @@ def fit(
 
 
 def surface(
-    data: Annotated[str, typer.Argument(help="A CSV file with one row per training run.")],
+    data: Annotated[str, typer.Argument(help="A table (CSV, JSON), a row per training run.")],
     x: Annotated[
         Texts, typer.Option("--x", help="n_parameters=column or n_tokens=column; one of each.")
     ] = None,
