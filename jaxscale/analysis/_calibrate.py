@@ -111,8 +111,8 @@ def calibrate(
     - `n_starts`: fits from different starts, by default 4, of a form 8; 1 starts from the given
       values alone.
     - `bootstrap`: number of resamples that are fitted again, from the optimum; 40 or more. By
-      default 200 where `resample` or the seeds of runs say what to resample, and where a Huber loss
-      has no covariance; else none.
+      default 200 of a form, where `resample` or the seeds of runs say what to resample, and where a
+      Huber loss has no covariance; else none.
     - `resample`: the dimension or column whose values are drawn with replacement, or `"points"`; by
       default `"seed"` for runs with five seeds or more, else the points.
     - `key`: of the resamples.
@@ -141,7 +141,8 @@ def calibrate(
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
     loss = loss or (form.loss if form else Squared())
-    of, n_resamples = _resampled(data, each, loss, bootstrap, resample)
+    curved = form is not None or type(loss) is not Squared
+    of, n_resamples = _resampled(data, each, curved, bootstrap, resample)
     drawn = None if of == POINTS else of
     with jax.enable_x64(True):
         fitted, data_sets = source.observe(
@@ -227,14 +228,14 @@ def _source(theory: Any) -> GridTheory | Formula:
 
 
 def _resampled(
-    data: Data, each: str | None, loss: AbstractLoss, bootstrap: int | None, resample: str | None
+    data: Data, each: str | None, curved: bool, bootstrap: int | None, resample: str | None
 ) -> tuple[str, int]:
-    """What is resampled, and how often."""
+    """What is resampled, and how often; a `curved` problem has no covariance worth its name."""
     sizes: Any = getattr(data, "sizes", {})
     seeded = each != SEED and sizes.get(SEED, 0) >= FEW_GROUPS
     of = resample or (SEED if seeded else POINTS)
     if bootstrap is None:
-        needed = resample is not None or seeded or type(loss) is not Squared
+        needed = resample is not None or seeded or curved
         return of, N_RESAMPLES if needed else 0
     check_bootstrap(bootstrap)
     if resample is not None and not bootstrap:

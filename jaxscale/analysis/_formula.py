@@ -133,7 +133,7 @@ class Formula:
             )
         mapped = dict(columns or {})
         aside = [n for n in (each, resample, weights) if n is not None]
-        self._check_columns(mapped, aside)
+        self.check_columns(mapped, aside)
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
         require_columns(table, aside)
@@ -179,7 +179,7 @@ class Formula:
         own = [n for n in mapped if n in self._parameters]
         return list(dict.fromkeys([*self.inputs, *own])) or ["x"]
 
-    def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
+    def check_columns(self, mapped: Mapping[str, str], others: Sequence[str] = ()) -> None:
         """Refuse columns for what has a value already, and for what is not an argument."""
         for name in mapped:
             if name in self.values:

@@ -11,8 +11,8 @@ import jaxscale as js
 from jaxscale.analysis import calibrate
 from jaxscale.report._figures import OKABE_ITO
 from jaxscale.report._fitted import fit_figure
+from jaxscale.report._form_file import FormFile
 from jaxscale.report._save import write_images
-from jaxscale.report._surface_file import SurfaceFile
 
 
 def power(x, scale, exponent):
@@ -181,19 +181,31 @@ def test_ratios_to_a_fit_that_is_zero_or_refused_are_not_drawn(tmp_path):
 FLAT = {"alpha": 0.0, "beta": 0.0}
 
 
+@pytest.fixture(scope="module")
+def chinchilla_fit():
+    """Eight runs of a surface, and a fit of them."""
+    n = np.geomspace(1e6, 1e9, 24)
+    runs = pandas.DataFrame({"n_parameters": n, "n_tokens": np.roll(n, 9) * 20})
+    exact = js.forms.chinchilla(**runs, E=1.7, A=400.0, B=400.0, alpha=0.3, beta=0.3)
+    runs["loss"] = np.asarray(exact) * np.exp(0.01 * np.random.default_rng(0).normal(size=24))
+    return js.calibrate(js.forms.chinchilla, runs, bootstrap=40), runs
+
+
 @pytest.mark.parametrize(
     ("spoil", "hidden"),
     [(FLAT, "best N"), ({"A": np.inf}, "best D"), ({"B": 0.0}, "best N"), ({"E": np.nan}, "loss")],
 )
-def test_a_surface_that_degenerates_is_drawn_where_it_is_finite(tmp_path, spoil, hidden):
-    n = np.geomspace(1e6, 1e9, 8)
-    runs = pandas.DataFrame({"n_parameters": n, "n_tokens": n[::-1] * 20, "loss": 2 + n**-0.1})
-    values = {"E": 1.7, "A": 400.0, "B": 400.0, "alpha": 0.3, "beta": 0.3, **spoil}
-    drawn = {name: np.full(3, value) for name, value in values.items()}
-    surface = js.analysis.LossSurface(values, drawn, 0.0, 0.1, 8, False, 0, 1, np.inf)
-    file = SurfaceFile(surface, runs, (1e20,))
+def test_a_surface_that_degenerates_is_drawn_where_it_is_finite(
+    chinchilla_fit, tmp_path, spoil, hidden
+):
+    fit, runs = chinchilla_fit
+    values = {**fit.values, **spoil}
+    with np.errstate(all="ignore"):
+        z = np.log([values[name] for name in fit.free])
+    drawn = dataclasses.replace(fit.drawn, z=np.tile(z, (40, 1)))
+    file = FormFile(dataclasses.replace(fit, coordinates=z, drawn=drawn), runs, (1e20,))
     file.tables()
     file.write(str(tmp_path / "surface"))
-    titles = " ".join(axes.get_title() for axes in file.figure().axes)
+    titles = " ".join(axes.get_title() for axes in file.allocation_figure().axes)
     assert "not drawn in full: " in titles
     assert f"{hidden}, band of {hidden}" in titles
