@@ -35,7 +35,8 @@ class Formula:
     - `function`: any theory function, or one of your own, of arrays that JAX can trace. An object
       with `__call__` must not change afterwards: its program stays that of its first attributes.
     - `values`: values of its parameters by name: the fixed ones, and the starts of the free ones.
-    - `result`: name of what it returns, in the data and in figures.
+    - `result`: name of what it returns, in the data and in figures; by default that of the form,
+      else `"loss"`.
 
     **Raises** `ValueError` for a name that is not an argument.
 
@@ -47,7 +48,7 @@ class Formula:
 
     function: Callable[..., Any]
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    result: str = "loss"
+    result: str = ""
 
     def __post_init__(self):
         if not callable(self.function):
@@ -57,6 +58,9 @@ class Formula:
                 raise ValueError(
                     f"`{name}` is not an argument of {self.name}{choices(name, self._parameters)}"
                 )
+        object.__setattr__(
+            self, "result", self.result or (self.form.result if self.form else "loss")
+        )
 
     @property
     def name(self) -> str:
