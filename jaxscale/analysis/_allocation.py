@@ -62,7 +62,7 @@ def allocate(
     *,
     level: float = 0.95,
     flop_per_parameter_token: float = FLOP_PER_PARAMETER_TOKEN,
-    **others: float,
+    **others: Any,
 ) -> Allocation:
     r"""Best parameters and tokens for a number of operations, with intervals.
 
@@ -76,7 +76,7 @@ def allocate(
     - `flop`: C, positive, of any shape.
     - `level`: of confidence.
     - `flop_per_parameter_token`: c.
-    - `others`: values of the other inputs of the form.
+    - `others`: values of the other inputs of the form, such as the label of a group.
 
     **Returns** an `Allocation`.
 
@@ -93,6 +93,7 @@ def allocate(
         )
     if missing := [name for name in inputs if name not in (*SIZES, *others)]:
         raise ValueError(f"`{missing[0]}` must have a value: the form depends on it.")
+    others = fit.theory.coded(others)
     c = check_flop(flop)
     products = c / flop_per_parameter_token
     fitted = {n: np.asarray([v]) for n, v in fit.values.items()}

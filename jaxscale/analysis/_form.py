@@ -114,6 +114,24 @@ class Form:
         every = inspect.signature(self.function).parameters.values()
         return tuple(p.name for p in every if p.kind is p.POSITIONAL_OR_KEYWORD)
 
+    def coded(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs, of labels their places; NaN for a label that is missing.
+
+        **Raises** `ValueError` for one that the form does not have.
+        """
+        coded = dict(inputs)
+        for name in self.labels.keys() & coded.keys():
+            places = {label: i for i, label in enumerate(self.labels[name])}
+            given = np.asarray(coded[name], object)
+            codes = np.full(given.shape, np.nan)
+            for i, label in np.ndenumerate(given):
+                if label in places:
+                    codes[i] = places[label]
+                elif label == label and label is not None:  # not NaN
+                    raise unknown(f"`{name}`", label, map(str, places))
+            coded[name] = codes
+        return coded
+
     @property
     def equation(self) -> str:
         """The displayed equation of the docstring."""

@@ -58,9 +58,8 @@ class Formula:
                 raise ValueError(
                     f"`{name}` is not an argument of {self.name}{choices(name, self._parameters)}"
                 )
-        object.__setattr__(
-            self, "result", self.result or (self.form.result if self.form else "loss")
-        )
+        result = self.form.result if self.form else "loss"
+        object.__setattr__(self, "result", self.result or result)
 
     @property
     def name(self) -> str:
@@ -98,8 +97,12 @@ class Formula:
 
     def __call__(self, **inputs: Any) -> Float[Array, "..."]:
         """The result at `inputs`, with the values of this formula for everything else."""
-        arrays = {n: jnp.asarray(v, float) for n, v in inputs.items()}
+        arrays = {n: jnp.asarray(v, float) for n, v in self.coded(inputs).items()}
         return _evaluate(self.function, dict(self.values), arrays)
+
+    def coded(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs, of the labels of groups their places."""
+        return self.form.coded(inputs) if self.form else dict(inputs)
 
     def start(self, free: Sequence[str]) -> np.ndarray:
         """Values of the free parameters.
@@ -140,6 +143,7 @@ class Formula:
         self._check_columns(mapped, aside)
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
+        table = table.assign(**self.coded({n: table[n] for n in inputs}))
         require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
         start = self.start(free)
@@ -220,7 +224,8 @@ class Formula:
         """The result at `inputs`, in float64, as a table."""
         import pandas
 
-        arrays = {n: np.asarray(v, float) for n, v in inputs.items()}
+        labels = self.form.labels if self.form else {}
+        arrays = {n: np.asarray(v, None if n in labels else float) for n, v in inputs.items()}
         with jax.enable_x64(True):
             result = np.asarray(self(**arrays))
         return pandas.DataFrame({**arrays, self.result: result})

@@ -11,6 +11,7 @@ from jaxscale.analysis._form import (
     starts_at as starts_at,
     within as within,
 )
+from jaxscale.analysis._grouped import Grouped as Grouped, grouped as grouped
 from jaxscale.analysis.forms._architecture import (
     mixture_of_experts as mixture_of_experts,
     precision as precision,
@@ -27,6 +28,7 @@ from jaxscale.analysis.forms._power import (
     broken_power_law as broken_power_law,
     power_law as power_law,
 )
+from jaxscale.analysis.forms._table import table as table
 from jaxscale.analysis.forms._training import (
     annealing as annealing,
     annealing_areas as annealing_areas,
