@@ -49,8 +49,8 @@ def sparsity(
     1.51
     """
     n, d, s, e, a, f, b = symbols(n_parameters, n_tokens, sparsity, E, A, F, B)
-    size = a + f * power(1 - s, gamma)
-    return e + size * power(n, -alpha) + b * power(d, -beta)
+    p, q, t = symbols(alpha, beta, gamma)
+    return e + (a + f * power(1 - s, t)) * power(n, -p) + b * power(d, -q)
 
 
 @form(
@@ -99,9 +99,10 @@ def mixture_of_experts(
     2.15
     """
     n, d, s, e, a, b, c, f = symbols(n_parameters, n_tokens, sparsity, E, A, B, C, F)
+    p, q, k, r, t = symbols(alpha, beta, kappa, delta, gamma)
     active = jnp.log1p(-s)
-    together = f * jnp.exp(-delta * active - gamma * jnp.log(n))
-    return e + a * power(n, -alpha) + b * power(d, -beta) + c * jnp.exp(kappa * active) + together
+    together = f * jnp.exp(-r * active - t * jnp.log(n))
+    return e + a * power(n, -p) + b * power(d, -q) + c * jnp.exp(k * active) + together
 
 
 @form(
@@ -143,6 +144,6 @@ def precision(
     >>> round(float(js.forms.precision(1e9, 2e10, 4.0, **law, gamma=2.67)), 2)
     2.6
     """
-    n, d, e, a, b = symbols(n_parameters, n_tokens, E, A, B)
+    n, d, e, a, b, p, q = symbols(n_parameters, n_tokens, E, A, B, alpha, beta)
     effective = -n * jnp.expm1(-bits / gamma)
-    return e + a * power(effective, -alpha) + b * power(d, -beta)
+    return e + a * power(effective, -p) + b * power(d, -q)

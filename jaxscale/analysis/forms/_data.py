@@ -58,10 +58,11 @@ def data_constrained(
     2.22
     """
     n, d, e, a, b, p, q = symbols(n_parameters, n_tokens, E, A, B, alpha, beta)
+    r_d, r_n = symbols(R_D, R_N)
     unique = jnp.minimum(d, n_unique_tokens)
     g = power(p * a / (q * b), 1 / (p + q))
     enough = jnp.minimum(n, g * power(g * unique, q / p))
-    return e + a * power(_effective(n, enough, R_N), -p) + b * power(_effective(d, unique, R_D), -q)
+    return e + a * power(_effective(n, enough, r_n), -p) + b * power(_effective(d, unique, r_d), -q)
 
 
 def _effective(used: Array, unique: Array, constant: Array) -> Array:

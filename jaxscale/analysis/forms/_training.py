@@ -47,7 +47,7 @@ def annealing(
 
 
 def annealing_areas(
-    learning_rate: Float[ArrayLike, " t"], *, momentum: float = 0.999
+    learning_rate: Float[ArrayLike, " t"], *, momentum: Float[ArrayLike, ""] = 0.999
 ) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
     r"""Return the forward and annealing areas of a schedule up to every step.
 
@@ -59,7 +59,7 @@ def annealing_areas(
     **Arguments**
 
     - `learning_rate`: $\eta_i$ of every step.
-    - `momentum`: $\lambda$, 0.99 to 0.9995 in the paper.
+    - `momentum`: $\lambda$ below 1; the paper's own code takes 0.999.
 
     **Returns** $S_1$ and $S_2$, in units of the learning rate.
 
@@ -70,14 +70,17 @@ def annealing_areas(
     >>> print(forward, annealing)
     [2. 4. 5.] [0. 0. 1.]
     """
-    (rates,) = as_floats(learning_rate)
+    return _areas(*as_floats(learning_rate, momentum))
 
+
+@jax.jit
+def _areas(rates: Array, momentum: Array) -> tuple[Array, Array]:
     def step(before: Array, fall: Array) -> tuple[Array, Array]:
         now = momentum * before + fall
         return now, now
 
     falls = -jnp.diff(rates, prepend=rates[:1])
-    _, momenta = jax.lax.scan(step, jnp.zeros_like(rates[0]), falls)
+    _, momenta = jax.lax.scan(step, jnp.zeros_like(momentum), falls)
     return jnp.cumsum(rates), jnp.cumsum(momenta)
 
 
@@ -111,4 +114,5 @@ def critical_batch(
     >>> round(float(js.forms.critical_batch(512.0, S_min=1000.0, B_crit=2048.0)))
     5000
     """
-    return S_min * (1 + B_crit / batch_size)
+    b, least, critical = symbols(batch_size, S_min, B_crit)
+    return least * (1 + critical / b)
