@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._text import unknown
 from jaxscale.analysis.bounds import AbstractBound, Positive
-from jaxscale.analysis.residuals import AbstractLoss, Squared
+from jaxscale.analysis.residuals import AbstractLoss, AdaptiveHuber
 from jaxscale.spectra import as_floats
 
 P = ParamSpec("P")
@@ -153,7 +153,7 @@ def form(
 
     **Arguments**
 
-    - `loss`: of its fits; by default `Squared()`.
+    - `loss`: of its fits; by default `AdaptiveHuber()`.
     - `reference`: the paper, or "derived here".
     - `result`: name of what the function returns, in the data and in figures.
     - `parameters`: what `exponent()`, `factor()`, `floor()`, `scale(low, high)`, `within(input)`
@@ -180,7 +180,7 @@ def form(
             return compiled(**dict(zip(bound, as_floats(*bound.values()), strict=True)))
 
         own_parameters = {n: parameters[n] for n in own}
-        made = Form(called, own_parameters, loss or Squared(), reference, result)
+        made = Form(called, own_parameters, loss or AdaptiveHuber(), reference, result)
         FORMS[called.__name__] = made
         called.__form__ = made  # pyright: ignore[reportAttributeAccessIssue]
         return called

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
-from jaxscale.analysis._data import Data, as_table, refuse, require_columns, require_numbers
+from jaxscale.analysis._data import Data, as_numbers, as_table, refuse, require_columns
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Form, form_of
 from jaxscale.spectra import PowerLaw
@@ -84,6 +84,11 @@ class Formula:
         return form_of(self.function)
 
     @property
+    def labels(self) -> Mapping[str, tuple[Any, ...]]:
+        """Inputs that are labels of groups, with all of their values."""
+        return self.form.labels if self.form else {}
+
+    @property
     def unset(self) -> tuple[str, ...]:
         """Parameters of a form that have no value here."""
         form = self.form
@@ -140,13 +145,13 @@ class Formula:
             )
         mapped = dict(columns or {})
         aside = [n for n in (each, resample, weights) if n is not None]
-        self._check_columns(mapped, aside)
+        self.check_columns(mapped, aside)
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
         table = table.assign(**self.coded({n: table[n] for n in inputs}))
-        require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
         start = self.start(free)
+        table = as_numbers(table, [self.result, *inputs])
         n_rows, table = len(table), table.dropna(subset=[self.result, *inputs, *aside])
         if not len(table):
             named = ", ".join((self.result, *inputs))
@@ -187,7 +192,7 @@ class Formula:
         own = [n for n in mapped if n in self._parameters]
         return list(dict.fromkeys([*self.inputs, *own])) or ["x"]
 
-    def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
+    def check_columns(self, mapped: Mapping[str, str], others: Sequence[str] = ()) -> None:
         """Refuse columns for what has a value already, and for what is not an argument."""
         for name in mapped:
             if name in self.values:
@@ -224,17 +229,17 @@ class Formula:
         """The result at `inputs`, in float64, as a table."""
         import pandas
 
-        labels = self.form.labels if self.form else {}
-        arrays = {n: np.asarray(v, None if n in labels else float) for n, v in inputs.items()}
+        kinds = {n: None if n in self.labels else float for n in inputs}
+        arrays = {n: np.asarray(v, kinds[n]) for n, v in inputs.items()}
         with jax.enable_x64(True):
             result = np.asarray(self(**arrays))
         return pandas.DataFrame({**arrays, self.result: result})
 
-    def described(self) -> dict[str, Any]:
-        """Name and values, as plain data."""
-        values = {n: v if isinstance(v, int | float | str) else repr(v)
-                  for n, v in self.values.items()}  # fmt: skip
-        return {"formula": self.name, "values": values, "result": self.result}
+    def described(self, free: Sequence[str]) -> dict[str, Any]:
+        """Name and values of what is not free, as plain data."""
+        fixed = {n: v if isinstance(v, int | float | str) else repr(v)
+                 for n, v in self.values.items() if n not in free}  # fmt: skip
+        return {"formula": self.name, "fixed": fixed, "result": self.result}
 
     @staticmethod
     def joined(

@@ -5,12 +5,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale._theory import symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, power, scale
-from jaxscale.analysis.residuals import AdaptiveHuber
 
 
 @form(
     E=floor(), A=factor(), F=factor(), B=factor(), alpha=exponent(), beta=exponent(),
-    gamma=exponent(0.1, 2.0), loss=AdaptiveHuber(),
+    gamma=exponent(0.1, 2.0),
     reference="Frantar et al. 2023, arXiv 2309.08520, equation 1",
 )  # fmt: skip
 def sparsity(
@@ -55,7 +54,7 @@ def sparsity(
 
 @form(
     E=floor(), A=factor(), B=factor(), C=factor(), F=factor(), alpha=exponent(), beta=exponent(),
-    kappa=exponent(), delta=exponent(), gamma=exponent(), loss=AdaptiveHuber(),
+    kappa=exponent(), delta=exponent(), gamma=exponent(),
     reference="Abnar et al. 2025, arXiv 2501.12370, equation 6",
 )  # fmt: skip
 def mixture_of_experts(
@@ -107,7 +106,6 @@ def mixture_of_experts(
 
 @form(
     E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(), gamma=scale(0.5, 5.0),
-    loss=AdaptiveHuber(),
     reference="Kumar et al. 2024, arXiv 2411.04330, equation 3",
 )  # fmt: skip
 def precision(
@@ -144,6 +142,7 @@ def precision(
     >>> round(float(js.forms.precision(1e9, 2e10, 4.0, **law, gamma=2.67)), 2)
     2.6
     """
-    n, d, e, a, b, p, q = symbols(n_parameters, n_tokens, E, A, B, alpha, beta)
-    effective = -n * jnp.expm1(-bits / gamma)
+    n, d, w, e, a, b = symbols(n_parameters, n_tokens, bits, E, A, B)
+    p, q, g = symbols(alpha, beta, gamma)
+    effective = -n * jnp.expm1(-w / g)
     return e + a * power(effective, -p) + b * power(d, -q)

@@ -4,11 +4,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale._theory import symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, power, scale, starts_at
-from jaxscale.analysis.residuals import AdaptiveHuber
 
 
 @form(
-    E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(), loss=AdaptiveHuber(),
+    E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(),
     reference="Hoffmann et al. 2022, arXiv 2203.15556, equation 2",
 )  # fmt: skip
 def chinchilla(
@@ -43,7 +42,7 @@ def chinchilla(
 
 
 @form(
-    E=floor(), A=factor(), B=factor(), alpha=exponent(), loss=AdaptiveHuber(),
+    E=floor(), A=factor(), B=factor(), alpha=exponent(),
     reference="Muennighoff et al. 2023, arXiv 2305.16264, whose fit has alpha = beta",
 )  # fmt: skip
 def chinchilla_one_exponent(
@@ -80,7 +79,6 @@ def chinchilla_one_exponent(
 
 @form(
     E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(), gamma=starts_at(1.0),
-    loss=AdaptiveHuber(),
     reference="Busbridge et al. 2025, arXiv 2502.08606, equation 1",
 )  # fmt: skip
 def chinchilla_coupled(
@@ -122,7 +120,7 @@ def chinchilla_coupled(
 
 @form(
     N_c=scale(1e6, 1e18), D_c=scale(1e6, 1e18), alpha_N=exponent(0.03, 0.5),
-    alpha_D=exponent(0.03, 0.5), loss=AdaptiveHuber(),
+    alpha_D=exponent(0.03, 0.5),
     reference="Kaplan et al. 2020, arXiv 2001.08361, equation 1.5",
 )  # fmt: skip
 def kaplan(

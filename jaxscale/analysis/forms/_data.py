@@ -5,12 +5,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale._theory import symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, power, scale
-from jaxscale.analysis.residuals import AdaptiveHuber
 
 
 @form(
-    E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(), R_D=scale(1.0, 50.0),
-    R_N=scale(1.0, 50.0), loss=AdaptiveHuber(),
+    E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(),
+    R_D=scale(1.0, 50.0), R_N=scale(1.0, 50.0),
     reference="Muennighoff et al. 2023, arXiv 2305.16264",
 )  # fmt: skip
 def data_constrained(
