@@ -20,6 +20,11 @@ from jaxscale.analysis._exponents import (
 )
 from jaxscale.analysis._formula import Formula as Formula
 from jaxscale.analysis._frontier import Frontier as Frontier, frontier as frontier
+from jaxscale.analysis._held_out import (
+    HeldOut as HeldOut,
+    held_out as held_out,
+    rolled_out as rolled_out,
+)
 from jaxscale.analysis._intervals import Interval as Interval, seed_interval as seed_interval
 from jaxscale.analysis._jackknife import (
     jackknife as jackknife,
