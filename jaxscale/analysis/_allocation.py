@@ -94,9 +94,9 @@ def allocate(
     if missing := [name for name in inputs if name not in (*SIZES, *others)]:
         raise ValueError(f"`{missing[0]}` must have a value: the form depends on it.")
     c = check_flop(flop)
-    products = c / flop_per_parameter_token
+    products = np.asarray(c / flop_per_parameter_token)
     fitted = {n: np.asarray([v]) for n, v in fit.values.items()}
-    best = {n: v[0] for n, v in _optimum(fit, fitted, products, others).items()}
+    best = {n: np.asarray(v[0]) for n, v in _optimum(fit, fitted, products, others).items()}
     nothing = np.full(c.shape, np.nan)
     ends = dict.fromkeys(best, (nothing, nothing))
     if fit.drawn is not None:
@@ -173,4 +173,4 @@ def _outside(fit: Calibration, products: np.ndarray) -> np.ndarray:
     """Decades between C and the runs."""
     run = np.log10(fit.inputs["n_parameters"] * fit.inputs["n_tokens"])
     x = np.log10(products)
-    return np.maximum(np.maximum(run.min() - x, x - run.max()), 0.0)
+    return np.asarray(np.maximum(np.maximum(run.min() - x, x - run.max()), 0.0))

@@ -70,7 +70,7 @@ class Calibration:
     covariance: np.ndarray
     residuals: np.ndarray
     residual: Mapping[str, AbstractResidual]
-    units: Mapping[str, float]
+    units: Mapping[str, Any]
     loss: AbstractLoss
     objective: Any
     residual_rms: Any
@@ -345,6 +345,6 @@ class Calibration:
         return {n: _plain(v) for n, v in zip(self.free, values, strict=True)}
 
 
-def _plain(value: np.ndarray) -> Any:
+def _plain(value: Any) -> Any:
     """A number, or an array over `each`."""
     return float(value) if np.ndim(value) == 0 else value
