@@ -11,6 +11,10 @@ from jaxscale.analysis._claim import (
     claims_to_json as claims_to_json,
 )
 from jaxscale.analysis._compare import Comparison as Comparison, compare as compare
+from jaxscale.analysis._compare_forms import (
+    FormScores as FormScores,
+    compare_forms as compare_forms,
+)
 from jaxscale.analysis._exponents import (
     Exponent as Exponent,
     crossing as crossing,

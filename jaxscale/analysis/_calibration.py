@@ -195,7 +195,8 @@ class Calibration:
         covariance = self.covariance.reshape(-1, len(z), len(z))[i]
         if not self.has_covariance(i):
             raise ValueError(f"`fit` must have a finite covariance, got {covariance.tolist()}.")
-        drawn = np.random.default_rng(seed).multivariate_normal(z, covariance, size=n)
+        rng = np.random.default_rng(seed)  # of nearly singular ones rounding decides the validity
+        drawn = rng.multivariate_normal(z, covariance, size=n, check_valid="ignore")
         named = self._named(drawn)
         return [{name: float(named[name][k]) for name in self.free} for k in range(n)]
 

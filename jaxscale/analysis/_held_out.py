@@ -25,6 +25,10 @@ FOLD, ALL = "fold", -1  # the fit number -1 has all runs
 FIRST = 3  # scales, that the first fit of `rolled_out` has
 
 
+class TooFewScales(ValueError):
+    """There is nothing to roll out."""
+
+
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
     """Runs that were predicted by fits without them.
@@ -179,7 +183,7 @@ def rolled_out(
     n_free = len(options.get("free") or formula.unset)
     last = [k for k in range(FIRST - 1, scale.max()) if np.sum(scale <= k) > n_free]
     if not last:
-        raise ValueError(
+        raise TooFewScales(
             f"`along` must have more than {FIRST} scales, of which the lower ones hold more than "
             f"{n_free} runs, got {scale.max() + 1} scales of {len(table)} runs."
         )
@@ -234,9 +238,10 @@ def _predicted(
     inputs = formula.columns(dict(columns or {}), table)
     folds = [table.assign(**{FOLD: ALL})]
     folds += [table[own].assign(**{FOLD: k}) for k, own in enumerate(fitted)]
-    ours = {name: name for name in columns or ()}
     stacked = pandas.concat(folds, ignore_index=True)
-    fit = calibrate(formula, stacked, columns=ours, each=FOLD, **options)
+    fit = calibrate(
+        formula, stacked, columns=formula.columns_of(columns or {}), each=FOLD, **options
+    )
     at = {name: table[name].to_numpy(float) for name in inputs}
     new = fit.predict(level=level, **at)  # every run by every fit: one shape, one program
     names = (formula.result, "new_low", "new_high")
