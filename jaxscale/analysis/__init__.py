@@ -30,6 +30,8 @@ from jaxscale.analysis._held_out import (
     rolled_out as rolled_out,
 )
 from jaxscale.analysis._intervals import Interval as Interval, seed_interval as seed_interval
+from jaxscale.analysis._isoflop import IsoFlop as IsoFlop, isoflop as isoflop
+from jaxscale.analysis._isoflop_bias import isoflop_bias as isoflop_bias
 from jaxscale.analysis._jackknife import (
     jackknife as jackknife,
     jackknife_exponents as jackknife_exponents,
