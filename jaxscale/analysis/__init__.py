@@ -41,4 +41,5 @@ from jaxscale.analysis._loss_surface import (
     fit_loss_surface as fit_loss_surface,
     loss_surface as loss_surface,
 )
+from jaxscale.analysis._profile import profile as profile
 from jaxscale.analysis._theory_of import theory_of as theory_of
