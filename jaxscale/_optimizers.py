@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxscale._factories import PlainNumber, plain_numbers
 from jaxscale._text import nearest
 from jaxscale.fields import Configurable, Real, as_real, is_traced, real
 
@@ -125,11 +126,14 @@ class Optax(AbstractOptimizer):
     so that systems pickle; its module must be imported where the system is rebuilt. A factory that
     mixes parameters (noise, factored or global statistics) also sees the zero units that pad a
     sweep over sizes. The keyword numbers are leaves and can be swept, as
-    `optimizer.hyperparameters.weight_decay`.
+    `optimizer.hyperparameters.weight_decay`. Those that the factory branches on (`if clip > 0`)
+    reach it as Python floats instead: every value has a program of its own, and they are swept as
+    objects, `axes={"optimizer": [Optax(f, clip=0.0), Optax(f, clip=1.0)]}`. The learning rate is
+    always traced: a factory that branches on it is refused.
     """
 
     factory: str = eqx.field(static=True)
-    hyperparameters: dict[str, Real]
+    hyperparameters: dict[str, Real | float]
 
     def __init__(
         self,
@@ -150,17 +154,20 @@ class Optax(AbstractOptimizer):
         self.factory = factory
         _ = self.function  # raises if there is none
         given = {**(hyperparameters or {}), **more}
-        self.hyperparameters = {k: as_real(k, v) for k, v in sorted(given.items())}
-        if is_traced(*self.hyperparameters.values()):
+        leaves = {k: as_real(k, v) for k, v in sorted(given.items())}
+        if is_traced(*leaves.values()):
+            fixed = {k: v for k, v in given.items() if isinstance(v, PlainNumber)}
+            self.hyperparameters = {**leaves, **fixed}
             return
+        numbers = {k: float(v) for k, v in leaves.items()}
         try:
-            built = self.function(
-                learning_rate=0.1, **{k: float(v) for k, v in self.hyperparameters.items()}
-            )
+            built = self.function(learning_rate=0.1, **numbers)
         except TypeError as error:
             raise ValueError(f"`factory` {self.factory!r} refuses its numbers: {error}.") from None
         if not isinstance(built, optax.GradientTransformation):
             raise ValueError(f"`factory` must return an optax transformation, got {built!r}.")
+        needed = plain_numbers(factory, self.function, numbers)
+        self.hyperparameters = {**leaves, **{k: PlainNumber(numbers[k]) for k in needed}}
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -178,4 +185,6 @@ class Optax(AbstractOptimizer):
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:
         """`factory(learning_rate=learning_rate, **hyperparameters)`."""
-        return self.function(learning_rate=learning_rate, **self.hyperparameters)
+        numbers = {k: float(v) if isinstance(v, PlainNumber) else v
+                   for k, v in self.hyperparameters.items()}  # fmt: skip
+        return self.function(learning_rate=learning_rate, **numbers)

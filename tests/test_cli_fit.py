@@ -1,6 +1,5 @@
 """`jaxscale fit`, `surface`: tables, stores, what they print and write, and what they refuse."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -13,7 +12,6 @@ from jaxscale._theories import theories
 from jaxscale.analysis import loss_surface
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._fit_file import Request, fit_runs
-from jaxscale.report._surface_file import SurfaceFile
 
 SEQUENTIAL = (
     "fit curves.csv --theory superposition.sequential_loss --x time=iteration --y train "
@@ -21,7 +19,7 @@ SEQUENTIAL = (
     "--fix n_features=64"
 )
 
-SURFACE = "surface curves.csv --x n_parameters=iteration --x n_tokens=run --y train"
+SURFACE = "fit curves.csv --form chinchilla --x n_parameters=iteration --x n_tokens=run --y train"
 
 
 @pytest.fixture
@@ -91,39 +89,44 @@ def test_several_inputs_draw_what_is_left(folder, monkeypatch):
     assert (folder / "llm-fit.png").is_file()
 
 
-def test_a_surface_is_fitted_and_allocated(folder, capsys, monkeypatch):
+def test_a_form_is_fitted_and_allocated(folder, capsys, monkeypatch):
     rng = np.random.default_rng(0)
     n, d = 10 ** rng.uniform(7, 9, 24), 10 ** rng.uniform(9, 11, 24)
     truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
-    loss = js.analysis.loss_surface(n, d, **truth) * np.exp(0.01 * rng.standard_normal(24))
+    loss = js.forms.chinchilla(n, d, **truth) * np.exp(0.01 * rng.standard_normal(24))
     table = pandas.DataFrame({"N": n, "n_tokens": d, "final": np.asarray(loss), "set": "used"})
     spoiled = table.head(3).assign(set="spoiled", final=9.0)
     failed = table.head(3).assign(final=[np.nan, np.inf, 2.0], N=[1e8, 1e8, np.nan])
     pandas.concat([failed, table, spoiled]).to_csv("llm.csv", index=False)
-    line = "surface llm.csv --x n_parameters=N --y final --where set=used --bootstrap 40 --key 1"
-    assert _call(monkeypatch, f"{line} --flop 1e19 --flop 1e25") == 0
+    line = "llm.csv --x n_parameters=N --y final --where set=used --bootstrap 40 --key 1"
+    at = "--at 1e19 --at 1e25 --at n_parameters=1e9,n_tokens=2e10"
+    assert _call(monkeypatch, f"fit {line} --form chinchilla {at}") == 0
     output = " ".join(capsys.readouterr().out.split())
     surface = js.fit_loss_surface(n, d, np.asarray(loss), bootstrap=40, key=1)
-    written = json.loads((folder / "llm-surface.json").read_text())
-    assert (written["n_runs"], written["n_left_out"]) == (24, 3)
-    assert "24 runs, rms error of ln loss" in output
-    assert ", 3 left out, intervals: percentiles of 40 resamples of 24 points." in output
+    written = json.loads((folder / "llm-fit.json").read_text())
+    assert (written["n_points"], written["n_left_out"]) == (24, 3)
+    assert "intervals: percentiles of 40 resamples of 24 points; 3 points left out" in output
     for name, value in surface.values.items():
         assert written["values"][name] == pytest.approx(value, rel=1e-6)
-        assert f"{name} {value:.5g}" in output
+        assert f"{name} {value:.6g}" in output
     best, ends = surface.optimal_allocation(1e19), surface.allocation_interval(1e19)
     for name, value in best.items():
         low, high = (float(end) for end in ends[name])
         row = written["optimal_allocation"][0]
-        assert row[name] == pytest.approx(value, rel=1e-6)
-        assert row["interval_95"][name] == pytest.approx([low, high], rel=1e-6)
+        numbers = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+        assert numbers == pytest.approx([value, low, high], rel=1e-6)
         assert f"1e+19 {name} {value:.4g} {low:.3g} to {high:.3g}" in output
-    assert "1e+25 is extrapolated" in output
-    assert (folder / "llm-surface.png").stat().st_size > 10_000
-    assert (folder / "llm-surface.svg").read_text().startswith("<?xml")
-    without = dataclasses.replace(surface.fit, drawn=None)
-    bare = SurfaceFile(dataclasses.replace(surface, fit=without), table, ())
-    assert {row[2] for row in bare.tables()[0].rows} == {"–"}
+    assert "1e+25 by" in output
+    predicted = written["predictions"][0]
+    assert predicted["loss"] == pytest.approx(float(surface.loss(1e9, 2e10)), rel=1e-6)
+    assert predicted["new_low"] < predicted["loss_low"] < predicted["loss"]
+    assert (folder / "llm-fit.png").stat().st_size > 10_000
+    assert (folder / "llm-fit.svg").read_text().startswith("<?xml")
+    # the old command has the same numbers, and says its new name
+    assert _call(monkeypatch, f"surface {line} --flop 1e19") == 0
+    assert "`fit --form chinchilla` is the same" in capsys.readouterr().err
+    again = json.loads((folder / "llm-surface.json").read_text())
+    assert again["values"] == written["values"]
 
 
 @pytest.mark.slow
@@ -165,14 +168,22 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
             "`frequency_exponent` of sequential_loss has neither a value nor a column (iteration",
         ),
         (SEQUENTIAL + " --fix n_feature=3", "did you mean `n_features`"),
-        ("surface none.csv", "`data` none.csv does not exist"),
+        ("fit none.csv --form chinchilla", "`data` none.csv does not exist"),
         (SURFACE.replace(" --y train", ""), "no column 'loss': give --y COLUMN; there are iter"),
         (SURFACE.replace("train", "trian"), "did you mean `train`"),
         (SURFACE.replace("n_tokens=", "n_token="), "did you mean `n_tokens`"),
-        (SURFACE.replace("n_tokens=", ""), "`x` must be name=value, got 'run'"),
+        (
+            SURFACE.replace("n_tokens=", ""),
+            "`x` must be argument=column for chinchilla (n_parameters, n_tokens), got 'run'",
+        ),
         (SURFACE + " --where run=7", "must leave rows"),
         (SURFACE, "`n_tokens` must be positive and finite, got 0.0 in row 0"),
-        (SURFACE + " --flop 0", "`flop` must be positive and finite, got 0.0"),
+        (SURFACE + " --at 0", "`flop` must be positive and finite, got 0.0"),
+        (SURFACE + " --at x=1e9", "`at` must give n_parameters, n_tokens, got 'x=1e9'"),
+        (SURFACE + " --at much", "`at` must be a number or input=number, got 'much'"),
+        (SURFACE + " --free E=1", "`free` belongs to a theory: chinchilla frees what --fix does"),
+        (SURFACE.replace("chinchilla", "chinchila"), "did you mean `chinchilla`"),
+        (SEQUENTIAL + " --at 1e22", "`at` belongs to a form: add --form"),
         (SURFACE + " --out nowhere/fit", "lies in a folder that does not exist"),
         ("fit curves.csv --free a=1", "must name a theory function for a table"),
         ("fit curves.csv --theory emergence.loss --x loss", "`free` must name at least one"),

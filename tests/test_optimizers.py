@@ -1,5 +1,8 @@
 """Optimizers and schedules against plain optax loops and closed forms."""
 
+import json
+import pickle
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -158,3 +161,70 @@ def test_a_schedule_multiplies_the_learning_rate():
         np.testing.assert_allclose(run["skill_strength"], theory["skill_strength"], rtol=0.02)
         losses.append(theory["loss"])
     assert not np.allclose(*losses, rtol=1e-3)
+
+
+def decayed_if_positive(learning_rate, weight_decay, momentum):
+    """A user's factory that branches on one of its numbers."""
+    chain = [optax.trace(momentum), optax.scale(-learning_rate)]
+    return optax.chain(*([optax.add_decayed_weights(weight_decay)] * (weight_decay > 0)), *chain)
+
+
+def scaled_if_large(learning_rate, clip):
+    """A user's factory that branches on the learning rate."""
+    return optax.sgd(learning_rate) if learning_rate < 1 else optax.clip(clip)
+
+
+def of_named_parameters(learning_rate, decay):
+    """A user's factory for parameters of certain names alone."""
+    mask = {"embedding": True, "readout": False}
+    return optax.adamw(learning_rate, weight_decay=decay, mask=mask)
+
+
+def _branching(weight_decay, momentum=0.9):
+    return js.Optax(decayed_if_positive, weight_decay=weight_decay, momentum=momentum)
+
+
+NETWORK = js.emergence.ParityNetwork(
+    width=4, n_steps=5, batch_size=8, n_evaluation=8, init_scale=0.5, record=[5]
+)
+
+
+def test_numbers_that_a_factory_branches_on_stay_python_numbers():
+    optimizer = _branching(0.5)
+    assert len(jax.tree.leaves(optimizer)) == 1  # the momentum
+    assert "'momentum': array(0.9), 'weight_decay': 0.5" in repr(optimizer)
+    start = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
+
+    @jax.jit
+    def step(optimizer, rate):
+        state = optimizer.init(start)
+        return optimizer.update(start, start, state, rate, jnp.ones(()))[0]
+
+    leaves, static = eqx.partition(optimizer, eqx.is_array_like)
+    moved = step(eqx.combine(leaves, static), jnp.asarray(0.1))
+    np.testing.assert_allclose(moved["b"], 1 - 0.1 * 1.5, rtol=1e-6)
+    system = js.replace(NETWORK, "optimizer", optimizer)
+    other = js.replace(system, "optimizer.hyperparameters.weight_decay", 0.0)
+    grid = js.Grid(other, {"optimizer.hyperparameters.momentum": [0.0, 0.9]})
+    again = js.Grid.from_dict(json.loads(json.dumps(grid.to_dict())))
+    assert again.to_dict() == grid.to_dict()
+    assert pickle.loads(pickle.dumps(again.system)).optimizer == again.system.optimizer
+
+
+def test_numbers_that_a_factory_branches_on_are_swept_as_objects():
+    system = js.replace(NETWORK, "optimizer", _branching(0.0))
+    path = "optimizer.hyperparameters.weight_decay"
+    with pytest.raises(ValueError, match=r"branches on 'weight_decay'.*Sweep 'optimizer' over one"):
+        js.Grid(system, {path: [0.0, 0.1]})
+    optimizers = [_branching(decay) for decay in (0.0, 50.0)]
+    momentum = "optimizer.hyperparameters.momentum"
+    with pytest.raises(ValueError, match=r"`factory` .* must not branch on `learning_rate`"):
+        js.Optax(scaled_if_large, clip=1.0)
+    assert js.plan(js.Grid(system, {momentum: [0.0, 0.5, 0.9]})).n_programs == 1
+    runs = js.run(js.Grid(system, {"optimizer": optimizers}), progress=False)
+    assert len(np.unique(runs["loss"].values)) == 2
+
+
+def test_a_factory_that_refuses_other_parameters_keeps_its_leaves():
+    optimizer = js.Optax(of_named_parameters, decay=0.1)
+    assert len(jax.tree.leaves(optimizer)) == 1

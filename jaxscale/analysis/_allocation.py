@@ -20,6 +20,7 @@ FLOP_PER_PARAMETER_TOKEN = 6.0
 REACH = 25.0  # in ln N, on both sides of N = D
 PLACES, LOOKS = 33, 3  # of ln N in one look
 CLOSER = 4 / (PLACES - 1)  # a look spans two steps of the one before, on both sides
+STEP = 1e-3  # in ln C, of the exponent of the best size
 HALVINGS = 45  # of the interval that the last look leaves, by the sign of the slope
 
 
@@ -31,6 +32,7 @@ class Allocation:
     - `best`: `n_parameters`, `n_tokens` and the result of the form, by name, of that shape; NaN
       where the loss has no minimum along `C`.
     - `interval`: their low and high ends by name; NaN without resamples.
+    - `exponent`, `exponent_interval`: of N* in C, d ln N* / d ln C.
     - `level`: of the intervals.
     - `decades_outside`: how far C lies outside of the runs that were fitted, in decades; 0 inside.
     """
@@ -38,6 +40,8 @@ class Allocation:
     flop: np.ndarray
     best: dict[str, np.ndarray]
     interval: dict[str, tuple[np.ndarray, np.ndarray]]
+    exponent: np.ndarray
+    exponent_interval: tuple[np.ndarray, np.ndarray]
     level: float
     decades_outside: np.ndarray
 
@@ -53,6 +57,9 @@ class Allocation:
                 f"{name}_low": low.ravel(),
                 f"{name}_high": high.ravel(),
             }
+        low, high = self.exponent_interval
+        columns |= {"exponent": self.exponent.ravel(), "exponent_low": low.ravel()}
+        columns["exponent_high"] = high.ravel()
         return pandas.DataFrame({**columns, "decades_outside": self.decades_outside.ravel()})
 
 
@@ -95,14 +102,24 @@ def allocate(
         raise ValueError(f"`{missing[0]}` must have a value: the form depends on it.")
     c = check_flop(flop)
     products = np.asarray(c / flop_per_parameter_token)
+    apart = products * np.exp([-STEP, 0.0, STEP]).reshape(3, *(1,) * c.ndim)
     fitted = {n: np.asarray([v]) for n, v in fit.values.items()}
-    best = {n: np.asarray(v[0]) for n, v in _optimum(fit, fitted, products, others).items()}
+    best = {n: v[0] for n, v in _optimum(fit, fitted, apart, others).items()}
+    exponent = _slope(best["n_parameters"])
+    best = {n: np.asarray(v[1]) for n, v in best.items()}
     nothing = np.full(c.shape, np.nan)
-    ends = dict.fromkeys(best, (nothing, nothing))
+    ends = dict.fromkeys([*best, ""], (nothing, nothing))
     if fit.drawn is not None:
-        refits = _optimum(fit, fit.bootstrap, products, others)
-        ends = {n: fit.drawn.ends(v, level) for n, v in refits.items()}
-    return Allocation(c, best, ends, level, _outside(fit, products))
+        refits = _optimum(fit, fit.bootstrap, apart, others)
+        derived = {**{n: v[:, 1] for n, v in refits.items()}, "": _slope(refits["n_parameters"], 1)}
+        ends = {n: fit.drawn.ends(v, level) for n, v in derived.items()}
+    return Allocation(c, best, ends, exponent, ends.pop(""), level, _outside(fit, products))
+
+
+def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
+    """Exponent of the best size in C, from sizes at the two neighbours of each C."""
+    low, _, high = np.moveaxis(np.log(n), axis, 0)
+    return np.asarray((high - low) / (2 * STEP))
 
 
 def check_flop(flop: Any) -> np.ndarray:

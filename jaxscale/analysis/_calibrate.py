@@ -22,6 +22,7 @@ from jaxscale.analysis._diagnostics import (
     check_count,
     check_result,
     huber_delta,
+    poorly_constrained,
     warn_of,
     warn_spread,
 )
@@ -30,6 +31,7 @@ from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter, form_of
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED, FAILED, UNFINISHED
 from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, Resamples
 from jaxscale.analysis._starts import form_starts
@@ -93,7 +95,7 @@ def calibrate(
     - `theory`: a grid, whose system's `predict` is fitted, a `Formula`, or a form of `js.forms`.
     - `data`: a Dataset on the grid's dimensions, or a selection of it, such as
       `runs.sel(skill=[1])`; for a grid also a table with a column for each dimension; for a
-      formula any table: a Dataset, a DataFrame or the path of a CSV file.
+      formula any table: a Dataset, a DataFrame or the path of a file.
     - `free`: what to fit: float fields of the grid's system (none of them an axis), or parameters
       of the formula. They start from the values they have. Of a form by default all parameters
       that have no value.
@@ -109,8 +111,8 @@ def calibrate(
     - `n_starts`: fits from different starts, by default 4, of a form 8; 1 starts from the given
       values alone.
     - `bootstrap`: number of resamples that are fitted again, from the optimum; 40 or more. By
-      default 200 where `resample` or the seeds of runs say what to resample, and where a Huber loss
-      has no covariance; else none.
+      default 200 of a form, where `resample` or the seeds of runs say what to resample, and where a
+      Huber loss has no covariance; else none.
     - `resample`: the dimension or column whose values are drawn with replacement, or `"points"`; by
       default `"seed"` for runs with five seeds or more, else the points.
     - `key`: of the resamples.
@@ -139,7 +141,8 @@ def calibrate(
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
     loss = loss or (form.loss if form else Squared())
-    of, n_resamples = _resampled(data, each, loss, bootstrap, resample)
+    curved = form is not None or type(loss) is not Squared
+    of, n_resamples = _resampled(data, each, curved, bootstrap, resample)
     drawn = None if of == POINTS else of
     with jax.enable_x64(True):
         fitted, data_sets = source.observe(
@@ -163,6 +166,8 @@ def calibrate(
         starts, n_given = _starts(expand, source, free, parameters, data_sets)
         z = starts[0, 0]
         points, n_stated, n_dropped = stated_points(expand, z)
+        check_places(points, free, data_sets.labels)
+        warn_constant(data_sets.data, points.weight, free)
         loss, expand, result = _solved(expansion, loss, starts, n_starts, n_given)
         check_result(result, free, z, n_stated, data_sets.labels)
         drawn = None
@@ -179,6 +184,8 @@ def calibrate(
         if not isinstance(loss, Huber):
             delta = huber_delta(residuals)
     warn_of(result, free, limits, data_sets.labels, resampled=drawn is not None)
+    unsure = bool(result.ended.any()) or poorly_constrained(result)
+    warn_single_inputs(data_sets.inputs, unsure)
     pick: Any = slice(None) if each else 0
     floors = [isinstance(bound, NotNegative) for bound in limits]
     z = np.where(result.ended & floors, -np.inf, result.z)
@@ -221,14 +228,14 @@ def _source(theory: Any) -> GridTheory | Formula:
 
 
 def _resampled(
-    data: Data, each: str | None, loss: AbstractLoss, bootstrap: int | None, resample: str | None
+    data: Data, each: str | None, curved: bool, bootstrap: int | None, resample: str | None
 ) -> tuple[str, int]:
-    """What is resampled, and how often."""
+    """What is resampled, and how often; a `curved` problem has no covariance worth its name."""
     sizes: Any = getattr(data, "sizes", {})
     seeded = each != SEED and sizes.get(SEED, 0) >= FEW_GROUPS
     of = resample or (SEED if seeded else POINTS)
     if bootstrap is None:
-        needed = resample is not None or seeded or type(loss) is not Squared
+        needed = resample is not None or seeded or curved
         return of, N_RESAMPLES if needed else 0
     check_bootstrap(bootstrap)
     if resample is not None and not bootstrap:

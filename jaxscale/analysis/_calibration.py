@@ -1,6 +1,7 @@
 """The result of a fit: values, uncertainty, what became of every start, and its theory."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ class Calibration:
         """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
         if self.drawn is not None:
             values = self._named(self.drawn.z)
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in values.items()}
             usable = self.drawn.usable
             return {n: _plain(np.where(usable, v, np.nan)) for n, v in spread.items()}
@@ -219,7 +221,7 @@ class Calibration:
 
         Of a formula `y(x)` the table has columns `y`; `y_low` and `y_high`, the interval of y;
         `new_low` and `new_high`, that of a new measurement, which has the scatter of the residuals
-        on top, widened by $\sqrt{n / (n - p)}$; and `decades_outside`, the largest distance of an
+        on top; and `decades_outside`, the largest distance of an
         input from those that were fitted, in decades. No interval knows whether the formula holds
         out there.
 
@@ -246,7 +248,7 @@ class Calibration:
         rows = []
         for row in self.rows():
             low, high = row["interval"]
-            numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.2g}",
+            numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.3g}",
                        f"{low:.5g} to {high:.5g}")  # fmt: skip
             label = [str(row["label"])] if self.each else []
             rows.append((*label, row["parameter"], *("–" if "nan" in n else n for n in numbers)))
@@ -277,12 +279,20 @@ class Calibration:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: infinities and NaN are None."""
+        """Plain data for JSON: infinities and NaN are None.
+
+        `values` holds the fitted values by name, lists along `labels` where fits were made
+        separately; `start` the values given; `theory` what was fixed.
+        """
+        start = zip(self.free, self.theory.start(self.free), strict=True)
         return plain({
-            "theory": self.theory.described(),
+            "values": self.values,
+            "theory": self.theory.described(self.free),
             "free": self.free,
+            "start": dict(start),
             "coordinates": self.coordinates,
             "each": self.each,
+            "labels": self.labels,
             "parameters": self.rows(),
             "covariance_of_coordinates": self.covariance,
             "bounds": [repr(b) for b in self.bounds],

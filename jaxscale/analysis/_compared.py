@@ -12,6 +12,7 @@ from jaxscale.analysis._diagnostics import SCALED
 from jaxscale.analysis._expansion import DataSets, Expansion
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
+from jaxscale.analysis._information import warn_zero_inputs
 from jaxscale.analysis.bounds import AbstractBound, NotNegative, default_bound
 from jaxscale.analysis.residuals import AbstractResidual, Log, Scaled
 
@@ -95,14 +96,17 @@ def scaled_data(
 def stated_points(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
     """Drop points at which theory makes no statement at the start.
 
-    NaN is no statement. A theory that is zero, negative or infinite states something that has no
-    residual: a bad start, which is refused. Returns the data sets, how many values theory states,
-    and how many points were dropped.
+    NaN is no statement, nor is infinity where an input is zero, such as step 0 of a power law. A
+    theory that is zero, negative or infinite elsewhere states something that has no residual: a bad
+    start, which is refused. Returns the data sets, how many values theory states, and how many
+    points were dropped.
     """
-    stated, defined = expand.stated(z)
+    theory, scaled = expand.theory_at(z)
     before = expand.data.weight
+    at_zero = warn_zero_inputs(expand.data.inputs, theory, before)
+    stated = ~np.isnan(theory) & ~at_zero
     weight = np.where(stated[:, None], before, 0.0)
-    n_bad = int(np.sum((weight > 0) & ~defined[:, None]))
+    n_bad = int(np.sum((weight > 0) & ~np.isfinite(scaled)[:, None]))
     if n_bad:
         raise ValueError(
             f"`theory` is zero, negative or infinite at {n_bad} points for the values it "

@@ -1,4 +1,4 @@
-"""Data of one's own as a table: a Dataset, a DataFrame or a CSV file, with a map of its columns."""
+"""Data of one's own as a table: a Dataset, a DataFrame or a file, with a map of its columns."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +9,13 @@ import numpy as np
 from jaxscale._files import require_file
 from jaxscale._status import STATUS, Status
 from jaxscale._text import choices
+from jaxscale.analysis._table_file import read_table
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the path of a CSV file
+Data: TypeAlias = Any  # xarray.Dataset or DataArray, pandas.DataFrame, or the path of a table
 
 OPEN = "js.open_store(path)"
 USED = (Status.ok, Status.not_converged, Status.ill_conditioned)  # whose numbers are used
@@ -47,9 +48,12 @@ def as_table(
             data = good.to_dataframe().reset_index()
     if not isinstance(data, pandas.DataFrame):
         raise ValueError(
-            f"`data` must be a Dataset, a DataFrame or the path of a CSV file, "
+            f"`data` must be a Dataset, a DataFrame or the path of a table (CSV, JSON lines), "
             f"got {type(data).__name__}."
         )
+    twice = data.columns[data.columns.duplicated()].tolist()
+    if twice:
+        raise ValueError(f"`data` must name each column once, got {twice[0]!r} twice.")
     require_columns(data, renamed.values())
     if len(set(renamed.values())) < len(renamed):
         raise ValueError(f"`columns` must name each column once, got {renamed!r}.")
@@ -95,8 +99,21 @@ def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
     require_columns(table, names)
     for name in names:
         given: Any = table[name]
+        dated = pandas.api.types.is_datetime64_any_dtype(given) or given.dtype.kind == "m"
         numbers: Any = pandas.to_numeric(given, errors="coerce")
-        refuse(name, "a column of numbers", given, numbers.isna() & given.notna())
+        refuse(name, "a column of numbers", given, given.notna() & (numbers.isna() | dated))
+
+
+def as_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.DataFrame":
+    """Return the table with the columns `names` as float64, NaN where they are blank.
+
+    **Raises** `ValueError` for columns that hold anything but numbers.
+    """
+    import pandas
+
+    require_numbers(table, names)
+    numbers: Any = {name: pandas.to_numeric(table[name]) for name in names}
+    return table.assign(**{n: v.to_numpy(float, na_value=np.nan) for n, v in numbers.items()})
 
 
 def refuse(name: str, what: str, values: Any, bad: Any) -> None:
@@ -115,7 +132,7 @@ def as_dataset(
 
     **Raises** `ValueError` if several rows lie at one place.
     """
-    require_numbers(table, list(observables))
+    table = as_numbers(table, observables)
     indexed = table.dropna(subset=list(observables), how="all").set_index(list(dims))
     twice = indexed.index[indexed.index.duplicated()]
     if len(twice):
@@ -123,27 +140,11 @@ def as_dataset(
             f"`data` must have one row for each ({', '.join(dims)}), got several at {twice[0]}: "
             "name what distinguishes them, such as columns={'seed': 'run'}."
         )
-    return indexed[list(observables)].astype(float).to_xarray()
+    return indexed[list(observables)].to_xarray()
 
 
 def _read(path: Path) -> "pandas.DataFrame":
-    import pandas
-
     if path.is_dir():
         raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
     require_file("data", path)
-    try:
-        table = pandas.read_csv(path, skipinitialspace=True)
-        heading: Any = pandas.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str)
-    except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"`data` is not a table: {path}: {error}.") from None
-    names = heading.iloc[0].dropna()
-    if twice := names[names.duplicated()].tolist():
-        raise ValueError(f"`data` {path} must name each column once, got {twice[0]!r} twice.")
-    other = [mark for mark in ";\t|" if len(table.columns) == 1 and mark in table.columns[0]]
-    if other:
-        raise ValueError(
-            f"`data` {path} must be separated by commas, its first line is {table.columns[0]!r}; "
-            f"write it so, or pass pandas.read_csv(path, sep={other[0]!r}) in Python."
-        )
-    return table
+    return read_table(path)

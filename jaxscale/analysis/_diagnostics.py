@@ -63,6 +63,11 @@ def check_result(
         )
 
 
+def poorly_constrained(result: FitResult) -> bool:
+    """Whether a parameter of a fit has no effect, or cannot be told from the others."""
+    return bool(result.blind.any() or not np.all(result.condition <= MAX_CONDITION))
+
+
 def warn_spread(values: Mapping[str, np.ndarray]) -> None:
     """Warn of logarithms that spread widely over the runs of one point: their mean is biased.
 

@@ -12,7 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxscale.analysis._levenberg import QuadraticModel
 from jaxscale.analysis.bounds import AbstractBound
@@ -242,17 +242,15 @@ class Expansion:
                 expected[block], _ = self.problem.scaled(theory, jacobian, z[block])
         return np.where(self.data.weight > 0, expected[:, None] - self.data.target, np.nan)
 
-    def stated(
+    def theory_at(
         self, z: Float[np.ndarray, " p"]
-    ) -> tuple[Bool[np.ndarray, "n t"], Bool[np.ndarray, "n t"]]:
-        """Where theory makes a statement at `z` (is not NaN), and where that has a residual."""
+    ) -> tuple[Float[np.ndarray, "n t"], Float[np.ndarray, "n t"]]:
+        """Theory of every data set at `z`, as it is and on the scale of its residuals."""
         n = len(self.data.target)
         lanes = np.tile(z, (n, 1))
-        stated, usable = [], []
+        raw, scaled = [], []
         with np.errstate(all="ignore"):
             for block, theory, jacobian in self._run(lanes, np.arange(n)):
-                expected, _ = self.problem.scaled(theory, jacobian, lanes[block])
-                raw = np.concatenate([theory[name] for name in sorted(theory)], axis=1)
-                stated.append(~np.isnan(raw))
-                usable.append(np.isfinite(expected))
-        return np.concatenate(stated), np.concatenate(usable)
+                scaled.append(self.problem.scaled(theory, jacobian, lanes[block])[0])
+                raw.append(np.concatenate([theory[name] for name in sorted(theory)], axis=1))
+        return np.concatenate(raw), np.concatenate(scaled)

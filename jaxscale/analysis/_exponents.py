@@ -6,6 +6,7 @@ it looks straight is a choice, too.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 
 from jaxscale._text import unknown
 from jaxscale.analysis._data import refuse
+from jaxscale.analysis._information import is_constant
 from jaxscale.analysis._intervals import Method, Number, mean, seed_interval
 
 if TYPE_CHECKING:
@@ -245,6 +247,14 @@ def _fit(
         raise ValueError(f"`window` must hold at least {n} points, got {len(x)}: {window}.")
     if np.any(y <= 0):
         raise ValueError(f"`curve` must be positive in the window, got {np.nanmin(y)}.")
+    n_constant = sum(map(is_constant, y))
+    if n_constant:
+        which = f" of {n_constant} of {len(y)} seeds" if len(y) > 1 else ""
+        warnings.warn(
+            f"the curve{which} is constant in the window {window}: it holds no information on an "
+            "exponent above a floor",
+            stacklevel=3,
+        )
     fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 4 for row in y]
     floors, prefactors, values, errors = np.asarray(fits, np.float64).T
     seeded = "seed" in curve.dims
@@ -297,9 +307,11 @@ def _power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float
 
 
 def _saturating(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
-    """Floor, prefactor, decay exponent and its standard error; NaN unless a start converged."""
+    """Floor, prefactor, exponent and its error; NaN for a constant or without convergence."""
     from scipy.optimize import least_squares
 
+    if is_constant(y):
+        return np.nan, np.nan, np.nan, np.nan
     log_x, log_y = np.log(x), np.log(y)
     centre = log_x.mean()
     centred = log_x - centre

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._text import unknown
 from jaxscale.analysis.bounds import AbstractBound, Positive
-from jaxscale.analysis.residuals import AbstractLoss, Squared
+from jaxscale.analysis.residuals import AbstractLoss, AdaptiveHuber
 
 P = ParamSpec("P")
 PLACES = 7  # of a parameter, where two or fewer span a grid
@@ -114,7 +114,7 @@ def form(
 
     **Arguments**
 
-    - `loss`: of its fits; by default `Squared()`.
+    - `loss`: of its fits; by default `AdaptiveHuber()`.
     - `reference`: the paper, or "derived here".
     - `parameters`: what `exponent()`, `factor()`, `floor()`, `scale(low, high)` and `within(input)`
       return, by name.
@@ -139,7 +139,7 @@ def form(
             bound = inspect.signature(function).bind(*args, **kwargs).arguments
             return compiled(**{name: jnp.asarray(v) for name, v in bound.items()})
 
-        made = Form(called, {n: parameters[n] for n in own}, loss or Squared(), reference)
+        made = Form(called, {n: parameters[n] for n in own}, loss or AdaptiveHuber(), reference)
         FORMS[called.__name__] = made
         called.__form__ = made  # pyright: ignore[reportAttributeAccessIssue]
         return called

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
-from jaxscale.analysis._data import Data, as_table, refuse, require_columns, require_numbers
+from jaxscale.analysis._data import Data, as_numbers, as_table, refuse, require_columns
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Form, form_of
 from jaxscale.spectra import PowerLaw
@@ -133,12 +133,12 @@ class Formula:
             )
         mapped = dict(columns or {})
         aside = [n for n in (each, resample, weights) if n is not None]
-        self._check_columns(mapped, aside)
+        self.check_columns(mapped, aside)
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
-        require_numbers(table, [self.result, *inputs])
         require_columns(table, aside)
         start = self.start(free)
+        table = as_numbers(table, [self.result, *inputs])
         n_rows, table = len(table), table.dropna(subset=[self.result, *inputs, *aside])
         if not len(table):
             named = ", ".join((self.result, *inputs))
@@ -183,7 +183,7 @@ class Formula:
         own = [n for n in mapped if n in self._parameters]
         return list(dict.fromkeys([*self.inputs, *own])) or ["x"]
 
-    def _check_columns(self, mapped: Mapping[str, str], others: Sequence[str]) -> None:
+    def check_columns(self, mapped: Mapping[str, str], others: Sequence[str] = ()) -> None:
         """Refuse columns for what has a value already, and for what is not an argument."""
         for name in mapped:
             if name in self.values:
@@ -225,11 +225,11 @@ class Formula:
             result = np.asarray(self(**arrays))
         return pandas.DataFrame({**arrays, self.result: result})
 
-    def described(self) -> dict[str, Any]:
-        """Name and values, as plain data."""
-        values = {n: v if isinstance(v, int | float | str) else repr(v)
-                  for n, v in self.values.items()}  # fmt: skip
-        return {"formula": self.name, "values": values, "result": self.result}
+    def described(self, free: Sequence[str]) -> dict[str, Any]:
+        """Name and values of what is not free, as plain data."""
+        fixed = {n: v if isinstance(v, int | float | str) else repr(v)
+                 for n, v in self.values.items() if n not in free}  # fmt: skip
+        return {"formula": self.name, "fixed": fixed, "result": self.result}
 
     @staticmethod
     def joined(

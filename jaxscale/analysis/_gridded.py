@@ -1,8 +1,10 @@
 """Theory of a grid as a function of the values of some fields, and data on the axes of the grid."""
 
 import dataclasses
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,13 @@ from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
 from jaxscale._text import choices
-from jaxscale.analysis._data import Data, as_dataset, as_table, require_columns
+from jaxscale.analysis._data import (
+    Data,
+    as_dataset,
+    as_table,
+    require_columns,
+    require_numbers,
+)
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, field_names, interval_of
@@ -63,9 +71,13 @@ class GridTheory:
         """The theory of the grid."""
         return predict(self.grid)
 
-    def described(self) -> dict[str, Any]:
-        """The grid, as plain data."""
-        return {"grid": self.grid.to_dict()}
+    def described(self, free: Sequence[str]) -> dict[str, Any]:
+        """The grid without its free fields, as plain data."""
+        grid = self.grid.to_dict()
+        for path in free:
+            *owners, name = path.split(".")
+            del functools.reduce(operator.getitem, owners, grid["fields"])[name]
+        return {"grid": grid}
 
     @staticmethod
     def joined(
@@ -132,6 +144,8 @@ class GridTheory:
                 f"`data` must have a column of {', '.join(schema)} that is not blank, got "
                 f"{', '.join(table.columns)}; `columns` maps our names to yours."
             )
+        numeric = [d for d, c in self.grid.coordinates.items() if c.dtype.kind in "iuf"]
+        require_numbers(table, [d for d in [*numeric, "step"] if d in table])
         recorded = self._recording(table)
         axes = {d: recorded.grid.coordinates[d] for d in recorded.grid.dims[:-1]}
         parts = []

@@ -13,7 +13,7 @@ from jaxscale._text import unknown
 from jaxscale.analysis._allocation import Allocation, allocate
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
-from jaxscale.analysis._data import Data, as_table, refuse, require_numbers
+from jaxscale.analysis._data import Data, as_numbers, as_table, refuse
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis.forms import chinchilla
@@ -216,12 +216,9 @@ def fit_loss_surface(
     You 2024, arXiv 2404.10102.
     """
     if n_tokens is None and loss is None:
-        table = as_table(n_parameters, columns)
-        require_numbers(table, COLUMNS)
+        table = as_numbers(as_table(n_parameters, columns), COLUMNS)
     elif columns is not None:
-        raise ValueError(
-            "`columns` belongs to a table: give a DataFrame or the path of a CSV file."
-        )
+        raise ValueError("`columns` belongs to a table: give a DataFrame or the path of a file.")
     else:
         table = _joined(n_parameters, n_tokens, loss)
     if resample is not None and resample not in table:
@@ -263,7 +260,10 @@ def _usable(table: Any) -> tuple[Any, int]:
         refuse(name, "positive and finite", array, used & ~(np.isfinite(array) & (array > 0)))
         if np.ptp(array[used]) == 0:
             value = array[used][0]
-            raise ValueError(f"`{name}` must have several values, got {value:g} for every run.")
+            raise ValueError(
+                f"`{name}` must have several values, got {value:g} for every run: such runs hold "
+                "no information on the exponents."
+            )
     return table[used].assign(**{n: a[used] for n, a in zip(COLUMNS, arrays, strict=True)}), int(
         np.sum(~used)
     )

@@ -48,7 +48,7 @@ def _one(
             curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
         curves = np.broadcast_to(curves, (len(curves), size))
         ends[result] = _ends(fit, i, curves, level)
-        ends["new"] = _ends(fit, i, _with_noise(fit, i, curves), level)
+        ends["new"] = _ends(fit, i, _with_noise(fit, i, curves, level), level)
     named = {f"{k}_{end}": v[j] for k, v in ends.items() for j, end in enumerate(("low", "high"))}
     return table.assign(**named, decades_outside=_outside(fit, i, columns))
 
@@ -72,14 +72,22 @@ def _ends(
         return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
-def _with_noise(fit: Any, i: int, curves: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b k"]:
-    """Curves with the residuals of the fit, drawn with replacement, on their scale."""
+def _with_noise(
+    fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
+) -> Float[np.ndarray, "b k"]:
+    """Curves with the residuals of the fit, drawn with replacement, on their scale.
+
+    Residuals are smaller than errors, and of few of them the scatter is uncertain: they are widened
+    by sqrt(n / (n - p)) and by the quantile of Student's t over that of the normal law.
+    """
+    from scipy.special import ndtri, stdtrit
+
     shape = fit.residuals.shape[-2:]
     own = fit.residuals.reshape(-1, *shape)[i].ravel()
     own = own[np.isfinite(own)]
-    widened = own * np.sqrt(own.size / max(own.size - len(fit.free), 1))
-    rng = np.random.default_rng(0)
-    noise = rng.choice(widened, size=curves.shape)
+    freedom, end = max(own.size - len(fit.free), 1), (1 + level) / 2
+    wider = np.sqrt(own.size / freedom) * stdtrit(freedom, end) / ndtri(end)
+    noise = np.random.default_rng(0).choice(own * wider, size=curves.shape)
     name = next(iter(fit.residual))
     return fit.residual[name].shifted(curves, -noise * float(fit.units[name]))
 

@@ -14,7 +14,7 @@ from jaxscale.analysis._intervals import check_level
 N_RESAMPLES = 200
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 FEW_GROUPS = 5  # things that are resampled: seeds, runs, sizes
-POINTS_PER_PARAMETER = 3  # of data sets whose points are resampled
+POINTS_PER_PARAMETER = 4  # of data sets whose points are resampled
 LOST_WARNS, LOST_REFUSES = 0.02, 0.1  # shares of lost refits
 
 
@@ -131,7 +131,8 @@ class Resamples:
             if lost or n[i] < self.needed:
                 continue
             tail = ndtr(-stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1)))
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # NaN of every refit
                 low[i], high[i] = np.nanquantile(
                     values[i], [tail, 1 - tail], axis=0, method="inverted_cdf"
                 )

@@ -12,26 +12,32 @@ OUTPUTS = ("json", "svg", "png")
 
 
 def fit(
-    data: Annotated[str, typer.Argument(help="A CSV file, or the store of a sweep.")],
+    data: Annotated[str, typer.Argument(help="A table (CSV, JSON lines), or a sweep's store.")],
     theory: Annotated[Text, typer.Option(help="Theory, as superposition.sequential_loss.")] = None,
+    form: Annotated[Text, typer.Option(help="Form of a scaling law, as chinchilla.")] = None,
     x: Annotated[Texts, typer.Option("--x", help="column or argument=column; repeatable.")] = None,
     y: Annotated[Text, typer.Option("--y", help="Column of theory; by default loss.")] = None,
     free: Annotated[Texts, typer.Option(help="parameter=start; for a store also a field.")] = None,
     fix: Annotated[Texts, typer.Option(help="parameter=value.")] = None,
+    at: Annotated[
+        Texts, typer.Option(help="Compute 6 N D to allocate, or x=1e9,...; repeatable; of a form.")
+    ] = None,
     bound: Annotated[Texts, typer.Option(help="parameter=low:high.")] = None,
     where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
     each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
+    weights: Annotated[Text, typer.Option(help="Column of weights of the points.")] = None,
     residual: Annotated[Text, typer.Option(help="log (default) or scaled.")] = None,
     huber: Annotated[float | None, typer.Option(help="Errors above this are outliers.")] = None,
     bootstrap: Annotated[
         int | None, typer.Option(help="Resamples that are fitted again; by default of seeds.")
     ] = None,
     resample: Annotated[Text, typer.Option(help="Column whose values are resampled.")] = None,
+    key: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
     imports: Imports = None,
     out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Fit a theory to curves: a table with intervals, a JSON file and a figure."""
+    """Fit a theory or a form to curves or runs: tables with intervals, a JSON file, figures."""
     stem = output_stem(out or f"{Path(data).stem}-fit")
     start(None, no_cache)
     from rich.console import Console
@@ -41,10 +47,13 @@ def fit(
 
     import_modules(imports)
     request = Request(
-        data=data, theory=theory, x=tuple(x or ()), y=y, free=tuple(free or ()),
-        fix=tuple(fix or ()), bound=tuple(bound or ()), where=tuple(where or ()), each=each,
-        residual=residual, huber=huber, bootstrap=bootstrap, resample=resample,
+        data=data, theory=theory, form=form, at=tuple(at or ()), x=tuple(x or ()), y=y,
+        free=tuple(free or ()), fix=tuple(fix or ()), bound=tuple(bound or ()),
+        where=tuple(where or ()), each=each, weights=weights, residual=residual, huber=huber,
+        bootstrap=bootstrap, resample=resample, key=key,
     )  # fmt: skip
+    if form is not None:
+        return _print_form(request, stem)
     console = Console()
     with warnings_as_lines():
         calibration, draw = fit_file(request)
@@ -57,15 +66,14 @@ def fit(
 
 
 def surface(
-    data: Annotated[str, typer.Argument(help="A CSV file with one row per training run.")],
+    data: Annotated[str, typer.Argument(help="A table with one row per training run.")],
     x: Annotated[
         Texts, typer.Option("--x", help="n_parameters=column or n_tokens=column; one of each.")
     ] = None,
     y: Annotated[Text, typer.Option("--y", help="Column of the loss; by default loss.")] = None,
     where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
     flop: Annotated[
-        list[float] | None,
-        typer.Option(help="Compute 6 N D to allocate, as 1e21; may be repeated."),
+        Texts, typer.Option(help="Compute 6 N D to allocate, as 1e21; may be repeated.")
     ] = None,
     delta: Annotated[
         float | None,
@@ -76,25 +84,31 @@ def surface(
     out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Fit L(N, D) = E + A N^-alpha + B D^-beta to training runs, and allocate compute.
-
-    Prints the parameters and the best N and D with 95 % intervals; writes JSON and a figure.
-    """
+    """Deprecated: `jaxscale fit RUNS --form chinchilla --at FLOP` is the same."""
     stem = output_stem(out or f"{Path(data).stem}-surface")
     start(None, no_cache)
+    from jaxscale.report._fit_file import Request
+
+    typer.echo("`surface` is deprecated: `fit --form chinchilla` is the same", err=True)
+    request = Request(
+        data=data, theory=None, form="chinchilla", at=tuple(flop or ()), x=tuple(x or ()), y=y,
+        where=tuple(where or ()), huber=delta, bootstrap=bootstrap, key=key,
+    )  # fmt: skip
+    _print_form(request, stem)
+
+
+def _print_form(request: Any, stem: str) -> None:
+    """Fit a form, print its tables and write its files."""
     from rich.console import Console
 
-    from jaxscale.report._surface_file import SurfaceFile
+    from jaxscale.report._fit_file import fit_form
 
     console = Console()
     with warnings_as_lines():
-        fitted = SurfaceFile.fit(
-            data, x or (), y, where or (), flop or (), delta=delta, bootstrap=bootstrap, key=key
-        )
+        fitted = fit_form(request)
     for table in fitted.tables():
         console.print(table)
-    fitted.write(stem)
-    console.print(f"written: {stem}.json, .svg, .png", soft_wrap=True)
+    console.print(f"written: {', '.join(fitted.write(stem))}", soft_wrap=True)
 
 
 def output_stem(stem: str) -> str:

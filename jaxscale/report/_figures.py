@@ -17,6 +17,7 @@ MAX_CURVES = 7
 THEORY = "_theory: "  # begins the label of a curve of theory
 FEW = 12  # up to so many simulated points are marked one by one
 DARK = 0.55  # lightness of theory, of that of the simulation
+LARGEST = 1e100  # value that an axis takes
 LINE_HEIGHT = 0.06  # of a label, in heights of a panel
 DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
 BELOW: dict[str, Any] = {"zorder": 1.5}
@@ -144,6 +145,19 @@ def logs(axes: "matplotlib.axes.Axes") -> None:
     log_axis(axes, "y")
 
 
+def drawable(values: Any, *, log: bool = False) -> np.ndarray:
+    """Values with NaN for what an axis, or one that is logarithmic, cannot show."""
+    values = np.asarray(values, float)
+    with np.errstate(invalid="ignore"):
+        good = (np.abs(values) < LARGEST) & ((values > 0) | (not log))
+    return np.where(good, values, np.nan)
+
+
+def not_drawn(parts: Sequence[str]) -> str:
+    """Return the line of a title that names what is drawn in part or not at all, if anything is."""
+    return f"\nnot drawn in full: {', '.join(parts)}" if parts else ""
+
+
 def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[End]) -> None:
     """Write texts to the right of points, as near to them as possible without overlap.
 
@@ -156,6 +170,8 @@ def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[End]) -> None:
     for x in dict.fromkeys(end[0] for end in ends):
         column = [(float(place.transform(end[:2])[1]), *end[2:]) for end in ends if end[0] == x]
         column = sorted(end for end in column if np.isfinite(end[0]))
+        if not column:
+            continue
         steps = LINE_HEIGHT * np.arange(len(column))
         heights = isotonic_regression(np.array([c[0] for c in column]) - steps).x + steps
         for height, (_, text, color) in zip(heights, column, strict=True):

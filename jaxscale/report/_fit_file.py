@@ -20,6 +20,7 @@ from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.residuals import Huber, Log, Scaled
 from jaxscale.paths import replace
 from jaxscale.report._fitted import fit_figure
+from jaxscale.report._form_file import FormFile, form_named
 from jaxscale.report._plot import plot
 from jaxscale.sweep._config import parse_value
 from jaxscale.sweep._grid import Grid
@@ -39,6 +40,8 @@ class Request:
 
     data: str
     theory: str | None
+    form: str | None = None
+    at: tuple[str, ...] = ()
     x: tuple[str, ...] = ()
     y: str | None = None
     free: tuple[str, ...] = ()
@@ -50,6 +53,8 @@ class Request:
     huber: float | None = None
     bootstrap: int | None = None
     resample: str | None = None
+    weights: str | None = None
+    key: int = 0
 
     @property
     def options(self) -> dict[str, Any]:
@@ -63,6 +68,8 @@ class Request:
             "bounds": {name: _bound(name, text) for name, text in pairs("bound", self.bound)},
             "bootstrap": self.bootstrap,
             "resample": self.resample,
+            "weights": self.weights,
+            "key": self.key,
         }
 
     @property
@@ -88,7 +95,28 @@ def fit_file(request: Request) -> Fit:
     **Raises** `ValueError` that names an invalid option.
     """
     require_file("data", Path(request.data), folder=True)
+    if request.at:
+        raise ValueError("`at` belongs to a form: add --form, for example --form chinchilla.")
     return _fit_store(request) if request.theory is None else _fit_table(request)
+
+
+def fit_form(request: Request) -> FormFile:
+    """Fit a form to a file.
+
+    **Raises** `ValueError` that names an invalid option.
+    """
+    form = form_named(str(request.form))
+    if request.theory is not None:
+        raise ValueError("`theory` and `form` must not both be given.")
+    if request.free:
+        raise ValueError(f"`free` belongs to a theory: {request.form} frees what --fix does not.")
+    require_file("data", Path(request.data))
+    fixed = {name: parse_value(text) for name, text in pairs("fix", request.fix)}
+    formula = Formula(form.function, fixed)
+    columns = _columns(formula, request.x) | ({} if request.y is None else {"loss": request.y})
+    formula.check_columns(columns)
+    table = selected_rows(as_table(request.data, columns), request.where)
+    return FormFile.make(form, table, request.at, fixed, **request.options)
 
 
 def _fit_table(request: Request) -> Fit:

@@ -1,18 +1,24 @@
 """Figures of a fit: data, the fitted theory with its band, and measured over fitted."""
 
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._text import counted
 from jaxscale.analysis._calibration import Calibration
+from jaxscale.analysis._data import as_numbers
 from jaxscale.analysis._formula import Formula
 from jaxscale.report._figures import (
     MAX_CURVES,
     OKABE_ITO,
+    drawable,
     label_ends,
     log_axis,
     new_figure,
+    not_drawn,
     spans_decades,
 )
 
@@ -32,6 +38,7 @@ def fit_figure(
     With one input: points, the curve and its 95 % band from the covariance, one colour per value of
     `each`. With several: measured over fitted against each input. The columns of `table` have the
     names of the formula; `columns` is the map that the fit was given, for arguments with a default.
+    The title counts what is infinite, undefined or beyond the axes, which is not drawn.
 
     **Raises** `ValueError` for the calibration of a grid, which `js.plot` draws.
     """
@@ -39,33 +46,71 @@ def fit_figure(
     if not isinstance(formula, Formula):
         raise ValueError("`fit` must be of a Formula; `js.plot(runs, fit.predict())` draws a grid.")
     inputs = formula.columns(columns or {}, table)
-    table = table.dropna(subset=[formula.result, *inputs])
-    groups: list[Any] = [(None, table)]
+    measured = [formula.result, *inputs]
+    table = as_numbers(table, measured).dropna(subset=measured)
+    used: Any = table[np.isfinite(drawable(table[measured])).all(axis=1)]
+    hidden = Counter({"point": len(table) - len(used)})
+    groups: list[Any] = [(None, used)]
     if fit.each is not None:
-        groups = [(label, table[table[fit.each] == label]) for label in fit.labels]
+        groups = [(label, used[used[fit.each] == label]) for label in fit.labels]
+    drawn = [(i, *group) for i, group in enumerate(groups) if len(group[1])][:MAX_CURVES]
+    hidden["fit"] = len(groups) - len(drawn)
     if len(inputs) > 1:
-        return _ratios(fit, formula, groups, inputs)
+        return _ratios(fit, formula, drawn, inputs, hidden)
     figure, grid = new_figure(1, size=(6.2, 4.0))
-    axes, x, ends = grid[0, 0], inputs[0], []
-    for i, (name, group) in enumerate(groups[:MAX_CURVES]):
+    _curves(fit, formula, drawn, inputs[0], hidden, grid[0, 0])
+    return figure
+
+
+def _curves(
+    fit: Calibration,
+    formula: Formula,
+    groups: list[Any],
+    x: str,
+    hidden: Counter[str],
+    axes: "matplotlib.axes.Axes",
+) -> None:
+    """Points, curve and band of each group over the only input `x`."""
+    table = [group for _, _, group in groups]
+    across = np.concatenate([np.empty(0), *(t[x] for t in table)])
+    heights = np.concatenate([np.empty(0), *(t[formula.result] for t in table)])
+    log_x = spans_decades(across)
+    log_y = bool(log_x and heights.min() > 0)
+    ends = []
+    for i, name, group in groups:
         color = OKABE_ITO[i % len(OKABE_ITO)]
         axes.plot(group[x], group[formula.result], "o", ms=3.5, color=color, mew=0, alpha=0.8)
         spaced = np.geomspace if spans_decades(group[x].to_numpy(float)) else np.linspace
         places = spaced(group[x].min(), group[x].max(), N_PLACES)
         curve, low, high = _band(fit, formula, i, {x: places})
+        curve, low, high = drawable(curve, log=log_y), drawable(low), drawable(high)
+        shown = np.isfinite(curve)
+        hidden["curve"] += not shown.all()
+        hidden["band"] += not np.isfinite(low + high).all()
         axes.plot(places, curve, color=color, lw=1.4)
         axes.fill_between(places, low, high, color=color, alpha=0.2, lw=0)
         if fit.each is not None:
-            ends.append((float(places[-1]), float(curve[-1]), f"{fit.each} {name}", color))
-    if spans_decades(table[x].to_numpy(float)):
+            end = np.flatnonzero(shown)[-1:]
+            last = group.iloc[-1]
+            at = (places[end[0]], curve[end[0]]) if len(end) else (last[x], last[formula.result])
+            ends.append((float(at[0]), float(at[1]), f"{fit.each} {name}", color))
+    if log_x:
         log_axis(axes, "x")
-        if table[formula.result].to_numpy(float).min() > 0:
-            log_axis(axes, "y")
+    if log_y:
+        log_axis(axes, "y")
     label_ends(axes, ends)
     axes.set_xlabel(x)
     axes.set_ylabel(formula.result)
-    axes.set_title(f"{formula.name}: points, fit and its 95 % band", fontsize=9)
-    return figure
+    title = f"{formula.name}: points, fit and its 95 % band{_said(fit, hidden)}"
+    axes.set_title(title, fontsize=9)
+
+
+def _said(fit: Calibration, hidden: Counter[str]) -> str:
+    """The line of a title on what is not drawn, and on fits that did not converge."""
+    said = not_drawn([counted(n, what) for what, n in hidden.items() if n])
+    failed = int(np.sum(~np.asarray(fit.converged)))
+    lost = f"{counted(failed, 'fit')} did not converge" if failed else ""
+    return said + ("; " if said and lost else "\n" if lost else "") + lost
 
 
 def _fitted(fit: Calibration, i: int) -> dict[str, float]:
@@ -73,42 +118,51 @@ def _fitted(fit: Calibration, i: int) -> dict[str, float]:
 
 
 def _at(formula: Formula, values: dict[str, float], inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The formula with these values of its free parameters, at `inputs`."""
-    return formula.replaced(values).predicted(**inputs)[formula.result].to_numpy()
+    """The formula with these values of its free parameters; NaN if it refuses them."""
+    try:
+        return formula.replaced(values).predicted(**inputs)[formula.result].to_numpy()
+    except ValueError:  # values that overflowed, or that lie at the end of their interval
+        return np.full(len(next(iter(inputs.values()))), np.nan)
 
 
 def _band(
     fit: Calibration, formula: Formula, i: int, inputs: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The fitted curve, and the 95 % band of curves drawn from the covariance."""
+    """The fitted curve, and the 95 % band of curves drawn from the covariance, NaN without one."""
     curve = _at(formula, _fitted(fit, i), inputs)
     if not fit.has_covariance(i):
-        return curve, curve, curve
-    try:
+        return curve, np.full_like(curve, np.nan), np.full_like(curve, np.nan)
+    with warnings.catch_warnings():  # of NumPy, for curves that overflow
+        warnings.simplefilter("ignore", RuntimeWarning)
         curves = np.stack([_at(formula, drawn, inputs) for drawn in fit.draws(N_DRAWS, i)])
-    except ValueError:  # the theory refuses values that overflow: there is no band
-        return curve, curve, curve
-    low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
+        low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
     return curve, low, high
 
 
 def _ratios(
-    fit: Calibration, formula: Formula, groups: list[Any], inputs: list[str]
+    fit: Calibration, formula: Formula, groups: list[Any], inputs: list[str], hidden: Counter[str]
 ) -> "matplotlib.figure.Figure":
     """Measured over fitted values against each input."""
     figure, grid = new_figure(len(inputs))
-    for axes, name in zip(grid[0], inputs, strict=True):
-        for i, (label, group) in enumerate(groups[:MAX_CURVES]):
-            at = {n: group[n].to_numpy(float) for n in inputs}
+    ratios = {}
+    for i, _, group in groups:
+        at = {n: group[n].to_numpy(float) for n in inputs}
+        with np.errstate(all="ignore"):
             ratio = group[formula.result].to_numpy(float) / _at(formula, _fitted(fit, i), at)
+        ratios[i] = drawable(ratio)
+        hidden["point"] += int(np.isnan(ratios[i]).sum())
+    for axes, name in zip(grid[0], inputs, strict=True):
+        for i, label, group in groups:
             color = OKABE_ITO[i % len(OKABE_ITO)]
-            axes.plot(group[name], ratio, "o", ms=3.5, color=color, mew=0, alpha=0.8,
+            axes.plot(group[name], ratios[i], "o", ms=3.5, color=color, mew=0, alpha=0.8,
                       label=f"{fit.each} {label}")  # fmt: skip
         axes.axhline(1.0, color="#444444", lw=1.0)
-        if spans_decades(np.concatenate([g[name].to_numpy(float) for _, g in groups])):
+        shown = [g[name][np.isfinite(ratios[i])] for i, _, g in groups]
+        if spans_decades(np.concatenate([np.empty(0), *shown])):
             log_axis(axes, "x")
         axes.set_xlabel(name)
         axes.set_ylabel(f"measured {formula.result} / fitted")
+    grid[0, 0].set_title(_said(fit, hidden).strip(), fontsize=9)
     if fit.each is not None:
         grid[0, -1].legend(fontsize=8)
     return figure

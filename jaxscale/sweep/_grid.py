@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
+from jaxscale._factories import PlainNumber, plain_axis_error
 from jaxscale._system import AbstractSystem
 from jaxscale.fields import as_int, base_of, is_traced
 from jaxscale.keys import root_key
@@ -354,6 +355,8 @@ def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
     if isinstance(values, str | bytes | set | Mapping) or not np.iterable(values):
         raise ValueError(f"axis `{path}` must be a sequence of values, got {values!r}.")
     converted = [get(replace(system, path, value), path) for value in values]
+    if any(isinstance(value, PlainNumber) for value in converted):
+        raise plain_axis_error(path, get(system, path.rpartition(".hyperparameters.")[0]).factory)
     if not converted:
         raise ValueError(f"axis `{path}` must have at least one value, got {values!r}.")
     if len({label(v) for v in converted}) < len(converted):

@@ -254,17 +254,6 @@ def test_bad_input(change, message):
         js.calibrate(_formula(), _table(), options.pop("free"), **options)
 
 
-@pytest.mark.parametrize("mark", [";", "\t"])
-def test_tables_of_other_marks_are_told_apart(tmp_path, mark):
-    file = tmp_path / "curves.csv"
-    _table().to_csv(file, sep=mark, index=False)
-    with pytest.raises(ValueError, match=r"`data` .* must be separated by commas.*read_csv"):
-        js.calibrate(_formula(), file, FREE)
-    file.write_text("time,loss,loss\n1,2,3\n")
-    with pytest.raises(ValueError, match="must name each column once, got 'loss' twice"):
-        js.calibrate(_formula(), file, FREE)
-
-
 def test_bad_formulas_and_tables():
     with pytest.raises(ValueError, match="did you mean `learning_rate`"):
         _formula(learning_rat=0.1)

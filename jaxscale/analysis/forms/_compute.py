@@ -4,11 +4,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale._theory import symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, power
-from jaxscale.analysis.residuals import AdaptiveHuber
 
 
 @form(
-    E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(), loss=AdaptiveHuber(),
+    E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(),
     reference="Hoffmann et al. 2022, arXiv 2203.15556, equation 2",
 )  # fmt: skip
 def chinchilla(

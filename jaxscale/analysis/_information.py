@@ -1,0 +1,89 @@
+"""What the data themselves do not say: rows where an input is zero, one size, a constant loss."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxscale._text import counted
+from jaxscale.analysis._expansion import DataSets
+
+CONSTANT = 1e-12  # relative differences below it are rounding
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether all values are equal, up to rounding."""
+    return bool(np.ptp(values) <= CONSTANT * np.max(np.abs(values)))
+
+
+def warn_zero_inputs(
+    inputs: Any, theory: Float[np.ndarray, "n t"], weight: Float[np.ndarray, "n o t"]
+) -> Bool[np.ndarray, "n t"]:
+    """Return where a theory is not finite and an input is zero; warn of the data that lie there."""
+    bad = ~np.isfinite(theory)
+    zero = {name: (values == 0) & bad for name, values in (inputs or {}).items()}
+    dropped = np.any([*zero.values(), np.zeros_like(bad)], axis=0)
+    used = (weight > 0) & dropped[:, None]
+    if used.any():
+        names = " or ".join(n for n, z in zero.items() if (used & z[:, None]).any())
+        infinite = np.isinf(theory[used.any(axis=1)]).all()
+        warnings.warn(
+            f"{counted(int(used.sum()), 'row')} with {names} = 0, where the theory is "
+            f"{'infinite' if infinite else 'not a number'}: left out", stacklevel=4,
+        )  # fmt: skip
+    return dropped
+
+
+def warn_single_inputs(inputs: Any, poorly: bool) -> None:
+    """Warn of inputs of which the data have one value, where a fit is `poorly` constrained."""
+    for name, values in (inputs or {}).items():
+        if poorly and is_constant(values):
+            warnings.warn(
+                f"{name} is {values.flat[0]:g} at every point: the data hold no information on how "
+                "the theory depends on it", stacklevel=3,
+            )  # fmt: skip
+
+
+def check_places(points: DataSets, free: Sequence[str], labels: Sequence[Any]) -> None:
+    """Refuse data at fewer different inputs than there are free parameters, with a `ValueError`.
+
+    Every point at one input measures the same value of the theory.
+    """
+    if not points.inputs:
+        return
+    names = ", ".join(points.inputs)
+    for i, weight in enumerate(points.weight):
+        used = np.any(weight, axis=0)
+        own = np.stack([values[i, used] for values in points.inputs.values()])
+        n_places = np.unique(own, axis=1).shape[1]
+        if used.sum() > n_places < len(free):
+            only = ", ".join(f"{n} = {v[0]:g}" for n, v in zip(points.inputs, own, strict=True))
+            got = only if n_places == 1 else f"{n_places}"
+            where = f" for {labels[i]!r}" if len(labels) else ""
+            raise ValueError(
+                f"`data` must have at least {len(free)} different values of {names} for the free "
+                f"{', '.join(free)}, got {got}{where}: they hold no information on the others."
+            )
+
+
+def warn_constant(
+    data: Mapping[str, Float[np.ndarray, "n o _"]],
+    weight: Float[np.ndarray, "n o t"],
+    free: Sequence[str],
+) -> None:
+    """Warn of data that are the same at all places of the theory; weights are joined along it."""
+    first = 0
+    for name, values in sorted(data.items()):
+        used = weight[..., first : first + values.shape[-1]] > 0
+        first += values.shape[-1]
+        several = [v[u] for v, u in zip(values, used, strict=True) if u.any(axis=0).sum() > 1]
+        constant = [v[0] for v in several if is_constant(v)]
+        if constant:
+            sets = f" in {len(constant)} of {len(values)} fits" if len(values) > 1 else ""
+            most = f", and on one number at most of {', '.join(free)}" if len(free) > 1 else ""
+            warnings.warn(
+                f"{name} is {constant[0]:g} at every point{sets}: data that do not vary hold no "
+                f"information on an exponent{most}", stacklevel=3,
+            )  # fmt: skip

@@ -1,0 +1,173 @@
+"""Tables in files: CSV with its separator, JSON lines, JSON records and Parquet, row by row."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from jaxscale._text import counted
+
+if TYPE_CHECKING:
+    import pandas
+
+Lines: TypeAlias = list[tuple[int, str]]  # with their numbers in the file, from 1
+
+MARKS = ",;\t|"
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+
+
+def read_table(path: Path) -> "pandas.DataFrame":
+    """Read a file by its ending; what is not `.jsonl`, `.ndjson`, `.json` or `.parquet` is CSV.
+
+    Lines that begin with `#` and blank ones are not rows; between rows they are counted in a
+    warning.
+
+    **Raises** `ValueError` with the line for what is no table.
+    """
+    packed = path.suffix.lower() in OPENERS
+    ending = Path(path.stem if packed else path.name).suffix.lower()
+    if ending == ".parquet":
+        return _parquet(path)
+    opener = OPENERS[path.suffix.lower()] if packed else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
+            lines = list(file)
+    except (OSError, EOFError, UnicodeError, lzma.LZMAError) as error:
+        raise ValueError(f"`data` is not a table: {path}: {error}.") from None
+    if ending == ".json":
+        return _records(path, lines)
+    rows = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
+    if not rows:
+        raise ValueError(f"`data` is not a table: {path} has no rows.")
+    between = rows[-1][0] - rows[0][0] + 1 - len(rows)
+    if between:
+        warnings.warn(
+            f"{counted(between, 'line')} between rows of {path.name}, comments (#) or blank: "
+            "left out", stacklevel=5,
+        )  # fmt: skip
+    if ending in (".jsonl", ".ndjson"):
+        return _json_lines(path, rows)
+    return _csv(path, rows)
+
+
+def _csv(path: Path, rows: Lines) -> "pandas.DataFrame":
+    import pandas
+
+    heading = rows[0][1]
+    mark = max(MARKS, key=lambda m: len(next(csv.reader([heading], delimiter=m))))
+    reader = csv.reader((line for _, line in rows), delimiter=mark, skipinitialspace=True)
+    try:
+        names = _names(path, next(reader), rows[0][0])
+        for cells in reader:
+            if len(cells) != len(names):
+                line = rows[reader.line_num - 1][0]
+                raise ValueError(
+                    f"`data` {path} must have {counted(len(names), 'cell')} in each row "
+                    f"({', '.join(names)}), got {len(cells)} in line {line}."
+                )
+        text = io.StringIO("".join(line for _, line in rows))
+        table = pandas.read_csv(
+            text, sep=mark, header=0, names=names, index_col=False, skipinitialspace=True
+        )
+    except (csv.Error, pandas.errors.ParserError) as error:
+        raise ValueError(f"`data` is not a table: {path}: {error}.") from None
+    for name in table.columns[[not pandas.api.types.is_numeric_dtype(d) for d in table.dtypes]]:
+        table[name] = table[name].map(lambda v: v.strip() if isinstance(v, str) else v)
+        decimals = [v for v in table[name] if isinstance(v, str) and DECIMAL_COMMA.fullmatch(v)]
+        if decimals and mark != ",":
+            raise ValueError(
+                f"`data` {path} must have decimals with a point, got {decimals[0]!r} for "
+                f"{name!r}; write it so, or pass pandas.read_csv(path, sep={mark!r}, decimal=',')."
+            )
+    return table
+
+
+def _names(path: Path, cells: Sequence[str], line: int) -> list[str]:
+    """Names of the columns: distinct, in one line, and no numbers; a column may have none."""
+    names = [cell.strip() or f"Unnamed: {i}" for i, cell in enumerate(cells)]
+    _require_distinct(str(path), names)
+    if all(_is_number(name) for name in names):
+        raise ValueError(
+            f"`data` {path} must name its columns in its first line that does not begin with #, "
+            f"got the numbers {', '.join(names)} in line {line}."
+        )
+    if len(names) == 1 and len(parts := re.split(r"\s+", names[0])) > 1:
+        raise ValueError(
+            f"`data` {path} must be separated by one of , ; | or tabs, its first line is "
+            f"{' '.join(parts)!r}; write it so, or pass pandas.read_csv(path, sep=r'\\s+')."
+        )
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _require_distinct(what: str, names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ValueError(f"`data` {what} must name each column once, got {name!r} twice.")
+
+
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One JSON object, whose names are distinct."""
+    _require_distinct("record", [name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _json_lines(path: Path, rows: Lines) -> "pandas.DataFrame":
+    import pandas
+
+    records = []
+    for number, line in rows:
+        wanted = f"`data` {path} must have one JSON object in each line, got"
+        try:
+            record = json.loads(line, object_pairs_hook=_record)
+        except ValueError as error:
+            raise ValueError(f"{wanted} {line.strip()[:60]!r} in line {number}: {error}") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"{wanted} {line.strip()[:60]!r} in line {number}.")
+        records.append(record)
+    return pandas.DataFrame(records)
+
+
+def _records(path: Path, lines: Sequence[str]) -> "pandas.DataFrame":
+    import pandas
+
+    wanted = f'`data` {path} must be a JSON list of records, [{{"step": 1, "loss": 2.0}}, ...]'
+    try:
+        records = json.loads("".join(lines), object_pairs_hook=_record)
+    except ValueError as error:
+        raise ValueError(f"{wanted}: {error} (JSON lines have the ending .jsonl).") from None
+    if not isinstance(records, list):
+        raise ValueError(f"{wanted}, got a {type(records).__name__}.")
+    for i, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise ValueError(f"{wanted}, got {str(record)[:60]!r} in row {i} (from 0).")
+    return pandas.DataFrame(records)
+
+
+def _parquet(path: Path) -> "pandas.DataFrame":
+    import pandas
+
+    try:
+        return pandas.read_parquet(path)
+    except ImportError:
+        raise ValueError(
+            f"`data` {path}: Parquet needs pyarrow, which is not installed; install it, or write "
+            "the table as CSV."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`data` is not a table: {path}: {error}.") from None
