@@ -127,8 +127,8 @@ def held_out(
       `n_tokens` where there is no such column.
     - `n_bins`: as many bins with about as many runs each are the scales; by default every value.
     - `level`: of the interval of a new run.
-    - `options`: other arguments of `calibrate`, such as `bootstrap`: where 0 leaves no covariance
-      (a Huber loss of few runs) there is no interval, but errors take a third of the time.
+    - `options`: other arguments of `calibrate`, such as `bootstrap`: 0 takes intervals from the
+      covariance, which a Huber loss of few runs does not have, and a third of the time.
 
     **Returns** a `HeldOut`. With few runs its intervals hold too few: 91 % where 95 are said, of
     25 runs and five parameters.
@@ -162,8 +162,8 @@ def rolled_out(
 ) -> HeldOut:
     r"""Roll out: fit the runs up to every scale, predict the next ones above.
 
-    It asks what an extrapolation is asked. The first fit has three scales, and more runs than
-    parameters. `HeldOut.scales` has the errors by the distance in decades.
+    It asks what an extrapolation is asked. The first fit has three scales, and runs at more
+    inputs than it has parameters. `HeldOut.scales` has the errors by the distance in decades.
 
     **Arguments**
 
@@ -181,11 +181,14 @@ def rolled_out(
     formula, table, values = _prepared(theory, data, along, columns, "along")
     scale = scales(values, n_bins, "along")
     n_free = len(options.get("free") or formula.unset)
-    last = [k for k in range(FIRST - 1, scale.max()) if np.sum(scale <= k) > n_free]
+    inputs = table[formula.columns(dict(columns or {}), table)].to_numpy(float)
+    n_places = [len(np.unique(inputs[scale <= k], axis=0)) for k in range(scale.max())]
+    last = [k for k, n in enumerate(n_places) if k + 1 >= FIRST and n > n_free]
     if not last:
         raise TooFewScales(
-            f"`along` must have more than {FIRST} scales, of which the lower ones hold more than "
-            f"{n_free} runs, got {scale.max() + 1} scales of {len(table)} runs."
+            f"`along` must have more than {FIRST} scales, of which the lower ones hold runs at "
+            f"more than {n_free} different inputs, got {scale.max() + 1} scales of "
+            f"{len(table)} runs."
         )
     limit = np.asarray(last)[:, None]
     tested = (scale > limit) & (scale <= limit + ahead)

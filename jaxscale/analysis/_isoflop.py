@@ -74,7 +74,11 @@ class IsoFlop:
         interval = {SIZE: (low, high), TOKENS: (products / high, products / low)}
         own = np.log10(self.groups["flop"].to_numpy())
         outside = np.maximum(own.min() - x / np.log(10), x / np.log(10) - own.max())
-        return Allocation(c, best, interval, self.level, np.asarray(np.maximum(outside, 0.0)))
+        exponent, *exponent_ends = (np.full(c.shape, v) for v in (self.a, *self.interval))
+        return Allocation(
+            c, best, interval, exponent, (exponent_ends[0], exponent_ends[1]), self.level,
+            np.asarray(np.maximum(outside, 0.0)),
+        )  # fmt: skip
 
     def table(self) -> Table:
         """Return the minima for the terminal (`rich.print`)."""

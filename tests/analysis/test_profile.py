@@ -64,7 +64,8 @@ def test_the_ends_are_where_the_objective_of_another_minimiser_says():
     rng, x = np.random.default_rng(1), np.geomspace(1.0, 100.0, 8)
     table = pandas.DataFrame({"x": x, "loss": 3 * x**-0.5 * np.exp(0.1 * rng.standard_normal(8))})
     law = js.Formula(js.forms.power_law, {"A": 3.0})
-    fit = js.calibrate(law, table, ["E", "alpha"], n_starts=1)
+    options = {"loss": SQUARED, "bootstrap": 0}
+    fit = js.calibrate(law, table, ["E", "alpha"], n_starts=1, **options)
 
     def cost(alpha, e):
         return np.sum((np.log(e + 3 * x**-alpha) - np.log(table["loss"])) ** 2)
@@ -84,7 +85,7 @@ def test_the_ends_are_where_the_objective_of_another_minimiser_says():
 def test_a_floor_that_the_data_may_lack_begins_at_zero_and_a_limitless_end_is_infinite():
     rng, x = np.random.default_rng(1), np.geomspace(1.0, 100.0, 8)
     table = pandas.DataFrame({"x": x, "loss": 3 * x**-0.5 * np.exp(0.05 * rng.standard_normal(8))})
-    fit = js.calibrate(js.forms.power_law, table)
+    fit = js.calibrate(js.forms.power_law, table, loss=SQUARED, bootstrap=0)
     low, high = profile(fit, table, "E")
     assert low == 0.0
     assert 0 < high < table["loss"].min()
@@ -100,7 +101,7 @@ def test_a_floor_that_the_data_may_lack_begins_at_zero_and_a_limitless_end_is_in
 
 def test_of_the_loss_of_text_it_is_skewed_and_covers():
     table, n_sets = _surface(100, sigma=0.02), 100
-    options = {"loss": SQUARED, "n_starts": 2, "each": "set"}
+    options = {"loss": SQUARED, "n_starts": 2, "each": "set", "bootstrap": 0}
     fit = js.calibrate(js.forms.chinchilla, table, **options)
     low, high = profile(fit, table, "E")
     assert low.shape == (n_sets,)
@@ -126,7 +127,7 @@ def test_the_loss_of_the_form_has_a_profile_and_nothing_compiles():
 
 def test_what_has_no_profile_is_refused():
     table = _surface(n=80)
-    fit = js.calibrate(js.forms.chinchilla, table, loss=SQUARED)
+    fit = js.calibrate(js.forms.chinchilla, table, loss=SQUARED, bootstrap=0)
     with pytest.raises(ValueError, match="`name` must be one of E, A"):
         profile(fit, table, "gamma")
     with pytest.raises(ValueError, match="`level`"):
