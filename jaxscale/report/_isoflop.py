@@ -81,9 +81,11 @@ def _edges(allocation: Allocation) -> list[float]:
 def _curves(axes: "matplotlib.axes.Axes", isoflop: IsoFlop) -> None:
     """Runs of every group, the parabola through them, and its minimum."""
     import matplotlib as mpl
+    from matplotlib.colors import to_hex
 
     n_groups = len(isoflop.groups)
-    colors = mpl.colormaps["viridis"](np.linspace(0, 0.9, n_groups))
+    shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, n_groups))
+    colors = [to_hex(shade) for shade in shades]
     ends = []
     for g, row in enumerate(isoflop.groups.to_dict("records")):
         own = isoflop.runs[isoflop.runs["group"] == g]
