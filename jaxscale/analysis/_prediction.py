@@ -69,7 +69,8 @@ def _ends(
 ) -> Float[np.ndarray, "2 k"]:
     if fit.drawn is not None:
         return np.stack(fit.drawn.of_set(i).ends(curves, level))
-    return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    with np.errstate(invalid="ignore"):  # draws far out may be infinite
+        return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
 def _with_noise(

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -29,7 +30,7 @@ class Resamples:
 
     z: Float[np.ndarray, "*n b p"]
     of: str
-    n_groups: np.ndarray
+    n_groups: Any
 
     @property
     def n(self) -> int:
@@ -61,7 +62,7 @@ class Resamples:
     def usable(self) -> np.ndarray:
         """Whether a data set has an interval, shape `(...)`."""
         enough = np.asarray(self.n_groups >= self.needed)
-        return enough & np.asarray(self._lost.mean(axis=-1) <= LOST_REFUSES)
+        return np.asarray(enough & (self._lost.mean(axis=-1) <= LOST_REFUSES))
 
     @property
     def text(self) -> str:
