@@ -95,7 +95,7 @@ class Calibration:
     def standard_error(self) -> dict[str, Any]:
         """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
         if self.drawn is not None:
-            values = self._named(self.drawn.z)
+            values = self._named(self.drawn.first)
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in values.items()}

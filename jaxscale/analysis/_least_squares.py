@@ -18,6 +18,7 @@ from jaxscale.analysis.bounds import AbstractBound
 INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
 ROUNDING = 1e-9  # of sums of weights
 CANDIDATES = 64  # per parameter
+FEW_STARTS = 4
 DRAWN_AT_ONCE = 2**22  # weights, by which the resamples in memory are bounded
 
 
