@@ -69,7 +69,7 @@ def allocate(
     *,
     level: float = 0.95,
     flop_per_parameter_token: float = FLOP_PER_PARAMETER_TOKEN,
-    **others: float,
+    **others: Any,
 ) -> Allocation:
     r"""Best parameters and tokens for a number of operations, with intervals.
 
@@ -83,7 +83,7 @@ def allocate(
     - `flop`: C, positive, of any shape.
     - `level`: of confidence.
     - `flop_per_parameter_token`: c.
-    - `others`: values of the other inputs of the form.
+    - `others`: values of the other inputs of the form, such as the label of a group.
 
     **Returns** an `Allocation`.
 
@@ -100,6 +100,8 @@ def allocate(
         )
     if missing := [name for name in inputs if name not in (*SIZES, *others)]:
         raise ValueError(f"`{missing[0]}` must have a value: the form depends on it.")
+    assert isinstance(fit.theory, Formula)
+    others = fit.theory.coded(others)
     c = check_flop(flop)
     products = np.asarray(c / flop_per_parameter_token)
     apart = products * np.exp([-STEP, 0.0, STEP]).reshape(3, *(1,) * c.ndim)

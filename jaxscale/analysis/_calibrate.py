@@ -31,6 +31,7 @@ from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter, form_of
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._grouped import Grouped
 from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED, FAILED, UNFINISHED
 from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, Resamples
@@ -46,7 +47,7 @@ from jaxscale.analysis.residuals import (
 )
 from jaxscale.sweep._grid import Grid
 
-STARTS, FORM_STARTS = 4, 8
+STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 4  # of the delta of an adaptive loss
 SMALL_FLOOR = 0.3  # of the lowest value: where it is less, refits also start from a larger one
 SEED, POINTS = "seed", "points"
@@ -54,7 +55,7 @@ SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
 def calibrate(
-    theory: Grid | Formula | Callable[..., Any],
+    theory: Grid | Formula | Grouped | Callable[..., Any],
     data: Data,
     free: Sequence[str] | None = None,
     *,
@@ -92,7 +93,8 @@ def calibrate(
 
     **Arguments**
 
-    - `theory`: a grid, whose system's `predict` is fitted, a `Formula`, or a form of `js.forms`.
+    - `theory`: a grid, whose system's `predict` is fitted, a `Formula`, a form of `js.forms`, or
+      one that is `grouped`.
     - `data`: a Dataset on the grid's dimensions, or a selection of it, such as
       `runs.sel(skill=[1])`; for a grid also a table with a column for each dimension; for a
       formula any table: a Dataset, a DataFrame or the path of a file.
@@ -108,7 +110,7 @@ def calibrate(
     - `residual`: `Log()` or `Scaled()` for every observable.
     - `loss`: `Squared()`, or `Huber(delta)` against outliers; by default that of the form.
     - `bounds`: by name; by default `Positive()` for what starts above zero, else `Unbounded()`.
-    - `n_starts`: fits from different starts, by default 4, of a form 8; 1 starts from the given
+    - `n_starts`: fits from different starts, by default 4, of a form 16; 1 starts from the given
       values alone.
     - `bootstrap`: number of resamples that are fitted again, from the optimum; 40 or more. By
       default 200 of a form, where `resample` or the seeds of runs say what to resample, and where a
@@ -129,7 +131,7 @@ def calibrate(
     >>> round(float(fit.values["b"]), 3)
     0.602
     """
-    source = _source(theory)
+    source = _source(theory, data, columns)
     form = source.form if isinstance(source, Formula) else None
     if free is None:
         if form is None:
@@ -216,8 +218,10 @@ def calibrate(
     )
 
 
-def _source(theory: Any) -> GridTheory | Formula:
+def _source(theory: Any, data: Data, columns: Mapping[str, str] | None) -> GridTheory | Formula:
     """What is fitted: the theory of a grid, or a formula."""
+    if isinstance(theory, Grouped):
+        return Formula(theory.of_data(data, columns))
     if isinstance(theory, Grid):
         return GridTheory(theory)
     if isinstance(theory, Formula):

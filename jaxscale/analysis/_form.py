@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from jaxscale._text import unknown
 from jaxscale.analysis.bounds import AbstractBound, Positive
 from jaxscale.analysis.residuals import AbstractLoss, AdaptiveHuber
+from jaxscale.spectra import as_floats
 
 P = ParamSpec("P")
 PLACES = 7  # of a parameter, where two or fewer span a grid
@@ -32,6 +33,7 @@ class Parameter:
     - `linear`: the form is linear in it, so that the best start follows from the others
       (variable projection).
     - `floor`: linear, and 0 is a value like any other: the data may show no floor.
+    - `tie`: parameters of one tie start at the same value.
     """
 
     bound: AbstractBound = dataclasses.field(default_factory=Positive)
@@ -40,6 +42,12 @@ class Parameter:
     within: str | None = None
     linear: bool = False
     floor: bool = False
+    tie: str = ""
+
+    @property
+    def varied(self) -> bool:
+        """Whether there are several starts."""
+        return self.within is not None or self.low < self.high
 
     def places(self, inputs: Mapping[str, np.ndarray], n: int) -> Float[np.ndarray, " n"]:
         """Return `n` starts."""
@@ -76,6 +84,11 @@ def within(name: str) -> Parameter:
     return Parameter(within=name)
 
 
+def starts_at(value: float) -> Parameter:
+    """Return a positive number that starts at `value`, at which the factors are linear."""
+    return Parameter(low=value, high=value)
+
+
 @dataclasses.dataclass(frozen=True)
 class Form:
     """What a fit must know of a functional form.
@@ -84,18 +97,40 @@ class Form:
     - `parameters`: by name.
     - `loss`: what fits make small unless they are told otherwise.
     - `reference`: where the form comes from.
+    - `result`: name of what it returns, in the data and in figures.
+    - `labels`: inputs that are labels, with their values; the function gets their places.
     """
 
     function: Callable[..., Any]
     parameters: Mapping[str, Parameter]
     loss: AbstractLoss
     reference: str
+    result: str = "loss"
+    labels: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs."""
         every = inspect.signature(self.function).parameters.values()
         return tuple(p.name for p in every if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+    def coded(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs, of labels their places; NaN for a label that is missing.
+
+        **Raises** `ValueError` for one that the form does not have.
+        """
+        coded = dict(inputs)
+        for name in self.labels.keys() & coded.keys():
+            places = {label: i for i, label in enumerate(self.labels[name])}
+            given = np.asarray(coded[name], object)
+            codes = np.full(given.shape, np.nan)
+            for i, label in np.ndenumerate(given):
+                if label in places:
+                    codes[i] = places[label]
+                elif label == label and label is not None:  # not NaN
+                    raise unknown(f"`{name}`", label, map(str, places))
+            coded[name] = codes
+        return coded
 
     @property
     def equation(self) -> str:
@@ -105,7 +140,11 @@ class Form:
 
 
 def form(
-    *, loss: AbstractLoss | None = None, reference: str, **parameters: Parameter
+    *,
+    loss: AbstractLoss | None = None,
+    reference: str,
+    result: str = "loss",
+    **parameters: Parameter,
 ) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
     """Make a function a form, which is fitted without starts: `js.calibrate(function, data)`.
 
@@ -116,8 +155,9 @@ def form(
 
     - `loss`: of its fits; by default `AdaptiveHuber()`.
     - `reference`: the paper, or "derived here".
-    - `parameters`: what `exponent()`, `factor()`, `floor()`, `scale(low, high)` and `within(input)`
-      return, by name.
+    - `result`: name of what the function returns, in the data and in figures.
+    - `parameters`: what `exponent()`, `factor()`, `floor()`, `scale(low, high)`, `within(input)`
+      and `starts_at(value)` return, by name.
 
     **Returns** a decorator.
 
@@ -137,9 +177,10 @@ def form(
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> Array:
             bound = inspect.signature(function).bind(*args, **kwargs).arguments
-            return compiled(**{name: jnp.asarray(v) for name, v in bound.items()})
+            return compiled(**dict(zip(bound, as_floats(*bound.values()), strict=True)))
 
-        made = Form(called, {n: parameters[n] for n in own}, loss or AdaptiveHuber(), reference)
+        own_parameters = {n: parameters[n] for n in own}
+        made = Form(called, own_parameters, loss or AdaptiveHuber(), reference, result)
         FORMS[called.__name__] = made
         called.__form__ = made  # pyright: ignore[reportAttributeAccessIssue]
         return called
@@ -164,10 +205,19 @@ def nonlinear_places(
 
     **Reference:** Halton 1960, Numer. Math. 2, 84, for the scattered ones.
     """
-    if len(parameters) <= 2:
-        return np.asarray([*itertools.product(*(p.places(inputs, PLACES) for p in parameters))])
-    from scipy.stats import qmc
+    names = [p.tie or str(i) for i, p in enumerate(parameters)]
+    by_name = dict(zip(names, parameters, strict=True))
+    varied = {n: p.places(inputs, PLACES) for n, p in by_name.items() if p.varied}
+    if len(varied) <= 2:
+        values = np.asarray([*itertools.product(*varied.values())])
+    else:
+        from scipy.stats import qmc
 
-    ends = np.log([p.places(inputs, PLACES)[[0, -1]] for p in parameters])
-    uniform = qmc.Halton(len(parameters), scramble=False).fast_forward(1).random(SCATTERED)
-    return np.exp(ends[:, 0] + uniform * (ends[:, 1] - ends[:, 0]))
+        low, high = np.log([(x[0], x[-1]) for x in varied.values()]).T
+        uniform = qmc.Halton(len(varied), scramble=False).fast_forward(1).random(SCATTERED)
+        values = np.exp(low + uniform * (high - low))
+    columns = dict(zip(varied, values.T, strict=True))
+    starts = np.empty((len(values), len(parameters)))
+    for i, (name, parameter) in enumerate(zip(names, parameters, strict=True)):
+        starts[:, i] = columns.get(name, parameter.low)
+    return starts

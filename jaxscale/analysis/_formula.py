@@ -35,7 +35,8 @@ class Formula:
     - `function`: any theory function, or one of your own, of arrays that JAX can trace. An object
       with `__call__` must not change afterwards: its program stays that of its first attributes.
     - `values`: values of its parameters by name: the fixed ones, and the starts of the free ones.
-    - `result`: name of what it returns, in the data and in figures.
+    - `result`: name of what it returns, in the data and in figures; by default that of the form,
+      else `"loss"`.
 
     **Raises** `ValueError` for a name that is not an argument.
 
@@ -47,7 +48,7 @@ class Formula:
 
     function: Callable[..., Any]
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    result: str = "loss"
+    result: str = ""
 
     def __post_init__(self):
         if not callable(self.function):
@@ -57,6 +58,8 @@ class Formula:
                 raise ValueError(
                     f"`{name}` is not an argument of {self.name}{choices(name, self._parameters)}"
                 )
+        result = self.form.result if self.form else "loss"
+        object.__setattr__(self, "result", self.result or result)
 
     @property
     def name(self) -> str:
@@ -81,6 +84,11 @@ class Formula:
         return form_of(self.function)
 
     @property
+    def labels(self) -> Mapping[str, tuple[Any, ...]]:
+        """Inputs that are labels of groups, with all of their values."""
+        return self.form.labels if self.form else {}
+
+    @property
     def unset(self) -> tuple[str, ...]:
         """Parameters of a form that have no value here."""
         form = self.form
@@ -94,8 +102,12 @@ class Formula:
 
     def __call__(self, **inputs: Any) -> Float[Array, "..."]:
         """The result at `inputs`, with the values of this formula for everything else."""
-        arrays = {n: jnp.asarray(v, float) for n, v in inputs.items()}
+        arrays = {n: jnp.asarray(v, float) for n, v in self.coded(inputs).items()}
         return _evaluate(self.function, dict(self.values), arrays)
+
+    def coded(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs, of the labels of groups their places."""
+        return self.form.coded(inputs) if self.form else dict(inputs)
 
     def start(self, free: Sequence[str]) -> np.ndarray:
         """Values of the free parameters.
@@ -136,6 +148,7 @@ class Formula:
         self.check_columns(mapped, aside)
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
+        table = table.assign(**self.coded({n: table[n] for n in inputs}))
         require_columns(table, aside)
         start = self.start(free)
         table = as_numbers(table, [self.result, *inputs])
@@ -220,7 +233,8 @@ class Formula:
         """The result at `inputs`, in float64, as a table."""
         import pandas
 
-        arrays = {n: np.asarray(v, float) for n, v in inputs.items()}
+        kinds = {n: None if n in self.labels else float for n in inputs}
+        arrays = {n: np.asarray(v, kinds[n]) for n, v in inputs.items()}
         with jax.enable_x64(True):
             result = np.asarray(self(**arrays))
         return pandas.DataFrame({**arrays, self.result: result})

@@ -39,7 +39,7 @@ def _one(
 ) -> "pandas.DataFrame":
     """Prediction of the fit number `i` of `each`."""
     table = formula.replaced(values).predicted(**inputs)
-    columns = {n: table[n].to_numpy(float) for n in inputs}
+    columns = formula.coded({n: table[n].to_numpy() for n in inputs})
     drawn = _draws(fit, i)
     result, size = formula.result, len(table)
     ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
@@ -50,7 +50,8 @@ def _one(
         ends[result] = _ends(fit, i, curves, level)
         ends["new"] = _ends(fit, i, _with_noise(fit, i, curves, level), level)
     named = {f"{k}_{end}": v[j] for k, v in ends.items() for j, end in enumerate(("low", "high"))}
-    return table.assign(**named, decades_outside=_outside(fit, i, columns))
+    sizes = {n: x for n, x in columns.items() if n not in formula.labels}
+    return table.assign(**named, decades_outside=_outside(fit, i, sizes))
 
 
 def _draws(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":

@@ -89,7 +89,7 @@ class Resamples:
                 f"resampled; take {self.needed} or more",
                 stacklevel=4,
             )
-        share = self._lost.mean(axis=-1)
+        share = np.where(self.n_groups < self.needed, 0.0, self._lost.mean(axis=-1))
         if np.max(share) > LOST_WARNS:
             refused = int(np.sum(share > LOST_REFUSES))
             end = f"; no interval for {refused} of {of}, see `max_lost`" if refused else ""

@@ -46,7 +46,7 @@ def fit_figure(
     if not isinstance(formula, Formula):
         raise ValueError("`fit` must be of a Formula; `js.plot(runs, fit.predict())` draws a grid.")
     inputs = formula.columns(columns or {}, table)
-    measured = [formula.result, *inputs]
+    measured = [formula.result, *(n for n in inputs if n not in formula.labels)]
     table = as_numbers(table, measured).dropna(subset=measured)
     used: Any = table[np.isfinite(drawable(table[measured])).all(axis=1)]
     hidden = Counter({"point": len(table) - len(used)})
@@ -146,7 +146,7 @@ def _ratios(
     figure, grid = new_figure(len(inputs))
     ratios = {}
     for i, _, group in groups:
-        at = {n: group[n].to_numpy(float) for n in inputs}
+        at = {n: group[n].to_numpy() for n in inputs}
         with np.errstate(all="ignore"):
             ratio = group[formula.result].to_numpy(float) / _at(formula, _fitted(fit, i), at)
         ratios[i] = drawable(ratio)
@@ -158,7 +158,7 @@ def _ratios(
                       label=f"{fit.each} {label}")  # fmt: skip
         axes.axhline(1.0, color="#444444", lw=1.0)
         shown = [g[name][np.isfinite(ratios[i])] for i, _, g in groups]
-        if spans_decades(np.concatenate([np.empty(0), *shown])):
+        if name not in formula.labels and spans_decades(np.concatenate([np.empty(0), *shown])):
             log_axis(axes, "x")
         axes.set_xlabel(name)
         axes.set_ylabel(f"measured {formula.result} / fitted")

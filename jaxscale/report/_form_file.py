@@ -101,8 +101,8 @@ class FormFile:
             )
         columns = {n: n for n in (*formula.inputs, formula.result)}
         fit = calibrate(formula, used, columns=columns, **options)
-        left_out = fit.n_left_out + len(runs) - len(used)
-        return cls(dataclasses.replace(fit, n_left_out=left_out), used, flop, places)
+        n_left_out = fit.n_left_out + len(runs) - len(used)
+        return cls(dataclasses.replace(fit, n_left_out=n_left_out), used, flop, places)
 
     @property
     def formula(self) -> Formula:
