@@ -10,6 +10,7 @@ from jaxscale.analysis._claim import (
     claims_table as claims_table,
     claims_to_json as claims_to_json,
 )
+from jaxscale.analysis._collapse import Collapse as Collapse, collapse as collapse
 from jaxscale.analysis._compare import Comparison as Comparison, compare as compare
 from jaxscale.analysis._compare_forms import (
     FormScores as FormScores,
@@ -22,6 +23,7 @@ from jaxscale.analysis._exponents import (
     fit_saturating as fit_saturating,
     local_exponent as local_exponent,
 )
+from jaxscale.analysis._first import First as First, first_to as first_to
 from jaxscale.analysis._formula import Formula as Formula
 from jaxscale.analysis._frontier import Frontier as Frontier, frontier as frontier
 from jaxscale.analysis._held_out import (

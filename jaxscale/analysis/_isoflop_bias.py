@@ -46,7 +46,7 @@ def isoflop_bias(
     **Reference** Derived here; Hoffmann et al. 2022, arXiv 2203.15556, approach 2, is the parabola.
 
     >>> round(float(js.analysis.isoflop_bias(alpha=0.34, beta=0.28, width=np.log(16))), 4)
-    0.0116
+    0.0115
     """
     from scipy.special import spherical_in
 
