@@ -137,7 +137,7 @@ def _optimum(
     fit: Calibration,
     values: Mapping[str, Float[np.ndarray, " b"]],
     products: Float[np.ndarray, "*c"],
-    others: Mapping[str, float],
+    others: Mapping[str, Any],
 ) -> dict[str, Float[np.ndarray, "b *c"]]:
     """Minimise along N D = products, for every refit."""
     assert isinstance(fit.theory, Formula)

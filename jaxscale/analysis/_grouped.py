@@ -130,7 +130,8 @@ def grouped(form: Callable[..., Any], by: str, shared: Sequence[str]) -> Grouped
     >>> x = np.tile([1.0, 10.0, 100.0, 1000.0], 2)
     >>> table = pandas.DataFrame({"x": x, "family": np.repeat(["a", "b"], 4)})
     >>> table["loss"] = np.repeat([1.0, 2.0], 4) + 3 * x**-0.5
-    >>> fit = js.calibrate(js.forms.grouped(js.forms.power_law, "family", ["alpha"]), table)
+    >>> form = js.forms.grouped(js.forms.power_law, "family", ["alpha"])
+    >>> fit = js.calibrate(form, table, bootstrap=0)
     >>> {name: round(value, 3) for name, value in fit.values.items()}
     {'E[a]': 1.0, 'E[b]': 2.0, 'A[a]': 3.0, 'A[b]': 3.0, 'alpha': 0.5}
     """

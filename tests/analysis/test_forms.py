@@ -136,8 +136,9 @@ def noisy_surfaces():
 
 def smallest_squares(table):
     """Half the sum of squares at SciPy's best optimum from 12 starts."""
-    log_n, log_d = np.log(table["n_parameters"]), np.log(table["n_tokens"])
-    centre_n, centre_d, target = log_n.mean(), log_d.mean(), np.log(table["loss"])
+    columns = table[["n_parameters", "n_tokens", "loss"]]
+    log_n, log_d, target = np.log(columns.to_numpy()).T
+    centre_n, centre_d = log_n.mean(), log_d.mean()
 
     def terms(p):  # prefactors are those in the middle of the sizes
         return p[0], *np.exp([p[1] - p[3] * (log_n - centre_n), p[2] - p[4] * (log_d - centre_d)])
