@@ -43,6 +43,14 @@ def test_gradients_are_those_of_finite_differences(name):
             assert float(slopes[parameter]) == pytest.approx(expected, rel=1e-5, abs=scale)
 
 
+def test_exact_data_in_float32_converge():
+    truth, table = planted("chinchilla", N_SURFACES)
+    table["loss"] = table["loss"].astype(np.float32)
+    fit = js.calibrate(forms.chinchilla, table, each="surface", bootstrap=0)
+    assert fit.converged.all()
+    np.testing.assert_allclose(fit.values["alpha"], truth["alpha"], rtol=1e-4)
+
+
 LAW = {"E": 1.7, "A": 400.0, "B": 500.0, "alpha": 0.34, "beta": 0.28}
 N, D = np.meshgrid(np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 1e12, 7))
 
