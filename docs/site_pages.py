@@ -36,6 +36,7 @@ TITLES = {  # page to title; its order is that of the navigation
     "jaxscale.superposition": "Superposition: systems and parts",
     "jaxscale.superposition.theory": "Superposition: theory",
     "jaxscale.analysis": "Analysis",
+    "jaxscale.analysis.forms": "Forms of scaling laws",
     "jaxscale.analysis.bounds": "Bounds of fitted parameters",
     "jaxscale.analysis.residuals": "Residuals and losses of fits",
     "jaxscale.spectra": "Spectra and power laws",
@@ -259,6 +260,17 @@ def write_theory() -> None:
     write("theory.md", "\n".join(text))
 
 
+def write_forms() -> None:
+    """Write the table of `js.forms`; the result is named where it is not the loss."""
+    forms = importlib.import_module("jaxscale").forms
+    text = ["| form | equation | inputs | parameters | source |", "|---|---|---|---|---|"]
+    for name, equation, inputs, result, parameters, source in forms.table().rows:
+        given = inputs if result == "loss" else f"{inputs}; result {result}"
+        parts = (f"`js.forms.{name}`", equation, given, parameters, source)
+        text.append(f"| {' | '.join(cell(part) for part in parts)} |")
+    write("_forms.md", "\n".join([*text, ""]))
+
+
 def write_command_line() -> None:
     """Write the commands, their arguments and options, from the command line's own help."""
     program: Any = typer.main.get_command(importlib.import_module("jaxscale.cli").app)
@@ -304,6 +316,7 @@ def write_all(app: Sphinx) -> None:
     """Write all pages before Sphinx looks for them."""
     write_api()
     write_theory()
+    write_forms()
     write_command_line()
     write("_claims.md", importlib.import_module("site_claims").by_verdict())
     write("_papers.md", importlib.import_module("site_papers").experiments())
@@ -327,6 +340,8 @@ class LinkNames(SphinxTransform):
         entries = {e.path: e.path for e in public_entries()}
         for entry in public_entries():
             entries.update({other: entry.path for other in entry.others})
+            if entry.module.startswith("jaxscale.analysis."):  # js.forms, js.bounds, js.residuals
+                entries[entry.path.replace(".analysis", "", 1)] = entry.path
         page = self.env.docname.removeprefix("_made/api/")
         for node in list(self.document.findall(nodes.literal)):
             match = LITERAL.fullmatch(node.astext())

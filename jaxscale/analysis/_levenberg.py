@@ -16,6 +16,7 @@ MAX_STEPS = 512
 NEGLIGIBLE = 1e-13  # share of the cost that a full step could still save
 ROUGH = 1e-8  # the same, of starts and resamples: by this they move .3 % of their scatter
 NEGLIGIBLE_COST = 1e-24  # and what it may save in any case: residuals of 1e-12 are rounding
+ROUNDING = 4 * np.finfo(np.float64).eps  # of the cost, over its root: a step cannot save less
 MAX_DAMPING = 1e14  # beyond it no step helps
 FIRST_DAMPING = 3e-3
 EPS, TINY = np.finfo(np.float64).eps, np.finfo(np.float64).tiny
@@ -70,7 +71,8 @@ def levenberg_marquardt(
             # judged by the full step of Gauss and Newton: a short one may only be a damped one
             regular = model.curvature + (EPS * diagonal + TINY)[..., None] * np.eye(p)
             full = np.sum(model.gradient * solve_positive(regular, model.gradient), -1) / 2
-            finished = full <= negligible * model.cost + NEGLIGIBLE_COST
+            rounding = ROUNDING * np.sqrt(model.cost) + NEGLIGIBLE_COST
+            finished = full <= negligible * model.cost + rounding
             status[active] = np.select(
                 [~model.usable, finished, damping[active] > MAX_DAMPING],
                 [FAILED, CONVERGED, STUCK],

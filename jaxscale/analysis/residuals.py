@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from jaxscale.analysis.bounds import _deprecated_name, _derivative, _library, _Values
 from jaxscale.fields import Configurable, Real, real
 
-_ROUNDING = 1e-9  # of residuals that are scaled
+_ROUNDING = 3e-7  # of residuals that are scaled: a few units in the last place of float32
 
 
 class AbstractResidual(Configurable):
