@@ -206,12 +206,12 @@ class FormFile:
 
     @functools.cached_property
     def isoflop(self) -> IsoFlop | None:
-        """Parabolas of the runs of each compute; None without an exponent of their minima."""
+        """Parabolas of the runs of each compute; None for under three minima."""
         try:
             made = isoflop(self.runs)
         except ValueError:
             return None
-        return made if np.isfinite(made.a) else None
+        return made if np.isfinite(made.interval).all() else None
 
     def _isoflop_figure(self) -> "matplotlib.figure.Figure":
         assert self.isoflop is not None
