@@ -14,7 +14,7 @@ from jaxscale._text import choices, counted, number, unknown
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
-    Allocation,
+    OptimalAllocation,
     allocate,
     check_flop,
 )
@@ -157,7 +157,7 @@ class FormFile:
             tables.append(dataclasses.replace(own, title="Held out", note=note))
         return tables
 
-    def _allocation(self, best: Allocation) -> Table:
+    def _allocation(self, best: OptimalAllocation) -> Table:
         rows = []
         for i, c in enumerate(self.flop):
             for name, values in best.best.items():
