@@ -5,7 +5,9 @@
 Every number is from a process of its own, in turns. `first` is a fit from four starts with its
 printed intervals; `scipy` is `scipy.optimize.least_squares` with a jitted residual and Jacobian
 from one start; the parts of SciPy that each imports are counted alone, as `imports`; `refits` is
-the second of two calls with 1,000 resamples. `import jax, jaxscale, pandas` is not counted.
+the second of two calls with 1,000 resamples, `refits by scipy` are 100 in a loop. The case
+`chinchilla` is a form with 240 runs, its own starts, and 200 resamples in the first fit.
+`import jax, jaxscale, pandas` is not counted.
 """
 
 import argparse
@@ -20,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-N_REFITS = 1000
+N_REFITS, N_SCIPY_REFITS = 1000, 100
+CASES = ("power law", "formula", "chinchilla")
+TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 
 
 def power_law(x: Any, scale: Any, exponent: Any) -> Any:
@@ -54,7 +58,14 @@ def prepare(case: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
         noisy = loss * np.exp(0.01 * rng.normal(size=30))
         data = pandas.DataFrame({"time": steps, "loss": noisy})
         return curve, data, ["skill_exponent", "initial_strength"], {}
-    raise ValueError(f"`case` must be 'power law' or 'formula', got {case!r}.")
+    if case == "chinchilla":  # 240 runs, whose starts are those of the form; SciPy gets the truth
+        size = 10 ** rng.uniform(7.6, 10.2, 240)
+        data = pandas.DataFrame({"n_parameters": size,
+                                 "n_tokens": size * 10 ** rng.uniform(0.3, 2.3, 240)})  # fmt: skip
+        noise = np.exp(0.02 * rng.normal(size=240))
+        exact = 1.69 + 406.4 * size**-0.34 + 410.7 * data["n_tokens"] ** -0.28
+        return js.forms.chinchilla, data.assign(loss=exact * noise), [*TRUTH], {}
+    raise ValueError(f"`case` must be one of {', '.join(CASES)}, got {case!r}.")
 
 
 def fit_once(case: str) -> Any:
@@ -68,8 +79,10 @@ def fit_once(case: str) -> Any:
     imports = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     theory, data, free, options = prepare(case)
 
+    own = None if case == "chinchilla" else free
+
     def call() -> Any:
-        fit = js.calibrate(theory, data, free, **options)
+        fit = js.calibrate(theory, data, own, **options)
         return str(fit), fit.interval(0.95)
 
     call.imports = imports
@@ -89,17 +102,16 @@ def fit_by_scipy(case: str) -> Any:
     imports = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     theory, data, free, _ = prepare(case)
     jax.config.update("jax_enable_x64", True)
-    fixed = {n: v for n, v in theory.values.items() if n not in free}
-    (name,) = theory.inputs
-    x, y = data[name].to_numpy(), data["loss"].to_numpy()
+    start, function = _plain(theory, free)
+    inputs = {n: v for n, v in data.to_dict("series").items() if n != "loss"}
+    x, y = {n: v.to_numpy() for n, v in inputs.items()}, data["loss"].to_numpy()
 
     def residual(z: Any) -> Any:
         values = dict(zip(free, jnp.exp(z), strict=True))
-        return jnp.log(theory.function(**{name: x}, **fixed, **values)) - jnp.log(y)
+        return jnp.log(function(**x, **values)) - jnp.log(y)
 
     def call() -> Any:
         compiled, slope = jax.jit(residual), jax.jit(jax.jacfwd(residual))
-        start = np.log([theory.values[n] for n in free])
         fit = least_squares(lambda z: np.asarray(compiled(z)), start,
                             lambda z: np.asarray(slope(z)))  # fmt: skip
         covariance = np.linalg.inv(fit.jac.T @ fit.jac) * 2 * fit.cost / (len(y) - len(free))
@@ -110,6 +122,49 @@ def fit_by_scipy(case: str) -> Any:
     return call
 
 
+def _plain(theory: Any, free: list[str]) -> tuple[Any, Any]:
+    """Start in logarithms, and the function of the inputs and the free values."""
+    import numpy as np
+
+    if not hasattr(theory, "values"):  # a form
+        return np.log([TRUTH[n] for n in free]), theory
+    fixed = {n: v for n, v in theory.values.items() if n not in free}
+    start = np.log([theory.values[n] for n in free])
+    return start, lambda **named: theory.function(**fixed, **named)
+
+
+def refits_by_scipy(case: str) -> Any:
+    """100 resamples one after the other, compiled once, each from the optimum."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    theory, data, free, _ = prepare(case)
+    jax.config.update("jax_enable_x64", True)
+    start, function = _plain(theory, free)
+    columns = {n: data[n].to_numpy() for n in data}
+
+    def residual(z: Any, rows: dict[str, Any]) -> Any:
+        inputs = {n: v for n, v in rows.items() if n != "loss"}
+        values = dict(zip(free, jnp.exp(z), strict=True))
+        return jnp.log(function(**inputs, **values)) - jnp.log(rows["loss"])
+
+    compiled, slope = jax.jit(residual), jax.jit(jax.jacfwd(residual))
+
+    def fit(z: Any, rows: dict[str, Any]) -> Any:
+        return least_squares(lambda at: np.asarray(compiled(at, rows)), z,
+                             lambda at: np.asarray(slope(at, rows)), x_scale="jac").x  # fmt: skip
+
+    best, rng = fit(start, columns), np.random.default_rng(0)
+
+    def call() -> Any:
+        drawn = rng.integers(len(data), size=(N_SCIPY_REFITS, len(data)))
+        return [fit(best, {n: v[rows] for n, v in columns.items()}) for rows in drawn]
+
+    return call
+
+
 def refits(case: str) -> Any:
     """The second call with 1,000 resamples."""
     import jaxscale as js
@@ -117,13 +172,20 @@ def refits(case: str) -> Any:
     theory, data, free, options = prepare(case)
 
     def call() -> Any:
+        if case == "chinchilla":
+            return js.calibrate(theory, data, bootstrap=N_REFITS)
         return js.calibrate(theory, data, free, n_starts=1, bootstrap=N_REFITS, **options)
 
     call()
     return call
 
 
-JOBS = {"first": fit_once, "scipy": fit_by_scipy, "refits": refits}
+JOBS = {
+    "first": fit_once,
+    "scipy": fit_by_scipy,
+    "refits": refits,
+    "refits by scipy": refits_by_scipy,
+}
 
 
 def measure(job: str, case: str, checkout: Path) -> dict[str, dict[str, float]]:
@@ -139,12 +201,12 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--case", choices=("power law", "formula"), action="append")
+    parser.add_argument("--case", choices=CASES, action="append")
     parser.add_argument("--against", type=Path, help="another checkout of jaxscale")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--child", choices=JOBS, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    cases = given.case or ["power law", "formula"]
+    cases = given.case or list(CASES)
     if given.child:
         call = JOBS[given.child](cases[0])
         cpu, wall = time.process_time(), time.perf_counter()
@@ -157,7 +219,7 @@ def main() -> None:
     if given.against is not None:
         checkouts["another"] = given.against.resolve()
     turns = [
-        (job, name) for job in JOBS for name in checkouts if (job, name) != ("scipy", "another")
+        (job, name) for job in JOBS for name in checkouts if "scipy" not in job or name == "this"
     ]
     load_before, results = os.getloadavg()[0], {}
     for case in cases:

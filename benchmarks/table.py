@@ -56,6 +56,7 @@ def block(results: Path = FOLDER / "results") -> str:
     for group, (heading, shown) in GROUPS.items():
         parts += [f"### {heading}", shown(measured[group]) if measured[group] else "Not measured."]
     parts += machines(measured)
+    parts += ["### Intervals of fits", table_fitting.coverage(results)]
     parts += ["### Regression solvers, measured", *regression_parts(results)]
     parts += ["### One GPU, measured", table_gpu.stored(results)]
     parts += ["### Compiled for absent devices", *ahead.parts(results)]

@@ -1,5 +1,7 @@
-"""Table of the fitting benchmark."""
+"""Tables of fits: how long refits take, and how often intervals hold the truth."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import table
@@ -24,3 +26,26 @@ def refits(results: Results) -> str:
                      f"{f['compile_seconds']:.1f}", *cells,
                      f"{goal}, {'met' if met else '**missed**'}"])  # fmt: skip
     return table(columns, rows)
+
+
+def coverage(results: Path) -> str:
+    """Share of data sets whose 95 % interval holds the truth, by case and quantity."""
+    path = results / "coverage.json"
+    if not path.exists():
+        return "Not measured."
+    measured = json.loads(path.read_text())
+    rows = []
+    for case, one in measured["cases"].items():
+        shares = ", ".join(_share(name, v, one["sets"]) for name, v in one["intervals"].items())
+        rows.append([case, f"{one['sets']:,}", shares])
+    facts = measured["machine"]
+    end = f"jax {facts['versions']['jax']}, Python {facts['python']}; {facts['date']}."
+    return (
+        table(("data", "data sets", "95 % intervals that hold the truth, %"), rows) + f"\n\n{end}"
+    )
+
+
+def _share(name: str, counted: dict[str, Any], n_sets: int) -> str:
+    covered = "none" if counted["covered"] is None else f"{100 * counted['covered']:.1f}"
+    given = "" if counted["given"] == n_sets else f" (of {counted['given']})"
+    return f"{name} {covered}{given}"
