@@ -86,8 +86,8 @@ def test_own_curves(folder):
 
 def test_fitting(folder, capsys, monkeypatch):
     names, n_checked = execute(DOCS / "fitting.md")
-    assert n_checked == 7
-    low, high = names["by_run"].bootstrap_interval()["frequency_exponent"]
+    assert n_checked == 11
+    low, high = names["by_run"].interval()["frequency_exponent"]
     assert low < 1.5 < high
     assert names["spread"] < 0.05
     best = names["best"]

@@ -10,7 +10,12 @@ from jaxscale.analysis._claim import (
     claims_table as claims_table,
     claims_to_json as claims_to_json,
 )
+from jaxscale.analysis._collapse import Collapse as Collapse, collapse as collapse
 from jaxscale.analysis._compare import Comparison as Comparison, compare as compare
+from jaxscale.analysis._compare_forms import (
+    FormScores as FormScores,
+    compare_forms as compare_forms,
+)
 from jaxscale.analysis._exponents import (
     Exponent as Exponent,
     crossing as crossing,
@@ -18,9 +23,17 @@ from jaxscale.analysis._exponents import (
     fit_saturating as fit_saturating,
     local_exponent as local_exponent,
 )
+from jaxscale.analysis._first import First as First, first_to as first_to
 from jaxscale.analysis._formula import Formula as Formula
 from jaxscale.analysis._frontier import Frontier as Frontier, frontier as frontier
+from jaxscale.analysis._held_out import (
+    HeldOut as HeldOut,
+    held_out as held_out,
+    rolled_out as rolled_out,
+)
 from jaxscale.analysis._intervals import Interval as Interval, seed_interval as seed_interval
+from jaxscale.analysis._isoflop import IsoFlop as IsoFlop, isoflop as isoflop
+from jaxscale.analysis._isoflop_bias import isoflop_bias as isoflop_bias
 from jaxscale.analysis._jackknife import (
     jackknife as jackknife,
     jackknife_exponents as jackknife_exponents,
@@ -30,4 +43,5 @@ from jaxscale.analysis._loss_surface import (
     fit_loss_surface as fit_loss_surface,
     loss_surface as loss_surface,
 )
+from jaxscale.analysis._profile import profile as profile
 from jaxscale.analysis._theory_of import theory_of as theory_of

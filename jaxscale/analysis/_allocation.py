@@ -103,12 +103,12 @@ def allocate(
     assert isinstance(fit.theory, Formula)
     others = fit.theory.coded(others)
     c = check_flop(flop)
-    products = c / flop_per_parameter_token
+    products = np.asarray(c / flop_per_parameter_token)
     apart = products * np.exp([-STEP, 0.0, STEP]).reshape(3, *(1,) * c.ndim)
     fitted = {n: np.asarray([v]) for n, v in fit.values.items()}
     best = {n: v[0] for n, v in _optimum(fit, fitted, apart, others).items()}
     exponent = _slope(best["n_parameters"])
-    best = {n: v[1] for n, v in best.items()}
+    best = {n: np.asarray(v[1]) for n, v in best.items()}
     nothing = np.full(c.shape, np.nan)
     ends = dict.fromkeys([*best, ""], (nothing, nothing))
     if fit.drawn is not None:
@@ -121,7 +121,7 @@ def allocate(
 def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
     """Exponent of the best size in C, from sizes at the two neighbours of each C."""
     low, _, high = np.moveaxis(np.log(n), axis, 0)
-    return (high - low) / (2 * STEP)
+    return np.asarray((high - low) / (2 * STEP))
 
 
 def check_flop(flop: Any) -> np.ndarray:
@@ -192,4 +192,4 @@ def _outside(fit: Calibration, products: np.ndarray) -> np.ndarray:
     """Decades between C and the runs."""
     run = np.log10(fit.inputs["n_parameters"] * fit.inputs["n_tokens"])
     x = np.log10(products)
-    return np.maximum(np.maximum(run.min() - x, x - run.max()), 0.0)
+    return np.asarray(np.maximum(np.maximum(run.min() - x, x - run.max()), 0.0))

@@ -9,7 +9,6 @@ import numpy as np
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
 from jaxscale.analysis._compared import (
-    ZERO_FLOOR,
     bounds_of,
     only_observable,
     residuals_of,
@@ -33,7 +32,8 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._grouped import Grouped
 from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
-from jaxscale.analysis._levenberg import CONVERGED, FAILED, UNFINISHED
+from jaxscale.analysis._levenberg import CONVERGED
+from jaxscale.analysis._refits import refitted
 from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, Resamples
 from jaxscale.analysis._starts import form_starts
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
@@ -49,7 +49,6 @@ from jaxscale.sweep._grid import Grid
 
 STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 4  # of the delta of an adaptive loss
-SMALL_FLOOR = 0.3  # of the lowest value: where it is less, refits also start from a larger one
 SEED, POINTS = "seed", "points"
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
@@ -174,9 +173,10 @@ def calibrate(
         check_result(result, free, z, n_stated, data_sets.labels)
         drawn = None
         if n_resamples:
-            again = _refitted(expand, result, starts, n_resamples, jax.random.key(key))
+            again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
             groups = np.sum(expand.points_by_group > 0, axis=1)
-            drawn = Resamples(again if each else again[0], of, groups if each else groups[0])
+            pick = slice(None) if each else 0
+            drawn = Resamples(again[pick], of, groups[pick], n_blocks)
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal
             else:
@@ -282,26 +282,6 @@ def _solved(
         own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
         result = again._replace(**own_starts)
     return own, expand, result
-
-
-def _refitted(expand: Expansion, result: Any, starts: np.ndarray, n: int, key: Any) -> np.ndarray:
-    """Coordinates of the fits of resamples, NaN where one was lost.
-
-    Where a floor is small its logarithm hardly moves: these refits start from a larger one, too.
-    """
-    bounds, z = expand.problem.bounds, result.z[:, None]
-    floors = [(i, bound.zero) for i, bound in enumerate(bounds) if isinstance(bound, NotNegative)]
-    for i, zero in floors:
-        large = np.log(SMALL_FLOOR / ZERO_FLOOR * zero)
-        if (z[:, 0, i] < large).any():
-            cost = np.where(starts[..., i] < large, np.inf, least_squares.costs(expand, starts))
-            second = np.take_along_axis(starts, cost.argmin(axis=1)[:, None, None], axis=1)
-            z = np.concatenate([z, second], axis=1)
-    again, status = least_squares.refit(expand, z, n, key)
-    for i, zero in floors:
-        again[..., i] = np.where(again[..., i] < np.log(zero), -np.inf, again[..., i])
-    lost = (status == FAILED) | (status == UNFINISHED)
-    return np.where(lost[..., None], np.nan, again)
 
 
 def _check(free: Sequence[str], n_starts: int) -> None:

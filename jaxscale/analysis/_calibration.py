@@ -71,7 +71,7 @@ class Calibration:
     covariance: np.ndarray
     residuals: np.ndarray
     residual: Mapping[str, AbstractResidual]
-    units: Mapping[str, float]
+    units: Mapping[str, Any]
     loss: AbstractLoss
     objective: Any
     residual_rms: Any
@@ -95,7 +95,7 @@ class Calibration:
     def standard_error(self) -> dict[str, Any]:
         """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
         if self.drawn is not None:
-            values = self._named(self.drawn.z)
+            values = self._named(self.drawn.first)
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in values.items()}
@@ -197,7 +197,8 @@ class Calibration:
         covariance = self.covariance.reshape(-1, len(z), len(z))[i]
         if not self.has_covariance(i):
             raise ValueError(f"`fit` must have a finite covariance, got {covariance.tolist()}.")
-        drawn = np.random.default_rng(seed).multivariate_normal(z, covariance, size=n)
+        rng = np.random.default_rng(seed)  # of nearly singular ones rounding decides the validity
+        drawn = rng.multivariate_normal(z, covariance, size=n, check_valid="ignore")
         named = self._named(drawn)
         return [{name: float(named[name][k]) for name in self.free} for k in range(n)]
 
@@ -355,6 +356,6 @@ class Calibration:
         return {n: _plain(v) for n, v in zip(self.free, values, strict=True)}
 
 
-def _plain(value: np.ndarray) -> Any:
+def _plain(value: Any) -> Any:
     """A number, or an array over `each`."""
     return float(value) if np.ndim(value) == 0 else value

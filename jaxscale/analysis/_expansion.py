@@ -161,7 +161,7 @@ class Expansion:
     """
 
     def __init__(self, problem: FitProblem, data: DataSets, n_lanes: int):
-        self.problem, self.data = problem, data
+        self.problem, self.data, self.n_lanes = problem, data, n_lanes
         self.points_by_group = data.points_by_group
         traced = problem.theory, data.inputs
         arrays, static = eqx.partition(traced, is_array)

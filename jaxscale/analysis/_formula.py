@@ -188,6 +188,10 @@ class Formula:
         require_columns(table, [self.result, *named])
         return named
 
+    def columns_of(self, mapped: Mapping[str, str]) -> dict[str, str]:
+        """Arguments that a map names, of a table whose columns have our names already."""
+        return {n: n for n in mapped if n in self._parameters or n == self.result}
+
     def _named(self, mapped: Mapping[str, str]) -> list[str]:
         own = [n for n in mapped if n in self._parameters]
         return list(dict.fromkeys([*self.inputs, *own])) or ["x"]

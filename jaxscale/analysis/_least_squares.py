@@ -16,7 +16,9 @@ from jaxscale.analysis._levenberg import EPS, FAILED, ROUGH, QuadraticModel, lev
 from jaxscale.analysis.bounds import AbstractBound
 
 INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
+ROUNDING = 1e-9  # of sums of weights
 CANDIDATES = 64  # per parameter
+FEW_STARTS = 4
 DRAWN_AT_ONCE = 2**22  # weights, by which the resamples in memory are bounded
 
 
@@ -196,7 +198,7 @@ def uncertainty(
         covariance *= scale[:, None, None]
         condition = np.where(finite, np.sqrt(value[:, -1] / value[:, 0]), np.nan)
         condition = np.where((blind & ~ended).any(axis=1), np.inf, condition)
-    few = (inside < n) & (inside < INSIDE * p)
+    few = (inside < n * (1 - ROUNDING)) & (inside < INSIDE * p)
     covariance = np.where((few | ~finite)[:, None, None], np.nan, covariance)
     covariance = np.where(idle[:, :, None] & np.eye(p, dtype=bool), np.inf, covariance)
     return covariance, condition, vector[:, :, 0], blind, few

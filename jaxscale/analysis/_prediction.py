@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas
 
 N_DRAWS = 400  # from a covariance
+N_NOISES = 100  # of a new run
 
 
 def predicted(
@@ -69,13 +70,14 @@ def _ends(
 ) -> Float[np.ndarray, "2 k"]:
     if fit.drawn is not None:
         return np.stack(fit.drawn.of_set(i).ends(curves, level))
-    return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    with np.errstate(invalid="ignore"):  # draws far out may be infinite
+        return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
 def _with_noise(
     fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
-) -> Float[np.ndarray, "b k"]:
-    """Curves with the residuals of the fit, drawn with replacement, on their scale.
+) -> Float[np.ndarray, "d k"]:
+    """Every curve with each of `N_NOISES` quantiles of the residuals, on their scale.
 
     Residuals are smaller than errors, and of few of them the scatter is uncertain: they are widened
     by sqrt(n / (n - p)) and by the quantile of Student's t over that of the normal law.
@@ -87,9 +89,10 @@ def _with_noise(
     own = own[np.isfinite(own)]
     freedom, end = max(own.size - len(fit.free), 1), (1 + level) / 2
     wider = np.sqrt(own.size / freedom) * stdtrit(freedom, end) / ndtri(end)
-    noise = np.random.default_rng(0).choice(own * wider, size=curves.shape)
+    noise = wider * np.quantile(own, (np.arange(N_NOISES) + 0.5) / N_NOISES)
     name = next(iter(fit.residual))
-    return fit.residual[name].shifted(curves, -noise * float(fit.units[name]))
+    shift = -np.tile(noise, len(curves))[:, None] * float(fit.units[name])
+    return fit.residual[name].shifted(np.repeat(curves, N_NOISES, axis=0), shift)
 
 
 def _outside(fit: Any, i: int, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " k"]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,16 +26,24 @@ class Resamples:
       no more points than parameters.
     - `of`: what was drawn: `points`, or the name of a dimension or column.
     - `n_groups`: how many of them there are, shape `(...)`.
+    - `n_blocks`: of equal length that follow one another along b: fits of the same resamples in
+      different ways. An interval holds what any of them says.
     """
 
     z: Float[np.ndarray, "*n b p"]
     of: str
-    n_groups: np.ndarray
+    n_groups: Any
+    n_blocks: int = 1
 
     @property
     def n(self) -> int:
         """Number of resamples of each data set."""
-        return self.z.shape[-2]
+        return self.z.shape[-2] // self.n_blocks
+
+    @property
+    def first(self) -> Float[np.ndarray, "*n b p"]:
+        """Coordinates of the first block."""
+        return self.z[..., : self.n, :]
 
     @property
     def n_lost(self) -> int:
@@ -61,7 +70,7 @@ class Resamples:
     def usable(self) -> np.ndarray:
         """Whether a data set has an interval, shape `(...)`."""
         enough = np.asarray(self.n_groups >= self.needed)
-        return enough & np.asarray(self._lost.mean(axis=-1) <= LOST_REFUSES)
+        return np.asarray(enough & (self._lost.mean(axis=-1) <= LOST_REFUSES))
 
     @property
     def text(self) -> str:
@@ -75,7 +84,9 @@ class Resamples:
     def of_set(self, i: int) -> "Resamples":
         """Those of the data set number `i`."""
         several = self.z.ndim == 3
-        return Resamples(self.z[i], self.of, self.n_groups[i]) if several else self
+        return (
+            dataclasses.replace(self, z=self.z[i], n_groups=self.n_groups[i]) if several else self
+        )
 
     def warn(self) -> None:
         """Warn of lost refits, and of intervals that are not given."""
@@ -88,7 +99,7 @@ class Resamples:
                 f"resampled; take {self.needed} or more",
                 stacklevel=4,
             )
-        share = self._lost.mean(axis=-1)
+        share = np.where(self.n_groups < self.needed, 0.0, self._lost.mean(axis=-1))
         if np.max(share) > LOST_WARNS:
             refused = int(np.sum(share > LOST_REFUSES))
             end = f"; no interval for {refused} of {of}, see `max_lost`" if refused else ""
@@ -109,7 +120,7 @@ class Resamples:
 
         **Arguments**
 
-        - `values`: one per refit, NaN where it was lost.
+        - `values`: one per refit in the order of `z`, or as many for each, NaN where it was lost.
         - `level`: of confidence.
         - `max_lost`: largest share of lost refits with an interval.
 
@@ -130,9 +141,11 @@ class Resamples:
             if lost or n[i] < self.needed:
                 continue
             tail = ndtr(-stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1)))
+            blocks = np.split(np.asarray(values[i]), self.n_blocks)
             with np.errstate(invalid="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # NaN of every refit
-                low[i], high[i] = np.nanquantile(
-                    values[i], [tail, 1 - tail], axis=0, method="inverted_cdf"
-                )
+                tails = [tail, 1 - tail]
+                ends = [np.nanquantile(b, tails, axis=0, method="inverted_cdf") for b in blocks]
+                low[i] = np.min([e[0] for e in ends], axis=0)
+                high[i] = np.max([e[1] for e in ends], axis=0)
         return low, high

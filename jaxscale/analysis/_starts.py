@@ -74,7 +74,8 @@ def _completed(
             offset = rest if fixed is None else rest + fixed * slopes[floor].sum(axis=0)
             columns = (slopes[sought] / y)[:, good].T
             size = np.maximum(np.abs(columns).max(axis=0, initial=0.0), np.finfo(float).tiny)
-            weights = nnls(columns / size, (1 - offset / y)[good])[0] if good.any() else size
+            solvable = good.any() and sought.any()  # nnls writes past the end of no columns
+            weights = nnls(columns / size, (1 - offset / y)[good])[0] if solvable else size
             start = own.copy()
             start[sought] = np.maximum(weights, LEAST) / size
             if fixed is not None:

@@ -122,6 +122,8 @@ def log_axis(axes: "matplotlib.axes.Axes", which: str) -> None:
     """Make the `x` or `y` axis logarithmic, with plain ticks where it covers under two decades."""
     from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter
 
+    if not np.isfinite(axes.dataLim.minposx if which == "x" else axes.dataLim.minposy):
+        return  # nothing that it could show
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()

@@ -1,6 +1,7 @@
 """`jaxscale fit --form`: a form fitted to runs, the best allocation of compute, and figures."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,10 @@ from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_numbers, refuse
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._held_out import HeldOut, held_out
+from jaxscale.analysis._isoflop import IsoFlop, isoflop
 from jaxscale.analysis._plain import plain, write_json
+from jaxscale.analysis._scales import COMPUTE
 from jaxscale.report._figures import (
     BELOW,
     OKABE_ITO,
@@ -35,12 +39,15 @@ from jaxscale.report._figures import (
     not_drawn,
 )
 from jaxscale.report._fitted import fit_figure
+from jaxscale.report._isoflop import isoflop_figure
+from jaxscale.report._residuals import residuals_figure
 from jaxscale.report._save import write_images
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import pandas
 
+SCALES, FEW_RUNS = 5, 4  # bins that are left out, and the fewest runs of each on average
 N_PLACES = 60  # of the curves over compute
 POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "mew": 0, "alpha": 0.45}
 
@@ -61,12 +68,14 @@ class FormFile:
 
     - `fit`: the calibration; `runs`: the rows that were fitted, with the names of the form.
     - `flop`: numbers of operations to allocate; `places`: inputs at which it is predicted.
+    - `held_out`: predictions of each scale by fits without it; None where there are too few.
     """
 
     fit: Calibration
     runs: "pandas.DataFrame"
     flop: tuple[float, ...] = ()
     places: tuple[Mapping[str, float], ...] = ()
+    held_out: HeldOut | None = None
 
     @classmethod
     def make(
@@ -101,8 +110,22 @@ class FormFile:
             )
         columns = {n: n for n in (*formula.inputs, formula.result)}
         fit = calibrate(formula, used, columns=columns, **options)
-        left_out = fit.n_left_out + len(runs) - len(used)
-        return cls(dataclasses.replace(fit, n_left_out=left_out), used, flop, places)
+        n_left_out = fit.n_left_out + len(runs) - len(used)
+        made = cls(dataclasses.replace(fit, n_left_out=n_left_out), used, flop, places)
+        return dataclasses.replace(made, held_out=made._without_scales(options))
+
+    def _without_scales(self, options: Mapping[str, Any]) -> HeldOut | None:
+        """Leave scales of compute, or of the first input, out of the fit."""
+        by = COMPUTE if self.allocates else self.formula.inputs[0]
+        n_places = len(self.runs.drop_duplicates([*self.formula.inputs]))
+        if self.fit.each is not None or n_places < FEW_RUNS * SCALES:
+            return None
+        own = {n: options[n] for n in ("loss", "residual", "bounds", "weights") if n in options}
+        names = (*self.formula.inputs, self.formula.result)
+        return held_out(
+            self.formula, self.runs, by, n_bins=SCALES, columns={n: n for n in names},
+            bootstrap=0, **own,
+        )  # fmt: skip
 
     @property
     def formula(self) -> Formula:
@@ -128,6 +151,10 @@ class FormFile:
             tables.append(self._allocation(allocate(self.fit, np.asarray(self.flop))))
         if self.places:
             tables.append(self._predictions())
+        if self.held_out is not None:
+            own = self.held_out.table()
+            note = f"Each scale of {self.held_out.by} fitted without: {own.note}"
+            tables.append(dataclasses.replace(own, title="Held out", note=note))
         return tables
 
     def _allocation(self, best: Allocation) -> Table:
@@ -171,8 +198,24 @@ class FormFile:
 
     def figures(self) -> "dict[str, Callable[[], matplotlib.figure.Figure]]":
         """What draws each figure, by the end of its file name."""
-        drawn = self.allocation_figure if self.allocates else self._fit_figure
-        return {"": drawn}
+        drawn: dict[str, Callable[[], Any]] = {"": self._fit_figure}
+        if self.allocates:
+            drawn[""] = self.allocation_figure
+            drawn |= {} if self.isoflop is None else {"isoflop": self._isoflop_figure}
+        return {**drawn, "residuals": lambda: residuals_figure(self.fit)}
+
+    @functools.cached_property
+    def isoflop(self) -> IsoFlop | None:
+        """Parabolas of the runs of each compute; None without an exponent of their minima."""
+        try:
+            made = isoflop(self.runs)
+        except ValueError:
+            return None
+        return made if np.isfinite(made.a) else None
+
+    def _isoflop_figure(self) -> "matplotlib.figure.Figure":
+        assert self.isoflop is not None
+        return isoflop_figure(self.isoflop)
 
     def _fit_figure(self) -> "matplotlib.figure.Figure":
         return fit_figure(self.fit, self.runs)
@@ -236,6 +279,10 @@ class FormFile:
             ]
         if self.places:
             numbers["predictions"] = [plain(row) for row in self._predicted().to_dict("records")]
+        if self.held_out is not None:
+            scores = {n: getattr(self.held_out, n) for n in ("rms", "bias", "coverage", "by")}
+            rows = self.held_out.scales.to_dict("records")
+            numbers["held_out"] = plain({**scores, "scales": rows})
         return numbers
 
     def write(self, stem: str) -> list[str]:

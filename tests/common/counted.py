@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 
+import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
 
 
@@ -24,7 +26,20 @@ class Counted(MultilinearSkills):
         return super().simulate(key)
 
 
+class Drawn(Counted):
+    """A `Counted` whose results are drawn, not trained: of its program little is to be compiled."""
+
+    def simulate(self, key):
+        jax.debug.callback(_log_run, jr.key_data(key), self.learning_rate)
+        results = {"status": jnp.asarray(js.Status.ok, jnp.int32)}
+        for name in self.schema.observables:
+            uniform = jr.uniform(key, self.schema.shape(name), self.dtype)
+            results[name] = self.learning_rate + uniform
+        return results
+
+
 SYSTEM = Counted(n_skills=5, n_steps=50, data=FiniteSet(n_samples=30))
+DRAWN = Drawn(n_skills=5, n_steps=50, data=FiniteSet(n_samples=30))
 
 
 def _log_run(key_data, learning_rate):

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -18,13 +19,24 @@ from pathlib import Path
 
 
 class Server:
-    """A process that runs sweeps, one at a time, each in a child of its own."""
+    """A process that runs sweeps, one at a time, each in a child of its own.
+
+    Compiling would be most of what children do: they compile fast, and keep the programs for those
+    that come after them.
+    """
 
     def __enter__(self):
-        command = [sys.executable, str(Path(__file__))]
-        pipe = subprocess.PIPE
-        fast = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is what it does
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=fast)
+        self.programs = tempfile.TemporaryDirectory()
+        fast = {
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "JAX_ENABLE_COMPILATION_CACHE": "true",
+            "JAX_COMPILATION_CACHE_DIR": self.programs.name,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        command, pipe = [sys.executable, str(Path(__file__))], subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=os.environ | fast
+        )
         return self
 
     def __exit__(self, *_):
@@ -32,6 +44,7 @@ class Server:
         self.process.stdout.close()
         self.process.terminate()
         self.process.wait()
+        self.programs.cleanup()
 
     def start(self, **request):
         """Process number of a child that runs `request`."""
@@ -49,14 +62,14 @@ class Server:
         return self.wait()
 
 
-def when(condition, seconds=60.0, alive=lambda: True):
+def when(condition, seconds=60.0, alive=lambda: True, pause=0.002):
     """Wait until `condition()`; whether it came true before the process ended."""
     end = time.monotonic() + seconds
     while not condition():
         if not alive():
             return bool(condition())
         assert time.monotonic() < end, "the process under test hangs"
-        time.sleep(0.002)
+        time.sleep(pause)
     return True
 
 

@@ -113,10 +113,9 @@ def test_mean_over_features_at_given_inputs():
 @pytest.mark.parametrize(
     ("alpha", "gamma", "d", "sizes", "seeds"),
     [
-        pytest.param(1.0, 2.0, 1024, [6, 17, 28, 112, 280], 300, marks=pytest.mark.slow),
-        pytest.param(0.5, 2.0, 1024, [6, 17, 28, 112, 280], 300, marks=pytest.mark.slow),
+        pytest.param(1.0, 2.0, 1024, [17, 28, 112, 280], 120, marks=pytest.mark.slow),
         (0.5, 2.0, 1024, [6, 28, 112], 80),
-        pytest.param(1.0, 1.5, 256, [11, 32, 50, 200], 300, marks=pytest.mark.slow),
+        pytest.param(1.0, 1.5, 256, [11, 32, 50, 200], 120, marks=pytest.mark.slow),
     ],
 )
 def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes, seeds):
@@ -177,10 +176,9 @@ def _slope_and_error(x, values):
 @pytest.mark.parametrize(
     ("gamma", "sizes", "seeds"),
     [
-        pytest.param(1.5, [64, 128, 256, 512], 100, marks=pytest.mark.slow),
-        pytest.param(2.0, [64, 128, 256, 512, 1024], 200, marks=pytest.mark.slow),
+        pytest.param(1.5, [64, 128, 256], 100, marks=pytest.mark.slow),
         (2.0, [64, 128, 256, 512], 80),
-        pytest.param(3.0, [64, 128, 256, 512, 1024, 2048], 300, marks=pytest.mark.slow),
+        pytest.param(3.0, [64, 128, 256, 512, 1024], 150, marks=pytest.mark.slow),
     ],
 )
 def test_exponents_in_data(gamma, sizes, seeds):

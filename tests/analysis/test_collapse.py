@@ -1,0 +1,105 @@
+"""Scaling collapse: planted powers are recovered, and curves that are not one score badly."""
+
+import numpy as np
+import pytest
+import xarray
+from scipy.stats import binom
+
+from jaxscale.analysis import collapse
+
+T = np.geomspace(1.0, 1e4, 40)
+S = np.asarray([8.0, 16.0, 32.0, 64.0, 128.0])
+
+
+def _curves(a=-0.5, b=1.2, sigma=0.0, n_seeds=1, seed=0):
+    """A plateau of height s^a that falls beyond s^b, with noise at every point of every seed."""
+    x = T / S[:, None] ** b
+    noise = np.random.default_rng(seed).standard_normal((n_seeds, len(S), len(T)))
+    y = S[:, None] ** a / (1 + x) ** 0.7 * np.exp(sigma * noise)
+    return xarray.DataArray(
+        y, {"seed": np.arange(n_seeds), "width": S, "step": T}, name="loss"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b"), [(-0.5, 1.2), (0.0, 0.5), (0.3, -0.4), (-1.0, 0.0)])
+def test_planted_powers_are_recovered(a, b):
+    fit = collapse(_curves(a, b).isel(seed=0), "step", "width")
+    assert fit.height == pytest.approx(a, abs=0.01)
+    assert fit.time == pytest.approx(b, abs=0.01)
+    assert fit.spread < 2e-3  # of straight lines between points
+    assert fit.score > 0.9999
+    assert fit.jackknifed == "width"
+    for value, ends in ((fit.height, fit.height_interval), (fit.time, fit.time_interval)):
+        assert ends.low - 0.01 < value < ends.high + 0.01
+        assert ends.high - ends.low < 0.03
+    np.testing.assert_allclose(fit.curves["scaled"], T / S[:, None] ** fit.time)
+    assert fit.curves.dims == ("width", "step")
+    expected = _curves(a, b).isel(seed=0) / S[:, None] ** fit.height
+    np.testing.assert_allclose(fit.curves, expected)
+
+
+def test_curves_without_a_collapse_score_badly():
+    good = collapse(_curves(sigma=0.02), "step", "width")
+    assert 0.01 < good.spread < 0.03
+    slopes = np.linspace(0.3, 1.1, 5)[:, None]  # another exponent for each width
+    apart = _curves().isel(seed=0).copy(data=1 / (1 + T / S[:, None] ** 1.2) ** slopes)
+    bad = collapse(apart, "step", "width")
+    assert bad.spread > 5 * good.spread
+    assert 1 - bad.score > 10 * (1 - good.score)
+    wrong = collapse(_curves(sigma=0.02), "step", "width", height=-0.5, time=0.9)
+    assert wrong.spread > 5 * good.spread
+
+
+def test_given_powers_stay_and_the_other_follows():
+    fit = collapse(_curves(), "step", "width", time=1.2)
+    assert (fit.time, fit.time_interval.low, fit.time_interval.high) == (1.2, 1.2, 1.2)
+    assert fit.height == pytest.approx(-0.5, abs=1e-3)
+    other = collapse(_curves(), "step", "width", height=-0.5)
+    assert other.time == pytest.approx(1.2, abs=0.01)
+    assert "height s^-0.5 " in str(other)
+    both = collapse(_curves(), "step", "width", height=-0.5, time=1.2)
+    assert both.spread < 2e-3
+
+
+def test_intervals_over_seeds_cover_the_powers():
+    covered = []
+    for seed in range(30):
+        fit = collapse(_curves(sigma=0.1, n_seeds=6, seed=seed), "step", "width")
+        assert fit.jackknifed == "seed"
+        ends = (fit.height_interval, fit.time_interval)
+        pairs = zip(ends, (-0.5, 1.2), strict=True)
+        covered.append([end.low < truth < end.high for end, truth in pairs])
+        assert ends[1].high - ends[1].low < 0.2
+    share = np.mean(covered, axis=0)
+    assert np.all(share >= binom.ppf(1e-3 / 2, 30, 0.95) / 30)
+
+
+def test_what_is_missing_or_not_positive_is_passed_over():
+    curves = _curves().isel(seed=0)
+    curves[1, ::3] = np.nan
+    curves[2, -5:] = -1.0
+    curves[4] = np.nan
+    start = xarray.concat([curves.isel(step=[0]).assign_coords(step=[0.0]), curves], "step")
+    fit = collapse(start, "step", "width")
+    assert fit.time == pytest.approx(1.2, abs=0.02)
+    assert fit.height == pytest.approx(-0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: collapse(c, "time", "width"), "`dim` must be one of"),
+        (lambda c: collapse(c, "step", "depth"), "`scale` must be one of width, got 'depth'"),
+        (lambda c: collapse(c, "step", "seed"), "`scale` must be one of width"),
+        (lambda c: collapse(c[:, :2], "step", "width"), "`width` must have three values"),
+        (lambda c: collapse(c.expand_dims("depth"), "step", "width"), "no dimension but 'step'"),
+        (lambda c: collapse(c * np.nan, "step", "width"), "`curves` must meet"),
+        (
+            lambda c: collapse(c.assign_coords(width=-S), "step", "width"),
+            "`width` must be positive",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(_curves())

@@ -1,0 +1,108 @@
+"""Forms are compared by what they predict of runs that their fits have not had."""
+
+import numpy as np
+import pandas
+import pytest
+
+import jaxscale as js
+from jaxscale.analysis import compare_forms, held_out
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(do not constrain|is 0 in|lies at an end)")
+SQUARED = js.residuals.Squared()
+
+
+EXPONENT = js.forms.exponent(0.05, 2.0)
+
+
+@js.forms.form(
+    E=js.forms.floor(), A=js.forms.factor(), alpha=EXPONENT, B=js.forms.factor(), beta=EXPONENT,
+    reference="a test",
+)  # fmt: skip
+def two_terms(x, *, E, A, alpha, B, beta):
+    return E + A * x**-alpha + B * x**-beta
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unlisted():
+    yield
+    from jaxscale.analysis._form import FORMS
+
+    for name in ("two_terms", "scaled"):
+        FORMS.pop(name, None)
+
+
+def _curve(sigma=0.005):
+    """Eight scales of a power law above a floor, four runs each."""
+    x = np.repeat(np.geomspace(1.0, 1e4, 8), 4)
+    noise = sigma * np.random.default_rng(0).standard_normal(x.size)
+    return pandas.DataFrame({"size": x, "loss": (1 + 3 * x**-0.4) * np.exp(noise)})
+
+
+@pytest.fixture(scope="module")
+def scores():
+    power = js.Formula(js.forms.power_law, {"E": 0.0})
+    forms = {"no floor": power, "floor": js.forms.power_law}
+    return compare_forms(forms, _curve(), by="x", columns={"x": "size"})
+
+
+def test_the_true_form_comes_first_with_its_lead_in_standard_errors(scores):
+    first, second = scores.scores.to_dict("records")
+    assert (first["form"], second["form"]) == ("floor", "no floor")
+    assert (first["n_free"], second["n_free"]) == (3, 2)
+    assert (first["worse"], first["worse_error"], first["aic"]) == (0.0, 0.0, 0.0)
+    assert second["worse"] > 2 * second["worse_error"] > 0
+    assert second["worse"] == pytest.approx(second["held_out"] - first["held_out"])
+    assert second["rolled_out"] > 5 * first["rolled_out"]
+    assert second["aic"] > 50
+    text = str(scores)
+    assert text.index("no floor") > text.index("floor ")
+    assert "32 runs, 8 scales of x" in text
+
+
+def test_the_numbers_are_those_of_held_out(scores):
+    alone = held_out(js.forms.power_law, _curve(), "x", columns={"x": "size"})
+    assert scores.scores["held_out"][0] == pytest.approx(alone.rms, rel=1e-9)
+    own = scores.held_out["floor"].in_sample
+    assert scores.scores["in_sample"][0] == pytest.approx(np.sqrt(np.mean(own**2)))
+
+
+def test_a_form_with_needless_parameters_wins_in_sample_alone():
+    needless = js.Formula(two_terms, {"beta": 1.0})
+    scores = compare_forms({"needless": needless, "true": js.forms.power_law}, _curve(), by="x",
+                           columns={"x": "size"}, loss=SQUARED)  # fmt: skip
+    own = scores.scores.set_index("form")
+    assert own["in_sample"]["needless"] <= own["in_sample"]["true"] * (1 + 1e-6)
+    assert scores.scores["form"][0] == "true"
+
+
+def test_three_scales_have_nothing_to_roll_out_and_functions_must_be_forms():
+    runs = _curve()
+    few = runs[runs["size"] < 20.0]
+    function = js.Formula(lambda x, a, b: a * x**-b, {"a": 1.0, "b": 0.3})
+    with pytest.raises(ValueError, match=r"`free` .* only a form knows"):
+        compare_forms({"function": function}, few, by="x", columns={"x": "size"})
+    named = {str(floor): js.Formula(js.forms.power_law, {"E": floor}) for floor in (0.0, 0.9)}
+    scores = compare_forms(named, few, by="x", columns={"x": "size"})
+    assert np.isnan(scores.scores["rolled_out"]).all()
+    assert scores.rolled_out == {}
+    assert "–" in str(scores)
+
+
+def test_rows_that_lack_an_input_of_one_form_are_left_out_for_all():
+    runs = _curve().assign(other=1.0).rename(columns={"size": "x"})
+    runs.loc[:1, "other"] = np.nan
+
+    def scaled(x, other, *, A, alpha):
+        return A * other * x**-alpha
+
+    parts = {"A": js.forms.factor(), "alpha": js.forms.exponent(), "reference": "a test"}
+    both = compare_forms([js.forms.form(**parts)(scaled), js.forms.power_law], runs, by="x")
+    assert [len(h.in_sample) for h in both.held_out.values()] == [30, 30]
+
+
+def test_bad_arguments_are_named():
+    power = js.Formula(js.forms.power_law, {"E": 0.0})
+    with pytest.raises(ValueError, match="`forms` has 'power_law' twice"):
+        compare_forms([js.forms.power_law, power], _curve())
+    with pytest.raises(ValueError, match="`forms` must hold"):
+        compare_forms([], _curve())

@@ -1,0 +1,224 @@
+"""Fits of forms and their intervals: starts, floors, lost refits, few points, predictions."""
+
+import dataclasses
+
+import numpy as np
+import pandas
+import pytest
+
+import jaxscale as js
+from jaxscale.analysis._resamples import Resamples
+from jaxscale.analysis.bounds import NotNegative
+
+TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+
+
+def _runs(n, sigma=0.02, seed=0, **values):
+    rng = np.random.default_rng(seed)
+    size = 10 ** rng.uniform(7, 10, n)
+    table = pandas.DataFrame({"n_parameters": size, "n_tokens": 10 ** rng.uniform(9, 11.5, n)})
+    v = {**TRUTH, **values}
+    exact = (
+        v["E"] + v["A"] * table.n_parameters ** -v["alpha"] + v["B"] * table.n_tokens ** -v["beta"]
+    )
+    return table.assign(loss=exact * np.exp(sigma * rng.standard_normal(n)))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A fit of 120 runs of 2 % scatter."""
+    return js.calibrate(js.forms.chinchilla, _runs(120))
+
+
+def test_a_form_needs_no_starts_and_recovers_exact_runs():
+    fit = js.calibrate(js.forms.chinchilla, _runs(30, sigma=0.0), bootstrap=0)
+    for name, value in TRUTH.items():
+        assert fit.values[name] == pytest.approx(value, rel=1e-6)
+    assert fit.converged
+    with pytest.raises(ValueError, match="`free` must name what to fit, got None"):
+        js.calibrate(js.Formula(lambda n, a: a / n, {"a": 1.0}), _runs(9))
+    with pytest.raises(ValueError, match="`theory` must be a Grid, a Formula or a form"):
+        js.calibrate(lambda n, a: a / n, _runs(9))
+
+
+def test_fixed_and_given_values_of_a_form():
+    runs = _runs(60)
+    form = js.Formula(js.forms.chinchilla, {"E": 1.69, "beta": 0.28})
+    fit = js.calibrate(form, runs, bootstrap=0)
+    assert fit.free == ("A", "B", "alpha")
+    given = {"A": 100.0, "B": 100.0, "alpha": 0.5}
+    started = js.calibrate(form.replaced(given), runs, list(given), bootstrap=0)
+    for name in given:
+        assert started.values[name] == pytest.approx(fit.values[name], rel=1e-3)
+    with pytest.raises(ValueError, match="`A` of chinchilla has no value"):
+        js.calibrate(form, runs, ["B", "alpha"])
+
+
+@pytest.mark.filterwarnings("ignore:E is 0")
+def test_a_floor_that_is_not_there():
+    """40 runs without a floor: E may be zero, and its interval says how large it can be."""
+    lower, upper, truth_inside = [], [], []
+    for seed in range(6):
+        fit = js.calibrate(js.forms.chinchilla, _runs(40, seed=seed, E=0.0))
+        ends = fit.interval()
+        lower.append(ends["E"][0])
+        upper.append(ends["E"][1])
+        truth_inside.append(ends["beta"][0] < 0.28 < ends["beta"][1])
+        assert fit.condition < 500
+        assert fit.converged
+        assert fit.n_lost == 0
+    assert sum(low == 0.0 for low in lower) >= 4
+    assert max(upper) > 0.1
+    assert sum(truth_inside) >= 4
+    with pytest.warns(UserWarning, match="E is 0 in 1 fit of 1: the data show none"):
+        fit = js.calibrate(js.forms.chinchilla, _runs(40, sigma=0.0, E=0.0), bootstrap=0)
+    assert fit.values["E"] == 0.0
+    assert fit.values["beta"] == pytest.approx(0.28, rel=1e-5)
+    bound = NotNegative(zero=np.asarray(1e-6))
+    assert bound.contains(0.0)
+    assert not bound.contains(-1.0)
+
+
+def test_lost_refits_are_counted_and_leave_no_interval():
+    values = np.random.default_rng(0).normal(size=(200, 2))
+    for n_lost, warns, given in (
+        (2, None, True),
+        (10, "10 of 200", True),
+        (30, "30 of 200", False),
+    ):
+        z = values.copy()
+        z[:n_lost] = np.nan
+        drawn = Resamples(z, "points", np.asarray(50))
+        assert drawn.n_lost == n_lost
+        assert f"{n_lost} of 200 refits lost" in drawn.text
+        low, high = drawn.ends(z[:, 0], 0.95)
+        assert bool(np.isfinite(low + high)) is given
+        low, high = drawn.ends(z[:, 0], 0.95, max_lost=0.5)
+        assert low < -1.5 < 1.5 < high
+        if warns is None:
+            drawn.warn()
+        else:
+            with pytest.warns(UserWarning, match=f"{warns} refits were lost"):
+                drawn.warn()
+
+
+def test_a_fit_says_how_many_refits_it_lost(fitted):
+    z = fitted.drawn.z.copy()
+    z[:30] = np.nan
+    spoiled = dataclasses.replace(fitted, drawn=dataclasses.replace(fitted.drawn, z=z))
+    assert spoiled.to_dict()["n_lost"] == spoiled.n_lost == 30
+    assert "30 of 200 refits lost" in str(spoiled)
+    assert "30 of 200 refits lost" in spoiled.table().note
+    assert np.isnan([*spoiled.interval().values()]).all()
+    assert np.isfinite([*spoiled.interval(max_lost=0.2).values()]).all()
+    assert spoiled.to_dict()["parameters"][0]["interval"] == [None, None]
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 10])
+def test_few_runs_have_values_and_no_intervals(n):
+    table = _runs(n)
+    with pytest.warns(UserWarning, match=f"no interval, for {n} points are too few.*take 20"):
+        surface = js.fit_loss_surface(table)
+    assert np.isnan([*surface.interval().values()]).all()
+    assert np.isfinite([*surface.values.values()]).all()
+    assert "nan" not in surface.fit.table().rows[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*refits were lost", "ignore:.*do not constrain")
+@pytest.mark.parametrize(("n", "enough"), [(4, False), (5, False), (8, False), (12, True)])
+def test_three_parameters_on_few_points(n, enough):
+    x = np.geomspace(1, 1000, n)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(n))
+    table = pandas.DataFrame({"x": x, "loss": (0.5 + 2 * x**-0.4) * noise})
+    if enough:
+        fit = js.calibrate(js.forms.power_law, table)
+    else:
+        with pytest.warns(UserWarning, match=f"no interval, for {n} points.*take 12 or more"):
+            fit = js.calibrate(js.forms.power_law, table)
+    assert bool(np.isfinite([*fit.interval().values()]).all()) is enough
+
+
+def test_points_of_a_run_are_resampled_together():
+    """Five runs whose points share an error: intervals of points are far too narrow."""
+    rng, x = np.random.default_rng(0), np.geomspace(1, 1000, 20)
+    parts = []
+    for run in range(5):
+        loss = (0.5 + 2 * x**-0.4) * np.exp(0.05 * rng.standard_normal())
+        noise = np.exp(0.005 * rng.standard_normal(20))
+        parts.append(pandas.DataFrame({"x": x, "loss": loss * noise, "run": run}))
+    table = pandas.concat(parts)
+    by_point = js.calibrate(js.forms.power_law, table)
+    by_run = js.calibrate(js.forms.power_law, table, resample="run")
+    assert by_run.method == "percentiles of 200 resamples of 5 values of run"
+    width = [np.ptp(fit.interval()["A"]) for fit in (by_point, by_run)]
+    assert width[1] > 1.5 * width[0]
+
+
+def test_weights_are_repetitions():
+    table = _runs(40)
+    weights = np.where(np.arange(40) < 10, 3.0, 1.0)
+    twice = pandas.concat([table, table[:10], table[:10]])
+    options = {"bootstrap": 0, "loss": js.residuals.Squared()}
+    fit = js.calibrate(js.forms.chinchilla, table.assign(w=7 * weights), weights="w", **options)
+    again = js.calibrate(js.forms.chinchilla, twice, **options)
+    for name, value in again.values.items():
+        assert fit.values[name] == pytest.approx(value, rel=1e-4)
+    assert fit.n_points == 40
+    with pytest.raises(ValueError, match=r"`w` must be positive and finite, got 0\.0 in row 0"):
+        js.calibrate(js.forms.chinchilla, table.assign(w=0.0), weights="w")
+    grid = js.Grid(js.emergence.MultilinearSkills(n_steps=10))
+    with pytest.raises(ValueError, match="`weights` belong to the points of a formula's table"):
+        js.calibrate(grid, js.predict(grid), ["learning_rate"], weights="w")
+
+
+def test_an_adaptive_loss_is_that_of_its_delta_and_ignores_outliers():
+    table = _runs(80)
+    spoiled = table.copy()
+    spoiled.loc[:3, "loss"] *= 1.5
+    fit = js.calibrate(js.forms.chinchilla, table, bootstrap=0)
+    scatter = 1.4826 * np.median(np.abs(fit.residuals))
+    assert float(fit.loss.delta) == pytest.approx(1.345 * scatter, rel=0.01)
+    again = js.calibrate(js.forms.chinchilla, table, bootstrap=0, loss=fit.loss)
+    assert again.objective == pytest.approx(fit.objective, rel=1e-9)
+    moved = {
+        name: abs(js.calibrate(js.forms.chinchilla, spoiled, bootstrap=0, **loss).values["beta"]
+                  - fit.values["beta"])
+        for name, loss in (("adaptive", {}), ("squares", {"loss": js.residuals.Squared()}))
+    }  # fmt: skip
+    assert moved["adaptive"] < moved["squares"] / 3
+
+
+def test_predictions_say_how_sure_and_how_far(fitted):
+    inside = {"n_parameters": np.asarray([1e8, 1e9]), "n_tokens": np.asarray([1e10, 1e10])}
+    outside = {"n_parameters": np.asarray([1e12]), "n_tokens": np.asarray([1e13])}
+    near, far = fitted.predict(**inside), fitted.predict(**outside)
+    assert near["decades_outside"].tolist() == [0.0, 0.0]
+    assert far["decades_outside"][0] == pytest.approx(2.0, abs=0.1)
+    for table in (near, far):
+        assert (table["new_low"] < table["loss_low"]).all()
+        assert (table["loss_low"] < table["loss"]).all()
+        assert (table["loss"] < table["loss_high"]).all()
+        assert (table["loss_high"] < table["new_high"]).all()
+    width = [np.log(t["loss_high"] / t["loss_low"]).iloc[0] for t in (near, far)]
+    assert width[1] > 3 * width[0]
+    new = np.log(near["new_high"] / near["new_low"])
+    scatter = np.ptp(np.nanquantile(fitted.residuals, [0.025, 0.975])) * np.sqrt(120 / 115)
+    means = np.log(near["loss_high"] / near["loss_low"])
+    assert new.tolist() == pytest.approx(np.hypot(scatter, means).tolist(), rel=0.1)
+    wide = fitted.predict(**inside, level=0.999)
+    assert (wide["loss_low"] < near["loss_low"]).all()
+
+
+def test_allocation_of_what_cannot_be_allocated(fitted):
+    made = js.analysis.allocate(fitted, [1e19, 1e21])
+    v = fitted.values
+    assert made.exponent.tolist() == pytest.approx(
+        [v["beta"] / (v["alpha"] + v["beta"])] * 2, rel=1e-6
+    )
+    assert list(made.table()["flop"]) == [1e19, 1e21]
+    x = np.geomspace(1, 1000, 20)
+    law = js.calibrate(
+        js.forms.power_law, pandas.DataFrame({"x": x, "loss": 1 + x**-0.5}), bootstrap=0
+    )
+    with pytest.raises(ValueError, match="`fit` must be one fit of a form of n_parameters and"):
+        js.analysis.allocate(law, 1e20)

@@ -1,0 +1,153 @@
+"""Parabolas of isoFLOP curves: their minima, the bias that they have, and their intervals."""
+
+import numpy as np
+import pandas
+import pytest
+from scipy.stats import binom
+
+import jaxscale as js
+from jaxscale.analysis import isoflop, isoflop_bias
+
+ALPHA, BETA, E, A, B = 0.34, 0.28, 1.69, 406.4, 410.7
+FLOP = np.geomspace(1e19, 1e21, 5)
+
+
+def _best(flop):
+    scale = (ALPHA * A / (BETA * B)) ** (1 / (ALPHA + BETA))
+    return scale * (flop / 6) ** (BETA / (ALPHA + BETA))
+
+
+WIDTH = float(np.log(16))
+
+
+def _runs(sigma=0.0, n=8, width=WIDTH, drift=0.0, seed=0):
+    """Runs evenly around the best size of every compute; `drift` moves their middle with ln C."""
+    rng, tables = np.random.default_rng(seed), []
+    for c in FLOP:
+        middle = np.log(_best(c)) + drift * np.log(c / FLOP[2])
+        size = np.exp(middle + np.linspace(-width / 2, width / 2, n))
+        tokens = c / 6 / size
+        loss = E + A * size**-ALPHA + B * tokens**-BETA
+        loss = loss * np.exp(sigma * rng.standard_normal(n))
+        tables.append(pandas.DataFrame({"n_parameters": size, "n_tokens": tokens, "loss": loss}))
+    return pandas.concat(tables)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.34, 0.28), (0.3, 0.6), (0.5, 0.5)])
+def test_the_bias_is_that_of_a_parabola_through_a_dense_curve(alpha, beta):
+    for width in (0.5, 3.0, 6.0):
+        for offset in (0.0, 0.7):
+            u = offset + width * ((np.arange(20_001) + 0.5) / 20_001 - 0.5)
+            c2, c1, _ = np.polyfit(u, np.exp(-alpha * u) / alpha + np.exp(beta * u) / beta, 2)
+            bias = float(isoflop_bias(alpha=alpha, beta=beta, width=width, offset=offset))
+            assert bias == pytest.approx(-c1 / 2 / c2, abs=1e-7)
+    narrow = isoflop_bias(alpha=alpha, beta=beta, width=0.1)
+    np.testing.assert_allclose(narrow, (alpha - beta) * 0.1**2 / 40, rtol=1e-3, atol=1e-12)
+    near = isoflop_bias(alpha=alpha, beta=beta, width=0.003, offset=0.003)
+    expected = (beta - alpha) * 0.003**2 * (1 / 2 - 1 / 40)
+    np.testing.assert_allclose(near, expected, rtol=0.02, atol=5e-9)
+    assert np.isnan(isoflop_bias(alpha=alpha, beta=np.asarray([-1.0, 0.0]), width=1.0)).all()
+
+
+def test_minima_have_the_bias_that_is_stated_and_their_exponent_has_none():
+    wide, n = np.log(64), 400
+    fitted = isoflop(_runs(n=n, width=wide), bootstrap=0)
+    shift = np.log(fitted.groups["n_parameters"] / _best(FLOP))
+    # n points with both ends are as wide as an even density over n / (n - 1) of the window
+    expected = float(isoflop_bias(alpha=ALPHA, beta=BETA, width=wide * n / (n - 1)))
+    assert abs(expected) > 0.02
+    np.testing.assert_allclose(shift, expected, rtol=2e-3)
+    assert fitted.a == pytest.approx(BETA / (ALPHA + BETA), abs=1e-6)
+    np.testing.assert_allclose(fitted.groups["offset"], -shift, rtol=1e-6)
+    np.testing.assert_allclose(fitted.groups["width"], wide)
+    drifting = isoflop(_runs(n=n, width=wide, drift=0.2), bootstrap=0)
+    assert abs(drifting.a - BETA / (ALPHA + BETA)) > 1e-4  # power: windows that drift
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return isoflop(_runs(0.003))
+
+
+def test_groups_are_those_of_the_computes(noisy):
+    np.testing.assert_allclose(noisy.groups["flop"], FLOP)
+    assert noisy.groups["n_runs"].tolist() == [8] * 5
+    by_number = isoflop(_runs(0.003), n_groups=5)
+    pandas.testing.assert_frame_equal(by_number.groups, noisy.groups)
+    nominal = _runs(0.003).assign(budget=np.repeat(FLOP, 8)).drop(columns="n_tokens")
+    by_column = isoflop(nominal, flop="budget")
+    np.testing.assert_allclose(by_column.groups["n_parameters"], noisy.groups["n_parameters"])
+    assert len(isoflop(_runs(0.003), n_groups=2).groups) == 2
+    twice = isoflop(_runs(0.003), flop_per_parameter_token=12.0)
+    np.testing.assert_allclose(twice.groups["flop"], 2 * FLOP)
+    np.testing.assert_allclose(twice.groups["n_tokens"], noisy.groups["n_tokens"])
+
+
+def test_the_power_law_is_that_of_the_minima(noisy):
+    low, high = noisy.interval
+    assert low < noisy.a < high
+    assert low < BETA / (ALPHA + BETA) < high
+    at = noisy.allocate(FLOP)
+    np.testing.assert_allclose(6 * at.best["n_parameters"] * at.best["n_tokens"], FLOP)
+    slope, height = np.polyfit(np.log(FLOP), np.log(noisy.groups["n_parameters"]), 1)
+    np.testing.assert_allclose(np.log(at.best["n_parameters"]), slope * np.log(FLOP) + height)
+    for name, values in at.best.items():
+        assert np.all((at.interval[name][0] < values) & (values < at.interval[name][1]))
+    far = noisy.allocate(1e24)
+    assert float(far.decades_outside) == pytest.approx(3.0)
+    assert set(at.table()) >= {"flop", "n_parameters_low", "n_tokens_high"}
+    assert f"C^{noisy.a:.3f}" in str(noisy.table())
+
+
+def test_intervals_cover_the_minimum_that_many_runs_would_have():
+    size = np.log(isoflop(_runs(0.0), bootstrap=0).groups["n_parameters"].to_numpy())
+    exponent, covered, short = BETA / (ALPHA + BETA), [], []
+    for seed in range(100):
+        fitted = isoflop(_runs(0.003, seed=seed), bootstrap=200)
+        ends = [np.log(fitted.groups[f"n_parameters_{end}"].to_numpy()) for end in ("low", "high")]
+        inside = (ends[0] < size) & (size < ends[1])
+        covered.append([*inside, fitted.interval[0] < exponent < fitted.interval[1]])
+        short.append(ends[0] + 0.4 * (ends[1] - ends[0]) < size)
+    share = np.mean(covered, axis=0)
+    assert np.all(share >= binom.ppf(1e-3 / 6, 100, 0.93) / 100)  # what is said for small groups
+    assert np.all(share <= 1.0)
+    assert np.mean(short) < 0.8  # power
+
+
+def test_a_group_without_a_minimum_inside_its_runs_is_counted():
+    runs = _runs(0.0)
+    flop = 6 * runs["n_parameters"] * runs["n_tokens"]
+    first = np.isclose(flop, FLOP[0])
+    below = runs["n_parameters"] < 0.9 * _best(FLOP[0])
+    cut = runs[~first | below]
+    fitted = isoflop(cut, bootstrap=100)
+    assert fitted.n_without == 1
+    assert fitted.groups["n_parameters"].isna().tolist() == [True, False, False, False, False]
+    assert "1 of 5 groups have no minimum" in str(fitted)
+    assert "–" in str(fitted.table())
+    few = isoflop(runs[~first | (runs["n_parameters"] == runs["n_parameters"].iloc[0])])
+    assert few.n_without == 1
+    assert fitted.a == pytest.approx(BETA / (ALPHA + BETA), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda r: r, {"flop": "budget"}, "`flop` must be one of"),
+        (lambda r: r.assign(loss=-1.0), {}, "`loss` must be positive"),
+        (lambda r: r[:3], {}, "`data` must hold a group of 4 runs"),
+        (lambda r: r, {"n_groups": 41}, "`n_groups` must not exceed"),
+        (lambda r: r, {"n_groups": 0}, "`n_groups`"),
+        (lambda r: r, {"level": 2.0}, "`level`"),
+    ],
+)
+def test_bad_arguments_are_named(change, options, message):
+    with pytest.raises(ValueError, match=message):
+        isoflop(change(_runs(0.0)), **options)
+
+
+def test_columns_have_the_names_of_the_file():
+    names = {"n_parameters": "N", "n_tokens": "D", "loss": "final"}
+    fitted = isoflop(_runs(0.0).rename(columns=names), columns=names, bootstrap=0)
+    assert js.analysis.isoflop(_runs(0.0), bootstrap=0).a == fitted.a
+    assert np.isnan(fitted.interval).all()
