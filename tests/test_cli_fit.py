@@ -114,7 +114,7 @@ def test_a_form_is_fitted_and_allocated(folder, capsys, monkeypatch):
         low, high = (float(end) for end in ends[name])
         row = written["optimal_allocation"][0]
         numbers = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
-        assert numbers == pytest.approx([value, low, high], rel=1e-6)
+        assert numbers == pytest.approx([float(value), low, high], rel=1e-6)
         assert f"1e+19 {name} {value:.4g} {low:.3g} to {high:.3g}" in output
     assert "1e+25 by" in output
     predicted = written["predictions"][0]

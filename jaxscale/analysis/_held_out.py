@@ -130,8 +130,8 @@ def held_out(
     - `options`: other arguments of `calibrate`, such as `bootstrap`: 0 takes intervals from the
       covariance, which a Huber loss of few runs does not have, and a third of the time.
 
-    **Returns** a `HeldOut`. With few runs its intervals hold too few: 91 % where 95 are said, of
-    25 runs and five parameters.
+    **Returns** a `HeldOut`. With few runs intervals hold too few: those of the covariance 91 %
+    where 95 are said, of 25 runs and five parameters.
 
     **Raises** `ValueError` for scales that leave no more runs than parameters, and as `calibrate`.
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(do not constrain|is 0 in|no interval|no standard)"
 )
 TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
-SQUARED = js.residuals.Squared()
+SQUARED = {"loss": js.residuals.Squared(), "bootstrap": 0}
 
 
 def _runs(sigma, seed=0, n_sizes=6):
@@ -27,7 +27,7 @@ def _runs(sigma, seed=0, n_sizes=6):
 
 @pytest.fixture(scope="module")
 def scored():
-    return held_out(js.forms.chinchilla, _runs(0.01), loss=SQUARED)
+    return held_out(js.forms.chinchilla, _runs(0.01), **SQUARED)
 
 
 def test_every_scale_is_predicted_by_a_fit_to_the_others(scored):
@@ -37,7 +37,7 @@ def test_every_scale_is_predicted_by_a_fit_to_the_others(scored):
     np.testing.assert_allclose(scored.scales["decades"] > 0, [1, 0, 0, 0, 0, 1])
     for size in (3e7, 1e10):
         away = ~np.isclose(runs["n_parameters"], size)
-        alone = js.calibrate(js.forms.chinchilla, runs[away], loss=SQUARED)
+        alone = js.calibrate(js.forms.chinchilla, runs[away], **SQUARED)
         own = scored.runs[np.isclose(scored.runs["n_parameters"], size)]
         sizes = own["n_parameters"].to_numpy(), own["n_tokens"].to_numpy()
         expected = np.log(np.asarray(js.forms.chinchilla(*sizes, **alone.values)) / own["loss"])
@@ -51,10 +51,10 @@ def test_every_scale_is_predicted_by_a_fit_to_the_others(scored):
 
 def test_errors_of_a_true_form_vanish_with_the_noise_and_those_of_a_wrong_one_do_not():
     exact = _runs(0.0)
-    assert held_out(js.forms.chinchilla, exact, loss=SQUARED).rms < 1e-5
-    assert rolled_out(js.forms.chinchilla, exact, loss=SQUARED).rms < 1e-4
+    assert held_out(js.forms.chinchilla, exact, **SQUARED).rms < 1e-5
+    assert rolled_out(js.forms.chinchilla, exact, **SQUARED).rms < 1e-4
     alone = js.Formula(js.forms.chinchilla, {"B": 0.0, "beta": 1.0})  # power: no term of tokens
-    wrong = held_out(alone, exact, loss=SQUARED)
+    wrong = held_out(alone, exact, **SQUARED)
     assert wrong.rms > 0.05
     assert np.sqrt(np.mean(wrong.in_sample**2)) > 0.05
 
@@ -63,30 +63,30 @@ def test_intervals_of_new_runs_hold_as_many_as_they_say():
     inside = []
     for seed in range(8):
         inside += (
-            held_out(js.forms.chinchilla, _runs(0.01, seed), loss=SQUARED).runs["inside"].tolist()
+            held_out(js.forms.chinchilla, _runs(0.01, seed), **SQUARED).runs["inside"].tolist()
         )
     n = len(inside)
     assert n == 240
     # runs of one scale share a fit, so that 48 of them are independent at least
     assert binom.ppf(1e-3, 48, 0.95) / 48 < np.mean(inside) <= 1.0
-    narrow = held_out(js.forms.chinchilla, _runs(0.01), loss=SQUARED, level=0.3)
+    narrow = held_out(js.forms.chinchilla, _runs(0.01), **SQUARED, level=0.3)
     assert narrow.coverage < 0.6  # power
 
 
 def test_rolling_out_predicts_the_scales_above():
     runs = _runs(0.005)
-    scored = rolled_out(js.forms.chinchilla, runs, "n_parameters", ahead=2, loss=SQUARED)
+    scored = rolled_out(js.forms.chinchilla, runs, "n_parameters", ahead=2, **SQUARED)
     assert scored.scales["fold"].tolist() == [0, 0, 1, 1, 2]
     distances = np.log10(scored.scales["n_parameters"] / scored.scales["fitted_to"])
     np.testing.assert_allclose(scored.scales["decades"], distances, rtol=1e-6)
     assert (scored.runs["decades"] > 0.4).all()
     lower = runs[runs["n_parameters"] < 4e8]
-    alone = js.calibrate(js.forms.chinchilla, lower, loss=SQUARED)
+    alone = js.calibrate(js.forms.chinchilla, lower, **SQUARED)
     first = scored.runs[scored.runs["fold"] == 0]
     sizes = first["n_parameters"].to_numpy(), first["n_tokens"].to_numpy()
     expected = np.asarray(js.forms.chinchilla(*sizes, **alone.values))
     np.testing.assert_allclose(first["predicted"], expected, rtol=1e-4)
-    by_compute = rolled_out(js.forms.chinchilla, runs, "compute", n_bins=5, loss=SQUARED)
+    by_compute = rolled_out(js.forms.chinchilla, runs, "compute", n_bins=5, **SQUARED)
     assert by_compute.by == "compute"
     assert by_compute.runs["fold"].nunique() == 2
 
