@@ -1,8 +1,9 @@
 """The superposition atlas on the site, from the stores of `jaxscale reproduce atlas`.
 
 `python docs/site_atlas.py FOLDER [SCALE]` reduces what FOLDER holds (scale `paper` by default; of
-an interrupted run the setups that have ended) to `benchmarks/results/papers/atlas/map.nc`, and
-draws its figures; without arguments, they are drawn again. The page is made from these files: it
+an interrupted run the setups that have ended) to `benchmarks/results/papers/atlas/map.nc`, keeps
+the setups of that scale that are there and not in FOLDER, and draws its figures; without arguments,
+they are drawn again. The page is made from these files: it
 computes claims and verdicts.
 """
 
@@ -36,8 +37,16 @@ def ended(folder: Path, scale: str) -> Iterator[tuple[str, xarray.Dataset]]:
 
 
 def reduce(folder: Path, scale: str) -> None:
-    """Write the reduced atlas."""
+    """Write the reduced atlas: setups of FOLDER, and those that were reduced before."""
     atlas = measure_atlas(dict(ended(folder, scale)))
+    before = read_atlas(REDUCED) if REDUCED.exists() else None
+    if before is not None and before.attrs["scale"] == scale:
+        new = set(atlas["setup"].values.tolist())
+        kept = [name for name in before["setup"].values.tolist() if name not in new]
+        both = [before.sel(setup=kept), atlas]
+        atlas = xarray.concat(both, "setup", join="outer", combine_attrs="override")
+    order = [name for name in builders(scale) if name in atlas["setup"].values]
+    atlas = atlas.sel(setup=order)
     planned = [name for name in builders(scale) if not name.endswith("-control")]
     atlas.attrs |= {"scale": scale, "n_setups": len(planned)}
     write_atlas(atlas, REDUCED)

@@ -1,13 +1,10 @@
 """What the guides in docs/ show is executed, and prints what they show."""
 
-import json
 import re
 import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas
 import pytest
 from blocks import blocks, execute
 
@@ -95,21 +92,6 @@ def test_fitting(folder, capsys, monkeypatch):
     (line,) = re.findall(r"^jaxscale (fit curves.*)$", FITTING, re.M)
     assert call(monkeypatch, line) == 0
     assert "frequency_exp" in capsys.readouterr().out
-    (line,) = re.findall(r"^jaxscale (surface .*)$", FITTING, re.M)
+    (line,) = re.findall(r"^jaxscale (fit llm.*)$", FITTING, re.M)
     assert call(monkeypatch, line) == 0  # of the file that the page has written
     assert f"1e+21 n_tokens {best['n_tokens']:.4g}" in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.slow
-def test_fitting_a_surface_from_the_shell(folder, monkeypatch):
-    rng = np.random.default_rng(0)
-    n, d = 10 ** rng.uniform(7.5, 10, 100), 10 ** rng.uniform(9, 11, 100)
-    clean = js.analysis.loss_surface(n, d, E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
-    runs = np.asarray(clean) * np.exp(0.01 * rng.standard_normal(100))
-    table = pandas.DataFrame({"parameters": n, "tokens": d, "loss": runs})
-    table.to_csv("llm.csv", index=False)
-    (line,) = re.findall(r"^jaxscale (fit llm.*)$", FITTING, re.M)
-    assert call(monkeypatch, line) == 0
-    written = json.loads((folder / "llm-fit.json").read_text())
-    (alpha,) = [row for row in written["parameters"] if row["parameter"] == "alpha"]
-    assert alpha["value"] == pytest.approx(0.35, abs=0.05)

@@ -1,7 +1,10 @@
 """Analysis of results: exponents, simulation against theory, calibration, claims."""
 
 from jaxscale.analysis import forms as forms
-from jaxscale.analysis._allocation import Allocation as Allocation, allocate as allocate
+from jaxscale.analysis._allocation import (
+    OptimalAllocation as OptimalAllocation,
+    allocate as allocate,
+)
 from jaxscale.analysis._calibrate import calibrate as calibrate
 from jaxscale.analysis._calibration import Calibration as Calibration
 from jaxscale.analysis._claim import (

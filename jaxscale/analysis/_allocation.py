@@ -25,7 +25,7 @@ HALVINGS = 45  # of the interval that the last look leaves, by the sign of the s
 
 
 @dataclasses.dataclass(frozen=True)
-class Allocation:
+class OptimalAllocation:
     """Best parameters and tokens of each number of operations, with intervals.
 
     - `flop`: C, of any shape.
@@ -70,7 +70,7 @@ def allocate(
     level: float = 0.95,
     flop_per_parameter_token: float = FLOP_PER_PARAMETER_TOKEN,
     **others: Any,
-) -> Allocation:
+) -> OptimalAllocation:
     r"""Best parameters and tokens for a number of operations, with intervals.
 
     $$N^*(C) = \arg\min_N L\Bigl(N, \frac{C}{c N}\Bigr), \qquad D^* = \frac{C}{c N^*}$$
@@ -85,7 +85,7 @@ def allocate(
     - `flop_per_parameter_token`: c.
     - `others`: values of the other inputs of the form, such as the label of a group.
 
-    **Returns** an `Allocation`.
+    **Returns** an `OptimalAllocation`.
 
     **Raises** `ValueError` for a fit of anything else, operations that are not positive, and
     a level outside (0, 1).
@@ -115,7 +115,7 @@ def allocate(
         refits = _optimum(fit, fit.bootstrap, apart, others)
         derived = {**{n: v[:, 1] for n, v in refits.items()}, "": _slope(refits["n_parameters"], 1)}
         ends = {n: fit.drawn.ends(v, level) for n, v in derived.items()}
-    return Allocation(c, best, ends, exponent, ends.pop(""), level, _outside(fit, products))
+    return OptimalAllocation(c, best, ends, exponent, ends.pop(""), level, _outside(fit, products))
 
 
 def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:

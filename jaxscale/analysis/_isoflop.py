@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Float, Int
 
 from jaxscale._table import Column, Table
 from jaxscale._text import counted
-from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, Allocation, check_flop
+from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, OptimalAllocation, check_flop
 from jaxscale.analysis._data import Data, as_table, require_numbers
 from jaxscale.analysis._diagnostics import check_bootstrap, check_count
 from jaxscale.analysis._intervals import check_level
@@ -54,12 +54,12 @@ class IsoFlop:
         """Groups without a minimum inside their runs."""
         return int(np.isnan(self.groups[SIZE].to_numpy()).sum())
 
-    def allocate(self, flop: Float[ArrayLike, "..."]) -> Allocation:
+    def allocate(self, flop: Float[ArrayLike, "..."]) -> OptimalAllocation:
         """Best parameters and tokens on the power law through the minima, with intervals.
 
         **Arguments:** `flop`, C, positive, of any shape.
 
-        **Returns:** an `Allocation`, without a loss.
+        **Returns:** an `OptimalAllocation`, without a loss.
 
         **Raises:** `ValueError` for operations that are not positive.
         """
@@ -75,7 +75,7 @@ class IsoFlop:
         own = np.log10(self.groups["flop"].to_numpy())
         outside = np.maximum(own.min() - x / np.log(10), x / np.log(10) - own.max())
         exponent, *exponent_ends = (np.full(c.shape, v) for v in (self.a, *self.interval))
-        return Allocation(
+        return OptimalAllocation(
             c, best, interval, exponent, (exponent_ends[0], exponent_ends[1]), self.level,
             np.asarray(np.maximum(outside, 0.0)),
         )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from jaxscale._text import unknown
-from jaxscale.analysis._allocation import Allocation, allocate
+from jaxscale.analysis._allocation import OptimalAllocation, allocate
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import Data, as_numbers, as_table, refuse
@@ -146,7 +146,7 @@ class LossSurface:
         _ = self.bootstrap  # raises without one
         return self._allocated(flop, level).interval
 
-    def _allocated(self, flop: Any, level: float = 0.95) -> Allocation:
+    def _allocated(self, flop: Any, level: float = 0.95) -> OptimalAllocation:
         return allocate(self.fit, flop, level=level)
 
     def to_dict(self, flop: ArrayLike | Sequence[float] = ()) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def profile(
 ) -> tuple[Any, Any]:
     r"""Profile interval of a parameter: where the objective, all others refitted, stays low.
 
-    $$\Bigl\{\theta : S(\theta) - S(\hat\theta) \le
-      t^2_{(1 + \text{level}) / 2,\, n - p}\, s^2 \Bigr\}, \qquad
+    $$S(\theta) - S(\hat\theta) \le
+      t^2_{(1 + \text{level}) / 2,\, n - p}\, s^2, \qquad
       S(\theta) = \min_{\text{others}} 2 \sum_i w_i \rho(r_i)$$
 
     with $s^2 = S(\hat\theta) / (n - p)$ of squares, and

@@ -14,7 +14,7 @@ from jaxscale._text import choices, counted, number, unknown
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
-    Allocation,
+    OptimalAllocation,
     allocate,
     check_flop,
 )
@@ -157,7 +157,7 @@ class FormFile:
             tables.append(dataclasses.replace(own, title="Held out", note=note))
         return tables
 
-    def _allocation(self, best: Allocation) -> Table:
+    def _allocation(self, best: OptimalAllocation) -> Table:
         rows = []
         for i, c in enumerate(self.flop):
             for name, values in best.best.items():
@@ -206,12 +206,12 @@ class FormFile:
 
     @functools.cached_property
     def isoflop(self) -> IsoFlop | None:
-        """Parabolas of the runs of each compute; None without an exponent of their minima."""
+        """Parabolas of the runs of each compute; None for under three minima."""
         try:
             made = isoflop(self.runs)
         except ValueError:
             return None
-        return made if np.isfinite(made.a) else None
+        return made if np.isfinite(made.interval).all() else None
 
     def _isoflop_figure(self) -> "matplotlib.figure.Figure":
         assert self.isoflop is not None

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.analysis._allocation import Allocation
+from jaxscale.analysis._allocation import OptimalAllocation
 from jaxscale.analysis._isoflop import IsoFlop
 from jaxscale.report._figures import (
     BELOW,
@@ -50,7 +50,7 @@ def isoflop_figure(isoflop: IsoFlop) -> "matplotlib.figure.Figure":
     return figure
 
 
-def allocation_figure(allocation: Allocation) -> "matplotlib.figure.Figure":
+def allocation_figure(allocation: OptimalAllocation) -> "matplotlib.figure.Figure":
     """Draw the best parameters and tokens over the compute, with bands.
 
     **Arguments:** what `js.analysis.allocate` or `IsoFlop.allocate` returns, of several numbers of
@@ -70,7 +70,7 @@ def allocation_figure(allocation: Allocation) -> "matplotlib.figure.Figure":
     return figure
 
 
-def _edges(allocation: Allocation) -> list[float]:
+def _edges(allocation: OptimalAllocation) -> list[float]:
     """Computes inside of the runs next to those outside."""
     c, order = allocation.flop.ravel(), np.argsort(allocation.flop.ravel())
     outside = allocation.decades_outside.ravel()[order] > 0
@@ -105,7 +105,7 @@ def _curves(axes: "matplotlib.axes.Axes", isoflop: IsoFlop) -> None:
     label_ends(axes, ends)
 
 
-def _allocated(axes: "matplotlib.axes.Axes", allocation: Allocation) -> None:
+def _allocated(axes: "matplotlib.axes.Axes", allocation: OptimalAllocation) -> None:
     """Lines of the best N and D with their bands."""
     order = np.argsort(allocation.flop.ravel())
     c = allocation.flop.ravel()[order]
@@ -116,7 +116,7 @@ def _allocated(axes: "matplotlib.axes.Axes", allocation: Allocation) -> None:
         axes.fill_between(c, low, high, color=color, alpha=0.2, lw=0)
 
 
-def _ends(allocation: Allocation) -> list[tuple[float, float, str, str]]:
+def _ends(allocation: OptimalAllocation) -> list[tuple[float, float, str, str]]:
     """Names at the largest compute."""
     last = int(np.argmax(allocation.flop.ravel()))
     at = float(allocation.flop.ravel()[last])
