@@ -177,7 +177,8 @@ def form(
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> Array:
             bound = inspect.signature(function).bind(*args, **kwargs).arguments
-            return compiled(**dict(zip(bound, as_floats(*bound.values()), strict=True)))
+            arrays = as_floats(*map(jnp.asarray, bound.values()))
+            return compiled(**dict(zip(bound, arrays, strict=True)))
 
         own_parameters = {n: parameters[n] for n in own}
         made = Form(called, own_parameters, loss or AdaptiveHuber(), reference, result)
