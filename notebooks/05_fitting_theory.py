@@ -113,7 +113,7 @@ plain = js.calibrate(law, path, **options)
 robust = js.calibrate(
     law, path, loss=js.residuals.Huber(delta=0.05), bootstrap=100, resample="run", **options
 )
-covariance, resampled = robust.interval(), robust.bootstrap_interval()
+covariance, resampled = robust.covariance_interval(), robust.interval()
 print("            truth   squares   Huber   95 %, covariance    95 %, runs resampled")
 for name, true in (("floor", 0.5), ("prefactor", 3.0), ("exponent", 0.45)):
     print(
@@ -131,11 +131,11 @@ print("starts, Huber:", ", ".join(robust.starts.status))
 #
 # Keep only the small data sets of the file. With fewer of them the curve hardly bends, and a
 # smaller exponent with a lower floor fits as well. `js.calibrate` measures this by the condition
-# number of the problem, and warns where it cannot tell parameters apart, naming them. Here we catch
-# the warnings to print them.
+# number of the problem, and warns where it cannot tell parameters apart, naming them; fewer sizes
+# than parameters are refused. Here we catch the warnings to print them.
 
 # %%
-for largest in (400, 200):
+for largest in (1600, 400):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         few = table[table.samples <= largest]
@@ -156,7 +156,7 @@ for largest in (400, 200):
 # ## The loss surface of language models
 #
 # `js.fit_loss_surface` fits the five numbers of $L(N, D)$ to training runs: Huber's loss on the
-# logarithm, a grid of starts, and a bootstrap whose every resample is fitted again. Seventy-two
+# logarithm, starts of its own, and a bootstrap whose every resample is fitted again. Seventy-two
 # runs are made from $E = 1.8$, $A = 480$, $B = 2100$, $\alpha = 0.35$, $\beta = 0.37$ with 3 % of
 # scatter, and three of them are spoiled.
 

@@ -34,7 +34,7 @@ class OptimalAllocation:
     - `interval`: their low and high ends by name; NaN without resamples.
     - `exponent`, `exponent_interval`: of N* in C, d ln N* / d ln C.
     - `level`: of the intervals.
-    - `decades_outside`: how far C lies outside of the runs that were fitted, in decades; 0 inside.
+    - `decades_outside`: how far C, N* or D* lies outside of the runs that were fitted, in decades.
     """
 
     flop: np.ndarray
@@ -115,7 +115,8 @@ def allocate(
         refits = _optimum(fit, fit.bootstrap, apart, others)
         derived = {**{n: v[:, 1] for n, v in refits.items()}, "": _slope(refits["n_parameters"], 1)}
         ends = {n: fit.drawn.ends(v, level) for n, v in derived.items()}
-    return OptimalAllocation(c, best, ends, exponent, ends.pop(""), level, _outside(fit, products))
+    far = _outside(fit, products, best)
+    return OptimalAllocation(c, best, ends, exponent, ends.pop(""), level, far)
 
 
 def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
@@ -188,8 +189,17 @@ def _minimiser(static: Any) -> Any:
     return jax.jit(jax.vmap(one, (None, None, 0, 0)))
 
 
-def _outside(fit: Calibration, products: np.ndarray) -> np.ndarray:
-    """Decades between C and the runs."""
-    run = np.log10(fit.inputs["n_parameters"] * fit.inputs["n_tokens"])
-    x = np.log10(products)
-    return np.asarray(np.maximum(np.maximum(run.min() - x, x - run.max()), 0.0))
+def _outside(
+    fit: Calibration, products: np.ndarray, best: Mapping[str, np.ndarray]
+) -> Float[np.ndarray, "..."]:
+    """Decades between the runs and C, N* or D*, whichever is farthest."""
+    runs = {n: fit.inputs[n] for n in SIZES}
+    places = {n: best[n] for n in SIZES} | {"": products}
+    runs[""] = runs["n_parameters"] * runs["n_tokens"]
+    most = np.zeros(products.shape)
+    for name, run in runs.items():
+        low, high = np.log10(run.min()), np.log10(run.max())
+        with np.errstate(all="ignore"):
+            x = np.log10(places[name])
+        most = np.asarray(np.fmax(most, np.fmax(low - x, x - high)))
+    return most

@@ -50,6 +50,7 @@ from jaxscale.sweep._grid import Grid
 STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 4  # of the delta of an adaptive loss
 SEED, POINTS = "seed", "points"
+SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
@@ -151,7 +152,8 @@ def calibrate(
         )
     kinds = residuals_of(data_sets, residual)
     parameters = [form.parameters[n] for n in free] if form else []
-    limits = bounds_of(free, data_sets, parameters, bounds or {})
+    unset = source.unset if isinstance(source, Formula) else ()
+    limits = bounds_of(free, data_sets, parameters, bounds or {}, unset)
     points, scales, n_left_out = scaled_data(data_sets, kinds)
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
@@ -176,7 +178,8 @@ def calibrate(
             again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
             groups = np.sum(expand.points_by_group > 0, axis=1)
             pick = slice(None) if each else 0
-            drawn = Resamples(again[pick], of, groups[pick], n_blocks)
+            told = np.asarray(result.condition < SINGULAR)
+            drawn = Resamples(again[pick], of, groups[pick], n_blocks, told[pick])
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal
             else:
@@ -256,7 +259,8 @@ def _starts(
 ) -> tuple[np.ndarray, int]:
     """Coordinates of starts of every data set, and how many of them were given."""
     if parameters and isinstance(source, Formula) and set(free) <= set(source.unset):
-        return form_starts(expand, parameters, only_observable(data.data)), 0
+        usable = np.where(expand.data.weight > 0, only_observable(data.data), np.nan)
+        return form_starts(expand, parameters, usable), 0
     z = expand.problem.by_parameter("unconstrain", data.start[None])
     starts = np.concatenate([z, least_squares.candidates(expand.problem.bounds, z[0])])
     return np.broadcast_to(starts, (len(expand.data.target), *starts.shape)), 1

@@ -36,8 +36,12 @@ def bounds_of(
     data: FitData,
     parameters: Sequence[Parameter],
     bounds: Mapping[str, AbstractBound],
+    unset: Sequence[str],
 ) -> tuple[AbstractBound, ...]:
-    """What confines each parameter: user, form or system, else the sign of its start."""
+    """What confines each parameter: user, form or system, else the sign of its start.
+
+    Parameters of a form that are `unset` have no start of the user's.
+    """
     for name, bound in bounds.items():
         if name not in free:
             hint = choices(name, free)
@@ -54,7 +58,7 @@ def bounds_of(
             limits[name] = NotNegative(zero=np.asarray(ZERO_FLOOR * lowest))
     limits |= bounds
     for name, value in start.items():
-        if not limits[name].contains(value):
+        if name not in unset and not limits[name].contains(value):
             raise ValueError(f"`{name}` must start inside {limits[name]!r}, got {value:g}.")
     return tuple(limits[name] for name in free)
 

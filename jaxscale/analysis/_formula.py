@@ -152,7 +152,10 @@ class Formula:
         require_columns(table, aside)
         start = self.start(free)
         table = as_numbers(table, [self.result, *inputs])
-        n_rows, table = len(table), table.dropna(subset=[self.result, *inputs, *aside])
+        n_rows = len(table)
+        infinite = [np.isinf(table[n]) for n in inputs if table[n].dtype.kind == "f"]
+        finite: Any = table[~np.any([*infinite, np.zeros(n_rows, bool)], axis=0)]
+        table = finite.dropna(subset=[self.result, *inputs, *aside])
         if not len(table):
             named = ", ".join((self.result, *inputs))
             raise ValueError(f"`data` has no complete row of {named}.")

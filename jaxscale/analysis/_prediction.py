@@ -22,12 +22,26 @@ def predicted(
 ) -> "pandas.DataFrame":
     """The table that `Calibration.predict` returns for a formula; `fit` is the calibration."""
     check_level(level)
+    inputs = _columns(formula, inputs)
     values = fit.values
     if fit.each is None:
         return _one(fit, formula, 0, values, inputs, level)
     rows = [{n: values[n][i] for n in fit.free} for i in range(len(fit.labels))]
     tables = [_one(fit, formula, i, row, inputs, level) for i, row in enumerate(rows)]
     return formula.joined(tables, fit.each, fit.labels)
+
+
+def _columns(formula: Formula, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Inputs as vectors of one length; refuse others with a `ValueError`."""
+    for name in formula.inputs:
+        if name not in inputs:
+            raise ValueError(f"`{name}` must be given: {formula.name} depends on it.")
+    vectors = {n: np.atleast_1d(np.asarray(x)) for n, x in inputs.items()}
+    try:
+        return dict(zip(vectors, np.broadcast_arrays(*vectors.values()), strict=True))
+    except ValueError:
+        sizes = ", ".join(f"{n} {x.shape}" for n, x in vectors.items())
+        raise ValueError(f"`inputs` must have shapes that broadcast, got {sizes}.") from None
 
 
 def _one(
@@ -49,7 +63,9 @@ def _one(
             curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
         curves = np.broadcast_to(curves, (len(curves), size))
         ends[result] = _ends(fit, i, curves, level)
-        ends["new"] = _ends(fit, i, _with_noise(fit, i, curves, level), level)
+        low, high = _ends(fit, i, _with_noise(fit, i, curves, level), level)
+        # refits far out scatter more than their own percentiles resolve
+        ends["new"] = np.stack([np.fmin(low, ends[result][0]), np.fmax(high, ends[result][1])])
     named = {f"{k}_{end}": v[j] for k, v in ends.items() for j, end in enumerate(("low", "high"))}
     sizes = {n: x for n, x in columns.items() if n not in formula.labels}
     return table.assign(**named, decades_outside=_outside(fit, i, sizes))

@@ -28,12 +28,15 @@ class Resamples:
     - `n_groups`: how many of them there are, shape `(...)`.
     - `n_blocks`: of equal length that follow one another along b: fits of the same resamples in
       different ways. An interval holds what any of them says.
+    - `constrained`: whether the data tell the parameters apart, shape `(...)`: refits of others end
+      where they started, which says nothing of how far they could go.
     """
 
     z: Float[np.ndarray, "*n b p"]
     of: str
     n_groups: Any
     n_blocks: int = 1
+    constrained: Any = True
 
     @property
     def n(self) -> int:
@@ -69,7 +72,7 @@ class Resamples:
     @property
     def usable(self) -> np.ndarray:
         """Whether a data set has an interval, shape `(...)`."""
-        enough = np.asarray(self.n_groups >= self.needed)
+        enough = np.asarray(self.n_groups >= self.needed) & np.asarray(self.constrained)
         return np.asarray(enough & (self._lost.mean(axis=-1) <= LOST_REFUSES))
 
     @property
@@ -83,9 +86,11 @@ class Resamples:
 
     def of_set(self, i: int) -> "Resamples":
         """Those of the data set number `i`."""
-        several = self.z.ndim == 3
-        return (
-            dataclasses.replace(self, z=self.z[i], n_groups=self.n_groups[i]) if several else self
+        if self.z.ndim < 3:
+            return self
+        constrained = np.broadcast_to(self.constrained, np.shape(self.n_groups))[i]
+        return dataclasses.replace(
+            self, z=self.z[i], n_groups=self.n_groups[i], constrained=constrained
         )
 
     def warn(self) -> None:
@@ -99,7 +104,14 @@ class Resamples:
                 f"resampled; take {self.needed} or more",
                 stacklevel=4,
             )
-        share = np.where(self.n_groups < self.needed, 0.0, self._lost.mean(axis=-1))
+        loose = int(np.sum(~np.asarray(self.constrained)))
+        if loose and not few:
+            warnings.warn(
+                f"{loose} of {of}: no interval, for the data do not constrain all parameters: fix "
+                "one", stacklevel=4,
+            )  # fmt: skip
+        silent = (self.n_groups < self.needed) | ~np.asarray(self.constrained)
+        share = np.where(silent, 0.0, self._lost.mean(axis=-1))
         if np.max(share) > LOST_WARNS:
             refused = int(np.sum(share > LOST_REFUSES))
             end = f"; no interval for {refused} of {of}, see `max_lost`" if refused else ""
@@ -136,9 +148,10 @@ class Resamples:
         n = np.asarray(self.n_groups, float)
         shape = (*np.shape(self._lost)[:-1],)
         low, high = (np.full((*shape, *np.shape(values)[len(shape) + 1 :]), math.nan) for _ in "lh")
+        constrained = np.broadcast_to(self.constrained, shape)
         for i in np.ndindex(shape):
             lost = self._lost[i].mean() > max_lost
-            if lost or n[i] < self.needed:
+            if lost or n[i] < self.needed or not constrained[i]:
                 continue
             tail = ndtr(-stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1)))
             blocks = np.split(np.asarray(values[i]), self.n_blocks)

@@ -7,8 +7,10 @@ from jaxtyping import Float
 
 from jaxscale.analysis._expansion import Expansion
 from jaxscale.analysis._form import Parameter, nonlinear_places
+from jaxscale.analysis.bounds import Between
 
 FLOORS = (0.3, 0.6, 0.8, 0.95)  # as a share of the lowest value
+EDGE = 0.05  # of an interval, outside of which nothing starts
 LEAST = 1e-3  # of what a prefactor or floor starts at, in units of the data
 
 
@@ -45,7 +47,13 @@ def form_starts(
         values = np.ones((len(places := nonlinear_places(curved, own)), len(parameters)))
         values[:, ~linear] = places
         theory, jacobian = expand.evaluate(values, np.full(len(values), i))
-        starts.append(_completed(values, theory, jacobian, y, linear, floor))
+        completed = _completed(values, theory, jacobian, y, linear, floor)
+        for k, bound in enumerate(expand.problem.bounds):
+            if isinstance(bound, Between):
+                low, high = float(bound.low), float(bound.high)
+                margin = EDGE * (high - low)
+                completed[:, k] = np.clip(completed[:, k], low + margin, high - margin)
+        starts.append(completed)
     with np.errstate(all="ignore"):
         return np.stack([expand.problem.by_parameter("unconstrain", s) for s in starts])
 

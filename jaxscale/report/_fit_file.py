@@ -157,8 +157,8 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
 def _fit_store(request: Request) -> Fit:
     if not Path(request.data).is_dir():
         raise ValueError(
-            "`theory` must name a theory function for a table, got none; only the store of a "
-            f"sweep has a theory of its own, and {request.data!r} is not a store."
+            "`theory` must name a theory function for a table, or `form` a form; only the store of "
+            f"a sweep has a theory of its own, and {request.data!r} is not a store."
         )
     if request.x or request.fix:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")

@@ -94,6 +94,10 @@ class FormFile:
         """
         formula = Formula(form.function, dict(fixed or {}))
         flop, places = _parsed(formula, at)
+        if flop and options.get("each") is not None:
+            raise ValueError(
+                f"`at` allocates one fit, got each={options['each']!r}: select one with --where."
+            )
         for name in (*formula.inputs, formula.result):
             if name not in table:
                 option = "--y COLUMN" if name == formula.result else f"--x {name}=COLUMN"
@@ -123,9 +127,8 @@ class FormFile:
         own = {n: options[n] for n in ("loss", "residual", "bounds", "weights") if n in options}
         names = (*self.formula.inputs, self.formula.result)
         return held_out(
-            self.formula, self.runs, by, n_bins=SCALES, columns={n: n for n in names},
-            bootstrap=0, **own,
-        )  # fmt: skip
+            self.formula, self.runs, by, n_bins=SCALES, columns={n: n for n in names}, **own
+        )
 
     @property
     def formula(self) -> Formula:
@@ -174,10 +177,14 @@ class FormFile:
         return Table("Best allocation of C = 6 N D", note, header, rows)
 
     def _predictions(self) -> Table:
-        y = self.formula.result
+        y, each = self.formula.result, self.fit.each
+
+        def label(row: Mapping[Any, Any]) -> list[str]:
+            return [] if each is None else [f"{each}={row[each]}"]
+
         rows = [
             (
-                ", ".join(f"{n}={row[n]:g}" for n in self.formula.inputs),
+                ", ".join([*label(row), *(f"{n}={row[n]:g}" for n in self.formula.inputs)]),
                 number(row[y], ".5g"),
                 _ends(row[f"{y}_low"], row[f"{y}_high"]),
                 _ends(row["new_low"], row["new_high"]),

@@ -246,7 +246,7 @@ def test_results_of_runs_are_fitted_without_options():
         js.Grid(js.replace(model, "spectrum_exponent", 1.3), grid.axes),
         js.run(grid, progress=False), ["spectrum_exponent"], bootstrap=40, resample="seed",
     )  # fmt: skip
-    low, high = spectrum.bootstrap_interval()["spectrum_exponent"]
+    low, high = spectrum.interval()["spectrum_exponent"]
     assert 0.9 < low < high < 1.2
 
 
