@@ -1,7 +1,7 @@
 """The best parameters and tokens for a number of operations, of any form of both."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -65,7 +65,7 @@ class OptimalAllocation:
 
 def allocate(
     fit: Calibration,
-    flop: Float[ArrayLike, "..."],
+    flop: Float[ArrayLike, "..."] | Sequence[float],
     *,
     level: float = 0.95,
     flop_per_parameter_token: float = FLOP_PER_PARAMETER_TOKEN,

@@ -178,8 +178,8 @@ def calibrate(
             again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
             groups = np.sum(expand.points_by_group > 0, axis=1)
             pick = slice(None) if each else 0
-            told = np.asarray(result.condition < SINGULAR)
-            drawn = Resamples(again[pick], of, groups[pick], n_blocks, told[pick])
+            separate = np.asarray(result.condition < SINGULAR)
+            drawn = Resamples(again[pick], of, groups[pick], n_blocks, separate[pick])
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal
             else:

@@ -115,7 +115,9 @@ class LossSurface:
         with jax.enable_x64(True):
             return np.asarray(chinchilla(n, d, **self.values))
 
-    def optimal_allocation(self, flop: Float[ArrayLike, "..."]) -> dict[str, np.ndarray]:
+    def optimal_allocation(
+        self, flop: Float[ArrayLike, "..."] | Sequence[float]
+    ) -> dict[str, np.ndarray]:
         r"""Best parameters, tokens and loss for a number of operations `C = 6 N D`.
 
         $$\min_{N} L\Bigl(N, \frac{C}{6 N}\Bigr)$$
@@ -131,7 +133,7 @@ class LossSurface:
         return self._allocated(flop).best
 
     def allocation_interval(
-        self, flop: Float[ArrayLike, "..."], level: float = 0.95
+        self, flop: Float[ArrayLike, "..."] | Sequence[float], level: float = 0.95
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Intervals of `optimal_allocation`: every resample has an optimum of its own.
 
