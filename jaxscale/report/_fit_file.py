@@ -113,7 +113,9 @@ def fit_form(request: Request) -> FormFile:
     require_file("data", Path(request.data))
     fixed = {name: parse_value(text) for name, text in pairs("fix", request.fix)}
     formula = Formula(form.function, fixed)
-    columns = _columns(formula, request.x) | ({} if request.y is None else {formula.result: request.y})
+    columns = _columns(formula, request.x) | (
+        {} if request.y is None else {formula.result: request.y}
+    )
     formula.check_columns(columns)
     table = selected_rows(as_table(request.data, columns), request.where)
     return FormFile.make(form, table, request.at, fixed, **request.options)
