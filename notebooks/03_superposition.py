@@ -243,19 +243,19 @@ for setup in atlas.setup.values:
             )
 
 # %% [markdown]
-# No window was picked: an exponent that only passes through 1 is near it in few of the windows.
-# Of the seven setups that were named before the run, none is at 1 for all data in half of its
-# windows, nor is any of the 51 setups of the whole map at any crowding. The page *The superposition atlas* of the documentation shows the map with its
-# verdicts.
+# No window was picked: an exponent that only passes through 1 is near it in few of the windows. Of
+# the seven setups that were named before the run, none is at 1 for all data in half of its windows,
+# nor is any of the 51 setups of the whole map at any crowding. The page *The superposition atlas*
+# of the documentation shows the map with its verdicts.
 #
 # **What we may say.** Superposition makes exponents more alike in a third of the setups and
-# crowdings, but "about 1 whatever the data" is what none of them has over two decades of steps. Where
-# interference dominates (many features per dimension, a start that holds the signal, biases with
-# a rate of their own) the loss falls about as $1/t$ for all data, on a window that a formula
+# crowdings, but "about 1 whatever the data" is what none of them has over two decades of steps.
+# Where interference dominates (many features per dimension, a start that holds the signal, biases
+# with a rate of their own) the loss falls about as $1/t$ for all data, on a window that a formula
 # predicts, and for a reason that is understood. It is a window and not a law of training: from a
-# small start no exponent is common to all data. This regime was found after many settings that
-# did not show it. `jaxscale reproduce superposition` measures all of this with eight seeds,
-# intervals and verdicts.
+# small start no exponent is common to all data. This regime was found after many settings that did
+# not show it. `jaxscale reproduce superposition` measures all of this with eight seeds, intervals
+# and verdicts.
 
 # %%
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
