@@ -63,7 +63,9 @@ def fit(
     All are followed until a step saves next to nothing; the best is then polished.
     """
     n_sets, c, p = starts.shape
-    if n_starts < c:
+    if n_starts <= given:
+        starts = starts[:, :n_starts]
+    elif n_starts < c:
         cost = costs(expand, starts)
         cost[:, :given] = -np.inf
         order = np.argsort(cost, axis=1, stable=True)[:, :n_starts]

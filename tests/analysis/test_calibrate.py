@@ -6,6 +6,7 @@ import xarray
 from checks import compilations
 
 import jaxscale as js
+from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.emergence import FiniteSet, MultilinearSkills, ParityNetwork, WidthLimited
 
 SYSTEM = ParityNetwork(n_steps=2000, time_scale=1.0, record=range(0, 2001, 50))
@@ -78,6 +79,14 @@ def test_a_like_call_does_not_compile_again():
         assert not compiled
         js.calibrate(js.Grid(SKILLS), data.isel(step=slice(3)), ["learning_rate"])
         assert compiled
+
+
+def test_one_start_is_the_given_one_and_no_candidate_is_evaluated(monkeypatch):
+    monkeypatch.setattr(least_squares, "costs", None)
+    data = js.predict(js.Grid(SKILLS)).expand_dims(seed=[0])
+    start = js.Grid(js.replace(SKILLS, "learning_rate", 0.15))
+    fit = js.calibrate(start, data, ["learning_rate"], n_starts=1)
+    assert fit.values["learning_rate"] == pytest.approx(0.1, rel=1e-6)
 
 
 @pytest.mark.slow
@@ -241,7 +250,7 @@ def test_results_of_runs_are_fitted_without_options():
     model = js.sparse.RandomFeatureRegression(
         n_features=200, n_samples=100, spectrum_exponent=1.0, sparsity_exponent=2.0
     )
-    grid = js.Grid(model, {"n_samples": [32, 64, 128, 256]}, seeds=64)
+    grid = js.Grid(model, {"n_samples": [32, 256]}, seeds=64)
     spectrum = js.calibrate(
         js.Grid(js.replace(model, "spectrum_exponent", 1.3), grid.axes),
         js.run(grid, progress=False), ["spectrum_exponent"], bootstrap=40, resample="seed",
