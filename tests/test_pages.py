@@ -17,7 +17,7 @@ from jaxscale._table import Table
 from jaxscale.report._study import Conclusion
 
 DOCS = Path(__file__).parent.parent / "docs"
-GUIDES = {"sweeps.md", "own_curves.md", "own_model.md", "fitting.md"}
+GUIDES = {"fit_your_runs.md", "sweeps.md", "own_curves.md", "own_model.md", "fitting.md"}
 EXECUTED = {"usage.md", "cite.md", "emergence.md", "sparse.md", "superposition.md"}
 PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"_made", "_build"} & set(p.parts))
 
