@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._expansion import FITS, is_array
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._intervals import decades_outside
 from jaxscale.sweep._structure import structure_key
 
 SIZES = ("n_parameters", "n_tokens")
@@ -198,8 +199,5 @@ def _outside(
     runs[""] = runs["n_parameters"] * runs["n_tokens"]
     most = np.zeros(products.shape)
     for name, run in runs.items():
-        low, high = np.log10(run.min()), np.log10(run.max())
-        with np.errstate(all="ignore"):
-            x = np.log10(places[name])
-        most = np.asarray(np.fmax(most, np.fmax(low - x, x - high)))
-    return most
+        most = np.maximum(most, decades_outside(places[name], run.min(), run.max()))
+    return np.asarray(most)

@@ -27,8 +27,8 @@ from jaxscale.analysis._diagnostics import (
 )
 from jaxscale.analysis._expansion import Expansion, FitProblem
 from jaxscale.analysis._fit_data import FitData
-from jaxscale.analysis._form import Parameter, form_of
-from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._form import Parameter
+from jaxscale.analysis._formula import Formula, formula_of
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._grouped import Grouped
 from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
@@ -150,6 +150,7 @@ def calibrate(
         fitted, data_sets = source.observe(
             data, free, columns, observables, each, drawn if n_resamples else None, weights
         )
+    pick: Any = slice(None) if each else 0
     kinds = residuals_of(data_sets, residual)
     parameters = [form.parameters[n] for n in free] if form else []
     unset = source.unset if isinstance(source, Formula) else ()
@@ -177,7 +178,6 @@ def calibrate(
         if n_resamples:
             again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
             groups = np.sum(expand.points_by_group > 0, axis=1)
-            pick = slice(None) if each else 0
             separate = np.asarray(result.condition < SINGULAR)
             drawn = Resamples(again[pick], of, groups[pick], n_blocks, separate[pick])
             if of == SEED and drawn.spread < SAME:
@@ -191,7 +191,6 @@ def calibrate(
     warn_of(result, free, limits, data_sets.labels, resampled=drawn is not None)
     unsure = bool(result.ended.any()) or poorly_constrained(result)
     warn_single_inputs(data_sets.inputs, unsure)
-    pick: Any = slice(None) if each else 0
     floors = [isinstance(bound, NotNegative) for bound in limits]
     z = np.where(result.ended & floors, -np.inf, result.z)
     return Calibration(
@@ -227,11 +226,7 @@ def _source(theory: Any, data: Data, columns: Mapping[str, str] | None) -> GridT
         return Formula(theory.of_data(data, columns))
     if isinstance(theory, Grid):
         return GridTheory(theory)
-    if isinstance(theory, Formula):
-        return theory
-    if form_of(theory) is None:
-        raise ValueError(f"`theory` must be a Grid, a Formula or a form, got {theory!r}.")
-    return Formula(theory)
+    return formula_of(theory, "a Grid, a Formula or a form")
 
 
 def _resampled(

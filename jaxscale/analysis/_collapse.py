@@ -107,8 +107,8 @@ def collapse(
     >>> t, s = np.geomspace(1, 1e4, 60), np.asarray([10.0, 30.0, 100.0])
     >>> y = s[:, None] ** -0.5 / (1 + t / s[:, None] ** 1.5)
     >>> curves = xarray.DataArray(y, {"width": s, "step": t})
-    >>> found = js.analysis.collapse(curves, "step", "width")
-    >>> print(f"{found.height:.2f} {found.time:.2f}")
+    >>> one = js.analysis.collapse(curves, "step", "width")
+    >>> print(f"{one.height:.2f} {one.time:.2f}")
     -0.50 1.50
     """
     t, s, seeded, y = _arranged(curves, dim, scale)

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
 from jaxscale.analysis._data import Data, as_table
-from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._held_out import HeldOut, TooFewScales, formula_of, held_out, rolled_out
+from jaxscale.analysis._formula import Formula, formula_of
+from jaxscale.analysis._held_out import HeldOut, TooFewScales, held_out, rolled_out
 
 if TYPE_CHECKING:
     import pandas

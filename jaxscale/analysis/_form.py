@@ -165,8 +165,8 @@ def form(
     """
 
     def decorate(function: Callable[P, Array]) -> Callable[P, Array]:
-        every = inspect.signature(function).parameters.values()
-        own = [p.name for p in every if p.kind is p.KEYWORD_ONLY]
+        signature = inspect.signature(function)
+        own = [n for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY]
         for name in [*parameters, *own]:
             if name not in own:
                 raise unknown("`parameters`", name, own)
@@ -176,7 +176,7 @@ def form(
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> Array:
-            bound = inspect.signature(function).bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs).arguments
             arrays = as_floats(*map(jnp.asarray, bound.values()))
             return compiled(**dict(zip(bound, arrays, strict=True)))
 

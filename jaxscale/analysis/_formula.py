@@ -259,6 +259,18 @@ class Formula:
         return pandas.concat([t.assign(**{each: at}) for at, t in pairs], ignore_index=True)
 
 
+def formula_of(theory: Any, wanted: str = "a Formula or a form of js.forms") -> Formula:
+    """A form or a formula as a formula.
+
+    **Raises** `ValueError` for anything else, which says what is `wanted`.
+    """
+    if isinstance(theory, Formula):
+        return theory
+    if form_of(theory) is None:
+        raise ValueError(f"`theory` must be {wanted}, got {theory!r}.")
+    return Formula(theory)
+
+
 class _Called(eqx.Module):
     """A function of the free values and the inputs; fixed numbers are constants of the program."""
 

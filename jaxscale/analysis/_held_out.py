@@ -13,9 +13,8 @@ from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import Data, as_table
 from jaxscale.analysis._diagnostics import check_count
-from jaxscale.analysis._form import form_of
-from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._intervals import check_level
+from jaxscale.analysis._formula import Formula, formula_of
+from jaxscale.analysis._intervals import check_level, decades_outside
 from jaxscale.analysis._scales import positive_column, scales
 
 if TYPE_CHECKING:
@@ -210,18 +209,6 @@ def _prepared(
     return formula, table, positive_column(table, by, argument)
 
 
-def formula_of(theory: Any) -> Formula:
-    """A form or a formula as a formula.
-
-    **Raises** `ValueError` for anything else.
-    """
-    if isinstance(theory, Formula):
-        return theory
-    if form_of(theory) is None:
-        raise ValueError(f"`theory` must be a Formula or a form of js.forms, got {theory!r}.")
-    return Formula(theory)
-
-
 def _predicted(
     formula: Formula,
     table: "pandas.DataFrame",
@@ -256,9 +243,8 @@ def _predicted(
     rows = []
     for k, own in enumerate(tested):
         first, last = (float(f(values[fitted[k]])) for f in (np.min, np.max))
-        outside = np.log10(np.maximum(first / values, values / last))
         every = {
-            by: values, "scale": scale, "decades": np.maximum(outside, 0.0),
+            by: values, "scale": scale, "decades": decades_outside(values, first, last),
             "predicted": result[k + 1], "low": low[k + 1], "high": high[k + 1],
             "error": errors[k + 1], "inside": inside[k + 1],
         }  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, Float
 
 Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic", "residuals"]
 Number: TypeAlias = float | int
@@ -72,6 +72,15 @@ def check_level(level: float) -> None:
     """Refuse a confidence level outside (0, 1), with a `ValueError`."""
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1, got {level!r}.")
+
+
+def decades_outside(
+    x: Float[np.ndarray, "*n"], low: ArrayLike, high: ArrayLike
+) -> Float[np.ndarray, "*n"]:
+    """How far x lies outside of low to high, in decades: 0 inside, and where x is not positive."""
+    with np.errstate(all="ignore"):
+        distance = np.log10(np.maximum(low / x, x / high))
+    return np.where(x > 0, np.fmax(distance, 0.0), 0.0)
 
 
 def mean(values: np.ndarray) -> float:

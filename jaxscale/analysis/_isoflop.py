@@ -12,7 +12,7 @@ from jaxscale._text import counted
 from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, OptimalAllocation, check_flop
 from jaxscale.analysis._data import Data, as_table, require_numbers
 from jaxscale.analysis._diagnostics import check_bootstrap, check_count
-from jaxscale.analysis._intervals import check_level
+from jaxscale.analysis._intervals import check_level, decades_outside
 from jaxscale.analysis._resamples import LOST_REFUSES
 from jaxscale.analysis._scales import COMPUTE, positive_column, separated
 
@@ -72,12 +72,11 @@ class IsoFlop:
         products = c / self.flop_per_parameter_token
         best = {SIZE: np.asarray(size), TOKENS: np.asarray(products / size)}
         interval = {SIZE: (low, high), TOKENS: (products / high, products / low)}
-        own = np.log10(self.groups["flop"].to_numpy())
-        outside = np.maximum(own.min() - x / np.log(10), x / np.log(10) - own.max())
+        own = self.groups["flop"].to_numpy()
         exponent, *exponent_ends = (np.full(c.shape, v) for v in (self.a, *self.interval))
         return OptimalAllocation(
             c, best, interval, exponent, (exponent_ends[0], exponent_ends[1]), self.level,
-            np.asarray(np.maximum(outside, 0.0)),
+            decades_outside(c, own.min(), own.max()),
         )  # fmt: skip
 
     def table(self) -> Table:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._intervals import check_level
+from jaxscale.analysis._intervals import check_level, decades_outside
 
 if TYPE_CHECKING:
     import pandas
@@ -117,7 +117,5 @@ def _outside(fit: Any, i: int, columns: Mapping[str, np.ndarray]) -> Float[np.nd
     for name, x in columns.items():
         own = np.atleast_2d(fit.inputs[name])[i]
         low, high = (float(f(own[own > 0], initial=e)) for f, e in ((np.min, np.inf), (np.max, 0)))
-        with np.errstate(all="ignore"):
-            distance = np.log10(np.maximum(low / x, x / high))
-        most = np.maximum(most, np.where(x > 0, distance, 0.0))
-    return np.maximum(most, 0.0)
+        most = np.maximum(most, decades_outside(x, low, high))
+    return most

@@ -12,7 +12,6 @@ from jaxscale._text import counted
 from jaxscale.analysis._intervals import check_level
 
 N_RESAMPLES = 200
-FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 FEW_GROUPS = 5  # things that are resampled: seeds, runs, sizes
 POINTS_PER_PARAMETER = 4  # of data sets whose points are resampled
 LOST_WARNS, LOST_REFUSES = 0.02, 0.1  # shares of lost refits
@@ -72,17 +71,24 @@ class Resamples:
     @property
     def usable(self) -> np.ndarray:
         """Whether a data set has an interval, shape `(...)`."""
+        return self._given(LOST_REFUSES)
+
+    def _given(self, max_lost: float) -> np.ndarray:
+        """Whether a data set has an interval at up to this share of lost refits."""
         enough = np.asarray(self.n_groups >= self.needed) & np.asarray(self.constrained)
-        return np.asarray(enough & (self._lost.mean(axis=-1) <= LOST_REFUSES))
+        return np.asarray(enough & (self._lost.mean(axis=-1) <= max_lost))
 
     @property
     def text(self) -> str:
         """What was resampled, and what was lost, in words."""
         groups = np.unique(self.n_groups)
         size = f"{groups[0]:d}" if groups.size == 1 else f"{groups[0]:d} to {groups[-1]:d}"
-        what = "points" if self.of == "points" else f"values of {self.of}"
         lost = f", {self.n_lost} of {self._lost.size} refits lost" if self.n_lost else ""
-        return f"{self.n} resamples of {size} {what}{lost}"
+        return f"{self.n} resamples of {size} {self._what}{lost}"
+
+    @property
+    def _what(self) -> str:
+        return "points" if self.of == "points" else f"values of {self.of}"
 
     def of_set(self, i: int) -> "Resamples":
         """Those of the data set number `i`."""
@@ -98,10 +104,9 @@ class Resamples:
         few = int(np.sum(self.n_groups < self.needed))
         of = counted(int(np.size(self.n_groups)), "fit")
         if few:
-            what = "points" if self.of == "points" else f"values of {self.of}"
             warnings.warn(
-                f"{few} of {of}: no interval, for {np.min(self.n_groups)} {what} are too few to be "
-                f"resampled; take {self.needed} or more",
+                f"{few} of {of}: no interval, for {np.min(self.n_groups)} {self._what} are too few "
+                f"to be resampled; take {self.needed} or more",
                 stacklevel=4,
             )
         loose = int(np.sum(~np.asarray(self.constrained)))
@@ -148,11 +153,7 @@ class Resamples:
         n = np.asarray(self.n_groups, float)
         shape = (*np.shape(self._lost)[:-1],)
         low, high = (np.full((*shape, *np.shape(values)[len(shape) + 1 :]), math.nan) for _ in "lh")
-        constrained = np.broadcast_to(self.constrained, shape)
-        for i in np.ndindex(shape):
-            lost = self._lost[i].mean() > max_lost
-            if lost or n[i] < self.needed or not constrained[i]:
-                continue
+        for i in map(tuple, np.argwhere(self._given(max_lost))):
             tail = ndtr(-stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1)))
             blocks = np.split(np.asarray(values[i]), self.n_blocks)
             with np.errstate(invalid="ignore"), warnings.catch_warnings():

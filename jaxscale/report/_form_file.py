@@ -151,7 +151,7 @@ class FormFile:
         """The parameters, and what the form says of the operations and places."""
         tables = [dataclasses.replace(self.fit.table(), title=_title(self.formula))]
         if self.flop:
-            tables.append(self._allocation(allocate(self.fit, np.asarray(self.flop))))
+            tables.append(self._allocation_table())
         if self.places:
             tables.append(self._predictions())
         if self.held_out is not None:
@@ -160,8 +160,13 @@ class FormFile:
             tables.append(dataclasses.replace(own, title="Held out", note=note))
         return tables
 
-    def _allocation(self, best: OptimalAllocation) -> Table:
-        rows = []
+    @functools.cached_property
+    def _allocated(self) -> OptimalAllocation:
+        """The best allocation of the operations."""
+        return allocate(self.fit, np.asarray(self.flop))
+
+    def _allocation_table(self) -> Table:
+        best, rows = self._allocated, []
         for i, c in enumerate(self.flop):
             for name, values in best.best.items():
                 low, high = (float(end[i]) for end in best.interval[name])
@@ -190,12 +195,13 @@ class FormFile:
                 _ends(row["new_low"], row["new_high"]),
                 f"{row['decades_outside']:.1f}",
             )
-            for row in self._predicted().to_dict("records")
+            for row in self._predicted.to_dict("records")
         ]
         header = [Column("at"), *(Column(n, True) for n in (y, "95 %", "a new run", "decades"))]
         note = "95 % of the mean and of a new run; decades outside of the inputs of the runs"
         return Table("Predictions", note, header, rows)
 
+    @functools.cached_property
     def _predicted(self) -> "pandas.DataFrame":
         """What the form says at the places."""
         columns: dict[str, Any] = {
@@ -280,12 +286,10 @@ class FormFile:
         """Plain data for JSON."""
         numbers: dict[str, Any] = self.fit.to_dict()
         if self.flop:
-            numbers["optimal_allocation"] = [
-                plain(row)
-                for row in allocate(self.fit, np.asarray(self.flop)).table().to_dict("records")
-            ]
+            rows = self._allocated.table().to_dict("records")
+            numbers["optimal_allocation"] = [plain(row) for row in rows]
         if self.places:
-            numbers["predictions"] = [plain(row) for row in self._predicted().to_dict("records")]
+            numbers["predictions"] = [plain(row) for row in self._predicted.to_dict("records")]
         if self.held_out is not None:
             scores = {n: getattr(self.held_out, n) for n in ("rms", "bias", "coverage", "by")}
             rows = self.held_out.scales.to_dict("records")

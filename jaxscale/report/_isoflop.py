@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.analysis._allocation import OptimalAllocation
+from jaxscale.analysis._allocation import SIZES, OptimalAllocation
 from jaxscale.analysis._isoflop import IsoFlop
 from jaxscale.report._figures import (
     BELOW,
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 N_PLACES = 100  # of a parabola
-SIZES = ("n_parameters", "n_tokens")
 POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.5, "mew": 0, "alpha": 0.8}
 BEST: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "mfc": "white"}
 LABELS = ("C, operations", "parameters N, tokens D")
@@ -40,13 +39,13 @@ def isoflop_figure(isoflop: IsoFlop) -> "matplotlib.figure.Figure":
     _curves(grid[0, 0], isoflop)
     flop = np.asarray(isoflop.groups["flop"], float)
     places = np.geomspace(flop.min(), flop.max(), N_PLACES)
-    _allocated(grid[0, 1], isoflop.allocate(places))
+    allocation = isoflop.allocate(places)
+    _allocated(grid[0, 1], allocation)
     for name, color in zip(SIZES, OKABE_ITO, strict=False):
         minima: Any = isoflop.groups[name]
         grid[0, 1].plot(flop, drawable(minima, log=True), color=color, **BEST)
     grid[0, 1].set_xlim(flop.min() / 1.3, flop.max() * 1.3)  # one minimum spans nothing
-    ends = _ends(isoflop.allocate(places))
-    finish(grid[0, 1], LABELS, f"minima, and N ∝ C^{isoflop.a:.3f}", ends)
+    finish(grid[0, 1], LABELS, f"minima, and N ∝ C^{isoflop.a:.3f}", _ends(allocation))
     return figure
 
 
