@@ -41,7 +41,7 @@ def test_known_numbers_are_recovered_with_their_intervals(fitted):
 @pytest.mark.slow
 def test_the_optimum_is_that_of_another_minimiser():
     n, d, loss = _runs()
-    fitted = js.fit_loss_surface(n, d, loss, bootstrap=0, delta=1e-3)
+    fitted = js.fit_loss_surface(n, d, loss, bootstrap=40, delta=1e-3)
 
     def objective(p):
         e, a, b, alpha, beta = p
