@@ -26,9 +26,9 @@ events = []
 jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition("/")[2]))
 system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
 loss = js.run(js.Grid(system, {"learning_rate": [0.1, 0.2]}, seeds=2))["loss"].values.tolist()
+status = os.waitpid(other, 0)[1] if other else 0  # both write to one pipe: one after the other
 print(json.dumps([str(folder), events.count("cache_hits"), loss]), flush=True)
-if other:
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
