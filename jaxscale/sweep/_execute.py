@@ -15,7 +15,7 @@ import jax.random as jr
 import numpy as np
 
 from jaxscale._devices import host_memory
-from jaxscale._files import require_folder
+from jaxscale._files import make_folder, require_folder
 from jaxscale._linalg import one_blas_thread
 from jaxscale._targets import Target
 from jaxscale.keys import root_key
@@ -108,6 +108,7 @@ def run(
         return stored.dataset()
     with store_errors(path):
         require_folder("store", path)
+        make_folder(path.parent)
     with store_lock(path):
         plan, results = _opened(path, plan)
         _warn_of_states(plan)

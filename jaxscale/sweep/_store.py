@@ -9,7 +9,7 @@ temporary name and renamed, so that no other process sees a half-made one.
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,19 +143,27 @@ class ZarrStore:
             if missing:  # else they are written without a copy
                 array = np.concatenate([array, layout.blank(name, missing)])
             self._arrays[name][rows] = array
-            flush(chunk_files(self.path, name, array.ndim, range(shards.start, shards.stop)))
 
         with store_errors(self.path):
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
                 list(pool.map(put, layout.observables))
+            self._flush(layout.observables, shards)
             if state is not None:
                 self._states.write(bucket, chunk, state)
             self._arrays["done"][shards] = True
-            if state is None and (bucket, chunk) in self._states:
-                flush([*chunk_files(self.path, "done", 1, range(shards.start, shards.stop))])
-                flush([self.path / "done" / "c"])  # a power failure must not take both
+            self._flush(["done"], shards)  # before the state goes: a power failure takes one
+            if state is None:
                 self._states.remove(bucket, chunk)
         self._done[shards] = True
+
+    def _flush(self, names: Iterable[str], shards: slice) -> None:
+        """Fsync files of variables, and the folders that hold their names."""
+        paths: set[Path] = set()
+        for name in names:
+            array, n_axes = self.path / name, self._arrays[name].ndim
+            for file in chunk_files(self.path, name, n_axes, range(shards.start, shards.stop)):
+                paths |= {p for p in (file, *file.parents) if p.is_relative_to(array)}
+        flush(paths)
 
     def relaid(self, layout: Layout) -> "ZarrStore":
         """The store anew, of which nothing is done yet, for chunks that are cut otherwise."""
