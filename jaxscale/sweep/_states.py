@@ -6,9 +6,7 @@ fsync and one rename; a Zarr group of the same arrays takes a file for each.
 
 import contextlib
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +16,7 @@ from jaxscale._files import flush
 from jaxscale.sweep._stretches import State
 
 Where: TypeAlias = tuple[int, int]  # bucket and chunk
+NAMES, STEP = "names", "step"  # first: what a damaged directory of the archive lacks is noticed
 FOLDER = "done/states"  # in an array's folder: next to zarr.json, Zarr would warn of it
 
 
@@ -40,6 +39,10 @@ class States:
             if match := re.fullmatch(r"(\d+)-(\d+)\.npz", file.name):
                 yield int(match[1]), int(match[2])
 
+    def among(self, chunks: Container[Where]) -> list[Where]:
+        """Those of `chunks` with a state; a file may also have the name of a chunk that is none."""
+        return [where for where in self if where in chunks]
+
     def write(self, bucket: int, chunk: int, state: State) -> None:
         """Replace the state of a chunk: whoever reads meets the old one or the new one."""
         file = self.file(bucket, chunk)
@@ -47,10 +50,11 @@ class States:
         if not self.folder.is_dir():
             self.folder.mkdir()
             flush([self.folder.parent])
-        leaves = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
-        history = {f"history {name}": value for name, value in state.history.items()}
+        arrays = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
+        arrays |= {f"history {name}": value for name, value in state.history.items()}
+        own = {NAMES: np.asarray(list(arrays)), STEP: np.asarray(state.step)}
         with temporary.open("wb") as opened:
-            np.savez(opened, step=np.asarray(state.step), **leaves, **history)  # pyright: ignore
+            np.savez(opened, **own, **arrays)  # pyright: ignore
         flush([temporary])
         temporary.replace(file)
         flush([self.folder])
@@ -61,17 +65,17 @@ class States:
             if arrays is None:
                 return None
             leaves, history = _named("leaf ", arrays), _named("history ", arrays)
-            return State(int(arrays["step"]), leaves, history)
+            return State(int(arrays[STEP]), leaves, history)
 
     def look(self, bucket: int, chunk: int) -> State | None:
         """State of a chunk without its leaves, None if there is none."""
         with self._opened(bucket, chunk) as arrays:
-            return arrays and State(int(arrays["step"]), {}, _named("history ", arrays))
+            return arrays and State(int(arrays[STEP]), {}, _named("history ", arrays))
 
     def step(self, bucket: int, chunk: int) -> int:
         """Steps that the runs of a chunk have done."""
         with self._opened(bucket, chunk) as arrays:
-            return 0 if arrays is None else int(arrays["step"])
+            return 0 if arrays is None else int(arrays[STEP])
 
     @contextlib.contextmanager
     def _opened(self, bucket: int, chunk: int) -> Iterator[Any]:
@@ -79,10 +83,14 @@ class States:
         file = self.file(bucket, chunk)
         try:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+                if NAMES in arrays and set(arrays[NAMES]) != {*arrays.files} - {NAMES, STEP}:
+                    raise ValueError("arrays are missing")
                 yield arrays
         except FileNotFoundError:
             yield None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # an altered archive may ask for anything, such as a password
             raise ValueError(
                 f"`store` has a damaged state {file} ({error}); delete it to train its runs from "
                 "the start."

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxscale._files import flush
 from jaxscale.sweep._grid import positions
-from jaxscale.sweep._layout import Layout, in_words
+from jaxscale.sweep._layout import CHECKSUM, Layout, checksum, in_words
 from jaxscale.sweep._reader import (
     StoreReader,
     chunk_files,
@@ -108,15 +108,19 @@ class ZarrStore:
 
     def _remove_stale_states(self) -> None:
         """Delete what a writer that was killed had begun, and states that results have replaced."""
-        self._states.remove_unfinished()
-        for where in [where for where in self._states if self.is_done(*where)]:
+        stale = []
+        for where in self._states.among(self.layout.rows):
             system: Any = self.layout.buckets[where[0]].padded_system
-            if self._states.step(*where) < system.n_steps:
-                self._states.remove(*where)
+            if self.is_done(*where) and self._states.step(*where) < system.n_steps:
+                stale.append(where)
+        self._states.remove_unfinished()  # now: a damaged state is refused before anything changes
+        for where in stale:
+            self._states.remove(*where)
 
     def steps(self) -> dict[Where, int]:
         """Steps that unfinished chunks have done, where their runs are under way."""
-        return {w: self._states.step(*w) for w in self._states if not self.is_done(*w)}
+        begun = self._states.among(self.layout.rows)
+        return {where: self._states.step(*where) for where in begun if not self.is_done(*where)}
 
     def state(self, bucket: int, chunk: int) -> State | None:
         """State of the runs of a chunk, if they are under way."""
@@ -178,8 +182,9 @@ class ZarrStore:
         Without its header a store is lost: readers and a power failure meet the old one or the new
         one. Zarr replaces files without fsync, after which they may be empty.
         """
-        self._header["attributes"] |= provenance
-        self._header["attributes"]["sessions"] = json.dumps([*self._sessions, provenance])
+        attributes = self._header["attributes"]
+        attributes |= {**provenance, "sessions": json.dumps([*self._sessions, provenance])}
+        attributes[CHECKSUM] = checksum(attributes)
         temporary = self.path / "done" / "header.new"  # next to zarr.json, Zarr would warn of it
         with store_errors(self.path):
             try:
@@ -229,8 +234,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
     with store_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
             yield temporary
             flush([temporary, *temporary.rglob("*")])
             if path.exists():
@@ -255,7 +259,13 @@ def recover(path: Path) -> None:
                 path.rmdir()
             previous.rename(path)
         for folder in (temporary, previous):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, if there is one; what cannot be removed would be taken for a store."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def create(path: Path, layout: Layout) -> None:
@@ -275,6 +285,7 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     attributes = {**layout.attributes(), **attributes, "complete": 0}
+    attributes[CHECKSUM] = checksum(attributes)
     root = zarr.open_group(path, mode="w-", zarr_format=3, attributes=attributes)
     run_id = layout.row_ids
     for name, observable in layout.observables.items():
