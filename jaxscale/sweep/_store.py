@@ -2,7 +2,7 @@
 
 On disk, variables have dimensions `(run_slot, step, ...)`: a row per run, and one Zarr chunk per
 shard of rows. Each compute chunk is padded to whole shards; `run_id` is the run of a row (-1 for
-padding). A chunk is marked in `done` after its data are written. A store is created under a
+padding). A chunk is marked in `done` after its data are flushed. A store is created under a
 temporary name and renamed, so that no other process sees a half-made one.
 """
 
@@ -234,7 +234,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
     with store_errors(path):
         try:
-            _remove(temporary)
+            if temporary.exists():  # Zarr would take what remains for a store that exists already
+                shutil.rmtree(temporary)
             yield temporary
             flush([temporary, *temporary.rglob("*")])
             if path.exists():
@@ -259,13 +260,7 @@ def recover(path: Path) -> None:
                 path.rmdir()
             previous.rename(path)
         for folder in (temporary, previous):
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, if there is one; what cannot be removed would be taken for a store."""
-    if folder.exists():
-        shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def create(path: Path, layout: Layout) -> None:
@@ -287,7 +282,7 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
     attributes = {**layout.attributes(), **attributes, "complete": 0}
     attributes[CHECKSUM] = checksum(attributes)
     root = zarr.open_group(path, mode="w-", zarr_format=3, attributes=attributes)
-    run_id = layout.row_ids
+    run_id, codecs = layout.row_ids, (BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec())
     for name, observable in layout.observables.items():
         shape = layout.shape(name)
         root.create_array(
@@ -296,12 +291,12 @@ def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
             chunks=(layout.shard_length, *shape),
             dtype=np.dtype(layout.dtypes[name]),
             fill_value=layout.fill(name),
-            compressors=(BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()),
+            compressors=codecs,
             dimension_names=("run_slot", *observable.dims),
             attributes={"units": observable.units, "long_name": observable.description},
         )
     root.create_array(  # a lost chunk is no run 0
-        "run_id", data=run_id, fill_value=NO_RUN, dimension_names=("run_slot",)
+        "run_id", data=run_id, fill_value=NO_RUN, dimension_names=("run_slot",), compressors=codecs
     )
     columns = _columns(layout, run_id)
     for dim, arrays in (("run_slot", columns), (None, layout.coordinates)):
