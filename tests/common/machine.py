@@ -105,10 +105,10 @@ class Machine(Watched, RuleBasedStateMachine):
     @rule(fault=FAULTS)
     def train_longer(self, fault):
         target = dataclasses.replace(self.sweep, longer=self.sweep.longer + 1)
-        layout = reader.StoreReader(reader.existing_path(self.path))
-        chunks = sum(b.n_chunks for b in layout.plan(Options()).buckets)
+        store = reader.StoreReader(reader.existing_path(self.path))
+        rows = store.layout(store.plan(Options())).rows
         finished = all(step % 2 for step in self.reached.values())
-        if finished and len(list(States(layout.path))) == chunks:
+        if finished and len(States(store.path).among(rows)) == len(rows):
             self.attempt(target, fault)
         else:
             word = "final state" if finished else "finished"

@@ -53,5 +53,5 @@ def test_a_store_survives_whatever_happens_to_it(number, capsys, monkeypatch):
         print(f"\nseed {number}: ", end="", flush=True)
         monkeypatch.setattr(Machine, "server", server)
         print(f"{let_run(Machine, LONG, number)} steps, {dict(Machine.tally)}")
-    assert Machine.tally["longer"] > 0
-    assert Machine.tally["SIGKILL"] > 0
+    for what in ("longer", "SIGKILL", "ctrl-c") if LONG >= 2000 else ():
+        assert Machine.tally[what] > 0, what
