@@ -96,9 +96,7 @@ class Watched:
         self.chunk, self.keep_states, self.held = 1, False, None
         self.was_lengthened = self.was_planned_otherwise = False
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(
-            exact, "SECONDS", 1.0
-        )  # of a run: five in a chunk, if they are not timed
+        self.patch.setattr(exact, "SECONDS", 1.0)  # of a run, before one is timed
         self.patch.setattr(bucket, "CALL_BYTES", 1)  # one program for chunks of any length
         self.patch.setattr(stretches, "CALL_SECONDS", 0.0)  # a step per call
         self.patch.setattr(execute, "RECORD_SECONDS", 1e6)  # no thread that records
