@@ -95,10 +95,9 @@ class Calibration:
     def standard_error(self) -> dict[str, Any]:
         """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
         if self.drawn is not None:
-            values = self._named(self.drawn.first)
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
-                spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in values.items()}
+                spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
             usable = self.drawn.usable
             return {n: _plain(np.where(usable, v, np.nan)) for n, v in spread.items()}
         errors = {}
@@ -132,8 +131,7 @@ class Calibration:
         """
         if self.drawn is None:
             return self.covariance_interval(level)
-        values = self._named(self.drawn.z)
-        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in values.items()}
+        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in self.refits.items()}
         return {n: (_plain(low), _plain(high)) for n, (low, high) in ends.items()}
 
     def covariance_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
@@ -164,11 +162,19 @@ class Calibration:
     @property
     def resamples(self) -> np.ndarray | None:
         """Coordinates of the refits, shape `(b, p)`, NaN where one was lost; or None."""
-        return None if self.drawn is None else self.drawn.z
+        return None if self.drawn is None else self.drawn.first
 
     @property
     def bootstrap(self) -> dict[str, np.ndarray]:
         """Refitted values by name, shape `(b,)`.
+
+        **Raises:** `ValueError` for a fit without resamples.
+        """
+        return self._named(self._require_refits().first)
+
+    @property
+    def refits(self) -> dict[str, np.ndarray]:
+        """Values of all blocks of refits by name, those without a floor too: for `drawn.ends`.
 
         **Raises:** `ValueError` for a fit without resamples.
         """

@@ -117,12 +117,14 @@ class GridTheory:
         groups, n_groups = groups_of(values, order, resample)
         n_axes = {name: len(axes) for name, axes in coordinates.items()}
         groups = rows_of({n: g[None] for n, g in groups.items()}, n_axes, 0)
+        grouped = np.concatenate([g for _, g in sorted(groups.items())], axis=-1)
+        n_sets = len(next(iter(values.values())))
         return recorded, FitData(
             theory=dataclasses.replace(theory, index=index),
             start=start,
             data=rows_of(values, n_axes, np.nan),
             inputs=None,
-            groups=np.concatenate([g[0] for _, g in sorted(groups.items())], axis=-1),
+            groups=np.broadcast_to(grouped, (n_sets, *grouped.shape[1:])),
             n_groups=n_groups,
             labels=labels,
             signed=signed,

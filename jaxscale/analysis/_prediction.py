@@ -74,7 +74,7 @@ def _one(
 def _draws(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
     """Refitted values, or values drawn from the covariance; None without either."""
     if fit.drawn is not None:
-        return {n: np.atleast_2d(v)[i] for n, v in fit.bootstrap.items()}
+        return {n: np.atleast_2d(v)[i] for n, v in fit.refits.items()}
     if not fit.has_covariance(i):
         return None
     rows = fit.draws(N_DRAWS, i)
