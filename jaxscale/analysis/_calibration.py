@@ -12,6 +12,7 @@ import numpy as np
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Column, Table
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._grid_prediction import predicted_grid
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import STATUS_NAMES
@@ -223,13 +224,14 @@ class Calibration:
         return self.theory.replaced(self.values)
 
     def predict(self, *, level: float = 0.95, **inputs: Any) -> Any:
-        r"""Theory at the fitted values, of a formula with intervals.
+        r"""Theory at the fitted values, with intervals.
 
         Of a formula `y(x)` the table has columns `y`; `y_low` and `y_high`, the interval of y;
         `new_low` and `new_high`, that of a new measurement, which has the scatter of the residuals
-        on top; and `decades_outside`, the largest distance of an
-        input from those that were fitted, in decades. No interval knows whether the formula holds
-        out there.
+        on top; and `decades_outside`, the largest distance of an input from those that were fitted,
+        in decades. No interval knows whether the formula holds out there. Of a grid the Dataset has
+        every observable with a closed form, and of those that were fitted also the interval, such
+        as `loss_low` and `loss_high`; NaN where the fit has none.
 
         **Arguments:** `level`, of confidence; for a formula, its inputs as arrays, for a grid none.
 
@@ -240,12 +242,9 @@ class Calibration:
         """
         if isinstance(self.theory, Formula):
             return predicted(self, self.theory, inputs, level)
-        if self.each is None:
-            return self.theory.replaced(self.values).predicted()
-        values = self.values
-        rows = ({n: values[n][i] for n in self.free} for i in range(len(self.labels)))
-        theories: Any = [self.theory.replaced(row).predicted() for row in rows]
-        return self.theory.joined(theories, self.each, self.labels)
+        for name in inputs:
+            raise ValueError(f"`{name}` is an input, of which the fit of a grid has none.")
+        return predicted_grid(self, self.theory, level)
 
     def table(self) -> Table:
         """Return values with errors and 95 % intervals, for the terminal (`rich.print`)."""
