@@ -29,11 +29,8 @@ from jaxscale.analysis._exponents import (
 from jaxscale.analysis._first import First as First, first_to as first_to
 from jaxscale.analysis._formula import Formula as Formula
 from jaxscale.analysis._frontier import Frontier as Frontier, frontier as frontier
-from jaxscale.analysis._held_out import (
-    HeldOut as HeldOut,
-    held_out as held_out,
-    rolled_out as rolled_out,
-)
+from jaxscale.analysis._held_out import held_out as held_out, rolled_out as rolled_out
+from jaxscale.analysis._held_out_runs import HeldOut as HeldOut
 from jaxscale.analysis._intervals import Interval as Interval, seed_interval as seed_interval
 from jaxscale.analysis._isoflop import IsoFlop as IsoFlop, isoflop as isoflop
 from jaxscale.analysis._isoflop_bias import isoflop_bias as isoflop_bias
