@@ -43,5 +43,10 @@ from jaxscale.analysis._loss_surface import (
     fit_loss_surface as fit_loss_surface,
     loss_surface as loss_surface,
 )
+from jaxscale.analysis._noise_components import (
+    NoiseComponents as NoiseComponents,
+    noise_components as noise_components,
+)
 from jaxscale.analysis._profile import profile as profile
 from jaxscale.analysis._theory_of import theory_of as theory_of
+from jaxscale.analysis._variances import Variance as Variance
