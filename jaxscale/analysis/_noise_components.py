@@ -69,7 +69,7 @@ class NoiseComponents:
         for name, own, n in (
             ("runs at equal inputs", self.between, self.freedom_between),
             ("evaluations of a run", self.within, self.freedom_within),
-            ("one evaluation of a new run", self.total, 0),
+            ("both, of a new run", self.total, 0),
         ):
             low, high = (number(end, ".3g") for end in own.deviation_interval)
             ends = f"{low} to {high}" if low != "–" else "–"
