@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
+from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._data import Data, as_table
 from jaxscale.analysis._formula import Formula, formula_of
-from jaxscale.analysis._grouped import Grouped, with_groups
+from jaxscale.analysis._grouped import Grouped, columns_of, with_groups
 from jaxscale.analysis._held_out import TooFewScales, held_out, rolled_out
 from jaxscale.analysis._held_out_runs import HeldOut, rms
 
@@ -112,7 +113,9 @@ def compare_forms(
     for scales.
     """
     named = _named(forms)
-    every: Any = as_table(data, columns)
+    others = [by, along, *SIZES, *(options.get(n) for n in ("weights", "resample"))]
+    read = [c for f in named.values() for c in columns_of(f)]
+    every: Any = as_table(data, columns, [*read, *(columns or {}), *(n for n in others if n)])
     formulas = {n: with_groups(f, every) for n, f in named.items()}
     mapped = {n: f.columns_of(columns or {}) for n, f in formulas.items()}
     needed = [c for n, f in formulas.items() for c in (*f.columns(mapped[n], every), f.result)]

@@ -46,9 +46,7 @@ class Grouped:
 
     def of_data(self, data: Data, columns: Mapping[str, str] | None) -> "GroupedForm":
         """Return the form of the groups of a table, which have a complete row."""
-        inner = form_of(self.form)
-        assert inner is not None
-        needed = [inner.result, *inner.inputs, self.by]
+        needed = columns_of(self)
         table = as_table(data, columns, needed)
         require_columns(table, needed)
         column: Any = table.dropna(subset=needed)[self.by]
@@ -152,6 +150,16 @@ def grouped(form: Callable[..., Any], by: str, shared: Sequence[str]) -> Grouped
     if by in (*inner.inputs, *inner.parameters, inner.result):
         raise ValueError(f"`by` must be another column than those of the form, got {by!r}.")
     return Grouped(form, by, tuple(n for n in inner.parameters if n in shared))
+
+
+def columns_of(theory: Any) -> list[str]:
+    """Columns that a form, a formula, or what `grouped` returns reads, by our names."""
+    if isinstance(theory, Grouped):
+        inner = form_of(theory.form)
+        assert inner is not None
+        return [inner.result, *inner.inputs, theory.by]
+    formula = formula_of(theory)
+    return [formula.result, *(formula.inputs or ("x",))]
 
 
 def with_groups(theory: Any, table: "pandas.DataFrame") -> Formula:

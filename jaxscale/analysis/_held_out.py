@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxscale._text import counted
+from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._data import Data, as_numbers, as_table
 from jaxscale.analysis._diagnostics import check_count
 from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._grouped import Grouped, lacking, with_groups
+from jaxscale.analysis._grouped import Grouped, columns_of, lacking, with_groups
 from jaxscale.analysis._held_out_runs import FOLD, SCALE, HeldOut, free_name
 from jaxscale.analysis._intervals import check_level, decades_outside
 from jaxscale.analysis._scales import positive_column, scales
@@ -74,7 +75,7 @@ def held_out(
     >>> f"{js.analysis.held_out(js.forms.power_law, runs, 'x', bootstrap=0).rms:.3f}"
     '0.000'
     """
-    runs = _Runs.of(theory, data, by, columns, "by")
+    runs = _Runs.of(theory, data, by, columns, "by", options)
     scale = scales(runs.at, n_bins, "by")
     tested = scale == np.arange(scale.max() + 1)[:, None]
     for own in tested:
@@ -117,7 +118,7 @@ def rolled_out(
     **Reference** Tashman 2000, Int. J. Forecasting 16, 437 (rolling origin), with scales for time.
     """
     check_count("ahead", ahead, 1)
-    runs = _Runs.of(theory, data, along, columns, "along")
+    runs = _Runs.of(theory, data, along, columns, "along", options)
     scale = scales(runs.at, n_bins, "along")
     n_free = len(options.get("free") or runs.formula.unset)
     below = [scale <= k for k in range(scale.max())]
@@ -149,10 +150,18 @@ class _Runs:
 
     @classmethod
     def of(
-        cls, theory: Any, data: Data, by: str, columns: Mapping[str, str] | None, argument: str
+        cls,
+        theory: Any,
+        data: Data,
+        by: str,
+        columns: Mapping[str, str] | None,
+        argument: str,
+        options: Mapping[str, Any],
     ) -> "_Runs":
         """Take the complete rows of positive results; the scales are the argument `argument`."""
-        every: Any = as_table(data, columns)
+        others = [by, *SIZES, *(options.get(n) for n in ("weights", "resample"))]
+        needed = [*columns_of(theory), *(columns or {}), *(n for n in others if n)]
+        every: Any = as_table(data, columns, needed)
         formula = with_groups(theory, every)
         inputs = formula.columns(dict(columns or {}), every)
         numbers = [n for n in inputs if n not in formula.labels]

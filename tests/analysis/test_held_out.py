@@ -4,11 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
+import xarray
 from checks import compilations
 from scipy.stats import binom
 
 import jaxscale as js
-from jaxscale.analysis import held_out, rolled_out
+from jaxscale.analysis import compare_forms, held_out, rolled_out
 from jaxscale.analysis._form import FORMS
 
 pytestmark = pytest.mark.filterwarnings(
@@ -238,6 +239,20 @@ def test_folds_with_different_groups_are_resampled_by_group():
     assert scored.fit.drawn.of == "run"
     assert scored.fit.drawn.n_groups.tolist() == [16] + [14] * 8
     assert 0.6 < scored.coverage <= 1.0
+
+
+def test_other_variables_of_a_dataset_repeat_no_runs():
+    curve = _curve()
+    runs = xarray.Dataset(
+        {"loss": (("x", "seed"), curve["loss"].to_numpy().reshape(8, 4)),
+         "errors": (("x", "seed", "group"), np.zeros((8, 4, 5)))},
+        {"x": np.unique(curve["x"]), "seed": range(4)},
+    )  # fmt: skip
+    scored = held_out(js.forms.power_law, runs, "x", **SQUARED)
+    assert scored.fit.n_points.tolist() == [32] + [28] * 8
+    assert scored.rms == pytest.approx(held_out(js.forms.power_law, curve, "x", **SQUARED).rms)
+    scores = compare_forms([js.forms.power_law], runs, by="x")
+    assert len(scored.in_sample) == len(scores.held_out["power_law"].in_sample) == 32
 
 
 @pytest.mark.parametrize(
