@@ -171,9 +171,9 @@ def isoflop(
     ends = _ends(slopes[:, None], level) if np.isfinite(best).sum() > 2 else np.full((2, 1), np.nan)
     groups = _rows(fits, at, flop_per_parameter_token, _ends(drawn, level))
     return IsoFlop(
-        groups, table, group, np.stack([fit.polynomial for fit in fits]), float(a), float(np.exp(height)),
-        (float(ends[0, 0]), float(ends[1, 0])), level, np.where(np.isnan(best), np.nan, drawn),
-        flop_per_parameter_token, len(every) - len(table),
+        groups, table, group, np.stack([fit.polynomial for fit in fits]), float(a),
+        float(np.exp(height)), (float(ends[0, 0]), float(ends[1, 0])), level,
+        np.where(np.isnan(best), np.nan, drawn), flop_per_parameter_token, len(every) - len(table),
     )  # fmt: skip
 
 
