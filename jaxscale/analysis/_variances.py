@@ -107,7 +107,7 @@ def within_groups(values: Float[np.ndarray, "*b n"], group: Int[np.ndarray, " n"
     means, _ = _means(values, group)
     freedom = values.shape[-1] - means.shape[-1]
     squares = np.sum((values - means[..., group]) ** 2, axis=-1)
-    return MeanSquare(squares / max(freedom, 1), freedom)
+    return MeanSquare(np.asarray(squares / max(freedom, 1)), freedom)
 
 
 def between_groups(
@@ -119,7 +119,7 @@ def between_groups(
     own = within_groups(means, of_group)
     inverse, n_groups = _means(1 / counts, of_group)
     size = own.freedom / np.sum((n_groups - 1) * inverse) if own.freedom else 1.0
-    return MeanSquare(size * own.value, own.freedom, float(size))
+    return MeanSquare(np.asarray(size * own.value), own.freedom, float(size))
 
 
 def _means(
