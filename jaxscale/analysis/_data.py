@@ -34,9 +34,8 @@ def as_table(
     import pandas
 
     renamed = dict(columns or {})
-    if isinstance(data, str | Path):
-        data = _read(Path(data))
-    elif not isinstance(data, pandas.DataFrame):
+    data = read_data(data)
+    if not isinstance(data, pandas.DataFrame):
         import xarray  # a second of its own, for Datasets alone
 
         if isinstance(data, xarray.DataArray):
@@ -143,7 +142,11 @@ def as_dataset(
     return indexed[list(observables)].to_xarray()
 
 
-def _read(path: Path) -> "pandas.DataFrame":
+def read_data(data: Data) -> Data:
+    """The table of a file; other data as they are."""
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data)
     if path.is_dir():
         raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
     require_file("data", path)

@@ -169,7 +169,7 @@ class Formula:
             start=start,
             data={self.result: result[:, None]},
             inputs={n: _padded(table[n], sets, repeat=True) for n in inputs},
-            groups=groups[None],
+            groups=groups[:, None],
             n_groups=int(groups.max()) + 1,
             labels=tuple(np.asarray(labels).tolist()),
             signed=frozenset(),
@@ -322,21 +322,18 @@ def _padded(column: Any, sets: np.ndarray, repeat: bool = False) -> np.ndarray:
 
 
 def _weights(table: "pandas.DataFrame", name: str, sets: np.ndarray) -> np.ndarray:
-    """Weights of points, with a mean of one in every data set."""
+    """Weights of points."""
     given: Any = table[name]
     refuse(name, "positive and finite", given, ~(np.isfinite(given) & (given > 0)))
-    weights = _padded(given, sets)
-    return weights / np.nanmean(weights, axis=1, keepdims=True)
+    return _padded(given, sets)
 
 
 def _groups(table: "pandas.DataFrame", sets: np.ndarray, resample: str | None) -> np.ndarray:
-    """Number the group that each point is resampled with: its own, or that of a column."""
+    """Number the group that each point of a data set is resampled with: its own, or a column's."""
     if resample is None:
-        return np.arange(np.bincount(sets).max())
-    values = np.asarray(table[resample])
-    groups = [np.unique(values[sets == i], return_inverse=True)[1] for i in range(sets.max() + 1)]
-    if any(not np.array_equal(g, groups[0]) for g in groups):
-        raise ValueError(
-            f"`resample` must number the rows of every data set alike, got {resample!r}."
-        )
-    return groups[0]
+        return np.tile(np.arange(np.bincount(sets).max()), (sets.max() + 1, 1))
+    groups = np.empty(len(sets), int)
+    for i in range(sets.max() + 1):
+        own = np.asarray(table[resample])[sets == i]
+        groups[sets == i] = np.unique(own, return_inverse=True)[1]
+    return _padded(groups, sets, repeat=True).astype(int)

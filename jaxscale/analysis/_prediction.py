@@ -55,15 +55,15 @@ def _one(
     """Prediction of the fit number `i` of `each`."""
     table = formula.replaced(values).predicted(**inputs)
     columns = formula.coded({n: table[n].to_numpy() for n in inputs})
-    drawn = _draws(fit, i)
+    drawn = draws_of(fit, i)
     result, size = formula.result, len(table)
     ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
     if drawn is not None:
         with jax.enable_x64(True):
             curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
         curves = np.broadcast_to(curves, (len(curves), size))
-        ends[result] = _ends(fit, i, curves, level)
-        low, high = _ends(fit, i, _with_noise(fit, i, curves, level), level)
+        ends[result] = ends_of(fit, i, curves, level)
+        low, high = ends_of(fit, i, _with_noise(fit, i, curves, level), level)
         # refits far out scatter more than their own percentiles resolve
         ends["new"] = np.stack([np.fmin(low, ends[result][0]), np.fmax(high, ends[result][1])])
     named = {f"{k}_{end}": v[j] for k, v in ends.items() for j, end in enumerate(("low", "high"))}
@@ -71,17 +71,17 @@ def _one(
     return table.assign(**named, decades_outside=_outside(fit, i, sizes))
 
 
-def _draws(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
-    """Refitted values, or values drawn from the covariance; None without either."""
+def draws_of(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
+    """Refitted values, or some drawn from the covariance, of one data set; None without either."""
     if fit.drawn is not None:
-        return {n: np.atleast_2d(v)[i] for n, v in fit.bootstrap.items()}
+        return {n: np.atleast_2d(v)[i] for n, v in fit.refits.items()}
     if not fit.has_covariance(i):
         return None
     rows = fit.draws(N_DRAWS, i)
     return {n: np.asarray([row[n] for row in rows]) for n in fit.free}
 
 
-def _ends(
+def ends_of(
     fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
 ) -> Float[np.ndarray, "2 k"]:
     if fit.drawn is not None:

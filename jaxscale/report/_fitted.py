@@ -16,6 +16,7 @@ from jaxscale.report._figures import (
     OKABE_ITO,
     drawable,
     label_ends,
+    literal,
     log_axis,
     new_figure,
     not_drawn,
@@ -155,7 +156,7 @@ def _ratios(
         for i, label, group in groups:
             color = OKABE_ITO[i % len(OKABE_ITO)]
             axes.plot(group[name], ratios[i], "o", ms=3.5, color=color, mew=0, alpha=0.8,
-                      label=f"{fit.each} {label}")  # fmt: skip
+                      label=f"{fit.each} {literal(label)}")  # fmt: skip
         axes.axhline(1.0, color="#444444", lw=1.0)
         shown = [g[name][np.isfinite(ratios[i])] for i, _, g in groups]
         if name not in formula.labels and spans_decades(np.concatenate([np.empty(0), *shown])):

@@ -8,7 +8,14 @@ from jaxtyping import Float
 
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._formula import Formula
-from jaxscale.report._figures import MAX_CURVES, OKABE_ITO, log_axis, new_figure, spans_decades
+from jaxscale.report._figures import (
+    MAX_CURVES,
+    OKABE_ITO,
+    literal,
+    log_axis,
+    new_figure,
+    spans_decades,
+)
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -55,7 +62,7 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
 
 
 def _label(fit: Calibration, i: int) -> str:
-    return f"{fit.each} {fit.labels[i]}" if fit.each is not None else ""
+    return f"{fit.each} {literal(fit.labels[i])}" if fit.each is not None else ""
 
 
 def _fitted(
