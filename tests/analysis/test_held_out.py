@@ -232,7 +232,6 @@ def test_a_group_that_a_fold_lacks_is_named():
         rolled_out(FAMILIES, few, "x", **SQUARED)
 
 
-@pytest.mark.xfail(raises=ValueError, reason="`resample` wants the same groups in every data set")
 def test_folds_with_different_groups_are_resampled_by_group():
     runs = _curve().assign(run=np.arange(32) // 2)
     scored = held_out(js.forms.power_law, runs, "x", bootstrap=40, resample="run")
