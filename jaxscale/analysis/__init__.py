@@ -29,11 +29,8 @@ from jaxscale.analysis._exponents import (
 from jaxscale.analysis._first import First as First, first_to as first_to
 from jaxscale.analysis._formula import Formula as Formula
 from jaxscale.analysis._frontier import Frontier as Frontier, frontier as frontier
-from jaxscale.analysis._held_out import (
-    HeldOut as HeldOut,
-    held_out as held_out,
-    rolled_out as rolled_out,
-)
+from jaxscale.analysis._held_out import held_out as held_out, rolled_out as rolled_out
+from jaxscale.analysis._held_out_runs import HeldOut as HeldOut
 from jaxscale.analysis._intervals import Interval as Interval, seed_interval as seed_interval
 from jaxscale.analysis._isoflop import IsoFlop as IsoFlop, isoflop as isoflop
 from jaxscale.analysis._isoflop_bias import isoflop_bias as isoflop_bias
@@ -46,5 +43,10 @@ from jaxscale.analysis._loss_surface import (
     fit_loss_surface as fit_loss_surface,
     loss_surface as loss_surface,
 )
+from jaxscale.analysis._noise_components import (
+    NoiseComponents as NoiseComponents,
+    noise_components as noise_components,
+)
 from jaxscale.analysis._profile import profile as profile
 from jaxscale.analysis._theory_of import theory_of as theory_of
+from jaxscale.analysis._variances import Variance as Variance

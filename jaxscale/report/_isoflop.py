@@ -87,7 +87,7 @@ def _curves(axes: "matplotlib.axes.Axes", isoflop: IsoFlop) -> None:
     colors = [to_hex(shade) for shade in shades]
     ends = []
     for g, row in enumerate(isoflop.groups.to_dict("records")):
-        own = isoflop.runs[isoflop.runs["group"] == g]
+        own = isoflop.runs[isoflop.group == g]
         size = np.asarray(own["n_parameters"], float)
         axes.plot(size, own["loss"], color=colors[g], **POINTS)
         x = np.linspace(np.log(size.min()), np.log(size.max()), N_PLACES)
