@@ -138,6 +138,9 @@ def calibrate(
             raise ValueError("`free` must name what to fit, got None: only a form knows.")
         assert isinstance(source, Formula)
         free = source.unset
+        if not free:
+            raise ValueError(f"`free` must name what to fit: every parameter of {source.name} has "
+                             "a value; leave one out, or name it in `free`.")  # fmt: skip
     n_starts = (FORM_STARTS if form else STARTS) if n_starts is None else n_starts
     _check(free, n_starts)
     if loss is not None and not isinstance(loss, AbstractLoss):

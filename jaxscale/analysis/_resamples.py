@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale._text import counted
+from jaxscale._warn import warn_user
 from jaxscale.analysis._intervals import check_level
 
 N_RESAMPLES = 200
@@ -104,26 +105,24 @@ class Resamples:
         few = int(np.sum(self.n_groups < self.needed))
         of = counted(int(np.size(self.n_groups)), "fit")
         if few:
-            warnings.warn(
+            warn_user(
                 f"{few} of {of}: no interval, for {np.min(self.n_groups)} {self._what} are too few "
-                f"to be resampled; take {self.needed} or more",
-                stacklevel=4,
+                f"to be resampled; take {self.needed} or more"
             )
         loose = int(np.sum(~np.asarray(self.constrained)))
         if loose and not few:
-            warnings.warn(
+            warn_user(
                 f"{loose} of {of}: no interval, for the data do not constrain all parameters: fix "
-                "one", stacklevel=4,
-            )  # fmt: skip
+                "one"
+            )
         silent = (self.n_groups < self.needed) | ~np.asarray(self.constrained)
         share = np.where(silent, 0.0, self._lost.mean(axis=-1))
         if np.max(share) > LOST_WARNS:
             refused = int(np.sum(share > LOST_REFUSES))
             end = f"; no interval for {refused} of {of}, see `max_lost`" if refused else ""
-            warnings.warn(
+            warn_user(
                 f"{self.n_lost} of {self._lost.size} refits were lost, so that intervals are too "
-                f"narrow{end}: look for parameters that the data do not constrain",
-                stacklevel=4,
+                f"narrow{end}: look for parameters that the data do not constrain"
             )
 
     def ends(
