@@ -107,7 +107,7 @@ def allocate(
     nothing = np.full(c.shape, np.nan)
     ends = dict.fromkeys([*best, ""], (nothing, nothing))
     if fit.drawn is not None:
-        refits = _optimum(fit, fit.bootstrap, apart, others)
+        refits = _optimum(fit, fit.refits, apart, others)
         derived = {**{n: v[:, 1] for n, v in refits.items()}, "": _slope(refits["n_parameters"], 1)}
         ends = {n: fit.drawn.ends(v, level) for n, v in derived.items()}
     far = _outside(fit, products, best)

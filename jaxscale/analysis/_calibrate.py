@@ -15,7 +15,7 @@ from jaxscale.analysis._compared import (
     scaled_data,
     stated_points,
 )
-from jaxscale.analysis._data import Data
+from jaxscale.analysis._data import Data, read_data
 from jaxscale.analysis._diagnostics import (
     check_bootstrap,
     check_count,
@@ -44,6 +44,7 @@ from jaxscale.analysis.residuals import (
     Huber,
     Log,
     Squared,
+    of_sets,
 )
 from jaxscale.sweep._grid import Grid
 
@@ -131,6 +132,7 @@ def calibrate(
     >>> round(float(fit.values["b"]), 3)
     0.602
     """
+    data = read_data(data)
     source = _source(theory, data, columns)
     form = source.form if isinstance(source, Formula) else None
     if free is None:
@@ -147,7 +149,7 @@ def calibrate(
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
     loss = loss or (form.loss if form else Squared())
     curved = form is not None or type(loss) is not Squared
-    of, n_resamples = _resampled(data, each, curved, bootstrap, resample)
+    of, n_resamples = _resampled(_n_seeds(data, columns), each, curved, bootstrap, resample)
     drawn = None if of == POINTS else of
     with jax.enable_x64(True):
         fitted, data_sets = source.observe(
@@ -188,9 +190,8 @@ def calibrate(
             else:
                 drawn.warn()
         residuals = expand.residuals(result.z)
-        delta = np.full(len(result.z), np.nan)
-        if not isinstance(loss, Huber):
-            delta = huber_delta(residuals)
+        hinted = huber_delta(residuals) if not isinstance(loss, Huber) else [np.nan]
+        delta = np.resize(hinted, len(result.z))
     warn_of(result, free, limits, data_sets.labels, resampled=drawn is not None)
     unsure = bool(result.ended.any()) or poorly_constrained(result)
     warn_single_inputs(data_sets.inputs, unsure)
@@ -205,7 +206,7 @@ def calibrate(
         residuals=residuals[pick],
         residual=kinds,
         units=scales,
-        loss=loss,
+        loss=loss if each else _plain_loss(of_sets(loss, 0)),
         objective=result.cost[pick],
         residual_rms=result.rms[pick],
         huber_delta=delta[pick],
@@ -213,7 +214,7 @@ def calibrate(
             pick
         ],
         condition=result.condition[pick],
-        n_points=result.n_points.round().astype(int)[pick],
+        n_points=result.n_points[pick],
         n_left_out=n_left_out + n_dropped,
         starts=Start(result.start_z[pick], result.start_cost[pick], result.start_status[pick]),
         drawn=drawn,
@@ -232,12 +233,19 @@ def _source(theory: Any, data: Data, columns: Mapping[str, str] | None) -> GridT
     return formula_of(theory, "a Grid, a Formula or a form")
 
 
+def _n_seeds(data: Data, columns: Mapping[str, str] | None) -> int:
+    """How many seeds a Dataset or a table has; 0 without a column of them."""
+    column = (columns or {}).get(SEED, SEED)
+    if hasattr(data, "sizes"):
+        return data.sizes.get(column, 0)
+    return data[column].nunique() if column in getattr(data, "columns", ()) else 0
+
+
 def _resampled(
-    data: Data, each: str | None, curved: bool, bootstrap: int | None, resample: str | None
+    n_seeds: int, each: str | None, curved: bool, bootstrap: int | None, resample: str | None
 ) -> tuple[str, int]:
     """What is resampled, and how often; a `curved` problem has no covariance worth its name."""
-    sizes: Any = getattr(data, "sizes", {})
-    seeded = each != SEED and sizes.get(SEED, 0) >= FEW_GROUPS
+    seeded = each != SEED and n_seeds >= FEW_GROUPS
     of = resample or (SEED if seeded else POINTS)
     if bootstrap is None:
         needed = resample is not None or seeded or curved
@@ -259,7 +267,8 @@ def _starts(
     if parameters and isinstance(source, Formula) and set(free) <= set(source.unset):
         usable = np.where(expand.data.weight > 0, only_observable(data.data), np.nan)
         return form_starts(expand, parameters, usable), 0
-    z = expand.problem.by_parameter("unconstrain", data.start[None])
+    small = [b.small if isinstance(b, NotNegative) else -np.inf for b in expand.problem.bounds]
+    z = expand.problem.by_parameter("unconstrain", np.maximum(data.start, small)[None])
     starts = np.concatenate([z, least_squares.candidates(expand.problem.bounds, z[0])])
     return np.broadcast_to(starts, (len(expand.data.target), *starts.shape)), 1
 
@@ -271,7 +280,7 @@ def _solved(
     n_starts: int,
     n_given: int,
 ) -> tuple[AbstractLoss, Expansion, least_squares.FitResult]:
-    """Fit from the starts; an adaptive loss fits again until its delta stays."""
+    """Fit from the starts; an adaptive loss fits again until the delta of every set stays."""
     expand = expansion(loss)
     result = least_squares.fit(expand, starts, n_starts, n_given)
     if not isinstance(loss, AdaptiveHuber):
@@ -284,6 +293,11 @@ def _solved(
         own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
         result = again._replace(**own_starts)
     return own, expand, result
+
+
+def _plain_loss(loss: AbstractLoss) -> AbstractLoss:
+    """Squares for Huber's loss with an infinite delta."""
+    return Squared() if isinstance(loss, Huber) and np.isinf(loss.delta) else loss
 
 
 def _check(free: Sequence[str], n_starts: int) -> None:

@@ -1,6 +1,5 @@
 """What a fit compares: data on the scale of their residuals, and bounds of its parameters."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +14,6 @@ from jaxscale.analysis._form import Parameter
 from jaxscale.analysis._information import warn_zero_inputs
 from jaxscale.analysis.bounds import AbstractBound, NotNegative, default_bound
 from jaxscale.analysis.residuals import AbstractResidual, Log, Scaled
-
-ZERO_FLOOR = 1e-6  # of the lowest value: what counts as no floor
 
 
 def only_observable(data: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -61,7 +58,7 @@ def bounds_of(
                     f"`data` has no positive value of {results}, which lies above a floor {name} "
                     f"of at least 0: check its sign, or fix {name}."
                 )
-            limits[name] = NotNegative(zero=np.asarray(ZERO_FLOOR * lowest))
+            limits[name] = NotNegative.of_scale(lowest)
     limits |= bounds
     for name, value in start.items():
         if name not in unset and not limits[name].contains(value):
@@ -99,7 +96,7 @@ def scaled_data(
     if data.weights is not None:
         weight = weight * np.nan_to_num(data.weights)
     points = DataSets(data.inputs, target, weight, data.groups, data.n_groups)
-    return points, units, n_left_out
+    return points.weighted(weight), units, n_left_out
 
 
 def stated_points(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
@@ -122,4 +119,4 @@ def stated_points(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]
             f"starts from: start elsewhere, or compare as it is with {SCALED}."
         )
     n_dropped = int(np.sum((before > 0) & (weight == 0)))
-    return dataclasses.replace(expand.data, weight=weight), int(stated.sum()), n_dropped
+    return expand.data.weighted(weight), int(stated.sum()), n_dropped

@@ -34,9 +34,8 @@ def as_table(
     import pandas
 
     renamed = dict(columns or {})
-    if isinstance(data, str | Path):
-        data = _read(Path(data))
-    elif not isinstance(data, pandas.DataFrame):
+    data = read_data(data)
+    if not isinstance(data, pandas.DataFrame):
         import xarray  # a second of its own, for Datasets alone
 
         if isinstance(data, xarray.DataArray):
@@ -92,13 +91,6 @@ def require_columns(table: "pandas.DataFrame", names: Any) -> None:
             raise ValueError(f"`columns`: there is no column {name!r}{hint}")
 
 
-def require_named(table: "pandas.DataFrame", **arguments: str | None) -> None:
-    """Refuse arguments that name a column which a table lacks, with a `ValueError`."""
-    for argument, name in arguments.items():
-        if name is not None and name not in table:
-            raise unknown(f"`{argument}`", name, map(str, table.columns))
-
-
 def require_numbers(
     table: "pandas.DataFrame", names: Sequence[str], argument: str | None = None
 ) -> None:
@@ -114,18 +106,21 @@ def require_numbers(
         refuse(what, "a column of numbers", given, given.notna() & (numbers.isna() | dated))
 
 
-def with_weights(table: "pandas.DataFrame", name: str | None) -> "pandas.DataFrame":
-    """Return the table with the column of weights, if there is one, as float64.
+def with_named(table: "pandas.DataFrame", **arguments: str | None) -> "pandas.DataFrame":
+    """Return the table with the column of `weights`, if that is named, as float64.
 
-    **Raises** `ValueError` for weights that are not positive and finite; they may be blank.
+    **Raises** `ValueError` for arguments that name no column, and for weights that are not positive
+    and finite; they may be blank.
     """
-    if name is None:
-        return table
-    require_numbers(table, [name], "weights")
-    table = as_numbers(table, [name])
-    given: Any = table[name]
-    bad = given.notna() & ~(np.isfinite(given) & (given > 0))
-    refuse(f"weights={name}", "positive and finite", given, bad)
+    for argument, name in arguments.items():
+        if name is not None and name not in table:
+            raise unknown(f"`{argument}`", name, map(str, table.columns))
+    if (weights := arguments["weights"]) is not None:
+        require_numbers(table, [weights], "weights")
+        table = as_numbers(table, [weights])
+        given: Any = table[weights]
+        bad = given.notna() & ~(np.isfinite(given) & (given > 0))
+        refuse(f"weights={weights}", "positive and finite", given, bad)
     return table
 
 
@@ -168,7 +163,11 @@ def as_dataset(
     return indexed[list(observables)].to_xarray()
 
 
-def _read(path: Path) -> "pandas.DataFrame":
+def read_data(data: Data) -> Data:
+    """The table of a file; other data as they are."""
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data)
     if path.is_dir():
         raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
     require_file("data", path)

@@ -26,13 +26,13 @@ class FitData:
     - `data`: by observable, shape `(n, others, theory)`: as many data as there are at each value of
       the theory, flattened; NaN is missing. All observables have the same number of others.
     - `inputs`: what theory is evaluated at, every array with the leading axis `n`, or None.
-    - `groups`: number of the group that a point is resampled with, shape `(others, theory)`, the
-      observables one after the other by name; `n_groups`: how many there are.
+    - `groups`: number of the group that a point is resampled with, shape `(n, others, theory)`, the
+      observables one after the other by name; `n_groups`: how many there are in a data set at most.
     - `labels`: of the data sets; empty for a single one.
     - `signed`: observables that take both signs.
     - `bounds`: of free values whose field declares an interval.
     - `n_left_out`: values of failed runs, blank ones, and those below the rounding of their type.
-    - `weights`: of the points of the only observable, shape `(n, others, theory)`, of mean one.
+    - `weights`: of the points of the only observable, shape `(n, others, theory)`, in their ratios.
     """
 
     theory: Callable[..., Any]

@@ -14,14 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
-from jaxscale.analysis._data import (
-    Data,
-    as_numbers,
-    as_table,
-    require_columns,
-    require_named,
-    with_weights,
-)
+from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns, with_named
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Form, form_of
 from jaxscale.spectra import PowerLaw
@@ -109,12 +102,6 @@ class Formula:
         return () if form is None else tuple(n for n in form.parameters if n not in self.values)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """Arguments that have a value: those given here, and defaults."""
-        defaults = {n: p.default for n, p in self._parameters.items() if p.default is not p.empty}
-        return {**defaults, **self.values}
-
-    @property
     def inputs(self) -> tuple[str, ...]:
         """Arguments that come from the data."""
         bare = [n for n, p in self._parameters.items() if p.default is p.empty]
@@ -172,8 +159,7 @@ class Formula:
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
         table = table.assign(**self.coded({n: table[n] for n in inputs}))
-        require_named(table, each=each, resample=resample, weights=weights)
-        table = with_weights(table, weights)
+        table = with_named(table, each=each, resample=resample, weights=weights)
         start = self.start(free)
         table = as_numbers(table, [self.result, *inputs])
         n_rows = len(table)
@@ -193,13 +179,13 @@ class Formula:
             start=start,
             data={self.result: result[:, None]},
             inputs={n: _padded(table[n], sets, repeat=True) for n in inputs},
-            groups=groups[None],
+            groups=groups[:, None],
             n_groups=int(groups.max()) + 1,
             labels=tuple(np.asarray(labels).tolist()),
             signed=frozenset(),
             bounds={},
             n_left_out=n_rows - len(table),
-            weights=None if weights is None else _weights(table, weights, sets)[:, None],
+            weights=None if weights is None else _padded(table[weights], sets)[:, None],
         )
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
@@ -345,20 +331,12 @@ def _padded(column: Any, sets: np.ndarray, repeat: bool = False) -> np.ndarray:
                      for row, blank in zip(rows, blanks, strict=True)])  # fmt: skip
 
 
-def _weights(table: "pandas.DataFrame", name: str, sets: np.ndarray) -> np.ndarray:
-    """Weights of points, with a mean of one in every data set."""
-    weights = _padded(table[name], sets)
-    return weights / np.nanmean(weights, axis=1, keepdims=True)
-
-
 def _groups(table: "pandas.DataFrame", sets: np.ndarray, resample: str | None) -> np.ndarray:
-    """Number the group that each point is resampled with: its own, or that of a column."""
+    """Number the group that each point of a data set is resampled with: its own, or a column's."""
     if resample is None:
-        return np.arange(np.bincount(sets).max())
-    values = np.asarray(table[resample])
-    groups = [np.unique(values[sets == i], return_inverse=True)[1] for i in range(sets.max() + 1)]
-    if any(not np.array_equal(g, groups[0]) for g in groups):
-        raise ValueError(
-            f"`resample` must number the rows of every data set alike, got {resample!r}."
-        )
-    return groups[0]
+        return np.tile(np.arange(np.bincount(sets).max()), (sets.max() + 1, 1))
+    groups = np.empty(len(sets), int)
+    for i in range(sets.max() + 1):
+        own = np.asarray(table[resample])[sets == i]
+        groups[sets == i] = np.unique(own, return_inverse=True)[1]
+    return _padded(groups, sets, repeat=True).astype(int)

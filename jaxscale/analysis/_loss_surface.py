@@ -100,9 +100,9 @@ class LossSurface:
 
         **Raises:** `ValueError` for a level outside (0, 1) or a fit without a bootstrap.
         """
-        drawn = self.bootstrap
+        drawn = self.fit.refits
         resamples = self.fit.drawn
-        assert resamples is not None  # or there were no `bootstrap`
+        assert resamples is not None  # or there were no refits
         ends = {n: resamples.ends(v, level) for n, v in _exponents(drawn).items()}
         more = {n: (float(low), float(high)) for n, (low, high) in ends.items()}
         return {**self.fit.interval(level), **more}

@@ -1,5 +1,6 @@
 """A fitted formula at new inputs: its interval, that of a new measurement, and how far it is."""
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,10 @@ def _columns(fit: Any, formula: Formula, inputs: Mapping[str, Any]) -> dict[str,
             raise ValueError(f"`{name}` must be given: the fit has a column of it.")
     for name in inputs:
         if name not in fit.inputs:
-            took = formula.constants.get(name)
-            hint = choices(name, fit.inputs) if took is None else f", which took {took!r}."
+            own = inspect.signature(formula.function).parameters.get(name)
+            took = formula.values.get(name, own.default if own else inspect.Parameter.empty)
+            none = took is inspect.Parameter.empty
+            hint = choices(name, fit.inputs) if none else f", which took {took!r}."
             raise ValueError(f"`{name}` is not an input of the fit{hint}")
     vectors = {n: np.atleast_1d(np.asarray(x)) for n, x in inputs.items()}
     for name, vector in vectors.items():
@@ -65,14 +68,14 @@ def _one(
     """Prediction of the fit number `i` of `each`."""
     table = formula.replaced(values).predicted(**inputs)
     columns = formula.coded({n: table[n].to_numpy() for n in inputs})
-    drawn = _draws(fit, i)
+    drawn = draws_of(fit, i)
     result, size = formula.result, len(table)
     ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
     if drawn is not None:
         with jax.enable_x64(True):
             curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
         curves = np.broadcast_to(curves, (len(curves), size))
-        ends[result] = _ends(fit, i, curves, level)
+        ends[result] = ends_of(fit, i, curves, level)
         low, high = _ends_of_new(fit, i, curves, level)
         # refits far out scatter more than their own percentiles resolve
         ends["new"] = np.stack([np.fmin(low, ends[result][0]), np.fmax(high, ends[result][1])])
@@ -81,17 +84,17 @@ def _one(
     return table.assign(**named, decades_outside=_outside(fit, i, sizes))
 
 
-def _draws(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
-    """Refitted values, or values drawn from the covariance; None without either."""
+def draws_of(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
+    """Refitted values, or some drawn from the covariance, of one data set; None without either."""
     if fit.drawn is not None:
-        return {n: np.atleast_2d(v)[i] for n, v in fit.bootstrap.items()}
+        return {n: np.atleast_2d(v)[i] for n, v in fit.refits.items()}
     if not fit.has_covariance(i):
         return None
     rows = fit.draws(N_DRAWS, i)
     return {n: np.asarray([row[n] for row in rows]) for n in fit.free}
 
 
-def _ends(
+def ends_of(
     fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
 ) -> Float[np.ndarray, "2 k"]:
     if fit.drawn is not None:
@@ -111,7 +114,7 @@ def _ends_of_new(
     blocks = []
     for first in range(0, max(curves.shape[1], 1), step):
         own = np.repeat(curves[:, first : first + step], N_NOISES, axis=0)
-        blocks.append(_ends(fit, i, fit.residual[name].shifted(own, shift), level))
+        blocks.append(ends_of(fit, i, fit.residual[name].shifted(own, shift), level))
     return np.concatenate(blocks, axis=1)
 
 
