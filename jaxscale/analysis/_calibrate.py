@@ -25,7 +25,7 @@ from jaxscale.analysis._diagnostics import (
     warn_of,
     warn_spread,
 )
-from jaxscale.analysis._expansion import Expansion, FitProblem
+from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
 from jaxscale.analysis._formula import Formula, formula_of
@@ -44,7 +44,6 @@ from jaxscale.analysis.residuals import (
     Huber,
     Log,
     Squared,
-    of_sets,
 )
 from jaxscale.sweep._grid import Grid
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxscale.analysis._levenberg import QuadraticModel
 from jaxscale.analysis.bounds import AbstractBound
-from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Squared, of_sets
+from jaxscale.analysis.residuals import AbstractLoss, AbstractResidual, Squared
 from jaxscale.sweep._cache import ProgramCache
 from jaxscale.sweep._structure import structure_key
 
@@ -136,6 +136,11 @@ class FitProblem:
             second_derivatives=total(weight, _call(loss, "second_derivative", r)),
             squares=total(weight, r, r) + scatter,
         )
+
+
+def of_sets(loss: AbstractLoss, sets: Int[np.ndarray, " l"] | int) -> AbstractLoss:
+    """Losses of lanes or of one data set, of losses that may have a leading axis of sets."""
+    return jax.tree.map(lambda x: x[sets] if np.ndim(x) else x, loss)
 
 
 def is_array(leaf: Any) -> bool:

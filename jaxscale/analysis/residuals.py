@@ -3,9 +3,8 @@
 import abc
 
 import equinox as eqx
-import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxscale.analysis.bounds import _deprecated_name, _derivative, _library, _Values
 from jaxscale.fields import Configurable, Real, real
@@ -151,11 +150,6 @@ class AdaptiveHuber(Squared):
         scatter = 1.4826 * np.nanmedian(sizes, axis=1)
         delta = np.where(scatter > _ROUNDING, float(self.tuning) * scatter, np.inf)
         return eqx.tree_at(lambda loss: loss.delta, Huber(delta=1.0), delta)
-
-
-def of_sets(loss: AbstractLoss, sets: Int[np.ndarray, " l"] | int) -> AbstractLoss:
-    """Losses of lanes or of one data set, of losses that may have a leading axis of sets."""
-    return jax.tree.map(lambda x: x[sets] if np.ndim(x) else x, loss)
 
 
 class Huber(AbstractLoss):
