@@ -140,8 +140,8 @@ class Form:
         """
         for name in [n for n in values if n in self.parameters and not is_traced(values[n])]:
             value, own = float(as_real(name, values[name])), self.parameters[name]
-            left_out = own.linear and isinstance(own.bound, Positive) and value == 0
-            if not (own.bound.contains(value) or left_out):
+            dropped = own.linear and isinstance(own.bound, Positive) and value == 0
+            if not (own.bound.contains(value) or dropped):
                 zero = " or be 0" if own.linear else ""
                 raise ValueError(
                     f"`{name}` of {self.function.__name__} must lie inside {own.bound!r}{zero}, "

@@ -21,7 +21,6 @@ from jaxscale.analysis.residuals import Huber
 
 COLUMNS = ("n_parameters", "n_tokens", "loss")
 REFERENCES = ("hoffmann2022", "besiroglu2024")
-loss_surface = chinchilla
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ class FormFile:
 
     - `fit`: the calibration; `runs`: the rows that it has, with the names of the form.
     - `flop`: numbers of operations to allocate; `places`: inputs at which it is predicted.
-    - `left_out`: how many rows it has not, by reason.
+    - `omitted`: how many rows it has not, by reason.
     - `held_out`: predictions of each scale by fits without it; None where `not_held_out` says why.
     - `options`: of `calibrate`.
     """
@@ -69,7 +69,7 @@ class FormFile:
     runs: "pandas.DataFrame"
     flop: tuple[float, ...] = ()
     places: tuple[Mapping[str, float], ...] = ()
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    omitted: Mapping[str, int] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     held_out: HeldOut | None = None
     not_held_out: str = ""
@@ -103,19 +103,19 @@ class FormFile:
         _require(table, formula.result, names)
         columns = (*names, formula.result)
         aside = [options.get(n) for n in ("each", "resample", "weights")]
-        runs, complete, left_out = complete_rows(table, columns, aside)
+        runs, complete, omitted = complete_rows(table, columns, aside)
         for name in set(names) & set(SIZES):
             refuse(name, "positive and finite", runs[name], complete & ~(runs[name] > 0))
         used: Any = runs[complete]
         if len(used) < len(formula.unset) + 1:
             raise ValueError(
                 f"`data` must hold more complete rows than the {len(formula.unset)} parameters of "
-                f"{formula.name}, got {len(used)}{_listed(left_out)}."
+                f"{formula.name}, got {len(used)}{_listed(omitted)}."
             )
         fit = calibrate(formula, used, columns={n: n for n in columns}, **options)
         fitted, dropped = fitted_rows(fit, used)
         fit = dataclasses.replace(fit, n_left_out=len(table) - len(fitted))
-        made = cls(fit, fitted, flop, places, {**left_out, **dropped}, options)
+        made = cls(fit, fitted, flop, places, {**omitted, **dropped}, options)
         scores, why = made._without_scales()
         return dataclasses.replace(made, held_out=scores, not_held_out=why)
 
@@ -159,7 +159,7 @@ class FormFile:
     def tables(self) -> list[Table]:
         """The parameters, and what the form says of the operations and places."""
         own = self.fit.table()
-        note = f"{own.note}{_listed(self.left_out)}"
+        note = f"{own.note}{_listed(self.omitted)}"
         tables = [dataclasses.replace(own, title=_title(self.formula), note=note)]
         if self.flop:
             tables.append(self._allocation_table())
@@ -259,7 +259,7 @@ class FormFile:
             numbers["optimal_allocation"] = [plain(row) for row in rows]
         if self.places:
             numbers["predictions"] = [plain(row) for row in self._predicted.to_dict("records")]
-        numbers |= {"left_out": dict(self.left_out), "held_out": None}
+        numbers |= {"left_out": dict(self.omitted), "held_out": None}
         if self.held_out is not None:
             scores = {n: getattr(self.held_out, n) for n in ("rms", "bias", "coverage", "by")}
             rows = self.held_out.scales.to_dict("records")
@@ -296,9 +296,9 @@ def _require(table: "pandas.DataFrame", result: str, inputs: Sequence[str]) -> N
             raise ValueError(f"`data` has no column {name!r}: give {option}{hint}")
 
 
-def _listed(left_out: Mapping[str, int]) -> str:
+def _listed(omitted: Mapping[str, int]) -> str:
     """The end of a sentence that says how many rows are left out for what reason."""
-    parts = [f"{n} {why}" for why, n in left_out.items()]
+    parts = [f"{n} {why}" for why, n in omitted.items()]
     return f"; rows left out: {', '.join(parts)}" if parts else ""
 
 

@@ -25,14 +25,14 @@ def complete_rows(
     **Raises** `ValueError` for a column that is not there, or that holds anything but numbers.
     """
     table = as_numbers(table, numbers)
-    used, left_out = np.ones(len(table), bool), Counter[str]()
+    used, omitted = np.ones(len(table), bool), Counter[str]()
     for name in (*numbers, *(n for n in aside if n is not None and n in table)):
         own: Any = table[name]
         good = np.isfinite(own) if name in numbers else own.notna()
         what = "blank or infinite" if name in numbers else "blank"
-        left_out[f"{name} {what}"] = int(np.sum(used & ~good))
+        omitted[f"{name} {what}"] = int(np.sum(used & ~good))
         used &= np.asarray(good)
-    return table, used, +left_out
+    return table, used, +omitted
 
 
 def fitted_rows(

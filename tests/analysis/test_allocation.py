@@ -91,10 +91,10 @@ def test_predictions_of_many_places_take_the_memory_of_few(fitted):
     places = {"n_parameters": np.geomspace(1e7, 1e10, n), "n_tokens": np.full(n, 1e10)}
     fitted.predict(**places)
     tracemalloc.start()
-    whole = fitted.predict(**places)
+    every = fitted.predict(**places)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 200e6  # every curve with every error is 240 MB in itself
     part = fitted.predict(**{name: x[250:260] for name, x in places.items()})
     for name in ("new_low", "new_high"):
-        assert np.array_equal(whole[name][250:260], part[name])
+        assert np.array_equal(every[name][250:260], part[name])

@@ -77,7 +77,7 @@ def test_rows_that_are_left_out_are_used_nowhere_and_named():
     options = {"weights": "w", "resample": "run", "bootstrap": 40}
     file = FormFile.make(CHINCHILLA, table, ["1e20"], **options)
     alone = FormFile.make(CHINCHILLA, good, ["1e20"], **options)
-    assert file.left_out == {
+    assert file.omitted == {
         "n_tokens blank or infinite": 1,
         "loss blank or infinite": 1,
         "run blank": 1,
@@ -86,7 +86,7 @@ def test_rows_that_are_left_out_are_used_nowhere_and_named():
     }
     assert file.fit.n_left_out == 6
     assert "6 points left out; rows left out: 1 n_tokens blank or infinite, 1" in _texts(file)
-    assert file.to_dict()["left_out"] == file.left_out
+    assert file.to_dict()["left_out"] == file.omitted
     assert file.runs["loss"].tolist() == good["loss"].tolist()
     assert file.compute.tolist() == alone.compute.tolist()
     assert file.held_out.runs["error"].tolist() == alone.held_out.runs["error"].tolist()
@@ -102,7 +102,7 @@ def test_a_row_of_which_a_form_says_nothing_is_named():
     table = _curve(np.r_[0.0, np.geomspace(1, 100, 24)]).assign(family="a")
     table = pandas.concat([table, table.assign(family="b").iloc[1:]], ignore_index=True)
     file = FormFile.make(POWER_LAW, table, each="family", bootstrap=0)
-    assert file.left_out == {"without a statement of the form": 1}
+    assert file.omitted == {"without a statement of the form": 1}
     assert file.runs["x"].min() == 1.0
     assert len(file.runs) == 48
     assert "no scores: there is one fit for each family" in _texts(file)
