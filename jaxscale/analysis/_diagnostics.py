@@ -10,6 +10,7 @@ from jaxscale._warn import warn_user
 from jaxscale.analysis._least_squares import INSIDE, FitResult
 from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
+from jaxscale.analysis.residuals import _NORMAL_SCATTER
 
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms over runs, whose mean is then biased by .05 or more
@@ -98,7 +99,7 @@ def huber_delta(residuals: np.ndarray) -> np.ndarray:
     finite = np.isfinite(residuals)
     flat = np.where(finite, residuals, np.nan).reshape(len(residuals), -1)
     spread = np.abs(flat - np.nanmedian(flat, axis=1, keepdims=True))
-    scale = 1.4826 * np.nanmedian(spread, axis=1)
+    scale = _NORMAL_SCATTER * np.nanmedian(spread, axis=1)
     rms = np.sqrt(np.nanmean(flat**2, axis=1))
     enough = finite.sum(axis=(1, 2)) >= FEWEST
     heavy = enough & (rms > np.maximum(HEAVY * scale, ROUNDING))

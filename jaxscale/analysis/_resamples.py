@@ -13,6 +13,7 @@ from jaxscale._warn import warn_user
 from jaxscale.analysis._intervals import check_level
 
 N_RESAMPLES = 200
+POINTS = "points"  # what is resampled where there are no groups
 FEW_GROUPS = 5  # things that are resampled: seeds, runs, sizes
 POINTS_PER_PARAMETER = 4  # of data sets whose points are resampled
 LOST_WARNS, LOST_REFUSES = 0.02, 0.1  # shares of lost refits
@@ -67,7 +68,7 @@ class Resamples:
     @property
     def needed(self) -> int:
         """How many points or groups an interval needs."""
-        return POINTS_PER_PARAMETER * self.z.shape[-1] if self.of == "points" else FEW_GROUPS
+        return POINTS_PER_PARAMETER * self.z.shape[-1] if self.of == POINTS else FEW_GROUPS
 
     @property
     def usable(self) -> np.ndarray:
@@ -89,7 +90,7 @@ class Resamples:
 
     @property
     def _what(self) -> str:
-        return "points" if self.of == "points" else f"values of {self.of}"
+        return POINTS if self.of == POINTS else f"values of {self.of}"
 
     def of_set(self, i: int) -> "Resamples":
         """Those of the data set number `i`."""
