@@ -56,6 +56,11 @@ class Parameter:
         if self.within is not None:
             values = inputs[self.within]
             positive = values[(values > 0) & np.isfinite(values)]
+            if not positive.size:
+                raise ValueError(
+                    f"`{self.within}` must be positive somewhere, got {values.flat[0]:g} and the "
+                    "like: a parameter of the form lies in its range."
+                )
             ends = (float(positive.min()), float(positive.max()))
         return np.geomspace(*ends, n + 2)[1:-1] if self.within else np.geomspace(*ends, n)
 

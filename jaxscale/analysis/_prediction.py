@@ -71,7 +71,7 @@ def _one(
     drawn = draws_of(fit, i)
     result, size = formula.result, len(table)
     ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
-    if drawn is not None:
+    if drawn is not None and size:
         with jax.enable_x64(True):
             curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
         curves = np.broadcast_to(curves, (len(curves), size))

@@ -137,3 +137,17 @@ def test_warnings_show_the_line_of_the_user(tmp_path):
                     pass
         assert caught
         assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_forms_without_a_floor_take_data_of_any_sign_but_not_of_zeros():
+    table = pandas.DataFrame({"batch_size": np.geomspace(10, 1e4, 20), "steps": -1.0})
+    options = {"residual": js.residuals.Scaled(), "bootstrap": 0}
+    assert js.calibrate(js.forms.critical_batch, table, **options).values["S_min"] < 1e-9
+    one = table.assign(steps=np.r_[0.0, 1 + 1e3 / table["batch_size"][1:]])
+    fit = js.calibrate(js.forms.critical_batch, one, **options)
+    assert fit.values["S_min"] == pytest.approx(1.0, rel=0.1)
+    with pytest.raises(ValueError, match="`data` is 0 at every point, which holds no information"):
+        js.calibrate(js.forms.critical_batch, table.assign(steps=0.0), **options)
+    with pytest.raises(ValueError, match="`batch_size` must be positive somewhere, got -10 and"):
+        js.calibrate(js.forms.critical_batch, table.assign(batch_size=-10.0, steps=1.0))
