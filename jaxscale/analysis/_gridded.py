@@ -83,14 +83,14 @@ class GridTheory:
         """An observable of `predicted` at many values of some fields."""
         layout = theory_layout(self.grid)
         theory, _, _ = _closed_forms(self.grid, layout, tuple(values), [name], [])
-        whole = dataclasses.replace(theory, index={name: ()})
-        arrays, static = eqx.partition(whole, is_array)
+        everywhere = dataclasses.replace(theory, index={name: ()})
+        arrays, static = eqx.partition(everywhere, is_array)
 
         def many(arrays: Any, points: Array) -> Array:
             every = eqx.combine(arrays, static)
             return jax.lax.map(lambda p: every(p, None)[name], points, batch_size=CURVES_AT_ONCE)
 
-        key = ("curves", structure_key(whole, is_array))
+        key = ("curves", structure_key(everywhere, is_array))
         program = FITS.find(key, lambda: jax.jit(many))
         with jax.enable_x64(True):
             return np.asarray(program(arrays, np.stack([*values.values()], axis=1)))

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._text import printable
+
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
@@ -160,6 +162,11 @@ def drawable(values: Any, *, log: bool = False) -> np.ndarray:
 def not_drawn(parts: Sequence[str]) -> str:
     """Return the line of a title that names what is drawn in part or not at all, if anything is."""
     return f"\nnot drawn in full: {', '.join(parts)}" if parts else ""
+
+
+def literal(text: Any) -> str:
+    """Text of the data, in which no dollar sign begins a formula."""
+    return printable(str(text)).replace("$", r"\$")
 
 
 def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[End]) -> None:

@@ -18,6 +18,7 @@ from jaxscale.report._figures import (
     SMALL_POINTS,
     drawable,
     label_ends,
+    literal,
     log_axis,
     new_figure,
     not_drawn,
@@ -157,7 +158,7 @@ def _ratios(
         for i, label, group in groups:
             color = OKABE_ITO[i % len(OKABE_ITO)]
             axes.plot(group[name], ratios[i], color=color, **SMALL_POINTS,
-                      label=f"{fit.each} {label}")  # fmt: skip
+                      label=f"{fit.each} {literal(label)}")  # fmt: skip
         axes.axhline(1.0, **GREY)
         shown = [g[name][np.isfinite(ratios[i])] for i, _, g in groups]
         if name not in formula.labels and spans_decades(np.concatenate([np.empty(0), *shown])):

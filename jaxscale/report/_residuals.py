@@ -13,6 +13,7 @@ from jaxscale.report._figures import (
     MAX_CURVES,
     OKABE_ITO,
     SMALL_POINTS,
+    literal,
     log_axis,
     new_figure,
     spans_decades,
@@ -60,7 +61,7 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
 
 
 def _label(fit: Calibration, i: int) -> str:
-    return f"{fit.each} {fit.labels[i]}" if fit.each is not None else ""
+    return f"{fit.each} {literal(fit.labels[i])}" if fit.each is not None else ""
 
 
 def _fitted(

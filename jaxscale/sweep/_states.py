@@ -79,6 +79,8 @@ class States:
         file = self.file(bucket, chunk)
         try:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in arrays.zip.infolist()):
+                    raise ValueError("its parts are compressed, which no state's are")
                 yield arrays
         except FileNotFoundError:
             yield None
