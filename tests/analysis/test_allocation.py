@@ -30,7 +30,7 @@ def test_an_allocation_compiles_once_for_any_number_of_operations(fitted):
     one = allocate(fitted, 1e20)
     with compilations() as compiled:
         many = allocate(fitted, np.geomspace(1e19, 1e21, 5))
-        square = allocate(fitted, [[1e20, 1e21]])
+        square = allocate(fitted, np.asarray([[1e20, 1e21]]))
     assert not compiled
     for name, best in one.best.items():
         assert many.best[name][2] == square.best[name][0, 0] == best
