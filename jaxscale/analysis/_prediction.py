@@ -95,8 +95,9 @@ def draws_of(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
 
 
 def ends_of(
-    fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
-) -> Float[np.ndarray, "2 k"]:
+    fit: Any, i: int, curves: Float[np.ndarray, "b *k"], level: float
+) -> Float[np.ndarray, "2 *k"]:
+    """Ends of what follows from every refit or draw, of one data set."""
     if fit.drawn is not None:
         return np.stack(fit.drawn.of_set(i).ends(curves, level))
     with np.errstate(invalid="ignore"):  # draws far out may be infinite
