@@ -34,7 +34,7 @@ from jaxscale.analysis._grouped import Grouped
 from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._refits import refitted
-from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, Resamples
+from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, POINTS, Resamples
 from jaxscale.analysis._starts import form_starts
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
 from jaxscale.analysis.residuals import (
@@ -49,7 +49,7 @@ from jaxscale.sweep._grid import Grid
 
 STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 4  # of the delta of an adaptive loss
-SEED, POINTS = "seed", "points"
+SEED = "seed"
 SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
@@ -139,6 +139,9 @@ def calibrate(
             raise ValueError("`free` must name what to fit, got None: only a form knows.")
         assert isinstance(source, Formula)
         free = source.unset
+        if not free:
+            raise ValueError(f"`free` must name what to fit: every parameter of {source.name} has "
+                             "a value; leave one out, or name it in `free`.")  # fmt: skip
     n_starts = (FORM_STARTS if form else STARTS) if n_starts is None else n_starts
     _check(free, n_starts)
     if loss is not None and not isinstance(loss, AbstractLoss):

@@ -99,8 +99,8 @@ class Calibration:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
-            usable = self.drawn.usable
-            return {n: _plain(np.where(usable, v, np.nan)) for n, v in spread.items()}
+            usable = self.drawn.usable  # refits that are all alike say nothing of the error
+            return {n: _plain(np.where(usable & (v > 0), v, np.nan)) for n, v in spread.items()}
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             with np.errstate(all="ignore"), jax.enable_x64(True):
@@ -287,14 +287,17 @@ class Calibration:
         """Plain data for JSON: infinities and NaN are None.
 
         `values` holds the fitted values by name, lists along `labels` where fits were made
-        separately; `start` the values given; `theory` what was fixed.
+        separately; `start` the values given, None where a form started by itself; `theory` what
+        was fixed.
         """
-        start = zip(self.free, self.theory.start(self.free), strict=True)
+        start = dict(zip(self.free, self.theory.start(self.free), strict=True))
+        if isinstance(self.theory, Formula):
+            start |= dict.fromkeys(set(self.free) & set(self.theory.unset))
         return plain({
             "values": self.values,
             "theory": self.theory.described(self.free),
             "free": self.free,
-            "start": dict(start),
+            "start": start,
             "coordinates": self.coordinates,
             "each": self.each,
             "labels": self.labels,

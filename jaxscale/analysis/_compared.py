@@ -1,12 +1,12 @@
 """What a fit compares: data on the scale of their residuals, and bounds of its parameters."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxscale._text import choices
+from jaxscale._warn import warn_user
 from jaxscale.analysis._diagnostics import SCALED
 from jaxscale.analysis._expansion import DataSets, Expansion
 from jaxscale.analysis._fit_data import FitData
@@ -52,6 +52,12 @@ def bounds_of(
         if parameter.floor:
             values = only_observable(data.data)
             lowest = np.min(values, where=values > 0, initial=np.inf)
+            if not np.isfinite(lowest):
+                results = ", ".join(data.data)
+                raise ValueError(
+                    f"`data` has no positive value of {results}, which lies above a floor {name} "
+                    f"of at least 0: check its sign, or fix {name}."
+                )
             limits[name] = NotNegative.of_scale(lowest)
     limits |= bounds
     for name, value in start.items():
@@ -69,10 +75,9 @@ def scaled_data(
         usable = kinds[name].usable(values)
         missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
-            warnings.warn(
+            warn_user(
                 f"{missing} values of {name} are not positive (or infinite) and have no logarithm: "
-                f"left out ({SCALED} compares what is finite)",
-                stacklevel=3,
+                f"left out ({SCALED} compares what is finite)"
             )
         n_left_out += missing
         units[name] = np.asarray(kinds[name].unit(values[usable]))

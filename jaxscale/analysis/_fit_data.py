@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from jaxscale._labels import match_labels
 from jaxscale._text import choices
+from jaxscale._warn import warn_user
 from jaxscale.analysis._data import of_failed, without_failed
 from jaxscale.analysis.bounds import AbstractBound
 
@@ -92,10 +92,10 @@ def _resolved(name: str, array: Any, values: np.ndarray, signed: bool) -> np.nda
     )
     rounded = (np.abs(values) < smallest) & (values != 0)
     if rounded.any():
-        warnings.warn(
+        warn_user(
             f"{int(rounded.sum())} values of {name} lie below the rounding of {array.dtype}: "
-            "left out", stacklevel=4,
-        )  # fmt: skip
+            "left out"
+        )
     return np.where(rounded, np.nan, values)
 
 

@@ -9,7 +9,12 @@ from jaxtyping import ArrayLike, Float, Int
 
 from jaxscale._table import Column, Table
 from jaxscale._text import counted
-from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, OptimalAllocation, check_flop
+from jaxscale.analysis._allocation import (
+    FLOP_PER_PARAMETER_TOKEN,
+    SIZES,
+    OptimalAllocation,
+    check_flop,
+)
 from jaxscale.analysis._data import Data, as_numbers, as_table
 from jaxscale.analysis._diagnostics import check_bootstrap, check_count
 from jaxscale.analysis._intervals import check_level, decades_outside
@@ -21,7 +26,8 @@ if TYPE_CHECKING:
 
 GAP = np.log(1.25)  # between the computes of two groups
 FEWEST = 4  # runs of a parabola with residuals
-SIZE, TOKENS, LOSS = "n_parameters", "n_tokens", "loss"
+SIZE, TOKENS = SIZES
+LOSS = "loss"
 
 
 @dataclasses.dataclass(frozen=True)

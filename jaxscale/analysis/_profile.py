@@ -16,7 +16,7 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import FAILED, QuadraticModel, levenberg_marquardt
 from jaxscale.analysis.bounds import NotNegative
-from jaxscale.analysis.residuals import Huber
+from jaxscale.analysis.residuals import _NORMAL_SCATTER, Huber
 
 FIRST_STEP = 0.1  # of a coordinate without a standard error
 DOUBLINGS = 14  # of the step from the optimum; beyond them the interval is open
@@ -78,7 +78,7 @@ def profile(
 def _check_loss(fit: Calibration) -> None:
     """Refuse a Huber loss below the scatter."""
     residuals = np.abs(np.asarray(fit.residuals)).reshape(len(fit.labels) or 1, -1)
-    scatter = 1.4826 * np.nanmedian(residuals, axis=1)
+    scatter = _NORMAL_SCATTER * np.nanmedian(residuals, axis=1)
     if not isinstance(fit.loss, Huber):
         return
     delta = np.broadcast_to(fit.loss.delta, scatter.shape)

@@ -7,12 +7,12 @@ import io
 import json
 import lzma
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jaxscale._text import counted
+from jaxscale._warn import warn_user
 
 if TYPE_CHECKING:
     import pandas
@@ -49,10 +49,10 @@ def read_table(path: Path) -> "pandas.DataFrame":
         raise ValueError(f"`data` is not a table: {path} has no rows.")
     between = rows[-1][0] - rows[0][0] + 1 - len(rows)
     if between:
-        warnings.warn(
+        warn_user(
             f"{counted(between, 'line')} between rows of {path.name}, comments (#) or blank: "
-            "left out", stacklevel=5,
-        )  # fmt: skip
+            "left out"
+        )
     if ending in (".jsonl", ".ndjson"):
         return _json_lines(path, rows)
     return _csv(path, rows)

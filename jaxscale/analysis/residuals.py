@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from jaxscale.analysis.bounds import _deprecated_name, _derivative, _library, _Values
 from jaxscale.fields import Configurable, Real, real
 
+_NORMAL_SCATTER = 1.4826  # standard deviation of a normal law over the median of |r|
 _ROUNDING = 3e-7  # of residuals that are scaled: a few units in the last place of float32
 
 
@@ -147,7 +148,7 @@ class AdaptiveHuber(Squared):
         It is infinite, which makes squares, where most residuals vanish up to rounding.
         """
         sizes = np.abs(residuals).reshape(len(residuals), -1)
-        scatter = 1.4826 * np.nanmedian(sizes, axis=1)
+        scatter = _NORMAL_SCATTER * np.nanmedian(sizes, axis=1)
         delta = np.where(scatter > _ROUNDING, float(self.tuning) * scatter, np.inf)
         return eqx.tree_at(lambda loss: loss.delta, Huber(delta=1.0), delta)
 

@@ -24,6 +24,8 @@ LINE_HEIGHT = 0.06  # of a label, in heights of a panel
 DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
 BELOW: dict[str, Any] = {"zorder": 1.5}
 POINTS: dict[str, Any] = {"marker": "o", "ms": 4, "ls": ""}
+SMALL_POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.5, "mew": 0, "alpha": 0.8}
+GREY: dict[str, Any] = {"color": "#444444", "lw": 1.0}  # of what belongs to no curve
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -164,7 +164,9 @@ def test_weights_count_by_their_ratios():
     for name, value in again.values.items():
         assert fit.values[name] == pytest.approx(value, rel=1e-4)
     assert fit.n_points == 40
-    with pytest.raises(ValueError, match=r"`w` must be positive and finite, got 0\.0 in row 0"):
+    with pytest.raises(
+        ValueError, match=r"`weights=w` must be positive and finite, got 0\.0 in row 0"
+    ):
         js.calibrate(js.forms.chinchilla, table.assign(w=0.0), weights="w")
     grid = js.Grid(js.emergence.MultilinearSkills(n_steps=10))
     with pytest.raises(ValueError, match="`weights` belong to the points of a formula's table"):
