@@ -3,6 +3,7 @@
 `docs/security.md` says what holds; each of its promises has a test here.
 """
 
+import gzip
 import json
 import pickle
 import shutil
@@ -196,6 +197,16 @@ def test_a_table_comes_from_a_file_only():
     for address in ("http://127.0.0.1:9/runs.csv", "s3://bucket/runs.csv", "file:///etc/passwd"):
         with pytest.raises(ValueError, match="does not exist"):
             js.calibrate(js.forms.power_law, address)
+
+
+def test_a_packed_table_is_unpacked_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxscale.analysis._table_file.host_memory", lambda: 10**6)
+    file = tmp_path / "runs.csv.gz"
+    with gzip.open(file, "wt") as opened:
+        opened.write("x,loss\n" + 10**6 * "1,2\n")
+    assert file.stat().st_size < 10**5
+    with pytest.raises(ValueError, match=r"has more than 1e\+05 characters"):
+        js.calibrate(js.forms.power_law, file)
 
 
 def test_links_inside_a_store_are_not_written_through(store, tmp_path):
