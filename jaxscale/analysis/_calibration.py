@@ -133,8 +133,10 @@ class Calibration:
         """
         if self.drawn is None:
             return self.covariance_interval(level)
-        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in self.refits.items()}
-        return {n: (_plain(low), _plain(high)) for n, (low, high) in ends.items()}
+        z = np.moveaxis(self.drawn.z, -1, 0)
+        ends = zip(*(self.drawn.ends(x, level, max_lost) for x in z), strict=True)
+        low, high = (self._named(np.stack(end, axis=-1)) for end in ends)
+        return {n: (low[n], high[n]) for n in self.free}
 
     def covariance_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
         r"""Intervals from the covariance: `z ± t_{(1 + level) / 2, n - p} sqrt(Sigma_zz)`, bounded.
