@@ -10,12 +10,14 @@ import jax
 import numpy as np
 
 from jaxscale._deprecated import warn_deprecated
-from jaxscale._table import Column, Table
+from jaxscale._table import Table
+from jaxscale.analysis._fit_text import fit_data, fit_table, fit_text
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._grid_prediction import predicted_grid
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import STATUS_NAMES
-from jaxscale.analysis._plain import plain, write_json
+from jaxscale.analysis._plain import write_json
 from jaxscale.analysis._prediction import predicted
 from jaxscale.analysis._resamples import LOST_REFUSES, Resamples
 from jaxscale.analysis.bounds import AbstractBound
@@ -95,12 +97,11 @@ class Calibration:
     def standard_error(self) -> dict[str, Any]:
         """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
         if self.drawn is not None:
-            values = self._named(self.drawn.first)
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
-                spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in values.items()}
-            usable = self.drawn.usable
-            return {n: _plain(np.where(usable, v, np.nan)) for n, v in spread.items()}
+                spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
+            usable = self.drawn.usable  # refits that are all alike say nothing of the error
+            return {n: _plain(np.where(usable & (v > 0), v, np.nan)) for n, v in spread.items()}
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             with np.errstate(all="ignore"), jax.enable_x64(True):
@@ -132,9 +133,10 @@ class Calibration:
         """
         if self.drawn is None:
             return self.covariance_interval(level)
-        values = self._named(self.drawn.z)
-        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in values.items()}
-        return {n: (_plain(low), _plain(high)) for n, (low, high) in ends.items()}
+        z = np.moveaxis(self.drawn.z, -1, 0)
+        ends = zip(*(self.drawn.ends(x, level, max_lost) for x in z), strict=True)
+        low, high = (self._named(np.stack(end, axis=-1)) for end in ends)
+        return {n: (low[n], high[n]) for n in self.free}
 
     def covariance_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
         r"""Intervals from the covariance: `z ± t_{(1 + level) / 2, n - p} sqrt(Sigma_zz)`, bounded.
@@ -164,11 +166,19 @@ class Calibration:
     @property
     def resamples(self) -> np.ndarray | None:
         """Coordinates of the refits, shape `(b, p)`, NaN where one was lost; or None."""
-        return None if self.drawn is None else self.drawn.z
+        return None if self.drawn is None else self.drawn.first
 
     @property
     def bootstrap(self) -> dict[str, np.ndarray]:
         """Refitted values by name, shape `(b,)`.
+
+        **Raises:** `ValueError` for a fit without resamples.
+        """
+        return self._named(self._require_refits().first)
+
+    @property
+    def refits(self) -> dict[str, np.ndarray]:
+        """Values of all blocks of refits by name, those without a floor too: for `drawn.ends`.
 
         **Raises:** `ValueError` for a fit without resamples.
         """
@@ -217,13 +227,14 @@ class Calibration:
         return self.theory.replaced(self.values)
 
     def predict(self, *, level: float = 0.95, **inputs: Any) -> Any:
-        r"""Theory at the fitted values, of a formula with intervals.
+        r"""Theory at the fitted values, with intervals.
 
         Of a formula `y(x)` the table has columns `y`; `y_low` and `y_high`, the interval of y;
         `new_low` and `new_high`, that of a new measurement, which has the scatter of the residuals
-        on top; and `decades_outside`, the largest distance of an
-        input from those that were fitted, in decades. No interval knows whether the formula holds
-        out there.
+        on top; and `decades_outside`, the largest distance of an input from those that were fitted,
+        in decades. No interval knows whether the formula holds out there. Of a grid the Dataset has
+        every observable with a closed form, and of those that were fitted also the interval, such
+        as `loss_low` and `loss_high`; NaN where the fit has none.
 
         **Arguments:** `level`, of confidence; for a formula, its inputs as arrays, for a grid none.
 
@@ -234,29 +245,13 @@ class Calibration:
         """
         if isinstance(self.theory, Formula):
             return predicted(self, self.theory, inputs, level)
-        if self.each is None:
-            return self.theory.replaced(self.values).predicted()
-        values = self.values
-        rows = ({n: values[n][i] for n in self.free} for i in range(len(self.labels)))
-        theories: Any = [self.theory.replaced(row).predicted() for row in rows]
-        return self.theory.joined(theories, self.each, self.labels)
+        for name in inputs:
+            raise ValueError(f"`{name}` is an input, of which the fit of a grid has none.")
+        return predicted_grid(self, self.theory, level)
 
     def table(self) -> Table:
         """Return values with errors and 95 % intervals, for the terminal (`rich.print`)."""
-        header = [Column(name) for name in (self.each, "parameter") if name]
-        header += [Column(n, number=True) for n in ("value", "standard error", "95 % interval")]
-        rows = []
-        for row in self.rows():
-            low, high = row["interval"]
-            numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.3g}",
-                       f"{low:.5g} to {high:.5g}")  # fmt: skip
-            label = [str(row["label"])] if self.each else []
-            rows.append((*label, row["parameter"], *("–" if "nan" in n else n for n in numbers)))
-        undefined = int(np.isnan([*self.standard_error.values()]).sum())
-        counts = {"fits did not converge": self._n_failed, "points left out": self.n_left_out,
-                  "standard errors undefined": undefined}  # fmt: skip
-        said = [f"intervals: {self.method}", *(f"{n} {what}" for what, n in counts.items() if n)]
-        return Table("", "; ".join([*said, *self._hint]), header, rows)
+        return fit_table(self)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary per parameter and data set."""
@@ -282,69 +277,17 @@ class Calibration:
         """Plain data for JSON: infinities and NaN are None.
 
         `values` holds the fitted values by name, lists along `labels` where fits were made
-        separately; `start` the values given; `theory` what was fixed.
+        separately; `start` the values given, None where a form started by itself; `theory` what
+        was fixed.
         """
-        start = zip(self.free, self.theory.start(self.free), strict=True)
-        return plain({
-            "values": self.values,
-            "theory": self.theory.described(self.free),
-            "free": self.free,
-            "start": dict(start),
-            "coordinates": self.coordinates,
-            "each": self.each,
-            "labels": self.labels,
-            "parameters": self.rows(),
-            "covariance_of_coordinates": self.covariance,
-            "bounds": [repr(b) for b in self.bounds],
-            "residual_rms": self.residual_rms,
-            "huber_delta": self.huber_delta,
-            "converged": self.converged,
-            "condition": self.condition,
-            "n_points": self.n_points,
-            "n_left_out": self.n_left_out,
-            "starts": {"status": self.starts.status, "cost": self.starts.cost},
-            "objective": self.objective,
-            "intervals": self.method,
-            "n_lost": self.n_lost,
-            "n_resamples": 0 if self.drawn is None else self.drawn.n,
-            "resampled": None if self.drawn is None else self.drawn.of,
-        })  # fmt: skip
+        return fit_data(self)
 
     def to_json(self, path: Path | str) -> None:
         """Write `to_dict` to a file."""
         write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
-        lines = [
-            (f"{self.each} {row['label']}: " if self.each else "")
-            + f"{row['parameter']} = {row['value']:.6g} ± "
-            + f"{row['standard_error']:.2g}".replace("nan", "–")
-            for row in self.rows()
-        ]
-        size, rms = np.sum(self.n_points), np.max(self.residual_rms)
-        failed = self._n_failed
-        end = f"{failed} fits did not converge" if failed else "converged"
-        points = f"{size} points" + (f", {self.n_left_out} left out" if self.n_left_out else "")
-        said = [f"{points}, rms residual {rms:.3g}, {end}", f"intervals: {self.method}"]
-        return "\n".join([*lines, *said, *self._hint])
-
-    @property
-    def _hint(self) -> list[str]:
-        """What to do about a few residuals that outweigh the others, where there are any."""
-        deltas = np.atleast_1d(self.huber_delta)
-        heavy = deltas[~np.isnan(deltas)]
-        if not heavy.size:
-            return []
-        which = f" in {heavy.size} of {deltas.size} fits" if self.each else ""
-        delta = f"{np.median(heavy):.2g}"
-        return [
-            f"a few residuals outweigh the others{which}: look for a run that failed (each= or "
-            f"--each fits runs apart), or take loss=Huber(delta={delta}), --huber {delta}"
-        ]
-
-    @property
-    def _n_failed(self) -> int:
-        return int(np.sum(~np.asarray(self.converged)))
+        return fit_text(self)
 
     @property
     def _error(self) -> np.ndarray:

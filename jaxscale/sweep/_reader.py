@@ -85,7 +85,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     import zarr
 
     try:
-        attributes = dict(zarr.open_group(path, mode="r").attrs)
+        attributes = dict(zarr.open_group(path, mode="r", zarr_format=3).attrs)
     except Exception as error:  # a header may hold anything
         has_header = os.path.isfile(path / "zarr.json")
         broken = has_header or isinstance(error, PermissionError)
@@ -176,13 +176,13 @@ class StoreReader:
             self.shard_length = int(self.attributes["slots"])
             self._summary = json.loads(self.attributes["plan"])
             self._buckets = self._summary["buckets"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
                 "classes that are not imported here: import their module (in a shell, give "
                 "--import MODULE)."
             ) from None
-        self._root: Any = zarr.open_group(path, mode="r")
+        self._root: Any = zarr.open_group(path, mode="r", zarr_format=3)
         self._arrays: dict[str, Any] = {}
         self._states = States(path)
         self.run_id, self.done = self._values("run_id"), read_marks(path, self._array("done"))
@@ -203,6 +203,8 @@ class StoreReader:
     def _values(self, name: str) -> np.ndarray:
         array = self._array(name)
         with _reading(self.path, name):
+            if array.nbytes > LOADED_SHARE * host_memory():
+                raise ValueError(f"its header says that it has {array.nbytes:.2g} bytes")
             return np.asarray(array[:])
 
     def layout(self, plan: Plan) -> Layout:

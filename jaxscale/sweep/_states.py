@@ -6,6 +6,7 @@ fsync and one rename; a Zarr group of the same arrays takes a file for each.
 
 import contextlib
 import re
+import zipfile
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -83,6 +84,8 @@ class States:
         file = self.file(bucket, chunk)
         try:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in arrays.zip.infolist()):
+                    raise ValueError("its parts are compressed, which no state's are")
                 if NAMES in arrays and set(arrays[NAMES]) != {*arrays.files} - {NAMES, STEP}:
                     raise ValueError("arrays are missing")
                 yield arrays

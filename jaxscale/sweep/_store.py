@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale._files import flush
+from jaxscale._files import flush, refuse_links
 from jaxscale.sweep._grid import positions
 from jaxscale.sweep._layout import CHECKSUM, Layout, checksum, in_words
 from jaxscale.sweep._reader import (
@@ -92,8 +92,9 @@ class ZarrStore:
         import zarr
 
         self.path, self.layout = path, layout
+        refuse_links("store", path, 2)  # of the arrays and their chunks
         with zarr.config.set({"array.write_empty_chunks": True}), store_errors(path):
-            self.root: Any = zarr.open_group(path, mode="r+")
+            self.root: Any = zarr.open_group(path, mode="r+", zarr_format=3)
             names = [*layout.observables, "done"]
             self._arrays = {name: open_array(path, self.root, name) for name in names}
             self._done = read_marks(path, self._arrays["done"])
