@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale._quadrature import ENDS, OFFSETS
 from jaxscale._theory import symbols
 from jaxscale.sparse.theory._checks import theory_function
 from jaxscale.spectra import as_floats, gauss_legendre, require
@@ -23,14 +24,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _N_EXACT = 32  # coordinates listed one by one
 _N_SMALL = 192  # a spectrum of at most this many is listed in full
-_N_AFTER = 8  # coordinates listed one by one behind the kink of min(1, c i^-gamma)
+_N_BEFORE, _N_AFTER = 4, 8  # coordinates listed one by one around the kink of min(1, c i^-gamma)
 _FINE = 2e7  # crossovers up to this index are resolved
 _FAR = 1e9  # a kink beyond this index is not resolved
 _PANELS, _NODES = 8, 16
 _TAIL_PANELS, _TAIL_NODES = 5, 10
-# h'/24 - 7 h^(3)/5760 at a half-integer, from the integers around it
-_OFFSETS = np.array([0.5, -0.5, 1.5, -1.5])
-_ENDS = np.array([291.0, -291.0, -17.0, 17.0]) / 5760
 POWER_LAW: Any = None  # a `spectrum` that the exponents describe
 _DEFAULTS: dict[str, Any] = {
     "spectrum_exponent": None,
@@ -122,7 +120,7 @@ def _graded(low: Array, high: Array) -> tuple[Array, Array]:
 
 def _ends(half: Array) -> tuple[Array, Array]:
     """Euler-Maclaurin correction of a sum that starts at a half-integer."""
-    return half + jnp.asarray(_OFFSETS, half.dtype), jnp.asarray(_ENDS, half.dtype)
+    return half + jnp.asarray(OFFSETS, half.dtype), jnp.asarray(ENDS, half.dtype)
 
 
 def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Array]:
@@ -161,9 +159,10 @@ def _indices(
         reached = (log_kink > math.log(_N_EXACT)) & (log_kink < math.log(_FAR))
         kink = jnp.where(reached, jnp.exp(jnp.where(reached, log_kink, 1.0)), _N_EXACT)
         kink = jnp.minimum(jnp.floor(jax.lax.stop_gradient(kink)), float(n_coordinates))
-        near = kink + 1 + jnp.arange(_N_AFTER, dtype=alpha.dtype)
-        listed = jnp.where(near <= n_coordinates, 1.0, 0.0).astype(alpha.dtype)
-        pieces += [_range(first, kink, 6), (near, listed)]
+        near = kink + 1 + jnp.arange(-_N_BEFORE, _N_AFTER, dtype=alpha.dtype)
+        listed = (near > _N_EXACT) & (near <= n_coordinates)
+        listed = jnp.where(listed, 1.0, 0.0).astype(alpha.dtype)
+        pieces += [_range(first, kink - _N_BEFORE, 6), (near, listed)]
         first = kink + 1 + _N_AFTER
     if n_coordinates <= _FINE:
         return *_joined([*pieces, _range(first, float(n_coordinates), _PANELS)]), None
