@@ -78,7 +78,7 @@ def time_parameter_loss(
     front = jnp.where(jnp.isinf(t), 0.0, tau**-s * residual_moment(u, s, log_m))
     total = b * (front + _power(last, s) * (1 - residual(u, log_m)))
     # skills beyond n_s: counted by the integral at R = r when all are fitted, else at R = 0
-    start = jnp.where(jnp.isinf(t), 0.0, (1 - strength / scale) ** 2)
+    start = jnp.where(jnp.isinf(t), 0.0, ((scale - strength) / scale) ** 2)
     total = total - jnp.where(every, start, 1.0) * _cutoff(norm, alpha, n_skills)
     return scale**2 / 2 * total
 
@@ -210,5 +210,5 @@ def data_parameter_loss(
     x = samples * last
     gamma = jnp.exp(gammaln(s + 1)) * gammaincc(s + 1, x)  # s Gamma(s, x) + x^s e^-x
     unseen = samples**-s * gamma - _power(last, s) * jnp.exp(-x)
-    unseen = jnp.where(endless, 0.0, (1 - strength / scale) ** 2 * unseen)
+    unseen = jnp.where(endless, 0.0, ((scale - strength) / scale) ** 2 * unseen)
     return scale**2 / 2 * b * (unseen + _power(last, s))

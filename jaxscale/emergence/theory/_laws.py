@@ -104,7 +104,7 @@ def data_law(
     _, s, b = scales(alpha, n_skills)
     growth = n**s * jnp.exp(log_gamma_ratio(n, s))
     if learner == "threshold":
-        factor = (1 - strength / scale) ** 2
+        factor = ((scale - strength) / scale) ** 2
     else:
         factor = 1 - s * (n - 1) / (n * (s + 1))
     return PowerLaw(scale**2 / 2 * b * growth * factor, s)

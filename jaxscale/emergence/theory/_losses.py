@@ -69,7 +69,7 @@ def loss(
         time, n_samples, n_parameters, skill_exponent, learning_rate, target_scale, initial_strength
     )
     log_m = odds(scale, strength)
-    start = (1 - strength / scale) ** 2  # F(0): a skill never trained
+    start = ((scale - strength) / scale) ** 2  # F(0): a skill never trained
     norm = 1 / power_sum(alpha + 1, n_skills)
     tau = rate * scale * jnp.minimum(t, LONG_TIME)
 
