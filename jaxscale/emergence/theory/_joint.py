@@ -163,9 +163,10 @@ def parameter_loss(
     every = jnp.isinf(n) | (n >= n_skills)
     unfitted = jnp.where(every, 0.0, n)
     edge = unfitted + 0.5
-    # 1 - ((N + 1/2) / (n_s + 1/2))^alpha
-    rest = -jnp.expm1(-alpha * jnp.log1p((n_skills - unfitted) / edge))
-    return scale**2 / 2 * jnp.where(every, 0.0, norm / alpha * edge**-alpha * rest)
+    total = norm / alpha * edge**-alpha
+    if n_skills != math.inf:  # less those beyond the last: 1 - ((N + 1/2) / (n_s + 1/2))^alpha
+        total = total * -jnp.expm1(-alpha * jnp.log1p((n_skills - unfitted) / edge))
+    return scale**2 / 2 * jnp.where(every, 0.0, total)
 
 
 @theory_function(n_samples=positive_or_infinite, n_parameters=positive_or_infinite)
