@@ -72,8 +72,8 @@ def rank(spectrum: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.where(endless, jnp.sum(spectrum.weight), finite)
 
 
-# many panels: for gamma < 1 the edge of the unseen is far out
-@of_spectrum(n_tail=48)
+# exact sums: a panel is narrower than the edge of the unseen, which for gamma < 1 is far out
+@of_spectrum(panels=(24, 48))
 def unseen_loss(
     n_samples: Real[ArrayLike, "..."],
     *,
@@ -109,7 +109,7 @@ def unseen_loss(
     return spectrum.sum(spectrum.variance * unseen) / 2
 
 
-@of_spectrum()
+@of_spectrum(panels=(24, 24))
 def expected_seen(
     n_samples: Real[ArrayLike, "..."],
     *,
