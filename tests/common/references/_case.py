@@ -149,6 +149,18 @@ class Case:
         return relative(self.values(arguments), exact[:, 0], exact[:, 1])
 
 
+def over_points(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Map a function of scalars over points."""
+
+    def call(**columns: jax.Array) -> jax.Array:
+        def one(*values: jax.Array) -> jax.Array:
+            return function(**dict(zip(columns, values, strict=True)))
+
+        return jnp.vectorize(one)(*columns.values())
+
+    return call
+
+
 def relative(values: np.ndarray, exact: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Errors relative to `size`: 0 where both are equal, infinite where one is not a number.
 

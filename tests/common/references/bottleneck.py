@@ -2,13 +2,12 @@
 
 import math
 
-import jax.numpy as jnp
 import mpmath
 import numpy as np
 from mpmath import mpf
 
 from jaxscale.superposition import theory
-from references._case import Axis, Case
+from references._case import Axis, Case, over_points
 from references.superposition import EXPONENTS, INPUTS, _features
 
 W = np.random.default_rng(0).standard_normal((3, 5)) / 2
@@ -86,25 +85,11 @@ def _slow(speed, **values):
     return values | {"learning_rate": speed / values["second_moment"] / values["mean_active"] / 20}
 
 
-def _over_points(function):
-    """A function of scalars, mapped over points."""
-    names = None
-
-    def call(**columns):
-        nonlocal names
-        names = tuple(columns)
-        return jnp.vectorize(lambda *x: function(**dict(zip(names, x, strict=True))))(
-            *columns.values()
-        )
-
-    return call
-
-
 CASES = [
     *(
         Case(
             f"superposition.bottleneck_loss, {kind}{', steps' * steps}{', weighted' * weighted}",
-            _over_points(
+            over_points(
                 lambda time, w=w, steps=steps, weighted=weighted, **x: theory.bottleneck_loss(
                     time, w, discrete=steps, loss_weighted=weighted, **x
                 )
@@ -127,7 +112,7 @@ CASES = [
     *(
         Case(
             f"superposition.bottleneck_floor, {kind}",
-            _over_points(lambda w=w, **x: theory.bottleneck_floor(w, **x)),
+            over_points(lambda w=w, **x: theory.bottleneck_floor(w, **x)),
             _floor(w, False),
             {**EXPONENTS, **INPUTS},
             n_random=6,
@@ -137,7 +122,7 @@ CASES = [
     ),
     Case(
         "superposition.max_learning_rate, loss weighted",
-        _over_points(lambda **x: theory.max_learning_rate(W, loss_weighted=True, **x)),
+        over_points(lambda **x: theory.max_learning_rate(W, loss_weighted=True, **x)),
         _largest_rate(W),
         {**EXPONENTS, **INPUTS},
         n_random=6,

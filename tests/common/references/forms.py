@@ -4,7 +4,7 @@ import mpmath
 from mpmath import mpf
 
 import jaxscale as js
-from references._case import Axis, Case
+from references._case import Axis, Case, over_points
 
 SIZE = Axis(1e3, 1e13)
 POWER = Axis(0.02, 2.0)
@@ -82,7 +82,7 @@ def _bias(alpha, beta, width, offset):
 
 
 def _form(name, exact, box):
-    return Case(f"forms.{name}", lambda **x: getattr(js.forms, name)(**x), exact, box)
+    return Case(f"forms.{name}", over_points(getattr(js.forms, name)), exact, box)
 
 
 CASES = [
