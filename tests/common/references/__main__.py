@@ -51,8 +51,8 @@ def main(command: str, part: str = "", seed: str = "0") -> None:
             _tables.write({n: old[n] for n in CASES if n in old})
     elif command == "hunt":
         for name, case in chosen.items():
-            found = _hunted(case, int(seed))
-            record = json.loads(RECORD.read_text()) | {name: found}
+            result = _hunted(case, int(seed))
+            record = json.loads(RECORD.read_text()) | {name: result}
             record = {n: record[n] for n in CASES if n in record}
             RECORD.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     else:

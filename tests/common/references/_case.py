@@ -25,7 +25,7 @@ class Axis:
     high: float
     at: tuple[float, ...] = ()
     linear: bool = False
-    whole: bool = False  # integers only: there is no slope
+    integer: bool = False  # integers only: there is no slope
 
     @property
     def ends(self) -> list[float | None]:
@@ -46,7 +46,7 @@ class Axis:
         else:
             value = math.exp(math.log(self.low) * (1 - unit) + math.log(self.high) * unit)
         value = min(max(value, self.low), self.high)
-        return float(round(value)) if self.whole else value
+        return float(round(value)) if self.integer else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Case:
         x = arguments[name]
         axis = self.box.get(name)
         skipped = self.slopes is not True and name not in self.slopes
-        if skipped or x == 0 or math.isinf(x) or (axis is not None and axis.whole):
+        if skipped or x == 0 or math.isinf(x) or (axis is not None and axis.integer):
             return math.nan
         with mpmath.workdps(DIGITS):
             exact = {k: mpf(v) for k, v in arguments.items()}

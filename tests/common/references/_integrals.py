@@ -109,21 +109,21 @@ def skill_sum(
 
 def fresh_sum(tau: mpf, odds: mpf, alpha: mpf, last: mpf | float, norm: mpf) -> mpf:
     """Sum of P_k F(tau P_k) up to `last`: terms one by one, then the powers of P_k as zetas."""
-    known = int(mpmath.ceil((norm * tau / mpf("0.4")) ** (1 / (alpha + 1)))) + 1
-    if known > 6000:
-        raise ValueError(f"{known} terms")
-    known = int(min(known, last))
+    n_direct = int(mpmath.ceil((norm * tau / mpf("0.4")) ** (1 / (alpha + 1)))) + 1
+    if n_direct > 6000:
+        raise ValueError(f"{n_direct} terms")
+    n_direct = int(min(n_direct, last))
     total = mpmath.fsum(
         norm * k ** -(alpha + 1) * residual(tau * norm * k ** -(alpha + 1), odds)
-        for k in (mpf(i) for i in range(1, known + 1))
+        for k in (mpf(i) for i in range(1, n_direct + 1))
     )
-    if known == last:
+    if n_direct == last:
         return total
     for j, c in enumerate(_taylor(odds)):
         exponent = (alpha + 1) * (j + 1)
-        powers = hurwitz(exponent, known + 1)
+        powers = hurwitz(exponent, n_direct + 1)
         if last != mpmath.inf:
-            powers = power_sum(exponent, known + 1, last)
+            powers = power_sum(exponent, n_direct + 1, last)
         term = c * tau**j * norm ** (j + 1) * powers
         total += term
         if abs(term) < mpf(10) ** -mpmath.mp.dps * total:

@@ -107,11 +107,11 @@ def _fresh_loss(n_skills, n_fitted=None):
         tau, norm = learning_rate * target_scale * time, _norm(skill_exponent, n_skills)
         if n_parameters is None or n_parameters >= n_skills:
             return target_scale**2 / 2 * fresh_sum(tau, odds, alpha, n_skills, norm)
-        whole = int(n_parameters)
-        total = fresh_sum(tau, odds, alpha, whole, norm) if whole else mpf(0)
-        total += norm * power_sum(alpha + 1, whole + 1, n_skills)
-        p = norm * (whole + 1) ** -(alpha + 1)
-        total -= (n_parameters - whole) * p * (1 - residual(tau * p, odds))
+        floor = int(n_parameters)
+        total = fresh_sum(tau, odds, alpha, floor, norm) if floor else mpf(0)
+        total += norm * power_sum(alpha + 1, floor + 1, n_skills)
+        p = norm * (floor + 1) ** -(alpha + 1)
+        total -= (n_parameters - floor) * p * (1 - residual(tau * p, odds))
         return target_scale**2 / 2 * total
 
     return exact
@@ -147,11 +147,11 @@ def _data_loss(n_skills):
 def _width_loss(n_skills):
     def exact(width, skill_exponent, units_per_skill, target_scale):
         learned = width / units_per_skill
-        whole = int(learned)
-        if whole >= n_skills:
+        floor = int(learned)
+        if floor >= n_skills:
             return mpf(0)
-        total = power_sum(skill_exponent + 1, whole + 2, n_skills)
-        total += (1 - (learned - whole)) * mpf(whole + 1) ** -(skill_exponent + 1)
+        total = power_sum(skill_exponent + 1, floor + 2, n_skills)
+        total += (1 - (learned - floor)) * mpf(floor + 1) ** -(skill_exponent + 1)
         return target_scale**2 / 2 * total * _norm(skill_exponent, n_skills)
 
     return exact
@@ -209,7 +209,7 @@ CASES = [
             _expected(power),
             {
                 "tau": Axis(1e-2, 1e5, (0.0,)),
-                "n_samples": Axis(1.0, 1e9, (10.0,), whole=True),
+                "n_samples": Axis(1.0, 1e9, (10.0,), integer=True),
                 "mean": Axis(1e-3, 3e3),
                 **UNIT,
                 "ratio": Axis(1e-4, 0.99, (0.5,)),
@@ -228,7 +228,7 @@ CASES = [
             lambda learner=learner, **x: theory.data_emergence(**x, learner=learner),
             exact,
             {
-                "n_samples": Axis(1.0, 1e9, (2.0, 500.0), whole=True),
+                "n_samples": Axis(1.0, 1e9, (2.0, 500.0), integer=True),
                 "mean": Axis(1e-6, 5e3),
                 "shots": Axis(1.0, 1e4, (2.0, 3.7, 100.0)),
             },
@@ -295,7 +295,7 @@ CASES = [
             _sampled_loss(n_skills),
             {
                 "tau": Axis(1e-3, 1e6, (1e-12,)),
-                "n_samples": Axis(1.0, 60.0, whole=True),
+                "n_samples": Axis(1.0, 60.0, integer=True),
                 "skill_exponent": Axis(0.05, 4.0),
                 **UNIT,
                 "ratio": RATIO,
@@ -314,7 +314,7 @@ CASES = [
             lambda n_skills=n_skills, **x: theory.data_loss(n_skills=n_skills, **x),
             _data_loss(n_skills),
             {
-                "n_samples": Axis(1.0, 60.0, whole=True),
+                "n_samples": Axis(1.0, 60.0, integer=True),
                 "skill_exponent": ALPHA,
                 "shots": Axis(1.0, 1e3, (2.0, 3.5, 60.0)),
                 "target_scale": Axis(1e-2, 1e2),

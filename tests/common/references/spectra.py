@@ -45,8 +45,8 @@ CASES = [
         lambda exponent, first, last: power_sum(exponent, first, last),
         {
             "exponent": ANY,
-            "first": Axis(1.0, 1e9, whole=True),
-            "length": Axis(1.0, 1e9, (2.0, 17.0), whole=True),
+            "first": Axis(1.0, 1e9, integer=True),
+            "length": Axis(1.0, 1e9, (2.0, 17.0), integer=True),
         },
         derive=_range,
     ),

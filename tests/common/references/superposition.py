@@ -65,8 +65,8 @@ def _strength(loss_weighted, discrete):
         target = 1 if loss_weighted else rank**-importance_exponent
         share = rank**-frequency_exponent / power_sum(frequency_exponent, 1, N)
         rate = learning_rate * weight * mean_active * second_moment * share
-        left = _decay(rate, time, discrete)
-        return 1 - (1 - initial_strength / target) * left
+        remaining = _decay(rate, time, discrete)
+        return 1 - (1 - initial_strength / target) * remaining
 
     return exact
 
@@ -137,9 +137,11 @@ def _progress(latent_size, fraction, frequency_exponent, learning_rate, second_m
     shares = [p for p, _, _ in _features(frequency_exponent, mpf(0), N, False)]
 
     goal = time = latent_size * fraction
-    for _ in range(500):  # the left side is concave: from below, Newton's method is monotone
-        left = [mpmath.exp(-p * time) for p in shares]
-        step = (goal - N + mpmath.fsum(left)) / mpmath.fdot(shares, left)
+    for _ in range(
+        500
+    ):  # the sum of what is learned is concave: from below, Newton's method is monotone
+        remaining = [mpmath.exp(-p * time) for p in shares]
+        step = (goal - N + mpmath.fsum(remaining)) / mpmath.fdot(shares, remaining)
         time += step
         if abs(step) < time * mpf(10) ** -45:
             break
