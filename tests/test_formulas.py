@@ -14,9 +14,9 @@ from references._cases import CASES
 from references._hunt import compare_slopes, hunt
 
 TABLES = _tables.read()
-SLOW = {  # seconds of compilation
-    name for name in CASES if name.startswith(("emergence.loss", "emergence.data_loss"))
-}
+HEAVY = ("emergence.loss", "emergence.data_loss", "superposition.bottleneck_loss")  # to compile
+FIRST = {name.partition(",")[0]: name for name in reversed(CASES)}  # case of every function
+SLOW = {name for name in CASES if name.startswith(HEAVY) or name not in FIRST.values()}
 EACH = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
 
 
