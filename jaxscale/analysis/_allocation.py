@@ -15,7 +15,7 @@ from jaxscale._text import choices
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._expansion import FITS, is_array
 from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._intervals import decades_outside
+from jaxscale.analysis._intervals import check_level, decades_outside
 from jaxscale.sweep._structure import structure_key
 
 SIZES = ("n_parameters", "n_tokens")
@@ -96,6 +96,7 @@ def allocate(
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 4.
     """
+    check_level(level)
     others = _others(fit, others)
     c = check_flop(flop)
     products = np.asarray(c / flop_per_parameter_token)

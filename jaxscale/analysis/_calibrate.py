@@ -25,6 +25,7 @@ from jaxscale.analysis._diagnostics import (
     warn_of,
     warn_spread,
 )
+from jaxscale.analysis._enough import at_ends, check_floors, has_points_by_group
 from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
@@ -132,7 +133,7 @@ def calibrate(
     0.602
     """
     data = read_data(data)
-    source = _source(theory, data, columns)
+    source = _source(theory, data, columns, each)
     form = source.form if isinstance(source, Formula) else None
     if free is None:
         if form is None:
@@ -159,6 +160,8 @@ def calibrate(
     parameters = [form.parameters[n] for n in free] if form else []
     unset = source.unset if isinstance(source, Formula) else ()
     limits = bounds_of(free, data_sets, parameters, bounds or {}, unset)
+    if isinstance(source, Formula):
+        check_floors(source, free, data_sets)
     points, scales, n_left_out = scaled_data(data_sets, kinds)
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
@@ -175,15 +178,17 @@ def calibrate(
         z = starts[0, 0]
         points, n_stated, n_dropped = stated_points(expand, z)
         check_places(points, free, data_sets.labels)
-        warn_constant(data_sets.data, points.weight, free)
+        silent = warn_constant(data_sets.data, points.weight, free)
         loss, expand, result = _solved(expansion, loss, starts, n_starts, n_given)
         check_result(result, free, z, n_stated, data_sets.labels)
         drawn = None
         if n_resamples:
             again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
             groups = np.sum(expand.points_by_group > 0, axis=1)
-            separate = np.asarray(result.condition < SINGULAR)
-            drawn = Resamples(again[pick], of, groups[pick], n_blocks, separate[pick])
+            told_apart = (result.condition < SINGULAR) & ~silent & ~at_ends(result, limits)
+            if of == POINTS and isinstance(source, Formula):
+                told_apart = told_apart & has_points_by_group(source, free, data_sets, points)
+            drawn = Resamples(again[pick], of, groups[pick], n_blocks, told_apart[pick])
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal
             else:
@@ -223,9 +228,15 @@ def calibrate(
     )
 
 
-def _source(theory: Any, data: Data, columns: Mapping[str, str] | None) -> GridTheory | Formula:
+def _source(
+    theory: Any, data: Data, columns: Mapping[str, str] | None, each: str | None
+) -> GridTheory | Formula:
     """What is fitted: the theory of a grid, or a formula."""
     if isinstance(theory, Grouped):
+        if each == theory.by:
+            raise ValueError(
+                f"`each` must be another column than that of the groups, got {each!r}."
+            )
         return Formula(theory.of_data(data, columns))
     if isinstance(theory, Grid):
         return GridTheory(theory)

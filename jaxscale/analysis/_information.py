@@ -72,14 +72,20 @@ def warn_constant(
     data: Mapping[str, Float[np.ndarray, "n o _"]],
     weight: Float[np.ndarray, "n o t"],
     free: Sequence[str],
-) -> None:
-    """Warn of data that are the same at all places of the theory; weights are joined along it."""
-    first = 0
+) -> Bool[np.ndarray, " n"]:
+    """Warn of data that are the same at all places of the theory; weights are joined along it.
+
+    Returns which data sets hold nothing on one of several free parameters.
+    """
+    first, silent = 0, np.zeros(len(weight), bool)
     for name, values in sorted(data.items()):
         used = weight[..., first : first + values.shape[-1]] > 0
         first += values.shape[-1]
-        several = [v[u] for v, u in zip(values, used, strict=True) if u.any(axis=0).sum() > 1]
-        constant = [v[0] for v in several if is_constant(v)]
+        constant = []
+        for i, (own, points) in enumerate(zip(values, used, strict=True)):
+            if points.any(axis=0).sum() > 1 and is_constant(own[points]):
+                constant.append(own[points][0])
+                silent[i] = len(free) > 1
         if constant:
             sets = f" in {len(constant)} of {len(values)} fits" if len(values) > 1 else ""
             most = f", and on one number at most of {', '.join(free)}" if len(free) > 1 else ""
@@ -87,3 +93,4 @@ def warn_constant(
                 f"{name} is {constant[0]:g} at every point{sets}: data that do not vary hold no "
                 f"information on an exponent{most}"
             )
+    return silent

@@ -85,6 +85,15 @@ def _one(
     return table.assign(**named, decades_outside=_outside(fit, i, sizes))
 
 
+def band_of(
+    fit: Any, formula: Formula, i: int, inputs: Mapping[str, Any], level: float = 0.95
+) -> Float[np.ndarray, "2 k"]:
+    """Ends of the interval of the curve of the fit number `i` of `each`; NaN without one."""
+    values = {n: float(np.atleast_1d(v)[i]) for n, v in fit.values.items()}
+    table = _one(fit, formula, i, values, inputs, level)
+    return table[[f"{formula.result}_low", f"{formula.result}_high"]].to_numpy().T
+
+
 def draws_of(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
     """Refitted values, or some drawn from the covariance, of one data set; None without either."""
     if fit.drawn is not None:

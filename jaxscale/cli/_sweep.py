@@ -127,7 +127,7 @@ def run(
 
     from jaxscale._status import Status
     from jaxscale._text import counted, unknown
-    from jaxscale.report._fit_file import Request, check_request, fit_runs
+    from jaxscale.report._fit_file import Request, check_request, fit_runs, predicted_or_none
     from jaxscale.report._plot import plot
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._predict import predict
@@ -173,10 +173,11 @@ def run(
         if fit is not None:
             console.print(fit.table())
         if figure is not None:
-            theory: Any = predict(planned.grid) if fit is None else fit.predict()
+            theory: Any = predict(planned.grid) if fit is None else predicted_or_none(fit)
             plot(runs, theory, observables=observable).savefig(figure, dpi=160)
             console.print(f"figure: {figure}")
-            for field in sorted({o.attrs.get("uncalibrated", "") for o in theory.values()} - {""}):
+            shown = {} if theory is None else theory
+            for field in sorted({o.attrs.get("uncalibrated", "") for o in shown.values()} - {""}):
                 console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")
 
 

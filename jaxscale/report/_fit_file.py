@@ -11,6 +11,7 @@ from jaxscale._files import require_file
 from jaxscale._labels import match_labels
 from jaxscale._text import choices, unknown
 from jaxscale._theories import theory_named
+from jaxscale._warn import warn_user
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_columns
@@ -167,12 +168,22 @@ def _fit_store(request: Request) -> Fit:
     fit, runs = fit_runs(request, grid_of(runs), runs)
 
     def draw() -> "matplotlib.figure.Figure":
-        theory: Any = fit.predict()
-        drawn = theory if fit.each is None else theory.mean(fit.each)
-        shown = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
-        return plot(runs, shown, observables=None if request.y is None else [request.y])
+        theory, observables = predicted_or_none(fit), None if request.y is None else [request.y]
+        if theory is not None:
+            drawn = theory if fit.each is None else theory.mean(fit.each)
+            theory = drawn.sel({d: runs[d] for d in drawn.dims if d in runs.dims})
+        return plot(runs, theory, observables=observables)
 
     return fit, draw
+
+
+def predicted_or_none(fit: Calibration) -> Any:
+    """The fitted theory of a grid; None, with a warning, where its system refuses the values."""
+    try:
+        return fit.predict()
+    except ValueError as error:
+        warn_user(f"the figure has no theory, which refuses the fitted values: {error}")
+        return None
 
 
 def check_request(request: Request, grid: Grid) -> None:

@@ -1,5 +1,6 @@
 """Figures of a fit: data, the fitted theory with its band, and measured over fitted."""
 
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from jaxscale._text import counted
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_numbers
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._prediction import band_of
 from jaxscale.report._figures import (
     GREY,
     MAX_CURVES,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import pandas
 
-N_DRAWS, N_PLACES = 200, 200
+N_PLACES = 200
 
 
 def fit_figure(
@@ -131,14 +133,13 @@ def _at(formula: Formula, values: dict[str, float], inputs: dict[str, np.ndarray
 def _band(
     fit: Calibration, formula: Formula, i: int, inputs: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The fitted curve, and the 95 % band of curves drawn from the covariance, NaN without one."""
+    """The fitted curve and its 95 % interval, NaN where the fit has none."""
     curve = _at(formula, _fitted(fit, i), inputs)
-    if not fit.has_covariance(i):
-        return curve, np.full_like(curve, np.nan), np.full_like(curve, np.nan)
+    low = high = np.full_like(curve, np.nan)
     with warnings.catch_warnings():  # of NumPy, for curves that overflow
         warnings.simplefilter("ignore", RuntimeWarning)
-        curves = np.stack([_at(formula, drawn, inputs) for drawn in fit.draws(N_DRAWS, i)])
-        low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
+        with contextlib.suppress(ValueError):  # as in `_at`
+            low, high = band_of(fit, formula, i, inputs)
     return curve, low, high
 
 

@@ -1,6 +1,7 @@
 """Fits of forms and their intervals: starts, floors, lost refits, few points, predictions."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pandas
@@ -286,3 +287,53 @@ def test_allocation_of_what_cannot_be_allocated(fitted):
     )
     with pytest.raises(ValueError, match="`fit` must be one fit of a form of n_parameters and"):
         js.analysis.allocate(law, 1e20)
+
+
+def test_what_holds_no_information_has_no_interval():
+    runs = _runs(60)
+    flat = runs.assign(loss=2.0)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        fit = js.calibrate(js.forms.chinchilla, flat, bootstrap=60)
+    assert any("hold no information on an exponent" in str(w.message) for w in warned)
+    assert np.isnan([*fit.interval().values()]).all()
+    bound = {"alpha": js.bounds.Between(low=0.4, high=0.5)}  # the data say .34
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        fit = js.calibrate(js.forms.chinchilla, runs, bounds=bound, bootstrap=60)
+    assert any("alpha lies at an end" in str(w.message) for w in warned)
+    assert fit.values["alpha"] == pytest.approx(0.4, abs=1e-3)
+    assert np.isnan(fit.interval()["alpha"]).all()
+    assert "alpha = 0.4 ± –" in str(fit)
+
+
+def test_a_fixed_floor_lies_below_the_data():
+    runs = _runs(60)
+    lowest = np.sort(runs.loss)
+    with pytest.raises(ValueError, match="`E` is a floor and must lie below the data, whose lowe"):
+        js.calibrate(js.Formula(js.forms.chinchilla, {"E": 9.0}), runs)
+    form = js.Formula(js.forms.chinchilla, {"E": float(lowest[2]) - 1e-9})
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        js.calibrate(form, runs, bootstrap=0)
+    assert "is a floor, but 2 of 60 values of loss lie below it" in str(warned[0].message)
+
+
+def test_groups_of_few_points_have_no_interval():
+    """Resamples of a group of three points have none, or one again and again."""
+    x = np.geomspace(1, 1000, 30)
+    rng = np.random.default_rng(0)
+    table = pandas.DataFrame({"x": [*x, 2.0, 20.0, 200.0], "g": [*["a"] * 30, *["z"] * 3]})
+    exact = 1 + table.x**-0.5
+    table["loss"] = exact * np.exp(0.02 * rng.standard_normal(33))
+    form = js.forms.grouped(js.forms.power_law, "g", ["A", "alpha"])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        fit = js.calibrate(form, table, bootstrap=60)
+    assert "g 'z' has 3 points, too few to be resampled for its 1 parameter" in str(
+        warned[0].message
+    )
+    assert np.isnan([*fit.interval().values()]).all()
+    assert np.isfinite([*js.calibrate(form, table[:30], bootstrap=60).interval().values()]).all()
+    with pytest.raises(ValueError, match="`each` must be another column than that of the groups"):
+        js.calibrate(form, table, each="g")
