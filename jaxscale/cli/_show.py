@@ -1,7 +1,6 @@
 """`jaxscale show`, `presets` and `info`: what there is."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from jaxscale.cli._start import import_modules, start
 
 
 def show(
-    store: Annotated[Path, typer.Argument(help="A store, or a folder of them.")],
+    store: Annotated[str, typer.Argument(help="A store, or a folder of them.")],
     imports: Imports = None,
 ) -> None:
     """Show what a store holds: its grid, how its runs ended, its sessions, and what remains."""

@@ -15,7 +15,6 @@ import jax.random as jr
 import numpy as np
 
 from jaxscale._devices import host_memory
-from jaxscale._files import require_folder
 from jaxscale._linalg import one_blas_thread
 from jaxscale._targets import Target
 from jaxscale.keys import root_key
@@ -25,13 +24,14 @@ from jaxscale.sweep._executor import answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
-from jaxscale.sweep._lock import store_lock
+from jaxscale.sweep._locate import place_of
 from jaxscale.sweep._longer import is_longer, lengthen
+from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._progress import Progress, delayed_interrupt, repeated
-from jaxscale.sweep._reader import StoreReader, store_path
+from jaxscale.sweep._reader import StoreReader
 from jaxscale.sweep._states import Where
-from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover, store_errors
+from jaxscale.sweep._store import MemoryStore, ZarrStore, create
 from jaxscale.sweep._timings import keep_time
 
 if TYPE_CHECKING:
@@ -101,15 +101,13 @@ def run(
         layout = Layout.of(plan)
         _require_memory(layout.result_bytes)
         return _work(Session(plan, MemoryStore(layout), executor), progress)
-    path = store_path(store)
-    stored = _complete(path, plan)
+    place = place_of(store)
+    stored = _complete(place, plan)
     if stored is not None:
         _warn_of_states(stored.plan(plan.options))
         return stored.dataset()
-    with store_errors(path):
-        require_folder("store", path)
-    with store_lock(path):
-        plan, results = _opened(path, plan)
+    with place.lock():
+        plan, results = _opened(place, plan)
         _warn_of_states(plan)
         return _work(Session(plan, results, executor), progress)
 
@@ -132,13 +130,15 @@ def _require_memory(result_bytes: float) -> None:
         )
 
 
-def _complete(path: Path, plan: Plan) -> StoreReader | None:
+def _complete(place: AbstractPlace, plan: Plan) -> StoreReader | None:
     """Return the store if it already holds every run of this grid, else None.
 
     It is checked without the lock: None also for a bad store and for one that is being replaced.
     """
+    if place.identity() is None:
+        return None
     try:
-        stored = StoreReader(path)
+        stored = StoreReader(place)
     except ValueError:
         return None
     if not stored.is_complete or stored.attributes["grid"] != grid_text(plan.grid):
@@ -147,23 +147,23 @@ def _complete(path: Path, plan: Plan) -> StoreReader | None:
     return stored
 
 
-def _opened(path: Path, plan: Plan) -> tuple[Plan, ZarrStore]:
-    """The store at `path`, made, continued or extended, and the plan it is cut by."""
-    recover(path)
-    if is_free(path):
+def _opened(place: AbstractPlace, plan: Plan) -> tuple[Plan, ZarrStore]:
+    """The store at `place`, made, continued or extended, and the plan it is cut by."""
+    place.recover()
+    if place.is_free():
         layout = Layout.of(plan)
-        create(path, layout)
-        return plan, ZarrStore(path, layout)
-    stored = StoreReader(path)
+        create(place, layout)
+        return plan, ZarrStore(place, layout)
+    stored = StoreReader(place)
     stored.check_precision(plan.options)
     if stored.attributes["grid"] != grid_text(plan.grid):
         change = lengthen if is_longer(stored.grid, plan.grid) else extend
-        plan = change(path, stored, plan)
-        return plan, ZarrStore(path, Layout.of(plan))
+        plan = change(place, stored, plan)
+        return plan, ZarrStore(place, Layout.of(plan))
     plan = stored.plan(plan.options)
     layout = stored.layout(plan)
     stored.check(layout)
-    return plan, ZarrStore(path, layout)
+    return plan, ZarrStore(place, layout)
 
 
 class Session:

@@ -1,16 +1,17 @@
-"""States of unfinished runs on disk: one file per chunk, replaced at once.
+"""States of unfinished runs in a store: one file or object per chunk, replaced at once.
 
 A file of NumPy's (a zip archive, whose checksums are compared when it is read) takes one write, one
 fsync and one rename; a Zarr group of the same arrays takes a file for each.
 """
 
+import abc
 import contextlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -21,8 +22,78 @@ Where: TypeAlias = tuple[int, int]  # bucket and chunk
 FOLDER = "done/states"  # in an array's folder: next to zarr.json, Zarr would warn of it
 
 
-class States:
-    """Files with the states of chunks in a store."""
+class AbstractStates(abc.ABC):
+    """States of chunks in a store."""
+
+    @abc.abstractmethod
+    def name(self, bucket: int, chunk: int) -> str:
+        """Where the user finds the state of a chunk, and may delete it."""
+
+    @abc.abstractmethod
+    def __contains__(self, where: Where) -> bool:
+        """Whether a chunk has a state."""
+
+    @abc.abstractmethod
+    def names(self) -> Iterable[str]:
+        """Names of all files, without their folder."""
+
+    @abc.abstractmethod
+    def write(self, bucket: int, chunk: int, state: State) -> None:
+        """Replace the state of a chunk: whoever reads meets the old one or the new one."""
+
+    @abc.abstractmethod
+    def opened(self, bucket: int, chunk: int) -> contextlib.AbstractContextManager[BinaryIO]:
+        """The file of a chunk, to be read; `FileNotFoundError` if there is none."""
+
+    @abc.abstractmethod
+    def remove(self, bucket: int, chunk: int) -> None:
+        """Delete the state of a chunk, if there is one."""
+
+    @abc.abstractmethod
+    def remove_unfinished(self) -> None:
+        """Delete what a writer that was killed had begun."""
+
+    def __iter__(self) -> Iterator[Where]:
+        """Chunks with a state, by bucket and chunk."""
+        for name in sorted(self.names()):
+            if match := re.fullmatch(r"(\d+)-(\d+)\.npz", name):
+                yield int(match[1]), int(match[2])
+
+    def read(self, bucket: int, chunk: int) -> State | None:
+        """State of a chunk, None if there is none."""
+        with self._arrays(bucket, chunk) as arrays:
+            if arrays is None:
+                return None
+            leaves, history = _named("leaf ", arrays), _named("history ", arrays)
+            return State(int(arrays["step"]), leaves, history)
+
+    def look(self, bucket: int, chunk: int) -> State | None:
+        """State of a chunk without its leaves, None if there is none."""
+        with self._arrays(bucket, chunk) as arrays:
+            return arrays and State(int(arrays["step"]), {}, _named("history ", arrays))
+
+    def step(self, bucket: int, chunk: int) -> int:
+        """Steps that the runs of a chunk have done."""
+        with self._arrays(bucket, chunk) as arrays:
+            return 0 if arrays is None else int(arrays["step"])
+
+    @contextlib.contextmanager
+    def _arrays(self, bucket: int, chunk: int) -> Iterator[Any]:
+        """Arrays of a file, None if there is none; `ValueError` if it was damaged."""
+        try:
+            with self.opened(bucket, chunk) as file, np.load(file, allow_pickle=False) as arrays:
+                yield arrays
+        except FileNotFoundError:
+            yield None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"`store` has a damaged state {self.name(bucket, chunk)} ({error}); delete it to "
+                "train its runs from the start."
+            ) from None
+
+
+class States(AbstractStates):
+    """Files with the states of chunks in a store on disk."""
 
     def __init__(self, store: Path):
         self.folder = store / FOLDER
@@ -31,71 +102,43 @@ class States:
         """Where the state of a chunk is."""
         return self.folder / f"{bucket}-{chunk}.npz"
 
+    def name(self, bucket: int, chunk: int) -> str:
+        return str(self.file(bucket, chunk))
+
     def __contains__(self, where: Where) -> bool:
         return self.file(*where).exists()
 
-    def __iter__(self) -> Iterator[Where]:
-        """Chunks with a state, by bucket and chunk."""
-        for file in sorted(self.folder.glob("*.npz")) if self.folder.is_dir() else ():
-            if match := re.fullmatch(r"(\d+)-(\d+)\.npz", file.name):
-                yield int(match[1]), int(match[2])
+    def names(self) -> Iterable[str]:
+        return (f.name for f in self.folder.glob("*.npz")) if self.folder.is_dir() else ()
 
     def write(self, bucket: int, chunk: int, state: State) -> None:
-        """Replace the state of a chunk: whoever reads meets the old one or the new one."""
         file = self.file(bucket, chunk)
         temporary = file.with_suffix(".new")
         if not self.folder.is_dir():
             self.folder.mkdir()
             flush([self.folder.parent])
-        leaves = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
-        history = {f"history {name}": value for name, value in state.history.items()}
         with temporary.open("wb") as opened:
-            np.savez(opened, step=np.asarray(state.step), **leaves, **history)  # pyright: ignore
+            save(opened, state)
         flush([temporary])
         temporary.replace(file)
         flush([self.folder])
 
-    def read(self, bucket: int, chunk: int) -> State | None:
-        """State of a chunk, None if there is none."""
-        with self._opened(bucket, chunk) as arrays:
-            if arrays is None:
-                return None
-            leaves, history = _named("leaf ", arrays), _named("history ", arrays)
-            return State(int(arrays["step"]), leaves, history)
-
-    def look(self, bucket: int, chunk: int) -> State | None:
-        """State of a chunk without its leaves, None if there is none."""
-        with self._opened(bucket, chunk) as arrays:
-            return arrays and State(int(arrays["step"]), {}, _named("history ", arrays))
-
-    def step(self, bucket: int, chunk: int) -> int:
-        """Steps that the runs of a chunk have done."""
-        with self._opened(bucket, chunk) as arrays:
-            return 0 if arrays is None else int(arrays["step"])
-
-    @contextlib.contextmanager
-    def _opened(self, bucket: int, chunk: int) -> Iterator[Any]:
-        """Arrays of a file, None if there is none; `ValueError` if it was damaged."""
-        file = self.file(bucket, chunk)
-        try:
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                yield arrays
-        except FileNotFoundError:
-            yield None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(
-                f"`store` has a damaged state {file} ({error}); delete it to train its runs from "
-                "the start."
-            ) from None
+    def opened(self, bucket: int, chunk: int) -> BinaryIO:
+        return self.file(bucket, chunk).open("rb")
 
     def remove(self, bucket: int, chunk: int) -> None:
-        """Delete the state of a chunk, if there is one."""
         self.file(bucket, chunk).unlink(missing_ok=True)
 
     def remove_unfinished(self) -> None:
-        """Delete what a writer that was killed had begun."""
         for file in self.folder.glob("*.new") if self.folder.is_dir() else ():
             file.unlink(missing_ok=True)
+
+
+def save(file: BinaryIO, state: State) -> None:
+    """Write a state as an archive of NumPy's."""
+    leaves = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
+    history = {f"history {name}": value for name, value in state.history.items()}
+    np.savez(file, step=np.asarray(state.step), **leaves, **history)  # pyright: ignore
 
 
 def _named(prefix: str, arrays: Any) -> dict[str, np.ndarray]:
