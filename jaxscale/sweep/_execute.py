@@ -57,8 +57,9 @@ def run(
     **Arguments**
 
     - `plan`: a `Plan`, or a `Grid` to plan with the defaults.
-    - `store`: path of a Zarr store; None keeps the results in memory. Long runs are trained in
-      stretches, whose state is in it: a kill loses at most the `checkpoint_seconds` of `js.plan`.
+    - `store`: path of a Zarr store, or its URL in a bucket (s3://, gs://, memory://); None keeps
+      the results in memory. Long runs are trained in stretches, whose state is in it: a kill loses
+      at most the `checkpoint_seconds` of `js.plan`.
     - `executor`: computes the chunks elsewhere: any `concurrent.futures.Executor` that does not
       fork, Dask's `client.get_executor()`, or an executor of submitit. Each worker compiles its own
       programs and uses all its devices; this process alone writes.
@@ -92,7 +93,7 @@ def run(
             "without `target` where it runs."
         )
     if not isinstance(store, str | Path | None):
-        raise ValueError(f"`store` must be a path or None, got {store!r}.")
+        raise ValueError(f"`store` must be a path, a URL or None, got {store!r}.")
     if executor is not None:
         check_executor(executor)
     if store is None:

@@ -19,7 +19,7 @@ def open_store(path: str | Path) -> "xarray.Dataset":
 
     **Arguments**
 
-    - `path`: a store that `js.run` wrote, complete or not.
+    - `path`: a store that `js.run` wrote, complete or not; a path, or a URL as `js.run` takes it.
 
     **Returns** the same `Dataset` that `js.run` returns, NaN and status -1 where nothing is done.
 
