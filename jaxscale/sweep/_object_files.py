@@ -12,14 +12,14 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from jaxscale.sweep._states import FOLDER, AbstractStates, Where, save
 from jaxscale.sweep._stretches import State
 
 PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a request is repeated, doubled each time
 PATIENCE = 60.0  # seconds for which a request is repeated
-RETRIES = {  # by obstore, of the errors that it takes for passing
+RETRIES: Any = {  # by obstore, of the errors that it takes for passing
     "max_retries": 100,
     "backoff": {"base": 3, "max_backoff": datetime.timedelta(seconds=LONGEST_PAUSE)},
     "retry_timeout": datetime.timedelta(seconds=PATIENCE / 2),
@@ -170,12 +170,12 @@ class Objects:
         paths = [*listed["common_prefixes"], *(o["path"] for o in listed["objects"])]
         return {path.rstrip("/").rpartition("/")[2] for path in paths}
 
-    def opened(self, key: str) -> BinaryIO:
+    def opened(self, key: str) -> io.BufferedIOBase:
         """An object as a file that reads the parts that are asked for."""
         import obstore
 
         size = _attempted(lambda: obstore.head(self.bucket, key))["size"]
-        return io.BufferedReader(_ObjectFile(self.bucket, key, size), BUFFER_BYTES)  # pyright: ignore
+        return io.BufferedReader(_ObjectFile(self.bucket, key, size), BUFFER_BYTES)
 
 
 def _attempted(call: Callable[[], Result]) -> Result:
@@ -246,7 +246,7 @@ class ObjectStates(AbstractStates):
         save(file, state)
         self.objects.write(self._key(bucket, chunk), file.getbuffer())
 
-    def opened(self, bucket: int, chunk: int) -> BinaryIO:
+    def opened(self, bucket: int, chunk: int) -> io.BufferedIOBase:
         return self.objects.opened(self._key(bucket, chunk))
 
     def remove(self, bucket: int, chunk: int) -> None:
@@ -267,7 +267,7 @@ def bucket_of(scheme: str, name: str) -> Objects:
     if scheme == "memory":
         return Objects(_memory())
     if scheme == "gs":
-        return Objects(GCSStore(name, retry_config=RETRIES))  # pyright: ignore
+        return Objects(GCSStore(name, retry_config=RETRIES))
     options: Any = {"retry_config": RETRIES, "client_options": {"allow_http": True}}
     return Objects(S3Store(name, **options))  # http if the endpoint says so
 

@@ -6,12 +6,13 @@ fsync and one rename; a Zarr group of the same arrays takes a file for each.
 
 import abc
 import contextlib
+import io
 import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -42,7 +43,9 @@ class AbstractStates(abc.ABC):
         """Replace the state of a chunk: whoever reads meets the old one or the new one."""
 
     @abc.abstractmethod
-    def opened(self, bucket: int, chunk: int) -> contextlib.AbstractContextManager[BinaryIO]:
+    def opened(
+        self, bucket: int, chunk: int
+    ) -> contextlib.AbstractContextManager[io.BufferedIOBase]:
         """The file of a chunk, to be read; `FileNotFoundError` if there is none."""
 
     @abc.abstractmethod
@@ -123,7 +126,7 @@ class States(AbstractStates):
         temporary.replace(file)
         flush([self.folder])
 
-    def opened(self, bucket: int, chunk: int) -> BinaryIO:
+    def opened(self, bucket: int, chunk: int) -> io.BufferedIOBase:
         return self.file(bucket, chunk).open("rb")
 
     def remove(self, bucket: int, chunk: int) -> None:
@@ -134,7 +137,7 @@ class States(AbstractStates):
             file.unlink(missing_ok=True)
 
 
-def save(file: BinaryIO, state: State) -> None:
+def save(file: io.BufferedIOBase, state: State) -> None:
     """Write a state as an archive of NumPy's."""
     leaves = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
     history = {f"history {name}": value for name, value in state.history.items()}

@@ -1,6 +1,7 @@
 """Stores in buckets of a server that speaks S3: faults, kills, and two that write."""
 
 import contextlib
+import datetime
 import os
 import signal
 import time
@@ -55,6 +56,8 @@ def server():
     with S3() as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
+        shorter = {"base": 2, "max_backoff": datetime.timedelta(seconds=0.1)}
+        patch.setitem(object_files.RETRIES, "backoff", shorter)
         yield server
 
 
