@@ -48,6 +48,13 @@ def require_folder(what: str, path: Path) -> None:
         raise ValueError(f"`{what}` {path} cannot be written: permission denied at {existing}.")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, whose names are on disk when it returns."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    flush(folder.parent for folder in made)
+
+
 def flush(paths: Iterable[Path]) -> None:
     """Fsync files and folders, so that finished chunks also survive a power failure."""
 

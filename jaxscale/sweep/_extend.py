@@ -89,7 +89,7 @@ def _copy(stored: StoreReader, old: Layout, new: ZarrStore) -> None:
             own = stored.read(name, rows.start, rows.stop)[:n_runs]
             values[name] = new.layout.place(name, own, moved)
         new.write(*where, values, states.read(*where))
-    for where in states:
+    for where in states.among(old.rows):
         if not new.is_done(*where) and (state := states.read(*where)) is not None:
             new.write_state(*where, state)
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import math
 import subprocess
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import xarray
 
 FORMAT = 2
+CHECKSUM = "checksum"  # of the attributes of a store that say what its numbers are
+CHECKED = ("jaxscale_format", "grid", "plan", "slots", "sessions")
 MOST_PADDING = 2.0  # rows that padding may add to a store, as a factor
 ZARR_CHUNK_BYTES = 2**24  # of the largest variable
 
@@ -217,6 +220,11 @@ def positions_in(
 def in_words(path: str) -> str:
     """`inputs.mean_active` as a label of an axis."""
     return path.rpartition(".")[2].replace("_", " ")
+
+
+def checksum(attributes: Mapping[str, Any]) -> int:
+    """CRC-32 of what a store says of itself: JSON that was altered may still be JSON."""
+    return zlib.crc32(json.dumps([attributes.get(name) for name in CHECKED]).encode())
 
 
 def grid_text(grid: Grid) -> str:

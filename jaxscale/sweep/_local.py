@@ -1,11 +1,11 @@
 """Stores in folders of a file system."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxscale._files import flush, require_folder
+from jaxscale._files import flush, make_folder, require_folder
 from jaxscale.sweep._lock import is_locked, store_lock
 from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._states import States
@@ -67,12 +67,13 @@ class LocalPlace(AbstractPlace):
     def missing(self, name: str, n_axes: int, chunks: Iterable[int]) -> Iterator[int]:
         return (i for i in chunks if not self._chunk(name, n_axes, i).is_file())
 
-    def flush(self, name: str, n_axes: int, chunks: Iterable[int]) -> None:
-        flush([self._chunk(name, n_axes, i) for i in chunks])
-
-    def flush_marks(self, chunks: Iterable[int]) -> None:
-        self.flush("done", 1, chunks)
-        flush([self.path / "done" / "c"])
+    def flush(self, n_axes: Mapping[str, int], chunks: Sequence[int]) -> None:
+        """Fsync the files of the chunks, and the folders that hold their names."""
+        paths: set[Path] = set()
+        for name, n in n_axes.items():
+            for file in (self._chunk(name, n, i) for i in chunks):
+                paths |= {p for p in (file, *file.parents) if p.is_relative_to(self.path / name)}
+        flush(paths)
 
     def errors(self) -> contextlib.AbstractContextManager[None]:
         return store_errors(self.path)
@@ -81,6 +82,7 @@ class LocalPlace(AbstractPlace):
     def lock(self) -> Iterator[None]:
         with self.errors():
             require_folder("store", self.path)
+            make_folder(self.path.parent)
         with store_lock(self.path):
             yield
 

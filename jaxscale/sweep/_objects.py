@@ -12,7 +12,7 @@ import dataclasses
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxscale.sweep._object_files import Changed, NoBucket, Objects, ObjectStates
@@ -130,11 +130,8 @@ class ObjectPlace(AbstractPlace):
     def missing(self, name: str, n_axes: int, chunks: Iterable[int]) -> Iterable[int]:
         return ()  # `ZarrObjects` raises an error, which costs no request
 
-    def flush(self, name: str, n_axes: int, chunks: Iterable[int]) -> None:
+    def flush(self, n_axes: Mapping[str, int], chunks: Sequence[int]) -> None:
         """Nothing: an answer to a request says that its object is safe."""
-
-    def flush_marks(self, chunks: Iterable[int]) -> None:
-        """Nothing, as for `flush`."""
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Where a store lies: what differs between a folder of a file system and a prefix of a bucket."""
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -53,12 +53,8 @@ class AbstractPlace(abc.ABC):
         """Those of the chunks that are not there, unless reading them raises an error anyway."""
 
     @abc.abstractmethod
-    def flush(self, name: str, n_axes: int, chunks: Iterable[int]) -> None:
-        """Return when chunks that were written survive a power failure."""
-
-    @abc.abstractmethod
-    def flush_marks(self, chunks: Iterable[int]) -> None:
-        """Return when marks of finished chunks, and their names, survive a power failure."""
+    def flush(self, n_axes: Mapping[str, int], chunks: Sequence[int]) -> None:
+        """Return when these chunks of all variables of `n_axes` survive a power failure."""
 
     @abc.abstractmethod
     def errors(self) -> AbstractContextManager[None]:

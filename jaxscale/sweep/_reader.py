@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxscale._devices import host_memory
 from jaxscale.sweep._grid import Grid
-from jaxscale.sweep._layout import FORMAT, Layout, grid_text
+from jaxscale.sweep._layout import CHECKSUM, FORMAT, Layout, checksum, grid_text
 from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._plan import Options, Plan, continued
 from jaxscale.sweep._states import Where
@@ -20,6 +20,7 @@ from jaxscale.sweep._stretches import State
 if TYPE_CHECKING:
     import xarray
 
+NOT_SHOWN = ("coordinates", CHECKSUM)  # attributes that serve the store alone
 READ_AT_ONCE = 2**27  # bytes
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
 
@@ -37,6 +38,9 @@ def read_attributes(place: AbstractPlace) -> dict[str, Any]:
         raise ValueError(f"`store` {place} is not a jaxscale store; nothing was written.")
     if version != FORMAT:
         raise ValueError(f"`store` {place} has format {version}, expected {FORMAT}.")
+    if CHECKSUM in attributes and attributes[CHECKSUM] != checksum(attributes):
+        what = "(its checksum differs); it was damaged"
+        raise ValueError(f"`store` {place} cannot be read at its zarr.json {what}.")
     return attributes
 
 
@@ -109,6 +113,9 @@ class StoreReader:
         self.states = self._current.states
         self.run_id, self.done = self._values("run_id"), read_marks(place, self._array("done"))
         self._check_same()
+        n_marks, rest = divmod(self.run_id.size, self.shard_length)
+        if rest or (self.done.size, self._array("done").chunks) != (n_marks, (1,)):
+            raise ValueError(f"`store` {place} does not mark its runs in 'done'; it was damaged.")
         rows = np.flatnonzero(self.run_id >= 0)
         if not np.array_equal(np.sort(self.run_id[rows]), np.arange(self.grid.n_runs)):
             raise ValueError(f"`store` {place} does not name its runs in 'run_id'; it was damaged.")
@@ -133,8 +140,9 @@ class StoreReader:
         layout = Layout.of(plan, self.shard_length)
         for name in layout.observables:
             array, dtype = self._array(name), np.dtype(layout.dtypes[name])
-            stored = (array.shape, array.dtype)
-            expected = ((layout.n_rows, *layout.shape(name)), dtype)
+            shape = layout.shape(name)
+            stored = (array.shape, array.chunks, array.dtype)
+            expected = ((layout.n_rows, *shape), (self.shard_length, *shape), dtype)
             if stored != expected:
                 raise self._changed(name, f"is {stored}, not {expected}")
         for name, values in layout.coordinates.items():
@@ -220,13 +228,17 @@ class StoreReader:
             yield inside, values[row[inside] - first]
         self._check_same()
 
+    def _begun(self, layout: Layout) -> list[Where]:
+        """Unfinished chunks with a state."""
+        begun = [] if self.is_complete else self.states.among(layout.rows)
+        return [where for where in begun if not np.all(self.done[layout.shards(*where)])]
+
     def under_way(self, layout: Layout) -> dict[Where, State]:
         """How far unfinished chunks are whose runs are trained in stretches; without leaves."""
         states = {}
-        for where in () if self.is_complete else self.states:
+        for where in self._begun(layout):
             with contextlib.suppress(ValueError):  # a damaged one, which the next run refuses
-                if not np.all(self.done[layout.shards(*where)]):
-                    states[where] = self.states.look(*where)
+                states[where] = self.states.look(*where)
         return {where: state for where, state in states.items() if state is not None}
 
     def _of_begun_runs(
@@ -261,10 +273,12 @@ class StoreReader:
                 yield int(part[0]) * self.shard_length, (int(part[-1]) + 1) * self.shard_length
 
     def check(self, layout: Layout) -> None:
-        """Read every finished chunk once: `ValueError` if one of them is damaged."""
+        """Read every finished chunk once, and states of others; `ValueError` for a damaged one."""
         for name in layout.observables:
             for first, last in self._spans(name, np.flatnonzero(self.done)):
                 self.read(name, first, last)
+        for where in self._begun(layout):
+            self.states.read(*where)
 
     def dataset(self, layout: Layout | None = None) -> "xarray.Dataset":
         """Everything that is done, on the grid's axes; `complete` follows from what is.
@@ -274,7 +288,7 @@ class StoreReader:
         from jaxscale.sweep._variable import lazy_values
 
         layout = self.layout(self.plan(Options())) if layout is None else layout
-        attributes = {k: v for k, v in self.attributes.items() if k != "coordinates"}
+        attributes = {k: v for k, v in self.attributes.items() if k not in NOT_SHOWN}
         attributes["complete"] = int(self.is_complete)
         read = functools.partial(self._of_begun_runs, layout, self.under_way(layout))
         values = {name: lazy_values(read, layout, name) for name in layout.observables}

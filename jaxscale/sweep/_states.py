@@ -8,9 +8,7 @@ import abc
 import contextlib
 import io
 import re
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +18,7 @@ from jaxscale._files import flush
 from jaxscale.sweep._stretches import State
 
 Where: TypeAlias = tuple[int, int]  # bucket and chunk
+NAMES, STEP = "names", "step"  # first: what a damaged directory of the archive lacks is noticed
 FOLDER = "done/states"  # in an array's folder: next to zarr.json, Zarr would warn of it
 
 
@@ -62,33 +61,41 @@ class AbstractStates(abc.ABC):
             if match := re.fullmatch(r"(\d+)-(\d+)\.npz", name):
                 yield int(match[1]), int(match[2])
 
+    def among(self, chunks: Container[Where]) -> list[Where]:
+        """Those of `chunks` with a state; a file may also have the name of a chunk that is none."""
+        return [where for where in self if where in chunks]
+
     def read(self, bucket: int, chunk: int) -> State | None:
         """State of a chunk, None if there is none."""
         with self._arrays(bucket, chunk) as arrays:
             if arrays is None:
                 return None
             leaves, history = _named("leaf ", arrays), _named("history ", arrays)
-            return State(int(arrays["step"]), leaves, history)
+            return State(int(arrays[STEP]), leaves, history)
 
     def look(self, bucket: int, chunk: int) -> State | None:
         """State of a chunk without its leaves, None if there is none."""
         with self._arrays(bucket, chunk) as arrays:
-            return arrays and State(int(arrays["step"]), {}, _named("history ", arrays))
+            return arrays and State(int(arrays[STEP]), {}, _named("history ", arrays))
 
     def step(self, bucket: int, chunk: int) -> int:
         """Steps that the runs of a chunk have done."""
         with self._arrays(bucket, chunk) as arrays:
-            return 0 if arrays is None else int(arrays["step"])
+            return 0 if arrays is None else int(arrays[STEP])
 
     @contextlib.contextmanager
     def _arrays(self, bucket: int, chunk: int) -> Iterator[Any]:
         """Arrays of a file, None if there is none; `ValueError` if it was damaged."""
         try:
             with self.opened(bucket, chunk) as file, np.load(file, allow_pickle=False) as arrays:
+                if NAMES in arrays and set(arrays[NAMES]) != {*arrays.files} - {NAMES, STEP}:
+                    raise ValueError("arrays are missing")
                 yield arrays
         except FileNotFoundError:
             yield None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # an altered archive may ask for anything, such as a password
             raise ValueError(
                 f"`store` has a damaged state {self.name(bucket, chunk)} ({error}); delete it to "
                 "train its runs from the start."
@@ -139,9 +146,10 @@ class States(AbstractStates):
 
 def save(file: io.BufferedIOBase, state: State) -> None:
     """Write a state as an archive of NumPy's."""
-    leaves = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
-    history = {f"history {name}": value for name, value in state.history.items()}
-    np.savez(file, step=np.asarray(state.step), **leaves, **history)  # pyright: ignore
+    arrays = {f"leaf {path}": leaf for path, leaf in state.leaves.items()}
+    arrays |= {f"history {name}": value for name, value in state.history.items()}
+    own = {NAMES: np.asarray(list(arrays)), STEP: np.asarray(state.step)}
+    np.savez(file, **own, **arrays)  # pyright: ignore
 
 
 def _named(prefix: str, arrays: Any) -> dict[str, np.ndarray]:

@@ -2,14 +2,14 @@
 
 On disk, variables have dimensions `(run_slot, step, ...)`: a row per run, and one Zarr chunk per
 shard of rows. Each compute chunk is padded to whole shards; `run_id` is the run of a row (-1 for
-padding). A chunk is marked in `done` after its data are written. A store is made at another place
+padding). A chunk is marked in `done` after its data are flushed. A store is made at another place
 that then becomes its own, so that no other process sees a half-made one; in a folder, by renaming.
 """
 
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxscale._files import flush
 from jaxscale.sweep._grid import positions
-from jaxscale.sweep._layout import Layout, in_words
+from jaxscale.sweep._layout import CHECKSUM, Layout, checksum, in_words
 from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._reader import StoreReader, open_array, read_marks
 from jaxscale.sweep._states import Where
@@ -103,15 +103,19 @@ class ZarrStore:
 
     def _remove_stale_states(self) -> None:
         """Delete what a writer that was killed had begun, and states that results have replaced."""
-        self._states.remove_unfinished()
-        for where in [where for where in self._states if self.is_done(*where)]:
+        stale = []
+        for where in self._states.among(self.layout.rows):
             system: Any = self.layout.buckets[where[0]].padded_system
-            if self._states.step(*where) < system.n_steps:
-                self._states.remove(*where)
+            if self.is_done(*where) and self._states.step(*where) < system.n_steps:
+                stale.append(where)
+        self._states.remove_unfinished()  # now: a damaged state is refused before anything changes
+        for where in stale:
+            self._states.remove(*where)
 
     def steps(self) -> dict[Where, int]:
         """Steps that unfinished chunks have done, where their runs are under way."""
-        return {w: self._states.step(*w) for w in self._states if not self.is_done(*w)}
+        begun = self._states.among(self.layout.rows)
+        return {where: self._states.step(*where) for where in begun if not self.is_done(*where)}
 
     def state(self, bucket: int, chunk: int) -> State | None:
         """State of the runs of a chunk, if they are under way."""
@@ -142,19 +146,23 @@ class ZarrStore:
             if missing:  # else they are written without a copy
                 array = np.concatenate([array, layout.blank(name, missing)])
             self._arrays[name][rows] = array
-            self._current.flush(name, array.ndim, range(shards.start, shards.stop))
 
         with self.place.errors():
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
                 list(pool.map(put, layout.observables))
+            self._flush(layout.observables, shards)
             if state is not None:
                 self._states.write(bucket, chunk, state)
             self._arrays["done"][shards] = True
-            if state is None and self._has_states(bucket) and (bucket, chunk) in self._states:
-                # a power failure must not take both
-                self._current.flush_marks(range(shards.start, shards.stop))
+            self._flush(["done"], shards)  # before the state goes: a power failure takes one
+            if state is None and self._has_states(bucket):
                 self._states.remove(bucket, chunk)
         self._done[shards] = True
+
+    def _flush(self, names: Iterable[str], shards: slice) -> None:
+        """Return when what was written of some variables survives a power failure."""
+        n_axes = {name: self._arrays[name].ndim for name in names}
+        self._current.flush(n_axes, range(shards.start, shards.stop))
 
     def relaid(self, layout: Layout) -> "ZarrStore":
         """The store anew, of which nothing is done yet, for chunks that are cut otherwise."""
@@ -165,8 +173,9 @@ class ZarrStore:
 
     def record(self, provenance: dict[str, Any]) -> None:
         """Write the provenance of this session, as it is so far, after those before it."""
-        self._header["attributes"] |= provenance
-        self._header["attributes"]["sessions"] = json.dumps([*self._sessions, provenance])
+        attributes = self._header["attributes"]
+        attributes |= {**provenance, "sessions": json.dumps([*self._sessions, provenance])}
+        attributes[CHECKSUM] = checksum(attributes)
         with self.place.errors():
             self._current.write_header(json.dumps(self._header, indent=2))
 
@@ -219,8 +228,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
     with store_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)
+            if temporary.exists():  # Zarr would take what remains for a store that exists already
+                shutil.rmtree(temporary)
             yield temporary
             flush([temporary, *temporary.rglob("*")])
             if path.exists():
@@ -264,8 +273,9 @@ def write_header(place: AbstractPlace, layout: Layout, **attributes: Any) -> Non
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     attributes = {**layout.attributes(), **attributes, "complete": 0}
+    attributes[CHECKSUM] = checksum(attributes)
     root = place.open_group("w-", zarr_format=3, attributes=attributes)
-    run_id = layout.row_ids
+    run_id, codecs = layout.row_ids, (BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec())
     for name, observable in layout.observables.items():
         shape = layout.shape(name)
         root.create_array(
@@ -274,12 +284,12 @@ def write_header(place: AbstractPlace, layout: Layout, **attributes: Any) -> Non
             chunks=(layout.shard_length, *shape),
             dtype=np.dtype(layout.dtypes[name]),
             fill_value=layout.fill(name),
-            compressors=(BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()),
+            compressors=codecs,
             dimension_names=("run_slot", *observable.dims),
             attributes={"units": observable.units, "long_name": observable.description},
         )
     root.create_array(  # a lost chunk is no run 0
-        "run_id", data=run_id, fill_value=NO_RUN, dimension_names=("run_slot",)
+        "run_id", data=run_id, fill_value=NO_RUN, dimension_names=("run_slot",), compressors=codecs
     )
     columns = _columns(layout, run_id)
     for dim, arrays in (("run_slot", columns), (None, layout.coordinates)):

@@ -150,6 +150,7 @@ def _serve():
 
     sys.path.append(str(Path(__file__).parent))
     import counted  # noqa: F401
+    import exact  # noqa: F401
 
     gc.freeze()  # a child that collects would copy every page
     gc.set_threshold(200_000, 50, 50)

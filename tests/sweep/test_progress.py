@@ -22,6 +22,7 @@ from jaxscale.sweep import (
 )
 from jaxscale.sweep._bucket import recut
 from jaxscale.sweep._compute import Task, compute
+from jaxscale.sweep._layout import CHECKSUM, checksum
 from jaxscale.sweep._program import Program
 from jaxscale.sweep._progress import Progress
 
@@ -109,7 +110,9 @@ def test_an_extension_is_cut_by_the_time_of_the_stored_runs(
     (session,) = json.loads(reference.attrs["sessions"])
     session |= {"wall_seconds": seconds + 30.0, "compile_seconds": 30.0}
     session["device"] = device or session["device"]
-    zarr.open_group(path, mode="r+").update_attributes({"sessions": json.dumps([session])})
+    root = zarr.open_group(path, mode="r+")
+    attributes = {**root.attrs, "sessions": json.dumps([session])}
+    root.attrs.put(attributes | {CHECKSUM: checksum(attributes)})
     larger = js.run(GRID.replace(seeds=36), store=path)
     assert larger.sel(seed=slice(0, 11)).equals(reference)
     old, new = json.loads(larger.attrs["plan"])["buckets"]
