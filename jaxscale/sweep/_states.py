@@ -85,6 +85,8 @@ class AbstractStates(abc.ABC):
         """Arrays of a file, None if there is none; `ValueError` if it was damaged."""
         try:
             with self.opened(bucket, chunk) as file, np.load(file, allow_pickle=False) as arrays:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in arrays.zip.infolist()):
+                    raise ValueError("its parts are compressed, which no state's are")
                 yield arrays
         except FileNotFoundError:
             yield None

@@ -264,7 +264,7 @@ def write_header(place: AbstractPlace, layout: Layout, **attributes: Any) -> Non
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     attributes = {**layout.attributes(), **attributes, "complete": 0}
-    root = place.open_group("w-", zarr_format=3, attributes=attributes)
+    root = place.open_group("w-", attributes=attributes)
     run_id = layout.row_ids
     for name, observable in layout.observables.items():
         shape = layout.shape(name)
