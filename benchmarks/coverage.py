@@ -1,17 +1,20 @@
-"""How often intervals cover the truth: `python -m benchmarks.coverage [CASE ...] [--sets 1000]`.
+"""How often intervals cover the truth: `python -m benchmarks.coverage [--case NAME] [--sets 1000]`.
 
 Every case draws data sets from known parameters, fits each with the default options, and counts how
 often the 95 % intervals of the parameters, of predictions at ten times the largest compute or size,
-and of the best allocation there hold the truth. Writes `results/coverage.json`; a case that is
+and of the best allocation there hold the truth. Those of a simulation are sets of its seeds, to
+which an exact theory is fitted. `--case` may be given several times; a part of a name takes all
+cases that have it, and without it all are measured. Writes `results/coverage.json`; a case that is
 measured again replaces the old one.
 """
 
+import abc
 import argparse
 import dataclasses
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +42,47 @@ def sizes(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {"x": 10 ** rng.uniform(0, 3, n)}
 
 
+def wide_sizes(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One quantity over four decades, of which the second half lies beyond the break."""
+    return {"x": 10 ** rng.uniform(0, 4, n)}
+
+
+class AbstractCase(abc.ABC):
+    """Data sets whose truth is known."""
+
+    @abc.abstractmethod
+    def sets(self, n: int) -> Iterator[dict[str, bool | None]]:
+        """Whether the intervals of each of n data sets hold the truth, None where there is none."""
+
+
+def holds(ends: Mapping[str, tuple[Any, Any]], truth: dict[str, float]) -> dict[str, bool | None]:
+    """Whether each interval holds the truth, None where there is none."""
+    pairs = {k: (float(low), float(high)) for k, (low, high) in ends.items()}
+    given = {k: bool(np.isfinite(low + high)) for k, (low, high) in pairs.items()}
+    return {k: pairs[k][0] <= v <= pairs[k][1] if given[k] else None for k, v in truth.items()}
+
+
 @dataclasses.dataclass(frozen=True)
-class Case:
+class Seeds(AbstractCase):
+    """Sets of n seeds of a simulation whose mean over seeds is known: its theory is fitted.
+
+    Every seed is one draw of the initial matrix and of all batches, so the points of its curve are
+    not independent. The fit resamples seeds by itself.
+    """
+
+    n: int
+
+    def sets(self, n: int) -> Iterator[dict[str, bool | None]]:
+        """Simulate all seeds at once, and fit the exponent of the frequencies to each set."""
+        runs = js.run(js.Grid(STUDENT, seeds=n * self.n))
+        for i in range(n):
+            own = runs.isel(seed=slice(i * self.n, (i + 1) * self.n))
+            fit = js.calibrate(js.Grid(STUDENT), own, ["frequency_exponent"])
+            yield holds(fit.interval(), {"frequency_exponent": EXPONENT})
+
+
+@dataclasses.dataclass(frozen=True)
+class Case(AbstractCase):
     """Data sets of a form: its true values, what draws n inputs, and where it is predicted."""
 
     form: Callable[..., Any]
@@ -50,8 +92,11 @@ class Case:
     beyond: dict[str, float]
     flop: float | None = None
 
-    def covered(self, number: int) -> dict[str, bool | None]:
-        """Whether the intervals of a data set hold the truth, None where there is none."""
+    def sets(self, n: int) -> Iterator[dict[str, bool | None]]:
+        """Draw and fit data sets one by one."""
+        return map(self._covered, range(n))
+
+    def _covered(self, number: int) -> dict[str, bool | None]:
         rng = np.random.default_rng([number, self.n])
         x = self.inputs(self.n, rng)
         exact = np.asarray(self.form(**x, **self.truth), float)
@@ -71,10 +116,7 @@ class Case:
             for name in ("n_parameters", "n_tokens"):
                 truth[f"best {name}"] = float(best[name])
                 ends[f"best {name}"] = made.interval[name]
-        low = {k: float(e[0]) for k, e in ends.items()}
-        high = {k: float(e[1]) for k, e in ends.items()}
-        none = {k for k in ends if not np.isfinite(low[k] + high[k])}
-        return {k: None if k in none else low[k] <= truth[k] <= high[k] for k in truth}
+        return holds(ends, truth)
 
 
 def _coordinates(fit: js.Calibration, truth: dict[str, float]) -> np.ndarray:
@@ -89,22 +131,32 @@ def _surface(n: int, truth: dict[str, float]) -> Case:
 
 
 POWER = {"E": 0.5, "A": 2.0, "alpha": 0.4}
-CASES: dict[str, Case] = {
+BROKEN = {"E": 0.5, "A": 4.0, "alpha": 0.2, "beta": 0.8, "x_break": 60.0, "width": 0.3}
+EXPONENT = 1.5
+STUDENT = js.superposition.TeacherStudent(
+    n_features=32, latent_size=32, frequency_exponent=EXPONENT, learning_rate=0.3, n_steps=32,
+    record=[1, 2, 4, 8, 16, 32], embedding=js.superposition.Identity(),
+    decoder=js.superposition.Linear(), gradient=js.superposition.FreshBatches(batch_size=64),
+)  # fmt: skip
+CASES: dict[str, AbstractCase] = {
     **{f"chinchilla, {n} runs": _surface(n, CHINCHILLA) for n in (15, 20, 40, 100, 240)},
     **{f"chinchilla without a floor, {n} runs": _surface(n, WITHOUT_FLOOR) for n in (40, 100, 240)},
     **{f"power law, {n} points": Case(js.forms.power_law, POWER, sizes, n, {"x": 1e4})
        for n in (9, 12, 20, 40)},
     "power law without a floor, 40 points":
         Case(js.forms.power_law, {**POWER, "E": 0.0}, sizes, 40, {"x": 1e4}),
+    **{f"broken power law, {n} points":
+       Case(js.forms.broken_power_law, BROKEN, wide_sizes, n, {"x": 1e5}) for n in (40, 100)},
+    **{f"superposition, {n} seeds": Seeds(n) for n in (5, 8, 20)},
 }  # fmt: skip
 
 
-def measure(case: Case, n_sets: int) -> dict[str, Any]:
+def measure(case: AbstractCase, n_sets: int) -> dict[str, Any]:
     """Share of the data sets with an interval in which it holds the truth, by quantity."""
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of floors at 0, of few points
-        sets = [case.covered(i) for i in range(n_sets)]
+        sets = [*case.sets(n_sets)]
     shares: dict[str, Any] = {}
     for name in sets[0]:
         given = [one[name] for one in sets if one[name] is not None]
@@ -112,15 +164,29 @@ def measure(case: Case, n_sets: int) -> dict[str, Any]:
     return {"sets": n_sets, "seconds": time.perf_counter() - began, "intervals": shares}
 
 
+def chosen(parts: Sequence[str]) -> list[str]:
+    """Names of the cases that have one of the parts, or are it; all without one.
+
+    **Raises** `ValueError` for a part that no case has.
+    """
+    names = []
+    for part in parts or [""]:
+        own = [part] if part in CASES else [name for name in CASES if part in name]
+        if not own:
+            raise ValueError(f"`case` must be part of one of {', '.join(CASES)}, got {part!r}.")
+        names += own
+    return list(dict.fromkeys(names))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="benchmarks.coverage")
-    parser.add_argument("case", nargs="*", default=list(CASES))
+    parser.add_argument("--case", action="append", default=[])
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     old = json.loads(given.out.read_text()) if given.out.exists() else {"cases": {}}
-    for name in given.case:
+    for name in chosen(given.case):
         old["cases"][name] = measure(CASES[name], given.sets)
         old["machine"] = about()
         given.out.write_text(json.dumps(old, indent=1) + "\n")

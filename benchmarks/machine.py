@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxscale._devices import n_cores
 
-PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "torch")
+PACKAGES = ("jaxscale", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "torch")
 GEMM_SIZE = 1024
 
 

@@ -1,30 +1,17 @@
 """Names of the release before: they work for one release more, and warn in the user's own line."""
 
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from jaxscale._convert import as_int
+from jaxscale._warn import warn_user
 
 C = TypeVar("C", bound=type)
-INNER = ("jaxscale", "equinox", "dataclasses", "jaxtyping", "beartype")
 
 
 def warn_deprecated(old: str, new: str) -> None:
-    """Warn the caller that `old` is the name of `new` for one release more.
-
-    Python shows such warnings where they blame the user's own code, so frames of this package, of
-    Equinox and of `dataclasses.replace` are passed over.
-    """
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and _is_inner(frame.f_globals.get("__name__", "")):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning, stacklevel=level)
-
-
-def _is_inner(module: str) -> bool:
-    return module.partition(".")[0] in INNER
+    """Warn the caller that `old` is the name of `new` for one release more."""
+    warn_user(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning)
 
 
 def deprecated_lengths(**lengths: str) -> Callable[[C], C]:

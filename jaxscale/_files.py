@@ -55,6 +55,19 @@ def make_folder(path: Path) -> None:
     flush(folder.parent for folder in made)
 
 
+def refuse_links(what: str, path: Path, depth: int) -> None:
+    """Raise `ValueError` if a folder below `path` is a link, down to a depth.
+
+    What is written there would land elsewhere.
+    """
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise ValueError(f"`{what}` {path} has a link, {entry.name}: nothing was written.")
+            if depth > 1 and entry.is_dir():
+                refuse_links(what, Path(entry.path), depth - 1)
+
+
 def flush(paths: Iterable[Path]) -> None:
     """Fsync files and folders, so that finished chunks also survive a power failure."""
 

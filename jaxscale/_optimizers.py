@@ -4,6 +4,7 @@ The learning rate is a field of the system, because theory needs it; the object 
 """
 
 import abc
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -180,6 +181,12 @@ class Optax(AbstractOptimizer):
             raise ValueError(
                 "`factory` must name a function of optax, or `module:function` of a module that "
                 f"is imported, got {self.factory!r}{nearest(name, dir(optax)) or '.'}"
+            )
+        own = function.func if isinstance(function, functools.partial) else function
+        if str(getattr(own, "__module__", "")).partition(".")[0] in sys.stdlib_module_names:
+            raise ValueError(  # a store must not call them
+                f"`factory` must make an optax transformation, got {self.factory!r} of Python's "
+                "own library."
             )
         return function
 

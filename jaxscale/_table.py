@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from jaxscale._text import as_text, without_marks
+from jaxscale._text import as_text, printable, without_marks
 
 if TYPE_CHECKING:
     import rich.console
@@ -69,7 +69,8 @@ class Table:
     @property
     def cells(self) -> list[list[Cell]]:
         """The rows, each cell as a `Cell`."""
-        return [[Cell(c) if isinstance(c, str) else c for c in row] for row in self.rows]
+        rows = [[Cell(c) if isinstance(c, str) else c for c in row] for row in self.rows]
+        return [[dataclasses.replace(c, text=printable(c.text)) for c in row] for row in rows]
 
     def __rich_console__(
         self, console: "rich.console.Console", options: "rich.console.ConsoleOptions"

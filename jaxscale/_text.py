@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 WIDTH = 80
+CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # characters, but for tabs and line ends
 FORMULA = r"\$([^$]+)\$"  # in a sentence
 
 
@@ -28,6 +29,11 @@ def as_text(*shown: Any) -> str:
 def without_marks(text: str) -> str:
     """Return a text without the dollar signs around its formulas."""
     return re.sub(FORMULA, r"\1", text)
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that command a terminal."""
+    return re.sub(CONTROL, "\N{REPLACEMENT CHARACTER}", text)
 
 
 def counted(n: int, noun: str) -> str:

@@ -6,8 +6,9 @@ from types import ModuleType
 from typing import Any
 
 from jaxscale import emergence, sparse, superposition
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._text import choices
-from jaxscale.analysis._loss_surface import loss_surface
+from jaxscale.analysis.forms import chinchilla
 from jaxscale.spectra import PowerLaw
 
 PACKAGES: dict[str, ModuleType] = {
@@ -18,8 +19,8 @@ PACKAGES: dict[str, ModuleType] = {
 
 
 def theories() -> dict[str, Callable[..., Any]]:
-    """Every theory function by its name: `loss_surface`, and `system.function`."""
-    functions: dict[str, Callable[..., Any]] = {"loss_surface": loss_surface}
+    """Every theory function by its name: `chinchilla`, and `system.function`."""
+    functions: dict[str, Callable[..., Any]] = {"chinchilla": chinchilla}
     for system, package in PACKAGES.items():
         functions |= {f"{system}.{n}": f for n, f in vars(package).items() if _is_curve(f)}
     return functions
@@ -34,11 +35,14 @@ def _is_curve(value: Any) -> bool:
 
 
 def theory_named(name: str) -> Callable[..., Any]:
-    """Return the theory function `"system.function"` or `"loss_surface"`.
+    """Return the theory function `"system.function"` or `"chinchilla"`.
 
     **Raises** `ValueError` with the nearest names if there is no such function.
     """
     functions = theories()
+    if name == "loss_surface":
+        warn_deprecated(name, "chinchilla")
+        name = "chinchilla"
     if name not in functions:
         hint = choices(name, functions)
         raise ValueError(f"`theory` must name a theory function, got {name!r}{hint}")

@@ -165,7 +165,7 @@ TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 rng = np.random.default_rng(0)
 sizes, tokens = np.geomspace(1e7, 1e10, 9), np.geomspace(2e8, 1e12, 8)
 n_parameters, n_tokens = (x.ravel() for x in np.meshgrid(sizes, tokens, indexing="ij"))
-clean = np.asarray(js.analysis.loss_surface(n_parameters, n_tokens, **TRUTH))
+clean = np.asarray(js.forms.chinchilla(n_parameters, n_tokens, **TRUTH))
 loss = clean * np.exp(0.03 * rng.standard_normal(len(clean)))
 spoiled = [10, 37, 62]
 loss[spoiled] *= [1.25, 1.35, 1.2]
@@ -209,7 +209,7 @@ figure, (left, right) = plt.subplots(
 fine = np.geomspace(1e8, 1e13, 60)
 for i, color in zip((0, 2, 4, 8), COLORS, strict=True):
     bootstrap = {name: draws[:, None] for name, draws in surface.bootstrap.items()}
-    curves = np.asarray(js.analysis.loss_surface(sizes[i], fine, **bootstrap))
+    curves = np.asarray(js.forms.chinchilla(sizes[i], fine, **bootstrap))
     low, high = np.nanquantile(curves, [0.025, 0.975], axis=0)
     left.fill_between(fine, low, high, color=color, alpha=0.2, lw=0)
     left.plot(fine, surface.loss(sizes[i], fine), color=color, ls=(0, (4, 2)), lw=1.5)

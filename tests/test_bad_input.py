@@ -119,7 +119,7 @@ LOOKUPS = [  # what a name resembles, and the first bad value with its row
     (lambda: js.plan(js.Grid(emergence.MultilinearSkills()), matmul_precision="hihg"),
      "did you mean `high`?"),
     (lambda: theory_named("time_lw"), "did you mean `emergence.time_law`?"),
-    (lambda: js.Formula(js.analysis.loss_surface, {"alhpa": 1.0}), "did you mean `alpha`?"),
+    (lambda: js.Formula(js.forms.chinchilla, {"alhpa": 1.0}), "did you mean `alpha`?"),
     (lambda: js.open_store("nosuch.zarr"), "does not exist"),
     (lambda: js.fit_loss_surface(NUMBERS, NUMBERS, -NUMBERS),
      "`loss` must be positive and finite, got -1.0 in row 0 (from 0)."),

@@ -9,7 +9,6 @@ import pytest
 import jaxscale as js
 from jaxscale import cli
 from jaxscale._theories import theories
-from jaxscale.analysis import loss_surface
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._fit_file import Request, fit_runs
 
@@ -78,9 +77,9 @@ def test_several_inputs_draw_what_is_left(folder, monkeypatch):
     rng = np.random.default_rng(0)
     n, d = 10 ** rng.uniform(7, 9, 40), 10 ** rng.uniform(9, 11, 40)
     truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
-    loss = js.analysis.loss_surface(n, d, **truth) * np.exp(0.01 * rng.standard_normal(40))
+    loss = js.forms.chinchilla(n, d, **truth) * np.exp(0.01 * rng.standard_normal(40))
     pandas.DataFrame({"N": n, "D": d, "loss": np.asarray(loss)}).to_csv("llm.csv", index=False)
-    line = ("fit llm.csv --theory loss_surface --x n_parameters=N --x n_tokens=D --huber 0.02 "
+    line = ("fit llm.csv --theory chinchilla --x n_parameters=N --x n_tokens=D --huber 0.02 "
             "--free E=1.5 --free A=100 --free alpha=0.3")  # fmt: skip
     assert _call(monkeypatch, f"{line} --fix B=2100.0 --fix beta=0.37") == 0
     written = json.loads((folder / "llm-fit.json").read_text())
@@ -158,7 +157,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SEQUENTIAL.replace("train", "trian"), "did you mean `train`"),
         (SEQUENTIAL + " --out nowhere/fit", "lies in a folder that does not exist"),
         (
-            "fit curves.csv --theory loss_surface --x n_parameters=run --x n_tokens=iteration "
+            "fit curves.csv --theory chinchilla --x n_parameters=run --x n_tokens=iteration "
             "--y train --free E=1 --free A=1 --free B=1 --free alpha=1",
             "`beta` of chinchilla has no value: free it (--free beta=...) or fix it",
         ),
@@ -231,7 +230,7 @@ def test_the_help_of_x_shows_both_of_its_forms(capsys, monkeypatch):
 
 def test_every_name_is_a_function():
     functions = theories()
-    assert functions["loss_surface"] is loss_surface
+    assert functions["chinchilla"] is js.forms.chinchilla
     assert functions["superposition.sequential_loss"] is js.superposition.theory.sequential_loss
     assert {"emergence.time_law", "sparse.unseen_loss"} <= set(functions)
     assert all(callable(function) for function in functions.values())

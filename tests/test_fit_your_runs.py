@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_guide(folder, capsys, monkeypatch):
     _, n_checked = execute(GUIDE)
-    assert n_checked == 5
+    assert n_checked == 6
     (line,) = re.findall(r"^jaxscale (fit .*)$", GUIDE.read_text().replace("\\\n", " "), re.M)
     monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
     with pytest.raises(SystemExit) as done:

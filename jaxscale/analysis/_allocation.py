@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from jaxscale._convert import as_real
+from jaxscale._text import choices
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._expansion import FITS, is_array
 from jaxscale.analysis._formula import Formula
@@ -23,6 +25,7 @@ PLACES, LOOKS = 33, 3  # of ln N in one look
 CLOSER = 4 / (PLACES - 1)  # a look spans two steps of the one before, on both sides
 STEP = 1e-3  # in ln C, of the exponent of the best size
 HALVINGS = 45  # of the interval that the last look leaves, by the sign of the slope
+LANES = 128  # refits and operations that are minimised at once, by one program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,21 +91,12 @@ def allocate(
 
     **Returns** an `OptimalAllocation`.
 
-    **Raises** `ValueError` for a fit of anything else, operations that are not positive, and
-    a level outside (0, 1).
+    **Raises** `ValueError` for a fit of anything else, operations that are not positive, other
+    inputs that are missing, unknown or no number, and a level outside (0, 1).
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 4.
     """
-    inputs = getattr(fit.theory, "inputs", ())
-    if fit.each is not None or not set(SIZES) <= set(inputs):
-        raise ValueError(
-            "`fit` must be one fit of a form of n_parameters and n_tokens, got "
-            f"{f'fits for each {fit.each}' if fit.each else ', '.join(inputs) or 'a grid'}."
-        )
-    if missing := [name for name in inputs if name not in (*SIZES, *others)]:
-        raise ValueError(f"`{missing[0]}` must have a value: the form depends on it.")
-    assert isinstance(fit.theory, Formula)
-    others = fit.theory.coded(others)
+    others = _others(fit, others)
     c = check_flop(flop)
     products = np.asarray(c / flop_per_parameter_token)
     apart = products * np.exp([-STEP, 0.0, STEP]).reshape(3, *(1,) * c.ndim)
@@ -113,11 +107,32 @@ def allocate(
     nothing = np.full(c.shape, np.nan)
     ends = dict.fromkeys([*best, ""], (nothing, nothing))
     if fit.drawn is not None:
-        refits = _optimum(fit, fit.bootstrap, apart, others)
+        refits = _optimum(fit, fit.refits, apart, others)
         derived = {**{n: v[:, 1] for n, v in refits.items()}, "": _slope(refits["n_parameters"], 1)}
         ends = {n: fit.drawn.ends(v, level) for n, v in derived.items()}
     far = _outside(fit, products, best)
     return OptimalAllocation(c, best, ends, exponent, ends.pop(""), level, far)
+
+
+def _others(fit: Calibration, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs besides parameters and tokens as numbers; refuse fits without those."""
+    theory = fit.theory
+    inputs = tuple(fit.inputs) if isinstance(theory, Formula) else ()
+    if fit.each is not None or not set(SIZES) <= set(inputs):
+        raise ValueError(
+            "`fit` must be one fit of a form of n_parameters and n_tokens, got "
+            f"{f'fits for each {fit.each}' if fit.each else ', '.join(inputs) or 'a grid'}."
+        )
+    assert isinstance(theory, Formula)
+    own = [name for name in inputs if name not in SIZES]
+    for name in given:
+        if name not in own:
+            hint = choices(name, own)
+            raise ValueError(f"`{name}` is not an input of {theory.name} besides its sizes{hint}")
+    for name in own:
+        if name not in given:
+            raise ValueError(f"`{name}` must have a value: the form depends on it.")
+    return {name: as_real(name, value) for name, value in theory.coded(given).items()}
 
 
 def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
@@ -151,14 +166,25 @@ def _optimum(
         find = FITS.find(
             ("allocation", structure_key(theory, is_array)), lambda: _minimiser(static)
         )
-        best = find(arrays, {n: np.asarray(v, float) for n, v in others.items()},
-                    lanes, np.tile(log_product, len(drawn)))  # fmt: skip
+        best = _in_blocks(
+            lambda *lane: find(arrays, others, *lane), lanes, np.tile(log_product, len(drawn))
+        )
     shape = (len(drawn), *products.shape)
-    x, loss = (np.asarray(v).reshape(shape) for v in best)
+    x, loss = (v.reshape(shape) for v in best)
     x = np.where((np.abs(x - np.log(products) / 2) > REACH - 1.0) | ~np.isfinite(loss), np.nan, x)
     n = np.exp(x)
     loss = np.where(np.isnan(x), np.nan, loss)
     return {"n_parameters": n, "n_tokens": products / n, fit.theory.result: loss}
+
+
+def _in_blocks(program: Any, *lanes: np.ndarray) -> list[np.ndarray]:
+    """Results of a program on `LANES` lanes at once; the last block repeats the last lane."""
+    n = len(lanes[0])
+    blocks = []
+    for first in range(0, n, LANES):
+        at = np.minimum(np.arange(first, first + LANES), n - 1)
+        blocks.append([np.asarray(x) for x in program(*(lane[at] for lane in lanes))])
+    return [np.concatenate(x)[:n] for x in zip(*blocks, strict=True)]
 
 
 def _minimiser(static: Any) -> Any:

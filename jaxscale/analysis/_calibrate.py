@@ -15,7 +15,7 @@ from jaxscale.analysis._compared import (
     scaled_data,
     stated_points,
 )
-from jaxscale.analysis._data import Data
+from jaxscale.analysis._data import Data, read_data
 from jaxscale.analysis._diagnostics import (
     check_bootstrap,
     check_count,
@@ -25,7 +25,7 @@ from jaxscale.analysis._diagnostics import (
     warn_of,
     warn_spread,
 )
-from jaxscale.analysis._expansion import Expansion, FitProblem
+from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
 from jaxscale.analysis._formula import Formula, formula_of
@@ -34,7 +34,7 @@ from jaxscale.analysis._grouped import Grouped
 from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._refits import refitted
-from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, Resamples
+from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, POINTS, Resamples
 from jaxscale.analysis._starts import form_starts
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
 from jaxscale.analysis.residuals import (
@@ -49,7 +49,7 @@ from jaxscale.sweep._grid import Grid
 
 STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 4  # of the delta of an adaptive loss
-SEED, POINTS = "seed", "points"
+SEED = "seed"
 SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
@@ -131,6 +131,7 @@ def calibrate(
     >>> round(float(fit.values["b"]), 3)
     0.602
     """
+    data = read_data(data)
     source = _source(theory, data, columns)
     form = source.form if isinstance(source, Formula) else None
     if free is None:
@@ -138,13 +139,16 @@ def calibrate(
             raise ValueError("`free` must name what to fit, got None: only a form knows.")
         assert isinstance(source, Formula)
         free = source.unset
+        if not free:
+            raise ValueError(f"`free` must name what to fit: every parameter of {source.name} has "
+                             "a value; leave one out, or name it in `free`.")  # fmt: skip
     n_starts = (FORM_STARTS if form else STARTS) if n_starts is None else n_starts
     _check(free, n_starts)
     if loss is not None and not isinstance(loss, AbstractLoss):
         raise ValueError(f"`loss` must be Squared() or Huber(delta), got {loss!r}.")
     loss = loss or (form.loss if form else Squared())
     curved = form is not None or type(loss) is not Squared
-    of, n_resamples = _resampled(data, each, curved, bootstrap, resample)
+    of, n_resamples = _resampled(_n_seeds(data, columns), each, curved, bootstrap, resample)
     drawn = None if of == POINTS else of
     with jax.enable_x64(True):
         fitted, data_sets = source.observe(
@@ -185,9 +189,8 @@ def calibrate(
             else:
                 drawn.warn()
         residuals = expand.residuals(result.z)
-        delta = np.full(len(result.z), np.nan)
-        if not isinstance(loss, Huber):
-            delta = huber_delta(residuals)
+        hinted = huber_delta(residuals) if not isinstance(loss, Huber) else [np.nan]
+        delta = np.resize(hinted, len(result.z))
     warn_of(result, free, limits, data_sets.labels, resampled=drawn is not None)
     unsure = bool(result.ended.any()) or poorly_constrained(result)
     warn_single_inputs(data_sets.inputs, unsure)
@@ -202,7 +205,7 @@ def calibrate(
         residuals=residuals[pick],
         residual=kinds,
         units=scales,
-        loss=loss,
+        loss=loss if each else _plain_loss(of_sets(loss, 0)),
         objective=result.cost[pick],
         residual_rms=result.rms[pick],
         huber_delta=delta[pick],
@@ -210,7 +213,7 @@ def calibrate(
             pick
         ],
         condition=result.condition[pick],
-        n_points=result.n_points.round().astype(int)[pick],
+        n_points=result.n_points[pick],
         n_left_out=n_left_out + n_dropped,
         starts=Start(result.start_z[pick], result.start_cost[pick], result.start_status[pick]),
         drawn=drawn,
@@ -229,12 +232,19 @@ def _source(theory: Any, data: Data, columns: Mapping[str, str] | None) -> GridT
     return formula_of(theory, "a Grid, a Formula or a form")
 
 
+def _n_seeds(data: Data, columns: Mapping[str, str] | None) -> int:
+    """How many seeds a Dataset or a table has; 0 without a column of them."""
+    column = (columns or {}).get(SEED, SEED)
+    if hasattr(data, "sizes"):
+        return data.sizes.get(column, 0)
+    return data[column].nunique() if column in getattr(data, "columns", ()) else 0
+
+
 def _resampled(
-    data: Data, each: str | None, curved: bool, bootstrap: int | None, resample: str | None
+    n_seeds: int, each: str | None, curved: bool, bootstrap: int | None, resample: str | None
 ) -> tuple[str, int]:
     """What is resampled, and how often; a `curved` problem has no covariance worth its name."""
-    sizes: Any = getattr(data, "sizes", {})
-    seeded = each != SEED and sizes.get(SEED, 0) >= FEW_GROUPS
+    seeded = each != SEED and n_seeds >= FEW_GROUPS
     of = resample or (SEED if seeded else POINTS)
     if bootstrap is None:
         needed = resample is not None or seeded or curved
@@ -256,7 +266,8 @@ def _starts(
     if parameters and isinstance(source, Formula) and set(free) <= set(source.unset):
         usable = np.where(expand.data.weight > 0, only_observable(data.data), np.nan)
         return form_starts(expand, parameters, usable), 0
-    z = expand.problem.by_parameter("unconstrain", data.start[None])
+    small = [b.small if isinstance(b, NotNegative) else -np.inf for b in expand.problem.bounds]
+    z = expand.problem.by_parameter("unconstrain", np.maximum(data.start, small)[None])
     starts = np.concatenate([z, least_squares.candidates(expand.problem.bounds, z[0])])
     return np.broadcast_to(starts, (len(expand.data.target), *starts.shape)), 1
 
@@ -268,7 +279,7 @@ def _solved(
     n_starts: int,
     n_given: int,
 ) -> tuple[AbstractLoss, Expansion, least_squares.FitResult]:
-    """Fit from the starts; an adaptive loss fits again until its delta stays."""
+    """Fit from the starts; an adaptive loss fits again until the delta of every set stays."""
     expand = expansion(loss)
     result = least_squares.fit(expand, starts, n_starts, n_given)
     if not isinstance(loss, AdaptiveHuber):
@@ -281,6 +292,11 @@ def _solved(
         own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
         result = again._replace(**own_starts)
     return own, expand, result
+
+
+def _plain_loss(loss: AbstractLoss) -> AbstractLoss:
+    """Squares for Huber's loss with an infinite delta."""
+    return Squared() if isinstance(loss, Huber) and np.isinf(loss.delta) else loss
 
 
 def _check(free: Sequence[str], n_starts: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Column, Table
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._grid_prediction import predicted_grid
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import STATUS_NAMES
@@ -95,12 +96,11 @@ class Calibration:
     def standard_error(self) -> dict[str, Any]:
         """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
         if self.drawn is not None:
-            values = self._named(self.drawn.first)
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
-                spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in values.items()}
-            usable = self.drawn.usable
-            return {n: _plain(np.where(usable, v, np.nan)) for n, v in spread.items()}
+                spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
+            usable = self.drawn.usable  # refits that are all alike say nothing of the error
+            return {n: _plain(np.where(usable & (v > 0), v, np.nan)) for n, v in spread.items()}
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             with np.errstate(all="ignore"), jax.enable_x64(True):
@@ -132,8 +132,7 @@ class Calibration:
         """
         if self.drawn is None:
             return self.covariance_interval(level)
-        values = self._named(self.drawn.z)
-        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in values.items()}
+        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in self.refits.items()}
         return {n: (_plain(low), _plain(high)) for n, (low, high) in ends.items()}
 
     def covariance_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
@@ -164,11 +163,19 @@ class Calibration:
     @property
     def resamples(self) -> np.ndarray | None:
         """Coordinates of the refits, shape `(b, p)`, NaN where one was lost; or None."""
-        return None if self.drawn is None else self.drawn.z
+        return None if self.drawn is None else self.drawn.first
 
     @property
     def bootstrap(self) -> dict[str, np.ndarray]:
         """Refitted values by name, shape `(b,)`.
+
+        **Raises:** `ValueError` for a fit without resamples.
+        """
+        return self._named(self._require_refits().first)
+
+    @property
+    def refits(self) -> dict[str, np.ndarray]:
+        """Values of all blocks of refits by name, those without a floor too: for `drawn.ends`.
 
         **Raises:** `ValueError` for a fit without resamples.
         """
@@ -217,13 +224,14 @@ class Calibration:
         return self.theory.replaced(self.values)
 
     def predict(self, *, level: float = 0.95, **inputs: Any) -> Any:
-        r"""Theory at the fitted values, of a formula with intervals.
+        r"""Theory at the fitted values, with intervals.
 
         Of a formula `y(x)` the table has columns `y`; `y_low` and `y_high`, the interval of y;
         `new_low` and `new_high`, that of a new measurement, which has the scatter of the residuals
-        on top; and `decades_outside`, the largest distance of an
-        input from those that were fitted, in decades. No interval knows whether the formula holds
-        out there.
+        on top; and `decades_outside`, the largest distance of an input from those that were fitted,
+        in decades. No interval knows whether the formula holds out there. Of a grid the Dataset has
+        every observable with a closed form, and of those that were fitted also the interval, such
+        as `loss_low` and `loss_high`; NaN where the fit has none.
 
         **Arguments:** `level`, of confidence; for a formula, its inputs as arrays, for a grid none.
 
@@ -234,12 +242,9 @@ class Calibration:
         """
         if isinstance(self.theory, Formula):
             return predicted(self, self.theory, inputs, level)
-        if self.each is None:
-            return self.theory.replaced(self.values).predicted()
-        values = self.values
-        rows = ({n: values[n][i] for n in self.free} for i in range(len(self.labels)))
-        theories: Any = [self.theory.replaced(row).predicted() for row in rows]
-        return self.theory.joined(theories, self.each, self.labels)
+        for name in inputs:
+            raise ValueError(f"`{name}` is an input, of which the fit of a grid has none.")
+        return predicted_grid(self, self.theory, level)
 
     def table(self) -> Table:
         """Return values with errors and 95 % intervals, for the terminal (`rich.print`)."""
@@ -282,14 +287,17 @@ class Calibration:
         """Plain data for JSON: infinities and NaN are None.
 
         `values` holds the fitted values by name, lists along `labels` where fits were made
-        separately; `start` the values given; `theory` what was fixed.
+        separately; `start` the values given, None where a form started by itself; `theory` what
+        was fixed.
         """
-        start = zip(self.free, self.theory.start(self.free), strict=True)
+        start = dict(zip(self.free, self.theory.start(self.free), strict=True))
+        if isinstance(self.theory, Formula):
+            start |= dict.fromkeys(set(self.free) & set(self.theory.unset))
         return plain({
             "values": self.values,
             "theory": self.theory.described(self.free),
             "free": self.free,
-            "start": dict(start),
+            "start": start,
             "coordinates": self.coordinates,
             "each": self.each,
             "labels": self.labels,

@@ -1,12 +1,13 @@
 """Scaling collapse: power laws of a scale that make its curves one."""
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxscale._text import unknown
+from jaxscale._text import counted, unknown
 from jaxscale.analysis._data import refuse
 from jaxscale.analysis._exponents import _abscissa
 from jaxscale.analysis._intervals import Interval, seed_interval
@@ -34,6 +35,7 @@ class Collapse:
       collapse, 0 is none.
     - `curves`: $y\, s^{-a}$, with the coordinate `scaled`, $x = t\, s^{-b}$.
     - `jackknifed`: `seed`, or the dimension of the scales.
+    - `n_left_out`: runs without two points that have a logarithm.
     """
 
     height: float
@@ -44,6 +46,7 @@ class Collapse:
     score: float
     curves: "xarray.DataArray"
     jackknifed: str
+    n_left_out: int
 
     def __str__(self) -> str:
         ends = {
@@ -57,6 +60,7 @@ class Collapse:
         return (
             f"{', '.join(parts)}; spread of ln y {self.spread:.2g}, score {self.score:.4f}; "
             f"intervals: jackknife over {self.jackknifed}, {self.time_interval.method}"
+            + (f"; {counted(self.n_left_out, 'run')} left out" if self.n_left_out else "")
         )
 
 
@@ -88,7 +92,9 @@ def collapse(
     **Arguments**
 
     - `curves`: positive values over `dim`, `scale` and perhaps `seed`, of which the mean is taken.
-      Missing and non-positive values are passed over, and so is t <= 0.
+      Missing and non-positive values are passed over, and so is t <= 0. Runs (of one seed at one
+      scale) without two points that have a logarithm are left out of the means, with a warning; a
+      point that one of the others lacks has no mean.
     - `dim`, `scale`: dimensions of t and s, whose coordinates are numbers, those of s positive.
     - `height`, `time`: a and b, if they are given by a theory; by default the best ones.
     - `level`: of the jackknife intervals, over the seeds where there are two or more, else over
@@ -111,10 +117,12 @@ def collapse(
     >>> print(f"{one.height:.2f} {one.time:.2f}")
     -0.50 1.50
     """
-    t, s, seeded, y = _arranged(curves, dim, scale)
-    samples = [_Curves.of(t, y.mean(axis=0), s)]
+    t, s, y = _arranged(curves, dim, scale)
+    y, s, n_left_out = _with_runs(y, s, scale)
+    samples = [_Curves.of(t, _mean(y), s)]
+    seeded = len(y) > 1
     if seeded:
-        samples += [_Curves.of(t, np.delete(y, i, 0).mean(axis=0), s) for i in range(len(y))]
+        samples += [_Curves.of(t, _mean(np.delete(y, i, 0)), s) for i in range(len(y))]
     else:
         samples += [_Curves.of(t, np.delete(y[0], i, 0), np.delete(s, i)) for i in range(len(s))]
     fits = np.asarray([sample.fitted(height, time) for sample in samples])
@@ -126,13 +134,14 @@ def collapse(
     ends = [seed_interval(values[:, i] if v is None else float(v), level) for i, v in given]
     squares, _, score = samples[0].spread(b, a)
     made, over = _collapsed(curves, dim, scale, a, b), "seed" if seeded else scale
-    return Collapse(a, b, ends[0], ends[1], float(np.sqrt(squares)), score, made, over)
+    return Collapse(a, b, ends[0], ends[1], float(np.sqrt(squares)), score, made, over,
+                    n_left_out)  # fmt: skip
 
 
 def _arranged(
     curves: "xarray.DataArray", dim: str, scale: str
-) -> tuple[Any, Any, bool, Float[np.ndarray, "e s t"]]:
-    """Times, scales, whether there are seeds, and curves (seed, scale, time), NaN where missing."""
+) -> tuple[Any, Any, Float[np.ndarray, "e s t"]]:
+    """Times, scales, and curves (seed, scale, time), NaN where missing."""
     t = _abscissa(curves, dim)
     dims = [str(d) for d in curves.dims]
     if scale not in dims or scale not in curves.coords or scale in (dim, "seed"):
@@ -142,12 +151,40 @@ def _arranged(
                          f"{sorted(others)[0]!r}.")  # fmt: skip
     s = np.asarray(curves[scale], float)
     refuse(scale, "positive and finite", s, ~(np.isfinite(s) & (s > 0)))
-    if len(np.unique(s)) < 3:
-        raise ValueError(f"`{scale}` must have three values or more, got {len(np.unique(s))}.")
-    seeded = curves.sizes.get("seed", 1) > 1
     y = curves if "seed" in dims else curves.expand_dims("seed")
     values = np.asarray(y.transpose("seed", scale, dim), float)[..., t > 0]
-    return t[t > 0], s, seeded, np.where(np.isfinite(values), values, np.nan)
+    return t[t > 0], s, np.where(np.isfinite(values), values, np.nan)
+
+
+def _with_runs(
+    y: Float[np.ndarray, "e s t"], s: Float[np.ndarray, " s"], scale: str
+) -> tuple[Float[np.ndarray, "f r t"], Float[np.ndarray, " r"], int]:
+    """Seeds and scales that have a run with two points, and how many runs have not; warn of these.
+
+    Runs that have not are NaN.
+    """
+    has_two = np.sum(np.nan_to_num(y) > 0, axis=-1) > 1
+    y = np.where(has_two[..., None], y, np.nan)[np.ix_(has_two.any(axis=1), has_two.any(axis=0))]
+    s = s[has_two.any(axis=0)]
+    if len(np.unique(s)) < 3:
+        raise ValueError(
+            f"`{scale}` must have three values or more with a curve, got {len(np.unique(s))}."
+        )
+    n_left_out = int(np.sum(~has_two))
+    if n_left_out:
+        warnings.warn(
+            f"{n_left_out} of {counted(has_two.size, 'run')} without two positive values: left out",
+            stacklevel=3,
+        )
+    return y, s, n_left_out
+
+
+def _mean(y: Float[np.ndarray, "e s t"]) -> Float[np.ndarray, "s t"]:
+    """Mean over the seeds that have a run; NaN where one of these lacks the point."""
+    has_run = ~np.isnan(y).all(axis=-1, keepdims=True)
+    n = np.maximum(has_run.sum(axis=0), 1)
+    mean = np.where(has_run, y, 0.0).sum(axis=0) / n
+    return np.where(has_run.any(axis=0), mean, np.nan)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,12 @@ from jaxtyping import Float
 
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
+from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._data import Data, as_table
 from jaxscale.analysis._formula import Formula, formula_of
-from jaxscale.analysis._held_out import HeldOut, TooFewScales, held_out, rolled_out
+from jaxscale.analysis._grouped import Grouped, columns_of, with_groups
+from jaxscale.analysis._held_out import TooFewScales, held_out, rolled_out
+from jaxscale.analysis._held_out_runs import HeldOut, rms
 
 if TYPE_CHECKING:
     import pandas
@@ -28,14 +31,17 @@ class FormScores:
     - `scores`: a DataFrame of one row per form: `form`; `n_free`, its parameters; `in_sample`,
       `held_out` and `rolled_out`, rms of the errors of ln; `worse` and `worse_error`, by how much
       `held_out` exceeds that of the first form, and the standard error of this difference; `aic`,
-      less that of the form where it is lowest.
+      less that of the form where it is lowest; `n_undefined`, held-out predictions that are not
+      positive numbers. One of them makes the rms infinite, so that the form comes last.
     - `held_out`, `rolled_out`: the predictions behind them, by the name of the form. Where there
       are too few scales to roll out there are none, and NaN in `scores`.
+    - `n_left_out`: rows of the data that one of the forms cannot use.
     """
 
     scores: "pandas.DataFrame"
     held_out: Mapping[str, HeldOut]
     rolled_out: Mapping[str, HeldOut]
+    n_left_out: int
 
     def table(self) -> Table:
         """Return the scores for the terminal (`rich.print`)."""
@@ -43,15 +49,24 @@ class FormScores:
         header = [Column("form"), *(Column(n, number=True) for n in names)]
         rows = []
         for i, row in enumerate(self.scores.to_dict("records")):
-            rms = [number(row[n], ".3g") for n in ("in_sample", "held_out", "rolled_out")]
-            worse = f"{row['worse']:.2g} ± {number(row['worse_error'], '.2g')}" if i else "–"
-            rows.append((row["form"], str(row["n_free"]), *rms[:2], worse, rms[2],
-                         f"{row['aic']:+.1f}"))  # fmt: skip
+            errors = [number(row[n], ".3g") for n in ("in_sample", "held_out", "rolled_out")]
+            worse, error = (number(row[n], ".2g") for n in ("worse", "worse_error"))
+            worse = f"{worse} ± {error}" if i else "–"
+            rows.append((row["form"], str(row["n_free"]), *errors[:2], worse, errors[2],
+                         number(row["aic"], "+.1f")))  # fmt: skip
         first = next(iter(self.held_out.values()))
-        note = (
+        undefined = [
+            f"{row['form']} comes last, for {counted(row['n_undefined'], 'prediction')} of it "
+            f"{'is' if row['n_undefined'] == 1 else 'are'} undefined"
+            for row in self.scores.to_dict("records") if row["n_undefined"]
+        ]  # fmt: skip
+        note = "; ".join([
             f"{counted(len(first.in_sample), 'run')}, {counted(len(first.scales), 'scale')} of "
-            f"{first.by}; errors of ln. AIC is in sample and takes runs for independent."
-        )
+            f"{first.by}",
+            *([f"{counted(self.n_left_out, 'row')} left out"] if self.n_left_out else []),
+            *undefined,
+            "errors of ln. AIC is in sample and takes runs for independent.",
+        ])  # fmt: skip
         return Table("", note, header, rows)
 
     def __str__(self) -> str:
@@ -59,7 +74,7 @@ class FormScores:
 
 
 def compare_forms(
-    forms: Mapping[str, Any] | Sequence[Formula | Callable[..., Any]],
+    forms: Mapping[str, Any] | Sequence[Formula | Grouped | Callable[..., Any]],
     data: Data,
     *,
     by: str = "n_parameters",
@@ -85,7 +100,7 @@ def compare_forms(
 
     **Arguments**
 
-    - `forms`: forms of `js.forms` or formulas, or these by names of your own.
+    - `forms`: forms of `js.forms`, also `grouped`, or formulas, or these by names of your own.
     - `data`, `by`, `n_bins`, `columns`: as in `held_out`.
     - `along`: of `rolled_out`; by default `by`.
     - `options`: other arguments of `calibrate` for every fit. Without `bootstrap` there is none.
@@ -98,53 +113,68 @@ def compare_forms(
     for scales.
     """
     named = _named(forms)
-    table: Any = as_table(data, columns)
-    mapped = {n: f.columns_of(columns or {}) for n, f in named.items()}
-    needed = [c for n, f in named.items() for c in (*f.columns(mapped[n], table), f.result)]
-    table = table.dropna(subset=list(dict.fromkeys(needed)))
+    others = [by, along, *SIZES, *(options.get(n) for n in ("weights", "resample"))]
+    read = [c for f in named.values() for c in columns_of(f)]
+    every: Any = as_table(data, columns, [*read, *(columns or {}), *(n for n in others if n)])
+    formulas = {n: with_groups(f, every) for n, f in named.items()}
+    mapped = {n: f.columns_of(columns or {}) for n, f in formulas.items()}
+    needed = [c for n, f in formulas.items() for c in (*f.columns(mapped[n], every), f.result)]
+    table = every.dropna(subset=list(dict.fromkeys(needed)))
     options = {"bootstrap": 0, "n_bins": n_bins, **options}
     scored, rolled = {}, {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", f".*{NO_BAND}")
-        for name, formula in named.items():
+        for name, form in named.items():
             own = {**options, "columns": mapped[name]}
-            scored[name] = held_out(formula, table, by, **own)
+            scored[name] = held_out(form, table, by, **own)
             with contextlib.suppress(TooFewScales):
-                rolled[name] = rolled_out(formula, table, along or by, **own)
+                rolled[name] = rolled_out(form, table, along or by, **own)
     best = min(scored, key=lambda n: scored[n].rms)
     rows = [_row(n, own, scored[best], rolled.get(n)) for n, own in scored.items()]
-    return _sorted(rows, scored, rolled)
+    n_left_out = len(every) - len(table) + scored[best].n_left_out
+    return _sorted(rows, scored, rolled, n_left_out)
 
 
-def _named(forms: Any) -> dict[str, Formula]:
-    """Formulas by name."""
+def _named(forms: Any) -> dict[str, Any]:
+    """Forms by name."""
     if not isinstance(forms, Mapping):
-        formulas = [formula_of(f) for f in forms]
-        names = [f.name for f in formulas]
+        names = [_name(f) for f in forms]
         if twice := [n for n in names if names.count(n) > 1]:
             raise ValueError(f"`forms` has {twice[0]!r} twice: name them, {{'first': ...}}.")
-        forms = dict(zip(names, formulas, strict=True))
+        forms = dict(zip(names, forms, strict=True))
     if not forms:
         raise ValueError("`forms` must hold a form, got none.")
-    return {name: formula_of(f) for name, f in forms.items()}
+    return dict(forms)
+
+
+def _name(form: Any) -> str:
+    if isinstance(form, Grouped):
+        return f"{_name(form.form)} by {form.by}"
+    return formula_of(form).name
 
 
 def _row(name: str, own: HeldOut, best: HeldOut, rolled: HeldOut | None) -> dict[str, Any]:
     n, p = len(own.in_sample), len(own.fit.free)
-    squares = np.nansum(np.square(own.in_sample))
+    in_sample = rms(own.in_sample)
     difference, error = _difference(own, best)
+    with np.errstate(divide="ignore"):
+        aic = 2 * n * np.log(in_sample) + 2 * (p + 1)
     return {
-        "form": name, "n_free": p, "in_sample": np.sqrt(squares / n), "held_out": own.rms,
+        "form": name, "n_free": p, "in_sample": in_sample, "held_out": own.rms,
         "worse": difference, "worse_error": error,
-        "rolled_out": np.nan if rolled is None else rolled.rms,
-        "aic": n * np.log(squares / n) + 2 * (p + 1),
+        "rolled_out": np.nan if rolled is None else rolled.rms, "aic": aic,
+        "n_undefined": own.n_undefined,
     }  # fmt: skip
 
 
 def _difference(own: HeldOut, best: HeldOut) -> tuple[float, float]:
-    """Difference of two rms, and its standard error over scales."""
-    squares: Float[np.ndarray, "2 n"] = np.square([own.runs["error"], best.runs["error"]])
-    scale = own.runs["scale"].to_numpy()
+    """Difference of two rms, and its standard error over scales, NaN where one is infinite."""
+    if own is best:
+        return 0.0, 0.0
+    if not np.isfinite(own.rms):
+        return own.rms, np.nan
+    squares: Float[np.ndarray, "2 n"] = np.square([h.predictions["error"] for h in (own, best)])
+    scale = own.predictions["scale"].to_numpy()
     each = squares[0] - squares[1]
     count, total = np.bincount(scale), np.bincount(scale, each)
     n, k = len(each), len(count)
@@ -155,13 +185,16 @@ def _difference(own: HeldOut, best: HeldOut) -> tuple[float, float]:
 
 
 def _sorted(
-    rows: list[dict[str, Any]], scored: Mapping[str, HeldOut], rolled: Mapping[str, HeldOut]
+    rows: list[dict[str, Any]],
+    scored: Mapping[str, HeldOut],
+    rolled: Mapping[str, HeldOut],
+    n_left_out: int,
 ) -> FormScores:
     import pandas
 
     frame = pandas.DataFrame(rows).sort_values("held_out", kind="stable", ignore_index=True)
-    frame["aic"] -= frame["aic"].min()
+    lowest = frame["aic"].min()
+    frame["aic"] -= lowest if np.isfinite(lowest) else 0.0
     order = frame["form"].tolist()
-    return FormScores(
-        frame, {n: scored[n] for n in order}, {n: rolled[n] for n in order if n in rolled}
-    )
+    ranked = {n: scored[n] for n in order}
+    return FormScores(frame, ranked, {n: rolled[n] for n in order if n in rolled}, n_left_out)

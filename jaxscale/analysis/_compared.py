@@ -1,13 +1,12 @@
 """What a fit compares: data on the scale of their residuals, and bounds of its parameters."""
 
-import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxscale._text import choices
+from jaxscale._warn import warn_user
 from jaxscale.analysis._diagnostics import SCALED
 from jaxscale.analysis._expansion import DataSets, Expansion
 from jaxscale.analysis._fit_data import FitData
@@ -15,8 +14,6 @@ from jaxscale.analysis._form import Parameter
 from jaxscale.analysis._information import warn_zero_inputs
 from jaxscale.analysis.bounds import AbstractBound, NotNegative, default_bound
 from jaxscale.analysis.residuals import AbstractResidual, Log, Scaled
-
-ZERO_FLOOR = 1e-6  # of the lowest value: what counts as no floor
 
 
 def only_observable(data: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -55,7 +52,13 @@ def bounds_of(
         if parameter.floor:
             values = only_observable(data.data)
             lowest = np.min(values, where=values > 0, initial=np.inf)
-            limits[name] = NotNegative(zero=np.asarray(ZERO_FLOOR * lowest))
+            if not np.isfinite(lowest):
+                results = ", ".join(data.data)
+                raise ValueError(
+                    f"`data` has no positive value of {results}, which lies above a floor {name} "
+                    f"of at least 0: check its sign, or fix {name}."
+                )
+            limits[name] = NotNegative.of_scale(lowest)
     limits |= bounds
     for name, value in start.items():
         if name not in unset and not limits[name].contains(value):
@@ -72,10 +75,9 @@ def scaled_data(
         usable = kinds[name].usable(values)
         missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
-            warnings.warn(
+            warn_user(
                 f"{missing} values of {name} are not positive (or infinite) and have no logarithm: "
-                f"left out ({SCALED} compares what is finite)",
-                stacklevel=3,
+                f"left out ({SCALED} compares what is finite)"
             )
         n_left_out += missing
         units[name] = np.asarray(kinds[name].unit(values[usable]))
@@ -94,7 +96,7 @@ def scaled_data(
     if data.weights is not None:
         weight = weight * np.nan_to_num(data.weights)
     points = DataSets(data.inputs, target, weight, data.groups, data.n_groups)
-    return points, units, n_left_out
+    return points.weighted(weight), units, n_left_out
 
 
 def stated_points(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
@@ -117,4 +119,4 @@ def stated_points(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]
             f"starts from: start elsewhere, or compare as it is with {SCALED}."
         )
     n_dropped = int(np.sum((before > 0) & (weight == 0)))
-    return dataclasses.replace(expand.data, weight=weight), int(stated.sum()), n_dropped
+    return expand.data.weighted(weight), int(stated.sum()), n_dropped

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxscale._files import require_file
 from jaxscale._status import STATUS, Status
-from jaxscale._text import choices
+from jaxscale._text import choices, unknown
 from jaxscale.analysis._table_file import read_table
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ def as_table(
     import pandas
 
     renamed = dict(columns or {})
-    if isinstance(data, str | Path):
-        data = _read(Path(data))
-    elif not isinstance(data, pandas.DataFrame):
+    data = read_data(data)
+    if not isinstance(data, pandas.DataFrame):
         import xarray  # a second of its own, for Datasets alone
 
         if isinstance(data, xarray.DataArray):
@@ -92,8 +91,10 @@ def require_columns(table: "pandas.DataFrame", names: Any) -> None:
             raise ValueError(f"`columns`: there is no column {name!r}{hint}")
 
 
-def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
-    """Refuse columns that hold anything but numbers, with a `ValueError`."""
+def require_numbers(
+    table: "pandas.DataFrame", names: Sequence[str], argument: str | None = None
+) -> None:
+    """Refuse columns, named by an `argument`, that hold anything but numbers: a `ValueError`."""
     import pandas
 
     require_columns(table, names)
@@ -101,7 +102,26 @@ def require_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> None:
         given: Any = table[name]
         dated = pandas.api.types.is_datetime64_any_dtype(given) or given.dtype.kind == "m"
         numbers: Any = pandas.to_numeric(given, errors="coerce")
-        refuse(name, "a column of numbers", given, given.notna() & (numbers.isna() | dated))
+        what = f"{argument}={name}" if argument else name
+        refuse(what, "a column of numbers", given, given.notna() & (numbers.isna() | dated))
+
+
+def with_named(table: "pandas.DataFrame", **arguments: str | None) -> "pandas.DataFrame":
+    """Return the table with the column of `weights`, if that is named, as float64.
+
+    **Raises** `ValueError` for arguments that name no column, and for weights that are not positive
+    and finite; they may be blank.
+    """
+    for argument, name in arguments.items():
+        if name is not None and name not in table:
+            raise unknown(f"`{argument}`", name, map(str, table.columns))
+    if (weights := arguments["weights"]) is not None:
+        require_numbers(table, [weights], "weights")
+        table = as_numbers(table, [weights])
+        given: Any = table[weights]
+        bad = given.notna() & ~(np.isfinite(given) & (given > 0))
+        refuse(f"weights={weights}", "positive and finite", given, bad)
+    return table
 
 
 def as_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.DataFrame":
@@ -143,7 +163,11 @@ def as_dataset(
     return indexed[list(observables)].to_xarray()
 
 
-def _read(path: Path) -> "pandas.DataFrame":
+def read_data(data: Data) -> Data:
+    """The table of a file; other data as they are."""
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data)
     if path.is_dir():
         raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
     require_file("data", path)

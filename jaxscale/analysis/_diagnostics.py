@@ -1,15 +1,16 @@
 """Refusals and warnings of fits: too few points, parameters without effect, bounds, failures."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxscale._text import counted
+from jaxscale._warn import warn_user
 from jaxscale.analysis._least_squares import INSIDE, FitResult
 from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
+from jaxscale.analysis.residuals import _NORMAL_SCATTER
 
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms over runs, whose mean is then biased by .05 or more
@@ -29,10 +30,9 @@ def check_bootstrap(bootstrap: int) -> None:
     """Refuse a number of resamples that is none, with a `ValueError`; warn of too few."""
     check_count("bootstrap", bootstrap, 0)
     if 0 < bootstrap < FEW_RESAMPLES:
-        warnings.warn(
+        warn_user(
             f"{bootstrap} resamples are too few for a 95 % interval: take at least "
-            f"{FEW_RESAMPLES}, better 200",
-            stacklevel=3,
+            f"{FEW_RESAMPLES}, better 200"
         )
 
 
@@ -56,10 +56,9 @@ def check_result(
         # a parameter without any effect never leaves its start
         if result.blind[:, i].all() and np.all(result.start_z[:, 0, i] == start[i]):
             raise ValueError(f"`free` names {free[i]!r}, which does not change what is compared.")
-        warnings.warn(
+        warn_user(
             f"{free[i]} has no effect at the optimum of {int(result.blind[:, i].sum())} of "
-            f"{len(result.blind)} fits: another start or bound may find a better one",
-            stacklevel=3,
+            f"{len(result.blind)} fits: another start or bound may find a better one"
         )
 
 
@@ -79,11 +78,10 @@ def warn_spread(values: Mapping[str, np.ndarray]) -> None:
         spread = logs.std(axis=1, ddof=1).filled(np.nan)[logs.count(axis=1) > 1]
         median = float(np.median(spread)) if spread.size else 0.0
         if median > WIDE_SPREAD:
-            warnings.warn(
+            warn_user(
                 f"{name} spreads by {median:.2g} in the logarithm over seeds, and a fit of "
                 f"logarithms is biased low by about half the variance, {median**2 / 2:.2g}, where "
-                f"theory is a mean over seeds: take {SCALED}, or fit runs.mean('seed')",
-                stacklevel=3,
+                f"theory is a mean over seeds: take {SCALED}, or fit runs.mean('seed')"
             )
 
 
@@ -101,7 +99,7 @@ def huber_delta(residuals: np.ndarray) -> np.ndarray:
     finite = np.isfinite(residuals)
     flat = np.where(finite, residuals, np.nan).reshape(len(residuals), -1)
     spread = np.abs(flat - np.nanmedian(flat, axis=1, keepdims=True))
-    scale = 1.4826 * np.nanmedian(spread, axis=1)
+    scale = _NORMAL_SCATTER * np.nanmedian(spread, axis=1)
     rms = np.sqrt(np.nanmean(flat**2, axis=1))
     enough = finite.sum(axis=(1, 2)) >= FEWEST
     heavy = enough & (rms > np.maximum(HEAVY * scale, ROUNDING))
@@ -121,30 +119,26 @@ def warn_of(
     if failed:
         which = f" ({', '.join(str(labels[i]) for i in failed[:5])})" if len(labels) else ""
         names = ", ".join(sorted({STATUS_NAMES[result.status[i]] for i in failed}))
-        warnings.warn(
+        warn_user(
             f"{len(failed)} of {len(result.status)} fits{which} did not converge: {names}; "
-            "their values are where the solver stopped",
-            stacklevel=3,
+            "their values are where the solver stopped"
         )
     if result.few_inside.any() and not resampled:
-        warnings.warn(
+        warn_user(
             f"{result.few_inside.sum()} of {len(ended)} fits have no standard error: fewer than "
             f"{INSIDE} residuals per parameter lie inside the Huber loss's delta; take a larger "
-            "delta, or intervals by bootstrap (200 resamples, say)",
-            stacklevel=3,
+            "delta, or intervals by bootstrap (200 resamples, say)"
         )
     for i in np.flatnonzero(ended.any(axis=0)).tolist():
         if isinstance(bounds[i], NotNegative):
-            warnings.warn(
+            warn_user(
                 f"{free[i]} is 0 in {counted(int(ended[:, i].sum()), 'fit')} of {len(ended)}: the "
-                "data show none; its interval begins at 0",
-                stacklevel=3,
+                "data show none; its interval begins at 0"
             )
             continue
-        warnings.warn(
+        warn_user(
             f"{free[i]} lies at an end of {bounds[i]!r} in {ended[:, i].sum()} of {len(ended)} "
-            "fits: the optimum lies at the bound, so its standard error is undefined",
-            stacklevel=3,
+            "fits: the optimum lies at the bound, so its standard error is undefined"
         )
     undefined = ~np.isfinite(result.condition)
     condition = np.where(undefined, 1.0, result.condition)
@@ -152,8 +146,7 @@ def warn_of(
     if condition[worst] > MAX_CONDITION:
         shares = zip(free, result.weakest[worst], strict=True)
         involved = " and ".join(name for name, share in shares if abs(share) > 0.3)
-        warnings.warn(
+        warn_user(
             f"the data do not constrain {involved} separately (condition number "
-            f"{condition[worst]:.2g} of the scaled Jacobian): fix one of them",
-            stacklevel=3,
+            f"{condition[worst]:.2g} of the scaled Jacobian): fix one of them"
         )

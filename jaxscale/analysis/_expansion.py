@@ -31,21 +31,27 @@ class DataSets:
     """Data sets `n`: where theory is evaluated, the data on the scale of their residuals, weights.
 
     There are as many data `o` at each value `t` of the theory, whose observables follow one
-    another by name; what is missing has no weight. Every array of `inputs` has the axis `n`.
-    `groups` numbers what is resampled together.
+    another by name; what is missing has no weight, and the weights of a set have a mean of one.
+    Every array of `inputs` has the axis `n`. `groups` numbers what is resampled together.
     """
 
     inputs: Any
     target: Float[np.ndarray, "n o t"]
     weight: Float[np.ndarray, "n o t"]
-    groups: Int[np.ndarray, "o t"]
+    groups: Int[np.ndarray, "n o t"]
     n_groups: int
 
+    def weighted(self, weight: Float[np.ndarray, "n o t"]) -> "DataSets":
+        """The same with weights in these ratios."""
+        number = np.sum(weight > 0, axis=(1, 2), keepdims=True)
+        total = np.where(number > 0, weight.sum(axis=(1, 2), keepdims=True), 1.0)
+        return dataclasses.replace(self, weight=weight * number / total)
+
     @property
-    def points_by_group(self) -> Float[np.ndarray, "n u"]:
-        """Sum of the weights of each group."""
-        group = self.groups.ravel()
-        return np.stack([np.bincount(group, w.ravel(), self.n_groups) for w in self.weight])
+    def points_by_group(self) -> Int[np.ndarray, "n u"]:
+        """Number of points with weight in each group."""
+        pairs = zip(self.groups, self.weight > 0, strict=True)
+        return np.stack([np.bincount(g[used], minlength=self.n_groups) for g, used in pairs])
 
 
 def _call(module: Any, method: str, values: np.ndarray) -> np.ndarray:
@@ -55,7 +61,10 @@ def _call(module: Any, method: str, values: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class FitProblem:
-    """A theory, a function of `(values, inputs)`, and how it is compared with data."""
+    """A theory, a function of `(values, inputs)`, and how it is compared with data.
+
+    `loss` is one for all data sets, or has leaves with a leading axis of them.
+    """
 
     theory: Callable[[Array, Any], dict[str, Array]]
     bounds: tuple[AbstractBound, ...]
@@ -101,13 +110,14 @@ class FitProblem:
         target: Float[np.ndarray, "l o t"],
         weight: Float[np.ndarray, "l o t"],
         scatter: Float[np.ndarray, " l"],
+        loss: AbstractLoss,
     ) -> QuadraticModel:
-        """Expand the costs of lanes around a theory, given `compared` data."""
+        """Expand the costs of lanes around a theory, given `compared` data and their losses."""
         defined, used = np.isfinite(expected), weight > 0
         jacobian = np.where(defined[:, None], jacobian, 0.0)
         r = np.where(used, np.where(defined, expected, 0.0)[:, None] - target, 0.0)
         undefined = np.any(~defined[:, None] & used, axis=(1, 2))
-        root, influence = _call(self.loss, "root", r), _call(self.loss, "influence", r)
+        root, influence = _call(loss, "root", r), _call(loss, "influence", r)
         # d root / d r = psi / root, and 1 where both vanish
         slope = np.divide(influence, root, out=np.ones_like(r), where=root != 0)
 
@@ -123,9 +133,14 @@ class FitProblem:
             curvature=products((weight * slope**2).sum(axis=1)),
             jtj=products(weight.sum(axis=1)),
             influence_squares=total(weight, influence, influence) + scatter,
-            second_derivatives=total(weight, _call(self.loss, "second_derivative", r)),
+            second_derivatives=total(weight, _call(loss, "second_derivative", r)),
             squares=total(weight, r, r) + scatter,
         )
+
+
+def of_sets(loss: AbstractLoss, sets: Int[np.ndarray, " l"] | int) -> AbstractLoss:
+    """Losses of lanes or of one data set, of losses that may have a leading axis of sets."""
+    return jax.tree.map(lambda x: x[sets] if np.ndim(x) else x, loss)
 
 
 def is_array(leaf: Any) -> bool:
@@ -171,6 +186,7 @@ class Expansion:
         n_theory = len(jax.tree.leaves(arrays[0]))
         self._theory, self._inputs = jax.device_put((leaves[:n_theory], leaves[n_theory:]))
         self._compared = problem.compared(data.target, data.weight)
+        self._losses = jax.tree.map(lambda x: x[:, None, None] if x.ndim else x, problem.loss)
         _, o, t = self._compared[0].shape
         most = BLOCK_FLOATS // max(1, t * (o + len(problem.bounds) + 1))
         self._size = max(1, min(most, LANES, 1 << (n_lanes - 1).bit_length()))
@@ -219,7 +235,9 @@ class Expansion:
         """
         compared, row = self._compared, sets
         if counts is not None:
-            weight = self.data.weight[sets] * counts[:, self.data.groups]
+            groups = self.data.groups[sets].reshape(len(sets), -1)
+            drawn = np.take_along_axis(counts, groups, axis=1)
+            weight = self.data.weight[sets] * drawn.reshape(-1, *self.data.weight.shape[1:])
             compared = self.problem.compared(self.data.target[sets], weight)
             row = np.arange(len(sets))
 
@@ -229,7 +247,8 @@ class Expansion:
                 for block, theory, jacobian in self._run(z, sets[at]):
                     scaled = self.problem.scaled(theory, jacobian, z[block])
                     own = (x[row[at[block]]] for x in compared)
-                    models.append(self.problem.expand(*scaled, *own))
+                    loss = of_sets(self._losses, sets[at[block]])
+                    models.append(self.problem.expand(*scaled, *own, loss=loss))
             return QuadraticModel(*(np.concatenate(x) for x in zip(*models, strict=True)))
 
         return expand

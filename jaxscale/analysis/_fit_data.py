@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from jaxscale._labels import match_labels
 from jaxscale._text import choices
+from jaxscale._warn import warn_user
 from jaxscale.analysis._data import of_failed, without_failed
 from jaxscale.analysis.bounds import AbstractBound
 
@@ -26,13 +26,13 @@ class FitData:
     - `data`: by observable, shape `(n, others, theory)`: as many data as there are at each value of
       the theory, flattened; NaN is missing. All observables have the same number of others.
     - `inputs`: what theory is evaluated at, every array with the leading axis `n`, or None.
-    - `groups`: number of the group that a point is resampled with, shape `(others, theory)`, the
-      observables one after the other by name; `n_groups`: how many there are.
+    - `groups`: number of the group that a point is resampled with, shape `(n, others, theory)`, the
+      observables one after the other by name; `n_groups`: how many there are in a data set at most.
     - `labels`: of the data sets; empty for a single one.
     - `signed`: observables that take both signs.
     - `bounds`: of free values whose field declares an interval.
     - `n_left_out`: values of failed runs, blank ones, and those below the rounding of their type.
-    - `weights`: of the points of the only observable, shape `(n, others, theory)`, of mean one.
+    - `weights`: of the points of the only observable, shape `(n, others, theory)`, in their ratios.
     """
 
     theory: Callable[..., Any]
@@ -92,10 +92,10 @@ def _resolved(name: str, array: Any, values: np.ndarray, signed: bool) -> np.nda
     )
     rounded = (np.abs(values) < smallest) & (values != 0)
     if rounded.any():
-        warnings.warn(
+        warn_user(
             f"{int(rounded.sum())} values of {name} lie below the rounding of {array.dtype}: "
-            "left out", stacklevel=4,
-        )  # fmt: skip
+            "left out"
+        )
     return np.where(rounded, np.nan, values)
 
 

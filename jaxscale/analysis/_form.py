@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxscale._convert import as_real, is_traced
 from jaxscale._text import unknown
 from jaxscale.analysis.bounds import AbstractBound, Positive
 from jaxscale.analysis.residuals import AbstractLoss, AdaptiveHuber
@@ -55,6 +56,11 @@ class Parameter:
         if self.within is not None:
             values = inputs[self.within]
             positive = values[(values > 0) & np.isfinite(values)]
+            if not positive.size:
+                raise ValueError(
+                    f"`{self.within}` must be positive somewhere, got {values.flat[0]:g} and the "
+                    "like: a parameter of the form lies in its range."
+                )
             ends = (float(positive.min()), float(positive.max()))
         return np.geomspace(*ends, n + 2)[1:-1] if self.within else np.geomspace(*ends, n)
 
@@ -131,6 +137,21 @@ class Form:
                     raise unknown(f"`{name}`", label, map(str, places))
             coded[name] = codes
         return coded
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Refuse values of parameters that are no number, or outside of their bounds.
+
+        A positive prefactor or floor may also be 0, which leaves its term out.
+        """
+        for name in [n for n in values if n in self.parameters and not is_traced(values[n])]:
+            value, own = float(as_real(name, values[name])), self.parameters[name]
+            dropped = own.linear and isinstance(own.bound, Positive) and value == 0
+            if not (own.bound.contains(value) or dropped):
+                zero = " or be 0" if own.linear else ""
+                raise ValueError(
+                    f"`{name}` of {self.function.__name__} must lie inside {own.bound!r}{zero}, "
+                    f"got {value:g}."
+                )
 
     @property
     def equation(self) -> str:

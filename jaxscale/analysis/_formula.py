@@ -1,6 +1,7 @@
 """A theory function with values for its arguments: what can be fitted without a system."""
 
 import contextlib
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._text import choices
-from jaxscale.analysis._data import Data, as_numbers, as_table, refuse, require_columns
+from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns, with_named
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Form, form_of
 from jaxscale.spectra import PowerLaw
@@ -38,7 +39,8 @@ class Formula:
     - `result`: name of what it returns, in the data and in figures; by default that of the form,
       else `"loss"`.
 
-    **Raises** `ValueError` for a name that is not an argument.
+    **Raises** `ValueError` for a name that is not an argument, and for values of a form outside
+    of its bounds.
 
     >>> import jaxscale as js
     >>> law = js.Formula(js.emergence.theory.skill_strength, {"learning_rate": 0.1})
@@ -53,13 +55,18 @@ class Formula:
     def __post_init__(self):
         if not callable(self.function):
             raise ValueError(f"`function` must be callable, got {self.function!r}.")
-        for name in self.values:
+        self._check_names(self.values)
+        if self.form:
+            self.form.check(self.values)
+        result = self.form.result if self.form else "loss"
+        object.__setattr__(self, "result", self.result or result)
+
+    def _check_names(self, values: Mapping[str, Any]) -> None:
+        for name in values:
             if name not in self._parameters and not self._takes_any:
                 raise ValueError(
                     f"`{name}` is not an argument of {self.name}{choices(name, self._parameters)}"
                 )
-        result = self.form.result if self.form else "loss"
-        object.__setattr__(self, "result", self.result or result)
 
     @property
     def name(self) -> str:
@@ -130,8 +137,11 @@ class Formula:
         return np.asarray([float(self.values.get(name, 1.0)) for name in free])
 
     def replaced(self, values: Mapping[str, Any]) -> "Formula":
-        """The same with other values."""
-        return dataclasses.replace(self, values={**self.values, **values})
+        """The same with other values; those of a fit may have had wider bounds than a form."""
+        self._check_names(values)
+        same = copy.copy(self)
+        object.__setattr__(same, "values", {**self.values, **values})
+        return same
 
     def observe(
         self, data: Data, free: Sequence[str], columns: Mapping[str, str] | None,
@@ -149,7 +159,7 @@ class Formula:
         table = as_table(data, mapped, [self.result, *self._named(mapped), *aside])
         inputs = self.columns(mapped, table)
         table = table.assign(**self.coded({n: table[n] for n in inputs}))
-        require_columns(table, aside)
+        table = with_named(table, each=each, resample=resample, weights=weights)
         start = self.start(free)
         table = as_numbers(table, [self.result, *inputs])
         n_rows = len(table)
@@ -169,13 +179,13 @@ class Formula:
             start=start,
             data={self.result: result[:, None]},
             inputs={n: _padded(table[n], sets, repeat=True) for n in inputs},
-            groups=groups[None],
+            groups=groups[:, None],
             n_groups=int(groups.max()) + 1,
             labels=tuple(np.asarray(labels).tolist()),
             signed=frozenset(),
             bounds={},
             n_left_out=n_rows - len(table),
-            weights=None if weights is None else _weights(table, weights, sets)[:, None],
+            weights=None if weights is None else _padded(table[weights], sets)[:, None],
         )
 
     def columns(self, mapped: Mapping[str, str], table: "pandas.DataFrame") -> list[str]:
@@ -321,22 +331,12 @@ def _padded(column: Any, sets: np.ndarray, repeat: bool = False) -> np.ndarray:
                      for row, blank in zip(rows, blanks, strict=True)])  # fmt: skip
 
 
-def _weights(table: "pandas.DataFrame", name: str, sets: np.ndarray) -> np.ndarray:
-    """Weights of points, with a mean of one in every data set."""
-    given: Any = table[name]
-    refuse(name, "positive and finite", given, ~(np.isfinite(given) & (given > 0)))
-    weights = _padded(given, sets)
-    return weights / np.nanmean(weights, axis=1, keepdims=True)
-
-
 def _groups(table: "pandas.DataFrame", sets: np.ndarray, resample: str | None) -> np.ndarray:
-    """Number the group that each point is resampled with: its own, or that of a column."""
+    """Number the group that each point of a data set is resampled with: its own, or a column's."""
     if resample is None:
-        return np.arange(np.bincount(sets).max())
-    values = np.asarray(table[resample])
-    groups = [np.unique(values[sets == i], return_inverse=True)[1] for i in range(sets.max() + 1)]
-    if any(not np.array_equal(g, groups[0]) for g in groups):
-        raise ValueError(
-            f"`resample` must number the rows of every data set alike, got {resample!r}."
-        )
-    return groups[0]
+        return np.tile(np.arange(np.bincount(sets).max()), (sets.max() + 1, 1))
+    groups = np.empty(len(sets), int)
+    for i in range(sets.max() + 1):
+        own = np.asarray(table[resample])[sets == i]
+        groups[sets == i] = np.unique(own, return_inverse=True)[1]
+    return _padded(groups, sets, repeat=True).astype(int)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -22,6 +23,7 @@ from jaxscale.analysis._data import (
     require_columns,
     require_numbers,
 )
+from jaxscale.analysis._expansion import FITS, is_array
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, field_names, interval_of
@@ -35,10 +37,14 @@ from jaxscale.sweep._predict import (
     predict_columns,
     theory_layout,
 )
+from jaxscale.sweep._structure import structure_key
 from jaxscale.training import AbstractTrainedSystem
 
 if TYPE_CHECKING:
     import xarray
+
+
+CURVES_AT_ONCE = 16  # bounds the memory of closed forms over large grids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +76,24 @@ class GridTheory:
     def predicted(self) -> "xarray.Dataset":
         """The theory of the grid."""
         return predict(self.grid)
+
+    def curves(
+        self, name: str, values: Mapping[str, Float[np.ndarray, " b"]]
+    ) -> Float[np.ndarray, "b ..."]:
+        """An observable of `predicted` at many values of some fields."""
+        layout = theory_layout(self.grid)
+        theory, _, _ = _closed_forms(self.grid, layout, tuple(values), [name], [])
+        everywhere = dataclasses.replace(theory, index={name: ()})
+        arrays, static = eqx.partition(everywhere, is_array)
+
+        def many(arrays: Any, points: Array) -> Array:
+            every = eqx.combine(arrays, static)
+            return jax.lax.map(lambda p: every(p, None)[name], points, batch_size=CURVES_AT_ONCE)
+
+        key = ("curves", structure_key(everywhere, is_array))
+        program = FITS.find(key, lambda: jax.jit(many))
+        with jax.enable_x64(True):
+            return np.asarray(program(arrays, np.stack([*values.values()], axis=1)))
 
     def described(self, free: Sequence[str]) -> dict[str, Any]:
         """The grid without its free fields, as plain data."""
@@ -117,12 +141,14 @@ class GridTheory:
         groups, n_groups = groups_of(values, order, resample)
         n_axes = {name: len(axes) for name, axes in coordinates.items()}
         groups = rows_of({n: g[None] for n, g in groups.items()}, n_axes, 0)
+        grouped = np.concatenate([g for _, g in sorted(groups.items())], axis=-1)
+        n_sets = len(next(iter(values.values())))
         return recorded, FitData(
             theory=dataclasses.replace(theory, index=index),
             start=start,
             data=rows_of(values, n_axes, np.nan),
             inputs=None,
-            groups=np.concatenate([g[0] for _, g in sorted(groups.items())], axis=-1),
+            groups=np.broadcast_to(grouped, (n_sets, *grouped.shape[1:])),
             n_groups=n_groups,
             labels=labels,
             signed=signed,

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,11 @@ from jaxtyping import Array, Float
 from jaxscale._text import unknown
 from jaxscale.analysis._data import Data, as_table, require_columns
 from jaxscale.analysis._form import Form, Parameter, form_of
+from jaxscale.analysis._formula import Formula, formula_of
 from jaxscale.spectra import as_floats
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +46,7 @@ class Grouped:
 
     def of_data(self, data: Data, columns: Mapping[str, str] | None) -> "GroupedForm":
         """Return the form of the groups of a table, which have a complete row."""
-        inner = form_of(self.form)
-        assert inner is not None
-        needed = [inner.result, *inner.inputs, self.by]
+        needed = columns_of(self)
         table = as_table(data, columns, needed)
         require_columns(table, needed)
         column: Any = table.dropna(subset=needed)[self.by]
@@ -71,6 +73,10 @@ class GroupedForm:
         """Names of each group's values of the parameters that are not shared."""
         own = [n for n in self._inner.parameters if n not in self.shared]
         return {n: [f"{n}[{label}]" for label in self.labels] for n in own}
+
+    def n_own(self, names: Sequence[str], i: int) -> int:
+        """How many of `names` are parameters of the group number `i` alone."""
+        return sum(own[i] in names for own in self._own.values())
 
     @functools.cached_property
     def __form__(self) -> Form:
@@ -144,3 +150,39 @@ def grouped(form: Callable[..., Any], by: str, shared: Sequence[str]) -> Grouped
     if by in (*inner.inputs, *inner.parameters, inner.result):
         raise ValueError(f"`by` must be another column than those of the form, got {by!r}.")
     return Grouped(form, by, tuple(n for n in inner.parameters if n in shared))
+
+
+def columns_of(theory: Any) -> list[str]:
+    """Columns that a form, a formula, or what `grouped` returns reads, by our names."""
+    if isinstance(theory, Grouped):
+        inner = form_of(theory.form)
+        assert inner is not None
+        return [inner.result, *inner.inputs, theory.by]
+    formula = formula_of(theory)
+    return [formula.result, *(formula.inputs or ("x",))]
+
+
+def with_groups(theory: Any, table: "pandas.DataFrame") -> Formula:
+    """A form, a formula, or what `grouped` returns with the groups of a table, as a formula.
+
+    **Raises** `ValueError` for anything else.
+    """
+    return (
+        Formula(theory.of_data(table, None)) if isinstance(theory, Grouped) else formula_of(theory)
+    )
+
+
+def lacking(formula: Formula, inputs: Mapping[str, Float[np.ndarray, " n"]]) -> list[str]:
+    """Groups at fewer different inputs than they have parameters of their own, as `by = label`.
+
+    `inputs` are coded, as the function takes them.
+    """
+    form = formula.function
+    if not isinstance(form, GroupedForm):
+        return []
+    others = np.stack([x for name, x in inputs.items() if name != form.by], axis=1)
+    n_places = [
+        len(np.unique(others[inputs[form.by] == i], axis=0)) for i in range(len(form.labels))
+    ]
+    few = [n < form.n_own(formula.unset, i) for i, n in enumerate(n_places)]
+    return [f"{form.by} = {form.labels[i]!r}" for i in np.flatnonzero(few)]

@@ -1,26 +1,29 @@
 """How well a form predicts runs that its fit has not had: other scales, and larger ones."""
 
 import dataclasses
+import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxscale._table import Column, Table
-from jaxscale._text import counted, number
+from jaxscale._text import counted
+from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._calibrate import calibrate
-from jaxscale.analysis._calibration import Calibration
-from jaxscale.analysis._data import Data, as_table
+from jaxscale.analysis._data import Data, as_numbers, as_table
 from jaxscale.analysis._diagnostics import check_count
-from jaxscale.analysis._formula import Formula, formula_of
+from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._grouped import Grouped, columns_of, lacking, with_groups
+from jaxscale.analysis._held_out_runs import FOLD, SCALE, HeldOut, free_name
 from jaxscale.analysis._intervals import check_level, decades_outside
 from jaxscale.analysis._scales import positive_column, scales
 
 if TYPE_CHECKING:
     import pandas
 
-FOLD, ALL = "fold", -1  # the fit number -1 has all runs
+ALL = -1  # number of the fit to all runs
 FIRST = 3  # scales, that the first fit of `rolled_out` has
 
 
@@ -28,81 +31,8 @@ class TooFewScales(ValueError):
     """There is nothing to roll out."""
 
 
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """Runs that were predicted by fits without them.
-
-    - `runs`: a DataFrame of one row per prediction: what the data say of the run, `scale` (its
-      number, from 0), `fold` (the number of the fit), `predicted`, `low` and `high` (the interval
-      of a new run), `error` (`ln predicted - ln measured`), `inside` (1 where the interval holds
-      the run, NaN without one), `decades`, by which the run lies outside of the fitted range of
-      `by`, and `fitted_to`, the end of that range.
-    - `by`: the column of the scales.
-    - `in_sample`: errors of the fit to all runs, shape `(n,)`.
-    - `fit`: the fits, for each `fold`; -1 has all runs.
-    - `level`: of the intervals.
-    """
-
-    runs: "pandas.DataFrame"
-    by: str
-    in_sample: Float[np.ndarray, " n"]
-    fit: Calibration
-    level: float
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of the errors."""
-        return _rms(self.runs["error"])
-
-    @property
-    def bias(self) -> float:
-        """Mean of the errors: positive where the fits predict too much."""
-        return float(np.nanmean(self.runs["error"]))
-
-    @property
-    def coverage(self) -> float:
-        """Share of the runs inside their intervals, of those that have one; NaN where none has."""
-        return _coverage(self.runs)
-
-    @property
-    def scales(self) -> "pandas.DataFrame":
-        """One row per fit and scale: its middle, decades outside, runs, rms, bias and coverage."""
-        import pandas
-
-        rows, groups = [], self.runs.groupby([FOLD, "scale"])
-        own: Any
-        for (fold, _), own in groups:  # pyright: ignore[reportGeneralTypeIssues]
-            middle = float(np.exp(np.log(own[self.by]).mean()))
-            rows.append({
-                FOLD: fold, self.by: middle, "fitted_to": float(own["fitted_to"].iloc[0]),
-                "decades": float(own["decades"].median()), "n_runs": len(own),
-                "rms": _rms(own["error"]), "bias": float(own["error"].mean()),
-                "coverage": _coverage(own),
-            })  # fmt: skip
-        return pandas.DataFrame(rows)
-
-    def table(self) -> Table:
-        """Return the scores of every scale, for the terminal (`rich.print`)."""
-        names = ("decades outside", "runs", "rms of ln error", "bias", "coverage")
-        header = [Column(n, number=True) for n in (self.by, "fitted to", *names)]
-        rows = []
-        for row in self.scales.to_dict("records"):
-            errors = (number(row[n], ".3g") for n in ("rms", "bias"))
-            rows.append((f"{row[self.by]:.3g}", f"{row['fitted_to']:.3g}", f"{row['decades']:.2g}",
-                         f"{row['n_runs']}", *errors, number(row["coverage"], ".0%")))  # fmt: skip
-        return Table("", str(self), header, rows)
-
-    def __str__(self) -> str:
-        covered = number(self.coverage, ".0%")
-        return (
-            f"{counted(len(self.runs), 'run')} that the fit has not had: rms of ln error "
-            f"{self.rms:.3g} (in sample {_rms(self.in_sample):.3g}), bias {self.bias:.2g}, "
-            f"{covered} inside the {self.level:.0%} interval of a new run"
-        )
-
-
 def held_out(
-    theory: Formula | Callable[..., Any],
+    theory: Formula | Grouped | Callable[..., Any],
     data: Data,
     by: str = "n_parameters",
     *,
@@ -120,7 +50,8 @@ def held_out(
 
     **Arguments**
 
-    - `theory`: a form of `js.forms`, or a `Formula`.
+    - `theory`: a form of `js.forms`, one that is `grouped`, or a `Formula`. Every fit needs runs of
+      every group, at no fewer inputs than the group has parameters of its own.
     - `data`, `columns`: as in `calibrate`.
     - `by`: the column whose values are the scales, positive; `"compute"` is 6 `n_parameters`
       `n_tokens` where there is no such column.
@@ -129,10 +60,12 @@ def held_out(
     - `options`: other arguments of `calibrate`, such as `bootstrap`: 0 takes intervals from the
       covariance, which a Huber loss of few runs does not have, and a third of the time.
 
-    **Returns** a `HeldOut`. With few runs intervals hold too few: those of the covariance 91 %
-    where 95 are said, of 25 runs and five parameters.
+    **Returns** a `HeldOut`, whose rms is infinite if one prediction is undefined. With few runs
+    intervals hold too few: those of the covariance 91 % where 95 are said, of 25 runs and five
+    parameters.
 
-    **Raises** `ValueError` for scales that leave no more runs than parameters, and as `calibrate`.
+    **Raises** `ValueError` for scales that leave no more runs than parameters, or too few of a
+    group, and as `calibrate`.
 
     **Reference** Stone 1974, J. R. Statist. Soc. B 36, 111, with groups of runs.
 
@@ -142,14 +75,22 @@ def held_out(
     >>> f"{js.analysis.held_out(js.forms.power_law, runs, 'x', bootstrap=0).rms:.3f}"
     '0.000'
     """
-    formula, table, values = _prepared(theory, data, by, columns, "by")
-    scale = scales(values, n_bins, "by")
+    runs = _Runs.of(theory, data, by, columns, "by", options)
+    scale = scales(runs.at, n_bins, "by")
     tested = scale == np.arange(scale.max() + 1)[:, None]
-    return _predicted(formula, table, by, columns, values, scale, ~tested, tested, level, options)
+    for own in tested:
+        if few := runs.lacking(~own):
+            middle = np.exp(np.log(runs.at[own]).mean())
+            raise ValueError(
+                f"`by` must leave every group enough runs: without {by} = {middle:.3g} those of "
+                f"{few[0]} are at fewer inputs than it has parameters of its own; take `n_bins`, "
+                "share more parameters, or leave the group out."
+            )
+    return runs.predicted(scale, ~tested, tested, level, options)
 
 
 def rolled_out(
-    theory: Formula | Callable[..., Any],
+    theory: Formula | Grouped | Callable[..., Any],
     data: Data,
     along: str = "n_parameters",
     *,
@@ -177,85 +118,135 @@ def rolled_out(
     **Reference** Tashman 2000, Int. J. Forecasting 16, 437 (rolling origin), with scales for time.
     """
     check_count("ahead", ahead, 1)
-    formula, table, values = _prepared(theory, data, along, columns, "along")
-    scale = scales(values, n_bins, "along")
-    n_free = len(options.get("free") or formula.unset)
-    inputs = table[formula.columns(dict(columns or {}), table)].to_numpy(float)
-    n_places = [len(np.unique(inputs[scale <= k], axis=0)) for k in range(scale.max())]
-    last = [k for k, n in enumerate(n_places) if k + 1 >= FIRST and n > n_free]
+    runs = _Runs.of(theory, data, along, columns, "along", options)
+    scale = scales(runs.at, n_bins, "along")
+    n_free = len(options.get("free") or runs.formula.unset)
+    below = [scale <= k for k in range(scale.max())]
+    few = [runs.lacking(own) for own in below]
+    enough = [runs.n_places(own) > n_free and not few[k] for k, own in enumerate(below)]
+    last = [k for k, ok in enumerate(enough) if ok and k + 1 >= FIRST]
     if not last:
+        each = f", and enough of {few[-1][0]}" if few and few[-1] else ""
         raise TooFewScales(
             f"`along` must have more than {FIRST} scales, of which the lower ones hold runs at "
-            f"more than {n_free} different inputs, got {scale.max() + 1} scales of "
-            f"{len(table)} runs."
+            f"more than {n_free} different inputs{each}, got {scale.max() + 1} scales of "
+            f"{len(runs.table)} runs."
         )
     limit = np.asarray(last)[:, None]
     tested = (scale > limit) & (scale <= limit + ahead)
-    return _predicted(
-        formula, table, along, columns, values, scale, scale <= limit, tested, level, options
-    )
+    return runs.predicted(scale, scale <= limit, tested, level, options)
 
 
-def _prepared(
-    theory: Any, data: Data, by: str, columns: Mapping[str, str] | None, argument: str
-) -> tuple[Formula, "pandas.DataFrame", Float[np.ndarray, " n"]]:
-    """The formula, its complete rows of positive results, and the column of the scales."""
-    formula = formula_of(theory)
-    table: Any = as_table(data, columns)
-    inputs = formula.columns(dict(columns or {}), table)
-    table = table.dropna(subset=[formula.result, *inputs])
-    measured = table[formula.result].to_numpy(float)
-    table = table[np.isfinite(measured) & (measured > 0)].reset_index(drop=True)
-    return formula, table, positive_column(table, by, argument)
+@dataclasses.dataclass(frozen=True)
+class _Runs:
+    """Complete runs: the formula, their table and inputs, and the values of `by`."""
+
+    formula: Formula
+    table: "pandas.DataFrame"
+    inputs: list[str]
+    by: str
+    at: Float[np.ndarray, " n"]
+    n_left_out: int
+
+    @classmethod
+    def of(
+        cls,
+        theory: Any,
+        data: Data,
+        by: str,
+        columns: Mapping[str, str] | None,
+        argument: str,
+        options: Mapping[str, Any],
+    ) -> "_Runs":
+        """Take the complete rows of positive results; the scales are the argument `argument`."""
+        others = [by, *SIZES, *(options.get(n) for n in ("weights", "resample"))]
+        needed = [*columns_of(theory), *(columns or {}), *(n for n in others if n)]
+        every: Any = as_table(data, columns, needed)
+        formula = with_groups(theory, every)
+        inputs = formula.columns(dict(columns or {}), every)
+        numbers = [n for n in inputs if n not in formula.labels]
+        every = as_numbers(every, [formula.result, *numbers])
+        table = every.dropna(subset=[formula.result, *inputs])
+        table = table[np.isfinite(table[numbers]).all(axis=1)]
+        table = table[_positive(table[formula.result], formula.result)].reset_index(drop=True)
+        at = positive_column(table, by, argument)
+        return cls(with_groups(theory, table), table, inputs, by, at, len(every) - len(table))
+
+    @functools.cached_property
+    def coded(self) -> dict[str, Float[np.ndarray, " n"]]:
+        """Inputs by name, of labels their places."""
+        coded = self.formula.coded({n: self.table[n] for n in self.inputs})
+        return {n: np.asarray(x, float) for n, x in coded.items()}
+
+    def n_places(self, used: Bool[np.ndarray, " n"]) -> int:
+        """Different inputs of the used runs."""
+        return len(np.unique(np.stack([x[used] for x in self.coded.values()], axis=1), axis=0))
+
+    def lacking(self, used: Bool[np.ndarray, " n"]) -> list[str]:
+        """Groups of which the used runs are too few."""
+        return lacking(self.formula, {n: x[used] for n, x in self.coded.items()})
+
+    def predicted(
+        self,
+        scale: Int[np.ndarray, " n"],
+        fitted: Bool[np.ndarray, "k n"],
+        tested: Bool[np.ndarray, "k n"],
+        level: float,
+        options: dict[str, Any],
+    ) -> HeldOut:
+        """Fit all runs and those of every fold as data sets of one program; predict the others."""
+        import pandas
+
+        check_level(level)
+        if "each" in options:
+            raise ValueError("`each` must not be given: the folds are what is fitted separately.")
+        formula, table = self.formula, self.table
+        fold = free_name(FOLD, [*table.columns, *formula.unset])
+        folds = [table.assign(**{fold: ALL})]
+        folds += [table[own].assign(**{fold: k}) for k, own in enumerate(fitted)]
+        stacked = pandas.concat(folds, ignore_index=True)
+        columns = {n: n for n in (*self.inputs, formula.result)}
+        fit = calibrate(formula, stacked, columns=columns, each=fold, **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # counted below
+            # every run by every fit: one shape, one program
+            new = fit.predict(level=level, **{n: table[n].to_numpy() for n in self.inputs})
+        names = (formula.result, "new_low", "new_high")
+        result, low, high = (new[n].to_numpy(float).reshape(-1, len(table)) for n in names)
+        measured = table[formula.result].to_numpy(float)
+        with np.errstate(all="ignore"):
+            errors = np.log(result / measured)
+        inside = np.where(np.isnan(low + high), np.nan, (low <= measured) & (measured <= high))
+        has_interval = np.isfinite(low + high).any(axis=1, keepdims=True)
+        inside = np.where(has_interval & ~np.isfinite(errors), 0.0, inside)
+        rows = []
+        for k, own in enumerate(tested):
+            first, last = (float(f(self.at[fitted[k]])) for f in (np.min, np.max))
+            rows.append(pandas.DataFrame({
+                SCALE: scale, FOLD: k, "predicted": result[k + 1], "low": low[k + 1],
+                "high": high[k + 1], "error": errors[k + 1], "inside": inside[k + 1],
+                "decades": decades_outside(self.at, first, last), "fitted_to": last,
+            })[own])  # fmt: skip
+        data: Any = table if self.by in table else table.assign(**{self.by: self.at})
+        data = pandas.concat([data[own] for own in tested], ignore_index=True)
+        predictions = pandas.concat(rows, ignore_index=True)
+        made = HeldOut(predictions, data, self.by, errors[0], fit, level, self.n_left_out)
+        if made.n_undefined:
+            warnings.warn(
+                f"{made.n_undefined} of {len(predictions)} predictions of {formula.name} are not "
+                "positive numbers, so that its rms is infinite: leave runs out for which the form "
+                "is not meant, or confine its parameters by `bounds`", stacklevel=4,
+            )  # fmt: skip
+        return made
 
 
-def _predicted(
-    formula: Formula,
-    table: "pandas.DataFrame",
-    by: str,
-    columns: Mapping[str, str] | None,
-    values: Float[np.ndarray, " n"],
-    scale: Int[np.ndarray, " n"],
-    fitted: Bool[np.ndarray, "k n"],
-    tested: Bool[np.ndarray, "k n"],
-    level: float,
-    options: dict[str, Any],
-) -> HeldOut:
-    """Fit all runs and those of every fold as data sets of one program, and predict the others."""
-    import pandas
-
-    check_level(level)
-    inputs = formula.columns(dict(columns or {}), table)
-    folds = [table.assign(**{FOLD: ALL})]
-    folds += [table[own].assign(**{FOLD: k}) for k, own in enumerate(fitted)]
-    stacked = pandas.concat(folds, ignore_index=True)
-    fit = calibrate(
-        formula, stacked, columns=formula.columns_of(columns or {}), each=FOLD, **options
-    )
-    at = {name: table[name].to_numpy(float) for name in inputs}
-    new = fit.predict(level=level, **at)  # every run by every fit: one shape, one program
-    names = (formula.result, "new_low", "new_high")
-    result, low, high = (new[n].to_numpy(float).reshape(-1, len(table)) for n in names)
-    measured = table[formula.result].to_numpy(float)
-    with np.errstate(all="ignore"):
-        errors = np.log(result / measured)
-    inside = np.where(np.isnan(low + high), np.nan, (low <= measured) & (measured <= high))
-    rows = []
-    for k, own in enumerate(tested):
-        first, last = (float(f(values[fitted[k]])) for f in (np.min, np.max))
-        every = {
-            by: values, "scale": scale, "decades": decades_outside(values, first, last),
-            "predicted": result[k + 1], "low": low[k + 1], "high": high[k + 1],
-            "error": errors[k + 1], "inside": inside[k + 1],
-        }  # fmt: skip
-        named: Any = {name: column[own] for name, column in every.items()}
-        rows.append(table[own].assign(**named, **{FOLD: k, "fitted_to": last}))
-    return HeldOut(pandas.concat(rows, ignore_index=True), by, errors[0], fit, level)
-
-
-def _rms(errors: Any) -> float:
-    return float(np.sqrt(np.nanmean(np.square(errors))))
-
-
-def _coverage(runs: Any) -> float:
-    return float(runs["inside"].mean())
+def _positive(values: Any, name: str) -> Bool[np.ndarray, " n"]:
+    """Which values have a logarithm; warn of others."""
+    measured = np.asarray(values, float)
+    positive = np.isfinite(measured) & (measured > 0)
+    if n := int(np.sum(~positive)):
+        warnings.warn(
+            f"{counted(n, 'row')} with {name} that is not positive (or infinite): left out",
+            stacklevel=5,
+        )
+    return positive

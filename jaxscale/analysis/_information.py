@@ -1,6 +1,5 @@
 """What the data themselves do not say: rows where an input is zero, one size, a constant loss."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxscale._text import counted
+from jaxscale._warn import warn_user
 from jaxscale.analysis._expansion import DataSets
 
 CONSTANT = 1e-12  # relative differences below it are rounding
@@ -29,10 +29,10 @@ def warn_zero_inputs(
     if used.any():
         names = " or ".join(n for n, z in zero.items() if (used & z[:, None]).any())
         infinite = np.isinf(theory[used.any(axis=1)]).all()
-        warnings.warn(
+        warn_user(
             f"{counted(int(used.sum()), 'row')} with {names} = 0, where the theory is "
-            f"{'infinite' if infinite else 'not a number'}: left out", stacklevel=4,
-        )  # fmt: skip
+            f"{'infinite' if infinite else 'not a number'}: left out"
+        )
     return dropped
 
 
@@ -40,10 +40,10 @@ def warn_single_inputs(inputs: Any, poorly: bool) -> None:
     """Warn of inputs of which the data have one value, where a fit is `poorly` constrained."""
     for name, values in (inputs or {}).items():
         if poorly and is_constant(values):
-            warnings.warn(
+            warn_user(
                 f"{name} is {values.flat[0]:g} at every point: the data hold no information on how "
-                "the theory depends on it", stacklevel=3,
-            )  # fmt: skip
+                "the theory depends on it"
+            )
 
 
 def check_places(points: DataSets, free: Sequence[str], labels: Sequence[Any]) -> None:
@@ -83,7 +83,7 @@ def warn_constant(
         if constant:
             sets = f" in {len(constant)} of {len(values)} fits" if len(values) > 1 else ""
             most = f", and on one number at most of {', '.join(free)}" if len(free) > 1 else ""
-            warnings.warn(
+            warn_user(
                 f"{name} is {constant[0]:g} at every point{sets}: data that do not vary hold no "
-                f"information on an exponent{most}", stacklevel=3,
-            )  # fmt: skip
+                f"information on an exponent{most}"
+            )

@@ -9,8 +9,13 @@ from jaxtyping import ArrayLike, Float, Int
 
 from jaxscale._table import Column, Table
 from jaxscale._text import counted
-from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, OptimalAllocation, check_flop
-from jaxscale.analysis._data import Data, as_table, require_numbers
+from jaxscale.analysis._allocation import (
+    FLOP_PER_PARAMETER_TOKEN,
+    SIZES,
+    OptimalAllocation,
+    check_flop,
+)
+from jaxscale.analysis._data import Data, as_numbers, as_table
 from jaxscale.analysis._diagnostics import check_bootstrap, check_count
 from jaxscale.analysis._intervals import check_level, decades_outside
 from jaxscale.analysis._resamples import LOST_REFUSES
@@ -21,7 +26,8 @@ if TYPE_CHECKING:
 
 GAP = np.log(1.25)  # between the computes of two groups
 FEWEST = 4  # runs of a parabola with residuals
-SIZE, TOKENS, LOSS = "n_parameters", "n_tokens", "loss"
+SIZE, TOKENS = SIZES
+LOSS = "loss"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +38,17 @@ class IsoFlop:
       `n_parameters_low` and `_high`; `n_tokens`, `C / (6 N*)`; `loss` there; `width`, of its runs
       in ln N, and `offset`, of their middle from ln N*, which `isoflop_bias` takes. NaN for a
       group whose parabola has no minimum inside its runs.
-    - `runs`: the runs, with the number of their `group` and their `flop`.
+    - `runs`: the runs, and `group`, the number of the group of each.
     - `parabolas`: coefficients of `loss` in ln N, the highest power first, shape `(g, 3)`.
     - `a`, `prefactor`: of the power law through the minima; NaN for under two.
     - `interval`: low and high end of `a`; NaN for under three minima.
     - `level`, `drawn`: of the intervals, and ln N* of every resample, shape `(b, g)`.
+    - `n_left_out`: rows without a finite loss or size.
     """
 
     groups: "pandas.DataFrame"
     runs: "pandas.DataFrame"
+    group: Int[np.ndarray, " n"]
     parabolas: Float[np.ndarray, "g 3"]
     a: float
     prefactor: float
@@ -48,6 +56,7 @@ class IsoFlop:
     level: float
     drawn: Float[np.ndarray, "b g"]
     flop_per_parameter_token: float = FLOP_PER_PARAMETER_TOKEN
+    n_left_out: int = 0
 
     @property
     def n_without(self) -> int:
@@ -94,9 +103,10 @@ class IsoFlop:
         low, high = self.interval
         ends = f" ({low:.3f} to {high:.3f})" if np.isfinite(low) else ""
         none = f"; {self.n_without} of {counted(len(self.groups), 'group')} have no minimum"
+        blank = f"; {counted(self.n_left_out, 'row')} left out" if self.n_left_out else ""
         return (
             f"N* = {self.prefactor:.3g} C^{self.a:.3f}{ends}, by parabolas, whose bias "
-            f"`isoflop_bias` gives{none if self.n_without else ''}"
+            f"`isoflop_bias` gives{none if self.n_without else ''}{blank}"
         )
 
 
@@ -146,14 +156,12 @@ def isoflop(
     """
     check_level(level)
     check_bootstrap(bootstrap)
-    table: Any = as_table(data, columns)
-    require_numbers(table, [SIZE, LOSS])
-    table = table[np.isfinite(table[LOSS]) & np.isfinite(table[SIZE])].reset_index(drop=True)
+    every: Any = as_numbers(as_table(data, columns, [SIZE, TOKENS, LOSS, flop]), [SIZE, LOSS])
+    table = every[np.isfinite(every[LOSS]) & np.isfinite(every[SIZE])].reset_index(drop=True)
     size, loss = (positive_column(table, n, "columns") for n in (SIZE, LOSS))
     scaled = flop_per_parameter_token / FLOP_PER_PARAMETER_TOKEN if flop not in table else 1.0
     c = positive_column(table, flop, "flop") * scaled
     group = _grouped(np.log(c), n_groups)
-    runs = table.assign(group=group, flop=c)
     fits = [_parabola(np.log(size[group == g]), loss[group == g]) for g in range(group.max() + 1)]
     if not any(fit.used for fit in fits):
         raise ValueError(
@@ -169,9 +177,9 @@ def isoflop(
     ends = _ends(slopes[:, None], level) if np.isfinite(best).sum() > 2 else np.full((2, 1), np.nan)
     groups = _rows(fits, at, flop_per_parameter_token, _ends(drawn, level))
     return IsoFlop(
-        groups, runs, np.stack([fit.polynomial for fit in fits]), float(a), float(np.exp(height)),
-        (float(ends[0, 0]), float(ends[1, 0])), level, np.where(np.isnan(best), np.nan, drawn),
-        flop_per_parameter_token,
+        groups, table, group, np.stack([fit.polynomial for fit in fits]), float(a),
+        float(np.exp(height)), (float(ends[0, 0]), float(ends[1, 0])), level,
+        np.where(np.isnan(best), np.nan, drawn), flop_per_parameter_token, len(every) - len(table),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from jaxscale.analysis._levenberg import EPS, FAILED, ROUGH, QuadraticModel, lev
 from jaxscale.analysis.bounds import AbstractBound
 
 INSIDE = 10  # residuals per parameter that a Huber loss needs inside delta for a covariance
-ROUNDING = 1e-9  # of sums of weights
+ROUNDING = 1e-9  # of sums of weights, whose mean is one
 CANDIDATES = 64  # per parameter
 FEW_STARTS = 4
 DRAWN_AT_ONCE = 2**22  # weights, by which the resamples in memory are bounded
@@ -33,7 +33,7 @@ class FitResult(NamedTuple):
     few_inside: Bool[np.ndarray, " n"]
     ended: Bool[np.ndarray, "n p"]
     rms: Float[np.ndarray, " n"]
-    n_points: Float[np.ndarray, " n"]
+    n_points: Int[np.ndarray, " n"]
     cost: Float[np.ndarray, " n"]
     status: Int[np.ndarray, " n"]
     start_z: Float[np.ndarray, "n s p"]
@@ -166,7 +166,7 @@ def _uniform(key: Key[Array, ""], sets: Array, number: Array, n_groups: int) -> 
 
 
 def uncertainty(
-    optimum: QuadraticModel, n: Float[np.ndarray, " n"], ended: Bool[np.ndarray, "n p"]
+    optimum: QuadraticModel, n: Int[np.ndarray, " n"], ended: Bool[np.ndarray, "n p"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     r"""Estimate the covariance of coordinates, and how well the data constrain them.
 

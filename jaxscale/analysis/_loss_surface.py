@@ -10,18 +10,18 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from jaxscale._text import unknown
-from jaxscale.analysis._allocation import OptimalAllocation, allocate
+from jaxscale.analysis._allocation import SIZES, OptimalAllocation, allocate
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import Data, as_numbers, as_table, refuse
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._plain import plain, write_json
+from jaxscale.analysis._resamples import N_RESAMPLES
 from jaxscale.analysis.forms import chinchilla
 from jaxscale.analysis.residuals import Huber
 
-COLUMNS = ("n_parameters", "n_tokens", "loss")
+COLUMNS = (*SIZES, "loss")
 REFERENCES = ("hoffmann2022", "besiroglu2024")
-loss_surface = chinchilla
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +100,9 @@ class LossSurface:
 
         **Raises:** `ValueError` for a level outside (0, 1) or a fit without a bootstrap.
         """
-        drawn = self.bootstrap
+        drawn = self.fit.refits
         resamples = self.fit.drawn
-        assert resamples is not None  # or there were no `bootstrap`
+        assert resamples is not None  # or there were no refits
         ends = {n: resamples.ends(v, level) for n, v in _exponents(drawn).items()}
         more = {n: (float(low), float(high)) for n, (low, high) in ends.items()}
         return {**self.fit.interval(level), **more}
@@ -187,7 +187,7 @@ def fit_loss_surface(
     *,
     columns: Mapping[str, str] | None = None,
     delta: float | None = None,
-    bootstrap: int = 200,
+    bootstrap: int = N_RESAMPLES,
     resample: str | None = None,
     key: int = 0,
 ) -> LossSurface:

@@ -1,5 +1,6 @@
 """A fitted formula at new inputs: its interval, that of a new measurement, and how far it is."""
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._text import choices
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._intervals import check_level, decades_outside
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 N_DRAWS = 400  # from a covariance
 N_NOISES = 100  # of a new run
+BLOCK_FLOATS = 2**21  # curves with their noise that are in memory at once
 
 
 def predicted(
@@ -22,7 +25,7 @@ def predicted(
 ) -> "pandas.DataFrame":
     """The table that `Calibration.predict` returns for a formula; `fit` is the calibration."""
     check_level(level)
-    inputs = _columns(formula, inputs)
+    inputs = _columns(fit, formula, inputs)
     values = fit.values
     if fit.each is None:
         return _one(fit, formula, 0, values, inputs, level)
@@ -31,12 +34,22 @@ def predicted(
     return formula.joined(tables, fit.each, fit.labels)
 
 
-def _columns(formula: Formula, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _columns(fit: Any, formula: Formula, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Inputs as vectors of one length; refuse others with a `ValueError`."""
-    for name in formula.inputs:
+    for name in fit.inputs:
         if name not in inputs:
-            raise ValueError(f"`{name}` must be given: {formula.name} depends on it.")
+            raise ValueError(f"`{name}` must be given: the fit has a column of it.")
+    for name in inputs:
+        if name not in fit.inputs:
+            own = inspect.signature(formula.function).parameters.get(name)
+            took = formula.values.get(name, own.default if own else inspect.Parameter.empty)
+            none = took is inspect.Parameter.empty
+            hint = choices(name, fit.inputs) if none else f", which took {took!r}."
+            raise ValueError(f"`{name}` is not an input of the fit{hint}")
     vectors = {n: np.atleast_1d(np.asarray(x)) for n, x in inputs.items()}
+    for name, vector in vectors.items():
+        if name not in formula.labels and vector.dtype.kind not in "iufb":
+            raise ValueError(f"`{name}` must hold numbers, got {inputs[name]!r}.")
     try:
         return dict(zip(vectors, np.broadcast_arrays(*vectors.values()), strict=True))
     except ValueError:
@@ -55,15 +68,15 @@ def _one(
     """Prediction of the fit number `i` of `each`."""
     table = formula.replaced(values).predicted(**inputs)
     columns = formula.coded({n: table[n].to_numpy() for n in inputs})
-    drawn = _draws(fit, i)
+    drawn = draws_of(fit, i)
     result, size = formula.result, len(table)
     ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
-    if drawn is not None:
+    if drawn is not None and size:
         with jax.enable_x64(True):
             curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
         curves = np.broadcast_to(curves, (len(curves), size))
-        ends[result] = _ends(fit, i, curves, level)
-        low, high = _ends(fit, i, _with_noise(fit, i, curves, level), level)
+        ends[result] = ends_of(fit, i, curves, level)
+        low, high = _ends_of_new(fit, i, curves, level)
         # refits far out scatter more than their own percentiles resolve
         ends["new"] = np.stack([np.fmin(low, ends[result][0]), np.fmax(high, ends[result][1])])
     named = {f"{k}_{end}": v[j] for k, v in ends.items() for j, end in enumerate(("low", "high"))}
@@ -71,29 +84,43 @@ def _one(
     return table.assign(**named, decades_outside=_outside(fit, i, sizes))
 
 
-def _draws(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
-    """Refitted values, or values drawn from the covariance; None without either."""
+def draws_of(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
+    """Refitted values, or some drawn from the covariance, of one data set; None without either."""
     if fit.drawn is not None:
-        return {n: np.atleast_2d(v)[i] for n, v in fit.bootstrap.items()}
+        return {n: np.atleast_2d(v)[i] for n, v in fit.refits.items()}
     if not fit.has_covariance(i):
         return None
     rows = fit.draws(N_DRAWS, i)
     return {n: np.asarray([row[n] for row in rows]) for n in fit.free}
 
 
-def _ends(
-    fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
-) -> Float[np.ndarray, "2 k"]:
+def ends_of(
+    fit: Any, i: int, curves: Float[np.ndarray, "b *k"], level: float
+) -> Float[np.ndarray, "2 *k"]:
+    """Ends of what follows from every refit or draw, of one data set."""
     if fit.drawn is not None:
         return np.stack(fit.drawn.of_set(i).ends(curves, level))
     with np.errstate(invalid="ignore"):  # draws far out may be infinite
         return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
-def _with_noise(
+def _ends_of_new(
     fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
-) -> Float[np.ndarray, "d k"]:
-    """Every curve with each of `N_NOISES` quantiles of the residuals, on their scale.
+) -> Float[np.ndarray, "2 k"]:
+    """Ends of every curve with each of `N_NOISES` errors, some of the places at a time."""
+    noise = _noise(fit, i, level)
+    name = next(iter(fit.residual))
+    shift = -np.tile(noise, len(curves))[:, None] * float(fit.units[name])
+    step = max(1, BLOCK_FLOATS // len(shift))
+    blocks = []
+    for first in range(0, max(curves.shape[1], 1), step):
+        own = np.repeat(curves[:, first : first + step], N_NOISES, axis=0)
+        blocks.append(ends_of(fit, i, fit.residual[name].shifted(own, shift), level))
+    return np.concatenate(blocks, axis=1)
+
+
+def _noise(fit: Any, i: int, level: float) -> Float[np.ndarray, " d"]:
+    """`N_NOISES` quantiles of the residuals, on their scale.
 
     Residuals are smaller than errors, and of few of them the scatter is uncertain: they are widened
     by sqrt(n / (n - p)) and by the quantile of Student's t over that of the normal law.
@@ -105,10 +132,7 @@ def _with_noise(
     own = own[np.isfinite(own)]
     freedom, end = max(own.size - len(fit.free), 1), (1 + level) / 2
     wider = np.sqrt(own.size / freedom) * stdtrit(freedom, end) / ndtri(end)
-    noise = wider * np.quantile(own, (np.arange(N_NOISES) + 0.5) / N_NOISES)
-    name = next(iter(fit.residual))
-    shift = -np.tile(noise, len(curves))[:, None] * float(fit.units[name])
-    return fit.residual[name].shifted(np.repeat(curves, N_NOISES, axis=0), shift)
+    return wider * np.quantile(own, (np.arange(N_NOISES) + 0.5) / N_NOISES)
 
 
 def _outside(fit: Any, i: int, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " k"]:

@@ -1,6 +1,5 @@
 """Intervals of one parameter with all others fitted again: they need not be symmetric."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import FAILED, QuadraticModel, levenberg_marquardt
 from jaxscale.analysis.bounds import NotNegative
-from jaxscale.analysis.residuals import Huber
+from jaxscale.analysis.residuals import _NORMAL_SCATTER, Huber
 
 FIRST_STEP = 0.1  # of a coordinate without a standard error
 DOUBLINGS = 14  # of the step from the optimum; beyond them the interval is open
@@ -79,11 +78,14 @@ def profile(
 def _check_loss(fit: Calibration) -> None:
     """Refuse a Huber loss below the scatter."""
     residuals = np.abs(np.asarray(fit.residuals)).reshape(len(fit.labels) or 1, -1)
-    scatter = float(np.max(1.4826 * np.nanmedian(residuals, axis=1)))
-    if isinstance(fit.loss, Huber) and float(fit.loss.delta) < scatter:
+    scatter = _NORMAL_SCATTER * np.nanmedian(residuals, axis=1)
+    if not isinstance(fit.loss, Huber):
+        return
+    delta = np.broadcast_to(fit.loss.delta, scatter.shape)
+    for i in np.flatnonzero(delta < scatter).tolist():
         raise ValueError(
-            f"`fit` has a Huber loss with delta = {float(fit.loss.delta):.2g}, below the scatter "
-            f"of its residuals, {scatter:.2g}: the rise of such an objective counts few points; "
+            f"`fit` has a Huber loss with delta = {delta[i]:.2g}, below the scatter of its "
+            f"residuals, {scatter[i]:.2g}: the rise of such an objective counts few points; "
             "fit with Squared() or a larger delta, or take `fit.interval()` of a bootstrap."
         )
 
@@ -103,7 +105,7 @@ def _expansion(
     if points.target.shape[-1] != np.shape(fit.residuals)[-1]:
         raise ValueError("`data` must be what was fitted, got another number of points.")
     used = ~np.isnan(np.asarray(fit.residuals).reshape(points.weight.shape))
-    points = dataclasses.replace(points, weight=np.where(used, points.weight, 0.0))
+    points = points.weighted(np.where(used, points.weight, 0.0))
     problem = FitProblem(own.theory, fit.bounds, dict(fit.residual), dict(fit.units), fit.loss)
     expand = Expansion(problem, points, 2 * len(points.target))
     z = np.atleast_2d(fit.coordinates)

@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale._text import counted
+from jaxscale._warn import warn_user
 from jaxscale.analysis._intervals import check_level
 
 N_RESAMPLES = 200
+POINTS = "points"  # what is resampled where there are no groups
 FEW_GROUPS = 5  # things that are resampled: seeds, runs, sizes
 POINTS_PER_PARAMETER = 4  # of data sets whose points are resampled
 LOST_WARNS, LOST_REFUSES = 0.02, 0.1  # shares of lost refits
@@ -66,7 +68,7 @@ class Resamples:
     @property
     def needed(self) -> int:
         """How many points or groups an interval needs."""
-        return POINTS_PER_PARAMETER * self.z.shape[-1] if self.of == "points" else FEW_GROUPS
+        return POINTS_PER_PARAMETER * self.z.shape[-1] if self.of == POINTS else FEW_GROUPS
 
     @property
     def usable(self) -> np.ndarray:
@@ -88,7 +90,7 @@ class Resamples:
 
     @property
     def _what(self) -> str:
-        return "points" if self.of == "points" else f"values of {self.of}"
+        return POINTS if self.of == POINTS else f"values of {self.of}"
 
     def of_set(self, i: int) -> "Resamples":
         """Those of the data set number `i`."""
@@ -104,26 +106,24 @@ class Resamples:
         few = int(np.sum(self.n_groups < self.needed))
         of = counted(int(np.size(self.n_groups)), "fit")
         if few:
-            warnings.warn(
+            warn_user(
                 f"{few} of {of}: no interval, for {np.min(self.n_groups)} {self._what} are too few "
-                f"to be resampled; take {self.needed} or more",
-                stacklevel=4,
+                f"to be resampled; take {self.needed} or more"
             )
         loose = int(np.sum(~np.asarray(self.constrained)))
         if loose and not few:
-            warnings.warn(
+            warn_user(
                 f"{loose} of {of}: no interval, for the data do not constrain all parameters: fix "
-                "one", stacklevel=4,
-            )  # fmt: skip
+                "one"
+            )
         silent = (self.n_groups < self.needed) | ~np.asarray(self.constrained)
         share = np.where(silent, 0.0, self._lost.mean(axis=-1))
         if np.max(share) > LOST_WARNS:
             refused = int(np.sum(share > LOST_REFUSES))
             end = f"; no interval for {refused} of {of}, see `max_lost`" if refused else ""
-            warnings.warn(
+            warn_user(
                 f"{self.n_lost} of {self._lost.size} refits were lost, so that intervals are too "
-                f"narrow{end}: look for parameters that the data do not constrain",
-                stacklevel=4,
+                f"narrow{end}: look for parameters that the data do not constrain"
             )
 
     def ends(

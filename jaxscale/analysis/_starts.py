@@ -29,6 +29,8 @@ def form_starts(
     with the floor among them, and for floors of 0.3 to 0.95 of the lowest value. Fits of logarithms
     minimise something else, so these are starts.
 
+    **Raises:** `ValueError` for data that are 0 at every point.
+
     **Arguments:** `parameters` that are free, in the order of the coordinates; `data`, NaN where
     there is none.
 
@@ -43,6 +45,9 @@ def form_starts(
     curved = [p for p in parameters if not p.linear]
     starts = []
     for i, y in enumerate(measured):
+        if (y == 0).any() and not np.nan_to_num(y).any():
+            raise ValueError("`data` is 0 at every point, which holds no information on a form: "
+                             "leave such data out, or check the column of the result.")  # fmt: skip
         own = {name: np.asarray(x[i]) for name, x in inputs.items()}
         values = np.ones((len(places := nonlinear_places(curved, own)), len(parameters)))
         values[:, ~linear] = places
@@ -76,14 +81,15 @@ def _completed(
     done = []
     for own, curve, slopes in zip(values, theory, jacobian, strict=True):
         rest = curve - slopes[linear].sum(axis=0)
-        good = np.isfinite(curve) & np.isfinite(slopes).all(axis=0) & np.isfinite(y)
+        good = np.isfinite(curve) & np.isfinite(slopes).all(axis=0) & np.isfinite(y) & (y != 0)
+        scale = np.where(good, y, 1.0)
         for fixed in floors:
             sought = linear if fixed is None else linear & ~floor
             offset = rest if fixed is None else rest + fixed * slopes[floor].sum(axis=0)
-            columns = (slopes[sought] / y)[:, good].T
+            columns = (slopes[sought] / scale)[:, good].T
             size = np.maximum(np.abs(columns).max(axis=0, initial=0.0), np.finfo(float).tiny)
             solvable = good.any() and sought.any()  # nnls writes past the end of no columns
-            weights = nnls(columns / size, (1 - offset / y)[good])[0] if solvable else size
+            weights = nnls(columns / size, (1 - offset / scale)[good])[0] if solvable else size
             start = own.copy()
             start[sought] = np.maximum(weights, LEAST) / size
             if fixed is not None:

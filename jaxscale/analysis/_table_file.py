@@ -7,18 +7,20 @@ import io
 import json
 import lzma
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from jaxscale._devices import host_memory
 from jaxscale._text import counted
+from jaxscale._warn import warn_user
 
 if TYPE_CHECKING:
     import pandas
 
 Lines: TypeAlias = list[tuple[int, str]]  # with their numbers in the file, from 1
 
+MEMORY_SHARE = 0.1  # of the host, that a text may take
 MARKS = ",;\t|"
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
@@ -38,8 +40,14 @@ def read_table(path: Path) -> "pandas.DataFrame":
         return _parquet(path)
     opener = OPENERS[path.suffix.lower()] if packed else open
     try:
+        most = int(MEMORY_SHARE * host_memory())
         with opener(path, "rt", encoding="utf-8-sig") as file:
-            lines = list(file)
+            text = file.read(most + 1)
+        if len(text) > most:
+            raise ValueError(
+                f"`data` {path} has more than {most:.2g} characters: take a part of it."
+            )
+        lines = list(io.StringIO(text))
     except (OSError, EOFError, UnicodeError, lzma.LZMAError) as error:
         raise ValueError(f"`data` is not a table: {path}: {error}.") from None
     if ending == ".json":
@@ -49,10 +57,10 @@ def read_table(path: Path) -> "pandas.DataFrame":
         raise ValueError(f"`data` is not a table: {path} has no rows.")
     between = rows[-1][0] - rows[0][0] + 1 - len(rows)
     if between:
-        warnings.warn(
+        warn_user(
             f"{counted(between, 'line')} between rows of {path.name}, comments (#) or blank: "
-            "left out", stacklevel=5,
-        )  # fmt: skip
+            "left out"
+        )
     if ending in (".jsonl", ".ndjson"):
         return _json_lines(path, rows)
     return _csv(path, rows)

@@ -21,6 +21,7 @@ from jaxscale.fields import Configurable, Real, real
 _Values: TypeAlias = Array | np.ndarray | np.floating
 _AT_BOUND = 15.0  # logit
 _ZERO = 80.0  # of minus the logarithm of what counts as zero
+_ZERO_SHARE, _SMALL_SHARE = 1e-6, 0.3  # of a scale: what counts as zero, and as small
 _DECADES = 4.0 * 2.302585092994046  # how far starts are scattered, in logarithms
 
 
@@ -133,9 +134,27 @@ class Positive(AbstractBound):
 
 
 class NotNegative(Positive):
-    """At least zero, fitted in its logarithm: what lies below `zero` is 0."""
+    """At least zero, fitted in its logarithm: what lies below `zero` is 0.
+
+    Fits start from `small` or more, for far below it a logarithm hardly changes the theory.
+    """
 
     zero: Real = real(above=0)
+
+    @classmethod
+    def of_scale(cls, scale: float) -> "NotNegative":
+        """The bound of what is compared with `scale`, a millionth of which counts as zero."""
+        return cls(zero=_ZERO_SHARE * scale)
+
+    @property
+    def small(self) -> float:
+        """0.3 of the scale of which `zero` is a millionth."""
+        return _SMALL_SHARE / _ZERO_SHARE * float(self.zero)
+
+    def unconstrain(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
+        """`ln v`, of `zero` at least."""
+        xp = _library(value)
+        return xp.log(xp.maximum(value, self.zero))
 
     def contains(self, value: float) -> bool:
         """Whether `v >= 0`."""

@@ -2,12 +2,14 @@
 
 import abc
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxscale.analysis.bounds import _deprecated_name, _derivative, _library, _Values
 from jaxscale.fields import Configurable, Real, real
 
+_NORMAL_SCATTER = 1.4826  # standard deviation of a normal law over the median of |r|
 _ROUNDING = 3e-7  # of residuals that are scaled: a few units in the last place of float32
 
 
@@ -131,8 +133,8 @@ class AdaptiveHuber(Squared):
 
     $$\delta = \text{tuning} \cdot 1.4826\, \text{median}\, |r|$$
 
-    of all residuals, found by fitting again until it stays. At the default, normal errors are used
-    95 % as well as by squares, and outliers count by their size.
+    of the residuals of one data set, found by fitting again until it stays. At the default, normal
+    errors are used 95 % as well as by squares, and outliers count by their size.
 
     **Reference** Huber 1964, Ann. Math. Statist. 35, 73; Holland and Welsch 1977, Comm. Statist. 6,
     813 (the tuning constant).
@@ -140,10 +142,15 @@ class AdaptiveHuber(Squared):
 
     tuning: Real = real(1.345, above=0)
 
-    def huber(self, residuals: Float[np.ndarray, "..."]) -> "Huber | Squared":
-        """The loss for these residuals; squares where most vanish up to rounding."""
-        scatter = 1.4826 * float(np.nanmedian(np.abs(residuals)))
-        return Huber(delta=self.tuning * scatter) if scatter > _ROUNDING else Squared()
+    def huber(self, residuals: Float[np.ndarray, "n ..."]) -> "Huber":
+        """Losses for the residuals of data sets, a `delta` for each.
+
+        It is infinite, which makes squares, where most residuals vanish up to rounding.
+        """
+        sizes = np.abs(residuals).reshape(len(residuals), -1)
+        scatter = _NORMAL_SCATTER * np.nanmedian(sizes, axis=1)
+        delta = np.where(scatter > _ROUNDING, float(self.tuning) * scatter, np.inf)
+        return eqx.tree_at(lambda loss: loss.delta, Huber(delta=1.0), delta)
 
 
 class Huber(AbstractLoss):

@@ -79,7 +79,9 @@ def surface(
         float | None,
         typer.Option(help="Errors of ln loss above this are outliers; by default 1.345 sigma."),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(help="Resamples that are fitted again.")] = 200,
+    bootstrap: Annotated[
+        int | None, typer.Option(help="Resamples that are fitted again; by default 200.")
+    ] = None,
     key: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
     out: Annotated[Text, typer.Option(help="Path of the results without ending.")] = None,
     no_cache: NoCache = False,

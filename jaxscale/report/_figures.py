@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._text import printable
+
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
@@ -22,6 +24,8 @@ LINE_HEIGHT = 0.06  # of a label, in heights of a panel
 DASHED: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.6}
 BELOW: dict[str, Any] = {"zorder": 1.5}
 POINTS: dict[str, Any] = {"marker": "o", "ms": 4, "ls": ""}
+SMALL_POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.5, "mew": 0, "alpha": 0.8}
+GREY: dict[str, Any] = {"color": "#444444", "lw": 1.0}  # of what belongs to no curve
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -158,6 +162,11 @@ def drawable(values: Any, *, log: bool = False) -> np.ndarray:
 def not_drawn(parts: Sequence[str]) -> str:
     """Return the line of a title that names what is drawn in part or not at all, if anything is."""
     return f"\nnot drawn in full: {', '.join(parts)}" if parts else ""
+
+
+def literal(text: Any) -> str:
+    """Text of the data, in which no dollar sign begins a formula."""
+    return printable(str(text)).replace("$", r"\$")
 
 
 def label_ends(axes: "matplotlib.axes.Axes", ends: Sequence[End]) -> None:

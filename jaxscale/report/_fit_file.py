@@ -113,14 +113,13 @@ def fit_form(request: Request) -> FormFile:
     if request.free:
         raise ValueError(f"`free` belongs to a theory: {request.form} frees what --fix does not.")
     require_file("data", Path(request.data))
-    fixed = {name: parse_value(text) for name, text in pairs("fix", request.fix)}
+    fixed = {n: _number("fix", f"{n}={text}", text) for n, text in pairs("fix", request.fix)}
     formula = Formula(form.function, fixed)
-    columns = _columns(formula, request.x) | (
-        {} if request.y is None else {formula.result: request.y}
-    )
+    inputs = _columns(formula, request.x)
+    columns = inputs | ({} if request.y is None else {formula.result: request.y})
     formula.check_columns(columns)
     table = selected_rows(as_table(request.data, columns), request.where)
-    return FormFile.make(form, table, request.at, fixed, **request.options)
+    return FormFile.make(form, table, request.at, fixed, [*inputs], **request.options)
 
 
 def _fit_table(request: Request) -> Fit:

@@ -12,10 +12,13 @@ from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_numbers
 from jaxscale.analysis._formula import Formula
 from jaxscale.report._figures import (
+    GREY,
     MAX_CURVES,
     OKABE_ITO,
+    SMALL_POINTS,
     drawable,
     label_ends,
+    literal,
     log_axis,
     new_figure,
     not_drawn,
@@ -79,7 +82,7 @@ def _curves(
     ends = []
     for i, name, group in groups:
         color = OKABE_ITO[i % len(OKABE_ITO)]
-        axes.plot(group[x], group[formula.result], "o", ms=3.5, color=color, mew=0, alpha=0.8)
+        axes.plot(group[x], group[formula.result], color=color, **SMALL_POINTS)
         spaced = np.geomspace if spans_decades(group[x].to_numpy(float)) else np.linspace
         places = spaced(group[x].min(), group[x].max(), N_PLACES)
         curve, low, high = _band(fit, formula, i, {x: places})
@@ -154,9 +157,9 @@ def _ratios(
     for axes, name in zip(grid[0], inputs, strict=True):
         for i, label, group in groups:
             color = OKABE_ITO[i % len(OKABE_ITO)]
-            axes.plot(group[name], ratios[i], "o", ms=3.5, color=color, mew=0, alpha=0.8,
-                      label=f"{fit.each} {label}")  # fmt: skip
-        axes.axhline(1.0, color="#444444", lw=1.0)
+            axes.plot(group[name], ratios[i], color=color, **SMALL_POINTS,
+                      label=f"{fit.each} {literal(label)}")  # fmt: skip
+        axes.axhline(1.0, **GREY)
         shown = [g[name][np.isfinite(ratios[i])] for i, _, g in groups]
         if name not in formula.labels and spans_decades(np.concatenate([np.empty(0), *shown])):
             log_axis(axes, "x")

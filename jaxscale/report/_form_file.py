@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale._table import Column, Table
-from jaxscale._text import choices, counted, number, unknown
+from jaxscale._text import choices, number, unknown
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
@@ -20,25 +20,16 @@ from jaxscale.analysis._allocation import (
 )
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
-from jaxscale.analysis._data import as_numbers, refuse
+from jaxscale.analysis._data import refuse
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._held_out import HeldOut, held_out
 from jaxscale.analysis._isoflop import IsoFlop, isoflop
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis._scales import COMPUTE
-from jaxscale.report._figures import (
-    BELOW,
-    OKABE_ITO,
-    darker,
-    dashed,
-    drawable,
-    label_ends,
-    logs,
-    new_figure,
-    not_drawn,
-)
 from jaxscale.report._fitted import fit_figure
+from jaxscale.report._form_figure import form_figure
+from jaxscale.report._form_rows import complete_rows, fitted_rows
 from jaxscale.report._isoflop import isoflop_figure
 from jaxscale.report._residuals import residuals_figure
 from jaxscale.report._save import write_images
@@ -47,9 +38,10 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import pandas
 
+HELD_OUT = ("loss", "residual", "bounds", "weights", "bootstrap", "resample", "key")
 SCALES, FEW_RUNS = 5, 4  # bins that are left out, and the fewest runs of each on average
 N_PLACES = 60  # of the curves over compute
-POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "mew": 0, "alpha": 0.45}
+MINIMA = 3  # of parabolas, the fewest that a figure shows
 
 
 def form_named(name: str) -> Form:
@@ -66,16 +58,21 @@ def form_named(name: str) -> Form:
 class FormFile:
     """A form fitted to a table.
 
-    - `fit`: the calibration; `runs`: the rows that were fitted, with the names of the form.
+    - `fit`: the calibration; `runs`: the rows that it has, with the names of the form.
     - `flop`: numbers of operations to allocate; `places`: inputs at which it is predicted.
-    - `held_out`: predictions of each scale by fits without it; None where there are too few.
+    - `omitted`: how many rows it has not, by reason.
+    - `held_out`: predictions of each scale by fits without it; None where `not_held_out` says why.
+    - `options`: of `calibrate`.
     """
 
     fit: Calibration
     runs: "pandas.DataFrame"
     flop: tuple[float, ...] = ()
     places: tuple[Mapping[str, float], ...] = ()
+    omitted: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     held_out: HeldOut | None = None
+    not_held_out: str = ""
 
     @classmethod
     def make(
@@ -84,51 +81,58 @@ class FormFile:
         table: "pandas.DataFrame",
         at: Sequence[str] = (),
         fixed: Mapping[str, Any] | None = None,
+        inputs: Sequence[str] = (),
         **options: Any,
     ) -> "FormFile":
         """Fit a form to a table whose columns have its names; `options` are those of `calibrate`.
 
-        **Arguments:** `at`: numbers of operations, or places as `x=1e9,y=2e10`.
+        **Arguments:** `at`: numbers of operations, or places as `x=1e9,y=2e10`; `inputs`: those
+        with a default of which the table has a column.
 
         **Raises** `ValueError` that names an invalid option, before the fit.
         """
         formula = Formula(form.function, dict(fixed or {}))
-        flop, places = _parsed(formula, at)
+        if not formula.unset:
+            raise ValueError(f"`fix` must leave a parameter of {formula.name} to fit, got all.")
+        names = tuple(dict.fromkeys([*formula.inputs, *inputs]))
+        flop, places = _parsed(formula.name, names, at)
         if flop and options.get("each") is not None:
             raise ValueError(
                 f"`at` allocates one fit, got each={options['each']!r}: select one with --where."
             )
-        for name in (*formula.inputs, formula.result):
-            if name not in table:
-                option = "--y COLUMN" if name == formula.result else f"--x {name}=COLUMN"
-                hint = choices(name, map(str, table.columns))
-                raise ValueError(f"`data` has no column {name!r}: give {option}{hint}")
-        runs = as_numbers(table, [*formula.inputs, formula.result])
-        used: Any = runs[np.isfinite(runs[[*formula.inputs, formula.result]]).all(axis=1)]
-        for name in set(formula.inputs) & set(SIZES):
-            refuse(name, "positive and finite", used[name], ~(used[name] > 0))
+        _require(table, formula.result, names)
+        columns = (*names, formula.result)
+        aside = [options.get(n) for n in ("each", "resample", "weights")]
+        runs, complete, omitted = complete_rows(table, columns, aside)
+        for name in set(names) & set(SIZES):
+            refuse(name, "positive and finite", runs[name], complete & ~(runs[name] > 0))
+        used: Any = runs[complete]
         if len(used) < len(formula.unset) + 1:
             raise ValueError(
                 f"`data` must hold more complete rows than the {len(formula.unset)} parameters of "
-                f"{formula.name}, got {len(used)}."
+                f"{formula.name}, got {len(used)}{_listed(omitted)}."
             )
-        columns = {n: n for n in (*formula.inputs, formula.result)}
-        fit = calibrate(formula, used, columns=columns, **options)
-        n_left_out = fit.n_left_out + len(runs) - len(used)
-        made = cls(dataclasses.replace(fit, n_left_out=n_left_out), used, flop, places)
-        return dataclasses.replace(made, held_out=made._without_scales(options))
+        fit = calibrate(formula, used, columns={n: n for n in columns}, **options)
+        fitted, dropped = fitted_rows(fit, used)
+        fit = dataclasses.replace(fit, n_left_out=len(table) - len(fitted))
+        made = cls(fit, fitted, flop, places, {**omitted, **dropped}, options)
+        scores, why = made._without_scales()
+        return dataclasses.replace(made, held_out=scores, not_held_out=why)
 
-    def _without_scales(self, options: Mapping[str, Any]) -> HeldOut | None:
-        """Leave scales of compute, or of the first input, out of the fit."""
-        by = COMPUTE if self.allocates else self.formula.inputs[0]
-        n_places = len(self.runs.drop_duplicates([*self.formula.inputs]))
-        if self.fit.each is not None or n_places < FEW_RUNS * SCALES:
-            return None
-        own = {n: options[n] for n in ("loss", "residual", "bounds", "weights") if n in options}
-        names = (*self.formula.inputs, self.formula.result)
-        return held_out(
-            self.formula, self.runs, by, n_bins=SCALES, columns={n: n for n in names}, **own
-        )
+    def _without_scales(self) -> tuple[HeldOut | None, str]:
+        """Leave scales of compute, or of the first input, out of the fit; else say why not."""
+        if self.fit.each is not None:
+            return None, f"there is one fit for each {self.fit.each}: select one with --where"
+        by, fewest = COMPUTE if self.allocates else self.inputs[0], FEW_RUNS * SCALES
+        n_places = len(self.runs.drop_duplicates([*self.inputs]))
+        if n_places < fewest:
+            return None, f"{SCALES} scales need runs at {fewest} different inputs, got {n_places}"
+        own = {n: self.options[n] for n in HELD_OUT if n in self.options}
+        columns = {n: n for n in (*self.inputs, self.formula.result)}
+        try:
+            return held_out(self.formula, self.runs, by, n_bins=SCALES, columns=columns, **own), ""
+        except ValueError as error:
+            return None, str(error).rstrip(".")
 
     @property
     def formula(self) -> Formula:
@@ -137,9 +141,14 @@ class FormFile:
         return self.fit.theory
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that the runs have."""
+        return tuple(self.fit.inputs)
+
+    @property
     def allocates(self) -> bool:
         """Whether the form has parameters and tokens to allocate, and nothing else."""
-        return self.fit.each is None and set(self.formula.inputs) == set(SIZES)
+        return self.fit.each is None and set(self.inputs) == set(SIZES)
 
     @property
     def compute(self) -> Float[np.ndarray, " n"]:
@@ -149,7 +158,9 @@ class FormFile:
 
     def tables(self) -> list[Table]:
         """The parameters, and what the form says of the operations and places."""
-        tables = [dataclasses.replace(self.fit.table(), title=_title(self.formula))]
+        own = self.fit.table()
+        note = f"{own.note}{_listed(self.omitted)}"
+        tables = [dataclasses.replace(own, title=_title(self.formula), note=note)]
         if self.flop:
             tables.append(self._allocation_table())
         if self.places:
@@ -158,6 +169,8 @@ class FormFile:
             own = self.held_out.table()
             note = f"Each scale of {self.held_out.by} fitted without: {own.note}"
             tables.append(dataclasses.replace(own, title="Held out", note=note))
+        elif self.not_held_out:
+            tables.append(Table("Held out", f"no scores: {self.not_held_out}", [], []))
         return tables
 
     @functools.cached_property
@@ -189,7 +202,7 @@ class FormFile:
 
         rows = [
             (
-                ", ".join([*label(row), *(f"{n}={row[n]:g}" for n in self.formula.inputs)]),
+                ", ".join([*label(row), *(f"{n}={row[n]:g}" for n in self.inputs)]),
                 number(row[y], ".5g"),
                 _ends(row[f"{y}_low"], row[f"{y}_high"]),
                 _ends(row["new_low"], row["new_high"]),
@@ -204,9 +217,7 @@ class FormFile:
     @functools.cached_property
     def _predicted(self) -> "pandas.DataFrame":
         """What the form says at the places."""
-        columns: dict[str, Any] = {
-            n: [place[n] for place in self.places] for n in self.formula.inputs
-        }
+        columns: dict[str, Any] = {n: [place[n] for place in self.places] for n in self.inputs}
         return self.fit.predict(**columns)
 
     def figures(self) -> "dict[str, Callable[[], matplotlib.figure.Figure]]":
@@ -220,67 +231,25 @@ class FormFile:
     @functools.cached_property
     def isoflop(self) -> IsoFlop | None:
         """Parabolas of the runs of each compute; None for under three minima."""
+        own = {n: self.options.get(n) for n in ("bootstrap", "key")}
         try:
-            made = isoflop(self.runs)
+            made = isoflop(self.runs, **{n: v for n, v in own.items() if v is not None})
         except ValueError:
             return None
-        return made if np.isfinite(made.interval).all() else None
+        return made if len(made.groups) - made.n_without >= MINIMA else None
 
     def _isoflop_figure(self) -> "matplotlib.figure.Figure":
         assert self.isoflop is not None
         return isoflop_figure(self.isoflop)
 
     def _fit_figure(self) -> "matplotlib.figure.Figure":
-        return fit_figure(self.fit, self.runs)
+        return fit_figure(self.fit, self.runs, {n: n for n in self.inputs})
 
     def allocation_figure(self) -> "matplotlib.figure.Figure":
-        """Draw loss and allocation over compute, with 95 % bands, and measured over fitted loss.
-
-        Titles say which curves are infinite or undefined somewhere, and are not drawn there.
-        """
-        blue, orange = OKABE_ITO[:2]
-        figure, grid = new_figure(3)
-        y, c = self.formula.result, self.compute
-        spanned = np.concatenate([c, self.flop])
+        """Draw loss and allocation over compute, with 95 % bands, and measured over fitted loss."""
+        spanned = np.concatenate([self.compute, self.flop])
         places = np.geomspace(spanned.min(), spanned.max(), N_PLACES)
-        made = allocate(self.fit, places)
-        ends: list[Any] = []
-        hidden: tuple[list[str], ...] = ([], [], [])
-        for name, i, text, color in (
-            (y, 0, "", blue), ("n_parameters", 1, "best N", blue), ("n_tokens", 1, "best D", orange)
-        ):  # fmt: skip
-            axes, curve = grid[0, i], drawable(made.best[name], log=True)
-            ends += [(float(places[-1]), float(curve[-1]), text, darker(color))] if i else []
-            axes.plot(c, self.runs[name], color=color, label=name, **POINTS)
-            dashed(axes, places, curve, color, name, **BELOW)
-            band = [drawable(end, log=True) for end in made.interval[name]]
-            if not np.isnan(band).all():
-                axes.fill_between(places, *band, color=color, alpha=0.2, lw=0)
-            for what, values in ((text or name, [curve]), (f"band of {text or name}", band)):
-                hidden[i].extend([what] if np.isnan(values).any() else [])
-        with np.errstate(all="ignore"):
-            fitted = self.formula.replaced(self.fit.values).predicted(
-                **{n: self.runs[n].to_numpy(float) for n in self.formula.inputs}
-            )
-            ratio = drawable(self.runs[y].to_numpy(float) / fitted[y].to_numpy(float))
-        hidden[2].extend([counted(n, "run")] if (n := int(np.isnan(ratio).sum())) else [])
-        grid[0, 2].plot(c, ratio, color=blue, **POINTS)
-        grid[0, 2].axhline(1.0, color="#444444", lw=1.0)
-        logs(grid[0, 0])
-        logs(grid[0, 1])
-        grid[0, 2].set_xscale("linear" if np.isnan(ratio).all() else "log")
-        label_ends(grid[0, 1], ends)
-        labels = (y, "parameters N, tokens D", f"measured {y} / fitted")
-        titles = (
-            "runs; dashed, at the best N and D, 95 % band",
-            "runs; dashed, the best, 95 % band",
-            "",
-        )
-        for axes, label, title, out in zip(grid[0], labels, titles, hidden, strict=True):
-            axes.set_xlabel("C = 6 N D, operations")
-            axes.set_ylabel(label)
-            axes.set_title(f"{title}{not_drawn(out)}".strip(), fontsize=9)
-        return figure
+        return form_figure(self.fit, self.runs, self.compute, allocate(self.fit, places))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -290,6 +259,7 @@ class FormFile:
             numbers["optimal_allocation"] = [plain(row) for row in rows]
         if self.places:
             numbers["predictions"] = [plain(row) for row in self._predicted.to_dict("records")]
+        numbers |= {"left_out": dict(self.omitted), "held_out": None}
         if self.held_out is not None:
             scores = {n: getattr(self.held_out, n) for n in ("rms", "bias", "coverage", "by")}
             rows = self.held_out.scales.to_dict("records")
@@ -317,11 +287,25 @@ def _ends(low: float, high: float) -> str:
     return "–" if np.isnan(low + high) else f"{low:.3g} to {high:.3g}"
 
 
+def _require(table: "pandas.DataFrame", result: str, inputs: Sequence[str]) -> None:
+    """Refuse a table that lacks a column, with the option that names it."""
+    for name in (*inputs, result):
+        if name not in table:
+            option = "--y COLUMN" if name == result else f"--x {name}=COLUMN"
+            hint = choices(name, map(str, table.columns))
+            raise ValueError(f"`data` has no column {name!r}: give {option}{hint}")
+
+
+def _listed(omitted: Mapping[str, int]) -> str:
+    """The end of a sentence that says how many rows are left out for what reason."""
+    parts = [f"{n} {why}" for why, n in omitted.items()]
+    return f"; rows left out: {', '.join(parts)}" if parts else ""
+
+
 def _parsed(
-    formula: Formula, at: Sequence[str]
+    form: str, names: Sequence[str], at: Sequence[str]
 ) -> tuple[tuple[float, ...], tuple[dict[str, float], ...]]:
     """Numbers of operations, and places, of the texts of `--at`."""
-    names = formula.inputs
     flop: list[float] = []
     places: list[dict[str, float]] = []
     for text in at:
@@ -338,6 +322,6 @@ def _parsed(
         places.append(place)
     if flop and set(names) != set(SIZES):
         wanted = ", ".join(f"{n}=number" for n in names)
-        raise ValueError(f"`at` must give {wanted}: {formula.name} allocates no compute.")
+        raise ValueError(f"`at` must give {wanted}: {form} allocates no compute.")
     check_flop(flop)
     return tuple(flop), tuple(places)

@@ -8,7 +8,9 @@ from jaxscale.analysis._allocation import SIZES, OptimalAllocation
 from jaxscale.analysis._isoflop import IsoFlop
 from jaxscale.report._figures import (
     BELOW,
+    GREY,
     OKABE_ITO,
+    SMALL_POINTS,
     dashed,
     drawable,
     finish,
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 N_PLACES = 100  # of a parabola
-POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.5, "mew": 0, "alpha": 0.8}
 BEST: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "mfc": "white"}
 LABELS = ("C, operations", "parameters N, tokens D")
 
@@ -63,7 +64,7 @@ def allocation_figure(allocation: OptimalAllocation) -> "matplotlib.figure.Figur
     band = np.isfinite(allocation.interval[SIZES[0]][0]).any()
     title = f"best N and D{f', {allocation.level:.0%} bands' if band else ''}"
     for edge in (edges := _edges(allocation)):
-        axes.axvline(edge, color="#444444", lw=0.8, ls=":")
+        axes.axvline(edge, **{**GREY, "lw": 0.8, "ls": ":"})
     title += "; dotted, the end of the runs" if edges else ""
     finish(axes, LABELS, title, _ends(allocation))
     return figure
@@ -87,9 +88,9 @@ def _curves(axes: "matplotlib.axes.Axes", isoflop: IsoFlop) -> None:
     colors = [to_hex(shade) for shade in shades]
     ends = []
     for g, row in enumerate(isoflop.groups.to_dict("records")):
-        own = isoflop.runs[isoflop.runs["group"] == g]
+        own = isoflop.runs[isoflop.group == g]
         size = np.asarray(own["n_parameters"], float)
-        axes.plot(size, own["loss"], color=colors[g], **POINTS)
+        axes.plot(size, own["loss"], color=colors[g], **SMALL_POINTS)
         x = np.linspace(np.log(size.min()), np.log(size.max()), N_PLACES)
         y = np.polyval(isoflop.parabolas[g], x)
         axes.plot(np.exp(x), y, color=colors[g], lw=1.2)

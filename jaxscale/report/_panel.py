@@ -13,6 +13,7 @@ from jaxscale.report._figures import (
     OKABE_ITO,
     band,
     dashed,
+    literal,
     log_axis,
     places,
     spans_decades,
@@ -76,7 +77,7 @@ class Panel:
             elif theory is not None and i == 0:
                 lines += self._draw_theory(axes, theory, one, GREY, ", ".join(self._at()))
         if not _is_numeric(data[self.x]):
-            axes.set_xticks(at, [str(v) for v in data[self.x].values])
+            axes.set_xticks(at, [literal(v) for v in data[self.x].values])
         if log_x:
             log_axis(axes, "x")
         if log_y:
@@ -229,7 +230,7 @@ def _short(coordinate: Any, chosen: Sequence[int] | np.ndarray) -> list[str]:
     """Texts of some values of a coordinate, of as few digits as distinguish them, at least 3."""
     values = np.atleast_1d(np.asarray(coordinate))[list(chosen)]
     if values.dtype.kind != "f":
-        return [str(v) for v in values.tolist()]
+        return [literal(v) for v in values.tolist()]
     for digits in range(3, 17):
         texts = [f"{v:.{digits}g}" for v in values.tolist()]
         if len(set(texts)) == len(np.unique(values)):

@@ -1,6 +1,6 @@
 """Residuals of a fit: against the fitted value and every input, and their quantiles."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -8,14 +8,20 @@ from jaxtyping import Float
 
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._formula import Formula
-from jaxscale.report._figures import MAX_CURVES, OKABE_ITO, log_axis, new_figure, spans_decades
+from jaxscale.report._figures import (
+    GREY,
+    MAX_CURVES,
+    OKABE_ITO,
+    SMALL_POINTS,
+    literal,
+    log_axis,
+    new_figure,
+    spans_decades,
+)
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
-
-GREY = {"color": "#444444", "lw": 1.0}
-POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.5, "mew": 0, "alpha": 0.8}
 
 
 def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
@@ -41,7 +47,7 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
     figure, grid = new_figure(len(panels) + 1)
     for axes, (name, x) in zip(grid[0], panels.items(), strict=False):
         for i in range(min(n_sets, MAX_CURVES)):
-            axes.plot(x[i], residuals[i], color=OKABE_ITO[i], label=_label(fit, i), **POINTS)
+            axes.plot(x[i], residuals[i], color=OKABE_ITO[i], label=_label(fit, i), **SMALL_POINTS)
         axes.axhline(0.0, **GREY)
         shown = x[np.isfinite(x) & np.isfinite(residuals)]
         if spans_decades(shown):
@@ -55,7 +61,7 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
 
 
 def _label(fit: Calibration, i: int) -> str:
-    return f"{fit.each} {fit.labels[i]}" if fit.each is not None else ""
+    return f"{fit.each} {literal(fit.labels[i])}" if fit.each is not None else ""
 
 
 def _fitted(
@@ -82,7 +88,7 @@ def _quantiles(
         rms = np.sqrt(np.mean(own**2)) if own.size else 0.0
         if rms > 0:
             normal = ndtri((np.arange(own.size) + 0.5) / own.size)
-            axes.plot(normal, own / rms, color=OKABE_ITO[i], label=_label(fit, i), **POINTS)
+            axes.plot(normal, own / rms, color=OKABE_ITO[i], label=_label(fit, i), **SMALL_POINTS)
             ends = [min(ends[0], float(normal[0])), max(ends[1], float(normal[-1]))]
     axes.plot(ends, ends, **GREY)
     axes.set_xlabel("normal quantile")

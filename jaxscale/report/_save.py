@@ -1,5 +1,6 @@
 """Files of a figure: SVG, PNG, and the numbers that it shows as CSV."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,8 +24,19 @@ def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[P
     """Write a figure as SVG and PNG, its data as CSV, and return the paths of SVG and PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = write_images(figure, folder / name)
-    figure_data(figure).to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
+    table = figure_data(figure)
+    for column in ("panel", "x_axis", "y_axis", "series"):
+        table[column] = table[column].map(_inert)
+    table.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
     return paths
+
+
+def _inert(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula; numbers are none."""
+    with contextlib.suppress(ValueError):
+        float(text)
+        return text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def write_images(figure: "matplotlib.figure.Figure", stem: Path) -> tuple[Path, Path]:
@@ -67,6 +79,7 @@ def figure_data(figure: "matplotlib.figure.Figure") -> "pandas.DataFrame":
         for artist in (*axes.lines, *axes.collections):
             label = names.get(artist, str(artist.get_label()))
             series = "" if label.startswith("_child") else label.removeprefix(THEORY)
+            series = series.replace(r"\$", "$")
             for kind, xy, values in _points(axes, artist) if label != CAP else ():
                 kind = "theory" if label.startswith(THEORY) else kind
                 shown = np.full(len(xy), np.nan)

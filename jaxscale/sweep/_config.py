@@ -23,22 +23,24 @@ from jaxscale._files import require_file
 from jaxscale._registry import class_named, class_names, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices, nearest, unknown
-from jaxscale.fields import as_int, as_real, base_of, field_names, size_names
+from jaxscale.fields import Configurable, as_int, as_real, base_of, field_names, size_names
 from jaxscale.training import log_spaced_steps
 
+MOST_VALUES = 100_000_000  # that a file may ask for with a few letters
 LARGE = ("paper", "full")  # tables of the large version; `full` is the old name
 KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", *LARGE)
 
 
-def _find_class(name: str, package: str | None, base: type = eqx.Module) -> type:
+def _find_class(name: str, package: str | None, base: type = Configurable) -> type:
     """Class of a written name; short names are looked up in `package` first.
 
-    Errors list those of `base`, which is what the field may hold.
+    Only systems and their parts are made, so that a file cannot call other classes. Errors list
+    those of `base`, which is what the field may hold.
     """
     short = package and ":" not in name and "." not in name
     for candidate in (f"{package}.{name}", name) if short else (name,):
         cls = class_named(candidate)
-        if cls is not None and issubclass(cls, eqx.Module):
+        if cls is not None and issubclass(cls, (Configurable, base)):
             return cls
     module, colon, attribute = name.partition(":")
     if colon and module in sys.modules:
@@ -120,7 +122,7 @@ def decode(value: Any, package: str | None = None, base: type | None = None) -> 
         value = {"type": value}
     if isinstance(value, Mapping) and "type" in value:
         name = str(value["type"])
-        cls = _find_class(name, package, base or eqx.Module)
+        cls = _find_class(name, package, base or Configurable)
         inner = name.rpartition(".")[0] or package
         plain = {k: v for k, v in value.items() if k != "type"}
         fields = {k: decode(v, inner, base_of(cls, k)) for k, v in plain.items()}
@@ -142,6 +144,9 @@ def record_steps(value: Mapping[str, Any], n_steps: int) -> list[int]:
         raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}{hint}")
     kind, number = next(iter(value.items()))
     number = as_int(f"record.{kind}", number, at_least=1)
+    n_records = number if kind == "log" else n_steps // number
+    if n_records > MOST_VALUES:
+        raise ValueError(f"`record` must make at most 1e8 steps, got {dict(value)!r}.")
     if kind == "log":
         return list(log_spaced_steps(n_steps, number))
     return [*range(0, n_steps, number), n_steps]
@@ -159,8 +164,8 @@ def axis_values(path: str, value: Any) -> Any:
         raise ValueError(f"axis `{path}`: {kind} must be lo, hi, n, got {numbers!r}.")
     low, high = (float(as_real(f"{path}.{kind}", v)) for v in numbers[:2])
     n = as_int(f"{path}.{kind}", numbers[2])
-    if n < 1 or (kind == "geom" and min(low, high) <= 0):
-        needs = "n at least 1" + (" and positive ends" if kind == "geom" else "")
+    if not 1 <= n <= MOST_VALUES or (kind == "geom" and min(low, high) <= 0):
+        needs = "n from 1 to 1e8" + (" and positive ends" if kind == "geom" else "")
         raise ValueError(f"axis `{path}`: {kind} needs {needs}, got {numbers!r}.")
     space = np.geomspace if kind == "geom" else np.linspace
     return [float(v) for v in space(low, high, n)]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxscale._files import flush, make_folder, require_folder
+from jaxscale._files import flush, make_folder, refuse_links, require_folder
 from jaxscale.sweep._lock import is_locked, store_lock
 from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._states import States
@@ -39,7 +39,9 @@ class LocalPlace(AbstractPlace):
     def open_group(self, mode: Any, **header: Any) -> Any:
         import zarr
 
-        return zarr.open_group(self.path, mode=mode, **header)
+        if mode == "r+":
+            refuse_links("store", self.path, 2)  # of the arrays and their chunks
+        return zarr.open_group(self.path, mode=mode, zarr_format=3, **header)
 
     def has_header(self) -> bool:
         return (self.path / "zarr.json").is_file()

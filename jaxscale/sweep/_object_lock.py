@@ -35,7 +35,8 @@ class Lease:
         self.objects, self.key, self.name = objects, key, name
         self.token = uuid.uuid4().hex
         self._version: dict[str, str] | None = None
-        self._renewed, self._count, self._holds, self._taken_by = 0.0, 0, False, ""
+        self._count, self._holds, self._taken_by = 0, False, ""
+        self._renewed = _clocks()
         self._lock = threading.Lock()  # the owner's thread may renew it, too
 
     @contextlib.contextmanager
@@ -73,7 +74,7 @@ class Lease:
     def _acquire(self) -> None:
         owner = "another process"
         for _ in range(TRIES):
-            began, version, self._process = time.monotonic(), None, _process()
+            began, version, self._process = _clocks(), None, _process()
             try:
                 data, version = self.objects.read(self.key)
                 if data != FREE and not _is_dead(data):
@@ -105,13 +106,13 @@ class Lease:
             self.objects.remove([probe])
 
     def _quiet(self) -> float:
-        """Seconds since the lease was renewed, by the clock of this process."""
-        return time.monotonic() - self._renewed
+        """Seconds since the lease was renewed, by the clocks of this process."""
+        return max(now - then for now, then in zip(_clocks(), self._renewed, strict=True))
 
     def _renew(self) -> None:
         """Write the lease anew; a server that cannot be reached is tried again the next time."""
         with self._lock, contextlib.suppress(OSError):
-            began = time.monotonic()
+            began = _clocks()
             try:
                 self._version = self.objects.swap(self.key, self._owner(), self._version)
                 self._renewed = began
@@ -127,6 +128,11 @@ class Lease:
         except FileNotFoundError:
             return False
         return data != FREE and not _is_dead(data) and seconds < 2 * SILENT_SECONDS
+
+
+def _clocks() -> tuple[float, float]:
+    """The clock that never jumps, and one that goes on while the machine sleeps."""
+    return time.monotonic(), time.time()
 
 
 def _process() -> dict[str, Any]:

@@ -111,7 +111,7 @@ class ObjectPlace(AbstractPlace):
         from jaxscale.sweep._zarr_objects import ZarrObjects
 
         store = ZarrObjects(self.objects.bucket, self._base, read_only=mode == "r")
-        return zarr.open_group(store, mode=mode, **{"zarr_format": 3, **header})
+        return zarr.open_group(store, mode=mode, zarr_format=3, **header)
 
     def has_header(self) -> bool:
         with self._reached():

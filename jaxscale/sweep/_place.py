@@ -30,7 +30,7 @@ class AbstractPlace(abc.ABC):
 
     @abc.abstractmethod
     def open_group(self, mode: Any, **header: Any) -> Any:
-        """The Zarr group of the store, opened as `zarr.open_group` does."""
+        """The Zarr group of the store, as `zarr.open_group` opens it; of Zarr 3 alone."""
 
     @abc.abstractmethod
     def has_header(self) -> bool:

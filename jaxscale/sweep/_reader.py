@@ -102,7 +102,7 @@ class StoreReader:
             self.shard_length = int(self.attributes["slots"])
             self._summary = json.loads(self.attributes["plan"])
             self._buckets = self._summary["buckets"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"`store` {place} has no readable grid ({error}); it was damaged, or made with "
                 "classes that are not imported here: import their module (in a shell, give "
@@ -129,6 +129,8 @@ class StoreReader:
     def _values(self, name: str) -> np.ndarray:
         array = self._array(name)
         with _reading(self.place, name):
+            if array.nbytes > LOADED_SHARE * host_memory():
+                raise ValueError(f"its header says that it has {array.nbytes:.2g} bytes")
             return np.asarray(array[:])
 
     def layout(self, plan: Plan) -> Layout:

@@ -8,6 +8,7 @@ import abc
 import contextlib
 import io
 import re
+import zipfile
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -88,6 +89,8 @@ class AbstractStates(abc.ABC):
         """Arrays of a file, None if there is none; `ValueError` if it was damaged."""
         try:
             with self.opened(bucket, chunk) as file, np.load(file, allow_pickle=False) as arrays:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in arrays.zip.infolist()):
+                    raise ValueError("its parts are compressed, which no state's are")
                 if NAMES in arrays and set(arrays[NAMES]) != {*arrays.files} - {NAMES, STEP}:
                     raise ValueError("arrays are missing")
                 yield arrays

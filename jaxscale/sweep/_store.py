@@ -274,7 +274,7 @@ def write_header(place: AbstractPlace, layout: Layout, **attributes: Any) -> Non
 
     attributes = {**layout.attributes(), **attributes, "complete": 0}
     attributes[CHECKSUM] = checksum(attributes)
-    root = place.open_group("w-", zarr_format=3, attributes=attributes)
+    root = place.open_group("w-", attributes=attributes)
     run_id, codecs = layout.row_ids, (BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec())
     for name, observable in layout.observables.items():
         shape = layout.shape(name)

@@ -271,3 +271,24 @@ def test_rounding_of_the_runs_is_left_out_and_a_schedule_keeps_its_length():
     table.loc[len(table) - 1, "step"] = 900
     with pytest.raises(ValueError, match="`n_steps` must be that of your runs"):
         js.calibrate(js.Grid(waning), table, ["learning_rate"])
+
+
+def test_predictions_of_a_grid_have_the_intervals_of_its_parameters():
+    """The loss falls with the rate at every step: its interval is that of the rate."""
+    runs = js.predict(js.Grid(SKILLS))[["loss"]].expand_dims(seed=8)
+    noise = np.random.default_rng(0).normal(1.0, 0.02, runs.loss.shape)
+    runs = runs.assign(loss=runs.loss * noise)
+    fit = js.calibrate(js.Grid(SKILLS), runs, ["learning_rate"], n_starts=1)
+    assert fit.drawn.of == "seed"
+    predicted = fit.predict(level=0.9)
+    low, high = fit.interval(0.9)["learning_rate"]
+    assert low < fit.values["learning_rate"] < high
+    for rate, end in ((low, "loss_high"), (high, "loss_low")):
+        exact = js.predict(js.Grid(js.replace(SKILLS, "learning_rate", rate)))
+        np.testing.assert_allclose(predicted[end], exact.loss, rtol=1e-12)
+    assert "skill_strength_low" not in predicted  # it was not fitted
+    apart = js.calibrate(js.Grid(SKILLS), runs, ["learning_rate"], each="seed", n_starts=1)
+    assert apart.predict().loss_low.dims == ("seed", "step")
+    assert (apart.predict().loss_low <= apart.predict().loss).all()
+    with pytest.raises(ValueError, match="`n_parameters` is an input, of which the fit of a grid"):
+        fit.predict(n_parameters=[1.0])

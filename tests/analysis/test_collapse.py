@@ -9,6 +9,7 @@ from jaxscale.analysis import collapse
 
 T = np.geomspace(1.0, 1e4, 40)
 S = np.asarray([8.0, 16.0, 32.0, 64.0, 128.0])
+APART = np.arange(40) // 8 == np.arange(5)[:, None]  # times of each scale that no other has
 
 
 def _curves(a=-0.5, b=1.2, sigma=0.0, n_seeds=1, seed=0):
@@ -80,9 +81,35 @@ def test_what_is_missing_or_not_positive_is_passed_over():
     curves[2, -5:] = -1.0
     curves[4] = np.nan
     start = xarray.concat([curves.isel(step=[0]).assign_coords(step=[0.0]), curves], "step")
-    fit = collapse(start, "step", "width")
+    with pytest.warns(UserWarning, match="1 of 5 runs without two positive values: left out"):
+        fit = collapse(start, "step", "width")
     assert fit.time == pytest.approx(1.2, abs=0.02)
     assert fit.height == pytest.approx(-0.5, abs=0.01)
+    without = collapse(start.isel(width=slice(4)), "step", "width")
+    assert (fit.time, fit.time_interval) == (without.time, without.time_interval)
+
+
+def test_runs_that_are_empty_are_left_out_and_counted():
+    curves = _curves(sigma=0.05, n_seeds=6)
+    full = collapse(curves, "step", "width")
+    assert full.n_left_out == 0
+    one = curves.copy(deep=True)
+    one[2, 3] = np.nan
+    one[4, 1, 1:] = np.nan  # one point is no curve
+    with pytest.warns(UserWarning, match="2 of 30 runs"):
+        fit = collapse(one, "step", "width")
+    assert (fit.n_left_out, fit.jackknifed) == (2, "seed")
+    assert str(fit).endswith("student-t; 2 runs left out")
+    assert fit.time == pytest.approx(full.time, abs=0.02)
+    assert fit.time != full.time
+    width = [f.time_interval.high - f.time_interval.low for f in (fit, full)]
+    assert 0.5 * width[1] < width[0] < 2 * width[1]
+    seed = curves.copy(deep=True)
+    seed[2] = np.nan
+    with pytest.warns(UserWarning, match="5 of 30 runs"):
+        fit = collapse(seed, "step", "width")
+    others = collapse(curves.isel(seed=[0, 1, 3, 4, 5]), "step", "width")
+    assert (fit.time, fit.height_interval) == (others.time, others.height_interval)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +120,8 @@ def test_what_is_missing_or_not_positive_is_passed_over():
         (lambda c: collapse(c, "step", "seed"), "`scale` must be one of width"),
         (lambda c: collapse(c[:, :2], "step", "width"), "`width` must have three values"),
         (lambda c: collapse(c.expand_dims("depth"), "step", "width"), "no dimension but 'step'"),
-        (lambda c: collapse(c * np.nan, "step", "width"), "`curves` must meet"),
+        (lambda c: collapse(c.where(APART), "step", "width", time=0.0), "`curves` must meet"),
+        (lambda c: collapse(c * np.nan, "step", "width"), "`width` .* with a curve, got 0"),
         (
             lambda c: collapse(c.assign_coords(width=-S), "step", "width"),
             "`width` must be positive",

@@ -1,5 +1,6 @@
 """Forms are compared by what they predict of runs that their fits have not had."""
 
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
@@ -98,6 +99,39 @@ def test_rows_that_lack_an_input_of_one_form_are_left_out_for_all():
     parts = {"A": js.forms.factor(), "alpha": js.forms.exponent(), "reference": "a test"}
     both = compare_forms([js.forms.form(**parts)(scaled), js.forms.power_law], runs, by="x")
     assert [len(h.in_sample) for h in both.held_out.values()] == [30, 30]
+
+
+def test_a_form_with_an_undefined_prediction_comes_last():
+    @js.forms.form(E=js.forms.floor(), A=js.forms.factor(), alpha=EXPONENT, reference="a test")
+    def scaled(x, *, E, A, alpha):  # as good as the power law, where it says something
+        return jnp.where(x > 5e3, jnp.nan, E + A * x**-alpha)
+
+    forms = {"silent": scaled, "no floor": js.Formula(js.forms.power_law, {"E": 0.0})}
+    with pytest.warns(UserWarning, match="4 of .. predictions of scaled are not positive"):
+        scores = compare_forms(forms, _curve(), by="x", columns={"x": "size"})
+    first, last = scores.scores.to_dict("records")
+    assert (first["form"], first["n_undefined"]) == ("no floor", 0)
+    assert (last["form"], last["n_undefined"]) == ("silent", 4)
+    assert last["held_out"] == last["worse"] == last["in_sample"] == last["aic"] == np.inf
+    assert first["aic"] == 0.0
+    assert "silent comes last, for 4 predictions of it are undefined" in " ".join(
+        str(scores).split()
+    )
+
+
+def test_grouped_forms_are_compared_with_others():
+    runs = _curve().rename(columns={"size": "x"})
+    both = [runs.assign(family="a"), runs.assign(family="b", loss=1.3 * runs["loss"])]
+    runs = pandas.concat(both, ignore_index=True)
+    runs.loc[3, "loss"] = np.nan
+    apart = js.forms.grouped(js.forms.power_law, "family", ["alpha"])
+    scores = compare_forms([js.forms.power_law, apart], runs, by="x", loss=SQUARED)
+    assert scores.scores["form"].tolist() == ["power_law by family", "power_law"]
+    assert scores.scores["n_free"].tolist() == [5, 3]
+    assert scores.scores["worse"][1] > 0.1
+    assert np.isfinite(scores.scores["rolled_out"]).all()
+    assert scores.n_left_out == 1
+    assert "; 1 row left out;" in " ".join(str(scores).split())
 
 
 def test_bad_arguments_are_named():

@@ -192,7 +192,7 @@ def test_data_at_too_few_sizes_are_refused():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # the fit also ends at a bound
 def test_one_size_among_several_inputs_is_named():
     runs = pandas.concat([SURFACE] * 2).assign(n_parameters=1e8)
-    law = js.Formula(js.analysis.loss_surface, dict(E=1.0, A=9.0, B=9.0, alpha=0.3, beta=0.3))
+    law = js.Formula(js.forms.chinchilla, dict(E=1.0, A=9.0, B=9.0, alpha=0.3, beta=0.3))
     with pytest.warns(UserWarning, match=r"^n_parameters is 1e.08 at every point: the data hold"):
         js.calibrate(law, runs, ["A", "alpha", "B", "beta"], n_starts=1)
 

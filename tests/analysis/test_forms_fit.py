@@ -154,7 +154,7 @@ def test_points_of_a_run_are_resampled_together():
     assert width[1] > 1.5 * width[0]
 
 
-def test_weights_are_repetitions():
+def test_weights_count_by_their_ratios():
     table = _runs(40)
     weights = np.where(np.arange(40) < 10, 3.0, 1.0)
     twice = pandas.concat([table, table[:10], table[:10]])
@@ -164,7 +164,9 @@ def test_weights_are_repetitions():
     for name, value in again.values.items():
         assert fit.values[name] == pytest.approx(value, rel=1e-4)
     assert fit.n_points == 40
-    with pytest.raises(ValueError, match=r"`w` must be positive and finite, got 0\.0 in row 0"):
+    with pytest.raises(
+        ValueError, match=r"`weights=w` must be positive and finite, got 0\.0 in row 0"
+    ):
         js.calibrate(js.forms.chinchilla, table.assign(w=0.0), weights="w")
     grid = js.Grid(js.emergence.MultilinearSkills(n_steps=10))
     with pytest.raises(ValueError, match="`weights` belong to the points of a formula's table"):
@@ -186,6 +188,68 @@ def test_an_adaptive_loss_is_that_of_its_delta_and_ignores_outliers():
         for name, loss in (("adaptive", {}), ("squares", {"loss": js.residuals.Squared()}))
     }  # fmt: skip
     assert moved["adaptive"] < moved["squares"] / 3
+
+
+def test_one_heavy_weight_loses_no_refit():
+    x = np.geomspace(1, 1e4, 20)
+    noise = 0.02 * np.random.default_rng(0).standard_normal(20)
+    table = pandas.DataFrame({"x": x, "loss": (0.5 + 3 * x**-0.5) * np.exp(noise), "w": 1.0})
+    table.loc[0, "w"] = 100.0  # the sum of the others is 3 when the mean of all is one
+    fit = js.calibrate(js.forms.power_law, table, weights="w")
+    assert (fit.n_points, fit.n_lost) == (20, 0)
+
+
+@pytest.mark.filterwarnings("ignore:E is 0")
+def test_each_data_set_has_a_delta_of_its_own():
+    """A family with 20 times the scatter: with a common delta neither is fitted as if alone."""
+    families = {"calm": _runs(60, sigma=0.01), "loud": _runs(60, sigma=0.2, seed=1)}
+    both = pandas.concat([t.assign(family=n) for n, t in families.items()])
+    fit = js.calibrate(js.forms.chinchilla, both, each="family", bootstrap=0)
+    for i, table in enumerate(families.values()):
+        alone = js.calibrate(js.forms.chinchilla, table, bootstrap=0)
+        assert float(fit.loss.delta[i]) == pytest.approx(float(alone.loss.delta), rel=1e-3)
+        assert fit.objective[i] == pytest.approx(alone.objective, rel=1e-4)
+    assert float(fit.loss.delta[1] / fit.loss.delta[0]) == pytest.approx(20, rel=0.5)
+
+
+@pytest.mark.filterwarnings("ignore:E is 0")
+def test_a_floor_that_starts_at_zero_moves():
+    runs = _runs(60)
+    start = js.Formula(js.forms.chinchilla, {**TRUTH, "E": 0.0})
+    fit = js.calibrate(start, runs, list(TRUTH), n_starts=1, bootstrap=0)
+    free = js.calibrate(js.forms.chinchilla, runs, bootstrap=0)
+    assert fit.objective == pytest.approx(free.objective, rel=1e-6)
+    assert fit.values["E"] == pytest.approx(free.values["E"], rel=1e-2)
+
+
+@pytest.mark.filterwarnings(r"ignore:E\[")
+def test_floors_of_groups_may_be_zero_alone_and_together():
+    """The interval of a floor holds what the fit says when another one, or all, are zero."""
+    groups = {"a": _runs(40, E=0.0), "b": _runs(40, seed=1, E=0.0)}
+    table = pandas.concat([t.assign(g=n) for n, t in groups.items()])
+    form = js.forms.grouped(js.forms.chinchilla, "g", ["A", "B", "alpha", "beta"])
+    fit = js.calibrate(form, table, bootstrap=100)
+    assert fit.drawn.n_blocks == 4
+    assert fit.resamples.shape == (100, 6)
+    last = fit.drawn.z[300:]
+    assert (last[:, :2] == -np.inf).all()
+    assert all(len(values) == 100 for values in fit.bootstrap.values())
+    assert all(len(values) == 400 for values in fit.refits.values())
+    assert all(low == 0 for low, _ in (fit.interval()[f"E[{g}]"] for g in groups))
+
+
+def test_groups_that_are_resampled_may_differ_between_data_sets():
+    runs = _runs(60).assign(seed=np.arange(60) % 6, family=np.repeat(["a", "b"], 30))
+    runs.loc[30:32, "loss"] = np.nan  # the rows of b are no longer those of a
+    fit = js.calibrate(js.forms.chinchilla, runs, each="family", bootstrap=40)
+    assert fit.drawn.of == "seed"  # a table is resampled as a Dataset is
+    assert fit.drawn.n_groups.tolist() == [6, 6]
+    alone = js.calibrate(js.forms.chinchilla, runs[runs.family == "a"], bootstrap=40)
+    for name, (low, high) in alone.interval().items():
+        assert low == pytest.approx(fit.interval()[name][0][0], rel=1e-3)
+        assert high == pytest.approx(fit.interval()[name][1][0], rel=1e-3)
+    by_point = js.calibrate(js.forms.chinchilla, runs[:30], resample="points")
+    assert by_point.method == "percentiles of 200 resamples of 30 points"
 
 
 def test_predictions_say_how_sure_and_how_far(fitted):

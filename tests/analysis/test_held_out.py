@@ -1,13 +1,16 @@
 """Runs of other scales, predicted by fits that have not had them."""
 
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
+import xarray
 from checks import compilations
 from scipy.stats import binom
 
 import jaxscale as js
-from jaxscale.analysis import held_out, rolled_out
+from jaxscale.analysis import compare_forms, held_out, rolled_out
+from jaxscale.analysis._form import FORMS
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(do not constrain|is 0 in|no interval|no standard)"
@@ -109,6 +112,148 @@ def test_columns_have_the_names_of_the_file():
     assert np.isnan(scored.coverage)
 
 
+@pytest.fixture
+def silent():
+    """A power law that predicts nothing beyond 1000."""
+
+    @js.forms.form(A=js.forms.factor(), alpha=js.forms.exponent(), reference="a test")
+    def silent(x, *, A, alpha):
+        return jnp.where(x > 1e3, jnp.nan, A * x**-alpha)
+
+    yield silent
+    del FORMS["silent"]
+
+
+def _curve(sigma=0.005):
+    """Eight scales of one quantity, four runs each."""
+    x = np.repeat(np.geomspace(1.0, 1e4, 8), 4)
+    noise = np.exp(sigma * np.random.default_rng(0).standard_normal(x.size))
+    return pandas.DataFrame({"x": x, "loss": 3 * x**-0.4 * noise})
+
+
+def test_predictions_that_are_undefined_count_as_infinitely_wrong(silent):
+    runs = _curve()
+    with pytest.warns(UserWarning, match="8 of 32 predictions of silent are not positive numbers"):
+        scored = held_out(silent, runs, "x", **SQUARED)
+    assert (scored.n_undefined, scored.rms) == (8, np.inf)
+    assert np.isnan(scored.bias)
+    assert scored.scales["n_undefined"].tolist() == [0] * 6 + [4, 4]
+    assert np.isfinite(scored.scales["rms"]).tolist() == [True] * 6 + [False] * 2
+    assert "rms of ln error – (in sample –), bias –" in str(scored)
+    assert str(scored).endswith("; 8 predictions undefined")
+    assert "8 predictions undefined" in " ".join(str(scored.table()).split())
+    assert scored.runs["inside"][24:].tolist() == [0.0] * 8
+    assert scored.coverage <= 24 / 32
+    below = held_out(silent, runs[runs["x"] < 1e3], "x", **SQUARED)
+    assert (below.n_undefined, below.rms < 0.01) == (0, True)
+    assert "undefined" not in str(below)
+
+
+def test_rows_without_a_positive_result_are_counted():
+    runs = _curve()
+    runs.loc[3, "loss"], runs.loc[9, "loss"] = 0.0, np.nan
+    with pytest.warns(UserWarning, match="1 row with loss that is not positive"):
+        scored = held_out(js.forms.power_law, runs, "x", **SQUARED)
+    assert (scored.n_left_out, len(scored.predictions)) == (2, 30)
+    assert "; 2 rows left out" in str(scored)
+
+
+OWN = ["scale", "fold", "predicted", "low", "high", "error", "inside", "decades", "fitted_to"]
+
+
+def test_columns_of_the_user_are_never_touched():
+    runs = _curve()
+    own = {name: [f"{name} {i}" for i in range(len(runs))] for name in [*OWN, "low_"]}
+    plain = held_out(js.forms.power_law, runs, "x", **SQUARED)
+    scored = held_out(js.forms.power_law, runs.assign(**own), "x", **SQUARED)
+    for name, values in own.items():
+        assert scored.runs[name].tolist() == values
+    assert scored.fit.each == "fold_"
+    np.testing.assert_array_equal(scored.runs["error_"], plain.runs["error"])
+    np.testing.assert_array_equal(scored.runs["low__"], plain.runs["low"])
+    pandas.testing.assert_frame_equal(scored.scales, plain.scales)
+    assert list(plain.runs.columns) == ["x", "loss", *OWN]
+
+
+@pytest.mark.parametrize("name", ["scale", "fold", "decades", "fitted_to", "rms"])
+def test_scales_may_have_any_name(name):
+    runs, alone = _curve(), held_out(js.forms.power_law, _curve(), "x", **SQUARED)
+    named = held_out(js.forms.power_law, runs.assign(**{name: runs["x"]}), name, **SQUARED)
+    np.testing.assert_allclose(named.scales.to_numpy(float), alone.scales.to_numpy(float))
+    np.testing.assert_allclose(named.scales.iloc[:, 1], np.unique(runs["x"]))
+    assert named.rms == alone.rms
+    assert name in str(named.table())
+    mapped = runs.rename(columns={"x": name})
+    renamed = rolled_out(js.forms.power_law, mapped, name, columns={"x": name}, **SQUARED)
+    assert renamed.rms == rolled_out(js.forms.power_law, runs, "x", **SQUARED).rms
+
+
+FAMILIES = js.forms.grouped(js.forms.power_law, "family", ["alpha"])
+
+
+def _families(labels=("a", "b"), sigma=0.005):
+    """Curves with one exponent, a factor for each family, and text for its label."""
+    tables = [_curve(sigma) for _ in labels]
+    for i, (label, table) in enumerate(zip(labels, tables, strict=True)):
+        table["loss"] = (1 + i) * (0.2 + table["loss"])
+        table["family"] = label
+    return pandas.concat(tables, ignore_index=True)
+
+
+def test_groups_are_predicted_by_fits_to_other_scales_of_all_groups():
+    runs = _families()
+    scored = held_out(FAMILIES, runs, "x", **SQUARED)
+    assert scored.scales["n_runs"].tolist() == [8] * 8
+    assert scored.rms < 0.01
+    assert set(scored.runs["family"]) == {"a", "b"}
+    away = runs["x"] < 9e3
+    alone = js.calibrate(FAMILIES, runs[away], **SQUARED)
+    largest = {n: runs[~away][n].to_numpy() for n in ("x", "family")}
+    expected = np.log(alone.predict(**largest)["loss"].to_numpy() / runs["loss"][~away])
+    np.testing.assert_allclose(scored.runs["error"][-8:], expected, atol=1e-6)
+    one = held_out(js.forms.power_law, runs, "x", **SQUARED)
+    assert one.rms > 10 * scored.rms
+    rolled = rolled_out(FAMILIES, runs, "x", **SQUARED)
+    assert rolled.scales["fold"].tolist() == [0, 1, 2, 3, 4]
+    fixed = js.Formula(FAMILIES.of(["a", "b"]), {"E[a]": 0.2})
+    assert held_out(fixed, runs, "x", **SQUARED).rms < 0.01
+
+
+def test_a_group_that_a_fold_lacks_is_named():
+    runs = _families(labels=("a", "b c"))
+    few = runs[(runs["family"] == "a") | (runs["x"] > 3e3)]
+    message = r"`by` must leave every group enough runs: without x = .* those of family = 'b c'"
+    with pytest.raises(ValueError, match=message):
+        held_out(FAMILIES, few, "x", **SQUARED)
+    late = runs[(runs["family"] == "a") | (runs["x"] > 100.0)]
+    rolled = rolled_out(FAMILIES, late, "x", **SQUARED)  # from two scales of both groups on
+    assert rolled.scales["fold"].tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"`along` .* different inputs, and enough of family ="):
+        rolled_out(FAMILIES, few, "x", **SQUARED)
+
+
+def test_folds_with_different_groups_are_resampled_by_group():
+    runs = _curve().assign(run=np.arange(32) // 2)
+    scored = held_out(js.forms.power_law, runs, "x", bootstrap=40, resample="run")
+    assert scored.fit.drawn.of == "run"
+    assert scored.fit.drawn.n_groups.tolist() == [16] + [14] * 8
+    assert 0.6 < scored.coverage <= 1.0
+
+
+def test_other_variables_of_a_dataset_repeat_no_runs():
+    curve = _curve()
+    runs = xarray.Dataset(
+        {"loss": (("x", "seed"), curve["loss"].to_numpy().reshape(8, 4)),
+         "errors": (("x", "seed", "group"), np.zeros((8, 4, 5)))},
+        {"x": np.unique(curve["x"]), "seed": range(4)},
+    )  # fmt: skip
+    scored = held_out(js.forms.power_law, runs, "x", **SQUARED)
+    assert scored.fit.n_points.tolist() == [32] + [28] * 8
+    assert scored.rms == pytest.approx(held_out(js.forms.power_law, curve, "x", **SQUARED).rms)
+    scores = compare_forms([js.forms.power_law], runs, by="x")
+    assert len(scored.in_sample) == len(scores.held_out["power_law"].in_sample) == 32
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -119,6 +264,8 @@ def test_columns_have_the_names_of_the_file():
         (lambda r: rolled_out(js.forms.chinchilla, r[::15]), "more than 3 scales"),
         (lambda r: rolled_out(js.forms.chinchilla, r, ahead=0), "`ahead`"),
         (lambda r: held_out(js.forms.chinchilla, r, level=1.0), "`level`"),
+        (lambda r: held_out(js.forms.chinchilla, r, each="n_tokens"), "`each` must not be given"),
+        (lambda r: held_out(js.forms.chinchilla, r.assign(loss="high")), "`loss` .* got 'high' in"),
     ],
 )
 def test_bad_arguments_are_named(call, message):

@@ -83,6 +83,22 @@ def test_groups_are_those_of_the_computes(noisy):
     np.testing.assert_allclose(twice.groups["n_tokens"], noisy.groups["n_tokens"])
 
 
+def test_rows_without_a_loss_are_counted_and_other_variables_repeat_none(noisy):
+    runs = _runs(0.003).reset_index(drop=True)
+    runs.loc[3, "loss"], runs.loc[20, "n_parameters"] = np.nan, np.inf
+    fitted = isoflop(runs)
+    assert (fitted.n_left_out, noisy.n_left_out) == (2, 0)
+    assert fitted.groups["n_runs"].tolist() == [7, 8, 7, 8, 8]
+    assert str(fitted).endswith("; 2 rows left out")
+    own = _runs(0.003).assign(group="a", flop=1.0, budget=np.repeat(FLOP, 8))
+    named = isoflop(own, flop="budget")
+    assert (set(named.runs["group"]), set(named.runs["flop"])) == ({"a"}, {1.0})
+    assert named.group.tolist() == np.repeat(range(5), 8).tolist()
+    dataset = _runs(0.003).reset_index(drop=True).to_xarray()
+    dataset["errors"] = (("index", "group"), np.zeros((40, 3)))
+    pandas.testing.assert_frame_equal(isoflop(dataset).groups, noisy.groups)
+
+
 def test_the_power_law_is_that_of_the_minima(noisy):
     low, high = noisy.interval
     assert low < noisy.a < high

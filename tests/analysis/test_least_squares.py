@@ -35,7 +35,8 @@ def _points(y, weight=None, groups=None):
     weight = np.ones_like(y) if weight is None else weight[:, None]
     groups = np.arange(y[0].size).reshape(y[0].shape) if groups is None else groups
     inputs = {"x": np.broadcast_to(X, (len(y), X.size)).copy()}
-    return DataSets(inputs, y, weight, groups, int(groups.max()) + 1)
+    own = np.broadcast_to(groups, y.shape)
+    return DataSets(inputs, y, weight, own, int(groups.max()) + 1).weighted(weight)
 
 
 def _noisy(n, outliers=0):
@@ -158,14 +159,14 @@ def test_scattered_starts_find_the_deeper_of_two_minima():
         assert result.start_cost.shape == (1, 8)
 
 
-def test_weights_are_repetitions():
+def test_weights_are_precisions_of_single_points():
     y, weight = _noisy(1), np.ones((1, len(X)))
     weight[0, :7] = 3.0
     result = _fit(_problem(), _points(y, weight))
-    repeated = np.concatenate([np.arange(len(X)), np.repeat(np.arange(7), 2)])
     popt, pcov = optimize.curve_fit(
-        lambda x, a, b: a * np.exp(-b * x), X[repeated], y[0, repeated], p0=[1, 1]
+        lambda x, a, b: a * np.exp(-b * x), X, y[0], p0=[1, 1], sigma=weight[0] ** -0.5
     )
+    assert result.n_points[0] == len(X)
     np.testing.assert_allclose(np.exp(result.z[0]), popt, rtol=1e-6)
     np.testing.assert_allclose(result.covariance[0] * popt * popt[:, None], pcov, rtol=1e-3)
 

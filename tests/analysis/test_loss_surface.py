@@ -8,6 +8,7 @@ from jaxtyping import TypeCheckError
 from scipy import optimize
 
 import jaxscale as js
+from jaxscale._theories import theory_named
 
 TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 
@@ -16,7 +17,7 @@ def _runs(n=150, sigma=0.01, seed=0):
     rng = np.random.default_rng(seed)
     n_parameters = 10 ** rng.uniform(7.5, 10.2, n)
     n_tokens = n_parameters * 10 ** rng.uniform(0, 2.3, n)
-    loss = np.asarray(js.analysis.loss_surface(n_parameters, n_tokens, **TRUTH))
+    loss = np.asarray(js.forms.chinchilla(n_parameters, n_tokens, **TRUTH))
     return n_parameters, n_tokens, loss * np.exp(sigma * rng.standard_normal(n))
 
 
@@ -142,3 +143,14 @@ def test_bad_input():
         js.fit_loss_surface(n, d, loss, bootstrap=-1)
     with pytest.raises(ValueError, match="`delta`"):
         js.fit_loss_surface(n, d, loss, delta=0.0)
+
+
+def test_the_second_name_of_the_form_is_deprecated():
+    message = r"`js.analysis.loss_surface` is deprecated, use `js.forms.chinchilla`"
+    with pytest.warns(DeprecationWarning, match=message) as caught:
+        assert js.analysis.loss_surface is js.forms.chinchilla
+    assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="`loss_surface` is deprecated, use `chinchilla`"):
+        assert theory_named("loss_surface") is js.forms.chinchilla
+    with pytest.raises(AttributeError, match="no attribute 'calibrat'; did you mean `calibrate`"):
+        _ = js.analysis.calibrat
