@@ -4,13 +4,9 @@ After every step no number is wrong, nothing that was finished is gone, and what
 changed no byte (`stored.Watched`).
 """
 
-import contextlib
 import dataclasses
-import os
 import re
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -19,8 +15,7 @@ import numpy as np
 import pytest
 from exact import words
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from server import when
-from stored import LENGTHS, Watched, allowed
+from stored import LENGTHS, MOST_RUNS, Watched, allowed
 
 import jaxscale as js
 from jaxscale.sweep import _bucket as bucket, _reader as reader
@@ -29,7 +24,6 @@ from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Options
 from jaxscale.sweep._reader import StoreReader
 
-MOST_RUNS, MOST_KILLS = 24, 30  # of a store, of processes
 HEADERS = ("a.zarr/zarr.json", "*/zarr.json", "done/zarr.json")  # kinds of files
 CHUNKS = ("0", "1", "done/c/*")
 STRAY = b"not a part of the store"
@@ -43,7 +37,7 @@ FAULTS = st.one_of(
 )
 
 PLANS = {
-    "chunk": st.sampled_from([1, 2, 4]),
+    "chunk": st.integers(0, 3),
     "n_devices": st.sampled_from([1, 2]),
     "are_long": st.booleans(),
 }
@@ -59,7 +53,7 @@ class Machine(Watched, RuleBasedStateMachine):
 
     n_steps = 0  # of all machines
     axes, most_longer = ("offset", "kind", "units"), len(LENGTHS) - 1
-    server = None  # starts processes that may be killed
+    chunks = (1, 2, 4, None)  # runs of each, at most; None times the first and cuts anew
 
     def __init__(self):
         RuleBasedStateMachine.__init__(self)
@@ -81,26 +75,6 @@ class Machine(Watched, RuleBasedStateMachine):
         target = self.sweep.grown(data.draw(st.sampled_from((*self.axes, "seed"))), last)
         if len(target.runs) <= MOST_RUNS:
             self.attempt(target, fault)
-
-    @precondition(lambda self: self.server is not None and self.tally["SIGKILL"] < MOST_KILLS)
-    @rule(name=st.sampled_from(["offset", "seed"]), seconds=st.floats(0.0, 1.0))
-    def kill_a_process(self, name, seconds):
-        """Run a larger sweep in a process of its own, which is killed after a while."""
-        target, outcome = self.sweep.grown(name, True), self.folder / "outcome"
-        if len(target.runs) > MOST_RUNS:
-            return
-        request = {"grid": target.grid.to_dict(), "chunk": 1, "environment": {}}
-        pid = self.server.start(store=str(self.path), outcome=str(outcome), **request)
-        when(outcome.exists, alive=Path(f"/proc/{pid}").exists)
-        time.sleep(seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        code = self.server.wait()
-        assert code in (0, -signal.SIGKILL), outcome.read_text()
-        self.tally["SIGKILL" if code else "not killed"] += 1
-        outcome.unlink()
-        self.was_lengthened = False
-        self.keep(self.look(self.sweep, target))
 
     @precondition(lambda self: self.exists and self.sweep.longer < self.most_longer)
     @rule(fault=FAULTS)
@@ -129,9 +103,9 @@ class Machine(Watched, RuleBasedStateMachine):
 
     def plan_otherwise(self, chunk, n_devices, are_long):
         """Cut the runs that follow into other chunks, on other devices, and in time or not."""
-        self.chunk, self.was_planned_otherwise = chunk, True
+        self.chunk, self.was_planned_otherwise = self.chunks[chunk % len(self.chunks)], True
         self.patch.setattr(jax, "local_device_count", lambda: n_devices)
-        self.patch.setattr(bucket, "LONG_SECONDS", 0.0 if are_long else 2.0)
+        self.patch.setattr(bucket, "LONG_SECONDS", 0.0 if are_long else 1e9)
 
     @precondition(lambda self: self.exists)
     @rule(what=st.sampled_from(["another key", "fewer values", "fewer steps", "locked"]))
@@ -211,6 +185,7 @@ class Machine(Watched, RuleBasedStateMachine):
         file = files[which % len(files)]
         sound, backup = file.read_bytes(), self.folder / "backup"
         content = bytearray(sound)
+        chunk = max(b.chunk for b in reader.StoreReader(path).plan(Options()).buckets)
         shutil.copytree(path, backup)
         if how == "delete":
             file.unlink()
@@ -228,7 +203,7 @@ class Machine(Watched, RuleBasedStateMachine):
         with allowed("`store`"):
             reached = self.look(self.sweep)
             lost = [run for run, step in self.reached.items() if reached[run] < step]
-            assert len(lost) <= (4 if part.startswith("done/") else 0), part
+            assert len(lost) <= (chunk if part.startswith("done/") else 0), part
         is_mended = self.mended(part)
         self.tally[f"{how}, {'finished' if is_mended else 'refused'}"] += 1
         if is_mended:

@@ -7,16 +7,21 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import os
 import shutil
+import signal
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
+import exact
 import numpy as np
 import pytest
 from checks import files_under
 from disk import HIGHEST, Disk, Killed, forbidden_from, full_from, interrupted_at, killed_at
 from exact import Exact, expected
+from server import when
 
 import jaxscale as js
 from jaxscale.sweep import (
@@ -27,6 +32,7 @@ from jaxscale.sweep import (
 )
 from jaxscale.sweep._layout import grid_text
 
+MOST_RUNS = 24
 LENGTHS = (4, 6, 9)
 POOLS = {"offset": (1.0, 1.5, 2.0, 3.25, 1.125), "kind": (1, 2), "units": (2, 1)}
 CAUSES = {"full": "No space left on device", "forbidden": "Permission denied"}
@@ -90,6 +96,7 @@ class Watched:
         self.chunk, self.keep_states, self.held = 1, False, None
         self.was_lengthened = self.was_planned_otherwise = False
         self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(exact, "SECONDS", 1.0)  # of a run, before one is timed
         self.patch.setattr(bucket, "CALL_BYTES", 1)  # one program for chunks of any length
         self.patch.setattr(stretches, "CALL_SECONDS", 0.0)  # a step per call
         self.patch.setattr(execute, "RECORD_SECONDS", 1e6)  # no thread that records
@@ -220,6 +227,26 @@ class Watched:
             assert self.check(runs, target) == reached
         if fault is None:
             assert all(step % 2 for step in reached.values())
+
+    def kill_a_process(self, server, rng):
+        """Run a larger sweep, or the same, in a process of its own, which is killed after a while.
+
+        With it, what happens is not the same the next time.
+        """
+        larger, outcome = self.sweep.grown("seed", True), self.folder / "outcome"
+        target = larger if len(larger.runs) <= MOST_RUNS else self.sweep
+        request = {"grid": target.grid.to_dict(), "chunk": 1, "environment": {}}
+        pid = server.start(store=str(self.path), outcome=str(outcome), **request)
+        when(outcome.exists, alive=Path(f"/proc/{pid}").exists)
+        time.sleep(rng.uniform(0.0, 1.0))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        code = server.wait()
+        assert code in (0, -signal.SIGKILL), outcome.read_text()
+        outcome.unlink(missing_ok=True)
+        self.was_lengthened = False
+        self.keep(self.look(self.sweep, target))
+        return code != 0
 
 
 @contextlib.contextmanager

@@ -87,12 +87,12 @@ def reached(path, grids):
 
 def scenario(name):
     """Plan of the store to begin with, if there is one, and of the sweep whose power fails."""
-    kept = {"keep_states": True}
+    states = {"keep_states": True}
     return {
         "new": lambda: (None, planned(GRID)),
         "extended": lambda: (planned(GRID), planned(LARGER)),
-        "stretches": lambda: (None, planned(GRID, **kept)),
-        "longer": lambda: (planned(GRID, **kept), planned(GRID.longer(6), **kept)),
+        "stretches": lambda: (None, planned(GRID, **states)),
+        "longer": lambda: (planned(GRID, **states), planned(GRID.longer(6), **states)),
     }[name]()
 
 

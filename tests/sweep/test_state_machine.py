@@ -3,6 +3,7 @@
 import os
 import secrets
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -10,13 +11,13 @@ from machine import Machine
 from server import Server
 
 LONG = int(os.environ.get("JAXSCALE_TEST_STEPS", "2000"))  # of the machine, in the slow step
-STEPS = 25  # of one store
+STEPS, STORES = 25, 6  # of one store, of killed processes
 
 
 class Small(Machine):
     """Sweeps that need few programs."""
 
-    axes, most_longer = ("offset",), 1
+    axes, most_longer, chunks = ("offset",), 1, (1, 2)
 
 
 def let_run(machine, n_steps, number):
@@ -47,11 +48,24 @@ def test_a_store_survives_what_may_happen_to_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [1, None], ids=["fixed", "random"])
-def test_a_store_survives_whatever_happens_to_it(number, capsys, monkeypatch):
+def test_a_store_survives_whatever_happens_to_it(number, capsys):
     number = secrets.randbelow(10**6) if number is None else number
-    with capsys.disabled(), Server() as server:
+    with capsys.disabled():
         print(f"\nseed {number}: ", end="", flush=True)
-        monkeypatch.setattr(Machine, "server", server)
         print(f"{let_run(Machine, LONG, number)} steps, {dict(Machine.tally)}")
-    for what in ("longer", "SIGKILL", "ctrl-c") if LONG >= 2000 else ():
+    for what in ("longer", "ctrl-c") if LONG >= 2000 else ():
         assert Machine.tally[what] > 0, what
+
+
+@pytest.mark.slow
+def test_processes_are_killed_between_other_faults():
+    rng, kills = np.random.default_rng(0), 0
+    with Server() as server:
+        for _ in range(STORES):
+            machine = Machine()
+            for fault in ("kill", "full", "forbidden", "ctrl-c", None):
+                kills += machine.kill_a_process(server, rng)
+                machine.attempt(machine.sweep, fault and (fault, int(rng.integers(1, 60))))
+            assert machine.exists
+            machine.teardown()
+    assert kills > STORES
