@@ -155,7 +155,7 @@ def test_a_damaged_state_is_refused(url):
 
 def test_results_are_read_when_they_are_used(url, expected, monkeypatch):
     run(PLAN, url)
-    monkeypatch.setattr("jaxscale.sweep._reader.host_memory", lambda: 2000.0)
+    monkeypatch.setattr("jaxscale.sweep._reader.host_memory", lambda: 1.0)
     runs = js.open_store(url)
     assert not runs["loss"].variable._in_memory
     np.testing.assert_array_equal(
