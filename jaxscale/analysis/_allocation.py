@@ -108,8 +108,10 @@ def allocate(
     ends = dict.fromkeys([*best, ""], (nothing, nothing))
     if fit.drawn is not None:
         refits = _optimum(fit, fit.refits, apart, others)
-        derived = {**{n: v[:, 1] for n, v in refits.items()}, "": _slope(refits["n_parameters"], 1)}
-        ends = {n: fit.drawn.ends(v, level) for n, v in derived.items()}
+        with np.errstate(divide="ignore", invalid="ignore"):  # lost refits, a loss of 0
+            logs = {n: fit.drawn.ends(np.log(v[:, 1]), level) for n, v in refits.items()}
+        ends = {n: (np.exp(low), np.exp(high)) for n, (low, high) in logs.items()}
+        ends[""] = fit.drawn.ends(_slope(refits["n_parameters"], 1), level)
     far = _outside(fit, products, best)
     return OptimalAllocation(c, best, ends, exponent, ends.pop(""), level, far)
 

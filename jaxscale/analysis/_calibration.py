@@ -10,13 +10,14 @@ import jax
 import numpy as np
 
 from jaxscale._deprecated import warn_deprecated
-from jaxscale._table import Column, Table
+from jaxscale._table import Table
+from jaxscale.analysis._fit_text import fit_data, fit_table, fit_text
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._grid_prediction import predicted_grid
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._levenberg import STATUS_NAMES
-from jaxscale.analysis._plain import plain, write_json
+from jaxscale.analysis._plain import write_json
 from jaxscale.analysis._prediction import predicted
 from jaxscale.analysis._resamples import LOST_REFUSES, Resamples
 from jaxscale.analysis.bounds import AbstractBound
@@ -132,8 +133,10 @@ class Calibration:
         """
         if self.drawn is None:
             return self.covariance_interval(level)
-        ends = {n: self.drawn.ends(v, level, max_lost) for n, v in self.refits.items()}
-        return {n: (_plain(low), _plain(high)) for n, (low, high) in ends.items()}
+        z = np.moveaxis(self.drawn.z, -1, 0)
+        ends = zip(*(self.drawn.ends(x, level, max_lost) for x in z), strict=True)
+        low, high = (self._named(np.stack(end, axis=-1)) for end in ends)
+        return {n: (low[n], high[n]) for n in self.free}
 
     def covariance_interval(self, level: float = 0.95) -> dict[str, tuple[Any, Any]]:
         r"""Intervals from the covariance: `z ± t_{(1 + level) / 2, n - p} sqrt(Sigma_zz)`, bounded.
@@ -248,20 +251,7 @@ class Calibration:
 
     def table(self) -> Table:
         """Return values with errors and 95 % intervals, for the terminal (`rich.print`)."""
-        header = [Column(name) for name in (self.each, "parameter") if name]
-        header += [Column(n, number=True) for n in ("value", "standard error", "95 % interval")]
-        rows = []
-        for row in self.rows():
-            low, high = row["interval"]
-            numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.3g}",
-                       f"{low:.5g} to {high:.5g}")  # fmt: skip
-            label = [str(row["label"])] if self.each else []
-            rows.append((*label, row["parameter"], *("–" if "nan" in n else n for n in numbers)))
-        undefined = int(np.isnan([*self.standard_error.values()]).sum())
-        counts = {"fits did not converge": self._n_failed, "points left out": self.n_left_out,
-                  "standard errors undefined": undefined}  # fmt: skip
-        said = [f"intervals: {self.method}", *(f"{n} {what}" for what, n in counts.items() if n)]
-        return Table("", "; ".join([*said, *self._hint]), header, rows)
+        return fit_table(self)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary per parameter and data set."""
@@ -290,69 +280,14 @@ class Calibration:
         separately; `start` the values given, None where a form started by itself; `theory` what
         was fixed.
         """
-        start = dict(zip(self.free, self.theory.start(self.free), strict=True))
-        if isinstance(self.theory, Formula):
-            start |= dict.fromkeys(set(self.free) & set(self.theory.unset))
-        return plain({
-            "values": self.values,
-            "theory": self.theory.described(self.free),
-            "free": self.free,
-            "start": start,
-            "coordinates": self.coordinates,
-            "each": self.each,
-            "labels": self.labels,
-            "parameters": self.rows(),
-            "covariance_of_coordinates": self.covariance,
-            "bounds": [repr(b) for b in self.bounds],
-            "residual_rms": self.residual_rms,
-            "huber_delta": self.huber_delta,
-            "converged": self.converged,
-            "condition": self.condition,
-            "n_points": self.n_points,
-            "n_left_out": self.n_left_out,
-            "starts": {"status": self.starts.status, "cost": self.starts.cost},
-            "objective": self.objective,
-            "intervals": self.method,
-            "n_lost": self.n_lost,
-            "n_resamples": 0 if self.drawn is None else self.drawn.n,
-            "resampled": None if self.drawn is None else self.drawn.of,
-        })  # fmt: skip
+        return fit_data(self)
 
     def to_json(self, path: Path | str) -> None:
         """Write `to_dict` to a file."""
         write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
-        lines = [
-            (f"{self.each} {row['label']}: " if self.each else "")
-            + f"{row['parameter']} = {row['value']:.6g} ± "
-            + f"{row['standard_error']:.2g}".replace("nan", "–")
-            for row in self.rows()
-        ]
-        size, rms = np.sum(self.n_points), np.max(self.residual_rms)
-        failed = self._n_failed
-        end = f"{failed} fits did not converge" if failed else "converged"
-        points = f"{size} points" + (f", {self.n_left_out} left out" if self.n_left_out else "")
-        said = [f"{points}, rms residual {rms:.3g}, {end}", f"intervals: {self.method}"]
-        return "\n".join([*lines, *said, *self._hint])
-
-    @property
-    def _hint(self) -> list[str]:
-        """What to do about a few residuals that outweigh the others, where there are any."""
-        deltas = np.atleast_1d(self.huber_delta)
-        heavy = deltas[~np.isnan(deltas)]
-        if not heavy.size:
-            return []
-        which = f" in {heavy.size} of {deltas.size} fits" if self.each else ""
-        delta = f"{np.median(heavy):.2g}"
-        return [
-            f"a few residuals outweigh the others{which}: look for a run that failed (each= or "
-            f"--each fits runs apart), or take loss=Huber(delta={delta}), --huber {delta}"
-        ]
-
-    @property
-    def _n_failed(self) -> int:
-        return int(np.sum(~np.asarray(self.converged)))
+        return fit_text(self)
 
     @property
     def _error(self) -> np.ndarray:

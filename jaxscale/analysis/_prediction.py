@@ -11,6 +11,7 @@ from jaxtyping import Float
 from jaxscale._text import choices
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._intervals import check_level, decades_outside
+from jaxscale.analysis.residuals import Log
 
 if TYPE_CHECKING:
     import pandas
@@ -99,7 +100,11 @@ def ends_of(
 ) -> Float[np.ndarray, "2 *k"]:
     """Ends of what follows from every refit or draw, of one data set."""
     if fit.drawn is not None:
-        return np.stack(fit.drawn.of_set(i).ends(curves, level))
+        positive = all(isinstance(kind, Log) for kind in fit.residual.values())
+        with np.errstate(divide="ignore"):
+            values = np.log(np.maximum(curves, 0.0)) if positive else curves
+        ends = np.stack(fit.drawn.of_set(i).ends(values, level))
+        return np.exp(ends) if positive else ends
     with np.errstate(invalid="ignore"):  # draws far out may be infinite
         return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
 

@@ -5,8 +5,10 @@ import pandas
 import pytest
 
 import jaxscale as js
+from jaxscale.analysis._resamples import Resamples
 from jaxscale.emergence import MultilinearSkills
 
+SKILLS = MultilinearSkills(n_skills=5, n_steps=200, record=range(50, 201, 25))
 N_SETS = 1000
 # binomial standard errors over 1000 sets are 0.7 % and 1.5 %
 LEVELS = {0.95: (0.92, 0.98), 0.68: (0.63, 0.73)}
@@ -122,3 +124,27 @@ def test_bootstrap_intervals_over_runs_cover_the_truth():
     # single points, resampled or by the covariance, take 276 points for 276 runs
     for ends in (points.interval(), points.covariance_interval()):
         assert covered_and_width(ends)[1] < 0.5 * width
+
+
+@pytest.mark.parametrize("n", [5, 6, 8])
+def test_intervals_of_few_groups_cover_the_truth(n):
+    """Of means of n normal numbers: 200 resamples, 3000 sets."""
+    rng, n_sets = np.random.default_rng(n), 3000
+    x = rng.standard_normal((n_sets, n))
+    drawn = rng.integers(n, size=(n_sets, 200, n))
+    means = np.take_along_axis(x[:, None], drawn, axis=2).mean(axis=2)
+    resamples = Resamples(means[..., None], "seed", np.full(n_sets, n))
+    low, high = resamples.ends(means, 0.95)
+    assert 0.925 < np.mean((low < 0) & (0 < high)) < 0.975
+    low, high = np.quantile(means, [0.025, 0.975], axis=1)
+    assert np.mean((low < 0) & (0 < high)) < 0.92  # plain percentiles are too narrow
+
+
+def test_intervals_of_few_groups_respect_bounds():
+    """The interval is stretched where the parameter is unbounded: in its logarithm."""
+    runs = js.predict(js.Grid(SKILLS))[["loss"]].expand_dims(seed=5)
+    noise = np.exp(np.random.default_rng(0).normal(0.0, 0.2, (5, 1)))
+    fit = js.calibrate(js.Grid(SKILLS), runs * noise, ["learning_rate"], n_starts=1)
+    low, high = fit.interval(0.99)["learning_rate"]
+    drawn = fit.bootstrap["learning_rate"]
+    assert 0 < low < drawn.min() < drawn.max() < high
