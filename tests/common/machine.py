@@ -185,7 +185,7 @@ class Machine(Watched, RuleBasedStateMachine):
         file = files[which % len(files)]
         sound, backup = file.read_bytes(), self.folder / "backup"
         content = bytearray(sound)
-        chunk = max(b.chunk for b in reader.StoreReader(path).plan(Options()).buckets)
+        chunk = max(b.chunk for b in StoreReader(existing_place(path)).plan(Options()).buckets)
         shutil.copytree(path, backup)
         if how == "delete":
             file.unlink()
