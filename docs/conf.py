@@ -19,6 +19,7 @@ exclude_patterns = [
     "_made/_claims.md",
     "_made/_papers.md",
     "_made/_atlas.md",
+    "_made/_accuracy_*.md",
 ]
 nitpicky = True
 # Annotations name types of JAX, NumPy and xarray; the build is offline and has no inventories.

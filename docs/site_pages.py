@@ -321,6 +321,9 @@ def write_all(app: Sphinx) -> None:
     write("_claims.md", importlib.import_module("site_claims").by_verdict())
     write("_papers.md", importlib.import_module("site_papers").experiments())
     write("_atlas.md", importlib.import_module("site_atlas").part())
+    accuracy = importlib.import_module("site_accuracy")
+    for group in accuracy.GROUPS:
+        write(f"_accuracy_{group}.md", accuracy.table(group))
     for source, name in {
         "CHANGELOG.md": "changelog.md",
         "benchmarks/README.md": "benchmarks.md",

@@ -52,8 +52,21 @@ def isoflop_bias(
 
     a, b, w, m = np.broadcast_arrays(*(np.asarray(x, float) for x in (alpha, beta, width, offset)))
     with np.errstate(all="ignore"):
-        h, p, q = w / 2, np.exp(-a * m) / a, np.exp(b * m) / b
-        slope = q * spherical_in(1, b * h) - p * spherical_in(1, a * h)
-        curvature = q * spherical_in(2, b * h) + p * spherical_in(2, a * h)
-        bias = m - h * slope / (5 * curvature)
+        x, y = a * w / 2, b * w / 2
+        p, q = np.exp(-a * m), np.exp(b * m)
+        # slope and curvature in units of h/3 and h^2/15
+        slope = np.expm1(b * m) - np.expm1(-a * m) + q * _first_excess(y) - p * _first_excess(x)
+        curvature = b * q * spherical_in(2, y) / y**2 + a * p * spherical_in(2, x) / x**2
+        bias = m - slope / (15 * curvature)
     return np.where((a > 0) & (b > 0) & (w > 0), bias, np.nan)
+
+
+def _first_excess(x: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
+    """Return 3 i_1(x) / x - 1 without cancellation: a series below 1."""
+    from scipy.special import spherical_in
+
+    low = np.minimum(x, 1.0) ** 2 / 2
+    series = np.zeros_like(x)
+    for k in range(8, 0, -1):  # ratios of terms: (x^2/2) / (k (2k + 3))
+        series = (series + 1) * low / (k * (2 * k + 3))
+    return np.where(x < 1, series, 3 * spherical_in(1, x) / x - 1)

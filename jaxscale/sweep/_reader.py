@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NOT_SHOWN = ("coordinates", CHECKSUM)  # attributes that serve the store alone
 READ_AT_ONCE = 2**27  # bytes
-ANY_MEMORY = 2**27  # bytes that every host has, for names of runs and coordinates
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
 
 
@@ -130,7 +129,7 @@ class StoreReader:
     def _values(self, name: str) -> np.ndarray:
         array = self._array(name)
         with _reading(self.place, name):
-            if array.nbytes > max(ANY_MEMORY, LOADED_SHARE * host_memory()):
+            if array.nbytes > LOADED_SHARE * host_memory():
                 raise ValueError(f"its header says that it has {array.nbytes:.2g} bytes")
             return np.asarray(array[:])
 

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from stored import LENGTHS, MOST_RUNS, Watched, allowed
 
 import jaxscale as js
-from jaxscale.sweep import _bucket as bucket, _reader as reader
+from jaxscale.sweep import _bucket as bucket
+from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._locate import existing_place
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Options
@@ -138,7 +139,7 @@ class Machine(Watched, RuleBasedStateMachine):
             with allowed("was replaced since it was opened; open it again"):
                 self.check(runs.copy().load(), sweep)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reader, "LOADED_SHARE", 0.0)
+            patch.setattr(Layout, "result_bytes", np.inf)  # they stay on disk
             self.held = js.open_store(self.path), self.sweep
         run = self.sweep.runs[which % len(self.sweep.runs)]
         offset, kind, units, seed = run

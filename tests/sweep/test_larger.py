@@ -35,7 +35,7 @@ def loaded(path):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    monkeypatch.setattr(reader, "host_memory", lambda: 1.0)
+    monkeypatch.setattr(reader.Layout, "result_bytes", np.inf)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from jaxscale import cli
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._stored import stored_tables
 from jaxscale.sweep import _bucket as bucket, _object_lock as object_lock
+from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._locate import place_of
 from jaxscale.sweep._object_files import Changed
 from jaxscale.sweep._store import ZarrStore
@@ -155,7 +156,7 @@ def test_a_damaged_state_is_refused(url):
 
 def test_results_are_read_when_they_are_used(url, expected, monkeypatch):
     run(PLAN, url)
-    monkeypatch.setattr("jaxscale.sweep._reader.host_memory", lambda: 1.0)
+    monkeypatch.setattr(Layout, "result_bytes", 1e18)
     runs = js.open_store(url)
     assert not runs["loss"].variable._in_memory
     np.testing.assert_array_equal(

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale._theory import symbols
-from jaxscale.analysis._form import exponent, factor, floor, form, power, scale
+from jaxscale.analysis._form import exponent, factor, floor, form, scale
 
 
 @form(
@@ -58,12 +58,16 @@ def data_constrained(
     """
     n, d, e, a, b, p, q = symbols(n_parameters, n_tokens, E, A, B, alpha, beta)
     r_d, r_n = symbols(R_D, R_N)
-    unique = jnp.minimum(d, n_unique_tokens)
-    g = power(p * a / (q * b), 1 / (p + q))
-    enough = jnp.minimum(n, g * power(g * unique, q / p))
-    return e + a * power(_effective(n, enough, r_n), -p) + b * power(_effective(d, unique, r_d), -q)
+    # in logarithms: with beta >> alpha, or prefactors far apart, U_N overflows or underflows
+    log_n, log_d = jnp.log(n), jnp.log(d)
+    unique = jnp.minimum(log_d, jnp.log(n_unique_tokens))
+    g = jnp.log(p * a / (q * b)) / (p + q)
+    enough = jnp.minimum(log_n, g + q / p * (g + unique))
+    log_n, log_d = _log_effective(log_n, enough, r_n), _log_effective(log_d, unique, r_d)
+    return e + a * jnp.exp(-p * log_n) + b * jnp.exp(-q * log_d)
 
 
-def _effective(used: Array, unique: Array, constant: Array) -> Array:
-    """What counts of `used`, of which `unique` count in full."""
-    return unique * (1 - constant * jnp.expm1(-(used / unique - 1) / constant))
+def _log_effective(used: Array, unique: Array, constant: Array) -> Array:
+    """What counts of `used`, of which `unique` count in full; all three sizes are logarithms."""
+    repeated = jnp.expm1(jnp.minimum(used - unique, 80.0))  # beyond, nothing counts
+    return unique + jnp.log1p(-constant * jnp.expm1(-repeated / constant))

@@ -61,7 +61,7 @@ def optimum(
     n_steps = 52 if upper.dtype == jnp.float64 else 26
     y = root(imbalance, (alpha, s, log_m), lower, upper, n_steps, rising=True)
     u = jnp.exp(y)
-    size = (norm / u) ** (1 / (alpha + 1))
+    size = jnp.exp((jnp.log(norm) - y) / (alpha + 1))  # a quotient's slope overflows for r near S
     height = b * (alpha + 2) * u**s * (1 - residual(u, log_m))
     return size, height * size ** (alpha / (alpha + 2))
 

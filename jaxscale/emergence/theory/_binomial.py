@@ -16,23 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxscale._gamma import stirling
 from jaxscale.spectra import gauss_legendre, hurwitz_zeta, integrate
 
 _WINDOW = 128  # lattice points of a smooth expectation
 _EDGE_WINDOW = 512  # lattice points of an expectation with an edge
-
-
-def _stirling(x: Array) -> Array:
-    """Ln Gamma(x) minus Stirling's formula, x > 0."""
-    t = x + 8  # shifted: at least 8, where six terms give 1e-14
-    v = 1 / t**2
-    series = 1 / 12 - v * (1 / 360 - v * (1 / 1260 - v * (1 / 1680 - v / 1188 + v**2 * 0.0019175)))
-    a = jnp.minimum(x, 16.0) * (jnp.minimum(x, 16.0) + 7)
-    product = a * (a + 6) * (a + 10) * (a + 12)  # x (x + 1) ... (x + 7)
-    near = series / t + (t - 0.5) * jnp.log(t) - 8 - (x - 0.5) * jnp.log(x) - jnp.log(product)
-    w = 1 / x**2
-    far = (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w * (1 / 1680 - w / 1188)))) / x
-    return jnp.where(x < 16, near, far)
 
 
 def _deviance(x: Array, m: Array, difference: Array) -> Array:
@@ -62,8 +50,8 @@ def log_pmf(d: Array, n: Array, p: Array) -> Float[Array, "..."]:
     counts = jnp.stack(jnp.broadcast_arrays(x, y))
     means = jnp.stack([jnp.broadcast_to(m, counts.shape[1:]) for m in (z * p_safe, z * q)])
     shifts = jnp.stack(jnp.broadcast_arrays(shift, 1 - shift))
-    terms = jnp.log(counts / means) / 2 - _deviance(counts, means, shifts) - _stirling(counts)
-    value = _stirling(z) - jnp.log(2 * jnp.pi * z * p_safe * q) / 2 + jnp.sum(terms, axis=0)
+    terms = jnp.log(counts / means) / 2 - _deviance(counts, means, shifts) - stirling(counts)
+    value = stirling(z) - jnp.log(2 * jnp.pi * z * p_safe * q) / 2 + jnp.sum(terms, axis=0)
     certain = jnp.where((p >= 1) & (d == n), 0.0, -jnp.inf)
     return jnp.where(inside, value, certain)
 
@@ -105,10 +93,15 @@ def mean_over_sets(f: Callable[[Array], Array], n: Array | float, p: Array) -> F
     return jnp.where(infinite, at_infinity, mean)
 
 
-def deficit(n: Array, p: Array, c: Array, power: float) -> Float[Array, ""]:
+def deficit(
+    n: Array, p: Array, c: Array, power: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""Average the shortfall of a binomial count below a real threshold.
 
     $$E\,(1 - d/c)_+^{\text{power}}, \qquad d \sim \text{Binomial}(n, p)$$
+
+    and 1 minus it, without cancellation where it is near 1: a mean of its own over the lattice,
+    which has no edge in reach where the lattice is thinned.
 
     Every lattice point is used while 18 standard deviations fit into 512 of them. Beyond, the
     one-sided sum is an integral plus corrections at its edge d = c, where the summand is
@@ -119,7 +112,7 @@ def deficit(n: Array, p: Array, c: Array, power: float) -> Float[Array, ""]:
     with t = c - floor(c) (generalised Euler-Maclaurin, Navot 1961; zeta is Hurwitz's). Scalars:
     p in (0, 1], c > 0; the power is 1 or 1/2.
     """
-    d, _, sd = _window(n, p, _EDGE_WINDOW)
+    d, stride, sd = _window(n, p, _EDGE_WINDOW)
     mean = jax.lax.stop_gradient(n * p)
     lowest = jnp.maximum(0.0, mean - 9 * sd)
     top = jax.lax.stop_gradient(c)
@@ -135,6 +128,8 @@ def deficit(n: Array, p: Array, c: Array, power: float) -> Float[Array, ""]:
     below = gap > 0
     gap = jnp.where(below, jnp.where(below, gap, 1.0) ** power, 0.0)
     direct = jnp.sum(gap * mass[:_EDGE_WINDOW])
+    reached = d / c if power == 1 else d / c / (1 + gap)  # power 1/2: 1 - gap times 1 + gap
+    mean_reached = stride * jnp.sum(jnp.where(below, reached, 1.0) * mass[:_EDGE_WINDOW])
     inner = 2 * w ** (2 * power + 1) * mass[_EDGE_WINDOW:-5]
     integral = (stop - start) * jnp.sum(weights * inner)
     slope = -(8 * (g[3] - g[1]) - (g[4] - g[0])) / 12
@@ -143,7 +138,8 @@ def deficit(n: Array, p: Array, c: Array, power: float) -> Float[Array, ""]:
     zeta = hurwitz_zeta(-power - jnp.arange(3, dtype=c.dtype), t)
     edge = zeta[0] * g[2] + zeta[1] * slope + zeta[2] * (g[3] - 2 * g[2] + g[1]) / 2
     wide = 18 * sd > _EDGE_WINDOW - 1
-    return jnp.where(wide, (integral + edge) / c**power, direct)
+    short = jnp.where(wide, (integral + edge) / c**power, direct)
+    return short, jnp.where(short < 0.5, 1 - short, mean_reached)
 
 
 def at_least(n: Array, p: Array, c: Array) -> Float[Array, ""]:

@@ -19,11 +19,11 @@ def _cutoff(norm: Array, alpha: Array, n_skills: int | float) -> Array:
 
 
 def _last_probability(
-    n: Array, norm: Array, alpha: Array, n_skills: int | float, shift: float
+    n: Array, norm: Array, alpha: Array, n_skills: int | float
 ) -> tuple[Array, Array]:
     """P at the last fitted skill, 0 for infinitely many; and whether every skill is fitted."""
     every = jnp.isinf(n) | (n >= n_skills)
-    edge = jnp.where(every, 1.0, n) + shift
+    edge = jnp.where(every, 1.0, n)
     return jnp.where(every, 0.0, norm * edge ** -(alpha + 1)), every
 
 
@@ -73,12 +73,12 @@ def time_parameter_loss(
     norm, s, b = scales(alpha, n_skills)
     log_m = odds(scale, strength)
     tau = rate * scale * jnp.minimum(t, LONG_TIME)
-    last, every = _last_probability(n, norm, alpha, n_skills, 0.0)
+    last, every = _last_probability(n, norm, alpha, n_skills)
     u = tau * last
     front = jnp.where(jnp.isinf(t), 0.0, tau**-s * residual_moment(u, s, log_m))
     total = b * (front + _power(last, s) * (1 - residual(u, log_m)))
     # skills beyond n_s: counted by the integral at R = r when all are fitted, else at R = 0
-    start = jnp.where(jnp.isinf(t), 0.0, (1 - strength / scale) ** 2)
+    start = jnp.where(jnp.isinf(t), 0.0, ((scale - strength) / scale) ** 2)
     total = total - jnp.where(every, start, 1.0) * _cutoff(norm, alpha, n_skills)
     return scale**2 / 2 * total
 
@@ -159,10 +159,14 @@ def parameter_loss(
     0.0229
     """
     n, alpha, scale = symbols(n_parameters, skill_exponent, target_scale)
-    norm, s, b = scales(alpha, n_skills)
-    last, every = _last_probability(n, norm, alpha, n_skills, 0.5)
-    total = b * _power(last, s) - jnp.where(every, 0.0, _cutoff(norm, alpha, n_skills))
-    return scale**2 / 2 * total
+    norm, _, _ = scales(alpha, n_skills)
+    every = jnp.isinf(n) | (n >= n_skills)
+    unfitted = jnp.where(every, 0.0, n)
+    edge = unfitted + 0.5
+    total = norm / alpha * edge**-alpha
+    if n_skills != math.inf:  # less those beyond the last: 1 - ((N + 1/2) / (n_s + 1/2))^alpha
+        total = total * -jnp.expm1(-alpha * jnp.log1p((n_skills - unfitted) / edge))
+    return scale**2 / 2 * jnp.where(every, 0.0, total)
 
 
 @theory_function(n_samples=positive_or_infinite, n_parameters=positive_or_infinite)
@@ -201,11 +205,11 @@ def data_parameter_loss(
         n_samples, n_parameters, skill_exponent, target_scale, initial_strength
     )
     norm, s, b = scales(alpha, math.inf)
-    last, _ = _last_probability(n, norm, alpha, math.inf, 0.0)
+    last, _ = _last_probability(n, norm, alpha, math.inf)
     endless = jnp.isinf(d)
     samples = jnp.where(endless, 1.0, d)
     x = samples * last
     gamma = jnp.exp(gammaln(s + 1)) * gammaincc(s + 1, x)  # s Gamma(s, x) + x^s e^-x
     unseen = samples**-s * gamma - _power(last, s) * jnp.exp(-x)
-    unseen = jnp.where(endless, 0.0, (1 - strength / scale) ** 2 * unseen)
+    unseen = jnp.where(endless, 0.0, ((scale - strength) / scale) ** 2 * unseen)
     return scale**2 / 2 * b * (unseen + _power(last, s))

@@ -4,9 +4,9 @@ import math
 from typing import Literal
 
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 from jaxtyping import ArrayLike, Real
 
+from jaxscale._gamma import log_gamma_ratio
 from jaxscale._theory import symbols
 from jaxscale.emergence.theory._allocation import optimum
 from jaxscale.emergence.theory._checks import theory_function
@@ -102,9 +102,9 @@ def data_law(
     """
     alpha, scale, strength, n = symbols(skill_exponent, target_scale, initial_strength, shots)
     _, s, b = scales(alpha, n_skills)
-    growth = jnp.exp(gammaln(s + n) - gammaln(n))
+    growth = n**s * jnp.exp(log_gamma_ratio(n, s))
     if learner == "threshold":
-        factor = (1 - strength / scale) ** 2
+        factor = ((scale - strength) / scale) ** 2
     else:
         factor = 1 - s * (n - 1) / (n * (s + 1))
     return PowerLaw(scale**2 / 2 * b * growth * factor, s)

@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale._quadrature import ENDS, OFFSETS
 from jaxscale._theory import symbols
 from jaxscale.sparse.theory._checks import theory_function
 from jaxscale.spectra import as_floats, gauss_legendre, require
@@ -23,14 +24,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _N_EXACT = 32  # coordinates listed one by one
 _N_SMALL = 192  # a spectrum of at most this many is listed in full
-_N_AFTER = 8  # coordinates listed one by one behind the kink of min(1, c i^-gamma)
+_N_BEFORE, _N_AFTER = 4, 8  # coordinates listed one by one around the kink of min(1, c i^-gamma)
 _FINE = 2e7  # crossovers up to this index are resolved
 _FAR = 1e9  # a kink beyond this index is not resolved
-_PANELS, _NODES = 8, 16
+_PANELS, _NODES = (8, 0), 16
 _TAIL_PANELS, _TAIL_NODES = 5, 10
-# h'/24 - 7 h^(3)/5760 at a half-integer, from the integers around it
-_OFFSETS = np.array([0.5, -0.5, 1.5, -1.5])
-_ENDS = np.array([291.0, -291.0, -17.0, 17.0]) / 5760
 POWER_LAW: Any = None  # a `spectrum` that the exponents describe
 _DEFAULTS: dict[str, Any] = {
     "spectrum_exponent": None,
@@ -122,7 +120,7 @@ def _graded(low: Array, high: Array) -> tuple[Array, Array]:
 
 def _ends(half: Array) -> tuple[Array, Array]:
     """Euler-Maclaurin correction of a sum that starts at a half-integer."""
-    return half + jnp.asarray(_OFFSETS, half.dtype), jnp.asarray(_ENDS, half.dtype)
+    return half + jnp.asarray(OFFSETS, half.dtype), jnp.asarray(ENDS, half.dtype)
 
 
 def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Array]:
@@ -143,7 +141,12 @@ def _room(x: Array) -> float:
 
 
 def _indices(
-    alpha: Array, gamma: Array, c: Array, n_coordinates: int | float, clipped: bool, n_tail: int
+    alpha: Array,
+    gamma: Array,
+    c: Array,
+    n_coordinates: int | float,
+    clipped: bool,
+    panels: tuple[int, int],
 ) -> tuple[Array, Array, Array | None]:
     """Points and weights that sum over a power law, and ln of the index where it is cut, if it is.
 
@@ -152,6 +155,7 @@ def _indices(
     if n_coordinates <= _N_SMALL:
         points = jnp.arange(1, int(n_coordinates) + 1, dtype=alpha.dtype)
         return points, jnp.ones_like(points), None
+    n_panels, n_tail = panels
     exact = jnp.arange(1, _N_EXACT + 1, dtype=alpha.dtype)
     pieces = [(exact, jnp.ones_like(exact))]
     first = jnp.asarray(_N_EXACT + 1, alpha.dtype)
@@ -161,24 +165,25 @@ def _indices(
         reached = (log_kink > math.log(_N_EXACT)) & (log_kink < math.log(_FAR))
         kink = jnp.where(reached, jnp.exp(jnp.where(reached, log_kink, 1.0)), _N_EXACT)
         kink = jnp.minimum(jnp.floor(jax.lax.stop_gradient(kink)), float(n_coordinates))
-        near = kink + 1 + jnp.arange(_N_AFTER, dtype=alpha.dtype)
-        listed = jnp.where(near <= n_coordinates, 1.0, 0.0).astype(alpha.dtype)
-        pieces += [_range(first, kink, 6), (near, listed)]
+        near = kink + 1 + jnp.arange(-_N_BEFORE, _N_AFTER, dtype=alpha.dtype)
+        listed = (near > _N_EXACT) & (near <= n_coordinates)
+        listed = jnp.where(listed, 1.0, 0.0).astype(alpha.dtype)
+        pieces += [_range(first, kink - _N_BEFORE, 6), (near, listed)]
         first = kink + 1 + _N_AFTER
     if n_coordinates <= _FINE:
-        return *_joined([*pieces, _range(first, float(n_coordinates), _PANELS)]), None
+        return *_joined([*pieces, _range(first, float(n_coordinates), n_panels)]), None
     low = jnp.log(first - 0.5)
     middle = jnp.maximum(math.log(_FINE), low + 3.0)
     if n_coordinates == math.inf:
         # to where lambda is negligible and p D too, for D up to 1e6
-        rare = (30.0 + jnp.log(c)) / jnp.maximum(gamma, 0.1)
+        rare = ((36.0 if n_tail else 30.0) + jnp.log(c)) / jnp.maximum(gamma, 0.1)
         high = jnp.maximum(middle + 20.0 / jnp.maximum(alpha, 0.2), rare)
         high = jnp.minimum(high, _room(alpha) / jnp.maximum(1 + alpha, gamma))
         high = jnp.maximum(high, middle + 0.5)
     else:
         high = jnp.full_like(low, math.log(n_coordinates + 0.5))
     tail = _panels(middle, high, n_tail, _NODES) if n_tail else _graded(middle, high)
-    pieces += [_panels(low, middle, _PANELS, _NODES), tail, _ends(first - 0.5)]
+    pieces += [_panels(low, middle, n_panels, _NODES), tail, _ends(first - 0.5)]
     return *_joined(pieces), high if n_coordinates == math.inf else None
 
 
@@ -188,15 +193,15 @@ def build(
     activity: ArrayLike,
     n_coordinates: int | float,
     clipped: bool,
-    n_tail: int = 0,
+    panels: tuple[int, int] = _PANELS,
 ) -> Coordinates:
     """Build `power_law_coordinates` from scalars of one dtype.
 
-    `clipped` says whether c may exceed 1; `n_tail` is the number of panels beyond the resolved
-    range, 0 for five that double in length.
+    `clipped` says whether c may exceed 1; `panels` are those of the resolved range and beyond,
+    where 0 stands for five that double in length.
     """
     alpha, gamma, c = symbols(spectrum_exponent, sparsity_exponent, activity)
-    points, weights, cut = _indices(alpha, gamma, c, n_coordinates, clipped, n_tail)
+    points, weights, cut = _indices(alpha, gamma, c, n_coordinates, clipped, panels)
     log_i = jnp.log(points)
     variance = jnp.exp(-(1 + alpha) * log_i)
     log_p = jnp.maximum(jnp.log(c) - gamma * log_i, -_room(gamma))
@@ -222,7 +227,7 @@ def may_clip(activity: Any) -> bool:
     return values.dtype.kind in "fiub" and bool(np.any(values > 1))
 
 
-_build = theory_function("n_coordinates", "clipped", "n_tail", vectorize=False)(build)
+_build = theory_function("n_coordinates", "clipped", "panels", vectorize=False)(build)
 
 
 def power_law_coordinates(
@@ -313,11 +318,11 @@ def lists_power_law(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-def of_spectrum(*, n_tail: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def of_spectrum(*, panels: tuple[int, int] = _PANELS) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a theory function of a `spectrum`, or of the `**power_law` that describes one.
 
-    The formula gets `Coordinates` in `spectrum`, whichever way the caller describes it; `n_tail` is
-    that of `build`.
+    The formula gets `Coordinates` in `spectrum`, whichever way the caller describes it; `panels`
+    are those of `build`.
     """
     decorator = theory_function(
         "n_coordinates",
@@ -336,7 +341,7 @@ def of_spectrum(*, n_tail: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]
                 # of a number of coordinates: their variances do not enter
                 alpha = values.get("spectrum_exponent", jnp.ones_like(gamma))
                 given = (alpha, gamma, values["activity"], values["n_coordinates"])
-                values["spectrum"] = build(*given, clipped, n_tail)
+                values["spectrum"] = build(*given, clipped, panels)
             return formula(**values)
 
         return decorator(with_spectrum)

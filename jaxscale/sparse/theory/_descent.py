@@ -12,7 +12,7 @@ from jaxscale.sparse.theory._coordinates import POWER_LAW, Coordinates, PowerLaw
 from jaxscale.sparse.theory._transform import log_transform
 
 
-@of_spectrum()
+@of_spectrum(panels=(24, 0))
 def gd_loss(
     time: Real[ArrayLike, "..."],
     n_samples: Real[ArrayLike, "..."],

@@ -10,6 +10,7 @@ import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale._gamma import log_gamma_ratio
 from jaxscale._theory import is_plain, symbols
 from jaxscale.sparse.theory._checks import above_one, theory_function
 from jaxscale.spectra import PowerLaw, require
@@ -203,8 +204,7 @@ def projection_factor(
     n, k = symbols(n_features, moment)
     endless = jnp.isinf(n)
     half = jnp.where(endless, 1.0, n) / 2
-    value = jnp.exp(gammaln(half + k) - gammaln(half) - k * jnp.log(half))
-    return jnp.where(endless, 1.0, value)
+    return jnp.where(endless, 1.0, jnp.exp(log_gamma_ratio(half, k)))
 
 
 def _check_steep(values: Mapping[str, Any]) -> None:

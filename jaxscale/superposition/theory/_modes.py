@@ -50,6 +50,17 @@ def decay(
     return jnp.where(endless & (rate > 0) & (rate < 2), 0.0, value)
 
 
+def progress(
+    rate: Float[Array, "*#s"], time: Float[Array, "*#s"], *, discrete: bool
+) -> Float[Array, "*s"]:
+    """One minus `decay`, without cancellation at early times."""
+    endless = jnp.isinf(time)
+    slow = ~endless & (rate < 0.5) if discrete else ~endless
+    r, t = jnp.where(slow, rate, 0.0), jnp.where(slow, time, 0.0)
+    early = -jnp.expm1(jnp.log1p(-r) * t if discrete else -r * t)
+    return jnp.where(slow, early, 1 - decay(rate, time, discrete=discrete))
+
+
 def decay_slope(
     one: Float[Array, "*#s"], two: Float[Array, "*#s"], time: Float[Array, "*#s"], *, discrete: bool
 ) -> Float[Array, "*s"]:

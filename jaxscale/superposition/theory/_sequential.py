@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxscale._theory import is_plain, symbols
 from jaxscale.spectra import PowerLaw, power_law_probabilities, power_sum, require, require_count
 from jaxscale.superposition.theory._checks import theory_function
-from jaxscale.superposition.theory._modes import decay
+from jaxscale.superposition.theory._modes import decay, progress
 
 _N_LEVELS = 48  # of the continued fraction
 
@@ -132,7 +132,8 @@ def sequential_strength(
     variance = mean_active * second_moment * i**-a / power_sum(a, n_features)
     weight = i ** (-2 * b) if loss_weighted else jnp.ones_like(i)
     target = jnp.ones_like(i) if loss_weighted else i**-b
-    return 1 - (1 - start / target) * decay(eta * weight * variance, t, discrete=discrete)
+    rate, steps = eta * weight * variance, {"discrete": discrete}
+    return progress(rate, t, **steps) + start / target * decay(rate, t, **steps)
 
 
 @theory_function("n_features")
