@@ -12,7 +12,7 @@ import pytest
 import jaxscale as js
 from jaxscale import cli
 from jaxscale.papers import STUDIES
-from jaxscale.sweep import _ahead, _execute as execute
+from jaxscale.sweep import _ahead, _execute as execute, _local as local
 from jaxscale.sweep._config import preset_names
 
 SMALL = """
@@ -211,7 +211,7 @@ def test_a_type_may_be_written_as_a_name(command):
 def test_an_output_that_cannot_be_written_is_refused_before_the_run(
     command, sweep, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(execute, "store_lock", lambda _: pytest.fail("it ran"))
+    monkeypatch.setattr(local, "store_lock", lambda _: pytest.fail("it ran"))
     monkeypatch.setattr(os, "access", lambda *_: False)
     for option, name in (("--figure", "a.svg"), ("--store", "a.zarr")):
         code, _, err = command("run", sweep, option, str(tmp_path / name))

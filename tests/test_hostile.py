@@ -21,6 +21,7 @@ import jaxscale as js
 from jaxscale._table import Table
 from jaxscale.report._page import Section, write_page
 from jaxscale.report._save import save
+from jaxscale.sweep._layout import CHECKSUM, checksum
 
 GRID = js.Grid(js.emergence.MultilinearSkills(n_skills=3, n_steps=20), seeds=2)
 EVIL = "raise SystemExit('it was imported')\n"
@@ -40,10 +41,16 @@ def store(sound, tmp_path):
 
 def _with_grid(store, change):
     """Rewrite the grid that the header of a store holds."""
-    root = zarr.open_group(store, mode="r+")
-    grid = json.loads(str(root.attrs["grid"]))
+    grid = json.loads(str(zarr.open_group(store, mode="r").attrs["grid"]))
     change(grid)
-    root.attrs["grid"] = json.dumps(grid)
+    _with_text(store, json.dumps(grid))
+
+
+def _with_text(store, text):
+    """Write a grid into the header of a store, with the checksum that belongs to it."""
+    root = zarr.open_group(store, mode="r+")
+    attributes = {**root.attrs.asdict(), "grid": text}
+    root.update_attributes({**attributes, CHECKSUM: checksum(attributes)})
 
 
 class _Touch:
@@ -187,8 +194,7 @@ def test_records_that_claim_much_are_refused(record):
 
 
 def test_nested_headers_are_refused(store):
-    root = zarr.open_group(store, mode="r+")
-    root.attrs["grid"] = "[" * 100_000 + "]" * 100_000
+    _with_text(store, "[" * 100_000 + "]" * 100_000)
     with pytest.raises(ValueError, match="no readable grid"):
         js.open_store(store)
 

@@ -1,7 +1,6 @@
 """`jaxscale show`, `presets` and `info`: what there is."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from jaxscale.cli._start import import_modules, start
 
 
 def show(
-    store: Annotated[Path, typer.Argument(help="A store, or a folder of them.")],
+    store: Annotated[str, typer.Argument(help="A store, or a folder of them.")],
     imports: Imports = None,
 ) -> None:
     """Show what a store holds: its grid, how its runs ended, its sessions, and what remains."""
@@ -41,7 +40,7 @@ def presets() -> None:
 def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     """Show versions, devices, compiled programs on disk, and presets."""
     start(devices, no_cache)
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
     import jax
 
@@ -51,6 +50,10 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
         typer.echo(f"{package} {version(package)}")
+    try:
+        typer.echo(f"obstore {version('obstore')}, for stores in buckets")
+    except PackageNotFoundError:
+        typer.echo("no obstore, for stores in buckets: pip install 'jaxscale[cloud]'")
     typer.echo(f"python {sys.version.split()[0]}")
     typer.echo(f"devices: {', '.join(f'{d.device_kind} {d.id}' for d in jax.devices())}")
     typer.echo(f"float64 by default: {bool(jax.config.jax_enable_x64)}")  # pyright: ignore

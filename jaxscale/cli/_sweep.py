@@ -92,7 +92,9 @@ def run(
     settings: Set = None,
     axis: Axis = None,
     seeds: Seeds = None,
-    store: Annotated[Path | None, typer.Option(help="Zarr store to write or continue.")] = None,
+    store: Annotated[
+        Text, typer.Option(help="Zarr store to write or continue: a folder, or s3://BUCKET/NAME.")
+    ] = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
     observable: Annotated[
         Texts, typer.Option(help="Observable of the figure; may be repeated.")
@@ -130,9 +132,9 @@ def run(
     from jaxscale.report._fit_file import Request, check_request, fit_runs, predicted_or_none
     from jaxscale.report._plot import plot
     from jaxscale.sweep._execute import run as run_plan
+    from jaxscale.sweep._locate import place_of
     from jaxscale.sweep._predict import predict
-    from jaxscale.sweep._reader import read_attributes, store_path
-    from jaxscale.sweep._states import States
+    from jaxscale.sweep._reader import read_attributes
 
     stop_on_signals()
     console = Console()
@@ -140,7 +142,7 @@ def run(
         max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
     )
     planned, default = _planned(file, settings, axis, seeds, longer, options)
-    path = store or Path(default)
+    path = store or default
     free = tuple(calibrate or ())
     request = Request("", None, free=free, where=tuple(where or ()), bootstrap=None)
     if calibrate:
@@ -152,7 +154,7 @@ def run(
     typer.echo(str(planned))
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
-        before = read_attributes(store_path(path)).get("sessions")
+        before = read_attributes(place_of(path).current()).get("sessions")
     runs = run_plan(planned, store=path)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
@@ -165,7 +167,7 @@ def run(
     console.print(f"store: {path}")
     if not runs.attrs["complete"]:
         n_done = sum(n for code, n in counts.items() if code != Status.not_run)
-        n_states = len(list(States(store_path(path))))
+        n_states = len(list(place_of(path).current().states))
         more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
         leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
     with warnings_as_lines():

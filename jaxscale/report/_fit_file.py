@@ -25,8 +25,9 @@ from jaxscale.report._form_file import FormFile, form_named
 from jaxscale.report._plot import plot
 from jaxscale.sweep._config import parse_value
 from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._locate import is_remote
+from jaxscale.sweep._open import open_store
 from jaxscale.sweep._predict import closed_forms, grid_of, no_theory, theory_layout
-from jaxscale.sweep._reader import open_store
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -95,7 +96,8 @@ def fit_file(request: Request) -> Fit:
 
     **Raises** `ValueError` that names an invalid option.
     """
-    require_file("data", Path(request.data), folder=True)
+    if not is_remote(request.data):
+        require_file("data", Path(request.data), folder=True)
     if request.at:
         raise ValueError("`at` belongs to a form: add --form, for example --form chinchilla.")
     return _fit_store(request) if request.theory is None else _fit_table(request)
@@ -157,14 +159,14 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _fit_store(request: Request) -> Fit:
-    if not Path(request.data).is_dir():
+    if not (is_remote(request.data) or Path(request.data).is_dir()):
         raise ValueError(
             "`theory` must name a theory function for a table, or `form` a form; only the store of "
             f"a sweep has a theory of its own, and {request.data!r} is not a store."
         )
     if request.x or request.fix:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")
-    runs = open_store(Path(request.data))
+    runs = open_store(request.data)
     fit, runs = fit_runs(request, grid_of(runs), runs)
 
     def draw() -> "matplotlib.figure.Figure":

@@ -11,19 +11,17 @@ from jaxscale._status import Status
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, duration
 from jaxscale.sweep._grid import label
-from jaxscale.sweep._lock import is_locked
+from jaxscale.sweep._locate import existing_places
 from jaxscale.sweep._plan import Options
-from jaxscale.sweep._reader import StoreReader, existing_path
+from jaxscale.sweep._reader import StoreReader
 
 
-def stored_tables(path: Path) -> list[Table]:
+def stored_tables(store: str | Path) -> list[Table]:
     """Tables of a store, or of every store in a folder.
 
     **Raises** `ValueError` where there is none, or a damaged one.
     """
-    path = existing_path(path)
-    stores = sorted(run_id.parent for run_id in path.glob("[!.]*/run_id")) or [path]
-    return [table for store in stores for table in _tables(StoreReader(store))]
+    return [table for place in existing_places(store) for table in _tables(StoreReader(place))]
 
 
 def _tables(stored: StoreReader) -> Iterator[Table]:
@@ -38,7 +36,7 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     rows.append(["seed", str(len(grid.seeds)), _ends(grid.seeds)])
     note = f"{type(grid.system).__name__}, {counted(grid.n_runs, 'run')}: {', '.join(ended)}."
     header = [Column("axis"), Column("values", number=True), Column("range")]
-    yield Table(str(stored.path), note, header, rows)
+    yield Table(str(stored.place), note, header, rows)
     sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
     remaining, seconds = counts[Status.not_run], _seconds(sessions)
     verb = "remains" if remaining == 1 else "remain"
@@ -57,7 +55,7 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
         note += f", about {duration(remains)} at the pace so far"
     ends = ["complete" if s["complete"] else "stopped" for s in sessions]
     doing = "the command that began the store continues it"
-    if remaining and is_locked(stored.path):
+    if remaining and stored.place.is_locked():
         doing, ends[-1:] = "a session is running", ["running"]
     note += f"; {doing}." if remaining else ""
     names = ("session", "device", "wall s", "compile s", "jaxscale", "ended")

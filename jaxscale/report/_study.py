@@ -20,6 +20,7 @@ from jaxscale.sweep._execute import run
 from jaxscale.sweep._extend import match_runs
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import grid_text
+from jaxscale.sweep._local import LocalPlace
 from jaxscale.sweep._longer import is_longer
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._reader import StoreReader
@@ -194,7 +195,7 @@ def _finished(plans: dict[str, Plan], store: Path) -> set[str]:
     finished = set()
     for name, plan in plans.items():
         try:
-            stored = StoreReader(store / name)
+            stored = StoreReader(LocalPlace(store / name))
         except ValueError:  # there is none, or `run` says what is wrong with it
             continue
         if stored.attributes["grid"] == grid_text(plan.grid):

@@ -15,7 +15,6 @@ import jax.random as jr
 import numpy as np
 
 from jaxscale._devices import host_memory
-from jaxscale._files import make_folder, require_folder
 from jaxscale._linalg import one_blas_thread
 from jaxscale._targets import Target
 from jaxscale.keys import root_key
@@ -25,13 +24,14 @@ from jaxscale.sweep._executor import answers, check_executor
 from jaxscale.sweep._extend import extend
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
-from jaxscale.sweep._lock import store_lock
+from jaxscale.sweep._locate import place_of
 from jaxscale.sweep._longer import is_longer, lengthen
+from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._progress import Progress, delayed_interrupt, repeated
-from jaxscale.sweep._reader import StoreReader, store_path
+from jaxscale.sweep._reader import StoreReader
 from jaxscale.sweep._states import Where
-from jaxscale.sweep._store import MemoryStore, ZarrStore, create, is_free, recover, store_errors
+from jaxscale.sweep._store import MemoryStore, ZarrStore, create
 from jaxscale.sweep._timings import keep_time
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def run(
     **Arguments**
 
     - `plan`: a `Plan`, or a `Grid` to plan with the defaults.
-    - `store`: path of a Zarr store; None keeps the results in memory. Long runs are trained in
-      stretches, whose state is in it: a kill loses at most the `checkpoint_seconds` of `js.plan`.
+    - `store`: path of a Zarr store, or its URL in a bucket (s3://, gs://, memory://); None keeps
+      the results in memory. Long runs are trained in stretches, whose state is in it: a kill loses
+      at most the `checkpoint_seconds` of `js.plan`.
     - `executor`: computes the chunks elsewhere: any `concurrent.futures.Executor` that does not
       fork, Dask's `client.get_executor()`, or an executor of submitit. Each worker compiles its own
       programs and uses all its devices; this process alone writes.
@@ -92,7 +93,7 @@ def run(
             "without `target` where it runs."
         )
     if not isinstance(store, str | Path | None):
-        raise ValueError(f"`store` must be a path or None, got {store!r}.")
+        raise ValueError(f"`store` must be a path, a URL or None, got {store!r}.")
     if executor is not None:
         check_executor(executor)
     if store is None:
@@ -101,16 +102,13 @@ def run(
         layout = Layout.of(plan)
         _require_memory(layout.result_bytes)
         return _work(Session(plan, MemoryStore(layout), executor), progress)
-    path = store_path(store)
-    stored = _complete(path, plan)
+    place = place_of(store)
+    stored = _complete(place, plan)
     if stored is not None:
         _warn_of_states(stored.plan(plan.options))
         return stored.dataset()
-    with store_errors(path):
-        require_folder("store", path)
-        make_folder(path.parent)
-    with store_lock(path):
-        plan, results = _opened(path, plan)
+    with place.lock():
+        plan, results = _opened(place, plan)
         _warn_of_states(plan)
         return _work(Session(plan, results, executor), progress)
 
@@ -133,13 +131,15 @@ def _require_memory(result_bytes: float) -> None:
         )
 
 
-def _complete(path: Path, plan: Plan) -> StoreReader | None:
+def _complete(place: AbstractPlace, plan: Plan) -> StoreReader | None:
     """Return the store if it already holds every run of this grid, else None.
 
     It is checked without the lock: None also for a bad store and for one that is being replaced.
     """
+    if place.identity() is None:
+        return None
     try:
-        stored = StoreReader(path)
+        stored = StoreReader(place)
     except ValueError:
         return None
     if not stored.is_complete or stored.attributes["grid"] != grid_text(plan.grid):
@@ -148,23 +148,23 @@ def _complete(path: Path, plan: Plan) -> StoreReader | None:
     return stored
 
 
-def _opened(path: Path, plan: Plan) -> tuple[Plan, ZarrStore]:
-    """The store at `path`, made, continued or extended, and the plan it is cut by."""
-    recover(path)
-    if is_free(path):
+def _opened(place: AbstractPlace, plan: Plan) -> tuple[Plan, ZarrStore]:
+    """The store at `place`, made, continued or extended, and the plan it is cut by."""
+    place.recover()
+    if place.is_free():
         layout = Layout.of(plan)
-        create(path, layout)
-        return plan, ZarrStore(path, layout)
-    stored = StoreReader(path)
+        create(place, layout)
+        return plan, ZarrStore(place, layout)
+    stored = StoreReader(place)
     stored.check_precision(plan.options)
     if stored.attributes["grid"] != grid_text(plan.grid):
         change = lengthen if is_longer(stored.grid, plan.grid) else extend
-        plan = change(path, stored, plan)
-        return plan, ZarrStore(path, Layout.of(plan))
+        plan = change(place, stored, plan)
+        return plan, ZarrStore(place, Layout.of(plan))
     plan = stored.plan(plan.options)
     layout = stored.layout(plan)
     stored.check(layout)
-    return plan, ZarrStore(path, layout)
+    return plan, ZarrStore(place, layout)
 
 
 class Session:

@@ -13,24 +13,24 @@ from jaxscale.sweep._compute import describe_devices
 from jaxscale.sweep._config import encode
 from jaxscale.sweep._grid import Grid, label, positions
 from jaxscale.sweep._layout import Layout, positions_in
+from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._plan import Plan, continued, plan_of
 from jaxscale.sweep._reader import StoreReader
-from jaxscale.sweep._states import States
-from jaxscale.sweep._store import ZarrStore, replacing, write_header
+from jaxscale.sweep._store import ZarrStore, write_header
 
 HEADER = ("jaxscale_format", "grid", "plan", "slots", "coordinates", "complete")
 COMPARED = 200  # systems of the two grids, at most
 SHORTEST_SECONDS = 1.0  # that say how long runs take, and not what a session takes to begin
 
 
-def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
+def extend(place: AbstractPlace, stored: StoreReader, plan: Plan) -> Plan:
     """Turn the store into one for the larger grid of `plan`, with everything done copied.
 
     Return a plan of the old buckets and of new ones for the runs that are missing, whose chunks are
     shorter than planned if the old runs took longer. Unless the stored grid is a part of the new
     one, raise `ValueError` and change nothing.
     """
-    ids_in_larger = match_runs(stored.grid, plan.grid, path)
+    ids_in_larger = match_runs(stored.grid, plan.grid, place)
     old_plan = stored.plan(plan.options)
     old_layout = stored.layout(old_plan)
     stored.check(old_layout)
@@ -38,7 +38,7 @@ def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     for ids, *_ in cuts:
         if len(structures(plan.grid, ids)) > 1:
             raise ValueError(
-                f"`store` {path} has runs in one program that need several in the new grid (an "
+                f"`store` {place} has runs in one program that need several in the new grid (an "
                 "axis of numbers became one of objects); nothing was written, use a new store."
             )
     missing = np.setdiff1d(np.arange(plan.grid.n_runs), ids_in_larger)
@@ -49,7 +49,7 @@ def extend(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     extended = Plan(plan.grid, buckets, plan.warnings, own_flops, plan.options)
     layout = Layout.of(extended)
     made = {k: v for k, v in stored.attributes.items() if k not in HEADER}
-    with replacing(path) as temporary:
+    with place.replacing() as temporary:
         write_header(temporary, layout, **made)
         _copy(stored, old_layout, ZarrStore(temporary, layout))
     return extended
@@ -82,7 +82,7 @@ def _ratio(stored: StoreReader, plan: Plan, layout: Layout) -> float:
 
 def _copy(stored: StoreReader, old: Layout, new: ZarrStore) -> None:
     """Write every finished chunk of the old store into the new one, and every state."""
-    moved, states = positions_in(new.layout.coordinates, old.coordinates), States(stored.path)
+    moved, states = positions_in(new.layout.coordinates, old.coordinates), stored.states
     for where, n_runs in _done(stored, old):
         rows, values = old.rows[where], {}
         for name in old.observables:
@@ -94,12 +94,12 @@ def _copy(stored: StoreReader, old: Layout, new: ZarrStore) -> None:
             new.write_state(*where, state)
 
 
-def match_runs(part: Grid, larger: Grid, path: Path) -> np.ndarray:
+def match_runs(part: Grid, larger: Grid, place: AbstractPlace | Path) -> np.ndarray:
     """Run id in `larger` of every run of `part`; refuse another system or key, or missing runs."""
 
     def refuse(reason: str) -> ValueError:
         return ValueError(
-            f"`store` {path} holds the results of another grid ({reason}); nothing was written."
+            f"`store` {place} holds the results of another grid ({reason}); nothing was written."
         )
 
     if part.key != larger.key:
@@ -121,8 +121,8 @@ def match_runs(part: Grid, larger: Grid, path: Path) -> np.ndarray:
             raise refuse(
                 f"`{name}` has the value {absent} there; read it with js.open_store and Dataset.sel"
             )
-        place = np.asarray([index_of[text] for text in labels])
-        indices.append(place[index[name]] if name in index else np.full(part.n_runs, place[0]))
+        at = np.asarray([index_of[text] for text in labels])
+        indices.append(at[index[name]] if name in index else np.full(part.n_runs, at[0]))
     ids = np.asarray(np.ravel_multi_index(indices, larger.shape))
     every = np.arange(0, part.n_runs, len(part.seeds))
     for i in every[:: -(-len(every) // COMPARED)]:

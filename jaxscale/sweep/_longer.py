@@ -1,6 +1,5 @@
 """Train the runs of a finished store to more steps, from the final states that it keeps."""
 
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,10 +10,10 @@ from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout
+from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._plan import Plan, continued
 from jaxscale.sweep._reader import StoreReader
-from jaxscale.sweep._states import States
-from jaxscale.sweep._store import ZarrStore, replacing, write_header
+from jaxscale.sweep._store import ZarrStore, write_header
 from jaxscale.sweep._stretches import State
 from jaxscale.training import AbstractTrainedSystem, cast
 
@@ -33,7 +32,7 @@ def is_longer(part: Grid, grid: Grid) -> bool:
     return tables[0] == tables[1] and grid.system.n_steps > part.system.n_steps  # pyright: ignore
 
 
-def lengthen(path: Path, stored: StoreReader, plan: Plan) -> Plan:
+def lengthen(place: AbstractPlace, stored: StoreReader, plan: Plan) -> Plan:
     """Turn the store into one for the longer runs of `plan`, all of them under way.
 
     Return a plan of the same chunks. `ValueError`, and no change, if a final state is missing, if
@@ -41,10 +40,10 @@ def lengthen(path: Path, stored: StoreReader, plan: Plan) -> Plan:
     """
     if not stored.is_complete:
         raise ValueError(
-            f"`store` {path} must be finished before its runs are trained longer: run its own "
+            f"`store` {place} must be finished before its runs are trained longer: run its own "
             "grid first (with `keep_states`, --keep-states)."
         )
-    states = States(stored.path)
+    states = stored.states
     old, new = stored.plan(plan.options), continued(plan.grid, stored.cuts, plan.options)
     layout = Layout.of(new)
     rows = stored.layout(old).rows
@@ -52,14 +51,14 @@ def lengthen(path: Path, stored: StoreReader, plan: Plan) -> Plan:
         before, after = (p.buckets[where[0]].traced_system for p in (old, new))
         if states.step(*where) < before.n_steps:  # pyright: ignore
             raise ValueError(
-                f"`store` {path} does not keep the final state of its runs, from which they could "
+                f"`store` {place} does not keep the final state of its runs, from which they could "
                 "be trained longer: that needs a plan with `keep_states` (--keep-states) from the "
                 "start; choose another store."
             )
         if where[1] == 0:
-            _require_same_steps(path, old.buckets[where[0]], new.buckets[where[0]])
+            _require_same_steps(place, old.buckets[where[0]], new.buckets[where[0]])
     made = {k: v for k, v in stored.attributes.items() if k == "sessions"}
-    with replacing(path) as temporary:
+    with place.replacing() as temporary:
         write_header(temporary, layout, **made)
         results = ZarrStore(temporary, layout)
         for where in rows:
@@ -89,11 +88,11 @@ def _with_stops(state: State, old: Any, new: Any) -> State:
     return State(state.step, state.leaves, history)
 
 
-def _require_same_steps(path: Path, old: Bucket, new: Bucket) -> None:
+def _require_same_steps(place: AbstractPlace, old: Bucket, new: Bucket) -> None:
     """Refuse a schedule that stretches with `n_steps`: other steps would have been done."""
     if _operations(old.traced_system) != _operations(new.traced_system):
         raise ValueError(
-            f"`n_steps` cannot be longer than in `store` {path}: a step of this system depends on "
+            f"`n_steps` cannot be longer than in `store` {place}: a step of this system depends on "
             "it (a schedule that stretches with the run); choose another store."
         )
 

@@ -1,22 +1,20 @@
-"""Reading a store: where its files lie, what it holds, how it was cut, and whether it is intact."""
+"""Reading a store: what it holds, how it was cut, and whether it is intact."""
 
 import contextlib
 import functools
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxscale._devices import host_memory
-from jaxscale._files import require_file
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import CHECKSUM, FORMAT, Layout, checksum, grid_text
+from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._plan import Options, Plan, continued
-from jaxscale.sweep._states import States, Where
+from jaxscale.sweep._states import Where
 from jaxscale.sweep._stretches import State
 
 if TYPE_CHECKING:
@@ -27,101 +25,39 @@ READ_AT_ONCE = 2**27  # bytes
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
 
 
-def open_store(path: str | Path) -> "xarray.Dataset":
-    """Open a store as a `Dataset` on the axes of the stored grid.
-
-    **Arguments**
-
-    - `path`: a store that `js.run` wrote, complete or not.
-
-    **Returns** the same `Dataset` that `js.run` returns, NaN and status -1 where nothing is done.
-
-    **Raises** `ValueError` if there is no such store, or it was damaged.
-
-    **Example**
-
-    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
-    >>> runs = js.run(js.Grid(system, seeds=2), store="runs.zarr")
-    >>> js.open_store("runs.zarr").equals(runs)
-    True
-    """
-    if not isinstance(path, str | Path):
-        raise ValueError(f"`path` must be the path of a store, got {path!r}.")
-    return StoreReader(existing_path(path)).dataset()
-
-
-def store_path(store: str | Path) -> Path:
-    """Absolute path of a store: links are resolved, `~` is the home folder."""
-    if "://" in str(store) or not str(store):
-        raise ValueError(f"`store` must be the path of a folder on a file system, got {store!r}.")
-    try:
-        return Path(store).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"`store` {store!r} is not a path ({error}).") from None
-
-
-def existing_path(store: str | Path) -> Path:
-    """Absolute path of a store, or of a folder of stores; `ValueError` if there is nothing."""
-    path = store_path(store)
-    previous = sibling_path(path, "previous")
-    # between two renamings of an extension that was killed, the old store is the store
-    path = previous if previous.exists() and is_vacant(path) else path
-    require_file("store", path, folder=True)
-    return path
-
-
-def is_vacant(path: Path) -> bool:
-    """Whether nothing is at `path`, or an empty folder."""
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
-
-
-def sibling_path(path: Path, role: str) -> Path:
-    """Hidden name next to a store."""
-    return path.with_name(f".{path.name}.{role}")
-
-
-def read_attributes(path: Path) -> dict[str, Any]:
+def read_attributes(place: AbstractPlace) -> dict[str, Any]:
     """Attributes of a store; `ValueError` if there is none of this format."""
-    import zarr
-
     try:
-        attributes = dict(zarr.open_group(path, mode="r", zarr_format=3).attrs)
+        attributes = dict(place.open_group("r").attrs)
     except Exception as error:  # a header may hold anything
-        has_header = os.path.isfile(path / "zarr.json")
-        broken = has_header or isinstance(error, PermissionError)
+        broken = isinstance(error, PermissionError) or place.has_header()
         what = f"cannot be read at its zarr.json ({error})" if broken else "is not a jaxscale store"
-        raise ValueError(f"`store` {path} {what}.") from None
+        raise ValueError(f"`store` {place} {what}.") from None
     version = attributes.get("jaxscale_format")
     if version is None:
-        raise ValueError(f"`store` {path} is not a jaxscale store; nothing was written.")
+        raise ValueError(f"`store` {place} is not a jaxscale store; nothing was written.")
     if version != FORMAT:
-        raise ValueError(f"`store` {path} has format {version}, expected {FORMAT}.")
+        raise ValueError(f"`store` {place} has format {version}, expected {FORMAT}.")
     if CHECKSUM in attributes and attributes[CHECKSUM] != checksum(attributes):
         what = "(its checksum differs); it was damaged"
-        raise ValueError(f"`store` {path} cannot be read at its zarr.json {what}.")
+        raise ValueError(f"`store` {place} cannot be read at its zarr.json {what}.")
     return attributes
 
 
-def chunk_files(path: Path, name: str, n_axes: int, chunks: Iterable[int]) -> Iterator[Path]:
-    """Files of Zarr chunks of a variable, which are cut along their first axis only."""
-    for i in chunks:
-        yield path.joinpath(name, "c", str(i), *["0"] * (n_axes - 1))
-
-
-def open_array(path: Path, root: Any, name: str) -> Any:
+def open_array(place: AbstractPlace, root: Any, name: str) -> Any:
     """An array of a store; `ValueError` if it is missing or its header cannot be read."""
-    with _reading(path, name):
+    with _reading(place, name):
         array = root[name] if name in root else None
     if array is None:
         raise ValueError(
-            f"`store` {path} lacks {name!r}; it was damaged, its class was changed, or it is a "
+            f"`store` {place} lacks {name!r}; it was damaged, its class was changed, or it is a "
             "Dataset that xarray wrote: open that with xarray.open_zarr."
         )
     return array
 
 
 @contextlib.contextmanager
-def _reading(path: Path, name: str, damage: str = "it was damaged") -> Iterator[None]:
+def _reading(place: AbstractPlace, name: str, damage: str = "it was damaged") -> Iterator[None]:
     """Raise what goes wrong as a `ValueError`; an array that the system refuses may be sound."""
     try:
         yield
@@ -129,17 +65,17 @@ def _reading(path: Path, name: str, damage: str = "it was damaged") -> Iterator[
         raise
     except Exception as error:  # headers may hold anything, and each codec has errors of its own
         advice = "" if isinstance(error, OSError) else f"; {damage}"
-        raise ValueError(f"`store` {path} cannot be read at {name!r} ({error}){advice}.") from None
+        raise ValueError(f"`store` {place} cannot be read at {name!r} ({error}){advice}.") from None
 
 
-def read_marks(path: Path, array: Any) -> np.ndarray:
+def read_marks(place: AbstractPlace, array: Any) -> np.ndarray:
     """Which shards are done. A mark that cannot be decoded counts as not done: recomputing is safe.
 
     If the file system refuses, a mark may be sound: that raises `ValueError`.
     """
 
     def read(which: Any) -> Any:
-        with _reading(path, "done"):
+        with _reading(place, "done"):
             try:
                 return array[which]
             except (OSError, MemoryError):
@@ -151,23 +87,13 @@ def read_marks(path: Path, array: Any) -> np.ndarray:
     return np.array([bool(read(i)) for i in range(array.size)]) if marks is None else marks
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What distinguishes stores at one path: the header of the runs, which is written once."""
-    try:
-        header = (path / "run_id" / "zarr.json").stat()
-    except OSError:
-        return None
-    return header.st_ino, header.st_mtime_ns
-
-
 class StoreReader:
-    """How the store at `path` was cut, and what is done; an equal `grid` saves parsing it."""
+    """How the store at `place` was cut, and what is done; an equal `grid` saves parsing it."""
 
-    def __init__(self, path: Path, grid: Grid | None = None):
-        import zarr
-
-        self._identity = _identity(path)
-        self.path, self.attributes = path, read_attributes(path)
+    def __init__(self, place: AbstractPlace, grid: Grid | None = None):
+        self.place, self._identity = place, place.identity()
+        self._current = place.current()
+        self.attributes = read_attributes(self._current)
         try:
             text = self.attributes["grid"]
             if grid is None or text != grid_text(grid):
@@ -178,31 +104,31 @@ class StoreReader:
             self._buckets = self._summary["buckets"]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"`store` {path} has no readable grid ({error}); it was damaged, or made with "
+                f"`store` {place} has no readable grid ({error}); it was damaged, or made with "
                 "classes that are not imported here: import their module (in a shell, give "
                 "--import MODULE)."
             ) from None
-        self._root: Any = zarr.open_group(path, mode="r", zarr_format=3)
+        self._root: Any = self._current.open_group("r")
         self._arrays: dict[str, Any] = {}
-        self._states = States(path)
-        self.run_id, self.done = self._values("run_id"), read_marks(path, self._array("done"))
+        self.states = self._current.states
+        self.run_id, self.done = self._values("run_id"), read_marks(place, self._array("done"))
         self._check_same()
         n_marks, rest = divmod(self.run_id.size, self.shard_length)
         if rest or (self.done.size, self._array("done").chunks) != (n_marks, (1,)):
-            raise ValueError(f"`store` {path} does not mark its runs in 'done'; it was damaged.")
+            raise ValueError(f"`store` {place} does not mark its runs in 'done'; it was damaged.")
         rows = np.flatnonzero(self.run_id >= 0)
         if not np.array_equal(np.sort(self.run_id[rows]), np.arange(self.grid.n_runs)):
-            raise ValueError(f"`store` {path} does not name its runs in 'run_id'; it was damaged.")
+            raise ValueError(f"`store` {place} does not name its runs in 'run_id'; it was damaged.")
         self._row_of = rows[np.argsort(self.run_id[rows])]
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
-            self._arrays[name] = open_array(self.path, self._root, name)
+            self._arrays[name] = open_array(self.place, self._root, name)
         return self._arrays[name]
 
     def _values(self, name: str) -> np.ndarray:
         array = self._array(name)
-        with _reading(self.path, name):
+        with _reading(self.place, name):
             if array.nbytes > LOADED_SHARE * host_memory():
                 raise ValueError(f"its header says that it has {array.nbytes:.2g} bytes")
             return np.asarray(array[:])
@@ -228,8 +154,8 @@ class StoreReader:
 
     def _changed(self, name: str, how: str) -> ValueError:
         return ValueError(
-            f"`store` {self.path} holds something else than its system makes here: {name!r} {how}; "
-            "it was damaged, or its class was changed."
+            f"`store` {self.place} holds something else than its system makes here: {name!r} "
+            f"{how}; it was damaged, or its class was changed."
         )
 
     def check_precision(self, options: Options) -> None:
@@ -237,7 +163,7 @@ class StoreReader:
         made_with = self._summary["matmul_precision"]
         if made_with != options.matmul_precision:
             raise ValueError(
-                f"`store` {self.path} was made with matmul_precision {made_with!r}, got "
+                f"`store` {self.place} was made with matmul_precision {made_with!r}, got "
                 f"{options.matmul_precision!r}: plan with the first, choose another store, or "
                 "read this one with js.open_store."
             )
@@ -272,19 +198,19 @@ class StoreReader:
         """
         array = self._array(name)
         chunks = range(first // self.shard_length, last // self.shard_length)
-        for i, file in zip(chunks, chunk_files(self.path, name, array.ndim, chunks), strict=True):
-            if self.done[i] and not file.is_file():
-                raise ValueError(f"`store` {self.path} lacks {file}; {self._advice(i)}.")
+        for i in self._current.missing(name, array.ndim, [i for i in chunks if self.done[i]]):
+            file = self._current.chunk_name(name, array.ndim, i)
+            raise ValueError(f"`store` {self.place} lacks {file}; {self._advice(i)}.")
         if len(chunks) > 1:
             with contextlib.suppress(Exception):  # of one of them: reading each tells which
                 return np.asarray(array[first:last])
             spans = [(i * self.shard_length, (i + 1) * self.shard_length) for i in chunks]
             return np.concatenate([self.read(name, *span) for span in spans])
-        with _reading(self.path, name, self._advice(chunks[0])):
+        with _reading(self.place, name, self._advice(chunks[0])):
             return np.asarray(array[first:last])
 
     def _advice(self, chunk: int) -> str:
-        mark = next(chunk_files(self.path, "done", 1, [chunk]))
+        mark = self._current.chunk_name("done", 1, chunk)
         return f"it was damaged; delete {mark} to have what it marks computed anew"
 
     def of_runs(self, name: str, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -296,12 +222,17 @@ class StoreReader:
         marks = np.unique(ordered // self.shard_length)
         for first, last in self._spans(name, marks[self.done[marks]]):
             inside = order[np.searchsorted(ordered, first) : np.searchsorted(ordered, last)]
-            yield inside, self.read(name, first, last)[row[inside] - first]
+            try:
+                values = self.read(name, first, last)
+            except ValueError:
+                self._check_same()  # an extension may have taken the chunks away
+                raise
+            yield inside, values[row[inside] - first]
         self._check_same()
 
     def _begun(self, layout: Layout) -> list[Where]:
         """Unfinished chunks with a state."""
-        begun = [] if self.is_complete else self._states.among(layout.rows)
+        begun = [] if self.is_complete else self.states.among(layout.rows)
         return [where for where in begun if not np.all(self.done[layout.shards(*where)])]
 
     def under_way(self, layout: Layout) -> dict[Where, State]:
@@ -309,7 +240,7 @@ class StoreReader:
         states = {}
         for where in self._begun(layout):
             with contextlib.suppress(ValueError):  # a damaged one, which the next run refuses
-                states[where] = self._states.look(*where)
+                states[where] = self.states.look(*where)
         return {where: state for where, state in states.items() if state is not None}
 
     def _of_begun_runs(
@@ -328,10 +259,10 @@ class StoreReader:
 
     def _check_same(self) -> None:
         """Refuse a store that was replaced: an extension moves runs to other rows."""
-        identity = _identity(self.path)
+        identity = self.place.identity()
         if identity != self._identity:
             became = "was replaced since it was opened" if identity else "is no longer there"
-            raise ValueError(f"`store` {self.path} {became}; open it again.")
+            raise ValueError(f"`store` {self.place} {became}; open it again.")
 
     def _spans(self, name: str, marks: np.ndarray) -> Iterator[tuple[int, int]]:
         """First and last row of neighbouring shards, as many as are read at once."""
@@ -349,7 +280,7 @@ class StoreReader:
             for first, last in self._spans(name, np.flatnonzero(self.done)):
                 self.read(name, first, last)
         for where in self._begun(layout):
-            self._states.read(*where)
+            self.states.read(*where)
 
     def dataset(self, layout: Layout | None = None) -> "xarray.Dataset":
         """Everything that is done, on the grid's axes; `complete` follows from what is.

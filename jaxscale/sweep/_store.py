@@ -2,8 +2,8 @@
 
 On disk, variables have dimensions `(run_slot, step, ...)`: a row per run, and one Zarr chunk per
 shard of rows. Each compute chunk is padded to whole shards; `run_id` is the run of a row (-1 for
-padding). A chunk is marked in `done` after its data are flushed. A store is created under a
-temporary name and renamed, so that no other process sees a half-made one.
+padding). A chunk is marked in `done` after its data are flushed. A store is made at another place
+that then becomes its own, so that no other process sees a half-made one; in a folder, by renaming.
 """
 
 import contextlib
@@ -16,18 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale._files import flush, refuse_links
+from jaxscale._files import flush
 from jaxscale.sweep._grid import positions
 from jaxscale.sweep._layout import CHECKSUM, Layout, checksum, in_words
-from jaxscale.sweep._reader import (
-    StoreReader,
-    chunk_files,
-    is_vacant,
-    open_array,
-    read_marks,
-    sibling_path,
-)
-from jaxscale.sweep._states import States, Where
+from jaxscale.sweep._place import AbstractPlace
+from jaxscale.sweep._reader import StoreReader, open_array, read_marks
+from jaxscale.sweep._states import Where
 from jaxscale.sweep._stretches import State
 
 if TYPE_CHECKING:
@@ -88,19 +82,19 @@ class MemoryStore:
 class ZarrStore:
     """Results in a Zarr 3 store that exists, laid out as `layout` says."""
 
-    def __init__(self, path: Path, layout: Layout):
+    def __init__(self, place: AbstractPlace, layout: Layout):
         import zarr
 
-        self.path, self.layout = path, layout
-        refuse_links("store", path, 2)  # of the arrays and their chunks
-        with zarr.config.set({"array.write_empty_chunks": True}), store_errors(path):
-            self.root: Any = zarr.open_group(path, mode="r+", zarr_format=3)
+        self.place, self.layout = place, layout
+        with zarr.config.set({"array.write_empty_chunks": True}), place.errors():
+            self._current = place.current()
+            self.root: Any = self._current.open_group("r+")
             names = [*layout.observables, "done"]
-            self._arrays = {name: open_array(path, self.root, name) for name in names}
-            self._done = read_marks(path, self._arrays["done"])
-            self._header = json.loads((path / "zarr.json").read_bytes())
+            self._arrays = {name: open_array(place, self.root, name) for name in names}
+            self._done = read_marks(place, self._arrays["done"])
+            self._header = json.loads(self._current.read_header())
             self._sessions = json.loads(self._header["attributes"].get("sessions", "[]"))
-            self._states = States(path)
+            self._states = self._current.states
             self._remove_stale_states()
 
     def is_done(self, bucket: int, chunk: int) -> bool:
@@ -125,11 +119,15 @@ class ZarrStore:
 
     def state(self, bucket: int, chunk: int) -> State | None:
         """State of the runs of a chunk, if they are under way."""
-        return self._states.read(bucket, chunk)
+        return self._states.read(bucket, chunk) if self._has_states(bucket) else None
+
+    def _has_states(self, bucket: int) -> bool:
+        """Whether runs of a bucket can have states: asking a server takes a request."""
+        return self.layout.buckets[bucket].stretched
 
     def write_state(self, bucket: int, chunk: int, state: State) -> None:
         """Write how far the runs of a chunk are, in place of what was written before."""
-        with store_errors(self.path):
+        with self.place.errors():
             self._states.write(bucket, chunk, state)
 
     def write(
@@ -149,7 +147,7 @@ class ZarrStore:
                 array = np.concatenate([array, layout.blank(name, missing)])
             self._arrays[name][rows] = array
 
-        with store_errors(self.path):
+        with self.place.errors():
             with ThreadPoolExecutor() as pool:  # compressing releases the interpreter
                 list(pool.map(put, layout.observables))
             self._flush(layout.observables, shards)
@@ -157,48 +155,33 @@ class ZarrStore:
                 self._states.write(bucket, chunk, state)
             self._arrays["done"][shards] = True
             self._flush(["done"], shards)  # before the state goes: a power failure takes one
-            if state is None:
+            if state is None and self._has_states(bucket):
                 self._states.remove(bucket, chunk)
         self._done[shards] = True
 
     def _flush(self, names: Iterable[str], shards: slice) -> None:
-        """Fsync files of variables, and the folders that hold their names."""
-        paths: set[Path] = set()
-        for name in names:
-            array, n_axes = self.path / name, self._arrays[name].ndim
-            for file in chunk_files(self.path, name, n_axes, range(shards.start, shards.stop)):
-                paths |= {p for p in (file, *file.parents) if p.is_relative_to(array)}
-        flush(paths)
+        """Return when what was written of some variables survives a power failure."""
+        n_axes = {name: self._arrays[name].ndim for name in names}
+        self._current.flush(n_axes, range(shards.start, shards.stop))
 
     def relaid(self, layout: Layout) -> "ZarrStore":
         """The store anew, of which nothing is done yet, for chunks that are cut otherwise."""
         sessions = {"sessions": json.dumps(self._sessions)} if self._sessions else {}
-        with replacing(self.path) as temporary:
+        with self.place.replacing() as temporary:
             write_header(temporary, layout, **sessions)
-        return ZarrStore(self.path, layout)
+        return ZarrStore(self.place, layout)
 
     def record(self, provenance: dict[str, Any]) -> None:
-        """Write the provenance of this session, as it is so far, after those before it.
-
-        Without its header a store is lost: readers and a power failure meet the old one or the new
-        one. Zarr replaces files without fsync, after which they may be empty.
-        """
+        """Write the provenance of this session, as it is so far, after those before it."""
         attributes = self._header["attributes"]
         attributes |= {**provenance, "sessions": json.dumps([*self._sessions, provenance])}
         attributes[CHECKSUM] = checksum(attributes)
-        temporary = self.path / "done" / "header.new"  # next to zarr.json, Zarr would warn of it
-        with store_errors(self.path):
-            try:
-                temporary.write_text(json.dumps(self._header, indent=2))
-                flush([temporary])
-                temporary.replace(self.path / "zarr.json")
-                flush([self.path])
-            finally:
-                temporary.unlink(missing_ok=True)
+        with self.place.errors():
+            self._current.write_header(json.dumps(self._header, indent=2))
 
     def dataset(self) -> "xarray.Dataset":
-        """Everything on disk, on the grid's axes."""
-        return StoreReader(self.path, self.layout.grid).dataset(self.layout)
+        """Everything in the store, on the grid's axes."""
+        return StoreReader(self.place, self.layout.grid).dataset(self.layout)
 
 
 @contextlib.contextmanager
@@ -211,6 +194,16 @@ def store_errors(path: Path) -> Iterator[None]:
             f"`store` {path} cannot be written ({error}); what was finished is kept, and the same "
             "call continues it."
         ) from None
+
+
+def is_vacant(path: Path) -> bool:
+    """Whether nothing is at `path`, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def sibling_path(path: Path, role: str) -> Path:
+    """Hidden name next to a store."""
+    return path.with_name(f".{path.name}.{role}")
 
 
 def is_free(path: Path) -> bool:
@@ -264,25 +257,24 @@ def recover(path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def create(path: Path, layout: Layout) -> None:
-    """Make an empty store at `path`."""
-    with replacing(path) as temporary:
+def create(place: AbstractPlace, layout: Layout) -> None:
+    """Make an empty store."""
+    with place.replacing() as temporary:
         write_header(temporary, layout)
 
 
-def write_header(path: Path, layout: Layout, **attributes: Any) -> None:
-    """Write a store without results at a new path: attributes, coordinates, and empty arrays.
+def write_header(place: AbstractPlace, layout: Layout, **attributes: Any) -> None:
+    """Write a store without results at a new place: attributes, coordinates, and empty arrays.
 
     Blosc (bits shuffled, LZ4) compresses curves three to nine times faster than Zarr's own choice
     (Zstandard) and about as well: 1.4 against 1.2 for networks, 2.9 against 3.5 for skills. It does
     not notice when a file is cut or altered; the checksum does.
     """
-    import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     attributes = {**layout.attributes(), **attributes, "complete": 0}
     attributes[CHECKSUM] = checksum(attributes)
-    root = zarr.open_group(path, mode="w-", zarr_format=3, attributes=attributes)
+    root = place.open_group("w-", attributes=attributes)
     run_id, codecs = layout.row_ids, (BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec())
     for name, observable in layout.observables.items():
         shape = layout.shape(name)

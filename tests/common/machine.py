@@ -18,11 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from stored import LENGTHS, MOST_RUNS, Watched, allowed
 
 import jaxscale as js
-from jaxscale.sweep import _bucket as bucket, _reader as reader
+from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._layout import Layout
+from jaxscale.sweep._locate import existing_place
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._plan import Options
-from jaxscale.sweep._states import States
+from jaxscale.sweep._reader import StoreReader
 
 HEADERS = ("a.zarr/zarr.json", "*/zarr.json", "done/zarr.json")  # kinds of files
 CHUNKS = ("0", "1", "done/c/*")
@@ -80,10 +81,10 @@ class Machine(Watched, RuleBasedStateMachine):
     @rule(fault=FAULTS)
     def train_longer(self, fault):
         target = dataclasses.replace(self.sweep, longer=self.sweep.longer + 1)
-        store = reader.StoreReader(reader.existing_path(self.path))
+        store = StoreReader(existing_place(self.path))
         rows = store.layout(store.plan(Options())).rows
         finished = all(step % 2 for step in self.reached.values())
-        if finished and len(States(store.path).among(rows)) == len(rows):
+        if finished and len(store.states.among(rows)) == len(rows):
             self.attempt(target, fault)
         else:
             word = "final state" if finished else "finished"
@@ -153,7 +154,7 @@ class Machine(Watched, RuleBasedStateMachine):
     @rule(which=st.sets(st.integers(0, 2 * MOST_RUNS), min_size=1), fault=FAULTS)
     def do_again(self, which, fault):
         """Delete some marks, as errors advise, and run."""
-        marks = sorted(reader.existing_path(self.path).glob("done/c/*"))
+        marks = sorted(existing_place(self.path).path.glob("done/c/*"))
         for file in {marks[i % len(marks)] for i in which} if marks else ():
             file.unlink()
         before, self.reached = self.reached, {}
@@ -179,13 +180,13 @@ class Machine(Watched, RuleBasedStateMachine):
 
     def damage(self, kind, which, how, place):
         """Alter one file; what is then read is right or refused, and what the error says helps."""
-        path = reader.existing_path(self.path)
+        path = existing_place(self.path).path
         files = sorted(p for p in path.rglob("*") if p.is_file())
         files = [p for p in files if p.match(kind)] or files
         file = files[which % len(files)]
         sound, backup = file.read_bytes(), self.folder / "backup"
         content = bytearray(sound)
-        chunk = max(b.chunk for b in reader.StoreReader(path).plan(Options()).buckets)
+        chunk = max(b.chunk for b in StoreReader(existing_place(path)).plan(Options()).buckets)
         shutil.copytree(path, backup)
         if how == "delete":
             file.unlink()

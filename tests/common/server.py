@@ -87,6 +87,11 @@ def _child(request):
     outcome = Path(request["outcome"])
     if "largest_file" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+    if "silent_seconds" in request:
+        from jaxscale.sweep import _object_lock
+
+        _object_lock.SILENT_SECONDS = request["silent_seconds"]
+        _object_lock.RENEW_SECONDS = request["silent_seconds"] / 6
     if "stretch_seconds" in request:
         plan = _stretched(grid, request["stretch_seconds"], Path(request["log"]))
     else:

@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 import jaxscale as js
 from jaxscale import _devices as devices, _targets as targets
 from jaxscale.sweep import _execute as execute, _reader as reader
+from jaxscale.sweep._local import LocalPlace
 from jaxscale.sweep._variable import StoredVariable
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=5, record=[0, 2, 5])
@@ -110,7 +111,7 @@ def outer_keys(draw, shape):
 @given(data=st.data())
 def test_every_index_is_that_of_numpy(path, loaded, data):
     name = data.draw(st.sampled_from(["loss", "skill_strength", "status"]))
-    stored = reader.StoreReader(path)
+    stored = reader.StoreReader(LocalPlace(path))
     lazy = StoredVariable(
         stored.of_runs, reader.Layout.of(stored.plan(reader.Options()), stored.shard_length), name
     )

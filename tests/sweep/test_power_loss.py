@@ -50,7 +50,7 @@ def logged(disk, monkeypatch):
 
     def note(store, bucket, chunk, step):
         grid = store.layout.grid
-        if store.path.name == STORE:  # and not one that is to replace it
+        if store.place.path.name == STORE:  # and not one that is to replace it
             disk.note("reached", step, label(grid, store.layout.buckets[bucket].ids_of(chunk)))
 
     def writes(store, bucket, chunk, *arguments):

@@ -26,6 +26,7 @@ from jaxscale.sweep import (
     _store as store,
 )
 from jaxscale.sweep._layout import Layout
+from jaxscale.sweep._local import LocalPlace
 from jaxscale.sweep._lock import store_lock
 from jaxscale.sweep._reader import StoreReader, read_attributes
 
@@ -137,7 +138,7 @@ def test_a_lost_chunk_is_computed_again(tmp_path, monkeypatch):
     ids=["axis", "key", "system"],
 )
 def test_another_grid_is_refused(tmp_path, other):
-    store.create(tmp_path / "a.zarr", Layout.of(js.plan(GRID)))
+    store.create(LocalPlace(tmp_path / "a.zarr"), Layout.of(js.plan(GRID)))
     before = js.open_store(tmp_path / "a.zarr")
     with pytest.raises(ValueError, match="another grid"):
         js.run(other, store=tmp_path / "a.zarr")
@@ -209,9 +210,9 @@ def test_an_error_while_writing_leaves_the_chunk_undone(tmp_path, monkeypatch):
 @pytest.fixture
 def empty(tmp_path):
     """A store of which nothing is done."""
-    layout = Layout.of(js.plan(GRID))
-    store.create(tmp_path / "a.zarr", layout)
-    return store.ZarrStore(tmp_path / "a.zarr", layout)
+    layout, place = Layout.of(js.plan(GRID)), LocalPlace(tmp_path / "a.zarr")
+    store.create(place, layout)
+    return store.ZarrStore(place, layout)
 
 
 RECORD = {"wall_seconds": 1.0, "complete": 0}
@@ -221,18 +222,18 @@ def test_a_record_is_on_the_disk(empty, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
     empty.record(RECORD)
-    header = empty.path / "zarr.json"
-    assert synced == [header.stat().st_ino, empty.path.stat().st_ino]
-    assert zarr.open_group(empty.path, mode="r").attrs["wall_seconds"] == 1.0
+    header = empty.place.path / "zarr.json"
+    assert synced == [header.stat().st_ino, empty.place.path.stat().st_ino]
+    assert zarr.open_group(empty.place.path, mode="r").attrs["wall_seconds"] == 1.0
 
 
 def test_a_record_that_fails_leaves_the_one_before(empty, monkeypatch):
     empty.record(RECORD)
-    before = files_under(empty.path.parent)
+    before = files_under(empty.place.path.parent)
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(ValueError, match="disk is full"):
         empty.record({**RECORD, "wall_seconds": 2.0})
-    assert files_under(empty.path.parent) == before
+    assert files_under(empty.place.path.parent) == before
 
 
 def test_ctrl_c_while_a_store_is_cut_anew_waits(tmp_path, monkeypatch):
@@ -266,21 +267,21 @@ def test_ctrl_c_while_a_store_is_cut_anew_waits(tmp_path, monkeypatch):
 
 def test_what_a_kill_left_is_removed(tmp_path):
     (tmp_path / ".a.zarr.new" / "loss").mkdir(parents=True)
-    store.create(tmp_path / "a.zarr", Layout.of(js.plan(GRID)))
+    store.create(LocalPlace(tmp_path / "a.zarr"), Layout.of(js.plan(GRID)))
     (tmp_path / ".a.zarr.new" / "loss").mkdir(parents=True)
     js.run(GRID, store=tmp_path / "a.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".a.zarr.lock", "a.zarr"]
 
 
 def test_a_store_that_is_replaced_while_it_is_opened_is_refused(empty, monkeypatch):
-    def replaced(path):
-        attributes = read_attributes(path)
+    def replaced(place):
+        attributes = read_attributes(place)
         empty.relaid(empty.layout)
         return attributes
 
     monkeypatch.setattr(reader, "read_attributes", replaced)
     with pytest.raises(ValueError, match="was replaced since it was opened; open it again"):
-        js.open_store(empty.path)
+        js.open_store(empty.place.path)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path, monkeypatch):
@@ -294,22 +295,22 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path, mon
 def test_a_stored_plan_keeps_the_bound_of_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(bucket, "cached_group", lambda *_: 1)
     plan = js.plan(GRID)
-    store.create(tmp_path / "a.zarr", Layout.of(plan))
+    store.create(LocalPlace(tmp_path / "a.zarr"), Layout.of(plan))
     single = js.plan(GRID, memory=js.plan(GRID, max_runs_per_chunk=1).bytes_per_device)
     assert single.bytes_per_device < plan.bytes_per_device
-    stored = StoreReader(tmp_path / "a.zarr").plan(single.options)
+    stored = StoreReader(LocalPlace(tmp_path / "a.zarr")).plan(single.options)
     assert stored.bytes_per_device == single.bytes_per_device
 
 
 def test_a_session_is_shown_as_it_is(empty):
-    shutil.copytree(empty.path, store.sibling_path(empty.path, "previous"))
+    shutil.copytree(empty.place.path, store.sibling_path(empty.place.path, "previous"))
     empty.record({**RECORD, "compile_seconds": 0.0, "versions": '{"jaxscale": "1"}'})
-    with store_lock(empty.path):
-        grid, sessions = stored_tables(empty.path.parent)
+    with store_lock(empty.place.path):
+        grid, sessions = stored_tables(empty.place.path.parent)
     assert "6 runs: 6 not run." in str(grid)
     assert "6 runs remain; a session is running." in str(sessions)
     assert sessions.rows[0][-1] == "running"
-    _, sessions = stored_tables(empty.path)
+    _, sessions = stored_tables(empty.place.path)
     assert sessions.rows[0][-1] == "stopped"
 
 

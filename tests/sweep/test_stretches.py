@@ -13,7 +13,7 @@ from systems import SYSTEMS
 import jaxscale as js
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._stored import stored_tables
-from jaxscale.sweep import _bucket as bucket, _store as store, _stretches as stretches
+from jaxscale.sweep import _bucket as bucket, _local as local, _stretches as stretches
 from jaxscale.sweep._compute import Pace, Task, compute
 from jaxscale.sweep._progress import Progress
 from jaxscale.sweep._states import States
@@ -398,9 +398,9 @@ def test_a_kill_after_the_mark_leaves_no_state(tmp_path, monkeypatch):
 
 
 def test_the_mark_is_on_disk_before_the_state_is_removed(tmp_path, monkeypatch):
-    events, flush, remove = [], store.flush, States.remove
+    events, flush, remove = [], local.flush, States.remove
     monkeypatch.setattr(
-        store, "flush", lambda paths: events.extend(p.parts[-3:] for p in paths) or flush(paths)
+        local, "flush", lambda paths: events.extend(p.parts[-3:] for p in paths) or flush(paths)
     )
     monkeypatch.setattr(States, "remove", lambda *a: events.append("removed") or remove(*a))
     monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)

@@ -1,14 +1,40 @@
-"""`open_state`: parameters of one run of a store, trained or under way."""
+"""`open_store`: what a store holds; `open_state`: parameters of one of its runs."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale.sweep._locate import existing_place
 from jaxscale.sweep._plan import Options
 from jaxscale.sweep._predict import run_at
-from jaxscale.sweep._reader import StoreReader, existing_path
-from jaxscale.sweep._states import States
+from jaxscale.sweep._reader import StoreReader
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def open_store(path: str | Path) -> "xarray.Dataset":
+    """Open a store as a `Dataset` on the axes of the stored grid.
+
+    **Arguments**
+
+    - `path`: a store that `js.run` wrote, complete or not; a path, or a URL as `js.run` takes it.
+
+    **Returns** the same `Dataset` that `js.run` returns, NaN and status -1 where nothing is done.
+
+    **Raises** `ValueError` if there is no such store, or it was damaged.
+
+    **Example**
+
+    >>> system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    >>> runs = js.run(js.Grid(system, seeds=2), store="runs.zarr")
+    >>> js.open_store("runs.zarr").equals(runs)
+    True
+    """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"`path` must be the path of a store, got {path!r}.")
+    return StoreReader(existing_place(path)).dataset()
 
 
 def open_state(path: str | Path, **values: Any) -> tuple[int, Any]:
@@ -37,8 +63,8 @@ def open_state(path: str | Path, **values: Any) -> tuple[int, Any]:
     >>> print(step, np.asarray(state.a * state.b).round(3))  # the skill strengths
     20 [0.643 0.053 0.024]
     """
-    stored = StoreReader(existing_path(path))
-    run, states = run_at(stored.grid, values), States(stored.path)
+    stored = StoreReader(existing_place(path))
+    run, states = run_at(stored.grid, values), stored.states
     for i, bucket in enumerate(stored.plan(Options()).buckets):
         for place in np.flatnonzero(bucket.run_ids == run):
             chunk, row = divmod(int(place), bucket.chunk)
@@ -47,6 +73,6 @@ def open_state(path: str | Path, **values: Any) -> tuple[int, Any]:
                 system: Any = bucket.padded_system
                 return state.step, state.of_run(system, row)
     raise ValueError(
-        f"`path` {stored.path} has no state of this run: only long runs that are not done have "
+        f"`path` {stored.place} has no state of this run: only long runs that are not done have "
         "one, and those of a plan with `keep_states`; js.train(*js.select(...)) trains it anew."
     )

@@ -1,0 +1,180 @@
+"""A server that speaks S3's protocol on this machine, and goes wrong when it is told to.
+
+As a program: serves moto's S3 and prints its port. As a module: `S3`, the other end.
+
+A fault is a kind and the requests that it concerns (`matching`: a regular expression of "METHOD
+PATH"), of which the first `skip` are answered, and the next `times` go wrong:
+
+- "busy": answered with 503 SlowDown;
+- "lost": carried out, and the connection cut before the answer;
+- "cut": the connection is cut before anything is done, or in the middle of a body that is read;
+- "slow": answered after `seconds`;
+- "stale": a list says what the last one of this prefix before the fault said;
+- "refused": answered with 403 AccessDenied.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+CONTROL = "/-/faults"
+
+
+class S3:
+    """A server in a process of its own, with a bucket of the name `bucket`."""
+
+    def __enter__(self):
+        command, pipe = [sys.executable, str(Path(__file__))], subprocess.PIPE
+        self.process = subprocess.Popen(command, stdout=pipe, text=True)
+        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+        self.make_bucket("bucket")
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+    @property
+    def environment(self):
+        """What leads obstore here."""
+        return {
+            "AWS_ENDPOINT_URL": self.url, "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        }  # fmt: skip
+
+    def make_bucket(self, name):
+        self._request("PUT", f"/{name}")
+
+    def go_wrong(self, kind, matching="", skip=0, times=1, seconds=0.0):
+        """Have requests go wrong from now on."""
+        fault = {"kind": kind, "matching": matching, "skip": skip, "times": times}
+        self._request("PUT", CONTROL, json.dumps({**fault, "seconds": seconds}).encode())
+
+    def recover(self):
+        """Go right again; how many requests went wrong since it was told to."""
+        return json.loads(self._request("DELETE", CONTROL))["failed"]
+
+    def requests(self):
+        """Requests so far, by method."""
+        return json.loads(self._request("GET", CONTROL))
+
+    def _request(self, method, path, data=None):
+        request = urllib.request.Request(self.url + path, data, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return answer.read()
+
+
+class Faulty:
+    """A WSGI application that hands requests to another, unless they go wrong."""
+
+    def __init__(self, application):
+        self.application, self.lock = application, threading.Lock()
+        self.fault, self.failed, self.counts, self.lists = None, 0, {}, {}
+
+    def __call__(self, environ, start_response):
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if path == CONTROL:
+            return self.control(method, environ, start_response)
+        fault, query = self.next_fault(f"{method} {path}"), environ.get("QUERY_STRING", "")
+        kind = fault and fault["kind"]
+        if kind == "busy":
+            return _refuse(start_response, "503 Slow Down", "SlowDown")
+        if kind == "refused":
+            return _refuse(start_response, "403 Forbidden", "AccessDenied")
+        if kind == "cut" and method != "GET":
+            return _cut(environ)
+        if kind == "slow":
+            time.sleep(fault["seconds"])
+        listing = method == "GET" and "list-type" in query
+        if kind == "stale" and listing and query in self.lists:
+            start_response("200 OK", [("Content-Type", "application/xml")])
+            return [self.lists[query]]
+        if kind not in ("lost", "cut") and not listing:
+            return self.application(environ, start_response)
+        answer = []
+        body = b"".join(self.application(environ, lambda *given: answer.append(given)))
+        if kind == "lost":
+            return _cut(environ)
+        start_response(*answer[0][:2])
+        if kind == "cut":
+            return _half(environ, body)
+        if fault is None:
+            self.lists[query] = body
+        return [body]
+
+    def control(self, method, environ, start_response):
+        with self.lock:
+            if method == "PUT":
+                self.fault = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+                self.failed = 0
+            answer = self.counts if method == "GET" else {"failed": self.failed}
+            self.fault = None if method == "DELETE" else self.fault
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
+
+    def next_fault(self, request):
+        """The fault that a request meets, or None."""
+        with self.lock:
+            method = request.partition(" ")[0]
+            self.counts[method] = self.counts.get(method, 0) + 1
+            if self.fault is None or not re.search(self.fault["matching"], request):
+                return None
+            self.fault["skip"] -= 1
+            if self.fault["skip"] >= 0 or self.fault["times"] <= 0:
+                return None
+            self.fault["times"] -= 1
+            self.failed += 1
+            return self.fault
+
+
+def _refuse(start_response, status, code):
+    start_response(status, [("Content-Type", "application/xml")])
+    return [f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode()]
+
+
+def _cut(environ):
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return []
+
+
+def _half(environ, body):
+    yield body[: len(body) // 2]
+    _cut(environ)
+
+
+def _serve():
+    import logging
+
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one_request(self):
+            try:
+                super().handle_one_request()
+            except OSError:  # of a connection that was cut
+                self.close_connection = True
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    application = Faulty(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    print(server.server_port, flush=True)
+    parent = os.getppid()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    _serve()
