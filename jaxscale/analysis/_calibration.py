@@ -195,7 +195,9 @@ class Calibration:
         return bool(np.isfinite(self.covariance.reshape(-1, p, p)[i]).all())
 
     def draws(self, n: int, i: int = 0, *, seed: int = 0) -> list[dict[str, float]]:
-        """Values drawn from the normal law of the coordinates, of the fit number `i` of `each`.
+        """Values drawn from Student's law of the coordinates, of the fit number `i` of `each`.
+
+        It has n - p degrees of freedom, as `covariance_interval`.
 
         **Arguments:** how many, which fit, and a seed.
 
@@ -208,7 +210,9 @@ class Calibration:
         if not self.has_covariance(i):
             raise ValueError(f"`fit` must have a finite covariance, got {covariance.tolist()}.")
         rng = np.random.default_rng(seed)  # of nearly singular ones rounding decides the validity
-        drawn = rng.multivariate_normal(z, covariance, size=n, check_valid="ignore")
+        drawn = rng.multivariate_normal(np.zeros_like(z), covariance, size=n, check_valid="ignore")
+        freedom = int(np.atleast_1d(self.n_points)[i]) - len(z)
+        drawn = z + drawn * np.sqrt(freedom / rng.chisquare(freedom, size=(n, 1)))
         named = self._named(drawn)
         return [{name: float(named[name][k]) for name in self.free} for k in range(n)]
 

@@ -1,13 +1,13 @@
 """Scaling collapse: power laws of a scale that make its curves one."""
 
 import dataclasses
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxscale._text import counted, unknown
+from jaxscale._warn import warn_user
 from jaxscale.analysis._data import refuse
 from jaxscale.analysis._exponents import _abscissa
 from jaxscale.analysis._intervals import Interval, seed_interval
@@ -172,9 +172,8 @@ def _with_runs(
         )
     n_left_out = int(np.sum(~has_two))
     if n_left_out:
-        warnings.warn(
+        warn_user(
             f"{n_left_out} of {counted(has_two.size, 'run')} without two positive values: left out",
-            stacklevel=3,
         )
     return y, s, n_left_out
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxscale._text import counted
+from jaxscale._warn import warn_user
 from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._data import Data, as_numbers, as_table
@@ -232,10 +233,10 @@ class _Runs:
         predictions = pandas.concat(rows, ignore_index=True)
         made = HeldOut(predictions, data, self.by, errors[0], fit, level, self.n_left_out)
         if made.n_undefined:
-            warnings.warn(
+            warn_user(
                 f"{made.n_undefined} of {len(predictions)} predictions of {formula.name} are not "
                 "positive numbers, so that its rms is infinite: leave runs out for which the form "
-                "is not meant, or confine its parameters by `bounds`", stacklevel=4,
+                "is not meant, or confine its parameters by `bounds`",
             )  # fmt: skip
         return made
 
@@ -245,8 +246,7 @@ def _positive(values: Any, name: str) -> Bool[np.ndarray, " n"]:
     measured = np.asarray(values, float)
     positive = np.isfinite(measured) & (measured > 0)
     if n := int(np.sum(~positive)):
-        warnings.warn(
+        warn_user(
             f"{counted(n, 'row')} with {name} that is not positive (or infinite): left out",
-            stacklevel=5,
         )
     return positive

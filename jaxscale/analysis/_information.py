@@ -77,7 +77,7 @@ def warn_constant(
 
     Returns which data sets hold nothing on one of several free parameters.
     """
-    first, silent = 0, np.zeros(len(weight), bool)
+    first, silent = 0, np.full(len(weight), len(free) > 1)
     for name, values in sorted(data.items()):
         used = weight[..., first : first + values.shape[-1]] > 0
         first += values.shape[-1]
@@ -85,7 +85,8 @@ def warn_constant(
         for i, (own, points) in enumerate(zip(values, used, strict=True)):
             if points.any(axis=0).sum() > 1 and is_constant(own[points]):
                 constant.append(own[points][0])
-                silent[i] = len(free) > 1
+            elif points.any():
+                silent[i] = False
         if constant:
             sets = f" in {len(constant)} of {len(values)} fits" if len(values) > 1 else ""
             most = f", and on one number at most of {', '.join(free)}" if len(free) > 1 else ""

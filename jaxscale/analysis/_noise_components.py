@@ -1,7 +1,6 @@
 """Noise of runs and noise of their evaluations: variance components where both repeat."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from jaxtyping import Float, Int
 
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
+from jaxscale._warn import warn_user
 from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._scales import EQUAL, separated
@@ -180,18 +180,17 @@ def _usable(values: Float[np.ndarray, " n"], residual: AbstractResidual, name: s
     """Which values have a residual; warn of others."""
     usable = residual.usable(values)
     if n := int(np.sum(~usable)):
-        warnings.warn(
+        warn_user(
             f"{counted(n, 'row')} with {name} that is not positive (or infinite): left out",
-            stacklevel=3,
         )
     return usable
 
 
 def _codes(column: "pandas.Series") -> Int[np.ndarray, " n"]:
-    """Numbers of the values of a column, equal for positive numbers that differ by rounding."""
+    """Numbers of the values of a column, equal for positive floats that differ by rounding."""
     import pandas
 
-    if pandas.api.types.is_numeric_dtype(column):
+    if pandas.api.types.is_float_dtype(column):
         numbers = column.to_numpy(float)
         if np.all(numbers > 0) and np.isfinite(numbers).all():
             return separated(np.log(numbers), EQUAL)

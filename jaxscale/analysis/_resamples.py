@@ -16,6 +16,7 @@ N_RESAMPLES = 200
 POINTS = "points"  # what is resampled where there are no groups
 FEW_GROUPS = 5  # things that are resampled: seeds, runs, sizes
 FEW_TAILS = 10  # of which tails of Student's t lie beyond all resamples
+BEYOND = 2  # refits that a tail needs
 POINTS_PER_PARAMETER = 4  # of data sets whose points are resampled
 LOST_WARNS, LOST_REFUSES = 0.02, 0.1  # shares of lost refits
 
@@ -134,9 +135,9 @@ class Resamples:
 
         The tails are those of Student's t: percentiles $\Phi(\pm t)$ with
         $t = t_{(1 + \text{level}) / 2,\, n - 1} \sqrt{n / (n - 1)}$ of the refits of n points or
-        groups, for plain percentiles are too narrow where these are few. Below 10 groups there are
-        no refits so far out: plain percentiles are then stretched around the median by
-        $t / z_{(1 + \text{level}) / 2}$ (derived here; of the mean of 5 normal numbers 95 %
+        groups, for plain percentiles are too narrow where these are few. Below 10 groups, and
+        where fewer than 2 refits lie so far out, plain percentiles are stretched around the median
+        by $t / z_{(1 + \text{level}) / 2}$ (derived here; of the mean of 5 normal numbers 95 %
         intervals hold 94.9 %, with tails of t 90.3 %), so what is positive is given as its
         logarithm.
 
@@ -160,7 +161,8 @@ class Resamples:
         low, high = (np.full((*shape, *np.shape(values)[len(shape) + 1 :]), math.nan) for _ in "lh")
         for i in map(tuple, np.argwhere(self._given(max_lost))):
             t = stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1))
-            stretched, z = n[i] < FEW_TAILS, ndtri((1 + level) / 2)
+            z = ndtri((1 + level) / 2)
+            stretched = n[i] < FEW_TAILS or ndtr(-t) * self.n < BEYOND
             tail = ndtr(-z if stretched else -t)
             blocks = np.split(np.asarray(values[i]), self.n_blocks)
             with np.errstate(invalid="ignore"), warnings.catch_warnings():

@@ -24,7 +24,6 @@ RETRIES: Any = {  # by obstore, of the errors that it takes for passing
     "backoff": {"base": 3, "max_backoff": datetime.timedelta(seconds=LONGEST_PAUSE)},
     "retry_timeout": datetime.timedelta(seconds=PATIENCE / 2),
 }
-BUFFER_BYTES = 2**23  # read at once of a large object
 SHOWN = 200  # characters of a server's message
 Result = TypeVar("Result")
 
@@ -170,13 +169,6 @@ class Objects:
         paths = [*listed["common_prefixes"], *(o["path"] for o in listed["objects"])]
         return {path.rstrip("/").rpartition("/")[2] for path in paths}
 
-    def opened(self, key: str) -> io.BufferedIOBase:
-        """An object as a file that reads the parts that are asked for."""
-        import obstore
-
-        size = _attempted(lambda: obstore.head(self.bucket, key))["size"]
-        return io.BufferedReader(_ObjectFile(self.bucket, key, size), BUFFER_BYTES)
-
 
 def _attempted(call: Callable[[], Result]) -> Result:
     """What a call returns, which is repeated after errors that may pass."""
@@ -185,37 +177,6 @@ def _attempted(call: Callable[[], Result]) -> Result:
             return call()
         time.sleep(attempt.pause)
     raise AssertionError  # there is always another one
-
-
-class _ObjectFile(io.RawIOBase):
-    """Bytes of an object, each read a request."""
-
-    def __init__(self, bucket: Any, key: str, size: int):
-        self.bucket, self.key, self.size, self.position = bucket, key, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
-        self.position = max(0, origin + offset)
-        return self.position
-
-    def readinto(self, buffer: Any) -> int:
-        import obstore
-
-        end = min(self.size, self.position + len(buffer))
-        if end <= self.position:
-            return 0
-        span = {"start": self.position, "end": end}
-        data = _attempted(lambda: obstore.get_range(self.bucket, self.key, **span))
-        n_bytes = len(data)
-        buffer[:n_bytes] = memoryview(data)
-        self.position += n_bytes
-        return n_bytes
 
 
 def _version(meta: Any) -> dict[str, str]:
@@ -247,7 +208,8 @@ class ObjectStates(AbstractStates):
         self.objects.write(self._key(bucket, chunk), file.getbuffer())
 
     def opened(self, bucket: int, chunk: int) -> io.BufferedIOBase:
-        return self.objects.opened(self._key(bucket, chunk))
+        """The object as it is now: parts that are read one by one may be of several states."""
+        return io.BytesIO(self.objects.read(self._key(bucket, chunk))[0])
 
     def remove(self, bucket: int, chunk: int) -> None:
         self.objects.remove([self._key(bucket, chunk)])

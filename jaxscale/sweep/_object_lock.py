@@ -118,7 +118,17 @@ class Lease:
                 self._renewed = began
             except Changed:
                 self._taken_by = "another process"
-                self._taken_by = _name(self.objects.read(self.key)[0])
+                data, version = self.objects.read(self.key)
+                if self._is_own(data):  # an earlier renewal, of which the answer was lost
+                    self._version, self._renewed, self._taken_by = version, began, ""
+                else:
+                    self._taken_by = _name(data)
+
+    def _is_own(self, data: bytes) -> bool:
+        try:
+            return json.loads(data)["token"] == self.token
+        except (ValueError, KeyError, TypeError):
+            return False
 
     def is_held(self) -> bool:
         """Whether somebody seems to hold it; clocks of two machines may differ."""

@@ -21,6 +21,7 @@ from jaxscale.sweep._place import AbstractPlace
 
 SCHEMES = ("s3", "gs", "memory")
 CURRENT, WRITER = "jaxscale_generation", "jaxscale_writer"  # attributes of the root
+ROOT = "jaxscale_root"  # attribute of a generation: the prefix that it belongs to
 GENERATION = re.compile(r"runs-[0-9a-f]{12}")
 
 
@@ -111,6 +112,8 @@ class ObjectPlace(AbstractPlace):
         from jaxscale.sweep._zarr_objects import ZarrObjects
 
         store = ZarrObjects(self.objects.bucket, self._base, read_only=mode == "r")
+        if "attributes" in header:
+            header["attributes"] = {**header["attributes"], ROOT: self.prefix}
         return zarr.open_group(store, mode=mode, zarr_format=3, **header)
 
     def has_header(self) -> bool:
@@ -174,8 +177,8 @@ class ObjectPlace(AbstractPlace):
                 return
             if current is not None:
                 self._swap_root(current, root)
-            for name in self.objects.inside(self.prefix):
-                if GENERATION.fullmatch(name) and name != current:
+            for name in self.objects.inside(self.prefix) - {current}:
+                if self._is_own(name):
                     dataclasses.replace(self, generation=name)._delete()
 
     def is_free(self) -> bool:
@@ -184,7 +187,17 @@ class ObjectPlace(AbstractPlace):
             root = self._root()
             if root is not None:
                 return False
-            return all(GENERATION.fullmatch(name) for name in self.objects.inside(self.prefix))
+            return all(self._is_own(name) for name in self.objects.inside(self.prefix))
+
+    def _is_own(self, name: str) -> bool:
+        """Whether what lies below the prefix is a generation of this store, and nobody else's."""
+        if not GENERATION.fullmatch(name):
+            return False
+        try:
+            data, _ = self.objects.read(f"{self.prefix}/{name}/zarr.json")
+            return json.loads(data)["attributes"].get(ROOT) == self.prefix
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return False
 
     @contextlib.contextmanager
     def replacing(self) -> Iterator["ObjectPlace"]:
@@ -206,9 +219,10 @@ class ObjectPlace(AbstractPlace):
                     dataclasses.replace(self, generation=root.generation)._delete()
 
     def _delete(self) -> None:
-        """Delete the objects of a generation."""
+        """Delete the objects of a generation, its header last: it says whose they are."""
         assert self.generation is not None
-        self.objects.remove(self.objects.keys(self._base))
+        self.objects.remove([key for key in self.objects.keys(self._base) if key != self._header])
+        self.objects.remove([self._header])
 
     def _delete_unless_current(self) -> None:
         root = self._root()  # Ctrl-C may have come when it was swapped already

@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 import jaxscale as js
+from jaxscale.analysis._information import warn_constant
 from jaxscale.analysis._resamples import Resamples
 from jaxscale.analysis.bounds import NotNegative
 
@@ -337,3 +338,26 @@ def test_groups_of_few_points_have_no_interval():
     assert np.isfinite([*js.calibrate(form, table[:30], bootstrap=60).interval().values()]).all()
     with pytest.raises(ValueError, match="`each` must be another column than that of the groups"):
         js.calibrate(form, table, each="g")
+
+
+def test_predictions_of_few_points_have_the_tails_of_student():
+    """The mean of 5 numbers: its interval is s / sqrt(5) times the quantile of Student's t."""
+    y = np.asarray([1.0, 1.3, 0.8, 1.1, 0.9])
+    table = pandas.DataFrame({"x": np.arange(5.0), "loss": y})
+    mean = js.Formula(lambda x, a: a + 0 * x, {"a": 1.0})
+    fit = js.calibrate(mean, table, ["a"], residual=js.residuals.Scaled(), n_starts=1,
+                       bounds={"a": js.bounds.Unbounded()})  # fmt: skip
+    predicted = fit.predict(x=[0.0])
+    half = 2.776 * y.std(ddof=1) / np.sqrt(5)
+    assert float(predicted["loss_high"][0] - y.mean()) == pytest.approx(half, rel=0.2)
+    assert float(y.mean() - predicted["loss_low"][0]) == pytest.approx(half, rel=0.2)
+
+
+@pytest.mark.parametrize("constant", [{"loss"}, {"skill_strength"}, {"loss", "skill_strength"}])
+def test_one_observable_that_does_not_vary_leaves_the_others(constant):
+    rng = np.random.default_rng(0)
+    data = {n: rng.uniform(1, 2, (1, 3, 5)) for n in ("loss", "skill_strength")}
+    data |= {name: np.full((1, 3, 5), 2.0) for name in constant}
+    with pytest.warns(UserWarning, match="is 2 at every point"):
+        silent = warn_constant(data, np.ones((1, 3, 10)), ["learning_rate", "skill_exponent"])
+    assert silent.tolist() == [len(constant) == 2]

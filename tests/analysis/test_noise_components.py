@@ -181,3 +181,11 @@ def test_bad_arguments_are_named(options, message):
     table = table.assign(index=np.arange(len(table)), name="a")
     with pytest.raises(ValueError, match=message):
         noise_components(table, **{"inputs": "width", "run": "seed", **options})
+
+
+def test_runs_are_told_apart_by_numbers_that_differ_little():
+    """Times in seconds differ by less than what counts as rounding of an input."""
+    table = _table(BALANCED, 0.1, 0.05)
+    named = table.assign(seed=1_700_000_000 + table.seed)
+    few, many = (noise_components(t, inputs="width", run="seed") for t in (table, named))
+    assert few == many

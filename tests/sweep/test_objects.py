@@ -182,7 +182,8 @@ def test_a_lost_chunk_is_an_error_that_names_the_mark(url):
 
 def test_a_store_whose_making_was_killed_is_made_anew(url, expected):
     place = place_of(url)
-    place.objects.write(f"{place.prefix}/runs-0123456789ab/zarr.json", b"{}")
+    header = json.dumps({"attributes": {"jaxscale_root": place.prefix}}).encode()
+    place.objects.write(f"{place.prefix}/runs-0123456789ab/zarr.json", header)
     with pytest.raises(ValueError, match="does not exist"):
         js.open_store(url)
     assert run(PLAN, url).equals(expected)
@@ -208,6 +209,24 @@ def test_what_is_not_ours_is_not_touched(url, foreign):
     with pytest.raises(ValueError, match="is not a jaxscale store"):
         run(GRID, url)
     assert [key for key in keys(url) if not key.endswith(".lock")] == [f"{place.prefix}/{foreign}"]
+
+
+def test_a_neighbour_with_the_name_of_a_generation_is_not_touched(url):
+    """Names such as runs-0123456789ab are usual: only what names this store as its own is ours."""
+    place = place_of(url)
+    precious = f"{place.prefix}/runs-0123456789ab/precious.bin"
+    place.objects.write(precious, b"data")
+    with pytest.raises(ValueError):
+        run(GRID, url)
+    assert place.objects.read(precious)[0] == b"data"
+    place.objects.remove([precious])
+    run(GRID, url)
+    place.objects.write(precious, b"data")
+    other = f"memory://{place.prefix}/runs-ba9876543210"  # a whole store, below this one
+    run(GRID, other)
+    run(GRID.replace(seeds=5), url)  # an extension deletes what it replaces
+    assert place.objects.read(precious)[0] == b"data"
+    assert js.open_store(other).sizes["seed"] == 3
 
 
 def test_a_store_that_was_copied_from_a_folder_can_be_read(url, tmp_path, expected):
@@ -374,6 +393,15 @@ def test_it_is_renewed(url, monkeypatch):
         last = json.loads(place.objects.read(place.lease.key)[0])
     assert last["count"] > first["count"]
     assert {**first, "count": 0} == {**last, "count": 0}
+
+
+def test_a_renewal_whose_answer_was_lost_is_the_owners(url):
+    lease = place_of(url).lease
+    with lease.held():
+        lease.objects.swap(lease.key, lease._owner(), lease._version)  # it arrived, unknown to us
+        lease._renew()
+        lease.check()
+    assert not lease.is_held()
 
 
 def test_a_session_that_was_taken_over_writes_nothing(url, expected, monkeypatch):
