@@ -111,7 +111,7 @@ def allocate(
         refits = _optimum(fit, fit.refits, apart, others)
         with np.errstate(divide="ignore", invalid="ignore"):  # lost refits, a loss of 0
             logs = {n: fit.drawn.ends(np.log(v[:, 1]), level) for n, v in refits.items()}
-        ends = {n: (np.exp(low), np.exp(high)) for n, (low, high) in logs.items()}
+        ends = {n: (np.asarray(np.exp(a)), np.asarray(np.exp(b))) for n, (a, b) in logs.items()}
         ends[""] = fit.drawn.ends(_slope(refits["n_parameters"], 1), level)
     far = _outside(fit, products, best)
     return OptimalAllocation(c, best, ends, exponent, ends.pop(""), level, far)

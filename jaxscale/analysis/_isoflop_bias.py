@@ -52,7 +52,7 @@ def isoflop_bias(
 
     a, b, w, m = np.broadcast_arrays(*(np.asarray(x, float) for x in (alpha, beta, width, offset)))
     with np.errstate(all="ignore"):
-        x, y = a * w / 2, b * w / 2
+        x, y = np.asarray(a * w / 2), np.asarray(b * w / 2)
         p, q = np.exp(-a * m), np.exp(b * m)
         # slope and curvature in units of h/3 and h^2/15
         slope = np.expm1(b * m) - np.expm1(-a * m) + q * _first_excess(y) - p * _first_excess(x)
