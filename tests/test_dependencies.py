@@ -46,7 +46,8 @@ def is_inner(name):
 
 def is_ours(module):
     root = module.partition(".")[0]
-    return root in sys.stdlib_module_names or root == "jaxscale" or (ROOT / root).exists()
+    own = (ROOT / root, ROOT / "tests" / "common" / root)
+    return root in sys.stdlib_module_names or root == "jaxscale" or any(p.exists() for p in own)
 
 
 def names_used(tree):
