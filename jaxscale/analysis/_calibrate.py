@@ -185,10 +185,10 @@ def calibrate(
         if n_resamples:
             again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
             groups = np.sum(expand.points_by_group > 0, axis=1)
-            told_apart = (result.condition < SINGULAR) & ~silent & ~at_ends(result, limits)
+            separate = (result.condition < SINGULAR) & ~silent & ~at_ends(result, limits)
             if of == POINTS and isinstance(source, Formula):
-                told_apart = told_apart & has_points_by_group(source, free, data_sets, points)
-            drawn = Resamples(again[pick], of, groups[pick], n_blocks, told_apart[pick])
+                separate = separate & has_points_by_group(source, free, data_sets, points)
+            drawn = Resamples(again[pick], of, groups[pick], n_blocks, separate[pick])
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal
             else:

@@ -1,6 +1,7 @@
 """A fitted formula at new inputs: its interval, that of a new measurement, and how far it is."""
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,8 @@ def ends_of(
             values = np.log(np.maximum(curves, 0.0)) if positive else curves
         ends = np.stack(fit.drawn.of_set(i).ends(values, level))
         return np.exp(ends) if positive else ends
-    with np.errstate(invalid="ignore"):  # draws far out may be infinite
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():  # draws far out are infinite
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # where theory says nothing
         return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
