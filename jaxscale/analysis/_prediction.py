@@ -70,13 +70,10 @@ def _one(
     """Prediction of the fit number `i` of `each`."""
     table = formula.replaced(values).predicted(**inputs)
     columns = formula.coded({n: table[n].to_numpy() for n in inputs})
-    drawn = draws_of(fit, i)
     result, size = formula.result, len(table)
     ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
-    if drawn is not None and size:
-        with jax.enable_x64(True):
-            curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
-        curves = np.broadcast_to(curves, (len(curves), size))
+    curves = _curves(fit, formula, i, columns, size)
+    if curves is not None and size:
         ends[result] = ends_of(fit, i, curves, level)
         low, high = _ends_of_new(fit, i, curves, level)
         # refits far out scatter more than their own percentiles resolve
@@ -87,12 +84,28 @@ def _one(
 
 
 def band_of(
-    fit: Any, formula: Formula, i: int, inputs: Mapping[str, Any], level: float = 0.95
+    fit: Any,
+    formula: Formula,
+    i: int,
+    x: Mapping[str, Float[np.ndarray, " k"]],
+    level: float = 0.95,
 ) -> Float[np.ndarray, "2 k"]:
     """Ends of the interval of the curve of the fit number `i` of `each`; NaN without one."""
-    values = {n: float(np.atleast_1d(v)[i]) for n, v in fit.values.items()}
-    table = _one(fit, formula, i, values, inputs, level)
-    return table[[f"{formula.result}_low", f"{formula.result}_high"]].to_numpy().T
+    size = len(next(iter(x.values())))
+    curves = _curves(fit, formula, i, formula.coded(x), size)
+    return np.full((2, size), np.nan) if curves is None else ends_of(fit, i, curves, level)
+
+
+def _curves(
+    fit: Any, formula: Formula, i: int, columns: Mapping[str, Any], size: int
+) -> Float[np.ndarray, "b k"] | None:
+    """The formula at the values of every refit or draw; None without either."""
+    drawn = draws_of(fit, i)
+    if drawn is None:
+        return None
+    with jax.enable_x64(True):
+        curves = np.asarray(jax.vmap(lambda v: formula.evaluated(v, columns))(drawn))
+    return np.broadcast_to(curves, (len(curves), size))
 
 
 def draws_of(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":

@@ -11,6 +11,7 @@ import numpy as np
 from jaxscale._text import counted
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_numbers
+from jaxscale.analysis._fit_text import n_failed
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._prediction import band_of
 from jaxscale.report._figures import (
@@ -113,7 +114,7 @@ def _curves(
 def _said(fit: Calibration, hidden: Counter[str]) -> str:
     """The line of a title on what is not drawn, and on fits that did not converge."""
     said = not_drawn([counted(n, what) for what, n in hidden.items() if n])
-    failed = int(np.sum(~np.asarray(fit.converged)))
+    failed = n_failed(fit)
     lost = f"{counted(failed, 'fit')} did not converge" if failed else ""
     return said + ("; " if said and lost else "\n" if lost else "") + lost
 
@@ -139,7 +140,8 @@ def _band(
     with warnings.catch_warnings():  # of NumPy, for curves that overflow
         warnings.simplefilter("ignore", RuntimeWarning)
         with contextlib.suppress(ValueError):  # as in `_at`
-            low, high = band_of(fit, formula, i, inputs)
+            if np.isfinite(curve).any():
+                low, high = band_of(fit, formula, i, inputs)
     return curve, low, high
 
 
