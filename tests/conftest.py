@@ -7,9 +7,11 @@ choice: experiments that train for minutes compile as users do (`.ci/run`).
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 
 import jax
@@ -41,6 +43,8 @@ def flags_that_xla_takes():
     return ""
 
 
+NEEDED_BYTES = 2 * 10**9  # several times what the tests write
+OWN_FOLDER = pytest.StashKey[str]()
 OWN_FLAGS = "JAXSCALE_TEST_XLA_FLAGS"
 if OWN_FLAGS not in os.environ:
     os.environ[OWN_FLAGS] = flags_that_xla_takes()  # workers inherit the answer
@@ -63,9 +67,26 @@ def needs_a_device(config):
     return "gpu" in config.option.markexpr.replace("not gpu", "")
 
 
+def folder_in_memory():
+    """A new folder that no disk holds, or None where `/dev/shm` has no room for it."""
+    try:
+        if shutil.disk_usage("/dev/shm").free > NEEDED_BYTES:
+            return tempfile.mkdtemp(prefix="jaxscale-tests-", dir="/dev/shm")
+    except OSError:
+        pass
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist starts its workers
 def pytest_cmdline_main(config):
-    """Use one process for an accelerator: every process takes most of its memory."""
+    """Keep folders in memory, and use one process for an accelerator.
+
+    A store flushes every file: on a disk, tests of sweeps wait for it two thirds of their time.
+    `TMPDIR` replaces this choice. Every process takes most of the memory of an accelerator.
+    """
+    if "TMPDIR" not in os.environ and (folder := folder_in_memory()):
+        os.environ["TMPDIR"] = config.stash[OWN_FOLDER] = folder  # workers inherit the variable
+        tempfile.tempdir = None  # asks again
     if needs_a_device(config):
         config.option.numprocesses = 0
 
@@ -88,6 +109,8 @@ def pytest_configure(config):
 
 
 def pytest_unconfigure(config):
+    if folder := config.stash.get(OWN_FOLDER, None):
+        shutil.rmtree(folder, ignore_errors=True)
     if not hasattr(config, "workerinput") and (folder := compiled_folder(config)):
         from jaxscale._compilation import _prune  # not above: jaxtyping must see the first import
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas
 import pytest
+from scipy.special import stdtrit
 
 import jaxscale as js
 from jaxscale.analysis._resamples import Resamples
@@ -117,10 +118,10 @@ def test_bootstrap_intervals_over_runs_cover_the_truth():
         return np.mean((low < at) & (at < high)), np.mean(high - low)
 
     share, width = covered_and_width(by_run.interval())
-    # percentiles of 12 runs are narrower than Student's interval by 14 %
     assert share >= 0.8
-    scatter = np.log(rates).reshape(24, 12).std(axis=1).mean()  # the scatter that was drawn
-    assert width == pytest.approx(2 * 1.96 * scatter / np.sqrt(12), rel=0.08)
+    # Student's interval of the scatter that was drawn
+    scatter = np.log(rates).reshape(24, 12).std(axis=1, ddof=1).mean()
+    assert width == pytest.approx(2 * stdtrit(11, 0.975) * scatter / np.sqrt(12), rel=0.08)
     # single points, resampled or by the covariance, take 276 points for 276 runs
     for ends in (points.interval(), points.covariance_interval()):
         assert covered_and_width(ends)[1] < 0.5 * width

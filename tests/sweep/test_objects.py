@@ -317,18 +317,20 @@ def test_the_owner_is_named_with_its_age(url):
 
 
 def test_of_many_that_try_one_succeeds(url):
-    inside, failures, n_held = [], [], []
+    inside, failures, held = [], [], []
 
     def race():
-        for _ in range(30):
+        for _ in range(10_000):  # refused tries included: most end after a few hundred
             try:
                 with place_of(url).lock():
                     inside.append(1)
                     failures.extend([1] * (len(inside) != 1))
                     inside.pop()
-                    n_held.append(1)
+                    held.append(threading.get_ident())
             except ValueError:
                 time.sleep(0.0005)
+            if held.count(threading.get_ident()) == 8:
+                return
 
     threads = [threading.Thread(target=race) for _ in range(4)]
     for thread in threads:
@@ -336,7 +338,7 @@ def test_of_many_that_try_one_succeeds(url):
     for thread in threads:
         thread.join()
     assert not failures
-    assert len(n_held) >= 30
+    assert len(held) == 4 * 8
 
 
 def test_it_is_released(url):
