@@ -19,11 +19,20 @@ PLAIN = "\n".join(code for mark, code in BLOCKS if not mark)
 DISTRIBUTED = "\n".join(code for mark, code in BLOCKS if mark == "distributed")
 
 
-def test_the_blocks_run_in_order(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules[__name__])
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Folder in which the blocks of the page ran, and what they named."""
+    folder = tmp_path_factory.mktemp("sweeps")
     names = {"__name__": __name__}
-    exec(compile(PLAIN, "docs/sweeps.md", "exec"), names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setitem(sys.modules, "__main__", sys.modules[__name__])
+        exec(compile(PLAIN, "docs/sweeps.md", "exec"), names)
+    return folder, names
+
+
+def test_the_blocks_run_in_order(shown):
+    names = shown[1]
     assert names["more"].sizes["n_parameters"] == 4
     assert names["more"].sizes["seed"] == 16
     assert names["same"].equals(names["more"])
@@ -35,12 +44,20 @@ def test_the_blocks_run_in_order(tmp_path, monkeypatch):
     assert measured.strength_spread.attrs["long_name"].startswith("largest minus smallest")
     spread = measured.skill_strength.max("skill") - measured.skill_strength.min("skill")
     assert abs(spread - measured.strength_spread).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_the_store_of_the_page_is_fitted(shown, monkeypatch, capsys):
+    monkeypatch.chdir(shown[0])
     (line,) = re.findall(r"^jaxscale (fit sweep.zarr .*)$", FITTING, re.M)
     monkeypatch.setattr("sys.argv", ["jaxscale", *line.split()])
-    with pytest.raises(SystemExit) as done:  # of the store that the page has written
+    with pytest.raises(SystemExit) as done:
         cli.main()
     assert not done.value.code
-    assert (tmp_path / "sweep-fit.png").stat().st_size > 10_000
+    printed = re.search(r"skill_exponent .* (0\.\d+) to (0\.\d+)", capsys.readouterr().out)
+    (said,) = re.findall(r"interval, (\S+) to (\S+?),? resamples seeds", FITTING)
+    assert [round(float(end), 3) for end in printed.groups()] == [float(end) for end in said]
+    assert (shown[0] / "sweep-fit.png").stat().st_size > 10_000
 
 
 def test_the_sweep_file_plans(tmp_path):

@@ -62,6 +62,7 @@ def test_given_powers_stay_and_the_other_follows():
     assert both.spread < 2e-3
 
 
+@pytest.mark.slow
 def test_intervals_over_seeds_cover_the_powers():
     covered = []
     for seed in range(30):

@@ -119,6 +119,7 @@ def test_a_form_with_an_undefined_prediction_comes_last():
     )
 
 
+@pytest.mark.slow
 def test_grouped_forms_are_compared_with_others():
     runs = _curve().rename(columns={"size": "x"})
     both = [runs.assign(family="a"), runs.assign(family="b", loss=1.3 * runs["loss"])]

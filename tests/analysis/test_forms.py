@@ -13,11 +13,14 @@ from jaxscale.analysis._form import FORMS
 
 forms = js.forms
 SHIPPED = sorted(name for name in FORMS if hasattr(js.forms, name))
+LARGE = ("broken_power_law", "data_constrained", "mixture_of_experts")  # to compile
 N_SURFACES = 20
 SQUARES = {"loss": js.residuals.Squared(), "bootstrap": 0}
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in SHIPPED]
+)
 def test_planted_parameters_are_recovered_without_starts(name):
     truth, table = planted(name, N_SURFACES)
     fit = js.calibrate(getattr(forms, name), table, each="surface", **SQUARES)
@@ -175,6 +178,7 @@ def smallest_squares(table):
 @pytest.mark.filterwarnings(
     "ignore::UserWarning"
 )  # a floor of 0, parameters that only matter together
+@pytest.mark.slow
 def test_the_optimum_is_that_of_scipy_also_where_data_constrain_little():
     table = noisy_surfaces()
     fit = js.calibrate(forms.chinchilla, table, each="surface", **SQUARES)

@@ -134,6 +134,7 @@ def test_a_run_that_failed_is_reported_as_such_and_not_rounding(noisy):
     assert exact.to_dict()["huber_delta"] is None
 
 
+@pytest.mark.slow
 def test_a_huber_loss_says_why_there_is_no_interval(noisy):
     loss = js.residuals.Huber(delta=1e-4)
     with pytest.warns(UserWarning, match="1 of 1 fits have no standard error: fewer than 10"):

@@ -200,6 +200,7 @@ def _families(labels=("a", "b"), sigma=0.005):
     return pandas.concat(tables, ignore_index=True)
 
 
+@pytest.mark.slow
 def test_groups_are_predicted_by_fits_to_other_scales_of_all_groups():
     runs = _families()
     scored = held_out(FAMILIES, runs, "x", **SQUARED)

@@ -22,6 +22,7 @@ SMALL = {
 SYSTEM = ParityTransformer(**SMALL)
 
 
+@pytest.mark.slow
 def test_padding_and_micro_batches_change_nothing_but_rounding():
     changed = SYSTEM.padded_for({"width": [10], "mlp_width": [9]})
     assert (changed.padded("width"), changed.padded("mlp_width")) == (10, 9)

@@ -226,7 +226,9 @@ def test_the_population_gradient_of_relu_is_the_mean_over_batches():
         assert z.max() <= limit, (name, z.max())
 
 
-@pytest.mark.parametrize("embedding", [S.Joint(), S.Untied()], ids=repr)
+@pytest.mark.parametrize(
+    "embedding", [S.Joint(), pytest.param(S.Untied(), marks=pytest.mark.slow)], ids=repr
+)
 def test_micro_batches_and_padding_change_nothing_but_rounding(embedding):
     optimizer = js.AdamW(weight_decay=0.5, row_length=1.0, eps=1e-3)
     system = S.TeacherStudent(

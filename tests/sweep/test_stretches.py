@@ -56,7 +56,9 @@ def in_pieces(plan, pieces):
     return answer.values, states
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "transformer" else n for n in TRAINED]
+)
 def test_results_do_not_depend_on_where_runs_are_cut(name):
     """Of every trained system: a step at first, then all others; and all at once."""
     plan = js.plan(js.Grid(SYSTEMS[name], seeds=3))

@@ -59,6 +59,7 @@ def test_presets_predict_what_the_authors_predict(name):
     np.testing.assert_allclose(curves / 5, _published(name), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_planted_runs_in_time_agree_and_a_wrong_number_does_not():
     grid = js.Grid.from_toml("emergence_time_paper", seeds=8)
     assert set(_verdicts("t", grid, _planted(grid)).values()) == {"agrees"}
@@ -91,6 +92,7 @@ def test_a_run_that_failed_is_no_smaller_sample():
     assert "agrees" not in _verdicts("w", grid, runs).values()
 
 
+@pytest.mark.slow
 def test_the_job_list_is_scored_from_its_own_starts():
     """Planted with every start's sigma^2 / 3.6; the preset itself starts from sigma^2."""
     seeds = {"skill_exponent": [0.6, 2.0], "init_scale": [0.01, 0.1]}

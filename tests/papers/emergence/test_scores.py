@@ -72,6 +72,7 @@ def test_one_seed_that_fails_is_not_left_out():
     assert all(c.verdict != "agrees" for c in claims)
 
 
+@pytest.mark.slow
 def test_a_schedule_moves_the_half_points_with_it():
     system = ParityNetwork(
         n_steps=12000, record=range(0, 12001, 20), time_scale=0.1,
