@@ -25,7 +25,7 @@ from jaxscale.analysis._diagnostics import (
     warn_of,
     warn_spread,
 )
-from jaxscale.analysis._enough import at_ends, check_floors, has_points_by_group
+from jaxscale.analysis._enough import check_floors, short_groups, withheld
 from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
@@ -51,7 +51,6 @@ from jaxscale.sweep._grid import Grid
 STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 4  # of the delta of an adaptive loss
 SEED = "seed"
-SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
@@ -183,12 +182,15 @@ def calibrate(
         check_result(result, free, z, n_stated, data_sets.labels)
         drawn = None
         if n_resamples:
-            again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
-            groups = np.sum(expand.points_by_group > 0, axis=1)
-            separate = (result.condition < SINGULAR) & ~silent & ~at_ends(result, limits)
-            if of == POINTS and isinstance(source, Formula):
-                separate = separate & has_points_by_group(source, free, data_sets, points)
-            drawn = Resamples(again[pick], of, groups[pick], n_blocks, separate[pick])
+            again, shares = refitted(expand, result, starts, n_resamples, jax.random.key(key))
+            numbers = np.sum(expand.points_by_group > 0, axis=1)
+            short = [""] * len(numbers)
+            if isinstance(source, Formula):
+                short = short_groups(source, free, data_sets, points, of)
+            reasons = withheld(result, limits, silent, short)
+            groups = None if of == POINTS else points.groups
+            drawn = Resamples(again, of, numbers, shares, reasons, groups)
+            drawn = drawn if each else drawn.of_set(0)
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal
             else:

@@ -95,13 +95,24 @@ class Calibration:
 
     @property
     def standard_error(self) -> dict[str, Any]:
-        """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
+        """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`.
+
+        Those of refits of n points or groups are their standard deviation times
+        `sqrt(n / (n - 1))`.
+        """
         if self.drawn is not None:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
             usable = self.drawn.usable  # refits that are all alike say nothing of the error
-            return {n: _plain(np.where(usable & (v > 0), v, np.nan)) for n, v in spread.items()}
+            # n drawn with replacement scatter by (n - 1) / n of the variance of n new ones
+            n = np.asarray(self.drawn.n_groups, float)
+            with np.errstate(divide="ignore"):
+                wider = np.sqrt(n / (n - 1))
+            return {
+                name: _plain(np.where(usable & (v > 0), wider * v, np.nan))
+                for name, v in spread.items()
+            }
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             with np.errstate(all="ignore"), jax.enable_x64(True):

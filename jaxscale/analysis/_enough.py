@@ -13,39 +13,61 @@ from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._grouped import GroupedForm
 from jaxscale.analysis._least_squares import FitResult
-from jaxscale.analysis._resamples import POINTS_PER_PARAMETER
+from jaxscale.analysis._resamples import FEW_GROUPS, POINTS, POINTS_PER_PARAMETER
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
 
-
-def at_ends(result: FitResult, bounds: tuple[AbstractBound, ...]) -> Bool[np.ndarray, " n"]:
-    """Which fits have a parameter at an end of its bound, but for floors of 0: so have refits."""
-    others = np.asarray([not isinstance(bound, NotNegative) for bound in bounds])
-    return np.asarray((result.ended & others).any(axis=1))
+SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 
 
-def has_points_by_group(
-    formula: Formula, free: Sequence[str], data: FitData, points: DataSets
-) -> Bool[np.ndarray, " n"]:
-    """Whether every group of a grouped form has points enough to be resampled; warn of others.
+def withheld(
+    result: FitResult,
+    bounds: tuple[AbstractBound, ...],
+    silent: Bool[np.ndarray, " n"],
+    short: Sequence[str],
+) -> np.ndarray:
+    """Why a data set has no interval, in words that follow "for"; empty where it has one.
 
-    A group of few points, of which a resample has one or none, would seem to scatter little.
+    Refits of such data end where they started, which says nothing of how far they could go.
+    `silent` are sets that do not vary, `short` says which have a group of too few.
     """
-    form, n_sets = formula.function, len(points.weight)
+    confined = np.asarray([not isinstance(bound, NotNegative) for bound in bounds])
+    reasons = {
+        "the data do not vary": silent,
+        "a parameter lies at an end of its bound": (result.ended & confined).any(axis=1),
+        "the data do not constrain all parameters: fix one": ~(result.condition < SINGULAR),
+    }
+    every = np.asarray(short, object)
+    for reason, holds in reversed(reasons.items()):
+        every = np.where(holds, reason, every)
+    return every
+
+
+def short_groups(
+    formula: Formula, free: Sequence[str], data: FitData, points: DataSets, of: str
+) -> list[str]:
+    """Which group of a grouped form has too few points, or values of `of`, to be resampled.
+
+    A group of few, of which a resample has one or none, would seem to scatter little.
+
+    **Returns** a reason for each data set, empty where every group has enough.
+    """
+    form, reasons = formula.function, [""] * len(points.weight)
     if not isinstance(form, GroupedForm):
-        return np.ones(n_sets, bool)
+        return reasons
     codes, used = np.asarray(data.inputs[form.by]), (points.weight > 0).any(axis=1)
-    enough = np.ones(n_sets, bool)
-    for place, label in enumerate(form.labels):
-        number, n_own = ((codes == place) & used).sum(axis=1), form.n_own(free, place)
-        needed = POINTS_PER_PARAMETER * n_own
-        short = (number > 0) & (number < needed)
-        enough &= ~short
-        if short.any():
-            warn_user(
-                f"{form.by} {label!r} has {counted(int(number[short][0]), 'point')}, too few to be "
-                f"resampled for its {counted(n_own, 'parameter')}; take {needed} or more"
-            )
-    return enough
+    for i in reversed(range(len(form.labels))):
+        n_own = form.n_own(free, i)
+        needed = POINTS_PER_PARAMETER * n_own if of == POINTS else FEW_GROUPS * (n_own > 0)
+        for k, own in enumerate((codes == i) & used):
+            number = len(np.unique(points.groups[k][:, own]))
+            if 0 < number < needed:
+                units = counted(number, "point" if of == POINTS else "value")
+                units += "" if of == POINTS else f" of {of}"
+                reasons[k] = (
+                    f"{form.by} {form.labels[i]!r} has {units}, too few to be "
+                    f"resampled for its {counted(n_own, 'parameter')}; take {needed} or more"
+                )
+    return reasons
 
 
 def check_floors(formula: Formula, free: Sequence[str], data: FitData) -> None:
