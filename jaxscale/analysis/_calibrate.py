@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxscale._warn import warn_user
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
 from jaxscale.analysis._compared import (
@@ -29,10 +30,10 @@ from jaxscale.analysis._enough import check_floors, short_groups, withheld
 from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
-from jaxscale.analysis._formula import Formula, formula_of
+from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
-from jaxscale.analysis._grouped import Grouped
-from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
+from jaxscale.analysis._grouped import Grouped, with_groups
+from jaxscale.analysis._information import check_locations, warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._refits import refitted
 from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, POINTS, Resamples
@@ -49,7 +50,8 @@ from jaxscale.analysis.residuals import (
 from jaxscale.sweep._grid import Grid
 
 STARTS, FORM_STARTS = 4, 16
-ADAPTATIONS = 4  # of the delta of an adaptive loss
+ADAPTATIONS = 30  # of the delta of an adaptive loss, at most
+SETTLED = 3e-3  # relative change of a delta that stays
 SEED = "seed"
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
@@ -133,14 +135,14 @@ def calibrate(
     """
     data = read_data(data)
     source = _source(theory, data, columns, each)
-    form = source.form if isinstance(source, Formula) else None
+    form = source.form
     if free is None:
         if form is None:
             raise ValueError("`free` must name what to fit, got None: only a form knows.")
-        assert isinstance(source, Formula)
         free = source.unset
         if not free:
-            raise ValueError(f"`free` must name what to fit: every parameter of {source.name} has "
+            name = form.function.__name__
+            raise ValueError(f"`free` must name what to fit: every parameter of {name} has "
                              "a value; leave one out, or name it in `free`.")  # fmt: skip
     n_starts = (FORM_STARTS if form else STARTS) if n_starts is None else n_starts
     _check(free, n_starts)
@@ -157,14 +159,14 @@ def calibrate(
     pick: Any = slice(None) if each else 0
     kinds = residuals_of(data_sets, residual)
     parameters = [form.parameters[n] for n in free] if form else []
-    unset = source.unset if isinstance(source, Formula) else ()
-    limits = bounds_of(free, data_sets, parameters, bounds or {}, unset)
-    if isinstance(source, Formula):
-        check_floors(source, free, data_sets)
-    points, scales, n_left_out = scaled_data(data_sets, kinds)
+    limits = bounds_of(free, data_sets, parameters, bounds or {}, source.unset)
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
         warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
+    else:
+        fixed = {n: v for n, v in source.values.items() if n not in free}
+        check_floors(form, fixed, data_sets)
+    points, scales, n_left_out = scaled_data(data_sets, kinds)
     with jax.enable_x64(True):
         n_lanes = len(points.target) * max(n_starts, n_resamples)
 
@@ -176,7 +178,7 @@ def calibrate(
         starts, n_given = _starts(expand, source, free, parameters, data_sets)
         z = starts[0, 0]
         points, n_stated, n_dropped = stated_points(expand, z)
-        check_places(points, free, data_sets.labels)
+        check_locations(points, free, data_sets.labels)
         silent = warn_constant(data_sets.data, points.weight, free)
         loss, expand, result = _solved(expansion, loss, starts, n_starts, n_given)
         check_result(result, free, z, n_stated, data_sets.labels)
@@ -184,9 +186,7 @@ def calibrate(
         if n_resamples:
             again, shares = refitted(expand, result, starts, n_resamples, jax.random.key(key))
             numbers = np.sum(expand.points_by_group > 0, axis=1)
-            short = [""] * len(numbers)
-            if isinstance(source, Formula):
-                short = short_groups(source, free, data_sets, points, of)
+            short = short_groups(form, free, data_sets, points, of)
             reasons = withheld(result, limits, silent, short)
             groups = None if of == POINTS else points.groups
             drawn = Resamples(again, of, numbers, shares, reasons, groups)
@@ -234,15 +234,12 @@ def _source(
     theory: Any, data: Data, columns: Mapping[str, str] | None, each: str | None
 ) -> GridTheory | Formula:
     """What is fitted: the theory of a grid, or a formula."""
-    if isinstance(theory, Grouped):
-        if each == theory.by:
-            raise ValueError(
-                f"`each` must be another column than that of the groups, got {each!r}."
-            )
-        return Formula(theory.of_data(data, columns))
     if isinstance(theory, Grid):
         return GridTheory(theory)
-    return formula_of(theory, "a Grid, a Formula or a form")
+    formula = with_groups(theory, data, columns, "a Grid, a Formula or a form")
+    if each in formula.labels:
+        raise ValueError(f"`each` must be another column than that of the groups, got {each!r}.")
+    return formula
 
 
 def _n_seeds(data: Data, columns: Mapping[str, str] | None) -> int:
@@ -276,7 +273,7 @@ def _starts(
     data: FitData,
 ) -> tuple[np.ndarray, int]:
     """Coordinates of starts of every data set, and how many of them were given."""
-    if parameters and isinstance(source, Formula) and set(free) <= set(source.unset):
+    if parameters and set(free) <= set(source.unset):
         usable = np.where(expand.data.weight > 0, only_observable(data.data), np.nan)
         return form_starts(expand, parameters, usable), 0
     small = [b.small if isinstance(b, NotNegative) else -np.inf for b in expand.problem.bounds]
@@ -297,13 +294,24 @@ def _solved(
     result = least_squares.fit(expand, starts, n_starts, n_given)
     if not isinstance(loss, AdaptiveHuber):
         return loss, expand, result
-    own: AbstractLoss = loss
+    own = loss.huber(expand.residuals(result.z))
     for k in range(ADAPTATIONS):
-        own = loss.huber(expand.residuals(result.z))
         expand = expansion(own)
         again = least_squares.fit(expand, result.z[:, None] if k else starts, n_starts, n_given)
         own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
         result = again._replace(**own_starts)
+        following = loss.huber(expand.residuals(result.z))
+        with np.errstate(invalid="ignore"):  # infinite ones, which stay
+            change: Any = np.nan_to_num(np.abs(following.delta / own.delta - 1))
+        if np.all(change <= SETTLED):
+            return own, expand, result
+        if k < ADAPTATIONS - 1:
+            own = following
+    warn_user(
+        f"the delta of an adaptive loss does not settle in {np.sum(change > SETTLED)} of "
+        f"{change.size} fits: it still moves by {np.max(change):.1%} after {ADAPTATIONS}; take "
+        "Huber(delta=...) or Squared()"
+    )
     return own, expand, result
 
 

@@ -161,8 +161,8 @@ class Calibration:
         from scipy.special import stdtrit
 
         check_level(level)
-        freedom = np.asarray(self.n_points - len(self.free))
-        half = stdtrit(freedom[..., None], (1 + level) / 2) * self._error
+        df = np.asarray(self.n_points - len(self.free))
+        half = stdtrit(df[..., None], (1 + level) / 2) * self._error
         with np.errstate(invalid="ignore"):
             low, high = self.coordinates - half, self.coordinates + half
         named = self._named(low), self._named(high)
@@ -222,8 +222,8 @@ class Calibration:
             raise ValueError(f"`fit` must have a finite covariance, got {covariance.tolist()}.")
         rng = np.random.default_rng(seed)  # of nearly singular ones rounding decides the validity
         drawn = rng.multivariate_normal(np.zeros_like(z), covariance, size=n, check_valid="ignore")
-        freedom = int(np.atleast_1d(self.n_points)[i]) - len(z)
-        drawn = z + drawn * np.sqrt(freedom / rng.chisquare(freedom, size=(n, 1)))
+        df = int(np.atleast_1d(self.n_points)[i]) - len(z)
+        drawn = z + drawn * np.sqrt(df / rng.chisquare(df, size=(n, 1)))
         named = self._named(drawn)
         return [{name: float(named[name][k]) for name in self.free} for k in range(n)]
 

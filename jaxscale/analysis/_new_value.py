@@ -45,9 +45,9 @@ def ends_of_new(
         groups = fit.drawn.of_set(i).groups[0]
     used = np.isfinite(own)
     inputs = np.stack([np.atleast_2d(x)[i] for x in fit.inputs.values()])
-    place = np.unique(inputs, axis=1, return_inverse=True)[1].reshape(-1)
+    location = np.unique(inputs, axis=1, return_inverse=True)[1].reshape(-1)
     group = np.arange(len(own)) if groups is None else groups
-    noise = noise_of(own[used], group[used], place[used], len(fit.free))
+    noise = noise_of(own[used], group[used], location[used], len(fit.free))
     tail = (1 - level) / 2
     half = np.full((2, 1), stdtrit(noise.df, 1 - tail) * math.sqrt(noise.variance))
     size = np.sqrt(np.mean(own[used] ** 2))

@@ -96,7 +96,7 @@ class Resamples:
         How many refits may be lost is another question, which `ends` is asked.
         """
         few = (
-            f"{np.min(self.n_groups)} {self._what} are too few to be resampled; take "
+            f"{what_of(self.of, np.min(self.n_groups))} are too few to be resampled; take "
             f"{self.needed} or more"
         )
         return np.where(self.n_groups < self.needed, few, self.withheld)
@@ -107,11 +107,7 @@ class Resamples:
         groups = np.unique(self.n_groups)
         size = f"{groups[0]:d}" if groups.size == 1 else f"{groups[0]:d} to {groups[-1]:d}"
         lost = f", {self.n_lost} of {self._lost.size} refits lost" if self.n_lost else ""
-        return f"{self.n} resamples of {size} {self._what}{lost}"
-
-    @property
-    def _what(self) -> str:
-        return POINTS if self.of == POINTS else f"values of {self.of}"
+        return f"{self.n} resamples of {what_of(self.of, size)}{lost}"
 
     def of_set(self, i: int) -> "Resamples":
         """Those of the data set number `i`."""
@@ -188,6 +184,12 @@ class Resamples:
                 low[i] = np.min([e[0] for e in ends], axis=0)
                 high[i] = np.max([e[-1] for e in ends], axis=0)
         return low, high
+
+
+def what_of(of: str, n: int | str) -> str:
+    """Return `1 point`, `5 values of seed`: what is resampled, in words."""
+    noun, rest = ("point", "") if of == POINTS else ("value", f" of {of}")
+    return f"{n} {noun}{'' if n == 1 else 's'}{rest}"
 
 
 def _stretched(ends: Float[np.ndarray, "3 *v"], by: float) -> Float[np.ndarray, "3 *v"]:

@@ -128,7 +128,7 @@ def test_few_runs_have_values_and_no_intervals(n):
     assert "nan" not in surface.fit.table().rows[0]
 
 
-@pytest.mark.filterwarnings("ignore:.*refits were lost", "ignore:.*do not constrain")
+@pytest.mark.filterwarnings("ignore:.*(refits were lost|do not constrain|does not settle)")
 @pytest.mark.parametrize(("n", "enough"), [(4, False), (5, False), (8, False), (12, True)])
 def test_three_parameters_on_few_points(n, enough):
     x = np.geomspace(1, 1000, n)
@@ -192,6 +192,23 @@ def test_an_adaptive_loss_is_that_of_its_delta_and_ignores_outliers():
         for name, loss in (("adaptive", {}), ("squares", {"loss": js.residuals.Squared()}))
     }  # fmt: skip
     assert moved["adaptive"] < moved["squares"] / 3
+
+
+@pytest.mark.filterwarnings("ignore:.*(no standard error|is 0 in|do not constrain)")
+def test_a_delta_is_followed_until_it_stays_or_the_fit_says_that_it_does_not():
+    """Of 100 sets with heavy tails, and of 5 points for 3 parameters, most of which are met."""
+    rng, x = np.random.default_rng(0), np.geomspace(1, 1000, 20)
+    noise = np.exp(0.02 * rng.standard_t(2, (100, 20)))
+    sets = {"set": np.repeat(np.arange(100), 20), "x": np.tile(x, 100)}
+    table = pandas.DataFrame({**sets, "loss": ((0.5 + 2 * x**-0.4) * noise).ravel()})
+    fit = js.calibrate(js.forms.power_law, table, each="set", bootstrap=0)
+    scatter = 1.4826 * np.median(np.abs(fit.residuals), axis=(1, 2))
+    np.testing.assert_allclose(fit.loss.delta, 1.345 * scatter, rtol=3e-3)
+    x = np.geomspace(1, 1000, 5)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(5))
+    few = pandas.DataFrame({"x": x, "loss": (0.5 + 2 * x**-0.4) * noise})
+    with pytest.warns(UserWarning, match="an adaptive loss does not settle in 1 of 1 fits"):
+        js.calibrate(js.forms.power_law, few, bootstrap=0)
 
 
 def test_one_heavy_weight_loses_no_refit():
@@ -321,6 +338,22 @@ def test_a_fixed_floor_lies_below_the_data():
         warnings.simplefilter("always")
         js.calibrate(form, runs, bootstrap=0)
     assert "is a floor, but 2 of 60 values of loss lie below it" in str(warned[0].message)
+
+
+def test_a_fixed_floor_of_groups_lies_below_their_own_data():
+    groups = {"a": _runs(30), "b": _runs(30, seed=1, E=3.0)}
+    table = pandas.concat([t.assign(g=n) for n, t in groups.items()])
+    every = js.forms.grouped(js.forms.chinchilla, "g", ["E", "A", "B", "alpha"]).of(["a", "b"])
+    with pytest.raises(ValueError, match="`E` is a floor and must lie below the data"):
+        js.calibrate(js.Formula(every, {"E": 9.0}), table)
+    own = js.forms.grouped(js.forms.chinchilla, "g", ["A", "B", "alpha", "beta"]).of(["a", "b"])
+    lowest = f"{groups['a'].loss.min():.6g}"
+    assert float(lowest) < 3.0 < groups["b"].loss.min()
+    with pytest.raises(ValueError, match=rf"`E\[a\]` is a floor.*lowest value is {lowest}, got 9"):
+        js.calibrate(js.Formula(own, {"E[a]": 9.0}), table)
+    squares = js.residuals.Squared()
+    fit = js.calibrate(js.Formula(own, {"E[b]": 3.0}), table, bootstrap=0, loss=squares)
+    assert fit.values["E[a]"] < 3.0
 
 
 def test_groups_of_few_points_have_no_interval():
