@@ -96,7 +96,7 @@ class Resamples:
         How many refits may be lost is another question, which `ends` is asked.
         """
         few = (
-            f"{what_of(self.of, np.min(self.n_groups))} are too few to be resampled; take "
+            f"{what_of(self.of, int(np.min(self.n_groups)))} are too few to be resampled; take "
             f"{self.needed} or more"
         )
         return np.where(self.n_groups < self.needed, few, self.withheld)
