@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -300,13 +301,14 @@ def _solved(
         again = least_squares.fit(expand, result.z[:, None] if k else starts, n_starts, n_given)
         own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
         result = again._replace(**own_starts)
-        following = loss.huber(expand.residuals(result.z))
+        following = loss.huber(expand.residuals(result.z)).delta
         with np.errstate(invalid="ignore"):  # infinite ones, which stay
-            change: Any = np.nan_to_num(np.abs(following.delta / own.delta - 1))
+            change: Any = np.nan_to_num(np.abs(following / own.delta - 1))
         if np.all(change <= SETTLED):
             return own, expand, result
-        if k < ADAPTATIONS - 1:
-            own = following
+        if k < ADAPTATIONS - 1:  # a set that has settled does not wait for the others
+            delta = np.where(change <= SETTLED, own.delta, following)
+            own = eqx.tree_at(lambda huber: huber.delta, own, delta)
     warn_user(
         f"the delta of an adaptive loss does not settle in {np.sum(change > SETTLED)} of "
         f"{change.size} fits: it still moves by {np.max(change):.1%} after {ADAPTATIONS}; take "
