@@ -14,6 +14,16 @@ def warn_deprecated(old: str, new: str) -> None:
     warn_user(f"`{old}` is deprecated, use `{new}`.", DeprecationWarning)
 
 
+def deprecated_property(old: str, new: str) -> property:
+    """Let the attribute `new` of a class be read by its old name."""
+
+    def read(self: Any) -> Any:
+        warn_deprecated(old, new)
+        return getattr(self, new)
+
+    return property(read, doc=f"Deprecated: `{new}`.")
+
+
 def deprecated_lengths(**lengths: str) -> Callable[[C], C]:
     """Let a class of systems take and show padded lengths by old names: `max_width="width"`.
 

@@ -21,10 +21,10 @@ from jaxscale.sweep._structure import structure_key
 SIZES = ("n_parameters", "n_tokens")
 FLOP_PER_PARAMETER_TOKEN = 6.0
 REACH = 25.0  # in ln N, on both sides of N = D
-PLACES, LOOKS = 33, 3  # of ln N in one look
-CLOSER = 4 / (PLACES - 1)  # a look spans two steps of the one before, on both sides
+POINTS, ZOOMS = 33, 3  # of ln N in one zoom
+CLOSER = 4 / (POINTS - 1)  # a zoom spans two steps of the one before, on both sides
 STEP = 1e-3  # in ln C, of the exponent of the best size
-HALVINGS = 45  # of the interval that the last look leaves, by the sign of the slope
+HALVINGS = 45  # of the interval that the last zoom leaves, by the sign of the slope
 LANES = 128  # refits and operations that are minimised at once, by one program
 
 
@@ -91,14 +91,16 @@ def allocate(
 
     **Returns** an `OptimalAllocation`.
 
-    **Raises** `ValueError` for a fit of anything else, operations that are not positive, other
-    inputs that are missing, unknown or no number, and a level outside (0, 1).
+    **Raises** `ValueError` for a fit of anything else, no operations, some that are not positive,
+    other inputs that are missing, unknown or no number, and a level outside (0, 1).
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 4.
     """
     check_level(level)
     others = _others(fit, others)
     c = check_flop(flop)
+    if not c.size:
+        raise ValueError(f"`flop` must hold at least one number, got {flop!r}.")
     products = np.asarray(c / flop_per_parameter_token)
     apart = products * np.exp([-STEP, 0.0, STEP]).reshape(3, *(1,) * c.ndim)
     fitted = {n: np.asarray([v]) for n, v in fit.values.items()}
@@ -201,8 +203,8 @@ def _minimiser(static: Any) -> Any:
             inputs = {"n_parameters": n, "n_tokens": jnp.exp(product) / n, **others}
             return theory(own, inputs)[theory.result]
 
-        def look(i: Array, middle: Array) -> Array:
-            x = middle + REACH * CLOSER**i * jnp.linspace(-1.0, 1.0, PLACES)
+        def zoom(i: Array, middle: Array) -> Array:
+            x = middle + REACH * CLOSER**i * jnp.linspace(-1.0, 1.0, POINTS)
             at = jax.vmap(loss)(x)
             return x[jnp.argmin(jnp.where(jnp.isfinite(at), at, jnp.inf))]
 
@@ -211,8 +213,8 @@ def _minimiser(static: Any) -> Any:
             falls = jax.grad(loss)(middle) < 0
             return jnp.where(falls, middle, ends[0]), jnp.where(falls, ends[1], middle)
 
-        near = jax.lax.fori_loop(0, LOOKS, look, product / 2)
-        reach = REACH * CLOSER ** (LOOKS - 1)
+        near = jax.lax.fori_loop(0, ZOOMS, zoom, product / 2)
+        reach = REACH * CLOSER ** (ZOOMS - 1)
         low, high = jax.lax.fori_loop(0, HALVINGS, halve, (near - reach, near + reach))
         return (low + high) / 2, loss((low + high) / 2)
 
@@ -224,9 +226,9 @@ def _outside(
 ) -> Float[np.ndarray, "..."]:
     """Decades between the runs and C, N* or D*, whichever is farthest."""
     runs = {n: fit.inputs[n] for n in SIZES}
-    places = {n: best[n] for n in SIZES} | {"": products}
+    wanted = {n: best[n] for n in SIZES} | {"": products}
     runs[""] = runs["n_parameters"] * runs["n_tokens"]
     most = np.zeros(products.shape)
     for name, run in runs.items():
-        most = np.maximum(most, decades_outside(places[name], run.min(), run.max()))
+        most = np.maximum(most, decades_outside(wanted[name], run.min(), run.max()))
     return np.asarray(most)

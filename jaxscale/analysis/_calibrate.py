@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
+from jaxscale._warn import warn_user
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
 from jaxscale.analysis._compared import (
@@ -25,14 +27,14 @@ from jaxscale.analysis._diagnostics import (
     warn_of,
     warn_spread,
 )
-from jaxscale.analysis._enough import at_ends, check_floors, has_points_by_group
+from jaxscale.analysis._enough import check_floors, short_groups, withheld
 from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
-from jaxscale.analysis._formula import Formula, formula_of
+from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
-from jaxscale.analysis._grouped import Grouped
-from jaxscale.analysis._information import check_places, warn_constant, warn_single_inputs
+from jaxscale.analysis._grouped import Grouped, with_groups
+from jaxscale.analysis._information import check_locations, warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._refits import refitted
 from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, POINTS, Resamples
@@ -49,9 +51,9 @@ from jaxscale.analysis.residuals import (
 from jaxscale.sweep._grid import Grid
 
 STARTS, FORM_STARTS = 4, 16
-ADAPTATIONS = 4  # of the delta of an adaptive loss
+ADAPTATIONS = 30  # of the delta of an adaptive loss, at most
+SETTLED = 3e-3  # relative change of a delta that stays
 SEED = "seed"
-SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
@@ -134,14 +136,14 @@ def calibrate(
     """
     data = read_data(data)
     source = _source(theory, data, columns, each)
-    form = source.form if isinstance(source, Formula) else None
+    form = source.form
     if free is None:
         if form is None:
             raise ValueError("`free` must name what to fit, got None: only a form knows.")
-        assert isinstance(source, Formula)
         free = source.unset
         if not free:
-            raise ValueError(f"`free` must name what to fit: every parameter of {source.name} has "
+            name = form.function.__name__
+            raise ValueError(f"`free` must name what to fit: every parameter of {name} has "
                              "a value; leave one out, or name it in `free`.")  # fmt: skip
     n_starts = (FORM_STARTS if form else STARTS) if n_starts is None else n_starts
     _check(free, n_starts)
@@ -158,14 +160,14 @@ def calibrate(
     pick: Any = slice(None) if each else 0
     kinds = residuals_of(data_sets, residual)
     parameters = [form.parameters[n] for n in free] if form else []
-    unset = source.unset if isinstance(source, Formula) else ()
-    limits = bounds_of(free, data_sets, parameters, bounds or {}, unset)
-    if isinstance(source, Formula):
-        check_floors(source, free, data_sets)
-    points, scales, n_left_out = scaled_data(data_sets, kinds)
+    limits = bounds_of(free, data_sets, parameters, bounds or {}, source.unset)
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
         warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
+    else:
+        fixed = {n: v for n, v in source.values.items() if n not in free}
+        check_floors(form, fixed, data_sets)
+    points, scales, n_left_out = scaled_data(data_sets, kinds)
     with jax.enable_x64(True):
         n_lanes = len(points.target) * max(n_starts, n_resamples)
 
@@ -177,18 +179,19 @@ def calibrate(
         starts, n_given = _starts(expand, source, free, parameters, data_sets)
         z = starts[0, 0]
         points, n_stated, n_dropped = stated_points(expand, z)
-        check_places(points, free, data_sets.labels)
+        check_locations(points, free, data_sets.labels)
         silent = warn_constant(data_sets.data, points.weight, free)
         loss, expand, result = _solved(expansion, loss, starts, n_starts, n_given)
         check_result(result, free, z, n_stated, data_sets.labels)
         drawn = None
         if n_resamples:
-            again, n_blocks = refitted(expand, result, starts, n_resamples, jax.random.key(key))
-            groups = np.sum(expand.points_by_group > 0, axis=1)
-            separate = (result.condition < SINGULAR) & ~silent & ~at_ends(result, limits)
-            if of == POINTS and isinstance(source, Formula):
-                separate = separate & has_points_by_group(source, free, data_sets, points)
-            drawn = Resamples(again[pick], of, groups[pick], n_blocks, separate[pick])
+            again, shares = refitted(expand, result, starts, n_resamples, jax.random.key(key))
+            numbers = np.sum(expand.points_by_group > 0, axis=1)
+            short = short_groups(form, free, data_sets, points, of)
+            reasons = withheld(result, limits, silent, short)
+            groups = None if of == POINTS else points.groups
+            drawn = Resamples(again, of, numbers, shares, reasons, groups)
+            drawn = drawn if each else drawn.of_set(0)
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal
             else:
@@ -232,15 +235,12 @@ def _source(
     theory: Any, data: Data, columns: Mapping[str, str] | None, each: str | None
 ) -> GridTheory | Formula:
     """What is fitted: the theory of a grid, or a formula."""
-    if isinstance(theory, Grouped):
-        if each == theory.by:
-            raise ValueError(
-                f"`each` must be another column than that of the groups, got {each!r}."
-            )
-        return Formula(theory.of_data(data, columns))
     if isinstance(theory, Grid):
         return GridTheory(theory)
-    return formula_of(theory, "a Grid, a Formula or a form")
+    formula = with_groups(theory, data, columns, "a Grid, a Formula or a form")
+    if each in formula.labels:
+        raise ValueError(f"`each` must be another column than that of the groups, got {each!r}.")
+    return formula
 
 
 def _n_seeds(data: Data, columns: Mapping[str, str] | None) -> int:
@@ -274,7 +274,7 @@ def _starts(
     data: FitData,
 ) -> tuple[np.ndarray, int]:
     """Coordinates of starts of every data set, and how many of them were given."""
-    if parameters and isinstance(source, Formula) and set(free) <= set(source.unset):
+    if parameters and set(free) <= set(source.unset):
         usable = np.where(expand.data.weight > 0, only_observable(data.data), np.nan)
         return form_starts(expand, parameters, usable), 0
     small = [b.small if isinstance(b, NotNegative) else -np.inf for b in expand.problem.bounds]
@@ -295,13 +295,25 @@ def _solved(
     result = least_squares.fit(expand, starts, n_starts, n_given)
     if not isinstance(loss, AdaptiveHuber):
         return loss, expand, result
-    own: AbstractLoss = loss
+    own = loss.huber(expand.residuals(result.z))
     for k in range(ADAPTATIONS):
-        own = loss.huber(expand.residuals(result.z))
         expand = expansion(own)
         again = least_squares.fit(expand, result.z[:, None] if k else starts, n_starts, n_given)
         own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
         result = again._replace(**own_starts)
+        following = loss.huber(expand.residuals(result.z)).delta
+        with np.errstate(invalid="ignore"):  # infinite ones, which stay
+            change: Any = np.nan_to_num(np.abs(following / own.delta - 1))
+        if np.all(change <= SETTLED):
+            return own, expand, result
+        if k < ADAPTATIONS - 1:  # a set that has settled does not wait for the others
+            delta = np.where(change <= SETTLED, own.delta, following)
+            own = eqx.tree_at(lambda huber: huber.delta, own, delta)
+    warn_user(
+        f"the delta of an adaptive loss does not settle in {np.sum(change > SETTLED)} of "
+        f"{change.size} fits: it still moves by {np.max(change):.1%} after {ADAPTATIONS}; take "
+        "Huber(delta=...) or Squared()"
+    )
     return own, expand, result
 
 

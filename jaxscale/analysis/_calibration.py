@@ -95,13 +95,24 @@ class Calibration:
 
     @property
     def standard_error(self) -> dict[str, Any]:
-        """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`."""
+        """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`.
+
+        Those of refits of n points or groups are their standard deviation times
+        `sqrt(n / (n - 1))`.
+        """
         if self.drawn is not None:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
             usable = self.drawn.usable  # refits that are all alike say nothing of the error
-            return {n: _plain(np.where(usable & (v > 0), v, np.nan)) for n, v in spread.items()}
+            # n drawn with replacement scatter by (n - 1) / n of the variance of n new ones
+            n = np.asarray(self.drawn.n_groups, float)
+            with np.errstate(divide="ignore"):
+                wider = np.sqrt(n / (n - 1))
+            return {
+                name: _plain(np.where(usable & (v > 0), wider * v, np.nan))
+                for name, v in spread.items()
+            }
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             with np.errstate(all="ignore"), jax.enable_x64(True):
@@ -150,8 +161,8 @@ class Calibration:
         from scipy.special import stdtrit
 
         check_level(level)
-        freedom = np.asarray(self.n_points - len(self.free))
-        half = stdtrit(freedom[..., None], (1 + level) / 2) * self._error
+        df = np.asarray(self.n_points - len(self.free))
+        half = stdtrit(df[..., None], (1 + level) / 2) * self._error
         with np.errstate(invalid="ignore"):
             low, high = self.coordinates - half, self.coordinates + half
         named = self._named(low), self._named(high)
@@ -211,8 +222,8 @@ class Calibration:
             raise ValueError(f"`fit` must have a finite covariance, got {covariance.tolist()}.")
         rng = np.random.default_rng(seed)  # of nearly singular ones rounding decides the validity
         drawn = rng.multivariate_normal(np.zeros_like(z), covariance, size=n, check_valid="ignore")
-        freedom = int(np.atleast_1d(self.n_points)[i]) - len(z)
-        drawn = z + drawn * np.sqrt(freedom / rng.chisquare(freedom, size=(n, 1)))
+        df = int(np.atleast_1d(self.n_points)[i]) - len(z)
+        drawn = z + drawn * np.sqrt(df / rng.chisquare(df, size=(n, 1)))
         named = self._named(drawn)
         return [{name: float(named[name][k]) for name in self.free} for k in range(n)]
 

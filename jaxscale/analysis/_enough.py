@@ -1,6 +1,7 @@
 """Whether data suffice for what a form leaves free: points of each group, losses above a floor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,56 +11,79 @@ from jaxscale._warn import warn_user
 from jaxscale.analysis._compared import only_observable
 from jaxscale.analysis._expansion import DataSets
 from jaxscale.analysis._fit_data import FitData
-from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._grouped import GroupedForm
+from jaxscale.analysis._form import Form
 from jaxscale.analysis._least_squares import FitResult
-from jaxscale.analysis._resamples import POINTS_PER_PARAMETER
+from jaxscale.analysis._resamples import FEW_GROUPS, POINTS, POINTS_PER_PARAMETER, what_of
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
 
-
-def at_ends(result: FitResult, bounds: tuple[AbstractBound, ...]) -> Bool[np.ndarray, " n"]:
-    """Which fits have a parameter at an end of its bound, but for floors of 0: so have refits."""
-    others = np.asarray([not isinstance(bound, NotNegative) for bound in bounds])
-    return np.asarray((result.ended & others).any(axis=1))
+SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 
 
-def has_points_by_group(
-    formula: Formula, free: Sequence[str], data: FitData, points: DataSets
-) -> Bool[np.ndarray, " n"]:
-    """Whether every group of a grouped form has points enough to be resampled; warn of others.
+def withheld(
+    result: FitResult,
+    bounds: tuple[AbstractBound, ...],
+    silent: Bool[np.ndarray, " n"],
+    short: Sequence[str],
+) -> np.ndarray:
+    """Why a data set has no interval, in words that follow "for"; empty where it has one.
 
-    A group of few points, of which a resample has one or none, would seem to scatter little.
+    Refits of such data end where they started, which says nothing of how far they could go.
+    `silent` are sets that do not vary, `short` says which have a group of too few.
     """
-    form, n_sets = formula.function, len(points.weight)
-    if not isinstance(form, GroupedForm):
-        return np.ones(n_sets, bool)
-    codes, used = np.asarray(data.inputs[form.by]), (points.weight > 0).any(axis=1)
-    enough = np.ones(n_sets, bool)
-    for place, label in enumerate(form.labels):
-        number, n_own = ((codes == place) & used).sum(axis=1), form.n_own(free, place)
-        needed = POINTS_PER_PARAMETER * n_own
-        short = (number > 0) & (number < needed)
-        enough &= ~short
-        if short.any():
-            warn_user(
-                f"{form.by} {label!r} has {counted(int(number[short][0]), 'point')}, too few to be "
-                f"resampled for its {counted(n_own, 'parameter')}; take {needed} or more"
-            )
-    return enough
+    confined = np.asarray([not isinstance(bound, NotNegative) for bound in bounds])
+    reasons = {
+        "the data do not vary": silent,
+        "a parameter lies at an end of its bound": (result.ended & confined).any(axis=1),
+        "the data do not constrain all parameters: fix one": ~(result.condition < SINGULAR),
+    }
+    every = np.asarray(short, object)
+    for reason, holds in reversed(reasons.items()):
+        every = np.where(holds, reason, every)
+    return every
 
 
-def check_floors(formula: Formula, free: Sequence[str], data: FitData) -> None:
-    """Refuse a fixed floor above all data, and warn of one above some of them."""
-    form = formula.form
-    if form is None or form.labels:  # a floor of a group is one of its own data
+def short_groups(
+    form: Form | None, free: Sequence[str], data: FitData, points: DataSets, of: str
+) -> list[str]:
+    """Which group of a grouped form has too few points, or values of `of`, to be resampled.
+
+    A group of few, of which a resample has one or none, would seem to scatter little.
+
+    **Returns** a reason for each data set, empty where every group has enough.
+    """
+    reasons = [""] * len(points.weight)
+    if form is None:
+        return reasons
+    for by, labels in form.labels.items():
+        codes, used = np.asarray(data.inputs[by]), (points.weight > 0).any(axis=1)
+        for i in reversed(range(len(labels))):
+            n_own = form.n_own(free, i)
+            needed = POINTS_PER_PARAMETER * n_own if of == POINTS else FEW_GROUPS * (n_own > 0)
+            for k, own in enumerate((codes == i) & used):
+                number = len(np.unique(points.groups[k][:, own]))
+                if 0 < number < needed:
+                    reasons[k] = (
+                        f"{by} {labels[i]!r} has {what_of(of, number)}, too few to be resampled "
+                        f"for its {counted(n_own, 'parameter')}; take {needed} or more"
+                    )
+    return reasons
+
+
+def check_floors(form: Form | None, values: Mapping[str, Any], data: FitData) -> None:
+    """Refuse a fixed floor above all its data, and warn of one above some of them.
+
+    `values` are those of the parameters that are not free.
+    """
+    if form is None:
         return
-    for name, parameter in form.parameters.items():
-        value = formula.values.get(name)
-        if not parameter.floor or value is None or name in free:
-            continue
-        values = only_observable(data.data)
-        given = values[np.isfinite(values)]
-        n_below = int(np.sum(given < value))
+    floors = [n for n, p in form.parameters.items() if p.floor]
+    for name in [n for n in floors if values.get(n) is not None]:
+        own = only_observable(data.data)
+        if name in form.label_of:
+            (codes,) = (data.inputs[by] for by in form.labels)
+            own = own[codes[:, None] == form.label_of[name]]
+        given, value = own[np.isfinite(own)], values[name]
+        n_below, result = int(np.sum(given < value)), next(iter(data.data))
         if given.size and n_below == given.size:
             raise ValueError(
                 f"`{name}` is a floor and must lie below the data, whose lowest value is "
@@ -68,5 +92,5 @@ def check_floors(formula: Formula, free: Sequence[str], data: FitData) -> None:
         if n_below:
             warn_user(
                 f"{name} = {value:g} is a floor, but {n_below} of {given.size} values of "
-                f"{formula.result} lie below it: fix a lower one, or leave it free"
+                f"{result} lie below it: fix a lower one, or leave it free"
             )

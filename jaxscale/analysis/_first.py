@@ -71,12 +71,12 @@ def first_to(curves: "xarray.DataArray", dim: str, level: Number) -> First:
     ranks.attrs = {"long_name": f"rank in passing {level:g}"}
     if np.isnan(values).all():
         return First({}, np.nan, times, ranks, falls)
-    place = np.unravel_index(np.nanargmin(values), values.shape)
+    position = np.unravel_index(np.nanargmin(values), values.shape)
     label: dict[str, Any] = {}
-    for name, i in zip(times.dims, place, strict=True):
+    for name, i in zip(times.dims, position, strict=True):
         own = np.asarray(times[name])[i] if name in times.coords else i
         label[str(name)] = own.item() if isinstance(own, np.generic) else own
-    return First(label, float(values[place]), times, ranks, falls)
+    return First(label, float(values[position]), times, ranks, falls)
 
 
 def _falls(curves: "xarray.DataArray", dim: str) -> bool:

@@ -113,10 +113,10 @@ def rows_of(
 
 
 def _positions(dim: str, coordinates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    place = match_labels(coordinates, wanted)
-    for missing in wanted[place < 0].tolist():
+    position = match_labels(coordinates, wanted)
+    for missing in wanted[position < 0].tolist():
         raise ValueError(f"`data` has {dim} = {missing!r}, which the grid does not have.")
-    return place
+    return position
 
 
 def groups_of(

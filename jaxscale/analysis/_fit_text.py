@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from jaxscale._table import Column, Table
-from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._plain import plain
 
 
@@ -30,8 +29,7 @@ def fit_table(fit: Any) -> Table:
 def fit_data(fit: Any) -> dict[str, Any]:
     """Plain data: infinities and NaN are None."""
     start = dict(zip(fit.free, fit.theory.start(fit.free), strict=True))
-    if isinstance(fit.theory, Formula):
-        start |= dict.fromkeys(set(fit.free) & set(fit.theory.unset))
+    start |= dict.fromkeys(set(fit.free) & set(fit.theory.unset))
     return plain({
         "values": fit.values,
         "theory": fit.theory.described(fit.free),

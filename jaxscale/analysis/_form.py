@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec
 
 import jax
@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._convert import as_real, is_traced
+from jaxscale._deprecated import warn_deprecated
 from jaxscale._text import unknown
 from jaxscale.analysis.bounds import AbstractBound, Positive
 from jaxscale.analysis.residuals import AbstractLoss, AdaptiveHuber
 from jaxscale.spectra import as_floats
 
 P = ParamSpec("P")
-PLACES = 7  # of a parameter, where two or fewer span a grid
+STARTS = 7  # of a parameter, where two or fewer span a grid
 SCATTERED = 256  # candidates, where they are more
 FORMS: "dict[str, Form]" = {}
 
@@ -50,8 +51,8 @@ class Parameter:
         """Whether there are several starts."""
         return self.within is not None or self.low < self.high
 
-    def places(self, inputs: Mapping[str, np.ndarray], n: int) -> Float[np.ndarray, " n"]:
-        """Return `n` starts."""
+    def starts(self, inputs: Mapping[str, np.ndarray], n: int) -> Float[np.ndarray, " n"]:
+        """Return `n` values from which fits start."""
         ends = (self.low, self.high)
         if self.within is not None:
             values = inputs[self.within]
@@ -63,6 +64,11 @@ class Parameter:
                 )
             ends = (float(positive.min()), float(positive.max()))
         return np.geomspace(*ends, n + 2)[1:-1] if self.within else np.geomspace(*ends, n)
+
+    def places(self, inputs: Mapping[str, np.ndarray], n: int) -> Float[np.ndarray, " n"]:
+        """Return starts; deprecated: `starts`."""
+        warn_deprecated("places", "starts")
+        return self.starts(inputs, n)
 
 
 def exponent(low: float = 0.1, high: float = 1.0) -> Parameter:
@@ -104,7 +110,8 @@ class Form:
     - `loss`: what fits make small unless they are told otherwise.
     - `reference`: where the form comes from.
     - `result`: name of what it returns, in the data and in figures.
-    - `labels`: inputs that are labels, with their values; the function gets their places.
+    - `labels`: inputs that are labels, with their values; the function gets their numbers.
+    - `label_of`: the number of the label that a parameter belongs to; those of all are not in it.
     """
 
     function: Callable[..., Any]
@@ -113,6 +120,11 @@ class Form:
     reference: str
     result: str = "loss"
     labels: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    label_of: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def n_own(self, names: Iterable[str], i: int) -> int:
+        """How many of `names` are parameters of the label number `i` alone."""
+        return sum(self.label_of.get(name) == i for name in names)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -121,20 +133,20 @@ class Form:
         return tuple(p.name for p in every if p.kind is p.POSITIONAL_OR_KEYWORD)
 
     def coded(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Inputs, of labels their places; NaN for a label that is missing.
+        """Inputs, of labels their numbers; NaN for a label that is missing.
 
         **Raises** `ValueError` for one that the form does not have.
         """
         coded = dict(inputs)
         for name in self.labels.keys() & coded.keys():
-            places = {label: i for i, label in enumerate(self.labels[name])}
+            numbers = {label: i for i, label in enumerate(self.labels[name])}
             given = np.asarray(coded[name], object)
             codes = np.full(given.shape, np.nan)
             for i, label in np.ndenumerate(given):
-                if label in places:
-                    codes[i] = places[label]
+                if label in numbers:
+                    codes[i] = numbers[label]
                 elif label == label and label is not None:  # not NaN
-                    raise unknown(f"`{name}`", label, map(str, places))
+                    raise unknown(f"`{name}`", label, map(str, numbers))
             coded[name] = codes
         return coded
 
@@ -220,7 +232,7 @@ def form_of(function: Any) -> Form | None:
     return getattr(function, "__form__", None)
 
 
-def nonlinear_places(
+def nonlinear_starts(
     parameters: Sequence[Parameter], inputs: Mapping[str, np.ndarray]
 ) -> Float[np.ndarray, "c q"]:
     """Starts of parameters in which the form is not linear: a grid, or scattered if they are many.
@@ -229,7 +241,7 @@ def nonlinear_places(
     """
     names = [p.tie or str(i) for i, p in enumerate(parameters)]
     by_name = dict(zip(names, parameters, strict=True))
-    varied = {n: p.places(inputs, PLACES) for n, p in by_name.items() if p.varied}
+    varied = {n: p.starts(inputs, STARTS) for n, p in by_name.items() if p.varied}
     if len(varied) <= 2:
         values = np.asarray([*itertools.product(*varied.values())])
     else:

@@ -113,7 +113,7 @@ class Formula:
         return _evaluate(self.function, dict(self.values), arrays)
 
     def coded(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Inputs, of the labels of groups their places."""
+        """Inputs, of the labels of groups their numbers."""
         return self.form.coded(inputs) if self.form else dict(inputs)
 
     def start(self, free: Sequence[str]) -> np.ndarray:

@@ -217,7 +217,7 @@ def frontier(
 
 
 def _vertex(x: np.ndarray, y: np.ndarray, j: int, reach: int) -> tuple[float, float]:
-    """Height and place of the minimum of the parabola through `reach` points on each side of j."""
+    """Lowest value, and where it is, of the parabola through `reach` points on each side of j."""
     low, high = j - reach, j + reach + 1
     if low < 0 or high > len(x) or np.isnan(y[low:high]).any():
         return np.nan, np.nan

@@ -29,6 +29,6 @@ def _one(fit: Any, theory: GridTheory, i: int, level: float) -> "xarray.Dataset"
         low = high = np.full(shape, np.nan)
         if drawn is not None:
             curves = theory.curves(name, drawn)
-            low, high = (x.reshape(shape) for x in ends_of(fit, i, curves, level))
+            low, high = (x.reshape(shape) for x in ends_of(fit, i, name, curves, level))
         ends |= {f"{name}_low": (table[name].dims, low), f"{name}_high": (table[name].dims, high)}
     return table.assign(ends)

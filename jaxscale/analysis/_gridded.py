@@ -6,7 +6,7 @@ import itertools
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -52,6 +52,8 @@ class GridTheory:
     """`predict` of the systems of a grid, as a function of some of their fields."""
 
     grid: Grid
+    form: ClassVar[None] = None
+    unset: ClassVar[tuple[str, ...]] = ()
 
     def start(self, free: Sequence[str], argument: str = "free") -> np.ndarray:
         """The grid's values of the free fields, which `argument` of the user's call names.
@@ -226,12 +228,12 @@ def _declared(system: Any, free: Sequence[str], start: np.ndarray) -> dict[str, 
 
 
 class _ClosedForms(eqx.Module):
-    """Observables over (grid axes without seed, their own axes), at the places of the data."""
+    """Observables over (grid axes without seed, their own axes), at the locations of the data."""
 
     templates: tuple[Any, ...]
     columns: tuple[dict[str, np.ndarray], ...]
     run_ids: tuple[np.ndarray, ...]
-    places: tuple[dict[str, tuple[np.ndarray, ...]], ...]
+    positions: tuple[dict[str, tuple[np.ndarray, ...]], ...]
     free: tuple[str, ...] = eqx.field(static=True)
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
     grid_shape: tuple[int, ...] = eqx.field(static=True)
@@ -240,12 +242,12 @@ class _ClosedForms(eqx.Module):
     def __call__(self, values: Float[Array, " p"], inputs: None) -> dict[str, Array]:
         n_runs = math.prod(self.grid_shape)
         out = {n: jnp.full((n_runs, *shape), jnp.nan) for n, shape in self.shapes}
-        buckets = zip(self.templates, self.columns, self.run_ids, self.places, strict=True)
-        for template, columns, run_ids, places in buckets:
+        buckets = zip(self.templates, self.columns, self.run_ids, self.positions, strict=True)
+        for template, columns, run_ids, positions in buckets:
             filled = set_leaves(template, {path: values[k] for k, path in enumerate(self.free)})
             predictions = predict_columns(filled, columns, len(run_ids))
             for n in out:
-                out[n] = out[n].at[jnp.ix_(run_ids, *places[n])].set(predictions[n])
+                out[n] = out[n].at[jnp.ix_(run_ids, *positions[n])].set(predictions[n])
         full = {n: out[n].reshape(*self.grid_shape, *shape) for n, shape in self.shapes}
         return {n: full[n][where] for n, where in self.index.items()}
 
@@ -274,12 +276,12 @@ def _closed_forms(
         templates=tuple(set_leaves(b.padded_system, blank) for b in layout.buckets),
         columns=tuple(b.columns for b in layout.buckets),
         run_ids=tuple(b.run_ids for b in layout.buckets),
-        places=tuple({n: tuple(p[d] for d in dims[n]) for n in names} for p in layout.positions),
+        positions=tuple({n: tuple(p[d] for d in dims[n]) for n in names} for p in layout.positions),
         free=free,
         shapes=tuple((n, layout.shape(n)) for n in names),
         grid_shape=tuple(grid.shape[:-1]),
         index={},
     )
-    places = {**grid.coordinates, **layout.coordinates}
-    coordinates = {n: {d: places[d] for d in (*grid.dims[:-1], *dims[n])} for n in names}
+    labels = {**grid.coordinates, **layout.coordinates}
+    coordinates = {n: {d: labels[d] for d in (*grid.dims[:-1], *dims[n])} for n in names}
     return theory, coordinates, frozenset(n for n in names if layout.observables[n].signed)

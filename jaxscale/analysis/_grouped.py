@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,6 @@ from jaxscale.analysis._data import Data, as_table, require_columns
 from jaxscale.analysis._form import Form, Parameter, form_of
 from jaxscale.analysis._formula import Formula, formula_of
 from jaxscale.spectra import as_floats
-
-if TYPE_CHECKING:
-    import pandas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Grouped:
 
 @dataclasses.dataclass(frozen=True)
 class GroupedForm:
-    """The form of known groups, a function of inputs, places of labels and named parameters."""
+    """The form of known groups, a function of inputs, numbers of labels and named parameters."""
 
     function: Callable[..., Any]
     by: str
@@ -74,10 +71,6 @@ class GroupedForm:
         own = [n for n in self._inner.parameters if n not in self.shared]
         return {n: [f"{n}[{label}]" for label in self.labels] for n in own}
 
-    def n_own(self, names: Sequence[str], i: int) -> int:
-        """How many of `names` are parameters of the group number `i` alone."""
-        return sum(own[i] in names for own in self._own.values())
-
     @functools.cached_property
     def __form__(self) -> Form:
         inner, parameters = self._inner, dict[str, Parameter]()
@@ -85,7 +78,8 @@ class GroupedForm:
             tied = dataclasses.replace(parameter, tie=name)
             parameters.update(dict.fromkeys(self._own.get(name, [name]), tied))
         labels = {self.by: self.labels}
-        return Form(self, parameters, inner.loss, inner.reference, inner.result, labels)
+        label_of = {n: i for names in self._own.values() for i, n in enumerate(names)}
+        return Form(self, parameters, inner.loss, inner.reference, inner.result, labels, label_of)
 
     @property
     def __name__(self) -> str:
@@ -102,14 +96,14 @@ class GroupedForm:
         """The result at inputs of shapes that broadcast, with the values of all parameters."""
         arrays = dict(zip(values, as_floats(*values.values()), strict=True))
         at = jnp.broadcast_arrays(*(arrays[n] for n in (*self._inner.inputs, self.by)))
-        inputs, places = [x.ravel() for x in at[:-1]], at[-1].ravel().astype(int)
+        inputs, codes = [x.ravel() for x in at[:-1]], at[-1].ravel().astype(int)
         shared = {n: arrays[n] for n in self.shared}
         own = {n: jnp.stack([arrays[k] for k in names]) for n, names in self._own.items()}
 
-        def one(place: Array, *x: Array) -> Array:
-            return self.function(*x, **shared, **{n: v[place] for n, v in own.items()})
+        def one(code: Array, *x: Array) -> Array:
+            return self.function(*x, **shared, **{n: v[code] for n, v in own.items()})
 
-        return jax.vmap(one)(places, *inputs).reshape(at[0].shape)
+        return jax.vmap(one)(codes, *inputs).reshape(at[0].shape)
 
 
 def grouped(form: Callable[..., Any], by: str, shared: Sequence[str]) -> Grouped:
@@ -162,14 +156,19 @@ def columns_of(theory: Any) -> list[str]:
     return [formula.result, *(formula.inputs or ("x",))]
 
 
-def with_groups(theory: Any, table: "pandas.DataFrame") -> Formula:
-    """A form, a formula, or what `grouped` returns with the groups of a table, as a formula.
+def with_groups(
+    theory: Any,
+    data: Data,
+    columns: Mapping[str, str] | None = None,
+    wanted: str = "a Formula or a form of js.forms",
+) -> Formula:
+    """A form, a formula, or what `grouped` returns with the groups of the data, as a formula.
 
-    **Raises** `ValueError` for anything else.
+    **Raises** `ValueError` for anything else, which says what is `wanted`.
     """
-    return (
-        Formula(theory.of_data(table, None)) if isinstance(theory, Grouped) else formula_of(theory)
-    )
+    if isinstance(theory, Grouped):
+        return Formula(theory.of_data(data, columns))
+    return formula_of(theory, wanted)
 
 
 def lacking(formula: Formula, inputs: Mapping[str, Float[np.ndarray, " n"]]) -> list[str]:
@@ -177,12 +176,12 @@ def lacking(formula: Formula, inputs: Mapping[str, Float[np.ndarray, " n"]]) -> 
 
     `inputs` are coded, as the function takes them.
     """
-    form = formula.function
-    if not isinstance(form, GroupedForm):
-        return []
-    others = np.stack([x for name, x in inputs.items() if name != form.by], axis=1)
-    n_places = [
-        len(np.unique(others[inputs[form.by] == i], axis=0)) for i in range(len(form.labels))
-    ]
-    few = [n < form.n_own(formula.unset, i) for i, n in enumerate(n_places)]
-    return [f"{form.by} = {form.labels[i]!r}" for i in np.flatnonzero(few)]
+    few, form = list[str](), formula.form
+    for by, labels in formula.labels.items():
+        assert form is not None
+        others = np.stack([x for name, x in inputs.items() if name != by], axis=1)
+        for i, label in enumerate(labels):
+            n_locations = len(np.unique(others[inputs[by] == i], axis=0))
+            if n_locations < form.n_own(formula.unset, i):
+                few.append(f"{by} = {label!r}")
+    return few

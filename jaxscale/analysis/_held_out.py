@@ -124,7 +124,7 @@ def rolled_out(
     n_free = len(options.get("free") or runs.formula.unset)
     below = [scale <= k for k in range(scale.max())]
     few = [runs.lacking(own) for own in below]
-    enough = [runs.n_places(own) > n_free and not few[k] for k, own in enumerate(below)]
+    enough = [runs.n_locations(own) > n_free and not few[k] for k, own in enumerate(below)]
     last = [k for k, ok in enumerate(enough) if ok and k + 1 >= FIRST]
     if not last:
         each = f", and enough of {few[-1][0]}" if few and few[-1] else ""
@@ -175,11 +175,11 @@ class _Runs:
 
     @functools.cached_property
     def coded(self) -> dict[str, Float[np.ndarray, " n"]]:
-        """Inputs by name, of labels their places."""
+        """Inputs by name, of labels their numbers."""
         coded = self.formula.coded({n: self.table[n] for n in self.inputs})
         return {n: np.asarray(x, float) for n, x in coded.items()}
 
-    def n_places(self, used: Bool[np.ndarray, " n"]) -> int:
+    def n_locations(self, used: Bool[np.ndarray, " n"]) -> int:
         """Different inputs of the used runs."""
         return len(np.unique(np.stack([x[used] for x in self.coded.values()], axis=1), axis=0))
 

@@ -46,7 +46,7 @@ def warn_single_inputs(inputs: Any, poorly: bool) -> None:
             )
 
 
-def check_places(points: DataSets, free: Sequence[str], labels: Sequence[Any]) -> None:
+def check_locations(points: DataSets, free: Sequence[str], labels: Sequence[Any]) -> None:
     """Refuse data at fewer different inputs than there are free parameters, with a `ValueError`.
 
     Every point at one input measures the same value of the theory.
@@ -57,10 +57,10 @@ def check_places(points: DataSets, free: Sequence[str], labels: Sequence[Any]) -
     for i, weight in enumerate(points.weight):
         used = np.any(weight, axis=0)
         own = np.stack([values[i, used] for values in points.inputs.values()])
-        n_places = np.unique(own, axis=1).shape[1]
-        if used.sum() > n_places < len(free):
+        n_locations = np.unique(own, axis=1).shape[1]
+        if used.sum() > n_locations < len(free):
             only = ", ".join(f"{n} = {v[0]:g}" for n, v in zip(points.inputs, own, strict=True))
-            got = only if n_places == 1 else f"{n_places}"
+            got = only if n_locations == 1 else f"{n_locations}"
             where = f" for {labels[i]!r}" if len(labels) else ""
             raise ValueError(
                 f"`data` must have at least {len(free)} different values of {names} for the free "
@@ -73,7 +73,7 @@ def warn_constant(
     weight: Float[np.ndarray, "n o t"],
     free: Sequence[str],
 ) -> Bool[np.ndarray, " n"]:
-    """Warn of data that are the same at all places of the theory; weights are joined along it.
+    """Warn of data that are the same at all locations of the theory; weights are joined along it.
 
     Returns which data sets hold nothing on one of several free parameters.
     """

@@ -148,9 +148,11 @@ def draw_counts(
     uniform = np.asarray(_uniform(key, sets, number, n_groups))
     in_order = np.argsort(~held, axis=1, stable=True)  # those that hold a point come first
     drawn = in_order[sets[:, None], (uniform * n_held).astype(np.int32)]
-    place = drawn + n_groups * np.arange(n_lanes)[:, None]
+    position = drawn + n_groups * np.arange(n_lanes)[:, None]
     used = np.arange(n_groups) < n_held
-    return np.bincount(place[used], minlength=n_lanes * n_groups).reshape(n_lanes, -1).astype(float)
+    return (
+        np.bincount(position[used], minlength=n_lanes * n_groups).reshape(n_lanes, -1).astype(float)
+    )
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxscale._deprecated import deprecated_property
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
 from jaxscale._warn import warn_user
@@ -30,8 +31,8 @@ class NoiseComponents:
     - `within`: of the evaluations of a run.
     - `total`: of one evaluation of a new run, the sum of both. It is estimated without bias, and so
       lies below `within` where `between` is 0.
-    - `n_values`, `n_runs`, `n_places`: how many there are; places are different inputs.
-    - `freedom_between`, `freedom_within`: degrees of freedom: runs less places, of the places with
+    - `n_values`, `n_runs`, `n_locations`: how many there are; locations are different inputs.
+    - `df_between`, `df_within`: degrees of freedom: runs less locations, of the locations with
       two runs or more, and values less runs. Where there are none the variance is NaN.
     - `value`: what scatters, in words.
     - `level`: of the intervals.
@@ -43,19 +44,23 @@ class NoiseComponents:
     total: Variance
     n_values: int
     n_runs: int
-    n_places: int
-    freedom_between: int
-    freedom_within: int
+    n_locations: int
+    df_between: int
+    df_within: int
     value: str
     level: float
     n_left_out: int
 
+    n_places = deprecated_property("n_places", "n_locations")
+    freedom_between = deprecated_property("freedom_between", "df_between")
+    freedom_within = deprecated_property("freedom_within", "df_within")
+
     @property
     def reason(self) -> str:
         """Why a variance is NaN or zero; empty where none is."""
-        if not self.freedom_between:
+        if not self.df_between:
             return "no two runs have the same inputs, so that only their evaluations are compared"
-        if not self.freedom_within:
+        if not self.df_within:
             return "every run was evaluated once, so that only the sum of both variances is seen"
         if not self.between.variance:
             return "the runs scatter no more than their evaluations explain"
@@ -67,17 +72,17 @@ class NoiseComponents:
         header = [Column(f"of {self.value}"), *(Column(n, number=True) for n in names)]
         rows = []
         for name, own, n in (
-            ("runs at equal inputs", self.between, self.freedom_between),
-            ("evaluations of a run", self.within, self.freedom_within),
+            ("runs at equal inputs", self.between, self.df_between),
+            ("evaluations of a run", self.within, self.df_within),
             ("both, of a new run", self.total, 0),
         ):
-            low, high = (number(end, ".3g") for end in own.deviation_interval)
+            low, high = (number(end, ".3g") for end in own.standard_deviation_interval)
             ends = f"{low} to {high}" if low != "–" else "–"
-            rows.append((name, number(own.deviation, ".3g"), ends, str(n) if n else "–"))
+            rows.append((name, number(own.standard_deviation, ".3g"), ends, str(n) if n else "–"))
         size = f"{counted(self.n_values, 'value')} of {counted(self.n_runs, 'run')}"
         blank = f"{counted(self.n_left_out, 'row')} left out" if self.n_left_out else ""
-        places = f"{size} at {counted(self.n_places, 'place')}"
-        note = "; ".join(text for text in (places, self.reason, blank) if text)
+        locations = f"{size} at {counted(self.n_locations, 'location')}"
+        note = "; ".join(text for text in (locations, self.reason, blank) if text)
         return Table("", note, header, rows)
 
     def __str__(self) -> str:
@@ -99,10 +104,10 @@ def noise_components(
     $$\ln y_{ijk} = \mu_i + r_{ij} + e_{ijk}, \qquad
       \sigma_r^2 = \mathrm{var}(r), \quad \sigma_e^2 = \mathrm{var}(e)$$
 
-    for the evaluation k of the run j at the place i: runs with the same inputs, which differ in
-    their seed alone. The means of the places are free: no form is assumed, and nothing of it is in
-    the noise. With $\bar y_{ij}$ the means of $n_{ij}$ evaluations, $b_i$ runs at the place i, and
-    $\bar y_i$ the plain mean of theirs,
+    for the evaluation k of the run j at the location i: runs with the same inputs, which differ in
+    their seed alone. The means of the locations are free: no form is assumed, and nothing of it is
+    in the noise. With $\bar y_{ij}$ the means of $n_{ij}$ evaluations, $b_i$ runs at the location
+    i, and $\bar y_i$ the plain mean of theirs,
 
     $$S_e^2 = \frac{\sum (y_{ijk} - \bar y_{ij})^2}{f_e}, \qquad
       S_r^2 = \frac{\tilde n \sum (\bar y_{ij} - \bar y_i)^2}{f_r}, \qquad
@@ -110,26 +115,27 @@ def noise_components(
 
     with $f_r = \sum_i (b_i - 1)$ and $f_e = \sum_{ij} (n_{ij} - 1)$, the estimates are
     $\sigma_e^2 = S_e^2$ and $\sigma_r^2 = (S_r^2 - S_e^2) / \tilde n$. These are the variance
-    components of a one-way layout with random effects, nested in places, by unweighted means.
+    components of a one-way layout with random effects, nested in locations, by unweighted means.
 
-    **Intervals** take both noises for normal and alike at all places. That of $\sigma_e$ is exact;
-    those of $\sigma_r$ and of the total are modified large-sample intervals. They cover 95 % where
-    95 are said (94.7 to 97.6 % of 20,000 data sets each, for as many evaluations of every run, from
-    four degrees of freedom on), and 93 to 97 % where one run has 20 evaluations and the others one.
+    **Intervals** take both noises for normal and alike at all locations. That of $\sigma_e$ is
+    exact; those of $\sigma_r$ and of the total are modified large-sample intervals. They cover 95 %
+    where 95 are said (94.7 to 97.6 % of 20,000 data sets each, for as many evaluations of every
+    run, from four degrees of freedom on), and 93 to 97 % where one run has 20 evaluations and the
+    others one.
 
     **Arguments**
 
     - `data`, `columns`: a table of one row per evaluation, as in `calibrate`.
-    - `inputs`: columns of what runs at one place share, such as `n_parameters` and `n_tokens`;
+    - `inputs`: columns of what runs at one location share, such as `n_parameters` and `n_tokens`;
       numbers are equal up to rounding.
-    - `run`: column of what tells the runs of a place apart, such as `seed`. The same label at
+    - `run`: column of what tells the runs of a location apart, such as `seed`. The same label at
       other inputs is another run.
     - `value`: column of what scatters.
     - `residual`: `Log()` for relative noise, `Scaled()` for that of the values themselves.
     - `level`: of the intervals.
 
-    **Returns** `NoiseComponents`. Without two runs at a place only `within` is known, without two
-    evaluations of a run only `total`; the others are NaN, and `reason` says so.
+    **Returns** `NoiseComponents`. Without two runs at a location only `within` is known, without
+    two evaluations of a run only `total`; the others are NaN, and `reason` says so.
 
     **Raises** `ValueError` for data without any repetition, and as `calibrate`.
 
@@ -145,7 +151,7 @@ def noise_components(
     >>> noise = 0.02 * np.repeat(rng.standard_normal(30), 4) + 0.01 * rng.standard_normal(120)
     >>> table["loss"] = table["width"] ** -0.5 * np.exp(noise)
     >>> parts = js.analysis.noise_components(table, inputs="width", run="seed")
-    >>> f"{parts.between.deviation:.3f} {parts.within.deviation:.3f}"
+    >>> f"{parts.between.standard_deviation:.3f} {parts.within.standard_deviation:.3f}"
     '0.017 0.010'
     """
     check_level(level)
@@ -157,21 +163,21 @@ def noise_components(
     require_columns(every, [*names, run])
     table = every.dropna(subset=[*names, run, value])
     table = table[_usable(table[value].to_numpy(float), residual, value)]
-    place = _numbered([_codes(table[name]) for name in names], len(table))
-    runs = _numbered([place, _codes(table[run])], len(table))
+    location = _numbered([_codes(table[name]) for name in names], len(table))
+    runs = _numbered([location, _codes(table[run])], len(table))
     scaled: Any = residual.scaled(table[value].to_numpy(float))
-    n_places, n_runs = (int(codes.max(initial=-1)) + 1 for codes in (place, runs))
-    if n_runs == n_places and n_runs == len(table):
+    n_locations, n_runs = (int(codes.max(initial=-1)) + 1 for codes in (location, runs))
+    if n_runs == n_locations and n_runs == len(table):
         raise ValueError(
             f"`data` must hold two runs at the same inputs, or two evaluations of a run, got "
             f"{counted(n_runs, 'value')} at as many different {', '.join(names) or 'inputs'}."
         )
-    between, within = between_groups(scaled, runs, place), within_groups(scaled, runs)
+    between, within = between_groups(scaled, runs, location), within_groups(scaled, runs)
     return NoiseComponents(
         between.difference(within, level),
         within.interval(level),
         total(between, within, level),
-        len(table), n_runs, n_places, between.freedom, within.freedom,
+        len(table), n_runs, n_locations, between.df, within.df,
         f"ln {value}" if isinstance(residual, Log) else value, level, len(every) - len(table),
     )  # fmt: skip
 

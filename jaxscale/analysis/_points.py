@@ -73,9 +73,9 @@ def resolve(runs: Any, theory: Any, allowance: Any, resolution: float) -> Compar
 def _relabelled(theory: Any, runs: Any) -> Any:
     """Give theory the labels of runs, where the two differ by rounding; others are dropped."""
     for dim in [d for d in theory.dims if d in theory.indexes and d in runs.indexes]:
-        place = match_labels(np.asarray(theory[dim]), np.asarray(runs[dim]))
-        theory = theory.isel({dim: place[place >= 0]})
-        theory = theory.assign_coords({dim: runs[dim][place >= 0]})
+        position = match_labels(np.asarray(theory[dim]), np.asarray(runs[dim]))
+        theory = theory.isel({dim: position[position >= 0]})
+        theory = theory.assign_coords({dim: runs[dim][position >= 0]})
     return theory
 
 

@@ -12,14 +12,13 @@ from jaxtyping import Float
 from jaxscale._text import choices
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._intervals import check_level, decades_outside
+from jaxscale.analysis._new_value import ends_of_new
 from jaxscale.analysis.residuals import Log
 
 if TYPE_CHECKING:
     import pandas
 
 N_DRAWS = 400  # from a covariance
-N_NOISES = 100  # of a new run
-BLOCK_FLOATS = 2**21  # curves with their noise that are in memory at once
 
 
 def predicted(
@@ -74,10 +73,8 @@ def _one(
     ends = {k: np.full((2, size), np.nan) for k in (result, "new")}
     curves = _curves(fit, formula, i, columns, size)
     if curves is not None and size:
-        ends[result] = ends_of(fit, i, curves, level)
-        low, high = _ends_of_new(fit, i, curves, level)
-        # refits far out scatter more than their own percentiles resolve
-        ends["new"] = np.stack([np.fmin(low, ends[result][0]), np.fmax(high, ends[result][1])])
+        ends[result] = ends_of(fit, i, result, curves, level)
+        ends["new"] = ends_of_new(fit, i, table[result].to_numpy(float), ends[result], level)
     named = {f"{k}_{end}": v[j] for k, v in ends.items() for j, end in enumerate(("low", "high"))}
     sizes = {n: x for n, x in columns.items() if n not in formula.labels}
     return table.assign(**named, decades_outside=_outside(fit, i, sizes))
@@ -93,7 +90,11 @@ def band_of(
     """Ends of the interval of the curve of the fit number `i` of `each`; NaN without one."""
     size = len(next(iter(x.values())))
     curves = _curves(fit, formula, i, formula.coded(x), size)
-    return np.full((2, size), np.nan) if curves is None else ends_of(fit, i, curves, level)
+    return (
+        np.full((2, size), np.nan)
+        if curves is None
+        else ends_of(fit, i, formula.result, curves, level)
+    )
 
 
 def _curves(
@@ -119,11 +120,11 @@ def draws_of(fit: Any, i: int) -> "dict[str, Float[np.ndarray, ' b']] | None":
 
 
 def ends_of(
-    fit: Any, i: int, curves: Float[np.ndarray, "b *k"], level: float
+    fit: Any, i: int, name: str, curves: Float[np.ndarray, "b *k"], level: float
 ) -> Float[np.ndarray, "2 *k"]:
-    """Ends of what follows from every refit or draw, of one data set."""
+    """Ends of the values of the observable `name` by every refit or draw, of one data set."""
     if fit.drawn is not None:
-        positive = all(isinstance(kind, Log) for kind in fit.residual.values())
+        positive = isinstance(fit.residual[name], Log)
         with np.errstate(divide="ignore"):
             values = np.log(np.maximum(curves, 0.0)) if positive else curves
         ends = np.stack(fit.drawn.of_set(i).ends(values, level))
@@ -131,37 +132,6 @@ def ends_of(
     with np.errstate(invalid="ignore"), warnings.catch_warnings():  # draws far out are infinite
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # where theory says nothing
         return np.nanquantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
-
-
-def _ends_of_new(
-    fit: Any, i: int, curves: Float[np.ndarray, "b k"], level: float
-) -> Float[np.ndarray, "2 k"]:
-    """Ends of every curve with each of `N_NOISES` errors, some of the places at a time."""
-    noise = _noise(fit, i, level)
-    name = next(iter(fit.residual))
-    shift = -np.tile(noise, len(curves))[:, None] * float(fit.units[name])
-    step = max(1, BLOCK_FLOATS // len(shift))
-    blocks = []
-    for first in range(0, max(curves.shape[1], 1), step):
-        own = np.repeat(curves[:, first : first + step], N_NOISES, axis=0)
-        blocks.append(ends_of(fit, i, fit.residual[name].shifted(own, shift), level))
-    return np.concatenate(blocks, axis=1)
-
-
-def _noise(fit: Any, i: int, level: float) -> Float[np.ndarray, " d"]:
-    """`N_NOISES` quantiles of the residuals, on their scale.
-
-    Residuals are smaller than errors, and of few of them the scatter is uncertain: they are widened
-    by sqrt(n / (n - p)) and by the quantile of Student's t over that of the normal law.
-    """
-    from scipy.special import ndtri, stdtrit
-
-    shape = fit.residuals.shape[-2:]
-    own = fit.residuals.reshape(-1, *shape)[i].ravel()
-    own = own[np.isfinite(own)]
-    freedom, end = max(own.size - len(fit.free), 1), (1 + level) / 2
-    wider = np.sqrt(own.size / freedom) * stdtrit(freedom, end) / ndtri(end)
-    return wider * np.quantile(own, (np.arange(N_NOISES) + 0.5) / N_NOISES)
 
 
 def _outside(fit: Any, i: int, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " k"]:

@@ -137,9 +137,9 @@ def _ends(
     z = _finite(np.atleast_2d(fit.coordinates), fit)
     n, p = z.shape
     optimum, n_points = expand.lanes(np.arange(n))(z, np.arange(n)), np.atleast_1d(fit.n_points)
-    freedom = np.maximum(n_points - p, 1)
-    scale = optimum.influence_squares / freedom / (optimum.second_derivatives / n_points)
-    limit = stdtrit(freedom, (1 + level) / 2)
+    df = np.maximum(n_points - p, 1)
+    scale = optimum.influence_squares / df / (optimum.second_derivatives / n_points)
+    limit = stdtrit(df, (1 + level) / 2)
     lanes, side = np.tile(np.arange(n), 2), np.repeat([-1.0, 1.0], n)
     error = np.sqrt(fit.covariance.reshape(n, p, p)[:, i, i])
     step = np.where(np.isfinite(error), error * limit, FIRST_STEP)[lanes]

@@ -13,8 +13,6 @@ from jaxscale.analysis._least_squares import FitResult
 from jaxscale.analysis._levenberg import FAILED, UNFINISHED
 from jaxscale.analysis.bounds import NotNegative
 
-MAY_BE_ZERO = 0.025  # share of refits without a floor from which none is possible
-
 
 class _Zero(NotNegative):
     """Zero at every coordinate."""
@@ -34,13 +32,14 @@ def refitted(
     starts: Float[np.ndarray, "n c p"],
     n: int,
     key: Key[Array, ""],
-) -> tuple[Float[np.ndarray, "n b p"], int]:
-    """Fit n resamples of every data set: coordinates, NaN where a refit was lost, and their blocks.
+) -> tuple[Float[np.ndarray, "n b p"], Float[np.ndarray, "n k"]]:
+    """Fit n resamples of every data set: coordinates, NaN where a refit was lost, and block shares.
 
     Where a floor is small its logarithm hardly moves: these refits start from a larger one, too.
     Where floors may be zero, the percentiles of refits are too narrow (the optimum lies at the edge
     of what is allowed), so further blocks have refits of the form without each of them, and without
-    all, and an interval is what any block says.
+    all. The share of a block is that of the refits whose floors of this kind are 0 by themselves:
+    it says up to which level an interval must hold what the block says.
 
     **Reference** Andrews 2000, Econometrica 68, 399 (why the bootstrap fails at a boundary).
     """
@@ -51,17 +50,17 @@ def refitted(
         if (z[:, 0, i] < large).any():
             z = np.concatenate([z, _cheapest(expand, starts, starts[..., i] >= large)], axis=1)
     again = _coordinates(expand, z, n, key)
-    blocks = [again]
-    may_be = {i: np.mean(again[..., i] == -np.inf, axis=1) > MAY_BE_ZERO for i in floors}
-    possible = tuple(i for i in floors if may_be[i].any())
+    blocks, shares = [again], [np.ones(len(again))]
+    at_zero = {i: np.mean(again[..., i] == -np.inf, axis=1) for i in floors}
+    possible = tuple(i for i in floors if at_zero[i].any())
     together = [possible] if len(possible) > 1 else []
     for zeros in [*((i,) for i in possible), *together]:
         without = _without(expand, zeros)
         best = least_squares.fit(without, starts, least_squares.FEW_STARTS).z
         others = _coordinates(without, best[:, None], n, key)
-        own = np.all([may_be[i] for i in zeros], axis=0)
-        blocks.append(np.where(own[:, None, None], others, again))
-    return np.concatenate(blocks, axis=1), len(blocks)
+        shares.append(np.min([at_zero[i] for i in zeros], axis=0))
+        blocks.append(np.where(shares[-1][:, None, None] > 0, others, again))
+    return np.concatenate(blocks, axis=1), np.stack(shares, axis=1)
 
 
 def _coordinates(expand: Expansion, z: np.ndarray, n: int, key: Any) -> np.ndarray:

@@ -29,17 +29,25 @@ class Resamples:
       no more points than parameters.
     - `of`: what was drawn: `points`, or the name of a dimension or column.
     - `n_groups`: how many of them there are, shape `(...)`.
-    - `n_blocks`: of equal length that follow one another along b: fits of the same resamples in
-      different ways. An interval holds what any of them says.
-    - `constrained`: whether the data tell the parameters apart, shape `(...)`: refits of others end
-      where they started, which says nothing of how far they could go.
+    - `shares`: of the blocks, shape `(..., k)`. They are of equal length and follow one another
+      along b: fits of the same resamples in different ways. An interval holds what each of them
+      says whose share is larger than a tail; the first has the share 1.
+    - `withheld`: why a data set has no interval, in words that follow "for", shape `(...)`; empty
+      where it has one.
+    - `groups`: number of the group of every residual, shape `(..., o, t)`; None of single points.
     """
 
     z: Float[np.ndarray, "*n b p"]
     of: str
     n_groups: Any
-    n_blocks: int = 1
-    constrained: Any = True
+    shares: Any = (1.0,)
+    withheld: Any = ""
+    groups: Any = None
+
+    @property
+    def n_blocks(self) -> int:
+        """How many fits there are of each resample."""
+        return np.shape(self.shares)[-1]
 
     @property
     def n(self) -> int:
@@ -79,8 +87,19 @@ class Resamples:
 
     def _given(self, max_lost: float) -> np.ndarray:
         """Whether a data set has an interval at up to this share of lost refits."""
-        enough = np.asarray(self.n_groups >= self.needed) & np.asarray(self.constrained)
-        return np.asarray(enough & (self._lost.mean(axis=-1) <= max_lost))
+        return np.asarray((self.reasons == "") & (self._lost.mean(axis=-1) <= max_lost))
+
+    @property
+    def reasons(self) -> np.ndarray:
+        """Why a data set has no interval, one reason each, shape `(...)`; empty where it has one.
+
+        How many refits may be lost is another question, which `ends` is asked.
+        """
+        few = (
+            f"{what_of(self.of, int(np.min(self.n_groups)))} are too few to be resampled; take "
+            f"{self.needed} or more"
+        )
+        return np.where(self.n_groups < self.needed, few, self.withheld)
 
     @property
     def text(self) -> str:
@@ -88,38 +107,25 @@ class Resamples:
         groups = np.unique(self.n_groups)
         size = f"{groups[0]:d}" if groups.size == 1 else f"{groups[0]:d} to {groups[-1]:d}"
         lost = f", {self.n_lost} of {self._lost.size} refits lost" if self.n_lost else ""
-        return f"{self.n} resamples of {size} {self._what}{lost}"
-
-    @property
-    def _what(self) -> str:
-        return POINTS if self.of == POINTS else f"values of {self.of}"
+        return f"{self.n} resamples of {what_of(self.of, size)}{lost}"
 
     def of_set(self, i: int) -> "Resamples":
         """Those of the data set number `i`."""
         if self.z.ndim < 3:
             return self
-        constrained = np.broadcast_to(self.constrained, np.shape(self.n_groups))[i]
-        return dataclasses.replace(
-            self, z=self.z[i], n_groups=self.n_groups[i], constrained=constrained
-        )
+        of_all: dict[str, Any] = {"n_groups": self.n_groups, "withheld": self.reasons}
+        of_all["shares"] = np.broadcast_to(self.shares, (len(self.z), self.n_blocks))
+        if self.groups is not None:
+            of_all["groups"] = self.groups
+        return dataclasses.replace(self, z=self.z[i], **{n: x[i] for n, x in of_all.items()})
 
     def warn(self) -> None:
-        """Warn of lost refits, and of intervals that are not given."""
-        few = int(np.sum(self.n_groups < self.needed))
-        of = counted(int(np.size(self.n_groups)), "fit")
-        if few:
-            warn_user(
-                f"{few} of {of}: no interval, for {np.min(self.n_groups)} {self._what} are too few "
-                f"to be resampled; take {self.needed} or more"
-            )
-        loose = int(np.sum(~np.asarray(self.constrained)))
-        if loose and not few:
-            warn_user(
-                f"{loose} of {of}: no interval, for the data do not constrain all parameters: fix "
-                "one"
-            )
-        silent = (self.n_groups < self.needed) | ~np.asarray(self.constrained)
-        share = np.where(silent, 0.0, self._lost.mean(axis=-1))
+        """Warn of lost refits, and of intervals that are not given, each for one reason."""
+        reasons = self.reasons
+        of = counted(reasons.size, "fit")
+        for reason in filter(None, np.unique(reasons).tolist()):
+            warn_user(f"{np.sum(reasons == reason)} of {of}: no interval, for {reason}")
+        share = np.where(reasons == "", self._lost.mean(axis=-1), 0.0)
         if np.max(share) > LOST_WARNS:
             refused = int(np.sum(share > LOST_REFUSES))
             end = f"; no interval for {refused} of {of}, see `max_lost`" if refused else ""
@@ -129,7 +135,7 @@ class Resamples:
             )
 
     def ends(
-        self, values: Float[np.ndarray, "*n b"], level: float, max_lost: float = LOST_REFUSES
+        self, values: Float[np.ndarray, "..."], level: float, max_lost: float = LOST_REFUSES
     ) -> tuple[np.ndarray, np.ndarray]:
         r"""Percentile interval of what follows from every resample.
 
@@ -141,9 +147,12 @@ class Resamples:
         intervals hold 94.9 %, with tails of t 90.3 %), so what is positive is given as its
         logarithm.
 
+        Where a floor may be 0, refits without it count if its share of the refits at 0 is larger
+        than a tail, (1 - level) / 2: only then does the tail of the others end at 0.
+
         **Arguments**
 
-        - `values`: one per refit in the order of `z`, or as many for each, NaN where it was lost.
+        - `values`: of every refit in the order of `z`, NaN where it was lost.
         - `level`: of confidence.
         - `max_lost`: largest share of lost refits with an interval.
 
@@ -156,23 +165,31 @@ class Resamples:
         from scipy.special import ndtr, ndtri, stdtrit
 
         check_level(level)
-        n = np.asarray(self.n_groups, float)
-        shape = (*np.shape(self._lost)[:-1],)
-        low, high = (np.full((*shape, *np.shape(values)[len(shape) + 1 :]), math.nan) for _ in "lh")
+        n, sets = np.asarray(self.n_groups, float), np.shape(self._lost)[:-1]
+        shares = np.broadcast_to(self.shares, (*sets, self.n_blocks))
+        shape = np.shape(values)[len(sets) + 1 :]
+        low, high = (np.full((*sets, *shape), math.nan) for _ in "lh")
         for i in map(tuple, np.argwhere(self._given(max_lost))):
             t = stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1))
             z = ndtri((1 + level) / 2)
             stretched = n[i] < FEW_TAILS or ndtr(-t) * self.n < BEYOND
             tail = ndtr(-z if stretched else -t)
-            blocks = np.split(np.asarray(values[i]), self.n_blocks)
+            blocks = np.asarray(values[i]).reshape(self.n_blocks, self.n, *shape)
             with np.errstate(invalid="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # NaN of every refit
                 tails = [tail, 0.5, 1 - tail]
-                ends = [np.nanquantile(b, tails, axis=0, method="inverted_cdf") for b in blocks]
+                ends = [np.nanquantile(b, tails, axis=0, method="inverted_cdf")
+                        for b in blocks[shares[i] > (1 - level) / 2]]  # fmt: skip
                 ends = [_stretched(e, t / z) for e in ends] if stretched else ends
                 low[i] = np.min([e[0] for e in ends], axis=0)
                 high[i] = np.max([e[-1] for e in ends], axis=0)
         return low, high
+
+
+def what_of(of: str, n: int | str) -> str:
+    """Return `1 point`, `5 values of seed`: what is resampled, in words."""
+    noun, rest = ("point", "") if of == POINTS else ("value", f" of {of}")
+    return f"{n} {noun}{'' if n == 1 else 's'}{rest}"
 
 
 def _stretched(ends: Float[np.ndarray, "3 *v"], by: float) -> Float[np.ndarray, "3 *v"]:

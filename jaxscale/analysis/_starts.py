@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale.analysis._expansion import Expansion
-from jaxscale.analysis._form import Parameter, nonlinear_places
+from jaxscale.analysis._form import Parameter, nonlinear_starts
 from jaxscale.analysis.bounds import Between
 
 FLOORS = (0.3, 0.6, 0.8, 0.95)  # as a share of the lowest value
@@ -49,8 +49,8 @@ def form_starts(
             raise ValueError("`data` is 0 at every point, which holds no information on a form: "
                              "leave such data out, or check the column of the result.")  # fmt: skip
         own = {name: np.asarray(x[i]) for name, x in inputs.items()}
-        values = np.ones((len(places := nonlinear_places(curved, own)), len(parameters)))
-        values[:, ~linear] = places
+        values = np.ones((len(curved_starts := nonlinear_starts(curved, own)), len(parameters)))
+        values[:, ~linear] = curved_starts
         theory, jacobian = expand.evaluate(values, np.full(len(values), i))
         completed = _completed(values, theory, jacobian, y, linear, floor)
         for k, bound in enumerate(expand.problem.bounds):

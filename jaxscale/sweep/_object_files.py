@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from jaxscale.sweep._states import FOLDER, AbstractStates, Where, save
+from jaxscale.sweep._states import FOLDER, AbstractStates, save
 from jaxscale.sweep._stretches import State
 
 PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a request is repeated, doubled each time
@@ -195,9 +195,6 @@ class ObjectStates(AbstractStates):
 
     def name(self, bucket: int, chunk: int) -> str:
         return f"{self.url}/{self._key(bucket, chunk)}"
-
-    def __contains__(self, where: Where) -> bool:
-        return self.objects.has(self._key(*where))
 
     def names(self) -> list[str]:
         return [key.rpartition("/")[2] for key in self.objects.keys(self.folder)]

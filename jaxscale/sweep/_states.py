@@ -31,10 +31,6 @@ class AbstractStates(abc.ABC):
         """Where the user finds the state of a chunk, and may delete it."""
 
     @abc.abstractmethod
-    def __contains__(self, where: Where) -> bool:
-        """Whether a chunk has a state."""
-
-    @abc.abstractmethod
     def names(self) -> Iterable[str]:
         """Names of all files, without their folder."""
 
@@ -117,9 +113,6 @@ class States(AbstractStates):
 
     def name(self, bucket: int, chunk: int) -> str:
         return str(self.file(bucket, chunk))
-
-    def __contains__(self, where: Where) -> bool:
-        return self.file(*where).exists()
 
     def names(self) -> Iterable[str]:
         return (f.name for f in self.folder.glob("*.npz")) if self.folder.is_dir() else ()

@@ -57,6 +57,11 @@ def test_other_inputs_of_an_allocation_are_checked_before_anything_compiles():
     assert float(allocate(fit, 1e20, family="old").decades_outside) == 0.0
 
 
+def test_an_allocation_of_no_operations_is_refused(fitted):
+    with pytest.raises(ValueError, match=r"`flop` must hold at least one number, got \[\]"):
+        allocate(fitted, [])
+
+
 def test_another_input_of_chinchilla_is_refused(fitted):
     with pytest.raises(ValueError, match=r"`sparsity` is not an input of chinchilla.*are none"):
         allocate(fitted, 1e20, sparsity=2.0)

@@ -292,3 +292,18 @@ def test_predictions_of_a_grid_have_the_intervals_of_its_parameters():
     assert (apart.predict().loss_low <= apart.predict().loss).all()
     with pytest.raises(ValueError, match="`n_parameters` is an input, of which the fit of a grid"):
         fit.predict(n_parameters=[1.0])
+
+
+@pytest.mark.filterwarnings("ignore:.* spreads by")
+def test_the_interval_of_a_loss_is_one_of_its_logarithm_whatever_else_is_fitted():
+    """Stretched in the loss itself, 99.9 % intervals of five seeds would reach below 0."""
+    rates = SKILLS.learning_rate * np.exp([0.8, -0.9, 0.1, 0.5, -0.6])
+    grids = [js.Grid(js.replace(SKILLS, "learning_rate", rate)) for rate in rates]
+    runs = xarray.concat([js.predict(g)[["loss", "skill_strength"]] for g in grids], dim="seed")
+    grid, names = js.Grid(SKILLS), ["loss", "skill_strength"]
+    fit = js.calibrate(grid, runs, ["learning_rate"], observables=names, n_starts=1)
+    assert sorted(type(kind).__name__ for kind in fit.residual.values()) == ["Log", "Scaled"]
+    predicted = fit.predict(level=0.999)
+    assert (predicted.loss_low > 0).all()
+    middle = np.sqrt(predicted.loss_low * predicted.loss_high)
+    assert float(predicted.loss_high[-1] / middle[-1]) > 2

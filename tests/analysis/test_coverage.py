@@ -3,9 +3,10 @@
 import numpy as np
 import pandas
 import pytest
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 import jaxscale as js
+from jaxscale.analysis._new_value import noise_of
 from jaxscale.analysis._resamples import Resamples
 from jaxscale.emergence import MultilinearSkills
 
@@ -149,3 +150,50 @@ def test_intervals_of_few_groups_respect_bounds():
     low, high = fit.interval(0.99)["learning_rate"]
     drawn = fit.bootstrap["learning_rate"]
     assert 0 < low < drawn.min() < drawn.max() < high
+
+
+def _new_runs(n_groups, n_points, shared, alone, n_sets=200):
+    """Coverage and half width of the 95 % interval of a new run, of the mean of noisy numbers."""
+    rng = np.random.default_rng(0)
+    noise = shared * rng.standard_normal((n_sets, n_groups, 1))
+    noise = noise + alone * rng.standard_normal((n_sets, n_groups, n_points))
+    number = np.arange(n_groups * n_points)
+    table = pandas.DataFrame({
+        "x": 1.0, "loss": np.exp(noise.ravel()), "set": np.repeat(np.arange(n_sets), len(number)),
+        "run": np.tile(number // n_points, n_sets),
+    })  # fmt: skip
+    mean = js.Formula(lambda x, a: a + 0 * x, {"a": 1.0})
+    of = "points" if n_points == 1 else "run"
+    fit = js.calibrate(mean, table, ["a"], each="set", n_starts=1, bootstrap=200, resample=of)
+    new = fit.predict(x=[1.0])
+    low, high = (np.log(new[n]) / np.hypot(shared, alone) for n in ("new_low", "new_high"))
+    return np.mean(ndtr(high) - ndtr(low)), np.mean(high - low) / 2
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "n_points", "shared", "alone", "df"),
+    [(12, 1, 0.0, 0.02, 11), (10, 20, 0.02, 0.002, 9), (10, 20, 0.0, 0.02, 199)],
+)
+def test_intervals_of_a_new_run_are_widened_once(n_groups, n_points, shared, alone, df):
+    """Student's t with as many degrees of freedom as there are independent errors, not twice."""
+    covered, half = _new_runs(n_groups, n_points, shared, alone)
+    assert 0.935 < covered < 0.965
+    variance = 1 + (1 / n_groups if df < 20 else 1 / 200)
+    assert half == pytest.approx(stdtrit(df, 0.975) * np.sqrt(variance), rel=0.05)
+
+
+def test_noise_that_runs_share_is_estimated_from_the_runs():
+    """Ten runs at their own sizes, three parameters: residuals are smaller than errors."""
+    rng, noises = np.random.default_rng(0), []
+    group = np.repeat(np.arange(10), 8)
+    basis = np.stack([np.ones(10), np.arange(10.0), np.arange(10.0) ** 2])[:, group].T
+    project = np.eye(80) - basis @ np.linalg.pinv(basis)
+    for _ in range(2000):
+        errors = rng.standard_normal(10)[group] + 0.5 * rng.standard_normal(80)
+        noises.append(noise_of(project @ errors, group, group, 3))
+    variances, df = np.asarray(noises).T
+    assert np.mean(variances) == pytest.approx(1.25, rel=0.03)
+    between, within = 1 + 0.25 / 8, 0.25 * 7 / 8
+    assert np.median(df) == pytest.approx(1.25**2 / (between**2 / 7 + within**2 / 70), rel=0.1)
+    together = noise_of(errors, group, np.tile(np.arange(8), 10), 3)  # runs at the same sizes
+    assert together.df > noises[-1].df

@@ -6,6 +6,8 @@ import warnings
 import numpy as np
 import pandas
 import pytest
+from scipy.special import ndtri, stdtrit
+from scipy.stats.mstats import hdquantiles
 
 import jaxscale as js
 from jaxscale.analysis._information import warn_constant
@@ -126,7 +128,7 @@ def test_few_runs_have_values_and_no_intervals(n):
     assert "nan" not in surface.fit.table().rows[0]
 
 
-@pytest.mark.filterwarnings("ignore:.*refits were lost", "ignore:.*do not constrain")
+@pytest.mark.filterwarnings("ignore:.*(refits were lost|do not constrain|does not settle)")
 @pytest.mark.parametrize(("n", "enough"), [(4, False), (5, False), (8, False), (12, True)])
 def test_three_parameters_on_few_points(n, enough):
     x = np.geomspace(1, 1000, n)
@@ -190,6 +192,23 @@ def test_an_adaptive_loss_is_that_of_its_delta_and_ignores_outliers():
         for name, loss in (("adaptive", {}), ("squares", {"loss": js.residuals.Squared()}))
     }  # fmt: skip
     assert moved["adaptive"] < moved["squares"] / 3
+
+
+@pytest.mark.filterwarnings("ignore:.*(no standard error|is 0 in|do not constrain)")
+def test_a_delta_is_followed_until_it_stays_or_the_fit_says_that_it_does_not():
+    """Of 100 sets with heavy tails, and of 5 points for 3 parameters, most of which are met."""
+    rng, x = np.random.default_rng(0), np.geomspace(1, 1000, 20)
+    noise = np.exp(0.02 * rng.standard_t(2, (100, 20)))
+    sets = {"set": np.repeat(np.arange(100), 20), "x": np.tile(x, 100)}
+    table = pandas.DataFrame({**sets, "loss": ((0.5 + 2 * x**-0.4) * noise).ravel()})
+    fit = js.calibrate(js.forms.power_law, table, each="set", bootstrap=0)
+    scatter = 1.4826 * np.median(np.abs(fit.residuals), axis=(1, 2))
+    np.testing.assert_allclose(fit.loss.delta, 1.345 * scatter, rtol=3e-3)
+    x = np.geomspace(1, 1000, 5)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(5))
+    few = pandas.DataFrame({"x": x, "loss": (0.5 + 2 * x**-0.4) * noise})
+    with pytest.warns(UserWarning, match="an adaptive loss does not settle in 1 of 1 fits"):
+        js.calibrate(js.forms.power_law, few, bootstrap=0)
 
 
 def test_one_heavy_weight_loses_no_refit():
@@ -268,7 +287,8 @@ def test_predictions_say_how_sure_and_how_far(fitted):
     width = [np.log(t["loss_high"] / t["loss_low"]).iloc[0] for t in (near, far)]
     assert width[1] > 3 * width[0]
     new = np.log(near["new_high"] / near["new_low"])
-    scatter = np.ptp(np.nanquantile(fitted.residuals, [0.025, 0.975])) * np.sqrt(120 / 115)
+    ends = hdquantiles(fitted.residuals.ravel(), [0.025, 0.975])
+    scatter = np.ptp(ends) * np.sqrt(120 / 115) * stdtrit(115, 0.975) / ndtri(0.975)
     means = np.log(near["loss_high"] / near["loss_low"])
     assert new.tolist() == pytest.approx(np.hypot(scatter, means).tolist(), rel=0.1)
     wide = fitted.predict(**inside, level=0.999)
@@ -320,6 +340,22 @@ def test_a_fixed_floor_lies_below_the_data():
     assert "is a floor, but 2 of 60 values of loss lie below it" in str(warned[0].message)
 
 
+def test_a_fixed_floor_of_groups_lies_below_their_own_data():
+    groups = {"a": _runs(30), "b": _runs(30, seed=1, E=3.0)}
+    table = pandas.concat([t.assign(g=n) for n, t in groups.items()])
+    every = js.forms.grouped(js.forms.chinchilla, "g", ["E", "A", "B", "alpha"]).of(["a", "b"])
+    with pytest.raises(ValueError, match="`E` is a floor and must lie below the data"):
+        js.calibrate(js.Formula(every, {"E": 9.0}), table)
+    own = js.forms.grouped(js.forms.chinchilla, "g", ["A", "B", "alpha", "beta"]).of(["a", "b"])
+    lowest = f"{groups['a'].loss.min():.6g}"
+    assert float(lowest) < 3.0 < groups["b"].loss.min()
+    with pytest.raises(ValueError, match=rf"`E\[a\]` is a floor.*lowest value is {lowest}, got 9"):
+        js.calibrate(js.Formula(own, {"E[a]": 9.0}), table)
+    squares = js.residuals.Squared()
+    fit = js.calibrate(js.Formula(own, {"E[b]": 3.0}), table, bootstrap=0, loss=squares)
+    assert fit.values["E[a]"] < 3.0
+
+
 def test_groups_of_few_points_have_no_interval():
     """Resamples of a group of three points have none, or one again and again."""
     x = np.geomspace(1, 1000, 30)
@@ -336,8 +372,73 @@ def test_groups_of_few_points_have_no_interval():
     )
     assert np.isnan([*fit.interval().values()]).all()
     assert np.isfinite([*js.calibrate(form, table[:30], bootstrap=60).interval().values()]).all()
+    (message,) = {str(w.message) for w in warned if "no interval" in str(w.message)}
+    assert message == (
+        "1 of 1 fit: no interval, for g 'z' has 3 points, too few to be resampled for its 1 "
+        "parameter; take 4 or more"
+    )
     with pytest.raises(ValueError, match="`each` must be another column than that of the groups"):
         js.calibrate(form, table, each="g")
+
+
+def test_groups_of_two_runs_have_no_interval():
+    """All 30 points of a group come from two runs, which a resample holds twice, or not at all."""
+    x = np.geomspace(1, 1000, 15)
+    rng = np.random.default_rng(0)
+    runs = [("a", k) for k in range(8)] + [("z", 8), ("z", 9)]
+    parts = [
+        pandas.DataFrame({"x": x, "g": g, "run": k, "loss": (1 + x**-0.5) * np.exp(shared)})
+        for (g, k), shared in zip(runs, 0.05 * rng.standard_normal(10), strict=True)
+    ]
+    form = js.forms.grouped(js.forms.power_law, "g", ["A", "alpha"])
+    with pytest.warns(UserWarning, match="for g 'z' has 2 values of run.*take 5 or more"):
+        fit = js.calibrate(form, pandas.concat(parts), resample="run", bootstrap=60)
+    assert np.isnan([*fit.interval().values()]).all()
+    fit = js.calibrate(form, pandas.concat(parts[:8]), resample="run", bootstrap=60)
+    assert np.isfinite([*fit.interval().values()]).all()
+
+
+def test_every_fit_without_an_interval_has_one_reason():
+    z = np.zeros((3, 60, 1))
+    drawn = Resamples(z, "run", np.asarray([3, 8, 8]), withheld=np.asarray(["no a", "no a", ""]))
+    assert drawn.reasons.tolist()[1:] == ["no a", ""]
+    assert drawn.usable.tolist() == [False, False, True]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        drawn.warn()
+    messages = sorted(str(w.message) for w in warned)
+    assert messages == [
+        "1 of 3 fits: no interval, for 3 values of run are too few to be resampled; take 5 or more",
+        "1 of 3 fits: no interval, for no a",
+    ]
+    assert [drawn.of_set(i).reasons.item() == "" for i in range(3)] == [False, False, True]
+
+
+def test_refits_without_a_floor_count_where_a_tail_of_the_others_ends_at_zero():
+    """A tenth of the refits has a floor of 0: a 95 % interval is that of both, one of 70 % not."""
+    values = np.concatenate([np.linspace(1, 2, 200), np.linspace(5, 6, 200)])
+    drawn = Resamples(values[:, None], "points", np.asarray(50), np.asarray([1.0, 0.1]))
+    assert drawn.n_blocks == 2
+    low, high = drawn.ends(values, 0.95)
+    assert 1 <= low < 1.1
+    assert 5.9 < high <= 6
+    low, high = drawn.ends(values, 0.7)
+    assert 1 <= low < high <= 2
+    rare = dataclasses.replace(drawn, shares=np.asarray([1.0, 0.01]))  # of 200 refits
+    assert rare.ends(values, 0.95)[1] <= 2
+    assert rare.ends(values, 0.99)[1] > 5
+
+
+def test_standard_errors_of_few_seeds_are_those_of_their_mean():
+    """Of 5 seeds the scatter of resampled means is sqrt(4 / 5) of the standard error."""
+    y = np.asarray([1.0, 1.3, 0.8, 1.1, 0.9])
+    table = pandas.DataFrame({"x": 0.0, "seed": range(5), "loss": y})
+    mean = js.Formula(lambda x, a: a + 0 * x, {"a": 1.0})
+    fit = js.calibrate(mean, table, ["a"], residual=js.residuals.Scaled(), n_starts=1,
+                       bootstrap=4000)  # fmt: skip
+    assert fit.drawn.of == "seed"
+    expected = y.std(ddof=1) / np.sqrt(5)
+    assert fit.standard_error["a"] == pytest.approx(expected, rel=0.04)
 
 
 def test_predictions_of_few_points_have_the_tails_of_student():

@@ -55,7 +55,7 @@ def test_planted_components_are_recovered_and_covered(design, between):
     }
     for truth, own in estimates.items():
         assert 0.92 < _covered(own, truth) < 0.98
-    unbiased = (runs.value - evaluations.value) / runs.size  # not cut off at 0
+    unbiased = (runs.value - evaluations.value) / runs.n_evaluations  # not cut off at 0
     for truth, own in ((between**2, unbiased), (0.03**2, evaluations.value)):
         assert abs(own.mean() - truth) < 4 * own.std() / np.sqrt(N_SETS)
     low, high = estimates[0.03**2].low, estimates[0.03**2].high
@@ -66,11 +66,13 @@ def test_wrong_formulas_do_not_cover():
     """Power: the variance of the means of runs, and values that are taken for runs."""
     codes, values = _codes(BALANCED), _values(BALANCED, 0.03, 0.03)
     runs = between_groups(values, *codes)
-    of_means = MeanSquare(runs.value / runs.size, runs.freedom)  # with a third of the evaluations'
+    of_means = MeanSquare(
+        runs.value / runs.n_evaluations, runs.df
+    )  # with a third of the evaluations'
     assert _covered(of_means.interval(0.95), 0.03**2) < 0.92
     values_alone = within_groups(values, codes[1])  # of every value from the mean of its place
     assert _covered(values_alone.interval(0.95), 2 * 0.03**2) < 0.92
-    plain = MeanSquare(runs.value, runs.freedom, 1.0)  # not divided by how many evaluations
+    plain = MeanSquare(runs.value, runs.df, 1.0)  # not divided by how many evaluations
     assert _covered(plain.difference(within_groups(values, codes[0]), 0.95), 0.03**2) < 0.92
 
 
@@ -91,8 +93,8 @@ def test_a_table_gives_the_numbers_of_its_groups():
     parts = noise_components(table.sample(frac=1, random_state=0), inputs=["width"], run="seed")
     run, place = _codes(UNBALANCED)
     logs = np.log(table["loss"].to_numpy())
-    assert (parts.n_values, parts.n_runs, parts.n_places) == (45, 15, 5)
-    assert (parts.freedom_between, parts.freedom_within) == (10, 30)
+    assert (parts.n_values, parts.n_runs, parts.n_locations) == (45, 15, 5)
+    assert (parts.df_between, parts.df_within) == (10, 30)
     means = np.asarray([logs[run == r].mean() for r in range(15)])
     within = sum(np.sum((logs[run == r] - means[r]) ** 2) for r in range(15)) / 30
     assert parts.within.variance == pytest.approx(within)
@@ -106,10 +108,10 @@ def test_a_table_gives_the_numbers_of_its_groups():
     both = parts.between.variance + parts.within.variance
     assert parts.total.variance == pytest.approx(both)
     assert parts.reason == ""
-    low, high = parts.between.deviation_interval
-    assert low < parts.between.deviation < high
+    low, high = parts.between.standard_deviation_interval
+    assert low < parts.between.standard_deviation < high
     text = " ".join(str(parts).split())
-    assert "45 values of 15 runs at 5 places" in text
+    assert "45 values of 15 runs at 5 locations" in text
     assert f"evaluations of a run {within**0.5:.3g}" in text
 
 
@@ -130,7 +132,7 @@ def test_one_evaluation_of_every_run_gives_the_total():
 
 def test_one_run_at_every_place_gives_the_noise_of_evaluations():
     parts = noise_components(_table([[4], [3]], 0.04, 0.03), inputs="width", run="seed")
-    assert parts.freedom_within == 5
+    assert parts.df_within == 5
     assert parts.within.variance > 0
     assert np.isnan([parts.between.variance, parts.total.low]).all()
     assert "no two runs have the same inputs" in parts.reason
@@ -189,3 +191,20 @@ def test_runs_are_told_apart_by_numbers_that_differ_little():
     named = table.assign(seed=1_700_000_000 + table.seed)
     few, many = (noise_components(t, inputs="width", run="seed") for t in (table, named))
     assert few == many
+
+
+def test_old_names_are_those_of_today_and_say_so():
+    parts = noise_components(_table(BALANCED, 0.04, 0.03), inputs="width", run="seed")
+    for owner, old, new in (
+        (parts, "n_places", "n_locations"),
+        (parts, "freedom_between", "df_between"),
+        (parts, "freedom_within", "df_within"),
+        (parts.within, "deviation", "standard_deviation"),
+        (parts.within, "deviation_interval", "standard_deviation_interval"),
+    ):
+        with pytest.warns(DeprecationWarning, match=f"`{old}` is deprecated, use `{new}`"):
+            assert getattr(owner, old) == getattr(owner, new)
+    with pytest.warns(DeprecationWarning, match="`places` is deprecated, use `starts`"):
+        assert js.forms.exponent(0.1, 1.0).places({}, 3).tolist() == pytest.approx(
+            [0.1, 0.1**0.5, 1]
+        )
