@@ -12,6 +12,7 @@ from jaxscale.analysis._expansion import DataSets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._grouped import GroupedForm
+from jaxscale.analysis._information import check_places
 from jaxscale.analysis._least_squares import FitResult
 from jaxscale.analysis._resamples import POINTS_PER_PARAMETER
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
@@ -21,6 +22,35 @@ def at_ends(result: FitResult, bounds: tuple[AbstractBound, ...]) -> Bool[np.nda
     """Which fits have a parameter at an end of its bound, but for floors of 0: so have refits."""
     others = np.asarray([not isinstance(bound, NotNegative) for bound in bounds])
     return np.asarray((result.ended & others).any(axis=1))
+
+
+def check_points(formula: Formula, free: Sequence[str], data: FitData, points: DataSets) -> None:
+    """Refuse data sets, and groups of them, with too few points or different inputs to be fitted.
+
+    **Raises** `ValueError` before anything compiles.
+    """
+    check_places(points, free, data.labels)
+    form = formula.function
+    for i, weight in enumerate(points.weight):
+        used = np.any(weight > 0, axis=0)
+        where = f" for {data.labels[i]!r}" if data.labels else ""
+        if (weight > 0).sum() <= len(free):
+            raise ValueError(
+                f"`data` must hold more points with a theory than {len(free)} free parameters, "
+                f"got {int((weight > 0).sum())}{where}."
+            )
+        if not isinstance(form, GroupedForm):
+            continue
+        others = np.stack([x[i] for name, x in data.inputs.items() if name != form.by])
+        for place, label in enumerate(form.labels):
+            own = others[:, used & (data.inputs[form.by][i] == place)]
+            n_places, n_own = np.unique(own, axis=1).shape[1], form.n_own(free, place)
+            if 0 < n_places < n_own:
+                raise ValueError(
+                    f"`data` must have {form.by} = {label!r} at {n_own} different inputs or more, "
+                    f"for as many parameters of its own, got {n_places}{where}: share more "
+                    "parameters, or leave the group out."
+                )
 
 
 def has_points_by_group(

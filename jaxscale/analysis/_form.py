@@ -22,6 +22,7 @@ P = ParamSpec("P")
 PLACES = 7  # of a parameter, where two or fewer span a grid
 SCATTERED = 256  # candidates, where they are more
 FORMS: "dict[str, Form]" = {}
+Rule = Callable[[str, Any], None]  # of a name and a plain value, which it may refuse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Form:
     - `reference`: where the form comes from.
     - `result`: name of what it returns, in the data and in figures.
     - `labels`: inputs that are labels, with their values; the function gets their places.
+    - `rules`: what refuses plain values of an input, by name.
     """
 
     function: Callable[..., Any]
@@ -113,6 +115,7 @@ class Form:
     reference: str
     result: str = "loss"
     labels: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -165,6 +168,7 @@ def form(
     loss: AbstractLoss | None = None,
     reference: str,
     result: str = "loss",
+    inputs: Mapping[str, Rule] | None = None,
     **parameters: Parameter,
 ) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
     """Make a function a form, which is fitted without starts: `js.calibrate(function, data)`.
@@ -177,6 +181,8 @@ def form(
     - `loss`: of its fits; by default `AdaptiveHuber()`.
     - `reference`: the paper, or "derived here".
     - `result`: name of what the function returns, in the data and in figures.
+    - `inputs`: functions of the name and a plain value of an input, which raise `ValueError` for a
+      value that the form does not take; JAX arrays pass.
     - `parameters`: what `exponent()`, `factor()`, `floor()`, `scale(low, high)`, `within(input)`
       and `starts_at(value)` return, by name.
 
@@ -198,11 +204,14 @@ def form(
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> Array:
             bound = signature.bind(*args, **kwargs).arguments
+            for name in rules.keys() & bound.keys():
+                rules[name](name, bound[name])
             arrays = as_floats(*map(jnp.asarray, bound.values()))
             return compiled(**dict(zip(bound, arrays, strict=True)))
 
-        own_parameters = {n: parameters[n] for n in own}
-        made = Form(called, own_parameters, loss or AdaptiveHuber(), reference, result)
+        own_parameters, rules = {n: parameters[n] for n in own}, dict(inputs or {})
+        own_loss = loss or AdaptiveHuber()
+        made = Form(called, own_parameters, own_loss, reference, result, rules=rules)
         FORMS[called.__name__] = made
         called.__form__ = made  # pyright: ignore[reportAttributeAccessIssue]
         return called

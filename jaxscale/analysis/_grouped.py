@@ -85,7 +85,8 @@ class GroupedForm:
             tied = dataclasses.replace(parameter, tie=name)
             parameters.update(dict.fromkeys(self._own.get(name, [name]), tied))
         labels = {self.by: self.labels}
-        return Form(self, parameters, inner.loss, inner.reference, inner.result, labels)
+        own = inner.loss, inner.reference, inner.result
+        return Form(self, parameters, *own, labels, inner.rules)
 
     @property
     def __name__(self) -> str:

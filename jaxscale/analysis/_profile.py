@@ -7,10 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxscale._convert import require_instance
 from jaxscale._text import unknown
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._compared import scaled_data
-from jaxscale.analysis._data import Data
+from jaxscale.analysis._data import Data, check_names
 from jaxscale.analysis._expansion import Expansion, FitProblem
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._intervals import check_level
@@ -65,6 +66,8 @@ def profile(
     1986, Robust Statistics, section 7.2 (of a Huber loss).
     """
     check_level(level)
+    require_instance("fit", fit, Calibration, "js.calibrate")
+    check_names(**({} if weights is None else {"weights": weights}))
     if name not in fit.free:
         raise unknown("`name`", name, fit.free)
     _check_loss(fit)

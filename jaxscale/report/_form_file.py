@@ -190,7 +190,8 @@ class FormFile:
         span = f"The runs have C from {self.compute.min():.2g} to {self.compute.max():.2g}"
         outside = zip(self.flop, best.decades_outside, strict=True)
         far = [f"{c:g} by {d:.1f} decades" for c, d in outside if d > 0]
-        note = f"{span}; {', '.join(far)} beyond." if far else f"{span}."
+        beyond = f"; C, N or D outside of theirs: {', '.join(far)}" if far else ""
+        note = f"{span}{beyond}."
         header = [Column("flop"), Column("best"), Column("value", True), Column("95 %", True)]
         return Table("Best allocation of C = 6 N D", note, header, rows)
 
@@ -308,20 +309,21 @@ def _parsed(
     """Numbers of operations, and places, of the texts of `--at`."""
     flop: list[float] = []
     places: list[dict[str, float]] = []
+    wanted = ",".join(f"{n}=number" for n in names)
     for text in at:
         try:
-            if "=" not in text and len(names) > 1:
+            if "=" not in text:
                 flop.append(float(text))
                 continue
-            parts = (text if "=" in text else f"{''.join(names)}={text}").split(",")
-            place = {n.strip(): float(v) for n, _, v in (p.partition("=") for p in parts)}
+            parts = [part.partition("=") for part in text.split(",")]
+            place = {n.strip(): float(v) for n, _, v in parts}
         except ValueError:
             raise ValueError(f"`at` must be a number or input=number, got {text!r}.") from None
-        if set(place) != set(names):
-            raise ValueError(f"`at` must give {', '.join(names)}, got {text!r}.")
+        if set(place) != set(names) or len(place) < len(parts):
+            own = f"the inputs of {form}, whatever their columns are called"
+            raise ValueError(f"`at` must give {wanted} ({own}), got {text!r}.")
         places.append(place)
     if flop and set(names) != set(SIZES):
-        wanted = ", ".join(f"{n}=number" for n in names)
-        raise ValueError(f"`at` must give {wanted}: {form} allocates no compute.")
+        raise ValueError(f"`at` must give {wanted}, got {flop[0]:g}: {form} allocates no compute.")
     check_flop(flop)
     return tuple(flop), tuple(places)
