@@ -129,6 +129,15 @@ def test_a_form_is_fitted_and_allocated(folder, capsys, monkeypatch):
     assert again["values"] == written["values"]
 
 
+def test_an_old_name_of_a_theory_is_said(folder, capsys, monkeypatch):
+    n, d = np.geomspace(1e7, 1e9, 8), np.geomspace(1e10, 1e11, 8)
+    table = pandas.DataFrame({"n_parameters": n, "n_tokens": d, "loss": 1 + n**-0.5 + d**-0.5})
+    table.to_csv("llm.csv", index=False)
+    fixed = "--fix A=1.0 --fix B=1.0 --fix alpha=0.5 --fix beta=0.5"
+    assert _call(monkeypatch, f"fit llm.csv --theory loss_surface --free E=2 {fixed}") == 0
+    assert "warning: `loss_surface` is deprecated, use `chinchilla`." in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
     record = range(0, 1001, 100)

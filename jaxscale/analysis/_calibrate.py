@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxscale._convert import as_int
+from jaxscale._linalg import one_blas_thread
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
 from jaxscale.analysis._compared import (
@@ -173,7 +174,7 @@ def calibrate(
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
         warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), one_blas_thread():  # products of many small matrices
         n_lanes = len(points.target) * max(n_starts, n_resamples)
 
         def expansion(loss: AbstractLoss) -> Expansion:

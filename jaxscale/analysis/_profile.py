@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxscale._convert import require_instance
+from jaxscale._linalg import one_blas_thread
 from jaxscale._text import unknown
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._compared import scaled_data
@@ -72,7 +73,7 @@ def profile(
         raise unknown("`name`", name, fit.free)
     _check_loss(fit)
     i = fit.free.index(name)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), one_blas_thread():
         expand = _expansion(fit, data, columns, weights)
         low, high = (np.asarray(fit.bounds[i].constrain(z)) for z in _ends(fit, expand, i, level))
     return (low, high) if fit.each else (float(low[0]), float(high[0]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ class FormFile:
     - `flop`: numbers of operations to allocate; `places`: inputs at which it is predicted.
     - `omitted`: how many rows it has not, by reason.
     - `held_out`: predictions of each scale by fits without it; None where `not_held_out` says why.
+    - `held_out_warnings`: of these fits, which concern nothing else.
     - `options`: of `calibrate`.
     """
 
@@ -73,6 +75,7 @@ class FormFile:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     held_out: HeldOut | None = None
     not_held_out: str = ""
+    held_out_warnings: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -116,8 +119,12 @@ class FormFile:
         fitted, dropped = fitted_rows(fit, used)
         fit = dataclasses.replace(fit, n_left_out=len(table) - len(fitted))
         made = cls(fit, fitted, flop, places, {**omitted, **dropped}, options)
-        scores, why = made._without_scales()
-        return dataclasses.replace(made, held_out=scores, not_held_out=why)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            scores, why = made._without_scales()
+        said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+        parts = {"held_out": scores, "not_held_out": why, "held_out_warnings": said}
+        return dataclasses.replace(made, **parts)
 
     def _without_scales(self) -> tuple[HeldOut | None, str]:
         """Leave scales of compute, or of the first input, out of the fit; else say why not."""
@@ -167,7 +174,8 @@ class FormFile:
             tables.append(self._predictions())
         if self.held_out is not None:
             own = self.held_out.table()
-            note = f"Each scale of {self.held_out.by} fitted without: {own.note}"
+            said = "".join(f"; of these fits, {text}" for text in self.held_out_warnings)
+            note = f"Each scale of {self.held_out.by} fitted without: {own.note}{said}"
             tables.append(dataclasses.replace(own, title="Held out", note=note))
         elif self.not_held_out:
             tables.append(Table("Held out", f"no scores: {self.not_held_out}", [], []))
@@ -264,7 +272,8 @@ class FormFile:
         if self.held_out is not None:
             scores = {n: getattr(self.held_out, n) for n in ("rms", "bias", "coverage", "by")}
             rows = self.held_out.scales.to_dict("records")
-            numbers["held_out"] = plain({**scores, "scales": rows})
+            said = {"warnings": self.held_out_warnings}
+            numbers["held_out"] = plain({**scores, "scales": rows, **said})
         return numbers
 
     def write(self, stem: str) -> list[str]:
