@@ -128,7 +128,7 @@ def stated_points(
     if bad.any():
         raise ValueError(
             f"`theory` is zero, negative or infinite at {int(bad.sum())} points for the values it "
-            f"starts from{_first(expand.data, bad.any(axis=1), source)}: start elsewhere, or "
+            f"starts from{_first(expand.data, bad, source)}: start elsewhere, or "
             f"compare as it is with {SCALED}."
         )
     n_dropped = int(np.sum((before > 0) & (weight == 0)))
@@ -144,15 +144,15 @@ def _warn_silent(data: DataSets, silent: Bool[np.ndarray, "n t"], formula: Formu
         where = f" in {np.sum(counts > 0)} of {n_sets} fits, or fewer," if n_sets > 1 else ""
         warn_user(
             f"{most}{where} where {formula.name} or its derivative is not a finite number"
-            f"{_first(data, dropped.any(axis=1), formula)}: left out"
+            f"{_first(data, dropped, formula)}: left out"
         )
 
 
-def _first(data: DataSets, where: Bool[np.ndarray, "n t"], source: Formula | GridTheory) -> str:
+def _first(data: DataSets, where: Bool[np.ndarray, "n o t"], source: Formula | GridTheory) -> str:
     """The inputs of the first of some points, in words; nothing for a theory without inputs."""
     if not isinstance(source, Formula) or not data.inputs:
         return ""
-    i, k = np.argwhere(where)[0]
+    i, _, k = np.argwhere(where)[0]
     named = {name: np.asarray(x)[i, k] for name, x in data.inputs.items()}
     texts = [
         f"{n} = {source.labels[n][int(v)]!r}" if n in source.labels else f"{n} = {v:g}"

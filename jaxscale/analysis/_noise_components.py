@@ -149,7 +149,7 @@ def noise_components(
     '0.017 0.010'
     """
     check_level(level)
-    names = [inputs] if np.ndim(inputs) == 0 else list(inputs)
+    names: list[Any] = [inputs] if np.ndim(inputs) == 0 else list(inputs)  # pyright: ignore
     check_names(run=run, value=value, **{f"inputs[{i}]": name for i, name in enumerate(names)})
     if not isinstance(residual, AbstractResidual):
         raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")

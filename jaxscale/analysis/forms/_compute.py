@@ -3,9 +3,9 @@
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxscale._theory import positive_or_infinite, symbols
-from jaxscale.analysis._form import exponent, factor, floor, form, power, scale, starts_at
+from jaxscale.analysis._form import Rule, exponent, factor, floor, form, power, scale, starts_at
 
-SIZES = dict.fromkeys(("n_parameters", "n_tokens"), positive_or_infinite)
+SIZES: dict[str, Rule] = dict.fromkeys(("n_parameters", "n_tokens"), positive_or_infinite)
 
 
 @form(
