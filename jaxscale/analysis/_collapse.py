@@ -21,8 +21,9 @@ PLACES = 100  # of ln x at which curves are compared
 TRIALS = 81  # of the exponent of time, before the best is refined
 LEAST = 0.5  # of the points of a curve that another must reach
 XTOL = 1e-7  # of the exponent of time
-STRAIGHT = 1.0  # share of the scatter by which the mean of straight curves may bend
-ROUNDING = 1e-6  # of ln y, by which it may bend without a scatter
+SHAPE = 5  # degree of a polynomial that bends as a common curve may
+SIGNIFICANT = 1e-3  # level of a bend
+ROUNDING = 1e-6  # of ln y, by which straight curves may bend
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,9 +92,9 @@ def collapse(
     the points of the curves lie where another curve has values: else curves that hardly meet would
     agree. A floor of y is to be subtracted first.
 
-    Where f is itself a power law, or constant, every b collapses the curves alike: with both powers
-    free, a common curve that is straight within the scatter of the curves is refused, and with
-    `height` alone given one that is constant within it.
+    Where f is itself a power law, every b collapses the curves alike: with both powers free, curves
+    are refused that are straight within their scatter (an F test of the collapsed points against a
+    polynomial of degree 5, at the level .001), and with `height` given those that are constant.
 
     **Arguments**
 
@@ -142,7 +143,7 @@ def collapse(
     if np.isnan(a):
         raise ValueError(f"`curves` must meet: no power of {scale} brings two of them together.")
     degree = 1 if height is None else 0
-    if time is None and samples[0].is_polynomial(a, b, degree):
+    if time is None and not samples[0].bends(a, b, degree):
         scatter = samples[0].spread(b, a)[0] ** 0.5
         raise ValueError(
             f"`time` must be given: within their scatter, {scatter:.2g} of ln y, the curves are "
@@ -256,16 +257,26 @@ class _Curves:
         variance = float(np.var((at - a * log_s)[shared]))
         return squares, a, 1 - squares / variance if variance > 0 else np.nan
 
-    def is_polynomial(self, a: float, b: float, degree: int) -> bool:
-        """Whether the common curve is a polynomial in X of a degree, within the scatter."""
-        at = self.shifted(b)
-        assert at is not None  # these powers are the best
-        y = at - a * self.log_s[:, None]
-        own = np.isfinite(y)
-        places: Any = np.flatnonzero(own.sum(axis=0) > 1)
-        mean = np.where(own, y, 0.0).sum(axis=0)[places] / own.sum(axis=0)[places]
-        line = np.polyval(np.polyfit(places, mean, degree), places)
-        return bool(np.mean((mean - line) ** 2) <= STRAIGHT * self.spread(b, a)[0] + ROUNDING**2)
+    def bends(self, a: float, b: float, degree: int) -> bool:
+        """Whether the collapsed points are more than a polynomial in X of a degree: by an F test.
+
+        It is against `SHAPE`, at the level `SIGNIFICANT`.
+        """
+        from scipy.special import fdtrc
+
+        pairs = zip(self.points, self.log_s, strict=True)
+        x, y = np.concatenate([[px - b * own, py - a * own] for (px, py), own in pairs], axis=1)
+        x = 2 * (x - x.min()) / np.ptp(x) - 1
+        powers = np.polynomial.chebyshev.chebvander(x, SHAPE)
+        squares = []
+        for columns in (powers[:, : degree + 1], powers):
+            squares.append(np.sum((y - columns @ np.linalg.lstsq(columns, y)[0]) ** 2))
+        freedom, more = len(x) - SHAPE - 1, SHAPE - degree
+        if squares[0] <= ROUNDING**2 * len(x) or freedom < 1:
+            return freedom < 1
+        with np.errstate(divide="ignore"):
+            ratio = (squares[0] - squares[1]) / more / (squares[1] / freedom)
+        return bool(fdtrc(more, freedom, ratio) < SIGNIFICANT)
 
     def fitted(self, a: float | None, b: float | None) -> tuple[float, float]:
         """Best powers, of those that are None; NaN where no two curves meet."""
