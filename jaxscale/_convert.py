@@ -106,6 +106,12 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     )
 
 
+def require_instance(name: str, value: object, kind: type, source: str) -> None:
+    """Raise `ValueError` unless `value` is a `kind`, which the function `source` returns."""
+    if not isinstance(value, kind):
+        raise ValueError(f"`{name}` must be what {source} returns, got {type(value).__name__}.")
+
+
 def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
     """Check a plain Python or NumPy number or array; JAX arrays and tracers pass.
 

@@ -61,7 +61,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     listed = list(names)
     forms = {n.rpartition(".")[2].lower(): n for n in listed} | {n.lower(): n for n in listed}
-    near = difflib.get_close_matches(name.lower(), forms, n=1)
+    near = difflib.get_close_matches(str(name).lower(), forms, n=1)
     return f"; did you mean `{forms[near[0]]}`?" if near else ""
 
 

@@ -18,6 +18,7 @@ SEQUENTIAL = (
     "--fix n_features=64"
 )
 
+POWER = "fit curves.csv --form power_law --x iteration --y train"
 SURFACE = "fit curves.csv --form chinchilla --x n_parameters=iteration --x n_tokens=run --y train"
 
 
@@ -115,7 +116,7 @@ def test_a_form_is_fitted_and_allocated(folder, capsys, monkeypatch):
         numbers = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
         assert numbers == pytest.approx([float(value), low, high], rel=1e-6)
         assert f"1e+19 {name} {value:.4g} {low:.3g} to {high:.3g}" in output
-    assert "1e+25 by" in output
+    assert "; C, N or D outside of theirs: 1e+25 by" in output
     predicted = written["predictions"][0]
     assert predicted["loss"] == pytest.approx(float(surface.loss(1e9, 2e10)), rel=1e-6)
     assert predicted["new_low"] < predicted["loss_low"] < predicted["loss"]
@@ -126,6 +127,15 @@ def test_a_form_is_fitted_and_allocated(folder, capsys, monkeypatch):
     assert "`fit --form chinchilla` is the same" in capsys.readouterr().err
     again = json.loads((folder / "llm-surface.json").read_text())
     assert again["values"] == written["values"]
+
+
+def test_an_old_name_of_a_theory_is_said(folder, capsys, monkeypatch):
+    n, d = np.geomspace(1e7, 1e9, 8), np.geomspace(1e10, 1e11, 8)
+    table = pandas.DataFrame({"n_parameters": n, "n_tokens": d, "loss": 1 + n**-0.5 + d**-0.5})
+    table.to_csv("llm.csv", index=False)
+    fixed = "--fix A=1.0 --fix B=1.0 --fix alpha=0.5 --fix beta=0.5"
+    assert _call(monkeypatch, f"fit llm.csv --theory loss_surface --free E=2 {fixed}") == 0
+    assert "warning: `loss_surface` is deprecated, use `chinchilla`." in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -178,7 +188,21 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SURFACE + " --where run=7", "must leave rows"),
         (SURFACE, "`n_tokens` must be positive and finite, got 0.0 in row 0"),
         (SURFACE + " --at 0", "`flop` must be positive and finite, got 0.0"),
-        (SURFACE + " --at x=1e9", "`at` must give n_parameters, n_tokens, got 'x=1e9'"),
+        (
+            SURFACE + " --at x=1e9",
+            "`at` must give n_parameters=number,n_tokens=number (the inputs of chinchilla, "
+            "whatever their columns are called), got 'x=1e9'",
+        ),
+        (
+            POWER + " --at 1e22",
+            "`at` must give x=number, got 1e+22: power_law allocates no compute",
+        ),
+        (POWER + " --at iteration=3", "`at` must give x=number (the inputs of power_law, whatever"),
+        (POWER + " --at x=1,x=2", "`at` must give x=number (the inputs of power_law, whatever"),
+        (POWER + " --x run", "`x` must name x once, got 'iteration' and 'run'"),
+        (SURFACE + " --x n_tokens=run", "`x` must name n_tokens once, got 'run' and 'run'"),
+        (SURFACE + " --fix E=1 --fix E=2", "`fix` must name E once, got '1' and '2'"),
+        (SEQUENTIAL + " --free learning_rate=1", "`free` must name learning_rate once, got"),
         (SURFACE + " --at much", "`at` must be a number or input=number, got 'much'"),
         (SURFACE + " --free E=1", "`free` belongs to a theory: chinchilla frees what --fix does"),
         (SURFACE.replace("chinchilla", "chinchila"), "did you mean `chinchilla`"),

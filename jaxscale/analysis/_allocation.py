@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxscale._convert import as_real
+from jaxscale._convert import as_real, require_instance
 from jaxscale._text import choices
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._expansion import FITS, is_array
@@ -86,22 +86,25 @@ def allocate(
     - `fit`: of a form whose inputs are `n_parameters` and `n_tokens`, and perhaps others.
     - `flop`: C, positive, of any shape.
     - `level`: of confidence.
-    - `flop_per_parameter_token`: c.
+    - `flop_per_parameter_token`: c, positive.
     - `others`: values of the other inputs of the form, such as the label of a group.
 
     **Returns** an `OptimalAllocation`.
 
-    **Raises** `ValueError` for a fit of anything else, no operations, some that are not positive,
-    other inputs that are missing, unknown or no number, and a level outside (0, 1).
+    **Raises** `ValueError` for a fit of anything else, no operations, operations or c that are not
+    positive, other inputs that are missing, unknown, no number or outside of what the form takes,
+    and a level outside (0, 1).
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, equation 4.
     """
     check_level(level)
+    require_instance("fit", fit, Calibration, "js.calibrate")
     others = _others(fit, others)
     c = check_flop(flop)
     if not c.size:
         raise ValueError(f"`flop` must hold at least one number, got {flop!r}.")
-    products = np.asarray(c / flop_per_parameter_token)
+    per_product = as_real("flop_per_parameter_token", flop_per_parameter_token, above=0)
+    products = np.asarray(c / per_product)
     apart = products * np.exp([-STEP, 0.0, STEP]).reshape(3, *(1,) * c.ndim)
     fitted = {n: np.asarray([v]) for n, v in fit.values.items()}
     best = {n: v[0] for n, v in _optimum(fit, fitted, apart, others).items()}
@@ -137,7 +140,9 @@ def _others(fit: Calibration, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in own:
         if name not in given:
             raise ValueError(f"`{name}` must have a value: the form depends on it.")
-    return {name: as_real(name, value) for name, value in theory.coded(given).items()}
+    numbers = {name: as_real(name, value) for name, value in theory.coded(given).items()}
+    theory.check_inputs(numbers)
+    return numbers
 
 
 def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
@@ -148,7 +153,10 @@ def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "...
 
 def check_flop(flop: Any) -> np.ndarray:
     """Return numbers of operations as an array; refuse those that are not positive."""
-    c = np.asarray(flop, float)
+    try:
+        c = np.asarray(flop, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"`flop` must be positive numbers, got {flop!r}.") from None
     bad = ~(np.isfinite(c) & (c > 0))
     if bad.any():
         raise ValueError(f"`flop` must be positive and finite, got {c[bad][0]}.")

@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from jaxscale._convert import as_int
+from jaxscale._linalg import one_blas_thread
 from jaxscale._warn import warn_user
 from jaxscale.analysis import _least_squares as least_squares
 from jaxscale.analysis._calibration import Calibration, Start
@@ -17,7 +19,7 @@ from jaxscale.analysis._compared import (
     scaled_data,
     stated_points,
 )
-from jaxscale.analysis._data import Data, read_data
+from jaxscale.analysis._data import Data, check_columns, check_names, read_data
 from jaxscale.analysis._diagnostics import (
     check_bootstrap,
     check_count,
@@ -27,14 +29,14 @@ from jaxscale.analysis._diagnostics import (
     warn_of,
     warn_spread,
 )
-from jaxscale.analysis._enough import check_floors, short_groups, withheld
+from jaxscale.analysis._enough import check_floors, check_points, short_groups, withheld
 from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._grouped import Grouped, with_groups
-from jaxscale.analysis._information import check_locations, warn_constant, warn_single_inputs
+from jaxscale.analysis._information import warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._refits import refitted
 from jaxscale.analysis._resamples import FEW_GROUPS, N_RESAMPLES, POINTS, Resamples
@@ -109,7 +111,7 @@ def calibrate(
       it predicts. Several observables of one run repeat each other: their errors are too small.
     - `each`: a dimension or column, usually `"seed"`, along which separate fits are made.
     - `weights`: column of a formula's table: weights of its points, such as one over their squared
-      errors; only their ratios count.
+      errors; only their ratios count, and `residual_rms` is that of weighted residuals.
     - `residual`: `Log()` or `Scaled()` for every observable.
     - `loss`: `Squared()`, or `Huber(delta)` against outliers; by default that of the form.
     - `bounds`: by name; by default `Positive()` for what starts above zero, else `Unbounded()`.
@@ -134,6 +136,10 @@ def calibrate(
     >>> round(float(fit.values["b"]), 3)
     0.602
     """
+    check_columns(columns)
+    aside = {"each": each, "weights": weights, "resample": resample}
+    check_names(**{argument: name for argument, name in aside.items() if name is not None})
+    key = as_int("key", key)
     data = read_data(data)
     source = _source(theory, data, columns, each)
     form = source.form
@@ -168,7 +174,9 @@ def calibrate(
         fixed = {n: v for n, v in source.values.items() if n not in free}
         check_floors(form, fixed, data_sets)
     points, scales, n_left_out = scaled_data(data_sets, kinds)
-    with jax.enable_x64(True):
+    if isinstance(source, Formula):
+        check_points(source.form, free, data_sets, points)
+    with jax.enable_x64(True), one_blas_thread():  # products of many small matrices
         n_lanes = len(points.target) * max(n_starts, n_resamples)
 
         def expansion(loss: AbstractLoss) -> Expansion:
@@ -178,8 +186,9 @@ def calibrate(
         expand = expansion(loss)
         starts, n_given = _starts(expand, source, free, parameters, data_sets)
         z = starts[0, 0]
-        points, n_stated, n_dropped = stated_points(expand, z)
-        check_locations(points, free, data_sets.labels)
+        points, n_stated, n_dropped = stated_points(expand, z, source)
+        if isinstance(source, Formula) and n_dropped:
+            check_points(source.form, free, data_sets, points)
         silent = warn_constant(data_sets.data, points.weight, free)
         loss, expand, result = _solved(expansion, loss, starts, n_starts, n_given)
         check_result(result, free, z, n_stated, data_sets.labels)

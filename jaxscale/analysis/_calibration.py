@@ -50,7 +50,8 @@ class Calibration:
     - `free`: names of the fitted parameters, `bounds` what they are confined to.
     - `coordinates`, `covariance`: of the real coordinates behind the bounds (logarithms of positive
       parameters), shapes `(p,)` and `(p, p)`.
-    - `residual_rms`: root mean square residual, on the residual's scale.
+    - `residual_rms`: root mean square residual, on the residual's scale; with weights w that have
+      a mean of one, the root of the mean of `w r^2`.
     - `huber_delta`: NaN, unless a few residuals outweigh the others (their rms exceeds three robust
       standard deviations, by the median): then two of those, a delta to try with `Huber`.
     - `converged`: whether the solver met its tolerance.
@@ -256,9 +257,10 @@ class Calibration:
         **Returns:** a Dataset for a grid, a DataFrame for a formula; with a leading dimension or a
         column `each` where fits were made separately.
 
-        **Raises:** `ValueError` for a level outside (0, 1).
+        **Raises:** `ValueError` for a level outside (0, 1), and inputs that a form does not take.
         """
         if isinstance(self.theory, Formula):
+            self.theory.check_inputs(inputs)
             return predicted(self, self.theory, inputs, level)
         for name in inputs:
             raise ValueError(f"`{name}` is an input, of which the fit of a grid has none.")

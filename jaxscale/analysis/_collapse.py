@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxscale._convert import as_real
 from jaxscale._text import counted, unknown
 from jaxscale._warn import warn_user
 from jaxscale.analysis._data import refuse
 from jaxscale.analysis._exponents import _abscissa
-from jaxscale.analysis._intervals import Interval, seed_interval
+from jaxscale.analysis._intervals import Interval, check_level, seed_interval
 from jaxscale.analysis._jackknife import pseudo_values
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ PLACES = 100  # of ln x at which curves are compared
 TRIALS = 81  # of the exponent of time, before the best is refined
 LEAST = 0.5  # of the points of a curve that another must reach
 XTOL = 1e-7  # of the exponent of time
+SHAPE = 5  # degree of a polynomial that bends as a common curve may
+SIGNIFICANT = 1e-3  # level of a bend
+ROUNDING = 1e-6  # of ln y, by which straight curves may bend
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,8 +90,11 @@ def collapse(
 
     which is quadratic in a, so that only b is searched, between values at which at least half of
     the points of the curves lie where another curve has values: else curves that hardly meet would
-    agree. Powers are confounded where f is itself a power law: give one of them. A floor of y is to
-    be subtracted first.
+    agree. A floor of y is to be subtracted first.
+
+    Where f is itself a power law, every b collapses the curves alike: with both powers free, curves
+    are refused that are straight within their scatter (an F test of the collapsed points against a
+    polynomial of degree 5, at the level .001), and with `height` given those that are constant.
 
     **Arguments**
 
@@ -102,7 +109,8 @@ def collapse(
 
     **Returns** a `Collapse`.
 
-    **Raises** `ValueError` for another dimension, under three scales, or no two curves that meet.
+    **Raises** `ValueError` for another dimension, under three scales, no two curves that meet, or
+    powers that the curves do not determine.
 
     **Reference** Bhattacharjee and Seno 2001, J. Phys. A 34, 6375 (a measure of collapse); its form
     in logarithms, quadratic in a, is derived here.
@@ -117,6 +125,11 @@ def collapse(
     >>> print(f"{one.height:.2f} {one.time:.2f}")
     -0.50 1.50
     """
+    check_level(level)
+    height, time = (
+        None if given is None else float(as_real(name, given))
+        for name, given in (("height", height), ("time", time))
+    )
     t, s, y = _arranged(curves, dim, scale)
     y, s, n_left_out = _with_runs(y, s, scale)
     samples = [_Curves.of(t, _mean(y), s)]
@@ -129,6 +142,14 @@ def collapse(
     a, b = (float(v) for v in fits[0])
     if np.isnan(a):
         raise ValueError(f"`curves` must meet: no power of {scale} brings two of them together.")
+    degree = 1 if height is None else 0
+    if time is None and not samples[0].bends(a, b, degree):
+        scatter = samples[0].spread(b, a)[0] ** 0.5
+        raise ValueError(
+            f"`time` must be given: within their scatter, {scatter:.2g} of ln y, the curves are "
+            f"{('constant', 'power laws')[degree]} in {dim}, which every power of {scale} makes "
+            f"one. Take it from a theory, or take a range of {dim} in which they bend."
+        )
     values = pseudo_values(fits)
     given = ((0, height), (1, time))
     ends = [seed_interval(values[:, i] if v is None else float(v), level) for i, v in given]
@@ -142,13 +163,16 @@ def _arranged(
     curves: "xarray.DataArray", dim: str, scale: str
 ) -> tuple[Any, Any, Float[np.ndarray, "e s t"]]:
     """Times, scales, and curves (seed, scale, time), NaN where missing."""
-    t = _abscissa(curves, dim)
+    t = _abscissa(curves, dim, "curves")
     dims = [str(d) for d in curves.dims]
     if scale not in dims or scale not in curves.coords or scale in (dim, "seed"):
         raise unknown("`scale`", scale, [d for d in dims if d not in (dim, "seed")])
     if others := set(dims) - {dim, scale, "seed"}:
         raise ValueError(f"`curves` must have no dimension but {dim!r}, {scale!r} and seed, got "
                          f"{sorted(others)[0]!r}.")  # fmt: skip
+    if curves[scale].dtype.kind not in "iuf":
+        raise ValueError(f"`{scale}` must have coordinates that are numbers, got "
+                         f"{curves[scale].dtype}.")  # fmt: skip
     s = np.asarray(curves[scale], float)
     refuse(scale, "positive and finite", s, ~(np.isfinite(s) & (s > 0)))
     y = curves if "seed" in dims else curves.expand_dims("seed")
@@ -232,6 +256,27 @@ class _Curves:
         squares = float(np.sum((y - a * slope) ** 2) / freedom)
         variance = float(np.var((at - a * log_s)[shared]))
         return squares, a, 1 - squares / variance if variance > 0 else np.nan
+
+    def bends(self, a: float, b: float, degree: int) -> bool:
+        """Whether the collapsed points are more than a polynomial in X of a degree: by an F test.
+
+        It is against `SHAPE`, at the level `SIGNIFICANT`.
+        """
+        from scipy.special import fdtrc
+
+        pairs = zip(self.points, self.log_s, strict=True)
+        x, y = np.concatenate([[px - b * own, py - a * own] for (px, py), own in pairs], axis=1)
+        x = 2 * (x - x.min()) / np.ptp(x) - 1
+        powers = np.polynomial.chebyshev.chebvander(x, SHAPE)
+        squares = []
+        for columns in (powers[:, : degree + 1], powers):
+            squares.append(np.sum((y - columns @ np.linalg.lstsq(columns, y)[0]) ** 2))
+        freedom, more = len(x) - SHAPE - 1, SHAPE - degree
+        if squares[0] <= ROUNDING**2 * len(x) or freedom < 1:
+            return freedom < 1
+        with np.errstate(divide="ignore"):
+            ratio = (squares[0] - squares[1]) / more / (squares[1] / freedom)
+        return bool(fdtrc(more, freedom, ratio) < SIGNIFICANT)
 
     def fitted(self, a: float | None, b: float | None) -> tuple[float, float]:
         """Best powers, of those that are None; NaN where no two curves meet."""

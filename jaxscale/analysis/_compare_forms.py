@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,10 @@ from jaxtyping import Float
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
 from jaxscale.analysis._allocation import SIZES
-from jaxscale.analysis._data import Data, as_table
+from jaxscale.analysis._data import Data, as_table, check_columns, check_names
 from jaxscale.analysis._formula import Formula, formula_of
 from jaxscale.analysis._grouped import Grouped, columns_of, with_groups
-from jaxscale.analysis._held_out import TooFewScales, held_out, rolled_out
+from jaxscale.analysis._held_out import TooFewScales, columns_named, held_out, rolled_out
 from jaxscale.analysis._held_out_runs import HeldOut, rms
 
 if TYPE_CHECKING:
@@ -113,9 +114,11 @@ def compare_forms(
     for scales.
     """
     named = _named(forms)
-    others = [by, along, *SIZES, *(options.get(n) for n in ("weights", "resample"))]
+    check_columns(columns)
+    check_names(by=by, along=along or by)
+    others = [by, along or by, *SIZES, *columns_named(options)]
     read = [c for f in named.values() for c in columns_of(f)]
-    every: Any = as_table(data, columns, [*read, *(columns or {}), *(n for n in others if n)])
+    every: Any = as_table(data, columns, [*read, *(columns or {}), *others])
     formulas = {n: with_groups(f, every) for n, f in named.items()}
     mapped = {n: f.columns_of(columns or {}) for n, f in formulas.items()}
     needed = [c for n, f in formulas.items() for c in (*f.columns(mapped[n], every), f.result)]
@@ -137,6 +140,11 @@ def compare_forms(
 
 def _named(forms: Any) -> dict[str, Any]:
     """Forms by name."""
+    if not isinstance(forms, Mapping | list | tuple):
+        raise ValueError(
+            f"`forms` must be a list of forms, or forms by name, got {reprlib.repr(forms)}: "
+            "compare_forms([js.forms.chinchilla, js.forms.kaplan], data)."
+        )
     if not isinstance(forms, Mapping):
         names = [_name(f) for f in forms]
         if twice := [n for n in names if names.count(n) > 1]:

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
-from jaxscale._text import choices
+from jaxscale._text import choices, counted
 from jaxscale._warn import warn_user
 from jaxscale.analysis._diagnostics import SCALED
 from jaxscale.analysis._expansion import DataSets, Expansion
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
+from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._information import warn_zero_inputs
 from jaxscale.analysis.bounds import AbstractBound, NotNegative, default_bound
 from jaxscale.analysis.residuals import AbstractResidual, Log, Scaled
@@ -99,24 +102,60 @@ def scaled_data(
     return points.weighted(weight), units, n_left_out
 
 
-def stated_points(expand: Expansion, z: np.ndarray) -> tuple[DataSets, int, int]:
-    """Drop points at which theory makes no statement at the start.
+def stated_points(
+    expand: Expansion, z: np.ndarray, source: Formula | GridTheory
+) -> tuple[DataSets, int, int]:
+    """Drop points at which theory makes no statement at the start; warn of those of a formula.
 
-    NaN is no statement, nor is infinity where an input is zero, such as step 0 of a power law. A
-    theory that is zero, negative or infinite elsewhere states something that has no residual: a bad
-    start, which is refused. Returns the data sets, how many values theory states, and how many
-    points were dropped.
+    NaN is no statement, nor is infinity where an input is zero, such as step 0 of a power law. That
+    of a form is none anywhere, for its starts are no one's choice, and a formula whose derivative
+    is not finite cannot be fitted there. Another theory that is zero, negative or infinite states
+    something that has no residual: a bad start, which is refused. Returns the data sets, how many
+    values theory states, and how many points were dropped.
     """
-    theory, scaled = expand.theory_at(z)
+    theory, scaled, steep = expand.theory_at(z)
     before = expand.data.weight
-    at_zero = warn_zero_inputs(expand.data.inputs, theory, before)
+    labels = source.labels if isinstance(source, Formula) else {}
+    inputs = {n: x for n, x in (expand.data.inputs or {}).items() if n not in labels}
+    at_zero = warn_zero_inputs(inputs, theory, before)
     stated = ~np.isnan(theory) & ~at_zero
+    if isinstance(source, Formula):
+        finite = np.isfinite(theory)
+        stated &= finite & ~steep if source.form else ~(finite & steep)
+        _warn_silent(expand.data, ~stated & ~at_zero, source)
     weight = np.where(stated[:, None], before, 0.0)
-    n_bad = int(np.sum((weight > 0) & ~np.isfinite(scaled)[:, None]))
-    if n_bad:
+    bad = (weight > 0) & ~np.isfinite(scaled)[:, None]
+    if bad.any():
         raise ValueError(
-            f"`theory` is zero, negative or infinite at {n_bad} points for the values it "
-            f"starts from: start elsewhere, or compare as it is with {SCALED}."
+            f"`theory` is zero, negative or infinite at {int(bad.sum())} points for the values it "
+            f"starts from{_first(expand.data, bad, source)}: start elsewhere, or "
+            f"compare as it is with {SCALED}."
         )
     n_dropped = int(np.sum((before > 0) & (weight == 0)))
     return expand.data.weighted(weight), int(stated.sum()), n_dropped
+
+
+def _warn_silent(data: DataSets, silent: Bool[np.ndarray, "n t"], formula: Formula) -> None:
+    """Warn of data at which a formula, or a derivative of it, is not a number or infinite."""
+    dropped = (data.weight > 0) & silent[:, None]
+    counts = dropped.sum(axis=(1, 2))
+    if counts.any():
+        n_sets, most = len(counts), counted(int(counts.max()), "row")
+        where = f" in {np.sum(counts > 0)} of {n_sets} fits, or fewer," if n_sets > 1 else ""
+        warn_user(
+            f"{most}{where} where {formula.name} or its derivative is not a finite number"
+            f"{_first(data, dropped, formula)}: left out"
+        )
+
+
+def _first(data: DataSets, where: Bool[np.ndarray, "n o t"], source: Formula | GridTheory) -> str:
+    """The inputs of the first of some points, in words; nothing for a theory without inputs."""
+    if not isinstance(source, Formula) or not data.inputs:
+        return ""
+    i, _, k = np.argwhere(where)[0]
+    named = {name: np.asarray(x)[i, k] for name, x in data.inputs.items()}
+    texts = [
+        f"{n} = {source.labels[n][int(v)]!r}" if n in source.labels else f"{n} = {v:g}"
+        for n, v in named.items()
+    ]
+    return f", the first at {', '.join(texts)}"

@@ -1,5 +1,6 @@
 """Data of one's own as a table: a Dataset, a DataFrame or a file, with a map of its columns."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -33,6 +34,7 @@ def as_table(
     """
     import pandas
 
+    check_columns(columns)
     renamed = dict(columns or {})
     data = read_data(data)
     if not isinstance(data, pandas.DataFrame):
@@ -57,6 +59,25 @@ def as_table(
     if len(set(renamed.values())) < len(renamed):
         raise ValueError(f"`columns` must name each column once, got {renamed!r}.")
     return data.assign(**{ours: data[theirs] for ours, theirs in renamed.items()})
+
+
+def check_names(**arguments: Any) -> None:
+    """Refuse what cannot be the name of a column, such as an array: a `ValueError`."""
+    for argument, name in arguments.items():
+        if not isinstance(name, str | int | np.integer) or isinstance(name, bool):
+            raise ValueError(
+                f"`{argument}` must be the name of a column, got {reprlib.repr(name)}: values of "
+                f"your own become one by data.assign(name=values)."
+            )
+
+
+def check_columns(columns: Any) -> None:
+    """Refuse a map of columns that is none, or that maps to anything but names."""
+    if columns is not None and not isinstance(columns, Mapping):
+        raise ValueError(
+            f"`columns` must map our names to yours, {{'loss': 'final_loss'}}, got {columns!r}."
+        )
+    check_names(**{f"columns[{ours!r}]": theirs for ours, theirs in (columns or {}).items()})
 
 
 def of_failed(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":

@@ -22,7 +22,7 @@ MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not cons
 
 def check_count(name: str, value: int, least: int) -> None:
     """Refuse what is not a whole number of at least `least`, with a `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
 
 

@@ -12,11 +12,40 @@ from jaxscale.analysis._compared import only_observable
 from jaxscale.analysis._expansion import DataSets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Form
+from jaxscale.analysis._information import check_locations
 from jaxscale.analysis._least_squares import FitResult
 from jaxscale.analysis._resamples import FEW_GROUPS, POINTS, POINTS_PER_PARAMETER, what_of
 from jaxscale.analysis.bounds import AbstractBound, NotNegative
 
 SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
+
+
+def check_points(form: Form | None, free: Sequence[str], data: FitData, points: DataSets) -> None:
+    """Refuse data sets, and groups of them, with too few points or different inputs to be fitted.
+
+    **Raises** `ValueError` before anything compiles.
+    """
+    check_locations(points, free, data.labels)
+    labels = form.labels if form else {}
+    for i, weight in enumerate(points.weight):
+        used = np.any(weight > 0, axis=0)
+        where = f" for {data.labels[i]!r}" if data.labels else ""
+        if (weight > 0).sum() <= len(free):
+            raise ValueError(
+                f"`data` must hold more points with a theory than {len(free)} free parameters, "
+                f"got {int((weight > 0).sum())}{where}."
+            )
+        for by, values in labels.items():
+            others = np.stack([x[i] for name, x in data.inputs.items() if name != by])
+            for code, label in enumerate(values):
+                own = others[:, used & (data.inputs[by][i] == code)]
+                n_locations, n_own = np.unique(own, axis=1).shape[1], form.n_own(free, code)
+                if 0 < n_locations < n_own:
+                    raise ValueError(
+                        f"`data` must have {by} = {label!r} at {n_own} different inputs or more, "
+                        f"for as many parameters of its own, got {n_locations}{where}: share more "
+                        "parameters, or leave the group out."
+                    )
 
 
 def withheld(

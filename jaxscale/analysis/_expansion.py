@@ -12,7 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxscale.analysis._levenberg import QuadraticModel
 from jaxscale.analysis.bounds import AbstractBound
@@ -114,7 +114,7 @@ class FitProblem:
     ) -> QuadraticModel:
         """Expand the costs of lanes around a theory, given `compared` data and their losses."""
         defined, used = np.isfinite(expected), weight > 0
-        jacobian = np.where(defined[:, None], jacobian, 0.0)
+        jacobian = np.where((defined & used.any(axis=1))[:, None], jacobian, 0.0)
         r = np.where(used, np.where(defined, expected, 0.0)[:, None] - target, 0.0)
         undefined = np.any(~defined[:, None] & used, axis=(1, 2))
         root, influence = _call(loss, "root", r), _call(loss, "influence", r)
@@ -263,13 +263,19 @@ class Expansion:
 
     def theory_at(
         self, z: Float[np.ndarray, " p"]
-    ) -> tuple[Float[np.ndarray, "n t"], Float[np.ndarray, "n t"]]:
-        """Theory of every data set at `z`, as it is and on the scale of its residuals."""
+    ) -> tuple[Float[np.ndarray, "n t"], Float[np.ndarray, "n t"], Bool[np.ndarray, "n t"]]:
+        """Theory of every data set at `z`, as it is and on the scale of its residuals.
+
+        The last array says where a derivative is not finite.
+        """
         n = len(self.data.target)
         lanes = np.tile(z, (n, 1))
-        raw, scaled = [], []
+        raw, scaled, steep = [], [], []
         with np.errstate(all="ignore"):
             for block, theory, jacobian in self._run(lanes, np.arange(n)):
                 scaled.append(self.problem.scaled(theory, jacobian, lanes[block])[0])
-                raw.append(np.concatenate([theory[name] for name in sorted(theory)], axis=1))
-        return np.concatenate(raw), np.concatenate(scaled)
+                names = sorted(theory)
+                raw.append(np.concatenate([theory[name] for name in names], axis=1))
+                slopes = np.concatenate([jacobian[name] for name in names], axis=2)
+                steep.append(~np.isfinite(slopes).all(axis=1))
+        return np.concatenate(raw), np.concatenate(scaled), np.concatenate(steep)

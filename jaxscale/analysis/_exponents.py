@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._convert import as_real
 from jaxscale._text import unknown
 from jaxscale.analysis._data import refuse
 from jaxscale.analysis._information import is_constant
@@ -183,8 +184,7 @@ def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.Data
     >>> float(js.analysis.crossing(curve, "time", 0.625))
     3.0
     """
-    if not np.isfinite(level):
-        raise ValueError(f"`level` must be finite, got {level!r}.")
+    level = float(as_real("level", level))
     x = _abscissa(curve, dim)
     y = np.asarray(curve.transpose(..., dim), np.float64)
     crossings = np.apply_along_axis(lambda row: _crossing(x, row, level), -1, y)
@@ -204,13 +204,15 @@ def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
     return float(x[i] + (x[i + 1] - x[i]) * (level - y[i]) / (y[i + 1] - y[i]))
 
 
-def _abscissa(curve: "xarray.DataArray", dim: str) -> np.ndarray:
-    """Coordinates of `dim`, increasing numbers."""
-    if not hasattr(curve, "dims"):
+def _abscissa(curve: "xarray.DataArray", dim: str, argument: str = "curve") -> np.ndarray:
+    """Coordinates of `dim`, increasing numbers; the curve is the `argument` of that name."""
+    if not (hasattr(curve, "dims") and hasattr(curve, "dtype")):
         raise ValueError(
-            f"`curve` must be a DataArray, got {type(curve).__name__}: "
-            f"xarray.DataArray(y, {{{dim!r}: x}}, {dim!r}) makes one."
+            f"`{argument}` must be a DataArray, got {type(curve).__name__}: "
+            f"xarray.DataArray(y, {{{dim!r}: x}}, {dim!r}) makes one, dataset['loss'] takes one."
         )
+    if curve.dtype.kind not in "iufb":
+        raise ValueError(f"`{argument}` must hold real numbers, got {curve.dtype}.")
     numbered = [str(d) for d in curve.dims if d in curve.coords]
     if dim not in numbered:
         raise unknown("`dim`", dim, numbered)

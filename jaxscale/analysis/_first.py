@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.analysis._exponents import crossing
+from jaxscale.analysis._exponents import _abscissa, crossing
 from jaxscale.analysis._intervals import Number
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def first_to(curves: "xarray.DataArray", dim: str, level: Number) -> First:
     >>> first.label, round(first.time, 2), first.ranks.values
     ({'width': 16}, 1.29, array([ 2.,  1., nan]))
     """
-    upward = crossing(curves, dim, level)  # refuses what is no set of curves
+    _abscissa(curves, dim, "curves")  # refuses what is no set of curves
+    upward = crossing(curves, dim, level)
     if not upward.dims:
         raise ValueError(f"`curves` must have a dimension besides {dim!r}: one curve is the first.")
     falls = _falls(curves, dim)

@@ -23,6 +23,7 @@ P = ParamSpec("P")
 STARTS = 7  # of a parameter, where two or fewer span a grid
 SCATTERED = 256  # candidates, where they are more
 FORMS: "dict[str, Form]" = {}
+Rule = Callable[[str, Any], None]  # of a name and a plain value, which it may refuse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Form:
     - `result`: name of what it returns, in the data and in figures.
     - `labels`: inputs that are labels, with their values; the function gets their numbers.
     - `label_of`: the number of the label that a parameter belongs to; those of all are not in it.
+    - `rules`: what refuses plain values of an input, by name.
     """
 
     function: Callable[..., Any]
@@ -121,6 +123,7 @@ class Form:
     result: str = "loss"
     labels: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     label_of: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
 
     def n_own(self, names: Iterable[str], i: int) -> int:
         """How many of `names` are parameters of the label number `i` alone."""
@@ -177,6 +180,7 @@ def form(
     loss: AbstractLoss | None = None,
     reference: str,
     result: str = "loss",
+    inputs: Mapping[str, Rule] | None = None,
     **parameters: Parameter,
 ) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
     """Make a function a form, which is fitted without starts: `js.calibrate(function, data)`.
@@ -189,6 +193,8 @@ def form(
     - `loss`: of its fits; by default `AdaptiveHuber()`.
     - `reference`: the paper, or "derived here".
     - `result`: name of what the function returns, in the data and in figures.
+    - `inputs`: functions of the name and a plain value of an input, which raise `ValueError` for a
+      value that the form does not take; JAX arrays pass.
     - `parameters`: what `exponent()`, `factor()`, `floor()`, `scale(low, high)`, `within(input)`
       and `starts_at(value)` return, by name.
 
@@ -210,11 +216,14 @@ def form(
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> Array:
             bound = signature.bind(*args, **kwargs).arguments
+            for name in rules.keys() & bound.keys():
+                rules[name](name, bound[name])
             arrays = as_floats(*map(jnp.asarray, bound.values()))
             return compiled(**dict(zip(bound, arrays, strict=True)))
 
-        own_parameters = {n: parameters[n] for n in own}
-        made = Form(called, own_parameters, loss or AdaptiveHuber(), reference, result)
+        own_parameters, rules = {n: parameters[n] for n in own}, dict(inputs or {})
+        own_loss = loss or AdaptiveHuber()
+        made = Form(called, own_parameters, own_loss, reference, result, rules=rules)
         FORMS[called.__name__] = made
         called.__form__ = made  # pyright: ignore[reportAttributeAccessIssue]
         return called

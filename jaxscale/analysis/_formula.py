@@ -116,6 +116,12 @@ class Formula:
         """Inputs, of the labels of groups their numbers."""
         return self.form.coded(inputs) if self.form else dict(inputs)
 
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse plain values of inputs that a form does not take, with a `ValueError`."""
+        rules = self.form.rules if self.form else {}
+        for name in [n for n in inputs if n in rules]:
+            rules[name](name, inputs[name])
+
     def start(self, free: Sequence[str]) -> np.ndarray:
         """Values of the free parameters.
 

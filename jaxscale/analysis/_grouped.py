@@ -79,7 +79,8 @@ class GroupedForm:
             parameters.update(dict.fromkeys(self._own.get(name, [name]), tied))
         labels = {self.by: self.labels}
         label_of = {n: i for names in self._own.values() for i, n in enumerate(names)}
-        return Form(self, parameters, inner.loss, inner.reference, inner.result, labels, label_of)
+        own = inner.loss, inner.reference, inner.result
+        return Form(self, parameters, *own, labels, label_of, inner.rules)
 
     @property
     def __name__(self) -> str:

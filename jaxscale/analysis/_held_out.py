@@ -13,12 +13,13 @@ from jaxscale._text import counted
 from jaxscale._warn import warn_user
 from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._calibrate import calibrate
-from jaxscale.analysis._data import Data, as_numbers, as_table
+from jaxscale.analysis._data import Data, as_numbers, as_table, check_names
 from jaxscale.analysis._diagnostics import check_count
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._grouped import Grouped, columns_of, lacking, with_groups
 from jaxscale.analysis._held_out_runs import FOLD, SCALE, HeldOut, free_name
 from jaxscale.analysis._intervals import check_level, decades_outside
+from jaxscale.analysis._prediction import predicted
 from jaxscale.analysis._scales import positive_column, scales
 
 if TYPE_CHECKING:
@@ -138,6 +139,13 @@ def rolled_out(
     return runs.predicted(scale, scale <= limit, tested, level, options)
 
 
+def columns_named(options: Mapping[str, Any]) -> list[str]:
+    """Columns that options of `calibrate` name; refuse what is no name."""
+    given = {n: v for n in ("weights", "resample") if (v := options.get(n)) is not None}
+    check_names(**given)
+    return [*given.values()]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Runs:
     """Complete runs: the formula, their table and inputs, and the values of `by`."""
@@ -160,8 +168,9 @@ class _Runs:
         options: Mapping[str, Any],
     ) -> "_Runs":
         """Take the complete rows of positive results; the scales are the argument `argument`."""
-        others = [by, *SIZES, *(options.get(n) for n in ("weights", "resample"))]
-        needed = [*columns_of(theory), *(columns or {}), *(n for n in others if n)]
+        check_names(**{argument: by})
+        others = [by, *SIZES, *columns_named(options)]
+        needed = [*columns_of(theory), *(columns or {}), *others]
         every: Any = as_table(data, columns, needed)
         formula = with_groups(theory, every)
         inputs = formula.columns(dict(columns or {}), every)
@@ -211,7 +220,8 @@ class _Runs:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # counted below
             # every run by every fit: one shape, one program
-            new = fit.predict(level=level, **{n: table[n].to_numpy() for n in self.inputs})
+            places = {n: table[n].to_numpy() for n in self.inputs}
+            new = predicted(fit, formula, places, level)
         names = (formula.result, "new_low", "new_high")
         result, low, high = (new[n].to_numpy(float).reshape(-1, len(table)) for n in names)
         measured = table[formula.result].to_numpy(float)

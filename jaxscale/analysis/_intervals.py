@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxscale._convert import as_real
+
 Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic", "residuals"]
 Number: TypeAlias = float | int
 
@@ -70,7 +72,7 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
 
 def check_level(level: float) -> None:
     """Refuse a confidence level outside (0, 1), with a `ValueError`."""
-    if not 0 < level < 1:
+    if not 0 < as_real("level", level) < 1:
         raise ValueError(f"`level` must lie between 0 and 1, got {level!r}.")
 
 

@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from jaxscale._convert import as_int, as_real
 from jaxscale._table import Column, Table
-from jaxscale._text import counted
+from jaxscale._text import choices, counted
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
     OptimalAllocation,
     check_flop,
 )
-from jaxscale.analysis._data import Data, as_numbers, as_table
-from jaxscale.analysis._diagnostics import check_bootstrap, check_count
+from jaxscale.analysis._data import Data, as_numbers, as_table, check_columns, check_names
+from jaxscale.analysis._diagnostics import check_bootstrap
 from jaxscale.analysis._intervals import check_level, decades_outside
+from jaxscale.analysis._isoflop_groups import grouped_by
 from jaxscale.analysis._resamples import LOST_REFUSES
-from jaxscale.analysis._scales import COMPUTE, positive_column, separated
+from jaxscale.analysis._scales import COMPUTE, positive_column
 
 if TYPE_CHECKING:
     import pandas
 
-GAP = np.log(1.25)  # between the computes of two groups
 FEWEST = 4  # runs of a parabola with residuals
 SIZE, TOKENS = SIZES
 LOSS = "loss"
@@ -62,6 +63,11 @@ class IsoFlop:
     def n_without(self) -> int:
         """Groups without a minimum inside their runs."""
         return int(np.isnan(self.groups[SIZE].to_numpy()).sum())
+
+    @property
+    def n_runs_without(self) -> int:
+        """Runs of these groups, which count nowhere else."""
+        return int(self.groups["n_runs"].to_numpy()[np.isnan(self.groups[SIZE].to_numpy())].sum())
 
     def allocate(self, flop: Float[ArrayLike, "..."]) -> OptimalAllocation:
         """Best parameters and tokens on the power law through the minima, with intervals.
@@ -102,7 +108,9 @@ class IsoFlop:
     def __str__(self) -> str:
         low, high = self.interval
         ends = f" ({low:.3f} to {high:.3f})" if np.isfinite(low) else ""
-        none = f"; {self.n_without} of {counted(len(self.groups), 'group')} have no minimum"
+        runs = counted(self.n_runs_without, "run")
+        groups = counted(len(self.groups), "group")
+        none = f"; {self.n_without} of {groups} have no minimum ({runs})"
         blank = f"; {counted(self.n_left_out, 'row')} left out" if self.n_left_out else ""
         return (
             f"N* = {self.prefactor:.3g} C^{self.a:.3f}{ends}, by parabolas, whose bias "
@@ -131,6 +139,10 @@ def isoflop(
     about $(\alpha - \beta) w^2 / 40$, however many they are; see `isoflop_bias`. The exponent `a`
     stays right where all windows lie alike.
 
+    **Groups** never chain neighbours: runs whose C span more than a factor of 1.25 are cut at the
+    largest gap of ln C, and so are the parts, until none spans more. Runs whose C are spread evenly
+    thus fall into many groups, of which those of under four runs have no parabola.
+
     **Intervals** refit the parabolas to themselves plus residuals of all groups, relative to the
     loss and widened by their leverage: groups are too small to draw their own runs with
     replacement (of 6 runs it covers 85 % where 95 are said; this way 93). They know the scatter of
@@ -140,29 +152,34 @@ def isoflop(
 
     - `data`, `columns`: a table with `n_parameters`, `loss`, and `n_tokens` or the column `flop`,
       as in `calibrate`.
-    - `flop`: the column of C; by default it is `c N D`.
-    - `n_groups`: as many groups, between the largest gaps of ln C; by default runs whose C lies
-      within 25 % of the next belong together.
-    - `flop_per_parameter_token`: c.
+    - `flop`: name of the column of C in the data; by default C is `c N D`.
+    - `n_groups`: as many groups, however wide, of which ln C scatters least about their means; by
+      default those above.
+    - `flop_per_parameter_token`: c, positive.
     - `level`, `bootstrap`, `key`: of confidence; number of refits; of their draws.
 
     **Returns** an `IsoFlop`; groups of fewer than four runs or three sizes have no minimum.
 
-    **Raises** `ValueError` for columns that are not positive, and for data without any group of
-    four runs.
+    **Raises** `ValueError` for columns that are not positive, for `columns` of anything else, and
+    for data without any group of four runs.
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, approach 2; the resampling of residuals
     is that of Davison and Hinkley 1997, Bootstrap Methods, section 6.3.
     """
     check_level(level)
     check_bootstrap(bootstrap)
+    check_names(flop=flop)
+    key = as_int("key", key, at_least=0)
+    per_product = float(as_real("flop_per_parameter_token", flop_per_parameter_token, above=0))
+    _check_columns(columns, flop)
     every: Any = as_numbers(as_table(data, columns, [SIZE, TOKENS, LOSS, flop]), [SIZE, LOSS])
     table = every[np.isfinite(every[LOSS]) & np.isfinite(every[SIZE])].reset_index(drop=True)
     size, loss = (positive_column(table, n, "columns") for n in (SIZE, LOSS))
-    scaled = flop_per_parameter_token / FLOP_PER_PARAMETER_TOKEN if flop not in table else 1.0
+    scaled = per_product / FLOP_PER_PARAMETER_TOKEN if flop not in table else 1.0
     c = positive_column(table, flop, "flop") * scaled
-    group = _grouped(np.log(c), n_groups)
-    fits = [_parabola(np.log(size[group == g]), loss[group == g]) for g in range(group.max() + 1)]
+    group = grouped_by(np.log(c), n_groups)
+    n = int(group.max(initial=-1)) + 1
+    fits = [_parabola(np.log(size[group == g]), loss[group == g]) for g in range(n)]
     if not any(fit.used for fit in fits):
         raise ValueError(
             f"`data` must hold a group of {FEWEST} runs of one compute and three sizes or more, "
@@ -175,27 +192,22 @@ def isoflop(
     (a,), (height,) = _lines(x, best[None])
     slopes, _ = _lines(x, np.where(np.isnan(best), np.nan, drawn))
     ends = _ends(slopes[:, None], level) if np.isfinite(best).sum() > 2 else np.full((2, 1), np.nan)
-    groups = _rows(fits, at, flop_per_parameter_token, _ends(drawn, level))
+    groups = _rows(fits, at, per_product, _ends(drawn, level))
     return IsoFlop(
         groups, table, group, np.stack([fit.polynomial for fit in fits]), float(a),
         float(np.exp(height)), (float(ends[0, 0]), float(ends[1, 0])), level,
-        np.where(np.isnan(best), np.nan, drawn), flop_per_parameter_token, len(every) - len(table),
+        np.where(np.isnan(best), np.nan, drawn), per_product, len(every) - len(table),
     )  # fmt: skip
 
 
-def _grouped(x: Float[np.ndarray, " n"], n_groups: int | None) -> Int[np.ndarray, " n"]:
-    """Number the groups of runs by ln C."""
-    if n_groups is None:
-        return separated(x, float(GAP))
-    check_count("n_groups", n_groups, 1)
-    order = np.argsort(x, kind="stable")
-    gaps = np.diff(x[order])
-    cuts = np.argsort(-gaps, kind="stable")[: n_groups - 1]
-    if len(cuts) < n_groups - 1 or not np.all(gaps[cuts] > 0):
-        raise ValueError(f"`n_groups` must not exceed the number of computes, got {n_groups}.")
-    number = np.empty(len(x), int)
-    number[order] = np.searchsorted(np.sort(cuts), np.arange(len(x)))
-    return number
+def _check_columns(columns: Mapping[str, str] | None, flop: str) -> None:
+    """Refuse a map of what is not read; that of C is an argument of its own."""
+    check_columns(columns)
+    read = (SIZE, TOKENS, LOSS, flop)
+    for name in [n for n in columns or {} if n not in read]:
+        hint = f"; flop={(columns or {})[name]!r} names the column of C." if "flop" in name else ""
+        raise ValueError(f"`columns` must map {', '.join(read[:3])}, got {name!r}"
+                         f"{hint or choices(name, read)}")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,11 +112,10 @@ def solve_positive(
     scale = 1 / np.sqrt(np.maximum(np.diagonal(matrix, axis1=-2, axis2=-1), TINY))
     a = matrix * scale[:, :, None] * scale[:, None, :]
     x = right * scale
-    for i in range(p):
-        for j in range(i + 1, p):
-            factor = a[:, j, i] / a[:, i, i]
-            a[:, j] -= factor[:, None] * a[:, i]
-            x[:, j] -= factor * x[:, i]
+    for i in range(p - 1):
+        factor = a[:, i + 1 :, i] / a[:, i, i, None]
+        a[:, i + 1 :, i + 1 :] -= factor[..., None] * a[:, i, None, i + 1 :]
+        x[:, i + 1 :] -= factor * x[:, i, None]
     for i in reversed(range(p)):
         x[:, i] = (x[:, i] - np.sum(a[:, i, i + 1 :] * x[:, i + 1 :], -1)) / a[:, i, i]
     return x * scale

@@ -13,7 +13,7 @@ from jaxscale._text import unknown
 from jaxscale.analysis._allocation import SIZES, OptimalAllocation, allocate
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
-from jaxscale.analysis._data import Data, as_numbers, as_table, refuse
+from jaxscale.analysis._data import Data, as_numbers, as_table, check_names, refuse
 from jaxscale.analysis._levenberg import CONVERGED
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis._resamples import N_RESAMPLES
@@ -217,8 +217,10 @@ def fit_loss_surface(
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, approach 3; Besiroglu, Erdil, Barnett and
     You 2024, arXiv 2404.10102.
     """
+    check_names(**({} if resample is None else {"resample": resample}))
     if n_tokens is None and loss is None:
-        table = as_numbers(as_table(n_parameters, columns), COLUMNS)
+        needed = [*COLUMNS, *([] if resample is None else [resample])]
+        table = as_numbers(as_table(n_parameters, columns, needed), COLUMNS)
     elif columns is not None:
         raise ValueError("`columns` belongs to a table: give a DataFrame or the path of a file.")
     else:

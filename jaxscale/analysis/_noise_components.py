@@ -11,7 +11,7 @@ from jaxscale._deprecated import deprecated_property
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
 from jaxscale._warn import warn_user
-from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns
+from jaxscale.analysis._data import Data, as_numbers, as_table, check_names, require_columns
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._scales import EQUAL, separated
 from jaxscale.analysis._variances import Variance, between_groups, total, within_groups
@@ -155,7 +155,10 @@ def noise_components(
     '0.017 0.010'
     """
     check_level(level)
-    names = [inputs] if isinstance(inputs, str) else list(inputs)
+    names: list[Any] = [inputs] if np.ndim(inputs) == 0 else list(inputs)  # pyright: ignore
+    check_names(run=run, value=value, **{f"inputs[{i}]": name for i, name in enumerate(names)})
+    if not isinstance(residual, AbstractResidual):
+        raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")
     for name in (run, value):
         if name in names:
             raise ValueError(f"`inputs` must not hold the runs or their values, got {name!r}.")

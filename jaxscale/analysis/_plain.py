@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxscale._files import require_writable
+
 
 def plain(value: Any) -> Any:
     """Lists, dictionaries, numbers and text; None for what is not a finite number."""
@@ -22,7 +24,10 @@ def plain(value: Any) -> Any:
 
 
 def write_json(value: Any, path: Path | str) -> None:
-    """Write plain data to a file, in folders that are made for it."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    """Write plain data to a file.
+
+    **Raises** `ValueError` for a path in a folder that does not exist.
+    """
+    require_writable("path", Path(path))
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")

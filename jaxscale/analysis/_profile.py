@@ -7,10 +7,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxscale._convert import require_instance
+from jaxscale._linalg import one_blas_thread
 from jaxscale._text import unknown
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._compared import scaled_data
-from jaxscale.analysis._data import Data
+from jaxscale.analysis._data import Data, check_names
 from jaxscale.analysis._expansion import Expansion, FitProblem
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._intervals import check_level
@@ -65,11 +67,13 @@ def profile(
     1986, Robust Statistics, section 7.2 (of a Huber loss).
     """
     check_level(level)
+    require_instance("fit", fit, Calibration, "js.calibrate")
+    check_names(**({} if weights is None else {"weights": weights}))
     if name not in fit.free:
         raise unknown("`name`", name, fit.free)
     _check_loss(fit)
     i = fit.free.index(name)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), one_blas_thread():
         expand = _expansion(fit, data, columns, weights)
         low, high = (np.asarray(fit.bounds[i].constrain(z)) for z in _ends(fit, expand, i, level))
     return (low, high) if fit.each else (float(low[0]), float(high[0]))

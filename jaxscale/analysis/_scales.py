@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from jaxscale._text import unknown
 from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, SIZES
 from jaxscale.analysis._data import refuse, require_numbers
+from jaxscale.analysis._diagnostics import check_count
 
 if TYPE_CHECKING:
     import pandas
@@ -41,6 +42,7 @@ def scales(
     **Raises** `ValueError` for too many distinct values, or fewer than two scales.
     """
     if n_bins is not None:
+        check_count("n_bins", n_bins, 2)
         edges = np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1])
         number = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)[1]
     else:

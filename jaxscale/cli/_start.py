@@ -12,6 +12,7 @@ import typer
 
 from jaxscale.cli._options import Texts
 
+DEPRECATED = "`.*` is deprecated, use `"  # a name of ours
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 
 
@@ -46,6 +47,7 @@ def stop_on_signals() -> None:
 def warnings_as_lines(category: type[Warning] = UserWarning) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", category)
+        warnings.filterwarnings("always", DEPRECATED, DeprecationWarning)
         yield
     for warning in caught:
         typer.echo(f"warning: {warning.message}", err=True)

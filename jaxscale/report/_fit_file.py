@@ -1,7 +1,7 @@
 """`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -67,7 +67,7 @@ class Request:
             "each": self.each,
             "residual": None if self.residual is None else RESIDUALS[self.residual](),
             "loss": None if self.huber is None else Huber(delta=np.asarray(self.huber)),
-            "bounds": {name: _bound(name, text) for name, text in pairs("bound", self.bound)},
+            "bounds": {name: _bound(name, text) for name, text in _named("bound", self.bound)},
             "bootstrap": self.bootstrap,
             "resample": self.resample,
             "weights": self.weights,
@@ -79,6 +79,7 @@ class Request:
         """Starts of the free parameters by name, None where none is given."""
         if not self.free:
             raise ValueError("`free` must name at least one parameter, got none.")
+        _once("free", [(text.partition("=")[0], text) for text in self.free])
         starts: dict[str, float | None] = {}
         for text in self.free:
             name, equals, value = text.partition("=")
@@ -114,7 +115,7 @@ def fit_form(request: Request) -> FormFile:
     if request.free:
         raise ValueError(f"`free` belongs to a theory: {request.form} frees what --fix does not.")
     require_file("data", Path(request.data))
-    fixed = {n: _number("fix", f"{n}={text}", text) for n, text in pairs("fix", request.fix)}
+    fixed = {n: _number("fix", f"{n}={text}", text) for n, text in _named("fix", request.fix)}
     formula = Formula(form.function, fixed)
     inputs = _columns(formula, request.x)
     columns = inputs | ({} if request.y is None else {formula.result: request.y})
@@ -125,7 +126,7 @@ def fit_form(request: Request) -> FormFile:
 
 def _fit_table(request: Request) -> Fit:
     function = theory_named(str(request.theory))
-    fixed = {name: parse_value(text) for name, text in pairs("fix", request.fix)}
+    fixed = {name: parse_value(text) for name, text in _named("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
         raise ValueError(f"`free` must be parameter=start for a theory, got {missing[0]!r}.")
@@ -143,7 +144,7 @@ def _fit_table(request: Request) -> Fit:
 
 def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
     """Map inputs to columns; a bare column belongs to the only input of the formula."""
-    columns = {}
+    named = []
     for text in texts:
         name, equals, column = text.partition("=")
         if not equals:
@@ -154,8 +155,8 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
                     f"({', '.join(names)}), got {text!r}."
                 )
             name, column = names[0], text
-        columns[name] = column
-    return columns
+        named.append((name, column))
+    return _once("x", named)
 
 
 def _fit_store(request: Request) -> Fit:
@@ -234,6 +235,23 @@ def pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
         if "=" not in text:
             raise ValueError(f"`{option}` must be name=value, got {text!r}.")
     return [(name, value) for name, _, value in (text.partition("=") for text in texts)]
+
+
+def _named(option: str, texts: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Names and values of an option that gives each name once."""
+    return _once(option, pairs(option, texts)).items()
+
+
+def _once(option: str, named: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Values by name; refuse a name that an option gives two values."""
+    values: dict[str, str] = {}
+    for name, value in named:
+        if name in values:
+            raise ValueError(
+                f"`{option}` must name {name} once, got {values[name]!r} and {value!r}."
+            )
+        values[name] = value
+    return values
 
 
 def _number(option: str, text: str, value: str) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._convert import require_instance
 from jaxscale._text import counted
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_numbers
@@ -48,6 +49,7 @@ def fit_figure(
 
     **Raises** `ValueError` for the calibration of a grid, which `js.plot` draws.
     """
+    require_instance("fit", fit, Calibration, "js.calibrate")
     formula = fit.theory
     if not isinstance(formula, Formula):
         raise ValueError("`fit` must be of a Formula; `js.plot(runs, fit.predict())` draws a grid.")

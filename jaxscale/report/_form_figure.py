@@ -13,6 +13,7 @@ from jaxscale.report._figures import (
     BELOW,
     GREY,
     OKABE_ITO,
+    SMALL_POINTS,
     darker,
     dashed,
     drawable,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import pandas
 
-POINTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "mew": 0, "alpha": 0.45}
 TITLES = (
     "runs; dashed, at the best N and D, 95 % band",
     "runs; dashed, the best, 95 % band",
@@ -59,7 +59,7 @@ def form_figure(
     ):  # fmt: skip
         axes, curve = grid[0, i], drawable(allocation.best[name], log=True)
         ends += [(float(places[-1]), float(curve[-1]), text, darker(color))] if i else []
-        axes.plot(compute, runs[name], color=color, label=name, **POINTS)
+        axes.plot(compute, runs[name], color=color, label=name, **SMALL_POINTS)
         dashed(axes, places, curve, color, name, **BELOW)
         band = [drawable(end, log=True) for end in allocation.interval[name]]
         if not np.isnan(band).all():
@@ -68,7 +68,7 @@ def form_figure(
             hidden[i].extend([what] if np.isnan(values).any() else [])
     ratio = _ratio(fit, formula, runs)
     hidden[2].extend([counted(n, "run")] if (n := int(np.isnan(ratio).sum())) else [])
-    grid[0, 2].plot(compute, ratio, color=blue, **POINTS)
+    grid[0, 2].plot(compute, ratio, color=blue, **SMALL_POINTS)
     grid[0, 2].axhline(1.0, **GREY)
     logs(grid[0, 0])
     logs(grid[0, 1])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ class FormFile:
     - `flop`: numbers of operations to allocate; `places`: inputs at which it is predicted.
     - `omitted`: how many rows it has not, by reason.
     - `held_out`: predictions of each scale by fits without it; None where `not_held_out` says why.
+    - `held_out_warnings`: of these fits, which concern nothing else.
     - `options`: of `calibrate`.
     """
 
@@ -73,6 +75,7 @@ class FormFile:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     held_out: HeldOut | None = None
     not_held_out: str = ""
+    held_out_warnings: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -116,8 +119,12 @@ class FormFile:
         fitted, dropped = fitted_rows(fit, used)
         fit = dataclasses.replace(fit, n_left_out=len(table) - len(fitted))
         made = cls(fit, fitted, flop, places, {**omitted, **dropped}, options)
-        scores, why = made._without_scales()
-        return dataclasses.replace(made, held_out=scores, not_held_out=why)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            scores, why = made._without_scales()
+        said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+        parts = {"held_out": scores, "not_held_out": why, "held_out_warnings": said}
+        return dataclasses.replace(made, **parts)
 
     def _without_scales(self) -> tuple[HeldOut | None, str]:
         """Leave scales of compute, or of the first input, out of the fit; else say why not."""
@@ -167,7 +174,8 @@ class FormFile:
             tables.append(self._predictions())
         if self.held_out is not None:
             own = self.held_out.table()
-            note = f"Each scale of {self.held_out.by} fitted without: {own.note}"
+            said = "".join(f"; of these fits, {text}" for text in self.held_out_warnings)
+            note = f"Each scale of {self.held_out.by} fitted without: {own.note}{said}"
             tables.append(dataclasses.replace(own, title="Held out", note=note))
         elif self.not_held_out:
             tables.append(Table("Held out", f"no scores: {self.not_held_out}", [], []))
@@ -190,7 +198,8 @@ class FormFile:
         span = f"The runs have C from {self.compute.min():.2g} to {self.compute.max():.2g}"
         outside = zip(self.flop, best.decades_outside, strict=True)
         far = [f"{c:g} by {d:.1f} decades" for c, d in outside if d > 0]
-        note = f"{span}; {', '.join(far)} beyond." if far else f"{span}."
+        beyond = f"; C, N or D outside of theirs: {', '.join(far)}" if far else ""
+        note = f"{span}{beyond}."
         header = [Column("flop"), Column("best"), Column("value", True), Column("95 %", True)]
         return Table("Best allocation of C = 6 N D", note, header, rows)
 
@@ -263,7 +272,8 @@ class FormFile:
         if self.held_out is not None:
             scores = {n: getattr(self.held_out, n) for n in ("rms", "bias", "coverage", "by")}
             rows = self.held_out.scales.to_dict("records")
-            numbers["held_out"] = plain({**scores, "scales": rows})
+            said = {"warnings": self.held_out_warnings}
+            numbers["held_out"] = plain({**scores, "scales": rows, **said})
         return numbers
 
     def write(self, stem: str) -> list[str]:
@@ -308,20 +318,21 @@ def _parsed(
     """Numbers of operations, and places, of the texts of `--at`."""
     flop: list[float] = []
     places: list[dict[str, float]] = []
+    wanted = ",".join(f"{n}=number" for n in names)
     for text in at:
         try:
-            if "=" not in text and len(names) > 1:
+            if "=" not in text:
                 flop.append(float(text))
                 continue
-            parts = (text if "=" in text else f"{''.join(names)}={text}").split(",")
-            place = {n.strip(): float(v) for n, _, v in (p.partition("=") for p in parts)}
+            parts = [part.partition("=") for part in text.split(",")]
+            place = {n.strip(): float(v) for n, _, v in parts}
         except ValueError:
             raise ValueError(f"`at` must be a number or input=number, got {text!r}.") from None
-        if set(place) != set(names):
-            raise ValueError(f"`at` must give {', '.join(names)}, got {text!r}.")
+        if set(place) != set(names) or len(place) < len(parts):
+            own = f"the inputs of {form}, whatever their columns are called"
+            raise ValueError(f"`at` must give {wanted} ({own}), got {text!r}.")
         places.append(place)
     if flop and set(names) != set(SIZES):
-        wanted = ", ".join(f"{n}=number" for n in names)
-        raise ValueError(f"`at` must give {wanted}: {form} allocates no compute.")
+        raise ValueError(f"`at` must give {wanted}, got {flop[0]:g}: {form} allocates no compute.")
     check_flop(flop)
     return tuple(flop), tuple(places)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._convert import require_instance
 from jaxscale.analysis._allocation import SIZES, OptimalAllocation
 from jaxscale.analysis._isoflop import IsoFlop
 from jaxscale.report._figures import (
@@ -35,7 +36,10 @@ def isoflop_figure(isoflop: IsoFlop) -> "matplotlib.figure.Figure":
 
     **Returns:** a figure with two panels; groups without a minimum have none, and those without a
     parabola have points alone.
+
+    **Raises** `ValueError` for anything else.
     """
+    require_instance("isoflop", isoflop, IsoFlop, "js.analysis.isoflop")
     figure, grid = new_figure(2)
     _curves(grid[0, 0], isoflop)
     flop = np.asarray(isoflop.groups["flop"], float)
@@ -57,7 +61,10 @@ def allocation_figure(allocation: OptimalAllocation) -> "matplotlib.figure.Figur
     operations.
 
     **Returns:** a figure with one panel; compute outside of the runs is marked by a line.
+
+    **Raises** `ValueError` for anything else.
     """
+    require_instance("allocation", allocation, OptimalAllocation, "js.analysis.allocate")
     figure, grid = new_figure(1)
     axes = grid[0, 0]
     _allocated(axes, allocation)

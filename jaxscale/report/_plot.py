@@ -1,12 +1,13 @@
 """`plot`: results of a sweep as curves with bands over seeds, and theory over them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._text import choices
 from jaxscale.analysis._calibration import Calibration
-from jaxscale.analysis._data import require_dataset
+from jaxscale.analysis._data import as_table, require_dataset
 from jaxscale.analysis._formula import Formula
 from jaxscale.report._figures import new_figure
 from jaxscale.report._fitted import fit_figure
@@ -35,6 +36,7 @@ def plot(
     log: str | None = None,
     title: str | None = None,
     axes: "matplotlib.axes.Axes | Sequence[matplotlib.axes.Axes] | None" = None,
+    columns: Mapping[str, str] | None = None,
 ) -> "matplotlib.figure.Figure":
     """Draw simulated observables as bands over seeds, with theory dashed over them.
 
@@ -58,6 +60,8 @@ def plot(
       values that span more than a factor 20.
     - `title`: first line of the titles; by default what the observable is.
     - `axes`: matplotlib axes to draw in, one per observable.
+    - `columns`: of a table and the fit of a `Formula`: the map that the fit was given. Its figure
+      takes none of the other options.
 
     **Returns** a matplotlib `Figure` (its `savefig` writes vector or bitmap files). Its data are
     those of `runs`: `runs.loss.mean("seed").to_dataframe().to_csv("loss.csv")` saves them.
@@ -76,8 +80,15 @@ def plot(
     """
     if isinstance(theory, Calibration):
         if isinstance(theory.theory, Formula):
-            return fit_figure(theory, _table(runs))
+            given = {"observables": observables, "x": x, "curves": curves, "log": log}
+            for name, value in {**given, "title": title, "axes": axes}.items():
+                if value is not None:
+                    raise ValueError(f"`{name}` is of a Dataset: the figure of the fit of a "
+                                     f"Formula has none, got {value!r}.")  # fmt: skip
+            return fit_figure(theory, _table(runs, theory, columns), {n: n for n in theory.inputs})
         theory = theory.predict()
+    if columns is not None:
+        raise ValueError(f"`columns` is of a table and the fit of a Formula, got {columns!r}.")
     runs = _as_dataset("runs", runs, TAKES)
     if theory is not None:
         theory = _as_dataset("theory", theory, "a Dataset of `js.predict`, or a calibration")
@@ -125,9 +136,14 @@ def _as_dataset(name: str, value: Any, takes: str) -> "xarray.Dataset":
     return value
 
 
-def _table(value: Any) -> Any:
-    if hasattr(value, "to_dataframe"):
-        value = value.to_dataframe().reset_index()
-    if not hasattr(value, "columns"):
+def _table(value: Any, fit: Calibration, columns: Mapping[str, str] | None) -> Any:
+    """The table of a fit, whose columns have the names of its formula."""
+    if not (hasattr(value, "to_dataframe") or hasattr(value, "columns")):
         raise ValueError(f"`runs` must be {TAKES}, got {type(value).__name__}.")
-    return value
+    needed = [*fit.inputs, *fit.residual, *([] if fit.each is None else [fit.each])]
+    table = as_table(value, columns, needed)
+    for name in needed:
+        if name not in table:
+            hint = choices(name, map(str, table.columns))
+            raise ValueError(f"`runs` has no column {name!r}: give the fit's `columns`{hint}")
+    return table

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._convert import require_instance
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._formula import Formula
 from jaxscale.report._figures import (
@@ -35,8 +36,9 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
 
     **Returns:** a figure with one panel per input and two more.
 
-    **Raises** `ValueError` for the calibration of a grid.
+    **Raises** `ValueError` for the calibration of a grid, and for anything else.
     """
+    require_instance("fit", fit, Calibration, "js.calibrate")
     formula = fit.theory
     if not isinstance(formula, Formula):
         raise ValueError("`fit` must be of a Formula; `js.plot(runs, fit.predict())` draws a grid.")
@@ -50,7 +52,10 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
             axes.plot(x[i], residuals[i], color=OKABE_ITO[i], label=_label(fit, i), **SMALL_POINTS)
         axes.axhline(0.0, **GREY)
         shown = x[np.isfinite(x) & np.isfinite(residuals)]
-        if spans_decades(shown):
+        if name in formula.labels:
+            texts = [literal(label) for label in formula.labels[name]]
+            axes.set_xticks(range(len(texts)), texts, rotation=90 if len(texts) > MAX_CURVES else 0)
+        elif spans_decades(shown):
             log_axis(axes, "x")
         axes.set_xlabel(name)
         axes.set_ylabel("residual, fitted less measured")

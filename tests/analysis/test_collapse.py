@@ -113,6 +113,24 @@ def test_runs_that_are_empty_are_left_out_and_counted():
     assert (fit.time, fit.height_interval) == (others.time, others.height_interval)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.03])
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_curves_that_determine_no_power_are_refused(sigma, power):
+    for seed in range(5):
+        curves = _curves(sigma=sigma, seed=seed).isel(seed=0)
+        straight = curves / _curves().isel(seed=0) * S[:, None] ** 0.3 * T**-power
+        with pytest.raises(ValueError, match=r"`time` must be given: .* are power laws in step"):
+            collapse(straight, "step", "width")
+        given = collapse(straight, "step", "width", time=0.6)
+        assert given.height == pytest.approx(0.3 - 0.6 * power, abs=0.05)
+        if power:  # with a height the slope says the other
+            other = collapse(straight, "step", "width", height=0.0)
+            assert other.time == pytest.approx(0.3 / power, abs=0.1)
+        else:
+            with pytest.raises(ValueError, match=r"`time` must be given: .* are constant in step"):
+                collapse(straight, "step", "width", height=0.3)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

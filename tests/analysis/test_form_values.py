@@ -149,5 +149,6 @@ def test_forms_without_a_floor_take_data_of_any_sign_but_not_of_zeros():
     assert fit.values["S_min"] == pytest.approx(1.0, rel=0.1)
     with pytest.raises(ValueError, match="`data` is 0 at every point, which holds no information"):
         js.calibrate(js.forms.critical_batch, table.assign(steps=0.0), **options)
+    negative = table.assign(batch_size=-table["batch_size"], steps=1.0)
     with pytest.raises(ValueError, match="`batch_size` must be positive somewhere, got -10 and"):
-        js.calibrate(js.forms.critical_batch, table.assign(batch_size=-10.0, steps=1.0))
+        js.calibrate(js.forms.critical_batch, negative)

@@ -131,6 +131,7 @@ def _curve(sigma=0.005):
     return pandas.DataFrame({"x": x, "loss": 3 * x**-0.4 * noise})
 
 
+@pytest.mark.filterwarnings("ignore:8 rows in . of 9 fits, or fewer, where silent or its der")
 def test_predictions_that_are_undefined_count_as_infinitely_wrong(silent):
     runs = _curve()
     with pytest.warns(UserWarning, match="8 of 32 predictions of silent are not positive numbers"):

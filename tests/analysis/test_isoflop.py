@@ -1,5 +1,7 @@
 """Parabolas of isoFLOP curves: their minima, the bias that they have, and their intervals."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas
 import pytest
@@ -83,6 +85,42 @@ def test_groups_are_those_of_the_computes(noisy):
     np.testing.assert_allclose(twice.groups["n_tokens"], noisy.groups["n_tokens"])
 
 
+def _spans(fitted):
+    """Largest over smallest C of every group, by the runs themselves."""
+    runs = fitted.runs.assign(flop=6 * fitted.runs["n_parameters"] * fitted.runs["n_tokens"])
+    by_group = runs["flop"].groupby(fitted.group)
+    return (by_group.max() / by_group.min()).to_numpy()
+
+
+def test_groups_do_not_chain_neighbours():
+    file = Path(__file__).parents[2] / "examples" / "chinchilla_runs.csv"
+    columns = {"n_parameters": "params", "n_tokens": "tokens"}
+    published = isoflop(file, columns=columns, bootstrap=0)
+    spans = _spans(published)
+    assert len(published.runs) == len(published.group) == 245
+    assert spans.max() <= 1.25 * (1 + 1e-5)
+    assert published.groups["n_runs"].sum() == 245
+    assert published.groups["n_runs"].max() < 30
+    # neighbours that could be one group are none only where a cut separates them
+    assert np.all(np.diff(published.groups["flop"]) > 0)
+    even = _runs(0.0).assign(n_tokens=np.geomspace(1e9, 1e11, 40), n_parameters=1e8)
+    even["n_parameters"] *= np.tile(np.linspace(1, 1.01, 8), 5)
+    with pytest.raises(ValueError, match=r"must hold a group of 4 runs .* of 40 runs"):
+        isoflop(even, bootstrap=0)  # neighbours are 12 % apart, the ends a hundredfold
+    wide = isoflop(_runs(0.003).assign(C=np.repeat(FLOP, 8) * np.tile([0.9, 1.1], 20)), flop="C")
+    assert wide.groups["n_runs"].tolist() == [8] * 5  # scatter of 22 % is one compute
+
+
+def test_groups_by_number_scatter_least():
+    scattered = _runs(0.003).assign(C=np.repeat(FLOP, 8) * np.tile([0.8, 1.2], 20))
+    assert isoflop(scattered, flop="C", n_groups=5).groups["n_runs"].tolist() == [8] * 5
+    alone = scattered.assign(C=scattered["C"].to_numpy() * np.r_[1e-3, np.ones(39)])
+    by_number = isoflop(alone, flop="C", n_groups=6, bootstrap=0)
+    assert by_number.groups["n_runs"].tolist() == [1, 7, 8, 8, 8, 8]
+    assert (by_number.n_without, by_number.n_runs_without) == (1, 1)
+    assert "1 of 6 groups have no minimum (1 run)" in str(by_number)
+
+
 def test_rows_without_a_loss_are_counted_and_other_variables_repeat_none(noisy):
     runs = _runs(0.003).reset_index(drop=True)
     runs.loc[3, "loss"], runs.loc[20, "n_parameters"] = np.nan, np.inf
@@ -139,7 +177,8 @@ def test_a_group_without_a_minimum_inside_its_runs_is_counted():
     fitted = isoflop(cut, bootstrap=100)
     assert fitted.n_without == 1
     assert fitted.groups["n_parameters"].isna().tolist() == [True, False, False, False, False]
-    assert "1 of 5 groups have no minimum" in str(fitted)
+    assert "1 of 5 groups have no minimum (" in str(fitted)
+    assert fitted.n_runs_without == fitted.groups["n_runs"][0]
     assert "–" in str(fitted.table())
     few = isoflop(runs[~first | (runs["n_parameters"] == runs["n_parameters"].iloc[0])])
     assert few.n_without == 1
@@ -152,7 +191,9 @@ def test_a_group_without_a_minimum_inside_its_runs_is_counted():
         (lambda r: r, {"flop": "budget"}, "`flop` must be one of"),
         (lambda r: r.assign(loss=-1.0), {}, "`loss` must be positive"),
         (lambda r: r[:3], {}, "`data` must hold a group of 4 runs"),
-        (lambda r: r, {"n_groups": 41}, "`n_groups` must not exceed"),
+        (lambda r: r, {"n_groups": 6}, "`n_groups` must not exceed the 5 different"),
+        (lambda r: r[:0], {}, "`data` must hold a group of 4 runs .* of 0 runs"),
+        (lambda r: r[:0], {"n_groups": 2}, "`n_groups` must not exceed the 0 different"),
         (lambda r: r, {"n_groups": 0}, "`n_groups`"),
         (lambda r: r, {"level": 2.0}, "`level`"),
     ],

@@ -108,6 +108,9 @@ def test_the_interval_of_an_allocation_is_that_of_the_resampled_surfaces(fitted)
 
 def test_plain_data_and_text(fitted, tmp_path):
     fitted.to_json(tmp_path / "surface.json", [1e21])
+    with pytest.raises(ValueError, match=r"`path` .*nowhere.* lies in a folder that does not"):
+        fitted.to_json(tmp_path / "nowhere" / "surface.json")
+    assert not (tmp_path / "nowhere").exists()
     plain = json.loads((tmp_path / "surface.json").read_text())
     (best,) = plain["optimal_allocation"]
     assert best["n_tokens"] == pytest.approx(float(fitted.optimal_allocation(1e21)["n_tokens"]))

@@ -87,6 +87,32 @@ def test_several_inputs_show_measured_over_fitted():
         assert axes.get_ylabel() == "measured loss / fitted"
 
 
+def test_a_table_with_other_names_is_drawn_by_the_map_of_the_fit(curves):
+    formula = js.Formula(power, {"scale": 1.0, "exponent": 0.7})
+    renamed = curves.rename(columns={"x": "time", "loss": "train"})
+    columns = {"x": "time", "loss": "train"}
+    fit = calibrate(formula, renamed, ["scale", "exponent"], each="run", columns=columns)
+    axes = js.plot(renamed, fit, columns=columns).axes[0]
+    own = curves[curves["run"] == 0]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), own[["x", "loss"]].to_numpy())
+    with pytest.raises(ValueError, match=r"`runs` has no column 'x': give the fit's `columns`"):
+        js.plot(renamed, fit)
+    for option in ({"x": "x"}, {"title": "mine"}, {"log": ""}):
+        with pytest.raises(ValueError, match=f"`{next(iter(option))}` is of a Dataset"):
+            js.plot(renamed, fit, columns=columns, **option)
+
+
+@pytest.mark.filterwarnings("ignore:E.* is 0 in 1 fit of 1")
+def test_residuals_are_drawn_over_the_labels_of_groups(curves):
+    form = js.forms.grouped(js.forms.power_law, "family", ["alpha"])
+    table = curves.assign(family=np.where(curves["run"] == 0, "wide nets", "deep nets"))
+    fit = calibrate(form, table, bootstrap=0, loss=js.residuals.Squared())
+    axes = js.report.residuals_figure(fit).axes[2]
+    assert axes.get_xlabel() == "family"
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["deep nets", "wide nets"]
+    assert axes.get_xscale() == "linear"
+
+
 def test_the_fit_of_a_grid_is_refused():
     record = range(0, 101, 10)
     system = js.emergence.MultilinearSkills(n_skills=2, n_steps=100, record=record)

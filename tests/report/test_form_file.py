@@ -108,6 +108,20 @@ def test_a_row_of_which_a_form_says_nothing_is_named():
     assert "no scores: there is one fit for each family" in _texts(file)
 
 
+@pytest.mark.filterwarnings("ignore:E is 0 in 1 fit of 1")
+def test_warnings_of_held_out_fits_are_said_with_their_scores():
+    x = np.geomspace(1, 1e4, 24)
+    noise = np.exp(0.1 * np.random.default_rng(3).standard_normal(24))
+    file = FormFile.make(
+        POWER_LAW, pandas.DataFrame({"x": x, "loss": x**-0.5 * noise}), bootstrap=40
+    )
+    (said,) = file.held_out_warnings
+    assert "E is 0 in " in said
+    assert "of 6: the data show none" in said
+    assert f"of these fits, {said}" in _texts(file)
+    assert file.to_dict()["held_out"]["warnings"] == [said]
+
+
 def test_an_input_with_a_default_is_read_where_it_is_named(tmp_path):
     @js.forms.form(A=js.forms.factor(), alpha=js.forms.exponent(), reference="of this test")
     def scaled_law(x, scale=1.0, *, A, alpha):

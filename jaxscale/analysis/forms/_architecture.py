@@ -3,13 +3,17 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxscale._theory import symbols
+from jaxscale._theory import number, positive_or_infinite, symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, power, scale
+from jaxscale.analysis.forms._compute import SIZES
+
+share = number(lambda v: (v >= 0) & (v < 1), "at least 0 and below 1")
 
 
 @form(
     E=floor(), A=factor(), F=factor(), B=factor(), alpha=exponent(), beta=exponent(),
     gamma=exponent(0.1, 2.0),
+    inputs={**SIZES, "sparsity": share},
     reference="Frantar et al. 2023, arXiv 2309.08520, equation 1",
 )  # fmt: skip
 def sparsity(
@@ -55,6 +59,7 @@ def sparsity(
 @form(
     E=floor(), A=factor(), B=factor(), C=factor(), F=factor(), alpha=exponent(), beta=exponent(),
     kappa=exponent(), delta=exponent(), gamma=exponent(),
+    inputs={**SIZES, "sparsity": share},
     reference="Abnar et al. 2025, arXiv 2501.12370, equation 6",
 )  # fmt: skip
 def mixture_of_experts(
@@ -106,6 +111,7 @@ def mixture_of_experts(
 
 @form(
     E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(), gamma=scale(0.5, 5.0),
+    inputs={**SIZES, "bits": positive_or_infinite},
     reference="Kumar et al. 2024, arXiv 2411.04330, equation 3",
 )  # fmt: skip
 def precision(

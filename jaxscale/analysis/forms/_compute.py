@@ -2,12 +2,15 @@
 
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxscale._theory import symbols
-from jaxscale.analysis._form import exponent, factor, floor, form, power, scale, starts_at
+from jaxscale._theory import positive_or_infinite, symbols
+from jaxscale.analysis._form import Rule, exponent, factor, floor, form, power, scale, starts_at
+
+SIZES: dict[str, Rule] = dict.fromkeys(("n_parameters", "n_tokens"), positive_or_infinite)
 
 
 @form(
     E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(),
+    inputs=SIZES,
     reference="Hoffmann et al. 2022, arXiv 2203.15556, equation 2",
 )  # fmt: skip
 def chinchilla(
@@ -43,6 +46,7 @@ def chinchilla(
 
 @form(
     E=floor(), A=factor(), B=factor(), alpha=exponent(),
+    inputs=SIZES,
     reference="Muennighoff et al. 2023, arXiv 2305.16264, whose fit has alpha = beta",
 )  # fmt: skip
 def chinchilla_one_exponent(
@@ -79,6 +83,7 @@ def chinchilla_one_exponent(
 
 @form(
     E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(), gamma=starts_at(1.0),
+    inputs=SIZES,
     reference="Busbridge et al. 2025, arXiv 2502.08606, equation 1",
 )  # fmt: skip
 def chinchilla_coupled(
@@ -121,6 +126,7 @@ def chinchilla_coupled(
 @form(
     N_c=scale(1e6, 1e18), D_c=scale(1e6, 1e18), alpha_N=exponent(0.03, 0.5),
     alpha_D=exponent(0.03, 0.5),
+    inputs=SIZES,
     reference="Kaplan et al. 2020, arXiv 2001.08361, equation 1.5",
 )  # fmt: skip
 def kaplan(

@@ -3,13 +3,15 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxscale._theory import symbols
+from jaxscale._theory import positive_or_infinite, symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, scale
+from jaxscale.analysis.forms._compute import SIZES
 
 
 @form(
     E=floor(), A=factor(), B=factor(), alpha=exponent(), beta=exponent(),
     R_D=scale(1.0, 50.0), R_N=scale(1.0, 50.0),
+    inputs={**SIZES, "n_unique_tokens": positive_or_infinite},
     reference="Muennighoff et al. 2023, arXiv 2305.16264",
 )  # fmt: skip
 def data_constrained(

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxscale._theory import symbols
+from jaxscale._theory import positive_or_infinite, symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, power, scale, within
 
 
 @form(
     E=floor(), A=factor(), alpha=exponent(0.05, 2.0),
+    inputs={"x": positive_or_infinite},
     reference="Hestness et al. 2017, arXiv 1712.00409",
 )  # fmt: skip
 def power_law(
@@ -42,6 +43,7 @@ def power_law(
 @form(
     E=floor(), A=factor(), alpha=exponent(0.05, 2.0), beta=exponent(0.05, 2.0),
     x_break=within("x"), width=scale(0.05, 1.0),
+    inputs={"x": positive_or_infinite},
     reference="Caballero et al. 2022, arXiv 2210.14891, with one break",
 )  # fmt: skip
 def broken_power_law(

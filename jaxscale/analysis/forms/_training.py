@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxscale._convert import as_floats
-from jaxscale._theory import symbols
+from jaxscale._convert import as_floats, as_real, float_array
+from jaxscale._theory import positive_or_infinite, symbols
 from jaxscale.analysis._form import exponent, factor, floor, form, power, within
 
 
 @form(
     E=floor(), A=factor(), C=factor(), alpha=exponent(0.05, 2.0),
+    inputs={"forward_area": positive_or_infinite},
     reference="Tissue, Wang and Wang 2024, arXiv 2408.11029",
 )  # fmt: skip
 def annealing(
@@ -58,10 +59,12 @@ def annealing_areas(
 
     **Arguments**
 
-    - `learning_rate`: $\eta_i$ of every step.
-    - `momentum`: $\lambda$ below 1; the paper's own code takes 0.999.
+    - `learning_rate`: $\eta_i$ of every step, at least 0.
+    - `momentum`: $\lambda$, at least 0 and below 1; the paper's own code takes 0.999.
 
     **Returns** $S_1$ and $S_2$, in units of the learning rate.
+
+    **Raises** `ValueError` for other values, and for anything but a vector and a number.
 
     **Reference** Tissue, Wang and Wang 2024, arXiv 2408.11029.
 
@@ -70,6 +73,8 @@ def annealing_areas(
     >>> print(forward, annealing)
     [2. 4. 5.] [0. 0. 1.]
     """
+    float_array("learning_rate", learning_rate, 1, {"at_least": 0})
+    as_real("momentum", momentum, at_least=0, below=1)
     return _areas(*as_floats(learning_rate, momentum))
 
 
@@ -86,6 +91,7 @@ def _areas(rates: Array, momentum: Array) -> tuple[Array, Array]:
 
 @form(
     S_min=factor(), B_crit=within("batch_size"), result="steps",
+    inputs={"batch_size": positive_or_infinite},
     reference="McCandlish et al. 2018, arXiv 1812.06162, equations 2.11 and 2.12",
 )  # fmt: skip
 def critical_batch(
