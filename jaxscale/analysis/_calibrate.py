@@ -53,6 +53,7 @@ from jaxscale.sweep._grid import Grid
 STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 4  # of the delta of an adaptive loss
 SEED = "seed"
+KEYS = 2**53  # whole numbers that a float distinguishes
 SINGULAR = 1e6  # condition number of the scaled Jacobian, as far as its square resolves one
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
@@ -137,7 +138,7 @@ def calibrate(
     check_columns(columns)
     aside = {"each": each, "weights": weights, "resample": resample}
     check_names(**{argument: name for argument, name in aside.items() if name is not None})
-    key = as_int("key", key)
+    key = as_int("key", key, above=-KEYS, below=KEYS)
     data = read_data(data)
     source = _source(theory, data, columns, each)
     form = source.form if isinstance(source, Formula) else None
