@@ -38,8 +38,8 @@ def test_the_guide(folder, capsys, monkeypatch):
     for title in ("Best allocation of C = 6 N D", "Held out"):
         assert title in output
     assert {p.name for p in folder.glob("*.png")} == {
-        "chinchilla_runs-fit.png", "chinchilla_runs-fit-residuals.png"
-    }  # fmt: skip
+        f"chinchilla_runs-fit{end}.png" for end in ("", "-residuals", "-isoflop")
+    }
 
 
 def test_the_published_optimum_and_allocation():

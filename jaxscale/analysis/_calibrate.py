@@ -56,6 +56,7 @@ STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 30  # of the delta of an adaptive loss, at most
 SETTLED = 3e-3  # relative change of a delta that stays
 SEED = "seed"
+KEYS = 2**53  # whole numbers that a float distinguishes
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
@@ -139,7 +140,7 @@ def calibrate(
     check_columns(columns)
     aside = {"each": each, "weights": weights, "resample": resample}
     check_names(**{argument: name for argument, name in aside.items() if name is not None})
-    key = as_int("key", key)
+    key = as_int("key", key, above=-KEYS, below=KEYS)
     data = read_data(data)
     source = _source(theory, data, columns, each)
     form = source.form

@@ -10,6 +10,7 @@ from jaxscale.analysis._isoflop import IsoFlop
 from jaxscale.report._figures import (
     BELOW,
     GREY,
+    MAX_CURVES,
     OKABE_ITO,
     SMALL_POINTS,
     dashed,
@@ -35,7 +36,7 @@ def isoflop_figure(isoflop: IsoFlop) -> "matplotlib.figure.Figure":
     **Arguments:** what `js.analysis.isoflop` returns.
 
     **Returns:** a figure with two panels; groups without a minimum have none, and those without a
-    parabola have points alone.
+    parabola have points alone. At most seven are named by their C.
 
     **Raises** `ValueError` for anything else.
     """
@@ -104,12 +105,13 @@ def _curves(axes: "matplotlib.axes.Axes", isoflop: IsoFlop) -> None:
         axes.plot([row["n_parameters"]], [row["loss"]], color=colors[g], **BEST)
         if np.isfinite(y[-1]):
             ends.append((float(size.max()), float(y[-1]), f"{row['flop']:.2g}", colors[g]))
+    named = np.linspace(0, len(ends) - 1, min(len(ends), MAX_CURVES)).round().astype(int)
     log_axis(axes, "x")
     axes.set_xlabel("parameters N")
     axes.set_ylabel("loss")
     without = f"; {isoflop.n_without} without a minimum" if isoflop.n_without else ""
     axes.set_title(f"runs of one C and their parabolas{without}", fontsize=9)
-    label_ends(axes, ends)
+    label_ends(axes, [ends[i] for i in named])
 
 
 def _allocated(axes: "matplotlib.axes.Axes", allocation: OptimalAllocation) -> None:

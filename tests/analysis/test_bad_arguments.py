@@ -20,6 +20,7 @@ LAW = {"E": 1.7, "A": 400.0, "B": 500.0, "alpha": 0.34, "beta": 0.28}
 
 CALLS = [
     (lambda: js.calibrate(FORM, CURVE, key="a"), "`key` must be a whole number, got 'a'"),
+    (lambda: js.calibrate(FORM, CURVE, key=2**64), "`key` must be less than 9007199254740992"),
     (lambda: js.calibrate(FORM, CURVE, weights=X), r"`weights` must be the name of a column, got"),
     (
         lambda: js.calibrate(FORM, CURVE, weights=[1.0]),

@@ -80,6 +80,15 @@ def test_isoflop_curves_have_their_parabolas_and_minima():
     np.testing.assert_allclose(growth.lines[2].get_ydata(), fitted.groups["n_parameters"])
 
 
+def test_of_many_groups_at_most_seven_are_named():
+    many = [_runs(0.0).assign(C=1e18 * 1.5 ** (3 * i + np.repeat(range(3), 8))) for i in range(4)]
+    curves, _ = _drawn(isoflop_figure(isoflop(pandas.concat(many), flop="C", bootstrap=0)))
+    assert len(curves.lines) == 3 * 12
+    names = [text.get_text() for text in curves.texts]
+    assert len(names) == 7
+    assert {"1e+18", "8.6e+19"} < set(names)
+
+
 def test_without_minima_there_are_points():
     runs = _runs(0.0)
     cut = runs[runs["n_parameters"] > np.sqrt(runs["n_parameters"] * runs["n_tokens"] / 20)]
