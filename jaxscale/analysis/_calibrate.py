@@ -312,6 +312,8 @@ def _solved(
         own_starts = {n: getattr(result, n) for n in ("start_z", "start_cost", "start_status") if k}
         result = again._replace(**own_starts)
         following = loss.huber(expand.residuals(result.z)).delta
+        # squares are for residuals that vanish without a delta: with one they leave outliers alone
+        following = np.where(np.isinf(following), own.delta, following)
         with np.errstate(invalid="ignore"):  # infinite ones, which stay
             change: Any = np.nan_to_num(np.abs(following / own.delta - 1))
         if np.all(change <= SETTLED):
