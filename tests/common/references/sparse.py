@@ -30,7 +30,8 @@ def _unseen(power, n, c, gamma, last):
         p = c * k**-gamma
         return k**-power * mpmath.exp(n * mpmath.log1p(-p)) if p < 1 else mpf(0)
 
-    total = long_sum(h, kink + 1, int(min(far, last)), power + gamma * (1 + min(n, 60)))
+    steepness = power + gamma * (1 + min(n, 60))
+    total = long_sum(h, kink + 1, int(min(far, last)), steepness, kink)
     if far >= last:
         return total
     choose = mpf(1)
@@ -64,7 +65,8 @@ def _expected_seen(last):
             return -mpmath.expm1(n * mpmath.log1p(-p)) if p < 1 else mpf(1)
 
         kink = int(min(kink, last))
-        total = kink + long_sum(h, kink + 1, int(min(far, last)), gamma * (1 + min(n, 60)))
+        steepness = gamma * (1 + min(n, 60))
+        total = kink + long_sum(h, kink + 1, int(min(far, last)), steepness, kink)
         if far >= last:
             return total
         choose = n
