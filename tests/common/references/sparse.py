@@ -189,6 +189,10 @@ CASES = [
                 power_sum(1 + spectrum_exponent, 1, last) * TINY
             ),
             relative_to="loss, at least 1e-20 of that without data",
+            extra=(  # kinks in the middle of the spectrum and far out
+                {"n_samples": 1.2, "activity": 20.0, "sparsity_exponent": 0.3},
+                {"n_samples": 1.3, "activity": 500.0, "sparsity_exponent": 0.2},
+            ),
             n_random=4,
             slopes=("spectrum_exponent", "sparsity_exponent") if last == math.inf else (),
         )
@@ -296,5 +300,6 @@ CASES = [
             "activity": Axis(1e-3, 1e3),
         },
         derive=lambda excess, **x: x | {"sparsity_exponent": 1 + x["spectrum_exponent"] + excess},
+        extra=({"spectrum_exponent": 3.0, "excess": 0.05, "activity": 1e3},),
     ),
 ]
