@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale._theory import symbols
+from jaxscale._theory import Check, symbols
 from jaxscale.sparse.theory._checks import theory_function
 from jaxscale.sparse.theory._indices import indices, room
 from jaxscale.spectra import as_floats, require
@@ -222,18 +222,25 @@ def lists_power_law(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-def of_spectrum(*, panels: tuple[int, int] = _PANELS) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def of_spectrum(
+    *, panels: tuple[int, int] = _PANELS, check: Check = _check_one_spectrum
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a theory function of a `spectrum`, or of the `**power_law` that describes one.
 
     The formula gets `Coordinates` in `spectrum`, whichever way the caller describes it; `panels`
-    are those of `build`.
+    are those of `build`, `check` is one more of all arguments.
     """
+
+    def check_all(values: Mapping[str, Any]) -> None:
+        _check_one_spectrum(values)
+        check(values)
+
     decorator = theory_function(
         "n_coordinates",
         trees=("spectrum",),
         cast_trees=True,
         plain=lambda values: {"clipped": may_clip(values["activity"])},
-        check=_check_one_spectrum,
+        check=check_all,
     )
 
     def decorate(formula: Callable[..., Any]) -> Callable[..., Any]:

@@ -102,8 +102,8 @@ def indices(
     low = jnp.log(start - origin)
     middle = jnp.maximum(math.log(_FINE), jnp.log(start) + 3.0)
     if n_coordinates == math.inf:
-        # to where lambda is negligible and p D too, for D up to 1e6
-        rare = ((36.0 if n_tail else 30.0) + jnp.log(c)) / jnp.maximum(gamma, 0.1)
+        # to where lambda is negligible and p D too, for D up to 1e9, or 1e6 on few nodes
+        rare = ((50.0 if n_tail else 30.0) + jnp.log(c)) / jnp.maximum(gamma, 0.1)
         high = jnp.maximum(middle + 20.0 / jnp.maximum(alpha, 0.2), rare)
         high = jnp.maximum(jnp.minimum(high, safe), middle + 0.5)
     else:

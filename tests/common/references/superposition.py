@@ -168,6 +168,33 @@ def _random_rate(tight):
     return exact
 
 
+def _top(weights, latent_size):
+    """The top of sum_i w_i w_i^T i^-2b: where the falling branch of z ends, or the spike."""
+    first, rest = weights[0], weights[1:]
+
+    def falls(s):
+        return mpmath.fsum((w * s / (1 - w * s)) ** 2 for w in rest) < latent_size
+
+    low, high = mpf(0), 1 / rest[0]
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if falls(middle) else (low, middle)
+    s = min(low, 1 / first)
+    return 1 / s + mpmath.fsum(w / (1 - w * s) for w in rest) / latent_size
+
+
+def _weighted_rate(tight):
+    def exact(latent_size, frequency_exponent, importance_exponent, second_moment, mean_active):
+        features = _features(frequency_exponent, importance_exponent, N, True)
+        shares, _, weights = zip(*features, strict=True)
+        shared = weights[0] + mpmath.fsum(weights[1:]) / latent_size
+        gram = min(shared, N / latent_size) if tight else _top(weights, latent_size)
+        moment = shares[0] + mpmath.fsum(shares[1:]) / latent_size
+        return 2 / (gram * moment * mean_active * second_moment)
+
+    return exact
+
+
 FLOW = {"time": TIME, **EXPONENTS, **INPUTS, "initial_strength": Axis(0.01, 2.0, (0.0, 1.0))}
 LATE = {
     "margin": Axis(1e-6, 6.0, (0.0,)),
@@ -284,6 +311,19 @@ CASES = [
             ),
             _random_rate(tight),
             {"latent_size": Axis(1.0, 1e4), **EXPONENTS, **INPUTS},
+        )
+        for tight in (False, True)
+    ),
+    *(
+        Case(
+            f"superposition.random_max_learning_rate, loss weighted{', tight' * tight}",
+            lambda tight=tight, **x: theory.random_max_learning_rate(
+                n_features=N, tight=tight, loss_weighted=True, **x
+            ),
+            _weighted_rate(tight),
+            {"latent_size": Axis(1.0, 1e4), **EXPONENTS, **INPUTS},
+            n_random=6,
+            slopes=True if tight else (),
         )
         for tight in (False, True)
     ),
