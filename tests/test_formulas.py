@@ -3,13 +3,16 @@
 `tests/common/references` says how the tables are made; `python -m references` makes them anew.
 """
 
+import inspect
 import json
 
 import numpy as np
 import pytest
 from references import RECORD, _tables
 from references._case import relative
-from references._cases import CASES
+from references._cases import CASES, NO_CASE
+
+from jaxscale._theories import PACKAGES
 
 TABLES = _tables.read()
 HEAVY = ("emergence.loss", "emergence.data_loss", "superposition.bottleneck_loss")  # to compile
@@ -24,6 +27,16 @@ def test_every_case_has_a_table_and_a_record():
     for name, worst in record.items():
         assert worst["error"] <= CASES[name].bound, name
         assert worst.get("slope_error", 0.0) <= CASES[name].slope_bound, name
+
+
+def test_every_theory_function_has_a_case_or_a_reason():
+    names = {
+        f"{system}.{name}"
+        for system, package in PACKAGES.items()
+        for name, value in vars(package).items()
+        if inspect.isroutine(value) and "Deprecated" not in (value.__doc__ or "")
+    }
+    assert names - set(FIRST) == set(NO_CASE)
 
 
 @pytest.mark.parametrize("name", EACH)

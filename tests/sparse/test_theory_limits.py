@@ -50,6 +50,21 @@ SPARSE = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
         (lambda: theory.loss(1.0, 3.0, **SPARSE, activity=0.0), "`activity` must be positive"),
         (lambda: theory.loss(1.0, 3.0, **SPARSE, n_coordinates=2.5), "`n_coordinates` must be"),
         (
+            lambda: theory.unseen_loss(9.0, spectrum_exponent=0.05, sparsity_exponent=2.0),
+            "`spectrum_exponent` must be from 0.1 to 10 unless `n_coordinates` is finite, got 0.05",
+        ),
+        (
+            lambda: theory.gd_loss(
+                1.0, 3.0, learning_rate=1.0, spectrum_exponent=1.0, sparsity_exponent=0.05
+            ),
+            "`sparsity_exponent` must be from 0.1 to 10 unless",
+        ),
+        (
+            lambda: theory.expected_seen(2e9, sparsity_exponent=2.0),
+            "`n_samples` must be from 0 to 1e.09 unless",
+        ),
+        (lambda: theory.dense_delta(2e6, spectrum_exponent=1.0), "`n` must be from 0 to 1e.06"),
+        (
             lambda: theory.unseen_law(spectrum_exponent=1.0, sparsity_exponent=1.0),
             "`sparsity_exponent` must be above 1",
         ),

@@ -252,6 +252,16 @@ GOOD = {"frequency_exponent": 1.5, "importance_exponent": 0.5, "n_features": 9, 
             "must be above 1, got 0.5 and 0.1",
         ),
         (
+            lambda: theory.sequential_local_exponent(1.0, **{**GOOD, "frequency_exponent": 0.0}),
+            "`frequency_exponent` must be positive, got 0.0",
+        ),
+        (
+            lambda: theory.sequential_loss_asymptote(
+                1.0, **{**GOOD, "frequency_exponent": 0.5, "importance_exponent": 0.1}
+            ),
+            "must be at least 1, got 0.5 and 0.1",
+        ),
+        (
             lambda: theory.sequential_law(frequency_exponent=0.9, importance_exponent=0.5),
             "`frequency_exponent` must be above 1, got 0.9",
         ),

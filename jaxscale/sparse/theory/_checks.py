@@ -1,5 +1,9 @@
 """The decorator of the theory functions of this package: what their arguments must be."""
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from jaxscale import _theory as rules
@@ -24,3 +28,22 @@ theory_function = rules.TheoryFunction(
     },
     reference="derived here, for the model introduced in arXiv 2605.23591 (Sous & Winer).",
 )
+
+
+def endless(**limits: tuple[float, float]) -> rules.Check:
+    """Check that a sum over infinitely many coordinates is resolved, to 1e-10 in float64.
+
+    `limits` are those of arguments of a power law; 0 and infinity lie within, too.
+    """
+
+    def check(values: Mapping[str, Any]) -> None:
+        if values["n_coordinates"] != math.inf or values.get("spectrum") is not None:
+            return
+        for name, (low, high) in limits.items():
+            rule = rules.number(
+                lambda v, low=low, high=high: (v == 0) | (v == np.inf) | (v >= low) & (v <= high),
+                f"from {low:g} to {high:g} unless `n_coordinates` is finite",
+            )
+            rule(name, values[name])
+
+    return check

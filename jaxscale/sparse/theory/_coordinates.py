@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import itertools
 import math
 import typing
 from collections.abc import Callable, Mapping
@@ -15,20 +14,14 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from jaxscale._quadrature import ENDS, OFFSETS
-from jaxscale._theory import symbols
+from jaxscale._theory import Check, symbols
 from jaxscale.sparse.theory._checks import theory_function
-from jaxscale.spectra import as_floats, gauss_legendre, require
+from jaxscale.sparse.theory._indices import indices, room
+from jaxscale.spectra import as_floats, require
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_N_EXACT = 32  # coordinates listed one by one
-_N_SMALL = 192  # a spectrum of at most this many is listed in full
-_N_BEFORE, _N_AFTER = 4, 8  # coordinates listed one by one around the kink of min(1, c i^-gamma)
-_FINE = 2e7  # crossovers up to this index are resolved
-_FAR = 1e9  # a kink beyond this index is not resolved
-_PANELS, _NODES = (8, 0), 16
-_TAIL_PANELS, _TAIL_NODES = 5, 10
+_PANELS = (8, 0)
 POWER_LAW: Any = None  # a `spectrum` that the exponents describe
 _DEFAULTS: dict[str, Any] = {
     "spectrum_exponent": None,
@@ -98,95 +91,6 @@ class Coordinates(eqx.Module):
         return self.variance * jnp.exp(-jnp.log(self.probability))
 
 
-def _joined(pieces: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Points and weights of all pieces of a quadrature rule."""
-    points, weights = (jnp.concatenate(p) for p in zip(*pieces, strict=True))
-    return points, weights
-
-
-def _panels(low: Array, high: Array, n_panels: int, n_nodes: int) -> tuple[Array, Array]:
-    """Composite Gauss-Legendre nodes and weights, with d(index) = index d(log index)."""
-    unit, weights = (jnp.asarray(v, low.dtype) for v in gauss_legendre(n_panels, n_nodes))
-    x = jnp.exp(low + (high - low) * unit)
-    return x, (high - low) * weights * x
-
-
-def _graded(low: Array, high: Array) -> tuple[Array, Array]:
-    """Nodes on panels that double in length: a feature far out is as wide as it is far."""
-    edges = (2.0 ** np.arange(_TAIL_PANELS + 1) - 1) / (2.0**_TAIL_PANELS - 1)
-    ends = [low + (high - low) * edge for edge in edges.tolist()]
-    return _joined([_panels(a, b, 1, _TAIL_NODES) for a, b in itertools.pairwise(ends)])
-
-
-def _ends(half: Array) -> tuple[Array, Array]:
-    """Euler-Maclaurin correction of a sum that starts at a half-integer."""
-    return half + jnp.asarray(OFFSETS, half.dtype), jnp.asarray(ENDS, half.dtype)
-
-
-def _range(first: Array, last: float | Array, n_panels: int) -> tuple[Array, Array]:
-    """Points and weights that sum a smooth function over first..last; weights 0 when empty."""
-    last = jnp.asarray(last, first.dtype)
-    empty = last < first
-    start = first - 0.5
-    stop = jnp.where(empty, first, last) + 0.5
-    after, ends = _ends(stop)
-    integral = _panels(jnp.log(start), jnp.log(stop), n_panels, _NODES)
-    points, weights = _joined([integral, _ends(start), (after, -ends)])
-    return points, jnp.where(empty, 0.0, weights)
-
-
-def _room(x: Array) -> float:
-    """Minus the logarithm of the smallest number whose reciprocal is safe, too."""
-    return 600.0 if x.dtype == jnp.float64 else 70.0
-
-
-def _indices(
-    alpha: Array,
-    gamma: Array,
-    c: Array,
-    n_coordinates: int | float,
-    clipped: bool,
-    panels: tuple[int, int],
-) -> tuple[Array, Array, Array | None]:
-    """Points and weights that sum over a power law, and ln of the index where it is cut, if it is.
-
-    By the midpoint Euler-Maclaurin formula (DLMF 2.10), with integrals over ln i.
-    """
-    if n_coordinates <= _N_SMALL:
-        points = jnp.arange(1, int(n_coordinates) + 1, dtype=alpha.dtype)
-        return points, jnp.ones_like(points), None
-    n_panels, n_tail = panels
-    exact = jnp.arange(1, _N_EXACT + 1, dtype=alpha.dtype)
-    pieces = [(exact, jnp.ones_like(exact))]
-    first = jnp.asarray(_N_EXACT + 1, alpha.dtype)
-    if clipped:
-        # ln i of the kink; without a kink in reach all of the range is smooth
-        log_kink = jnp.log(c) / jnp.maximum(gamma, 1e-3)
-        reached = (log_kink > math.log(_N_EXACT)) & (log_kink < math.log(_FAR))
-        kink = jnp.where(reached, jnp.exp(jnp.where(reached, log_kink, 1.0)), _N_EXACT)
-        kink = jnp.minimum(jnp.floor(jax.lax.stop_gradient(kink)), float(n_coordinates))
-        near = kink + 1 + jnp.arange(-_N_BEFORE, _N_AFTER, dtype=alpha.dtype)
-        listed = (near > _N_EXACT) & (near <= n_coordinates)
-        listed = jnp.where(listed, 1.0, 0.0).astype(alpha.dtype)
-        pieces += [_range(first, kink - _N_BEFORE, 6), (near, listed)]
-        first = kink + 1 + _N_AFTER
-    if n_coordinates <= _FINE:
-        return *_joined([*pieces, _range(first, float(n_coordinates), n_panels)]), None
-    low = jnp.log(first - 0.5)
-    middle = jnp.maximum(math.log(_FINE), low + 3.0)
-    if n_coordinates == math.inf:
-        # to where lambda is negligible and p D too, for D up to 1e6
-        rare = ((36.0 if n_tail else 30.0) + jnp.log(c)) / jnp.maximum(gamma, 0.1)
-        high = jnp.maximum(middle + 20.0 / jnp.maximum(alpha, 0.2), rare)
-        high = jnp.minimum(high, _room(alpha) / jnp.maximum(1 + alpha, gamma))
-        high = jnp.maximum(high, middle + 0.5)
-    else:
-        high = jnp.full_like(low, math.log(n_coordinates + 0.5))
-    tail = _panels(middle, high, n_tail, _NODES) if n_tail else _graded(middle, high)
-    pieces += [_panels(low, middle, n_panels, _NODES), tail, _ends(first - 0.5)]
-    return *_joined(pieces), high if n_coordinates == math.inf else None
-
-
 def build(
     spectrum_exponent: ArrayLike,
     sparsity_exponent: ArrayLike,
@@ -201,10 +105,10 @@ def build(
     where 0 stands for five that double in length.
     """
     alpha, gamma, c = symbols(spectrum_exponent, sparsity_exponent, activity)
-    points, weights, cut = _indices(alpha, gamma, c, n_coordinates, clipped, panels)
+    points, weights, cut = indices(alpha, gamma, c, n_coordinates, clipped, panels)
     log_i = jnp.log(points)
     variance = jnp.exp(-(1 + alpha) * log_i)
-    log_p = jnp.maximum(jnp.log(c) - gamma * log_i, -_room(gamma))
+    log_p = jnp.maximum(jnp.log(c) - gamma * log_i, -room(gamma))
     # p = 1 exactly at i = 1, c = 1; the slope in c there is that from below
     probability = jnp.where(log_p > 0, 1.0, jnp.exp(jnp.where(log_p > 0, 0.0, log_p)))
     if cut is not None:
@@ -214,7 +118,7 @@ def build(
         rest = jnp.exp(-(1 + alpha) * cut) * slope / alpha
         weights = jnp.append(weights, last)
         variance = jnp.append(variance, rest)
-        log_last = jnp.clip(jnp.log(c) - gamma * cut, -_room(gamma), 0.0)
+        log_last = jnp.clip(jnp.log(c) - gamma * cut, -room(gamma), 0.0)
         probability = jnp.append(probability, jnp.exp(log_last))
     return Coordinates(variance, probability, weights)
 
@@ -318,18 +222,25 @@ def lists_power_law(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-def of_spectrum(*, panels: tuple[int, int] = _PANELS) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def of_spectrum(
+    *, panels: tuple[int, int] = _PANELS, check: Check = _check_one_spectrum
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a theory function of a `spectrum`, or of the `**power_law` that describes one.
 
     The formula gets `Coordinates` in `spectrum`, whichever way the caller describes it; `panels`
-    are those of `build`.
+    are those of `build`, `check` is one more of all arguments.
     """
+
+    def check_all(values: Mapping[str, Any]) -> None:
+        _check_one_spectrum(values)
+        check(values)
+
     decorator = theory_function(
         "n_coordinates",
         trees=("spectrum",),
         cast_trees=True,
         plain=lambda values: {"clipped": may_clip(values["activity"])},
-        check=_check_one_spectrum,
+        check=check_all,
     )
 
     def decorate(formula: Callable[..., Any]) -> Callable[..., Any]:

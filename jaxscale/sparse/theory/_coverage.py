@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
+from jaxscale.sparse.theory._checks import endless
 from jaxscale.sparse.theory._coordinates import (
     POWER_LAW,
     Coordinates,
@@ -73,7 +74,10 @@ def rank(spectrum: Coordinates, n: Float[Array, ""]) -> Float[Array, ""]:
 
 
 # exact sums: a panel is narrower than the edge of the unseen, which for gamma < 1 is far out
-@of_spectrum(panels=(24, 48))
+@of_spectrum(
+    panels=(24, 48),
+    check=endless(spectrum_exponent=(0.1, 10), sparsity_exponent=(0.1, 10), n_samples=(0, 1e9)),
+)
 def unseen_loss(
     n_samples: Real[ArrayLike, "..."],
     *,
@@ -85,13 +89,13 @@ def unseen_loss(
     $$\mathbb E\,\tfrac12\Lambda_U = \tfrac12\sum_{i\le M} \lambda_i (1-p_i)^D$$
 
     Exact; the loss at infinite N without ridge is never smaller. The sum is within 1e-10 in
-    float64 and 1e-4 in float32.
+    float64 and 1e-4 in float32; of infinitely many coordinates only within the limits below.
 
     **Arguments:** (any shapes that broadcast)
 
-    - `n_samples`: D > 0, may be infinite; real values interpolate.
-    - `spectrum_exponent`: alpha > 0, lambda_i = i^-(1 + alpha).
-    - `sparsity_exponent`: gamma >= 0, p_i = min(1, c i^-gamma).
+    - `n_samples`: D > 0, may be infinite; real values interpolate. For infinite M at most 1e9.
+    - `spectrum_exponent`: alpha > 0, lambda_i = i^-(1 + alpha). For infinite M in 0.1..10.
+    - `sparsity_exponent`: gamma >= 0, p_i = min(1, c i^-gamma). For infinite M 0 or in 0.1..10.
     - `activity`: c > 0. At the kink c i^-gamma = 1 the gradient is that from below.
     - `n_coordinates`: M, a Python integer or `math.inf`.
     - `spectrum`: `Coordinates` instead of the four arguments above.
@@ -109,7 +113,7 @@ def unseen_loss(
     return spectrum.sum(spectrum.variance * unseen) / 2
 
 
-@of_spectrum(panels=(24, 24))
+@of_spectrum(panels=(24, 48), check=endless(n_samples=(0, 1e9)))
 def expected_seen(
     n_samples: Real[ArrayLike, "..."],
     *,
@@ -121,8 +125,8 @@ def expected_seen(
     $$\mathbb E K = \sum_{i\le M} 1 - (1-p_i)^D
       \simeq \Gamma(1 - 1/\gamma)\,(cD)^{1/\gamma} \quad (\gamma > 1,\ M = \infty)$$
 
-    Exact; the sum is within 1e-10 in float64 (1e-4 in float32, where gamma > 1.3). Infinite for
-    gamma <= 1 and infinite M.
+    Exact; the sum is within 1e-10 in float64 (1e-4 in float32, where gamma > 1.3), of infinitely
+    many coordinates for D up to 1e9. Infinite for gamma <= 1 and infinite M.
 
     **Arguments:** as `unseen_loss`.
 

@@ -246,5 +246,6 @@ def instability_law(
     rate, alpha, gamma, c = symbols(learning_rate, spectrum_exponent, sparsity_exponent, activity)
     valid = gamma > 1 + alpha
     k = (gamma - 1) / jnp.where(valid, gamma - 1 - alpha, jnp.nan)
-    moment = jnp.exp(gammaln(k + 0.5) + k * math.log(2)) / math.sqrt(math.pi)
-    return PowerLaw(c / (gamma - 1) * moment * (2 * c / rate) ** -k, k - 1)
+    # one exponential: a factor alone may underflow, or a part of its slope
+    height = jnp.exp(gammaln(k + 0.5) + k * jnp.log(rate / c))
+    return PowerLaw(c / (gamma - 1) * height / math.sqrt(math.pi), k - 1)

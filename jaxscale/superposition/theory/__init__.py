@@ -18,15 +18,17 @@ from jaxscale.superposition.theory._interference import (
     matched_gain as matched_gain,
     universal_law as universal_law,
 )
+from jaxscale.superposition.theory._late import (
+    sequential_law as sequential_law,
+    sequential_local_exponent as sequential_local_exponent,
+    sequential_loss_asymptote as sequential_loss_asymptote,
+)
 from jaxscale.superposition.theory._progress import (
     random_max_learning_rate as random_max_learning_rate,
     shared_progress_time as shared_progress_time,
 )
 from jaxscale.superposition.theory._sequential import (
-    sequential_law as sequential_law,
-    sequential_local_exponent as sequential_local_exponent,
     sequential_loss as sequential_loss,
-    sequential_loss_asymptote as sequential_loss_asymptote,
     sequential_strength as sequential_strength,
     sgd_loss as sgd_loss,
 )

@@ -141,19 +141,22 @@ def _taylor(odds: mpf, order: int = 75) -> list[mpf]:
     return [mpmath.fsum(inverse[i] * inverse[j - i] for i in range(j + 1)) for j in range(order)]
 
 
-def long_sum(h: Callable[[mpf], mpf], first: int, last: int, steepness: mpf) -> mpf:
+def long_sum(
+    h: Callable[[mpf], mpf], first: int, last: int, steepness: mpf, origin: int = 0
+) -> mpf:
     """Sum of a smooth function over first..last: an integral over ln k, corrected at its ends.
 
     `steepness` bounds the logarithmic slope of h; the midpoint Euler-Maclaurin formula (DLMF 2.10)
-    is exact to (steepness / (2 pi first))^14.
+    is exact to (steepness / (2 pi first))^14. Next to an `origin` in front of the first, h may be a
+    power of the distance: the integral is over the logarithm of that.
     """
     if last - first < 400:
         return mpmath.fsum(h(mpf(k)) for k in range(first, last + 1))
-    start = max(first, int(first + 60 + 8 * steepness))
+    start = int(first + 60 + 8 * steepness)
     total = mpmath.fsum(h(mpf(k)) for k in range(first, start))
     low, high = mpf(start) - mpf("0.5"), mpf(last) + mpf("0.5")
-    panels = _panels(mpmath.log(low), mpmath.log(high), 1)
-    total += integrate(lambda y: h(mpmath.exp(y)) * mpmath.exp(y), panels)
+    panels = _panels(mpmath.log(low - origin), mpmath.log(high - origin), 1)
+    total += integrate(lambda y: h(origin + mpmath.exp(y)) * mpmath.exp(y), panels)
     for end, sign in ((high, 1), (low, -1)):
         derivatives = mpmath.taylor(h, end, 13)
         for k in range(1, 8):

@@ -1,5 +1,7 @@
 """The linear bottleneck: eigenvectors of small matrices with 50 digits."""
 
+import functools
+import itertools
 import math
 
 import mpmath
@@ -44,7 +46,7 @@ def _problem(w, a, b, energy, weighted):
             limit = drive[i, j] / (g[i] * m[j]) if alive else mpf(0)
             modes.append((g[i] * m[j] if alive else mpf(0), limit))
     floor = power - mpmath.fsum(rate * limit**2 for rate, limit in modes)
-    return modes, floor / 2, max(g) * max(m)
+    return modes, floor / 2, max(g) * max(m), (u, v)
 
 
 def _loss(w, weighted, discrete):
@@ -52,7 +54,7 @@ def _loss(w, weighted, discrete):
         time, frequency_exponent, importance_exponent, learning_rate, second_moment, mean_active
     ):
         energy = second_moment * mean_active
-        modes, floor, _ = _problem(w, frequency_exponent, importance_exponent, energy, weighted)
+        modes, floor, *_ = _problem(w, frequency_exponent, importance_exponent, energy, weighted)
         total = floor
         for rate, limit in modes:
             if time != mpmath.inf:
@@ -78,6 +80,20 @@ def _largest_rate(w):
         return 2 / _problem(w, frequency_exponent, importance_exponent, energy, True)[2]
 
     return exact
+
+
+def _entry_of(
+    time, frequency_exponent, importance_exponent, learning_rate, second_moment, mean_active, size
+):  # fmt: skip
+    """First row, second column of B: a sum over modes of terms, or of their sizes."""
+    energy = second_moment * mean_active
+    modes, _, _, (u, v) = _problem(W, frequency_exponent, importance_exponent, energy, False)
+    rows = range(len(W))
+    total = mpf(0)
+    for (rate, limit), (i, j) in zip(modes, itertools.product(rows, rows), strict=True):
+        learned = 1 if time == mpmath.inf else -mpmath.expm1(-learning_rate * rate * time)
+        total += size(u[0, i] * limit * learned * v[1, j])
+    return total
 
 
 def _slow(speed, **values):
@@ -119,6 +135,21 @@ CASES = [
         )
         for kind, w in KINDS.items()
         if kind in ("random", "tight")
+    ),
+    Case(
+        "superposition.bottleneck_matrix",
+        over_points(lambda time, **x: theory.bottleneck_matrix(time, W, **x)[0, 1]),
+        functools.partial(_entry_of, size=lambda term: term),
+        {
+            "speed": Axis(1e-2, 1.0),
+            "time": Axis(1e-3, 1e9, (0.0, math.inf)),
+            **EXPONENTS,
+            **INPUTS,
+        },
+        derive=_slow,
+        size=functools.partial(_entry_of, size=abs),
+        relative_to="sum of the sizes of all modes",
+        n_random=6,
     ),
     Case(
         "superposition.max_learning_rate, loss weighted",

@@ -10,8 +10,10 @@ from references._case import Axis, Case, power_sum
 from references._integrals import long_sum
 
 ALPHA = Axis(0.2, 3.0, (1.0,))
+ALL_ALPHA = Axis(0.1, 10.0, (1.0,))
+ALL_GAMMA = Axis(0.1, 10.0, (0.0, 1.0, 2.0))
 TINY = mpf("1e-20")
-SAMPLES = Axis(1.0, 1e6, (math.inf,))
+SAMPLES = Axis(1e-2, 1e9, (math.inf,))
 STEEP = {"spectrum_exponent": ALPHA, "sparsity_exponent": Axis(1.02, 4.0, (2.0,))}
 
 
@@ -30,7 +32,8 @@ def _unseen(power, n, c, gamma, last):
         p = c * k**-gamma
         return k**-power * mpmath.exp(n * mpmath.log1p(-p)) if p < 1 else mpf(0)
 
-    total = long_sum(h, kink + 1, int(min(far, last)), power + gamma * (1 + min(n, 60)))
+    steepness = power + gamma * (1 + min(n, 60))
+    total = long_sum(h, kink + 1, int(min(far, last)), steepness, kink)
     if far >= last:
         return total
     choose = mpf(1)
@@ -64,7 +67,8 @@ def _expected_seen(last):
             return -mpmath.expm1(n * mpmath.log1p(-p)) if p < 1 else mpf(1)
 
         kink = int(min(kink, last))
-        total = kink + long_sum(h, kink + 1, int(min(far, last)), gamma * (1 + min(n, 60)))
+        steepness = gamma * (1 + min(n, 60))
+        total = kink + long_sum(h, kink + 1, int(min(far, last)), steepness, kink)
         if far >= last:
             return total
         choose = n
@@ -101,7 +105,7 @@ def _freedom(delta, power, last):
     return total, change
 
 
-def _dense_delta(last):
+def dense_delta(last):
     def exact(n, spectrum_exponent):
         power = 1 + spectrum_exponent
         if n >= last:
@@ -120,16 +124,25 @@ def _dense_delta(last):
 
 
 def _gd_loss(last):
+    """Without data less what is learned, of which there is little far out."""
+
     def exact(time, n_samples, learning_rate, spectrum_exponent, sparsity_exponent, activity):
         alpha, gamma, c, n = spectrum_exponent, sparsity_exponent, activity, n_samples
 
-        def h(k):
+        def learned(k):
             p = min(c * k**-gamma, mpf(1))
             variance = k ** -(1 + alpha)
             shrink = (1 + 4 * learning_rate * time * variance / p / n) ** mpf("-0.5") - 1
-            return variance * mpmath.exp(n * mpmath.log1p(p * shrink))
+            return -variance * mpmath.expm1(n * mpmath.log1p(p * shrink))
 
-        return long_sum(h, 1, last, 40 * (1 + alpha + gamma)) / 2
+        end = int(min(last, mpf(10) ** int(25 / (1 + 2 * alpha) + 10)))  # beyond 1e-25
+        kink = int(min(mpmath.floor(c ** (1 / gamma)), end)) if c >= 1 and gamma else 0
+        steepness = 8 * (1 + alpha + gamma)
+        total = power_sum(1 + alpha, 1, last)
+        for first, stop in ((1, kink), (kink + 1, end)):
+            if stop >= first:
+                total -= long_sum(learned, first, stop, steepness)
+        return total / 2
 
     return exact
 
@@ -170,6 +183,7 @@ def _instability(learning_rate, spectrum_exponent, sparsity_exponent, activity):
 
 
 ACTIVITY = Axis(1e-3, 1e3, (1.0, 1 - 1e-9, 1 + 1e-9))
+ANY_ACTIVITY = Axis(1e-6, 1e6, (1.0, 1 - 1e-9, 1 + 1e-9))
 
 CASES = [
     *(
@@ -179,14 +193,18 @@ CASES = [
             _unseen_loss(last),
             {
                 "n_samples": SAMPLES,
-                "spectrum_exponent": ALPHA,
-                "sparsity_exponent": Axis(0.1, 4.0, (0.0, 1.0, 2.0)),
-                "activity": ACTIVITY,
+                "spectrum_exponent": ALL_ALPHA,
+                "sparsity_exponent": ALL_GAMMA,
+                "activity": ANY_ACTIVITY,
             },
             size=lambda spectrum_exponent, last=last, **_: (
                 power_sum(1 + spectrum_exponent, 1, last) * TINY
             ),
             relative_to="loss, at least 1e-20 of that without data",
+            extra=(  # kinks in the middle of the spectrum and far out
+                {"n_samples": 1.2, "activity": 20.0, "sparsity_exponent": 0.3},
+                {"n_samples": 1.3, "activity": 500.0, "sparsity_exponent": 0.2},
+            ),
             n_random=4,
             slopes=("spectrum_exponent", "sparsity_exponent") if last == math.inf else (),
         )
@@ -198,9 +216,9 @@ CASES = [
             lambda last=last, **x: theory.expected_seen(n_coordinates=last, **x),
             _expected_seen(last),
             {
-                "n_samples": Axis(1.0, 1e6),
-                "sparsity_exponent": Axis(1.1, 4.0, (2.0,)),
-                "activity": ACTIVITY,
+                "n_samples": Axis(1e-2, 1e9),
+                "sparsity_exponent": Axis(1.001, 10.0, (2.0,)),
+                "activity": ANY_ACTIVITY,
             },
             slopes=True if last == math.inf else (),
         )
@@ -210,8 +228,8 @@ CASES = [
         Case(
             f"sparse.dense_delta, {last:g} coordinates",
             lambda last=last, **x: theory.dense_delta(n_coordinates=last, **x),
-            _dense_delta(last),
-            {"n": Axis(0.5, 1e6, (1.0, 99.0, 99.99)), "spectrum_exponent": ALPHA},
+            dense_delta(last),
+            {"n": Axis(0.5, 1e6, (1.0, 99.0, 99.99)), "spectrum_exponent": ALL_ALPHA},
             n_random=4,
             slopes=(),
         )
@@ -224,16 +242,16 @@ CASES = [
             _gd_loss(last),
             {
                 "time": Axis(1e-2, 1e8, (0.0,)),
-                "n_samples": Axis(1.0, 1e6),
+                "n_samples": Axis(1e-2, 1e9),
                 "learning_rate": Axis(1e-3, 2.0),
-                "spectrum_exponent": ALPHA,
-                "sparsity_exponent": Axis(0.1, 4.0, (0.0,)),
-                "activity": Axis(1e-3, 1.0),
+                "spectrum_exponent": ALL_ALPHA,
+                "sparsity_exponent": ALL_GAMMA,
+                "activity": ANY_ACTIVITY,
             },
-            n_random=4,
+            n_random=2,
             slopes=(),
         )
-        for last in (100, 10**5)
+        for last in (100, 10**5, math.inf)
     ),
     Case(
         "sparse.unseen_law",
@@ -294,5 +312,6 @@ CASES = [
             "activity": Axis(1e-3, 1e3),
         },
         derive=lambda excess, **x: x | {"sparsity_exponent": 1 + x["spectrum_exponent"] + excess},
+        extra=({"spectrum_exponent": 3.0, "excess": 0.05, "activity": 1e3},),
     ),
 ]

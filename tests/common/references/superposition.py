@@ -11,7 +11,7 @@ from references._case import Axis, Case, power_sum
 N = 40
 EXPONENTS = {"frequency_exponent": Axis(0.0, 4.0, (1.0, 1 + 1e-9), linear=True),
              "importance_exponent": Axis(0.0, 3.0, (0.5,), linear=True)}  # fmt: skip
-DECAYING = {"frequency_exponent": Axis(1.001, 4.0, (1.0, 2.0)),
+DECAYING = {"frequency_exponent": Axis(1.001, 4.0, (2.0,)),
             "importance_exponent": Axis(0.01, 3.0, (0.0, 0.5))}  # fmt: skip
 INPUTS = {"second_moment": Axis(0.1, 10.0), "mean_active": Axis(0.1, 10.0)}
 TIME = Axis(1e-6, 1e9, (0.0, math.inf))
@@ -118,6 +118,8 @@ def _asymptote(
         return mpf(0)
     if time == 0:
         power = a + 2 * b - 1
+        if power == 0:
+            return c / 2 * mpmath.log(2 * N + 1)
         return c / 2 * (mpf(2) ** power - (N + mpf("0.5")) ** -power) / power
     tau = 2 * learning_rate * c * time
     between = mpmath.gammainc(beta, tau * (N + mpf("0.5")) ** -rate, tau * 2**rate)
@@ -131,6 +133,12 @@ def _local(
     rate, beta, c = _scales(a, b, N, energy)
     x = 2 * learning_rate * c * time * mpf(N) ** -rate
     return beta + (x**beta * mpmath.exp(-x) / mpmath.gammainc(beta, x) if x else 0)
+
+
+def _late(speed, margin, **values):
+    """Exponents of a loss that decays: a + 2 b is above 1 by the margin, unless a is alone."""
+    b = max(margin + 1 - values["frequency_exponent"], 0.0) / 2
+    return _stable(speed, importance_exponent=b, **values)
 
 
 def _progress(latent_size, fraction, frequency_exponent, learning_rate, second_moment, mean_active):
@@ -160,8 +168,40 @@ def _random_rate(tight):
     return exact
 
 
+def _top(weights, latent_size):
+    """The top of sum_i w_i w_i^T i^-2b: where the falling branch of z ends, or the spike."""
+    first, rest = weights[0], weights[1:]
+
+    def falls(s):
+        return mpmath.fsum((w * s / (1 - w * s)) ** 2 for w in rest) < latent_size
+
+    low, high = mpf(0), 1 / rest[0]
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if falls(middle) else (low, middle)
+    s = min(low, 1 / first)
+    return 1 / s + mpmath.fsum(w / (1 - w * s) for w in rest) / latent_size
+
+
+def _weighted_rate(tight):
+    def exact(latent_size, frequency_exponent, importance_exponent, second_moment, mean_active):
+        features = _features(frequency_exponent, importance_exponent, N, True)
+        shares, _, weights = zip(*features, strict=True)
+        shared = weights[0] + mpmath.fsum(weights[1:]) / latent_size
+        gram = min(shared, N / latent_size) if tight else _top(weights, latent_size)
+        moment = shares[0] + mpmath.fsum(shares[1:]) / latent_size
+        return 2 / (gram * moment * mean_active * second_moment)
+
+    return exact
+
+
 FLOW = {"time": TIME, **EXPONENTS, **INPUTS, "initial_strength": Axis(0.01, 2.0, (0.0, 1.0))}
-LATE = {"time": Axis(1e-3, 1e9), **DECAYING, **INPUTS}
+LATE = {
+    "margin": Axis(1e-6, 6.0, (0.0,)),
+    "time": Axis(1e-3, 1e9),
+    "frequency_exponent": Axis(0.05, 4.0, (1.0, 2.0)),
+    **INPUTS,
+}
 
 CASES = [
     *(
@@ -211,7 +251,7 @@ CASES = [
                 n_features=n, loss_weighted=weighted, **x
             )(30.0),
             _law(n, weighted),
-            {**DECAYING, "frequency_exponent": Axis(1.001, 4.0, (2.0,)), **INPUTS},
+            {**DECAYING, **INPUTS},
         )
         for n, weighted in ((N, False), (math.inf, False), (math.inf, True))
     ),
@@ -220,14 +260,14 @@ CASES = [
         lambda **x: theory.sequential_loss_asymptote(n_features=N, **x),
         _asymptote,
         {"speed": Axis(1e-3, 0.99), **LATE, "time": Axis(1e-3, 1e9, (0.0, math.inf))},
-        derive=_stable,
+        derive=_late,
     ),
     Case(
         "superposition.sequential_local_exponent",
         lambda **x: theory.sequential_local_exponent(n_features=N, **x),
         _local,
         {"speed": Axis(1e-3, 0.99), **LATE},
-        derive=_stable,
+        derive=_late,
     ),
     Case(
         "superposition.interference_scale",
@@ -271,6 +311,19 @@ CASES = [
             ),
             _random_rate(tight),
             {"latent_size": Axis(1.0, 1e4), **EXPONENTS, **INPUTS},
+        )
+        for tight in (False, True)
+    ),
+    *(
+        Case(
+            f"superposition.random_max_learning_rate, loss weighted{', tight' * tight}",
+            lambda tight=tight, **x: theory.random_max_learning_rate(
+                n_features=N, tight=tight, loss_weighted=True, **x
+            ),
+            _weighted_rate(tight),
+            {"latent_size": Axis(1.0, 1e4), **EXPONENTS, **INPUTS},
+            n_random=6,
+            slopes=True if tight else (),
         )
         for tight in (False, True)
     ),
