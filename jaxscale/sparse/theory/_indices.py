@@ -93,7 +93,7 @@ def indices(
         near = kink + 1 + jnp.arange(-_N_BEFORE, _N_AFTER, dtype=alpha.dtype)
         listed = (near > _N_EXACT) & (near <= n_coordinates)
         listed = jnp.where(listed, 1.0, 0.0).astype(alpha.dtype)
-        pieces += [_range(start, kink + 0.5 - _N_BEFORE, n_panels), (near, listed)]
+        pieces += [_range(start, kink + 0.5 - _N_BEFORE, n_panels + n_tail), (near, listed)]
         # behind it a function starts as a power of the distance
         origin, start = kink, kink + jnp.maximum(_N_AFTER + 0.5, _CLOSEST * kink)
     if n_coordinates <= _FINE:

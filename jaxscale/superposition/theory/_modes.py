@@ -134,12 +134,15 @@ class Modes(eqx.Module):
 
     def matrix(self, eta: Array, initial: ArrayLike | None, discrete: bool) -> OfTime:
         """B as a function of one time."""
-        gap = self.gap(initial)
-        rest = jnp.where(self.live, self.target, self.rotated(initial))
+        gap, start = self.gap(initial), self.rotated(initial)
+        rest = jnp.where(self.live, self.target, start)
+        rate = eta * jnp.diagonal(self.gram)[:, None] * jnp.diagonal(self.moment)
 
         def at(t: Array) -> Array:
             deviation = remaining(t, eta, self.gram, self.moment, gap, discrete)
-            return self.row_basis @ (rest + deviation) @ self.column_basis.T
+            # early, the sum of both cancels: it has the derivatives alone
+            early = stop_gradient(start - gap * progress(rate, t, discrete=discrete))
+            return self.row_basis @ (early + _tangent(rest + deviation)) @ self.column_basis.T
 
         return at
 

@@ -248,6 +248,10 @@ CASES = [
                 "sparsity_exponent": ALL_GAMMA,
                 "activity": ANY_ACTIVITY,
             },
+            size=lambda spectrum_exponent, last=last, **_: (
+                power_sum(1 + spectrum_exponent, 1, last) * TINY
+            ),
+            relative_to="loss, at least 1e-20 of that without data",
             n_random=2,
             slopes=(),
         )

@@ -34,8 +34,8 @@ def _rank(n_samples, sparsity_exponent, activity):
 
     def value(y):
         q = mpmath.exp(-y)
-        seen = mpmath.fsum(-mpmath.expm1(-x * n * q) for x in p)
-        return seen + n * (-mpmath.expm1(-y) - y * q)
+        covered = mpmath.fsum(-mpmath.expm1(-x * n * q) for x in p)
+        return covered + n * (-mpmath.expm1(-y) - y * q)
 
     x, size = np.array([float(v) for v in p]), float(n)
     grid = np.linspace(0, x.sum(), 301)
