@@ -15,7 +15,15 @@ from references._cases import CASES, NO_CASE
 from jaxscale._theories import PACKAGES
 
 TABLES = _tables.read()
-HEAVY = ("emergence.loss", "emergence.data_loss", "superposition.bottleneck_loss")  # to compile
+HEAVY = (  # to compile
+    "emergence.loss",
+    "emergence.data_loss",
+    "sparse.row_space_residual",
+    "sparse.instability_probability",
+    "sparse.expected_rank",
+    "superposition.bottleneck_loss",
+    "superposition.bottleneck_matrix",
+)
 FIRST = {name.partition(",")[0]: name for name in reversed(CASES)}  # case of every function
 SLOW = {name for name in CASES if name.startswith(HEAVY) or name not in FIRST.values()}
 EACH = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
