@@ -26,7 +26,6 @@ def check_points(form: Form | None, free: Sequence[str], data: FitData, points: 
     **Raises** `ValueError` before anything compiles.
     """
     check_locations(points, free, data.labels)
-    labels = form.labels if form else {}
     for i, weight in enumerate(points.weight):
         used = np.any(weight > 0, axis=0)
         where = f" for {data.labels[i]!r}" if data.labels else ""
@@ -35,7 +34,9 @@ def check_points(form: Form | None, free: Sequence[str], data: FitData, points: 
                 f"`data` must hold more points with a theory than {len(free)} free parameters, "
                 f"got {int((weight > 0).sum())}{where}."
             )
-        for by, values in labels.items():
+        if form is None:
+            continue
+        for by, values in form.labels.items():
             others = np.stack([x[i] for name, x in data.inputs.items() if name != by])
             for code, label in enumerate(values):
                 own = others[:, used & (data.inputs[by][i] == code)]

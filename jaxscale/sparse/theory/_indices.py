@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from jaxscale._quadrature import ENDS, OFFSETS, gauss_legendre
 
-_N_EXACT = 32  # indices listed one by one
+_N_EXACT = 60  # indices listed one by one
 _N_SMALL = 192  # a spectrum of at most this many is listed in full
 _N_BEFORE, _N_AFTER = 4, 8  # indices listed one by one around the kink of min(1, c i^-gamma)
 _FINE = 2e7  # crossovers up to this index are resolved
