@@ -7,7 +7,9 @@ that then becomes its own, so that no other process sees a half-made one; in a f
 """
 
 import contextlib
+import glob
 import json
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import xarray
 
 NO_RUN = -2
+BEGUN = "new"  # role of a store that is being written, next to the one that it replaces
 
 
 class MemoryStore:
@@ -225,11 +228,11 @@ def replacing(path: Path) -> Iterator[Path]:
     What was at `path` is renamed only when the new store is complete and removed last; `recover`
     undoes the step between the two renamings.
     """
-    temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
+    # not the name of an earlier one: Zarr's threads may still write what failed there
+    temporary = sibling_path(path, f"{BEGUN}-{secrets.token_hex(4)}")
+    previous = sibling_path(path, "previous")
     with store_errors(path):
         try:
-            if temporary.exists():  # Zarr would take what remains for a store that exists already
-                shutil.rmtree(temporary)
             yield temporary
             flush([temporary, *temporary.rglob("*")])
             if path.exists():
@@ -247,13 +250,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def recover(path: Path) -> None:
     """Restore a store that an interrupted extension had renamed, and remove what it had begun."""
-    temporary, previous = sibling_path(path, "new"), sibling_path(path, "previous")
+    previous = sibling_path(path, "previous")
+    begun = path.parent.glob(f"{glob.escape(sibling_path(path, BEGUN).name)}*")
     with store_errors(path):
         if previous.exists() and is_vacant(path):
             if path.exists():
                 path.rmdir()
             previous.rename(path)
-        for folder in (temporary, previous):
+        for folder in (*begun, previous):
             shutil.rmtree(folder, ignore_errors=True)
 
 

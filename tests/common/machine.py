@@ -159,7 +159,8 @@ class Machine(Watched, RuleBasedStateMachine):
             file.unlink()
         before, self.reached = self.reached, {}
         now = self.look(self.sweep)
-        assert all(now[run] in (step, step - 1, -2) for run, step in before.items())
+        # without its mark a chunk counts as far as a state says that a kill had left
+        assert all(now[run] <= step for run, step in before.items())
         self.reached = now
         self.attempt(self.sweep, fault)
 
