@@ -65,12 +65,16 @@ def open_state(path: str | Path, **values: Any) -> tuple[int, Any]:
     """
     stored = StoreReader(existing_place(path))
     run, states = run_at(stored.grid, values), stored.states
-    for i, bucket in enumerate(stored.plan(Options()).buckets):
+    plan = stored.plan(Options())
+    layout = stored.layout(plan)
+    for i, bucket in enumerate(plan.buckets):
         for place in np.flatnonzero(bucket.run_ids == run):
             chunk, row = divmod(int(place), bucket.chunk)
             state = states.read(i, chunk) if bucket.stretched else None
-            if state is not None:
-                system: Any = bucket.padded_system
+            system: Any = bucket.padded_system
+            # a kill may leave one of a run that is done, which the next writer removes
+            is_done = np.all(stored.done[layout.shards(i, chunk)])
+            if state is not None and (state.step == system.n_steps or not is_done):
                 return state.step, state.of_run(system, row)
     raise ValueError(
         f"`path` {stored.place} has no state of this run: only long runs that are not done have "

@@ -18,6 +18,7 @@ from pathlib import Path
 import exact
 import numpy as np
 import pytest
+import zarr
 from checks import files_under
 from disk import HIGHEST, Disk, Killed, forbidden_from, full_from, interrupted_at, killed_at
 from exact import Exact, expected
@@ -90,6 +91,8 @@ class Watched:
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="store-"))
+        # one write at a time: else it depends on threads which of them a fault meets
+        self.in_order = zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
         self.path, self.disk = self.folder / "a.zarr", Disk(self.folder)
         self.sweep, self.exists = Sweep(), False
         self.reached = {}  # step that every run has recorded
@@ -107,6 +110,7 @@ class Watched:
     def remove(self):
         """Leave nothing behind."""
         self.patch.undo()
+        self.in_order.__exit__(None, None, None)
         shutil.rmtree(self.folder)
 
     def _chunks(self, real):

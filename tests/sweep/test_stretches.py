@@ -395,6 +395,9 @@ def test_a_kill_after_the_mark_leaves_no_state(tmp_path, monkeypatch):
         patch.setattr(States, "remove", lambda *where: None)
         js.run(js.plan(GRID, checkpoint_seconds=1e-9), store=path, progress=False)
     assert list(States(path)) == [(0, 0)]  # one step before the end
+    axes = {name: values[0] for name, values in GRID.axes.items()}
+    with pytest.raises(ValueError, match="has no state of this run"):
+        js.open_state(path, **axes, seed=0)
     js.run(GRID.replace(seeds=3), store=path, progress=False)
     assert list(States(path)) == []
 
