@@ -1,0 +1,9 @@
+"""Streaming regression: one-pass SGD and its relatives on power-law random features."""
+
+from jaxscale.streaming._optimizers import (
+    Dana as Dana,
+    ExponentialAverage as ExponentialAverage,
+    Nesterov as Nesterov,
+    PolyakAverage as PolyakAverage,
+    ScheduleFree as ScheduleFree,
+)

@@ -1,0 +1,225 @@
+r"""Optimizers that are linear in the gradient: one step of their memory, for simulation and theory.
+
+The memory of a parameter is a vector `s` of k numbers: weights, averages of weights, momenta. A
+step takes the gradient `g` at `h.s` and maps `s` to `P s + q g`; the loss is that of `o.s`.
+"""
+
+import abc
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxscale._optimizers import AbstractOptimizer, Sgd
+from jaxscale.fields import Real, real
+
+
+class LinearStep(eqx.Module):
+    """One step of the memory of a parameter.
+
+    - `carry`: P, what the memory becomes without a gradient.
+    - `push`: q, what it gains per unit of the gradient.
+    - `read`: h, the weights at which the gradient is taken.
+    """
+
+    carry: Float[Array, "k k"]
+    push: Float[Array, " k"]
+    read: Float[Array, " k"]
+
+
+class _State(NamedTuple):
+    """The k numbers of every parameter, first axis, and the number of steps taken."""
+
+    memory: Any
+    count: Int[Array, ""]
+
+
+class AbstractLinearOptimizer(AbstractOptimizer):
+    """An optimizer whose step is linear in weights, momenta and gradient."""
+
+    weights: eqx.AbstractClassVar[tuple[float, ...]]  # 1 for numbers that hold weights
+    loss_at: eqx.AbstractClassVar[tuple[float, ...]]  # o
+
+    @abc.abstractmethod
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """The step after `step` others, at the learning rate of this step."""
+
+    def transform(self, learning_rate: Real) -> optax.GradientTransformation:
+        """The step as an optax transformation of the weights at which gradients are taken."""
+
+        def init(params: Any) -> _State:
+            def spread(p: Array) -> Array:
+                return jnp.multiply.outer(jnp.asarray(self.weights, p.dtype), p)
+
+            return _State(jax.tree.map(spread, params), jnp.zeros((), jnp.int32))
+
+        def update(gradient: Any, state: _State, params: Any = None) -> tuple[Any, _State]:
+            s = self.linear_step(jnp.asarray(learning_rate), state.count)
+
+            def moved(memory: Array, g: Array) -> Array:
+                carry, push = s.carry.astype(memory.dtype), s.push.astype(memory.dtype)
+                return jnp.tensordot(carry, memory, 1) + jnp.multiply.outer(push, g)
+
+            memory = jax.tree.map(moved, state.memory, gradient)
+            after = self.linear_step(jnp.asarray(learning_rate), state.count + 1)
+
+            def change(new: Array, old: Array) -> Array:
+                return jnp.tensordot(after.read.astype(new.dtype), new, 1) - old
+
+            return jax.tree.map(change, memory, params), _State(memory, state.count + 1)
+
+        return optax.GradientTransformation(init, update)  # pyright: ignore
+
+    def update(
+        self, params: Any, gradient: Any, state: Any, learning_rate: Real, factor: Float[Array, ""]
+    ) -> tuple[Any, Any]:
+        """Parameters and memory after one step at the rate that the schedule leaves."""
+        rate = jnp.asarray(learning_rate)
+        transform = self.transform(rate * factor.astype(rate.dtype))
+        updates, state = transform.update(gradient, state, params)
+        return jax.tree.map(jnp.add, params, updates), state
+
+    def evaluated(self, state: Any) -> Any:
+        """The weights whose loss counts, of an optimizer state."""
+
+        def read(memory: Array) -> Array:
+            return jnp.tensordot(jnp.asarray(self.loss_at, memory.dtype), memory, 1)
+
+        return jax.tree.map(read, state.memory)
+
+
+def _step(dtype: Any, carry: list[list[Any]], push: list[Any], read: list[Any]) -> LinearStep:
+    """A step of these numbers, in one dtype."""
+
+    def stacked(numbers: list[Any]) -> Array:
+        return jnp.stack([jnp.asarray(x, dtype) for x in numbers])
+
+    return LinearStep(jnp.stack([stacked(row) for row in carry]), stacked(push), stacked(read))
+
+
+class _Descent(AbstractLinearOptimizer):
+    """`Sgd()` without momentum."""
+
+    weights: ClassVar[tuple[float, ...]] = (1.0,)
+    loss_at: ClassVar[tuple[float, ...]] = (1.0,)
+
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """`theta' = theta - eta g`."""
+        return _step(learning_rate.dtype, [[1.0]], [-learning_rate], [1.0])
+
+
+class _HeavyBall(AbstractLinearOptimizer):
+    """`Sgd(momentum)`."""
+
+    momentum: Real = real(at_least=0.0, below=1.0)
+    weights: ClassVar[tuple[float, ...]] = (1.0, 0.0)
+    loss_at: ClassVar[tuple[float, ...]] = (1.0, 0.0)
+
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """`u' = mu u + g`, `theta' = theta - eta u'`."""
+        eta, mu = learning_rate, jnp.asarray(self.momentum, learning_rate.dtype)
+        return _step(eta.dtype, [[1.0, -eta * mu], [0.0, mu]], [-eta, 1.0], [1.0, 0.0])
+
+
+class Nesterov(AbstractLinearOptimizer):
+    """SGD with Nesterov's momentum, `u' = mu u + g`, `theta' = theta - eta (g + mu u')`.
+
+    **Reference** Nesterov 1983; the step of `optax.sgd(nesterov=True)` and of PyTorch.
+    """
+
+    momentum: Real = real(0.9, at_least=0.0, below=1.0)
+    weights: ClassVar[tuple[float, ...]] = (1.0, 0.0)
+    loss_at: ClassVar[tuple[float, ...]] = (1.0, 0.0)
+
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """The step at `theta`, not at the point ahead."""
+        eta, mu = learning_rate, jnp.asarray(self.momentum, learning_rate.dtype)
+        carry = [[1.0, -eta * mu**2], [0.0, mu]]
+        return _step(eta.dtype, carry, [-eta * (1.0 + mu), 1.0], [1.0, 0.0])
+
+
+class PolyakAverage(AbstractLinearOptimizer):
+    """SGD whose loss is that of the mean of all weights so far, the start not included.
+
+    **Reference** Polyak and Juditsky 1992.
+    """
+
+    weights: ClassVar[tuple[float, ...]] = (1.0, 1.0)
+    loss_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """`a' = (1 - w) a + w theta'` with `w = 1 / (t + 1)`."""
+        return _averaged(learning_rate, 1.0 / (step.astype(learning_rate.dtype) + 1.0))
+
+
+class ExponentialAverage(AbstractLinearOptimizer):
+    """SGD whose loss is that of an exponential moving average (EMA) of its weights.
+
+    `weight` is that of the newest weights: 0.001 is an EMA with decay 0.999.
+    """
+
+    weight: Real = real(0.01, above=0.0, at_most=1.0)
+    weights: ClassVar[tuple[float, ...]] = (1.0, 1.0)
+    loss_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """`a' = (1 - w) a + w theta'`."""
+        return _averaged(learning_rate, jnp.asarray(self.weight, learning_rate.dtype))
+
+
+def _averaged(eta: Float[Array, ""], w: Float[Array, ""]) -> LinearStep:
+    return _step(eta.dtype, [[1.0, 0.0], [w, 1.0 - w]], [-eta, -eta * w], [1.0, 0.0])
+
+
+class ScheduleFree(AbstractLinearOptimizer):
+    """Schedule-free SGD: gradients at `y = (1 - b) z + b x`, loss at the average `x` of `z`.
+
+    **Reference** Defazio et al. 2024, arXiv 2405.15682.
+    """
+
+    b: Real = real(0.9, at_least=0.0, at_most=1.0)
+    weights: ClassVar[tuple[float, ...]] = (1.0, 1.0)
+    loss_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """`z' = z - eta g(y)`, `x' = (1 - c) x + c z'` with `c = 1 / (t + 1)`."""
+        eta, b = learning_rate, jnp.asarray(self.b, learning_rate.dtype)
+        c = 1.0 / (step.astype(eta.dtype) + 1.0)
+        return _step(eta.dtype, [[1.0, 0.0], [c, 1.0 - c]], [-eta, -eta * c], [1.0 - b, b])
+
+
+class Dana(AbstractLinearOptimizer):
+    """SGD with a momentum whose memory grows with time, and whose gain may fall (DANA).
+
+    `y' = (1 - delta / (delta + t)) y + g`, `theta' = theta - eta (g + gain (1 + t)^-decay y')`.
+    DANA-constant has `decay=0` and a gain of the order of 1 over the number of features;
+    DANA-decaying has `decay = 1 / (2 alpha)`, below which it diverges on many features.
+
+    **Reference** Ferbach et al. 2025, arXiv 2505.16098.
+    """
+
+    gain: Real = real(0.5, above=0.0)
+    decay: Real = real(at_least=0.0)
+    delta: Real = real(8.0, above=0.0)
+    weights: ClassVar[tuple[float, ...]] = (1.0, 0.0)
+    loss_at: ClassVar[tuple[float, ...]] = (1.0, 0.0)
+
+    def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
+        """The step after `step` others; the first has no memory of the past."""
+        eta = learning_rate
+        t = step.astype(eta.dtype)
+        gain, decay, delta = (
+            jnp.asarray(x, eta.dtype) for x in (self.gain, self.decay, self.delta)
+        )
+        kept, c = t / (delta + t), eta * gain * (1.0 + t) ** -decay
+        return _step(eta.dtype, [[1.0, -c * kept], [0.0, kept]], [-eta - c, 1.0], [1.0, 0.0])
+
+
+def linear_form(optimizer: AbstractOptimizer) -> AbstractLinearOptimizer | None:
+    """The optimizer with its linear step, None if it has none."""
+    if isinstance(optimizer, Sgd):
+        return _Descent() if optimizer.momentum is None else _HeavyBall(momentum=optimizer.momentum)
+    return optimizer if isinstance(optimizer, AbstractLinearOptimizer) else None
