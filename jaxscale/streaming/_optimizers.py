@@ -211,9 +211,8 @@ class Dana(AbstractLinearOptimizer):
         """The step after `step` others; the first has no memory of the past."""
         eta = learning_rate
         t = step.astype(eta.dtype)
-        gain, decay, delta = (
-            jnp.asarray(x, eta.dtype) for x in (self.gain, self.decay, self.delta)
-        )
+        numbers = (self.gain, self.decay, self.delta)
+        gain, decay, delta = (jnp.asarray(x, eta.dtype) for x in numbers)
         kept, c = t / (delta + t), eta * gain * (1.0 + t) ** -decay
         return _step(eta.dtype, [[1.0, -c * kept], [0.0, kept]], [-eta - c, 1.0], [1.0, 0.0])
 
