@@ -9,6 +9,7 @@ from jaxscale import (
     paths as paths,
     sparse as sparse,
     spectra as spectra,
+    streaming as streaming,
     superposition as superposition,
 )
 from jaxscale._compilation import keep_compiled as keep_compiled
@@ -26,6 +27,7 @@ from jaxscale._schedules import (
     AbstractSchedule as AbstractSchedule,
     Constant as Constant,
     Cosine as Cosine,
+    LinearDecay as LinearDecay,
     StepDecay as StepDecay,
     TwoDrops as TwoDrops,
     WarmUp as WarmUp,

@@ -93,6 +93,24 @@ class Cosine(AbstractSchedule):
         return final + (1.0 - final) * (1.0 + jnp.cos(jnp.pi * progress)) / 2.0
 
 
+class LinearDecay(AbstractSchedule):
+    """A straight line from one down to `final_ratio`.
+
+    **Example**
+
+    >>> print(np.asarray(js.LinearDecay().factor(jax.numpy.asarray([0, 25, 100]), 100)))
+    [1.   0.75 0.  ]
+    """
+
+    final_ratio: Real = real(0.0, at_least=0.0)
+
+    def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
+        """`1 - (1 - final) step / n_steps`."""
+        final = jnp.asarray(self.final_ratio)
+        progress = step.astype(final.dtype) / jnp.asarray(n_steps).astype(final.dtype)
+        return 1.0 - (1.0 - final) * progress
+
+
 class WarmUp(AbstractSchedule):
     """Rise linearly to one over `n_warm_up` steps, then follow the schedule `then`.
 

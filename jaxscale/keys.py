@@ -173,9 +173,14 @@ def normal_table(
     high, low = _word_pairs(key, rows, columns)
     if dtype == "float64":
         return normals(high, low)
+    return float32_normals(high)
+
+
+def float32_normals(word: UInt32[Array, "..."]) -> Float[Array, "..."]:
+    """Standard normal float32 numbers from a word each, by the inverse error function."""
     # 23 bits and a half are exact in float32: neither 0 nor 1, whose normals are infinite
-    unit = ((high >> jnp.uint32(9)).astype(dtype) + 0.5) * jnp.asarray(2.0**-23, dtype)
-    return jnp.asarray(np.sqrt(2.0), dtype) * jax.scipy.special.erfinv(2 * unit - 1)
+    unit = ((word >> jnp.uint32(9)).astype(jnp.float32) + 0.5) * jnp.float32(2.0**-23)
+    return jnp.float32(np.sqrt(2.0)) * jax.scipy.special.erfinv(2 * unit - 1)
 
 
 def normals(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:

@@ -7,3 +7,5 @@ from jaxscale.streaming._optimizers import (
     PolyakAverage as PolyakAverage,
     ScheduleFree as ScheduleFree,
 )
+from jaxscale.streaming._spaces import Coordinates as Coordinates, Eigenbasis as Eigenbasis
+from jaxscale.streaming._system import StreamingRegression as StreamingRegression

@@ -1,0 +1,98 @@
+"""What theory says of streaming regression: of a given W, and of the mean over W."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxscale._optimizers import AbstractOptimizer, Sgd
+from jaxscale._system import Observable, Observables, TheoryKind, no_closed_form
+from jaxscale.fields import is_traced
+from jaxscale.spectra import power_sum
+from jaxscale.streaming import theory
+from jaxscale.streaming._features import Modes
+from jaxscale.streaming._optimizers import (
+    Dana,
+    ExponentialAverage,
+    PolyakAverage,
+    linear_form,
+)
+
+LIMIT_SHARE = 0.25  # of the stability limit: beyond .3 single runs say little of their mean
+EQUIVALENT = "mean over features: within 2 / n_features, late in training; runs differ by W"
+
+
+def momentum_of(optimizer: AbstractOptimizer) -> Any:
+    """Momentum that sets the stability limit, 0 for plain steps."""
+    momentum = optimizer.momentum if isinstance(optimizer, Sgd) else None
+    return 0.0 if momentum is None else momentum
+
+
+def has_limit(optimizer: AbstractOptimizer) -> bool:
+    """Whether the rate above which the mean loss diverges is known: averages follow plain SGD."""
+    return isinstance(optimizer, Sgd | PolyakAverage | ExponentialAverage)
+
+
+def limits_of(system: Any, modes: Modes) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Learning rate of a run, and where its mean loss rests at that rate (0 if not known)."""
+    noise = {"batch_size": system.batch_size, "momentum": momentum_of(system.optimizer)}
+    rate = system.learning_rate
+    if rate is None:
+        rate = LIMIT_SHARE * theory.max_learning_rate(modes.eigenvalues, **noise)
+    rate = jnp.asarray(rate).astype(modes.eigenvalues.dtype)
+    if not isinstance(system.optimizer, Sgd):
+        return rate, jnp.zeros_like(rate)
+    unreachable = modes.unreachable
+    return rate, theory.noise_floor(
+        modes.eigenvalues, unreachable=unreachable, learning_rate=rate, **noise
+    )
+
+
+def missing_parts(system: Any) -> list[str]:
+    """Names of the parts with which the mean over features has no closed form."""
+    optimizer = system.optimizer
+    solved = linear_form(optimizer) is not None and not isinstance(optimizer, Dana)
+    return [] if solved else ["optimizer"]
+
+
+def observables(system: Any) -> dict[str, Observable]:
+    """Describe the observables, and what theory says of each."""
+    step, square = ("step",), "target²"
+    missing = missing_parts(system)
+    reason = no_closed_form(system, missing) if missing else ""
+
+    def said(functions: tuple[str, ...], kind: TheoryKind = TheoryKind.asymptotic) -> Any:
+        names = tuple(f"streaming.theory.{name}" for name in functions)
+        limits = EQUIVALENT if kind is TheoryKind.asymptotic else ""
+        return {"predicted": kind, "limits": limits, "functions": names}
+
+    curve = {"no_theory": reason} if missing else said(("loss", "optimizer_loss"))
+    given = system.learning_rate is not None
+    described = {"loss": (square, "half the mean square error, label noise included", curve)}
+    if linear_form(system.optimizer) is not None:
+        mean = "exact mean of the loss over the data, for the features of the run"
+        described["expected_loss"] = (square, mean, curve)
+    if isinstance(system.optimizer, Sgd):
+        rest = "where the mean loss rests at the full learning rate"
+        described["floor"] = (square, rest, said(("noise_floor",)))
+    least = "least loss of these features, without label noise"
+    described["limit_loss"] = (square, least, said(("limit_loss",)))
+    rate = said((), TheoryKind.exact) if given else said(("max_learning_rate",))
+    described["step_size"] = ("1", "learning rate at this step", rate)
+    return {n: Observable(step, u, text, **theory) for n, (u, text, theory) in described.items()}
+
+
+def rate_warnings(system: Any) -> list[str]:
+    """A rate above an upper bound of the stability limit of plain SGD."""
+    rate, alpha = system.learning_rate, system.input_exponent
+    plain = has_limit(system.optimizer) and momentum_of(system.optimizer) == 0.0
+    if not plain or rate is None or is_traced(rate, alpha):
+        return []
+    last = system.n_coordinates
+    trace = float(power_sum(2.0 * float(alpha), last))
+    limit = 2.0 * system.batch_size / max(trace, system.batch_size + 2.0)
+    if float(rate) < limit:
+        return []
+    return [f"learning_rate {float(rate):g} exceeds the stability limit, at most about {limit:g}"]
+
+def predicted(system): return {}

@@ -1,0 +1,244 @@
+"""`StreamingRegression`: one-pass SGD and its relatives on power-law random features."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jaxscale._optimizers import AbstractOptimizer, Sgd
+from jaxscale._schedules import AbstractSchedule, Constant
+from jaxscale._system import Observables, Schema, Work
+from jaxscale.fields import (
+    Integer,
+    Real,
+    Steps,
+    dtype_field,
+    is_traced,
+    part,
+    real,
+    record_field,
+    size,
+    static_count,
+    static_int,
+)
+from jaxscale.streaming._features import COORDINATES_PER_FEATURE, Modes, draw_features
+from jaxscale.streaming._optimizers import AbstractLinearOptimizer, linear_form
+from jaxscale.streaming._predictions import (
+    has_limit,
+    limits_of,
+    observables,
+    predicted,
+    rate_warnings,
+)
+from jaxscale.streaming._spaces import AbstractSpace, Coordinates, Eigenbasis
+from jaxscale.streaming.theory import _moments
+from jaxscale.training import AbstractTrainedSystem
+
+FEATURE_STREAM = 0
+DRAW_FLOPS = 40.0  # threefry and the inverse error function, per normal number
+SVD_PRODUCTS = 12.0
+
+
+class StreamState(eqx.Module):
+    """Problem, parameters, optimizer, mean squares of the errors, and the number of steps taken."""
+
+    modes: Modes
+    problem: Any
+    parameters: Float[Array, " d"]
+    optimizer: Any
+    moments: Any
+    rate: Float[Array, ""]
+    floor: Float[Array, ""]
+    limit_loss: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+class StreamingRegression(AbstractTrainedSystem):
+    r"""One pass over the data: each step takes a fresh batch of `y = sum_j j^-beta x_j + noise`.
+
+    Inputs are `x_j = j^-alpha z_j` with normal `z_j`, `j = 1..V`; the student is linear in `d`
+    random features `W^T x` with normal entries of variance `1/d`, and starts at zero. The loss is
+    `E (theta . phi - y)^2 / 2`, label noise included; gradients are means over the batch.
+
+    **Arguments**
+
+    - `n_features`: d.
+    - `input_exponent`: alpha > 0; above 1/2 unless `n_coordinates` is finite.
+    - `target_exponent`: beta, with `alpha + beta > 1/2` unless `n_coordinates` is finite.
+    - `noise`: sigma, standard deviation of the label noise.
+    - `n_coordinates`: V; infinite by default, as `4 d` coordinates and the isotropic rest.
+    - `batch_size`: B.
+    - `learning_rate`: eta; None for a quarter of the rate above which the mean loss diverges, which
+      depends on the W that was drawn and is in the observable `step_size`.
+    - `schedule`: such as `js.WarmUp(then=js.LinearDecay())`, which multiplies it.
+    - `optimizer`: `js.Sgd(momentum=...)`, `Nesterov()`, `PolyakAverage()`, `ExponentialAverage()`,
+      `ScheduleFree()`, `Dana(decay=...)`, all with theory for a given W; `SignSgd()`, `js.Adam()`
+      and others without, in `space=Coordinates()`.
+    - `space`: `Eigenbasis()`, fast, or `Coordinates()`: equal in law for linear optimizers.
+    - `n_steps`, `record`, `dtype`: as in every trained system.
+
+    `expected_loss` is the exact mean of the loss over the data, for the W of the run. A single run
+    is skewed: its median falls below the mean as the rate nears its limit.
+
+    **Raises** `ValueError` for anything out of range.
+
+    **Reference**: derived here, for the model of Maloney, Roberts and Sully 2022, arXiv 2210.16859,
+    and Paquette, Paquette, Xiao and Pennington 2024, arXiv 2405.15074.
+    """
+
+    n_features: Integer = size(128)
+    input_exponent: Real = real(0.8, above=0.0)
+    target_exponent: Real = real(0.3)
+    noise: Real = real(0.0, at_least=0.0)
+    n_coordinates: int | float = static_count(math.inf)
+    batch_size: int = static_int(1)
+    learning_rate: Real | None = real(None, above=0.0, optional=True)
+    schedule: AbstractSchedule = part(AbstractSchedule, Constant())
+    optimizer: AbstractOptimizer = part(AbstractOptimizer, Sgd())
+    space: AbstractSpace = part(AbstractSpace, Eigenbasis())
+    n_steps: int = static_int(1000)
+    record: Steps | None = record_field()
+    dtype: str = dtype_field("float32")
+
+    def __check_init__(self):
+        if linear_form(self.optimizer) is None and isinstance(self.space, Eigenbasis):
+            raise ValueError(
+                f"`optimizer` {self.optimizer!r} is not linear in the gradient: its runs depend on "
+                "the axes; give space=Coordinates(), too."
+            )
+        if self.learning_rate is None and not has_limit(self.optimizer):
+            raise ValueError(
+                f"`learning_rate` must be given with optimizer={self.optimizer!r}: its stability "
+                "limit is not known. That of plain SGD is `streaming.theory.max_learning_rate`."
+            )
+        alpha, beta = self.input_exponent, self.target_exponent
+        if self.n_coordinates == math.inf:
+            if not is_traced(alpha) and float(alpha) <= 0.5:
+                raise ValueError(
+                    f"`input_exponent` must be above 1/2 with infinitely many coordinates, got "
+                    f"{float(alpha):g}: give `n_coordinates`, such as 4 n_features."
+                )
+            if not is_traced(alpha, beta) and float(alpha) + float(beta) <= 0.5:
+                raise ValueError(
+                    f"`target_exponent` must be above 1/2 - input_exponent with infinitely many "
+                    f"coordinates, got {float(beta):g}: the target has no variance."
+                )
+
+    def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
+        """Features, at most as many as coordinates."""
+        lengths = super().lengths_for(columns)
+        if lengths.get("n_features", 0) > self.n_coordinates:
+            raise ValueError(
+                f"`n_features` must be at most n_coordinates = {self.n_coordinates}, got "
+                f"{lengths['n_features']}."
+            )
+        return lengths
+
+    @property
+    def schema(self) -> Schema:
+        """Losses, their limits, and the step size."""
+        described = observables(self)
+        return Schema(described, {"step": np.asarray(self.record_steps)}, "streaming regression")
+
+    def init(self, key: Key[Array, ""]) -> StreamState:
+        """Draw W, find its modes and the learning rate."""
+        endless = self.n_coordinates == math.inf
+        features = draw_features(
+            jr.fold_in(key, FEATURE_STREAM),
+            jnp.asarray(self.n_features, jnp.int32),
+            self.padded("n_features"),
+            None if endless else int(self.n_coordinates),
+            jnp.asarray(self.input_exponent),
+            jnp.asarray(self.target_exponent),
+            jnp.asarray(self.noise),
+        )
+        modes = features.modes()
+        rate, floor = limits_of(self, modes)
+        problem = self.space.problem(features, modes)
+        parameters = self.space.start(problem)
+        linear = linear_form(self.optimizer)
+        moments = None
+        if linear is not None:
+            moments = _moments.start(modes.eigenvalues, modes.target_power, linear)
+        return StreamState(
+            modes=modes,
+            problem=problem,
+            parameters=parameters,
+            optimizer=self.optimizer.init(parameters),
+            moments=moments,
+            rate=rate,
+            floor=floor,
+            limit_loss=0.5 * modes.out_of_reach,
+            count=jnp.zeros((), jnp.int32),
+        )
+
+    def step(self, state: StreamState, key: Key[Array, ""]) -> StreamState:
+        """One step on a fresh batch, and that of the mean squares of the errors."""
+        factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
+        gradient = self.space.gradient(state.parameters, state.problem, self.batch_size, key)
+        parameters, optimizer = self.optimizer.update(
+            state.parameters, gradient, state.optimizer, state.rate, factor
+        )
+        moments = state.moments
+        if (linear := linear_form(self.optimizer)) is not None:
+            moments = _moments.advance(
+                moments,
+                state.modes.eigenvalues,
+                linear.linear_step(state.rate * factor, state.count),
+                batch_size=self.batch_size,
+                unreachable=state.modes.unreachable,
+            )
+        return dataclasses.replace(
+            state,
+            parameters=parameters,
+            optimizer=optimizer,
+            moments=moments,
+            count=state.count + 1,
+        )
+
+    def observe(self, state: StreamState) -> Observables:
+        """The loss, its exact mean for this W, their limits, and the step size."""
+        linear, parameters = linear_form(self.optimizer), state.parameters
+        if isinstance(self.optimizer, AbstractLinearOptimizer):
+            parameters = self.optimizer.evaluated(state.optimizer)
+        factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
+        observed = {"loss": self.space.loss(parameters, state.problem)}
+        if linear is not None:
+            eigenvalues, unreachable = state.modes.eigenvalues, state.modes.unreachable
+            observed["expected_loss"] = _moments.loss_of(
+                state.moments, eigenvalues, linear, unreachable=unreachable
+            )
+        if isinstance(self.optimizer, Sgd):
+            observed["floor"] = state.floor
+        return observed | {"limit_loss": state.limit_loss, "step_size": state.rate * factor}
+
+    def predict(self) -> Observables:
+        """Deterministic equivalents: means over the data and the random features, see `schema`."""
+        return predicted(self)
+
+    def work(self) -> Work:
+        """Count the draws and products of every step, and the singular values of the start."""
+        d = self.padded("n_features")
+        endless = self.n_coordinates == math.inf
+        v = COORDINATES_PER_FEATURE * d if endless else int(self.n_coordinates)
+        draws = self.batch_size * self.space.n_draws(d, v)
+        in_coordinates = isinstance(self.space, Coordinates)
+        product = 4.0 * v * d if in_coordinates else 6.0 * d
+        step = DRAW_FLOPS * draws + self.batch_size * product + 40.0 * d
+        held = 12.0 * d + 2.0 * draws + (v * d if in_coordinates else 0.0)
+        return Work(
+            flops=self.n_steps * step + DRAW_FLOPS * v * d + SVD_PRODUCTS * v * d * d,
+            working_floats=12.0 * d + 2.0 * draws + (v * d if in_coordinates else 0.0),
+            resident_floats=max(held, 4.0 * v * d),
+            n_steps=self.n_steps,
+        )
+
+    def warnings(self) -> list[str]:
+        """A rate of plain descent above which the mean loss surely diverges."""
+        return rate_warnings(self)
