@@ -95,4 +95,6 @@ def rate_warnings(system: Any) -> list[str]:
         return []
     return [f"learning_rate {float(rate):g} exceeds the stability limit, at most about {limit:g}"]
 
-def predicted(system): return {}
+
+def predicted(system):
+    return {}

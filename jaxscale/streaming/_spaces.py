@@ -3,6 +3,7 @@
 import abc
 from typing import Any
 
+
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Key
@@ -54,7 +55,9 @@ class Eigenbasis(AbstractSpace):
     def start(self, problem: Modes) -> Float[Array, " d"]:
         """`-c_i / lambda_i^(1/2)`."""
         values = problem.eigenvalues
-        return jnp.where(values > 0, -problem.target / jnp.sqrt(jnp.where(values > 0, values, 1)), 0)
+        return jnp.where(
+            values > 0, -problem.target / jnp.sqrt(jnp.where(values > 0, values, 1)), 0
+        )
 
     def gradient(
         self, parameters: Float[Array, " d"], problem: Modes, batch_size: int, key: Key[Array, ""]

@@ -1,0 +1,1 @@
+"""Streaming regression: claims, scores, figures, study, presets."""
