@@ -1,0 +1,175 @@
+"""Mean loss over the data, given the features: of SGD at any time, of optimizers step by step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from jaxscale._optimizers import AbstractOptimizer
+from jaxscale._schedules import AbstractSchedule, Constant
+from jaxscale._theory import symbols
+from jaxscale.streaming._optimizers import linear_form
+from jaxscale.streaming.theory._checks import check_modes, theory_function
+from jaxscale.streaming.theory._jump import twice_loss
+from jaxscale.streaming.theory._moments import drawn_modes, losses
+
+CONSTANT = Constant()
+
+
+@theory_function("discrete", vectorize=False, check=check_modes)
+def sgd_loss(
+    time: Real[ArrayLike, "..."],
+    eigenvalues: Real[ArrayLike, " d"],
+    target_power: Real[ArrayLike, " d"],
+    *,
+    unreachable: Real[ArrayLike, ""],
+    learning_rate: Real[ArrayLike, ""],
+    batch_size: Real[ArrayLike, ""] = 1.0,
+    discrete: bool = True,
+) -> Float[Array, "..."]:
+    r"""Mean loss of one-pass SGD over its samples, at any times.
+
+    $$2 L(t) = \omega + \lambda^T T^t m(0)
+        + \tfrac{\eta^2}{B}\,\omega\,\lambda^T \sum_{s < t} T^s \lambda, \qquad
+      T = \mathrm{diag}(A) + \tfrac{\eta^2}{B} \lambda\lambda^T, \qquad
+      A_i = (1 - \eta\lambda_i)^2 + (\eta\lambda_i)^2 / B, \qquad m_i(0) = c_i^2/\lambda_i$$
+
+    Exact for Gaussian features, any batch and rate, stable or not. One factorization of a d x d
+    matrix serves all times. With `discrete=False` the loss of the limit of small steps,
+    A^t -> exp(-2 eta lambda t). Rounding changes logarithms of modes by some 1e-16 t in float64 and
+    1e-7 t in float32. First derivatives are exact for every argument, also where eigenvalues
+    coincide; d^3 per time. At infinite times, those of the floor.
+
+    **Arguments:** scalars, but for the first three; a grid of them by `vmap`
+
+    - `time`: t >= 0 in steps, any shape, may be infinite.
+    - `eigenvalues`: lambda_i, the eigenvalues of E phi phi^T, `(d,)`.
+    - `target_power`: c_i^2, the power of the target along each mode, `(d,)`. Zeros in both pad.
+    - `unreachable`: omega, twice the smallest loss of any weights, label noise included.
+    - `learning_rate`: eta.
+    - `batch_size`: B, may be infinite; the gradient is the mean over the batch.
+    - `discrete`: steps, not the limit of small ones.
+
+    **Returns:** half the mean squared error, label noise included, the shape of `time`.
+
+    **Raises:** `ValueError` for a plain number out of range, or an array where a scalar is due.
+
+    **Example**
+
+    >>> eigenvalues, target_power = np.arange(1, 33) ** -1.6, np.arange(1, 33) ** -3.4
+    >>> at = dict(unreachable=0.01, learning_rate=0.3, batch_size=2)
+    >>> loss = js.streaming.theory.sgd_loss([0, 10, 100], eigenvalues, target_power, **at)
+    >>> print(np.asarray(loss).round(4))
+    [0.5742 0.0255 0.0079]
+    """
+    t, lam, power = symbols(time, eigenvalues, target_power)
+    double = twice_loss(
+        jnp.ravel(t), lam, power, unreachable, learning_rate, batch_size, discrete=discrete
+    )
+    return jnp.reshape(double, jnp.shape(t)) / 2
+
+
+def _check_optimizer(values: Mapping[str, Any]) -> None:
+    """Check that the optimizer has a linear step, and that times are steps of the run."""
+    check_modes(values)
+    if linear_form(values["optimizer"]) is None:
+        raise ValueError(
+            f"`optimizer` must have a step that is linear in the gradient, got "
+            f"{values['optimizer']!r}: simulate it."
+        )
+    if not isinstance(values["schedule"], AbstractSchedule):
+        raise ValueError(f"`schedule` must be a schedule, got {values['schedule']!r}.")
+    time, n_steps = values["time"], values["n_steps"]
+    if isinstance(time, jax.core.Tracer):
+        if n_steps is None:
+            raise ValueError("`n_steps` must be given where `time` is traced, got None.")
+        return
+    time = np.asarray(time, float)
+    if not (np.isfinite(time) & (time == np.round(time))).all():
+        raise ValueError(f"`time` must be whole steps, got {values['time']}; `sgd_loss` takes any.")
+    if n_steps is not None and time.size and time.max() > n_steps:
+        raise ValueError(f"`time` must be at most `n_steps` = {n_steps}, got {values['time']}.")
+
+
+def _length(values: Mapping[str, Any]) -> dict[str, int]:
+    n_steps = values["n_steps"]
+    if n_steps is None:
+        n_steps = np.max(np.asarray(values["time"], float), initial=0.0)
+    return {"n_steps": int(n_steps)}
+
+
+def _check_length(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"`{name}` must be an integer of at least 0 or None, got {value!r}.")
+
+
+@theory_function(
+    "n_steps",
+    vectorize=False,
+    trees=("optimizer", "schedule"),
+    plain=_length,
+    check=_check_optimizer,
+    n_steps=_check_length,
+)
+def optimizer_loss(
+    time: Real[ArrayLike, "..."],
+    eigenvalues: Real[ArrayLike, " d"],
+    target_power: Real[ArrayLike, " d"],
+    *,
+    unreachable: Real[ArrayLike, ""],
+    learning_rate: Real[ArrayLike, ""],
+    optimizer: AbstractOptimizer,
+    batch_size: Real[ArrayLike, ""] = 1.0,
+    schedule: AbstractSchedule = CONSTANT,
+    n_steps: int | None = None,
+) -> Float[Array, "..."]:
+    r"""Mean loss over the samples of any optimizer that is linear in the gradient, step by step.
+
+    $$M_i' = X_i M_i X_i^T + q q^T n_i, \quad X_i = P + \lambda_i q h^T, \quad
+      n_i = \tfrac1B\Big[\lambda_i^2\,h^T M_i h
+        + \lambda_i\Big(\omega + \sum_j \lambda_j\,h^T M_j h\Big)\Big], \quad
+      2 L = \omega + \sum_i \lambda_i\,o^T M_i o$$
+
+    with M_i the second moments of the memory of mode i, whose step is s' = P s + q g with the
+    gradient at h.s and the loss at o.s. Exact for Gaussian features. The cost is that of all
+    steps, O(d) each. Derivatives pass through optimizer and schedule, too.
+
+    **Arguments:** as `sgd_loss`, but for
+
+    - `time`: whole steps, any shape.
+    - `optimizer`: `Sgd`, heavy ball (`Sgd(momentum)`), `Nesterov`, `PolyakAverage`,
+      `ExponentialAverage`, `ScheduleFree` or `Dana`.
+    - `schedule`: what multiplies the learning rate.
+    - `n_steps`: length of the run, which the schedule sees; the last of `time` if None.
+
+    **Returns:** half the mean squared error, label noise included, the shape of `time`; NaN for
+    traced times beyond the run.
+
+    **Raises:** as `sgd_loss`, and for an optimizer without a linear step.
+
+    **Example**
+
+    >>> eigenvalues, target_power = np.arange(1, 33) ** -1.6, np.arange(1, 33) ** -3.4
+    >>> at = dict(unreachable=0.01, learning_rate=0.03, optimizer=js.Sgd(momentum=0.9))
+    >>> loss = js.streaming.theory.optimizer_loss([0, 10, 100], eigenvalues, target_power, **at)
+    >>> print(np.asarray(loss).round(4))
+    [0.5742 0.0255 0.0079]
+    """
+    t, lam, power, omega, eta, batch = symbols(
+        time, eigenvalues, target_power, unreachable, learning_rate, batch_size
+    )
+    linear = linear_form(optimizer)
+    assert linear is not None
+    assert n_steps is not None
+    factor = schedule.factor(jnp.arange(n_steps), n_steps)
+    curve = losses(
+        drawn_modes(lam, power),
+        linear,
+        eta * factor.astype(eta.dtype),
+        batch_size=batch,
+        unreachable=omega,
+    )
+    return curve.at[jnp.round(t).astype(int)].get(mode="fill", fill_value=jnp.nan)
