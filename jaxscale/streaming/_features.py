@@ -14,11 +14,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from jaxscale._linalg import svd
 from jaxscale.keys import normal_table
 from jaxscale.spectra import power_tail
+from jaxscale.streaming.theory._moments import Modes, drawn_modes
 
 COORDINATES_PER_FEATURE = 4  # drawn one by one where there are infinitely many
 
 
-class Modes(eqx.Module):
+class DrawnModes(eqx.Module):
     """Eigenvalues of the features' covariance, the target along each, and what none reaches.
 
     - `eigenvalues`: lambda_i, 0 in padding.
@@ -42,6 +43,11 @@ class Modes(eqx.Module):
         """Twice the least loss: what acts as label noise."""
         return self.out_of_reach + self.label_variance
 
+    @property
+    def exact(self) -> Modes:
+        """The modes of the exact recursion of the mean loss."""
+        return drawn_modes(self.eigenvalues, self.target_power)
+
 
 class Features(eqx.Module):
     """Random features of one run, in the coordinates of its inputs.
@@ -61,7 +67,7 @@ class Features(eqx.Module):
     label_variance: Float[Array, ""]
     inside: Bool[Array, " d"]
 
-    def modes(self) -> Modes:
+    def modes(self) -> DrawnModes:
         """Diagonalise, by singular values: all but the least loss keep their relative accuracy."""
         left, singular, _ = svd(self.matrix)
         inside = self.inside[: singular.shape[0]]
@@ -71,7 +77,7 @@ class Features(eqx.Module):
         beside = self.target - left @ along
         out = jnp.sum(beside**2) + jnp.sum(along**2 * lost) + self.tail_target
         target = along * jnp.sqrt(1.0 - jnp.where(inside, lost, 0.0))
-        return Modes(values, target, out, self.label_variance)
+        return DrawnModes(values, target, out, self.label_variance)
 
 
 def draw_features(

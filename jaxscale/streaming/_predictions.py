@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxscale._optimizers import AbstractOptimizer, Sgd
-from jaxscale._system import Observable, Observables, TheoryKind, no_closed_form
+from jaxscale._system import Observable, TheoryKind, no_closed_form
 from jaxscale.fields import is_traced
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import theory
-from jaxscale.streaming._features import Modes
+from jaxscale.streaming._features import DrawnModes
 from jaxscale.streaming._optimizers import (
     Dana,
     ExponentialAverage,
@@ -33,7 +33,7 @@ def has_limit(optimizer: AbstractOptimizer) -> bool:
     return isinstance(optimizer, Sgd | PolyakAverage | ExponentialAverage)
 
 
-def limits_of(system: Any, modes: Modes) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def limits_of(system: Any, modes: DrawnModes) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Learning rate of a run, and where its mean loss rests at that rate (0 if not known)."""
     noise = {"batch_size": system.batch_size, "momentum": momentum_of(system.optimizer)}
     rate = system.learning_rate

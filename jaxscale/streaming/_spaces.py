@@ -3,14 +3,13 @@
 import abc
 from typing import Any
 
-
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Key
 
 from jaxscale.fields import Configurable
 from jaxscale.keys import float32_normals, normals, words
-from jaxscale.streaming._features import Features, Modes
+from jaxscale.streaming._features import DrawnModes, Features
 
 TAIL_STREAM = 0
 
@@ -19,7 +18,7 @@ class AbstractSpace(Configurable):
     """How samples are drawn and parameters are written; all agree in law."""
 
     @abc.abstractmethod
-    def problem(self, features: Features, modes: Modes) -> Any:
+    def problem(self, features: Features, modes: DrawnModes) -> Any:
         """What a run keeps of its features."""
 
     @abc.abstractmethod
@@ -48,11 +47,11 @@ class Eigenbasis(AbstractSpace):
     independent of them and acts as label noise. Parameters are the errors along the modes.
     """
 
-    def problem(self, features: Features, modes: Modes) -> Modes:
+    def problem(self, features: Features, modes: DrawnModes) -> DrawnModes:
         """The modes alone."""
         return modes
 
-    def start(self, problem: Modes) -> Float[Array, " d"]:
+    def start(self, problem: DrawnModes) -> Float[Array, " d"]:
         """`-c_i / lambda_i^(1/2)`."""
         values = problem.eigenvalues
         return jnp.where(
@@ -60,7 +59,11 @@ class Eigenbasis(AbstractSpace):
         )
 
     def gradient(
-        self, parameters: Float[Array, " d"], problem: Modes, batch_size: int, key: Key[Array, ""]
+        self,
+        parameters: Float[Array, " d"],
+        problem: DrawnModes,
+        batch_size: int,
+        key: Key[Array, ""],
     ) -> Float[Array, " d"]:
         """`sum phi (phi.u - omega^(1/2) eps) / B`."""
         zeta, eps = _draws(key, batch_size, parameters.shape[0], parameters.dtype)
@@ -68,7 +71,7 @@ class Eigenbasis(AbstractSpace):
         residual = parameters @ phi - jnp.sqrt(problem.unreachable) * eps
         return phi @ residual / batch_size
 
-    def loss(self, parameters: Float[Array, " d"], problem: Modes) -> Float[Array, ""]:
+    def loss(self, parameters: Float[Array, " d"], problem: DrawnModes) -> Float[Array, ""]:
         """`(omega + sum lambda_i u_i^2) / 2`."""
         return 0.5 * (problem.unreachable + jnp.sum(problem.eigenvalues * parameters**2))
 
@@ -83,7 +86,7 @@ class Coordinates(AbstractSpace):
     Parameters are the weights theta of the features.
     """
 
-    def problem(self, features: Features, modes: Modes) -> Features:
+    def problem(self, features: Features, modes: DrawnModes) -> Features:
         """The features as they were drawn."""
         return features
 

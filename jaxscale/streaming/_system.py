@@ -27,7 +27,7 @@ from jaxscale.fields import (
     static_count,
     static_int,
 )
-from jaxscale.streaming._features import COORDINATES_PER_FEATURE, Modes, draw_features
+from jaxscale.streaming._features import COORDINATES_PER_FEATURE, DrawnModes, draw_features
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, linear_form
 from jaxscale.streaming._predictions import (
     has_limit,
@@ -48,7 +48,7 @@ SVD_PRODUCTS = 12.0
 class StreamState(eqx.Module):
     """Problem, parameters, optimizer, mean squares of the errors, and the number of steps taken."""
 
-    modes: Modes
+    modes: DrawnModes
     problem: Any
     parameters: Float[Array, " d"]
     optimizer: Any
@@ -165,7 +165,7 @@ class StreamingRegression(AbstractTrainedSystem):
         linear = linear_form(self.optimizer)
         moments = None
         if linear is not None:
-            moments = _moments.start(modes.eigenvalues, modes.target_power, linear)
+            moments = _moments.start(modes.exact, linear)
         return StreamState(
             modes=modes,
             problem=problem,
@@ -189,9 +189,9 @@ class StreamingRegression(AbstractTrainedSystem):
         if (linear := linear_form(self.optimizer)) is not None:
             moments = _moments.advance(
                 moments,
-                state.modes.eigenvalues,
+                state.modes.exact,
                 linear.linear_step(state.rate * factor, state.count),
-                batch_size=self.batch_size,
+                batch_size=jnp.asarray(self.batch_size, self.dtype),
                 unreachable=state.modes.unreachable,
             )
         return dataclasses.replace(
@@ -210,9 +210,8 @@ class StreamingRegression(AbstractTrainedSystem):
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
         observed = {"loss": self.space.loss(parameters, state.problem)}
         if linear is not None:
-            eigenvalues, unreachable = state.modes.eigenvalues, state.modes.unreachable
             observed["expected_loss"] = _moments.loss_of(
-                state.moments, eigenvalues, linear, unreachable=unreachable
+                state.moments, state.modes.exact, linear, state.modes.unreachable
             )
         if isinstance(self.optimizer, Sgd):
             observed["floor"] = state.floor

@@ -11,7 +11,6 @@ from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers._runs import BEFORE, Point, points
 from jaxscale.papers.streaming import _scores as measure
 from jaxscale.papers.streaming._scores import EXPONENTS
-from jaxscale.streaming import theory
 
 if TYPE_CHECKING:
     import xarray

@@ -46,9 +46,7 @@ def curves_figure(
     return figure
 
 
-def optimizers_figure(
-    runs: "xarray.Dataset", dana: "xarray.Dataset"
-) -> "matplotlib.figure.Figure":
+def optimizers_figure(runs: "xarray.Dataset", dana: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Optimizers at one learning rate, and DANA against SGD where the bias limits the loss."""
     figure, grid = draw.new_figure(2, size=(5.0, 3.8))
     for axes, data, title in (

@@ -1,0 +1,243 @@
+"""Simulated streaming regression: its law, its features, and the means that theory gives."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+from scipy.stats import t as student_t
+
+import jaxscale as js
+from jaxscale.streaming._features import draw_features
+from jaxscale.streaming._optimizers import linear_form
+
+S = js.streaming
+LEVEL = 1e-3
+POINT = {"n_features": 32, "input_exponent": 0.8, "target_exponent": 0.9, "noise": 0.2}
+WARM = js.WarmUp(n_warm_up=30, then=js.LinearDecay(final_ratio=0.1))
+OPTIMIZERS = {
+    "sgd": {"learning_rate": 0.14},
+    "heavy ball": {"optimizer": js.Sgd(momentum=0.9), "batch_size": 2, "learning_rate": 0.02},
+    "nesterov": {"optimizer": S.Nesterov(), "batch_size": 2, "learning_rate": 0.02},
+    "dana": {"optimizer": S.Dana(decay=0.625), "learning_rate": 0.1},
+    "polyak": {"optimizer": S.PolyakAverage(), "learning_rate": 0.14},
+    "ema": {"optimizer": S.ExponentialAverage(), "learning_rate": 0.14},
+    "schedule-free": {"optimizer": S.ScheduleFree(), "learning_rate": 0.14},
+    "warm-up and decay": {"schedule": WARM, "batch_size": 4, "learning_rate": 0.2},
+}
+
+
+def system(**fields):
+    return S.StreamingRegression(**{**POINT, "n_steps": 300, "record": [0, 100, 300], **fields})
+
+
+def ran(grid, n_seeds):
+    return js.run(js.Grid(grid, seeds=n_seeds), progress=False)
+
+
+def z_scores(values, expected, n_comparisons):
+    """Largest |z| of the mean over seeds, first axis, and the bound of Student's t."""
+    n = len(values)
+    z = (values.mean(0) - expected) / (values.std(0, ddof=1) / np.sqrt(n))
+    return np.max(np.abs(z)), student_t.ppf(1 - LEVEL / n_comparisons / 2, n - 1)
+
+
+def assert_mean_is_exact(fields, n_seeds, **more):
+    results = ran(system(**fields, **more), n_seeds)
+    ratio = (results["loss"] / results["expected_loss"]).values[:, 1:]
+    worst, bound = z_scores(ratio, 1.0, ratio.shape[1] * len(OPTIMIZERS))
+    assert worst < bound
+    return ratio, bound
+
+
+@pytest.mark.parametrize("name", ["sgd", "dana"])
+def test_the_mean_of_runs_is_their_exact_curve(name):
+    assert_mean_is_exact(OPTIMIZERS[name], 256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_mean_of_many_runs_is_their_exact_curve(name):
+    ratio, bound = assert_mean_is_exact(OPTIMIZERS[name], 1024, n_steps=1000, record=[0, 100, 1000])
+    assert ratio.std(0).max() * bound / 32 < 0.3  # the comparison resolves something
+
+
+@pytest.mark.parametrize("noisy", [True, False], ids=["nothing unreachable", "no noise term"])
+def test_a_planted_error_is_seen(noisy):
+    one = system(noise=0.0, learning_rate=0.14)
+    loss, modes = ran(one, 256)["loss"].values[:, 1:], _start_states(one, 256).modes
+    unreachable = 0.0 * modes.unreachable if noisy else modes.unreachable
+
+    def wrong(values, power, unreachable):
+        return S.theory.optimizer_loss(
+            jnp.asarray([100, 300]), values, power, unreachable=unreachable, learning_rate=0.14,
+            optimizer=js.Sgd(), batch_size=1.0 if noisy else 1e12,
+        )  # fmt: skip
+
+    curves = jax.vmap(wrong)(modes.eigenvalues, modes.target_power, unreachable)
+    curves = curves + 0.5 * (modes.unreachable - unreachable)[:, None]
+    worst, bound = z_scores(loss / np.asarray(curves), 1.0, 2)
+    assert worst > 1.5 * bound
+
+
+def _start_states(one, n_seeds):
+    """States before the first step, of the same draws as those of a sweep."""
+    grid = js.Grid(one, seeds=n_seeds)
+    keys = jnp.stack([grid.run_key(seed) for seed in range(n_seeds)])
+    cast = js.training.cast(one, one.dtype)
+    return jax.jit(jax.vmap(lambda k: cast.init(jr.fold_in(k, js.training.INIT_STREAM))))(keys)
+
+
+def test_modes_and_coordinates_agree_in_law():
+    by_space = [
+        np.log(ran(system(learning_rate=0.14, space=space), 512)["loss"].values[:, 1:])
+        for space in (S.Eigenbasis(), S.Coordinates())
+    ]
+    paired = by_space[0] - by_space[1]  # the same features, other samples
+    worst, bound = z_scores(paired, 0.0, 2 * paired.shape[1])
+    assert worst < bound
+    squares = [(x - x.mean(0)) ** 2 for x in by_space]
+    worst, bound = z_scores(squares[0] - squares[1], 0.0, 2 * paired.shape[1])
+    assert worst < bound
+
+
+def drawn(d, v=None, alpha=0.8, beta=0.3, noise=0.2, padded=None, dtype="float64"):
+    numbers = (jnp.asarray(x, dtype) for x in (alpha, beta, noise))
+    return draw_features(jr.key(3), jnp.asarray(d, jnp.int32), padded or d, v, *numbers)
+
+
+@pytest.mark.parametrize("v", [None, 40], ids=["infinitely many coordinates", "40"])
+def test_modes_are_those_of_the_covariance(x64, v):
+    features = drawn(10, v)
+    g, t, tau = (np.asarray(x) for x in (features.matrix, features.target, features.tail_variance))
+    values, vectors = np.linalg.eigh(g.T @ g + tau * np.eye(10))
+    along = (vectors.T @ (g.T @ t)) / np.sqrt(values)
+    modes = features.modes()
+    np.testing.assert_allclose(modes.eigenvalues, values[::-1], rtol=1e-12)
+    np.testing.assert_allclose(modes.target_power, along[::-1] ** 2, rtol=1e-9)
+    power = float(t @ t) + float(features.tail_target)
+    np.testing.assert_allclose(modes.out_of_reach, power - np.sum(along**2), rtol=1e-10)
+    np.testing.assert_allclose(modes.unreachable - modes.out_of_reach, 0.04, rtol=1e-12)
+    assert (tau > 0) == (v is None)
+
+
+def test_single_precision_keeps_the_least_loss(x64):
+    exact, rounded = drawn(64, alpha=1.2, beta=0.8), drawn(64, alpha=1.2, beta=0.8, dtype="float32")
+    again = rounded.modes()
+    same = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), rounded).modes()
+    np.testing.assert_allclose(again.out_of_reach, same.out_of_reach, rtol=1e-3)
+    assert exact.matrix.dtype == jnp.float64
+
+
+def test_padding_changes_no_draw(x64):
+    own, padded = drawn(10), drawn(10, padded=16)
+    np.testing.assert_array_equal(padded.matrix[:40, :10], own.matrix)
+    assert not np.any(padded.matrix[40:])
+    assert not np.any(padded.matrix[:, 10:])
+    np.testing.assert_allclose(padded.modes().eigenvalues[:10], own.modes().eigenvalues, rtol=1e-12)
+    assert np.all(np.asarray(padded.modes().eigenvalues[10:]) == 0)
+
+
+@pytest.mark.parametrize("space", [S.Eigenbasis(), S.Coordinates()], ids=["modes", "coordinates"])
+def test_sizes_in_one_program_change_nothing_but_rounding(space):
+    one = system(space=space, n_steps=50, record=[0, 50])
+    grid = js.Grid(one, axes={"n_features": [8, 24]}, seeds=3)
+    together = js.run(js.plan(grid, max_programs=1), progress=False)
+    alone = ran(js.replace(one, "n_features", 8), 3)
+    for name in together.data_vars:
+        both = together[name].sel(n_features=8).values, alone[name].values
+        np.testing.assert_allclose(*both, rtol=2e-4, err_msg=name)
+
+
+def test_the_rate_is_a_share_of_the_limit_of_the_features():
+    state = _start_states(system(batch_size=3), 4)
+    limit = jax.vmap(lambda v: S.theory.max_learning_rate(v, batch_size=3.0))(
+        state.modes.eigenvalues
+    )
+    np.testing.assert_allclose(state.rate, 0.25 * limit, rtol=1e-5)
+    assert np.unique(np.asarray(state.rate)).size == 4
+
+
+def test_optimizers_without_theory_take_coordinates():
+    fields = {"space": S.Coordinates(), "learning_rate": 0.01, "n_features": 8, "batch_size": 4}
+    results = ran(system(optimizer=js.Adam(), n_steps=100, record=[0, 100], **fields), 4)
+    assert "expected_loss" not in results
+    assert np.all(results["status"] == 0)
+    assert np.all(results["loss"][:, 1] < results["loss"][:, 0])
+
+
+def steps_of(optimizer, n=12):
+    """Weights at which gradients are taken, along a given path of gradients."""
+    weights = jnp.ones(3)
+    state, path = optimizer.init(weights), []
+    for gradient in np.random.default_rng(0).standard_normal((n, 3)).astype(np.float32):
+        weights, state = optimizer.update(weights, gradient, state, 0.2, jnp.asarray(0.5))
+        path.append(np.asarray(weights))
+    return np.stack(path)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reference"),
+    [
+        (linear_form(js.Sgd()), optax.sgd(0.1)),
+        (linear_form(js.Sgd(momentum=0.9)), optax.sgd(0.1, momentum=0.9)),
+        (S.Nesterov(momentum=0.8), optax.sgd(0.1, momentum=0.8, nesterov=True)),
+        (S.ScheduleFree(b=0.9), optax.contrib.schedule_free(optax.sgd(0.1), 0.1, 0.9)),
+    ],
+    ids=["sgd", "heavy ball", "nesterov", "schedule-free"],
+)
+def test_linear_steps_are_those_of_optax(optimizer, reference):
+    weights = jnp.ones(3)
+    state, path = reference.init(weights), []
+    for gradient in np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32):
+        with jax.numpy_dtype_promotion("standard"):
+            update, state = reference.update(jnp.asarray(gradient), state, weights)
+        weights = weights + update
+        path.append(np.asarray(weights))
+    np.testing.assert_allclose(steps_of(optimizer), np.stack(path), rtol=2e-5, atol=1e-6)
+
+
+def test_dana_is_its_equation():
+    path, y, theta = [], np.zeros(3), np.ones(3)
+    gradients = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
+    for t, g in enumerate(gradients):
+        y = (1 - 8 / (8 + t)) * y + g
+        theta = theta - 0.1 * (g + 0.5 * (1 + t) ** -0.625 * y)
+        path.append(theta)
+    np.testing.assert_allclose(steps_of(S.Dana(decay=0.625)), np.stack(path), rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [S.PolyakAverage(), S.ExponentialAverage(weight=0.2)])
+def test_averages_are_those_of_the_path(optimizer):
+    path = steps_of(linear_form(js.Sgd()))
+    weights = jnp.ones(3)
+    state = optimizer.init(weights)
+    average = np.ones(3)
+    for i, g in enumerate(np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)):
+        weights, state = optimizer.update(weights, g, state, 0.2, jnp.asarray(0.5))
+        average = 0.8 * average + 0.2 * path[i]
+    expected = path.mean(0) if isinstance(optimizer, S.PolyakAverage) else average
+    np.testing.assert_allclose(optimizer.evaluated(state), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"input_exponent": 0.5}, r"`input_exponent` must be above 1/2 .* `n_coordinates`"),
+        ({"target_exponent": -0.3}, "`target_exponent` must be above .* no variance"),
+        ({"optimizer": js.Adam(), "learning_rate": 0.1}, r"space=Coordinates\(\)"),
+        ({"optimizer": S.Nesterov()}, "`learning_rate` must be given"),
+        ({"n_coordinates": 16}, "`n_features` must be at most n_coordinates = 16, got 32"),
+        ({"noise": -1.0}, "`noise`"),
+        ({"optimizer": S.Dana}, "`optimizer`"),
+    ],
+)
+def test_bad_input_is_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        system(**fields)
+
+
+def test_a_rate_beyond_the_limit_is_announced():
+    assert "exceeds the stability limit" in system(learning_rate=2.0).warnings()[0]
+    assert system(learning_rate=0.1).warnings() == []
