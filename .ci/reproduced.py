@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-SYSTEMS = ("emergence", "sparse", "superposition", "atlas")
+SYSTEMS = ("emergence", "sparse", "superposition", "streaming", "atlas")
 
 
 def verdicts(folder: Path) -> dict[str, str]:

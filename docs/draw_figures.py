@@ -15,7 +15,7 @@ from jaxscale.report._save import save
 from jaxscale.report._study import Figure
 
 FIGURES = Path(__file__).resolve().parent / "figures"
-PAPERS = ("emergence", "sparse", "superposition")
+PAPERS = ("emergence", "sparse", "superposition", "streaming")
 WIDTH = 1400  # pixels, at most
 
 

@@ -35,6 +35,8 @@ TITLES = {  # page to title; its order is that of the navigation
     "jaxscale.sparse.theory": "Sparse regression: theory",
     "jaxscale.superposition": "Superposition: systems and parts",
     "jaxscale.superposition.theory": "Superposition: theory",
+    "jaxscale.streaming": "Streaming regression: systems and parts",
+    "jaxscale.streaming.theory": "Streaming regression: theory",
     "jaxscale.analysis": "Analysis",
     "jaxscale.analysis.forms": "Forms of scaling laws",
     "jaxscale.analysis.bounds": "Bounds of fitted parameters",

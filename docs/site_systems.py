@@ -102,10 +102,33 @@ def superposition() -> Cases:
     ]
 
 
+def streaming() -> Cases:
+    """Systems of streaming regression."""
+    st = js.streaming
+
+    def one_pass(**parts: object) -> js.AbstractSystem:
+        return st.StreamingRegression(**{"n_features": 8, "n_steps": 10, **parts})
+
+    rate = {"learning_rate": 0.1}
+    return [
+        ("`StreamingRegression`, `optimizer=Sgd(...)`, any schedule", one_pass()),
+        (
+            "`optimizer=Nesterov()`, `PolyakAverage()`, `ExponentialAverage()`, `ScheduleFree()`",
+            one_pass(optimizer=st.Nesterov(), **rate),
+        ),
+        ("`optimizer=Dana(...)`", one_pass(optimizer=st.Dana(decay=0.6), **rate)),
+        (
+            "`optimizer=Adam()`, `space=Coordinates()`",
+            one_pass(optimizer=js.Adam(), space=st.Coordinates(), **rate),
+        ),
+    ]
+
+
 def systems() -> dict[str, Cases]:
     """Return systems by the heading under which they stand, each with a label."""
     return {
         "Emergence": emergence(),
         "Sparse regression": sparse(),
         "Superposition": superposition(),
+        "Streaming regression": streaming(),
     }

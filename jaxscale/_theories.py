@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from jaxscale import emergence, sparse, superposition
+from jaxscale import emergence, sparse, streaming, superposition
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._text import choices
 from jaxscale.analysis.forms import chinchilla
@@ -15,6 +15,7 @@ PACKAGES: dict[str, ModuleType] = {
     "emergence": emergence.theory,
     "sparse": sparse.theory,
     "superposition": superposition.theory,
+    "streaming": streaming.theory,
 }
 
 

@@ -66,7 +66,7 @@ def test_they_print_what_they_show(home, tmp_path, monkeypatch):
     assert not runner.failures, report.getvalue()
 
 
-@pytest.mark.parametrize("system", ["emergence", "sparse", "superposition"])
+@pytest.mark.parametrize("system", ["emergence", "sparse", "superposition", "streaming"])
 def test_every_public_theory_function_has_an_example(system):
     theory = getattr(js, system).theory
     shown = {e.name.rpartition(".")[2] for e in EXAMPLES if f".{system}." in e.name}

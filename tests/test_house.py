@@ -10,7 +10,7 @@ import jaxscale
 
 ROOT = Path(jaxscale.__file__).parent
 REPOSITORY = Path(__file__).resolve().parents[1]
-MODELS = ("emergence", "sparse", "superposition")
+MODELS = ("emergence", "sparse", "streaming", "superposition")
 ABOVE_MODELS = ("analysis", "cli", "papers", "report", "sweep", "_theories")
 DYNAMIC = {"import_module", "__import__", "exec_module", "run_module", "run_path"}
 # sweep files and `jaxscale fit --import` name a module of the user's

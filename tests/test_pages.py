@@ -17,8 +17,8 @@ from jaxscale._table import Table
 from jaxscale.report._study import Conclusion
 
 DOCS = Path(__file__).parent.parent / "docs"
-GUIDES = {"fit_your_runs.md", "sweeps.md", "own_curves.md", "own_model.md", "fitting.md"}
-EXECUTED = {"usage.md", "cite.md", "emergence.md", "sparse.md", "superposition.md"}
+GUIDES = {"choosing.md", "fit_your_runs.md", "sweeps.md", "own_curves.md", "own_model.md", "fitting.md"}
+EXECUTED = {"usage.md", "cite.md", "emergence.md", "sparse.md", "superposition.md", "streaming.md"}
 PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"_made", "_build"} & set(p.parts))
 
 
@@ -62,6 +62,24 @@ def test_superposition():
     loss = names["runs"].loss.sel(importance_exponent=0.0).mean("seed")
     assert loss[0] > 10 * names["exact"][0]
     assert loss[-1] < names["exact"][-1]
+
+
+def test_streaming():
+    names, _ = execute(DOCS / "systems" / "streaming.md")
+    ratio = (names["runs"].loss / names["runs"].expected_loss).sel(step=1000)
+    error = ratio.std("seed", ddof=1) / 4
+    assert np.all(abs(ratio.mean("seed") - 1) < 5 * error)
+
+
+@pytest.mark.slow
+def test_choosing():
+    names, _ = execute(DOCS / "choosing.md")
+    with jax.enable_x64(True):
+        for phase, gain in (("II", 1.4), ("III", 1.8), ("III, label noise", 1.7), ("IVa", 1.3)):
+            modes = names["PHASES"][phase]
+            shares = np.linspace(0.05, 0.95, 19)
+            flat = min(float(names["constant"](share, modes)) for share in shares)
+            assert flat / names["best_schedule"](modes)[0] > gain
 
 
 def test_experiments_of_the_papers_are_reduced_and_shown(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_names_of_stores_resolve(name):
     assert registry.written_name(NAMES[name]) == name
 
 
-@pytest.mark.parametrize("package", [js, js.emergence, js.sparse, js.superposition])
+@pytest.mark.parametrize("package", [js, js.emergence, js.sparse, js.streaming, js.superposition])
 def test_every_public_class_is_registered_under_its_public_name(package):
     prefix = package.__name__.removeprefix("jaxscale").removeprefix(".")
     public = {n: c for n, c in vars(package).items() if inspect.isclass(c)}

@@ -1,5 +1,6 @@
 """Streaming regression: one-pass SGD and its relatives on power-law random features."""
 
+from jaxscale.streaming import theory as theory
 from jaxscale.streaming._optimizers import (
     Dana as Dana,
     ExponentialAverage as ExponentialAverage,
@@ -9,3 +10,5 @@ from jaxscale.streaming._optimizers import (
 )
 from jaxscale.streaming._spaces import Coordinates as Coordinates, Eigenbasis as Eigenbasis
 from jaxscale.streaming._system import StreamingRegression as StreamingRegression
+
+REFERENCES = ("paquette2024phases", "maloney2022solvable")

@@ -180,6 +180,8 @@ class ScheduleFree(AbstractLinearOptimizer):
     **Reference** Defazio et al. 2024, arXiv 2405.15682.
     """
 
+    REFERENCES = ("defazio2024road",)
+
     b: Real = real(0.9, at_least=0.0, at_most=1.0)
     weights: ClassVar[tuple[float, ...]] = (1.0, 1.0)
     loss_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
@@ -200,6 +202,8 @@ class Dana(AbstractLinearOptimizer):
 
     **Reference** Ferbach et al. 2025, arXiv 2505.16098.
     """
+
+    REFERENCES = ("ferbach2025dana",)
 
     gain: Real = real(0.5, above=0.0)
     decay: Real = real(at_least=0.0)

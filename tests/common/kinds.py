@@ -8,6 +8,7 @@ from systems import regression, student
 import jaxscale as js
 
 emergence, sparse, superposition = js.emergence, js.sparse, js.superposition
+streaming = js.streaming
 FLAT = {"embedding": superposition.Identity(), "latent_size": None, "decoder": superposition.Relu()}
 TABLE = np.arange(1.0, 41.0) ** -2
 
@@ -74,6 +75,18 @@ KINDS = {
         embedding=superposition.Joint(), optimizer=js.Adam(), learning_rate=1e-3
     ),
     "tied embedding": student(embedding=superposition.Tied()),
+    "one pass, in coordinates": streaming.StreamingRegression(
+        n_features=8, n_steps=50, space=streaming.Coordinates(), optimizer=js.Adam(),
+        learning_rate=1e-2, n_coordinates=20,
+    ),
+    "one pass with DANA": streaming.StreamingRegression(
+        n_features=8, n_steps=50, optimizer=streaming.Dana(decay=0.6), learning_rate=0.1,
+        schedule=js.WarmUp(n_warm_up=9, then=js.LinearDecay()),
+    ),
+    "schedule-free": streaming.StreamingRegression(
+        n_features=8, n_steps=50, optimizer=streaming.ScheduleFree(), learning_rate=0.1,
+        schedule=js.WarmUp(n_warm_up=9),
+    ),
     "untied, mean over outputs, AdamW, warm-up": student(
         embedding=superposition.Untied(start=superposition.RandomGaussian()),
         reduction=superposition.MeanOverOutputs(),

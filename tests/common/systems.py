@@ -3,6 +3,7 @@
 import jaxscale as js
 
 emergence, sparse, superposition = js.emergence, js.sparse, js.superposition
+streaming = js.streaming
 ONLINE = emergence.MultilinearSkills(n_skills=5, n_steps=20)
 FINITE = emergence.MultilinearSkills(n_skills=5, n_steps=20, data=emergence.FiniteSet(n_samples=30))
 
@@ -54,5 +55,6 @@ SYSTEMS = {
     "linear student, float64": student(
         decoder=superposition.Linear(), gradient=superposition.Population(), dtype="float64"
     ),
+    "one pass": streaming.StreamingRegression(n_features=16, noise=0.1, n_steps=100),
     "student on fresh batches": student(gradient=superposition.FreshBatches(batch_size=64)),
 }  # fmt: skip

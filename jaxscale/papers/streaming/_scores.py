@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife
 from jaxscale.papers import _runs
-from jaxscale.papers._runs import Point
+from jaxscale.papers._runs import Point, points as points
 from jaxscale.streaming import StreamingRegression
 
 if TYPE_CHECKING:
