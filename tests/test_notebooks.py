@@ -15,6 +15,7 @@ NAMES = (
     "03_superposition",
     "04_sweeps_at_scale",
     "05_fitting_theory",
+    "06_streaming",
 )
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

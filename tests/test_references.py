@@ -27,6 +27,10 @@ AUTHORS = {  # as the papers have them
     "loshchilov2019decoupled": ["Loshchilov", "Hutter"],
     "hoffmann2022": ["Hoffmann", "others"],
     "besiroglu2024": ["Besiroglu", "Erdil", "Barnett", "You"],
+    "paquette2024phases": ["Paquette", "Paquette", "Xiao", "Pennington"],
+    "maloney2022solvable": ["Maloney", "Roberts", "Sully"],
+    "ferbach2025dana": ["Ferbach", "Everett", "Gidel", "Paquette", "Paquette"],
+    "defazio2024road": ["Defazio", "others"],
 }
 IDENTIFIERS = {
     EMERGENCE: "2404.17563",
@@ -37,6 +41,10 @@ IDENTIFIERS = {
     "loshchilov2019decoupled": "1711.05101",
     "hoffmann2022": "2203.15556",
     "besiroglu2024": "2404.10102",
+    "paquette2024phases": "2405.15074",
+    "maloney2022solvable": "2210.16859",
+    "ferbach2025dana": "2505.16098",
+    "defazio2024road": "2405.15682",
 }
 
 

@@ -7,6 +7,7 @@ from jaxscale.streaming._optimizers import (
     Nesterov as Nesterov,
     PolyakAverage as PolyakAverage,
     ScheduleFree as ScheduleFree,
+    SignSgd as SignSgd,
 )
 from jaxscale.streaming._spaces import Coordinates as Coordinates, Eigenbasis as Eigenbasis
 from jaxscale.streaming._system import StreamingRegression as StreamingRegression

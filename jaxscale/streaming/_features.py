@@ -69,15 +69,15 @@ class Features(eqx.Module):
 
     def modes(self) -> DrawnModes:
         """Diagonalise, by singular values: all but the least loss keep their relative accuracy."""
-        left, singular, _ = svd(self.matrix)
+        basis, singular, _ = svd(self.matrix)
         inside = self.inside[: singular.shape[0]]
         values = jnp.where(inside, singular**2 + self.tail_variance, 0.0)
-        along = jnp.where(inside, self.target @ left, 0.0)
+        along = jnp.where(inside, self.target @ basis, 0.0)
         lost = self.tail_variance / jnp.where(inside, values, 1.0)  # share of c_i^2 in the tail
-        beside = self.target - left @ along
-        out = jnp.sum(beside**2) + jnp.sum(along**2 * lost) + self.tail_target
+        rest = self.target - basis @ along
+        out_of_reach = jnp.sum(rest**2) + jnp.sum(along**2 * lost) + self.tail_target
         target = along * jnp.sqrt(1.0 - jnp.where(inside, lost, 0.0))
-        return DrawnModes(values, target, out, self.label_variance)
+        return DrawnModes(values, target, out_of_reach, self.label_variance)
 
 
 def draw_features(

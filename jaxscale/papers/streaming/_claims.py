@@ -93,8 +93,8 @@ def schedule_claims(runs: "xarray.Dataset") -> list[Claim]:
         ({"input_exponent": 0.8, "target_exponent": 1.2}, 0.5, "helps in phase III"),
         ({"input_exponent": 1.2, "target_exponent": 0.8}, 1.5, "hurts in phase II"),
     ):
-        left = measure.excess(measure.at_point(runs, at))
-        ratio = left.sel(schedule=linear) / left.sel(schedule=constant)
+        excess = measure.excess(measure.at_point(runs, at))
+        ratio = excess.sel(schedule=linear) / excess.sel(schedule=constant)
         judged.append(
             Claim.from_seeds(
                 f"decay-{name_of(at)}",

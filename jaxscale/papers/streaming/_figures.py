@@ -73,19 +73,19 @@ def frontiers_figure(runs: "xarray.Dataset", frontiers: Frontiers) -> "matplotli
     figure, grid = draw.new_figure(len(frontiers) + 1, size=(4.0, 3.4))
     *panels, last = grid[0]
     ends = []
-    for i, (axes, (pair, (found, expected))) in enumerate(
+    for i, (axes, (pair, (measured, expected))) in enumerate(
         zip(panels, frontiers.items(), strict=True)
     ):
         at = dict(zip(EXPONENTS, pair, strict=True))
         color, name = draw.OKABE_ITO[i], f"α = {pair[0]:g}, β = {pair[1]:g}"
         loss = measure.at_point(runs, at)["expected_loss"]
         draw_curves(axes, loss, size="n_features", time="step")
-        draw_frontier(axes, found, "loss", expected.loss, color, name)
+        draw_frontier(axes, measured, "loss", expected.loss, color, name)
         best = expected.best["n_features"]
-        draw_frontier(last, found, "n_features", best, color, name)
-        ends.append((float(found.compute[-1]), float(best[-1]), name, color))
-        axes.set_xlim(found.compute[0] / 3, found.compute[-1] * 3)
-        axes.set_ylim(0.7 * np.nanmin(found.loss), 2.0 * np.nanmax(found.loss))
+        draw_frontier(last, measured, "n_features", best, color, name)
+        ends.append((float(measured.compute[-1]), float(best[-1]), name, color))
+        axes.set_xlim(measured.compute[0] / 3, measured.compute[-1] * 3)
+        axes.set_ylim(0.7 * np.nanmin(measured.loss), 2.0 * np.nanmax(measured.loss))
         draw.finish(axes, ("compute d t", "loss [target²]"), name)
     draw.finish(last, ("compute d t", "best number of features"), "", ends)
     kinds = {"each size": THIN, "best": draw.POINTS} | EQUIVALENT
@@ -108,8 +108,8 @@ def phases_figure(frontiers: Frontiers) -> "matplotlib.figure.Figure":
         inside = np.argwhere(names == phase)
         i, j = inside[np.argmin(np.sum((inside - inside.mean(axis=0)) ** 2, axis=1))]
         axes.text(alpha[i], beta[j], phase, ha="center", va="center", fontsize=9)
-    for (a, b), (found, _) in frontiers.items():
-        value = -found.exponent["loss"].value
+    for (a, b), (measured, _) in frontiers.items():
+        value = -measured.exponent["loss"].value
         axes.plot([a], [b], "o", ms=7, mfc="white", mec="black", label="simulation")
         axes.annotate(f"{value:.2f}", (a, b), (6, 5), textcoords="offset points", fontsize=8)
     axes.set(xlabel="input exponent α", ylabel="target exponent β")

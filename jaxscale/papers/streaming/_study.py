@@ -68,24 +68,24 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
 def _frontiers(runs: "xarray.Dataset") -> figures.Frontiers:
     """Frontier of the exact curves of every draw, and of the equivalent, on one window each."""
     expected = predict(grid_of(runs))["loss"]
-    found = {}
+    frontiers = {}
     for pair, window in WINDOWS.items():
         at = dict(zip(measure.EXPONENTS, pair, strict=True))
         compute = np.geomspace(*window, 7)
         drawn = measure.at_point(runs, at)["expected_loss"]
-        found[pair] = (
+        frontiers[pair] = (
             measure.frontier_of(drawn, compute),
             measure.frontier_of(expected.sel(at, drop=True), compute),
         )
-    return found
+    return frontiers
 
 
 def schedule_table(runs: "xarray.Dataset") -> Table:
     """Loss at the end above what no weights reach, by schedule."""
-    left = measure.excess(runs)
+    excess = measure.excess(runs)
     rows = []
     for at in measure.points(runs, *measure.EXPONENTS):
-        values = left.sel(at, drop=True).mean("seed")
+        values = excess.sel(at, drop=True).mean("seed")
         shown = (number(float(v), ".2e") for v in values)
         rows.append((claims.in_words(at), *shown))
     names = (str(name).partition("(")[0] for name in runs["schedule"].values)
