@@ -100,7 +100,7 @@ def _step(dtype: Any, carry: list[list[Any]], push: list[Any], read: list[Any]) 
     return LinearStep(jnp.stack([stacked(row) for row in carry]), stacked(push), stacked(read))
 
 
-class _Descent(AbstractLinearOptimizer):
+class Descent(AbstractLinearOptimizer):
     """`Sgd()` without momentum."""
 
     weights: ClassVar[tuple[float, ...]] = (1.0,)
@@ -235,5 +235,5 @@ class SignSgd(AbstractOptimizer):
 def linear_form(optimizer: AbstractOptimizer) -> AbstractLinearOptimizer | None:
     """The optimizer with its linear step, None if it has none."""
     if isinstance(optimizer, Sgd):
-        return _Descent() if optimizer.momentum is None else _HeavyBall(momentum=optimizer.momentum)
+        return Descent() if optimizer.momentum is None else _HeavyBall(momentum=optimizer.momentum)
     return optimizer if isinstance(optimizer, AbstractLinearOptimizer) else None

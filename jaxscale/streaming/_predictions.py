@@ -3,10 +3,11 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._optimizers import AbstractOptimizer, Sgd
-from jaxscale._system import Observable, TheoryKind, no_closed_form
+from jaxscale._system import Observable, Observables, TheoryKind, no_closed_form
 from jaxscale.fields import is_traced
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import theory
@@ -17,6 +18,8 @@ from jaxscale.streaming._optimizers import (
     PolyakAverage,
     linear_form,
 )
+from jaxscale.streaming.theory._contour import limit_of, nodes_of
+from jaxscale.streaming.theory._equivalent import limit_rate_of_mean, mean_losses, norm_of_mean
 
 LIMIT_SHARE = 0.25  # of the stability limit: beyond .3 single runs say little of their mean
 EQUIVALENT = "mean over features: within 2 / n_features, late in training; runs differ by W"
@@ -74,10 +77,10 @@ def observables(system: Any) -> dict[str, Observable]:
         described["expected_loss"] = (square, mean, curve)
     if isinstance(system.optimizer, Sgd):
         rest = "where the mean loss rests at the full learning rate"
-        described["floor"] = (square, rest, said(("noise_floor",)))
+        described["floor"] = (square, rest, said(("noise_floor", "limit_loss")))
     least = "least loss of these features, without label noise"
     described["limit_loss"] = (square, least, said(("limit_loss",)))
-    rate = said((), TheoryKind.exact) if given else said(("max_learning_rate",))
+    rate = said((), TheoryKind.exact) if given else said(("mean_max_learning_rate",))
     described["step_size"] = ("1", "learning rate at this step", rate)
     return {n: Observable(step, u, text, **theory) for n, (u, text, theory) in described.items()}
 
@@ -96,5 +99,29 @@ def rate_warnings(system: Any) -> list[str]:
     return [f"learning_rate {float(rate):g} exceeds the stability limit, at most about {limit:g}"]
 
 
-def predicted(system):
-    return {}
+def predicted(system: Any) -> Observables:
+    """Deterministic equivalents of the observables that have one."""
+    alpha, beta, noise = (
+        jnp.asarray(x) for x in (system.input_exponent, system.target_exponent, system.noise)
+    )
+    size, batch = (jnp.asarray(x, alpha.dtype) for x in (system.n_features, system.batch_size))
+    law = (size, alpha, beta, jnp.asarray(system.n_coordinates, alpha.dtype))
+    mu = jnp.asarray(momentum_of(system.optimizer)).astype(alpha.dtype)
+    steps = np.asarray(system.record_steps)
+    rate = system.learning_rate
+    if rate is None:
+        rate = LIMIT_SHARE * limit_rate_of_mean(size, alpha, law[3], batch, mu)
+    rate = jnp.asarray(rate).astype(alpha.dtype)
+    factor = system.schedule.factor(jnp.arange(system.n_steps + 1), system.n_steps)
+    rates = rate * factor.astype(alpha.dtype)
+    limit = limit_of(law)
+    constant = jnp.ones(steps.shape, alpha.dtype)
+    values = {"limit_loss": limit / 2 * constant, "step_size": rates[steps]}
+    if isinstance(system.optimizer, Sgd):
+        norm = norm_of_mean(rate, size, alpha, law[3], batch, mu)
+        values["floor"] = (limit + noise**2) / 2 / (1 - norm) * constant
+    linear = linear_form(system.optimizer)
+    if linear is not None and not missing_parts(system):
+        curve = mean_losses(law, nodes_of(law), linear, rates[:-1], batch, noise**2)[steps]
+        values |= {"loss": curve, "expected_loss": curve}
+    return values

@@ -131,11 +131,11 @@ class StreamingRegression(AbstractTrainedSystem):
                 )
 
     def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
-        """Features, at most as many as coordinates."""
+        """Features, fewer than coordinates."""
         lengths = super().lengths_for(columns)
-        if lengths.get("n_features", 0) > self.n_coordinates:
+        if lengths.get("n_features", 0) >= self.n_coordinates:
             raise ValueError(
-                f"`n_features` must be at most n_coordinates = {self.n_coordinates}, got "
+                f"`n_features` must be below n_coordinates = {self.n_coordinates}, got "
                 f"{lengths['n_features']}."
             )
         return lengths

@@ -228,7 +228,7 @@ def test_averages_are_those_of_the_path(optimizer):
         ({"target_exponent": -0.3}, "`target_exponent` must be above .* no variance"),
         ({"optimizer": js.Adam(), "learning_rate": 0.1}, r"space=Coordinates\(\)"),
         ({"optimizer": S.Nesterov()}, "`learning_rate` must be given"),
-        ({"n_coordinates": 16}, "`n_features` must be at most n_coordinates = 16, got 32"),
+        ({"n_coordinates": 16}, "`n_features` must be below n_coordinates = 16, got 32"),
         ({"noise": -1.0}, "`noise`"),
         ({"optimizer": S.Dana}, "`optimizer`"),
     ],

@@ -1,9 +1,30 @@
 """Theory of streaming regression, derived here for the model of arXiv 2405.15074.
 
 Given the features, the mean over the data is exact: `sgd_loss`, `optimizer_loss`,
-`max_learning_rate`.
+`max_learning_rate`. The mean over the features is a deterministic equivalent: `loss`, `limit_loss`,
+`modes`; its power laws and phases are `loss_law`, `phase` and `optimal_exponents`.
 """
 
+from jaxscale.streaming.theory._allocation import (
+    Allocation as Allocation,
+    optimal_allocation as optimal_allocation,
+)
+from jaxscale.streaming.theory._contour import Nodes as Nodes
+from jaxscale.streaming.theory._equivalent import (
+    Edges as Edges,
+    critical_batch_size as critical_batch_size,
+    limit_loss as limit_loss,
+    loss as loss,
+    mean_max_learning_rate as mean_max_learning_rate,
+    modes as modes,
+    spectrum_edges as spectrum_edges,
+)
+from jaxscale.streaming.theory._laws import (
+    Exponents as Exponents,
+    loss_law as loss_law,
+    optimal_exponents as optimal_exponents,
+    phase as phase,
+)
 from jaxscale.streaming.theory._sgd import (
     optimizer_loss as optimizer_loss,
     sgd_loss as sgd_loss,

@@ -10,8 +10,13 @@ from jaxscale import _theory as rules
 theory_function = rules.TheoryFunction(
     {
         "batch_size": rules.positive_or_infinite,
+        "compute": rules.positive,
         "eigenvalues": rules.not_negative,
+        "input_exponent": rules.positive,
         "learning_rate": rules.positive,
+        "n_coordinates": rules.positive_or_infinite,
+        "n_features": rules.number(lambda v: (v >= 1) & (v < np.inf), "at least 1 and finite"),
+        "noise": rules.not_negative,
         "momentum": rules.number(lambda v: (v >= 0) & (v < 1), "at least 0 and below 1"),
         "target_power": rules.not_negative,
         "time": rules.not_negative_or_infinite,
@@ -35,4 +40,26 @@ def check_modes(values: Mapping[str, Any]) -> None:
         if np.shape(values.get(name, 0.0)):
             raise ValueError(
                 f"`{name}` must be a scalar, got shape {np.shape(values[name])}; use vmap."
+            )
+
+
+def check_data(values: Mapping[str, Any]) -> None:
+    """Check that inputs and target have a variance, and that coordinates outnumber features."""
+    alpha, beta = values["input_exponent"], values.get("target_exponent")
+    last, size = values.get("n_coordinates", np.inf), values.get("n_features", 0.0)
+    if not rules.is_plain(last, size) or np.any(np.asarray(last) <= np.asarray(size)):
+        if rules.is_plain(last, size):
+            raise ValueError(f"`n_coordinates` must be above n_features = {size}, got {last}.")
+        return
+    endless = np.isinf(last)
+    if rules.is_plain(alpha) and np.any(endless & (np.asarray(alpha) <= 0.5)):
+        raise ValueError(
+            f"`input_exponent` must be above 1/2 with infinitely many coordinates, got {alpha}: "
+            "give `n_coordinates`, such as 4 n_features."
+        )
+    if beta is not None and rules.is_plain(alpha, beta):
+        if np.any(endless & (np.asarray(alpha) + np.asarray(beta) <= 0.5)):
+            raise ValueError(
+                f"`target_exponent` must be above 1/2 - input_exponent with infinitely many "
+                f"coordinates, got {beta}: the target has no variance."
             )

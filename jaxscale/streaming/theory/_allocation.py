@@ -1,0 +1,91 @@
+"""How to split compute between features and samples."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from jaxscale._theory import symbols
+from jaxscale.spectra import power_tail
+from jaxscale.streaming.theory._checks import theory_function
+from jaxscale.streaming.theory._contour import constant_rate_loss
+from jaxscale.streaming.theory._equivalent import LATE
+
+POINTS = 15  # of each search
+SEARCHES = 3
+
+
+class Allocation(NamedTuple):
+    """The best split of `C = d B t`: size, steps and the loss that it reaches."""
+
+    n_features: Float[Array, "..."]
+    n_steps: Float[Array, "..."]
+    loss: Float[Array, "..."]
+
+
+@theory_function()
+def optimal_allocation(
+    compute: Real[ArrayLike, "..."],
+    *,
+    input_exponent: Real[ArrayLike, "..."],
+    target_exponent: Real[ArrayLike, "..."],
+    learning_rate: Real[ArrayLike, "..."] | None = None,
+    batch_size: Real[ArrayLike, "..."] = 1.0,
+    noise: Real[ArrayLike, "..."] = 0.0,
+    coordinates_per_feature: Real[ArrayLike, "..."] = np.inf,
+) -> Allocation:
+    r"""Find the number of features that has the lowest loss at fixed compute.
+
+    $$L^*(C) = \min_d L(t = C / (d B), d)$$
+
+    **Arguments:**
+
+    - `compute`: C, features times samples; at least 1000 batches.
+    - `input_exponent`, `target_exponent`, `batch_size`, `noise`: as in `loss`.
+    - `learning_rate`: eta of every size; by default `B / (sum_j j^-2alpha + B + 1)`, half of a rate
+      that is stable at any size, which falls with the size where 2 alpha < 1.
+    - `coordinates_per_feature`: V / d; finite for 2 alpha <= 1.
+
+    **Returns:** `Allocation(n_features, n_steps, loss)`, real numbers, each of the shape of all
+    arguments broadcast. At least 100 steps are taken. Derivatives pass through the loss (the
+    optimum moves it in second order) and not through the optimum.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Example**
+
+    >>> with jax.enable_x64(True):
+    ...     best = js.streaming.theory.optimal_allocation(
+    ...         1e9, input_exponent=0.8, target_exponent=0.3
+    ...     )
+    >>> print(f"{float(best.n_features):.0f} features, loss {float(best.loss):.2e}")
+    5025 features, loss 1.93e-03
+    """
+    c, a, b, batch, sigma, per = symbols(
+        compute, input_exponent, target_exponent, batch_size, noise, coordinates_per_feature
+    )
+
+    def log_loss(log_size: Array) -> Array:
+        size = jnp.exp(log_size)
+        last = per * size
+        trace = power_tail(2 * a, jnp.ones_like(a), last)
+        eta = batch / (trace + batch + 1) if learning_rate is None else jnp.asarray(learning_rate)
+        steps = c / (size * batch)
+        return jnp.log(constant_rate_loss(steps, (size, a, b, last), eta, batch, sigma**2))
+
+    many = jax.vmap(log_loss)
+    end = jnp.log(c / (LATE * batch))
+    low, high = jnp.zeros_like(end), end
+    for _ in range(SEARCHES):
+        points = low + (high - low) * jnp.linspace(0.0, 1.0, POINTS, dtype=c.dtype)
+        values = jax.lax.stop_gradient(many(points))
+        best = jnp.clip(jnp.nanargmin(values), 1, POINTS - 2)
+        low, high = points[best - 1], points[best + 1]
+    left, middle, right = values[best - 1], values[best], values[best + 1]
+    bend = left - 2 * middle + right
+    shift = jnp.where(bend > 0, (left - right) / (2 * jnp.where(bend > 0, bend, 1.0)), 0.0)
+    log_size = jax.lax.stop_gradient(points[best] + jnp.clip(shift, -1, 1) * (high - low) / 2)
+    size = jnp.exp(log_size)
+    return Allocation(size, c / (size * batch), jnp.exp(log_loss(log_size)))

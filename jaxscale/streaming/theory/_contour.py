@@ -1,0 +1,117 @@
+r"""Means over the features by complex nodes around the spectrum, and by Talbot's contour in time."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from jaxscale.streaming.theory import _kappa, _sums
+
+HALF_HEIGHT = 0.6  # of the ellipse in ln z
+NODES = 256  # in the upper half
+TALBOT = 12
+EARLY_NODES, EARLY_HEIGHT = 64, 0.3
+Law = tuple[Array, ...]  # d, alpha, beta, V
+
+
+class Nodes(eqx.Module):
+    r"""Complex nodes z_k that stand for the eigenvalues of random features in the mean.
+
+    $$\sum_i c_i^2 f(\lambda_i) = \mathrm{Re} \sum_k w_k f(z_k), \qquad
+      \sum_i f(\lambda_i) = \mathrm{Re} \sum_k v_k f(z_k)$$
+
+    for analytic f.
+
+    - `nodes`: z_k.
+    - `target_weights`: w_k.
+    - `noise_weights`: v_k.
+    """
+
+    nodes: Complex[Array, " n"]
+    target_weights: Complex[Array, " n"]
+    noise_weights: Complex[Array, " n"]
+
+
+def nodes_of(law: Law) -> Nodes:
+    """Nodes on an ellipse in ln z around the spectrum, for any time."""
+    low, high = (jax.lax.stop_gradient(jnp.log(e)) for e in edges_of(law[0], law[1], law[3]))
+    w, slope = _ellipse((high + low) / 2, (high - low) / 2, HALF_HEIGHT, NODES)
+    return _weighted(jnp.exp(w), slope, law)
+
+
+def early_nodes(law: Law) -> Nodes:
+    """Fewer nodes, on an ellipse around zero and the spectrum, for the first steps.
+
+    There every summand is a polynomial, and for noise one that vanishes at zero.
+    """
+    _, high = jax.lax.stop_gradient(edges_of(law[0], law[1], law[3]))
+    z, slope = _ellipse(high / 2, high / 2, EARLY_HEIGHT, EARLY_NODES)
+    return _weighted(z, slope / z, law)
+
+
+def _ellipse(middle: Array, half: Array, height: float, n: int) -> tuple[Array, Array]:
+    """Points in the upper half of an ellipse by its foci, counterclockwise, and steps along it."""
+    mu = jnp.arcsinh(height / half)
+    angle = jnp.asarray((np.arange(n) + 0.5) * np.pi / n, middle.dtype)
+    across, along = half * jnp.cosh(mu), half * jnp.sinh(mu)
+    points = jax.lax.complex(middle + across * jnp.cos(angle), along * jnp.sin(angle))
+    step = jax.lax.complex(-across * jnp.sin(angle), along * jnp.cos(angle)) * (np.pi / n)
+    return points, step
+
+
+def _weighted(z: Array, step: Array, law: Law) -> Nodes:
+    """Nodes with the weights of both sums; `step` is `dz / z`."""
+    size, alpha, beta, last = law
+    kappa = _kappa.kappa_along(z, size, alpha, last)
+    share = step / (1j * np.pi)
+
+    def weights(kappa: Array) -> tuple[Array, Array]:
+        return kappa * _sums.q(kappa, alpha, beta, last), -_sums.s1(kappa, alpha, last)
+
+    target, noise = jax.vmap(weights)(kappa)
+    return Nodes(z, share * target, share * noise)
+
+
+def edges_of(size: Array, alpha: Array, last: Array) -> tuple[Array, Array]:
+    """Lower and upper edge of the spectrum."""
+    low = jnp.exp(_kappa.log_kappa_lowest(size, alpha, last))
+    high = -1.0 - jnp.exp(_kappa.log_kappa_highest(size, alpha, last))
+    return tuple(_kappa.z_of(k, size, alpha, last) for k in (low, high))  # pyright: ignore
+
+
+def limit_of(law: Law) -> Float[Array, ""]:
+    """`|t_perp|^2` in the mean, twice the least loss."""
+    size, alpha, beta, last = law
+    kappa = jnp.exp(_kappa.log_kappa_floor(size, alpha, last))
+    return kappa * _sums.q(kappa, alpha, beta, last)
+
+
+def constant_rate_loss(
+    time: Float[Array, ""], law: Law, eta: Array, batch: Array, variance: Array
+) -> Float[Array, ""]:
+    """Mean loss of SGD at a constant rate at a late time, by inverting its generating function."""
+    size, alpha, beta, last = law
+    angle = (2 * np.arange(TALBOT) + 1) * np.pi / (2 * TALBOT)
+    cot = 1 / np.tan(0.6407 * angle)
+    shape = 0.5017 * angle * cot - 0.6122 + 0.2645j * angle
+    slope = 0.5017 * cot - 0.5017 * 0.6407 * angle / np.sin(0.6407 * angle) ** 2 + 0.2645j
+    points = 2 * TALBOT
+    p = jnp.asarray(points * shape, jnp.result_type(alpha.dtype, 1j)) / time
+    growth = jnp.expm1(p)
+    large = 1.0 + 1.0 / batch
+    r = jnp.sqrt(1.0 + large * growth)
+    near, far = -growth / (eta * (1.0 + r)), (1.0 + r) / (eta * large)
+    x = jnp.exp(-p)
+
+    def at(z: Array) -> tuple[Array, Array]:
+        kappa = _kappa.kappa_of(z, size, alpha, last)
+        return -kappa * _sums.q(kappa, alpha, beta, last) / z, z * _sums.s1(kappa, alpha, last)
+
+    target, count = jax.vmap(at)(jnp.concatenate([near, far]))
+    (target_near, target_far), (count_near, count_far) = (jnp.split(x, 2) for x in (target, count))
+    forcing = (target_near - target_far) / (4.0 * eta * x * r) + variance / 2 / (-jnp.expm1(-p))
+    kernel = eta / batch * (count_near - count_far) / (2.0 * x * r)
+    transform = forcing / (1.0 - x * kernel)
+    weight = jnp.asarray(np.exp(points * shape) * slope)
+    return jnp.imag(jnp.sum(weight * transform)) * 2.0 / time

@@ -1,0 +1,286 @@
+"""Means over the random features: their deterministic equivalent, within about 1/d."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from jaxscale._roots import root
+from jaxscale._theory import symbols
+from jaxscale.spectra import power_tail
+from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
+from jaxscale.streaming.theory import _kappa, _sums
+from jaxscale.streaming.theory._checks import check_data, theory_function
+from jaxscale.streaming.theory._contour import (
+    Law,
+    Nodes,
+    constant_rate_loss,
+    early_nodes,
+    edges_of,
+    limit_of,
+    nodes_of,
+)
+from jaxscale.streaming.theory._moments import contour_modes, losses
+
+LATE = 100  # steps from which the contour in time is exact; before, the recursion
+
+
+class Edges(NamedTuple):
+    """Lower and upper edge of the eigenvalues of random features."""
+
+    low: Float[Array, "..."]
+    high: Float[Array, "..."]
+
+
+@theory_function(check=check_data)
+def limit_loss(
+    n_features: Real[ArrayLike, "..."],
+    *,
+    input_exponent: Real[ArrayLike, "..."],
+    target_exponent: Real[ArrayLike, "..."],
+    n_coordinates: Real[ArrayLike, "..."] = np.inf,
+) -> Float[Array, "..."]:
+    r"""Least loss that d random features reach, in the mean over them.
+
+    $$F_0 = \tfrac12 \kappa_0 Q(\kappa_0), \qquad \sum_{j \le V} (1 + \kappa_0 j^{2\alpha})^{-1} = d,
+      \qquad Q(\kappa) = \sum_{j \le V} \frac{j^{-2\beta}}{1 + \kappa j^{2\alpha}}$$
+
+    **Arguments:**
+
+    - `n_features`: d, which need not be a whole number.
+    - `input_exponent`, `target_exponent`: alpha and beta.
+    - `n_coordinates`: V, above d.
+
+    **Returns:** the shape of all arguments broadcast; label noise is not included. The mean over
+    draws is about 1/d of itself larger or smaller.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Example**
+
+    >>> loss = js.streaming.theory.limit_loss([100, 1e8], input_exponent=0.8, target_exponent=0.3)
+    >>> print([f"{float(x):.3g}" for x in loss])
+    ['0.0117', '7.79e-10']
+    """
+    return limit_of(symbols(n_features, input_exponent, target_exponent, n_coordinates)) / 2
+
+
+@theory_function(check=check_data)
+def spectrum_edges(
+    n_features: Real[ArrayLike, "..."],
+    *,
+    input_exponent: Real[ArrayLike, "..."],
+    n_coordinates: Real[ArrayLike, "..."] = np.inf,
+) -> Edges:
+    r"""Edges of the eigenvalues of the covariance of d random features.
+
+    $$\lambda = -\kappa (1 - S_1(\kappa) / d) \quad \text{where} \quad S_2(\kappa) = d$$
+
+    **Arguments:** as `limit_loss`.
+
+    **Returns:** `Edges(low, high)`, each of the shape of all arguments broadcast. The largest
+    eigenvalue of one draw scatters around the upper edge by about `d^(-1/2)` of itself.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Example**
+
+    >>> edges = js.streaming.theory.spectrum_edges(1000, input_exponent=0.8)
+    >>> print(f"{float(edges.low):.3g} {float(edges.high):.4f}")
+    1.84e-05 1.0658
+    """
+    return Edges(*edges_of(*symbols(n_features, input_exponent, n_coordinates)))
+
+
+@theory_function(check=check_data, vectorize=False)
+def modes(
+    n_features: Real[ArrayLike, ""],
+    *,
+    input_exponent: Real[ArrayLike, ""],
+    target_exponent: Real[ArrayLike, ""],
+    n_coordinates: Real[ArrayLike, ""] = np.inf,
+) -> Nodes:
+    r"""Complex nodes that stand for the eigenvalues of d random features in the mean over them.
+
+    $$\sum_i c_i^2 f(\lambda_i) = \mathrm{Re} \sum_k w_k f(z_k), \qquad
+      \sum_i f(\lambda_i) = \mathrm{Re} \sum_k v_k f(z_k)$$
+
+    for every analytic f: on 256 nodes the number of features, the trace and the power of the target
+    are exact to rounding at d = 100, to 1e-10 at 1e5 features. An oscillation that is not damped
+    grows at complex nodes: they serve SGD, momentum and averages at any schedule, and not DANA.
+
+    **Arguments:** as `limit_loss`, scalars.
+
+    **Returns:** `nodes`, `target_weights` and `noise_weights`, each `(256,)`.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Example**
+
+    >>> with jax.enable_x64(True):
+    ...     m = js.streaming.theory.modes(50.0, input_exponent=0.8, target_exponent=0.3)
+    >>> print(f"{float((m.noise_weights * m.nodes**2).sum().real):.4f}")  # sum of lambda_i^2
+    1.1530
+    """
+    return nodes_of(symbols(n_features, input_exponent, target_exponent, n_coordinates))
+
+
+@theory_function(check=check_data)
+def loss(
+    time: Real[ArrayLike, "..."],
+    n_features: Real[ArrayLike, "..."],
+    *,
+    input_exponent: Real[ArrayLike, "..."],
+    target_exponent: Real[ArrayLike, "..."],
+    learning_rate: Real[ArrayLike, "..."],
+    batch_size: Real[ArrayLike, "..."] = 1.0,
+    noise: Real[ArrayLike, "..."] = 0.0,
+    n_coordinates: Real[ArrayLike, "..."] = np.inf,
+) -> Float[Array, "..."]:
+    r"""Mean loss of one pass of SGD at a constant rate, over the data and the random features.
+
+    $$\sum_t L(t)\, x^t = \frac{\hat F(x)}{1 - x \hat K(x)}, \qquad
+      \hat F = \frac{\omega / 2}{1 - x} + \frac12 \sum_i \frac{c_i^2}{1 - x A_i}, \qquad
+      \hat K = \frac{\eta^2}{B} \sum_i \frac{\lambda_i^2}{1 - x A_i}$$
+
+    with `A = (1 - eta lambda)^2 + (eta lambda)^2 / B`, whose sums over modes are closed forms of the
+    self-consistent kappa. From step 100 on it is inverted by a contour of 12 nodes, at the same cost
+    for any time and any number of features; earlier steps are those of the recursion on `modes`.
+
+    **Arguments:**
+
+    - `time`: t, steps; rounded below 100.
+    - `n_features`, `input_exponent`, `target_exponent`, `n_coordinates`: as in `limit_loss`.
+    - `learning_rate`, `batch_size`: eta and B.
+    - `noise`: sigma of the labels.
+
+    **Returns:** half the mean squared error, label noise included; the shape of all arguments
+    broadcast. In float64 the contour is exact to 1e-12 of the equivalent, which the mean over draws
+    of the features is within about 1/d of. In float32 it is off by some per mille.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Example**
+
+    >>> with jax.enable_x64(True):
+    ...     at = dict(input_exponent=0.8, target_exponent=0.3, learning_rate=0.14)
+    ...     loss = js.streaming.theory.loss([100.0, 1e4, 1e12], 1e8, **at)
+    >>> print([f"{float(x):.3g}" for x in loss])
+    ['0.0318', '0.00105', '1.6e-09']
+    """
+    t, size, alpha, beta, eta, batch, sigma, last = symbols(
+        time, n_features, input_exponent, target_exponent, learning_rate, batch_size, noise,
+        n_coordinates,
+    )  # fmt: skip
+    law = (size, alpha, beta, last)
+    late = constant_rate_loss(jnp.maximum(t, float(LATE)), law, eta, batch, sigma**2)
+    rates = jnp.broadcast_to(eta, (LATE,))
+    early = mean_losses(law, early_nodes(law), Descent(), rates, batch, sigma**2)
+    step = jnp.clip(jnp.round(t), 0, LATE).astype(jnp.int32)
+    return jnp.where(t < LATE, early[step], late)
+
+
+def mean_losses(
+    law: Law,
+    nodes: Nodes,
+    optimizer: AbstractLinearOptimizer,
+    rates: Float[Array, " t"],
+    batch: Array,
+    variance: Array,
+) -> Float[Array, " t+1"]:
+    """Mean loss before the first step and after each, of any linear optimizer but DANA."""
+    on_nodes = contour_modes(nodes.nodes, nodes.target_weights, nodes.noise_weights)
+    unreachable = limit_of(law) + variance
+    return losses(on_nodes, optimizer, rates, batch_size=batch, unreachable=unreachable)
+
+
+def norm_of_mean(eta: Array, size: Array, alpha: Array, last: Array, batch: Array, mu: Array):
+    """`N` of the mean over features."""
+    scale = batch * (1 - mu) + 1 + mu
+    z = 2 * batch * (1 - mu**2) / (eta * scale)
+    kappa = _kappa.kappa_of(jax.lax.complex(z, jnp.zeros_like(z)), size, alpha, last)
+    return -jnp.real(_sums.s1(kappa, alpha, last)) * (1 + mu) / scale
+
+
+def limit_rate_of_mean(size: Array, alpha: Array, last: Array, batch: Array, mu: Array) -> Array:
+    """Rate at which the mean over features of `N` is 1, or of the upper edge if that is lower."""
+    scale = batch * (1 - mu) + 1 + mu
+
+    def function(log: Array, alpha: Array, last: Array, goal: Array) -> tuple[Array, Array]:
+        excess = jnp.exp(log)
+        kappa = -1.0 - excess
+        one, two = _sums.sums((1, 2), kappa, alpha, last)
+        return jnp.log(-one / goal), excess * (one - two) / (kappa * one)
+
+    goal = scale / (1 + mu)
+    ends = (jnp.asarray(e, alpha.dtype) for e in (-60.0, 60.0))
+    log = root(function, (alpha, last, goal), *ends, 200, rising=False)
+    edge = _kappa.log_kappa_highest(size, alpha, last)
+    kappa = -1.0 - jnp.exp(jnp.maximum(log, edge))
+    return 2 * batch * (1 - mu**2) / (scale * _kappa.z_of(kappa, size, alpha, last))
+
+
+@theory_function(check=check_data)
+def mean_max_learning_rate(
+    n_features: Real[ArrayLike, "..."],
+    *,
+    input_exponent: Real[ArrayLike, "..."],
+    batch_size: Real[ArrayLike, "..."] = 1.0,
+    momentum: Real[ArrayLike, "..."] = 0.0,
+    n_coordinates: Real[ArrayLike, "..."] = np.inf,
+) -> Float[Array, "..."]:
+    r"""Learning rate above which the mean loss of SGD or heavy ball diverges, for typical features.
+
+    $$N(\eta) = 1, \qquad N = \sum_i \frac{\eta\lambda_i}{2B - (B + 1)\,\eta\lambda_i}
+      = -\frac{S_1(\kappa)}{B + 1} \quad \text{at} \quad z(\kappa) = \frac{2B}{(B + 1)\eta}$$
+
+    **Arguments:** as `limit_loss`, and
+
+    - `batch_size`, `momentum`: B and mu.
+
+    **Returns:** eta, the shape of all arguments broadcast. `max_learning_rate` of single draws
+    scatters around it by 4 to 14 % at d = 128.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Example**
+
+    >>> rate = js.streaming.theory.mean_max_learning_rate(512, input_exponent=0.8, batch_size=[1, 16])
+    >>> print(np.asarray(rate).round(2))
+    [0.55 1.73]
+    """
+    size, alpha, batch, mu, last = symbols(
+        n_features, input_exponent, batch_size, momentum, n_coordinates
+    )
+    return limit_rate_of_mean(size, alpha, last, batch, mu)
+
+
+@theory_function(check=check_data)
+def critical_batch_size(
+    n_features: Real[ArrayLike, "..."],
+    *,
+    input_exponent: Real[ArrayLike, "..."],
+    n_coordinates: Real[ArrayLike, "..."] = np.inf,
+) -> Float[Array, "..."]:
+    r"""Batch beyond which the largest stable learning rate of SGD no longer grows.
+
+    $$B^* = \frac{\sum_j j^{-2\alpha}}{\lambda_{\max}}$$
+
+    The limit rises as `2 B / sum` below it and saturates at `2 / lambda_max` above.
+
+    **Arguments:** as `limit_loss`.
+
+    **Returns:** the shape of all arguments broadcast.
+
+    **Raises:** `ValueError` for a plain number out of range.
+
+    **Example**
+
+    >>> print(f"{float(js.streaming.theory.critical_batch_size(512, input_exponent=0.8)):.2f}")
+    2.13
+    """
+    size, alpha, last = symbols(n_features, input_exponent, n_coordinates)
+    trace = power_tail(2.0 * alpha, jnp.ones_like(alpha), last)
+    return trace / edges_of(size, alpha, last)[1]

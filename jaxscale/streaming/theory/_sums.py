@@ -1,0 +1,92 @@
+r"""Sums over the coordinates of power-law inputs, to rounding, at a cost that no size changes.
+
+$$S_r(\kappa) = \sum_{j \le V} (1 + \kappa j^{2\alpha})^{-r}, \qquad
+  Q(\kappa) = \sum_{j \le V} \frac{j^{-2\beta}}{1 + \kappa j^{2\alpha}}$$
+
+for real or complex kappa: term by term up to j = 100; beyond, the Euler-Maclaurin formula, its
+integral by Gauss panels in ln j up to |kappa| j^2alpha = 100 and by the geometric series from there.
+"""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+DIRECT = 100
+PANELS, NODES = 48, 16
+LARGE = 100.0  # |kappa| j^2alpha from which the series is summed
+TERMS = 8  # of the series: the next is below rounding
+Number = Float[Array, ""] | Complex[Array, ""]
+
+
+@functools.cache
+def _gauss() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the panels on 0..1."""
+    x, w = np.polynomial.legendre.leggauss(NODES)
+    at = (np.arange(PANELS)[:, None] + (x + 1) / 2) / PANELS
+    return at.ravel(), np.broadcast_to(w / 2 / PANELS, at.shape).ravel()
+
+
+def _tail(r: int, kappa: Number, p: Array, s: Array, last: Array, start: Array) -> Number:
+    """Integral of `j^-s (1 + kappa j^p)^-r` from `start` to `last` by the series."""
+    k = np.arange(TERMS)
+    factors = np.cumprod(np.concatenate([[1.0], -(r + k[:-1]) / (k[:-1] + 1.0)]))
+    gap = s + p * (r + k) - 1.0
+    flat = jnp.abs(gap) < 1e-9
+    safe = jnp.where(flat, 1.0, gap)
+    end = jnp.where(jnp.isinf(last), start, last)
+    from_end = jnp.where(jnp.isinf(last), 0.0, end**-safe)
+    integrals = jnp.where(flat, jnp.log(end / start), (start**-safe - from_end) / safe)
+    inverse = 1.0 / kappa
+    powers = inverse**r * jnp.cumprod(jnp.where(k == 0, jnp.ones_like(inverse), inverse))
+    return jnp.sum(jnp.asarray(factors, p.dtype) * integrals * powers)
+
+
+def _ends(r: int, kappa: Number, p: Array, s: Array, j: Array) -> Number:
+    """`f / 2 + f' / 12 - f''' / 720` of `f = j^-s (1 + kappa j^p)^-r`: what an end adds."""
+    x = kappa * j**p
+    u = x / (1.0 + x)
+    a, b = s + p * r * u, p**2 * r * u * (1.0 - u)
+    third = -(a**3) + 3.0 * a * b - p * b * (1.0 - 2.0 * u) - 3.0 * a**2 + 3.0 * b - 2.0 * a
+    return j**-s * (1.0 + x) ** -r * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
+
+
+def sums(
+    orders: tuple[int, ...], kappa: Number, alpha: Array, last: Array, power: Array | None = None
+) -> tuple[Number, ...]:
+    """`sum_j j^-power (1 + kappa j^2alpha)^-r` for every r of `orders`."""
+    p, dtype = 2.0 * alpha, alpha.dtype
+    s = jnp.zeros_like(alpha) if power is None else power
+    first = jnp.asarray(float(DIRECT), dtype)
+    end = jnp.maximum(last, first)
+    top = jnp.where(jnp.isinf(end), jnp.finfo(dtype).max, end)
+    turn = (jnp.log(LARGE) - jnp.log(jnp.abs(kappa))) / p
+    log_turn = jnp.clip(turn, jnp.log(first), jnp.log(top))
+    at, weight = (jnp.asarray(x, dtype) for x in _gauss())
+    span = log_turn - jnp.log(first)
+    inside = jnp.log(first) + span * at
+    direct = jnp.log(jnp.arange(1, DIRECT + 1).astype(dtype))
+    log_j = jnp.concatenate([direct, inside])
+    counted = (jnp.arange(1, DIRECT + 1) <= last).astype(dtype)
+    weights = jnp.concatenate([counted, span * weight * jnp.exp(inside) * (last > first)])
+    weights = weights * jnp.exp(-s * log_j)
+    share = 1.0 / (1.0 + kappa * jnp.exp(p * log_j))
+    is_long = (last > first).astype(dtype)
+    finite = jnp.where(jnp.isinf(end), first, end)
+    made = []
+    for r in orders:
+        rest = _tail(r, kappa, p, s, end, jnp.exp(log_turn)) - _ends(r, kappa, p, s, first)
+        rest = rest + jnp.where(jnp.isinf(end), 0.0, _ends(r, kappa, p, s, finite))
+        made.append(jnp.sum(weights * share**r) + is_long * rest)
+    return tuple(made)
+
+
+def s1(kappa: Number, alpha: Array, last: Array) -> Number:
+    """`S_1`."""
+    return sums((1,), kappa, alpha, last)[0]
+
+
+def q(kappa: Number, alpha: Array, beta: Array, last: Array) -> Number:
+    """`Q`."""
+    return sums((1,), kappa, alpha, last, 2.0 * beta)[0]
