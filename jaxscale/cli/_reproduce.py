@@ -10,7 +10,9 @@ from jaxscale.cli._start import start, stop_on_signals, warnings_as_lines
 
 
 def reproduce(
-    system: Annotated[str, typer.Argument(help="emergence, sparse, superposition, streaming, atlas or all")],
+    system: Annotated[
+        str, typer.Argument(help="emergence, sparse, superposition, streaming, atlas or all")
+    ],
     scale: Annotated[
         str,
         typer.Option(

@@ -122,6 +122,7 @@ def predicted(system: Any) -> Observables:
         values["floor"] = (limit + noise**2) / 2 / (1 - norm) * constant
     linear = linear_form(system.optimizer)
     if linear is not None and not missing_parts(system):
-        curve = mean_losses(law, nodes_of(law), linear, rates[:-1], batch, noise**2)[steps]
+        unreachable = limit + noise**2
+        curve = mean_losses(nodes_of(law), linear, rates[:-1], batch, unreachable)[steps]
         values |= {"loss": curve, "expected_loss": curve}
     return values

@@ -28,7 +28,7 @@ PRESETS = (
     "streaming_dana",
     "streaming_gain",
 )
-WINDOWS = {(0.8, 0.3): (1.5e4, 1.2e5), (1.2, 0.8): (1.5e4, 1.2e5)}
+WINDOWS = {(0.8, 0.3): (1e4, 5e4), (1.2, 0.8): (1e4, 1e5)}
 CAPTIONS, TEXT = study_text("streaming")
 
 

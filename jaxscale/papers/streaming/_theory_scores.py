@@ -1,13 +1,18 @@
-"""What is measured on theory alone: exponents of phases, noise, momentum, and the critical batch."""
+"""What is measured on theory alone: exponents of phases, noise, momentum, critical batches."""
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._optimizers import Sgd
 from jaxscale.papers._runs import in_float64
 from jaxscale.spectra import power_sum
-from jaxscale.streaming import theory
+from jaxscale.streaming import StreamingRegression, theory
+from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._predict import predict
 
 PHASES: dict[str, tuple[float, float]] = {
     "Ia": (0.8, 0.3),
@@ -20,33 +25,77 @@ PHASES: dict[str, tuple[float, float]] = {
 }
 LARGE_COMPUTE = (1e12, 1e14)
 BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-COORDINATES_PER_FEATURE = 4
+COORDINATES_PER_FEATURE = 4.0
+SIZE = 512.0  # of the critical batch
+USUAL_RATE = 0.14  # of the simulations
 
 
-def rate_at(alpha: float) -> float:
-    """A rate that is stable at any size: `1 / (zeta(2 alpha) + 2)`."""
-    return float(1.0 / (power_sum(2.0 * alpha, np.inf) + 2.0))
-
-
-def measured_exponents(phase: str) -> tuple[float, float]:
-    """Slopes of d* and of 1 / L* over the two decades of `LARGE_COMPUTE`, by the equivalent."""
-    alpha, beta = PHASES[phase]
-    with_tail = 2.0 * alpha > 1.0
-    settings: dict[str, Any] = {"input_exponent": alpha, "target_exponent": beta}
-    if with_tail:
-        settings["learning_rate"] = rate_at(alpha)
-    else:
-        settings["coordinates_per_feature"] = COORDINATES_PER_FEATURE
-    best = [
-        in_float64(lambda c: tuple(theory.optimal_allocation(c, **settings)), c)
-        for c in LARGE_COMPUTE
-    ]
-    (low_size, low_loss), (high_size, high_loss) = ((b[0], b[-1]) for b in best)
+def measured_exponents() -> dict[str, tuple[float, float]]:
+    """Slopes of d* and of 1 / L* over the two decades of `LARGE_COMPUTE`, by phase."""
+    alpha, beta = np.array(list(PHASES.values())).T
+    per = np.where(2 * alpha > 1, np.inf, COORDINATES_PER_FEATURE)
+    with jax.enable_x64(True):
+        best = theory.optimal_allocation(
+            np.array(LARGE_COMPUTE)[:, None],
+            input_exponent=alpha,
+            target_exponent=beta,
+            coordinates_per_feature=per,
+        )
+        size, loss = np.asarray(best.n_features), np.asarray(best.loss)
     decades = np.log(LARGE_COMPUTE[1] / LARGE_COMPUTE[0])
-    return (
-        float(np.log(high_size / low_size) / decades),
-        -float(np.log(high_loss / low_loss) / decades),
+    slopes = np.log([size[1] / size[0], loss[0] / loss[1]]) / decades
+    return {name: (float(a), float(b)) for name, a, b in zip(PHASES, *slopes, strict=True)}
+
+
+def noise_ratio(phase: str, size: float, time: float) -> float:
+    """Loss above the limit at batch 2 over that at batch 1, at one rate."""
+    alpha, beta = PHASES[phase]
+    at = {"input_exponent": alpha, "target_exponent": beta}
+    losses = in_float64(
+        theory.loss, time, size, batch_size=[1.0, 2.0], learning_rate=USUAL_RATE, **at
     )
+    excess = losses - in_float64(theory.limit_loss, size, **at)
+    return float(excess[1] / excess[0])
+
+
+def momentum_ratios(momentum: float = 0.9) -> dict[str, float]:
+    """Heavy ball at `eta (1 - mu)` over SGD at eta, after 10,000 steps with 1,000 features."""
+    pairs = {name: PHASES[name] for name in ("Ia", "II", "III")}
+    exponents = {
+        name: sorted({pair[i] for pair in pairs.values()})
+        for i, name in enumerate(("input_exponent", "target_exponent"))
+    }
+    last = []
+    for optimizer, factor in ((Sgd(), 1.0), (Sgd(momentum=momentum), 1.0 - momentum)):
+        system = StreamingRegression(
+            n_features=1000,
+            learning_rate=factor * USUAL_RATE,
+            optimizer=optimizer,
+            n_steps=10_000,
+            record=[10_000],
+        )
+        last.append(predict(Grid(system, axes=exponents))["loss"].isel(step=0))
+    ratio = last[1] / last[0]
+    at = ("input_exponent", "target_exponent")
+    return {
+        name: float(ratio.sel(dict(zip(at, pair, strict=True)))) for name, pair in pairs.items()
+    }
+
+
+def critical_batch(alpha: float) -> float:
+    """Batch beyond which the largest stable rate no longer grows."""
+    return float(in_float64(theory.critical_batch_size, SIZE, input_exponent=alpha))
+
+
+def batch_limits(alpha: float) -> tuple[Any, Any, Any]:
+    """Largest stable rate by batch, and both ends of the bracket of a spectrum with these edges."""
+    at = {"input_exponent": alpha}
+    batch = np.array(BATCHES)
+    limit = in_float64(theory.mean_max_learning_rate, SIZE, batch_size=batch, **at)
+    top = float(in_float64(lambda: theory.spectrum_edges(SIZE, **at).high))
+    trace = float(power_sum(2.0 * alpha, np.inf))
+    low = 2 * batch / (trace + (batch + 1) * top)
+    return limit, low, np.minimum(2 * batch / trace, 2 * batch / ((batch + 2) * top))
 
 
 def phase_map(
@@ -54,9 +103,7 @@ def phase_map(
 ) -> tuple[Float[np.ndarray, "a b"], np.ndarray]:
     """Exponent of the lowest loss at every pair of exponents, NaN without a limit, and phases."""
     names = np.array([[theory.phase(a, b) for b in beta.tolist()] for a in alpha.tolist()])
-    exponents = in_float64(
-        lambda a, b: theory.optimal_exponents(input_exponent=a, target_exponent=b).loss,
-        alpha[:, None],
-        beta[None, :],
+    best = theory.optimal_exponents(
+        input_exponent=jnp.asarray(alpha)[:, None], target_exponent=jnp.asarray(beta)[None, :]
     )
-    return np.where(names == "no limit", np.nan, exponents), names
+    return np.asarray(best.loss), names

@@ -1,4 +1,4 @@
-r"""Means over the features by complex nodes around the spectrum, and by Talbot's contour in time."""
+r"""Means over features by complex nodes around the spectrum, and by Talbot's contour in time."""
 
 import equinox as eqx
 import jax
@@ -43,7 +43,8 @@ def nodes_of(law: Law) -> Nodes:
 def early_nodes(law: Law) -> Nodes:
     """Fewer nodes, on an ellipse around zero and the spectrum, for the first steps.
 
-    There every summand is a polynomial, and for noise one that vanishes at zero.
+    There every summand is a polynomial. Around zero, the sum over the target holds what no weights
+    reach, too, as a mode of eigenvalue 0; summands of noise vanish there.
     """
     _, high = jax.lax.stop_gradient(edges_of(law[0], law[1], law[3]))
     z, slope = _ellipse(high / 2, high / 2, EARLY_HEIGHT, EARLY_NODES)
@@ -64,7 +65,7 @@ def _weighted(z: Array, step: Array, law: Law) -> Nodes:
     """Nodes with the weights of both sums; `step` is `dz / z`."""
     size, alpha, beta, last = law
     kappa = _kappa.kappa_along(z, size, alpha, last)
-    share = step / (1j * np.pi)
+    share = step * jnp.asarray(-1j / np.pi, step.dtype)
 
     def weights(kappa: Array) -> tuple[Array, Array]:
         return kappa * _sums.q(kappa, alpha, beta, last), -_sums.s1(kappa, alpha, last)
@@ -97,11 +98,13 @@ def constant_rate_loss(
     shape = 0.5017 * angle * cot - 0.6122 + 0.2645j * angle
     slope = 0.5017 * cot - 0.5017 * 0.6407 * angle / np.sin(0.6407 * angle) ** 2 + 0.2645j
     points = 2 * TALBOT
-    p = jnp.asarray(points * shape, jnp.result_type(alpha.dtype, 1j)) / time
+    kind = np.result_type(alpha.dtype, np.complex64)
+    late, rate, inverse = (x.astype(kind) for x in (time, eta, 1.0 / batch))
+    p = jnp.asarray(points * shape, kind) / late
     growth = jnp.expm1(p)
-    large = 1.0 + 1.0 / batch
+    large = 1.0 + inverse
     r = jnp.sqrt(1.0 + large * growth)
-    near, far = -growth / (eta * (1.0 + r)), (1.0 + r) / (eta * large)
+    near, far = -growth / (rate * (1.0 + r)), (1.0 + r) / (rate * large)
     x = jnp.exp(-p)
 
     def at(z: Array) -> tuple[Array, Array]:
@@ -110,8 +113,9 @@ def constant_rate_loss(
 
     target, count = jax.vmap(at)(jnp.concatenate([near, far]))
     (target_near, target_far), (count_near, count_far) = (jnp.split(x, 2) for x in (target, count))
-    forcing = (target_near - target_far) / (4.0 * eta * x * r) + variance / 2 / (-jnp.expm1(-p))
-    kernel = eta / batch * (count_near - count_far) / (2.0 * x * r)
+    noise = (variance / 2).astype(kind) / -jnp.expm1(-p)
+    forcing = (target_near - target_far) / (4.0 * rate * x * r) + noise
+    kernel = rate * inverse * (count_near - count_far) / (2.0 * x * r)
     transform = forcing / (1.0 - x * kernel)
-    weight = jnp.asarray(np.exp(points * shape) * slope)
+    weight = jnp.asarray(np.exp(points * shape) * slope, kind)
     return jnp.imag(jnp.sum(weight * transform)) * 2.0 / time

@@ -44,8 +44,9 @@ def limit_loss(
 ) -> Float[Array, "..."]:
     r"""Least loss that d random features reach, in the mean over them.
 
-    $$F_0 = \tfrac12 \kappa_0 Q(\kappa_0), \qquad \sum_{j \le V} (1 + \kappa_0 j^{2\alpha})^{-1} = d,
-      \qquad Q(\kappa) = \sum_{j \le V} \frac{j^{-2\beta}}{1 + \kappa j^{2\alpha}}$$
+    $$F_0 = \tfrac12 \kappa_0 Q(\kappa_0), \qquad
+      \sum_{j \le V} (1 + \kappa_0 j^{2\alpha})^{-1} = d, \qquad
+      Q(\kappa) = \sum_{j \le V} \frac{j^{-2\beta}}{1 + \kappa j^{2\alpha}}$$
 
     **Arguments:**
 
@@ -145,9 +146,9 @@ def loss(
       \hat F = \frac{\omega / 2}{1 - x} + \frac12 \sum_i \frac{c_i^2}{1 - x A_i}, \qquad
       \hat K = \frac{\eta^2}{B} \sum_i \frac{\lambda_i^2}{1 - x A_i}$$
 
-    with `A = (1 - eta lambda)^2 + (eta lambda)^2 / B`, whose sums over modes are closed forms of the
-    self-consistent kappa. From step 100 on it is inverted by a contour of 12 nodes, at the same cost
-    for any time and any number of features; earlier steps are those of the recursion on `modes`.
+    with `A = (1 - eta lambda)^2 + (eta lambda)^2 / B`, whose sums over modes are closed forms of
+    the self-consistent kappa. From step 100 on it is inverted by a contour of 12 nodes, at the same
+    cost for any time and any number of features; earlier steps are those of the recursion.
 
     **Arguments:**
 
@@ -177,22 +178,20 @@ def loss(
     law = (size, alpha, beta, last)
     late = constant_rate_loss(jnp.maximum(t, float(LATE)), law, eta, batch, sigma**2)
     rates = jnp.broadcast_to(eta, (LATE,))
-    early = mean_losses(law, early_nodes(law), Descent(), rates, batch, sigma**2)
+    early = mean_losses(early_nodes(law), Descent(), rates, batch, sigma**2)
     step = jnp.clip(jnp.round(t), 0, LATE).astype(jnp.int32)
     return jnp.where(t < LATE, early[step], late)
 
 
 def mean_losses(
-    law: Law,
     nodes: Nodes,
     optimizer: AbstractLinearOptimizer,
     rates: Float[Array, " t"],
     batch: Array,
-    variance: Array,
+    unreachable: Array,
 ) -> Float[Array, " t+1"]:
     """Mean loss before the first step and after each, of any linear optimizer but DANA."""
     on_nodes = contour_modes(nodes.nodes, nodes.target_weights, nodes.noise_weights)
-    unreachable = limit_of(law) + variance
     return losses(on_nodes, optimizer, rates, batch_size=batch, unreachable=unreachable)
 
 
@@ -247,7 +246,8 @@ def mean_max_learning_rate(
 
     **Example**
 
-    >>> rate = js.streaming.theory.mean_max_learning_rate(512, input_exponent=0.8, batch_size=[1, 16])
+    >>> at = dict(input_exponent=0.8, batch_size=[1, 16])
+    >>> rate = js.streaming.theory.mean_max_learning_rate(512, **at)
     >>> print(np.asarray(rate).round(2))
     [0.55 1.73]
     """

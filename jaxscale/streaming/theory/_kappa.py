@@ -27,7 +27,8 @@ def _newton(n: int, kappa: Array, z: Array, size: Array, alpha: Array, last: Arr
 
     def step(kappa: Array, _: None) -> tuple[Array, None]:
         one, two = _sums.sums((1, 2), kappa, alpha, last)
-        return kappa - (kappa * (1.0 - one / size) + z) / (1.0 - two / size), None
+        d = size.astype(kappa.dtype)
+        return kappa - (kappa * (1.0 - one / d) + z) / (1.0 - two / d), None
 
     return jax.lax.scan(step, kappa, None, length=n)[0]
 
@@ -36,15 +37,15 @@ def kappa_of(z: Complex[Array, ""], size: Array, alpha: Array, last: Array) -> C
     """Kappa at a complex z off the spectrum."""
     fixed = jax.lax.stop_gradient((z, size, alpha, last))
     distance = jnp.abs(fixed[0])
-    direction = fixed[0] / distance
+    direction = fixed[0] / distance.astype(z.dtype)
     far = jnp.maximum(distance, FAR)
 
     def stage(kappa: Array, share: Array) -> tuple[Array, None]:
-        point = direction * far * (distance / far) ** share
+        point = direction * (far * (distance / far) ** share).astype(z.dtype)
         return _newton(NEWTON, kappa, point, *fixed[1:]), None
 
     shares = jnp.linspace(0.0, 1.0, STAGES + 1).astype(alpha.dtype)
-    kappa, _ = jax.lax.scan(stage, -direction * far, shares)
+    kappa, _ = jax.lax.scan(stage, -direction * far.astype(z.dtype), shares)
     return _polished(kappa, z, size, alpha, last)
 
 

@@ -1,4 +1,4 @@
-"""Power laws of one-pass SGD on random features: leading terms, phases, compute-optimal exponents."""
+"""Power laws of one-pass SGD on random features: leading terms, phases, optimal exponents."""
 
 from typing import NamedTuple
 

@@ -4,7 +4,7 @@ $$S_r(\kappa) = \sum_{j \le V} (1 + \kappa j^{2\alpha})^{-r}, \qquad
   Q(\kappa) = \sum_{j \le V} \frac{j^{-2\beta}}{1 + \kappa j^{2\alpha}}$$
 
 for real or complex kappa: term by term up to j = 100; beyond, the Euler-Maclaurin formula, its
-integral by Gauss panels in ln j up to |kappa| j^2alpha = 100 and by the geometric series from there.
+integral by Gauss panels in ln j up to |kappa| j^2alpha = 100 and by the geometric series beyond.
 """
 
 import functools
@@ -32,20 +32,22 @@ def _tail(r: int, kappa: Number, p: Array, s: Array, last: Array, start: Array) 
     """Integral of `j^-s (1 + kappa j^p)^-r` from `start` to `last` by the series."""
     k = np.arange(TERMS)
     factors = np.cumprod(np.concatenate([[1.0], -(r + k[:-1]) / (k[:-1] + 1.0)]))
-    gap = s + p * (r + k) - 1.0
+    gap = s + p * jnp.asarray(r + k, p.dtype) - 1.0
     flat = jnp.abs(gap) < 1e-9
     safe = jnp.where(flat, 1.0, gap)
     end = jnp.where(jnp.isinf(last), start, last)
     from_end = jnp.where(jnp.isinf(last), 0.0, end**-safe)
     integrals = jnp.where(flat, jnp.log(end / start), (start**-safe - from_end) / safe)
     inverse = 1.0 / kappa
-    powers = inverse**r * jnp.cumprod(jnp.where(k == 0, jnp.ones_like(inverse), inverse))
-    return jnp.sum(jnp.asarray(factors, p.dtype) * integrals * powers)
+    steps = jnp.where(k == 0, jnp.ones_like(inverse), inverse)
+    powers = inverse**r * jnp.cumprod(steps)
+    return jnp.sum((jnp.asarray(factors, p.dtype) * integrals).astype(kappa.dtype) * powers)
 
 
 def _ends(r: int, kappa: Number, p: Array, s: Array, j: Array) -> Number:
     """`f / 2 + f' / 12 - f''' / 720` of `f = j^-s (1 + kappa j^p)^-r`: what an end adds."""
-    x = kappa * j**p
+    x = kappa * (j**p).astype(kappa.dtype)
+    p, s, j = (y.astype(kappa.dtype) for y in (p, s, j))
     u = x / (1.0 + x)
     a, b = s + p * r * u, p**2 * r * u * (1.0 - u)
     third = -(a**3) + 3.0 * a * b - p * b * (1.0 - 2.0 * u) - 3.0 * a**2 + 3.0 * b - 2.0 * a
@@ -66,19 +68,19 @@ def sums(
     at, weight = (jnp.asarray(x, dtype) for x in _gauss())
     span = log_turn - jnp.log(first)
     inside = jnp.log(first) + span * at
-    direct = jnp.log(jnp.arange(1, DIRECT + 1).astype(dtype))
-    log_j = jnp.concatenate([direct, inside])
-    counted = (jnp.arange(1, DIRECT + 1) <= last).astype(dtype)
-    weights = jnp.concatenate([counted, span * weight * jnp.exp(inside) * (last > first)])
-    weights = weights * jnp.exp(-s * log_j)
-    share = 1.0 / (1.0 + kappa * jnp.exp(p * log_j))
-    is_long = (last > first).astype(dtype)
+    j = jnp.arange(1, DIRECT + 1).astype(dtype)
+    log_j = jnp.concatenate([jnp.log(j), inside])
+    counted = jnp.where(j <= last, 1.0, jnp.zeros_like(j))
+    beyond = jnp.where(last > first, 1.0, jnp.zeros_like(first))
+    weights = jnp.concatenate([counted, beyond * span * weight * jnp.exp(inside)])
+    weights = (weights * jnp.exp(-s * log_j)).astype(kappa.dtype)
+    share = 1.0 / (1.0 + kappa * jnp.exp(p * log_j).astype(kappa.dtype))
     finite = jnp.where(jnp.isinf(end), first, end)
     made = []
     for r in orders:
         rest = _tail(r, kappa, p, s, end, jnp.exp(log_turn)) - _ends(r, kappa, p, s, first)
-        rest = rest + jnp.where(jnp.isinf(end), 0.0, _ends(r, kappa, p, s, finite))
-        made.append(jnp.sum(weights * share**r) + is_long * rest)
+        at_end = jnp.where(jnp.isinf(end), jnp.zeros_like(kappa), _ends(r, kappa, p, s, finite))
+        made.append(jnp.sum(weights * share**r) + beyond.astype(kappa.dtype) * (rest + at_end))
     return tuple(made)
 
 

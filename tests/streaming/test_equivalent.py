@@ -1,0 +1,228 @@
+"""Means over random features: reference values, two independent routes, laws and phases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.spectra import power_sum
+from jaxscale.streaming.theory import _kappa, _sums
+from jaxscale.streaming.theory._contour import Nodes, early_nodes, limit_of, nodes_of
+from jaxscale.streaming.theory._equivalent import mean_losses, norm_of_mean
+
+T = js.streaming.theory
+TIMES = np.array([100.0, 1e3, 1e4, 1e6])
+INFINITE = np.inf
+REFERENCE = {  # losses at TIMES, rate 1 / (zeta(2 alpha) + 2), 1000 features
+    (0.8, 0.3): [0.0327239903896, 0.00673405606763, 0.00201856401006, 0.00116870153665],
+    (1.2, 0.8): [0.00185761640198, 0.000116461066271, 1.14383066772e-5, 6.19913583778e-7],
+    (0.8, 1.2): [0.00124523476086, 0.00018455637163, 7.88783834e-5, 5.27970024e-5],
+}
+OWN_ERROR = 4e-9  # of the stored values, which came from a contour of other nodes
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def rate_of(alpha):
+    return 1.0 / (float(power_sum(2 * alpha, np.inf)) + 2.0)
+
+
+def law_of(size, alpha, beta, last=np.inf):
+    return tuple(jnp.asarray(x, jnp.float64) for x in (size, alpha, beta, last))
+
+
+@pytest.mark.parametrize("kappa", [1e-5, 0.5, -1.3, 1e-3 + 1e-3j, -0.02 + 1e-3j])
+@pytest.mark.parametrize("last", [60.0, 5000.0])
+def test_sums_are_those_of_all_terms(kappa, last):
+    j = np.arange(1, last + 1)
+    kind = jnp.complex128 if isinstance(kappa, complex) else jnp.float64
+    alpha, end = jnp.asarray(0.8), jnp.asarray(last)
+    made = _sums.sums((1, 2, 3), jnp.asarray(kappa, kind), alpha, end, jnp.asarray(0.6))
+    for r, value in zip((1, 2, 3), made, strict=True):
+        expected = np.sum(j**-0.6 / (1 + kappa * j**1.6) ** r)
+        assert abs(complex(value) / expected - 1) < 1e-13
+
+
+def test_endless_sums_are_limits_of_long_ones():
+    kappa, alpha = jnp.asarray(1e-4), jnp.asarray(0.8)
+    endless = _sums.s1(kappa, alpha, jnp.asarray(np.inf))
+    long = _sums.s1(kappa, alpha, jnp.asarray(1e30))
+    assert abs(endless / long - 1) < 1e-13
+
+
+@pytest.mark.parametrize("exponents", REFERENCE)
+def test_losses_are_the_stored_ones(exponents):
+    alpha, beta = exponents
+    loss = T.loss(
+        TIMES, 1000.0, input_exponent=alpha, target_exponent=beta, learning_rate=rate_of(alpha)
+    )
+    np.testing.assert_allclose(loss, REFERENCE[exponents], rtol=OWN_ERROR)
+
+
+def test_a_finite_number_of_coordinates_is_the_stored_one():
+    at = {"input_exponent": 0.4, "target_exponent": 0.9, "n_coordinates": 400.0}
+    loss = T.loss(TIMES, 100.0, learning_rate=0.07072699321430662, **at)
+    expected = [0.105743679233, 0.0884662967075, 0.0882705553001]
+    np.testing.assert_allclose(loss[:3], expected, rtol=OWN_ERROR)
+    np.testing.assert_allclose(2 * T.limit_loss(100.0, **at), 0.09903762752249526, rtol=1e-11)
+
+
+def test_edges_and_limit_are_the_stored_ones():
+    low, high = T.spectrum_edges(1000.0, input_exponent=0.8)
+    np.testing.assert_allclose([low, high], [1.83667279337e-5, 1.06575053794], rtol=1e-11)
+    limit = T.limit_loss(1000.0, input_exponent=0.8, target_exponent=0.3)
+    np.testing.assert_allclose(2 * limit, 1.61927974648e-3, rtol=1e-11)
+    kappa = _kappa.log_kappa_floor(*(jnp.asarray(x) for x in (1000.0, 0.8, np.inf)))
+    np.testing.assert_allclose(jnp.exp(kappa), 5.29073394237e-5, rtol=1e-11)
+
+
+@jax.jit
+def by_recursion(law, eta, batch):
+    """Mean losses of 1,000 steps on the nodes of any time."""
+    optimizer = js.streaming._optimizers.Descent()
+    rates = jnp.full(1000, eta)
+    unreachable = limit_of(law) + 0.04
+    return mean_losses(nodes_of(law), optimizer, rates, batch, unreachable)
+
+
+@pytest.mark.parametrize(("exponents", "batch"), [((0.8, 0.3), 1.0), ((1.2, 0.8), 3.0)])
+def test_the_contour_in_time_is_the_recursion_on_nodes(exponents, batch):
+    law = law_of(1000.0, *exponents)
+    curve = by_recursion(law, jnp.asarray(0.14), jnp.asarray(batch))
+    times = np.array([0, 1, 30, 99, 100, 300, 1000])
+    at = {"input_exponent": exponents[0], "target_exponent": exponents[1], "batch_size": batch}
+    loss = T.loss(times, 1000.0, learning_rate=0.14, noise=0.2, **at)
+    np.testing.assert_allclose(loss, curve[times], rtol=3e-11)
+
+
+@pytest.mark.parametrize("size", [100.0, 1e5])
+def test_nodes_count_modes_and_keep_both_traces(size):
+    law = law_of(size, 0.8, 0.3)
+    nodes = jax.jit(nodes_of)(law)
+    total = [
+        np.sum(nodes.noise_weights).real / size,
+        np.sum(nodes.noise_weights * nodes.nodes).real / float(power_sum(1.6, np.inf)),
+        (np.sum(nodes.target_weights).real + float(limit_of(law))) / float(power_sum(2.2, np.inf)),
+    ]
+    np.testing.assert_allclose(total, 1.0, rtol=1e-13 if size < 1e3 else 1e-9)
+
+
+def test_the_cost_grows_neither_with_size_nor_with_time():
+    """One program for a hundred features and for 10^8, at any time."""
+    at = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 0.14}
+    loss = T.loss([1e2, 1e6, 1e12], [[100.0], [1e8]], **at)
+    assert np.all(np.isfinite(loss))
+    assert np.all(np.diff(loss, axis=1) < 0)
+    law = T.loss_law(1e6, 1e8, **at).loss
+    np.testing.assert_allclose(loss[1, 1], law, rtol=0.03)
+
+
+def test_norm_and_limit_of_the_mean_agree():
+    size, alpha, last = (jnp.asarray(x, jnp.float64) for x in (256.0, 0.8, np.inf))
+    for batch, momentum in ((1.0, 0.0), (4.0, 0.0), (2.0, 0.9)):
+        numbers = (jnp.asarray(batch), jnp.asarray(momentum))
+        rate = T.mean_max_learning_rate(
+            256.0, input_exponent=0.8, batch_size=batch, momentum=momentum
+        )
+        assert abs(norm_of_mean(rate, size, alpha, last, *numbers) - 1) < 1e-9
+        assert norm_of_mean(0.9 * rate, size, alpha, last, *numbers) < 1
+
+
+@pytest.mark.slow
+def test_derivatives_are_those_of_differences():
+    def log_loss(x):
+        alpha, beta, rate, size, noise = x
+        at = {"input_exponent": alpha, "target_exponent": beta, "learning_rate": rate}
+        return jnp.log(T.loss(3000.0, jnp.exp(size), noise=noise, **at))
+
+    x = jnp.asarray([0.8, 0.9, 0.14, np.log(300.0), 0.05])
+    slopes = jax.grad(log_loss)(x)
+    h = 1e-5
+    central = [
+        (log_loss(x.at[i].add(h)) - log_loss(x.at[i].add(-h))) / (2 * h) for i in range(x.size)
+    ]
+    np.testing.assert_allclose(slopes, central, rtol=1e-6)
+
+
+def test_early_and_late_nodes_are_two_routes():
+    law = law_of(50.0, 1.2, 0.8)
+    early, late = jax.jit(lambda law: (early_nodes(law), nodes_of(law)))(law)
+
+    def moments(nodes: Nodes):
+        z = nodes.nodes
+        return [float(np.sum(nodes.noise_weights * z**k).real) for k in (1, 2, 3)]
+
+    np.testing.assert_allclose(moments(early), moments(late), rtol=1e-12)
+
+
+PAIRS = {"Ia": (0.8, 0.3), "Ib": (0.4, 0.3), "Ic": (0.2, 0.8), "II": (1.2, 0.8),
+         "III": (0.8, 1.2), "IVa": (0.4, 0.9), "IVb": (0.27, 0.9)}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_phases_have_their_exponents():
+    """All but IVb, which no compute reaches that is computed."""
+    alpha, beta = np.array(list(PAIRS.values())).T
+    compute = np.array([1e12, 1e14])[:, None]
+    best = T.optimal_allocation(
+        compute, input_exponent=alpha, target_exponent=beta,
+        coordinates_per_feature=np.where(2 * alpha > 1, np.inf, 4.0),
+    )  # fmt: skip
+    laws = T.optimal_exponents(input_exponent=alpha, target_exponent=beta)
+    slopes = np.log([best.n_features[1] / best.n_features[0], best.loss[0] / best.loss[1]])
+    distance = np.abs(slopes / np.log(100) - np.array([laws.n_features, laws.loss])).max(axis=0)
+    reached = dict(zip(PAIRS, distance, strict=True))
+    assert reached.pop("IVb") > 0.01
+    assert max(reached.values()) < 0.01
+
+
+def test_phases_are_where_they_should_be():
+    assert {name: T.phase(*pair) for name, pair in PAIRS.items()} == {n: n for n in PAIRS}
+    assert T.phase(0.2, 0.2) == "no limit"
+    assert np.isnan(T.optimal_exponents(input_exponent=0.2, target_exponent=0.2).loss)
+    with pytest.raises(ValueError, match="`input_exponent` must be positive"):
+        T.phase(-1.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("pair", "low", "high"), [((0.8, 0.3), 0.97, 1.0), ((0.8, 1.2), 1.0, 1.07)]
+)
+def test_laws_are_near_the_equivalent(pair, low, high):
+    at = {"input_exponent": pair[0], "target_exponent": pair[1], "learning_rate": rate_of(pair[0])}
+    times = [1e2, 1e4, 1e6]
+    ratio = T.loss_law(times, 1e6, **at).loss / T.loss(times, 1e6, **at)
+    assert np.all((ratio > low) & (ratio < high))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"input_exponent": 0.5}, r"`input_exponent` must be above 1/2"),
+        ({"target_exponent": -0.4}, "`target_exponent` must be above"),
+        ({"n_coordinates": 50.0}, "`n_coordinates` must be above n_features"),
+        ({"n_features": 0.0}, "`n_features`"),
+    ],
+)
+def test_bad_input_is_refused(fields, words):
+    good = {"n_features": 100.0, "input_exponent": 0.8, "target_exponent": 0.3, **fields}
+    with pytest.raises(ValueError, match=words):
+        T.limit_loss(good.pop("n_features"), **good)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "beta"), PAIRS.values(), ids=PAIRS)
+def test_the_mean_over_draws_is_the_equivalent(alpha, beta):
+    """Within 2/d and the interval of Student's t at 1e-3, from step 100 on."""
+    from scipy.stats import t as student_t
+
+    size, n_seeds = 64, 400
+    last = np.inf if 2 * alpha > 1 else 4 * size
+    system = js.streaming.StreamingRegression(
+        n_features=size, input_exponent=alpha, target_exponent=beta, n_coordinates=last,
+        learning_rate=0.14 if 2 * alpha > 1 else 0.05, n_steps=1000, record=[0, 100, 300, 1000],
+    )  # fmt: skip
+    grid = js.Grid(system, seeds=n_seeds)
+    ratio = js.run(grid, progress=False)["expected_loss"] / js.predict(grid)["loss"]
+    mean, error = ratio.mean("seed")[1:], ratio.std("seed", ddof=1)[1:] / n_seeds**0.5
+    bound = student_t.ppf(1 - 1e-3 / (3 * len(PAIRS)) / 2, n_seeds - 1)
+    assert np.all(abs(mean - 1) < 2 / size + bound * error)
