@@ -213,8 +213,10 @@ class Dana(AbstractLinearOptimizer):
         t = step.astype(eta.dtype)
         numbers = (self.gain, self.decay, self.delta)
         gain, decay, delta = (jnp.asarray(x, eta.dtype) for x in numbers)
-        kept, c = t / (delta + t), eta * gain * (1.0 + t) ** -decay
-        return _step(eta.dtype, [[1.0, -c * kept], [0.0, kept]], [-eta - c, 1.0], [1.0, 0.0])
+        retained, c = t / (delta + t), eta * gain * (1.0 + t) ** -decay
+        return _step(
+            eta.dtype, [[1.0, -c * retained], [0.0, retained]], [-eta - c, 1.0], [1.0, 0.0]
+        )
 
 
 def linear_form(optimizer: AbstractOptimizer) -> AbstractLinearOptimizer | None:

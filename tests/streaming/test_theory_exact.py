@@ -111,7 +111,9 @@ def test_floors(x64, batch, share):
     at = {"unreachable": omega, "learning_rate": eta, "batch_size": batch}
     floor = (omega + lam @ moments) / 2
     np.testing.assert_allclose(noise_floor(lam, **at), floor, rtol=1e-10)
-    np.testing.assert_allclose(sgd_loss([np.inf, 1e9], lam, power, **at), floor, rtol=1e-10)
+    np.testing.assert_allclose(
+        sgd_loss(np.array([np.inf, 1e9]), lam, power, **at), floor, rtol=1e-10
+    )
     mu = 0.9
     eta = share * float(max_learning_rate(lam, batch_size=batch, momentum=mu))
     step, noise = heavy_ball_step(lam, eta, batch, mu)
@@ -146,12 +148,12 @@ def test_at_and_above_the_largest_rate_the_loss_grows_without_end(x64):
     limit = max_learning_rate(lam)
     at = {"unreachable": omega}
     first, second, fourth = np.asarray(
-        sgd_loss([1e4, 2e4, 4e4], lam, power, learning_rate=limit, **at)
+        sgd_loss(np.array([1e4, 2e4, 4e4]), lam, power, learning_rate=limit, **at)
     )
     np.testing.assert_allclose(fourth - second, 2 * (second - first), rtol=1e-2)
     steps = optimizer_loss(10_000, lam, power, learning_rate=limit, optimizer=js.Sgd(), **at)
     np.testing.assert_allclose(first, steps, rtol=1e-11)
-    above = sgd_loss([1e6, np.inf], lam, power, learning_rate=1.1 * limit, **at)
+    above = sgd_loss(np.array([1e6, np.inf]), lam, power, learning_rate=1.1 * limit, **at)
     np.testing.assert_array_equal(above, np.inf)
 
 
@@ -249,7 +251,7 @@ def simulate(optimizer, n_seeds, n_steps, record, *, eta, batch, noise, d=4, n_c
     return np.array(losses)
 
 
-RECORD = (20, 50, 100, 150)
+RECORD = np.array([20, 50, 100, 150])
 
 
 def worst_z(losses, expected):

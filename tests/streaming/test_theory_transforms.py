@@ -127,13 +127,13 @@ def test_zeros_change_nothing(x64, optimizer):
         (sgd_loss, {"discrete": False}),
         (optimizer_loss, {"optimizer": optimizer}),
     ):
-        times = (0, 3, 50, np.inf) if function is sgd_loss else (0, 3, 50)
+        times = np.array([0, 3, 50, np.inf][: 4 if function is sgd_loss else 3])
         padded = function(times, lam, power, **at, **options)
         np.testing.assert_allclose(padded, function(times, LAM, POWER, **at, **options), rtol=1e-14)
     np.testing.assert_allclose(max_learning_rate(lam), max_learning_rate(LAM), rtol=1e-14)
     np.testing.assert_allclose(noise_floor(lam, **at), noise_floor(LAM, **at), rtol=1e-14)
     assert max_learning_rate(pad) == np.inf
-    constant = sgd_loss((0, 9), pad, pad, **at)
+    constant = sgd_loss(np.array([0, 9]), pad, pad, **at)
     np.testing.assert_allclose(constant, 0.05, rtol=1e-14)
 
 
@@ -141,8 +141,8 @@ def test_a_target_that_no_feature_moves_is_unreachable(x64):
     lam, power = np.append(LAM, 0.0), np.append(POWER, 0.02)
     more = {**AT, "unreachable": AT["unreachable"] + 0.02}
     for function, options in ((sgd_loss, {}), (optimizer_loss, {"optimizer": js.Sgd()})):
-        got = function((0, 3, 500), lam, power, **AT, **options)
-        expected = function((0, 3, 500), LAM, POWER, **more, **options)
+        got = function(np.array([0, 3, 500]), lam, power, **AT, **options)
+        expected = function(np.array([0, 3, 500]), LAM, POWER, **more, **options)
         np.testing.assert_allclose(got, expected, rtol=1e-13)
 
 
@@ -150,7 +150,7 @@ def test_grids_by_vmap(x64):
     rng = np.random.default_rng(0)
     lam = jnp.asarray(LAM * rng.uniform(0.5, 1, (3, LAM.size)))
     rates = jnp.asarray([0.1, 0.2, 0.3])
-    times = (0, 3, 50)
+    times = np.array([0, 3, 50])
 
     def both(lam, rate):
         at = {"unreachable": 0.1, "learning_rate": rate}
@@ -226,7 +226,7 @@ def test_single_precision_keeps_its_digits_over_many_steps():
         (lambda: sgd_loss(1, LAM, POWER[:3], **AT), "`target_power` must have the shape"),
         (lambda: sgd_loss(1, -LAM, POWER, **AT), "`eigenvalues` must be at least 0"),
         (
-            lambda: sgd_loss(1, LAM, POWER, unreachable=0.0, learning_rate=[0.1, 0.2]),
+            lambda: sgd_loss(1, LAM, POWER, unreachable=0.0, learning_rate=np.array([0.1, 0.2])),
             "`learning_rate` must be a scalar, got shape .*vmap",
         ),
         (lambda: max_learning_rate(LAM, momentum=1.0), "`momentum` must be at least 0 and below 1"),

@@ -71,7 +71,7 @@ def _basis(rate: Array, lam: Array, power: Array, rho: Array) -> _Basis:
     return _Basis(s, v, u, (power * inverse) @ v, inverse)
 
 
-def _log_kept(s: Array, discrete: bool) -> Array:
+def _log_decay(s: Array, discrete: bool) -> Array:
     """Logarithm of what is left of a mode after a unit of time; the step has no eigenvalue < 0."""
     if not discrete:
         return -s
@@ -81,9 +81,9 @@ def _log_kept(s: Array, discrete: bool) -> Array:
     return jnp.where(fast, jnp.log(jnp.maximum(1 - s, tiny)), slow)
 
 
-def _phi(t: Array, s: Array, log_kept: Array) -> Array:
+def _phi(t: Array, s: Array, log_decay: Array) -> Array:
     zero = s == 0
-    return jnp.where(zero, t, -jnp.expm1(t * log_kept) / jnp.where(zero, 1.0, s))
+    return jnp.where(zero, t, -jnp.expm1(t * log_decay) / jnp.where(zero, 1.0, s))
 
 
 def _sum(weight: Array, value: Array) -> Array:
@@ -96,11 +96,11 @@ def _jump(
     t: Array, rate: Array, lam: Array, power: Array, rho: Array, omega: Array, discrete: bool
 ) -> Array:
     s, _, u, w, _ = _basis(rate, lam, power, rho)
-    log_kept = _log_kept(s, discrete)
+    log_decay = _log_decay(s, discrete)
 
     def at(t: Array) -> Array:
-        kept, phi = jnp.exp(t * log_kept), _phi(t, s, log_kept)
-        return omega + _sum(u * w, kept) + _sum(rho * omega * u**2, phi)
+        decay, phi = jnp.exp(t * log_decay), _phi(t, s, log_decay)
+        return omega + _sum(u * w, decay) + _sum(rho * omega * u**2, phi)
 
     return jax.vmap(at)(t)
 
@@ -109,22 +109,22 @@ def _jump(
 def _(discrete, primals, tangents):
     t, rate, lam, power, rho, omega = primals
     s, v, u, w, inverse = _basis(rate, lam, power, rho)
-    log_kept = _log_kept(s, discrete)
+    log_decay = _log_decay(s, discrete)
 
     def gradient(t: Array) -> tuple[Array, ...]:
         """Value and derivatives in every argument, at one time."""
-        kept, phi = jnp.exp(t * log_kept), _phi(t, s, log_kept)
-        change_f, change_phi = _differences(t, s, log_kept, phi, discrete)
+        decay, phi = jnp.exp(t * log_decay), _phi(t, s, log_decay)
+        change_f, change_phi = _differences(t, s, log_decay, phi, discrete)
         pairs = change_f * jnp.multiply.outer(u, w)
         pairs = pairs + rho * omega * change_phi * jnp.multiply.outer(u, u)
         pairs_u, by_phi = pairs @ u, jnp.sum(u**2 * phi)
-        value = omega + _sum(u * w, kept) + _sum(rho * omega * u**2, phi)
-        slope = log_kept * kept
+        value = omega + _sum(u * w, decay) + _sum(rho * omega * u**2, phi)
+        slope = log_decay * decay
         slope_phi = jnp.where(s == 0, 1.0, -slope / jnp.where(s == 0, 1.0, s))
         by_time = jnp.sum(u * w * slope) + rho * omega * jnp.sum(u**2 * slope_phi)
         by_rate = jnp.sum((v @ pairs) * v, axis=1)
         by_lam = 2 * rho * v @ (omega * phi * u - pairs_u)
-        by_power = inverse * (v @ (kept * u))
+        by_power = inverse * (v @ (decay * u))
         by_rho = omega * by_phi - u @ pairs_u
         return value, by_time, by_rate, by_lam, by_power, by_rho, 1 + rho * by_phi
 
@@ -135,24 +135,24 @@ def _(discrete, primals, tangents):
 
 
 def _differences(
-    t: Array, s: Array, log_kept: Array, phi: Array, discrete: bool
+    t: Array, s: Array, log_decay: Array, phi: Array, discrete: bool
 ) -> tuple[Array, Array]:
     """Divided differences of f and phi at all pairs of rates, derivatives on the diagonal."""
     one, two = s[:, None], s[None]
     low, high = jnp.minimum(one, two), jnp.maximum(one, two)
-    log_low = jnp.maximum(log_kept[:, None], log_kept[None])
+    log_low = jnp.maximum(log_decay[:, None], log_decay[None])
     gap = high - low
     equal = gap == 0
-    kept = jnp.exp(t * log_low)
+    decay = jnp.exp(t * log_low)
     if discrete:
         share = gap / jnp.exp(log_low)
         near = share < 0.5
-        apart = jnp.minimum(log_kept[:, None], log_kept[None]) - log_low
+        apart = jnp.minimum(log_decay[:, None], log_decay[None]) - log_low
         apart = jnp.where(near, jnp.log1p(-jnp.where(near, share, 0.0)), apart)
-        derivative = -t * kept / jnp.exp(log_low)
+        derivative = -t * decay / jnp.exp(log_low)
     else:
-        apart, derivative = -gap, -t * kept
-    change_f = jnp.where(equal, derivative, kept * jnp.expm1(t * apart) / jnp.where(equal, 1, gap))
+        apart, derivative = -gap, -t * decay
+    change_f = jnp.where(equal, derivative, decay * jnp.expm1(t * apart) / jnp.where(equal, 1, gap))
     # phi[a, b] = -f[a, b, 0]: over the larger of |a| and |b|, or by its series where both are small
     wide = jnp.abs(high) >= jnp.abs(low)
     larger = jnp.where(wide, high, low)
