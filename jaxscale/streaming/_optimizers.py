@@ -217,14 +217,16 @@ class Dana(AbstractLinearOptimizer):
         t = step.astype(eta.dtype)
         numbers = (self.gain, self.decay, self.delta)
         gain, decay, delta = (jnp.asarray(x, eta.dtype) for x in numbers)
-        memory, c = t / (delta + t), eta * gain * (1.0 + t) ** -decay
-        return _step(eta.dtype, [[1.0, -c * memory], [0.0, memory]], [-eta - c, 1.0], [1.0, 0.0])
+        retained, c = t / (delta + t), eta * gain * (1.0 + t) ** -decay
+        return _step(
+            eta.dtype, [[1.0, -c * retained], [0.0, retained]], [-eta - c, 1.0], [1.0, 0.0]
+        )
 
 
 class SignSgd(AbstractOptimizer):
     """Descent along the sign of every gradient, `theta' = theta - eta sign(g)`.
 
-    It depends on the axes: `space=Coordinates()`. `theory.sign_sgd_loss` is asymptotic.
+    It depends on the axes: `space=Coordinates()`. No theory.
     """
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:

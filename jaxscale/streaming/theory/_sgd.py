@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -11,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxscale._optimizers import AbstractOptimizer
 from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._theory import symbols
+from jaxscale.fields import is_traced
 from jaxscale.streaming._optimizers import linear_form
 from jaxscale.streaming.theory._checks import check_modes, theory_function
 from jaxscale.streaming.theory._jump import twice_loss
@@ -39,9 +39,9 @@ def sgd_loss(
 
     Exact for Gaussian features, any batch and rate, stable or not. One factorization of a d x d
     matrix serves all times. With `discrete=False` the loss of the limit of small steps,
-    A^t -> exp(-2 eta lambda t). Rounding changes logarithms of modes by some 1e-16 t in float64 and
-    1e-7 t in float32. First derivatives are exact for every argument, also where eigenvalues
-    coincide; d^3 per time. At infinite times, those of the floor.
+    A^t -> exp(-2 eta lambda t). Against the recursion: 1e-12 in float64, up to .99 of the largest
+    rate and 1e4 steps; 2e-6 in float32 up to 3e5 steps at small rates (tested). First derivatives
+    are exact for every argument, also where eigenvalues coincide, at d^3 per time.
 
     **Arguments:** scalars, but for the first three; a grid of them by `vmap`
 
@@ -61,29 +61,31 @@ def sgd_loss(
 
     >>> eigenvalues, target_power = np.arange(1, 33) ** -1.6, np.arange(1, 33) ** -3.4
     >>> at = dict(unreachable=0.01, learning_rate=0.3, batch_size=2)
-    >>> loss = js.streaming.theory.sgd_loss([0, 10, 100], eigenvalues, target_power, **at)
+    >>> time = np.asarray([0, 10, 100])
+    >>> loss = js.streaming.theory.sgd_loss(time, eigenvalues, target_power, **at)
     >>> print(np.asarray(loss).round(4))
-    [0.5742 0.0255 0.0079]
+    [0.5743 0.0328 0.0069]
     """
-    t, lam, power = symbols(time, eigenvalues, target_power)
-    double = twice_loss(
-        jnp.ravel(t), lam, power, unreachable, learning_rate, batch_size, discrete=discrete
+    t, lam, power, *numbers = symbols(
+        time, eigenvalues, target_power, unreachable, learning_rate, batch_size
     )
+    double = twice_loss(jnp.ravel(t), lam, power, *numbers, discrete=discrete)
     return jnp.reshape(double, jnp.shape(t)) / 2
 
 
 def _check_optimizer(values: Mapping[str, Any]) -> None:
     """Check that the optimizer has a linear step, and that times are steps of the run."""
     check_modes(values)
-    if linear_form(values["optimizer"]) is None:
+    optimizer = values["optimizer"]
+    if not isinstance(optimizer, AbstractOptimizer) or linear_form(optimizer) is None:
         raise ValueError(
-            f"`optimizer` must have a step that is linear in the gradient, got "
-            f"{values['optimizer']!r}: simulate it."
+            f"`optimizer` must have a step that is linear in the gradient, got {optimizer!r}: "
+            "simulate others."
         )
     if not isinstance(values["schedule"], AbstractSchedule):
         raise ValueError(f"`schedule` must be a schedule, got {values['schedule']!r}.")
     time, n_steps = values["time"], values["n_steps"]
-    if isinstance(time, jax.core.Tracer):
+    if is_traced(time):
         if n_steps is None:
             raise ValueError("`n_steps` must be given where `time` is traced, got None.")
         return
@@ -135,7 +137,8 @@ def optimizer_loss(
 
     with M_i the second moments of the memory of mode i, whose step is s' = P s + q g with the
     gradient at h.s and the loss at o.s. Exact for Gaussian features. The cost is that of all
-    steps, O(d) each. Derivatives pass through optimizer and schedule, too.
+    steps, O(d) each. Sums are compensated: 2e-6 in float32 after 3e5 steps, but 2e-5 for averages
+    with weights 1/t. Derivatives pass through optimizer and schedule, too.
 
     **Arguments:** as `sgd_loss`, but for
 
@@ -154,9 +157,10 @@ def optimizer_loss(
 
     >>> eigenvalues, target_power = np.arange(1, 33) ** -1.6, np.arange(1, 33) ** -3.4
     >>> at = dict(unreachable=0.01, learning_rate=0.03, optimizer=js.Sgd(momentum=0.9))
-    >>> loss = js.streaming.theory.optimizer_loss([0, 10, 100], eigenvalues, target_power, **at)
+    >>> time = np.asarray([0, 10, 100])
+    >>> loss = js.streaming.theory.optimizer_loss(time, eigenvalues, target_power, **at)
     >>> print(np.asarray(loss).round(4))
-    [0.5742 0.0255 0.0079]
+    [0.5743 0.1253 0.0122]
     """
     t, lam, power, omega, eta, batch = symbols(
         time, eigenvalues, target_power, unreachable, learning_rate, batch_size

@@ -61,7 +61,7 @@ def kernel_norm(
     >>> eigenvalues = np.arange(1, 33) ** -1.6
     >>> norm = js.streaming.theory.kernel_norm(0.3, eigenvalues, batch_size=2)
     >>> print(f"{norm:.3f}")
-    0.189
+    0.181
     """
     eta, lam, batch, mu = symbols(learning_rate, eigenvalues, batch_size, momentum)
     return norm_of(eta, lam, batch, mu)
@@ -92,7 +92,7 @@ def max_learning_rate(
 
     >>> eigenvalues = np.arange(1, 33) ** -1.6
     >>> print(f"{js.streaming.theory.max_learning_rate(eigenvalues):.3f}")
-    0.555
+    0.569
     """
     lam, batch, mu = symbols(eigenvalues, batch_size, momentum)
     any_mode = jnp.any(lam > 0)
@@ -152,7 +152,7 @@ def noise_floor(
     >>> eigenvalues = np.arange(1, 33) ** -1.6
     >>> floor = js.streaming.theory.noise_floor(eigenvalues, unreachable=0.1, learning_rate=0.3)
     >>> print(f"{floor:.4f}")
-    0.0860
+    0.0812
     """
     omega, eta, lam, batch, mu = symbols(
         unreachable, learning_rate, eigenvalues, batch_size, momentum
