@@ -18,8 +18,14 @@ COSTLY = {  # compiled for seconds; shown in the README, tested in their own fil
     "emergence.theory.data_loss",
     "emergence.theory.expected_skill",
     "sparse.theory.optimal_allocation",
+    "streaming.theory.loss",
+    "streaming.theory.modes",
+    "streaming.theory.optimal_allocation",
 }
-RECORDS = {"Allocation", "AllocationLaws", "Coordinates", "Equivalent", "SkillMoments", "Window"}
+RECORDS = {
+    "Allocation", "AllocationLaws", "Coordinates", "Edges", "Equivalent", "Exponents", "LossTerms",
+    "Nodes", "SkillMoments", "Window",
+}  # fmt: skip
 
 
 def docstrings(module):

@@ -17,7 +17,9 @@ from jaxscale._table import Table
 from jaxscale.report._study import Conclusion
 
 DOCS = Path(__file__).parent.parent / "docs"
-GUIDES = {"choosing.md", "fit_your_runs.md", "sweeps.md", "own_curves.md", "own_model.md", "fitting.md"}
+GUIDES = {
+    "choosing.md", "fit_your_runs.md", "sweeps.md", "own_curves.md", "own_model.md", "fitting.md",
+}  # fmt: skip
 EXECUTED = {"usage.md", "cite.md", "emergence.md", "sparse.md", "superposition.md", "streaming.md"}
 PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"_made", "_build"} & set(p.parts))
 

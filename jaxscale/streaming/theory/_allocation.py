@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._theory import symbols
 from jaxscale.spectra import power_tail
-from jaxscale.streaming.theory._checks import theory_function
+from jaxscale.streaming.theory._checks import check_float64, theory_function
 from jaxscale.streaming.theory._contour import constant_rate_loss
 from jaxscale.streaming.theory._equivalent import LATE
 
@@ -25,7 +25,7 @@ class Allocation(NamedTuple):
     loss: Float[Array, "..."]
 
 
-@theory_function()
+@theory_function(check=check_float64)
 def optimal_allocation(
     compute: Real[ArrayLike, "..."],
     *,
@@ -52,16 +52,17 @@ def optimal_allocation(
     arguments broadcast. At least 100 steps are taken. Derivatives pass through the loss (the
     optimum moves it in second order) and not through the optimum.
 
-    **Raises:** `ValueError` for a plain number out of range.
+    **Raises:** `ValueError` for a plain number out of range, or without float64.
 
     **Example**
 
-    >>> with jax.enable_x64(True):
-    ...     best = js.streaming.theory.optimal_allocation(
-    ...         1e9, input_exponent=0.8, target_exponent=0.3
-    ...     )
-    >>> print(f"{float(best.n_features):.0f} features, loss {float(best.loss):.2e}")
-    5025 features, loss 1.93e-03
+    ```python
+    with jax.enable_x64(True):
+        best = js.streaming.theory.optimal_allocation(
+            1e9, input_exponent=0.8, target_exponent=0.3
+        )
+    print(f"{float(best.n_features):.0f} features, loss {float(best.loss):.2e}")
+    ```
     """
     c, a, b, batch, sigma, per = symbols(
         compute, input_exponent, target_exponent, batch_size, noise, coordinates_per_feature

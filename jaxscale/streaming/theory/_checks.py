@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxscale import _theory as rules
@@ -63,3 +64,18 @@ def check_data(values: Mapping[str, Any]) -> None:
                 f"`target_exponent` must be above 1/2 - input_exponent with infinitely many "
                 f"coordinates, got {beta}: the target has no variance."
             )
+
+
+def check_float64(values: Mapping[str, Any]) -> None:
+    """Refuse single precision, in which roots over many decades and contours in time are lost."""
+    if not jax.config.jax_enable_x64:  # pyright: ignore
+        raise ValueError(
+            "means over random features need float64: call this function under "
+            "`with jax.enable_x64(True):`, as `js.predict` does."
+        )
+
+
+def check_equivalent(values: Mapping[str, Any]) -> None:
+    """Check precision and data."""
+    check_float64(values)
+    check_data(values)

@@ -12,9 +12,8 @@ from jaxscale._theory import symbols
 from jaxscale.spectra import power_tail
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
 from jaxscale.streaming.theory import _kappa, _sums
-from jaxscale.streaming.theory._checks import check_data, theory_function
+from jaxscale.streaming.theory._checks import check_equivalent, theory_function
 from jaxscale.streaming.theory._contour import (
-    Law,
     Nodes,
     constant_rate_loss,
     early_nodes,
@@ -34,7 +33,7 @@ class Edges(NamedTuple):
     high: Float[Array, "..."]
 
 
-@theory_function(check=check_data)
+@theory_function(check=check_equivalent)
 def limit_loss(
     n_features: Real[ArrayLike, "..."],
     *,
@@ -57,18 +56,20 @@ def limit_loss(
     **Returns:** the shape of all arguments broadcast; label noise is not included. The mean over
     draws is about 1/d of itself larger or smaller.
 
-    **Raises:** `ValueError` for a plain number out of range.
+    **Raises:** `ValueError` for a plain number out of range, or without float64.
 
     **Example**
 
-    >>> loss = js.streaming.theory.limit_loss([100, 1e8], input_exponent=0.8, target_exponent=0.3)
+    >>> with jax.enable_x64(True):
+    ...     at = dict(input_exponent=0.8, target_exponent=0.3)
+    ...     loss = js.streaming.theory.limit_loss([100, 1e8], **at)
     >>> print([f"{float(x):.3g}" for x in loss])
-    ['0.0117', '7.79e-10']
+    ['0.0115', '8.61e-10']
     """
     return limit_of(symbols(n_features, input_exponent, target_exponent, n_coordinates)) / 2
 
 
-@theory_function(check=check_data)
+@theory_function(check=check_equivalent)
 def spectrum_edges(
     n_features: Real[ArrayLike, "..."],
     *,
@@ -84,18 +85,19 @@ def spectrum_edges(
     **Returns:** `Edges(low, high)`, each of the shape of all arguments broadcast. The largest
     eigenvalue of one draw scatters around the upper edge by about `d^(-1/2)` of itself.
 
-    **Raises:** `ValueError` for a plain number out of range.
+    **Raises:** `ValueError` for a plain number out of range, or without float64.
 
     **Example**
 
-    >>> edges = js.streaming.theory.spectrum_edges(1000, input_exponent=0.8)
+    >>> with jax.enable_x64(True):
+    ...     edges = js.streaming.theory.spectrum_edges(1000, input_exponent=0.8)
     >>> print(f"{float(edges.low):.3g} {float(edges.high):.4f}")
     1.84e-05 1.0658
     """
     return Edges(*edges_of(*symbols(n_features, input_exponent, n_coordinates)))
 
 
-@theory_function(check=check_data, vectorize=False)
+@theory_function(check=check_equivalent, vectorize=False)
 def modes(
     n_features: Real[ArrayLike, ""],
     *,
@@ -116,19 +118,20 @@ def modes(
 
     **Returns:** `nodes`, `target_weights` and `noise_weights`, each `(256,)`.
 
-    **Raises:** `ValueError` for a plain number out of range.
+    **Raises:** `ValueError` for a plain number out of range, or without float64.
 
     **Example**
 
-    >>> with jax.enable_x64(True):
-    ...     m = js.streaming.theory.modes(50.0, input_exponent=0.8, target_exponent=0.3)
-    >>> print(f"{float((m.noise_weights * m.nodes**2).sum().real):.4f}")  # sum of lambda_i^2
-    1.1530
+    ```python
+    with jax.enable_x64(True):
+        m = js.streaming.theory.modes(50.0, input_exponent=0.8, target_exponent=0.3)
+    print(f"{float((m.noise_weights * m.nodes**2).sum().real):.4f}")  # sum of lambda_i^2
+    ```
     """
     return nodes_of(symbols(n_features, input_exponent, target_exponent, n_coordinates))
 
 
-@theory_function(check=check_data)
+@theory_function(check=check_equivalent)
 def loss(
     time: Real[ArrayLike, "..."],
     n_features: Real[ArrayLike, "..."],
@@ -159,17 +162,18 @@ def loss(
 
     **Returns:** half the mean squared error, label noise included; the shape of all arguments
     broadcast. In float64 the contour is exact to 1e-12 of the equivalent, which the mean over draws
-    of the features is within about 1/d of. In float32 it is off by some per mille.
+    of the features is within about 1/d of.
 
-    **Raises:** `ValueError` for a plain number out of range.
+    **Raises:** `ValueError` for a plain number out of range, or without float64.
 
     **Example**
 
-    >>> with jax.enable_x64(True):
-    ...     at = dict(input_exponent=0.8, target_exponent=0.3, learning_rate=0.14)
-    ...     loss = js.streaming.theory.loss([100.0, 1e4, 1e12], 1e8, **at)
-    >>> print([f"{float(x):.3g}" for x in loss])
-    ['0.0318', '0.00105', '1.6e-09']
+    ```python
+    with jax.enable_x64(True):
+        at = dict(input_exponent=0.8, target_exponent=0.3, learning_rate=0.14)
+        loss = js.streaming.theory.loss([100.0, 1e4, 1e12], 1e8, **at)
+    print([f"{float(x):.3g}" for x in loss])  # ['0.0318', '0.00105', '1.6e-09']
+    ```
     """
     t, size, alpha, beta, eta, batch, sigma, last = symbols(
         time, n_features, input_exponent, target_exponent, learning_rate, batch_size, noise,
@@ -221,7 +225,7 @@ def limit_rate_of_mean(size: Array, alpha: Array, last: Array, batch: Array, mu:
     return 2 * batch * (1 - mu**2) / (scale * _kappa.z_of(kappa, size, alpha, last))
 
 
-@theory_function(check=check_data)
+@theory_function(check=check_equivalent)
 def mean_max_learning_rate(
     n_features: Real[ArrayLike, "..."],
     *,
@@ -242,14 +246,15 @@ def mean_max_learning_rate(
     **Returns:** eta, the shape of all arguments broadcast. `max_learning_rate` of single draws
     scatters around it by 4 to 14 % at d = 128.
 
-    **Raises:** `ValueError` for a plain number out of range.
+    **Raises:** `ValueError` for a plain number out of range, or without float64.
 
     **Example**
 
-    >>> at = dict(input_exponent=0.8, batch_size=[1, 16])
-    >>> rate = js.streaming.theory.mean_max_learning_rate(512, **at)
+    >>> with jax.enable_x64(True):
+    ...     at = dict(input_exponent=0.8, batch_size=[1, 16])
+    ...     rate = js.streaming.theory.mean_max_learning_rate(512, **at)
     >>> print(np.asarray(rate).round(2))
-    [0.55 1.73]
+    [0.55 1.71]
     """
     size, alpha, batch, mu, last = symbols(
         n_features, input_exponent, batch_size, momentum, n_coordinates
@@ -257,7 +262,7 @@ def mean_max_learning_rate(
     return limit_rate_of_mean(size, alpha, last, batch, mu)
 
 
-@theory_function(check=check_data)
+@theory_function(check=check_equivalent)
 def critical_batch_size(
     n_features: Real[ArrayLike, "..."],
     *,
@@ -274,12 +279,14 @@ def critical_batch_size(
 
     **Returns:** the shape of all arguments broadcast.
 
-    **Raises:** `ValueError` for a plain number out of range.
+    **Raises:** `ValueError` for a plain number out of range, or without float64.
 
     **Example**
 
-    >>> print(f"{float(js.streaming.theory.critical_batch_size(512, input_exponent=0.8)):.2f}")
-    2.13
+    >>> with jax.enable_x64(True):
+    ...     batch = js.streaming.theory.critical_batch_size(512, input_exponent=0.8)
+    >>> print(f"{float(batch):.2f}")
+    2.09
     """
     size, alpha, last = symbols(n_features, input_exponent, n_coordinates)
     trace = power_tail(2.0 * alpha, jnp.ones_like(alpha), last)

@@ -171,8 +171,8 @@ def loss_law(
 
     >>> at = dict(input_exponent=0.8, target_exponent=0.3, learning_rate=0.23)
     >>> terms = js.streaming.theory.loss_law(1e4, 1e6, **at)
-    >>> print(f"{float(terms.loss / js.streaming.theory.loss(1e4, 1e6, **at)):.2f}")
-    0.99
+    >>> print([f"{float(term):.2g}" for term in terms])
+    ['0.00098', '0', '3.1e-07', '0', '0.00098']
     """
     t, d, a, b, eta, batch = symbols(
         time, n_features, input_exponent, target_exponent, learning_rate, batch_size
