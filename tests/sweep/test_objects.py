@@ -25,6 +25,7 @@ from jaxscale.sweep import _bucket as bucket, _object_lock as object_lock
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._locate import place_of
 from jaxscale.sweep._object_files import Changed
+from jaxscale.sweep._reader import StoreReader
 from jaxscale.sweep._store import ZarrStore
 
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=20)
@@ -471,6 +472,15 @@ def test_an_extension_that_was_taken_over_does_not_replace_the_store(url):
                 pytest.fail("the root names the other")
     larger = GRID.replace(seeds=4)
     assert run(larger, url).equals(run(larger, None))
+
+
+def test_an_extension_whose_store_was_replaced_finds_no_damage(url):
+    """It was suspended as it copied, and wakes up when the chunks that it copies are gone."""
+    run(PLAN, url)
+    stored = StoreReader(place_of(url))
+    run(GRID.replace(seeds=5), url)
+    with pytest.raises(ValueError, match="was replaced since it was opened; open it again"):
+        stored.read("loss", 0, stored.shard_length)
 
 
 def test_a_swap_compares(url):
