@@ -197,7 +197,7 @@ def test_a_half_written_state_is_never_read(tmp_path, monkeypatch):
     assert states.step(0, 1) == 3
     np.testing.assert_array_equal(states.read(0, 1).leaves[".a"], np.arange(4.0))
     assert [file.suffix for file in states.folder.iterdir()].count(".new") == 1
-    states.remove_unfinished()
+    local.LocalPlace(path).remove_unfinished()
     assert [file.name for file in states.folder.iterdir()] == ["0-1.npz"]
 
 
