@@ -100,7 +100,7 @@ def _curves(
         if fit.each is not None:
             end = np.flatnonzero(shown)[-1:]
             last = group.iloc[-1]
-            at = (places[end[0]], curve[end[0]]) if len(end) else (last[x], last[formula.result])
+            at = (locations[end[0]], curve[end[0]]) if len(end) else (last[x], last[formula.result])
             ends.append((float(at[0]), float(at[1]), f"{fit.each} {name}", color))
     if log_x:
         log_axis(axes, "x")
