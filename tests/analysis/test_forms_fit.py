@@ -3,14 +3,16 @@
 import dataclasses
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats.mstats import hdquantiles
 
 import jaxscale as js
 from jaxscale.analysis import _calibrate
+from jaxscale.analysis._form import FORMS
 from jaxscale.analysis._information import warn_constant
 from jaxscale.analysis._resamples import Resamples
 from jaxscale.analysis.bounds import NotNegative
@@ -44,6 +46,22 @@ def test_a_form_needs_no_starts_and_recovers_exact_runs():
         js.calibrate(js.Formula(lambda n, a: a / n, {"a": 1.0}), _runs(9))
     with pytest.raises(ValueError, match="`theory` must be a Grid, a Formula or a form"):
         js.calibrate(lambda n, a: a / n, _runs(9))
+
+
+def test_rows_at_which_an_extreme_start_is_infinite_are_fitted():
+    """e^(3 / .001) is infinite, but the scale may start elsewhere."""
+
+    def growth(x, *, A, scale):
+        return A * jnp.exp(x / scale)
+
+    grown = js.forms.form(
+        A=js.forms.factor(), scale=js.forms.scale(1e-3, 1e3), reference="derived here"
+    )(growth)
+    del FORMS["growth"]
+    x = np.linspace(0.1, 3, 30)
+    fit = js.calibrate(grown, pandas.DataFrame({"x": x, "loss": 2 * np.exp(x / 2)}), bootstrap=0)
+    assert (fit.n_points, fit.n_left_out) == (30, 0)
+    assert fit.values == pytest.approx({"A": 2.0, "scale": 2.0}, rel=1e-9)
 
 
 def test_fixed_and_given_values_of_a_form():
@@ -443,6 +461,24 @@ def test_standard_errors_of_few_seeds_are_those_of_their_mean():
     assert fit.drawn.of == "seed"
     expected = y.std(ddof=1) / np.sqrt(5)
     assert fit.standard_error["a"] == pytest.approx(expected, rel=0.04)
+
+
+def test_errors_of_a_form_with_a_break_have_as_many_degrees_of_freedom_as_points_less_parameters():
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1, 1e4, 40)
+    values = {"E": 0.5, "A": 4.0, "alpha": 0.2, "beta": 0.8, "x_break": 60.0, "width": 0.3}
+    exact = js.forms.broken_power_law(x, **values)
+    table = pandas.DataFrame({"x": x, "loss": exact * np.exp(0.02 * rng.standard_normal(40))})
+    table["run"] = np.arange(40)
+    fit = js.calibrate(js.forms.broken_power_law, table)
+    by_run = js.calibrate(js.forms.broken_power_law, table, resample="run")
+    for one, n_spent in ((fit, 6), (by_run, 1)):
+        spread = np.std(one.bootstrap["A"], ddof=1)
+        assert one.standard_error["A"] == pytest.approx(spread * np.sqrt(40 / (40 - n_spent)))
+        t = stdtrit(40 - n_spent, 0.975) * np.sqrt(40 / (40 - n_spent))
+        tail = ndtr(-t)
+        ends = np.quantile(one.bootstrap["A"], [tail, 1 - tail], method="inverted_cdf")
+        assert one.interval()["A"] == pytest.approx(ends, rel=1e-12)
 
 
 def test_predictions_of_few_points_have_the_tails_of_student():
