@@ -89,6 +89,7 @@ def test_three_scales_have_nothing_to_roll_out_and_functions_must_be_forms():
     assert "–" in str(scores)
 
 
+@pytest.mark.slow
 def test_rows_that_lack_an_input_of_one_form_are_left_out_for_all():
     runs = _curve().assign(other=1.0).rename(columns={"size": "x"})
     runs.loc[:1, "other"] = np.nan
