@@ -26,7 +26,8 @@ from jaxscale.sweep._stretches import stretch_function
 E, P, S = js.emergence, js.sparse, js.superposition
 SLOW = pytest.mark.slow
 ONE_OF_A_KIND = [
-    "network", "multilinear", pytest.param("least norm, few features", marks=SLOW), "relu student",
+    "network", "multilinear", pytest.param("least norm, few features", marks=SLOW),
+    pytest.param("relu student", marks=SLOW),
 ]  # fmt: skip
 AXES = {  # a field that is swept, so that a program has a column
     E.ParityNetwork: "skill_exponent",

@@ -102,6 +102,7 @@ def test_rows_that_lack_an_input_of_one_form_are_left_out_for_all():
     assert [len(h.in_sample) for h in both.held_out.values()] == [30, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:4 rows in . of . fits, or fewer, where scaled or its der")
 def test_a_form_with_an_undefined_prediction_comes_last():
     @js.forms.form(E=js.forms.floor(), A=js.forms.factor(), alpha=EXPONENT, reference="a test")

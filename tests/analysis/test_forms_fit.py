@@ -120,7 +120,7 @@ def test_a_fit_says_how_many_refits_it_lost(fitted):
     assert spoiled.to_dict()["parameters"][0]["interval"] == [None, None]
 
 
-@pytest.mark.parametrize("n", [6, 7, 8, 10])
+@pytest.mark.parametrize("n", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 8)), 10])
 def test_few_runs_have_values_and_no_intervals(n):
     table = _runs(n)
     with pytest.warns(UserWarning, match=f"no interval, for {n} points are too few.*take 20"):

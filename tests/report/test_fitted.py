@@ -151,6 +151,7 @@ def test_a_formula_that_overflows_at_data_is_drawn_where_it_is_finite(curves, tm
         assert figure.axes[0].get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_step_0_and_a_band_that_overflows_are_drawn_without_errors(curves, tmp_path):
     start = pandas.DataFrame({"x": [0.0], "loss": [9.0], "run": [0]})
     table = pandas.concat([start, curves[curves["run"] == 0]])

@@ -206,6 +206,7 @@ def test_exponents_in_data(gamma, sizes, seeds):
         assert np.max(excess) < 1
 
 
+@pytest.mark.slow
 def test_ridge_regression_follows_the_equivalent():
     """Within 7 % away from the peak (r is about 39)."""
     axes = {"n_features": [12, 128], "solver.strength": [1e-4, 1e-3, 1e-2, 1e-1]}

@@ -287,6 +287,7 @@ def test_a_rate_of_the_mean_over_outputs_is_announced_as_that_of_the_sum():
             assert len(system.warnings()) == n
 
 
+@pytest.mark.slow
 def test_a_rate_above_the_limit_diverges_alone_and_is_announced():
     system = S.TeacherStudent(
         **{**EXACT, "n_steps": 400}, latent_size=K, initial=S.Zeros(), learning_rate=0.1
