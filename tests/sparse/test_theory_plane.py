@@ -76,7 +76,6 @@ def _reference(n_features, n_samples, ridge):
     return value * (1 - n / r0) / (1 - n / r)
 
 
-@pytest.mark.slow
 def test_against_an_independent_evaluation():
     sizes = [(n, d) for n in (4.0, 12.0, 90.0) for d in (60.0, 500.0)]
     points = [(*size, ridge) for size in sizes for ridge in (0.0, 1e-3)]
