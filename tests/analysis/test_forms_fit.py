@@ -77,6 +77,7 @@ def test_fixed_and_given_values_of_a_form():
         js.calibrate(form, runs, ["B", "alpha"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:E is 0")
 def test_a_floor_that_is_not_there():
     """40 runs without a floor: E may be zero, and its interval says how large it can be."""
@@ -137,11 +138,11 @@ def test_a_fit_says_how_many_refits_it_lost(fitted):
     assert spoiled.to_dict()["parameters"][0]["interval"] == [None, None]
 
 
-@pytest.mark.parametrize("n", [6, 7, 8, 10])
+@pytest.mark.parametrize("n", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 8)), 10])
 def test_few_runs_have_values_and_no_intervals(n):
     table = _runs(n)
     with pytest.warns(UserWarning, match=f"no interval, for {n} points are too few.*take 20"):
-        surface = js.fit_loss_surface(table)
+        surface = js.fit_loss_surface(table, bootstrap=40)
     assert np.isnan([*surface.interval().values()]).all()
     assert np.isfinite([*surface.values.values()]).all()
     assert "nan" not in surface.fit.table().rows[0]
@@ -213,6 +214,7 @@ def test_an_adaptive_loss_is_that_of_its_delta_and_ignores_outliers():
     assert moved["adaptive"] < moved["squares"] / 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*(no standard error|is 0 in|do not constrain)")
 def test_a_delta_is_followed_until_it_stays_or_the_fit_says_that_it_does_not(monkeypatch):
     """Of 100 sets with heavy tails, and of 5 points for 3 parameters, most of which are met."""
@@ -265,6 +267,7 @@ def test_a_floor_that_starts_at_zero_moves():
     assert fit.values["E"] == pytest.approx(free.values["E"], rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:E\[")
 def test_floors_of_groups_may_be_zero_alone_and_together():
     """The interval of a floor holds what the fit says when another one, or all, are zero."""
@@ -281,6 +284,7 @@ def test_floors_of_groups_may_be_zero_alone_and_together():
     assert all(low == 0 for low, _ in (fit.interval()[f"E[{g}]"] for g in groups))
 
 
+@pytest.mark.slow
 def test_groups_that_are_resampled_may_differ_between_data_sets():
     runs = _runs(60).assign(seed=np.arange(60) % 6, family=np.repeat(["a", "b"], 30))
     runs.loc[30:32, "loss"] = np.nan  # the rows of b are no longer those of a

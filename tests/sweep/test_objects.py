@@ -147,6 +147,7 @@ def test_a_store_is_extended_and_nothing_of_the_old_one_remains(url):
         run(GRID.replace(key=1), url)
 
 
+@pytest.mark.slow
 def test_runs_are_trained_longer(url):
     longer = GRID.longer(50)
     run(js.plan(GRID, keep_states=True), url)
@@ -330,6 +331,7 @@ def test_the_command_line_takes_it(url, tmp_path, monkeypatch, capsys):
 # one writer
 
 
+@pytest.mark.slow
 def test_the_owner_is_named_with_its_age(url):
     place = place_of(url)
     with place.lock():
@@ -458,6 +460,7 @@ def test_a_session_that_was_taken_over_writes_nothing(url, expected, monkeypatch
     assert js.open_store(url).equals(expected)
 
 
+@pytest.mark.slow
 def test_an_extension_that_was_taken_over_does_not_replace_the_store(url):
     """It wakes up after its last look at the lock: only the root keeps it from replacing."""
     run(GRID, url)
