@@ -219,6 +219,7 @@ def test_what_cannot_be_followed_is_one_line(folder, capsys, monkeypatch, line, 
     assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_constant_data_have_a_figure_without_a_band(folder, capsys, monkeypatch):
     pandas.DataFrame({"x": [1, 2, 3, 4, 5], "loss": 2.0}).to_csv("same.csv", index=False)
     for law in ("parameter_law", "time_law"):

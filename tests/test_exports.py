@@ -24,7 +24,11 @@ from jaxscale.sweep._program import mesh_of, program_function
 from jaxscale.sweep._stretches import stretch_function
 
 E, P, S = js.emergence, js.sparse, js.superposition
-ONE_OF_A_KIND = ["network", "multilinear", "least norm, few features", "relu student"]
+SLOW = pytest.mark.slow
+ONE_OF_A_KIND = [
+    "network", "multilinear", pytest.param("least norm, few features", marks=SLOW),
+    pytest.param("relu student", marks=SLOW),
+]  # fmt: skip
 AXES = {  # a field that is swept, so that a program has a column
     E.ParityNetwork: "skill_exponent",
     E.ParityTransformer: "skill_exponent",
@@ -75,7 +79,9 @@ def test_a_program_exports(name):
     check_program(SYSTEMS[name])
 
 
-@pytest.mark.parametrize("name", ["network", "multilinear", "relu student"])
+@pytest.mark.parametrize(
+    "name", ["network", "multilinear", pytest.param("relu student", marks=SLOW)]
+)
 def test_a_stretch_exports(name):
     check_program(SYSTEMS[name], stretched=True)
 

@@ -211,6 +211,7 @@ def test_numbers_that_a_factory_branches_on_stay_python_numbers():
     assert pickle.loads(pickle.dumps(again.system)).optimizer == again.system.optimizer
 
 
+@pytest.mark.slow
 def test_numbers_that_a_factory_branches_on_are_swept_as_objects():
     system = js.replace(NETWORK, "optimizer", _branching(0.0))
     path = "optimizer.hyperparameters.weight_decay"

@@ -44,7 +44,10 @@ def test_it_takes_70_lines():
     assert len(EXAMPLE.read_text().splitlines()) <= 70
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize(
+    ("dtype", "error"),
+    [pytest.param("float32", 1e-5, marks=pytest.mark.slow), ("float64", 1e-12)],
+)
 def test_theory_equals_simulation_without_initial_noise(model, dtype, error):
     grid = js.Grid(model(n_steps=200, init_scale=0.0, dtype=dtype), AXES)
     runs, theory = js.run(grid).isel(seed=0), js.predict(grid)
@@ -76,6 +79,7 @@ def test_predict_has_gradients(model, name):
     assert slope == pytest.approx(difference, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_it_maps_over_leaves(model):
     rates = jnp.asarray([0.1, 0.2, 0.3])
     system, key = model(n_steps=20, n_features=10), jax.random.key(0)
@@ -99,6 +103,7 @@ def test_one_program_per_bucket(model, grid, monkeypatch, most):
     assert len(traces) == plan.n_programs == len(plan.buckets) <= most
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing(grid, runs):
     for n_features in AXES["n_features"]:  # in a program that is padded to 40
         at = {"n_features": n_features, "learning_rate": 0.6, "spectrum_exponent": 0.5}
@@ -113,6 +118,7 @@ def test_padding_changes_nothing(grid, runs):
         np.testing.assert_allclose(trained[:4], alone["weight"][-1], rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_stores_continue_and_are_extended(grid, tmp_path, runs):
     small = js.Grid(grid.system, {**AXES, "n_features": [8, 24]}, seeds=4)
     js.run(small, store=tmp_path / "runs.zarr")
@@ -121,6 +127,7 @@ def test_stores_continue_and_are_extended(grid, tmp_path, runs):
     np.testing.assert_allclose(more.loss, runs.loss, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_exponent_is_found_from_curves(model, runs):
     curves = runs.sel(spectrum_exponent=0.5, drop=True)
     axes = {name: AXES[name] for name in ("n_features", "learning_rate")}

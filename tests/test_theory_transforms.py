@@ -295,12 +295,13 @@ ACCURACY = {
 SLOW = {  # seconds of compilation; the others share their sums and integrals
     *(f"emergence-{n}" for n in (
         "loss", "data_loss", "compute_law", "minimum_norm", "paper", "allocation",
-        "time_parameter", "minimum_norm_law",
+        "time_parameter", "minimum_norm_law", "threshold", "time_loss", "data_parameter",
+        "data_law", "width_loss", "probabilities",
     )),
     *(f"superposition-{n}" for n in (
         "bottleneck_steps", "loss_weighted", "pareto", "shared", "floor", "asymptote",
         "asymptote_late", "bottleneck", "local", "local_late", "matrix", "window",
-        "loss_steps", "random_rate",
+        "loss_steps", "random_rate", "rate", "strength", "loss",
     )),
     *(f"sparse-{n}" for n in (
         "allocation_n", "allocation_loss", "loss_below", "loss_above", "loss_ridge", "unseen_loss",

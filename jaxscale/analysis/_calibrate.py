@@ -186,7 +186,7 @@ def calibrate(
 
         expand = expansion(loss)
         starts, n_given = _starts(expand, source, free, parameters, data_sets)
-        z = starts[0, 0]
+        z = starts[0, 0 if n_given else least_squares.costs(expand, starts[:1]).argmin()]
         points, n_stated, n_dropped = stated_points(expand, z, source)
         if isinstance(source, Formula) and n_dropped:
             check_points(source.form, free, data_sets, points)
@@ -200,7 +200,9 @@ def calibrate(
             short = short_groups(form, free, data_sets, points, of)
             reasons = withheld(result, limits, silent, short)
             groups = None if of == POINTS else points.groups
-            drawn = Resamples(again, of, numbers, shares, reasons, groups)
+            broken = of == POINTS and any(p.within for p in parameters)
+            spent = len(free) if broken else 1
+            drawn = Resamples(again, of, numbers, shares, reasons, groups, spent)
             drawn = drawn if each else drawn.of_set(0)
             if of == SEED and drawn.spread < SAME:
                 drawn = None  # all seeds are equal

@@ -98,18 +98,15 @@ class Calibration:
     def standard_error(self) -> dict[str, Any]:
         """Standard errors: of the refits where there are any, else `|dv/dz| sqrt(Sigma_zz)`.
 
-        Those of refits of n points or groups are their standard deviation times
-        `sqrt(n / (n - 1))`.
+        Those of refits are their standard deviation times `drawn.widening`, which of n points or
+        groups is `sqrt(n / (n - 1))`, of a form with a break `sqrt(n / (n - p))`.
         """
         if self.drawn is not None:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
             usable = self.drawn.usable  # refits that are all alike say nothing of the error
-            # n drawn with replacement scatter by (n - 1) / n of the variance of n new ones
-            n = np.asarray(self.drawn.n_groups, float)
-            with np.errstate(divide="ignore"):
-                wider = np.sqrt(n / (n - 1))
+            wider = self.drawn.widening
             return {
                 name: _plain(np.where(usable & (v > 0), wider * v, np.nan))
                 for name, v in spread.items()
@@ -262,8 +259,8 @@ class Calibration:
         if isinstance(self.theory, Formula):
             self.theory.check_inputs(inputs)
             return predicted(self, self.theory, inputs, level)
-        for name in inputs:
-            raise ValueError(f"`{name}` is an input, of which the fit of a grid has none.")
+        if inputs:
+            raise ValueError(f"`{min(inputs)}` is an input, of which the fit of a grid has none.")
         return predicted_grid(self, self.theory, level)
 
     def table(self) -> Table:

@@ -17,7 +17,7 @@ from jaxscale.analysis._jackknife import pseudo_values
 if TYPE_CHECKING:
     import xarray
 
-PLACES = 100  # of ln x at which curves are compared
+N_LOCATIONS = 100  # of ln x at which curves are compared
 TRIALS = 81  # of the exponent of time, before the best is refined
 LEAST = 0.5  # of the points of a curve that another must reach
 XTOL = 1e-7  # of the exponent of time
@@ -82,8 +82,8 @@ def collapse(
     $$y(t, s) = s^a f(t\, s^{-b})$$
 
     With $X = \ln t - b \ln s$ and $Y = \ln y$, every curve is interpolated in straight lines at
-    places of X that are evenly spaced. What is made small is the mean square distance from a common
-    curve of any shape, of places that two curves or more reach,
+    evenly spaced locations of X. What is made small is the mean square distance from a common curve
+    of any shape, of locations that two curves or more reach,
 
     $$S(a, b) = \frac{\sum_X \sum_s (Y_s(X) - a \ln s - \bar F(X))^2}{\sum_X (m_X - 1)},
       \qquad \bar F(X) = \frac{1}{m_X} \sum_s (Y_s(X) - a \ln s)$$
@@ -233,8 +233,8 @@ class _Curves:
         meets = [_reached(px, np.delete(first, i), np.delete(last, i)) for i, px in enumerate(x)]
         if np.mean(np.concatenate(meets)) < LEAST:
             return None
-        n = PLACES * np.ptp([first.min(), last.max()]) / np.max(last - first)
-        at = np.linspace(first.min(), last.max(), min(int(n) + 1, 20 * PLACES))
+        n = N_LOCATIONS * np.ptp([first.min(), last.max()]) / np.max(last - first)
+        at = np.linspace(first.min(), last.max(), min(int(n) + 1, 20 * N_LOCATIONS))
         pairs = zip(x, self.points, strict=True)
         return np.stack([np.interp(at, px, py, left=np.nan, right=np.nan) for px, (_, py) in pairs])
 
@@ -246,14 +246,14 @@ class _Curves:
         at = self.shifted(b)
         shared = np.zeros((1, 1), bool) if at is None else np.isfinite(at)
         shared = shared & (shared.sum(axis=0) > 1)
-        freedom = int(shared.sum() - shared.any(axis=0).sum())
-        if at is None or freedom < 1:
+        df = int(shared.sum() - shared.any(axis=0).sum())
+        if at is None or df < 1:
             return np.inf, np.nan, np.nan
         log_s = np.broadcast_to(self.log_s[:, None], at.shape)
         y, slope = _centred(at, shared), _centred(log_s, shared)
         if a is None:
             a = float(np.sum(slope * y) / np.sum(slope**2))
-        squares = float(np.sum((y - a * slope) ** 2) / freedom)
+        squares = float(np.sum((y - a * slope) ** 2) / df)
         variance = float(np.var((at - a * log_s)[shared]))
         return squares, a, 1 - squares / variance if variance > 0 else np.nan
 
@@ -271,12 +271,12 @@ class _Curves:
         squares = []
         for columns in (powers[:, : degree + 1], powers):
             squares.append(np.sum((y - columns @ np.linalg.lstsq(columns, y)[0]) ** 2))
-        freedom, more = len(x) - SHAPE - 1, SHAPE - degree
-        if squares[0] <= ROUNDING**2 * len(x) or freedom < 1:
-            return freedom < 1
+        df, more = len(x) - SHAPE - 1, SHAPE - degree
+        if squares[0] <= ROUNDING**2 * len(x) or df < 1:
+            return df < 1
         with np.errstate(divide="ignore"):
-            ratio = (squares[0] - squares[1]) / more / (squares[1] / freedom)
-        return bool(fdtrc(more, freedom, ratio) < SIGNIFICANT)
+            ratio = (squares[0] - squares[1]) / more / (squares[1] / df)
+        return bool(fdtrc(more, df, ratio) < SIGNIFICANT)
 
     def fitted(self, a: float | None, b: float | None) -> tuple[float, float]:
         """Best powers, of those that are None; NaN where no two curves meet."""
@@ -303,14 +303,14 @@ class _Curves:
 
 
 def _reached(x: np.ndarray, first: np.ndarray, last: np.ndarray) -> Any:
-    """Which places lie inside any of the intervals."""
+    """Which locations lie inside any of the intervals."""
     return np.any((x[:, None] >= first) & (x[:, None] <= last), axis=1)
 
 
 def _centred(
     values: Float[np.ndarray, "c x"], shared: Bool[np.ndarray, "c x"]
 ) -> Float[np.ndarray, "c x"]:
-    """Values less their mean over curves at each place; 0 where they are not shared."""
+    """Values less their mean over curves at each location; 0 where they are not shared."""
     own = np.where(shared, values, 0.0)
     mean = own.sum(axis=0) / np.maximum(shared.sum(axis=0), 1)
     return np.where(shared, own - mean, 0.0)

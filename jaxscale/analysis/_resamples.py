@@ -35,6 +35,9 @@ class Resamples:
     - `withheld`: why a data set has no interval, in words that follow "for", shape `(...)`; empty
       where it has one.
     - `groups`: number of the group of every residual, shape `(..., o, t)`; None of single points.
+    - `n_spent`: degrees of freedom by which a resample scatters less than a new data set: 1, as the
+      mean of its points; where points are resampled for a form that has its own parameters in parts
+      of the range of an input (a break), as many as there are parameters.
     """
 
     z: Float[np.ndarray, "*n b p"]
@@ -43,6 +46,7 @@ class Resamples:
     shares: Any = (1.0,)
     withheld: Any = ""
     groups: Any = None
+    n_spent: int = 1
 
     @property
     def n_blocks(self) -> int:
@@ -67,6 +71,13 @@ class Resamples:
     @property
     def _lost(self) -> np.ndarray:
         return np.asarray(np.isnan(self.z).any(axis=-1))
+
+    @property
+    def widening(self) -> np.ndarray:
+        """Standard deviation of a new data set's fits over that of the refits, shape `(...)`."""
+        n = np.asarray(self.n_groups, float)
+        with np.errstate(all="ignore"):  # too few for an interval
+            return np.asarray(np.sqrt(n / (n - self.n_spent)))
 
     @property
     def spread(self) -> float:
@@ -140,12 +151,12 @@ class Resamples:
         r"""Percentile interval of what follows from every resample.
 
         The tails are those of Student's t: percentiles $\Phi(\pm t)$ with
-        $t = t_{(1 + \text{level}) / 2,\, n - 1} \sqrt{n / (n - 1)}$ of the refits of n points or
-        groups, for plain percentiles are too narrow where these are few. Below 10 groups, and
-        where fewer than 2 refits lie so far out, plain percentiles are stretched around the median
-        by $t / z_{(1 + \text{level}) / 2}$ (derived here; of the mean of 5 normal numbers 95 %
-        intervals hold 94.9 %, with tails of t 90.3 %), so what is positive is given as its
-        logarithm.
+        $t = t_{(1 + \text{level}) / 2,\, n - k} \sqrt{n / (n - k)}$ of the refits of n points or
+        groups, for plain percentiles are too narrow where these are few; k is `n_spent`. Below 10
+        groups, and where fewer than 2 refits lie so far out, plain percentiles are stretched around
+        the median by $t / z_{(1 + \text{level}) / 2}$ (derived here; of the mean of 5 normal
+        numbers 95 % intervals hold 94.9 %, with tails of t 90.3 %), so what is positive is given as
+        its logarithm.
 
         Where a floor may be 0, refits without it count if its share of the refits at 0 is larger
         than a tail, (1 - level) / 2: only then does the tail of the others end at 0.
@@ -170,7 +181,7 @@ class Resamples:
         shape = np.shape(values)[len(sets) + 1 :]
         low, high = (np.full((*sets, *shape), math.nan) for _ in "lh")
         for i in map(tuple, np.argwhere(self._given(max_lost))):
-            t = stdtrit(n[i] - 1, (1 + level) / 2) * math.sqrt(n[i] / (n[i] - 1))
+            t = stdtrit(n[i] - self.n_spent, (1 + level) / 2) * self.widening[i]
             z = ndtri((1 + level) / 2)
             stretched = n[i] < FEW_TAILS or ndtr(-t) * self.n < BEYOND
             tail = ndtr(-z if stretched else -t)

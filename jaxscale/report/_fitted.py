@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import pandas
 
-N_PLACES = 200
+N_LOCATIONS = 200
 
 
 def fit_figure(
@@ -89,18 +89,18 @@ def _curves(
         color = OKABE_ITO[i % len(OKABE_ITO)]
         axes.plot(group[x], group[formula.result], color=color, **SMALL_POINTS)
         spaced = np.geomspace if spans_decades(group[x].to_numpy(float)) else np.linspace
-        places = spaced(group[x].min(), group[x].max(), N_PLACES)
-        curve, low, high = _band(fit, formula, i, {x: places})
+        locations = spaced(group[x].min(), group[x].max(), N_LOCATIONS)
+        curve, low, high = _band(fit, formula, i, {x: locations})
         curve, low, high = drawable(curve, log=log_y), drawable(low), drawable(high)
         shown = np.isfinite(curve)
         hidden["curve"] += not shown.all()
         hidden["band"] += not np.isfinite(low + high).all()
-        axes.plot(places, curve, color=color, lw=1.4)
-        axes.fill_between(places, low, high, color=color, alpha=0.2, lw=0)
+        axes.plot(locations, curve, color=color, lw=1.4)
+        axes.fill_between(locations, low, high, color=color, alpha=0.2, lw=0)
         if fit.each is not None:
             end = np.flatnonzero(shown)[-1:]
             last = group.iloc[-1]
-            at = (places[end[0]], curve[end[0]]) if len(end) else (last[x], last[formula.result])
+            at = (locations[end[0]], curve[end[0]]) if len(end) else (last[x], last[formula.result])
             ends.append((float(at[0]), float(at[1]), f"{fit.each} {name}", color))
     if log_x:
         log_axis(axes, "x")

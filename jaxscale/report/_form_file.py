@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = ("loss", "residual", "bounds", "weights", "bootstrap", "resample", "key")
 SCALES, FEW_RUNS = 5, 4  # bins that are left out, and the fewest runs of each on average
-N_PLACES = 60  # of the curves over compute
+N_LOCATIONS = 60  # of the curves over compute
 MINIMA = 3  # of parabolas, the fewest that a figure shows
 
 
@@ -131,9 +131,10 @@ class FormFile:
         if self.fit.each is not None:
             return None, f"there is one fit for each {self.fit.each}: select one with --where"
         by, fewest = COMPUTE if self.allocates else self.inputs[0], FEW_RUNS * SCALES
-        n_places = len(self.runs.drop_duplicates([*self.inputs]))
-        if n_places < fewest:
-            return None, f"{SCALES} scales need runs at {fewest} different inputs, got {n_places}"
+        n_locations = len(self.runs.drop_duplicates([*self.inputs]))
+        if n_locations < fewest:
+            needed = f"{SCALES} scales need runs at {fewest} different inputs"
+            return None, f"{needed}, got {n_locations}"
         own = {n: self.options[n] for n in HELD_OUT if n in self.options}
         columns = {n: n for n in (*self.inputs, self.formula.result)}
         try:
@@ -257,8 +258,8 @@ class FormFile:
     def allocation_figure(self) -> "matplotlib.figure.Figure":
         """Draw loss and allocation over compute, with 95 % bands, and measured over fitted loss."""
         spanned = np.concatenate([self.compute, self.flop])
-        places = np.geomspace(spanned.min(), spanned.max(), N_PLACES)
-        return form_figure(self.fit, self.runs, self.compute, allocate(self.fit, places))
+        flop = np.geomspace(spanned.min(), spanned.max(), N_LOCATIONS)
+        return form_figure(self.fit, self.runs, self.compute, allocate(self.fit, flop))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

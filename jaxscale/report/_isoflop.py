@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-N_PLACES = 100  # of a parabola
+N_LOCATIONS = 100  # of a parabola
 BEST: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "mfc": "white"}
 LABELS = ("C, operations", "parameters N, tokens D")
 
@@ -44,8 +44,8 @@ def isoflop_figure(isoflop: IsoFlop) -> "matplotlib.figure.Figure":
     figure, grid = new_figure(2)
     _curves(grid[0, 0], isoflop)
     flop = np.asarray(isoflop.groups["flop"], float)
-    places = np.geomspace(flop.min(), flop.max(), N_PLACES)
-    allocation = isoflop.allocate(places)
+    locations = np.geomspace(flop.min(), flop.max(), N_LOCATIONS)
+    allocation = isoflop.allocate(locations)
     _allocated(grid[0, 1], allocation)
     for name, color in zip(SIZES, OKABE_ITO, strict=False):
         minima: Any = isoflop.groups[name]
@@ -99,7 +99,7 @@ def _curves(axes: "matplotlib.axes.Axes", isoflop: IsoFlop) -> None:
         own = isoflop.runs[isoflop.group == g]
         size = np.asarray(own["n_parameters"], float)
         axes.plot(size, own["loss"], color=colors[g], **SMALL_POINTS)
-        x = np.linspace(np.log(size.min()), np.log(size.max()), N_PLACES)
+        x = np.linspace(np.log(size.min()), np.log(size.max()), N_LOCATIONS)
         y = np.polyval(isoflop.parabolas[g], x)
         axes.plot(np.exp(x), y, color=colors[g], lw=1.2)
         axes.plot([row["n_parameters"]], [row["loss"]], color=colors[g], **BEST)

@@ -8,7 +8,7 @@ from typing import Any
 from jaxscale._files import flush, make_folder, refuse_links, require_folder
 from jaxscale.sweep._lock import is_locked, store_lock
 from jaxscale.sweep._place import AbstractPlace
-from jaxscale.sweep._states import States
+from jaxscale.sweep._states import FOLDER, States
 from jaxscale.sweep._store import is_free, recover, replacing, store_errors
 
 
@@ -76,6 +76,11 @@ class LocalPlace(AbstractPlace):
             for file in (self._chunk(name, n, i) for i in chunks):
                 paths |= {p for p in (file, *file.parents) if p.is_relative_to(self.path / name)}
         flush(paths)
+
+    def remove_unfinished(self) -> None:
+        for begun in ("*/c/**/*.partial", f"{FOLDER}/*.new"):  # of Zarr, of states
+            for file in self.path.glob(begun):
+                file.unlink(missing_ok=True)
 
     def errors(self) -> contextlib.AbstractContextManager[None]:
         return store_errors(self.path)

@@ -211,9 +211,6 @@ class ObjectStates(AbstractStates):
     def remove(self, bucket: int, chunk: int) -> None:
         self.objects.remove([self._key(bucket, chunk)])
 
-    def remove_unfinished(self) -> None:
-        """Nothing: an object is there when all of it is."""
-
 
 def bucket_of(scheme: str, name: str) -> Objects:
     """The objects of a bucket; what reaches it is in the environment, as obstore reads it."""

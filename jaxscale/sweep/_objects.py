@@ -136,6 +136,9 @@ class ObjectPlace(AbstractPlace):
     def flush(self, n_axes: Mapping[str, int], chunks: Sequence[int]) -> None:
         """Nothing: an answer to a request says that its object is safe."""
 
+    def remove_unfinished(self) -> None:
+        """Nothing: an object is there when all of it is."""
+
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
         """Raise what goes wrong on the way as a `ValueError`."""

@@ -57,6 +57,10 @@ class AbstractPlace(abc.ABC):
         """Return when these chunks of all variables of `n_axes` survive a power failure."""
 
     @abc.abstractmethod
+    def remove_unfinished(self) -> None:
+        """Delete chunks and states that a writer that was killed had begun to write."""
+
+    @abc.abstractmethod
     def errors(self) -> AbstractContextManager[None]:
         """Raise what goes wrong with writing as a `ValueError` that names the store."""
 

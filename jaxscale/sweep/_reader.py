@@ -194,8 +194,15 @@ class StoreReader:
         """Values of some rows of a variable.
 
         If a finished chunk is missing or cannot be decoded, a `ValueError` says how to have it
-        computed anew.
+        computed anew, or that the store was replaced.
         """
+        try:
+            return self._read(name, first, last)
+        except ValueError:
+            self._check_same()  # an extension may have taken the chunks away
+            raise
+
+    def _read(self, name: str, first: int, last: int) -> np.ndarray:
         array = self._array(name)
         chunks = range(first // self.shard_length, last // self.shard_length)
         for i in self._current.missing(name, array.ndim, [i for i in chunks if self.done[i]]):
@@ -205,7 +212,7 @@ class StoreReader:
             with contextlib.suppress(Exception):  # of one of them: reading each tells which
                 return np.asarray(array[first:last])
             spans = [(i * self.shard_length, (i + 1) * self.shard_length) for i in chunks]
-            return np.concatenate([self.read(name, *span) for span in spans])
+            return np.concatenate([self._read(name, *span) for span in spans])
         with _reading(self.place, name, self._advice(chunks[0])):
             return np.asarray(array[first:last])
 
@@ -222,12 +229,7 @@ class StoreReader:
         marks = np.unique(ordered // self.shard_length)
         for first, last in self._spans(name, marks[self.done[marks]]):
             inside = order[np.searchsorted(ordered, first) : np.searchsorted(ordered, last)]
-            try:
-                values = self.read(name, first, last)
-            except ValueError:
-                self._check_same()  # an extension may have taken the chunks away
-                raise
-            yield inside, values[row[inside] - first]
+            yield inside, self.read(name, first, last)[row[inside] - first]
         self._check_same()
 
     def _begun(self, layout: Layout) -> list[Where]:

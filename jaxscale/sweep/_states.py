@@ -48,10 +48,6 @@ class AbstractStates(abc.ABC):
     def remove(self, bucket: int, chunk: int) -> None:
         """Delete the state of a chunk, if there is one."""
 
-    @abc.abstractmethod
-    def remove_unfinished(self) -> None:
-        """Delete what a writer that was killed had begun."""
-
     def __iter__(self) -> Iterator[Where]:
         """Chunks with a state, by bucket and chunk."""
         for name in sorted(self.names()):
@@ -134,10 +130,6 @@ class States(AbstractStates):
 
     def remove(self, bucket: int, chunk: int) -> None:
         self.file(bucket, chunk).unlink(missing_ok=True)
-
-    def remove_unfinished(self) -> None:
-        for file in self.folder.glob("*.new") if self.folder.is_dir() else ():
-            file.unlink(missing_ok=True)
 
 
 def save(file: io.BufferedIOBase, state: State) -> None:

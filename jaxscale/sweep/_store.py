@@ -7,8 +7,8 @@ that then becomes its own, so that no other process sees a half-made one; in a f
 """
 
 import contextlib
-import glob
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import xarray
 
 NO_RUN = -2
-BEGUN = "new"  # role of a store that is being written, next to the one that it replaces
+BEGUN, REMOVED = "new", "removed"  # roles of stores that are being written, or deleted
 
 
 class MemoryStore:
@@ -98,20 +98,20 @@ class ZarrStore:
             self._header = json.loads(self._current.read_header())
             self._sessions = json.loads(self._header["attributes"].get("sessions", "[]"))
             self._states = self._current.states
-            self._remove_stale_states()
+            self._remove_stale()
 
     def is_done(self, bucket: int, chunk: int) -> bool:
         """Whether the data of a chunk are on disk."""
         return bool(np.all(self._done[self.layout.shards(bucket, chunk)]))
 
-    def _remove_stale_states(self) -> None:
+    def _remove_stale(self) -> None:
         """Delete what a writer that was killed had begun, and states that results have replaced."""
         stale = []
         for where in self._states.among(self.layout.rows):
             system: Any = self.layout.buckets[where[0]].padded_system
             if self.is_done(*where) and self._states.step(*where) < system.n_steps:
                 stale.append(where)
-        self._states.remove_unfinished()  # now: a damaged state is refused before anything changes
+        self._current.remove_unfinished()  # now: a damaged state is refused before anything changes
         for where in stale:
             self._states.remove(*where)
 
@@ -209,6 +209,19 @@ def sibling_path(path: Path, role: str) -> Path:
     return path.with_name(f".{path.name}.{role}")
 
 
+def _new_sibling(path: Path, role: str) -> Path:
+    """Hidden name next to a store, used once: Zarr's threads may still write what failed there."""
+    return sibling_path(path, f"{role}-{secrets.token_hex(4)}")
+
+
+def _remove(path: Path, previous: Path) -> None:
+    """Delete what a store has replaced; what is left of it by a kill is not taken for a store."""
+    with contextlib.suppress(OSError):  # the next session does it
+        removed = previous.rename(_new_sibling(path, REMOVED))
+        flush([path.parent])
+        shutil.rmtree(removed, ignore_errors=True)
+
+
 def is_free(path: Path) -> bool:
     """Whether a store can be made at `path`: nothing is there, or an empty folder.
 
@@ -228,9 +241,7 @@ def replacing(path: Path) -> Iterator[Path]:
     What was at `path` is renamed only when the new store is complete and removed last; `recover`
     undoes the step between the two renamings.
     """
-    # not the name of an earlier one: Zarr's threads may still write what failed there
-    temporary = sibling_path(path, f"{BEGUN}-{secrets.token_hex(4)}")
-    previous = sibling_path(path, "previous")
+    temporary, previous = _new_sibling(path, BEGUN), sibling_path(path, "previous")
     with store_errors(path):
         try:
             yield temporary
@@ -243,7 +254,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 recover(path)
                 raise
             flush([path.parent])
-            shutil.rmtree(previous, ignore_errors=True)
+            _remove(path, previous)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -251,14 +262,16 @@ def replacing(path: Path) -> Iterator[Path]:
 def recover(path: Path) -> None:
     """Restore a store that an interrupted extension had renamed, and remove what it had begun."""
     previous = sibling_path(path, "previous")
-    begun = path.parent.glob(f"{glob.escape(sibling_path(path, BEGUN).name)}*")
+    name = re.compile(rf"\.{re.escape(path.name)}\.({BEGUN}|{REMOVED})(-[0-9a-f]{{8}})?")
     with store_errors(path):
         if previous.exists() and is_vacant(path):
             if path.exists():
                 path.rmdir()
             previous.rename(path)
-        for folder in (*begun, previous):
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove(path, previous)
+        for folder in path.parent.iterdir():
+            if name.fullmatch(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def create(place: AbstractPlace, layout: Layout) -> None:

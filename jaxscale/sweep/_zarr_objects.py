@@ -20,6 +20,15 @@ async def _attempted(call: Callable[[], Awaitable[Result]]) -> Result:
     raise AssertionError  # there is always another one
 
 
+async def _listed(names: Callable[[str], AsyncGenerator[str, None]], prefix: str) -> list[str]:
+    """All names below a prefix."""
+
+    async def listed() -> list[str]:
+        return [name async for name in names(prefix)]
+
+    return await _attempted(listed)
+
+
 class ZarrObjects(ObjectStore):
     """Zarr's store of objects, for those below a prefix: Zarr would write headers above it, too.
 
@@ -63,16 +72,27 @@ class ZarrObjects(ObjectStore):
         own = super()
         await _attempted(lambda: own.delete(f"{self.prefix}/{key}"))
 
+    async def getsize(self, key: str) -> int:
+        own = super()
+        return await _attempted(lambda: own.getsize(f"{self.prefix}/{key}"))
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        own = super()
+        return await _attempted(lambda: own.getsize_prefix(f"{self.prefix}/{prefix}"))
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+        return [await self.get(key, prototype, part) for key, part in key_ranges]
+
     async def list_prefix(self, prefix: str) -> AsyncGenerator[str, None]:
-        with os_errors():
-            async for key in super().list_prefix(f"{self.prefix}/{prefix}"):
-                yield key.removeprefix(f"{self.prefix}/")
+        for key in await _listed(super().list_prefix, f"{self.prefix}/{prefix}"):
+            yield key.removeprefix(f"{self.prefix}/")
 
     def list(self) -> AsyncGenerator[str, None]:
         return self.list_prefix("")
 
-    def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
-        return super().list_dir(f"{self.prefix}/{prefix}".rstrip("/"))
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
+        for name in await _listed(super().list_dir, f"{self.prefix}/{prefix}".rstrip("/")):
+            yield name
 
     async def delete_dir(self, prefix: str) -> None:
         async for key in self.list_prefix(prefix):

@@ -116,7 +116,7 @@ def test_runs_that_are_empty_are_left_out_and_counted():
 @pytest.mark.parametrize("sigma", [0.0, 0.03])
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_curves_that_determine_no_power_are_refused(sigma, power):
-    for seed in range(5):
+    for seed in range(5 if sigma else 1):
         curves = _curves(sigma=sigma, seed=seed).isel(seed=0)
         straight = curves / _curves().isel(seed=0) * S[:, None] ** 0.3 * T**-power
         with pytest.raises(ValueError, match=r"`time` must be given: .* are power laws in step"):

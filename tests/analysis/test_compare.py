@@ -67,6 +67,7 @@ def test_z_is_the_mean_difference_in_standard_errors():
     assert row.rms_error == pytest.approx(row.max_error)
 
 
+@pytest.mark.slow
 def test_a_right_theory_is_refused_about_as_often_as_alpha_says():
     passed = [compare(simulated(8, seed=s), theory(), alpha=0.2).passed for s in range(100)]
     assert 0.7 < np.mean(passed) < 0.95

@@ -89,6 +89,7 @@ def test_three_scales_have_nothing_to_roll_out_and_functions_must_be_forms():
     assert "–" in str(scores)
 
 
+@pytest.mark.slow
 def test_rows_that_lack_an_input_of_one_form_are_left_out_for_all():
     runs = _curve().assign(other=1.0).rename(columns={"size": "x"})
     runs.loc[:1, "other"] = np.nan
@@ -101,6 +102,7 @@ def test_rows_that_lack_an_input_of_one_form_are_left_out_for_all():
     assert [len(h.in_sample) for h in both.held_out.values()] == [30, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:4 rows in . of . fits, or fewer, where scaled or its der")
 def test_a_form_with_an_undefined_prediction_comes_last():
     @js.forms.form(E=js.forms.floor(), A=js.forms.factor(), alpha=EXPONENT, reference="a test")

@@ -61,7 +61,9 @@ def _covered(fit, truth, level):
     return coverage
 
 
-@pytest.mark.parametrize("system", [_emergence, _sparse, _superposition])
+@pytest.mark.parametrize(
+    "system", [_emergence, pytest.param(_sparse, marks=pytest.mark.slow), _superposition]
+)
 def test_intervals_cover_the_truth(system):
     theory, table, truth = system()
     fit = js.calibrate(theory, table, list(truth), each="set", n_starts=1)
@@ -172,7 +174,11 @@ def _new_runs(n_groups, n_points, shared, alone, n_sets=200):
 
 @pytest.mark.parametrize(
     ("n_groups", "n_points", "shared", "alone", "df"),
-    [(12, 1, 0.0, 0.02, 11), (10, 20, 0.02, 0.002, 9), (10, 20, 0.0, 0.02, 199)],
+    [
+        (12, 1, 0.0, 0.02, 11),
+        pytest.param(10, 20, 0.02, 0.002, 9, marks=pytest.mark.slow),
+        pytest.param(10, 20, 0.0, 0.02, 199, marks=pytest.mark.slow),
+    ],
 )
 def test_intervals_of_a_new_run_are_widened_once(n_groups, n_points, shared, alone, df):
     """Student's t with as many degrees of freedom as there are independent errors, not twice."""

@@ -114,6 +114,7 @@ def test_a_form_without_a_free_parameter_is_not_fitted():
         js.calibrate(js.Formula(CHINCHILLA, LAW), _runs())
 
 
+@pytest.mark.slow
 def test_warnings_show_the_line_of_the_user(tmp_path):
     """A fit of few points, its refits, its file, and fits inside of other functions."""
     path = tmp_path / "runs.csv"

@@ -13,7 +13,9 @@ from jaxscale.analysis._form import FORMS
 
 forms = js.forms
 SHIPPED = sorted(name for name in FORMS if hasattr(js.forms, name))
-LARGE = ("broken_power_law", "data_constrained", "mixture_of_experts")  # to compile
+LARGE = (  # to compile
+    "broken_power_law", "data_constrained", "mixture_of_experts", "precision", "sparsity",
+)  # fmt: skip
 N_SURFACES = 20
 SQUARES = {"loss": js.residuals.Squared(), "bootstrap": 0}
 

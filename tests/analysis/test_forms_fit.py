@@ -3,14 +3,16 @@
 import dataclasses
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats.mstats import hdquantiles
 
 import jaxscale as js
 from jaxscale.analysis import _calibrate
+from jaxscale.analysis._form import FORMS
 from jaxscale.analysis._information import warn_constant
 from jaxscale.analysis._resamples import Resamples
 from jaxscale.analysis.bounds import NotNegative
@@ -46,6 +48,22 @@ def test_a_form_needs_no_starts_and_recovers_exact_runs():
         js.calibrate(lambda n, a: a / n, _runs(9))
 
 
+def test_rows_at_which_an_extreme_start_is_infinite_are_fitted():
+    """e^(3 / .001) is infinite, but the scale may start elsewhere."""
+
+    def growth(x, *, A, scale):
+        return A * jnp.exp(x / scale)
+
+    grown = js.forms.form(
+        A=js.forms.factor(), scale=js.forms.scale(1e-3, 1e3), reference="derived here"
+    )(growth)
+    del FORMS["growth"]
+    x = np.linspace(0.1, 3, 30)
+    fit = js.calibrate(grown, pandas.DataFrame({"x": x, "loss": 2 * np.exp(x / 2)}), bootstrap=0)
+    assert (fit.n_points, fit.n_left_out) == (30, 0)
+    assert fit.values == pytest.approx({"A": 2.0, "scale": 2.0}, rel=1e-9)
+
+
 def test_fixed_and_given_values_of_a_form():
     runs = _runs(60)
     form = js.Formula(js.forms.chinchilla, {"E": 1.69, "beta": 0.28})
@@ -59,6 +77,7 @@ def test_fixed_and_given_values_of_a_form():
         js.calibrate(form, runs, ["B", "alpha"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:E is 0")
 def test_a_floor_that_is_not_there():
     """40 runs without a floor: E may be zero, and its interval says how large it can be."""
@@ -119,11 +138,11 @@ def test_a_fit_says_how_many_refits_it_lost(fitted):
     assert spoiled.to_dict()["parameters"][0]["interval"] == [None, None]
 
 
-@pytest.mark.parametrize("n", [6, 7, 8, 10])
+@pytest.mark.parametrize("n", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 8)), 10])
 def test_few_runs_have_values_and_no_intervals(n):
     table = _runs(n)
     with pytest.warns(UserWarning, match=f"no interval, for {n} points are too few.*take 20"):
-        surface = js.fit_loss_surface(table)
+        surface = js.fit_loss_surface(table, bootstrap=40)
     assert np.isnan([*surface.interval().values()]).all()
     assert np.isfinite([*surface.values.values()]).all()
     assert "nan" not in surface.fit.table().rows[0]
@@ -195,6 +214,7 @@ def test_an_adaptive_loss_is_that_of_its_delta_and_ignores_outliers():
     assert moved["adaptive"] < moved["squares"] / 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*(no standard error|is 0 in|do not constrain)")
 def test_a_delta_is_followed_until_it_stays_or_the_fit_says_that_it_does_not(monkeypatch):
     """Of 100 sets with heavy tails, and of 5 points for 3 parameters, most of which are met."""
@@ -247,6 +267,7 @@ def test_a_floor_that_starts_at_zero_moves():
     assert fit.values["E"] == pytest.approx(free.values["E"], rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:E\[")
 def test_floors_of_groups_may_be_zero_alone_and_together():
     """The interval of a floor holds what the fit says when another one, or all, are zero."""
@@ -263,6 +284,7 @@ def test_floors_of_groups_may_be_zero_alone_and_together():
     assert all(low == 0 for low, _ in (fit.interval()[f"E[{g}]"] for g in groups))
 
 
+@pytest.mark.slow
 def test_groups_that_are_resampled_may_differ_between_data_sets():
     runs = _runs(60).assign(seed=np.arange(60) % 6, family=np.repeat(["a", "b"], 30))
     runs.loc[30:32, "loss"] = np.nan  # the rows of b are no longer those of a
@@ -443,6 +465,24 @@ def test_standard_errors_of_few_seeds_are_those_of_their_mean():
     assert fit.drawn.of == "seed"
     expected = y.std(ddof=1) / np.sqrt(5)
     assert fit.standard_error["a"] == pytest.approx(expected, rel=0.04)
+
+
+def test_errors_of_a_form_with_a_break_have_as_many_degrees_of_freedom_as_points_less_parameters():
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1, 1e4, 40)
+    values = {"E": 0.5, "A": 4.0, "alpha": 0.2, "beta": 0.8, "x_break": 60.0, "width": 0.3}
+    exact = js.forms.broken_power_law(x, **values)
+    table = pandas.DataFrame({"x": x, "loss": exact * np.exp(0.02 * rng.standard_normal(40))})
+    table["run"] = np.arange(40)
+    fit = js.calibrate(js.forms.broken_power_law, table)
+    by_run = js.calibrate(js.forms.broken_power_law, table, resample="run")
+    for one, n_spent in ((fit, 6), (by_run, 1)):
+        spread = np.std(one.bootstrap["A"], ddof=1)
+        assert one.standard_error["A"] == pytest.approx(spread * np.sqrt(40 / (40 - n_spent)))
+        t = stdtrit(40 - n_spent, 0.975) * np.sqrt(40 / (40 - n_spent))
+        tail = ndtr(-t)
+        ends = np.quantile(one.bootstrap["A"], [tail, 1 - tail], method="inverted_cdf")
+        assert one.interval()["A"] == pytest.approx(ends, rel=1e-12)
 
 
 def test_predictions_of_few_points_have_the_tails_of_student():

@@ -106,6 +106,7 @@ def test_a_bound_is_respected_and_so_is_its_interval(noisy):
     )
 
 
+@pytest.mark.slow
 def test_outliers_move_a_square_and_not_a_huber(noisy):
     spoiled = noisy.copy()
     spoiled.loc[::9, "loss"] *= 3.0
@@ -152,6 +153,7 @@ def test_a_huber_loss_says_why_there_is_no_interval(noisy):
     assert int(lost or 0) == np.isnan(by_refits.resamples).any(axis=1).sum() < 20
 
 
+@pytest.mark.slow
 def test_bootstrap_over_runs(noisy):
     options = {"bootstrap": 50, "resample": "run", "n_starts": 1}
     with pytest.warns(UserWarning, match="no interval, for 4 values of run are too few to be"):

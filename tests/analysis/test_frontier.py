@@ -279,6 +279,7 @@ def _emergence(rate):
     return [js.frontier(x, compute, **NAMES) for x in both]
 
 
+@pytest.mark.slow
 def test_emergence_approaches_its_frontier_in_first_order_of_the_step_size():
     gaps = []
     for rate in (0.4, 0.2):

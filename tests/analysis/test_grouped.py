@@ -42,6 +42,7 @@ def test_groups_without_noise_are_recovered():
         assert fit.values[name] == pytest.approx(value, rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_shared_exponents_have_smaller_errors_than_separate_fits():
     errors = {"shared": [], "separate": []}
     for seed in range(8):

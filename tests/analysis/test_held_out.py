@@ -62,6 +62,7 @@ def test_errors_of_a_true_form_vanish_with_the_noise_and_those_of_a_wrong_one_do
     assert np.sqrt(np.mean(wrong.in_sample**2)) > 0.05
 
 
+@pytest.mark.slow
 def test_intervals_of_new_runs_hold_as_many_as_they_say():
     inside = []
     for seed in range(8):
@@ -176,7 +177,16 @@ def test_columns_of_the_user_are_never_touched():
     assert list(plain.runs.columns) == ["x", "loss", *OWN]
 
 
-@pytest.mark.parametrize("name", ["scale", "fold", "decades", "fitted_to", "rms"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "scale",
+        "fold",
+        pytest.param("decades", marks=pytest.mark.slow),
+        pytest.param("fitted_to", marks=pytest.mark.slow),
+        pytest.param("rms", marks=pytest.mark.slow),
+    ],
+)
 def test_scales_may_have_any_name(name):
     runs, alone = _curve(), held_out(js.forms.power_law, _curve(), "x", **SQUARED)
     named = held_out(js.forms.power_law, runs.assign(**{name: runs["x"]}), name, **SQUARED)
@@ -234,6 +244,7 @@ def test_a_group_that_a_fold_lacks_is_named():
         rolled_out(FAMILIES, few, "x", **SQUARED)
 
 
+@pytest.mark.slow
 def test_folds_with_different_groups_are_resampled_by_group():
     runs = _curve().assign(run=np.arange(32) // 2)
     scored = held_out(js.forms.power_law, runs, "x", bootstrap=40, resample="run")

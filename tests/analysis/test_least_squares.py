@@ -242,6 +242,7 @@ def test_a_tiny_parameter_is_found_from_zero():
     assert float(result.z[0, 0]) == pytest.approx(3e-11, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_huber_covers_where_it_claims_a_covariance():
     n_sets, sigma = 400, 0.05
     y = 2.0 * np.exp(-0.7 * X) + sigma * np.random.default_rng(0).standard_normal((n_sets, len(X)))

@@ -99,6 +99,7 @@ def test_a_floor_that_the_data_may_lack_begins_at_zero_and_a_limitless_end_is_in
     assert loose.values["b"] < high < 0.1
 
 
+@pytest.mark.slow
 def test_of_the_loss_of_text_it_is_skewed_and_covers():
     table, n_sets = _surface(100, sigma=0.02), 100
     options = {"loss": SQUARED, "n_starts": 2, "each": "set", "bootstrap": 0}
@@ -125,6 +126,7 @@ def test_the_loss_of_the_form_has_a_profile_and_nothing_compiles():
     assert (high - low) == pytest.approx(ends[1] - ends[0], rel=0.3)
 
 
+@pytest.mark.slow
 def test_what_has_no_profile_is_refused():
     table = _surface(n=80)
     fit = js.calibrate(js.forms.chinchilla, table, loss=SQUARED, bootstrap=0)

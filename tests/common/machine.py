@@ -20,8 +20,7 @@ from stored import LENGTHS, MOST_RUNS, Watched, allowed
 import jaxscale as js
 from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._layout import Layout
-from jaxscale.sweep._locate import existing_place
-from jaxscale.sweep._lock import store_lock
+from jaxscale.sweep._locate import existing_place, place_of
 from jaxscale.sweep._plan import Options
 from jaxscale.sweep._reader import StoreReader
 
@@ -49,8 +48,8 @@ DAMAGE = {
 }
 
 
-class Machine(Watched, RuleBasedStateMachine):
-    """All that is done to one store."""
+class AnyMachine(Watched, RuleBasedStateMachine):
+    """All that is done to one store, wherever it lies."""
 
     n_steps = 0  # of all machines
     axes, most_longer = ("offset", "kind", "units"), len(LENGTHS) - 1
@@ -65,7 +64,7 @@ class Machine(Watched, RuleBasedStateMachine):
 
     @invariant()
     def counted(self):
-        Machine.n_steps += 1
+        AnyMachine.n_steps += 1
 
     @rule(fault=FAULTS)
     def run(self, fault):
@@ -115,7 +114,7 @@ class Machine(Watched, RuleBasedStateMachine):
         """Run what is refused, whatever the store holds."""
         sweep = self.sweep
         if what == "locked":
-            with store_lock(self.path):
+            with place_of(self.path).lock():
                 if all(step % 2 for step in self.reached.values()):
                     self.check(self.run_it(sweep), sweep)
                 else:
@@ -150,6 +149,10 @@ class Machine(Watched, RuleBasedStateMachine):
             assert step >= self.reached[run] // 2
             own = words(self.sweep.key, seed, kind, units, LENGTHS[-1])[step]
             np.testing.assert_array_equal(np.asarray(state)[:units], own)
+
+
+class Machine(AnyMachine):
+    """A store on disk, whose files are altered, too."""
 
     @precondition(lambda self: self.exists)
     @rule(which=st.sets(st.integers(0, 2 * MOST_RUNS), min_size=1), fault=FAULTS)

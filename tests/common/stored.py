@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from types import MappingProxyType
 
 import exact
 import numpy as np
@@ -36,7 +37,6 @@ from jaxscale.sweep._layout import grid_text
 MOST_RUNS = 24
 LENGTHS = (4, 6, 9)
 POOLS = {"offset": (1.0, 1.5, 2.0, 3.25, 1.125), "kind": (1, 2), "units": (2, 1)}
-CAUSES = {"full": "No space left on device", "forbidden": "Permission denied"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,15 @@ class Watched:
     """A store, the runs that it has finished, and how far the others are."""
 
     tally = collections.Counter()  # what came of the calls, of all stores
+    faults = MappingProxyType(
+        {
+            "kill": killed_at,
+            "ctrl-c": interrupted_at,
+            "full": full_from,
+            "forbidden": forbidden_from,
+        }
+    )
+    causes = MappingProxyType({"full": "No space left on device", "forbidden": "Permission denied"})
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="store-"))
@@ -130,7 +139,7 @@ class Watched:
 
     def look(self, *sweeps):
         """Open the store, which holds one of these; update what it has reached, and return that."""
-        if not self.path.exists() and not self.path.with_name(".a.zarr.previous").exists():
+        if not self.has_store():
             assert not self.exists, "the store is gone"
             return {}
         runs = js.open_store(self.path)
@@ -161,6 +170,9 @@ class Watched:
             trained_on = self.was_lengthened and now % 2 == 0 and now >= before - 1
             assert now >= before or trained_on, run
         self.reached = reached
+
+    def has_store(self):
+        return self.path.exists() or self.path.with_name(".a.zarr.previous").exists()
 
     def digest(self):
         """All bytes of the store, wherever an interrupted extension has put it."""
@@ -195,10 +207,7 @@ class Watched:
     def attempt(self, target, fault):
         """Run a sweep on the store, and look at what is there afterwards."""
         name, *numbers = fault or ("none",)
-        fail = {
-            "kill": killed_at, "ctrl-c": interrupted_at, "full": full_from,
-            "forbidden": forbidden_from,
-        }.get(name)  # fmt: skip
+        fail = self.faults.get(name)
         if len(numbers) == 2:
             numbers[1] += numbers[0]
         self.stop_after = numbers[0] if name == "stop" else HIGHEST
@@ -215,7 +224,7 @@ class Watched:
                 message = str(error)
         self.stop_after = HIGHEST
         if message is not None:
-            words = ("`store`", "a.zarr", CAUSES.get(name, "no fault"))
+            words = ("`store`", "a.zarr", self.causes.get(name, "no fault"))
             assert all(word in message for word in words), message
         before, chunks = self.sweep, [[target.runs[i] for i in ids] for ids in self.computed]
         computed = [run for chunk in chunks for run in chunk]

@@ -62,7 +62,10 @@ def _numpy_forward(network, bits):
     return (read * network.readout).sum((1, 2)) + network.offset
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [n if n.startswith("two") else pytest.param(n, marks=pytest.mark.slow) for n in KINDS],
+)
 def test_forward_and_gradient_are_those_of_plain_numpy(kind):
     """Float64: outputs to rounding, one derivative in every leaf against central differences."""
     bits, size = _bits(5), _sizes(*KINDS[kind])
@@ -116,6 +119,7 @@ def test_a_token_sees_no_later_one():
         assert np.all(np.abs(after[t:] - before[t:]) > 1e-5)
 
 
+@pytest.mark.slow
 def test_a_wider_transformer_draws_the_same_numbers_where_both_have_units():
     """Uniform within 1 over the root of the inputs; what ends a branch is halved."""
     size = _sizes(width=64, mlp_width=128, padded_width=80, padded_mlp_width=130)

@@ -135,6 +135,7 @@ def test_sampled_skill_loss_agrees_in_standard_errors_of_the_theory(sampled):
     assert worst.n_unresolved == 12
 
 
+@pytest.mark.slow
 def test_long_training_reaches_the_data_law():
     """T -> infinity: `E L = (S - r)^2/2 sum P_k (1 - P_k)^D`, by z-scores over 64 sets."""
     system = MultilinearSkills(

@@ -30,7 +30,7 @@ def _probabilities(alpha, n):
     return k, p / math.fsum(p)
 
 
-@pytest.mark.parametrize("alpha", [0.3, 0.9])
+@pytest.mark.parametrize("alpha", [pytest.param(0.3, marks=pytest.mark.slow), 0.9])
 def test_loss_online_many_skills(alpha):
     k, p = _probabilities(alpha, 100_000)
     tau, n = np.meshgrid([0.0, 1.0, 1e3, 1e6, math.inf], [0.0, 5.0, 3000.5, 50_000.0, math.inf])
@@ -52,7 +52,7 @@ def test_loss_scales_with_the_target():
     np.testing.assert_allclose(five, 25 * one, rtol=1e-13)  # eta S T and r/S are the same
 
 
-@pytest.mark.parametrize("alpha", [0.3, 0.9])
+@pytest.mark.parametrize("alpha", [pytest.param(0.3, marks=pytest.mark.slow), 0.9])
 def test_loss_finite_data(alpha):
     cases = [(7, 3.0), (100, 20.0), (3000, 1e3), (100_000, 100.0), (3000, math.inf)]
     _, p = _probabilities(alpha, 60)
@@ -74,7 +74,7 @@ def test_loss_finite_data(alpha):
     )
 
 
-@pytest.mark.parametrize("alpha", [0.3, 0.9])
+@pytest.mark.parametrize("alpha", [pytest.param(0.3, marks=pytest.mark.slow), 0.9])
 def test_loss_infinite_time_is_the_unseen_mass(alpha):
     n = 200_000
     _, p = _probabilities(alpha, n)
@@ -163,7 +163,7 @@ def test_data_law(d, bounds):
     assert np.all(error > np.array(bounds) / 2)
 
 
-@pytest.mark.parametrize("shots", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("shots", [pytest.param(1.0, marks=pytest.mark.slow), 10.0, 100.0])
 def test_data_law_with_several_shots(shots):
     n = 1e5
     law = theory.data_law(skill_exponent=0.6, shots=shots, learner="minimum_norm")
@@ -235,6 +235,7 @@ def test_data_parameter_loss():
     np.testing.assert_allclose(still, theory.parameter_law(skill_exponent=ALPHA)(1e3), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_optimal_allocation_constants():
     best = theory.optimal_allocation(1e6, skill_exponent=ALPHA)
     np.testing.assert_allclose(best.n_parameters, [174.7, 120.5, 81.5], atol=0.05)

@@ -40,6 +40,7 @@ def test_padding_and_micro_batches_change_nothing_but_rounding():
     assert not np.any(np.asarray(state.network.norm.gain)[4:])
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_outputs_on_the_evaluation_set():
     system = js.training.cast(SYSTEM, "float32")
 

@@ -49,6 +49,7 @@ def test_residuals_are_drawn_against_the_fit_the_inputs_and_the_normal_law(fit):
     assert np.mean(own**2) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_residuals_of_several_fits_have_colours_and_gaps_none():
     table = pandas.concat([_runs().assign(run=run) for run in (3, 4)])[:-5]
     law = js.Formula(js.forms.power_law, {"E": 0.0})
@@ -102,6 +103,7 @@ def test_without_minima_there_are_points():
     _drawn(isoflop_figure(few))
 
 
+@pytest.mark.slow
 def test_an_allocation_has_bands_and_says_where_the_runs_end(fit):
     flop = np.geomspace(1e18, 1e23, 21)
     best = allocate(fit, flop)

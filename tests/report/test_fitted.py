@@ -128,6 +128,7 @@ def _drawn(figure, tmp_path):
     return [line.get_xydata() for axes in figure.axes for line in axes.lines]
 
 
+@pytest.mark.slow
 def test_a_formula_that_overflows_at_data_is_drawn_where_it_is_finite(curves, tmp_path):
     def steep(x, scale, exponent):
         return scale * x**-exponent + jnp.where(x > 50, jnp.exp(scale * 1e3), 0.0)
@@ -150,6 +151,7 @@ def test_a_formula_that_overflows_at_data_is_drawn_where_it_is_finite(curves, tm
         assert figure.axes[0].get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_step_0_and_a_band_that_overflows_are_drawn_without_errors(curves, tmp_path):
     start = pandas.DataFrame({"x": [0.0], "loss": [9.0], "run": [0]})
     table = pandas.concat([start, curves[curves["run"] == 0]])
@@ -165,6 +167,7 @@ def test_step_0_and_a_band_that_overflows_are_drawn_without_errors(curves, tmp_p
     assert figure.axes[0].get_title().endswith("not drawn in full: 1 band")
 
 
+@pytest.mark.slow
 def test_fits_that_did_not_converge_or_have_no_data_are_drawn(curves, tmp_path):
     law = js.Formula(power, {"scale": 1.0, "exponent": 0.7})
     fit = calibrate(law, curves, ["scale", "exponent"], each="run")
@@ -186,6 +189,7 @@ def test_fits_that_did_not_converge_or_have_no_data_are_drawn(curves, tmp_path):
     assert not _drawn(figure, tmp_path)
 
 
+@pytest.mark.slow
 def test_ratios_to_a_fit_that_is_zero_or_refused_are_not_drawn(tmp_path):
     table = pandas.DataFrame({"x": [1.0, 2.0, 9.0, 50.0], "y": [1.0, 2.0, 1.0, 0.0]})
     table["loss"] = product(table["x"], table["y"], 3.0, 0.5) + 0.1 * (table["y"] == 0)
@@ -219,7 +223,12 @@ def chinchilla_fit():
 
 @pytest.mark.parametrize(
     ("spoil", "hidden"),
-    [(FLAT, "best N"), ({"A": np.inf}, "best D"), ({"B": 0.0}, "best N"), ({"E": np.nan}, "loss")],
+    [
+        (FLAT, "best N"),
+        pytest.param({"A": np.inf}, "best D", marks=pytest.mark.slow),
+        pytest.param({"B": 0.0}, "best N", marks=pytest.mark.slow),
+        pytest.param({"E": np.nan}, "loss", marks=pytest.mark.slow),
+    ],
 )
 def test_a_surface_that_degenerates_is_drawn_where_it_is_finite(
     chinchilla_fit, tmp_path, spoil, hidden

@@ -65,6 +65,7 @@ def test_held_out_scales_have_the_options_of_the_fit(monkeypatch):
     assert "no scores: `by` must have scales" in _texts(file)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* values of loss are not positive", "ignore:.*were lost")
 def test_rows_that_are_left_out_are_used_nowhere_and_named():
     spoiled = _runs(7)
@@ -108,6 +109,7 @@ def test_a_row_of_which_a_form_says_nothing_is_named():
     assert "no scores: there is one fit for each family" in _texts(file)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:E is 0 in 1 fit of 1")
 def test_warnings_of_held_out_fits_are_said_with_their_scores():
     x = np.geomspace(1, 1e4, 24)

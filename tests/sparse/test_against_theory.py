@@ -47,6 +47,7 @@ def _predict(function, *arguments, **options):
         return np.asarray(function(*arguments, **options))
 
 
+@pytest.mark.slow
 def test_counts_and_unseen_variance_have_their_exact_means():
     axes = {
         "n_samples": [10, 30], "spectrum_exponent": [0.5, 1.0], "sparsity_exponent": [1.5, 2.5],
@@ -77,6 +78,7 @@ def test_counts_and_unseen_variance_have_their_exact_means():
         assert np.max(_excess(measured, wrong, 0.0, 16, f"{name}, wrong")) > 1
 
 
+@pytest.mark.slow
 def test_mean_over_features_at_given_inputs():
     """`residual (N - 1)/(N - r - 1)` is exact; its large-N form N/(N - r) is refused."""
     system = _system(gamma=1.5, n_features=24, n_samples=16)
@@ -173,12 +175,13 @@ def _slope_and_error(x, values):
     return slope(values), math.sqrt((n - 1) / n * np.sum((without_one - without_one.mean()) ** 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gamma", "sizes", "seeds"),
     [
-        pytest.param(1.5, [64, 128, 256], 100, marks=pytest.mark.slow),
+        (1.5, [64, 128, 256], 100),
         (2.0, [64, 128, 256, 512], 80),
-        pytest.param(3.0, [64, 128, 256, 512, 1024], 150, marks=pytest.mark.slow),
+        (3.0, [64, 128, 256, 512, 1024], 150),
     ],
 )
 def test_exponents_in_data(gamma, sizes, seeds):
@@ -203,6 +206,7 @@ def test_exponents_in_data(gamma, sizes, seeds):
         assert np.max(excess) < 1
 
 
+@pytest.mark.slow
 def test_ridge_regression_follows_the_equivalent():
     """Within 7 % away from the peak (r is about 39)."""
     axes = {"n_features": [12, 128], "solver.strength": [1e-4, 1e-3, 1e-2, 1e-1]}
@@ -233,10 +237,8 @@ def test_descent_follows_the_flow():
     assert (runs["stable"] == 1).all()
 
 
-@pytest.mark.parametrize(
-    ("alpha", "gamma", "seeds"),
-    [pytest.param(0.5, 2.5, 5000, marks=pytest.mark.slow), (0.5, 3.0, 3000)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "gamma", "seeds"), [(0.5, 2.5, 5000), (0.5, 3.0, 3000)])
 def test_instability_is_as_rare_as_one_spike(alpha, gamma, seeds):
     """Exponents in D and eta within 3 s.e., counts over predictions within 25 %."""
     sizes, rates = [50, 100, 200], np.array([0.25, 0.5, 1.0])

@@ -104,7 +104,7 @@ def test_coordinates_are_independent(sparse_draws):
     [
         (2.0, math.inf, 64),
         pytest.param(1.3, math.inf, 16, marks=pytest.mark.slow),
-        (1.3, 20000, 16),
+        pytest.param(1.3, 20000, 16, marks=pytest.mark.slow),
         pytest.param(0.5, 300, 8, marks=pytest.mark.slow),
         pytest.param(1.0, 9000, 32, marks=pytest.mark.slow),
     ],
@@ -143,6 +143,7 @@ def test_a_tabulated_power_law_draws_what_the_power_law_draws():
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_padding_changes_no_draw():
     small = regression(10, 1.4)
     wide = small.padded_for({"n_samples": [10, 33], "sparsity_exponent": [1.4, 1.2]})
@@ -171,6 +172,7 @@ def test_other_runs_of_a_program_change_no_draw():
     assert not other.active[:, :, k:].any()
 
 
+@pytest.mark.slow
 def test_a_coordinate_without_variance_is_seen():
     table = js.sparse.Tabulated(variance=[1.0, 0.0, 0.5], probability=[0.9, 0.6, 0.3])
     assert np.all(draw(regression(60, spectrum=table), 20).seen.sum(axis=1) == 3)

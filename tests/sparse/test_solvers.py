@@ -444,6 +444,7 @@ def test_one_minus_power():
     assert grown == pytest.approx(1 + 1.5**3)
 
 
+@pytest.mark.slow
 def test_an_unstable_rate_diverges_and_touches_no_neighbour():
     """Records before it diverges are kept, those from then on are NaN."""
     system = js.sparse.RandomFeatureRegression(

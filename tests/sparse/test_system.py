@@ -194,8 +194,11 @@ class Shape(eqx.Module):
 
 FEATURES = [Linear(), Identity(), Relu(), Tanh(scale=0.3), Elementwise(Shape())]
 SOLVERS = [
-    MinNorm(), Ridge(), GradientDescent(n_steps=4, record=[0, 4]), GradientSteps(n_steps=4),
-]  # fmt: skip
+    MinNorm(),
+    pytest.param(Ridge(), marks=pytest.mark.slow),
+    GradientDescent(n_steps=4, record=[0, 4]),
+    pytest.param(GradientSteps(n_steps=4), marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)

@@ -158,6 +158,7 @@ def test_lists_of_inputs_of_a_user_hold_every_swept_run():
     assert system.padded_for(swept).padded("active") == 4
 
 
+@pytest.mark.slow
 def test_inputs_of_a_user_are_drawn_and_list_every_feature():
     system = js.superposition.TeacherStudent(
         n_features=4, latent_size=2, frequency_exponent=1.0, inputs=_Half(), n_steps=3,

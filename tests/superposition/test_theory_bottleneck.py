@@ -181,6 +181,7 @@ def test_identity_is_the_sequential_law(loss_weighted, discrete):
         assert theory.bottleneck_floor(turned, **options) < 1e-28
 
 
+@pytest.mark.slow
 def test_empty_rows_and_more_rows_than_features():
     small = _random(5, 14)
     padded = np.concatenate([small, np.zeros((3, 14))])
@@ -284,14 +285,15 @@ def test_shared_progress_without_end():
 
 
 # the estimate over the mean of two exact values, bounds from measurements
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("k", "n", "tight", "low", "high"),
     [
-        pytest.param(16, 64, False, 0.75, 1.0, marks=pytest.mark.slow),
+        (16, 64, False, 0.75, 1.0),
         (64, 256, False, 0.93, 1.0),
-        pytest.param(128, 256, False, 0.93, 1.01, marks=pytest.mark.slow),
+        (128, 256, False, 0.93, 1.01),
         (32, 64, True, 0.9, 1.06),
-        pytest.param(32, 128, True, 0.9, 1.06, marks=pytest.mark.slow),
+        (32, 128, True, 0.9, 1.06),
     ],
 )
 def test_estimated_learning_rate(k, n, tight, low, high):

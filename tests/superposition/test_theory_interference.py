@@ -63,6 +63,7 @@ def test_moments(tail):
             np.testing.assert_allclose(value, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gaussian_far_out():
     tail, v = theory.Gaussian(), np.array([1.0, 2.999, 3.0, 8.0, 20.0, 37.0])
     with mpmath.workdps(40):
@@ -175,6 +176,7 @@ def test_window(tail, a, b):
     np.testing.assert_allclose(signal[1000], direct, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_empty_and_endless_windows():
     options = {
         "bias_learning_rate": 1.0,

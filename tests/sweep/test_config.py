@@ -39,8 +39,8 @@ def test_every_preset_of_a_study_is_listed():
 
 
 def _slow(name):
-    """Plans of large two-dimensional grids take a second or two."""
-    return name.startswith("sparse") and name.endswith("_paper")
+    """Plans of two-dimensional grids take a second or two."""
+    return name.startswith("sparse") and name.endswith(("plane", "_paper"))
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,7 @@ def test_double_precision_systems_run_without_the_flag():
     assert js.run(grid)["loss"].dtype == np.float64
 
 
+@pytest.mark.slow
 def test_online_and_finite_data_share_a_dataset():
     runs = js.run(js.Grid(FINITE, {"data": [Online(), FiniteSet(n_samples=10)]}, seeds=3))
     online, finite = runs["loss"].isel(step=-1).values

@@ -111,7 +111,14 @@ class Batches(ThreadPoolExecutor):
         return self.futures[-1]
 
 
-@pytest.mark.parametrize(("n_workers", "bound", "most"), [(1, 1000, 2), (2, 1000, 4), (8, 4, 4)])
+@pytest.mark.parametrize(
+    ("n_workers", "bound", "most"),
+    [
+        pytest.param(1, 1000, 2, marks=pytest.mark.slow),
+        (2, 1000, 4),
+        pytest.param(8, 4, 4, marks=pytest.mark.slow),
+    ],
+)
 def test_an_executor_holds_a_bounded_number_of_tasks(
     tmp_path, log, local, monkeypatch, n_workers, bound, most
 ):

@@ -160,11 +160,8 @@ def test_what_cannot_be_met_is_refused():
         js.plan(grid, memory=10)
 
 
-@pytest.mark.parametrize(
-    "system",
-    [SMALL, pytest.param(NETWORK, marks=pytest.mark.slow)],
-    ids=["multilinear", "network"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("system", [SMALL, NETWORK], ids=["multilinear", "network"])
 def test_ten_times_the_memory(system):
     """A grid that would take ten times the memory at once is cut until it fits."""
     axes = {"learning_rate": [0.02, 0.03, 0.05]}

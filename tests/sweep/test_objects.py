@@ -1,5 +1,6 @@
 """Stores of objects, in memory: what a folder promises, one writer, and what is refused."""
 
+import asyncio
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from jaxscale.sweep import _bucket as bucket, _object_lock as object_lock
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._locate import place_of
 from jaxscale.sweep._object_files import Changed
+from jaxscale.sweep._reader import StoreReader
 from jaxscale.sweep._store import ZarrStore
 
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=20)
@@ -80,6 +82,37 @@ def test_layout_in_a_bucket(url, expected):
     np.testing.assert_array_equal(plain["loss"][rows], expected["loss"].sel(seed=0))
 
 
+def test_what_zarr_may_ask_of_objects(url, monkeypatch):
+    """Keys are those below the prefix, and what fails for a moment is asked again."""
+    run(PLAN, url)
+    current, failed = place_of(url).current(), []
+    store, read = current.open_group("r").store, zarr.storage.ObjectStore.list_prefix
+
+    async def fails_once(self, prefix):
+        async for key in read(self, prefix):
+            if not failed:
+                failed.append(key)
+                raise OSError("the connection was cut")
+            yield key
+
+    monkeypatch.setattr(zarr.storage.ObjectStore, "list_prefix", fails_once)
+
+    async def asked():
+        listed = [key async for key in store.list_prefix("run_id/")]
+        parts = [(key, None) for key in listed]
+        values = await store.get_partial_values(zarr.core.buffer.default_buffer_prototype(), parts)
+        sizes = [await store.getsize(key) for key in listed]
+        inside = {name async for name in store.list_dir("run_id")}
+        return listed, [len(v) for v in values], sizes, await store.getsize_prefix("run_id"), inside
+
+    listed, lengths, sizes, total, inside = asyncio.run(asked())
+    assert failed
+    assert sorted(listed) == ["run_id/c/0", "run_id/zarr.json"]
+    assert inside == {"c", "zarr.json"}
+    assert lengths == sizes
+    assert total == sum(sizes)
+
+
 def test_a_sweep_continues(url, tmp_path, monkeypatch):
     log, plan = tmp_path / "log", js.plan(LOGGED, max_runs_per_chunk=2)
     monkeypatch.setenv("COUNTED_LOG", str(log))
@@ -114,6 +147,7 @@ def test_a_store_is_extended_and_nothing_of_the_old_one_remains(url):
         run(GRID.replace(key=1), url)
 
 
+@pytest.mark.slow
 def test_runs_are_trained_longer(url):
     longer = GRID.longer(50)
     run(js.plan(GRID, keep_states=True), url)
@@ -297,6 +331,7 @@ def test_the_command_line_takes_it(url, tmp_path, monkeypatch, capsys):
 # one writer
 
 
+@pytest.mark.slow
 def test_the_owner_is_named_with_its_age(url):
     place = place_of(url)
     with place.lock():
@@ -425,6 +460,7 @@ def test_a_session_that_was_taken_over_writes_nothing(url, expected, monkeypatch
     assert js.open_store(url).equals(expected)
 
 
+@pytest.mark.slow
 def test_an_extension_that_was_taken_over_does_not_replace_the_store(url):
     """It wakes up after its last look at the lock: only the root keeps it from replacing."""
     run(GRID, url)
@@ -439,6 +475,15 @@ def test_an_extension_that_was_taken_over_does_not_replace_the_store(url):
                 pytest.fail("the root names the other")
     larger = GRID.replace(seeds=4)
     assert run(larger, url).equals(run(larger, None))
+
+
+def test_an_extension_whose_store_was_replaced_finds_no_damage(url):
+    """It was suspended as it copied, and wakes up when the chunks that it copies are gone."""
+    run(PLAN, url)
+    stored = StoreReader(place_of(url))
+    run(GRID.replace(seeds=5), url)
+    with pytest.raises(ValueError, match="was replaced since it was opened; open it again"):
+        stored.read("loss", 0, stored.shard_length)
 
 
 def test_a_swap_compares(url):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from machine import Machine
+from machine import AnyMachine, Machine
+from object_machine import ObjectMachine
 from server import Server
 
 LONG = int(os.environ.get("JAXSCALE_TEST_STEPS", "2000"))  # of the machine, in the slow step
@@ -22,11 +23,11 @@ class Small(Machine):
 
 def let_run(machine, n_steps, number):
     """Do at least so many steps with stores of a machine, drawn with a seed."""
-    Machine.n_steps = 0
-    Machine.tally.clear()
-    while Machine.n_steps < n_steps:
+    AnyMachine.n_steps = 0
+    AnyMachine.tally.clear()
+    while AnyMachine.n_steps < n_steps:
         options = settings(
-            max_examples=max(1, (n_steps - Machine.n_steps) // STEPS),
+            max_examples=max(1, (n_steps - AnyMachine.n_steps) // STEPS),
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
@@ -36,7 +37,7 @@ def let_run(machine, n_steps, number):
         )
         run_state_machine_as_test(seed(number)(machine), settings=options)
         number += 1
-    return Machine.n_steps
+    return AnyMachine.n_steps
 
 
 def test_a_store_survives_what_may_happen_to_it():
@@ -48,14 +49,19 @@ def test_a_store_survives_what_may_happen_to_it():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("machine", "n_steps", "rare"),
+    [(Machine, LONG, ("longer", "ctrl-c")), (ObjectMachine, LONG // 4, ("longer", "taken over"))],
+    ids=["disk", "objects"],
+)
 @pytest.mark.parametrize("number", [1, None], ids=["fixed", "random"])
-def test_a_store_survives_whatever_happens_to_it(number, capsys):
+def test_a_store_survives_whatever_happens_to_it(machine, n_steps, rare, number, capsys):
     number = secrets.randbelow(10**6) if number is None else number
     with capsys.disabled():
         print(f"\nseed {number}: ", end="", flush=True)
-        print(f"{let_run(Machine, LONG, number)} steps, {dict(Machine.tally)}")
-    for what in ("longer", "ctrl-c") if LONG >= 2000 else ():
-        assert Machine.tally[what] > 0, what
+        print(f"{let_run(machine, n_steps, number)} steps, {dict(AnyMachine.tally)}")
+    for what in rare if LONG >= 2000 else ():
+        assert AnyMachine.tally[what] > 0, what
 
 
 @pytest.mark.slow

@@ -268,7 +268,7 @@ def test_ctrl_c_while_a_store_is_cut_anew_waits(tmp_path, monkeypatch):
 def test_what_a_kill_left_is_removed(tmp_path):
     (tmp_path / ".a.zarr.new" / "loss").mkdir(parents=True)
     store.create(LocalPlace(tmp_path / "a.zarr"), Layout.of(js.plan(GRID)))
-    (tmp_path / ".a.zarr.new-0" / "loss").mkdir(parents=True)
+    (tmp_path / ".a.zarr.new-0a1b2c3d" / "loss").mkdir(parents=True)
     js.run(GRID, store=tmp_path / "a.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".a.zarr.lock", "a.zarr"]
 

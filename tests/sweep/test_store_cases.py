@@ -1,5 +1,6 @@
 """Cases in which a store once told something else than what had been computed."""
 
+import contextlib
 import errno
 import json
 import os
@@ -158,6 +159,48 @@ def test_a_store_between_two_renamings_is_still_there(path, made_anew):
     assert js.open_store(path).equals(before)
     assert js.run(GRID, store=path).identical(before)  # with its session: nothing is computed
     assert path.is_dir()
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "not allowed"])
+def test_a_store_that_was_deleted_by_half_is_no_store(path, monkeypatch, is_killed):
+    """What an extension has replaced is not taken for the store when that is deleted by hand."""
+    larger = js.Grid(SYSTEM, GRID.axes, seeds=3)
+
+    def stops(folder, **_):
+        for file in folder.glob("loss/c/**/*"):
+            file.is_file() and file.unlink()
+        if is_killed and folder.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stops)
+        with pytest.raises(KeyboardInterrupt) if is_killed else contextlib.nullcontext():
+            js.run(larger, store=path, progress=False)
+    assert len(list(path.parent.glob(".a.zarr.removed-*"))) == 1
+    shutil.rmtree(path)
+    with pytest.raises(ValueError, match="does not exist"):
+        js.open_store(path)
+    assert js.run(larger, store=path).equals(js.run(larger))
+    assert [p.name for p in path.parent.glob(".*")] == [".a.zarr.lock"]
+
+
+def test_a_neighbour_with_a_longer_name_is_not_touched(path):
+    for name in (".a.zarr.newer", ".a.zarr.new-x.previous", ".a.zarr.removed-1"):
+        (path.parent / name).mkdir()
+    js.run(js.Grid(SYSTEM, GRID.axes, seeds=3), store=path)
+    assert len(list(path.parent.glob(".a.zarr.[nr]*"))) == 3
+
+
+def test_what_zarr_had_begun_to_write_is_deleted(path):
+    zarr.open_group(path, mode="r+")["done"][1] = False
+    begun = [path / "loss/c/1/0.c0ffee.partial", path / "status/c/1.c0ffee.partial"]
+    for file in begun:
+        file.write_bytes(b"half of it")
+    with pytest.raises(ValueError, match="holds the results of another grid"):
+        js.run(js.Grid(SYSTEM, GRID.axes, seeds=2, key=1), store=path)
+    assert all(file.exists() for file in begun)  # a refusal changes nothing
+    js.run(js.plan(GRID, max_runs_per_chunk=1), store=path)
+    assert not list(path.rglob("*.partial"))
 
 
 def test_a_store_is_complete_when_nothing_is_left(path):

@@ -23,6 +23,7 @@ ROOT = np.zeros(2, np.uint32)
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=50, record=(0, 1, 7, 20, 50))
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3, 5e3]}, seeds=2)  # the last one diverges
 TRAINED = [name for name, s in SYSTEMS.items() if isinstance(s, js.AbstractTrainedSystem)]
+FIRST = ("multilinear", "network")  # the others take as long
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,8 @@ def in_pieces(plan, pieces):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "transformer" else n for n in TRAINED]
+    "name",
+    [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in TRAINED],
 )
 def test_results_do_not_depend_on_where_runs_are_cut(name):
     """Of every trained system: a step at first, then all others; and all at once."""
@@ -197,7 +199,7 @@ def test_a_half_written_state_is_never_read(tmp_path, monkeypatch):
     assert states.step(0, 1) == 3
     np.testing.assert_array_equal(states.read(0, 1).leaves[".a"], np.arange(4.0))
     assert [file.suffix for file in states.folder.iterdir()].count(".new") == 1
-    states.remove_unfinished()
+    local.LocalPlace(path).remove_unfinished()
     assert [file.name for file in states.folder.iterdir()] == ["0-1.npz"]
 
 
@@ -307,7 +309,9 @@ def test_bad_input(grid, message):
         grid()
 
 
-@pytest.mark.parametrize("name", ["network", "linear student, float64"])
+@pytest.mark.parametrize(
+    "name", ["network", pytest.param("linear student, float64", marks=pytest.mark.slow)]
+)
 def test_the_state_of_a_run_is_that_of_training_it_alone(tmp_path, name):
     runs = js.run(
         js.plan(js.Grid(SYSTEMS[name], seeds=3), keep_states=True), store=tmp_path / "s.zarr"
@@ -414,6 +418,7 @@ def test_the_mark_is_on_disk_before_the_state_is_removed(tmp_path, monkeypatch):
     assert ("done", "c", "0") in events[: events.index("removed")]
 
 
+@pytest.mark.slow
 def test_a_smaller_store_keeps_its_final_states(finished):
     larger = GRID.replace(seeds=3)
     runs = js.run(js.plan(larger, keep_states=True), store=finished, progress=False)
@@ -445,6 +450,7 @@ class Tabulated(MultilinearSkills):
         )
 
 
+@pytest.mark.slow
 def test_a_table_that_stretches_is_refused(tmp_path):
     grid = js.Grid(Tabulated(n_skills=3, n_steps=50, record=[0, 50]))
     js.run(js.plan(grid, keep_states=True), store=tmp_path / "s.zarr", progress=False)
@@ -452,6 +458,7 @@ def test_a_table_that_stretches_is_refused(tmp_path):
         js.run(grid.longer(60), store=tmp_path / "s.zarr", progress=False)
 
 
+@pytest.mark.slow
 def test_an_executor_finishes_runs_before_it_begins_others(tmp_path, monkeypatch):
     alive, write = [], States.write
 

@@ -117,6 +117,7 @@ def test_a_file_holds_what_the_figures_show(atlas, tmp_path):
     assert {"● 75%", "0%"} <= drawn
 
 
+@pytest.mark.slow
 def test_the_page_is_made_of_what_has_ended(runs, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[3] / "docs")
     site = importlib.import_module("site_atlas")

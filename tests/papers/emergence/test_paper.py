@@ -75,6 +75,7 @@ def test_planted_runs_in_time_agree_and_a_wrong_number_does_not():
     assert steeper["order"] == "disagrees"
 
 
+@pytest.mark.slow
 def test_what_the_sets_do_not_reach_is_out_of_range():
     grid = js.Grid.from_toml("emergence_data_reduced")
     verdicts = _verdicts("d", grid, _planted(grid))
@@ -84,6 +85,7 @@ def test_what_the_sets_do_not_reach_is_out_of_range():
     assert {wrong[n] for n in ("calibration", "half-1", "half-2")} == {"disagrees"}
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_no_smaller_sample():
     grid = js.Grid.from_toml("emergence_width_reduced", seeds=8)
     runs = _planted(grid)

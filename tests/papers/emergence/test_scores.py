@@ -32,6 +32,7 @@ def _planted(grid: js.Grid, shift: np.ndarray, n_seeds: int) -> xarray.Dataset:
     return runs
 
 
+@pytest.mark.slow
 def test_delays_of_the_later_skills_are_measured():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     shift = np.array([0.0, 0.1, -0.1, 0.2, 0.0])
@@ -48,6 +49,7 @@ def test_delays_of_the_later_skills_are_measured():
     assert claims["emergence-time-order"].measured == pytest.approx(1.6, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_skill_that_does_not_emerge_is_reported():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     runs = _planted(grid, np.array([0, 0, 0, 0, 5.0]), 8)
@@ -63,6 +65,7 @@ def test_a_skill_that_does_not_emerge_is_reported():
     assert score.to_dict()["delta"][4] is None
 
 
+@pytest.mark.slow
 def test_one_seed_that_fails_is_not_left_out():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     runs = _planted(grid, np.zeros(5), 10)
@@ -96,14 +99,14 @@ def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
     assert {str(c.verdict) for c in few} == {"no verdict"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "axes", "value"),
     [
-        pytest.param(
+        (
             ParityNetwork(data=FiniteSet(n_samples=100), record=[0, 12000], shots=300.0),
             {"data.n_samples": [round(100 * 2 ** (i / 2)) for i in range(18)]},
             300.0,
-            marks=pytest.mark.slow,  # 20 s of compilation
         ),
         (
             ParityNetwork(regime=WidthLimited(), record=[0, 12000], units_per_skill=4.0),
@@ -148,6 +151,7 @@ def law_runs():
     return runs
 
 
+@pytest.mark.slow
 def test_the_laws_hold_on_the_presets(law_runs):
     claims = {c.id: c for c in law_claims(law_curves(*law_runs))}
     assert len(claims) == 10
@@ -159,6 +163,7 @@ def test_the_laws_hold_on_the_presets(law_runs):
     assert claims["law-best-N-prefactor"].verdict == "agrees"
 
 
+@pytest.mark.slow
 def test_a_planted_wrong_exponent_disagrees(law_runs):
     """The same runs, read as if their skill exponent were 0.7."""
     wrong = [r.assign_coords(skill_exponent=[0.7]) for r in law_runs]

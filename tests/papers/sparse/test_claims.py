@@ -244,16 +244,19 @@ def test_data_of_the_theory_agree(data, dense):
     assert len(claims) == 6
 
 
+@pytest.mark.slow
 def test_data_with_the_exponent_of_dense_inputs_disagree(dense):
     _all(data_claims(_data(lambda alpha: alpha), dense), "disagrees")
 
 
+@pytest.mark.slow
 def test_a_seed_of_data_without_any_value_is_reported(data, dense):
     broken = data.copy(deep=True)
     broken["residual_loss"][3] = np.nan
     assert {str(claim.verdict) for claim in data_claims(broken, dense)} == {"inconclusive"}
 
 
+@pytest.mark.slow
 def test_parameters_of_the_theory_agree_and_the_data_exponent_disagrees():
     system = RandomFeatureRegression(
         n_features=11, n_samples=4096, spectrum_exponent=ALPHA, sparsity_exponent=GAMMA
