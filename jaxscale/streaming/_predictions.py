@@ -71,7 +71,9 @@ def observables(system: Any) -> dict[str, Observable]:
 
     curve = {"no_theory": reason} if missing else said(("loss", "optimizer_loss"))
     given = system.learning_rate is not None
-    described = {"loss": (square, "half the mean square error, label noise included", curve)}
+    described: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "loss": (square, "half the mean square error, label noise included", curve)
+    }
     if linear_form(system.optimizer) is not None:
         mean = "exact mean of the loss over the data, for the features of the run"
         described["expected_loss"] = (square, mean, curve)
@@ -82,7 +84,9 @@ def observables(system: Any) -> dict[str, Observable]:
     described["limit_loss"] = (square, least, said(("limit_loss",)))
     rate = said((), TheoryKind.exact) if given else said(("mean_max_learning_rate",))
     described["step_size"] = ("1", "learning rate at this step", rate)
-    return {n: Observable(step, u, text, **theory) for n, (u, text, theory) in described.items()}
+    return {
+        name: Observable(step, unit, text, **says) for name, (unit, text, says) in described.items()
+    }
 
 
 def rate_warnings(system: Any) -> list[str]:

@@ -15,7 +15,7 @@ from jaxscale.streaming import StreamingRegression
 if TYPE_CHECKING:
     import xarray
 
-EXPONENTS = ("input_exponent", "target_exponent")
+EXPONENTS: tuple[str, ...] = ("input_exponent", "target_exponent")
 EARLY = 100  # steps before which the loss of single runs is too skewed to compare means
 GROUPS = 16  # of seeds, whose medians are compared
 Seeds = Float[np.ndarray, " s"]
@@ -49,7 +49,8 @@ def scatter_slope(runs: "xarray.Dataset") -> Seeds:
     """Pseudo-values of the exponent in d of the relative scatter of exact curves over W."""
     import xarray
 
-    logs = np.log(runs["expected_loss"].isel(step=-1))
+    last = runs["expected_loss"].isel(step=-1)
+    logs = last.copy(data=np.log(last.values))
     moments = xarray.concat([logs, logs**2], dim="moment").transpose("moment", "n_features", "seed")
     size = np.log(np.asarray(runs["n_features"], float))
 

@@ -218,8 +218,8 @@ def limit_rate_of_mean(size: Array, alpha: Array, last: Array, batch: Array, mu:
         return jnp.log(-one / goal), excess * (one - two) / (kappa * one)
 
     goal = scale / (1 + mu)
-    ends = (jnp.asarray(e, alpha.dtype) for e in (-60.0, 60.0))
-    log = root(function, (alpha, last, goal), *ends, 200, rising=False)
+    low, high = (jnp.asarray(e, alpha.dtype) for e in (-60.0, 60.0))
+    log = root(function, (alpha, last, goal), low, high, 200, rising=False)
     edge = _kappa.log_kappa_highest(size, alpha, last)
     kappa = -1.0 - jnp.exp(jnp.maximum(log, edge))
     return 2 * batch * (1 - mu**2) / (scale * _kappa.z_of(kappa, size, alpha, last))

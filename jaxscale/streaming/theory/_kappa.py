@@ -73,8 +73,8 @@ def kappa_along(
 def _log_root(function: Any, arguments: Any, low: Any, high: Any, rising: bool) -> Array:
     """Root in `ln kappa` of a monotone function of it."""
     dtype = arguments[0].dtype
-    ends = (jnp.asarray(e).astype(dtype) for e in (low, high))
-    return root(function, arguments, *ends, HALVINGS, rising=rising)
+    ends = [jnp.asarray(e).astype(dtype) for e in (low, high)]
+    return root(function, arguments, ends[0], ends[1], HALVINGS, rising=rising)
 
 
 def log_kappa_floor(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
