@@ -24,6 +24,7 @@ def test_losses_pass_from_above():
     np.testing.assert_allclose(first.times, [3.0, 1.5, np.nan])
     np.testing.assert_array_equal(first.ranks, [2.0, 1.0, np.nan])
     assert first.times.dims == first.ranks.dims == ("rate",)
+    assert first.times.attrs["long_name"] == "time at which loss passes 1.5"
 
 
 def test_accuracies_pass_from_below_and_for_good():
@@ -52,6 +53,7 @@ def test_as_many_curves_fall_as_rise():
     first = first_to(_curves([3 - T, T], width=[8, 16]), "time", 1.5)
     assert not first.falls
     assert first.label == {"width": 16}
+    assert first_to(_curves([3 - T, T, 4 - T], width=[8, 16, 32]), "time", 1.5).falls
 
 
 def test_a_curve_that_rises_and_then_sinks_a_little_rises():
