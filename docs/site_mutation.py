@@ -12,10 +12,13 @@ def table() -> str:
     record: dict[str, Any] = json.loads(RECORD.read_text())
     rows = record["modules"]
     counts = [[row["mutants"], row["killed"], row["timed_out"]] for row in rows.values()]
-    shown = [*zip(rows, counts, strict=True), ("all", [sum(c) for c in zip(*counts, strict=True)])]
+    total = [sum(column) for column in zip(*counts, strict=True)]
+    shown = [*zip(rows, counts, strict=True), ("all", total)]
+    seed = next(iter(rows.values()))["seed"]
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     text = [
-        f"Sampled from seed {next(iter(rows.values()))['seed']} with {versions}.\n",
+        f"{total[1]} of {total[0]} mutants are killed. Sampled from seed {seed} with {versions}.",
+        "Why the others survive was found by reading.\n",
         "| module | mutants | killed | of these by time | survived |\n|---|---|---|---|---|",
         *(f"| `{m}` | {n} | {killed} | {late} | {n - killed} |" for m, (n, killed, late) in shown),
         "\n| survivor | why |\n|---|---|",
