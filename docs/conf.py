@@ -20,6 +20,7 @@ exclude_patterns = [
     "_made/_papers.md",
     "_made/_atlas.md",
     "_made/_accuracy_*.md",
+    "_made/_mutation.md",
 ]
 nitpicky = True
 # Annotations name types of JAX, NumPy and xarray; the build is offline and has no inventories.

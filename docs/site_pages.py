@@ -323,6 +323,7 @@ def write_all(app: Sphinx) -> None:
     write("_claims.md", importlib.import_module("site_claims").by_verdict())
     write("_papers.md", importlib.import_module("site_papers").experiments())
     write("_atlas.md", importlib.import_module("site_atlas").part())
+    write("_mutation.md", importlib.import_module("site_mutation").table())
     accuracy = importlib.import_module("site_accuracy")
     for group in accuracy.GROUPS:
         write(f"_accuracy_{group}.md", accuracy.table(group))

@@ -25,7 +25,12 @@ HEAVY = (  # to compile
     "superposition.bottleneck_matrix",
 )
 FIRST = {name.partition(",")[0]: name for name in reversed(CASES)}  # case of every function
-SLOW = {name for name in CASES if name.startswith(HEAVY) or name not in FIRST.values()}
+RESULTS = (", loss", ", n_samples")  # other results of a function, not other arguments
+SLOW = {
+    name
+    for name in CASES
+    if name.startswith(HEAVY) or not (name in FIRST.values() or name.endswith(RESULTS))
+}
 EACH = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
 
 

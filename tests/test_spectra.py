@@ -118,6 +118,13 @@ def test_tail_rule(x64, last):
     assert jnp.all(weights == 0)
 
 
+def test_shares_of_numbers_and_of_arrays_are_the_same(x64):
+    weight = np.asarray([1.0, 2.0**-1.5, 3.0**-1.5])
+    for exponent in (1.5, jnp.float64(1.5)):
+        shares = spectra.power_law_shares(exponent, 3)
+        np.testing.assert_allclose(shares, weight / weight.sum(), rtol=1e-15)
+
+
 def test_dtype_rule():
     with jax.enable_x64(True):
         a, b = spectra.as_floats(3, jnp.float32(0.5))
@@ -135,6 +142,7 @@ def test_dtype_rule():
         (lambda: spectra.power_law_probabilities(2.0, -3), "n"),
         (lambda: spectra.hurwitz_zeta(1.0, 2.0), "s"),
         (lambda: spectra.hurwitz_zeta(2.0, 0.0), "q"),
+        (lambda: spectra.hurwitz_zeta(2.0, -1.5), "q"),
         (lambda: spectra.power_tail(2.0, 0.0), "first"),
     ],
 )

@@ -19,10 +19,12 @@ def test_losses_pass_from_above():
     first = first_to(losses, "time", 1.5)
     assert first.falls
     assert first.label == {"rate": 0.3}
+    assert type(first.label["rate"]) is float  # text and JSON show it as a number of Python
     assert first.time == pytest.approx(1.5)
     np.testing.assert_allclose(first.times, [3.0, 1.5, np.nan])
     np.testing.assert_array_equal(first.ranks, [2.0, 1.0, np.nan])
     assert first.times.dims == first.ranks.dims == ("rate",)
+    assert first.times.attrs["long_name"] == "time at which loss passes 1.5"
 
 
 def test_accuracies_pass_from_below_and_for_good():
@@ -45,6 +47,18 @@ def test_several_dimensions_and_equal_curves():
     assert first.label == {"seed": 6, "width": 8}
     np.testing.assert_array_equal(first.ranks, [[2.0, 2.0], [1.0, np.nan]])
     assert first_to(curves.drop_vars("seed"), "time", 1.0).label == {"seed": 1, "width": 8}
+
+
+def test_as_many_curves_fall_as_rise():
+    first = first_to(_curves([3 - T, T], width=[8, 16]), "time", 1.5)
+    assert not first.falls
+    assert first.label == {"width": 16}
+    assert first_to(_curves([3 - T, T, 4 - T], width=[8, 16, 32]), "time", 1.5).falls
+
+
+def test_a_curve_that_rises_and_then_sinks_a_little_rises():
+    curve = np.asarray([0, 5, 4.9, 4.8, 4.7, 4.6])
+    assert not first_to(_curves([curve, 2 * curve], width=[8, 16]), "time", 1.0).falls
 
 
 def test_where_none_passes_there_is_no_first():

@@ -142,6 +142,7 @@ def test_width_emergence():
     value = theory.width_emergence(jnp.array([0.0, 3.0, 7.0, math.inf]), 4, 4.0)
     expected = [[0, 0, 0, 0], [0.75, 0, 0, 0], [1, 0.75, 0, 0], [1, 1, 1, 1]]
     np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(theory.width_emergence(2.5, 4), [1, 1, 0.5, 0])
     # the staircase of the paper: q = floor((N - 1)/N_c) + 1, rem = N - (q - 1) N_c
     for width in range(1, 17):
         q = (width - 1) // 4 + 1

@@ -142,6 +142,7 @@ def test_dense_allocation():
     value = theory.dense_loss(n, compute / n, spectrum_exponent=1.0)
     assert np.argmin(value) == 20
     np.testing.assert_allclose(value[20], laws.loss(compute), rtol=1e-3)
+    np.testing.assert_allclose(laws.n_features(7.0) * laws.n_samples(7.0), 7.0, rtol=1e-6)
 
 
 @pytest.mark.slow

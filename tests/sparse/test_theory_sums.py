@@ -170,3 +170,8 @@ def test_shapes_broadcast_and_types():
     assert theory.expected_rank(jnp.float32(30.0), sparsity_exponent=2.0).dtype == jnp.float32
     coordinates = theory.power_law_coordinates(spectrum_exponent=1.0, sparsity_exponent=2.0)
     assert coordinates.weight.size < 250
+
+
+def test_infinitely_many_coordinates_are_seen_at_the_border():
+    value = theory.expected_seen(jnp.asarray([10.0, 1e4]), sparsity_exponent=1.0)
+    np.testing.assert_array_equal(value, math.inf)
