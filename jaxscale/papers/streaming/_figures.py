@@ -1,5 +1,6 @@
 """Figures of the streaming study: simulation with its spread, closed forms dashed."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,8 +61,8 @@ def optimizers_figure(runs: "xarray.Dataset", dana: "xarray.Dataset") -> "matplo
             draw.band(axes, one["loss"][..., late], "step", color, name)
             line = one["expected_loss"].mean("seed")[late]
             draw.dashed(axes, line["step"], line, color, name)
-            short = name.partition(", delta")[0].replace("()", "")
-            short += ")" if "(" in short and ")" not in short else ""
+            short = re.sub(r", delta=[^)]*|\(\)", "", name)
+            short = re.sub(r"\d+\.\d{4,}", lambda found: f"{float(found[0]):.2g}", short)
             ends.append((float(line["step"][-1]), float(line[-1]), short, color))
         draw.finish(axes, LABELS, title, ends)
     draw.legend(figure, MEAN | EXACT)

@@ -79,7 +79,7 @@ def momentum_claims() -> list[Claim]:
     return [
         _exact(
             f"momentum-{phase}",
-            f"heavy ball at $eta (1 - mu)$ is SGD at $eta$ after 10,000 steps in phase {phase} "
+            f"heavy ball at $eta (1 - mu)$ is SGD at $eta$ after 4,000 steps in phase {phase} "
             "($mu = 0.9, d = 1000$, ratio of losses)",
             DERIVED,
             1.0,

@@ -59,7 +59,7 @@ def noise_ratio(phase: str, size: float, time: float) -> float:
 
 
 def momentum_ratios(momentum: float = 0.9) -> dict[str, float]:
-    """Heavy ball at `eta (1 - mu)` over SGD at eta, after 10,000 steps with 1,000 features."""
+    """Heavy ball at `eta (1 - mu)` over SGD at eta, after 4,000 steps with 1,000 features."""
     pairs = {name: PHASES[name] for name in ("Ia", "II", "III")}
     exponents = {
         name: sorted({pair[i] for pair in pairs.values()})
@@ -71,8 +71,8 @@ def momentum_ratios(momentum: float = 0.9) -> dict[str, float]:
             n_features=1000,
             learning_rate=factor * USUAL_RATE,
             optimizer=optimizer,
-            n_steps=10_000,
-            record=[10_000],
+            n_steps=4000,
+            record=[4000],
         )
         last.append(predict(Grid(system, axes=exponents))["loss"].isel(step=0))
     ratio = last[1] / last[0]

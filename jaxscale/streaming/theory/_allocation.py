@@ -13,7 +13,7 @@ from jaxscale.streaming.theory._checks import check_float64, theory_function
 from jaxscale.streaming.theory._contour import constant_rate_loss
 from jaxscale.streaming.theory._equivalent import LATE
 
-POINTS = 15  # of each search
+POINTS = 11  # of each search
 SEARCHES = 3
 
 
