@@ -32,11 +32,11 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import use_db
 from cosmic_ray.work_item import MutationSpec
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "mutation.json"
-TESTS: dict[str, str] = tomllib.loads((HERE / "mutation.toml").read_text())["tests"]
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "results" / "mutation.json"
+TESTS: dict[str, str] = tomllib.loads((FOLDER / "mutation.toml").read_text())["tests"]
 # no numbers have these operators, or every test would notice
-LEFT_OUT = re.compile(
+NOT_MUTATED = re.compile(
     r"Shift|Bit|(FloorDiv|Mod)$|NoOp|Operator_Is(Not)?_(?!Is)|_(?!Is)[A-Z]\w+_Is(Not)?$"
 )
 COPIED = ("jaxscale", "tests", "docs", "benchmarks", "pyproject.toml", ".pytest_cache")
@@ -52,7 +52,7 @@ def mutants(module: Path, n: int, seed: int) -> list[MutationSpec]:
     with tempfile.TemporaryDirectory() as folder, use_db(f"{folder}/session.sqlite") as session:
         init([module], session, {})
         every = [item.mutations[0] for item in session.work_items]
-    every = [one for one in every if not LEFT_OUT.search(one.operator_name)]
+    every = [one for one in every if not NOT_MUTATED.search(one.operator_name)]
     every.sort(key=lambda one: (one.operator_name, one.occurrence))
     random.Random(f"{seed} {module}").shuffle(every)
     return list(itertools.islice(filter(_compiles, every), n))
@@ -128,10 +128,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     out = given.out.resolve()
-    names = [str(Path(name).resolve().relative_to(HERE.parent)) for name in given.modules]
+    names = [str(Path(name).resolve().relative_to(FOLDER.parent)) for name in given.modules]
     with tempfile.TemporaryDirectory() as folder:
         for name in COPIED:
-            source, copy = HERE.parent / name, Path(folder) / name
+            source, copy = FOLDER.parent / name, Path(folder) / name
             if source.is_dir():
                 shutil.copytree(source, copy)
             elif source.exists():

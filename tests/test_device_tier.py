@@ -12,7 +12,9 @@ from systems import SYSTEMS
 from jaxscale._registry import shipped_classes, written_name
 from jaxscale.fields import Configurable, field_names
 
-DERIVED = {"sparse.PowerLawCoordinates"}  # from the exponents of a system
+DERIVED = {  # from the exponents of a system, and from `Sgd`
+    "sparse.PowerLawCoordinates", "streaming.Descent", "streaming.HeavyBall",
+}  # fmt: skip
 
 
 def classes_in(value):

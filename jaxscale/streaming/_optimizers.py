@@ -111,7 +111,7 @@ class Descent(AbstractLinearOptimizer):
         return _step(learning_rate.dtype, [[1.0]], [-learning_rate], [1.0])
 
 
-class _HeavyBall(AbstractLinearOptimizer):
+class HeavyBall(AbstractLinearOptimizer):
     """`Sgd(momentum)`."""
 
     momentum: Real = real(at_least=0.0, below=1.0)
@@ -237,5 +237,5 @@ class SignSgd(AbstractOptimizer):
 def linear_form(optimizer: AbstractOptimizer) -> AbstractLinearOptimizer | None:
     """The optimizer with its linear step, None if it has none."""
     if isinstance(optimizer, Sgd):
-        return Descent() if optimizer.momentum is None else _HeavyBall(momentum=optimizer.momentum)
+        return Descent() if optimizer.momentum is None else HeavyBall(momentum=optimizer.momentum)
     return optimizer if isinstance(optimizer, AbstractLinearOptimizer) else None

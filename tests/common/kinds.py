@@ -83,6 +83,19 @@ KINDS = {
         n_features=8, n_steps=50, optimizer=streaming.Dana(decay=0.6), learning_rate=0.1,
         schedule=js.WarmUp(n_warm_up=9, then=js.LinearDecay()),
     ),
+    "one pass with Nesterov's momentum": streaming.StreamingRegression(
+        n_features=8, n_steps=50, optimizer=streaming.Nesterov(), learning_rate=0.01,
+    ),
+    "one pass, Polyak": streaming.StreamingRegression(
+        n_features=8, n_steps=50, optimizer=streaming.PolyakAverage(),
+    ),
+    "one pass, moving average": streaming.StreamingRegression(
+        n_features=8, n_steps=50, optimizer=streaming.ExponentialAverage(),
+    ),
+    "one pass along signs": streaming.StreamingRegression(
+        n_features=8, n_steps=50, optimizer=streaming.SignSgd(), space=streaming.Coordinates(),
+        learning_rate=1e-3,
+    ),
     "schedule-free": streaming.StreamingRegression(
         n_features=8, n_steps=50, optimizer=streaming.ScheduleFree(), learning_rate=0.1,
         schedule=js.WarmUp(n_warm_up=9),

@@ -10,6 +10,7 @@ VALUES = {
     "emergence": {"regime": "time", "n_seeds": 8, "parameter": "time_scale", "rms_delta": 0.1},
     "sparse": {"n_runs": 512},
     "superposition": {"caveat": "Found late.", "first": 10.0, "last": 100.0},
+    "streaming": {},
     "atlas": {"multiplicity": "Six cells.", "setup": "Adam, tied W", "rate": 0.001},
 }
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray
 import zarr
+import zarr.buffer
 from counted import SYSTEM as COUNTED, logged_runs, runs_done, runs_of
 
 import jaxscale as js
@@ -100,7 +101,7 @@ def test_what_zarr_may_ask_of_objects(url, monkeypatch):
     async def asked():
         listed = [key async for key in store.list_prefix("run_id/")]
         parts = [(key, None) for key in listed]
-        values = await store.get_partial_values(zarr.core.buffer.default_buffer_prototype(), parts)
+        values = await store.get_partial_values(zarr.buffer.default_buffer_prototype(), parts)
         sizes = [await store.getsize(key) for key in listed]
         inside = {name async for name in store.list_dir("run_id")}
         return listed, [len(v) for v in values], sizes, await store.getsize_prefix("run_id"), inside

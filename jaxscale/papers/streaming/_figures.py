@@ -62,7 +62,7 @@ def optimizers_figure(runs: "xarray.Dataset", dana: "xarray.Dataset") -> "matplo
             line = one["expected_loss"].mean("seed")[late]
             draw.dashed(axes, line["step"], line, color, name)
             short = re.sub(r", delta=[^)]*|\(\)", "", name)
-            short = re.sub(r"\d+\.\d{4,}", lambda found: f"{float(found[0]):.2g}", short)
+            short = re.sub(r"\d+\.\d{4,}", lambda digits: f"{float(digits[0]):.2g}", short)
             ends.append((float(line["step"][-1]), float(line[-1]), short, color))
         draw.finish(axes, LABELS, title, ends)
     draw.legend(figure, MEAN | EXACT)
