@@ -76,9 +76,12 @@ def sums(
     weights = (weights * jnp.exp(-s * log_j)).astype(kappa.dtype)
     share = 1.0 / (1.0 + kappa * jnp.exp(p * log_j).astype(kappa.dtype))
     finite = jnp.where(jnp.isinf(end), first, end)
+    has_tail = turn < jnp.log(top)  # else the panels reach the last coordinate
+    large = jnp.where(has_tail, kappa, jnp.ones_like(kappa))
     made = []
     for r in orders:
-        rest = _tail(r, kappa, p, s, end, jnp.exp(log_turn)) - _ends(r, kappa, p, s, first)
+        tail = _tail(r, large, p, s, end, jnp.exp(log_turn))
+        rest = jnp.where(has_tail, tail, jnp.zeros_like(tail)) - _ends(r, kappa, p, s, first)
         at_end = jnp.where(jnp.isinf(end), jnp.zeros_like(kappa), _ends(r, kappa, p, s, finite))
         made.append(jnp.sum(weights * share**r) + beyond.astype(kappa.dtype) * (rest + at_end))
     return tuple(made)
