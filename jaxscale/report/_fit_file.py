@@ -109,12 +109,12 @@ def fit_form(request: Request) -> FormFile:
 
     **Raises** `ValueError` that names an invalid option.
     """
+    require_file("data", Path(request.data))
     form = form_named(str(request.form))
     if request.theory is not None:
         raise ValueError("`theory` and `form` must not both be given.")
     if request.free:
         raise ValueError(f"`free` belongs to a theory: {request.form} frees what --fix does not.")
-    require_file("data", Path(request.data))
     fixed = {n: _number("fix", f"{n}={text}", text) for n, text in _named("fix", request.fix)}
     formula = Formula(form.function, fixed)
     inputs = _columns(formula, request.x)

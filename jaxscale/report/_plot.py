@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale._text import choices
+from jaxscale._text import choices, unknown
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_dataset
 from jaxscale.analysis._formula import Formula
@@ -103,7 +103,7 @@ def plot(
         raise ValueError("`runs` must hold at least one real observable to draw.")
     for name in names:
         if name not in floats:
-            raise ValueError(f"`observables` must be in {floats}, got {name!r}.")
+            raise unknown("`observables`", name, floats)
         for dim in (d for d, n in runs[name].sizes.items() if n == 0):
             raise ValueError(f"`runs` must hold at least one value of `{dim}`, got none.")
     for argument, dim in (("x", x), ("curves", curves)):

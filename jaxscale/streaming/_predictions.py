@@ -123,7 +123,9 @@ def predicted(system: Any) -> Observables:
     values = {"limit_loss": limit / 2 * constant, "step_size": rates[steps]}
     if isinstance(system.optimizer, Sgd):
         norm = norm_of_mean(rate, size, alpha, law[3], batch, mu)
-        values["floor"] = (limit + noise**2) / 2 / (1 - norm) * constant
+        stable = rate < limit_rate_of_mean(size, alpha, law[3], batch, mu)
+        rest = (limit + noise**2) / 2 / jnp.where(stable, 1 - norm, 1.0)
+        values["floor"] = jnp.where(stable, rest, jnp.inf) * constant
     linear = linear_form(system.optimizer)
     if linear is not None and not missing_parts(system):
         unreachable = limit + noise**2

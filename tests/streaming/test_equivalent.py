@@ -8,7 +8,7 @@ import pytest
 import jaxscale as js
 from jaxscale.spectra import power_sum
 from jaxscale.streaming.theory import _kappa, _sums
-from jaxscale.streaming.theory._contour import Nodes, early_nodes, limit_of, nodes_of
+from jaxscale.streaming.theory._contour import limit_of, nodes_of
 from jaxscale.streaming.theory._equivalent import mean_losses, norm_of_mean
 
 T = js.streaming.theory
@@ -110,7 +110,7 @@ def test_nodes_count_modes_and_keep_both_traces(size):
 def test_the_cost_grows_neither_with_size_nor_with_time():
     """One program for a hundred features and for 10^8, at any time."""
     at = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 0.14}
-    loss = T.loss([1e2, 1e6, 1e12], [[100.0], [1e8]], **at)
+    loss = T.loss(np.array([1e2, 1e6, 1e12]), np.array([[100.0], [1e8]]), **at)
     assert np.all(np.isfinite(loss))
     assert np.all(np.diff(loss, axis=1) < 0)
     law = T.loss_law(1e6, 1e8, **at).loss
@@ -144,15 +144,33 @@ def test_derivatives_are_those_of_differences():
     np.testing.assert_allclose(slopes, central, rtol=1e-6)
 
 
-def test_early_and_late_nodes_are_two_routes():
-    law = law_of(50.0, 1.2, 0.8)
-    early, late = jax.jit(lambda law: (early_nodes(law), nodes_of(law)))(law)
+def test_early_steps_hold_up_to_the_limit():
+    """Against the mean over draws at large batches and rates, and at few features."""
+    at = {"input_exponent": 0.8, "target_exponent": 0.3, "batch_size": 64.0}
+    limit = T.mean_max_learning_rate(100.0, input_exponent=0.8, batch_size=64.0)
+    for share in (0.8, 0.93):
+        loss = T.loss(np.array([0.0, 99.0, 100.0]), 100.0, learning_rate=share * limit, **at)
+        np.testing.assert_allclose(loss[0], power_sum(2.2, np.inf) / 2, rtol=1e-9)
+        assert 1 < loss[1] / loss[2] < 1.05
+    few = T.loss(0.0, 4.0, input_exponent=0.51, target_exponent=0.9, learning_rate=0.007)
+    np.testing.assert_allclose(few, power_sum(2.82, np.inf) / 2, rtol=1e-9)
 
-    def moments(nodes: Nodes):
-        z = nodes.nodes
-        return [float(np.sum(nodes.noise_weights * z**k).real) for k in (1, 2, 3)]
 
-    np.testing.assert_allclose(moments(early), moments(late), rtol=1e-12)
+def test_above_the_limit_there_is_no_late_loss():
+    at = {"input_exponent": 0.8, "target_exponent": 0.3}
+    loss = T.loss(np.array([50.0, 1000.0]), 1000.0, learning_rate=0.8, **at)
+    assert np.isfinite(loss[0])
+    assert np.isnan(loss[1])
+    system = js.streaming.StreamingRegression(learning_rate=0.8, n_steps=10)
+    assert np.all(np.isinf(system.predict()["floor"]))
+
+
+def test_slopes_hold_where_a_series_has_no_power():
+    def limit(alpha):
+        return T.mean_max_learning_rate(50.0, input_exponent=alpha, n_coordinates=2000.0)
+
+    slopes = [jax.grad(limit)(jnp.asarray(alpha)) for alpha in (0.5, 0.5001)]
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-3)
 
 
 PAIRS = {"Ia": (0.8, 0.3), "Ib": (0.4, 0.3), "Ic": (0.2, 0.8), "II": (1.2, 0.8),
@@ -189,7 +207,7 @@ def test_phases_are_where_they_should_be():
 )
 def test_laws_are_near_the_equivalent(pair, low, high):
     at = {"input_exponent": pair[0], "target_exponent": pair[1], "learning_rate": rate_of(pair[0])}
-    times = [1e2, 1e4, 1e6]
+    times = np.array([1e2, 1e4, 1e6])
     ratio = T.loss_law(times, 1e6, **at).loss / T.loss(times, 1e6, **at)
     assert np.all((ratio > low) & (ratio < high))
 
@@ -227,3 +245,17 @@ def test_the_mean_over_draws_is_the_equivalent(alpha, beta):
     mean, error = ratio.mean("seed")[1:], ratio.std("seed", ddof=1)[1:] / n_seeds**0.5
     bound = student_t.ppf(1 - 1e-3 / (3 * len(PAIRS)) / 2, n_seeds - 1)
     assert np.all(abs(mean - 1) < 2 / size + bound * error)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"input_exponent": 0.4}, "`input_exponent` must be above 1/2"),
+        ({"compute": 50.0}, "`compute` must be at least 1000 batches"),
+        ({"coordinates_per_feature": 0.5}, "`coordinates_per_feature`"),
+    ],
+)
+def test_bad_budgets_are_refused(fields, words):
+    good = {"compute": 1e6, "input_exponent": 0.8, "target_exponent": 0.9, **fields}
+    with pytest.raises(ValueError, match=words):
+        T.optimal_allocation(good.pop("compute"), **good)

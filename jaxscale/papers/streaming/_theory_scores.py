@@ -52,7 +52,7 @@ def noise_ratio(phase: str, size: float, time: float) -> float:
     alpha, beta = PHASES[phase]
     at = {"input_exponent": alpha, "target_exponent": beta}
     losses = in_float64(
-        theory.loss, time, size, batch_size=[1.0, 2.0], learning_rate=USUAL_RATE, **at
+        theory.loss, time, size, batch_size=np.array([1.0, 2.0]), learning_rate=USUAL_RATE, **at
     )
     excess = losses - in_float64(theory.limit_loss, size, **at)
     return float(excess[1] / excess[0])
@@ -83,7 +83,7 @@ def momentum_ratios(momentum: float = 0.9) -> dict[str, float]:
 
 
 def critical_batch(alpha: float) -> float:
-    """Batch beyond which the largest stable rate no longer grows."""
+    """Batch at which the two bounds of the largest stable rate cross."""
     return float(in_float64(theory.critical_batch_size, SIZE, input_exponent=alpha))
 
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxscale import _theory as rules
 from jaxscale._theory import symbols
 from jaxscale.spectra import power_tail
-from jaxscale.streaming.theory._checks import check_float64, theory_function
+from jaxscale.streaming.theory._checks import check_allocation, theory_function
 from jaxscale.streaming.theory._contour import constant_rate_loss
-from jaxscale.streaming.theory._equivalent import LATE
+from jaxscale.streaming.theory._equivalent import LATE, limit_rate_of_mean
 
 POINTS = 11  # of each search
 SEARCHES = 3
@@ -25,7 +26,7 @@ class Allocation(NamedTuple):
     loss: Float[Array, "..."]
 
 
-@theory_function(check=check_float64)
+@theory_function(check=check_allocation, batch_size=rules.positive)
 def optimal_allocation(
     compute: Real[ArrayLike, "..."],
     *,
@@ -44,8 +45,9 @@ def optimal_allocation(
 
     - `compute`: C, features times samples; at least 1000 batches.
     - `input_exponent`, `target_exponent`, `batch_size`, `noise`: as in `loss`.
-    - `learning_rate`: eta of every size; by default `B / (sum_j j^-2alpha + B + 1)`, half of a rate
-      that is stable at any size, which falls with the size where 2 alpha < 1.
+    - `learning_rate`: eta of every size; by default `B / (sum_j j^-2alpha + B + 1)`, about half of
+      the stable limit, which falls with the size where 2 alpha < 1. Sizes at which the rate is not
+      stable are left out.
     - `coordinates_per_feature`: V / d; finite for 2 alpha <= 1.
 
     **Returns:** `Allocation(n_features, n_steps, loss)`, real numbers, each of the shape of all
@@ -74,7 +76,9 @@ def optimal_allocation(
         trace = power_tail(2 * a, jnp.ones_like(a), last)
         eta = batch / (trace + batch + 1) if learning_rate is None else jnp.asarray(learning_rate)
         steps = c / (size * batch)
-        return jnp.log(constant_rate_loss(steps, (size, a, b, last), eta, batch, sigma**2))
+        loss = constant_rate_loss(steps, (size, a, b, last), eta, batch, sigma**2)
+        stable = eta < limit_rate_of_mean(size, a, last, batch, jnp.zeros_like(size))
+        return jnp.where(stable, jnp.log(jnp.where(stable, loss, 1.0)), jnp.nan)
 
     many = jax.vmap(log_loss)
     end = jnp.log(c / (LATE * batch))

@@ -8,10 +8,13 @@ import numpy as np
 
 from jaxscale import _theory as rules
 
+LEAST = 1000  # batches of a budget
+
 theory_function = rules.TheoryFunction(
     {
         "batch_size": rules.positive_or_infinite,
         "compute": rules.positive,
+        "coordinates_per_feature": rules.number(lambda v: v > 1, "above 1"),
         "eigenvalues": rules.not_negative,
         "input_exponent": rules.positive,
         "learning_rate": rules.positive,
@@ -48,9 +51,9 @@ def check_data(values: Mapping[str, Any]) -> None:
     """Check that inputs and target have a variance, and that coordinates outnumber features."""
     alpha, beta = values["input_exponent"], values.get("target_exponent")
     last, size = values.get("n_coordinates", np.inf), values.get("n_features", 0.0)
-    if not rules.is_plain(last, size) or np.any(np.asarray(last) <= np.asarray(size)):
-        if rules.is_plain(last, size):
-            raise ValueError(f"`n_coordinates` must be above n_features = {size}, got {last}.")
+    if rules.is_plain(last, size) and np.any(np.asarray(last) <= np.asarray(size)):
+        raise ValueError(f"`n_coordinates` must be above n_features = {size}, got {last}.")
+    if not rules.is_plain(last):
         return
     endless = np.isinf(last)
     if rules.is_plain(alpha) and np.any(endless & (np.asarray(alpha) <= 0.5)):
@@ -79,3 +82,11 @@ def check_equivalent(values: Mapping[str, Any]) -> None:
     """Check precision and data."""
     check_float64(values)
     check_data(values)
+
+
+def check_allocation(values: Mapping[str, Any]) -> None:
+    """Check precision, data, and that a hundred steps of ten features can be afforded."""
+    check_equivalent({**values, "n_coordinates": values["coordinates_per_feature"]})
+    compute, batch = values["compute"], values["batch_size"]
+    if rules.is_plain(compute, batch) and np.any(np.asarray(compute) < LEAST * np.asarray(batch)):
+        raise ValueError(f"`compute` must be at least {LEAST} batches of {batch}, got {compute}.")

@@ -11,7 +11,6 @@ from jaxscale.streaming.theory import _kappa, _sums
 HALF_HEIGHT = 0.6  # of the ellipse in ln z
 NODES = 256  # in the upper half
 TALBOT = 12
-EARLY_NODES, EARLY_HEIGHT = 64, 0.3
 Law = tuple[Array, ...]  # d, alpha, beta, V
 
 
@@ -38,17 +37,6 @@ def nodes_of(law: Law) -> Nodes:
     low, high = (jax.lax.stop_gradient(jnp.log(e)) for e in edges_of(law[0], law[1], law[3]))
     w, slope = _ellipse((high + low) / 2, (high - low) / 2, HALF_HEIGHT, NODES)
     return _weighted(jnp.exp(w), slope, law)
-
-
-def early_nodes(law: Law) -> Nodes:
-    """Fewer nodes, on an ellipse around zero and the spectrum, for the first steps.
-
-    There every summand is a polynomial. Around zero, the sum over the target holds what no weights
-    reach, too, as a mode of eigenvalue 0; summands of noise vanish there.
-    """
-    _, high = jax.lax.stop_gradient(edges_of(law[0], law[1], law[3]))
-    z, slope = _ellipse(high / 2, high / 2, EARLY_HEIGHT, EARLY_NODES)
-    return _weighted(z, slope / z, law)
 
 
 def _ellipse(middle: Array, half: Array, height: float, n: int) -> tuple[Array, Array]:

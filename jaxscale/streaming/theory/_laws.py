@@ -161,9 +161,9 @@ def loss_law(
     **Arguments:** as `loss`; `input_exponent` above 1/2.
 
     **Returns:** `LossTerms`, each of the shape of all arguments broadcast. Over the equivalent:
-    within 6 % in Ia, II and III up to $\tau = 10^{-3} d^{2\alpha}$, up to 1.8 times near
-    $2\beta = 1$ and $2\alpha = 1$ and 1.5 within a factor 30 of $\tau = d^{2\alpha}$; it has no
-    cut-off of `F_ac`.
+    within 7 % at (.8, .3) and (.8, 1.2) up to $\tau = 10^{-3} d^{2\alpha}$, 1.5 times within a
+    factor 30 of $\tau = d^{2\alpha}$: it has no cut-off of `F_ac`. It diverges on $2\beta = 1$ from
+    both sides, 7 times too large at $\beta = .49$ and $.51$; stable rates only.
 
     **Raises:** `ValueError` for a plain number out of range.
 

@@ -33,11 +33,14 @@ def _tail(r: int, kappa: Number, p: Array, s: Array, last: Array, start: Array) 
     k = np.arange(TERMS)
     factors = np.cumprod(np.concatenate([[1.0], -(r + k[:-1]) / (k[:-1] + 1.0)]))
     gap = s + p * jnp.asarray(r + k, p.dtype) - 1.0
-    flat = jnp.abs(gap) < 1e-9
-    safe = jnp.where(flat, 1.0, gap)
     end = jnp.where(jnp.isinf(last), start, last)
-    from_end = jnp.where(jnp.isinf(last), 0.0, end**-safe)
-    integrals = jnp.where(flat, jnp.log(end / start), (start**-safe - from_end) / safe)
+    y = gap * jnp.log(end / start)
+    small = jnp.abs(y) < 1e-3
+    safe = jnp.where(small, 1.0, y)
+    share = jnp.where(small, 1.0 - y / 2 + y**2 / 6 - y**3 / 24, -jnp.expm1(-safe) / safe)
+    endless = 1.0 / jnp.where(jnp.isinf(last), gap, 1.0)
+    widths = jnp.where(jnp.isinf(last), endless, jnp.log(end / start) * share)
+    integrals = start**-gap * widths
     inverse = 1.0 / kappa
     steps = jnp.where(k == 0, jnp.ones_like(inverse), inverse)
     powers = inverse**r * jnp.cumprod(steps)
