@@ -23,7 +23,7 @@ from jaxscale.sweep._predict import closed_forms, predict_columns, theory_layout
 from jaxscale.sweep._program import mesh_of, program_function
 from jaxscale.sweep._stretches import stretch_function
 
-E, P, S = js.emergence, js.sparse, js.superposition
+E, P, S, D = js.emergence, js.sparse, js.superposition, js.streaming
 SLOW = pytest.mark.slow
 ONE_OF_A_KIND = [
     "network", "multilinear", pytest.param("least norm, few features", marks=SLOW),
@@ -35,6 +35,7 @@ AXES = {  # a field that is swept, so that a program has a column
     E.MultilinearSkills: "skill_exponent",
     P.RandomFeatureRegression: "activity",
     S.TeacherStudent: "importance_exponent",
+    D.StreamingRegression: "noise",
 }
 
 
@@ -119,7 +120,14 @@ def test_what_does_not_export_is_noticed(cls, monkeypatch):
 
 OPTIMIZERS = [js.Sgd(), js.Sgd(momentum=0.9), js.Adam(), js.AdamW(), js.Optax("lion")]
 WARM_UP = js.WarmUp(n_warm_up=2, then=js.Cosine(final_ratio=0.05))
-SCHEDULES = [js.Constant(), js.StepDecay(every=2), js.TwoDrops(), js.Cosine(), WARM_UP]
+SCHEDULES = [
+    js.Constant(),
+    js.StepDecay(every=2),
+    js.TwoDrops(),
+    js.Cosine(),
+    js.LinearDecay(),
+    WARM_UP,
+]
 DTYPES = ["float32", "float64"]
 STEPS = {"n_steps": 4, "record": [0, 2, 4]}
 DATA = [E.Online(), E.FiniteSet(n_samples=30)]
@@ -226,6 +234,17 @@ PRODUCTS = {  # constructor, parts of which every two meet, parts that are drawn
             learning_rate=[1e-2],
         ),
     ),
+    "one pass": (
+        lambda **parts: D.StreamingRegression(n_features=4, learning_rate=0.01, **STEPS, **parts),
+        dict(
+            space=[D.Eigenbasis(), D.Coordinates()],
+            optimizer=[
+                js.Sgd(), js.Sgd(momentum=0.9), D.Nesterov(), D.PolyakAverage(),
+                D.ExponentialAverage(), D.ScheduleFree(), D.Dana(decay=0.6), D.SignSgd(),
+            ],
+        ),
+        dict(dtype=DTYPES, schedule=SCHEDULES, n_coordinates=[np.inf, 12]),
+    ),
 }  # fmt: skip
 
 
@@ -277,7 +296,8 @@ def test_no_part_is_forgotten():
     parts = {type(part) for system in every for part in _parts(system)}
     shipped = {n: c for n, c in shipped_classes().items() if not n.startswith("analysis.")}
     forgotten = [name for name, cls in shipped.items() if cls not in parts]
-    assert forgotten == ["sparse.PowerLawCoordinates"]  # which a system makes of its exponents
+    made = {"sparse.PowerLawCoordinates", "streaming.Descent", "streaming.HeavyBall"}
+    assert set(forgotten) == made  # by systems, of exponents and of `Sgd`
 
 
 def _parts(part):
