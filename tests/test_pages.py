@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from blocks import blocks, execute, run_shell
@@ -75,8 +76,9 @@ def test_streaming():
 
 @pytest.mark.slow
 def test_choosing():
-    names, _ = execute(DOCS / "choosing.md")
-    with jax.enable_x64(True):
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in int32
+        names, _ = execute(DOCS / "choosing.md")
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         for phase, gain in (("II", 1.4), ("III", 1.8), ("III, label noise", 1.7), ("IVa", 1.3)):
             modes = names["PHASES"][phase]
             shares = np.linspace(0.05, 0.95, 19)
