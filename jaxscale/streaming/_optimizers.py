@@ -22,7 +22,7 @@ class LinearStep(eqx.Module):
 
     - `carry`: P, what the memory becomes without a gradient.
     - `push`: q, what it gains per unit of the gradient.
-    - `read`: h, the weights at which the gradient is taken.
+    - `read`: h, the weights at which the gradient is taken, the same at every step.
     """
 
     carry: Float[Array, "k k"]
@@ -64,10 +64,9 @@ class AbstractLinearOptimizer(AbstractOptimizer):
                 return jnp.tensordot(carry, memory, 1) + jnp.multiply.outer(push, g)
 
             memory = jax.tree.map(moved, state.memory, gradient)
-            after = self.linear_step(jnp.asarray(learning_rate), state.count + 1)
 
             def change(new: Array, old: Array) -> Array:
-                return jnp.tensordot(after.read.astype(new.dtype), new, 1) - old
+                return jnp.tensordot(s.read.astype(new.dtype), new, 1) - old
 
             return jax.tree.map(change, memory, params), _State(memory, state.count + 1)
 
@@ -152,7 +151,7 @@ class PolyakAverage(AbstractLinearOptimizer):
 
     def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
         """`a' = (1 - w) a + w theta'` with `w = 1 / (t + 1)`."""
-        return _averaged(learning_rate, 1.0 / (step.astype(learning_rate.dtype) + 1.0))
+        return _averaged(learning_rate, _share_of_newest(learning_rate, step))
 
 
 class ExponentialAverage(AbstractLinearOptimizer):
@@ -170,8 +169,14 @@ class ExponentialAverage(AbstractLinearOptimizer):
         return _averaged(learning_rate, jnp.asarray(self.weight, learning_rate.dtype))
 
 
-def _averaged(eta: Float[Array, ""], w: Float[Array, ""]) -> LinearStep:
-    return _step(eta.dtype, [[1.0, 0.0], [w, 1.0 - w]], [-eta, -eta * w], [1.0, 0.0])
+def _averaged(eta: Float[Array, ""], w: Float[Array, ""], at: Any = 0.0) -> LinearStep:
+    """A step of descent, and an average with this weight of the newest; read at a share of it."""
+    return _step(eta.dtype, [[1.0, 0.0], [w, 1.0 - w]], [-eta, -eta * w], [1.0 - at, at])
+
+
+def _share_of_newest(eta: Float[Array, ""], step: Int[Array, ""]) -> Float[Array, ""]:
+    """Weight of the newest of `step + 1` weights in their mean."""
+    return 1.0 / (step.astype(eta.dtype) + 1.0)
 
 
 class ScheduleFree(AbstractLinearOptimizer):
@@ -188,9 +193,8 @@ class ScheduleFree(AbstractLinearOptimizer):
 
     def linear_step(self, learning_rate: Float[Array, ""], step: Int[Array, ""]) -> LinearStep:
         """`z' = z - eta g(y)`, `x' = (1 - c) x + c z'` with `c = 1 / (t + 1)`."""
-        eta, b = learning_rate, jnp.asarray(self.b, learning_rate.dtype)
-        c = 1.0 / (step.astype(eta.dtype) + 1.0)
-        return _step(eta.dtype, [[1.0, 0.0], [c, 1.0 - c]], [-eta, -eta * c], [1.0 - b, b])
+        b = jnp.asarray(self.b, learning_rate.dtype)
+        return _averaged(learning_rate, _share_of_newest(learning_rate, step), b)
 
 
 class Dana(AbstractLinearOptimizer):

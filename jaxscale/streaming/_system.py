@@ -19,7 +19,6 @@ from jaxscale.fields import (
     Real,
     Steps,
     dtype_field,
-    is_traced,
     part,
     real,
     record_field,
@@ -38,6 +37,7 @@ from jaxscale.streaming._predictions import (
 )
 from jaxscale.streaming._spaces import AbstractSpace, Coordinates, Eigenbasis
 from jaxscale.streaming.theory import _moments
+from jaxscale.streaming.theory._checks import check_data
 from jaxscale.training import AbstractTrainedSystem
 
 FEATURE_STREAM = 0
@@ -117,18 +117,8 @@ class StreamingRegression(AbstractTrainedSystem):
                 f"`learning_rate` must be given with optimizer={self.optimizer!r}: its stability "
                 "limit is not known. That of plain SGD is `streaming.theory.max_learning_rate`."
             )
-        alpha, beta = self.input_exponent, self.target_exponent
-        if self.n_coordinates == math.inf:
-            if not is_traced(alpha) and float(alpha) <= 0.5:
-                raise ValueError(
-                    f"`input_exponent` must be above 1/2 with infinitely many coordinates, got "
-                    f"{float(alpha):g}: give `n_coordinates`, such as 4 n_features."
-                )
-            if not is_traced(alpha, beta) and float(alpha) + float(beta) <= 0.5:
-                raise ValueError(
-                    f"`target_exponent` must be above 1/2 - input_exponent with infinitely many "
-                    f"coordinates, got {float(beta):g}: the target has no variance."
-                )
+        names = ("input_exponent", "target_exponent", "n_coordinates")
+        check_data({name: getattr(self, name) for name in names})
 
     def lengths_for(self, columns: Mapping[str, Any]) -> dict[str, int]:
         """Features, fewer than coordinates."""
@@ -233,7 +223,7 @@ class StreamingRegression(AbstractTrainedSystem):
         held = 12.0 * d + 2.0 * draws + (v * d if in_coordinates else 0.0)
         return Work(
             flops=self.n_steps * step + DRAW_FLOPS * v * d + SVD_PRODUCTS * v * d * d,
-            working_floats=12.0 * d + 2.0 * draws + (v * d if in_coordinates else 0.0),
+            working_floats=held,
             resident_floats=max(held, 4.0 * v * d),
             n_steps=self.n_steps,
         )

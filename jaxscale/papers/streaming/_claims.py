@@ -33,6 +33,20 @@ def in_words(at: Point) -> str:
     return f"alpha = {at['input_exponent']:g}, beta = {at['target_exponent']:g}"
 
 
+def _exact_claim(name: str, statement: str, runs: "xarray.Dataset", reason: str) -> Claim:
+    """Claim that runs have their exact curves for mean."""
+    return Claim.from_seeds(
+        f"exact-{name}",
+        statement,
+        DERIVED,
+        predicted=1.0,
+        values=measure.ratio_to_exact(runs),
+        margin=SINGLE_RUNS,
+        reason=reason,
+        margin_fixed=BEFORE,
+    )
+
+
 def curve_claims(runs: "xarray.Dataset", expected: "xarray.DataArray") -> list[Claim]:
     """Runs against the exact curves of their features, and these against the mean over features."""
     judged = []
@@ -43,16 +57,12 @@ def curve_claims(runs: "xarray.Dataset", expected: "xarray.DataArray") -> list[C
         one = measure.at_point(runs, at).sel(n_features=size, drop=True)
         curve = expected.sel(at, drop=True).sel(n_features=size, drop=True)
         judged += [
-            Claim.from_seeds(
-                f"exact-{name_of(at)}",
+            _exact_claim(
+                name_of(at),
                 f"the mean loss of SGD is the exact curve of its features from step 100 on "
                 f"(ratio, ${in_words(at)}, d = {size}$)",
-                DERIVED,
-                predicted=1.0,
-                values=measure.ratio_to_exact(one),
-                margin=SINGLE_RUNS,
-                reason="what 64 seeds resolve; a curve without the noise term is 13 % off",
-                margin_fixed=BEFORE,
+                one,
+                "what 64 seeds resolve; a curve without the noise term is 13 % off",
             ),
             Claim.from_seeds(
                 f"equivalent-{name_of(at)}",
@@ -72,15 +82,11 @@ def curve_claims(runs: "xarray.Dataset", expected: "xarray.DataArray") -> list[C
 def optimizer_claims(runs: "xarray.Dataset") -> list[Claim]:
     """Every linear optimizer against its exact curves."""
     return [
-        Claim.from_seeds(
-            f"exact-{'-'.join(re.findall(r'[a-z0-9]+', name.lower()))}",
+        _exact_claim(
+            "-".join(re.findall(r"[a-z0-9]+", name.lower())),
             f"the mean loss of {name} is its exact curve from step 100 on (ratio)",
-            DERIVED,
-            predicted=1.0,
-            values=measure.ratio_to_exact(runs.sel(optimizer=name, drop=True)),
-            margin=SINGLE_RUNS,
-            reason="as for SGD",
-            margin_fixed=BEFORE,
+            runs.sel(optimizer=name, drop=True),
+            "as for SGD",
         )
         for name in runs["optimizer"].values.tolist()
     ]
@@ -112,16 +118,12 @@ def schedule_claims(runs: "xarray.Dataset") -> list[Claim]:
     at = {"input_exponent": 0.8, "target_exponent": 1.2}
     one = measure.at_point(runs, at).sel(schedule=warm, drop=True)
     judged.append(
-        Claim.from_seeds(
-            "exact-schedule",
+        _exact_claim(
+            "schedule",
             f"with warm-up and linear decay the mean loss of SGD is the exact curve from step 100 "
             f"on (ratio, ${in_words(at)}$)",
-            DERIVED,
-            predicted=1.0,
-            values=measure.ratio_to_exact(one),
-            margin=SINGLE_RUNS,
-            reason="as at a constant rate",
-            margin_fixed=BEFORE,
+            one,
+            "as at a constant rate",
         )
     )
     return judged

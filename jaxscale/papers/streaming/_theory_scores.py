@@ -11,6 +11,7 @@ from jaxscale._optimizers import Sgd
 from jaxscale.papers._runs import in_float64
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import StreamingRegression, theory
+from jaxscale.streaming._features import COORDINATES_PER_FEATURE
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._predict import predict
 
@@ -25,7 +26,6 @@ PHASES: dict[str, tuple[float, float]] = {
 }
 LARGE_COMPUTE = (1e12, 1e14)
 BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-COORDINATES_PER_FEATURE = 4.0
 SIZE = 512.0  # of the critical batch
 USUAL_RATE = 0.14  # of the simulations
 

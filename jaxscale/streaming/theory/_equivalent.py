@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale import _theory as rules
-from jaxscale._roots import root
 from jaxscale._theory import symbols
 from jaxscale.spectra import power_tail
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
@@ -220,8 +219,7 @@ def limit_rate_of_mean(size: Array, alpha: Array, last: Array, batch: Array, mu:
         return jnp.log(-one / goal), excess * (one - two) / (kappa * one)
 
     goal = scale / (1 + mu)
-    low, high = (jnp.asarray(e, alpha.dtype) for e in (-60.0, 60.0))
-    log = root(function, (alpha, last, goal), low, high, 200, rising=False)
+    log = _kappa.log_root(function, (alpha, last, goal), -60.0, 60.0)
     edge = _kappa.log_kappa_highest(size, alpha, last)
     kappa = -1.0 - jnp.exp(jnp.maximum(log, edge))
     return 2 * batch * (1 - mu**2) / (scale * _kappa.z_of(kappa, size, alpha, last))

@@ -70,11 +70,11 @@ def kappa_along(
     return jax.vmap(lambda k, z: _polished(k, z, size, alpha, last))(kappa, path)
 
 
-def _log_root(function: Any, arguments: Any, low: Any, high: Any, rising: bool) -> Array:
-    """Root in `ln kappa` of a monotone function of it."""
+def log_root(function: Any, arguments: Any, low: Any, high: Any) -> Array:
+    """Root in `ln kappa` of a function that falls with it."""
     dtype = arguments[0].dtype
     ends = [jnp.asarray(e).astype(dtype) for e in (low, high)]
-    return root(function, arguments, ends[0], ends[1], HALVINGS, rising=rising)
+    return root(function, arguments, ends[0], ends[1], HALVINGS, rising=False)
 
 
 def log_kappa_floor(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
@@ -85,7 +85,7 @@ def log_kappa_floor(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
         return jnp.log(one / size), -(one - two) / one
 
     rough = -2.0 * jax.lax.stop_gradient(alpha) * jnp.log(jax.lax.stop_gradient(size))
-    return _log_root(function, (size, alpha, last), rough - 40.0, rough + 40.0, rising=False)
+    return log_root(function, (size, alpha, last), rough - 40.0, rough + 40.0)
 
 
 def log_kappa_lowest(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
@@ -97,7 +97,7 @@ def log_kappa_lowest(size: Array, alpha: Array, last: Array) -> Float[Array, ""]
         two, three = _sums.sums((2, 3), kappa, alpha, last)
         return jnp.log(two / size), -2.0 * (two - three) / two
 
-    return _log_root(function, (size, alpha, last), top - 40.0, top, rising=False)
+    return log_root(function, (size, alpha, last), top - 40.0, top)
 
 
 def log_kappa_highest(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
@@ -110,7 +110,7 @@ def log_kappa_highest(size: Array, alpha: Array, last: Array) -> Float[Array, ""
         by_kappa = -2.0 * (two - three) / kappa
         return jnp.log(two / size), -excess * by_kappa / two
 
-    return _log_root(function, (size, alpha, last), -30.0, 10.0, rising=False)
+    return log_root(function, (size, alpha, last), -30.0, 10.0)
 
 
 def z_of(kappa: Array, size: Array, alpha: Array, last: Array) -> Array:

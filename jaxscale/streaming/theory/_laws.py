@@ -13,7 +13,6 @@ from jaxscale.streaming.theory._checks import check_data, theory_function
 
 DIRECT, TERMS = 64, 8
 IVA = 1.0 - 1.0 / np.sqrt(2.0)  # alpha between IVb and IVa
-PHASES = ("Ia", "Ib", "Ic", "II", "III", "IVa", "IVb")
 NO_LIMIT = "no limit"
 
 
