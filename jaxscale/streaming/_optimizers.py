@@ -230,7 +230,7 @@ class Dana(AbstractLinearOptimizer):
 class SignSgd(AbstractOptimizer):
     """Descent along the sign of every gradient, `theta' = theta - eta sign(g)`.
 
-    It depends on the axes: `space=Coordinates()`. No theory.
+    It depends on the axes: `space=Coordinates()`. `streaming.theory.sign_sgd_loss` is asymptotic.
     """
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:

@@ -29,6 +29,7 @@ from jaxscale.streaming.theory._sgd import (
     optimizer_loss as optimizer_loss,
     sgd_loss as sgd_loss,
 )
+from jaxscale.streaming.theory._sign import sign_sgd_loss as sign_sgd_loss
 from jaxscale.streaming.theory._stability import (
     kernel_norm as kernel_norm,
     max_learning_rate as max_learning_rate,

@@ -38,5 +38,6 @@ NO_CASE = {
     "streaming.modes": "nodes; the sums over them are exact to rounding",
     "streaming.optimal_allocation": "a search for the minimum of loss",
     "streaming.phase": "a name",
+    "streaming.sign_sgd_loss": "a recursion; compared with dense second moments to 1e-12",
     "superposition.interference_window": "a crossing located on a grid of times, to 0.1%",
 }

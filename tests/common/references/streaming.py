@@ -151,8 +151,8 @@ def _positive(order, size, alpha, last):
 
     def f(log):
         kappa = mpmath.exp(log)
-        here, more = (_sum(r, kappa, alpha, last) for r in (order, order + 1))
-        return mpmath.log(here / size), -order * (here - more) / here
+        one, more = (_sum(r, kappa, alpha, last) for r in (order, order + 1))
+        return mpmath.log(one / size), -order * (one - more) / one
 
     return mpmath.exp(_solve(f, _float(_FIRST[order], *map(float, (size, alpha, last))), 11))
 
@@ -162,8 +162,8 @@ def _negative(order, goal, alpha, last):
 
     def f(log):
         kappa = -1 - mpmath.exp(log)
-        here, more = (_sum(r, kappa, alpha, last) for r in (order, order + 1))
-        return mpmath.log(abs(here) / goal), order * (more - here) * (kappa + 1) / (here * kappa)
+        one, more = (_sum(r, kappa, alpha, last) for r in (order, order + 1))
+        return mpmath.log(abs(one) / goal), order * (more - one) * (kappa + 1) / (one * kappa)
 
     return -1 - mpmath.exp(_solve(f, -mpmath.log(goal) / order))
 
