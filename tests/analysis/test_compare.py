@@ -180,6 +180,7 @@ def test_failed_runs_are_masked_and_counted(code):
     assert result.passed
     assert result.n_failed == 1
     assert "1 failed or missing runs" in str(result)
+    assert ", 1 run masked, " in result.verdict
 
 
 def test_runs_that_did_not_converge_are_kept():
@@ -202,6 +203,7 @@ def test_points_with_fewer_than_two_seeds_have_no_z_score():
     runs["status"][1] = int(Status.diverged)
     row = compare(runs, theory()).rows[0]
     assert (row.n_compared, row.n_few_seeds, row.n_no_theory) == (9, 20, 0)
+    assert "9 z-scores, 20 points without one, " in compare(runs, theory()).verdict
 
 
 @pytest.mark.parametrize("drop", [False, True])
