@@ -130,7 +130,9 @@ SURFACE = pandas.DataFrame({"n_parameters": 1e7 * N, "n_tokens": 1e9 * N, "loss"
 )
 def test_a_text_among_numbers_is_refused_with_its_row(fit):
     data = pandas.DataFrame({"step": [1, 2, 3, 10, 40], "loss": [1.0, 0.5, "diverged", 0.1, None]})
-    with pytest.raises(ValueError, match=r"`loss` must be .*, got 'diverged' in row 2 \(from 0\)"):
+    with pytest.raises(
+        ValueError, match=r"`loss` must be .*, got 'diverged' in row 2 \(counted from 0\)"
+    ):
         fit(data)
 
 
