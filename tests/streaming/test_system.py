@@ -48,7 +48,7 @@ def assert_mean_is_exact(fields, n_seeds, **more):
     ratio = (results["loss"] / results["expected_loss"]).values[:, 1:]
     worst, bound = z_scores(ratio, 1.0, ratio.shape[1] * len(OPTIMIZERS))
     assert worst < bound
-    return ratio, bound
+    return results
 
 
 @pytest.mark.parametrize("name", ["sgd", "dana"])
@@ -59,28 +59,39 @@ def test_the_mean_of_runs_is_their_exact_curve(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_mean_of_many_runs_is_their_exact_curve(name):
-    ratio, bound = assert_mean_is_exact(OPTIMIZERS[name], 1024, n_steps=1000, record=[0, 100, 1000])
-    assert ratio.std(0).max() * bound / 32 < 0.3  # the comparison resolves something
+    """It is not that of a planted error, on a quarter of the same runs."""
+    length = {"n_steps": 1000, "record": [0, 100, 1000]}
+    results = assert_mean_is_exact(OPTIMIZERS[name], 1024, **length)
+    for error in ERRORS:
+        assert_is_seen(error, system(**OPTIMIZERS[name], **length), results, 256)
 
 
-@pytest.mark.parametrize("all_reached", [True, False], ids=["nothing unreachable", "no noise term"])
-def test_a_planted_error_is_seen(all_reached):
-    one = system(noise=0.0, learning_rate=0.14)
-    loss, modes = ran(one, 256)["loss"].values[:, 1:], _start_states(one, 256).modes
-    reachable = jax.vmap(lambda m: m.unreachable)(modes)
-    unreachable = 0.0 * reachable if all_reached else reachable
-    power = jax.vmap(lambda m: m.target_power)(modes)
+ERRORS = ("nothing unreachable", "no noise term")
 
-    def wrong(values, power, unreachable):
-        return S.theory.optimizer_loss(
-            jnp.asarray([100, 300]), values, power, unreachable=unreachable, learning_rate=0.14,
-            optimizer=js.Sgd(), batch_size=1.0 if all_reached else 1e12,
+
+def assert_is_seen(error, one, results, n_seeds):
+    """Mean losses differ from curves without a part of what drives the noise of SGD."""
+    quiet = error == "no noise term"
+
+    def wrong(modes):
+        driving, forgotten = modes.label_variance, modes.out_of_reach
+        curve = S.theory.optimizer_loss(
+            jnp.asarray(one.record_steps[1:]), modes.eigenvalues, modes.target_power,
+            unreachable=driving + forgotten if quiet else driving, n_steps=one.n_steps,
+            learning_rate=one.learning_rate, batch_size=1e12 if quiet else one.batch_size,
+            optimizer=one.optimizer, schedule=one.schedule,
         )  # fmt: skip
+        return curve if quiet else curve + forgotten / 2
 
-    curves = jax.vmap(wrong)(modes.eigenvalues, power, unreachable)
-    curves = curves + 0.5 * (reachable - unreachable)[:, None]
-    worst, bound = z_scores(loss / np.asarray(curves), 1.0, 2)
-    assert worst > 1.5 * bound
+    curves = np.asarray(jax.vmap(wrong)(_start_states(one, n_seeds).modes))
+    worst, bound = z_scores(results["loss"].values[:n_seeds, 1:] / curves, 1.0, 2)
+    assert worst > 1.5 * bound, error
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_planted_error_is_seen(error):
+    one = system(noise=0.0, learning_rate=0.14)
+    assert_is_seen(error, one, ran(one, 256), 256)
 
 
 def _start_states(one, n_seeds):
