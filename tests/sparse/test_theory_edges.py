@@ -1,0 +1,54 @@
+"""Edges that values elsewhere do not show: cut-offs, ends of time, derivatives through a root."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from jaxscale.sparse import theory
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+I = np.arange(1, 6.0)  # noqa: E741
+FEW = theory.Coordinates(I**-1.6, np.minimum(1, 0.5 * I**-1.2), np.ones(5))
+
+
+@pytest.mark.parametrize(("third", "expected"), [(5e-11, 2), (2e-10, 3)])
+def test_rows_are_independent_above_4e_11_of_the_largest(third, expected):
+    """Whatever the second singular value, here a hundredth of the first."""
+    x = np.array([[1.0, 1.0, 1.0], [0.0, 1e-2, 0.0], [0.0, 0.0, third]])
+    residual, rank = theory.row_space_residual(x, np.ones(3))
+    assert rank == expected
+    np.testing.assert_allclose(residual, 3 - expected, atol=1e-9)
+
+
+N = np.float64(12.0)
+
+
+def test_descent_ends_at_the_unseen_loss_with_its_slope():
+    def descent(n):
+        times = np.asarray([1e200, math.inf])
+        return theory.gd_loss(times, n, learning_rate=0.3, spectrum=FEW)
+
+    ended = jax.jvp(descent, (N,), (N,))
+    unseen = jax.jvp(lambda n: theory.unseen_loss(n, spectrum=FEW), (N,), (N,))
+    np.testing.assert_allclose(ended, np.asarray(unseen)[:, None] * [1, 1], rtol=1e-12)
+
+
+def test_curvature_of_the_rank_follows_its_fixed_point():
+    """The rank is stationary there, so only second derivatives know how the point moves."""
+
+    def rank(n):
+        return theory.expected_rank(n, spectrum=FEW)
+
+    def slope(n):
+        return jax.jvp(rank, (n,), (np.float64(1.0),))[1]
+
+    curvature = jax.jvp(slope, (N,), (np.float64(1.0),))[1]
+    np.testing.assert_allclose(curvature, (slope(N + 0.01) - slope(N - 0.01)) / 0.02, rtol=1e-5)
