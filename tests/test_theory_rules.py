@@ -58,6 +58,13 @@ def test_infinite_data_are_a_constant_where_they_are_one_plain_number():
         assert emergence.infinite_data({"n_samples": value}) == {}
 
 
+def test_a_start_is_below_the_target_where_both_are_plain():
+    with pytest.raises(ValueError, match="`initial_strength` must be below `target_scale` = 1"):
+        emergence._check_start({"target_scale": 1.0, "initial_strength": 1.0})
+    for scale, strength in ((1.0, _below(1.0)), (jnp.ones(()), jnp.ones(())), (1.0, None)):
+        emergence._check_start({"target_scale": scale, "initial_strength": strength})
+
+
 @pytest.mark.parametrize("system", PACKAGES)
 def test_an_argument_has_one_default_in_all_functions_of_a_package(system):
     defaults = {}

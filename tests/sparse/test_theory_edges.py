@@ -5,6 +5,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from scipy import special
 
 from jaxscale.sparse import theory
 
@@ -52,3 +53,22 @@ def test_curvature_of_the_rank_follows_its_fixed_point():
 
     curvature = jax.jvp(slope, (N,), (np.float64(1.0),))[1]
     np.testing.assert_allclose(curvature, (slope(N + 0.01) - slope(N - 0.01)) / 0.02, rtol=1e-5)
+
+
+def test_sums_behind_a_kink_far_out_are_a_beta_function():
+    """Coordinates before c^(1/gamma) are always seen; behind, 1 - p rises as a power."""
+    alpha, gamma, activity = 0.5, 2.0, np.array([1e20, 1e40])
+    unseen = theory.unseen_loss(
+        10.0, spectrum_exponent=alpha, sparsity_exponent=gamma, activity=activity
+    )
+    share = special.beta(alpha / gamma, 11) / (2 * gamma)
+    np.testing.assert_allclose(unseen, activity ** (-alpha / gamma) * share, rtol=1e-12)
+    many, gamma = 1e9, 1.2  # seen as far out as 1e9 samples reach
+    seen = theory.expected_seen(many, sparsity_exponent=gamma, activity=activity)
+    expected = (activity * many) ** (1 / gamma) * special.gamma(1 - 1 / gamma)
+    np.testing.assert_allclose(seen, expected, rtol=1e-9)
+
+
+def test_the_last_of_many_coordinates_is_counted():
+    seen = theory.expected_seen(3.0, sparsity_exponent=0.0, activity=0.5, n_coordinates=10**8)
+    np.testing.assert_allclose(seen, 0.875e8, rtol=1e-12)
