@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pandas
 import pytest
+import xarray
 
 import jaxscale as js
-from jaxscale.analysis._data import as_table
+from jaxscale._status import Status
+from jaxscale.analysis._data import as_table, of_failed
 
 N = np.asarray([1.0, 2.0, 4.0, 8.0, 16.0])
 CURVE = pandas.DataFrame({"n": N, "loss": 3.0 * N**-0.5})
@@ -40,6 +42,19 @@ def _records():
 def test_files_of_every_make_hold_one_table(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     pandas.testing.assert_frame_equal(as_table(tmp_path / name), CURVE, check_dtype=False)
+
+
+def test_values_of_failed_runs_are_left_out_whatever_their_name():
+    codes = [Status.ok, Status.diverged, Status.not_run, Status.not_converged]
+    once, each_step = ("seed", np.arange(4.0)), (("seed", "step"), np.ones((4, 2)))
+    runs = xarray.Dataset({"loss": each_step, "zone": each_step, "area": once, "weight": once})
+    runs["status"] = "seed", [int(code) for code in codes]
+    for name in ("loss", "zone"):  # before and after `status` in the alphabet
+        assert of_failed(runs, name)[:, 0].values.tolist() == [False, True, True, False]
+    for name in ("area", "weight"):  # recorded before a run diverges
+        assert of_failed(runs, name).values.tolist() == [False, False, True, False]
+    for name, source in (("status", runs), ("loss", runs.drop_vars("status"))):
+        assert not of_failed(source, name).any()
 
 
 def test_packed_files_and_text_columns_are_read_as_they_are(tmp_path):
