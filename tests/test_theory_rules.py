@@ -11,8 +11,10 @@ from jaxscale import _theory as rules
 from jaxscale._theories import PACKAGES
 from jaxscale.emergence.theory import _checks as emergence
 from jaxscale.sparse.theory import _checks as sparse
+from jaxscale.streaming.theory import _checks as streaming
 from jaxscale.superposition.theory import _checks as superposition
 
+CHECKS = (emergence, sparse, streaming, superposition)
 TINY, INF = math.ulp(0.0), math.inf
 FRACTION, PROBABILITY = (emergence.theory_function.rules[n] for n in ("fraction", "probability"))
 
@@ -65,12 +67,46 @@ def test_a_start_is_below_the_target_where_both_are_plain():
         emergence._check_start({"target_scale": scale, "initial_strength": strength})
 
 
+def _functions(system):
+    package = PACKAGES[system]
+    return {name: f for name, f in vars(package).items() if inspect.isroutine(f)}
+
+
+SAMPLE = {
+    "embedding": np.eye(3)[:2],
+    "inputs": np.eye(3),
+    "eigenvalues": np.ones(3),
+    "learner": "minimum_norm",
+    "probability": 0.5,
+    "target_power": np.ones(3),
+    "variances": np.ones(3),
+}
+
+
+@pytest.mark.parametrize("system", PACKAGES)
+def test_every_function_checks_every_argument_that_has_a_rule(system):
+    """Before anything compiles."""
+    (checks,) = (c for c in CHECKS if c.__name__.startswith(PACKAGES[system].__name__))
+    n_checked = 0
+    for name, function in _functions(system).items():
+        if name.endswith("_of"):  # an old name
+            continue
+        own = inspect.signature(function).parameters.values()
+        given = {p.name: p.default for p in own if p.kind is not p.VAR_KEYWORD}
+        for argument, default in given.items():
+            if default is inspect.Parameter.empty or argument.endswith("exponent"):
+                given[argument] = SAMPLE.get(argument, 2.0)
+        for argument in given.keys() & checks.theory_function.rules.keys():
+            with pytest.raises(ValueError, match=f"`{argument}` must be"):
+                function(**{**given, argument: math.nan})
+            n_checked += 1
+    assert n_checked > len(_functions(system))
+
+
 @pytest.mark.parametrize("system", PACKAGES)
 def test_an_argument_has_one_default_in_all_functions_of_a_package(system):
     defaults = {}
-    for name, function in vars(PACKAGES[system]).items():
-        if not inspect.isroutine(function):
-            continue
+    for name, function in _functions(system).items():
         for p in inspect.signature(function).parameters.values():
             assert p.kind is not p.POSITIONAL_ONLY, name
             if p.default is not p.empty:
