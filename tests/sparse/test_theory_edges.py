@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
@@ -72,3 +73,25 @@ def test_sums_behind_a_kink_far_out_are_a_beta_function():
 def test_the_last_of_many_coordinates_is_counted():
     seen = theory.expected_seen(3.0, sparsity_exponent=0.0, activity=0.5, n_coordinates=10**8)
     np.testing.assert_allclose(seen, 0.875e8, rtol=1e-12)
+
+
+def test_the_dense_limit_falls_by_its_implicit_slope():
+    """d ln Delta / dn = -1 / sum of share (1 - share)."""
+
+    def log_delta(n):
+        return jnp.log(theory.dense_delta(n, spectrum_exponent=0.7, n_coordinates=40))
+
+    value, slope = jax.jvp(log_delta, (N,), (np.float64(1.0),))
+    variance = np.arange(1, 41.0) ** -1.7
+    share = variance / (variance + np.exp(value))
+    np.testing.assert_allclose([np.sum(share), slope], [N, -1 / np.sum(share * (1 - share))])
+
+
+@pytest.mark.parametrize("bad", [1.0, np.ones((2, 2)), np.ones(0)])
+@pytest.mark.parametrize("i", [0, 1, 2])
+def test_a_spectrum_is_of_vectors(bad, i):
+    fields = [np.ones(2)] * 3
+    fields[i] = bad
+    name = ("variance", "probability", "weight")[i]
+    with pytest.raises(ValueError, match=f"`{name}` must be a non-empty vector, got shape"):
+        theory.Coordinates(*fields)
