@@ -94,3 +94,8 @@ def test_a_map_of_columns_serves_the_arguments_and_the_result_of_a_formula():
     law = js.Formula(lambda n, a, b: a * n**-b, {"a": 1.0, "b": 1.0})
     mapped = {"n": "size", "loss": "final", "extra": "x", "zone": "z"}
     assert law.columns_of(mapped) == {"n": "n", "loss": "loss"}
+
+
+def test_a_formula_describes_what_is_fixed_as_plain_data():
+    law = js.Formula(lambda n, a, b, k: a * n**-b, {"a": 1.0, "b": 2, "k": (1, 2)})
+    assert law.described(["a"])["fixed"] == {"b": 2, "k": "(1, 2)"}
