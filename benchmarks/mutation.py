@@ -41,7 +41,7 @@ TESTS: dict[str, str] = tomllib.loads((FOLDER / "mutation.toml").read_text())["t
 NOT_MUTATED = re.compile(
     r"Shift|Bit|(FloorDiv|Mod)$|NoOp|Operator_Is(Not)?_(?!Is)|_(?!Is)[A-Z]\w+_Is(Not)?$"
 )
-COPIED = ("jaxscale", "tests", "docs", "benchmarks", "pyproject.toml", ".pytest_cache")
+COPIED = ("jaxscale", "tests", "docs", "examples", "benchmarks", "pyproject.toml", ".pytest_cache")
 PRELOADED = "Module already imported so cannot be rewritten"
 FORKS = multiprocessing.get_context("forkserver")  # before JAX has threads
 FORKS.set_forkserver_preload(
