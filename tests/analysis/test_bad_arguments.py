@@ -1,5 +1,7 @@
 """Bad arguments of fits and of their figures: refused by name before anything compiles."""
 
+import inspect
+
 import numpy as np
 import pandas
 import pytest
@@ -163,3 +165,10 @@ def test_what_a_fit_is_asked_is_checked(fitted, call, message):
         call(fitted)
     if isinstance(error.value, ValueError):
         error.match(message)
+
+
+def test_every_argument_of_a_public_function_may_be_named():
+    for name, function in vars(analysis).items():
+        if inspect.isfunction(function):
+            for p in inspect.signature(function).parameters.values():
+                assert p.kind is not p.POSITIONAL_ONLY, f"{name}({p.name})"
