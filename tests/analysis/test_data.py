@@ -34,6 +34,7 @@ def _records():
         ("a.txt", "\n".join(_lines(" | "))),
         ("a.csv", "\ufeff# of run 7, in nats\n#\n\n" + "\r\n".join(_lines(" , ")) + "\n\n"),
         ("a.csv", "\n".join(_lines()).replace("n,loss", '" n ", loss ')),
+        ("a.csv", "\n".join(_lines(", ")).replace("loss", '"loss"').replace("3.0", '"3.0"')),
         ("a.jsonl", "\n".join(json.dumps(r) for r in _records())),
         ("a.ndjson", "\n".join(json.dumps(r) for r in _records()) + "\n"),
         ("a.json", json.dumps(_records(), indent=1)),
@@ -101,6 +102,7 @@ def test_blank_rows_are_counted_by_the_fit(tmp_path):
         ("a.jsonl", '{"n": 1, "n": 2}\n', "in line 1: .*each column once, got 'n' twice"),
         ("a.json", '{"n": [1, 2]}', "must be a JSON list of records, .* got a dict"),
         ("a.json", '[{"n": 1}, 2]', r"must be a JSON list of records, .* got '2' in row 1"),
+        ("a.json", f'[{{"n": 1}}, "{"x" * 99}"]', f"got '{'x' * 60}' in row 1"),
         ("a.json", '{"n": 1}\n{"n": 2}\n', r"JSON lines have the ending \.jsonl"),
     ],
 )  # fmt: skip
