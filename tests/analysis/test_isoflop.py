@@ -51,6 +51,16 @@ def test_the_bias_is_that_of_a_parabola_through_a_dense_curve(alpha, beta):
     assert np.isnan(isoflop_bias(alpha=alpha, beta=np.asarray([-1.0, 0.0]), width=1.0)).all()
 
 
+def test_parabolas_are_those_of_least_squares_in_the_logarithm_of_the_size():
+    runs = _runs(0.003)
+    fitted = isoflop(runs, bootstrap=0)
+    for k, (_, own) in enumerate(runs.groupby(np.repeat(np.arange(5), 8))):
+        expected = np.polyfit(np.log(own["n_parameters"]), own["loss"], 2)
+        np.testing.assert_allclose(fitted.parabolas[k], expected, rtol=1e-8)
+        lowest = np.polyval(expected, np.log(fitted.groups["n_parameters"][k]))
+        assert fitted.groups["loss"][k] == pytest.approx(lowest, rel=1e-9)
+
+
 def test_minima_have_the_bias_that_is_stated_and_their_exponent_has_none():
     wide, n = np.log(64), 400
     fitted = isoflop(_runs(n=n, width=wide), bootstrap=0)

@@ -33,8 +33,8 @@ def test_other_parameters_are_the_best_at_every_exponent_and_floor():
     truth = ((1.0, 3.0, 1.0), (20.0, 50.0, 0.1))
     curves = np.stack([e + a * X**-alpha for e, a, alpha in truth])
     y = curves[:, None] * np.asarray([0.8, 1.2])[:, None]  # the mean of two runs is the law
-    y[1, 1] = np.nan
-    y[1, 0] = curves[1]
+    y[0, 1] = np.nan
+    y[0, 0] = curves[0]
     for own, planted, curve in zip(_starts(y, Positive()), truth, curves, strict=True):
         assert np.min(np.abs(own / planted - 1).max(axis=1)) < 1e-9
         shares = own[:, 0] / curve.min()
