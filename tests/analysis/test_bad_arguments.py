@@ -167,8 +167,12 @@ def test_what_a_fit_is_asked_is_checked(fitted, call, message):
         error.match(message)
 
 
-def test_every_argument_of_a_public_function_may_be_named():
+DEFAULTS = {"level": 0.95, "key": 0}
+
+
+def test_arguments_of_public_functions_may_be_named_and_have_one_default():
     for name, function in vars(analysis).items():
         if inspect.isfunction(function):
             for p in inspect.signature(function).parameters.values():
                 assert p.kind is not p.POSITIONAL_ONLY, f"{name}({p.name})"
+                assert p.default == DEFAULTS.get(p.name, p.default), f"{name}({p.name})"
