@@ -227,6 +227,7 @@ def test_json_holds_the_fit_under_values_and_the_start_under_start():
     written = js.calibrate(law, CURVE, ["b"], n_starts=1).to_dict()
     assert written["values"] == {"b": pytest.approx(0.5)}
     assert written["start"] == {"b": 0.2}
+    assert (written["n_resamples"], written["resampled"]) == (0, None)
     assert written["theory"] == {"formula": "<lambda>", "fixed": {"a": 3.0}, "result": "loss"}
     runs = pandas.concat([CURVE.assign(run=0), CURVE.assign(run=1, loss=3.0 / N)])
     written = js.calibrate(law, runs, ["b"], each="run", n_starts=1).to_dict()

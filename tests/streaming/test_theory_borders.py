@@ -4,9 +4,10 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxscale.streaming.theory import _checks
+from jaxscale.streaming.theory import _checks, _sums
 
 INF, TINY = math.inf, math.ulp(0.0)
 
@@ -71,3 +72,17 @@ def test_a_budget_affords_a_thousand_batches():
             check(_below(2000.0))
     with pytest.raises(ValueError, match="need float64"):
         check(2000.0)
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_tail_whose_integral_is_almost_a_logarithm_keeps_all_digits():
+    """At alpha = 1/2 the first term of the series is 1/j."""
+    j, alpha = np.arange(1, 5001), np.asarray([0.5, 0.50001, 0.5002])
+
+    @jax.jit
+    @jax.vmap
+    def made(alpha):
+        return _sums.s1(jnp.asarray(1.3), alpha, jnp.asarray(5000.0))
+
+    expected = np.sum(1 / (1 + 1.3 * j ** (2 * alpha[:, None])), axis=1)
+    np.testing.assert_allclose(made(alpha), expected, rtol=1e-13)
