@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxscale.analysis._fit_data import aligned, groups_of, rows_of
+from jaxscale.analysis._compared import scaled_data
+from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
+from jaxscale.analysis.residuals import Log, Scaled
 
 STEPS = np.asarray([0, 1, 10, 100])
 A, B = np.arange(24.0).reshape(2, 3, 4), -np.arange(1.0, 11.0).reshape(2, 5)
@@ -79,3 +81,19 @@ def test_points_are_groups_of_their_own_and_slices_are_groups_together():
     np.testing.assert_array_equal(groups["b"], np.arange(5))
     with pytest.raises(ValueError, match="`resample` must be a dimension of the data, got 'step'"):
         groups_of({"a": A, "b": B}, order, "step")
+
+
+def test_data_without_a_value_say_how_many_are_blank_and_how_many_not_positive():
+    values = {"y": np.asarray([[[-1.0, 0.0, np.nan, -2.0, np.inf]]])}
+    data = FitData(
+        theory=lambda values, inputs: {}, start=np.zeros(1), data=values, inputs=None,
+        groups=np.zeros((1, 1, 5), int), n_groups=1, labels=(), signed=frozenset(), bounds={},
+        n_left_out=3,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"y to fit: 3 are blank, .* and 4 are not positive"):
+        scaled_data(data, {"y": Log()})
+    with pytest.warns(UserWarning, match="1 values of y are not positive .or infinite"):
+        points, units, n_left_out = scaled_data(data, {"y": Scaled()})
+    assert (n_left_out, units["y"].tolist()) == (4, pytest.approx(np.sqrt(5 / 3)))
+    np.testing.assert_allclose(points.weight[0, 0], [1, 1, 0, 1, 0])
+    np.testing.assert_allclose(points.target[0, 0] * units["y"], [-1, 0, 0, -2, 0])
