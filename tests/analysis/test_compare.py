@@ -49,6 +49,14 @@ def test_a_right_theory_passes_and_a_biased_one_fails():
     assert wrong.rows[0].max_z > wrong.quantile
 
 
+@pytest.mark.parametrize(("truth", "passes"), [(0.5, True), (0.01, False)])
+def test_one_point_of_flags_is_compared_as_a_share(truth, passes):
+    flags = xarray.Dataset({"reached": ("seed", np.arange(32) % 2 == 0)})
+    result = compare(flags, xarray.Dataset({"reached": ((), truth)}))
+    assert result.n_comparisons == 1
+    assert result.passed == passes
+
+
 def test_a_bias_at_one_point_is_found_and_located():
     runs = simulated()
     runs["loss"][1, :, 5] += 0.5
