@@ -14,6 +14,7 @@ GROUPS = {  # page to the first part of the names
     "emergence": ("emergence.",),
     "sparse": ("sparse.",),
     "superposition": ("superposition.",),
+    "streaming": ("streaming.",),
     "forms": ("forms.", "analysis."),
 }
 

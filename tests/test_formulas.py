@@ -23,6 +23,7 @@ HEAVY = (  # to compile
     "sparse.expected_rank",
     "superposition.bottleneck_loss",
     "superposition.bottleneck_matrix",
+    "streaming.loss",
 )
 FIRST = {name.partition(",")[0]: name for name in reversed(CASES)}  # case of every function
 RESULTS = (", loss", ", n_samples")  # other results of a function, not other arguments
