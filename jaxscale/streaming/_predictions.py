@@ -52,7 +52,7 @@ def observables(system: Any) -> dict[str, Observable]:
         limits = EQUIVALENT if kind is TheoryKind.asymptotic else ""
         return {"predicted": kind, "limits": limits, "functions": names}
 
-    curve = {"no_theory": reason} if missing else said(("loss", "optimizer_loss"))
+    curve = {"no_theory": reason} if missing else said(("loss", "mean_optimizer_loss"))
     given = system.learning_rate is not None
     described: dict[str, tuple[str, str, dict[str, Any]]] = {
         "loss": (square, "half the mean square error, label noise included", curve)

@@ -233,7 +233,7 @@ class StreamingRegression(AbstractTrainedSystem):
         return rate_warnings(self)
 
 
-def _recursion_of(modes: Modes) -> _moments.Modes:
+def _recursion_of(modes: Modes) -> _moments.WeightedModes:
     """The modes in the exact recursion of the mean loss."""
     return _moments.drawn_modes(modes.eigenvalues, modes.target_power)
 
