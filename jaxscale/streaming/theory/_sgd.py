@@ -74,8 +74,12 @@ def sgd_loss(
 
 
 def _check_optimizer(values: Mapping[str, Any]) -> None:
-    """Check that the optimizer has a linear step, and that times are steps of the run."""
     check_modes(values)
+    check_run(values)
+
+
+def check_run(values: Mapping[str, Any]) -> None:
+    """Check that the optimizer has a linear step, and that times are steps of the run."""
     optimizer = values["optimizer"]
     if not isinstance(optimizer, AbstractOptimizer) or linear_form(optimizer) is None:
         raise ValueError(
@@ -96,14 +100,16 @@ def _check_optimizer(values: Mapping[str, Any]) -> None:
         raise ValueError(f"`time` must be at most `n_steps` = {n_steps}, got {values['time']}.")
 
 
-def _length(values: Mapping[str, Any]) -> dict[str, int]:
+def length_of(values: Mapping[str, Any]) -> dict[str, int]:
+    """`n_steps`, by default the last of `time`."""
     n_steps = values["n_steps"]
     if n_steps is None:
         n_steps = np.max(np.asarray(values["time"], float), initial=0.0)
     return {"n_steps": int(n_steps)}
 
 
-def _check_length(name: str, value: Any) -> None:
+def check_length(name: str, value: Any) -> None:
+    """Rule for `n_steps`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0 or None, got {value!r}.")
 
@@ -112,9 +118,9 @@ def _check_length(name: str, value: Any) -> None:
     "n_steps",
     vectorize=False,
     trees=("optimizer", "schedule"),
-    plain=_length,
+    plain=length_of,
     check=_check_optimizer,
-    n_steps=_check_length,
+    n_steps=check_length,
 )
 def optimizer_loss(
     time: Real[ArrayLike, "..."],
