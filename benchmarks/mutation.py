@@ -2,7 +2,9 @@
 
 Needs cosmic-ray. Draws `--sample` mutants of every module from a seed, changes the module in a copy
 of the checkout, and runs the tests that `mutation.toml` names. Writes `results/mutation.json`; a
-module that is run again replaces its old row, and what was written on its survivors stays.
+module that is run again replaces its old row, and what was written on its survivors stays: why they
+survive, beginning with "equivalent" where no test can tell them from the code. After new tests,
+`--survivors` judges those alone; a module that has changed is run in full.
 """
 
 import argparse
@@ -39,7 +41,7 @@ TESTS: dict[str, str] = tomllib.loads((FOLDER / "mutation.toml").read_text())["t
 NOT_MUTATED = re.compile(
     r"Shift|Bit|(FloorDiv|Mod)$|NoOp|Operator_Is(Not)?_(?!Is)|_(?!Is)[A-Z]\w+_Is(Not)?$"
 )
-COPIED = ("jaxscale", "tests", "docs", "benchmarks", "pyproject.toml", ".pytest_cache")
+COPIED = ("jaxscale", "tests", "docs", "examples", "benchmarks", "pyproject.toml", ".pytest_cache")
 PRELOADED = "Module already imported so cannot be rewritten"
 FORKS = multiprocessing.get_context("forkserver")  # before JAX has threads
 FORKS.set_forkserver_preload(
@@ -99,21 +101,36 @@ def longest(tests: str) -> float:
     return 20 + 3 * (time.perf_counter() - began)
 
 
-def judge(module: str, n: int, seed: int, reasons: dict[str, str]) -> dict[str, Any]:
-    """Run the tests of a module on a sample of its mutants; the working folder is a copy."""
+def change(one: MutationSpec) -> str:
+    """Return the name of a mutant: where it is, and the lines that it changes."""
+    operator = get_operator(one.operator_name)(**one.operator_args)
+    old = one.module_path.read_text()
+    new = mutate_code(old, operator, one.occurrence) or ""
+    lines = list(difflib.unified_diff(old.split("\n"), new.split("\n"), n=0))[3:]
+    return f"{one.definition_name}: " + " ".join(" ".join(line.split()) for line in lines)
+
+
+def judge(
+    module: str, n: int, seed: int, before: dict[str, Any], again: bool = False
+) -> dict[str, Any]:
+    """Run the tests of a module on a sample of its mutants; the working folder is a copy.
+
+    `before` is the row of an earlier run; with `again`, what it killed stays killed.
+    """
     tests = next(tests for pattern, tests in TESTS.items() if fnmatch(module, pattern))
-    timeout = longest(tests)
-    row: dict[str, Any] = {"mutants": 0, "killed": 0, "timed_out": 0, "survivors": {}}
+    timeout, reasons = longest(tests), before.get("survivors", {})
+    late = before["timed_out"] if again else 0
+    row: dict[str, Any] = {"mutants": 0, "killed": 0, "timed_out": late, "survivors": {}}
     for one in mutants(Path(module), n, seed):
-        operator = get_operator(one.operator_name)(**one.operator_args)
-        with use_mutation(one.module_path, operator, one.occurrence) as (old, new):
-            outcome = passes(tests, timeout)
+        operator, key = get_operator(one.operator_name)(**one.operator_args), change(one)
+        outcome = False
+        if key in reasons or not again:
+            with use_mutation(one.module_path, operator, one.occurrence):
+                outcome = passes(tests, timeout)
         row["mutants"] += 1
         row["timed_out"] += outcome is None
         row["killed"] += not outcome
         if outcome:
-            lines = list(difflib.unified_diff(old.split("\n"), new.split("\n"), n=0))[3:]
-            key = f"{one.definition_name}: " + " ".join(" ".join(line.split()) for line in lines)
             row["survivors"][key] = reasons.get(key, "")
             print(f"{module}:{one.start_pos[0]} {key}", flush=True)
     return {**row, "tests": tests, "sample": n, "seed": seed}
@@ -125,6 +142,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="+", help="files of jaxscale")
     parser.add_argument("--sample", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--survivors", action="store_true", help="judge those of the record again")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     out = given.out.resolve()
@@ -139,8 +157,10 @@ def main() -> None:
         os.chdir(folder)
         for name in names:
             old = json.loads(out.read_text()) if out.exists() else {"modules": {}}
-            reasons = old["modules"].get(name, {}).get("survivors", {})
-            old["modules"][name] = row = judge(name, given.sample, given.seed, reasons)
+            before = old["modules"].get(name, {})
+            again = given.survivors and bool(before)
+            n, seed = (before[k] if again else getattr(given, k) for k in ("sample", "seed"))
+            old["modules"][name] = row = judge(name, n, seed, before, again)
             old["versions"] = {of: version(of) for of in ("cosmic-ray", "jax", "pytest")}
             out.write_text(json.dumps(old, indent=1, sort_keys=True) + "\n")
             print(f"{name}: {row['killed']} of {row['mutants']} killed", flush=True)

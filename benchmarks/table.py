@@ -4,7 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ahead, table_fitting, table_gpu, table_grids, table_superposition
+from benchmarks import (
+    ahead,
+    table_fitting,
+    table_gpu,
+    table_grids,
+    table_streaming,
+    table_superposition,
+)
 from benchmarks.table_regression import regression_parts
 
 FOLDER = Path(__file__).parent
@@ -19,6 +26,9 @@ GROUPS = {  # group of pytest-benchmark: heading, table
     "many": ("Many tiny runs", table_grids.many),
     "exact curve": ("Exact curve of a bottleneck (T8)", table_superposition.exact),
     "student": ("Minibatch ReLU student", table_superposition.student),
+    "streaming": ("Streaming regression against loops", table_streaming.loops),
+    "streaming, many": ("Streaming regression: ten thousand runs", table_streaming.many),
+    "streaming, theory": ("Streaming regression: theory in time", table_streaming.theory),
     "refits": ("Bootstrap refits of theory", table_fitting.refits),
     "memory": ("Memory", table_grids.memory),
     "beyond memory": ("Larger than memory", table_grids.beyond),
@@ -43,11 +53,16 @@ def machines(measured: dict[str, list[dict[str, Any]]]) -> list[str]:
     """One line for every machine that measured."""
     facts = [f["machine"] for group in measured.values() for f in group]
     lines = (
-        f"{m['cores']} cores of {m['cpu']}; jax {m['versions']['jax']}, torch "
-        f"{m['versions']['torch']}, Python {m['python']}; {m['date']}."
+        f"{m['cores']} cores of {m['cpu']}; {_packages(m['versions'])}, Python {m['python']}; "
+        f"{m['date']}."
         for m in facts
     )
     return list(dict.fromkeys(lines))
+
+
+def _packages(versions: dict[str, str]) -> str:
+    """Those that matter most, if they are installed."""
+    return ", ".join(f"{name} {versions[name]}" for name in ("jax", "torch") if name in versions)
 
 
 def block(results: Path = FOLDER / "results") -> str:

@@ -265,8 +265,10 @@ def write_theory() -> None:
 def write_forms() -> None:
     """Write the table of `js.forms`; the result is named where it is not the loss."""
     forms = importlib.import_module("jaxscale").forms
+    by_name = importlib.import_module("jaxscale.analysis._form").FORMS
     text = ["| form | equation | inputs | parameters | source |", "|---|---|---|---|---|"]
-    for name, equation, inputs, result, parameters, source in forms.table().rows:
+    for name, _, inputs, result, parameters, source in forms.table().rows:
+        equation = f"${' '.join(by_name[name].equation.split())}$"
         given = inputs if result == "loss" else f"{inputs}; result {result}"
         parts = (f"`js.forms.{name}`", equation, given, parameters, source)
         text.append(f"| {' | '.join(cell(part) for part in parts)} |")

@@ -5,17 +5,20 @@ import hashlib
 import os
 import platform
 import tempfile
-import warnings
 from pathlib import Path
 
 import jax
 import platformdirs
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
+from jaxscale._arguments import hinted
+from jaxscale._warn import warn_user
+
 MOST_BYTES = 2_000_000_000
 SHORTEST_COMPILATION = 0.05  # seconds; what compiles faster is not worth a file
 
 
+@hinted
 def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES) -> Path | None:
     """Keep compiled programs on disk, so that the next process need not compile them again.
 
@@ -58,10 +61,9 @@ def keep_compiled(folder: str | Path | None = None, max_bytes: int = MOST_BYTES)
         with tempfile.TemporaryFile(dir=path):
             pass
     except (OSError, RuntimeError) as error:  # RuntimeError: `~` of an unknown user
-        warnings.warn(
+        warn_user(
             f"compiled programs are not kept on disk ({error}); choose a folder that can be "
-            "written to with JAX_COMPILATION_CACHE_DIR, or use --no-cache.",
-            stacklevel=2,
+            "written to with JAX_COMPILATION_CACHE_DIR, or use --no-cache."
         )
         return None
     jax.config.update("jax_compilation_cache_dir", str(path))

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import jax
 
+from jaxscale._arguments import hinted
 from jaxscale.fields import as_int
 
 MAX_DEVICES = 1024
 
 
+@hinted
 def use_all_cores(n_devices: int | None = None) -> int:
     """Let JAX show one CPU device per core, over which `js.run` spreads a grid.
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from jaxscale._arguments import hinted
 from jaxscale._text import choices
 from jaxscale.fields import Configurable
 
@@ -28,6 +29,7 @@ def library() -> Mapping[str, str]:
     return {entry[1]: entry[0] for entry in ENTRY.finditer(text)}
 
 
+@hinted
 def citation(*objects: Any) -> str:
     """BibTeX of jaxscale and of the papers behind what was used, each once.
 

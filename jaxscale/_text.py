@@ -31,6 +31,16 @@ def without_marks(text: str) -> str:
     return re.sub(FORMULA, r"\1", text)
 
 
+def plain_equation(tex: str) -> str:
+    """Return an equation of TeX as one for the terminal: `E + A N^-alpha`."""
+    text = re.sub(r"\\(left|right|quad)(?![a-z])", "", " ".join(tex.split()))
+    text = re.sub(r"\\text\{(\w+)\}", r"\1", text)
+    text = re.sub(r"_\{\\?(\w+)\}", r"_\1", text)
+    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1 / \2", text)
+    text = re.sub(r"\^\{(-?\\?[\w']+)\}", r"^\1", text).replace("\\", "")
+    return re.sub(r"\s+", " ", text.replace("{", "(").replace("}", ")"))
+
+
 def printable(text: str) -> str:
     """Return a text without characters that command a terminal."""
     return re.sub(CONTROL, "\N{REPLACEMENT CHARACTER}", text)

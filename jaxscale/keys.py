@@ -55,22 +55,46 @@ def words(
     return hashed.swapaxes(0, 1).reshape(2 * n_pairs, -1)[:n_words]
 
 
+def words_at(
+    key: Key[Array, ""], index: Int[Array, "..."], samples: Int[Array, "..."]
+) -> UInt32[Array, "..."]:
+    """Entries of `words`, each hashed by itself: for few samples faster on a CPU than all in order.
+
+    **Arguments**
+
+    - `key`: key of the step, or of the fixed data set.
+    - `index`, `samples`: index of the word and of the sample, broadcast.
+
+    **Returns** words, the shape of both.
+    """
+    index, sample = jnp.broadcast_arrays(index, samples)
+    high, low = _hashed(key, index >> 1, sample)
+    return jnp.where(index & 1 == 0, high, low)
+
+
 def _word_pairs(
     key: Key[Array, ""], first: Int[Array, " n"], second: Int[Array, " k"]
 ) -> UInt32[Array, "2 n k"]:
     """Two words for every pair of counters."""
-    pairs = jnp.meshgrid(first.astype(jnp.uint32), second.astype(jnp.uint32), indexing="ij")
+    return _hashed(key, *jnp.meshgrid(first, second, indexing="ij"))
+
+
+def _hashed(
+    key: Key[Array, ""], first: Int[Array, "..."], second: Int[Array, "..."]
+) -> UInt32[Array, "2 ..."]:
+    """Two words for every counter."""
+    counters = jnp.stack([first.astype(jnp.uint32), second.astype(jnp.uint32)])
     return jax.lax.platform_dependent(
-        jr.key_data(key), jnp.stack(pairs), cpu=_threefry, default=_threefry_of_jax
+        jr.key_data(key), counters, cpu=_threefry, default=_threefry_of_jax
     )
 
 
-def _threefry_of_jax(key: UInt32[Array, "2"], counters: UInt32[Array, "2 n k"]) -> Any:
+def _threefry_of_jax(key: UInt32[Array, "2"], counters: UInt32[Array, "2 ..."]) -> Any:
     """JAX's own: a kernel on a GPU, and on a CPU a loop that copies all words in each round."""
     return jex_random.threefry_2x32(key, counters.ravel()).reshape(counters.shape)
 
 
-def _threefry(key: UInt32[Array, "2"], counters: UInt32[Array, "2 n k"]) -> Any:
+def _threefry(key: UInt32[Array, "2"], counters: UInt32[Array, "2 ..."]) -> Any:
     """The same words by one loop over the counters, all rounds written out.
 
     The barrier keeps XLA from hashing again wherever a word is used.

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 
+from jaxscale._arguments import hinted
 from jaxscale._deprecated import old_lengths
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices
@@ -45,6 +46,7 @@ def _names(value: Any) -> list[str]:
     return field_names(value) if isinstance(value, eqx.Module) else []
 
 
+@hinted
 def replace(module: Any, path: str, value: Any) -> Any:
     """Return `module` with the field at dotted `path` replaced.
 

@@ -18,6 +18,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Key
 
+from jaxscale._arguments import hinted
 from jaxscale._records import examined, results_at_records, stop_steps
 from jaxscale._status import Status
 from jaxscale._system import AbstractSystem, Observables
@@ -172,6 +173,7 @@ def _final_state(system: AbstractTrainedSystem, key: Key[Array, ""]) -> Any:
     return trajectory(system, key)[0]
 
 
+@hinted
 def train(system: AbstractSystem, key: Key[Array, ""]) -> Any:
     """Train one run and return its final state, trained weights included.
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import pytest
@@ -43,6 +44,7 @@ def flags_that_xla_takes():
     return ""
 
 
+SLOW_CASES = frozenset((Path(__file__).parent / "slow_cases.txt").read_text().splitlines())
 NEEDED_BYTES = 2 * 10**9  # several times what the tests write
 OWN_FOLDER = pytest.StashKey[str]()
 OWN_FLAGS = "JAXSCALE_TEST_XLA_FLAGS"
@@ -106,6 +108,14 @@ def pytest_configure(config):
         jax.config.update("jax_enable_compilation_cache", True)  # a worker inherits the variable
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` deselects
+def pytest_collection_modifyitems(items):
+    """Mark the tests of `slow_cases.txt`: of their kind, cheaper cases run by default."""
+    for item in items:
+        if item.nodeid in SLOW_CASES:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_unconfigure(config):

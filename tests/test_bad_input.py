@@ -1,7 +1,10 @@
 """Bad input is refused with the field's name and the value seen, before anything compiles."""
 
+import importlib
+import inspect
 import math
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -121,15 +124,17 @@ LOOKUPS = [  # what a name resembles, and the first bad value with its row
     (lambda: theory_named("time_lw"), "did you mean `emergence.time_law`?"),
     (lambda: js.Formula(js.forms.chinchilla, {"alhpa": 1.0}), "did you mean `alpha`?"),
     (lambda: js.open_store("nosuch.zarr"), "does not exist"),
+    (lambda: js.run(emergence.MultilinearSkills()), "must be a Plan or a Grid, such as js.Grid(s"),
+    (lambda: js.Grid(emergence.MultilinearSkills(), seed=3), "'seed'; did you mean `seeds`?"),
     (lambda: js.fit_loss_surface(NUMBERS, NUMBERS, -NUMBERS),
-     "`loss` must be positive and finite, got -1.0 in row 0 (from 0)."),
+     "`loss` must be positive and finite, got -1.0 in row 0 (counted from 0)."),
     (lambda: js.fit_loss_surface(NUMBERS.astype(str), NUMBERS, NUMBERS),
      "`n_parameters` must be a vector of numbers"),
     (lambda: js.fit_loss_surface("nosuch.csv"), "`data` nosuch.csv does not exist"),
     (lambda: js.fit_loss_surface(RUNS), "no column 'loss'"),
     (lambda: js.fit_loss_surface(RUNS, columns={"loss": "l"}), "did you mean `L`?"),
     (lambda: js.fit_loss_surface(RUNS.assign(loss=["1", *"bcdefgh"])),
-     "`loss` must be a column of numbers, got 'b' in row 1 (from 0)."),
+     "`loss` must be a column of numbers, got 'b' in row 1 (counted from 0)."),
 ]  # fmt: skip
 
 
@@ -216,6 +221,26 @@ def test_coordinates_of_different_lengths():
 def test_a_near_name_is_suggested():
     with pytest.raises(ValueError, match="did you mean `learning_rate`"):
         js.replace(emergence.ParityNetwork(), "learning_rte", 0.1)
+
+
+def test_functions_say_which_argument_was_meant():
+    """All public functions that take their arguments by name; those of theory have rules too."""
+    n_functions = 0
+    for line in Path(__file__).with_name("public_names.txt").read_text().split():
+        module, _, name = line.rpartition(".")
+        function = getattr(importlib.import_module(module), name)
+        if module not in ("jaxscale", "jaxscale.analysis", "jaxscale.report"):
+            continue
+        if not inspect.isfunction(function) or name == "open":  # the old name of `open_store`
+            continue
+        parameters = inspect.signature(function).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or not parameters:
+            continue
+        last = list(parameters)[-1]
+        with pytest.raises(TypeError, match=f"did you mean `{last}`"):
+            function(**{f"{last}x": 1})
+        n_functions += 1
+    assert n_functions > 20
 
 
 @pytest.mark.parametrize(("call", "message"), LOOKUPS, ids=[m[-20:] for _, m in LOOKUPS])

@@ -101,6 +101,15 @@ def test_plan_computes_nothing(command, sweep, monkeypatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
 
 
+def test_the_key_of_a_sweep_is_chosen(command, sweep, tmp_path):
+    code, _, _ = command("run", sweep, "--key", "7", "--store", "other.zarr")
+    assert code == 0
+    runs = js.run(js.Grid.from_toml(sweep, key=7))
+    assert js.open_store(tmp_path / "other.zarr").drop_attrs().equals(runs.drop_attrs())
+    code, _, err = command("run", sweep, "--store", "other.zarr")
+    assert (code, "its key is 7, not 0" in err, "Choose another store" in err) == (2, True, True)
+
+
 def test_plan_compiles_for_its_target(command, sweep, monkeypatch):
     compiled = jax.jit(lambda x: x * 3).lower(np.ones(1_000_000, np.float32)).compile()
     monkeypatch.setattr(_ahead, "compiled_for", lambda *_: compiled)
@@ -177,6 +186,8 @@ def test_info(command):
             ["run", "SWEEP", "--figure", "a.svg", "--observable", "los"],
             ["`observable` must be one of", "did you mean `loss`"],
         ),
+        (["plan", "SWEEP", "--set", "n_skills=1,2"], ["Several values make an axis"]),
+        (["plan", "SWEEP", "--key", "-1"], ["`key` must lie in 0", "got -1"]),
         (["plan", "SWEEP", "--compile"], ["`--compile` belongs to --target"]),
         (["plan", "SWEEP", "--target", "h20"], ["did you mean `h200`"]),
         (["reproduce", "emergance"], ["did you mean `emergence`"]),

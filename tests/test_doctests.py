@@ -19,8 +19,9 @@ COSTLY = {  # compiled for seconds; shown in the README, tested in their own fil
     "emergence.theory.expected_skill",
     "sparse.theory.optimal_allocation",
     "streaming.theory.loss",
-    "streaming.theory.modes",
+    "streaming.theory.mean_optimizer_loss",
     "streaming.theory.optimal_allocation",
+    "streaming.theory.spectrum_nodes",
 }
 RECORDS = {
     "Allocation", "AllocationLaws", "Coordinates", "Edges", "Equivalent", "Exponents", "LossTerms",

@@ -1,6 +1,8 @@
 """The plan of the package (which rooms import which, no circles, none by name) and its names."""
 
 import ast
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -236,3 +238,13 @@ def test_every_vague_name_is_detected():
         "found_path", "told", "here", "kept", "whole", "known", "there", "Beside", "left_out",
         "seen", "known_error",
     }  # fmt: skip
+
+
+@pytest.mark.slow  # it collects all tests
+def test_every_slow_case_is_a_test():
+    listed = (REPOSITORY / "tests" / "slow_cases.txt").read_text().splitlines()
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "--collect-only", "-m", "slow"]
+    collected = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert collected.returncode == 0, collected.stdout[-2000:]
+    assert listed == sorted(set(listed))
+    assert not set(listed) - set(collected.stdout.splitlines()), "renamed or deleted tests"

@@ -55,7 +55,8 @@ def test_one_device_and_two_agree(process):
     assert jax.local_device_count() == 2
     scope = {"js": js}
     exec(GRID, scope)
-    runs = js.run(scope["grid"])
+    with pytest.warns(UserWarning, match="6 of 12 runs ended badly"):
+        runs = js.run(scope["grid"])
     assert set(saved.files) == set(runs.data_vars)
     np.testing.assert_array_equal(runs["status"], saved["status"])
     for key in saved.files:

@@ -15,6 +15,7 @@ from jaxscale.keys import (
     root_key,
     unit_normals,
     words,
+    words_at,
 )
 
 
@@ -39,6 +40,12 @@ def test_words_are_those_of_jax():
 def test_more_words_extend_fewer():
     key, samples = jr.key(0), jnp.arange(10)
     np.testing.assert_array_equal(words(key, samples, 3), words(key, samples, 6)[:3])
+
+
+def test_a_word_alone_is_that_of_its_pair():
+    key, samples, index = jr.key(0), jnp.asarray([4, 0, 9]), jnp.asarray([3, 0, 6, 1])
+    table = np.asarray(words(key, samples, 7))
+    np.testing.assert_array_equal(words_at(key, index[:, None], samples), table[index])
 
 
 def test_words_are_uniform_and_distinct():

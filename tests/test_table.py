@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from jaxscale._table import Cell, Column, Table
+from jaxscale._text import plain_equation
 from jaxscale.analysis._claim import Claim, claims_table
 
 WORST = "an-identifier-of-a-claim-that-somebody-made-longer-than-half-of-a-terminal"
@@ -184,3 +185,15 @@ def test_any_table_is_printed_in_full(table, width):
     table = Table("", "", header, rows)
     assert all(cell_len(line) <= width for line in lines(table, width))
     assert printed(table, width) == words(table, is_stacked(table, width))
+
+
+@pytest.mark.parametrize(
+    ("tex", "plain"),
+    [
+        (r"E + A N^{-\alpha}", "E + A N^-alpha"),
+        (r"S_{\min} \left(1 + \frac{B_{\text{crit}}}{B}\right)", "S_min (1 + B_crit / B)"),
+        (r"\left[\frac{D_c}{D}\right]^{\alpha / \beta}, \quad x", "[D_c / D]^(alpha / beta), x"),
+    ],
+)
+def test_equations_are_plain_in_a_terminal(tex, plain):
+    assert plain_equation(tex) == plain

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import as_int
 from jaxscale._linalg import one_blas_thread
 from jaxscale._warn import warn_user
@@ -60,6 +61,7 @@ KEYS = 2**53  # whole numbers that a float distinguishes
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
+@hinted
 def calibrate(
     theory: Grid | Formula | Grouped | Callable[..., Any],
     data: Data,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike
 
+from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Cell, Column, Table
 from jaxscale._text import without_marks
@@ -194,6 +195,7 @@ class Claim:
         return plain({**dataclasses.asdict(self), **texts, "verdict": str(self.verdict)})
 
 
+@hinted
 def claims_to_json(claims: Sequence[Claim], path: str | Path) -> None:
     """Write claims and their verdicts to a JSON file, as a list.
 
@@ -210,6 +212,7 @@ def claims_to_json(claims: Sequence[Claim], path: str | Path) -> None:
     write_json([claim.to_dict() for claim in claims], path)
 
 
+@hinted
 def claims_table(claims: Sequence[Claim], section: str = "") -> Table:
     """Return claims as a table, for the terminal (`rich.print`) and for the page.
 

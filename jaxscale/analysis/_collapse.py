@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import as_real
 from jaxscale._text import counted, unknown
 from jaxscale._warn import warn_user
@@ -68,6 +69,7 @@ class Collapse:
         )
 
 
+@hinted
 def collapse(
     curves: "xarray.DataArray",
     dim: str,

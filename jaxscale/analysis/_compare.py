@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale._status import STATUS
 from jaxscale._table import Column, Table
-from jaxscale._text import as_text, number, unknown
+from jaxscale._text import as_text, counted, number, unknown
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
 from jaxscale.analysis._data import USED, require_dataset, without_failed
 from jaxscale.analysis._plain import plain
@@ -93,6 +94,9 @@ class Comparison:
         text = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
         unresolved = sum(row.n_unresolved for row in self.rows)
         text += f", {unresolved} points unresolved" if unresolved else ""
+        untested = sum(row.n_no_theory + row.n_few_seeds for row in self.rows)
+        text += f", {untested} points without one" if untested else ""
+        text += f", {counted(self.n_failed, 'run')} masked" if self.n_failed else ""
         limit = f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
         return f"{text}, {self.n_seeds} seeds, {limit}"
 
@@ -141,6 +145,7 @@ class Comparison:
         return as_text(self)
 
 
+@hinted
 def compare(
     runs: "xarray.Dataset",
     theory: "xarray.Dataset",

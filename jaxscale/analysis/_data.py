@@ -163,7 +163,9 @@ def refuse(name: str, what: str, values: Any, bad: Any) -> None:
     if len(rows):
         value = np.asarray(values)[rows[0]]
         shown = value.item() if isinstance(value, np.generic) else value
-        raise ValueError(f"`{name}` must be {what}, got {shown!r} in row {rows[0]} (from 0).")
+        raise ValueError(
+            f"`{name}` must be {what}, got {shown!r} in row {rows[0]} (counted from 0)."
+        )
 
 
 def as_dataset(

@@ -6,15 +6,16 @@ it looks straight is a choice, too.
 """
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import as_real
 from jaxscale._text import unknown
+from jaxscale._warn import warn_user
 from jaxscale.analysis._data import refuse
 from jaxscale.analysis._information import is_constant
 from jaxscale.analysis._intervals import Method, Number, mean, seed_interval
@@ -54,6 +55,7 @@ class Exponent:
     floor: float = 0.0
 
 
+@hinted
 def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
     r"""Local slope of a curve in logarithmic axes.
 
@@ -94,6 +96,7 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
     return out
 
 
+@hinted
 def fit_exponent(
     curve: "xarray.DataArray", dim: str, window: Window, *, level: float = 0.95
 ) -> Exponent:
@@ -129,6 +132,7 @@ def fit_exponent(
     return _fit(curve, dim, window, level, _power_law, 2, 2, "prefactor * x^value")
 
 
+@hinted
 def fit_saturating(
     curve: "xarray.DataArray", dim: str, window: Window, *, level: float = 0.95
 ) -> Exponent:
@@ -159,6 +163,7 @@ def fit_saturating(
     return _fit(curve, dim, window, level, _saturating, 4, 3, "floor + prefactor * x^-value")
 
 
+@hinted
 def crossing(curve: "xarray.DataArray", dim: str, level: Number) -> "xarray.DataArray":
     r"""Where a curve exceeds a level for good.
 
@@ -252,10 +257,9 @@ def _fit(
     n_constant = sum(map(is_constant, y))
     if n_constant:
         which = f" of {n_constant} of {len(y)} seeds" if len(y) > 1 else ""
-        warnings.warn(
+        warn_user(
             f"the curve{which} is constant in the window {window}: it holds no information on an "
-            "exponent above a floor",
-            stacklevel=3,
+            "exponent above a floor"
         )
     fits = [fit(x, row) if np.isfinite(row).all() else (np.nan,) * 4 for row in y]
     floors, prefactors, values, errors = np.asarray(fits, np.float64).T

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale.analysis._exponents import _abscissa, crossing
 from jaxscale.analysis._intervals import Number
 
@@ -30,6 +31,7 @@ class First:
     falls: bool
 
 
+@hinted
 def first_to(curves: "xarray.DataArray", dim: str, level: Number) -> First:
     r"""Return which curve was the first to pass a level for good, when, and the ranks of all.
 

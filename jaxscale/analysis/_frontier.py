@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
+from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
 from jaxscale.analysis._data import refuse
 from jaxscale.analysis._exponents import Exponent, summarise
@@ -136,6 +137,7 @@ class Frontier:
         )
 
 
+@hinted
 def frontier(
     loss: "xarray.DataArray",
     compute: Real[ArrayLike, " c"] | Sequence[float],

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import as_real
 
 Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic", "residuals"]
@@ -24,6 +25,7 @@ class Interval:
     method: Method
 
 
+@hinted
 def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> Interval:
     r"""Interval of the mean over seeds of one estimate per seed.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import as_int, as_real
 from jaxscale._table import Column, Table
 from jaxscale._text import choices, counted
@@ -118,6 +119,7 @@ class IsoFlop:
         )
 
 
+@hinted
 def isoflop(
     data: Data,
     *,

@@ -3,7 +3,10 @@
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxscale._arguments import hinted
 
+
+@hinted
 def isoflop_bias(
     *,
     alpha: Float[ArrayLike, "..."],

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxscale._arguments import hinted
 from jaxscale.analysis._exponents import fit_exponent
 
 if TYPE_CHECKING:
     import xarray
 
 
+@hinted
 def jackknife_exponents(
     curve: "xarray.DataArray", dim: str, window: tuple[float, float]
 ) -> Float[np.ndarray, " s"]:
@@ -39,6 +41,7 @@ def jackknife_exponents(
     return jackknife(curve, lambda mean: fit_exponent(mean, dim, window).value)
 
 
+@hinted
 def jackknife(
     values: "xarray.DataArray", estimate: "Callable[[xarray.DataArray], ArrayLike]"
 ) -> Float[np.ndarray, "s ..."]:

@@ -89,9 +89,9 @@ def levenberg_marquardt(
             saving = np.sum(move * (ridge * move - gradient), -1) / 2
             new = expand(z[active] + move, active)
             saved = model.cost[goes_on] - new.cost
-            better = new.usable & (saved >= 0)
-            gain = np.where(saving > 0, saved / saving, 0.5)
-            calmer = np.maximum(1 / 3, 1 - (2 * np.clip(gain, 0, 1.26) - 1) ** 3)
+            better = new.usable & (saved >= 0) & (saving > 0)  # a step that overflowed saves none
+            gain = np.clip(saved / saving, 0, 1.26)
+            calmer = np.maximum(1 / 3, 1 - (2 * gain - 1) ** 3)
             damping[active] *= np.where(better, calmer, nu[active])
             nu[active] = np.where(better, 2.0, 2 * nu[active])
             moved = active[better]

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxscale._arguments import hinted
 from jaxscale._text import unknown
 from jaxscale.analysis._allocation import SIZES, OptimalAllocation, allocate
 from jaxscale.analysis._calibrate import calibrate
@@ -180,6 +181,7 @@ class LossSurface:
         return "\n".join([*shown.values(), f"intervals: {self.fit.method}"])
 
 
+@hinted
 def fit_loss_surface(
     n_parameters: Float[ArrayLike, " n"] | Data,
     n_tokens: Float[ArrayLike, " n"] | None = None,

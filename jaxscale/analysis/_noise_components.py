@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxscale._arguments import hinted
 from jaxscale._deprecated import deprecated_property
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, number
@@ -89,6 +90,7 @@ class NoiseComponents:
         return str(self.table())
 
 
+@hinted
 def noise_components(
     data: Data,
     *,

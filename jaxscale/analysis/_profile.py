@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import require_instance
 from jaxscale._linalg import one_blas_thread
 from jaxscale._text import unknown
@@ -28,6 +29,7 @@ SAME = 1e-6  # of the objective, by which data are recognised
 Rise = Callable[[Any, Any], Any]
 
 
+@hinted
 def profile(
     fit: Calibration,
     data: Data,

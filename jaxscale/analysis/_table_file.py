@@ -163,7 +163,7 @@ def _records(path: Path, lines: Sequence[str]) -> "pandas.DataFrame":
         raise ValueError(f"{wanted}, got a {type(records).__name__}.")
     for i, record in enumerate(records):
         if not isinstance(record, dict):
-            raise ValueError(f"{wanted}, got {str(record)[:60]!r} in row {i} (from 0).")
+            raise ValueError(f"{wanted}, got {str(record)[:60]!r} in row {i} (counted from 0).")
     return pandas.DataFrame(records)
 
 

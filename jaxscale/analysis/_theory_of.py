@@ -1,9 +1,11 @@
 """Which observables of a system have a theory, how far it goes, and where its functions are."""
 
+from jaxscale._arguments import hinted
 from jaxscale._system import AbstractSystem
 from jaxscale._table import Column, Table
 
 
+@hinted
 def theory_of(system: AbstractSystem) -> Table:
     """Table of what theory says of every observable of a system, with its parts as they are.
 

@@ -19,6 +19,7 @@ AXIS = "field=v1,v2 or geom:lo:hi:n or lin:lo:hi:n; may be repeated."
 Set = Annotated[Texts, typer.Option("--set", help="field=value; may be repeated.")]
 Axis = Annotated[Texts, typer.Option("--axis", help=AXIS)]
 Seeds = Annotated[int | None, typer.Option(help="Number of seeds, instead of the file's.")]
+Key = Annotated[int | None, typer.Option(help="Seed of the root key, instead of the file's.")]
 Chunk = Annotated[int | None, typer.Option(help="Most runs per call of a program.")]
 Programs = Annotated[int | None, typer.Option(help="Most programs to compile.")]
 Compiles = Annotated[int | None, typer.Option("--max-compiles", hidden=True)]  # the old name

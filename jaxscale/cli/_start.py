@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -45,12 +46,16 @@ def stop_on_signals() -> None:
 
 @contextlib.contextmanager
 def warnings_as_lines(category: type[Warning] = UserWarning) -> Iterator[None]:
-    with warnings.catch_warnings(record=True) as caught:
+    """Print warnings when they come, without a place in the source."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        typer.echo(f"warning: {message}", err=True)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", category)
         warnings.filterwarnings("always", DEPRECATED, DeprecationWarning)
+        warnings.showwarning = show
         yield
-    for warning in caught:
-        typer.echo(f"warning: {warning.message}", err=True)
 
 
 def leave(state: str) -> None:

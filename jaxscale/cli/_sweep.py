@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from jaxscale.cli._options import (
     Devices,
     File,
     Keep,
+    Key,
     Longer,
     Memory,
     NoCache,
@@ -64,6 +66,7 @@ def _planned(
     settings: Texts,
     axes: Texts,
     seeds: int | None,
+    key: int | None,
     n_steps: int | None,
     options: "Options",
     target: Text = None,
@@ -81,7 +84,7 @@ def _planned(
         fields[path] = parse_value(value)
     with warnings_as_lines(DeprecationWarning):
         table = read_toml(file)
-    grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds)
+    grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds, key)
     grid = grid if n_steps is None else grid.longer(n_steps)
     planned = plan(grid, target=target, **dataclasses.asdict(options))
     return planned, table.get("store", f"{Path(file).stem}.zarr")
@@ -92,6 +95,7 @@ def run(
     settings: Set = None,
     axis: Axis = None,
     seeds: Seeds = None,
+    key: Key = None,
     store: Annotated[
         Text, typer.Option(help="Zarr store to write or continue: a folder, or s3://BUCKET/NAME.")
     ] = None,
@@ -141,7 +145,7 @@ def run(
     options = _options(
         max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
     )
-    planned, default = _planned(file, settings, axis, seeds, longer, options)
+    planned, default = _planned(file, settings, axis, seeds, key, longer, options)
     path = store or default
     free = tuple(calibrate or ())
     request = Request("", None, free=free, where=tuple(where or ()), bootstrap=None)
@@ -155,7 +159,9 @@ def run(
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
         before = read_attributes(place_of(path).current()).get("sessions")
-    runs = run_plan(planned, store=path)
+    with warnings_as_lines():
+        warnings.filterwarnings("ignore", "stopped by Ctrl-C|.* ended badly")  # counted below
+        runs = run_plan(planned, store=path)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
     names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
@@ -188,6 +194,7 @@ def plan(
     settings: Set = None,
     axis: Axis = None,
     seeds: Seeds = None,
+    key: Key = None,
     max_runs_per_chunk: Chunk = None,
     max_programs: Programs = None,
     max_compiles: Compiles = None,
@@ -221,7 +228,7 @@ def plan(
     options = _options(
         max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
     )
-    planned = _planned(file, settings, axis, seeds, longer, options, target)[0]
+    planned = _planned(file, settings, axis, seeds, key, longer, options, target)[0]
     typer.echo(str(planned))
     if not compile_ahead:
         return

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale._table import Column, Table
-from jaxscale._text import choices, number, unknown
+from jaxscale._text import choices, number, plain_equation, unknown
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
@@ -171,6 +171,8 @@ class FormFile:
         tables = [dataclasses.replace(own, title=_title(self.formula), note=note)]
         if self.flop:
             tables.append(self._allocation_table())
+        if self.allocates and self.isoflop is not None:
+            tables.append(Table("Runs of equal compute", self._two_exponents(self.isoflop), [], []))
         if self.places:
             tables.append(self._predictions())
         if self.held_out is not None:
@@ -181,6 +183,17 @@ class FormFile:
         elif self.not_held_out:
             tables.append(Table("Held out", f"no scores: {self.not_held_out}", [], []))
         return tables
+
+    def _two_exponents(self, parabolas: IsoFlop) -> str:
+        """What parabolas say of the best N beside what the form says."""
+        middle = np.exp(np.log(self.compute).mean(keepdims=True))
+        own = allocate(self.fit, middle)
+        low, high = (float(end[0]) for end in own.exponent_interval)
+        ends = f" ({low:.3f} to {high:.3f})" if np.isfinite(low) else ""
+        return (
+            f"{parabolas}. By the form the exponent is {own.exponent[0]:.3f}{ends}: where the two "
+            "differ beyond their intervals, the form or the parabolas fail for these runs."
+        )
 
     @functools.cached_property
     def _allocated(self) -> OptimalAllocation:
@@ -270,6 +283,10 @@ class FormFile:
         if self.places:
             numbers["predictions"] = [plain(row) for row in self._predicted.to_dict("records")]
         numbers |= {"left_out": dict(self.omitted), "held_out": None}
+        if self.allocates and (parabolas := self.isoflop) is not None:
+            best = {"exponent": parabolas.a, "interval": parabolas.interval}
+            counts = {"groups": len(parabolas.groups), "without_minimum": parabolas.n_without}
+            numbers["isoflop"] = plain({**best, **counts})
         if self.held_out is not None:
             scores = {n: getattr(self.held_out, n) for n in ("rms", "bias", "coverage", "by")}
             rows = self.held_out.scales.to_dict("records")
@@ -290,7 +307,7 @@ class FormFile:
 
 def _title(formula: Formula) -> str:
     equation = "" if formula.form is None else formula.form.equation
-    return f"{formula.name}: {equation}" if equation else formula.name
+    return f"{formula.name}: {plain_equation(equation)}" if equation else formula.name
 
 
 def _ends(low: float, high: float) -> str:

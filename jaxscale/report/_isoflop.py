@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import require_instance
 from jaxscale.analysis._allocation import SIZES, OptimalAllocation
 from jaxscale.analysis._isoflop import IsoFlop
@@ -30,6 +31,7 @@ BEST: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "mfc": "white"}
 LABELS = ("C, operations", "parameters N, tokens D")
 
 
+@hinted
 def isoflop_figure(isoflop: IsoFlop) -> "matplotlib.figure.Figure":
     """Draw isoFLOP curves with parabolas and minima, and the best N and D over C with bands.
 
@@ -55,6 +57,7 @@ def isoflop_figure(isoflop: IsoFlop) -> "matplotlib.figure.Figure":
     return figure
 
 
+@hinted
 def allocation_figure(allocation: OptimalAllocation) -> "matplotlib.figure.Figure":
     """Draw the best parameters and tokens over the compute, with bands.
 

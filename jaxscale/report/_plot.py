@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale._text import choices, unknown
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_dataset
@@ -26,6 +27,7 @@ TAKES = (
 )
 
 
+@hinted
 def plot(
     runs: "xarray.Dataset | xarray.DataArray | Any",
     theory: "xarray.Dataset | xarray.DataArray | Calibration | None" = None,

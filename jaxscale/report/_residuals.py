@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._arguments import hinted
 from jaxscale._convert import require_instance
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._formula import Formula
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+@hinted
 def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
     """Draw what a fitted formula leaves: residuals should show no trend and be normal.
 

@@ -53,7 +53,7 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     if 0 < done < grid.n_runs:
         remains = seconds / done * (grid.n_runs - done)
         note += f", about {duration(remains)} at the pace so far"
-    ends = ["complete" if s["complete"] else "stopped" for s in sessions]
+    ends = [_end(s) for s in sessions]
     doing = "the command that began the store continues it"
     if remaining and stored.place.is_locked():
         doing, ends[-1:] = "a session is running", ["running"]
@@ -69,6 +69,13 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
         for i, (s, end) in enumerate(zip(sessions, ends, strict=False), start=1)
     ]  # fmt: skip
     yield Table("Sessions", note, [Column(n, number=n in numbers) for n in names], rows)
+
+
+def _end(session: dict[str, Any]) -> str:
+    """How a session ended; older ones do not say whether they were killed."""
+    if session["complete"]:
+        return "complete"
+    return "stopped" if session.get("ended", True) else "killed"
 
 
 def _seconds(sessions: Sequence[dict[str, Any]]) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,14 +223,18 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     zarr.open_group(store, mode="a", zarr_format=3)
     runs = {}
     for name, plan in plans.items():
-        runs[name] = run(plan, store=store / name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* ended badly")  # counted below
+            runs[name] = run(plan, store=store / name)
         if not runs[name].attrs["complete"]:
             n_done = int((runs[name]["status"] != Status.not_run).sum())
             console.print(f"  {name}: stopped, {n_done} of {plan.n_runs} runs are done")
             raise KeyboardInterrupt
         took = duration(runs[name].attrs["wall_seconds"])
         how = f"were there already (they took {took})" if name in finished else f"in {took}"
-        console.print(f"  {name}: {plan.n_runs} runs {how}")
+        ended = statuses(runs[name])
+        bad = [f", {ended[n]} {n}" for n in ("nonfinite", "diverged") if n in ended]
+        console.print(f"  {name}: {plan.n_runs} runs {how}{''.join(bad)}")
     with console.status("fitting, evaluating, drawing"):
         conclusion = study.evaluate(runs)
     claims_to_json(conclusion.claims, out / "claims.json")

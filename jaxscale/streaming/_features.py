@@ -11,18 +11,17 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxscale._linalg import svd
+from jaxscale._linalg import svd, triangular_factor
 from jaxscale.keys import normal_table
 from jaxscale.spectra import power_tail
-from jaxscale.streaming.theory._moments import Modes, drawn_modes
 
 COORDINATES_PER_FEATURE = 4  # drawn one by one where there are infinitely many
 
 
-class DrawnModes(eqx.Module):
+class Modes(eqx.Module):
     """Eigenvalues of the features' covariance, the target along each, and what none reaches.
 
-    - `eigenvalues`: lambda_i, 0 in padding.
+    - `eigenvalues`: lambda_i, falling; 0 in padding.
     - `target`: c_i, the target along the normalised feature of mode i.
     - `out_of_reach`: `|t|^2 - sum_i c_i^2`, twice the least loss without label noise.
     - `label_variance`: sigma^2.
@@ -43,10 +42,16 @@ class DrawnModes(eqx.Module):
         """Twice the least loss: what acts as label noise."""
         return self.out_of_reach + self.label_variance
 
-    @property
-    def exact(self) -> Modes:
-        """The modes of the exact recursion of the mean loss."""
-        return drawn_modes(self.eigenvalues, self.target_power)
+
+class Tail(eqx.Module):
+    """Coordinates that are not drawn one by one.
+
+    - `variance`: tau, of every feature.
+    - `target`: their target power.
+    """
+
+    variance: Float[Array, ""]
+    target: Float[Array, ""]
 
 
 class Features(eqx.Module):
@@ -54,30 +59,44 @@ class Features(eqx.Module):
 
     - `matrix`: G, 0 in padding.
     - `target`: t.
-    - `tail_variance`: tau, of every feature.
-    - `tail_target`: target power of the coordinates that are not drawn.
+    - `tail`: None for finitely many coordinates.
     - `label_variance`: sigma^2.
     - `inside`: which columns are no padding.
     """
 
     matrix: Float[Array, "v d"]
     target: Float[Array, " v"]
-    tail_variance: Float[Array, ""]
-    tail_target: Float[Array, ""]
+    tail: Tail | None
     label_variance: Float[Array, ""]
     inside: Bool[Array, " d"]
 
-    def modes(self) -> DrawnModes:
-        """Diagonalise, by singular values: all but the least loss keep their relative accuracy."""
-        basis, singular, _ = svd(self.matrix)
-        inside = self.inside[: singular.shape[0]]
-        values = jnp.where(inside, singular**2 + self.tail_variance, 0.0)
-        along = jnp.where(inside, self.target @ basis, 0.0)
-        lost = self.tail_variance / jnp.where(inside, values, 1.0)  # share of c_i^2 in the tail
-        rest = self.target - basis @ along
-        out_of_reach = jnp.sum(rest**2) + jnp.sum(along**2 * lost) + self.tail_target
-        target = along * jnp.sqrt(1.0 - jnp.where(inside, lost, 0.0))
-        return DrawnModes(values, target, out_of_reach, self.label_variance)
+    def modes(self) -> Modes:
+        """Diagonalise, by singular values: all but the least loss keep their relative accuracy.
+
+        A triangular factor of features and target has the target in their span in its last column,
+        and what is out of it in the rest of that column.
+        """
+        d = self.matrix.shape[1]
+        factor = triangular_factor(jnp.concatenate([self.matrix, self.target[:, None]], axis=1))
+        within = jnp.where(self.inside, factor[:d, d], 0.0)
+        rest = jnp.append(factor[:d, d] - within, factor[d, d])
+        basis, singular, _ = svd(factor[:d, :d])
+        values = jnp.where(self.inside, singular**2, 0.0)
+        target = jnp.where(self.inside, within @ basis, 0.0)
+        out_of_reach = jnp.sum(rest**2)
+        if (tail := self.tail) is not None:
+            values = jnp.where(self.inside, values + tail.variance, 0.0)
+            lost = jnp.where(self.inside, tail.variance / jnp.where(self.inside, values, 1.0), 0.0)
+            out_of_reach = out_of_reach + jnp.sum(target**2 * lost) + tail.target
+            target = target * jnp.sqrt(1.0 - lost)
+        return Modes(values, target, out_of_reach, self.label_variance)
+
+
+class Problem(eqx.Module):
+    """What one run learns: the modes, and the features where training takes place in them."""
+
+    modes: Modes
+    features: Features | None
 
 
 def draw_features(
@@ -95,7 +114,7 @@ def draw_features(
     """
     dtype = input_exponent.dtype
     endless = n_coordinates is None
-    n_rows = COORDINATES_PER_FEATURE * padded if n_coordinates is None else n_coordinates
+    n_rows = COORDINATES_PER_FEATURE * padded if endless else n_coordinates
     rows, columns = jnp.arange(n_rows, dtype=jnp.int32), jnp.arange(padded, dtype=jnp.int32)
     inside, size = columns < n_features, n_features.astype(dtype)
     drawn = rows < (COORDINATES_PER_FEATURE * n_features if endless else n_rows)
@@ -103,11 +122,10 @@ def draw_features(
     scale = jnp.where(drawn, j**-input_exponent, 0.0)
     entries = normal_table(key, rows, columns, str(dtype)) / jnp.sqrt(size)
     matrix = jnp.where(inside, scale[:, None] * entries, 0.0)
-    tail_variance, tail_target = jnp.zeros((), dtype), jnp.zeros((), dtype)
-    power = 2.0 * (input_exponent + target_exponent)
-    if endless:
-        first = COORDINATES_PER_FEATURE * size + 1.0
-        tail_variance = power_tail(2.0 * input_exponent, first) / size
-        tail_target = power_tail(power, first)
     target = scale * j**-target_exponent
-    return Features(matrix, target, tail_variance, tail_target, noise**2, inside)
+    if not endless:
+        return Features(matrix, target, None, noise**2, inside)
+    first = COORDINATES_PER_FEATURE * size + 1.0
+    beyond = power_tail(2.0 * input_exponent, first) / size
+    missed = power_tail(2.0 * (input_exponent + target_exponent), first)
+    return Features(matrix, target, Tail(beyond, missed), noise**2, inside)

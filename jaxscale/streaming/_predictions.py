@@ -6,56 +6,39 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxscale._optimizers import AbstractOptimizer, Sgd
+from jaxscale._optimizers import Sgd
+from jaxscale._schedules import Constant
 from jaxscale._system import Observable, Observables, TheoryKind, no_closed_form
 from jaxscale.fields import is_traced
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import theory
-from jaxscale.streaming._features import DrawnModes
-from jaxscale.streaming._optimizers import (
-    Dana,
-    ExponentialAverage,
-    PolyakAverage,
-    linear_form,
-)
+from jaxscale.streaming._features import Modes
+from jaxscale.streaming._limits import LIMIT_SHARE, follows_sgd, momentum_of
+from jaxscale.streaming._optimizers import Dana, linear_form
 from jaxscale.streaming.theory._contour import limit_of, nodes_of
 from jaxscale.streaming.theory._equivalent import limit_rate_of_mean, mean_losses, norm_of_mean
 
-LIMIT_SHARE = 0.25  # of the stability limit: beyond .3 single runs say little of their mean
+LONG = 300_000  # steps from which sixty jumps cost less than all steps
 EQUIVALENT = "mean over features: within 2 / n_features, late in training; runs differ by W"
 
 
-def momentum_of(optimizer: AbstractOptimizer) -> Any:
-    """Momentum that sets the stability limit, 0 for plain steps."""
-    momentum = optimizer.momentum if isinstance(optimizer, Sgd) else None
-    return 0.0 if momentum is None else momentum
-
-
-def has_limit(optimizer: AbstractOptimizer) -> bool:
-    """Whether the rate above which the mean loss diverges is known: averages follow plain SGD."""
-    return isinstance(optimizer, Sgd | PolyakAverage | ExponentialAverage)
-
-
-def limits_of(system: Any, modes: DrawnModes) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Learning rate of a run, and where its mean loss rests at that rate (0 if not known)."""
-    noise = {"batch_size": system.batch_size, "momentum": momentum_of(system.optimizer)}
-    rate = system.learning_rate
-    if rate is None:
-        rate = LIMIT_SHARE * theory.max_learning_rate(modes.eigenvalues, **noise)
-    rate = jnp.asarray(rate).astype(modes.eigenvalues.dtype)
-    if not isinstance(system.optimizer, Sgd):
-        return rate, jnp.zeros_like(rate)
-    unreachable = modes.unreachable
-    return rate, theory.noise_floor(
-        modes.eigenvalues, unreachable=unreachable, learning_rate=rate, **noise
+def floor_of(system: Any, modes: Modes, rate: Float[Array, ""]) -> Float[Array, ""]:
+    """Where the mean loss of SGD or heavy ball rests at a constant rate."""
+    return theory.noise_floor(
+        modes.eigenvalues,
+        unreachable=modes.unreachable,
+        learning_rate=rate,
+        batch_size=system.batch_size,
+        momentum=momentum_of(system.optimizer),
     )
 
 
 def missing_parts(system: Any) -> list[str]:
     """Names of the parts with which the mean over features has no closed form."""
     optimizer = system.optimizer
-    solved = linear_form(optimizer) is not None and not isinstance(optimizer, Dana)
-    return [] if solved else ["optimizer"]
+    if linear_form(optimizer) is None or isinstance(optimizer, Dana):
+        return ["optimizer"]
+    return [] if system.learning_rate is not None or follows_sgd(optimizer) else ["learning_rate"]
 
 
 def observables(system: Any) -> dict[str, Observable]:
@@ -69,7 +52,7 @@ def observables(system: Any) -> dict[str, Observable]:
         limits = EQUIVALENT if kind is TheoryKind.asymptotic else ""
         return {"predicted": kind, "limits": limits, "functions": names}
 
-    curve = {"no_theory": reason} if missing else said(("loss", "optimizer_loss"))
+    curve = {"no_theory": reason} if missing else said(("loss", "mean_optimizer_loss"))
     given = system.learning_rate is not None
     described: dict[str, tuple[str, str, dict[str, Any]]] = {
         "loss": (square, "half the mean square error, label noise included", curve)
@@ -83,6 +66,8 @@ def observables(system: Any) -> dict[str, Observable]:
     least = "least loss of these features, without label noise"
     described["limit_loss"] = (square, least, said(("limit_loss",)))
     rate = said((), TheoryKind.exact) if given else said(("mean_max_learning_rate",))
+    if "learning_rate" in missing:
+        rate = {"no_theory": reason}
     described["step_size"] = ("1", "learning rate at this step", rate)
     return {
         name: Observable(step, unit, text, **says) for name, (unit, text, says) in described.items()
@@ -92,7 +77,7 @@ def observables(system: Any) -> dict[str, Observable]:
 def rate_warnings(system: Any) -> list[str]:
     """A rate above an upper bound of the stability limit of plain SGD."""
     rate, alpha = system.learning_rate, system.input_exponent
-    plain = has_limit(system.optimizer) and momentum_of(system.optimizer) == 0.0
+    plain = follows_sgd(system.optimizer) and momentum_of(system.optimizer) == 0.0
     if not plain or rate is None or is_traced(rate, alpha):
         return []
     last = system.n_coordinates
@@ -103,6 +88,12 @@ def rate_warnings(system: Any) -> list[str]:
     return [f"learning_rate {float(rate):g} exceeds the stability limit, at most about {limit:g}"]
 
 
+def jumps(system: Any) -> bool:
+    """Whether the mean over features is that of `theory.loss`, at a cost that no time changes."""
+    plain = isinstance(system.optimizer, Sgd) and system.optimizer.momentum is None
+    return plain and isinstance(system.schedule, Constant) and system.n_steps > LONG
+
+
 def predicted(system: Any) -> Observables:
     """Deterministic equivalents of the observables that have one."""
     alpha, beta, noise = (
@@ -111,24 +102,39 @@ def predicted(system: Any) -> Observables:
     size, batch = (jnp.asarray(x, alpha.dtype) for x in (system.n_features, system.batch_size))
     law = (size, alpha, beta, jnp.asarray(system.n_coordinates, alpha.dtype))
     mu = jnp.asarray(momentum_of(system.optimizer)).astype(alpha.dtype)
-    steps = np.asarray(system.record_steps)
+    steps, missing = np.asarray(system.record_steps), missing_parts(system)
+    limit = limit_of(law)
+    constant = jnp.ones(steps.shape, alpha.dtype)
+    values = {"limit_loss": limit / 2 * constant}
+    if "learning_rate" in missing:
+        return values
     rate = system.learning_rate
     if rate is None:
         rate = LIMIT_SHARE * limit_rate_of_mean(size, alpha, law[3], batch, mu)
     rate = jnp.asarray(rate).astype(alpha.dtype)
     factor = system.schedule.factor(jnp.arange(system.n_steps + 1), system.n_steps)
     rates = rate * factor.astype(alpha.dtype)
-    limit = limit_of(law)
-    constant = jnp.ones(steps.shape, alpha.dtype)
-    values = {"limit_loss": limit / 2 * constant, "step_size": rates[steps]}
+    values["step_size"] = rates[steps]
     if isinstance(system.optimizer, Sgd):
         norm = norm_of_mean(rate, size, alpha, law[3], batch, mu)
         stable = rate < limit_rate_of_mean(size, alpha, law[3], batch, mu)
         rest = (limit + noise**2) / 2 / jnp.where(stable, 1 - norm, 1.0)
         values["floor"] = jnp.where(stable, rest, jnp.inf) * constant
     linear = linear_form(system.optimizer)
-    if linear is not None and not missing_parts(system):
-        unreachable = limit + noise**2
-        curve = mean_losses(nodes_of(law), linear, rates[:-1], batch, unreachable)[steps]
+    if linear is not None and not missing:
+        if jumps(system):
+            curve = theory.loss(
+                steps.astype(alpha.dtype),
+                size,
+                input_exponent=alpha,
+                target_exponent=beta,
+                learning_rate=rate,
+                batch_size=batch,
+                noise=noise,
+                n_coordinates=law[3],
+            )
+        else:
+            every = mean_losses(nodes_of(law), linear, rates[:-1], batch, limit + noise**2)
+            curve = every[steps]
         values |= {"loss": curve, "expected_loss": curve}
     return values

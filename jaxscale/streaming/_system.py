@@ -26,19 +26,20 @@ from jaxscale.fields import (
     static_count,
     static_int,
 )
-from jaxscale.streaming._features import COORDINATES_PER_FEATURE, DrawnModes, draw_features
-from jaxscale.streaming._optimizers import AbstractLinearOptimizer, linear_form
-from jaxscale.streaming._predictions import (
-    has_limit,
-    limits_of,
-    observables,
-    predicted,
-    rate_warnings,
+from jaxscale.keys import check_key
+from jaxscale.streaming._features import (
+    COORDINATES_PER_FEATURE,
+    Modes,
+    Problem,
+    draw_features,
 )
+from jaxscale.streaming._limits import LIMIT_SHARE, has_limit, limit_rate
+from jaxscale.streaming._optimizers import AbstractLinearOptimizer, linear_form
+from jaxscale.streaming._predictions import floor_of, observables, predicted, rate_warnings
 from jaxscale.streaming._spaces import AbstractSpace, Coordinates, Eigenbasis
 from jaxscale.streaming.theory import _moments
 from jaxscale.streaming.theory._checks import check_data
-from jaxscale.training import AbstractTrainedSystem
+from jaxscale.training import INIT_STREAM, AbstractTrainedSystem, cast
 
 FEATURE_STREAM = 0
 DRAW_FLOPS = 40.0  # threefry and the inverse error function, per normal number
@@ -48,15 +49,17 @@ SVD_PRODUCTS = 12.0
 class StreamState(eqx.Module):
     """Problem, parameters, optimizer, mean squares of the errors, and the number of steps taken."""
 
-    modes: DrawnModes
-    problem: Any
+    problem: Problem
     parameters: Float[Array, " d"]
     optimizer: Any
     moments: Any
     rate: Float[Array, ""]
-    floor: Float[Array, ""]
-    limit_loss: Float[Array, ""]
     count: Int[Array, ""]
+
+    @property
+    def modes(self) -> Modes:
+        """The modes of the features."""
+        return self.problem.modes
 
 
 class StreamingRegression(AbstractTrainedSystem):
@@ -114,8 +117,9 @@ class StreamingRegression(AbstractTrainedSystem):
             )
         if self.learning_rate is None and not has_limit(self.optimizer):
             raise ValueError(
-                f"`learning_rate` must be given with optimizer={self.optimizer!r}: its stability "
-                "limit is not known. That of plain SGD is `streaming.theory.max_learning_rate`."
+                f"`learning_rate` must be given with optimizer={self.optimizer!r}: no single step "
+                "sets its stability limit. That of plain SGD is "
+                "`streaming.theory.max_learning_rate`."
             )
         names = ("input_exponent", "target_exponent", "n_coordinates")
         check_data({name: getattr(self, name) for name in names})
@@ -149,22 +153,17 @@ class StreamingRegression(AbstractTrainedSystem):
             jnp.asarray(self.noise),
         )
         modes = features.modes()
-        rate, floor = limits_of(self, modes)
+        rate = self.learning_rate
+        if rate is None:
+            rate = LIMIT_SHARE * limit_rate(self.optimizer, modes.eigenvalues, self.batch_size)
         problem = self.space.problem(features, modes)
-        parameters = self.space.start(problem)
-        linear = linear_form(self.optimizer)
-        moments = None
-        if linear is not None:
-            moments = _moments.start(modes.exact, linear)
+        parameters, linear = self.space.start(problem), linear_form(self.optimizer)
         return StreamState(
-            modes=modes,
             problem=problem,
             parameters=parameters,
             optimizer=self.optimizer.init(parameters),
-            moments=moments,
-            rate=rate,
-            floor=floor,
-            limit_loss=0.5 * modes.out_of_reach,
+            moments=None if linear is None else _moments.start(_recursion_of(modes), linear),
+            rate=jnp.asarray(rate).astype(modes.eigenvalues.dtype),
             count=jnp.zeros((), jnp.int32),
         )
 
@@ -179,7 +178,7 @@ class StreamingRegression(AbstractTrainedSystem):
         if (linear := linear_form(self.optimizer)) is not None:
             moments = _moments.advance(
                 moments,
-                state.modes.exact,
+                _recursion_of(state.modes),
                 linear.linear_step(state.rate * factor, state.count),
                 batch_size=jnp.asarray(self.batch_size, self.dtype),
                 unreachable=state.modes.unreachable,
@@ -201,11 +200,12 @@ class StreamingRegression(AbstractTrainedSystem):
         observed = {"loss": self.space.loss(parameters, state.problem)}
         if linear is not None:
             observed["expected_loss"] = _moments.loss_of(
-                state.moments, state.modes.exact, linear, state.modes.unreachable
+                state.moments, _recursion_of(state.modes), linear, state.modes.unreachable
             )
         if isinstance(self.optimizer, Sgd):
-            observed["floor"] = state.floor
-        return observed | {"limit_loss": state.limit_loss, "step_size": state.rate * factor}
+            observed["floor"] = floor_of(self, state.modes, state.rate)
+        least = 0.5 * state.modes.out_of_reach
+        return observed | {"limit_loss": least, "step_size": state.rate * factor}
 
     def predict(self) -> Observables:
         """Deterministic equivalents: means over the data and the random features, see `schema`."""
@@ -216,7 +216,7 @@ class StreamingRegression(AbstractTrainedSystem):
         d = self.padded("n_features")
         endless = self.n_coordinates == math.inf
         v = COORDINATES_PER_FEATURE * d if endless else int(self.n_coordinates)
-        draws = self.batch_size * self.space.n_draws(d, v)
+        draws = self.batch_size * self.space.n_draws(d, v, endless)
         in_coordinates = isinstance(self.space, Coordinates)
         product = 4.0 * v * d if in_coordinates else 6.0 * d
         step = DRAW_FLOPS * draws + self.batch_size * product + 40.0 * d
@@ -231,3 +231,38 @@ class StreamingRegression(AbstractTrainedSystem):
     def warnings(self) -> list[str]:
         """A rate of plain descent above which the mean loss surely diverges."""
         return rate_warnings(self)
+
+
+def _recursion_of(modes: Modes) -> _moments.WeightedModes:
+    """The modes in the exact recursion of the mean loss."""
+    return _moments.drawn_modes(modes.eigenvalues, modes.target_power)
+
+
+def modes_of(system: StreamingRegression, key: Key[Array, ""]) -> Modes:
+    """Modes of the features that a run draws, for the theory of given features.
+
+    **Arguments**
+
+    - `system`: the system; a float64 one within `with jax.enable_x64(True):`.
+    - `key`: key of the run, as `js.select` returns it; many by `vmap`.
+
+    **Returns** `Modes`: `eigenvalues` and `target_power` `(d,)`, zeros in padding, and the scalars
+    `unreachable`, `out_of_reach` (twice the least loss without label noise) and `label_variance`.
+
+    **Raises** `ValueError` for a key of another kind.
+
+    **Example**
+
+    >>> st = js.streaming
+    >>> system = st.StreamingRegression(n_features=16, learning_rate=0.1)
+    >>> modes = st.modes_of(system, jax.random.key(0))
+    >>> at = dict(unreachable=modes.unreachable, learning_rate=0.1)
+    >>> loss = st.theory.sgd_loss(np.array([1e3]), modes.eigenvalues, modes.target_power, **at)
+    """
+    check_key(key)
+    return _modes_of(system, key)
+
+
+@eqx.filter_jit
+def _modes_of(system: StreamingRegression, key: Key[Array, ""]) -> Modes:
+    return cast(system, system.dtype).init(jr.fold_in(key, INIT_STREAM)).modes

@@ -6,7 +6,6 @@ import functools
 import math
 import threading
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import jax.random as jr
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale._devices import host_memory
 from jaxscale._linalg import one_blas_thread
+from jaxscale._status import STATUS, Status
 from jaxscale._targets import Target
+from jaxscale._warn import warn_user
 from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import is_trained_by_steps, recut, uncut_bucket
 from jaxscale.sweep._compute import Answer, Pace, Task, compute, describe_devices, prepared
@@ -41,6 +43,7 @@ PILOT_SECONDS = 0.25  # that runs are timed for before a new store is cut into c
 RECORD_SECONDS = 1.0  # between records of what a session took so far
 
 
+@hinted
 def run(
     plan: Plan | Grid,
     *,
@@ -52,7 +55,8 @@ def run(
 
     Finished chunks are on disk before they count; the same call continues a store that was
     interrupted, in the chunks it was cut into, and extends the store of a smaller grid: only what
-    is missing runs. Ctrl-C keeps and returns what is finished, with a `UserWarning` that counts it.
+    is missing runs. Ctrl-C keeps and returns what is finished. A `UserWarning` counts what Ctrl-C
+    left, and the runs that diverged or became NaN or infinite.
 
     **Arguments**
 
@@ -86,7 +90,7 @@ def run(
             _require_memory(plan.n_runs * uncut_bucket(plan, np.arange(1)).result_bytes)
         plan = make_plan(plan)
     if not isinstance(plan, Plan):
-        raise ValueError(f"`plan` must be a Plan or a Grid, got {plan!r}.")
+        raise ValueError(f"`plan` must be a Plan or a Grid, such as js.Grid(system), got {plan!r}.")
     if not plan.target.is_local:
         raise ValueError(
             f"`plan` is for {plan.target}, and this process has {Target.of_this_process()}: plan "
@@ -119,7 +123,7 @@ def _warn_of_states(plan: Plan) -> None:
     if plan.options.keep_states and buckets:
         n_runs = sum(b.n_runs for b in buckets)
         text = f"`keep_states` comes too late for {n_runs} runs, which the store began without it"
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn_user(text)
 
 
 def _require_memory(result_bytes: float) -> None:
@@ -272,12 +276,13 @@ class Session:
             rows = self.results.layout.rows
             self.remaining = sorted(rows, key=lambda where: where[0] != pilot)
 
-    def record(self) -> None:
+    def record(self, ended: bool = False) -> None:
         """Write the provenance of this session, as it is so far."""
         with self.lock:
             seconds = time.perf_counter() - self.began, self.compile_seconds
             complete = self.written.issuperset(self.remaining)
-            self.results.record(provenance(self.plan, self.device, *seconds, complete))
+            made = provenance(self.plan, self.device, *seconds, complete=complete, ended=ended)
+            self.results.record(made)
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -293,7 +298,7 @@ class Session:
                 yield
         finally:
             with delayed_interrupt():
-                self.record()
+                self.record(ended=True)
 
     def run(self, show: bool | None) -> None:
         """Compute and write what remains, or until Ctrl-C.
@@ -346,8 +351,21 @@ def _work(session: Session, show: bool | None) -> "xarray.Dataset":
         under_way = sum(map(session.n_runs, session.steps))
         more = f", {under_way} are under way" if under_way else ""
         text = f"stopped by Ctrl-C: {done} of {n_runs} runs are done{more}; {then}"
-        warnings.warn(text, UserWarning, stacklevel=3)
-    return session.results.dataset()
+        warn_user(text)
+    runs = session.results.dataset()
+    if session.written:
+        _warn_of_failures(runs)
+    return runs
+
+
+def _warn_of_failures(runs: "xarray.Dataset") -> None:
+    """Count the runs that training spoilt: what they recorded is NaN from then on, or far off."""
+    bad = Status.nonfinite, Status.diverged
+    counts = {code: int((runs[STATUS] == code).sum()) for code in bad}
+    if n_failed := sum(counts.values()):
+        how = ", ".join(f"{n} {code.name}" for code, n in counts.items() if n)
+        n_all = runs[STATUS].size
+        warn_user(f"{n_failed} of {n_all} runs ended badly ({how}): see `status` (js.Status)")
 
 
 def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:

@@ -30,7 +30,10 @@ def extend(place: AbstractPlace, stored: StoreReader, plan: Plan) -> Plan:
     shorter than planned if the old runs took longer. Unless the stored grid is a part of the new
     one, raise `ValueError` and change nothing.
     """
-    ids_in_larger = match_runs(stored.grid, plan.grid, place)
+    try:
+        ids_in_larger = match_runs(stored.grid, plan.grid, place)
+    except ValueError as error:
+        raise ValueError(f"{error} Choose another store (`store`, --store).") from None
     old_plan = stored.plan(plan.options)
     old_layout = stored.layout(old_plan)
     stored.check(old_layout)

@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
+from jaxscale._arguments import hinted
 from jaxscale._factories import PlainNumber, plain_axis_error
 from jaxscale._system import AbstractSystem
 from jaxscale.fields import as_int, base_of, is_traced
@@ -30,6 +31,7 @@ MOST_RUNS = 100_000_000
 Values: TypeAlias = Sequence[Any] | np.ndarray
 
 
+@hinted
 def geomspace(low: float, high: float, n: int) -> list[float]:
     """`n` geometrically spaced values from `low` to `high`, both included.
 
@@ -96,6 +98,7 @@ class Grid:
     ValueError: `learning_rat` is not a field of ...; did you mean `learning_rate`?
     """
 
+    @hinted
     def __init__(
         self,
         system: AbstractSystem,
@@ -192,21 +195,22 @@ class Grid:
         fields: Mapping[str, Any] | None = None,
         axes: Mapping[str, Any] | None = None,
         seeds: int | Sequence[int] | None = None,
+        key: int | None = None,
     ) -> "Grid":
-        """Grid of a sweep file or shipped preset, with fields, axes and seeds overridden.
+        """Grid of a sweep file or shipped preset, with its fields, axes, seeds or key replaced.
 
         **Arguments**
 
         - `name`: path of a TOML file, or name of a preset.
         - `fields`: values by field path, instead of the file's; a field that was an axis is none.
         - `axes`: values by field path, instead of the file's or in addition.
-        - `seeds`: instead of the file's.
+        - `seeds`, `key`: instead of the file's.
 
         **Returns** the `Grid`.
 
         **Raises** `ValueError` naming the file and what it is about.
         """
-        return grid_of_file(name, read_toml(name), fields, axes, seeds)
+        return grid_of_file(name, read_toml(name), fields, axes, seeds, key)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "Grid":
@@ -325,6 +329,7 @@ def grid_of_file(
     fields: Mapping[str, Any] | None = None,
     axes: Mapping[str, Any] | None = None,
     seeds: int | Sequence[int] | None = None,
+    key: int | None = None,
 ) -> Grid:
     """`Grid.from_toml` of the plain data of a file, which is read once."""
     package = str(table["system"]).rpartition(".")[0]
@@ -333,7 +338,7 @@ def grid_of_file(
     listed = {p: v for p, v in table.get("axes", {}).items() if p not in fields or p in axes}
     bare = {**table, "fields": table.get("fields", {}) | of_system, "axes": {}}
     try:
-        grid = Grid.from_dict(bare if seeds is None else {**bare, "seeds": seeds})
+        grid = Grid.from_dict(bare).replace(seeds=seeds, key=key)
         system = grid.system
         for path in (path for path in fields if "." in path):
             (value,) = _decoded(system, path, [fields[path]], package)
@@ -342,7 +347,10 @@ def grid_of_file(
         read = {path: _decoded(system, path, vs, package) for path, vs in listed.items()}
         return grid.replace(system=system, axes=read)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        several = [p for p, v in bare["fields"].items() if isinstance(v, list) or "," in str(v)]
+        refused = any(f"`{path}` " in str(error) for path in several)
+        hint = " Several values make an axis ([axes], --axis)." if refused else ""
+        raise ValueError(f"{name}: {error}{hint}") from None
 
 
 def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: str) -> list[Any]:

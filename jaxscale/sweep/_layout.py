@@ -233,9 +233,18 @@ def grid_text(grid: Grid) -> str:
 
 
 def provenance(
-    plan: Plan, device: str, wall_seconds: float, compile_seconds: float, complete: bool
+    plan: Plan,
+    device: str,
+    wall_seconds: float,
+    compile_seconds: float,
+    *,
+    complete: bool,
+    ended: bool,
 ) -> dict[str, Any]:
-    """How results were made: versions, device, precision, seconds, commit."""
+    """How results were made: versions, device, precision, seconds, commit.
+
+    A session that has not `ended` runs, or was killed.
+    """
     return {
         "versions": json.dumps(_versions()),
         "device": device,
@@ -244,6 +253,7 @@ def provenance(
         "wall_seconds": round(wall_seconds, 3),
         "compile_seconds": round(compile_seconds, 3),
         "complete": int(complete),
+        "ended": int(ended),
         "git_commit": _git_commit(),
     }
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale.sweep._locate import existing_place
 from jaxscale.sweep._plan import Options
 from jaxscale.sweep._predict import run_at
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import xarray
 
 
+@hinted
 def open_store(path: str | Path) -> "xarray.Dataset":
     """Open a store as a `Dataset` on the axes of the stored grid.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Column, Table
 from jaxscale._targets import Target
@@ -197,6 +198,7 @@ class Plan:
         return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))
 
 
+@hinted
 def plan(
     grid: Grid,
     *,

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from jaxscale._arguments import hinted
 from jaxscale._labels import match_labels
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices
+from jaxscale._warn import warn_user
 from jaxscale.paths import get, set_leaves
 from jaxscale.sweep._bucket import Bucket, structures, uncut_bucket
 from jaxscale.sweep._cache import PROGRAMS
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PREDICTED_AT_ONCE = 64  # bounds the memory of expectations over large grids
 
 
+@hinted
 def predict(grid: Grid) -> "xarray.Dataset":
     """Closed form of every observable that has one, in float64.
 
@@ -63,7 +65,7 @@ def predict(grid: Grid) -> "xarray.Dataset":
             results.write(index, 0, _predictions(bucket))
     theory = results.dataset().isel(seed=0, drop=True)
     if reason:
-        warnings.warn(f"theory is empty: {reason}", stacklevel=2)
+        warn_user(f"theory is empty: {reason}")
         return theory.drop_vars(STATUS, errors="ignore").assign_attrs(no_theory=reason)
     systems = [bucket.padded_system for bucket in layout.buckets]
     for name in closed_forms(layout):

@@ -37,6 +37,19 @@ def test_an_allocation_compiles_once_for_any_number_of_operations(fitted):
         assert many.interval[name][0][2] == square.interval[name][0][0, 0] == one.interval[name][0]
 
 
+def test_an_allocation_is_the_closed_form_of_its_law(fitted):
+    law, flop = fitted.values, np.asarray([1e20, 1e21])
+    alpha, beta = law["alpha"], law["beta"]
+    balance = (alpha * law["A"] / (beta * law["B"])) ** (1 / (alpha + beta))
+    size = balance * (flop / 6) ** (beta / (alpha + beta))
+    expected = {"n_parameters": size, "n_tokens": flop / 6 / size}
+    expected["loss"] = js.forms.chinchilla(*expected.values(), **law)
+    allocation = allocate(fitted, flop)
+    for name, values in expected.items():
+        np.testing.assert_allclose(allocation.best[name], values, rtol=1e-6)
+    np.testing.assert_allclose(allocation.exponent, beta / (alpha + beta), rtol=1e-6)
+
+
 def test_other_inputs_of_an_allocation_are_checked_before_anything_compiles():
     families = [_runs(20).assign(family=name) for name in ("new", "old")]
     shared = ["A", "B", "alpha", "beta"]

@@ -1,5 +1,7 @@
 """Bad arguments of fits and of their figures: refused by name before anything compiles."""
 
+import inspect
+
 import numpy as np
 import pandas
 import pytest
@@ -163,3 +165,15 @@ def test_what_a_fit_is_asked_is_checked(fitted, call, message):
         call(fitted)
     if isinstance(error.value, ValueError):
         error.match(message)
+
+
+DEFAULTS = {"level": 0.95, "key": 0}
+
+
+def test_arguments_of_public_functions_may_be_named_and_have_one_default():
+    for name, function in vars(analysis).items():
+        if inspect.isfunction(function):
+            for p in inspect.signature(function).parameters.values():
+                assert p.kind is not p.POSITIONAL_ONLY, f"{name}({p.name})"
+                if p.name in DEFAULTS and p.default is not p.empty:
+                    assert p.default == DEFAULTS[p.name], f"{name}({p.name})"

@@ -5,7 +5,7 @@ import pytest
 import xarray
 from scipy.stats import binom
 
-from jaxscale.analysis import collapse
+from jaxscale.analysis import _collapse, collapse
 
 T = np.geomspace(1.0, 1e4, 40)
 S = np.asarray([8.0, 16.0, 32.0, 64.0, 128.0])
@@ -150,3 +150,13 @@ def test_curves_that_determine_no_power_are_refused(sigma, power):
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(_curves())
+
+
+def test_curves_are_what_has_two_points_and_reach_their_ends():
+    x, first, last = np.asarray([1.0, 2.0, 3.0, 4.0]), np.asarray([2.0]), np.asarray([3.0])
+    assert _collapse._reached(x, first, last).tolist() == [False, True, True, False]
+    y = np.asarray([[1.0, 2.0, np.nan, 4.0], [0.0, 3.0, np.nan, -1.0], [np.nan, 0.0, -1.0, 0.0]])
+    curves = _collapse._Curves.of(x, y, np.exp([1.0, 2.0, 3.0]))
+    ((log_x, log_y),) = curves.points
+    np.testing.assert_allclose(np.exp([log_x, log_y]), [[1, 2, 4], [1, 2, 4]])
+    np.testing.assert_allclose(curves.log_s, [1.0])

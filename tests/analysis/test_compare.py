@@ -49,6 +49,14 @@ def test_a_right_theory_passes_and_a_biased_one_fails():
     assert wrong.rows[0].max_z > wrong.quantile
 
 
+@pytest.mark.parametrize(("truth", "passes"), [(0.5, True), (0.01, False)])
+def test_one_point_of_flags_is_compared_as_a_share(truth, passes):
+    flags = xarray.Dataset({"reached": ("seed", np.arange(32) % 2 == 0)})
+    result = compare(flags, xarray.Dataset({"reached": ((), truth)}))
+    assert result.n_comparisons == 1
+    assert result.passed == passes
+
+
 def test_a_bias_at_one_point_is_found_and_located():
     runs = simulated()
     runs["loss"][1, :, 5] += 0.5
@@ -180,6 +188,7 @@ def test_failed_runs_are_masked_and_counted(code):
     assert result.passed
     assert result.n_failed == 1
     assert "1 failed or missing runs" in str(result)
+    assert ", 1 run masked, " in result.verdict
 
 
 def test_runs_that_did_not_converge_are_kept():
@@ -202,6 +211,7 @@ def test_points_with_fewer_than_two_seeds_have_no_z_score():
     runs["status"][1] = int(Status.diverged)
     row = compare(runs, theory()).rows[0]
     assert (row.n_compared, row.n_few_seeds, row.n_no_theory) == (9, 20, 0)
+    assert "9 z-scores, 20 points without one, " in compare(runs, theory()).verdict
 
 
 @pytest.mark.parametrize("drop", [False, True])

@@ -1,12 +1,14 @@
 """Forms are compared by what they predict of runs that their fits have not had."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
 
 import jaxscale as js
-from jaxscale.analysis import compare_forms, held_out
+from jaxscale.analysis import _compare_forms, compare_forms, held_out
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(do not constrain|is 0 in|lies at an end)")
 SQUARED = js.residuals.Squared()
@@ -65,6 +67,27 @@ def test_the_numbers_are_those_of_held_out(scores):
     assert scores.scores["held_out"][0] == pytest.approx(alone.rms, rel=1e-9)
     own = scores.held_out["floor"].in_sample
     assert scores.scores["in_sample"][0] == pytest.approx(np.sqrt(np.mean(own**2)))
+
+
+def test_scores_are_their_formulas_on_written_errors():
+    rng = np.random.default_rng(0)
+    scale = np.asarray([0, 0, 0, 1, 1, 2, 3, 3])
+    own, best = (
+        SimpleNamespace(
+            predictions=pandas.DataFrame({"error": errors, "scale": scale}),
+            rms=np.sqrt(np.mean(errors**2)), in_sample=errors / 2, n_undefined=0,
+            fit=SimpleNamespace(free=("a", "b", "c")),
+        )
+        for errors in (0.2 * rng.standard_normal(8), 0.1 * rng.standard_normal(8))
+    )  # fmt: skip
+    row = _compare_forms._row("one", own, best, None)
+    each = own.predictions["error"] ** 2 - best.predictions["error"] ** 2
+    sums = np.asarray([np.sum(each[scale == k] - each.mean()) for k in range(4)])
+    error = np.sqrt(4 / 3 * np.sum(sums**2)) / 8 / (own.rms + best.rms)
+    assert row["worse"] == pytest.approx(own.rms - best.rms)
+    assert row["worse_error"] == pytest.approx(error)
+    assert row["aic"] == pytest.approx(8 * np.log(np.mean(own.in_sample**2)) + 2 * (3 + 1))
+    assert _compare_forms._row("one", best, best, own)["worse_error"] == 0
 
 
 def test_a_form_with_needless_parameters_wins_in_sample_alone():

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pandas
 import pytest
+import xarray
 
 import jaxscale as js
-from jaxscale.analysis._data import as_table
+from jaxscale._status import Status
+from jaxscale.analysis._data import as_table, of_failed
 
 N = np.asarray([1.0, 2.0, 4.0, 8.0, 16.0])
 CURVE = pandas.DataFrame({"n": N, "loss": 3.0 * N**-0.5})
@@ -32,6 +34,7 @@ def _records():
         ("a.txt", "\n".join(_lines(" | "))),
         ("a.csv", "\ufeff# of run 7, in nats\n#\n\n" + "\r\n".join(_lines(" , ")) + "\n\n"),
         ("a.csv", "\n".join(_lines()).replace("n,loss", '" n ", loss ')),
+        ("a.csv", "\n".join(_lines(", ")).replace("loss", '"loss"').replace("3.0", '"3.0"')),
         ("a.jsonl", "\n".join(json.dumps(r) for r in _records())),
         ("a.ndjson", "\n".join(json.dumps(r) for r in _records()) + "\n"),
         ("a.json", json.dumps(_records(), indent=1)),
@@ -40,6 +43,19 @@ def _records():
 def test_files_of_every_make_hold_one_table(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     pandas.testing.assert_frame_equal(as_table(tmp_path / name), CURVE, check_dtype=False)
+
+
+def test_values_of_failed_runs_are_left_out_whatever_their_name():
+    codes = [Status.ok, Status.diverged, Status.not_run, Status.not_converged]
+    once, each_step = ("seed", np.arange(4.0)), (("seed", "step"), np.ones((4, 2)))
+    runs = xarray.Dataset({"loss": each_step, "zone": each_step, "area": once, "weight": once})
+    runs["status"] = "seed", [int(code) for code in codes]
+    for name in ("loss", "zone"):  # before and after `status` in the alphabet
+        assert of_failed(runs, name)[:, 0].values.tolist() == [False, True, True, False]
+    for name in ("area", "weight"):  # recorded before a run diverges
+        assert of_failed(runs, name).values.tolist() == [False, False, True, False]
+    for name, source in (("status", runs), ("loss", runs.drop_vars("status"))):
+        assert not of_failed(source, name).any()
 
 
 def test_packed_files_and_text_columns_are_read_as_they_are(tmp_path):
@@ -86,6 +102,7 @@ def test_blank_rows_are_counted_by_the_fit(tmp_path):
         ("a.jsonl", '{"n": 1, "n": 2}\n', "in line 1: .*each column once, got 'n' twice"),
         ("a.json", '{"n": [1, 2]}', "must be a JSON list of records, .* got a dict"),
         ("a.json", '[{"n": 1}, 2]', r"must be a JSON list of records, .* got '2' in row 1"),
+        ("a.json", f'[{{"n": 1}}, "{"x" * 99}"]', f"got '{'x' * 60}' in row 1"),
         ("a.json", '{"n": 1}\n{"n": 2}\n', r"JSON lines have the ending \.jsonl"),
     ],
 )  # fmt: skip
@@ -130,7 +147,9 @@ SURFACE = pandas.DataFrame({"n_parameters": 1e7 * N, "n_tokens": 1e9 * N, "loss"
 )
 def test_a_text_among_numbers_is_refused_with_its_row(fit):
     data = pandas.DataFrame({"step": [1, 2, 3, 10, 40], "loss": [1.0, 0.5, "diverged", 0.1, None]})
-    with pytest.raises(ValueError, match=r"`loss` must be .*, got 'diverged' in row 2 \(from 0\)"):
+    with pytest.raises(
+        ValueError, match=r"`loss` must be .*, got 'diverged' in row 2 \(counted from 0\)"
+    ):
         fit(data)
 
 
@@ -210,6 +229,7 @@ def test_json_holds_the_fit_under_values_and_the_start_under_start():
     written = js.calibrate(law, CURVE, ["b"], n_starts=1).to_dict()
     assert written["values"] == {"b": pytest.approx(0.5)}
     assert written["start"] == {"b": 0.2}
+    assert (written["n_resamples"], written["resampled"]) == (0, None)
     assert written["theory"] == {"formula": "<lambda>", "fixed": {"a": 3.0}, "result": "loss"}
     runs = pandas.concat([CURVE.assign(run=0), CURVE.assign(run=1, loss=3.0 / N)])
     written = js.calibrate(law, runs, ["b"], each="run", n_starts=1).to_dict()

@@ -159,6 +159,17 @@ def test_seed_interval_by_number_of_seeds():
     assert seed_interval(values).method == "bootstrap"
 
 
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_from_30_seeds_on_ends_are_percentiles_of_2000_means(level):
+    values = np.random.default_rng(1).exponential(size=30)
+    drawn = np.random.default_rng(0).integers(30, size=(2000, 30))
+    expected = np.percentile(values[drawn].mean(axis=1), [50 * (1 - level), 50 * (1 + level)])
+    ends = seed_interval(values, level)
+    np.testing.assert_allclose([ends.low, ends.high], expected, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"must be a number or one axis, got shape \(15, 2\)"):
+        seed_interval(values.reshape(15, 2), level)
+
+
 def test_seed_interval_leaves_out_missing_values():
     values = np.array([1.0, 2, 3, 4, 5, np.nan])
     assert seed_interval(values) == seed_interval(values[:5])

@@ -14,6 +14,7 @@ import jaxscale as js
 from jaxscale.analysis import _calibrate
 from jaxscale.analysis._form import FORMS
 from jaxscale.analysis._information import warn_constant
+from jaxscale.analysis._prediction import band_of
 from jaxscale.analysis._resamples import Resamples
 from jaxscale.analysis.bounds import NotNegative
 
@@ -317,8 +318,19 @@ def test_predictions_say_how_sure_and_how_far(fitted):
     scatter = np.ptp(ends) * np.sqrt(120 / 115) * stdtrit(115, 0.975) / ndtri(0.975)
     means = np.log(near["loss_high"] / near["loss_low"])
     assert new.tolist() == pytest.approx(np.hypot(scatter, means).tolist(), rel=0.1)
+    band = band_of(fitted, fitted.theory, 0, inside)  # that of figures
+    np.testing.assert_allclose(band, near[["loss_low", "loss_high"]].to_numpy().T, rtol=1e-12)
     wide = fitted.predict(**inside, level=0.999)
     assert (wide["loss_low"] < near["loss_low"]).all()
+
+
+def test_what_a_prediction_is_not_asked_is_named_with_what_it_took():
+    law = js.Formula(lambda n, a, b, c=2.0: c * a * n**-b, {"a": 1.0, "b": 0.7})
+    table = pandas.DataFrame({"n": [1.0, 2.0, 4.0], "loss": [2.0, 1.0, 0.5]})
+    fit = js.calibrate(law, table, ["b"], n_starts=1)
+    for name, hint in (("a", "which took 1.0"), ("c", "which took 2.0"), ("m", "there are n")):
+        with pytest.raises(ValueError, match=rf"`{name}` is not an input of the fit.*{hint}"):
+            fit.predict(n=3.0, **{name: 4.0})
 
 
 def test_allocation_of_what_cannot_be_allocated(fitted):

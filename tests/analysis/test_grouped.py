@@ -11,6 +11,7 @@ from rich.console import Console
 
 import jaxscale as js
 from jaxscale.analysis._form import FORMS
+from jaxscale.analysis._grouped import lacking, with_groups
 
 forms = js.forms
 FAMILIES = {"llama-2": (1.7, 400.0, 410.0), "b c": (1.9, 300.0, 600.0), "7B": (1.5, 700.0, 500.0)}
@@ -109,6 +110,14 @@ def test_groups_that_cannot_be_fitted_are_refused(fitted):
         js.calibrate(SHARED, families(np.random.default_rng(0)).drop(columns="family"))
     with pytest.raises(ValueError, match="`family` must be one of 7B, b c, llama-2, got 'opt'"):
         fitted.predict(n_parameters=[1e9], n_tokens=[1e10], family=["opt"])
+
+
+@pytest.mark.parametrize(("apart", "expected"), [([5.0, 5.0], ["family = 'b'"]), ([5.0, 6.0], [])])
+def test_groups_at_fewer_sizes_than_they_have_parameters_are_named(apart, expected):
+    table = pandas.DataFrame({"x": [1.0, 2.0, 4.0, *apart], "family": [*"aaabb"], "loss": 1.0})
+    formula = with_groups(js.forms.grouped(js.forms.power_law, "family", ["alpha"]), table)
+    inputs = formula.coded({name: table[name].to_numpy() for name in ("x", "family")})
+    assert lacking(formula, inputs) == expected
 
 
 def test_a_wrong_form_has_larger_errors_on_runs_that_were_held_out():

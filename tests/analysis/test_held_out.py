@@ -11,6 +11,7 @@ from scipy.stats import binom
 import jaxscale as js
 from jaxscale.analysis import compare_forms, held_out, rolled_out
 from jaxscale.analysis._form import FORMS
+from jaxscale.analysis._scales import positive_column
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(do not constrain|is 0 in|no interval|no standard)"
@@ -242,6 +243,25 @@ def test_a_group_that_a_fold_lacks_is_named():
     assert rolled.scales["fold"].tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"`along` .* different inputs, and enough of family ="):
         rolled_out(FAMILIES, few, "x", **SQUARED)
+
+
+def test_compute_is_six_n_d_where_it_is_no_column():
+    sizes = pandas.DataFrame({"n_parameters": [1e6, 2e6], "n_tokens": [3e8, 5e8]})
+    np.testing.assert_array_equal(positive_column(sizes, "compute", "by"), [1.8e15, 6e15])
+    own = sizes.assign(compute=[1.0, 2.0])
+    np.testing.assert_array_equal(positive_column(own, "compute", "by"), [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"`by` .*'compute'"):
+        positive_column(sizes[["n_tokens"]], "compute", "by")
+
+
+def test_too_few_scales_name_the_group_that_the_largest_of_them_lack():
+    runs, at = _families(), np.geomspace(1.0, 1e4, 8)
+    a = (runs["family"] == "a") & runs["x"].isin(at[[1, 2]])
+    b = (runs["family"] == "b") & runs["x"].isin(at[[0, 3]])
+    with pytest.raises(ValueError, match="enough of family = 'b', got 4 scales"):
+        rolled_out(FAMILIES, runs[a | b], "x", **SQUARED)
+    with pytest.raises(ValueError, match="than 5 different inputs, got 3 scales"):
+        rolled_out(FAMILIES, runs[runs["x"] < 1.1 * at[2]], "x", **SQUARED)
 
 
 @pytest.mark.slow

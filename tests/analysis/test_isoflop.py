@@ -1,5 +1,6 @@
 """Parabolas of isoFLOP curves: their minima, the bias that they have, and their intervals."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.stats import binom
 
 import jaxscale as js
 from jaxscale.analysis import isoflop, isoflop_bias
+from jaxscale.analysis._isoflop_groups import grouped_by
 
 ALPHA, BETA, E, A, B = 0.34, 0.28, 1.69, 406.4, 410.7
 FLOP = np.geomspace(1e19, 1e21, 5)
@@ -49,6 +51,16 @@ def test_the_bias_is_that_of_a_parabola_through_a_dense_curve(alpha, beta):
     expected = (beta - alpha) * 0.003**2 * (1 / 2 - 1 / 40)
     np.testing.assert_allclose(near, expected, rtol=0.02, atol=5e-9)
     assert np.isnan(isoflop_bias(alpha=alpha, beta=np.asarray([-1.0, 0.0]), width=1.0)).all()
+
+
+def test_parabolas_are_those_of_least_squares_in_the_logarithm_of_the_size():
+    runs = _runs(0.003)
+    fitted = isoflop(runs, bootstrap=0)
+    for k, (_, own) in enumerate(runs.groupby(np.repeat(np.arange(5), 8))):
+        expected = np.polyfit(np.log(own["n_parameters"]), own["loss"], 2)
+        np.testing.assert_allclose(fitted.parabolas[k], expected, rtol=1e-8)
+        lowest = np.polyval(expected, np.log(fitted.groups["n_parameters"][k]))
+        assert fitted.groups["loss"][k] == pytest.approx(lowest, rel=1e-9)
 
 
 def test_minima_have_the_bias_that_is_stated_and_their_exponent_has_none():
@@ -151,6 +163,7 @@ def test_the_power_law_is_that_of_the_minima(noisy):
     assert float(far.decades_outside) == pytest.approx(3.0)
     assert set(at.table()) >= {"flop", "n_parameters_low", "n_tokens_high"}
     assert f"C^{noisy.a:.3f}" in str(noisy.table())
+    assert all(column.number for column in noisy.table().columns)
 
 
 def test_intervals_cover_the_minimum_that_many_runs_would_have():
@@ -208,3 +221,15 @@ def test_columns_have_the_names_of_the_file():
     fitted = isoflop(_runs(0.0).rename(columns=names), columns=names, bootstrap=0)
     assert js.analysis.isoflop(_runs(0.0), bootstrap=0).a == fitted.a
     assert np.isnan(fitted.interval).all()
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 3, 5])
+def test_groups_have_the_least_scatter_of_all_cuts(n_groups):
+    x = np.sort(0.1 * np.random.default_rng(n_groups).standard_normal(9)) + 40.0
+
+    def scatter(cuts):
+        return sum(len(own) * np.var(own) for own in np.split(x, cuts))
+
+    best = min(itertools.combinations(range(1, 9), n_groups - 1), key=scatter)
+    expected = np.searchsorted(best, np.arange(9), side="right")
+    assert grouped_by(x[::-1], n_groups).tolist() == expected[::-1].tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxscale.analysis import fit_exponent, jackknife_exponents, seed_interval
+from jaxscale.analysis import fit_exponent, jackknife, jackknife_exponents, seed_interval
 
 
 def _curves(rng: np.random.Generator, n: int, growth: float) -> xarray.DataArray:
@@ -18,6 +18,18 @@ def _curves(rng: np.random.Generator, n: int, growth: float) -> xarray.DataArray
 def test_without_noise_it_is_the_fit():
     curve = _curves(np.random.default_rng(0), 5, 0.0)
     np.testing.assert_allclose(jackknife_exponents(curve, "x", (10, 1000)), -0.5, rtol=1e-10)
+
+
+def test_all_means_look_alike_and_the_mean_is_its_own_jackknife():
+    coordinates = []
+
+    def estimate(mean):
+        coordinates.append((mean.dims, set(mean.coords)))
+        return np.asarray(mean)
+
+    curve = _curves(np.random.default_rng(0), 3, 0.5).assign_coords(seed=[4, 5, 6])
+    np.testing.assert_allclose(jackknife(curve, estimate), curve, rtol=1e-12)
+    assert coordinates == [(("x",), {"x"})] * 4
 
 
 @pytest.mark.slow

@@ -10,7 +10,14 @@ from scipy import optimize
 
 from jaxscale.analysis import _expansion as expansion, _least_squares as least_squares
 from jaxscale.analysis._expansion import DataSets, Expansion, FitProblem
-from jaxscale.analysis._levenberg import CONVERGED, FAILED, STUCK, solve_positive
+from jaxscale.analysis._levenberg import (
+    CONVERGED,
+    FAILED,
+    STUCK,
+    QuadraticModel,
+    levenberg_marquardt,
+    solve_positive,
+)
 from jaxscale.analysis.bounds import AbstractBound, Between, Positive, Unbounded
 from jaxscale.analysis.residuals import AbstractResidual, Huber, Log, Scaled, Squared
 
@@ -69,14 +76,74 @@ def test_small_systems_are_solved():
     rng = np.random.default_rng(0)
     half = rng.standard_normal((50, 4, 6))
     matrix, right = half @ half.transpose(0, 2, 1), rng.standard_normal((50, 4))
-    matrix *= 10.0 ** rng.uniform(-6, 6, (50, 1, 1))
-    expected = np.linalg.solve(matrix, right[..., None])[..., 0]
+    scale = 10.0 ** rng.uniform(-150, 150, (50, 4))  # coordinates have units of their own
+    expected = np.linalg.solve(matrix, right[..., None])[..., 0] / scale
+    matrix, right = matrix * scale[:, None] * scale[..., None], right * scale
     np.testing.assert_allclose(solve_positive(matrix, right), expected, rtol=1e-8)
     matrix[7] = 1.0  # singular: no other system notices
     with np.errstate(all="ignore"):
         solved = solve_positive(matrix, right)
     assert not np.isfinite(solved[7]).all()
     np.testing.assert_allclose(np.delete(solved, 7, 0), np.delete(expected, 7, 0), rtol=1e-8)
+
+
+def test_damping_follows_what_a_step_saved_of_its_promise():
+    """Nielsen 1999: mu max(1/3, 1 - (2 rho - 1)^3), and 2 mu, 8 mu where the cost rises."""
+    first = 3e-3
+    promised = (1 + 2 * first) / (1 + first) ** 2 / 2  # of slope and curvature 1
+    gain = np.array([0.0, 0.1, 0.5, 0.8, 1.0, 3.0, -0.1])
+    costs = [np.full(7, 10.0), 10 - gain * promised, np.full(7, 1e9)]
+    seen = []
+
+    def expand(z, lanes):
+        cost = costs[min(len(seen), 2)][lanes]
+        seen.append(z.copy())
+        one = np.ones((len(lanes), 1))
+        return QuadraticModel(
+            cost.copy(), one, one[..., None].copy(), one[..., None], *one.T[[0] * 3]
+        )
+
+    _, _, status = levenberg_marquardt(expand, np.zeros((7, 1)))
+    assert (status == STUCK).all()
+    start, moved, second, third = (z[:, 0] for z in seen[:4])
+    at = np.where(gain >= 0, moved, start)
+    damping = [first, *([1 - (2 * g - 1) ** 3 for g in gain[:4]]), 1 / 3, 1 / 3, 2.0]
+    expected = np.array(damping[1:]) * first
+    np.testing.assert_allclose(-1 / (second - at) - 1, expected, rtol=1e-9)
+    expected *= np.where(gain >= 0, 2, 4)
+    np.testing.assert_allclose(-1 / (third - at) - 1, expected, rtol=1e-9)
+
+
+def test_a_step_that_cannot_be_computed_is_damped_more():
+    """A singular curvature, once the damping is below its rounding."""
+
+    def expand(z, lanes):
+        slope = np.where(z < 40, -1.0, 0.0)
+        cost = np.maximum(40 - z, 0.0).sum(1)
+        return QuadraticModel(cost, slope, np.ones((1, 2, 2)), np.ones((1, 2, 2)), *np.ones((3, 1)))
+
+    _, _, status = levenberg_marquardt(expand, np.zeros((1, 2)))
+    assert status == CONVERGED
+
+
+def test_candidates_fill_the_search_radius_and_crowd_around_the_start():
+    z, bounds = np.asarray([0.3, -1.0]), (Unbounded(), Positive())
+    radius = [b.search_radius(at) for b, at in zip(bounds, z, strict=True)]
+    share = (least_squares.candidates(bounds, z) - z) / np.asarray(radius)
+    # squared distances; independent draws would be twice as uneven
+    even = np.sort(np.sign(share) * np.sqrt(abs(share)), axis=0)
+    n = least_squares.CANDIDATES * 2
+    np.testing.assert_allclose(even, np.linspace(-1, 1, n)[:, None] * [1, 1], atol=0.1)
+
+
+def test_a_covariance_needs_ten_residuals_inside_delta_per_parameter():
+    inside = np.asarray([20, 20 - 1e-9, 18, 18 * (1 - 2e-9)])
+    n, eye, one = np.asarray([40, 40, 18, 18]), np.stack([np.eye(2)] * 4), np.ones(4)
+    optimum = QuadraticModel(one, np.zeros((4, 2)), eye, eye, 3 * one, inside, one)
+    covariance, *_, few = least_squares.uncertainty(optimum, n, np.zeros((4, 2), bool))
+    assert few.tolist() == [False, True, False, True]
+    expected = np.where(few, np.nan, 3 / (n - 2) / (inside / n) ** 2)
+    np.testing.assert_allclose(covariance[:, 0, 0], expected, rtol=1e-14)
 
 
 def test_optimum_and_covariance_are_those_of_scipy():

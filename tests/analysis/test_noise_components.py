@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 import xarray
-from scipy.stats import binom, chi2
+from scipy.stats import binom, chi2, f
 
 import jaxscale as js
 from jaxscale.analysis import noise_components
@@ -74,6 +74,18 @@ def test_wrong_formulas_do_not_cover():
     assert _covered(values_alone.interval(0.95), 2 * 0.03**2) < 0.92
     plain = MeanSquare(runs.value, runs.df, 1.0)  # not divided by how many evaluations
     assert _covered(plain.difference(within_groups(values, codes[0]), 0.95), 0.03**2) < 0.92
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_an_end_of_a_difference_is_zero_just_where_an_f_test_says_so(level):
+    of = MeanSquare(np.asarray(2.0), 12)
+    for tail, own in ((1 + level, "low"), (1 - level, "high")):
+        border = f.ppf(tail / 2, 5, 12)
+        ms = of.value * border * np.asarray([0.99, 1.0, 1.01])
+        ends = getattr(MeanSquare(ms, 5, 3.0).difference(of, level), own)
+        assert ends[0] == 0
+        np.testing.assert_allclose(ends[1], 0, atol=1e-7)
+        assert ends[2] > 1e-4
 
 
 def test_without_noise_between_runs_the_interval_begins_at_zero():
@@ -208,3 +220,17 @@ def test_old_names_are_those_of_today_and_say_so():
         assert js.forms.exponent(0.1, 1.0).places({}, 3).tolist() == pytest.approx(
             [0.1, 0.1**0.5, 1]
         )
+
+
+def test_the_table_shows_ends_where_there_are_some():
+    parts = noise_components(_table(BALANCED, 0.03, 0.01), inputs="width", run="seed")
+    low, high = parts.within.standard_deviation_interval
+    assert f"{low:.3g} to {high:.3g}" in str(parts)
+    alone = noise_components(_table([[3]] * 4, 0.03, 0.01), inputs="width", run="seed")
+    assert str(alone).count(" to ") == 1
+
+
+def test_a_table_without_a_complete_row_is_refused():
+    blank = _table(BALANCED, 0.03, 0.01).assign(loss=np.nan)
+    with pytest.raises(ValueError, match=r"`data` must hold two runs .* got 0 values at as many"):
+        noise_components(blank, inputs="width", run="seed")

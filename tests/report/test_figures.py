@@ -28,7 +28,8 @@ GRIDS = {
 
 @pytest.fixture(scope="module")
 def results():
-    return {name: (js.run(grid), js.predict(grid)) for name, grid in GRIDS.items()}
+    with pytest.warns(UserWarning, match="2 of 4 runs ended badly"):  # those of "bad"
+        return {name: (js.run(grid), js.predict(grid)) for name, grid in GRIDS.items()}
 
 
 @pytest.mark.parametrize("name", GRIDS)

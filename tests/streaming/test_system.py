@@ -10,7 +10,11 @@ from scipy.stats import t as student_t
 
 import jaxscale as js
 from jaxscale.streaming._features import draw_features
+from jaxscale.streaming._limits import limit_rate
 from jaxscale.streaming._optimizers import linear_form
+from jaxscale.streaming._predictions import jumps
+from jaxscale.streaming._spaces import MANY, draw_samples
+from jaxscale.streaming.theory import _moments
 
 S = js.streaming
 LEVEL = 1e-3
@@ -123,24 +127,25 @@ def drawn(d, v=None, alpha=0.8, beta=0.3, noise=0.2, padded=None, dtype="float64
 @pytest.mark.parametrize("v", [None, 40], ids=["infinitely many coordinates", "40"])
 def test_modes_are_those_of_the_covariance(x64, v):
     features = drawn(10, v)
-    g, t, tau = (np.asarray(x) for x in (features.matrix, features.target, features.tail_variance))
+    g, t = np.asarray(features.matrix), np.asarray(features.target)
+    tail = features.tail
+    assert (tail is None) == (v is not None)
+    tau, beyond = (0.0, 0.0) if tail is None else (float(tail.variance), float(tail.target))
     values, vectors = np.linalg.eigh(g.T @ g + tau * np.eye(10))
     along = (vectors.T @ (g.T @ t)) / np.sqrt(values)
     modes = features.modes()
     np.testing.assert_allclose(modes.eigenvalues, values[::-1], rtol=1e-12)
     np.testing.assert_allclose(modes.target_power, along[::-1] ** 2, rtol=1e-9)
-    power = float(t @ t) + float(features.tail_target)
+    power = float(t @ t) + beyond
     np.testing.assert_allclose(modes.out_of_reach, power - np.sum(along**2), rtol=1e-10)
     np.testing.assert_allclose(modes.unreachable - modes.out_of_reach, 0.04, rtol=1e-12)
-    assert (tau > 0) == (v is None)
 
 
 def test_single_precision_keeps_the_least_loss(x64):
-    exact, rounded = drawn(64, alpha=1.2, beta=0.8), drawn(64, alpha=1.2, beta=0.8, dtype="float32")
-    again = rounded.modes()
-    same = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), rounded).modes()
+    rounded = drawn(64, alpha=1.2, beta=0.8, dtype="float32")
+    again, same = rounded.modes(), js.training.cast(rounded, "float64").modes()
+    assert again.out_of_reach.dtype == jnp.float32
     np.testing.assert_allclose(again.out_of_reach, same.out_of_reach, rtol=1e-3)
-    assert exact.matrix.dtype == jnp.float64
 
 
 def test_padding_changes_no_draw(x64):
@@ -148,8 +153,44 @@ def test_padding_changes_no_draw(x64):
     np.testing.assert_array_equal(padded.matrix[:40, :10], own.matrix)
     assert not np.any(padded.matrix[40:])
     assert not np.any(padded.matrix[:, 10:])
-    np.testing.assert_allclose(padded.modes().eigenvalues[:10], own.modes().eigenvalues, rtol=1e-12)
-    assert np.all(np.asarray(padded.modes().eigenvalues[10:]) == 0)
+    own, padded = own.modes(), padded.modes()
+    np.testing.assert_allclose(padded.eigenvalues[:10], own.eigenvalues, rtol=1e-12)
+    np.testing.assert_allclose(padded.target_power[:10], own.target_power, rtol=1e-9)
+    np.testing.assert_allclose(padded.out_of_reach, own.out_of_reach, rtol=1e-12)
+    assert np.all(np.asarray(padded.eigenvalues[10:]) == 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sample_is_the_same_in_any_batch(x64, dtype):
+    few, many = (draw_samples(jr.key(1), n, 5, jnp.dtype(dtype)) for n in (3, MANY))
+    wide = draw_samples(jr.key(1), 3, 9, jnp.dtype(dtype))
+    for i in (0, 1):
+        np.testing.assert_array_equal(few[i], many[i][:3])
+    np.testing.assert_array_equal(few[0], wide[0][:, :5])
+    np.testing.assert_array_equal(few[1], wide[1])
+
+
+@pytest.mark.parametrize("v", [np.inf, 40], ids=["infinitely many coordinates", "40"])
+def test_only_infinitely_many_coordinates_have_a_rest(v):
+    one = system(space=S.Coordinates(), n_features=8, n_coordinates=v, learning_rate=0.1)
+    state = _start_states(one, 1)
+    assert (state.problem.features.tail is None) == (v == 40)
+    assert one.space.n_draws(8, 40, v == np.inf) == (50 if v == np.inf else 41)
+    assert _start_states(system(learning_rate=0.1), 1).problem.features is None
+
+
+def test_modes_are_those_of_the_run():
+    one = system(learning_rate=0.14)
+    keys = jnp.stack([js.Grid(one, seeds=2).run_key(seed) for seed in range(2)])
+    together = jax.vmap(lambda key: S.modes_of(one, key))(keys)
+    for modes in (together, _start_states(one, 2).modes):
+        first = jax.tree.map(lambda leaf: leaf[1], modes)
+        alone = S.modes_of(one, keys[1])
+        np.testing.assert_allclose(first.eigenvalues, alone.eigenvalues, rtol=1e-5)
+        np.testing.assert_allclose(first.target_power, alone.target_power, rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(first.unreachable, alone.unreachable, rtol=1e-5)
+    with pytest.raises(ValueError, match="`key`"):
+        S.modes_of(one, jr.key(0, impl="rbg"))
 
 
 @pytest.mark.parametrize("space", [S.Eigenbasis(), S.Coordinates()], ids=["modes", "coordinates"])
@@ -170,6 +211,38 @@ def test_the_rate_is_a_share_of_the_limit_of_the_features():
     )
     np.testing.assert_allclose(state.rate, 0.25 * limit, rtol=1e-5)
     assert np.unique(np.asarray(state.rate)).size == 4
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_at_the_limit_of_nesterov_its_step_has_radius_one(x64, batch):
+    lam, optimizer = np.append(np.arange(1.0, 9.0) ** -1.6, 0.0), S.Nesterov(momentum=0.8)
+    rate = limit_rate(optimizer, jnp.asarray(lam), batch)
+    modes = _moments.drawn_modes(jnp.asarray(lam[:8]), jnp.ones(8))
+    step = optimizer.linear_step(rate, jnp.asarray(0))
+
+    def advance(power):
+        upper = power.reshape(3, 8)[np.array([[0, 1], [1, 2]])]
+        moments = _moments.Moments(upper, jnp.zeros_like(upper))
+        given = {"batch_size": jnp.asarray(float(batch)), "unreachable": jnp.asarray(0.0)}
+        (first, mixed), (_, second) = _moments.advance(moments, modes, step, **given).power
+        return jnp.concatenate([first, mixed, second])
+
+    matrix = np.asarray(jax.jacobian(advance)(jnp.ones(24)))
+    np.testing.assert_allclose(np.abs(np.linalg.eigvals(matrix)).max(), 1.0, rtol=1e-12)
+
+
+def test_every_linear_optimizer_but_dana_has_a_rate_of_its_own():
+    def rates(optimizer):
+        return np.asarray(_start_states(system(optimizer=optimizer), 3).rate)
+
+    plain = rates(js.Sgd())
+    for optimizer in (S.PolyakAverage(), S.ScheduleFree()):
+        np.testing.assert_allclose(rates(optimizer), plain, rtol=1e-6)
+    assert np.all(rates(S.Nesterov(momentum=0.9)) < 0.3 * plain)
+    results = ran(system(optimizer=S.Nesterov(), n_steps=100, record=[0, 100]), 4)
+    assert np.all(results["loss"][:, 1] < results["loss"][:, 0])
+    predicted = js.predict(js.Grid(system(optimizer=S.Nesterov())))
+    assert list(predicted.data_vars) == ["limit_loss"]
 
 
 def test_optimizers_without_theory_take_coordinates():
@@ -244,7 +317,7 @@ def test_averages_are_those_of_the_path(optimizer):
         ({"input_exponent": 0.5}, r"`input_exponent` must be above 1/2 .* `n_coordinates`"),
         ({"target_exponent": -0.3}, "`target_exponent` must be above .* no variance"),
         ({"optimizer": js.Adam(), "learning_rate": 0.1}, r"space=Coordinates\(\)"),
-        ({"optimizer": S.Nesterov()}, "`learning_rate` must be given"),
+        ({"optimizer": S.Dana(decay=0.6)}, "`learning_rate` must be given"),
         ({"n_coordinates": 16}, "`n_features` must be below n_coordinates = 16, got 32"),
         ({"noise": -1.0}, "`noise`"),
         ({"optimizer": S.Dana}, "`optimizer`"),
@@ -253,6 +326,19 @@ def test_averages_are_those_of_the_path(optimizer):
 def test_bad_input_is_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         system(**fields)
+
+
+def test_long_runs_at_a_constant_rate_are_predicted_by_jumps(x64, monkeypatch):
+    fields = {"learning_rate": 0.14, "n_steps": 2000, "record": [0, 50, 100, 700, 2000]}
+    one = js.training.cast(system(**fields), "float64")
+    stepped = one.predict()["loss"]
+    monkeypatch.setattr("jaxscale.streaming._predictions.LONG", 1999)
+    assert jumps(one)
+    assert not jumps(js.replace(one, "schedule", js.LinearDecay()))
+    assert not jumps(js.replace(one, "optimizer", js.Sgd(momentum=0.5)))
+    jumped = one.predict()["loss"]
+    assert np.any(jumped != stepped)
+    np.testing.assert_allclose(jumped, stepped, rtol=1e-10)
 
 
 def test_a_rate_beyond_the_limit_is_announced():

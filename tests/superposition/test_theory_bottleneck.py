@@ -331,6 +331,18 @@ W = _random(2, 4)
             r"`initial_matrix` must have shape \(2, 2\) .*got \(4, 4\)",
         ),
         (
+            lambda: theory.bottleneck_loss(1.0, np.ones((2, 2, 4)), **GOOD),
+            r"`embedding` must be a matrix \(K, N\), got shape \(2, 2, 4\)",
+        ),
+        (
+            lambda: theory.bottleneck_loss(1.0, np.ones(4), **GOOD),
+            r"`embedding` must be a matrix \(K, N\), got shape \(4,\)",
+        ),
+        (
+            lambda: theory.bottleneck_loss(1.0, W, **{**GOOD, "learning_rate": np.ones(3)}),
+            r"`learning_rate` must be a scalar, got shape \(3,\); use vmap",
+        ),
+        (
             lambda: theory.bottleneck_matrix(1.0, W, **{**GOOD, "learning_rate": -1.0}),
             "`learning_rate` must be positive and finite, got -1.0",
         ),

@@ -296,7 +296,8 @@ def test_a_bad_run_is_reported_and_harms_nobody(tmp_path, bad):
     rates = [0.01, 0.03, 0.02]
     good = js.run(js.Grid(system, {"learning_rate": rates}, seeds=3), store=tmp_path / "good.zarr")
     rates[1] = bad
-    js.run(js.Grid(system, {"learning_rate": rates}, seeds=3), store=tmp_path / "bad.zarr")
+    with pytest.warns(UserWarning, match="3 of 9 runs ended badly"):
+        js.run(js.Grid(system, {"learning_rate": rates}, seeds=3), store=tmp_path / "bad.zarr")
     runs = js.open_store(tmp_path / "bad.zarr")
     assert runs.attrs["complete"] == 1
     status = runs["status"].values

@@ -11,7 +11,7 @@ from machine import AnyMachine, Machine
 from object_machine import ObjectMachine
 from server import Server
 
-LONG = int(os.environ.get("JAXSCALE_TEST_STEPS", "2000"))  # of the machine, in the slow step
+LONG = int(os.environ.get("JAXSCALE_TEST_STEPS", "2000"))  # on a disk, of both seeds
 STEPS, STORES = 25, 6  # of one store, of killed processes
 
 
@@ -51,7 +51,10 @@ def test_a_store_survives_what_may_happen_to_it():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("machine", "n_steps", "rare"),
-    [(Machine, LONG, ("longer", "ctrl-c")), (ObjectMachine, LONG // 4, ("longer", "taken over"))],
+    [
+        (Machine, LONG // 2, ("longer", "ctrl-c")),
+        (ObjectMachine, LONG // 8, ("longer", "taken over")),
+    ],
     ids=["disk", "objects"],
 )
 @pytest.mark.parametrize("number", [1, None], ids=["fixed", "random"])

@@ -311,7 +311,10 @@ def test_a_session_is_shown_as_it_is(empty):
     assert "6 runs remain; a session is running." in str(sessions)
     assert sessions.rows[0][-1] == "running"
     _, sessions = stored_tables(empty.place.path)
-    assert sessions.rows[0][-1] == "stopped"
+    assert sessions.rows[0][-1] == "stopped"  # older sessions do not say whether they ended
+    empty.record({**RECORD, "ended": 0, "compile_seconds": 0.0, "versions": '{"jaxscale": "1"}'})
+    _, sessions = stored_tables(empty.place.path)
+    assert sessions.rows[0][-1] == "killed"
 
 
 def test_what_ctrl_c_finds_being_written_is_finished(tmp_path, monkeypatch):

@@ -25,6 +25,8 @@ GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3, 5e3]}, seeds=2)  # the last 
 TRAINED = [name for name, s in SYSTEMS.items() if isinstance(s, js.AbstractTrainedSystem)]
 FIRST = ("multilinear", "network")  # the others take as long
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* ended badly")  # as one of GRID is to
+
 
 @pytest.fixture(autouse=True)
 def every_run_is_long(monkeypatch):

@@ -1,6 +1,7 @@
 """The table of all forms."""
 
 from jaxscale._table import Column, Table
+from jaxscale._text import plain_equation
 from jaxscale.analysis._form import FORMS
 
 NOTE = "js.calibrate(form, data) fits one; data has a column for each input, and the result"
@@ -17,7 +18,7 @@ def table() -> Table:
     rows = [
         [
             name,
-            f"${' '.join(form.equation.split())}$",
+            plain_equation(form.equation),
             ", ".join(form.inputs),
             form.result,
             ", ".join(form.parameters),

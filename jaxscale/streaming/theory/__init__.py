@@ -1,8 +1,9 @@
 """Theory of streaming regression, derived here for the model of arXiv 2405.15074.
 
 Given the features, the mean over the data is exact: `sgd_loss`, `optimizer_loss`,
-`max_learning_rate`. The mean over the features is a deterministic equivalent: `loss`, `limit_loss`,
-`modes`; its power laws and phases are `loss_law`, `phase` and `optimal_exponents`.
+`max_learning_rate`. The mean over the features is a deterministic equivalent: `loss`,
+`mean_optimizer_loss`, `limit_loss`, `spectrum_nodes`; its power laws and phases are `loss_law`,
+`phase` and `optimal_exponents`.
 """
 
 from jaxscale.streaming.theory._allocation import (
@@ -16,8 +17,8 @@ from jaxscale.streaming.theory._equivalent import (
     limit_loss as limit_loss,
     loss as loss,
     mean_max_learning_rate as mean_max_learning_rate,
-    modes as modes,
     spectrum_edges as spectrum_edges,
+    spectrum_nodes as spectrum_nodes,
 )
 from jaxscale.streaming.theory._laws import (
     Exponents as Exponents,
@@ -25,6 +26,7 @@ from jaxscale.streaming.theory._laws import (
     optimal_exponents as optimal_exponents,
     phase as phase,
 )
+from jaxscale.streaming.theory._mean import mean_optimizer_loss as mean_optimizer_loss
 from jaxscale.streaming.theory._sgd import (
     optimizer_loss as optimizer_loss,
     sgd_loss as sgd_loss,

@@ -97,7 +97,7 @@ def spectrum_edges(
 
 
 @theory_function(check=check_equivalent, vectorize=False)
-def modes(
+def spectrum_nodes(
     n_features: Real[ArrayLike, ""],
     *,
     input_exponent: Real[ArrayLike, ""],
@@ -123,7 +123,7 @@ def modes(
 
     ```python
     with jax.enable_x64(True):
-        m = js.streaming.theory.modes(50.0, input_exponent=0.8, target_exponent=0.3)
+        m = js.streaming.theory.spectrum_nodes(50.0, input_exponent=0.8, target_exponent=0.3)
     print(f"{float((m.noise_weights * m.nodes**2).sum().real):.4f}")  # sum of lambda_i^2
     ```
     """

@@ -23,7 +23,7 @@ from jaxscale.streaming._optimizers import AbstractLinearOptimizer, LinearStep
 Number = Float[Array, " n"] | Complex[Array, " n"]
 
 
-class Modes(eqx.Module):
+class WeightedModes(eqx.Module):
     """Where the recursion runs, and what its sums are: `sum_i` is `Re sum_i weights_i`.
 
     - `eigenvalues`: lambda_i, of the drawn features or complex nodes of a contour.
@@ -38,24 +38,24 @@ class Modes(eqx.Module):
     driven: Number
 
 
-def drawn_modes(eigenvalues: Float[Array, " d"], target_power: Float[Array, " d"]) -> Modes:
+def drawn_modes(eigenvalues: Float[Array, " d"], target_power: Float[Array, " d"]) -> WeightedModes:
     """The modes of given features; zeros of both change nothing."""
     one = jnp.ones_like(eigenvalues)
-    return Modes(eigenvalues, target_power, one, one)
+    return WeightedModes(eigenvalues, target_power, one, one)
 
 
 def contour_modes(
     nodes: Complex[Array, " n"],
     target_weights: Complex[Array, " n"],
     noise_weights: Complex[Array, " n"],
-) -> Modes:
+) -> WeightedModes:
     """Two tracks on nodes z_k: a target of power 1 without noise, and noise without a target.
 
     `sum_i c_i^2 f(lambda_i) = Re sum_k target_weights_k f(z_k)` and
     `sum_i f(lambda_i) = Re sum_k noise_weights_k f(z_k)`.
     """
     one, zero = jnp.ones_like(nodes), jnp.zeros_like(nodes)
-    return Modes(
+    return WeightedModes(
         jnp.concatenate([nodes, nodes]),
         jnp.concatenate([one, zero]),
         jnp.concatenate([target_weights, noise_weights]),
@@ -70,7 +70,7 @@ class Moments(eqx.Module):
     lost: Float[Array, "k k n"] | Complex[Array, "k k n"]
 
 
-def start(modes: Modes, optimizer: AbstractLinearOptimizer) -> Moments:
+def start(modes: WeightedModes, optimizer: AbstractLinearOptimizer) -> Moments:
     """Every slot that holds weights starts at the same error, momenta at 0."""
     slots = jnp.asarray(optimizer.weights, modes.power.dtype)
     power = _outer(slots, slots) * modes.power
@@ -79,7 +79,7 @@ def start(modes: Modes, optimizer: AbstractLinearOptimizer) -> Moments:
 
 def advance(
     moments: Moments,
-    modes: Modes,
+    modes: WeightedModes,
     step: LinearStep,
     *,
     batch_size: Float[Array, ""],
@@ -103,7 +103,7 @@ def advance(
 
 def loss_of(
     moments: Moments,
-    modes: Modes,
+    modes: WeightedModes,
     optimizer: AbstractLinearOptimizer,
     unreachable: Float[Array, ""],
 ) -> Float[Array, ""]:
@@ -127,12 +127,12 @@ def _quadratic(power: Array, read: Array) -> Array:
     return jnp.sum(_outer(read, read) * power, axis=(0, 1))
 
 
-def _total(values: Array, modes: Modes) -> Array:
+def _total(values: Array, modes: WeightedModes) -> Array:
     return jnp.sum(jnp.real(modes.weights * values))
 
 
 def losses(
-    modes: Modes,
+    modes: WeightedModes,
     optimizer: AbstractLinearOptimizer,
     rates: Float[Array, " t"],
     *,

@@ -74,8 +74,12 @@ def sgd_loss(
 
 
 def _check_optimizer(values: Mapping[str, Any]) -> None:
-    """Check that the optimizer has a linear step, and what it runs on."""
     check_modes(values)
+    check_run(values)
+
+
+def check_run(values: Mapping[str, Any]) -> None:
+    """Check that the optimizer has a linear step, and that times are steps of the run."""
     optimizer = values["optimizer"]
     if not isinstance(optimizer, AbstractOptimizer) or linear_form(optimizer) is None:
         raise ValueError(
@@ -102,7 +106,7 @@ def check_times(values: Mapping[str, Any]) -> None:
 
 
 def length_of(values: Mapping[str, Any]) -> dict[str, int]:
-    """The number of steps, up to the last time if it is not given."""
+    """`n_steps`, by default the last of `time`."""
     n_steps = values["n_steps"]
     if n_steps is None:
         n_steps = np.max(np.asarray(values["time"], float), initial=0.0)
@@ -110,7 +114,7 @@ def length_of(values: Mapping[str, Any]) -> dict[str, int]:
 
 
 def check_length(name: str, value: Any) -> None:
-    """Rule for a number of steps."""
+    """Rule for `n_steps`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0 or None, got {value!r}.")
 

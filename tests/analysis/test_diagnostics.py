@@ -1,0 +1,55 @@
+"""What is said of the result of a fit, from results that are written down here."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jaxscale.analysis._diagnostics import check_result, huber_delta, warn_spread
+
+
+def _result(blind, start_z, n_points=(9, 9)):
+    return SimpleNamespace(
+        n_points=np.asarray(n_points),
+        blind=np.asarray(blind)[:, None],
+        ended=np.zeros((len(blind), 1), bool),
+        start_z=np.asarray(start_z)[:, None, None],
+    )
+
+
+@pytest.mark.parametrize(("n_points", "refused"), [((2, 9), False), ((9, 1), True)])
+def test_a_fit_has_more_points_than_free_parameters(n_points, refused):
+    result = _result([False, False], [0.0, 0.0], n_points)
+    if refused:
+        with pytest.raises(ValueError, match="than 1 free parameters, got 1 for 'b'"):
+            check_result(result, ["x"], np.zeros(1), 9, ["a", "b"])
+    else:
+        check_result(result, ["x"], np.zeros(1), 9, ["a", "b"])
+
+
+def test_a_parameter_without_effect_is_refused_where_it_never_left_its_start():
+    with pytest.raises(ValueError, match="`free` names 'x', which does not change"):
+        check_result(_result([True, True], [0.5, 0.5]), ["x"], np.asarray([0.5]), 9, [])
+    for blind, ends, n in (([True, True], [0.5, 0.7], 2), ([True, False], [0.5, 0.5], 1)):
+        with pytest.warns(UserWarning, match=f"x has no effect at the optimum of {n} of 2 fits"):
+            check_result(_result(blind, ends), ["x"], np.asarray([0.5]), 9, [])
+
+
+def test_a_huber_delta_is_twice_the_robust_scale_where_the_rms_is_three_times_that():
+    ten = np.asarray([-2.0, -1, -1, -1, 0, 0, 1, 1, 1, 2])
+    heavy = np.where(ten == 2, 30.0, ten)
+    rows = np.stack([ten, heavy, np.where(ten == 0, np.nan, heavy)])[:, None]
+    delta = huber_delta(rows)  # the last has eight
+    np.testing.assert_allclose(delta, [np.nan, 2 * 1.4826, np.nan], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.2, False), (2.0, True)])
+def test_a_wide_spread_over_runs_is_named_with_its_bias(spread, warned):
+    logs = spread * np.asarray([-1.0, 0.0, 1.0])[:, None] * np.ones((1, 3, 4))
+    values = np.exp(logs)
+    values[0, :2, 0] = -1.0  # one value alone has no spread
+    if warned:
+        with pytest.warns(UserWarning, match="loss spreads by 2 in the logarithm .* variance, 2,"):
+            warn_spread({"loss": values})
+    else:
+        warn_spread({"loss": values})
