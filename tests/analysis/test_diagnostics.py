@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxscale.analysis._diagnostics import check_result, huber_delta, warn_spread
+from jaxscale.analysis._enough import short_groups
 
 
 def _result(blind, start_z, n_points=(9, 9)):
@@ -53,3 +54,28 @@ def test_a_wide_spread_over_runs_is_named_with_its_bias(spread, warned):
             warn_spread({"loss": values})
     else:
         warn_spread({"loss": values})
+
+
+def _short(n_own, of, groups, weight=1.0):
+    """Why groups of eight points, of two families, are too few."""
+    form = SimpleNamespace(labels={"family": ("a", "b")}, n_own=lambda free, i: n_own)
+    data = SimpleNamespace(inputs={"family": np.repeat([0, 1], 8)[None]})
+    weights = np.ones((1, 1, 16))
+    weights[..., -1] = weight
+    points = SimpleNamespace(weight=weights, groups=np.asarray(groups)[None, None])
+    (reason,) = short_groups(form, ["x"], data, points, of)
+    return reason
+
+
+def test_groups_of_too_few_points_or_values_are_named():
+    points, runs = np.arange(16), np.arange(16) // 2
+    assert _short(2, "points", points) == ""
+    assert _short(2, "points", points, weight=0.0) == (
+        "family 'b' has 7 points, too few to be resampled for its 2 parameters; take 8 or more"
+    )
+    assert _short(3, "points", points).startswith("family 'a' has 8 points")  # the first of both
+    assert _short(1, "run", runs) == (
+        "family 'a' has 4 values of run, too few to be resampled for its 1 parameter; take 5 or "
+        "more"
+    )
+    assert _short(0, "run", runs) == _short(0, "points", points) == ""
