@@ -69,6 +69,15 @@ def test_the_numbers_are_those_of_held_out(scores):
     assert scores.scores["in_sample"][0] == pytest.approx(np.sqrt(np.mean(own**2)))
 
 
+def test_scales_of_single_runs_have_scores(scores):
+    every = scores.held_out["floor"]
+    parts = {n: getattr(every, n)[::4].reset_index(drop=True) for n in ("predictions", "data")}
+    scales = dataclasses.replace(every, **parts).scales
+    assert scales["n_runs"].tolist() == [1] * 8
+    assert scales["fitted_to"].tolist() == every.scales["fitted_to"].tolist()
+    np.testing.assert_allclose(scales["rms"], abs(parts["predictions"]["error"]))
+
+
 def test_scores_are_their_formulas_on_written_errors(scores):
     rng = np.random.default_rng(0)
     scale = np.asarray([0, 0, 0, 1, 1, 2, 3, 3])
