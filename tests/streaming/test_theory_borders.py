@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscale.streaming.theory import _checks, _sums
+from jaxscale.streaming.theory import _checks, _kappa, _sums
 
 INF, TINY = math.inf, math.ulp(0.0)
 
@@ -86,3 +86,19 @@ def test_a_tail_whose_integral_is_almost_a_logarithm_keeps_all_digits():
 
     expected = np.sum(1 / (1 + 1.3 * j ** (2 * alpha[:, None])), axis=1)
     np.testing.assert_allclose(made(alpha), expected, rtol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_the_lower_edge_moves_by_its_implicit_slope():
+    """S_2(kappa) = d, of forty coordinates and ten features."""
+    size, alpha, last = (jnp.asarray(x, jnp.float64) for x in (10.0, 0.8, 40.0))
+
+    @jax.jit
+    def edge(size):
+        return jax.jvp(lambda d: _kappa.log_kappa_lowest(d, alpha, last), (size,), (size,))
+
+    log, slope = edge(size)
+    share = 1 / (1 + np.exp(log) * np.arange(1, 41) ** 1.6)
+    np.testing.assert_allclose(np.sum(share**2), 10.0, rtol=1e-12)
+    np.testing.assert_allclose(slope, 10.0 / (2 * np.sum(share**3 - share**2)), rtol=1e-9)
