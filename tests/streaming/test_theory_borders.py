@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscale.streaming.theory import _checks, _kappa, _sgd, _sums
+from jaxscale.streaming.theory import _checks, _kappa, _sgd, _sums, max_learning_rate
 
 INF, TINY = math.inf, math.ulp(0.0)
 
@@ -94,6 +94,14 @@ def test_a_tail_whose_integral_is_almost_a_logarithm_keeps_all_digits():
 
     expected = np.sum(1 / (1 + 1.3 * j ** (2 * alpha[:, None])), axis=1)
     np.testing.assert_allclose(made(alpha), expected, rtol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("batch", [1.0, 1e3])
+def test_the_largest_rate_has_the_unit_of_one_over_the_eigenvalues(batch):
+    modes = np.arange(1, 9) ** -1.6
+    rates = [max_learning_rate(c * modes, batch_size=batch) * c for c in (0.01, 1.0, 100.0)]
+    np.testing.assert_allclose(rates, rates[1], rtol=1e-12)
 
 
 @pytest.mark.slow
