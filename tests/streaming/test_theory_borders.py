@@ -6,8 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
-from jaxscale.streaming.theory import _checks, _kappa, _sgd, _sums, max_learning_rate
+from jaxscale.streaming.theory import (
+    _checks,
+    _kappa,
+    _sgd,
+    _sums,
+    loss_law,
+    max_learning_rate,
+    optimal_exponents,
+)
 
 INF, TINY = math.inf, math.ulp(0.0)
 
@@ -102,6 +111,49 @@ def test_the_largest_rate_has_the_unit_of_one_over_the_eigenvalues(batch):
     modes = np.arange(1, 9) ** -1.6
     rates = [max_learning_rate(c * modes, batch_size=batch) * c for c in (0.01, 1.0, 100.0)]
     np.testing.assert_allclose(rates, rates[1], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_exponents_of_every_phase_are_those_of_the_docstring():
+    """In the order Ia, II, III, Ib, IVa, Ic, IVb."""
+    a = np.asarray([0.8, 1.2, 0.8, 0.4, 0.4, 0.2, 0.27])
+    b = np.asarray([0.3, 0.8, 1.2, 0.4, 0.8, 0.7, 0.8])
+    g, q, s = 2 * a + 2 * b - 1, 3 * a + 2 * b - 1 - 2 * a * b, 2 * b - a - 2 * a * b
+    half = 0.5 + 0 * a
+    rows = np.arange(7)
+    sizes = [1 / (2 * a + 1), b / (a + b), half, half, half, g / (2 * q), (b - a) / s]
+    losses = [
+        g / (2 * a + 1), g / (2 * (a + b)), 1 - 1 / (4 * a), a + b - 0.5, a, a * g / q,
+        (1 - 2 * a) * g / (2 * s),
+    ]  # fmt: skip
+    made = optimal_exponents(input_exponent=a, target_exponent=b)
+    np.testing.assert_allclose(made.n_features, np.stack(sizes)[rows, rows], rtol=1e-12)
+    np.testing.assert_allclose(made.loss, np.stack(losses)[rows, rows], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_laws_of_the_loss_are_their_formulas():
+    a, b, eta, batch, t, d = 0.8, np.asarray([0.3, 1.2]), 0.2, 2.0, 1e3, 1e4
+    p, e, tau, ratio = 2 * a, (2 * a + 2 * b - 1) / (2 * a), 2 * eta * t, eta * (1 + 1 / batch) / 2
+
+    def series(first):
+        return sum(ratio**k * special.zeta(first + 2 * a * k) for k in range(60))
+
+    gain = 1 / (1 - eta / (2 * batch) * series(p))
+    kappa = (np.pi / p / np.sin(np.pi / p) / (d + 0.5)) ** p
+    share = (1 - 2 * b[0]) / p
+    kernel = eta**2 / batch * special.gamma(2 - 1 / p) / p * tau ** (1 / p - 2)
+    rich = special.zeta(2 * b[1]) * np.asarray([0.0, 1.0])
+    leaked = special.gamma(1 - 1 / p) / (2 * p * d) * tau ** (1 / p - 1)
+    poor = kappa ** (1 - share) * np.pi / p / np.sin(np.pi * share) / 2
+    expected = [
+        special.gamma(e) / (2 * p) * tau**-e * gain,
+        rich * leaked * gain,
+        np.asarray([poor, rich[1] * kappa / 2]) * gain,
+        np.asarray([0.0, kernel * series(2 * b[1]) / (4 * eta) * gain**2]),
+    ]
+    made = loss_law(t, d, input_exponent=a, target_exponent=b, learning_rate=eta, batch_size=batch)
+    np.testing.assert_allclose(made, [*expected, sum(expected)], rtol=1e-10)
 
 
 @pytest.mark.slow
