@@ -10,9 +10,11 @@ from scipy import special
 
 from jaxscale.streaming.theory import (
     _checks,
+    _jump,
     _kappa,
     _sgd,
     _sums,
+    critical_batch_size,
     loss_law,
     max_learning_rate,
     optimal_exponents,
@@ -170,3 +172,20 @@ def test_the_lower_edge_moves_by_its_implicit_slope():
     share = 1 / (1 + np.exp(log) * np.arange(1, 41) ** 1.6)
     np.testing.assert_allclose(np.sum(share**2), 10.0, rtol=1e-12)
     np.testing.assert_allclose(slope, 10.0 / (2 * np.sum(share**3 - share**2)), rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_the_critical_batch_is_the_trace_over_the_upper_edge():
+    batch = critical_batch_size(1000.0, input_exponent=0.8)
+    np.testing.assert_allclose(batch, special.zeta(1.6) / 1.06575053794, rtol=1e-11)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("discrete", [False, True])
+def test_noise_of_a_mode_that_does_not_move_grows_with_time(discrete):
+    """(1 - q^t) / s of modes that decay by s in a unit of time, and t at s = 0."""
+    s = jnp.asarray([0.0, 1e-9, 0.2, 0.7])
+    share = _jump._phi(jnp.asarray(5.0), s, _jump._log_decay(s, discrete))
+    decay = (1 - s[2:]) ** 5 if discrete else np.exp(-5 * s[2:])
+    np.testing.assert_allclose(share, [5.0, 5.0, *(1 - decay) / s[2:]], rtol=2e-8)
