@@ -1,6 +1,6 @@
 """Forms are compared by what they predict of runs that their fits have not had."""
 
-from types import SimpleNamespace
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,17 +69,26 @@ def test_the_numbers_are_those_of_held_out(scores):
     assert scores.scores["in_sample"][0] == pytest.approx(np.sqrt(np.mean(own**2)))
 
 
-def test_scores_are_their_formulas_on_written_errors():
+def test_scales_of_single_runs_have_scores(scores):
+    every = scores.held_out["floor"]
+    parts = {n: getattr(every, n)[::4].reset_index(drop=True) for n in ("predictions", "data")}
+    scales = dataclasses.replace(every, **parts).scales
+    assert scales["n_runs"].tolist() == [1] * 8
+    assert scales["fitted_to"].tolist() == every.scales["fitted_to"].tolist()
+    np.testing.assert_allclose(scales["rms"], abs(parts["predictions"]["error"]))
+
+
+def test_scores_are_their_formulas_on_written_errors(scores):
     rng = np.random.default_rng(0)
     scale = np.asarray([0, 0, 0, 1, 1, 2, 3, 3])
     own, best = (
-        SimpleNamespace(
+        dataclasses.replace(
+            scores.held_out["floor"],
             predictions=pandas.DataFrame({"error": errors, "scale": scale}),
-            rms=np.sqrt(np.mean(errors**2)), in_sample=errors / 2, n_undefined=0,
-            fit=SimpleNamespace(free=("a", "b", "c")),
+            in_sample=errors / 2,
         )
         for errors in (0.2 * rng.standard_normal(8), 0.1 * rng.standard_normal(8))
-    )  # fmt: skip
+    )
     row = _compare_forms._row("one", own, best, None)
     each = own.predictions["error"] ** 2 - best.predictions["error"] ** 2
     sums = np.asarray([np.sum(each[scale == k] - each.mean()) for k in range(4)])

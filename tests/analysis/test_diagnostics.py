@@ -1,15 +1,21 @@
 """What is said of the result of a fit, from results that are written down here."""
 
-from types import SimpleNamespace
-
 import numpy as np
+import pandas
 import pytest
 
+import jaxscale as js
 from jaxscale.analysis._diagnostics import check_result, huber_delta, warn_spread
+from jaxscale.analysis._enough import short_groups
+from jaxscale.analysis._expansion import DataSets
+from jaxscale.analysis._fit_data import FitData
+from jaxscale.analysis._grouped import with_groups
+from jaxscale.analysis._least_squares import FitResult
 
 
 def _result(blind, start_z, n_points=(9, 9)):
-    return SimpleNamespace(
+    blank = FitResult(**dict.fromkeys(FitResult._fields))
+    return blank._replace(
         n_points=np.asarray(n_points),
         blind=np.asarray(blind)[:, None],
         ended=np.zeros((len(blind), 1), bool),
@@ -53,3 +59,36 @@ def test_a_wide_spread_over_runs_is_named_with_its_bias(spread, warned):
             warn_spread({"loss": values})
     else:
         warn_spread({"loss": values})
+
+
+def _short(shared, of, groups, weight=1.0):
+    """Why groups of eight points, of two families, are too few."""
+    columns = {"x": 1.0 + np.arange(16), "family": np.repeat(["a", "b"], 8)}
+    table = pandas.DataFrame({**columns, "loss": 1.0})
+    formula = with_groups(js.forms.grouped(js.forms.power_law, "family", shared), table)
+    groups, ones = np.asarray(groups)[None, None], np.ones((1, 1, 16))
+    inputs = {n: np.asarray(v)[None] for n, v in formula.coded(columns).items()}
+    data = FitData(
+        theory=lambda values, inputs: {}, start=np.zeros(1), data={"loss": ones}, inputs=inputs,
+        groups=groups, n_groups=16, labels=(), signed=frozenset(), bounds={}, n_left_out=0,
+    )  # fmt: skip
+    weights = ones.copy()
+    weights[..., -1] = weight
+    points = DataSets(inputs, ones, weights, groups, 16)
+    (reason,) = short_groups(formula.form, formula.unset, data, points, of)
+    return reason
+
+
+def test_groups_of_too_few_points_or_values_are_named():
+    points, runs = np.arange(16), np.arange(16) // 2
+    assert _short(["alpha"], "points", points) == ""
+    assert _short(["alpha"], "points", points, weight=0.0) == (
+        "family 'b' has 7 points, too few to be resampled for its 2 parameters; take 8 or more"
+    )
+    assert _short([], "points", points).startswith("family 'a' has 8 points")  # the first of both
+    assert _short(["E", "alpha"], "run", runs) == (
+        "family 'a' has 4 values of run, too few to be resampled for its 1 parameter; take 5 or "
+        "more"
+    )
+    every = ["A", "E", "alpha"]
+    assert _short(every, "run", runs) == _short(every, "points", points) == ""

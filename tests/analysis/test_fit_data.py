@@ -21,10 +21,10 @@ def _runs():
 
 
 def test_data_are_put_on_the_axes_of_the_theory_whatever_their_order():
-    data, index, labels, order, n_left_out = aligned(
+    data, index, labels, order, n_missing = aligned(
         _runs(), {"loss": {"step": STEPS}, "absent": {}}, "run", frozenset()
     )
-    assert (labels, order, n_left_out) == (("a", "b"), {"loss": ["seed", "step"]}, 3)
+    assert (labels, order, n_missing) == (("a", "b"), {"loss": ["seed", "step"]}, 3)
     expected = [[[1, 5, 9], [np.nan] * 3], [[2, 6, 10], [4, 8, 12]]]  # run, seed, step
     np.testing.assert_array_equal(data["loss"], expected)
     assert [x.tolist() for x in index["loss"]] == [[3, 1, 0]]
@@ -53,9 +53,9 @@ def test_values_below_the_rounding_of_their_type_are_left_out_unless_they_have_b
         name="y"
     )
     with pytest.warns(UserWarning, match="1 values of y lie below the rounding of float32"):
-        data, *_, n_left_out = aligned(values, {"y": {"step": np.arange(4)}}, None, frozenset())
+        data, *_, n_missing = aligned(values, {"y": {"step": np.arange(4)}}, None, frozenset())
     assert np.isnan(data["y"][0]).tolist() == [False, False, True, True]
-    assert n_left_out == 1
+    assert n_missing == 1
     data, *_ = aligned(values, {"y": {"step": np.arange(4)}}, None, frozenset({"y"}))
     assert data["y"][0, 2] == np.float32(1e-9)
 
@@ -93,7 +93,7 @@ def test_data_without_a_value_say_how_many_are_blank_and_how_many_not_positive()
     with pytest.raises(ValueError, match=r"y to fit: 3 are blank, .* and 4 are not positive"):
         scaled_data(data, {"y": Log()})
     with pytest.warns(UserWarning, match="1 values of y are not positive .or infinite"):
-        points, units, n_left_out = scaled_data(data, {"y": Scaled()})
-    assert (n_left_out, units["y"].tolist()) == (4, pytest.approx(np.sqrt(5 / 3)))
+        points, units, n_missing = scaled_data(data, {"y": Scaled()})
+    assert (n_missing, units["y"].tolist()) == (4, pytest.approx(np.sqrt(5 / 3)))
     np.testing.assert_allclose(points.weight[0, 0], [1, 1, 0, 1, 0])
     np.testing.assert_allclose(points.target[0, 0] * units["y"], [-1, 0, 0, -2, 0])

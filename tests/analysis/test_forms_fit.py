@@ -324,6 +324,14 @@ def test_predictions_say_how_sure_and_how_far(fitted):
     assert (wide["loss_low"] < near["loss_low"]).all()
 
 
+def test_a_floor_that_exact_data_do_not_have_is_zero():
+    x = np.geomspace(1.0, 1e3, 12)
+    table = pandas.DataFrame({"x": x, "loss": 3.0 * x**-0.5})
+    with pytest.warns(UserWarning, match="E is 0 in 1 fit of 1"):
+        fit = js.calibrate(js.forms.power_law, table, bootstrap=0, loss=js.residuals.Squared())
+    assert fit.values == {"E": 0.0, "A": pytest.approx(3.0), "alpha": pytest.approx(0.5)}
+
+
 def test_what_a_prediction_is_not_asked_is_named_with_what_it_took():
     law = js.Formula(lambda n, a, b, c=2.0: c * a * n**-b, {"a": 1.0, "b": 0.7})
     table = pandas.DataFrame({"n": [1.0, 2.0, 4.0], "loss": [2.0, 1.0, 0.5]})

@@ -1,10 +1,11 @@
 """What is said of data that hold no information, from data that are written down here."""
 
-from types import SimpleNamespace
+import dataclasses
 
 import numpy as np
 import pytest
 
+from jaxscale.analysis._expansion import DataSets
 from jaxscale.analysis._information import check_locations, warn_constant, warn_zero_inputs
 
 
@@ -39,11 +40,12 @@ def test_rows_where_an_input_is_zero_are_counted_and_named():
 def test_several_values_of_the_inputs_are_needed_for_several_parameters():
     inputs = {"n": np.asarray([[1.0, 1.0, 1.0, 2.0]]), "d": np.asarray([[3.0, 3.0, 4.0, 4.0]])}
     weight = np.ones((1, 1, 4))
-    check_locations(SimpleNamespace(inputs=inputs, weight=weight), ["x", "y", "z"], [])
-    check_locations(SimpleNamespace(inputs={}, weight=weight), ["x", "y", "z"], [])
+    points = DataSets(inputs, weight, weight, np.zeros((1, 1, 4), int), 1)
+    check_locations(points, ["x", "y", "z"], [])
+    check_locations(dataclasses.replace(points, inputs={}), ["x", "y", "z"], [])
     weight[..., 3] = 0
     with pytest.raises(ValueError, match=r"at least 3 different values of n, d .* x, y, z, got 2:"):
-        check_locations(SimpleNamespace(inputs=inputs, weight=weight), ["x", "y", "z"], [])
+        check_locations(points, ["x", "y", "z"], [])
     weight[..., 2] = 0
     with pytest.raises(ValueError, match="free x, y, got n = 1, d = 3 for 'a'"):
-        check_locations(SimpleNamespace(inputs=inputs, weight=weight), ["x", "y"], ["a"])
+        check_locations(points, ["x", "y"], ["a"])

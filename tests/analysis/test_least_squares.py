@@ -93,11 +93,11 @@ def test_damping_follows_what_a_step_saved_of_its_promise():
     promised = (1 + 2 * first) / (1 + first) ** 2 / 2  # of slope and curvature 1
     gain = np.array([0.0, 0.1, 0.5, 0.8, 1.0, 3.0, -0.1])
     costs = [np.full(7, 10.0), 10 - gain * promised, np.full(7, 1e9)]
-    seen = []
+    starts = []
 
     def expand(z, lanes):
-        cost = costs[min(len(seen), 2)][lanes]
-        seen.append(z.copy())
+        cost = costs[min(len(starts), 2)][lanes]
+        starts.append(z.copy())
         one = np.ones((len(lanes), 1))
         return QuadraticModel(
             cost.copy(), one, one[..., None].copy(), one[..., None], *one.T[[0] * 3]
@@ -105,7 +105,7 @@ def test_damping_follows_what_a_step_saved_of_its_promise():
 
     _, _, status = levenberg_marquardt(expand, np.zeros((7, 1)))
     assert (status == STUCK).all()
-    start, moved, second, third = (z[:, 0] for z in seen[:4])
+    start, moved, second, third = (z[:, 0] for z in starts[:4])
     at = np.where(gain >= 0, moved, start)
     damping = [first, *([1 - (2 * g - 1) ** 3 for g in gain[:4]]), 1 / 3, 1 / 3, 2.0]
     expected = np.array(damping[1:]) * first

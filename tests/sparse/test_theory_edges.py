@@ -65,14 +65,14 @@ def test_sums_behind_a_kink_far_out_are_a_beta_function():
     share = special.beta(alpha / gamma, 11) / (2 * gamma)
     np.testing.assert_allclose(unseen, activity ** (-alpha / gamma) * share, rtol=1e-12)
     many, gamma = 1e9, 1.2  # seen as far out as 1e9 samples reach
-    seen = theory.expected_seen(many, sparsity_exponent=gamma, activity=activity)
+    n_covered = theory.expected_seen(many, sparsity_exponent=gamma, activity=activity)
     expected = (activity * many) ** (1 / gamma) * special.gamma(1 - 1 / gamma)
-    np.testing.assert_allclose(seen, expected, rtol=1e-9)
+    np.testing.assert_allclose(n_covered, expected, rtol=1e-9)
 
 
 def test_the_last_of_many_coordinates_is_counted():
-    seen = theory.expected_seen(3.0, sparsity_exponent=0.0, activity=0.5, n_coordinates=10**8)
-    np.testing.assert_allclose(seen, 0.875e8, rtol=1e-12)
+    n_covered = theory.expected_seen(3.0, sparsity_exponent=0.0, activity=0.5, n_coordinates=10**8)
+    np.testing.assert_allclose(n_covered, 0.875e8, rtol=1e-12)
 
 
 def test_the_dense_limit_falls_by_its_implicit_slope():

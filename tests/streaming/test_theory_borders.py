@@ -6,8 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
-from jaxscale.streaming.theory import _checks, _sums
+from jaxscale.streaming.theory import (
+    _checks,
+    _jump,
+    _kappa,
+    _sgd,
+    _sums,
+    critical_batch_size,
+    loss_law,
+    max_learning_rate,
+    optimal_exponents,
+)
 
 INF, TINY = math.inf, math.ulp(0.0)
 
@@ -35,6 +46,14 @@ def test_rules_have_exact_borders(name, allowed, refused):
     for value in [*refused, math.nan]:
         with pytest.raises(ValueError, match=f"`{name}` must be"):
             rule(name, value)
+
+
+def test_a_number_of_steps_is_an_integer_from_0_on():
+    for value in (0, np.int64(7)):
+        _sgd._check_length("n_steps", value)
+    for value in (-1, 1.0, True, None, math.nan):
+        with pytest.raises(ValueError, match="`n_steps` must be an integer of at least 0"):
+            _sgd._check_length("n_steps", value)
 
 
 PLAIN = {"input_exponent": 0.75, "target_exponent": 0.0, "n_coordinates": INF, "n_features": 8}
@@ -86,3 +105,87 @@ def test_a_tail_whose_integral_is_almost_a_logarithm_keeps_all_digits():
 
     expected = np.sum(1 / (1 + 1.3 * j ** (2 * alpha[:, None])), axis=1)
     np.testing.assert_allclose(made(alpha), expected, rtol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("batch", [1.0, 1e3])
+def test_the_largest_rate_has_the_unit_of_one_over_the_eigenvalues(batch):
+    modes = np.arange(1, 9) ** -1.6
+    rates = [max_learning_rate(c * modes, batch_size=batch) * c for c in (0.01, 1.0, 100.0)]
+    np.testing.assert_allclose(rates, rates[1], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_exponents_of_every_phase_are_those_of_the_docstring():
+    """In the order Ia, II, III, Ib, IVa, Ic, IVb."""
+    a = np.asarray([0.8, 1.2, 0.8, 0.4, 0.4, 0.2, 0.27])
+    b = np.asarray([0.3, 0.8, 1.2, 0.4, 0.8, 0.7, 0.8])
+    g, q, s = 2 * a + 2 * b - 1, 3 * a + 2 * b - 1 - 2 * a * b, 2 * b - a - 2 * a * b
+    half = 0.5 + 0 * a
+    rows = np.arange(7)
+    sizes = [1 / (2 * a + 1), b / (a + b), half, half, half, g / (2 * q), (b - a) / s]
+    losses = [
+        g / (2 * a + 1), g / (2 * (a + b)), 1 - 1 / (4 * a), a + b - 0.5, a, a * g / q,
+        (1 - 2 * a) * g / (2 * s),
+    ]  # fmt: skip
+    made = optimal_exponents(input_exponent=a, target_exponent=b)
+    np.testing.assert_allclose(made.n_features, np.stack(sizes)[rows, rows], rtol=1e-12)
+    np.testing.assert_allclose(made.loss, np.stack(losses)[rows, rows], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_laws_of_the_loss_are_their_formulas():
+    a, b, eta, batch, t, d = 0.8, np.asarray([0.3, 1.2]), 0.2, 2.0, 1e3, 1e4
+    p, e, tau, ratio = 2 * a, (2 * a + 2 * b - 1) / (2 * a), 2 * eta * t, eta * (1 + 1 / batch) / 2
+
+    def series(first):
+        return sum(ratio**k * special.zeta(first + 2 * a * k) for k in range(60))
+
+    gain = 1 / (1 - eta / (2 * batch) * series(p))
+    kappa = (np.pi / p / np.sin(np.pi / p) / (d + 0.5)) ** p
+    share = (1 - 2 * b[0]) / p
+    kernel = eta**2 / batch * special.gamma(2 - 1 / p) / p * tau ** (1 / p - 2)
+    rich = special.zeta(2 * b[1]) * np.asarray([0.0, 1.0])
+    leaked = special.gamma(1 - 1 / p) / (2 * p * d) * tau ** (1 / p - 1)
+    poor = kappa ** (1 - share) * np.pi / p / np.sin(np.pi * share) / 2
+    expected = [
+        special.gamma(e) / (2 * p) * tau**-e * gain,
+        rich * leaked * gain,
+        np.asarray([poor, rich[1] * kappa / 2]) * gain,
+        np.asarray([0.0, kernel * series(2 * b[1]) / (4 * eta) * gain**2]),
+    ]
+    made = loss_law(t, d, input_exponent=a, target_exponent=b, learning_rate=eta, batch_size=batch)
+    np.testing.assert_allclose(made, [*expected, sum(expected)], rtol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_the_lower_edge_moves_by_its_implicit_slope():
+    """S_2(kappa) = d, of forty coordinates and ten features."""
+    size, alpha, last = (jnp.asarray(x, jnp.float64) for x in (10.0, 0.8, 40.0))
+
+    @jax.jit
+    def edge(size):
+        return jax.jvp(lambda d: _kappa.log_kappa_lowest(d, alpha, last), (size,), (size,))
+
+    log, slope = edge(size)
+    share = 1 / (1 + np.exp(log) * np.arange(1, 41) ** 1.6)
+    np.testing.assert_allclose(np.sum(share**2), 10.0, rtol=1e-12)
+    np.testing.assert_allclose(slope, 10.0 / (2 * np.sum(share**3 - share**2)), rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_the_critical_batch_is_the_trace_over_the_upper_edge():
+    batch = critical_batch_size(1000.0, input_exponent=0.8)
+    np.testing.assert_allclose(batch, special.zeta(1.6) / 1.06575053794, rtol=1e-11)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("discrete", [False, True])
+def test_noise_of_a_mode_that_does_not_move_grows_with_time(discrete):
+    """(1 - q^t) / s of modes that decay by s in a unit of time, and t at s = 0."""
+    s = jnp.asarray([0.0, 1e-9, 0.2, 0.7])
+    share = _jump._phi(jnp.asarray(5.0), s, _jump._log_decay(s, discrete))
+    decay = (1 - s[2:]) ** 5 if discrete else np.exp(-5 * s[2:])
+    np.testing.assert_allclose(share, [5.0, 5.0, *(1 - decay) / s[2:]], rtol=2e-8)
