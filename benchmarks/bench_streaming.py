@@ -21,6 +21,7 @@ from benchmarks import machine
 from benchmarks.peers import streaming as peers
 from benchmarks.rounds import medians, ratio, take_turns
 from benchmarks.worker import Worker
+from jaxscale._linalg import one_blas_thread
 from jaxscale.fields import dtype_field, record_field, static_int
 from jaxscale.keys import root_key
 from jaxscale.streaming._spaces import draw_samples
@@ -120,6 +121,12 @@ def check_same(runs: Any, losses: np.ndarray) -> list[float]:
     return p.tolist()
 
 
+def on_one_thread(loop: Callable[..., Any], point: peers.Point, seeds: range) -> np.ndarray:
+    """A loop without threads of BLAS, which wait for each other where matrices are small."""
+    with one_blas_thread():
+        return loop(point, seeds)
+
+
 def prepare_loops(tiny: bool) -> tuple[Calls, dict[str, Any]]:
     """A grid of runs, its normal numbers alone, and loops over runs of one of its points."""
     n_steps, n_seeds = (100, 1) if tiny else (STEPS, 2)
@@ -131,8 +138,9 @@ def prepare_loops(tiny: bool) -> tuple[Calls, dict[str, Any]]:
     compared = js.run(js.Grid(one, seeds=4 * COMPARED), progress=False)
     point = peers.Point(D, V, *POINT.values(), record=one.record_steps)  # pyright: ignore
     p_values, compile_seconds = {}, {"jaxscale": sweep.compile_seconds}
-    for name, loop in LOOPS.items():
-        first = machine.seconds(functools.partial(loop, point, [0]))
+    for name, function in LOOPS.items():
+        loop = functools.partial(on_one_thread, function)
+        first = machine.seconds(functools.partial(loop, point, range(1)))
         began = time.perf_counter()
         p_values[name] = check_same(compared, loop(point, range(COMPARED)))
         each = (time.perf_counter() - began) / COMPARED
