@@ -77,10 +77,11 @@ def check_superposition(folder: Path) -> None:
 def check_streaming(folder: Path) -> None:
     """Check the claims of streaming regression; near the limit of stability runs may diverge."""
     claims = verdicts(folder)
-    kinds = ("exact", "equivalent", "phase", "momentum", "median", "decay", "noise")
+    kinds = ("exact", "equivalent", "frontier", "phase", "momentum", "median", "decay", "noise",
+             "batch", "bracket")  # fmt: skip
     required = {i for i in claims if i.startswith(kinds)} - {i for i in claims if "IVb" in i}
     required |= {"dana-0", "dana-0.2", "dana-0.62"}
-    assert len(required) >= 40, required
+    assert len(required) >= 60, required
     check_agree(claims, required)
 
 

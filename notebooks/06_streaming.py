@@ -59,7 +59,8 @@ print(f"exact curves of different features differ by {spread.round(2)} of themse
 
 # %%
 shares = [0.1, 0.3, 0.5, 0.7, 0.9]
-limit = 0.55  # of the mean loss, at these exponents and one sample per step
+with jax.enable_x64(True):  # of the mean over features
+    limit = float(st.theory.mean_max_learning_rate(64, input_exponent=0.8))
 hot = js.run(
     js.Grid(
         js.replace(one_pass, "n_steps", 1000),
@@ -68,6 +69,7 @@ hot = js.run(
     )
 )
 last = (hot.loss / hot.expected_loss).sel(step=1000)
+print(f"largest rate {limit:.3f}")
 print("share of the largest rate   median / exact mean   diverged")
 for i, share in enumerate(shares):
     diverged = int((hot.status[i] == js.Status.diverged).sum())

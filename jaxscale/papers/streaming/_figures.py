@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxscale.analysis._frontier import Frontier
 from jaxscale.papers._runs import points
-from jaxscale.papers.streaming import _scores as measure, _theory_scores as laws
-from jaxscale.papers.streaming._scores import EXPONENTS
+from jaxscale.papers.streaming import _scores as measure
+from jaxscale.papers.streaming._draws import PHASES, Draws
+from jaxscale.papers.streaming._scores import BATCHES, Frontiers
 from jaxscale.report import _figures as draw
 from jaxscale.report._frontier import THIN, draw_curves, draw_frontier
 from jaxscale.report._maps import CELLS, color_bar
@@ -22,21 +22,20 @@ MEAN = {"simulation, mean ± s.d. over draws": {"lw": 1.4}}
 EXACT = {"exact mean over the data": draw.DASHED}
 EQUIVALENT = {"deterministic equivalent": draw.DASHED}
 LABELS = ("step", "loss [target²]")
-Frontiers = dict[tuple[float, float], tuple[Frontier, Frontier]]
 
 
 def curves_figure(
     runs: "xarray.Dataset", expected: "xarray.DataArray"
 ) -> "matplotlib.figure.Figure":
-    """Losses of runs at the largest size and the mean over features, per input exponent."""
-    size = int(runs["n_features"].max())
+    """Losses of runs and the mean over features, per input exponent."""
+    size = int(measure.system_of(runs).n_features)
     alphas = np.asarray(runs["input_exponent"], float).tolist()
     figure, grid = draw.new_figure(len(alphas), size=(4.4, 3.4))
     first = runs["step"].values > 0
     for axes, alpha in zip(grid[0], alphas, strict=True):
         ends = []
         for i, beta in enumerate(np.asarray(runs["target_exponent"], float).tolist()):
-            at = {"input_exponent": alpha, "target_exponent": beta, "n_features": size}
+            at = {"input_exponent": alpha, "target_exponent": beta}
             color, name = draw.OKABE_ITO[i], f"β = {beta:g}"
             draw.band(axes, runs["loss"].sel(at, drop=True)[..., first], "step", color, name)
             line = expected.sel(at, drop=True)[first]
@@ -69,26 +68,25 @@ def optimizers_figure(runs: "xarray.Dataset", dana: "xarray.Dataset") -> "matplo
     return figure
 
 
-def frontiers_figure(runs: "xarray.Dataset", frontiers: Frontiers) -> "matplotlib.figure.Figure":
+def frontiers_figure(draws: Draws, frontiers: Frontiers) -> "matplotlib.figure.Figure":
     """Exact losses of every size against compute, their envelope, and the best sizes."""
-    figure, grid = draw.new_figure(len(frontiers) + 1, size=(4.0, 3.4))
-    *panels, last = grid[0]
+    figure, grid = draw.new_figure(2, 2, size=(4.4, 3.2))
+    *panels, last = grid.ravel()
     ends = []
-    for i, (axes, (pair, (measured, expected))) in enumerate(
+    for i, (axes, (phase, (measured, expected))) in enumerate(
         zip(panels, frontiers.items(), strict=True)
     ):
-        at = dict(zip(EXPONENTS, pair, strict=True))
-        color, name = draw.OKABE_ITO[i], f"α = {pair[0]:g}, β = {pair[1]:g}"
-        loss = measure.at_point(runs, at)["expected_loss"]
+        color, name = draw.OKABE_ITO[i], f"phase {phase}"
+        loss = draws.loss.sel(phase=phase, drop=True)
         draw_curves(axes, loss, size="n_features", time="step")
         draw_frontier(axes, measured, "loss", expected.loss, color, name)
         best = expected.best["n_features"]
         draw_frontier(last, measured, "n_features", best, color, name)
-        ends.append((float(measured.compute[-1]), float(best[-1]), name, color))
+        ends.append((max(high for _, high in measure.WINDOWS.values()), best[-1], name, color))
         axes.set_xlim(measured.compute[0] / 3, measured.compute[-1] * 3)
         axes.set_ylim(0.7 * np.nanmin(measured.loss), 2.0 * np.nanmax(measured.loss))
         draw.finish(axes, ("compute d t", "loss [target²]"), name)
-    draw.finish(last, ("compute d t", "best number of features"), "", ends)
+    draw.finish(last, ("compute d t", "best number of features"), "best sizes", ends)
     kinds = {"each size": THIN, "best": draw.POINTS} | EQUIVALENT
     draw.legend(figure, kinds)
     return figure
@@ -101,7 +99,7 @@ def phases_figure(frontiers: Frontiers) -> "matplotlib.figure.Figure":
     figure, grid = draw.new_figure(1, size=(5.6, 4.4))
     axes = grid[0, 0]
     alpha, beta = np.linspace(0.02, 1.6, 159), np.linspace(0.0, 1.6, 161)
-    slopes, names = laws.phase_map(alpha, beta)
+    slopes, names = measure.phase_map(alpha, beta)
     colors = Normalize(0.0, 1.0)
     axes.pcolormesh(alpha, beta, slopes.T, norm=colors, cmap=CELLS, rasterized=True,
                     shading="nearest", label="law")  # fmt: skip
@@ -109,30 +107,32 @@ def phases_figure(frontiers: Frontiers) -> "matplotlib.figure.Figure":
         inside = np.argwhere(names == phase)
         i, j = inside[np.argmin(np.sum((inside - inside.mean(axis=0)) ** 2, axis=1))]
         axes.text(alpha[i], beta[j], phase, ha="center", va="center", fontsize=9)
-    for (a, b), (measured, _) in frontiers.items():
-        value = -measured.exponent["loss"].value
-        axes.plot([a], [b], "o", ms=7, mfc="white", mec="black", label="simulation")
-        axes.annotate(f"{value:.2f}", (a, b), (6, 5), textcoords="offset points", fontsize=8)
+    for phase, (measured, _) in frontiers.items():
+        (a, b), value = PHASES[phase], -measured.exponent["loss"].value
+        axes.plot([a], [b], "o", ms=7, mfc="white", mec="black", label="draws")
+        axes.annotate(f"{value:.2f}", (a, b), (7, -11), textcoords="offset points", fontsize=8)
     axes.set(xlabel="input exponent α", ylabel="target exponent β")
     color_bar(figure, [axes], colors, "exponent b of L* ∝ C^−b", cmap=CELLS, extend="neither")
     return figure
 
 
-def batch_figure() -> "matplotlib.figure.Figure":
-    """Largest stable learning rate against the batch, within its bracket."""
-    figure, grid = draw.new_figure(1, size=(5.0, 3.6))
+def batch_figure(draws: Draws) -> "matplotlib.figure.Figure":
+    """Largest stable learning rate against the batch, within the brackets of the draws."""
+    figure, grid = draw.new_figure(1, size=(5.8, 3.6))
     axes, ends = grid[0, 0], []
-    for i, alpha in enumerate((0.6, 0.8, 1.2)):
-        limit, low, high = laws.batch_limits(alpha)
+    for i, phase in enumerate(("III", "II")):
+        mean, low, high = (x.mean(axis=0) for x in measure.rate_limits(draws, phase))
+        alpha, expected = PHASES[phase][0], measure.mean_rate_limits(phase)[0]
         color, name = draw.OKABE_ITO[i], f"α = {alpha:g}"
-        axes.fill_between(laws.BATCHES, low, high, color=color, alpha=0.15, lw=0, label=name)
-        draw.dashed(axes, laws.BATCHES, limit, color, name)
-        critical = laws.critical_batch(alpha)
+        axes.fill_between(BATCHES, low, high, color=color, alpha=0.15, lw=0, label=name)
+        axes.plot(BATCHES, mean, "o", ms=4, color=color, label=name)
+        draw.dashed(axes, BATCHES, expected, color, name)
+        critical = measure.critical_batch(alpha)
         axes.axvline(critical, color=color, lw=0.8, ls=":", label=f"{name}, critical batch")
-        ends.append((laws.BATCHES[-1], float(limit[-1]), name, color))
+        ends.append((BATCHES[-1], float(expected[-1]), name, color))
     draw.finish(axes, ("batch size", "largest stable learning rate"), "", ends)
-    kinds: dict[str, dict[str, Any]] = {"limit of the mean loss": draw.DASHED}
-    draw.legend(figure, kinds | {"critical batch": {"lw": 0.8, "ls": ":"}})
+    kinds: dict[str, dict[str, Any]] = {"exact, mean over draws": draw.POINTS}
+    draw.legend(figure, kinds | EQUIVALENT | {"critical batch": {"lw": 0.8, "ls": ":"}})
     return figure
 
 

@@ -1,24 +1,38 @@
-"""What is measured on streaming regression: ratios to exact curves, frontiers, scatter over W."""
+"""What is measured on streaming regression: in simulations, in draws, and on theory alone."""
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
+from jaxscale._optimizers import Sgd
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife
 from jaxscale.papers import _runs
-from jaxscale.papers._runs import Point, points as points
-from jaxscale.streaming import StreamingRegression
+from jaxscale.papers._runs import Point, in_float64
+from jaxscale.papers.streaming._draws import LARGEST, PHASES, Draws, coordinates, exponents, rate
+from jaxscale.spectra import power_sum
+from jaxscale.streaming import StreamingRegression, theory
+from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._predict import predict
 
 if TYPE_CHECKING:
     import xarray
 
 EXPONENTS: tuple[str, ...] = ("input_exponent", "target_exponent")
-EARLY = 100  # steps before which the loss of single runs is too skewed to compare means
-GROUPS = 16  # of seeds, whose medians are compared
+EARLY, LAST = 100, 10_000  # steps between which losses are compared; earlier ones are too skewed
+MEDIAN_GROUPS = 16  # of seeds, whose medians are compared
+LARGE_COMPUTE = (1e12, 1e14)
+# of compute, in which the best size of the equivalent grows from about 30 to about 160
+WINDOWS = {"Ia": (3e3, 1e5), "II": (5e3, 3e5), "Ib": (2e3, 4e4)}
+LEAST_SCATTERED = 32  # features, from which on the scatter is measured
 Seeds = Float[np.ndarray, " s"]
+BATCHES = 2.0 ** np.arange(9)
+RateLimits: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # rate, ends of its bracket
+Frontiers: TypeAlias = dict[str, tuple[Frontier, Frontier]]
 
 system_of = functools.partial(_runs.system_of, kind=StreamingRegression)
 
@@ -33,46 +47,136 @@ def ratio_to_exact(runs: "xarray.Dataset") -> Seeds:
     return np.asarray(late(runs["loss"] / runs["expected_loss"]).mean("step"))
 
 
-def ratio_to_equivalent(runs: "xarray.Dataset", expected: "xarray.DataArray") -> Seeds:
-    """Exact curve of every seed over the mean over features in closed form."""
-    return np.asarray(late(runs["expected_loss"] / expected).mean("step"))
-
-
-def excess(runs: "xarray.Dataset") -> "xarray.DataArray":
-    """Exact loss at the end above what no weights can reach."""
-    system = system_of(runs)
-    rest = runs["limit_loss"] + 0.5 * float(system.noise) ** 2
-    return (runs["expected_loss"] - rest).isel(step=-1)
-
-
-def scatter_slope(runs: "xarray.Dataset") -> Seeds:
-    """Pseudo-values of the exponent in d of the relative scatter of exact curves over W."""
-    import xarray
-
-    last = runs["expected_loss"].isel(step=-1)
-    logs = last.copy(data=np.log(last.values))
-    moments = xarray.concat([logs, logs**2], dim="moment").transpose("moment", "n_features", "seed")
-    size = np.log(np.asarray(runs["n_features"], float))
-
-    def slope(mean: "xarray.DataArray") -> float:
-        first, second = np.asarray(mean)
-        return float(np.polyfit(size, 0.5 * np.log(second - first**2), 1)[0])
-
-    return jackknife(moments, slope)
-
-
-def frontier_of(loss: "xarray.DataArray", compute: Float[np.ndarray, " c"]) -> Frontier:
-    """Lowest loss at fixed `C = d t`, of the mean over seeds."""
-    return frontier(loss, compute, size="n_features", time="step", neighbours=2)
-
-
 def median_ratio(runs: "xarray.Dataset") -> Seeds:
     """Median over seeds of the loss over its exact mean at the end, by groups of seeds."""
     last = (runs["loss"] / runs["expected_loss"]).isel(step=-1)
     values = np.asarray(last.transpose("seed"), float)
-    return np.asarray([np.nanmedian(group) for group in np.array_split(values, GROUPS)])
+    return np.asarray([np.nanmedian(group) for group in np.array_split(values, MEDIAN_GROUPS)])
 
 
 def at_point(runs: "xarray.Dataset", at: Point) -> "xarray.Dataset":
     """Results at one point of the grid."""
     return runs.sel({n: v for n, v in at.items() if n in runs.dims}, drop=True)
+
+
+def ratio_to_equivalent(draws: Draws, phase: str, size: int) -> Seeds:
+    """Exact losses over the mean over features in closed form, mean over late times."""
+    at = {"phase": phase, "n_features": size}
+    ratio = draws.loss.sel(at) / draws.expected.sel(at)
+    return np.asarray(ratio.sel(step=slice(EARLY, LAST)).mean("step"))
+
+
+def scatter_slope(draws: Draws, phase: str) -> Seeds:
+    """Pseudo-values of the exponent in d of the relative scatter of the last loss over W."""
+    moments = draws.rest.sel(phase=phase, n_features=slice(LEAST_SCATTERED, None))
+    log_size = np.log(np.asarray(moments["n_features"], float))
+
+    def slope(mean: "xarray.DataArray") -> float:
+        first, second = np.asarray(mean.transpose("moment", "n_features"))
+        return float(np.polyfit(log_size, 0.5 * np.log(second / first**2 - 1), 1)[0])
+
+    return jackknife(moments, slope)
+
+
+def ratio_of_means(values: "xarray.DataArray", over: "xarray.DataArray") -> Seeds:
+    """Pseudo-values of the mean over draws of one loss over that of another."""
+    import xarray
+
+    both = xarray.concat([values, over], dim="part", coords="minimal", compat="override")
+    return jackknife(both, lambda mean: float(mean[0] / mean[1]))
+
+
+def frontiers_of(draws: Draws) -> Frontiers:
+    """Frontier of the exact losses of draws, and of the equivalent, on one window each."""
+
+    def of(loss: "xarray.DataArray", phase: str) -> Frontier:
+        compute = np.geomspace(*WINDOWS[phase], 9)
+        return frontier(loss.sel(phase=phase, drop=True), compute, size="n_features", time="step")
+
+    return {phase: (of(draws.loss, phase), of(draws.expected, phase)) for phase in WINDOWS}
+
+
+def measured_exponents() -> dict[str, tuple[float, float]]:
+    """Slopes of d* and of 1 / L* over the two decades of `LARGE_COMPUTE`, by phase."""
+    alpha, beta = np.array(list(PHASES.values())).T
+    with jax.enable_x64(True):
+        best = theory.optimal_allocation(
+            np.array(LARGE_COMPUTE)[:, None],
+            input_exponent=alpha,
+            target_exponent=beta,
+            coordinates_per_feature=np.array([coordinates(phase, 1.0) for phase in PHASES]),
+        )
+        size, loss = np.asarray(best.n_features), np.asarray(best.loss)
+    decades = np.log(LARGE_COMPUTE[1] / LARGE_COMPUTE[0])
+    slopes = np.log([size[1] / size[0], loss[0] / loss[1]]) / decades
+    return {name: (float(a), float(b)) for name, a, b in zip(PHASES, *slopes, strict=True)}
+
+
+def noise_ratio(phase: str, size: float, time: float) -> float:
+    """Loss above the limit at batch 2 over that at batch 1, at one rate."""
+    at = exponents(phase)
+    losses = in_float64(
+        theory.loss, time, size, batch_size=[1.0, 2.0], learning_rate=rate(phase, size), **at
+    )
+    excess = losses - in_float64(theory.limit_loss, size, **at)
+    return float(excess[1] / excess[0])
+
+
+def momentum_ratio(phase: str, momentum: float = 0.9) -> float:
+    """Heavy ball at `eta (1 - mu)` over SGD at eta, after 4,000 steps with 1,000 features."""
+    alpha, beta = PHASES[phase]
+    last = []
+    for optimizer, factor in ((Sgd(), 1.0), (Sgd(momentum=momentum), 1.0 - momentum)):
+        system = StreamingRegression(
+            n_features=1000,
+            learning_rate=factor * rate(phase, 1000),
+            optimizer=optimizer,
+            n_steps=4000,
+            record=[4000],
+            input_exponent=alpha,
+            target_exponent=beta,
+        )
+        last.append(float(predict(Grid(system))["loss"][0]))
+    return last[1] / last[0]
+
+
+def critical_batch(alpha: float) -> float:
+    """Batch at which the two bounds of the largest stable rate of the largest size cross."""
+    return float(in_float64(theory.critical_batch_size, LARGEST, input_exponent=alpha))
+
+
+def rate_limits(draws: Draws, phase: str) -> RateLimits:
+    """Largest stable rates of every draw of the largest size, (n, b), and their brackets."""
+    values = np.asarray(draws.modes[phase, LARGEST].eigenvalues, float)
+
+    def of(values: Array) -> Array:
+        return jax.vmap(lambda b: theory.max_learning_rate(values, batch_size=b))(BATCHES)
+
+    limit = in_float64(lambda: jax.vmap(of)(jnp.asarray(values)))
+    return limit, *_bracket(values.max(axis=1)[:, None], values.sum(axis=1)[:, None])
+
+
+def mean_rate_limits(phase: str) -> RateLimits:
+    """The same of the equivalent, with the upper edge for the largest eigenvalue."""
+    at = {"input_exponent": PHASES[phase][0]}
+    limit = in_float64(theory.mean_max_learning_rate, LARGEST, batch_size=BATCHES, **at)
+    high = in_float64(lambda: theory.spectrum_edges(LARGEST, **at).high)
+    return limit, *_bracket(high, power_sum(2.0 * at["input_exponent"], np.inf))
+
+
+def _bracket(top: Any, trace: Any) -> tuple[Any, Any]:
+    room = 2 * BATCHES
+    return room / (trace + (BATCHES + 1) * top), np.minimum(
+        room / trace, room / ((BATCHES + 2) * top)
+    )
+
+
+def phase_map(
+    alpha: Float[np.ndarray, " a"], beta: Float[np.ndarray, " b"]
+) -> tuple[Float[np.ndarray, "a b"], np.ndarray]:
+    """Exponent of the lowest loss at every pair of exponents, NaN without a limit, and phases."""
+    names = np.array([[theory.phase(a, b) for b in beta.tolist()] for a in alpha.tolist()])
+    best = theory.optimal_exponents(
+        input_exponent=jnp.asarray(alpha)[:, None], target_exponent=jnp.asarray(beta)[None, :]
+    )
+    return np.asarray(best.loss), names

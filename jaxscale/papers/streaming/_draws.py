@@ -1,0 +1,219 @@
+"""Exact mean losses over the data for many draws of the features: nothing is simulated.
+
+The random numbers of a draw are common to all sizes and exponents, and its losses at any time come
+from one factorization. Means over features are taken in groups of draws, of more draws where there
+are few features, which scatter more and cost less.
+"""
+
+import functools
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxscale._linalg import one_blas_thread
+from jaxscale._optimizers import Sgd
+from jaxscale._schedules import Constant, LinearDecay, WarmUp
+from jaxscale.papers._runs import in_float64
+from jaxscale.spectra import power_sum
+from jaxscale.streaming import theory
+from jaxscale.streaming._features import COORDINATES_PER_FEATURE, Modes, draw_features
+from jaxscale.streaming._system import FEATURE_STREAM
+
+if TYPE_CHECKING:
+    import xarray
+
+PHASES: dict[str, tuple[float, float]] = {
+    "Ia": (0.8, 0.3),
+    "Ib": (0.4, 0.3),
+    "Ic": (0.2, 0.8),
+    "II": (1.2, 0.8),
+    "III": (0.8, 1.2),
+    "IVa": (0.4, 0.9),
+    "IVb": (0.27, 0.9),
+}
+DRAWN = {0.8: ("Ia", "III"), 1.2: ("II",), 0.4: ("Ib", "IVa")}  # by input exponent
+DRAWS = {512: 64, 256: 128, 128: 512, 64: 1024, 32: 2048, 16: 2048}  # by number of features
+LARGEST = max(DRAWS)
+GROUPS = 32
+TIMES = np.unique(np.geomspace(5, 20_000, 28).round())
+SCHEDULES = (Constant(), LinearDecay(), WarmUp(n_warm_up=1000, then=LinearDecay()))
+DECAYED, DECAY_STEPS, DECAY_SHARE = 256, 10_000, 0.3  # features, steps, share of the largest rate
+NOISE_STEPS, NOISE_BATCHES = 1000, (1.0, 2.0, 4.0)
+
+
+class Draws(NamedTuple):
+    """What was drawn: modes by phase and size, and exact losses.
+
+    - `modes`: of every draw.
+    - `loss`: means of groups of draws over (phase, n_features, step, seed).
+    - `expected`: the deterministic equivalent, without seed.
+    - `rest`: means of groups of the loss that is left at last and of its square, over (phase,
+      n_features, moment, seed).
+    """
+
+    modes: dict[tuple[str, int], Modes]
+    loss: "xarray.DataArray"
+    expected: "xarray.DataArray"
+    rest: "xarray.DataArray"
+
+
+def coordinates(phase: str, size: float) -> float:
+    """Coordinates of the inputs: infinitely many where their variance is finite."""
+    return np.inf if PHASES[phase][0] > 0.5 else COORDINATES_PER_FEATURE * size
+
+
+def rate(phase: str, size: float) -> float:
+    """`0.6 / (sum_j j^-2alpha + 2)`, about a quarter of the largest stable rate."""
+    return 0.6 / (float(power_sum(2 * PHASES[phase][0], coordinates(phase, size))) + 2)
+
+
+def exponents(phase: str) -> dict[str, float]:
+    """Both exponents by field name."""
+    return dict(zip(("input_exponent", "target_exponent"), PHASES[phase], strict=True))
+
+
+@functools.partial(jax.jit, static_argnames=("size", "n_coordinates", "n_draws"))
+def _draw(
+    times: Float[Array, " t"],
+    learning_rate: Float[Array, ""],
+    alpha: Float[Array, ""],
+    betas: Float[Array, " b"],
+    *,
+    size: int,
+    n_coordinates: int | None,
+    n_draws: int,
+) -> tuple[Modes, Float[Array, "n b t"]]:
+    """Modes and exact losses of every draw: a factorization each serves all targets and times."""
+
+    def one(seed: Array) -> Any:
+        key = jr.fold_in(jr.fold_in(jr.key(0), seed), FEATURE_STREAM)
+
+        def at(beta: Array) -> Any:
+            modes = draw_features(
+                key, jnp.asarray(size, jnp.int32), size, n_coordinates, alpha, beta,
+                jnp.zeros_like(beta),
+            ).modes()  # fmt: skip
+            loss = theory.sgd_loss(
+                times, modes.eigenvalues, modes.target_power, unreachable=modes.unreachable,
+                learning_rate=learning_rate,
+            )  # fmt: skip
+            return modes, loss
+
+        return jax.vmap(at)(betas)
+
+    return jax.lax.map(one, jnp.arange(n_draws))
+
+
+def draw_all(counts: Mapping[int, int] = DRAWS) -> Draws:
+    """Draw so many W of every size at every input exponent, on two threads."""
+    import xarray
+
+    jobs = [(size, alpha) for size in counts for alpha in DRAWN]
+
+    def job(at: tuple[int, float]) -> tuple[Modes, np.ndarray, list[np.ndarray]]:
+        size, alpha = at
+        names = DRAWN[alpha]
+        last = coordinates(names[0], size)
+        betas = [PHASES[phase][1] for phase in names]
+        numbers = ([*TIMES, np.inf], rate(names[0], size), alpha, betas)
+        modes, loss = _draw(
+            *(jnp.asarray(x, jnp.float32) for x in numbers),
+            size=size,
+            n_coordinates=None if last == np.inf else int(last),
+            n_draws=counts[size],
+        )
+        return modes, np.asarray(loss, float), [_equivalent(phase, size) for phase in names]
+
+    with one_blas_thread(), ThreadPoolExecutor(2) as pool:
+        drawn = dict(zip(jobs, pool.map(job, jobs), strict=True))
+    phases, sizes = [phase for names in DRAWN.values() for phase in names], sorted(counts)
+    modes, means, squares, expected = {}, {}, {}, {}
+    for (size, alpha), (every, loss, equivalent) in drawn.items():
+        for i, phase in enumerate(DRAWN[alpha]):
+            at = phase, size
+            modes[at] = jax.tree.map(lambda leaf, i=i: leaf[:, i], every)
+            means[at] = groups(loss[:, i, :-1]).T
+            squares[at] = groups(loss[:, i, -1:] ** [1, 2]).T
+            expected[at] = equivalent[i]
+
+    def table(values: dict[tuple[str, int], np.ndarray], *dims: str) -> "xarray.DataArray":
+        coords = {"phase": phases, "n_features": sizes} | (
+            {"step": TIMES} if "step" in dims else {}
+        )
+        rows = [[values[phase, size] for size in sizes] for phase in phases]
+        return xarray.DataArray(np.array(rows), dims=("phase", "n_features", *dims), coords=coords)
+
+    return Draws(
+        modes, table(means, "step", "seed"), table(expected, "step"),
+        table(squares, "moment", "seed"),
+    )  # fmt: skip
+
+
+def groups(values: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "g ..."]:
+    """Means of groups of draws, so that a group holds every `GROUPS`-th."""
+    return values.reshape(-1, GROUPS, *values.shape[1:]).mean(axis=0)
+
+
+def _equivalent(phase: str, size: int) -> np.ndarray:
+    at = exponents(phase) | {"learning_rate": rate(phase, size)}
+    last = coordinates(phase, size)
+    return in_float64(theory.loss, TIMES, float(size), n_coordinates=last, **at)
+
+
+@functools.partial(jax.jit, static_argnames="n_steps")
+def _excess(
+    modes: Modes, learning_rate: Float[Array, " n"], batch: Float[Array, ""],
+    schedule: Any, n_steps: int,
+) -> Float[Array, " n"]:  # fmt: skip
+    """Exact loss of every draw after some steps above what no weights reach."""
+
+    def one(modes: Modes, learning_rate: Array) -> Array:
+        loss = theory.optimizer_loss(
+            n_steps, modes.eigenvalues, modes.target_power, unreachable=modes.unreachable,
+            learning_rate=learning_rate, batch_size=batch, optimizer=Sgd(), schedule=schedule,
+            n_steps=n_steps,
+        )  # fmt: skip
+        return loss - modes.out_of_reach / 2
+
+    return jax.vmap(one)(modes, learning_rate)
+
+
+def schedule_excess(draws: Draws, phases: tuple[str, ...]) -> "xarray.DataArray":
+    """Loss at the end above what no weights reach over (phase, schedule, seed)."""
+    import xarray
+
+    def of(phase: str, schedule: Any) -> np.ndarray:
+        modes = draws.modes[phase, DECAYED]
+        rates = DECAY_SHARE * jax.vmap(theory.max_learning_rate)(modes.eigenvalues)
+        one = jnp.ones((), jnp.float32)
+        return groups(np.asarray(_excess(modes, rates, one, schedule, DECAY_STEPS), float))
+
+    with ThreadPoolExecutor(2) as pool:
+        pairs = [(phase, schedule) for phase in phases for schedule in SCHEDULES]
+        values = np.array(list(pool.map(of, *zip(*pairs, strict=True))))
+    names = [str(schedule).partition("(")[0] for schedule in SCHEDULES]
+    return xarray.DataArray(
+        values.reshape(len(phases), len(names), GROUPS),
+        dims=("phase", "schedule", "seed"),
+        coords={"phase": list(phases), "schedule": names},
+    )
+
+
+def batch_excess(draws: Draws, phase: str) -> "xarray.DataArray":
+    """Loss above what no weights reach over (batch_size, seed), at one rate."""
+    import xarray
+
+    modes = draws.modes[phase, LARGEST]
+    rates = jnp.full(modes.unreachable.shape, rate(phase, LARGEST), jnp.float32)
+    rows = [
+        groups(np.asarray(_excess(modes, rates, jnp.float32(b), Constant(), NOISE_STEPS)))
+        for b in NOISE_BATCHES
+    ]
+    coords = {"batch_size": list(NOISE_BATCHES)}
+    return xarray.DataArray(np.array(rows, float), dims=("batch_size", "seed"), coords=coords)

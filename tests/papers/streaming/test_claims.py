@@ -1,0 +1,129 @@
+"""Claims of streaming regression on draws, whose losses are those of runs, and on planted ones."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import xarray
+
+import jaxscale as js
+from jaxscale.papers.streaming import _claims as claims, _draws as drawn, _scores as measure
+from jaxscale.papers.streaming._draws import GROUPS
+
+COUNTS = {8: 2 * GROUPS, 16: 2 * GROUPS}
+
+
+@pytest.fixture(scope="module")
+def draws():
+    return drawn.draw_all(COUNTS)
+
+
+def verdicts(judged):
+    return {claim.id: str(claim.verdict) for claim in judged}
+
+
+def planted(draws, loss=None, rest=None):
+    """Draws of 32 to 512 features with other losses, and the equivalent 1 / d."""
+    sizes = [16, 32, 64, 128, 256, 512]
+    phases = draws.loss["phase"].values
+    d = xarray.DataArray(np.array(sizes, float), dims="n_features", coords={"n_features": sizes})
+    t = xarray.DataArray(drawn.TIMES, dims="step", coords={"step": drawn.TIMES})
+    one = xarray.DataArray(np.ones(len(phases)), dims="phase", coords={"phase": phases})
+    noise = 1 + 0.001 * np.random.default_rng(0).normal(size=GROUPS)
+    seed = xarray.DataArray(noise, dims="seed")
+    expected = (one * (1 / d + 3 / t)).transpose("phase", "n_features", "step")
+    changed = {"expected": expected}
+    if loss is not None:
+        changed["loss"] = expected * loss(d, t) * seed
+    if rest is not None:
+        first = one * (1 + 0 * d) * (seed / float(seed.mean()))
+        changed["rest"] = xarray.concat([first, 1 + rest(d) ** 2 + 0 * first], dim="moment")
+    return draws._replace(**changed)
+
+
+@pytest.mark.parametrize("phase", ["III", "Ib"])
+def test_draws_are_those_of_the_system_and_losses_those_of_the_recursion(draws, phase):
+    size, steps = 16, drawn.TIMES[drawn.TIMES < 200]
+    last = drawn.coordinates(phase, size)
+    alpha, beta = drawn.PHASES[phase]
+    system = js.streaming.StreamingRegression(
+        n_features=size,
+        input_exponent=alpha,
+        target_exponent=beta,
+        n_coordinates=last if last == np.inf else int(last),
+        learning_rate=drawn.rate(phase, size),
+    )
+    seeds = jnp.arange(COUNTS[size])
+    state = jax.vmap(lambda seed: system.init(jr.fold_in(jr.key(0), seed)))(seeds)
+    modes = draws.modes[phase, size]
+    np.testing.assert_allclose(modes.eigenvalues, state.modes.eigenvalues, rtol=1e-4)
+
+    def recursion(modes):
+        return js.streaming.theory.optimizer_loss(
+            steps, modes.eigenvalues, modes.target_power, unreachable=modes.unreachable,
+            learning_rate=system.learning_rate, optimizer=js.Sgd(), n_steps=200,
+        )  # fmt: skip
+
+    exact = drawn.groups(np.asarray(jax.vmap(recursion)(state.modes), float)).T
+    values = draws.loss.sel(phase=phase, n_features=size).sel(step=steps)
+    np.testing.assert_allclose(values, exact, rtol=1e-4)
+    floor = drawn.groups(np.asarray(state.floor, float))
+    rest = draws.rest.sel(phase=phase, n_features=size)
+    np.testing.assert_allclose(rest.isel(moment=0), floor, rtol=1e-4)
+
+
+def test_excess_is_that_of_the_rest_at_last(draws):
+    modes = draws.modes["III", 16]
+    rates = jnp.full(modes.unreachable.shape, drawn.rate("III", 16), jnp.float32)
+    last = drawn._excess(modes, rates, jnp.float32(1.0), js.Constant(), 20_000)
+    moments = draws.rest.sel(phase="III", n_features=16)
+    exact = moments.isel(moment=0) - drawn.groups(np.asarray(modes.out_of_reach, float)) / 2
+    np.testing.assert_allclose(drawn.groups(np.asarray(last, float)), exact, rtol=1e-3)
+
+
+def test_planted_means_and_scatters_are_judged(draws):
+    right = verdicts(
+        claims.feature_claims(planted(draws, lambda d, t: 1.0, lambda d: 1.5 / np.sqrt(d)))
+    )
+    assert set(right.values()) == {"agrees"}
+    assert len(right) == 12
+    wrong = verdicts(
+        claims.feature_claims(planted(draws, lambda d, t: 1 + 6 / d**0.5, lambda d: 1.5 / d**0.25))
+    )
+    assert set(wrong.values()) == {"disagrees"}
+
+
+def test_planted_frontiers_are_judged(draws):
+    right = measure.frontiers_of(planted(draws, lambda d, t: 1.0))
+    assert set(verdicts(claims.frontier_claims(right)).values()) == {"agrees"}
+    tilted = measure.frontiers_of(planted(draws, lambda d, t: (d * t) ** 0.1))
+    judged = verdicts(claims.frontier_claims(tilted))
+    assert {v for name, v in judged.items() if "loss" in name} == {"disagrees"}
+
+
+def test_planted_schedules_are_judged():
+    noise = 1 + 0.01 * np.random.default_rng(0).normal(size=GROUPS)
+
+    def judged(sign):
+        rows = [[1.0, ratio**sign, 1.0] for _, ratio in claims.DECAYS.values()]
+        excess = xarray.DataArray(
+            np.array(rows)[:, :, None] * noise,
+            dims=("phase", "schedule", "seed"),
+            coords={
+                "phase": list(claims.DECAYS),
+                "schedule": ["Constant", "LinearDecay", "WarmUp"],
+            },
+        )
+        return set(verdicts(claims.schedule_claims(excess)).values())
+
+    assert judged(1) == {"agrees"}
+    assert judged(-1) == {"disagrees"}
+
+
+def test_a_ratio_is_that_of_means():
+    values = xarray.DataArray([1.0, 3.0, 8.0], dims="seed")
+    np.testing.assert_allclose(measure.ratio_of_means(2 * values, values), 2.0)
+    pseudo = measure.ratio_of_means(values, xarray.DataArray([1.0, 1.0, 2.0], dims="seed"))
+    ratios = np.array([3.0, 11 / 3, 3.0, 2.0])  # of all, and without each
+    np.testing.assert_allclose(pseudo, 3 * ratios[0] - 2 * ratios[1:])
