@@ -2,10 +2,10 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
-from jaxscale._text import choices
+from jaxscale._text import nearest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,10 +18,16 @@ def hinted(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name in kwargs:
-            if name not in names:
-                said = f"{owner}() got an unexpected keyword argument {name!r}"
-                raise TypeError(f"{said}{choices(name, [n for n in names if n != 'self'])}")
+        check_names(owner, names, kwargs)
         return function(*args, **kwargs)
 
     return call
+
+
+def check_names(owner: str, names: Sequence[str], given: Iterable[str]) -> None:
+    """Raise `TypeError` for the first keyword argument that `owner` does not take."""
+    for name in given:
+        if name not in names:
+            own = [n for n in names if n not in ("self", "cls")]
+            hint = nearest(name, own) or f"; it takes {', '.join(own)}."
+            raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}{hint}")

@@ -32,6 +32,11 @@ def examined(
 ) -> tuple[Any, Any, Observables]:
     """Status, loss at the start, and observables (blank from the first bad record on)."""
     observed = system.observe(state)
+    if "loss" not in observed:
+        raise ValueError(
+            f"`observe` of {type(system).__name__} must return 'loss', which says whether a run is "
+            f"healthy; it returns {', '.join(observed)}."
+        )
     loss = observed["loss"]
     start_loss = jnp.where(at_start, loss, start_loss)
     over = (loss > DIVERGED * start_loss) & (start_loss > 0)

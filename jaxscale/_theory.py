@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from jaxscale._arguments import check_names
 from jaxscale._text import nearest
 from jaxscale.spectra import as_floats, require
 
@@ -123,11 +124,11 @@ class TheoryFunction:
 
             @functools.wraps(function)
             def call(*args: P.args, **kwargs: P.kwargs) -> R:
+                check_names(function.__name__, names, kwargs)
                 try:
                     bound = signature.bind(*args, **kwargs)
                 except TypeError as error:
-                    hints = [nearest(k, names) for k in kwargs if k not in names]
-                    raise TypeError(f"{function.__name__}() {error}{''.join(hints)}") from None
+                    raise TypeError(f"{function.__name__}() {error}") from None
                 bound.apply_defaults()
                 values = bound.arguments
                 for name, rule in own.items():

@@ -267,7 +267,7 @@ def record_field() -> Any:
 
     def convert(name: str, value: Any) -> tuple[int, ...]:
         if isinstance(value, str | bytes) or not np.iterable(value):
-            raise ValueError(f"`{name}` must be a sequence of steps, got {value!r}.")
+            raise ValueError(f"`{name}` must be a sequence of steps, or None, got {value!r}.")
         steps = tuple(as_int(name, v) for v in value)
         if not steps:
             raise ValueError(f"`{name}` must name at least one step, got {value!r}.")

@@ -92,6 +92,8 @@ class Comparison:
         if not self.n_comparisons:
             return "no verdict: no point has a z-score"
         text = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
+        fields = dict.fromkeys(row.uncalibrated for row in self.rows if row.uncalibrated)
+        text += f" of a theory that is not calibrated ({', '.join(fields)})" if fields else ""
         unresolved = sum(row.n_unresolved for row in self.rows)
         text += f", {unresolved} points unresolved" if unresolved else ""
         untested = sum(row.n_no_theory + row.n_few_seeds for row in self.rows)
@@ -132,11 +134,9 @@ class Comparison:
                 )
             if row.uncalibrated:
                 lines.append(f"{row.observable}: theory is not calibrated, fit {row.uncalibrated}")
-            if row.n_no_theory or row.n_few_seeds:
-                lines.append(
-                    f"{row.observable}: no z-score at {row.n_no_theory} points without theory "
-                    f"and {row.n_few_seeds} with fewer than 2 seeds"
-                )
+            whys = {"without theory": row.n_no_theory, "with fewer than 2 seeds": row.n_few_seeds}
+            if untested := [f"{counted(n, 'point')} {why}" for why, n in whys.items() if n]:
+                lines.append(f"{row.observable}: no z-score at {' and '.join(untested)}")
         lines += [f"masked: {self.n_failed} failed or missing runs"] if self.n_failed else []
         lines += [f"not compared: {name}, {why}" for name, why in self.not_compared.items()]
         return Group(table, *lines, self.verdict)

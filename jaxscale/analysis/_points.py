@@ -33,7 +33,8 @@ def resolve(runs: Any, theory: Any, allowance: Any, resolution: float) -> Compar
     """Points of one observable; `resolution` is a fraction of max |theory|."""
     name = str(runs.name)
     if extra := [d for d in theory.dims if d not in runs.dims or d == "seed"]:
-        raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}.")
+        hint = ": compare(runs, theory), are they swapped?" if "seed" in extra else "."
+        raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}{hint}")
     used = runs.astype(np.float64).where(np.isfinite(runs))
     used = (used if "seed" in used.dims else used.expand_dims("seed")).transpose("seed", ...)
     mean = used.mean("seed")

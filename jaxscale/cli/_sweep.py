@@ -160,7 +160,7 @@ def run(
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
         before = read_attributes(place_of(path).current()).get("sessions")
     with warnings_as_lines():
-        warnings.filterwarnings("ignore", "stopped by Ctrl-C|.* ended badly")  # counted below
+        warnings.filterwarnings("ignore", "stopped by Ctrl-C")  # counted below
         runs = run_plan(planned, store=path)
     always = (Status.ok, Status.nonfinite, Status.diverged, Status.not_converged)
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
@@ -216,7 +216,8 @@ def plan(
     compiled programs, where the plugin is installed (the extra cuda12, cuda13 or tpu).
 
     Warns of a learning rate above the stability limit where the limit has a closed form: for
-    MultilinearSkills, and for TeacherStudent with plain Sgd. Elsewhere runs may end as diverged.
+    MultilinearSkills, StreamingRegression, and TeacherStudent with plain Sgd. Elsewhere runs may
+    end as diverged.
     """
     if compile_ahead:
         import jax

@@ -162,8 +162,8 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
 def _fit_store(request: Request) -> Fit:
     if not (is_remote(request.data) or Path(request.data).is_dir()):
         raise ValueError(
-            "`theory` must name a theory function for a table, or `form` a form; only the store of "
-            f"a sweep has a theory of its own, and {request.data!r} is not a store."
+            "`form` (such as --form chinchilla) or `theory` (--theory NAME) must be given for a "
+            f"table: only a store has a theory of its own, and {request.data!r} is none."
         )
     if request.x or request.fix:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")

@@ -284,8 +284,11 @@ def read_toml(name: str) -> dict[str, Any]:
 def _check_keys(path: Path, table: dict[str, Any], prefix: str, allowed: tuple[str, ...]) -> None:
     for key in table:
         if key not in allowed:
+            hint = choices(key, [name for name in allowed if name != "full"])
+            fields = " Fields go under [fields], several values under [axes]."
             raise ValueError(
-                f"{path}: `{prefix}{key}` is not a key of a sweep{choices(key, allowed)}"
+                f"{path}: `{prefix}{key}` is not a key of a sweep{hint}"
+                f"{fields if hint.endswith('.') else ''}"
             )
     if not isinstance(table.get("store", ""), str):
         raise ValueError(f"{path}: `{prefix}store` must be a path, got {table['store']!r}.")

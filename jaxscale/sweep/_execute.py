@@ -16,7 +16,6 @@ import numpy as np
 from jaxscale._arguments import hinted
 from jaxscale._devices import host_memory
 from jaxscale._linalg import one_blas_thread
-from jaxscale._status import STATUS, Status
 from jaxscale._targets import Target
 from jaxscale._warn import warn_user
 from jaxscale.keys import root_key
@@ -24,6 +23,7 @@ from jaxscale.sweep._bucket import is_trained_by_steps, recut, uncut_bucket
 from jaxscale.sweep._compute import Answer, Pace, Task, compute, describe_devices, prepared
 from jaxscale.sweep._executor import answers, check_executor
 from jaxscale.sweep._extend import extend
+from jaxscale.sweep._failures import warn_of_failures
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout, grid_text, provenance
 from jaxscale.sweep._locate import place_of
@@ -354,18 +354,8 @@ def _work(session: Session, show: bool | None) -> "xarray.Dataset":
         warn_user(text)
     runs = session.results.dataset()
     if session.written:
-        _warn_of_failures(runs)
+        warn_of_failures(runs, session.plan)
     return runs
-
-
-def _warn_of_failures(runs: "xarray.Dataset") -> None:
-    """Count the runs that training spoilt: what they recorded is NaN from then on, or far off."""
-    bad = Status.nonfinite, Status.diverged
-    counts = {code: int((runs[STATUS] == code).sum()) for code in bad}
-    if n_failed := sum(counts.values()):
-        how = ", ".join(f"{n} {code.name}" for code, n in counts.items() if n)
-        n_all = runs[STATUS].size
-        warn_user(f"{n_failed} of {n_all} runs ended badly ({how}): see `status` (js.Status)")
 
 
 def _until_interrupted(coming: Generator[Any], accept: Callable[..., None]) -> None:

@@ -125,6 +125,7 @@ class Grid:
             raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
         self._check_pairs()
 
+    @hinted
     def replace(
         self,
         *,
@@ -155,6 +156,7 @@ class Grid:
             self.key if key is None else key,
         )
 
+    @hinted
     def longer(self, n_steps: int) -> "Grid":
         """Return the grid with more steps per run: the same records, then log-spaced ones.
 
@@ -189,6 +191,7 @@ class Grid:
         return self.replace(system=replace(replace(system, "n_steps", n_steps), "record", record))
 
     @classmethod
+    @hinted
     def from_toml(
         cls,
         name: str,
@@ -324,7 +327,7 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def grid_of_file(
-    name: str,
+    file: str,
     table: Mapping[str, Any],
     fields: Mapping[str, Any] | None = None,
     axes: Mapping[str, Any] | None = None,
@@ -350,7 +353,9 @@ def grid_of_file(
         several = [p for p, v in bare["fields"].items() if isinstance(v, list) or "," in str(v)]
         refused = any(f"`{path}` " in str(error) for path in several)
         hint = " Several values make an axis ([axes], --axis)." if refused else ""
-        raise ValueError(f"{name}: {error}{hint}") from None
+        for name in {"seeds", "key", "store", "description"} & {*bare["fields"], *listed}:
+            hint = f" `{name}` is a key of the sweep: write it above [fields] and [axes]."
+        raise ValueError(f"{file}: {error}{hint}") from None
 
 
 def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: str) -> list[Any]:

@@ -132,7 +132,9 @@ def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int
     """`predict` of `n_runs` systems that differ from `system` in their columns."""
 
     def one(column: dict[str, Any]) -> Any:
-        return set_leaves(system, column).predict()
+        predicted = set_leaves(system, column).predict()
+        _check_predicted(system, predicted)
+        return predicted
 
     if not columns:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *x.shape)), one({}))
@@ -140,6 +142,23 @@ def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int
     if n_runs <= PREDICTED_AT_ONCE:
         return jax.vmap(one)(traced)
     return jax.lax.map(one, traced, batch_size=PREDICTED_AT_ONCE)
+
+
+def _check_predicted(system: AbstractSystem, predicted: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless a system predicts what its schema says."""
+    name, schema = type(system).__name__, system.schema
+    for observable in schema.predicted():
+        if observable not in predicted:
+            raise ValueError(
+                f"`predict` of {name} must return {observable!r}, as its schema says; it returns "
+                f"{', '.join(predicted) or 'nothing'}."
+            )
+        if (shape := jnp.shape(predicted[observable])) != schema.shape(observable):
+            dims = schema.observables[observable].dims
+            raise ValueError(
+                f"`predict` of {name} must return {observable!r} with dimensions {dims}, shape "
+                f"{schema.shape(observable)}, got {shape}."
+            )
 
 
 def grid_of(runs: "xarray.Dataset") -> Grid:

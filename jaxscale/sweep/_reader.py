@@ -104,9 +104,8 @@ class StoreReader:
             self._buckets = self._summary["buckets"]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"`store` {place} has no readable grid ({error}); it was damaged, or made with "
-                "classes that are not imported here: import their module (in a shell, give "
-                "--import MODULE)."
+                f"`store` {place} has no readable grid ({error}): import the modules of its "
+                "classes first (in a shell, --import MODULE), unless it was damaged."
             ) from None
         self._root: Any = self._current.open_group("r")
         self._arrays: dict[str, Any] = {}

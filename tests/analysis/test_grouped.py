@@ -159,7 +159,7 @@ def test_the_table_lists_every_form_and_those_of_the_users(own_form):
     rows = {row[0]: row for row in table.rows}
     assert set(rows) == set(FORMS)
     assert rows["relaxation"] == [
-        "relaxation", "$y = E + A e^{-r t}$", "time", "error", "E, A, rate", "derived here",
+        "relaxation", "y = E + A e^(-r t)", "time", "error", "E, A, rate", "derived here",
     ]  # fmt: skip
     assert all(all(row) for row in table.rows), "a form without equation, inputs or source"
     Console(width=200, quiet=True).print(table)

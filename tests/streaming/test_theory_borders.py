@@ -50,10 +50,10 @@ def test_rules_have_exact_borders(name, allowed, refused):
 
 def test_a_number_of_steps_is_an_integer_from_0_on():
     for value in (0, np.int64(7)):
-        _sgd._check_length("n_steps", value)
-    for value in (-1, 1.0, True, None, math.nan):
+        _sgd.check_length("n_steps", value)
+    for value in (-1, 1.0, True, math.nan):
         with pytest.raises(ValueError, match="`n_steps` must be an integer of at least 0"):
-            _sgd._check_length("n_steps", value)
+            _sgd.check_length("n_steps", value)
 
 
 PLAIN = {"input_exponent": 0.75, "target_exponent": 0.0, "n_coordinates": INF, "n_features": 8}

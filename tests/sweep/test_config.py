@@ -35,7 +35,7 @@ def test_every_preset_of_a_study_is_listed():
     alone = {"emergence_data", "emergence_width"}  # in the slow tests
     for_accelerators = {"emergence_transformer_paper"}
     assert set(PRESETS) - run == alone | {f"{name}_reduced" for name in alone} | for_accelerators
-    assert sum(name.endswith("_paper") for name in PRESETS) == 29
+    assert sum(name.endswith("_paper") for name in PRESETS) == 28
 
 
 def _slow(name):

@@ -123,7 +123,8 @@ def test_another_key_gives_other_runs():
 def test_a_bad_run_leaves_its_neighbours(bad, how):
     system = MultilinearSkills(n_skills=5, n_steps=20, target_scale=5.0)
     good = js.run(js.Grid(system, {"learning_rate": [0.01, 0.05, 0.02]}, seeds=2))
-    with pytest.warns(UserWarning, match=rf"2 of 6 runs ended badly \(({how})\): see `status`"):
+    words = rf"2 of 6 runs ended badly \(({how}); all at learning_rate = (8|1e.30)\): see"
+    with pytest.warns(UserWarning, match=words):
         runs = js.run(js.Grid(system, {"learning_rate": [0.01, bad, 0.02]}, seeds=2))
     status = runs["status"].values
     assert (status[[0, 2]] == js.Status.ok).all()
@@ -246,6 +247,38 @@ def test_own_observables_are_what_their_schema_declares():
     wrong = Measured(n_skills=3, n_steps=5, dims=("step", "skill"))
     with pytest.raises(ValueError, match=r"'spread' with shape .*, 3\), it returns shape"):
         js.run(js.Grid(wrong, seeds=2))
+
+
+class Mistaken(MultilinearSkills):
+    """A system whose methods return something else than they should."""
+
+    mistake: str = eqx.field(static=True, default="")
+
+    def observe(self, state):
+        observed = super().observe(state)
+        return {"lss": observed["loss"]} if self.mistake == "observe" else observed
+
+    def predict(self):
+        predicted = dict(super().predict())
+        if self.mistake == "name":
+            predicted["los"] = predicted.pop("loss")
+        if self.mistake == "shape":
+            predicted["loss"] = predicted["loss"][:-1]
+        return predicted
+
+
+@pytest.mark.parametrize(
+    ("call", "mistake", "words"),
+    [
+        (js.run, "observe", "`observe` of Mistaken must return 'loss'.*it returns lss"),
+        (js.predict, "name", "`predict` of Mistaken must return 'loss', as its schema says.*los"),
+        (js.predict, "shape", r"must return 'loss' with dimensions \('step',\), .*got \(5,\)"),
+    ],
+)
+def test_a_method_that_returns_something_else_is_named(call, mistake, words):
+    system = Mistaken(n_skills=3, n_steps=5, mistake=mistake)
+    with pytest.raises(ValueError, match=words):
+        call(js.Grid(system))
 
 
 def test_coordinates_have_labels():

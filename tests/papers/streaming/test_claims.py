@@ -68,7 +68,8 @@ def test_draws_are_those_of_the_system_and_losses_those_of_the_recursion(draws, 
     exact = drawn.groups(np.asarray(jax.vmap(recursion)(state.modes), float)).T
     values = draws.loss.sel(phase=phase, n_features=size).sel(step=steps)
     np.testing.assert_allclose(values, exact, rtol=1e-4)
-    floor = drawn.groups(np.asarray(state.floor, float))
+    observed = jax.vmap(system.observe)(state)
+    floor = drawn.groups(np.asarray(observed["floor"], float))
     rest = draws.rest.sel(phase=phase, n_features=size)
     np.testing.assert_allclose(rest.isel(moment=0), floor, rtol=1e-4)
 

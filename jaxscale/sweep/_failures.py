@@ -1,0 +1,28 @@
+"""A warning of runs that training spoilt."""
+
+from typing import TYPE_CHECKING
+
+from jaxscale._status import STATUS, Status
+from jaxscale._warn import warn_user
+from jaxscale.sweep._plan import Plan
+
+if TYPE_CHECKING:
+    import xarray
+
+FEW_VALUES = 5  # of an axis, that the warning lists
+
+
+def warn_of_failures(runs: "xarray.Dataset", plan: Plan) -> None:
+    """Count the runs that training spoilt, with the values at which all did and the plan's advice."""
+    status, bad = runs[STATUS].compute(), (Status.nonfinite, Status.diverged)
+    counts = {code: int((status == code).sum()) for code in bad}
+    if n_failed := sum(counts.values()):
+        how = ", ".join(f"{n} {code.name}" for code, n in counts.items() if n)
+        is_bad, places = status.isin(bad), []
+        for dim in (d for d in plan.grid.axes if is_bad.sizes[d] > 1):
+            spoilt = is_bad[dim][is_bad.all([d for d in is_bad.dims if d != dim])].values
+            shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in spoilt[:FEW_VALUES]]
+            dots = ", ..." if len(spoilt) > FEW_VALUES else ""
+            places += [f"all at {dim} = {', '.join(shown)}{dots}"] if shown else []
+        text = f"{n_failed} of {status.size} runs ended badly ({'; '.join([how, *places])})"
+        warn_user("; ".join([f"{text}: see `status` (js.Status)", *plan.warnings]))
