@@ -208,7 +208,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SURFACE.replace("chinchilla", "chinchila"), "did you mean `chinchilla`"),
         (SEQUENTIAL + " --at 1e22", "`at` belongs to a form: add --form"),
         (SURFACE + " --out nowhere/fit", "lies in a folder that does not exist"),
-        ("fit curves.csv --free a=1", "must name a theory function for a table"),
+        ("fit curves.csv --free a=1", "`theory` (--theory NAME) must be given for a"),
         ("fit curves.csv --theory emergence.loss --x loss", "`free` must name at least one"),
     ],
 )

@@ -13,7 +13,7 @@ FEW_VALUES = 5  # of an axis, that the warning lists
 
 
 def warn_of_failures(runs: "xarray.Dataset", plan: Plan) -> None:
-    """Count the runs that training spoilt, with the values at which all did and the plan's advice."""
+    """Count the runs that training spoilt, with values at which all did and the plan's advice."""
     status, bad = runs[STATUS].compute(), (Status.nonfinite, Status.diverged)
     counts = {code: int((status == code).sum()) for code in bad}
     if n_failed := sum(counts.values()):
