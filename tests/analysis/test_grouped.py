@@ -161,7 +161,8 @@ def test_the_table_lists_every_form_and_those_of_the_users(own_form):
     assert rows["relaxation"] == [
         "relaxation", "y = E + A e^(-r t)", "time", "error", "E, A, rate", "derived here",
     ]  # fmt: skip
-    assert all(all(row) for row in table.rows), "a form without equation, inputs or source"
+    shipped = [row for name, row in rows.items() if hasattr(forms, name)]
+    assert all(all(row) for row in shipped), "a form without equation, inputs or source"
     Console(width=200, quiet=True).print(table)
 
 
