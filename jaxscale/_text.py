@@ -32,11 +32,13 @@ def without_marks(text: str) -> str:
 
 
 def plain_equation(tex: str) -> str:
-    """Return an equation of TeX as one for the terminal: `E + A N^-alpha`."""
+    """Return a simple equation of TeX as one for the terminal, `E + A N^-alpha`."""
     text = re.sub(r"\\(left|right|quad)(?![a-z])", "", " ".join(tex.split()))
     text = re.sub(r"\\text\{(\w+)\}", r"\1", text)
     text = re.sub(r"_\{\\?(\w+)\}", r"_\1", text)
-    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1 / \2", text)
+    text = re.sub(r"\\frac\{(\w+)\}\{(\w+)\}", r"\1 / \2", text)
+    if re.search(r"\\(frac|sqrt|[^a-zA-Z])", text):
+        return tex
     text = re.sub(r"\^\{(-?\\?[\w']+)\}", r"^\1", text).replace("\\", "")
     return re.sub(r"\s+", " ", text.replace("{", "(").replace("}", ")"))
 

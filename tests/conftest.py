@@ -112,10 +112,10 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` deselects
 def pytest_collection_modifyitems(items):
-    """Mark the tests of `slow_cases.txt`: of their kind, cheaper cases run by default."""
+    """Mark the tests of `slow_cases.txt`: of their kind, quicker ones run by default."""
     for item in items:
         if item.nodeid in SLOW_CASES:
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.case)
 
 
 def pytest_unconfigure(config):

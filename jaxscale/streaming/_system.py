@@ -11,6 +11,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from jaxscale._arguments import hinted
 from jaxscale._optimizers import AbstractOptimizer, Sgd
 from jaxscale._schedules import AbstractSchedule, Constant
 from jaxscale._system import Observables, Schema, Work
@@ -238,6 +239,7 @@ def _recursion_of(modes: Modes) -> _moments.WeightedModes:
     return _moments.drawn_modes(modes.eigenvalues, modes.target_power)
 
 
+@hinted
 def modes_of(system: StreamingRegression, key: Key[Array, ""]) -> Modes:
     """Modes of the features that a run draws, for the theory of given features.
 
@@ -246,8 +248,9 @@ def modes_of(system: StreamingRegression, key: Key[Array, ""]) -> Modes:
     - `system`: the system; a float64 one within `with jax.enable_x64(True):`.
     - `key`: key of the run, as `js.select` returns it; many by `vmap`.
 
-    **Returns** `Modes`: `eigenvalues` and `target_power` `(d,)`, zeros in padding, and the scalars
-    `unreachable`, `out_of_reach` (twice the least loss without label noise) and `label_variance`.
+    **Returns** `Modes`: `eigenvalues`, `target` and `target_power` `(d,)`, zeros in padding, and
+    the scalars `unreachable`, `out_of_reach` (twice the least loss without label noise) and
+    `label_variance`.
 
     **Raises** `ValueError` for a key of another kind.
 
@@ -259,6 +262,8 @@ def modes_of(system: StreamingRegression, key: Key[Array, ""]) -> Modes:
     >>> at = dict(unreachable=modes.unreachable, learning_rate=0.1)
     >>> loss = st.theory.sgd_loss(np.array([1e3]), modes.eigenvalues, modes.target_power, **at)
     """
+    if not isinstance(system, StreamingRegression):
+        raise ValueError(f"`system` must be a StreamingRegression, got {type(system).__name__}.")
     check_key(key)
     return _modes_of(system, key)
 

@@ -56,7 +56,8 @@ def run(
     Finished chunks are on disk before they count; the same call continues a store that was
     interrupted, in the chunks it was cut into, and extends the store of a smaller grid: only what
     is missing runs. Ctrl-C keeps and returns what is finished. A `UserWarning` counts what Ctrl-C
-    left, and the runs that diverged or became NaN or infinite.
+    left, and the runs that diverged or became NaN or infinite: where warnings are errors, a `store`
+    keeps the results.
 
     **Arguments**
 

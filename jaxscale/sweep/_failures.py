@@ -25,4 +25,5 @@ def warn_of_failures(runs: "xarray.Dataset", plan: Plan) -> None:
             dots = ", ..." if len(spoilt) > FEW_VALUES else ""
             places += [f"all at {dim} = {', '.join(shown)}{dots}"] if shown else []
         text = f"{n_failed} of {status.size} runs ended badly ({'; '.join([how, *places])})"
-        warn_user("; ".join([f"{text}: see `status` (js.Status)", *plan.warnings]))
+        advice = plan.warnings or ["a smaller learning rate may help"]
+        warn_user("; ".join([f"{text}: see `status` (js.Status)", *advice]))

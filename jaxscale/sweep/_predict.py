@@ -119,7 +119,9 @@ def _predictions(bucket: Bucket) -> dict[str, np.ndarray]:
         def call(leaves: Any, columns: dict[str, Any]) -> Any:
             return predict_columns(eqx.combine(leaves, static), columns, size)
 
-        return jax.jit(call).lower(leaves, columns[0]).compile()
+        lowered = jax.jit(call).lower(leaves, columns[0])
+        _check_predicted(bucket.padded_system, lowered.out_info)
+        return lowered.compile()
 
     key = ("predict", structure_key(bucket.padded_system), bucket.kinds, size)
     program = PROGRAMS.find(key, build)
@@ -132,9 +134,7 @@ def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int
     """`predict` of `n_runs` systems that differ from `system` in their columns."""
 
     def one(column: dict[str, Any]) -> Any:
-        predicted = set_leaves(system, column).predict()
-        _check_predicted(system, predicted)
-        return predicted
+        return set_leaves(system, column).predict()
 
     if not columns:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *x.shape)), one({}))
@@ -153,7 +153,7 @@ def _check_predicted(system: AbstractSystem, predicted: Mapping[str, Any]) -> No
                 f"`predict` of {name} must return {observable!r}, as its schema says; it returns "
                 f"{', '.join(predicted) or 'nothing'}."
             )
-        if (shape := jnp.shape(predicted[observable])) != schema.shape(observable):
+        if (shape := predicted[observable].shape[1:]) != schema.shape(observable):
             dims = schema.observables[observable].dims
             raise ValueError(
                 f"`predict` of {name} must return {observable!r} with dimensions {dims}, shape "

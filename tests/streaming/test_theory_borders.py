@@ -189,3 +189,43 @@ def test_noise_of_a_mode_that_does_not_move_grows_with_time(discrete):
     share = _jump._phi(jnp.asarray(5.0), s, _jump._log_decay(s, discrete))
     decay = (1 - s[2:]) ** 5 if discrete else np.exp(-5 * s[2:])
     np.testing.assert_allclose(share, [5.0, 5.0, *(1 - decay) / s[2:]], rtol=2e-8)
+
+
+GIVEN = {"unreachable": 0.1, "learning_rate": 0.01}
+SIGNED = np.eye(2), np.ones(2)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: theory.sign_sgd_loss(1, *SIGNED, **GIVEN | {"learning_rate": np.ones(2)}),
+            "`learning_rate` must be a scalar",
+        ),
+        (
+            lambda: theory.sign_sgd_loss(1, np.array([[1, 0.5], [0, 1]]), np.ones(2), **GIVEN),
+            "`covariance` must be symmetric and positive definite",
+        ),
+        (
+            lambda: theory.optimizer_loss(
+                jnp.asarray([-1, 2]), np.ones(2), np.ones(2), optimizer=js.Sgd(), **GIVEN
+            ),
+            "`time` must be whole steps from 0 on",
+        ),
+    ],
+)
+def test_what_would_be_a_wrong_number_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_steps_before_a_run_and_beyond_it_have_no_loss():
+    at = {"optimizer": js.Sgd(), "n_steps": 5, **GIVEN}
+    loss = jax.jit(lambda t: theory.optimizer_loss(t, np.ones(2), np.ones(2), **at))
+    assert np.isnan(loss(jnp.asarray([-1, 0, 5, 6]))).tolist() == [True, False, False, True]
+
+
+def test_schedule_free_is_warned_of_no_limit_of_sgd():
+    system = js.streaming.StreamingRegression(learning_rate=1.5)
+    assert "exceeds the stability limit" in system.warnings()[0]
+    assert not js.replace(system, "optimizer", js.streaming.ScheduleFree()).warnings()

@@ -22,7 +22,7 @@ TEXTS = tomllib.loads(Path(__file__).with_name("claims.toml").read_text("utf-8")
 # relative scatter of exact curves over W, times the root of d, of an independent reference
 SCATTER = {"Ia": 1.4, "II": 2.2, "III": 1.7, "IVa": 1.3}
 SLOW = ("IVb",)  # phases whose exponents no compute that is computed reaches
-DECAYS = {"III": ("helps", 0.49), "IVa": ("helps", 0.13), "II": ("hurts", 1.38)}
+DECAYS = {"III": "helps", "IVa": "helps", "II": "hurts"}
 # at 100,000 features and twice the batch; at 512 and two or four times the batch
 NOISES = {
     "III": ("dominates", (0.5, 0.1), (0.82, 0.75)),
@@ -53,7 +53,7 @@ def _claim(
         margin=text["margin"] if margin is None else margin,
         reason=text["reason"],
         out_of_range=out_of_range,
-        margin_fixed=BEFORE,
+        margin_fixed=text.get("margin_fixed", BEFORE),
     )
 
 
@@ -128,7 +128,8 @@ def frontier_claims(frontiers: Frontiers) -> list[Claim]:
 def schedule_claims(excess: "xarray.DataArray") -> list[Claim]:
     """Decay of the learning rate helps where noise limits the loss and hurts where bias does."""
     judged = []
-    for phase, (word, predicted) in DECAYS.items():
+    for phase, word in DECAYS.items():
+        predicted = measure.decay_ratio(phase)
         constant, linear, _ = excess.sel(phase=phase)
         ratio = measure.ratio_of_means(linear, constant)
         judged.append(_claim("decay", phase, ratio, predicted, phase=phase, word=word))
@@ -152,13 +153,15 @@ def stability_claims(runs: "xarray.Dataset") -> list[Claim]:
 
 def dana_claims(runs: "xarray.Dataset") -> list[Claim]:
     """Share of diverged runs by the rate at which the gain of DANA falls."""
-    threshold = 1.0 / (2.0 * float(measure.system_of(runs).input_exponent))
-    judged = []
+    system, judged = measure.system_of(runs), []
+    threshold = 1.0 / (2.0 * float(system.input_exponent))
     for decay in np.asarray(runs["optimizer.decay"], float).tolist():
         bad = np.asarray(runs["status"].sel({"optimizer.decay": decay}) != Status.ok, float)
         stable = decay >= threshold - 1e-9
         text = {
             "decay": decay,
+            "steps": system.n_steps,
+            "size": system.n_features,
             "word": "is stable" if stable else "diverges",
             "threshold": threshold,
             "more": TEXTS["dana"]["slow"] if decay == 0.4 else "",

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxscale._linalg import one_blas_thread
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant, LinearDecay, WarmUp
+from jaxscale.keys import root_key
 from jaxscale.papers._runs import in_float64
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import theory
@@ -92,7 +93,7 @@ def _draw(
     """Modes and exact losses of every draw: a factorization each serves all targets and times."""
 
     def one(seed: Array) -> Any:
-        key = jr.fold_in(jr.fold_in(jr.key(0), seed), FEATURE_STREAM)
+        key = jr.fold_in(jr.fold_in(root_key(0), seed), FEATURE_STREAM)
 
         def at(beta: Array) -> Any:
             modes = draw_features(

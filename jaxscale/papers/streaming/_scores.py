@@ -9,11 +9,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._optimizers import Sgd
+from jaxscale._schedules import Constant, LinearDecay
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife
 from jaxscale.papers import _runs
 from jaxscale.papers._runs import Point, in_float64
-from jaxscale.papers.streaming._draws import LARGEST, PHASES, Draws, coordinates, exponents, rate
+from jaxscale.papers.streaming._draws import (
+    DECAY_SHARE,
+    DECAY_STEPS,
+    DECAYED,
+    LARGEST,
+    PHASES,
+    Draws,
+    coordinates,
+    exponents,
+    rate,
+)
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import StreamingRegression, theory
 from jaxscale.sweep._grid import Grid
@@ -138,6 +149,21 @@ def momentum_ratio(phase: str, momentum: float = 0.9) -> float:
         )
         last.append(float(predict(Grid(system))["loss"][0]))
     return last[1] / last[0]
+
+
+def decay_ratio(phase: str) -> float:
+    """Excess of the equivalent after linear decay over that at a constant rate."""
+    size, last = float(DECAYED), coordinates(phase, DECAYED)
+    at = exponents(phase) | {"n_coordinates": last}
+    own = {"input_exponent": at["input_exponent"], "n_coordinates": last}
+    chosen = DECAY_SHARE * in_float64(theory.mean_max_learning_rate, size, **own)
+    least = in_float64(theory.limit_loss, size, **at)
+    given = at | {"learning_rate": chosen, "optimizer": Sgd()}
+    constant, linear = (
+        in_float64(theory.mean_optimizer_loss, DECAY_STEPS, size, schedule=schedule, **given)
+        for schedule in (Constant(), LinearDecay())
+    )
+    return float((linear - least) / (constant - least))
 
 
 def critical_batch(alpha: float) -> float:

@@ -1,6 +1,6 @@
 """The decorator of the theory functions of this package: what their arguments must be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -40,7 +40,12 @@ def check_modes(values: Mapping[str, Any]) -> None:
             f"`target_power` must have the shape {shape} of `eigenvalues`, "
             f"got {np.shape(values['target_power'])}."
         )
-    for name in ("unreachable", "learning_rate", "batch_size", "momentum"):
+    check_scalars(values, ("unreachable", "learning_rate", "batch_size", "momentum"))
+
+
+def check_scalars(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Check that arguments that are given are no arrays."""
+    for name in names:
         if np.shape(values.get(name, 0.0)):
             raise ValueError(
                 f"`{name}` must be a scalar, got shape {np.shape(values[name])}; use vmap."

@@ -12,10 +12,10 @@ from jaxscale._optimizers import AbstractOptimizer
 from jaxscale._schedules import AbstractSchedule
 from jaxscale._theory import symbols
 from jaxscale.streaming._optimizers import Dana, linear_form
-from jaxscale.streaming.theory._checks import check_equivalent, theory_function
+from jaxscale.streaming.theory._checks import check_equivalent, check_scalars, theory_function
 from jaxscale.streaming.theory._contour import limit_of, nodes_of
 from jaxscale.streaming.theory._equivalent import mean_losses
-from jaxscale.streaming.theory._sgd import CONSTANT, check_length, check_run, length_of
+from jaxscale.streaming.theory._sgd import CONSTANT, at_steps, check_length, check_run, length_of
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -26,9 +26,7 @@ def _check(values: Mapping[str, Any]) -> None:
             "`optimizer` Dana has no mean over features: what oscillates without damping grows at "
             "complex nodes. `optimizer_loss` is exact for given features."
         )
-    for name, value in values.items():
-        if name not in ("time", "optimizer", "schedule") and np.shape(value):
-            raise ValueError(f"`{name}` must be a scalar, got shape {np.shape(value)}; use vmap.")
+    check_scalars(values, values.keys() - {"time", "optimizer", "schedule"})
 
 
 @theory_function(
@@ -80,7 +78,8 @@ def mean_optimizer_loss(
     with jax.enable_x64(True):
         at = dict(input_exponent=0.8, target_exponent=0.3, learning_rate=0.014)
         momentum = js.Sgd(momentum=0.9)
-        loss = js.streaming.theory.mean_optimizer_loss([100, 1000], 1e6, optimizer=momentum, **at)
+        time = np.asarray([100, 1000])
+        loss = js.streaming.theory.mean_optimizer_loss(time, 1e6, optimizer=momentum, **at)
     ```
     """
     t, size, alpha, beta, eta, batch, sigma, last = symbols(
@@ -92,4 +91,4 @@ def mean_optimizer_loss(
     assert n_steps is not None
     rates = eta * schedule.factor(jnp.arange(n_steps), n_steps).astype(eta.dtype)
     curve = mean_losses(nodes_of(law), linear, rates, batch, limit_of(law) + sigma**2)
-    return curve.at[jnp.round(t).astype(int)].get(mode="fill", fill_value=jnp.nan)
+    return at_steps(curve, t)

@@ -99,10 +99,16 @@ def check_times(values: Mapping[str, Any]) -> None:
             raise ValueError("`n_steps` must be given where `time` is traced, got None.")
         return
     time = np.asarray(time, float)
-    if not (np.isfinite(time) & (time == np.round(time))).all():
-        raise ValueError(f"`time` must be whole steps, got {values['time']}; `sgd_loss` takes any.")
+    if not (np.isfinite(time) & (time == np.round(time)) & (time >= 0)).all():
+        raise ValueError(f"`time` must be whole steps from 0 on, got {values['time']}.")
     if n_steps is not None and time.size and time.max() > n_steps:
         raise ValueError(f"`time` must be at most `n_steps` = {n_steps}, got {values['time']}.")
+
+
+def at_steps(curve: Float[Array, " n"], time: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Entries of a curve at whole steps, NaN before and beyond it."""
+    steps = jnp.round(time).astype(int)
+    return curve.at[steps].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
 
 def length_of(values: Mapping[str, Any]) -> dict[str, int]:
@@ -187,4 +193,4 @@ def optimizer_loss(
         batch_size=batch,
         unreachable=omega,
     )
-    return curve.at[jnp.round(t).astype(int)].get(mode="fill", fill_value=jnp.nan)
+    return at_steps(curve, t)

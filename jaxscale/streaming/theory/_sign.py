@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._linalg import eigh
-from jaxscale._theory import symbols
-from jaxscale.streaming.theory._checks import theory_function
-from jaxscale.streaming.theory._sgd import check_length, check_times, length_of
+from jaxscale._theory import is_plain, symbols
+from jaxscale.streaming.theory._checks import check_scalars, theory_function
+from jaxscale.streaming.theory._sgd import at_steps, check_length, check_times, length_of
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -23,6 +23,11 @@ def _check(values: Mapping[str, Any]) -> None:
             f"`covariance` and `target_covariance` must have the shapes (d, d) and (d,), got "
             f"{shape} and {d}; use vmap."
         )
+    check_scalars(values, ("unreachable", "learning_rate"))
+    if is_plain(k := values["covariance"]):
+        k = np.asarray(k, float)
+        if not np.allclose(k, k.T) or np.linalg.eigvalsh(k)[0] <= 0:
+            raise ValueError(f"`covariance` must be symmetric and positive definite, got {k}.")
 
 
 @theory_function("n_steps", vectorize=False, plain=length_of, check=_check, n_steps=check_length)
@@ -64,7 +69,8 @@ def sign_sgd_loss(
     **Example**
 
     >>> at = dict(unreachable=0.1, learning_rate=0.01)
-    >>> loss = js.streaming.theory.sign_sgd_loss([0, 100], np.eye(4), np.ones(4) / 2, **at)
+    >>> time = np.asarray([0, 100])
+    >>> loss = js.streaming.theory.sign_sgd_loss(time, np.eye(4), np.ones(4) / 2, **at)
     >>> print(np.asarray(loss).round(3))
     [0.55  0.152]
     """
@@ -89,4 +95,4 @@ def sign_sgd_loss(
         return power, twice / 2
 
     _, curve = jax.lax.scan(step, start, None, length=n_steps + 1)
-    return curve.at[jnp.round(t).astype(int)].get(mode="fill", fill_value=jnp.nan)
+    return at_steps(curve, t)
