@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import special
 
+import jaxscale as js
+from jaxscale.streaming import theory
 from jaxscale.streaming.theory import (
     _checks,
     _jump,
