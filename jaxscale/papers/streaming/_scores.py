@@ -27,8 +27,6 @@ from jaxscale.papers.streaming._draws import (
 )
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import StreamingRegression, theory
-from jaxscale.sweep._grid import Grid
-from jaxscale.sweep._predict import predict
 
 if TYPE_CHECKING:
     import xarray
@@ -135,20 +133,10 @@ def noise_ratio(phase: str, size: float, time: float) -> float:
 
 def momentum_ratio(phase: str, momentum: float = 0.9) -> float:
     """Heavy ball at `eta (1 - mu)` over SGD at eta, after 4,000 steps with 1,000 features."""
-    alpha, beta = PHASES[phase]
-    last = []
-    for optimizer, factor in ((Sgd(), 1.0), (Sgd(momentum=momentum), 1.0 - momentum)):
-        system = StreamingRegression(
-            n_features=1000,
-            learning_rate=factor * rate(phase, 1000),
-            optimizer=optimizer,
-            n_steps=4000,
-            record=[4000],
-            input_exponent=alpha,
-            target_exponent=beta,
-        )
-        last.append(float(predict(Grid(system))["loss"][0]))
-    return last[1] / last[0]
+    given, eta = (4000.0, 1000.0), rate(phase, 1000)
+    plain = in_float64(theory.loss, *given, learning_rate=eta, **exponents(phase))
+    slow = {"learning_rate": (1.0 - momentum) * eta, "optimizer": Sgd(momentum=momentum)}
+    return float(in_float64(theory.mean_optimizer_loss, *given, **slow, **exponents(phase)) / plain)
 
 
 def decay_ratio(phase: str) -> float:
