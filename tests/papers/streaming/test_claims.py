@@ -107,7 +107,7 @@ def test_planted_schedules_are_judged():
     noise = 1 + 0.01 * np.random.default_rng(0).normal(size=GROUPS)
 
     def judged(sign):
-        rows = [[1.0, ratio**sign, 1.0] for _, ratio in claims.DECAYS.values()]
+        rows = [[1.0, measure.decay_ratio(phase) ** sign, 1.0] for phase in claims.DECAYS]
         excess = xarray.DataArray(
             np.array(rows)[:, :, None] * noise,
             dims=("phase", "schedule", "seed"),
