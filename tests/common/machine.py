@@ -32,7 +32,7 @@ FAULTS = st.one_of(
     st.none(),
     st.tuples(st.just("stop"), st.integers(0, 6)),
     st.tuples(st.sampled_from(["kill", "ctrl-c", "full", "forbidden"]), PLACES),
-    st.tuples(st.just("kill"), PLACES),
+    st.tuples(st.sampled_from(["kill", "ctrl-c"]), PLACES),
     st.tuples(st.sampled_from(["full", "forbidden"]), PLACES, st.integers(0, 3)),
 )
 

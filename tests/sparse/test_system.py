@@ -446,7 +446,8 @@ def test_unstable_runs_count_as_unstable_whatever_becomes_of_their_path():
         solver=js.sparse.GradientDescent(learning_rate=1.0, n_steps=20000, record=[0, 20000]),
     )
     grid = js.Grid(system, seeds=400)
-    runs = js.run(grid)
+    with pytest.warns(UserWarning, match="of 400 runs ended badly"):
+        runs = js.run(grid)
     unstable = np.asarray(runs["stable"] == 0)
     assert 0 < unstable.sum() < 60
     assert np.array_equal(np.asarray(runs["status"] == js.Status.diverged), unstable)

@@ -49,7 +49,7 @@ def test_runs_are_as_far_off_as_documented(alpha, noise, low, high):
 
     def exact(key):
         state = cast.init(jr.fold_in(key, js.training.INIT_STREAM))
-        g, target = state.problem.matrix, state.problem.target
+        g, target = state.problem.features.matrix, state.problem.features.target
         return sign_sgd_loss(
             jnp.asarray(one.record_steps), g.T @ g, g.T @ target, n_steps=1000,
             unreachable=state.modes.unreachable, learning_rate=0.003,

@@ -299,7 +299,8 @@ def test_a_rate_above_the_limit_diverges_alone_and_is_announced():
     rates = [0.5 * limit, 0.98 * limit, 1.1 * limit]
     grid = js.Grid(system, {"learning_rate": rates})
     assert any("stability limit" in text for text in js.plan(grid).warnings)
-    runs = js.run(grid, progress=False)
+    with pytest.warns(UserWarning, match=r"1 of 3 runs ended badly \(1 diverged"):
+        runs = js.run(grid, progress=False)
     assert runs["status"].values.ravel().tolist() == [0, 0, js.Status.diverged]
     assert np.isnan(runs["loss"].values[-1, 0, -1])
     calm = js.run(js.Grid(system, {"learning_rate": [*rates[:2], 0.9 * limit]}), progress=False)

@@ -59,11 +59,11 @@ def test_a_store_survives_what_may_happen_to_it():
 )
 @pytest.mark.parametrize("number", [1, None], ids=["fixed", "random"])
 def test_a_store_survives_whatever_happens_to_it(machine, n_steps, rare, number, capsys):
-    number = secrets.randbelow(10**6) if number is None else number
+    is_fixed, number = number is not None, secrets.randbelow(10**6) if number is None else number
     with capsys.disabled():
         print(f"\nseed {number}: ", end="", flush=True)
         print(f"{let_run(machine, n_steps, number)} steps, {dict(AnyMachine.tally)}")
-    for what in rare if LONG >= 2000 else ():
+    for what in rare if LONG >= 2000 and is_fixed else ():  # chance may leave one out
         assert AnyMachine.tally[what] > 0, what
 
 
