@@ -22,23 +22,23 @@ class Modes(eqx.Module):
     """Eigenvalues of the features' covariance, the target along each, and what none reaches.
 
     - `eigenvalues`: lambda_i, falling; 0 in padding.
-    - `target`: c_i, the target along the normalised feature of mode i.
+    - `target`: c_i, the target along the normalised feature of mode i; of every target `m`.
     - `out_of_reach`: `|t|^2 - sum_i c_i^2`, twice the least loss without label noise.
     - `label_variance`: sigma^2.
     """
 
     eigenvalues: Float[Array, " d"]
-    target: Float[Array, " d"]
-    out_of_reach: Float[Array, ""]
+    target: Float[Array, "*m d"]
+    out_of_reach: Float[Array, "*m"]
     label_variance: Float[Array, ""]
 
     @property
-    def target_power(self) -> Float[Array, " d"]:
+    def target_power(self) -> Float[Array, "*m d"]:
         """`c_i^2`."""
         return self.target**2
 
     @property
-    def unreachable(self) -> Float[Array, ""]:
+    def unreachable(self) -> Float[Array, "*m"]:
         """Twice the least loss: what acts as label noise."""
         return self.out_of_reach + self.label_variance
 
@@ -51,21 +51,21 @@ class Tail(eqx.Module):
     """
 
     variance: Float[Array, ""]
-    target: Float[Array, ""]
+    target: Float[Array, "*m"]
 
 
 class Features(eqx.Module):
     """Random features of one run, in the coordinates of its inputs.
 
     - `matrix`: G, 0 in padding.
-    - `target`: t.
+    - `target`: t, or several.
     - `tail`: None for finitely many coordinates.
     - `label_variance`: sigma^2.
     - `inside`: which columns are no padding.
     """
 
     matrix: Float[Array, "v d"]
-    target: Float[Array, " v"]
+    target: Float[Array, "*m v"]
     tail: Tail | None
     label_variance: Float[Array, ""]
     inside: Bool[Array, " d"]
@@ -74,20 +74,21 @@ class Features(eqx.Module):
         """Diagonalise, by singular values: all but the least loss keep their relative accuracy.
 
         A triangular factor of features and target has the target in their span in its last column,
-        and what is out of it in the rest of that column.
+        and what is out of it in the rest of that column. Several targets have a column each.
         """
-        d = self.matrix.shape[1]
-        factor = triangular_factor(jnp.concatenate([self.matrix, self.target[:, None]], axis=1))
-        within = jnp.where(self.inside, factor[:d, d], 0.0)
-        rest = jnp.append(factor[:d, d] - within, factor[d, d])
+        (v, d), several = self.matrix.shape, self.target.shape[:-1]
+        factor = triangular_factor(jnp.hstack([self.matrix, self.target.reshape(-1, v).T]))
+        columns = factor[:, d:].T.reshape(*several, -1)
+        within = jnp.where(self.inside, columns[..., :d], 0.0)
+        rest = jnp.concatenate([columns[..., :d] - within, columns[..., d:]], axis=-1)
         basis, singular, _ = svd(factor[:d, :d])
         values = jnp.where(self.inside, singular**2, 0.0)
         target = jnp.where(self.inside, within @ basis, 0.0)
-        out_of_reach = jnp.sum(rest**2)
+        out_of_reach = jnp.sum(rest**2, axis=-1)
         if (tail := self.tail) is not None:
             values = jnp.where(self.inside, values + tail.variance, 0.0)
             lost = jnp.where(self.inside, tail.variance / jnp.where(self.inside, values, 1.0), 0.0)
-            out_of_reach = out_of_reach + jnp.sum(target**2 * lost) + tail.target
+            out_of_reach = out_of_reach + jnp.sum(target**2 * lost, axis=-1) + tail.target
             target = target * jnp.sqrt(1.0 - lost)
         return Modes(values, target, out_of_reach, self.label_variance)
 
@@ -105,12 +106,12 @@ def draw_features(
     padded: int,
     n_coordinates: int | None,
     input_exponent: Float[Array, ""],
-    target_exponent: Float[Array, ""],
+    target_exponent: Float[Array, "*m"],
     noise: Float[Array, ""],
 ) -> Features:
     """Draw W; entry (j, k) depends on the key, j and k alone.
 
-    `n_coordinates` is V, None for infinitely many.
+    `n_coordinates` is V, None for infinitely many; several target exponents share one W.
     """
     dtype = input_exponent.dtype
     endless = n_coordinates is None
@@ -122,7 +123,7 @@ def draw_features(
     scale = jnp.where(drawn, j**-input_exponent, 0.0)
     entries = normal_table(key, rows, columns, str(dtype)) / jnp.sqrt(size)
     matrix = jnp.where(inside, scale[:, None] * entries, 0.0)
-    target = scale * j**-target_exponent
+    target = scale * j ** -target_exponent[..., None]
     if not endless:
         return Features(matrix, target, None, noise**2, inside)
     first = COORDINATES_PER_FEATURE * size + 1.0

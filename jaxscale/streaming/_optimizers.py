@@ -31,9 +31,9 @@ class LinearStep(eqx.Module):
 
 
 class _State(NamedTuple):
-    """The k numbers of every parameter, first axis, and the number of steps taken."""
+    """The k numbers of every parameter, each as a tree, and the number of steps taken."""
 
-    memory: Any
+    memory: tuple[Any, ...]
     count: Int[Array, ""]
 
 
@@ -51,24 +51,15 @@ class AbstractLinearOptimizer(AbstractOptimizer):
         """The step as an optax transformation of the weights at which gradients are taken."""
 
         def init(params: Any) -> _State:
-            def spread(p: Array) -> Array:
-                return jnp.multiply.outer(jnp.asarray(self.weights, p.dtype), p)
-
-            return _State(jax.tree.map(spread, params), jnp.zeros((), jnp.int32))
+            memory = tuple(jax.tree.map(lambda p, w=w: w * p, params) for w in self.weights)
+            return _State(memory, jnp.zeros((), jnp.int32))
 
         def update(gradient: Any, state: _State, params: Any = None) -> tuple[Any, _State]:
             s = self.linear_step(jnp.asarray(learning_rate), state.count)
-
-            def moved(memory: Array, g: Array) -> Array:
-                carry, push = s.carry.astype(memory.dtype), s.push.astype(memory.dtype)
-                return jnp.tensordot(carry, memory, 1) + jnp.multiply.outer(push, g)
-
-            memory = jax.tree.map(moved, state.memory, gradient)
-
-            def change(new: Array, old: Array) -> Array:
-                return jnp.tensordot(s.read.astype(new.dtype), new, 1) - old
-
-            return jax.tree.map(change, memory, params), _State(memory, state.count + 1)
+            rows = [(*carried, push) for carried, push in zip(s.carry, s.push, strict=True)]
+            memory = tuple(_combined(row, (*state.memory, gradient)) for row in rows)
+            read = _combined(s.read, memory)
+            return jax.tree.map(jnp.subtract, read, params), _State(memory, state.count + 1)
 
         return optax.GradientTransformation(init, update)  # pyright: ignore
 
@@ -83,11 +74,16 @@ class AbstractLinearOptimizer(AbstractOptimizer):
 
     def evaluated(self, state: Any) -> Any:
         """The weights whose loss counts, of an optimizer state."""
+        return _combined(jnp.asarray(self.loss_at), state.memory)
 
-        def read(memory: Array) -> Array:
-            return jnp.tensordot(jnp.asarray(self.loss_at, memory.dtype), memory, 1)
 
-        return jax.tree.map(read, state.memory)
+def _combined(factors: Any, trees: tuple[Any, ...]) -> Any:
+    """Sum of trees, each times its factor."""
+
+    def one(*leaves: Array) -> Any:
+        return sum(jnp.asarray(f, x.dtype) * x for f, x in zip(factors, leaves, strict=True))
+
+    return jax.tree.map(one, *trees)
 
 
 def _step(dtype: Any, carry: list[list[Any]], push: list[Any], read: list[Any]) -> LinearStep:

@@ -148,6 +148,16 @@ def test_single_precision_keeps_the_least_loss(x64):
     np.testing.assert_allclose(again.out_of_reach, same.out_of_reach, rtol=1e-3)
 
 
+@pytest.mark.parametrize("v", [None, 40], ids=["infinitely many coordinates", "40"])
+def test_targets_together_have_the_modes_of_each(x64, v):
+    together = drawn(10, v, beta=[0.3, 1.1]).modes()
+    for i, beta in enumerate([0.3, 1.1]):
+        own = drawn(10, v, beta=beta).modes()
+        np.testing.assert_allclose(together.eigenvalues, own.eigenvalues, rtol=1e-13)
+        np.testing.assert_allclose(together.target[i], own.target, rtol=1e-11, atol=1e-14)
+        np.testing.assert_allclose(together.out_of_reach[i], own.out_of_reach, rtol=1e-11)
+
+
 def test_padding_changes_no_draw(x64):
     own, padded = drawn(10), drawn(10, padded=16)
     np.testing.assert_array_equal(padded.matrix[:40, :10], own.matrix)
@@ -221,11 +231,9 @@ def test_at_the_limit_of_nesterov_its_step_has_radius_one(x64, batch):
     step = optimizer.linear_step(rate, jnp.asarray(0))
 
     def advance(power):
-        upper = power.reshape(3, 8)[np.array([[0, 1], [1, 2]])]
-        moments = _moments.Moments(upper, jnp.zeros_like(upper))
+        moments = _moments.Moments(tuple(power.reshape(3, 8)), (jnp.zeros(8),) * 3)
         given = {"batch_size": jnp.asarray(float(batch)), "unreachable": jnp.asarray(0.0)}
-        (first, mixed), (_, second) = _moments.advance(moments, modes, step, **given).power
-        return jnp.concatenate([first, mixed, second])
+        return jnp.concatenate(_moments.advance(moments, modes, step, **given).power)
 
     matrix = np.asarray(jax.jacobian(advance)(jnp.ones(24)))
     np.testing.assert_allclose(np.abs(np.linalg.eigvals(matrix)).max(), 1.0, rtol=1e-12)

@@ -94,19 +94,18 @@ def _draw(
 
     def one(seed: Array) -> Any:
         key = jr.fold_in(jr.fold_in(root_key(0), seed), FEATURE_STREAM)
+        modes = draw_features(
+            key, jnp.asarray(size, jnp.int32), size, n_coordinates, alpha, betas,
+            jnp.zeros_like(alpha),
+        ).modes()  # fmt: skip
 
-        def at(beta: Array) -> Any:
-            modes = draw_features(
-                key, jnp.asarray(size, jnp.int32), size, n_coordinates, alpha, beta,
-                jnp.zeros_like(beta),
-            ).modes()  # fmt: skip
-            loss = theory.sgd_loss(
-                times, modes.eigenvalues, modes.target_power, unreachable=modes.unreachable,
+        def loss(power: Array, unreachable: Array) -> Array:
+            return theory.sgd_loss(
+                times, modes.eigenvalues, power, unreachable=unreachable,
                 learning_rate=learning_rate,
             )  # fmt: skip
-            return modes, loss
 
-        return jax.vmap(at)(betas)
+        return modes, jax.vmap(loss)(modes.target_power, modes.unreachable)
 
     return jax.lax.map(one, jnp.arange(n_draws))
 
@@ -138,7 +137,10 @@ def draw_all(counts: Mapping[int, int] = DRAWS) -> Draws:
     for (size, alpha), (every, loss, equivalent) in drawn.items():
         for i, phase in enumerate(DRAWN[alpha]):
             at = phase, size
-            modes[at] = jax.tree.map(lambda leaf, i=i: leaf[:, i], every)
+            modes[at] = Modes(
+                every.eigenvalues, every.target[:, i], every.out_of_reach[:, i],
+                every.label_variance,
+            )  # fmt: skip
             means[at] = groups(loss[:, i, :-1]).T
             squares[at] = groups(loss[:, i, -1:] ** [1, 2]).T
             expected[at] = equivalent[i]

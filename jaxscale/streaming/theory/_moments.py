@@ -11,6 +11,7 @@ for Gaussian features, whatever the batch. A step adds an increment and keeps wh
 loses: slow modes move by less than a rounding error per step.
 """
 
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -64,17 +65,21 @@ def contour_modes(
 
 
 class Moments(eqx.Module):
-    """`M_i` of every mode, last axis, and what additions have lost of it so far."""
+    """Entries of `M_i`, the upper triangle by rows, and what additions have lost of them so far.
 
-    power: Float[Array, "k k n"] | Complex[Array, "k k n"]
-    lost: Float[Array, "k k n"] | Complex[Array, "k k n"]
+    Entries are arrays of their own over modes, as one loop of a batch of runs needs them: it takes
+    twenty times as long over the last axis of one array of matrices.
+    """
+
+    power: tuple[Number, ...]
+    lost: tuple[Number, ...]
 
 
 def start(modes: WeightedModes, optimizer: AbstractLinearOptimizer) -> Moments:
     """Every slot that holds weights starts at the same error, momenta at 0."""
-    slots = jnp.asarray(optimizer.weights, modes.power.dtype)
-    power = _outer(slots, slots) * modes.power
-    return Moments(power, jnp.zeros_like(power))
+    slots = optimizer.weights
+    power = tuple(slots[i] * slots[j] * modes.power for i, j in _upper(len(slots)))
+    return Moments(power, tuple(jnp.zeros_like(entry) for entry in power))
 
 
 def advance(
@@ -86,19 +91,21 @@ def advance(
     unreachable: Float[Array, ""],
 ) -> Moments:
     """Moments after one more step, whose gradient is the mean of `batch_size` new samples."""
-    old, dtype = moments.power, moments.power.dtype
+    lam, dtype = modes.eigenvalues, modes.power.dtype
     carry, push, read = (x.astype(dtype) for x in (step.carry, step.push, step.read))
-    lam = modes.eigenvalues
-    change = (carry - jnp.eye(push.size, dtype=dtype))[:, :, None] + _outer(push, read) * lam
-    first = _product(change, old)
-    own = _quadratic(old, read)
+    old, every = _matrix(moments.power, push.size), range(push.size)
+    change = [[carry[i, j] - float(i == j) + push[i] * read[j] * lam for j in every] for i in every]
+    first = [[sum(change[i][n] * old[n][j] for n in every) for j in every] for i in every]
+    own = _quadratic(moments.power, read)
     driving = (unreachable + _total(own, modes)).astype(dtype) * modes.driven
     noise = lam**2 * (own + driving) / batch_size.astype(dtype)
-    second = _product(first, jnp.swapaxes(change, 0, 1)) / 2
-    half = first + second  # exactly symmetric with its transpose: what is not would grow
-    gain = half + jnp.swapaxes(half, 0, 1) + _outer(push, push) * noise - moments.lost
-    new = old + gain
-    return Moments(new, (new - old) - gain)
+    power, lost = [], []
+    for (i, j), before in zip(_upper(push.size), moments.lost, strict=True):
+        second = sum(first[i][n] * change[j][n] for n in every)
+        gain = first[i][j] + first[j][i] + second + push[i] * push[j] * noise - before
+        power.append(old[i][j] + gain)
+        lost.append((power[-1] - old[i][j]) - gain)
+    return Moments(tuple(power), tuple(lost))
 
 
 def loss_of(
@@ -108,23 +115,25 @@ def loss_of(
     unreachable: Float[Array, ""],
 ) -> Float[Array, ""]:
     """Mean loss at the weights that the optimizer returns."""
-    read = jnp.asarray(optimizer.loss_at, moments.power.dtype)
+    read = jnp.asarray(optimizer.loss_at, modes.power.dtype)
     return (unreachable + _total(_quadratic(moments.power, read), modes)) / 2
 
 
-def _outer(a: Array, b: Array) -> Array:
-    """`a b^T` for every mode."""
-    return jnp.multiply.outer(a, b)[:, :, None]
+def _upper(k: int) -> list[tuple[int, int]]:
+    """Rows and columns of the upper triangle of a k x k matrix."""
+    return list(itertools.combinations_with_replacement(range(k), 2))
 
 
-def _product(a: Array, b: Array) -> Array:
-    """Matrix products of all modes: they are tiny, and sums of broadcasts are one loop."""
-    return jnp.sum(a[:, :, None] * b[None], axis=1)
+def _matrix(entries: tuple[Number, ...], k: int) -> list[list[Any]]:
+    """Rows of a symmetric matrix by its upper triangle."""
+    of = dict(zip(_upper(k), entries, strict=True))
+    return [[of[min(i, j), max(i, j)] for j in range(k)] for i in range(k)]
 
 
-def _quadratic(power: Array, read: Array) -> Array:
+def _quadratic(power: tuple[Number, ...], read: Array) -> Any:
     """`h^T M_i h`."""
-    return jnp.sum(_outer(read, read) * power, axis=(0, 1))
+    terms = zip(_upper(read.size), power, strict=True)
+    return sum((1 + (i != j)) * read[i] * read[j] * entry for (i, j), entry in terms)
 
 
 def _total(values: Array, modes: WeightedModes) -> Array:
