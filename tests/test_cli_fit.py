@@ -186,7 +186,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
             "`x` must be argument=column for chinchilla (n_parameters, n_tokens), got 'run'",
         ),
         (SURFACE + " --where run=7", "must leave rows"),
-        (SURFACE, "`n_tokens` must be positive and finite, got 0.0 in row 0"),
+        (SURFACE, "`n_tokens` must be positive and finite, got 0.0 in line 2 of curves.csv"),
         (SURFACE + " --at 0", "`flop` must be positive and finite, got 0.0"),
         (
             SURFACE + " --at x=1e9",
@@ -217,6 +217,24 @@ def test_what_cannot_be_followed_is_one_line(folder, capsys, monkeypatch, line, 
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_a_bad_row_is_named_by_its_line_of_the_file(folder, capsys, monkeypatch):
+    rows = ["n,loss,set", "1,5,a", "# later", "2,4,b", "3,-1,b", "-3,2,a", "4,fast,b"]
+    (folder / "runs.csv").write_text("\n".join(rows))
+    line = "fit runs.csv --form power_law --x x=n --y loss"
+    assert _call(monkeypatch, line) == 2
+    assert (
+        "`loss` must be a column of numbers, got 'fast' in line 7 of runs"
+        in capsys.readouterr().err
+    )
+    (folder / "runs.jsonl").write_text('{"n": 1, "loss": 2}\n{"n": "x", "loss": 2}\n')
+    assert _call(monkeypatch, line.replace("csv", "jsonl")) == 2
+    assert "got 'x' in line 2 of runs.jsonl" in capsys.readouterr().err
+    (folder / "sizes.csv").write_text("\n".join(["N,D,loss,set", "1,1,1,a", "2,2,2,b", "0,3,1,b"]))
+    line = "fit sizes.csv --form chinchilla --x n_parameters=N --x n_tokens=D --where set=b"
+    assert _call(monkeypatch, line) == 2
+    assert "got 0.0 in line 4 of sizes.csv" in capsys.readouterr().err
 
 
 @pytest.mark.slow

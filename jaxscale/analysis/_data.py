@@ -10,7 +10,7 @@ import numpy as np
 from jaxscale._files import require_file
 from jaxscale._status import STATUS, Status
 from jaxscale._text import choices, unknown
-from jaxscale.analysis._table_file import read_table
+from jaxscale.analysis._table_file import place_of, read_table
 
 if TYPE_CHECKING:
     import pandas
@@ -158,14 +158,16 @@ def as_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.DataF
 
 
 def refuse(name: str, what: str, values: Any, bad: Any) -> None:
-    """Raise `ValueError` with the first of `values` that is `bad`, and its row, if there is one."""
+    """Raise `ValueError` with the first of `values` that is `bad`, and its place, if there is one.
+
+    That is the line of the file that `values` were read from, else the row.
+    """
     rows = np.flatnonzero(np.asarray(bad))
     if len(rows):
         value = np.asarray(values)[rows[0]]
         shown = value.item() if isinstance(value, np.generic) else value
-        raise ValueError(
-            f"`{name}` must be {what}, got {shown!r} in row {rows[0]} (counted from 0)."
-        )
+        place = place_of(values, int(rows[0]))
+        raise ValueError(f"`{name}` must be {what}, got {shown!r} in {place}.")
 
 
 def as_dataset(
