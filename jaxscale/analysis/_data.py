@@ -104,12 +104,12 @@ def require_dataset(name: str, value: Any, takes: str = "a Dataset") -> None:
         raise ValueError(f"`{name}` must be {takes}, got {what or type(value).__name__}.")
 
 
-def require_columns(table: "pandas.DataFrame", names: Any) -> None:
-    """Refuse a table that lacks one of the columns `names`, with a `ValueError`."""
+def require_columns(table: "pandas.DataFrame", names: Any, argument: str = "columns") -> None:
+    """Refuse a table that lacks one of the columns `names` of an argument: a `ValueError`."""
     for name in names:
         if name not in table:
             hint = choices(name, map(str, table.columns))
-            raise ValueError(f"`columns`: there is no column {name!r}{hint}")
+            raise ValueError(f"`{argument}`: there is no column {name!r}{hint}")
 
 
 def require_numbers(
@@ -194,6 +194,9 @@ def read_data(data: Data) -> Data:
         return data
     path = Path(data)
     if path.is_dir():
-        raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
+        raise ValueError(
+            f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN} (in a shell, "
+            "no --theory)."
+        )
     require_file("data", path)
     return read_table(path)

@@ -86,6 +86,6 @@ def _hint(fit: Any) -> list[str]:
     which = f" in {heavy.size} of {deltas.size} fits" if fit.each else ""
     delta = f"{np.median(heavy):.2g}"
     return [
-        f"a few residuals outweigh the others{which}: look for a run that failed (each= fits "
-        f"runs apart), or take loss=Huber(delta={delta}); in a shell, fit --each or --huber {delta}"
+        f"a few residuals outweigh the others{which}: look for a run that failed (`each` fits "
+        f"runs apart), or take loss=Huber(delta={delta}) (in a shell, --huber {delta})"
     ]

@@ -140,7 +140,7 @@ class FormFile:
         try:
             return held_out(self.formula, self.runs, by, n_bins=SCALES, columns=columns, **own), ""
         except ValueError as error:
-            return None, str(error).rstrip(".")
+            return None, str(error).rstrip(".").replace("`by`", by)
 
     @property
     def formula(self) -> Formula:
