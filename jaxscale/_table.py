@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import rich.text
 
 GAP = "  "
+DASH = "–"  # for what there is none of
 COLOURS = {"agrees": "green", "disagrees": "red", "open": "yellow", "failure": "red"}
 
 
@@ -71,6 +72,17 @@ class Table:
         """The rows, each cell as a `Cell`."""
         rows = [[Cell(c) if isinstance(c, str) else c for c in row] for row in self.rows]
         return [[dataclasses.replace(c, text=printable(c.text)) for c in row] for row in rows]
+
+    @property
+    def filled(self) -> "Table":
+        """The table without columns in which every cell is a dash."""
+        columns = enumerate(self.columns)
+        used = [
+            i for i, _ in columns if not self.rows or {row[i].text for row in self.cells} != {DASH}
+        ]
+        header = [self.columns[i] for i in used]
+        rows = [tuple(row[i] for i in used) for row in self.rows]
+        return dataclasses.replace(self, header=header, rows=rows)
 
     def __rich_console__(
         self, console: "rich.console.Console", options: "rich.console.ConsoleOptions"

@@ -257,6 +257,24 @@ def test_a_bad_row_is_named_by_its_line_of_the_file(folder, capsys, monkeypatch)
     assert "got 0.0 in line 4 of sizes.csv" in capsys.readouterr().err
 
 
+def test_a_fit_without_intervals_says_why_in_place_of_their_columns(folder, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform(7, 9, 24), 10 ** rng.uniform(9, 11, 24)
+    loss = 1.8 + 480 * n**-0.35 + 2100 * d**-0.37 + 0.01 * rng.standard_normal(24)
+    pandas.DataFrame({"N": n, "D": d, "loss": loss, "run": 1}).to_csv("one.csv", index=False)
+    line = "fit one.csv --form chinchilla --x n_parameters=N --x n_tokens=D --bootstrap 40"
+    assert _call(monkeypatch, f"{line} --resample run --at 1e20") == 0
+    captured = capsys.readouterr()
+    output = " ".join(captured.out.split())
+    why = "1 value of run is too few to be resampled; take 5 or more"
+    assert f"no intervals: {why} parameter value ─" in output
+    assert "flop best value ─" in output
+    assert "95" not in output
+    assert "–" not in output
+    assert f"warning: 1 of 1 fit: no interval, for {why}" in captured.err
+    assert "RuntimeWarning" not in captured.err
+
+
 def test_hints_name_options(folder, capsys, monkeypatch):
     table = pandas.read_csv("curves.csv")
     table.loc[table["run"].eq(3) & table["iteration"].gt(100), "train"] = 1e3

@@ -198,3 +198,11 @@ def test_any_table_is_printed_in_full(table, width):
 )
 def test_equations_are_plain_in_a_terminal(tex, plain):
     assert plain_equation(tex) == plain
+
+
+def test_columns_of_which_nothing_is_given_are_left_out():
+    table = Table("", "", ["a", "b", "c"], [("x", "–", "–"), ("y", "–", "1")])
+    assert table.filled.rows == [("x", "–"), ("y", "1")]
+    assert [column.name for column in table.filled.columns] == ["a", "c"]
+    assert [column.number for column in table.filled.columns] == [False, True]
+    assert len(Table("", "", ["a", "b"], []).filled.header) == 2
