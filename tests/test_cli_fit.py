@@ -314,6 +314,10 @@ def test_messages_are_those_of_python_outside_of_a_command():
         assert said(same) == same
     assert said("f.toml: `seeds` must be whole", seeds=3) == "f.toml: `--seeds` must be whole"
     assert said("take a, or fit runs.mean('seed')") == "take a"
+    assert (
+        said("no interval for 1 of 2 fits, see `max_lost`: look")
+        == "no interval for 1 of 2 fits: look"
+    )
     assert said("import first (in a shell, --import M)") == "import first (--import M)"
 
 
