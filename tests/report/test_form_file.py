@@ -62,7 +62,7 @@ def test_held_out_scales_have_the_options_of_the_fit(monkeypatch):
     runs = _runs().assign(run=np.repeat(np.arange(8), 3))
     file = FormFile.make(CHINCHILLA, runs, bootstrap=40, key=3, resample="run")
     assert (given["bootstrap"], given["key"], given["resample"]) == (40, 3, "run")
-    assert "no scores: `by` must have scales" in _texts(file)
+    assert "no scores: compute must have scales" in _texts(file)
 
 
 @pytest.mark.slow
