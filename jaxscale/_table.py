@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import rich.text
 
 GAP = "  "
+DASH = "–"  # for what there is none of
+SENTENCE = 48  # characters, from which a text is a sentence
+READABLE = 16  # characters in a line of one
 COLOURS = {"agrees": "green", "disagrees": "red", "open": "yellow", "failure": "red"}
 
 
@@ -42,7 +45,8 @@ class Table:
     """A table that `rich` prints at any width without cutting a word or a number.
 
     Where its columns are wider than the terminal, cells continue on further lines; where even
-    their longest words do not fit, every row becomes lines of `column: cell`. Of the columns that
+    their longest words do not fit, or sentences would be narrower than 16 characters, every row
+    becomes lines of `column: cell`. Of the columns that
     are given by name alone the first holds text, the others numbers.
 
     **Raises** `ValueError` for a row with another number of cells than there are columns.
@@ -72,6 +76,17 @@ class Table:
         rows = [[Cell(c) if isinstance(c, str) else c for c in row] for row in self.rows]
         return [[dataclasses.replace(c, text=printable(c.text)) for c in row] for row in rows]
 
+    @property
+    def filled(self) -> "Table":
+        """The table without columns in which every cell is a dash."""
+        columns = enumerate(self.columns)
+        used = [
+            i for i, _ in columns if not self.rows or {row[i].text for row in self.cells} != {DASH}
+        ]
+        header = [self.columns[i] for i in used]
+        rows = [tuple(row[i] for i in used) for row in self.rows]
+        return dataclasses.replace(self, header=header, rows=rows)
+
     def __rich_console__(
         self, console: "rich.console.Console", options: "rich.console.ConsoleOptions"
     ) -> "Iterator[rich.text.Text]":
@@ -84,7 +99,7 @@ class Table:
         yield from (Text(line, "bold") for line in _wrap(self.title, width))
         yield from (Text(line, "dim") for line in _wrap(without_marks(self.note), width))
         names = [Cell(column.name) for column in columns]
-        widths = _fit([names, *rows], width)
+        widths = _fit(columns, [names, *rows], width)
         if widths is None:
             yield from _stacked(columns, rows, width)
         else:
@@ -111,14 +126,20 @@ def _wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def _fit(rows: list[list[Cell]], width: int) -> list[int] | None:
-    """Widths of the columns with few continued lines; None where the longest words do not fit."""
+def _fit(columns: list[Column], rows: list[list[Cell]], width: int) -> list[int] | None:
+    """Widths of the columns with few continued lines; None where they would be too narrow.
+
+    A column has room for its longest word, and one of sentences for `READABLE` characters.
+    """
     from rich.cells import cell_len
 
     texts = [[cell.text for cell in column] for column in zip(*rows, strict=True)]
     available = width - len(GAP) * (len(texts) - 1)
     widths = [min(available, max(cell_len(text) for text in column)) for column in texts]
     least = [max(cell_len(w) for text in c for w in text.split() or [""]) for c in texts]
+    for i, column in enumerate(columns):
+        is_sentence = any(cell_len(text) >= SENTENCE for text in texts[i][1:])
+        least[i] = max(least[i], READABLE) if is_sentence and not column.number else least[i]
     if sum(least) > available:
         return None
 

@@ -1,14 +1,17 @@
 """`jaxscale fit`, `surface`: tables, stores, what they print and write, and what they refuse."""
 
 import json
+from typing import Annotated
 
 import numpy as np
 import pandas
 import pytest
+import typer
 
 import jaxscale as js
 from jaxscale import cli
 from jaxscale._theories import theories
+from jaxscale.cli._words import in_shell, with_options_named
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._fit_file import Request, fit_runs
 
@@ -150,7 +153,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
     assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent --where skill=1 --out s") == 0
     capsys.readouterr()
     assert _call(monkeypatch, "fit sweep.zarr --free skill_exponent --where colour=1") == 2
-    assert "`where` must name a dimension" in capsys.readouterr().err
+    assert "`--where` must name a dimension" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate=fast"), "must be name=number"),
         (SEQUENTIAL + " --bound learning_rate=3", "must be name=low:high"),
         (SEQUENTIAL + " --where run=7", "must leave rows"),
-        (SEQUENTIAL + " --residual lin", "`residual` must be one of log, scaled"),
+        (SEQUENTIAL + " --residual lin", "`--residual` must be one of log, scaled"),
         (SEQUENTIAL.replace("train", "trian"), "did you mean `train`"),
         (SEQUENTIAL + " --out nowhere/fit", "lies in a folder that does not exist"),
         (
@@ -183,33 +186,50 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SURFACE.replace("n_tokens=", "n_token="), "did you mean `n_tokens`"),
         (
             SURFACE.replace("n_tokens=", ""),
-            "`x` must be argument=column for chinchilla (n_parameters, n_tokens), got 'run'",
+            "`--x` must be argument=column for chinchilla (n_parameters, n_tokens), got 'run'",
         ),
         (SURFACE + " --where run=7", "must leave rows"),
-        (SURFACE, "`n_tokens` must be positive and finite, got 0.0 in row 0"),
-        (SURFACE + " --at 0", "`flop` must be positive and finite, got 0.0"),
+        (SURFACE, "`n_tokens` must be positive and finite, got 0.0 in line 2 of curves.csv"),
+        (SURFACE + " --at 0", "`--at` must be positive and finite, got 0.0"),
         (
             SURFACE + " --at x=1e9",
-            "`at` must give n_parameters=number,n_tokens=number (the inputs of chinchilla, "
+            "`--at` must give n_parameters=number,n_tokens=number (the inputs of chinchilla, "
             "whatever their columns are called), got 'x=1e9'",
         ),
         (
             POWER + " --at 1e22",
-            "`at` must give x=number, got 1e+22: power_law allocates no compute",
+            "`--at` must give x=number, got 1e+22: power_law allocates no compute",
         ),
-        (POWER + " --at iteration=3", "`at` must give x=number (the inputs of power_law, whatever"),
-        (POWER + " --at x=1,x=2", "`at` must give x=number (the inputs of power_law, whatever"),
-        (POWER + " --x run", "`x` must name x once, got 'iteration' and 'run'"),
-        (SURFACE + " --x n_tokens=run", "`x` must name n_tokens once, got 'run' and 'run'"),
-        (SURFACE + " --fix E=1 --fix E=2", "`fix` must name E once, got '1' and '2'"),
-        (SEQUENTIAL + " --free learning_rate=1", "`free` must name learning_rate once, got"),
-        (SURFACE + " --at much", "`at` must be a number or input=number, got 'much'"),
-        (SURFACE + " --free E=1", "`free` belongs to a theory: chinchilla frees what --fix does"),
+        (
+            POWER + " --at iteration=3",
+            "`--at` must give x=number (the inputs of power_law, whatever",
+        ),
+        (POWER + " --at x=1,x=2", "`--at` must give x=number (the inputs of power_law, whatever"),
+        (POWER + " --x run", "`--x` must name x once, got 'iteration' and 'run'"),
+        (SURFACE + " --x n_tokens=run", "`--x` must name n_tokens once, got 'run' and 'run'"),
+        (SURFACE + " --fix E=1 --fix E=2", "`--fix` must name E once, got '1' and '2'"),
+        (SEQUENTIAL + " --free learning_rate=1", "`--free` must name learning_rate once, got"),
+        (SURFACE + " --at much", "`--at` must be a number or input=number, got 'much'"),
+        (SURFACE + " --free E=1", "`--free` belongs to a theory: chinchilla frees what --fix does"),
         (SURFACE.replace("chinchilla", "chinchila"), "did you mean `chinchilla`"),
-        (SEQUENTIAL + " --at 1e22", "`at` belongs to a form: add --form"),
+        (SEQUENTIAL + " --at 1e22", "`--at` belongs to a form: add --form"),
+        (
+            POWER + " --resample run --bootstrap 0",
+            "`--bootstrap` must be given with `--resample`, got --resample run.",
+        ),
+        (
+            POWER + " --each run --at x=3 --weights rnu",
+            "`--weights` must be one of iteration, train",
+        ),
+        (POWER + " --bound alpha=3:1", "`--bound` of alpha, '3:1': `high` must be greater"),
+        (POWER + " --bound alfa=1:3", "`--bound` must be of free parameters, got 'alfa'"),
+        (POWER + " --huber -1", "`--huber` must be greater than 0, got -1"),
+        (POWER + " --where colour=3", "`--where`: there is no column 'colour'; there are"),
+        (POWER.replace("train", "trian"), "`--x` or `--y`: there is no column 'trian'; did you"),
+        ("fit . --theory chinchilla --x n_parameters=N --free E=1", "a store, use no --theory"),
         (SURFACE + " --out nowhere/fit", "lies in a folder that does not exist"),
-        ("fit curves.csv --free a=1", "`theory` (--theory NAME) must be given for a"),
-        ("fit curves.csv --theory emergence.loss --x loss", "`free` must name at least one"),
+        ("fit curves.csv --free a=1", "`--theory` (--theory NAME) must be given for a"),
+        ("fit curves.csv --theory emergence.loss --x loss", "`--free` must name at least one"),
     ],
 )
 def test_what_cannot_be_followed_is_one_line(folder, capsys, monkeypatch, line, message):
@@ -217,6 +237,88 @@ def test_what_cannot_be_followed_is_one_line(folder, capsys, monkeypatch, line, 
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_a_bad_row_is_named_by_its_line_of_the_file(folder, capsys, monkeypatch):
+    rows = ["n,loss,set", "1,5,a", "# later", "2,4,b", "3,-1,b", "-3,2,a", "4,fast,b"]
+    (folder / "runs.csv").write_text("\n".join(rows))
+    line = "fit runs.csv --form power_law --x x=n --y loss"
+    assert _call(monkeypatch, line) == 2
+    assert (
+        "`loss` must be a column of numbers, got 'fast' in line 7 of runs"
+        in capsys.readouterr().err
+    )
+    (folder / "runs.jsonl").write_text('{"n": 1, "loss": 2}\n{"n": "x", "loss": 2}\n')
+    assert _call(monkeypatch, line.replace("csv", "jsonl")) == 2
+    assert "got 'x' in line 2 of runs.jsonl" in capsys.readouterr().err
+    (folder / "sizes.csv").write_text("\n".join(["N,D,loss,set", "1,1,1,a", "2,2,2,b", "0,3,1,b"]))
+    line = "fit sizes.csv --form chinchilla --x n_parameters=N --x n_tokens=D --where set=b"
+    assert _call(monkeypatch, line) == 2
+    assert "got 0.0 in line 4 of sizes.csv" in capsys.readouterr().err
+
+
+def test_a_fit_without_intervals_says_why_in_place_of_their_columns(folder, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform(7, 9, 24), 10 ** rng.uniform(9, 11, 24)
+    loss = 1.8 + 480 * n**-0.35 + 2100 * d**-0.37 + 0.01 * rng.standard_normal(24)
+    pandas.DataFrame({"N": n, "D": d, "loss": loss, "run": 1}).to_csv("one.csv", index=False)
+    line = "fit one.csv --form chinchilla --x n_parameters=N --x n_tokens=D --bootstrap 40"
+    assert _call(monkeypatch, f"{line} --resample run --at 1e20") == 0
+    captured = capsys.readouterr()
+    output = " ".join(captured.out.split())
+    why = "1 value of run is too few to be resampled; take 5 or more"
+    assert f"no intervals: {why} parameter value ─" in output
+    assert "flop best value ─" in output
+    assert "95" not in output
+    assert "–" not in output
+    assert f"warning: 1 of 1 fit: no interval, for {why}" in captured.err
+    assert "RuntimeWarning" not in captured.err
+
+
+def test_hints_name_options(folder, capsys, monkeypatch):
+    table = pandas.read_csv("curves.csv")
+    table.loc[table["run"].eq(3) & table["iteration"].gt(100), "train"] = 1e3
+    table.to_csv("curves.csv", index=False)
+    assert _call(monkeypatch, SEQUENTIAL) == 0
+    note = " ".join(capsys.readouterr().out.split())
+    assert "look for a run that failed (`--each` fits runs apart), or take --huber " in note
+    assert "delta" not in note
+
+
+def test_messages_are_those_of_python_outside_of_a_command():
+    text = (
+        "`resample` must be a dimension, or take residual=Scaled() (in a shell, --residual scaled)"
+    )
+    assert in_shell(text) == text
+
+    def command(
+        file: str,
+        resample: Annotated[str | None, typer.Option()] = None,
+        residual: Annotated[str | None, typer.Option("--residual")] = None,
+        seeds: Annotated[int | None, typer.Option()] = None,
+    ) -> None:
+        raise ValueError(file)
+
+    def said(text, **given):
+        with pytest.raises(ValueError) as refused:
+            with_options_named(command)(file=text, **given)
+        return str(refused.value)
+
+    assert said(text) == "`--resample` must be a dimension, or take --residual scaled"
+    assert (
+        said("no `seeds` (`seeds`, --seeds), got seeds='a'")
+        == "no `--seeds` (--seeds), got --seeds a"
+    )
+    # fields, columns and keys of a file keep their names
+    for same in ("f.toml: `seeds` must be whole", "`seeds` is a key", "x; did you mean `seeds`?"):
+        assert said(same) == same
+    assert said("f.toml: `seeds` must be whole", seeds=3) == "f.toml: `--seeds` must be whole"
+    assert said("take a, or fit runs.mean('seed')") == "take a"
+    assert (
+        said("no interval for 1 of 2 fits, see `max_lost`: look")
+        == "no interval for 1 of 2 fits: look"
+    )
+    assert said("import first (in a shell, --import M)") == "import first (--import M)"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Tables in a terminal: at any width no word and no number is cut, and nothing is lost."""
 
 import collections
+import dataclasses
 
 import hypothesis
 import hypothesis.strategies as st
@@ -9,6 +10,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+import jaxscale as js
 from jaxscale._table import Cell, Column, Table
 from jaxscale._text import plain_equation
 from jaxscale.analysis._claim import Claim, claims_table
@@ -198,3 +200,40 @@ def test_any_table_is_printed_in_full(table, width):
 )
 def test_equations_are_plain_in_a_terminal(tex, plain):
     assert plain_equation(tex) == plain
+
+
+def test_columns_of_which_nothing_is_given_are_left_out():
+    table = Table("", "", ["a", "b", "c"], [("x", "–", "–"), ("y", "–", "1")])
+    assert table.filled.rows == [("x", "–"), ("y", "1")]
+    assert [column.name for column in table.filled.columns] == ["a", "c"]
+    assert [column.number for column in table.filled.columns] == [False, True]
+    assert len(Table("", "", ["a", "b"], []).filled.header) == 2
+
+
+def test_sentences_in_a_narrow_column_are_stacked():
+    """A column of sentences beside a long name has room for words, but is no reading."""
+    sentence = "mean over features: within 2 / n_features, late in training; runs differ by W"
+    name = "streaming.theory.mean_max_learning_rate"
+    narrow = Table(
+        "", "", [Column(n) for n in "abcd"], [("step_size", "asymptotic", sentence, name)]
+    )
+    assert printed(narrow, 78) == words(narrow, True)
+    assert is_stacked(narrow, 78)
+    assert not is_stacked(narrow, 90)
+    short = dataclasses.replace(narrow, rows=[("step_size", "asymptotic", "mean of runs", name)])
+    assert not is_stacked(short, 78)
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        js.streaming.StreamingRegression(),
+        js.emergence.ParityNetwork(),
+        js.emergence.MultilinearSkills(n_skills=3, n_steps=20),
+    ],
+    ids=lambda system: type(system).__name__,
+)
+def test_what_theory_says_is_read_at_80_columns(system):
+    table = js.theory_of(system)
+    assert max(map(cell_len, lines(table))) <= 80
+    assert printed(table) == words(table, is_stacked(table))

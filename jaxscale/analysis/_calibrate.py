@@ -328,7 +328,7 @@ def _solved(
     warn_user(
         f"the delta of an adaptive loss does not settle in {np.sum(change > SETTLED)} of "
         f"{change.size} fits: it still moves by {np.max(change):.1%} after {ADAPTATIONS}; take "
-        "Huber(delta=...) or Squared()"
+        "loss=Huber(delta=...) (in a shell, --huber) or Squared()"
     )
     return own, expand, result
 

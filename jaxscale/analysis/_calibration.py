@@ -106,9 +106,10 @@ class Calibration:
                 warnings.simplefilter("ignore", RuntimeWarning)  # all refits were lost
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
             usable = self.drawn.usable  # refits that are all alike say nothing of the error
-            wider = self.drawn.widening
+            with np.errstate(invalid="ignore"):  # of one group it is infinite, and nothing scatters
+                wider = {name: self.drawn.widening * v for name, v in spread.items()}
             return {
-                name: _plain(np.where(usable & (v > 0), wider * v, np.nan))
+                name: _plain(np.where(usable & (v > 0), wider[name], np.nan))
                 for name, v in spread.items()
             }
         errors = {}

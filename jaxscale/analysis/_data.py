@@ -10,7 +10,7 @@ import numpy as np
 from jaxscale._files import require_file
 from jaxscale._status import STATUS, Status
 from jaxscale._text import choices, unknown
-from jaxscale.analysis._table_file import read_table
+from jaxscale.analysis._table_file import place_of, read_table
 
 if TYPE_CHECKING:
     import pandas
@@ -104,12 +104,12 @@ def require_dataset(name: str, value: Any, takes: str = "a Dataset") -> None:
         raise ValueError(f"`{name}` must be {takes}, got {what or type(value).__name__}.")
 
 
-def require_columns(table: "pandas.DataFrame", names: Any) -> None:
-    """Refuse a table that lacks one of the columns `names`, with a `ValueError`."""
+def require_columns(table: "pandas.DataFrame", names: Any, argument: str = "columns") -> None:
+    """Refuse a table that lacks one of the columns `names` of an argument: a `ValueError`."""
     for name in names:
         if name not in table:
             hint = choices(name, map(str, table.columns))
-            raise ValueError(f"`columns`: there is no column {name!r}{hint}")
+            raise ValueError(f"`{argument}`: there is no column {name!r}{hint}")
 
 
 def require_numbers(
@@ -158,14 +158,16 @@ def as_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.DataF
 
 
 def refuse(name: str, what: str, values: Any, bad: Any) -> None:
-    """Raise `ValueError` with the first of `values` that is `bad`, and its row, if there is one."""
+    """Raise `ValueError` with the first of `values` that is `bad`, and its place, if there is one.
+
+    That is the line of the file that `values` were read from, else the row.
+    """
     rows = np.flatnonzero(np.asarray(bad))
     if len(rows):
         value = np.asarray(values)[rows[0]]
         shown = value.item() if isinstance(value, np.generic) else value
-        raise ValueError(
-            f"`{name}` must be {what}, got {shown!r} in row {rows[0]} (counted from 0)."
-        )
+        place = place_of(values, int(rows[0]))
+        raise ValueError(f"`{name}` must be {what}, got {shown!r} in {place}.")
 
 
 def as_dataset(
@@ -192,6 +194,9 @@ def read_data(data: Data) -> Data:
         return data
     path = Path(data)
     if path.is_dir():
-        raise ValueError(f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN}.")
+        raise ValueError(
+            f"`data` {str(path)!r} is a folder: if it is a store, use {OPEN} (in a shell, "
+            "no --theory)."
+        )
     require_file("data", path)
     return read_table(path)

@@ -14,7 +14,7 @@ from jaxscale.analysis.residuals import _NORMAL_SCATTER
 
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms over runs, whose mean is then biased by .05 or more
-SCALED = "residual=Scaled() (in the shell --residual scaled)"
+SCALED = "residual=Scaled() (in a shell, fit --residual scaled)"
 ROUNDING = 1e-6  # of residuals
 HEAVY, FEWEST = 3.0, 10  # rms over robust scale, and residuals for it to mean something
 MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not constrained separately
@@ -127,7 +127,8 @@ def warn_of(
         warn_user(
             f"{result.few_inside.sum()} of {len(ended)} fits have no standard error: fewer than "
             f"{INSIDE} residuals per parameter lie inside the Huber loss's delta; take a larger "
-            "delta, or intervals by bootstrap (200 resamples, say)"
+            "delta (in a shell, --huber), or intervals by bootstrap=200 (in a shell, --bootstrap "
+            "200)"
         )
     for i in np.flatnonzero(ended.any(axis=0)).tolist():
         if isinstance(bounds[i], NotNegative):

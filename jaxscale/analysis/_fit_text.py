@@ -19,11 +19,11 @@ def fit_table(fit: Any) -> Table:
                    f"{low:.5g} to {high:.5g}")  # fmt: skip
         label = [str(row["label"])] if fit.each else []
         rows.append((*label, row["parameter"], *("–" if "nan" in n else n for n in numbers)))
-    undefined = int(np.isnan([*fit.standard_error.values()]).sum())
+    undefined = int(np.isnan([*fit.standard_error.values()]).sum()) if _has_intervals(fit) else 0
     counts = {"fits did not converge": n_failed(fit), "points left out": fit.n_left_out,
               "standard errors undefined": undefined}  # fmt: skip
-    said = [f"intervals: {fit.method}", *(f"{n} {what}" for what, n in counts.items() if n)]
-    return Table("", "; ".join([*said, *_hint(fit)]), header, rows)
+    said = [_intervals(fit), *(f"{n} {what}" for what, n in counts.items() if n)]
+    return Table("", "; ".join([*said, *_hint(fit)]), header, rows).filled
 
 
 def fit_data(fit: Any) -> dict[str, Any]:
@@ -68,8 +68,22 @@ def fit_text(fit: Any) -> str:
     failed = n_failed(fit)
     end = f"{failed} fits did not converge" if failed else "converged"
     points = f"{size} points" + (f", {fit.n_left_out} left out" if fit.n_left_out else "")
-    said = [f"{points}, rms residual {rms:.3g}, {end}", f"intervals: {fit.method}"]
+    said = [f"{points}, rms residual {rms:.3g}, {end}", _intervals(fit)]
     return "\n".join([*lines, *said, *_hint(fit)])
+
+
+def _has_intervals(fit: Any) -> bool:
+    return not np.isnan([*fit.interval().values()]).all()
+
+
+def _intervals(fit: Any) -> str:
+    """What the intervals come from, or why there are none."""
+    if _has_intervals(fit):
+        return f"intervals: {fit.method}"
+    if fit.drawn is None:
+        return "no intervals: the covariance is undefined"
+    reasons = sorted({*np.ravel(fit.drawn.reasons).tolist()} - {""})
+    return f"no intervals: {'; '.join(reasons) or f'too few of {fit.drawn.text}'}"
 
 
 def n_failed(fit: Any) -> int:
@@ -86,6 +100,6 @@ def _hint(fit: Any) -> list[str]:
     which = f" in {heavy.size} of {deltas.size} fits" if fit.each else ""
     delta = f"{np.median(heavy):.2g}"
     return [
-        f"a few residuals outweigh the others{which}: look for a run that failed (each= fits "
-        f"runs apart), or take loss=Huber(delta={delta}); in a shell, fit --each or --huber {delta}"
+        f"a few residuals outweigh the others{which}: look for a run that failed (`each` fits "
+        f"runs apart), or take loss=Huber(delta={delta}) (in a shell, --huber {delta})"
     ]

@@ -109,15 +109,17 @@ class HeldOut:
             errors = (number(value, ".3g") for value in (error, bias))
             rows.append((f"{middle:.3g}", f"{end:.3g}", f"{decades:.2g}", f"{n:.0f}", *errors,
                          number(share, ".0%")))  # fmt: skip
-        return Table("", str(self), header, rows)
+        return Table("", str(self), header, rows).filled
 
     def __str__(self) -> str:
         errors = (number(e, ".3g") for e in (self.rms, rms(self.in_sample)))
         undefined, blank = self.n_undefined, self.n_left_out
+        inside = f"{number(self.coverage, '.0%')} inside the {self.level:.0%} interval of a new run"
+        inside = "no interval of a new run" if np.isnan(self.coverage) else inside
         return (
             f"{counted(len(self.predictions), 'run')} that the fit has not had: rms of ln error "
             f"{next(errors)} (in sample {next(errors)}), bias {number(self.bias, '.2g')}, "
-            f"{number(self.coverage, '.0%')} inside the {self.level:.0%} interval of a new run"
+            + inside
             + (f"; {counted(undefined, 'prediction')} undefined" if undefined else "")
             + (f"; {counted(blank, 'row')} left out" if blank else "")
         )

@@ -104,7 +104,7 @@ class IsoFlop:
             texts = (f"{row[SIZE]:.4g}", ends, f"{row[TOKENS]:.4g}", f"{row[LOSS]:.4g}")
             rows.append((f"{row['flop']:.3g}", f"{row['n_runs']}",
                          *("–" if "nan" in text else text for text in texts)))  # fmt: skip
-        return Table("", str(self), [Column(n, number=True) for n in names], rows)
+        return Table("", str(self), [Column(n, number=True) for n in names], rows).filled
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -263,7 +263,7 @@ def _usable(table: Any) -> tuple[Any, int]:
     if used.sum() < 6:
         raise ValueError(f"`loss` must be finite for at least 6 runs, got {used.sum()}.")
     for name, array in zip(COLUMNS, arrays, strict=True):
-        refuse(name, "positive and finite", array, used & ~(np.isfinite(array) & (array > 0)))
+        refuse(name, "positive and finite", table[name], used & ~(np.isfinite(array) & (array > 0)))
         if np.ptp(array[used]) == 0:
             value = array[used][0]
             raise ValueError(

@@ -106,8 +106,9 @@ class Resamples:
 
         How many refits may be lost is another question, which `ends` is asked.
         """
+        n = int(np.min(self.n_groups))
         few = (
-            f"{what_of(self.of, int(np.min(self.n_groups)))} are too few to be resampled; take "
+            f"{what_of(self.of, n)} {'is' if n == 1 else 'are'} too few to be resampled; take "
             f"{self.needed} or more"
         )
         return np.where(self.n_groups < self.needed, few, self.withheld)
@@ -116,7 +117,7 @@ class Resamples:
     def text(self) -> str:
         """What was resampled, and what was lost, in words."""
         groups = np.unique(self.n_groups)
-        size = f"{groups[0]:d}" if groups.size == 1 else f"{groups[0]:d} to {groups[-1]:d}"
+        size = int(groups[0]) if groups.size == 1 else f"{groups[0]:d} to {groups[-1]:d}"
         lost = f", {self.n_lost} of {self._lost.size} refits lost" if self.n_lost else ""
         return f"{self.n} resamples of {what_of(self.of, size)}{lost}"
 

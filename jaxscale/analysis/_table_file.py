@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Lines: TypeAlias = list[tuple[int, str]]  # with their numbers in the file, from 1
 
+LINE = "line of "  # begins the name of an index of lines, as `line of runs.csv`
 MEMORY_SHARE = 0.1  # of the host, that a text may take
 MARKS = ",;\t|"
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -30,7 +31,7 @@ def read_table(path: Path) -> "pandas.DataFrame":
     """Read a file by its ending; what is not `.jsonl`, `.ndjson`, `.json` or `.parquet` is CSV.
 
     Lines that begin with `#` and blank ones are not rows; between rows they are counted in a
-    warning.
+    warning. The index of a table of CSV or JSON lines holds the line of the file of each row.
 
     **Raises** `ValueError` with the line for what is no table.
     """
@@ -66,6 +67,20 @@ def read_table(path: Path) -> "pandas.DataFrame":
     return _csv(path, rows)
 
 
+def place_of(values: Any, row: int) -> str:
+    """Where the value number `row` of a column or an array stands: in words."""
+    index: Any = getattr(values, "index", None)
+    name = str(getattr(index, "name", ""))
+    if name.startswith(LINE):
+        return f"line {index[row]} of {name.removeprefix(LINE)}"
+    return f"row {row} (counted from 0)"
+
+
+def _by_line(table: "pandas.DataFrame", path: Path, lines: Sequence[int]) -> "pandas.DataFrame":
+    """A table whose index is the line of the file at which each row begins."""
+    return table.set_axis(list(lines), axis="index").rename_axis(f"{LINE}{path.name}")
+
+
 def _csv(path: Path, rows: Lines) -> "pandas.DataFrame":
     import pandas
 
@@ -74,12 +89,14 @@ def _csv(path: Path, rows: Lines) -> "pandas.DataFrame":
     reader = csv.reader((line for _, line in rows), delimiter=mark, skipinitialspace=True)
     try:
         names = _names(path, next(reader), rows[0][0])
+        begins, lines = reader.line_num, []  # a quoted cell may have several lines
         for cells in reader:
+            lines.append(rows[begins][0])
+            begins = reader.line_num
             if len(cells) != len(names):
-                line = rows[reader.line_num - 1][0]
                 raise ValueError(
                     f"`data` {path} must have {counted(len(names), 'cell')} in each row "
-                    f"({', '.join(names)}), got {len(cells)} in line {line}."
+                    f"({', '.join(names)}), got {len(cells)} in line {lines[-1]}."
                 )
         text = io.StringIO("".join(line for _, line in rows))
         table = pandas.read_csv(
@@ -89,13 +106,14 @@ def _csv(path: Path, rows: Lines) -> "pandas.DataFrame":
         raise ValueError(f"`data` is not a table: {path}: {error}.") from None
     for name in table.columns[[not pandas.api.types.is_numeric_dtype(d) for d in table.dtypes]]:
         table[name] = table[name].map(lambda v: v.strip() if isinstance(v, str) else v)
-        decimals = [v for v in table[name] if isinstance(v, str) and DECIMAL_COMMA.fullmatch(v)]
-        if decimals and mark != ",":
+        texts = ((i, v) for i, v in zip(lines, table[name], strict=True) if isinstance(v, str))
+        line, text = next((at for at in texts if DECIMAL_COMMA.fullmatch(at[1])), (0, ""))
+        if line and mark != ",":
             raise ValueError(
-                f"`data` {path} must have decimals with a point, got {decimals[0]!r} for "
-                f"{name!r}; write it so, or pass pandas.read_csv(path, sep={mark!r}, decimal=',')."
+                f"`data` {path} must have decimals with a point, got {text!r} for {name!r} in line "
+                f"{line}; write it so, or pass pandas.read_csv(path, sep={mark!r}, decimal=',')."
             )
-    return table
+    return _by_line(table, path, lines)
 
 
 def _names(path: Path, cells: Sequence[str], line: int) -> list[str]:
@@ -148,7 +166,7 @@ def _json_lines(path: Path, rows: Lines) -> "pandas.DataFrame":
         if not isinstance(record, dict):
             raise ValueError(f"{wanted} {line.strip()[:60]!r} in line {number}.")
         records.append(record)
-    return pandas.DataFrame(records)
+    return _by_line(pandas.DataFrame(records), path, [number for number, _ in rows])
 
 
 def _records(path: Path, lines: Sequence[str]) -> "pandas.DataFrame":

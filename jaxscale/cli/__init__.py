@@ -11,6 +11,7 @@ from jaxscale.cli._reproduce import reproduce
 from jaxscale.cli._show import info, presets, show
 from jaxscale.cli._start import INTERRUPTED, leave
 from jaxscale.cli._sweep import plan, run
+from jaxscale.cli._words import with_options_named
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False,
@@ -18,7 +19,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 for command in (reproduce, run, plan, fit, surface, show, presets, info):
-    app.command()(command)
+    app.command()(with_options_named(command))
 
 
 def _print_version(asked: bool | None) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from jaxscale.cli._options import Imports, NoCache, Text, Texts
 from jaxscale.cli._start import import_modules, start, warnings_as_lines
+from jaxscale.cli._words import table_in_shell
 
 OUTPUTS = ("json", "svg", "png")
 
@@ -57,7 +58,7 @@ def fit(
     console = Console()
     with warnings_as_lines():
         calibration, draw = fit_file(request)
-    console.print(calibration.table())
+    console.print(table_in_shell(calibration.table()))
     calibration.to_json(f"{stem}.json")
     write_images(draw(), Path(stem))
     size = f"{_span(calibration.n_points, 'd')} points"
@@ -109,7 +110,7 @@ def _print_form(request: Any, stem: str) -> None:
     with warnings_as_lines():
         fitted = fit_form(request)
     for table in fitted.tables():
-        console.print(table)
+        console.print(table_in_shell(table))
     console.print(f"written: {', '.join(fitted.write(stem))}", soft_wrap=True)
 
 

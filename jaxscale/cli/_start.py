@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from jaxscale.cli._options import Texts
+from jaxscale.cli._words import in_shell
 
 DEPRECATED = "`.*` is deprecated, use `"  # a name of ours
 INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
@@ -27,9 +28,9 @@ def start(devices: int | None, no_cache: bool) -> None:
 
     try:
         use_all_cores(devices)
-    except ValueError as error:
+    except ValueError:
         if devices is not None:  # else the caller started JAX: its devices are what there is
-            raise ValueError(str(error).replace("`n_devices`", "`--devices`")) from None
+            raise
     if not no_cache:
         with warnings_as_lines():
             keep_compiled()
@@ -49,7 +50,7 @@ def warnings_as_lines(category: type[Warning] = UserWarning) -> Iterator[None]:
     """Print warnings when they come, without a place in the source."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        typer.echo(f"warning: {message}", err=True)
+        typer.echo(f"warning: {in_shell(str(message))}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", category)

@@ -28,6 +28,7 @@ from jaxscale.cli._options import (
     Texts,
 )  # fmt: skip
 from jaxscale.cli._start import leave, start, stop_on_signals, warnings_as_lines
+from jaxscale.cli._words import table_in_shell
 
 if TYPE_CHECKING:
     from jaxscale.sweep._plan import Options, Plan
@@ -85,7 +86,10 @@ def _planned(
     with warnings_as_lines(DeprecationWarning):
         table = read_toml(file)
     grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds, key)
-    grid = grid if n_steps is None else grid.longer(n_steps)
+    try:
+        grid = grid if n_steps is None else grid.longer(n_steps)
+    except ValueError as error:
+        raise ValueError(str(error).replace("`n_steps` must", "`longer` must")) from None
     planned = plan(grid, target=target, **dataclasses.asdict(options))
     return planned, table.get("store", f"{Path(file).stem}.zarr")
 
@@ -179,7 +183,7 @@ def run(
     with warnings_as_lines():
         fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
         if fit is not None:
-            console.print(fit.table())
+            console.print(table_in_shell(fit.table()))
         if figure is not None:
             theory: Any = predict(planned.grid) if fit is None else predicted_or_none(fit)
             plot(runs, theory, observables=observable).savefig(figure, dpi=160)

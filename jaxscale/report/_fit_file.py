@@ -25,6 +25,7 @@ from jaxscale.report._form_file import FormFile, form_named
 from jaxscale.report._plot import plot
 from jaxscale.sweep._config import parse_value
 from jaxscale.sweep._grid import Grid
+from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._locate import is_remote
 from jaxscale.sweep._open import open_store
 from jaxscale.sweep._predict import closed_forms, grid_of, no_theory, theory_layout
@@ -168,6 +169,7 @@ def _fit_store(request: Request) -> Fit:
     if request.x or request.fix:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")
     runs = open_store(request.data)
+    _require_theory("data", grid_of(runs))
     fit, runs = fit_runs(request, grid_of(runs), runs)
 
     def draw() -> "matplotlib.figure.Figure":
@@ -191,11 +193,17 @@ def predicted_or_none(fit: Calibration) -> Any:
 
 def check_request(request: Request, grid: Grid) -> None:
     """Refuse what cannot be fitted to the runs of a grid, before they are computed."""
-    layout = theory_layout(grid)
-    if not closed_forms(layout):
-        raise ValueError(f"`calibrate` has nothing to fit: {no_theory(grid)}.")
+    layout = _require_theory("calibrate", grid)
     GridTheory(grid).start(list(request.starts), "calibrate")
     _places(request, {**grid.coordinates, **layout.coordinates})
+
+
+def _require_theory(option: str, grid: Grid) -> Layout:
+    """The layout of what theory says of a grid; refuse a grid of which it says nothing."""
+    layout = theory_layout(grid)
+    if not closed_forms(layout):
+        raise ValueError(f"`{option}` has nothing to fit: {no_theory(grid)}.")
+    return layout
 
 
 def _places(request: Request, coordinates: Mapping[Any, Any]) -> dict[str, list[int]]:
@@ -266,13 +274,16 @@ def _bound(name: str, text: str) -> AbstractBound:
     if not colon:
         raise ValueError(f"`bound` must be name=low:high, got {name}={text!r}.")
     ends = [np.asarray(_number("bound", text, end)) for end in (low, high)]
-    return Between(low=ends[0], high=ends[1])
+    try:
+        return Between(low=ends[0], high=ends[1])
+    except ValueError as error:
+        raise ValueError(f"`bound` of {name}, {text!r}: {error}") from None
 
 
 def selected_rows(table: Any, where: Sequence[str]) -> Any:
     """Return the rows of a table whose columns have the values of `--where`."""
     for name, text in pairs("where", where):
-        require_columns(table, [name])
+        require_columns(table, [name], "where")
         table = table[table[name] == parse_value(text)]
         if table.empty:
             raise ValueError(f"`where` must leave rows, got {name}={text}.")

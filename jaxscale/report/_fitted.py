@@ -28,6 +28,7 @@ from jaxscale.report._figures import (
     not_drawn,
     spans_decades,
 )
+from jaxscale.report._legend import add_legend, widen
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -172,5 +173,6 @@ def _ratios(
         axes.set_ylabel(f"measured {formula.result} / fitted")
     grid[0, 0].set_title(_said(fit, hidden).strip(), fontsize=9)
     if fit.each is not None:
-        grid[0, -1].legend(fontsize=8)
+        handles = grid[0, -1].get_legend_handles_labels()[0]
+        widen(figure, add_legend(grid[0, -1], handles, ""))
     return figure

@@ -140,7 +140,7 @@ class FormFile:
         try:
             return held_out(self.formula, self.runs, by, n_bins=SCALES, columns=columns, **own), ""
         except ValueError as error:
-            return None, str(error).rstrip(".")
+            return None, str(error).rstrip(".").replace("`by`", by)
 
     @property
     def formula(self) -> Formula:
@@ -215,7 +215,7 @@ class FormFile:
         beyond = f"; C, N or D outside of theirs: {', '.join(far)}" if far else ""
         note = f"{span}{beyond}."
         header = [Column("flop"), Column("best"), Column("value", True), Column("95 %", True)]
-        return Table("Best allocation of C = 6 N D", note, header, rows)
+        return Table("Best allocation of C = 6 N D", note, header, rows).filled
 
     def _predictions(self) -> Table:
         y, each = self.formula.result, self.fit.each
@@ -234,8 +234,10 @@ class FormFile:
             for row in self._predicted.to_dict("records")
         ]
         header = [Column("at"), *(Column(n, True) for n in (y, "95 %", "a new run", "decades"))]
-        note = "95 % of the mean and of a new run; decades outside of the inputs of the runs"
-        return Table("Predictions", note, header, rows)
+        table = Table("Predictions", "", header, rows).filled
+        given = ["95 % of the mean and of a new run"] * (len(table.header) == len(header))
+        note = "; ".join([*given, "decades outside of the inputs of the runs"])
+        return dataclasses.replace(table, note=note)
 
     @functools.cached_property
     def _predicted(self) -> "pandas.DataFrame":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale._labels import match_labels
+from jaxscale._status import Status
 from jaxscale.report._figures import (
     DASHED,
     MAX_CURVES,
@@ -18,6 +19,7 @@ from jaxscale.report._figures import (
     places,
     spans_decades,
 )
+from jaxscale.report._legend import add_legend
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
 UNBROKEN = "\u00a0"  # a space at which no line ends
 TITLE_WIDTH = 56  # characters
 GREY = "#444444"  # of theory that belongs to no curve
+PAPER: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+FAILED = (Status.nonfinite, Status.diverged, Status.truncated)
 
 
 class Panel:
     """What is drawn of one observable: its dimensions on the x axis, as curves, at a last value."""
 
-    def __init__(self, data: Any, theory: Any, x: str | None, curves: str | None):
+    def __init__(
+        self, data: Any, theory: Any, x: str | None, curves: str | None, status: Any = None
+    ):
         data = data if data.dims else data.expand_dims("seed")
         self.given = theory is not None
         self.theory = theory[data.name] if self.given and data.name in theory else None
@@ -49,14 +55,16 @@ class Panel:
         shown = ((at, self.data.isel(at).compute()) for at in (ends, *before))
         some = ((at, one) for at, one in shown if np.isfinite(one).any())
         self.last, self.shown = next(some, None) or (ends, self.data.isel(ends).compute())
+        shown = {} if status is None else {d: i for d, i in self.last.items() if d in status.dims}
+        self.status = np.ravel([] if status is None else status.isel(shown))
         self.n_curves = 1 if self.curves is None else data.sizes[self.curves]
         one = [d for d in self.shown.dims if d != self.curves]
         drawable = np.flatnonzero(np.isfinite(self.shown).any(one))  # curves of which there is some
         self.n_drawable = n = drawable.size
         self.chosen = drawable[np.linspace(0, n - 1, min(n, MAX_CURVES)).round().astype(int)]
 
-    def draw(self, axes: "matplotlib.axes.Axes", log: str | None, title: str | None) -> None:
-        """Draw curves, theory, axes, title and legend."""
+    def draw(self, axes: "matplotlib.axes.Axes", log: str | None, title: str | None) -> float:
+        """Draw curves, theory, axes, title and legend; return inches of a legend beside them."""
         data, dim, at = self.shown, self.curves, places(self.shown[self.x])
         log_x = "x" in log if log is not None else (at > 0).sum() > 2 and spans_decades(at[at > 0])
         positive = data.isel({self.x: at > 0})
@@ -90,7 +98,10 @@ class Panel:
         texts = [*first.split("\n"), *self._fixed(), "" if lines else self._without()]
         wrapped = "\n".join(s for text in texts for s in _wrapped(text))
         axes.set_title(wrapped.replace(UNBROKEN, " "), fontsize=9)
-        self._legend(axes, lines)
+        if note := self._failed(is_note=True):
+            axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center",
+                      fontsize=9, color=GREY, bbox=PAPER)  # fmt: skip
+        return self._legend(axes, lines)
 
     def _theory_by_curve(self) -> Any:
         """Theory, along the dimension of the curves where it is at the value of one of them."""
@@ -142,7 +153,29 @@ class Panel:
         if self.n_drawable < self.n_curves:
             share = f"{self.n_curves - self.n_drawable} of {self.n_curves} curves: "
             texts.append(f"{share if self.n_drawable else ''}not run, or not finite")
+        texts += [failed] if (failed := self._failed(is_note=False)) else []
         return [", ".join(text.replace(" ", UNBROKEN) for text in texts)]
+
+    def _failed(self, is_note: bool) -> str:
+        """How many runs failed, for the title, or for a note on axes that show nothing of any run.
+
+        Of a failed run the records before its end may be drawn, such as that of step 0.
+        """
+        codes = self.status[self.status != Status.not_run]
+        n_failed = int(np.isin(codes, FAILED).sum())
+        nothing = np.isfinite(self.shown).sum(self.x).max() < min(2, self.shown.sizes[self.x])
+        if not n_failed or is_note != bool(nothing and n_failed == self.status.size):
+            return ""
+        which = (
+            f"all {n_failed}"
+            if n_failed == self.status.size
+            else f"{n_failed} of {self.status.size}"
+        )
+        return (
+            f"{which} runs failed: see status"
+            if self.status.size > 1
+            else "the run failed: see status"
+        )
 
     def _without(self) -> str:
         """Why theory does not show this observable, where it was given."""
@@ -155,7 +188,7 @@ class Panel:
 
     def _legend(
         self, axes: "matplotlib.axes.Axes", theory: "list[matplotlib.lines.Line2D]"
-    ) -> None:
+    ) -> float:
         """Name the curves, what is drawn of them, and the state of the theory."""
         from matplotlib.lines import Line2D
 
@@ -170,8 +203,7 @@ class Panel:
             label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
             label += f" at {', '.join(self._at())}" if self._at() else ""
             handles.append(Line2D([], [], color="#222222", label=label + _hidden(theory), **DASHED))
-        if handles:
-            axes.legend(handles=handles, fontsize=7, title="\n".join(notes), title_fontsize=7)
+        return add_legend(axes, handles, "\n".join(notes)) if handles else 0.0
 
     def _at(self) -> list[str]:
         """The coordinates of theory that are not those of all runs."""

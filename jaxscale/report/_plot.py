@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale._arguments import hinted
+from jaxscale._status import STATUS
 from jaxscale._text import choices, unknown
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_dataset
 from jaxscale.analysis._formula import Formula
 from jaxscale.report._figures import new_figure
 from jaxscale.report._fitted import fit_figure
+from jaxscale.report._legend import widen
 from jaxscale.report._panel import Panel
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ def plot(
     A curve is the mean over seeds, its band one standard deviation. The title names every
     coordinate that is fixed: those that you selected, and dimensions that are neither on the x axis
     nor drawn as curves, which are shown at their last value; it also counts values at which nothing
-    is finite (not run yet), which are not drawn. The legend says where theory is not calibrated,
-    and the title which part of a system has no theory.
+    is finite (not run yet), which are not drawn, and runs that failed; where all did, a note on the
+    axes says so. The legend lies where it covers no curve, else beside the axes. It says where
+    theory is not calibrated, and the title which part of a system has no theory.
 
     **Arguments**
 
@@ -125,8 +128,11 @@ def plot(
                 f"`axes` must be one for each of {', '.join(names)}, got {len(panels)}."
             )
         figure = panels[0].figure
+    status, added = runs.get(STATUS), 0.0
     for panel, name in zip(panels, names, strict=True):
-        Panel(runs[name], theory, x, curves).draw(panel, log, title)
+        added += Panel(runs[name], theory, x, curves, status).draw(panel, log, title)
+    if axes is None:
+        widen(figure, added)
     return figure
 
 

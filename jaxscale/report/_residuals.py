@@ -20,6 +20,7 @@ from jaxscale.report._figures import (
     new_figure,
     spans_decades,
 )
+from jaxscale.report._legend import add_legend, widen
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -63,7 +64,8 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
         axes.set_ylabel("residual, fitted less measured")
     _quantiles(grid[0, -1], residuals, fit)
     if fit.each is not None:
-        grid[0, 0].legend(fontsize=8)
+        handles = grid[0, 0].get_legend_handles_labels()[0]
+        widen(figure, add_legend(grid[0, 0], handles, ""))
     return figure
 
 

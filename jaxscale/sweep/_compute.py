@@ -163,7 +163,7 @@ def _memory_errors(bucket: Bucket, memory: float) -> Iterator[None]:
         raise ValueError(
             f"`plan` needs more memory than a device has: about {needed / 1e6:.3g} MB by its "
             f"estimate, and it may take {memory / 1e6:.3g} MB; give a smaller size or batch, or "
-            "give js.plan a smaller `memory`, for fewer runs at once."
+            "give a smaller `memory`, for fewer runs at once."
         ) from error
 
 

@@ -24,6 +24,7 @@ from jaxscale._registry import class_named, class_names, shipped_classes, writte
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices, nearest, unknown
 from jaxscale.fields import Configurable, as_int, as_real, base_of, field_names, size_names
+from jaxscale.sweep._toml_error import toml_error
 from jaxscale.training import log_spaced_steps
 
 MOST_VALUES = 100_000_000  # that a file may ask for with a few letters
@@ -152,10 +153,20 @@ def record_steps(value: Mapping[str, Any], n_steps: int) -> list[int]:
     return [*range(0, n_steps, number), n_steps]
 
 
+def require_values(path: str, values: Any) -> None:
+    """Refuse what is no sequence of values for the axis `path`, such as a single one."""
+    if isinstance(values, str | bytes | set | Mapping) or not np.iterable(values):
+        raise ValueError(
+            f"axis `{path}` must be a sequence of values, got {values!r}: write one value in "
+            "brackets, or make it a field."
+        )
+
+
 def axis_values(path: str, value: Any) -> Any:
     """Values of the axis `path`: a list, `{geom = [lo, hi, n]}` or `{lin = [lo, hi, n]}`."""
     if not isinstance(value, Mapping) or "type" in value:
-        return value if isinstance(value, list) else [value]
+        require_values(path, value)
+        return value
     if len(value) != 1 or next(iter(value)) not in ("geom", "lin"):
         hint = nearest(next(iter(value), ""), ("geom", "lin")) or "."
         raise ValueError(f"axis `{path}` must be a list, geom or lin, got {dict(value)!r}{hint}")
@@ -247,9 +258,10 @@ def _large(table: Mapping[str, Any]) -> str | None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {toml_error(text, str(error))}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({error}).") from None
 

@@ -10,7 +10,13 @@ import numpy as np
 from jaxscale.paths import get
 from jaxscale.sweep._bucket import recut, structures
 from jaxscale.sweep._compute import describe_devices
-from jaxscale.sweep._config import encode
+from jaxscale.sweep._differences import (
+    READ,
+    axis_differences,
+    first_differences,
+    in_words,
+    system_differences,
+)
 from jaxscale.sweep._grid import Grid, label, positions
 from jaxscale.sweep._layout import Layout, positions_in
 from jaxscale.sweep._place import AbstractPlace
@@ -105,44 +111,21 @@ def match_runs(part: Grid, larger: Grid, place: AbstractPlace | Path) -> np.ndar
             f"`store` {place} holds the results of another grid ({reason}); nothing was written."
         )
 
-    if part.key != larger.key:
-        raise refuse(f"its key is {part.key}, not {larger.key}")
-    for name in part.axes:
-        if name not in larger.axes and len(part.axes[name]) > 1:
-            raise refuse(f"`{name}` is an axis of it; read it with js.open_store and Dataset.sel")
+    said = [] if part.key == larger.key else [f"its key is {part.key}, not {larger.key}"]
+    if axes := axis_differences(part, larger):
+        raise refuse(in_words([*said, *axes, *first_differences(part, larger)], READ))
     base = part.system_at(0)  # with the axes of one value that the new grid may lack
-    try:
-        listed = {n: part.axes.get(n, [get(base, n)]) for n in larger.axes}
-    except ValueError:
-        raise refuse("its system differs") from None
+    listed = {n: part.axes.get(n, [get(base, n)]) for n in larger.axes}
     listed["seed"] = list(part.seeds)
     index, indices = positions(part, np.arange(part.n_runs)), []
     for name, values in {**larger.axes, "seed": larger.seeds}.items():
         index_of = {label(v): i for i, v in enumerate(values)}
-        labels = [label(v) for v in listed[name]]
-        for absent in (text for text in labels if text not in index_of):
-            raise refuse(
-                f"`{name}` has the value {absent} there; read it with js.open_store and Dataset.sel"
-            )
-        at = np.asarray([index_of[text] for text in labels])
+        at = np.asarray([index_of[label(v)] for v in listed[name]])
         indices.append(at[index[name]] if name in index else np.full(part.n_runs, at[0]))
     ids = np.asarray(np.ravel_multi_index(indices, larger.shape))
     every = np.arange(0, part.n_runs, len(part.seeds))
     for i in every[:: -(-len(every) // COMPARED)]:
-        one, two = part.system_at(int(i)), larger.system_at(int(ids[i]))
-        tables = [encode(one), encode(two)]
-        if json.dumps(tables[0], sort_keys=True) != json.dumps(tables[1], sort_keys=True):
-            both = [getattr(s, "n_steps", 0) for s in (one, two)]
-            hint = "; train longer first, then add runs" if 0 < both[0] < both[1] else ""
-            raise refuse(f"its system differs: {_difference(*tables)}{hint}")
+        texts = system_differences(part.system_at(int(i)), larger.system_at(int(ids[i])))
+        if said or texts:
+            raise refuse(in_words([*said, *texts]))
     return ids
-
-
-def _difference(one: Any, two: Any, path: str = "") -> str:
-    """The first field in which two encoded systems differ, and both values."""
-    if isinstance(one, dict) and isinstance(two, dict) and one.get("type") == two.get("type"):
-        for name in [*one, *(name for name in two if name not in one)]:
-            if one.get(name) != two.get(name):
-                return _difference(one.get(name), two.get(name), f"{path}.{name}".lstrip("."))
-    shown = (str(value["type"] if isinstance(value, dict) else value)[:40] for value in (one, two))
-    return "it has {} {}, not {}".format(path, *shown)

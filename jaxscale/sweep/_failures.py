@@ -26,4 +26,8 @@ def warn_of_failures(runs: "xarray.Dataset", plan: Plan) -> None:
             places += [f"all at {dim} = {', '.join(shown)}{dots}"] if shown else []
         text = f"{n_failed} of {status.size} runs ended badly ({'; '.join([how, *places])})"
         advice = plan.warnings or ["a smaller learning rate may help"]
-        warn_user("; ".join([f"{text}: see `status` (js.Status)", *advice]))
+        warn_user(
+            "; ".join(
+                [f"{text}: see `status` (js.Status; in a shell, jaxscale show STORE)", *advice]
+            )
+        )

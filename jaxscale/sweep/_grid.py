@@ -23,6 +23,7 @@ from jaxscale.sweep._config import (
     encode,
     read_toml,
     record_steps,
+    require_values,
 )
 from jaxscale.training import AbstractTrainedSystem, log_spaced_steps
 
@@ -81,7 +82,8 @@ class Grid:
     **Arguments**
 
     - `system`: the system whose fields the axes replace.
-    - `axes`: field path to values, such as `{"width": [16, 64], "data.n_samples": [100, 1000]}`.
+    - `axes`: field path to a sequence of values, such as `{"width": [16, 64], "data.n_samples":
+      [100, 1000]}`; one value is a sequence, too: `[16]`.
     - `seeds`: a count (`0 .. seeds-1`) or a sequence of distinct seeds.
     - `key`: integer seed of the root key.
 
@@ -346,6 +348,8 @@ def grid_of_file(
         for path in (path for path in fields if "." in path):
             (value,) = _decoded(system, path, [fields[path]], package)
             system = replace(system, path, value)
+        for path, values in axes.items():
+            require_values(path, values)
         listed = {path: axis_values(path, v) for path, v in listed.items()} | {**axes}
         read = {path: _decoded(system, path, vs, package) for path, vs in listed.items()}
         return grid.replace(system=system, axes=read)
@@ -365,8 +369,7 @@ def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: 
 
 
 def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
-    if isinstance(values, str | bytes | set | Mapping) or not np.iterable(values):
-        raise ValueError(f"axis `{path}` must be a sequence of values, got {values!r}.")
+    require_values(path, values)
     converted = [get(replace(system, path, value), path) for value in values]
     if any(isinstance(value, PlainNumber) for value in converted):
         raise plain_axis_error(path, get(system, path.rpartition(".hyperparameters.")[0]).factory)

@@ -76,8 +76,8 @@ def _with_stops(state: State, old: Any, new: Any) -> State:
     if missing.size:
         raise ValueError(
             f"`record` asks for step {missing[0]}, at which the stored runs were not recorded (or "
-            "did not look whether they converge): take the grid of `Grid.longer`, or a larger "
-            "`n_steps`."
+            "did not look whether they converge): take the grid of `Grid.longer` (in a shell, "
+            "--longer), or a larger `n_steps`."
         )
     history = {}
     for name, value in state.history.items():

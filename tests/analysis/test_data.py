@@ -42,7 +42,8 @@ def _records():
 )
 def test_files_of_every_make_hold_one_table(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    pandas.testing.assert_frame_equal(as_table(tmp_path / name), CURVE, check_dtype=False)
+    table = as_table(tmp_path / name).reset_index(drop=True)
+    pandas.testing.assert_frame_equal(table, CURVE, check_dtype=False)
 
 
 def test_values_of_failed_runs_are_left_out_whatever_their_name():
@@ -91,8 +92,8 @@ def test_blank_rows_are_counted_by_the_fit(tmp_path):
         ("a.csv", "n,loss,loss \n1,2,3\n", "must name each column once, got 'loss' twice"),
         ("a.csv", "# n loss\n1,2\n2,1\n", "must name its columns .* the numbers 1, 2 in line 2"),
         ("a.csv", "n loss\n1 2\n2 1\n", r"must be separated by one of .*'n loss'.*sep=r'\\s\+'"),
-        ("a.csv", "n;loss\n1;2,5\n2;1\n", r"decimals with a point, got '2,5' for 'loss'.*sep=';', "
-         r"decimal=','"),
+        ("a.csv", "n;loss\n1;2,5\n2;1\n", r"decimals with a point, got '2,5' for 'loss' in "
+         r"line 2; .*sep=';', decimal=','"),
         ("a.csv", "# nothing\n\n", "has no rows"),
         ("a.csv", b"\xff\xfe\x00", "is not a table"),
         ("a.csv.gz", "n,loss\n1,2\n", "is not a table"),

@@ -141,8 +141,8 @@ def test_a_huber_loss_says_why_there_is_no_interval(noisy):
     with pytest.warns(UserWarning, match="1 of 1 fits have no standard error: fewer than 10"):
         fit = js.calibrate(_formula(), noisy, FREE, loss=loss, n_starts=1, bootstrap=0)
     table = fit.table()
-    assert {cell for row in table.rows for cell in row[2:]} == {"–"}
-    assert table.note.endswith("2 standard errors undefined")
+    assert [column.name for column in table.columns] == ["parameter", "value"]
+    assert table.note == "no intervals: the covariance is undefined"
     assert "nan" not in str(fit)
     one = noisy[noisy["run"] == 0]
     by_refits = js.calibrate(_formula(), one, FREE, loss=loss, n_starts=1)  # without a warning
@@ -161,7 +161,7 @@ def test_bootstrap_over_runs(noisy):
     assert fit.resamples.shape == (50, 2)
     assert np.isfinite(fit.resamples).all()
     assert np.isnan([*fit.interval().values()]).all()
-    assert {cell for row in fit.table().rows for cell in row[2:]} == {"–"}
+    assert {len(row) for row in fit.table().rows} == {2}  # a parameter and its value
     # four runs have at most 35 resamples, of points there are many more
     assert len(np.unique(fit.resamples[:, 0].round(9))) <= 35
     five = pandas.concat([noisy, noisy[noisy["run"] == 0].assign(run=4)])

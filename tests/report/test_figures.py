@@ -365,3 +365,66 @@ def test_files_are_those_of_savefig(tmp_path):
             expected = tmp_path / f"expected{path.suffix}"
             figure.savefig(expected, metadata=metadata, dpi=160)
             assert path.read_bytes() == expected.read_bytes()
+
+
+def test_a_figure_of_failed_runs_says_so(results):
+    runs, theory = results["bad"]
+    axes = plot(runs, theory).axes
+    assert all("2 of 4 runs failed: see status" in a.get_title() for a in axes if a.texts == [])
+    for a in plot(runs.isel(learning_rate=[1]), theory).axes:  # only records of step 0 are finite
+        assert [text.get_text() for text in a.texts] == ["all 2 runs failed: see status"]
+        assert "failed" not in a.get_title()
+    for a in plot(runs.isel(learning_rate=1, seed=0)).axes:
+        assert [text.get_text() for text in a.texts] == ["the run failed: see status"]
+    (late,) = plot(runs[["loss"]].fillna(1.0).assign(status=runs["status"] * 0 + 2)).axes
+    assert late.get_title().endswith("all 4 runs failed: see status")
+    assert not late.texts
+    for a in plot(results["rates"][0]).axes + plot(runs["loss"]).axes:  # without a status, too
+        assert "failed" not in a.get_title()
+        assert not a.texts
+
+
+def _legend_box(figure, axes):
+    figure.draw_without_rendering()
+    box = axes.get_legend().get_window_extent()
+    return axes.transAxes.inverted().transform(box.get_points())
+
+
+@pytest.mark.parametrize("n", [2, 7])
+@pytest.mark.parametrize("corner", ["none", "upper left", "lower right"])
+def test_a_legend_covers_no_curve(n, corner):
+    """A free corner takes it, and where every place is covered it lies beside the axes."""
+    x = np.linspace(0, 1, 101)
+    free = {"none": x < -1, "upper left": x < 0.6, "lower right": x > 0.4}[corner]
+    wave = np.where(np.arange(x.size) % 2, 1.0, 0.0)
+    if corner == "upper left":
+        wave = np.where(free, 0.1 * wave, wave)
+    if corner == "lower right":
+        wave = np.where(free, 0.9 + 0.1 * wave, wave)
+    values = np.stack([wave * (1 - 0.001 * i) for i in range(n)])
+    curves = xarray.DataArray(values, {"rate": np.arange(n), "step": x}, ("rate", "step"), "loss")
+    figure = plot(curves, log="")
+    (axes,) = figure.axes
+    (left, bottom), (right, top) = _legend_box(figure, axes)
+    assert (left > 1) == (corner == "none")
+    place = axes.transData + axes.transAxes.inverted()
+    for line in axes.lines:
+        at, y = place.transform(line.get_xydata()).T
+        fine = np.linspace(0, 1, 4001)
+        height = np.interp(fine, at, y)
+        inside = (fine > left) & (fine < right) & (height > bottom) & (height < top)
+        assert not inside.any()
+    assert figure.get_size_inches()[0] > 5 if corner == "none" else not left > 1
+    figure_box = axes.get_legend().get_window_extent()
+    assert figure_box.x1 <= figure.bbox.width
+
+
+def test_a_legend_covers_no_band_and_stays_inside_axes_of_the_user():
+    rng = np.random.default_rng(0)
+    data = xarray.DataArray(rng.uniform(-1, 1, (9, 50)), dims=("seed", "step"), name="loss")
+    wide = data * np.where(np.arange(50) < 25, 1.0, 0.02)
+    (axes,) = (figure := plot(wide.assign_coords(step=np.arange(50)), wide, log="")).axes
+    assert _legend_box(figure, axes)[0, 0] > 0.4
+    own = Figure().subplots()
+    plot(data.expand_dims(rate=range(6)), curves="rate", axes=own, log="")
+    assert _legend_box(own.figure, own)[1, 0] < 1

@@ -62,7 +62,7 @@ def test_held_out_scales_have_the_options_of_the_fit(monkeypatch):
     runs = _runs().assign(run=np.repeat(np.arange(8), 3))
     file = FormFile.make(CHINCHILLA, runs, bootstrap=40, key=3, resample="run")
     assert (given["bootstrap"], given["key"], given["resample"]) == (40, 3, "run")
-    assert "no scores: `by` must have scales" in _texts(file)
+    assert "no scores: compute must have scales" in _texts(file)
 
 
 @pytest.mark.slow
@@ -160,7 +160,10 @@ def test_an_input_with_a_default_is_read_where_it_is_named(tmp_path):
         ({"weights": "rnu"}, "`weights` must be one of .*did you mean `run`"),
         ({"each": "rnu"}, "`each` must be one of .*did you mean `run`"),
         ({"each": "run", "at": ("1e20",)}, "`at` allocates one fit, got each='run': select one"),
-        ({"weights": "text"}, "`weights=text` must be a column of numbers, got 'a' in row 0"),
+        (
+            {"weights": "text"},
+            "`weights=text` must be a column of numbers, got 'a' in line 2 of runs.csv",
+        ),
     ],
 )
 def test_options_are_refused_by_name_and_value(tmp_path, options, message):

@@ -231,3 +231,33 @@ def test_schedule_free_is_warned_of_no_limit_of_sgd():
     system = js.streaming.StreamingRegression(learning_rate=1.5)
     assert "exceeds the stability limit" in system.warnings()[0]
     assert not js.replace(system, "optimizer", js.streaming.ScheduleFree()).warnings()
+
+
+@pytest.mark.parametrize("rate", [1.9, 100.0])
+def test_a_loss_that_overflows_is_infinite(rate):
+    """One unstable mode, and several whose terms have both signs."""
+    lam, power = np.arange(1, 33) ** -1.6, np.arange(1, 33) ** -3.4
+    at, time = {"unreachable": 0.01, "batch_size": 2.0}, np.asarray([0, 1, 500, 1000])
+    momentum = {"optimizer": js.Sgd(momentum=0.5)}
+    functions = (theory.sgd_loss, {}), (theory.optimizer_loss, {"optimizer": js.Sgd()})
+    for function, options in (*functions, (theory.optimizer_loss, momentum)):
+
+        def loss(rate, power, function=function, options=options):
+            return function(time, lam, power, learning_rate=rate, **at, **options)
+
+        given, one = (jnp.asarray(rate),), (jnp.asarray(1.0),)
+        values, slopes = jax.jvp(lambda x: loss(x, power), given, one)
+        assert np.isfinite(values[:2]).all()
+        assert np.isfinite(slopes[:2]).all()
+        assert (values[2:] == np.inf).all()
+        assert np.isnan(slopes[2:]).all()
+        assert np.isnan(loss(jnp.asarray(np.nan), power)[1:]).all()
+        assert np.isnan(loss(jnp.asarray(rate), jnp.full(32, jnp.nan))).all()
+    assert theory.sgd_loss(np.inf, lam, power, learning_rate=rate, **at) == np.inf
+
+
+def test_a_mean_over_features_that_overflows_is_infinite(x64):
+    at = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 1.9}
+    loss = theory.mean_optimizer_loss(np.array([10, 2000]), 1e3, optimizer=js.Sgd(), **at)
+    assert np.isfinite(loss).tolist() == [True, False]
+    assert loss[1] == np.inf

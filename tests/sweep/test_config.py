@@ -59,7 +59,12 @@ def test_presets_plan(name):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("system = 3 x", ["sweep.toml", "line 1"]),
+        ("system = 3 x", ["sweep.toml: line 1, 'system = 3 x', is not TOML: more follows after"]),
+        (SMALL.replace("= 20", "= fast"), ["sweep.toml: line ", "is not TOML: it is no value"]),
+        (SMALL.replace("[0.1, 0.2]", "[0.1, 0.2"), ["is not TOML: a bracket is not closed, or"]),
+        (SMALL + "seeds = 'x", ["a text has no closing quote"]),
+        (SMALL + "[fields]", ["'[fields]', is not TOML: the table is there already, further up"]),
+        (SMALL + "lambda: 3", ["'lambda: 3', is not TOML: a line is `name = value`, `[table]` or"]),
         ("seeds = 2", ["sweep.toml", "`system` is missing"]),
         ("system = 3", ["sweep.toml", "`system`", "3"]),
         (SMALL.replace("seeds", "sedes"), ["sweep.toml", "`sedes`", "did you mean `seeds`"]),
@@ -236,3 +241,23 @@ def test_user_classes_are_written_by_module():
 
 class _Mine(js.emergence.MultilinearSkills):
     pass
+
+
+@pytest.mark.parametrize("value", [0.1, "fast", {"type": "FiniteSet", "n_samples": 3}, None])
+def test_one_value_is_no_axis_wherever_it_stands(write, value):
+    grid = js.Grid.from_toml(write(SMALL))
+    words = "axis `learning_rate` must be a sequence of values, got .* one value in brackets"
+    calls = [
+        lambda: js.Grid(grid.system, {"learning_rate": value}),
+        lambda: js.Grid.from_toml(write(SMALL), axes={"learning_rate": value}),
+        lambda: js.Grid.from_dict(grid.to_dict() | {"axes": {"learning_rate": value}}),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_one_value_in_a_file_is_no_axis(write):
+    with pytest.raises(ValueError, match=r"toml: axis `learning_rate` must be a seq.* got 0\.1: "):
+        js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "0.1")))
+    assert js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "[0.1]"))).shape[0] == 1

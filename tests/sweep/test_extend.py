@@ -19,6 +19,7 @@ from server import Server, when
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online
+from jaxscale.sweep._extend import match_runs
 from jaxscale.sweep._predict import grid_of
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
@@ -315,3 +316,30 @@ def test_killed_extensions(tmp_path):
         parts, wholes = np.sum([job.result() for job in jobs], axis=0)
     assert parts >= 1
     assert wholes >= 1
+
+
+def test_all_differences_of_another_grid_are_listed(path):
+    other = js.replace(js.replace(SYSTEM, "data.n_samples", 31), "n_steps", 60)
+    grid = js.Grid(other, {"learning_rate": [0.1, 0.3]}, seeds=2, key=3)
+    with pytest.raises(ValueError, match="another grid") as caught:
+        js.run(grid, store=path)
+    assert (
+        "(its key is 0, not 3; `learning_rate` has the value 0.2 there; its system differs: it has "
+        f"data.n_samples 30, not 31; it has n_steps {SYSTEM.n_steps}, not 60; read it with "
+        "js.open_store and Dataset.sel; train longer first, then add runs); nothing"
+    ) in str(caught.value)
+
+
+def test_many_differences_are_counted():
+    fields = {"n_skills": 5, "skill_exponent": 0.9, "target_scale": 2.0, "initial_strength": 0.2}
+    one = two = js.emergence.MultilinearSkills(n_skills=3, n_steps=20, learning_rate=0.1)
+    for name, value in {**fields, "learning_rate": 0.3}.items():
+        two = js.replace(two, name, value)
+    part, larger = js.Grid(one, seeds=6), js.Grid(two, seeds=1, key=1)
+    with pytest.raises(ValueError, match=r"`seed` has the values 1, 2, 3, \.\.\. there") as caught:
+        match_runs(part, larger, Path("a.zarr"))
+    assert "; and 2 differences more; read it with" in str(caught.value)
+    named = [name for name in (*fields, "learning_rate") if f"it has {name} " in str(caught.value)]
+    assert len(named) == 3
+    with pytest.raises(ValueError, match=r"it is emergence\.MultilinearSkills, not "):
+        match_runs(js.Grid(one), js.Grid(js.emergence.ParityNetwork()), Path("a.zarr"))

@@ -86,9 +86,16 @@ def _phi(t: Array, s: Array, log_decay: Array) -> Array:
     return jnp.where(zero, t, -jnp.expm1(t * log_decay) / jnp.where(zero, 1.0, s))
 
 
-def _sum(weight: Array, value: Array) -> Array:
-    """Weighted sum, in which what has no weight may be infinite."""
-    return jnp.sum(weight * jnp.where(weight == 0, 0.0, value))
+def _terms(weight: Array, value: Array) -> Array:
+    """Terms of a weighted sum, in which what has no weight may be infinite."""
+    return weight * jnp.where(weight == 0, 0.0, value)
+
+
+def _total(omega: Array, *terms: Array) -> Array:
+    """`2 L`, which diverges with any of its terms, whatever the sign of that term."""
+    every = jnp.concatenate([omega[None], *terms])
+    overflows = jnp.isinf(every).any() & ~jnp.isnan(every).any()
+    return jnp.where(overflows, jnp.inf, omega + sum(jnp.sum(one) for one in terms))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(6,))
@@ -100,7 +107,7 @@ def _jump(
 
     def at(t: Array) -> Array:
         decay, phi = jnp.exp(t * log_decay), _phi(t, s, log_decay)
-        return omega + _sum(u * w, decay) + _sum(rho * omega * u**2, phi)
+        return _total(omega, _terms(u * w, decay), _terms(rho * omega * u**2, phi))
 
     return jax.vmap(at)(t)
 
@@ -118,7 +125,7 @@ def _(discrete, primals, tangents):
         pairs = change_f * jnp.multiply.outer(u, w)
         pairs = pairs + rho * omega * change_phi * jnp.multiply.outer(u, u)
         pairs_u, by_phi = pairs @ u, jnp.sum(u**2 * phi)
-        value = omega + _sum(u * w, decay) + _sum(rho * omega * u**2, phi)
+        value = _total(omega, _terms(u * w, decay), _terms(rho * omega * u**2, phi))
         slope = log_decay * decay
         slope_phi = jnp.where(s == 0, 1.0, -slope / jnp.where(s == 0, 1.0, s))
         by_time = jnp.sum(u * w * slope) + rho * omega * jnp.sum(u**2 * slope_phi)

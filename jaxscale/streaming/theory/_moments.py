@@ -140,6 +140,20 @@ def _total(values: Array, modes: WeightedModes) -> Array:
     return jnp.sum(jnp.real(modes.weights * values))
 
 
+@jax.custom_jvp
+def _or_infinite(loss: Array, defined: Array) -> Array:
+    """The loss, infinite where a defined one has overflowed: then differences of moments are NaN.
+
+    Derivatives are those of the loss, NaN where it has overflowed.
+    """
+    return jnp.where(defined & ~jnp.isfinite(loss), jnp.inf, loss)
+
+
+@_or_infinite.defjvp
+def _(primals, tangents):
+    return _or_infinite(*primals), tangents[0]
+
+
 def losses(
     modes: WeightedModes,
     optimizer: AbstractLinearOptimizer,
@@ -150,6 +164,7 @@ def losses(
 ) -> Float[Array, " t+1"]:
     """Mean loss before the first step and after each, at the learning rate of every step.
 
+    From the step on at which it overflows it is infinite; an input that is NaN makes it NaN.
     Derivatives remember about `2 sqrt(t)` states, not t.
     """
     n = rates.size
@@ -176,4 +191,6 @@ def losses(
     at = jax.tree.map(lambda x: x.reshape(n_blocks, length), (steps, rates[steps]))
     _, after = jax.lax.scan(block, begun, at)
     before = loss_of(begun, modes, optimizer, unreachable)
-    return jnp.concatenate([before[None], after.ravel()[:n]])
+    curve = jnp.concatenate([before[None], after.ravel()[:n]])
+    given = jax.tree.leaves((modes, optimizer, rates, batch_size, unreachable))
+    return _or_infinite(curve, ~jnp.array([jnp.isnan(x).any() for x in given]).any())

@@ -53,7 +53,9 @@ def sgd_loss(
     - `batch_size`: B, may be infinite; the gradient is the mean over the batch.
     - `discrete`: steps, not the limit of small ones.
 
-    **Returns:** half the mean squared error, label noise included, the shape of `time`.
+    **Returns:** half the mean squared error, label noise included, the shape of `time`; infinite
+    where it overflows, as it does in time above the largest stable rate. There it has no derivative
+    (NaN).
 
     **Raises:** `ValueError` for a plain number out of range, or an array where a scalar is due.
 
@@ -165,8 +167,9 @@ def optimizer_loss(
     - `schedule`: what multiplies the learning rate.
     - `n_steps`: length of the run, which the schedule sees; the last of `time` if None.
 
-    **Returns:** half the mean squared error, label noise included, the shape of `time`; NaN for
-    traced times beyond the run.
+    **Returns:** half the mean squared error, label noise included, the shape of `time`; infinite
+    from the step on at which it overflows, with derivatives as `sgd_loss`; NaN for traced times
+    beyond the run.
 
     **Raises:** as `sgd_loss`, and for an optimizer without a linear step.
 

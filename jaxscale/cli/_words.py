@@ -1,0 +1,93 @@
+"""Messages in the words of the shell: options of the command where Python has arguments.
+
+A message of the package names arguments as `` `resample` ``, and may give the way out twice, as
+`loss=Huber(delta=0.1) (in a shell, --huber 0.1)`: here only the second is printed.
+"""
+
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from typer.models import OptionInfo
+
+from jaxscale._table import Table
+
+_command: ContextVar[tuple[Callable[..., None], dict[str, Any]] | None] = ContextVar(
+    "command", default=None
+)  # that runs, and what it was given
+
+SAME = {  # arguments of Python that have another name, by command
+    "n_devices": "--devices", "bounds": "--bound", "delta": "--huber", "flop": "--at",
+    "columns": "--x` or `--y", "observables": "--y",
+}  # fmt: skip
+OF_RUN = {"free": "--calibrate", "observables": "--observable"}
+ONLY_IN_PYTHON = re.compile(
+    r",? or (?:fit runs\.mean\('seed'\)|pass pandas\.read_csv\(.*?\)(?=\.$))"
+    r"|; read it with js\.open_store and Dataset\.sel|,? or read this one with js\.open_store"
+    r"|: open that with xarray\.open_zarr|, see `max_lost`|, whose bias `isoflop_bias` gives"
+)
+IN_SHELL = re.compile(r"(\S*[=`(]\S* )?\((?:[^()]*; )?in a shell, ([^()]*)\)")
+TWICE = re.compile(r"`(\w+)`(?:, (--[\w-]+)| \((--[\w-]+)\))")  # `store`, --store
+NAME = re.compile(r"(?<!did you mean )`(\w+)(=\w+)?`(?! is | has )")
+VALUE = re.compile(r"\b(\w+)=(?:\"([^\"]*)\"|'([^']*)')")
+
+
+def in_shell(text: str) -> str:
+    """A message with the options of the command that runs, outside of one as it is."""
+    if (current := _command.get()) is None:
+        return text
+    file = f"{current[1].get('file')}: "
+    options = _options(*current, of_file=text.startswith(file) or ".toml: " in text.split("`")[0])
+
+    def named(match: re.Match[str]) -> str:
+        option, value = options.get(match[1]), match[2] or ""
+        return f"`{option}{value.replace('=', ' ')}`" if option else match[0]
+
+    def given(match: re.Match[str]) -> str:
+        option = options.get(match[1])
+        return f"{option} {match[2] or match[3]}" if option else match[0]
+
+    text = ONLY_IN_PYTHON.sub("", text)
+    text = IN_SHELL.sub(lambda match: match[2] if match[1] else f"({match[2]})", text)
+    text = TWICE.sub(lambda match: match[2] or match[3], text)
+    return VALUE.sub(given, NAME.sub(named, text))
+
+
+def table_in_shell(table: Table) -> Table:
+    """A table whose note is in the words of the shell."""
+    return dataclasses.replace(table, note=in_shell(table.note))
+
+
+def with_options_named(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose messages name options."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        before = _command.set((command, values))
+        try:
+            command(**values)
+        except ValueError as error:
+            raise ValueError(in_shell(str(error))) from error
+        finally:
+            _command.reset(before)
+
+    return run
+
+
+def _options(command: Callable[..., None], values: dict[str, Any], of_file: bool) -> dict[str, str]:
+    """Options by the names of arguments; of a message about a sweep file only those given."""
+    names: dict[str, str] = {}
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(info, OptionInfo) and (
+                not of_file or values.get(name) != parameter.default
+            ):
+                option = (info.param_decls or ("--" + name.replace("_", "-"),))[0]
+                names |= {name: option, option[2:].replace("-", "_"): option}
+    same = SAME | (OF_RUN if "calibrate" in names else {})
+    own = {name: o for name, o in same.items() if o.split("`")[0] in names.values()}
+    return own | names

@@ -1,0 +1,39 @@
+"""What is wrong in a file that is not TOML, in a sentence."""
+
+import re
+
+MOST_CHARACTERS = 60  # of the line, that the sentence shows
+LINE = "a line is `name = value`, `[table]` or a comment (#)"
+TEXT_OR_LIST = "a text needs quotes, several values a list in brackets"
+REASONS = {  # of words in the parser's message, the first that it has
+    "Invalid value": f"it is no value: {TEXT_OR_LIST}, true and false are in small letters, a "
+    "point has digits on both sides",
+    "Expected newline": f"more follows after the value: {TEXT_OR_LIST}",
+    "Expected '='": LINE,
+    "Invalid statement": LINE,
+    "initial character for a key": LINE,
+    "Cannot overwrite": "the name has a value already, further up",
+    "Duplicate inline table key": "the table gives a name two values",
+    "twice": "the table is there already, further up",
+    "immutable": "the table is there already, further up",
+    "Unterminated string": "a text has no closing quote",
+    'Expected "\'"': "a text has no closing quote",
+    "Illegal character '\\n'": "a text has no closing quote",
+    "Unclosed": "a bracket is not closed, or a comma is missing",
+    "end of a table declaration": "a table is named in brackets, [fields]",
+    "backslash": "a backslash in a text is written twice, or the text in single quotes",
+    "Unescaped": "a backslash in a text is written twice, or the text in single quotes",
+    "hex value": "a backslash in a text is written twice, or the text in single quotes",
+}
+
+
+def toml_error(text: str, error: str) -> str:
+    """Return the line of `text` that the parser refused with `error`, and why, in words."""
+    lines = text.splitlines() or [""]
+    place = re.search(r"at line (\d+)", error)
+    number = min(int(place[1]) if place else len(lines), len(lines))
+    reasons = (reason for words, reason in REASONS.items() if words in error)
+    own = re.sub(r" \(at .*\)$", "", error)
+    reason = next(reasons, "the parser refuses it")
+    line = lines[number - 1].strip()[:MOST_CHARACTERS]
+    return f"line {number}, {line!r}, is not TOML: {reason} ({own})."
