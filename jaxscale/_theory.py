@@ -103,13 +103,16 @@ class TheoryFunction:
         - `trees`: names of arguments that are pytrees, the same for all scalars.
         - `cast_trees`: the arrays in these pytrees and the numbers get one dtype.
         - `plain`: what plain values say before anything compiles: constants of the program, by
-          name, which replace arguments of that name.
+          name, which replace arguments of that name. Parameters of the formula whose names begin
+          with an underscore are no arguments: they are for these constants.
         - `check`, `rules`: checks of this function alone; a rule replaces that of the package.
         """
         checks = [c for c in (self.check, check) if c is not None]
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             signature = inspect.signature(function)
+            public = [p for n, p in signature.parameters.items() if not n.startswith("_")]
+            signature = signature.replace(parameters=public)
             names = tuple(signature.parameters)
             optional = {n for n, p in signature.parameters.items() if p.default is None}
             own = {n: r for n in names if (r := rules.get(n, self.rules.get(n))) is not None}
@@ -150,6 +153,7 @@ class TheoryFunction:
 
             sections = {"Raises": raises, "Reference": self.reference}
             call.__doc__ = _documented(function.__doc__ or "", sections)
+            call.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
             return call
 
         return decorate

@@ -70,27 +70,33 @@ def optimal_allocation(
         compute, input_exponent, target_exponent, batch_size, noise, coordinates_per_feature
     )
 
-    def log_loss(log_size: Array) -> Array:
-        size = jnp.exp(log_size)
+    def loss_and_rate(size: Array) -> tuple[Array, Array]:
         last = per * size
         trace = power_tail(2 * a, jnp.ones_like(a), last)
         eta = batch / (trace + batch + 1) if learning_rate is None else jnp.asarray(learning_rate)
-        steps = c / (size * batch)
-        loss = constant_rate_loss(steps, (size, a, b, last), eta, batch, sigma**2)
-        stable = eta < limit_rate_of_mean(size, a, last, batch, jnp.zeros_like(size))
+        law = (size, a, b, last)
+        return constant_rate_loss(c / (size * batch), law, eta, batch, sigma**2), eta
+
+    def log_of_stable(log_size: Array) -> Array:
+        size = jnp.exp(log_size)
+        loss, eta = loss_and_rate(size)
+        stable = eta < limit_rate_of_mean(size, a, per * size, batch, jnp.zeros_like(size))
         return jnp.where(stable, jnp.log(jnp.where(stable, loss, 1.0)), jnp.nan)
 
-    many = jax.vmap(log_loss)
-    end = jnp.log(c / (LATE * batch))
-    low, high = jnp.zeros_like(end), end
-    for _ in range(SEARCHES):
+    def search(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        """The points next to the best, and the lowest of the parabola; NaN where none is stable."""
+        low, high = ends
         points = low + (high - low) * jnp.linspace(0.0, 1.0, POINTS, dtype=c.dtype)
-        values = jax.lax.stop_gradient(many(points))
+        values = jax.lax.stop_gradient(jax.vmap(log_of_stable)(points))
         best = jnp.clip(jnp.nanargmin(values), 1, POINTS - 2)
+        left, middle, right = values[best - 1], values[best], values[best + 1]
+        bend = left - 2 * middle + right
+        shift = jnp.where(bend > 0, (left - right) / (2 * jnp.where(bend > 0, bend, 1.0)), 0.0)
         low, high = points[best - 1], points[best + 1]
-    left, middle, right = values[best - 1], values[best], values[best + 1]
-    bend = left - 2 * middle + right
-    shift = jnp.where(bend > 0, (left - right) / (2 * jnp.where(bend > 0, bend, 1.0)), 0.0)
-    log_size = jax.lax.stop_gradient(points[best] + jnp.clip(shift, -1, 1) * (high - low) / 2)
-    size = jnp.exp(log_size)
-    return Allocation(size, c / (size * batch), jnp.exp(log_loss(log_size)))
+        lowest = points[best] + jnp.clip(shift, -1, 1) * (high - low) / 2
+        return (low, high), jnp.where(jnp.isnan(middle), jnp.nan, lowest)
+
+    end = jax.lax.stop_gradient(jnp.log(c / (LATE * batch)))
+    _, lowest = jax.lax.scan(search, (jnp.zeros_like(end), end), None, length=SEARCHES)
+    size = jnp.exp(jax.lax.stop_gradient(lowest[-1]))
+    return Allocation(size, c / (size * batch), loss_and_rate(size)[0])

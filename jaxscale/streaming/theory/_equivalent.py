@@ -1,6 +1,7 @@
 """Means over the random features: their deterministic equivalent, within about 1/d."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale import _theory as rules
 from jaxscale._theory import symbols
+from jaxscale.fields import is_traced
 from jaxscale.spectra import power_tail
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
 from jaxscale.streaming.theory import _kappa, _sums
@@ -130,7 +132,17 @@ def spectrum_nodes(
     return nodes_of(symbols(n_features, input_exponent, target_exponent, n_coordinates))
 
 
-@theory_function(check=check_equivalent, time=rules.not_negative, batch_size=rules.positive)
+def _parts(values: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
+    """Whether times are before `LATE` and from it on: each needs a program of its own."""
+    if is_traced(values["time"]):
+        return {}
+    time = np.asarray(values["time"], float)
+    return {"_parts": (bool((time < LATE).any()), not (time < LATE).all())}
+
+
+@theory_function(
+    check=check_equivalent, plain=_parts, time=rules.not_negative, batch_size=rules.positive
+)
 def loss(
     time: Real[ArrayLike, "..."],
     n_features: Real[ArrayLike, "..."],
@@ -141,6 +153,7 @@ def loss(
     batch_size: Real[ArrayLike, "..."] = 1.0,
     noise: Real[ArrayLike, "..."] = 0.0,
     n_coordinates: Real[ArrayLike, "..."] = np.inf,
+    _parts: tuple[bool, bool] = (True, True),
 ) -> Float[Array, "..."]:
     r"""Mean loss of one pass of SGD at a constant rate, over the data and the random features.
 
@@ -178,14 +191,17 @@ def loss(
         time, n_features, input_exponent, target_exponent, learning_rate, batch_size, noise,
         n_coordinates,
     )  # fmt: skip
-    law = (size, alpha, beta, last)
-    late = constant_rate_loss(jnp.maximum(t, float(LATE)), law, eta, batch, sigma**2)
-    rates = jnp.broadcast_to(eta, (LATE,))
-    early = mean_losses(nodes_of(law), Descent(), rates, batch, limit_of(law) + sigma**2)
-    step = jnp.clip(jnp.round(t), 0, LATE).astype(jnp.int32)
-    limit = limit_rate_of_mean(size, alpha, last, batch, jnp.zeros_like(eta))
-    late = jnp.where(eta < limit, late, jnp.nan)  # the contour has a pole to its right
-    return jnp.where(t < LATE, early[step], late)
+    law, (has_early, has_late) = (size, alpha, beta, last), _parts
+    early = late = jnp.zeros_like(t)
+    if has_early:
+        rates = jnp.broadcast_to(eta, (LATE,))
+        curve = mean_losses(nodes_of(law), Descent(), rates, batch, limit_of(law) + sigma**2)
+        early = curve[jnp.clip(jnp.round(t), 0, LATE).astype(jnp.int32)]
+    if has_late:
+        late = constant_rate_loss(jnp.maximum(t, float(LATE)), law, eta, batch, sigma**2)
+        given = jax.lax.stop_gradient((size, alpha, last, batch, jnp.zeros_like(eta)))
+        late = jnp.where(eta < limit_rate_of_mean(*given), late, jnp.nan)  # a pole to the right
+    return jnp.where(t < LATE, early, late)
 
 
 def mean_losses(

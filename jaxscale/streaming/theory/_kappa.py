@@ -44,14 +44,8 @@ def kappa_of(z: Complex[Array, ""], size: Array, alpha: Array, last: Array) -> C
         point = direction * (far * (distance / far) ** share).astype(z.dtype)
         return _newton(NEWTON, kappa, point, *fixed[1:]), None
 
-    shares = jnp.linspace(0.0, 1.0, STAGES + 1).astype(alpha.dtype)
+    shares = jnp.append(jnp.linspace(0.0, 1.0, STAGES + 1), 1.0).astype(alpha.dtype)
     kappa, _ = jax.lax.scan(stage, -direction * far.astype(z.dtype), shares)
-    return _polished(kappa, z, size, alpha, last)
-
-
-def _polished(kappa: Array, z: Array, size: Array, alpha: Array, last: Array) -> Array:
-    """The root next to a value; derivatives pass through the last two steps."""
-    kappa = _newton(NEWTON, kappa, *jax.lax.stop_gradient((z, size, alpha, last)))
     return _newton(2, jax.lax.stop_gradient(kappa), z, size, alpha, last)
 
 
@@ -62,12 +56,13 @@ def kappa_along(
     fixed = jax.lax.stop_gradient((size, alpha, last))
 
     def along(kappa: Array, z: Array) -> tuple[Array, Array]:
-        kappa = _newton(2 * NEWTON, kappa, z, *fixed)
+        kappa = _newton(3 * NEWTON, kappa, z, *fixed)
         return kappa, kappa
 
     points = jax.lax.stop_gradient(path)
     _, kappa = jax.lax.scan(along, kappa_of(points[0], *fixed), points)
-    return jax.vmap(lambda k, z: _polished(k, z, size, alpha, last))(kappa, path)
+    kappa = jax.lax.stop_gradient(kappa)
+    return jax.vmap(lambda k, z: _newton(2, k, z, size, alpha, last))(kappa, path)
 
 
 def log_root(function: Any, arguments: Any, low: Any, high: Any) -> Array:

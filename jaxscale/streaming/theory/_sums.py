@@ -9,6 +9,7 @@ integral by Gauss panels in ln j up to |kappa| j^2alpha = 100 and by the geometr
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -57,6 +58,7 @@ def _ends(r: int, kappa: Number, p: Array, s: Array, j: Array) -> Number:
     return j**-s * (1.0 + x) ** -r * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
 
 
+@functools.partial(jax.jit, static_argnums=0)  # traced once, wherever it is called
 def sums(
     orders: tuple[int, ...], kappa: Number, alpha: Array, last: Array, power: Array | None = None
 ) -> tuple[Number, ...]:
