@@ -1,5 +1,6 @@
 """What `jaxscale reproduce streaming` runs, and how the results are evaluated."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from jaxscale._table import Table
@@ -32,7 +33,10 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims and figures of results by preset name; those of the paper's scale end in `_paper`."""
     results = {name.removesuffix("_paper"): data for name, data in runs.items()}
     curves, optimizers, schedules, hot, dana, gain = (results[name] for name in PRESETS)
-    draws = drawn.draw_all()
+    with ThreadPoolExecutor() as pool:  # theory compiles while features are drawn
+        phases, momentum = pool.submit(claims.phase_claims), pool.submit(claims.momentum_claims)
+        expected = pool.submit(lambda: predict(grid_of(curves))["loss"])
+        draws = drawn.draw_all()
     frontiers = measure.frontiers_of(draws)
     excess = drawn.schedule_excess(draws, ("II", "III", "IVa"))
     judged = [
@@ -42,13 +46,13 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         *claims.schedule_claims(excess),
         *claims.stability_claims(hot),
         *claims.dana_claims(gain),
-        *claims.phase_claims(),
+        *phases.result(),
         *claims.noise_claims(draws),
-        *claims.momentum_claims(),
+        *momentum.result(),
         *claims.batch_claims(draws),
     ]
     drawings = {
-        "curves": figures.curves_figure(curves, predict(grid_of(curves))["loss"]),
+        "curves": figures.curves_figure(curves, expected.result()),
         "optimizers": figures.optimizers_figure(optimizers, dana),
         "frontiers": figures.frontiers_figure(draws, frontiers),
         "phases": figures.phases_figure(frontiers),
