@@ -200,7 +200,7 @@ class Panel:
         handles = axes.get_legend_handles_labels()[0]
         if theory:
             fields = self.theory.attrs.get("uncalibrated", "")  # pyright: ignore
-            label = f"theory, uncalibrated\n(js.calibrate fits {fields})" if fields else "theory"
+            label = f"theory, uncalibrated\n({fields} not fitted)" if fields else "theory"
             label += f" at {', '.join(self._at())}" if self._at() else ""
             handles.append(Line2D([], [], color="#222222", label=label + _hidden(theory), **DASHED))
         return add_legend(axes, handles, "\n".join(notes)) if handles else 0.0

@@ -294,7 +294,7 @@ def test_legend_and_title_say_what_theory_lacks(results):
     marked["loss"].attrs["uncalibrated"] = "time_scale"
     axes = plot(runs, marked, observables="loss").axes[0]
     label = axes.get_legend().get_texts()[-1].get_text()
-    assert label == "theory, uncalibrated\n(js.calibrate fits time_scale)"
+    assert label == "theory, uncalibrated\n(time_scale not fitted)"
     nothing = xarray.Dataset(attrs={"no_theory": "Model: no closed form with decoder=Relu()"})
     axes = plot(runs, nothing, observables="loss").axes[0]
     assert axes.get_title().split("\n")[1] == "Model: no closed form with decoder=Relu()"
