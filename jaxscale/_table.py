@@ -79,10 +79,8 @@ class Table:
     @property
     def filled(self) -> "Table":
         """The table without columns in which every cell is a dash."""
-        columns = enumerate(self.columns)
-        used = [
-            i for i, _ in columns if not self.rows or {row[i].text for row in self.cells} != {DASH}
-        ]
+        cells, n = self.cells, len(self.columns)
+        used = [i for i in range(n) if not cells or {row[i].text for row in cells} != {DASH}]
         header = [self.columns[i] for i in used]
         rows = [tuple(row[i] for i in used) for row in self.rows]
         return dataclasses.replace(self, header=header, rows=rows)

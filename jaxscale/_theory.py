@@ -154,6 +154,8 @@ class TheoryFunction:
             sections = {"Raises": raises, "Reference": self.reference}
             call.__doc__ = _documented(function.__doc__ or "", sections)
             call.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
+            shown = {*names, "return"}
+            call.__annotations__ = {n: a for n, a in function.__annotations__.items() if n in shown}
             return call
 
         return decorate

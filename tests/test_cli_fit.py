@@ -295,6 +295,7 @@ def test_messages_are_those_of_python_outside_of_a_command():
         file: str,
         resample: Annotated[str | None, typer.Option()] = None,
         residual: Annotated[str | None, typer.Option("--residual")] = None,
+        settings: Annotated[str | None, typer.Option("--set")] = None,
         seeds: Annotated[int | None, typer.Option()] = None,
     ) -> None:
         raise ValueError(file)
@@ -309,6 +310,7 @@ def test_messages_are_those_of_python_outside_of_a_command():
         said("no `seeds` (`seeds`, --seeds), got seeds='a'")
         == "no `--seeds` (--seeds), got --seeds a"
     )
+    assert said("`set` must be field=value") == "`--set` must be field=value"
     # fields, columns and keys of a file keep their names
     for same in ("f.toml: `seeds` must be whole", "`seeds` is a key", "x; did you mean `seeds`?"):
         assert said(same) == same

@@ -84,7 +84,7 @@ def test_divergence_is_a_thousand_times_the_start_even_without_a_record_there():
 
 def test_a_bad_run_does_not_touch_its_neighbours():
     system = Walk(n_steps=10, record=[0, 10])
-    with pytest.warns(UserWarning, match=r"badly \(1 diverged; all at growth = 9\)"):
+    with pytest.warns(UserWarning, match=r"badly \(1 diverged; every one at growth = 9\)"):
         bad = js.run(js.Grid(system, axes={"growth": [1.0, 9.0, 1.5, 1.1]}), progress=False)
     good = js.run(js.Grid(system, axes={"growth": [1.0, 1.2, 1.5, 1.1]}), progress=False)
     assert bad["status"].values.ravel().tolist() == [0, 2, 0, 0]

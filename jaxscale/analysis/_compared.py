@@ -79,8 +79,8 @@ def scaled_data(
         missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
             warn_user(
-                f"{missing} values of {name} are not positive (or infinite) and have no logarithm: "
-                f"left out ({SCALED} compares what is finite)"
+                f"{missing} {'value' if missing == 1 else 'values'} of {name} without a logarithm, "
+                f"not positive or infinite: left out; {SCALED} compares what is finite"
             )
         n_left_out += missing
         units[name] = np.asarray(kinds[name].unit(values[usable]))

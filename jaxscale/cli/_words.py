@@ -86,7 +86,8 @@ def _options(command: Callable[..., None], values: dict[str, Any], of_file: bool
             if isinstance(info, OptionInfo) and (
                 not of_file or values.get(name) != parameter.default
             ):
-                option = (info.param_decls or ("--" + name.replace("_", "-"),))[0]
+                declared = (info.default, *(info.param_decls or ()), "--" + name.replace("_", "-"))
+                option = next(d for d in map(str, declared) if d.startswith("--"))
                 names |= {name: option, option[2:].replace("-", "_"): option}
     same = SAME | (OF_RUN if "calibrate" in names else {})
     own = {name: o for name, o in same.items() if o.split("`")[0] in names.values()}

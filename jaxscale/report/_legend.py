@@ -36,6 +36,8 @@ def add_legend(
     The limits and scales of the axes must be final. Without a layout engine, which makes room
     beside the axes, it stays inside.
     """
+    if not handles:
+        return 0.0
     labels = [str(handle.get_label()) for handle in handles]
     lines = [line for text in (title, *labels) if text for line in text.split("\n")]
     width = SIZE * (LETTER * max(map(len, lines)) + HANDLE + FRAME)
@@ -87,12 +89,12 @@ def _extents(axes: "matplotlib.axes.Axes") -> Iterator[Extent]:
     """Lines, points and bands as x, lowest and highest y, in fractions of the axes."""
     axes.get_xlim()  # limits are computed at the first access
     axes.get_ylim()
-    place = axes.transData + axes.transAxes.inverted()
-    paths = [np.asarray(line.get_xydata(), float) for line in axes.lines]
-    paths += [p.vertices for one in axes.collections for p in one.get_paths()]  # pyright: ignore
-    for path in paths:
+    paths: list[tuple[Any, Any]] = [(line, line.get_xydata()) for line in axes.lines]
+    paths += [(one, path.vertices) for one in axes.collections for path in one.get_paths()]
+    for artist, path in paths:
+        place = artist.get_transform() + axes.transAxes.inverted()
         with np.errstate(all="ignore"):  # zeros on a logarithmic axis
-            points = np.asarray(place.transform(path), float)
+            points = np.asarray(place.transform(np.asarray(path, float)), float)
         points = points[np.isfinite(points).all(axis=1)]
         if points.size:
             x, first = np.unique(points[np.argsort(points[:, 0]), 0], return_index=True)

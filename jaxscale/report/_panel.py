@@ -136,7 +136,8 @@ class Panel:
         order = np.argsort(at)[: np.isfinite(at).sum()]
         if not order.size:
             return []
-        return [dashed(axes, at[order], np.asarray(theory)[order], color, name)]
+        values = np.asarray(theory)[order]
+        return [dashed(axes, at[order], np.where(np.isinf(values), np.nan, values), color, name)]
 
     def _fixed(self) -> list[str]:
         """The coordinates at which the panel is drawn."""
@@ -203,7 +204,7 @@ class Panel:
             label = f"theory, uncalibrated\n({fields} not fitted)" if fields else "theory"
             label += f" at {', '.join(self._at())}" if self._at() else ""
             handles.append(Line2D([], [], color="#222222", label=label + _hidden(theory), **DASHED))
-        return add_legend(axes, handles, "\n".join(notes)) if handles else 0.0
+        return add_legend(axes, handles, "\n".join(notes))
 
     def _at(self) -> list[str]:
         """The coordinates of theory that are not those of all runs."""
@@ -237,11 +238,11 @@ def _hidden(theory: "list[matplotlib.lines.Line2D]") -> str:
 
 
 def _end_near(axes: "matplotlib.axes.Axes", simulated: np.ndarray) -> None:
-    """Let a logarithmic axis end one decade below simulated values, however low theory goes."""
+    """Let a logarithmic axis end a decade from simulated values, however far theory goes."""
     axes.set_yscale("log")
     if simulated.size:
         low, high = axes.get_ylim()
-        axes.set_ylim(max(low, float(simulated.min()) / 10), high)
+        axes.set_ylim(max(low, float(simulated.min()) / 10), min(high, float(simulated.max()) * 10))
 
 
 def _main_dim(array: "xarray.DataArray", curves: str | None) -> str:

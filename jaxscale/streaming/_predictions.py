@@ -20,8 +20,8 @@ from jaxscale.streaming.theory._equivalent import limit_rate_of_mean, mean_losse
 
 LONG = 300_000  # steps from which sixty jumps cost less than all steps
 EQUIVALENT = (
-    "mean over features: within 2 / n_features, late in training; runs differ by W; in runs of SGD "
-    "of more than 300,000 steps none above the stability limit"
+    "mean over features: within 2 / n_features, late in training; runs differ by W; none where it "
+    "diverges, nor in runs of SGD of more than 300,000 steps above the stability limit"
 )
 
 

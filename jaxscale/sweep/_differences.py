@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from jaxscale._system import AbstractSystem
@@ -28,7 +28,8 @@ def axis_differences(part: Grid, larger: Grid) -> list[str]:
     for name, values in {**larger.axes, "seed": list(larger.seeds)}.items():
         try:
             stored = own[name] if name in own else [get(base, name)]
-        except ValueError:  # its system has no such field
+        except ValueError:
+            texts.append(f"`{name}` is no field of it")
             continue
         present = {label(v) for v in values}
         absent = [str(text) for text in map(label, stored) if text not in present]
@@ -50,27 +51,30 @@ def first_differences(part: Grid, larger: Grid) -> list[str]:
 
 
 def system_differences(
-    one: AbstractSystem, two: AbstractSystem, swept: set[str] | None = None
+    one: AbstractSystem, two: AbstractSystem, swept: Collection[str] = ()
 ) -> list[str]:
     """The fields in which two systems differ, and both values, but for those that are swept."""
     texts = []
     for path, *values in _fields(encode(one), encode(two)):
-        if not any(f"{path}.".startswith(f"{name}.") for name in swept or ()):
-            texts.append("{}, not {}".format(*map(_short, values)))
-            texts[-1] = f"it has {path} {texts[-1]}" if path else f"it is {texts[-1]}"
+        if not any(f"{path}.".startswith(f"{name}.") for name in swept):
+            stored, given = map(_short, values)
+            texts.append(f"it {f'has {path}' if path else 'is'} {stored}, not {given}")
     if texts:
         texts[0] = f"its system differs: {texts[0]}"
-    steps = [getattr(system, "n_steps", 0) for system in (one, two)]
-    return [*texts, *([LONGER] if texts and 0 < steps[0] < steps[1] else [])]
+    return texts
+
+
+def is_longer(one: AbstractSystem, two: AbstractSystem) -> bool:
+    """Whether the second system is the first, trained longer."""
+    paths = [path for path, *_ in _fields(encode(one), encode(two))]
+    return paths == ["n_steps"] and getattr(one, "n_steps", 0) < getattr(two, "n_steps", 0)
 
 
 def in_words(texts: Sequence[str], hint: str = "") -> str:
     """Some differences, how many more there are, and what can be done."""
-    hints = [text for text in (hint, *texts) if text in (READ, LONGER)]
-    texts = [text for text in texts if text != LONGER]
     more = len(texts) - MOST_DIFFERENCES
     rest = [f"and {counted(more, 'difference')} more"] if more > 0 else []
-    return "; ".join([*texts[:MOST_DIFFERENCES], *rest, *hints])
+    return "; ".join([*texts[:MOST_DIFFERENCES], *rest, *([hint] if hint else [])])
 
 
 def _fields(one: Any, two: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

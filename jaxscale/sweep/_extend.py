@@ -11,10 +11,12 @@ from jaxscale.paths import get
 from jaxscale.sweep._bucket import recut, structures
 from jaxscale.sweep._compute import describe_devices
 from jaxscale.sweep._differences import (
+    LONGER,
     READ,
     axis_differences,
     first_differences,
     in_words,
+    is_longer,
     system_differences,
 )
 from jaxscale.sweep._grid import Grid, label, positions
@@ -125,7 +127,9 @@ def match_runs(part: Grid, larger: Grid, place: AbstractPlace | Path) -> np.ndar
     ids = np.asarray(np.ravel_multi_index(indices, larger.shape))
     every = np.arange(0, part.n_runs, len(part.seeds))
     for i in every[:: -(-len(every) // COMPARED)]:
-        texts = system_differences(part.system_at(int(i)), larger.system_at(int(ids[i])))
+        stored, given = part.system_at(int(i)), larger.system_at(int(ids[i]))
+        texts = system_differences(stored, given)
         if said or texts:
-            raise refuse(in_words([*said, *texts]))
+            hint = LONGER if not said and is_longer(stored, given) else ""
+            raise refuse(in_words([*said, *texts], hint))
     return ids

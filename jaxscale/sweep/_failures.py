@@ -23,7 +23,8 @@ def warn_of_failures(runs: "xarray.Dataset", plan: Plan) -> None:
             spoilt = is_bad[dim][is_bad.all([d for d in is_bad.dims if d != dim])].values
             shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in spoilt[:FEW_VALUES]]
             dots = ", ..." if len(spoilt) > FEW_VALUES else ""
-            places += [f"all at {dim} = {', '.join(shown)}{dots}"] if shown else []
+            some = 0 < len(spoilt) < is_bad.sizes[dim]
+            places += [f"every one at {dim} = {', '.join(shown)}{dots}"] if some else []
         text = f"{n_failed} of {status.size} runs ended badly ({'; '.join([how, *places])})"
         advice = plan.warnings or ["a smaller learning rate may help"]
         warn_user(

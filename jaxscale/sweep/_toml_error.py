@@ -29,7 +29,7 @@ REASONS = {  # of words in the parser's message, the first that it has
 
 def toml_error(text: str, error: str) -> str:
     """Return the line of `text` that the parser refused with `error`, and why, in words."""
-    lines = text.splitlines() or [""]
+    lines = text.split("\n")  # as the parser counts them
     place = re.search(r"at line (\d+)", error)
     number = min(int(place[1]) if place else len(lines), len(lines))
     reasons = (reason for words, reason in REASONS.items() if words in error)

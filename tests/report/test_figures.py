@@ -321,6 +321,7 @@ def test_bands_stay_above_zero_and_axes_near_the_data():
         ([1.0, 1e-9, 1e-30], None, "theory\n(partly outside the axes)"),
         ([1e-9, 1e-9, 1e-30], None, "theory\n(outside the axes)"),
         ([1.0, 0.5, 0.0], None, "theory\n(partly outside the axes)"),
+        ([1.0, 1e200, np.inf], None, "theory\n(partly outside the axes)"),
         ([1.0, 0.5, 1e-3], None, "theory"),
         ([1.0, 0.5, 0.0], "x", "theory"),
     ],

@@ -256,8 +256,16 @@ def test_a_loss_that_overflows_is_infinite(rate):
     assert theory.sgd_loss(np.inf, lam, power, learning_rate=rate, **at) == np.inf
 
 
-def test_a_mean_over_features_that_overflows_is_infinite(x64):
+def test_a_mean_over_features_that_diverges_is_none(x64):
     at = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 1.9}
-    loss = theory.mean_optimizer_loss(np.array([10, 2000]), 1e3, optimizer=js.Sgd(), **at)
+    loss = theory.mean_optimizer_loss(np.array([2, 2000]), 1e3, optimizer=js.Sgd(), **at)
     assert np.isfinite(loss).tolist() == [True, False]
-    assert loss[1] == np.inf
+    assert np.isnan(loss[1])
+    at |= {"learning_rate": 1.2, "batch_size": 4}
+    given = {"optimizer": js.Sgd(), "n_steps": 300}
+    loss = np.asarray(theory.mean_optimizer_loss(np.arange(301), 8.0, **at, **given))
+    least = float(theory.limit_loss(8.0, input_exponent=0.8, target_exponent=0.3))
+    holds = np.isfinite(loss)
+    assert 1 < holds.sum() < 300
+    assert not holds[holds.sum() :].any()
+    assert np.all((loss[holds] > least) & (loss[holds] < 1e3 * loss[0]))

@@ -123,7 +123,7 @@ def test_another_key_gives_other_runs():
 def test_a_bad_run_leaves_its_neighbours(bad, how):
     system = MultilinearSkills(n_skills=5, n_steps=20, target_scale=5.0)
     good = js.run(js.Grid(system, {"learning_rate": [0.01, 0.05, 0.02]}, seeds=2))
-    words = rf"2 of 6 runs ended badly \(({how}); all at learning_rate = (8|1e.30)\): see"
+    words = rf"2 of 6 runs ended badly \(({how}); every one at learning_rate = (8|1e.30)\): see"
     with pytest.warns(UserWarning, match=words):
         runs = js.run(js.Grid(system, {"learning_rate": [0.01, bad, 0.02]}, seeds=2))
     status = runs["status"].values

@@ -326,7 +326,7 @@ def test_all_differences_of_another_grid_are_listed(path):
     assert (
         "(its key is 0, not 3; `learning_rate` has the value 0.2 there; its system differs: it has "
         f"data.n_samples 30, not 31; it has n_steps {SYSTEM.n_steps}, not 60; read it with "
-        "js.open_store and Dataset.sel; train longer first, then add runs); nothing"
+        "js.open_store and Dataset.sel); nothing"
     ) in str(caught.value)
 
 
@@ -341,5 +341,12 @@ def test_many_differences_are_counted():
     assert "; and 2 differences more; read it with" in str(caught.value)
     named = [name for name in (*fields, "learning_rate") if f"it has {name} " in str(caught.value)]
     assert len(named) == 3
-    with pytest.raises(ValueError, match=r"it is emergence\.MultilinearSkills, not "):
-        match_runs(js.Grid(one), js.Grid(js.emergence.ParityNetwork()), Path("a.zarr"))
+    network = js.Grid(js.emergence.ParityNetwork(), {"width": [8, 16]})
+    words = r"another grid \(`width` is no field of it; .*it is emergence\.MultilinearSkills, not "
+    with pytest.raises(ValueError, match=words):
+        match_runs(js.Grid(one), network, Path("a.zarr"))
+    longer = js.Grid(js.replace(one, "n_steps", 30))
+    with pytest.raises(
+        ValueError, match=r"n_steps 20, not 30; train longer first, then add runs\)"
+    ):
+        match_runs(js.Grid(one), longer, Path("a.zarr"))

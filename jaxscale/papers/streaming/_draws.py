@@ -41,6 +41,7 @@ PHASES: dict[str, tuple[float, float]] = {
 DRAWN = {0.8: ("Ia", "III"), 1.2: ("II",), 0.4: ("Ib", "IVa")}  # by input exponent
 DRAWS = {512: 64, 256: 128, 128: 512, 64: 1024, 32: 2048, 16: 2048}  # by number of features
 LARGEST = max(DRAWS)
+MOST_PHASES = max(map(len, DRAWN.values()))  # of one input exponent
 GROUPS = 32
 TIMES = np.unique(np.geomspace(5, 20_000, 28).round())
 SCHEDULES = (Constant(), LinearDecay(), WarmUp(n_warm_up=1000, then=LinearDecay()))
@@ -120,7 +121,8 @@ def draw_all(counts: Mapping[int, int] = DRAWS) -> Draws:
         size, alpha = at
         names = DRAWN[alpha]
         last = coordinates(names[0], size)
-        betas = [PHASES[phase][1] for phase in names + names[:1]][:2]  # two: fewer programs
+        betas = [PHASES[phase][1] for phase in names]
+        betas += betas[:1] * (MOST_PHASES - len(betas))  # repeated: fewer programs
         numbers = ([*TIMES, np.inf], rate(names[0], size), alpha, betas)
         modes, loss = _draw(
             *(jnp.asarray(x, jnp.float32) for x in numbers),

@@ -51,8 +51,8 @@ def optimal_allocation(
     - `coordinates_per_feature`: V / d; finite for 2 alpha <= 1.
 
     **Returns:** `Allocation(n_features, n_steps, loss)`, real numbers, each of the shape of all
-    arguments broadcast. At least 100 steps are taken. Derivatives pass through the loss (the
-    optimum moves it in second order) and not through the optimum.
+    arguments broadcast; NaN where no size is stable. At least 100 steps are taken. Derivatives pass
+    through the loss (the optimum moves it in second order) and not through the optimum.
 
     **Raises:** `ValueError` for a plain number out of range, or without float64.
 
@@ -70,16 +70,18 @@ def optimal_allocation(
         compute, input_exponent, target_exponent, batch_size, noise, coordinates_per_feature
     )
 
-    def loss_and_rate(size: Array) -> tuple[Array, Array]:
-        last = per * size
-        trace = power_tail(2 * a, jnp.ones_like(a), last)
-        eta = batch / (trace + batch + 1) if learning_rate is None else jnp.asarray(learning_rate)
-        law = (size, a, b, last)
-        return constant_rate_loss(c / (size * batch), law, eta, batch, sigma**2), eta
+    def rate_of(size: Array) -> Array:
+        if learning_rate is not None:
+            return jnp.asarray(learning_rate)
+        return batch / (power_tail(2 * a, jnp.ones_like(a), per * size) + batch + 1)
+
+    def loss_of(size: Array) -> Array:
+        law = (size, a, b, per * size)
+        return constant_rate_loss(c / (size * batch), law, rate_of(size), batch, sigma**2)
 
     def log_of_stable(log_size: Array) -> Array:
         size = jnp.exp(log_size)
-        loss, eta = loss_and_rate(size)
+        loss, eta = loss_of(size), rate_of(size)
         stable = eta < limit_rate_of_mean(size, a, per * size, batch, jnp.zeros_like(size))
         return jnp.where(stable, jnp.log(jnp.where(stable, loss, 1.0)), jnp.nan)
 
@@ -99,4 +101,4 @@ def optimal_allocation(
     end = jax.lax.stop_gradient(jnp.log(c / (LATE * batch)))
     _, lowest = jax.lax.scan(search, (jnp.zeros_like(end), end), None, length=SEARCHES)
     size = jnp.exp(jax.lax.stop_gradient(lowest[-1]))
-    return Allocation(size, c / (size * batch), loss_and_rate(size)[0])
+    return Allocation(size, c / (size * batch), loss_of(size))

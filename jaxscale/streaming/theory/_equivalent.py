@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale import _theory as rules
+from jaxscale._status import DIVERGED
 from jaxscale._theory import symbols
 from jaxscale.fields import is_traced
 from jaxscale.spectra import power_tail
@@ -173,7 +174,8 @@ def loss(
     - `noise`: sigma of the labels.
 
     **Returns:** half the mean squared error, label noise included; the shape of all arguments
-    broadcast; NaN from step 100 on at rates above `mean_max_learning_rate`. Contour and recursion
+    broadcast; NaN from step 100 on at rates above `mean_max_learning_rate`, and before where it has
+    grown a thousandfold. Contour and recursion
     agree to 3e-11; the mean over draws of the features is within about 1/d of both.
 
     **Raises:** `ValueError` for a plain number out of range, or without float64.
@@ -211,9 +213,15 @@ def mean_losses(
     batch: Array,
     unreachable: Array,
 ) -> Float[Array, " t+1"]:
-    """Mean loss before the first step and after each, of any linear optimizer but DANA."""
+    """Mean loss before the first step and after each, of any linear optimizer but DANA.
+
+    It is NaN from the step on at which it is below the least loss or has diverged: above the limit
+    of stability nodes off the spectrum grow without bound, and single draws carry the mean.
+    """
     on_nodes = contour_modes(nodes.nodes, nodes.target_weights, nodes.noise_weights)
-    return losses(on_nodes, optimizer, rates, batch_size=batch, unreachable=unreachable)
+    curve = losses(on_nodes, optimizer, rates, batch_size=batch, unreachable=unreachable)
+    holds = (curve > (1 - 1e-6) * unreachable / 2) & (curve < DIVERGED * curve[0])
+    return jnp.where(jnp.cumsum(~holds) > 0, jnp.nan, curve)
 
 
 def norm_of_mean(eta: Array, size: Array, alpha: Array, last: Array, batch: Array, mu: Array):

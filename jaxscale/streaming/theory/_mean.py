@@ -66,8 +66,9 @@ def mean_optimizer_loss(
       `n_coordinates`: as in `loss`.
     - `optimizer`, `schedule`, `n_steps`: as in `optimizer_loss`, but for `Dana`.
 
-    **Returns:** half the mean squared error, label noise included, the shape of `time`; infinite
-    from the step on at which it overflows; NaN for traced times beyond the run. The mean over draws
+    **Returns:** half the mean squared error, label noise included, the shape of `time`; NaN from
+    the step on at which it is below the least loss or 1,000 times its start (above the limit of
+    stability rare draws carry the mean), and for traced times beyond the run. The mean over draws
     of the features is within about 1/d.
 
     **Raises:** `ValueError` for a plain number out of range, an array where a scalar is due, an
