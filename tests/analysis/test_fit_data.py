@@ -92,7 +92,7 @@ def test_data_without_a_value_say_how_many_are_blank_and_how_many_not_positive()
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"y to fit: 3 are blank, .* and 4 are not positive"):
         scaled_data(data, {"y": Log()})
-    with pytest.warns(UserWarning, match="1 values of y are not positive .or infinite"):
+    with pytest.warns(UserWarning, match="1 value of y without a logarithm, not positive or inf"):
         points, units, n_missing = scaled_data(data, {"y": Scaled()})
     assert (n_missing, units["y"].tolist()) == (4, pytest.approx(np.sqrt(5 / 3)))
     np.testing.assert_allclose(points.weight[0, 0], [1, 1, 0, 1, 0])
