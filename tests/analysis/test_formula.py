@@ -190,7 +190,7 @@ def test_parameters_that_the_data_do_not_tell_apart_are_named():
 def test_values_without_a_logarithm_are_reported_and_left_out(noisy):
     spoiled = noisy.copy()
     spoiled.loc[:2, "loss"] = [0.0, -1.0, np.nan]
-    with pytest.warns(UserWarning, match="2 values of loss are not positive"):
+    with pytest.warns(UserWarning, match="2 values of loss without a logarithm"):
         fit = js.calibrate(_formula(), spoiled, FREE, n_starts=1)
     assert (fit.n_points, fit.n_left_out) == (len(noisy) - 3, 3)
     scaled = js.calibrate(_formula(), spoiled, FREE, residual=js.residuals.Scaled(), n_starts=1)
