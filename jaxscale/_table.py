@@ -5,14 +5,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from jaxscale._text import as_text, printable, without_marks
+from jaxscale._text import DASH, as_text, printable, without_marks
 
 if TYPE_CHECKING:
     import rich.console
     import rich.text
 
 GAP = "  "
-DASH = "–"  # for what there is none of
 SENTENCE = 48  # characters, from which a text is a sentence
 READABLE = 16  # characters in a line of one
 COLOURS = {"agrees": "green", "disagrees": "red", "open": "yellow", "failure": "red"}
@@ -46,8 +45,8 @@ class Table:
 
     Where its columns are wider than the terminal, cells continue on further lines; where even
     their longest words do not fit, or sentences would be narrower than 16 characters, every row
-    becomes lines of `column: cell`. Of the columns that
-    are given by name alone the first holds text, the others numbers.
+    becomes lines of `column: cell`. Of the columns that are given by name alone the first holds
+    text, the others numbers.
 
     **Raises** `ValueError` for a row with another number of cells than there are columns.
     """

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 WIDTH = 80
+DASH = "–"  # for what there is none of
 CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # characters, but for tabs and line ends
 FORMULA = r"\$([^$]+)\$"  # in a sentence
 
@@ -63,7 +64,7 @@ def duration(seconds: float) -> str:
 
 def number(value: float | None, form: str) -> str:
     """Format a number, or return a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else format(value, form)
+    return DASH if value is None or not math.isfinite(value) else format(value, form)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

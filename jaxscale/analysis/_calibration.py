@@ -107,11 +107,10 @@ class Calibration:
                 spread = {n: np.nanstd(v, axis=-1, ddof=1) for n, v in self.bootstrap.items()}
             usable = self.drawn.usable  # refits that are all alike say nothing of the error
             with np.errstate(invalid="ignore"):  # of one group it is infinite, and nothing scatters
-                wider = {name: self.drawn.widening * v for name, v in spread.items()}
-            return {
-                name: _plain(np.where(usable & (v > 0), wider[name], np.nan))
-                for name, v in spread.items()
-            }
+                return {
+                    name: _plain(np.where(usable & (v > 0), self.drawn.widening * v, np.nan))
+                    for name, v in spread.items()
+                }
         errors = {}
         for i, (name, bound) in enumerate(zip(self.free, self.bounds, strict=True)):
             with np.errstate(all="ignore"), jax.enable_x64(True):

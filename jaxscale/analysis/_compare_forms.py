@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale._table import Column, Table
-from jaxscale._text import counted, number
+from jaxscale._text import DASH, counted, number
 from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._data import Data, as_table, check_columns, check_names
 from jaxscale.analysis._formula import Formula, formula_of
@@ -52,7 +52,7 @@ class FormScores:
         for i, row in enumerate(self.scores.to_dict("records")):
             errors = [number(row[n], ".3g") for n in ("in_sample", "held_out", "rolled_out")]
             worse, error = (number(row[n], ".2g") for n in ("worse", "worse_error"))
-            worse = f"{worse} ± {error}" if i else "–"
+            worse = f"{worse} ± {error}" if i else DASH
             rows.append((row["form"], str(row["n_free"]), *errors[:2], worse, errors[2],
                          number(row["aic"], "+.1f")))  # fmt: skip
         first = next(iter(self.held_out.values()))

@@ -79,7 +79,7 @@ def scaled_data(
         missing = int(np.sum(~np.isnan(values) & ~usable))
         if missing and usable.any():
             warn_user(
-                f"{missing} {'value' if missing == 1 else 'values'} of {name} without a logarithm, "
+                f"{counted(missing, 'value')} of {name} without a logarithm, "
                 f"not positive or infinite: left out; {SCALED} compares what is finite"
             )
         n_left_out += missing

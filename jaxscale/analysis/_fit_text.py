@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from jaxscale._table import Column, Table
+from jaxscale._text import DASH
 from jaxscale.analysis._plain import plain
 
 
@@ -18,7 +19,7 @@ def fit_table(fit: Any) -> Table:
         numbers = (f"{row['value']:.6g}", f"{row['standard_error']:.3g}",
                    f"{low:.5g} to {high:.5g}")  # fmt: skip
         label = [str(row["label"])] if fit.each else []
-        rows.append((*label, row["parameter"], *("–" if "nan" in n else n for n in numbers)))
+        rows.append((*label, row["parameter"], *(DASH if "nan" in n else n for n in numbers)))
     undefined = int(np.isnan([*fit.standard_error.values()]).sum()) if _has_intervals(fit) else 0
     counts = {"fits did not converge": n_failed(fit), "points left out": fit.n_left_out,
               "standard errors undefined": undefined}  # fmt: skip
@@ -61,7 +62,7 @@ def fit_text(fit: Any) -> str:
     lines = [
         (f"{fit.each} {row['label']}: " if fit.each else "")
         + f"{row['parameter']} = {row['value']:.6g} ± "
-        + f"{row['standard_error']:.2g}".replace("nan", "–")
+        + f"{row['standard_error']:.2g}".replace("nan", DASH)
         for row in fit.rows()
     ]
     size, rms = np.sum(fit.n_points), np.max(fit.residual_rms)

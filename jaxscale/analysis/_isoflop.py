@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Float, Int
 from jaxscale._arguments import hinted
 from jaxscale._convert import as_int, as_real
 from jaxscale._table import Column, Table
-from jaxscale._text import choices, counted
+from jaxscale._text import DASH, choices, counted
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
@@ -103,7 +103,7 @@ class IsoFlop:
             ends = f"{row['n_parameters_low']:.3g} to {row['n_parameters_high']:.3g}"
             texts = (f"{row[SIZE]:.4g}", ends, f"{row[TOKENS]:.4g}", f"{row[LOSS]:.4g}")
             rows.append((f"{row['flop']:.3g}", f"{row['n_runs']}",
-                         *("–" if "nan" in text else text for text in texts)))  # fmt: skip
+                         *(DASH if "nan" in text else text for text in texts)))  # fmt: skip
         return Table("", str(self), [Column(n, number=True) for n in names], rows).filled
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from jaxscale._arguments import hinted
 from jaxscale._deprecated import deprecated_property
 from jaxscale._table import Column, Table
-from jaxscale._text import counted, number
+from jaxscale._text import DASH, counted, number
 from jaxscale._warn import warn_user
 from jaxscale.analysis._data import Data, as_numbers, as_table, check_names, require_columns
 from jaxscale.analysis._intervals import check_level
@@ -78,8 +78,8 @@ class NoiseComponents:
             ("both, of a new run", self.total, 0),
         ):
             low, high = (number(end, ".3g") for end in own.standard_deviation_interval)
-            ends = f"{low} to {high}" if low != "–" else "–"
-            rows.append((name, number(own.standard_deviation, ".3g"), ends, str(n) if n else "–"))
+            ends = f"{low} to {high}" if low != DASH else DASH
+            rows.append((name, number(own.standard_deviation, ".3g"), ends, str(n) if n else DASH))
         size = f"{counted(self.n_values, 'value')} of {counted(self.n_runs, 'run')}"
         blank = f"{counted(self.n_left_out, 'row')} left out" if self.n_left_out else ""
         locations = f"{size} at {counted(self.n_locations, 'location')}"

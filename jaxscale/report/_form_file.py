@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale._table import Column, Table
-from jaxscale._text import choices, number, plain_equation, unknown
+from jaxscale._text import DASH, choices, number, plain_equation, unknown
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
@@ -314,7 +314,7 @@ def _title(formula: Formula) -> str:
 
 def _ends(low: float, high: float) -> str:
     """An interval, or a dash where there is none."""
-    return "–" if np.isnan(low + high) else f"{low:.3g} to {high:.3g}"
+    return DASH if np.isnan(low + high) else f"{low:.3g} to {high:.3g}"
 
 
 def _require(table: "pandas.DataFrame", result: str, inputs: Sequence[str]) -> None:

@@ -97,6 +97,6 @@ def _extents(axes: "matplotlib.axes.Axes") -> Iterator[Extent]:
             points = np.asarray(place.transform(np.asarray(path, float)), float)
         points = points[np.isfinite(points).all(axis=1)]
         if points.size:
-            x, first = np.unique(points[np.argsort(points[:, 0]), 0], return_index=True)
-            y = points[np.argsort(points[:, 0]), 1]
+            along, y = points[np.argsort(points[:, 0])].T
+            x, first = np.unique(along, return_index=True)
             yield x, np.minimum.reduceat(y, first), np.maximum.reduceat(y, first)
