@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Key, Num
+from jaxtyping import Array, Bool, Key, Num
 
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._text import unknown
@@ -180,6 +180,14 @@ class AbstractSystem(Configurable):
 
         Adds the integer `status` if the schema says `solved`.
         """
+
+    def within_limits(self) -> dict[str, Bool[Array, "..."]]:
+        """Where theory makes its claims: by observable, whether its `limits` hold.
+
+        The shape is that of the observable, or its leading part. An observable that is not named is
+        claimed wherever its prediction is a number. By default none is named.
+        """
+        return {}
 
     @abc.abstractmethod
     def work(self) -> Work:

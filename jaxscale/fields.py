@@ -40,6 +40,7 @@ class Rule:
         self.name = "value"
         self.optional = optional
         self.interval: tuple[float | None, float | None] = (None, None)
+        self.choices: tuple[str, ...] = ()  # names that a static choice has
         self.is_size = False
         self.base: type | None = None  # of the module that the field holds
         self._convert = convert
@@ -173,7 +174,9 @@ def _integer_leaf(at_least: int, optional: bool) -> Rule:
     def convert(name: str, value: Any) -> Any:
         return value if is_traced(value) else np.asarray(to_int(name, value), dtype=np.int32)
 
-    return Rule(convert, optional=optional)
+    rule = Rule(convert, optional=optional)
+    rule.interval = (at_least, None)
+    return rule
 
 
 def _int32(at_least: int) -> Callable[[str, Any], int]:
@@ -189,7 +192,9 @@ def static_int(
 
     **Returns** the declaration; every value on an axis needs a program of its own.
     """
-    return _field(Rule(_int32(at_least), optional=optional), default, static=True)
+    rule = Rule(_int32(at_least), optional=optional)
+    rule.interval = (at_least, None)
+    return _field(rule, default, static=True)
 
 
 def static_count(default: Any = dataclasses.MISSING, *, at_least: int = 1) -> Any:
@@ -244,7 +249,9 @@ def static_choice(
             raise unknown(f"`{name}`", value, choices)
         return value
 
-    return _field(Rule(convert), default, static=True)
+    rule = Rule(convert)
+    rule.choices = choices
+    return _field(rule, default, static=True)
 
 
 def dtype_field(default: str) -> Any:
@@ -291,7 +298,7 @@ def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = Fal
 
     def convert(name: str, value: Any) -> Any:
         if not isinstance(value, base):
-            names = list(dict.fromkeys(_concrete(base))) or [base.__name__]
+            names = [cls.__name__ for cls in concrete_classes(base)] or [base.__name__]
             given = value.__name__ if isinstance(value, type) else str(value)
             hint = nearest(given, [f"{n}()" for n in names]) or "."
             raise ValueError(f"`{name}` must be one of {', '.join(names)}, got {value!r}{hint}")
@@ -302,10 +309,11 @@ def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = Fal
     return _field(rule, default)
 
 
-def _concrete(base: type) -> list[str]:
-    """Names of the classes that a field of type `base` may hold."""
-    names = [] if base.__name__.startswith("Abstract") else [base.__name__]
-    return names + [name for cls in base.__subclasses__() for name in _concrete(cls)]
+def concrete_classes(base: type) -> list[type]:
+    """Classes of the modules that a field of type `base` may hold."""
+    own = [] if base.__name__.startswith("Abstract") else [base]
+    below = [cls for child in base.__subclasses__() for cls in concrete_classes(child)]
+    return list({cls.__name__: cls for cls in (*own, *below)}.values())
 
 
 def field_names(module: eqx.Module | type[eqx.Module]) -> list[str]:
@@ -334,6 +342,12 @@ def interval_of(module: Any, path: str) -> tuple[float | None, float | None]:
     """Ends that the field at dotted `path` declares; None where it has none."""
     rule = _rule_at(module, path)
     return (None, None) if rule is None else rule.interval
+
+
+def choices_of(module: Any, path: str) -> tuple[str, ...]:
+    """Names that the field at dotted `path` may have; empty where it is no choice of names."""
+    rule = _rule_at(module, path)
+    return () if rule is None else rule.choices
 
 
 def base_of(module: Any, path: str) -> type | None:

@@ -85,15 +85,21 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
     if positive.sum() < 2:
         raise ValueError(f"`{dim}` must have at least 2 positive coordinates, got {x.tolist()}.")
     axis = curve.get_axis_num(dim)
-    y = np.moveaxis(np.asarray(curve, np.float64), axis, -1)[..., positive]
-    log_y = np.log(np.where(np.isfinite(y) & (y > 0), y, np.nan))
-    slopes = np.full(curve.shape, np.nan)
-    order = 2 if positive.sum() > 2 else 1
-    inner = np.gradient(log_y, np.log(x[positive]), axis=-1, edge_order=order)
-    np.moveaxis(slopes, axis, -1)[..., positive] = inner
+    slopes = np.moveaxis(log_slopes(x, np.moveaxis(np.asarray(curve, float), axis, -1)), -1, axis)
     out = curve.copy(data=slopes)
     out.attrs = {"units": "", "long_name": f"d ln {curve.name or 'y'} / d ln {dim}"}
     return out
+
+
+def log_slopes(x: Float[np.ndarray, " n"], y: Float[np.ndarray, "... n"]) -> np.ndarray:
+    """Local slopes d ln y / d ln x of curves along their last axis, as `local_exponent`."""
+    slopes, positive = np.full(y.shape, np.nan), x > 0
+    if positive.sum() > 1:
+        y = y[..., positive]
+        log_y = np.log(np.where(np.isfinite(y) & (y > 0), y, np.nan))
+        order = 2 if positive.sum() > 2 else 1
+        slopes[..., positive] = np.gradient(log_y, np.log(x[positive]), axis=-1, edge_order=order)
+    return slopes
 
 
 @hinted

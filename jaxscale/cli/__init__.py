@@ -1,4 +1,5 @@
-"""The command line: `jaxscale reproduce | run | plan | fit | surface | show | presets | info`."""
+"""The command line: `jaxscale reproduce | run | plan | explore | fit | surface | show |
+presets | info`."""
 
 import sys
 import warnings
@@ -6,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from jaxscale.cli._explore import explore
 from jaxscale.cli._fit import fit, surface
 from jaxscale.cli._reproduce import reproduce
 from jaxscale.cli._show import info, presets, show
@@ -18,7 +20,7 @@ app = typer.Typer(
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
-for command in (reproduce, run, plan, fit, surface, show, presets, info):
+for command in (reproduce, run, plan, explore, fit, surface, show, presets, info):
     app.command()(with_options_named(command))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from jaxscale._status import Status
 from jaxscale._system import Observable, Observables, TheoryKind
@@ -21,6 +22,8 @@ PLANE = (
     "N = r the mean over data sets is infinite, take the median over seeds there"
 )
 RIDGE = "mean within 7 %, 28 % next to the interpolation threshold N = r"
+NO_CLAIM = (0.85, 1.2)  # N / r
+FIRST_STEP_OF_FLOW = 10
 FLOW = "gradient flow at infinitely many features: within 10 % from the tenth step on while stable"
 COLLISIONS = "mean field of coordinates seen in common samples: within 4 % of the mean"
 _SEEN, _UNSEEN = ("sparse.theory.expected_seen",), ("sparse.theory.unseen_loss",)
@@ -105,6 +108,27 @@ def predicted(
         values["loss"] = equivalent.loss
         status = jnp.maximum(status, equivalent.status)
     return {**values, "status": status}
+
+
+def within_limits(
+    names: Collection[str],
+    solver: AbstractSolver,
+    coordinates: AbstractCoordinates,
+    n: Integer | None,
+    d: Integer,
+) -> dict[str, Bool[Array, "..."]]:
+    """Where the closed form of the loss is claimed, see `PLANE` and `FLOW`; as for `predicted`."""
+    if "loss" not in names:
+        return {}
+    if isinstance(solver, AbstractGradientDescent):
+        return {"loss": jnp.asarray(solver.record_steps) >= FIRST_STEP_OF_FLOW}
+    if not isinstance(solver, MinNorm) or n is None:
+        return {}
+    spectrum = _theory_spectrum(coordinates)
+    d = jnp.asarray(d).astype(spectrum.variance.dtype)
+    ratio = jnp.asarray(n).astype(d.dtype) / theory.expected_rank(d, spectrum=spectrum)
+    low, high = NO_CLAIM
+    return {"loss": (ratio <= low) | (ratio >= high)}
 
 
 def _theory_spectrum(coordinates: AbstractCoordinates) -> theory.Coordinates:

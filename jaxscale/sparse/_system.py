@@ -38,7 +38,7 @@ from jaxscale.sparse._features import (
 from jaxscale.sparse._losses import linear_loss, residual_loss, sampled_loss
 from jaxscale.sparse._narrow_columns import on_seen_columns
 from jaxscale.sparse._padding import Padding, padding_for, power_law_padding
-from jaxscale.sparse._predictions import observables, predicted
+from jaxscale.sparse._predictions import observables, predicted, within_limits
 from jaxscale.sparse._solvers import AbstractSolver, MinNorm, Problem
 from jaxscale.sparse._spectrum import AbstractCoordinates, PowerLawCoordinates, Tabulated
 from jaxscale.sparse._teacher import AbstractTeacher, Averaged
@@ -232,6 +232,11 @@ class RandomFeatureRegression(AbstractSystem):
         """Closed forms of `sparse.theory` for every observable that has one."""
         names = self.schema.predicted()
         return predicted(names, self.solver, self.coordinates, self.n_features, self.n_samples)
+
+    def within_limits(self) -> dict[str, Bool[Array, "..."]]:
+        """Where the closed form of the loss is claimed: not next to the interpolation threshold."""
+        names = self.schema.predicted()
+        return within_limits(names, self.solver, self.coordinates, self.n_features, self.n_samples)
 
     def work(self) -> Work:
         """Count draws, the reduction of the samples, the design and the solver."""

@@ -69,7 +69,7 @@ def predict(grid: Grid) -> "xarray.Dataset":
         return theory.drop_vars(STATUS, errors="ignore").assign_attrs(no_theory=reason)
     systems = [bucket.padded_system for bucket in layout.buckets]
     for name in closed_forms(layout):
-        fields = [f for s in systems for f in _uncalibrated(s, name) if f not in grid.axes]
+        fields = [f for s in systems for f in uncalibrated(s, name) if f not in grid.axes]
         if fields:
             theory[name].attrs["uncalibrated"] = ", ".join(dict.fromkeys(fields))
     return theory
@@ -89,7 +89,7 @@ def no_theory(grid: Grid) -> str:
     return f"{name}: {'; '.join(reasons) or 'no observable has a closed form'}"
 
 
-def _uncalibrated(system: AbstractSystem, name: str) -> list[str]:
+def uncalibrated(system: AbstractSystem, name: str) -> list[str]:
     """Fields that calibrate an observable and have their default values."""
     fields, observable = [], system.schema.observables.get(name)
     for path in observable.fitted if observable is not None else ():

@@ -1,0 +1,8 @@
+"""The explorer: theory under a slider, simulations under the theory, on a local page."""
+
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from jaxscale.explore._explore import explore as explore
+
+if _TYPE_CHECKING:
+    from jaxscale.explore._server import Explorer as Explorer

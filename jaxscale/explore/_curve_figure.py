@@ -1,0 +1,149 @@
+"""One observable as curves, dashed where theory makes no claim, with the local exponent below."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from bokeh.models import Column, ColumnDataSource, Div, Span
+from jaxtyping import Bool, Float
+
+from jaxscale.analysis._exponents import log_slopes
+from jaxscale.explore._themes import Theme, dress_legend, hover, new_figure
+
+LEFT = 62  # pixels of labels beside an axis
+SAME = 1e-9  # relative change of what does not depend on x
+SEEN = 1e-3  # share of its largest value at which a linear axis shows a curve
+DIGITS = 9  # of an exponent, after the point
+Lines = Float[np.ndarray, "k n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a figure shows: curves over x, their labels, and where theory makes its claim."""
+
+    name: str
+    x: Float[np.ndarray, " n"]
+    lines: Lines
+    claimed: Bool[np.ndarray, "k n"]
+    labels: tuple[str, ...]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no curve depends on x."""
+        with np.errstate(invalid="ignore"):
+            low, high = np.nanmin(self.lines, axis=-1), np.nanmax(self.lines, axis=-1)
+        return bool(np.all(high - low <= SAME * np.abs(high)))
+
+
+class CurveFigure:
+    """Curves of one observable that follow a slider.
+
+    **Arguments**
+
+    - `shown`: the first data, which decide how many curves there are.
+    - `theme`: colours.
+    - `x`, `y`: labels of the axes; `title`: a line of HTML above the figure.
+    - `log`: axes that are logarithmic.
+    - `why`: why parts are dashed, where theory says.
+    """
+
+    def __init__(
+        self, shown: Shown, theme: Theme, *, x: str, y: str, title: Div, log: str, why: str = ""
+    ):
+        self.log, self._theme = log, theme
+        figure = new_figure(theme, x="", y=y, log=log, min_border_left=LEFT)
+        self.claimed, self.other, self.pinned, self.slopes = (
+            ColumnDataSource(data={"xs": [], "ys": []}, name=f"{kind} {shown.name}")
+            for kind in ("claimed", "not claimed", "pinned", "slopes")
+        )
+        self.references = ColumnDataSource(data={"xs": [], "ys": [], "label": []})
+        figure.multi_line(
+            "xs", "ys", source=self.pinned, line_color=theme.ink, line_alpha=0.35, line_width=1.5
+        )
+        grey = {"line_color": theme.ink, "line_alpha": 0.5, "line_dash": "dotted"}
+        figure.multi_line("xs", "ys", source=self.references, **grey)
+        many = len(shown.labels) > 1
+        line: dict[str, Any] = {"line_color": "color", "line_width": 2}
+        legend = {"legend_field": "label"} if many else {}
+        drawn = figure.multi_line("xs", "ys", source=self.claimed, **line, **legend)
+        dashed = figure.multi_line("xs", "ys", source=self.other, line_dash="dashed", **line)
+        points = ((x, "$snap_x{0.[000]a}"), (shown.name, "$snap_y{0.[0000]e}"))
+        figure.add_tools(hover([drawn], ("", "@label"), *points, line_policy="nearest"))
+        claim = ("no claim", why or "theory has no value or makes no claim")
+        figure.add_tools(hover([dashed], ("", "@label"), *points, claim, line_policy="nearest"))
+        dress_legend(figure, theme)
+        below = new_figure(
+            theme, x=x, y="exponent", log="x" if "x" in log else "", height=130,
+            x_range=figure.x_range, min_border_left=LEFT,
+        )  # fmt: skip
+        below.yaxis.ticker.desired_num_ticks = 4
+        below.toolbar_location = None
+        below.multi_line("xs", "ys", source=self.slopes, **line)
+        self._below = below
+        self.figure = figure
+        self.update(shown)
+        self.layout = Column(
+            children=[title, figure, below], sizing_mode="stretch_width", spacing=0
+        )
+
+    def update(self, shown: Shown) -> None:
+        """Show other curves."""
+        self._shown = shown
+        x, lines = _drawable(shown.x, "x" in self.log), _drawable(shown.lines, "y" in self.log)
+        colors = [self._theme.curves[i % len(self._theme.curves)] for i in range(len(lines))]
+        more = {"color": colors, "label": list(shown.labels)}
+        xs = [x] * len(lines)
+        solid = list(np.where(shown.claimed, lines, np.nan))
+        outside = [
+            np.where(_touching(~claimed), line, np.nan)
+            for claimed, line in zip(shown.claimed, lines, strict=True)
+        ]
+        self.claimed.data = {"xs": xs, "ys": solid, **more}
+        self.other.data = {"xs": xs, "ys": outside, **more}
+        lines = shown.lines
+        if "y" not in self.log:  # the tail of a curve that has ended is not seen on a linear axis
+            lines = np.where(lines > SEEN * np.nanmax(lines, axis=-1, keepdims=True), lines, np.nan)
+        exponents = log_slopes(shown.x, lines).round(DIGITS)
+        self.slopes.data = {"xs": xs, "ys": list(exponents), **more}
+
+    def refer(self, slopes: Sequence[float]) -> None:
+        """Draw lines of these exponents through the middle of the first curve."""
+        xs, ys = [], []
+        if self.log == "xy" and len(self._shown.lines):
+            x, y = self._shown.x, self._shown.lines[0]
+            good = np.flatnonzero((y > 0) & np.isfinite(y) & (x > 0))
+            for slope in slopes if good.size > 1 else ():
+                middle = good[good.size // 2]
+                ends = x[good[[0, -1]]]
+                line = y[middle] * (ends / x[middle]) ** slope
+                xs.append(ends)
+                ys.append(line)
+        self.references.data = {"xs": xs, "ys": ys, "label": [f"{s:g}" for s in slopes[: len(xs)]]}
+        spans = [
+            Span(location=s, dimension="width", line_color=self._theme.ink, line_dash="dotted",
+                 line_alpha=0.5)
+            for s in slopes
+        ]  # fmt: skip
+        others = [r for r in self._below.center if not isinstance(r, Span)]
+        self._below.center = [*others, *spans]
+
+    def pin(self, is_pinned: bool) -> None:
+        """Keep a grey copy of the present curves, or remove it."""
+        data: Any = self.claimed.data
+        self.pinned.data = {n: data[n] if is_pinned else [] for n in ("xs", "ys")}
+
+
+def _drawable(values: Any, is_log: bool) -> np.ndarray:
+    """Values with NaN for what an axis cannot show."""
+    values = np.asarray(values, float)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(values) & ((values > 0) | (not is_log)), values, np.nan)
+
+
+def _touching(mask: np.ndarray) -> np.ndarray:
+    """A mask and its neighbours, so that dashes meet the line."""
+    wide = mask.copy()
+    wide[1:] |= mask[:-1]
+    wide[:-1] |= mask[1:]
+    return wide & mask.any()

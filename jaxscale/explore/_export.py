@@ -1,0 +1,23 @@
+"""Files of what a page shows: the data, and figures for papers, by the Python that it offers."""
+
+import io
+from typing import Any
+
+EXPORTS = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/png"}
+
+
+def export(kind: str, code: str) -> tuple[str, str, bytes]:
+    """Name, media type and content of a file, from running the lines of "copy as Python".
+
+    They are lines that jaxscale wrote itself; they leave `figure`, and the data it shows as
+    `theory`, `runs` or `table`.
+    """
+    names: dict[str, Any] = {}
+    exec(compile(code, "<copied from the explorer>", "exec"), names)
+    if kind == "csv":
+        shown = [names[n] for n in ("table", "runs", "theory") if n in names]
+        frame = shown[0].to_dataframe() if hasattr(shown[0], "to_dataframe") else shown[0]
+        return "jaxscale.csv", EXPORTS[kind], frame.reset_index().to_csv(index=False).encode()
+    file = io.BytesIO()
+    names["figure"].savefig(file, format=kind, bbox_inches="tight", dpi=200)
+    return f"jaxscale.{kind}", EXPORTS[kind], file.getvalue()

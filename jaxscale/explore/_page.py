@@ -1,0 +1,201 @@
+"""What every page shares: template, styles, widgets, and its state in the address."""
+
+import base64
+import functools
+import html
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+from bokeh.core.templates import get_env
+from bokeh.models import (
+    Button,
+    Column,
+    CustomJS,
+    Div,
+    InlineStyleSheet,
+    NumericInput,
+    Select,
+    Slider,
+)
+
+from jaxscale.explore._knobs import POSITIONS, Knob
+from jaxscale.explore._themes import THEMES, Theme
+
+BAR = ":host { display: flex !important; flex-flow: row wrap !important; gap: 6px; }"
+GRID = """:host {
+  display: grid !important; gap: 0.8rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr));
+}"""
+PATCH = "history.replaceState(null, '', '?' + cb_obj.text)"
+COPY = """
+const text = text_of.text;
+navigator.clipboard.writeText(text).then(() => { cb_obj.label = 'copied' });
+"""
+DOWNLOAD = """
+if (!cb_obj.text) return;
+const [name, kind, body] = JSON.parse(cb_obj.text);
+const bytes = Uint8Array.from(atob(body), c => c.charCodeAt(0));
+const link = document.createElement('a');
+link.href = URL.createObjectURL(new Blob([bytes], {type: kind}));
+link.download = name;
+link.click();
+URL.revokeObjectURL(link.href);
+"""
+
+
+@functools.cache
+def shipped(name: str) -> str:
+    """A file of the folder of templates."""
+    return (files("jaxscale.explore") / "templates" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def template() -> jinja2.Template:
+    """The page around the models of a document."""
+    return get_env().from_string(shipped("explorer.html"))
+
+
+class Page:
+    """One open page: its document, its widgets, its state in the address.
+
+    **Arguments**
+
+    - `document`: of Bokeh.
+    - `given`: what the address says, by name.
+    - `heading`: title of the page.
+    - `links`: texts and addresses of other views.
+    """
+
+    def __init__(
+        self,
+        document: Any,
+        given: Mapping[str, str],
+        heading: str,
+        links: Sequence[tuple[str, str]] = (),
+    ):
+        self.document, self.given = document, dict(given)
+        self.theme: Theme = THEMES.get(self.given.get("theme", ""), THEMES["light"])
+        self.styles = InlineStyleSheet(css=shipped("widgets.css"))
+        self._address = Div(text="", visible=False, name="address")
+        self._address.js_on_change("text", CustomJS(code=PATCH))
+        self._download = Div(text="", visible=False, name="download")
+        self._download.js_on_change("text", CustomJS(code=DOWNLOAD))
+        self.status = self.text("", name="status")
+        self.controls = Column(name="controls", sizing_mode="stretch_width", spacing=6)
+        self.main = Column(name="main", sizing_mode="stretch_width", spacing=6)
+        document.template = template()
+        document.template_variables.update(
+            heading=heading, css=shipped("explorer.css"), theme=self.theme.name, links=list(links)
+        )
+        document.title = f"{heading} · jaxscale"
+        document.add_root(self.controls)
+        document.add_root(self.main)
+
+    def show(self, controls: Iterable[Any], main: Iterable[Any]) -> None:
+        """Replace what the page shows."""
+        self.controls.children = list(controls)
+        self.main.children = [self.status, *main, self._address, self._download]
+
+    def text(self, content: str, **more: Any) -> Div:
+        """A piece of HTML as wide as its place."""
+        return Div(text=content, sizing_mode="stretch_width", stylesheets=[self.styles], **more)
+
+    def grid(self, children: Sequence[Any], **more: Any) -> Column:
+        """Children side by side, as many as there is room for."""
+        return Column(
+            children=list(children), sizing_mode="stretch_width",
+            stylesheets=[InlineStyleSheet(css=GRID)], **more,
+        )  # fmt: skip
+
+    def say(self, text: str, is_warning: bool = False) -> None:
+        """Show one line above the figures."""
+        self.status.text = f'<p class="warn" role="alert">{escaped(text)}</p>' if is_warning else (
+            f"<p>{escaped(text)}</p>" if text else "")  # fmt: skip
+
+    def say_error(self, error: Exception) -> None:
+        """Show what went wrong, as the command line would."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        self.say(text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}", True)
+
+    def remember(self, state: Mapping[str, str]) -> None:
+        """Put the state of the page into its address, so that it can be shared and reloaded."""
+        fixed = {name: self.given[name] for name in ("source", "theme") if name in self.given}
+        self._address.text = urlencode({**fixed, **{k: v for k, v in state.items() if v != ""}})
+
+    def download(self, name: str, kind: str, body: bytes) -> None:
+        """Hand a file to the browser."""
+        self._download.text = ""
+        self._download.text = json.dumps([name, kind, base64.b64encode(body).decode()])
+
+    def select(
+        self, title: str, options: Sequence[str | tuple[str, str]], value: str,
+        changed: Callable[[str], None],
+    ) -> Select:  # fmt: skip
+        """A list of which one option is chosen."""
+        widget = Select(
+            title=title, options=list(options), value=value, name=title,
+            sizing_mode="stretch_width", stylesheets=[self.styles],
+        )  # fmt: skip
+        widget.on_change("value", lambda _, old, new: changed(new))
+        return widget
+
+    def number(self, title: str, value: int, changed: Callable[[str], None]) -> NumericInput:
+        """A field for a whole number."""
+        widget = NumericInput(
+            title=title, value=value, mode="int", name=title,
+            sizing_mode="stretch_width", stylesheets=[self.styles],
+        )  # fmt: skip
+        widget.on_change("value", lambda _, old, new: changed(str(new)) if new != old else None)
+        return widget
+
+    def button(self, label: str, **more: Any) -> Button:
+        """A button as wide as its label."""
+        return Button(label=label, name=label, stylesheets=[self.styles], **more)
+
+    def bar(self, children: Sequence[Any]) -> Column:
+        """Buttons in a row, which breaks where the page is narrow."""
+        return Column(
+            children=list(children), sizing_mode="stretch_width",
+            stylesheets=[InlineStyleSheet(css=BAR)],
+        )  # fmt: skip
+
+    def slider(self, knob: Knob, value: float, moved: Callable[[str, float], None]) -> Column:
+        """A slider of a number, and a field to type it."""
+        typed = NumericInput(
+            title=knob.path, value=value, mode="int" if knob.is_whole else "float",
+            name=f"{knob.path} =", sizing_mode="stretch_width", stylesheets=[self.styles],
+        )  # fmt: skip
+        bar = Slider(
+            start=0, end=POSITIONS, step=1, value=knob.position(value), name=knob.path,
+            show_value=False, title=None, sizing_mode="stretch_width", stylesheets=[self.styles],
+        )  # fmt: skip
+        is_following = [False]
+
+        def dragged(_: str, old: float, position: float) -> None:
+            if is_following[0]:
+                return
+            is_following[0] = True
+            typed.value = knob.value(position)
+            is_following[0] = False
+            moved(knob.path, typed.value)
+
+        def entered(_: str, old: Any, value: Any) -> None:
+            if is_following[0] or value is None:
+                return
+            is_following[0] = True
+            bar.value = knob.position(float(value))
+            is_following[0] = False
+            moved(knob.path, float(value))
+
+        bar.on_change("value", dragged)
+        typed.on_change("value", entered)
+        return Column(children=[typed, bar], sizing_mode="stretch_width", spacing=0)
+
+
+def escaped(text: str) -> str:
+    """Text as HTML shows it."""
+    return html.escape(text)

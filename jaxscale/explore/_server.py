@@ -1,0 +1,102 @@
+"""A page on this machine alone: loopback, one origin, and a token in the address."""
+
+import asyncio
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.server.server import Server
+
+HOST = "127.0.0.1"
+TOKEN_BYTES = 16
+STARTS = 20.0  # seconds within which a server listens
+
+
+class Explorer:
+    """A server of pages in a thread of this process, until `close`.
+
+    - `url`: address with its token; whoever has it sees the pages, nobody else on this machine.
+
+    In a notebook it shows the page itself.
+    """
+
+    def __init__(self, make_page: Callable[[Any], None], port: int = 0):
+        self._make_page, self._port = make_page, port
+        self.token = secrets.token_urlsafe(TOKEN_BYTES)
+        self._ready = threading.Event()
+        self._error: Exception | None = None
+        self._loop: Any = None
+        self._server: Any = None
+        self._thread = threading.Thread(target=self._serve, name="jaxscale-explore", daemon=True)
+        self._thread.start()
+        self._ready.wait(STARTS)
+        if self._error is not None:
+            raise ValueError(f"`port` {port} cannot be used: {self._error}.") from self._error
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        try:
+            port = self._port or _free_port()
+            self._server = Server(
+                {"/": Application(FunctionHandler(self._make_page))},
+                port=port, address=HOST, prefix=self.token, use_index=False,
+                allow_websocket_origin=[f"{HOST}:{port}"], check_unused_sessions_milliseconds=5000,
+                unused_session_lifetime_milliseconds=15000, num_procs=1,
+            )  # fmt: skip
+            self._server.start()
+            self.url = f"http://{HOST}:{port}/{self.token}/"
+            self._loop = self._server.io_loop
+        except Exception as error:
+            self._error = error
+            return
+        finally:
+            self._ready.set()
+        self._loop.start()
+
+    def close(self) -> None:
+        """Stop serving; open pages say that they lost their connection."""
+
+        def stop() -> None:
+            self._server.stop()
+            self._loop.stop()
+
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.add_callback(stop)
+            self._thread.join(STARTS)
+
+    def show(self) -> None:
+        """Open the page in the browser."""
+        webbrowser.open(self.url)
+
+    def wait(self) -> None:
+        """Serve until Ctrl-C."""
+        try:
+            self._thread.join()
+        except KeyboardInterrupt:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"Explorer({self.url})"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe src="{self.url}" title="jaxscale" width="100%" height="900" '
+            f'style="border:0"></iframe>'
+        )
+
+    def __enter__(self) -> "Explorer":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,366 @@
+"""The theory of one system: every number on a slider, every closed form as a curve."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from bokeh.models import Button, CustomJS, TextInput, Toggle
+
+from jaxscale._system import AbstractSystem, TheoryKind
+from jaxscale.explore._closed_forms import ClosedForms
+from jaxscale.explore._curve_figure import CurveFigure, Shown
+from jaxscale.explore._export import EXPORTS, export
+from jaxscale.explore._knobs import Knob, choices_in, chosen, knob_of, number_of, shapes_in
+from jaxscale.explore._newest import Newest
+from jaxscale.explore._page import COPY, Page, escaped
+from jaxscale.explore._theory_code import POINTS, theory_code
+from jaxscale.paths import get, is_static, replace
+from jaxscale.report._figures import MAX_CURVES, spans_decades
+from jaxscale.sweep._predict import uncalibrated
+
+COARSE = 16  # points along a field while a slider moves, half as many where these are slow
+SLOW = 0.025  # seconds
+VARIES = 1.5  # factor of positive values over a logarithmic x that also are logarithmic
+RESTS = 250  # milliseconds after which a slider rests
+SET = "set."  # begins the fields in an address
+LOGS = ("auto", "linear", "x", "y", "xy")
+WORDS = {"auto": "axes: automatic", "linear": "linear", "x": "x logarithmic",
+         "y": "y logarithmic", "xy": "both logarithmic"}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be evaluated: a program, the values of its numbers, and the axis."""
+
+    forms: ClosedForms
+    values: Mapping[str, float]
+    at: np.ndarray | None
+
+
+class TheoryView:
+    """A page that shows the theory of `system`.
+
+    **Arguments**
+
+    - `page`: the open page.
+    - `system`: where the sliders start, before what the address says.
+    """
+
+    def __init__(self, page: Page, system: AbstractSystem):
+        self.page, self.system = page, system
+        self.figures: dict[str, CurveFigure] = {}
+        self.knobs: dict[str, Knob] = {}
+        self.forms: ClosedForms | None = None
+        self._fine: ClosedForms | None = None
+        self._changed: dict[str, str] = {}
+        self._constants = page.text("", name="constants")
+        self._rests: Any = None
+        self.x = page.given.get("x", "")
+        self.log = page.given.get("log", "auto")
+        self.slopes = page.given.get("slopes", "-1")
+        self._builder = Newest(page.document, self._compiled, self._built, page.say_error)
+        self._newest = Newest(page.document, self._evaluated, self._shown, page.say_error)
+        for name, text in page.given.items():
+            if name.startswith(SET):
+                self._try(name.removeprefix(SET), text)
+        self._rebuild()
+
+    def _try(self, path: str, text: str) -> bool:
+        """Set a field to what was chosen or typed; show why it cannot be."""
+        try:
+            self.system = self._with(path, text)
+        except ValueError as error:
+            self.page.say_error(error)
+            return False
+        self._changed[path] = text
+        return True
+
+    def _with(self, path: str, text: str) -> AbstractSystem:
+        value = get(self.system, path)
+        if isinstance(value, np.ndarray) or value is None:
+            return replace(self.system, path, number_of(path, text))
+        if is_static(self.system, path) and isinstance(value, int):
+            return replace(self.system, path, int(number_of(path, text)))
+        return chosen(self.system, path, text)
+
+    def _rebuild(self) -> None:
+        """Compile the present structure in a thread, then draw it anew."""
+        self.page.say("compiling the closed forms ...")
+        if not self.page.main.children:
+            self.page.show([], [])
+        self._builder.ask((self.system, self.x))
+
+    def _compiled(self, request: tuple[AbstractSystem, str]) -> Any:
+        """The program of a structure, at one point or along a field, and its first values."""
+        system, x = request
+        one = ClosedForms(system)
+        schema = system.schema
+        predicted = {d for name in schema.predicted() for d in schema.observables[name].dims}
+        dims = [d for d, c in schema.coordinates.items() if len(c) > 2 and c.dtype.kind in "iuf"]
+        dims = [d for d in dims if d in predicted]
+        knobs = {path: knob_of(system, path) for path in one.used}
+        sizes = [path for path, knob in knobs.items() if knob.is_whole]
+        options = [*(d for d in dims if d == "step"), *sizes, *(p for p in knobs if p not in sizes)]
+        x = x if x in options else next(iter(options), "")
+        forms = ClosedForms(system, x, COARSE) if x in knobs else one
+        first = self._evaluated(self._request(system, forms, knobs, x))
+        if x in knobs:
+            began = time.perf_counter()
+            self._evaluated(first[0])
+            if time.perf_counter() - began > SLOW:
+                forms = ClosedForms(system, x, COARSE // 2)
+                first = self._evaluated(self._request(system, forms, knobs, x))
+        return system, forms, knobs, options, x, first
+
+    @staticmethod
+    def _request(
+        system: AbstractSystem, forms: ClosedForms, knobs: Mapping[str, Knob], x: str
+    ) -> Request:
+        values = {path: float(get(system, path)) for path in forms.paths}
+        at = knobs[x].spaced(forms.n_points) if x in knobs else None
+        return Request(forms, values, at)
+
+    @staticmethod
+    def _evaluated(request: Request) -> tuple[Request, Any]:
+        return request, request.forms.with_claims(request.values, request.at)
+
+    def _built(self, result: Any) -> None:
+        """Draw controls and figures of a structure that was compiled."""
+        system, self.forms, self.knobs, self.options, self.x, first = result
+        self._fine = ClosedForms(system, self.x, POINTS) if self.x in self.knobs else None
+        self.page.say("")
+        self._draw(first)
+        self.page.show(self._controls(), self._main())
+        self._remember()
+        self.page.say(self._without_theory())
+        if self._fine is not None:
+            self._when_at_rest()
+
+    def _draw(self, result: tuple[Request, Any]) -> None:
+        """Make the figures anew."""
+        schema = self.system.schema
+        self.figures = {}
+        curves = self._curves(result)
+        self._list_constants([shown for shown in curves if shown.is_constant])
+        for shown in (shown for shown in curves if not shown.is_constant):
+            observable = schema.observables[shown.name]
+            note = self._at_last(observable.dims)
+            fields = uncalibrated(self.system, shown.name)
+            kind = f"uncalibrated: {', '.join(fields)}" if fields else str(observable.predicted)
+            title = f"<b>{escaped(observable.description)}</b> ({kind}{note})"
+            unit = f" [{observable.units}]" if observable.units not in ("", "1") else ""
+            self.figures[shown.name] = CurveFigure(
+                shown, self.page.theme, x=self.x, y=shown.name + unit,
+                title=self.page.text(title),
+                log=self._logs(shown), why=observable.limits,
+            )  # fmt: skip
+        self._refer()
+
+    def _list_constants(self, curves: list[Shown]) -> None:
+        """List what does not depend on the x axis."""
+        rows = [
+            f"<tr><td>{escaped(shown.name)}</td><td class=n>{shown.lines[0, -1]:.5g}</td>"
+            f"<td>{escaped(self.system.schema.observables[shown.name].description)}</td></tr>"
+            for shown in curves
+        ]
+        head = f"<h2>Independent of {escaped(self.x)}</h2>"
+        self._constants.text = f"{head}<table>{''.join(rows)}</table>" if rows else ""
+
+    def _at_last(self, dims: tuple[str, ...]) -> str:
+        if self.x in dims or "step" not in dims:
+            return ""
+        return f", step {self.system.schema.coordinates['step'][-1]}"
+
+    def _logs(self, shown: Shown) -> str:
+        """Axes that are logarithmic: what was chosen, else those that span decades."""
+        if self.log != "auto":
+            return "" if self.log == "linear" else self.log
+        x, y = shown.x[shown.x > 0], shown.lines[np.isfinite(shown.lines)]
+        log_x = spans_decades(x)
+        log_y = bool(y.size and y.min() > 0 and y.max() > (VARIES if log_x else 20) * y.min())
+        return ("x" if log_x else "") + ("y" if log_y else "")
+
+    def _curves(self, result: tuple[Request, Any]) -> list[Shown]:
+        """Curves of every observable over the chosen axis."""
+        request, (values, claims) = result
+        schema, curves = self.system.schema, []
+        for name in (name for name in schema.observables if name in values):
+            value = values[name]
+            dims = list(schema.observables[name].dims)
+            claimed = claims.get(name, np.ones_like(value, bool)) & np.isfinite(value)
+            if self.x in self.knobs:
+                at, keep = np.unique(np.asarray(request.at), return_index=True)
+                value, claimed = value[keep], claimed[keep]
+                dims = [self.x, *dims]
+            elif self.x in dims:
+                at = np.asarray(schema.coordinates[self.x], float)
+            else:
+                continue
+            for dim in [d for d in dims if d == "step" and d != self.x]:
+                axis = dims.index(dim)
+                value, claimed = value.take(-1, axis), claimed.take(-1, axis)
+                dims.remove(dim)
+            axis = dims.index(self.x)
+            value = np.moveaxis(value, axis, -1).reshape(-1, at.size)
+            claimed = np.moveaxis(claimed, axis, -1).reshape(-1, at.size)
+            dims.remove(self.x)
+            few = np.unique(np.geomspace(1, len(value), MAX_CURVES).round().astype(int)) - 1
+            labels = [""]
+            if dims:
+                coordinate = schema.coordinates[dims[0]]
+                labels = [f"{dims[0]} {coordinate[i]}" for i in few] if len(dims) == 1 else [
+                    str(i) for i in few]  # fmt: skip
+            curves.append(Shown(name, at, value[few], claimed[few], tuple(labels)))
+        return curves
+
+    def _shown(self, result: tuple[Request, Any]) -> None:
+        """Move the curves to new values."""
+        if result[0].forms not in (self.forms, self._fine):
+            return  # of a structure that was left meanwhile
+        curves = self._curves(result)
+        for shown in (shown for shown in curves if shown.name in self.figures):
+            self.figures[shown.name].update(shown)
+        self._list_constants([shown for shown in curves if shown.name not in self.figures])
+        self._refer()
+
+    def moved(self, path: str, value: float) -> None:
+        """Follow a slider."""
+        if not self._try(path, repr(value)):
+            return
+        if self.forms is None:
+            return
+        self.page.say("")
+        self._newest.ask(self._request(self.system, self.forms, self.knobs, self.x))
+        self._when_at_rest()
+
+    def _when_at_rest(self) -> None:
+        """Once nothing moves: fill in the curves, and write the state into the address."""
+        if self._rests is not None:
+            self.page.document.remove_timeout_callback(self._rests)
+        self._rests = self.page.document.add_timeout_callback(self._at_rest, RESTS)
+
+    def _at_rest(self) -> None:
+        self._rests = None
+        self._remember()
+        self.code.text = theory_code(self.system, self.x, self.knobs.get(self.x), self._xy())
+        if self._fine is not None:
+            self._newest.ask(self._request(self.system, self._fine, self.knobs, self.x))
+
+    def _xy(self) -> str | None:
+        return None if self.log == "auto" else "" if self.log == "linear" else self.log
+
+    def _restructured(self, path: str, text: str) -> None:
+        if self._try(path, text):
+            self._rebuild()
+
+    def _new_axis(self, x: str) -> None:
+        self.x = x
+        self._rebuild()
+
+    def _new_log(self, log: str) -> None:
+        self.log = log
+        self._rebuild()
+
+    def _new_slopes(self, text: str) -> None:
+        self.slopes = text
+        self._refer()
+        self._remember()
+
+    def _refer(self) -> None:
+        try:
+            slopes = [number_of("slopes", s) for s in self.slopes.split(",") if s.strip()]
+        except ValueError as error:
+            return self.page.say_error(error)
+        for figure in self.figures.values():
+            figure.refer(slopes)
+
+    def _remember(self) -> None:
+        state = {"x": self.x, "log": self.log if self.log != "auto" else ""}
+        state["slopes"] = self.slopes if self.slopes != "-1" else ""
+        self.page.remember(state | {SET + path: text for path, text in self._changed.items()})
+
+    def _controls(self) -> list[Any]:
+        page = self.page
+        axis = page.select("x axis", self.options or [""], self.x, self._new_axis)
+        log = page.select("axes", [(k, WORDS[k]) for k in LOGS], self.log, self._new_log)
+        sliders = [
+            page.slider(knob, float(get(self.system, path)), self.moved)
+            for path, knob in self.knobs.items()
+            if path != self.x
+        ]
+        choices = [
+            page.select(c.path, c.options, c.value, functools.partial(self._restructured, c.path))
+            for c in choices_in(self.system)
+        ]
+        shapes = [
+            page.number(s.path, s.value, functools.partial(self._restructured, s.path))
+            for s in shapes_in(self.system)
+        ]
+        slopes = TextInput(
+            title="reference slopes", value=self.slopes, name="reference slopes",
+            sizing_mode="stretch_width", stylesheets=[page.styles],
+        )  # fmt: skip
+        slopes.on_change("value", lambda _, old, new: self._new_slopes(new))
+        return [axis, log, *sliders, slopes, *choices, *shapes]
+
+    def _main(self) -> list[Any]:
+        page = self.page
+        self.code = page.text(
+            theory_code(self.system, self.x, self.knobs.get(self.x), self._xy()),
+            name="code", visible=False,
+        )  # fmt: skip
+        return [
+            page.grid([figure.layout for figure in self.figures.values()]),
+            page.bar(self._buttons()),
+            self._constants,
+            self.code,
+            page.text(self._explained()),
+        ]
+
+    def _buttons(self) -> list[Any]:
+        page = self.page
+        copy = page.button("copy as Python")
+        copy.js_on_click(CustomJS(args={"text_of": self.code}, code=COPY))
+        pin = Toggle(label="pin curves", stylesheets=[page.styles], name="pin curves")
+        pin.on_change("active", lambda _, old, new: self._pin(new))
+        buttons: list[Button | Toggle] = [copy, pin]
+        for kind in EXPORTS:
+            button = page.button(kind.upper())
+            button.on_click(lambda k=kind: self._exporter.ask((k, self.code.text)))
+            buttons.append(button)
+        self._exporter = Newest(
+            page.document, lambda asked: export(*asked), lambda file: page.download(*file),
+            page.say_error,
+        )  # fmt: skip
+        return buttons
+
+    def _pin(self, is_pinned: bool) -> None:
+        for figure in self.figures.values():
+            figure.pin(is_pinned)
+
+    def _explained(self) -> str:
+        """What is drawn, what theory says of it, and what it does not say."""
+        rows = []
+        for name, o in self.system.schema.observables.items():
+            says = str(o.predicted) if o.predicted is not TheoryKind.none else "none"
+            limits = o.limits or o.no_theory
+            fields = ", ".join(f for f in o.fitted)
+            limits += f"; calibrated by {fields}" if fields else ""
+            row = (name, o.description, says, limits, ", ".join(o.functions))
+            rows.append("".join(f"<td>{escaped(cell)}</td>" for cell in row))
+        head = "".join(
+            f"<th>{h}</th>" for h in ("observable", "what", "theory", "limits", "function")
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return (
+            f"<h2>What theory says</h2><div class=scroll><table><tr>{head}</tr>{body}</table></div>"
+        )
+
+    def _without_theory(self) -> str:
+        if self.figures:
+            return ""
+        reasons = {o.no_theory for o in self.system.schema.observables.values() if o.no_theory}
+        return "; ".join(sorted(reasons)) or "no observable has a closed form"
