@@ -55,7 +55,7 @@ from jaxscale.analysis import (
     residuals as residuals,
     theory_of as theory_of,
 )
-from jaxscale.explore import explore as explore
+from jaxscale.explorer import explore as explore
 from jaxscale.paths import replace as replace
 from jaxscale.report import plot as plot
 from jaxscale.sweep import (

@@ -1,5 +1,4 @@
-"""The command line: `jaxscale reproduce | run | plan | explore | fit | surface | show |
-presets | info`."""
+"""The command line: `jaxscale reproduce | run | plan | explore | fit | show | presets | info`."""
 
 import sys
 import warnings

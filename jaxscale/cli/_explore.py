@@ -24,7 +24,7 @@ def explore(
     It is served to this machine alone, until Ctrl-C.
     """
     start(devices, no_cache)
-    from jaxscale.explore import explore as explore_source
+    from jaxscale.explorer import explore as explore_source
 
     import_modules(imports)
     explorer = explore_source(source, show=browser, port=port)

@@ -9,7 +9,7 @@ from bokeh.models import Column, ColumnDataSource, Div, Span
 from jaxtyping import Bool, Float
 
 from jaxscale.analysis._exponents import log_slopes
-from jaxscale.explore._themes import Theme, dress_legend, hover, new_figure
+from jaxscale.explorer._themes import Theme, dress_legend, hover, new_figure
 
 LEFT = 62  # pixels of labels beside an axis
 SAME = 1e-9  # relative change of what does not depend on x

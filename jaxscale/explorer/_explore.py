@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from jaxscale._arguments import hinted
-from jaxscale.explore._sources import source_of
+from jaxscale.explorer._sources import source_of
 
 if TYPE_CHECKING:
-    from jaxscale.explore._server import Explorer
+    from jaxscale.explorer._server import Explorer
 
 
 @hinted
@@ -43,8 +43,8 @@ def explore(runs_or_grid: Any = None, *, show: bool = True, port: int = 0) -> "E
         import bokeh  # noqa: F401
     except ImportError:
         raise ValueError("`explore` needs Bokeh: pip install 'jaxscale[explore]'.") from None
-    from jaxscale.explore._pages import page_maker
-    from jaxscale.explore._server import Explorer
+    from jaxscale.explorer._pages import page_maker
+    from jaxscale.explorer._server import Explorer
 
     explorer = Explorer(page_maker(source), port)
     if show and not _in_notebook():

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxscale.explore._page import Page
-from jaxscale.explore._sources import Source, source_of
-from jaxscale.explore._theory_view import TheoryView
+from jaxscale.explorer._page import Page
+from jaxscale.explorer._sources import Source, source_of
+from jaxscale.explorer._theory_view import TheoryView
 
 
 def page_maker(source: Source) -> Callable[[Any], None]:

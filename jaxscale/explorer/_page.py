@@ -22,8 +22,8 @@ from bokeh.models import (
     Slider,
 )
 
-from jaxscale.explore._knobs import POSITIONS, Knob
-from jaxscale.explore._themes import THEMES, Theme
+from jaxscale.explorer._knobs import POSITIONS, Knob
+from jaxscale.explorer._themes import THEMES, Theme
 
 BAR = ":host { display: flex !important; flex-flow: row wrap !important; gap: 6px; }"
 GRID = """:host {
@@ -50,13 +50,13 @@ URL.revokeObjectURL(link.href);
 @functools.cache
 def shipped(name: str) -> str:
     """A file of the folder of templates."""
-    return (files("jaxscale.explore") / "templates" / name).read_text(encoding="utf-8")
+    return (files("jaxscale.explorer") / "templates" / name).read_text(encoding="utf-8")
 
 
 @functools.cache
 def template() -> jinja2.Template:
     """The page around the models of a document."""
-    return get_env().from_string(shipped("explorer.html"))
+    return get_env().from_string(shipped("page.html"))
 
 
 class Page:
@@ -89,7 +89,7 @@ class Page:
         self.main = Column(name="main", sizing_mode="stretch_width", spacing=6)
         document.template = template()
         document.template_variables.update(
-            heading=heading, css=shipped("explorer.css"), theme=self.theme.name, links=list(links)
+            heading=heading, css=shipped("page.css"), theme=self.theme.name, links=list(links)
         )
         document.title = f"{heading} · jaxscale"
         document.add_root(self.controls)

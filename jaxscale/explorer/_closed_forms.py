@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem
-from jaxscale.explore._knobs import leaf_paths
+from jaxscale.explorer._knobs import leaf_paths
 from jaxscale.paths import get, set_leaf, set_leaves
 from jaxscale.sweep._cache import PROGRAMS
 from jaxscale.sweep._structure import structure_key

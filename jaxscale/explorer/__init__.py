@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from jaxscale.explore._explore import explore as explore
+from jaxscale.explorer._explore import explore as explore
 
 if _TYPE_CHECKING:
-    from jaxscale.explore._server import Explorer as Explorer
+    from jaxscale.explorer._server import Explorer as Explorer

@@ -10,13 +10,13 @@ import numpy as np
 from bokeh.models import Button, CustomJS, TextInput, Toggle
 
 from jaxscale._system import AbstractSystem, TheoryKind
-from jaxscale.explore._closed_forms import ClosedForms
-from jaxscale.explore._curve_figure import CurveFigure, Shown
-from jaxscale.explore._export import EXPORTS, export
-from jaxscale.explore._knobs import Knob, choices_in, chosen, knob_of, number_of, shapes_in
-from jaxscale.explore._newest import Newest
-from jaxscale.explore._page import COPY, Page, escaped
-from jaxscale.explore._theory_code import POINTS, theory_code
+from jaxscale.explorer._closed_forms import ClosedForms
+from jaxscale.explorer._curve_figure import CurveFigure, Shown
+from jaxscale.explorer._export import EXPORTS, export
+from jaxscale.explorer._knobs import Knob, choices_in, chosen, knob_of, number_of, shapes_in
+from jaxscale.explorer._newest import Newest
+from jaxscale.explorer._page import COPY, Page, escaped
+from jaxscale.explorer._theory_code import POINTS, theory_code
 from jaxscale.paths import get, is_static, replace
 from jaxscale.report._figures import MAX_CURVES, spans_decades
 from jaxscale.sweep._predict import uncalibrated

@@ -1,8 +1,8 @@
 """The Python that draws what the theory view shows."""
 
 from jaxscale._system import AbstractSystem
-from jaxscale.explore._knobs import Knob
-from jaxscale.explore._python import axes_python, imports_of, python_of
+from jaxscale.explorer._knobs import Knob
+from jaxscale.explorer._python import axes_python, imports_of, python_of
 
 POINTS = 48  # along a field
 
