@@ -1,21 +1,25 @@
 """Files of what a page shows: the data, and figures for papers, by the Python that it offers."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 EXPORTS = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/png"}
 
 
-def export(kind: str, code: str) -> tuple[str, str, bytes]:
+def export(kind: str, code: str, given: Mapping[str, Any] | None = None) -> tuple[str, str, bytes]:
     """Name, media type and content of a file, from running the lines of "copy as Python".
 
     They are lines that jaxscale wrote itself; they leave `figure`, and the data it shows as
-    `theory`, `runs` or `table`.
+    `table`, `shown` or `theory`. `given` are names that they use and do not make.
     """
-    names: dict[str, Any] = {}
-    exec(compile(code, "<copied from the explorer>", "exec"), names)
+    names: dict[str, Any] = dict(given or {})
+    lines = [
+        line for line in code.split("\n") if not line.startswith(tuple(f"{n} = ..." for n in names))
+    ]
+    exec(compile("\n".join(lines), "<copied from the explorer>", "exec"), names)
     if kind == "csv":
-        shown = [names[n] for n in ("table", "runs", "theory") if n in names]
+        shown = [names[n] for n in ("table", "shown", "theory") if n in names]
         frame = shown[0].to_dataframe() if hasattr(shown[0], "to_dataframe") else shown[0]
         return "jaxscale.csv", EXPORTS[kind], frame.reset_index().to_csv(index=False).encode()
     file = io.BytesIO()

@@ -20,6 +20,7 @@ from bokeh.models import (
     NumericInput,
     Select,
     Slider,
+    TextInput,
 )
 
 from jaxscale.explorer._knobs import POSITIONS, Knob
@@ -151,6 +152,40 @@ class Page:
         )  # fmt: skip
         widget.on_change("value", lambda _, old, new: changed(str(new)) if new != old else None)
         return widget
+
+    def typed(self, title: str, value: str, changed: Callable[[str], None]) -> TextInput:
+        """A field for text."""
+        widget = TextInput(
+            title=title, value=value, name=title,
+            sizing_mode="stretch_width", stylesheets=[self.styles],
+        )  # fmt: skip
+        widget.on_change("value", lambda _, old, new: changed(new))
+        return widget
+
+    def index_slider(
+        self, name: str, labels: Sequence[str], index: int, moved: Callable[[str, int], None]
+    ) -> Column:
+        """A slider over the values of a dimension, whose title is the value."""
+        title = self.text("")
+        bar = Slider(
+            start=0, end=len(labels) - 1, step=1, value=index, name=name, show_value=False,
+            title=None, sizing_mode="stretch_width", stylesheets=[self.styles],
+        )  # fmt: skip
+
+        def write(place: int) -> None:
+            title.text = f"{escaped(name)} = {escaped(labels[place])}"
+
+        def dragged(_: str, old: float, new: float) -> None:
+            write(int(new))
+            moved(name, int(new))
+
+        write(index)
+        bar.on_change("value", dragged)
+        return Column(children=[title, bar], sizing_mode="stretch_width", spacing=0)
+
+    def column(self) -> Column:
+        """Children below each other, as wide as their place."""
+        return Column(sizing_mode="stretch_width", spacing=6)
 
     def button(self, label: str, **more: Any) -> Button:
         """A button as wide as its label."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from jaxscale.explorer._page import Page
 from jaxscale.explorer._sources import Source, source_of
+from jaxscale.explorer._start_view import StartView, offered
+from jaxscale.explorer._sweep_view import SweepView
 from jaxscale.explorer._theory_view import TheoryView
 
 
@@ -14,12 +17,26 @@ def page_maker(source: Source) -> Callable[[Any], None]:
     def make(document: Any) -> None:
         request = document.session_context.request
         given = {n: v[-1].decode() for n, v in request.arguments.items()} if request else {}
-        asked = source_of(given["source"]) if "source" in given else source
-        page = Page(document, given, asked.name)
-        view = VIEWS[asked.kind](page, asked.thing)
-        document.session_context.view = view
+        asked, name = source, given.get("source")
+        links = []
+        if source.kind == "start" and name is not None:
+            links = [("all", "?" + urlencode({k: v for k, v in given.items() if k == "theme"}))]
+        page = Page(document, given, name or source.name, links)
+        try:
+            if links:
+                if name not in offered(source.thing):
+                    raise ValueError(f"`source` {name!r} is not offered: open one of the list.")
+                asked = source_of(name)
+            document.session_context.view = VIEWS[asked.kind](page, asked.thing)
+        except ValueError as error:  # of a damaged store, or an address that says something else
+            page.show([], [])
+            page.say_error(error)
 
     return make
 
 
-VIEWS: dict[str, Callable[[Page, Any], Any]] = {"theory": TheoryView}
+VIEWS: dict[str, Callable[[Page, Any], Any]] = {
+    "start": StartView,
+    "theory": TheoryView,
+    "sweep": SweepView,
+}

@@ -10,8 +10,11 @@ from typing import Any
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
+from bokeh.core.validation import silence
+from bokeh.core.validation.warnings import EMPTY_LAYOUT
 from bokeh.server.server import Server
 
+silence(EMPTY_LAYOUT)  # a page is filled once its first data are there
 HOST = "127.0.0.1"
 TOKEN_BYTES = 16
 STARTS = 20.0  # seconds within which a server listens

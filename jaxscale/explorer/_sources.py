@@ -17,7 +17,7 @@ TABLES = (".csv", ".jsonl", ".json", ".tsv", ".txt")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is explored: its kind (`theory`, `sweep`, `fit` or `start`), its name, and the thing."""
+    """What is explored: its kind (`theory`, `sweep`, `fit`, or `start`: a list), its name, and the thing."""
 
     kind: str
     name: str
@@ -49,7 +49,9 @@ def source_of(given: Any) -> Source:
 
 def _named(name: str) -> Source:
     if is_remote(name) or Path(name).expanduser().is_dir() or Path(name).suffix == ".zarr":
-        existing_place(name)
+        place = existing_place(name)
+        if Path(name).is_dir() and not place.has_header() and any(Path(name).glob("[!.]*/run_id")):
+            return Source("start", Path(name).name, Path(name))
         return Source("sweep", Path(name).name, name)
     if Path(name).suffix in TABLES:
         if not Path(name).is_file():

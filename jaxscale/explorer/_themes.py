@@ -62,7 +62,7 @@ def dress_legend(shown: Any, theme: Theme) -> None:
     for legend in shown.legend:
         legend.background_fill_color, legend.border_line_color = None, None
         legend.label_text_color, legend.inactive_fill_color = theme.ink, theme.faint
-        legend.label_text_font_size, legend.padding, legend.spacing = "11px", 0, 0
+        legend.label_text_font_size, legend.padding, legend.spacing = "11px", 0, 8
         legend.orientation, legend.ncols, legend.click_policy = "horizontal", 4, "hide"
         shown.add_layout(legend, "below")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bokeh.models import Button, CustomJS, TextInput, Toggle
+from bokeh.models import Button, CustomJS, Toggle
 
 from jaxscale._system import AbstractSystem, TheoryKind
 from jaxscale.explorer._closed_forms import ClosedForms
@@ -299,11 +299,7 @@ class TheoryView:
             page.number(s.path, s.value, functools.partial(self._restructured, s.path))
             for s in shapes_in(self.system)
         ]
-        slopes = TextInput(
-            title="reference slopes", value=self.slopes, name="reference slopes",
-            sizing_mode="stretch_width", stylesheets=[page.styles],
-        )  # fmt: skip
-        slopes.on_change("value", lambda _, old, new: self._new_slopes(new))
+        slopes = page.typed("reference slopes", self.slopes, self._new_slopes)
         return [axis, log, *sliders, slopes, *choices, *shapes]
 
     def _main(self) -> list[Any]:

@@ -74,7 +74,7 @@ class Panel:
         log_y = spans_decades(values) if log is None else "y" in log and bool((values > 0).any())
         labels = ["simulation" if self.given else ""]
         if dim is not None:
-            labels = [f"{dim} {text}" for text in _short(data[dim], self.chosen)]
+            labels = [f"{dim} {text}" for text in short_texts(data[dim], self.chosen)]
         theory, lines = self._theory_by_curve() if self.n_drawable else None, []
         for i, (place, label) in enumerate(zip(self.chosen, labels, strict=False)):
             one = data if dim is None else data.isel({dim: place})
@@ -142,14 +142,14 @@ class Panel:
     def _fixed(self) -> list[str]:
         """The coordinates at which the panel is drawn."""
         at = {str(d): c for d, c in self.data.coords.items() if not c.dims}
-        texts = [f"{d} = {_short(c, [0])[0]}" for d, c in at.items() if c.dtype.kind != "M"]
+        texts = [f"{d} = {short_texts(c, [0])[0]}" for d, c in at.items() if c.dtype.kind != "M"]
         for d in ("seed", *self.last):
             if d in self.data.coords and d in self.data.dims and d != self.x:
                 size = self.data.sizes[d]
                 i = self.last.get(d, size - 1)
                 place = "last" if i == size - 1 else str(i + 1)
                 if d != "seed" or size == 1:
-                    value = _short(self.data[d], [i])[0]
+                    value = short_texts(self.data[d], [i])[0]
                     texts.append(f"{d} = {value}" + (f" ({place} of {size})" if size > 1 else ""))
         if self.n_drawable < self.n_curves:
             share = f"{self.n_curves - self.n_drawable} of {self.n_curves} curves: "
@@ -213,7 +213,7 @@ class Panel:
             if not value.dims and dim in self.data.coords:
                 own, at = (np.atleast_1d(np.asarray(v)) for v in (self.data[dim], value))
                 place = match_labels(own, at)[0] if own.size == 1 else -1
-                texts += [f"{dim} = {_short(value, [0])[0]}"] if place < 0 else []
+                texts += [f"{dim} = {short_texts(value, [0])[0]}"] if place < 0 else []
         return texts
 
 
@@ -259,7 +259,7 @@ def _is_numeric(coordinate: "xarray.DataArray") -> bool:
     return coordinate.dtype.kind in "iuf"
 
 
-def _short(coordinate: Any, chosen: Sequence[int] | np.ndarray) -> list[str]:
+def short_texts(coordinate: Any, chosen: Sequence[int] | np.ndarray) -> list[str]:
     """Texts of some values of a coordinate, of as few digits as distinguish them, at least 3."""
     values = np.atleast_1d(np.asarray(coordinate))[list(chosen)]
     if values.dtype.kind != "f":

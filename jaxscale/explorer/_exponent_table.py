@@ -1,0 +1,88 @@
+"""Exponents of the shown curves in a window, and of their theory; and the lowest value."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray
+from jaxtyping import Float
+
+from jaxscale.analysis._exponents import fit_exponent
+from jaxscale.explorer._page import escaped
+from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
+
+
+def exponent_table(
+    view: View,
+    curves: Curves,
+    theory: Float[np.ndarray, "p c x"] | None,
+    window: tuple[float, float],
+) -> str:
+    """Table of fitted exponents with their intervals, beside those of theory in the same window."""
+    if curves.ticks or view.x == SEED:
+        return ""
+    rows = []
+    for i, panel in enumerate(curves.panel_labels):
+        for k, label in enumerate(curves.labels):
+            formula = None if theory is None else theory[i, k]
+            fitted = _row(curves.x, curves.values[i, k], formula, window)
+            cells = [f"{view.panel} {panel}" if view.panel else "",
+                     f"{view.color} {label}" if view.color else view.observable, *fitted]  # fmt: skip
+            rows.append("".join(f"<td>{escaped(c)}</td>" for c in cells))
+    head = "".join(f"<th>{h}</th>" for h in ("", "", "exponent", "95 % interval", "theory", ""))
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    title = f"Exponents in {view.x} from {window[0]:g} to {window[1]:g}"
+    return (f"<h2>{escaped(title)}</h2><div class=scroll><table><tr>{head}</tr>{body}</table></div>")  # fmt: skip
+
+
+def _row(x: Any, values: Any, formula: Any, window: tuple[float, float]) -> list[str]:
+    """Exponent, interval, that of theory, and whether they agree."""
+    curve = xarray.DataArray(values, {SEED: np.arange(len(values)), "x": x}, (SEED, "x"))
+    if len(values) == 1:
+        curve = curve.isel({SEED: 0}, drop=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit = fit_exponent(curve, "x", window)
+    except ValueError as error:
+        return [str(error).replace("`", "").replace("curve", "the curve", 1), "", "", ""]
+    low, high = fit.interval
+    row = [f"{fit.value:.4g}", f"{low:.4g} to {high:.4g}"]
+    if formula is None:
+        return [*row, "", ""]
+    inside = (x >= window[0]) & (x <= window[1]) & (x > 0) & (formula > 0)
+    if inside.sum() < 2:
+        return [*row, "no value in the window", ""]
+    slope = float(np.polyfit(np.log(x[inside]), np.log(formula[inside]), 1)[0])
+    if not np.isfinite(low):
+        return [*row, f"{slope:.4g}", ""]
+    verdict = "inside the interval" if low <= slope <= high else "outside the interval"
+    return [*row, f"{slope:.4g}", verdict]
+
+
+def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
+    """At which value of the x axis the mean of each curve is lowest, and how surely."""
+    labels = sweep.labels(view.x)
+    lines = []
+    n_seeds = np.isfinite(curves.values).sum(axis=2)
+    with np.errstate(all="ignore"):
+        error = curves.spread * np.sqrt(n_seeds / np.maximum(n_seeds - 1, 1)) / np.sqrt(n_seeds)
+    for i, panel in enumerate(curves.panel_labels):
+        for k, label in enumerate(curves.labels):
+            mean = curves.mean[i, k]
+            if not np.isfinite(mean).any():
+                continue
+            order = np.argsort(np.where(np.isfinite(mean), mean, np.inf))
+            best = order[0]
+            what = " ".join([view.panel, panel, view.color, label]).strip()
+            text = f"{view.x} = {labels[best]}: {mean[best]:.4g} ± {error[i, k, best]:.2g}"
+            if np.isfinite(mean).sum() > 1:
+                second = order[1]
+                gap = mean[second] - mean[best]
+                by = np.hypot(error[i, k, best], error[i, k, second])
+                surely = f", {gap / by:.1f} standard errors apart" if by > 0 else ""
+                text += f"; next {labels[second]}: {mean[second]:.4g}{surely}"
+            lines.append(f"<tr><td>{escaped(what)}</td><td>{escaped(text)}</td></tr>")
+    if not lines:
+        return ""
+    return f"<h2>Lowest {escaped(view.observable)}</h2><div class=scroll><table>{''.join(lines)}</table></div>"  # fmt: skip

@@ -1,0 +1,89 @@
+"""One grid point: curves of its runs, how they ended, how long they took, how to get one again."""
+
+import json
+from typing import Any
+
+import numpy as np
+from bokeh.models import ColumnDataSource
+
+from jaxscale._status import STATUS, Status
+from jaxscale._text import duration
+from jaxscale.explorer._page import Page, escaped
+from jaxscale.explorer._sweep import SEED, Sweep, View
+from jaxscale.explorer._sweep_code import run_code
+from jaxscale.explorer._themes import dress_legend, new_figure
+from jaxscale.report._figures import spans_decades
+from jaxscale.training import AbstractTrainedSystem
+
+STYLES = ("solid", "dashed", "dotted")
+MOST_SEEDS = 20  # that are listed and drawn
+
+
+def run_card(page: Page, sweep: Sweep, view: View, point: int) -> list[Any]:
+    """Show the runs of a grid point."""
+    index, values = sweep.point_index(point), sweep.point_values(point)
+    runs = sweep.runs.isel(index)
+    where = ", ".join(f"{d} = {v:g}" if isinstance(v, float) else f"{d} = {v}"
+                      for d, v in values.items()) or "the only grid point"  # fmt: skip
+    codes = np.atleast_1d(np.asarray(runs[STATUS]))
+    seeds = np.atleast_1d(np.asarray(runs[SEED]))[:MOST_SEEDS]
+    data = runs[view.observable].isel(
+        {d: sweep.at_slider(view, str(d)) for d in runs[view.observable].dims
+         if d not in (SEED, view.x) and d not in sweep.grid.axes}
+    ).compute()  # fmt: skip
+    final, parts = data, []
+    if view.x in data.dims and view.x != SEED:
+        parts.append(_figure(page, view, data, seeds, codes))
+        final = data.isel({view.x: -1})
+    rows = "".join(
+        f"<tr><td class=n>{s}</td><td>{Status(int(c)).name.replace('_', ' ')}</td>"
+        f"<td class=n>{float(v):.5g}</td></tr>"
+        for s, c, v in zip(seeds, codes, np.atleast_1d(np.asarray(final)), strict=False)
+    )
+    more = f"<p>{MOST_SEEDS} of {codes.size} seeds</p>" if codes.size > MOST_SEEDS else ""
+    head = f"<tr><th>seed</th><th>status</th><th>{escaped(view.observable)}</th></tr>"
+    table = f"<div class=scroll><table>{head}{rows}</table></div>{more}"
+    system = sweep.grid.system_at(point * len(sweep.grid.seeds))
+    code = run_code(sweep, values, int(seeds[0]), isinstance(system, AbstractTrainedSystem))
+    heading = page.text(
+        f"<h2>Runs at {escaped(where)}</h2><p>{escaped(_seconds(sweep))}</p>", name="run"
+    )
+    lines = page.text(f"<pre>{escaped(code)}</pre>", name="code of the run")
+    return [heading, page.grid([*parts, page.text(table)]), lines]
+
+
+def _figure(page: Page, view: View, data: Any, seeds: Any, codes: Any) -> Any:
+    """Draw the curve of every seed."""
+    data = data.transpose(..., view.x) if SEED in data.dims else data.expand_dims(SEED)
+    x, lines = np.asarray(data[view.x], float), np.asarray(data, float)[: len(seeds)]
+    good = lines[np.isfinite(lines)]
+    log = ("x" if spans_decades(x[x > 0]) else "") + ("y" if spans_decades(good) else "")
+    figure = new_figure(page.theme, x=view.x, y=view.observable, log=log, height=260)
+    shown = (x > 0) | ("x" not in log)
+    source = ColumnDataSource(name="run curves", data={
+        "xs": [x[shown]] * len(lines), "ys": [line[shown] for line in lines],
+        "color": [page.theme.curves[k % 7] for k in range(len(lines))],
+        "dash": [STYLES[0] if c == Status.ok else STYLES[1] for c in codes[: len(lines)]],
+        "label": [f"seed {s}" for s in seeds],
+    })  # fmt: skip
+    figure.multi_line("xs", "ys", source=source, line_color="color", line_width=1.5,
+                      line_dash="dash", legend_field="label")  # fmt: skip
+    dress_legend(figure, page.theme)
+    return figure
+
+
+def _seconds(sweep: Sweep) -> str:
+    """Wall time of a run: its share of the time of all runs, which were computed together."""
+    attributes = sweep.runs.attrs
+    sessions = json.loads(str(attributes.get("sessions", "[]"))) or [attributes]
+    try:
+        wall = sum(float(s["wall_seconds"]) for s in sessions)
+        compiled = sum(float(s["compile_seconds"]) for s in sessions)
+    except KeyError:
+        return "how long it took is not recorded"
+    n_done = sum(n for code, n in sweep.status_counts().items() if code != Status.not_run)
+    share = max(0.0, wall - compiled) / max(1, n_done)
+    return (
+        f"A run took {share:.2g} s: its share of {duration(max(0.0, wall - compiled))} of "
+        f"{n_done} runs, which were computed together; compilation, {duration(compiled)}, apart."
+    )

@@ -1,0 +1,62 @@
+"""What there is to explore: systems, presets, and the stores and tables of a folder."""
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+from jaxscale._registry import class_named
+from jaxscale.explorer._page import Page, escaped
+from jaxscale.explorer._sources import TABLES, example_systems
+from jaxscale.sweep._config import descriptions
+
+MOST_FILES = 200  # that are listed of a folder
+
+
+class StartView:
+    """A page of links.
+
+    **Arguments**
+
+    - `page`: the open page.
+    - `folder`: whose stores and tables are listed.
+    """
+
+    def __init__(self, page: Page, folder: Path):
+        self.page = page
+        systems = {name: (make.__doc__ or "") for name, make in _classes().items()}
+        sections = {
+            "Theory of a system": systems,
+            "Stores here": {name: "" for name in stores_in(folder)},
+            "Tables here": {name: "" for name in tables_in(folder)},
+            "Theory of a preset": descriptions(),
+        }
+        page.show([], [page.text(self._listed(t, names)) for t, names in sections.items() if names])
+
+    def _listed(self, title: str, names: dict[str, str]) -> str:
+        theme = {"theme": self.page.given["theme"]} if "theme" in self.page.given else {}
+        rows = "".join(
+            f'<tr><td><a href="?{escaped(urlencode({"source": name, **theme}))}">{escaped(name)}</a>'
+            f"</td><td>{escaped(text.partition(chr(10))[0])}</td></tr>"
+            for name, text in names.items()
+        )
+        return f"<h2>{escaped(title)}</h2><div class=scroll><table>{rows}</table></div>"
+
+
+def _classes() -> dict[str, type]:
+    classes = {name: class_named(name) for name in example_systems()}
+    return {name: cls for name, cls in classes.items() if cls is not None}
+
+
+def stores_in(folder: Path) -> list[str]:
+    """Stores in a folder, by name."""
+    return sorted(str(path.parent) for path in folder.glob("[!.]*/run_id"))[:MOST_FILES]
+
+
+def tables_in(folder: Path) -> list[str]:
+    """Tables in a folder, by name."""
+    files = (path for path in folder.glob("[!.]*") if path.suffix in TABLES and path.is_file())
+    return sorted(map(str, files))[:MOST_FILES]
+
+
+def offered(folder: Path) -> list[str]:
+    """Names that a page of links may open: nothing else of this machine."""
+    return [*example_systems(), *descriptions(), *stores_in(folder), *tables_in(folder)]

@@ -1,0 +1,243 @@
+"""Runs of a grid, and what is shown of them: read from a store as needed, followed as it grows."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxscale._status import STATUS, Status
+from jaxscale.report._figures import MAX_CURVES, places
+from jaxscale.report._panel import short_texts
+from jaxscale.sweep._locate import existing_place
+from jaxscale.sweep._open import open_store
+from jaxscale.sweep._predict import grid_of
+
+if TYPE_CHECKING:
+    import xarray
+
+SEED, STEP = "seed", "step"
+MAX_PANELS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What is shown: an observable, the roles of dimensions, and which runs count.
+
+    - `x`, `color`, `panel`: dimensions, "" for none.
+    - `at`: index of every other dimension.
+    - `statuses`: codes of the runs that count; None for those whose values are numbers.
+    """
+
+    observable: str
+    x: str
+    color: str = ""
+    panel: str = ""
+    at: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    statuses: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Curves over x: panels `p`, colours `c`, seeds `s`.
+
+    - `values`: shape (p, c, s, x), NaN where a run does not count.
+    - `panels`, `colors`: indices that are shown of these dimensions; `labels` of the colours.
+    - `points`: number of the grid point, shape (p, c, x); the same along x unless x is an axis.
+    """
+
+    x: Float[np.ndarray, " x"]
+    ticks: tuple[str, ...]
+    values: Float[np.ndarray, "p c s x"]
+    panels: Int[np.ndarray, " p"]
+    colors: Int[np.ndarray, " c"]
+    panel_labels: tuple[str, ...]
+    labels: tuple[str, ...]
+    points: Int[np.ndarray, "p c x"]
+
+    @property
+    def mean(self) -> Float[np.ndarray, "p c x"]:
+        """Mean over the seeds that count."""
+        return over_seeds(np.nanmean, self.values)
+
+    @property
+    def spread(self) -> Float[np.ndarray, "p c x"]:
+        """Standard deviation over seeds."""
+        return over_seeds(np.nanstd, self.values)
+
+    @property
+    def least(self) -> Float[np.ndarray, "p c x"]:
+        """Smallest value of a seed."""
+        return over_seeds(np.nanmin, self.values)
+
+
+def over_seeds(reduce: Any, values: Float[np.ndarray, "p c s x"]) -> Float[np.ndarray, "p c x"]:
+    """Reduce over seeds, NaN where none counts."""
+    some = np.isfinite(values).any(axis=2)
+    filled = np.where(some[:, :, None], values, 0.0)
+    return np.where(some, reduce(filled, axis=2), np.nan)
+
+
+class Sweep:
+    """A Dataset of runs, or the store that holds them.
+
+    **Arguments**
+
+    - `given`: result of `js.run` or `js.open_store`, or the path of a store.
+
+    **Raises** `ValueError` for what is no sweep, or a damaged store.
+    """
+
+    def __init__(self, given: "xarray.Dataset | str"):
+        self.path = given if isinstance(given, str) else None
+        self.runs: Any = open_store(given) if isinstance(given, str) else given
+        self.grid = grid_of(self.runs)
+        self._stamp = self._read_stamp()
+
+    @property
+    def axes(self) -> list[str]:
+        """Axes of the grid with more than one value."""
+        return [d for d, values in self.grid.axes.items() if len(values) > 1]
+
+    @property
+    def observables(self) -> list[str]:
+        """Names of what was measured, the loss first."""
+        names = [str(n) for n in self.runs.data_vars if self.runs[n].dtype.kind == "f"]
+        return sorted(names, key=lambda n: n != "loss")
+
+    def dims(self, observable: str) -> list[str]:
+        """Dimensions of an observable with more than one value, seeds apart."""
+        sizes = self.runs[observable].sizes
+        return [str(d) for d, n in sizes.items() if n > 1 and d != SEED]
+
+    def status_counts(self) -> dict[Status, int]:
+        """How many runs ended in which way."""
+        codes = np.asarray(self.runs[STATUS])
+        return {code: n for code in Status if (n := int((codes == code).sum()))}
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether runs of the store remain to be done."""
+        return self.path is not None and Status.not_run in self.status_counts()
+
+    def changed(self) -> bool:
+        """Read the store again if something was written; whether that was so."""
+        stamp = self._read_stamp()
+        if self.path is None or stamp == self._stamp:
+            return False
+        self.runs, self._stamp = open_store(self.path), stamp
+        return True
+
+    def _read_stamp(self) -> Any:
+        """What changes when a chunk is done: times of the folder of marks and of the header."""
+        if self.path is None:
+            return None
+        folder = getattr(existing_place(self.path), "path", None)
+        if folder is None:
+            return object()  # objects of a bucket are read again at every look
+        places = (Path(folder) / "done" / "c", Path(folder) / "zarr.json")
+        return [os.stat(p).st_mtime_ns if p.exists() else 0 for p in places]
+
+    def default_view(self) -> View:
+        """The step on the x axis where it is recorded, else the longest axis; then a colour."""
+        name = self.observables[0]
+        dims = self.dims(name)
+        axes = sorted((d for d in dims if d in self.grid.axes), key=lambda d: -self._size(d))
+        x = STEP if STEP in dims else next(iter(axes), dims[0] if dims else SEED)
+        rest = [d for d in axes if d != x]
+        return View(name, x, rest[0] if rest else "", "", {})
+
+    def _size(self, dim: str) -> int:
+        return self.runs.sizes[dim]
+
+    def sliders(self, view: View) -> list[str]:
+        """Dimensions that have no other role."""
+        return [d for d in self.dims(view.observable) if d not in (view.x, view.color, view.panel)]
+
+    def indices(self, view: View) -> dict[str, int]:
+        """Index of every slider: as chosen, by default the last value."""
+        sizes = self.runs.sizes
+        return {d: min(view.at.get(d, sizes[d] - 1), sizes[d] - 1) for d in self.sliders(view)}
+
+    def at_slider(self, view: View, dim: str) -> int:
+        """Index of a dimension, whatever its role: that of its slider, by default the last."""
+        last = self.runs.sizes[dim] - 1
+        return min(view.at.get(dim, last), last)
+
+    def labels(self, dim: str, chosen: Any = None) -> list[str]:
+        """Texts of the values of a dimension."""
+        coordinate = self.runs[dim]
+        return short_texts(coordinate, np.arange(coordinate.size) if chosen is None else chosen)
+
+    def shown(self, view: View, dim: str, most: int) -> Int[np.ndarray, " n"]:
+        """Indices that are shown of a dimension: all, or `most` spread evenly."""
+        n = 1 if not dim else self._size(dim)
+        return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+    def counted(self, view: View, status: Any) -> Bool[np.ndarray, "..."]:
+        """Whether runs of these codes count."""
+        if view.statuses is None:
+            return np.ones(np.shape(status), bool)
+        return np.isin(status, view.statuses)
+
+    def selection(self, view: View, **more: Any) -> dict[str, Any]:
+        """Index of every dimension that has no role on the figure."""
+        return {**self.indices(view), **{d: 0 for d in self._single(view)}, **more}
+
+    def _single(self, view: View) -> list[str]:
+        roles = (view.x, view.color, view.panel, SEED)
+        return [str(d) for d, n in self.runs[view.observable].sizes.items()
+                if n == 1 and d not in roles]  # fmt: skip
+
+    def curves(self, view: View) -> Curves:
+        """Read the curves of a view: the chunks that hold them, and no others."""
+        panels = self.shown(view, view.panel, MAX_PANELS)
+        colors = self.shown(view, view.color, MAX_CURVES)
+        chosen = {d: i for d, i in ((view.panel, panels), (view.color, colors)) if d}
+        index = {**self.selection(view), **chosen}
+        data = self.runs[view.observable].isel(index)
+        status = self.runs[STATUS].isel({d: i for d, i in index.items() if d in self.grid.dims})
+        status, data = status.compute(), data.compute()
+        data = data.where(status.copy(data=self.counted(view, np.asarray(status))))
+        roles = [d for d in (view.panel, view.color, SEED, view.x) if d]
+        roles = list(dict.fromkeys(roles))
+        data = data.transpose(*(d for d in roles if d in data.dims))
+        values = np.asarray(data, float)
+        for axis, dim in enumerate((view.panel, view.color, SEED)):
+            if not dim or (dim == SEED and view.x == SEED):
+                values = np.expand_dims(values, axis)
+        x = self.runs[view.x]
+        numeric = x.dtype.kind in "iuf"
+        return Curves(
+            places(x), () if numeric else tuple(map(str, x.values)), values, panels, colors,
+            tuple(self.labels(view.panel, panels)) if view.panel else ("",),
+            tuple(self.labels(view.color, colors)) if view.color else ("",),
+            self._points(view, panels, colors),
+        )  # fmt: skip
+
+    def _points(self, view: View, panels: Any, colors: Any) -> Int[np.ndarray, "p c x"]:
+        """Numbers of the grid points that are shown."""
+        shape = self.grid.shape[:-1]
+        n_x = self._size(view.x)
+        total = np.zeros((len(panels), len(colors), n_x), int)
+        stride = 1
+        index = self.selection(view)
+        for dim, n in reversed(list(zip(self.grid.dims[:-1], shape, strict=True))):
+            along = {view.panel: panels[:, None, None], view.color: colors[None, :, None],
+                     view.x: np.arange(n_x)[None, None]}.get(dim, index.get(dim, 0))  # fmt: skip
+            total = total + stride * along
+            stride *= n
+        return total
+
+    def point_index(self, point: int) -> dict[str, int]:
+        """Index along every axis of the grid of one of its points."""
+        places = np.unravel_index(point, self.grid.shape[:-1] or (1,))
+        return {d: int(i) for d, i in zip(self.grid.dims[:-1], places, strict=False)}
+
+    def point_values(self, point: int) -> dict[str, Any]:
+        """Coordinates of a grid point."""
+        index = self.point_index(point)
+        return {d: self.runs[d].values[i].item() for d, i in index.items()}

@@ -1,0 +1,174 @@
+"""All grid points at once: a map over two axes, and parallel coordinates over all."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, LogColorMapper
+from bokeh.palettes import Cividis256
+from jaxtyping import Float, Int
+
+from jaxscale._status import STATUS
+from jaxscale.explorer._linked import Linked
+from jaxscale.explorer._page import Page
+from jaxscale.explorer._sweep import SEED, STEP, Sweep, View
+from jaxscale.explorer._themes import new_figure
+from jaxscale.report._figures import spans_decades
+
+MOST_CELLS = 10_000
+MOST_LINES = 400
+MOST_READ = 5e7  # values of all chunks that parallel coordinates may read
+QUANTITIES = ("final value", "exponent")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """Values of grid points: `index` of each along every axis, and its number `points`."""
+
+    dims: tuple[str, ...]
+    index: Int[np.ndarray, "n d"]
+    points: Int[np.ndarray, " n"]
+    values: Float[np.ndarray, " n"]
+    quantity: str
+    n_all: int
+
+
+def cells(
+    sweep: Sweep, view: View, dims: tuple[str, ...], quantity: str, window: tuple[float, float]
+) -> Cells:
+    """Read a quantity at all values of `dims`, the other axes at their sliders.
+
+    The final value is the mean over seeds at the last step; the exponent is the slope of
+    ln mean on ln step within the window, by least squares.
+    """
+    grid = sweep.grid
+    fixed = {d: sweep.at_slider(view, d) for d in grid.axes if d not in dims}
+    array, status = sweep.runs[view.observable], sweep.runs[STATUS]
+    others = {str(d): sweep.at_slider(view, str(d)) for d in array.dims
+              if d not in (*grid.dims, STEP)}  # fmt: skip
+    if STEP in array.dims and quantity != "exponent":
+        others[STEP] = array.sizes[STEP] - 1
+    elif STEP in array.dims:
+        steps = np.asarray(sweep.runs[STEP], float)
+        inside = np.flatnonzero((steps >= window[0]) & (steps <= window[1]) & (steps > 0))
+        others[STEP] = slice(inside[0], inside[-1] + 1) if inside.size else slice(0, 0)
+    array, status = array.isel({**fixed, **others}), status.isel(fixed)
+    order = [*dims, SEED, *([STEP] if STEP in array.dims else [])]
+    values = np.asarray(array.transpose(*order), float)
+    codes = np.asarray(status.transpose(*dims, SEED))
+    keep = sweep.counted(view, codes)
+    values = np.where(keep.reshape(keep.shape + (1,) * (values.ndim - keep.ndim)), values, np.nan)
+    axis = len(dims)
+    some = np.isfinite(values).any(axis=axis, keepdims=True)
+    mean = np.where(some, np.nanmean(np.where(some, values, 0.0), axis=axis, keepdims=True), np.nan)
+    mean = np.squeeze(mean, axis)
+    if STEP in array.dims:
+        mean = _slope(np.asarray(array[STEP], float), mean)
+    shape = tuple(len(grid.axes[d]) for d in dims)
+    index = np.stack([i.ravel() for i in np.indices(shape)], axis=-1) if dims else np.zeros((1, 0), int)  # fmt: skip
+    points = np.zeros(len(index), int)
+    stride = 1
+    for d in reversed(grid.dims[:-1]):
+        points += stride * (index[:, dims.index(d)] if d in dims else fixed[d])
+        stride *= len(grid.axes[d])
+    return Cells(dims, index, points, mean.ravel(), quantity, len(index))
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Slope of ln y on ln x by least squares, NaN where a value is missing."""
+    if x.size < 2:
+        return np.full(y.shape[:-1], np.nan)
+    with np.errstate(all="ignore"):
+        log_x, log_y = np.log(x), np.log(np.where(y > 0, y, np.nan))
+    centred = log_x - log_x.mean()
+    return (log_y * centred).sum(-1) / (centred**2).sum()
+
+
+def map_figure(page: Page, sweep: Sweep, shown: Cells, linked: Linked) -> Any:
+    """Draw a quantity over two axes."""
+    first, second = shown.dims
+    figure = new_figure(page.theme, x=first, y=second, height=340)
+    mapper = _mapper(shown, page)
+    source = ColumnDataSource(name="map", data={
+        "x": shown.index[:, 0], "y": shown.index[:, 1], "value": shown.values,
+        "point": shown.points,
+        "first": np.asarray(sweep.labels(first))[shown.index[:, 0]],
+        "second": np.asarray(sweep.labels(second))[shown.index[:, 1]],
+    })  # fmt: skip
+    drawn = figure.rect(
+        "x", "y", width=1, height=1, source=source, line_color=None,
+        fill_color={"field": "value", "transform": mapper},
+    )  # fmt: skip
+    tips = [(first, "@first"), (second, "@second"), (shown.quantity, "@value{0.[0000]e}")]
+    linked.add(figure, drawn, tips, line_color=page.theme.ink, line_width=3)
+    for axis, dim in ((figure.xaxis, first), (figure.yaxis, second)):
+        labels = sweep.labels(dim)
+        places = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), 7)).round().astype(int))
+        axis.ticker = places.tolist()
+        axis.major_label_overrides = {int(p): labels[p] for p in places}
+    figure.grid.visible = False
+    bar = ColorBar(
+        color_mapper=mapper, background_fill_color=None, width=10,
+        major_label_text_color=page.theme.ink, title_text_color=page.theme.ink,
+    )  # fmt: skip
+    figure.add_layout(bar, "right")
+    return figure
+
+
+def parallel_figure(page: Page, sweep: Sweep, shown: Cells, linked: Linked) -> Any:
+    """Draw every grid point as a line across its coordinates and its value."""
+    names = [*shown.dims, shown.quantity]
+    figure = new_figure(page.theme, x="", y="", height=300, y_range=(-0.12, 1.12))
+    values = shown.values
+    good = values[np.isfinite(values)]
+    is_log = spans_decades(good)
+    scaled = np.log(values) if is_log else values
+    low, high = (np.nanmin(scaled), np.nanmax(scaled)) if good.size else (0.0, 1.0)
+    sizes = [max(1, len(sweep.grid.axes[d]) - 1) for d in shown.dims]
+    across = np.column_stack([shown.index / sizes, (scaled - low) / (high - low or 1.0)])
+    source = ColumnDataSource(name="parallel", data={
+        "xs": [np.arange(len(names))] * len(across), "ys": list(across), "value": values,
+        "point": shown.points,
+        "label": [", ".join(f"{d} {t}" for d, t in zip(shown.dims, texts, strict=True))
+                  for texts in _texts(sweep, shown)],
+    })  # fmt: skip
+    drawn = figure.multi_line(
+        "xs", "ys", source=source, line_width=1.5, line_alpha=0.6,
+        line_color={"field": "value", "transform": _mapper(shown, page)},
+    )  # fmt: skip
+    tips = [("", "@label"), (shown.quantity, "@value{0.[0000]e}")]
+    linked.add(figure, drawn, tips, line_width=5, line_alpha=1.0)
+    ends = [(sweep.labels(d)[0], sweep.labels(d)[-1]) for d in shown.dims]
+    ends.append((f"{good.min():.3g}", f"{good.max():.3g}") if good.size else ("", ""))
+    place = np.arange(len(names))
+    for k, y, baseline in ((0, 0.0, "top"), (1, 1.0, "bottom")):
+        figure.text(place, np.full(len(names), y), text=[end[k] for end in ends],
+                    text_align="center", text_baseline=baseline, text_font_size="11px",
+                    text_color=page.theme.ink)  # fmt: skip
+    figure.segment(place, 0, place, 1, line_color=page.theme.ink)
+    figure.xaxis.ticker = place.tolist()
+    figure.xaxis.major_label_overrides = dict(enumerate(names))
+    figure.yaxis.visible, figure.grid.visible = False, False
+    return figure
+
+
+def _texts(sweep: Sweep, shown: Cells) -> list[tuple[str, ...]]:
+    labels = [sweep.labels(d) for d in shown.dims]
+    return [tuple(text[i] for text, i in zip(labels, row, strict=True)) for row in shown.index]
+
+
+def thinned(shown: Cells) -> Cells:
+    """At most `MOST_LINES` of the points, spread evenly."""
+    n = len(shown.points)
+    keep = np.unique(np.linspace(0, n - 1, min(n, MOST_LINES)).round().astype(int))
+    return dataclasses.replace(
+        shown, index=shown.index[keep], points=shown.points[keep], values=shown.values[keep]
+    )
+
+
+def _mapper(shown: Cells, page: Page) -> Any:
+    good = shown.values[np.isfinite(shown.values)]
+    low, high = (good.min(), good.max()) if good.size else (0.0, 1.0)
+    kind = LogColorMapper if good.size and spans_decades(good) else LinearColorMapper
+    blank = page.theme.faint
+    return kind(palette=list(Cividis256), low=float(low), high=float(high), nan_color=blank)
