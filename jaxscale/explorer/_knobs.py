@@ -21,7 +21,7 @@ from jaxscale.paths import get, is_static, replace
 POSITIONS = 240  # of a slider
 FACTOR = 100.0  # that a slider of a positive number without an upper end goes up and down
 SIZE_FACTOR = 8.0  # the same of a size
-LARGEST_EXPONENT = 3.0  # of a slider, unless the system has a larger one
+SMALLEST_EXPONENT, LARGEST_EXPONENT = 0.05, 3.0  # of a slider, unless the system's is outside
 HIDDEN = (
     "dtype",
     "micro_batch",
@@ -121,7 +121,8 @@ def knob_of(system: AbstractSystem, path: str) -> Knob:
         return Knob(path, low + inset, high - inset)
     if "exponent" in path.rpartition(".")[2]:
         first = 0.0 if low is None else float(low)
-        return Knob(path, first + 0.05, first + max(LARGEST_EXPONENT, 2 * (value - first)))
+        start = min(value, first + SMALLEST_EXPONENT)  # the end itself may be refused
+        return Knob(path, start, first + max(LARGEST_EXPONENT, 2 * (value - first)))
     if low == 0 and value > 0:
         return Knob(path, value / FACTOR, value * FACTOR, True)
     if low is not None:

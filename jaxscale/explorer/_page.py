@@ -234,3 +234,11 @@ class Page:
 def escaped(text: str) -> str:
     """Text as HTML shows it."""
     return html.escape(text)
+
+
+def html_table(title: str, rows: Sequence[str], head: Sequence[str] = ()) -> str:
+    """A heading, and a table that scrolls by itself where the page is narrow."""
+    names = "".join(f"<th>{escaped(name)}</th>" for name in head)
+    top = f"<tr>{names}</tr>" if head else ""
+    table = f"<div class=scroll><table>{top}{''.join(rows)}</table></div>"
+    return f"<h2>{escaped(title)}</h2>{table}"

@@ -39,6 +39,8 @@ def curve_figures(
     inside = means[..., x > 0] if log_x else means
     values = inside[np.isfinite(inside)]
     log_y = "y" in log if log is not None else spans_decades(values)
+    if not values.size:
+        return [page.text("<p>No run that counts has a finite value here.</p>", name="nothing")]
     shared: dict[str, Any] = {}
     figures = []
     for i, title in enumerate(curves.panel_labels):

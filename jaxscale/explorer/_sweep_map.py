@@ -44,7 +44,7 @@ def cells(
     grid = sweep.grid
     fixed = {d: sweep.at_slider(view, d) for d in grid.axes if d not in dims}
     array, status = sweep.runs[view.observable], sweep.runs[STATUS]
-    others = {str(d): sweep.at_slider(view, str(d)) for d in array.dims
+    others: dict[str, Any] = {str(d): sweep.at_slider(view, str(d)) for d in array.dims
               if d not in (*grid.dims, STEP)}  # fmt: skip
     if STEP in array.dims and quantity != "exponent":
         others[STEP] = array.sizes[STEP] - 1
@@ -65,7 +65,7 @@ def cells(
     if STEP in array.dims:
         mean = _slope(np.asarray(array[STEP], float), mean)
     shape = tuple(len(grid.axes[d]) for d in dims)
-    index = np.stack([i.ravel() for i in np.indices(shape)], axis=-1) if dims else np.zeros((1, 0), int)  # fmt: skip
+    index = np.indices(shape).reshape(len(dims), -1).T
     points = np.zeros(len(index), int)
     stride = 1
     for d in reversed(grid.dims[:-1]):

@@ -36,6 +36,7 @@ from jaxscale.explorer._sweep_theory import (
 
 NONE = "none"
 COMPILES = "theory is being compiled"
+ROLES = ("x", "color", "panel")
 AT, FIT = "at.", "fit."  # begin indices of sliders and calibrated fields in an address
 LOOKS = 2000  # milliseconds between looks at a store that grows
 LOGS = (("auto", "automatic"), ("", "linear"), ("x", "x logarithmic"), ("y", "y logarithmic"),
@@ -98,7 +99,7 @@ class SweepView:
         if given.get("observable") in sweep.observables:
             view = dataclasses.replace(view, observable=given["observable"])
         dims = sweep.dims(view.observable)
-        for role in ("x", "color", "panel"):
+        for role in ROLES:
             asked = given.get(role)
             if asked in dims or (asked == NONE and role != "x"):
                 view = dataclasses.replace(view, **{role: "" if asked == NONE else asked})
@@ -211,7 +212,8 @@ class SweepView:
         if view.x != "seed":
             lines.append(f"{observable.attrs.get('long_name', view.observable)}: "
                          f"mean and standard deviation over {n} seeds")  # fmt: skip
-        for role, chosen in ((view.color, result.curves.colors), (view.panel, result.curves.panels)):  # fmt: skip
+        colors, panels = result.curves.colors, result.curves.panels
+        for role, chosen in ((view.color, colors), (view.panel, panels)):
             if role and len(chosen) < self.sweep.runs.sizes[role]:
                 lines.append(f"{len(chosen)} of {self.sweep.runs.sizes[role]} values of {role}")
         counts = self.sweep.status_counts()
@@ -237,15 +239,11 @@ class SweepView:
     def _set(self, **changed: Any) -> None:
         """Show another view; two roles never have one dimension."""
         view = dataclasses.replace(self.view, **changed)
-        for role in ("x", "color", "panel"):
-            taken = [
-                getattr(view, r) for r in changed if r != role and r in ("x", "color", "panel")
-            ]
-            if role not in changed and getattr(view, role) in [t for t in taken if t]:
-                free = [d for d in self.sweep.dims(view.observable) if d not in taken]
-                view = dataclasses.replace(
-                    view, **{role: next(iter(free), "") if role == "x" else ""}
-                )
+        taken = [changed[role] for role in ROLES if changed.get(role)]
+        for role in (r for r in ROLES if r not in changed and getattr(view, r) in taken):
+            free = [d for d in self.sweep.dims(view.observable) if d not in taken]
+            other = next(iter(free), "") if role == "x" else ""
+            view = dataclasses.replace(view, **{role: other})
         dims = self.sweep.dims(view.observable)
         if view.x not in dims:
             view = dataclasses.replace(view, x=next(iter(dims), "seed"))
@@ -267,7 +265,7 @@ class SweepView:
         page, view, sweep = self.page, self.view, self.sweep
         dims = sweep.dims(view.observable) or ["seed"]
         optional = [("", NONE), *((d, d) for d in dims)]
-        controls = [
+        controls: list[Any] = [
             page.select("observable", sweep.observables, view.observable,
                         lambda v: self._set(observable=v)),
             page.select("x axis", dims, view.x, lambda v: self._set(x=v)),
@@ -282,7 +280,7 @@ class SweepView:
         labels = [f"{c.name.replace('_', ' ')} ({n})" for c, n in counts.items()]
         active = [i for i, c in enumerate(codes) if view.statuses is None or c in view.statuses]
         boxes = CheckboxGroup(
-            labels=labels, active=active, name="status", stylesheets=[page.styles]
+            labels=labels, active=active, name="runs that count", stylesheets=[page.styles]
         )
         boxes.on_change(
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)
