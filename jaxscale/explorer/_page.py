@@ -1,10 +1,11 @@
 """What every page shares: template, styles, widgets, and its state in the address."""
 
 import base64
+import contextlib
 import functools
 import html
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
@@ -111,6 +112,16 @@ class Page:
             children=list(children), sizing_mode="stretch_width",
             stylesheets=[InlineStyleSheet(css=GRID)], **more,
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Send what changes in the block as one message."""
+        self.document.hold("combine")
+        try:
+            with self.document.models.freeze():
+                yield
+        finally:
+            self.document.unhold()
 
     def say(self, text: str, is_warning: bool = False) -> None:
         """Show one line above the figures."""

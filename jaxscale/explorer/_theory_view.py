@@ -150,11 +150,11 @@ class TheoryView:
         forms, self.knobs, self.options, self.x, first = result
         self.forms = forms
         self._fine = ClosedForms(forms.system, self.x, POINTS) if self.x in self.knobs else None
-        self.page.say("")
-        self._draw(first)
-        self.page.show(self._controls(), self._main())
-        self._remember()
-        self.page.say(self._without_theory())
+        with self.page.at_once():
+            self._draw(first)
+            self.page.show(self._controls(), self._main())
+            self._remember()
+            self.page.say(self._without_theory())
         if self._fine is not None:
             self._when_at_rest()
 
@@ -240,11 +240,10 @@ class TheoryView:
         if result[0].forms not in (self.forms, self._fine):
             return  # of a structure that was left meanwhile
         curves = self._curves(result)
-        self.page.document.hold("combine")  # one message to the browser
-        for shown in (shown for shown in curves if shown.name in self.figures):
-            self.figures[shown.name].update(shown)
-        self._list_constants([shown for shown in curves if shown.name not in self.figures])
-        self.page.document.unhold()
+        with self.page.at_once():
+            for shown in (shown for shown in curves if shown.name in self.figures):
+                self.figures[shown.name].update(shown)
+            self._list_constants([shown for shown in curves if shown.name not in self.figures])
 
     def moved(self, path: str, value: float) -> None:
         """Follow a slider."""
