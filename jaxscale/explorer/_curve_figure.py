@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from jaxscale.analysis._exponents import log_slopes
 from jaxscale.explorer._themes import Theme, dress_legend, hover, new_figure
 
-LEFT = 62  # pixels of labels beside an axis
+LABEL_WIDTH = 62  # pixels of labels beside an axis
 SAME = 1e-9  # relative change of what does not depend on x
 SEEN = 1e-3  # share of its largest value at which a linear axis shows a curve
 DIGITS = 9  # of an exponent, after the point
@@ -52,7 +52,7 @@ class CurveFigure:
         self, shown: Shown, theme: Theme, *, x: str, y: str, title: Div, log: str, why: str = ""
     ):
         self.log, self._theme = log, theme
-        figure = new_figure(theme, x="", y=y, log=log, min_border_left=LEFT)
+        figure = new_figure(theme, x="", y=y, log=log, min_border_left=LABEL_WIDTH)
         self.claimed, self.other, self.pinned, self.slopes = (
             ColumnDataSource(data={"xs": [], "ys": []}, name=f"{kind} {shown.name}")
             for kind in ("claimed", "not claimed", "pinned", "slopes")
@@ -76,7 +76,7 @@ class CurveFigure:
         dress_legend(figure, theme)
         below = new_figure(
             theme, x=x, y="exponent", log="x" if "x" in log else "", height=130,
-            x_range=figure.x_range, min_border_left=LEFT,
+            x_range=figure.x_range, min_border_left=LABEL_WIDTH,
         )  # fmt: skip
         below.yaxis.ticker.desired_num_ticks = 4
         below.toolbar_location = None

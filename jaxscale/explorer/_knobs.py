@@ -38,7 +38,7 @@ class Knob:
     low: float
     high: float
     is_log: bool = False
-    is_whole: bool = False
+    is_integer: bool = False
 
     def value(self, position: float) -> float:
         """Value at a position of the slider, 0 to `POSITIONS`."""
@@ -47,7 +47,7 @@ class Knob:
             value = self.low * (self.high / self.low) ** share
         else:
             value = self.low + (self.high - self.low) * share
-        return float(round(value)) if self.is_whole else float(f"{value:.4g}")
+        return float(round(value)) if self.is_integer else float(f"{value:.4g}")
 
     def position(self, value: float) -> float:
         """Position of the slider that is nearest to a value."""
@@ -61,7 +61,7 @@ class Knob:
         """`n` values over the slider, for an axis of a figure; whole ones may repeat."""
         space = np.geomspace if self.is_log else np.linspace
         values = space(self.low, self.high, n)
-        return np.round(values) if self.is_whole else values
+        return np.round(values) if self.is_integer else values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -212,7 +212,7 @@ class Page:
     def slider(self, knob: Knob, value: float, moved: Callable[[str, float], None]) -> Column:
         """A slider of a number, and a field to type it."""
         typed = NumericInput(
-            title=knob.path, value=value, mode="int" if knob.is_whole else "float",
+            title=knob.path, value=value, mode="int" if knob.is_integer else "float",
             name=f"{knob.path} =", sizing_mode="stretch_width", stylesheets=[self.styles],
         )  # fmt: skip
         bar = Slider(

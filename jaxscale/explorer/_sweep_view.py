@@ -152,7 +152,7 @@ class SweepView:
                 shown_map = cells(sweep, view, axes, quantity, window)
             else:
                 notes.append(f"no map: {n} cells, more than {MOST_CELLS}")
-        if sweep.axes:
+        if len(sweep.axes) > 1:
             dims = tuple(sweep.axes)
             if sweep.runs[view.observable].size > MOST_READ:
                 dims = axes

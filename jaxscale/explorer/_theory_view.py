@@ -120,7 +120,7 @@ class TheoryView:
         dims = [d for d, c in schema.coordinates.items() if len(c) > 2 and c.dtype.kind in "iuf"]
         dims = [d for d in dims if d in predicted]
         knobs = {path: _slider(base, system, path) for path in one.used}
-        sizes = [path for path, knob in knobs.items() if knob.is_whole]
+        sizes = [path for path, knob in knobs.items() if knob.is_integer]
         options = [*(d for d in dims if d == "step"), *sizes, *(p for p in knobs if p not in sizes)]
         x = x if x in options else next(iter(options), "")
         forms = ClosedForms(system, x, COARSE) if x in knobs else one

@@ -29,10 +29,10 @@ def test_a_slider_stands_at_the_value_of_its_field_and_takes_both_ends(name):
         assert knob.low <= value <= knob.high, path
         assert 0 <= knob.position(value) <= POSITIONS
         places = [knob.position(knob.value(p)) for p in (0, 80, POSITIONS)]
-        slack = 30 if knob.is_whole else 1e-2 * POSITIONS
+        slack = 30 if knob.is_integer else 1e-2 * POSITIONS
         np.testing.assert_allclose(places, [0, 80, POSITIONS], atol=slack, err_msg=path)
         assert knob.spaced(5)[0] == pytest.approx(knob.low)
-        if knob.is_whole:
+        if knob.is_integer:
             assert all(float(v).is_integer() for v in knob.spaced(5))
 
 
