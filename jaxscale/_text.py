@@ -91,3 +91,15 @@ def choices(name: str, names: Iterable[str]) -> str:
     """Return the end of an error: the name that `name` resembles, else `; there are a, b, c.`."""
     listed = list(names)
     return nearest(name, listed) or f"; there are {', '.join(listed) or 'none'}."
+
+
+def once(option: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return values by name; refuse a name that an option gives two values."""
+    values: dict[str, Any] = {}
+    for name, value in named:
+        if name in values:
+            raise ValueError(
+                f"`{option}` must name {name} once, got {values[name]!r} and {value!r}."
+            )
+        values[name] = value
+    return values

@@ -145,7 +145,7 @@ def test_info(command):
     ("arguments", "words"),
     [
         (["run", "nosuch"], ["nosuch", "emergence_time"]),
-        (["plan", "SWEEP", "--set", "n_skills=0"], ["n_skills", "0", "small.toml"]),
+        (["plan", "SWEEP", "--set", "n_skills=0"], ["error: `--set`: `n_skills` must", "0"]),
         (["plan", "SWEEP", "--set", "n_skills"], ["set", "field=value"]),
         (["plan", "SWEEP", "--set", "n_skils=3"], ["n_skils", "n_skills"]),
         (["plan", "SWEEP", "--axis", "learning_rate=geom:1:2"], ["geom:lo:hi:n"]),
@@ -274,12 +274,87 @@ def test_presets_are_completed(command, monkeypatch):
     assert out.split() == ["emergence_time", "emergence_time_paper"]
 
 
-@pytest.mark.parametrize("arguments", [["plan", "x", "--nosuch"], ["nosuch"], ["run"]])
-def test_usage_errors(command, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "x", "--zzz"], "no such option: --zzz; see jaxscale plan --help"),
+        (["plan", "x", "--hlp"], "no such option: --hlp; did you mean `--help`; see"),
+        (["plan", "x", "--sedes", "3"], "no such option: --sedes; did you mean `--seeds`; see"),
+        (["run", "x", "--target", "h200"], "no such option: --target; it is one of jaxscale plan"),
+        (["pln"], "no such command 'pln'; did you mean 'plan'; see jaxscale --help"),
+        (["run"], "missing argument 'file' (A sweep file (TOML) or a preset"),
+        (["run", "x", "--seeds", "y"], "(Number of seeds, instead of the file's); see"),
+        (["run", "x", "--seeds"], "option '--seeds' requires an argument; see jaxscale --help"),
+        (["run", "x", "y"], "extra argument(s) (y); see jaxscale run --help"),
+    ],
+)
+def test_usage_errors(command, arguments, words):
     code, _, err = command(*arguments)
-    assert code == 2
-    assert "Traceback" not in err
-    assert err
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: ")
+    assert words in err
+
+
+FORMS = "must be field=v1,v2, field=geom:lo:hi:n or field=lin:lo:hi:n, got 'learning_rate="
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--set n_skills=0", "`--set`: `n_skills` must be at least 1"),
+        ("--key 3 --set n_steps=9 --axis n_skills=0,2", "`--axis`: `n_skills` must be at least"),
+        ("--set learning_rate=3 --axis n_skils=1", "`--axis`: `n_skils` is not a field"),
+        ("--set data=Onlin", "`--set` data: `type` must be one of "),
+        ("--set record=[0,5] --set n_steps=4", "`--set`: `record` must end by `n_steps` = 4"),
+        ("--set record={logg=4}", "`--set`: `record` must be a list, {every = n} or {log = n}"),
+        ("--set data={type=Online}", "`--set` data: '{type=Online}' is no table or list of TOML"),
+        ("--axis data={type=Online,n=3}", "`--axis` data: '{type=Online,n=3}' is no table"),
+        ("--axis learning_rate=geom:0:2:3", "`--axis`: axis `learning_rate`: geom needs n"),
+        ("--axis learning_rate={log=[1,2,3]}", "`--axis`: axis `learning_rate` must be a list, {"),
+        ("--axis learning_rate=log:1:10:3", f"`--axis` {FORMS}log:1:10:3'"),
+        ("--axis learning_rate=geom:1:10", f"`--axis` {FORMS}geom:1:10'"),
+        ("--axis learning_rate=np.linspace(1,10,3)", f"`--axis` {FORMS}np.linspace(1,10,3)'"),
+        ("--axis learning_rate=1:10", f"`--axis` {FORMS}1:10'"),
+        ("--axis learning_rate=", f"`--axis` {FORMS}'"),
+        ("--axis n_skills=1 --axis n_skills=2", "`--axis` must name n_skills once, got [1] and"),
+        ("--set n_skills=1 --set n_skills=2", "`--set` must name n_skills once, got 1 and 2"),
+        ("--seeds 0", "`--seeds` must be at least one seed"),
+        ("--key -1", "`--key` must lie in"),
+    ],
+)
+def test_errors_name_the_option_that_was_typed(command, sweep, options, message):
+    code, _, err = command("plan", sweep, *options.split())
+    assert (code, err.startswith(f"error: {message}")) == (2, True), err
+
+
+def test_an_option_for_a_key_of_the_sweep_is_named(command, sweep):
+    _, _, err = command("plan", sweep, "--set", "seeds=3")
+    assert err.endswith("`seeds` is an argument of its own (--seeds).\n")
+    _, _, err = command("plan", sweep, "--set", "record=[0,99]")
+    assert "Several values" not in err  # a record has several
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("n_skills = 5", "n_skills = 0", 5),
+        ("[0.1, 0.2]", "[0.1, 'x']", 8),
+        ("seeds = 2", "sedes = 2", 3),
+        ("seeds = 2", "store = 2", 3),
+        ('"emergence.MultilinearSkills"', "3", 2),
+    ],
+)
+def test_errors_of_a_file_name_its_line(command, sweep, old, new, line):
+    """Also where an option is given that has no part in them."""
+    Path(sweep).write_text(SMALL.replace(old, new))
+    for options in ([], ["--set", "n_steps=30"]):
+        _, _, err = command("plan", sweep, *options)
+        assert err.startswith(f"error: {sweep}, line {line}: `")
+
+
+def test_an_axis_may_be_a_table(command, sweep):
+    code, out, _ = command("plan", sweep, "--axis", "learning_rate={geom=[0.1,0.4,3]}")
+    assert (code, "learning_rate: 3" in out) == (0, True)
 
 
 def test_debug_shows_the_traceback(monkeypatch):

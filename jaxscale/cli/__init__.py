@@ -11,7 +11,7 @@ from jaxscale.cli._reproduce import reproduce
 from jaxscale.cli._show import info, presets, show
 from jaxscale.cli._start import INTERRUPTED, leave
 from jaxscale.cli._sweep import plan, run
-from jaxscale.cli._words import with_options_named
+from jaxscale.cli._words import usage_error, with_options_named
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False,
@@ -46,13 +46,14 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     warnings.filterwarnings("ignore", "stopped by Ctrl-C")  # `leave` says it
     try:
-        app(arguments, prog_name="jaxscale")
-    except (ValueError, OSError) as error:
-        if debug:
+        code = app(arguments, prog_name="jaxscale", standalone_mode=False)
+    except Exception as error:
+        usage = hasattr(error, "format_message")  # an error of Typer's, of the options
+        if debug or not (usage or isinstance(error, ValueError | OSError)):
             raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        text = usage_error(error) if usage else " ".join(str(error).split())
+        typer.echo(f"error: {text}", err=True)
         sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            leave("finished chunks are kept")
-        raise
+    if code == INTERRUPTED:
+        leave("finished chunks are kept")
+    sys.exit(code)

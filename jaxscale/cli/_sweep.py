@@ -73,19 +73,16 @@ def _planned(
     target: Text = None,
 ) -> "tuple[Plan, str]":
     """Plan a sweep file or preset with what the command line changes; and the file's store."""
-    from jaxscale.sweep._config import parse_axis, parse_value, read_toml
+    from jaxscale._text import once
+    from jaxscale.sweep._config import parse_axis, parse_setting, read_toml
     from jaxscale.sweep._grid import grid_of_file
     from jaxscale.sweep._plan import plan
 
-    fields = {}
-    for text in settings or []:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"`set` must be field=value, got {text!r}.")
-        fields[path] = parse_value(value)
+    fields = once("set", map(parse_setting, settings or []))
+    values = once("axis", map(parse_axis, axes or []))
     with warnings_as_lines(DeprecationWarning):
         table = read_toml(file)
-    grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds, key)
+    grid = grid_of_file(file, table, fields, values, seeds, key)
     try:
         grid = grid if n_steps is None else grid.longer(n_steps)
     except ValueError as error:

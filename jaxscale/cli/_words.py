@@ -15,6 +15,7 @@ from typing import Any
 from typer.models import OptionInfo
 
 from jaxscale._table import Table
+from jaxscale._text import nearest
 
 _command: ContextVar[tuple[Callable[..., None], dict[str, Any]] | None] = ContextVar(
     "command", default=None
@@ -22,7 +23,7 @@ _command: ContextVar[tuple[Callable[..., None], dict[str, Any]] | None] = Contex
 
 SAME = {  # arguments of Python that have another name, by command
     "n_devices": "--devices", "bounds": "--bound", "delta": "--huber", "flop": "--at",
-    "columns": "--x` or `--y", "observables": "--y",
+    "columns": "--x` or `--y", "observables": "--y", "fields": "--set", "axes": "--axis",
 }  # fmt: skip
 OF_RUN = {"free": "--calibrate", "observables": "--observable"}
 ONLY_IN_PYTHON = re.compile(
@@ -32,6 +33,7 @@ ONLY_IN_PYTHON = re.compile(
 )
 IN_SHELL = re.compile(r"(\S*[=`(]\S* )?\((?:[^()]*; )?in a shell, ([^()]*)\)")
 TWICE = re.compile(r"`(\w+)`(?:, (--[\w-]+)| \((--[\w-]+)\))")  # `store`, --store
+OF_FIELD = re.compile(r"`(fields|axes|set|axis)`( [\w.]+)?: ")
 NAME = re.compile(r"(?<!did you mean )`(\w+)(=\w+)?`(?! is | has )")
 VALUE = re.compile(r"\b(\w+)=(?:\"([^\"]*)\"|'([^']*)')")
 
@@ -40,8 +42,9 @@ def in_shell(text: str) -> str:
     """A message with the options of the command that runs, outside of one as it is."""
     if (current := _command.get()) is None:
         return text
-    file = f"{current[1].get('file')}: "
-    options = _options(*current, of_file=text.startswith(file) or ".toml: " in text.split("`")[0])
+    first = text.split("`")[0]
+    of_file = ".toml" in first or first.startswith(f"{current[1].get('file')}: ")
+    options = _options(*current, of_file=of_file or bool(OF_FIELD.match(text)))
 
     def named(match: re.Match[str]) -> str:
         option, value = options.get(match[1]), match[2] or ""
@@ -92,3 +95,21 @@ def _options(command: Callable[..., None], values: dict[str, Any], of_file: bool
     same = SAME | (OF_RUN if "calibrate" in names else {})
     own = {name: o for name, o in same.items() if o.split("`")[0] in names.values()}
     return own | names
+
+
+def usage_error(error: Any) -> str:
+    """What is wrong with the options and arguments of a command, in one line with the way out."""
+    context, name = error.ctx, getattr(error, "option_name", None)
+    text = error.format_message().rstrip(".?").replace(". Did you", "; did you")
+    text = text[:1].lower() + text[1:]
+    parameters = [] if context is None else context.command.params
+    own = getattr(error, "param", None) or next((p for p in parameters if name in p.opts), None)
+    if own is not None:
+        text += f" ({own.help.rstrip('.')})" if getattr(own, "help", None) else ""
+    elif name is not None and context is not None:
+        names = ["--help", *(o for p in parameters for o in p.opts if o.startswith("--"))]
+        commands = getattr(context.parent and context.parent.command, "commands", {})
+        others = [n for n, c in commands.items() if any(name in p.opts for p in c.params)]
+        of_others = f"; it is one of jaxscale {', '.join(others)}" if others else ""
+        text = f"no such option: {name}{of_others or nearest(name, names).rstrip('?')}"
+    return f"{text}; see {'jaxscale' if context is None else context.command_path} --help"

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxscale._files import require_file
 from jaxscale._labels import match_labels
-from jaxscale._text import choices, unknown
+from jaxscale._text import choices, once, unknown
 from jaxscale._theories import theory_named
 from jaxscale._warn import warn_user
 from jaxscale.analysis._calibrate import calibrate
@@ -80,7 +80,7 @@ class Request:
         """Starts of the free parameters by name, None where none is given."""
         if not self.free:
             raise ValueError("`free` must name at least one parameter, got none.")
-        _once("free", [(text.partition("=")[0], text) for text in self.free])
+        once("free", [(text.partition("=")[0], text) for text in self.free])
         starts: dict[str, float | None] = {}
         for text in self.free:
             name, equals, value = text.partition("=")
@@ -157,7 +157,7 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
                 )
             name, column = names[0], text
         named.append((name, column))
-    return _once("x", named)
+    return once("x", named)
 
 
 def _fit_store(request: Request) -> Fit:
@@ -247,19 +247,7 @@ def pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
 
 def _named(option: str, texts: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Names and values of an option that gives each name once."""
-    return _once(option, pairs(option, texts)).items()
-
-
-def _once(option: str, named: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Values by name; refuse a name that an option gives two values."""
-    values: dict[str, str] = {}
-    for name, value in named:
-        if name in values:
-            raise ValueError(
-                f"`{option}` must name {name} once, got {values[name]!r} and {value!r}."
-            )
-        values[name] = value
-    return values
+    return once(option, pairs(option, texts)).items()
 
 
 def _number(option: str, text: str, value: str) -> float:

@@ -260,6 +260,8 @@ def test_one_value_is_no_axis_wherever_it_stands(write, value):
 
 
 def test_one_value_in_a_file_is_no_axis(write):
-    with pytest.raises(ValueError, match=r"toml: axis `learning_rate` must be a seq.* got 0\.1: "):
+    with pytest.raises(
+        ValueError, match=r"toml, line 8: axis `learning_rate` must be a seq.* got 0\.1: "
+    ):
         js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "0.1")))
     assert js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "[0.1]"))).shape[0] == 1
