@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,9 @@ def require_writable(what: str, path: Path, endings: Sequence[str] = ()) -> None
         raise ValueError(f"`{what}` {path} lies in a folder that does not exist: make it first.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"`{what}` {path} cannot be written: permission denied.")
+    if not path.exists():
+        _write_in(what, path, path.parent)
+    _write_in(what, path, path.parent)
 
 
 def require_folder(what: str, path: Path) -> None:
@@ -46,6 +50,17 @@ def require_folder(what: str, path: Path) -> None:
         raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(f"`{what}` {path} cannot be written: permission denied at {existing}.")
+    _write_in(what, path, existing)
+
+
+def _write_in(what: str, path: Path, folder: Path) -> None:
+    """Refuse a folder in which no file can be made, whatever its permissions say, as in /proc."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = f"no file can be made in {folder} ({error.strerror})"
+        raise ValueError(f"`{what}` {path} cannot be written: {why}.") from None
 
 
 def make_folder(path: Path) -> None:

@@ -387,3 +387,40 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
     assert ["learning_rate", "2", "0.1", "..", "0.2"] in rows
     assert [row[-1] for row in rows if row and row[0] in "12"] == ["stopped", "complete"]
     assert js.open_store(tmp_path / "small.zarr").attrs["complete"] == 1
+
+
+def test_interruption_after_the_runs_says_what_is_missing(command, sweep, monkeypatch):
+    from jaxscale.report import _fit_file, _plot
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "_exit", lambda code: sys.exit(f"left with {code}"))
+    monkeypatch.setattr(_plot, "plot", stop)
+    code, out, err = command("run", sweep, "--figure", "a.svg")
+    assert (code, "4 runs ok" in out) == ("left with 130", True)
+    stored = "stopped; all 4 runs are in the store"
+    assert err == f"{stored}, the figure may be missing, the same command continues\n"
+    monkeypatch.setattr(_fit_file, "fit_runs", stop)
+    _, _, err = command("run", sweep, "--figure", "a.svg", "--calibrate", "target_scale")
+    assert err.startswith(f"{stored}, the fit and the figure may be missing, ")
+    monkeypatch.setattr(_fit_file, "fit_file", stop)
+    _, _, err = command("fit", "small.zarr", "--free", "target_scale")
+    assert err == "stopped, the same command begins anew\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder in which no file can be made")
+def test_an_output_where_no_file_can_be_made_is_refused_first(command, sweep, tmp_path):
+    """What permissions do not tell: they allow root to write there."""
+    for arguments in (
+        ["run", sweep, "--figure", "/proc/a.svg"],
+        ["run", sweep, "--store", "/proc/a.zarr"],
+        ["fit", sweep, "--out", "/proc/a"],
+        ["reproduce", "emergence", "--out", "/proc/a"],
+    ):
+        code, out, err = command(*arguments)
+        assert (code, "runs ok" in out) == (2, False)
+        assert f"error: `{arguments[-2]}` {arguments[-1]}" in err
+        assert "cannot be written: " in err
+        assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]

@@ -55,5 +55,6 @@ def main() -> None:
         typer.echo(f"error: {text}", err=True)
         sys.exit(2)
     if code == INTERRUPTED:
-        leave("finished chunks are kept")
+        computes = arguments[0] in ("run", "reproduce")
+        leave("finished chunks are kept" if computes else None)
     sys.exit(code)

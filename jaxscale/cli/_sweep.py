@@ -31,6 +31,8 @@ from jaxscale.cli._start import leave, start, stop_on_signals, warnings_as_lines
 from jaxscale.cli._words import table_in_shell
 
 if TYPE_CHECKING:
+    from jaxscale.report._fit_file import Request
+    from jaxscale.sweep._grid import Grid
     from jaxscale.sweep._plan import Options, Plan
 
 FIGURES = (".svg", ".pdf", ".png")
@@ -134,11 +136,9 @@ def run(
 
     from jaxscale._status import Status
     from jaxscale._text import counted, unknown
-    from jaxscale.report._fit_file import Request, check_request, fit_runs, predicted_or_none
-    from jaxscale.report._plot import plot
+    from jaxscale.report._fit_file import Request, check_request
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._locate import place_of
-    from jaxscale.sweep._predict import predict
     from jaxscale.sweep._reader import read_attributes
 
     stop_on_signals()
@@ -177,13 +177,31 @@ def run(
         n_states = len(list(place_of(path).current().states))
         more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
         leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
+    try:
+        _fit_and_draw(planned.grid, runs, request, figure, observable)
+    except KeyboardInterrupt:
+        lacking = " and ".join(["the fit"] * bool(calibrate) + ["the figure"] * bool(figure))
+        leave(f"all {planned.n_runs} runs are in the store, {lacking} may be missing")
+
+
+def _fit_and_draw(
+    grid: "Grid", runs: Any, request: "Request", figure: Path | None, observables: Texts
+) -> None:
+    """Fit the theory to the runs and draw them, as far as that was asked."""
+    from rich.console import Console
+
+    from jaxscale.report._fit_file import fit_runs, predicted_or_none
+    from jaxscale.report._plot import plot
+    from jaxscale.sweep._predict import predict
+
+    console = Console()
     with warnings_as_lines():
-        fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
+        fit = fit_runs(request, grid, runs)[0] if request.free else None
         if fit is not None:
             console.print(table_in_shell(fit.table()))
         if figure is not None:
-            theory: Any = predict(planned.grid) if fit is None else predicted_or_none(fit)
-            plot(runs, theory, observables=observable).savefig(figure, dpi=160)
+            theory: Any = predict(grid) if fit is None else predicted_or_none(fit)
+            plot(runs, theory, observables=observables).savefig(figure, dpi=160)
             console.print(f"figure: {figure}")
             shown = {} if theory is None else theory
             for field in sorted({o.attrs.get("uncalibrated", "") for o in shown.values()} - {""}):
