@@ -1,10 +1,11 @@
 """Plain text: the same in a terminal, a notebook and a log; numbers, counts and hints."""
 
+import contextlib
 import difflib
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 WIDTH = 80
@@ -103,3 +104,12 @@ def once(option: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             )
         values[name] = value
     return values
+
+
+@contextlib.contextmanager
+def of_argument(argument: str) -> Iterator[None]:
+    """Let errors of the block begin with the argument that caused them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"`{argument}`: {error}") from None

@@ -198,6 +198,7 @@ def test_info(command):
         (["show", "nosuch.zarr"], ["`store`", "does not exist"]),
         (["run", "SWEEP", "--where", "skill=1"], ["`--where` belongs to --calibrate"]),
         (["run", "SWEEP", "--calibrate", "learning_rate"], ["`--calibrate`", "no axes of"]),
+        (["run", "SWEEP", "--calibrate", "target_scal=3"], ["error: `--calibrate`: `target_scal`"]),
         (["run", "SWEEP", "--calibrate", "target_scale", "--where", "skil=1"], ["mean `skill`"]),
         (
             ["run", "SWEEP", "--calibrate", "target_scale", "--where", "skill=9"],

@@ -210,7 +210,14 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SURFACE + " --fix E=1 --fix E=2", "`--fix` must name E once, got '1' and '2'"),
         (SEQUENTIAL + " --free learning_rate=1", "`--free` must name learning_rate once, got"),
         (SURFACE + " --at much", "`--at` must be a number or input=number, got 'much'"),
-        (SURFACE + " --free E=1", "`--free` belongs to a theory: chinchilla frees what --fix does"),
+        (
+            SURFACE + " --free expnent",
+            "`--free` belongs to a theory: chinchilla frees what --fix does not, of E, A, B, alpha",
+        ),
+        (SURFACE + " --fix G", "`--fix`: `G` is not an argument of chinchilla; there are n_param"),
+        (SURFACE + " --fix alpha", "`--fix` must be name=value, got 'alpha'"),
+        (SEQUENTIAL + " --free expnent", "`--free`: `expnent` is not an argument of sequential"),
+        (SEQUENTIAL + " --fix learning_rat", "`--fix`: `learning_rat` is not an argument of sequ"),
         (SURFACE.replace("chinchilla", "chinchila"), "did you mean `chinchilla`"),
         (SEQUENTIAL + " --at 1e22", "`--at` belongs to a form: add --form"),
         (
@@ -320,7 +327,8 @@ def test_messages_are_those_of_python_outside_of_a_command():
         said("no interval for 1 of 2 fits, see `max_lost`: look")
         == "no interval for 1 of 2 fits: look"
     )
-    assert said("import first (in a shell, --import M)") == "import first (--import M)"
+    assert said("set it (in a shell, --set M)") == "set it (--set M)"
+    assert said("import it (in a shell, --import M).") == "import it."  # which has no such option
 
 
 @pytest.mark.slow

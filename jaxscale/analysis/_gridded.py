@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
-from jaxscale._text import choices
+from jaxscale._text import choices, of_argument
 from jaxscale.analysis._data import (
     Data,
     as_dataset,
@@ -62,7 +62,9 @@ class GridTheory:
         """
         names = [n for n in _float_fields(self.grid.system) if n not in self.grid.axes]
         for path in free:
-            if path in self.grid.axes or not _is_float(get(self.grid.system, path)):
+            with of_argument(argument):
+                value = get(self.grid.system, path)
+            if path in self.grid.axes or not _is_float(value):
                 raise ValueError(
                     f"`{argument}` must name float fields that are set and no axes of the grid, "
                     f"got {path!r}{choices(path, names)}"

@@ -54,8 +54,13 @@ def in_shell(text: str) -> str:
         option = options.get(match[1])
         return f"{option} {match[2] or match[3]}" if option else match[0]
 
+    def way_out(match: re.Match[str]) -> str:
+        option = match[2].split()[0]
+        lacks = option.startswith("--") and option not in _options(*current, of_file=False).values()
+        return match[2] if match[1] else "" if lacks else f"({match[2]})"
+
     text = ONLY_IN_PYTHON.sub("", text)
-    text = IN_SHELL.sub(lambda match: match[2] if match[1] else f"({match[2]})", text)
+    text = re.sub(r" (?=[.,;:](?: |$))", "", IN_SHELL.sub(way_out, text))
     text = TWICE.sub(lambda match: match[2] or match[3], text)
     return VALUE.sub(given, NAME.sub(named, text))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxscale._files import require_file
 from jaxscale._labels import match_labels
-from jaxscale._text import choices, once, unknown
+from jaxscale._text import choices, of_argument, once, unknown
 from jaxscale._theories import theory_named
 from jaxscale._warn import warn_user
 from jaxscale.analysis._calibrate import calibrate
@@ -115,7 +115,11 @@ def fit_form(request: Request) -> FormFile:
     if request.theory is not None:
         raise ValueError("`theory` and `form` must not both be given.")
     if request.free:
-        raise ValueError(f"`free` belongs to a theory: {request.form} frees what --fix does not.")
+        raise ValueError(
+            f"`free` belongs to a theory: {request.form} frees what --fix does not, of "
+            f"{', '.join(form.parameters)}."
+        )
+    _require_arguments(form.function, "fix", request.fix)
     fixed = {n: _number("fix", f"{n}={text}", text) for n, text in _named("fix", request.fix)}
     formula = Formula(form.function, fixed)
     inputs = _columns(formula, request.x)
@@ -127,6 +131,8 @@ def fit_form(request: Request) -> FormFile:
 
 def _fit_table(request: Request) -> Fit:
     function = theory_named(str(request.theory))
+    for option, texts in (("free", request.free), ("fix", request.fix)):
+        _require_arguments(function, option, texts)
     fixed = {name: parse_value(text) for name, text in _named("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
@@ -141,6 +147,12 @@ def _fit_table(request: Request) -> Fit:
     mapped = {name: name for name in columns}
     fit = calibrate(formula, table, list(request.starts), columns=mapped, **request.options)
     return fit, lambda: fit_figure(fit, table, mapped)
+
+
+def _require_arguments(function: Callable[..., Any], option: str, texts: Sequence[str]) -> None:
+    """Refuse a name that is no argument of the function, with the option that has it."""
+    with of_argument(option):
+        Formula(function).replaced({text.partition("=")[0]: None for text in texts})
 
 
 def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
@@ -229,7 +241,8 @@ def fit_runs(
     """
     system = grid.system
     for name, start in request.starts.items():
-        system = system if start is None else replace(system, name, start)
+        with of_argument("free"):
+            system = system if start is None else replace(system, name, start)
     runs = runs.isel(_places(request, {d: runs[d] for d in runs.dims}))
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]

@@ -51,7 +51,8 @@ def _find_class(name: str, package: str | None, base: type = Configurable) -> ty
         listed = choices(attribute, class_names(module))
         raise ValueError(f"`type` {name!r}: {module} has no class {attribute!r}{listed}")
     if colon:
-        raise ValueError(f"`type` {name!r} needs `import {module}` first")
+        shell = f"(in a shell, --import {module})"
+        raise ValueError(f"`type` {name!r} needs `import {module}` first {shell}.")
     raise unknown("`type`", name, _type_names(package, base))
 
 
