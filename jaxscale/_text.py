@@ -79,12 +79,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean `{forms[near[0]]}`?" if near else ""
 
 
-def unknown(what: str, given: Any, names: Iterable[str], other: str = "") -> ValueError:
+def unknown(
+    what: str, given: Any, names: Iterable[str], other: str = "", of: str = ""
+) -> ValueError:
     """Return the error of a name that is looked up: what `what` must be, or resembles."""
     listed = list(names)
     hint = nearest(given, listed) if isinstance(given, str) else ""
     return ValueError(
-        f"{what} must be one of {', '.join(listed)}{other}, got {given!r}{hint or '.'}"
+        f"{what} must be one of {of}{', '.join(listed)}{other}, got {given!r}{hint or '.'}"
     )
 
 

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from typer.models import OptionInfo
@@ -59,6 +60,9 @@ def in_shell(text: str) -> str:
         lacks = option.startswith("--") and option not in _options(*current, of_file=False).values()
         return match[2] if match[1] else "" if lacks else f"({match[2]})"
 
+    data = str(current[1].get("data", ""))
+    if data and Path(data).name not in text:
+        text = text.replace("`data`", f"`data` {data}", 1)
     text = ONLY_IN_PYTHON.sub("", text)
     text = re.sub(r" (?=[.,;:](?: |$))", "", IN_SHELL.sub(way_out, text))
     text = TWICE.sub(lambda match: match[2] or match[3], text)

@@ -17,6 +17,7 @@ from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_columns
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._table_file import of_file
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.analysis.residuals import Huber, Log, Scaled
 from jaxscale.paths import replace
@@ -283,9 +284,10 @@ def _bound(name: str, text: str) -> AbstractBound:
 
 def selected_rows(table: Any, where: Sequence[str]) -> Any:
     """Return the rows of a table whose columns have the values of `--where`."""
+    file = of_file(table)
     for name, text in pairs("where", where):
         require_columns(table, [name], "where")
         table = table[table[name] == parse_value(text)]
         if table.empty:
-            raise ValueError(f"`where` must leave rows, got {name}={text}.")
+            raise ValueError(f"`where` must leave rows{file}, got {name}={text}.")
     return table
