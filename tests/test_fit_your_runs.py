@@ -37,7 +37,7 @@ def test_the_guide(folder, capsys, monkeypatch):
     output = capsys.readouterr().out
     for title in ("Best allocation of C = 6 N D", "Runs of equal compute", "Held out"):
         assert title in output
-    assert "N* = 0.227 C^0.480, by parabolas" in output
+    assert "N* = 0.227 C^0.480 (0.433 to 0.526, by the scatter of 17 minima), by" in output
     assert "By the form the exponent is 0.570 (0.508 to 0.636): where" in " ".join(output.split())
     assert {p.name for p in folder.glob("*.png")} == {
         f"chinchilla_runs-fit{end}.png" for end in ("", "-residuals", "-isoflop")

@@ -25,7 +25,7 @@ from jaxscale.analysis._data import refuse
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._held_out import HeldOut, held_out
-from jaxscale.analysis._isoflop import IsoFlop, isoflop
+from jaxscale.analysis._isoflop import MINIMA, IsoFlop, isoflop
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.report._fitted import fit_figure
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 HELD_OUT = ("loss", "residual", "bounds", "weights", "bootstrap", "resample", "key")
 SCALES, FEW_RUNS = 5, 4  # bins that are left out, and the fewest runs of each on average
 N_LOCATIONS = 60  # of the curves over compute
-MINIMA = 3  # of parabolas, the fewest that a figure shows
 
 
 def form_named(name: str) -> Form:
@@ -287,6 +286,7 @@ class FormFile:
         numbers |= {"left_out": dict(self.omitted), "held_out": None}
         if self.allocates and (parabolas := self.isoflop) is not None:
             best = {"exponent": parabolas.a, "interval": parabolas.interval}
+            best["interval_by"] = "scatter of the minima" if parabolas.by_scatter else "refits"
             counts = {"groups": len(parabolas.groups), "without_minimum": parabolas.n_without}
             numbers["isoflop"] = plain({**best, **counts})
         if self.held_out is not None:
