@@ -11,6 +11,7 @@ import typer
 import jaxscale as js
 from jaxscale import cli
 from jaxscale._theories import theories
+from jaxscale.analysis._diagnostics import warn_logarithms
 from jaxscale.cli._words import in_shell, with_options_named
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._fit_file import Request, fit_runs
@@ -331,6 +332,10 @@ def test_messages_are_those_of_python_outside_of_a_command():
         said("no interval for 1 of 2 fits, see `max_lost`: look")
         == "no interval for 1 of 2 fits: look"
     )
+    for squares, options in ((True, "scaled"), (False, "scaled --huber inf")):
+        with pytest.warns(UserWarning, match="logarithm") as caught:
+            warn_logarithms("loss", np.linspace(-1, 1, 50)[None, None], squares)
+        assert said(str(caught[0].message)).endswith(f"take --residual {options} --bootstrap 200")
     assert said("set it (in a shell, --set M)") == "set it (--set M)"
     assert said("import it (in a shell, --import M).") == "import it."  # which has no such option
 

@@ -28,7 +28,9 @@ def fit(
     each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
     weights: Annotated[Text, typer.Option(help="Column of weights of the points.")] = None,
     residual: Annotated[Text, typer.Option(help="log (default) or scaled.")] = None,
-    huber: Annotated[float | None, typer.Option(help="Errors above this are outliers.")] = None,
+    huber: Annotated[
+        float | None, typer.Option(help="Errors above this are outliers; inf: none.")
+    ] = None,
     bootstrap: Annotated[
         int | None, typer.Option(help="Resamples that are fitted again; by default of seeds.")
     ] = None,

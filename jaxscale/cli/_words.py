@@ -30,7 +30,8 @@ OF_RUN = {"free": "--calibrate", "observables": "--observable"}
 ONLY_IN_PYTHON = re.compile(
     r",? or (?:fit runs\.mean\('seed'\)|pass pandas\.read_csv\(.*?\)(?=\.$))"
     r"|; read it with js\.open_store and Dataset\.sel|,? or read this one with js\.open_store"
-    r"|: open that with xarray\.open_zarr|, see `max_lost`|, whose bias `isoflop_bias` gives"
+    r"|: open that with xarray\.open_zarr|, see `max_lost`"
+    r"|residual=Scaled\(\)(?:, loss=Squared\(\))? and (?=boot)|, whose bias `isoflop_bias` gives"
 )
 IN_SHELL = re.compile(r"(\S*[=`(]\S* )?\((?:[^()]*; )?in a shell, ([^()]*)\)")
 TWICE = re.compile(r"`(\w+)`(?:, (--[\w-]+)| \((--[\w-]+)\))")  # `store`, --store

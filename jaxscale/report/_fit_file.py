@@ -19,7 +19,7 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._table_file import of_file
 from jaxscale.analysis.bounds import AbstractBound, Between
-from jaxscale.analysis.residuals import Huber, Log, Scaled
+from jaxscale.analysis.residuals import AbstractLoss, Huber, Log, Scaled, Squared
 from jaxscale.paths import replace
 from jaxscale.report._fitted import fit_figure
 from jaxscale.report._form_file import FormFile, form_named
@@ -68,13 +68,20 @@ class Request:
         return {
             "each": self.each,
             "residual": None if self.residual is None else RESIDUALS[self.residual](),
-            "loss": None if self.huber is None else Huber(delta=np.asarray(self.huber)),
+            "loss": self.loss,
             "bounds": {name: _bound(name, text) for name, text in _named("bound", self.bound)},
             "bootstrap": self.bootstrap,
             "resample": self.resample,
             "weights": self.weights,
             "key": self.key,
         }
+
+    @property
+    def loss(self) -> AbstractLoss | None:
+        """Huber's loss, or squares where its delta is infinite; None by default."""
+        if self.huber == np.inf:
+            return Squared()
+        return None if self.huber is None else Huber(delta=np.asarray(self.huber))
 
     @property
     def starts(self) -> dict[str, float | None]:

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
     """Draw what a fitted formula leaves: residuals should show no trend and be normal.
 
-    Residuals are data less theory here, as in figures of measured over fitted, on the fitted scale, against the fitted value and each
-    input; the last panel has their quantiles, in units of their rms, against those of a normal law.
-    One colour per value of `each`; points without a residual are not drawn.
+    Residuals are data less theory on the scale that was fitted (`fit.residuals` with the other
+    sign), against the fitted value and each input; the last panel has their quantiles, in units of
+    their rms, against those of a normal law. One colour per value of `each`; points without a
+    residual are not drawn.
 
     **Arguments:** `fit`, of a formula or a form.
 
