@@ -425,3 +425,18 @@ def test_an_output_where_no_file_can_be_made_is_refused_first(command, sweep, tm
         assert "cannot be written: " in err
         assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
+
+
+def test_a_plan_says_what_its_store_holds(command, sweep):
+    remains = "small.zarr holds 4 of 8 runs: about"
+    assert "small.zarr" not in command("plan", sweep)[1].splitlines()[-1]
+    command("run", sweep)
+    _, out, _ = command("plan", sweep)
+    assert out.splitlines()[-1] == "small.zarr holds all 4 runs: nothing remains to be run, 0 s"
+    for options, holds in (
+        (["--seeds", "4"], True),
+        (["--seeds", "4", "--store", "other.zarr"], False),
+        (["--seeds", "4", "--set", "n_skills=4"], False),
+        (["--seeds", "4", "--target", "h200"], False),
+    ):
+        assert (remains in command("plan", sweep, *options)[1]) is holds

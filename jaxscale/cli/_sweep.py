@@ -24,6 +24,7 @@ from jaxscale.cli._options import (
     Programs,
     Seeds,
     Set,
+    Store,
     Text,
     Texts,
 )  # fmt: skip
@@ -99,9 +100,7 @@ def run(
     axis: Axis = None,
     seeds: Seeds = None,
     key: Key = None,
-    store: Annotated[
-        Text, typer.Option(help="Zarr store to write or continue: a folder, or s3://BUCKET/NAME.")
-    ] = None,
+    store: Store = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
     observable: Annotated[
         Texts, typer.Option(help="Observable of the figure; may be repeated.")
@@ -221,6 +220,7 @@ def plan(
     checkpoint_seconds: Checkpoint = 60.0,
     keep_states: Keep = False,
     longer: Longer = None,
+    store: Store = None,
     target: Device = None,
     compile_ahead: Annotated[
         bool, typer.Option("--compile", help="Compile for --target; needs its plugin.")
@@ -231,6 +231,7 @@ def plan(
     """Show how a sweep would be cut and what it would cost; compiles nothing by default.
 
     The time is that of earlier runs of the same class on this machine, if they were timed.
+    What its store (--store, or that of the file) holds already is said.
     For a --target that is not this machine it is an estimate; --compile adds the memory of its
     compiled programs, where the plugin is installed (the extra cuda12, cuda13 or tpu).
 
@@ -248,8 +249,13 @@ def plan(
     options = _options(
         max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
     )
-    planned = _planned(file, settings, axis, seeds, key, longer, options, target)[0]
+    planned, default = _planned(file, settings, axis, seeds, key, longer, options, target)
     typer.echo(str(planned))
+    if target is None:
+        from jaxscale.report._stored import remaining_line
+
+        if line := remaining_line(planned, store or default):
+            typer.echo(line)
     if not compile_ahead:
         return
     from jaxscale.sweep._ahead import compiled_for
