@@ -230,7 +230,7 @@ def plan(
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing by default.
 
-    The time is that of earlier runs of the same class on this machine, if they were timed.
+    The time is that of earlier runs of such a system on this machine, if they were timed.
     What its store (--store, or that of the file) holds already is said.
     For a --target that is not this machine it is an estimate; --compile adds the memory of its
     compiled programs, where the plugin is installed (the extra cuda12, cuda13 or tpu).

@@ -100,12 +100,12 @@ class Plan:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether this machine has timed runs of every bucket's class."""
+        """Whether this machine has timed runs like those of every bucket."""
         return None not in self.ratios
 
     @property
     def seconds(self) -> float:
-        """Estimated run time, compilation apart, by earlier runs of the class if any were timed."""
+        """Estimated run time, compilation apart, by earlier runs like these if any were timed."""
         return sum(self._bucket_seconds)
 
     @property
