@@ -164,9 +164,9 @@ def _extent(plans: dict[str, Plan], finished: set[str]) -> str:
     n_done = n_runs - sum(plan.n_runs for plan in remaining)
     if not remaining:
         return f"{n_runs} runs, which are there already"
-    there = f", {n_done} of them there already" if n_done else ""
+    before = f", {n_done} of them there already" if n_done else ""
     seconds = sum(plan.seconds for plan in remaining)
-    return f"{n_runs} runs{there}, about {duration(seconds)} after compilation"
+    return f"{n_runs} runs{before}, about {duration(seconds)} after compilation"
 
 
 def _show_plans(
