@@ -1,6 +1,7 @@
 """The command line: what it writes, and one clear line for every error."""
 
 import fnmatch
+import functools
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale import cli
+from jaxscale.cli._words import with_options_named
 from jaxscale.papers import STUDIES
 from jaxscale.sweep import _ahead, _execute as execute, _local as local
 from jaxscale.sweep._config import preset_names
@@ -440,3 +442,14 @@ def test_a_plan_says_what_its_store_holds(command, sweep):
         (["--seeds", "4", "--target", "h200"], False),
     ):
         assert (remains in command("plan", sweep, *options)[1]) is holds
+
+
+def test_what_only_another_command_has_is_named_with_it():
+    def command(**_):
+        raise ValueError(
+            "use it (`each` fits runs apart), or loss=Huber(1) (in a shell, --huber 1)"
+        )
+
+    with pytest.raises(ValueError, match="jaxscale fit --each` fits") as refused:
+        with_options_named(functools.wraps(cli.run)(command))(calibrate=["a"])
+    assert str(refused.value).endswith("or jaxscale fit --huber 1")

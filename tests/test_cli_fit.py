@@ -337,6 +337,7 @@ def test_messages_are_those_of_python_outside_of_a_command():
             warn_logarithms("loss", np.linspace(-1, 1, 50)[None, None], squares)
         assert said(str(caught[0].message)).endswith(f"take --residual {options} --bootstrap 200")
     assert said("set it (in a shell, --set M)") == "set it (--set M)"
+    assert said("take loss=Huber() (in a shell, --huber 1)") == "take jaxscale fit --huber 1"
     assert said("import it (in a shell, --import M).") == "import it."  # which has no such option
 
 

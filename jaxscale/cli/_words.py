@@ -26,6 +26,7 @@ SAME = {  # arguments of Python that have another name, by command
     "n_devices": "--devices", "bounds": "--bound", "delta": "--huber", "flop": "--at",
     "columns": "--x` or `--y", "observables": "--y", "fields": "--set", "axes": "--axis",
 }  # fmt: skip
+OF_FIT = {"each": "jaxscale fit --each"}  # which `run --calibrate` has not
 OF_RUN = {"free": "--calibrate", "observables": "--observable"}
 ONLY_IN_PYTHON = re.compile(
     r",? or (?:fit runs\.mean\('seed'\)|pass pandas\.read_csv\(.*?\)(?=\.$))"
@@ -59,7 +60,9 @@ def in_shell(text: str) -> str:
     def way_out(match: re.Match[str]) -> str:
         option = match[2].split()[0]
         lacks = option.startswith("--") and option not in _options(*current, of_file=False).values()
-        return match[2] if match[1] else "" if lacks else f"({match[2]})"
+        if match[1]:
+            return f"jaxscale fit {match[2]}" if lacks else match[2]
+        return "" if lacks else f"({match[2]})"
 
     data = str(current[1].get("data", ""))
     if data and Path(data).name not in text:
@@ -104,7 +107,7 @@ def _options(command: Callable[..., None], values: dict[str, Any], of_file: bool
                 names |= {name: option, option[2:].replace("-", "_"): option}
     same = SAME | (OF_RUN if "calibrate" in names else {})
     own = {name: o for name, o in same.items() if o.split("`")[0] in names.values()}
-    return own | names
+    return own | names | (OF_FIT if "calibrate" in names else {})
 
 
 def usage_error(error: Any) -> str:
