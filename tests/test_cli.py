@@ -318,6 +318,8 @@ FORMS = "must be field=v1,v2, field=geom:lo:hi:n or field=lin:lo:hi:n, got 'lear
         ("--axis learning_rate=geom:1:10", f"`--axis` {FORMS}geom:1:10'"),
         ("--axis learning_rate=np.linspace(1,10,3)", f"`--axis` {FORMS}np.linspace(1,10,3)'"),
         ("--axis learning_rate=1:10", f"`--axis` {FORMS}1:10'"),
+        ("--axis learning_rate=8..16", f"`--axis` {FORMS}8..16'"),
+        ("--axis learning_rate=8;16", f"`--axis` {FORMS}8;16'"),
         ("--axis learning_rate=", f"`--axis` {FORMS}'"),
         ("--axis n_skills=1 --axis n_skills=2", "`--axis` must name n_skills once, got [1] and"),
         ("--set n_skills=1 --set n_skills=2", "`--set` must name n_skills once, got 1 and 2"),
@@ -335,6 +337,8 @@ def test_an_option_for_a_key_of_the_sweep_is_named(command, sweep):
     assert err.endswith("`seeds` is an argument of its own (--seeds).\n")
     _, _, err = command("plan", sweep, "--set", "record=[0,99]")
     assert "Several values" not in err  # a record has several
+    _, _, err = command("plan", sweep, "--axis", "learning_rate=[0.1,0.2]")
+    assert err.endswith(" Several values need one pair of brackets in a file, in --axis none.\n")
 
 
 @pytest.mark.parametrize(
@@ -429,6 +433,14 @@ def test_an_output_where_no_file_can_be_made_is_refused_first(command, sweep, tm
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 
+def test_a_store_in_place_of_its_sweep_is_named(command, sweep):
+    command("run", sweep)
+    _, _, err = command("run", "small.zarr")
+    assert "got the store small.zarr: jaxscale show tells what it holds" in err
+    _, _, err = command("fit", "small.zarr")
+    assert "`--free` must name at least one parameter, got none; there are skill_exponent" in err
+
+
 def test_a_plan_says_what_its_store_holds(command, sweep):
     remains = "small.zarr holds 4 of 8 runs: about"
     assert "small.zarr" not in command("plan", sweep)[1].splitlines()[-1]
@@ -450,6 +462,6 @@ def test_what_only_another_command_has_is_named_with_it():
             "use it (`each` fits runs apart), or loss=Huber(1) (in a shell, --huber 1)"
         )
 
-    with pytest.raises(ValueError, match="jaxscale fit --each` fits") as refused:
+    with pytest.raises(ValueError, match=r"\(`jaxscale fit --each` fits") as refused:
         with_options_named(functools.wraps(cli.run)(command))(calibrate=["a"])
     assert str(refused.value).endswith("or jaxscale fit --huber 1")

@@ -1,6 +1,7 @@
 """`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -86,8 +87,6 @@ class Request:
     @property
     def starts(self) -> dict[str, float | None]:
         """Starts of the free parameters by name, None where none is given."""
-        if not self.free:
-            raise ValueError("`free` must name at least one parameter, got none.")
         once("free", [(text.partition("=")[0], text) for text in self.free])
         starts: dict[str, float | None] = {}
         for text in self.free:
@@ -139,6 +138,7 @@ def fit_form(request: Request) -> FormFile:
 
 def _fit_table(request: Request) -> Fit:
     function = theory_named(str(request.theory))
+    _require_free(request, inspect.signature(function).parameters)
     for option, texts in (("free", request.free), ("fix", request.fix)):
         _require_arguments(function, option, texts)
     fixed = {name: parse_value(text) for name, text in _named("fix", request.fix)}
@@ -155,6 +155,14 @@ def _fit_table(request: Request) -> Fit:
     mapped = {name: name for name in columns}
     fit = calibrate(formula, table, list(request.starts), columns=mapped, **request.options)
     return fit, lambda: fit_figure(fit, table, mapped)
+
+
+def _require_free(request: Request, names: Iterable[str]) -> None:
+    """Refuse a request that frees nothing, with what there is to fit."""
+    if not request.free:
+        raise ValueError(
+            f"`free` must name at least one parameter, got none; there are {', '.join(names)}."
+        )
 
 
 def _require_arguments(function: Callable[..., Any], option: str, texts: Sequence[str]) -> None:
@@ -190,6 +198,7 @@ def _fit_store(request: Request) -> Fit:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")
     runs = open_store(request.data)
     _require_theory("data", grid_of(runs))
+    _require_free(request, GridTheory(grid_of(runs)).names)
     fit, runs = fit_runs(request, grid_of(runs), runs)
 
     def draw() -> "matplotlib.figure.Figure":

@@ -29,7 +29,8 @@ from jaxscale.sweep._toml_error import place, toml_error
 from jaxscale.training import log_spaced_steps
 
 SPACINGS = ("geom", "lin")
-OF_NUMBERS = re.compile(rf"({'|'.join(SPACINGS)}):|[\w.]*[:(][-+.\d]")  # as log:1:10:3, range(3)
+OF_NUMBERS = re.compile(rf"({'|'.join(SPACINGS)}):|[\w.]*[:(][-+.\d]|[-+.\d]+(\.\.|;)")
+# as log:1:10:3, range(3), 8..16, 8;16
 MOST_VALUES = 100_000_000  # that a file may ask for with a few letters
 LARGE = ("paper", "full")  # tables of the large version; `full` is the old name
 KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", *LARGE)
@@ -281,6 +282,11 @@ def preset_path(name: str) -> tuple[Path, bool]:
             if file.stem != path.stem != current.stem:
                 warn_deprecated(name, str(current))
             return file, is_large
+    if (path / "zarr.json").is_file():
+        raise ValueError(
+            f"`file` must be a TOML file or a preset, got the store {path}: jaxscale show "
+            "tells what it holds, jaxscale fit fits its theory."
+        )
     if path.suffix or path.exists() or len(path.parts) > 1:
         require_file("file", path)
     hint = choices(name, preset_names())

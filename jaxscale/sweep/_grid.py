@@ -374,6 +374,9 @@ def _grid_of_table(
         several = [p for p, v in bare["fields"].items() if isinstance(v, list) or "," in str(v)]
         refused = any(f"`{path}` " in str(error) for path in several if path != "record")
         hint = " Several values make an axis ([axes], --axis)." if refused else ""
+        nested = [p for p, vs in listed.items() if isinstance(vs, list) and len(vs) == 1]
+        if any(isinstance(listed[p][0], list) and f"`{p}`" in str(error) for p in nested):
+            hint = " Several values need one pair of brackets in a file, in --axis none."
         for name in {"store", "description"} & {*bare["fields"], *listed}:
             hint = f" `{name}` is a key of the sweep: write it above [fields] and [axes]."
         for name in {"seeds", "key"} & {*bare["fields"], *listed}:
