@@ -1,6 +1,7 @@
 """`jaxscale fit`, `surface`: tables, stores, what they print and write, and what they refuse."""
 
 import json
+import warnings
 from typing import Annotated
 
 import numpy as np
@@ -133,6 +134,20 @@ def test_a_form_is_fitted_and_allocated(folder, capsys, monkeypatch):
     assert again["values"] == written["values"]
 
 
+@pytest.mark.slow
+def test_a_warning_of_a_fit_is_one_line_once(folder, capsys, monkeypatch):
+    """Also of what is computed when it is printed, as parabolas are."""
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 6)))
+    loss = 1.7 + 400 * n**-0.34 + 410 * d**-0.28
+    pandas.DataFrame({"n_parameters": n, "n_tokens": d, "loss": loss}).to_csv("llm.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert _call(monkeypatch, "fit llm.csv --form chinchilla --huber 1 --bootstrap 3") == 0
+    output, errors = capsys.readouterr()
+    assert all(line.startswith("warning: ") for line in errors.splitlines())
+    assert f"{output}{errors}".count("resamples are too few") == 1
+
+
 def test_an_old_name_of_a_theory_is_said(folder, capsys, monkeypatch):
     n, d = np.geomspace(1e7, 1e9, 8), np.geomspace(1e10, 1e11, 8)
     table = pandas.DataFrame({"n_parameters": n, "n_tokens": d, "loss": 1 + n**-0.5 + d**-0.5})
@@ -231,6 +246,15 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         ),
         (POWER + " --where iteration=1 --where run=0", "`data` curves.csv must hold more"),
         (POWER + " --bound alpha=3:1", "`--bound` of alpha, '3:1': `high` must be greater"),
+        (POWER + " --bound alpha=1:x", "`--bound` must be name=low:high of two numbers, got alpha"),
+        (
+            POWER + " --bound alpha=1",
+            "`--bound` must be name=low:high of two numbers, got alpha='1'",
+        ),
+        (
+            SURFACE + " --at 1e21,1e22",
+            "input=number; give each an --at of its own, got '1e21,1e22'",
+        ),
         (POWER + " --bound alfa=1:3", "`--bound` must be of free parameters, got 'alfa'"),
         (POWER + " --huber -1", "`--huber` must be greater than 0, got -1"),
         (
@@ -338,6 +362,7 @@ def test_messages_are_those_of_python_outside_of_a_command():
         assert said(str(caught[0].message)).endswith(f"take --residual {options} --bootstrap 200")
     assert said("set it (in a shell, --set M)") == "set it (--set M)"
     assert said("take loss=Huber() (in a shell, --huber 1)") == "take jaxscale fit --huber 1"
+    assert said("one of , ; | or tabs") == "one of , ; | or tabs"
     assert said("import it (in a shell, --import M).") == "import it."  # which has no such option
 
 

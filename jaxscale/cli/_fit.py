@@ -60,9 +60,9 @@ def fit(
     console = Console()
     with warnings_as_lines():
         calibration, draw = fit_file(request)
-    console.print(table_in_shell(calibration.table()))
-    calibration.to_json(f"{stem}.json")
-    write_images(draw(), Path(stem))
+        console.print(table_in_shell(calibration.table()))
+        calibration.to_json(f"{stem}.json")
+        write_images(draw(), Path(stem))
     size = f"{_span(calibration.n_points, 'd')} points"
     rms = f"rms residual {_span(calibration.residual_rms, '.3g')}"
     console.print(f"{size}, {rms}; written: {stem}.json, .svg, .png", soft_wrap=True)
@@ -111,9 +111,9 @@ def _print_form(request: Any, stem: str) -> None:
     console = Console()
     with warnings_as_lines():
         fitted = fit_form(request)
-    for table in fitted.tables():
-        console.print(table_in_shell(table))
-    console.print(f"written: {', '.join(fitted.write(stem))}", soft_wrap=True)
+        for table in fitted.tables():
+            console.print(table_in_shell(table))
+        console.print(f"written: {', '.join(fitted.write(stem))}", soft_wrap=True)
 
 
 def output_stem(stem: str) -> str:

@@ -35,6 +35,7 @@ ONLY_IN_PYTHON = re.compile(
     r"|residual=Scaled\(\)(?:, loss=Squared\(\))? and (?=boot)|, whose bias `isoflop_bias` gives"
 )
 IN_SHELL = re.compile(r"(\S*[=`(]\S* )?\((?:[^()]*; )?in a shell, ([^()]*)\)")
+DROPPED = "\0"  # in place of a way out that the command has not
 TWICE = re.compile(r"`(\w+)`(?:, (--[\w-]+)| \((--[\w-]+)\))")  # `store`, --store
 OF_FIELD = re.compile(r"`(fields|axes|set|axis)`( [\w.]+)?: ")
 NAME = re.compile(r"(?<!did you mean )`(\w+)(=\w+)?`(?! is | has )")
@@ -62,13 +63,13 @@ def in_shell(text: str) -> str:
         lacks = option.startswith("--") and option not in _options(*current, of_file=False).values()
         if match[1]:
             return f"jaxscale fit {match[2]}" if lacks else match[2]
-        return "" if lacks else f"({match[2]})"
+        return DROPPED if lacks else f"({match[2]})"
 
     data = str(current[1].get("data", ""))
     if data and Path(data).name not in text:
         text = text.replace("`data`", f"`data` {data}", 1)
     text = ONLY_IN_PYTHON.sub("", text)
-    text = re.sub(r" (?=[.,;:](?: |$))", "", IN_SHELL.sub(way_out, text))
+    text = re.sub(f" ?{DROPPED}", "", IN_SHELL.sub(way_out, text))
     text = TWICE.sub(lambda match: match[2] or match[3], text)
     return VALUE.sub(given, NAME.sub(named, text))
 

@@ -288,10 +288,13 @@ def _number(option: str, text: str, value: str) -> float:
 
 
 def _bound(name: str, text: str) -> AbstractBound:
-    low, colon, high = text.partition(":")
-    if not colon:
-        raise ValueError(f"`bound` must be name=low:high, got {name}={text!r}.")
-    ends = [np.asarray(_number("bound", text, end)) for end in (low, high)]
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        raise ValueError(
+            f"`bound` must be name=low:high of two numbers, got {name}={text!r}."
+        ) from None
+    ends = [np.asarray(low), np.asarray(high)]
     try:
         return Between(low=ends[0], high=ends[1])
     except ValueError as error:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = ("loss", "residual", "bounds", "weights", "bootstrap", "resample", "key")
 SCALES, FEW_RUNS = 5, 4  # bins that are left out, and the fewest runs of each on average
+TOO_FEW = ".* resamples are too few"  # of a warning that one fit gives for all
 N_LOCATIONS = 60  # of the curves over compute
 
 
@@ -120,6 +121,7 @@ class FormFile:
         made = cls(fit, fitted, flop, places, {**omitted, **dropped}, options)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
+            warnings.filterwarnings("ignore", TOO_FEW)
             scores, why = made._without_scales()
         said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
         parts = {"held_out": scores, "not_held_out": why, "held_out_warnings": said}
@@ -257,7 +259,9 @@ class FormFile:
         """Parabolas of the runs of each compute; None for under three minima."""
         own = {n: self.options.get(n) for n in ("bootstrap", "key")}
         try:
-            made = isoflop(self.runs, **{n: v for n, v in own.items() if v is not None})
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", TOO_FEW)  # the fit said so
+                made = isoflop(self.runs, **{n: v for n, v in own.items() if v is not None})
         except ValueError:
             return None
         return made if len(made.groups) - made.n_without >= MINIMA else None
@@ -347,7 +351,9 @@ def _parsed(
             parts = [part.partition("=") for part in text.split(",")]
             place = {n.strip(): float(v) for n, _, v in parts}
         except ValueError:
-            raise ValueError(f"`at` must be a number or input=number, got {text!r}.") from None
+            several = "; give each an --at of its own" if "," in text and "=" not in text else ""
+            forms = f"a number or input=number{several}"
+            raise ValueError(f"`at` must be {forms}, got {text!r}.") from None
         if set(place) != set(names) or len(place) < len(parts):
             own = f"the inputs of {form}, whatever their columns are called"
             raise ValueError(f"`at` must give {wanted} ({own}), got {text!r}.")
