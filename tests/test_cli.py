@@ -349,6 +349,8 @@ def test_an_option_for_a_key_of_the_sweep_is_named(command, sweep):
         ("seeds = 2", "sedes = 2", 3),
         ("seeds = 2", "store = 2", 3),
         ('"emergence.MultilinearSkills"', "3", 2),
+        ("[axes]", "[axis]", 7),
+        ("n_skills = 5", 'schedule = {type = "StepDecay", ratoi = 0.5}', 5),
     ],
 )
 def test_errors_of_a_file_name_its_line(command, sweep, old, new, line):
@@ -362,6 +364,10 @@ def test_errors_of_a_file_name_its_line(command, sweep, old, new, line):
 def test_an_axis_may_be_a_table(command, sweep):
     code, out, _ = command("plan", sweep, "--axis", "learning_rate={geom=[0.1,0.4,3]}")
     assert (code, "learning_rate: 3" in out) == (0, True)
+    mixed = 'data={type="FiniteSet",n_samples=9},Online,PopulationLimit'
+    code, _, err = command("plan", sweep, "--axis", mixed)
+    assert err.startswith("error: `--axis` data: `type` must be one of ")
+    assert "got 'PopulationLimit'" in err
 
 
 def test_debug_shows_the_traceback(monkeypatch):

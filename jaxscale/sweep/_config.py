@@ -213,7 +213,7 @@ def parse_axis(text: str) -> tuple[str, Any]:
     if spaced:
         listed = [{kind: [parse_value(n) for n in numbers]}]
     elif not isinstance(listed, list):
-        parts = [values] if values[0] in "{[" else values.split(",")
+        parts = re.split(r",(?![^{\[]*[}\]])", values)
         listed = [_parse_unbroken("axis", path, part) for part in parts]
     table = listed[0] if len(listed) == 1 else None
     if not isinstance(table, Mapping) or "type" in table:

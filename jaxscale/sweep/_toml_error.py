@@ -46,6 +46,7 @@ def place(file: str | Path, path: Path, name: str) -> str:
     lines = []
     with contextlib.suppress(OSError, UnicodeDecodeError):
         lines = path.read_text("utf-8").split("\n")
-    sets = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
-    numbers = [i for i, line in enumerate(lines, 1) if sets.match(line)]
+    own = rf"""["']?{re.escape(name)}["']?"""
+    sets = re.compile(rf"(?:^|[{{,])\s*{own}\s*=|^\s*\[{own}\]")  # also in {{...}}, and a table
+    numbers = [i for i, line in enumerate(lines, 1) if sets.search(line)]
     return f"{file}, line {numbers[0]}" if len(numbers) == 1 else str(file)
