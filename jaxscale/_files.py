@@ -34,8 +34,11 @@ def require_writable(what: str, path: Path, endings: Sequence[str] = ()) -> None
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"`{what}` {path} cannot be written: permission denied.")
     if not path.exists():
-        _write_in(what, path, path.parent)
-    _write_in(what, path, path.parent)
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):  # none can be in /proc, say
+                pass
+        except OSError as error:
+            raise ValueError(f"`{what}` {path} cannot be written: {error.strerror}.") from None
 
 
 def require_folder(what: str, path: Path) -> None:
@@ -50,17 +53,6 @@ def require_folder(what: str, path: Path) -> None:
         raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(f"`{what}` {path} cannot be written: permission denied at {existing}.")
-    _write_in(what, path, existing)
-
-
-def _write_in(what: str, path: Path, folder: Path) -> None:
-    """Refuse a folder in which no file can be made, whatever its permissions say, as in /proc."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        why = f"no file can be made in {folder} ({error.strerror})"
-        raise ValueError(f"`{what}` {path} cannot be written: {why}.") from None
 
 
 def make_folder(path: Path) -> None:

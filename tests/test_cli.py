@@ -287,7 +287,7 @@ def test_presets_are_completed(command, monkeypatch):
         (["pln"], "no such command 'pln'; did you mean 'plan'; see jaxscale --help"),
         (["run"], "missing argument 'file' (A sweep file (TOML) or a preset"),
         (["run", "x", "--seeds", "y"], "(Number of seeds, instead of the file's); see"),
-        (["run", "x", "--seeds"], "option '--seeds' requires an argument; see jaxscale --help"),
+        (["run", "x", "--seeds"], "option '--seeds' requires an argument; see jaxscale run --help"),
         (["run", "x", "y"], "extra argument(s) (y); see jaxscale run --help"),
     ],
 )
@@ -434,7 +434,7 @@ def test_an_output_where_no_file_can_be_made_is_refused_first(command, sweep, tm
         code, out, err = command(*arguments)
         assert (code, "runs ok" in out) == (2, False)
         assert f"error: `{arguments[-2]}` {arguments[-1]}" in err
-        assert "cannot be written: " in err
+        assert "cannot be written" in err
         assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
@@ -471,3 +471,8 @@ def test_what_only_another_command_has_is_named_with_it():
     with pytest.raises(ValueError, match=r"\(`jaxscale fit --each` fits") as refused:
         with_options_named(functools.wraps(cli.run)(command))(calibrate=["a"])
     assert str(refused.value).endswith("or jaxscale fit --huber 1")
+
+
+def test_without_arguments_the_help_is_shown(command):
+    code, out, err = command()
+    assert (code, err, "Usage: jaxscale" in out) == (0, "", True)

@@ -14,7 +14,7 @@ from jaxscale.cli._sweep import plan, run
 from jaxscale.cli._words import usage_error, with_options_named
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
@@ -42,8 +42,8 @@ def _options(
 
 def main() -> None:
     """Entry point: one clear line and exit code 2 for an error, the traceback with `--debug`."""
-    arguments = [a for a in sys.argv[1:] if a != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"] or ["--help"]
     warnings.filterwarnings("ignore", "stopped by Ctrl-C")  # `leave` says it
     try:
         code = app(arguments, prog_name="jaxscale", standalone_mode=False)
@@ -51,7 +51,9 @@ def main() -> None:
         usage = hasattr(error, "format_message")  # an error of Typer's, of the options
         if debug or not (usage or isinstance(error, ValueError | OSError)):
             raise
-        text = usage_error(error) if usage else " ".join(str(error).split())
+        text = " ".join(str(error).split())
+        if usage:
+            text = usage_error(error, f"jaxscale {arguments[0]}")
         typer.echo(f"error: {text}", err=True)
         sys.exit(2)
     if code == INTERRUPTED:

@@ -111,8 +111,8 @@ def _options(command: Callable[..., None], values: dict[str, Any], of_file: bool
     return own | names | (OF_FIT if "calibrate" in names else {})
 
 
-def usage_error(error: Any) -> str:
-    """What is wrong with the options and arguments of a command, in one line with the way out."""
+def usage_error(error: Any, command: str) -> str:
+    """What is wrong with the options and arguments of `command`, in one line with the way out."""
     context, name = error.ctx, getattr(error, "option_name", None)
     text = error.format_message().rstrip(".?").replace(". Did you", "; did you")
     text = text[:1].lower() + text[1:]
@@ -126,4 +126,4 @@ def usage_error(error: Any) -> str:
         others = [n for n, c in commands.items() if any(name in p.opts for p in c.params)]
         of_others = f"; it is one of jaxscale {', '.join(others)}" if others else ""
         text = f"no such option: {name}{of_others or nearest(name, names).rstrip('?')}"
-    return f"{text}; see {'jaxscale' if context is None else context.command_path} --help"
+    return f"{text}; see {command if context is None else context.command_path} --help"
