@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.markdown import markdown_table
+from benchmarks import markdown
 
 
 def stored(results: Path) -> str:
@@ -21,4 +21,4 @@ def stored(results: Path) -> str:
     head = ("page", "first picture, cold s", "warm s", "slider to curve, median (90 %) ms", "idle")
     about, load = measured["machine"], measured["load_after"][0]
     note = f"{measured['moves']} moves; {about['cores']} cores of {about['cpu']}, load {load}."
-    return f"{markdown_table(head, rows)}\n\n{note}"
+    return f"{markdown.table(head, rows)}\n\n{note}"
