@@ -23,7 +23,7 @@ def report(
     x: Annotated[Text, typer.Option("--x", help="Dimension or number of the x axis.")] = None,
     settings: Set = None,
     imports: Imports = None,
-    devices: Devices = 1,
+    devices: Devices = None,
     no_cache: NoCache = False,
 ) -> None:
     """Write theory under sliders as one HTML file that needs no server and no network.

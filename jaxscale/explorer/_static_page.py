@@ -10,18 +10,18 @@ import jinja2
 from bokeh.embed import json_item
 from bokeh.models import Div
 from bokeh.resources import Resources
-from markupsafe import Markup
 
 from jaxscale._system import AbstractSystem
 from jaxscale.explorer._curve_figure import CurveFigure
 from jaxscale.explorer._curves import kind_of, log_axes, theory_table
 from jaxscale.explorer._page import shipped
 from jaxscale.explorer._tables import CurveTable, Tables, encoded, encoded_bits, tabulated
-from jaxscale.explorer._themes import THEMES
+from jaxscale.explorer._themes import THEMES, Theme
 from jaxscale.explorer._theory_code import theory_code
 from jaxscale.paths import get
 
 PAGE_BYTES = 6_000_000  # of a file at most: Bokeh takes 1.3 MB, tables at most 4 MB
+DRAWN = Theme("drawn", "#010101", "#020202", "#030303", THEMES["light"].curves)  # to be replaced
 THEORY = "theory = "  # begins the line of the code that sliders go before
 
 
@@ -70,11 +70,11 @@ def static_page(name: str, tables: Tables) -> str:
         name=name, x=tables.x, figures=figures, sliders=sliders,
         constants=[t.first.name for t in tables.curves if t.is_constant],
         descriptions={n: o.description for n, o in observables.items()},
-        theory=Markup(theory_table(tables.system)),
-        css=Markup(shipped("page.css") + shipped("static.css")),
-        bokeh=Markup(Resources(mode="inline", components=["bokeh"]).render_js()),
-        data=Markup(_as_json(_data(tables))),
-        script=Markup(shipped("static.js")),
+        theory=theory_table(tables.system),
+        css=shipped("page.css") + shipped("static.css"),
+        bokeh=Resources(mode="inline", components=["bokeh"]).render_js(),
+        data=_as_json(_data(tables)),
+        script=shipped("static.js"),
     )  # fmt: skip
     if len(page.encode()) > PAGE_BYTES:
         raise ValueError(
@@ -98,6 +98,7 @@ def _data(tables: Tables) -> dict[str, Any]:
         "curves": [_curve(tables, table) for table in tables.curves],
         "refused": tables.refused,
         "code": [before + "\n", THEORY + after],
+        "drawn": dataclasses.asdict(DRAWN),
         "themes": {name: dataclasses.asdict(theme) for name, theme in THEMES.items()},
     }  # fmt: skip
 
@@ -114,7 +115,7 @@ def _curve(tables: Tables, table: CurveTable) -> dict[str, Any]:
     log, observable = log_axes(first), tables.system.schema.observables[first.name]
     unit = f" [{observable.units}]" if observable.units not in ("", "1") else ""
     figure = CurveFigure(
-        first, THEMES["light"], x=tables.x, y=first.name + unit, title=Div(), log=log,
+        first, DRAWN, x=tables.x, y=first.name + unit, title=Div(), log=log,
         why=observable.limits,
     )  # fmt: skip
     figure.layout.children = figure.layout.children[1:]  # its title is text of the page

@@ -76,7 +76,12 @@ class Tables:
 
 
 def tabulated(
-    system: AbstractSystem, sliders: Sequence[str] = (), x: str = "", n_bytes: int = TABLE_BYTES
+    system: AbstractSystem,
+    sliders: Sequence[str] = (),
+    x: str = "",
+    *,
+    n_combinations: int = COMBINATIONS,
+    n_bytes: int = TABLE_BYTES,
 ) -> Tables:
     """Evaluate the closed forms of `system` at every position of a few sliders.
 
@@ -84,6 +89,7 @@ def tabulated(
 
     - `sliders`: fields; by default two or three, sizes and exponents first.
     - `x`: dimension or field of the x axis; by default the steps, else a size.
+    - `n_combinations`: most positions of all sliders together, for each is an evaluation.
     - `n_bytes`: most bytes of the tables; sliders have fewer positions rather than larger tables.
 
     **Raises** `ValueError` for a system without theory, fields that no closed form reads, and
@@ -109,8 +115,9 @@ def tabulated(
     paths = list(dict.fromkeys(sliders)) or movable[: _how_many(movable, knobs)]
     forms = ClosedForms(system, x, POINTS) if x in knobs else one
     at = knobs[x].spaced(POINTS) if x in knobs else None
-    largest = sum(_n_numbers(system, x, at))
-    n = _n_positions(len(paths), largest, n_bytes)
+    n_numbers = sum(_n_numbers(system, x, at))
+    most = min(n_combinations, n_bytes // (NUMBER_BYTES * n_numbers)) if n_numbers else 1
+    n = _n_positions(len(paths), n_numbers, most)
     slides = tuple(_slide(system, knobs[path], n) for path in paths)
     return _evaluated(Tables(system, x, knobs.get(x), slides, (), {}), forms, at)
 
@@ -140,15 +147,14 @@ def _n_numbers(system: AbstractSystem, x: str, at: np.ndarray | None) -> Iterato
             yield shown.lines.size
 
 
-def _n_positions(n_sliders: int, n_numbers: int, n_bytes: int) -> int:
-    """Positions of each slider, as many as the bounds allow."""
-    most = min(COMBINATIONS, n_bytes / (NUMBER_BYTES * max(n_numbers, 1)))
+def _n_positions(n_sliders: int, n_numbers: int, most: int) -> int:
+    """Positions of each slider, `most` for all together."""
     n = min(MOST, int(most ** (1 / max(n_sliders, 1)) + 1e-9))
     if n_sliders and n < FEWEST:
         raise ValueError(
-            f"`slider` names {n_sliders} fields: their tables would hold {n_numbers} numbers at "
-            f"each of {FEWEST}^{n_sliders} positions, and a page has room for {int(most)} "
-            "positions; name fewer sliders, or record fewer steps."
+            f"`slider`: {FEWEST} positions of each of {n_sliders} sliders are "
+            f"{FEWEST**n_sliders:,} positions of {n_numbers:,} numbers, and a page has room for "
+            f"{most:,}; name fewer sliders, or record fewer steps."
         )
     return n
 
@@ -188,7 +194,7 @@ def _curves(
 
 
 def _refusal(tables: Tables, values: Mapping[str, float]) -> str:
-    """Why there is no system with these values, if there is none."""
+    """Why fields cannot have these values, set in turn as the Python of the page does."""
     system = tables.system
     try:
         for slide in tables.slides:

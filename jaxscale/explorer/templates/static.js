@@ -91,7 +91,7 @@ function draw(curve, index) {
 async function embed(curve, colors) {
   let item = JSON.stringify(curve.item);
   for (const part of ["paper", "ink", "faint"]) {
-    item = item.replaceAll(data.themes.light[part], colors[part]);
+    item = item.replaceAll(data.drawn[part], colors[part]);
   }
   const place = document.getElementById(`figure-${curve.name}`);
   curve.document?.clear();
@@ -121,6 +121,7 @@ function show() {
 }
 
 async function dress(name) {
+  delete page.dataset.ready;
   page.dataset.theme = theme = name;
   document.getElementById("theme").textContent = name === "dark" ? "light" : "dark";
   for (const curve of data.curves.filter(curve => curve.item)) await embed(curve, data.themes[name]);
