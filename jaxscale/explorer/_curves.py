@@ -39,7 +39,7 @@ def curves_of(
     for name in (name for name in schema.observables if name in values):
         value = values[name]
         dims = list(schema.observables[name].dims)
-        claimed = claims.get(name, np.ones_like(value, bool)) & np.isfinite(value)
+        claimed = np.logical_and(claims.get(name, True), np.isfinite(value))
         if at is not None:
             along, first = np.unique(np.asarray(at), return_index=True)
             value, claimed = value[first], claimed[first]

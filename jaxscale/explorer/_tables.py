@@ -42,7 +42,7 @@ class CurveTable:
 
     first: Shown
     lines: Float[np.ndarray, "*positions k n"]
-    claimed: Bool[np.ndarray, "*positions k n"]
+    claimed: Bool[np.ndarray, "*own_positions k n"]
 
     @property
     def is_constant(self) -> bool:
@@ -207,7 +207,10 @@ def _refusal(tables: Tables, values: Mapping[str, float]) -> str:
 def _narrowed(first: Shown, lines: np.ndarray, claimed: np.ndarray) -> CurveTable:
     """A table without axes on which nothing depends."""
     if _all_same(lines, lines[..., -1:]):
-        first = dataclasses.replace(first, lines=first.lines[:, -1:], x=first.x[-1:])
+        last = slice(-1, None)
+        first = Shown(
+            first.name, first.x[last], first.lines[:, last], first.claimed[:, last], first.labels
+        )
         lines, claimed = lines[..., -1:], claimed[..., -1:]
     for axis in range(lines.ndim - 2):
         one = lines.take([0], axis)

@@ -16,6 +16,7 @@ from jaxscale.cli import app
 from jaxscale.explorer import _static_page, _tables
 from jaxscale.explorer._closed_forms import ClosedForms
 from jaxscale.explorer._knobs import knob_of
+from jaxscale.explorer._sources import source_of
 from jaxscale.explorer._static_page import static_page
 from jaxscale.explorer._tables import encoded, encoded_bits, tabulated
 
@@ -133,8 +134,8 @@ def test_a_page_is_smaller_than_its_bound_and_loads_nothing(tables):
     assert "skills &lt;b&gt;</h1>" in page
     for attribute in re.findall(r"<(?:script|link|img|iframe)\b[^>]*", page):
         assert "http" not in attribute
-    text = re.search(r'<script id="tables"[^>]*>(.*?)</script>', page, re.S)
-    data = json.loads(text[1])
+    (text,) = re.findall(r'<script id="tables"[^>]*>(.*?)</script>', page, re.S)
+    data = json.loads(text)
     for curve, table in zip(data["curves"], tables.curves, strict=True):
         np.testing.assert_allclose(decoded(curve["values"]), table.lines, rtol=1e-7)
 
@@ -165,10 +166,7 @@ def test_nothing_is_evaluated_for_tables_that_are_too_large(monkeypatch):
 
 
 def test_positions_without_a_system_say_why():
-    system = js.superposition.TeacherStudent(
-        n_features=8, frequency_exponent=1.5, n_steps=10,
-        embedding=js.superposition.Identity(), decoder=js.superposition.Linear(),
-    )  # fmt: skip
+    system = source_of("TeacherStudent").thing
     sliders = ["inputs.amplitude.low", "inputs.amplitude.high"]
     tables = tabulated(system, sliders, n_combinations=25)
     low, high = np.meshgrid(*(slide.values for slide in tables.slides), indexing="ij")
