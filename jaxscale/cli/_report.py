@@ -40,6 +40,5 @@ def report(
     from jaxscale.explorer._report import write_report
 
     import_modules(imports)
-    path, n_positions = write_report(source, out, settings or (), sliders or (), x or "")
-    size = path.stat().st_size / 1e6
-    typer.echo(f"{path}: {size:.1f} MB, {n_positions} positions of the sliders")
+    path = write_report(source, out, settings or (), sliders or (), x or "", typer.echo)
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

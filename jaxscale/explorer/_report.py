@@ -1,7 +1,6 @@
 """What `jaxscale report --interactive` writes: the system that is meant, and its page."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxscale._registry import written_name
@@ -13,8 +12,13 @@ from jaxscale.sweep._config import decode, parse_value
 
 
 def write_report(
-    source: str, out: Path | None, settings: Sequence[str], sliders: Sequence[str], x: str
-) -> tuple[Path, int]:
+    source: str,
+    out: Path | None,
+    settings: Sequence[str],
+    sliders: Sequence[str],
+    x: str,
+    say: Callable[[str], None],
+) -> Path:
     """Write theory under sliders as one HTML file.
 
     **Arguments**
@@ -23,8 +27,9 @@ def write_report(
     - `out`: the file; by default the name of the source with `.html`.
     - `settings`: fields of the system as `field=value`.
     - `sliders`, `x`: fields that move, and the x axis; empty for the usual ones.
+    - `say`: gets a line on what is evaluated, before it is.
 
-    **Returns** the file and the number of positions of its sliders.
+    **Returns** the file.
 
     **Raises** `ValueError` for what has no theory.
     """
@@ -41,8 +46,8 @@ def write_report(
         from jaxscale.explorer._static_page import write_static_page
     except ImportError:
         raise ValueError("`interactive` needs Bokeh: pip install 'jaxscale[explore]'.") from None
-    tables = write_static_page(path, meant.name, system, sliders, x)
-    return path, math.prod(tables.shape)
+    write_static_page(path, meant.name, system, sliders, x, say)
+    return path
 
 
 def with_settings(system: AbstractSystem, settings: Sequence[str]) -> AbstractSystem:

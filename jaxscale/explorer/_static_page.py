@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,27 @@ THEORY = "theory = "  # begins the line of the code that sliders go before
 
 
 def write_static_page(
-    path: Path, name: str, system: AbstractSystem, sliders: Sequence[str] = (), x: str = ""
-) -> Tables:
+    path: Path,
+    name: str,
+    system: AbstractSystem,
+    sliders: Sequence[str] = (),
+    x: str = "",
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
     """Write the theory of `system` under sliders as one HTML file of at most 6 MB.
 
     **Arguments**
 
     - `path`: the file.
     - `name`: its heading.
-    - `sliders`, `x`: as for `tabulated`.
-
-    **Returns** the tables that it holds.
+    - `sliders`, `x`, `say`: as for `tabulated`.
 
     **Raises** `ValueError` as `tabulated`, and for a `path` in no folder.
     """
     if not path.parent.is_dir():
         raise ValueError(f"`out` {str(path)!r}: there is no folder {str(path.parent)!r}.")
-    tables = tabulated(system, sliders, x)
+    tables = tabulated(system, sliders, x, say=say)
     path.write_text(static_page(name, tables), encoding="utf-8")
-    return tables
 
 
 def static_page(name: str, tables: Tables) -> str:

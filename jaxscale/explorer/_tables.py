@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ def tabulated(
     *,
     n_combinations: int = COMBINATIONS,
     n_bytes: int = TABLE_BYTES,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Tables:
     """Evaluate the closed forms of `system` at every position of a few sliders.
 
@@ -91,6 +92,7 @@ def tabulated(
     - `x`: dimension or field of the x axis; by default the steps, else a size.
     - `n_combinations`: most positions of all sliders together, for each is an evaluation.
     - `n_bytes`: most bytes of the tables; sliders have fewer positions rather than larger tables.
+    - `say`: gets a line on what is evaluated, before it is.
 
     **Raises** `ValueError` for a system without theory, fields that no closed form reads, and
     tables that are too large at five positions of each slider.
@@ -119,7 +121,9 @@ def tabulated(
     most = min(n_combinations, n_bytes // (NUMBER_BYTES * n_numbers)) if n_numbers else 1
     n = _n_positions(len(paths), n_numbers, most)
     slides = tuple(_slide(system, knobs[path], n) for path in paths)
-    return _evaluated(Tables(system, x, knobs.get(x), slides, (), {}), forms, at)
+    tables = Tables(system, x, knobs.get(x), slides, (), {})
+    say(f"{math.prod(tables.shape)} positions of {', '.join(paths) or 'no slider'}, over {x}")
+    return _evaluated(tables, forms, at)
 
 
 def _by_weight(knobs: Mapping[str, Knob]) -> list[str]:

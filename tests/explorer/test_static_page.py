@@ -212,6 +212,6 @@ def test_the_command_writes_a_file(tmp_path, monkeypatch):
     assert done.exception is None
     file = tmp_path / "MultilinearSkills.html"
     size = file.stat().st_size
-    expected = f"MultilinearSkills.html: {size / 1e6:.1f} MB, 61 positions of the sliders\n"
-    assert done.stdout == expected
+    positions = "61 positions of target_scale, over step"
+    assert done.stdout == f"{positions}\nMultilinearSkills.html: {size / 1e6:.1f} MB\n"
     assert "js.emergence.MultilinearSkills(n_skills=3, n_steps=50)" in file.read_text()

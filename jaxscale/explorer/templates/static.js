@@ -100,6 +100,12 @@ async function embed(curve, colors) {
   curve.document = Bokeh.documents.at(-1);
 }
 
+function short(value) {
+  if (!Number.isFinite(value)) return "no value";
+  const is_small = value !== 0 && Math.abs(value) < 1e-3;
+  return is_small ? value.toExponential(4) : Number(value.toPrecision(5)).toString();
+}
+
 function show() {
   const index = inputs.map(input => Number(input.value));
   inputs.forEach((input, i) => {
@@ -112,7 +118,7 @@ function show() {
     if (curve.item) draw(curve, index);
     else {
       const {y} = lines(curve, index)[0];
-      document.getElementById(`constant-${curve.name}`).textContent = Number(y[0].toPrecision(5));
+      document.getElementById(`constant-${curve.name}`).textContent = short(y[0]);
     }
   }
   const moved = data.sliders.flatMap(({path, start, values}, i) => index[i] === start ? [] :
