@@ -1,4 +1,4 @@
-"""The command line: `jaxscale reproduce | run | plan | explore | fit | show | presets | info`."""
+"""The command line: `jaxscale reproduce | run | plan | explore | report | fit | ... | info`."""
 
 import sys
 import warnings
@@ -8,6 +8,7 @@ import typer
 
 from jaxscale.cli._explore import explore
 from jaxscale.cli._fit import fit, surface
+from jaxscale.cli._report import report
 from jaxscale.cli._reproduce import reproduce
 from jaxscale.cli._show import info, presets, show
 from jaxscale.cli._start import INTERRUPTED, leave
@@ -19,7 +20,7 @@ app = typer.Typer(
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
-for command in (reproduce, run, plan, explore, fit, surface, show, presets, info):
+for command in (reproduce, run, plan, explore, report, fit, surface, show, presets, info):
     app.command()(with_options_named(command))
 
 

@@ -1,0 +1,154 @@
+"""The page in a browser: from a file, without a network, sliders show what theory predicts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxscale as js
+
+pytest.importorskip("bokeh", reason="needs the extra explore")
+pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+
+from playwright.sync_api import sync_playwright
+
+from jaxscale.analysis._exponents import log_slopes
+from jaxscale.explorer._static_page import static_page
+from jaxscale.explorer._tables import tabulated
+
+CHROMIUM = "/usr/bin/chromium"
+SYSTEM = js.emergence.MultilinearSkills(n_skills=4, n_steps=1000)
+SLIDERS = ("learning_rate", "skill_exponent")
+READY = ".page[data-ready]"
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return tabulated(SYSTEM, SLIDERS, n_combinations=49)
+
+
+@pytest.fixture(scope="module")
+def file(tables, tmp_path_factory):
+    path = tmp_path_factory.mktemp("static") / "skills.html"
+    path.write_text(static_page("skills", tables), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not Path(CHROMIUM).exists():
+        pytest.skip("needs Chromium")
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, file):
+    """Open the page at a width in a color scheme; nothing is fetched, nothing goes wrong."""
+    contexts, wrong = [], []
+
+    def open_page(width=1280, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else 0)
+        page.on("pageerror", lambda e: wrong.append(str(e)))
+        page.on("request", lambda r: wrong.append(r.url) if r.url.startswith("http") else 0)
+        page.goto(file.as_uri())
+        page.wait_for_selector(READY)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def drawn(page, kind, name):
+    """Curves of a figure, shape (k, n)."""
+    text = page.evaluate(
+        """([kind, name]) => JSON.stringify(Bokeh.documents.map(
+            d => d.get_model_by_name(`${kind} ${name}`)).filter(Boolean).at(-1).data.ys,
+            (_, v) => typeof v === "number" && !Number.isFinite(v) ? "nan" : v)""",
+        [kind, name],
+    )
+    return np.asarray(json.loads(text), float)
+
+
+def predicted(name, **values):
+    system = SYSTEM
+    for path, value in values.items():
+        system = js.replace(system, path, value)
+    theory = js.predict(js.Grid(system))[name]
+    dims = [d for d in theory.dims if d != "step"]
+    return theory["step"].values, theory.transpose(*dims, "step").values.reshape(
+        -1, theory["step"].size
+    )
+
+
+def test_sliders_show_what_theory_predicts(opened, tables):
+    page = opened()
+    page.focus("#slider-0")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    page.focus("#slider-1")
+    page.keyboard.press("Home")
+    rate = tables.slides[0].values[tables.slides[0].start + 2]
+    exponent = tables.slides[1].values[0]
+    values = {"learning_rate": rate, "skill_exponent": exponent}
+    for name in ("loss", "skill_strength", "skill_loss"):
+        x, exact = predicted(name, **values)
+        curves = drawn(page, "claimed", name)
+        good = np.isfinite(curves)
+        assert good.sum() > 0.8 * curves.size
+        assert np.all(exact[~good] <= 0)  # on a logarithmic axis
+        np.testing.assert_allclose(curves[good], exact[good], rtol=1e-6)
+        slopes = drawn(page, "slopes", name)
+        np.testing.assert_allclose(slopes, log_slopes(x, exact), atol=1e-4)
+    outputs = page.locator("output").all_text_contents()
+    assert [float(text) for text in outputs] == [rate, exponent]
+    code = page.locator("#code").text_content()
+    names = {}
+    exec(code.partition("figure = ")[0], names)
+    np.testing.assert_allclose(names["theory"]["loss"].values, predicted("loss", **values)[1][0])
+    page.click("#reset")
+    _, exact = predicted("loss")
+    np.testing.assert_allclose(drawn(page, "claimed", "loss")[:, 1:], exact[:, 1:], rtol=1e-6)
+    assert "js.replace" not in page.locator("#code").text_content()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_nothing_is_wider_than_the_window(opened, width, scheme):
+    page = opened(width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    canvas = page.locator("canvas").first.bounding_box()
+    assert canvas["width"] > 250
+
+
+def test_colors_follow_the_system_and_the_button(opened):
+    page = opened(scheme="dark")
+
+    def background():
+        page.wait_for_selector(READY)
+        page.wait_for_timeout(100)
+        return page.evaluate("Bokeh.documents.at(-1).roots()[0].children[0].background_fill_color")
+
+    assert background() == "#15181d"
+    page.click("#theme")
+    assert background() == "#ffffff"
+    page.click("#theme")
+    assert background() == "#15181d"
+    page.focus("#slider-0")
+    page.keyboard.press("End")
+    page.emulate_media(color_scheme="light")
+    page.wait_for_selector('.page[data-theme="light"][data-ready]')
+    assert background() == "#ffffff"
+    value = page.locator("output").first.text_content()
+    assert page.get_attribute("#slider-0", "aria-valuetext") == value
