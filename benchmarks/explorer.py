@@ -32,7 +32,7 @@ SLIDERS = {  # of a system: the slider that moves
 }
 MOVES = 100
 IDLE_SECONDS = 5.0
-THERE = """([name, n]) => {
+IS_DRAWN = """([name, n]) => {
   try { return Bokeh.documents[0].get_model_by_name(name).data.xs.length >= n }
   catch { return false }
 }"""
@@ -77,7 +77,7 @@ def measure(browser: Browser, source: str, curve: str, slider: str, cache: str) 
     with explored(source, cache) as (address, pid):
         page = browser.new_page()
         page.goto(address)
-        page.wait_for_function(THERE, arg=[curve, 1], timeout=120_000)
+        page.wait_for_function(IS_DRAWN, arg=[curve, 1], timeout=120_000)
         result: dict[str, Any] = {"picture_seconds": time.perf_counter() - began}
         if slider:
             page.wait_for_timeout(3000)  # until curves are filled in
