@@ -148,7 +148,7 @@ def test_curves_are_drawn_as_by_the_explorer(opened, tmp_path, is_log):
         figure = CurveFigure(shown, THEMES["light"], x="step", y="", title=Div(), log=log)
         sources = {"claimed": figure.claimed, "not claimed": figure.other, "slopes": figure.slopes}
         for kind, source in sources.items():
-            expected = np.stack(source.data["ys"])
+            expected = np.asarray(list(source.data["ys"]), float)
             np.testing.assert_allclose(drawn(page, kind, "loss"), expected, 1e-6, 1e-4)
         assert page.locator("#status").text_content() == ("refused" if i == 2 else "")
         page.keyboard.press("ArrowRight")
