@@ -37,6 +37,12 @@ tests() { # LIMIT ARGUMENTS...: pytest, and after a failure the package whose ve
   fi
 }
 
+chromium() { # Debian's browser, where it is missing and can be installed; without it its tests are skipped
+  if ! command -v chromium >/dev/null; then
+    step 600 bash -c 'apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium' || true
+  fi
+}
+
 interpreter() { # VERSION: print a Python of this version that runs, if there is one
   local candidate
   for candidate in "python$1" "$(pyenv root 2>/dev/null)/versions/$1".*/bin/python; do

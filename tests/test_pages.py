@@ -21,7 +21,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 GUIDES = {
     "choosing.md", "fit_your_runs.md", "sweeps.md", "own_curves.md", "own_model.md", "fitting.md",
 }  # fmt: skip
-EXECUTED = {"usage.md", "cite.md", "emergence.md", "sparse.md", "superposition.md", "streaming.md"}
+SYSTEMS = {"emergence.md", "sparse.md", "superposition.md", "streaming.md"}
+EXECUTED = {"usage.md", "explore.md", "cite.md", *SYSTEMS}
 PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"_made", "_build"} & set(p.parts))
 
 
@@ -52,6 +53,11 @@ def test_the_fits_of_usage(tmp_path, monkeypatch):
     assert set(names["fit"].starts.status) <= {"converged", "not converged"}
     low, high = names["surface"].interval(0.998)["alpha"]
     assert low < 0.35 < high
+
+
+def test_explore():
+    names, _ = execute(DOCS / "explore.md")
+    assert names["page"].url.startswith("http://127.0.0.1:")
 
 
 def test_sparse():

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from jaxscale.analysis._exponents import log_slopes
 from jaxscale.explorer._themes import Theme, dress_legend, hover, new_figure
 
-LEFT = 62  # pixels of labels beside an axis
+LABEL_WIDTH = 62  # pixels of labels beside an axis
 SAME = 1e-9  # relative change of what does not depend on x
 SEEN = 1e-3  # share of its largest value at which a linear axis shows a curve
 DIGITS = 9  # of an exponent, after the point
@@ -52,12 +52,13 @@ class CurveFigure:
         self, shown: Shown, theme: Theme, *, x: str, y: str, title: Div, log: str, why: str = ""
     ):
         self.log, self._theme = log, theme
-        figure = new_figure(theme, x="", y=y, log=log, min_border_left=LEFT)
+        figure = new_figure(theme, x="", y=y, log=log, min_border_left=LABEL_WIDTH)
         self.claimed, self.other, self.pinned, self.slopes = (
             ColumnDataSource(data={"xs": [], "ys": []}, name=f"{kind} {shown.name}")
             for kind in ("claimed", "not claimed", "pinned", "slopes")
         )
-        self.references = ColumnDataSource(data={"xs": [], "ys": [], "label": []})
+        self.references = ColumnDataSource(data={"xs": [], "ys": []})
+        self._slopes: tuple[float, ...] = ()
         figure.multi_line(
             "xs", "ys", source=self.pinned, line_color=theme.ink, line_alpha=0.35, line_width=1.5
         )
@@ -75,7 +76,7 @@ class CurveFigure:
         dress_legend(figure, theme)
         below = new_figure(
             theme, x=x, y="exponent", log="x" if "x" in log else "", height=130,
-            x_range=figure.x_range, min_border_left=LEFT,
+            x_range=figure.x_range, min_border_left=LABEL_WIDTH,
         )  # fmt: skip
         below.yaxis.ticker.desired_num_ticks = 4
         below.toolbar_location = None
@@ -106,27 +107,30 @@ class CurveFigure:
             lines = np.where(lines > SEEN * np.nanmax(lines, axis=-1, keepdims=True), lines, np.nan)
         exponents = log_slopes(shown.x, lines).round(DIGITS)
         self.slopes.data = {"xs": xs, "ys": list(exponents), **more}
+        self._draw_references()
 
     def refer(self, slopes: Sequence[float]) -> None:
         """Draw lines of these exponents through the middle of the first curve."""
-        xs, ys = [], []
-        if self.log == "xy" and len(self._shown.lines):
-            x, y = self._shown.x, self._shown.lines[0]
-            good = np.flatnonzero((y > 0) & np.isfinite(y) & (x > 0))
-            for slope in slopes if good.size > 1 else ():
-                middle = good[good.size // 2]
-                ends = x[good[[0, -1]]]
-                line = y[middle] * (ends / x[middle]) ** slope
-                xs.append(ends)
-                ys.append(line)
-        self.references.data = {"xs": xs, "ys": ys, "label": [f"{s:g}" for s in slopes[: len(xs)]]}
-        spans = [
-            Span(location=s, dimension="width", line_color=self._theme.ink, line_dash="dotted",
-                 line_alpha=0.5)
-            for s in slopes
-        ]  # fmt: skip
+        self._slopes = tuple(slopes)
         others = [r for r in self._below.center if not isinstance(r, Span)]
-        self._below.center = [*others, *spans]
+        self._below.center = [*others, *(self._level(slope) for slope in slopes)]
+        self._draw_references()
+
+    def _level(self, slope: float) -> Span:
+        """The exponent of a reference, in the figure of exponents."""
+        ink = self._theme.ink
+        return Span(location=slope, dimension="width", line_color=ink, line_dash="dotted",
+                    line_alpha=0.5)  # fmt: skip
+
+    def _draw_references(self) -> None:
+        x, lines = self._shown.x, self._shown.lines
+        xs, ys = [], []
+        good = np.flatnonzero((lines[0] > 0) & np.isfinite(lines[0]) & (x > 0))
+        for slope in self._slopes if self.log == "xy" and good.size > 1 else ():
+            middle, ends = good[good.size // 2], x[good[[0, -1]]]
+            xs.append(ends)
+            ys.append(lines[0, middle] * (ends / x[middle]) ** slope)
+        self.references.data = {"xs": xs, "ys": ys}
 
     def pin(self, is_pinned: bool) -> None:
         """Keep a grey copy of the present curves, or remove it."""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxscale._system import AbstractSystem, TheoryKind
 from jaxscale.explorer._curve_figure import Shown
 from jaxscale.explorer._knobs import Knob
-from jaxscale.explorer._page import escaped
+from jaxscale.explorer._page import escaped, html_table
 from jaxscale.report._figures import MAX_CURVES, spans_decades
 from jaxscale.sweep._predict import uncalibrated
 
@@ -20,7 +20,7 @@ def x_options(system: AbstractSystem, knobs: Mapping[str, Knob]) -> list[str]:
     schema = system.schema
     predicted = {d for name in schema.predicted() for d in schema.observables[name].dims}
     dims = [d for d, c in schema.coordinates.items() if len(c) > 2 and c.dtype.kind in "iuf"]
-    sizes = [path for path, knob in knobs.items() if knob.is_whole]
+    sizes = [path for path, knob in knobs.items() if knob.is_integer]
     others = [path for path in knobs if path not in sizes]
     return [*(d for d in dims if d == "step" and d in predicted), *sizes, *others]
 
@@ -94,6 +94,5 @@ def theory_table(system: AbstractSystem) -> str:
         limits += f"; calibrated by {fields}" if fields else ""
         row = (name, o.description, says, limits, ", ".join(o.functions))
         rows.append("".join(f"<td>{escaped(cell)}</td>" for cell in row))
-    head = "".join(f"<th>{h}</th>" for h in ("observable", "what", "theory", "limits", "function"))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<h2>What theory says</h2><div class=scroll><table><tr>{head}</tr>{body}</table></div>"
+    head = ("observable", "what", "theory", "limits", "function")
+    return html_table("What theory says", [f"<tr>{row}</tr>" for row in rows], head)

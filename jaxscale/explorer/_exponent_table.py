@@ -8,7 +8,7 @@ import xarray
 from jaxtyping import Float
 
 from jaxscale.analysis._exponents import fit_exponent
-from jaxscale.explorer._page import escaped
+from jaxscale.explorer._page import escaped, html_table
 from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
 
 
@@ -26,13 +26,13 @@ def exponent_table(
         for k, label in enumerate(curves.labels):
             formula = None if theory is None else theory[i, k]
             fitted = _row(curves.x, curves.values[i, k], formula, window)
-            cells = [f"{view.panel} {panel}" if view.panel else "",
-                     f"{view.color} {label}" if view.color else view.observable, *fitted]  # fmt: skip
+            where = f"{view.panel} {panel}" if view.panel else ""
+            which = f"{view.color} {label}" if view.color else view.observable
+            cells = [where, which, *fitted]
             rows.append("".join(f"<td>{escaped(c)}</td>" for c in cells))
-    head = "".join(f"<th>{h}</th>" for h in ("", "", "exponent", "95 % interval", "theory", ""))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    head = ("", "", "exponent", "95 % interval", "theory", "")
     title = f"Exponents in {view.x} from {window[0]:g} to {window[1]:g}"
-    return (f"<h2>{escaped(title)}</h2><div class=scroll><table><tr>{head}</tr>{body}</table></div>")  # fmt: skip
+    return html_table(title, [f"<tr>{row}</tr>" for row in rows], head)
 
 
 def _row(x: Any, values: Any, formula: Any, window: tuple[float, float]) -> list[str]:
@@ -83,6 +83,4 @@ def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
                 surely = f", {gap / by:.1f} standard errors apart" if by > 0 else ""
                 text += f"; next {labels[second]}: {mean[second]:.4g}{surely}"
             lines.append(f"<tr><td>{escaped(what)}</td><td>{escaped(text)}</td></tr>")
-    if not lines:
-        return ""
-    return f"<h2>Lowest {escaped(view.observable)}</h2><div class=scroll><table>{''.join(lines)}</table></div>"  # fmt: skip
+    return html_table(f"Lowest {view.observable}", lines) if lines else ""

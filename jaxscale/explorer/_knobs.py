@@ -21,7 +21,7 @@ from jaxscale.paths import get, is_static, replace
 POSITIONS = 240  # of a slider
 FACTOR = 100.0  # that a slider of a positive number without an upper end goes up and down
 SIZE_FACTOR = 8.0  # the same of a size
-LARGEST_EXPONENT = 3.0  # of a slider, unless the system has a larger one
+SMALLEST_EXPONENT, LARGEST_EXPONENT = 0.05, 3.0  # of a slider, unless the system's is outside
 HIDDEN = (
     "dtype",
     "micro_batch",
@@ -38,7 +38,7 @@ class Knob:
     low: float
     high: float
     is_log: bool = False
-    is_whole: bool = False
+    is_integer: bool = False
 
     def value(self, position: float) -> float:
         """Value at a position of the slider, 0 to `POSITIONS`."""
@@ -47,7 +47,7 @@ class Knob:
             value = self.low * (self.high / self.low) ** share
         else:
             value = self.low + (self.high - self.low) * share
-        return float(round(value)) if self.is_whole else float(f"{value:.4g}")
+        return float(round(value)) if self.is_integer else float(f"{value:.4g}")
 
     def position(self, value: float) -> float:
         """Position of the slider that is nearest to a value."""
@@ -61,7 +61,7 @@ class Knob:
         """`n` values over the slider, for an axis of a figure; whole ones may repeat."""
         space = np.geomspace if self.is_log else np.linspace
         values = space(self.low, self.high, n)
-        return np.round(values) if self.is_whole else values
+        return np.round(values) if self.is_integer else values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,8 @@ def knob_of(system: AbstractSystem, path: str) -> Knob:
         return Knob(path, low + inset, high - inset)
     if "exponent" in path.rpartition(".")[2]:
         first = 0.0 if low is None else float(low)
-        return Knob(path, first + 0.05, first + max(LARGEST_EXPONENT, 2 * (value - first)))
+        start = min(value, first + SMALLEST_EXPONENT)  # the end itself may be refused
+        return Knob(path, start, first + max(LARGEST_EXPONENT, 2 * (value - first)))
     if low == 0 and value > 0:
         return Knob(path, value / FACTOR, value * FACTOR, True)
     if low is not None:

@@ -1,10 +1,11 @@
 """What every page shares: template, styles, widgets, and its state in the address."""
 
 import base64
+import contextlib
 import functools
 import html
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
@@ -112,6 +113,16 @@ class Page:
             stylesheets=[InlineStyleSheet(css=GRID)], **more,
         )  # fmt: skip
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Send what changes in the block as one message."""
+        self.document.hold("combine")
+        try:
+            with self.document.models.freeze():
+                yield
+        finally:
+            self.document.unhold()
+
     def say(self, text: str, is_warning: bool = False) -> None:
         """Show one line above the figures."""
         self.status.text = f'<p class="warn" role="alert">{escaped(text)}</p>' if is_warning else (
@@ -201,7 +212,7 @@ class Page:
     def slider(self, knob: Knob, value: float, moved: Callable[[str, float], None]) -> Column:
         """A slider of a number, and a field to type it."""
         typed = NumericInput(
-            title=knob.path, value=value, mode="int" if knob.is_whole else "float",
+            title=knob.path, value=value, mode="int" if knob.is_integer else "float",
             name=f"{knob.path} =", sizing_mode="stretch_width", stylesheets=[self.styles],
         )  # fmt: skip
         bar = Slider(
@@ -234,3 +245,11 @@ class Page:
 def escaped(text: str) -> str:
     """Text as HTML shows it."""
     return html.escape(text)
+
+
+def html_table(title: str, rows: Sequence[str], head: Sequence[str] = ()) -> str:
+    """A heading, and a table that scrolls by itself where the page is narrow."""
+    names = "".join(f"<th>{escaped(name)}</th>" for name in head)
+    top = f"<tr>{names}</tr>" if head else ""
+    table = f"<div class=scroll><table>{top}{''.join(rows)}</table></div>"
+    return f"<h2>{escaped(title)}</h2>{table}"

@@ -1,6 +1,7 @@
 """A page on this machine alone: loopback, one origin, and a token in the address."""
 
 import asyncio
+import logging
 import secrets
 import socket
 import threading
@@ -18,6 +19,14 @@ silence(EMPTY_LAYOUT)  # a page is filled once its first data are there
 HOST = "127.0.0.1"
 TOKEN_BYTES = 16
 STARTS = 20.0  # seconds within which a server listens
+
+
+def _is_failure(record: logging.LogRecord) -> bool:
+    """Whether a message is of more than a page that was open when its server was closed."""
+    return not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
+
+
+logging.getLogger("tornado.application").addFilter(_is_failure)
 
 
 class Explorer:
@@ -42,24 +51,33 @@ class Explorer:
             raise ValueError(f"`port` {port} cannot be used: {self._error}.") from self._error
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         try:
-            port = self._port or _free_port()
+            port = _free_port(self._port)
             self._server = Server(
                 {"/": Application(FunctionHandler(self._make_page))},
-                port=port, address=HOST, prefix=self.token, use_index=False,
-                allow_websocket_origin=[f"{HOST}:{port}"], check_unused_sessions_milliseconds=5000,
-                unused_session_lifetime_milliseconds=15000, num_procs=1,
-            )  # fmt: skip
+                port=port,
+                address=HOST,
+                prefix=self.token,
+                use_index=False,
+                allow_websocket_origin=[f"{HOST}:{port}"],
+            )
             self._server.start()
             self.url = f"http://{HOST}:{port}/{self.token}/"
             self._loop = self._server.io_loop
         except Exception as error:
             self._error = error
+            loop.close()
             return
         finally:
             self._ready.set()
         self._loop.start()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:  # of open pages
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.close(all_fds=True)
 
     def close(self) -> None:
         """Stop serving; open pages say that they lost their connection."""
@@ -99,7 +117,9 @@ class Explorer:
         self.close()
 
 
-def _free_port() -> int:
+def _free_port(port: int) -> int:
+    """The port, or any for 0; `OSError` if it is taken, before a server begins to listen."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, port))
         return probe.getsockname()[1]

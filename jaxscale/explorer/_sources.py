@@ -17,7 +17,7 @@ TABLES = (".csv", ".jsonl", ".json", ".tsv", ".txt")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is explored: its kind (`theory`, `sweep`, `fit`, or `start`: a list), its name, and the thing."""
+    """What is explored: `kind` is `theory`, `sweep`, `fit`, or `start`, a list of what there is."""
 
     kind: str
     name: str

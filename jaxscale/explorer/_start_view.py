@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from jaxscale._registry import class_named
-from jaxscale.explorer._page import Page, escaped
+from jaxscale.explorer._page import Page, escaped, html_table
 from jaxscale.explorer._sources import TABLES, example_systems
 from jaxscale.sweep._config import descriptions
 
@@ -22,6 +22,7 @@ class StartView:
 
     def __init__(self, page: Page, folder: Path):
         self.page = page
+        page.document.template_variables["plain"] = True
         systems = {name: (make.__doc__ or "") for name, make in _classes().items()}
         sections = {
             "Theory of a system": systems,
@@ -33,12 +34,12 @@ class StartView:
 
     def _listed(self, title: str, names: dict[str, str]) -> str:
         theme = {"theme": self.page.given["theme"]} if "theme" in self.page.given else {}
-        rows = "".join(
-            f'<tr><td><a href="?{escaped(urlencode({"source": name, **theme}))}">{escaped(name)}</a>'
-            f"</td><td>{escaped(text.partition(chr(10))[0])}</td></tr>"
-            for name, text in names.items()
-        )
-        return f"<h2>{escaped(title)}</h2><div class=scroll><table>{rows}</table></div>"
+        rows = []
+        for name, text in names.items():
+            address = escaped(urlencode({"source": name, **theme}))
+            link = f'<a href="?{address}">{escaped(name)}</a>'
+            rows.append(f"<tr><td>{link}</td><td>{escaped(text.partition(chr(10))[0])}</td></tr>")
+        return html_table(title, rows)
 
 
 def _classes() -> dict[str, type]:

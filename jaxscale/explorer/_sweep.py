@@ -13,14 +13,15 @@ from jaxscale._status import STATUS, Status
 from jaxscale.report._figures import MAX_CURVES, places
 from jaxscale.report._panel import short_texts
 from jaxscale.sweep._locate import existing_place
-from jaxscale.sweep._open import open_store
 from jaxscale.sweep._predict import grid_of
+from jaxscale.sweep._reader import StoreReader
 
 if TYPE_CHECKING:
     import xarray
 
 SEED, STEP = "seed", "step"
 MAX_PANELS = 6
+LOADED_BYTES = 1e8  # of results that are read at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +77,14 @@ class Curves:
 
 def over_seeds(reduce: Any, values: Float[np.ndarray, "p c s x"]) -> Float[np.ndarray, "p c x"]:
     """Reduce over seeds, NaN where none counts."""
-    some = np.isfinite(values).any(axis=2)
+    some: Any = np.isfinite(values).any(axis=2)
     filled = np.where(some[:, :, None], values, 0.0)
     return np.where(some, reduce(filled, axis=2), np.nan)
+
+
+def _opened(path: str) -> "xarray.Dataset":
+    """Results of a store, which are read when they are shown unless they are few."""
+    return StoreReader(existing_place(path)).dataset(most_bytes=LOADED_BYTES)
 
 
 class Sweep:
@@ -93,7 +99,7 @@ class Sweep:
 
     def __init__(self, given: "xarray.Dataset | str"):
         self.path = given if isinstance(given, str) else None
-        self.runs: Any = open_store(given) if isinstance(given, str) else given
+        self.runs: Any = _opened(given) if isinstance(given, str) else given
         self.grid = grid_of(self.runs)
         self._stamp = self._read_stamp()
 
@@ -128,7 +134,7 @@ class Sweep:
         stamp = self._read_stamp()
         if self.path is None or stamp == self._stamp:
             return False
-        self.runs, self._stamp = open_store(self.path), stamp
+        self.runs, self._stamp = _opened(self.path), stamp
         return True
 
     def _read_stamp(self) -> Any:

@@ -67,11 +67,9 @@ def run_code(sweep: Sweep, values: Mapping[str, Any], seed: int, is_trained: boo
     given = {**values, "seed": seed}
     plain = all(name.isidentifier() for name in given)
     text = ", ".join(f"{n}={v!r}" for n, v in given.items()) if plain else f"**{given!r}"
-    again = "js.train(system, key)" if is_trained else "system.simulate(key)"
-    if sweep.grid.system.dtype == "float64":
-        again = f"with jax.enable_x64(True): result = {again}"
-    else:
-        again = f"result = {again}"
+    again = "state = js.train(system, key)  # system.simulate(key) returns its observables"
     imports = imports_of(sweep.grid.system)
-    imports = ["import jax", *imports] if "jax.enable" in again else imports
+    if not is_trained:
+        imports = ["import jax", *imports]
+        again = "with jax.enable_x64(True): result = system.simulate(key)"
     return "\n".join([*imports, opened(sweep), f"system, key = js.select(runs, {text})", again])

@@ -13,125 +13,147 @@ from jaxscale.explorer._themes import dress_legend, new_figure
 from jaxscale.report._figures import FEW, darker, spans_decades
 
 THEORY_INK = {"light": darker, "dark": lambda color: color}
+Closed = Float[np.ndarray, "p c x"] | None
 
 
-def curve_figures(
-    page: Page,
-    view: View,
-    curves: Curves,
-    theory: Float[np.ndarray, "p c x"] | None,
-    linked: Linked,
-    log: str | None,
-    label: str,
-) -> list[Any]:
-    """Draw a figure for each panel.
-
-    **Arguments**
-
-    - `theory`: closed form of every curve, None where there is none.
-    - `linked`: what hover and clicks act on.
-    - `log`: axes that are logarithmic; None for those of positive values that span decades.
-    - `label`: of the y axis.
-    """
+def logarithmic(curves: Curves, log: str | None) -> tuple[bool, bool]:
+    """Whether x and y are logarithmic: as asked, else where positive values span decades."""
     x, means = curves.x, curves.mean
     positive = x[x > 0]
     log_x = "x" in log if log is not None else positive.size > 2 and spans_decades(positive)
     inside = means[..., x > 0] if log_x else means
     values = inside[np.isfinite(inside)]
-    log_y = "y" in log if log is not None else spans_decades(values)
-    shared: dict[str, Any] = {}
-    figures = []
-    for i, title in enumerate(curves.panel_labels):
-        figure = new_figure(
-            page.theme, x=view.x, y=label, log=("x" if log_x else "") + ("y" if log_y else ""),
-            height=340, **shared,
-        )  # fmt: skip
-        _draw(figure, page, view, curves, theory, i, linked, (log_x, log_y))
-        shared = {"x_range": figure.x_range, "y_range": figure.y_range}
-        heading = f"<b>{escaped(view.panel)} {escaped(title)}</b>" if view.panel else ""
-        children = [page.text(heading), figure] if heading else [figure]
-        figures.append(Column(children=children, sizing_mode="stretch_width", spacing=0))
-    return figures
+    return log_x, "y" in log if log is not None else spans_decades(values)
 
 
-def _draw(
-    figure: Any,
-    page: Page,
-    view: View,
-    curves: Curves,
-    theory: Float[np.ndarray, "p c x"] | None,
-    i: int,
-    linked: Linked,
-    log: tuple[bool, bool],
-) -> None:
-    """Draw bands, means, points and theory of one panel."""
-    theme, x = page.theme, _axis(curves.x, log[0])
-    mean, spread, least = curves.mean[i], curves.spread[i], curves.least[i]
-    low, high = mean - spread, mean + spread
-    if log[1]:
-        low = np.maximum(low, least)
-    colors = [theme.curves[k % len(theme.curves)] for k in range(len(mean))]
-    names = [f"{view.color} {text}" if view.color else "simulation" for text in curves.labels]
-    along = bool(np.all(curves.points[i] == curves.points[i][:, :1]))
-    rows = curves.points[i][:, 0] if along else np.full(len(mean), -1)
-    good = [np.isfinite(m) & np.isfinite(x) & ((m > 0) | (not log[1])) for m in mean]
-    bands = ColumnDataSource(data={
-        "xs": [np.r_[x[g], x[g][::-1]] for g in good],
-        "ys": [np.r_[lo[g], hi[g][::-1]] for lo, hi, g in zip(low, high, good, strict=True)],
-        "color": colors,
-    })  # fmt: skip
-    if curves.values.shape[2] > 1:
-        figure.patches("xs", "ys", source=bands, fill_color="color", fill_alpha=0.2,
-                       line_color=None)  # fmt: skip
-    lines = ColumnDataSource(
-        name=f"curves {i}",
-        data={
-            "xs": [x[g] for g in good],
-            "ys": [m[g] for m, g in zip(mean, good, strict=True)],
-            "color": colors, "label": names, "point": rows,
-        },
-    )  # fmt: skip
-    drawn = figure.multi_line("xs", "ys", source=lines, line_color="color", line_width=2,
-                              legend_field="label")  # fmt: skip
-    tips = [("", "@label"), (view.x, "$snap_x{0.[000]a}"), (view.observable, "$snap_y{0.[0000]e}")]
-    if along:
-        linked.add(figure, drawn, tips, line_width=5)
-    else:
-        _points(figure, view, curves, i, colors, names, linked, log)
-    if theory is not None:
-        ink = THEORY_INK[theme.name]
-        formulas = ColumnDataSource(name=f"theory {i}", data={
-            "xs": [x] * len(mean), "ys": [_axis(t, log[1]) for t in theory[i]],
-            "color": [ink(c) for c in colors],
-        })  # fmt: skip
-        figure.multi_line("xs", "ys", source=formulas, line_color="color", line_dash="dashed",
-                          line_width=2, legend_label="theory")  # fmt: skip
-    if curves.ticks:
-        figure.xaxis.ticker = list(range(len(curves.ticks)))
-        figure.xaxis.major_label_overrides = dict(enumerate(curves.ticks))
-    dress_legend(figure, theme)
+class SweepFigures:
+    """Figures of the panels of a view; a view that differs in its data alone moves the curves.
+
+    **Arguments**
+
+    - `theory`: closed form of every curve, None where there is none.
+    - `linked`: what hover and clicks act on.
+    - `log`: whether x and y are logarithmic.
+    - `label`: of the y axis.
+    """
+
+    def __init__(
+        self,
+        page: Page,
+        view: View,
+        curves: Curves,
+        theory: Closed,
+        linked: Linked,
+        log: tuple[bool, bool],
+        label: str,
+    ):
+        self._page, self._view, self._log = page, view, log
+        self._sources: list[dict[str, ColumnDataSource]] = []
+        self.layouts: list[Any] = []
+        shared: dict[str, Any] = {}
+        for i, title in enumerate(curves.panel_labels):
+            figure = new_figure(
+                page.theme, x=view.x, y=label, log="x" * log[0] + "y" * log[1], height=340, **shared
+            )
+            data = self._data(curves, theory, i)
+            sources = {n: ColumnDataSource(name=f"{n} {i}", data=d) for n, d in data.items()}
+            self._sources.append(sources)
+            self._draw(figure, curves, sources, linked)
+            shared = {"x_range": figure.x_range, "y_range": figure.y_range}
+            heading = f"<b>{escaped(view.panel)} {escaped(title)}</b>" if view.panel else ""
+            children = [page.text(heading), figure] if heading else [figure]
+            self.layouts.append(Column(children=children, sizing_mode="stretch_width", spacing=0))
+
+    def update(self, curves: Curves, theory: Closed) -> None:
+        """Show other data of the same view."""
+        for i, sources in enumerate(self._sources):
+            for name, data in self._data(curves, theory, i).items():
+                sources[name].data = data
+
+    def _data(self, curves: Curves, theory: Closed, i: int) -> dict[str, dict[str, Any]]:
+        """Columns of bands, curves, points and theory of one panel."""
+        theme, view, (log_x, log_y) = self._page.theme, self._view, self._log
+        x, mean = _axis(curves.x, log_x), curves.mean[i]
+        low, high = mean - curves.spread[i], mean + curves.spread[i]
+        if log_y:
+            low = np.maximum(low, curves.least[i])
+        colors = [theme.curves[k % len(theme.curves)] for k in range(len(mean))]
+        names = [f"{view.color} {text}" if view.color else "simulation" for text in curves.labels]
+        good = [np.isfinite(m) & np.isfinite(x) & ((m > 0) | (not log_y)) for m in mean]
+        rows = curves.points[i][:, 0]
+        data = {
+            "bands": {
+                "xs": [np.r_[x[g], x[g][::-1]] for g in good],
+                "ys": [np.r_[a[g], b[g][::-1]] for a, b, g in zip(low, high, good, strict=True)],
+                "color": colors,
+            },
+            "curves": {
+                "xs": [x[g] for g in good],
+                "ys": [m[g] for m, g in zip(mean, good, strict=True)],
+                "color": colors,
+                "label": names,
+                "point": rows if _is_one(curves) else np.full(len(mean), -1),
+            },
+        }
+        if not _is_one(curves):
+            data["points"] = {
+                "x": np.tile(x, len(mean)),
+                "y": _axis(mean, log_y).ravel(),
+                "color": np.repeat(colors, x.size),
+                "label": np.repeat(names, x.size),
+                "point": curves.points[i].ravel(),
+            }
+        if theory is not None:
+            ink = THEORY_INK[theme.name]
+            data["theory"] = {
+                "xs": [x] * len(mean),
+                "ys": [_axis(t, log_y) for t in theory[i]],
+                "color": [ink(c) for c in colors],
+            }
+        return data
+
+    def _draw(
+        self, figure: Any, curves: Curves, sources: dict[str, ColumnDataSource], linked: Linked
+    ) -> None:
+        """Draw one panel."""
+        view, x = self._view, self._view.x
+        if curves.values.shape[2] > 1:
+            figure.patches(
+                "xs", "ys", source=sources["bands"], fill_color="color", fill_alpha=0.2,
+                line_color=None,
+            )  # fmt: skip
+        line: dict[str, Any] = {"line_color": "color", "line_width": 2}
+        drawn = figure.multi_line(
+            "xs", "ys", source=sources["curves"], legend_field="label", **line
+        )
+        tips = [("", "@label"), (x, "$snap_x{0.[000]a}"), (view.observable, "$snap_y{0.[0000]e}")]
+        if _is_one(curves):
+            linked.add(figure, drawn, tips, line_width=5)
+        else:
+            size = 7 if curves.x.size <= FEW else 5
+            marks = figure.scatter(
+                "x", "y", source=sources["points"], size=size, fill_color="color", line_color=None
+            )
+            tips = [("", "@label"), (x, "@x"), (view.observable, "@y{0.[0000]e}")]
+            linked.add(figure, marks, tips, size=14)
+        if "theory" in sources:
+            figure.multi_line(
+                "xs", "ys", source=sources["theory"], line_dash="dashed", legend_label="theory",
+                **line,
+            )  # fmt: skip
+        if curves.ticks:
+            figure.xaxis.ticker = list(range(len(curves.ticks)))
+            figure.xaxis.major_label_overrides = dict(enumerate(curves.ticks))
+        dress_legend(figure, self._page.theme)
 
 
-def _points(
-    figure: Any, view: View, curves: Curves, i: int, colors: list[str], names: list[str],
-    linked: Linked, log: tuple[bool, bool],
-) -> None:  # fmt: skip
-    """Mark every grid point, which hover and clicks act on."""
-    mean = _axis(curves.mean[i], log[1])
-    n = curves.x.size
-    source = ColumnDataSource(name=f"points {i}", data={
-        "x": np.tile(_axis(curves.x, log[0]), len(mean)), "y": mean.ravel(),
-        "color": np.repeat(colors, n), "label": np.repeat(names, n),
-        "point": curves.points[i].ravel(),
-    })  # fmt: skip
-    size = 7 if n <= FEW else 5
-    drawn = figure.scatter("x", "y", source=source, size=size, fill_color="color",
-                           line_color=None)  # fmt: skip
-    tips = [("", "@label"), (view.x, "@x"), (view.observable, "@y{0.[0000]e}")]
-    linked.add(figure, drawn, tips, size=14)
+def _is_one(curves: Curves) -> bool:
+    """Whether a curve belongs to one grid point: x is no axis of the grid."""
+    return bool(np.all(curves.points == curves.points[..., :1]))
 
 
 def _axis(values: Any, is_log: bool) -> np.ndarray:
+    """Values with NaN for what an axis cannot show."""
     values = np.asarray(values, float)
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(values) & ((values > 0) | (not is_log)), values, np.nan)

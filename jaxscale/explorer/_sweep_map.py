@@ -17,6 +17,7 @@ from jaxscale.report._figures import spans_decades
 
 MOST_CELLS = 10_000
 MOST_LINES = 400
+MOST_TICKS = 7
 MOST_READ = 5e7  # values of all chunks that parallel coordinates may read
 QUANTITIES = ("final value", "exponent")
 
@@ -44,7 +45,7 @@ def cells(
     grid = sweep.grid
     fixed = {d: sweep.at_slider(view, d) for d in grid.axes if d not in dims}
     array, status = sweep.runs[view.observable], sweep.runs[STATUS]
-    others = {str(d): sweep.at_slider(view, str(d)) for d in array.dims
+    others: dict[str, Any] = {str(d): sweep.at_slider(view, str(d)) for d in array.dims
               if d not in (*grid.dims, STEP)}  # fmt: skip
     if STEP in array.dims and quantity != "exponent":
         others[STEP] = array.sizes[STEP] - 1
@@ -65,7 +66,7 @@ def cells(
     if STEP in array.dims:
         mean = _slope(np.asarray(array[STEP], float), mean)
     shape = tuple(len(grid.axes[d]) for d in dims)
-    index = np.stack([i.ravel() for i in np.indices(shape)], axis=-1) if dims else np.zeros((1, 0), int)  # fmt: skip
+    index = np.indices(shape).reshape(len(dims), -1).T
     points = np.zeros(len(index), int)
     stride = 1
     for d in reversed(grid.dims[:-1]):
@@ -84,72 +85,99 @@ def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (log_y * centred).sum(-1) / (centred**2).sum()
 
 
-def map_figure(page: Page, sweep: Sweep, shown: Cells, linked: Linked) -> Any:
-    """Draw a quantity over two axes."""
-    first, second = shown.dims
-    figure = new_figure(page.theme, x=first, y=second, height=340)
-    mapper = _mapper(shown, page)
-    source = ColumnDataSource(name="map", data={
-        "x": shown.index[:, 0], "y": shown.index[:, 1], "value": shown.values,
-        "point": shown.points,
-        "first": np.asarray(sweep.labels(first))[shown.index[:, 0]],
-        "second": np.asarray(sweep.labels(second))[shown.index[:, 1]],
-    })  # fmt: skip
-    drawn = figure.rect(
-        "x", "y", width=1, height=1, source=source, line_color=None,
-        fill_color={"field": "value", "transform": mapper},
-    )  # fmt: skip
-    tips = [(first, "@first"), (second, "@second"), (shown.quantity, "@value{0.[0000]e}")]
-    linked.add(figure, drawn, tips, line_color=page.theme.ink, line_width=3)
-    for axis, dim in ((figure.xaxis, first), (figure.yaxis, second)):
-        labels = sweep.labels(dim)
-        places = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), 7)).round().astype(int))
-        axis.ticker = places.tolist()
-        axis.major_label_overrides = {int(p): labels[p] for p in places}
-    figure.grid.visible = False
-    bar = ColorBar(
-        color_mapper=mapper, background_fill_color=None, width=10,
-        major_label_text_color=page.theme.ink, title_text_color=page.theme.ink,
-    )  # fmt: skip
-    figure.add_layout(bar, "right")
-    return figure
+class MapFigure:
+    """A quantity over two axes."""
+
+    def __init__(self, page: Page, sweep: Sweep, shown: Cells, linked: Linked):
+        first, second = shown.dims
+        figure = new_figure(page.theme, x=first, y=second, height=340)
+        self.layout, self._mapper = figure, _mapper(shown, page)
+        self._source = ColumnDataSource(name="map", data={
+            "x": shown.index[:, 0], "y": shown.index[:, 1], "value": shown.values,
+            "point": shown.points,
+            "first": np.asarray(sweep.labels(first))[shown.index[:, 0]],
+            "second": np.asarray(sweep.labels(second))[shown.index[:, 1]],
+        })  # fmt: skip
+        drawn = figure.rect(
+            "x", "y", width=1, height=1, source=self._source, line_color=None,
+            fill_color={"field": "value", "transform": self._mapper},
+        )  # fmt: skip
+        tips = [(first, "@first"), (second, "@second"), (shown.quantity, "@value{0.[0000]e}")]
+        linked.add(figure, drawn, tips, line_color=page.theme.ink, line_width=3)
+        for axis, dim in ((figure.xaxis, first), (figure.yaxis, second)):
+            labels = sweep.labels(dim)
+            n = len(labels)
+            places = np.unique(np.linspace(0, n - 1, min(n, MOST_TICKS)).round().astype(int))
+            axis.ticker = places.tolist()
+            axis.major_label_overrides = {int(p): labels[p] for p in places}
+        figure.grid.visible = False
+        bar = ColorBar(
+            color_mapper=self._mapper, background_fill_color=None, width=10,
+            major_label_text_color=page.theme.ink, title_text_color=page.theme.ink,
+        )  # fmt: skip
+        figure.add_layout(bar, "right")
+
+    def update(self, shown: Cells) -> None:
+        """Show other values of the same cells."""
+        self._mapper.low, self._mapper.high = _ends(shown)
+        changed = {"value": shown.values, "point": shown.points}
+        data: Any = self._source.data
+        self._source.data = {**data, **changed}
 
 
-def parallel_figure(page: Page, sweep: Sweep, shown: Cells, linked: Linked) -> Any:
-    """Draw every grid point as a line across its coordinates and its value."""
-    names = [*shown.dims, shown.quantity]
-    figure = new_figure(page.theme, x="", y="", height=300, y_range=(-0.12, 1.12))
-    values = shown.values
-    good = values[np.isfinite(values)]
-    is_log = spans_decades(good)
-    scaled = np.log(values) if is_log else values
-    low, high = (np.nanmin(scaled), np.nanmax(scaled)) if good.size else (0.0, 1.0)
-    sizes = [max(1, len(sweep.grid.axes[d]) - 1) for d in shown.dims]
-    across = np.column_stack([shown.index / sizes, (scaled - low) / (high - low or 1.0)])
-    source = ColumnDataSource(name="parallel", data={
-        "xs": [np.arange(len(names))] * len(across), "ys": list(across), "value": values,
-        "point": shown.points,
-        "label": [", ".join(f"{d} {t}" for d, t in zip(shown.dims, texts, strict=True))
-                  for texts in _texts(sweep, shown)],
-    })  # fmt: skip
-    drawn = figure.multi_line(
-        "xs", "ys", source=source, line_width=1.5, line_alpha=0.6,
-        line_color={"field": "value", "transform": _mapper(shown, page)},
-    )  # fmt: skip
-    tips = [("", "@label"), (shown.quantity, "@value{0.[0000]e}")]
-    linked.add(figure, drawn, tips, line_width=5, line_alpha=1.0)
-    ends = [(sweep.labels(d)[0], sweep.labels(d)[-1]) for d in shown.dims]
-    ends.append((f"{good.min():.3g}", f"{good.max():.3g}") if good.size else ("", ""))
-    place = np.arange(len(names))
-    for k, y, baseline in ((0, 0.0, "top"), (1, 1.0, "bottom")):
-        figure.text(place, np.full(len(names), y), text=[end[k] for end in ends],
-                    text_align="center", text_baseline=baseline, text_font_size="11px",
-                    text_color=page.theme.ink)  # fmt: skip
-    figure.segment(place, 0, place, 1, line_color=page.theme.ink)
-    figure.xaxis.ticker = place.tolist()
-    figure.xaxis.major_label_overrides = dict(enumerate(names))
-    figure.yaxis.visible, figure.grid.visible = False, False
-    return figure
+class ParallelFigure:
+    """Every grid point as a line across its coordinates and its value."""
+
+    def __init__(self, page: Page, sweep: Sweep, shown: Cells, linked: Linked):
+        names = [*shown.dims, shown.quantity]
+        figure = new_figure(page.theme, x="", y="", height=300, y_range=(-0.12, 1.12))
+        self.layout, self._sweep, self._mapper = figure, sweep, _mapper(shown, page)
+        self._source = ColumnDataSource(name="parallel", data=self._lines(shown))
+        drawn = figure.multi_line(
+            "xs", "ys", source=self._source, line_width=1.5, line_alpha=0.6,
+            line_color={"field": "value", "transform": self._mapper},
+        )  # fmt: skip
+        tips = [("", "@label"), (shown.quantity, "@value{0.[0000]e}")]
+        linked.add(figure, drawn, tips, line_width=5, line_alpha=1.0)
+        self._ends = ColumnDataSource(data=self._labels(shown))
+        text: dict[str, Any] = {
+            "source": self._ends, "text_align": "center", "text_font_size": "11px",
+            "text_color": page.theme.ink,
+        }  # fmt: skip
+        figure.text("x", 0, text="first", text_baseline="top", **text)
+        figure.text("x", 1, text="last", text_baseline="bottom", **text)
+        place = np.arange(len(names))
+        figure.segment(place, 0, place, 1, line_color=page.theme.ink)
+        figure.xaxis.ticker = place.tolist()
+        figure.xaxis.major_label_overrides = dict(enumerate(names))
+        figure.yaxis.visible, figure.grid.visible = False, False
+
+    def _lines(self, shown: Cells) -> dict[str, Any]:
+        values = shown.values
+        with np.errstate(all="ignore"):
+            scaled = np.log(values) if _is_log(shown) else values
+        good = scaled[np.isfinite(scaled)]
+        low, high = (good.min(), good.max()) if good.size else (0.0, 1.0)
+        sizes = [max(1, len(self._sweep.grid.axes[d]) - 1) for d in shown.dims]
+        across = np.column_stack([shown.index / sizes, (scaled - low) / (high - low or 1.0)])
+        labels = [", ".join(f"{d} {t}" for d, t in zip(shown.dims, texts, strict=True))
+                  for texts in _texts(self._sweep, shown)]  # fmt: skip
+        place = np.arange(across.shape[1])
+        return {"xs": [place] * len(across), "ys": list(across), "value": values,
+                "point": shown.points, "label": labels}  # fmt: skip
+
+    def _labels(self, shown: Cells) -> dict[str, Any]:
+        ends = [(self._sweep.labels(d)[0], self._sweep.labels(d)[-1]) for d in shown.dims]
+        good = shown.values[np.isfinite(shown.values)]
+        ends.append((f"{good.min():.3g}", f"{good.max():.3g}") if good.size else ("", ""))
+        first, last = zip(*ends, strict=True)
+        return {"x": np.arange(len(ends)), "first": list(first), "last": list(last)}
+
+    def update(self, shown: Cells) -> None:
+        """Show other values of the same points."""
+        self._mapper.low, self._mapper.high = _ends(shown)
+        self._source.data = self._lines(shown)
+        self._ends.data = self._labels(shown)
 
 
 def _texts(sweep: Sweep, shown: Cells) -> list[tuple[str, ...]]:
@@ -166,9 +194,22 @@ def thinned(shown: Cells) -> Cells:
     )
 
 
-def _mapper(shown: Cells, page: Page) -> Any:
+def kind_of(shown: Cells | None) -> Any:
+    """What two sets of cells must share for a figure to serve both."""
+    if shown is None:
+        return None
+    return shown.dims, shown.quantity, len(shown.points), _is_log(shown)
+
+
+def _is_log(shown: Cells) -> bool:
+    return spans_decades(shown.values[np.isfinite(shown.values)])
+
+
+def _ends(shown: Cells) -> tuple[float, float]:
     good = shown.values[np.isfinite(shown.values)]
-    low, high = (good.min(), good.max()) if good.size else (0.0, 1.0)
-    kind = LogColorMapper if good.size and spans_decades(good) else LinearColorMapper
-    blank = page.theme.faint
-    return kind(palette=list(Cividis256), low=float(low), high=float(high), nan_color=blank)
+    return (float(good.min()), float(good.max())) if good.size else (0.0, 1.0)
+
+
+def _mapper(shown: Cells, page: Page) -> Any:
+    kind, (low, high) = LogColorMapper if _is_log(shown) else LinearColorMapper, _ends(shown)
+    return kind(palette=list(Cividis256), low=low, high=high, nan_color=page.theme.faint)

@@ -17,7 +17,7 @@ from jaxscale.sweep._predict import no_theory, predict, uncalibrated
 
 @dataclasses.dataclass(frozen=True)
 class Theory:
-    """Closed form of what is shown, shape (p, c, x); `note` says what it is or why there is none."""
+    """Closed form of what is shown; `note` says what it is or why there is none."""
 
     values: Float[np.ndarray, "p c x"] | None
     note: str

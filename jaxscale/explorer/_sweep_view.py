@@ -16,15 +16,16 @@ from jaxscale.explorer._page import COPY, Page, escaped
 from jaxscale.explorer._run_card import run_card
 from jaxscale.explorer._sweep import Curves, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
-from jaxscale.explorer._sweep_figures import curve_figures
+from jaxscale.explorer._sweep_figures import SweepFigures, logarithmic
 from jaxscale.explorer._sweep_map import (
     MOST_CELLS,
     MOST_READ,
     QUANTITIES,
     Cells,
+    MapFigure,
+    ParallelFigure,
     cells,
-    map_figure,
-    parallel_figure,
+    kind_of,
     thinned,
 )
 from jaxscale.explorer._sweep_theory import (
@@ -36,6 +37,7 @@ from jaxscale.explorer._sweep_theory import (
 
 NONE = "none"
 COMPILES = "theory is being compiled"
+ROLES = ("x", "color", "panel")
 AT, FIT = "at.", "fit."  # begin indices of sliders and calibrated fields in an address
 LOOKS = 2000  # milliseconds between looks at a store that grows
 LOGS = (("auto", "automatic"), ("", "linear"), ("x", "x logarithmic"), ("y", "y logarithmic"),
@@ -67,6 +69,10 @@ class SweepView:
         self.page = page
         self.sweep = Sweep(given)
         self._result: Result | None = None
+        self._kind: Any = None  # of the figures that are shown
+        self._figures: SweepFigures | None = None
+        self._map: MapFigure | None = None
+        self._parallel: ParallelFigure | None = None
         self.fitted = {n.removeprefix(FIT): float(t) for n, t in page.given.items()
                        if n.startswith(FIT)}  # fmt: skip
         self.fit_note = "calibrated before" if self.fitted else ""
@@ -98,7 +104,7 @@ class SweepView:
         if given.get("observable") in sweep.observables:
             view = dataclasses.replace(view, observable=given["observable"])
         dims = sweep.dims(view.observable)
-        for role in ("x", "color", "panel"):
+        for role in ROLES:
             asked = given.get(role)
             if asked in dims or (asked == NONE and role != "x"):
                 view = dataclasses.replace(view, **{role: "" if asked == NONE else asked})
@@ -146,7 +152,7 @@ class SweepView:
                 shown_map = cells(sweep, view, axes, quantity, window)
             else:
                 notes.append(f"no map: {n} cells, more than {MOST_CELLS}")
-        if sweep.axes:
+        if len(sweep.axes) > 1:
             dims = tuple(sweep.axes)
             if sweep.runs[view.observable].size > MOST_READ:
                 dims = axes
@@ -166,31 +172,65 @@ class SweepView:
         """Draw what was read."""
         page, view = self.page, result.view
         self._result = result
-        linked = Linked(self.select)
-        observable = self.sweep.runs[view.observable]
-        unit = observable.attrs.get("units", "")
-        label = f"{view.observable} [{unit}]" if unit not in ("", "1") else view.observable
         log = None if self.log == "auto" else self.log
-        self.curves.children = curve_figures(
-            page, view, result.curves, result.theory.values, linked, log, label
-        )
-        maps = []
+        logs = logarithmic(result.curves, log)
+        every = None if result.all is None or not result.all.dims else thinned(result.all)
+        drawable = bool(np.isfinite(result.curves.mean).any())
+        kind = (
+            view.observable, view.x, view.color, view.panel, result.curves.labels,
+            result.curves.panel_labels, result.theory.values is None, logs, drawable,
+            kind_of(result.map), kind_of(every),
+        )  # fmt: skip
+        with page.at_once():
+            if kind == self._kind:
+                self._move(result, every)
+            else:
+                self._kind = kind
+                self._draw(result, every, logs, drawable)
+            self._tell(result, log)
+        if self.point is not None and result.theory.note != COMPILES:
+            self.select(self.point)
+        if result.theory.note == COMPILES:
+            self._theories.ask((result, dict(self.fitted)))
+
+    def _draw(
+        self, result: Result, every: Cells | None, logs: tuple[bool, bool], drawable: bool
+    ) -> None:
+        """Make figures anew."""
+        page, view, linked = self.page, result.view, Linked(self.select)
+        unit = self.sweep.runs[view.observable].attrs.get("units", "")
+        label = f"{view.observable} [{unit}]" if unit not in ("", "1") else view.observable
+        theory = result.theory.values
+        self._figures = self._map = self._parallel = None
+        if drawable:
+            self._figures = SweepFigures(page, view, result.curves, theory, linked, logs, label)
+        nothing = page.text("<p>No run that counts has a finite value here.</p>", name="nothing")
+        self.curves.children = self._figures.layouts if self._figures else [nothing]
         if result.map is not None:
-            maps.append(map_figure(page, self.sweep, result.map, linked))
-        if result.all is not None and result.all.dims:
-            maps.append(parallel_figure(page, self.sweep, thinned(result.all), linked))
+            self._map = MapFigure(page, self.sweep, result.map, linked)
+        if every is not None:
+            self._parallel = ParallelFigure(page, self.sweep, every, linked)
         linked.finish()
-        self.maps.children = maps
+        self.maps.children = [f.layout for f in (self._map, self._parallel) if f is not None]
+
+    def _move(self, result: Result, every: Cells | None) -> None:
+        """Show other data in the figures that are there."""
+        if self._figures is not None:
+            self._figures.update(result.curves, result.theory.values)
+        if self._map is not None and result.map is not None:
+            self._map.update(result.map)
+        if self._parallel is not None and every is not None:
+            self._parallel.update(every)
+
+    def _tell(self, result: Result, log: str | None) -> None:
+        """Write tables, notes and the Python of what is shown."""
+        page, view = self.page, result.view
         self.table.text = self._tables(result)
         self.note.text = self._notes(result)
         has_theory = result.theory.values is not None
         self.calibrate.disabled = not (has_theory and fitted_fields(self.sweep, view))
         self.code.text = sweep_code(self.sweep, view, self.fitted, has_theory, log)
         page.say("")
-        if self.point is not None and result.theory.note != COMPILES:
-            self.select(self.point)
-        if result.theory.note == COMPILES:
-            self._theories.ask((result, dict(self.fitted)))
 
     def _with_theory(self, result: Result) -> None:
         if self._result is not None and result.curves is self._result.curves:
@@ -211,7 +251,8 @@ class SweepView:
         if view.x != "seed":
             lines.append(f"{observable.attrs.get('long_name', view.observable)}: "
                          f"mean and standard deviation over {n} seeds")  # fmt: skip
-        for role, chosen in ((view.color, result.curves.colors), (view.panel, result.curves.panels)):  # fmt: skip
+        colors, panels = result.curves.colors, result.curves.panels
+        for role, chosen in ((view.color, colors), (view.panel, panels)):
             if role and len(chosen) < self.sweep.runs.sizes[role]:
                 lines.append(f"{len(chosen)} of {self.sweep.runs.sizes[role]} values of {role}")
         counts = self.sweep.status_counts()
@@ -237,15 +278,11 @@ class SweepView:
     def _set(self, **changed: Any) -> None:
         """Show another view; two roles never have one dimension."""
         view = dataclasses.replace(self.view, **changed)
-        for role in ("x", "color", "panel"):
-            taken = [
-                getattr(view, r) for r in changed if r != role and r in ("x", "color", "panel")
-            ]
-            if role not in changed and getattr(view, role) in [t for t in taken if t]:
-                free = [d for d in self.sweep.dims(view.observable) if d not in taken]
-                view = dataclasses.replace(
-                    view, **{role: next(iter(free), "") if role == "x" else ""}
-                )
+        taken = [changed[role] for role in ROLES if changed.get(role)]
+        for role in (r for r in ROLES if r not in changed and getattr(view, r) in taken):
+            free = [d for d in self.sweep.dims(view.observable) if d not in taken]
+            other = next(iter(free), "") if role == "x" else ""
+            view = dataclasses.replace(view, **{role: other})
         dims = self.sweep.dims(view.observable)
         if view.x not in dims:
             view = dataclasses.replace(view, x=next(iter(dims), "seed"))
@@ -267,7 +304,7 @@ class SweepView:
         page, view, sweep = self.page, self.view, self.sweep
         dims = sweep.dims(view.observable) or ["seed"]
         optional = [("", NONE), *((d, d) for d in dims)]
-        controls = [
+        controls: list[Any] = [
             page.select("observable", sweep.observables, view.observable,
                         lambda v: self._set(observable=v)),
             page.select("x axis", dims, view.x, lambda v: self._set(x=v)),
@@ -282,7 +319,7 @@ class SweepView:
         labels = [f"{c.name.replace('_', ' ')} ({n})" for c, n in counts.items()]
         active = [i for i, c in enumerate(codes) if view.statuses is None or c in view.statuses]
         boxes = CheckboxGroup(
-            labels=labels, active=active, name="status", stylesheets=[page.styles]
+            labels=labels, active=active, name="runs that count", stylesheets=[page.styles]
         )
         boxes.on_change(
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)

@@ -128,7 +128,7 @@ def tabulated(
 
 def _by_weight(knobs: Mapping[str, Knob]) -> list[str]:
     """Fields, sizes first, then exponents."""
-    return sorted(knobs, key=lambda path: (not knobs[path].is_whole, not _is_exponent(path)))
+    return sorted(knobs, key=lambda path: (not knobs[path].is_integer, not _is_exponent(path)))
 
 
 def _is_exponent(path: str) -> bool:
@@ -137,7 +137,7 @@ def _is_exponent(path: str) -> bool:
 
 def _how_many(movable: Sequence[str], knobs: Mapping[str, Knob]) -> int:
     """Two sliders, or three where there are as many sizes and exponents."""
-    weighty = [path for path in movable if knobs[path].is_whole or _is_exponent(path)]
+    weighty = [path for path in movable if knobs[path].is_integer or _is_exponent(path)]
     return min(max(len(weighty), SLIDERS - 1), SLIDERS)
 
 

@@ -18,8 +18,8 @@ def theory_code(system: AbstractSystem, x: str, knob: Knob | None, log: str | No
     axes = ""
     if knob is not None:
         values = dict.fromkeys(knob.spaced(POINTS).tolist())
-        whole = [int(v) for v in values] if knob.is_whole else list(values)
-        axes = f", axes={axes_python({x: whole})}"
+        integers = [int(v) for v in values] if knob.is_integer else list(values)
+        axes = f", axes={axes_python({x: integers})}"
     options = f', x="{x}"' if x else ""
     options += f', log="{log}"' if log is not None else ""
     lines = [

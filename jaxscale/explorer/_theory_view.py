@@ -18,7 +18,7 @@ from jaxscale.explorer._knobs import Knob, choices_in, chosen, knob_of, number_o
 from jaxscale.explorer._newest import Newest
 from jaxscale.explorer._page import COPY, Page, escaped
 from jaxscale.explorer._theory_code import POINTS, theory_code
-from jaxscale.paths import get, is_static, replace
+from jaxscale.paths import get, replace
 
 COARSE = 16  # points along a field while a slider moves, half as many where these are slow
 SLOW = 0.025  # seconds
@@ -48,12 +48,13 @@ class TheoryView:
     """
 
     def __init__(self, page: Page, system: AbstractSystem):
-        self.page, self.system = page, system
+        self.page, self.base, self.system = page, system, system
         self.figures: dict[str, CurveFigure] = {}
         self.knobs: dict[str, Knob] = {}
         self.forms: ClosedForms | None = None
         self._fine: ClosedForms | None = None
-        self._changed: dict[str, str] = {}
+        self._parts: dict[str, str] = {}  # what was chosen of parts and shapes
+        self._numbers: dict[str, str] = {}
         self._constants = page.text("", name="constants")
         self._rests: Any = None
         self.x = page.given.get("x", "")
@@ -61,41 +62,58 @@ class TheoryView:
         self.slopes = page.given.get("slopes", "-1")
         self._builder = Newest(page.document, self._compiled, self._built, page.say_error)
         self._newest = Newest(page.document, self._evaluated, self._shown, page.say_error)
-        for name, text in page.given.items():
-            if name.startswith(SET):
-                self._try(name.removeprefix(SET), text)
+        given = {n.removeprefix(SET): t for n, t in page.given.items() if n.startswith(SET)}
+        for path, text in sorted(given.items(), key=lambda item: item[0].count(".")):
+            self._try(path, text)
         self._rebuild()
 
     def _try(self, path: str, text: str) -> bool:
         """Set a field to what was chosen or typed; show why it cannot be."""
         try:
-            self.system = self._with(path, text)
+            if self._is_number(path):
+                self.system = replace(self.system, path, number_of(path, text))
+                self._numbers[path] = text
+            else:
+                self.base = self._with_part(path, text)
+                self._parts[path] = text
+                self.system = self._with_numbers()
         except ValueError as error:
             self.page.say_error(error)
             return False
-        self._changed[path] = text
         return True
 
-    def _with(self, path: str, text: str) -> AbstractSystem:
+    def _is_number(self, path: str) -> bool:
+        """Whether a field is a number that no shape depends on."""
         value = get(self.system, path)
-        if isinstance(value, np.ndarray) or value is None:
-            return replace(self.system, path, number_of(path, text))
-        if is_static(self.system, path) and isinstance(value, int):
-            return replace(self.system, path, int(number_of(path, text)))
-        return chosen(self.system, path, text)
+        return isinstance(value, np.ndarray) or value is None
+
+    def _with_part(self, path: str, text: str) -> AbstractSystem:
+        if isinstance(get(self.base, path), int):
+            return replace(self.base, path, int(number_of(path, text)))
+        return chosen(self.base, path, text)
+
+    def _with_numbers(self) -> AbstractSystem:
+        """The present parts with the numbers that were set, where they still have them."""
+        system = self.base
+        for path, text in list(self._numbers.items()):
+            try:
+                system = replace(system, path, number_of(path, text))
+            except ValueError:
+                del self._numbers[path]
+        return system
 
     def _rebuild(self) -> None:
         """Compile the present structure in a thread, then draw it anew."""
         self.page.say("compiling the closed forms ...")
         if not self.page.main.children:
             self.page.show([], [])
-        self._builder.ask((self.system, self.x))
+        self._builder.ask((self.base, self.system, self.x))
 
-    def _compiled(self, request: tuple[AbstractSystem, str]) -> Any:
+    def _compiled(self, request: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
         """The program of a structure, at one point or along a field, and its first values."""
-        system, x = request
+        base, system, x = request
         one = ClosedForms(system)
-        knobs = {path: knob_of(system, path) for path in one.used}
+        knobs = {path: _slider(base, system, path) for path in one.used}
         options = x_options(system, knobs)
         x = x if x in options else next(iter(options), "")
         forms = ClosedForms(system, x, COARSE) if x in knobs else one
@@ -106,7 +124,7 @@ class TheoryView:
             if time.perf_counter() - began > SLOW:
                 forms = ClosedForms(system, x, COARSE // 2)
                 first = self._evaluated(self._request(system, forms, knobs, x))
-        return system, forms, knobs, options, x, first
+        return forms, knobs, options, x, first
 
     @staticmethod
     def _request(
@@ -122,13 +140,14 @@ class TheoryView:
 
     def _built(self, result: Any) -> None:
         """Draw controls and figures of a structure that was compiled."""
-        system, self.forms, self.knobs, self.options, self.x, first = result
-        self._fine = ClosedForms(system, self.x, POINTS) if self.x in self.knobs else None
-        self.page.say("")
-        self._draw(first)
-        self.page.show(self._controls(), self._main())
-        self._remember()
-        self.page.say(self._without_theory())
+        forms, self.knobs, self.options, self.x, first = result
+        self.forms = forms
+        self._fine = ClosedForms(forms.system, self.x, POINTS) if self.x in self.knobs else None
+        with self.page.at_once():
+            self._draw(first)
+            self.page.show(self._controls(), self._main())
+            self._remember()
+            self.page.say(self._without_theory())
         if self._fine is not None:
             self._when_at_rest()
 
@@ -177,10 +196,10 @@ class TheoryView:
         if result[0].forms not in (self.forms, self._fine):
             return  # of a structure that was left meanwhile
         curves = self._curves(result)
-        for shown in (shown for shown in curves if shown.name in self.figures):
-            self.figures[shown.name].update(shown)
-        self._list_constants([shown for shown in curves if shown.name not in self.figures])
-        self._refer()
+        with self.page.at_once():
+            for shown in (shown for shown in curves if shown.name in self.figures):
+                self.figures[shown.name].update(shown)
+            self._list_constants([shown for shown in curves if shown.name not in self.figures])
 
     def moved(self, path: str, value: float) -> None:
         """Follow a slider."""
@@ -236,7 +255,8 @@ class TheoryView:
     def _remember(self) -> None:
         state = {"x": self.x, "log": self.log if self.log != "auto" else ""}
         state["slopes"] = self.slopes if self.slopes != "-1" else ""
-        self.page.remember(state | {SET + path: text for path, text in self._changed.items()})
+        changed = {**self._parts, **self._numbers}
+        self.page.remember(state | {SET + path: text for path, text in changed.items()})
 
     def _controls(self) -> list[Any]:
         page = self.page
@@ -298,3 +318,14 @@ class TheoryView:
             return ""
         reasons = {o.no_theory for o in self.system.schema.observables.values() if o.no_theory}
         return "; ".join(sorted(reasons)) or "no observable has a closed form"
+
+
+def _slider(base: AbstractSystem, system: AbstractSystem, path: str) -> Knob:
+    """Slider about the value that a field has before it is moved, which also reaches where it is.
+
+    So a page that is opened again has its sliders where they were.
+    """
+    if isinstance(get(base, path), np.ndarray):
+        knob, value = knob_of(base, path), float(get(system, path))
+        return dataclasses.replace(knob, low=min(knob.low, value), high=max(knob.high, value))
+    return knob_of(system, path)

@@ -283,10 +283,13 @@ class StoreReader:
         for where in self._begun(layout):
             self.states.read(*where)
 
-    def dataset(self, layout: Layout | None = None) -> "xarray.Dataset":
+    def dataset(
+        self, layout: Layout | None = None, most_bytes: float | None = None
+    ) -> "xarray.Dataset":
         """Everything that is done, on the grid's axes; `complete` follows from what is.
 
-        Results that would take much of the memory stay on disk and are read when they are used.
+        Results of more than `most_bytes` stay on disk and are read when they are used; None is a
+        quarter of the memory.
         """
         from jaxscale.sweep._variable import lazy_values
 
@@ -296,4 +299,5 @@ class StoreReader:
         read = functools.partial(self._of_begun_runs, layout, self.under_way(layout))
         values = {name: lazy_values(read, layout, name) for name in layout.observables}
         runs = layout.dataset(values, attributes)
-        return runs.load() if layout.result_bytes <= LOADED_SHARE * host_memory() else runs
+        most = LOADED_SHARE * host_memory() if most_bytes is None else most_bytes
+        return runs.load() if layout.result_bytes <= most else runs

@@ -1,7 +1,6 @@
 """The page in a browser: from a file, without a network, sliders show what theory predicts."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +8,8 @@ import pytest
 import jaxscale as js
 
 pytest.importorskip("bokeh", reason="needs the extra explore")
-pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
 from bokeh.models import Div
-from playwright.sync_api import sync_playwright
 
 from jaxscale.analysis._exponents import log_slopes
 from jaxscale.explorer._curve_figure import CurveFigure, Shown
@@ -21,7 +18,6 @@ from jaxscale.explorer._static_page import static_page
 from jaxscale.explorer._tables import CurveTable, Slide, Tables, tabulated
 from jaxscale.explorer._themes import THEMES
 
-CHROMIUM = "/usr/bin/chromium"
 SYSTEM = js.emergence.MultilinearSkills(n_skills=4, n_steps=1000)
 SLIDERS = ("learning_rate", "skill_exponent")
 READY = ".page[data-ready]"
@@ -40,23 +36,13 @@ def file(tables, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not Path(CHROMIUM).exists():
-        pytest.skip("needs Chromium")
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(browser, file):
+def opened(chromium, file):
     """Open a page at a width in a color scheme; nothing is fetched, nothing goes wrong."""
     contexts, wrong = [], []
 
     def open_page(width=1280, scheme="light", file=file):
-        context = browser.new_context(
+        context = chromium.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         )
         contexts.append(context)

@@ -1,0 +1,114 @@
+"""Sliders, choices and shapes of every system, and the Python that makes it again."""
+
+import numpy as np
+import pytest
+from systems import SYSTEMS
+
+import jaxscale as js
+from jaxscale.explorer._knobs import (
+    POSITIONS,
+    choices_in,
+    chosen,
+    knob_of,
+    leaf_paths,
+    number_of,
+    shapes_in,
+)
+from jaxscale.explorer._python import imports_of, python_of
+from jaxscale.explorer._sources import example_systems, source_of
+from jaxscale.paths import get, replace
+
+EXAMPLES = example_systems()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_slider_stands_at_the_value_of_its_field_and_takes_both_ends(name):
+    system = SYSTEMS[name]
+    for path in leaf_paths(system):
+        knob, value = knob_of(system, path), float(get(system, path))
+        assert knob.low <= value <= knob.high, path
+        assert 0 <= knob.position(value) <= POSITIONS
+        places = [knob.position(knob.value(p)) for p in (0, 80, POSITIONS)]
+        slack = 30 if knob.is_integer else 1e-2 * POSITIONS
+        np.testing.assert_allclose(places, [0, 80, POSITIONS], atol=slack, err_msg=path)
+        assert knob.spaced(5)[0] == pytest.approx(knob.low)
+        if knob.is_integer:
+            assert all(float(v).is_integer() for v in knob.spaced(5))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_values_of_sliders_are_values_of_the_fields(name):
+    system, refused = EXAMPLES[name](), []
+    for path in leaf_paths(system):
+        knob = knob_of(system, path)
+        for position in (0.25 * POSITIONS, 0.5 * POSITIONS):
+            try:
+                replace(system, path, knob.value(position))
+            except ValueError as error:
+                refused.append(str(error))
+    # one field may bound another, which the page then says
+    assert all("must be a multiple of n_heads" in r or "greater than low" in r for r in refused)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_python_of_a_system_makes_it_again(name):
+    system = SYSTEMS[name]
+    names = {"np": np, "js": js}
+    assert imports_of(system)[-1] == "import jaxscale as js"
+    assert js.Grid(eval(python_of(system), names)).to_dict() == js.Grid(system).to_dict()
+    assert len(python_of(system)) <= len(repr(system))  # defaults are left out
+
+
+def test_every_choice_can_be_made():
+    for system in (SYSTEMS["least norm, few features"], SYSTEMS["multilinear"]):
+        listed = choices_in(system)
+        assert listed
+        for choice in listed:
+            assert choice.value in choice.options
+            for option in choice.options:
+                other = chosen(system, choice.path, option)
+                assert option in (type(get(other, choice.path)).__name__, get(other, choice.path))
+    with pytest.raises(ValueError, match="`solver` has no option 'Adam'"):
+        chosen(SYSTEMS["least norm, few features"], "solver", "Adam")
+
+
+def test_shapes_are_the_whole_numbers_that_need_another_program():
+    shapes = {s.path: (s.value, s.low) for s in shapes_in(SYSTEMS["multilinear"])}
+    assert shapes["n_steps"] == (500, 1)
+    assert "dtype" not in shapes
+    assert "learning_rate" not in shapes
+
+
+def test_what_is_no_number_is_refused_by_name():
+    assert number_of("width", "1e3") == 1000
+    with pytest.raises(ValueError, match="`width` must be a number, got 'wide'"):
+        number_of("width", "wide")
+
+
+def test_sources(tmp_path):
+    grid = js.Grid(SYSTEMS["multilinear"])
+    assert source_of(None).kind == "start"
+    assert source_of(grid).kind == source_of(grid.system).kind == "theory"
+    assert source_of("MultilinearSkills").thing == js.emergence.MultilinearSkills()
+    assert source_of("emergence_time").kind == "theory"
+    assert source_of(js.run(grid)).kind == "sweep"
+    js.run(grid, store=str(tmp_path / "one.zarr"))
+    assert source_of(str(tmp_path / "one.zarr")).kind == "sweep"
+    assert source_of(tmp_path).kind == "start"  # a folder of stores
+    table = tmp_path / "runs.csv"
+    table.write_text("params,loss\n1,2\n")
+    assert source_of(table).kind == "fit"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("MultilinearSkils", "did you mean"),
+        ("nothere.csv", "no such file"),
+        ("nothere.zarr", "does not exist"),
+        (3, "`runs_or_grid` must be"),
+    ],
+)
+def test_what_cannot_be_explored_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        source_of(given)

@@ -1,0 +1,202 @@
+"""What a sweep shows is what the Dataset holds, read only where it is shown."""
+
+import numpy as np
+import pytest
+from systems import regression
+
+import jaxscale as js
+from jaxscale.explorer._exponent_table import exponent_table, lowest
+from jaxscale.explorer._sweep import Sweep, View
+from jaxscale.explorer._sweep_code import run_code, sweep_code
+from jaxscale.explorer._sweep_map import cells
+from jaxscale.explorer._sweep_theory import calibrated, fitted_fields, theory_of_view
+from jaxscale.sweep._variable import StoredVariable
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=60)
+    grid = js.Grid(system, axes={"learning_rate": [0.1, 0.2, 0.4], "target_scale": [1.0, 2.0]},
+                   seeds=3)  # fmt: skip
+    path = str(tmp_path_factory.mktemp("sweep") / "skills.zarr")
+    js.run(grid, store=path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sweep(stored):
+    return Sweep(stored)
+
+
+def test_the_first_view(sweep):
+    view = sweep.default_view()
+    assert view == View("loss", "step", "learning_rate", "", {})
+    assert sweep.sliders(view) == ["target_scale"]
+    assert sweep.indices(view) == {"target_scale": 1}
+    assert sweep.observables[0] == "loss"
+    assert not sweep.is_growing
+
+
+def test_curves_are_those_of_the_dataset(sweep):
+    view = View("skill_strength", "step", "learning_rate", "skill", {"target_scale": 0})
+    curves = sweep.curves(view)
+    runs = js.open_store(sweep.path).skill_strength.isel(target_scale=0)
+    expected = runs.transpose("skill", "learning_rate", "seed", "step").values
+    np.testing.assert_array_equal(curves.values, expected)
+    np.testing.assert_allclose(curves.mean, expected.mean(axis=2), rtol=1e-6)
+    np.testing.assert_allclose(curves.spread, expected.std(axis=2), rtol=1e-5, atol=1e-6)
+    assert curves.labels == ("0.1", "0.2", "0.4")
+    assert curves.panel_labels == ("1", "2", "3")
+    assert curves.points[0, :, 0].tolist() == [0, 2, 4]  # rows of (learning_rate, target_scale)
+
+
+def test_an_axis_along_x_has_a_point_for_every_value(sweep):
+    curves = sweep.curves(View("loss", "target_scale", "", "", {"learning_rate": 1, "step": 3}))
+    assert curves.points.tolist() == [[[2, 3]]]
+    assert sweep.point_values(3) == {"learning_rate": 0.2, "target_scale": 2.0}
+    runs = js.open_store(sweep.path).loss.isel(learning_rate=1, step=3)
+    np.testing.assert_array_equal(curves.values[0, 0], runs.transpose("seed", "target_scale"))
+
+
+def test_only_the_runs_that_are_shown_are_read(stored, monkeypatch):
+    monkeypatch.setattr("jaxscale.explorer._sweep.LOADED_BYTES", 0)  # results stay on disk
+    read, sweep = [], Sweep(stored)
+    original = StoredVariable.read
+
+    def counting(self, key):
+        values = original(self, key)
+        read.append((self.name, values.size))
+        return values
+
+    monkeypatch.setattr(StoredVariable, "read", counting)
+    sweep.curves(View("loss", "step", "", "", {"learning_rate": 0, "target_scale": 0}))
+    assert dict(read) == {"loss": 3 * sweep.runs.sizes["step"], "status": 3}
+
+
+def test_runs_of_other_statuses_do_not_count(sweep):
+    view = View("loss", "step", "", "", {}, statuses=(1,))
+    assert np.isnan(sweep.curves(view).values).all()
+    assert np.isnan(sweep.curves(view).mean).all()
+    view = View("loss", "step", "", "", {}, statuses=(0,))
+    assert np.isfinite(sweep.curves(view).values).all()
+
+
+def test_theory_is_that_of_predict(sweep):
+    view = View("skill_loss", "step", "skill", "target_scale", {"learning_rate": 0})
+    curves = sweep.curves(view)
+    theory = theory_of_view(sweep, view, curves, {})
+    expected = js.predict(sweep.grid).skill_loss.isel(learning_rate=0)
+    expected = expected.transpose("target_scale", "skill", "step")
+    np.testing.assert_allclose(theory.values, expected, rtol=1e-12)
+    assert theory.note.startswith("theory: exact; gradient flow")
+    assert fitted_fields(sweep, view) == []
+
+
+def test_a_map_holds_final_values_and_exponents(sweep):
+    view, axes = sweep.default_view(), ("target_scale", "learning_rate")
+    final = cells(sweep, view, axes, "final value", (6.0, 60.0))
+    runs = js.open_store(sweep.path).loss
+    expected = runs.isel(step=-1).mean("seed").transpose(*axes).values.ravel()
+    np.testing.assert_allclose(final.values, expected, rtol=1e-6)
+    for point, (scale, rate) in zip(final.points, final.index, strict=True):
+        assert sweep.point_index(point) == {"learning_rate": rate, "target_scale": scale}
+    slopes = cells(sweep, view, axes, "exponent", (6.0, 60.0))
+    inside = runs.sel(step=slice(6, 60)).mean("seed")
+    x, y = np.log(inside.step.values), np.log(inside.isel(target_scale=1, learning_rate=2).values)
+    assert slopes.values[-1] == pytest.approx(np.polyfit(x, y, 1)[0], rel=1e-4)
+
+
+def test_exponents_stand_beside_those_of_theory(sweep):
+    view = sweep.default_view()
+    curves = sweep.curves(view)
+    theory = theory_of_view(sweep, view, curves, {})
+    text = exponent_table(view, curves, theory.values, (6.0, 60.0))
+    assert "learning_rate 0.1" in text
+    fit = js.analysis.fit_exponent(
+        js.open_store(sweep.path).loss.isel(learning_rate=0, target_scale=1), "step", (6.0, 60.0)
+    )
+    assert f"{fit.value:.4g}" in text
+    assert "inside the interval" in text or "outside the interval" in text
+    assert "window" in exponent_table(view, curves, None, (1e5, 2e5))
+
+
+def test_the_lowest_value_is_named(sweep):
+    view = View("loss", "learning_rate", "", "", {"target_scale": 0})
+    text = lowest(view, sweep.curves(view), sweep)
+    best = js.open_store(sweep.path).loss.isel(target_scale=0, step=-1).mean("seed")
+    assert f"learning_rate = {float(best.idxmin()):g}: {float(best.min()):.4g}" in text
+
+
+@pytest.mark.parametrize("panel", ["", "learning_rate"])
+def test_the_copied_python_draws_the_curves(sweep, panel):
+    view = View("loss", "step", "target_scale", panel, {"learning_rate": 1})
+    curves = sweep.curves(view)
+    theory = theory_of_view(sweep, view, curves, {})
+    code = sweep_code(sweep, view, {}, True, None)
+    names = {}
+    exec(code, names)
+    axes = names["figure"].axes
+    assert len(axes) == len(curves.panels)
+    for i, ax in enumerate(axes):
+        drawn = {str(line.get_label()): line for line in ax.lines}
+        for k, label in enumerate(curves.labels):
+            line = drawn[f"target_scale {label}"]
+            np.testing.assert_allclose(line.get_ydata(), curves.mean[i, k], rtol=1e-6)
+            formula = drawn[f"_theory: target_scale {label}"]
+            np.testing.assert_allclose(formula.get_ydata(), theory.values[i, k], rtol=1e-9)
+
+
+def test_the_copied_python_gets_a_run_again(sweep):
+    code = run_code(sweep, {"learning_rate": 0.2, "target_scale": 1.0}, 2, True)
+    assert "js.select(runs, learning_rate=0.2, target_scale=1.0, seed=2)" in code
+    names = {}
+    exec(code, names)
+    stored = js.open_store(sweep.path).skill_strength.isel(step=-1)
+    stored = stored.sel(learning_rate=0.2, target_scale=1.0, seed=2)
+    strength = names["state"].a * names["state"].b
+    np.testing.assert_allclose(strength, stored, rtol=1e-4)
+
+
+def test_one_click_calibrates():
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=60)
+    runs = js.run(js.Grid(system, axes={"learning_rate": [0.2]}, seeds=2))
+    assert fitted_fields(Sweep(runs), Sweep(runs).default_view()) == []
+    network = js.emergence.ParityNetwork(
+        n_skills=2, n_bits=6, skill_size=2, width=8, n_steps=40, batch_size=16, n_evaluation=32
+    )
+    runs = js.run(js.Grid(network, axes={"learning_rate": [0.05, 0.1]}, seeds=5))
+    sweep, view = Sweep(runs), View("skill_strength", "step", "learning_rate", "", {"skill": 0})
+    assert fitted_fields(sweep, view) == ["time_scale"]
+    curves = sweep.curves(view)
+    assert "not calibrated: time_scale" in theory_of_view(sweep, view, curves, {}).note
+    values, line = calibrated(sweep, view, curves)
+    with pytest.warns(UserWarning, match="at an end of"):  # these runs are too short
+        direct = js.calibrate(
+            js.Grid(network, axes={"learning_rate": [0.05, 0.1]}), runs.isel(skill=[0]),
+            ["time_scale"], observables=["skill_strength"],
+        )  # fmt: skip
+    assert values["time_scale"] == pytest.approx(float(direct.values["time_scale"]))
+    assert f"time_scale = {values['time_scale']:.4g} (" in line
+    assert "at an end of" in line
+    note = theory_of_view(sweep, view, curves, values).note
+    assert f"calibrated: time_scale = {values['time_scale']:.4g}" in note
+
+
+def test_a_sweep_without_axes_or_steps():
+    runs = js.run(js.Grid(regression(), seeds=2))
+    sweep = Sweep(runs)
+    view = sweep.default_view()
+    assert view.x == "seed"
+    assert sweep.curves(view).values.shape == (1, 1, 1, 2)
+
+
+def test_a_store_that_grows_is_read_again(tmp_path):
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    path = str(tmp_path / "grows.zarr")
+    js.run(js.Grid(system, seeds=2), store=path)
+    sweep = Sweep(path)
+    assert not sweep.changed()
+    js.run(js.Grid(system, seeds=4), store=path)
+    assert sweep.changed()
+    assert sweep.runs.sizes["seed"] == 4
+    assert not sweep.changed()

@@ -1,0 +1,159 @@
+"""The theory view in a real browser."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import jaxscale as js
+from jaxscale.explorer._knobs import knob_of
+from jaxscale.explorer._sources import example_systems
+
+pytestmark = pytest.mark.browser
+EXAMPLES = example_systems()
+MOVED = {  # of each system: a slider, and an observable
+    "emergence.MultilinearSkills": ("skill_exponent", "loss"),
+    "emergence.ParityNetwork": ("time_scale", "skill_strength"),
+    "sparse.RandomFeatureRegression": ("spectrum_exponent", "loss"),
+    "superposition.TeacherStudent": ("frequency_exponent", "loss"),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_slider_moves_a_curve_to_the_value_of_predict(visit, explored, name):
+    path, observable = MOVED[name]
+    system = EXAMPLES[name]()
+    shown = visit(explored(system).url).wait_for(path)
+    knob = knob_of(system, path)
+    before = shown.column(f"claimed {observable}", "ys")
+    shown.page.wait_for_timeout(1500)  # until curves along a field are filled in
+    shown.set(path, 150)
+    shown.until("() => location.search.includes('set.')")
+    shown.page.wait_for_timeout(1500)
+    moved = js.replace(system, path, knob.value(150))
+    x = np.asarray(shown.column(f"claimed {observable}", "xs"), float)
+    y = np.asarray(shown.column(f"claimed {observable}", "ys"), float)
+    dashed = np.asarray(shown.column(f"not claimed {observable}", "ys"), float)
+    drawn = np.where(np.isnan(y), dashed, y)
+    if name.startswith("sparse"):
+        with jax.enable_x64(True):
+            sizes = [int(v) for v in x]
+            expected = js.predict(js.Grid(moved, axes={"n_features": sizes}))[observable].values
+        assert np.isnan(y).any()  # no claim next to the threshold: dashed
+    else:
+        curve = js.predict(js.Grid(moved))[observable].squeeze()
+        expected = curve.values if curve.ndim == 1 else curve.isel(skill=0).values
+        assert y.tolist() != before
+    np.testing.assert_allclose(drawn[x > 0], np.asarray(expected)[x > 0], rtol=1e-6)
+
+
+def test_reload_and_another_window_restore_the_state(visit, explored):
+    url = explored(js.emergence.MultilinearSkills()).url
+    shown = visit(url).wait_for("learning_rate")
+    shown.set("learning_rate", 200)
+    shown.set("reference slopes", "-0.5")
+    shown.until(
+        "() => location.search.includes('learning_rate') && location.search.includes('slopes')"
+    )
+    address = shown.page.url
+    curve = shown.column("claimed loss", "ys")
+    shown.page.reload()
+    shown.wait_for("learning_rate")
+    assert shown.column("claimed loss", "ys") == curve
+    assert shown.model("learning_rate", "m.value") == pytest.approx(200, abs=0.1)
+    assert shown.model("reference slopes", "m.value") == "-0.5"
+    other = visit(address).wait_for("learning_rate")
+    assert other.column("claimed loss", "ys") == curve
+
+
+def test_two_users_do_not_disturb_each_other_and_a_tab_closes_cleanly(visit, explored):
+    url = explored(js.emergence.MultilinearSkills()).url
+    one, two = (visit(url).wait_for("learning_rate") for _ in range(2))
+    curve = one.column("claimed loss", "ys")
+    two.set("learning_rate", 30)
+    two.until("() => location.search.includes('learning_rate')")
+    assert one.column("claimed loss", "ys") == curve
+    assert two.column("claimed loss", "ys") != curve
+    two.context.close()
+    one.set("learning_rate", 200)
+    one.until("() => location.search.includes('learning_rate')")
+    assert one.column("claimed loss", "ys") != curve
+
+
+def test_another_part_is_another_theory(visit, explored):
+    shown = visit(explored("RandomFeatureRegression").url).wait_for("solver")
+    shown.set("solver", "Ridge")
+    shown.wait_for("solver.strength")
+    shown.until("() => location.search.includes('set.solver=Ridge')")
+    shown.set("solver", "GradientDescent")  # of which theory knows no loss with linear features
+    shown.until("() => Bokeh.documents[0].get_model_by_name('claimed loss') === null")
+
+
+def test_what_a_field_refuses_is_said_and_the_page_goes_on(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
+    curve = shown.column("claimed loss", "ys")
+    shown.set("learning_rate =", -1)
+    shown.until(
+        "() => Bokeh.documents[0].get_model_by_name('status').text.includes('greater than 0')"
+    )
+    assert shown.column("claimed loss", "ys") == curve
+    shown.set("learning_rate =", 0.4)
+    shown.until("() => !Bokeh.documents[0].get_model_by_name('status').text.includes('greater')")
+    shown.until("() => location.search.includes('learning_rate=0.4')")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
+    shown = visit(explored("MultilinearSkills").url, width=width, dark=dark).wait_for("code")
+    assert shown.width() == width
+    colors = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, colors[4:-1].split(","))) < 200) == dark
+
+
+def test_keys_move_a_slider(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
+    handle = shown.page.get_by_role("slider").first
+    handle.focus()
+    before = handle.get_attribute("aria-valuenow")
+    shown.page.keyboard.press("ArrowRight")
+    shown.until("() => location.search.includes('set.')")
+    assert shown.page.get_by_role("slider").first.get_attribute("aria-valuenow") != before
+
+
+def test_the_python_is_copied_and_files_are_handed_out(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("copy as Python")
+    shown.set("learning_rate", 180)
+    shown.until(
+        "() => Bokeh.documents[0].get_model_by_name('code').text.includes('learning_rate=')"
+    )
+    shown.page.get_by_role("button", name="copy as Python").click()
+    shown.until("() => navigator.clipboard.readText().then(t => t.includes('js.predict'))")
+    code = shown.page.evaluate("navigator.clipboard.readText()")
+    names = {}
+    exec(code, names)
+    copied = np.asarray(names["theory"].loss).ravel()[1:]
+    drawn = np.asarray(shown.column("claimed loss", "ys"), float)[1:]
+    np.testing.assert_allclose(drawn, copied, rtol=1e-9)
+    for kind, start in (("SVG", b"<?xml"), ("PNG", b"\x89PNG"), ("CSV", b"step,")):
+        with shown.page.expect_download() as download:
+            shown.page.get_by_role("button", name=kind).click()
+        with open(download.value.path(), "rb") as file:
+            assert file.read(len(start)) == start, kind
+
+
+def test_a_thousand_moves_leave_memory_flat(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
+    script = """async n => {
+      const bar = Bokeh.documents[0].get_model_by_name('learning_rate');
+      for (let i = 0; i < n; i++) {
+        bar.value = 40 + (i * 37) % 160;
+        await new Promise(r => setTimeout(r, 4));
+      }
+      await new Promise(r => setTimeout(r, 1500));
+      return [Bokeh.documents[0]._all_models.size, performance.memory.usedJSHeapSize];
+    }"""
+    counts = [shown.page.evaluate(script, 500) for _ in range(3)]
+    assert counts[1][0] == counts[2][0], json.dumps(counts)  # models
+    assert counts[2][1] < counts[1][1] + 2e7
