@@ -38,6 +38,41 @@ class Request:
     at: np.ndarray | None
 
 
+def compiled(start: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
+    """The program of a structure, at one point or along a field, and its first values.
+
+    `start` holds the system before its numbers were moved, the system, and the x axis.
+    """
+    base, system, x = start
+    one = ClosedForms(system)
+    knobs = {path: _slider(base, system, path) for path in one.used}
+    options = x_options(system, knobs)
+    x = x if x in options else next(iter(options), "")
+    forms = ClosedForms(system, x, COARSE) if x in knobs else one
+    first = evaluated(request_of(system, forms, knobs, x))
+    if x in knobs:
+        began = time.perf_counter()
+        evaluated(first[0])
+        if time.perf_counter() - began > SLOW:
+            forms = ClosedForms(system, x, COARSE // 2)
+            first = evaluated(request_of(system, forms, knobs, x))
+    return forms, knobs, options, x, first
+
+
+def request_of(
+    system: AbstractSystem, forms: ClosedForms, knobs: Mapping[str, Knob], x: str
+) -> Request:
+    """The request for the values of a system, along its x axis where that is a number."""
+    values = {path: float(get(system, path)) for path in forms.paths}
+    at = knobs[x].spaced(forms.n_points) if x in knobs else None
+    return Request(forms, values, at)
+
+
+def evaluated(request: Request) -> tuple[Request, Any]:
+    """A request and its values and claims."""
+    return request, request.forms.with_claims(request.values, request.at)
+
+
 class TheoryView:
     """A page that shows the theory of `system`.
 
@@ -60,8 +95,8 @@ class TheoryView:
         self.x = page.given.get("x", "")
         self.log = page.given.get("log", "auto")
         self.slopes = page.given.get("slopes", "-1")
-        self._builder = Newest(page.document, self._compiled, self._built, page.say_error)
-        self._newest = Newest(page.document, self._evaluated, self._shown, page.say_error)
+        self._builder = Newest(page.document, compiled, self._built, page.say_error)
+        self._newest = Newest(page.document, evaluated, self._shown, page.say_error)
         given = {n.removeprefix(SET): t for n, t in page.given.items() if n.startswith(SET)}
         for path, text in sorted(given.items(), key=lambda item: item[0].count(".")):
             self._try(path, text)
@@ -108,35 +143,6 @@ class TheoryView:
         if not self.page.main.children:
             self.page.show([], [])
         self._builder.ask((self.base, self.system, self.x))
-
-    def _compiled(self, request: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
-        """The program of a structure, at one point or along a field, and its first values."""
-        base, system, x = request
-        one = ClosedForms(system)
-        knobs = {path: _slider(base, system, path) for path in one.used}
-        options = x_options(system, knobs)
-        x = x if x in options else next(iter(options), "")
-        forms = ClosedForms(system, x, COARSE) if x in knobs else one
-        first = self._evaluated(self._request(system, forms, knobs, x))
-        if x in knobs:
-            began = time.perf_counter()
-            self._evaluated(first[0])
-            if time.perf_counter() - began > SLOW:
-                forms = ClosedForms(system, x, COARSE // 2)
-                first = self._evaluated(self._request(system, forms, knobs, x))
-        return forms, knobs, options, x, first
-
-    @staticmethod
-    def _request(
-        system: AbstractSystem, forms: ClosedForms, knobs: Mapping[str, Knob], x: str
-    ) -> Request:
-        values = {path: float(get(system, path)) for path in forms.paths}
-        at = knobs[x].spaced(forms.n_points) if x in knobs else None
-        return Request(forms, values, at)
-
-    @staticmethod
-    def _evaluated(request: Request) -> tuple[Request, Any]:
-        return request, request.forms.with_claims(request.values, request.at)
 
     def _built(self, result: Any) -> None:
         """Draw controls and figures of a structure that was compiled."""
@@ -208,7 +214,7 @@ class TheoryView:
         if self.forms is None:
             return
         self.page.say("")
-        self._newest.ask(self._request(self.system, self.forms, self.knobs, self.x))
+        self._newest.ask(request_of(self.system, self.forms, self.knobs, self.x))
         self._when_at_rest()
 
     def _when_at_rest(self) -> None:
@@ -222,7 +228,7 @@ class TheoryView:
         self._remember()
         self.code.text = theory_code(self.system, self.x, self.knobs.get(self.x), self._xy())
         if self._fine is not None:
-            self._newest.ask(self._request(self.system, self._fine, self.knobs, self.x))
+            self._newest.ask(request_of(self.system, self._fine, self.knobs, self.x))
 
     def _xy(self) -> str | None:
         return None if self.log == "auto" else "" if self.log == "linear" else self.log
