@@ -164,12 +164,14 @@ def _n_positions(n_sliders: int, n_numbers: int, most: int) -> int:
 
 
 def _slide(system: AbstractSystem, knob: Knob, n: int) -> Slide:
-    """A slider over the range of a field, with the system's own value among its positions."""
+    """A slider over the values that a field can have, with the system's own among `n` of them."""
     own = float(get(system, knob.path))
-    values = {knob.value(POSITIONS * i / (n - 1)) for i in range(n)} - {own}
-    if len(values) >= n:  # the nearest makes room
-        values -= {min(values, key=lambda value: abs(knob.position(value) - knob.position(own)))}
-    ordered = sorted(values | {own})
+    values = {knob.value(i) for i in range(POSITIONS + 1)}
+    usable = sorted(v for v in values if not _refusal(system, {knob.path: v})) or [own]
+    few = {usable[i] for i in np.linspace(0, len(usable) - 1, n).round().astype(int)} - {own}
+    if len(few) >= n:  # the nearest makes room
+        few -= {min(few, key=lambda value: abs(knob.position(value) - knob.position(own)))}
+    ordered = sorted(few | {own})
     return Slide(knob.path, tuple(ordered), ordered.index(own))
 
 
@@ -181,7 +183,7 @@ def _evaluated(tables: Tables, forms: ClosedForms, at: np.ndarray | None) -> Tab
     claimed = {name: np.zeros(value.shape, bool) for name, value in lines.items()}
     for i, index in enumerate(np.ndindex(tables.shape)):
         values = {s.path: s.values[j] for s, j in zip(tables.slides, index, strict=True)}
-        if why := _refusal(tables, values):
+        if why := _refusal(tables.system, values):
             refused[i] = why
             continue
         for shown in _curves(tables, forms, at, values):
@@ -197,12 +199,11 @@ def _curves(
     return curves_of(tables.system, tables.x, at, *forms.with_claims(values, at))
 
 
-def _refusal(tables: Tables, values: Mapping[str, float]) -> str:
+def _refusal(system: AbstractSystem, values: Mapping[str, float]) -> str:
     """Why fields cannot have these values, set in turn as the Python of the page does."""
-    system = tables.system
     try:
-        for slide in tables.slides:
-            system = replace(system, slide.path, values[slide.path])
+        for path, value in values.items():
+            system = replace(system, path, value)
     except ValueError as error:
         return " ".join(str(error).split())
     return ""

@@ -60,7 +60,6 @@ def test_the_start_is_the_system_itself(tables):
         np.testing.assert_array_equal(table.at(start)[0], table.first.lines)
 
 
-@pytest.mark.case
 def test_curves_over_a_field_are_the_predictions_there():
     system = js.sparse.RandomFeatureRegression(
         n_features=20, n_samples=50, spectrum_exponent=1.0, sparsity_exponent=2.0
@@ -165,6 +164,14 @@ def test_nothing_is_evaluated_for_tables_that_are_too_large(monkeypatch):
         tabulated(SYSTEM, fields)
 
 
+def test_sliders_end_where_fields_do():
+    system = source_of("StreamingRegression").thing
+    slide = _tables._slide(system, knob_of(system, "input_exponent"), 10)
+    assert len(slide.values) == 10
+    assert 0.5 < slide.values[0] < 0.53
+    assert slide.values[-1] == 3.0
+
+
 def test_positions_without_a_system_say_why():
     system = source_of("TeacherStudent").thing
     sliders = ["inputs.amplitude.low", "inputs.amplitude.high"]
@@ -202,7 +209,6 @@ def test_what_cannot_be_written_is_refused(options, message, tmp_path, monkeypat
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
-@pytest.mark.case
 def test_the_command_writes_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--set", "n_steps=50", "--set", "n_skills=3", "--slider", "target_scale"]

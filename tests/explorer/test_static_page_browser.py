@@ -9,9 +9,14 @@ import jaxscale as js
 
 pytest.importorskip("bokeh", reason="needs the extra explore")
 
+from bokeh.models import Div
+
 from jaxscale.analysis._exponents import log_slopes
+from jaxscale.explorer._curve_figure import CurveFigure, Shown
+from jaxscale.explorer._curves import log_axes
 from jaxscale.explorer._static_page import static_page
-from jaxscale.explorer._tables import tabulated
+from jaxscale.explorer._tables import CurveTable, Slide, Tables, tabulated
+from jaxscale.explorer._themes import THEMES
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=4, n_steps=1000)
 SLIDERS = ("learning_rate", "skill_exponent")
@@ -33,10 +38,10 @@ def file(tables, tmp_path_factory):
 
 @pytest.fixture
 def opened(chromium, file):
-    """Open the page at a width in a color scheme; nothing is fetched, nothing goes wrong."""
+    """Open a page at a width in a color scheme; nothing is fetched, nothing goes wrong."""
     contexts, wrong = [], []
 
-    def open_page(width=1280, scheme="light"):
+    def open_page(width=1280, scheme="light", file=file):
         context = chromium.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         )
@@ -106,6 +111,33 @@ def test_sliders_show_what_theory_predicts(opened, tables):
     _, exact = predicted("loss")
     np.testing.assert_allclose(drawn(page, "claimed", "loss")[:, 1:], exact[:, 1:], rtol=1e-6)
     assert "js.replace" not in page.locator("#code").text_content()
+
+
+@pytest.mark.parametrize("is_log", [True, False])
+def test_curves_are_drawn_as_by_the_explorer(opened, tmp_path, is_log):
+    x = np.geomspace(1, 1000, 12) if is_log else np.linspace(0, 6, 12)
+    lines = np.stack([[2 * np.exp(-2 * x * rate), np.cos(x * rate)] for rate in (0.3, 1.0, 7.0)])
+    lines = np.abs(lines) ** 0.3 if is_log else lines
+    lines[1, 0, 4] = np.nan
+    claimed = (np.arange(lines.size).reshape(lines.shape) % 7 > 1) & np.isfinite(lines)
+    first = Shown("loss", x, lines[0], claimed[0], ("a", "b"))
+    slides = (Slide("learning_rate", (0.1, 0.2, 0.3), 0),)
+    curves = (CurveTable(first, lines, claimed),)
+    tables = Tables(SYSTEM, "step", None, slides, curves, {2: "refused"})
+    (tmp_path / "page.html").write_text(static_page("page", tables), encoding="utf-8")
+    page = opened(file=tmp_path / "page.html")
+    page.focus("#slider-0")
+    for i in range(3):
+        shown = Shown("loss", x, lines[i], claimed[i], ("a", "b"))
+        log = log_axes(first)
+        assert ("x" in log) == is_log
+        figure = CurveFigure(shown, THEMES["light"], x="step", y="", title=Div(), log=log)
+        sources = {"claimed": figure.claimed, "not claimed": figure.other, "slopes": figure.slopes}
+        for kind, source in sources.items():
+            expected = np.asarray(list(source.data["ys"]), float)
+            np.testing.assert_allclose(drawn(page, kind, "loss"), expected, 1e-6, 1e-4)
+        assert page.locator("#status").text_content() == ("refused" if i == 2 else "")
+        page.keyboard.press("ArrowRight")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

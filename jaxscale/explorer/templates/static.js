@@ -135,6 +135,7 @@ async function dress(name) {
   page.dataset.ready = "yes";
 }
 
+Bokeh.set_log_level("error");  // it warns of every curve without a value
 let dressed = dress(system.matches ? "dark" : "light");
 const then_dress = choose => () => { dressed = dressed.then(() => dress(choose())); };
 
