@@ -1,5 +1,7 @@
 """`jaxscale explore`: a page on which theory follows a slider."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -30,3 +32,5 @@ def explore(
     explorer = explore_source(source, show=browser, port=port)
     typer.echo(f"{explorer.url}\nCtrl-C ends it")
     explorer.wait()
+    sys.stdout.flush()
+    os._exit(0)  # a fit or a compilation in a thread is not waited for

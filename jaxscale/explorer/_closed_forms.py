@@ -52,10 +52,10 @@ class ClosedForms:
         return PROGRAMS.find(key, lambda: self._traced().lower().compile())
 
     def _traced(self) -> Any:
-        leaves, static = eqx.partition(self.system, eqx.is_array_like)
+        static = eqx.partition(self.system, eqx.is_array_like)[1]
         x = self.x
 
-        def call(values: dict[str, Any], at: Any) -> Any:
+        def call(values: dict[str, Any], at: Any, leaves: Any) -> Any:
             system = set_leaves(eqx.combine(leaves, static), values)
 
             def one(value: Any) -> Any:
@@ -67,16 +67,17 @@ class ClosedForms:
         with jax.enable_x64(True):
             return jax.jit(call).trace(*self._arguments({}, None))
 
-    def _arguments(self, values: Values, at: Any) -> tuple[dict[str, Any], Any]:
+    def _arguments(self, values: Values, at: Any) -> tuple[dict[str, Any], Any, Any]:
         columns = {}
         for path in self.paths:
             own = get(self.system, path)
             columns[path] = np.asarray(values.get(path, own), own.dtype)
+        leaves = eqx.partition(self.system, eqx.is_array_like)[0]  # tables and spectra, too
         if self.x is None:
-            return columns, np.zeros(0)
+            return columns, np.zeros(0), leaves
         own = get(self.system, self.x)
         at = np.full(self.n_points, own) if at is None else at
-        return columns, np.asarray(at, own.dtype)
+        return columns, np.asarray(at, own.dtype), leaves
 
     def __call__(
         self, values: Values, at: Float[np.ndarray, " n"] | None = None

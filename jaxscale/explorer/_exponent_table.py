@@ -1,6 +1,5 @@
 """Exponents of the shown curves in a window, and of their theory; and the lowest value."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ def exponent_table(
             cells = [where, which, *fitted]
             rows.append("".join(f"<td>{escaped(c)}</td>" for c in cells))
     head = ("", "", "exponent", "95 % interval", "theory", "")
-    title = f"Exponents in {view.x} from {window[0]:g} to {window[1]:g}"
+    title = f"Exponents in {view.x} from {window[0]:g} to {window[1]:g}: mean of each seed's slope"
     return html_table(title, [f"<tr>{row}</tr>" for row in rows], head)
 
 
@@ -41,13 +40,11 @@ def _row(x: Any, values: Any, formula: Any, window: tuple[float, float]) -> list
     if len(values) == 1:
         curve = curve.isel({SEED: 0}, drop=True)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fit = fit_exponent(curve, "x", window)
+        fit = fit_exponent(curve, "x", window)
     except ValueError as error:
         return [str(error).replace("`", "").replace("curve", "the curve", 1), "", "", ""]
     low, high = fit.interval
-    row = [f"{fit.value:.4g}", f"{low:.4g} to {high:.4g}"]
+    row = [f"{fit.value:.4g}", f"{low:.4g} to {high:.4g}" if np.isfinite(low) else ""]
     if formula is None:
         return [*row, "", ""]
     inside = (x >= window[0]) & (x <= window[1]) & (x > 0) & (formula > 0)
@@ -64,23 +61,28 @@ def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
     """At which value of the x axis the mean of each curve is lowest, and how surely."""
     labels = sweep.labels(view.x)
     lines = []
-    n_seeds = np.isfinite(curves.values).sum(axis=2)
-    with np.errstate(all="ignore"):
-        error = curves.spread * np.sqrt(n_seeds / np.maximum(n_seeds - 1, 1)) / np.sqrt(n_seeds)
     for i, panel in enumerate(curves.panel_labels):
         for k, label in enumerate(curves.labels):
-            mean = curves.mean[i, k]
-            if not np.isfinite(mean).any():
-                continue
+            mean, values = curves.mean[i, k], curves.values[i, k]
             order = np.argsort(np.where(np.isfinite(mean), mean, np.inf))
-            best = order[0]
+            best, second = order[0], order[min(1, len(order) - 1)]
+            if not np.isfinite(mean[best]):
+                continue
             what = " ".join([view.panel, panel, view.color, label]).strip()
-            text = f"{view.x} = {labels[best]}: {mean[best]:.4g} ± {error[i, k, best]:.2g}"
-            if np.isfinite(mean).sum() > 1:
-                second = order[1]
+            error = _standard_error(values[:, best])
+            text = f"{view.x} = {labels[best]}: {mean[best]:.4g}"
+            text += f" ± {error:.2g}" if np.isfinite(error) else ""
+            if second != best and np.isfinite(mean[second]):
+                text += f"; next {labels[second]}: {mean[second]:.4g}"
+                # runs of one seed share their draws: the difference is taken seed by seed
+                error = _standard_error(values[:, second] - values[:, best])
                 gap = mean[second] - mean[best]
-                by = np.hypot(error[i, k, best], error[i, k, second])
-                surely = f", {gap / by:.1f} standard errors apart" if by > 0 else ""
-                text += f"; next {labels[second]}: {mean[second]:.4g}{surely}"
+                text += f", {gap / error:.1f} standard errors apart" if error > 0 else ""
             lines.append(f"<tr><td>{escaped(what)}</td><td>{escaped(text)}</td></tr>")
     return html_table(f"Lowest {view.observable}", lines) if lines else ""
+
+
+def _standard_error(values: Float[np.ndarray, " s"]) -> float:
+    """Of the mean over seeds; NaN for fewer than two."""
+    values = values[np.isfinite(values)]
+    return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else float("nan")

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="jaxscale-explore")
+LONG = ThreadPoolExecutor(max_workers=2, thread_name_prefix="jaxscale-explore-long")  # fits, files
 
 
 class Newest:
@@ -17,6 +18,7 @@ class Newest:
     - `compute`: `compute(request)`, in a thread.
     - `show`: `show(result)`.
     - `fail`: `fail(error)`, for what `compute` or `show` raised.
+    - `threads`: where it computes; `LONG` for what takes seconds.
     """
 
     def __init__(
@@ -25,11 +27,23 @@ class Newest:
         compute: Callable[[Any], Any],
         show: Callable[[Any], None],
         fail: Callable[[Exception], None],
+        threads: ThreadPoolExecutor = THREADS,
     ):
+        self._threads = threads
         self._document, self._compute, self._show, self._fail = document, compute, show, fail
         self._waiting: list[Any] = []
         self._is_busy = False
         self.n_computed = self.n_dropped = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is computed or waits."""
+        return self._is_busy
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a newer request waits."""
+        return bool(self._waiting)
 
     def ask(self, request: Any) -> None:
         """Compute `request` as soon as the one under way is done, unless a newer one comes."""
@@ -40,7 +54,7 @@ class Newest:
 
     def _begin(self) -> None:
         self._is_busy = True
-        done = THREADS.submit(self._compute, self._waiting.pop())
+        done = self._threads.submit(self._compute, self._waiting.pop())
         done.add_done_callback(self._hand_over)
 
     def _hand_over(self, done: Future[Any]) -> None:

@@ -32,6 +32,10 @@ GRID = """:host {
   display: grid !important; gap: 0.8rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr));
 }"""
+LOGS = {
+    "auto": "automatic", "linear": "linear", "x": "x logarithmic", "y": "y logarithmic",
+    "xy": "both logarithmic",
+}  # fmt: skip
 PATCH = "history.replaceState(null, '', '?' + cb_obj.text)"
 COPY = """
 const text = text_of.text;
@@ -122,6 +126,11 @@ class Page:
                 yield
         finally:
             self.document.unhold()
+
+    def asked_log(self) -> str:
+        """Which axes the address wants logarithmic, one of `LOGS`."""
+        log = self.given.get("log", "auto")
+        return log if log in LOGS else "auto"
 
     def say(self, text: str, is_warning: bool = False) -> None:
         """Show one line above the figures."""
@@ -253,3 +262,8 @@ def html_table(title: str, rows: Sequence[str], head: Sequence[str] = ()) -> str
     top = f"<tr>{names}</tr>" if head else ""
     table = f"<div class=scroll><table>{top}{''.join(rows)}</table></div>"
     return f"<h2>{escaped(title)}</h2>{table}"
+
+
+def log_option(log: str) -> str | None:
+    """The option `log` of `js.plot` for a choice of `LOGS`."""
+    return {"auto": None, "linear": ""}.get(log, log)

@@ -20,18 +20,23 @@ def page_maker(source: Source) -> Callable[[Any], None]:
     def make(document: Any) -> None:
         request = document.session_context.request
         given = {n: v[-1].decode() for n, v in request.arguments.items()} if request else {}
-        asked, name = source, given.get("source")
-        links = []
-        if source.kind == "start" and name is not None:
-            links = [("all", "?" + urlencode({k: v for k, v in given.items() if k == "theme"}))]
-        page = Page(document, given, name or source.name, links)
+        asked, links = source, []
+        name = given.get("source") if source.kind == "start" else None
+        error: Exception | None = None
         try:
-            if links:
+            if name is not None:
+                links = [("all", "?" + urlencode({k: v for k, v in given.items() if k == "theme"}))]
                 if name not in offered(source.thing):
                     raise ValueError(f"`source` {name!r} is not offered: open one of the list.")
                 asked = source_of(name)
+        except ValueError as refused:
+            error = refused
+        page = Page(document, given, asked.name, links)
+        try:
+            if error is not None:
+                raise error
             document.session_context.view = VIEWS[asked.kind](page, asked.thing)
-        except ValueError as error:  # of a damaged store, or an address that says something else
+        except Exception as error:  # of a damaged store, or an address that says something else
             page.show([], [])
             page.say_error(error)
 

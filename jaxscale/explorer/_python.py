@@ -1,5 +1,6 @@
 """Systems, grids and selections as the Python that makes them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,14 +19,16 @@ def python_of(value: Any) -> str:
         given = (f"{n}={python_of(getattr(value, n))}" for n in _not_default(value))
         return f"{_class_name(type(value))}({', '.join(given)})"
     if isinstance(value, np.ndarray) and value.ndim == 0:
-        return repr(value.item())
+        return python_of(value.item())
     if isinstance(value, np.ndarray):
         return f"np.asarray({value.tolist()!r})"
     if isinstance(value, np.generic):
-        return repr(value.item())
+        return python_of(value.item())
     if isinstance(value, list | tuple):
         inner = ", ".join(map(python_of, value))
-        return f"[{inner}]" if isinstance(value, list) else f"({inner},)"
+        return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if value else "()"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
     return repr(value)
 
 

@@ -9,7 +9,7 @@ from bokeh.models import ColumnDataSource
 from jaxscale._status import STATUS, Status
 from jaxscale._text import duration
 from jaxscale.explorer._page import Page, escaped
-from jaxscale.explorer._sweep import SEED, Sweep, View
+from jaxscale.explorer._sweep import SEED, Sweep, View, last_finite
 from jaxscale.explorer._sweep_code import run_code
 from jaxscale.explorer._themes import dress_legend, new_figure
 from jaxscale.report._figures import spans_decades
@@ -34,7 +34,7 @@ def run_card(page: Page, sweep: Sweep, view: View, point: int) -> list[Any]:
     final, parts = data, []
     if view.x in data.dims and view.x != SEED:
         parts.append(_figure(page, view, data, seeds, codes))
-        final = data.isel({view.x: -1})
+        final = last_finite(np.asarray(data.transpose(..., view.x), float))
     rows = "".join(
         f"<tr><td class=n>{s}</td><td>{Status(int(c)).name.replace('_', ' ')}</td>"
         f"<td class=n>{float(v):.5g}</td></tr>"
@@ -73,7 +73,7 @@ def _figure(page: Page, view: View, data: Any, seeds: Any, codes: Any) -> Any:
 
 
 def _seconds(sweep: Sweep) -> str:
-    """Wall time of a run: its share of the time of all runs, which were computed together."""
+    """Wall time of a run on average: runs are computed together."""
     attributes = sweep.runs.attrs
     sessions = json.loads(str(attributes.get("sessions", "[]"))) or [attributes]
     try:
@@ -84,6 +84,6 @@ def _seconds(sweep: Sweep) -> str:
     n_done = sum(n for code, n in sweep.status_counts().items() if code != Status.not_run)
     share = max(0.0, wall - compiled) / max(1, n_done)
     return (
-        f"A run took {share:.2g} s: its share of {duration(max(0.0, wall - compiled))} of "
-        f"{n_done} runs, which were computed together; compilation, {duration(compiled)}, apart."
+        f"A run took {share:.2g} s on average over the {n_done} of this sweep, which were computed "
+        f"together in {duration(max(0.0, wall - compiled))}; compilation took {duration(compiled)}."
     )

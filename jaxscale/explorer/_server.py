@@ -4,9 +4,11 @@ import asyncio
 import logging
 import secrets
 import socket
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bokeh.application import Application
@@ -41,6 +43,7 @@ class Explorer:
         self._make_page, self._port = make_page, port
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
         self._ready = threading.Event()
+        self._files: list[Path] = []
         self._error: Exception | None = None
         self._loop: Any = None
         self._server: Any = None
@@ -89,10 +92,20 @@ class Explorer:
         if self._loop is not None and self._thread.is_alive():
             self._loop.add_callback(stop)
             self._thread.join(STARTS)
+        for file in self._files:
+            file.unlink(missing_ok=True)
+        self._files.clear()
 
     def show(self) -> None:
-        """Open the page in the browser."""
-        webbrowser.open(self.url)
+        """Open the page in the browser, by a file that others on this machine cannot read.
+
+        Command lines, which they can read, hold no token.
+        """
+        handle, path = tempfile.mkstemp(suffix=".html")
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(f'<meta http-equiv="refresh" content="0; url={self.url}">')
+        self._files.append(Path(path))
+        webbrowser.open(Path(path).as_uri())
 
     def wait(self) -> None:
         """Serve until Ctrl-C."""

@@ -2,16 +2,19 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxscale._labels import match_labels
 from jaxscale._status import STATUS, Status
 from jaxscale.report._figures import MAX_CURVES, places
 from jaxscale.report._panel import short_texts
+from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._locate import existing_place
 from jaxscale.sweep._predict import grid_of
 from jaxscale.sweep._reader import StoreReader
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
     import xarray
 
 SEED, STEP = "seed", "step"
+ROLES = ("x", "color", "panel")
 MAX_PANELS = 6
+REMOTE_SECONDS = 30.0  # between two looks at a store in a bucket
 LOADED_BYTES = 1e8  # of results that are read at once
 
 
@@ -87,6 +92,35 @@ def _opened(path: str) -> "xarray.Dataset":
     return StoreReader(existing_place(path)).dataset(most_bytes=LOADED_BYTES)
 
 
+def _aligned(runs: Any) -> "tuple[xarray.Dataset, Grid]":
+    """Runs with all dimensions of their grid, and the part of the grid that they are.
+
+    **Raises** `ValueError` for a Dataset that lacks one, such as a mean over seeds.
+    """
+    grid = grid_of(runs)
+    axes, seeds = {}, grid.seeds
+    for dim, coordinate in grid.coordinates.items():
+        if dim not in runs.coords:
+            raise ValueError(f"`runs` must keep the dimension {dim!r}: select it, not reduce it.")
+        runs = runs if dim in runs.dims else runs.expand_dims(dim)
+        places = match_labels(coordinate, np.asarray(runs[dim]))
+        if np.any(places < 0):
+            raise ValueError(f"`runs` has values of {dim!r} that its grid has not.")
+        if dim == SEED:
+            seeds = [grid.seeds[i] for i in places]
+        else:
+            axes[dim] = [grid.axes[dim][i] for i in places]
+    return runs, grid.replace(axes=axes, seeds=seeds)
+
+
+def last_finite(values: Float[np.ndarray, "... x"]) -> Float[np.ndarray, "..."]:
+    """The last number along an axis, NaN where there is none: runs may end at different steps."""
+    good = np.isfinite(values)
+    last = values.shape[-1] - 1 - np.argmax(good[..., ::-1], axis=-1)
+    taken = np.take_along_axis(values, last[..., None], axis=-1)[..., 0]
+    return np.where(good.any(axis=-1), taken, np.nan)
+
+
 class Sweep:
     """A Dataset of runs, or the store that holds them.
 
@@ -99,9 +133,15 @@ class Sweep:
 
     def __init__(self, given: "xarray.Dataset | str"):
         self.path = given if isinstance(given, str) else None
-        self.runs: Any = _opened(given) if isinstance(given, str) else given
-        self.grid = grid_of(self.runs)
         self._stamp = self._read_stamp()
+        self.runs: Any = _opened(given) if isinstance(given, str) else given
+        if STATUS not in self.runs:
+            raise ValueError(
+                "`runs` must hold the `status` of runs: give the result of js.run or js.open_store."
+            )
+        self.runs, self.grid = _aligned(self.runs)
+        if not self.observables:
+            raise ValueError("`runs` must hold at least one real observable.")
 
     @property
     def axes(self) -> list[str]:
@@ -124,26 +164,19 @@ class Sweep:
         codes = np.asarray(self.runs[STATUS])
         return {code: n for code in Status if (n := int((codes == code).sum()))}
 
-    @property
-    def is_growing(self) -> bool:
-        """Whether runs of the store remain to be done."""
-        return self.path is not None and Status.not_run in self.status_counts()
-
-    def changed(self) -> bool:
-        """Read the store again if something was written; whether that was so."""
-        stamp = self._read_stamp()
-        if self.path is None or stamp == self._stamp:
-            return False
-        self.runs, self._stamp = _opened(self.path), stamp
-        return True
+    def newer(self) -> "Sweep | None":
+        """The store read again, if something was written since; else None."""
+        if self.path is None or self._read_stamp() == self._stamp:
+            return None
+        return Sweep(self.path)
 
     def _read_stamp(self) -> Any:
         """What changes when a chunk is done: times of the folder of marks and of the header."""
         if self.path is None:
             return None
         folder = getattr(existing_place(self.path), "path", None)
-        if folder is None:
-            return object()  # objects of a bucket are read again at every look
+        if folder is None:  # objects of a bucket are read again from time to time
+            return int(time.monotonic() / REMOTE_SECONDS)
         places = (Path(folder) / "done" / "c", Path(folder) / "zarr.json")
         return [os.stat(p).st_mtime_ns if p.exists() else 0 for p in places]
 
@@ -158,6 +191,30 @@ class Sweep:
 
     def _size(self, dim: str) -> int:
         return self.runs.sizes[dim]
+
+    def settled(self, view: View, newest: Sequence[str] = ()) -> View:
+        """The view with roles that its observable has, and no dimension in two of them.
+
+        Roles in `newest` were chosen last, and stay.
+        """
+        dims = self.dims(view.observable)
+        order = [*newest, *(r for r in ROLES if r not in newest)]
+        taken: list[str] = []
+        for role in order:
+            dim = getattr(view, role)
+            if dim not in dims or dim in taken:
+                free = [d for d in dims if d not in (*taken, view.color, view.panel)]
+                dim = next(iter(free or dims), SEED) if role == "x" else ""
+                view = dataclasses.replace(view, **{role: dim})
+            taken += [dim] if dim else []
+        return view
+
+    def last_decade(self, dim: str) -> tuple[float, float]:
+        """The last decade of a dimension, for exponents."""
+        x = self.runs[dim]
+        values = np.asarray(x, float) if x.dtype.kind in "iuf" else np.ones(1)
+        last = float(values.max())
+        return max(last / 10, float(values[values > 0].min(initial=last))), last
 
     def sliders(self, view: View) -> list[str]:
         """Dimensions that have no other role."""
@@ -228,15 +285,15 @@ class Sweep:
         """Numbers of the grid points that are shown."""
         shape = self.grid.shape[:-1]
         n_x = self._size(view.x)
-        total = np.zeros((len(panels), len(colors), n_x), int)
-        stride = 1
         index = self.selection(view)
-        for dim, n in reversed(list(zip(self.grid.dims[:-1], shape, strict=True))):
-            along = {view.panel: panels[:, None, None], view.color: colors[None, :, None],
-                     view.x: np.arange(n_x)[None, None]}.get(dim, index.get(dim, 0))  # fmt: skip
-            total = total + stride * along
-            stride *= n
-        return total
+        roles = {
+            view.panel: panels[:, None, None],
+            view.color: colors[None, :, None],
+            view.x: np.arange(n_x)[None, None],
+        }
+        along = [roles.get(dim, index.get(dim, 0)) for dim in self.grid.dims[:-1]]
+        total = np.zeros((len(panels), len(colors), n_x), int)
+        return total + (np.ravel_multi_index(np.broadcast_arrays(*along), shape) if along else 0)
 
     def point_index(self, point: int) -> dict[str, int]:
         """Index along every axis of the grid of one of its points."""

@@ -18,13 +18,15 @@ def sweep_code(
     sweep: Sweep, view: View, fitted: Mapping[str, float], has_theory: bool, log: str | None
 ) -> str:
     """Lines that draw the curves, with theory over them."""
-    lines = [*imports_of(sweep.grid.system), "", opened(sweep)]
+    values = [v for axis in sweep.grid.axes.values() for v in axis]
+    lines = [*imports_of(sweep.grid.system, *values), "", opened(sweep)]
     index: dict[str, Any] = {d: i for d, i in sweep.selection(view).items()}
     chosen = f"[[{view.observable!r}, 'status']]"
-    if view.statuses is not None:
-        codes = list(view.statuses)
-        lines.append(f"runs = runs.where(runs.status.isin({codes!r}))")
     lines.append(f"shown = runs{chosen}.isel({index!r})" if index else f"shown = runs{chosen}")
+    if view.statuses is not None:
+        name, codes = view.observable, list(view.statuses)
+        lines.append(f"counted = shown[{name!r}].where(shown.status.isin({codes!r}))")
+        lines.append(f"shown = shown.assign({{{name!r}: counted}})")
     theory = ""
     if has_theory:
         grid = sweep.grid

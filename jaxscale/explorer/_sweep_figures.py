@@ -21,6 +21,7 @@ def logarithmic(curves: Curves, log: str | None) -> tuple[bool, bool]:
     x, means = curves.x, curves.mean
     positive = x[x > 0]
     log_x = "x" in log if log is not None else positive.size > 2 and spans_decades(positive)
+    log_x = log_x and not curves.ticks  # places of names are no numbers
     inside = means[..., x > 0] if log_x else means
     values = inside[np.isfinite(inside)]
     return log_x, "y" in log if log is not None else spans_decades(values)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from jaxscale._status import STATUS
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._sweep import SEED, STEP, Sweep, View
+from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, last_finite
 from jaxscale.explorer._themes import new_figure
 from jaxscale.report._figures import spans_decades
 
@@ -24,14 +24,13 @@ QUANTITIES = ("final value", "exponent")
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """Values of grid points: `index` of each along every axis, and its number `points`."""
+    """Values of grid points: `index` of each along every axis, and its number, `points`."""
 
     dims: tuple[str, ...]
     index: Int[np.ndarray, "n d"]
     points: Int[np.ndarray, " n"]
     values: Float[np.ndarray, " n"]
     quantity: str
-    n_all: int
 
 
 def cells(
@@ -39,23 +38,26 @@ def cells(
 ) -> Cells:
     """Read a quantity at all values of `dims`, the other axes at their sliders.
 
-    The final value is the mean over seeds at the last step; the exponent is the slope of
-    ln mean on ln step within the window, by least squares.
+    The final value is the mean over seeds at the last step of each run; the exponent is the slope
+    of ln mean on ln step within the window, by least squares.
     """
     grid = sweep.grid
     fixed = {d: sweep.at_slider(view, d) for d in grid.axes if d not in dims}
     array, status = sweep.runs[view.observable], sweep.runs[STATUS]
     others: dict[str, Any] = {str(d): sweep.at_slider(view, str(d)) for d in array.dims
               if d not in (*grid.dims, STEP)}  # fmt: skip
-    if STEP in array.dims and quantity != "exponent":
-        others[STEP] = array.sizes[STEP] - 1
-    elif STEP in array.dims:
+    has_steps, is_slope = STEP in array.dims, STEP in array.dims and quantity == "exponent"
+    if is_slope:
         steps = np.asarray(sweep.runs[STEP], float)
         inside = np.flatnonzero((steps >= window[0]) & (steps <= window[1]) & (steps > 0))
         others[STEP] = slice(inside[0], inside[-1] + 1) if inside.size else slice(0, 0)
+    elif has_steps and not _ends_vary(sweep):
+        others[STEP] = array.sizes[STEP] - 1
     array, status = array.isel({**fixed, **others}), status.isel(fixed)
     order = [*dims, SEED, *([STEP] if STEP in array.dims else [])]
     values = np.asarray(array.transpose(*order), float)
+    if STEP in array.dims and not is_slope:
+        values = last_finite(values)
     codes = np.asarray(status.transpose(*dims, SEED))
     keep = sweep.counted(view, codes)
     values = np.where(keep.reshape(keep.shape + (1,) * (values.ndim - keep.ndim)), values, np.nan)
@@ -63,16 +65,20 @@ def cells(
     some = np.isfinite(values).any(axis=axis, keepdims=True)
     mean = np.where(some, np.nanmean(np.where(some, values, 0.0), axis=axis, keepdims=True), np.nan)
     mean = np.squeeze(mean, axis)
-    if STEP in array.dims:
+    if is_slope:
         mean = _slope(np.asarray(array[STEP], float), mean)
     shape = tuple(len(grid.axes[d]) for d in dims)
     index = np.indices(shape).reshape(len(dims), -1).T
+    along = [index[:, dims.index(d)] if d in dims else fixed[d] for d in grid.dims[:-1]]
     points = np.zeros(len(index), int)
-    stride = 1
-    for d in reversed(grid.dims[:-1]):
-        points += stride * (index[:, dims.index(d)] if d in dims else fixed[d])
-        stride *= len(grid.axes[d])
-    return Cells(dims, index, points, mean.ravel(), quantity, len(index))
+    if along:
+        points = np.ravel_multi_index(np.broadcast_arrays(*along), grid.shape[:-1])
+    return Cells(dims, index, points, mean.ravel(), quantity if is_slope else QUANTITIES[0])
+
+
+def _ends_vary(sweep: Sweep) -> bool:
+    """Whether runs may end at different steps: where structures differ, they may."""
+    return bool(sweep.grid.structural_axes)
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,18 +1,22 @@
 """Theory of what a sweep shows: predicted at the shown points alone, calibrated if asked."""
 
 import dataclasses
+import threading
 import warnings
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem, TheoryKind
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
 from jaxscale.paths import get, replace
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._predict import no_theory, predict, uncalibrated
+
+CALIBRATING = threading.Lock()  # filters of warnings belong to the whole process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +51,7 @@ def theory_of_view(sweep: Sweep, view: View, curves: Curves, fitted: Mapping[str
         return Theory(None, reason or no_theory(grid))
     if view.x == SEED:
         return Theory(None, "theory does not know the seed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        predicted = predict(grid)
+    predicted = predict(grid)
     if view.observable not in predicted:
         return Theory(None, no_theory(grid))
     values = predicted[view.observable]
@@ -94,7 +96,10 @@ def calibrated(sweep: Sweep, view: View, curves: Curves) -> tuple[dict[str, floa
     runs = sweep.runs.isel({**index, **chosen})
     others = {d: i for d, i in sweep.selection(view).items() if d not in sweep.grid.axes}
     runs = runs.isel({d: [i] for d, i in others.items() if d in runs.dims})
-    with warnings.catch_warnings(record=True) as caught:
+    if view.statuses is not None:  # runs that were filtered out have no values
+        counted = runs[STATUS].isin(list(view.statuses))
+        runs = runs.assign({view.observable: runs[view.observable].where(counted)})
+    with CALIBRATING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit = calibrate(grid, runs, fitted_fields(sweep, view), observables=[view.observable])
     ends = fit.interval()
@@ -103,5 +108,8 @@ def calibrated(sweep: Sweep, view: View, curves: Curves) -> tuple[dict[str, floa
         for name, value in fit.values.items()
     ]
     more = "; ".join(dict.fromkeys(str(w.message) for w in caught))
-    line = f"calibrated: {', '.join(texts)}, 95 % by {fit.method}" + (f" ({more})" if more else "")
+    where = ", ".join(f"{d} = {sweep.labels(d)[i]}" for d, i in sweep.indices(view).items())
+    line = f"calibrated: {', '.join(texts)}, 95 % by {fit.method}"
+    line += f", on the runs at {where}" if where else ""
+    line += f" ({more})" if more else ""
     return {name: float(value) for name, value in fit.values.items()}, line

@@ -10,11 +10,12 @@ from bokeh.models import CheckboxGroup, CustomJS
 from jaxscale._status import Status
 from jaxscale.explorer._exponent_table import exponent_table, lowest
 from jaxscale.explorer._export import EXPORTS, export
+from jaxscale.explorer._knobs import number_of
 from jaxscale.explorer._linked import Linked
-from jaxscale.explorer._newest import Newest
-from jaxscale.explorer._page import COPY, Page, escaped
+from jaxscale.explorer._newest import LONG, Newest
+from jaxscale.explorer._page import COPY, LOGS, Page, escaped, log_option
 from jaxscale.explorer._run_card import run_card
-from jaxscale.explorer._sweep import Curves, Sweep, View
+from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
 from jaxscale.explorer._sweep_figures import SweepFigures, logarithmic
 from jaxscale.explorer._sweep_map import (
@@ -37,17 +38,15 @@ from jaxscale.explorer._sweep_theory import (
 
 NONE = "none"
 COMPILES = "theory is being compiled"
-ROLES = ("x", "color", "panel")
 AT, FIT = "at.", "fit."  # begin indices of sliders and calibrated fields in an address
 LOOKS = 2000  # milliseconds between looks at a store that grows
-LOGS = (("auto", "automatic"), ("", "linear"), ("x", "x logarithmic"), ("y", "y logarithmic"),
-        ("xy", "both logarithmic"))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
     """What a page shows of a view."""
 
+    sweep: Sweep
     view: View
     curves: Curves
     theory: Theory
@@ -73,41 +72,46 @@ class SweepView:
         self._figures: SweepFigures | None = None
         self._map: MapFigure | None = None
         self._parallel: ParallelFigure | None = None
-        self.fitted = {n.removeprefix(FIT): float(t) for n, t in page.given.items()
-                       if n.startswith(FIT)}  # fmt: skip
-        self.fit_note = "calibrated before" if self.fitted else ""
         self.view = self._restored(page.given)
-        self.log = page.given.get("log", "auto")
-        self.quantity = page.given.get("quantity", QUANTITIES[0])
-        self.window = self._window(page.given.get("window", ""))
+        self.fitted = {
+            path: number_of(path, page.given[FIT + path])
+            for path in fitted_fields(self.sweep, self.view)
+            if FIT + path in page.given
+        }
+        self.fit_note = "calibrated before this page was opened" if self.fitted else ""
+        self.log = page.asked_log()
+        asked = page.given.get("quantity")
+        self.quantity = asked if asked in QUANTITIES else QUANTITIES[0]
+        window = page.given.get("window", "")
+        self.window = self._window(window) if window else self.sweep.last_decade(self.view.x)
         self.point = int(page.given["point"]) if page.given.get("point", "").isdigit() else None
         self.map_axes = self._map_axes(page.given)
         self._newest = Newest(page.document, self._read, self._shown, page.say_error)
         self._compiled: set[Any] = set()  # structures whose theory is there at once
         self._theories = Newest(page.document, self._predict, self._with_theory, page.say_error)
-        self._calibration = Newest(page.document, self._fit, self._fitted, page.say_error)
+        self._calibration = Newest(page.document, self._fit, self._fitted, page.say_error, LONG)
         self._exports = Newest(
             page.document, lambda asked: export(*asked), lambda file: page.download(*file),
-            page.say_error,
+            page.say_error, LONG,
         )  # fmt: skip
+        self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
         self.maps, self.card = page.grid([]), page.column()
         self.note, self.code = page.text("", name="note"), page.text("", visible=False, name="code")
         page.show(self._controls(), self._main())
         self.refresh()
-        if self.sweep.is_growing:
-            page.document.add_periodic_callback(self._look, LOOKS)
+        if self.sweep.path is not None:
+            page.document.add_periodic_callback(lambda: self._looks.ask(self.sweep), LOOKS)
 
     def _restored(self, given: Mapping[str, str]) -> View:
         """The view that an address says, where it fits the sweep."""
         view, sweep = self.sweep.default_view(), self.sweep
         if given.get("observable") in sweep.observables:
             view = dataclasses.replace(view, observable=given["observable"])
-        dims = sweep.dims(view.observable)
         for role in ROLES:
-            asked = given.get(role)
-            if asked in dims or (asked == NONE and role != "x"):
-                view = dataclasses.replace(view, **{role: "" if asked == NONE else asked})
+            asked = given.get(role, getattr(view, role))
+            view = dataclasses.replace(view, **{role: "" if asked == NONE else asked})
+        view = sweep.settled(view)
         at = {n.removeprefix(AT): int(t) for n, t in given.items()
               if n.startswith(AT) and t.isdigit()}  # fmt: skip
         statuses = given.get("status", "")
@@ -115,15 +119,12 @@ class SweepView:
         return dataclasses.replace(view, at=at, statuses=codes if statuses else None)
 
     def _window(self, text: str) -> tuple[float, float]:
-        """Where exponents are fitted: as given, else the last decade of the x axis."""
+        """The range in which exponents are fitted, as it was typed."""
         parts = text.split(",")
-        try:
-            return float(parts[0]), float(parts[1])
-        except (ValueError, IndexError):
-            x = self.sweep.runs[self.view.x]
-            values = np.asarray(x, float) if x.dtype.kind in "iuf" else np.ones(1)
-            last = float(values.max())
-            return max(last / 10, float(values[values > 0].min(initial=last))), last
+        low, high = (number_of("window", part) for part in (*parts, "nan")[:2])
+        if len(parts) != 2 or not 0 < low < high < np.inf:
+            raise ValueError(f"`window` must be two numbers 0 < low < high, got {text!r}.")
+        return low, high
 
     def _map_axes(self, given: Mapping[str, str]) -> tuple[str, ...]:
         axes = self.sweep.axes
@@ -132,13 +133,14 @@ class SweepView:
 
     def refresh(self) -> None:
         """Read and draw the present view."""
-        self._newest.ask((self.view, self.map_axes, self.quantity, self.window, dict(self.fitted)))
+        self._newest.ask(
+            (self.sweep, self.view, self.map_axes, self.quantity, self.window, dict(self.fitted))
+        )
         self._remember()
 
     def _read(self, request: Any) -> Result:
         """Read what a view shows, in a thread."""
-        view, axes, quantity, window, fitted = request
-        sweep = self.sweep
+        sweep, view, axes, quantity, window, fitted = request
         curves = sweep.curves(view)
         key = (view.observable, view.x, view.color, view.panel, tuple(fitted))
         is_compiled = key in self._compiled
@@ -146,6 +148,8 @@ class SweepView:
             theory_of_view(sweep, view, curves, fitted) if is_compiled else Theory(None, COMPILES)
         )
         notes, shown_map, every = [], None, None
+        if view.x != STEP and STEP in sweep.runs:  # the window is one of the x axis
+            window = sweep.last_decade(STEP)
         if len(axes) == 2:
             n = np.prod([len(sweep.grid.axes[a]) for a in axes])
             if n <= MOST_CELLS:
@@ -158,13 +162,13 @@ class SweepView:
                 dims = axes
                 notes.append("all runs are too many to read: only those of the map are lines")
             every = cells(sweep, view, dims, quantity, window) if dims else None
-        return Result(view, curves, theory, shown_map, every, "; ".join(notes))
+        return Result(sweep, view, curves, theory, shown_map, every, "; ".join(notes))
 
     def _predict(self, request: tuple[Result, dict[str, float]]) -> Result:
         """Add the theory to what is shown already, in a thread."""
         result, fitted = request
         view = result.view
-        theory = theory_of_view(self.sweep, view, result.curves, fitted)
+        theory = theory_of_view(result.sweep, view, result.curves, fitted)
         self._compiled.add((view.observable, view.x, view.color, view.panel, tuple(fitted)))
         return dataclasses.replace(result, theory=theory)
 
@@ -172,7 +176,7 @@ class SweepView:
         """Draw what was read."""
         page, view = self.page, result.view
         self._result = result
-        log = None if self.log == "auto" else self.log
+        log = log_option(self.log)
         logs = logarithmic(result.curves, log)
         every = None if result.all is None or not result.all.dims else thinned(result.all)
         drawable = bool(np.isfinite(result.curves.mean).any())
@@ -185,8 +189,9 @@ class SweepView:
             if kind == self._kind:
                 self._move(result, every)
             else:
-                self._kind = kind
+                self._kind = None
                 self._draw(result, every, logs, drawable)
+                self._kind = kind
             self._tell(result, log)
         if self.point is not None and result.theory.note != COMPILES:
             self.select(self.point)
@@ -229,7 +234,7 @@ class SweepView:
         self.note.text = self._notes(result)
         has_theory = result.theory.values is not None
         self.calibrate.disabled = not (has_theory and fitted_fields(self.sweep, view))
-        self.code.text = sweep_code(self.sweep, view, self.fitted, has_theory, log)
+        self.code.text = self._python()
         page.say("")
 
     def _with_theory(self, result: Result) -> None:
@@ -248,9 +253,12 @@ class SweepView:
         view, lines = result.view, []
         observable = self.sweep.runs[view.observable]
         n = result.curves.values.shape[2]
-        if view.x != "seed":
+        if view.x != SEED:
+            counts = np.isfinite(result.curves.values).sum(axis=2)
+            least = counts[np.isfinite(result.curves.mean)].min(initial=n)
+            of = f"{n} seeds" if least == n else f"{least} to {n} seeds, by how many count"
             lines.append(f"{observable.attrs.get('long_name', view.observable)}: "
-                         f"mean and standard deviation over {n} seeds")  # fmt: skip
+                         f"mean and standard deviation over {of}")  # fmt: skip
         colors, panels = result.curves.colors, result.curves.panels
         for role, chosen in ((view.color, colors), (view.panel, panels)):
             if role and len(chosen) < self.sweep.runs.sizes[role]:
@@ -278,20 +286,11 @@ class SweepView:
     def _set(self, **changed: Any) -> None:
         """Show another view; two roles never have one dimension."""
         view = dataclasses.replace(self.view, **changed)
-        taken = [changed[role] for role in ROLES if changed.get(role)]
-        for role in (r for r in ROLES if r not in changed and getattr(view, r) in taken):
-            free = [d for d in self.sweep.dims(view.observable) if d not in taken]
-            other = next(iter(free), "") if role == "x" else ""
-            view = dataclasses.replace(view, **{role: other})
-        dims = self.sweep.dims(view.observable)
-        if view.x not in dims:
-            view = dataclasses.replace(view, x=next(iter(dims), "seed"))
-        for role in ("color", "panel"):
-            if getattr(view, role) not in (*dims, ""):
-                view = dataclasses.replace(view, **{role: ""})
+        view = self.sweep.settled(view, [role for role in ROLES if role in changed])
         if view.x != self.view.x:
-            self.view = view
-            self.window = self._window("")
+            self.window = self.sweep.last_decade(view.x)
+        if view.observable != self.view.observable:
+            self.fitted, self.fit_note = {}, ""
         self.view = view
         self.page.controls.children = self._controls()
         self.refresh()
@@ -310,7 +309,7 @@ class SweepView:
             page.select("x axis", dims, view.x, lambda v: self._set(x=v)),
             page.select("colour", optional, view.color, lambda v: self._set(color=v)),
             page.select("panel", optional, view.panel, lambda v: self._set(panel=v)),
-            page.select("axes", LOGS, self.log, self._new_log),
+            page.select("axes", list(LOGS.items()), self.log, self._new_log),
         ]  # fmt: skip
         for dim, index in sweep.indices(view).items():
             controls.append(page.index_slider(dim, sweep.labels(dim), index, self._slid))
@@ -332,7 +331,9 @@ class SweepView:
             for k, title in enumerate(("map: across", "map: up")):
                 controls.append(page.select(title, sweep.axes, self.map_axes[k],
                                             lambda v, k=k: self._new_map(k, v)))  # fmt: skip
-        controls.append(page.select("map: quantity", QUANTITIES, self.quantity, self._new_quantity))
+        if STEP in sweep.runs[view.observable].dims:
+            quantity = page.select("map: quantity", QUANTITIES, self.quantity, self._new_quantity)
+            controls.append(quantity)
         return controls
 
     def _main(self) -> list[Any]:
@@ -344,24 +345,37 @@ class SweepView:
         buttons = [copy, self.calibrate]
         for kind in EXPORTS:
             button = page.button(kind.upper())
-            button.on_click(lambda k=kind: self._exports.ask((k, self.code.text, self._names())))
+            button.on_click(lambda k=kind: self._exports.ask((k, self._python(), self._names())))
             buttons.append(button)
         return [self.note, self.curves, page.bar(buttons), self.code, self.table, self.maps,
                 self.card]  # fmt: skip
+
+    def _python(self) -> str:
+        """Lines that draw what is shown; made here, for what a browser sends is never run."""
+        result = self._result
+        if result is None:
+            raise ValueError("`page` must be drawn before it is saved: wait for its curves.")
+        has_theory = result.theory.values is not None
+        log = log_option(self.log)
+        return sweep_code(result.sweep, result.view, self.fitted, has_theory, log)
 
     def _names(self) -> dict[str, Any]:
         return {} if self.sweep.path else {"runs": self.sweep.runs}
 
     def _calibrate(self) -> None:
         self.page.say("calibrating ...")
-        self._calibration.ask(self.view)
+        self._calibration.ask((self.sweep, self.view))
 
-    def _fit(self, view: View) -> tuple[dict[str, float], str]:
-        return calibrated(self.sweep, view, self.sweep.curves(view))
+    @staticmethod
+    def _fit(request: tuple[Sweep, View]) -> tuple[str, dict[str, float], str]:
+        sweep, view = request
+        return view.observable, *calibrated(sweep, view, sweep.curves(view))
 
-    def _fitted(self, result: tuple[dict[str, float], str]) -> None:
-        self.fitted, self.fit_note = result
-        self.refresh()
+    def _fitted(self, result: tuple[str, dict[str, float], str]) -> None:
+        observable, fitted, note = result
+        if observable == self.view.observable:
+            self.fitted, self.fit_note = fitted, note
+            self.refresh()
 
     def _filtered(self, codes: list[Status], every: list[Status]) -> None:
         statuses = None if len(codes) == len(every) else tuple(int(c) for c in codes)
@@ -373,7 +387,10 @@ class SweepView:
         self.refresh()
 
     def _new_window(self, text: str) -> None:
-        self.window = self._window(text)
+        try:
+            self.window = self._window(text)
+        except ValueError as error:
+            return self.page.say_error(error)
         self.refresh()
 
     def _new_map(self, k: int, axis: str) -> None:
@@ -388,19 +405,22 @@ class SweepView:
         self.quantity = quantity
         self.refresh()
 
-    def _look(self) -> None:
-        """Show new chunks of a store that grows."""
-        try:
-            if self.sweep.changed():
-                self.page.controls.children = self._controls()
-                self.refresh()
-        except ValueError as error:
-            self.page.say_error(error)
+    def _follow(self, newer: Sweep | None) -> None:
+        """Show new chunks of a store that grows; controls change only if they have to."""
+        if newer is None:
+            return
+        before, self.sweep = self.sweep, newer
+        view = newer.settled(self.view)
+        same = before.runs.sizes == newer.runs.sizes
+        if not same or before.status_counts().keys() != newer.status_counts().keys():
+            self.view = view
+            self.page.controls.children = self._controls()
+        self.refresh()
 
     def _remember(self) -> None:
         view = self.view
         state = {"observable": view.observable, "x": view.x, "color": view.color or NONE}
-        state |= {"panel": view.panel, "log": "" if self.log == "auto" else self.log or "linear"}
+        state |= {"panel": view.panel, "log": "" if self.log == "auto" else self.log}
         state |= {AT + d: str(i) for d, i in view.at.items() if d in self.sweep.sliders(view)}
         state["status"] = (
             "" if view.statuses is None else ",".join(map(str, view.statuses)) or "none"

@@ -20,8 +20,8 @@ def theory_code(system: AbstractSystem, x: str, knob: Knob | None, log: str | No
         values = dict.fromkeys(knob.spaced(POINTS).tolist())
         integers = [int(v) for v in values] if knob.is_integer else list(values)
         axes = f", axes={axes_python({x: integers})}"
-    options = f', x="{x}"' if x else ""
-    options += f', log="{log}"' if log is not None else ""
+    options = f", x={x!r}" if x else ""
+    options += f", log={log!r}" if log is not None else ""
     lines = [
         *imports_of(system),
         "",

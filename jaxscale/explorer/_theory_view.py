@@ -15,8 +15,8 @@ from jaxscale.explorer._curve_figure import CurveFigure, Shown
 from jaxscale.explorer._curves import curves_of, kind_of, log_axes, theory_table, x_options
 from jaxscale.explorer._export import EXPORTS, export
 from jaxscale.explorer._knobs import Knob, choices_in, chosen, knob_of, number_of, shapes_in
-from jaxscale.explorer._newest import Newest
-from jaxscale.explorer._page import COPY, Page, escaped
+from jaxscale.explorer._newest import LONG, Newest
+from jaxscale.explorer._page import COPY, LOGS, Page, escaped, log_option
 from jaxscale.explorer._theory_code import POINTS, theory_code
 from jaxscale.paths import get, replace
 
@@ -24,9 +24,6 @@ COARSE = 16  # points along a field while a slider moves, half as many where the
 SLOW = 0.025  # seconds
 RESTS = 250  # milliseconds after which a slider rests
 SET = "set."  # begins the fields in an address
-LOGS = ("auto", "linear", "x", "y", "xy")
-WORDS = {"auto": "axes: automatic", "linear": "linear", "x": "x logarithmic",
-         "y": "y logarithmic", "xy": "both logarithmic"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +53,7 @@ def compiled(start: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
         if time.perf_counter() - began > SLOW:
             forms = ClosedForms(system, x, COARSE // 2)
             first = evaluated(request_of(system, forms, knobs, x))
-    return forms, knobs, options, x, first
+    return system, forms, knobs, options, x, first
 
 
 def request_of(
@@ -93,7 +90,7 @@ class TheoryView:
         self._constants = page.text("", name="constants")
         self._rests: Any = None
         self.x = page.given.get("x", "")
-        self.log = page.given.get("log", "auto")
+        self.log = page.asked_log()
         self.slopes = page.given.get("slopes", "-1")
         self._builder = Newest(page.document, compiled, self._built, page.say_error)
         self._newest = Newest(page.document, evaluated, self._shown, page.say_error)
@@ -146,7 +143,7 @@ class TheoryView:
 
     def _built(self, result: Any) -> None:
         """Draw controls and figures of a structure that was compiled."""
-        forms, self.knobs, self.options, self.x, first = result
+        system, forms, self.knobs, self.options, self.x, first = result
         self.forms = forms
         self._fine = ClosedForms(forms.system, self.x, POINTS) if self.x in self.knobs else None
         with self.page.at_once():
@@ -154,6 +151,8 @@ class TheoryView:
             self.page.show(self._controls(), self._main())
             self._remember()
             self.page.say(self._without_theory())
+        if system is not self.system and not self._builder.is_waiting:  # moved meanwhile
+            self._newest.ask(request_of(self.system, forms, self.knobs, self.x))
         if self._fine is not None:
             self._when_at_rest()
 
@@ -187,9 +186,8 @@ class TheoryView:
 
     def _logs(self, shown: Shown) -> str:
         """Axes that are logarithmic: what was chosen, else those that span decades."""
-        if self.log != "auto":
-            return "" if self.log == "linear" else self.log
-        return log_axes(shown)
+        log = log_option(self.log)
+        return log_axes(shown) if log is None else log
 
     def _curves(self, result: tuple[Request, Any]) -> list[Shown]:
         """Curves of every observable over the chosen axis."""
@@ -199,7 +197,7 @@ class TheoryView:
 
     def _shown(self, result: tuple[Request, Any]) -> None:
         """Move the curves to new values."""
-        if result[0].forms not in (self.forms, self._fine):
+        if self._builder.is_busy or result[0].forms not in (self.forms, self._fine):
             return  # of a structure that was left meanwhile
         curves = self._curves(result)
         with self.page.at_once():
@@ -211,8 +209,8 @@ class TheoryView:
         """Follow a slider."""
         if not self._try(path, repr(value)):
             return
-        if self.forms is None:
-            return
+        if self.forms is None or self._builder.is_busy:
+            return  # what is being compiled is drawn with the newest values
         self.page.say("")
         self._newest.ask(request_of(self.system, self.forms, self.knobs, self.x))
         self._when_at_rest()
@@ -226,12 +224,15 @@ class TheoryView:
     def _at_rest(self) -> None:
         self._rests = None
         self._remember()
-        self.code.text = theory_code(self.system, self.x, self.knobs.get(self.x), self._xy())
+        if self._builder.is_busy:
+            return
+        self.code.text = self._python()
         if self._fine is not None:
             self._newest.ask(request_of(self.system, self._fine, self.knobs, self.x))
 
-    def _xy(self) -> str | None:
-        return None if self.log == "auto" else "" if self.log == "linear" else self.log
+    def _python(self) -> str:
+        """Lines that draw what is shown; made here, for what a browser sends is never run."""
+        return theory_code(self.system, self.x, self.knobs.get(self.x), log_option(self.log))
 
     def _restructured(self, path: str, text: str) -> None:
         if self._try(path, text):
@@ -267,7 +268,7 @@ class TheoryView:
     def _controls(self) -> list[Any]:
         page = self.page
         axis = page.select("x axis", self.options or [""], self.x, self._new_axis)
-        log = page.select("axes", [(k, WORDS[k]) for k in LOGS], self.log, self._new_log)
+        log = page.select("axes", list(LOGS.items()), self.log, self._new_log)
         sliders = [
             page.slider(knob, float(get(self.system, path)), self.moved)
             for path, knob in self.knobs.items()
@@ -287,7 +288,7 @@ class TheoryView:
     def _main(self) -> list[Any]:
         page = self.page
         self.code = page.text(
-            theory_code(self.system, self.x, self.knobs.get(self.x), self._xy()),
+            self._python(),
             name="code", visible=False,
         )  # fmt: skip
         return [
@@ -307,11 +308,11 @@ class TheoryView:
         buttons: list[Button | Toggle] = [copy, pin]
         for kind in EXPORTS:
             button = page.button(kind.upper())
-            button.on_click(lambda k=kind: self._exporter.ask((k, self.code.text)))
+            button.on_click(lambda k=kind: self._exporter.ask((k, self._python())))
             buttons.append(button)
         self._exporter = Newest(
             page.document, lambda asked: export(*asked), lambda file: page.download(*file),
-            page.say_error,
+            page.say_error, LONG,
         )  # fmt: skip
         return buttons
 

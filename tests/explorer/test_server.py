@@ -1,6 +1,7 @@
 """Only this machine, one origin and a token."""
 
-import asyncio
+import contextlib
+import http.client
 import socket
 import urllib.error
 import urllib.request
@@ -12,8 +13,6 @@ from systems import SYSTEMS
 import jaxscale as js
 
 pytest.importorskip("bokeh")
-tornado_websocket = pytest.importorskip("tornado.websocket")
-from tornado.httpclient import HTTPClientError, HTTPRequest  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +56,13 @@ def test_a_websocket_of_another_origin_is_refused(page, origin, allowed):
     port = page.url.split(":")[2].split("/")[0]
     own = f"http://127.0.0.1:{port}"
     given = own if origin == "own" else origin.format(port=port)
-    address = f"ws://127.0.0.1:{port}/{page.token}/ws"
-
-    async def connect():
-        request = HTTPRequest(address, headers={"Origin": given})
-        connection = await tornado_websocket.websocket_connect(request, subprotocols=["bokeh", "x"])
-        connection.close()
-
-    if allowed:
-        asyncio.run(connect())  # what it says next is refused: it has no session
-        return
-    with pytest.raises(HTTPClientError, match="403"):
-        asyncio.run(connect())
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)) as asked:
+        asked.request("GET", f"/{page.token}/ws", headers={
+            "Connection": "Upgrade", "Upgrade": "websocket", "Origin": given,
+            "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Protocol": "bokeh, x",
+        })  # fmt: skip
+        assert asked.getresponse().status == (101 if allowed else 403)
 
 
 def test_a_port_that_is_taken_is_refused():

@@ -34,7 +34,6 @@ def test_the_first_view(sweep):
     assert sweep.sliders(view) == ["target_scale"]
     assert sweep.indices(view) == {"target_scale": 1}
     assert sweep.observables[0] == "loss"
-    assert not sweep.is_growing
 
 
 def test_curves_are_those_of_the_dataset(sweep):
@@ -116,7 +115,10 @@ def test_exponents_stand_beside_those_of_theory(sweep):
         js.open_store(sweep.path).loss.isel(learning_rate=0, target_scale=1), "step", (6.0, 60.0)
     )
     assert f"{fit.value:.4g}" in text
-    assert "inside the interval" in text or "outside the interval" in text
+    slope = np.polyfit(*(np.log(v[(curves.x >= 6) & (curves.x <= 60)])
+                         for v in (curves.x, theory.values[0, 0])), 1)[0]  # fmt: skip
+    low, high = fit.interval
+    assert ("inside the interval" if low <= slope <= high else "outside the interval") in text
     assert "window" in exponent_table(view, curves, None, (1e5, 2e5))
 
 
@@ -195,8 +197,64 @@ def test_a_store_that_grows_is_read_again(tmp_path):
     path = str(tmp_path / "grows.zarr")
     js.run(js.Grid(system, seeds=2), store=path)
     sweep = Sweep(path)
-    assert not sweep.changed()
+    assert sweep.newer() is None
     js.run(js.Grid(system, seeds=4), store=path)
-    assert sweep.changed()
-    assert sweep.runs.sizes["seed"] == 4
-    assert not sweep.changed()
+    newer = sweep.newer()
+    assert newer.runs.sizes["seed"] == 4
+    assert newer.newer() is None
+    grid = js.Grid(system, axes={"learning_rate": [0.05, 0.2]}, seeds=2)
+    path = str(tmp_path / "axes.zarr")
+    js.run(grid, store=path)
+    sweep = Sweep(path)
+    js.run(grid.replace(axes={"learning_rate": [0.05, 0.1, 0.2]}), store=path)
+    newer = sweep.newer()
+    view = newer.default_view()
+    theory = theory_of_view(newer, view, newer.curves(view), {})
+    np.testing.assert_allclose(theory.values[0], js.predict(newer.grid).loss, rtol=1e-12)
+
+
+def test_theory_of_a_selection_is_that_of_its_coordinates():
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    grid = js.Grid(system, axes={"learning_rate": [0.1, 0.2, 0.4], "target_scale": [1.0, 2.0]})
+    runs = js.run(grid).isel(learning_rate=slice(1, 3), target_scale=0)
+    sweep = Sweep(runs)
+    view = View("loss", "step", "learning_rate")
+    theory = theory_of_view(sweep, view, sweep.curves(view), {})
+    expected = js.predict(grid).loss.isel(learning_rate=slice(1, 3), target_scale=0)
+    np.testing.assert_allclose(theory.values[0], expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="keep the dimension 'seed'"):
+        Sweep(js.run(grid).mean("seed", keep_attrs=True))
+    with pytest.raises(ValueError, match="must hold the `status`"):
+        Sweep(js.predict(grid))
+
+
+def test_runs_of_other_lengths_end_at_their_own_step():
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    runs = js.run(js.Grid(system, axes={"n_steps": [20, 30], "learning_rate": [0.1, 0.2]}))
+    sweep = Sweep(runs)
+    shown = cells(sweep, sweep.default_view(), ("n_steps", "learning_rate"), "final value", (1, 9))
+    expected = [runs.loss.isel(seed=0, n_steps=i).sel(step=n) for i, n in enumerate((20, 30))]
+    np.testing.assert_allclose(shown.values, np.concatenate(expected), rtol=1e-6)
+
+
+def test_no_dimension_has_two_roles(sweep):
+    view = View("loss", "learning_rate", "learning_rate", "learning_rate")
+    assert sweep.settled(view) == View("loss", "learning_rate")
+    assert sweep.settled(view, ["panel"]) == View("loss", "target_scale", "", "learning_rate")
+    assert sweep.settled(View("loss", "skill")).x == "learning_rate"
+
+
+def test_filtered_runs_are_copied_as_they_are_shown(sweep):
+    view = View("loss", "step", "", "", {"learning_rate": 0, "target_scale": 0}, statuses=(0,))
+    names = {}
+    exec(sweep_code(sweep, view, {}, False, None), names)
+    assert np.isfinite(names["shown"].loss).all()
+    assert names["shown"].status.dtype.kind == "i"
+
+
+def test_one_seed_has_no_error():
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    sweep = Sweep(js.run(js.Grid(system, axes={"learning_rate": [0.1, 0.2]})))
+    text = lowest(View("loss", "learning_rate"), sweep.curves(View("loss", "learning_rate")), sweep)
+    assert "±" not in text
+    assert "standard errors" not in text
