@@ -13,7 +13,8 @@ import jaxscale as js
 from jaxscale.spectra import power_sum as float_power_sum
 from jaxscale.streaming import theory
 from jaxscale.streaming.theory import _kappa
-from references._case import Axis, Case, over_points, power_sum
+from references._case import Axis, Case, hurwitz, over_points, power_sum
+from references._mpfr import in_mpfr, powers
 
 N_MODES = 5
 SHARE = Axis(0.02, 0.9)  # of a rate that is stable
@@ -98,12 +99,7 @@ def _powers():
     return 0.5 ** jnp.arange(N_MODES).astype(jnp.result_type(float))
 
 
-@functools.lru_cache(maxsize=64)
-def _steps(p, n):
-    """`j^p` of 1..n."""
-    return [mpf(j) ** p for j in range(1, n + 1)]
-
-
+_powers_to = functools.lru_cache(maxsize=64)(powers)
 _tail = functools.lru_cache(maxsize=4096)(power_sum)
 
 
@@ -112,9 +108,7 @@ def _sum(r, kappa, alpha, last, power=0):
     p = 2 * alpha
     far = max(60, 2 ** int(mpmath.ceil(mpmath.log(8 / abs(kappa), 2) / p)))
     far = int(min(far, last))
-    total = mpmath.fsum(
-        (1 + kappa * x) ** -r * w for x, w in zip(_steps(p, far), _steps(-power, far), strict=True)
-    )
+    total = _near(r, kappa, p, power, far)
     choose, k = mpf(1), 0
     while far < last:
         term = choose * kappa ** -(r + k) * _tail(power + p * (r + k), far + 1, last)
@@ -123,6 +117,13 @@ def _sum(r, kappa, alpha, last, power=0):
             break
         choose, k = -choose * (r + k) / (k + 1), k + 1
     return total
+
+
+@in_mpfr
+def _near(r, kappa, p, power, n):
+    """The first n terms of `_sum`."""
+    steps, weights = _powers_to(p, n), _powers_to(-power, n)
+    return sum((1 + kappa * x) ** -r * w for x, w in zip(steps, weights, strict=True))
 
 
 def _solve(f, x, digits=25):
@@ -244,14 +245,14 @@ def mean_loss(
 
 
 def _law(time, n_features, input_exponent, target_exponent, learning_rate, batch_size):
-    """Leading terms; the sums as geometric series of zeta functions."""
+    """Leading terms; the sums as geometric series of zeta functions, whose heads are ratios."""
     a, b, eta, p = input_exponent, target_exponent, learning_rate, 2 * input_exponent
     ratio, tau = eta * (1 + 1 / batch_size) / 2, 2 * eta * time
 
     def series(first):
-        total, k = mpf(0), 0
-        while ratio**k > mpf(10) ** -30:
-            total, k = total + ratio**k * mpmath.zeta(first + p * k), k + 1
+        total, k = mpmath.fsum(j**-first / (1 - ratio * j**-p) for j in map(mpf, range(1, 21))), 0
+        while (ratio * mpf(21) ** -p) ** k > mpf(10) ** -40:
+            total, k = total + ratio**k * hurwitz(first + p * k, 21), k + 1
         return total
 
     gain = 1 / (1 - eta / (2 * batch_size) * series(p))
