@@ -3,6 +3,7 @@
 import functools
 import math
 
+import gmpy2
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -14,7 +15,7 @@ from jaxscale.spectra import power_sum as float_power_sum
 from jaxscale.streaming import theory
 from jaxscale.streaming.theory import _kappa
 from references._case import Axis, Case, hurwitz, over_points, power_sum
-from references._mpfr import in_mpfr, powers
+from references._mpfr import in_mpfr, powers, to_mpf, to_mpfr
 
 N_MODES = 5
 SHARE = Axis(0.02, 0.9)  # of a rate that is stable
@@ -100,30 +101,33 @@ def _powers():
 
 
 _powers_to = functools.lru_cache(maxsize=64)(powers)
-_tail = functools.lru_cache(maxsize=4096)(power_sum)
+
+
+@functools.lru_cache(maxsize=4096)
+def _tail(s, first, last):
+    """`power_sum` of numbers of gmpy2."""
+    return to_mpfr(power_sum(to_mpf(s), first, last))
 
 
 def _sum(r, kappa, alpha, last, power=0):
     """Sum of j^-power (1 + kappa j^2alpha)^-r: terms, then powers of 1 / kappa as zetas."""
-    p = 2 * alpha
+    p, last = 2 * alpha, math.inf if last == math.inf else int(last)
     far = max(60, 2 ** int(mpmath.ceil(mpmath.log(8 / abs(kappa), 2) / p)))
-    far = int(min(far, last))
-    total = _near(r, kappa, p, power, far)
-    choose, k = mpf(1), 0
-    while far < last:
-        term = choose * kappa ** -(r + k) * _tail(power + p * (r + k), far + 1, last)
-        total += term
-        if abs(term) < abs(total) * mpf(10) ** -40:
-            break
-        choose, k = -choose * (r + k) / (k + 1), k + 1
-    return total
+    return _summed(r, kappa, p, min(far, last), last, power)
 
 
 @in_mpfr
-def _near(r, kappa, p, power, n):
-    """The first n terms of `_sum`."""
-    steps, weights = _powers_to(p, n), _powers_to(-power, n)
-    return sum((1 + kappa * x) ** -r * w for x, w in zip(steps, weights, strict=True))
+def _summed(r, kappa, p, far, last, power):
+    steps, weights = _powers_to(p, far), _powers_to(-power, far)
+    total = sum((1 + kappa * x) ** -r * w for x, w in zip(steps, weights, strict=True))
+    scale, k, least = kappa**-r, 0, gmpy2.mpfr(10) ** -40
+    while far < last:
+        term = scale * _tail(power + p * (r + k), far + 1, last)
+        total += term
+        if abs(term) < abs(total) * least:
+            break
+        scale, k = -scale * (r + k) / ((k + 1) * kappa), k + 1
+    return total
 
 
 def _solve(f, x, digits=25):
