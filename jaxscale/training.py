@@ -9,6 +9,7 @@ A short run is one scan over its records (`trajectory`); a long one is cut in ti
 """
 
 import abc
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -48,6 +49,11 @@ def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
     for name, value in (("n_steps", n_steps), ("n_records", n_records)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    return _log_spaced(n_steps, n_records)
+
+
+@functools.lru_cache(maxsize=256)  # a plan asks for those of every run
+def _log_spaced(n_steps: int, n_records: int) -> tuple[int, ...]:
     points = np.rint(np.geomspace(1, n_steps, n_records)).astype(int)
     return (0, *(int(p) for p in np.unique(np.append(points, n_steps))))
 

@@ -54,7 +54,6 @@ FLAGS = os.environ[OWN_FLAGS]
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 threadpool_limits(1, user_api="blas")  # as `js.run` does: two workers share two cores
 jax.config.update("jax_num_cpu_devices", 2)
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # in processes that tests start
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
@@ -94,7 +93,7 @@ def pytest_cmdline_main(config):
 
 
 def pytest_configure(config):
-    """Choose the platform, and share programs between workers and with the next run of the tests.
+    """Choose the platform; share programs between workers, what they start, and the next tests.
 
     Tests of the device let the processes that they start have some of its memory; all others run
     on the CPU, whatever the machine has. JAX reports a program that it loads as a compilation, too:
@@ -104,8 +103,14 @@ def pytest_configure(config):
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     else:
         jax.config.update("jax_platforms", os.environ.setdefault("JAX_PLATFORMS", "cpu"))
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # of processes that tests start
     if folder := compiled_folder(config):
-        jax.config.update("jax_enable_compilation_cache", True)  # a worker inherits the variable
+        os.environ |= {
+            "JAX_ENABLE_COMPILATION_CACHE": "true",
+            "JAX_COMPILATION_CACHE_DIR": str(folder),
+        }
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        jax.config.update("jax_enable_compilation_cache", True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -120,3 +120,7 @@ def test_tests_run_without_the_cache_of_pytest(pytestconfig):
     bare = pytest.Config.fromdictargs({}, ["-p", "no:cacheprovider"])
     assert not hasattr(bare, "cache")
     assert conftest.compiled_folder(bare) is None
+
+
+def test_processes_that_tests_start_share_their_programs():
+    assert os.environ.get("JAX_COMPILATION_CACHE_DIR") == jax.config.jax_compilation_cache_dir

@@ -138,7 +138,7 @@ def run(
     from jaxscale.report._fit_file import Request, check_request
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._locate import place_of
-    from jaxscale.sweep._reader import read_attributes
+    from jaxscale.sweep._reader import open_root
 
     stop_on_signals()
     console = Console()
@@ -158,7 +158,7 @@ def run(
     typer.echo(str(planned))
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
-        before = read_attributes(place_of(path).current()).get("sessions")
+        before = open_root(place_of(path).current())[1].get("sessions")
     with warnings_as_lines():
         warnings.filterwarnings("ignore", "stopped by Ctrl-C")  # counted below
         runs = run_plan(planned, store=path)

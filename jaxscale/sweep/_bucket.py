@@ -81,14 +81,14 @@ class Bucket:
         """Names and types of the columns, which its program is compiled for."""
         return tuple((path, column.dtype) for path, column in sorted(self.columns.items()))
 
-    @property
+    @functools.cached_property
     def bytes_per_device(self) -> float:
         """Memory of one call on each device: the runs in flight, and its results."""
         in_flight = self.group * resident_bytes(self.traced_system)
         results = self.per_call * self.group * self.result_bytes
         return in_flight + results * (2 if self.stretched else 1)  # the history is as large
 
-    @property
+    @functools.cached_property
     def result_bytes(self) -> float:
         """Bytes that one run returns."""
         schema = self.padded_system.schema
@@ -100,7 +100,7 @@ class Bucket:
         """Floating-point operations of all runs at the sizes of the program."""
         return self.n_runs * self.traced_system.work().flops
 
-    @property
+    @functools.cached_property
     def run_seconds(self) -> float:
         """Estimated time of one run on one device, in its group."""
         return run_seconds(self.traced_system, self.group, self.target)

@@ -25,10 +25,11 @@ READ_AT_ONCE = 2**27  # bytes
 LOADED_SHARE = 0.25  # of the host's memory that results may take, else they stay on disk
 
 
-def read_attributes(place: AbstractPlace) -> dict[str, Any]:
-    """Attributes of a store; `ValueError` if there is none of this format."""
+def open_root(place: AbstractPlace) -> tuple[Any, dict[str, Any]]:
+    """The group of a store and its attributes; `ValueError` if there is none of this format."""
     try:
-        attributes = dict(place.open_group("r").attrs)
+        root = place.open_group("r")
+        attributes = dict(root.attrs)
     except Exception as error:  # a header may hold anything
         broken = isinstance(error, PermissionError) or place.has_header()
         what = f"cannot be read at its zarr.json ({error})" if broken else "is not a jaxscale store"
@@ -41,19 +42,17 @@ def read_attributes(place: AbstractPlace) -> dict[str, Any]:
     if CHECKSUM in attributes and attributes[CHECKSUM] != checksum(attributes):
         what = "(its checksum differs); it was damaged"
         raise ValueError(f"`store` {place} cannot be read at its zarr.json {what}.")
-    return attributes
+    return root, attributes
 
 
 def open_array(place: AbstractPlace, root: Any, name: str) -> Any:
     """An array of a store; `ValueError` if it is missing or its header cannot be read."""
-    with _reading(place, name):
-        array = root[name] if name in root else None
-    if array is None:
-        raise ValueError(
-            f"`store` {place} lacks {name!r}; it was damaged, its class was changed, or it is a "
-            "Dataset that xarray wrote: open that with xarray.open_zarr."
-        )
-    return array
+    with _reading(place, name), contextlib.suppress(KeyError):
+        return root[name]
+    raise ValueError(
+        f"`store` {place} lacks {name!r}; it was damaged, its class was changed, or it is a "
+        "Dataset that xarray wrote: open that with xarray.open_zarr."
+    )
 
 
 @contextlib.contextmanager
@@ -93,7 +92,7 @@ class StoreReader:
     def __init__(self, place: AbstractPlace, grid: Grid | None = None):
         self.place, self._identity = place, place.identity()
         self._current = place.current()
-        self.attributes = read_attributes(self._current)
+        self._root, self.attributes = open_root(self._current)
         try:
             text = self.attributes["grid"]
             if grid is None or text != grid_text(grid):
@@ -107,7 +106,6 @@ class StoreReader:
                 f"`store` {place} has no readable grid ({error}): import the modules of its "
                 "classes first (in a shell, --import MODULE), unless it was damaged."
             ) from None
-        self._root: Any = self._current.open_group("r")
         self._arrays: dict[str, Any] = {}
         self.states = self._current.states
         self.run_id, self.done = self._values("run_id"), read_marks(place, self._array("done"))

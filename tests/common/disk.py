@@ -182,6 +182,11 @@ class InOrder:
     map = staticmethod(map)
 
 
+async def at_once(function, /, *arguments, **named):
+    """`asyncio.to_thread` in the thread that asks."""
+    return function(*arguments, **named)
+
+
 # faults, for `Disk.watched`
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -21,22 +20,14 @@ from pathlib import Path
 class Server:
     """A process that runs sweeps, one at a time, each in a child of its own.
 
-    Compiling would be most of what children do: they compile fast, and keep the programs for those
-    that come after them.
+    Compiling would be most of what children do: they compile fast, and find the programs of those
+    that came before them, where `conftest` says.
     """
 
     def __enter__(self):
-        self.programs = tempfile.TemporaryDirectory()
-        fast = {
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "JAX_ENABLE_COMPILATION_CACHE": "true",
-            "JAX_COMPILATION_CACHE_DIR": self.programs.name,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
         command, pipe = [sys.executable, str(Path(__file__))], subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, env=os.environ | fast
-        )
+        fast = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=fast)
         return self
 
     def __exit__(self, *_):
@@ -44,7 +35,6 @@ class Server:
         self.process.stdout.close()
         self.process.terminate()
         self.process.wait()
-        self.programs.cleanup()
 
     def start(self, **request):
         """Process number of a child that runs `request`."""

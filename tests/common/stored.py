@@ -3,6 +3,7 @@
 What it compares with is `exact.expected`: the value of every run, computed alone.
 """
 
+import asyncio
 import collections
 import contextlib
 import dataclasses
@@ -21,7 +22,16 @@ import numpy as np
 import pytest
 import zarr
 from checks import files_under
-from disk import HIGHEST, Disk, Killed, forbidden_from, full_from, interrupted_at, killed_at
+from disk import (
+    HIGHEST,
+    Disk,
+    Killed,
+    at_once,
+    forbidden_from,
+    full_from,
+    interrupted_at,
+    killed_at,
+)
 from exact import Exact, expected
 from server import when
 
@@ -101,13 +111,14 @@ class Watched:
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="store-"))
         # one write at a time: else it depends on threads which of them a fault meets
-        self.in_order = zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
+        self.in_order = zarr.config.set({"async.concurrency": 1})
         self.path, self.disk = self.folder / "a.zarr", Disk(self.folder)
         self.sweep, self.exists = Sweep(), False
         self.reached = {}  # step that every run has recorded
         self.chunk, self.keep_states, self.held = 1, False, None
         self.was_lengthened = self.was_planned_otherwise = False
         self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(asyncio, "to_thread", at_once)
         self.patch.setattr(exact, "SECONDS", 1.0)  # of a run, before one is timed
         self.patch.setattr(bucket, "CALL_BYTES", 1)  # one program for chunks of any length
         self.patch.setattr(stretches, "CALL_SECONDS", 0.0)  # a step per call

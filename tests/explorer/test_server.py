@@ -56,7 +56,8 @@ def test_a_websocket_of_another_origin_is_refused(page, origin, allowed):
     port = page.url.split(":")[2].split("/")[0]
     own = f"http://127.0.0.1:{port}"
     given = own if origin == "own" else origin.format(port=port)
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)) as asked:
+    server = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+    with contextlib.closing(server) as asked:
         asked.request("GET", f"/{page.token}/ws", headers={
             "Connection": "Upgrade", "Upgrade": "websocket", "Origin": given,
             "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",

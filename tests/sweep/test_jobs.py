@@ -20,8 +20,8 @@ from jaxscale.sweep import _executor as executors
 from jaxscale.sweep._store import ZarrStore
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=8)
-CHUNK = 4  # runs of a job
+GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=6)
+CHUNK = 4  # runs of a job: one before the one that is hit, and one after it
 PLAN = js.plan(GRID, max_runs_per_chunk=CHUNK)
 MINUTES = {"preempted": 60, "out of time": 5}  # submitit takes 80 % of the limit, or all but ten
 LINGER = 1.5  # seconds between the last run of a job and its answer
@@ -70,6 +70,7 @@ def test_a_job_that_is_taken_back_loses_nothing(tmp_path, monkeypatch, fault, re
     monkeypatch.setenv("COUNTED_LOG", str(log))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     monkeypatch.setattr(executors, "IN_FLIGHT", 1)
+    monkeypatch.setattr(submitit.Job, "_results_timeout_s", 1)  # of a slow file system
 
     def timed(*arguments):
         write(*arguments)

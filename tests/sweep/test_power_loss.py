@@ -4,18 +4,25 @@ Every change that a sweep makes on the disk is logged. After any of them the pow
 folders that a disk may then hold are written out, opened, and finished.
 """
 
+import asyncio
 import contextlib
 import itertools
 import shutil
 
 import numpy as np
 import pytest
-from disk import Disk
+from disk import Disk, InOrder, at_once
 from exact import Exact, expected
 from power import Power
 
 import jaxscale as js
-from jaxscale.sweep import _bucket as bucket, _execute as execute, _stretches as stretches
+from jaxscale import _files as files
+from jaxscale.sweep import (
+    _bucket as bucket,
+    _execute as execute,
+    _store as store,
+    _stretches as stretches,
+)
 from jaxscale.sweep._layout import grid_text
 from jaxscale.sweep._store import ZarrStore
 
@@ -27,7 +34,10 @@ SHARES = [(1, 0), (0, 1), (1, 1), (0.5, 0.5), (0.5, 0.5)]  # of names and of dat
 
 @pytest.fixture(autouse=True)
 def small_programs(monkeypatch):
-    """One program for chunks of any length; a step per call; no thread that records."""
+    """One program for chunks of any length; a step per call; no thread more than needed."""
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    for module in (files, store):
+        monkeypatch.setattr(module, "ThreadPoolExecutor", InOrder)
     monkeypatch.setattr(bucket, "CALL_BYTES", 1)
     monkeypatch.setattr(stretches, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(execute, "RECORD_SECONDS", 1e6)

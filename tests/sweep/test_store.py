@@ -1,5 +1,6 @@
 """Stores: what lies on disk, how a sweep continues, and what is refused."""
 
+import collections
 import dataclasses
 import json
 import os
@@ -15,6 +16,7 @@ import xarray
 import zarr
 from checks import count_chunks, files_under
 from systems import FINITE as SYSTEM, ONLINE
+from zarr.storage import LocalStore
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, Online
@@ -28,7 +30,7 @@ from jaxscale.sweep import (
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._local import LocalPlace
 from jaxscale.sweep._lock import store_lock
-from jaxscale.sweep._reader import StoreReader, read_attributes
+from jaxscale.sweep._reader import StoreReader, open_root
 
 GRID = js.Grid(SYSTEM, {"data.n_samples": [10, 40]}, seeds=3)
 
@@ -273,13 +275,29 @@ def test_what_a_kill_left_is_removed(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [".a.zarr.lock", "a.zarr"]
 
 
+def test_every_header_is_read_once(tmp_path, monkeypatch):
+    """A request each, where a store lies in a bucket."""
+    js.run(GRID, store=tmp_path / "a.zarr")
+    read, get = collections.Counter(), LocalStore.get
+
+    async def counted(self, key, *arguments, **named):
+        read[key] += 1
+        return await get(self, key, *arguments, **named)
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    js.open_store(tmp_path / "a.zarr")
+    headers = {key: n for key, n in read.items() if key.endswith("zarr.json")}
+    assert {"zarr.json", "run_id/zarr.json", "loss/zarr.json"} <= headers.keys()
+    assert set(headers.values()) == {1}
+
+
 def test_a_store_that_is_replaced_while_it_is_opened_is_refused(empty, monkeypatch):
     def replaced(place):
-        attributes = read_attributes(place)
+        opened = open_root(place)
         empty.relaid(empty.layout)
-        return attributes
+        return opened
 
-    monkeypatch.setattr(reader, "read_attributes", replaced)
+    monkeypatch.setattr(reader, "open_root", replaced)
     with pytest.raises(ValueError, match="was replaced since it was opened; open it again"):
         js.open_store(empty.place.path)
 

@@ -1,15 +1,19 @@
 """A case: a function of the package, the same formula in mpmath, and the box of its arguments."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
+import gmpy2
 import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
 from mpmath import mpf
+
+from references._mpfr import in_mpfr
 
 DIGITS = 50
 BATCH = 16  # points of one call: one program for all
@@ -104,7 +108,7 @@ class Case:
         """The value with `DIGITS` digits, rounded, and the size that an error is relative to."""
         with mpmath.workdps(DIGITS):
             exact = {k: mpf(v) for k, v in arguments.items()}
-            value = self.exact(**exact)
+            value = _once(self.exact, *exact.items())
             size = abs(value) if self.size is None else max(abs(value), self.size(**exact))
             return float(value), float(size)
 
@@ -119,7 +123,8 @@ class Case:
             exact = {k: mpf(v) for k, v in arguments.items()}
             step = abs(exact[name]) * mpf(STEP)
             low, middle, high = (
-                self.exact(**exact | {name: exact[name] + i * step}) for i in (-1, 0, 1)
+                _once(self.exact, *(exact | {name: exact[name] + i * step}).items())
+                for i in (-1, 0, 1)
             )
             scale = max(abs(high - low), abs(middle) * mpf(STEP))
             kink = abs(high - 2 * middle + low) > scale * mpf("1e-9")
@@ -127,8 +132,8 @@ class Case:
 
     def values(self, arguments: list[dict[str, float]]) -> np.ndarray:
         """What the package returns, one number per point."""
-        padded = arguments + arguments[:1] * (-len(arguments) % BATCH)
-        columns = {k: np.reshape([a[k] for a in padded], (-1, BATCH)) for k in arguments[0]}
+        rows = _padded(arguments)
+        columns = {k: np.reshape(rows[:, i], (-1, BATCH)) for i, k in enumerate(arguments[0])}
         with jax.enable_x64(True):
             batches = zip(*columns.values(), strict=True)
             values = [self.compute(**dict(zip(columns, x, strict=True))) for x in batches]
@@ -138,15 +143,28 @@ class Case:
         """Derivatives by JAX, `(n_points, n_arguments)`."""
         names = list(arguments[0])
         with jax.enable_x64(True):
-            rows = jnp.asarray([[a[k] for k in names] for a in arguments])
             gradient = jax.grad(lambda row: self.compute(**dict(zip(names, row, strict=True))))
-            return np.asarray(jax.jit(jax.vmap(gradient))(rows))
+            compiled = jax.jit(jax.vmap(gradient))
+            parts = [compiled(rows) for rows in _padded(arguments).reshape(-1, BATCH, len(names))]
+        return np.concatenate(parts)[: len(arguments)]
 
     def errors(self, arguments: list[dict[str, float]]) -> np.ndarray:
         """Relative error at every point; infinite where only one of the two is a number."""
         with np.errstate(invalid="ignore"):
             exact = np.array([self.reference(a) for a in arguments])
         return relative(self.values(arguments), exact[:, 0], exact[:, 1])
+
+
+def _padded(arguments: list[dict[str, float]]) -> np.ndarray:
+    """Arguments in rows, whose number is a multiple of `BATCH`."""
+    padded = arguments + arguments[:1] * (-len(arguments) % BATCH)
+    return np.array([[a[k] for k in arguments[0]] for a in padded])
+
+
+@functools.lru_cache(maxsize=1024)
+def _once(exact: Callable[..., mpf], *arguments: tuple[str, mpf]) -> mpf:
+    """A value that several differences need."""
+    return exact(**dict(arguments))
 
 
 def over_points(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -178,20 +196,33 @@ def hurwitz(s: mpf, q: mpf | int) -> mpf:
 
     Euler-Maclaurin (DLMF 2.10.1); `mpmath.zeta` takes seconds for s < 1 and a large q.
     """
-    q = mpf(q)
     n = max(0, int(mpmath.ceil(mpmath.mp.dps * 0.7 + 10 + abs(s) / 4 - q)))
-    total = mpmath.fsum((q + k) ** -s for k in range(n))
+    return _euler_maclaurin(s, mpf(q), n)
+
+
+@in_mpfr
+def _euler_maclaurin(s: Any, q: Any, n: int) -> Any:
+    """The first n terms one by one, the others as an integral and its corrections."""
     a = q + n
-    total += a ** (1 - s) / (s - 1) + a**-s / 2
-    factor = s * a ** (-s - 1)
-    least = mpf(10) ** (-mpmath.mp.dps - 3) * abs(total)
+    last = a**-s
+    total = gmpy2.fsum([(q + k) ** -s for k in range(n)]) + a * last / (s - 1) + last / 2
+    factor = s * last / a
+    least = abs(total) / 2**mpmath.mp.prec / 1000
     for j in range(1, 300):
-        term = mpmath.bernoulli(2 * j) / mpmath.factorial(2 * j) * factor
+        term = _bernoulli(j, gmpy2.get_context().precision) * factor
         total += term
         if abs(term) < least or term == 0:
             return total
         factor *= (s + 2 * j - 1) * (s + 2 * j) / a**2
     raise ArithmeticError(f"no convergence at s = {s}, q = {q}")
+
+
+@functools.cache
+def _bernoulli(j: int, precision: int) -> Any:
+    """`B_2j / (2j)!`, with bits."""
+    numerator, denominator = mpmath.bernfrac(2 * j)
+    with gmpy2.context(precision=precision):
+        return gmpy2.mpfr(gmpy2.mpq(numerator, denominator * math.factorial(2 * j)))
 
 
 def power_sum(s: mpf, first: mpf | int, last: mpf | int | float) -> mpf:

@@ -2,13 +2,17 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
+from typing import Any
 
+import gmpy2
 import mpmath
 import numpy as np
 from mpmath import mpf
 
 from references._case import hurwitz, power_sum
+from references._mpfr import in_mpfr, powers, to_mpfr
 
 NODES = 44  # 40 digits on panels as wide as the distance to the nearest pole
 
@@ -30,41 +34,59 @@ def gauss_legendre(n: int = NODES) -> list[tuple[mpf, mpf]]:
     return rule
 
 
-def integrate(f: Callable[[mpf], mpf], ends: list[mpf]) -> mpf:
-    """Integrate a smooth function over adjacent panels."""
-    total = mpf(0)
+@functools.cache
+def _rule(precision: int) -> list[tuple[Any, Any]]:
+    """The points and weights with bits."""
+    with gmpy2.context(precision=precision):
+        return [(to_mpfr(x), to_mpfr(w)) for x, w in gauss_legendre()]
+
+
+def integrate(f: Callable[[Any], Any], ends: list[Any]) -> Any:
+    """Integrate a smooth function over adjacent panels, with the numbers of the ends."""
+    with_mpmath = isinstance(ends[0], mpf)
+    rule = gauss_legendre() if with_mpmath else _rule(gmpy2.get_context().precision)
+    total = 0 * ends[0]
     for low, high in itertools.pairwise(ends):
         half, middle = (high - low) / 2, (high + low) / 2
-        total += half * mpmath.fsum(w * f(middle + half * x) for x, w in gauss_legendre())
+        total += half * sum(w * f(middle + half * x) for x, w in rule)
     return total
 
 
-def _panels(low: mpf, high: mpf, width: int) -> list[mpf]:
-    n = max(1, int(mpmath.ceil((high - low) / width)))
+def _panels(low: Any, high: Any, width: int) -> list[Any]:
+    n = max(1, math.ceil((high - low) / width))
     return [low + (high - low) * i / n for i in range(n + 1)]
 
 
-def residual(u: mpf, odds: mpf) -> mpf:
+def _residual(u: Any, odds: Any) -> Any:
+    return (1 + gmpy2.exp(2 * u) / odds) ** -2
+
+
+@in_mpfr
+def residual(u: Any, odds: Any) -> Any:
     """F(u) = (1 + e^2u / M)^-2, M the odds."""
-    return (1 + mpmath.exp(2 * u) / odds) ** -2
+    return _residual(u, odds)
 
 
-def residual_integral(low: mpf, s: mpf, odds: mpf) -> mpf:
+@in_mpfr
+def residual_integral(low: Any, s: Any, odds: Any) -> Any:
     """Integral of u^(s-1) F(u) from `low` to infinity; by parts, for a start at 0."""
 
-    def front(u: mpf) -> mpf:
-        y = mpmath.exp(2 * u) / odds
+    def front(u: Any) -> Any:
+        y = gmpy2.exp(2 * u) / odds
         return 4 * y / (1 + y) ** 3
 
-    end = max(mpmath.log(odds), mpf(0)) / 2 + 40
-    first = max(low, mpmath.exp(mpf(-110) / (1 + s)))
-    total = mpf(0)
+    def of_log(y: Any) -> Any:
+        return gmpy2.exp((1 + s) * y) * front(gmpy2.exp(y))
+
+    one = gmpy2.mpfr(1)
+    end = max(gmpy2.log(odds), 0) / 2 + 40
+    first = max(low, gmpy2.exp(-110 / (1 + s)))
+    total = 0 * one
     if first < 1:
-        logs = _panels(mpmath.log(first), mpf(0), 2)
-        total += integrate(lambda y: mpmath.exp((1 + s) * y) * front(mpmath.exp(y)), logs)
+        total += integrate(of_log, _panels(gmpy2.log(first), 0 * one, 2))
     if first < end:
-        total += integrate(lambda u: u**s * front(u), _panels(max(first, mpf(1)), end, 2))
-    edge = low**s * residual(low, odds) if low > 0 else mpf(0)
+        total += integrate(lambda u: u**s * front(u), _panels(max(first, one), end, 2))
+    edge = low**s * _residual(low, odds) if low > 0 else 0
     return (total - edge) / s
 
 
@@ -113,10 +135,7 @@ def fresh_sum(tau: mpf, odds: mpf, alpha: mpf, last: mpf | float, norm: mpf) -> 
     if n_direct > 6000:
         raise ValueError(f"{n_direct} terms")
     n_direct = int(min(n_direct, last))
-    total = mpmath.fsum(
-        norm * k ** -(alpha + 1) * residual(tau * norm * k ** -(alpha + 1), odds)
-        for k in (mpf(i) for i in range(1, n_direct + 1))
-    )
+    total = _direct(tau, odds, alpha, norm, n_direct)
     if n_direct == last:
         return total
     for j, c in enumerate(_taylor(odds)):
@@ -131,34 +150,52 @@ def fresh_sum(tau: mpf, odds: mpf, alpha: mpf, last: mpf | float, norm: mpf) -> 
     return total
 
 
-def _taylor(odds: mpf, order: int = 75) -> list[mpf]:
+@in_mpfr
+def _direct(tau: Any, odds: Any, alpha: Any, norm: Any, n: int) -> Any:
+    """The first n terms of `fresh_sum`."""
+    probabilities = [norm * x for x in powers(-(alpha + 1), n)]
+    return gmpy2.fsum([p * _residual(tau * p, odds) for p in probabilities])
+
+
+@functools.lru_cache(maxsize=16)
+@in_mpfr
+def _taylor(odds: Any, order: int = 75) -> list[Any]:
     """Coefficients of F at 0: those of g = 1 + e^2u / M, inverted and squared."""
-    g = [2**j / odds / mpmath.factorial(j) for j in range(order)]
+    g = [2**j / odds / math.factorial(j) for j in range(order)]
     g[0] += 1
     inverse = [1 / g[0]]
     for j in range(1, order):
-        inverse.append(-mpmath.fsum(g[i] * inverse[j - i] for i in range(1, j + 1)) / g[0])
-    return [mpmath.fsum(inverse[i] * inverse[j - i] for i in range(j + 1)) for j in range(order)]
+        inverse.append(-gmpy2.fsum([g[i] * inverse[j - i] for i in range(1, j + 1)]) / g[0])
+    return [gmpy2.fsum([inverse[i] * inverse[j - i] for i in range(j + 1)]) for j in range(order)]
 
 
 def long_sum(
-    h: Callable[[mpf], mpf], first: int, last: int, steepness: mpf, origin: int = 0
+    h: Callable[[Any], Any], first: int, last: int, steepness: mpf, origin: int = 0
 ) -> mpf:
     """Sum of a smooth function over first..last: an integral over ln k, corrected at its ends.
 
+    The function is one of numbers of gmpy2.
     `steepness` bounds the logarithmic slope of h; the midpoint Euler-Maclaurin formula (DLMF 2.10)
     is exact to (steepness / (2 pi first))^14. Next to an `origin` in front of the first, h may be a
     power of the distance: the integral is over the logarithm of that.
     """
+
+    @in_mpfr
+    def near(first: int, last: int) -> Any:
+        return sum((h(gmpy2.mpfr(k)) for k in range(first, last + 1)), gmpy2.mpfr(0))
+
+    @in_mpfr
+    def far(low: Any, high: Any) -> Any:
+        panels = _panels(gmpy2.log(low - origin), gmpy2.log(high - origin), 1)
+        return integrate(lambda y: h(origin + gmpy2.exp(y)) * gmpy2.exp(y), panels)
+
     if last - first < 400:
-        return mpmath.fsum(h(mpf(k)) for k in range(first, last + 1))
+        return near(first, last)
     start = int(first + 60 + 8 * steepness)
-    total = mpmath.fsum(h(mpf(k)) for k in range(first, start))
     low, high = mpf(start) - mpf("0.5"), mpf(last) + mpf("0.5")
-    panels = _panels(mpmath.log(low - origin), mpmath.log(high - origin), 1)
-    total += integrate(lambda y: h(origin + mpmath.exp(y)) * mpmath.exp(y), panels)
+    total = near(first, start - 1) + far(low, high)
     for end, sign in ((high, 1), (low, -1)):
-        derivatives = mpmath.taylor(h, end, 13)
+        derivatives = mpmath.taylor(in_mpfr(h), end, 13)
         for k in range(1, 8):
             bernoulli = (mpf(2) ** (1 - 2 * k) - 1) * mpmath.bernoulli(2 * k)
             total += sign * bernoulli / (2 * k) * derivatives[2 * k - 1]

@@ -1,13 +1,16 @@
 """Sparse inputs: sums over the coordinates of a power law, and laws."""
 
+import functools
 import math
 
+import gmpy2
 import mpmath
 from mpmath import mpf
 
 from jaxscale.sparse import theory
 from references._case import Axis, Case, power_sum
 from references._integrals import long_sum
+from references._mpfr import digits, to_mpfr
 
 ALPHA = Axis(0.2, 3.0, (1.0,))
 ALL_ALPHA = Axis(0.1, 10.0, (1.0,))
@@ -28,9 +31,12 @@ def _unseen(power, n, c, gamma, last):
         kink + 1, 30, int(mpmath.ceil((max(n, 3) * c) ** (1 / gamma)))
     )  # p < 1/3, n p < 1 beyond
 
+    with digits():
+        s, count, scale, decay = map(to_mpfr, (power, n, c, gamma))
+
     def h(k):
-        p = c * k**-gamma
-        return k**-power * mpmath.exp(n * mpmath.log1p(-p)) if p < 1 else mpf(0)
+        p = scale * k**-decay
+        return k**-s * gmpy2.exp(count * gmpy2.log1p(-p)) if p < 1 else gmpy2.mpfr(0)
 
     steepness = power + gamma * (1 + min(n, 60))
     total = long_sum(h, kink + 1, int(min(far, last)), steepness, kink)
@@ -62,9 +68,12 @@ def _expected_seen(last):
         kink = int(mpmath.floor(c ** (1 / gamma))) if c >= 1 else 0
         far = max(kink + 1, 30, int(mpmath.ceil((max(n, 3) * c) ** (1 / gamma))))
 
+        with digits():
+            count, scale, decay = map(to_mpfr, (n, c, gamma))
+
         def h(k):
-            p = c * k**-gamma
-            return -mpmath.expm1(n * mpmath.log1p(-p)) if p < 1 else mpf(1)
+            p = scale * k**-decay
+            return -gmpy2.expm1(count * gmpy2.log1p(-p)) if p < 1 else gmpy2.mpfr(1)
 
         kink = int(min(kink, last))
         steepness = gamma * (1 + min(n, 60))
@@ -87,8 +96,15 @@ def _freedom(delta, power, last):
     """Sum of 1 / (1 + delta k^power) and its slope in ln delta."""
     far = max(30, int(mpmath.ceil((4 / delta) ** (1 / power))))
 
+    with digits():
+        scale, exponent = to_mpfr(delta), to_mpfr(power)
+
+    @functools.cache  # for both sums
+    def term(k, precision):
+        return 1 / (1 + scale * k**exponent)
+
     def h(k):
-        return 1 / (1 + delta * k**power)
+        return term(k, gmpy2.get_context().precision)
 
     def slope(k):
         x = h(k)
@@ -129,11 +145,15 @@ def _gd_loss(last):
     def exact(time, n_samples, learning_rate, spectrum_exponent, sparsity_exponent, activity):
         alpha, gamma, c, n = spectrum_exponent, sparsity_exponent, activity, n_samples
 
+        with digits():
+            scale, decay, steep, count = map(to_mpfr, (c, gamma, -1 - alpha, n))
+            rate = to_mpfr(4 * learning_rate * time / n)
+
         def learned(k):
-            p = min(c * k**-gamma, mpf(1))
-            variance = k ** -(1 + alpha)
-            shrink = (1 + 4 * learning_rate * time * variance / p / n) ** mpf("-0.5") - 1
-            return -variance * mpmath.expm1(n * mpmath.log1p(p * shrink))
+            p = min(scale * k**-decay, 1)
+            variance = k**steep
+            shrink = 1 / gmpy2.sqrt(1 + rate * variance / p) - 1
+            return -variance * gmpy2.expm1(count * gmpy2.log1p(p * shrink))
 
         end = int(min(last, mpf(10) ** int(25 / (1 + 2 * alpha) + 10)))  # beyond 1e-25
         kink = int(min(mpmath.floor(c ** (1 / gamma)), end)) if c >= 1 and gamma else 0

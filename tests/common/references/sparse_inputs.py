@@ -43,9 +43,10 @@ def _rank(n_samples, sparsity_exponent, activity):
     places = []
     for j in np.flatnonzero(signs[:-1] * signs[1:] <= 0):
         low, high = (mpf(float(grid[k])) for k in (j, j + 1))
-        for _ in range(120):
+        side = slope(low)
+        for _ in range(90):  # the function is flat there
             middle = (low + high) / 2
-            low, high = (middle, high) if slope(middle) * slope(low) > 0 else (low, middle)
+            low, high = (middle, high) if slope(middle) * side > 0 else (low, middle)
         places.append(low)
     return min([value(y) for y in places] + [n])
 

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import gmpy2
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -13,7 +14,8 @@ import jaxscale as js
 from jaxscale.spectra import power_sum as float_power_sum
 from jaxscale.streaming import theory
 from jaxscale.streaming.theory import _kappa
-from references._case import Axis, Case, over_points, power_sum
+from references._case import Axis, Case, hurwitz, over_points, power_sum
+from references._mpfr import in_mpfr, powers, to_mpf, to_mpfr
 
 N_MODES = 5
 SHARE = Axis(0.02, 0.9)  # of a rate that is stable
@@ -98,30 +100,33 @@ def _powers():
     return 0.5 ** jnp.arange(N_MODES).astype(jnp.result_type(float))
 
 
-@functools.lru_cache(maxsize=64)
-def _steps(p, n):
-    """`j^p` of 1..n."""
-    return [mpf(j) ** p for j in range(1, n + 1)]
+_powers_to = functools.lru_cache(maxsize=64)(powers)
 
 
-_tail = functools.lru_cache(maxsize=4096)(power_sum)
+@functools.lru_cache(maxsize=4096)
+def _tail(s, first, last):
+    """`power_sum` of numbers of gmpy2."""
+    return to_mpfr(power_sum(to_mpf(s), first, last))
 
 
 def _sum(r, kappa, alpha, last, power=0):
     """Sum of j^-power (1 + kappa j^2alpha)^-r: terms, then powers of 1 / kappa as zetas."""
-    p = 2 * alpha
+    p, last = 2 * alpha, math.inf if last == math.inf else int(last)
     far = max(60, 2 ** int(mpmath.ceil(mpmath.log(8 / abs(kappa), 2) / p)))
-    far = int(min(far, last))
-    total = mpmath.fsum(
-        (1 + kappa * x) ** -r * w for x, w in zip(_steps(p, far), _steps(-power, far), strict=True)
-    )
-    choose, k = mpf(1), 0
+    return _summed(r, kappa, p, min(far, last), last, power)
+
+
+@in_mpfr
+def _summed(r, kappa, p, far, last, power):
+    steps, weights = _powers_to(p, far), _powers_to(-power, far)
+    total = sum((1 + kappa * x) ** -r * w for x, w in zip(steps, weights, strict=True))
+    scale, k, least = kappa**-r, 0, gmpy2.mpfr(10) ** -40
     while far < last:
-        term = choose * kappa ** -(r + k) * _tail(power + p * (r + k), far + 1, last)
+        term = scale * _tail(power + p * (r + k), far + 1, last)
         total += term
-        if abs(term) < abs(total) * mpf(10) ** -40:
+        if abs(term) < abs(total) * least:
             break
-        choose, k = -choose * (r + k) / (k + 1), k + 1
+        scale, k = -scale * (r + k) / ((k + 1) * kappa), k + 1
     return total
 
 
@@ -244,14 +249,14 @@ def mean_loss(
 
 
 def _law(time, n_features, input_exponent, target_exponent, learning_rate, batch_size):
-    """Leading terms; the sums as geometric series of zeta functions."""
+    """Leading terms; the sums as geometric series of zeta functions, whose heads are ratios."""
     a, b, eta, p = input_exponent, target_exponent, learning_rate, 2 * input_exponent
     ratio, tau = eta * (1 + 1 / batch_size) / 2, 2 * eta * time
 
     def series(first):
-        total, k = mpf(0), 0
-        while ratio**k > mpf(10) ** -30:
-            total, k = total + ratio**k * mpmath.zeta(first + p * k), k + 1
+        total, k = mpmath.fsum(j**-first / (1 - ratio * j**-p) for j in map(mpf, range(1, 21))), 0
+        while (ratio * mpf(21) ** -p) ** k > mpf(10) ** -40:
+            total, k = total + ratio**k * hurwitz(first + p * k, 21), k + 1
         return total
 
     gain = 1 / (1 - eta / (2 * batch_size) * series(p))
