@@ -1,18 +1,13 @@
 """The Python that makes the fit that a page shows, and a figure and a table of it."""
 
-import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, SIZES
 from jaxscale.analysis._scales import COMPUTE
-from jaxscale.analysis._table_file import MARKS
+from jaxscale.analysis._table_file import separator
 from jaxscale.explorer._fit_request import N_COMPUTES, FitRequest
 from jaxscale.report._fit_file import RESIDUALS, pairs
 from jaxscale.sweep._config import parse_value
-
-if TYPE_CHECKING:
-    import pandas
 
 GIVEN = "runs = ...  # the table that js.explore was given"
 
@@ -20,7 +15,6 @@ GIVEN = "runs = ...  # the table that js.explore was given"
 def fit_code(
     request: FitRequest,
     path: str | None,
-    table: "pandas.DataFrame",
     *,
     compute: float | None = None,
     ends: tuple[float, float] | None = None,
@@ -36,7 +30,7 @@ def fit_code(
     rows = _rows(request)
     source = GIVEN if path is None else f"runs = {path!r}"
     if rows and path is not None:
-        source = f"runs = {_reader(path, table)}"
+        source = f"runs = {_reader(path)}"
     imports = ["import pandas"] if "pandas." in source or ends is None else []
     imports = ["import numpy as np", *imports] if ends is not None else imports
     lines = [*imports, "", "import jaxscale as js", "", source, *rows]
@@ -80,19 +74,13 @@ def _options(request: FitRequest) -> str:
     return "".join(f", {name}={value}" for name, value in given.items())
 
 
-def _reader(path: str, table: "pandas.DataFrame") -> str:
+def _reader(path: str) -> str:
     """The call of pandas that reads a file."""
     ending = Path(path).suffix.lower()
     if ending in (".json", ".jsonl"):
         return f"pandas.read_json({path!r}{', lines=True' if ending == '.jsonl' else ''})"
-    marks = {mark: _names(path, mark) for mark in MARKS}
-    mark: Any = next((m for m, names in marks.items() if names == [*map(str, table.columns)]), ",")
-    separator = "" if mark == "," else f", sep={mark!r}"
-    return f"pandas.read_csv({path!r}{separator}, comment='#', skipinitialspace=True)"
-
-
-def _names(path: str, mark: str) -> list[str]:
-    """Names in the first line of a file that is no comment."""
     with open(path, encoding="utf-8-sig") as file:
-        heading = next((line for line in file if line.strip() and line[0] != "#"), "")
-    return [cell.strip() for cell in next(csv.reader([heading], delimiter=mark), [])]
+        heading = next(line for line in file if line.strip() and line[0] != "#")
+    mark = separator(heading)
+    sep = "" if mark == "," else f", sep={mark!r}"
+    return f"pandas.read_csv({path!r}{sep}, comment='#', skipinitialspace=True)"

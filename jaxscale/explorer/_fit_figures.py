@@ -1,9 +1,17 @@
 """Figures of a fit: runs with the fitted form, residuals, and parabolas of runs of one compute."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColorBar, Column, ColumnDataSource, LogColorMapper, Span
+from bokeh.models import (
+    ColorBar,
+    Column,
+    ColumnDataSource,
+    CustomJSTickFormatter,
+    LogColorMapper,
+    Span,
+)
 from bokeh.palettes import Viridis256
 
 from jaxscale.analysis._isoflop import IsoFlop
@@ -15,6 +23,8 @@ from jaxscale.report._form_file import FormFile
 
 LEFT = 62  # pixels of labels beside an axis
 FITTED = "fitted loss"  # what residuals are drawn against at first
+NARROW = 100.0  # ratio of the ends of an axis, below which its labels are no powers of ten alone
+SHORT = "return tick.toExponential().replace('+', '')"
 VISIBLE = {"light": slice(0, 225), "dark": slice(60, 256)}  # shades on the paper of a theme
 
 
@@ -24,8 +34,11 @@ def titled(page: Page, title: str, figure: Any) -> Column:
     return Column(children=[text, figure], sizing_mode="stretch_width", spacing=0)
 
 
-def runs_figure(page: Page, file: FormFile) -> Any:
-    """Runs and the fitted form: along N at one compute, else over the first input."""
+def runs_figure(page: Page, file: FormFile, names: Mapping[str, str]) -> Any:
+    """Runs and the fitted form: along N at one compute, else over the first input.
+
+    `names` are the columns of the table by the names of the form, for the axes.
+    """
     if file.allocates:
         return _along_groups(page, file)
     x, y = file.inputs[0], file.formula.result
@@ -33,7 +46,9 @@ def runs_figure(page: Page, file: FormFile) -> Any:
     measured = file.runs[y].to_numpy(float)
     log = ("x" if spans_decades(inputs[x]) else "") + ("y" if np.all(measured > 0) else "")
     theme = page.theme
-    figure = new_figure(theme, x=x, y=y, log=log, min_border_left=LEFT)
+    figure = new_figure(theme, x=names.get(x, x), y=names.get(y, y), log=log, min_border_left=LEFT)
+    if "x" in log:
+        _shorten(figure, inputs[x])
     figure.yaxis.formatter = short_ticks()
     runs = ColumnDataSource(name="runs", data={"x": inputs[x], "y": measured})
     if len(inputs) == 1:
@@ -60,6 +75,7 @@ def _along_groups(page: Page, file: FormFile) -> Any:
     theme = page.theme
     figure = new_figure(theme, x="parameters N", y=y, log="xy", min_border_left=LEFT)
     figure.yaxis.formatter = short_ticks()
+    _shorten(figure, file.runs["n_parameters"].to_numpy(float))
     mapper = _mapper(theme, groups.at)
     color = {"field": "shared", "transform": mapper}
     curves = ColumnDataSource(
@@ -97,6 +113,8 @@ def residuals_of_page(page: Page, file: FormFile, against: str) -> Any:
     theme = page.theme
     figure = new_figure(theme, x=against, y="fitted less measured",
                         log="x" if spans_decades(x) else "", min_border_left=LEFT)  # fmt: skip
+    if spans_decades(x):
+        _shorten(figure, x)
     data = {"x": x, "y": residuals, "measured": file.runs[file.formula.result]}
     color: Any = theme.curves[0]
     mapper = _mapper(theme, file.compute) if file.allocates else None
@@ -130,6 +148,7 @@ def isoflop_of_page(page: Page, file: FormFile, isoflop: IsoFlop) -> Any:
     color = {"field": "flop", "transform": mapper}
     flop = groups["flop"].to_numpy(float)
     size = isoflop.runs["n_parameters"].to_numpy(float)
+    _shorten(figure, size)
     has = np.flatnonzero(np.isfinite(isoflop.parabolas).all(axis=1))
     xs = [np.geomspace(size[isoflop.group == g].min(), size[isoflop.group == g].max(), N_PLACES)
           for g in has]  # fmt: skip
@@ -156,6 +175,12 @@ def isoflop_of_page(page: Page, file: FormFile, isoflop: IsoFlop) -> Any:
     without = len(groups) - len(has)
     less = f"; {without} groups of too few runs are not drawn" if without else ""
     return titled(page, f"Runs of one C (colour), their parabolas and best N (stars){less}", figure)
+
+
+def _shorten(figure: Any, values: np.ndarray) -> None:
+    """Short labels of a logarithmic x axis that spans few powers of ten."""
+    if np.max(values) < NARROW * np.min(values):
+        figure.xaxis.formatter = CustomJSTickFormatter(code=SHORT)
 
 
 def _mapper(theme: Theme, values: np.ndarray) -> LogColorMapper:

@@ -10,7 +10,7 @@ from jaxscale.analysis._isoflop_groups import grouped_by
 from jaxscale.report._form_file import FormFile
 
 FEWEST = 3  # sizes of a group that has a curve
-MOST = 9  # curves
+MOST = 9  # curves, of the groups of most runs
 N_PLACES = 60  # of a curve
 SIZE, TOKENS = SIZES
 
@@ -39,9 +39,9 @@ def groups_of(file: FormFile) -> Groups:
     is_compute = len(_long(by_compute, size)) >= len(_long(by_tokens, size))
     at, group = (file.compute, by_compute) if is_compute else (tokens, by_tokens)
     numbers = _long(group, size)
-    few = np.linspace(0, len(numbers) - 1, min(len(numbers), MOST)).round().astype(int)
+    largest = sorted(numbers, key=lambda g: -np.sum(group == g))[:MOST]
     shared, sizes, losses = [], [], []
-    for number in (numbers[i] for i in few):
+    for number in sorted(largest):
         own = group == number
         middle = float(np.exp(np.log(at[own]).mean()))
         n = np.geomspace(size[own].min(), size[own].max(), N_PLACES)

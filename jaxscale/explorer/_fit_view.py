@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from bokeh.models import CustomJS
 
-from jaxscale.analysis._allocation import OptimalAllocation
+from jaxscale.analysis._allocation import OptimalAllocation, check_flop
 from jaxscale.analysis._data import as_table
 from jaxscale.explorer._allocation_figure import AllocationFigure
 from jaxscale.explorer._compute_slider import ComputeSlider
@@ -65,6 +65,8 @@ class FitView:
         self._reading = tuple(str(w.message) for w in caught)
         self.columns = numeric_columns(self.table)
         self.forms = offered_forms(self.columns)
+        if self.table.empty:
+            raise ValueError("`data` must have a row for each run, got none.")
         if not self.forms:
             raise ValueError(
                 f"`data` must have two columns of numbers or more, got {len(self.columns)} of "
@@ -144,8 +146,8 @@ class FitView:
         self._figure, self.scores.children = None, []
         self.against = self.against if self.against in residual_names(file) else FITTED
         self.residuals.children = [residuals_of_page(page, file, self.against)]
-        figures = [runs_figure(page, file), self._residuals(file)]
-        notes: list[str] = []
+        figures = [runs_figure(page, file, result.request.columns), self._residuals(file)]
+        said: list[str] = []
         tops: list[Any] = [page.text(table_html(file.parameters_table()), name="parameters")]
         if result.curve is not None:
             self._figure = AllocationFigure(page, file, result.curve)
@@ -158,11 +160,11 @@ class FitView:
             tops.append(column)
         if file.allocates and file.isoflop is not None:
             figures.insert(2, isoflop_of_page(page, file, file.isoflop))
-            notes.append(f"<p>{escaped(file.two_exponents(file.isoflop))}</p>")
-        notes += [f'<p class="warn">{escaped(w)}</p>' for w in (*self._reading, *result.warnings)]
+            said.append(f"<p>{escaped(file.two_exponents(file.isoflop))}</p>")
+        notes = [f'<p class="warn">{escaped(w)}</p>' for w in (*self._reading, *result.warnings)]
         self.results.children = [
-            page.grid(tops), page.text("".join(notes), name="warnings"),
-            page.grid(figures), page.bar(self._buttons(file)),
+            page.text("".join(notes), name="warnings"), page.grid(tops),
+            page.text("".join(said)), page.grid(figures), page.bar(self._buttons(file)),
         ]  # fmt: skip
         page.say("")
         if result.curve is not None:
@@ -182,7 +184,7 @@ class FitView:
         """Operations of the address, else some above the runs."""
         high = result.ends[1]
         try:
-            return number_of("compute", self.compute)
+            return float(check_flop(number_of("compute", self.compute)))
         except ValueError as error:
             if self.compute:
                 self.page.say_error(error)
@@ -276,7 +278,7 @@ class FitView:
         compute = self._chosen(result) if result.curve is not None else None
         ends = result.ends if result.curve is not None else None
         self.code.text = fit_code(
-            result.request, self.path, self.table, compute=compute, ends=ends
+            result.request, self.path, compute=compute, ends=ends
         )  # fmt: skip
 
     def _remember(self) -> None:
