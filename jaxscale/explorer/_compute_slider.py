@@ -30,7 +30,7 @@ class ComputeSlider:
         value: float,
         moved: Callable[[float], None],
     ):
-        self._page, self._moved = page, moved
+        self._page, self._moved, self.ends = page, moved, ends
         self._knob = Knob(NAME, *ends, is_log=True)
         self._is_following = False
         self._typed = page.typed(TITLE, f"{value:g}", self._entered)

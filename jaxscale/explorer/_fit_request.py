@@ -116,15 +116,20 @@ class Fitted:
         """
         return dataclasses.replace(self.file, flop=(flop,))
 
-    def compared(self) -> FormScores:
-        """All forms of the same inputs, by the scales that `jaxscale fit` leaves out."""
+    def compared(self) -> tuple[FormScores, tuple[str, ...]]:
+        """All forms of the same inputs, by the scales that `jaxscale fit` leaves out; warnings."""
         file = self.file
         own = (set(file.inputs), file.formula.result)
         forms = [f.function for f in FORMS.values() if (set(f.inputs), f.result) == own]
         by = COMPUTE if file.allocates else file.inputs[0]
         columns = {n: n for n in (*file.inputs, file.formula.result)}
         residual = {"residual": r} if (r := file.options.get("residual")) is not None else {}
-        return compare_forms(forms, file.runs, by=by, n_bins=SCALES, columns=columns, **residual)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            scores = compare_forms(
+                forms, file.runs, by=by, n_bins=SCALES, columns=columns, **residual
+            )
+        return scores, _texts(caught)
 
 
 def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
@@ -143,8 +148,12 @@ def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
             curve = allocate(file.fit, np.geomspace(*ends_of(file.compute), N_COMPUTES))
             allocate(file.fit, [1e20])  # compiles what a slider asks
             _ = file.isoflop
-    said = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is not RuntimeWarning))
-    return Fitted(request, file, said, curve)
+    return Fitted(request, file, _texts(caught), curve)
+
+
+def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """What was warned of, each once."""
+    return tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
 
 
 def ends_of(compute: np.ndarray) -> tuple[float, float]:

@@ -85,14 +85,19 @@ class FitView:
         self._exports = self._work(
             lambda asked: export(*asked), lambda file: page.download(*file), page.say_error
         )
-        self.results, self.scores = page.column(), page.column()
+        self.results, self.residuals = page.column(), page.column()
         self.code = page.text("", visible=False, name="code")
-        self.best = page.text("", name="best")
-        self.residuals = page.column()
+        names = ("parameters", "warnings", "best", "exponents", "held out", "forms")
+        self.texts = {name: page.text("", name=name) for name in names}
+        self._residuals_against = page.select(
+            "residuals against", [self.against], self.against, self._new_against
+        )
+        self.slider: ComputeSlider | None = None
         self._controls = FitControls(
             page, self.columns, self.forms, grouping_columns(self.table), self._set
         )
-        page.show(self._controls.widgets(self.request), [self.results, self.scores, self.code])
+        scores = [self.texts["held out"], self.texts["forms"]]
+        page.show(self._controls.widgets(self.request), [self.results, *scores, self.code])
         self.refresh()
 
     def _work(
@@ -130,7 +135,11 @@ class FitView:
 
     def _clear(self) -> None:
         self.fitted = self._figure = None
-        self.results.children, self.scores.children = [], []
+        self.results.children = []
+        self._forget_scores()
+
+    def _forget_scores(self) -> None:
+        self.texts["held out"].text = self.texts["forms"].text = ""
 
     def _failed(self, error: Exception) -> None:
         """Say what a fit refuses; numbers of the fit before it would be misleading."""
@@ -143,42 +152,52 @@ class FitView:
             return
         page, file = self.page, result.file
         self.fitted = result
-        self._figure, self.scores.children = None, []
-        self.against = self.against if self.against in residual_names(file) else FITTED
-        self.residuals.children = [residuals_of_page(page, file, self.against)]
+        self._figure = None
+        self._forget_scores()
+        self._draw_residuals(file)
         figures = [runs_figure(page, file, result.request.columns), self._residuals(file)]
-        said: list[str] = []
-        tops: list[Any] = [page.text(table_html(file.parameters_table()), name="parameters")]
+        self.texts["parameters"].text = table_html(file.parameters_table())
+        tops: list[Any] = [self.texts["parameters"]]
+        said = ""
         if result.curve is not None:
             self._figure = AllocationFigure(page, file, result.curve)
             figures.insert(1, self._figure.layout)
-            value = self._chosen(result)
-            self.slider = ComputeSlider(page, result.ends, value, self.moved)
-            first = self._allocated((result, value))
-            column = page.column()
-            column.children = [self.slider.layout, self.best]
-            tops.append(column)
+            tops.append(self._allocation(result))
         if file.allocates and file.isoflop is not None:
             figures.insert(2, isoflop_of_page(page, file, file.isoflop))
-            said.append(f"<p>{escaped(file.two_exponents(file.isoflop))}</p>")
-        notes = [f'<p class="warn">{escaped(w)}</p>' for w in (*self._reading, *result.warnings)]
+            said = f"<p>{escaped(file.two_exponents(file.isoflop))}</p>"
+        self.texts["exponents"].text = said
+        warned = (*self._reading, *result.warnings)
+        notes = [f'<p class="warn">{escaped(text)}</p>' for text in warned]
+        self.texts["warnings"].text = "".join(notes)
         self.results.children = [
-            page.text("".join(notes), name="warnings"), page.grid(tops),
-            page.text("".join(said)), page.grid(figures), page.bar(self._buttons(file)),
+            self.texts["warnings"], page.grid(tops), self.texts["exponents"], page.grid(figures),
+            page.bar(self._buttons()),
         ]  # fmt: skip
         page.say("")
         if result.curve is not None:
-            self._show_allocation(first)
+            self._show_allocation(self._allocated((result, self._chosen(result))))
         self._write_code()
         self._remember()
 
-    def _residuals(self, file: FormFile) -> Any:
+    def _allocation(self, result: Fitted) -> Any:
+        """Slider of compute, and what is best there."""
+        if self.slider is None or self.slider.ends != result.ends:
+            self.slider = ComputeSlider(self.page, result.ends, self._chosen(result), self.moved)
         column = self.page.column()
-        choice = self.page.select(
-            "residuals against", residual_names(file), self.against, self._new_against
-        )
-        column.children = [self.residuals, choice]
+        column.children = [self.slider.layout, self.texts["best"]]
         return column
+
+    def _residuals(self, file: FormFile) -> Any:
+        self._residuals_against.options = residual_names(file)
+        self._residuals_against.value = self.against
+        column = self.page.column()
+        column.children = [self.residuals, self._residuals_against]
+        return column
+
+    def _draw_residuals(self, file: FormFile) -> None:
+        self.against = self.against if self.against in residual_names(file) else FITTED
+        self.residuals.children = [residuals_of_page(self.page, file, self.against)]
 
     def _chosen(self, result: Fitted) -> float:
         """Operations of the address, else some above the runs."""
@@ -221,29 +240,30 @@ class FitView:
             far = float(best.decades_outside.ravel()[0])
             where = f"{far:.1f} decades outside of the runs" if far > 0 else "inside of the runs"
             line = f"{y} {float(best.best[y].ravel()[0]):.4g}{ends}, {where}"
-            self.best.text = f"<p><b>{escaped(line)}</b></p>{table}"
+            self.texts["best"].text = f"<p><b>{escaped(line)}</b></p>{table}"
 
     def _without_scales(self, result: Fitted) -> tuple[Fitted, str, str]:
         tables = result.file.with_held_out().held_out_tables()
         return result, "held out", "".join(map(table_html, tables))
 
     def _all_forms(self, result: Fitted) -> tuple[Fitted, str, str]:
-        table = dataclasses.replace(result.compared().table(), title="Forms, the best first")
-        return result, "forms", table_html(table)
+        scores, warned = result.compared()
+        table = scores.table()
+        note = "; ".join([table.note.rstrip("."), *warned])
+        made = dataclasses.replace(table, title="Forms, the best first", note=note)
+        return result, "forms", table_html(made)
 
     def _show_scores(self, scores: tuple[Fitted, str, str]) -> None:
         result, name, text = scores
         if result is self.fitted:
-            others = [child for child in self.scores.children if child.name != name]
-            self.scores.children = [*others, self.page.text(text, name=name)]
+            self.texts[name].text = text
             self.page.say("")
 
     def _new_against(self, name: str) -> None:
-        self.against = name
-        if self.fitted is not None:
-            figure = residuals_of_page(self.page, self.fitted.file, name)
-            self.residuals.children = [figure]
-        self._remember()
+        if self.fitted is not None and name != self.against:
+            self.against = name
+            self._draw_residuals(self.fitted.file)
+            self._remember()
 
     def _set(self, request: FitRequest) -> None:
         """Fit something else; the controls follow."""
@@ -251,7 +271,7 @@ class FitView:
         self.page.controls.children = self._controls.widgets(request)
         self.refresh()
 
-    def _buttons(self, file: FormFile) -> list[Any]:
+    def _buttons(self) -> list[Any]:
         page = self.page
         copy = page.button("copy as Python")
         copy.js_on_click(CustomJS(args={"text_of": self.code}, code=COPY))
