@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MOST_VALUES = 24  # of a column by which rows are filtered or resampled
 FARTHEST, FACTOR = 1e26, 1000.0  # operations, and times the largest of the runs, of the slider
 N_COMPUTES = 60  # of the curves of the best allocation
-DEFAULT = "chinchilla"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from jaxscale.explorer._allocation_figure import AllocationFigure
 from jaxscale.explorer._compute_slider import ComputeSlider
 from jaxscale.explorer._export import EXPORTS, export
 from jaxscale.explorer._fit_code import fit_code
-from jaxscale.explorer._fit_controls import NONE, TITLES, FitControls
+from jaxscale.explorer._fit_controls import TITLES, FitControls
 from jaxscale.explorer._fit_figures import (
     FITTED,
     isoflop_of_page,
@@ -24,23 +24,20 @@ from jaxscale.explorer._fit_figures import (
     runs_figure,
 )
 from jaxscale.explorer._fit_request import (
-    DEFAULT,
     FitRequest,
     Fitted,
-    first_request,
     fitted,
     grouping_columns,
     numeric_columns,
     offered_forms,
 )
+from jaxscale.explorer._fit_state import restored, state_of
 from jaxscale.explorer._knobs import number_of
 from jaxscale.explorer._newest import Newest
 from jaxscale.explorer._page import COPY, Page, escaped
 from jaxscale.explorer._table_html import table_html
-from jaxscale.report._fit_file import RESIDUALS
 from jaxscale.report._form_file import FormFile
 
-COLUMN = "column."  # begins the columns in an address
 RESTS = 250  # milliseconds after which a slider rests
 SHARE = 0.1  # of the decades of the slider, above the runs, at which it starts
 
@@ -72,7 +69,7 @@ class FitView:
                 f"`data` must have two columns of numbers or more, got {len(self.columns)} of "
                 f"{self.table.shape[1]} columns: a form fits one to others."
             )
-        self.request = self._restored(page.given)
+        self.request = restored(page.given, self.forms, self.columns)
         self.compute = page.given.get("compute", "")
         self.against = page.given.get("against", FITTED)
         self.fitted: Fitted | None = None
@@ -105,23 +102,6 @@ class FitView:
         fail: Callable[[Exception], None] | None = None,
     ) -> Newest:  # fmt: skip
         return Newest(self.page.document, compute, show, fail or self._failed)
-
-    def _restored(self, given: Mapping[str, str]) -> FitRequest:
-        """What an address says, where it says anything, else what names of columns suggest."""
-        usual = DEFAULT if DEFAULT in self.forms else self.forms[0]
-        if first_request(usual, self.columns).missing:
-            usual = self.forms[0]
-        form = given.get("form", usual)
-        request = first_request(form if form in self.forms else usual, self.columns)
-        columns = {n.removeprefix(COLUMN): c for n, c in given.items() if n.startswith(COLUMN)}
-        columns = {n: c for n, c in {**request.columns, **columns}.items() if c != NONE}
-        refits = given.get("refits", "")
-        residual = given.get("residual", "")
-        return dataclasses.replace(
-            request, columns=columns, where=given.get("where", ""),
-            residual=residual if residual in RESIDUALS else "",
-            resample=given.get("resample", ""), bootstrap=refits if refits.isdigit() else "",
-        )  # fmt: skip
 
     def refresh(self) -> None:
         """Fit what is asked."""
@@ -189,7 +169,7 @@ class FitView:
         return column
 
     def _residuals(self, file: FormFile) -> Any:
-        self._residuals_against.options = residual_names(file)
+        self._residuals_against.options = [*residual_names(file)]
         self._residuals_against.value = self.against
         column = self.page.column()
         column.children = [self.residuals, self._residuals_against]
@@ -302,12 +282,6 @@ class FitView:
         )  # fmt: skip
 
     def _remember(self) -> None:
-        request = self.request
-        usual = first_request(request.form, self.columns).columns
-        names = dict.fromkeys([*request.columns, *usual])
-        columns = {n: request.columns.get(n, NONE) for n in names}
-        state = {"form": request.form, "where": request.where, "residual": request.residual}
-        state |= {"resample": request.resample, "refits": request.bootstrap}
-        state |= {COLUMN + n: c for n, c in columns.items() if c != usual.get(n)}
-        state["against"] = self.against if self.against != FITTED else ""
-        self.page.remember(state | {"compute": self.compute})
+        against = self.against if self.against != FITTED else ""
+        state = state_of(self.request, self.columns)
+        self.page.remember({**state, "against": against, "compute": self.compute})

@@ -1,5 +1,6 @@
 """The fit of the page is that of `jaxscale fit`, and of the Python that it hands out."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from jaxscale.explorer._fit_request import (
     numeric_columns,
     offered_forms,
 )
+from jaxscale.explorer._fit_state import restored, state_of
 from jaxscale.report._fit_file import Request, fit_form
 
 PUBLISHED = Path(__file__).parents[2] / "examples" / "chinchilla_runs.csv"
@@ -177,3 +179,25 @@ def test_the_python_of_a_table_that_was_given_leaves_it_to_the_user():
     assert "runs = ...  # the table" in code
     assert code.endswith("figure = js.report.residuals_figure(fit)")
     assert "fit = js.calibrate(js.forms.power_law, runs)" in code
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"columns": {"n_parameters": "params", "compute": "flops", "loss": "loss"}},
+        {"columns": {"loss": "loss"}, "where": "kind=a=b"},
+        {"form": "kaplan", "residual": "scaled", "resample": "seed", "bootstrap": "0"},
+    ],
+)
+def test_an_address_restores_a_request(changed):
+    columns = ["params", "tokens", "flops", "loss"]
+    request = dataclasses.replace(first_request("chinchilla", columns), **changed)
+    assert restored(state_of(request, columns), offered_forms(columns), columns) == request
+
+
+def test_an_address_that_says_nonsense_is_what_names_suggest():
+    columns = ["params", "tokens", "loss"]
+    given = {"form": "nonsense", "residual": "nonsense", "refits": "-1", "theme": "dark"}
+    made = restored(given, offered_forms(columns), columns)
+    assert made == first_request("chinchilla", columns)

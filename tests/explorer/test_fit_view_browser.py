@@ -74,7 +74,7 @@ def test_rows_scores_and_forms(visit, explored, one_variable):
     wait_for_text(seen, "forms", "broken_power_law")
     assert "Each scale" in seen.model("held out", "m.text")
     seen.set("rows where", "family")
-    wait_for_text(seen, "parameters", "15 points are too few")
+    wait_for_text(seen, "parameters", "resamples of 15 points")
     assert "where=family%3Da" in seen.page.url
     assert seen.model("held out", "m.text") == ""
 
@@ -116,8 +116,12 @@ def test_a_page_goes_on_after_what_it_refuses(visit, explored, one_variable):
     seen = visit(url).wait_for("form")
     wait_for_text(seen, "status", "no column &#x27;nothing&#x27;")
     seen.set("x", "size")
-    seen.wait_for("parameters")
-    seen.set("x", "")
+    wait_for_text(seen, "parameters", "alpha")
+    wait_for_text(seen, "status", "")
+
+
+def test_a_column_that_is_not_chosen_is_asked_for(visit, explored, one_variable):
+    seen = visit(explored(one_variable).url + "?column.x=none").wait_for("form")
     wait_for_text(seen, "status", "choose the column of x")
 
 
