@@ -21,7 +21,7 @@ from jaxscale.explorer._themes import Theme, dress_legend, hover, new_figure, sh
 from jaxscale.report._figures import spans_decades
 from jaxscale.report._form_file import FormFile
 
-LEFT = 62  # pixels of labels beside an axis
+MARGIN = 62  # pixels of labels beside an axis
 FITTED = "fitted loss"  # what residuals are drawn against at first
 NARROW = 100.0  # ratio of the ends of an axis, below which its labels are no powers of ten alone
 SHORT = "return tick.toExponential().replace('+', '')"
@@ -46,7 +46,9 @@ def runs_figure(page: Page, file: FormFile, names: Mapping[str, str]) -> Any:
     measured = file.runs[y].to_numpy(float)
     log = ("x" if spans_decades(inputs[x]) else "") + ("y" if np.all(measured > 0) else "")
     theme = page.theme
-    figure = new_figure(theme, x=names.get(x, x), y=names.get(y, y), log=log, min_border_left=LEFT)
+    figure = new_figure(
+        theme, x=names.get(x, x), y=names.get(y, y), log=log, min_border_left=MARGIN
+    )
     if "x" in log:
         _shorten(figure, inputs[x])
     figure.yaxis.formatter = short_ticks()
@@ -73,7 +75,7 @@ def _along_groups(page: Page, file: FormFile) -> Any:
     """Loss over N, coloured by what groups of runs share, with curves of the fit."""
     groups, y = groups_of(file), file.formula.result
     theme = page.theme
-    figure = new_figure(theme, x="parameters N", y=y, log="xy", min_border_left=LEFT)
+    figure = new_figure(theme, x="parameters N", y=y, log="xy", min_border_left=MARGIN)
     figure.yaxis.formatter = short_ticks()
     _shorten(figure, file.runs["n_parameters"].to_numpy(float))
     mapper = _mapper(theme, groups.at)
@@ -112,7 +114,7 @@ def residuals_of_page(page: Page, file: FormFile, against: str) -> Any:
     residuals = residuals[np.isfinite(residuals)]
     theme = page.theme
     figure = new_figure(theme, x=against, y="fitted less measured",
-                        log="x" if spans_decades(x) else "", min_border_left=LEFT)  # fmt: skip
+                        log="x" if spans_decades(x) else "", min_border_left=MARGIN)  # fmt: skip
     if spans_decades(x):
         _shorten(figure, x)
     data = {"x": x, "y": residuals, "measured": file.runs[file.formula.result]}
@@ -143,7 +145,7 @@ def _scale(file: FormFile) -> str:
 def isoflop_of_page(page: Page, file: FormFile, isoflop: IsoFlop) -> Any:
     """Runs of one compute, the parabola through them, and its minimum."""
     theme, groups = page.theme, isoflop.groups
-    figure = new_figure(theme, x="parameters N", y="loss", log="x", min_border_left=LEFT)
+    figure = new_figure(theme, x="parameters N", y="loss", log="x", min_border_left=MARGIN)
     mapper = _mapper(theme, groups["flop"].to_numpy(float))
     color = {"field": "flop", "transform": mapper}
     flop = groups["flop"].to_numpy(float)

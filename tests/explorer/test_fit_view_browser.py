@@ -17,9 +17,9 @@ TEXT = """([name, text]) => {
 }"""
 
 
-def wait_for_text(seen, name, text):
+def wait_for_text(opened, name, text):
     """Wait until the model of this name shows a text."""
-    seen.until(TEXT, [name, text])
+    opened.until(TEXT, [name, text])
 
 
 @pytest.fixture
@@ -32,65 +32,65 @@ def one_variable(tmp_path):
 
 
 def test_the_best_size_is_that_of_allocate_and_a_slider_moves_it(visit, explored):
-    seen = visit(explored(str(PUBLISHED)).url + "?compute=1e22").wait_for("parameters")
+    opened = visit(explored(str(PUBLISHED)).url + "?compute=1e22").wait_for("parameters")
     fit = js.calibrate(js.forms.chinchilla, str(PUBLISHED), columns=COLUMNS)
     for compute in (1e22, 5.88e23):
-        seen.set("compute =", f"{compute:g}")
-        seen.until("c => location.search.includes(`compute=${c}`)", f"{compute!r}".split("+")[0])
+        opened.set("compute =", f"{compute:g}")
+        opened.until("c => location.search.includes(`compute=${c}`)", f"{compute!r}".split("+")[0])
         best = js.analysis.allocate(fit, compute)
-        shown = seen.model("allocation", "Array.from(m.data.best)")
+        shown = opened.model("allocation", "Array.from(m.data.best)")
         expected = [float(best.best[n]) for n in ("n_parameters", "n_tokens")]
         np.testing.assert_allclose(shown, expected, rtol=1e-6)
-    seen.set("compute", 60)
-    seen.until("c => !location.search.includes('compute=5.88e')")
-    assert seen.model("allocation", "Array.from(m.data.best)")[0] < expected[0]
-    assert "95 %" in seen.model("best", "m.text")
-    seen.set("compute =", "much")
-    wait_for_text(seen, "status", "must be a number, got")
+    opened.set("compute", 60)
+    opened.until("c => !location.search.includes('compute=5.88e')")
+    assert opened.model("allocation", "Array.from(m.data.best)")[0] < expected[0]
+    assert "95 %" in opened.model("best", "m.text")
+    opened.set("compute =", "much")
+    wait_for_text(opened, "status", "must be a number, got")
 
 
 def test_another_form_is_another_table_and_reload_restores_all(visit, explored):
-    seen = visit(explored(str(PUBLISHED)).url).wait_for("parameters")
-    assert "beta" in seen.model("parameters", "m.text")
-    seen.set("form", "chinchilla_one_exponent")
-    wait_for_text(seen, "parameters", "chinchilla_one_exponent")
-    assert "beta" not in seen.model("parameters", "m.text")
-    seen.set("residuals against", "n_tokens")
-    seen.set("compute =", "1e23")
-    seen.until("() => location.search.includes('compute=1e%2B23')")
-    table, best = (seen.model(name, "m.text") for name in ("parameters", "best"))
-    seen.page.reload()
-    seen.wait_for("parameters")
-    assert seen.model("parameters", "m.text") == table
-    assert seen.model("best", "m.text") == best
-    assert seen.model("residuals against", "m.value") == "n_tokens"
+    opened = visit(explored(str(PUBLISHED)).url).wait_for("parameters")
+    assert "beta" in opened.model("parameters", "m.text")
+    opened.set("form", "chinchilla_one_exponent")
+    wait_for_text(opened, "parameters", "chinchilla_one_exponent")
+    assert "beta" not in opened.model("parameters", "m.text")
+    opened.set("residuals against", "n_tokens")
+    opened.set("compute =", "1e23")
+    opened.until("() => location.search.includes('compute=1e%2B23')")
+    table, best = (opened.model(name, "m.text") for name in ("parameters", "best"))
+    opened.page.reload()
+    opened.wait_for("parameters")
+    assert opened.model("parameters", "m.text") == table
+    assert opened.model("best", "m.text") == best
+    assert opened.model("residuals against", "m.value") == "n_tokens"
 
 
 def test_rows_scores_and_forms(visit, explored, one_variable):
-    seen = visit(explored(one_variable).url).wait_for("parameters")
-    seen.page.get_by_role("button", name="leave each scale out").click()
-    wait_for_text(seen, "held out", "Each scale of x fitted without")
-    seen.page.get_by_role("button", name="compare forms").click()
-    wait_for_text(seen, "forms", "broken_power_law")
-    assert "Each scale" in seen.model("held out", "m.text")
-    seen.set("rows where", "family")
-    wait_for_text(seen, "parameters", "resamples of 15 points")
-    assert "where=family%3Da" in seen.page.url
-    assert seen.model("held out", "m.text") == ""
+    opened = visit(explored(one_variable).url).wait_for("parameters")
+    opened.page.get_by_role("button", name="leave each scale out").click()
+    wait_for_text(opened, "held out", "Each scale of x fitted without")
+    opened.page.get_by_role("button", name="compare forms").click()
+    wait_for_text(opened, "forms", "broken_power_law")
+    assert "Each scale" in opened.model("held out", "m.text")
+    opened.set("rows where", "family")
+    wait_for_text(opened, "parameters", "resamples of 15 points")
+    assert "where=family%3Da" in opened.page.url
+    assert opened.model("held out", "m.text") == ""
 
 
 def test_the_python_and_files_are_of_the_fit(visit, explored, one_variable):
-    seen = visit(explored(one_variable).url).wait_for("parameters")
-    seen.page.get_by_role("button", name="copy as Python").click()
-    seen.until("() => navigator.clipboard.readText().then(t => t.includes('js.calibrate'))")
-    code = seen.page.evaluate("navigator.clipboard.readText()")
+    opened = visit(explored(one_variable).url).wait_for("parameters")
+    opened.page.get_by_role("button", name="copy as Python").click()
+    opened.until("() => navigator.clipboard.readText().then(t => t.includes('js.calibrate'))")
+    code = opened.page.evaluate("navigator.clipboard.readText()")
     names = {"runs": one_variable}
     exec("\n".join(li for li in code.split("\n") if not li.startswith("runs = ...")), names)
     for value in names["fit"].values.values():
-        assert f"{value:.6g}" in seen.model("parameters", "m.text")
+        assert f"{value:.6g}" in opened.model("parameters", "m.text")
     for kind, start in (("SVG", b"<?xml"), ("PNG", b"\x89PNG"), ("CSV", b"index,label,parameter")):
-        with seen.page.expect_download() as download:
-            seen.page.get_by_role("button", name=kind).click()
+        with opened.page.expect_download() as download:
+            opened.page.get_by_role("button", name=kind).click()
         assert Path(download.value.path()).read_bytes().startswith(start), kind
 
 
@@ -105,46 +105,46 @@ def test_the_python_and_files_are_of_the_fit(visit, explored, one_variable):
     ],
 )
 def test_damage_is_said_in_one_line(visit, explored, one_variable, damage, message):
-    seen = visit(explored(damage(one_variable)).url).wait_for("status")
+    opened = visit(explored(damage(one_variable)).url).wait_for("status")
     shown = message.replace("'", "&#x27;")
-    wait_for_text(seen, "status", shown)
-    assert "Traceback" not in seen.model("status", "m.text")
+    wait_for_text(opened, "status", shown)
+    assert "Traceback" not in opened.model("status", "m.text")
 
 
 def test_a_page_goes_on_after_what_it_refuses(visit, explored, one_variable):
     url = explored(one_variable).url + "?column.x=nothing"
-    seen = visit(url).wait_for("form")
-    wait_for_text(seen, "status", "no column &#x27;nothing&#x27;")
-    seen.set("x", "size")
-    wait_for_text(seen, "parameters", "alpha")
-    wait_for_text(seen, "status", "")
+    opened = visit(url).wait_for("form")
+    wait_for_text(opened, "status", "no column &#x27;nothing&#x27;")
+    opened.set("x", "size")
+    wait_for_text(opened, "parameters", "alpha")
+    wait_for_text(opened, "status", "")
 
 
 def test_a_column_that_is_not_chosen_is_asked_for(visit, explored, one_variable):
-    seen = visit(explored(one_variable).url + "?column.x=none").wait_for("form")
-    wait_for_text(seen, "status", "choose the column of x")
+    opened = visit(explored(one_variable).url + "?column.x=none").wait_for("form")
+    wait_for_text(opened, "status", "choose the column of x")
 
 
 def test_data_that_do_not_vary_are_warned_of(visit, explored, one_variable):
-    seen = visit(explored(one_variable.assign(loss=2.0)).url).wait_for("parameters")
-    assert "data that do not vary" in seen.model("warnings", "m.text")
+    opened = visit(explored(one_variable.assign(loss=2.0)).url).wait_for("parameters")
+    assert "data that do not vary" in opened.model("warnings", "m.text")
 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 820, 1280])
 def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
-    seen = visit(explored(str(PUBLISHED)).url, width=width, dark=dark).wait_for("allocation")
-    seen.page.get_by_role("button", name="leave each scale out").click()
-    wait_for_text(seen, "held out", "Each scale of compute")
-    assert seen.width() == width
-    colors = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    opened = visit(explored(str(PUBLISHED)).url, width=width, dark=dark).wait_for("allocation")
+    opened.page.get_by_role("button", name="leave each scale out").click()
+    wait_for_text(opened, "held out", "Each scale of compute")
+    assert opened.width() == width
+    colors = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, colors[4:-1].split(","))) < 200) == dark
 
 
 def test_keys_move_the_slider(visit, explored):
-    seen = visit(explored(str(PUBLISHED)).url).wait_for("allocation")
-    before = seen.model("allocation", "m.data.best[0]")
-    seen.page.get_by_role("slider").first.focus()
-    seen.page.keyboard.press("ArrowRight")
-    seen.until("() => location.search.includes('compute=')")
-    assert seen.model("allocation", "m.data.best[0]") > before
+    opened = visit(explored(str(PUBLISHED)).url).wait_for("allocation")
+    before = opened.model("allocation", "m.data.best[0]")
+    opened.page.get_by_role("slider").first.focus()
+    opened.page.keyboard.press("ArrowRight")
+    opened.until("() => location.search.includes('compute=')")
+    assert opened.model("allocation", "m.data.best[0]") > before
