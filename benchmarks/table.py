@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import (
     ahead,
+    table_explorer,
     table_fitting,
     table_gpu,
     table_grids,
@@ -75,6 +76,7 @@ def block(results: Path = FOLDER / "results") -> str:
     parts += ["### Regression solvers, measured", *regression_parts(results)]
     parts += ["### One GPU, measured", table_gpu.stored(results)]
     parts += ["### Compiled for absent devices", *ahead.parts(results)]
+    parts += ["### The explorer, in a browser", table_explorer.stored(results)]
     path = results / "import_time.json"
     if path.exists():
         imported = json.loads(path.read_text())

@@ -12,7 +12,7 @@ author = "The jaxscale developers"
 copyright = author
 version = release = installed("jaxscale")
 
-extensions = ["myst_nb", "sphinx_design", "site_mathml", "site_pages"]
+extensions = ["myst_nb", "sphinx_design", "site_mathml", "site_pages", "site_theory_pages"]
 exclude_patterns = [
     "_build",
     "_theory.md",

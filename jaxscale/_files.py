@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,12 @@ def require_writable(what: str, path: Path, endings: Sequence[str] = ()) -> None
         raise ValueError(f"`{what}` {path} lies in a folder that does not exist: make it first.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"`{what}` {path} cannot be written: permission denied.")
+    if not path.exists():
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):  # none can be in /proc, say
+                pass
+        except OSError as error:
+            raise ValueError(f"`{what}` {path} cannot be written: {error.strerror}.") from None
 
 
 def require_folder(what: str, path: Path) -> None:

@@ -1,10 +1,11 @@
 """Plain text: the same in a terminal, a notebook and a log; numbers, counts and hints."""
 
+import contextlib
 import difflib
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 WIDTH = 80
@@ -78,12 +79,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean `{forms[near[0]]}`?" if near else ""
 
 
-def unknown(what: str, given: Any, names: Iterable[str], other: str = "") -> ValueError:
+def unknown(
+    what: str, given: Any, names: Iterable[str], other: str = "", of: str = ""
+) -> ValueError:
     """Return the error of a name that is looked up: what `what` must be, or resembles."""
     listed = list(names)
     hint = nearest(given, listed) if isinstance(given, str) else ""
     return ValueError(
-        f"{what} must be one of {', '.join(listed)}{other}, got {given!r}{hint or '.'}"
+        f"{what} must be one of {of}{', '.join(listed)}{other}, got {given!r}{hint or '.'}"
     )
 
 
@@ -91,3 +94,24 @@ def choices(name: str, names: Iterable[str]) -> str:
     """Return the end of an error: the name that `name` resembles, else `; there are a, b, c.`."""
     listed = list(names)
     return nearest(name, listed) or f"; there are {', '.join(listed) or 'none'}."
+
+
+def once(option: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return values by name; refuse a name that an option gives two values."""
+    values: dict[str, Any] = {}
+    for name, value in named:
+        if name in values:
+            raise ValueError(
+                f"`{option}` must name {name} once, got {values[name]!r} and {value!r}."
+            )
+        values[name] = value
+    return values
+
+
+@contextlib.contextmanager
+def of_argument(argument: str) -> Iterator[None]:
+    """Let errors of the block begin with the argument that caused them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"`{argument}`: {error}") from None

@@ -1,6 +1,7 @@
 """The command line: what it writes, and one clear line for every error."""
 
 import fnmatch
+import functools
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import jaxscale as js
 from jaxscale import cli
+from jaxscale.cli._words import with_options_named
 from jaxscale.papers import STUDIES
 from jaxscale.sweep import _ahead, _execute as execute, _local as local
 from jaxscale.sweep._config import preset_names
@@ -145,7 +147,7 @@ def test_info(command):
     ("arguments", "words"),
     [
         (["run", "nosuch"], ["nosuch", "emergence_time"]),
-        (["plan", "SWEEP", "--set", "n_skills=0"], ["n_skills", "0", "small.toml"]),
+        (["plan", "SWEEP", "--set", "n_skills=0"], ["error: `--set`: `n_skills` must", "0"]),
         (["plan", "SWEEP", "--set", "n_skills"], ["set", "field=value"]),
         (["plan", "SWEEP", "--set", "n_skils=3"], ["n_skils", "n_skills"]),
         (["plan", "SWEEP", "--axis", "learning_rate=geom:1:2"], ["geom:lo:hi:n"]),
@@ -198,6 +200,7 @@ def test_info(command):
         (["show", "nosuch.zarr"], ["`store`", "does not exist"]),
         (["run", "SWEEP", "--where", "skill=1"], ["`--where` belongs to --calibrate"]),
         (["run", "SWEEP", "--calibrate", "learning_rate"], ["`--calibrate`", "no axes of"]),
+        (["run", "SWEEP", "--calibrate", "target_scal=3"], ["error: `--calibrate`: `target_scal`"]),
         (["run", "SWEEP", "--calibrate", "target_scale", "--where", "skil=1"], ["mean `skill`"]),
         (
             ["run", "SWEEP", "--calibrate", "target_scale", "--where", "skill=9"],
@@ -274,12 +277,97 @@ def test_presets_are_completed(command, monkeypatch):
     assert out.split() == ["emergence_time", "emergence_time_paper"]
 
 
-@pytest.mark.parametrize("arguments", [["plan", "x", "--nosuch"], ["nosuch"], ["run"]])
-def test_usage_errors(command, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "x", "--zzz"], "no such option: --zzz; see jaxscale plan --help"),
+        (["plan", "x", "--hlp"], "no such option: --hlp; did you mean `--help`; see"),
+        (["plan", "x", "--sedes", "3"], "no such option: --sedes; did you mean `--seeds`; see"),
+        (["run", "x", "--target", "h200"], "no such option: --target; it is one of jaxscale plan"),
+        (["pln"], "no such command 'pln'; did you mean 'plan'; see jaxscale --help"),
+        (["run"], "missing argument 'file' (A sweep file (TOML) or a preset"),
+        (["run", "x", "--seeds", "y"], "(Number of seeds, instead of the file's); see"),
+        (["run", "x", "--seeds"], "option '--seeds' requires an argument; see jaxscale run --help"),
+        (["run", "x", "y"], "extra argument(s) (y); see jaxscale run --help"),
+    ],
+)
+def test_usage_errors(command, arguments, words):
     code, _, err = command(*arguments)
-    assert code == 2
-    assert "Traceback" not in err
-    assert err
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: ")
+    assert words in err
+
+
+FORMS = "must be field=v1,v2, field=geom:lo:hi:n or field=lin:lo:hi:n, got 'learning_rate="
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--set n_skills=0", "`--set`: `n_skills` must be at least 1"),
+        ("--key 3 --set n_steps=9 --axis n_skills=0,2", "`--axis`: `n_skills` must be at least"),
+        ("--set learning_rate=3 --axis n_skils=1", "`--axis`: `n_skils` is not a field"),
+        ("--set data=Onlin", "`--set` data: `type` must be one of "),
+        ("--set record=[0,5] --set n_steps=4", "`--set`: `record` must end by `n_steps` = 4"),
+        ("--set record={logg=4}", "`--set`: `record` must be a list, {every = n} or {log = n}"),
+        ("--set data={type=Online}", "`--set` data: '{type=Online}' is no table or list of TOML"),
+        ("--axis data={type=Online,n=3}", "`--axis` data: '{type=Online,n=3}' is no table"),
+        ("--axis learning_rate=geom:0:2:3", "`--axis`: axis `learning_rate`: geom needs n"),
+        ("--axis learning_rate={log=[1,2,3]}", "`--axis`: axis `learning_rate` must be a list, {"),
+        ("--axis learning_rate=log:1:10:3", f"`--axis` {FORMS}log:1:10:3'"),
+        ("--axis learning_rate=geom:1:10", f"`--axis` {FORMS}geom:1:10'"),
+        ("--axis learning_rate=np.linspace(1,10,3)", f"`--axis` {FORMS}np.linspace(1,10,3)'"),
+        ("--axis learning_rate=1:10", f"`--axis` {FORMS}1:10'"),
+        ("--axis learning_rate=8..16", f"`--axis` {FORMS}8..16'"),
+        ("--axis learning_rate=8;16", f"`--axis` {FORMS}8;16'"),
+        ("--axis learning_rate=", f"`--axis` {FORMS}'"),
+        ("--axis n_skills=1 --axis n_skills=2", "`--axis` must name n_skills once, got [1] and"),
+        ("--set n_skills=1 --set n_skills=2", "`--set` must name n_skills once, got 1 and 2"),
+        ("--seeds 0", "`--seeds` must be at least one seed"),
+        ("--key -1", "`--key` must lie in"),
+    ],
+)
+def test_errors_name_the_option_that_was_typed(command, sweep, options, message):
+    code, _, err = command("plan", sweep, *options.split())
+    assert (code, err.startswith(f"error: {message}")) == (2, True), err
+
+
+def test_an_option_for_a_key_of_the_sweep_is_named(command, sweep):
+    _, _, err = command("plan", sweep, "--set", "seeds=3")
+    assert err.endswith("`seeds` is an argument of its own (--seeds).\n")
+    _, _, err = command("plan", sweep, "--set", "record=[0,99]")
+    assert "Several values" not in err  # a record has several
+    _, _, err = command("plan", sweep, "--axis", "learning_rate=[0.1,0.2]")
+    assert err.endswith(" Several values need one pair of brackets in a file, in --axis none.\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("n_skills = 5", "n_skills = 0", 5),
+        ("[0.1, 0.2]", "[0.1, 'x']", 8),
+        ("seeds = 2", "sedes = 2", 3),
+        ("seeds = 2", "store = 2", 3),
+        ('"emergence.MultilinearSkills"', "3", 2),
+        ("[axes]", "[axis]", 7),
+        ("n_skills = 5", 'schedule = {type = "StepDecay", ratoi = 0.5}', 5),
+    ],
+)
+def test_errors_of_a_file_name_its_line(command, sweep, old, new, line):
+    """Also where an option is given that has no part in them."""
+    Path(sweep).write_text(SMALL.replace(old, new))
+    for options in ([], ["--set", "n_steps=30"]):
+        _, _, err = command("plan", sweep, *options)
+        assert err.startswith(f"error: {sweep}, line {line}: `")
+
+
+def test_an_axis_may_be_a_table(command, sweep):
+    code, out, _ = command("plan", sweep, "--axis", "learning_rate={geom=[0.1,0.4,3]}")
+    assert (code, "learning_rate: 3" in out) == (0, True)
+    mixed = 'data={type="FiniteSet",n_samples=9},Online,PopulationLimit'
+    code, _, err = command("plan", sweep, "--axis", mixed)
+    assert err.startswith("error: `--axis` data: `type` must be one of ")
+    assert "got 'PopulationLimit'" in err
 
 
 def test_debug_shows_the_traceback(monkeypatch):
@@ -312,3 +400,79 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
     assert ["learning_rate", "2", "0.1", "..", "0.2"] in rows
     assert [row[-1] for row in rows if row and row[0] in "12"] == ["stopped", "complete"]
     assert js.open_store(tmp_path / "small.zarr").attrs["complete"] == 1
+
+
+def test_interruption_after_the_runs_says_what_is_missing(command, sweep, monkeypatch):
+    from jaxscale.report import _fit_file, _plot
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "_exit", lambda code: sys.exit(f"left with {code}"))
+    monkeypatch.setattr(_plot, "plot", stop)
+    code, out, err = command("run", sweep, "--figure", "a.svg")
+    assert (code, "4 runs ok" in out) == ("left with 130", True)
+    stored = "stopped; all 4 runs are in the store"
+    assert err == f"{stored}, the figure may be missing, the same command continues\n"
+    monkeypatch.setattr(_fit_file, "fit_runs", stop)
+    _, _, err = command("run", sweep, "--figure", "a.svg", "--calibrate", "target_scale")
+    assert err.startswith(f"{stored}, the fit and the figure may be missing, ")
+    monkeypatch.setattr(_fit_file, "fit_file", stop)
+    _, _, err = command("fit", "small.zarr", "--free", "target_scale")
+    assert err == "stopped, the same command begins anew\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder in which no file can be made")
+def test_an_output_where_no_file_can_be_made_is_refused_first(command, sweep, tmp_path):
+    """What permissions do not tell: they allow root to write there."""
+    for arguments in (
+        ["run", sweep, "--figure", "/proc/a.svg"],
+        ["run", sweep, "--store", "/proc/a.zarr"],
+        ["fit", sweep, "--out", "/proc/a"],
+        ["reproduce", "emergence", "--out", "/proc/a"],
+    ):
+        code, out, err = command(*arguments)
+        assert (code, "runs ok" in out) == (2, False)
+        assert f"error: `{arguments[-2]}` {arguments[-1]}" in err
+        assert "cannot be written" in err
+        assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
+
+
+def test_a_store_in_place_of_its_sweep_is_named(command, sweep):
+    command("run", sweep)
+    _, _, err = command("run", "small.zarr")
+    assert "got the store small.zarr: jaxscale show tells what it holds" in err
+    _, _, err = command("fit", "small.zarr")
+    assert "`--free` must name at least one parameter, got none; there are skill_exponent" in err
+
+
+def test_a_plan_says_what_its_store_holds(command, sweep):
+    remains = "small.zarr holds 4 of 8 runs: about"
+    assert "small.zarr" not in command("plan", sweep)[1].splitlines()[-1]
+    command("run", sweep)
+    _, out, _ = command("plan", sweep)
+    assert out.splitlines()[-1] == "small.zarr holds all 4 runs: nothing remains to be run, 0 s"
+    for options, holds in (
+        (["--seeds", "4"], True),
+        (["--seeds", "4", "--store", "other.zarr"], False),
+        (["--seeds", "4", "--set", "n_skills=4"], False),
+        (["--seeds", "4", "--target", "h200"], False),
+    ):
+        assert (remains in command("plan", sweep, *options)[1]) is holds
+
+
+def test_what_only_another_command_has_is_named_with_it():
+    def command(**_):
+        raise ValueError(
+            "use it (`each` fits runs apart), or loss=Huber(1) (in a shell, --huber 1)"
+        )
+
+    with pytest.raises(ValueError, match=r"\(`jaxscale fit --each` fits") as refused:
+        with_options_named(functools.wraps(cli.run)(command))(calibrate=["a"])
+    assert str(refused.value).endswith("or jaxscale fit --huber 1")
+
+
+def test_without_arguments_the_help_is_shown(command):
+    code, out, err = command()
+    assert (code, err, "Usage: jaxscale" in out) == (0, "", True)

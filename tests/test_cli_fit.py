@@ -1,6 +1,7 @@
 """`jaxscale fit`, `surface`: tables, stores, what they print and write, and what they refuse."""
 
 import json
+import warnings
 from typing import Annotated
 
 import numpy as np
@@ -11,6 +12,7 @@ import typer
 import jaxscale as js
 from jaxscale import cli
 from jaxscale._theories import theories
+from jaxscale.analysis._diagnostics import warn_logarithms
 from jaxscale.cli._words import in_shell, with_options_named
 from jaxscale.emergence import MultilinearSkills
 from jaxscale.report._fit_file import Request, fit_runs
@@ -132,6 +134,20 @@ def test_a_form_is_fitted_and_allocated(folder, capsys, monkeypatch):
     assert again["values"] == written["values"]
 
 
+@pytest.mark.slow
+def test_a_warning_of_a_fit_is_one_line_once(folder, capsys, monkeypatch):
+    """Also of what is computed when it is printed, as parabolas are."""
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 6)))
+    loss = 1.7 + 400 * n**-0.34 + 410 * d**-0.28
+    pandas.DataFrame({"n_parameters": n, "n_tokens": d, "loss": loss}).to_csv("llm.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert _call(monkeypatch, "fit llm.csv --form chinchilla --huber 1 --bootstrap 3") == 0
+    output, errors = capsys.readouterr()
+    assert all(line.startswith("warning: ") for line in errors.splitlines())
+    assert f"{output}{errors}".count("resamples are too few") == 1
+
+
 def test_an_old_name_of_a_theory_is_said(folder, capsys, monkeypatch):
     n, d = np.geomspace(1e7, 1e9, 8), np.geomspace(1e10, 1e11, 8)
     table = pandas.DataFrame({"n_parameters": n, "n_tokens": d, "loss": 1 + n**-0.5 + d**-0.5})
@@ -165,7 +181,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate"), "must be parameter=start"),
         (SEQUENTIAL.replace("learning_rate=0.3", "learning_rate=fast"), "must be name=number"),
         (SEQUENTIAL + " --bound learning_rate=3", "must be name=low:high"),
-        (SEQUENTIAL + " --where run=7", "must leave rows"),
+        (SEQUENTIAL + " --where run=7", "must leave rows of curves.csv, got"),
         (SEQUENTIAL + " --residual lin", "`--residual` must be one of log, scaled"),
         (SEQUENTIAL.replace("train", "trian"), "did you mean `train`"),
         (SEQUENTIAL + " --out nowhere/fit", "lies in a folder that does not exist"),
@@ -210,7 +226,14 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SURFACE + " --fix E=1 --fix E=2", "`--fix` must name E once, got '1' and '2'"),
         (SEQUENTIAL + " --free learning_rate=1", "`--free` must name learning_rate once, got"),
         (SURFACE + " --at much", "`--at` must be a number or input=number, got 'much'"),
-        (SURFACE + " --free E=1", "`--free` belongs to a theory: chinchilla frees what --fix does"),
+        (
+            SURFACE + " --free expnent",
+            "`--free` belongs to a theory: chinchilla frees what --fix does not, of E, A, B, alpha",
+        ),
+        (SURFACE + " --fix G", "`--fix`: `G` is not an argument of chinchilla; there are n_param"),
+        (SURFACE + " --fix alpha", "`--fix` must be name=value, got 'alpha'"),
+        (SEQUENTIAL + " --free expnent", "`--free`: `expnent` is not an argument of sequential"),
+        (SEQUENTIAL + " --fix learning_rat", "`--fix`: `learning_rat` is not an argument of sequ"),
         (SURFACE.replace("chinchilla", "chinchila"), "did you mean `chinchilla`"),
         (SEQUENTIAL + " --at 1e22", "`--at` belongs to a form: add --form"),
         (
@@ -219,13 +242,26 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         ),
         (
             POWER + " --each run --at x=3 --weights rnu",
-            "`--weights` must be one of iteration, train",
+            "`--weights` must be one of the columns of curves.csv: iteration",
         ),
+        (POWER + " --where iteration=1 --where run=0", "`data` curves.csv must hold more"),
         (POWER + " --bound alpha=3:1", "`--bound` of alpha, '3:1': `high` must be greater"),
+        (POWER + " --bound alpha=1:x", "`--bound` must be name=low:high of two numbers, got alpha"),
+        (
+            POWER + " --bound alpha=1",
+            "`--bound` must be name=low:high of two numbers, got alpha='1'",
+        ),
+        (
+            SURFACE + " --at 1e21,1e22",
+            "input=number; give each an --at of its own, got '1e21,1e22'",
+        ),
         (POWER + " --bound alfa=1:3", "`--bound` must be of free parameters, got 'alfa'"),
         (POWER + " --huber -1", "`--huber` must be greater than 0, got -1"),
-        (POWER + " --where colour=3", "`--where`: there is no column 'colour'; there are"),
-        (POWER.replace("train", "trian"), "`--x` or `--y`: there is no column 'trian'; did you"),
+        (
+            POWER + " --where colour=3",
+            "`--where`: there is no column 'colour' in curves.csv; there",
+        ),
+        (POWER.replace("train", "trian"), "there is no column 'trian' in curves.csv; did you"),
         ("fit . --theory chinchilla --x n_parameters=N --free E=1", "a store, use no --theory"),
         (SURFACE + " --out nowhere/fit", "lies in a folder that does not exist"),
         ("fit curves.csv --free a=1", "`--theory` (--theory NAME) must be given for a"),
@@ -320,7 +356,14 @@ def test_messages_are_those_of_python_outside_of_a_command():
         said("no interval for 1 of 2 fits, see `max_lost`: look")
         == "no interval for 1 of 2 fits: look"
     )
-    assert said("import first (in a shell, --import M)") == "import first (--import M)"
+    for squares, options in ((True, "scaled"), (False, "scaled --huber inf")):
+        with pytest.warns(UserWarning, match="logarithm") as caught:
+            warn_logarithms("loss", np.linspace(-1, 1, 50)[None, None], squares)
+        assert said(str(caught[0].message)).endswith(f"take --residual {options} --bootstrap 200")
+    assert said("set it (in a shell, --set M)") == "set it (--set M)"
+    assert said("take loss=Huber() (in a shell, --huber 1)") == "take jaxscale fit --huber 1"
+    assert said("one of , ; | or tabs") == "one of , ; | or tabs"
+    assert said("import it (in a shell, --import M).") == "import it."  # which has no such option
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The guide to fitting one's own runs, and what it says of the published ones."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -37,8 +38,11 @@ def test_the_guide(folder, capsys, monkeypatch):
     output = capsys.readouterr().out
     for title in ("Best allocation of C = 6 N D", "Runs of equal compute", "Held out"):
         assert title in output
-    assert "N* = 0.227 C^0.480, by parabolas" in output
+    assert "N* = 0.227 C^0.480 (0.433 to 0.526, by the scatter of 17 minima), by" in output
     assert "By the form the exponent is 0.570 (0.508 to 0.636): where" in " ".join(output.split())
+    written = json.loads((folder / "chinchilla_runs-fit.json").read_text())["isoflop"]
+    assert written["interval"] == pytest.approx([0.433, 0.526], abs=1e-3)
+    assert written["interval_by"] == "scatter of the minima"
     assert {p.name for p in folder.glob("*.png")} == {
         f"chinchilla_runs-fit{end}.png" for end in ("", "-residuals", "-isoflop")
     }

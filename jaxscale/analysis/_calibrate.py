@@ -27,6 +27,7 @@ from jaxscale.analysis._diagnostics import (
     check_result,
     huber_delta,
     poorly_constrained,
+    warn_logarithms,
     warn_of,
     warn_spread,
 )
@@ -213,6 +214,8 @@ def calibrate(
         residuals = expand.residuals(result.z)
         hinted = huber_delta(residuals) if not isinstance(loss, Huber) else [np.nan]
         delta = np.resize(hinted, len(result.z))
+    if isinstance(source, Formula) and isinstance(kinds[source.result], Log):
+        warn_logarithms(source.result, residuals, isinstance(loss, Squared))
     warn_of(result, free, limits, data_sets.labels, resampled=drawn is not None)
     unsure = bool(result.ended.any()) or poorly_constrained(result)
     warn_single_inputs(data_sets.inputs, unsure)

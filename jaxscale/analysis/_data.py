@@ -10,7 +10,7 @@ import numpy as np
 from jaxscale._files import require_file
 from jaxscale._status import STATUS, Status
 from jaxscale._text import choices, unknown
-from jaxscale.analysis._table_file import place_of, read_table
+from jaxscale.analysis._table_file import of_file, place_of, read_table
 
 if TYPE_CHECKING:
     import pandas
@@ -109,7 +109,8 @@ def require_columns(table: "pandas.DataFrame", names: Any, argument: str = "colu
     for name in names:
         if name not in table:
             hint = choices(name, map(str, table.columns))
-            raise ValueError(f"`{argument}`: there is no column {name!r}{hint}")
+            file = of_file(table, " in ")
+            raise ValueError(f"`{argument}`: there is no column {name!r}{file}{hint}")
 
 
 def require_numbers(
@@ -135,7 +136,8 @@ def with_named(table: "pandas.DataFrame", **arguments: str | None) -> "pandas.Da
     """
     for argument, name in arguments.items():
         if name is not None and name not in table:
-            raise unknown(f"`{argument}`", name, map(str, table.columns))
+            columns = f"{of_file(table, 'the columns of ')}: ".removeprefix(": ")
+            raise unknown(f"`{argument}`", name, map(str, table.columns), of=columns)
     if (weights := arguments["weights"]) is not None:
         require_numbers(table, [weights], "weights")
         table = as_numbers(table, [weights])

@@ -13,8 +13,14 @@ from jaxscale.analysis.bounds import AbstractBound, NotNegative
 from jaxscale.analysis.residuals import _NORMAL_SCATTER
 
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
-WIDE_SPREAD = 0.3  # of logarithms over runs, whose mean is then biased by .05 or more
+WIDE_SPREAD = 0.3  # of logarithms, whose mean is then biased by .05 or more
 SCALED = "residual=Scaled() (in a shell, fit --residual scaled)"
+MEANS = (
+    "residual=Scaled() and bootstrap=200 (in a shell, --residual scaled --bootstrap 200)",
+    "residual=Scaled(), loss=Squared() and bootstrap=200 (in a shell, --residual scaled --huber "
+    "inf --bootstrap 200)",
+)  # of squares and of Huber's loss; where errors grow with size, a covariance is too narrow
+MEDIAN = "median"  # a word of that warning alone
 ROUNDING = 1e-6  # of residuals
 HEAVY, FEWEST = 3.0, 10  # rms over robust scale, and residuals for it to mean something
 MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not constrained separately
@@ -96,14 +102,36 @@ def huber_delta(residuals: np.ndarray) -> np.ndarray:
 
     **Returns:** one delta per data set, shape `(n,)`.
     """
-    finite = np.isfinite(residuals)
-    flat = np.where(finite, residuals, np.nan).reshape(len(residuals), -1)
-    spread = np.abs(flat - np.nanmedian(flat, axis=1, keepdims=True))
-    scale = _NORMAL_SCATTER * np.nanmedian(spread, axis=1)
+    flat, scale = _robust_scale(residuals)
     rms = np.sqrt(np.nanmean(flat**2, axis=1))
-    enough = finite.sum(axis=(1, 2)) >= FEWEST
+    enough = np.isfinite(flat).sum(axis=1) >= FEWEST
     heavy = enough & (rms > np.maximum(HEAVY * scale, ROUNDING))
     return np.where(heavy, np.maximum(2 * scale, ROUNDING), np.nan)
+
+
+def _robust_scale(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals of each data set, shape `(n, o t)`, and 1.483 median |r - median r| of them."""
+    flat = np.where(np.isfinite(residuals), residuals, np.nan).reshape(len(residuals), -1)
+    spread = np.abs(flat - np.nanmedian(flat, axis=1, keepdims=True))
+    return flat, _NORMAL_SCATTER * np.nanmedian(spread, axis=1)
+
+
+def warn_logarithms(name: str, residuals: np.ndarray, squared: bool) -> None:
+    """Warn of a formula fitted to logarithms that scatter so much that mean and median differ.
+
+    **Arguments:** `residuals` of the observable `name`, shape `(n, o, t)`; whether their squares
+    were summed: a Huber loss has the same bias on any scale.
+    """
+    flat, scale = _robust_scale(residuals)
+    enough = np.isfinite(flat).sum(axis=1) >= FEWEST
+    enough &= np.isnan(huber_delta(residuals))  # no failed run has dragged the fit away
+    if (widest := float(np.max(scale[enough], initial=0.0))) > WIDE_SPREAD:
+        warn_user(
+            f"residuals of {name} spread by {widest:.2g} in the logarithm, and a fit of logarithms "
+            f"follows the {MEDIAN} of such scatter, which lies below the mean by about half the "
+            f"variance, {widest**2 / 2:.2g}: factors become lower, exponents do not. If it is "
+            f"noise about a mean, take {MEANS[not squared]}"
+        )
 
 
 def warn_of(
@@ -124,11 +152,16 @@ def warn_of(
             "their values are where the solver stopped"
         )
     if result.few_inside.any() and not resampled:
+        most = int(result.n_points[result.few_inside].max())
+        why, larger = f"fewer than {INSIDE} residuals per parameter lie inside its delta", ""
+        if most < INSIDE * len(free):  # whatever delta is
+            why = f"it needs {INSIDE} points per parameter, and there are {most} for {len(free)}"
+        else:
+            larger = "a larger delta (in a shell, --huber), or "
         warn_user(
-            f"{result.few_inside.sum()} of {len(ended)} fits have no standard error: fewer than "
-            f"{INSIDE} residuals per parameter lie inside the Huber loss's delta; take a larger "
-            "delta (in a shell, --huber), or intervals by bootstrap=200 (in a shell, --bootstrap "
-            "200)"
+            f"{result.few_inside.sum()} of {len(ended)} fits have no standard error by the "
+            f"covariance of a Huber loss: {why}; take {larger}intervals by bootstrap=200 (in a "
+            "shell, --bootstrap 200)"
         )
     for i in np.flatnonzero(ended.any(axis=0)).tolist():
         if isinstance(bounds[i], NotNegative):

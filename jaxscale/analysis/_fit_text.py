@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jaxscale._table import Column, Table
-from jaxscale._text import DASH
+from jaxscale._text import DASH, counted
 from jaxscale.analysis._plain import plain
 
 
@@ -21,9 +21,9 @@ def fit_table(fit: Any) -> Table:
         label = [str(row["label"])] if fit.each else []
         rows.append((*label, row["parameter"], *(DASH if "nan" in n else n for n in numbers)))
     undefined = int(np.isnan([*fit.standard_error.values()]).sum()) if _has_intervals(fit) else 0
-    counts = {"fits did not converge": n_failed(fit), "points left out": fit.n_left_out,
-              "standard errors undefined": undefined}  # fmt: skip
-    said = [_intervals(fit), *(f"{n} {what}" for what, n in counts.items() if n)]
+    counts = [(n_failed(fit), "fit", "did not converge"), (fit.n_left_out, "point", "left out"),
+              (undefined, "standard error", "undefined")]  # fmt: skip
+    said = [_intervals(fit), *(f"{counted(n, noun)} {what}" for n, noun, what in counts if n)]
     return Table("", "; ".join([*said, *_hint(fit)]), header, rows).filled
 
 
@@ -67,7 +67,7 @@ def fit_text(fit: Any) -> str:
     ]
     size, rms = np.sum(fit.n_points), np.max(fit.residual_rms)
     failed = n_failed(fit)
-    end = f"{failed} fits did not converge" if failed else "converged"
+    end = f"{counted(failed, 'fit')} did not converge" if failed else "converged"
     points = f"{size} points" + (f", {fit.n_left_out} left out" if fit.n_left_out else "")
     said = [f"{points}, rms residual {rms:.3g}, {end}", _intervals(fit)]
     return "\n".join([*lines, *said, *_hint(fit)])

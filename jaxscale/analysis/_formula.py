@@ -17,6 +17,7 @@ from jaxscale._text import choices
 from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns, with_named
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Form, form_of
+from jaxscale.analysis._table_file import of_file
 from jaxscale.spectra import PowerLaw
 
 if TYPE_CHECKING:
@@ -200,6 +201,7 @@ class Formula:
         for name in named:
             if name in self._parameters and name not in table:
                 columns = ", ".join(str(c) for c in table.columns if c not in mapped)
+                columns += of_file(table)
                 raise ValueError(
                     f"`{name}` of {self.name} has neither a value nor a column ({columns}): "
                     f"free it with a start (--free {name}=...), fix it (--fix) or name its column."

@@ -18,7 +18,12 @@ def predicted_grid(fit: Any, theory: GridTheory, level: float) -> "xarray.Datase
     values = {name: np.atleast_1d(v) for name, v in fit.values.items()}
     rows = [{name: v[i] for name, v in values.items()} for i in range(len(fit.labels) or 1)]
     tables = [_one(fit, theory.replaced(row), i, level) for i, row in enumerate(rows)]
-    return tables[0] if fit.each is None else theory.joined(tables, fit.each, fit.labels)
+    table = tables[0] if fit.each is None else theory.joined(tables, fit.each, fit.labels)
+    numbers = [f"{name} = {rows[0][name]:.4g}" for name in values]
+    fitted = numbers if fit.each is None else [f"{name} for each {fit.each}" for name in values]
+    for observable in table.data_vars.values():  # what legends say
+        observable.attrs["calibrated"] = ", ".join(fitted)
+    return table
 
 
 def _one(fit: Any, theory: GridTheory, i: int, level: float) -> "xarray.Dataset":

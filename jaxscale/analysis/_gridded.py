@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._schedules import Constant
-from jaxscale._text import choices
+from jaxscale._text import choices, of_argument
 from jaxscale.analysis._data import (
     Data,
     as_dataset,
@@ -55,17 +55,23 @@ class GridTheory:
     form: ClassVar[None] = None
     unset: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """Fields that can be fitted."""
+        return [n for n in _float_fields(self.grid.system) if n not in self.grid.axes]
+
     def start(self, free: Sequence[str], argument: str = "free") -> np.ndarray:
         """The grid's values of the free fields, which `argument` of the user's call names.
 
         **Raises** `ValueError` for an axis of the grid, and for what is not a float that is set.
         """
-        names = [n for n in _float_fields(self.grid.system) if n not in self.grid.axes]
         for path in free:
-            if path in self.grid.axes or not _is_float(get(self.grid.system, path)):
+            with of_argument(argument):
+                value = get(self.grid.system, path)
+            if path in self.grid.axes or not _is_float(value):
                 raise ValueError(
                     f"`{argument}` must name float fields that are set and no axes of the grid, "
-                    f"got {path!r}{choices(path, names)}"
+                    f"got {path!r}{choices(path, self.names)}"
                 )
         return np.asarray([float(get(self.grid.system, path)) for path in free])
 

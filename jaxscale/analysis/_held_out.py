@@ -14,7 +14,7 @@ from jaxscale._warn import warn_user
 from jaxscale.analysis._allocation import SIZES
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._data import Data, as_numbers, as_table, check_names
-from jaxscale.analysis._diagnostics import check_count
+from jaxscale.analysis._diagnostics import MEDIAN, check_count
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._grouped import Grouped, columns_of, lacking, with_groups
 from jaxscale.analysis._held_out_runs import FOLD, SCALE, HeldOut, free_name
@@ -216,7 +216,9 @@ class _Runs:
         folds += [table[own].assign(**{fold: k}) for k, own in enumerate(fitted)]
         stacked = pandas.concat(folds, ignore_index=True)
         columns = {n: n for n in (*self.inputs, formula.result)}
-        fit = calibrate(formula, stacked, columns=columns, each=fold, **options)
+        with warnings.catch_warnings():  # scores are of errors of ln, whatever means are
+            warnings.filterwarnings("ignore", f"residuals of .*{MEDIAN}")
+            fit = calibrate(formula, stacked, columns=columns, each=fold, **options)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # counted below
             # every run by every fit: one shape, one program

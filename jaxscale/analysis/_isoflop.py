@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas
 
 FEWEST = 4  # runs of a parabola with residuals
+MINIMA = 3  # of an interval of their exponent
 SIZE, TOKENS = SIZES
 LOSS = "loss"
 
@@ -44,6 +45,7 @@ class IsoFlop:
     - `parabolas`: coefficients of `loss` in ln N, the highest power first, shape `(g, 3)`.
     - `a`, `prefactor`: of the power law through the minima; NaN for under two.
     - `interval`: low and high end of `a`; NaN for under three minima.
+    - `by_scatter`: whether `interval` is of the minima about their line, for want of refits.
     - `level`, `drawn`: of the intervals, and ln N* of every resample, shape `(b, g)`.
     - `n_left_out`: rows without a finite loss or size.
     """
@@ -59,6 +61,7 @@ class IsoFlop:
     drawn: Float[np.ndarray, "b g"]
     flop_per_parameter_token: float = FLOP_PER_PARAMETER_TOKEN
     n_left_out: int = 0
+    by_scatter: bool = False
 
     @property
     def n_without(self) -> int:
@@ -108,7 +111,9 @@ class IsoFlop:
 
     def __str__(self) -> str:
         low, high = self.interval
-        ends = f" ({low:.3f} to {high:.3f})" if np.isfinite(low) else ""
+        how = f", by the scatter of {len(self.groups) - self.n_without} minima"
+        ends = f"{low:.3f} to {high:.3f}{how if self.by_scatter else ''}"
+        ends = f" ({ends})" if np.isfinite(low) else ""
         runs = counted(self.n_runs_without, "run")
         groups = counted(len(self.groups), "group")
         none = f"; {self.n_without} of {groups} have no minimum ({runs})"
@@ -148,7 +153,8 @@ def isoflop(
     **Intervals** refit the parabolas to themselves plus residuals of all groups, relative to the
     loss and widened by their leverage: groups are too small to draw their own runs with
     replacement (of 6 runs it covers 85 % where 95 are said; this way 93). They know the scatter of
-    the runs, not the bias. Where a tenth of the refits have no minimum there is none.
+    the runs, not the bias. Without refits, and where a tenth of them have no minimum, there is none
+    for N*, and that of `a` is Student's t of the minima about their line (`by_scatter`).
 
     **Arguments**
 
@@ -193,12 +199,15 @@ def isoflop(
     best = np.asarray([fit.minimum for fit in fits])
     (a,), (height,) = _lines(x, best[None])
     slopes, _ = _lines(x, np.where(np.isnan(best), np.nan, drawn))
-    ends = _ends(slopes[:, None], level) if np.isfinite(best).sum() > 2 else np.full((2, 1), np.nan)
+    enough = np.isfinite(best).sum() >= MINIMA
+    ends = _ends(slopes[:, None], level)[:, 0] if enough else np.full(2, np.nan)
+    if by_scatter := bool(enough and np.isnan(ends).any()):
+        ends = _regression_ends(x, best, level)
     groups = _rows(fits, at, per_product, _ends(drawn, level))
     return IsoFlop(
         groups, table, group, np.stack([fit.polynomial for fit in fits]), float(a),
-        float(np.exp(height)), (float(ends[0, 0]), float(ends[1, 0])), level,
-        np.where(np.isnan(best), np.nan, drawn), per_product, len(every) - len(table),
+        float(np.exp(height)), (float(ends[0]), float(ends[1])), level,
+        np.where(np.isnan(best), np.nan, drawn), per_product, len(every) - len(table), by_scatter,
     )  # fmt: skip
 
 
@@ -288,6 +297,20 @@ def _lines(
     x, y = x[used], y[:, used]
     slope = (y - y.mean(axis=1, keepdims=True)) @ (x - x.mean()) / np.sum((x - x.mean()) ** 2)
     return slope, y.mean(axis=1) - slope * x.mean()
+
+
+def _regression_ends(
+    x: Float[np.ndarray, " g"], y: Float[np.ndarray, " g"], level: float
+) -> Float[np.ndarray, " 2"]:
+    """Interval of the slope of a straight line by the residuals of the values that there are."""
+    from scipy.stats import t
+
+    used = np.isfinite(y)
+    n = int(used.sum())
+    (slope,), (height,) = _lines(x, y[None])
+    x, residuals = x[used], (y - height - slope * x)[used]
+    error = np.sqrt(np.sum(residuals**2) / (n - 2) / np.sum((x - x.mean()) ** 2))
+    return slope + error * t.ppf([(1 - level) / 2, (1 + level) / 2], n - 2)
 
 
 def _ends(values: Float[np.ndarray, "b *k"], level: float) -> Float[np.ndarray, "2 *k"]:

@@ -81,6 +81,12 @@ def place_of(values: Any, row: int) -> str:
     return f"row {row} (counted from 0)"
 
 
+def of_file(table: Any, before: str = " of ") -> str:
+    """The name of the file that a table was read from, after `before`; empty if it was none."""
+    name = str(getattr(table.index, "name", ""))
+    return before + name.removeprefix(LINE) if name.startswith(LINE) else ""
+
+
 def _by_line(table: "pandas.DataFrame", path: Path, lines: Sequence[int]) -> "pandas.DataFrame":
     """A table whose index is the line of the file at which each row begins."""
     return table.set_axis(list(lines), axis="index").rename_axis(f"{LINE}{path.name}")

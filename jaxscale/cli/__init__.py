@@ -1,4 +1,4 @@
-"""The command line: `jaxscale reproduce | run | plan | explore | fit | show | presets | info`."""
+"""The command line: `jaxscale reproduce | run | plan | explore | report | fit | ... | info`."""
 
 import sys
 import warnings
@@ -8,18 +8,19 @@ import typer
 
 from jaxscale.cli._explore import explore
 from jaxscale.cli._fit import fit, surface
+from jaxscale.cli._report import report
 from jaxscale.cli._reproduce import reproduce
 from jaxscale.cli._show import info, presets, show
 from jaxscale.cli._start import INTERRUPTED, leave
 from jaxscale.cli._sweep import plan, run
-from jaxscale.cli._words import with_options_named
+from jaxscale.cli._words import usage_error, with_options_named
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,
     help="Solvable models of neural scaling laws: simulation and closed-form theory.",
 )  # fmt: skip
 
-for command in (reproduce, run, plan, explore, fit, surface, show, presets, info):
+for command in (reproduce, run, plan, explore, report, fit, surface, show, presets, info):
     app.command()(with_options_named(command))
 
 
@@ -43,17 +44,21 @@ def _options(
 
 def main() -> None:
     """Entry point: one clear line and exit code 2 for an error, the traceback with `--debug`."""
-    arguments = [a for a in sys.argv[1:] if a != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"] or ["--help"]
     warnings.filterwarnings("ignore", "stopped by Ctrl-C")  # `leave` says it
     try:
-        app(arguments, prog_name="jaxscale")
-    except (ValueError, OSError) as error:
-        if debug:
+        code = app(arguments, prog_name="jaxscale", standalone_mode=False)
+    except Exception as error:
+        usage = hasattr(error, "format_message")  # an error of Typer's, of the options
+        if debug or not (usage or isinstance(error, ValueError | OSError)):
             raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        text = " ".join(str(error).split())
+        if usage:
+            text = usage_error(error, f"jaxscale {arguments[0]}")
+        typer.echo(f"error: {text}", err=True)
         sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            leave("finished chunks are kept")
-        raise
+    if code == INTERRUPTED:
+        computes = arguments[0] in ("run", "reproduce")
+        leave("finished chunks are kept" if computes else None)
+    sys.exit(code)

@@ -28,7 +28,9 @@ def fit(
     each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
     weights: Annotated[Text, typer.Option(help="Column of weights of the points.")] = None,
     residual: Annotated[Text, typer.Option(help="log (default) or scaled.")] = None,
-    huber: Annotated[float | None, typer.Option(help="Errors above this are outliers.")] = None,
+    huber: Annotated[
+        float | None, typer.Option(help="Errors above this are outliers; inf: none.")
+    ] = None,
     bootstrap: Annotated[
         int | None, typer.Option(help="Resamples that are fitted again; by default of seeds.")
     ] = None,
@@ -58,9 +60,9 @@ def fit(
     console = Console()
     with warnings_as_lines():
         calibration, draw = fit_file(request)
-    console.print(table_in_shell(calibration.table()))
-    calibration.to_json(f"{stem}.json")
-    write_images(draw(), Path(stem))
+        console.print(table_in_shell(calibration.table()))
+        calibration.to_json(f"{stem}.json")
+        write_images(draw(), Path(stem))
     size = f"{_span(calibration.n_points, 'd')} points"
     rms = f"rms residual {_span(calibration.residual_rms, '.3g')}"
     console.print(f"{size}, {rms}; written: {stem}.json, .svg, .png", soft_wrap=True)
@@ -109,9 +111,9 @@ def _print_form(request: Any, stem: str) -> None:
     console = Console()
     with warnings_as_lines():
         fitted = fit_form(request)
-    for table in fitted.tables():
-        console.print(table_in_shell(table))
-    console.print(f"written: {', '.join(fitted.write(stem))}", soft_wrap=True)
+        for table in fitted.tables():
+            console.print(table_in_shell(table))
+        console.print(f"written: {', '.join(fitted.write(stem))}", soft_wrap=True)
 
 
 def output_stem(stem: str) -> str:

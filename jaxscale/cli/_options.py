@@ -31,6 +31,9 @@ Keep = Annotated[bool, typer.Option("--keep-states", help="Keep the final states
 Longer = Annotated[
     int | None, typer.Option(help="Train to so many steps, with records of the file and beyond.")
 ]
+Store = Annotated[
+    Text, typer.Option(help="Zarr store to write or continue: a folder, or s3://BUCKET/NAME.")
+]
 Device = Annotated[
     Text, typer.Option("--target", help="Devices that need not be there: h200, 8xh200, v5e, ...")
 ]

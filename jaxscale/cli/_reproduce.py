@@ -27,7 +27,7 @@ def reproduce(
     start(devices, no_cache)
     from rich.console import Console
 
-    from jaxscale._files import require_folder
+    from jaxscale._files import make_folder, require_folder
     from jaxscale._text import unknown
     from jaxscale.papers import STUDIES
     from jaxscale.report._study import current_scale, reproduce as reproduce_study, reproduce_all
@@ -40,6 +40,10 @@ def reproduce(
     console = Console()
     folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
     require_folder("out", folder)
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise ValueError(f"`out` {folder} cannot be written: {error.strerror}.") from None
     if system == "all":
         reproduce_all(list(STUDIES.values()), folder, scale=scale, console=console)
     else:

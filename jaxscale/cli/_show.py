@@ -61,6 +61,6 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     sizes = [f.stat().st_size for f in folder.glob("*") if f.is_file()] if folder else []
     where = f"{sum(sizes) / 1e6:.1f} MB in {folder}" if folder else "not kept on disk"
     typer.echo(f"compiled programs: {where}")
-    times = read_times()
-    typer.echo(f"timed for plans: {', '.join(n.partition(':')[2] for n in times) or 'no runs yet'}")
+    timed = dict.fromkeys(name.split()[0].partition(":")[2] for name in read_times())
+    typer.echo(f"timed for plans: {', '.join(timed) or 'no runs yet'}")
     typer.echo(f"presets: {', '.join(preset_names())}")

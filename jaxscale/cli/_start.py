@@ -59,9 +59,15 @@ def warnings_as_lines(category: type[Warning] = UserWarning) -> Iterator[None]:
         yield
 
 
-def leave(state: str) -> None:
-    """End at once after Ctrl-C: XLA may still compile in a thread, which breaks an orderly exit."""
-    typer.echo(f"stopped; {state}, the same command continues", err=True)
+def leave(state: str | None) -> None:
+    """End at once after Ctrl-C: XLA may still compile in a thread, which breaks an orderly exit.
+
+    `state` is what the same command continues from, if there is anything.
+    """
+    how = "begins anew" if state is None else "continues"
+    typer.echo(
+        "; ".join(["stopped", *filter(None, [state])]) + f", the same command {how}", err=True
+    )
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(INTERRUPTED)

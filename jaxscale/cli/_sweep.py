@@ -24,6 +24,7 @@ from jaxscale.cli._options import (
     Programs,
     Seeds,
     Set,
+    Store,
     Text,
     Texts,
 )  # fmt: skip
@@ -31,6 +32,8 @@ from jaxscale.cli._start import leave, start, stop_on_signals, warnings_as_lines
 from jaxscale.cli._words import table_in_shell
 
 if TYPE_CHECKING:
+    from jaxscale.report._fit_file import Request
+    from jaxscale.sweep._grid import Grid
     from jaxscale.sweep._plan import Options, Plan
 
 FIGURES = (".svg", ".pdf", ".png")
@@ -73,19 +76,16 @@ def _planned(
     target: Text = None,
 ) -> "tuple[Plan, str]":
     """Plan a sweep file or preset with what the command line changes; and the file's store."""
-    from jaxscale.sweep._config import parse_axis, parse_value, read_toml
+    from jaxscale._text import once
+    from jaxscale.sweep._config import parse_axis, parse_setting, read_toml
     from jaxscale.sweep._grid import grid_of_file
     from jaxscale.sweep._plan import plan
 
-    fields = {}
-    for text in settings or []:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"`set` must be field=value, got {text!r}.")
-        fields[path] = parse_value(value)
+    fields = once("set", map(parse_setting, settings or []))
+    values = once("axis", map(parse_axis, axes or []))
     with warnings_as_lines(DeprecationWarning):
         table = read_toml(file)
-    grid = grid_of_file(file, table, fields, dict(parse_axis(a) for a in axes or []), seeds, key)
+    grid = grid_of_file(file, table, fields, values, seeds, key)
     try:
         grid = grid if n_steps is None else grid.longer(n_steps)
     except ValueError as error:
@@ -100,9 +100,7 @@ def run(
     axis: Axis = None,
     seeds: Seeds = None,
     key: Key = None,
-    store: Annotated[
-        Text, typer.Option(help="Zarr store to write or continue: a folder, or s3://BUCKET/NAME.")
-    ] = None,
+    store: Store = None,
     figure: Annotated[Path | None, typer.Option(help="Figure to write (svg, pdf, png).")] = None,
     observable: Annotated[
         Texts, typer.Option(help="Observable of the figure; may be repeated.")
@@ -137,11 +135,9 @@ def run(
 
     from jaxscale._status import Status
     from jaxscale._text import counted, unknown
-    from jaxscale.report._fit_file import Request, check_request, fit_runs, predicted_or_none
-    from jaxscale.report._plot import plot
+    from jaxscale.report._fit_file import Request, check_request
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._locate import place_of
-    from jaxscale.sweep._predict import predict
     from jaxscale.sweep._reader import read_attributes
 
     stop_on_signals()
@@ -180,13 +176,31 @@ def run(
         n_states = len(list(place_of(path).current().states))
         more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
         leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
+    try:
+        _fit_and_draw(planned.grid, runs, request, figure, observable)
+    except KeyboardInterrupt:
+        lacking = " and ".join(["the fit"] * bool(calibrate) + ["the figure"] * bool(figure))
+        leave(f"all {planned.n_runs} runs are in the store, {lacking} may be missing")
+
+
+def _fit_and_draw(
+    grid: "Grid", runs: Any, request: "Request", figure: Path | None, observables: Texts
+) -> None:
+    """Fit the theory to the runs and draw them, as far as that was asked."""
+    from rich.console import Console
+
+    from jaxscale.report._fit_file import fit_runs, predicted_or_none
+    from jaxscale.report._plot import plot
+    from jaxscale.sweep._predict import predict
+
+    console = Console()
     with warnings_as_lines():
-        fit = fit_runs(request, planned.grid, runs)[0] if calibrate else None
+        fit = fit_runs(request, grid, runs)[0] if request.free else None
         if fit is not None:
             console.print(table_in_shell(fit.table()))
         if figure is not None:
-            theory: Any = predict(planned.grid) if fit is None else predicted_or_none(fit)
-            plot(runs, theory, observables=observable).savefig(figure, dpi=160)
+            theory: Any = predict(grid) if fit is None else predicted_or_none(fit)
+            plot(runs, theory, observables=observables).savefig(figure, dpi=160)
             console.print(f"figure: {figure}")
             shown = {} if theory is None else theory
             for field in sorted({o.attrs.get("uncalibrated", "") for o in shown.values()} - {""}):
@@ -206,6 +220,7 @@ def plan(
     checkpoint_seconds: Checkpoint = 60.0,
     keep_states: Keep = False,
     longer: Longer = None,
+    store: Store = None,
     target: Device = None,
     compile_ahead: Annotated[
         bool, typer.Option("--compile", help="Compile for --target; needs its plugin.")
@@ -215,7 +230,8 @@ def plan(
 ) -> None:
     """Show how a sweep would be cut and what it would cost; compiles nothing by default.
 
-    The time is that of earlier runs of the same class on this machine, if they were timed.
+    The time is that of earlier runs of such a system on this machine, if they were timed.
+    What its store (--store, or that of the file) holds already is said.
     For a --target that is not this machine it is an estimate; --compile adds the memory of its
     compiled programs, where the plugin is installed (the extra cuda12, cuda13 or tpu).
 
@@ -233,8 +249,13 @@ def plan(
     options = _options(
         max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
     )
-    planned = _planned(file, settings, axis, seeds, key, longer, options, target)[0]
+    planned, default = _planned(file, settings, axis, seeds, key, longer, options, target)
     typer.echo(str(planned))
+    if target is None:
+        from jaxscale.report._stored import remaining_line
+
+        if line := remaining_line(planned, store or default):
+            typer.echo(line)
     if not compile_ahead:
         return
     from jaxscale.sweep._ahead import compiled_for

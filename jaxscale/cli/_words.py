@@ -10,11 +10,13 @@ import inspect
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from typer.models import OptionInfo
 
 from jaxscale._table import Table
+from jaxscale._text import nearest
 
 _command: ContextVar[tuple[Callable[..., None], dict[str, Any]] | None] = ContextVar(
     "command", default=None
@@ -22,16 +24,20 @@ _command: ContextVar[tuple[Callable[..., None], dict[str, Any]] | None] = Contex
 
 SAME = {  # arguments of Python that have another name, by command
     "n_devices": "--devices", "bounds": "--bound", "delta": "--huber", "flop": "--at",
-    "columns": "--x` or `--y", "observables": "--y",
+    "columns": "--x` or `--y", "observables": "--y", "fields": "--set", "axes": "--axis",
 }  # fmt: skip
+OF_FIT = {"each": "jaxscale fit --each"}  # which `run --calibrate` has not
 OF_RUN = {"free": "--calibrate", "observables": "--observable"}
 ONLY_IN_PYTHON = re.compile(
     r",? or (?:fit runs\.mean\('seed'\)|pass pandas\.read_csv\(.*?\)(?=\.$))"
     r"|; read it with js\.open_store and Dataset\.sel|,? or read this one with js\.open_store"
-    r"|: open that with xarray\.open_zarr|, see `max_lost`|, whose bias `isoflop_bias` gives"
+    r"|: open that with xarray\.open_zarr|, see `max_lost`"
+    r"|residual=Scaled\(\)(?:, loss=Squared\(\))? and (?=boot)|, whose bias `isoflop_bias` gives"
 )
 IN_SHELL = re.compile(r"(\S*[=`(]\S* )?\((?:[^()]*; )?in a shell, ([^()]*)\)")
+DROPPED = "\0"  # in place of a way out that the command has not
 TWICE = re.compile(r"`(\w+)`(?:, (--[\w-]+)| \((--[\w-]+)\))")  # `store`, --store
+OF_FIELD = re.compile(r"`(fields|axes|set|axis)`( [\w.]+)?: ")
 NAME = re.compile(r"(?<!did you mean )`(\w+)(=\w+)?`(?! is | has )")
 VALUE = re.compile(r"\b(\w+)=(?:\"([^\"]*)\"|'([^']*)')")
 
@@ -40,8 +46,9 @@ def in_shell(text: str) -> str:
     """A message with the options of the command that runs, outside of one as it is."""
     if (current := _command.get()) is None:
         return text
-    file = f"{current[1].get('file')}: "
-    options = _options(*current, of_file=text.startswith(file) or ".toml: " in text.split("`")[0])
+    first = text.split("`")[0]
+    of_file = ".toml" in first or first.startswith(f"{current[1].get('file')}: ")
+    options = _options(*current, of_file=of_file or bool(OF_FIELD.match(text)))
 
     def named(match: re.Match[str]) -> str:
         option, value = options.get(match[1]), match[2] or ""
@@ -51,8 +58,18 @@ def in_shell(text: str) -> str:
         option = options.get(match[1])
         return f"{option} {match[2] or match[3]}" if option else match[0]
 
+    def way_out(match: re.Match[str]) -> str:
+        option = match[2].split()[0]
+        lacks = option.startswith("--") and option not in _options(*current, of_file=False).values()
+        if match[1]:
+            return f"jaxscale fit {match[2]}" if lacks else match[2]
+        return DROPPED if lacks else f"({match[2]})"
+
+    data = str(current[1].get("data", ""))
+    if data and Path(data).name not in text:
+        text = text.replace("`data`", f"`data` {data}", 1)
     text = ONLY_IN_PYTHON.sub("", text)
-    text = IN_SHELL.sub(lambda match: match[2] if match[1] else f"({match[2]})", text)
+    text = re.sub(f" ?{DROPPED}", "", IN_SHELL.sub(way_out, text))
     text = TWICE.sub(lambda match: match[2] or match[3], text)
     return VALUE.sub(given, NAME.sub(named, text))
 
@@ -91,4 +108,22 @@ def _options(command: Callable[..., None], values: dict[str, Any], of_file: bool
                 names |= {name: option, option[2:].replace("-", "_"): option}
     same = SAME | (OF_RUN if "calibrate" in names else {})
     own = {name: o for name, o in same.items() if o.split("`")[0] in names.values()}
-    return own | names
+    return own | names | (OF_FIT if "calibrate" in names else {})
+
+
+def usage_error(error: Any, command: str) -> str:
+    """What is wrong with the options and arguments of `command`, in one line with the way out."""
+    context, name = error.ctx, getattr(error, "option_name", None)
+    text = error.format_message().rstrip(".?").replace(". Did you", "; did you")
+    text = text[:1].lower() + text[1:]
+    parameters = [] if context is None else context.command.params
+    own = getattr(error, "param", None) or next((p for p in parameters if name in p.opts), None)
+    if own is not None:
+        text += f" ({own.help.rstrip('.')})" if getattr(own, "help", None) else ""
+    elif name is not None and context is not None:
+        names = ["--help", *(o for p in parameters for o in p.opts if o.startswith("--"))]
+        commands = getattr(context.parent and context.parent.command, "commands", {})
+        others = [n for n, c in commands.items() if any(name in p.opts for p in c.params)]
+        of_others = f"; it is one of jaxscale {', '.join(others)}" if others else ""
+        text = f"no such option: {name}{of_others or nearest(name, names).rstrip('?')}"
+    return f"{text}; see {command if context is None else context.command_path} --help"

@@ -105,15 +105,15 @@ def residual_names(file: FormFile) -> list[str]:
 
 
 def residuals_of_page(page: Page, file: FormFile, against: str) -> Any:
-    """Residuals, fitted less measured, which should show no trend."""
+    """Residuals, measured less fitted, which should show no trend."""
     inputs = {n: file.runs[n].to_numpy(float) for n in file.inputs}
     values = {FITTED: fitted_values(file, inputs), **inputs}
     values |= {"compute": file.compute} if file.allocates else {}
     x = values[against]
-    residuals = np.asarray(file.fit.residuals, float).ravel()
+    residuals = -np.asarray(file.fit.residuals, float).ravel()
     residuals = residuals[np.isfinite(residuals)]
     theme = page.theme
-    figure = new_figure(theme, x=against, y="fitted less measured",
+    figure = new_figure(theme, x=against, y="measured less fitted",
                         log="x" if spans_decades(x) else "", min_border_left=MARGIN)  # fmt: skip
     if spans_decades(x):
         _shorten(figure, x)

@@ -5,15 +5,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jaxscale.explorer._fit_view import FitView
+from jaxscale.explorer._newest import THREADS
 from jaxscale.explorer._page import Page
 from jaxscale.explorer._sources import Source, source_of
 from jaxscale.explorer._start_view import StartView, offered
 from jaxscale.explorer._sweep_view import SweepView
-from jaxscale.explorer._theory_view import TheoryView
+from jaxscale.explorer._theory_view import TheoryView, compiled
 
 
 def page_maker(source: Source) -> Callable[[Any], None]:
-    """Return what fills a document that a browser asks for."""
+    """Return what fills a document that a browser asks for; theory compiles before one does."""
+    if source.kind == "theory":
+        THREADS.submit(compiled, (source.thing, source.thing, ""))
 
     def make(document: Any) -> None:
         request = document.session_context.request

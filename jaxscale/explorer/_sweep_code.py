@@ -38,10 +38,11 @@ def sweep_code(
         listed = ", ".join(f"{p!r}: {python_of(v)}" for p, v in axes.items())
         lines.append(f"theory = js.predict(js.Grid(system, axes={{{listed}}}))")
         others = {d: i for d, i in index.items() if d not in grid.axes}
-        if others:
-            lines.append(
-                f"theory = theory.isel({{d: i for d, i in {others!r}.items() if d in theory.dims}})"
-            )
+        if others:  # of observables, whose coordinates are those of all runs
+            lines += [
+                f"index = {{d: i for d, i in {others!r}.items() if d in theory.dims}}",
+                "theory = theory.reindex({d: runs[d] for d in index}).isel(index)",
+            ]
         theory = ", theory"
     options = f"observables={view.observable!r}, x={view.x!r}"
     options += f", curves={view.color!r}" if view.color else ""

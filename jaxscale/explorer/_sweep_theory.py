@@ -55,6 +55,9 @@ def theory_of_view(sweep: Sweep, view: View, curves: Curves, fitted: Mapping[str
     values = predicted[view.observable]
     for dim in [d for d in values.dims if d not in grid.axes]:
         values = values.reindex({dim: sweep.runs[dim]})
+    for dim, chosen in ((view.panel, curves.panels), (view.color, curves.colors)):
+        if dim and dim in values.dims and dim not in grid.axes:
+            values = values.isel({dim: chosen})
     index = {d: i for d, i in sweep.selection(view).items() if d in values.dims}
     values = values.isel({d: 0 if d in grid.axes else i for d, i in index.items()})
     roles = [d for d in (view.panel, view.color, view.x) if d]

@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 from bokeh.models import Button, CustomJS, Toggle
 
-from jaxscale._system import AbstractSystem, TheoryKind
+from jaxscale._system import AbstractSystem
 from jaxscale.explorer._closed_forms import ClosedForms
 from jaxscale.explorer._curve_figure import CurveFigure, Shown
+from jaxscale.explorer._curves import curves_of, kind_of, log_axes, theory_table, x_options
 from jaxscale.explorer._export import EXPORTS, export
 from jaxscale.explorer._knobs import Knob, choices_in, chosen, knob_of, number_of, shapes_in
 from jaxscale.explorer._newest import Newest
 from jaxscale.explorer._page import COPY, Page, escaped
 from jaxscale.explorer._theory_code import POINTS, theory_code
 from jaxscale.paths import get, replace
-from jaxscale.report._figures import MAX_CURVES, spans_decades
-from jaxscale.sweep._predict import uncalibrated
 
 COARSE = 16  # points along a field while a slider moves, half as many where these are slow
 SLOW = 0.025  # seconds
-VARIES = 1.5  # factor of positive values over a logarithmic x that also are logarithmic
 RESTS = 250  # milliseconds after which a slider rests
 SET = "set."  # begins the fields in an address
 LOGS = ("auto", "linear", "x", "y", "xy")
@@ -38,6 +36,41 @@ class Request:
     forms: ClosedForms
     values: Mapping[str, float]
     at: np.ndarray | None
+
+
+def compiled(start: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
+    """The program of a structure, at one point or along a field, and its first values.
+
+    `start` holds the system before its numbers were moved, the system, and the x axis.
+    """
+    base, system, x = start
+    one = ClosedForms(system)
+    knobs = {path: _slider(base, system, path) for path in one.used}
+    options = x_options(system, knobs)
+    x = x if x in options else next(iter(options), "")
+    forms = ClosedForms(system, x, COARSE) if x in knobs else one
+    first = evaluated(request_of(system, forms, knobs, x))
+    if x in knobs:
+        began = time.perf_counter()
+        evaluated(first[0])
+        if time.perf_counter() - began > SLOW:
+            forms = ClosedForms(system, x, COARSE // 2)
+            first = evaluated(request_of(system, forms, knobs, x))
+    return forms, knobs, options, x, first
+
+
+def request_of(
+    system: AbstractSystem, forms: ClosedForms, knobs: Mapping[str, Knob], x: str
+) -> Request:
+    """The request for the values of a system, along its x axis where that is a number."""
+    values = {path: float(get(system, path)) for path in forms.paths}
+    at = knobs[x].spaced(forms.n_points) if x in knobs else None
+    return Request(forms, values, at)
+
+
+def evaluated(request: Request) -> tuple[Request, Any]:
+    """A request and its values and claims."""
+    return request, request.forms.with_claims(request.values, request.at)
 
 
 class TheoryView:
@@ -62,8 +95,8 @@ class TheoryView:
         self.x = page.given.get("x", "")
         self.log = page.given.get("log", "auto")
         self.slopes = page.given.get("slopes", "-1")
-        self._builder = Newest(page.document, self._compiled, self._built, page.say_error)
-        self._newest = Newest(page.document, self._evaluated, self._shown, page.say_error)
+        self._builder = Newest(page.document, compiled, self._built, page.say_error)
+        self._newest = Newest(page.document, evaluated, self._shown, page.say_error)
         given = {n.removeprefix(SET): t for n, t in page.given.items() if n.startswith(SET)}
         for path, text in sorted(given.items(), key=lambda item: item[0].count(".")):
             self._try(path, text)
@@ -111,40 +144,6 @@ class TheoryView:
             self.page.show([], [])
         self._builder.ask((self.base, self.system, self.x))
 
-    def _compiled(self, request: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
-        """The program of a structure, at one point or along a field, and its first values."""
-        base, system, x = request
-        one = ClosedForms(system)
-        schema = system.schema
-        predicted = {d for name in schema.predicted() for d in schema.observables[name].dims}
-        dims = [d for d, c in schema.coordinates.items() if len(c) > 2 and c.dtype.kind in "iuf"]
-        dims = [d for d in dims if d in predicted]
-        knobs = {path: _slider(base, system, path) for path in one.used}
-        sizes = [path for path, knob in knobs.items() if knob.is_integer]
-        options = [*(d for d in dims if d == "step"), *sizes, *(p for p in knobs if p not in sizes)]
-        x = x if x in options else next(iter(options), "")
-        forms = ClosedForms(system, x, COARSE) if x in knobs else one
-        first = self._evaluated(self._request(system, forms, knobs, x))
-        if x in knobs:
-            began = time.perf_counter()
-            self._evaluated(first[0])
-            if time.perf_counter() - began > SLOW:
-                forms = ClosedForms(system, x, COARSE // 2)
-                first = self._evaluated(self._request(system, forms, knobs, x))
-        return forms, knobs, options, x, first
-
-    @staticmethod
-    def _request(
-        system: AbstractSystem, forms: ClosedForms, knobs: Mapping[str, Knob], x: str
-    ) -> Request:
-        values = {path: float(get(system, path)) for path in forms.paths}
-        at = knobs[x].spaced(forms.n_points) if x in knobs else None
-        return Request(forms, values, at)
-
-    @staticmethod
-    def _evaluated(request: Request) -> tuple[Request, Any]:
-        return request, request.forms.with_claims(request.values, request.at)
-
     def _built(self, result: Any) -> None:
         """Draw controls and figures of a structure that was compiled."""
         forms, self.knobs, self.options, self.x, first = result
@@ -166,10 +165,8 @@ class TheoryView:
         self._list_constants([shown for shown in curves if shown.is_constant])
         for shown in (shown for shown in curves if not shown.is_constant):
             observable = schema.observables[shown.name]
-            note = self._at_last(observable.dims)
-            fields = uncalibrated(self.system, shown.name)
-            kind = f"uncalibrated: {', '.join(fields)}" if fields else str(observable.predicted)
-            title = f"<b>{escaped(observable.description)}</b> ({kind}{note})"
+            kind = kind_of(self.system, shown.name, self.x)
+            title = f"<b>{escaped(observable.description)}</b> ({kind})"
             unit = f" [{observable.units}]" if observable.units not in ("", "1") else ""
             self.figures[shown.name] = CurveFigure(
                 shown, self.page.theme, x=self.x, y=shown.name + unit,
@@ -188,52 +185,17 @@ class TheoryView:
         head = f"<h2>Independent of {escaped(self.x)}</h2>"
         self._constants.text = f"{head}<table>{''.join(rows)}</table>" if rows else ""
 
-    def _at_last(self, dims: tuple[str, ...]) -> str:
-        if self.x in dims or "step" not in dims:
-            return ""
-        return f", step {self.system.schema.coordinates['step'][-1]}"
-
     def _logs(self, shown: Shown) -> str:
         """Axes that are logarithmic: what was chosen, else those that span decades."""
         if self.log != "auto":
             return "" if self.log == "linear" else self.log
-        x, y = shown.x[shown.x > 0], shown.lines[np.isfinite(shown.lines)]
-        log_x = spans_decades(x)
-        log_y = bool(y.size and y.min() > 0 and y.max() > (VARIES if log_x else 20) * y.min())
-        return ("x" if log_x else "") + ("y" if log_y else "")
+        return log_axes(shown)
 
     def _curves(self, result: tuple[Request, Any]) -> list[Shown]:
         """Curves of every observable over the chosen axis."""
         request, (values, claims) = result
-        schema, curves = self.system.schema, []
-        for name in (name for name in schema.observables if name in values):
-            value = values[name]
-            dims = list(schema.observables[name].dims)
-            claimed = claims.get(name, np.ones_like(value, bool)) & np.isfinite(value)
-            if self.x in self.knobs:
-                at, keep = np.unique(np.asarray(request.at), return_index=True)
-                value, claimed = value[keep], claimed[keep]
-                dims = [self.x, *dims]
-            elif self.x in dims:
-                at = np.asarray(schema.coordinates[self.x], float)
-            else:
-                continue
-            for dim in [d for d in dims if d == "step" and d != self.x]:
-                axis = dims.index(dim)
-                value, claimed = value.take(-1, axis), claimed.take(-1, axis)
-                dims.remove(dim)
-            axis = dims.index(self.x)
-            value = np.moveaxis(value, axis, -1).reshape(-1, at.size)
-            claimed = np.moveaxis(claimed, axis, -1).reshape(-1, at.size)
-            dims.remove(self.x)
-            few = np.unique(np.geomspace(1, len(value), MAX_CURVES).round().astype(int)) - 1
-            labels = [""]
-            if dims:
-                coordinate = schema.coordinates[dims[0]]
-                labels = [f"{dims[0]} {coordinate[i]}" for i in few] if len(dims) == 1 else [
-                    str(i) for i in few]  # fmt: skip
-            curves.append(Shown(name, at, value[few], claimed[few], tuple(labels)))
-        return curves
+        at = request.at if self.x in self.knobs else None
+        return curves_of(self.system, self.x, at, values, claims)
 
     def _shown(self, result: tuple[Request, Any]) -> None:
         """Move the curves to new values."""
@@ -252,7 +214,7 @@ class TheoryView:
         if self.forms is None:
             return
         self.page.say("")
-        self._newest.ask(self._request(self.system, self.forms, self.knobs, self.x))
+        self._newest.ask(request_of(self.system, self.forms, self.knobs, self.x))
         self._when_at_rest()
 
     def _when_at_rest(self) -> None:
@@ -266,7 +228,7 @@ class TheoryView:
         self._remember()
         self.code.text = theory_code(self.system, self.x, self.knobs.get(self.x), self._xy())
         if self._fine is not None:
-            self._newest.ask(self._request(self.system, self._fine, self.knobs, self.x))
+            self._newest.ask(request_of(self.system, self._fine, self.knobs, self.x))
 
     def _xy(self) -> str | None:
         return None if self.log == "auto" else "" if self.log == "linear" else self.log
@@ -333,7 +295,7 @@ class TheoryView:
             page.bar(self._buttons()),
             self._constants,
             self.code,
-            page.text(self._explained()),
+            page.text(theory_table(self.system)),
         ]
 
     def _buttons(self) -> list[Any]:
@@ -356,24 +318,6 @@ class TheoryView:
     def _pin(self, is_pinned: bool) -> None:
         for figure in self.figures.values():
             figure.pin(is_pinned)
-
-    def _explained(self) -> str:
-        """What is drawn, what theory says of it, and what it does not say."""
-        rows = []
-        for name, o in self.system.schema.observables.items():
-            says = str(o.predicted) if o.predicted is not TheoryKind.none else "none"
-            limits = o.limits or o.no_theory
-            fields = ", ".join(f for f in o.fitted)
-            limits += f"; calibrated by {fields}" if fields else ""
-            row = (name, o.description, says, limits, ", ".join(o.functions))
-            rows.append("".join(f"<td>{escaped(cell)}</td>" for cell in row))
-        head = "".join(
-            f"<th>{h}</th>" for h in ("observable", "what", "theory", "limits", "function")
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return (
-            f"<h2>What theory says</h2><div class=scroll><table><tr>{head}</tr>{body}</table></div>"
-        )
 
     def _without_theory(self) -> str:
         if self.figures:

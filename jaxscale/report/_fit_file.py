@@ -1,6 +1,7 @@
 """`jaxscale fit`: a CSV file or a store, a theory by name, and what to fit, all as text."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,7 +10,7 @@ import numpy as np
 
 from jaxscale._files import require_file
 from jaxscale._labels import match_labels
-from jaxscale._text import choices, unknown
+from jaxscale._text import choices, of_argument, once, unknown
 from jaxscale._theories import theory_named
 from jaxscale._warn import warn_user
 from jaxscale.analysis._calibrate import calibrate
@@ -17,8 +18,9 @@ from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_columns
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._table_file import of_file
 from jaxscale.analysis.bounds import AbstractBound, Between
-from jaxscale.analysis.residuals import Huber, Log, Scaled
+from jaxscale.analysis.residuals import AbstractLoss, Huber, Log, Scaled, Squared
 from jaxscale.paths import replace
 from jaxscale.report._fitted import fit_figure
 from jaxscale.report._form_file import FormFile, form_named
@@ -67,7 +69,7 @@ class Request:
         return {
             "each": self.each,
             "residual": None if self.residual is None else RESIDUALS[self.residual](),
-            "loss": None if self.huber is None else Huber(delta=np.asarray(self.huber)),
+            "loss": self.loss,
             "bounds": {name: _bound(name, text) for name, text in _named("bound", self.bound)},
             "bootstrap": self.bootstrap,
             "resample": self.resample,
@@ -76,11 +78,16 @@ class Request:
         }
 
     @property
+    def loss(self) -> AbstractLoss | None:
+        """Huber's loss, or squares where its delta is infinite; None by default."""
+        if self.huber == np.inf:
+            return Squared()
+        return None if self.huber is None else Huber(delta=np.asarray(self.huber))
+
+    @property
     def starts(self) -> dict[str, float | None]:
         """Starts of the free parameters by name, None where none is given."""
-        if not self.free:
-            raise ValueError("`free` must name at least one parameter, got none.")
-        _once("free", [(text.partition("=")[0], text) for text in self.free])
+        once("free", [(text.partition("=")[0], text) for text in self.free])
         starts: dict[str, float | None] = {}
         for text in self.free:
             name, equals, value = text.partition("=")
@@ -115,7 +122,11 @@ def fit_form(request: Request) -> FormFile:
     if request.theory is not None:
         raise ValueError("`theory` and `form` must not both be given.")
     if request.free:
-        raise ValueError(f"`free` belongs to a theory: {request.form} frees what --fix does not.")
+        raise ValueError(
+            f"`free` belongs to a theory: {request.form} frees what --fix does not, of "
+            f"{', '.join(form.parameters)}."
+        )
+    _require_arguments(form.function, "fix", request.fix)
     fixed = {n: _number("fix", f"{n}={text}", text) for n, text in _named("fix", request.fix)}
     formula = Formula(form.function, fixed)
     inputs = _columns(formula, request.x)
@@ -127,6 +138,9 @@ def fit_form(request: Request) -> FormFile:
 
 def _fit_table(request: Request) -> Fit:
     function = theory_named(str(request.theory))
+    _require_free(request, inspect.signature(function).parameters)
+    for option, texts in (("free", request.free), ("fix", request.fix)):
+        _require_arguments(function, option, texts)
     fixed = {name: parse_value(text) for name, text in _named("fix", request.fix)}
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
@@ -143,6 +157,20 @@ def _fit_table(request: Request) -> Fit:
     return fit, lambda: fit_figure(fit, table, mapped)
 
 
+def _require_free(request: Request, names: Iterable[str]) -> None:
+    """Refuse a request that frees nothing, with what there is to fit."""
+    if not request.free:
+        raise ValueError(
+            f"`free` must name at least one parameter, got none; there are {', '.join(names)}."
+        )
+
+
+def _require_arguments(function: Callable[..., Any], option: str, texts: Sequence[str]) -> None:
+    """Refuse a name that is no argument of the function, with the option that has it."""
+    with of_argument(option):
+        Formula(function).replaced({text.partition("=")[0]: None for text in texts})
+
+
 def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
     """Map inputs to columns; a bare column belongs to the only input of the formula."""
     named = []
@@ -157,7 +185,7 @@ def _columns(formula: Formula, texts: tuple[str, ...]) -> dict[str, str]:
                 )
             name, column = names[0], text
         named.append((name, column))
-    return _once("x", named)
+    return once("x", named)
 
 
 def _fit_store(request: Request) -> Fit:
@@ -170,6 +198,7 @@ def _fit_store(request: Request) -> Fit:
         raise ValueError("`x` and `fix` belong to a theory by name; a store has its own.")
     runs = open_store(request.data)
     _require_theory("data", grid_of(runs))
+    _require_free(request, GridTheory(grid_of(runs)).names)
     fit, runs = fit_runs(request, grid_of(runs), runs)
 
     def draw() -> "matplotlib.figure.Figure":
@@ -229,7 +258,8 @@ def fit_runs(
     """
     system = grid.system
     for name, start in request.starts.items():
-        system = system if start is None else replace(system, name, start)
+        with of_argument("free"):
+            system = system if start is None else replace(system, name, start)
     runs = runs.isel(_places(request, {d: runs[d] for d in runs.dims}))
     grid = Grid(system, grid.axes, seeds=grid.seeds, key=grid.key)
     chosen = None if request.y is None else [request.y]
@@ -247,19 +277,7 @@ def pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
 
 def _named(option: str, texts: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Names and values of an option that gives each name once."""
-    return _once(option, pairs(option, texts)).items()
-
-
-def _once(option: str, named: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Values by name; refuse a name that an option gives two values."""
-    values: dict[str, str] = {}
-    for name, value in named:
-        if name in values:
-            raise ValueError(
-                f"`{option}` must name {name} once, got {values[name]!r} and {value!r}."
-            )
-        values[name] = value
-    return values
+    return once(option, pairs(option, texts)).items()
 
 
 def _number(option: str, text: str, value: str) -> float:
@@ -270,10 +288,13 @@ def _number(option: str, text: str, value: str) -> float:
 
 
 def _bound(name: str, text: str) -> AbstractBound:
-    low, colon, high = text.partition(":")
-    if not colon:
-        raise ValueError(f"`bound` must be name=low:high, got {name}={text!r}.")
-    ends = [np.asarray(_number("bound", text, end)) for end in (low, high)]
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        raise ValueError(
+            f"`bound` must be name=low:high of two numbers, got {name}={text!r}."
+        ) from None
+    ends = [np.asarray(low), np.asarray(high)]
     try:
         return Between(low=ends[0], high=ends[1])
     except ValueError as error:
@@ -282,9 +303,10 @@ def _bound(name: str, text: str) -> AbstractBound:
 
 def selected_rows(table: Any, where: Sequence[str]) -> Any:
     """Return the rows of a table whose columns have the values of `--where`."""
+    file = of_file(table)
     for name, text in pairs("where", where):
         require_columns(table, [name], "where")
         table = table[table[name] == parse_value(text)]
         if table.empty:
-            raise ValueError(f"`where` must leave rows, got {name}={text}.")
+            raise ValueError(f"`where` must leave rows{file}, got {name}={text}.")
     return table

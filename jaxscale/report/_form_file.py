@@ -25,7 +25,7 @@ from jaxscale.analysis._data import refuse
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._held_out import HeldOut, held_out
-from jaxscale.analysis._isoflop import IsoFlop, isoflop
+from jaxscale.analysis._isoflop import MINIMA, IsoFlop, isoflop
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.report._fitted import fit_figure
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = ("loss", "residual", "bounds", "weights", "bootstrap", "resample", "key")
 SCALES, FEW_RUNS = 5, 4  # bins that are left out, and the fewest runs of each on average
+TOO_FEW = ".* resamples are too few"  # of a warning that one fit gives for all
 N_LOCATIONS = 60  # of the curves over compute
-MINIMA = 3  # of parabolas, the fewest that a figure shows
 
 
 def form_named(name: str) -> Form:
@@ -129,6 +129,7 @@ class FormFile:
         """Add predictions of each scale by fits without it, or why there are none."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
+            warnings.filterwarnings("ignore", TOO_FEW)
             scores, why = self._without_scales()
         said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
         parts = {"held_out": scores, "not_held_out": why, "held_out_warnings": said}
@@ -274,7 +275,9 @@ class FormFile:
         """Parabolas of the runs of each compute; None for under three minima."""
         own = {n: self.options.get(n) for n in ("bootstrap", "key")}
         try:
-            made = isoflop(self.runs, **{n: v for n, v in own.items() if v is not None})
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", TOO_FEW)  # the fit said so
+                made = isoflop(self.runs, **{n: v for n, v in own.items() if v is not None})
         except ValueError:
             return None
         return made if len(made.groups) - made.n_without >= MINIMA else None
@@ -303,6 +306,7 @@ class FormFile:
         numbers |= {"left_out": dict(self.omitted), "held_out": None}
         if self.allocates and (parabolas := self.isoflop) is not None:
             best = {"exponent": parabolas.a, "interval": parabolas.interval}
+            best["interval_by"] = "scatter of the minima" if parabolas.by_scatter else "refits"
             counts = {"groups": len(parabolas.groups), "without_minimum": parabolas.n_without}
             numbers["isoflop"] = plain({**best, **counts})
         if self.held_out is not None:
@@ -363,7 +367,9 @@ def _parsed(
             parts = [part.partition("=") for part in text.split(",")]
             place = {n.strip(): float(v) for n, _, v in parts}
         except ValueError:
-            raise ValueError(f"`at` must be a number or input=number, got {text!r}.") from None
+            several = "; give each an --at of its own" if "," in text and "=" not in text else ""
+            forms = f"a number or input=number{several}"
+            raise ValueError(f"`at` must be {forms}, got {text!r}.") from None
         if set(place) != set(names) or len(place) < len(parts):
             own = f"the inputs of {form}, whatever their columns are called"
             raise ValueError(f"`at` must give {wanted} ({own}), got {text!r}.")

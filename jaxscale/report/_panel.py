@@ -92,7 +92,9 @@ class Panel:
             _end_near(axes, values[values > 0])
             log_axis(axes, "y")
         unit = data.attrs.get("units", "")
-        axes.set_xlabel(self.x)
+        hidden = at[at <= 0] if log_x else at[:0]
+        note = f" ({hidden[0]:g} not drawn)" if hidden.size == 1 else " (positive ones)"
+        axes.set_xlabel(f"{self.x}{note if hidden.size else ''}")
         axes.set_ylabel(f"{data.name} [{unit}]" if unit not in ("", "1") else str(data.name))
         first = data.attrs.get("long_name", "") if title is None else title
         texts = [*first.split("\n"), *self._fixed(), "" if lines else self._without()]
@@ -201,7 +203,9 @@ class Panel:
         handles = axes.get_legend_handles_labels()[0]
         if theory:
             fields = self.theory.attrs.get("uncalibrated", "")  # pyright: ignore
-            label = f"theory, uncalibrated\n({fields} not fitted)" if fields else "theory"
+            fitted = self.theory.attrs.get("calibrated", "")  # pyright: ignore
+            label = f"theory, calibrated\n({fitted})" if fitted else "theory"
+            label = f"theory, uncalibrated\n({fields} not fitted)" if fields else label
             label += f" at {', '.join(self._at())}" if self._at() else ""
             handles.append(Line2D([], [], color="#222222", label=label + _hidden(theory), **DASHED))
         return add_legend(axes, handles, "\n".join(notes))

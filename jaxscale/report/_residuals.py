@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
     """Draw what a fitted formula leaves: residuals should show no trend and be normal.
 
-    Residuals are theory less data on the scale that was fitted, against the fitted value and each
-    input; the last panel has their quantiles, in units of their rms, against those of a normal law.
-    One colour per value of `each`; points without a residual are not drawn.
+    Residuals are data less theory on the scale that was fitted (`fit.residuals` with the other
+    sign), against the fitted value and each input; the last panel has their quantiles, in units of
+    their rms, against those of a normal law. One colour per value of `each`; points without a
+    residual are not drawn.
 
     **Arguments:** `fit`, of a formula or a form.
 
@@ -46,7 +47,7 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
     if not isinstance(formula, Formula):
         raise ValueError("`fit` must be of a Formula; `js.plot(runs, fit.predict())` draws a grid.")
     n_sets = len(fit.labels) or 1
-    residuals = np.asarray(fit.residuals, float).reshape(n_sets, -1)
+    residuals = -np.asarray(fit.residuals, float).reshape(n_sets, -1)
     inputs = {n: np.asarray(x, float).reshape(n_sets, -1) for n, x in fit.inputs.items()}
     panels = {f"fitted {formula.result}": _fitted(fit, formula, inputs), **inputs}
     figure, grid = new_figure(len(panels) + 1)
@@ -61,7 +62,7 @@ def residuals_figure(fit: Calibration) -> "matplotlib.figure.Figure":
         elif spans_decades(shown):
             log_axis(axes, "x")
         axes.set_xlabel(name)
-        axes.set_ylabel("residual, fitted less measured")
+        axes.set_ylabel("residual, measured less fitted")
     _quantiles(grid[0, -1], residuals, fit)
     if fit.each is not None:
         handles = grid[0, 0].get_legend_handles_labels()[0]
@@ -101,4 +102,4 @@ def _quantiles(
             ends = [min(ends[0], float(normal[0])), max(ends[1], float(normal[-1]))]
     axes.plot(ends, ends, **GREY)
     axes.set_xlabel("normal quantile")
-    axes.set_ylabel("residual / rms")
+    axes.set_ylabel("residual / rms, measured less fitted")

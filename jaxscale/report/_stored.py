@@ -10,9 +10,10 @@ import numpy as np
 from jaxscale._status import Status
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, duration
+from jaxscale.sweep._extend import match_runs
 from jaxscale.sweep._grid import label
-from jaxscale.sweep._locate import existing_places
-from jaxscale.sweep._plan import Options
+from jaxscale.sweep._locate import existing_places, place_of
+from jaxscale.sweep._plan import Options, Plan
 from jaxscale.sweep._reader import StoreReader
 
 
@@ -69,6 +70,24 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
         for i, (s, end) in enumerate(zip(sessions, ends, strict=False), start=1)
     ]  # fmt: skip
     yield Table("Sessions", note, [Column(n, number=n in numbers) for n in names], rows)
+
+
+def remaining_line(plan: Plan, store: str | Path) -> str:
+    """What a plan has still to run where its store holds some of it; else an empty string."""
+    place = place_of(store)
+    try:
+        stored = StoreReader(place, plan.grid)
+        match_runs(stored.grid, plan.grid, place)
+        done = sum(
+            int((codes != Status.not_run).sum())
+            for _, codes in stored.of_runs("status", np.arange(stored.grid.n_runs))
+        )
+    except ValueError:  # there is none, or one that a run refuses
+        return ""
+    if done == plan.n_runs:
+        return f"{store} holds all {plan.n_runs} runs: nothing remains to be run, 0 s"
+    seconds = plan.seconds * (1 - done / plan.n_runs)
+    return f"{store} holds {done} of {counted(plan.n_runs, 'run')}: about {seconds:.3g} s remain"
 
 
 def _end(session: dict[str, Any]) -> str:

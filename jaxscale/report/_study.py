@@ -157,14 +157,21 @@ def _check_scale(study: Study, scale: str) -> None:
         raise unknown("`scale`", scale, study.presets)
 
 
-def _extent(plans: dict[str, Plan]) -> str:
-    """How many runs these are, and how long they take."""
+def _extent(plans: dict[str, Plan], finished: set[str]) -> str:
+    """How many runs these are, and how long those take that are not there already."""
     n_runs = sum(plan.n_runs for plan in plans.values())
-    seconds = sum(plan.seconds for plan in plans.values())
-    return f"{n_runs} runs, about {duration(seconds)} after compilation"
+    remaining = [plan for name, plan in plans.items() if name not in finished]
+    n_done = n_runs - sum(plan.n_runs for plan in remaining)
+    if not remaining:
+        return f"{n_runs} runs, which are there already"
+    before = f", {n_done} of them there already" if n_done else ""
+    seconds = sum(plan.seconds for plan in remaining)
+    return f"{n_runs} runs{before}, about {duration(seconds)} after compilation"
 
 
-def _show_plans(study: Study, plans: dict[str, Plan], scale: str, console: Console) -> None:
+def _show_plans(
+    study: Study, plans: dict[str, Plan], finished: set[str], scale: str, console: Console
+) -> None:
     """Say what the paper's scale is, and print plans, time and memory, before anything runs."""
 
     def say(text: str) -> None:
@@ -180,10 +187,10 @@ def _show_plans(study: Study, plans: dict[str, Plan], scale: str, console: Conso
     device = max(b.bytes_per_device for plan in plans.values() for b in plan.buckets)
     host = max(plan.host_bytes for plan in plans.values())
     say(
-        f"in all: {_extent(plans)}; needed: {device / 1e6:.3g} MB on each device, "
+        f"in all: {_extent(plans, finished)}; needed: {device / 1e6:.3g} MB on each device, "
         f"{host / 1e6:.3g} MB of host memory"
     )
-    if sum(plan.seconds for plan in plans.values()) > LONG:
+    if sum(plan.seconds for name, plan in plans.items() if name not in finished) > LONG:
         say("This is long. It may be stopped and started again.")
         if not callable(study.presets[scale]):
             say(
@@ -216,9 +223,9 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
     plans = {name: make_plan(grid) for name, grid in study.grids(scale).items()}
     store = out / f"{study.system}.zarr"
     finished = _finished(plans, store)
-    console.print(f"{study.title}: {_extent(plans)}")
+    console.print(f"{study.title}: {_extent(plans, finished)}")
     if scale != "quick":
-        _show_plans(study, plans, scale, console)
+        _show_plans(study, plans, finished, scale, console)
     store.parent.mkdir(parents=True, exist_ok=True)
     zarr.open_group(store, mode="a", zarr_format=3)
     runs = {}

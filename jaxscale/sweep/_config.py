@@ -8,6 +8,7 @@ sweep file imports the module of its system; the attributes of a store import no
 import contextlib
 import importlib
 import importlib.resources
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -24,9 +25,12 @@ from jaxscale._registry import class_named, class_names, shipped_classes, writte
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices, nearest, unknown
 from jaxscale.fields import Configurable, as_int, as_real, base_of, field_names, size_names
-from jaxscale.sweep._toml_error import toml_error
+from jaxscale.sweep._toml_error import place, toml_error
 from jaxscale.training import log_spaced_steps
 
+SPACINGS = ("geom", "lin")
+OF_NUMBERS = re.compile(rf"({'|'.join(SPACINGS)}):|[\w.]*[:(][-+.\d]|[-+.\d]+(\.\.|;)")
+# as log:1:10:3, range(3), 8..16, 8;16
 MOST_VALUES = 100_000_000  # that a file may ask for with a few letters
 LARGE = ("paper", "full")  # tables of the large version; `full` is the old name
 KEYS = ("system", "fields", "axes", "seeds", "key", "store", "description", *LARGE)
@@ -48,7 +52,8 @@ def _find_class(name: str, package: str | None, base: type = Configurable) -> ty
         listed = choices(attribute, class_names(module))
         raise ValueError(f"`type` {name!r}: {module} has no class {attribute!r}{listed}")
     if colon:
-        raise ValueError(f"`type` {name!r} needs `import {module}` first")
+        shell = f"(in a shell, --import {module})"
+        raise ValueError(f"`type` {name!r} needs `import {module}` first {shell}.")
     raise unknown("`type`", name, _type_names(package, base))
 
 
@@ -142,7 +147,9 @@ def record_steps(value: Mapping[str, Any], n_steps: int) -> list[int]:
     """Record steps of a file: `{every = 100}` or `{log = 60}` (points up to the end)."""
     if len(value) != 1 or next(iter(value)) not in ("every", "log"):
         hint = nearest(next(iter(value), ""), ("every", "log")) or "."
-        raise ValueError(f"`record` must be a list, every or log, got {dict(value)!r}{hint}")
+        raise ValueError(
+            f"`record` must be a list, {{every = n}} or {{log = n}}, got {dict(value)!r}{hint}"
+        )
     kind, number = next(iter(value.items()))
     number = as_int(f"record.{kind}", number, at_least=1)
     n_records = number if kind == "log" else n_steps // number
@@ -167,9 +174,12 @@ def axis_values(path: str, value: Any) -> Any:
     if not isinstance(value, Mapping) or "type" in value:
         require_values(path, value)
         return value
-    if len(value) != 1 or next(iter(value)) not in ("geom", "lin"):
-        hint = nearest(next(iter(value), ""), ("geom", "lin")) or "."
-        raise ValueError(f"axis `{path}` must be a list, geom or lin, got {dict(value)!r}{hint}")
+    if len(value) != 1 or next(iter(value)) not in SPACINGS:
+        hint = nearest(next(iter(value), ""), SPACINGS) or "."
+        raise ValueError(
+            f"axis `{path}` must be a list, {{geom = [lo, hi, n]}} or {{lin = ...}}, "
+            f"got {dict(value)!r}{hint}"
+        )
     kind, numbers = next(iter(value.items()))
     if not isinstance(numbers, list) or len(numbers) != 3:
         raise ValueError(f"axis `{path}`: {kind} must be lo, hi, n, got {numbers!r}.")
@@ -182,20 +192,47 @@ def axis_values(path: str, value: Any) -> Any:
     return [float(v) for v in space(low, high, n)]
 
 
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`field=value` from the command line."""
+    path, equals, value = text.partition("=")
+    if not (equals and path):
+        raise ValueError(f"`set` must be field=value, got {text!r}.")
+    return path, _parse_unbroken("set", path, value)
+
+
 def parse_axis(text: str) -> tuple[str, Any]:
     """`field=v1,v2`, `field=geom:lo:hi:n` or `field=lin:lo:hi:n` from the command line."""
     path, equals, values = text.partition("=")
-    if not equals or not path or not values:
-        raise ValueError(f"`axis` must be field=values, got {text!r}.")
     kind, *numbers = values.split(":")
-    if kind in ("geom", "lin"):
-        if len(numbers) != 3:
-            raise ValueError(f"`axis` {kind} must be {kind}:lo:hi:n, got {values!r}.")
-        return path, axis_values(path, {kind: [parse_value(n) for n in numbers]})
-    together = parse_value(f"[{values}]")  # commas inside tables and lists are not ours to split
-    return path, together if isinstance(together, list) else [
-        parse_value(v) for v in values.split(",")
-    ]  # fmt: skip
+    spaced = kind in SPACINGS and len(numbers) == 3
+    if not (equals and path and values) or (not spaced and OF_NUMBERS.match(values)):
+        raise ValueError(
+            f"`axis` must be field=v1,v2, field=geom:lo:hi:n or field=lin:lo:hi:n, got {text!r}."
+        )
+    listed = parse_value(f"[{values}]")  # commas inside tables and lists are not ours to split
+    if spaced:
+        listed = [{kind: [parse_value(n) for n in numbers]}]
+    elif not isinstance(listed, list):
+        parts = re.split(r",(?![^{\[]*[}\]])", values)
+        listed = [_parse_unbroken("axis", path, part) for part in parts]
+    table = listed[0] if len(listed) == 1 else None
+    if not isinstance(table, Mapping) or "type" in table:
+        return path, listed
+    try:
+        return path, axis_values(path, table)
+    except ValueError as error:
+        raise ValueError(f"`axis`: {error}") from None  # it names the field
+
+
+def _parse_unbroken(option: str, path: str, text: str) -> Any:
+    """`parse_value` of the value of a field, which is refused where a table or a list is broken."""
+    value = parse_value(text)
+    if isinstance(value, str) and text[:1] in ("{", "["):
+        raise ValueError(
+            f"`{option}` {path}: {text!r} is no table or list of TOML; texts in it need quotes, "
+            f"and all of it single ones: '{path}={{type = \"Name\"}}'."
+        )
+    return value
 
 
 def parse_value(text: str) -> Any:
@@ -245,6 +282,11 @@ def preset_path(name: str) -> tuple[Path, bool]:
             if file.stem != path.stem != current.stem:
                 warn_deprecated(name, str(current))
             return file, is_large
+    if (path / "zarr.json").is_file():
+        raise ValueError(
+            f"`file` must be a TOML file or a preset, got the store {path}: jaxscale show "
+            "tells what it holds, jaxscale fit fits its theory."
+        )
     if path.suffix or path.exists() or len(path.parts) > 1:
         require_file("file", path)
     hint = choices(name, preset_names())
@@ -278,7 +320,8 @@ def read_toml(name: str) -> dict[str, Any]:
     if "system" not in table:
         raise ValueError(f"{path}: `system` is missing.")
     if not isinstance(table["system"], str):
-        raise ValueError(f"{path}: `system` must be a name, got {table['system']!r}.")
+        at = place(path, path, "system")
+        raise ValueError(f"{at}: `system` must be a name, got {table['system']!r}.")
     if "full" in table:
         warn_deprecated("[full]", "[paper]")
     key = _large(table) or LARGE[0]
@@ -299,11 +342,14 @@ def _check_keys(path: Path, table: dict[str, Any], prefix: str, allowed: tuple[s
             hint = choices(key, [name for name in allowed if name != "full"])
             fields = " Fields go under [fields], several values under [axes]."
             raise ValueError(
-                f"{path}: `{prefix}{key}` is not a key of a sweep{hint}"
+                f"{place(path, path, key)}: `{prefix}{key}` is not a key of a sweep{hint}"
                 f"{fields if hint.endswith('.') else ''}"
             )
     if not isinstance(table.get("store", ""), str):
-        raise ValueError(f"{path}: `{prefix}store` must be a path, got {table['store']!r}.")
+        raise ValueError(
+            f"{place(path, path, 'store')}: `{prefix}store` must be a path, got {table['store']!r}."
+        )
     for key in ("fields", "axes", *LARGE):
         if not isinstance(table.get(key, {}), dict):
-            raise ValueError(f"{path}: `{prefix}{key}` must be a table, got {table[key]!r}.")
+            at = place(path, path, key)
+            raise ValueError(f"{at}: `{prefix}{key}` must be a table, got {table[key]!r}.")

@@ -13,6 +13,7 @@ from jaxscale.sweep._grid import Grid, label
 
 MOST_DIFFERENCES = 5  # that a message lists
 MOST_VALUES = 3  # of an axis
+LONGEST = 40  # characters of a value
 READ = "read it with js.open_store and Dataset.sel"
 LONGER = "train longer first, then add runs"
 
@@ -87,4 +88,5 @@ def _fields(one: Any, two: Any, path: str = "") -> Iterator[tuple[str, Any, Any]
 
 
 def _short(value: Any) -> str:
-    return str(value["type"] if isinstance(value, dict) and "type" in value else value)[:40]
+    text = str(value["type"] if isinstance(value, dict) and "type" in value else value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

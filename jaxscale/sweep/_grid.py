@@ -1,6 +1,8 @@
 """`Grid`: a system, axes over its fields, seeds and one root key."""
 
 import itertools
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -21,10 +23,12 @@ from jaxscale.sweep._config import (
     check_system,
     decode,
     encode,
+    preset_path,
     read_toml,
     record_steps,
     require_values,
 )
+from jaxscale.sweep._toml_error import place
 from jaxscale.training import AbstractTrainedSystem, log_spaced_steps
 
 PAIRS_CHECKED = 2000
@@ -213,7 +217,7 @@ class Grid:
 
         **Returns** the `Grid`.
 
-        **Raises** `ValueError` naming the file and what it is about.
+        **Raises** `ValueError` naming the file, or the argument, and what it is about.
         """
         return grid_of_file(name, read_toml(name), fields, axes, seeds, key)
 
@@ -337,8 +341,21 @@ def grid_of_file(
     key: int | None = None,
 ) -> Grid:
     """`Grid.from_toml` of the plain data of a file, which is read once."""
+    given = {"fields": fields or {}, "axes": axes or {}, "seeds": seeds, "key": key}
+    try:
+        return _grid_of_table(table, **given)
+    except ValueError as error:
+        raise ValueError(f"{_source(file, table, given, str(error))}{error}") from None
+
+
+def _grid_of_table(
+    table: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    axes: Mapping[str, Any],
+    seeds: int | Sequence[int] | None,
+    key: int | None,
+) -> Grid:
     package = str(table["system"]).rpartition(".")[0]
-    fields, axes = fields or {}, axes or {}
     of_system = {path: value for path, value in fields.items() if "." not in path}
     listed = {p: v for p, v in table.get("axes", {}).items() if p not in fields or p in axes}
     bare = {**table, "fields": table.get("fields", {}) | of_system, "axes": {}}
@@ -355,11 +372,41 @@ def grid_of_file(
         return grid.replace(system=system, axes=read)
     except ValueError as error:
         several = [p for p, v in bare["fields"].items() if isinstance(v, list) or "," in str(v)]
-        refused = any(f"`{path}` " in str(error) for path in several)
+        refused = any(f"`{path}` " in str(error) for path in several if path != "record")
         hint = " Several values make an axis ([axes], --axis)." if refused else ""
-        for name in {"seeds", "key", "store", "description"} & {*bare["fields"], *listed}:
+        nested = [p for p, vs in listed.items() if isinstance(vs, list) and len(vs) == 1]
+        if any(isinstance(listed[p][0], list) and f"`{p}`" in str(error) for p in nested):
+            hint = " Several values need one pair of brackets in a file, in --axis none."
+        for name in {"store", "description"} & {*bare["fields"], *listed}:
             hint = f" `{name}` is a key of the sweep: write it above [fields] and [axes]."
-        raise ValueError(f"{file}: {error}{hint}") from None
+        for name in {"seeds", "key"} & {*bare["fields"], *listed}:
+            own = name in fields or name in axes
+            what = f"an argument of its own (in a shell, --{name})" if own else "a key of the sweep"
+            hint = f" `{name}` is {what}{'' if own else ': write it above [fields] and [axes]'}."
+        raise ValueError(f"{error}{hint}") from None
+
+
+def _source(file: str, table: Mapping[str, Any], given: Mapping[str, Any], refused: str) -> str:
+    """The start of an error: the argument without which it would not come, else the file."""
+
+    def comes(name: str, value: Any) -> bool:
+        try:
+            _grid_of_table(table, **{**given, name: value})
+        except ValueError as error:
+            return str(error) == refused
+        return False
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the grid, not of what is wrong with it
+        for name in ("seeds", "key"):
+            if given[name] is not None and not comes(name, None):
+                return ""  # the error names it
+        for name in ("fields", "axes"):
+            for path in given[name]:
+                if not comes(name, {p: v for p, v in given[name].items() if p != path}):
+                    return f"`{name}`: " if f"`{path}" in refused else f"`{name}` {path}: "
+    named = re.search(r"`([\w.]+)`", refused)
+    return f"{place(file, preset_path(file)[0], named[1] if named else '')}: "
 
 
 def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: str) -> list[Any]:

@@ -100,12 +100,12 @@ class Plan:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether this machine has timed runs of every bucket's class."""
+        """Whether this machine has timed runs like those of every bucket."""
         return None not in self.ratios
 
     @property
     def seconds(self) -> float:
-        """Estimated run time, compilation apart, by earlier runs of the class if any were timed."""
+        """Estimated run time, compilation apart, by earlier runs like these if any were timed."""
         return sum(self._bucket_seconds)
 
     @property
@@ -181,7 +181,7 @@ class Plan:
         stretches = ""
         if n := self.n_stretches:
             every = self.options.checkpoint_seconds
-            stretches = f"; long runs in {n} stretch{'es' if n > 1 else ''} of {every:g} s"
+            stretches = f"; long runs in {n} stretch{'es' if n > 1 else ''} of at most {every:g} s"
         for i, b in enumerate(self.buckets):
             counts = map(str, (i, b.n_runs, b.n_chunks, b.chunk, b.group))
             seconds = self._bucket_seconds[i]

@@ -13,10 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import TypeAlias
 
+import equinox as eqx
 import jax
 
 from jaxscale._compilation import compiled_folder
 from jaxscale._system import AbstractSystem
+from jaxscale.fields import field_names
 
 MOST_TIMES = 20  # of each class, the latest
 SAME = math.log(1.5)  # estimates that are nearer than this are of the same size
@@ -25,7 +27,7 @@ Times: TypeAlias = dict[str, list[tuple[float, float]]]  # estimated and measure
 
 
 def read_times() -> Times:
-    """Estimated and measured seconds per run, by class of system; empty where nothing is kept."""
+    """Estimated and measured seconds per run, by classes of systems; empty if none are kept."""
     file = _file()
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, OverflowError):
         if file is not None:
@@ -38,7 +40,7 @@ def read_times() -> Times:
 
 
 def measured_ratio(system: AbstractSystem, estimated: float) -> float | None:
-    """Measured over estimated seconds of the run of this class whose estimate was nearest.
+    """Measured over estimated seconds of the run of these classes whose estimate was nearest.
 
     None if no estimate was within a factor of four: small runs say nothing of large ones.
     """
@@ -65,7 +67,10 @@ def keep_time(system: AbstractSystem, estimated: float, measured: float) -> None
 
 
 def _name(system: AbstractSystem) -> str:
-    return f"{type(system).__module__}:{type(system).__qualname__}"
+    """Class of a system and of its parts: a solver's estimate may be off by another factor."""
+    parts = [getattr(system, name) for name in field_names(system)]
+    names = [type(part).__qualname__ for part in parts if isinstance(part, eqx.Module)]
+    return " ".join([f"{type(system).__module__}:{type(system).__qualname__}", *names])
 
 
 def _file() -> Path | None:

@@ -1,6 +1,8 @@
-"""What is wrong in a file that is not TOML, in a sentence."""
+"""What is wrong in a sweep file, and in which line."""
 
+import contextlib
 import re
+from pathlib import Path
 
 MOST_CHARACTERS = 60  # of the line, that the sentence shows
 LINE = "a line is `name = value`, `[table]` or a comment (#)"
@@ -37,3 +39,14 @@ def toml_error(text: str, error: str) -> str:
     reason = next(reasons, "the parser refuses it")
     line = lines[number - 1].strip()[:MOST_CHARACTERS]
     return f"line {number}, {line!r}, is not TOML: {reason} ({own})."
+
+
+def place(file: str | Path, path: Path, name: str) -> str:
+    """Return the name `file` of the file at `path`, with the line that sets `name`, if one does."""
+    lines = []
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        lines = path.read_text("utf-8").split("\n")
+    own = rf"""["']?{re.escape(name)}["']?"""
+    sets = re.compile(rf"(?:^|[{{,])\s*{own}\s*=|^\s*\[{own}\]")  # also in {{...}}, and a table
+    numbers = [i for i, line in enumerate(lines, 1) if sets.search(line)]
+    return f"{file}, line {numbers[0]}" if len(numbers) == 1 else str(file)

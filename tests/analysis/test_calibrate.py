@@ -1,6 +1,7 @@
 """`calibrate` recovers known parameters, with honest errors, and refuses what it cannot fit."""
 
 import numpy as np
+import pandas
 import pytest
 import xarray
 from checks import compilations
@@ -307,3 +308,17 @@ def test_the_interval_of_a_loss_is_one_of_its_logarithm_whatever_else_is_fitted(
     assert (predicted.loss_low > 0).all()
     middle = np.sqrt(predicted.loss_low * predicted.loss_high)
     assert float(predicted.loss_high[-1] / middle[-1]) > 2
+
+
+def test_the_mean_of_wild_runs_is_fitted_by_the_residual_that_the_warning_names():
+    """A fit of logarithms is low by exp(-s^2 / 2) = .83, the exponent right."""
+    rng, x = np.random.default_rng(0), np.tile(np.geomspace(1, 100, 20), 50)
+    loss = 0.8 * x**-0.5 * np.exp(0.62 * rng.standard_normal(1000) - 0.62**2 / 2)
+    table = pandas.DataFrame({"x": x, "loss": loss})
+    law = js.Formula(lambda x, a, alpha: a * x**-alpha, {"a": 1.0, "alpha": 0.3})
+    with pytest.warns(UserWarning, match=r"loss spread by 0\.5"):
+        low = js.calibrate(law, table, ["a", "alpha"], n_starts=1)
+    fit = js.calibrate(law, table, ["a", "alpha"], n_starts=1, residual=js.residuals.Scaled())
+    assert float(low.values["a"]) == pytest.approx(0.8 * np.exp(-(0.62**2) / 2), rel=0.06)
+    assert float(low.values["alpha"]) == pytest.approx(0.5, abs=0.05)
+    assert float(fit.values["a"]) == pytest.approx(0.8, rel=0.12)

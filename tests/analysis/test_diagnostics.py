@@ -5,12 +5,19 @@ import pandas
 import pytest
 
 import jaxscale as js
-from jaxscale.analysis._diagnostics import check_result, huber_delta, warn_spread
+from jaxscale.analysis._diagnostics import (
+    check_result,
+    huber_delta,
+    warn_logarithms,
+    warn_of,
+    warn_spread,
+)
 from jaxscale.analysis._enough import short_groups
 from jaxscale.analysis._expansion import DataSets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._grouped import with_groups
 from jaxscale.analysis._least_squares import FitResult
+from jaxscale.analysis._levenberg import CONVERGED
 
 
 def _result(blind, start_z, n_points=(9, 9)):
@@ -59,6 +66,31 @@ def test_a_wide_spread_over_runs_is_named_with_its_bias(spread, warned):
             warn_spread({"loss": values})
     else:
         warn_spread({"loss": values})
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_a_wide_spread_of_residuals_of_logarithms_is_named_with_its_bias(squared):
+    """A failed run is none, and neither is what nine points may do by chance."""
+    residuals = 0.62 * np.random.default_rng(0).standard_normal((2, 1, 2000))
+    residuals[0] *= 0.1
+    how = "--residual scaled --boot" if squared else "--residual scaled --huber inf --boot"
+    with pytest.warns(UserWarning, match=rf"loss spread by 0\.6.* variance, 0\.1.* take .*{how}"):
+        warn_logarithms("loss", residuals, squared)
+    warn_logarithms("loss", residuals[..., :9], squared)
+    residuals *= 0.4
+    residuals[..., :20] = 9.0
+    warn_logarithms("loss", residuals, squared)
+
+
+def test_a_huber_loss_without_covariance_is_told_what_helps():
+    blank = _result([False], [0.0], [20])
+    result = blank._replace(
+        few_inside=np.asarray([True]), status=np.asarray([CONVERGED]), condition=np.ones(1)
+    )
+    for free, advice in ((["a"], "inside its delta; take a larger"), ("abc", "3; take intervals")):
+        ended = np.zeros((1, len(free)), bool)
+        with pytest.warns(UserWarning, match=f"no standard error .*{advice}"):
+            warn_of(result._replace(ended=ended), free, (), [], resampled=False)
 
 
 def _short(shared, of, groups, weight=1.0):

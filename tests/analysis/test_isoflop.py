@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, linregress, t as student
 
 import jaxscale as js
 from jaxscale.analysis import isoflop, isoflop_bias
@@ -181,6 +181,32 @@ def test_intervals_cover_the_minimum_that_many_runs_would_have():
     assert np.mean(short) < 0.8  # power
 
 
+def test_without_refits_the_interval_is_of_the_minima_about_their_line(noisy):
+    fitted = isoflop(_runs(0.003), bootstrap=0)
+    x, y = np.log(fitted.groups["flop"]), np.log(fitted.groups["n_parameters"])
+    line = linregress(x, y)
+    half = line.stderr * student.ppf(0.975, len(x) - 2)
+    np.testing.assert_allclose(fitted.interval, (line.slope - half, line.slope + half))
+    assert (fitted.by_scatter, noisy.by_scatter) == (True, False)
+    low, high = fitted.interval
+    assert f"C^{fitted.a:.3f} ({low:.3f} to {high:.3f}, by the scatter of 5 minima)," in str(fitted)
+    assert "scatter" not in str(noisy)
+    wild = isoflop(_runs(0.06, seed=1), bootstrap=100)  # most refits have no minimum
+    assert np.isnan(wild.groups["n_parameters_low"]).any()
+    assert (wild.by_scatter, np.isfinite(wild.interval).all()) == (True, True)
+    two = isoflop(_runs(0.003)[:16], bootstrap=0)
+    assert (np.isnan(two.interval).all(), two.by_scatter) == (True, False)
+
+
+def test_the_interval_by_scatter_covers():
+    exponent = isoflop(_runs(0.0), bootstrap=0).a
+    fits = [isoflop(_runs(0.003, seed=seed), bootstrap=0) for seed in range(100)]
+    share = np.mean([f.interval[0] < exponent < f.interval[1] for f in fits])
+    assert binom.ppf(5e-4, 100, 0.95) <= 100 * share <= binom.ppf(1 - 5e-4, 100, 0.95)
+    narrow = np.mean([abs(f.a - exponent) < 0.1 * (f.interval[1] - f.a) for f in fits])
+    assert narrow < 0.5  # power
+
+
 def test_a_group_without_a_minimum_inside_its_runs_is_counted():
     runs = _runs(0.0)
     flop = 6 * runs["n_parameters"] * runs["n_tokens"]
@@ -220,7 +246,7 @@ def test_columns_have_the_names_of_the_file():
     names = {"n_parameters": "N", "n_tokens": "D", "loss": "final"}
     fitted = isoflop(_runs(0.0).rename(columns=names), columns=names, bootstrap=0)
     assert js.analysis.isoflop(_runs(0.0), bootstrap=0).a == fitted.a
-    assert np.isnan(fitted.interval).all()
+    assert np.isnan(fitted.groups["n_parameters_low"]).all()  # without refits
 
 
 @pytest.mark.parametrize("n_groups", [1, 2, 3, 5])

@@ -27,7 +27,8 @@ def _status(address):
         with urllib.request.urlopen(address, timeout=30) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
 
 
 def test_the_address_has_a_token_and_nothing_is_served_without_it(page):

@@ -86,9 +86,12 @@ def test_the_scale_of_the_paper_says_first_what_it_is_and_needs(
 def test_a_folder_says_what_it_holds_and_refuses_other_grids(studies, tmp_path, capsys):
     study, out, console = studies()[0], tmp_path / "out", Console(file=None)
     reproduce(study, out, console=console)
-    assert "toy: 1 runs in" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert ("1 runs, about" in text, "toy: 1 runs in" in text) == (True, True)
     reproduce(study, out, console=console)
-    assert "toy: 1 runs were there already (they took" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert ": 1 runs, which are there already\n" in text
+    assert "toy: 1 runs were there already (they took" in text
     (tmp_path / "toy.toml").write_text(TOY.replace("n_skills = 2", "n_skills = 3"))
     with pytest.raises(ValueError, match=r"n_skills 2, not 3.*Choose another folder.*--out"):
         reproduce(study, out, scale="paper", console=console)

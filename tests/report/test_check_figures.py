@@ -39,12 +39,14 @@ def test_residuals_are_drawn_against_the_fit_the_inputs_and_the_normal_law(fit):
     names = ["fitted loss", "n_parameters", "n_tokens", "normal quantile"]
     assert [a.get_xlabel() for a in axes] == names
     x, y = axes[0].lines[0].get_data()
-    np.testing.assert_allclose(np.log(x / _runs()["loss"]), y, atol=1e-9)
-    np.testing.assert_allclose(y, fit.residuals.ravel())
+    np.testing.assert_allclose(np.log(_runs()["loss"] / x), y, atol=1e-9)
+    np.testing.assert_allclose(y, -fit.residuals.ravel())
+    assert all(a.get_ylabel().endswith("measured less fitted") for a in axes)
     np.testing.assert_array_equal(axes[1].lines[0].get_xdata(), fit.inputs["n_parameters"])
     assert [a.get_xscale() for a in axes] == ["linear", "log", "log", "linear"]
     normal, own = axes[3].lines[0].get_data()
     assert np.all(np.diff(own) >= 0)
+    assert np.sum(own) == pytest.approx(np.sum(y) / np.sqrt(np.mean(y**2)), abs=1e-9)
     np.testing.assert_allclose(normal, -normal[::-1], atol=1e-9)
     assert np.mean(own**2) == pytest.approx(1.0)
 

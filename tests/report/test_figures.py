@@ -303,6 +303,39 @@ def test_legend_and_title_say_what_theory_lacks(results):
     assert axes.get_title().split("\n")[1] == "no closed form: a reason"
 
 
+@pytest.mark.parametrize("each", [None, "seed"])
+def test_the_legend_says_what_was_calibrated(each):
+    system = js.emergence.MultilinearSkills(n_skills=2, n_steps=20, learning_rate=0.2)
+    runs = js.run(js.Grid(system, seeds=2))
+    start = js.Grid(js.replace(system, "learning_rate", 0.1))
+    fit = js.calibrate(start, runs, ["learning_rate"], each=each, bootstrap=0, n_starts=1)
+    theory = fit.predict()
+    said = (
+        "learning_rate for each seed"
+        if each
+        else f"learning_rate = {float(fit.values['learning_rate']):.4g}"
+    )
+    axes = plot(runs, theory, observables="loss").axes[0]
+    assert axes.get_legend().get_texts()[-1].get_text() == f"theory, calibrated\n({said})"
+    theory["loss"].attrs["uncalibrated"] = "time_scale"  # another field, which decides
+    axes = plot(runs, theory, observables="loss").axes[0]
+    assert "uncalibrated" in axes.get_legend().get_texts()[-1].get_text()
+
+
+@pytest.mark.parametrize(
+    ("steps", "log", "label"),
+    [
+        ([0, 1, 10, 100], None, "step (0 not drawn)"),
+        ([0, 1, 10, 100], "y", "step"),
+        ([-1, 0, 10, 100, 1000], "x", "step (positive ones)"),
+        ([1, 10, 100], None, "step"),
+    ],
+)
+def test_the_axis_says_what_a_logarithm_hides(steps, log, label):
+    runs = xarray.DataArray(np.ones(len(steps)), {"step": steps}, ("step",), "loss")
+    assert plot(runs, log=log).axes[0].get_xlabel() == label
+
+
 def test_bands_stay_above_zero_and_axes_near_the_data():
     values = np.array([[1e-3, 1.0], [1e-3, 1.0], [1e-3, 1.0], [1.0, 1.0]])
     area = _band(values, np.array([1.0, 2.0])).collections[0]

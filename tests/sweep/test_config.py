@@ -260,6 +260,22 @@ def test_one_value_is_no_axis_wherever_it_stands(write, value):
 
 
 def test_one_value_in_a_file_is_no_axis(write):
-    with pytest.raises(ValueError, match=r"toml: axis `learning_rate` must be a seq.* got 0\.1: "):
+    with pytest.raises(
+        ValueError, match=r"toml, line 8: axis `learning_rate` must be a seq.* got 0\.1: "
+    ):
         js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "0.1")))
     assert js.Grid.from_toml(write(SMALL.replace("[0.1, 0.2]", "[0.1]"))).shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fields": {"n_skills": 0}}, "^`fields`: `n_skills` must be at least 1"),
+        ({"fields": {"n_steps": 9}, "axes": {"n_skils": [1]}}, "^`axes`: `n_skils` is not a field"),
+        ({"seeds": 0, "fields": {"n_steps": 9}}, "^`seeds` must be at least one seed"),
+        ({"fields": {"key": 3}}, r"`key` is an argument of its own \(in a shell, --key\)"),
+    ],
+)
+def test_errors_name_the_argument_that_replaced_the_file(write, changes, message):
+    with pytest.raises(ValueError, match=message):
+        js.Grid.from_toml(write(SMALL), **changes)

@@ -345,6 +345,9 @@ def test_many_differences_are_counted():
     words = r"another grid \(`width` is no field of it; .*it is emergence\.MultilinearSkills, not "
     with pytest.raises(ValueError, match=words):
         match_runs(js.Grid(one), network, Path("a.zarr"))
+    often = js.Grid(js.replace(one, "record", list(range(21))))
+    with pytest.raises(ValueError, match=r"record None, not \[0, 1, 2,[0-9, ]*\.\.\.\);"):
+        match_runs(js.Grid(one), often, Path("a.zarr"))
     longer = js.Grid(js.replace(one, "n_steps", 30))
     with pytest.raises(
         ValueError, match=r"n_steps 20, not 30; train longer first, then add runs\)"

@@ -173,6 +173,8 @@ def test_plans_follow_what_was_timed(planned, monkeypatch, tmp_path):
     assert again.buckets[0].chunk == first.buckets[0].chunk
     assert again.summary()["estimated_seconds"] == round(again.seconds, 3)
     assert "no such run" not in str(again)
+    other = js.replace(SMALL, "schedule", js.LinearDecay())
+    assert not js.plan(js.Grid(other, seeds=2)).is_calibrated  # a part of another kind
     (file,) = tmp_path.iterdir()
     name = timings._name(SMALL)
     for content in ("[half", "[]", "null", *(f'{{"{name}": [[1, {x}]]}}' for x in UNUSABLE)):
