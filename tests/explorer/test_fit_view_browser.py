@@ -88,6 +88,8 @@ def test_the_python_and_files_are_of_the_fit(visit, explored, one_variable):
     exec("\n".join(li for li in code.split("\n") if not li.startswith("runs = ...")), names)
     for value in names["fit"].values.values():
         assert f"{value:.6g}" in opened.model("parameters", "m.text")
+    residuals = opened.model("residuals", "Array.from(m.data.y)")
+    np.testing.assert_allclose(residuals, -names["fit"].residuals.ravel(), rtol=1e-6)
     for kind, start in (("SVG", b"<?xml"), ("PNG", b"\x89PNG"), ("CSV", b"index,label,parameter")):
         with opened.page.expect_download() as download:
             opened.page.get_by_role("button", name=kind).click()
