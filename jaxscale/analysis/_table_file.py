@@ -67,6 +67,11 @@ def read_table(path: Path) -> "pandas.DataFrame":
     return _csv(path, rows)
 
 
+def separator(heading: str) -> str:
+    """The mark between the cells of a line of names."""
+    return max(MARKS, key=lambda m: len(next(csv.reader([heading], delimiter=m))))
+
+
 def place_of(values: Any, row: int) -> str:
     """Where the value number `row` of a column or an array stands: in words."""
     index: Any = getattr(values, "index", None)
@@ -91,7 +96,7 @@ def _csv(path: Path, rows: Lines) -> "pandas.DataFrame":
     import pandas
 
     heading = rows[0][1]
-    mark = max(MARKS, key=lambda m: len(next(csv.reader([heading], delimiter=m))))
+    mark = separator(heading)
     reader = csv.reader((line for _, line in rows), delimiter=mark, skipinitialspace=True)
     try:
         names = _names(path, next(reader), rows[0][0])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from jaxscale.explorer._fit_view import FitView
 from jaxscale.explorer._newest import THREADS
 from jaxscale.explorer._page import Page
 from jaxscale.explorer._sources import Source, source_of
@@ -47,4 +48,5 @@ VIEWS: dict[str, Callable[[Page, Any], Any]] = {
     "start": StartView,
     "theory": TheoryView,
     "sweep": SweepView,
+    "fit": FitView,
 }

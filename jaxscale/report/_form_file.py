@@ -78,7 +78,12 @@ class FormFile:
     held_out_warnings: tuple[str, ...] = ()
 
     @classmethod
-    def make(
+    def make(cls, form: Form, table: "pandas.DataFrame", *args: Any, **options: Any) -> "FormFile":
+        """What `fitted` returns, `with_held_out`."""
+        return cls.fitted(form, table, *args, **options).with_held_out()
+
+    @classmethod
+    def fitted(
         cls,
         form: Form,
         table: "pandas.DataFrame",
@@ -118,14 +123,17 @@ class FormFile:
         fit = calibrate(formula, used, columns={n: n for n in columns}, **options)
         fitted, dropped = fitted_rows(fit, used)
         fit = dataclasses.replace(fit, n_left_out=len(table) - len(fitted))
-        made = cls(fit, fitted, flop, places, {**omitted, **dropped}, options)
+        return cls(fit, fitted, flop, places, {**omitted, **dropped}, options)
+
+    def with_held_out(self) -> "FormFile":
+        """Add predictions of each scale by fits without it, or why there are none."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             warnings.filterwarnings("ignore", TOO_FEW)
-            scores, why = made._without_scales()
+            scores, why = self._without_scales()
         said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
         parts = {"held_out": scores, "not_held_out": why, "held_out_warnings": said}
-        return dataclasses.replace(made, **parts)
+        return dataclasses.replace(self, **parts)
 
     def _without_scales(self) -> tuple[HeldOut | None, str]:
         """Leave scales of compute, or of the first input, out of the fit; else say why not."""
@@ -167,25 +175,32 @@ class FormFile:
 
     def tables(self) -> list[Table]:
         """The parameters, and what the form says of the operations and places."""
-        own = self.fit.table()
-        note = f"{own.note}{_listed(self.omitted)}"
-        tables = [dataclasses.replace(own, title=_title(self.formula), note=note)]
+        tables = [self.parameters_table()]
         if self.flop:
-            tables.append(self._allocation_table())
+            tables.append(self.allocation_table())
         if self.allocates and self.isoflop is not None:
-            tables.append(Table("Runs of equal compute", self._two_exponents(self.isoflop), [], []))
+            tables.append(Table("Runs of equal compute", self.two_exponents(self.isoflop), [], []))
         if self.places:
             tables.append(self._predictions())
+        return [*tables, *self.held_out_tables()]
+
+    def parameters_table(self) -> Table:
+        """The fitted parameters with their intervals."""
+        own = self.fit.table()
+        note = f"{own.note}{_listed(self.omitted)}"
+        return dataclasses.replace(own, title=_title(self.formula), note=note)
+
+    def held_out_tables(self) -> list[Table]:
+        """The scores of scales that were left out, or why there are none."""
         if self.held_out is not None:
             own = self.held_out.table()
             said = "".join(f"; of these fits, {text}" for text in self.held_out_warnings)
             note = f"Each scale of {self.held_out.by} fitted without: {own.note}{said}"
-            tables.append(dataclasses.replace(own, title="Held out", note=note))
-        elif self.not_held_out:
-            tables.append(Table("Held out", f"no scores: {self.not_held_out}", [], []))
-        return tables
+            return [dataclasses.replace(own, title="Held out", note=note)]
+        why = self.not_held_out
+        return [Table("Held out", f"no scores: {why}", [], [])] if why else []
 
-    def _two_exponents(self, parabolas: IsoFlop) -> str:
+    def two_exponents(self, parabolas: IsoFlop) -> str:
         """What parabolas say of the best N beside what the form says."""
         middle = np.exp(np.log(self.compute).mean(keepdims=True))
         own = allocate(self.fit, middle)
@@ -197,12 +212,13 @@ class FormFile:
         )
 
     @functools.cached_property
-    def _allocated(self) -> OptimalAllocation:
+    def allocated(self) -> OptimalAllocation:
         """The best allocation of the operations."""
         return allocate(self.fit, np.asarray(self.flop))
 
-    def _allocation_table(self) -> Table:
-        best, rows = self._allocated, []
+    def allocation_table(self) -> Table:
+        """The best allocation of the operations."""
+        best, rows = self.allocated, []
         for i, c in enumerate(self.flop):
             for name, values in best.best.items():
                 low, high = (float(end[i]) for end in best.interval[name])
@@ -283,7 +299,7 @@ class FormFile:
         """Plain data for JSON."""
         numbers: dict[str, Any] = self.fit.to_dict()
         if self.flop:
-            rows = self._allocated.table().to_dict("records")
+            rows = self.allocated.table().to_dict("records")
             numbers["optimal_allocation"] = [plain(row) for row in rows]
         if self.places:
             numbers["predictions"] = [plain(row) for row in self._predicted.to_dict("records")]

@@ -1,0 +1,86 @@
+"""The Python that makes the fit that a page shows, and a figure and a table of it."""
+
+from pathlib import Path
+
+from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, SIZES
+from jaxscale.analysis._scales import COMPUTE
+from jaxscale.analysis._table_file import separator
+from jaxscale.explorer._fit_request import N_COMPUTES, FitRequest
+from jaxscale.report._fit_file import RESIDUALS, pairs
+from jaxscale.sweep._config import parse_value
+
+GIVEN = "runs = ...  # the table that js.explore was given"
+
+
+def fit_code(
+    request: FitRequest,
+    path: str | None,
+    *,
+    compute: float | None = None,
+    ends: tuple[float, float] | None = None,
+) -> str:
+    """Lines that fit a table and leave `fit`, `figure` and `table`.
+
+    **Arguments**
+
+    - `path`: of the table; None for one that was given as a DataFrame.
+    - `compute`, `ends`: operations to allocate, and those between which they are drawn, of a form
+      that allocates.
+    """
+    rows = _rows(request)
+    source = GIVEN if path is None else f"runs = {path!r}"
+    if rows and path is not None:
+        source = f"runs = {_reader(path)}"
+    imports = ["import pandas"] if "pandas." in source or ends is None else []
+    imports = ["import numpy as np", *imports] if ends is not None else imports
+    lines = [*imports, "", "import jaxscale as js", "", source, *rows]
+    lines.append(f"fit = js.calibrate(js.forms.{request.form}, runs{_options(request)})")
+    if ends is None:
+        lines.append("table = pandas.DataFrame(fit.rows())")
+        lines.append("figure = js.report.residuals_figure(fit)")
+    else:
+        low, high = ends
+        flop = f"np.geomspace({low!r}, {high!r}, {N_COMPUTES})"
+        flop = flop if compute is None else f"np.union1d({flop}, {compute!r})"
+        lines += [
+            f"best = js.analysis.allocate(fit, {flop})",
+            "table = best.table()",
+            "figure = js.report.allocation_figure(best)",
+        ]
+    return "\n".join(lines)
+
+
+def _rows(request: FitRequest) -> list[str]:
+    """Lines that select rows, and make a column that follows from compute."""
+    lines = []
+    for name, text in pairs("where", [request.where] if request.where else []):
+        lines.append(f"runs = runs[runs[{name!r}] == {parse_value(text)!r}]")
+    if request.derived:
+        (other,) = set(SIZES) - {request.derived}
+        size = f"runs[{request.columns[COMPUTE]!r}] / ({FLOP_PER_PARAMETER_TOKEN:g} * "
+        size += f"runs[{request.columns[other]!r}])"
+        lines.append(f"runs = runs.assign({request.derived}={size})")
+    return lines
+
+
+def _options(request: FitRequest) -> str:
+    columns = {n: request.columns[n] for n in request.roles if n in request.columns}
+    columns = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
+    given = {"columns": repr(columns)} if columns else {}
+    if request.residual:
+        given["residual"] = f"js.residuals.{RESIDUALS[request.residual].__name__}()"
+    given |= {"bootstrap": request.bootstrap} if request.bootstrap else {}
+    given |= {"resample": repr(request.resample)} if request.resample else {}
+    return "".join(f", {name}={value}" for name, value in given.items())
+
+
+def _reader(path: str) -> str:
+    """The call of pandas that reads a file."""
+    ending = Path(path).suffix.lower()
+    if ending in (".json", ".jsonl"):
+        return f"pandas.read_json({path!r}{', lines=True' if ending == '.jsonl' else ''})"
+    with open(path, encoding="utf-8-sig") as file:
+        heading = next(line for line in file if line.strip() and line[0] != "#")
+    mark = separator(heading)
+    sep = "" if mark == "," else f", sep={mark!r}"
+    return f"pandas.read_csv({path!r}{sep}, comment='#', skipinitialspace=True)"

@@ -1,0 +1,202 @@
+"""What the fit view is asked to fit: a form, columns of the table, rows and options."""
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxscale.analysis._allocation import (
+    FLOP_PER_PARAMETER_TOKEN,
+    SIZES,
+    OptimalAllocation,
+    allocate,
+)
+from jaxscale.analysis._compare_forms import FormScores, compare_forms
+from jaxscale.analysis._data import as_numbers, as_table
+from jaxscale.analysis._form import FORMS, Form
+from jaxscale.analysis._scales import COMPUTE
+from jaxscale.explorer._fit_columns import guessed
+from jaxscale.report._fit_file import Request, selected_rows
+from jaxscale.report._form_file import SCALES, FormFile, form_named
+from jaxscale.sweep._config import parse_value
+
+if TYPE_CHECKING:
+    import pandas
+
+MOST_VALUES = 24  # of a column by which rows are filtered or resampled
+FARTHEST, FACTOR = 1e26, 1000.0  # operations, and times the largest of the runs, of the slider
+N_COMPUTES = 60  # of the curves of the best allocation
+
+
+@dataclasses.dataclass(frozen=True)
+class FitRequest:
+    """A form and its columns, as the page has them.
+
+    - `columns`: of the table, by the names of the form, and `compute` where that takes the place of
+      a size: C = 6 N D.
+    - `where`: `column=value` of the rows that are used, or nothing.
+    - `residual`, `resample`, `bootstrap`: as of `jaxscale fit`, nothing for their defaults.
+    """
+
+    form: str
+    columns: Mapping[str, str]
+    where: str = ""
+    residual: str = ""
+    resample: str = ""
+    bootstrap: str = ""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Names of the inputs and the result of the form."""
+        own = form_named(self.form)
+        return (*own.inputs, own.result)
+
+    @property
+    def derived(self) -> str:
+        """The size that follows from compute and the other; nothing where both are columns."""
+        lacking = [n for n in SIZES if n in self.roles and n not in self.columns]
+        return lacking[0] if len(lacking) == 1 and COMPUTE in self.columns else ""
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the form that have no column yet."""
+        return [n for n in self.roles if n not in self.columns and n != self.derived]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of `calibrate`, as of the command line."""
+        return Request(
+            data="", theory=None, form=self.form, residual=self.residual or None,
+            resample=self.resample or None,
+            bootstrap=int(self.bootstrap) if self.bootstrap else None,
+        ).options  # fmt: skip
+
+    def runs(self, table: "pandas.DataFrame") -> "pandas.DataFrame":
+        """Rows and columns of a table that are fitted, also under the names of the form.
+
+        **Raises** `ValueError` for columns that the table does not have, or that hold text.
+        """
+        if self.missing:
+            names = ", ".join(self.missing)
+            raise ValueError(f"`{self.form}` has no column for {names}: choose one at the left.")
+        rows = selected_rows(table, [self.where] if self.where else [])
+        columns = {n: self.columns[n] for n in self.roles if n in self.columns}
+        rows = as_table(rows, columns)
+        if self.derived:
+            compute = self.columns[COMPUTE]
+            (other,) = set(SIZES) - {self.derived}
+            rows = as_numbers(as_table(rows, {COMPUTE: compute}), [COMPUTE, other])
+            with np.errstate(all="ignore"):
+                size: Any = rows[COMPUTE] / (FLOP_PER_PARAMETER_TOKEN * rows[other])
+            rows = rows.assign(**{self.derived: size})
+        return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A fit, what it warned of, and the best allocation over compute where it has one."""
+
+    request: FitRequest
+    file: FormFile
+    warnings: tuple[str, ...]
+    curve: OptimalAllocation | None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and largest compute that the slider reaches."""
+        return ends_of(self.file.compute)
+
+    def at(self, flop: float) -> FormFile:
+        """The fit with one number of operations to allocate.
+
+        **Raises** `ValueError` for one that is not positive.
+        """
+        return dataclasses.replace(self.file, flop=(flop,))
+
+    def compared(self) -> tuple[FormScores, tuple[str, ...]]:
+        """All forms of the same inputs, by the scales that `jaxscale fit` leaves out; warnings."""
+        file = self.file
+        own = (set(file.inputs), file.formula.result)
+        forms = [f.function for f in FORMS.values() if (set(f.inputs), f.result) == own]
+        by = COMPUTE if file.allocates else file.inputs[0]
+        columns = {n: n for n in (*file.inputs, file.formula.result)}
+        residual = {"residual": r} if (r := file.options.get("residual")) is not None else {}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            scores = compare_forms(
+                forms, file.runs, by=by, n_bins=SCALES, columns=columns, **residual
+            )
+        return scores, _texts(caught)
+
+
+def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
+    """Fit what is asked, and make ready what a slider of compute needs.
+
+    **Raises** `ValueError` that says what is wrong with the table or the request.
+    """
+    form: Form = form_named(request.form)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        runs = request.runs(table)
+        inputs = form.inputs
+        file = FormFile.fitted(form, runs, inputs=inputs, **request.options)
+        curve = None
+        if file.allocates:
+            curve = allocate(file.fit, np.geomspace(*ends_of(file.compute), N_COMPUTES))
+            allocate(file.fit, [1e20])  # compiles what a slider asks
+            _ = file.isoflop
+    return Fitted(request, file, _texts(caught), curve)
+
+
+def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """What was warned of, each once."""
+    return tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+
+
+def ends_of(compute: np.ndarray) -> tuple[float, float]:
+    """Ends of the slider of compute: of the runs, to the larger of 1e26 and 1000 times theirs."""
+    return float(compute.min()), float(max(FARTHEST, FACTOR * compute.max()))
+
+
+def numeric_columns(table: "pandas.DataFrame") -> list[str]:
+    """Columns that hold numbers, or some numbers and a text that a fit will refuse."""
+    import pandas
+
+    names = []
+    for name in map(str, table.columns):
+        numbers: Any = pandas.to_numeric(table[name], errors="coerce")
+        if numbers.notna().mean() > 0.5 and table[name].dtype != bool:
+            names.append(name)
+    return names
+
+
+def grouping_columns(table: "pandas.DataFrame") -> dict[str, list[str]]:
+    """Columns with few values, each several times, and these values as `where` takes them."""
+    groups = {}
+    for name in map(str, table.columns):
+        own: Any = table[name].dropna()
+        values = sorted(own.unique().tolist(), key=lambda v: (str(type(v)), v))
+        if 1 < len(values) <= min(MOST_VALUES, len(own) // 2):
+            texts = [str(v).lower() if isinstance(v, bool) else str(v) for v in values]
+            pairs = zip(texts, values, strict=True)
+            groups[name] = [t for t, v in pairs if parse_value(t) == v]
+    return {name: texts for name, texts in groups.items() if texts}
+
+
+def offered_forms(columns: Sequence[str]) -> list[str]:
+    """Forms for which a table has enough columns, those whose columns are guessed first."""
+    enough = [n for n, f in FORMS.items() if len(columns) > len(f.inputs)]
+    return sorted(enough, key=lambda n: bool(first_request(n, columns).missing))
+
+
+def first_request(form: str, columns: Sequence[str]) -> FitRequest:
+    """A form with the columns that their names suggest."""
+    own = FORMS[form]
+    roles = (own.result, *own.inputs)
+    chosen = guessed(roles, columns)
+    lacking = [n for n in SIZES if n in own.inputs and n not in chosen]
+    if len(lacking) == 1:
+        chosen |= guessed([COMPUTE], [c for c in columns if c not in chosen.values()])
+    return FitRequest(form, chosen)

@@ -1,0 +1,38 @@
+"""What a fit view puts into its address, and what it takes from there."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from jaxscale.explorer._fit_request import FitRequest, first_request
+from jaxscale.report._fit_file import RESIDUALS
+
+COLUMN = "column."  # begins the columns in an address
+DEFAULT = "chinchilla"
+NONE = "none"  # a column that was guessed, and is not used
+
+
+def restored(given: Mapping[str, str], forms: Sequence[str], columns: Sequence[str]) -> FitRequest:
+    """What an address says, where it says anything, else what names of columns suggest."""
+    usual = DEFAULT if DEFAULT in forms else forms[0]
+    if first_request(usual, columns).missing:
+        usual = forms[0]
+    form = given.get("form", usual)
+    request = first_request(form if form in forms else usual, columns)
+    chosen = {n.removeprefix(COLUMN): c for n, c in given.items() if n.startswith(COLUMN)}
+    used = {n: c for n, c in {**request.columns, **chosen}.items() if c != NONE}
+    refits, residual = given.get("refits", ""), given.get("residual", "")
+    return dataclasses.replace(
+        request, columns=used, where=given.get("where", ""), resample=given.get("resample", ""),
+        residual=residual if residual in RESIDUALS else "",
+        bootstrap=refits if refits.isdigit() else "",
+    )  # fmt: skip
+
+
+def state_of(request: FitRequest, columns: Sequence[str]) -> dict[str, str]:
+    """What `restored` makes a request of: its form, options, and columns that are not guessed."""
+    usual = first_request(request.form, columns).columns
+    names = dict.fromkeys([*request.columns, *usual])
+    used = {n: request.columns.get(n, NONE) for n in names}
+    state = {"form": request.form, "where": request.where, "residual": request.residual}
+    state |= {"resample": request.resample, "refits": request.bootstrap}
+    return state | {COLUMN + n: c for n, c in used.items() if c != usual.get(n)}

@@ -1,0 +1,287 @@
+"""A table of runs: a form fitted to it, what it says of compute, and whether it holds."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bokeh.models import CustomJS
+
+from jaxscale.analysis._allocation import OptimalAllocation, check_flop
+from jaxscale.analysis._data import as_table
+from jaxscale.explorer._allocation_figure import AllocationFigure
+from jaxscale.explorer._compute_slider import ComputeSlider
+from jaxscale.explorer._export import EXPORTS, export
+from jaxscale.explorer._fit_code import fit_code
+from jaxscale.explorer._fit_controls import TITLES, FitControls
+from jaxscale.explorer._fit_figures import (
+    FITTED,
+    isoflop_of_page,
+    residual_names,
+    residuals_of_page,
+    runs_figure,
+)
+from jaxscale.explorer._fit_request import (
+    FitRequest,
+    Fitted,
+    fitted,
+    grouping_columns,
+    numeric_columns,
+    offered_forms,
+)
+from jaxscale.explorer._fit_state import restored, state_of
+from jaxscale.explorer._knobs import number_of
+from jaxscale.explorer._newest import Newest
+from jaxscale.explorer._page import COPY, Page, escaped
+from jaxscale.explorer._table_html import table_html
+from jaxscale.report._form_file import FormFile
+
+RESTS = 250  # milliseconds after which a slider rests
+SHARE = 0.1  # of the decades of the slider, above the runs, at which it starts
+
+
+class FitView:
+    """A page that fits a table of runs.
+
+    **Arguments**
+
+    - `page`: the open page.
+    - `given`: a DataFrame, or the path of a table.
+
+    **Raises** `ValueError` for what is no table with two columns of numbers.
+    """
+
+    def __init__(self, page: Page, given: Any):
+        self.page = page
+        self.path = str(given) if isinstance(given, str | Path) else None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            self.table = as_table(given).rename(columns=str)
+        self._reading = tuple(str(w.message) for w in caught)
+        self.columns = numeric_columns(self.table)
+        self.forms = offered_forms(self.columns)
+        if self.table.empty:
+            raise ValueError("`data` must have a row for each run, got none.")
+        if not self.forms:
+            raise ValueError(
+                f"`data` must have two columns of numbers or more, got {len(self.columns)} of "
+                f"{self.table.shape[1]} columns: a form fits one to others."
+            )
+        self.request = restored(page.given, self.forms, self.columns)
+        self.compute = page.given.get("compute", "")
+        self.against = page.given.get("against", FITTED)
+        self.fitted: Fitted | None = None
+        self._figure: AllocationFigure | None = None
+        self._rests: Any = None
+        self._fits = self._work(lambda request: fitted(self.table, request), self._shown)
+        self._allocations = self._work(self._allocated, self._show_allocation)
+        self._held_out = self._work(self._without_scales, self._show_scores)
+        self._compared = self._work(self._all_forms, self._show_scores)
+        self._exports = self._work(
+            lambda asked: export(*asked), lambda file: page.download(*file), page.say_error
+        )
+        self.results, self.residuals = page.column(), page.column()
+        self.code = page.text("", visible=False, name="code")
+        names = ("parameters", "warnings", "best", "exponents", "held out", "forms")
+        self.texts = {name: page.text("", name=name) for name in names}
+        self._residuals_against = page.select(
+            "residuals against", [self.against], self.against, self._new_against
+        )
+        self.slider: ComputeSlider | None = None
+        self._controls = FitControls(
+            page, self.columns, self.forms, grouping_columns(self.table), self._set
+        )
+        scores = [self.texts["held out"], self.texts["forms"]]
+        page.show(self._controls.widgets(self.request), [self.results, *scores, self.code])
+        self.refresh()
+
+    def _work(
+        self, compute: Callable[[Any], Any], show: Callable[[Any], None],
+        fail: Callable[[Exception], None] | None = None,
+    ) -> Newest:  # fmt: skip
+        return Newest(self.page.document, compute, show, fail or self._failed)
+
+    def refresh(self) -> None:
+        """Fit what is asked."""
+        self._remember()
+        if self.request.missing:
+            names = ", ".join(TITLES.get(n, n) for n in self.request.missing)
+            self._clear()
+            return self.page.say(f"choose the column of {names}, or another form", is_warning=True)
+        self.page.say(f"fitting {self.request.form} ...")
+        self._fits.ask(self.request)
+
+    def _clear(self) -> None:
+        self.fitted = self._figure = None
+        self.results.children = []
+        self._forget_scores()
+
+    def _forget_scores(self) -> None:
+        self.texts["held out"].text = self.texts["forms"].text = ""
+
+    def _failed(self, error: Exception) -> None:
+        """Say what a fit refuses; numbers of the fit before it would be misleading."""
+        self._clear()
+        self.page.say_error(error)
+
+    def _shown(self, result: Fitted) -> None:
+        """Draw a fit."""
+        if result.request is not self.request:
+            return
+        page, file = self.page, result.file
+        self.fitted = result
+        self._figure = None
+        self._forget_scores()
+        self._draw_residuals(file)
+        figures = [runs_figure(page, file, result.request.columns), self._residuals(file)]
+        self.texts["parameters"].text = table_html(file.parameters_table())
+        tops: list[Any] = [self.texts["parameters"]]
+        said = ""
+        if result.curve is not None:
+            self._figure = AllocationFigure(page, file, result.curve)
+            figures.insert(1, self._figure.layout)
+            tops.append(self._allocation(result))
+        if file.allocates and file.isoflop is not None:
+            figures.insert(2, isoflop_of_page(page, file, file.isoflop))
+            said = f"<p>{escaped(file.two_exponents(file.isoflop))}</p>"
+        self.texts["exponents"].text = said
+        warned = (*self._reading, *result.warnings)
+        notes = [f'<p class="warn">{escaped(text)}</p>' for text in warned]
+        self.texts["warnings"].text = "".join(notes)
+        self.results.children = [
+            self.texts["warnings"], page.grid(tops), self.texts["exponents"], page.grid(figures),
+            page.bar(self._buttons()),
+        ]  # fmt: skip
+        page.say("")
+        if result.curve is not None:
+            self._show_allocation(self._allocated((result, self._chosen(result))))
+        self._write_code()
+        self._remember()
+
+    def _allocation(self, result: Fitted) -> Any:
+        """Slider of compute, and what is best there."""
+        if self.slider is None or self.slider.ends != result.ends:
+            self.slider = ComputeSlider(self.page, result.ends, self._chosen(result), self.moved)
+        column = self.page.column()
+        column.children = [self.slider.layout, self.texts["best"]]
+        return column
+
+    def _residuals(self, file: FormFile) -> Any:
+        self._residuals_against.options = [*residual_names(file)]
+        self._residuals_against.value = self.against
+        column = self.page.column()
+        column.children = [self.residuals, self._residuals_against]
+        return column
+
+    def _draw_residuals(self, file: FormFile) -> None:
+        self.against = self.against if self.against in residual_names(file) else FITTED
+        self.residuals.children = [residuals_of_page(self.page, file, self.against)]
+
+    def _chosen(self, result: Fitted) -> float:
+        """Operations of the address, else some above the runs."""
+        high = result.ends[1]
+        try:
+            return float(check_flop(number_of("compute", self.compute)))
+        except ValueError as error:
+            if self.compute:
+                self.page.say_error(error)
+        largest = float(result.file.compute.max())
+        return float(f"{largest * (high / largest) ** SHARE:.2g}")
+
+    def moved(self, flop: float) -> None:
+        """Follow the slider of compute."""
+        self.compute = repr(flop)
+        self.page.say("")
+        self._allocations.ask((self.fitted, flop))
+        if self._rests is not None:
+            self.page.document.remove_timeout_callback(self._rests)
+        self._rests = self.page.document.add_timeout_callback(self._at_rest, RESTS)
+
+    def _at_rest(self) -> None:
+        self._rests = None
+        self._remember()
+        self._write_code()
+
+    def _allocated(self, asked: tuple[Fitted, float]) -> tuple[Fitted, OptimalAllocation, str]:
+        """The best allocation of a number of operations, and its table."""
+        result, flop = asked
+        file = result.at(flop)
+        return result, file.allocated, table_html(file.allocation_table())
+
+    def _show_allocation(self, result: tuple[Fitted, OptimalAllocation, str]) -> None:
+        own, best, table = result
+        if own is self.fitted and self._figure is not None:
+            self._figure.mark(best)
+            y = own.file.formula.result
+            low, high = (float(end.ravel()[0]) for end in best.interval[y])
+            ends = f" ({low:.4g} to {high:.4g})" if np.isfinite(low + high) else ""
+            far = float(best.decades_outside.ravel()[0])
+            where = f"{far:.1f} decades outside of the runs" if far > 0 else "inside of the runs"
+            line = f"{y} {float(best.best[y].ravel()[0]):.4g}{ends}, {where}"
+            self.texts["best"].text = f"<p><b>{escaped(line)}</b></p>{table}"
+
+    def _without_scales(self, result: Fitted) -> tuple[Fitted, str, str]:
+        tables = result.file.with_held_out().held_out_tables()
+        return result, "held out", "".join(map(table_html, tables))
+
+    def _all_forms(self, result: Fitted) -> tuple[Fitted, str, str]:
+        scores, warned = result.compared()
+        table = scores.table()
+        note = "; ".join([table.note.rstrip("."), *warned])
+        made = dataclasses.replace(table, title="Forms, the best first", note=note)
+        return result, "forms", table_html(made)
+
+    def _show_scores(self, scores: tuple[Fitted, str, str]) -> None:
+        result, name, text = scores
+        if result is self.fitted:
+            self.texts[name].text = text
+            self.page.say("")
+
+    def _new_against(self, name: str) -> None:
+        if self.fitted is not None and name != self.against:
+            self.against = name
+            self._draw_residuals(self.fitted.file)
+            self._remember()
+
+    def _set(self, request: FitRequest) -> None:
+        """Fit something else; the controls follow."""
+        self.request = request
+        self.page.controls.children = self._controls.widgets(request)
+        self.refresh()
+
+    def _buttons(self) -> list[Any]:
+        page = self.page
+        copy = page.button("copy as Python")
+        copy.js_on_click(CustomJS(args={"text_of": self.code}, code=COPY))
+        buttons = [copy]
+        for kind in EXPORTS:
+            button = page.button(kind.upper())
+            names = {} if self.path is not None else {"runs": self.table}
+            button.on_click(lambda k=kind, n=names: self._exports.ask((k, self.code.text, n)))
+            buttons.append(button)
+        leave = page.button("leave each scale out")
+        leave.on_click(lambda: self._ask(self._held_out, "fitting without each scale ..."))
+        compare = page.button("compare forms")
+        compare.on_click(lambda: self._ask(self._compared, "fitting all forms of these inputs ..."))
+        return [*buttons, leave, compare]
+
+    def _ask(self, work: Newest, message: str) -> None:
+        self.page.say(message)
+        work.ask(self.fitted)
+
+    def _write_code(self) -> None:
+        if self.fitted is None:
+            return
+        result = self.fitted
+        compute = self._chosen(result) if result.curve is not None else None
+        ends = result.ends if result.curve is not None else None
+        self.code.text = fit_code(
+            result.request, self.path, compute=compute, ends=ends
+        )  # fmt: skip
+
+    def _remember(self) -> None:
+        against = self.against if self.against != FITTED else ""
+        state = state_of(self.request, self.columns)
+        self.page.remember({**state, "against": against, "compute": self.compute})

@@ -1,0 +1,152 @@
+"""The fit view in a real browser."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+import jaxscale as js
+
+pytestmark = pytest.mark.browser
+PUBLISHED = Path(__file__).parents[2] / "examples" / "chinchilla_runs.csv"
+COLUMNS = {"n_parameters": "params", "n_tokens": "tokens"}
+TEXT = """([name, text]) => {
+  try { return Bokeh.documents[0].get_model_by_name(name)?.text.includes(text) }
+  catch { return false }
+}"""
+
+
+def wait_for_text(opened, name, text):
+    """Wait until the model of this name shows a text."""
+    opened.until(TEXT, [name, text])
+
+
+@pytest.fixture
+def one_variable(tmp_path):
+    """Runs of one size each in two families, with which fits are quick."""
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1e6, 1e9, 30)
+    loss = (1.7 + 400 * x**-0.34) * np.exp(0.01 * rng.standard_normal(30))
+    return pandas.DataFrame({"size": x, "loss": loss, "family": np.tile(["a", "b"], 15)})
+
+
+def test_the_best_size_is_that_of_allocate_and_a_slider_moves_it(visit, explored):
+    opened = visit(explored(str(PUBLISHED)).url + "?compute=1e22").wait_for("parameters")
+    fit = js.calibrate(js.forms.chinchilla, str(PUBLISHED), columns=COLUMNS)
+    for compute in (1e22, 5.88e23):
+        opened.set("compute =", f"{compute:g}")
+        opened.until("c => location.search.includes(`compute=${c}`)", f"{compute!r}".split("+")[0])
+        best = js.analysis.allocate(fit, compute)
+        shown = opened.model("allocation", "Array.from(m.data.best)")
+        expected = [float(best.best[n]) for n in ("n_parameters", "n_tokens")]
+        np.testing.assert_allclose(shown, expected, rtol=1e-6)
+    opened.set("compute", 60)
+    opened.until("c => !location.search.includes('compute=5.88e')")
+    assert opened.model("allocation", "Array.from(m.data.best)")[0] < expected[0]
+    assert "95 %" in opened.model("best", "m.text")
+    opened.set("compute =", "much")
+    wait_for_text(opened, "status", "must be a number, got")
+
+
+def test_another_form_is_another_table_and_reload_restores_all(visit, explored):
+    opened = visit(explored(str(PUBLISHED)).url).wait_for("parameters")
+    assert "beta" in opened.model("parameters", "m.text")
+    opened.set("form", "chinchilla_one_exponent")
+    wait_for_text(opened, "parameters", "chinchilla_one_exponent")
+    assert "beta" not in opened.model("parameters", "m.text")
+    opened.set("residuals against", "n_tokens")
+    opened.set("compute =", "1e23")
+    opened.until("() => location.search.includes('compute=1e%2B23')")
+    table, best = (opened.model(name, "m.text") for name in ("parameters", "best"))
+    opened.page.reload()
+    opened.wait_for("parameters")
+    assert opened.model("parameters", "m.text") == table
+    assert opened.model("best", "m.text") == best
+    assert opened.model("residuals against", "m.value") == "n_tokens"
+
+
+def test_rows_scores_and_forms(visit, explored, one_variable):
+    opened = visit(explored(one_variable).url).wait_for("parameters")
+    opened.page.get_by_role("button", name="leave each scale out").click()
+    wait_for_text(opened, "held out", "Each scale of x fitted without")
+    opened.page.get_by_role("button", name="compare forms").click()
+    wait_for_text(opened, "forms", "broken_power_law")
+    assert "Each scale" in opened.model("held out", "m.text")
+    opened.set("rows where", "family")
+    wait_for_text(opened, "parameters", "resamples of 15 points")
+    assert "where=family%3Da" in opened.page.url
+    assert opened.model("held out", "m.text") == ""
+
+
+def test_the_python_and_files_are_of_the_fit(visit, explored, one_variable):
+    opened = visit(explored(one_variable).url).wait_for("parameters")
+    opened.page.get_by_role("button", name="copy as Python").click()
+    opened.until("() => navigator.clipboard.readText().then(t => t.includes('js.calibrate'))")
+    code = opened.page.evaluate("navigator.clipboard.readText()")
+    names = {"runs": one_variable}
+    exec("\n".join(li for li in code.split("\n") if not li.startswith("runs = ...")), names)
+    for value in names["fit"].values.values():
+        assert f"{value:.6g}" in opened.model("parameters", "m.text")
+    residuals = opened.model("residuals", "Array.from(m.data.y)")
+    np.testing.assert_allclose(residuals, -names["fit"].residuals.ravel(), rtol=1e-6)
+    for kind, start in (("SVG", b"<?xml"), ("PNG", b"\x89PNG"), ("CSV", b"index,label,parameter")):
+        with opened.page.expect_download() as download:
+            opened.page.get_by_role("button", name=kind).click()
+        assert Path(download.value.path()).read_bytes().startswith(start), kind
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda runs: runs.assign(loss=["oops", *runs["loss"][1:]]), "got 'oops' in row 0"),
+        (lambda runs: runs[:3], "more complete rows than the 3 parameters"),
+        (lambda runs: runs.assign(loss=-runs["loss"]), "no positive value of loss"),
+        (lambda runs: runs[["loss"]], "two columns of numbers or more"),
+        (lambda runs: runs[:0], "a row for each run"),
+    ],
+)
+def test_damage_is_said_in_one_line(visit, explored, one_variable, damage, message):
+    opened = visit(explored(damage(one_variable)).url).wait_for("status")
+    shown = message.replace("'", "&#x27;")
+    wait_for_text(opened, "status", shown)
+    assert "Traceback" not in opened.model("status", "m.text")
+
+
+def test_a_page_goes_on_after_what_it_refuses(visit, explored, one_variable):
+    url = explored(one_variable).url + "?column.x=nothing"
+    opened = visit(url).wait_for("form")
+    wait_for_text(opened, "status", "no column &#x27;nothing&#x27;")
+    opened.set("x", "size")
+    wait_for_text(opened, "parameters", "alpha")
+    wait_for_text(opened, "status", "")
+
+
+def test_a_column_that_is_not_chosen_is_asked_for(visit, explored, one_variable):
+    opened = visit(explored(one_variable).url + "?column.x=none").wait_for("form")
+    wait_for_text(opened, "status", "choose the column of x")
+
+
+def test_data_that_do_not_vary_are_warned_of(visit, explored, one_variable):
+    opened = visit(explored(one_variable.assign(loss=2.0)).url).wait_for("parameters")
+    assert "data that do not vary" in opened.model("warnings", "m.text")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
+    opened = visit(explored(str(PUBLISHED)).url, width=width, dark=dark).wait_for("allocation")
+    opened.page.get_by_role("button", name="leave each scale out").click()
+    wait_for_text(opened, "held out", "Each scale of compute")
+    assert opened.width() == width
+    colors = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, colors[4:-1].split(","))) < 200) == dark
+
+
+def test_keys_move_the_slider(visit, explored):
+    opened = visit(explored(str(PUBLISHED)).url).wait_for("allocation")
+    before = opened.model("allocation", "m.data.best[0]")
+    opened.page.get_by_role("slider").first.focus()
+    opened.page.keyboard.press("ArrowRight")
+    opened.until("() => location.search.includes('compute=')")
+    assert opened.model("allocation", "m.data.best[0]") > before
