@@ -259,7 +259,7 @@ class FitView:
         for kind in EXPORTS:
             button = page.button(kind.upper())
             names = {} if self.path is not None else {"runs": self.table}
-            button.on_click(lambda k=kind, n=names: self._exports.ask((k, self.code.text, n)))
+            button.on_click(lambda k=kind, n=names: self._exports.ask((k, self._python(), n)))
             buttons.append(button)
         leave = page.button("leave each scale out")
         leave.on_click(lambda: self._ask(self._held_out, "fitting without each scale ..."))
@@ -271,15 +271,19 @@ class FitView:
         self.page.say(message)
         work.ask(self.fitted)
 
-    def _write_code(self) -> None:
-        if self.fitted is None:
-            return
+    def _python(self) -> str:
+        """Lines that fit and draw this; made here, for what a browser sends is never run."""
         result = self.fitted
-        compute = self._chosen(result) if result.curve is not None else None
-        ends = result.ends if result.curve is not None else None
-        self.code.text = fit_code(
-            result.request, self.path, compute=compute, ends=ends
-        )  # fmt: skip
+        if result is None:
+            raise ValueError("`page` must show a fit before it is saved: choose the columns.")
+        has_curve = result.curve is not None
+        compute = self._chosen(result) if has_curve else None
+        ends = result.ends if has_curve else None
+        return fit_code(result.request, self.path, compute=compute, ends=ends)
+
+    def _write_code(self) -> None:
+        if self.fitted is not None:
+            self.code.text = self._python()
 
     def _remember(self) -> None:
         against = self.against if self.against != FITTED else ""

@@ -26,6 +26,7 @@ def test_a_slider_moves_a_curve_to_the_value_of_predict(visit, explored, name):
     system = EXAMPLES[name]()
     shown = visit(explored(system).url).wait_for(path)
     knob = knob_of(system, path)
+    shown.wait_for(f"claimed {observable}")
     before = shown.column(f"claimed {observable}", "ys")
     shown.page.wait_for_timeout(1500)  # until curves along a field are filled in
     shown.set(path, 150)
@@ -141,6 +142,31 @@ def test_the_python_is_copied_and_files_are_handed_out(visit, explored):
             shown.page.get_by_role("button", name=kind).click()
         with open(download.value.path(), "rb") as file:
             assert file.read(len(start)) == start, kind
+
+
+def test_what_a_browser_sends_is_never_run(visit, explored, tmp_path):
+    mark, shown = tmp_path / "run", visit(explored("MultilinearSkills").url).wait_for("CSV")
+    shown.set("code", f"import pathlib; pathlib.Path({str(mark)!r}).touch()", attribute="text")
+    with shown.page.expect_download() as download:
+        shown.page.get_by_role("button", name="CSV").click()
+    assert download.value.path()
+    assert not mark.exists()
+    address = shown.page.url.partition("?")[0]
+    script = "<script>document.title='changed'</script>"
+    other = visit(f"{address}?source={script}&log=x',1)&x=nosuch&set.nosuch=3").wait_for("status")
+    assert "changed" not in other.page.title()
+    assert "log='x'" not in other.model("status", "m.text")
+
+
+def test_a_slider_that_moves_while_a_shape_compiles_is_followed(visit, explored):
+    shown = visit(explored(js.emergence.MultilinearSkills()).url).wait_for("n_skills")
+    shown.set("n_skills", 40)
+    shown.set("learning_rate =", 0.01)
+    shown.until("() => location.search.includes('n_skills=40')")
+    shown.page.wait_for_timeout(1500)
+    system = js.emergence.MultilinearSkills(n_skills=40, learning_rate=0.01)
+    drawn = np.asarray(shown.column("claimed loss", "ys"), float)
+    np.testing.assert_allclose(drawn[1:], js.predict(js.Grid(system)).loss[1:], rtol=1e-6)
 
 
 def test_a_thousand_moves_leave_memory_flat(visit, explored):
