@@ -7,10 +7,9 @@ import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 60_000  # milliseconds that a page may take, compilation included
-READY = """name => {
-  try { return window.Bokeh?.documents?.[0]?.get_model_by_name(name) != null }
-  catch { return false }  // the old one is still there
-}"""
+NEWEST = """name => [...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])]
+  .filter(m => m.name == name).at(-1)"""  # the client forgets replaced models half a minute late
+READY = f"name => ({NEWEST})(name) != null"
 
 
 @pytest.fixture(scope="session")
@@ -75,11 +74,8 @@ class Visit:
     def set(self, name, value, attribute="value"):
         """Set an attribute of a widget, as its user would."""
         self.wait_for(name)
-        self.page.evaluate(
-            "([name, attribute, value]) => {"
-            " Bokeh.documents[0].get_model_by_name(name)[attribute] = value }",
-            [name, attribute, value],
-        )
+        script = f"([name, attribute, value]) => {{ ({NEWEST})(name)[attribute] = value }}"
+        self.page.evaluate(script, [name, attribute, value])
 
     def until(self, script, arg=None):
         """Wait for a condition in JavaScript."""
