@@ -7,9 +7,10 @@ import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 60_000  # milliseconds that a page may take, compilation included
-NEWEST = """name => [...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])]
-  .filter(m => m.name == name).at(-1)"""  # the client forgets replaced models half a minute late
-READY = f"name => ({NEWEST})(name) != null"
+NEWEST = """window.newest = name => [
+  ...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])
+].filter(m => m.name == name).at(-1)"""  # the client forgets replaced models half a minute late
+READY = "name => newest(name) != null"
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +36,7 @@ class Visit:
             accept_downloads=True,
         )  # fmt: skip
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.context.add_init_script(NEWEST)
         self.page = self.context.new_page()
         self.page.set_default_timeout(SECONDS)
         self.faults = []
@@ -61,9 +63,7 @@ class Visit:
 
     def model(self, name, read):
         """A value of the model of this name: `read` is JavaScript of `m`."""
-        script = (
-            f"name => {{ const m = Bokeh.documents[0].get_model_by_name(name); return {read} }}"
-        )
+        script = f"name => {{ const m = newest(name); return {read} }}"
         return self.page.evaluate(script, name)
 
     def column(self, name, column, row=0):
@@ -74,7 +74,7 @@ class Visit:
     def set(self, name, value, attribute="value"):
         """Set an attribute of a widget, as its user would."""
         self.wait_for(name)
-        script = f"([name, attribute, value]) => {{ ({NEWEST})(name)[attribute] = value }}"
+        script = "([name, attribute, value]) => { newest(name)[attribute] = value }"
         self.page.evaluate(script, [name, attribute, value])
 
     def until(self, script, arg=None):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 PUBLISHED = Path(__file__).parents[2] / "examples" / "chinchilla_runs.csv"
 COLUMNS = {"n_parameters": "params", "n_tokens": "tokens"}
 TEXT = """([name, text]) => {
-  try { return Bokeh.documents[0].get_model_by_name(name)?.text.includes(text) }
+  try { return newest(name)?.text.includes(text) }
   catch { return false }
 }"""
 

@@ -24,7 +24,7 @@ PLACE = """([column, row]) => {
     }
   }
 }"""
-MODEL = "Bokeh.documents[0].get_model_by_name"
+MODEL = "newest"
 
 
 @pytest.fixture(scope="module")

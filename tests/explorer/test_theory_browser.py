@@ -88,19 +88,18 @@ def test_another_part_is_another_theory(visit, explored):
     shown.wait_for("solver.strength")
     shown.until("() => location.search.includes('set.solver=Ridge')")
     shown.set("solver", "GradientDescent")  # of which theory knows no loss with linear features
-    shown.until("() => Bokeh.documents[0].get_model_by_name('claimed loss') === null")
+    shown.until("() => location.search.includes('set.solver=GradientDescent')")
+    shown.until("() => newest('controls').children.every(c => c.name != 'solver.strength')")
 
 
 def test_what_a_field_refuses_is_said_and_the_page_goes_on(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
     curve = shown.column("claimed loss", "ys")
     shown.set("learning_rate =", -1)
-    shown.until(
-        "() => Bokeh.documents[0].get_model_by_name('status').text.includes('greater than 0')"
-    )
+    shown.until("() => newest('status').text.includes('greater than 0')")
     assert shown.column("claimed loss", "ys") == curve
     shown.set("learning_rate =", 0.4)
-    shown.until("() => !Bokeh.documents[0].get_model_by_name('status').text.includes('greater')")
+    shown.until("() => !newest('status').text.includes('greater')")
     shown.until("() => location.search.includes('learning_rate=0.4')")
 
 
@@ -126,9 +125,7 @@ def test_keys_move_a_slider(visit, explored):
 def test_the_python_is_copied_and_files_are_handed_out(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("copy as Python")
     shown.set("learning_rate", 180)
-    shown.until(
-        "() => Bokeh.documents[0].get_model_by_name('code').text.includes('learning_rate=')"
-    )
+    shown.until("() => newest('code').text.includes('learning_rate=')")
     shown.page.get_by_role("button", name="copy as Python").click()
     shown.until("() => navigator.clipboard.readText().then(t => t.includes('js.predict'))")
     code = shown.page.evaluate("navigator.clipboard.readText()")
@@ -172,7 +169,7 @@ def test_a_slider_that_moves_while_a_shape_compiles_is_followed(visit, explored)
 def test_a_thousand_moves_leave_memory_flat(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
     script = """async n => {
-      const bar = Bokeh.documents[0].get_model_by_name('learning_rate');
+      const bar = newest('learning_rate');
       for (let i = 0; i < n; i++) {
         bar.value = 40 + (i * 37) % 160;
         await new Promise(r => setTimeout(r, 4));
