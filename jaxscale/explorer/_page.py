@@ -118,14 +118,19 @@ class Page:
         )  # fmt: skip
 
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Send what changes in the block as one message."""
+    def in_one_message(self) -> Iterator[None]:
+        """Send what changes in the block, data and texts, as one message."""
         self.document.hold("combine")
         try:
-            with self.document.models.freeze():
-                yield
+            yield
         finally:
             self.document.unhold()
+
+    @contextlib.contextmanager
+    def rebuilt(self) -> Iterator[None]:
+        """The same for a block that makes models: they are counted once, which takes a while."""
+        with self.in_one_message(), self.document.models.freeze():
+            yield
 
     def asked_log(self) -> str:
         """Which axes the address wants logarithmic, one of `LOGS`."""

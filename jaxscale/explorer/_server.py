@@ -15,7 +15,10 @@ from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.core.validation import silence
 from bokeh.core.validation.warnings import EMPTY_LAYOUT
-from bokeh.server.server import Server
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 
 silence(EMPTY_LAYOUT)  # a page is filled once its first data are there
 HOST = "127.0.0.1"
@@ -57,15 +60,17 @@ class Explorer:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            port = _free_port(self._port)
-            self._server = Server(
+            listening = _listening(self._port)
+            port = listening.getsockname()[1]
+            application = BokehTornado(
                 {"/": Application(FunctionHandler(self._make_page))},
-                port=port,
-                address=HOST,
                 prefix=self.token,
                 use_index=False,
-                allow_websocket_origin=[f"{HOST}:{port}"],
+                extra_websocket_origins=[f"{HOST}:{port}"],
             )
+            http = HTTPServer(application)
+            http.add_sockets([listening])
+            self._server = BaseServer(IOLoop.current(), application, http)
             self._server.start()
             self.url = f"http://{HOST}:{port}/{self.token}/"
             self._loop = self._server.io_loop
@@ -130,9 +135,20 @@ class Explorer:
         self.close()
 
 
-def _free_port(port: int) -> int:
-    """The port, or any for 0; `OSError` if it is taken, before a server begins to listen."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, port))
-        return probe.getsockname()[1]
+def _listening(port: int) -> socket.socket:
+    """A socket of loopback at this port, 0 for any; `OSError` if it is taken.
+
+    Bokeh sends a message in three parts, which Nagle's algorithm would hold back for 40 ms; on the
+    socket that listens the option is passed on to those that it accepts.
+    """
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setblocking(False)
+        listening.bind((HOST, port))
+        listening.listen(128)
+    except OSError:
+        listening.close()
+        raise
+    return listening

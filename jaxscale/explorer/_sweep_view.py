@@ -185,14 +185,16 @@ class SweepView:
             result.curves.panel_labels, result.theory.values is None, logs, drawable,
             kind_of(result.map), kind_of(every),
         )  # fmt: skip
-        with page.at_once():
-            if kind == self._kind:
+        if kind == self._kind:
+            with page.in_one_message():
                 self._move(result, every)
-            else:
-                self._kind = None
+                self._tell(result)
+        else:
+            self._kind = None
+            with page.rebuilt():
                 self._draw(result, every, logs, drawable)
-                self._kind = kind
-            self._tell(result, log)
+                self._tell(result)
+            self._kind = kind
         if self.point is not None and result.theory.note != COMPILES:
             self.select(self.point)
         if result.theory.note == COMPILES:
@@ -227,7 +229,7 @@ class SweepView:
         if self._parallel is not None and every is not None:
             self._parallel.update(every)
 
-    def _tell(self, result: Result, log: str | None) -> None:
+    def _tell(self, result: Result) -> None:
         """Write tables, notes and the Python of what is shown."""
         page, view = self.page, result.view
         self.table.text = self._tables(result)

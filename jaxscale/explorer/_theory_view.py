@@ -146,7 +146,7 @@ class TheoryView:
         system, forms, self.knobs, self.options, self.x, first = result
         self.forms = forms
         self._fine = ClosedForms(forms.system, self.x, POINTS) if self.x in self.knobs else None
-        with self.page.at_once():
+        with self.page.rebuilt():
             self._draw(first)
             self.page.show(self._controls(), self._main())
             self._remember()
@@ -200,7 +200,7 @@ class TheoryView:
         if self._builder.is_busy or result[0].forms not in (self.forms, self._fine):
             return  # of a structure that was left meanwhile
         curves = self._curves(result)
-        with self.page.at_once():
+        with self.page.in_one_message():
             for shown in (shown for shown in curves if shown.name in self.figures):
                 self.figures[shown.name].update(shown)
             self._list_constants([shown for shown in curves if shown.name not in self.figures])
