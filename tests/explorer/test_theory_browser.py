@@ -157,8 +157,10 @@ def test_what_a_browser_sends_is_never_run(visit, explored, tmp_path):
 
 def test_a_slider_that_moves_while_a_shape_compiles_is_followed(visit, explored):
     shown = visit(explored(js.emergence.MultilinearSkills()).url).wait_for("n_skills")
-    shown.set("n_skills", 40)
-    shown.set("learning_rate =", 0.01)
+    shown.wait_for("learning_rate =")
+    shown.page.evaluate(
+        "() => { newest('n_skills').value = 40; newest('learning_rate =').value = 0.01 }"
+    )
     shown.until("() => location.search.includes('n_skills=40')")
     shown.page.wait_for_timeout(1500)
     system = js.emergence.MultilinearSkills(n_skills=40, learning_rate=0.01)
