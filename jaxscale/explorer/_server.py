@@ -19,6 +19,7 @@ from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 
 silence(EMPTY_LAYOUT)  # a page is filled once its first data are there
 HOST = "127.0.0.1"
@@ -32,6 +33,20 @@ def _is_failure(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("tornado.application").addFilter(_is_failure)
+
+
+class _SendsAtOnce(HTTPServer):
+    """A server whose connections send small messages at once.
+
+    Bokeh sends several for a move of a slider, and Nagle's algorithm holds all but the first back
+    until the browser acknowledges it, for 40 ms. Tornado turns that on again after every request.
+    """
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Take a connection."""
+        stream.set_nodelay(True)
+        stream.set_nodelay = lambda value: None
+        super().handle_stream(stream, address)
 
 
 class Explorer:
@@ -68,7 +83,7 @@ class Explorer:
                 use_index=False,
                 extra_websocket_origins=[f"{HOST}:{port}"],
             )
-            http = HTTPServer(application)
+            http = _SendsAtOnce(application)
             http.add_sockets([listening])
             self._server = BaseServer(IOLoop.current(), application, http)
             self._server.start()
@@ -136,15 +151,10 @@ class Explorer:
 
 
 def _listening(port: int) -> socket.socket:
-    """A socket of loopback at this port, 0 for any; `OSError` if it is taken.
-
-    Bokeh sends a message in three parts, which Nagle's algorithm would hold back for 40 ms; on the
-    socket that listens the option is passed on to those that it accepts.
-    """
+    """A socket of loopback at this port, 0 for any; `OSError` if it is taken."""
     listening = socket.socket()
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listening.setblocking(False)
         listening.bind((HOST, port))
         listening.listen(128)
