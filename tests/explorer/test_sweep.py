@@ -98,7 +98,7 @@ def test_a_map_holds_final_values_and_exponents(sweep):
     expected = runs.isel(step=-1).mean("seed").transpose(*axes).values.ravel()
     np.testing.assert_allclose(final.values, expected, rtol=1e-6)
     for point, (scale, rate) in zip(final.points, final.index, strict=True):
-        assert sweep.point_index(point) == {"learning_rate": rate, "target_scale": scale}
+        assert sweep.point_index(int(point)) == {"learning_rate": rate, "target_scale": scale}
     slopes = cells(sweep, view, axes, "exponent", (6.0, 60.0))
     inside = runs.sel(step=slice(6, 60)).mean("seed")
     x, y = np.log(inside.step.values), np.log(inside.isel(target_scale=1, learning_rate=2).values)
