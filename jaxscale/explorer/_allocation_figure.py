@@ -4,9 +4,9 @@ import numpy as np
 from bokeh.models import ColumnDataSource, Span
 
 from jaxscale.analysis._allocation import SIZES, OptimalAllocation
-from jaxscale.explorer._fit_figures import MARGIN, titled
+from jaxscale.explorer._fit_figures import titled
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._themes import dress_legend, hover, new_figure
+from jaxscale.explorer._themes import LABEL_WIDTH, dress_legend, hover, new_figure
 from jaxscale.report._form_file import FormFile
 
 TEXTS = dict(zip(SIZES, ("best N", "best D"), strict=True))
@@ -22,7 +22,7 @@ class AllocationFigure:
     def __init__(self, page: Page, file: FormFile, curve: OptimalAllocation):
         theme = page.theme
         figure = new_figure(theme, x="C = 6 N D, operations", y="parameters N, tokens D", log="xy",
-                            min_border_left=MARGIN)  # fmt: skip
+                            min_border_left=LABEL_WIDTH)  # fmt: skip
         for i, name in enumerate(SIZES):
             color = theme.curves[i]
             low, high = curve.interval[name]

@@ -9,9 +9,9 @@ from bokeh.models import Column, ColumnDataSource, Div, Span
 from jaxtyping import Bool, Float
 
 from jaxscale.analysis._exponents import log_slopes
-from jaxscale.explorer._themes import Theme, dress_legend, hover, new_figure
+from jaxscale.explorer._themes import LABEL_WIDTH, Theme, dress_legend, hover, new_figure
+from jaxscale.report._figures import drawable
 
-LABEL_WIDTH = 62  # pixels of labels beside an axis
 SAME = 1e-9  # relative change of what does not depend on x
 SEEN = 1e-3  # share of its largest value at which a linear axis shows a curve
 DIGITS = 9  # of an exponent, after the point
@@ -91,7 +91,10 @@ class CurveFigure:
     def update(self, shown: Shown) -> None:
         """Show other curves."""
         self._shown = shown
-        x, lines = _drawable(shown.x, "x" in self.log), _drawable(shown.lines, "y" in self.log)
+        x, lines = (
+            drawable(shown.x, log="x" in self.log),
+            drawable(shown.lines, log="y" in self.log),
+        )
         colors = [self._theme.curves[i % len(self._theme.curves)] for i in range(len(lines))]
         more = {"color": colors, "label": list(shown.labels)}
         xs = [x] * len(lines)
@@ -136,13 +139,6 @@ class CurveFigure:
         """Keep a grey copy of the present curves, or remove it."""
         data: Any = self.claimed.data
         self.pinned.data = {n: data[n] if is_pinned else [] for n in ("xs", "ys")}
-
-
-def _drawable(values: Any, is_log: bool) -> np.ndarray:
-    """Values with NaN for what an axis cannot show."""
-    values = np.asarray(values, float)
-    with np.errstate(invalid="ignore"):
-        return np.where(np.isfinite(values) & ((values > 0) | (not is_log)), values, np.nan)
 
 
 def _touching(mask: np.ndarray) -> np.ndarray:

@@ -66,6 +66,12 @@ def curves_of(
     return curves
 
 
+def why_no_theory(system: AbstractSystem) -> str:
+    """Why a system predicts nothing."""
+    reasons = {o.no_theory for o in system.schema.observables.values() if o.no_theory}
+    return "; ".join(sorted(reasons)) or "no observable has a closed form"
+
+
 def log_axes(shown: Shown) -> str:
     """Axes that are logarithmic: those that span decades."""
     x, y = shown.x[shown.x > 0], shown.lines[np.isfinite(shown.lines)]

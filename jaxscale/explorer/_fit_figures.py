@@ -17,11 +17,17 @@ from bokeh.palettes import Viridis256
 from jaxscale.analysis._isoflop import IsoFlop
 from jaxscale.explorer._fit_groups import N_PLACES, fitted_values, groups_of
 from jaxscale.explorer._page import Page, escaped
-from jaxscale.explorer._themes import Theme, dress_legend, hover, new_figure, short_ticks
+from jaxscale.explorer._themes import (
+    LABEL_WIDTH,
+    Theme,
+    dress_legend,
+    hover,
+    new_figure,
+    short_ticks,
+)
 from jaxscale.report._figures import spans_decades
 from jaxscale.report._form_file import FormFile
 
-MARGIN = 62  # pixels of labels beside an axis
 FITTED = "fitted loss"  # what residuals are drawn against at first
 NARROW = 100.0  # ratio of the ends of an axis, below which its labels are no powers of ten alone
 SHORT = "return tick.toExponential().replace('+', '')"
@@ -47,7 +53,7 @@ def runs_figure(page: Page, file: FormFile, names: Mapping[str, str]) -> Any:
     log = ("x" if spans_decades(inputs[x]) else "") + ("y" if np.all(measured > 0) else "")
     theme = page.theme
     figure = new_figure(
-        theme, x=names.get(x, x), y=names.get(y, y), log=log, min_border_left=MARGIN
+        theme, x=names.get(x, x), y=names.get(y, y), log=log, min_border_left=LABEL_WIDTH
     )
     if "x" in log:
         _shorten(figure, inputs[x])
@@ -75,7 +81,7 @@ def _along_groups(page: Page, file: FormFile) -> Any:
     """Loss over N, coloured by what groups of runs share, with curves of the fit."""
     groups, y = groups_of(file), file.formula.result
     theme = page.theme
-    figure = new_figure(theme, x="parameters N", y=y, log="xy", min_border_left=MARGIN)
+    figure = new_figure(theme, x="parameters N", y=y, log="xy", min_border_left=LABEL_WIDTH)
     figure.yaxis.formatter = short_ticks()
     _shorten(figure, file.runs["n_parameters"].to_numpy(float))
     mapper = _mapper(theme, groups.at)
@@ -113,8 +119,10 @@ def residuals_of_page(page: Page, file: FormFile, against: str) -> Any:
     residuals = -np.asarray(file.fit.residuals, float).ravel()
     residuals = residuals[np.isfinite(residuals)]
     theme = page.theme
-    figure = new_figure(theme, x=against, y="measured less fitted",
-                        log="x" if spans_decades(x) else "", min_border_left=MARGIN)  # fmt: skip
+    log = "x" if spans_decades(x) else ""
+    figure = new_figure(
+        theme, x=against, y="measured less fitted", log=log, min_border_left=LABEL_WIDTH
+    )
     if spans_decades(x):
         _shorten(figure, x)
     data = {"x": x, "y": residuals, "measured": file.runs[file.formula.result]}
@@ -145,7 +153,7 @@ def _scale(file: FormFile) -> str:
 def isoflop_of_page(page: Page, file: FormFile, isoflop: IsoFlop) -> Any:
     """Runs of one compute, the parabola through them, and its minimum."""
     theme, groups = page.theme, isoflop.groups
-    figure = new_figure(theme, x="parameters N", y="loss", log="x", min_border_left=MARGIN)
+    figure = new_figure(theme, x="parameters N", y="loss", log="x", min_border_left=LABEL_WIDTH)
     mapper = _mapper(theme, groups["flop"].to_numpy(float))
     color = {"field": "flop", "transform": mapper}
     flop = groups["flop"].to_numpy(float)

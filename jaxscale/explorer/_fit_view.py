@@ -3,17 +3,17 @@
 import dataclasses
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bokeh.models import CustomJS
 
 from jaxscale.analysis._allocation import OptimalAllocation, check_flop
 from jaxscale.analysis._data import as_table
 from jaxscale.explorer._allocation_figure import AllocationFigure
 from jaxscale.explorer._compute_slider import ComputeSlider
-from jaxscale.explorer._export import EXPORTS, export
+from jaxscale.explorer._file_buttons import file_buttons
 from jaxscale.explorer._fit_code import fit_code
 from jaxscale.explorer._fit_controls import TITLES, FitControls
 from jaxscale.explorer._fit_figures import (
@@ -33,8 +33,8 @@ from jaxscale.explorer._fit_request import (
 )
 from jaxscale.explorer._fit_state import restored, state_of
 from jaxscale.explorer._knobs import number_of
-from jaxscale.explorer._newest import Newest
-from jaxscale.explorer._page import COPY, Page, escaped
+from jaxscale.explorer._newest import LONG, THREADS, Newest
+from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._table_html import table_html
 from jaxscale.report._form_file import FormFile
 
@@ -77,11 +77,8 @@ class FitView:
         self._rests: Any = None
         self._fits = self._work(lambda request: fitted(self.table, request), self._shown)
         self._allocations = self._work(self._allocated, self._show_allocation)
-        self._held_out = self._work(self._without_scales, self._show_scores)
-        self._compared = self._work(self._all_forms, self._show_scores)
-        self._exports = self._work(
-            lambda asked: export(*asked), lambda file: page.download(*file), page.say_error
-        )
+        self._held_out = self._work(self._without_scales, self._show_scores, LONG)
+        self._compared = self._work(self._all_forms, self._show_scores, LONG)
         self.results, self.residuals = page.column(), page.column()
         self.code = page.text("", visible=False, name="code")
         names = ("parameters", "warnings", "best", "exponents", "held out", "forms")
@@ -98,10 +95,12 @@ class FitView:
         self.refresh()
 
     def _work(
-        self, compute: Callable[[Any], Any], show: Callable[[Any], None],
-        fail: Callable[[Exception], None] | None = None,
-    ) -> Newest:  # fmt: skip
-        return Newest(self.page.document, compute, show, fail or self._failed)
+        self,
+        compute: Callable[[Any], Any],
+        show: Callable[[Any], None],
+        threads: ThreadPoolExecutor = THREADS,
+    ) -> Newest:
+        return Newest(self.page.document, compute, show, self._failed, threads)
 
     def refresh(self) -> None:
         """Fit what is asked."""
@@ -253,14 +252,8 @@ class FitView:
 
     def _buttons(self) -> list[Any]:
         page = self.page
-        copy = page.button("copy as Python")
-        copy.js_on_click(CustomJS(args={"text_of": self.code}, code=COPY))
-        buttons = [copy]
-        for kind in EXPORTS:
-            button = page.button(kind.upper())
-            names = {} if self.path is not None else {"runs": self.table}
-            button.on_click(lambda k=kind, n=names: self._exports.ask((k, self._python(), n)))
-            buttons.append(button)
+        given = {} if self.path is not None else {"runs": self.table}
+        buttons = file_buttons(page, self.code, self._python, given)
         leave = page.button("leave each scale out")
         leave.on_click(lambda: self._ask(self._held_out, "fitting without each scale ..."))
         compare = page.button("compare forms")

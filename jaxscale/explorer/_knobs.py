@@ -22,11 +22,8 @@ POSITIONS = 240  # of a slider
 FACTOR = 100.0  # that a slider of a positive number without an upper end goes up and down
 SIZE_FACTOR = 8.0  # the same of a size
 SMALLEST_EXPONENT, LARGEST_EXPONENT = 0.05, 3.0  # of a slider, unless the system's is outside
-HIDDEN = (
-    "dtype",
-    "micro_batch",
-    "n_evaluation",
-)  # they change how numbers are computed, not what they are
+# how numbers are computed, not what they are
+HIDDEN = ("dtype", "micro_batch", "n_evaluation")
 INSET = 1e-3  # of a finite interval whose ends may be refused
 
 

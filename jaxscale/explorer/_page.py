@@ -24,8 +24,9 @@ from bokeh.models import (
     TextInput,
 )
 
-from jaxscale.explorer._knobs import POSITIONS, Knob
+from jaxscale.explorer._knobs import Knob
 from jaxscale.explorer._themes import THEMES, Theme
+from jaxscale.explorer._typed_slider import TypedSlider
 
 BAR = ":host { display: flex !important; flex-flow: row wrap !important; gap: 6px; }"
 GRID = """:host {
@@ -229,31 +230,17 @@ class Page:
             title=knob.path, value=value, mode="int" if knob.is_integer else "float",
             name=f"{knob.path} =", sizing_mode="stretch_width", stylesheets=[self.styles],
         )  # fmt: skip
-        bar = Slider(
-            start=0, end=POSITIONS, step=1, value=knob.position(value), name=knob.path,
-            show_value=False, title=None, sizing_mode="stretch_width", stylesheets=[self.styles],
+        slider = TypedSlider(
+            knob, value, typed, lambda number: number, functools.partial(moved, knob.path),
+            self.styles,
         )  # fmt: skip
-        is_following = [False]
 
-        def dragged(_: str, old: float, position: float) -> None:
-            if is_following[0]:
-                return
-            is_following[0] = True
-            typed.value = knob.value(position)
-            is_following[0] = False
-            moved(knob.path, typed.value)
+        def entered(_: str, old: Any, number: Any) -> None:
+            if number is not None and not slider.is_following:
+                slider.entered(float(number))
 
-        def entered(_: str, old: Any, value: Any) -> None:
-            if is_following[0] or value is None:
-                return
-            is_following[0] = True
-            bar.value = knob.position(float(value))
-            is_following[0] = False
-            moved(knob.path, float(value))
-
-        bar.on_change("value", dragged)
         typed.on_change("value", entered)
-        return Column(children=[typed, bar], sizing_mode="stretch_width", spacing=0)
+        return slider.layout
 
 
 def escaped(text: str) -> str:

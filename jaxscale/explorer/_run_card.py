@@ -81,7 +81,7 @@ def _seconds(sweep: Sweep) -> str:
         compiled = sum(float(s["compile_seconds"]) for s in sessions)
     except KeyError:
         return "how long it took is not recorded"
-    n_done = sum(n for code, n in sweep.status_counts().items() if code != Status.not_run)
+    n_done = sum(n for code, n in sweep.status_counts.items() if code != Status.not_run)
     share = max(0.0, wall - compiled) / max(1, n_done)
     return (
         f"A run took {share:.2g} s on average over the {n_done} of this sweep, which were computed "

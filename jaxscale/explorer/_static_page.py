@@ -19,6 +19,7 @@ from jaxscale.explorer._tables import CurveTable, Tables, encoded, encoded_bits,
 from jaxscale.explorer._themes import THEMES, Theme
 from jaxscale.explorer._theory_code import theory_code
 from jaxscale.paths import get
+from jaxscale.report._figures import with_unit
 
 PAGE_BYTES = 6_000_000  # of a file at most: Bokeh takes 1.3 MB, tables at most 4 MB
 DRAWN = Theme("drawn", "#010101", "#020202", "#030303", THEMES["light"].curves)  # to be replaced
@@ -115,9 +116,8 @@ def _curve(tables: Tables, table: CurveTable) -> dict[str, Any]:
     if table.is_constant:
         return data
     log, observable = log_axes(first), tables.system.schema.observables[first.name]
-    unit = f" [{observable.units}]" if observable.units not in ("", "1") else ""
     figure = CurveFigure(
-        first, DRAWN, x=tables.x, y=first.name + unit, title=Div(), log=log,
+        first, DRAWN, x=tables.x, y=with_unit(first.name, observable.units), title=Div(), log=log,
         why=observable.limits,
     )  # fmt: skip
     figure.layout.children = figure.layout.children[1:]  # its title is text of the page

@@ -1,6 +1,7 @@
 """Runs of a grid, and what is shown of them: read from a store as needed, followed as it grows."""
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxscale._labels import match_labels
 from jaxscale._status import STATUS, Status
-from jaxscale.report._figures import MAX_CURVES, places
+from jaxscale.report._figures import MAX_CURVES, places, spread_evenly
 from jaxscale.report._panel import short_texts
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._locate import existing_place
@@ -64,17 +65,17 @@ class Curves:
     labels: tuple[str, ...]
     points: Int[np.ndarray, "p c x"]
 
-    @property
+    @functools.cached_property
     def mean(self) -> Float[np.ndarray, "p c x"]:
         """Mean over the seeds that count."""
         return over_seeds(np.nanmean, self.values)
 
-    @property
+    @functools.cached_property
     def spread(self) -> Float[np.ndarray, "p c x"]:
         """Standard deviation over seeds."""
         return over_seeds(np.nanstd, self.values)
 
-    @property
+    @functools.cached_property
     def least(self) -> Float[np.ndarray, "p c x"]:
         """Smallest value of a seed."""
         return over_seeds(np.nanmin, self.values)
@@ -159,6 +160,7 @@ class Sweep:
         sizes = self.runs[observable].sizes
         return [str(d) for d, n in sizes.items() if n > 1 and d != SEED]
 
+    @functools.cached_property
     def status_counts(self) -> dict[Status, int]:
         """How many runs ended in which way."""
         codes = np.asarray(self.runs[STATUS])
@@ -222,8 +224,7 @@ class Sweep:
 
     def indices(self, view: View) -> dict[str, int]:
         """Index of every slider: as chosen, by default the last value."""
-        sizes = self.runs.sizes
-        return {d: min(view.at.get(d, sizes[d] - 1), sizes[d] - 1) for d in self.sliders(view)}
+        return {d: self.at_slider(view, d) for d in self.sliders(view)}
 
     def at_slider(self, view: View, dim: str) -> int:
         """Index of a dimension, whatever its role: that of its slider, by default the last."""
@@ -238,7 +239,7 @@ class Sweep:
     def shown(self, view: View, dim: str, most: int) -> Int[np.ndarray, " n"]:
         """Indices that are shown of a dimension: all, or `most` spread evenly."""
         n = 1 if not dim else self._size(dim)
-        return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+        return spread_evenly(n, most)
 
     def counted(self, view: View, status: Any) -> Bool[np.ndarray, "..."]:
         """Whether runs of these codes count."""
@@ -246,9 +247,9 @@ class Sweep:
             return np.ones(np.shape(status), bool)
         return np.isin(status, view.statuses)
 
-    def selection(self, view: View, **more: Any) -> dict[str, Any]:
+    def selection(self, view: View) -> dict[str, Any]:
         """Index of every dimension that has no role on the figure."""
-        return {**self.indices(view), **{d: 0 for d in self._single(view)}, **more}
+        return {**self.indices(view), **{d: 0 for d in self._single(view)}}
 
     def _single(self, view: View) -> list[str]:
         roles = (view.x, view.color, view.panel, SEED)

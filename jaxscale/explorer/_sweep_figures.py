@@ -10,7 +10,7 @@ from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._sweep import Curves, View
 from jaxscale.explorer._themes import dress_legend, new_figure
-from jaxscale.report._figures import FEW, darker, spans_decades
+from jaxscale.report._figures import FEW, darker, drawable, spans_decades
 
 THEORY_INK = {"light": darker, "dark": lambda color: color}
 Closed = Float[np.ndarray, "p c x"] | None
@@ -74,7 +74,7 @@ class SweepFigures:
     def _data(self, curves: Curves, theory: Closed, i: int) -> dict[str, dict[str, Any]]:
         """Columns of bands, curves, points and theory of one panel."""
         theme, view, (log_x, log_y) = self._page.theme, self._view, self._log
-        x, mean = _axis(curves.x, log_x), curves.mean[i]
+        x, mean = drawable(curves.x, log=log_x), curves.mean[i]
         low, high = mean - curves.spread[i], mean + curves.spread[i]
         if log_y:
             low = np.maximum(low, curves.least[i])
@@ -99,7 +99,7 @@ class SweepFigures:
         if not _is_one(curves):
             data["points"] = {
                 "x": np.tile(x, len(mean)),
-                "y": _axis(mean, log_y).ravel(),
+                "y": drawable(mean, log=log_y).ravel(),
                 "color": np.repeat(colors, x.size),
                 "label": np.repeat(names, x.size),
                 "point": curves.points[i].ravel(),
@@ -108,7 +108,7 @@ class SweepFigures:
             ink = THEORY_INK[theme.name]
             data["theory"] = {
                 "xs": [x] * len(mean),
-                "ys": [_axis(t, log_y) for t in theory[i]],
+                "ys": [drawable(t, log=log_y) for t in theory[i]],
                 "color": [ink(c) for c in colors],
             }
         return data
@@ -151,10 +151,3 @@ class SweepFigures:
 def _is_one(curves: Curves) -> bool:
     """Whether a curve belongs to one grid point: x is no axis of the grid."""
     return bool(np.all(curves.points == curves.points[..., :1]))
-
-
-def _axis(values: Any, is_log: bool) -> np.ndarray:
-    """Values with NaN for what an axis cannot show."""
-    values = np.asarray(values, float)
-    with np.errstate(invalid="ignore"):
-        return np.where(np.isfinite(values) & ((values > 0) | (not is_log)), values, np.nan)

@@ -13,7 +13,7 @@ from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page
 from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, last_finite
 from jaxscale.explorer._themes import new_figure
-from jaxscale.report._figures import spans_decades
+from jaxscale.report._figures import spans_decades, spread_evenly
 
 MOST_CELLS = 10_000
 MOST_LINES = 400
@@ -113,7 +113,7 @@ class MapFigure:
         for axis, dim in ((figure.xaxis, first), (figure.yaxis, second)):
             labels = sweep.labels(dim)
             n = len(labels)
-            places = np.unique(np.linspace(0, n - 1, min(n, MOST_TICKS)).round().astype(int))
+            places = spread_evenly(n, MOST_TICKS)
             axis.ticker = places.tolist()
             axis.major_label_overrides = {int(p): labels[p] for p in places}
         figure.grid.visible = False
@@ -194,7 +194,7 @@ def _texts(sweep: Sweep, shown: Cells) -> list[tuple[str, ...]]:
 def thinned(shown: Cells) -> Cells:
     """At most `MOST_LINES` of the points, spread evenly."""
     n = len(shown.points)
-    keep = np.unique(np.linspace(0, n - 1, min(n, MOST_LINES)).round().astype(int))
+    keep = spread_evenly(n, MOST_LINES)
     return dataclasses.replace(
         shown, index=shown.index[keep], points=shown.points[keep], values=shown.values[keep]
     )

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bokeh.models import CheckboxGroup, CustomJS
+from bokeh.models import CheckboxGroup
 
 from jaxscale._status import Status
 from jaxscale.explorer._exponent_table import exponent_table, lowest
-from jaxscale.explorer._export import EXPORTS, export
+from jaxscale.explorer._file_buttons import file_buttons
 from jaxscale.explorer._knobs import number_of
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._newest import LONG, Newest
-from jaxscale.explorer._page import COPY, LOGS, Page, escaped, log_option
+from jaxscale.explorer._page import LOGS, Page, escaped, log_option
 from jaxscale.explorer._run_card import run_card
 from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
@@ -35,6 +35,7 @@ from jaxscale.explorer._sweep_theory import (
     fitted_fields,
     theory_of_view,
 )
+from jaxscale.report._figures import with_unit
 
 NONE = "none"
 COMPILES = "theory is being compiled"
@@ -90,10 +91,6 @@ class SweepView:
         self._compiled: set[Any] = set()  # structures whose theory is there at once
         self._theories = Newest(page.document, self._predict, self._with_theory, page.say_error)
         self._calibration = Newest(page.document, self._fit, self._fitted, page.say_error, LONG)
-        self._exports = Newest(
-            page.document, lambda asked: export(*asked), lambda file: page.download(*file),
-            page.say_error, LONG,
-        )  # fmt: skip
         self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
         self.maps, self.card = page.grid([]), page.column()
@@ -206,7 +203,7 @@ class SweepView:
         """Make figures anew."""
         page, view, linked = self.page, result.view, Linked(self.select)
         unit = self.sweep.runs[view.observable].attrs.get("units", "")
-        label = f"{view.observable} [{unit}]" if unit not in ("", "1") else view.observable
+        label = with_unit(view.observable, unit)
         theory = result.theory.values
         self._figures = self._map = self._parallel = None
         if drawable:
@@ -265,7 +262,7 @@ class SweepView:
         for role, chosen in ((view.color, colors), (view.panel, panels)):
             if role and len(chosen) < self.sweep.runs.sizes[role]:
                 lines.append(f"{len(chosen)} of {self.sweep.runs.sizes[role]} values of {role}")
-        counts = self.sweep.status_counts()
+        counts = self.sweep.status_counts
         ended = ", ".join(f"{n} {c.name.replace('_', ' ')}" for c, n in counts.items())
         lines.append(f"{sum(counts.values())} runs: {ended}")
         has_note = result.theory.values is not None or result.theory.note == COMPILES
@@ -315,7 +312,7 @@ class SweepView:
         ]  # fmt: skip
         for dim, index in sweep.indices(view).items():
             controls.append(page.index_slider(dim, sweep.labels(dim), index, self._slid))
-        counts = sweep.status_counts()
+        counts = sweep.status_counts
         codes = list(counts)
         labels = [f"{c.name.replace('_', ' ')} ({n})" for c, n in counts.items()]
         active = [i for i, c in enumerate(codes) if view.statuses is None or c in view.statuses]
@@ -340,15 +337,11 @@ class SweepView:
 
     def _main(self) -> list[Any]:
         page = self.page
-        copy = page.button("copy as Python")
-        copy.js_on_click(CustomJS(args={"text_of": self.code}, code=COPY))
         self.calibrate = page.button("calibrate theory")
         self.calibrate.on_click(lambda: self._calibrate())
-        buttons = [copy, self.calibrate]
-        for kind in EXPORTS:
-            button = page.button(kind.upper())
-            button.on_click(lambda k=kind: self._exports.ask((k, self._python(), self._names())))
-            buttons.append(button)
+        given = {} if self.sweep.path else {"runs": self.sweep.runs}
+        copy, *files = file_buttons(page, self.code, self._python, given)
+        buttons = [copy, self.calibrate, *files]
         return [self.note, self.curves, page.bar(buttons), self.code, self.table, self.maps,
                 self.card]  # fmt: skip
 
@@ -360,9 +353,6 @@ class SweepView:
         has_theory = result.theory.values is not None
         log = log_option(self.log)
         return sweep_code(result.sweep, result.view, self.fitted, has_theory, log)
-
-    def _names(self) -> dict[str, Any]:
-        return {} if self.sweep.path else {"runs": self.sweep.runs}
 
     def _calibrate(self) -> None:
         self.page.say("calibrating ...")
@@ -414,7 +404,7 @@ class SweepView:
         before, self.sweep = self.sweep, newer
         view = newer.settled(self.view)
         same = before.runs.sizes == newer.runs.sizes
-        if not same or before.status_counts().keys() != newer.status_counts().keys():
+        if not same or before.status_counts.keys() != newer.status_counts.keys():
             self.view = view
             self.page.controls.children = self._controls()
         self.refresh()

@@ -13,7 +13,7 @@ from jaxscale._system import AbstractSystem
 from jaxscale._text import choices
 from jaxscale.explorer._closed_forms import ClosedForms
 from jaxscale.explorer._curve_figure import SAME, Shown
-from jaxscale.explorer._curves import curves_of, x_options
+from jaxscale.explorer._curves import curves_of, why_no_theory, x_options
 from jaxscale.explorer._knobs import POSITIONS, Knob, knob_of
 from jaxscale.explorer._theory_code import POINTS
 from jaxscale.paths import get, replace
@@ -98,9 +98,9 @@ def tabulated(
     tables that are too large at five positions of each slider.
     """
     if not system.schema.predicted():
-        reasons = {o.no_theory for o in system.schema.observables.values() if o.no_theory}
-        why = "; ".join(sorted(reasons)) or "no observable has one"
-        raise ValueError(f"`source` {type(system).__name__} has no closed form: {why}.")
+        raise ValueError(
+            f"`source` {type(system).__name__} has no closed form: {why_no_theory(system)}."
+        )
     one = ClosedForms(system)
     knobs = {path: knob_of(system, path) for path in one.used}
     axes = x_options(system, knobs)

@@ -8,6 +8,7 @@ from bokeh.plotting import figure
 
 from jaxscale.report._figures import OKABE_ITO
 
+LABEL_WIDTH = 62  # pixels of labels beside an axis
 TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
 
 

@@ -7,18 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bokeh.models import Button, CustomJS, Toggle
+from bokeh.models import Toggle
 
 from jaxscale._system import AbstractSystem
 from jaxscale.explorer._closed_forms import ClosedForms
 from jaxscale.explorer._curve_figure import CurveFigure, Shown
-from jaxscale.explorer._curves import curves_of, kind_of, log_axes, theory_table, x_options
-from jaxscale.explorer._export import EXPORTS, export
+from jaxscale.explorer._curves import (
+    curves_of,
+    kind_of,
+    log_axes,
+    theory_table,
+    why_no_theory,
+    x_options,
+)
+from jaxscale.explorer._file_buttons import file_buttons
 from jaxscale.explorer._knobs import Knob, choices_in, chosen, knob_of, number_of, shapes_in
-from jaxscale.explorer._newest import LONG, Newest
-from jaxscale.explorer._page import COPY, LOGS, Page, escaped, log_option
+from jaxscale.explorer._newest import Newest
+from jaxscale.explorer._page import LOGS, Page, escaped, html_table, log_option
 from jaxscale.explorer._theory_code import POINTS, theory_code
 from jaxscale.paths import get, replace
+from jaxscale.report._figures import with_unit
 
 COARSE = 16  # points along a field while a slider moves, half as many where these are slow
 SLOW = 0.025  # seconds
@@ -166,9 +174,8 @@ class TheoryView:
             observable = schema.observables[shown.name]
             kind = kind_of(self.system, shown.name, self.x)
             title = f"<b>{escaped(observable.description)}</b> ({kind})"
-            unit = f" [{observable.units}]" if observable.units not in ("", "1") else ""
             self.figures[shown.name] = CurveFigure(
-                shown, self.page.theme, x=self.x, y=shown.name + unit,
+                shown, self.page.theme, x=self.x, y=with_unit(shown.name, observable.units),
                 title=self.page.text(title),
                 log=self._logs(shown), why=observable.limits,
             )  # fmt: skip
@@ -181,8 +188,7 @@ class TheoryView:
             f"<td>{escaped(self.system.schema.observables[shown.name].description)}</td></tr>"
             for shown in curves
         ]
-        head = f"<h2>Independent of {escaped(self.x)}</h2>"
-        self._constants.text = f"{head}<table>{''.join(rows)}</table>" if rows else ""
+        self._constants.text = html_table(f"Independent of {self.x}", rows) if rows else ""
 
     def _logs(self, shown: Shown) -> str:
         """Axes that are logarithmic: what was chosen, else those that span decades."""
@@ -301,20 +307,10 @@ class TheoryView:
 
     def _buttons(self) -> list[Any]:
         page = self.page
-        copy = page.button("copy as Python")
-        copy.js_on_click(CustomJS(args={"text_of": self.code}, code=COPY))
         pin = Toggle(label="pin curves", stylesheets=[page.styles], name="pin curves")
         pin.on_change("active", lambda _, old, new: self._pin(new))
-        buttons: list[Button | Toggle] = [copy, pin]
-        for kind in EXPORTS:
-            button = page.button(kind.upper())
-            button.on_click(lambda k=kind: self._exporter.ask((k, self._python())))
-            buttons.append(button)
-        self._exporter = Newest(
-            page.document, lambda asked: export(*asked), lambda file: page.download(*file),
-            page.say_error, LONG,
-        )  # fmt: skip
-        return buttons
+        copy, *files = file_buttons(page, self.code, self._python)
+        return [copy, pin, *files]
 
     def _pin(self, is_pinned: bool) -> None:
         for figure in self.figures.values():
@@ -323,8 +319,7 @@ class TheoryView:
     def _without_theory(self) -> str:
         if self.figures:
             return ""
-        reasons = {o.no_theory for o in self.system.schema.observables.values() if o.no_theory}
-        return "; ".join(sorted(reasons)) or "no observable has a closed form"
+        return why_no_theory(self.system)
 
 
 def _slider(base: AbstractSystem, system: AbstractSystem, path: str) -> Knob:

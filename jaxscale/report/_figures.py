@@ -159,6 +159,16 @@ def drawable(values: Any, *, log: bool = False) -> np.ndarray:
     return np.where(good, values, np.nan)
 
 
+def spread_evenly(n: int, most: int) -> np.ndarray:
+    """Indices of all of `n` things, or of `most` that are spread evenly, both ends included."""
+    return np.linspace(0, n - 1, min(n, most)).round().astype(int)
+
+
+def with_unit(name: str, unit: str) -> str:
+    """Label of an axis."""
+    return f"{name} [{unit}]" if unit not in ("", "1") else name
+
+
 def not_drawn(parts: Sequence[str]) -> str:
     """Return the line of a title that names what is drawn in part or not at all, if anything is."""
     return f"\nnot drawn in full: {', '.join(parts)}" if parts else ""

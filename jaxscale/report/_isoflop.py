@@ -20,6 +20,7 @@ from jaxscale.report._figures import (
     label_ends,
     log_axis,
     new_figure,
+    spread_evenly,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _curves(axes: "matplotlib.axes.Axes", isoflop: IsoFlop) -> None:
         axes.plot([row["n_parameters"]], [row["loss"]], color=colors[g], **BEST)
         if np.isfinite(y[-1]):
             ends.append((float(size.max()), float(y[-1]), f"{row['flop']:.2g}", colors[g]))
-    named = np.linspace(0, len(ends) - 1, min(len(ends), MAX_CURVES)).round().astype(int)
+    named = spread_evenly(len(ends), MAX_CURVES)
     log_axis(axes, "x")
     axes.set_xlabel("parameters N")
     axes.set_ylabel("loss")

@@ -18,6 +18,8 @@ from jaxscale.report._figures import (
     log_axis,
     places,
     spans_decades,
+    spread_evenly,
+    with_unit,
 )
 from jaxscale.report._legend import add_legend
 
@@ -61,7 +63,7 @@ class Panel:
         one = [d for d in self.shown.dims if d != self.curves]
         drawable = np.flatnonzero(np.isfinite(self.shown).any(one))  # curves of which there is some
         self.n_drawable = n = drawable.size
-        self.chosen = drawable[np.linspace(0, n - 1, min(n, MAX_CURVES)).round().astype(int)]
+        self.chosen = drawable[spread_evenly(n, MAX_CURVES)]
 
     def draw(self, axes: "matplotlib.axes.Axes", log: str | None, title: str | None) -> float:
         """Draw curves, theory, axes, title and legend; return inches of a legend beside them."""
@@ -95,7 +97,7 @@ class Panel:
         hidden = at[at <= 0] if log_x else at[:0]
         note = f" ({hidden[0]:g} not drawn)" if hidden.size == 1 else " (positive ones)"
         axes.set_xlabel(f"{self.x}{note if hidden.size else ''}")
-        axes.set_ylabel(f"{data.name} [{unit}]" if unit not in ("", "1") else str(data.name))
+        axes.set_ylabel(with_unit(str(data.name), unit))
         first = data.attrs.get("long_name", "") if title is None else title
         texts = [*first.split("\n"), *self._fixed(), "" if lines else self._without()]
         wrapped = "\n".join(s for text in texts for s in _wrapped(text))

@@ -1,0 +1,60 @@
+"""A slider of a number and a field to type it, which follow each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.models import Column, InlineStyleSheet, Slider
+
+from jaxscale.explorer._knobs import POSITIONS, Knob
+
+
+class TypedSlider:
+    """The slider of a field; the field also takes what lies beyond its ends.
+
+    **Arguments**
+
+    - `knob`: ends of the slider; `value`: where it starts.
+    - `typed`: the field, whose changes call `entered`.
+    - `shown`: what the field shows of a number.
+    - `moved`: called with the number, after either was moved.
+    """
+
+    def __init__(
+        self,
+        knob: Knob,
+        value: float,
+        typed: Any,
+        shown: Callable[[float], Any],
+        moved: Callable[[float], None],
+        styles: InlineStyleSheet,
+    ):
+        self._knob, self._typed, self._shown, self._moved = knob, typed, shown, moved
+        self._is_following = False
+        self._bar: Any = Slider(
+            start=0, end=POSITIONS, step=1, value=knob.position(value), name=knob.path,
+            show_value=False, title=None, sizing_mode="stretch_width", stylesheets=[styles],
+        )  # fmt: skip
+        self._bar.on_change("value", lambda _, old, new: self._dragged(new))
+        self.layout = Column(children=[typed, self._bar], sizing_mode="stretch_width", spacing=0)
+
+    def _dragged(self, position: float) -> None:
+        if not self._is_following:
+            value = self._knob.value(position)
+            self._follow(self._typed, self._shown(value))
+            self._moved(value)
+
+    def entered(self, value: float) -> None:
+        """Follow a number that was typed."""
+        self._follow(self._bar, self._knob.position(value))
+        self._moved(value)
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the field changes because the slider did."""
+        return self._is_following
+
+    def _follow(self, widget: Any, value: Any) -> None:
+        """Set the other widget, which then asks nothing."""
+        self._is_following = True
+        widget.value = value
+        self._is_following = False
