@@ -127,8 +127,11 @@ class FitView:
 
     def _shown(self, result: Fitted) -> None:
         """Draw a fit."""
-        if result.request is not self.request:
-            return
+        if result.request is self.request:
+            with self.page.rebuilt():
+                self._draw(result)
+
+    def _draw(self, result: Fitted) -> None:
         page, file = self.page, result.file
         self.fitted = result
         self._figure = None
@@ -155,7 +158,7 @@ class FitView:
         ]  # fmt: skip
         page.say("")
         if result.curve is not None:
-            self._show_allocation(self._allocated((result, self._chosen(result))))
+            self._mark(*self._allocated((result, self._chosen(result)))[1:])
         self._write_code()
         self._remember()
 
@@ -211,15 +214,22 @@ class FitView:
 
     def _show_allocation(self, result: tuple[Fitted, OptimalAllocation, str]) -> None:
         own, best, table = result
-        if own is self.fitted and self._figure is not None:
-            self._figure.mark(best)
-            y = own.file.formula.result
-            low, high = (float(end.ravel()[0]) for end in best.interval[y])
-            ends = f" ({low:.4g} to {high:.4g})" if np.isfinite(low + high) else ""
-            far = float(best.decades_outside.ravel()[0])
-            where = f"{far:.1f} decades outside of the runs" if far > 0 else "inside of the runs"
-            line = f"{y} {float(best.best[y].ravel()[0]):.4g}{ends}, {where}"
-            self.texts["best"].text = f"<p><b>{escaped(line)}</b></p>{table}"
+        if own is self.fitted:
+            with self.page.in_one_message():
+                self._mark(best, table)
+
+    def _mark(self, best: OptimalAllocation, table: str) -> None:
+        """Mark an allocation in the figure, and write it below the slider."""
+        if self.fitted is None or self._figure is None:
+            return
+        self._figure.mark(best)
+        y = self.fitted.file.formula.result
+        low, high = (float(end.ravel()[0]) for end in best.interval[y])
+        ends = f" ({low:.4g} to {high:.4g})" if np.isfinite(low + high) else ""
+        far = float(best.decades_outside.ravel()[0])
+        where = f"{far:.1f} decades outside of the runs" if far > 0 else "inside of the runs"
+        line = f"{y} {float(best.best[y].ravel()[0]):.4g}{ends}, {where}"
+        self.texts["best"].text = f"<p><b>{escaped(line)}</b></p>{table}"
 
     def _without_scales(self, result: Fitted) -> tuple[Fitted, str, str]:
         tables = result.file.with_held_out().held_out_tables()

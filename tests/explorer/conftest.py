@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 
 import pytest
 
@@ -80,6 +81,17 @@ class Visit:
     def until(self, script, arg=None):
         """Wait for a condition in JavaScript."""
         self.page.wait_for_function(script, arg=arg, timeout=SECONDS)
+
+    def eventually(self, check):
+        """What `check()` returns, once it raises no AssertionError: messages take a while."""
+        end = time.monotonic() + SECONDS / 1000
+        while True:
+            try:
+                return check()
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+            self.page.wait_for_timeout(30)
 
     def width(self):
         """Width that the page needs."""
