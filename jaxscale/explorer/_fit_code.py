@@ -34,7 +34,10 @@ def fit_code(
     imports = ["import pandas"] if "pandas." in source or ends is None else []
     imports = ["import numpy as np", *imports] if ends is not None else imports
     lines = [*imports, "", "import jaxscale as js", "", source, *rows]
-    lines.append(f"fit = js.calibrate(js.forms.{request.form}, runs{_options(request)})")
+    fixed = request.of_shell.fixed
+    form = f"js.forms.{request.form}"
+    theory = f"js.Formula({form}, {fixed!r})" if fixed else form
+    lines.append(f"fit = js.calibrate({theory}, runs{_options(request)})")
     if ends is None:
         lines.append("table = pandas.DataFrame(fit.rows())")
         lines.append("figure = js.report.residuals_figure(fit)")
@@ -69,6 +72,14 @@ def _options(request: FitRequest) -> str:
     given = {"columns": repr(columns)} if columns else {}
     if request.residual:
         given["residual"] = f"js.residuals.{RESIDUALS[request.residual].__name__}()"
+    if request.huber:
+        loss = "Squared()" if request.huber == "inf" else f"Huber(delta={request.huber})"
+        given["loss"] = f"js.residuals.{loss}"
+    given |= {"weights": repr(request.weights)} if request.weights else {}
+    if request.bound:
+        own = (f"{n!r}: js.bounds.Between(low={float(b.low)!r}, high={float(b.high)!r})"
+               for n, b in request.of_shell.options["bounds"].items())  # fmt: skip
+        given["bounds"] = f"{{{', '.join(own)}}}"
     given |= {"bootstrap": request.bootstrap} if request.bootstrap else {}
     given |= {"resample": repr(request.resample)} if request.resample else {}
     return "".join(f", {name}={value}" for name, value in given.items())

@@ -1,16 +1,21 @@
 """Widgets that say what is fitted: the form, its columns, rows and options."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxscale.analysis._allocation import SIZES
+from jaxscale.analysis._form import FORMS
 from jaxscale.analysis._scales import COMPUTE
-from jaxscale.explorer._fit_request import FitRequest, first_request
+from jaxscale.explorer._fit_request import HUBERS, FitRequest, first_request, parts
 from jaxscale.explorer._page import Page
 from jaxscale.report._fit_file import RESIDUALS
+from jaxscale.report._form_file import form_named
 
 NONE = "none"
+LOSSES = [("", "as of the form"), *((n, f"Huber, {n}" if n != "inf" else "squared errors")
+                                    for n in HUBERS)]  # fmt: skip
 REFITS = [("", "automatic"), ("0", NONE), *((n, n) for n in ("100", "200", "1000"))]
 TITLES = {"n_parameters": "parameters N", "n_tokens": "tokens D", COMPUTE: "compute C"}
 INSTEAD = {"n_parameters": "C / (6 D)", "n_tokens": "C / (6 N)"}
@@ -48,11 +53,28 @@ class FitControls:
             controls += self._rows(request)
         residuals = [("", "automatic (log)"), *((n, n) for n in RESIDUALS)]
         controls.append(select("residual", residuals, request.residual, "residual"))
+        controls.append(select("loss of the fit", LOSSES, request.huber, "huber"))
+        unused = [n for n in self.columns if n not in request.columns.values()]
+        if unused:
+            weights = [("", "equal"), *((n, n) for n in unused)]
+            controls.append(select("weights", weights, request.weights, "weights"))
         if self.groups:
             resampled = [("", "single runs"), *((n, n) for n in self.groups)]
             controls.append(select("resampled together", resampled, request.resample, "resample"))
         controls.append(select("refits", REFITS, request.bootstrap, "bootstrap"))
+        parameters = form_named(request.form).parameters
+        for title, field in (("fixed", "fix"), ("bounds", "bound")):
+            widget = self.page.typed(
+                title, getattr(request, field),
+                functools.partial(self._typed, request, field),
+            )  # fmt: skip
+            example = "0" if field == "fix" else "0:3"
+            widget.placeholder = f"{next(iter(parameters))}={example}, ..."
+            controls.append(widget)
         return controls
+
+    def _typed(self, request: FitRequest, field: str, text: str) -> None:
+        self.changed(dataclasses.replace(request, **{field: text}))
 
     @staticmethod
     def _roles(request: FitRequest) -> list[str]:
@@ -94,4 +116,9 @@ class FitControls:
         usual = first_request(form, self.columns)
         own = {n: c for n, c in request.columns.items() if n in usual.roles}
         free = {n: c for n, c in usual.columns.items() if c not in own.values()}
-        self.changed(dataclasses.replace(request, form=form, columns={**free, **own}))
+        names = FORMS[form].parameters
+        texts = {
+            field: ", ".join(t for t in parts(getattr(request, field)) if t.split("=")[0] in names)
+            for field in ("fix", "bound")
+        }
+        self.changed(dataclasses.replace(request, form=form, columns={**free, **own}, **texts))

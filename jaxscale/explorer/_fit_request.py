@@ -18,7 +18,7 @@ from jaxscale.analysis._data import as_numbers, as_table
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.explorer._fit_columns import guessed
-from jaxscale.report._fit_file import Request, selected_rows
+from jaxscale.report._fit_file import Request, fixed_parameters, selected_rows
 from jaxscale.report._form_file import SCALES, FormFile, form_named
 from jaxscale.sweep._config import parse_value
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 24  # of a column by which rows are filtered or resampled
 FARTHEST, FACTOR = 1e26, 1000.0  # operations, and times the largest of the runs, of the slider
+HUBERS = ("inf", "0.001", "0.01", "0.1")  # deltas that the page offers, as of `jaxscale fit`
+COMPARED = ("residual", "loss", "weights")  # options of the fit that other forms take too
 N_COMPUTES = 60  # of the curves of the best allocation
 
 
@@ -37,15 +39,21 @@ class FitRequest:
     - `columns`: of the table, by the names of the form, and `compute` where that takes the place of
       a size: C = 6 N D.
     - `where`: `column=value` of the rows that are used, or nothing.
-    - `residual`, `resample`, `bootstrap`: as of `jaxscale fit`, nothing for their defaults.
+    - `residual`, `huber`, `weights`, `resample`, `bootstrap`: as of `jaxscale fit`, nothing for
+      their defaults.
+    - `fix`, `bound`: `parameter=value` and `parameter=low:high`, several with commas between.
     """
 
     form: str
     columns: Mapping[str, str]
     where: str = ""
     residual: str = ""
+    huber: str = ""
+    weights: str = ""
     resample: str = ""
     bootstrap: str = ""
+    fix: str = ""
+    bound: str = ""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -65,13 +73,14 @@ class FitRequest:
         return [n for n in self.roles if n not in self.columns and n != self.derived]
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Keywords of `calibrate`, as of the command line."""
+    def of_shell(self) -> Request:
+        """The same, as options of the command line."""
         return Request(
             data="", theory=None, form=self.form, residual=self.residual or None,
-            resample=self.resample or None,
+            huber=float(self.huber) if self.huber else None, weights=self.weights or None,
+            resample=self.resample or None, fix=parts(self.fix), bound=parts(self.bound),
             bootstrap=int(self.bootstrap) if self.bootstrap else None,
-        ).options  # fmt: skip
+        )  # fmt: skip
 
     def runs(self, table: "pandas.DataFrame") -> "pandas.DataFrame":
         """Rows and columns of a table that are fitted, also under the names of the form.
@@ -92,6 +101,11 @@ class FitRequest:
                 size: Any = rows[COMPUTE] / (FLOP_PER_PARAMETER_TOKEN * rows[other])
             rows = rows.assign(**{self.derived: size})
         return rows
+
+
+def parts(text: str) -> tuple[str, ...]:
+    """What stands between commas, without blanks."""
+    return tuple(part for piece in text.split(",") if (part := "".join(piece.split())))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +136,11 @@ class Fitted:
         forms = [f.function for f in FORMS.values() if (set(f.inputs), f.result) == own]
         by = COMPUTE if file.allocates else file.inputs[0]
         columns = {n: n for n in (*file.inputs, file.formula.result)}
-        residual = {"residual": r} if (r := file.options.get("residual")) is not None else {}
+        own_options = {n: o for n in COMPARED if (o := file.options.get(n)) is not None}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             scores = compare_forms(
-                forms, file.runs, by=by, n_bins=SCALES, columns=columns, **residual
+                forms, file.runs, by=by, n_bins=SCALES, columns=columns, **own_options
             )
         return scores, _texts(caught)
 
@@ -140,8 +154,9 @@ def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         runs = request.runs(table)
-        inputs = form.inputs
-        file = FormFile.fitted(form, runs, inputs=inputs, **request.options)
+        asked = request.of_shell
+        fixed = fixed_parameters(form, asked)
+        file = FormFile.fitted(form, runs, inputs=form.inputs, fixed=fixed, **asked.options)
         curve = None
         if file.allocates:
             curve = allocate(file.fit, np.geomspace(*ends_of(file.compute), N_COMPUTES))

@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from jaxscale.explorer._fit_request import FitRequest, first_request
+from jaxscale.explorer._fit_request import HUBERS, FitRequest, first_request
 from jaxscale.report._fit_file import RESIDUALS
 
 COLUMN = "column."  # begins the columns in an address
 DEFAULT = "chinchilla"
+TEXTS = ("weights", "fix", "bound")
 NONE = "none"  # a column that was guessed, and is not used
 
 
@@ -20,11 +21,12 @@ def restored(given: Mapping[str, str], forms: Sequence[str], columns: Sequence[s
     request = first_request(form if form in forms else usual, columns)
     chosen = {n.removeprefix(COLUMN): c for n, c in given.items() if n.startswith(COLUMN)}
     used = {n: c for n, c in {**request.columns, **chosen}.items() if c != NONE}
-    refits, residual = given.get("refits", ""), given.get("residual", "")
+    refits, residual, huber = (given.get(n, "") for n in ("refits", "residual", "huber"))
     return dataclasses.replace(
         request, columns=used, where=given.get("where", ""), resample=given.get("resample", ""),
         residual=residual if residual in RESIDUALS else "",
-        bootstrap=refits if refits.isdigit() else "",
+        bootstrap=refits if refits.isdigit() else "", huber=huber if huber in HUBERS else "",
+        **{name: given.get(name, "") for name in TEXTS},
     )  # fmt: skip
 
 
@@ -34,5 +36,6 @@ def state_of(request: FitRequest, columns: Sequence[str]) -> dict[str, str]:
     names = dict.fromkeys([*request.columns, *usual])
     used = {n: request.columns.get(n, NONE) for n in names}
     state = {"form": request.form, "where": request.where, "residual": request.residual}
-    state |= {"resample": request.resample, "refits": request.bootstrap}
+    state |= {"resample": request.resample, "refits": request.bootstrap, "huber": request.huber}
+    state |= {name: getattr(request, name) for name in TEXTS}
     return state | {COLUMN + n: c for n, c in used.items() if c != usual.get(n)}

@@ -16,6 +16,7 @@ from jaxscale._warn import warn_user
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_columns
+from jaxscale.analysis._form import Form
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._table_file import of_file
@@ -85,6 +86,11 @@ class Request:
         return None if self.huber is None else Huber(delta=np.asarray(self.huber))
 
     @property
+    def fixed(self) -> dict[str, float]:
+        """Values of the parameters that are not fitted, by name."""
+        return {n: _number("fix", f"{n}={text}", text) for n, text in _named("fix", self.fix)}
+
+    @property
     def starts(self) -> dict[str, float | None]:
         """Starts of the free parameters by name, None where none is given."""
         once("free", [(text.partition("=")[0], text) for text in self.free])
@@ -126,14 +132,22 @@ def fit_form(request: Request) -> FormFile:
             f"`free` belongs to a theory: {request.form} frees what --fix does not, of "
             f"{', '.join(form.parameters)}."
         )
-    _require_arguments(form.function, "fix", request.fix)
-    fixed = {n: _number("fix", f"{n}={text}", text) for n, text in _named("fix", request.fix)}
+    fixed = fixed_parameters(form, request)
     formula = Formula(form.function, fixed)
     inputs = _columns(formula, request.x)
     columns = inputs | ({} if request.y is None else {formula.result: request.y})
     formula.check_columns(columns)
     table = selected_rows(as_table(request.data, columns), request.where)
     return FormFile.make(form, table, request.at, fixed, [*inputs], **request.options)
+
+
+def fixed_parameters(form: Form, request: Request) -> dict[str, float]:
+    """Values of the parameters of a form that a request fixes.
+
+    **Raises** `ValueError` for a name that the form does not have, or what is no number.
+    """
+    _require_arguments(form.function, "fix", request.fix)
+    return request.fixed
 
 
 def _fit_table(request: Request) -> Fit:

@@ -185,9 +185,12 @@ class FormFile:
         return [*tables, *self.held_out_tables()]
 
     def parameters_table(self) -> Table:
-        """The fitted parameters with their intervals."""
+        """The fitted parameters with their intervals, and below them those that are fixed."""
         own = self.fit.table()
-        note = f"{own.note}{_listed(self.omitted)}"
+        names = [n for n in self.formula.values if n not in self.fit.free]
+        fixed = ", ".join(f"{n} = {self.formula.values[n]:g}" for n in names)
+        said = f"; fixed: {fixed}" if fixed else ""
+        note = f"{own.note}{said}{_listed(self.omitted)}"
         return dataclasses.replace(own, title=_title(self.formula), note=note)
 
     def held_out_tables(self) -> list[Table]:

@@ -44,7 +44,10 @@ def of_shell(path, request):
             x=tuple(f"{n}={c}" for n, c in request.columns.items() if n != "loss"),
             where=(request.where,) if request.where else (), residual=request.residual or None,
             bootstrap=int(request.bootstrap) if request.bootstrap else None,
-            resample=request.resample or None,
+            resample=request.resample or None, weights=request.weights or None,
+            huber=float(request.huber) if request.huber else None,
+            fix=tuple(request.fix.split(", ")) if request.fix else (),
+            bound=tuple(request.bound.split(", ")) if request.bound else (),
         )
     ).fit  # fmt: skip
 
@@ -68,6 +71,33 @@ def test_a_fit_is_that_of_the_shell_and_of_the_python(power_law, where, residual
     assert fit.n_points == (12 if where else 23)
     assert len(names["table"]) == 3
     assert names["figure"].axes
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*have no standard error")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"huber": "0.001"},
+        {"huber": "inf", "weights": "errors"},
+        {"fix": "E=1.7, alpha=.34"},
+        {"bound": "E=1.5:1.9, alpha=.1:.6"},
+    ],
+)
+def test_options_are_those_of_the_shell_and_of_the_python(power_law, options):
+    table = pandas.read_csv(power_law, sep=";").assign(errors=np.linspace(1, 3, 24))
+    table.to_csv(power_law, index=False, sep=";")
+    columns = {"x": "size", "loss": "val_loss"}
+    request = FitRequest("power_law", columns, bootstrap="0", **options)
+    made = fitted(js.analysis._data.as_table(power_law), request)
+    names = executed(fit_code(request, str(power_law)))
+    values = made.file.fit.values
+    assert values == of_shell(power_law, request).values == names["fit"].values
+    plain = fitted(js.analysis._data.as_table(power_law), FitRequest("power_law", columns))
+    assert values != plain.file.fit.values
+    assert ("fixed: E = 1.7, alpha" in made.file.parameters_table().note) == ("fix" in options)
+    if "weights" in options:
+        assert made.compared()[0].table().rows
 
 
 @pytest.mark.slow
@@ -188,6 +218,7 @@ def test_the_python_of_a_table_that_was_given_leaves_it_to_the_user():
         {"columns": {"n_parameters": "params", "compute": "flops", "loss": "loss"}},
         {"columns": {"loss": "loss"}, "where": "kind=a=b"},
         {"form": "kaplan", "residual": "scaled", "resample": "seed", "bootstrap": "0"},
+        {"huber": "0.01", "weights": "flops", "fix": "E=0", "bound": "alpha=0:1, beta=0:1"},
     ],
 )
 def test_an_address_restores_a_request(changed):
@@ -198,6 +229,12 @@ def test_an_address_restores_a_request(changed):
 
 def test_an_address_that_says_nonsense_is_what_names_suggest():
     columns = ["params", "tokens", "loss"]
-    given = {"form": "nonsense", "residual": "nonsense", "refits": "-1", "theme": "dark"}
+    given = {
+        "form": "nonsense",
+        "residual": "nonsense",
+        "refits": "-1",
+        "huber": "-1",
+        "theme": "dark",
+    }
     made = restored(given, offered_forms(columns), columns)
     assert made == first_request("chinchilla", columns)

@@ -85,6 +85,19 @@ def test_rows_scores_and_forms(visit, explored, one_variable):
     assert opened.model("held out", "m.text") == ""
 
 
+def test_a_parameter_can_be_fixed_and_bounded(visit, explored, one_variable):
+    opened = visit(explored(one_variable).url).wait_for("parameters")
+    opened.set("fixed", "E = 1.7")
+    opened.until("() => location.search.includes('fix=E+%3D+1.7')")
+    wait_for_text(opened, "parameters", "fixed: E = 1.7")
+    opened.set("bounds", "alpha=0.4:0.3")
+    wait_for_text(opened, "status", "must be greater than low")
+    opened.set("bounds", "alpha=0.1:0.3")
+    wait_for_text(opened, "parameters", "0.3")
+    opened.set("fixed", "epsilon=1")
+    wait_for_text(opened, "status", "epsilon")
+
+
 def test_the_python_and_files_are_of_the_fit(visit, explored, one_variable):
     opened = visit(explored(one_variable).url).wait_for("parameters")
     opened.page.get_by_role("button", name="copy as Python").click()
