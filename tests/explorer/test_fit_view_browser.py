@@ -165,7 +165,7 @@ def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
 def test_keys_move_the_slider(visit, explored):
     opened = visit(explored(str(PUBLISHED)).url).wait_for("allocation")
     before = opened.model("allocation", "m.data.best[0]")
-    opened.page.get_by_role("slider").first.focus()
+    opened.page.get_by_role("slider", name="compute").focus()
     opened.page.keyboard.press("ArrowRight")
     opened.until("before => newest('allocation').data.best[0] > before", before)
     opened.until("() => location.search.includes('compute=')")

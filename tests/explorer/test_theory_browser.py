@@ -127,11 +127,11 @@ def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
 
 def test_keys_move_a_slider(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
-    handle = shown.page.get_by_role("slider").first
+    handle = shown.page.get_by_role("slider", name="learning_rate")
     handle.focus()
     before = handle.get_attribute("aria-valuenow")
     shown.page.keyboard.press("ArrowRight")
-    shown.until("() => location.search.includes('set.')")
+    shown.until("() => location.search.includes('set.learning_rate')")
     assert handle.get_attribute("aria-valuenow") != before
 
 
