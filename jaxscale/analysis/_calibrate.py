@@ -27,6 +27,7 @@ from jaxscale.analysis._diagnostics import (
     check_result,
     huber_delta,
     poorly_constrained,
+    warn_huber,
     warn_logarithms,
     warn_of,
     warn_spread,
@@ -214,8 +215,11 @@ def calibrate(
         residuals = expand.residuals(result.z)
         hinted = huber_delta(residuals) if not isinstance(loss, Huber) else [np.nan]
         delta = np.resize(hinted, len(result.z))
-    if isinstance(source, Formula) and isinstance(kinds[source.result], Log):
-        warn_logarithms(source.result, residuals, isinstance(loss, Squared))
+    if isinstance(source, Formula):
+        if isinstance(kinds[source.result], Log):
+            warn_logarithms(source.result, residuals, isinstance(loss, Squared))
+        elif isinstance(loss, Huber):
+            warn_huber(source.result, residuals, points.target, np.asarray(loss.delta))
     warn_of(result, free, limits, data_sets.labels, resampled=drawn is not None)
     unsure = bool(result.ended.any()) or poorly_constrained(result)
     warn_single_inputs(data_sets.inputs, unsure)

@@ -20,6 +20,8 @@ MEANS = (
     "residual=Scaled(), loss=Squared() and bootstrap=200 (in a shell, --residual scaled --huber "
     "inf --bootstrap 200)",
 )  # of squares and of Huber's loss; where errors grow with size, a covariance is too narrow
+SQUARES = "loss=Squared() and bootstrap=200 (in a shell, --huber inf --bootstrap 200)"
+MANY_BEYOND = 0.2  # as a share of residuals beyond the delta; twice the scale leaves .05
 MEDIAN = "median"  # a word of that warning alone
 ROUNDING = 1e-6  # of residuals
 HEAVY, FEWEST = 3.0, 10  # rms over robust scale, and residuals for it to mean something
@@ -122,15 +124,36 @@ def warn_logarithms(name: str, residuals: np.ndarray, squared: bool) -> None:
     **Arguments:** `residuals` of the observable `name`, shape `(n, o, t)`; whether their squares
     were summed: a Huber loss has the same bias on any scale.
     """
+    _warn_median(name, residuals, "a fit of logarithms", MEANS[not squared])
+
+
+def warn_huber(name: str, residuals: np.ndarray, target: np.ndarray, delta: np.ndarray) -> None:
+    """Warn of a Huber loss whose delta lies within such scatter: it follows the median, too.
+
+    **Arguments:** as of `warn_logarithms`, with residuals of `Scaled()`; `target`: the data in
+    their units; `delta`: one, or one for each of the n data sets.
+    """
+    beyond = np.nanmean(np.abs(residuals) > np.reshape(delta, (-1, 1, 1)), axis=(1, 2))
+    with np.errstate(all="ignore"):
+        logs = np.log1p(residuals / np.where(target > 0, target, np.nan))
+    logs[beyond < MANY_BEYOND] = np.nan
+    _warn_median(name, logs, "a Huber loss of a delta within it", SQUARES)
+
+
+def _warn_median(name: str, residuals: np.ndarray, of: str, advice: str) -> None:
+    """Say what a fit follows where residuals of logarithms spread widely, shape `(n, o, t)`."""
+    residuals = residuals[np.isfinite(residuals).any(axis=(1, 2))]
+    if not len(residuals):
+        return
     flat, scale = _robust_scale(residuals)
     enough = np.isfinite(flat).sum(axis=1) >= FEWEST
     enough &= np.isnan(huber_delta(residuals))  # no failed run has dragged the fit away
     if (widest := float(np.max(scale[enough], initial=0.0))) > WIDE_SPREAD:
         warn_user(
-            f"residuals of {name} spread by {widest:.2g} in the logarithm, and a fit of logarithms "
-            f"follows the {MEDIAN} of such scatter, which lies below the mean by about half the "
-            f"variance, {widest**2 / 2:.2g}: factors become lower, exponents do not. If it is "
-            f"noise about a mean, take {MEANS[not squared]}"
+            f"residuals of {name} spread by {widest:.2g} in the logarithm, and {of} follows the "
+            f"{MEDIAN} of such scatter, which lies below the mean by about half the variance, "
+            f"{widest**2 / 2:.2g}: factors become lower, exponents do not. If it is noise about a "
+            f"mean, take {advice}"
         )
 
 

@@ -1,5 +1,7 @@
 """`calibrate` recovers known parameters, with honest errors, and refuses what it cannot fit."""
 
+import warnings
+
 import numpy as np
 import pandas
 import pytest
@@ -322,3 +324,14 @@ def test_the_mean_of_wild_runs_is_fitted_by_the_residual_that_the_warning_names(
     assert float(low.values["a"]) == pytest.approx(0.8 * np.exp(-(0.62**2) / 2), rel=0.06)
     assert float(low.values["alpha"]) == pytest.approx(0.5, abs=0.05)
     assert float(fit.values["a"]) == pytest.approx(0.8, rel=0.12)
+    for delta, biased in ((0.001, True), (5.0, False)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            huber = js.calibrate(
+                law, table, ["a", "alpha"], n_starts=1, residual=js.residuals.Scaled(),
+                loss=js.residuals.Huber(delta=delta), bootstrap=0,
+            )  # fmt: skip
+        said = any("a Huber loss of a delta within it follows the median" in str(w.message)
+                   and "--huber inf" in str(w.message) for w in caught)  # fmt: skip
+        assert said == biased
+        assert (float(huber.values["a"]) < 0.95 * float(fit.values["a"])) == biased
