@@ -190,7 +190,7 @@ def numeric_columns(table: "pandas.DataFrame") -> list[str]:
 def grouping_columns(table: "pandas.DataFrame") -> dict[str, list[str]]:
     """Columns with few values, each several times, and these values as `where` takes them."""
     groups = {}
-    for name in map(str, table.columns):
+    for name in (n for n in map(str, table.columns) if "=" not in n):
         own: Any = table[name].dropna()
         values = sorted(own.unique().tolist(), key=lambda v: (str(type(v)), v))
         if 1 < len(values) <= min(MOST_VALUES, len(own) // 2):

@@ -80,7 +80,7 @@ class FitView:
         self._held_out = self._work(self._without_scales, self._show_scores, LONG)
         self._compared = self._work(self._all_forms, self._show_scores, LONG)
         self.results, self.residuals = page.column(), page.column()
-        self.code = page.text("", visible=False, name="code")
+        self.code = page.hidden("code")
         names = ("parameters", "warnings", "best", "exponents", "held out", "forms")
         self.texts = {name: page.text("", name=name) for name in names}
         self._residuals_against = page.select(

@@ -87,9 +87,9 @@ class Page:
         self.document, self.given = document, dict(given)
         self.theme: Theme = THEMES.get(self.given.get("theme", ""), THEMES["light"])
         self.styles = InlineStyleSheet(css=shipped("widgets.css"))
-        self._address = Div(text="", visible=False, name="address")
+        self._address = self.hidden("address")
         self._address.js_on_change("text", CustomJS(code=PATCH))
-        self._download = Div(text="", visible=False, name="download")
+        self._download = self.hidden("download")
         self._download.js_on_change("text", CustomJS(code=DOWNLOAD))
         self.status = self.text("", name="status")
         self.controls = Column(name="controls", sizing_mode="stretch_width", spacing=6)
@@ -109,7 +109,15 @@ class Page:
 
     def text(self, content: str, **more: Any) -> Div:
         """A piece of HTML as wide as its place."""
-        return Div(text=content, sizing_mode="stretch_width", stylesheets=[self.styles], **more)
+        return Div(
+            text=content, disable_math=True, sizing_mode="stretch_width",
+            stylesheets=[self.styles], **more,
+        )  # fmt: skip
+
+    @staticmethod
+    def hidden(name: str, content: str = "") -> Div:
+        """A text that scripts of the page read; it may hold anything, and is no HTML."""
+        return Div(text=content, name=name, visible=False, render_as_text=True, disable_math=True)
 
     def grid(self, children: Sequence[Any], **more: Any) -> Column:
         """Children side by side, as many as there is room for."""

@@ -94,7 +94,7 @@ class SweepView:
         self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
         self.maps, self.card = page.grid([]), page.column()
-        self.note, self.code = page.text("", name="note"), page.text("", visible=False, name="code")
+        self.note, self.code = page.text("", name="note"), page.hidden("code")
         page.show(self._controls(), self._main())
         self.refresh()
         if self.sweep.path is not None:

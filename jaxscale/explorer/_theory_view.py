@@ -293,10 +293,7 @@ class TheoryView:
 
     def _main(self) -> list[Any]:
         page = self.page
-        self.code = page.text(
-            self._python(),
-            name="code", visible=False,
-        )  # fmt: skip
+        self.code = page.hidden("code", self._python())
         return [
             page.grid([figure.layout for figure in self.figures.values()]),
             page.bar(self._buttons()),

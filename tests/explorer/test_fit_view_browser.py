@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas
@@ -149,6 +150,22 @@ def test_a_column_that_is_not_chosen_is_asked_for(visit, explored, one_variable)
 def test_data_that_do_not_vary_are_warned_of(visit, explored, one_variable):
     opened = visit(explored(one_variable.assign(loss=2.0)).url).wait_for("parameters")
     assert "data that do not vary" in opened.model("warnings", "m.text")
+
+
+@pytest.mark.parametrize(
+    "name", ["<img src=x onerror=document.title='run'>x", "$$E=mc^2$$", "a'b\"c</script><b>"]
+)
+def test_a_name_of_a_column_is_a_text(visit, explored, one_variable, tmp_path, name):
+    columns = {"size": f"{name} tokens", "loss": f"{name} loss", "family": f"{name} kind".replace("=", "")}
+    path = tmp_path / "a'$$b$$<img src=y onerror=document.title='run'>.csv"
+    one_variable.rename(columns=columns).to_csv(path, index=False)
+    address = explored(str(path)).url + "?form=power_law&column.x="
+    opened = visit(address + quote(columns["size"])).wait_for("form")
+    opened.set("loss", columns["loss"])
+    opened.set("rows where", columns["family"])
+    wait_for_text(opened, "parameters", "resamples of 15 points")
+    opened.set("residuals against", "x")
+    assert "run" not in opened.page.title().split()
 
 
 @pytest.mark.parametrize("dark", [False, True])
