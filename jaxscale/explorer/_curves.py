@@ -56,7 +56,7 @@ def curves_of(
         value = np.moveaxis(value, axis, -1).reshape(-1, along.size)
         claimed = np.moveaxis(claimed, axis, -1).reshape(-1, along.size)
         dims.remove(x)
-        few = np.unique(np.geomspace(1, len(value), MAX_CURVES).round().astype(int)) - 1
+        few = few_of(len(value))
         labels = [""]
         if dims:
             coordinate = schema.coordinates[dims[0]]
@@ -64,6 +64,20 @@ def curves_of(
                 str(i) for i in few]  # fmt: skip
         curves.append(Shown(name, along, value[few], claimed[few], tuple(labels)))
     return curves
+
+
+def few_of(n: int) -> np.ndarray:
+    """Indices of the curves that are drawn of `n`: the first are close, as skills are."""
+    return np.unique(np.geomspace(1, n, MAX_CURVES).round().astype(int)) - 1
+
+
+def picked(system: AbstractSystem, x: str) -> dict[str, list[int]]:
+    """Indices that are drawn of a dimension with more, of curves over `x`."""
+    schema = system.schema
+    dims = [set(schema.observables[name].dims) - {x, "step"} for name in schema.predicted()]
+    single = {dim for own in dims if len(own) == 1 for dim in own}
+    sizes = {dim: len(schema.coordinates[dim]) for dim in sorted(single)}
+    return {dim: few_of(n).tolist() for dim, n in sizes.items() if n > MAX_CURVES}
 
 
 def why_no_theory(system: AbstractSystem) -> str:

@@ -238,7 +238,8 @@ class TheoryView:
 
     def _python(self) -> str:
         """Lines that draw what is shown; made here, for what a browser sends is never run."""
-        return theory_code(self.system, self.x, self.knobs.get(self.x), log_option(self.log))
+        log, slopes = log_option(self.log), self._references()
+        return theory_code(self.system, self.x, self.knobs.get(self.x), log, slopes)
 
     def _restructured(self, path: str, text: str) -> None:
         if self._try(path, text):
@@ -254,14 +255,21 @@ class TheoryView:
 
     def _new_slopes(self, text: str) -> None:
         self.slopes = text
+        self.page.say(self._without_theory())
         self._refer()
+        self.code.text = self._python()
         self._remember()
 
-    def _refer(self) -> None:
+    def _references(self) -> list[float]:
+        """Exponents of the dotted lines; none where the field says no numbers."""
         try:
-            slopes = [number_of("slopes", s) for s in self.slopes.split(",") if s.strip()]
+            return [number_of("slopes", s) for s in self.slopes.split(",") if s.strip()]
         except ValueError as error:
-            return self.page.say_error(error)
+            self.page.say_error(error)
+            return []
+
+    def _refer(self) -> None:
+        slopes = self._references()
         for figure in self.figures.values():
             figure.refer(slopes)
 
