@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import xarray
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxscale.analysis._exponents import fit_exponent
 from jaxscale.explorer._page import escaped, html_table
 from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
+
+ROUNDED = 1e-11  # of the largest value: squares of errors of float32 end at 1e-14
 
 
 def exponent_table(
@@ -17,7 +19,11 @@ def exponent_table(
     theory: Float[np.ndarray, "p c x"] | None,
     window: tuple[float, float],
 ) -> str:
-    """Table of fitted exponents with their intervals, beside those of theory in the same window."""
+    """Table of fitted exponents with their intervals, beside those of theory in the same window.
+
+    Intervals are Student's t over seeds, of two seeds or more; of one there is none, for points of
+    a curve are not independent.
+    """
     if curves.ticks or view.x == SEED:
         return ""
     rows = []
@@ -30,7 +36,8 @@ def exponent_table(
             cells = [where, which, *fitted]
             rows.append("".join(f"<td>{escaped(c)}</td>" for c in cells))
     head = ("", "", "exponent", "95 % interval", "theory", "")
-    title = f"Exponents in {view.x} from {window[0]:g} to {window[1]:g}: mean of each seed's slope"
+    title = f"Exponents in {view.x} from {window[0]:g} to {window[1]:g}"
+    title += ": mean of each seed's slope, Student's t over seeds"
     return html_table(title, [f"<tr>{row}</tr>" for row in rows], head)
 
 
@@ -43,18 +50,41 @@ def _row(x: Any, values: Any, formula: Any, window: tuple[float, float]) -> list
         fit = fit_exponent(curve, "x", window)
     except ValueError as error:
         return [str(error).replace("`", "").replace("curve", "the curve", 1), "", "", ""]
-    low, high = fit.interval
-    row = [f"{fit.value:.4g}", f"{low:.4g} to {high:.4g}" if np.isfinite(low) else ""]
+    low, high, error = _student(fit.per_seed)
+    ends = f"{low:.4g} to {high:.4g}" if error > 0 else "equal seeds" if error == 0 else "one seed"
+    row = [f"{fit.value:.4g}", ends]
+    lowest_share = float(np.nanmin(values[:, inside_of(x, window)]) / np.nanmax(values))
     if formula is None:
         return [*row, "", ""]
-    inside = (x >= window[0]) & (x <= window[1]) & (x > 0) & (formula > 0)
+    inside = inside_of(x, window) & (formula > 0)
     if inside.sum() < 2:
         return [*row, "no value in the window", ""]
     slope = float(np.polyfit(np.log(x[inside]), np.log(formula[inside]), 1)[0])
-    if not np.isfinite(low):
+    if lowest_share < ROUNDED:
+        why = f"down to {lowest_share:.0e} of the largest: flattened by rounding, narrow the window"
+        return [*row, f"{slope:.4g}", why]
+    if not error > 0:
         return [*row, f"{slope:.4g}", ""]
     verdict = "inside the interval" if low <= slope <= high else "outside the interval"
-    return [*row, f"{slope:.4g}", verdict]
+    far = abs(slope - fit.value) / error
+    return [*row, f"{slope:.4g}", f"{verdict}, {far:.1f} standard errors"]
+
+
+def inside_of(x: Float[np.ndarray, " x"], window: tuple[float, float]) -> Bool[np.ndarray, " x"]:
+    """Positive points of a window."""
+    return (x >= window[0]) & (x <= window[1]) & (x > 0)
+
+
+def _student(values: Float[np.ndarray, " s"]) -> tuple[float, float, float]:
+    """Ends of the 95 % interval of a mean over seeds, and its standard error; NaN for one seed."""
+    values = values[np.isfinite(values)]
+    if values.size < 2:
+        return np.nan, np.nan, np.nan
+    from scipy.special import stdtrit
+
+    error = _standard_error(values)
+    half = float(stdtrit(values.size - 1, 0.975)) * error
+    return float(values.mean()) - half, float(values.mean()) + half, error
 
 
 def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
@@ -71,13 +101,15 @@ def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
             what = " ".join([view.panel, panel, view.color, label]).strip()
             error = _standard_error(values[:, best])
             text = f"{view.x} = {labels[best]}: {mean[best]:.4g}"
-            text += f" ± {error:.2g}" if np.isfinite(error) else ""
+            text += f" ± {error:.2g} (standard error)" if np.isfinite(error) else ""
             if second != best and np.isfinite(mean[second]):
                 text += f"; next {labels[second]}: {mean[second]:.4g}"
                 # runs of one seed share their draws: the difference is taken seed by seed
                 error = _standard_error(values[:, second] - values[:, best])
                 gap = mean[second] - mean[best]
-                text += f", {gap / error:.1f} standard errors apart" if error > 0 else ""
+                text += (
+                    f", {gap / error:.1f} standard errors apart, seed by seed" if error > 0 else ""
+                )
             lines.append(f"<tr><td>{escaped(what)}</td><td>{escaped(text)}</td></tr>")
     return html_table(f"Lowest {view.observable}", lines) if lines else ""
 

@@ -29,6 +29,7 @@ MOST_VALUES = 24  # of a column by which rows are filtered or resampled
 FARTHEST, FACTOR = 1e26, 1000.0  # operations, and times the largest of the runs, of the slider
 HUBERS = ("inf", "0.001", "0.01", "0.1")  # deltas that the page offers, as of `jaxscale fit`
 COMPARED = ("residual", "loss", "weights")  # options of the fit that other forms take too
+LARGEST = 1e40  # operations that can be typed
 N_COMPUTES = 60  # of the curves of the best allocation
 
 
@@ -173,6 +174,13 @@ def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
 def ends_of(compute: np.ndarray) -> tuple[float, float]:
     """Ends of the slider of compute: of the runs, to the larger of 1e26 and 1000 times theirs."""
     return float(compute.min()), float(max(FARTHEST, FACTOR * compute.max()))
+
+
+def allocable(flop: float) -> float:
+    """A number of operations that can be allocated; `ValueError` for what is none."""
+    if not 0 < flop <= LARGEST:
+        raise ValueError(f"`compute` must be positive, up to {LARGEST:g} operations, got {flop:g}.")
+    return flop
 
 
 def numeric_columns(table: "pandas.DataFrame") -> list[str]:

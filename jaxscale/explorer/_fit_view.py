@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxscale.analysis._allocation import OptimalAllocation, check_flop
+from jaxscale.analysis._allocation import OptimalAllocation
 from jaxscale.analysis._data import as_table
 from jaxscale.explorer._allocation_figure import AllocationFigure
-from jaxscale.explorer._compute_slider import ComputeSlider
 from jaxscale.explorer._file_buttons import file_buttons
 from jaxscale.explorer._fit_code import fit_code
 from jaxscale.explorer._fit_controls import TITLES, FitControls
@@ -26,19 +25,21 @@ from jaxscale.explorer._fit_figures import (
 from jaxscale.explorer._fit_request import (
     FitRequest,
     Fitted,
+    allocable,
     fitted,
     grouping_columns,
     numeric_columns,
     offered_forms,
 )
 from jaxscale.explorer._fit_state import restored, state_of
-from jaxscale.explorer._knobs import number_of
+from jaxscale.explorer._knobs import Knob, number_of
 from jaxscale.explorer._newest import LONG, THREADS, Newest
 from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._table_html import table_html
 from jaxscale.report._form_file import FormFile
 
 RESTS = 250  # milliseconds after which a slider rests
+COMPUTE_TITLE = "compute C = 6 N D, operations"
 SHARE = 0.1  # of the decades of the slider, above the runs, at which it starts
 
 
@@ -86,7 +87,7 @@ class FitView:
         self._residuals_against = page.select(
             "residuals against", [self.against], self.against, self._new_against
         )
-        self.slider: ComputeSlider | None = None
+        self._slider: tuple[tuple[float, float], Any] | None = None  # its ends, its layout
         self._controls = FitControls(
             page, self.columns, self.forms, grouping_columns(self.table), self._set
         )
@@ -164,10 +165,12 @@ class FitView:
 
     def _allocation(self, result: Fitted) -> Any:
         """Slider of compute, and what is best there."""
-        if self.slider is None or self.slider.ends != result.ends:
-            self.slider = ComputeSlider(self.page, result.ends, self._chosen(result), self.moved)
+        if self._slider is None or self._slider[0] != result.ends:
+            knob, value = Knob("compute", *result.ends, is_log=True), self._chosen(result)
+            layout = self.page.slider(knob, value, self.moved, title=COMPUTE_TITLE, check=allocable)
+            self._slider = result.ends, layout
         column = self.page.column()
-        column.children = [self.slider.layout, self.texts["best"]]
+        column.children = [self._slider[1], self.texts["best"]]
         return column
 
     def _residuals(self, file: FormFile) -> Any:
@@ -185,7 +188,7 @@ class FitView:
         """Operations of the address, else some above the runs."""
         high = result.ends[1]
         try:
-            return float(check_flop(number_of("compute", self.compute)))
+            return allocable(number_of("compute", self.compute))
         except ValueError as error:
             if self.compute:
                 self.page.say_error(error)

@@ -82,9 +82,20 @@ class Shape:
 def number_of(name: str, text: str) -> float:
     """The number that was typed; `ValueError` with the name of the field for what is none."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise ValueError(f"`{name}` must be a number, got {text!r}.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a number, got {text!r}.")
+    return value
+
+
+def whole_number_of(name: str, text: str) -> int:
+    """The whole number that was typed, 1e3 too; `ValueError` for what is none."""
+    value = number_of(name, text)
+    if value != round(value):
+        raise ValueError(f"`{name}` must be a whole number, got {text!r}.")
+    return int(value)
 
 
 def paths_of(module: Any, prefix: str = "") -> Iterator[str]:

@@ -18,13 +18,12 @@ from bokeh.models import (
     CustomJS,
     Div,
     InlineStyleSheet,
-    NumericInput,
     Select,
     Slider,
     TextInput,
 )
 
-from jaxscale.explorer._knobs import Knob
+from jaxscale.explorer._knobs import Knob, number_of, whole_number_of
 from jaxscale.explorer._themes import THEMES, Theme
 from jaxscale.explorer._typed_slider import TypedSlider
 
@@ -178,15 +177,6 @@ class Page:
         widget.on_change("value", lambda _, old, new: changed(new))
         return widget
 
-    def number(self, title: str, value: int, changed: Callable[[str], None]) -> NumericInput:
-        """A field for a whole number."""
-        widget = NumericInput(
-            title=title, value=value, mode="int", name=title,
-            sizing_mode="stretch_width", stylesheets=[self.styles],
-        )  # fmt: skip
-        widget.on_change("value", lambda _, old, new: changed(str(new)) if new != old else None)
-        return widget
-
     def typed(self, title: str, value: str, changed: Callable[[str], None]) -> TextInput:
         """A field for text."""
         widget = TextInput(
@@ -232,22 +222,30 @@ class Page:
             stylesheets=[InlineStyleSheet(css=BAR)],
         )  # fmt: skip
 
-    def slider(self, knob: Knob, value: float, moved: Callable[[str, float], None]) -> Column:
-        """A slider of a number, and a field to type it."""
-        typed = NumericInput(
-            title=knob.path, value=value, mode="int" if knob.is_integer else "float",
-            name=f"{knob.path} =", sizing_mode="stretch_width", stylesheets=[self.styles],
-        )  # fmt: skip
-        slider = TypedSlider(
-            knob, value, typed, lambda number: number, functools.partial(moved, knob.path),
-            self.styles,
-        )  # fmt: skip
+    def slider(
+        self,
+        knob: Knob,
+        value: float,
+        moved: Callable[[float], None],
+        *,
+        title: str = "",
+        check: Callable[[float], float] = float,
+    ) -> Column:
+        """A slider of a number, and a field to type it; `check` may refuse what was typed."""
+        read = whole_number_of if knob.is_integer else number_of
 
-        def entered(_: str, old: Any, number: Any) -> None:
-            if number is not None and not slider.is_following:
-                slider.entered(float(number))
+        def entered(text: str) -> None:
+            if slider.is_following:
+                return
+            try:
+                number = float(check(read(knob.path, text)))
+            except ValueError as error:
+                return self.say_error(error)
+            slider.entered(number)
 
-        typed.on_change("value", entered)
+        typed = self.typed(title or knob.path, f"{value:g}", entered)
+        typed.name = f"{knob.path} ="
+        slider = TypedSlider(knob, value, typed, "{:g}".format, moved, self.styles)
         return slider.layout
 
 

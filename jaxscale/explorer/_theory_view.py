@@ -21,7 +21,15 @@ from jaxscale.explorer._curves import (
     x_options,
 )
 from jaxscale.explorer._file_buttons import file_buttons
-from jaxscale.explorer._knobs import Knob, choices_in, chosen, knob_of, number_of, shapes_in
+from jaxscale.explorer._knobs import (
+    Knob,
+    choices_in,
+    chosen,
+    knob_of,
+    number_of,
+    shapes_in,
+    whole_number_of,
+)
 from jaxscale.explorer._newest import Newest
 from jaxscale.explorer._page import LOGS, Page, escaped, html_table, log_option
 from jaxscale.explorer._theory_code import POINTS, theory_code
@@ -129,7 +137,7 @@ class TheoryView:
 
     def _with_part(self, path: str, text: str) -> AbstractSystem:
         if isinstance(get(self.base, path), int):
-            return replace(self.base, path, int(number_of(path, text)))
+            return replace(self.base, path, whole_number_of(path, text))
         return chosen(self.base, path, text)
 
     def _with_numbers(self) -> AbstractSystem:
@@ -284,7 +292,7 @@ class TheoryView:
         axis = page.select("x axis", self.options or [""], self.x, self._new_axis)
         log = page.select("axes", list(LOGS.items()), self.log, self._new_log)
         sliders = [
-            page.slider(knob, float(get(self.system, path)), self.moved)
+            page.slider(knob, float(get(self.system, path)), functools.partial(self.moved, path))
             for path, knob in self.knobs.items()
             if path != self.x
         ]
@@ -293,7 +301,7 @@ class TheoryView:
             for c in choices_in(self.system)
         ]
         shapes = [
-            page.number(s.path, s.value, functools.partial(self._restructured, s.path))
+            page.typed(s.path, str(s.value), functools.partial(self._restructured, s.path))
             for s in shapes_in(self.system)
         ]
         slopes = page.typed("reference slopes", self.slopes, self._new_slopes)

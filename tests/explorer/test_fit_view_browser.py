@@ -156,7 +156,11 @@ def test_data_that_do_not_vary_are_warned_of(visit, explored, one_variable):
     "name", ["<img src=x onerror=document.title='run'>x", "$$E=mc^2$$", "a'b\"c</script><b>"]
 )
 def test_a_name_of_a_column_is_a_text(visit, explored, one_variable, tmp_path, name):
-    columns = {"size": f"{name} tokens", "loss": f"{name} loss", "family": f"{name} kind".replace("=", "")}
+    columns = {
+        "size": f"{name} tokens",
+        "loss": f"{name} loss",
+        "family": f"{name} kind".replace("=", ""),
+    }
     path = tmp_path / "a'$$b$$<img src=y onerror=document.title='run'>.csv"
     one_variable.rename(columns=columns).to_csv(path, index=False)
     address = explored(str(path)).url + "?form=power_law&column.x="

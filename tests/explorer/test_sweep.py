@@ -1,7 +1,10 @@
 """What a sweep shows is what the Dataset holds, read only where it is shown."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 from systems import regression
 
 import jaxscale as js
@@ -117,9 +120,26 @@ def test_exponents_stand_beside_those_of_theory(sweep):
     assert f"{fit.value:.4g}" in text
     slope = np.polyfit(*(np.log(v[(curves.x >= 6) & (curves.x <= 60)])
                          for v in (curves.x, theory.values[0, 0])), 1)[0]  # fmt: skip
-    low, high = fit.interval
-    assert ("inside the interval" if low <= slope <= high else "outside the interval") in text
+    error = fit.per_seed.std(ddof=1) / np.sqrt(fit.per_seed.size)
+    half = stdtrit(fit.per_seed.size - 1, 0.975) * error
+    assert f"{fit.value - half:.4g} to {fit.value + half:.4g}" in text
+    where = "inside" if abs(slope - fit.value) <= half else "outside"
+    assert f"{where} the interval, {abs(slope - fit.value) / error:.1f} standard errors" in text
     assert "window" in exponent_table(view, curves, None, (1e5, 2e5))
+
+
+def test_exponents_of_one_seed_and_of_rounding_are_told_apart(sweep):
+    view = sweep.default_view()
+    curves = sweep.curves(view)
+    theory = theory_of_view(sweep, view, curves, {}).values
+    one = dataclasses.replace(curves, values=curves.values[:, :, :1])
+    assert "one seed" in exponent_table(view, one, theory, (6.0, 60.0))
+    same = dataclasses.replace(curves, values=np.repeat(one.values, 2, axis=2))
+    assert "equal seeds" in exponent_table(view, same, theory, (6.0, 60.0))
+    small = np.where(curves.x > 20, 1e-12 * curves.values, curves.values)
+    text = exponent_table(view, dataclasses.replace(curves, values=small), theory, (6.0, 60.0))
+    assert "flattened by rounding" in text
+    assert "the interval" not in text
 
 
 def test_the_lowest_value_is_named(sweep):

@@ -108,10 +108,15 @@ def test_another_part_is_another_theory(visit, explored):
 def test_what_a_field_refuses_is_said_and_the_page_goes_on(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
     curve = shown.column("claimed loss", "ys")
-    shown.set("learning_rate =", -1)
+    shown.set("learning_rate =", "-1")
     shown.until("() => newest('status').text.includes('greater than 0')")
     assert shown.column("claimed loss", "ys") == curve
-    shown.set("learning_rate =", 0.4)
+    for path, text in (("n_skills", "1.5"), ("learning_rate =", "0,01"), ("n_steps", "nan")):
+        shown.set(path, text)
+        shown.until("text => newest('status').text.includes(text)", f"got &#x27;{text}&#x27;")
+    shown.set("n_skills", "1e1")
+    shown.until("() => location.search.includes('n_skills=1e1')")
+    shown.set("learning_rate =", "0.4")
     shown.until("() => !newest('status').text.includes('greater')")
     shown.until("() => location.search.includes('learning_rate=0.4')")
 
@@ -176,7 +181,7 @@ def test_a_slider_that_moves_while_a_shape_compiles_is_followed(visit, explored)
     shown = visit(explored(js.emergence.MultilinearSkills()).url).wait_for("n_skills")
     shown.wait_for("learning_rate =")
     shown.page.evaluate(
-        "() => { newest('n_skills').value = 40; newest('learning_rate =').value = 0.01 }"
+        "() => { newest('n_skills').value = '40'; newest('learning_rate =').value = '0.01' }"
     )
     shown.until("() => location.search.includes('n_skills=40')")
     system = js.emergence.MultilinearSkills(n_skills=40, learning_rate=0.01)
