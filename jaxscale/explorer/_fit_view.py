@@ -110,7 +110,7 @@ class FitView:
             names = ", ".join(TITLES.get(n, n) for n in self.request.missing)
             self._clear()
             return self.page.say(f"choose the column of {names}, or another form", is_warning=True)
-        self.page.say(f"fitting {self.request.form} ...")
+        self.page.say(f"fitting {self.request.form} to {len(self.table):,} rows ...")
         self._fits.ask(self.request)
 
     def _clear(self) -> None:

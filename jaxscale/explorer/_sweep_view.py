@@ -83,8 +83,12 @@ class SweepView:
         self.log = page.asked_log()
         asked = page.given.get("quantity")
         self.quantity = asked if asked in QUANTITIES else QUANTITIES[0]
-        window = page.given.get("window", "")
-        self.window = self._window(window) if window else self.sweep.last_decade(self.view.x)
+        self.window = self.sweep.last_decade(self.view.x)
+        self._refused: ValueError | None = None  # of the address, until a window is typed
+        try:
+            self.window = self._window(page.given.get("window", ",".join(map(str, self.window))))
+        except ValueError as error:
+            self._refused = error
         self.point = int(page.given["point"]) if page.given.get("point", "").isdigit() else None
         self.map_axes = self._map_axes(page.given)
         self._newest = Newest(page.document, self._read, self._shown, page.say_error)
@@ -235,6 +239,8 @@ class SweepView:
         self.calibrate.disabled = not (has_theory and fitted_fields(self.sweep, view))
         self.code.text = self._python()
         page.say("")
+        if self._refused is not None:
+            page.say_error(self._refused)
 
     def _with_theory(self, result: Result) -> None:
         if self._result is not None and result.curves is self._result.curves:
@@ -380,7 +386,7 @@ class SweepView:
 
     def _new_window(self, text: str) -> None:
         try:
-            self.window = self._window(text)
+            self.window, self._refused = self._window(text), None
         except ValueError as error:
             return self.page.say_error(error)
         self.refresh()

@@ -132,6 +132,13 @@ def test_one_click_calibrates(visit, explored, store):
     shown.eventually(check)
 
 
+def test_a_window_of_the_address_that_is_none_is_said_and_replaced(visit, explored, store):
+    shown = visit(explored(store).url + "?window=abc").wait_for("map")
+    assert "`window` must be a number, got &#x27;abc&#x27;" in shown.model("status", "m.text")
+    shown.set("window of exponents", "30, 200")
+    shown.until("() => location.search.includes('window=30%2C200')")
+
+
 def test_roles_and_filters(visit, explored, store):
     shown = visit(explored(store).url).wait_for("map")
     shown.set("x axis", "learning_rate")
