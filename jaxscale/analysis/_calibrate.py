@@ -98,7 +98,7 @@ def calibrate(
     curve are not independent, so runs with five seeds or more are resampled by seed unless you say
     otherwise. Without resamples the covariance `s^2 (J^T J)^-1` takes the points for independent.
     Where values spread widely over seeds, the mean of logarithms lies below the logarithm of the
-    mean, which is what theory predicts: take `residual=Scaled()`, or fit `runs.mean("seed")`.
+    mean, which is what theory predicts: take `residual=LogMean()`.
     Runs that ended badly are left out, as in `compare`.
 
     **Arguments**
@@ -117,7 +117,7 @@ def calibrate(
     - `each`: a dimension or column, usually `"seed"`, along which separate fits are made.
     - `weights`: column of a formula's table: weights of its points, such as one over their squared
       errors; only their ratios count, and `residual_rms` is that of weighted residuals.
-    - `residual`: `Log()` or `Scaled()` for every observable.
+    - `residual`: `Log()`, `LogMean()` or `Scaled()` for every observable.
     - `loss`: `Squared()`, or `Huber(delta)` against outliers; by default that of the form.
     - `bounds`: by name; by default `Positive()` for what starts above zero, else `Unbounded()`.
     - `n_starts`: fits from different starts, by default 4, of a form 16; 1 starts from the given
@@ -173,7 +173,7 @@ def calibrate(
     parameters = [form.parameters[n] for n in free] if form else []
     limits = bounds_of(free, data_sets, parameters, bounds or {}, source.unset)
     if isinstance(source, GridTheory):
-        logs = {n: v for n, v in data_sets.data.items() if isinstance(kinds[n], Log)}
+        logs = {n: v for n, v in data_sets.data.items() if type(kinds[n]) is Log}
         warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
     else:
         fixed = {n: v for n, v in source.values.items() if n not in free}

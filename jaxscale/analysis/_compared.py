@@ -16,7 +16,7 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._information import warn_zero_inputs
 from jaxscale.analysis.bounds import AbstractBound, NotNegative, default_bound
-from jaxscale.analysis.residuals import AbstractResidual, Log, Scaled
+from jaxscale.analysis.residuals import AbstractResidual, Log, LogMean, Scaled
 
 
 def only_observable(data: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -26,7 +26,12 @@ def only_observable(data: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def residuals_of(data: FitData, residual: AbstractResidual | None) -> dict[str, Any]:
     if residual is not None and not isinstance(residual, AbstractResidual):
-        raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")
+        raise ValueError(f"`residual` must be Log(), LogMean() or Scaled(), got {residual!r}.")
+    if isinstance(residual, LogMean) and max(v.shape[1] for v in data.data.values()) < 2:
+        raise ValueError(
+            "`residual` LogMean() takes the mean over seeds, and there is one value at each point: "
+            "give runs with a dimension seed, without `each`, or take Log() or Scaled()."
+        )
     by_sign = {n: Scaled() if n in data.signed else Log() for n in data.data}
     return by_sign if residual is None else dict.fromkeys(data.data, residual)
 
@@ -84,7 +89,7 @@ def scaled_data(
             )
         n_left_out += missing
         units[name] = np.asarray(kinds[name].unit(values[usable]))
-        scaled = kinds[name].scaled(np.where(usable, values, 1.0))
+        scaled = kinds[name].target(np.where(usable, values, np.nan))
         target.append(np.where(usable, scaled, 0.0) / units[name])
         weight.append(usable.astype(float))
     target, weight = np.concatenate(target, axis=-1), np.concatenate(weight, axis=-1)

@@ -14,6 +14,8 @@ from jaxscale.analysis.residuals import _NORMAL_SCATTER
 
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms, whose mean is then biased by .05 or more
+SMALL_SPREAD = 0.1
+MEAN = "residual=LogMean() (in a shell, fit --residual log_mean)"
 SCALED = "residual=Scaled() (in a shell, fit --residual scaled)"
 MEANS = (
     "residual=Scaled() and bootstrap=200 (in a shell, --residual scaled --bootstrap 200)",
@@ -78,18 +80,21 @@ def poorly_constrained(result: FitResult) -> bool:
 def warn_spread(values: Mapping[str, np.ndarray]) -> None:
     """Warn of logarithms that spread widely over the runs of one point: their mean is biased.
 
+    The bias of all points together is half their mean variance. It counts from a spread of 0.3 on,
+    and from 0.1 on where there are so many runs that a point is biased by its standard error.
+
     **Arguments:** data of shape `(n, runs, theory)` by name.
     """
     for name, array in values.items():
         positive = (array > 0) & (array < np.inf)
         logs = np.ma.masked_array(np.log(np.where(positive, array, 1.0)), ~positive)
-        spread = logs.std(axis=1, ddof=1).filled(np.nan)[logs.count(axis=1) > 1]
-        median = float(np.median(spread)) if spread.size else 0.0
-        if median > WIDE_SPREAD:
+        variance = logs.var(axis=1, ddof=1).filled(np.nan)[logs.count(axis=1) > 1]
+        spread = float(np.sqrt(variance.mean())) if variance.size else 0.0
+        if spread > min(WIDE_SPREAD, max(SMALL_SPREAD, 2 / array.shape[1] ** 0.5)):
             warn_user(
-                f"{name} spreads by {median:.2g} in the logarithm over seeds, and a fit of "
-                f"logarithms is biased low by about half the variance, {median**2 / 2:.2g}, where "
-                f"theory is a mean over seeds: take {SCALED}, or fit runs.mean('seed')"
+                f"{name} spreads by {spread:.2g} in the logarithm over seeds, and a fit of "
+                f"logarithms is biased low by about half the variance, {spread**2 / 2:.2g}, where "
+                f"theory is a mean over seeds: take {MEAN}"
             )
 
 

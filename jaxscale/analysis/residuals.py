@@ -34,6 +34,10 @@ class AbstractResidual(Configurable):
     ) -> Float[np.ndarray, "..."]:
         """Values whose `scaled` is larger by `residual`."""
 
+    def target(self, data: Float[np.ndarray, "n runs t"]) -> Float[np.ndarray, "n runs t"]:
+        """Data on the scale, where they are usable."""
+        return np.asarray(self.scaled(data))
+
     def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """Differentiate `scaled`."""
         return _derivative(self.scaled, value)
@@ -65,6 +69,41 @@ class Log(AbstractResidual):
     def derivative(self, value: Float[_Values, "..."]) -> Float[_Values, "..."]:
         """`1 / value`."""
         return 1 / value
+
+
+class LogMean(Log):
+    r"""`ln theory - ln m`, with the mean m of the runs at each point: a logarithm without its bias.
+
+    Theory that is a mean over seeds is to be compared with the mean, while a mean of logarithms
+    lies below by half their variance. Run s stands for its first-order share of ln m,
+
+    $$\ln m + \frac{y_s - m}{m}, \qquad m = \frac1S \sum_s y_s,$$
+
+    whose mean over the runs is ln m, and over resampled runs the logarithm of their mean to first
+    order. Values may be zero or negative where their mean is positive. For grids with two seeds or
+    more.
+
+    **Reference** Derived here (the influence function of ln m).
+    """
+
+    def usable(self, data: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+        """Finite points whose mean over runs is positive."""
+        finite = np.isfinite(data)
+        return finite & (_mean_of_runs(data) > 0)
+
+    def target(self, data: Float[np.ndarray, "n runs t"]) -> Float[np.ndarray, "n runs t"]:
+        """The share of each run."""
+        mean = _mean_of_runs(data)
+        with np.errstate(all="ignore"):
+            return np.where(mean > 0, np.log(mean) + data / mean - 1, np.nan)
+
+
+def _mean_of_runs(data: Float[np.ndarray, "n runs t"]) -> Float[np.ndarray, "n 1 t"]:
+    """Mean of the finite runs; NaN where there is none."""
+    finite = np.isfinite(data)
+    number = finite.sum(axis=-2, keepdims=True)
+    total = np.where(finite, data, 0.0).sum(axis=-2, keepdims=True)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
 class Scaled(AbstractResidual):

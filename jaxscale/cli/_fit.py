@@ -27,7 +27,9 @@ def fit(
     where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
     each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
     weights: Annotated[Text, typer.Option(help="Column of weights of the points.")] = None,
-    residual: Annotated[Text, typer.Option(help="log (default) or scaled.")] = None,
+    residual: Annotated[
+        Text, typer.Option(help="log (default), scaled; of a store log_mean.")
+    ] = None,
     huber: Annotated[
         float | None, typer.Option(help="Errors above this are outliers; inf: none.")
     ] = None,

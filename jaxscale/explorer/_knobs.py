@@ -90,7 +90,7 @@ def number_of(name: str, text: str) -> float:
     return value
 
 
-def whole_number_of(name: str, text: str) -> int:
+def integer_of(name: str, text: str) -> int:
     """The whole number that was typed, 1e3 too; `ValueError` for what is none."""
     value = number_of(name, text)
     if value != round(value):

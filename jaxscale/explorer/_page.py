@@ -23,7 +23,7 @@ from bokeh.models import (
     TextInput,
 )
 
-from jaxscale.explorer._knobs import Knob, number_of, whole_number_of
+from jaxscale.explorer._knobs import Knob, integer_of, number_of
 from jaxscale.explorer._themes import THEMES, Theme
 from jaxscale.explorer._typed_slider import TypedSlider
 
@@ -232,7 +232,7 @@ class Page:
         check: Callable[[float], float] = float,
     ) -> Column:
         """A slider of a number, and a field to type it; `check` may refuse what was typed."""
-        read = whole_number_of if knob.is_integer else number_of
+        read = integer_of if knob.is_integer else number_of
 
         def entered(text: str) -> None:
             if slider.is_following:

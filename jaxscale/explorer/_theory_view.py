@@ -25,10 +25,10 @@ from jaxscale.explorer._knobs import (
     Knob,
     choices_in,
     chosen,
+    integer_of,
     knob_of,
     number_of,
     shapes_in,
-    whole_number_of,
 )
 from jaxscale.explorer._newest import Newest
 from jaxscale.explorer._page import LOGS, Page, escaped, html_table, log_option
@@ -137,7 +137,7 @@ class TheoryView:
 
     def _with_part(self, path: str, text: str) -> AbstractSystem:
         if isinstance(get(self.base, path), int):
-            return replace(self.base, path, whole_number_of(path, text))
+            return replace(self.base, path, integer_of(path, text))
         return chosen(self.base, path, text)
 
     def _with_numbers(self) -> AbstractSystem:

@@ -21,7 +21,7 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._table_file import of_file
 from jaxscale.analysis.bounds import AbstractBound, Between
-from jaxscale.analysis.residuals import AbstractLoss, Huber, Log, Scaled, Squared
+from jaxscale.analysis.residuals import AbstractLoss, Huber, Log, LogMean, Scaled, Squared
 from jaxscale.paths import replace
 from jaxscale.report._fitted import fit_figure
 from jaxscale.report._form_file import FormFile, form_named
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import xarray
 
-RESIDUALS = {"log": Log, "scaled": Scaled}
+RESIDUALS = {"log": Log, "scaled": Scaled}  # of tables
+OF_RUNS = {**RESIDUALS, "log_mean": LogMean}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +66,11 @@ class Request:
     @property
     def options(self) -> dict[str, Any]:
         """Keywords of `calibrate`."""
-        if self.residual is not None and self.residual not in RESIDUALS:
-            raise unknown("`residual`", self.residual, RESIDUALS)
+        if self.residual is not None and self.residual not in OF_RUNS:
+            raise unknown("`residual`", self.residual, OF_RUNS)
         return {
             "each": self.each,
-            "residual": None if self.residual is None else RESIDUALS[self.residual](),
+            "residual": None if self.residual is None else OF_RUNS[self.residual](),
             "loss": self.loss,
             "bounds": {name: _bound(name, text) for name, text in _named("bound", self.bound)},
             "bootstrap": self.bootstrap,

@@ -163,6 +163,48 @@ def test_bad_points_are_left_out():
     np.testing.assert_allclose(fit.values["time_scale"], 0.05, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_logarithm_of_the_mean_is_fitted_without_bias_where_one_size_spreads_widely():
+    """Planted for logarithms: a bias of 5 standard errors, for one of three spreads by .6."""
+    rng, n_sets = np.random.default_rng(0), 20
+    grid = js.Grid(
+        js.replace(SKILLS, "target_scale", 0.8), axes={"learning_rate": [0.05, 0.1, 0.2]}
+    )
+    truth = js.predict(grid.replace(system=SKILLS))[["loss"]].isel(step=slice(0, None, 4))
+    spread = xarray.DataArray([0.1, 0.3, 0.6], dims="learning_rate")
+    inside = {"LogMean": 0, "Log": 0}
+    for _ in range(n_sets):
+        normal = xarray.DataArray(rng.standard_normal((256, 3)), dims=("seed", "learning_rate"))
+        runs = truth * np.exp(spread * normal - spread**2 / 2)
+        runs = runs.assign_coords(seed=range(256)).transpose("learning_rate", "seed", "step")
+        for name in inside:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore" if name == "Log" else "error", "loss spreads by")
+                fit = js.calibrate(
+                    grid, runs, ["target_scale"], n_starts=1, bootstrap=60,
+                    residual=getattr(js.residuals, name)(),
+                )  # fmt: skip
+            low, high = fit.interval()["target_scale"]
+            inside[name] += low <= 1.0 <= high
+    assert inside["LogMean"] >= 17  # fewer at 95 % in .26 % of cases
+    assert inside["Log"] <= 2
+
+
+def test_a_mean_over_runs_needs_runs():
+    one = js.predict(js.Grid(SKILLS))[["loss"]]
+    with pytest.raises(ValueError, match=r"`residual` LogMean\(\) takes the mean over seeds"):
+        js.calibrate(js.Grid(SKILLS), one, ["target_scale"], residual=js.residuals.LogMean())
+
+
+def test_a_logarithm_of_a_mean_takes_zeros_of_single_runs():
+    data = np.asarray([[[2.0, 0.0, -1.0], [4.0, 1.0, 0.5], [np.nan, 2.0, np.nan]]])
+    kind = js.residuals.LogMean()
+    usable = kind.usable(data)
+    assert usable.tolist() == [[[True, True, False]] * 2 + [[False, True, False]]]
+    target = kind.target(data)
+    np.testing.assert_allclose(np.nanmean(target[..., :2], axis=1), np.log([[3.0, 1.0]]))
+
+
 def test_failed_runs_are_left_out_and_counted_and_a_wide_spread_warns():
     clean = js.predict(js.Grid(SKILLS))[["loss"]]
     factors = np.exp(np.random.default_rng(0).normal(0, 0.6, (33, 1)))
@@ -170,7 +212,7 @@ def test_failed_runs_are_left_out_and_counted_and_a_wide_spread_warns():
     data["loss"][32] = 50 * clean["loss"].where(clean["step"] < 100)
     data["status"] = "seed", np.where(data["seed"] == 32, js.Status.diverged, js.Status.ok)
     start, options = js.Grid(js.replace(SKILLS, "target_scale", 0.8)), {"n_starts": 1}
-    with pytest.warns(UserWarning, match=r"loss spreads by 0\.\d+ in the log.*residual=Scaled"):
+    with pytest.warns(UserWarning, match=r"loss spreads by 0\.\d+ in the log.*residual=LogMean"):
         log = js.calibrate(start, data, ["target_scale"], **options)
     assert (log.n_left_out, log.n_points) == (21, 32 * 21)  # recorded or not
     assert "672 points, 21 left out, rms" in str(log)
