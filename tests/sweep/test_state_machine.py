@@ -12,7 +12,7 @@ from object_machine import ObjectMachine
 from server import Server
 
 LONG = int(os.environ.get("JAXSCALE_TEST_STEPS", "1000"))  # on a disk, of both seeds
-STEPS, STORES = 25, 6  # of one store, of killed processes
+STEPS, STORES = 25, 4  # of one store, of killed processes
 
 
 class Small(Machine):
