@@ -5,6 +5,7 @@ change no result beyond rounding; they are left out here. `JAXSCALE_TEST_XLA_FLA
 choice: experiments that train for minutes compile as users do (`.ci/run`).
 """
 
+import contextlib
 import gc
 import os
 import shutil
@@ -46,6 +47,7 @@ def flags_that_xla_takes():
 
 SLOW_CASES = frozenset((Path(__file__).parent / "slow_cases.txt").read_text().splitlines())
 NEEDED_BYTES = 2 * 10**9  # several times what the tests write
+MOST_COMPILED = 300_000_000  # bytes
 OWN_FOLDER = pytest.StashKey[str]()
 OWN_FLAGS = "JAXSCALE_TEST_XLA_FLAGS"
 if OWN_FLAGS not in os.environ:
@@ -126,10 +128,14 @@ def pytest_collection_modifyitems(items):
 def pytest_unconfigure(config):
     if folder := config.stash.get(OWN_FOLDER, None):
         shutil.rmtree(folder, ignore_errors=True)
-    if not hasattr(config, "workerinput") and (folder := compiled_folder(config)):
-        from jaxscale._compilation import _prune  # not above: jaxtyping must see the first import
+    if hasattr(config, "workerinput") or not (folder := compiled_folder(config)):
+        return
+    with contextlib.suppress(OSError):  # another process deletes, too
+        if sum(file.stat().st_size for file in folder.iterdir()) > MOST_COMPILED:
+            # not above: jaxtyping must see the first import, of five seconds under its hook
+            from jaxscale._compilation import _prune
 
-        _prune(folder, max_bytes=300_000_000)
+            _prune(folder, max_bytes=MOST_COMPILED)
 
 
 @pytest.fixture

@@ -358,31 +358,46 @@ def test_a_worker_slices_for_its_own_devices(monkeypatch):
     np.testing.assert_allclose(answer.values["loss"], reference["loss"], rtol=1e-5)
 
 
-# worker processes
+# worker processes, each of which imports JAX
+
+
+@pytest.fixture(scope="module")
+def pool_log(tmp_path_factory):
+    """What the workers of `shared` log."""
+    return tmp_path_factory.mktemp("pool") / "log"
+
+
+@pytest.fixture(scope="module")
+def shared(pool_log):
+    """Two worker processes, of which none is lost."""
+    with pytest.MonkeyPatch.context() as patch, spawned(2) as pool:
+        patch.setenv("COUNTED_LOG", str(pool_log))
+        for future in [pool.submit(time.sleep, 0.1) for _ in range(2)]:
+            future.result()  # both have started, with this environment
+        patch.undo()
+        yield pool
 
 
 @pytest.mark.dist
-def test_spawned_processes(tmp_path, log, local):
-    with spawned(2) as pool:
-        runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=pool)
-    assert sorted(logged_runs(log, GRID)) == sorted(runs_of(GRID))
+def test_spawned_processes(tmp_path, shared, pool_log, local):
+    pool_log.unlink(missing_ok=True)
+    runs = js.run(PLAN, store=tmp_path / "a.zarr", executor=shared)
+    assert sorted(logged_runs(pool_log, GRID)) == sorted(runs_of(GRID))
     assert_close(runs, local, **CLOSE)
     assert runs.attrs["complete"] == 1
 
 
 @pytest.mark.dist
-def test_spawned_processes_and_several_programs(tmp_path):
+def test_spawned_processes_and_several_programs(shared):
     grid = js.Grid(SYSTEM, {"n_skills": [3, 5], "data": [Online(), SYSTEM.data]}, seeds=4)
-    with spawned(2) as pool:
-        runs = js.run(js.plan(grid, max_runs_per_chunk=2), executor=pool)
+    runs = js.run(js.plan(grid, max_runs_per_chunk=2), executor=shared)
     assert_close(runs, js.run(grid), **CLOSE)
 
 
 @pytest.mark.dist
-def test_double_precision_in_processes():
+def test_double_precision_in_processes(shared):
     grid = js.Grid(js.replace(SYSTEM, "dtype", "float64"), seeds=4)
-    with spawned(1) as pool:
-        runs = js.run(grid, executor=pool)
+    runs = js.run(grid, executor=shared)
     assert runs["loss"].dtype == np.float64
     np.testing.assert_allclose(runs["loss"], js.run(grid)["loss"], rtol=1e-12)
 
@@ -409,26 +424,27 @@ def test_a_pool_whose_worker_dies(tmp_path, log, local, monkeypatch):
 
 @pytest.mark.dist
 @pytest.mark.filterwarnings("default")  # those of Dask and its dependencies are not ours
-@pytest.mark.parametrize("dies", [False, True], ids=["healthy", "worker-killed"])
-def test_dask(tmp_path, log, local, monkeypatch, dies):
+def test_dask(tmp_path, log, local, monkeypatch):
+    """A healthy cluster, and one whose worker is killed in the second sweep."""
     distributed = pytest.importorskip("distributed")
-    mark, path = tmp_path / "died", tmp_path / "a.zarr"
-    if dies:
-        monkeypatch.setenv("COUNTED_DIE", f"5:{mark}")
-        monkeypatch.setenv("COUNTED_SLEEP", "0.02")
+    mark = tmp_path / "died"
+    monkeypatch.setenv("COUNTED_DIE", f"{GRID.n_runs + 5}:{mark}")
+    monkeypatch.setenv("COUNTED_SLEEP", "0.02")
     with (
         distributed.LocalCluster(
             n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        runs = js.run(PLAN, store=path, executor=client.get_executor())
-    assert mark.exists() == dies
-    logged = logged_runs(log, GRID)
-    assert set(logged) == set(runs_of(GRID))
-    assert (len(logged) > len(set(logged))) == dies
-    assert_close(runs, local, **CLOSE)
-    assert runs.attrs["complete"] == 1
+        for name, dies in (("a.zarr", False), ("b.zarr", True)):
+            n_before = len(logged_runs(log, GRID))
+            runs = js.run(PLAN, store=tmp_path / name, executor=client.get_executor())
+            assert mark.exists() == dies
+            logged = logged_runs(log, GRID)[n_before:]
+            assert set(logged) == set(runs_of(GRID))
+            assert (len(logged) > len(set(logged))) == dies
+            assert_close(runs, local, **CLOSE)
+            assert runs.attrs["complete"] == 1
 
 
 @pytest.mark.dist
@@ -471,7 +487,7 @@ def test_the_example_for_slurm_runs_here(tmp_path):
 
 
 @pytest.mark.dist
-def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch):
+def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, shared, monkeypatch):
     """Ctrl-C cancels what waits; the same pool continues."""
     path, write, written = tmp_path / "a.zarr", ZarrStore.write, []
 
@@ -482,14 +498,13 @@ def test_an_interrupted_run_leaves_the_pool_usable(tmp_path, local, monkeypatch)
             time.sleep(0.5)
         return write(self, *arguments)
 
-    with spawned(1) as pool:
-        with monkeypatch.context() as patch:
-            patch.setattr(ZarrStore, "write", stop)
-            with pytest.warns(UserWarning, match="stopped by Ctrl-C"):
-                part = js.run(PLAN, store=path, executor=pool)
-        assert part.attrs["complete"] == 0
-        assert 6 <= len(runs_done(part)) <= 12  # and what waited to be written, or in the pool
-        assert_close(js.run(PLAN, store=path, executor=pool), local, **CLOSE)
+    with monkeypatch.context() as patch:
+        patch.setattr(ZarrStore, "write", stop)
+        with pytest.warns(UserWarning, match="stopped by Ctrl-C"):
+            part = js.run(PLAN, store=path, executor=shared)
+    assert part.attrs["complete"] == 0
+    assert 6 <= len(runs_done(part)) <= 12  # and what waited to be written, or in the pool
+    assert_close(js.run(PLAN, store=path, executor=shared), local, **CLOSE)
 
 
 def test_the_environment_is_clean():

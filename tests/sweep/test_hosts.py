@@ -82,7 +82,7 @@ class Sweep:
         return json.loads(output.splitlines()[-1])["outcome"]
 
 
-@pytest.mark.parametrize("fault", ["none", "link cut", "worker killed"])
+@pytest.mark.parametrize("fault", ["link cut", "worker killed"])
 def test_a_sweep_outlives_its_link_and_its_worker(
     hosts, tmp_path, environment, local, fault, record_property
 ):
