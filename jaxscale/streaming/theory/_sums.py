@@ -17,7 +17,7 @@ from jaxtyping import Array, Complex, Float
 DIRECT = 100
 PANELS, NODES = 48, 16
 LARGE = 100.0  # |kappa| j^2alpha from which the series is summed
-TERMS = 8  # of the series: the next is below rounding
+TERMS = 8  # of the series, twice four: the next is below rounding
 Number = Float[Array, ""] | Complex[Array, ""]
 
 
@@ -29,10 +29,13 @@ def _gauss() -> tuple[np.ndarray, np.ndarray]:
     return at.ravel(), np.broadcast_to(w / 2 / PANELS, at.shape).ravel()
 
 
-def _tail(r: int, kappa: Number, p: Array, s: Array, last: Array, start: Array) -> Number:
-    """Integral of `j^-s (1 + kappa j^p)^-r` from `start` to `last` by the series."""
-    k = np.arange(TERMS)
-    factors = np.cumprod(np.concatenate([[1.0], -(r + k[:-1]) / (k[:-1] + 1.0)]))
+def _tail(
+    orders: tuple[int, ...], kappa: Number, p: Array, s: Array, last: Array, start: Array
+) -> Float[Array, " r"] | Complex[Array, " r"]:
+    """Integrals of `j^-s (1 + kappa j^p)^-r` from `start` to `last` by the series."""
+    k, r = np.arange(TERMS), np.asarray(orders)[:, None]
+    ratios = -(r + k[:-1]) / (k[:-1] + 1.0)
+    factors = np.cumprod(np.concatenate([np.ones_like(ratios[:, :1]), ratios], axis=1), axis=1)
     gap = s + p * jnp.asarray(r + k, p.dtype) - 1.0
     end = jnp.where(jnp.isinf(last), start, last)
     y = gap * jnp.log(end / start)
@@ -43,19 +46,29 @@ def _tail(r: int, kappa: Number, p: Array, s: Array, last: Array, start: Array) 
     widths = jnp.where(jnp.isinf(last), endless, jnp.log(end / start) * share)
     integrals = start**-gap * widths
     inverse = 1.0 / kappa
-    steps = jnp.where(k == 0, jnp.ones_like(inverse), inverse)
-    powers = inverse**r * jnp.cumprod(steps)
-    return jnp.sum((jnp.asarray(factors, p.dtype) * integrals).astype(kappa.dtype) * powers)
+    four = _powers(inverse, (0, 1, 2, 3))
+    powers = jnp.concatenate([four, inverse**4 * four])
+    terms = (jnp.asarray(factors, p.dtype) * integrals).astype(kappa.dtype) * powers
+    return jnp.sum(terms, axis=1) * _powers(inverse, orders)
 
 
-def _ends(r: int, kappa: Number, p: Array, s: Array, j: Array) -> Number:
+def _ends(
+    orders: tuple[int, ...], kappa: Number, p: Array, s: Array, j: Float[Array, " e"]
+) -> Float[Array, "r e"] | Complex[Array, "r e"]:
     """`f / 2 + f' / 12 - f''' / 720` of `f = j^-s (1 + kappa j^p)^-r`: what an end adds."""
     x = kappa * (j**p).astype(kappa.dtype)
     p, s, j = (y.astype(kappa.dtype) for y in (p, s, j))
-    u = x / (1.0 + x)
-    a, b = s + p * r * u, p**2 * r * u * (1.0 - u)
-    third = -(a**3) + 3.0 * a * b - p * b * (1.0 - 2.0 * u) - 3.0 * a**2 + 3.0 * b - 2.0 * a
-    return j**-s * (1.0 + x) ** -r * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
+    rest = 1.0 / (1.0 + x)
+    u = x * rest
+    pr = p * jnp.asarray(np.asarray(orders)[:, None], p.dtype) * u
+    a, b = s + pr, p * pr * rest
+    third = -(a**3) + 3.0 * a * b - p * b * (rest - u) - 3.0 * a**2 + 3.0 * b - 2.0 * a
+    return j**-s * _powers(rest, orders) * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
+
+
+def _powers(base: Array, orders: tuple[int, ...]) -> Array:
+    """`base^r` along a first axis."""
+    return jnp.stack([base**r for r in orders])
 
 
 @functools.partial(jax.jit, static_argnums=0)  # traced once, wherever it is called
@@ -83,13 +96,12 @@ def sums(
     finite = jnp.where(jnp.isinf(end), first, end)
     has_tail = turn < jnp.log(top)  # else the panels reach the last coordinate
     large = jnp.where(has_tail, kappa, jnp.ones_like(kappa))
-    made = []
-    for r in orders:
-        tail = _tail(r, large, p, s, end, jnp.exp(log_turn))
-        rest = jnp.where(has_tail, tail, jnp.zeros_like(tail)) - _ends(r, kappa, p, s, first)
-        at_end = jnp.where(jnp.isinf(end), jnp.zeros_like(kappa), _ends(r, kappa, p, s, finite))
-        made.append(jnp.sum(weights * share**r) + beyond.astype(kappa.dtype) * (rest + at_end))
-    return tuple(made)
+    tail = _tail(orders, large, p, s, end, jnp.exp(log_turn))
+    at_first, at_end = _ends(orders, kappa, p, s, jnp.stack([first, finite])).T
+    at_end = jnp.where(jnp.isinf(end), jnp.zeros_like(at_end), at_end)
+    rest = jnp.where(has_tail, tail, jnp.zeros_like(tail)) - at_first + at_end
+    direct = jnp.sum(weights * _powers(share, orders), axis=1)
+    return tuple(direct + beyond.astype(kappa.dtype) * rest)
 
 
 def s1(kappa: Number, alpha: Array, last: Array) -> Number:
