@@ -314,11 +314,11 @@ class SweepView:
             controls.append(page.index_slider(dim, sweep.labels(dim), index, self._slid))
         counts = sweep.status_counts
         codes = list(counts)
-        labels = [f"{c.name.replace('_', ' ')} ({n})" for c, n in counts.items()]
         active = [i for i, c in enumerate(codes) if view.statuses is None or c in view.statuses]
-        boxes = CheckboxGroup(
-            labels=labels, active=active, name="runs that count", stylesheets=[page.styles]
-        )
+        self._boxes = boxes = CheckboxGroup(
+            labels=_status_labels(sweep), active=active, name="runs that count",
+            stylesheets=[page.styles],
+        )  # fmt: skip
         boxes.on_change(
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)
         )
@@ -407,6 +407,8 @@ class SweepView:
         if not same or before.status_counts.keys() != newer.status_counts.keys():
             self.view = view
             self.page.controls.children = self._controls()
+        else:
+            self._boxes.labels = _status_labels(newer)
         self.refresh()
 
     def _remember(self) -> None:
@@ -423,3 +425,8 @@ class SweepView:
         state["point"] = "" if self.point is None else str(self.point)
         state |= {FIT + path: repr(value) for path, value in self.fitted.items()}
         self.page.remember(state)
+
+
+def _status_labels(sweep: Sweep) -> list[str]:
+    """How many runs ended in which way, for the boxes that choose which of them count."""
+    return [f"{c.name.replace('_', ' ')} ({n})" for c, n in sweep.status_counts.items()]

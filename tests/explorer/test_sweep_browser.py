@@ -192,3 +192,22 @@ def test_the_list_of_what_there_is(visit, explored, store):
     shown.wait_for("map")
     other = visit(shown.page.url.partition("?")[0] + "?source=/etc/passwd").wait_for("status")
     assert "is not offered" in other.model("status", "m.text")
+
+
+def test_boxes_count_the_runs_of_a_store_that_grows(visit, explored, tmp_path):
+    path, complete = tmp_path / "grows.zarr", tmp_path / "complete.zarr"
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    grid = js.Grid(system, axes={"learning_rate": [0.1, 0.2, 0.3]}, seeds=2)
+    js.run(js.plan(grid, max_runs_per_chunk=2), store=str(path))
+    shutil.copytree(path, complete)
+    marks = sorted((path / "done" / "c").iterdir())
+    assert len(marks) == 3
+    for mark in marks[1:]:
+        mark.unlink()
+    shown = visit(explored(str(path)).url).wait_for("note")
+    shown.page.get_by_label("not run (4)").wait_for()
+    time.sleep(0.1)
+    shutil.copy(complete / "done" / "c" / marks[1].name, path / "done" / "c")
+    shown.page.get_by_label("not run (2)").wait_for()
+    shown.page.get_by_label("ok (4)").wait_for()
+    assert shown.page.get_by_role("checkbox").count() == 2
