@@ -197,3 +197,15 @@ def test_a_thousand_moves_leave_memory_flat(visit, explored):
     counts = [shown.page.evaluate(script, 334) for _ in range(3)]
     assert counts[1][0] == counts[2][0], json.dumps(counts)  # models
     assert counts[2][1] < counts[1][1] + 2e7
+
+
+def test_the_x_axis_that_was_asked_for_returns(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("n_steps")
+    assert shown.model("x axis", "m.value") == "step"
+    shown.set("n_steps", 1)
+    shown.until("() => newest('x axis').value != 'step'")
+    shown.until("() => newest('status').text.includes('no curve can be drawn over step')")
+    shown.until("() => location.search.includes('x=step')")
+    shown.set("n_steps", 100)
+    shown.until("() => newest('x axis').value == 'step'")
+    shown.until("() => !newest('status').text")
