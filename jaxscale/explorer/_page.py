@@ -16,6 +16,7 @@ from bokeh.models import (
     Button,
     Column,
     CustomJS,
+    CustomJSTickFormatter,
     Div,
     InlineStyleSheet,
     NumericInput,
@@ -196,6 +197,9 @@ class Page:
         bar = Slider(
             start=0, end=len(labels) - 1, step=1, value=index, name=name, show_value=False,
             title=None, sizing_mode="stretch_width", stylesheets=[self.styles],
+            format=CustomJSTickFormatter(
+                code="return labels[Math.round(tick)]", args={"labels": list(labels)}
+            ),
         )  # fmt: skip
 
         def write(place: int) -> None:

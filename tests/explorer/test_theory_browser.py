@@ -209,3 +209,20 @@ def test_the_x_axis_that_was_asked_for_returns(visit, explored):
     shown.set("n_steps", 100)
     shown.until("() => newest('x axis').value == 'step'")
     shown.until("() => !newest('status').text")
+
+
+def test_handles_say_the_value_and_not_their_place(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
+    handle = shown.page.get_by_role("slider", name="learning_rate")
+    bubble = handle.locator(".noUi-tooltip")
+    knob = knob_of(js.emergence.MultilinearSkills(), "learning_rate")
+    said = "aria-valuetext"
+
+    def says(value):
+        assert float(handle.get_attribute(said)) == value
+        assert float(bubble.text_content()) == value
+
+    shown.set("learning_rate", 150)
+    shown.eventually(lambda: says(knob.value(150)))
+    shown.set("learning_rate =", 0.4321)  # between two places of the slider
+    shown.eventually(lambda: says(0.4321))
