@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, LogColorMapper
-from bokeh.palettes import Cividis256
 from jaxtyping import Float, Int
 
 from jaxscale._status import STATUS
@@ -218,4 +217,4 @@ def _ends(shown: Cells) -> tuple[float, float]:
 
 def _mapper(shown: Cells, page: Page) -> Any:
     kind, (low, high) = LogColorMapper if _is_log(shown) else LinearColorMapper, _ends(shown)
-    return kind(palette=list(Cividis256), low=low, high=high, nan_color=page.theme.faint)
+    return kind(palette=list(page.theme.scale), low=low, high=high, nan_color=page.theme.faint)

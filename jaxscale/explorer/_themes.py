@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from bokeh.models import CustomJSTickFormatter, HoverTool
+from bokeh.models import CustomJSTickFormatter, HoverTool, NoOverlap
+from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
 from jaxscale.report._figures import OKABE_ITO
@@ -21,6 +22,11 @@ class Theme:
     ink: str
     faint: str
     curves: tuple[str, ...]
+
+    @property
+    def scale(self) -> tuple[str, ...]:
+        """Colours of values: the part of a colour map that has a contrast of 3 with the paper."""
+        return Cividis256[96:] if self.name == "dark" else Cividis256[:162]
 
 
 THEMES = {

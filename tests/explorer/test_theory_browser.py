@@ -226,3 +226,11 @@ def test_handles_say_the_value_and_not_their_place(visit, explored):
     shown.eventually(lambda: says(knob.value(150)))
     shown.set("learning_rate =", 0.4321)  # between two places of the slider
     shown.eventually(lambda: says(0.4321))
+
+
+def test_the_arrow_of_a_list_is_light_in_dark(visit, explored):
+    for dark, color in ((False, "%23222"), (True, "%23e4e4e4")):
+        shown = visit(explored("MultilinearSkills").url, dark=dark).wait_for("x axis")
+        axis = shown.page.get_by_label("x axis")
+        arrow = axis.evaluate("e => getComputedStyle(e).backgroundImage")
+        assert color in arrow
