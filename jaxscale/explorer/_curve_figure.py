@@ -73,7 +73,7 @@ class CurveFigure:
         figure.add_tools(hover([drawn], ("", "@label"), *points, line_policy="nearest"))
         claim = ("no claim", why or "theory has no value or makes no claim")
         figure.add_tools(hover([dashed], ("", "@label"), *points, claim, line_policy="nearest"))
-        dress_legend(figure, theme)
+        dress_legend(figure, theme, shown.labels)
         below = new_figure(
             theme, x=x, y="exponent", log="x" if "x" in log else "", height=130,
             x_range=figure.x_range, min_border_left=LABEL_WIDTH,

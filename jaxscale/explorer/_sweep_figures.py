@@ -11,6 +11,7 @@ from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._sweep import Curves, View
 from jaxscale.explorer._themes import dress_legend, new_figure
 from jaxscale.report._figures import FEW, darker, drawable, spans_decades
+from jaxscale.report._panel import short_texts
 
 THEORY_INK = {"light": darker, "dark": lambda color: color}
 Closed = Float[np.ndarray, "p c x"] | None
@@ -145,7 +146,13 @@ class SweepFigures:
         if curves.ticks:
             figure.xaxis.ticker = list(range(len(curves.ticks)))
             figure.xaxis.major_label_overrides = dict(enumerate(curves.ticks))
-        dress_legend(figure, self._page.theme)
+        elif not _is_one(curves) and curves.x.size <= FEW:
+            values = curves.x.astype(int) if np.all(curves.x % 1 == 0) else curves.x
+            figure.xaxis.ticker = curves.x.tolist()
+            texts = short_texts(values, range(values.size))
+            figure.xaxis.major_label_overrides = dict(zip(curves.x.tolist(), texts, strict=True))
+        names: Any = [*sources["curves"].data["label"], "theory"]
+        dress_legend(figure, self._page.theme, names)
 
 
 def _is_one(curves: Curves) -> bool:

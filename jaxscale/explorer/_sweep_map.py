@@ -17,6 +17,7 @@ from jaxscale.report._figures import spans_decades, spread_evenly
 MOST_CELLS = 10_000
 MOST_LINES = 400
 MOST_TICKS = 7
+MARGIN = 0.16  # beside parallel coordinates, of their width: half a label on a narrow page
 MOST_READ = 5e7  # values of all chunks that parallel coordinates may read
 QUANTITIES = ("final value", "exponent")
 
@@ -135,7 +136,11 @@ class ParallelFigure:
 
     def __init__(self, page: Page, sweep: Sweep, shown: Cells, linked: Linked):
         names = [*shown.dims, shown.quantity]
-        figure = new_figure(page.theme, x="", y="", height=300, y_range=(-0.12, 1.12))
+        edge = MARGIN * len(shown.dims)
+        figure = new_figure(
+            page.theme, x="", y="", height=300, y_range=(-0.12, 1.12),
+            x_range=(-edge, len(shown.dims) + edge),
+        )  # fmt: skip
         self.layout, self._sweep, self._mapper = figure, sweep, _mapper(shown, page)
         self._source = ColumnDataSource(name="parallel", data=self._lines(shown))
         drawn = figure.multi_line(
@@ -149,8 +154,8 @@ class ParallelFigure:
             "source": self._ends, "text_align": "center", "text_font_size": "11px",
             "text_color": page.theme.ink,
         }  # fmt: skip
-        figure.text("x", 0, text="first", text_baseline="top", **text)
-        figure.text("x", 1, text="last", text_baseline="bottom", **text)
+        figure.text("x", 0, text="first", text_baseline="top", y_offset=4, **text)
+        figure.text("x", 1, text="last", text_baseline="bottom", y_offset=-4, **text)
         place = np.arange(len(names))
         figure.segment(place, 0, place, 1, line_color=page.theme.ink)
         figure.xaxis.ticker = place.tolist()

@@ -1,5 +1,7 @@
 """What a sweep shows is what the Dataset holds, read only where it is shown."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from systems import regression
@@ -258,3 +260,15 @@ def test_one_seed_has_no_error():
     text = lowest(View("loss", "learning_rate"), sweep.curves(View("loss", "learning_rate")), sweep)
     assert "±" not in text
     assert "standard errors" not in text
+
+
+def test_parallel_coordinates_have_room_for_the_labels_at_their_ends(sweep):
+    pytest.importorskip("bokeh")
+    from jaxscale.explorer._linked import Linked
+    from jaxscale.explorer._sweep_map import ParallelFigure
+    from jaxscale.explorer._themes import THEMES
+
+    page = SimpleNamespace(theme=THEMES["light"])
+    shown = cells(sweep, sweep.default_view(), tuple(sweep.axes), "final value", (6.0, 60.0))
+    ends = ParallelFigure(page, sweep, shown, Linked(print)).layout.x_range
+    assert -ends.start / (ends.end - ends.start) > 0.1  # of 390 pixels, half a label

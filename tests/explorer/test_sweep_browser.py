@@ -211,3 +211,12 @@ def test_boxes_count_the_runs_of_a_store_that_grows(visit, explored, tmp_path):
     shown.page.get_by_label("not run (2)").wait_for()
     shown.page.get_by_label("ok (4)").wait_for()
     assert shown.page.get_by_role("checkbox").count() == 2
+
+
+def test_an_axis_of_the_grid_has_ticks_at_its_values(visit, explored, store):
+    shown = visit(explored(store).url + "?x=width&color=learning_rate").wait_for("points 0")
+    ticks = """() => { for (const m of Bokeh.documents[0]._all_models.values())
+      if (m.axis_label == "width" && m.ticker.ticks.length == 3 && m.axis_label_standoff != null
+          && m.major_label_overrides.get(64)) return [Array.from(m.ticker.ticks),
+          [...m.major_label_overrides.values()]] }"""
+    assert shown.page.evaluate(ticks) == [[8, 16, 64], ["8", "16", "64"]]

@@ -234,3 +234,13 @@ def test_the_arrow_of_a_list_is_light_in_dark(visit, explored):
         axis = shown.page.get_by_label("x axis")
         arrow = axis.evaluate("e => getComputedStyle(e).backgroundImage")
         assert color in arrow
+
+
+def test_a_wide_table_scrolls_and_shows_that_it_does(visit, explored):
+    shown = visit(explored("MultilinearSkills").url, width=390).wait_for("code")
+    table = shown.page.locator(".scroll").last
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+    assert "local" in table.evaluate("e => getComputedStyle(e).backgroundAttachment")
+    table.evaluate("e => { e.scrollLeft = 1e4 }")
+    last = table.locator("th").last.bounding_box()
+    assert last["x"] + last["width"] <= 390
