@@ -17,7 +17,7 @@ from jaxscale.explorer._page import LOGS, Page, escaped, log_option
 from jaxscale.explorer._run_card import run_card
 from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
-from jaxscale.explorer._sweep_figures import SweepFigures, logarithmic
+from jaxscale.explorer._sweep_figures import SweepFigures, has_line, logarithmic
 from jaxscale.explorer._sweep_map import (
     MOST_CELLS,
     MOST_READ,
@@ -176,10 +176,11 @@ class SweepView:
         log = log_option(self.log)
         logs = logarithmic(result.curves, log)
         every = None if result.all is None or not result.all.dims else thinned(result.all)
-        drawable = bool(np.isfinite(result.curves.mean).any())
+        lines = has_line(result.curves, logs)
+        drawable = bool(lines.any())
         kind = (
             view.observable, view.x, view.color, view.panel, result.curves.labels,
-            result.curves.panel_labels, result.theory.values is None, logs, drawable,
+            result.curves.panel_labels, result.theory.values is None, logs, lines.tobytes(),
             kind_of(result.map), kind_of(every),
         )  # fmt: skip
         if kind == self._kind:
@@ -256,8 +257,12 @@ class SweepView:
             counts = np.isfinite(result.curves.values).sum(axis=2)
             least = counts[np.isfinite(result.curves.mean)].min(initial=n)
             of = f"{n} seeds" if least == n else f"{least} to {n} seeds, by how many count"
-            lines.append(f"{observable.attrs.get('long_name', view.observable)}: "
-                         f"mean and standard deviation over {of}")  # fmt: skip
+            of = f"mean and standard deviation over {of}" if n > 1 else "one seed"
+            lines.append(f"{observable.attrs.get('long_name', view.observable)}: {of}")
+        drawn = has_line(result.curves, logarithmic(result.curves, log_option(self.log)))
+        if not drawn.all():
+            lines.append(f"{np.sum(~drawn)} of {drawn.size} curves are not drawn: too few "
+                         "finite values of runs that count")  # fmt: skip
         colors, panels = result.curves.colors, result.curves.panels
         for role, chosen in ((view.color, colors), (view.panel, panels)):
             if role and len(chosen) < self.sweep.runs.sizes[role]:

@@ -220,3 +220,22 @@ def test_an_axis_of_the_grid_has_ticks_at_its_values(visit, explored, store):
           && m.major_label_overrides.get(64)) return [Array.from(m.ticker.ticks),
           [...m.major_label_overrides.values()]] }"""
     assert shown.page.evaluate(ticks) == [[8, 16, 64], ["8", "16", "64"]]
+
+
+def test_runs_that_diverged_do_not_distort_the_view(visit, explored, tmp_path):
+    network = js.emergence.ParityNetwork(
+        n_skills=2, n_bits=6, skill_size=2, width=8, n_steps=60, batch_size=32, n_evaluation=64
+    )
+    path = str(tmp_path / "diverged.zarr")
+    with pytest.warns(UserWarning, match="diverged"):
+        js.run(js.Grid(network, axes={"learning_rate": [0.05, 0.2, 50.0, 1e6]}), store=path)
+    shown = visit(explored(path).url).wait_for("curves 0")
+    labels = shown.model("curves 0", "Array.from(m.data.label)")
+    assert labels == ["learning_rate 0.05", "learning_rate 0.2"]
+    note = shown.model("note", "m.text")
+    assert "2 of 4 curves are not drawn" in note
+    assert "one seed" in note
+    shown.set("x axis", "learning_rate")
+    shown.wait_for("points 0")
+    assert shown.model("window of exponents", "m.value") == "0.05, 0.2"
+    assert "got 0" not in shown.model("exponents", "m.text")
