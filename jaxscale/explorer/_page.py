@@ -41,7 +41,11 @@ LOGS = {
 PATCH = "history.replaceState(null, '', '?' + cb_obj.text)"
 COPY = """
 const text = text_of.text;
-navigator.clipboard.writeText(text).then(() => { cb_obj.label = 'copied' });
+navigator.clipboard.writeText(text).then(() => {
+  const label = button.name;
+  button.label = 'copied';
+  setTimeout(() => { button.label = label }, 2000);
+}, () => { text_of.visible = true });  // a browser that forbids it: the lines are shown
 """
 DOWNLOAD = """
 if (!cb_obj.text) return;

@@ -97,7 +97,7 @@ class MapFigure:
     def __init__(self, page: Page, sweep: Sweep, shown: Cells, linked: Linked):
         first, second = shown.dims
         figure = new_figure(page.theme, x=first, y=second, height=340)
-        self.layout, self._mapper = figure, _mapper(shown, page)
+        self.layout, self._mapper, self._shown = figure, _mapper(shown, page), shown
         self._source = ColumnDataSource(name="map", data={
             "x": shown.index[:, 0], "y": shown.index[:, 1], "value": shown.values,
             "point": shown.points,
@@ -110,6 +110,10 @@ class MapFigure:
         )  # fmt: skip
         tips = [(first, "@first"), (second, "@second"), (shown.quantity, "@value{0.[0000]e}")]
         linked.add(figure, drawn, tips, line_color=page.theme.ink, line_width=3)
+        self._chosen = ColumnDataSource(name="chosen cell", data={"x": [], "y": []})
+        for color, width in ((page.theme.paper, 7), (page.theme.ink, 3)):
+            figure.rect("x", "y", width=0.96, height=0.96, source=self._chosen, fill_color=None,
+                        line_color=color, line_width=width)  # fmt: skip
         for axis, dim in ((figure.xaxis, first), (figure.yaxis, second)):
             labels = sweep.labels(dim)
             n = len(labels)
@@ -129,6 +133,12 @@ class MapFigure:
         changed = {"value": shown.values, "point": shown.points}
         data: Any = self._source.data
         self._source.data = {**data, **changed}
+        self._shown = shown
+
+    def choose(self, point: int | None) -> None:
+        """Mark the cell of a grid point, if it has one."""
+        rows = self._shown.index[self._shown.points == point]
+        self._chosen.data = {"x": rows[:, 0], "y": rows[:, 1]}
 
 
 class ParallelFigure:

@@ -1,11 +1,12 @@
 """A sweep: any dimension as x, colour, panel or slider; a map, all runs, and one run."""
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bokeh.models import CheckboxGroup
+from bokeh.models import CheckboxGroup, CustomJS
 
 from jaxscale._status import Status
 from jaxscale.explorer._exponent_table import exponent_table, lowest
@@ -41,6 +42,16 @@ NONE = "none"
 COMPILES = "theory is being compiled"
 AT, FIT = "at.", "fit."  # begin indices of sliders and calibrated fields in an address
 LOOKS = 2000  # milliseconds between looks at a store that grows
+REVEAL = """
+const began = Date.now();
+const reveal = () => {
+  const card = Bokeh.index.find_one(cb_obj)?.el;
+  if (!(card?.offsetHeight > 200) && Date.now() - began < 2000) return setTimeout(reveal, 50);
+  const is_still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  card?.scrollIntoView({behavior: is_still ? 'auto' : 'smooth', block: 'start'});
+};
+setTimeout(reveal, 50);
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +105,7 @@ class SweepView:
         self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
         self.maps, self.card = page.grid([]), page.column()
+        self.card.js_on_change("tags", CustomJS(code=REVEAL))
         self.note, self.code = page.text("", name="note"), page.text("", visible=False, name="code")
         page.show(self._controls(), self._main())
         self.refresh()
@@ -193,6 +205,7 @@ class SweepView:
                 self._draw(result, every, logs, drawable)
                 self._tell(result)
             self._kind = kind
+        self._mark()
         if self.point is not None and result.theory.note != COMPILES:
             self.select(self.point)
         if result.theory.note == COMPILES:
@@ -202,7 +215,7 @@ class SweepView:
         self, result: Result, every: Cells | None, logs: tuple[bool, bool], drawable: bool
     ) -> None:
         """Make figures anew."""
-        page, view, linked = self.page, result.view, Linked(self.select)
+        page, view, linked = self.page, result.view, Linked(self._clicked)
         unit = self.sweep.runs[view.observable].attrs.get("units", "")
         label = with_unit(view.observable, unit)
         theory = result.theory.values
@@ -277,6 +290,17 @@ class SweepView:
         if counts.get(Status.not_run):
             lines.append("not complete: new runs appear as they end")
         return "".join(f"<p>{escaped(line)}</p>" for line in lines)
+
+    def _clicked(self, point: int) -> None:
+        """Show the runs of a grid point, and bring them into view."""
+        self.select(point)
+        self._mark()
+        self.card.tags = [time.monotonic()]
+
+    def _mark(self) -> None:
+        """Mark the grid point that is shown in the map."""
+        if self._map is not None:
+            self._map.choose(self.point)
 
     def select(self, point: int) -> None:
         """Show the runs of a grid point."""

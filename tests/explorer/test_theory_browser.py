@@ -244,3 +244,10 @@ def test_a_wide_table_scrolls_and_shows_that_it_does(visit, explored):
     table.evaluate("e => { e.scrollLeft = 1e4 }")
     last = table.locator("th").last.bounding_box()
     assert last["x"] + last["width"] <= 390
+
+
+def test_the_copy_button_says_that_it_copied(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("copy as Python")
+    shown.page.get_by_role("button", name="copy as Python").click()
+    shown.page.get_by_role("button", name="copied").wait_for()
+    shown.page.get_by_role("button", name="copy as Python").wait_for()
