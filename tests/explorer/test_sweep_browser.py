@@ -213,6 +213,28 @@ def test_boxes_count_the_runs_of_a_store_that_grows(visit, explored, tmp_path):
     assert shown.page.get_by_role("checkbox").count() == 2
 
 
+def test_a_click_brings_the_run_into_view_and_marks_its_cell(visit, explored, store):
+    shown = visit(explored(store).url).wait_for("map")
+    x, y = _place(shown, 2, 0)
+    shown.page.mouse.click(x, y)
+    shown.wait_for("run")
+    inside = """() => {
+      const card = Bokeh.index.find_one(newest("run"))?.el.getBoundingClientRect();
+      return card && card.height && card.top >= 0 && card.bottom <= innerHeight;
+    }"""
+    shown.until(inside)
+    place = "[m.data.x[0], m.data.y[0]]"
+    shown.eventually(lambda: _equal(shown.model("chosen cell", place), [2, 0]))
+    shown.page.reload()
+    shown.wait_for("run")
+    assert shown.page.evaluate("scrollY") == 0
+    shown.eventually(lambda: _equal(shown.model("chosen cell", place), [2, 0]))
+
+
+def _equal(value, expected):
+    assert value == expected
+
+
 def test_an_axis_of_the_grid_has_ticks_at_its_values(visit, explored, store):
     shown = visit(explored(store).url + "?x=width&color=learning_rate").wait_for("points 0")
     ticks = """() => { for (const m of Bokeh.documents[0]._all_models.values())
@@ -239,25 +261,3 @@ def test_runs_that_diverged_do_not_distort_the_view(visit, explored, tmp_path):
     shown.wait_for("points 0")
     assert shown.model("window of exponents", "m.value") == "0.05, 0.2"
     assert "got 0" not in shown.model("exponents", "m.text")
-
-
-def test_a_click_brings_the_run_into_view_and_marks_its_cell(visit, explored, store):
-    shown = visit(explored(store).url).wait_for("map")
-    x, y = _place(shown, 2, 0)
-    shown.page.mouse.click(x, y)
-    shown.wait_for("run")
-    inside = """() => {
-      const card = Bokeh.index.find_one(newest("run"))?.el.getBoundingClientRect();
-      return card && card.height && card.top >= 0 && card.bottom <= innerHeight;
-    }"""
-    shown.until(inside)
-    place = "[m.data.x[0], m.data.y[0]]"
-    shown.eventually(lambda: _equal(shown.model("chosen cell", place), [2, 0]))
-    shown.page.reload()
-    shown.wait_for("run")
-    assert shown.page.evaluate("scrollY") == 0
-    shown.eventually(lambda: _equal(shown.model("chosen cell", place), [2, 0]))
-
-
-def _equal(value, expected):
-    assert value == expected

@@ -203,18 +203,6 @@ def test_a_thousand_moves_leave_memory_flat(visit, explored):
     assert counts[2][1] < counts[1][1] + 1e7, json.dumps(counts)
 
 
-def test_the_x_axis_that_was_asked_for_returns(visit, explored):
-    shown = visit(explored("MultilinearSkills").url).wait_for("n_steps")
-    assert shown.model("x axis", "m.value") == "step"
-    shown.set("n_steps", 1)
-    shown.until("() => newest('x axis').value != 'step'")
-    shown.until("() => newest('status').text.includes('no curve can be drawn over step')")
-    shown.until("() => location.search.includes('x=step')")
-    shown.set("n_steps", 100)
-    shown.until("() => newest('x axis').value == 'step'")
-    shown.until("() => !newest('status').text")
-
-
 def test_handles_say_the_value_and_not_their_place(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
     handle = shown.page.get_by_role("slider", name="learning_rate")
@@ -230,6 +218,25 @@ def test_handles_say_the_value_and_not_their_place(visit, explored):
     shown.eventually(lambda: says(knob.value(150)))
     shown.set("learning_rate =", 0.4321)  # between two places of the slider
     shown.eventually(lambda: says(0.4321))
+
+
+def test_the_copy_button_says_that_it_copied(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("copy as Python")
+    shown.page.get_by_role("button", name="copy as Python").click()
+    shown.page.get_by_role("button", name="copied").wait_for()
+    shown.page.get_by_role("button", name="copy as Python").wait_for()
+
+
+def test_the_x_axis_that_was_asked_for_returns(visit, explored):
+    shown = visit(explored("MultilinearSkills").url).wait_for("n_steps")
+    assert shown.model("x axis", "m.value") == "step"
+    shown.set("n_steps", 1)
+    shown.until("() => newest('x axis').value != 'step'")
+    shown.until("() => newest('status').text.includes('no curve can be drawn over step')")
+    shown.until("() => location.search.includes('x=step')")
+    shown.set("n_steps", 100)
+    shown.until("() => newest('x axis').value == 'step'")
+    shown.until("() => !newest('status').text")
 
 
 def test_the_arrow_of_a_list_is_light_in_dark(visit, explored):
@@ -248,10 +255,3 @@ def test_a_wide_table_scrolls_and_shows_that_it_does(visit, explored):
     table.evaluate("e => { e.scrollLeft = 1e4 }")
     last = table.locator("th").last.bounding_box()
     assert last["x"] + last["width"] <= 390
-
-
-def test_the_copy_button_says_that_it_copied(visit, explored):
-    shown = visit(explored("MultilinearSkills").url).wait_for("copy as Python")
-    shown.page.get_by_role("button", name="copy as Python").click()
-    shown.page.get_by_role("button", name="copied").wait_for()
-    shown.page.get_by_role("button", name="copy as Python").wait_for()
