@@ -1,7 +1,5 @@
 """What a sweep shows is what the Dataset holds, read only where it is shown."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from systems import regression
@@ -263,12 +261,12 @@ def test_one_seed_has_no_error():
 
 
 def test_parallel_coordinates_have_room_for_the_labels_at_their_ends(sweep):
-    pytest.importorskip("bokeh")
+    bokeh_document = pytest.importorskip("bokeh.document")
     from jaxscale.explorer._linked import Linked
+    from jaxscale.explorer._page import Page
     from jaxscale.explorer._sweep_map import ParallelFigure
-    from jaxscale.explorer._themes import THEMES
 
-    page = SimpleNamespace(theme=THEMES["light"])
+    page = Page(bokeh_document.Document(), {}, "sweep")
     shown = cells(sweep, sweep.default_view(), tuple(sweep.axes), "final value", (6.0, 60.0))
     ends = ParallelFigure(page, sweep, shown, Linked(print)).layout.x_range
     assert -ends.start / (ends.end - ends.start) > 0.1  # of 390 pixels, half a label
