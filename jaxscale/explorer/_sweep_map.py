@@ -154,7 +154,7 @@ class ParallelFigure:
         self.layout, self._sweep, self._mapper = figure, sweep, _mapper(shown, page)
         self._source = ColumnDataSource(name="parallel", data=self._lines(shown))
         drawn = figure.multi_line(
-            "xs", "ys", source=self._source, line_width=1.5, line_alpha=0.6,
+            "xs", "ys", source=self._source, line_width=1.5, line_alpha=0.9,
             line_color={"field": "value", "transform": self._mapper},
         )  # fmt: skip
         tips = [("", "@label"), (shown.quantity, "@value{0.[0000]e}")]

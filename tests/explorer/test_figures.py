@@ -19,11 +19,14 @@ def luminance(color):
 
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
-def test_every_color_of_a_scale_can_be_told_from_the_paper(theme):
+def test_colors_contrast_with_the_paper_and_those_of_low_values_most(theme):
+    contrasts = []
     for color in theme.scale:
         dark, light = sorted((luminance(color), luminance(theme.paper)))
-        assert (light + 0.05) / (dark + 0.05) >= 3
-    assert luminance(theme.scale[-1]) > 3 * luminance(theme.scale[0])
+        contrasts.append((light + 0.05) / (dark + 0.05))
+    assert min(contrasts) >= 3
+    assert contrasts[0] == pytest.approx(max(contrasts), rel=0.05)
+    assert contrasts[-1] < contrasts[0] / 3
 
 
 def test_the_local_exponent_is_dashed_where_the_curve_is():
