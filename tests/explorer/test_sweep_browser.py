@@ -261,3 +261,11 @@ def test_runs_that_diverged_do_not_distort_the_view(visit, explored, tmp_path):
     shown.wait_for("points 0")
     assert shown.model("window of exponents", "m.value") == "0.05, 0.2"
     assert "got 0" not in shown.model("exponents", "m.text")
+
+
+def test_the_handle_of_a_dimension_says_its_value(visit, explored, store):
+    shown = visit(explored(store).url).wait_for("learning_rate")
+    handle = shown.page.get_by_role("slider", name="learning_rate")
+    shown.eventually(lambda: _equal(handle.get_attribute("aria-valuetext"), "0.3"))
+    shown.set("learning_rate", 0)
+    shown.eventually(lambda: _equal(handle.get_attribute("aria-valuetext"), "0.03"))
