@@ -53,9 +53,9 @@ class CurveFigure:
     ):
         self.log, self._theme = log, theme
         figure = new_figure(theme, x="", y=y, log=log, min_border_left=LABEL_WIDTH)
-        self.claimed, self.other, self.pinned, self.slopes = (
+        self.claimed, self.other, self.pinned, self.slopes, self.other_slopes = (
             ColumnDataSource(data={"xs": [], "ys": []}, name=f"{kind} {shown.name}")
-            for kind in ("claimed", "not claimed", "pinned", "slopes")
+            for kind in ("claimed", "not claimed", "pinned", "slopes", "slopes not claimed")
         )
         self.references = ColumnDataSource(data={"xs": [], "ys": []})
         self._slopes: tuple[float, ...] = ()
@@ -73,7 +73,7 @@ class CurveFigure:
         figure.add_tools(hover([drawn], ("", "@label"), *points, line_policy="nearest"))
         claim = ("no claim", why or "theory has no value or makes no claim")
         figure.add_tools(hover([dashed], ("", "@label"), *points, claim, line_policy="nearest"))
-        dress_legend(figure, theme)
+        dress_legend(figure, theme, shown.labels)
         below = new_figure(
             theme, x=x, y="exponent", log="x" if "x" in log else "", height=130,
             x_range=figure.x_range, min_border_left=LABEL_WIDTH,
@@ -81,6 +81,7 @@ class CurveFigure:
         below.yaxis.ticker.desired_num_ticks = 4
         below.toolbar_location = None
         below.multi_line("xs", "ys", source=self.slopes, **line)
+        below.multi_line("xs", "ys", source=self.other_slopes, line_dash="dashed", **line)
         self._below = below
         self.figure = figure
         self.update(shown)
@@ -98,18 +99,17 @@ class CurveFigure:
         colors = [self._theme.curves[i % len(self._theme.curves)] for i in range(len(lines))]
         more = {"color": colors, "label": list(shown.labels)}
         xs = [x] * len(lines)
-        solid = list(np.where(shown.claimed, lines, np.nan))
-        outside = [
-            np.where(_touching(~claimed), line, np.nan)
-            for claimed, line in zip(shown.claimed, lines, strict=True)
-        ]
-        self.claimed.data = {"xs": xs, "ys": solid, **more}
-        self.other.data = {"xs": xs, "ys": outside, **more}
+        outside = np.array([_touching(~claimed) for claimed in shown.claimed])
+
+        def show(solid: ColumnDataSource, dashed: ColumnDataSource, values: Any) -> None:
+            for source, mask in ((solid, shown.claimed), (dashed, outside)):
+                source.data = {"xs": xs, "ys": list(np.where(mask, values, np.nan)), **more}
+
+        show(self.claimed, self.other, lines)
         lines = shown.lines
         if "y" not in self.log:  # the tail of a curve that has ended is not seen on a linear axis
             lines = np.where(lines > SEEN * np.nanmax(lines, axis=-1, keepdims=True), lines, np.nan)
-        exponents = log_slopes(shown.x, lines).round(DIGITS)
-        self.slopes.data = {"xs": xs, "ys": list(exponents), **more}
+        show(self.slopes, self.other_slopes, log_slopes(shown.x, lines).round(DIGITS))
         self._draw_references()
 
     def refer(self, slopes: Sequence[float]) -> None:

@@ -31,7 +31,7 @@ def file_buttons(
         files.ask((kind, python(), given))
 
     buttons = [page.button("copy as Python")]
-    buttons[0].js_on_click(CustomJS(args={"text_of": code}, code=COPY))
+    buttons[0].js_on_click(CustomJS(args={"text_of": code, "button": buttons[0]}, code=COPY))
     for kind in EXPORTS:
         buttons.append(page.button(kind.upper()))
         buttons[-1].on_click(functools.partial(hand_out, kind))

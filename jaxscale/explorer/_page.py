@@ -16,6 +16,7 @@ from bokeh.models import (
     Button,
     Column,
     CustomJS,
+    CustomJSTickFormatter,
     Div,
     InlineStyleSheet,
     Select,
@@ -39,7 +40,11 @@ LOGS = {
 PATCH = "history.replaceState(null, '', '?' + cb_obj.text)"
 COPY = """
 const text = text_of.text;
-navigator.clipboard.writeText(text).then(() => { cb_obj.label = 'copied' });
+navigator.clipboard.writeText(text).then(() => {
+  const label = button.name;
+  button.label = 'copied';
+  setTimeout(() => { button.label = label }, 2000);
+}, () => { text_of.visible = true });  // a browser that forbids it: the lines are shown
 """
 DOWNLOAD = """
 if (!cb_obj.text) return;
@@ -194,6 +199,9 @@ class Page:
         bar = Slider(
             start=0, end=len(labels) - 1, step=1, value=index, name=name, show_value=False,
             title=None, sizing_mode="stretch_width", stylesheets=[self.styles],
+            format=CustomJSTickFormatter(
+                code="return labels[Math.round(tick)]", args={"labels": list(labels)}
+            ),
         )  # fmt: skip
 
         def write(place: int) -> None:

@@ -27,6 +27,7 @@ SEED, STEP = "seed", "step"
 ROLES = ("x", "color", "panel")
 MAX_PANELS = 6
 REMOTE_SECONDS = 30.0  # between two looks at a store in a bucket
+WITHOUT_VALUES = (Status.not_run, Status.nonfinite, Status.diverged, Status.truncated)
 LOADED_BYTES = 1e8  # of results that are read at once
 
 
@@ -212,11 +213,16 @@ class Sweep:
         return view
 
     def last_decade(self, dim: str) -> tuple[float, float]:
-        """The last decade of a dimension, for exponents."""
+        """The last decade of a dimension, for exponents: of an axis, where runs have values."""
         x = self.runs[dim]
+        if dim in self.grid.axes:
+            others = [d for d in self.grid.dims if d != dim]
+            has_values = (~self.runs[STATUS].isin(WITHOUT_VALUES)).any(others)
+            x = x[has_values.values] if has_values.any() else x
         values = np.asarray(x, float) if x.dtype.kind in "iuf" else np.ones(1)
         last = float(values.max())
-        return max(last / 10, float(values[values > 0].min(initial=last))), last
+        first = float(values[values > 0].min(initial=last))
+        return max(last / 10, first) if first < last else last / 10, last
 
     def sliders(self, view: View) -> list[str]:
         """Dimensions that have no other role."""

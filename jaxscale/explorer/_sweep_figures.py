@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import Column, ColumnDataSource
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._sweep import Curves, View
 from jaxscale.explorer._themes import dress_legend, new_figure
 from jaxscale.report._figures import FEW, darker, drawable, spans_decades
+from jaxscale.report._panel import short_texts
 
 THEORY_INK = {"light": darker, "dark": lambda color: color}
 Closed = Float[np.ndarray, "p c x"] | None
@@ -23,8 +24,16 @@ def logarithmic(curves: Curves, log: str | None) -> tuple[bool, bool]:
     log_x = "x" in log if log is not None else positive.size > 2 and spans_decades(positive)
     log_x = log_x and not curves.ticks  # places of names are no numbers
     inside = means[..., x > 0] if log_x else means
+    inside = inside[has_line(curves, (log_x, False))]
     values = inside[np.isfinite(inside)]
     return log_x, "y" in log if log is not None else spans_decades(values)
+
+
+def has_line(curves: Curves, log: tuple[bool, bool]) -> Bool[np.ndarray, "p c"]:
+    """Which curves can be drawn: a line has two finite values, an axis of the grid has points."""
+    x, mean = drawable(curves.x, log=log[0]), drawable(curves.mean, log=log[1])
+    n_finite = (np.isfinite(x) & np.isfinite(mean)).sum(axis=-1)
+    return n_finite >= (2 if _is_one(curves) else 1)
 
 
 class SweepFigures:
@@ -81,19 +90,20 @@ class SweepFigures:
         colors = [theme.curves[k % len(theme.curves)] for k in range(len(mean))]
         names = [f"{view.color} {text}" if view.color else "simulation" for text in curves.labels]
         good = [np.isfinite(m) & np.isfinite(x) & ((m > 0) | (not log_y)) for m in mean]
-        rows = curves.points[i][:, 0]
+        rows = curves.points[i][:, 0] if _is_one(curves) else np.full(len(mean), -1)
+        shown = np.flatnonzero(has_line(curves, self._log)[i])
         data = {
             "bands": {
-                "xs": [np.r_[x[g], x[g][::-1]] for g in good],
-                "ys": [np.r_[a[g], b[g][::-1]] for a, b, g in zip(low, high, good, strict=True)],
-                "color": colors,
+                "xs": [np.r_[x[good[k]], x[good[k]][::-1]] for k in shown],
+                "ys": [np.r_[low[k][good[k]], high[k][good[k]][::-1]] for k in shown],
+                "color": [colors[k] for k in shown],
             },
             "curves": {
-                "xs": [x[g] for g in good],
-                "ys": [m[g] for m, g in zip(mean, good, strict=True)],
-                "color": colors,
-                "label": names,
-                "point": rows if _is_one(curves) else np.full(len(mean), -1),
+                "xs": [x[good[k]] for k in shown],
+                "ys": [mean[k][good[k]] for k in shown],
+                "color": [colors[k] for k in shown],
+                "label": [names[k] for k in shown],
+                "point": rows[shown],
             },
         }
         if not _is_one(curves):
@@ -145,7 +155,13 @@ class SweepFigures:
         if curves.ticks:
             figure.xaxis.ticker = list(range(len(curves.ticks)))
             figure.xaxis.major_label_overrides = dict(enumerate(curves.ticks))
-        dress_legend(figure, self._page.theme)
+        elif not _is_one(curves) and curves.x.size <= FEW:
+            values = curves.x.astype(int) if np.all(curves.x % 1 == 0) else curves.x
+            figure.xaxis.ticker = curves.x.tolist()
+            texts = short_texts(values, range(values.size))
+            figure.xaxis.major_label_overrides = dict(zip(curves.x.tolist(), texts, strict=True))
+        names: Any = [*sources["curves"].data["label"], "theory"]
+        dress_legend(figure, self._page.theme, names)
 
 
 def _is_one(curves: Curves) -> bool:

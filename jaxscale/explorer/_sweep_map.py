@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, LogColorMapper
-from bokeh.palettes import Cividis256
 from jaxtyping import Float, Int
 
 from jaxscale._status import STATUS
@@ -18,6 +17,7 @@ from jaxscale.report._figures import spans_decades, spread_evenly
 MOST_CELLS = 10_000
 MOST_LINES = 400
 MOST_TICKS = 7
+MARGIN = 0.16  # beside parallel coordinates, of their width: half a label on a narrow page
 MOST_READ = 5e7  # values of all chunks that parallel coordinates may read
 QUANTITIES = ("final value", "exponent")
 
@@ -97,7 +97,7 @@ class MapFigure:
     def __init__(self, page: Page, sweep: Sweep, shown: Cells, linked: Linked):
         first, second = shown.dims
         figure = new_figure(page.theme, x=first, y=second, height=340)
-        self.layout, self._mapper = figure, _mapper(shown, page)
+        self.layout, self._mapper, self._shown = figure, _mapper(shown, page), shown
         self._source = ColumnDataSource(name="map", data={
             "x": shown.index[:, 0], "y": shown.index[:, 1], "value": shown.values,
             "point": shown.points,
@@ -110,6 +110,10 @@ class MapFigure:
         )  # fmt: skip
         tips = [(first, "@first"), (second, "@second"), (shown.quantity, "@value{0.[0000]e}")]
         linked.add(figure, drawn, tips, line_color=page.theme.ink, line_width=3)
+        self._chosen = ColumnDataSource(name="chosen cell", data={"x": [], "y": []})
+        for color, width in ((page.theme.paper, 7), (page.theme.ink, 3)):
+            figure.rect("x", "y", width=0.96, height=0.96, source=self._chosen, fill_color=None,
+                        line_color=color, line_width=width)  # fmt: skip
         for axis, dim in ((figure.xaxis, first), (figure.yaxis, second)):
             labels = sweep.labels(dim)
             n = len(labels)
@@ -129,6 +133,12 @@ class MapFigure:
         changed = {"value": shown.values, "point": shown.points}
         data: Any = self._source.data
         self._source.data = {**data, **changed}
+        self._shown = shown
+
+    def choose(self, point: int | None) -> None:
+        """Mark the cell of a grid point, if it has one."""
+        rows = self._shown.index[self._shown.points == point]
+        self._chosen.data = {"x": rows[:, 0], "y": rows[:, 1]}
 
 
 class ParallelFigure:
@@ -136,11 +146,15 @@ class ParallelFigure:
 
     def __init__(self, page: Page, sweep: Sweep, shown: Cells, linked: Linked):
         names = [*shown.dims, shown.quantity]
-        figure = new_figure(page.theme, x="", y="", height=300, y_range=(-0.12, 1.12))
+        edge = MARGIN * len(shown.dims)
+        figure = new_figure(
+            page.theme, x="", y="", height=300, y_range=(-0.12, 1.12),
+            x_range=(-edge, len(shown.dims) + edge),
+        )  # fmt: skip
         self.layout, self._sweep, self._mapper = figure, sweep, _mapper(shown, page)
         self._source = ColumnDataSource(name="parallel", data=self._lines(shown))
         drawn = figure.multi_line(
-            "xs", "ys", source=self._source, line_width=1.5, line_alpha=0.6,
+            "xs", "ys", source=self._source, line_width=1.5, line_alpha=0.9,
             line_color={"field": "value", "transform": self._mapper},
         )  # fmt: skip
         tips = [("", "@label"), (shown.quantity, "@value{0.[0000]e}")]
@@ -150,8 +164,8 @@ class ParallelFigure:
             "source": self._ends, "text_align": "center", "text_font_size": "11px",
             "text_color": page.theme.ink,
         }  # fmt: skip
-        figure.text("x", 0, text="first", text_baseline="top", **text)
-        figure.text("x", 1, text="last", text_baseline="bottom", **text)
+        figure.text("x", 0, text="first", text_baseline="top", y_offset=4, **text)
+        figure.text("x", 1, text="last", text_baseline="bottom", y_offset=-4, **text)
         place = np.arange(len(names))
         figure.segment(place, 0, place, 1, line_color=page.theme.ink)
         figure.xaxis.ticker = place.tolist()
@@ -218,4 +232,4 @@ def _ends(shown: Cells) -> tuple[float, float]:
 
 def _mapper(shown: Cells, page: Page) -> Any:
     kind, (low, high) = LogColorMapper if _is_log(shown) else LinearColorMapper, _ends(shown)
-    return kind(palette=list(Cividis256), low=low, high=high, nan_color=page.theme.faint)
+    return kind(palette=list(page.theme.scale), low=low, high=high, nan_color=page.theme.faint)

@@ -1,11 +1,12 @@
 """A sweep: any dimension as x, colour, panel or slider; a map, all runs, and one run."""
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bokeh.models import CheckboxGroup
+from bokeh.models import CheckboxGroup, CustomJS
 
 from jaxscale._status import Status
 from jaxscale.explorer._exponent_table import exponent_table, lowest
@@ -17,7 +18,7 @@ from jaxscale.explorer._page import LOGS, Page, escaped, log_option
 from jaxscale.explorer._run_card import run_card
 from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
-from jaxscale.explorer._sweep_figures import SweepFigures, logarithmic
+from jaxscale.explorer._sweep_figures import SweepFigures, has_line, logarithmic
 from jaxscale.explorer._sweep_map import (
     MOST_CELLS,
     MOST_READ,
@@ -41,6 +42,16 @@ NONE = "none"
 COMPILES = "theory is being compiled"
 AT, FIT = "at.", "fit."  # begin indices of sliders and calibrated fields in an address
 LOOKS = 2000  # milliseconds between looks at a store that grows
+REVEAL = """
+const began = Date.now();
+const reveal = () => {
+  const card = Bokeh.index.find_one(cb_obj)?.el;
+  if (!(card?.offsetHeight > 200) && Date.now() - began < 2000) return setTimeout(reveal, 50);
+  const is_still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  card?.scrollIntoView({behavior: is_still ? 'auto' : 'smooth', block: 'start'});
+};
+setTimeout(reveal, 50);
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +97,8 @@ class SweepView:
         self.window = self.sweep.last_decade(self.view.x)
         self._refused: ValueError | None = None  # of the address, until a window is typed
         try:
-            self.window = self._window(page.given.get("window", ",".join(map(str, self.window))))
+            if "window" in page.given:
+                self.window = self._window(page.given["window"])
         except ValueError as error:
             self._refused = error
         self.point = int(page.given["point"]) if page.given.get("point", "").isdigit() else None
@@ -98,6 +110,7 @@ class SweepView:
         self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
         self.maps, self.card = page.grid([]), page.column()
+        self.card.js_on_change("tags", CustomJS(code=REVEAL))
         self.note, self.code = page.text("", name="note"), page.hidden("code")
         page.show(self._controls(), self._main())
         self.refresh()
@@ -180,10 +193,11 @@ class SweepView:
         log = log_option(self.log)
         logs = logarithmic(result.curves, log)
         every = None if result.all is None or not result.all.dims else thinned(result.all)
-        drawable = bool(np.isfinite(result.curves.mean).any())
+        lines = has_line(result.curves, logs)
+        drawable = bool(lines.any())
         kind = (
             view.observable, view.x, view.color, view.panel, result.curves.labels,
-            result.curves.panel_labels, result.theory.values is None, logs, drawable,
+            result.curves.panel_labels, result.theory.values is None, logs, lines.tobytes(),
             kind_of(result.map), kind_of(every),
         )  # fmt: skip
         if kind == self._kind:
@@ -196,6 +210,7 @@ class SweepView:
                 self._draw(result, every, logs, drawable)
                 self._tell(result)
             self._kind = kind
+        self._mark()
         if self.point is not None and result.theory.note != COMPILES:
             self.select(self.point)
         if result.theory.note == COMPILES:
@@ -205,7 +220,7 @@ class SweepView:
         self, result: Result, every: Cells | None, logs: tuple[bool, bool], drawable: bool
     ) -> None:
         """Make figures anew."""
-        page, view, linked = self.page, result.view, Linked(self.select)
+        page, view, linked = self.page, result.view, Linked(self._clicked)
         unit = self.sweep.runs[view.observable].attrs.get("units", "")
         label = with_unit(view.observable, unit)
         theory = result.theory.values
@@ -262,8 +277,12 @@ class SweepView:
             counts = np.isfinite(result.curves.values).sum(axis=2)
             least = counts[np.isfinite(result.curves.mean)].min(initial=n)
             of = f"{n} seeds" if least == n else f"{least} to {n} seeds, by how many count"
-            lines.append(f"{observable.attrs.get('long_name', view.observable)}: "
-                         f"mean and standard deviation over {of}")  # fmt: skip
+            of = f"mean and standard deviation over {of}" if n > 1 else "one seed"
+            lines.append(f"{observable.attrs.get('long_name', view.observable)}: {of}")
+        drawn = has_line(result.curves, logarithmic(result.curves, log_option(self.log)))
+        if not drawn.all():
+            lines.append(f"{np.sum(~drawn)} of {drawn.size} curves are not drawn: too few "
+                         "finite values of runs that count")  # fmt: skip
         colors, panels = result.curves.colors, result.curves.panels
         for role, chosen in ((view.color, colors), (view.panel, panels)):
             if role and len(chosen) < self.sweep.runs.sizes[role]:
@@ -278,6 +297,17 @@ class SweepView:
         if counts.get(Status.not_run):
             lines.append("not complete: new runs appear as they end")
         return "".join(f"<p>{escaped(line)}</p>" for line in lines)
+
+    def _clicked(self, point: int) -> None:
+        """Show the runs of a grid point, and bring them into view."""
+        self.select(point)
+        self._mark()
+        self.card.tags = [time.monotonic()]
+
+    def _mark(self) -> None:
+        """Mark the grid point that is shown in the map."""
+        if self._map is not None:
+            self._map.choose(self.point)
 
     def select(self, point: int) -> None:
         """Show the runs of a grid point."""
@@ -320,11 +350,11 @@ class SweepView:
             controls.append(page.index_slider(dim, sweep.labels(dim), index, self._slid))
         counts = sweep.status_counts
         codes = list(counts)
-        labels = [f"{c.name.replace('_', ' ')} ({n})" for c, n in counts.items()]
         active = [i for i, c in enumerate(codes) if view.statuses is None or c in view.statuses]
-        boxes = CheckboxGroup(
-            labels=labels, active=active, name="runs that count", stylesheets=[page.styles]
-        )
+        self._boxes = boxes = CheckboxGroup(
+            labels=_status_labels(sweep), active=active, name="runs that count",
+            stylesheets=[page.styles],
+        )  # fmt: skip
         boxes.on_change(
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)
         )
@@ -413,6 +443,8 @@ class SweepView:
         if not same or before.status_counts.keys() != newer.status_counts.keys():
             self.view = view
             self.page.controls.children = self._controls()
+        else:
+            self._boxes.labels = _status_labels(newer)
         self.refresh()
 
     def _remember(self) -> None:
@@ -429,3 +461,8 @@ class SweepView:
         state["point"] = "" if self.point is None else str(self.point)
         state |= {FIT + path: repr(value) for path, value in self.fitted.items()}
         self.page.remember(state)
+
+
+def _status_labels(sweep: Sweep) -> list[str]:
+    """How many runs ended in which way, for the boxes that choose which of them count."""
+    return [f"{c.name.replace('_', ' ')} ({n})" for c, n in sweep.status_counts.items()]

@@ -105,7 +105,7 @@ class TheoryView:
         self._numbers: dict[str, str] = {}
         self._constants = page.text("", name="constants")
         self._rests: Any = None
-        self.x = page.given.get("x", "")
+        self.x = self._asked_x = page.given.get("x", "")
         self.log = page.asked_log()
         self.slopes = page.given.get("slopes", "-1")
         self._builder = Newest(page.document, compiled, self._built, page.say_error)
@@ -155,11 +155,12 @@ class TheoryView:
         self.page.say("compiling the closed forms ...")
         if not self.page.main.children:
             self.page.show([], [])
-        self._builder.ask((self.base, self.system, self.x))
+        self._builder.ask((self.base, self.system, self._asked_x))
 
     def _built(self, result: Any) -> None:
         """Draw controls and figures of a structure that was compiled."""
         system, forms, self.knobs, self.options, self.x, first = result
+        self._asked_x = self._asked_x or self.x
         self.forms = forms
         self._fine = ClosedForms(forms.system, self.x, POINTS) if self.x in self.knobs else None
         with self.page.rebuilt():
@@ -254,7 +255,7 @@ class TheoryView:
             self._rebuild()
 
     def _new_axis(self, x: str) -> None:
-        self.x = x
+        self._asked_x = x
         self._rebuild()
 
     def _new_log(self, log: str) -> None:
@@ -282,7 +283,7 @@ class TheoryView:
             figure.refer(slopes)
 
     def _remember(self) -> None:
-        state = {"x": self.x, "log": self.log if self.log != "auto" else ""}
+        state = {"x": self._asked_x, "log": self.log if self.log != "auto" else ""}
         state["slopes"] = self.slopes if self.slopes != "-1" else ""
         changed = {**self._parts, **self._numbers}
         self.page.remember(state | {SET + path: text for path, text in changed.items()})
@@ -331,7 +332,9 @@ class TheoryView:
 
     def _without_theory(self) -> str:
         if self.figures:
-            return ""
+            return "" if self._asked_x == self.x else (
+                f"no curve can be drawn over {self._asked_x} now: the x axis is {self.x} meanwhile"
+            )  # fmt: skip
         return why_no_theory(self.system)
 
 

@@ -3,9 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
-from bokeh.models import Column, InlineStyleSheet, Slider
+from bokeh.models import Column, CustomJSTickFormatter, InlineStyleSheet, Slider
 
 from jaxscale.explorer._knobs import POSITIONS, Knob
+
+# The value at a position, for the bubble of the handle and for screen readers: that of the field
+# where the field was typed, which a whole position only comes near to.
+VALUE = """
+const at = p => {
+  const share = Math.min(Math.max(p / last, 0), 1);
+  const value = is_log ? low * (high / low) ** share : low + (high - low) * share;
+  return is_integer ? Math.round(value) : Number(value.toPrecision(4));
+};
+const typed = Number(field.value);
+const is_above = tick <= 0 || typed >= at(tick - 0.5);
+const is_below = tick >= last || typed <= at(tick + 0.5);
+return String(is_above && is_below ? typed : at(tick));
+"""
 
 
 class TypedSlider:
@@ -33,6 +47,10 @@ class TypedSlider:
         self._bar: Any = Slider(
             start=0, end=POSITIONS, step=1, value=knob.position(value), name=knob.path,
             show_value=False, title=None, sizing_mode="stretch_width", stylesheets=[styles],
+            format=CustomJSTickFormatter(code=VALUE, args={
+                "field": typed, "low": knob.low, "high": knob.high, "last": POSITIONS,
+                "is_log": knob.is_log, "is_integer": knob.is_integer,
+            }),
         )  # fmt: skip
         self._bar.on_change("value", lambda _, old, new: self._dragged(new))
         self.layout = Column(children=[typed, self._bar], sizing_mode="stretch_width", spacing=0)

@@ -132,7 +132,8 @@ def test_curves_are_drawn_as_by_the_explorer(opened, tmp_path, is_log):
         log = log_axes(first)
         assert ("x" in log) == is_log
         figure = CurveFigure(shown, THEMES["light"], x="step", y="", title=Div(), log=log)
-        sources = {"claimed": figure.claimed, "not claimed": figure.other, "slopes": figure.slopes}
+        sources = {"claimed": figure.claimed, "not claimed": figure.other,
+                   "slopes": figure.slopes, "slopes not claimed": figure.other_slopes}  # fmt: skip
         for kind, source in sources.items():
             expected = np.asarray(list(source.data["ys"]), float)
             np.testing.assert_allclose(drawn(page, kind, "loss"), expected, 1e-6, 1e-4)

@@ -278,3 +278,27 @@ def test_one_seed_has_no_error():
     text = lowest(View("loss", "learning_rate"), sweep.curves(View("loss", "learning_rate")), sweep)
     assert "±" not in text
     assert "standard errors" not in text
+
+
+def test_parallel_coordinates_have_room_for_the_labels_at_their_ends(sweep):
+    bokeh_document = pytest.importorskip("bokeh.document")
+    from jaxscale.explorer._linked import Linked
+    from jaxscale.explorer._page import Page
+    from jaxscale.explorer._sweep_map import ParallelFigure
+
+    page = Page(bokeh_document.Document(), {}, "sweep")
+    shown = cells(sweep, sweep.default_view(), tuple(sweep.axes), "final value", (6.0, 60.0))
+    ends = ParallelFigure(page, sweep, shown, Linked(print)).layout.x_range
+    assert -ends.start / (ends.end - ends.start) > 0.1  # of 390 pixels, half a label
+
+
+def test_the_window_of_exponents_is_where_runs_have_values(sweep):
+    assert sweep.last_decade("learning_rate") == (0.1, 0.4)
+    runs = js.open_store(sweep.path).load()
+    dims = runs.status.dims
+    diverged = runs.status.where(runs.learning_rate < 0.3, 2).transpose(*dims).astype(np.int32)
+    other = Sweep(runs.assign(status=diverged))
+    assert other.last_decade("learning_rate") == (0.1, 0.2)
+    diverged = runs.status.where(runs.learning_rate < 0.15, 2).transpose(*dims).astype(np.int32)
+    low, high = Sweep(runs.assign(status=diverged)).last_decade("learning_rate")
+    assert (low, high) == (pytest.approx(0.01), 0.1)  # a window has a width

@@ -199,3 +199,80 @@ def test_the_list_of_what_there_is(visit, explored, store):
     shown.wait_for("map")
     other = visit(shown.page.url.partition("?")[0] + "?source=/etc/passwd").wait_for("status")
     assert "is not offered" in other.model("status", "m.text")
+
+
+def test_boxes_count_the_runs_of_a_store_that_grows(visit, explored, tmp_path):
+    path, complete = tmp_path / "grows.zarr", tmp_path / "complete.zarr"
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    grid = js.Grid(system, axes={"learning_rate": [0.1, 0.2, 0.3]}, seeds=2)
+    js.run(js.plan(grid, max_runs_per_chunk=2), store=str(path))
+    shutil.copytree(path, complete)
+    marks = sorted((path / "done" / "c").iterdir())
+    assert len(marks) == 3
+    for mark in marks[1:]:
+        mark.unlink()
+    shown = visit(explored(str(path)).url).wait_for("note")
+    shown.page.get_by_label("not run (4)").wait_for()
+    time.sleep(0.1)
+    shutil.copy(complete / "done" / "c" / marks[1].name, path / "done" / "c")
+    shown.page.get_by_label("not run (2)").wait_for()
+    shown.page.get_by_label("ok (4)").wait_for()
+    assert shown.page.get_by_role("checkbox").count() == 2
+
+
+def test_a_click_brings_the_run_into_view_and_marks_its_cell(visit, explored, store):
+    shown = visit(explored(store).url).wait_for("map")
+    x, y = _place(shown, 2, 0)
+    shown.page.mouse.click(x, y)
+    shown.wait_for("run")
+    inside = """() => {
+      const card = Bokeh.index.find_one(newest("run"))?.el.getBoundingClientRect();
+      return card && card.height && card.top >= 0 && card.bottom <= innerHeight;
+    }"""
+    shown.until(inside)
+    place = "[m.data.x[0], m.data.y[0]]"
+    shown.eventually(lambda: _equal(shown.model("chosen cell", place), [2, 0]))
+    shown.page.reload()
+    shown.wait_for("run")
+    assert shown.page.evaluate("scrollY") == 0
+    shown.eventually(lambda: _equal(shown.model("chosen cell", place), [2, 0]))
+
+
+def _equal(value, expected):
+    assert value == expected
+
+
+def test_an_axis_of_the_grid_has_ticks_at_its_values(visit, explored, store):
+    shown = visit(explored(store).url + "?x=width&color=learning_rate").wait_for("points 0")
+    ticks = """() => { for (const m of Bokeh.documents[0]._all_models.values())
+      if (m.axis_label == "width" && m.ticker.ticks.length == 3 && m.axis_label_standoff != null
+          && m.major_label_overrides.get(64)) return [Array.from(m.ticker.ticks),
+          [...m.major_label_overrides.values()]] }"""
+    assert shown.page.evaluate(ticks) == [[8, 16, 64], ["8", "16", "64"]]
+
+
+def test_runs_that_diverged_do_not_distort_the_view(visit, explored, tmp_path):
+    network = js.emergence.ParityNetwork(
+        n_skills=2, n_bits=6, skill_size=2, width=8, n_steps=60, batch_size=32, n_evaluation=64
+    )
+    path = str(tmp_path / "diverged.zarr")
+    with pytest.warns(UserWarning, match="diverged"):
+        js.run(js.Grid(network, axes={"learning_rate": [0.05, 0.2, 50.0, 1e6]}), store=path)
+    shown = visit(explored(path).url).wait_for("curves 0")
+    labels = shown.model("curves 0", "Array.from(m.data.label)")
+    assert labels == ["learning_rate 0.05", "learning_rate 0.2"]
+    note = shown.model("note", "m.text")
+    assert "2 of 4 curves are not drawn" in note
+    assert "one seed" in note
+    shown.set("x axis", "learning_rate")
+    shown.wait_for("points 0")
+    assert shown.model("window of exponents", "m.value") == "0.05, 0.2"
+    assert "got 0" not in shown.model("exponents", "m.text")
+
+
+def test_the_handle_of_a_dimension_says_its_value(visit, explored, store):
+    shown = visit(explored(store).url).wait_for("learning_rate")
+    handle = shown.page.get_by_role("slider", name="learning_rate")
+    shown.eventually(lambda: _equal(handle.get_attribute("aria-valuetext"), "0.3"))
+    shown.set("learning_rate", 0)
+    shown.eventually(lambda: _equal(handle.get_attribute("aria-valuetext"), "0.03"))

@@ -73,8 +73,9 @@ function draw(curve, index) {
     xs: every.map(() => curve.x.map(v => drawable(v, "x"))),
   };
   const touching = (claimed, i) => [i - 1, i, i + 1].some(j => claimed[j] === false);
-  const masked = keep => every.map(({y, claimed}) =>
-    y.map((v, i) => keep(claimed, i) ? drawable(v, "y") : NaN));
+  const masked = (keep, values) => every.map(({claimed}, k) =>
+    values[k].map((v, i) => keep(claimed, i) ? v : NaN));
+  const ys = every.map(({y}) => y.map(v => drawable(v, "y")));
   const slopes = every.map(({y}) => {
     const top = is_log("y") ? 0 : TAIL * Math.max(...y.filter(Number.isFinite));
     return exponents(curve.x, y.map(v => is_log("y") || v > top ? v : NaN));
@@ -82,9 +83,11 @@ function draw(curve, index) {
   const set = (kind, ys) => {
     curve.document.get_model_by_name(`${kind} ${curve.name}`).data = {...more, ys};
   };
-  set("claimed", masked((claimed, i) => claimed[i]));
-  set("not claimed", masked(touching));
-  set("slopes", slopes);
+  const solid = (claimed, i) => claimed[i];
+  set("claimed", masked(solid, ys));
+  set("not claimed", masked(touching, ys));
+  set("slopes", masked(solid, slopes));
+  set("slopes not claimed", masked(touching, slopes));
 }
 
 // A figure is drawn anew in other colors: the edges of a canvas would keep the old ones.
