@@ -94,7 +94,8 @@ def test_a_parameter_can_be_fixed_and_bounded(visit, explored, one_variable):
     opened.set("bounds", "alpha=0.4:0.3")
     wait_for_text(opened, "status", "must be greater than low")
     opened.set("bounds", "alpha=0.1:0.3")
-    wait_for_text(opened, "parameters", "0.3")
+    opened.until("() => location.search.includes('bound=alpha%3D0.1%3A0.3')")
+    wait_for_text(opened, "warnings", "alpha lies at an end of Between")
     opened.set("fixed", "epsilon=1")
     wait_for_text(opened, "status", "epsilon")
 

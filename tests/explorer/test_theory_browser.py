@@ -221,7 +221,7 @@ def test_handles_say_the_value_and_not_their_place(visit, explored):
 
     shown.set("learning_rate", 150)
     shown.eventually(lambda: says(knob.value(150)))
-    shown.set("learning_rate =", 0.4321)  # between two places of the slider
+    shown.set("learning_rate =", "0.4321")  # between two places of the slider
     shown.eventually(lambda: says(0.4321))
 
 
@@ -235,11 +235,11 @@ def test_the_copy_button_says_that_it_copied(visit, explored):
 def test_the_x_axis_that_was_asked_for_returns(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("n_steps")
     assert shown.model("x axis", "m.value") == "step"
-    shown.set("n_steps", 1)
+    shown.set("n_steps", "1")
     shown.until("() => newest('x axis').value != 'step'")
     shown.until("() => newest('status').text.includes('no curve can be drawn over step')")
     shown.until("() => location.search.includes('x=step')")
-    shown.set("n_steps", 100)
+    shown.set("n_steps", "100")
     shown.until("() => newest('x axis').value == 'step'")
     shown.until("() => !newest('status').text")
 
