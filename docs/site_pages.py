@@ -57,6 +57,13 @@ GROUPS = {  # of the page `jaxscale`, by the module that defines a name
     "jaxscale.training": "Systems of your own",
     "jaxscale._status": "Systems of your own",
 }
+ALIASES = {  # of types, whose text is longer than what they say
+    "jaxscale.fields.Real": "Type of a field that holds a number: a float array of JAX or NumPy "
+    'without axes, `Float[Array, ""]`.',
+    "jaxscale.fields.Integer": "Type of a field that holds a size: an array of whole numbers "
+    'without axes, `Int[Array, ""]`.',
+    "jaxscale.fields.Steps": "Type of `record`: step numbers, `tuple[int, ...]`.",
+}
 OTHER = "The process, replacing fields, citing"
 
 
@@ -197,10 +204,11 @@ def described(entry: Entry) -> str:
         head = f"{entry.name}{written_arguments(value)}\n{module}"
         body = f"{markdown(inspect.getdoc(value))}\n{also}"
         return f":::::{{py:function}} {head}\n\n{body}\n:::::"
-    shown = (
-        "" if "object at 0x" in repr(value) else f"\n:value: {' '.join(repr(value).split())[:60]}"
-    )
-    return f":::::{{py:data}} {entry.name}\n{module}{shown}\n\n{also}\n:::::"
+    text = " ".join(repr(value).split())
+    hidden = "object at 0x" in text or entry.path in ALIASES
+    shown = "" if hidden else f"\n:value: {text}"
+    body = f"{ALIASES.get(entry.path, '')}\n{also}"
+    return f":::::{{py:data}} {entry.name}\n{module}{shown}\n\n{body}\n:::::"
 
 
 def group_of(entry: Entry) -> str:
