@@ -64,8 +64,11 @@ def test_run_writes_store_and_figure(command, sweep, tmp_path):
     runs = js.open_store(store)
     assert dict(runs.sizes) == {"learning_rate": 2, "seed": 2, "step": 21, "skill": 5}
     assert figure.read_text().startswith("<?xml")
-    code, out, _ = command("run", sweep, "--store", str(store))
+    assert "<!-- skill 2 -->" not in figure.read_text()
+    curves = ("--figure", str(figure), "--observable", "skill_loss", "--curves", "skill")
+    code, out, _ = command("run", sweep, "--store", str(store), *curves)
     assert code == 0
+    assert "<!-- skill 2 -->" in figure.read_text()
     assert "nothing was left to run (the last session took" in out.replace("\n", " ")
 
 
@@ -190,6 +193,11 @@ def test_info(command):
         (
             ["run", "SWEEP", "--figure", "a.svg", "--observable", "los"],
             ["`--observable` must be one of", "did you mean `loss`"],
+        ),
+        (["run", "SWEEP", "--curves", "skill"], ["`--curves` belongs to --figure FILE"]),
+        (
+            ["run", "SWEEP", "--figure", "a.svg", "--curves", "learning_rat"],
+            ["`--curves` must be one of learning_rate", "did you mean `learning_rate`"],
         ),
         (["plan", "SWEEP", "--set", "n_skills=1,2"], ["Several values make an axis"]),
         (["plan", "SWEEP", "--key", "-1"], ["`--key` must lie in 0", "got -1"]),

@@ -105,6 +105,9 @@ def run(
     observable: Annotated[
         Texts, typer.Option(help="Observable of the figure; may be repeated.")
     ] = None,
+    curves: Annotated[
+        Text, typer.Option(help="Dimension that the figure draws as curves, as width.")
+    ] = None,
     calibrate: Annotated[
         Texts, typer.Option(help="field or field=start of the theory to fit; may be repeated.")
     ] = None,
@@ -126,8 +129,9 @@ def run(
 
     if figure is not None:
         require_writable("figure", figure, FIGURES)
-    if observable and figure is None:
-        raise ValueError(f"`observable` belongs to --figure FILE, got {observable[0]!r} alone.")
+    for option, given in (("observable", (observable or [None])[0]), ("curves", curves)):
+        if given is not None and figure is None:
+            raise ValueError(f"`{option}` belongs to --figure FILE, got {given!r} alone.")
     if where and not calibrate:
         raise ValueError(f"`where` belongs to --calibrate FIELD, got {where[0]!r} alone.")
     start(devices, no_cache)
@@ -155,6 +159,10 @@ def run(
     for name in observable or ():
         if name not in drawable:
             raise unknown("`observable`", name, drawable)
+    dims = [drawable[name].dims for name in observable or ["loss"] if name in drawable]
+    common = [d for d in dict.fromkeys(sum(dims, ())) if all(d in own for own in dims)]
+    if curves is not None and curves not in (shown := [*planned.grid.axes, *common]):
+        raise unknown("`curves`", curves, shown)
     typer.echo(str(planned))
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
@@ -177,14 +185,19 @@ def run(
         more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
         leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
     try:
-        _fit_and_draw(planned.grid, runs, request, figure, observable)
+        _fit_and_draw(planned.grid, runs, request, figure, observable, curves)
     except KeyboardInterrupt:
         lacking = " and ".join(["the fit"] * bool(calibrate) + ["the figure"] * bool(figure))
         leave(f"all {planned.n_runs} runs are in the store, {lacking} may be missing")
 
 
 def _fit_and_draw(
-    grid: "Grid", runs: Any, request: "Request", figure: Path | None, observables: Texts
+    grid: "Grid",
+    runs: Any,
+    request: "Request",
+    figure: Path | None,
+    observables: Texts,
+    curves: Text,
 ) -> None:
     """Fit the theory to the runs and draw them, as far as that was asked."""
     from rich.console import Console
@@ -200,7 +213,8 @@ def _fit_and_draw(
             console.print(table_in_shell(fit.table()))
         if figure is not None:
             theory: Any = predict(grid) if fit is None else predicted_or_none(fit)
-            plot(runs, theory, observables=observables).savefig(figure, dpi=160)
+            drawn = plot(runs, theory, observables=observables, curves=curves)
+            drawn.savefig(figure, dpi=160)
             console.print(f"figure: {figure}")
             shown = {} if theory is None else theory
             for field in sorted({o.attrs.get("uncalibrated", "") for o in shown.values()} - {""}):

@@ -60,7 +60,7 @@ def plot(
     - `x`: dimension of the x axis; by default the step where several are recorded, else the longest
       numeric one.
     - `curves`: dimension that is drawn as curves, at most seven of its values; by default the
-      longest remaining one.
+      longest remaining one that the grid swept, else the longest.
     - `log`: axes that are logarithmic, `""`, `"x"`, `"y"` or `"xy"`; by default those of positive
       values that span more than a factor 20.
     - `title`: first line of the titles; by default what the observable is.
