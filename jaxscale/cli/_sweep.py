@@ -112,7 +112,7 @@ def run(
         Texts, typer.Option(help="field or field=start of the theory to fit; may be repeated.")
     ] = None,
     where: Annotated[
-        Texts, typer.Option(help="dimension=value of the runs it is fitted to.")
+        Texts, typer.Option(help="Runs it is fitted to: dimension=value, or !=, <, <=, >, >=.")
     ] = None,
     max_runs_per_chunk: Chunk = None,
     max_programs: Programs = None,
