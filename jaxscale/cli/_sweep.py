@@ -138,7 +138,7 @@ def run(
     from rich.console import Console
 
     from jaxscale._status import Status
-    from jaxscale._text import counted, unknown
+    from jaxscale._text import counted, duration, unknown
     from jaxscale.report._fit_file import Request, check_request
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._locate import place_of
@@ -174,7 +174,8 @@ def run(
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
     names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
     parts = [f"{n} {names[code]}" for code, n in counts.items() if n or code in always]
-    cost = f"{runs.attrs['wall_seconds']} s, of which compiling {runs.attrs['compile_seconds']} s"
+    took, compiling = (duration(runs.attrs[f"{n}_seconds"]) for n in ("wall", "compile"))
+    cost = f"{took}, of which compiling {compiling}"
     if runs.attrs["sessions"] == before:
         cost = f"nothing was left to run (the last session took {cost})"
     console.print(f"{', '.join(parts)}; {cost}")

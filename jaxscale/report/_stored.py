@@ -87,7 +87,8 @@ def remaining_line(plan: Plan, store: str | Path) -> str:
     if done == plan.n_runs:
         return f"{store} holds all {plan.n_runs} runs: nothing remains to be run, 0 s"
     seconds = plan.seconds * (1 - done / plan.n_runs)
-    return f"{store} holds {done} of {counted(plan.n_runs, 'run')}: about {seconds:.3g} s remain"
+    held = f"{store} holds {done} of {counted(plan.n_runs, 'run')}"
+    return f"{held}: about {duration(seconds)} remain, on top of which comes compilation"
 
 
 def _end(session: dict[str, Any]) -> str:
