@@ -479,6 +479,13 @@ def test_what_only_another_command_has_is_named_with_it():
     with pytest.raises(ValueError, match=r"\(`jaxscale fit --each` fits") as refused:
         with_options_named(functools.wraps(cli.run)(command))(calibrate=["a"])
     assert str(refused.value).endswith("or jaxscale fit --huber 1")
+    given = {"file": "emergence_time", "calibrate": ["a", "b=1"], "where": ["skill>1"]}
+    fit = "jaxscale fit emergence_time.zarr --free a --free b=1 --where 'skill>1'"
+    with pytest.raises(ValueError, match="or jaxscale fit") as refused:
+        with_options_named(functools.wraps(cli.run)(command))(**given)
+    assert str(refused.value) == f"use it (`{fit} --each` fits runs apart), or {fit} --huber 1"
+    with pytest.raises(ValueError, match="or jaxscale fit mine"):
+        with_options_named(functools.wraps(cli.run)(command))(**given, store="mine")
 
 
 def test_without_arguments_the_help_is_shown(command):

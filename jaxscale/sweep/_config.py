@@ -11,6 +11,7 @@ import importlib.resources
 import re
 import sys
 import tomllib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,13 @@ def _load(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {toml_error(text, str(error))}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({error}).") from None
+
+
+def default_store(name: str) -> str:
+    """The store of a sweep file or preset where the command line gives none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return read_toml(name).get("store", f"{Path(name).stem}.zarr")
 
 
 def read_toml(name: str) -> dict[str, Any]:
