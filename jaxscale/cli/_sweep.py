@@ -74,10 +74,10 @@ def _planned(
     n_steps: int | None,
     options: "Options",
     target: Text = None,
-) -> "Plan":
-    """Plan a sweep file or preset with what the command line changes."""
+) -> "tuple[Plan, str]":
+    """Plan a sweep file or preset with what the command line changes; and the file's store."""
     from jaxscale._text import once
-    from jaxscale.sweep._config import parse_axis, parse_setting, read_toml
+    from jaxscale.sweep._config import default_store, parse_axis, parse_setting, read_toml
     from jaxscale.sweep._grid import grid_of_file
     from jaxscale.sweep._plan import plan
 
@@ -90,7 +90,8 @@ def _planned(
         grid = grid if n_steps is None else grid.longer(n_steps)
     except ValueError as error:
         raise ValueError(str(error).replace("`n_steps` must", "`longer` must")) from None
-    return plan(grid, target=target, **dataclasses.asdict(options))
+    planned = plan(grid, target=target, **dataclasses.asdict(options))
+    return planned, default_store(file, table)
 
 
 def run(
@@ -139,7 +140,6 @@ def run(
     from jaxscale._status import Status
     from jaxscale._text import counted, duration, unknown
     from jaxscale.report._fit_file import Request, check_request
-    from jaxscale.sweep._config import default_store
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._locate import place_of
     from jaxscale.sweep._reader import open_root
@@ -149,8 +149,8 @@ def run(
     options = _options(
         max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
     )
-    planned = _planned(file, settings, axis, seeds, key, longer, options)
-    path = store or default_store(file)
+    planned, default = _planned(file, settings, axis, seeds, key, longer, options)
+    path = store or default
     free = tuple(calibrate or ())
     request = Request("", None, free=free, where=tuple(where or ()), bootstrap=None)
     if calibrate:
@@ -264,13 +264,12 @@ def plan(
     options = _options(
         max_runs_per_chunk, max_programs, max_compiles, memory, checkpoint_seconds, keep_states
     )
-    planned = _planned(file, settings, axis, seeds, key, longer, options, target)
+    planned, default = _planned(file, settings, axis, seeds, key, longer, options, target)
     typer.echo(str(planned))
     if target is None:
         from jaxscale.report._stored import remaining_line
-        from jaxscale.sweep._config import default_store
 
-        if line := remaining_line(planned, store or default_store(file)):
+        if line := remaining_line(planned, store or default):
             typer.echo(line)
     if not compile_ahead:
         return

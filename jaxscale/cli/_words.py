@@ -9,6 +9,7 @@ import functools
 import inspect
 import re
 import shlex
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -117,9 +118,10 @@ def _fit_command(values: dict[str, Any]) -> str:
     """The command that fits the store of `run --calibrate`, to which an option can be added."""
     file, free, words = values.get("file"), values.get("calibrate"), ["jaxscale", "fit"]
     if file and free:
-        from jaxscale.sweep._config import default_store
+        from jaxscale.sweep._config import default_store, read_toml
 
-        words.append(values.get("store") or default_store(file))
+        with warnings.catch_warnings(action="ignore"):  # the command has printed them
+            words.append(values.get("store") or default_store(file, read_toml(file)))
         for option, given in (("--free", free), ("--where", values.get("where") or ())):
             words += [word for value in given for word in (option, value)]
     return shlex.join(words)

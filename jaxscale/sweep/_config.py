@@ -11,7 +11,6 @@ import importlib.resources
 import re
 import sys
 import tomllib
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -309,11 +308,9 @@ def _load(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read ({error}).") from None
 
 
-def default_store(name: str) -> str:
+def default_store(name: str, table: Mapping[str, Any]) -> str:
     """The store of a sweep file or preset where the command line gives none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return read_toml(name).get("store", f"{Path(name).stem}.zarr")
+    return table.get("store", f"{Path(name).stem}.zarr")
 
 
 def read_toml(name: str) -> dict[str, Any]:
