@@ -66,6 +66,14 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
 
 
+def described(value: Any) -> str:
+    """What was given in place of something else, in a few words."""
+    if isinstance(value, type):
+        return f"the class {value.__name__} (write {value.__name__}() for an object of it)"
+    text = repr(value)
+    return text if len(text) <= WIDTH and "\n" not in text else f"a {type(value).__name__}"
+
+
 def number(value: float | None, form: str) -> str:
     """Format a number, or return a dash where there is none."""
     return DASH if value is None or not math.isfinite(value) else format(value, form)

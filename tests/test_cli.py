@@ -72,6 +72,13 @@ def test_run_writes_store_and_figure(command, sweep, tmp_path):
     assert "nothing was left to run (the last session took" in out.replace("\n", " ")
 
 
+def test_a_run_ends_with_a_line_where_all_failed(command, sweep):
+    _, out, _ = command("run", sweep, "--set", "learning_rate=500")
+    last = out.splitlines()[-1]
+    assert last.startswith("all 2 runs failed: learning_rate 500 exceeds the stability limit")
+    assert "failed" not in command("run", sweep, "--store", "fine.zarr")[1]
+
+
 def test_run_says_that_theory_is_not_calibrated(command, tmp_path):
     (tmp_path / "tiny.toml").write_text(
         'system = "emergence.ParityNetwork"\n[fields]\n'
@@ -177,7 +184,7 @@ def test_info(command):
             ["must be one of Sgd, Adam, AdamW, Optax"],
         ),
         (["plan", "emergence_data", "--set", "n_steps=10"], ["give `record`, too", "[0, 10]"]),
-        (["plan", "SWEEP", "--memory", "-5"], ["`--memory`", "got -5.0."]),
+        (["plan", "SWEEP", "--memory", "-5"], ["`--memory`", "must be greater than 0, got -5."]),
         (
             ["plan", "SWEEP", "--memory", "1e-6"],
             ["its results, got 1 (1e-06 MB)"],

@@ -230,6 +230,10 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
             SURFACE + " --free expnent",
             "`--free` belongs to a theory: chinchilla frees what --fix does not, of E, A, B, alpha",
         ),
+        (
+            SURFACE + " --free E --free A --free B --free alpha",
+            "; to fix the others, --fix beta=VALUE. Leave out --free.",
+        ),
         (SURFACE + " --fix G", "`--fix`: `G` is not an argument of chinchilla; there are n_param"),
         (SURFACE + " --fix alpha", "`--fix` must be name=value, got 'alpha'"),
         (SEQUENTIAL + " --free expnent", "`--free`: `expnent` is not an argument of sequential"),

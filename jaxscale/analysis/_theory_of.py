@@ -3,6 +3,7 @@
 from jaxscale._arguments import hinted
 from jaxscale._system import AbstractSystem
 from jaxscale._table import Column, Table
+from jaxscale._text import described
 
 
 @hinted
@@ -27,7 +28,7 @@ def theory_of(system: AbstractSystem) -> Table:
     """
     if not isinstance(system, AbstractSystem):
         hint = "; `grid.system` is the one of a Grid" if hasattr(system, "system") else ""
-        raise ValueError(f"`system` must be a system, got {type(system).__name__}{hint}.")
+        raise ValueError(f"`system` must be a system, got {described(system)}{hint}.")
     rows = []
     for name, o in system.schema.observables.items():
         fitted = f"; calibrate {', '.join(o.fitted)}" if o.fitted else ""

@@ -56,10 +56,11 @@ def _options(
             raise ValueError("`--max-compiles` is the old name of `--max-programs`: give one.")
         typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
         programs = compiles
+    typed = int(megabytes) if megabytes is not None and megabytes.is_integer() else megabytes
     return Options(
         max_runs_per_chunk=chunk,
         max_programs=programs,
-        memory=None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0)),
+        memory=None if megabytes is None else 1e6 * float(as_real("memory", typed, above=0.0)),
         checkpoint_seconds=checkpoint_seconds,
         keep_states=keep_states,
     )
@@ -185,6 +186,10 @@ def run(
         n_states = len(list(place_of(path).current().states))
         more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
         leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
+    n_failed = counts[Status.nonfinite] + counts[Status.diverged]
+    if n_failed == planned.n_runs:
+        advice = planned.warnings or ("a smaller learning rate may help",)
+        console.print(f"all {counted(n_failed, 'run')} failed: {'; '.join(advice)}")
     try:
         _fit_and_draw(planned.grid, runs, request, figure, observable, curves)
     except KeyboardInterrupt:

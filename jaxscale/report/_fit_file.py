@@ -136,9 +136,13 @@ def fit_form(request: Request) -> FormFile:
     if request.theory is not None:
         raise ValueError("`theory` and `form` must not both be given.")
     if request.free:
+        rest = [n for n in form.parameters if n not in request.starts]
+        others = (
+            f"; to fix the others, {' '.join(f'--fix {n}=VALUE' for n in rest)}" if rest else ""
+        )
         raise ValueError(
             f"`free` belongs to a theory: {request.form} frees what --fix does not, of "
-            f"{', '.join(form.parameters)}."
+            f"{', '.join(form.parameters)}{others}. Leave out --free."
         )
     fixed = fixed_parameters(form, request)
     formula = Formula(form.function, fixed)

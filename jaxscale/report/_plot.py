@@ -111,6 +111,8 @@ def plot(
             raise unknown("`observables`", name, floats)
         for dim in (d for d, n in runs[name].sizes.items() if n == 0):
             raise ValueError(f"`runs` must hold at least one value of `{dim}`, got none.")
+    if x is not None and x == curves:
+        raise ValueError(f"`curves` must be another dimension than `x`, got {x!r} for both.")
     for argument, dim in (("x", x), ("curves", curves)):
         for name in names if dim is not None else ():
             if dim not in runs[name].dims or (argument == "curves" and dim in (x, "seed")):

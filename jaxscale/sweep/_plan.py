@@ -17,7 +17,7 @@ from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Column, Table
 from jaxscale._targets import Target
-from jaxscale._text import as_text, counted, duration, unknown
+from jaxscale._text import as_text, counted, described, duration, unknown
 from jaxscale.fields import as_int, as_real
 from jaxscale.paths import replace
 from jaxscale.sweep._bucket import (
@@ -245,7 +245,7 @@ def plan(
     (16, 1)
     """
     if not isinstance(grid, Grid):
-        raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
+        raise ValueError(f"`grid` must be a Grid, got {described(grid)}.")
     if max_compiles is not None:
         if max_programs is not None:
             raise ValueError("`max_compiles` is the old name of `max_programs`: give the new one.")

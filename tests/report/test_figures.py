@@ -385,7 +385,10 @@ def test_axes_end_near_the_data_and_the_legend_says_what_is_outside(values, log,
     ("arguments", "message"),
     [
         ({"x": "width"}, r"`x` must be a dimension of loss \(learning_rate, seed, step\)"),
-        ({"x": "step", "curves": "step"}, "`curves` must be a dimension"),
+        (
+            {"x": "step", "curves": "step"},
+            "`curves` must be another dimension than `x`, got 'step'",
+        ),
         ({"log": "z"}, "`log` must be one of '', 'x', 'y', 'xy', got 'z'"),
         ({"axes": []}, "`axes` must be one for each of loss, got 0"),
         ({"theory": 3}, "`theory` must be a Dataset of `js.predict`, or a calibration, got int"),
