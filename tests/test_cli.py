@@ -405,12 +405,14 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
     code, out, _ = command("show", "small.zarr")
     assert code == 0
     assert "4 runs: 4 not run." in out
-    assert "4 runs remain; the command that began the store continues it." in out
+    assert "4 not run. 4 runs remain; the command that began the store continues it." in out
+    assert out.splitlines()[-1] == f"to continue: jaxscale run {sweep}"
     code, _, _ = command("run", sweep)
     assert code == 0
     code, out, _ = command("show", ".")  # a folder of stores
     assert "MultilinearSkills, 4 runs: 4 ok." in out
     assert "Complete." in out
+    assert "to continue" not in out
     rows = [line.split() for line in out.splitlines()]
     assert ["learning_rate", "2", "0.1", "..", "0.2"] in rows
     assert [row[-1] for row in rows if row and row[0] in "12"] == ["stopped", "complete"]
