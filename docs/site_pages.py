@@ -258,12 +258,14 @@ def write_theory() -> None:
     for heading, cases in systems.items():
         text += [f"\n## {heading}\n"]
         for label, system in cases:
+            table = theory_of(system)
             text += [
                 f"**{label}**\n",
+                *([f"{cell(table.note)}\n"] if table.note else []),
                 "| observable | theory | limits, or what has none | functions |",
             ]
             text += ["|---|---|---|---|"]
-            for name, kind, limits, functions in theory_of(system).rows:
+            for name, kind, limits, functions in table.rows:
                 names = ", ".join(f"`js.{f}`" for f in functions.split(", ") if f)
                 text.append(f"| `{name}` | {kind} | {cell(limits)} | {names} |")
             text.append("")

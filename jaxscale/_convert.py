@@ -38,7 +38,7 @@ def _check_interval(name: str, value: float, bounds: Mapping[str, float | None])
     for key, bound in bounds.items():
         holds, words = _COMPARISONS[key]
         if bound is not None and not holds(value, bound):
-            raise ValueError(f"`{name}` must be {words} {bound}, got {value!r}.")
+            raise ValueError(f"`{name}` must be {words} {bound:.16g}, got {value!r}.")
 
 
 def as_real(name: str, value: Any, **bounds: float | None) -> Any:
@@ -65,7 +65,8 @@ def float_array(name: str, value: Any, ndim: int, bounds: Mapping[str, float | N
     if not np.all(np.isfinite(array)):
         raise ValueError(f"`{name}` must be finite, got {float(array[~np.isfinite(array)][0])!r}.")
     for number in (array.min(), array.max()) if ndim else (array,):
-        _check_interval(name, float(number), bounds)
+        own = value if type(value) is int else float(number)  # as it was written
+        _check_interval(name, own, bounds)
     return array
 
 

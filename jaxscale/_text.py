@@ -56,11 +56,22 @@ def counted(n: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds in the largest unit of which there are two."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
+    """Format seconds in the largest unit of which there are two, `2.2 years` or `39 min`."""
+    units = (("years", 31_557_600), ("days", 86400), ("h", 3600), ("min", 60))
+    for unit, size in units:
+        if (n := seconds / size) >= 2:
+            return f"{n:,.0f} {unit}" if n >= 10 else f"{n:.1f} {unit}"
+    if seconds >= 1 or not seconds:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
+
+
+def described(value: Any) -> str:
+    """What was given in place of something else, in a few words."""
+    if isinstance(value, type):
+        return f"the class {value.__name__} (write {value.__name__}() for an object of it)"
+    text = repr(value)
+    return text if len(text) <= WIDTH and "\n" not in text else f"a {type(value).__name__}"
 
 
 def number(value: float | None, form: str) -> str:

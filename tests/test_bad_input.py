@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pandas
 import pytest
+import xarray
 from checks import compilations
 
 import jaxscale as js
@@ -227,6 +228,36 @@ def test_a_system_alone_is_no_plan():
         js.run(emergence.MultilinearSkills())
     if isinstance(error.value, ValueError):  # else beartype has refused it first
         assert "must be a Plan or a Grid, such as js.Grid(system)" in str(error.value)
+
+
+UNNAMED = pandas.DataFrame({"params": [1e6, 2e6], "n_tokens": [1e8, 2e8], "loss": [3.0, 2.9]})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda runs: js.predict(runs), "got a Dataset: take the grid that was run, js.predict(gr"),
+        (lambda runs: js.plan(runs), "`grid` must be a Grid, got a Dataset."),
+        (lambda runs: js.run(runs), "such as js.Grid(system), got a Dataset."),
+        (
+            lambda runs: js.theory_of(emergence.ParityNetwork),
+            "got the class ParityNetwork (write ParityNetwork() for an object of it).",
+        ),
+        (lambda runs: js.Grid(emergence.ParityNetwork), "got the class ParityNetwork (write"),
+        (lambda runs: js.fit_loss_surface([1.0] * 3, [1.0] * 2, [1.0] * 2), "got 3, 2, 2."),
+        (
+            lambda runs: js.calibrate(js.forms.chinchilla, UNNAMED),
+            "(params, n_tokens, loss): name its column with columns=dict(n_parameters='params') "
+            "(in a shell, --x n_parameters=params), or give it a value",
+        ),
+    ],
+)
+def test_what_was_given_is_said_in_a_few_words(call, message):
+    with pytest.raises((ValueError, TypeError)) as error:
+        call(xarray.Dataset({"loss": ("seed", [1.0, 2.0])}))
+    if isinstance(error.value, ValueError):  # else beartype has refused it first
+        assert message in str(error.value)
+        assert len(str(error.value)) < 300
 
 
 def test_functions_say_which_argument_was_meant():

@@ -64,9 +64,19 @@ def test_run_writes_store_and_figure(command, sweep, tmp_path):
     runs = js.open_store(store)
     assert dict(runs.sizes) == {"learning_rate": 2, "seed": 2, "step": 21, "skill": 5}
     assert figure.read_text().startswith("<?xml")
-    code, out, _ = command("run", sweep, "--store", str(store))
+    assert "<!-- skill 2 -->" not in figure.read_text()
+    curves = ("--figure", str(figure), "--observable", "skill_loss", "--curves", "skill")
+    code, out, _ = command("run", sweep, "--store", str(store), *curves)
     assert code == 0
+    assert "<!-- skill 2 -->" in figure.read_text()
     assert "nothing was left to run (the last session took" in out.replace("\n", " ")
+
+
+def test_a_run_ends_with_a_line_where_all_failed(command, sweep):
+    _, out, _ = command("run", sweep, "--set", "learning_rate=500")
+    last = out.splitlines()[-1]
+    assert last.startswith("all 2 runs failed: learning_rate 500 exceeds the stability limit")
+    assert "failed" not in command("run", sweep, "--store", "fine.zarr")[1]
 
 
 def test_run_says_that_theory_is_not_calibrated(command, tmp_path):
@@ -174,7 +184,7 @@ def test_info(command):
             ["must be one of Sgd, Adam, AdamW, Optax"],
         ),
         (["plan", "emergence_data", "--set", "n_steps=10"], ["give `record`, too", "[0, 10]"]),
-        (["plan", "SWEEP", "--memory", "-5"], ["`--memory`", "got -5.0."]),
+        (["plan", "SWEEP", "--memory", "-5"], ["`--memory`", "must be greater than 0, got -5."]),
         (
             ["plan", "SWEEP", "--memory", "1e-6"],
             ["its results, got 1 (1e-06 MB)"],
@@ -190,6 +200,11 @@ def test_info(command):
         (
             ["run", "SWEEP", "--figure", "a.svg", "--observable", "los"],
             ["`--observable` must be one of", "did you mean `loss`"],
+        ),
+        (["run", "SWEEP", "--curves", "skill"], ["`--curves` belongs to --figure FILE"]),
+        (
+            ["run", "SWEEP", "--figure", "a.svg", "--curves", "learning_rat"],
+            ["`--curves` must be one of learning_rate", "did you mean `learning_rate`"],
         ),
         (["plan", "SWEEP", "--set", "n_skills=1,2"], ["Several values make an axis"]),
         (["plan", "SWEEP", "--key", "-1"], ["`--key` must lie in 0", "got -1"]),
@@ -390,12 +405,14 @@ def test_interruption_says_how_to_continue(command, sweep, monkeypatch, tmp_path
     code, out, _ = command("show", "small.zarr")
     assert code == 0
     assert "4 runs: 4 not run." in out
-    assert "4 runs remain; the command that began the store continues it." in out
+    assert "4 not run. 4 runs remain; the command that began the store continues it." in out
+    assert out.splitlines()[-1] == f"to continue: jaxscale run {sweep}"
     code, _, _ = command("run", sweep)
     assert code == 0
     code, out, _ = command("show", ".")  # a folder of stores
     assert "MultilinearSkills, 4 runs: 4 ok." in out
     assert "Complete." in out
+    assert "to continue" not in out
     rows = [line.split() for line in out.splitlines()]
     assert ["learning_rate", "2", "0.1", "..", "0.2"] in rows
     assert [row[-1] for row in rows if row and row[0] in "12"] == ["stopped", "complete"]
@@ -471,6 +488,13 @@ def test_what_only_another_command_has_is_named_with_it():
     with pytest.raises(ValueError, match=r"\(`jaxscale fit --each` fits") as refused:
         with_options_named(functools.wraps(cli.run)(command))(calibrate=["a"])
     assert str(refused.value).endswith("or jaxscale fit --huber 1")
+    given = {"file": "emergence_time", "calibrate": ["a", "b=1"], "where": ["skill>1"]}
+    fit = "jaxscale fit emergence_time.zarr --free a --free b=1 --where 'skill>1'"
+    with pytest.raises(ValueError, match="or jaxscale fit") as refused:
+        with_options_named(functools.wraps(cli.run)(command))(**given)
+    assert str(refused.value) == f"use it (`{fit} --each` fits runs apart), or {fit} --huber 1"
+    with pytest.raises(ValueError, match="or jaxscale fit mine"):
+        with_options_named(functools.wraps(cli.run)(command))(**given, store="mine")
 
 
 def test_without_arguments_the_help_is_shown(command):

@@ -15,7 +15,7 @@ from jaxscale._theories import theories
 from jaxscale.analysis._diagnostics import warn_logarithms
 from jaxscale.cli._words import in_shell, with_options_named
 from jaxscale.emergence import MultilinearSkills
-from jaxscale.report._fit_file import Request, fit_runs
+from jaxscale.report._fit_file import Request, _places, fit_runs, selected_rows
 
 SEQUENTIAL = (
     "fit curves.csv --theory superposition.sequential_loss --x time=iteration --y train "
@@ -230,6 +230,10 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
             SURFACE + " --free expnent",
             "`--free` belongs to a theory: chinchilla frees what --fix does not, of E, A, B, alpha",
         ),
+        (
+            SURFACE + " --free E --free A --free B --free alpha",
+            "; to fix the others, --fix beta=VALUE. Leave out --free.",
+        ),
         (SURFACE + " --fix G", "`--fix`: `G` is not an argument of chinchilla; there are n_param"),
         (SURFACE + " --fix alpha", "`--fix` must be name=value, got 'alpha'"),
         (SEQUENTIAL + " --free expnent", "`--free`: `expnent` is not an argument of sequential"),
@@ -392,6 +396,55 @@ def test_a_fit_to_runs_resamples_seeds_where_there_are_five():
     for other in (same, few):
         assert other.resamples is None
         assert other.method == "covariance, which takes all points for independent"
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        (["n>1"], [2, 3]), (["n>=2", "n<3"], [2]), (["n!=2"], [1, 3]), (["n<=1e0"], [1]),
+        (["kind!=a"], [2, 3]), (["kind = b"], [2, 3]), (["kind==a=b"], []), (["n>9"], []),
+    ],
+)  # fmt: skip
+def test_rows_are_selected_by_relations(where, rows):
+    table = pandas.DataFrame({"n": [1, 2, 3], "kind": ["a", "b", "b"]})
+    if rows:
+        assert selected_rows(table, where)["n"].tolist() == rows
+        return
+    with pytest.raises(ValueError, match=f"`where` must leave rows, got {where[0]}"):
+        selected_rows(table, where)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("n", "`where` must be name=value, or with one of !=, <, <=, >, >=, got 'n'"),
+        ("n>b", "`where` must compare with a number, as n>1e9, got 'n>b'"),
+        ("kind>1", "`where=kind` must be a column of numbers"),
+        ("m>1", "`where`: there is no column 'm'"),
+    ],
+)
+def test_relations_of_anything_but_numbers_are_refused(where, message):
+    with pytest.raises(ValueError, match=message):
+        selected_rows(pandas.DataFrame({"n": [1, 2], "kind": ["a", "b"]}), [where])
+
+
+def test_values_of_a_sweep_are_selected_by_relations():
+    system = MultilinearSkills(n_skills=3, n_steps=10)
+    data = [js.emergence.Online(), js.emergence.FiniteSet(n_samples=30)]
+    grid = js.Grid(system, {"learning_rate": [0.1, 0.2, 0.4], "data": data})
+
+    def places(*where):
+        return _places(Request("", None, where=where), {**grid.coordinates, "skill": [1, 2, 3]})
+
+    assert places("learning_rate<.3") == {"learning_rate": [0, 1]}
+    assert places("skill>1", "skill!=3") == {"skill": [1]}
+    for bad, message in [
+        (("data<1",), "takes = and !=: its values"),
+        (("skill>3",), "must leave a value of skill"),
+        (("skill!=9",), "must be a value of skill"),
+    ]:
+        with pytest.raises(ValueError, match=f"`where`.*{message}"):
+            places(*bad)
 
 
 def test_the_help_of_x_shows_both_of_its_forms(capsys, monkeypatch):

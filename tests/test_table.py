@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import re
 
 import hypothesis
 import hypothesis.strategies as st
@@ -12,7 +13,7 @@ from rich.console import Console
 
 import jaxscale as js
 from jaxscale._table import Cell, Column, Table
-from jaxscale._text import plain_equation
+from jaxscale._text import duration, plain_equation
 from jaxscale.analysis._claim import Claim, claims_table
 
 WORST = "an-identifier-of-a-claim-that-somebody-made-longer-than-half-of-a-terminal"
@@ -237,3 +238,21 @@ def test_what_theory_says_is_read_at_80_columns(system):
     table = js.theory_of(system)
     assert max(map(cell_len, lines(table))) <= 80
     assert printed(table) == words(table, is_stacked(table))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"), (2e-4, "0.2 ms"), (0.04, "40.0 ms"), (0.556, "0.56 s"), (5.98, "6.0 s"),
+        (119, "119.0 s"), (150, "2.5 min"), (2.32e3, "39 min"), (9e3, "2.5 h"), (3e5, "3.5 days"),
+        (6.9e7, "2.2 years"), (1e12, "31,688 years"),
+    ],
+)  # fmt: skip
+def test_durations_are_written_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_plan_says_its_time_in_words_and_that_compilation_comes_on_top():
+    system = js.emergence.MultilinearSkills(n_skills=100_000, n_steps=10_000_000)
+    text = " ".join(str(js.plan(js.Grid(system, seeds=100_000))).split())
+    assert re.search(r", about [\d.,]+ (days|years)( .*)?, on top of which comes compilation", text)

@@ -163,10 +163,11 @@ class Form:
             value, own = float(as_real(name, values[name])), self.parameters[name]
             dropped = own.linear and isinstance(own.bound, Positive) and value == 0
             if not (own.bound.contains(value) or dropped):
-                zero = " or be 0" if own.linear else ""
+                where = f"lie inside {own.bound!r}"
+                if isinstance(own.bound, Positive):
+                    where = "be at least 0" if own.linear else "be greater than 0"
                 raise ValueError(
-                    f"`{name}` of {self.function.__name__} must lie inside {own.bound!r}{zero}, "
-                    f"got {value:g}."
+                    f"`{name}` of {self.function.__name__} must {where}, got {value:g}."
                 )
 
     @property

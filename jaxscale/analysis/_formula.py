@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxscale._text import choices
+from jaxscale._text import choices, described
 from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns, with_named
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Form, form_of
@@ -200,11 +201,13 @@ class Formula:
         named = self._named(mapped)
         for name in named:
             if name in self._parameters and name not in table:
-                columns = ", ".join(str(c) for c in table.columns if c not in mapped)
-                columns += of_file(table)
+                columns = [str(c) for c in table.columns if c not in mapped]
+                near = (difflib.get_close_matches(name, columns, n=1) or ["..."])[0]
                 raise ValueError(
-                    f"`{name}` of {self.name} has neither a value nor a column ({columns}): "
-                    f"free it with a start (--free {name}=...), fix it (--fix) or name its column."
+                    f"`{name}` of {self.name} has neither a value nor a column "
+                    f"({', '.join(columns)}{of_file(table)}): name its column with "
+                    f"columns=dict({name}={near!r}) (in a shell, --x {name}={near}), or give it a "
+                    f"value or a start (in a shell, --fix {name}=... or --free {name}=...)."
                 )
         require_columns(table, [self.result, *named])
         return named
@@ -285,7 +288,7 @@ def formula_of(theory: Any, wanted: str = "a Formula or a form of js.forms") -> 
     if isinstance(theory, Formula):
         return theory
     if form_of(theory) is None:
-        raise ValueError(f"`theory` must be {wanted}, got {theory!r}.")
+        raise ValueError(f"`theory` must be {wanted}, got {described(theory)}.")
     return Formula(theory)
 
 

@@ -252,7 +252,10 @@ def _joined(*columns: Any) -> Any:
             raise ValueError(f"`{name}` must be a vector of numbers, got {kind}.")
     sizes = [len(values) for values in given.values()]
     if len(set(sizes)) > 1:
-        raise ValueError(f"`loss` must have one value per run, got {sizes}.")
+        raise ValueError(
+            "`n_parameters`, `n_tokens` and `loss` must have a value for each run, as many as one "
+            f"another, got {', '.join(map(str, sizes))}."
+        )
     return pandas.DataFrame(given)
 
 

@@ -24,7 +24,9 @@ def fit(
         Texts, typer.Option(help="Compute 6 N D to allocate, or x=1e9,...; repeatable; of a form.")
     ] = None,
     bound: Annotated[Texts, typer.Option(help="parameter=low:high.")] = None,
-    where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
+    where: Annotated[
+        Texts, typer.Option(help="Rows that are used: column=value, or !=, <, <=, >, >=.")
+    ] = None,
     each: Annotated[Text, typer.Option(help="Column of separate fits.")] = None,
     weights: Annotated[Text, typer.Option(help="Column of weights of the points.")] = None,
     residual: Annotated[
@@ -76,7 +78,9 @@ def surface(
         Texts, typer.Option("--x", help="n_parameters=column or n_tokens=column; one of each.")
     ] = None,
     y: Annotated[Text, typer.Option("--y", help="Column of the loss; by default loss.")] = None,
-    where: Annotated[Texts, typer.Option(help="column=value that is used.")] = None,
+    where: Annotated[
+        Texts, typer.Option(help="Rows that are used: column=value, or !=, <, <=, >, >=.")
+    ] = None,
     flop: Annotated[
         Texts, typer.Option(help="Compute 6 N D to allocate, as 1e21; may be repeated.")
     ] = None,

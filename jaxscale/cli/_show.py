@@ -16,12 +16,14 @@ def show(
     """Show what a store holds: its grid, how its runs ended, its sessions, and what remains."""
     from rich.console import Console
 
-    from jaxscale.report._stored import stored_tables
+    from jaxscale.report._stored import continuing_commands, stored_tables
 
     import_modules(imports)
     console = Console()
     for table in stored_tables(store):
         console.print(table)
+    for command in continuing_commands(store):
+        typer.echo(f"to continue: {command}")
 
 
 def presets() -> None:

@@ -56,10 +56,11 @@ def _options(
             raise ValueError("`--max-compiles` is the old name of `--max-programs`: give one.")
         typer.echo("warning: --max-compiles is deprecated, use --max-programs", err=True)
         programs = compiles
+    typed = int(megabytes) if megabytes is not None and megabytes.is_integer() else megabytes
     return Options(
         max_runs_per_chunk=chunk,
         max_programs=programs,
-        memory=None if megabytes is None else 1e6 * float(as_real("memory", megabytes, above=0.0)),
+        memory=None if megabytes is None else 1e6 * float(as_real("memory", typed, above=0.0)),
         checkpoint_seconds=checkpoint_seconds,
         keep_states=keep_states,
     )
@@ -77,7 +78,7 @@ def _planned(
 ) -> "tuple[Plan, str]":
     """Plan a sweep file or preset with what the command line changes; and the file's store."""
     from jaxscale._text import once
-    from jaxscale.sweep._config import parse_axis, parse_setting, read_toml
+    from jaxscale.sweep._config import default_store, parse_axis, parse_setting, read_toml
     from jaxscale.sweep._grid import grid_of_file
     from jaxscale.sweep._plan import plan
 
@@ -91,7 +92,7 @@ def _planned(
     except ValueError as error:
         raise ValueError(str(error).replace("`n_steps` must", "`longer` must")) from None
     planned = plan(grid, target=target, **dataclasses.asdict(options))
-    return planned, table.get("store", f"{Path(file).stem}.zarr")
+    return planned, default_store(file, table)
 
 
 def run(
@@ -105,11 +106,14 @@ def run(
     observable: Annotated[
         Texts, typer.Option(help="Observable of the figure; may be repeated.")
     ] = None,
+    curves: Annotated[
+        Text, typer.Option(help="Dimension that the figure draws as curves, as width.")
+    ] = None,
     calibrate: Annotated[
         Texts, typer.Option(help="field or field=start of the theory to fit; may be repeated.")
     ] = None,
     where: Annotated[
-        Texts, typer.Option(help="dimension=value of the runs it is fitted to.")
+        Texts, typer.Option(help="Runs it is fitted to: dimension=value, or !=, <, <=, >, >=.")
     ] = None,
     max_runs_per_chunk: Chunk = None,
     max_programs: Programs = None,
@@ -126,15 +130,16 @@ def run(
 
     if figure is not None:
         require_writable("figure", figure, FIGURES)
-    if observable and figure is None:
-        raise ValueError(f"`observable` belongs to --figure FILE, got {observable[0]!r} alone.")
+    for option, given in (("observable", (observable or [None])[0]), ("curves", curves)):
+        if given is not None and figure is None:
+            raise ValueError(f"`{option}` belongs to --figure FILE, got {given!r} alone.")
     if where and not calibrate:
         raise ValueError(f"`where` belongs to --calibrate FIELD, got {where[0]!r} alone.")
     start(devices, no_cache)
     from rich.console import Console
 
     from jaxscale._status import Status
-    from jaxscale._text import counted, unknown
+    from jaxscale._text import counted, duration, unknown
     from jaxscale.report._fit_file import Request, check_request
     from jaxscale.sweep._execute import run as run_plan
     from jaxscale.sweep._locate import place_of
@@ -155,6 +160,10 @@ def run(
     for name in observable or ():
         if name not in drawable:
             raise unknown("`observable`", name, drawable)
+    dims = [drawable[name].dims for name in observable or ["loss"] if name in drawable]
+    common = [d for d in dict.fromkeys(sum(dims, ())) if all(d in own for own in dims)]
+    if curves is not None and curves not in (shown := [*planned.grid.axes, *common]):
+        raise unknown("`curves`", curves, shown)
     typer.echo(str(planned))
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
@@ -166,7 +175,8 @@ def run(
     counts = {code: int((runs["status"] == code).sum()) for code in Status}
     names = {code: code.name.replace("_", " ") for code in Status} | {Status.ok: "runs ok"}
     parts = [f"{n} {names[code]}" for code, n in counts.items() if n or code in always]
-    cost = f"{runs.attrs['wall_seconds']} s, of which compiling {runs.attrs['compile_seconds']} s"
+    took, compiling = (duration(runs.attrs[f"{n}_seconds"]) for n in ("wall", "compile"))
+    cost = f"{took}, of which compiling {compiling}"
     if runs.attrs["sessions"] == before:
         cost = f"nothing was left to run (the last session took {cost})"
     console.print(f"{', '.join(parts)}; {cost}")
@@ -176,15 +186,24 @@ def run(
         n_states = len(list(place_of(path).current().states))
         more = f", and the states of {counted(n_states, 'chunk')} under way" if n_states else ""
         leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
+    n_failed = counts[Status.nonfinite] + counts[Status.diverged]
+    if n_failed == planned.n_runs:
+        advice = planned.warnings or ("a smaller learning rate may help",)
+        console.print(f"all {counted(n_failed, 'run')} failed: {'; '.join(advice)}")
     try:
-        _fit_and_draw(planned.grid, runs, request, figure, observable)
+        _fit_and_draw(planned.grid, runs, request, figure, observable, curves)
     except KeyboardInterrupt:
         lacking = " and ".join(["the fit"] * bool(calibrate) + ["the figure"] * bool(figure))
         leave(f"all {planned.n_runs} runs are in the store, {lacking} may be missing")
 
 
 def _fit_and_draw(
-    grid: "Grid", runs: Any, request: "Request", figure: Path | None, observables: Texts
+    grid: "Grid",
+    runs: Any,
+    request: "Request",
+    figure: Path | None,
+    observables: Texts,
+    curves: Text,
 ) -> None:
     """Fit the theory to the runs and draw them, as far as that was asked."""
     from rich.console import Console
@@ -200,7 +219,8 @@ def _fit_and_draw(
             console.print(table_in_shell(fit.table()))
         if figure is not None:
             theory: Any = predict(grid) if fit is None else predicted_or_none(fit)
-            plot(runs, theory, observables=observables).savefig(figure, dpi=160)
+            drawn = plot(runs, theory, observables=observables, curves=curves)
+            drawn.savefig(figure, dpi=160)
             console.print(f"figure: {figure}")
             shown = {} if theory is None else theory
             for field in sorted({o.attrs.get("uncalibrated", "") for o in shown.values()} - {""}):

@@ -8,6 +8,8 @@ import dataclasses
 import functools
 import inspect
 import re
+import shlex
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -26,7 +28,7 @@ SAME = {  # arguments of Python that have another name, by command
     "n_devices": "--devices", "bounds": "--bound", "delta": "--huber", "flop": "--at",
     "columns": "--x` or `--y", "observables": "--y", "fields": "--set", "axes": "--axis",
 }  # fmt: skip
-OF_FIT = {"each": "jaxscale fit --each"}  # which `run --calibrate` has not
+OF_FIT = ("each",)  # which `run --calibrate` has not
 OF_RUN = {"free": "--calibrate", "observables": "--observable"}
 ONLY_IN_PYTHON = re.compile(
     r",? or (?:fit runs\.mean\('seed'\)|pass pandas\.read_csv\(.*?\)(?=\.$))"
@@ -62,7 +64,7 @@ def in_shell(text: str) -> str:
         option = match[2].split()[0]
         lacks = option.startswith("--") and option not in _options(*current, of_file=False).values()
         if match[1]:
-            return f"jaxscale fit {match[2]}" if lacks else match[2]
+            return f"{_fit_command(current[1])} {match[2]}" if lacks else match[2]
         return DROPPED if lacks else f"({match[2]})"
 
     data = str(current[1].get("data", ""))
@@ -108,7 +110,21 @@ def _options(command: Callable[..., None], values: dict[str, Any], of_file: bool
                 names |= {name: option, option[2:].replace("-", "_"): option}
     same = SAME | (OF_RUN if "calibrate" in names else {})
     own = {name: o for name, o in same.items() if o.split("`")[0] in names.values()}
-    return own | names | (OF_FIT if "calibrate" in names else {})
+    of_fit = OF_FIT if "calibrate" in names else ()
+    return own | names | {name: f"{_fit_command(values)} --{name}" for name in of_fit}
+
+
+def _fit_command(values: dict[str, Any]) -> str:
+    """The command that fits the store of `run --calibrate`, to which an option can be added."""
+    file, free, words = values.get("file"), values.get("calibrate"), ["jaxscale", "fit"]
+    if file and free:
+        from jaxscale.sweep._config import default_store, read_toml
+
+        with warnings.catch_warnings(action="ignore"):  # the command has printed them
+            words.append(values.get("store") or default_store(file, read_toml(file)))
+        for option, given in (("--free", free), ("--where", values.get("where") or ())):
+            words += [word for value in given for word in (option, value)]
+    return shlex.join(words)
 
 
 def usage_error(error: Any, command: str) -> str:

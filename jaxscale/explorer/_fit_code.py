@@ -6,8 +6,7 @@ from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, SIZES
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.analysis._table_file import separator
 from jaxscale.explorer._fit_request import N_COMPUTES, FitRequest
-from jaxscale.report._fit_file import RESIDUALS, pairs
-from jaxscale.sweep._config import parse_value
+from jaxscale.report._fit_file import RESIDUALS, conditions
 
 GIVEN = "runs = ...  # the table that js.explore was given"
 
@@ -56,8 +55,8 @@ def fit_code(
 def _rows(request: FitRequest) -> list[str]:
     """Lines that select rows, and make a column that follows from compute."""
     lines = []
-    for name, text in pairs("where", [request.where] if request.where else []):
-        lines.append(f"runs = runs[runs[{name!r}] == {parse_value(text)!r}]")
+    for name, relation, value in conditions([request.where] if request.where else []):
+        lines.append(f"runs = runs[runs[{name!r}] {relation} {value!r}]")
     if request.derived:
         (other,) = set(SIZES) - {request.derived}
         size = f"runs[{request.columns[COMPUTE]!r}] / ({FLOP_PER_PARAMETER_TOKEN:g} * "

@@ -2,6 +2,8 @@
 
 import dataclasses
 import inspect
+import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +17,7 @@ from jaxscale._theories import theory_named
 from jaxscale._warn import warn_user
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.analysis._calibration import Calibration
-from jaxscale.analysis._data import as_table, require_columns
+from jaxscale.analysis._data import as_numbers, as_table, require_columns, require_numbers
 from jaxscale.analysis._form import Form
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
 
 RESIDUALS = {"log": Log, "scaled": Scaled}  # of tables
 OF_RUNS = {**RESIDUALS, "log_mean": LogMean}
+RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+    ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+CONDITION = re.compile("(.+?)(<=|>=|!=|==|[=<>])(.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +136,13 @@ def fit_form(request: Request) -> FormFile:
     if request.theory is not None:
         raise ValueError("`theory` and `form` must not both be given.")
     if request.free:
+        rest = [n for n in form.parameters if n not in request.starts]
+        others = (
+            f"; to fix the others, {' '.join(f'--fix {n}=VALUE' for n in rest)}" if rest else ""
+        )
         raise ValueError(
             f"`free` belongs to a theory: {request.form} frees what --fix does not, of "
-            f"{', '.join(form.parameters)}."
+            f"{', '.join(form.parameters)}{others}. Leave out --free."
         )
     fixed = fixed_parameters(form, request)
     formula = Formula(form.function, fixed)
@@ -251,17 +262,31 @@ def _require_theory(option: str, grid: Grid) -> Layout:
 
 
 def _places(request: Request, coordinates: Mapping[Any, Any]) -> dict[str, list[int]]:
-    """Index, by dimension, of the values that `where` names."""
-    places = {}
-    for name, value in pairs("where", request.where):
+    """Indices, by dimension, of the values that `where` selects."""
+    chosen: dict[str, np.ndarray] = {}
+    for name, relation, value in conditions(request.where):
         if name not in coordinates:
             hint = choices(name, map(str, coordinates))
             raise ValueError(f"`where` must name a dimension, got {name!r}{hint}")
         labels = np.asarray(coordinates[name])
-        places[name] = match_labels(labels, np.asarray([parse_value(value)])).tolist()
-        if places[name] == [-1]:
-            raise ValueError(f"`where` must be a value of {name} {labels.tolist()}, got {value!r}.")
-    return places
+        if relation in ("==", "!="):
+            (place,) = match_labels(labels, np.asarray([value]))
+            holds = np.arange(labels.size) == place
+            if place < 0:
+                raise ValueError(
+                    f"`where` must be a value of {name} {labels.tolist()}, got {value!r}."
+                )
+            holds = holds if relation == "==" else ~holds
+        elif labels.dtype.kind not in "iuf":
+            raise ValueError(
+                f"`where` of {name} takes = and !=: its values {labels.tolist()} are no numbers."
+            )
+        else:
+            holds = RELATIONS[relation](labels, value)
+        chosen[name] = chosen.get(name, True) & holds
+        if not chosen[name].any():
+            raise ValueError(f"`where` must leave a value of {name} {labels.tolist()}, got none.")
+    return {name: np.flatnonzero(holds).tolist() for name, holds in chosen.items()}
 
 
 def fit_runs(
@@ -316,12 +341,33 @@ def _bound(name: str, text: str) -> AbstractBound:
         raise ValueError(f"`bound` of {name}, {text!r}: {error}") from None
 
 
+def conditions(where: Sequence[str]) -> list[tuple[str, str, Any]]:
+    """Name, relation as Python writes it, and value of each condition of `--where`."""
+    parts = []
+    for text in where:
+        if (match := CONDITION.fullmatch(text)) is None:
+            raise ValueError(
+                f"`where` must be name=value, or with one of !=, <, <=, >, >=, got {text!r}."
+            )
+        name, relation, value = match[1].strip(), match[2], parse_value(match[3].strip())
+        relation = "==" if relation == "=" else relation
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if relation not in ("==", "!=") and not is_number:
+            raise ValueError(f"`where` must compare with a number, as {name}{relation}1e9, "
+                             f"got {text!r}.")  # fmt: skip
+        parts.append((name, relation, value))
+    return parts
+
+
 def selected_rows(table: Any, where: Sequence[str]) -> Any:
-    """Return the rows of a table whose columns have the values of `--where`."""
+    """Return the rows of a table for which the conditions of `--where` hold."""
     file = of_file(table)
-    for name, text in pairs("where", where):
+    for text, (name, relation, value) in zip(where, conditions(where), strict=True):
         require_columns(table, [name], "where")
-        table = table[table[name] == parse_value(text)]
+        if relation not in ("==", "!="):
+            require_numbers(table, [name], "where")
+            table = as_numbers(table, [name])
+        table = table[RELATIONS[relation](table[name], value)]
         if table.empty:
-            raise ValueError(f"`where` must leave rows{file}, got {name}={text}.")
+            raise ValueError(f"`where` must leave rows{file}, got {text}.")
     return table

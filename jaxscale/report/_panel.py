@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 UNBROKEN = "\u00a0"  # a space at which no line ends
 TITLE_WIDTH = 56  # characters
 GREY = "#444444"  # of theory that belongs to no curve
+PER_RUN = ("step", "skill", "group")  # dimensions of observables, which no grid has
 PAPER: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
 FAILED = (Status.nonfinite, Status.diverged, Status.truncated)
 
@@ -48,7 +49,9 @@ class Panel:
         self.x = x or _main_dim(data, curves)
         self.data = data.sortby(self.x) if _is_numeric(data[self.x]) else data
         rest = [str(d) for d in data.dims if d not in (self.x, "seed")]
-        longest = max(rest, key=lambda d: data.sizes[d], default=None)
+        swept = data.dims if status is None else status.dims  # the others lie within a run
+        of_runs = [d for d in rest if d in swept and d not in PER_RUN and data.sizes[d] > 1]
+        longest = max(of_runs or rest, key=lambda d: data.sizes[d], default=None)
         self.curves = curves or longest
         if self.curves is not None and data.sizes[self.curves] == 1 and curves is None:
             self.curves = None

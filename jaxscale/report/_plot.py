@@ -60,7 +60,7 @@ def plot(
     - `x`: dimension of the x axis; by default the step where several are recorded, else the longest
       numeric one.
     - `curves`: dimension that is drawn as curves, at most seven of its values; by default the
-      longest remaining one.
+      longest remaining one that the grid swept, else the longest.
     - `log`: axes that are logarithmic, `""`, `"x"`, `"y"` or `"xy"`; by default those of positive
       values that span more than a factor 20.
     - `title`: first line of the titles; by default what the observable is.
@@ -111,6 +111,8 @@ def plot(
             raise unknown("`observables`", name, floats)
         for dim in (d for d, n in runs[name].sizes.items() if n == 0):
             raise ValueError(f"`runs` must hold at least one value of `{dim}`, got none.")
+    if x is not None and x == curves:
+        raise ValueError(f"`curves` must be another dimension than `x`, got {x!r} for both.")
     for argument, dim in (("x", x), ("curves", curves)):
         for name in names if dim is not None else ():
             if dim not in runs[name].dims or (argument == "curves" and dim in (x, "seed")):

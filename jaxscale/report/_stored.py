@@ -35,9 +35,7 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     ended = [f"{n} {code.name.replace('_', ' ')}" for code, n in counts.items() if n]
     rows = [[path, str(len(values)), _ends(values)] for path, values in grid.axes.items()]
     rows.append(["seed", str(len(grid.seeds)), _ends(grid.seeds)])
-    note = f"{type(grid.system).__name__}, {counted(grid.n_runs, 'run')}: {', '.join(ended)}."
-    header = [Column("axis"), Column("values", number=True), Column("range")]
-    yield Table(str(stored.place), note, header, rows)
+    runs = f"{type(grid.system).__name__}, {counted(grid.n_runs, 'run')}: {', '.join(ended)}."
     sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
     remaining, seconds = counts[Status.not_run], _seconds(sessions)
     verb = "remains" if remaining == 1 else "remain"
@@ -59,6 +57,8 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     if remaining and stored.place.is_locked():
         doing, ends[-1:] = "a session is running", ["running"]
     note += f"; {doing}." if remaining else ""
+    header = [Column("axis"), Column("values", number=True), Column("range")]
+    yield Table(str(stored.place), f"{runs} {note}", header, rows)
     names = ("session", "device", "wall s", "compile s", "jaxscale", "ended")
     numbers = ("wall s", "compile s")
     rows = [
@@ -69,7 +69,21 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
         ]
         for i, (s, end) in enumerate(zip(sessions, ends, strict=False), start=1)
     ]  # fmt: skip
-    yield Table("Sessions", note, [Column(n, number=n in numbers) for n in names], rows)
+    yield Table("Sessions", "", [Column(n, number=n in numbers) for n in names], rows)
+
+
+def continuing_commands(store: str | Path) -> list[str]:
+    """The commands that began the stores of which something remains to be run, as far as known.
+
+    Those begun in Python have none.
+    """
+    commands = []
+    for place in existing_places(store):
+        stored = StoreReader(place)
+        sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
+        if sessions and not sessions[-1]["complete"] and (command := sessions[0].get("command")):
+            commands.append(command)
+    return commands
 
 
 def remaining_line(plan: Plan, store: str | Path) -> str:
@@ -87,7 +101,8 @@ def remaining_line(plan: Plan, store: str | Path) -> str:
     if done == plan.n_runs:
         return f"{store} holds all {plan.n_runs} runs: nothing remains to be run, 0 s"
     seconds = plan.seconds * (1 - done / plan.n_runs)
-    return f"{store} holds {done} of {counted(plan.n_runs, 'run')}: about {seconds:.3g} s remain"
+    held = f"{store} holds {done} of {counted(plan.n_runs, 'run')}"
+    return f"{held}: about {duration(seconds)} remain, on top of which comes compilation"
 
 
 def _end(session: dict[str, Any]) -> str:

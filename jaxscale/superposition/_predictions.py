@@ -47,6 +47,10 @@ from jaxscale.superposition.theory._modes import decay, modes
 
 NAMES = ("loss", "signal_loss", "interference_loss", "feature_strength", "step_size")
 DEAD = "dead_outputs"
+SOLVED = {  # values of the parts with which curves have closed forms
+    "decoder": "Linear()", "embedding": "Identity() or Given(...)", "optimizer": "js.Sgd()",
+    "schedule": "Constant()", "gradient": "Population()", "initial": "Zeros() or ScaledIdentity()",
+}  # fmt: skip
 
 
 def _relaxes_alone(system: AbstractTeacherStudent) -> bool:
@@ -74,6 +78,7 @@ def what_theory_says(system: AbstractTeacherStudent) -> dict[str, dict[str, Any]
         needs = " unless inputs=OneHot() and embedding=Identity()"
         reason = no_closed_form(system, parts)
         reason += needs if {"gradient", "initial"} >= set(parts) else ""
+        reason += f"; take {', '.join(f'{part}={SOLVED[part]}' for part in parts)}"
         return {name: {"no_theory": reason} for name in (*NAMES, DEAD)}
     alone, batches = _relaxes_alone(system), not isinstance(system.gradient, Population)
     curve = "bottleneck_loss"

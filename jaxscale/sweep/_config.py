@@ -308,6 +308,11 @@ def _load(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read ({error}).") from None
 
 
+def default_store(name: str, table: Mapping[str, Any]) -> str:
+    """The store of a sweep file or preset where the command line gives none."""
+    return table.get("store", f"{Path(name).stem}.zarr")
+
+
 def read_toml(name: str) -> dict[str, Any]:
     """Plain data of a sweep file or preset, its keys checked, its system's module imported.
 

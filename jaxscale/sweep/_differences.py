@@ -88,5 +88,8 @@ def _fields(one: Any, two: Any, path: str = "") -> Iterator[tuple[str, Any, Any]
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and len(str(value)) > LONGEST:
+        first = ", ".join(_short(v) for v in value[:2])
+        return f"[{first}, ..., {_short(value[-1])}] of {len(value)} values"
     text = str(value["type"] if isinstance(value, dict) and "type" in value else value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

@@ -17,6 +17,7 @@ from jaxscale._arguments import hinted
 from jaxscale._devices import host_memory
 from jaxscale._linalg import one_blas_thread
 from jaxscale._targets import Target
+from jaxscale._text import described
 from jaxscale._warn import warn_user
 from jaxscale.keys import root_key
 from jaxscale.sweep._bucket import is_trained_by_steps, recut, uncut_bucket
@@ -91,7 +92,9 @@ def run(
             _require_memory(plan.n_runs * uncut_bucket(plan, np.arange(1)).result_bytes)
         plan = make_plan(plan)
     if not isinstance(plan, Plan):
-        raise ValueError(f"`plan` must be a Plan or a Grid, such as js.Grid(system), got {plan!r}.")
+        raise ValueError(
+            f"`plan` must be a Plan or a Grid, such as js.Grid(system), got {described(plan)}."
+        )
     if not plan.target.is_local:
         raise ValueError(
             f"`plan` is for {plan.target}, and this process has {Target.of_this_process()}: plan "

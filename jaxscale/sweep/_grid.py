@@ -15,6 +15,7 @@ from jaxtyping import Array, Key
 from jaxscale._arguments import hinted
 from jaxscale._factories import PlainNumber, plain_axis_error
 from jaxscale._system import AbstractSystem
+from jaxscale._text import described
 from jaxscale.fields import as_int, base_of, is_traced
 from jaxscale.keys import root_key
 from jaxscale.paths import get, is_static, replace
@@ -113,7 +114,7 @@ class Grid:
         key: int = 0,
     ):
         if not isinstance(system, AbstractSystem):
-            raise ValueError(f"`system` must be an AbstractSystem, got {system!r}.")
+            raise ValueError(f"`system` must be an AbstractSystem, got {described(system)}.")
         if is_traced(*jax.tree.leaves((system, axes))):
             raise ValueError(
                 "`system` and `axes` must hold plain numbers, got a traced one: differentiate or "

@@ -5,7 +5,9 @@ import functools
 import importlib.metadata
 import json
 import math
+import shlex
 import subprocess
+import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -255,7 +257,15 @@ def provenance(
         "complete": int(complete),
         "ended": int(ended),
         "git_commit": _git_commit(),
+        **_command(),
     }
+
+
+def _command() -> dict[str, str]:
+    """The command of the shell that runs; nothing in Python."""
+    path = Path(sys.argv[0])
+    is_ours = path.stem == "jaxscale" or path.parts[-2:] == ("jaxscale", "__main__.py")
+    return {"command": shlex.join(["jaxscale", *sys.argv[1:]])} if is_ours else {}
 
 
 @functools.cache  # of what was imported; reading them takes longer than a small sweep

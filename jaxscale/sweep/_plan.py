@@ -17,7 +17,7 @@ from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Column, Table
 from jaxscale._targets import Target
-from jaxscale._text import as_text, counted, unknown
+from jaxscale._text import as_text, counted, described, duration, unknown
 from jaxscale.fields import as_int, as_real
 from jaxscale.paths import replace
 from jaxscale.sweep._bucket import (
@@ -166,17 +166,19 @@ class Plan:
         return {cause: sum(s[cause] for s in each) for cause in ("flops", "bytes")}
 
     def __str__(self) -> str:
-        names = ["bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "~s"]
+        names = [
+            "bucket", "runs", "chunks", "runs/chunk", "runs/vmap", "MB/device", "GFLOP", "time"
+        ]  # fmt: skip
         target, kind, limits, rows = self.target, "", "", []
         source = " (no such run was timed on this machine yet)"
         if not target.is_host:
             names[-2] = "bound by"
             kind, least = f" ({target.name})", self.least_seconds
             source = " (scaled from what one H200 reached)"
+            flops, moved = (duration(least[cause]) for cause in ("flops", "bytes"))
             limits = (
-                f"; at least {least['flops']:.3g} s by flops, at {target.flops / 1e12:.3g} TFLOP/s "
-                f"in float32, and {least['bytes']:.3g} s by bytes, at "
-                f"{target.bandwidth / 1e12:.3g} TB/s"
+                f"; at least {flops} by flops, at {target.flops / 1e12:.3g} TFLOP/s in float32, "
+                f"and {moved} by bytes, at {target.bandwidth / 1e12:.3g} TB/s"
             )
         stretches = ""
         if n := self.n_stretches:
@@ -186,14 +188,14 @@ class Plan:
             counts = map(str, (i, b.n_runs, b.n_chunks, b.chunk, b.group))
             seconds = self._bucket_seconds[i]
             cost = f"{b.flops / 1e9:.3g}" if target.is_host else b.bound
-            rows.append([*counts, f"{b.bytes_per_device / 1e6:.1f}", cost, f"{seconds:.3g}"])
+            rows.append([*counts, f"{b.bytes_per_device / 1e6:.1f}", cost, duration(seconds)])
         table = Table(repr(self.grid), "", [Column(name, number=True) for name in names], rows)
         total = (
             f"{counted(self.n_runs, 'run')}, {counted(self.n_programs, 'program')}, "
             f"{counted(self.n_devices, 'device')}{kind}, "
             f"{self.padding_waste:.0%} more work by padding, {self.host_bytes / 1e6:.3g} MB of "
-            f"host memory, about {self.seconds:.3g} s and compilation"
-            f"{'' if self.is_calibrated else source}{limits}{stretches}"
+            f"host memory, about {duration(self.seconds)}{'' if self.is_calibrated else source}, "
+            f"on top of which comes compilation{limits}{stretches}"
         )
         return as_text(table, total, *(f"warning: {warning}" for warning in self.warnings))
 
@@ -243,7 +245,7 @@ def plan(
     (16, 1)
     """
     if not isinstance(grid, Grid):
-        raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
+        raise ValueError(f"`grid` must be a Grid, got {described(grid)}.")
     if max_compiles is not None:
         if max_programs is not None:
             raise ValueError("`max_compiles` is the old name of `max_programs`: give the new one.")

@@ -17,7 +17,7 @@ from jaxscale._arguments import hinted
 from jaxscale._labels import match_labels
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem
-from jaxscale._text import choices
+from jaxscale._text import choices, described
 from jaxscale._warn import warn_user
 from jaxscale.paths import get, set_leaves
 from jaxscale.sweep._bucket import Bucket, structures, uncut_bucket
@@ -56,7 +56,10 @@ def predict(grid: Grid) -> "xarray.Dataset":
     [0.4142 0.1878]
     """
     if not isinstance(grid, Grid):
-        raise ValueError(f"`grid` must be a Grid, got {grid!r}.")
+        hint = (
+            ": take the grid that was run, js.predict(grid)" if hasattr(grid, "data_vars") else ""
+        )
+        raise ValueError(f"`grid` must be a Grid, got {described(grid)}{hint}.")
     layout = theory_layout(grid)
     results = MemoryStore(layout)
     reason = "" if closed_forms(layout) else no_theory(grid)

@@ -24,9 +24,9 @@ def _runs(n=40):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"E": -1.8}, r"`E` of chinchilla must lie inside Positive\(\) or be 0, got -1.8"),
-        ({"A": -1.0}, r"`A` of chinchilla must lie inside Positive\(\) or be 0, got -1"),
-        ({"alpha": 0.0}, r"`alpha` of chinchilla must lie inside Positive\(\), got 0"),
+        ({"E": -1.8}, r"`E` of chinchilla must be at least 0, got -1.8"),
+        ({"A": -1.0}, r"`A` of chinchilla must be at least 0, got -1"),
+        ({"alpha": 0.0}, r"`alpha` of chinchilla must be greater than 0, got 0"),
         ({"E": "abc"}, "`E` must be a real number, got 'abc'"),
         ({"E": np.nan}, "`E` must be finite, got nan"),
         ({"E": [1.0, 2.0]}, r"`E` must be a scalar, got shape \(2,\)"),
@@ -39,7 +39,7 @@ def test_values_of_a_form_lie_inside_their_bounds(values, message):
 
 def test_values_of_groups_lie_inside_their_bounds_too():
     form = js.forms.grouped(CHINCHILLA, "family", ["alpha", "beta"]).of(["new", "old"])
-    with pytest.raises(ValueError, match=r"`E\[old\]` of chinchilla by family must lie inside"):
+    with pytest.raises(ValueError, match=r"`E\[old\]` of chinchilla by family must be"):
         js.Formula(form, {"E[old]": -1.0})
     assert js.Formula(form, {"E[old]": 0.0}).values == {"E[old]": 0.0}
 

@@ -50,10 +50,12 @@ CASES = [
 
 @pytest.mark.parametrize(("system", "observable", "kind", "limits", "function"), CASES)
 def test_the_table_says_what_theory_there_is(system, observable, kind, limits, function):
-    rows = {row[0]: row[1:] for row in js.theory_of(system).rows}
+    table = js.theory_of(system)
+    rows = {row[0]: row[1:] for row in table.rows}
     assert list(rows) == list(system.schema.observables)
     assert rows[observable][0] == kind
-    assert limits in rows[observable][1]
+    above = table.note if rows[observable][1] == "as above" else ""
+    assert limits in rows[observable][1] + above
     assert (f"theory.{function}" in rows[observable][2]) if function else not rows[observable][2]
     for name, o in system.schema.observables.items():
         none = o.predicted == "none"
@@ -63,6 +65,19 @@ def test_the_table_says_what_theory_there_is(system, observable, kind, limits, f
             assert callable(functools.reduce(getattr, path.split("."), js))
         for path in o.fitted:
             assert js.paths.get(system, path) is not None
+
+
+def test_a_common_reason_is_said_once_with_what_to_take():
+    system = sp.TeacherStudent(n_features=8, latent_size=4, frequency_exponent=1.5)
+    table = js.theory_of(system)
+    assert {row[2] for row in table.rows} == {"as above"}
+    assert table.note.startswith("loss, signal_loss, interference_loss, feature_strength, ")
+    assert table.note.count("Relu(") == 1
+    change = "take decoder=Linear(), embedding=Identity() or Given(...), gradient=Population(), "
+    assert change + "initial=Zeros() or ScaledIdentity()." in table.note
+    parts = {"decoder": sp.Linear(), "embedding": sp.Identity(), "gradient": sp.Population()}
+    taken = sp.TeacherStudent(n_features=8, frequency_exponent=1.5, initial=sp.Zeros(), **parts)
+    assert "exact" in {row[1] for row in js.theory_of(taken).rows}
 
 
 def test_limits_of_no_theory_are_its_reason():
@@ -75,7 +90,9 @@ def test_only_a_system_has_a_theory():
     hint = r"`grid\.system` is the one of a Grid|Type-check error"  # beartype refuses it first
     with pytest.raises((ValueError, TypeError), match=hint):
         js.theory_of(js.Grid(CROWDED))
-    with pytest.raises((ValueError, TypeError), match=r"system.* str\.$|Type-check error"):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"system.* got 'emergence'\.$|Type-check error"
+    ):
         js.theory_of("emergence")
 
 

@@ -95,8 +95,10 @@ def test_what_is_not_run_is_neither_drawn_nor_listed(results, log):
     assert labels == ["learning_rate 0.1", "learning_rate 0.2", "theory"]
     assert axes[0].get_title().split("\n")[1] == "1 of 3 curves: not run, or not finite"
     assert len(axes[0].lines) == 4
-    assert axes[1].get_title().endswith("learning_rate = 0.2 (2 of 3)")  # the last that was run
     assert axes[1].lines
+    (last,) = plot(runs, theory, log=log, observables="skill_loss", curves="skill").axes
+    assert last.get_title().endswith("learning_rate = 0.2 (2 of 3)")  # the last that was run
+    assert last.lines
     (blank,) = plot(runs.where(False), theory, log=log, observables="skill_loss").axes
     assert blank.get_title().endswith(", not run, or not finite")
     assert not blank.lines
@@ -259,6 +261,18 @@ def test_the_title_names_every_fixed_coordinate(results):
     assert own.get_legend().get_title().get_text().startswith(f"7 of {runs.sizes['step']} values")
 
 
+def test_a_swept_axis_becomes_curves_before_what_lies_within_a_run(results):
+    runs, theory = results["rates"]
+    assert runs.sizes["skill"] > runs.sizes["learning_rate"] == 3
+    for given in (runs, runs["skill_loss"]):
+        (axes,) = plot(given, theory, observables="skill_loss").axes
+        assert axes.get_title().split("\n")[1].startswith("skill = ")
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert labels[:3] == [f"learning_rate {rate}" for rate in (0.1, 0.2, 0.4)]
+    (axes,) = plot(results["one"][0], observables="skill_loss").axes
+    assert "skill 1" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
 def test_theory_is_taken_at_the_coordinates_of_the_runs(results):
     runs, theory = results["rates"]
     axes = plot(runs.sel(learning_rate=0.2), theory, observables="loss").axes[0]
@@ -371,7 +385,10 @@ def test_axes_end_near_the_data_and_the_legend_says_what_is_outside(values, log,
     ("arguments", "message"),
     [
         ({"x": "width"}, r"`x` must be a dimension of loss \(learning_rate, seed, step\)"),
-        ({"x": "step", "curves": "step"}, "`curves` must be a dimension"),
+        (
+            {"x": "step", "curves": "step"},
+            "`curves` must be another dimension than `x`, got 'step'",
+        ),
         ({"log": "z"}, "`log` must be one of '', 'x', 'y', 'xy', got 'z'"),
         ({"axes": []}, "`axes` must be one for each of loss, got 0"),
         ({"theory": 3}, "`theory` must be a Dataset of `js.predict`, or a calibration, got int"),

@@ -346,7 +346,7 @@ def test_many_differences_are_counted():
     with pytest.raises(ValueError, match=words):
         match_runs(js.Grid(one), network, Path("a.zarr"))
     often = js.Grid(js.replace(one, "record", list(range(21))))
-    with pytest.raises(ValueError, match=r"record None, not \[0, 1, 2,[0-9, ]*\.\.\.\);"):
+    with pytest.raises(ValueError, match=r"record None, not \[0, 1, \.\.\., 20\] of 21 values\);"):
         match_runs(js.Grid(one), often, Path("a.zarr"))
     longer = js.Grid(js.replace(one, "n_steps", 30))
     with pytest.raises(

@@ -175,7 +175,7 @@ def test_long_runs_go_on_from_their_state(url, monkeypatch):
     assert list(states) == [(0, 0)]
     assert [states.step(*where) for where in states] == steps
     assert (part["status"] == -1).all()
-    assert f"at step {steps[0]}" in str(stored_tables(url)[1])
+    assert f"at step {steps[0]}" in str(stored_tables(url)[0])
     assert run(plan, url).equals(run(plan, None))
 
 

@@ -326,7 +326,7 @@ def test_a_session_is_shown_as_it_is(empty):
     with store_lock(empty.place.path):
         grid, sessions = stored_tables(empty.place.path.parent)
     assert "6 runs: 6 not run." in str(grid)
-    assert "6 runs remain; a session is running." in str(sessions)
+    assert "6 runs remain; a session is running." in str(grid)
     assert sessions.rows[0][-1] == "running"
     _, sessions = stored_tables(empty.place.path)
     assert sessions.rows[0][-1] == "stopped"  # older sessions do not say whether they ended
