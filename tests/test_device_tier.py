@@ -1,7 +1,11 @@
 """What the tests of `test_gpu.py` cover, and that they run in one process."""
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from kinds import KINDS
 from systems import SYSTEMS
 
@@ -38,3 +42,12 @@ def test_tests_of_the_device_ask_for_no_workers(pytestconfig):
     option.markexpr, option.numprocesses = "not gpu", 2
     hooks[ours].function(SimpleNamespace(option=option))
     assert option.numprocesses == 2
+
+
+@pytest.mark.slow  # the same, seen from outside
+def test_tests_of_the_device_start_no_workers():
+    file = Path(__file__).with_name("test_gpu.py")
+    command = [sys.executable, "-m", "pytest", str(file), "-m", "gpu", "-k", "every_device"]
+    done = subprocess.run([*command, "-p", "no:cacheprovider"], capture_output=True, text=True)
+    assert "workers" not in done.stdout
+    assert done.returncode == 0, done.stdout
