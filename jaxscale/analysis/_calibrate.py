@@ -51,6 +51,7 @@ from jaxscale.analysis.residuals import (
     AdaptiveHuber,
     Huber,
     Log,
+    LogMean,
     Squared,
 )
 from jaxscale.sweep._grid import Grid
@@ -169,12 +170,13 @@ def calibrate(
             data, free, columns, observables, each, drawn if n_resamples else None, weights
         )
     pick: Any = slice(None) if each else 0
-    kinds = residuals_of(data_sets, residual)
+    kinds = residuals_of(data_sets, residual, loss)
     parameters = [form.parameters[n] for n in free] if form else []
     limits = bounds_of(free, data_sets, parameters, bounds or {}, source.unset)
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if type(kinds[n]) is Log}
-        warn_spread({n: v.swapaxes(0, 1) if each == "seed" else v for n, v in logs.items()})
+        is_apart = each == "seed"
+        warn_spread({n: v.swapaxes(0, 1) if is_apart else v for n, v in logs.items()}, is_apart)
     else:
         fixed = {n: v for n, v in source.values.items() if n not in free}
         check_floors(form, fixed, data_sets)
@@ -213,7 +215,8 @@ def calibrate(
             else:
                 drawn.warn()
         residuals = expand.residuals(result.z)
-        hinted = huber_delta(residuals) if not isinstance(loss, Huber) else [np.nan]
+        takes_huber = not (isinstance(loss, Huber) or isinstance(residual, LogMean))
+        hinted = huber_delta(residuals) if takes_huber else [np.nan]
         delta = np.resize(hinted, len(result.z))
     if isinstance(source, Formula):
         if isinstance(kinds[source.result], Log):

@@ -16,7 +16,14 @@ from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._gridded import GridTheory
 from jaxscale.analysis._information import warn_zero_inputs
 from jaxscale.analysis.bounds import AbstractBound, NotNegative, default_bound
-from jaxscale.analysis.residuals import AbstractResidual, Log, LogMean, Scaled
+from jaxscale.analysis.residuals import (
+    AbstractLoss,
+    AbstractResidual,
+    Log,
+    LogMean,
+    Scaled,
+    Squared,
+)
 
 
 def only_observable(data: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -24,13 +31,20 @@ def only_observable(data: Mapping[str, np.ndarray]) -> np.ndarray:
     return values
 
 
-def residuals_of(data: FitData, residual: AbstractResidual | None) -> dict[str, Any]:
+def residuals_of(
+    data: FitData, residual: AbstractResidual | None, loss: AbstractLoss
+) -> dict[str, Any]:
     if residual is not None and not isinstance(residual, AbstractResidual):
         raise ValueError(f"`residual` must be Log(), LogMean() or Scaled(), got {residual!r}.")
+    if isinstance(residual, LogMean) and type(loss) is not Squared:
+        raise ValueError(
+            f"`loss` must be Squared() with LogMean(), got {loss!r}: a loss that counts outliers "
+            "less follows the median of the runs, not their mean."
+        )
     if isinstance(residual, LogMean) and max(v.shape[1] for v in data.data.values()) < 2:
         raise ValueError(
             "`residual` LogMean() takes the mean over seeds, and there is one value at each point: "
-            "give runs with a dimension seed, without `each`, or take Log() or Scaled()."
+            "give the runs of a grid, with a dimension seed, without `each`, or take another."
         )
     by_sign = {n: Scaled() if n in data.signed else Log() for n in data.data}
     return by_sign if residual is None else dict.fromkeys(data.data, residual)

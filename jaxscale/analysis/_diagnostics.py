@@ -15,6 +15,7 @@ from jaxscale.analysis.residuals import _NORMAL_SCATTER
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms, whose mean is then biased by .05 or more
 SMALL_SPREAD = 0.1
+FEW_RUNS = 4  # whose median distance says little
 MEAN = "residual=LogMean() (in a shell, fit --residual log_mean)"
 SCALED = "residual=Scaled() (in a shell, fit --residual scaled)"
 MEANS = (
@@ -77,24 +78,30 @@ def poorly_constrained(result: FitResult) -> bool:
     return bool(result.blind.any() or not np.all(result.condition <= MAX_CONDITION))
 
 
-def warn_spread(values: Mapping[str, np.ndarray]) -> None:
+def warn_spread(values: Mapping[str, np.ndarray], is_apart: bool = False) -> None:
     """Warn of logarithms that spread widely over the runs of one point: their mean is biased.
 
-    The bias of all points together is half their mean variance. It counts from a spread of 0.3 on,
-    and from 0.1 on where there are so many runs that a point is biased by its standard error.
+    The bias of all points together is half their mean variance, here from the robust scale at each
+    point, for single failed runs are no spread. It counts from a spread of 0.3 on, and from 0.1 on
+    where there are so many runs that a point is biased by its standard error.
 
-    **Arguments:** data of shape `(n, runs, theory)` by name.
+    **Arguments:** data of shape `(n, runs, theory)` by name; whether every run is fitted apart.
     """
     for name, array in values.items():
         positive = (array > 0) & (array < np.inf)
         logs = np.ma.masked_array(np.log(np.where(positive, array, 1.0)), ~positive)
-        variance = logs.var(axis=1, ddof=1).filled(np.nan)[logs.count(axis=1) > 1]
-        spread = float(np.sqrt(variance.mean())) if variance.size else 0.0
-        if spread > min(WIDE_SPREAD, max(SMALL_SPREAD, 2 / array.shape[1] ** 0.5)):
+        number = logs.count(axis=1)
+        middle = np.ma.median(logs, axis=1, keepdims=True)
+        scale = _NORMAL_SCATTER * np.ma.median(abs(logs - middle), axis=1)
+        scale = np.where(number > FEW_RUNS, scale, logs.std(axis=1, ddof=1))
+        scale = np.asarray(np.ma.filled(scale, np.nan), float)[number > 1]
+        spread = float(np.sqrt(np.mean(scale**2))) if scale.size else 0.0
+        n_runs = float(np.median(number[number > 1])) if scale.size else 1.0
+        if spread > min(WIDE_SPREAD, max(SMALL_SPREAD, 2 / n_runs**0.5)):
             warn_user(
                 f"{name} spreads by {spread:.2g} in the logarithm over seeds, and a fit of "
                 f"logarithms is biased low by about half the variance, {spread**2 / 2:.2g}, where "
-                f"theory is a mean over seeds: take {MEAN}"
+                f"theory is a mean over seeds: take {'no `each`, and ' if is_apart else ''}{MEAN}"
             )
 
 
@@ -138,10 +145,13 @@ def warn_huber(name: str, residuals: np.ndarray, target: np.ndarray, delta: np.n
     **Arguments:** as of `warn_logarithms`, with residuals of `Scaled()`; `target`: the data in
     their units; `delta`: one, or one for each of the n data sets.
     """
-    beyond = np.nanmean(np.abs(residuals) > np.reshape(delta, (-1, 1, 1)), axis=(1, 2))
+    is_usable = np.isfinite(residuals)
+    is_beyond = is_usable & (np.abs(residuals) > np.reshape(delta, (-1, 1, 1)))
+    beyond = is_beyond.sum(axis=(1, 2)) / np.maximum(is_usable.sum(axis=(1, 2)), 1)
+    is_positive = ~np.any(is_usable & (np.minimum(target, target + residuals) <= 0), axis=(1, 2))
     with np.errstate(all="ignore"):
-        logs = np.log1p(residuals / np.where(target > 0, target, np.nan))
-    logs[beyond < MANY_BEYOND] = np.nan
+        logs = np.log1p(residuals / target)
+    logs[(beyond < MANY_BEYOND) | ~is_positive] = np.nan
     _warn_median(name, logs, "a Huber loss of a delta within it", SQUARES)
 
 

@@ -42,6 +42,8 @@ def fit_data(fit: Any) -> dict[str, Any]:
         "parameters": fit.rows(),
         "covariance_of_coordinates": fit.covariance,
         "bounds": [repr(b) for b in fit.bounds],
+        "residual": {name: type(kind).__name__ for name, kind in fit.residual.items()},
+        "loss": type(fit.loss).__name__,
         "residual_rms": fit.residual_rms,
         "huber_delta": fit.huber_delta,
         "converged": fit.converged,

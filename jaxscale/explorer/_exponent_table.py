@@ -10,7 +10,7 @@ from jaxscale.analysis._exponents import fit_exponent
 from jaxscale.explorer._page import escaped, html_table
 from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
 
-ROUNDED = 1e-11  # of the largest value: squares of errors of float32 end at 1e-14
+ROUNDED = 100.0  # squares of rounding errors: below them, a loss of squares is flat
 
 
 def exponent_table(
@@ -18,19 +18,23 @@ def exponent_table(
     curves: Curves,
     theory: Float[np.ndarray, "p c x"] | None,
     window: tuple[float, float],
+    dtype: Any = "float32",
 ) -> str:
     """Table of fitted exponents with their intervals, beside those of theory in the same window.
+
+    `dtype` is that of the runs.
 
     Intervals are Student's t over seeds, of two seeds or more; of one there is none, for points of
     a curve are not independent.
     """
     if curves.ticks or view.x == SEED:
         return ""
+    rounded = ROUNDED * float(np.finfo(dtype).eps) ** 2
     rows = []
     for i, panel in enumerate(curves.panel_labels):
         for k, label in enumerate(curves.labels):
             formula = None if theory is None else theory[i, k]
-            fitted = _row(curves.x, curves.values[i, k], formula, window)
+            fitted = _row(curves.x, curves.values[i, k], formula, window, rounded)
             where = f"{view.panel} {panel}" if view.panel else ""
             which = f"{view.color} {label}" if view.color else view.observable
             cells = [where, which, *fitted]
@@ -41,7 +45,9 @@ def exponent_table(
     return html_table(title, [f"<tr>{row}</tr>" for row in rows], head)
 
 
-def _row(x: Any, values: Any, formula: Any, window: tuple[float, float]) -> list[str]:
+def _row(
+    x: Any, values: Any, formula: Any, window: tuple[float, float], rounded: float
+) -> list[str]:
     """Exponent, interval, that of theory, and whether they agree."""
     curve = xarray.DataArray(values, {SEED: np.arange(len(values)), "x": x}, (SEED, "x"))
     if len(values) == 1:
@@ -60,7 +66,7 @@ def _row(x: Any, values: Any, formula: Any, window: tuple[float, float]) -> list
     if inside.sum() < 2:
         return [*row, "no value in the window", ""]
     slope = float(np.polyfit(np.log(x[inside]), np.log(formula[inside]), 1)[0])
-    if lowest_share < ROUNDED:
+    if lowest_share < rounded:
         why = f"down to {lowest_share:.0e} of the largest: flattened by rounding, narrow the window"
         return [*row, f"{slope:.4g}", why]
     if not error > 0:

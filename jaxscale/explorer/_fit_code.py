@@ -72,14 +72,14 @@ def _options(request: FitRequest) -> str:
     if request.residual:
         given["residual"] = f"js.residuals.{RESIDUALS[request.residual].__name__}()"
     if request.huber:
-        loss = "Squared()" if request.huber == "inf" else f"Huber(delta={request.huber})"
+        loss = "Squared()" if request.huber == "inf" else f"Huber(delta={float(request.huber)!r})"
         given["loss"] = f"js.residuals.{loss}"
     given |= {"weights": repr(request.weights)} if request.weights else {}
     if request.bound:
         own = (f"{n!r}: js.bounds.Between(low={float(b.low)!r}, high={float(b.high)!r})"
                for n, b in request.of_shell.options["bounds"].items())  # fmt: skip
         given["bounds"] = f"{{{', '.join(own)}}}"
-    given |= {"bootstrap": request.bootstrap} if request.bootstrap else {}
+    given |= {"bootstrap": int(request.bootstrap)} if request.bootstrap else {}
     given |= {"resample": repr(request.resample)} if request.resample else {}
     return "".join(f", {name}={value}" for name, value in given.items())
 

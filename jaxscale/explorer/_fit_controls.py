@@ -90,7 +90,7 @@ class FitControls:
         def chosen(column: str) -> None:
             columns = {**request.columns, role: column}
             used = {n: c for n, c in columns.items() if c}
-            self.changed(dataclasses.replace(request, columns=used))
+            self.changed(self._weighted(dataclasses.replace(request, columns=used)))
 
         title = TITLES.get(role, role)
         return self.page.select(title, options, request.columns.get(role, ""), chosen)
@@ -121,4 +121,11 @@ class FitControls:
             field: ", ".join(t for t in parts(getattr(request, field)) if t.split("=")[0] in names)
             for field in ("fix", "bound")
         }
-        self.changed(dataclasses.replace(request, form=form, columns={**free, **own}, **texts))
+        made = dataclasses.replace(request, form=form, columns={**free, **own}, **texts)
+        self.changed(self._weighted(made))
+
+    @staticmethod
+    def _weighted(request: FitRequest) -> FitRequest:
+        """Without weights by a column that has become an input or the result."""
+        is_used = request.weights in request.columns.values()
+        return dataclasses.replace(request, weights="") if is_used else request

@@ -241,7 +241,9 @@ class FitView:
     def _all_forms(self, result: Fitted) -> tuple[Fitted, str, str]:
         scores, warned = result.compared()
         table = scores.table()
-        note = "; ".join([table.note.rstrip("."), *warned])
+        options = result.request.of_shell
+        aside = ["all parameters free, in their own bounds"] if options.fix or options.bound else []
+        note = "; ".join([table.note.rstrip("."), *aside, *warned])
         made = dataclasses.replace(table, title="Forms, the best first", note=note)
         return result, "forms", table_html(made)
 

@@ -40,7 +40,8 @@ LOGS = {
 PATCH = "history.replaceState(null, '', '?' + cb_obj.text)"
 COPY = """
 const text = text_of.text;
-navigator.clipboard.writeText(text).then(() => {
+const copied = navigator.clipboard?.writeText(text) ?? Promise.reject();
+copied.then(() => {
   const label = button.name;
   button.label = 'copied';
   setTimeout(() => { button.label = label }, 2000);
@@ -121,7 +122,10 @@ class Page:
     @staticmethod
     def hidden(name: str, content: str = "") -> Div:
         """A text that scripts of the page read; it may hold anything, and is no HTML."""
-        return Div(text=content, name=name, visible=False, render_as_text=True, disable_math=True)
+        return Div(
+            text=content, name=name, visible=False, render_as_text=True, disable_math=True,
+            styles={"white-space": "pre-wrap"},
+        )  # fmt: skip
 
     def grid(self, children: Sequence[Any], **more: Any) -> Column:
         """Children side by side, as many as there is room for."""
@@ -199,6 +203,7 @@ class Page:
         bar = Slider(
             start=0, end=len(labels) - 1, step=1, value=index, name=name, show_value=False,
             title=None, sizing_mode="stretch_width", stylesheets=[self.styles],
+            tooltips=False,  # a bubble would take a label as HTML; screen readers get text
             format=CustomJSTickFormatter(
                 code="return labels[Math.round(tick)]", args={"labels": list(labels)}
             ),
@@ -251,9 +256,12 @@ class Page:
                 return self.say_error(error)
             slider.entered(number)
 
-        typed = self.typed(title or knob.path, f"{value:g}", entered)
+        def shown(number: float) -> str:
+            return str(int(number)) if knob.is_integer else f"{number:.12g}"
+
+        typed = self.typed(title or knob.path, shown(value), entered)
         typed.name = f"{knob.path} ="
-        slider = TypedSlider(knob, value, typed, "{:g}".format, moved, self.styles)
+        slider = TypedSlider(knob, value, typed, shown, moved, self.styles)
         return slider.layout
 
 

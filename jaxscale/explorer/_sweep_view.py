@@ -265,7 +265,10 @@ class SweepView:
         parts = []
         if result.view.x in self.sweep.grid.axes:
             parts.append(lowest(result.view, result.curves, self.sweep))
-        parts.append(exponent_table(result.view, result.curves, result.theory.values, self.window))
+        parts.append(exponent_table(
+            result.view, result.curves, result.theory.values, self.window,
+            self.sweep.runs[result.view.observable].dtype,
+        ))  # fmt: skip
         return "".join(parts)
 
     def _notes(self, result: Result) -> str:

@@ -105,6 +105,7 @@ class TheoryView:
         self._numbers: dict[str, str] = {}
         self._constants = page.text("", name="constants")
         self._rests: Any = None
+        self._refused: ValueError | None = None  # of the address
         self.x = self._asked_x = page.given.get("x", "")
         self.log = page.asked_log()
         self.slopes = page.given.get("slopes", "-1")
@@ -114,6 +115,12 @@ class TheoryView:
         for path, text in sorted(given.items(), key=lambda item: item[0].count(".")):
             self._try(path, text)
         self._rebuild()
+
+    def _refuse(self, error: ValueError) -> None:
+        """Say what is wrong; of an address also once its page is drawn."""
+        self.page.say_error(error)
+        if not self.figures:
+            self._refused = error
 
     def _try(self, path: str, text: str) -> bool:
         """Set a field to what was chosen or typed; show why it cannot be."""
@@ -126,7 +133,7 @@ class TheoryView:
                 self._parts[path] = text
                 self.system = self._with_numbers()
         except ValueError as error:
-            self.page.say_error(error)
+            self._refuse(error)
             return False
         return True
 
@@ -168,6 +175,9 @@ class TheoryView:
             self.page.show(self._controls(), self._main())
             self._remember()
             self.page.say(self._without_theory())
+            if self._refused is not None:
+                self.page.say_error(self._refused)
+                self._refused = None
         if system is not self.system and not self._builder.is_waiting:  # moved meanwhile
             self._newest.ask(request_of(self.system, forms, self.knobs, self.x))
         if self._fine is not None:
@@ -274,7 +284,7 @@ class TheoryView:
         try:
             return [number_of("slopes", s) for s in self.slopes.split(",") if s.strip()]
         except ValueError as error:
-            self.page.say_error(error)
+            self._refuse(error)
             return []
 
     def _refer(self) -> None:

@@ -139,6 +139,21 @@ def test_a_window_of_the_address_that_is_none_is_said_and_replaced(visit, explor
     shown.until("() => location.search.includes('window=30%2C200')")
 
 
+def test_a_label_of_a_dimension_is_a_text(visit, explored):
+    grid = js.Grid(js.emergence.MultilinearSkills(n_skills=3, n_steps=20), seeds=2)
+    name = "<img src=x onerror=document.title='run'>"
+    runs = js.run(grid, progress=False).assign_coords(skill=[name, "b", "c"])
+    address = explored(runs).url + "?observable=skill_strength&x=step&color=seed&at.skill=0"
+    shown = visit(address).wait_for("curves 0")
+    handle = shown.page.get_by_role("slider", name="skill")
+
+    def check():
+        assert handle.get_attribute("aria-valuetext") == name
+
+    shown.eventually(check)
+    assert shown.page.title() != "run"
+
+
 def test_roles_and_filters(visit, explored, store):
     shown = visit(explored(store).url).wait_for("map")
     shown.set("x axis", "learning_rate")

@@ -121,6 +121,15 @@ def test_what_a_field_refuses_is_said_and_the_page_goes_on(visit, explored):
     shown.until("() => location.search.includes('learning_rate=0.4')")
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [("set.learning_rate=-3", "greater than 0"), ("set.learning_rate=abc", "must be a number")],
+)
+def test_what_an_address_asks_in_vain_is_said(visit, explored, asked, message):
+    shown = visit(f"{explored('MultilinearSkills').url}?{asked}").wait_for("claimed loss")
+    shown.until("message => newest('status').text.includes(message)", message)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 820, 1280])
 def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
