@@ -71,7 +71,7 @@ def replace(module: Any, path: str, value: Any) -> Any:
     >>> js.replace(system, "learning_rate", -1)
     Traceback (most recent call last):
         ...
-    ValueError: `learning_rate` must be greater than 0, got -1.0.
+    ValueError: `learning_rate` must be greater than 0, got -1.
     """
     if path in old_lengths(type(module)):
         return dataclasses.replace(module, **{path: value})

@@ -232,7 +232,7 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         ),
         (
             SURFACE + " --free E --free A --free B --free alpha",
-            "; to fix the others, --fix beta=VALUE. Leave out --free.",
+            "To fix beta: jaxscale fit curves.csv --form chinchilla --fix beta=VALUE",
         ),
         (SURFACE + " --fix G", "`--fix`: `G` is not an argument of chinchilla; there are n_param"),
         (SURFACE + " --fix alpha", "`--fix` must be name=value, got 'alpha'"),

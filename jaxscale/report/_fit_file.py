@@ -137,12 +137,14 @@ def fit_form(request: Request) -> FormFile:
         raise ValueError("`theory` and `form` must not both be given.")
     if request.free:
         rest = [n for n in form.parameters if n not in request.starts]
-        others = (
-            f"; to fix the others, {' '.join(f'--fix {n}=VALUE' for n in rest)}" if rest else ""
-        )
+        way_out = ": leave out --free."
+        if rest and set(request.starts) <= set(form.parameters):
+            fixed = " ".join(f"--fix {n}=VALUE" for n in rest)
+            command = f"jaxscale fit {request.data} --form {request.form} {fixed}"
+            way_out = f". To fix {', '.join(rest)}: {command}"
         raise ValueError(
             f"`free` belongs to a theory: {request.form} frees what --fix does not, of "
-            f"{', '.join(form.parameters)}{others}. Leave out --free."
+            f"{', '.join(form.parameters)}{way_out}"
         )
     fixed = fixed_parameters(form, request)
     formula = Formula(form.function, fixed)

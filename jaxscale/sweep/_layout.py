@@ -263,7 +263,7 @@ def provenance(
 
 def _command() -> dict[str, str]:
     """The command of the shell that runs; nothing in Python."""
-    path = Path(sys.argv[0])
+    path = Path((sys.argv or [""])[0])
     is_ours = path.stem == "jaxscale" or path.parts[-2:] == ("jaxscale", "__main__.py")
     return {"command": shlex.join(["jaxscale", *sys.argv[1:]])} if is_ours else {}
 
