@@ -156,8 +156,8 @@ class SweepFigures:
             figure.xaxis.ticker = list(range(len(curves.ticks)))
             figure.xaxis.major_label_overrides = dict(enumerate(curves.ticks))
         elif not _is_one(curves) and curves.x.size <= FEW:
-            whole = np.all((curves.x % 1 == 0) & (np.abs(curves.x) < 1e6))
-            values = curves.x.astype(int) if whole else curves.x
+            is_integer = np.all((curves.x % 1 == 0) & (np.abs(curves.x) < 1e6))
+            values = curves.x.astype(int) if is_integer else curves.x
             figure.xaxis.ticker = curves.x.tolist()
             texts = short_texts(values, range(values.size))
             figure.xaxis.major_label_overrides = dict(zip(curves.x.tolist(), texts, strict=True))

@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 import jaxscale as js
+from jaxscale.analysis._form import FORMS
 from jaxscale.analysis import _compare_forms, compare_forms, held_out
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(do not constrain|is 0 in|lies at an end)")
@@ -25,11 +26,13 @@ def two_terms(x, *, E, A, alpha, B, beta):
     return E + A * x**-alpha + B * x**-beta
 
 
-@pytest.fixture(scope="module", autouse=True)
-def unlisted():
-    yield
-    from jaxscale.analysis._form import FORMS
+TWO_TERMS = FORMS.pop("two_terms")  # other tests of this process list forms
 
+
+@pytest.fixture(scope="module", autouse=True)
+def listed():
+    FORMS["two_terms"] = TWO_TERMS
+    yield
     for name in ("two_terms", "scaled"):
         FORMS.pop(name, None)
 
