@@ -8,8 +8,8 @@ import pandas
 import pytest
 
 import jaxscale as js
-from jaxscale.analysis._form import FORMS
 from jaxscale.analysis import _compare_forms, compare_forms, held_out
+from jaxscale.analysis._form import FORMS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(do not constrain|is 0 in|lies at an end)")
 SQUARED = js.residuals.Squared()
