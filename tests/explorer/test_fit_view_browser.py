@@ -168,6 +168,7 @@ def test_a_name_of_a_column_is_a_text(visit, explored, one_variable, tmp_path, n
     address = explored(str(path)).url + "?form=power_law&column.x="
     opened = visit(address + quote(columns["size"])).wait_for("form")
     opened.set("loss", columns["loss"])
+    wait_for_text(opened, "parameters", "alpha")
     opened.set("rows where", columns["family"])
     wait_for_text(opened, "parameters", "resamples of 15 points")
     opened.set("residuals against", "x")
