@@ -18,7 +18,7 @@ from jaxscale.analysis._data import as_numbers, as_table
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.explorer._fit_columns import guessed
-from jaxscale.report._fit_file import Request, conditions, fixed_parameters, selected_rows
+from jaxscale.report._fit_file import Request, fixed_parameters, selected_rows
 from jaxscale.report._form_file import SCALES, FormFile, form_named
 from jaxscale.sweep._config import parse_value
 
@@ -198,7 +198,7 @@ def numeric_columns(table: "pandas.DataFrame") -> list[str]:
 def grouping_columns(table: "pandas.DataFrame") -> dict[str, list[str]]:
     """Columns with few values, each several times, and these values as `where` takes them."""
     groups = {}
-    for name in (n for n in map(str, table.columns) if conditions([f"{n}=0"])[0][0] == n):
+    for name in (n for n in map(str, table.columns) if not set(n) & set("=!<>")):
         own: Any = table[name].dropna()
         values = sorted(own.unique().tolist(), key=lambda v: (str(type(v)), v))
         if 1 < len(values) <= min(MOST_VALUES, len(own) // 2):
