@@ -8,7 +8,7 @@ from jaxscale.explorer._knobs import Knob
 from jaxscale.explorer._python import axes_python, imports_of, python_of
 
 POINTS = 48  # along a field
-REFERENCES = """for axes in figure.axes:
+SLOPES = """for axes in figure.axes:
     if axes.lines and axes.get_xscale() == axes.get_yscale() == "log":
         x, y = (np.asarray(values, float) for values in axes.lines[0].get_data())
         x, y = x[(x > 0) & (y > 0)], y[(x > 0) & (y > 0)]
@@ -46,6 +46,6 @@ def theory_code(
         f"theory = js.predict(js.Grid(system{axes}))",
         *([f"theory = theory.isel({chosen!r})"] if chosen else []),
         f"figure = js.plot(theory{options})",
-        *(REFERENCES.format(slopes=list(slopes)).split("\n") if slopes else []),
+        *(SLOPES.format(slopes=list(slopes)).split("\n") if slopes else []),
     ]
     return "\n".join(lines)
