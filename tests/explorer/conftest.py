@@ -68,7 +68,8 @@ class Visit:
         return self.page.evaluate(script, name)
 
     def column(self, name, column, row=0):
-        """Numbers of a row of a column of a data source."""
+        """Numbers of a row of a column of a data source, once there is one of this name."""
+        self.wait_for(name)
         read = f"Array.from(m.data[{column!r}][{row}], v => Number.isFinite(v) ? v : null)"
         return self.model(name, read)
 
