@@ -89,14 +89,15 @@ def warn_spread(values: Mapping[str, np.ndarray], is_apart: bool = False) -> Non
     """
     for name, array in values.items():
         positive = (array > 0) & (array < np.inf)
-        logs = np.ma.masked_array(np.log(np.where(positive, array, 1.0)), ~positive)
-        number = logs.count(axis=1)
-        middle = np.ma.median(logs, axis=1, keepdims=True)
-        scale = _NORMAL_SCATTER * np.ma.median(abs(logs - middle), axis=1)
-        scale = np.where(number > FEW_RUNS, scale, logs.std(axis=1, ddof=1))
-        scale = np.asarray(np.ma.filled(scale, np.nan), float)[number > 1]
-        spread = float(np.sqrt(np.mean(scale**2))) if scale.size else 0.0
-        n_runs = float(np.median(number[number > 1])) if scale.size else 1.0
+        logs = np.where(positive, np.log(np.where(positive, array, 1.0)), np.nan)
+        logs = np.moveaxis(logs, 1, -1).reshape(-1, array.shape[1])  # a row for each point
+        logs = logs[np.isfinite(logs).sum(axis=1) > 1]
+        if not len(logs):
+            continue
+        number = np.isfinite(logs).sum(axis=1)
+        _, scale = _robust_scale(logs)
+        scale = np.where(number > FEW_RUNS, scale, np.nanstd(logs, axis=1, ddof=1))
+        spread, n_runs = float(np.sqrt(np.mean(scale**2))), float(np.median(number))
         if spread > min(WIDE_SPREAD, max(SMALL_SPREAD, 2 / n_runs**0.5)):
             warn_user(
                 f"{name} spreads by {spread:.2g} in the logarithm over seeds, and a fit of "

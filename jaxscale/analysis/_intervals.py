@@ -63,13 +63,24 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
         ends = (float(array.min()), float(array.max())) if n else (np.nan, np.nan)
         return Interval(*ends, "range")
     if n < SEEDS_FOR_BOOTSTRAP:
-        from scipy.special import stdtrit
-
-        half = float(stdtrit(n - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(n))
-        return Interval(mean(array) - half, mean(array) + half, "student-t")
+        return student(array, level)
     drawn = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
     low, high = np.quantile(array[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), "bootstrap")
+
+
+def student(values: Float[np.ndarray, " n"], level: float) -> Interval:
+    """Interval of the mean of two finite values or more, by Student's t."""
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2) * standard_error(values))
+    return Interval(mean(values) - half, mean(values) + half, "student-t")
+
+
+def standard_error(values: Float[np.ndarray, " n"]) -> float:
+    """Of the mean; NaN for fewer than two values."""
+    n = len(values)
+    return float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
 
 
 def check_level(level: float) -> None:

@@ -16,13 +16,14 @@ def show(
     """Show what a store holds: its grid, how its runs ended, its sessions, and what remains."""
     from rich.console import Console
 
-    from jaxscale.report._stored import continuing_commands, stored_tables
+    from jaxscale.report._stored import shown_store
 
     import_modules(imports)
     console = Console()
-    for table in stored_tables(store):
+    tables, commands = shown_store(store)
+    for table in tables:
         console.print(table)
-    for command in continuing_commands(store):
+    for command in commands:
         typer.echo(f"to continue: {command}")
 
 

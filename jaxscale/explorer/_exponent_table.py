@@ -1,14 +1,16 @@
 """Exponents of the shown curves in a window, and of their theory; and the lowest value."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import xarray
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from jaxscale.analysis._exponents import fit_exponent
+from jaxscale.analysis._intervals import standard_error, student
 from jaxscale.explorer._page import escaped, html_table
-from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
+from jaxscale.explorer._sweep import SEED, Curves, Sweep, View, inside_of
 
 ROUNDED = 100.0  # squares of rounding errors: below them, a loss of squares is flat
 
@@ -56,7 +58,10 @@ def _row(
         fit = fit_exponent(curve, "x", window)
     except ValueError as error:
         return [str(error).replace("`", "").replace("curve", "the curve", 1), "", "", ""]
-    low, high, error = _student(fit.per_seed)
+    slopes = fit.per_seed[np.isfinite(fit.per_seed)]
+    error = standard_error(slopes)
+    low, high = dataclasses.astuple(student(slopes, fit.level))[:2] if slopes.size > 1 else (
+        np.nan, np.nan)  # fmt: skip
     ends = f"{low:.4g} to {high:.4g}" if error > 0 else "equal seeds" if error == 0 else "one seed"
     row = [f"{fit.value:.4g}", ends]
     lowest_share = float(np.nanmin(values[:, inside_of(x, window)]) / np.nanmax(values))
@@ -74,23 +79,6 @@ def _row(
     verdict = "inside the interval" if low <= slope <= high else "outside the interval"
     far = abs(slope - fit.value) / error
     return [*row, f"{slope:.4g}", f"{verdict}, {far:.1f} standard errors"]
-
-
-def inside_of(x: Float[np.ndarray, " x"], window: tuple[float, float]) -> Bool[np.ndarray, " x"]:
-    """Positive points of a window."""
-    return (x >= window[0]) & (x <= window[1]) & (x > 0)
-
-
-def _student(values: Float[np.ndarray, " s"]) -> tuple[float, float, float]:
-    """Ends of the 95 % interval of a mean over seeds, and its standard error; NaN for one seed."""
-    values = values[np.isfinite(values)]
-    if values.size < 2:
-        return np.nan, np.nan, np.nan
-    from scipy.special import stdtrit
-
-    error = _standard_error(values)
-    half = float(stdtrit(values.size - 1, 0.975)) * error
-    return float(values.mean()) - half, float(values.mean()) + half, error
 
 
 def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
@@ -121,6 +109,5 @@ def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
 
 
 def _standard_error(values: Float[np.ndarray, " s"]) -> float:
-    """Of the mean over seeds; NaN for fewer than two."""
-    values = values[np.isfinite(values)]
-    return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else float("nan")
+    """Of the mean over the seeds that count; NaN for fewer than two."""
+    return standard_error(values[np.isfinite(values)])

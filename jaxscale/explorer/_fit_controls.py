@@ -39,11 +39,11 @@ class FitControls:
     def widgets(self, request: FitRequest) -> list[Any]:
         """The selects, as a request has them."""
 
+        def change(field: str, value: str) -> None:
+            self.changed(dataclasses.replace(request, **{field: value}))
+
         def select(title: str, options: Any, value: str, field: str) -> Any:
-            return self.page.select(
-                title, options, value,
-                lambda v: self.changed(dataclasses.replace(request, **{field: v})),
-            )  # fmt: skip
+            return self.page.select(title, options, value, functools.partial(change, field))
 
         controls = [
             self.page.select("form", self.forms, request.form, lambda v: self._form(request, v)),
@@ -64,17 +64,12 @@ class FitControls:
         controls.append(select("refits", REFITS, request.bootstrap, "bootstrap"))
         parameters = form_named(request.form).parameters
         for title, field in (("fixed", "fix"), ("bounds", "bound")):
-            widget = self.page.typed(
-                title, getattr(request, field),
-                functools.partial(self._typed, request, field),
-            )  # fmt: skip
+            text = getattr(request, field)
+            widget = self.page.typed(title, text, functools.partial(change, field))
             example = "0" if field == "fix" else "0:3"
             widget.placeholder = f"{next(iter(parameters))}={example}, ..."
             controls.append(widget)
         return controls
-
-    def _typed(self, request: FitRequest, field: str, text: str) -> None:
-        self.changed(dataclasses.replace(request, **{field: text}))
 
     @staticmethod
     def _roles(request: FitRequest) -> list[str]:
@@ -90,7 +85,7 @@ class FitControls:
         def chosen(column: str) -> None:
             columns = {**request.columns, role: column}
             used = {n: c for n, c in columns.items() if c}
-            self.changed(self._weighted(dataclasses.replace(request, columns=used)))
+            self.changed(dataclasses.replace(request, columns=used).weighted(self.columns))
 
         title = TITLES.get(role, role)
         return self.page.select(title, options, request.columns.get(role, ""), chosen)
@@ -122,10 +117,4 @@ class FitControls:
             for field in ("fix", "bound")
         }
         made = dataclasses.replace(request, form=form, columns={**free, **own}, **texts)
-        self.changed(self._weighted(made))
-
-    @staticmethod
-    def _weighted(request: FitRequest) -> FitRequest:
-        """Without weights by a column that has become an input or the result."""
-        is_used = request.weights in request.columns.values()
-        return dataclasses.replace(request, weights="") if is_used else request
+        self.changed(made.weighted(self.columns))

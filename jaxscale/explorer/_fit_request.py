@@ -73,6 +73,11 @@ class FitRequest:
         """Names of the form that have no column yet."""
         return [n for n in self.roles if n not in self.columns and n != self.derived]
 
+    def weighted(self, columns: Sequence[str]) -> "FitRequest":
+        """The same, without weights that are an input or the result, or no column."""
+        is_column = self.weights in columns and self.weights not in self.columns.values()
+        return self if is_column else dataclasses.replace(self, weights="")
+
     @property
     def of_shell(self) -> Request:
         """The same, as options of the command line."""

@@ -22,15 +22,12 @@ def restored(given: Mapping[str, str], forms: Sequence[str], columns: Sequence[s
     chosen = {n.removeprefix(COLUMN): c for n, c in given.items() if n.startswith(COLUMN)}
     used = {n: c for n, c in {**request.columns, **chosen}.items() if c != NONE}
     refits, residual, huber = (given.get(n, "") for n in ("refits", "residual", "huber"))
-    texts = {name: given.get(name, "") for name in TEXTS}
-    if texts["weights"] in used.values() or texts["weights"] not in columns:
-        texts["weights"] = ""
     return dataclasses.replace(
         request, columns=used, where=given.get("where", ""), resample=given.get("resample", ""),
         residual=residual if residual in RESIDUALS else "",
         bootstrap=refits if refits.isdigit() else "", huber=huber if huber in HUBERS else "",
-        **texts,
-    )  # fmt: skip
+        **{name: given.get(name, "") for name in TEXTS},
+    ).weighted(columns)  # fmt: skip
 
 
 def state_of(request: FitRequest, columns: Sequence[str]) -> dict[str, str]:

@@ -48,6 +48,11 @@ class View:
     statuses: tuple[int, ...] | None = None
 
 
+def inside_of(x: Float[np.ndarray, " x"], window: tuple[float, float]) -> Bool[np.ndarray, " x"]:
+    """Positive points of a window."""
+    return (x >= window[0]) & (x <= window[1]) & (x > 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Curves:
     """Curves over x: panels `p`, colours `c`, seeds `s`.

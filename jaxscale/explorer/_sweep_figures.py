@@ -61,11 +61,12 @@ class SweepFigures:
         self._sources: list[dict[str, ColumnDataSource]] = []
         self.layouts: list[Any] = []
         shared: dict[str, Any] = {}
+        shown = has_line(curves, log)
         for i, title in enumerate(curves.panel_labels):
             figure = new_figure(
                 page.theme, x=view.x, y=label, log="x" * log[0] + "y" * log[1], height=340, **shared
             )
-            data = self._data(curves, theory, i)
+            data = self._data(curves, theory, i, shown[i])
             sources = {n: ColumnDataSource(name=f"{n} {i}", data=d) for n, d in data.items()}
             self._sources.append(sources)
             self._draw(figure, curves, sources, linked)
@@ -76,11 +77,14 @@ class SweepFigures:
 
     def update(self, curves: Curves, theory: Closed) -> None:
         """Show other data of the same view."""
+        shown = has_line(curves, self._log)
         for i, sources in enumerate(self._sources):
-            for name, data in self._data(curves, theory, i).items():
+            for name, data in self._data(curves, theory, i, shown[i]).items():
                 sources[name].data = data
 
-    def _data(self, curves: Curves, theory: Closed, i: int) -> dict[str, dict[str, Any]]:
+    def _data(
+        self, curves: Curves, theory: Closed, i: int, is_drawn: Bool[np.ndarray, " c"]
+    ) -> dict[str, dict[str, Any]]:
         """Columns of bands, curves, points and theory of one panel."""
         theme, view, (log_x, log_y) = self._page.theme, self._view, self._log
         x, mean = drawable(curves.x, log=log_x), curves.mean[i]
@@ -91,7 +95,7 @@ class SweepFigures:
         names = [f"{view.color} {text}" if view.color else "simulation" for text in curves.labels]
         good = [np.isfinite(m) & np.isfinite(x) & ((m > 0) | (not log_y)) for m in mean]
         rows = curves.points[i][:, 0] if _is_one(curves) else np.full(len(mean), -1)
-        shown = np.flatnonzero(has_line(curves, self._log)[i])
+        shown = np.flatnonzero(is_drawn)
         data = {
             "bands": {
                 "xs": [np.r_[x[good[k]], x[good[k]][::-1]] for k in shown],

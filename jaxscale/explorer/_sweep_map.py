@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from jaxscale._status import STATUS
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, last_finite
+from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, inside_of, last_finite
 from jaxscale.explorer._themes import new_figure
 from jaxscale.report._figures import spans_decades, spread_evenly
 
@@ -49,7 +49,7 @@ def cells(
     has_steps, is_slope = STEP in array.dims, STEP in array.dims and quantity == "exponent"
     if is_slope:
         steps = np.asarray(sweep.runs[STEP], float)
-        inside = np.flatnonzero((steps >= window[0]) & (steps <= window[1]) & (steps > 0))
+        inside = np.flatnonzero(inside_of(steps, window))
         others[STEP] = slice(inside[0], inside[-1] + 1) if inside.size else slice(0, 0)
     elif has_steps and not _ends_vary(sweep):
         others[STEP] = array.sizes[STEP] - 1

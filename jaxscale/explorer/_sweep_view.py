@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import CheckboxGroup, CustomJS
+from jaxtyping import Bool
 
 from jaxscale._status import Status
 from jaxscale.explorer._exponent_table import exponent_table, lowest
@@ -203,12 +204,12 @@ class SweepView:
         if kind == self._kind:
             with page.in_one_message():
                 self._move(result, every)
-                self._tell(result)
+                self._tell(result, lines)
         else:
             self._kind = None
             with page.rebuilt():
                 self._draw(result, every, logs, drawable)
-                self._tell(result)
+                self._tell(result, lines)
             self._kind = kind
         self._mark()
         if self.point is not None and result.theory.note != COMPILES:
@@ -245,11 +246,11 @@ class SweepView:
         if self._parallel is not None and every is not None:
             self._parallel.update(every)
 
-    def _tell(self, result: Result) -> None:
+    def _tell(self, result: Result, lines: Bool[np.ndarray, "p c"]) -> None:
         """Write tables, notes and the Python of what is shown."""
         page, view = self.page, result.view
         self.table.text = self._tables(result)
-        self.note.text = self._notes(result)
+        self.note.text = self._notes(result, lines)
         has_theory = result.theory.values is not None
         self.calibrate.disabled = not (has_theory and fitted_fields(self.sweep, view))
         self.code.text = self._python()
@@ -271,7 +272,7 @@ class SweepView:
         ))  # fmt: skip
         return "".join(parts)
 
-    def _notes(self, result: Result) -> str:
+    def _notes(self, result: Result, drawn: Bool[np.ndarray, "p c"]) -> str:
         """What is drawn, how many runs failed, and what theory it is."""
         view, lines = result.view, []
         observable = self.sweep.runs[view.observable]
@@ -282,7 +283,6 @@ class SweepView:
             of = f"{n} seeds" if least == n else f"{least} to {n} seeds, by how many count"
             of = f"mean and standard deviation over {of}" if n > 1 else "one seed"
             lines.append(f"{observable.attrs.get('long_name', view.observable)}: {of}")
-        drawn = has_line(result.curves, logarithmic(result.curves, log_option(self.log)))
         if not drawn.all():
             lines.append(f"{np.sum(~drawn)} of {drawn.size} curves are not drawn: too few "
                          "finite values of runs that count")  # fmt: skip

@@ -22,7 +22,14 @@ def stored_tables(store: str | Path) -> list[Table]:
 
     **Raises** `ValueError` where there is none, or a damaged one.
     """
-    return [table for place in existing_places(store) for table in _tables(StoreReader(place))]
+    return shown_store(store)[0]
+
+
+def shown_store(store: str | Path) -> tuple[list[Table], list[str]]:
+    """The same, and the commands that continue what is not complete."""
+    readers = [StoreReader(place) for place in existing_places(store)]
+    tables = [table for stored in readers for table in _tables(stored)]
+    return tables, [command for stored in readers if (command := _continuing(stored))]
 
 
 def _tables(stored: StoreReader) -> Iterator[Table]:
@@ -72,18 +79,11 @@ def _tables(stored: StoreReader) -> Iterator[Table]:
     yield Table("Sessions", "", [Column(n, number=n in numbers) for n in names], rows)
 
 
-def continuing_commands(store: str | Path) -> list[str]:
-    """The commands that began the stores of which something remains to be run, as far as known.
-
-    Those begun in Python have none.
-    """
-    commands = []
-    for place in existing_places(store):
-        stored = StoreReader(place)
-        sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
-        if sessions and not sessions[-1]["complete"] and (command := sessions[0].get("command")):
-            commands.append(command)
-    return commands
+def _continuing(stored: StoreReader) -> str:
+    """The command that began a store that is not complete; nothing of one begun in Python."""
+    sessions = json.loads(str(stored.attributes.get("sessions", "[]")))
+    is_open = sessions and not sessions[-1]["complete"]
+    return sessions[0].get("command", "") if is_open else ""
 
 
 def remaining_line(plan: Plan, store: str | Path) -> str:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Complex, Float
 DIRECT = 100
 PANELS, NODES = 48, 16
 LARGE = 100.0  # |kappa| j^2alpha from which the series is summed
-TERMS = 8  # of the series, twice four: the next is below rounding
+TERMS = 8  # of the series, an even number: the next is below rounding
 Number = Float[Array, ""] | Complex[Array, ""]
 
 
@@ -46,8 +46,8 @@ def _tail(
     widths = jnp.where(jnp.isinf(last), endless, jnp.log(end / start) * share)
     integrals = start**-gap * widths
     inverse = 1.0 / kappa
-    four = _powers(inverse, (0, 1, 2, 3))
-    powers = jnp.concatenate([four, inverse**4 * four])
+    half = _powers(inverse, tuple(range(TERMS // 2)))
+    powers = jnp.concatenate([half, inverse ** (TERMS // 2) * half])
     terms = (jnp.asarray(factors, p.dtype) * integrals).astype(kappa.dtype) * powers
     return jnp.sum(terms, axis=1) * _powers(inverse, orders)
 
