@@ -175,7 +175,6 @@ def _documented(text: str, sections: Mapping[str, str | None]) -> str:
 def _compiled(function: Callable[..., R], vectorize: bool) -> Callable[..., R]:
     """Compile `function` for arrays, pytrees, and constants: names of the arrays, then options."""
 
-    @functools.partial(jax.jit, static_argnums=2)
     def core(arrays: tuple[Array, ...], trees: dict[str, Any], constants: Any) -> Any:
         names, *options = constants
 
@@ -184,7 +183,8 @@ def _compiled(function: Callable[..., R], vectorize: bool) -> Callable[..., R]:
 
         return _vectorized(formula)(*arrays) if vectorize else formula(*arrays)
 
-    return core
+    core.__name__ = core.__qualname__ = function.__name__  # the name of the compiled program
+    return jax.jit(core, static_argnums=2)
 
 
 def _vectorized(formula: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from blocks import run_shell
 
 import jaxscale as js
 from jaxscale import cli
@@ -67,6 +68,25 @@ def test_the_sweep_file_plans(tmp_path):
     grid = js.Grid.from_toml(str(tmp_path / "sweep.toml"))
     assert grid.shape == (3, 5, 8)
     assert len(grid.system.record_steps) <= 41
+
+
+def test_the_first_lines_of_a_script_use_every_core(tmp_path):
+    (script,) = [code for mark, code in BLOCKS if mark == "script"]
+    code = f"{script}\nimport os\nimport jax\nassert jax.device_count() == os.cpu_count()"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
+
+
+def test_the_shell_plans_for_devices_elsewhere(monkeypatch, capsys):
+    printed = run_shell(SWEEPS, monkeypatch, capsys)
+    assert "(v5e)" in printed
+    assert "scaled from what one H200 reached" in printed
+
+
+def test_every_block_runs_somewhere():
+    marks = set()
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        marks |= set(re.findall(r"<!-- ([^\n:]+) -->\n```", page.read_text()))
+    assert marks == {"bucket", "distributed", "from the example", "script"}  # each has a test
 
 
 @pytest.mark.dist

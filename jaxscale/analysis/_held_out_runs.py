@@ -103,7 +103,7 @@ class HeldOut:
     def table(self) -> Table:
         """Return the scores of every scale, for the terminal (`rich.print`)."""
         names = ("decades outside", "runs", "rms of ln error", "bias", "coverage")
-        header = [Column(n, number=True) for n in (self.by, "fitted to", *names)]
+        header = [Column(n, number=True) for n in (self.by, "fitted up to", *names)]
         rows = []
         for _, middle, end, decades, n, error, bias, share, _ in self.scales.to_numpy().tolist():
             errors = (number(value, ".3g") for value in (error, bias))

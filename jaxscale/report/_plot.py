@@ -8,9 +8,12 @@ import numpy as np
 from jaxscale._arguments import hinted
 from jaxscale._status import STATUS
 from jaxscale._text import choices, unknown
+from jaxscale.analysis._allocation import OptimalAllocation
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_dataset
 from jaxscale.analysis._formula import Formula
+from jaxscale.analysis._isoflop import IsoFlop
+from jaxscale.analysis._loss_surface import LossSurface
 from jaxscale.report._figures import new_figure
 from jaxscale.report._fitted import fit_figure
 from jaxscale.report._legend import widen
@@ -27,6 +30,13 @@ TAKES = (
     "a Dataset or DataArray of `js.run` or `js.open_store`, or, for the fit of a Formula, a "
     "DataFrame"
 )
+
+FIGURES = {  # of what is no Dataset, by its class
+    Calibration: "residuals_figure(fit), or its theory over the runs with js.plot(runs, fit)",
+    IsoFlop: "isoflop_figure(isoflop)",
+    LossSurface: "residuals_figure(surface.fit)",
+    OptimalAllocation: "allocation_figure(allocation)",
+}
 
 
 @hinted
@@ -140,6 +150,10 @@ def plot(
 
 def _as_dataset(name: str, value: Any, takes: str) -> "xarray.Dataset":
     """A Dataset, of one observable for a DataArray."""
+    for kind, call in FIGURES.items():
+        if isinstance(value, kind):
+            got = f"got one of class {kind.__name__}"
+            raise ValueError(f"`{name}` must be {takes}, {got}: draw it with js.report.{call}.")
     if hasattr(value, "to_dataset"):
         value = value.to_dataset(name=value.name or "value")
     require_dataset(name, value, takes)

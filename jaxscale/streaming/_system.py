@@ -44,6 +44,7 @@ from jaxscale.training import INIT_STREAM, AbstractTrainedSystem, cast
 
 FEATURE_STREAM = 0
 DRAW_FLOPS = 40.0  # threefry and the inverse error function, per normal number
+NORMAL_DRAWS = 2.0  # numbers of a batch of bits that take as long on a CPU as a normal one
 SVD_PRODUCTS = 12.0
 
 
@@ -227,6 +228,7 @@ class StreamingRegression(AbstractTrainedSystem):
             working_floats=held,
             resident_floats=max(held, 4.0 * v * d),
             n_steps=self.n_steps,
+            draws=NORMAL_DRAWS * self.n_steps * draws,
         )
 
     def warnings(self) -> list[str]:

@@ -28,8 +28,9 @@ from jaxscale.sweep._bucket import (
 )
 from jaxscale.sweep._divide import divided
 from jaxscale.sweep._grid import Grid
-from jaxscale.sweep._timings import measured_ratio
+from jaxscale.sweep._timings import measured_ratio, products_ratio
 
+START_SECONDS = 0.1  # of a program, until it computes: it is loaded, and its store is opened
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
 
 
@@ -105,13 +106,19 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Estimated run time, compilation apart, by earlier runs like these if any were timed."""
+        """Estimated run time, compilation apart, by earlier runs like these if any were timed.
+
+        Where none were, it is scaled by the speed of this machine's cores, which is timed once.
+        """
         return sum(self._bucket_seconds)
 
-    @property
+    @functools.cached_property
     def _bucket_seconds(self) -> list[float]:
+        timed = self.target.is_host and self.target.is_local and not self.is_calibrated
+        usual = products_ratio() if timed else 1.0
         pairs = zip(self.buckets, self.ratios, strict=True)
-        return [b.seconds * (1.0 if ratio is None else ratio) for b, ratio in pairs]
+        each = [b.seconds * (usual if ratio is None else ratio) for b, ratio in pairs]
+        return [START_SECONDS + seconds for seconds in each]
 
     @property
     def n_stretches(self) -> int:
@@ -156,7 +163,6 @@ class Plan:
             "matmul_precision": self.options.matmul_precision,
             "padding_waste": round(self.padding_waste, 4),
             "flops": self.flops,
-            "estimated_seconds": round(self.seconds, 3),
         }
 
     @property

@@ -1,20 +1,25 @@
-"""Times of runs that this machine has taken, for the estimates of later plans.
+"""Times that this machine has taken, for the estimates of later plans: of runs, and of products.
 
 They are kept with the compiled programs (`js.keep_compiled`), in one small file per machine: kind
 of device, cores and version of JAX. Where no programs are kept, neither are times.
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 from typing import TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from jaxscale._compilation import compiled_folder
 from jaxscale._system import AbstractSystem
@@ -23,6 +28,9 @@ from jaxscale.fields import field_names
 MOST_TIMES = 20  # of each class, the latest
 SAME = math.log(1.5)  # estimates that are nearer than this are of the same size
 LIKE = math.log(4.0)  # estimates that are nearer than this are off by about the same factor
+PRODUCTS = "products"  # what stands for the class of a system where these were timed
+N_PRODUCTS, SIZE, N_TIMES = 200, 64, 20  # products of eight matrices each, and times of them all
+PRODUCT_FLOPS = 64e9  # per second, on a core that runs systems as fast as is estimated
 Times: TypeAlias = dict[str, list[tuple[float, float]]]  # estimated and measured, of a run
 
 
@@ -52,14 +60,52 @@ def measured_ratio(system: AbstractSystem, estimated: float) -> float | None:
     return nearest[1] / nearest[0]
 
 
+def products_ratio() -> float:
+    """Measured over expected seconds of products of small matrices, on all local devices at once.
+
+    Cores of two machines differ by a factor of three. They are timed once per machine, or per
+    process where no times are kept, which takes a fifth of a second.
+    """
+    times = read_times().get(PRODUCTS, [])
+    if not times:
+        times = [(N_PRODUCTS * 8 * 2.0 * SIZE**3 / PRODUCT_FLOPS, _product_seconds())]
+        _keep(PRODUCTS, *times[0])
+    return times[0][1] / times[0][0]
+
+
+@functools.cache
+def _product_seconds() -> float:
+    """The shortest of some times: a plan is made for a machine that does nothing else."""
+    matrices = np.random.default_rng(0).standard_normal((8, SIZE, SIZE), np.float32) / SIZE**0.5
+    each = [jax.device_put(matrices, device) for device in jax.local_devices()]
+    shortest = math.inf
+    for _ in range(1 + N_TIMES):  # the first compiles
+        begin = time.perf_counter()
+        jax.block_until_ready([_products(matrices) for matrices in each])
+        shortest = min(shortest, time.perf_counter() - begin)
+    return shortest
+
+
+@jax.jit
+def _products(matrices: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
+    def once(product: Float[Array, "b n n"], _: None) -> tuple[Float[Array, "b n n"], None]:
+        return jnp.matmul(product, matrices), None
+
+    return jax.lax.scan(once, matrices, None, length=N_PRODUCTS)[0]
+
+
 def keep_time(system: AbstractSystem, estimated: float, measured: float) -> None:
     """Keep the seconds per run of a session; they replace those of runs of the same size."""
+    _keep(_name(system), estimated, measured)
+
+
+def _keep(name: str, estimated: float, measured: float) -> None:
     file = _file()
     if file is None or min(estimated, measured) <= 0:
         return
     times = read_times()
-    others = [p for p in times.get(_name(system), []) if abs(math.log(p[0] / estimated)) > SAME]
-    times[_name(system)] = [*others, (estimated, measured)][-MOST_TIMES:]
+    others = [p for p in times.get(name, []) if abs(math.log(p[0] / estimated)) > SAME]
+    times[name] = [*others, (estimated, measured)][-MOST_TIMES:]
     with contextlib.suppress(OSError):  # estimates are no reason to fail
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             (Path(folder) / file.name).write_text(json.dumps(times), "utf-8")

@@ -37,6 +37,8 @@ def curves():
 def test_each_fit_is_a_curve_with_its_band_over_its_points(curves):
     formula = js.Formula(power, {"scale": 1.0, "exponent": 0.7})
     fit = calibrate(formula, curves, ["scale", "exponent"], each="run")
+    with pytest.raises(ValueError, match=r"got one of .* Calibration: .*residuals_figure\(fit\)"):
+        js.plot(fit)
     axes = js.plot(curves, fit).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "loss")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")

@@ -23,6 +23,7 @@ from jaxscale.sweep import (
 from jaxscale.sweep._bucket import recut
 from jaxscale.sweep._compute import Task, compute
 from jaxscale.sweep._layout import CHECKSUM, checksum
+from jaxscale.sweep._plan import START_SECONDS
 from jaxscale.sweep._program import Program
 from jaxscale.sweep._progress import Progress
 
@@ -163,15 +164,15 @@ def test_plans_follow_what_was_timed(planned, monkeypatch, tmp_path):
     assert not js.plan(grid).is_calibrated
     assert "no such run was timed" in str(first)
     monkeypatch.setattr(timings, "compiled_folder", lambda: tmp_path)
-    estimated = first.seconds / first.n_runs
+    (bucket,) = first.buckets
+    estimated = bucket.seconds / first.n_runs
     timings.keep_time(SMALL, 100 * estimated, 2000 * estimated)
     assert not js.plan(grid).is_calibrated  # such large runs say nothing of these
     timings.keep_time(SMALL, estimated, 7 * estimated)
     timings.keep_time(SMALL, 1.1 * estimated, 5.5 * estimated)  # in its place
     again = js.plan(grid)
-    assert again.seconds == pytest.approx(5 * first.seconds)
+    assert again.seconds == pytest.approx(START_SECONDS + 5 * bucket.seconds)
     assert again.buckets[0].chunk == first.buckets[0].chunk
-    assert again.summary()["estimated_seconds"] == round(again.seconds, 3)
     assert "no such run" not in str(again)
     other = js.replace(SMALL, "schedule", js.LinearDecay())
     assert not js.plan(js.Grid(other, seeds=2)).is_calibrated  # a part of another kind
@@ -180,6 +181,34 @@ def test_plans_follow_what_was_timed(planned, monkeypatch, tmp_path):
     for content in ("[half", "[]", "null", *(f'{{"{name}": [[1, {x}]]}}' for x in UNUSABLE)):
         file.write_text(content)
         assert not js.plan(grid).is_calibrated
+
+
+def test_plans_of_untimed_runs_follow_the_speed_of_the_cores(planned, monkeypatch, tmp_path):
+    seconds = [0.5]
+
+    def timed():
+        return seconds[-1]
+
+    monkeypatch.setattr(timings, "_product_seconds", timed)
+    monkeypatch.setattr(timings, "compiled_folder", lambda: None)
+    (bucket,) = planned.buckets
+    first, other = js.plan(planned.grid).seconds, js.plan(planned.grid, target="h200").seconds
+    monkeypatch.setattr(timings, "compiled_folder", lambda: tmp_path)
+    assert js.plan(planned.grid).seconds == first  # timed again, and put into the folder
+    seconds.append(1.0)
+    assert js.plan(planned.grid).seconds == first
+    monkeypatch.setattr(timings, "compiled_folder", lambda: None)
+    twice = js.plan(planned.grid).seconds
+    assert twice - START_SECONDS == pytest.approx(2 * (first - START_SECONDS))
+    assert first != START_SECONDS + bucket.seconds
+    assert js.plan(planned.grid, target="h200").seconds == other  # other devices than these
+
+
+def test_products_are_computed_as_often_as_is_said(monkeypatch):
+    half = np.broadcast_to(0.5 * np.eye(timings.SIZE, dtype=np.float32), (8,) + (timings.SIZE,) * 2)
+    monkeypatch.setattr(timings, "N_PRODUCTS", 5)
+    products = timings._products.__wrapped__(half)
+    np.testing.assert_allclose(products, 0.5**5 * half, rtol=1e-6)
 
 
 @pytest.mark.parametrize("step", ["mkdir", "replace"])
@@ -227,5 +256,5 @@ def test_a_session_keeps_its_times(planned, monkeypatch, tmp_path):
     monkeypatch.setattr(progress, "SHORTEST_TIME", 0.0)
     js.run(planned)
     ((estimated, measured),) = timings.read_times()[timings._name(SMALL)]
-    assert estimated == pytest.approx(planned.seconds / planned.n_runs)
+    assert estimated == pytest.approx(planned.buckets[0].seconds / planned.n_runs)
     assert measured > 0

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -233,3 +234,16 @@ def test_of_two_processes_one_writes(url, tmp_path):
     for code, outcome in zip(codes, outcomes, strict=True):
         assert code == 0 or "is being written by process" in outcome
     assert js.open_store(url).attrs["complete"] == 1
+
+
+def test_the_block_of_the_page_reads_a_generation(server, expected):
+    page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    (block,) = re.findall(r"<!-- bucket -->\n```python\n(.*?)```", page, re.S)
+    (address,) = re.findall(r'"(s3://bucket/.*?)"', block)
+    server.recover()
+    run(GRID, address)
+    names = {}
+    exec(compile(block, "docs/sweeps.md", "exec"), names)
+    assert names["rows"].sizes["run"] == GRID.n_runs
+    losses = expected[0].loss.values.reshape(GRID.n_runs, -1)
+    assert (np.sort(names["rows"].loss.values, axis=0) == np.sort(losses, axis=0)).all()
