@@ -141,12 +141,14 @@ def stability_claims(runs: "xarray.Dataset") -> list[Claim]:
     judged = []
     system = measure.system_of(runs)
     at = {"input_exponent": float(system.input_exponent)}
-    limit = float(in_float64(theory.mean_max_learning_rate, float(system.n_features), **at))
+    limit = in_float64(
+        theory.mean_max_learning_rate, float(system.n_features), batch_size=measure.BATCHES, **at
+    )[0]
     rates = np.asarray(runs["learning_rate"], float)
     for share, predicted, word in ((0.1, 1.0, "at"), (0.7, 0.78, "below 0.9 of")):
         chosen = float(rates[np.argmin(np.abs(rates - share * limit))])
         ratio = measure.median_ratio(runs.sel(learning_rate=chosen, drop=True))
-        text = {"word": word, "share": chosen / limit}
+        text = {"word": word, "share": float(chosen / limit)}
         judged.append(_claim("median", f"{share:g}", ratio, predicted, **text))
     return judged
 
@@ -188,7 +190,7 @@ def noise_claims(draws: Draws) -> list[Claim]:
     judged = []
     for phase, (word, large, ratios) in NOISES.items():
         text = {"phase": phase, "word": word, "draws": DRAWS[LARGEST]}
-        judged.append(_claim("noise", phase, measure.noise_ratio(phase, 1e5, 1e3), *large, **text))
+        judged.append(_claim("noise", phase, measure.noise_ratio(phase, 1e5), *large, **text))
         one, *more = drawn.batch_excess(draws, phase)
         for excess, ratio in zip(more, ratios, strict=True):
             name, batch = f"{phase}-512-{float(excess.batch_size):g}", float(excess.batch_size)

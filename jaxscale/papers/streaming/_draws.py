@@ -5,6 +5,7 @@ from one factorization. Means over features are taken in groups of draws, of mor
 are few features, which scatter more and cost less.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxscale._linalg import one_blas_thread
 from jaxscale._optimizers import Sgd
@@ -46,7 +47,7 @@ GROUPS = 32
 TIMES = np.unique(np.geomspace(5, 20_000, 28).round())
 SCHEDULES = (Constant(), LinearDecay(), WarmUp(n_warm_up=1000, then=LinearDecay()))
 DECAYED, DECAY_STEPS, DECAY_SHARE = 256, 10_000, 0.3  # features, steps, share of the largest rate
-NOISE_STEPS, NOISE_BATCHES = 1000, (1.0, 2.0, 4.0)
+NOISE_STEPS, NOISE_BATCHES, MOMENTUM_STEPS = 1000, (1.0, 2.0, 4.0), 4000
 
 
 class Draws(NamedTuple):
@@ -80,72 +81,76 @@ def exponents(phase: str) -> dict[str, float]:
     return dict(zip(("input_exponent", "target_exponent"), PHASES[phase], strict=True))
 
 
-@functools.partial(jax.jit, static_argnames=("size", "n_coordinates", "n_draws"))
+@functools.partial(jax.jit, static_argnames=("size", "n_draws"))
 def _draw(
     times: Float[Array, " t"],
-    learning_rate: Float[Array, ""],
-    alpha: Float[Array, ""],
-    betas: Float[Array, " b"],
+    learning_rates: Float[Array, " a"],
+    alphas: Float[Array, " a"],
+    betas: Float[Array, "a b"],
+    endless: Bool[Array, " a"],
     *,
     size: int,
-    n_coordinates: int | None,
     n_draws: int,
-) -> tuple[Modes, Float[Array, "n b t"]]:
-    """Modes and exact losses of every draw: a factorization each serves all targets and times."""
+) -> tuple[Modes, Float[Array, "n a b t"]]:
+    """Modes and exact losses of every draw: its normal numbers serve every input exponent."""
 
     def one(seed: Array) -> Any:
         key = jr.fold_in(jr.fold_in(root_key(0), seed), FEATURE_STREAM)
-        modes = draw_features(
-            key, jnp.asarray(size, jnp.int32), size, n_coordinates, alpha, betas,
-            jnp.zeros_like(alpha),
-        ).modes()  # fmt: skip
 
-        def loss(power: Array, unreachable: Array) -> Array:
-            return theory.sgd_loss(
-                times, modes.eigenvalues, power, unreachable=unreachable,
-                learning_rate=learning_rate,
-            )  # fmt: skip
+        def of(learning_rate: Array, alpha: Array, betas: Array, endless: Array) -> Any:
+            n_features, noise = jnp.asarray(size, jnp.int32), jnp.zeros_like(alpha)
+            features = draw_features(key, n_features, size, None, alpha, betas, noise)
+            tail = jax.tree.map(lambda x: jnp.where(endless, x, 0.0), features.tail)
+            modes = dataclasses.replace(features, tail=tail).modes()
 
-        return modes, jax.vmap(loss)(modes.target_power, modes.unreachable)
+            def loss(power: Array, unreachable: Array) -> Array:
+                return theory.sgd_loss(
+                    times, modes.eigenvalues, power, unreachable=unreachable,
+                    learning_rate=learning_rate,
+                )  # fmt: skip
+
+            return modes, jax.vmap(loss)(modes.target_power, modes.unreachable)
+
+        return jax.vmap(of)(learning_rates, alphas, betas, endless)
 
     return jax.lax.map(one, jnp.arange(n_draws))
 
 
 def draw_all(counts: Mapping[int, int] = DRAWS) -> Draws:
-    """Draw so many W of every size at every input exponent, on two threads."""
+    """Draw so many W of every size for every input exponent, on two threads."""
     import xarray
 
-    jobs = [(size, alpha) for size in counts for alpha in DRAWN]
+    # targets are repeated where an input exponent has fewer
+    targets = [(names * MOST_PHASES)[:MOST_PHASES] for names in DRAWN.values()]
+    betas = np.array([[PHASES[phase][1] for phase in names] for names in targets])
+    first = [names[0] for names in targets]
 
-    def job(at: tuple[int, float]) -> tuple[Modes, np.ndarray, list[np.ndarray]]:
-        size, alpha = at
-        names = DRAWN[alpha]
-        last = coordinates(names[0], size)
-        betas = [PHASES[phase][1] for phase in names]
-        betas += betas[:1] * (MOST_PHASES - len(betas))  # repeated: fewer programs
-        numbers = ([*TIMES, np.inf], rate(names[0], size), alpha, betas)
-        modes, loss = _draw(
-            *(jnp.asarray(x, jnp.float32) for x in numbers),
-            size=size,
-            n_coordinates=None if last == np.inf else int(last),
-            n_draws=counts[size],
-        )
-        return modes, np.asarray(loss, float), [_equivalent(phase, size) for phase in names]
+    def job(size: int) -> tuple[Modes, np.ndarray]:
+        rates = [rate(phase, size) for phase in first]
+        endless = [coordinates(phase, size) == np.inf for phase in first]
+        numbers = ([*TIMES, np.inf], rates, list(DRAWN), betas)
+        arrays = (jnp.asarray(x, jnp.float32) for x in numbers)
+        result = _draw(*arrays, jnp.asarray(endless), size=size, n_draws=counts[size])
+        return jax.tree.map(np.asarray, result)
 
+    at = {p: (i, j) for i, names in enumerate(DRAWN.values()) for j, p in enumerate(names)}
+    phases, sizes = list(at), sorted(counts)
+    pairs = [(phase, size) for phase in phases for size in sizes]
     with one_blas_thread(), ThreadPoolExecutor(2) as pool:
-        drawn = dict(zip(jobs, pool.map(job, jobs), strict=True))
-    phases, sizes = [phase for names in DRAWN.values() for phase in names], sorted(counts)
+        results = pool.map(job, counts)
+        curves = list(pool.map(lambda pair: equivalent(*pair), pairs))
+        drawn = dict(zip(counts, results, strict=True))
     modes, means, squares, expected = {}, {}, {}, {}
-    for (size, alpha), (every, loss, equivalent) in drawn.items():
-        for i, phase in enumerate(DRAWN[alpha]):
-            at = phase, size
-            modes[at] = Modes(
-                every.eigenvalues, every.target[:, i], every.out_of_reach[:, i],
-                every.label_variance,
-            )  # fmt: skip
-            means[at] = groups(loss[:, i, :-1]).T
-            squares[at] = groups(loss[:, i, -1:] ** [1, 2]).T
-            expected[at] = equivalent[i]
+    for (phase, size), curve in zip(pairs, curves, strict=True):
+        (i, j), (every, loss) = at[phase], drawn[size]
+        modes[phase, size] = Modes(
+            every.eigenvalues[:, i], every.target[:, i, j], every.out_of_reach[:, i, j],
+            every.label_variance[:, i],
+        )  # fmt: skip
+        own = loss[:, i, j].astype(float)
+        means[phase, size] = groups(own[:, :-1]).T
+        squares[phase, size] = groups(own[:, -1:] ** [1, 2]).T
+        expected[phase, size] = np.array([curve[time] for time in TIMES])
 
     def table(values: dict[tuple[str, int], np.ndarray], *dims: str) -> "xarray.DataArray":
         coords = {"phase": phases, "n_features": sizes} | (
@@ -165,10 +170,17 @@ def groups(values: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "g ..."]:
     return values.reshape(-1, GROUPS, *values.shape[1:]).mean(axis=0)
 
 
-def _equivalent(phase: str, size: int) -> np.ndarray:
-    at = exponents(phase) | {"learning_rate": rate(phase, size)}
-    last = coordinates(phase, size)
-    return in_float64(theory.loss, TIMES, float(size), n_coordinates=last, **at)
+def equivalent(
+    phase: str, size: float, learning_rate: float | None = None, batch_size: float = 1.0
+) -> dict[float, float]:
+    """Loss in the mean over features at `TIMES` and at the steps of single claims: one program."""
+    chosen = rate(phase, size) if learning_rate is None else learning_rate
+    at = exponents(phase) | {"n_coordinates": coordinates(phase, size)}
+    times = np.union1d(TIMES, [NOISE_STEPS, MOMENTUM_STEPS, DECAY_STEPS])
+    losses = in_float64(
+        theory.loss, times, float(size), learning_rate=chosen, batch_size=batch_size, **at
+    )
+    return dict(zip(times.tolist(), losses.tolist(), strict=True))
 
 
 @functools.partial(jax.jit, static_argnames="n_steps")

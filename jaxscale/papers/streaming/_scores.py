@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxscale._optimizers import Sgd
-from jaxscale._schedules import Constant, LinearDecay
+from jaxscale._schedules import LinearDecay
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife
 from jaxscale.papers import _runs
@@ -19,9 +19,12 @@ from jaxscale.papers.streaming._draws import (
     DECAY_STEPS,
     DECAYED,
     LARGEST,
+    MOMENTUM_STEPS,
+    NOISE_STEPS,
     PHASES,
     Draws,
     coordinates,
+    equivalent,
     exponents,
     rate,
 )
@@ -121,36 +124,29 @@ def measured_exponents() -> dict[str, tuple[float, float]]:
     return {name: (float(a), float(b)) for name, a, b in zip(PHASES, *slopes, strict=True)}
 
 
-def noise_ratio(phase: str, size: float, time: float) -> float:
+def noise_ratio(phase: str, size: float) -> float:
     """Loss above the limit at batch 2 over that at batch 1, at one rate."""
-    at = exponents(phase)
-    losses = in_float64(
-        theory.loss, time, size, batch_size=[1.0, 2.0], learning_rate=rate(phase, size), **at
-    )
-    excess = losses - in_float64(theory.limit_loss, size, **at)
-    return float(excess[1] / excess[0])
+    limit = in_float64(theory.limit_loss, size, **exponents(phase))
+    one, two = (equivalent(phase, size, batch_size=b)[NOISE_STEPS] - limit for b in (1.0, 2.0))
+    return float(two / one)
 
 
 def momentum_ratio(phase: str, momentum: float = 0.9) -> float:
-    """Heavy ball at `eta (1 - mu)` over SGD at eta, after 4,000 steps with 1,000 features."""
-    given, eta = (4000.0, 1000.0), rate(phase, 1000)
-    plain = in_float64(theory.loss, *given, learning_rate=eta, **exponents(phase))
+    """Heavy ball at `eta (1 - mu)` over SGD at eta, with 1,000 features."""
+    eta, time = rate(phase, 1000), MOMENTUM_STEPS
     slow = {"learning_rate": (1.0 - momentum) * eta, "optimizer": Sgd(momentum=momentum)}
-    return float(in_float64(theory.mean_optimizer_loss, *given, **slow, **exponents(phase)) / plain)
+    loss = in_float64(theory.mean_optimizer_loss, time, 1000.0, **slow, **exponents(phase))
+    return float(loss / equivalent(phase, 1000, eta)[time])
 
 
 def decay_ratio(phase: str) -> float:
     """Excess of the equivalent after linear decay over that at a constant rate."""
-    size, last = float(DECAYED), coordinates(phase, DECAYED)
-    at = exponents(phase) | {"n_coordinates": last}
-    own = {"input_exponent": at["input_exponent"], "n_coordinates": last}
-    chosen = DECAY_SHARE * in_float64(theory.mean_max_learning_rate, size, **own)
-    least = in_float64(theory.limit_loss, size, **at)
-    given = at | {"learning_rate": chosen, "optimizer": Sgd()}
-    constant, linear = (
-        in_float64(theory.mean_optimizer_loss, DECAY_STEPS, size, schedule=schedule, **given)
-        for schedule in (Constant(), LinearDecay())
-    )
+    at = exponents(phase) | {"n_coordinates": coordinates(phase, DECAYED)}
+    chosen = DECAY_SHARE * mean_rate_limits(phase, DECAYED)[0][0]
+    least = in_float64(theory.limit_loss, float(DECAYED), **at)
+    how = {"learning_rate": chosen, "optimizer": Sgd(), "schedule": LinearDecay()}
+    linear = in_float64(theory.mean_optimizer_loss, DECAY_STEPS, float(DECAYED), **at, **how)
+    constant = equivalent(phase, DECAYED, chosen)[DECAY_STEPS]
     return float((linear - least) / (constant - least))
 
 
@@ -170,12 +166,13 @@ def rate_limits(draws: Draws, phase: str) -> RateLimits:
     return limit, *_bracket(values.max(axis=1)[:, None], values.sum(axis=1)[:, None])
 
 
-def mean_rate_limits(phase: str) -> RateLimits:
+def mean_rate_limits(phase: str, size: int = LARGEST) -> RateLimits:
     """The same of the equivalent, with the upper edge for the largest eigenvalue."""
-    at = {"input_exponent": PHASES[phase][0]}
-    limit = in_float64(theory.mean_max_learning_rate, LARGEST, batch_size=BATCHES, **at)
-    high = in_float64(lambda: theory.spectrum_edges(LARGEST, **at).high)
-    return limit, *_bracket(high, power_sum(2.0 * at["input_exponent"], np.inf))
+    at = {"input_exponent": PHASES[phase][0], "n_coordinates": coordinates(phase, size)}
+    trace = power_sum(2.0 * at["input_exponent"], at["n_coordinates"])
+    limit = in_float64(theory.mean_max_learning_rate, float(size), batch_size=BATCHES, **at)
+    high = in_float64(lambda: theory.spectrum_edges(float(size), **at).high)
+    return limit, *_bracket(high, trace)
 
 
 def _bracket(top: Any, trace: Any) -> tuple[Any, Any]:
