@@ -124,6 +124,8 @@ class Work(eqx.Module):
     - `traffic_floats`: floats that all steps move between an accelerator and its memory; by default
       6 times `working_floats` in every step, as it was counted for networks and students.
     - `kernels`: loops over arrays in a step, each of which a CPU has to start.
+    - `vector_bits`: width of a CPU's vectors that its loops gain from; by default XLA's, 256, which
+      is no slower for most.
     """
 
     flops: float
@@ -134,6 +136,7 @@ class Work(eqx.Module):
     draws: float = 0.0
     traffic_floats: float | None = None
     kernels: float = 10.0
+    vector_bits: int | None = None
 
     def __check_init__(self):
         if self.traffic_floats is None:

@@ -55,21 +55,19 @@ def words(
     return hashed.swapaxes(0, 1).reshape(2 * n_pairs, -1)[:n_words]
 
 
-def words_at(
-    key: Key[Array, ""], index: Int[Array, "..."], samples: Int[Array, "..."]
-) -> UInt32[Array, "..."]:
-    """Entries of `words`, each hashed by itself: for few samples faster on a CPU than all in order.
+def word_pairs(
+    key: Key[Array, ""], pairs: Int[Array, "..."], samples: Int[Array, "..."]
+) -> UInt32[Array, "2 ..."]:
+    """Both words of pairs: entries 2 i and 2 i + 1 of `words` for pair i.
 
     **Arguments**
 
     - `key`: key of the step, or of the fixed data set.
-    - `index`, `samples`: index of the word and of the sample, broadcast.
+    - `pairs`, `samples`: index of the pair and of the sample, broadcast.
 
-    **Returns** words, the shape of both.
+    **Returns** words, shape 2 and that of both.
     """
-    index, sample = jnp.broadcast_arrays(index, samples)
-    high, low = _hashed(key, index >> 1, sample)
-    return jnp.where(index & 1 == 0, high, low)
+    return _hashed(key, *jnp.broadcast_arrays(pairs, samples))
 
 
 def _word_pairs(
@@ -210,6 +208,16 @@ def float32_normals(word: UInt32[Array, "..."]) -> Float[Array, "..."]:
 def normals(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:
     """Standard normal float64 numbers from two words each, by the inverse error function."""
     return np.sqrt(2.0) * jax.scipy.special.erfinv(2 * uniforms(high, low) - 1)
+
+
+def words_at(
+    key: Key[Array, ""], index: Int[Array, "..."], samples: Int[Array, "..."]
+) -> UInt32[Array, "..."]:
+    """Deprecated: `word_pairs`."""
+    warn_deprecated("words_at", "word_pairs")
+    index, samples = jnp.broadcast_arrays(index, samples)
+    high, low = word_pairs(key, index >> 1, samples)
+    return jnp.where(index & 1 == 0, high, low)
 
 
 def unit_normals(

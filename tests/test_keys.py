@@ -14,8 +14,8 @@ from jaxscale.keys import (
     normals_by_row,
     root_key,
     unit_normals,
+    word_pairs,
     words,
-    words_at,
 )
 
 
@@ -42,10 +42,11 @@ def test_more_words_extend_fewer():
     np.testing.assert_array_equal(words(key, samples, 3), words(key, samples, 6)[:3])
 
 
-def test_a_word_alone_is_that_of_its_pair():
-    key, samples, index = jr.key(0), jnp.asarray([4, 0, 9]), jnp.asarray([3, 0, 6, 1])
-    table = np.asarray(words(key, samples, 7))
-    np.testing.assert_array_equal(words_at(key, index[:, None], samples), table[index])
+def test_both_words_of_a_pair_are_entries_of_the_table():
+    key, samples, pairs = jr.key(0), jnp.asarray([4, 0, 9]), jnp.asarray([3, 0, 1])
+    table, pair = np.asarray(words(key, samples, 8)), np.asarray(pairs)
+    drawn = word_pairs(key, pairs[:, None], samples)
+    np.testing.assert_array_equal(drawn, [table[2 * pair], table[2 * pair + 1]])
 
 
 def test_words_are_uniform_and_distinct():

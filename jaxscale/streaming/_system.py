@@ -164,7 +164,7 @@ class StreamingRegression(AbstractTrainedSystem):
             problem=problem,
             parameters=parameters,
             optimizer=self.optimizer.init(parameters),
-            moments=None if linear is None else _moments.start(_recursion_of(modes), linear),
+            moments=None if linear is None else _moments.start(_recursion_of(problem.modes), linear),
             rate=jnp.asarray(rate).astype(modes.eigenvalues.dtype),
             count=jnp.zeros((), jnp.int32),
         )
@@ -229,6 +229,7 @@ class StreamingRegression(AbstractTrainedSystem):
             resident_floats=max(held, 4.0 * v * d),
             n_steps=self.n_steps,
             draws=NORMAL_DRAWS * self.n_steps * draws,
+            vector_bits=512,
         )
 
     def warnings(self) -> list[str]:

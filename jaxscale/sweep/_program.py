@@ -126,6 +126,13 @@ def program_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
     return sharded, (leaves, ROOT, n_groups, *shapes_of_runs(bucket, mesh))
 
 
+def compiled_on(bucket: Bucket, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """The program of a bucket, compiled for the devices of its target."""
+    bits = bucket.traced_system.work().vector_bits
+    wide = bits is not None and bucket.target.is_host
+    return lowered.compile({"xla_cpu_prefer_vector_width": bits} if wide else None)
+
+
 class CompiledProgram:
     """What the compiler says of a program."""
 
@@ -151,7 +158,7 @@ class Program(CompiledProgram):
         function, arguments = program_function(bucket, mesh_of(bucket.n_devices))
         lowered = jax.jit(function).lower(*arguments)
         check_outputs(self.traced_system, lowered.out_info)
-        self._compiled = lowered.compile()
+        self._compiled = compiled_on(bucket, lowered)
         self.compile_seconds = time.perf_counter() - began
 
     def simulate(

@@ -29,6 +29,7 @@ from jaxscale.sweep._program import (
     RUNS,
     CompiledProgram,
     check_outputs,
+    compiled_on,
     mesh_of,
     of_group,
     program_function,
@@ -79,7 +80,7 @@ class StretchProgram(CompiledProgram):
         began = time.perf_counter()
         lowered, arguments = lowered_for(bucket, mesh)
         check_outputs(bucket.traced_system, lowered.out_info[1])
-        self._shapes, self._compiled = arguments[UNDER_WAY], lowered.compile()
+        self._shapes, self._compiled = arguments[UNDER_WAY], compiled_on(bucket, lowered)
         self.compile_seconds = time.perf_counter() - began
 
     def _arguments(self, bucket: Bucket, root: np.ndarray, state: State | None) -> tuple[Any, ...]:

@@ -6,14 +6,16 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
+from scipy.special import ndtri
 from scipy.stats import t as student_t
 
 import jaxscale as js
+from jaxscale.keys import words
 from jaxscale.streaming._features import draw_features
 from jaxscale.streaming._limits import limit_rate
 from jaxscale.streaming._optimizers import linear_form
 from jaxscale.streaming._predictions import jumps
-from jaxscale.streaming._spaces import MANY, draw_samples
+from jaxscale.streaming._spaces import MANY, _normals, draw_samples, order_of_draws
 from jaxscale.streaming.theory import _moments
 
 S = js.streaming
@@ -176,8 +178,16 @@ def test_a_sample_is_the_same_in_any_batch(x64, dtype):
     wide = draw_samples(jr.key(1), 3, 9, jnp.dtype(dtype))
     for i in (0, 1):
         np.testing.assert_array_equal(few[i], many[i][:3])
-    np.testing.assert_array_equal(few[0], wide[0][:, :5])
+    narrow, wide_order = (np.argsort(order_of_draws(n)) for n in (5, 9))
+    np.testing.assert_array_equal(few[0][:, narrow], wide[0][:, wide_order[:5]])
     np.testing.assert_array_equal(few[1], wide[1])
+    if dtype == "float32":  # entry i of a sample is its word i + 1
+        unit = ((np.asarray(words(jr.key(1), jnp.arange(3), 6)) >> 9) + 0.5) * 2.0**-23
+        drawn = np.column_stack([few[1], few[0][:, narrow]])
+        np.testing.assert_allclose(drawn, ndtri(unit).T, rtol=1e-6)
+        tails = np.array([0, 1, 2**10, 2**16, 2**31, 2**32 - 2**16, 2**32 - 1], np.uint32)
+        exact = ndtri(((tails >> 9) + 0.5) * 2.0**-23)
+        np.testing.assert_allclose(_normals(jnp.asarray(tails)), exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize("v", [np.inf, 40], ids=["infinitely many coordinates", "40"])
