@@ -1,5 +1,6 @@
 """`calibrate`: parameters of a theory fitted to curves by gradient, with their uncertainty."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +26,10 @@ from jaxscale.analysis._diagnostics import (
     check_bootstrap,
     check_count,
     check_result,
+    half_variance,
     huber_delta,
     poorly_constrained,
+    warn_bias,
     warn_huber,
     warn_logarithms,
     warn_of,
@@ -173,10 +176,13 @@ def calibrate(
     kinds = residuals_of(data_sets, residual, loss)
     parameters = [form.parameters[n] for n in free] if form else []
     limits = bounds_of(free, data_sets, parameters, bounds or {}, source.unset)
+    warned = False
     if isinstance(source, GridTheory):
         logs = {n: v for n, v in data_sets.data.items() if type(kinds[n]) is Log}
         is_apart = each == "seed"
-        warn_spread({n: v.swapaxes(0, 1) if is_apart else v for n, v in logs.items()}, is_apart)
+        warned = warn_spread(
+            {n: v.swapaxes(0, 1) if is_apart else v for n, v in logs.items()}, is_apart
+        )
     else:
         fixed = {n: v for n, v in source.values.items() if n not in free}
         check_floors(form, fixed, data_sets)
@@ -215,6 +221,9 @@ def calibrate(
             else:
                 drawn.warn()
         residuals = expand.residuals(result.z)
+        moved = None
+        if isinstance(source, GridTheory) and not (each or warned):
+            moved = expand.moved_by(result.z, _half_variance(data_sets, kinds, residuals))[0]
         takes_huber = not (isinstance(loss, Huber) or isinstance(residual, LogMean))
         hinted = huber_delta(residuals) if takes_huber else [np.nan]
         delta = np.resize(hinted, len(result.z))
@@ -228,7 +237,7 @@ def calibrate(
     warn_single_inputs(data_sets.inputs, unsure)
     floors = [isinstance(bound, NotNegative) for bound in limits]
     z = np.where(result.ended & floors, -np.inf, result.z)
-    return Calibration(
+    calibration = Calibration(
         theory=fitted,
         free=tuple(free),
         bounds=limits,
@@ -253,6 +262,18 @@ def calibrate(
         labels=data_sets.labels,
         inputs={n: x[pick] for n, x in (data_sets.inputs or {}).items()},
     )
+    if moved is not None and warn_bias(
+        dict(zip(free, moved.tolist(), strict=True)), calibration.standard_error
+    ):  # residuals that spread differ in size, and none has failed
+        return dataclasses.replace(calibration, huber_delta=np.nan)
+    return calibration
+
+
+def _half_variance(data: Any, kinds: Mapping[str, Any], residuals: np.ndarray) -> np.ndarray:
+    """Bias of the data of every theory, shape `(n, t)`: 0 but for logarithms."""
+    names = sorted(data.data)
+    is_log = [np.full(data.data[n].shape[-1], type(kinds[n]) is Log) for n in names]
+    return np.where(np.concatenate(is_log), half_variance(residuals), 0.0)
 
 
 def _source(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxscale._text import counted
 from jaxscale._warn import warn_user
@@ -78,7 +79,7 @@ def poorly_constrained(result: FitResult) -> bool:
     return bool(result.blind.any() or not np.all(result.condition <= MAX_CONDITION))
 
 
-def warn_spread(values: Mapping[str, np.ndarray], is_apart: bool = False) -> None:
+def warn_spread(values: Mapping[str, np.ndarray], is_apart: bool = False) -> bool:
     """Warn of logarithms that spread widely over the runs of one point: their mean is biased.
 
     The bias of all points together is half their mean variance, here from the robust scale at each
@@ -86,7 +87,10 @@ def warn_spread(values: Mapping[str, np.ndarray], is_apart: bool = False) -> Non
     where there are so many runs that a point is biased by its standard error.
 
     **Arguments:** data of shape `(n, runs, theory)` by name; whether every run is fitted apart.
+
+    **Returns:** whether it warned.
     """
+    warned = False
     for name, array in values.items():
         positive = (array > 0) & (array < np.inf)
         logs = np.where(positive, np.log(np.where(positive, array, 1.0)), np.nan)
@@ -94,16 +98,52 @@ def warn_spread(values: Mapping[str, np.ndarray], is_apart: bool = False) -> Non
         logs = logs[np.isfinite(logs).sum(axis=1) > 1]
         if not len(logs):
             continue
-        number = np.isfinite(logs).sum(axis=1)
-        _, scale = _robust_scale(logs)
-        scale = np.where(number > FEW_RUNS, scale, np.nanstd(logs, axis=1, ddof=1))
+        number, scale = np.isfinite(logs).sum(axis=1), _scale_over_runs(logs)
         spread, n_runs = float(np.sqrt(np.mean(scale**2))), float(np.median(number))
         if spread > min(WIDE_SPREAD, max(SMALL_SPREAD, 2 / n_runs**0.5)):
+            warned = True
             warn_user(
                 f"{name} spreads by {spread:.2g} in the logarithm over seeds, and a fit of "
                 f"logarithms is biased low by about half the variance, {spread**2 / 2:.2g}, where "
                 f"theory is a mean over seeds: take {'no `each`, and ' if is_apart else ''}{MEAN}"
             )
+    return warned
+
+
+def _scale_over_runs(logs: Float[np.ndarray, "k o"]) -> Float[np.ndarray, " k"]:
+    """Robust scale of each row, of few runs their standard deviation, 0 of one."""
+    number = np.isfinite(logs).sum(axis=1)
+    alone = number[:, None] < 2
+    logs = np.where(alone, 0.0, logs)
+    few = np.nanstd(logs, axis=1, ddof=1) if logs.shape[1] > 1 else np.zeros(len(logs))
+    return np.where(number > FEW_RUNS, _robust_scale(logs)[1], few)
+
+
+def half_variance(residuals: Float[np.ndarray, "n o t"]) -> Float[np.ndarray, "n t"]:
+    """By how much the mean logarithm over runs lies below the logarithm of their mean, about."""
+    rows = np.moveaxis(residuals, 1, -1)
+    scale = _scale_over_runs(rows.reshape(-1, residuals.shape[1]))
+    return scale.reshape(rows.shape[:-1]) ** 2 / 2
+
+
+def warn_bias(change: Mapping[str, float], error: Mapping[str, float]) -> bool:
+    """Warn of parameters that a fit of logarithms moves by more than their standard error.
+
+    The spread over runs may be wide at few points, and these alone may determine a parameter.
+
+    **Arguments:** by name, how far the optimum would move without the bias, and its error.
+
+    **Returns:** whether it warned.
+    """
+    biased = {n: x for n, x in change.items() if abs(x) > error[n]}
+    if biased:
+        said = ", ".join(f"{n} by about {-x:.2g}" for n, x in biased.items())
+        most = max(abs(x) / error[n] for n, x in biased.items())
+        warn_user(
+            f"a fit of logarithms moves {said}, up to {most:.2g} standard errors, where "
+            f"theory is a mean over seeds that spread: take {MEAN}"
+        )
+    return bool(biased)
 
 
 def huber_delta(residuals: np.ndarray) -> np.ndarray:

@@ -261,6 +261,26 @@ class Expansion:
                 expected[block], _ = self.problem.scaled(theory, jacobian, z[block])
         return np.where(self.data.weight > 0, expected[:, None] - self.data.target, np.nan)
 
+    def moved_by(
+        self, z: Float[np.ndarray, "n p"], shift: Float[np.ndarray, "n t"]
+    ) -> Float[np.ndarray, "n p"]:
+        """First-order change of the optimum `z` of each data set, were its data higher by `shift`.
+
+        In values of the parameters, of squared losses.
+        """
+        change = np.empty_like(z)
+        with np.errstate(all="ignore"):
+            for block, theory, jacobian in self._run(z, np.arange(len(z))):
+                expected, slopes = self.problem.scaled(theory, jacobian, z[block])
+                weight = self.data.weight[block].sum(axis=1)
+                used = (weight > 0) & np.isfinite(expected)
+                slopes = np.where(used[:, None], slopes, 0.0)
+                weighted = slopes * weight[:, None]
+                inverse = np.linalg.pinv(weighted @ slopes.swapaxes(1, 2))
+                push = np.einsum("lpt,lt->lp", weighted, shift[block])
+                change[block] = np.einsum("lpq,lq->lp", inverse, push)
+        return change * self.problem.by_parameter("derivative", z)
+
     def theory_at(
         self, z: Float[np.ndarray, " p"]
     ) -> tuple[Float[np.ndarray, "n t"], Float[np.ndarray, "n t"], Bool[np.ndarray, "n t"]]:

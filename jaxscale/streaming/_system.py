@@ -30,6 +30,7 @@ from jaxscale.fields import (
 from jaxscale.keys import check_key
 from jaxscale.streaming._features import (
     COORDINATES_PER_FEATURE,
+    Features,
     Modes,
     Problem,
     draw_features,
@@ -60,7 +61,7 @@ class StreamState(eqx.Module):
 
     @property
     def modes(self) -> Modes:
-        """The modes of the features."""
+        """The modes of the features, in the order in which the space draws."""
         return self.problem.modes
 
 
@@ -142,29 +143,35 @@ class StreamingRegression(AbstractTrainedSystem):
         described = observables(self)
         return Schema(described, {"step": np.asarray(self.record_steps)}, "streaming regression")
 
-    def init(self, key: Key[Array, ""]) -> StreamState:
-        """Draw W, find its modes and the learning rate."""
-        endless = self.n_coordinates == math.inf
-        features = draw_features(
+    def _drawn(self, key: Key[Array, ""]) -> Features:
+        """W of a run, by the key of its start."""
+        return draw_features(
             jr.fold_in(key, FEATURE_STREAM),
             jnp.asarray(self.n_features, jnp.int32),
             self.padded("n_features"),
-            None if endless else int(self.n_coordinates),
+            None if self.n_coordinates == math.inf else int(self.n_coordinates),
             jnp.asarray(self.input_exponent),
             jnp.asarray(self.target_exponent),
             jnp.asarray(self.noise),
         )
+
+    def init(self, key: Key[Array, ""]) -> StreamState:
+        """Draw W, find its modes and the learning rate."""
+        features = self._drawn(key)
         modes = features.modes()
         rate = self.learning_rate
         if rate is None:
             rate = LIMIT_SHARE * limit_rate(self.optimizer, modes.eigenvalues, self.batch_size)
         problem = self.space.problem(features, modes)
         parameters, linear = self.space.start(problem), linear_form(self.optimizer)
+        moments = None
+        if linear is not None:
+            moments = _moments.start(_recursion_of(problem.modes), linear)
         return StreamState(
             problem=problem,
             parameters=parameters,
             optimizer=self.optimizer.init(parameters),
-            moments=None if linear is None else _moments.start(_recursion_of(problem.modes), linear),
+            moments=moments,
             rate=jnp.asarray(rate).astype(modes.eigenvalues.dtype),
             count=jnp.zeros((), jnp.int32),
         )
@@ -273,4 +280,4 @@ def modes_of(system: StreamingRegression, key: Key[Array, ""]) -> Modes:
 
 @eqx.filter_jit
 def _modes_of(system: StreamingRegression, key: Key[Array, ""]) -> Modes:
-    return cast(system, system.dtype).init(jr.fold_in(key, INIT_STREAM)).modes
+    return cast(system, system.dtype)._drawn(jr.fold_in(key, INIT_STREAM)).modes()

@@ -129,8 +129,9 @@ def program_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
 def compiled_on(bucket: Bucket, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """The program of a bucket, compiled for the devices of its target."""
     bits = bucket.traced_system.work().vector_bits
-    wide = bits is not None and bucket.target.is_host
-    return lowered.compile({"xla_cpu_prefer_vector_width": bits} if wide else None)
+    if bits is None or not bucket.target.is_host:
+        return lowered.compile()
+    return lowered.compile({"xla_cpu_prefer_vector_width": str(bits)})
 
 
 class CompiledProgram:

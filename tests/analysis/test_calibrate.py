@@ -1,5 +1,7 @@
 """`calibrate` recovers known parameters, with honest errors, and refuses what it cannot fit."""
 
+import functools
+import re
 import warnings
 
 import numpy as np
@@ -188,6 +190,29 @@ def test_the_logarithm_of_the_mean_is_fitted_without_bias_where_one_size_spreads
             inside[name] += low <= 1.0 <= high
     assert inside["LogMean"] >= 15  # fewer at 95 % in .03 % of cases
     assert inside["Log"] <= 2
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.7])
+def test_few_points_that_spread_are_named_where_they_move_a_parameter(spread):
+    """Over all points the spread is too small to say, for two of the last steps alone have any."""
+    grid = js.Grid(js.replace(SKILLS, "target_scale", 0.8))
+    truth = js.predict(js.Grid(SKILLS))[["loss"]]
+    is_last = np.arange(truth.sizes["step"]) >= truth.sizes["step"] - 2
+    wide = xarray.DataArray(np.where(is_last, spread, 0.01), dims="step")
+    normal = np.random.default_rng(0).standard_normal((32, truth.sizes["step"]))
+    factor = np.exp(wide * xarray.DataArray(normal, dims=("seed", "step")) - wide**2 / 2)
+    runs = (truth * factor).assign_coords(seed=range(32)).transpose("seed", "step")
+    fitted = functools.partial(js.calibrate, grid, runs, ["target_scale"], n_starts=1)
+    if spread < 0.5:
+        assert fitted().values["target_scale"] == pytest.approx(1.0, abs=1e-3)
+        return
+    with pytest.warns(UserWarning, match=r"moves target_scale by about 0\.\d+, up to") as said:
+        fit = fitted()
+    (moved,) = re.findall(r"by about (0\.\d+)", str(said[0].message))
+    assert fit.values["target_scale"] - 1 == pytest.approx(float(moved), rel=0.5)
+    assert np.isnan(fit.huber_delta)  # no run has failed
+    mean = fitted(residual=js.residuals.LogMean())
+    assert abs(mean.values["target_scale"] - 1) < 3 * mean.standard_error["target_scale"]
 
 
 def test_a_mean_over_runs_needs_runs():

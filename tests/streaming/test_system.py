@@ -203,7 +203,12 @@ def test_modes_are_those_of_the_run():
     one = system(learning_rate=0.14)
     keys = jnp.stack([js.Grid(one, seeds=2).run_key(seed) for seed in range(2)])
     together = jax.vmap(lambda key: S.modes_of(one, key))(keys)
-    for modes in (together, _start_states(one, 2).modes):
+    started, order = (
+        _start_states(one, 2).modes,
+        np.argsort(order_of_draws(one.padded("n_features"))),
+    )
+    started = js.replace(started, "eigenvalues", started.eigenvalues[:, order])
+    for modes in (together, js.replace(started, "target", started.target[:, order])):
         first = jax.tree.map(lambda leaf: leaf[1], modes)
         alone = S.modes_of(one, keys[1])
         np.testing.assert_allclose(first.eigenvalues, alone.eigenvalues, rtol=1e-5)
