@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MADE_THEORY = ROOT / "docs" / "_made" / "theory.md"
 SECONDS = 360
+COMBINATIONS = 25  # of a page of theory: five positions of each slider, of ten or more
 pytestmark = pytest.mark.slow  # it takes half a minute
 
 sphinx = pytest.importorskip("sphinx", reason="the site needs the extra docs")
@@ -46,7 +47,8 @@ class Page(html.parser.HTMLParser):
 def site(tmp_path_factory):
     """Folder and pages, by their path in it."""
     out = tmp_path_factory.mktemp("site") / "html"
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-E", "-q", "docs", out]
+    options = ["-W", "--keep-going", "-n", "-E", "-q", "-D", f"theory_combinations={COMBINATIONS}"]
+    command = [sys.executable, "-m", "sphinx", *options, "docs", out]
     # a proxy that does not exist: nothing can be fetched
     offline = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
     done = subprocess.run(
