@@ -175,8 +175,7 @@ def test_a_name_of_a_column_is_a_text(visit, explored, one_variable, tmp_path, n
     assert "run" not in opened.page.title().split()
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 820, 1280])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (820, False), (1280, True)])
 def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
     opened = visit(explored(str(PUBLISHED)).url, width=width, dark=dark).wait_for("allocation")
     opened.page.get_by_role("button", name="leave each scale out").click()

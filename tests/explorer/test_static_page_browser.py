@@ -141,8 +141,7 @@ def test_curves_are_drawn_as_by_the_explorer(opened, tmp_path, is_log):
         page.keyboard.press("ArrowRight")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 820, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (820, "light"), (1280, "dark")])
 def test_nothing_is_wider_than_the_window(opened, width, scheme):
     page = opened(width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -199,8 +199,7 @@ def test_a_store_that_cannot_be_read_says_so(visit, explored, store, tmp_path, w
     assert "is not a jaxscale store" in shown.model("status", "m.text")
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 820])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (820, False)])
 def test_nothing_is_wider_than_the_window(visit, explored, store, width, dark):
     shown = visit(explored(store).url + "?point=3", width=width, dark=dark).wait_for("run")
     assert shown.width() == width

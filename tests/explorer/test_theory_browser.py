@@ -130,8 +130,7 @@ def test_what_an_address_asks_in_vain_is_said(visit, explored, asked, message):
     shown.until("message => newest('status').text.includes(message)", message)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 820, 1280])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (820, False), (1280, True)])
 def test_nothing_is_wider_than_the_window(visit, explored, width, dark):
     shown = visit(explored("MultilinearSkills").url, width=width, dark=dark).wait_for("code")
     assert shown.width() == width
@@ -197,7 +196,7 @@ def test_a_slider_that_moves_while_a_shape_compiles_is_followed(visit, explored)
     shown.eventually(lambda: compare(shown, system))
 
 
-def test_a_thousand_moves_leave_memory_flat(visit, explored):
+def test_hundreds_of_moves_leave_memory_flat(visit, explored):
     shown = visit(explored("MultilinearSkills").url).wait_for("learning_rate")
     script = """async n => {
       const bar = newest('learning_rate');
@@ -209,8 +208,8 @@ def test_a_thousand_moves_leave_memory_flat(visit, explored):
       return Bokeh.documents[0]._all_models.size;
     }"""
     inspector, counts = shown.context.new_cdp_session(shown.page), []
-    for _ in range(3):
-        n_models = shown.page.evaluate(script, 334)
+    for n in (100, 100, 334):  # the last is measured; those before it fill what is filled once
+        n_models = shown.page.evaluate(script, n)
         inspector.send("HeapProfiler.collectGarbage")  # else garbage counts
         counts.append((n_models, inspector.send("Runtime.getHeapUsage")["usedSize"]))
     assert counts[1][0] == counts[2][0], json.dumps(counts)
