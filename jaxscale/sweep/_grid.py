@@ -320,10 +320,13 @@ def positions(grid: Grid, run_ids: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    if np.ndim(seeds) == 0 and as_int("seeds", seeds) > MOST_RUNS:
-        raise ValueError(f"`seeds` must be at most 1e8, got {seeds!r}.")
-    listed = range(as_int("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
-    numbers = tuple(as_int("seeds", s) for s in listed)  # pyright: ignore
+    if np.ndim(seeds) == 0:
+        n_seeds = as_int("seeds", seeds)
+        if n_seeds > MOST_RUNS:
+            raise ValueError(f"`seeds` must be at most 1e8, got {seeds!r}.")
+        numbers = tuple(range(n_seeds))
+    else:
+        numbers = tuple(as_int("seeds", s) for s in seeds)  # pyright: ignore
     if not numbers:
         raise ValueError(f"`seeds` must be at least one seed, got {seeds!r}.")
     if len(set(numbers)) < len(numbers):
