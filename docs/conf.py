@@ -40,6 +40,7 @@ html_theme = "furo"
 html_title = f"jaxscale {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "search_scorer.js")
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {

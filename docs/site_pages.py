@@ -64,6 +64,7 @@ ALIASES = {  # of types, whose text is longer than what they say
     'without axes, `Int[Array, ""]`.',
     "jaxscale.fields.Steps": "Type of `record`: step numbers, `tuple[int, ...]`.",
 }
+GRADIENT_FLOW = ("learning_rate * S * P_1 -> 0", r"`learning_rate` $\cdot\, S P_1 \to 0$")
 OTHER = "The process, replacing fields, citing"
 
 
@@ -267,7 +268,8 @@ def write_theory() -> None:
             text += ["|---|---|---|---|"]
             for name, kind, limits, functions in table.rows:
                 names = ", ".join(f"`js.{f}`" for f in functions.split(", ") if f)
-                text.append(f"| `{name}` | {kind} | {cell(limits)} | {names} |")
+                shown = cell(limits).replace(*GRADIENT_FLOW)
+                text.append(f"| `{name}` | {kind} | {shown} | {names} |")
             text.append("")
     write("theory.md", "\n".join(text))
 

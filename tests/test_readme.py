@@ -22,7 +22,8 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
     assert set(names["runs"].sizes) == {"learning_rate", "seed", "step", "skill"}
     (tmp_path / "emergence.png").unlink()
     printed = " ".join(run_shell(README, monkeypatch, capsys).split())  # in the same folder
-    assert "16 runs" in printed
+    assert "8 runs ok" in printed
+    assert "a few residuals outweigh the others" in printed  # as the text below it explains
     assert "nothing was left to run" in printed
     assert f"time_scale {names['fit'].values['time_scale']:.6g}" in printed
     assert "not calibrated" not in printed

@@ -189,7 +189,8 @@ class Plan:
         stretches = ""
         if n := self.n_stretches:
             every = self.options.checkpoint_seconds
-            stretches = f"; long runs in {n} stretch{'es' if n > 1 else ''} of at most {every:g} s"
+            pieces = f"{n} stretch{'es' if n > 1 else ''}"
+            stretches = f"; long runs in {pieces}, which end with their chunk or after {every:g} s"
         for i, b in enumerate(self.buckets):
             counts = map(str, (i, b.n_runs, b.n_chunks, b.chunk, b.group))
             seconds = self._bucket_seconds[i]
