@@ -18,6 +18,7 @@ from typing import Any
 
 import typer.main
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.addnodes import desc_signature, pending_xref
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
@@ -394,8 +395,24 @@ class LinkNames(SphinxTransform):
         return False
 
 
+class IndexSections(SphinxTransform):
+    """Let index entries point at the section after them, whose text a search shows."""
+
+    default_priority = 690
+
+    def apply(self, **kwargs: Any) -> None:
+        """Name the section by its own id instead of the one of an `{index}` directive."""
+        first = {i: s["ids"][0] for s in self.document.findall(nodes.section) for i in s["ids"]}
+        for node in self.document.findall(addnodes.index):
+            node["entries"] = [
+                (kind, value, first.get(target, target), *rest)
+                for kind, value, target, *rest in node["entries"]
+            ]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Write the pages before the build and link names after reading."""
+    app.add_transform(IndexSections)
     app.connect("builder-inited", write_all)
     app.add_transform(LinkNames)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -49,7 +49,8 @@ def test_the_fits_of_usage(tmp_path, monkeypatch):
     (code,) = [text for _, _, text in blocks(DOCS / "usage.md") if "js.Formula" in text]
     names: dict[str, Any] = {"js": js}
     exec(compile(code, "usage.md", "exec"), names)
-    assert names["fit"].values["skill_exponent"] == pytest.approx(0.6, rel=1e-6)
+    low, high = names["fit"].interval(0.998)["skill_exponent"]
+    assert low < 0.6 < high < low + 0.02
     assert set(names["fit"].starts.status) <= {"converged", "not converged"}
     low, high = names["surface"].interval(0.998)["alpha"]
     assert low < 0.35 < high

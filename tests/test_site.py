@@ -3,6 +3,7 @@
 import html.parser
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -115,3 +116,16 @@ def test_search_has_an_index(site):
     index = (out / "searchindex.js").read_text()
     for word in ("emergence_tim", "interfer", "glossari"):
         assert word in index
+
+
+def test_a_search_for_a_word_leads_to_the_section_about_it(site):
+    out, _ = site
+    index = (out / "searchindex.js").read_text()
+    entries = json.loads(index[len("Search.setIndex(") : -1])
+    for word, anchors in {
+        "checkpoint": {"long-runs"},
+        "resume": {"stores", "continue-a-sweep-that-was-killed"},
+        "gpus": {"installation-and-devices", "use-all-cores-eight-gpus-or-a-cluster"},
+    }.items():
+        assert anchors <= {anchor for _, anchor, main in entries["indexentries"][word] if main}
+    assert "_made/changelog" in (out / "_static" / "language_data.js").read_text()
