@@ -325,3 +325,10 @@ def test_a_step_of_one_kernel_is_started_in_a_tenth_of_the_time():
     )
     assert causes["launches"] == pytest.approx(0.1 * other["launches"])
     assert causes["launches"] > causes["flops"]
+
+
+def test_a_plan_says_what_ends_the_stretches_of_long_runs():
+    system = ParityNetwork(n_steps=10**6, width=256, batch_size=512)
+    text = " ".join(str(js.plan(js.Grid(system, seeds=2), checkpoint_seconds=40)).split())
+    assert "; long runs in " in text
+    assert ", which end with their chunk or after 40 s" in text
