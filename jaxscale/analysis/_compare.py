@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale._arguments import hinted
+from jaxscale._labels import match_labels
 from jaxscale._status import STATUS
 from jaxscale._table import Column, Table
 from jaxscale._text import as_text, counted, number, unknown
@@ -66,6 +67,7 @@ class Comparison:
     - `n_comparisons`: z-scores over all observables; they share `alpha`.
     - `resolution`: fraction of max |theory| below which differences are unresolved, see `compare`.
     - `quantile`: threshold of |z| with all seeds; NaN where there is no z-score.
+    - `not_in_theory`: dimension to the values of `runs` that theory lacks.
     """
 
     rows: tuple[Row, ...]
@@ -76,6 +78,7 @@ class Comparison:
     alpha: float
     resolution: float
     quantile: float
+    not_in_theory: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -87,10 +90,15 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """One sentence: passed, failed, or why there is no verdict."""
+        lacking = "".join(
+            f", without theory of {counted(len(values), 'value')} of {dim}"
+            for dim, values in self.not_in_theory.items()
+        )
         if self.n_seeds < SEEDS_FOR_VERDICT:
-            return f"no verdict: it takes {SEEDS_FOR_VERDICT} seeds, there are {self.n_seeds}"
+            short = f"it takes {SEEDS_FOR_VERDICT} seeds, there are {self.n_seeds}"
+            return f"no verdict: {short}{lacking}"
         if not self.n_comparisons:
-            return "no verdict: no point has a z-score"
+            return f"no verdict: no point has a z-score{lacking}"
         text = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
         fields = dict.fromkeys(row.uncalibrated for row in self.rows if row.uncalibrated)
         text += f" of a theory that is not calibrated ({', '.join(fields)})" if fields else ""
@@ -98,6 +106,7 @@ class Comparison:
         text += f", {unresolved} points unresolved" if unresolved else ""
         untested = sum(row.n_no_theory + row.n_few_seeds for row in self.rows)
         text += f", {untested} points without one" if untested else ""
+        text += lacking
         text += f", {counted(self.n_failed, 'run')} masked" if self.n_failed else ""
         limit = f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
         return f"{text}, {self.n_seeds} seeds, {limit}"
@@ -138,6 +147,9 @@ class Comparison:
             if untested := [f"{counted(n, 'point')} {why}" for why, n in whys.items() if n]:
                 lines.append(f"{row.observable}: no z-score at {' and '.join(untested)}")
         lines += [f"masked: {self.n_failed} failed or missing runs"] if self.n_failed else []
+        for dim, values in self.not_in_theory.items():
+            ends = f"{values[0]}" + (f" to {values[-1]}" if len(values) > 1 else "")
+            lines.append(f"not compared: {dim} {ends}, not in theory")
         lines += [f"not compared: {name}, {why}" for name, why in self.not_compared.items()]
         return Group(table, *lines, self.verdict)
 
@@ -222,6 +234,7 @@ def compare(
         alpha=alpha,
         resolution=resolution,
         quantile=float(_quantile(np.asarray(n_seeds), share)) if n_comparisons else math.nan,
+        not_in_theory=_not_in_theory(runs, theory, shared),
     )
 
 
@@ -262,6 +275,16 @@ def _row(p: ComparedPoints, share: float, uncalibrated: str) -> Row:
 
 def _largest(values: np.ndarray) -> float:
     return float(values.max()) if values.size else math.nan
+
+
+def _not_in_theory(runs: Any, theory: Any, shared: list[str]) -> dict[str, list[Any]]:
+    dims = dict.fromkeys(str(d) for name in shared for d in theory[name].dims)
+    lacking = {}
+    for dim in [d for d in dims if d in runs.indexes and d in theory.indexes]:
+        given = np.asarray(runs[dim])
+        if values := given[match_labels(np.asarray(theory[dim]), given) < 0].tolist():
+            lacking[dim] = values
+    return lacking
 
 
 def _not_compared(runs: Any, theory: Any) -> dict[str, str]:

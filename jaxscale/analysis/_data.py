@@ -104,6 +104,18 @@ def require_dataset(name: str, value: Any, takes: str = "a Dataset") -> None:
         raise ValueError(f"`{name}` must be {takes}, got {what or type(value).__name__}.")
 
 
+def require_array(name: str, value: Any, otherwise: str = "") -> None:
+    """Refuse what is no DataArray, with a `ValueError` that says which one of a Dataset to give."""
+    if hasattr(value, "data_vars"):
+        real = [str(n) for n in value.data_vars if value[n].dtype.kind == "f"]
+        one = f": give runs.{'loss' if 'loss' in real or not real else real[0]}"
+        raise ValueError(f"`{name}` must be a DataArray, got a Dataset{one}.")
+    if not (hasattr(value, "dims") and hasattr(value, "dtype")):
+        raise ValueError(
+            f"`{name}` must be a DataArray, got {type(value).__name__}{otherwise or '.'}"
+        )
+
+
 def require_columns(table: "pandas.DataFrame", names: Any, argument: str = "columns") -> None:
     """Refuse a table that lacks one of the columns `names` of an argument: a `ValueError`."""
     for name in names:

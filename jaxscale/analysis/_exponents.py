@@ -16,7 +16,7 @@ from jaxscale._arguments import hinted
 from jaxscale._convert import as_real
 from jaxscale._text import unknown
 from jaxscale._warn import warn_user
-from jaxscale.analysis._data import refuse
+from jaxscale.analysis._data import refuse, require_array
 from jaxscale.analysis._information import is_constant
 from jaxscale.analysis._intervals import Method, Number, mean, seed_interval
 
@@ -217,11 +217,7 @@ def _crossing(x: np.ndarray, y: np.ndarray, level: Number) -> float:
 
 def _abscissa(curve: "xarray.DataArray", dim: str, argument: str = "curve") -> np.ndarray:
     """Coordinates of `dim`, increasing numbers; the curve is the `argument` of that name."""
-    if not (hasattr(curve, "dims") and hasattr(curve, "dtype")):
-        raise ValueError(
-            f"`{argument}` must be a DataArray, got {type(curve).__name__}: "
-            f"xarray.DataArray(y, {{{dim!r}: x}}, {dim!r}) makes one, dataset['loss'] takes one."
-        )
+    require_array(argument, curve, f": xarray.DataArray(y, {{{dim!r}: x}}, {dim!r}) makes one.")
     if curve.dtype.kind not in "iufb":
         raise ValueError(f"`{argument}` must hold real numbers, got {curve.dtype}.")
     numbered = [str(d) for d in curve.dims if d in curve.coords]

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Float, Real
 
 from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
-from jaxscale.analysis._data import refuse
+from jaxscale.analysis._data import refuse, require_array
 from jaxscale.analysis._exponents import Exponent, summarise
 from jaxscale.analysis._intervals import Method, seed_interval
 from jaxscale.analysis._jackknife import jackknife
@@ -109,6 +109,7 @@ class Frontier:
 
         **Reference** Tukey 1958, Ann. Math. Statist. 29, 614.
         """
+        require_array("values", values)
         c = _compute(compute)
         seeded = "seed" in values.dims
         of_mean = np.asarray(optimum(values.mean("seed") if seeded else values), np.float64)
@@ -258,7 +259,10 @@ def _exponent(log_c: np.ndarray, log_y: np.ndarray, level: float, seeded: bool) 
 def _compute(compute: object) -> Float[np.ndarray, " c"]:
     c = np.asarray(compute, np.float64)
     if c.ndim != 1:
-        raise ValueError(f"`compute` must be of one axis, got shape {c.shape}.")
+        example = f"[{c:g}]" if c.ndim == 0 else "[1e3, 1e4]"
+        raise ValueError(
+            f"`compute` must be a sequence of computes, such as {example}, got shape {c.shape}."
+        )
     refuse("compute", "positive and finite", c, ~((c > 0) & (c < np.inf)))
     if len(np.unique(c)) < 2:
         raise ValueError(f"`compute` must have at least 2 different values, got {c[:1].tolist()}.")
@@ -267,6 +271,7 @@ def _compute(compute: object) -> Float[np.ndarray, " c"]:
 
 def _checked(loss: "xarray.DataArray", size: str, time: str, sizes: int) -> "xarray.DataArray":
     """`loss` at positive times, NaN where it is missing for any seed."""
+    require_array("loss", loss)
     if size == time or not {size, time} <= set(loss.dims) <= {size, time, "seed"}:
         raise ValueError(
             f"`loss` must have the dimensions {size!r}, {time!r} and perhaps seed, got {loss.dims}."

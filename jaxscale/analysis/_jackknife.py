@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from jaxscale._arguments import hinted
+from jaxscale.analysis._data import require_array
 from jaxscale.analysis._exponents import fit_exponent
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def jackknife_exponents(
 
     **Reference** Tukey 1958, Ann. Math. Statist. 29, 614.
     """
+    require_array("curve", curve)
     return jackknife(curve, lambda mean: fit_exponent(mean, dim, window).value)
 
 
@@ -68,6 +70,7 @@ def jackknife(
     >>> js.analysis.jackknife(values, lambda mean: float(mean))
     array([1., 2., 3.])
     """
+    require_array("values", values)
     n = values.sizes.get("seed", 0)
     if n < 2:
         raise ValueError(f"`values` must have at least 2 seeds, got {n}.")

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxscale._arguments import hinted
 from jaxscale._status import STATUS
-from jaxscale._text import choices, unknown
+from jaxscale._text import choices, described, unknown
 from jaxscale.analysis._allocation import OptimalAllocation
 from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._data import as_table, require_dataset
@@ -109,6 +109,8 @@ def plot(
         theory = _as_dataset("theory", theory, "a Dataset of `js.predict`, or a calibration")
     if log is not None and log not in LOGS:
         raise ValueError(f"`log` must be one of {', '.join(map(repr, LOGS))}, got {log!r}.")
+    if not isinstance(title, str | None):
+        raise ValueError(f"`title` must be text, got {described(title)}; write title='...'.")
     floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
     names = [observables] if isinstance(observables, str) else list(observables or [])
     if not names:  # sorting keeps the order of those that are alike
@@ -127,6 +129,9 @@ def plot(
         for name in names if dim is not None else ():
             if dim not in runs[name].dims or (argument == "curves" and dim in (x, "seed")):
                 dims = ", ".join(map(str, runs[name].dims))
+                if argument == "curves" and dim == "seed":
+                    others = [d for d in runs[name].dims if d not in (x, "seed")]
+                    raise unknown("`curves`", dim, map(str, others), ": seeds are the band")
                 raise ValueError(
                     f"`{argument}` must be a dimension of {name} ({dims}), got {dim!r}."
                 )

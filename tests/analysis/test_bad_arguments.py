@@ -18,6 +18,7 @@ X = np.geomspace(1.0, 100.0, 12)
 CURVE = pandas.DataFrame({"x": X, "loss": 1 + X**-0.5})
 RUNS = pandas.DataFrame({"n_parameters": X, "n_tokens": X, "loss": X})
 CURVES = xarray.DataArray(np.ones((3, 12)), {"width": [1.0, 2.0, 4.0], "step": X})
+GIVEN = CURVES.to_dataset(name="loss").assign_coords(dtype="float32")  # as grids may have it
 LAW = {"E": 1.7, "A": 400.0, "B": 500.0, "alpha": 0.34, "beta": 0.28}
 
 CALLS = [
@@ -66,7 +67,25 @@ CALLS = [
     (lambda: analysis.collapse(X, "step", "width"), "`curves` must be a DataArray, got ndarray"),
     (
         lambda: analysis.collapse(CURVES.to_dataset(name="loss"), "step", "width"),
-        r"`curves` must be a DataArray, got Dataset: .* dataset\['loss'\] takes one",
+        "`curves` must be a DataArray, got a Dataset: give runs.loss",
+    ),
+    (lambda: analysis.local_exponent(GIVEN, "step"), "`curve` must be a DataArray, got a Dataset"),
+    (lambda: analysis.crossing(GIVEN, "step", 1.0), "`curve` must be .* Dataset: give runs.loss"),
+    (lambda: analysis.fit_exponent(GIVEN, "step", (1, 9)), "`curve` must be .* Dataset: give runs"),
+    (lambda: analysis.fit_saturating(GIVEN, "step", (1, 9)), "`curve` must be .* got a Dataset"),
+    (lambda: analysis.first_to(GIVEN, "step", 1.0), "`curves` must be a DataArray, got a Dataset"),
+    (lambda: analysis.jackknife(GIVEN, float), "`values` must be a DataArray, got a Dataset"),
+    (
+        lambda: analysis.jackknife_exponents(GIVEN, "step", (1, 9)),
+        "`curve` must be a DataArray, got a Dataset",
+    ),
+    (
+        lambda: js.frontier(GIVEN, X, size="width", time="step"),
+        "`loss` must be a DataArray, got a Dataset: give runs.loss",
+    ),
+    (
+        lambda: js.frontier(CURVES, 1e3, size="width", time="step"),
+        r"`compute` must be a sequence of computes, such as \[1000\], got",
     ),
     (
         lambda: analysis.collapse(CURVES.astype(str), "step", "width"),

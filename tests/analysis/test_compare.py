@@ -344,3 +344,13 @@ def test_what_is_no_dataset_is_refused():
         compare(data, data.to_dataset())
     with pytest.raises(ValueError, match="`theory` must be a Dataset, got DataArray"):
         compare(data.to_dataset(), data)
+
+
+def test_values_that_theory_lacks_are_counted_in_every_verdict():
+    short = theory((8, 32))
+    result = compare(simulated(), short)
+    assert result.not_in_theory == {"width": [16]}
+    assert ", without theory of 1 value of width, 16 seeds" in result.verdict
+    assert "not compared: width 16, not in theory" in str(result)
+    assert "are 4, without theory of 1 value of width" in compare(simulated(4), short).verdict
+    assert compare(simulated(), theory()).not_in_theory == {}
