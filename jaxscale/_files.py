@@ -16,11 +16,17 @@ NO_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # of a sy
 def require_file(what: str, path: Path, folder: bool = False) -> None:
     """Raise `ValueError` unless `path` is a file, or a folder where `folder` allows one."""
     if not path.exists():
-        siblings = path.parent.glob(f"*{path.suffix}")
-        siblings = [p.name for p in siblings if nearest(path.stem, [p.stem])]  # endings agree
-        raise ValueError(f"`{what}` {path} does not exist{nearest(path.name, siblings) or '.'}")
+        raise ValueError(f"`{what}` {path} does not exist{resembling(path) or '.'}")
     if path.is_dir() and not folder:
         raise ValueError(f"`{what}` must be a file, got the folder {path}.")
+
+
+def resembling(path: Path) -> str:
+    """Return `; did you mean ...?` of a neighbour of `path`, of the same ending where one is."""
+    others = [p for p in path.parent.glob("[!.]*") if nearest(path.stem, [p.stem])]
+    same = [p.name for p in others if p.suffix == path.suffix]
+    endings = [p.name for p in others if not path.suffix or nearest(path.suffix, [p.suffix])]
+    return nearest(path.name, same) or nearest(path.name, endings)
 
 
 def require_writable(what: str, path: Path, endings: Sequence[str] = ()) -> None:
@@ -51,8 +57,17 @@ def require_folder(what: str, path: Path) -> None:
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")
+    other = "choose another folder."
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"`{what}` {path} cannot be written: permission denied at {existing}.")
+        denied = f"permission denied at {existing}"
+        raise ValueError(f"`{what}` {path} cannot be written: {denied}; {other}")
+    if existing != path:
+        try:
+            with tempfile.TemporaryFile(dir=existing):  # as in a file that is to be written
+                pass
+        except OSError as error:
+            refused = f"no file can be made in {existing} ({error.strerror})"
+            raise ValueError(f"`{what}` {path} cannot be written: {refused}; {other}") from None
 
 
 def make_folder(path: Path) -> None:

@@ -87,6 +87,8 @@ def test_run_says_that_theory_is_not_calibrated(command, tmp_path):
     code, out, err = command("run", "tiny.toml", "--figure", "a.svg", "--set", "record=none")
     assert (code, err) == (0, "")
     assert "theory is not calibrated: --calibrate time_scale fits it to the runs" in out
+    names = ("--figure", "a.svg", "--observable", "loss", "--set", "record=none")
+    assert "not calibrated" not in command("run", "tiny.toml", *names)[1]  # none of the loss
     assert js.open_store("tiny.zarr").sizes["step"] == 5
 
 
@@ -162,6 +164,15 @@ def test_info(command):
         (["plan", "SWEEP", "--set", "n_skils=3"], ["n_skils", "n_skills"]),
         (["plan", "SWEEP", "--axis", "learning_rate=geom:1:2"], ["geom:lo:hi:n"]),
         (["plan", "SWEEP", "--axis", "learning_rat=1,2"], ["did you mean `learning_rate`"]),
+        (
+            ["plan", "SWEEP", "--axis", "n_skills=geom:16:64:4"],
+            ["got 25.39841683149119. Rounded: --axis n_skills=16,25,40,64."],
+        ),
+        (
+            ["run", "SWEEP", "--store", "/proc/x.zarr"],
+            ["/proc/x.zarr cannot be written: no file can be made in /proc", "another folder."],
+        ),
+        (["show", "smal.tml"], ["smal.tml does not exist; did you mean `small.toml`"]),
         (["plan", "SWEEP", "--seeds", "0"], ["seeds", "0"]),
         (["plan", "SWEEP", "--devices", "0"], ["error: `--devices` must be from 1", "0"]),
         (["plan", "SWEEP", "--devices", "7"], ["error: `--devices` cannot become 7"]),
@@ -466,6 +477,11 @@ def test_a_store_in_place_of_its_sweep_is_named(command, sweep):
 
 def test_a_plan_says_what_its_store_holds(command, sweep):
     remains = "small.zarr holds 4 of 8 runs: about"
+    assert " holds " not in command("run", sweep, "--store", "other.zarr")[1]
+    assert (
+        remains.replace("small", "other")
+        in command("run", sweep, "--store", "other.zarr", "--seeds", "4")[1]
+    )
     assert "small.zarr" not in command("plan", sweep)[1].splitlines()[-1]
     command("run", sweep)
     _, out, _ = command("plan", sweep)

@@ -198,7 +198,11 @@ def test_a_store_is_fitted_by_its_own_theory(folder, capsys, monkeypatch):
         (SEQUENTIAL + " --fix n_feature=3", "did you mean `n_features`"),
         ("fit none.csv --form chinchilla", "`data` none.csv does not exist"),
         (SURFACE.replace(" --y train", ""), "no column 'loss': give --y COLUMN; there are iter"),
-        (SURFACE.replace("train", "trian"), "did you mean `train`"),
+        (SURFACE.replace("train", "trian"), "`--y`: there is no column 'trian' in curves.csv; did"),
+        (SURFACE.replace("--y train", "--y loss=trian"), "`--y`: there is no column 'trian'"),
+        (SURFACE.replace("=iteration", "=iter"), "`--x`: there is no column 'iter'"),
+        (SURFACE.replace("--y train", "--y lss=train"), "`--y` must be COLUMN or loss=COLUMN, got"),
+        (SEQUENTIAL.replace("--y train", "--y loss=trian"), "did you mean `train`"),
         (SURFACE.replace("n_tokens=", "n_token="), "did you mean `n_tokens`"),
         (
             SURFACE.replace("n_tokens=", ""),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxscale._labels import match_labels
-from jaxscale._text import choices
+from jaxscale._status import STATUS, Status
+from jaxscale._text import choices, counted
 from jaxscale._warn import warn_user
 from jaxscale.analysis._data import of_failed, without_failed
 from jaxscale.analysis.bounds import AbstractBound
@@ -52,6 +53,11 @@ def aligned(
     runs: "xarray.Dataset", names: dict[str, Any], each: str | None, signed: frozenset[str]
 ) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...], dict[str, list[str]], int]:
     """Data as (each, others, theory), theory's index of each, labels, axes, n_left_out."""
+    if STATUS in runs and (n := int((runs[STATUS] == Status.not_run).sum())) == runs[STATUS].size:
+        raise ValueError(
+            f"`data`: {n} of {counted(n, 'run')} have not run: continue the sweep, whose command "
+            "`jaxscale show` prints."
+        )
     data, index, order, n_left_out = {}, {}, {}, 0
     labels: tuple[Any, ...] = ()
     for name, coordinates in names.items():

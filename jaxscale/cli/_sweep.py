@@ -141,8 +141,9 @@ def run(
     from jaxscale._status import Status
     from jaxscale._text import counted, duration, unknown
     from jaxscale.report._fit_file import Request, check_request
+    from jaxscale.report._stored import remaining_line
     from jaxscale.sweep._execute import run as run_plan
-    from jaxscale.sweep._locate import place_of
+    from jaxscale.sweep._locate import place_of, require_place
     from jaxscale.sweep._reader import open_root
 
     stop_on_signals()
@@ -164,7 +165,10 @@ def run(
     common = [d for d in dict.fromkeys(sum(dims, ())) if all(d in own for own in dims)]
     if curves is not None and curves not in (shown := [*planned.grid.axes, *common]):
         raise unknown("`curves`", curves, shown)
+    require_place(path)
     typer.echo(str(planned))
+    if line := remaining_line(planned, path):
+        typer.echo(line)
     before = None
     with contextlib.suppress(ValueError):  # there is no store, or one that the run refuses
         before = open_root(place_of(path).current())[1].get("sessions")
@@ -222,8 +226,11 @@ def _fit_and_draw(
             drawn = plot(runs, theory, observables=observables, curves=curves)
             drawn.savefig(figure, dpi=160)
             console.print(f"figure: {figure}")
-            shown = {} if theory is None else theory
-            for field in sorted({o.attrs.get("uncalibrated", "") for o in shown.values()} - {""}):
+            legends = [legend for a in drawn.axes if (legend := a.get_legend())]
+            labels = " ".join(t.get_text() for legend in legends for t in legend.get_texts())
+            given = {} if theory is None else theory  # of which the figure may draw nothing
+            fields = sorted({o.attrs.get("uncalibrated", "") for o in given.values()} - {""})
+            for field in (f for f in fields if f"({f} not fitted)" in labels):
                 console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")
 
 

@@ -26,7 +26,7 @@ _command: ContextVar[tuple[Callable[..., None], dict[str, Any]] | None] = Contex
 
 SAME = {  # arguments of Python that have another name, by command
     "n_devices": "--devices", "bounds": "--bound", "delta": "--huber", "flop": "--at",
-    "columns": "--x` or `--y", "observables": "--y", "fields": "--set", "axes": "--axis",
+    "columns": "--x", "observables": "--y", "fields": "--set", "axes": "--axis",
 }  # fmt: skip
 OF_FIT = ("each",)  # which `run --calibrate` has not
 OF_RUN = {"free": "--calibrate", "observables": "--observable"}
@@ -51,6 +51,10 @@ def in_shell(text: str) -> str:
     first = text.split("`")[0]
     of_file = ".toml" in first or first.startswith(f"{current[1].get('file')}: ")
     options = _options(*current, of_file=of_file or bool(OF_FIELD.match(text)))
+
+    y = (current[1].get("y") or "").rpartition("=")[2]
+    if y and "columns" in options and re.search(rf"no column {re.escape(repr(y))}", text):
+        options["columns"] = "--y"
 
     def named(match: re.Match[str]) -> str:
         option, value = options.get(match[1]), match[2] or ""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxscale._files import require_file, resembling
 from jaxscale._registry import class_named, shipped_classes
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices
@@ -54,8 +55,7 @@ def _named(name: str) -> Source:
             return Source("start", Path(name).name, Path(name))
         return Source("sweep", Path(name).name, name)
     if Path(name).suffix in TABLES:
-        if not Path(name).is_file():
-            raise ValueError(f"`source` {name!r}: no such file.")
+        require_file("source", Path(name))
         return Source("fit", Path(name).name, name)
     systems = example_systems()
     for written, make in systems.items():
@@ -63,6 +63,8 @@ def _named(name: str) -> Source:
             return Source("theory", written.rpartition(".")[2], make())
     names = [*preset_names(), *systems]
     if name not in names and Path(name).suffix != ".toml":
+        if hint := resembling(Path(name)):
+            raise ValueError(f"`source` {name} does not exist{hint}")
         raise ValueError(
             f"`source` {name!r} is no store, table, preset or system{choices(name, names)}"
         )

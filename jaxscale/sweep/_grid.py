@@ -34,6 +34,7 @@ from jaxscale.training import AbstractTrainedSystem, log_spaced_steps
 
 PAIRS_CHECKED = 2000
 MOST_RUNS = 100_000_000
+MOST_LISTED = 20  # values of an axis in a message
 Values: TypeAlias = Sequence[Any] | np.ndarray
 
 
@@ -421,7 +422,10 @@ def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: 
 
 def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
     require_values(path, values)
-    converted = [get(replace(system, path, value), path) for value in values]
+    try:
+        converted = [get(replace(system, path, value), path) for value in values]
+    except ValueError as error:
+        raise ValueError(f"{error}{_rounded(path, values, str(error))}") from None
     if any(isinstance(value, PlainNumber) for value in converted):
         raise plain_axis_error(path, get(system, path.rpartition(".hyperparameters.")[0]).factory)
     if not converted:
@@ -429,3 +433,13 @@ def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
     if len({label(v) for v in converted}) < len(converted):
         raise ValueError(f"axis `{path}` must have distinct values, got {values!r}.")
     return converted
+
+
+def _rounded(path: str, values: Values, refused: str) -> str:
+    """The end of an error of numbers that are not whole: the distinct whole ones next to them."""
+    array = np.asarray(list(values)) if "must be a whole number" in refused else np.zeros(0)
+    numbers = array.astype(float) if array.dtype.kind in "iuf" else np.zeros(0)
+    if not 0 < numbers.size <= MOST_LISTED or not np.isfinite(numbers).all():
+        return ""
+    listed = ",".join(dict.fromkeys(f"{v:.0f}" for v in numbers))
+    return f" Rounded: {path}=[{listed}] (in a shell, --axis {path}={listed})."

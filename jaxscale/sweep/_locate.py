@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from jaxscale._files import require_file
+from jaxscale._files import require_file, require_folder
 from jaxscale.sweep._local import LocalPlace
 from jaxscale.sweep._object_files import bucket_of
 from jaxscale.sweep._objects import SCHEMES, ObjectPlace
@@ -25,6 +25,13 @@ def place_of(store: str | Path) -> AbstractPlace:
     if isinstance(store, Path) and (match := re.match(rf"({'|'.join(SCHEMES)}):/", str(store))):
         raise ValueError(f"`store` {store} must be given as text: a Path loses one slash of it.")
     return LocalPlace(_path(store))
+
+
+def require_place(store: str | Path) -> None:
+    """Raise `ValueError` where a store is new and cannot be made."""
+    place = place_of(store)
+    if isinstance(place, LocalPlace) and not place.path.exists():
+        require_folder("store", place.path)
 
 
 def existing_place(store: str | Path) -> AbstractPlace:

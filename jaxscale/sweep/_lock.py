@@ -52,7 +52,9 @@ def store_lock(path: Path) -> Iterator[None]:
             message = f"`store` {path} is being written by {_owner(file)}; {way_out}."
             raise ValueError(message) from None
         except OSError as error:
-            raise ValueError(f"`store` {path} cannot be written ({error}).") from None
+            where = f"({error.strerror} in the folder {target.parent})"
+            message = f"`store` {path} cannot be written {where}: choose another folder."
+            raise ValueError(message) from None
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         with contextlib.suppress(OSError):  # a full disk costs only the name
             os.write(descriptor, json.dumps(owner).encode())

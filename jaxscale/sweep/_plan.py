@@ -323,13 +323,25 @@ def _warnings(buckets: Sequence[Bucket]) -> tuple[str, ...]:
             text + "which counts operations alone (1,024 runs of N = D = 128 on one H200: .75 s)"
         ] = 0
     for bucket in buckets:
-        said |= dict.fromkeys(bucket.traced_system.warnings())
-        for path, column in bucket.columns.items():
-            for value in np.unique(column):
-                said |= dict.fromkeys(replace(bucket.traced_system, path, value).warnings())
+        said |= _of_values(bucket)
         memory = bucket.target.memory_each(bucket.n_devices)
         needed = bucket.bytes_per_device
         if needed > memory:
             text = f"one run needs about {needed / 1e6:.3g} MB of a device, which has "
             said[f"{text}{memory / 1e6:.3g} MB: give a smaller size or batch"] = None
     return tuple(said)
+
+
+def _of_values(bucket: Bucket) -> dict[str, None]:
+    """Warnings of a system at each value of an axis, which is named where they depend on it."""
+    system, places = bucket.traced_system, {}
+    for path, column in bucket.columns.items():
+        each = {value: replace(system, path, value).warnings() for value in np.unique(column)}
+        differ = len(set(map(tuple, each.values()))) > 1
+        for value, texts in each.items():
+            for text in texts:
+                own = differ and not text.startswith(f"{path} ")  # else it says the value itself
+                places.setdefault(text, []).extend([f"{path} = {float(value):g}"] if own else [])
+    for text in system.warnings():
+        places.setdefault(text, [])
+    return {f"{text} at {' and '.join(at)}" if at else text: None for text, at in places.items()}

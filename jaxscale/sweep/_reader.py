@@ -102,10 +102,10 @@ class StoreReader:
             self._summary = json.loads(self.attributes["plan"])
             self._buckets = self._summary["buckets"]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(
-                f"`store` {place} has no readable grid ({error}): import the modules of its "
-                "classes first (in a shell, --import MODULE), unless it was damaged."
-            ) from None
+            why = f": {error}"
+            if "`import " not in why:
+                why = f" ({str(error).rstrip('.')}): it was damaged, or is of another version."
+            raise ValueError(f"`store` {place} has no readable grid{why}") from None
         self._arrays: dict[str, Any] = {}
         self.states = self._current.states
         self.run_id, self.done = self._values("run_id"), read_marks(place, self._array("done"))

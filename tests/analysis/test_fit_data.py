@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray
 
+from jaxscale._status import Status
 from jaxscale.analysis._compared import scaled_data
 from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.residuals import Log, Scaled
@@ -46,6 +47,13 @@ def test_data_are_put_on_the_axes_of_the_theory_whatever_their_order():
 def test_data_off_the_axes_of_the_theory_are_refused(names, each, message):
     with pytest.raises(ValueError, match=message):
         aligned(_runs(), names, each, frozenset())
+
+
+def test_runs_that_have_not_run_are_counted():
+    runs = _runs()
+    runs["status"] = runs["status"] * 0 + Status.not_run
+    with pytest.raises(ValueError, match="`data`: 4 of 4 runs have not run: continue the sweep"):
+        aligned(runs, {"loss": {"step": STEPS}}, None, frozenset())
 
 
 def test_values_below_the_rounding_of_their_type_are_left_out_unless_they_have_both_signs():

@@ -158,6 +158,12 @@ def test_the_stability_limit_is_reported_before_anything_runs():
     plan = js.plan(js.Grid(MultilinearSkills(), axes={"learning_rate": [0.1, 5.0]}))
     assert len(plan.warnings) == 1
     assert "stability limit" in plan.warnings[0]
+    exponents = {"skill_exponent": [0.3, 0.9], "n_parameters": [3, 4]}
+    plan = js.plan(js.Grid(MultilinearSkills(learning_rate=100.0), axes=exponents))
+    assert [text.rpartition(" at ")[2] for text in plan.warnings] == [
+        "skill_exponent = 0.3",
+        "skill_exponent = 0.9",
+    ]
 
 
 @pytest.mark.parametrize("n_parameters", [1, 7, 20])

@@ -104,11 +104,14 @@ def test_sources(tmp_path):
     ("given", "message"),
     [
         ("MultilinearSkils", "did you mean"),
-        ("nothere.csv", "no such file"),
+        ("nothere.csv", "`source` nothere.csv does not exist"),
         ("nothere.zarr", "does not exist"),
+        ("notes.txtt", "`source` notes.txtt does not exist; did you mean `notes.txt`"),
         (3, "`runs_or_grid` must be"),
     ],
 )
-def test_what_cannot_be_explored_is_refused(given, message):
+def test_what_cannot_be_explored_is_refused(given, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=message):
         source_of(given)

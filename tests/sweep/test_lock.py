@@ -173,7 +173,8 @@ def test_a_folder_that_may_not_be_written(path, monkeypatch, code):
 
         monkeypatch.setattr(os, "open", refuse)
     try:
-        assert "cannot be written" in refusal(path)
+        refused = refusal(path)
+        assert f"cannot be written ({os.strerror(code)} in the folder {path.parent})" in refused
     finally:
         monkeypatch.undo()
         path.parent.chmod(0o755)
