@@ -55,8 +55,8 @@ def aligned(
     """Data as (each, others, theory), theory's index of each, labels, axes, n_left_out."""
     if STATUS in runs and (n := int((runs[STATUS] == Status.not_run).sum())) == runs[STATUS].size:
         raise ValueError(
-            f"`data`: {n} of {counted(n, 'run')} have not run: continue the sweep, whose command "
-            "`jaxscale show` prints."
+            f"`data`: {n} of {counted(n, 'run')} have not run: continue the sweep by the call or "
+            "command that began it."
         )
     data, index, order, n_left_out = {}, {}, {}, 0
     labels: tuple[Any, ...] = ()

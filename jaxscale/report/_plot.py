@@ -1,6 +1,6 @@
 """`plot`: results of a sweep as curves with bands over seeds, and theory over them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,6 +111,9 @@ def plot(
         raise ValueError(f"`log` must be one of {', '.join(map(repr, LOGS))}, got {log!r}.")
     if not isinstance(title, str | None):
         raise ValueError(f"`title` must be text, got {described(title)}; write title='...'.")
+    if not isinstance(observables, Iterable | None):
+        got = f"got {described(observables)}; write observables=['loss']"
+        raise ValueError(f"`observables` must be names, {got}.")
     floats = [str(n) for n in runs.data_vars if runs[n].dtype.kind == "f"]
     names = [observables] if isinstance(observables, str) else list(observables or [])
     if not names:  # sorting keeps the order of those that are alike

@@ -69,6 +69,8 @@ CALLS = [
         lambda: analysis.collapse(CURVES.to_dataset(name="loss"), "step", "width"),
         "`curves` must be a DataArray, got a Dataset: give runs.loss",
     ),
+    (lambda: js.plot(GIVEN, title=3), "`title` must be text, got 3; write"),
+    (lambda: js.plot(GIVEN, observables=3), "`observables` must be names, got 3; write"),
     (lambda: analysis.local_exponent(GIVEN, "step"), "`curve` must be a DataArray, got a Dataset"),
     (lambda: analysis.crossing(GIVEN, "step", 1.0), "`curve` must be .* Dataset: give runs.loss"),
     (lambda: analysis.fit_exponent(GIVEN, "step", (1, 9)), "`curve` must be .* Dataset: give runs"),

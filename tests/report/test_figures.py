@@ -385,7 +385,6 @@ def test_axes_end_near_the_data_and_the_legend_says_what_is_outside(values, log,
     ("arguments", "message"),
     [
         ({"curves": "seed"}, "`curves` must be one of .*: seeds are the band, got 'seed'"),
-        ({"title": 3}, "`title` must be text, got 3; write"),
         ({"x": "width"}, r"`x` must be a dimension of loss \(learning_rate, seed, step\)"),
         (
             {"x": "step", "curves": "step"},
