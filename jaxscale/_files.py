@@ -57,17 +57,23 @@ def require_folder(what: str, path: Path) -> None:
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")
-    other = "choose another folder."
     if not os.access(existing, os.W_OK | os.X_OK):
-        denied = f"permission denied at {existing}"
-        raise ValueError(f"`{what}` {path} cannot be written: {denied}; {other}")
-    if existing != path:
-        try:
-            with tempfile.TemporaryFile(dir=existing):  # as in a file that is to be written
-                pass
-        except OSError as error:
-            refused = f"no file can be made in {existing} ({error.strerror})"
-            raise ValueError(f"`{what}` {path} cannot be written: {refused}; {other}") from None
+        denied = f"permission denied at {existing}; choose another folder."
+        raise ValueError(f"`{what}` {path} cannot be written: {denied}")
+
+
+def require_new_folder(what: str, path: Path) -> None:
+    """Raise `ValueError` unless a folder `path`, which may be missing, takes files."""
+    require_folder(what, path)
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        refused = f"no file can be made in {existing} ({error.strerror})"
+        raise ValueError(
+            f"`{what}` {path} cannot be written: {refused}; choose another folder."
+        ) from None
 
 
 def make_folder(path: Path) -> None:

@@ -45,7 +45,9 @@ def test_own_model(folder, capsys, monkeypatch):
     sys.modules.pop(EXAMPLE.stem)  # as in another process
     fit = "fit regression.zarr --free spectrum_exponent"
     assert call(monkeypatch, fit) == 2
-    assert "import the modules of its classes first" in " ".join(capsys.readouterr().err.split())
+    assert "needs `import power_law_regression` first (--import" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert call(monkeypatch, f"{fit} --import {EXAMPLE.stem}") == 0
     assert (folder / "regression-fit.json").is_file()
 

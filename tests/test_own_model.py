@@ -186,7 +186,7 @@ def test_a_sweep_file_imports_the_module_next_to_it(folder):
     runs = js.open_store(folder / "runs.zarr")
     assert runs.sizes["learning_rate"] == runs.sizes["n_features"] == 2
     sys.modules.pop("mine")
-    with pytest.raises(ValueError, match=r"import the modules of its classes first"):
+    with pytest.raises(ValueError, match=r"needs `import \w+` first"):
         js.open_store(folder / "runs.zarr")  # a store imports nothing
 
 

@@ -27,7 +27,7 @@ def reproduce(
     start(devices, no_cache)
     from rich.console import Console
 
-    from jaxscale._files import make_folder, require_folder
+    from jaxscale._files import make_folder, require_new_folder
     from jaxscale._text import unknown
     from jaxscale.papers import STUDIES
     from jaxscale.report._study import current_scale, reproduce as reproduce_study, reproduce_all
@@ -39,7 +39,7 @@ def reproduce(
     stop_on_signals()
     console = Console()
     folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
-    require_folder("out", folder)
+    require_new_folder("out", folder)
     try:
         make_folder(folder)
     except OSError as error:

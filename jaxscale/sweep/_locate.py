@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from jaxscale._files import require_file, require_folder
+from jaxscale._files import require_file, require_new_folder
 from jaxscale.sweep._local import LocalPlace
 from jaxscale.sweep._object_files import bucket_of
 from jaxscale.sweep._objects import SCHEMES, ObjectPlace
@@ -31,7 +31,7 @@ def require_place(store: str | Path) -> None:
     """Raise `ValueError` where a store is new and cannot be made."""
     place = place_of(store)
     if isinstance(place, LocalPlace) and not place.path.exists():
-        require_folder("store", place.path)
+        require_new_folder("store", place.path)
 
 
 def existing_place(store: str | Path) -> AbstractPlace:

@@ -1,5 +1,6 @@
 """Simulated streaming regression: its law, its features, and the means that theory gives."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -207,8 +208,9 @@ def test_modes_are_those_of_the_run():
         _start_states(one, 2).modes,
         np.argsort(order_of_draws(one.padded("n_features"))),
     )
-    started = js.replace(started, "eigenvalues", started.eigenvalues[:, order])
-    for modes in (together, js.replace(started, "target", started.target[:, order])):
+    ordered = started.eigenvalues[:, order], started.target[:, order]
+    started = eqx.tree_at(lambda modes: (modes.eigenvalues, modes.target), started, ordered)
+    for modes in (together, started):
         first = jax.tree.map(lambda leaf: leaf[1], modes)
         alone = S.modes_of(one, keys[1])
         np.testing.assert_allclose(first.eigenvalues, alone.eigenvalues, rtol=1e-5)

@@ -8,6 +8,7 @@ import threading
 import weakref
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import zarr
@@ -207,7 +208,7 @@ def test_plans_of_untimed_runs_follow_the_speed_of_the_cores(planned, monkeypatc
 def test_products_are_computed_as_often_as_is_said(monkeypatch):
     half = np.broadcast_to(0.5 * np.eye(timings.SIZE, dtype=np.float32), (8,) + (timings.SIZE,) * 2)
     monkeypatch.setattr(timings, "N_PRODUCTS", 5)
-    products = timings._products.__wrapped__(half)
+    products = timings._products.__wrapped__(jnp.asarray(half))
     np.testing.assert_allclose(products, 0.5**5 * half, rtol=1e-6)
 
 
