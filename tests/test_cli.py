@@ -141,7 +141,9 @@ def test_the_old_name_of_max_programs_warns(command, sweep):
     assert (code, "old name of `--max-programs`" in err) == (2, True)
 
 
-def test_info(command):
+def test_info(command, monkeypatch):
+    times = {"products": [(1.0, 2.0)], "mine.models:Own Sgd": [(1.0, 2.0)]}
+    monkeypatch.setattr("jaxscale.sweep._timings.read_times", lambda: times)
     code, out, _ = command("info")
     assert code == 0
     for word in (
@@ -150,7 +152,7 @@ def test_info(command):
         "devices: cpu 0, cpu 1",
         "emergence_time",
         "compiled programs:",
-        "timed for plans:",
+        "timed for plans: Own\n",
     ):
         assert word in out
 

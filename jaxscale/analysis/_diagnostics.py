@@ -120,7 +120,10 @@ def _scale_over_runs(logs: Float[np.ndarray, "k o"]) -> Float[np.ndarray, " k"]:
 
 
 def half_variance(residuals: Float[np.ndarray, "n o t"]) -> Float[np.ndarray, "n t"]:
-    """By how much the mean logarithm over runs lies below the logarithm of their mean, about."""
+    """By how much the mean logarithm over runs lies below the logarithm of their mean.
+
+    As of normal logarithms, from their robust scale: a few failed runs count as no spread.
+    """
     rows = np.moveaxis(residuals, 1, -1)
     scale = _scale_over_runs(rows.reshape(-1, residuals.shape[1]))
     return scale.reshape(rows.shape[:-1]) ** 2 / 2

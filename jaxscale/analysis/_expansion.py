@@ -273,7 +273,7 @@ class Expansion:
             for block, theory, jacobian in self._run(z, np.arange(len(z))):
                 expected, slopes = self.problem.scaled(theory, jacobian, z[block])
                 weight = self.data.weight[block].sum(axis=1)
-                used = (weight > 0) & np.isfinite(expected)
+                used = (weight > 0) & np.isfinite(expected) & np.isfinite(slopes).all(axis=1)
                 slopes = np.where(used[:, None], slopes, 0.0)
                 weighted = slopes * weight[:, None]
                 inverse = np.linalg.pinv(weighted @ slopes.swapaxes(1, 2))

@@ -49,7 +49,7 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
 
     from jaxscale._compilation import compiled_folder
     from jaxscale.sweep._config import preset_names
-    from jaxscale.sweep._timings import read_times
+    from jaxscale.sweep._timings import PRODUCTS, read_times
 
     for package in ("jaxscale", "jax", "jaxlib", "equinox", "optax", "xarray", "zarr"):
         typer.echo(f"{package} {version(package)}")
@@ -64,6 +64,7 @@ def info(devices: Devices = None, no_cache: NoCache = False) -> None:
     sizes = [f.stat().st_size for f in folder.glob("*") if f.is_file()] if folder else []
     where = f"{sum(sizes) / 1e6:.1f} MB in {folder}" if folder else "not kept on disk"
     typer.echo(f"compiled programs: {where}")
-    timed = dict.fromkeys(name.split()[0].partition(":")[2] for name in read_times())
+    names = [name.split()[0] for name in read_times() if name != PRODUCTS]
+    timed = dict.fromkeys(name.partition(":")[2] for name in names)
     typer.echo(f"timed for plans: {', '.join(timed) or 'no runs yet'}")
     typer.echo(f"presets: {', '.join(preset_names())}")

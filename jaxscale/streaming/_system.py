@@ -61,7 +61,7 @@ class StreamState(eqx.Module):
 
     @property
     def modes(self) -> Modes:
-        """The modes of the features, in the order in which the space draws."""
+        """The modes of the features, of `Eigenbasis` in the order in which it draws them."""
         return self.problem.modes
 
 

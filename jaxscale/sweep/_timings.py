@@ -75,7 +75,7 @@ def products_ratio() -> float:
 
 @functools.cache
 def _product_seconds() -> float:
-    """The shortest of some times of the processor: what else runs on it does not count."""
+    """The shortest of some times of the processor: what other processes do does not count."""
     matrices = np.random.default_rng(0).standard_normal((8, SIZE, SIZE), np.float32) / SIZE**0.5
     each = [jax.device_put(matrices, device) for device in jax.local_devices()]
     shortest = math.inf

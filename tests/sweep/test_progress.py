@@ -205,6 +205,14 @@ def test_plans_of_untimed_runs_follow_the_speed_of_the_cores(planned, monkeypatc
     assert js.plan(planned.grid, target="h200").seconds == other  # other devices than these
 
 
+def test_the_time_of_products_is_the_shortest_of_the_processor_for_each_device(monkeypatch):
+    ticks = [0.0, 9.0, *np.ravel([(t, t + 4.0) for t in range(timings.N_TIMES - 1)]), 50.0, 52.0]
+    monkeypatch.setattr(timings.time, "process_time", iter(ticks).__next__)
+    monkeypatch.setattr(timings.jax, "local_devices", lambda: [None, None])
+    monkeypatch.setattr(timings, "_products", lambda matrices: matrices)
+    assert timings._product_seconds.__wrapped__() == 1.0  # 2 s of two devices
+
+
 def test_products_are_computed_as_often_as_is_said(monkeypatch):
     half = np.broadcast_to(0.5 * np.eye(timings.SIZE, dtype=np.float32), (8,) + (timings.SIZE,) * 2)
     monkeypatch.setattr(timings, "N_PRODUCTS", 5)
