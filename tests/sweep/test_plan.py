@@ -16,6 +16,7 @@ from jaxscale.sweep import _bucket as bucket
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
 from jaxscale.sweep._cache import PROGRAMS
 from jaxscale.sweep._divide import allocate_buckets, cells, cheapest
+from jaxscale.sweep._timings import products_ratio
 
 
 def test_the_counter_counts():
@@ -30,6 +31,7 @@ def test_the_counter_counts():
 
 def test_planning_compiles_nothing():
     axes = {"learning_rate": [0.1, 0.2], "n_skills": [3, 4]}
+    products_ratio()  # printing times the cores once per process, by a small program
     with compilations() as compiled:
         plan = js.plan(js.Grid(SMALL, axes, seeds=4))
         text = str(plan)
