@@ -54,7 +54,7 @@ def require_folder(what: str, path: Path) -> None:
             path.stat()
     except OSError as error:  # a name that is too long, say
         raise ValueError(f"`{what}` {path} cannot be written: {error.strerror}.") from None
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    existing = _existing(path)
     if not existing.is_dir():
         raise ValueError(f"`{what}` {path} must be a folder: {existing} is a file.")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -62,10 +62,15 @@ def require_folder(what: str, path: Path) -> None:
         raise ValueError(f"`{what}` {path} cannot be written: {denied}")
 
 
+def _existing(path: Path) -> Path:
+    """The path, or the nearest of the folders above it that exists."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
 def require_new_folder(what: str, path: Path) -> None:
     """Raise `ValueError` unless a folder `path`, which may be missing, takes files."""
     require_folder(what, path)
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    existing = _existing(path)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
