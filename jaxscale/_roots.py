@@ -47,8 +47,8 @@ def root(
         value, _ = function(x, *frozen)
         return value < 0 if rising else value > 0
 
-    x = bisect(below, low, high, n_steps)
-    for _ in range(2):
+    def newton(x: Array, _: None) -> tuple[Array, None]:
         value, slope = function(x, *arguments)
-        x = x - value / slope
-    return x
+        return x - value / slope, None
+
+    return jax.lax.scan(newton, bisect(below, low, high, n_steps), None, length=2)[0]

@@ -37,7 +37,8 @@ def test_sums_are_those_of_all_terms(kappa, last):
     j = np.arange(1, last + 1)
     kind = jnp.complex128 if isinstance(kappa, complex) else jnp.float64
     alpha, end = jnp.asarray(0.8), jnp.asarray(last)
-    made = _sums.sums((1, 2, 3), jnp.asarray(kappa, kind), alpha, end, jnp.asarray(0.6))
+    inputs = _sums.inputs_of(alpha, end)
+    made = _sums.sums((1, 2, 3), jnp.asarray(kappa, kind), inputs, jnp.asarray(0.6))
     for r, value in zip((1, 2, 3), made, strict=True):
         expected = np.sum(j**-0.6 / (1 + kappa * j**1.6) ** r)
         assert abs(complex(value) / expected - 1) < 1e-13
@@ -45,8 +46,9 @@ def test_sums_are_those_of_all_terms(kappa, last):
 
 def test_endless_sums_are_limits_of_long_ones():
     kappa, alpha = jnp.asarray(1e-4), jnp.asarray(0.8)
-    endless = _sums.s1(kappa, alpha, jnp.asarray(np.inf))
-    long = _sums.s1(kappa, alpha, jnp.asarray(1e30))
+    endless, long = (
+        _sums.s1(kappa, _sums.inputs_of(alpha, jnp.asarray(v))) for v in (np.inf, 1e30)
+    )
     assert abs(endless / long - 1) < 1e-13
 
 
@@ -71,8 +73,9 @@ def test_edges_and_limit_are_the_stored_ones():
     np.testing.assert_allclose([low, high], [1.83667279337e-5, 1.06575053794], rtol=1e-11)
     limit = T.limit_loss(1000.0, input_exponent=0.8, target_exponent=0.3)
     np.testing.assert_allclose(2 * limit, 1.61927974648e-3, rtol=1e-11)
-    kappa = _kappa.log_kappa_floor(*(jnp.asarray(x) for x in (1000.0, 0.8, np.inf)))
-    np.testing.assert_allclose(jnp.exp(kappa), 5.29073394237e-5, rtol=1e-11)
+    size, alpha, last = (jnp.asarray(x) for x in (1000.0, 0.8, np.inf))
+    kappa = _kappa.kappa_floor(size, _sums.inputs_of(alpha, last))
+    np.testing.assert_allclose(kappa, 5.29073394237e-5, rtol=1e-11)
 
 
 @jax.jit
@@ -111,7 +114,7 @@ def test_the_cost_grows_neither_with_size_nor_with_time():
     at = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 0.14}
     loss = T.loss(np.array([1e2, 1e6, 1e12]), np.array([[100.0], [1e8]]), **at)
     assert np.all(np.isfinite(loss))
-    assert np.all(np.diff(loss, axis=1) < 0)
+    assert np.all(np.diff(loss, axis=1) < 1e-15 * loss[:, 1:])  # a hundred features have converged
     law = T.loss_law(1e6, 1e8, **at).loss
     np.testing.assert_allclose(loss[1, 1], law, rtol=0.03)
 

@@ -103,7 +103,7 @@ def test_a_tail_whose_integral_is_almost_a_logarithm_keeps_all_digits():
     @jax.jit
     @jax.vmap
     def made(alpha):
-        return _sums.s1(jnp.asarray(1.3), alpha, jnp.asarray(5000.0))
+        return _sums.s1(jnp.asarray(1.3), _sums.inputs_of(alpha, jnp.asarray(5000.0)))
 
     expected = np.sum(1 / (1 + 1.3 * j ** (2 * alpha[:, None])), axis=1)
     np.testing.assert_allclose(made(alpha), expected, rtol=1e-13)
@@ -168,7 +168,8 @@ def test_the_lower_edge_moves_by_its_implicit_slope():
 
     @jax.jit
     def edge(size):
-        return jax.jvp(lambda d: _kappa.log_kappa_lowest(d, alpha, last), (size,), (size,))
+        inputs, lower = _sums.inputs_of(alpha, last), jnp.asarray(False)
+        return jax.jvp(lambda d: jnp.log(_kappa.kappa_edge(d, inputs, lower)), (size,), (size,))
 
     log, slope = edge(size)
     share = 1 / (1 + np.exp(log) * np.arange(1, 41) ** 1.6)

@@ -34,7 +34,7 @@ class Nodes(eqx.Module):
 
 def nodes_of(law: Law) -> Nodes:
     """Nodes on an ellipse in ln z around the spectrum, for any time."""
-    low, high = (jax.lax.stop_gradient(jnp.log(e)) for e in edges_of(law[0], law[1], law[3]))
+    low, high = jax.lax.stop_gradient(jnp.log(edges_of(law[0], law[1], law[3])))
     w, slope = _ellipse((high + low) / 2, (high - low) / 2, HALF_HEIGHT, NODES)
     return _weighted(jnp.exp(w), slope, law)
 
@@ -52,28 +52,27 @@ def _ellipse(middle: Array, half: Array, height: float, n: int) -> tuple[Array, 
 def _weighted(z: Array, step: Array, law: Law) -> Nodes:
     """Nodes with the weights of both sums; `step` is `dz / z`."""
     size, alpha, beta, last = law
-    kappa = _kappa.kappa_along(z, size, alpha, last)
+    inputs = _sums.inputs_of(alpha, last)
+    kappa = _kappa.kappa_along(z, size, inputs)
     share = step * jnp.asarray(-1j / np.pi, step.dtype)
 
-    def weights(kappa: Array) -> tuple[Array, Array]:
-        return kappa * _sums.q(kappa, alpha, beta, last), -_sums.s1(kappa, alpha, last)
-
-    target, noise = jax.vmap(weights)(kappa)
-    return Nodes(z, share * target, share * noise)
+    q, s1 = jax.vmap(lambda k: (_sums.q(k, inputs, beta), _sums.s1(k, inputs)))(kappa)
+    return Nodes(z, share * kappa * q, -share * s1)
 
 
-def edges_of(size: Array, alpha: Array, last: Array) -> tuple[Array, Array]:
+def edges_of(size: Array, alpha: Array, last: Array) -> Float[Array, "2"]:
     """Lower and upper edge of the spectrum."""
-    low = jnp.exp(_kappa.log_kappa_lowest(size, alpha, last))
-    high = -1.0 - jnp.exp(_kappa.log_kappa_highest(size, alpha, last))
-    return tuple(_kappa.z_of(k, size, alpha, last) for k in (low, high))  # pyright: ignore
+    inputs = _sums.inputs_of(alpha, last)
+    upper = jnp.asarray([False, True])
+    return jax.vmap(lambda u: _kappa.z_of(_kappa.kappa_edge(size, inputs, u), size, inputs))(upper)
 
 
 def limit_of(law: Law) -> Float[Array, ""]:
     """`|t_perp|^2` in the mean, twice the least loss."""
     size, alpha, beta, last = law
-    kappa = jnp.exp(_kappa.log_kappa_floor(size, alpha, last))
-    return kappa * _sums.q(kappa, alpha, beta, last)
+    inputs = _sums.inputs_of(alpha, last)
+    kappa = _kappa.kappa_floor(size, inputs)
+    return kappa * _sums.q(kappa, inputs, beta)
 
 
 def constant_rate_loss(
@@ -95,9 +94,11 @@ def constant_rate_loss(
     near, far = -growth / (rate * (1.0 + r)), (1.0 + r) / (rate * large)
     x = jnp.exp(-p)
 
+    inputs = _sums.inputs_of(alpha, last)
+
     def at(z: Array) -> tuple[Array, Array]:
-        kappa = _kappa.kappa_of(z, size, alpha, last)
-        return -kappa * _sums.q(kappa, alpha, beta, last) / z, z * _sums.s1(kappa, alpha, last)
+        kappa = _kappa.kappa_of(z, size, inputs)
+        return -kappa * _sums.q(kappa, inputs, beta) / z, z * _sums.s1(kappa, inputs)
 
     target, count = jax.vmap(at)(jnp.concatenate([near, far]))
     (target_near, target_far), (count_near, count_far) = (jnp.split(x, 2) for x in (target, count))

@@ -228,25 +228,16 @@ def norm_of_mean(eta: Array, size: Array, alpha: Array, last: Array, batch: Arra
     """`N` of the mean over features."""
     scale = batch * (1 - mu) + 1 + mu
     z = 2 * batch * (1 - mu**2) / (eta * scale)
-    kappa = _kappa.kappa_of(jax.lax.complex(z, jnp.zeros_like(z)), size, alpha, last)
-    return -jnp.real(_sums.s1(kappa, alpha, last)) * (1 + mu) / scale
+    inputs = _sums.inputs_of(alpha, last)
+    kappa = _kappa.kappa_of(jax.lax.complex(z, jnp.zeros_like(z)), size, inputs)
+    return -jnp.real(_sums.s1(kappa, inputs)) * (1 + mu) / scale
 
 
 def limit_rate_of_mean(size: Array, alpha: Array, last: Array, batch: Array, mu: Array) -> Array:
     """Rate at which the mean over features of `N` is 1, or of the upper edge if that is lower."""
-    scale = batch * (1 - mu) + 1 + mu
-
-    def function(log: Array, alpha: Array, last: Array, goal: Array) -> tuple[Array, Array]:
-        excess = jnp.exp(log)
-        kappa = -1.0 - excess
-        one, two = _sums.sums((1, 2), kappa, alpha, last)
-        return jnp.log(-one / goal), excess * (one - two) / (kappa * one)
-
-    goal = scale / (1 + mu)
-    log = _kappa.log_root(function, (alpha, last, goal), -60.0, 60.0)
-    edge = _kappa.log_kappa_highest(size, alpha, last)
-    kappa = -1.0 - jnp.exp(jnp.maximum(log, edge))
-    return 2 * batch * (1 - mu**2) / (scale * _kappa.z_of(kappa, size, alpha, last))
+    scale, inputs = batch * (1 - mu) + 1 + mu, _sums.inputs_of(alpha, last)
+    kappa = _kappa.kappa_beyond(size, scale / (1 + mu), inputs)
+    return 2 * batch * (1 - mu**2) / (scale * _kappa.z_of(kappa, size, inputs))
 
 
 @theory_function(check=check_equivalent, batch_size=rules.positive)

@@ -8,106 +8,106 @@ kappa(z) is followed by Newton's method along the ray from |z| = 8, where it is 
 it may land on another branch. Derivatives pass through the last two steps.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float
 
 from jaxscale._roots import root
 from jaxscale.streaming.theory import _sums
+from jaxscale.streaming.theory._sums import Inputs
 
 FAR = 8.0
 STAGES, NEWTON = 14, 2
 HALVINGS = 70
 
 
-def _newton(n: int, kappa: Array, z: Array, size: Array, alpha: Array, last: Array) -> Array:
+def _newton(n: int, kappa: Array, z: Array, size: Array, inputs: Inputs) -> Array:
     """`n` Newton steps on `kappa (1 - S_1 / d) + z = 0`."""
 
     def step(kappa: Array, _: None) -> tuple[Array, None]:
-        one, two = _sums.sums((1, 2), kappa, alpha, last)
+        one, two = _sums.sums((1, 2), kappa, inputs)
         d = size.astype(kappa.dtype)
         return kappa - (kappa * (1.0 - one / d) + z) / (1.0 - two / d), None
 
     return jax.lax.scan(step, kappa, None, length=n)[0]
 
 
-def kappa_of(z: Complex[Array, ""], size: Array, alpha: Array, last: Array) -> Complex[Array, ""]:
-    """Kappa at a complex z off the spectrum."""
-    fixed = jax.lax.stop_gradient((z, size, alpha, last))
-    distance = jnp.abs(fixed[0])
-    direction = fixed[0] / distance.astype(z.dtype)
+def _ray(z: Complex[Array, ""]) -> Complex[Array, " n"]:
+    """Points on the way to z from |z| = 8, or from z itself if it is beyond."""
+    distance = jnp.abs(z)
     far = jnp.maximum(distance, FAR)
-
-    def stage(kappa: Array, share: Array) -> tuple[Array, None]:
-        point = direction * (far * (distance / far) ** share).astype(z.dtype)
-        return _newton(NEWTON, kappa, point, *fixed[1:]), None
-
-    shares = jnp.append(jnp.linspace(0.0, 1.0, STAGES + 1), 1.0).astype(alpha.dtype)
-    kappa, _ = jax.lax.scan(stage, -direction * far.astype(z.dtype), shares)
-    return _newton(2, jax.lax.stop_gradient(kappa), z, size, alpha, last)
+    shares = jnp.append(jnp.linspace(0.0, 1.0, STAGES + 1), 1.0).astype(distance.dtype)
+    return z * ((far / distance) ** (1.0 - shares)).astype(z.dtype)
 
 
-def kappa_along(
-    path: Complex[Array, " n"], size: Array, alpha: Array, last: Array
-) -> Complex[Array, " n"]:
-    """Kappa at points of a path that begins beyond the spectrum, each from the one before."""
-    fixed = jax.lax.stop_gradient((size, alpha, last))
+def _follow(n: int, path: Complex[Array, " p"], size: Array, inputs: Inputs) -> Array:
+    """Kappa at points of a path that begins far out, each from the one before; no derivatives."""
+    path, size, inputs = jax.lax.stop_gradient((path, size, inputs))
 
-    def along(kappa: Array, z: Array) -> tuple[Array, Array]:
-        kappa = _newton(3 * NEWTON, kappa, z, *fixed)
+    def at(kappa: Array, z: Array) -> tuple[Array, Array]:
+        kappa = _newton(n, kappa, z, size, inputs)
         return kappa, kappa
 
-    points = jax.lax.stop_gradient(path)
-    _, kappa = jax.lax.scan(along, kappa_of(points[0], *fixed), points)
-    kappa = jax.lax.stop_gradient(kappa)
-    return jax.vmap(lambda k, z: _newton(2, k, z, size, alpha, last))(kappa, path)
+    return jax.lax.stop_gradient(jax.lax.scan(at, -path[0], path)[1])
 
 
-def log_root(function: Any, arguments: Any, low: Any, high: Any) -> Array:
-    """Root in `ln kappa` of a function that falls with it."""
-    dtype = arguments[0].dtype
-    ends = [jnp.asarray(e).astype(dtype) for e in (low, high)]
-    return root(function, arguments, ends[0], ends[1], HALVINGS, rising=False)
+def kappa_of(z: Complex[Array, ""], size: Array, inputs: Inputs) -> Complex[Array, ""]:
+    """Kappa at a complex z off the spectrum."""
+    kappa = _follow(NEWTON, _ray(z), size, inputs)[-1]
+    return _newton(NEWTON, kappa, z, size, inputs)
 
 
-def log_kappa_floor(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
-    """`ln kappa_0` with `S_1(kappa_0) = d`: where z is 0."""
-
-    def function(log: Array, size: Array, alpha: Array, last: Array) -> tuple[Array, Array]:
-        one, two = _sums.sums((1, 2), jnp.exp(log), alpha, last)
-        return jnp.log(one / size), -(one - two) / one
-
-    rough = -2.0 * jax.lax.stop_gradient(alpha) * jnp.log(jax.lax.stop_gradient(size))
-    return log_root(function, (size, alpha, last), rough - 40.0, rough + 40.0)
+def kappa_along(path: Complex[Array, " n"], size: Array, inputs: Inputs) -> Complex[Array, " n"]:
+    """Kappa at points of a path that begins beyond the spectrum, each from the one before."""
+    whole = jnp.concatenate([_ray(path[0]), path])
+    kappa = _follow(3 * NEWTON, whole, size, inputs)[-path.shape[0] :]
+    return jax.vmap(lambda k, z: _newton(NEWTON, k, z, size, inputs))(kappa, path)
 
 
-def log_kappa_lowest(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
-    """`ln kappa` with `S_2(kappa) = d` above 0: at the lower edge of the spectrum."""
-    top = log_kappa_floor(size, alpha, last)
+def _crossing(order: Array, goal: Array, inputs: Inputs, negative: Array, ends: Array) -> Array:
+    """Kappa where `|S_order|` is a goal, for order 1 or 2: `e^x` between two x, or `-1 - e^x`."""
+    side, first = jnp.where(negative, -1.0, 1.0).astype(goal.dtype), order == 1
 
-    def function(log: Array, size: Array, alpha: Array, last: Array) -> tuple[Array, Array]:
-        kappa = jnp.exp(log)
-        two, three = _sums.sums((2, 3), kappa, alpha, last)
-        return jnp.log(two / size), -2.0 * (two - three) / two
+    def kappa_at(x: Array, side: Array) -> Array:
+        return jnp.minimum(side, 0.0) + side * jnp.exp(x)
 
-    return log_root(function, (size, alpha, last), top - 40.0, top)
+    def function(x: Array, goal: Array, inputs: Inputs, side: Array) -> tuple[Array, Array]:
+        kappa = kappa_at(x, side)
+        one, two, three = _sums.sums((1, 2, 3), kappa, inputs)
+        value, more = jnp.where(first, one, two), jnp.where(first, two, three)
+        slope = -order.astype(x.dtype) * (value - more) * side * jnp.exp(x) / (kappa * value)
+        return jnp.log(jnp.abs(value) / goal), slope
 
-
-def log_kappa_highest(size: Array, alpha: Array, last: Array) -> Float[Array, ""]:
-    """`ln(-kappa - 1)` with `S_2(kappa) = d` below -1: at the upper edge of the spectrum."""
-
-    def function(log: Array, size: Array, alpha: Array, last: Array) -> tuple[Array, Array]:
-        excess = jnp.exp(log)
-        kappa = -1.0 - excess
-        two, three = _sums.sums((2, 3), kappa, alpha, last)
-        by_kappa = -2.0 * (two - three) / kappa
-        return jnp.log(two / size), -excess * by_kappa / two
-
-    return log_root(function, (size, alpha, last), -30.0, 10.0)
+    x = root(function, (goal, inputs, side), ends[0], ends[1], HALVINGS, rising=False)
+    return kappa_at(x, side)
 
 
-def z_of(kappa: Array, size: Array, alpha: Array, last: Array) -> Array:
+def _ends(size: Array, inputs: Inputs, negative: Array) -> Array:
+    """Ends of `ln kappa`, or of `ln(-kappa - 1)`, for as many features."""
+    power, size = jax.lax.stop_gradient((inputs.power, size))
+    middle = jnp.where(negative, 0.0, -power * jnp.log(size) - 10.0)
+    return middle + jnp.asarray([-60.0, 60.0], power.dtype)
+
+
+def kappa_floor(size: Array, inputs: Inputs) -> Float[Array, ""]:
+    """`kappa_0` with `S_1(kappa_0) = d`: where z is 0."""
+    positive = jnp.asarray(False)
+    return _crossing(jnp.asarray(1), size, inputs, positive, _ends(size, inputs, positive))
+
+
+def kappa_edge(size: Array, inputs: Inputs, upper: Bool[Array, ""]) -> Float[Array, ""]:
+    """Kappa with `S_2(kappa) = d` below -1, at the upper edge of the spectrum, or above 0."""
+    return _crossing(jnp.asarray(2), size, inputs, upper, _ends(size, inputs, upper))
+
+
+def kappa_beyond(size: Array, goal: Array, inputs: Inputs) -> Float[Array, ""]:
+    """Kappa with `S_1(kappa) = -goal`, below -1, or that of the upper edge if it is lower."""
+    negative = jnp.asarray(True)
+    ends, goals = _ends(size, inputs, negative), jnp.stack([goal, size])
+    at = jax.vmap(lambda order, goal: _crossing(order, goal, inputs, negative, ends))
+    return jnp.min(at(jnp.asarray([1, 2]), goals))
+
+
+def z_of(kappa: Array, size: Array, inputs: Inputs) -> Array:
     """Z at kappa."""
-    return -kappa * (1.0 - _sums.s1(kappa, alpha, last) / size)
+    return -kappa * (1.0 - _sums.s1(kappa, inputs) / size)

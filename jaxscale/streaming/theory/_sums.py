@@ -3,67 +3,74 @@ r"""Sums over the coordinates of power-law inputs, to rounding, at a cost that n
 $$S_r(\kappa) = \sum_{j \le V} (1 + \kappa j^{2\alpha})^{-r}, \qquad
   Q(\kappa) = \sum_{j \le V} \frac{j^{-2\beta}}{1 + \kappa j^{2\alpha}}$$
 
-for real or complex kappa: term by term up to j = 100; beyond, the Euler-Maclaurin formula, its
+for real or complex kappa: term by term up to j = 112; beyond, the Euler-Maclaurin formula, its
 integral by Gauss panels in ln j up to |kappa| j^2alpha = 100 and by the geometric series beyond.
 """
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float
 
-DIRECT = 100
 PANELS, NODES = 48, 16
+ROWS = 7
+DIRECT = ROWS * NODES  # terms that are summed, in rows as long as those of panels
 LARGE = 100.0  # |kappa| j^2alpha from which the series is summed
-TERMS = 8  # of the series, an even number: the next is below rounding
+TERMS = 8  # of the series: the next is below rounding
+J = np.arange(1.0, DIRECT + 1)
 Number = Float[Array, ""] | Complex[Array, ""]
+
+
+class Inputs(eqx.Module):
+    """Coordinates of power-law inputs: what does not change with kappa.
+
+    - `power`: 2 alpha.
+    - `log_last`: ln V, not below that of the last term; of infinitely many the largest number.
+    - `endless`, `beyond`: whether there are infinitely many, and any beyond the terms.
+    - `counted`: 1 for terms up to V, 0 for others.
+    - `ends`: where the integral begins and ends, twice the beginning if it does not end.
+    - `raised`: `j^2alpha` of terms and `ends`.
+    """
+
+    power: Float[Array, ""]
+    log_last: Float[Array, ""]
+    endless: Bool[Array, ""]
+    beyond: Bool[Array, ""]
+    counted: Float[Array, " j"]
+    ends: Float[Array, "2"]
+    raised: Float[Array, " k"]
+
+
+@jax.jit
+def inputs_of(alpha: Array, last: Array) -> Inputs:
+    """Coordinates with an exponent, up to V."""
+    p, dtype, first = 2.0 * alpha, alpha.dtype, float(DIRECT)
+    last = jnp.asarray(last, dtype)
+    endless, end = jnp.isinf(last), jnp.maximum(last, first)
+    top = jnp.where(endless, jnp.finfo(dtype).max, end)
+    ends = jnp.stack([jnp.asarray(first, dtype), jnp.where(endless, first, end)])
+    logs = jnp.concatenate([jnp.asarray(np.log(J), dtype), jnp.log(ends)])
+    counted = (jnp.asarray(J, dtype) <= last).astype(dtype)
+    return Inputs(p, jnp.log(top), endless, last > first, counted, ends, jnp.exp(p * logs))
 
 
 @functools.cache
 def _gauss() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the panels on 0..1."""
+    """Nodes and weights of a panel on 0..1."""
     x, w = np.polynomial.legendre.leggauss(NODES)
-    at = (np.arange(PANELS)[:, None] + (x + 1) / 2) / PANELS
-    return at.ravel(), np.broadcast_to(w / 2 / PANELS, at.shape).ravel()
+    return (x + 1) / 2, w / 2
 
 
-def _tail(
-    orders: tuple[int, ...], kappa: Number, p: Array, s: Array, last: Array, start: Array
-) -> Float[Array, " r"] | Complex[Array, " r"]:
-    """Integrals of `j^-s (1 + kappa j^p)^-r` from `start` to `last` by the series."""
-    k, r = np.arange(TERMS), np.asarray(orders)[:, None]
-    ratios = -(r + k[:-1]) / (k[:-1] + 1.0)
-    factors = np.cumprod(np.concatenate([np.ones_like(ratios[:, :1]), ratios], axis=1), axis=1)
-    gap = s + p * jnp.asarray(r + k, p.dtype) - 1.0
-    end = jnp.where(jnp.isinf(last), start, last)
-    y = gap * jnp.log(end / start)
-    small = jnp.abs(y) < 1e-3
-    safe = jnp.where(small, 1.0, y)
-    share = jnp.where(small, 1.0 - y / 2 + y**2 / 6 - y**3 / 24, -jnp.expm1(-safe) / safe)
-    endless = 1.0 / jnp.where(jnp.isinf(last), gap, 1.0)
-    widths = jnp.where(jnp.isinf(last), endless, jnp.log(end / start) * share)
-    integrals = start**-gap * widths
-    inverse = 1.0 / kappa
-    half = _powers(inverse, tuple(range(TERMS // 2)))
-    powers = jnp.concatenate([half, inverse ** (TERMS // 2) * half])
-    terms = (jnp.asarray(factors, p.dtype) * integrals).astype(kappa.dtype) * powers
-    return jnp.sum(terms, axis=1) * _powers(inverse, orders)
-
-
-def _ends(
-    orders: tuple[int, ...], kappa: Number, p: Array, s: Array, j: Float[Array, " e"]
-) -> Float[Array, "r e"] | Complex[Array, "r e"]:
-    """`f / 2 + f' / 12 - f''' / 720` of `f = j^-s (1 + kappa j^p)^-r`: what an end adds."""
-    x = kappa * (j**p).astype(kappa.dtype)
-    p, s, j = (y.astype(kappa.dtype) for y in (p, s, j))
-    rest = 1.0 / (1.0 + x)
-    u = x * rest
-    pr = p * jnp.asarray(np.asarray(orders)[:, None], p.dtype) * u
-    a, b = s + pr, p * pr * rest
-    third = -(a**3) + 3.0 * a * b - p * b * (rest - u) - 3.0 * a**2 + 3.0 * b - 2.0 * a
-    return j**-s * _powers(rest, orders) * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
+def _inverse(x: Array) -> Array:
+    """`1 / x`; that of XLA minds overflow of complex numbers, and takes three times as long."""
+    if not jnp.iscomplexobj(x):
+        return 1.0 / x
+    real, imag = jnp.real(x), jnp.imag(x)
+    scale = 1.0 / (real**2 + imag**2)
+    return jax.lax.complex(real * scale, -imag * scale)
 
 
 def _powers(base: Array, orders: tuple[int, ...]) -> Array:
@@ -71,44 +78,103 @@ def _powers(base: Array, orders: tuple[int, ...]) -> Array:
     return jnp.stack([base**r for r in orders])
 
 
+def _added(
+    orders: tuple[int, ...], kappa: Number, x: Float[Array, "i k"], weight: Float[Array, "i #k"]
+) -> list[Array]:
+    """`sum_i weight_ik (1 + kappa x_ik)^-r`, real and imaginary parts by themselves for speed."""
+
+    def total(values: Array) -> Array:
+        return jnp.sum(weight * values, axis=0)
+
+    if not jnp.iscomplexobj(kappa):
+        share = 1.0 / (1.0 + kappa * x)
+        return [total(share**r) for r in orders]
+    real, imag = 1.0 + jnp.real(kappa) * x, jnp.imag(kappa) * x
+    scale = 1.0 / (real**2 + imag**2)
+    real, imag = real * scale, -imag * scale
+    powers = [(real, imag)]
+    for _ in range(1, max(orders)):
+        a, b = powers[-1]
+        powers.append((a * real - b * imag, a * imag + b * real))
+    return [jax.lax.complex(*map(total, powers[r - 1])) for r in orders]
+
+
+def _tail(
+    orders: tuple[int, ...], kappa: Number, s: Array, log_start: Array, inputs: Inputs
+) -> Float[Array, " r"] | Complex[Array, " r"]:
+    """Integrals of `j^-s (1 + kappa j^p)^-r` from a start on, by powers of `1 / kappa`."""
+    n = np.arange(1, max(orders) + TERMS)
+    factors = np.zeros((len(orders), n.size))
+    for row, r in zip(factors, orders, strict=True):
+        k = np.arange(TERMS)
+        row[r - 1 + k] = np.cumprod(np.append(1.0, -(r + k[:-1]) / (k[:-1] + 1.0)))
+    gap = s + inputs.power * jnp.asarray(n, s.dtype) - 1.0
+    width = inputs.log_last - log_start
+    y = gap * width
+    small = inputs.endless | (jnp.abs(y) < 1e-3)
+    safe = jnp.where(small, 1.0, y)
+    share = jnp.where(small, 1.0 - y / 2 + y**2 / 6 - y**3 / 24, -jnp.expm1(-safe) / safe)
+    widths = jnp.where(inputs.endless, 1.0 / jnp.where(inputs.endless, gap, 1.0), width * share)
+    terms = jnp.asarray(factors, s.dtype) * jnp.exp(-gap * log_start) * widths
+    inverse, total = _inverse(kappa), jnp.zeros(len(orders), kappa.dtype)
+    for column in reversed(range(n.size)):
+        total = (total + terms[:, column].astype(kappa.dtype)) * inverse
+    return total
+
+
+def _ends(
+    orders: tuple[int, ...], kappa: Number, s: Array, inputs: Inputs
+) -> Float[Array, " r"] | Complex[Array, " r"]:
+    """`f / 2 + f' / 12 - f''' / 720` at the end less that at the beginning."""
+    given = (inputs.power, s, inputs.ends, inputs.ends**-s, inputs.raised[DIRECT:])
+    p, s, j, weight, raised = (x.astype(kappa.dtype) for x in given)
+    x = kappa * raised
+    rest = _inverse(1.0 + x)
+    u = x * rest
+    pr = p * jnp.asarray(np.asarray(orders)[:, None], p.dtype) * u
+    a, b = s + pr, p * pr * rest
+    third = -(a**3) + 3.0 * a * b - p * b * (rest - u) - 3.0 * a**2 + 3.0 * b - 2.0 * a
+    at = weight * _powers(rest, orders) * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
+    return jnp.where(inputs.endless, jnp.zeros_like(at[:, 1]), at[:, 1]) - at[:, 0]
+
+
 @functools.partial(jax.jit, static_argnums=0)  # traced once, wherever it is called
 def sums(
-    orders: tuple[int, ...], kappa: Number, alpha: Array, last: Array, power: Array | None = None
+    orders: tuple[int, ...], kappa: Number, inputs: Inputs, power: Array | None = None
 ) -> tuple[Number, ...]:
     """`sum_j j^-power (1 + kappa j^2alpha)^-r` for every r of `orders`."""
-    p, dtype = 2.0 * alpha, alpha.dtype
-    s = jnp.zeros_like(alpha) if power is None else power
-    first = jnp.asarray(float(DIRECT), dtype)
-    end = jnp.maximum(last, first)
-    top = jnp.where(jnp.isinf(end), jnp.finfo(dtype).max, end)
-    turn = (jnp.log(LARGE) - jnp.log(jnp.abs(kappa))) / p
-    log_turn = jnp.clip(turn, jnp.log(first), jnp.log(top))
-    at, weight = (jnp.asarray(x, dtype) for x in _gauss())
-    span = log_turn - jnp.log(first)
-    inside = jnp.log(first) + span * at
-    j = jnp.arange(1, DIRECT + 1).astype(dtype)
-    log_j = jnp.concatenate([jnp.log(j), inside])
-    counted = jnp.where(j <= last, 1.0, jnp.zeros_like(j))
-    beyond = jnp.where(last > first, 1.0, jnp.zeros_like(first))
-    weights = jnp.concatenate([counted, beyond * span * weight * jnp.exp(inside)])
-    weights = (weights * jnp.exp(-s * log_j)).astype(kappa.dtype)
-    share = 1.0 / (1.0 + kappa * jnp.exp(p * log_j).astype(kappa.dtype))
-    finite = jnp.where(jnp.isinf(end), first, end)
-    has_tail = turn < jnp.log(top)  # else the panels reach the last coordinate
+    p, kind = inputs.power, kappa.dtype
+    s, dtype = jnp.zeros_like(p) if power is None else power, p.dtype
+    turn = (np.log(LARGE) - jnp.log(jnp.abs(kappa))) / p
+    log_turn = jnp.clip(turn, np.log(DIRECT), inputs.log_last)
+    has_tail = turn < inputs.log_last  # else the panels reach the last coordinate
+    beyond = inputs.beyond.astype(dtype)
+
+    terms = inputs.counted if power is None else inputs.counted * jnp.exp(-s * np.log(J))
+    raised = inputs.raised[:DIRECT]
+    added = _added(orders, kappa, raised.reshape(ROWS, -1), terms.reshape(ROWS, -1))
+
+    # powers of j in panels are those of edges times those of nodes; dj = j dln j
+    step, (node, weight) = (log_turn - np.log(DIRECT)) / PANELS, _gauss()
+    edges = np.log(DIRECT) + step * jnp.arange(PANELS, dtype=dtype)
+    logs = jnp.concatenate([edges, step * jnp.asarray(node, dtype)])
+    x, factor = jnp.exp(jnp.stack([p, 1.0 - s])[:, None] * logs)
+    panels = _added(orders, kappa, x[:PANELS, None] * x[PANELS:], factor[:PANELS, None])
+    widths = (beyond * step * factor[PANELS:] * jnp.asarray(weight, dtype)).astype(kind)
+
     large = jnp.where(has_tail, kappa, jnp.ones_like(kappa))
-    tail = _tail(orders, large, p, s, end, jnp.exp(log_turn))
-    at_first, at_end = _ends(orders, kappa, p, s, jnp.stack([first, finite])).T
-    at_end = jnp.where(jnp.isinf(end), jnp.zeros_like(at_end), at_end)
-    rest = jnp.where(has_tail, tail, jnp.zeros_like(tail)) - at_first + at_end
-    direct = jnp.sum(weights * _powers(share, orders), axis=1)
-    return tuple(direct + beyond.astype(kappa.dtype) * rest)
+    tail = _tail(orders, large, s, log_turn, inputs)
+    rest = jnp.where(has_tail, tail, jnp.zeros_like(tail)) + _ends(orders, kappa, s, inputs)
+    rest = beyond.astype(kind) * rest
+    both = enumerate(zip(added, panels, strict=True))
+    return tuple(jnp.sum(one + widths * two) + rest[i] for i, (one, two) in both)
 
 
-def s1(kappa: Number, alpha: Array, last: Array) -> Number:
+def s1(kappa: Number, inputs: Inputs) -> Number:
     """`S_1`."""
-    return sums((1,), kappa, alpha, last)[0]
+    return sums((1,), kappa, inputs)[0]
 
 
-def q(kappa: Number, alpha: Array, beta: Array, last: Array) -> Number:
+def q(kappa: Number, inputs: Inputs, beta: Array) -> Number:
     """`Q`."""
-    return sums((1,), kappa, alpha, last, 2.0 * beta)[0]
+    return sums((1,), kappa, inputs, 2.0 * beta)[0]

@@ -13,7 +13,7 @@ from mpmath import mpf
 import jaxscale as js
 from jaxscale.spectra import power_sum as float_power_sum
 from jaxscale.streaming import theory
-from jaxscale.streaming.theory import _kappa
+from jaxscale.streaming.theory import _kappa, _sums
 from references._case import Axis, Case, hurwitz, over_points, power_sum
 from references._mpfr import in_mpfr, powers, to_mpf, to_mpfr
 
@@ -147,8 +147,15 @@ def _float(function, *values):
         return mpmath.mpmathify(np.asarray(function(*map(jnp.asarray, values))).item())
 
 
-_FIRST = {1: jax.jit(_kappa.log_kappa_floor), 2: jax.jit(_kappa.log_kappa_lowest)}
-_KAPPA = jax.jit(_kappa.kappa_of)
+def _kappa_where(function):
+    return jax.jit(lambda x, size, alpha, last: function(x, size, _sums.inputs_of(alpha, last)))
+
+
+_FIRST = {
+    1: _kappa_where(lambda _, size, inputs: _kappa.kappa_floor(size, inputs)),
+    2: _kappa_where(lambda upper, size, inputs: _kappa.kappa_edge(size, inputs, upper)),
+}
+_KAPPA = _kappa_where(_kappa.kappa_of)
 
 
 def _positive(order, size, alpha, last):
@@ -159,7 +166,8 @@ def _positive(order, size, alpha, last):
         one, more = (_sum(r, kappa, alpha, last) for r in (order, order + 1))
         return mpmath.log(one / size), -order * (one - more) / one
 
-    return mpmath.exp(_solve(f, _float(_FIRST[order], *map(float, (size, alpha, last))), 11))
+    first = _float(_FIRST[order], False, *map(float, (size, alpha, last)))
+    return mpmath.exp(_solve(f, mpmath.log(first), 11))
 
 
 def _negative(order, goal, alpha, last):
