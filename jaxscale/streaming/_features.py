@@ -127,6 +127,7 @@ def draw_features(
     if not endless:
         return Features(matrix, target, None, noise**2, inside)
     first = COORDINATES_PER_FEATURE * size + 1.0
-    beyond = power_tail(2.0 * input_exponent, first) / size
-    missed = power_tail(2.0 * (input_exponent + target_exponent), first)
+    powers = jnp.append(2.0 * input_exponent, 2.0 * (input_exponent + target_exponent))
+    tails = power_tail(powers, first)
+    beyond, missed = tails[0] / size, tails[1:].reshape(target_exponent.shape)
     return Features(matrix, target, Tail(beyond, missed), noise**2, inside)

@@ -7,6 +7,7 @@ are few features, which scatter more and cost less.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,9 +22,9 @@ from jaxscale._linalg import one_blas_thread
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant, LinearDecay, WarmUp
 from jaxscale.keys import root_key
-from jaxscale.papers._runs import in_float64
+from jaxscale.papers._runs import in_float64, points, system_of
 from jaxscale.spectra import power_sum
-from jaxscale.streaming import theory
+from jaxscale.streaming import StreamingRegression, theory
 from jaxscale.streaming._features import COORDINATES_PER_FEATURE, Modes, draw_features
 from jaxscale.streaming._system import FEATURE_STREAM
 
@@ -48,6 +49,7 @@ TIMES = np.unique(np.geomspace(5, 20_000, 28).round())
 SCHEDULES = (Constant(), LinearDecay(), WarmUp(n_warm_up=1000, then=LinearDecay()))
 DECAYED, DECAY_STEPS, DECAY_SHARE = 256, 10_000, 0.3  # features, steps, share of the largest rate
 NOISE_STEPS, NOISE_BATCHES, MOMENTUM_STEPS = 1000, (1.0, 2.0, 4.0), 4000
+ALL_TIMES = np.union1d(TIMES, [NOISE_STEPS, MOMENTUM_STEPS, DECAY_STEPS])
 
 
 class Draws(NamedTuple):
@@ -176,11 +178,30 @@ def equivalent(
     """Loss in the mean over features at `TIMES` and at the steps of single claims: one program."""
     chosen = rate(phase, size) if learning_rate is None else learning_rate
     at = exponents(phase) | {"n_coordinates": coordinates(phase, size)}
-    times = np.union1d(TIMES, [NOISE_STEPS, MOMENTUM_STEPS, DECAY_STEPS])
-    losses = in_float64(
-        theory.loss, times, float(size), learning_rate=chosen, batch_size=batch_size, **at
+    losses = mean_curve(
+        ALL_TIMES, n_features=size, learning_rate=chosen, batch_size=batch_size, **at
     )
-    return dict(zip(times.tolist(), losses.tolist(), strict=True))
+    return dict(zip(ALL_TIMES.tolist(), losses.tolist(), strict=True))
+
+
+def mean_curve(times: Float[np.ndarray, " t"], **at: float) -> Float[np.ndarray, " t"]:
+    """Loss in the mean over features at the times of any point: one program for as many times."""
+    at = {"batch_size": 1.0, "noise": 0.0, "n_coordinates": np.inf} | at
+    return in_float64(theory.loss, times, **{name: float(value) for name, value in at.items()})
+
+
+def mean_curves(runs: "xarray.Dataset", *axes: str) -> "xarray.DataArray":
+    """The same of all points of SGD at a constant rate, at as many times up to its end."""
+    import xarray
+
+    times = np.geomspace(TIMES[0], float(runs["step"][-1]), ALL_TIMES.size)
+    names = set(inspect.signature(theory.loss).parameters) - {"time"}
+    system = system_of(runs, StreamingRegression)
+    fixed = {name: getattr(system, name) for name in names}
+    values = [mean_curve(times, **(fixed | at)) for at in points(runs, *axes)]
+    coords = {name: runs[name].values for name in axes} | {"step": times}
+    table = np.reshape(values, [len(c) for c in coords.values()])
+    return xarray.DataArray(table, dims=tuple(coords), coords=coords)
 
 
 @functools.partial(jax.jit, static_argnames="n_steps")

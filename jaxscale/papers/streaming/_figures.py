@@ -38,7 +38,7 @@ def curves_figure(
             at = {"input_exponent": alpha, "target_exponent": beta}
             color, name = draw.OKABE_ITO[i], f"β = {beta:g}"
             draw.band(axes, runs["loss"].sel(at, drop=True)[..., first], "step", color, name)
-            line = expected.sel(at, drop=True)[first]
+            line = expected.sel(at, drop=True)
             draw.dashed(axes, line["step"], line, color, name)
             ends.append((float(line["step"][-1]), float(line[-1]), name, color))
         draw.finish(axes, LABELS, f"α = {alpha:g}, d = {size}", ends)

@@ -13,7 +13,6 @@ from jaxscale.papers.streaming import (
     _scores as measure,
 )
 from jaxscale.report._study import Conclusion, Study, statuses
-from jaxscale.sweep._predict import grid_of, predict
 
 if TYPE_CHECKING:
     import xarray
@@ -35,7 +34,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     curves, optimizers, schedules, hot, dana, gain = (results[name] for name in PRESETS)
     with ThreadPoolExecutor() as pool:  # theory compiles while features are drawn
         phases, momentum = pool.submit(claims.phase_claims), pool.submit(claims.momentum_claims)
-        expected = pool.submit(lambda: predict(grid_of(curves))["loss"])
+        expected = pool.submit(drawn.mean_curves, curves, *measure.EXPONENTS)
         draws = drawn.draw_all()
     frontiers = measure.frontiers_of(draws)
     excess = drawn.schedule_excess(draws, ("II", "III", "IVa"))

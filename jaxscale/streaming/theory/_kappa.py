@@ -59,8 +59,8 @@ def kappa_of(z: Complex[Array, ""], size: Array, inputs: Inputs) -> Complex[Arra
 
 def kappa_along(path: Complex[Array, " n"], size: Array, inputs: Inputs) -> Complex[Array, " n"]:
     """Kappa at points of a path that begins beyond the spectrum, each from the one before."""
-    whole = jnp.concatenate([_ray(path[0]), path])
-    kappa = _follow(3 * NEWTON, whole, size, inputs)[-path.shape[0] :]
+    points = jnp.concatenate([_ray(path[0]), path])
+    kappa = _follow(3 * NEWTON, points, size, inputs)[-path.shape[0] :]
     return jax.vmap(lambda k, z: _newton(NEWTON, k, z, size, inputs))(kappa, path)
 
 
