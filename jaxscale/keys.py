@@ -51,7 +51,7 @@ def words(
     **Returns** words of shape `(n_words, n)`; column `j` depends on `key` and `samples[j]` only.
     """
     n_pairs = -(-n_words // 2)
-    hashed = _word_pairs(key, jnp.arange(n_pairs), samples)
+    hashed = word_pairs(key, jnp.arange(n_pairs)[:, None], samples)
     return hashed.swapaxes(0, 1).reshape(2 * n_pairs, -1)[:n_words]
 
 
@@ -67,21 +67,8 @@ def word_pairs(
 
     **Returns** words, shape 2 and that of both.
     """
-    return _hashed(key, *jnp.broadcast_arrays(pairs, samples))
-
-
-def _word_pairs(
-    key: Key[Array, ""], first: Int[Array, " n"], second: Int[Array, " k"]
-) -> UInt32[Array, "2 n k"]:
-    """Two words for every pair of counters."""
-    return _hashed(key, *jnp.meshgrid(first, second, indexing="ij"))
-
-
-def _hashed(
-    key: Key[Array, ""], first: Int[Array, "..."], second: Int[Array, "..."]
-) -> UInt32[Array, "2 ..."]:
-    """Two words for every counter."""
-    counters = jnp.stack([first.astype(jnp.uint32), second.astype(jnp.uint32)])
+    both = jnp.broadcast_arrays(pairs, samples)
+    counters = jnp.stack([index.astype(jnp.uint32) for index in both])
     return jax.lax.platform_dependent(
         jr.key_data(key), counters, cpu=_threefry, default=_threefry_of_jax
     )
@@ -192,7 +179,7 @@ def normal_table(
 
     **Returns** entries, shape `(n, k)`.
     """
-    high, low = _word_pairs(key, rows, columns)
+    high, low = word_pairs(key, rows[:, None], columns)
     if dtype == "float64":
         return normals(high, low)
     return float32_normals(high)

@@ -104,10 +104,10 @@ def test_draws_do_not_follow_the_x64_flag():
     ("word", "dtype"), [(0, "float32"), (0xFFFFFFFF, "float32"), (0, "float64")]
 )
 def test_no_word_makes_an_infinite_normal(monkeypatch, word, dtype):
-    def constant(key, first, second):
-        return jnp.full((2, len(first), len(second)), word, jnp.uint32)
+    def constant(key, pairs, samples):
+        return jnp.full((2, *jnp.broadcast_shapes(pairs.shape, samples.shape)), word, jnp.uint32)
 
-    monkeypatch.setattr("jaxscale.keys._word_pairs", constant)
+    monkeypatch.setattr("jaxscale.keys.word_pairs", constant)
     one = jnp.arange(1)
     with jax.enable_x64(True):
         drawn = normal_table(root_key(0), one, one, dtype)
