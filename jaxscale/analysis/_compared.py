@@ -110,7 +110,7 @@ def scaled_data(
     if n_left_out and not weight.any():
         blank = data.n_left_out
         reasons = {
-            "blank, of failed runs or below rounding": blank,
+            "blank, of runs that failed or have not run, or below rounding": blank,
             f"not positive (or infinite); {SCALED} takes both signs": n_left_out - blank,
         }
         listed = " and ".join(f"{n} are {why}" for why, n in reasons.items() if n)
