@@ -90,6 +90,10 @@ def test_run_says_that_theory_is_not_calibrated(command, tmp_path):
     names = ("--figure", "a.svg", "--observable", "loss", "--set", "record=none")
     assert "not calibrated" not in command("run", "tiny.toml", *names)[1]  # none of the loss
     assert js.open_store("tiny.zarr").sizes["step"] == 5
+    far = ("run", "tiny.toml", "--store", "far.zarr", "--figure", "b.svg")
+    code, out, _ = command(*far, "--set", "learning_rate=1e30", "--set", "record=none")
+    assert code == 0
+    assert "not calibrated" not in out  # nothing could be fitted
 
 
 def test_run_overrides(command, sweep, tmp_path):

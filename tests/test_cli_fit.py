@@ -66,6 +66,14 @@ def test_a_table_is_fitted_printed_and_drawn(folder, capsys, monkeypatch):
     assert (folder / "curves-fit.svg").read_text().startswith("<?xml")
 
 
+def test_the_result_of_a_form_may_be_named(folder, capsys, monkeypatch):
+    written = []
+    for line in (POWER, POWER.replace("--y train", "--y loss=train")):
+        assert _call(monkeypatch, f"{line} --out mine") == 0
+        written.append(json.loads((folder / "mine.json").read_text()))
+    assert written[0] == written[1]
+
+
 @pytest.mark.slow
 def test_options_reach_the_fit(folder, capsys, monkeypatch):
     line = f"{SEQUENTIAL} --each run --huber 0.02 --bound frequency_exponent=1.0:3.0 --out mine"

@@ -212,6 +212,7 @@ def _fit_and_draw(
     """Fit the theory to the runs and draw them, as far as that was asked."""
     from rich.console import Console
 
+    from jaxscale._status import Status
     from jaxscale.report._fit_file import fit_runs, predicted_or_none
     from jaxscale.report._plot import plot
     from jaxscale.sweep._predict import predict
@@ -228,7 +229,8 @@ def _fit_and_draw(
             console.print(f"figure: {figure}")
             legends = [legend for a in drawn.axes if (legend := a.get_legend())]
             labels = " ".join(t.get_text() for legend in legends for t in legend.get_texts())
-            given = {} if theory is None else theory  # of which the figure may draw nothing
+            some = theory is not None and bool((runs["status"] == Status.ok).any())
+            given = theory if some else {}  # the figure may draw nothing of it
             fields = sorted({o.attrs.get("uncalibrated", "") for o in given.values()} - {""})
             for field in (f for f in fields if f"({f} not fitted)" in labels):
                 console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")

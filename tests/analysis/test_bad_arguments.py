@@ -69,6 +69,10 @@ CALLS = [
         lambda: analysis.collapse(CURVES.to_dataset(name="loss"), "step", "width"),
         "`curves` must be a DataArray, got a Dataset: give runs.loss",
     ),
+    (
+        lambda: analysis.Frontier.of(GIVEN, np.mean, [1.0, 2.0], size="width", time="step"),
+        "`values` must be a DataArray, got a Dataset: give runs.loss",
+    ),
     (lambda: js.plot(GIVEN, title=3), "`title` must be text, got 3; write"),
     (lambda: js.plot(GIVEN, observables=3), "`observables` must be names, got 3; write"),
     (lambda: analysis.local_exponent(GIVEN, "step"), "`curve` must be a DataArray, got a Dataset"),
