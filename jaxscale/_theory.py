@@ -83,6 +83,7 @@ class TheoryFunction:
         self,
         *static: str,
         vectorize: bool = True,
+        in_parts: bool = False,
         trees: tuple[str, ...] = (),
         cast_trees: bool = False,
         plain: Callable[[Mapping[str, Any]], Mapping[str, Hashable]] | None = None,
@@ -100,6 +101,8 @@ class TheoryFunction:
         - `static`: names of arguments that are constants of the compiled program. One annotated
           as a `Literal` is checked against its choices.
         - `vectorize`: the formula is of scalars; otherwise it broadcasts by itself.
+        - `in_parts`: the formula calls functions that are compiled one by one, which it shares with
+          others.
         - `trees`: names of arguments that are pytrees, the same for all scalars.
         - `cast_trees`: the arrays in these pytrees and the numbers get one dtype.
         - `plain`: what plain values say before anything compiles: constants of the program, by
@@ -122,7 +125,7 @@ class TheoryFunction:
                     choices = typing.get_args(annotation)
                     own[name] = functools.partial(check_choices, choices=choices)
             floats = tuple(n for n in names if n not in static and n not in trees)
-            compiled = _compiled(function, vectorize)
+            compiled = _compiled(function, vectorize, in_parts)
             raises = "`ValueError` for a plain number out of range." if own or checks else None
 
             @functools.wraps(function)
@@ -172,7 +175,7 @@ def _documented(text: str, sections: Mapping[str, str | None]) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _compiled(function: Callable[..., R], vectorize: bool) -> Callable[..., R]:
+def _compiled(function: Callable[..., R], vectorize: bool, in_parts: bool) -> Callable[..., R]:
     """Compile `function` for arrays, pytrees, and constants: names of the arrays, then options."""
 
     def core(arrays: tuple[Array, ...], trees: dict[str, Any], constants: Any) -> Any:
@@ -184,7 +187,7 @@ def _compiled(function: Callable[..., R], vectorize: bool) -> Callable[..., R]:
         return _vectorized(formula)(*arrays) if vectorize else formula(*arrays)
 
     core.__name__ = core.__qualname__ = function.__name__  # the name of the compiled program
-    return jax.jit(core, static_argnums=2)
+    return core if in_parts else jax.jit(core, static_argnums=2)
 
 
 def _vectorized(formula: Callable[..., Any]) -> Callable[..., Any]:

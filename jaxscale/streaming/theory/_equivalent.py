@@ -17,6 +17,7 @@ from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
 from jaxscale.streaming.theory import _kappa, _sums
 from jaxscale.streaming.theory._checks import check_equivalent, theory_function
 from jaxscale.streaming.theory._contour import (
+    Law,
     Nodes,
     constant_rate_loss,
     edges_of,
@@ -142,7 +143,11 @@ def _parts(values: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
 
 
 @theory_function(
-    check=check_equivalent, plain=_parts, time=rules.not_negative, batch_size=rules.positive
+    in_parts=True,
+    check=check_equivalent,
+    plain=_parts,
+    time=rules.not_negative,
+    batch_size=rules.positive,
 )
 def loss(
     time: Real[ArrayLike, "..."],
@@ -194,16 +199,28 @@ def loss(
         n_coordinates,
     )  # fmt: skip
     law, (has_early, has_late) = (size, alpha, beta, last), _parts
-    early = late = jnp.zeros_like(t)
-    if has_early:
-        rates = jnp.broadcast_to(eta, (LATE,))
-        curve = mean_losses(nodes_of(law), Descent(), rates, batch, limit_of(law) + sigma**2)
-        early = curve[jnp.clip(jnp.round(t), 0, LATE).astype(jnp.int32)]
-    if has_late:
-        late = constant_rate_loss(jnp.maximum(t, float(LATE)), law, eta, batch, sigma**2)
-        given = jax.lax.stop_gradient((size, alpha, last, batch, jnp.zeros_like(eta)))
-        late = jnp.where(eta < limit_rate_of_mean(*given), late, jnp.nan)  # a pole to the right
+    late = _late_loss(t, law, eta, batch, sigma) if has_late else t
+    if not has_early:
+        return late
+    early = _early_loss(t, nodes_of(law), limit_of(law), eta, batch, sigma)
     return jnp.where(t < LATE, early, late)
+
+
+@jax.jit
+def _early_loss(
+    t: Array, nodes: Nodes, limit: Array, eta: Array, batch: Array, sigma: Array
+) -> Float[Array, ""]:
+    """Mean loss of SGD at a constant rate before `LATE`, by the recursion."""
+    curve = mean_losses(nodes, Descent(), jnp.broadcast_to(eta, (LATE,)), batch, limit + sigma**2)
+    return curve[jnp.clip(jnp.round(t), 0, LATE).astype(jnp.int32)]
+
+
+@jax.jit
+def _late_loss(t: Array, law: Law, eta: Array, batch: Array, sigma: Array) -> Float[Array, ""]:
+    """The same from `LATE` on, by the contour in time."""
+    late = constant_rate_loss(jnp.maximum(t, float(LATE)), law, eta, batch, sigma**2)
+    given = jax.lax.stop_gradient((law[0], law[1], law[3], batch, jnp.zeros_like(eta)))
+    return jnp.where(eta < limit_rate_of_mean(*given), late, jnp.nan)  # a pole to the right
 
 
 def mean_losses(

@@ -1,8 +1,10 @@
 """Mean loss over the data and the random features of optimizers at any schedule."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -11,9 +13,9 @@ from jaxscale import _theory as rules
 from jaxscale._optimizers import AbstractOptimizer
 from jaxscale._schedules import AbstractSchedule
 from jaxscale._theory import symbols
-from jaxscale.streaming._optimizers import Dana, linear_form
+from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Dana, linear_form
 from jaxscale.streaming.theory._checks import check_equivalent, check_scalars, theory_function
-from jaxscale.streaming.theory._contour import limit_of, nodes_of
+from jaxscale.streaming.theory._contour import Nodes, limit_of, nodes_of
 from jaxscale.streaming.theory._equivalent import mean_losses
 from jaxscale.streaming.theory._sgd import CONSTANT, at_steps, check_length, check_run, length_of
 
@@ -32,6 +34,7 @@ def _check(values: Mapping[str, Any]) -> None:
 @theory_function(
     "n_steps",
     vectorize=False,
+    in_parts=True,
     trees=("optimizer", "schedule"),
     plain=length_of,
     check=_check,
@@ -91,6 +94,15 @@ def mean_optimizer_loss(
     law, linear = (size, alpha, beta, last), linear_form(optimizer)
     assert linear is not None
     assert n_steps is not None
+    given = (t, nodes_of(law), limit_of(law), eta, batch, sigma)
+    return _at_times(*given, linear, schedule, n_steps)
+
+
+@functools.partial(jax.jit, static_argnames="n_steps")
+def _at_times(
+    t: Array, nodes: Nodes, limit: Array, eta: Array, batch: Array, sigma: Array,
+    linear: AbstractLinearOptimizer, schedule: AbstractSchedule, n_steps: int,
+) -> Array:  # fmt: skip
+    """Mean losses after some of the steps of a schedule."""
     rates = eta * schedule.factor(jnp.arange(n_steps), n_steps).astype(eta.dtype)
-    curve = mean_losses(nodes_of(law), linear, rates, batch, limit_of(law) + sigma**2)
-    return at_steps(curve, t)
+    return at_steps(mean_losses(nodes, linear, rates, batch, limit + sigma**2), t)
