@@ -229,8 +229,8 @@ def _fit_and_draw(
             console.print(f"figure: {figure}")
             legends = [legend for a in drawn.axes if (legend := a.get_legend())]
             labels = " ".join(t.get_text() for legend in legends for t in legend.get_texts())
-            some = theory is not None and bool((runs["status"] == Status.ok).any())
-            given = theory if some else {}  # the figure may draw nothing of it
+            failed = not (runs["status"] == Status.ok).any()
+            given = {} if theory is None or failed else theory  # the figure may draw nothing of it
             fields = sorted({o.attrs.get("uncalibrated", "") for o in given.values()} - {""})
             for field in (f for f in fields if f"({f} not fitted)" in labels):
                 console.print(f"theory is not calibrated: --calibrate {field} fits it to the runs")

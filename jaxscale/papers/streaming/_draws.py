@@ -7,7 +7,6 @@ are few features, which scatter more and cost less.
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,9 +21,9 @@ from jaxscale._linalg import one_blas_thread
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant, LinearDecay, WarmUp
 from jaxscale.keys import root_key
-from jaxscale.papers._runs import in_float64, points, system_of
+from jaxscale.papers._runs import in_float64
 from jaxscale.spectra import power_sum
-from jaxscale.streaming import StreamingRegression, theory
+from jaxscale.streaming import theory
 from jaxscale.streaming._features import COORDINATES_PER_FEATURE, Modes, draw_features
 from jaxscale.streaming._system import FEATURE_STREAM
 
@@ -188,20 +187,6 @@ def mean_curve(times: Float[np.ndarray, " t"], **at: float) -> Float[np.ndarray,
     """Loss in the mean over features at the times of any point: one program for as many times."""
     at = {"batch_size": 1.0, "noise": 0.0, "n_coordinates": np.inf} | at
     return in_float64(theory.loss, times, **{name: float(value) for name, value in at.items()})
-
-
-def mean_curves(runs: "xarray.Dataset", *axes: str) -> "xarray.DataArray":
-    """The same of all points of SGD at a constant rate, at as many times up to its end."""
-    import xarray
-
-    times = np.geomspace(TIMES[0], float(runs["step"][-1]), ALL_TIMES.size)
-    names = set(inspect.signature(theory.loss).parameters) - {"time"}
-    system = system_of(runs, StreamingRegression)
-    fixed = {name: getattr(system, name) for name in names}
-    values = [mean_curve(times, **(fixed | at)) for at in points(runs, *axes)]
-    coords = {name: runs[name].values for name in axes} | {"step": times}
-    table = np.reshape(values, [len(c) for c in coords.values()])
-    return xarray.DataArray(table, dims=tuple(coords), coords=coords)
 
 
 @functools.partial(jax.jit, static_argnames="n_steps")

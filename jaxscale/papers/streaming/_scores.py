@@ -15,6 +15,7 @@ from jaxscale.analysis._jackknife import jackknife
 from jaxscale.papers import _runs
 from jaxscale.papers._runs import Point, in_float64
 from jaxscale.papers.streaming._draws import (
+    ALL_TIMES,
     DECAY_SHARE,
     DECAY_STEPS,
     DECAYED,
@@ -26,6 +27,7 @@ from jaxscale.papers.streaming._draws import (
     coordinates,
     equivalent,
     exponents,
+    mean_curve,
     rate,
 )
 from jaxscale.spectra import power_sum
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     import xarray
 
 EXPONENTS: tuple[str, ...] = ("input_exponent", "target_exponent")
+CURVE = ("n_features", "learning_rate", "batch_size", "noise", "n_coordinates", *EXPONENTS)
 EARLY, LAST = 100, 10_000  # steps between which losses are compared; earlier ones are too skewed
 MEDIAN_GROUPS = 16  # of seeds, whose medians are compared
 LARGE_COMPUTE = (1e12, 1e14)
@@ -64,6 +67,20 @@ def median_ratio(runs: "xarray.Dataset") -> Seeds:
     last = (runs["loss"] / runs["expected_loss"]).isel(step=-1)
     values = np.asarray(last.transpose("seed"), float)
     return np.asarray([np.nanmedian(group) for group in np.array_split(values, MEDIAN_GROUPS)])
+
+
+def mean_curves(runs: "xarray.Dataset") -> "xarray.DataArray":
+    """Mean over features of runs by plain SGD, at as many recorded steps as all other curves."""
+    import xarray
+
+    recorded = runs["step"].values[runs["step"].values > 0]
+    steps = recorded[np.linspace(0, len(recorded) - 1, ALL_TIMES.size).round().astype(int)]
+    system, axes = system_of(runs), [name for name in EXPONENTS if name in runs.dims]
+    fixed = {name: getattr(system, name) for name in CURVE}
+    values = [mean_curve(steps, **(fixed | at)) for at in _runs.points(runs, *axes)]
+    coords = {name: runs[name].values for name in axes} | {"step": steps}
+    table = np.reshape(values, [len(c) for c in coords.values()])
+    return xarray.DataArray(table, dims=tuple(coords), coords=coords)
 
 
 def at_point(runs: "xarray.Dataset", at: Point) -> "xarray.Dataset":

@@ -34,7 +34,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     curves, optimizers, schedules, hot, dana, gain = (results[name] for name in PRESETS)
     with ThreadPoolExecutor() as pool:  # theory compiles while features are drawn
         phases, momentum = pool.submit(claims.phase_claims), pool.submit(claims.momentum_claims)
-        expected = pool.submit(drawn.mean_curves, curves, *measure.EXPONENTS)
+        expected = pool.submit(measure.mean_curves, curves)
         draws = drawn.draw_all()
     frontiers = measure.frontiers_of(draws)
     excess = drawn.schedule_excess(draws, ("II", "III", "IVa"))

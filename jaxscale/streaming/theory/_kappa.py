@@ -19,6 +19,7 @@ from jaxscale.streaming.theory._sums import Inputs
 FAR = 8.0
 STAGES, NEWTON = 14, 2
 HALVINGS = 70
+FARTHEST = 1e12  # of S_1 on the way to its pole at -1
 
 
 def _newton(n: int, kappa: Array, z: Array, size: Array, inputs: Inputs) -> Array:
@@ -64,26 +65,25 @@ def kappa_along(path: Complex[Array, " n"], size: Array, inputs: Inputs) -> Comp
     return jax.vmap(lambda k, z: _newton(NEWTON, k, z, size, inputs))(kappa, path)
 
 
-def _crossing(order: Array, goal: Array, inputs: Inputs, negative: Array, ends: Array) -> Array:
-    """Kappa where `|S_order|` is a goal, for order 1 or 2: `e^x` between two x, or `-1 - e^x`."""
-    side, first = jnp.where(negative, -1.0, 1.0).astype(goal.dtype), order == 1
+def _crossing(order: Array, goal: Array, inputs: Inputs, negative: Array, bracket: Array) -> Array:
+    """Kappa where `|S_1|` or `|S_2|` is a goal: `e^x` with x in a bracket, or `-1 - e^x`."""
+    side = jnp.where(negative, -1.0, 1.0).astype(goal.dtype)
 
-    def kappa_at(x: Array, side: Array) -> Array:
+    def kappa_at(x: Array) -> Array:
         return jnp.minimum(side, 0.0) + side * jnp.exp(x)
 
-    def function(x: Array, goal: Array, inputs: Inputs, side: Array) -> tuple[Array, Array]:
-        kappa = kappa_at(x, side)
+    def function(x: Array, goal: Array, inputs: Inputs) -> tuple[Array, Array]:
+        kappa = kappa_at(x)
         one, two, three = _sums.sums((1, 2, 3), kappa, inputs)
-        value, more = jnp.where(first, one, two), jnp.where(first, two, three)
+        value, more = jnp.where(order == 1, jnp.stack([one, two]), jnp.stack([two, three]))
         slope = -order.astype(x.dtype) * (value - more) * side * jnp.exp(x) / (kappa * value)
         return jnp.log(jnp.abs(value) / goal), slope
 
-    x = root(function, (goal, inputs, side), ends[0], ends[1], HALVINGS, rising=False)
-    return kappa_at(x, side)
+    return kappa_at(root(function, (goal, inputs), bracket[0], bracket[1], HALVINGS, rising=False))
 
 
-def _ends(size: Array, inputs: Inputs, negative: Array) -> Array:
-    """Ends of `ln kappa`, or of `ln(-kappa - 1)`, for as many features."""
+def _bracket(size: Array, inputs: Inputs, negative: Array) -> Array:
+    """Ends of `ln kappa`, about `-2 alpha ln d` or below if V is near d; or of `ln(-kappa - 1)`."""
     power, size = jax.lax.stop_gradient((inputs.power, size))
     middle = jnp.where(negative, 0.0, -power * jnp.log(size) - 10.0)
     return middle + jnp.asarray([-60.0, 60.0], power.dtype)
@@ -92,20 +92,22 @@ def _ends(size: Array, inputs: Inputs, negative: Array) -> Array:
 def kappa_floor(size: Array, inputs: Inputs) -> Float[Array, ""]:
     """`kappa_0` with `S_1(kappa_0) = d`: where z is 0."""
     positive = jnp.asarray(False)
-    return _crossing(jnp.asarray(1), size, inputs, positive, _ends(size, inputs, positive))
+    return _crossing(jnp.asarray(1), size, inputs, positive, _bracket(size, inputs, positive))
 
 
 def kappa_edge(size: Array, inputs: Inputs, upper: Bool[Array, ""]) -> Float[Array, ""]:
     """Kappa with `S_2(kappa) = d` below -1, at the upper edge of the spectrum, or above 0."""
-    return _crossing(jnp.asarray(2), size, inputs, upper, _ends(size, inputs, upper))
+    return _crossing(jnp.asarray(2), size, inputs, upper, _bracket(size, inputs, upper))
 
 
 def kappa_beyond(size: Array, goal: Array, inputs: Inputs) -> Float[Array, ""]:
     """Kappa with `S_1(kappa) = -goal`, below -1, or that of the upper edge if it is lower."""
     negative = jnp.asarray(True)
-    ends, goals = _ends(size, inputs, negative), jnp.stack([goal, size])
-    at = jax.vmap(lambda order, goal: _crossing(order, goal, inputs, negative, ends))
-    return jnp.min(at(jnp.asarray([1, 2]), goals))
+    goals = jnp.stack([jnp.minimum(goal, FARTHEST), size])  # nearer to -1 it is never the lower
+    at = jax.vmap(_crossing, in_axes=(0, 0, None, None, None))
+    return jnp.min(
+        at(jnp.asarray([1, 2]), goals, inputs, negative, _bracket(size, inputs, negative))
+    )
 
 
 def z_of(kappa: Array, size: Array, inputs: Inputs) -> Array:

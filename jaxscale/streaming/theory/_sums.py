@@ -5,9 +5,11 @@ $$S_r(\kappa) = \sum_{j \le V} (1 + \kappa j^{2\alpha})^{-r}, \qquad
 
 for real or complex kappa: term by term up to j = 112; beyond, the Euler-Maclaurin formula, its
 integral by Gauss panels in ln j up to |kappa| j^2alpha = 100 and by the geometric series beyond.
+Panels hold for |kappa| above 1e-50, and off the negative axis if kappa is complex.
 """
 
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -30,7 +32,7 @@ class Inputs(eqx.Module):
     - `power`: 2 alpha.
     - `log_last`: ln V, not below that of the last term; of infinitely many the largest number.
     - `endless`, `beyond`: whether there are infinitely many, and any beyond the terms.
-    - `counted`: 1 for terms up to V, 0 for others.
+    - `counted`: 1 for terms up to V, 0 for others; the part of the last one where V is not whole.
     - `ends`: where the integral begins and ends, twice the beginning if it does not end.
     - `raised`: `j^2alpha` of terms and `ends`.
     """
@@ -53,7 +55,7 @@ def inputs_of(alpha: Array, last: Array) -> Inputs:
     top = jnp.where(endless, jnp.finfo(dtype).max, end)
     ends = jnp.stack([jnp.asarray(first, dtype), jnp.where(endless, first, end)])
     logs = jnp.concatenate([jnp.asarray(np.log(J), dtype), jnp.log(ends)])
-    counted = (jnp.asarray(J, dtype) <= last).astype(dtype)
+    counted = jnp.clip(last - jnp.asarray(J - 1.0, dtype), 0.0, 1.0)
     return Inputs(p, jnp.log(top), endless, last > first, counted, ends, jnp.exp(p * logs))
 
 
@@ -62,15 +64,6 @@ def _gauss() -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of a panel on 0..1."""
     x, w = np.polynomial.legendre.leggauss(NODES)
     return (x + 1) / 2, w / 2
-
-
-def _inverse(x: Array) -> Array:
-    """`1 / x`; that of XLA minds overflow of complex numbers, and takes three times as long."""
-    if not jnp.iscomplexobj(x):
-        return 1.0 / x
-    real, imag = jnp.real(x), jnp.imag(x)
-    scale = 1.0 / (real**2 + imag**2)
-    return jax.lax.complex(real * scale, -imag * scale)
 
 
 def _powers(base: Array, orders: tuple[int, ...]) -> Array:
@@ -100,7 +93,7 @@ def _added(
 
 
 def _tail(
-    orders: tuple[int, ...], kappa: Number, s: Array, log_start: Array, inputs: Inputs
+    orders: tuple[int, ...], inverse: Number, s: Array, log_start: Array, inputs: Inputs
 ) -> Float[Array, " r"] | Complex[Array, " r"]:
     """Integrals of `j^-s (1 + kappa j^p)^-r` from a start on, by powers of `1 / kappa`."""
     n = np.arange(1, max(orders) + TERMS)
@@ -115,11 +108,11 @@ def _tail(
     safe = jnp.where(small, 1.0, y)
     share = jnp.where(small, 1.0 - y / 2 + y**2 / 6 - y**3 / 24, -jnp.expm1(-safe) / safe)
     widths = jnp.where(inputs.endless, 1.0 / jnp.where(inputs.endless, gap, 1.0), width * share)
-    terms = jnp.asarray(factors, s.dtype) * jnp.exp(-gap * log_start) * widths
-    inverse, total = _inverse(kappa), jnp.zeros(len(orders), kappa.dtype)
+    terms = (jnp.asarray(factors, s.dtype) * widths).astype(inverse.dtype)
+    total = jnp.zeros(len(orders), inverse.dtype)
     for column in reversed(range(n.size)):
-        total = (total + terms[:, column].astype(kappa.dtype)) * inverse
-    return total
+        total = (total + terms[:, column]) * inverse
+    return jnp.exp((1.0 - s) * log_start).astype(inverse.dtype) * total
 
 
 def _ends(
@@ -129,7 +122,7 @@ def _ends(
     given = (inputs.power, s, inputs.ends, inputs.ends**-s, inputs.raised[DIRECT:])
     p, s, j, weight, raised = (x.astype(kappa.dtype) for x in given)
     x = kappa * raised
-    rest = _inverse(1.0 + x)
+    rest = 1.0 / (1.0 + x)
     u = x * rest
     pr = p * jnp.asarray(np.asarray(orders)[:, None], p.dtype) * u
     a, b = s + pr, p * pr * rest
@@ -145,29 +138,31 @@ def sums(
     """`sum_j j^-power (1 + kappa j^2alpha)^-r` for every r of `orders`."""
     p, kind = inputs.power, kappa.dtype
     s, dtype = jnp.zeros_like(p) if power is None else power, p.dtype
-    turn = (np.log(LARGE) - jnp.log(jnp.abs(kappa))) / p
-    log_turn = jnp.clip(turn, np.log(DIRECT), inputs.log_last)
+    turn = (math.log(LARGE) - jnp.log(jnp.abs(kappa))) / p
+    log_turn = jnp.clip(turn, math.log(DIRECT), inputs.log_last)
     has_tail = turn < inputs.log_last  # else the panels reach the last coordinate
     beyond = inputs.beyond.astype(dtype)
 
-    terms = inputs.counted if power is None else inputs.counted * jnp.exp(-s * np.log(J))
+    terms, log_j = inputs.counted, jnp.asarray(np.log(J), dtype)
+    if power is not None:
+        terms = terms * jnp.exp(-s * log_j)
     raised = inputs.raised[:DIRECT]
     added = _added(orders, kappa, raised.reshape(ROWS, -1), terms.reshape(ROWS, -1))
 
     # powers of j in panels are those of edges times those of nodes; dj = j dln j
-    step, (node, weight) = (log_turn - np.log(DIRECT)) / PANELS, _gauss()
-    edges = np.log(DIRECT) + step * jnp.arange(PANELS, dtype=dtype)
+    step, (node, weight) = (log_turn - math.log(DIRECT)) / PANELS, _gauss()
+    edges = math.log(DIRECT) + step * jnp.arange(PANELS, dtype=dtype)
     logs = jnp.concatenate([edges, step * jnp.asarray(node, dtype)])
     x, factor = jnp.exp(jnp.stack([p, 1.0 - s])[:, None] * logs)
     panels = _added(orders, kappa, x[:PANELS, None] * x[PANELS:], factor[:PANELS, None])
     widths = (beyond * step * factor[PANELS:] * jnp.asarray(weight, dtype)).astype(kind)
 
-    large = jnp.where(has_tail, kappa, jnp.ones_like(kappa))
-    tail = _tail(orders, large, s, log_turn, inputs)
+    start = jnp.exp(p * jnp.where(has_tail, log_turn, 0.0))
+    large = jnp.where(has_tail, kappa * start.astype(kind), LARGE * jnp.ones_like(kappa))
+    tail = _tail(orders, 1.0 / large, s, log_turn, inputs)
     rest = jnp.where(has_tail, tail, jnp.zeros_like(tail)) + _ends(orders, kappa, s, inputs)
-    rest = beyond.astype(kind) * rest
-    both = enumerate(zip(added, panels, strict=True))
-    return tuple(jnp.sum(one + widths * two) + rest[i] for i, (one, two) in both)
+    parts = zip(added, panels, beyond.astype(kind) * rest, strict=True)
+    return tuple(jnp.sum(one + widths * two) + three for one, two, three in parts)
 
 
 def s1(kappa: Number, inputs: Inputs) -> Number:
