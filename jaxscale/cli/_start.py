@@ -1,6 +1,7 @@
 """What every command does: choose devices, print warnings as lines, stop on signals."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -21,8 +22,10 @@ INTERRUPTED = 130  # what Typer, too, ends with after Ctrl-C
 def start(devices: int | None, no_cache: bool) -> None:
     """Choose the devices and keep compiled programs on disk, before JAX starts.
 
-    There is one CPU device per core: a program spreads its runs over them.
+    There is one CPU device per core: a program spreads its runs over them. Traces are many small
+    objects that live long: garbage is looked for less often, which saves 4 % of `reproduce`.
     """
+    gc.set_threshold(200_000, 50, 50)
     from jaxscale._compilation import keep_compiled
     from jaxscale._devices import use_all_cores
 
