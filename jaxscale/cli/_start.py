@@ -25,10 +25,10 @@ def start(devices: int | None, no_cache: bool) -> None:
     There is one CPU device per core: a program spreads its runs over them. Traces are many small
     objects that live long: garbage is looked for less often, which saves 4 % of `reproduce`.
     """
-    gc.set_threshold(200_000, 50, 50)
     from jaxscale._compilation import keep_compiled
     from jaxscale._devices import use_all_cores
 
+    gc.set_threshold(200_000, 50, 50)
     try:
         use_all_cores(devices)
     except ValueError:

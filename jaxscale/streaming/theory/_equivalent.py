@@ -199,11 +199,12 @@ def loss(
         n_coordinates,
     )  # fmt: skip
     law, (has_early, has_late) = (size, alpha, beta, last), _parts
-    late = _late_loss(t, law, eta, batch, sigma) if has_late else t
     if not has_early:
-        return late
+        return _late_loss(t, law, eta, batch, sigma)
     early = _early_loss(t, nodes_of(law), limit_of(law), eta, batch, sigma)
-    return jnp.where(t < LATE, early, late)
+    if not has_late:
+        return early
+    return jnp.where(t < LATE, early, _late_loss(t, law, eta, batch, sigma))
 
 
 @jax.jit

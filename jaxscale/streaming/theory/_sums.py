@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
+from jaxscale._quadrature import gauss_legendre
+
 PANELS, NODES = 48, 16
 ROWS = 7
 DIRECT = ROWS * NODES  # terms that are summed, in rows as long as those of panels
@@ -57,18 +59,6 @@ def inputs_of(alpha: Array, last: Array) -> Inputs:
     logs = jnp.concatenate([jnp.asarray(np.log(J), dtype), jnp.log(ends)])
     counted = jnp.clip(last - jnp.asarray(J - 1.0, dtype), 0.0, 1.0)
     return Inputs(p, jnp.log(top), endless, last > first, counted, ends, jnp.exp(p * logs))
-
-
-@functools.cache
-def _gauss() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of a panel on 0..1."""
-    x, w = np.polynomial.legendre.leggauss(NODES)
-    return (x + 1) / 2, w / 2
-
-
-def _powers(base: Array, orders: tuple[int, ...]) -> Array:
-    """`base^r` along a first axis."""
-    return jnp.stack([base**r for r in orders])
 
 
 def _added(
@@ -127,7 +117,8 @@ def _ends(
     pr = p * jnp.asarray(np.asarray(orders)[:, None], p.dtype) * u
     a, b = s + pr, p * pr * rest
     third = -(a**3) + 3.0 * a * b - p * b * (rest - u) - 3.0 * a**2 + 3.0 * b - 2.0 * a
-    at = weight * _powers(rest, orders) * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
+    powers = jnp.stack([rest**r for r in orders])
+    at = weight * powers * (0.5 - a / (12.0 * j) - third / (720.0 * j**3))
     return jnp.where(inputs.endless, jnp.zeros_like(at[:, 1]), at[:, 1]) - at[:, 0]
 
 
@@ -150,7 +141,7 @@ def sums(
     added = _added(orders, kappa, raised.reshape(ROWS, -1), terms.reshape(ROWS, -1))
 
     # powers of j in panels are those of edges times those of nodes; dj = j dln j
-    step, (node, weight) = (log_turn - math.log(DIRECT)) / PANELS, _gauss()
+    step, (node, weight) = (log_turn - math.log(DIRECT)) / PANELS, gauss_legendre(1, NODES)
     edges = math.log(DIRECT) + step * jnp.arange(PANELS, dtype=dtype)
     logs = jnp.concatenate([edges, step * jnp.asarray(node, dtype)])
     x, factor = jnp.exp(jnp.stack([p, 1.0 - s])[:, None] * logs)
