@@ -228,6 +228,7 @@ def test_handles_say_the_value_and_not_their_place(visit, explored):
         assert float(bubble.text_content()) == value
 
     shown.set("learning_rate", 150)
+    shown.until("text => newest('learning_rate =').value == text", f"{knob.value(150):.12g}")
     shown.eventually(lambda: says(knob.value(150)))
     shown.set("learning_rate =", "0.4321")  # between two places of the slider
     shown.eventually(lambda: says(0.4321))
