@@ -208,7 +208,7 @@ def test_hundreds_of_moves_leave_memory_flat(visit, explored):
       return Bokeh.documents[0]._all_models.size;
     }"""
     inspector, counts = shown.context.new_cdp_session(shown.page), []
-    for n in (100, 100, 334):  # the last is measured; those before it fill what is filled once
+    for n in (50, 50, 200):  # the last is measured; those before it fill what is filled once
         n_models = shown.page.evaluate(script, n)
         inspector.send("HeapProfiler.collectGarbage")  # else garbage counts
         counts.append((n_models, inspector.send("Runtime.getHeapUsage")["usedSize"]))

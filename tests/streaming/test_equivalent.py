@@ -205,7 +205,7 @@ def test_above_the_limit_there_is_no_late_loss():
     assert np.isfinite(loss[0])
     assert np.isnan(loss[1])
     system = js.streaming.StreamingRegression(learning_rate=0.8, n_steps=10)
-    assert np.all(np.isinf(system.predict()["floor"]))
+    assert np.all(np.isinf(js.predict(js.Grid(system))["floor"]))
 
 
 def test_slopes_hold_where_a_series_has_no_power():

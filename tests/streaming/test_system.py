@@ -122,9 +122,18 @@ def test_modes_and_coordinates_agree_in_law():
     assert worst < bound
 
 
+draw = jax.jit(draw_features, static_argnames=("padded", "n_coordinates"))
+samples_of = jax.jit(draw_samples, static_argnames=("n_samples", "width", "dtype"))
+
+
 def drawn(d, v=None, alpha=0.8, beta=0.3, noise=0.2, padded=None, dtype="float64"):
     numbers = (jnp.asarray(x, dtype) for x in (alpha, beta, noise))
-    return draw_features(jr.key(3), jnp.asarray(d, jnp.int32), padded or d, v, *numbers)
+    return draw(jr.key(3), jnp.asarray(d, jnp.int32), padded or d, v, *numbers)
+
+
+@jax.jit
+def modes_of_features(features):
+    return features.modes()
 
 
 @pytest.mark.parametrize("v", [None, 40], ids=["infinitely many coordinates", "40"])
@@ -136,7 +145,7 @@ def test_modes_are_those_of_the_covariance(x64, v):
     tau, beyond = (0.0, 0.0) if tail is None else (float(tail.variance), float(tail.target))
     values, vectors = np.linalg.eigh(g.T @ g + tau * np.eye(10))
     along = (vectors.T @ (g.T @ t)) / np.sqrt(values)
-    modes = features.modes()
+    modes = modes_of_features(features)
     np.testing.assert_allclose(modes.eigenvalues, values[::-1], rtol=1e-12)
     np.testing.assert_allclose(modes.target_power, along[::-1] ** 2, rtol=1e-9)
     power = float(t @ t) + beyond
@@ -146,16 +155,17 @@ def test_modes_are_those_of_the_covariance(x64, v):
 
 def test_single_precision_keeps_the_least_loss(x64):
     rounded = drawn(64, alpha=1.2, beta=0.8, dtype="float32")
-    again, same = rounded.modes(), js.training.cast(rounded, "float64").modes()
+    again = modes_of_features(rounded)
+    same = modes_of_features(js.training.cast(rounded, "float64"))
     assert again.out_of_reach.dtype == jnp.float32
     np.testing.assert_allclose(again.out_of_reach, same.out_of_reach, rtol=1e-3)
 
 
 @pytest.mark.parametrize("v", [None, 40], ids=["infinitely many coordinates", "40"])
 def test_targets_together_have_the_modes_of_each(x64, v):
-    together = drawn(10, v, beta=[0.3, 1.1]).modes()
+    together = modes_of_features(drawn(10, v, beta=[0.3, 1.1]))
     for i, beta in enumerate([0.3, 1.1]):
-        own = drawn(10, v, beta=beta).modes()
+        own = modes_of_features(drawn(10, v, beta=beta))
         np.testing.assert_allclose(together.eigenvalues, own.eigenvalues, rtol=1e-13)
         np.testing.assert_allclose(together.target[i], own.target, rtol=1e-11, atol=1e-14)
         np.testing.assert_allclose(together.out_of_reach[i], own.out_of_reach, rtol=1e-11)
@@ -166,7 +176,7 @@ def test_padding_changes_no_draw(x64):
     np.testing.assert_array_equal(padded.matrix[:40, :10], own.matrix)
     assert not np.any(padded.matrix[40:])
     assert not np.any(padded.matrix[:, 10:])
-    own, padded = own.modes(), padded.modes()
+    own, padded = modes_of_features(own), modes_of_features(padded)
     np.testing.assert_allclose(padded.eigenvalues[:10], own.eigenvalues, rtol=1e-12)
     np.testing.assert_allclose(padded.target_power[:10], own.target_power, rtol=1e-9)
     np.testing.assert_allclose(padded.out_of_reach, own.out_of_reach, rtol=1e-12)
@@ -175,8 +185,8 @@ def test_padding_changes_no_draw(x64):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_sample_is_the_same_in_any_batch(x64, dtype):
-    few, many = (draw_samples(jr.key(1), n, 5, jnp.dtype(dtype)) for n in (3, MANY))
-    wide = draw_samples(jr.key(1), 3, 9, jnp.dtype(dtype))
+    few, many = (samples_of(jr.key(1), n, 5, jnp.dtype(dtype)) for n in (3, MANY))
+    wide = samples_of(jr.key(1), 3, 9, jnp.dtype(dtype))
     for i in (0, 1):
         np.testing.assert_array_equal(few[i], many[i][:3])
     narrow, wide_order = (np.argsort(order_of_draws(n)) for n in (5, 9))
@@ -252,7 +262,7 @@ def test_at_the_limit_of_nesterov_its_step_has_radius_one(x64, batch):
         given = {"batch_size": jnp.asarray(float(batch)), "unreachable": jnp.asarray(0.0)}
         return jnp.concatenate(_moments.advance(moments, modes, step, **given).power)
 
-    matrix = np.asarray(jax.jacobian(advance)(jnp.ones(24)))
+    matrix = np.asarray(jax.jit(jax.jacobian(advance))(jnp.ones(24)))
     np.testing.assert_allclose(np.abs(np.linalg.eigvals(matrix)).max(), 1.0, rtol=1e-12)
 
 
@@ -356,12 +366,12 @@ def test_bad_input_is_refused(fields, words):
 def test_long_runs_at_a_constant_rate_are_predicted_by_jumps(x64, monkeypatch):
     fields = {"learning_rate": 0.14, "n_steps": 2000, "record": [0, 50, 100, 700, 2000]}
     one = js.training.cast(system(**fields), "float64")
-    stepped = one.predict()["loss"]
+    stepped = eqx.filter_jit(lambda system: system.predict())(one)["loss"]
     monkeypatch.setattr("jaxscale.streaming._predictions.LONG", 1999)
     assert jumps(one)
     assert not jumps(js.replace(one, "schedule", js.LinearDecay()))
     assert not jumps(js.replace(one, "optimizer", js.Sgd(momentum=0.5)))
-    jumped = one.predict()["loss"]
+    jumped = eqx.filter_jit(lambda system: system.predict())(one)["loss"]
     assert np.any(jumped != stepped)
     np.testing.assert_allclose(jumped, stepped, rtol=1e-10)
 

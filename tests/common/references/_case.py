@@ -73,7 +73,7 @@ class Case:
     bound: float = 1e-10
     slope_bound: float = 1e-8
     extra: tuple[Mapping[str, float], ...] = ()  # points of the table; other values in the middle
-    n_random: int = 12  # of the table; the hunt takes 20 times as many
+    n_random: int = 12  # of the table; a long hunt takes four times as many
     slopes: Literal[True] | tuple[str, ...] = True  # arguments whose derivatives are compared
 
     def arguments(self, point: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""The worst error of a case: random points of its box, then ever smaller steps around the worst."""
+"""The worst error of a case: random points of its box, then ever smaller steps around the worst.
+
+The documented errors come from a search that is `LONG`; the slow tests make a `SHORT` one.
+"""
 
 import dataclasses
 
@@ -8,7 +11,17 @@ from references._case import Case, relative
 
 ROUNDS = (0.1, 0.03, 0.01)  # steps, in shares of the ranges
 PARENTS, CHILDREN = 3, 3
-N_SLOPES = 6  # points at which slopes are compared
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Random points for each random point of the case's table, and points to compare slopes at."""
+
+    per_random: int
+    n_slopes: int
+
+
+LONG, SHORT = Search(4, 6), Search(1, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +40,10 @@ def _steps(units: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarr
     return np.where((units > 1) & (rng.random(units.shape) < 0.8), units, moved)
 
 
-def hunt(case: Case, seed: int) -> Worst:
+def hunt(case: Case, seed: int, search: Search) -> Worst:
     """Search the box of a case; the same seed gives the same points."""
     rng = np.random.default_rng([seed, *case.name.encode()])
-    units = np.stack([case.sample(rng) for _ in range(4 * case.n_random)])
+    units = np.stack([case.sample(rng) for _ in range(search.per_random * case.n_random)])
     errors = case.errors([case.at(u) for u in units])
     for size in ROUNDS:
         worst = units[np.argsort(-errors)[:PARENTS]]
@@ -41,7 +54,8 @@ def hunt(case: Case, seed: int) -> Worst:
     at = case.at(units[order[0]])
     if not case.slopes:
         return Worst(float(errors[order[0]]), at, 0.0, {})
-    chosen = [*order[: N_SLOPES // 2], *rng.choice(len(units), N_SLOPES - N_SLOPES // 2)]
+    n_worst = search.n_slopes // 2
+    chosen = [*order[:n_worst], *rng.choice(len(units), search.n_slopes - n_worst)]
     points = [case.at(units[i]) for i in chosen]
     slope_errors = np.max(slope_errors_of(case, points), axis=1)
     i = int(np.argmax(slope_errors))
