@@ -1,7 +1,7 @@
 """A search for the worst errors of theory functions.
 
-The worst ones are in `docs/accuracy.json`: `python -m references hunt` searches longer and writes it.
-Another seed, such as `JAXSCALE_TEST_SEED=1002136092`, searches elsewhere.
+The worst ones are in `docs/accuracy.json`: `python -m references hunt` searches longer and writes
+it. Another seed, such as `JAXSCALE_TEST_SEED=1002136092`, searches elsewhere.
 """
 
 import os

@@ -7,6 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from jaxscale import keys
 from jaxscale.keys import (
     categorical,
     index_below,
@@ -15,8 +16,9 @@ from jaxscale.keys import (
     root_key,
     unit_normals,
     word_pairs,
-    words,
 )
+
+words = jax.jit(keys.words, static_argnums=2)  # one program rather than twenty
 
 
 def test_words_depend_on_the_sample_only():
