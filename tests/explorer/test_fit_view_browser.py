@@ -141,7 +141,7 @@ def test_a_page_goes_on_after_what_it_refuses(visit, explored, one_variable):
     wait_for_text(opened, "status", "no column &#x27;nothing&#x27;")
     opened.set("x", "size")
     wait_for_text(opened, "parameters", "alpha")
-    wait_for_text(opened, "status", "")
+    opened.until("() => newest('status').text == ''")
 
 
 def test_a_column_that_is_not_chosen_is_asked_for(visit, explored, one_variable):
