@@ -99,16 +99,20 @@ def test_the_contour_in_time_is_the_recursion_on_nodes(exponents, batch):
     np.testing.assert_allclose(loss, curve[times], rtol=3e-11)
 
 
-@pytest.mark.parametrize("size", [100.0, 1e5])
-def test_nodes_count_modes_and_keep_both_traces(size):
-    law = law_of(size, 0.8, 0.3)
+@pytest.mark.parametrize(
+    ("alpha", "size"), [(0.8, 100.0), (0.8, 1e5), (2.0, 1e4), (2.0, 1e6), (3.0, 1e3), (3.0, 1e8)]
+)
+def test_nodes_count_modes_and_keep_both_traces(alpha, size):
+    law = law_of(size, alpha, 0.3)
     nodes = jax.jit(nodes_of)(law)
+    power = float(power_sum(2 * alpha + 0.6, np.inf))
     total = [
         np.sum(nodes.noise_weights).real / size,
-        np.sum(nodes.noise_weights * nodes.nodes).real / float(power_sum(1.6, np.inf)),
-        (np.sum(nodes.target_weights).real + float(limit_of(law))) / float(power_sum(2.2, np.inf)),
+        np.sum(nodes.noise_weights * nodes.nodes).real / float(power_sum(2 * alpha, np.inf)),
+        (np.sum(nodes.target_weights).real + float(limit_of(law))) / power,
     ]
-    np.testing.assert_allclose(total, 1.0, rtol=1e-13 if size < 1e3 else 1e-9)
+    rtol = 1e-13 + 5 * np.exp(-307 / (alpha * np.log(size)))
+    np.testing.assert_allclose(total, 1.0, rtol=rtol)
 
 
 @pytest.mark.parametrize(("alpha", "size"), [(1.67, 1e12), (2.5, 1e8)])
@@ -135,6 +139,10 @@ def test_few_coordinates_need_not_be_whole():
     assert ends[0] < ends[1] < ends[2]
     np.testing.assert_allclose(ends[3], ends[4], rtol=1e-5)
     assert jax.grad(lambda v: T.limit_loss(60.0, n_coordinates=v, **at))(105.5) > 0
+    at = {"input_exponent": 0.8, "target_exponent": 0.3}  # 112 is where panels begin
+    slope = jax.grad(lambda v: T.limit_loss(50.0, n_coordinates=v, **at))(112.0)
+    ends = T.limit_loss(50.0, n_coordinates=np.array([111.9, 112.1]), **at)
+    np.testing.assert_allclose(slope, (ends[1] - ends[0]) / 0.2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kind", [np.float32, jnp.float32])
@@ -204,6 +212,12 @@ def test_above_the_limit_there_is_no_late_loss():
     loss = T.loss(np.array([3.0, 1000.0]), 1000.0, learning_rate=0.8, **at)
     assert np.isfinite(loss[0])
     assert np.isnan(loss[1])
+
+    def slope(time):
+        return jax.grad(lambda eta: T.loss(time, 1000.0, learning_rate=eta, **at))(0.8)
+
+    assert slope(3.0) > 0
+    assert np.isnan([slope(99.0), slope(1000.0)]).all()
     system = js.streaming.StreamingRegression(learning_rate=0.8, n_steps=10)
     assert np.all(np.isinf(js.predict(js.Grid(system))["floor"]))
 

@@ -1,11 +1,13 @@
-r"""Sums over the coordinates of power-law inputs, to rounding, at a cost that no size changes.
+r"""Sums over the coordinates of power-law inputs, at a cost that no size changes.
 
 $$S_r(\kappa) = \sum_{j \le V} (1 + \kappa j^{2\alpha})^{-r}, \qquad
   Q(\kappa) = \sum_{j \le V} \frac{j^{-2\beta}}{1 + \kappa j^{2\alpha}}$$
 
 for real or complex kappa: term by term up to j = 112; beyond, the Euler-Maclaurin formula, its
 integral by Gauss panels in ln j up to |kappa| j^2alpha = 100 and by the geometric series beyond.
-Panels hold for |kappa| above 1e-50, and off the negative axis if kappa is complex.
+Panels hold for |kappa| above 1e-50, and off the negative axis if kappa is complex. They are right
+to rounding for alpha up to 4; where |kappa| 112^2alpha is about 1, the formula leaves 1e-11 at
+alpha = 6 and 3e-9 at 15.
 """
 
 import functools
@@ -58,7 +60,7 @@ def inputs_of(alpha: Array, last: Array) -> Inputs:
     ends = jnp.stack([jnp.asarray(first, dtype), jnp.where(endless, first, end)])
     logs = jnp.concatenate([jnp.asarray(np.log(J), dtype), jnp.log(ends)])
     counted = jnp.clip(last - jnp.asarray(J - 1.0, dtype), 0.0, 1.0)
-    return Inputs(p, jnp.log(top), endless, last > first, counted, ends, jnp.exp(p * logs))
+    return Inputs(p, jnp.log(top), endless, last >= first, counted, ends, jnp.exp(p * logs))
 
 
 def _added(
