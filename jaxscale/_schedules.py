@@ -90,7 +90,7 @@ class Cosine(AbstractSchedule):
         """`final + (1 - final) (1 + cos(pi step / n_steps)) / 2`."""
         final = jnp.asarray(self.final_ratio)
         progress = step.astype(final.dtype) / jnp.asarray(n_steps).astype(final.dtype)
-        return final + (1.0 - final) * (1.0 + jnp.cos(jnp.pi * progress)) / 2.0
+        return final + (1.0 - final) * (1.0 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) / 2.0
 
 
 class LinearDecay(AbstractSchedule):
@@ -108,7 +108,7 @@ class LinearDecay(AbstractSchedule):
         """`1 - (1 - final) step / n_steps`."""
         final = jnp.asarray(self.final_ratio)
         progress = step.astype(final.dtype) / jnp.asarray(n_steps).astype(final.dtype)
-        return 1.0 - (1.0 - final) * progress
+        return 1.0 - (1.0 - final) * jnp.minimum(progress, 1.0)
 
 
 class WarmUp(AbstractSchedule):

@@ -230,3 +230,12 @@ def test_numbers_that_a_factory_branches_on_are_swept_as_objects():
 def test_a_factory_that_refuses_other_parameters_keeps_its_leaves():
     optimizer = js.Optax(of_named_parameters, decay=0.1)
     assert len(jax.tree.leaves(optimizer)) == 1
+
+
+@pytest.mark.parametrize("then", [js.LinearDecay(), js.Cosine(final_ratio=0.1)])
+def test_decay_ends_where_it_ends(then):
+    """A record after the last step is beyond the length that `then` sees."""
+    schedule = js.WarmUp(n_warm_up=10, then=then)
+    last, beyond = np.asarray(schedule.factor(jnp.asarray([99, 100]), 100))
+    np.testing.assert_allclose([last, beyond], float(then.final_ratio), atol=1e-6)
+    assert beyond >= 0

@@ -40,7 +40,7 @@ from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
 from jaxscale.analysis._fit_data import FitData
 from jaxscale.analysis._form import Parameter
 from jaxscale.analysis._formula import Formula
-from jaxscale.analysis._gridded import GridTheory
+from jaxscale.analysis._gridded import GridTheory, check_runs_of
 from jaxscale.analysis._grouped import Grouped, with_groups
 from jaxscale.analysis._information import warn_constant, warn_single_inputs
 from jaxscale.analysis._levenberg import CONVERGED
@@ -151,6 +151,8 @@ def calibrate(
     key = as_int("key", key, above=-KEYS, below=KEYS)
     data = read_data(data)
     source = _source(theory, data, columns, each)
+    if isinstance(source, GridTheory) and columns is None:
+        check_runs_of(source.grid, data, free or (), each)
     form = source.form
     if free is None:
         if form is None:

@@ -212,6 +212,20 @@ class GridTheory:
         return GridTheory(self.grid.replace(system=replace(longer, "record", steps)))
 
 
+def check_runs_of(grid: Grid, data: Any, free: Sequence[str], each: str | None) -> None:
+    """Refuse runs whose values of a field are not the grid's, unless the field is fitted."""
+    names = [str(n) for n in (data.coords if hasattr(data, "data_vars") else data.columns)]
+    fields = [n for n in names if n in _float_fields(grid.system)]
+    for name in (n for n in fields if n not in (*grid.axes, *free, each)):
+        value, values = np.asarray(get(grid.system, name), float), np.unique(np.asarray(data[name]))
+        if values.dtype.kind in "iuf" and not np.allclose(values, value, rtol=1e-5, atol=0.0):
+            listed = ", ".join(f"{v:g}" for v in values[:4].tolist())
+            raise ValueError(
+                f"`data` must be of runs at the {name} of the grid, {value:g}, got {listed}: take "
+                f"the grid that was run, or name {name} in `free`."
+            )
+
+
 def _is_float(value: Any) -> bool:
     return is_leaf(value) and np.asarray(value).dtype.kind == "f"
 

@@ -409,3 +409,11 @@ def test_the_mean_of_wild_runs_is_fitted_by_the_residual_that_the_warning_names(
                    and "--huber inf" in str(w.message) for w in caught)  # fmt: skip
         assert said == biased
         assert (float(huber.values["a"]) < 0.95 * float(fit.values["a"])) == biased
+
+
+@pytest.mark.parametrize("rates", [[0.01, 0.1], [0.02]])
+def test_runs_of_another_grid_are_refused(rates):
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20, learning_rate=0.1)
+    runs = js.run(js.Grid(system, axes={"learning_rate": rates}, seeds=2), progress=False)
+    with pytest.raises(ValueError, match=r"`data` .* learning_rate of the grid, 0.1, got 0.0"):
+        js.calibrate(js.Grid(system), runs, ["skill_exponent"])

@@ -52,6 +52,12 @@ def check_scalars(values: Mapping[str, Any], names: Iterable[str]) -> None:
             )
 
 
+def check_nodes(values: Mapping[str, Any]) -> None:
+    """Check precision and data, and that there is one law."""
+    check_scalars(values, values)
+    check_equivalent(values)
+
+
 def check_data(values: Mapping[str, Any]) -> None:
     """Check that inputs and target have a variance, and that coordinates outnumber features."""
     alpha, beta = values["input_exponent"], values.get("target_exponent")

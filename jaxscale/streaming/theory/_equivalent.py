@@ -15,7 +15,7 @@ from jaxscale.fields import is_traced
 from jaxscale.spectra import power_tail
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
 from jaxscale.streaming.theory import _kappa, _sums
-from jaxscale.streaming.theory._checks import check_equivalent, theory_function
+from jaxscale.streaming.theory._checks import check_equivalent, check_nodes, theory_function
 from jaxscale.streaming.theory._contour import (
     Law,
     Nodes,
@@ -100,7 +100,7 @@ def spectrum_edges(
     return Edges(*edges_of(*symbols(n_features, input_exponent, n_coordinates)))
 
 
-@theory_function(check=check_equivalent, vectorize=False)
+@theory_function(check=check_nodes, vectorize=False)
 def spectrum_nodes(
     n_features: Real[ArrayLike, ""],
     *,
@@ -316,7 +316,10 @@ def critical_batch_size(
 
     **Arguments:** as `limit_loss`.
 
-    **Returns:** the shape of all arguments broadcast.
+    **Returns:** the shape of all arguments broadcast. The largest eigenvalue is that of the
+    equivalent: of few features with a steep spectrum single draws scatter around one that is lower,
+    and their B* is higher (1.09 instead of .69 at alpha = 2 and 16 features, 1.08 instead of .89 at
+    100).
 
     **Raises:** `ValueError` for a plain number out of range, or without float64.
 

@@ -44,6 +44,12 @@ def phase(input_exponent: float, target_exponent: float) -> str:
     """
     if not is_plain(input_exponent, target_exponent):
         raise ValueError("`input_exponent` and `target_exponent` must be plain numbers.")
+    for name, value in {
+        "input_exponent": input_exponent,
+        "target_exponent": target_exponent,
+    }.items():
+        if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf" or np.isnan(value):
+            raise ValueError(f"`{name}` must be a number, got {value!r}.")
     a, b = float(input_exponent), float(target_exponent)
     if not 0 < a < np.inf:
         raise ValueError(f"`input_exponent` must be positive and finite, got {a:g}.")
