@@ -214,7 +214,8 @@ class GridTheory:
 
 def check_runs_of(grid: Grid, data: Any, free: Sequence[str], each: str | None) -> None:
     """Refuse runs whose values of a field are not the grid's, unless the field is fitted."""
-    names = [str(n) for n in (data.coords if hasattr(data, "data_vars") else data.columns)]
+    labels = data.coords if hasattr(data, "data_vars") else getattr(data, "columns", ())
+    names = [str(n) for n in labels]
     fields = [n for n in names if n in _float_fields(grid.system)]
     for name in (n for n in fields if n not in (*grid.axes, *free, each)):
         value, values = np.asarray(get(grid.system, name), float), np.unique(np.asarray(data[name]))
