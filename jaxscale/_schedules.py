@@ -1,6 +1,7 @@
 """Learning-rate schedules: objects that multiply the learning rate, written without Python `if`."""
 
 import abc
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -75,6 +76,11 @@ class TwoDrops(AbstractSchedule):
         return jnp.where(step < last_step, early, last)
 
 
+def _progress(step: Int[Array, "*n"], n_steps: Length, dtype: Any) -> Float[Array, "*n"]:
+    """Share of the steps that are done, 1 also after the last."""
+    return jnp.minimum(step.astype(dtype) / jnp.asarray(n_steps).astype(dtype), 1.0)
+
+
 class Cosine(AbstractSchedule):
     """Half a cosine from one down to `final_ratio`.
 
@@ -89,8 +95,8 @@ class Cosine(AbstractSchedule):
     def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """`final + (1 - final) (1 + cos(pi step / n_steps)) / 2`."""
         final = jnp.asarray(self.final_ratio)
-        progress = step.astype(final.dtype) / jnp.asarray(n_steps).astype(final.dtype)
-        return final + (1.0 - final) * (1.0 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) / 2.0
+        progress = _progress(step, n_steps, final.dtype)
+        return final + (1.0 - final) * (1.0 + jnp.cos(jnp.pi * progress)) / 2.0
 
 
 class LinearDecay(AbstractSchedule):
@@ -107,8 +113,7 @@ class LinearDecay(AbstractSchedule):
     def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """`1 - (1 - final) step / n_steps`."""
         final = jnp.asarray(self.final_ratio)
-        progress = step.astype(final.dtype) / jnp.asarray(n_steps).astype(final.dtype)
-        return 1.0 - (1.0 - final) * jnp.minimum(progress, 1.0)
+        return 1.0 - (1.0 - final) * _progress(step, n_steps, final.dtype)
 
 
 class WarmUp(AbstractSchedule):

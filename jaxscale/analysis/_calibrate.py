@@ -152,7 +152,7 @@ def calibrate(
     data = read_data(data)
     source = _source(theory, data, columns, each)
     if isinstance(source, GridTheory) and columns is None:
-        check_runs_of(source.grid, data, free or (), each)
+        check_runs_of(source, data, free or (), each)
     form = source.form
     if free is None:
         if form is None:

@@ -212,13 +212,12 @@ class GridTheory:
         return GridTheory(self.grid.replace(system=replace(longer, "record", steps)))
 
 
-def check_runs_of(grid: Grid, data: Any, free: Sequence[str], each: str | None) -> None:
+def check_runs_of(theory: GridTheory, data: Any, free: Sequence[str], each: str | None) -> None:
     """Refuse runs whose values of a field are not the grid's, unless the field is fitted."""
     labels = data.coords if hasattr(data, "data_vars") else getattr(data, "columns", ())
-    names = [str(n) for n in labels]
-    fields = [n for n in names if n in _float_fields(grid.system)]
-    for name in (n for n in fields if n not in (*grid.axes, *free, each)):
-        value, values = np.asarray(get(grid.system, name), float), np.unique(np.asarray(data[name]))
+    for name in (n for n in theory.names if n in labels and n not in (*free, each)):
+        value = np.asarray(get(theory.grid.system, name), float)
+        values = np.unique(np.asarray(data[name]))
         if values.dtype.kind in "iuf" and not np.allclose(values, value, rtol=1e-5, atol=0.0):
             listed = ", ".join(f"{v:g}" for v in values[:4].tolist())
             raise ValueError(

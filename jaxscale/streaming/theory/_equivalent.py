@@ -54,7 +54,7 @@ def limit_loss(
 
     - `n_features`: d, which need not be a whole number.
     - `input_exponent`, `target_exponent`: alpha and beta.
-    - `n_coordinates`: V, above d; of one that is not whole, the last coordinate counts in part.
+    - `n_coordinates`: V, above d; if V is no integer, the last coordinate counts in part.
 
     **Returns:** the shape of all arguments broadcast; label noise is not included. The mean over
     draws is about 1/d of itself larger or smaller.
