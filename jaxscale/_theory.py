@@ -187,7 +187,41 @@ def _compiled(function: Callable[..., R], vectorize: bool, in_parts: bool) -> Ca
         return _vectorized(formula)(*arrays) if vectorize else formula(*arrays)
 
     core.__name__ = core.__qualname__ = function.__name__  # the name of the compiled program
-    return core if in_parts else jax.jit(core, static_argnums=2)
+    return core if in_parts else compiled_quickly(core, static_argnums=2)
+
+
+def compiled_quickly(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    """`jax.jit` of a formula that is mostly evaluated a few times.
+
+    Where it is called by itself, XLA's older emitters compile it in two to nine tenths of the time
+    on a CPU, and its values take as long, unlike those of simulations. Within other programs it is
+    compiled as they are.
+    """
+    part = jax.jit(function, **options)
+
+    @functools.cache
+    def alone() -> Callable[P, R]:
+        return jax.jit(function, compiler_options=_quick(), **options)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        probe = jax.lax.iota("int32", 1)  # traced within a program, whose arguments may be others
+        given = jax.tree.leaves((probe, args, kwargs))
+        inside = any(isinstance(x, jax.core.Tracer) for x in given)
+        return (part if inside else alone())(*args, **kwargs)
+
+    return call
+
+
+@functools.cache
+def _quick() -> dict[str, Any] | None:
+    """XLA's option for it, None where XLA no longer has it."""
+    older: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=older).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return older
 
 
 def _vectorized(formula: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 from jaxscale._linalg import one_blas_thread
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant, LinearDecay, WarmUp
+from jaxscale._theory import compiled_quickly
 from jaxscale.keys import root_key
 from jaxscale.papers._runs import in_float64
 from jaxscale.spectra import power_sum
@@ -82,7 +83,7 @@ def exponents(phase: str) -> dict[str, float]:
     return dict(zip(("input_exponent", "target_exponent"), PHASES[phase], strict=True))
 
 
-@functools.partial(jax.jit, static_argnames=("size", "n_draws"))
+@functools.partial(compiled_quickly, static_argnames=("size", "n_draws"))
 def _draw(
     times: Float[Array, " t"],
     learning_rates: Float[Array, " a"],
@@ -189,14 +190,15 @@ def mean_curve(times: Float[np.ndarray, " t"], **at: float) -> Float[np.ndarray,
     return in_float64(theory.loss, times, **{name: float(value) for name, value in at.items()})
 
 
-@functools.partial(jax.jit, static_argnames="n_steps")
+@functools.partial(compiled_quickly, static_argnames="n_steps")
 def _excess(
     modes: Modes, learning_rate: Float[Array, " n"], batch: Float[Array, ""],
     schedule: Any, n_steps: int,
 ) -> Float[Array, " n"]:  # fmt: skip
     """Exact loss of every draw after some steps above what no weights reach."""
 
-    def one(modes: Modes, learning_rate: Array) -> Array:
+    def one(at: tuple[Modes, Array]) -> Array:
+        modes, learning_rate = at
         loss = theory.optimizer_loss(
             n_steps, modes.eigenvalues, modes.target_power, unreachable=modes.unreachable,
             learning_rate=learning_rate, batch_size=batch, optimizer=Sgd(), schedule=schedule,
@@ -204,7 +206,7 @@ def _excess(
         )  # fmt: skip
         return loss - modes.out_of_reach / 2
 
-    return jax.vmap(one)(modes, learning_rate)
+    return jax.lax.map(one, (modes, learning_rate), batch_size=8)  # what a core's cache holds
 
 
 def schedule_excess(draws: Draws, phases: tuple[str, ...]) -> "xarray.DataArray":

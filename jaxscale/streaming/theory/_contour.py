@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from jaxscale._theory import compiled_quickly
 from jaxscale.streaming.theory import _kappa, _sums
 
 HALF_HEIGHT = 0.6  # of the ellipse in ln z
@@ -32,7 +33,7 @@ class Nodes(eqx.Module):
     noise_weights: Complex[Array, " n"]
 
 
-@jax.jit
+@compiled_quickly
 def nodes_of(law: Law) -> Nodes:
     """Nodes on an ellipse in ln z around the spectrum, for any time."""
     low, high = jax.lax.stop_gradient(jnp.log(edges_of(law[0], law[1], law[3])))
@@ -68,7 +69,7 @@ def edges_of(size: Array, alpha: Array, last: Array) -> Float[Array, "2"]:
     return jax.vmap(lambda u: _kappa.z_of(_kappa.kappa_edge(size, inputs, u), size, inputs))(upper)
 
 
-@jax.jit
+@compiled_quickly
 def limit_of(law: Law) -> Float[Array, ""]:
     """`|t_perp|^2` in the mean, twice the least loss."""
     size, alpha, beta, last = law

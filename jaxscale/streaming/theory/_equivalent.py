@@ -1,5 +1,6 @@
 """Means over the random features: their deterministic equivalent, within about 1/d."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
 from jaxscale.streaming.theory import _kappa, _sums
 from jaxscale.streaming.theory._checks import check_equivalent, check_nodes, theory_function
 from jaxscale.streaming.theory._contour import (
-    Law,
     Nodes,
     constant_rate_loss,
     edges_of,
@@ -144,6 +144,7 @@ def _parts(values: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
 
 
 @theory_function(
+    vectorize=False,
     in_parts=True,
     check=check_equivalent,
     plain=_parts,
@@ -200,31 +201,46 @@ def loss(
         time, n_features, input_exponent, target_exponent, learning_rate, batch_size, noise,
         n_coordinates,
     )  # fmt: skip
-    law, (has_early, has_late) = (size, alpha, beta, last), _parts
+    (has_early, has_late), of_run, law = _parts, (eta, batch, sigma), (size, alpha, beta, last)
     if not has_early:
-        return _late_loss(t, law, eta, batch, sigma)
-    early = _early_loss(t, nodes_of(law), limit_of(law), eta, batch, sigma)
+        return _late_loss(t, *law, *of_run)
+    early = _early_loss(t, *_nodes_and_limit(*law), *of_run)
     if not has_late:
         return early
-    return jnp.where(t < LATE, early, _late_loss(t, law, eta, batch, sigma))
+    return jnp.where(t < LATE, early, _late_loss(t, *law, *of_run))
 
 
-@jax.jit
+@functools.partial(jnp.vectorize, signature="(),(),(),()->(n),(n),(n),()")
+def _nodes_and_limit(*law: Array) -> tuple[Array, Array, Array, Array]:
+    """Programs that do not depend on the times, and serve other functions, too."""
+    nodes = nodes_of(law)
+    return nodes.nodes, nodes.target_weights, nodes.noise_weights, limit_of(law)
+
+
+@functools.partial(jnp.vectorize, signature="(),(n),(n),(n),(),(),(),()->()")
+@rules.compiled_quickly
 def _early_loss(
-    t: Array, nodes: Nodes, limit: Array, eta: Array, batch: Array, sigma: Array
-) -> Float[Array, ""]:
+    t: Array, z: Array, target: Array, own: Array, limit: Array,
+    eta: Array, batch: Array, sigma: Array,
+) -> Float[Array, ""]:  # fmt: skip
     """Mean loss of SGD at a constant rate before `LATE`, by the recursion."""
+    nodes = Nodes(z, target, own)
     curve = mean_losses(nodes, Descent(), jnp.broadcast_to(eta, (LATE,)), batch, limit + sigma**2)
     value = curve[jnp.clip(jnp.round(t), 0, LATE).astype(jnp.int32)]
-    step = eta * jnp.real(nodes.nodes[0])  # where there is no loss, derivatives are none either
+    step = eta * jnp.real(z[0])  # where there is no loss, derivatives are none either
     return value + step * jnp.where(jnp.isnan(value), jnp.nan, 0.0)
 
 
-@jax.jit
-def _late_loss(t: Array, law: Law, eta: Array, batch: Array, sigma: Array) -> Float[Array, ""]:
+@jnp.vectorize
+@rules.compiled_quickly
+def _late_loss(
+    t: Array, size: Array, alpha: Array, beta: Array, last: Array,
+    eta: Array, batch: Array, sigma: Array,
+) -> Float[Array, ""]:  # fmt: skip
     """The same from `LATE` on, by the contour in time."""
-    late = constant_rate_loss(jnp.maximum(t, float(LATE)), law, eta, batch, sigma**2)
-    given = jax.lax.stop_gradient((law[0], law[1], law[3], batch, jnp.zeros_like(eta)))
+    from_late_on, law = jnp.maximum(t, float(LATE)), (size, alpha, beta, last)
+    late = constant_rate_loss(from_late_on, law, eta, batch, sigma**2)
+    given = jax.lax.stop_gradient((size, alpha, last, batch, jnp.zeros_like(eta)))
     unstable = (t >= LATE) & ~(eta < limit_rate_of_mean(*given))  # a pole to the right
     return late * jnp.where(unstable, jnp.nan, 1.0)  # and derivatives
 

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -98,7 +97,7 @@ def mean_optimizer_loss(
     return _at_times(*given, linear, schedule, n_steps)
 
 
-@functools.partial(jax.jit, static_argnames="n_steps")
+@functools.partial(rules.compiled_quickly, static_argnames="n_steps")
 def _at_times(
     t: Array, nodes: Nodes, limit: Array, eta: Array, batch: Array, sigma: Array,
     linear: AbstractLinearOptimizer, schedule: AbstractSchedule, n_steps: int,
