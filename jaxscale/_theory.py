@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from jaxscale._arguments import check_names
+from jaxscale._convert import is_traced
 from jaxscale._text import nearest
 from jaxscale.spectra import as_floats, require
 
@@ -190,24 +191,23 @@ def _compiled(function: Callable[..., R], vectorize: bool, in_parts: bool) -> Ca
     return core if in_parts else compiled_quickly(core, static_argnums=2)
 
 
-def compiled_quickly(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+def compiled_quickly(function: Callable[..., R], **options: Any) -> Callable[..., R]:
     """`jax.jit` of a formula that is mostly evaluated a few times.
 
-    Where it is called by itself, XLA's older emitters compile it in two to nine tenths of the time
-    on a CPU, and its values take as long, unlike those of simulations. Within other programs it is
-    compiled as they are.
+    Where it is called by itself, XLA's older emitters compile it in .6 to .9 of the time on a CPU,
+    and its values take as long, unlike those of simulations. Within other programs it is compiled
+    as they are.
     """
     part = jax.jit(function, **options)
 
     @functools.cache
-    def alone() -> Callable[P, R]:
+    def alone() -> Callable[..., R]:
         return jax.jit(function, compiler_options=_quick(), **options)
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> R:
         probe = jax.lax.iota("int32", 1)  # traced within a program, whose arguments may be others
-        given = jax.tree.leaves((probe, args, kwargs))
-        inside = any(isinstance(x, jax.core.Tracer) for x in given)
+        inside = is_traced(probe, *jax.tree.leaves((args, kwargs)))
         return (part if inside else alone())(*args, **kwargs)
 
     return call

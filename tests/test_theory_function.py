@@ -11,8 +11,10 @@ import pytest
 from checks import compilations
 
 import jaxscale as js
+from jaxscale import _theory
 from jaxscale._theory import TheoryFunction, number, positive, symbols
 from jaxscale.sparse import theory as sparse
+from jaxscale.streaming import theory as streaming
 
 theory_function = TheoryFunction({"x": positive, "n": number(lambda v: v > 0, "positive")})
 N_TRACES = {"sum": 0}
@@ -143,3 +145,30 @@ def test_the_decorator_adds_the_sections_that_a_docstring_lacks():
     assert "`ValueError` for a plain number out of range." in inspect.getdoc(sparse.unseen_law)
     assert "**Raises:**" not in inspect.getdoc(sparse.row_space_residual)  # it checks nothing
     assert inspect.getdoc(sparse.conditional_loss).count("**Raises:**") == 1  # its own
+
+
+def test_a_function_that_compiles_quickly_is_part_of_any_program():
+    """Arguments that a program closes over are no tracers, and options are for no part of one."""
+    with jax.enable_x64(True):
+        at = {"input_exponent": jnp.float64(0.8), "target_exponent": jnp.float64(0.3)}
+        size, last = jnp.float64(100.0), jnp.float64(np.inf)
+        alone = streaming.limit_loss(size, n_coordinates=last, **at)
+
+        def scaled(x):
+            return x * streaming.limit_loss(size, n_coordinates=last, **at)
+
+        np.testing.assert_allclose(jax.jit(scaled)(2.0), 2 * alone, rtol=1e-12)
+        np.testing.assert_allclose(jax.vmap(scaled)(jnp.ones(3)), alone, rtol=1e-12)
+        np.testing.assert_allclose(jax.grad(scaled)(1.0), alone, rtol=1e-12)
+
+
+def test_without_the_option_that_compiles_quickly_everything_is_as_it_was(monkeypatch):
+    def refused(*args, **options):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: No such compile option")
+
+    _theory._quick.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "jit", refused)
+        assert _theory._quick() is None
+    _theory._quick.cache_clear()
+    assert _theory._quick() == {"xla_cpu_use_fusion_emitters": False}

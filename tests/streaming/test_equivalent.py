@@ -280,7 +280,7 @@ def test_the_mean_over_draws_is_the_equivalent(alpha, beta):
     """Within 2/d and the interval of Student's t at 1e-3, from step 100 on."""
     from scipy.stats import t as student_t
 
-    size, n_seeds = 64, 400
+    size, n_seeds = 64, 200
     last = np.inf if 2 * alpha > 1 else 4 * size
     rate = 0.6 / (float(power_sum(2 * alpha, last)) + 2)
     system = js.streaming.StreamingRegression(
