@@ -41,7 +41,7 @@ def examined(
     start_loss = jnp.where(at_start, loss, start_loss)
     over = (loss > DIVERGED * start_loss) & (start_loss > 0)
     health = jnp.where(over, Status.diverged, Status.ok)
-    health = jnp.where(_all_finite((state, loss)), health, Status.nonfinite)
+    health = jnp.where(_all_finite((system.must_be_finite(state), loss)), health, Status.nonfinite)
     status = jnp.where(status == Status.ok, health, status).astype(jnp.int32)
     good = status == Status.ok
     return status, start_loss, {name: _mask(value, good) for name, value in observed.items()}

@@ -10,7 +10,7 @@ class Status(enum.IntEnum):
     """Not computed (yet): the store is incomplete, and the numbers are NaN."""
     ok = 0
     nonfinite = 1
-    """A NaN or an infinity appeared in the state or the loss."""
+    """A NaN or an infinity appeared in the loss, or in what of the state must be finite."""
     diverged = 2
     """The loss exceeded `DIVERGED` times its start."""
     not_converged = 3

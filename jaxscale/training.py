@@ -2,8 +2,8 @@
 
 The steps between two records are a loop whose bounds are traced, so one program serves every
 segment and nothing is stacked per step. Training always goes to `n_steps`, whatever is recorded.
-Health is checked at the record times: a run whose state or loss is no longer finite, or whose loss
-exceeds a thousand times its start, records NaN from then on.
+Health is checked at the record times: a run whose loss or state (what of it `must_be_finite`) is no
+longer finite, or whose loss exceeds a thousand times its start, records NaN from then on.
 
 A short run is one scan over its records (`trajectory`); a long one is cut in time (`_under_way`).
 """
@@ -115,6 +115,13 @@ class AbstractTrainedSystem(AbstractSystem):
     @abc.abstractmethod
     def observe(self, state: Any) -> Observables:
         """Observables of a state; must contain the scalar `loss`."""
+
+    def must_be_finite(self, state: Any) -> Any:
+        """The part of a state that ends a run as `nonfinite` when it is not: by default all of it.
+
+        An observable of its own that a state carries, such as an exact mean, is no part of it.
+        """
+        return state
 
     @property
     def checkpoints(self) -> tuple[int, ...]:

@@ -75,6 +75,24 @@ def test_nan_masks_what_follows_and_keeps_the_last_good_state():
     np.testing.assert_array_equal(js.train(system, jr.key(0)), [5.0, 4.0])
 
 
+class Accompanied(Walk):
+    """A walk whose state counts its steps by a number of its own, which no run depends on."""
+
+    def must_be_finite(self, state: Float[Array, "2"]) -> Any:
+        return state[1]
+
+    def observe(self, state: Float[Array, "2"]) -> dict[str, Array]:
+        return {"loss": state[1], "companion": state[0]}
+
+
+def test_a_state_is_healthy_where_what_must_be_finite_is():
+    system = Accompanied(n_steps=4, record=[0, 2, 4], nan_at=3.0)
+    out = system.simulate(jr.key(0))
+    assert int(out["status"]) == js.Status.ok
+    np.testing.assert_array_equal(out["companion"], [1.0, 3.0, np.nan])
+    np.testing.assert_array_equal(out["loss"], [0.0, 2.0, 4.0])
+
+
 def test_divergence_is_a_thousand_times_the_start_even_without_a_record_there():
     for record in ([0, 5, 9, 12], [5, 9, 12]):
         out = Walk(n_steps=12, record=record, rate=0.0, growth=2.0).simulate(jr.key(0))

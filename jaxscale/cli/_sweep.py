@@ -143,6 +143,7 @@ def run(
     from jaxscale.report._fit_file import Request, check_request
     from jaxscale.report._stored import remaining_line
     from jaxscale.sweep._execute import run as run_plan
+    from jaxscale.sweep._failures import advice_on_failures
     from jaxscale.sweep._locate import place_of, require_place
     from jaxscale.sweep._reader import open_root
 
@@ -192,8 +193,8 @@ def run(
         leave(f"{n_done} of {planned.n_runs} runs are kept{more}")
     n_failed = counts[Status.nonfinite] + counts[Status.diverged]
     if n_failed == planned.n_runs:
-        advice = planned.warnings or ("a smaller learning rate may help",)
-        console.print(f"all {counted(n_failed, 'run')} failed: {'; '.join(advice)}")
+        advice = "; ".join(advice_on_failures(runs, planned))
+        console.print(f"all {counted(n_failed, 'run')} failed: {advice}")
     try:
         _fit_and_draw(planned.grid, runs, request, figure, observable, curves)
     except KeyboardInterrupt:

@@ -89,8 +89,9 @@ class StreamingRegression(AbstractTrainedSystem):
     - `space`: `Eigenbasis()`, fast, or `Coordinates()`: equal in law for linear optimizers.
     - `n_steps`, `record`, `dtype`: as in every trained system.
 
-    `expected_loss` is the exact mean of the loss over the data, for the W of the run. A single run
-    is skewed: its median falls below the mean as the rate nears its limit.
+    `expected_loss` is the exact mean of the loss over the data, for the W of the run; above the
+    stability limit it is infinite from where it overflows, which ends no run. A single run is
+    skewed: its median falls below the mean as the rate nears its limit.
 
     **Raises** `ValueError` for anything out of range.
 
@@ -200,6 +201,10 @@ class StreamingRegression(AbstractTrainedSystem):
             count=state.count + 1,
         )
 
+    def must_be_finite(self, state: StreamState) -> StreamState:
+        """All but the exact mean squares, which overflow where rare runs carry the mean."""
+        return dataclasses.replace(state, moments=None)
+
     def observe(self, state: StreamState) -> Observables:
         """The loss, its exact mean for this W, their limits, and the step size."""
         linear, parameters = linear_form(self.optimizer), state.parameters
@@ -208,9 +213,10 @@ class StreamingRegression(AbstractTrainedSystem):
         factor = self.schedule.factor(state.count, self.n_steps).astype(self.dtype)
         observed = {"loss": self.space.loss(parameters, state.problem)}
         if linear is not None:
-            observed["expected_loss"] = _moments.loss_of(
+            mean = _moments.loss_of(
                 state.moments, _recursion_of(state.modes), linear, state.modes.unreachable
             )
+            observed["expected_loss"] = jnp.where(jnp.isfinite(mean), mean, jnp.inf)
         if isinstance(self.optimizer, Sgd):
             observed["floor"] = floor_of(self, state.modes, state.rate)
         least = 0.5 * state.modes.out_of_reach

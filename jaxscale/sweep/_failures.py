@@ -26,9 +26,17 @@ def warn_of_failures(runs: "xarray.Dataset", plan: Plan) -> None:
             some = 0 < len(spoilt) < is_bad.sizes[dim]
             places += [f"every one at {dim} = {', '.join(shown)}{dots}"] if some else []
         text = f"{n_failed} of {status.size} runs ended badly ({'; '.join([how, *places])})"
-        advice = plan.warnings or ["a smaller learning rate may help"]
-        warn_user(
-            "; ".join(
-                [f"{text}: see `status` (js.Status; in a shell, jaxscale show STORE)", *advice]
-            )
-        )
+        see = f"{text}: see `status` (js.Status; in a shell, jaxscale show STORE)"
+        warn_user("; ".join([see, *advice_on_failures(runs, plan)]))
+
+
+def advice_on_failures(runs: "xarray.Dataset", plan: Plan) -> list[str]:
+    """What may help the runs that training spoilt: the plan's warnings, or what their kind says."""
+    bad = runs[STATUS].compute() == Status.nonfinite
+    single = plan.grid.system.dtype == "float32" and bool(bad.any())
+    if single and "step" in runs and "loss" in runs and int(runs["step"][0]) == 0:
+        if runs["loss"].isel(step=0).where(bad).isnull().all():
+            way_out = 'they are beyond float32 before the first step: dtype="float64" may help'
+            return [*plan.warnings, way_out]
+    either = ' or dtype="float64"' if single else ""
+    return [*plan.warnings] or [f"a smaller learning rate{either} may help"]

@@ -379,3 +379,12 @@ def test_long_runs_at_a_constant_rate_are_predicted_by_jumps(x64, monkeypatch):
 def test_a_rate_beyond_the_limit_is_announced():
     assert "exceeds the stability limit" in system(learning_rate=2.0).warnings()[0]
     assert system(learning_rate=0.1).warnings() == []
+
+
+def test_a_mean_that_overflows_ends_no_run():
+    fields = {"n_features": 16, "target_exponent": 1.2, "noise": 0.0, "learning_rate": 0.55}
+    results = ran(system(**fields), 4)
+    overflown = np.isinf(results["expected_loss"].values)
+    assert overflown.any()
+    assert np.isfinite(results["loss"].values[overflown]).all()
+    assert not (results["status"] == js.Status.nonfinite).any()

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray
 from checks import assert_close, count_chunks
 from systems import FINITE, ONLINE
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
 from jaxscale.sweep import _execute as execute, _progress as progress
+from jaxscale.sweep._failures import advice_on_failures
 from jaxscale.sweep._program import Program
 from jaxscale.sweep._progress import delayed_interrupt
 
@@ -113,6 +115,25 @@ def test_results_do_not_depend_on_how_the_grid_is_cut(system, axes, caps):
 def test_another_key_gives_other_runs():
     one, two = js.run(js.Grid(FINITE, key=0)), js.run(js.Grid(FINITE, key=1))
     assert not np.allclose(one["loss"], two["loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("record", "dtype", "words"),
+    [
+        ([0, 2], "float32", 'before the first step: dtype="float64" may help'),
+        ([2], "float32", 'a smaller learning rate or dtype="float64" may help'),
+        ([0, 2], "float64", "a smaller learning rate may help"),
+    ],
+    ids=["from the start", "no start", "float64"],
+)
+def test_what_leaves_single_precision_is_told_the_way_out(record, dtype, words):
+    system = MultilinearSkills(n_skills=2, n_steps=2, record=record, dtype=dtype)
+    plan = js.plan(js.Grid(system))
+    status, loss = [[int(js.Status.nonfinite)]], np.full((1, 1, len(record)), np.nan)
+    dims = ("point", "seed", "step")
+    runs = xarray.Dataset({"status": (dims[:2], status), "loss": (dims, loss)}, {"step": record})
+    (advice,) = advice_on_failures(runs, plan)
+    assert advice.endswith(words)
 
 
 @pytest.mark.parametrize(
