@@ -10,10 +10,15 @@ from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant
 from jaxscale._system import Observable, Observables, TheoryKind, no_closed_form
 from jaxscale.fields import is_traced
-from jaxscale.spectra import power_sum
 from jaxscale.streaming import theory
 from jaxscale.streaming._features import Modes
-from jaxscale.streaming._limits import LIMIT_SHARE, follows_sgd, momentum_of
+from jaxscale.streaming._limits import (
+    LIMIT_SHARE,
+    exceeded_limit,
+    follows_sgd,
+    has_limit,
+    momentum_of,
+)
 from jaxscale.streaming._optimizers import Dana, ScheduleFree, linear_form
 from jaxscale.streaming.theory._contour import limit_of, nodes_of
 from jaxscale.streaming.theory._equivalent import limit_rate_of_mean, mean_losses, norm_of_mean
@@ -78,19 +83,22 @@ def observables(system: Any) -> dict[str, Observable]:
 
 
 def rate_warnings(system: Any) -> list[str]:
-    """A rate above an upper bound of the stability limit of plain SGD."""
-    rate, alpha = system.learning_rate, system.input_exponent
-    optimizer = system.optimizer  # schedule-free stands larger rates
-    plain = follows_sgd(optimizer) and not isinstance(optimizer, ScheduleFree)
-    plain = plain and momentum_of(optimizer) == 0.0
-    if not plain or rate is None or is_traced(rate, alpha):
+    """A rate above the stability limit of typical features."""
+    rate, alpha, size, optimizer = (
+        getattr(system, n) for n in ("learning_rate", "input_exponent", "n_features", "optimizer")
+    )  # schedule-free stands larger rates
+    has = has_limit(optimizer) and not isinstance(optimizer, ScheduleFree)
+    momentum = getattr(optimizer, "momentum", None)
+    if not has or rate is None or is_traced(rate, alpha, size, momentum):
         return []
-    last = system.n_coordinates
-    trace = float(power_sum(2.0 * float(alpha), last))
-    limit = 2.0 * system.batch_size / max(trace, system.batch_size + 2.0)
-    if float(rate) < limit:
+    given = (int(size), float(alpha), float(system.n_coordinates), system.batch_size)
+    limit = exceeded_limit(float(rate), optimizer, *given)
+    if limit is None:
         return []
-    return [f"learning_rate {float(rate):g} exceeds the stability limit, at most about {limit:g}"]
+    return [
+        f"learning_rate {float(rate):g} exceeds the stability limit of typical features, about "
+        f"{limit:.2g}"
+    ]
 
 
 def jumps(system: Any) -> bool:

@@ -246,7 +246,7 @@ class StreamingRegression(AbstractTrainedSystem):
         )
 
     def warnings(self) -> list[str]:
-        """A rate of plain descent above which the mean loss surely diverges."""
+        """A rate above which the mean loss of typical features diverges."""
         return rate_warnings(self)
 
 
