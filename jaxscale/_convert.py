@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int
 
 if TYPE_CHECKING:  # what constructors take; fields hold arrays
@@ -85,7 +86,7 @@ def as_int(name: str, value: Any, **bounds: float | None) -> int:
     return round(number)
 
 
-def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
+def as_floats(*values: ArrayLike, least: DTypeLike = np.float32) -> tuple[Array, ...]:
     r"""Convert numbers and arrays to floating arrays of one common dtype.
 
     $$\text{dtype} = \max_i \text{dtype}(x_i)$$ over the arguments that are floating arrays;
@@ -94,13 +95,14 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     **Arguments:**
 
     - `values`: scalars or arrays of any shape.
+    - `least`: the least precise dtype; half precision becomes single.
 
     **Returns:** one array per argument, shapes unchanged.
     """
     # through NumPy: one transfer for each number, and no conversion on the device
     arrays = [v if isinstance(v, jax.Array | int | float) else np.asarray(v) for v in values]
     with jax.numpy_dtype_promotion("standard"):
-        dtype = jnp.result_type(float, *arrays)
+        dtype = jnp.promote_types(jnp.result_type(float, *arrays), least)
     return tuple(
         a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype))
         for a in arrays

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
 from jaxscale._arguments import check_names
@@ -87,6 +88,7 @@ class TheoryFunction:
         in_parts: bool = False,
         trees: tuple[str, ...] = (),
         cast_trees: bool = False,
+        least: DTypeLike = np.float32,
         plain: Callable[[Mapping[str, Any]], Mapping[str, Hashable]] | None = None,
         check: Check | None = None,
         **rules: Rule,
@@ -106,6 +108,7 @@ class TheoryFunction:
           others.
         - `trees`: names of arguments that are pytrees, the same for all scalars.
         - `cast_trees`: the arrays in these pytrees and the numbers get one dtype.
+        - `least`: the least precise dtype of the formula, whatever that of its arguments.
         - `plain`: what plain values say before anything compiles: constants of the program, by
           name, which replace arguments of that name. Parameters of the formula whose names begin
           with an underscore are no arguments: they are for these constants.
@@ -148,7 +151,7 @@ class TheoryFunction:
                 given = [n for n in floats if values[n] is not None]
                 objects = {n: values[n] for n in trees}
                 leaves, structure = jax.tree.flatten(objects) if cast_trees else ([], None)
-                arrays = as_floats(*(values[n] for n in given), *leaves)
+                arrays = as_floats(*(values[n] for n in given), *leaves, least=least)
                 if leaves:
                     objects = jax.tree.unflatten(structure, arrays[len(given) :])
                 objects.update((n, None) for n in floats if n not in given)

@@ -74,6 +74,8 @@ def test_arrays_broadcast_and_traced_values_pass():
     x, y = np.arange(1.0, 4.0), np.asarray([[1.0], [2.0]])
     np.testing.assert_allclose(power(x, y), x**y, rtol=1e-6)
     assert power(jnp.float32(2.0), 3).dtype == jnp.float32
+    for half in (np.float16, jnp.bfloat16):
+        assert power(jnp.asarray(3e4, half)).dtype == jnp.float32  # its square is beyond float16
     slope = jax.jit(jax.vmap(jax.grad(power)))(jnp.asarray([-1.0, 2.0]))
     np.testing.assert_allclose(slope, [-2.0, 4.0], rtol=1e-6)
     with jax.enable_x64(True):

@@ -1,6 +1,7 @@
 """Means over random features: reference values, two independent routes, laws and phases."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -145,11 +146,30 @@ def test_few_coordinates_need_not_be_whole():
     np.testing.assert_allclose(slope, (ends[1] - ends[0]) / 0.2, rtol=1e-2)
 
 
+@pytest.mark.parametrize("number", [np.float32, np.float16, jnp.bfloat16], ids=lambda n: n.__name__)
+@pytest.mark.parametrize(
+    "name",
+    ["limit_loss", "spectrum_edges", "spectrum_nodes", "loss", "mean_max_learning_rate",
+     "critical_batch_size", "mean_optimizer_loss", "optimal_allocation"],
+)  # fmt: skip
+def test_means_over_features_are_in_double_precision_whatever_is_given(name, number):
+    function = getattr(T, name)
+    given = {"compute": 1e6, "n_features": 100.0, "target_exponent": 0.3, "time": np.array([200])}
+    given |= {"learning_rate": 0.1, "optimizer": js.Sgd()}
+    given = {n: given[n] for n in inspect.signature(function).parameters.keys() & given.keys()}
+
+    def value(alpha):
+        return function(input_exponent=alpha, **given)
+
+    results = jax.tree.leaves(jax.eval_shape(value, jax.ShapeDtypeStruct((), number)))
+    assert {x.dtype.name for x in results} <= {"float64", "complex128"}
+
+
 @pytest.mark.parametrize("kind", [np.float32, jnp.float32])
 def test_numbers_of_single_precision_are_taken(kind):
     at = {"target_exponent": 0.3}
-    one, two = (T.limit_loss(100.0, input_exponent=a, **at) for a in (kind(0.8), 0.8))
-    np.testing.assert_allclose(one, two, rtol=1e-3)
+    one, two = (T.limit_loss(100.0, input_exponent=a, **at) for a in (kind(0.8), float(kind(0.8))))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_a_large_batch_has_the_limit_of_the_upper_edge():

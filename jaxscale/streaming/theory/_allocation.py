@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxscale import _theory as rules
 from jaxscale._theory import symbols
 from jaxscale.spectra import power_tail
-from jaxscale.streaming.theory._checks import check_allocation, theory_function
+from jaxscale.streaming.theory._checks import check_allocation, over_features
 from jaxscale.streaming.theory._contour import constant_rate_loss
 from jaxscale.streaming.theory._equivalent import LATE, limit_rate_of_mean
 
@@ -26,7 +26,7 @@ class Allocation(NamedTuple):
     loss: Float[Array, "..."]
 
 
-@theory_function(check=check_allocation, batch_size=rules.positive)
+@over_features(check=check_allocation, batch_size=rules.positive)
 def optimal_allocation(
     compute: Real[ArrayLike, "..."],
     *,

@@ -1,12 +1,13 @@
 """The decorator of the theory functions of this package: what their arguments must be."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxscale import _theory as rules
+from jaxscale._theory import Check, P, R
 
 LEAST = 1000  # batches of a budget
 
@@ -101,3 +102,10 @@ def check_allocation(values: Mapping[str, Any]) -> None:
     compute, batch = values["compute"], values["batch_size"]
     if rules.is_plain(compute, batch) and np.any(np.asarray(compute) < LEAST * np.asarray(batch)):
         raise ValueError(f"`compute` must be at least {LEAST} batches of {batch}, got {compute}.")
+
+
+def over_features(
+    *static: str, check: Check = check_equivalent, **more: Any
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a mean over features: evaluated in float64, whatever its arguments are in."""
+    return theory_function(*static, check=check, least=np.float64, **more)

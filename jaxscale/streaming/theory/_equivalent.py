@@ -16,7 +16,7 @@ from jaxscale.fields import is_traced
 from jaxscale.spectra import power_tail
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
 from jaxscale.streaming.theory import _kappa, _sums
-from jaxscale.streaming.theory._checks import check_equivalent, check_nodes, theory_function
+from jaxscale.streaming.theory._checks import check_nodes, over_features
 from jaxscale.streaming.theory._contour import (
     Nodes,
     constant_rate_loss,
@@ -36,7 +36,7 @@ class Edges(NamedTuple):
     high: Float[Array, "..."]
 
 
-@theory_function(check=check_equivalent)
+@over_features()
 def limit_loss(
     n_features: Real[ArrayLike, "..."],
     *,
@@ -72,7 +72,7 @@ def limit_loss(
     return limit_of(symbols(n_features, input_exponent, target_exponent, n_coordinates)) / 2
 
 
-@theory_function(check=check_equivalent)
+@over_features()
 def spectrum_edges(
     n_features: Real[ArrayLike, "..."],
     *,
@@ -100,7 +100,7 @@ def spectrum_edges(
     return Edges(*edges_of(*symbols(n_features, input_exponent, n_coordinates)))
 
 
-@theory_function(check=check_nodes, vectorize=False)
+@over_features(check=check_nodes, vectorize=False)
 def spectrum_nodes(
     n_features: Real[ArrayLike, ""],
     *,
@@ -143,10 +143,9 @@ def _parts(values: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
     return {"_parts": (bool((time < LATE).any()), not (time < LATE).all())}
 
 
-@theory_function(
+@over_features(
     vectorize=False,
     in_parts=True,
-    check=check_equivalent,
     plain=_parts,
     time=rules.not_negative,
     batch_size=rules.positive,
@@ -279,7 +278,7 @@ def limit_rate_of_mean(size: Array, alpha: Array, last: Array, batch: Array, mu:
     return 2 * batch * (1 - mu**2) / (scale * _kappa.z_of(kappa, size, inputs))
 
 
-@theory_function(check=check_equivalent, batch_size=rules.positive)
+@over_features(batch_size=rules.positive)
 def mean_max_learning_rate(
     n_features: Real[ArrayLike, "..."],
     *,
@@ -316,7 +315,7 @@ def mean_max_learning_rate(
     return limit_rate_of_mean(size, alpha, last, batch, mu)
 
 
-@theory_function(check=check_equivalent)
+@over_features()
 def critical_batch_size(
     n_features: Real[ArrayLike, "..."],
     *,

@@ -13,7 +13,7 @@ from jaxscale._optimizers import AbstractOptimizer
 from jaxscale._schedules import AbstractSchedule
 from jaxscale._theory import symbols
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Dana, linear_form
-from jaxscale.streaming.theory._checks import check_equivalent, check_scalars, theory_function
+from jaxscale.streaming.theory._checks import check_equivalent, check_scalars, over_features
 from jaxscale.streaming.theory._contour import Nodes, limit_of, nodes_of
 from jaxscale.streaming.theory._equivalent import mean_losses
 from jaxscale.streaming.theory._sgd import CONSTANT, at_steps, check_length, check_run, length_of
@@ -30,7 +30,7 @@ def _check(values: Mapping[str, Any]) -> None:
     check_scalars(values, values.keys() - {"time", "optimizer", "schedule"})
 
 
-@theory_function(
+@over_features(
     "n_steps",
     vectorize=False,
     in_parts=True,
