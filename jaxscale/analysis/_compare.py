@@ -160,7 +160,7 @@ class Comparison:
 @hinted
 def compare(
     runs: "xarray.Dataset",
-    theory: "xarray.Dataset",
+    theory: "xarray.Dataset | None" = None,
     *,
     alpha: float = 1e-3,
     allowance: Mapping[str, Any] | None = None,
@@ -182,7 +182,8 @@ def compare(
     **Arguments**
 
     - `runs`: result of `js.run`, with dimension `seed` and variable `status` where it has them.
-    - `theory`: result of `js.predict`, matched to `runs` by coordinates.
+    - `theory`: result of `js.predict`, matched to `runs` by coordinates; it needs no dimension on
+      which it does not depend.
     - `alpha`: probability with which a correct theory is refused, over all points together.
     - `allowance`: observable to a bound on a systematic difference (a number, a DataArray or
       an array that broadcasts to the theory), taken off |difference| before the z-score.
@@ -210,6 +211,8 @@ def compare(
         raise ValueError(f"`alpha` must lie between 0 and 1, got {alpha!r}.")
     if not 0 <= resolution < 1:
         raise ValueError(f"`resolution` must be at least 0 and below 1, got {resolution!r}.")
+    if theory is None:
+        raise ValueError("`theory` must be given: js.compare(runs, js.predict(grid)).")
     for name, given in (("runs", runs), ("theory", theory)):
         require_dataset(name, given)
     shared = [str(name) for name in runs.data_vars if name in theory.data_vars and name != STATUS]

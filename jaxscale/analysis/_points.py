@@ -11,6 +11,7 @@ from jaxscale._labels import match_labels
 if TYPE_CHECKING:
     import xarray
 
+FEW_VALUES = 5  # that an error lists
 ULPS = 8  # units in the last place within which seeds count as equal
 
 
@@ -35,6 +36,7 @@ def resolve(runs: Any, theory: Any, allowance: Any, resolution: float) -> Compar
     if extra := [d for d in theory.dims if d not in runs.dims or d == "seed"]:
         hint = ": compare(runs, theory), are they swapped?" if "seed" in extra else "."
         raise ValueError(f"`theory` of {name} must have the dimensions of runs, got {extra}{hint}")
+    _check_labels(name, runs, theory)
     used = runs.astype(np.float64).where(np.isfinite(runs))
     used = (used if "seed" in used.dims else used.expand_dims("seed")).transpose("seed", ...)
     mean = used.mean("seed")
@@ -69,6 +71,24 @@ def resolve(runs: Any, theory: Any, allowance: Any, resolution: float) -> Compar
         deterministic=np.asarray((n >= 2) & ~random & np.isfinite(difference)),
         unresolved=np.asarray(unresolved),
     )
+
+
+def _check_labels(name: str, runs: Any, theory: Any) -> None:
+    """Refuse theory at a single value that runs do not have alone, and lengths without labels."""
+    for at in (str(c) for c in theory.coords if c in runs.coords and not theory[c].dims):
+        given, own = np.atleast_1d(runs[at]), np.atleast_1d(theory[at])
+        if not np.all(match_labels(own, given) == 0):
+            shown = ", ".join(map(str, given[:FEW_VALUES])) + ", ..." * (given.size > FEW_VALUES)
+            raise ValueError(
+                f"`theory` of {name} is at {at} = {own[0]} alone, runs are at {shown}: give it the "
+                "values of runs, or runs.sel(...) at its own."
+            )
+    for dim in (d for d in theory.dims if not (d in runs.indexes and d in theory.indexes)):
+        if theory.sizes[dim] != runs.sizes[dim]:
+            raise ValueError(
+                f"`theory` of {name} must have {runs.sizes[dim]} values of {dim} as runs, or both "
+                f"its coordinate, got {theory.sizes[dim]}."
+            )
 
 
 def _relabelled(theory: Any, runs: Any) -> Any:

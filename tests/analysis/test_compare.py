@@ -100,6 +100,33 @@ def test_theory_is_matched_by_coordinates():
         compare(simulated(), theory((1, 2, 3)))
 
 
+@pytest.mark.parametrize(
+    ("runs", "other", "words"),
+    [
+        (
+            simulated(),
+            theory().sel(width=16),
+            "at width = 16 alone, runs are at 8, 16, 32: give",
+        ),
+        (simulated().sel(width=8), theory().sel(width=16), "width = 16 alone, runs are at 8: "),
+        (simulated(), theory((8, 16)).drop_vars("width"), "3 values of width as runs.*got 2"),
+    ],
+    ids=["one of several values", "another value", "lengths"],
+)
+def test_theory_of_other_values_is_no_theory_of_all(runs, other, words):
+    with pytest.raises(ValueError, match=f"`theory` of loss .*{words}"):
+        compare(runs, other)
+
+
+def test_theory_of_one_value_or_of_any_is_compared():
+    one = compare(simulated().sel(width=[16]), theory().sel(width=16)).rows[0]
+    assert one.max_z == compare(simulated().sel(width=16), theory().sel(width=16)).rows[0].max_z
+    flat = theory().isel(width=0, drop=True)
+    assert compare(simulated(), flat).n_comparisons == 27
+    unlabelled = theory().drop_vars("width")
+    assert compare(simulated(), unlabelled).rows == compare(simulated(), theory()).rows
+
+
 def test_points_without_theory_are_counted():
     truth = theory().isel(width=[0, 1])
     truth["loss"][0, 4:6] = [np.nan, np.inf]
@@ -314,6 +341,7 @@ def test_it_prints_a_table():
         ({"resolution": -1e-3}, "`resolution`.*-0.001"),
         ({"resolution": 1.0}, "`resolution`.*1.0"),
         ({"resolution": math.nan}, "`resolution`.*nan"),
+        ({"theory": None}, r"`theory` must be given: js.compare\(runs, js.predict\(grid\)\)"),
         ({"theory": theory().rename(loss="risk")}, "`theory`.*risk"),
         ({"theory": theory().expand_dims(seed=[0])}, "`theory`.*seed"),
         ({"theory": theory().expand_dims(depth=[1])}, "`theory`.*depth"),
