@@ -145,7 +145,11 @@ class Optax(AbstractOptimizer):
         if callable(factory):
             name = getattr(factory, "__qualname__", "")
             if not name or "<" in name:
-                raise ValueError(f"`factory` must be a module-level function, got {factory!r}.")
+                raise ValueError(
+                    f"`factory` must be a module-level function, got {factory!r}: define it by "
+                    "`def` outside of other functions, with its numbers as arguments, as in "
+                    "Optax(f, clip=1.0)."
+                )
             factory = f"{factory.__module__}:{name}"
         if not isinstance(factory, str):
             raise ValueError(

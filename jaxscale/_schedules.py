@@ -133,6 +133,12 @@ class WarmUp(AbstractSchedule):
     n_warm_up: Integer = count(1000)
     then: AbstractSchedule = part(AbstractSchedule, Constant())
 
+    def __check_init__(self):
+        if isinstance(self.then, WarmUp):
+            raise ValueError(
+                f"`then` must be no second warm-up, got {self.then!r}: give one of n_warm_up steps."
+            )
+
     def factor(self, step: Int[Array, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """`min(1, (step + 1) / n_warm_up)` times the factor of `then`."""
         length = jnp.asarray(self.n_warm_up).astype(step.dtype)

@@ -68,6 +68,24 @@ def check_choices(name: str, value: Any, choices: tuple[str, ...]) -> None:
         )
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Rule for what is true or false: text would be true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+
+
+def check_shapes(arrays: Mapping[str, Array]) -> None:
+    """Refuse arrays that do not broadcast, by the names of those that have a shape."""
+    shapes = {name: array.shape for name, array in arrays.items() if array.shape}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        given = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            f"the shapes of {given} do not broadcast: give some further axes, as x[:, None]."
+        ) from None
+
+
 @dataclasses.dataclass(frozen=True)
 class TheoryFunction:
     """Decorator of the theory functions of one package.
@@ -102,7 +120,7 @@ class TheoryFunction:
         **Arguments**
 
         - `static`: names of arguments that are constants of the compiled program. One annotated
-          as a `Literal` is checked against its choices.
+          as a `Literal` is checked against its choices, one as a `bool` must be one.
         - `vectorize`: the formula is of scalars; otherwise it broadcasts by itself.
         - `in_parts`: the formula calls functions that are compiled one by one, which it shares with
           others.
@@ -128,6 +146,8 @@ class TheoryFunction:
                 if name not in own and typing.get_origin(annotation) is typing.Literal:
                     choices = typing.get_args(annotation)
                     own[name] = functools.partial(check_choices, choices=choices)
+                elif name not in own and annotation is bool:
+                    own[name] = check_flag
             floats = tuple(n for n in names if n not in static and n not in trees)
             compiled = _compiled(function, vectorize, in_parts)
             raises = "`ValueError` for a plain number out of range." if own or checks else None
@@ -156,6 +176,8 @@ class TheoryFunction:
                     objects = jax.tree.unflatten(structure, arrays[len(given) :])
                 objects.update((n, None) for n in floats if n not in given)
                 used = {n: a for n, a in zip(given, arrays, strict=False) if n not in constants}
+                if vectorize:
+                    check_shapes(used)
                 return compiled(tuple(used.values()), objects, (tuple(used), *constants.items()))
 
             sections = {"Raises": raises, "Reference": self.reference}

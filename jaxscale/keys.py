@@ -29,10 +29,12 @@ def root_key(seed: int) -> Key[Array, ""]:
 
 
 def check_key(key: Key[Array, ""]) -> None:
-    """Refuse legacy keys and other generators: words are indexed by threefry counters."""
+    """Refuse legacy keys, several, and other generators: words are indexed by threefry counters."""
     dtype = getattr(key, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise ValueError(f"`key` must be a typed key such as jax.random.key(0), got {key!r}.")
+    if key.shape:
+        raise ValueError(f"`key` must be a single key, got shape {key.shape}: use jax.vmap.")
     if str(jr.key_impl(key)) != IMPLEMENTATION:
         raise ValueError(f"`key` must use {IMPLEMENTATION}, got {jr.key_impl(key)}.")
 

@@ -97,6 +97,7 @@ PARTS = [
     (lambda: js.AdamW(row_length=0.0), "row_length", "0.0"),
     (lambda: js.Optax("adamm"), "factory", "adamm"),
     (lambda: js.Optax(lambda learning_rate: None), "factory", "lambda"),
+    (lambda: js.Optax(lambda learning_rate: None), "factory", "by `def` outside"),
     (lambda: js.Optax("adamw", weight_decay="some"), "weight_decay", "some"),
     (lambda: js.StepDecay(every=0), "every", "0"),
     (lambda: js.StepDecay(ratio=-1.0), "ratio", "-1.0"),
@@ -104,6 +105,7 @@ PARTS = [
     (lambda: js.Cosine(final_ratio=-0.1), "final_ratio", "-0.1"),
     (lambda: js.WarmUp(n_warm_up=0), "n_warm_up", "0"),
     (lambda: js.WarmUp(then=0.5), "then", "0.5"),
+    (lambda: js.WarmUp(then=js.WarmUp()), "then", "WarmUp(n_warm_up=1000"),
 ]
 
 

@@ -195,6 +195,7 @@ def test_noise_of_a_mode_that_does_not_move_grows_with_time(discrete):
 
 
 GIVEN = {"unreachable": 0.1, "learning_rate": 0.01}
+GIVEN_LAW = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 0.1}
 SIGNED = np.eye(2), np.ones(2)
 
 
@@ -214,6 +215,26 @@ SIGNED = np.eye(2), np.ones(2)
                 jnp.asarray([-1, 2]), np.ones(2), np.ones(2), optimizer=js.Sgd(), **GIVEN
             ),
             "`time` must be whole steps from 0 on",
+        ),
+        (
+            lambda: theory.sgd_loss(1, np.ones(2), np.ones(2), discrete="no", **GIVEN),
+            "`discrete` must be True or False, got 'no'",
+        ),
+        (lambda: theory.max_learning_rate(np.ones(0)), r"`eigenvalues` must be .* shape \(0,\)"),
+        (lambda: theory.kernel_norm(0.1, np.ones((2, 2))), "`eigenvalues` must be .*; use vmap"),
+        (
+            lambda: theory.sign_sgd_loss(1, np.eye(0), np.ones(0), **GIVEN),
+            r"d >= 1, got \(0, 0\) and \(0,\)",
+        ),
+        (
+            lambda: theory.loss_law(np.ones(3), np.ones((2, 1, 2)), **GIVEN_LAW),
+            r"the shapes of `time` \(3,\), `n_features` \(2, 1, 2\) do not broadcast",
+        ),
+        (
+            lambda: js.streaming.modes_of(
+                js.streaming.StreamingRegression(), jax.random.split(jax.random.key(0), 3)
+            ),
+            r"`key` must be a single key, got shape \(3,\): use jax.vmap",
         ),
     ],
 )

@@ -34,8 +34,9 @@ theory_function = rules.TheoryFunction(
 def check_modes(values: Mapping[str, Any]) -> None:
     """Check that modes are vectors of one length, and that only the time may be an array, too."""
     shape = np.shape(values["eigenvalues"])
-    if len(shape) != 1:
-        raise ValueError(f"`eigenvalues` must be a vector (d,), got shape {shape}; use vmap.")
+    if len(shape) != 1 or not shape[0]:
+        hint = "; use vmap." if len(shape) > 1 else "."
+        raise ValueError(f"`eigenvalues` must be a vector (d,), d >= 1, got shape {shape}{hint}")
     if "target_power" in values and np.shape(values["target_power"]) != shape:
         raise ValueError(
             f"`target_power` must have the shape {shape} of `eigenvalues`, "
