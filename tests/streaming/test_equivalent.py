@@ -326,3 +326,24 @@ def test_bad_budgets_are_refused(fields, words):
     good = {"compute": 1e6, "input_exponent": 0.8, "target_exponent": 0.9, **fields}
     with pytest.raises(ValueError, match=words):
         T.optimal_allocation(good.pop("compute"), **good)
+
+
+def test_an_allocation_that_its_bound_decides_has_a_hundred_steps():
+    at = {"input_exponent": 0.8, "target_exponent": 0.3}
+    best = T.optimal_allocation(np.array([1e3, 1e6]), **at)
+    assert best.n_steps[0] == 100 < best.n_steps[1]
+    np.testing.assert_allclose(best.n_features * best.n_steps, [1e3, 1e6], rtol=1e-14)
+    rate = 1 / (power_sum(1.6, np.inf) + 2)
+    losses = T.loss(1e3 / np.array([8.0, 9.0, 10.0]), [8.0, 9.0, 10.0], learning_rate=rate, **at)
+    assert np.all(np.diff(losses) < 0)  # it falls up to the bound
+    np.testing.assert_allclose(best.loss[0], losses[-1], rtol=1e-12)
+
+
+def test_far_edges_of_double_precision_have_no_loss():
+    at = {"target_exponent": 0.3, "learning_rate": 0.1}
+    far = np.array(
+        [[100.0, np.inf, 0.8], [1e32, np.inf, 0.8], [1e2, 1e193, 0.8], [1e2, np.inf, 80]]
+    )
+    d, v, alpha = far.T
+    loss = T.loss(1e6, d, input_exponent=alpha, n_coordinates=v, **at)
+    assert np.isnan(loss).tolist() == [False, True, True, True]

@@ -51,8 +51,10 @@ def optimal_allocation(
     - `coordinates_per_feature`: V / d; finite for 2 alpha <= 1.
 
     **Returns:** `Allocation(n_features, n_steps, loss)`, real numbers, each of the shape of all
-    arguments broadcast; NaN where no size is stable. At least 100 steps are taken. Derivatives pass
-    through the loss (the optimum moves it in second order) and not through the optimum.
+    arguments broadcast; NaN where no size is stable. At least 100 steps are taken: an `n_steps` of
+    100 says that this bound decides, and that fewer steps of more features may be better.
+    Derivatives pass through the loss (the optimum moves it in second order) and not through the
+    optimum.
 
     **Raises:** `ValueError` for a plain number out of range, or without float64.
 
@@ -101,4 +103,5 @@ def optimal_allocation(
     end = jax.lax.stop_gradient(jnp.log(c / (LATE * batch)))
     _, lowest = jax.lax.scan(search, (jnp.zeros_like(end), end), None, length=SEARCHES)
     size = jnp.exp(jax.lax.stop_gradient(lowest[-1]))
-    return Allocation(size, c / (size * batch), loss_of(size))
+    n_steps = jnp.maximum(c / (size * batch), float(LATE))  # not below it by rounding
+    return Allocation(size, n_steps, loss_of(size))
