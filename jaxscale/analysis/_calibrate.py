@@ -34,6 +34,7 @@ from jaxscale.analysis._diagnostics import (
     warn_logarithms,
     warn_of,
     warn_spread,
+    warn_undetermined,
 )
 from jaxscale.analysis._enough import check_floors, check_points, short_groups, withheld
 from jaxscale.analysis._expansion import Expansion, FitProblem, of_sets
@@ -101,6 +102,8 @@ def calibrate(
     **Intervals** are percentiles of refits where something was resampled. Points along one training
     curve are not independent, so runs with five seeds or more are resampled by seed unless you say
     otherwise. Without resamples the covariance `s^2 (J^T J)^-1` takes the points for independent.
+    A positive parameter whose standard error is ten times its value is not constrained, and a
+    warning says so, although the solver converged.
     Where values spread widely over seeds, the mean of logarithms lies below the logarithm of the
     mean, which is what theory predicts: take `residual=LogMean()`.
     Runs that ended badly are left out, as in `compare`.
@@ -264,6 +267,7 @@ def calibrate(
         labels=data_sets.labels,
         inputs={n: x[pick] for n, x in (data_sets.inputs or {}).items()},
     )
+    warn_undetermined(calibration)
     if moved is not None and warn_bias(
         dict(zip(free, moved.tolist(), strict=True)), calibration.standard_error
     ):  # residuals that spread differ in size, and none has failed

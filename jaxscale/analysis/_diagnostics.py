@@ -10,7 +10,7 @@ from jaxscale._text import counted
 from jaxscale._warn import warn_user
 from jaxscale.analysis._least_squares import INSIDE, FitResult
 from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
-from jaxscale.analysis.bounds import AbstractBound, NotNegative
+from jaxscale.analysis.bounds import AbstractBound, NotNegative, Positive
 from jaxscale.analysis.residuals import _NORMAL_SCATTER
 
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
@@ -29,6 +29,7 @@ MANY_BEYOND = 0.2  # as a share of residuals beyond the delta; twice the scale l
 MEDIAN = "median"  # a word of that warning alone
 ROUNDING = 1e-6  # of residuals
 HEAVY, FEWEST = 3.0, 10  # rms over robust scale, and residuals for it to mean something
+UNDETERMINED = 10.0  # standard error over value: a positive one may then have any size
 MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not constrained separately
 
 
@@ -265,4 +266,32 @@ def warn_of(
         warn_user(
             f"the data do not constrain {involved} separately (condition number "
             f"{condition[worst]:.2g} of the scaled Jacobian): fix one of them"
+        )
+
+
+def undetermined(fit: Any) -> list[str]:
+    """What data say nothing of: positive parameters whose standard error is far above their value.
+
+    One without any effect, or at a bound, has no standard error and a warning of its own. Refits
+    that run away have an infinite one. Where a few residuals outweigh the others, it is theirs.
+    """
+    said, is_usual = [], np.isnan(np.atleast_1d(fit.huber_delta))
+    values, errors = fit.values, fit.standard_error
+    for name in (n for n, b in zip(fit.free, fit.bounds, strict=True) if type(b) is Positive):
+        value, error = np.atleast_1d(values[name]), np.atleast_1d(errors[name])
+        is_error = np.isfinite(error) | (fit.drawn is not None)
+        is_loose = is_usual & is_error & (error > UNDETERMINED * value)
+        if not is_loose.any():
+            continue
+        i = int(np.argmax(np.where(is_loose, error, -1.0)))
+        where = f" in {is_loose.sum()} of {is_loose.size} fits" if fit.each else ""
+        said.append(f"{name} ({value[i]:.3g} ± {error[i]:.2g}){where}")
+    return said
+
+
+def warn_undetermined(fit: Any) -> None:
+    """Warn of parameters of which data say nothing, although the solver converged."""
+    if loose := undetermined(fit):
+        warn_user(
+            f"the data do not constrain {', '.join(loose)}: fix it, or give data that depend on it"
         )

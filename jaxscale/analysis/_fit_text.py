@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxscale._table import Column, Table
 from jaxscale._text import DASH, counted
+from jaxscale.analysis._diagnostics import undetermined
 from jaxscale.analysis._plain import plain
 
 
@@ -95,14 +96,17 @@ def n_failed(fit: Any) -> int:
 
 
 def _hint(fit: Any) -> list[str]:
-    """What to do about a few residuals that outweigh the others, where there are any."""
+    """What the data do not constrain, and what to do about residuals that outweigh the others."""
+    loose = undetermined(fit)
+    loose = [f"not constrained by the data: {', '.join(loose)}"] if loose else []
     deltas = np.atleast_1d(fit.huber_delta)
     heavy = deltas[~np.isnan(deltas)]
     if not heavy.size:
-        return []
+        return loose
     which = f" in {heavy.size} of {deltas.size} fits" if fit.each else ""
     delta = f"{np.median(heavy):.2g}"
     return [
+        *loose,
         f"a few residuals outweigh the others{which}: look for a run that failed (`each` fits "
-        f"runs apart), or take loss=Huber(delta={delta}) (in a shell, --huber {delta})"
+        f"runs apart), or take loss=Huber(delta={delta}) (in a shell, --huber {delta})",
     ]

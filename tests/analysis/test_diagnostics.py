@@ -124,3 +124,24 @@ def test_groups_of_too_few_points_or_values_are_named():
     )
     every = ["A", "E", "alpha"]
     assert _short(every, "run", runs) == _short(every, "points", points) == ""
+
+
+def floor_and_power(n, b):
+    return 1 + n**-b
+
+
+@pytest.mark.parametrize("resamples", [0, 40], ids=["covariance", "refits"])
+def test_an_exponent_whose_term_is_not_seen_is_not_constrained(resamples):
+    """Where losses scatter about the floor, the solver converges and any steep exponent will do."""
+    n = np.repeat([10.0, 20.0, 50.0, 100.0], 4)
+    noise = np.tile([-1e-3, 2e-3, -2e-3, 1e-3], 4)
+    law = js.Formula(floor_and_power, {"b": 8.0})
+    hidden = pandas.DataFrame({"n": n, "loss": (1 + n**-8.0) * np.exp(noise)})
+    with pytest.warns(UserWarning, match=r"do not constrain b \(\d+.* ± .*\): fix it, or give"):
+        fit = js.calibrate(law, hidden, ["b"], bootstrap=resamples)
+    assert fit.converged
+    assert "not constrained by the data: b (" in str(fit)
+    steep = js.calibrate(
+        law, hidden.assign(loss=(1 + n**-0.5) * np.exp(noise)), ["b"], bootstrap=resamples
+    )
+    assert "not constrained" not in str(steep)
