@@ -102,7 +102,7 @@ def calibrate(
     **Intervals** are percentiles of refits where something was resampled. Points along one training
     curve are not independent, so runs with five seeds or more are resampled by seed unless you say
     otherwise. Without resamples the covariance `s^2 (J^T J)^-1` takes the points for independent.
-    A positive parameter whose standard error is ten times its value is not constrained, and a
+    A positive parameter whose logarithm has a standard error above 10 is not constrained, and a
     warning says so, although the solver converged.
     Where values spread widely over seeds, the mean of logarithms lies below the logarithm of the
     mean, which is what theory predicts: take `residual=LogMean()`.
@@ -267,7 +267,8 @@ def calibrate(
         labels=data_sets.labels,
         inputs={n: x[pick] for n, x in (data_sets.inputs or {}).items()},
     )
-    warn_undetermined(calibration)
+    if not np.any(silent):  # else the data were said to be constant
+        warn_undetermined(calibration)
     if moved is not None and warn_bias(
         dict(zip(free, moved.tolist(), strict=True)), calibration.standard_error
     ):  # residuals that spread differ in size, and none has failed

@@ -1,5 +1,6 @@
 """Refusals and warnings of fits: too few points, parameters without effect, bounds, failures."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ MANY_BEYOND = 0.2  # as a share of residuals beyond the delta; twice the scale l
 MEDIAN = "median"  # a word of that warning alone
 ROUNDING = 1e-6  # of residuals
 HEAVY, FEWEST = 3.0, 10  # rms over robust scale, and residuals for it to mean something
-UNDETERMINED = 10.0  # standard error over value: a positive one may then have any size
+UNDETERMINED = 10.0  # standard error of a logarithm: the value may have any size
 MAX_CONDITION = 1e3  # of the scaled Jacobian; beyond it parameters are not constrained separately
 
 
@@ -270,22 +271,29 @@ def warn_of(
 
 
 def undetermined(fit: Any) -> list[str]:
-    """What data say nothing of: positive parameters whose standard error is far above their value.
+    """What data say nothing of: positive parameters whose logarithm has an error of `UNDETERMINED`.
 
-    One without any effect, or at a bound, has no standard error and a warning of its own. Refits
-    that run away have an infinite one. Where a few residuals outweigh the others, it is theirs.
+    One without any effect, at a bound, or with too few or too many lost refits has no standard
+    error, and a warning of its own. Where a few residuals outweigh the others, errors are theirs.
     """
-    said, is_usual = [], np.isnan(np.atleast_1d(fit.huber_delta))
-    values, errors = fit.values, fit.standard_error
-    for name in (n for n, b in zip(fit.free, fit.bounds, strict=True) if type(b) is Positive):
-        value, error = np.atleast_1d(values[name]), np.atleast_1d(errors[name])
-        is_error = np.isfinite(error) | (fit.drawn is not None)
-        is_loose = is_usual & is_error & (error > UNDETERMINED * value)
-        if not is_loose.any():
+    if fit.drawn is None:
+        errors = np.sqrt(np.diagonal(fit.covariance, axis1=-2, axis2=-1))
+    else:
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # all lost
+            errors = np.nanstd(fit.drawn.first, axis=-2, ddof=1)
+        errors = np.where(fit.drawn.usable[..., None], errors, np.nan)
+    is_loose = np.isfinite(errors) & (errors > UNDETERMINED)
+    is_loose &= np.isnan(fit.huber_delta)[..., None]
+    values, spread, said = fit.values, fit.standard_error, []
+    for i, (name, bound) in enumerate(zip(fit.free, fit.bounds, strict=True)):
+        loose = np.atleast_1d(is_loose[..., i])
+        if type(bound) is not Positive or not loose.any():
             continue
-        i = int(np.argmax(np.where(is_loose, error, -1.0)))
-        where = f" in {is_loose.sum()} of {is_loose.size} fits" if fit.each else ""
-        said.append(f"{name} ({value[i]:.3g} ± {error[i]:.2g}){where}")
+        first = int(np.argmax(loose))
+        value, error = (np.atleast_1d(x[name])[first] for x in (values, spread))
+        where = f" in {loose.sum()} of {loose.size} fits" if fit.each else ""
+        said.append(f"{name} ({value:.3g} ± {error:.2g}){where}")
     return said
 
 
