@@ -7,6 +7,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
+from jaxtyping import TypeCheckError
 from scipy.special import ndtri
 from scipy.stats import t as student_t
 
@@ -228,6 +229,9 @@ def test_modes_are_those_of_the_run():
         np.testing.assert_allclose(first.unreachable, alone.unreachable, rtol=1e-5)
     with pytest.raises(ValueError, match="`key`"):
         S.modes_of(one, jr.key(0, impl="rbg"))
+    words = r"`key` must be a single key, got shape \(2,\): use jax.vmap|Key\["
+    with pytest.raises((ValueError, TypeCheckError), match=words):
+        S.modes_of(one, keys)
 
 
 @pytest.mark.parametrize("space", [S.Eigenbasis(), S.Coordinates()], ids=["modes", "coordinates"])

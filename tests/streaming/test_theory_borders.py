@@ -230,12 +230,6 @@ SIGNED = np.eye(2), np.ones(2)
             lambda: theory.loss_law(np.ones(3), np.ones((2, 1, 2)), **GIVEN_LAW),
             r"the shapes of `time` \(3,\), `n_features` \(2, 1, 2\) do not broadcast",
         ),
-        (
-            lambda: js.streaming.modes_of(
-                js.streaming.StreamingRegression(), jax.random.split(jax.random.key(0), 3)
-            ),
-            r"`key` must be a single key, got shape \(3,\): use jax.vmap",
-        ),
     ],
 )
 def test_what_would_be_a_wrong_number_is_refused(call, words):
