@@ -224,7 +224,7 @@ SIGNED = np.eye(2), np.ones(2)
         (lambda: theory.kernel_norm(0.1, np.ones((2, 2))), "`eigenvalues` must be .*; use vmap"),
         (
             lambda: theory.sign_sgd_loss(1, np.eye(0), np.ones(0), **GIVEN),
-            r"d >= 1, got \(0, 0\) and \(0,\)",
+            r"got \(0, 0\) and \(0,\), with d >= 1",
         ),
         (
             lambda: theory.loss_law(np.ones(3), np.ones((2, 1, 2)), **GIVEN_LAW),

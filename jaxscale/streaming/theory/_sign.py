@@ -20,8 +20,8 @@ def _check(values: Mapping[str, Any]) -> None:
     shape, d = np.shape(values["covariance"]), np.shape(values["target_covariance"])
     if len(d) != 1 or not d[0] or shape != 2 * d:
         raise ValueError(
-            f"`covariance` and `target_covariance` must have the shapes (d, d) and (d,), d >= 1, "
-            f"got {shape} and {d}; use vmap."
+            f"`covariance` and `target_covariance` must have the shapes (d, d) and (d,), got "
+            f"{shape} and {d}, with d >= 1; use vmap."
         )
     check_scalars(values, ("unreachable", "learning_rate"))
     if is_plain(k := values["covariance"]):
