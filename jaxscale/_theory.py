@@ -74,9 +74,9 @@ def check_flag(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be True or False, got {value!r}.")
 
 
-def check_shapes(arrays: Mapping[str, Array]) -> None:
+def check_shapes(values: Mapping[str, Any]) -> None:
     """Refuse arrays that do not broadcast, by the names of those that have a shape."""
-    shapes = {name: array.shape for name, array in arrays.items() if array.shape}
+    shapes = {name: shape for name, value in values.items() if (shape := np.shape(value))}
     try:
         np.broadcast_shapes(*shapes.values())
     except ValueError:

@@ -172,6 +172,13 @@ def test_numbers_of_single_precision_are_taken(kind):
     np.testing.assert_array_equal(one, two)
 
 
+def test_times_and_sizes_that_do_not_broadcast_are_named():
+    at = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 0.1}
+    words = r"the shapes of `time` \(3,\), `n_features` \(2,\) do not broadcast"
+    with pytest.raises(ValueError, match=words):
+        T.loss([1e2, 1e3, 1e4], np.array([100.0, 200.0]), **at)
+
+
 def test_a_large_batch_has_the_limit_of_the_upper_edge():
     high = T.spectrum_edges(256.0, input_exponent=0.8).high
     rates = T.mean_max_learning_rate(256.0, input_exponent=0.8, batch_size=np.array([1e9, 1e17]))

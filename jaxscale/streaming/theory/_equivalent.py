@@ -16,7 +16,7 @@ from jaxscale.fields import is_traced
 from jaxscale.spectra import power_tail
 from jaxscale.streaming._optimizers import AbstractLinearOptimizer, Descent
 from jaxscale.streaming.theory import _kappa, _sums
-from jaxscale.streaming.theory._checks import check_nodes, over_features
+from jaxscale.streaming.theory._checks import check_equivalent, check_nodes, over_features
 from jaxscale.streaming.theory._contour import (
     Nodes,
     constant_rate_loss,
@@ -143,9 +143,16 @@ def _parts(values: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
     return {"_parts": (bool((time < LATE).any()), not (time < LATE).all())}
 
 
+def _check_loss(values: Mapping[str, Any]) -> None:
+    """Check precision, data and shapes."""
+    check_equivalent(values)
+    rules.check_shapes(values)
+
+
 @over_features(
     vectorize=False,
     in_parts=True,
+    check=_check_loss,
     plain=_parts,
     time=rules.not_negative,
     batch_size=rules.positive,
