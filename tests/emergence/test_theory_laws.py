@@ -179,11 +179,33 @@ def test_data_law_with_several_shots(shots):
 
 
 def test_data_loss_is_the_projection_deficit():
+    n = 10**6
     for shots in (30.5, 2000.0):
         p = theory.skill_probabilities(0.5, 600)
         learned = theory.data_emergence(1e6, p, shots)
         value = theory.data_loss(1e6, skill_exponent=0.5, n_skills=600, shots=shots)
         np.testing.assert_allclose(value, jnp.sum(p * (1 - learned)) / 2, rtol=1e-9)
+        below = stats.binom.cdf(math.floor(shots), n, p)
+        mean = n * p / shots * stats.binom.cdf(math.floor(shots) - 1, n - 1, p)
+        np.testing.assert_allclose(value, np.sum(p * (below - mean)) / 2, rtol=1e-11)
+        few = theory.data_loss(2.5, skill_exponent=0.5, n_skills=600, shots=shots)
+        np.testing.assert_allclose(few, (1 - 2.5 / shots * np.sum(p**2)) / 2, rtol=1e-13)
+
+
+@pytest.mark.slow
+def test_slopes_of_losses_in_float32_are_finite():
+    """The tail has skills of probability 1e-22, whose square is no number of float32."""
+    functions = (
+        lambda n, alpha, shots: theory.data_loss(n, skill_exponent=alpha, shots=shots),
+        lambda n, alpha, rate: theory.loss(1e3, n, 9.0, skill_exponent=alpha, learning_rate=rate),
+    )
+    for function in functions:
+        slopes = jax.jit(jax.grad(function, (0, 1, 2)))
+        point = (252.0, 2.7, 52.0)
+        expected = slopes(*map(jnp.float64, point))
+        with jax.enable_x64(False):
+            slopes = jax.jit(jax.grad(function, (0, 1, 2)))(*map(jnp.float32, point))
+        np.testing.assert_allclose(slopes, expected, rtol=1e-4)
 
 
 def test_parameter_law_and_width():

@@ -126,6 +126,11 @@ def test_data_emergence_real_shots():
     for learner in ("minimum_norm", "paper"):
         value = theory.data_emergence(300, 0.1, 33.7, learner=learner)
         np.testing.assert_allclose(value, _brute_force(300, 0.1, 33.7, learner), rtol=1e-12)
+    for n in (999, 1000, 1001):
+        value = theory.data_emergence(n, 0.9999, 999.5)
+        expected = _brute_force(n, 0.9999, 999.5, "minimum_norm")
+        np.testing.assert_allclose(value, expected, rtol=1e-11)
+    np.testing.assert_allclose(theory.data_emergence(2.5, 0.3, 10.0), 0.075, rtol=1e-14)
 
 
 def test_data_emergence_limits():
@@ -136,6 +141,14 @@ def test_data_emergence_limits():
         certain = theory.data_emergence(jnp.array([3.0, 9.0]), 1.0, 9.0, learner=learner)
         expected = {"minimum_norm": 1 / 3, "paper": 1 - math.sqrt(2 / 3), "threshold": 0.0}
         np.testing.assert_allclose(certain, [expected[learner], 1.0], atol=1e-12)
+
+
+@pytest.mark.slow
+def test_less_than_one_shot_is_one():
+    for shots in (0.3, 1.0):
+        value, slope = jax.value_and_grad(theory.data_emergence, 2)(30.0, 0.1, shots)
+        np.testing.assert_allclose(value, 1 - 0.9**30, rtol=1e-13)
+        assert slope == 0
 
 
 def test_width_emergence():

@@ -21,17 +21,21 @@ from jaxscale.spectra import gauss_legendre, hurwitz_zeta, integrate
 
 _WINDOW = 128  # lattice points of a smooth expectation
 _EDGE_WINDOW = 512  # lattice points of an expectation with an edge
+_NODES = 40  # of an integral over the probability
 
 
 def _deviance(x: Array, m: Array, difference: Array) -> Array:
-    """D(x, m) = x ln(x/m) + m - x with `difference` = x - m to full precision."""
+    """D(x, m) = x ln(x/m) + m - x with `difference` = x - m to full precision.
+
+    Of m/x, since the slope of x/m overflows for rare skills in float32.
+    """
     v = difference / (x + m)
     near = jnp.abs(v) < 0.1
     v = jnp.where(near, v, 0.0)
     series = 0.0
     for j in range(8, 0, -1):
         series = (series + 1 / (2 * j + 1)) * v**2
-    return jnp.where(near, difference * v + 2 * x * v * series, x * jnp.log(x / m) - difference)
+    return jnp.where(near, difference * v + 2 * x * v * series, -x * jnp.log(m / x) - difference)
 
 
 def log_pmf(d: Array, n: Array, p: Array) -> Float[Array, "..."]:
@@ -50,7 +54,7 @@ def log_pmf(d: Array, n: Array, p: Array) -> Float[Array, "..."]:
     counts = jnp.stack(jnp.broadcast_arrays(x, y))
     means = jnp.stack([jnp.broadcast_to(m, counts.shape[1:]) for m in (z * p_safe, z * q)])
     shifts = jnp.stack(jnp.broadcast_arrays(shift, 1 - shift))
-    terms = jnp.log(counts / means) / 2 - _deviance(counts, means, shifts) - stirling(counts)
+    terms = -jnp.log(means / counts) / 2 - _deviance(counts, means, shifts) - stirling(counts)
     value = stirling(z) - jnp.log(2 * jnp.pi * z * p_safe * q) / 2 + jnp.sum(terms, axis=0)
     certain = jnp.where((p >= 1) & (d == n), 0.0, -jnp.inf)
     return jnp.where(inside, value, certain)
@@ -93,24 +97,61 @@ def mean_over_sets(f: Callable[[Array], Array], n: Array | float, p: Array) -> F
     return jnp.where(infinite, at_infinity, mean)
 
 
-def deficit(
-    n: Array, p: Array, c: Array, power: float
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def deficit(n: Array, p: Array, c: Array) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     r"""Average the shortfall of a binomial count below a real threshold.
 
-    $$E\,(1 - d/c)_+^{\text{power}}, \qquad d \sim \text{Binomial}(n, p)$$
+    $$s(p) = E\,(1 - d/c)_+, \qquad d \sim \text{Binomial}(n, p)$$
 
-    and 1 minus it, without cancellation where it is near 1: a mean of its own over the lattice,
-    which has no edge in reach where the lattice is thinned.
+    and 1 minus it, without cancellation where it is near 1. For scalars n and c > 0 and any shape
+    of p in (0, 1]; no count lies between 0 and 1, so that s is the same for all c <= 1.
+
+    (c - d)_+ has second differences at the two counts around c = m + t alone, 0 < t <= 1, hence
+
+        c s''(p) = n (n-1) [(1-t) pmf(m-1; n-2, p) + t pmf(m; n-2, p)],
+
+    and s(p) is 1 - n p/c plus the integral of (p - x) s''(x) over x < p. For p above c/n, where
+    that cancels, it is the integral of (x - p) s''(x) over x > p, in ln(1 - x), in which s'' is
+    entire also for real n. Both, in units of pmf(m; n, p), are of one sign for whole n.
+    """
+    c = jnp.where(c > 1, c, 1.0)
+    m = jnp.ceil(jax.lax.stop_gradient(c)) - 1
+    t, rest = c - m, n - m
+    mean, p = n * p / c, jnp.minimum(p, 1 - jnp.finfo(p.dtype).eps)
+    q = 1 - p
+    # nine standard deviations and an exponential tail, of 1 - x/p on the left
+    rate = jnp.maximum(rest - 1, 1.0)
+    right = (8.7 * jnp.sqrt(m * rate / (m + rate)) + 36) / rate
+    left = jnp.minimum(8.7 * jnp.sqrt(q / m) + 36 / m, 1.0)
+    above = (mean > 1) & (rest >= 2)
+    length = jax.lax.stop_gradient(jnp.where(above, right, left))
+    unit, weights = (jnp.asarray(v, c.dtype) for v in gauss_legendre(1, _NODES))
+    u, odds, over = length[..., None] * unit, (p / q)[..., None], above[..., None]
+    step = jnp.where(over, u, -jnp.log1p(odds * u))  # -ln((1 - x)/q)
+    rise = jnp.where(over, -jnp.expm1(-u), -odds * u)  # (x - p)/q
+    growth = jnp.where(over, rise / jnp.where(over, odds, 1.0), -u)  # x/p - 1
+    density = jnp.exp(m * jnp.log1p(growth) - rest * step)
+    second = (1 - t) * m * growth / (1 + growth) + t * (rest - 1) * rise * jnp.exp(step)
+    inner = second * density * jnp.where(over, 1.0, -odds * jnp.exp(step))
+    excess = rest / c * _pmf(m, n, p) * length * (inner @ weights)
+    return jnp.where(above, excess, 1 - mean + excess), jnp.where(above, 1 - excess, mean - excess)
+
+
+def root_deficit(n: Array, p: Array, c: Array) -> Float[Array, ""]:
+    r"""Average 1 minus the root of the shortfall of a binomial count below a real threshold.
+
+    $$1 - E\sqrt{(1 - d/c)_+}, \qquad d \sim \text{Binomial}(n, p)$$
+
+    Where it is small it is a mean of its own over the lattice, without cancellation, and without an
+    edge in reach where the lattice is thinned.
 
     Every lattice point is used while 18 standard deviations fit into 512 of them. Beyond, the
     one-sided sum is an integral plus corrections at its edge d = c, where the summand is
-    x^power g(x) with x = c - d:
+    x^a g(x) with x = c - d, a = 1/2:
 
         sum_{j>=0} (j+t)^a g(j+t) = int_0^inf x^a g dx + sum_i zeta(-a-i, t) g^(i)(0) / i!,
 
     with t = c - floor(c) (generalised Euler-Maclaurin, Navot 1961; zeta is Hurwitz's). Scalars:
-    p in (0, 1], c > 0; the power is 1 or 1/2.
+    p in (0, 1], c > 0.
     """
     d, stride, sd = _window(n, p, _EDGE_WINDOW)
     mean = jax.lax.stop_gradient(n * p)
@@ -126,20 +167,20 @@ def deficit(
 
     gap = (c - d) / c  # exactly 0 at d = c, where the root would magnify a rounding error
     below = gap > 0
-    gap = jnp.where(below, jnp.where(below, gap, 1.0) ** power, 0.0)
-    direct = jnp.sum(gap * mass[:_EDGE_WINDOW])
-    reached = d / c if power == 1 else d / c / (1 + gap)  # power 1/2: 1 - gap times 1 + gap
+    root = jnp.where(below, jnp.sqrt(jnp.where(below, gap, 1.0)), 0.0)
+    direct = jnp.sum(root * mass[:_EDGE_WINDOW])
+    reached = d / c / (1 + root)  # 1 - root
     mean_reached = stride * jnp.sum(jnp.where(below, reached, 1.0) * mass[:_EDGE_WINDOW])
-    inner = 2 * w ** (2 * power + 1) * mass[_EDGE_WINDOW:-5]
+    inner = 2 * w**2 * mass[_EDGE_WINDOW:-5]
     integral = (stop - start) * jnp.sum(weights * inner)
     slope = -(8 * (g[3] - g[1]) - (g[4] - g[0])) / 12
     t = c - jnp.floor(top)
     t = jnp.where(t > 0, t, 1.0)
-    zeta = hurwitz_zeta(-power - jnp.arange(3, dtype=c.dtype), t)
+    zeta = hurwitz_zeta(-0.5 - jnp.arange(3, dtype=c.dtype), t)
     edge = zeta[0] * g[2] + zeta[1] * slope + zeta[2] * (g[3] - 2 * g[2] + g[1]) / 2
     wide = 18 * sd > _EDGE_WINDOW - 1
-    short = jnp.where(wide, (integral + edge) / c**power, direct)
-    return short, jnp.where(short < 0.5, 1 - short, mean_reached)
+    short = jnp.where(wide, (integral + edge) / jnp.sqrt(c), direct)
+    return jnp.where(short < 0.5, 1 - short, mean_reached)
 
 
 def at_least(n: Array, p: Array, c: Array) -> Float[Array, ""]:

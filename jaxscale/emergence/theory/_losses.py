@@ -137,11 +137,11 @@ def data_loss(
 
     Time and parameters are infinite and the initial strength tends to 0, so skills never seen
     cost S^2/2 in full. Relative error in float64 below 1e-10 for D up to 60 (the accuracy tables of
-    the documentation), at D = 1e6 within 1e-9 of the sum over `data_emergence`.
+    the documentation), at D = 1e6 within 1e-11 of a sum of incomplete beta functions (tested).
 
     **Arguments:** (any shapes that broadcast)
 
-    - `n_samples`: D >= 0, may be infinite.
+    - `n_samples`: D >= 0, may be infinite; real values interpolate.
     - `shots`: D_c >= 1, samples needed to learn one skill.
     - `skill_exponent`, `n_skills`, `target_scale`: as in `loss`.
 
@@ -158,13 +158,10 @@ def data_loss(
     def probability(k: Array) -> Array:
         return norm * k ** -(alpha + 1)
 
-    def shortfall(p: Array) -> Array:
-        return jax.vmap(lambda one: deficit(d_safe, one, c, 1.0)[0])(p)
-
     n_direct = int(min(n_skills, _N_DIRECT_SHOTS))
     k = jnp.arange(1, n_direct + 1, dtype=d.dtype)
     if n_skills == n_direct:
-        total = jnp.sum(probability(k) * shortfall(probability(k)))
+        total = jnp.sum(probability(k) * deficit(d_safe, probability(k), c)[0])
     else:
         last = jnp.asarray(float(n_skills), d.dtype)
         front = c + 12 * jnp.sqrt(c) + 80  # P_k D above which a skill is learned
@@ -174,7 +171,7 @@ def data_loss(
         points, weights = tail_rule(learned_to + 1, last, span, 48)
         in_reach = last <= (learned_to + 1) * jnp.exp(span)
         p = probability(jnp.concatenate([k, points]))
-        shortfalls = shortfall(p)
+        shortfalls, _ = deficit(d_safe, p, c)
         total = jnp.sum(p[:n_direct] * shortfalls[:n_direct])
         unlearned = jnp.where(in_reach, 0.0, norm * power_tail(alpha + 1, learned_to + 1, last))
         learned = shortfalls[n_direct:] - jnp.where(in_reach, 0.0, 1.0)

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._theory import check_choices, finite_count, symbols
-from jaxscale.emergence.theory._binomial import at_least, deficit, mean_over_sets
+from jaxscale.emergence.theory._binomial import at_least, deficit, mean_over_sets, root_deficit
 from jaxscale.emergence.theory._checks import infinite_data, theory_function
 from jaxscale.emergence.theory._quadrature import LONG_TIME, odds, residual
 from jaxscale.spectra import power_law_probabilities
@@ -225,7 +225,9 @@ def data_emergence(
     n, p, c = symbols(n_samples, probability, shots)
     infinite = jnp.isinf(n)
     n = jnp.where(infinite, 1.0, n)
-    if learner == "threshold":
+    if learner == "minimum_norm":
+        _, value = deficit(n, p, c)
+    elif learner == "threshold":
         value = at_least(n, p, c)
     elif learner == "expected_count":
         share = n * p / c
@@ -233,7 +235,7 @@ def data_emergence(
         root = jnp.where(gap > 0, jnp.sqrt(jnp.where(gap > 0, gap, 1.0)), 0.0)
         value = jnp.where(gap > 0, share / (1 + root), 1.0)
     else:
-        _, value = deficit(n, p, c, {"minimum_norm": 1.0, "paper": 0.5}[learner])
+        value = root_deficit(n, p, c)
     return jnp.where(infinite, 1.0, value)
 
 
