@@ -12,6 +12,7 @@ from checks import compilations
 
 import jaxscale as js
 from jaxscale import _theory
+from jaxscale._convert import is_traced
 from jaxscale._theory import TheoryFunction, number, positive, symbols
 from jaxscale.sparse import theory as sparse
 from jaxscale.streaming import theory as streaming
@@ -174,3 +175,19 @@ def test_without_the_option_that_compiles_quickly_everything_is_as_it_was(monkey
         assert _theory._quick() is None
     _theory._quick.cache_clear()
     assert _theory._quick() == {"xla_cpu_use_fusion_emitters": False}
+
+
+def test_the_mean_over_features_at_several_times_compiles_quickly(monkeypatch):
+    """`vmap` is inside of what compiles, not around it, where its tracers look like a program."""
+    inside = []
+
+    def spied(*values):
+        inside.append(is_traced(*values))
+        return inside[-1]
+
+    monkeypatch.setattr(_theory, "is_traced", spied)
+    with jax.enable_x64(True):
+        at = {"input_exponent": 0.8, "target_exponent": 0.3, "learning_rate": 0.1}
+        jax.block_until_ready(streaming.loss(np.array([50.0, 1e4]), 100.0, **at))
+    assert inside
+    assert not any(inside)

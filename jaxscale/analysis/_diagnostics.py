@@ -301,5 +301,6 @@ def warn_undetermined(fit: Any) -> None:
     """Warn of parameters of which data say nothing, although the solver converged."""
     if loose := undetermined(fit):
         warn_user(
-            f"the data do not constrain {', '.join(loose)}: fix it, or give data that depend on it"
+            f"the data do not constrain {', '.join(loose)}: fix what they do not, or give data "
+            "that depend on it"
         )

@@ -77,7 +77,8 @@ def _check_labels(name: str, runs: Any, theory: Any) -> None:
     """Refuse theory at a single value that runs do not have alone, and lengths without labels."""
     for at in (str(c) for c in theory.coords if c in runs.coords and not theory[c].dims):
         given, own = np.atleast_1d(runs[at]), np.atleast_1d(theory[at])
-        if not np.all(match_labels(own, given) == 0):
+        unset = all(x.dtype.kind == "f" and np.isnan(x).all() for x in (given, own))
+        if not unset and not np.all(match_labels(own, given) == 0):
             shown = ", ".join(map(str, given[:FEW_VALUES])) + ", ..." * (given.size > FEW_VALUES)
             raise ValueError(
                 f"`theory` of {name} is at {at} = {own[0]} alone, runs are at {shown}: give it the "

@@ -113,7 +113,7 @@ def exceeded_limit(
 ) -> float | None:
     """The limit of typical features if the rate is above it; nothing compiles far below it.
 
-    With the eigenvalues at most `(1 + (trace / d)^(1/2))^2`, the upper edge is, too.
+    Eigenvalues and their upper edge are at most `(1 + (trace / d)^(1/2))^2`.
     """
     noise, room = gains = _gains(optimizer, batch)
     trace = float(power_sum(2.0 * alpha, last))

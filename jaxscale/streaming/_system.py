@@ -216,7 +216,8 @@ class StreamingRegression(AbstractTrainedSystem):
             mean = _moments.loss_of(
                 state.moments, _recursion_of(state.modes), linear, state.modes.unreachable
             )
-            observed["expected_loss"] = jnp.where(jnp.isfinite(mean), mean, jnp.inf)
+            defined = jnp.isfinite(mean) | (state.count == 0)  # an overflow is NaN one step later
+            observed["expected_loss"] = jnp.where(defined, mean, jnp.inf)
         if isinstance(self.optimizer, Sgd):
             observed["floor"] = floor_of(self, state.modes, state.rate)
         least = 0.5 * state.modes.out_of_reach

@@ -137,7 +137,9 @@ def test_an_exponent_whose_term_is_not_seen_is_not_constrained(resamples):
     noise = np.tile([-1e-3, 2e-3, -2e-3, 1e-3], 4)
     law = js.Formula(floor_and_power, {"b": 8.0})
     hidden = pandas.DataFrame({"n": n, "loss": (1 + n**-8.0) * np.exp(noise)})
-    with pytest.warns(UserWarning, match=r"do not constrain b \(\d+.* ± .*\): fix it, or give"):
+    with pytest.warns(
+        UserWarning, match=r"do not constrain b \(\d+.* ± .*\): fix what they do not"
+    ):
         fit = js.calibrate(law, hidden, ["b"], bootstrap=resamples)
     assert fit.converged
     assert "not constrained by the data: b (" in str(fit)

@@ -196,3 +196,18 @@ def test_the_old_name_of_minimum_norm_is_deprecated():
         old = theory.data_emergence(30, 0.1, 3.0, learner="projection")
     assert old == theory.data_emergence(30, 0.1, 3.0)
     assert DataLimited(learner="projection").learner == "minimum_norm"  # as in stores
+
+
+@pytest.mark.parametrize("shots", [1.0, 1.5, 3.0, 11.0, 40.5])
+def test_shares_of_a_near_certain_skill_stay_between_0_and_1_at_real_sizes(x64, shots):
+    """With fewer whole samples than shots all count, so that the share is D p / D_c."""
+    n, last = np.linspace(0.0, 2 * shots + 2, 200), np.ceil(shots) - 1
+    few = n <= last
+    for p in (0.9, 0.9999, 1.0):
+        share = np.asarray(
+            theory.data_emergence(n, probability=p, shots=shots, learner="minimum_norm")
+        )
+        assert (share >= 0).all()
+        assert (share <= 1).all()
+        assert (np.diff(share) > -1e-5).all()
+        np.testing.assert_allclose(share[few], n[few] * p / max(shots, 1.0), rtol=1e-14)

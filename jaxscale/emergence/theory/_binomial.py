@@ -115,8 +115,10 @@ def deficit(n: Array, p: Array, c: Array) -> tuple[Float[Array, "..."], Float[Ar
     """
     c = jnp.where(c > 1, c, 1.0)
     m = jnp.ceil(jax.lax.stop_gradient(c)) - 1
-    t, rest = c - m, n - m
-    mean, p = n * p / c, jnp.minimum(p, 1 - jnp.finfo(p.dtype).eps)
+    t, beyond = c - m, n > m  # counts up to m are all below c, and s is linear
+    rest = jnp.where(beyond, n - m, 1.0)
+    most = 1 - jnp.finfo(p.dtype).eps
+    mean, p = n * p / c, p - jax.lax.stop_gradient(jnp.maximum(p - most, 0.0))
     q = 1 - p
     # nine standard deviations and an exponential tail, of 1 - x/p on the left
     rate = jnp.maximum(rest - 1, 1.0)
@@ -132,7 +134,8 @@ def deficit(n: Array, p: Array, c: Array) -> tuple[Float[Array, "..."], Float[Ar
     density = jnp.exp(m * jnp.log1p(growth) - rest * step)
     second = (1 - t) * m * growth / (1 + growth) + t * (rest - 1) * rise * jnp.exp(step)
     inner = second * density * jnp.where(over, 1.0, -odds * jnp.exp(step))
-    excess = rest / c * _pmf(m, n, p) * length * (inner @ weights)
+    excess = rest / c * _pmf(m, jnp.where(beyond, n, m + 1), p) * length * (inner @ weights)
+    excess = jnp.where(beyond, excess, 0.0)
     return jnp.where(above, excess, 1 - mean + excess), jnp.where(above, 1 - excess, mean - excess)
 
 

@@ -223,8 +223,8 @@ def _nodes_and_limit(*law: Array) -> tuple[Array, Array, Array, Array]:
     return nodes.nodes, nodes.target_weights, nodes.noise_weights, limit_of(law)
 
 
-@functools.partial(jnp.vectorize, signature="(),(n),(n),(n),(),(),(),()->()")
 @rules.compiled_quickly
+@functools.partial(jnp.vectorize, signature="(),(n),(n),(n),(),(),(),()->()")
 def _early_loss(
     t: Array, z: Array, target: Array, own: Array, limit: Array,
     eta: Array, batch: Array, sigma: Array,
@@ -237,8 +237,8 @@ def _early_loss(
     return value + step * jnp.where(jnp.isnan(value), jnp.nan, 0.0)
 
 
-@jnp.vectorize
 @rules.compiled_quickly
+@jnp.vectorize
 def _late_loss(
     t: Array, size: Array, alpha: Array, beta: Array, last: Array,
     eta: Array, batch: Array, sigma: Array,
