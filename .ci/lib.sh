@@ -74,3 +74,10 @@ subset=(
   tests/sweep/test_lock.py
   tests/sweep/test_store.py
 )
+
+# files whose slow tests compile more than they compute: a leg of their own
+compiling=(tests/test_theory_transforms.py tests/test_exports.py tests/test_benchmark_gpu.py)
+compiling+=(tests/test_{every_system,pages,formulas,formula_hunts,formula_slopes}.py)
+compiling+=(tests/sweep/test_stretches.py)
+compiling+=(tests/emergence/test_network.py tests/sparse/test_{system,against_theory}.py)
+compiling+=(tests/superposition/test_{student,dynamics,theory_bottleneck}.py)
