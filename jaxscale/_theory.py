@@ -231,8 +231,9 @@ def compiled_quickly(function: Callable[..., R], **options: Any) -> Callable[...
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> R:
-        probe = jax.lax.iota("int32", 1)  # traced within a program, whose arguments may be others
-        inside = is_traced(probe, *jax.tree.leaves((args, kwargs)))
+        inside = is_traced(*jax.tree.leaves((args, kwargs)))
+        # a program may close over all arguments: then what is made here is traced
+        inside = inside or is_traced(jax.lax.iota("int32", 1))
         return (part if inside else alone())(*args, **kwargs)
 
     return call
