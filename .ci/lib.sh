@@ -4,25 +4,38 @@
 set -euo pipefail
 
 step() { # LIMIT COMMAND...: run a command that may take LIMIT seconds, and note how long it took
-  local limit=$1 began=$SECONDS status=0
+  local limit=$1 began=$SECONDS status=0 TIMEFORMAT='%U %S' cpu=$SCRATCH/$LEG-cpu
   shift
   printf '\n=== %s: %s\n' "$LEG" "$*"
-  timeout --kill-after=10 "$limit" "$@" || status=$?
+  { time timeout --kill-after=10 "$limit" "$@" 2>&4 || status=$?; } 4>&2 2>"$cpu"
   if [ "$status" -eq 124 ]; then echo "stopped: it took more than $limit s" >&2; fi
-  printf '%6d s  %s: %.90s\n' $((SECONDS - began)) "$LEG" "${*##*/}" >>"$TIMES"
+  printf '%6d s %6.0f s of CPU time  %s: %.90s\n' $((SECONDS - began)) \
+    "$(awk '{ print $1 + $2 }' "$cpu")" "$LEG" "${*##*/}" >>"$TIMES"
   return "$status"
 }
 
-environment() { # INTERPRETER: a fresh virtual environment, first on PATH; `${install[@]}` fills it
-  local folder=$SCRATCH/$LEG
+environment() { # INTERPRETER [NAME]: a fresh virtual environment, first on PATH; `${install[@]}` fills it
+  local folder=$SCRATCH/${2:-$LEG}
   if [ -n "$UV" ]; then
-    "$UV" venv -q --python "$1" "$folder"
     install=("$UV" pip install -q --python "$folder/bin/python")
+    [ -d "$folder" ] || "$UV" venv -q --python "$1" "$folder"
   else
-    "$1" -m venv "$folder"
     install=("$folder/bin/pip" install -q)
+    [ -d "$folder" ] || "$1" -m venv "$folder"
   fi
   export PATH=$folder/bin:$PATH
+}
+
+resolved_environment() { # the versions of constraints.txt: the first leg makes it, the others share it
+  local ready=$SCRATCH/resolved.ready
+  exec 9>"$SCRATCH/resolved.lock"
+  flock 9
+  environment "$PYTHON" resolved
+  if [ ! -e "$ready" ]; then
+    step 600 "${install[@]}" -c constraints.txt -e '.[test,dist,docs,notebooks,dev,explore,browser]' 9>&-
+    touch "$ready"
+  fi
+  exec 9>&-
 }
 
 tests() { # LIMIT ARGUMENTS...: pytest, and after a failure the package whose version explains it
@@ -75,7 +88,7 @@ subset=(
   tests/sweep/test_store.py
 )
 
-# files whose slow tests compile more than they compute: a leg of their own
+# files whose slow tests compile more than they compute
 compiling=(tests/test_theory_transforms.py tests/test_exports.py tests/test_benchmark_gpu.py)
 compiling+=(tests/test_{every_system,pages,formulas,formula_hunts,formula_slopes}.py)
 compiling+=(tests/sweep/test_stretches.py)

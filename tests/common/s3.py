@@ -1,6 +1,8 @@
 """A server that speaks S3's protocol on this machine, and goes wrong when it is told to.
 
-As a program: serves moto's S3 and prints its port. As a module: `S3`, the other end.
+As a program: serves moto's S3 and prints its port. As a module: `S3`, the other end, which starts
+the program with the Python of `JAXSCALE_TEST_S3_PYTHON`, where that is set: moto may have an
+environment of its own.
 
 A fault is a kind and the requests that it concerns (`matching`: a regular expression of "METHOD
 PATH"), of which the first `skip` are answered, and the next `times` go wrong:
@@ -26,13 +28,14 @@ import urllib.request
 from pathlib import Path
 
 CONTROL = "/-/faults"
+PYTHON = os.environ.get("JAXSCALE_TEST_S3_PYTHON")
 
 
 class S3:
     """A server in a process of its own, with a bucket of the name `bucket`."""
 
     def __enter__(self):
-        command, pipe = [sys.executable, str(Path(__file__))], subprocess.PIPE
+        command, pipe = [PYTHON or sys.executable, str(Path(__file__))], subprocess.PIPE
         self.process = subprocess.Popen(command, stdout=pipe, text=True)
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
         self.make_bucket("bucket")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from counted import DRAWN, logged_runs, runs_done, runs_of
+from s3 import PYTHON, S3
 from server import Server, when
 
 import jaxscale as js
@@ -18,8 +19,8 @@ from jaxscale.emergence import MultilinearSkills
 from jaxscale.sweep import _object_files as object_files, _object_lock as object_lock
 from jaxscale.sweep._locate import place_of
 
-pytest.importorskip("moto", reason="the server needs the extra s3")
-from s3 import S3
+if not PYTHON:
+    pytest.importorskip("moto", reason="the server needs the extra s3")
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "12"))
