@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxscale._deprecated import warn_deprecated
+from jaxscale._linalg import one_blas_thread
 from jaxscale._status import Status
 from jaxscale._table import Table
 from jaxscale._text import counted, duration, unknown
@@ -65,17 +68,19 @@ class Study:
 
     `presets` are names by scale, or a function that makes grids by name; `summary` says in a few
     sentences what is simulated, `symbols` what each symbol means, `paper_scale` which of the
-    authors' settings the scale `paper` has.
+    authors' settings the scale `paper` has. `ahead` starts what needs no results on an executor,
+    where it goes on while runs compile; what it returns is the second argument of `evaluate`.
     """
 
     system: str
     title: str
     source: str
     presets: Mapping[str, Sequence[str] | Callable[[], dict[str, Grid]]]
-    evaluate: "Callable[[dict[str, xarray.Dataset]], Conclusion]"
+    evaluate: "Callable[..., Conclusion]"
     summary: str = ""
     symbols: dict[str, str] = dataclasses.field(default_factory=dict)
     paper_scale: str = ""
+    ahead: Callable[[Executor], Any] | None = None
 
     def grids(self, scale: str) -> dict[str, Grid]:
         """Every grid of a scale by name, that of its group in the store."""
@@ -216,6 +221,40 @@ def _finished(plans: dict[str, Plan], store: Path) -> set[str]:
     return finished
 
 
+@contextmanager
+def _begun(study: Study) -> "Iterator[Callable[[dict[str, xarray.Dataset]], Conclusion]]":
+    """What evaluates results, with all that needs none under way; it ends with the block."""
+    if study.ahead is None:
+        yield study.evaluate
+        return
+    with one_blas_thread():
+        pool = ThreadPoolExecutor(2)
+        try:
+            begun = study.ahead(pool)
+            yield lambda runs: study.evaluate(runs, begun)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _results(
+    name: str, plan: Plan, store: Path, finished: set[str], console: Console
+) -> "xarray.Dataset":
+    """Run one grid into its group of a store, and say how it ended; raise after Ctrl-C."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* ended badly")  # counted below
+        runs = run(plan, store=store / name)
+    if not runs.attrs["complete"]:
+        n_done = int((runs["status"] != Status.not_run).sum())
+        console.print(f"  {name}: stopped, {n_done} of {plan.n_runs} runs are done")
+        raise KeyboardInterrupt
+    took = duration(runs.attrs["wall_seconds"])
+    how = f"were there already (they took {took})" if name in finished else f"in {took}"
+    ended = statuses(runs)
+    bad = [f", {ended[n]} {n}" for n in ("nonfinite", "diverged") if n in ended]
+    console.print(f"  {name}: {plan.n_runs} runs {how}{''.join(bad)}")
+    return runs
+
+
 def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[Conclusion, Section]:
     """Run a study and write its results and its page to a folder."""
     import zarr
@@ -228,22 +267,12 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
         _show_plans(study, plans, finished, scale, console)
     store.parent.mkdir(parents=True, exist_ok=True)
     zarr.open_group(store, mode="a", zarr_format=3)
-    runs = {}
-    for name, plan in plans.items():
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".* ended badly")  # counted below
-            runs[name] = run(plan, store=store / name)
-        if not runs[name].attrs["complete"]:
-            n_done = int((runs[name]["status"] != Status.not_run).sum())
-            console.print(f"  {name}: stopped, {n_done} of {plan.n_runs} runs are done")
-            raise KeyboardInterrupt
-        took = duration(runs[name].attrs["wall_seconds"])
-        how = f"were there already (they took {took})" if name in finished else f"in {took}"
-        ended = statuses(runs[name])
-        bad = [f", {ended[n]} {n}" for n in ("nonfinite", "diverged") if n in ended]
-        console.print(f"  {name}: {plan.n_runs} runs {how}{''.join(bad)}")
-    with console.status("fitting, evaluating, drawing"):
-        conclusion = study.evaluate(runs)
+    with _begun(study) as evaluate:
+        runs = {
+            name: _results(name, plan, store, finished, console) for name, plan in plans.items()
+        }
+        with console.status("fitting, evaluating, drawing"):
+            conclusion = evaluate(runs)
     claims_to_json(conclusion.claims, out / "claims.json")
     scores = json.dumps(conclusion.scores, indent=2, allow_nan=False)
     (out / "scores.json").write_text(scores + "\n")

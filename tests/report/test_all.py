@@ -1,6 +1,8 @@
 """`reproduce all`: one page of every study; a system that fails leaves the others' results."""
 
+import dataclasses
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -176,6 +178,38 @@ def test_the_page_of_one_is_the_same_with_one_section(studies, tmp_path):
 
 def _without_seconds(page):
     return page.partition("<h3>Summary")[0] + page.partition('<section id="emergence">')[2]
+
+
+def test_what_needs_no_results_is_under_way_while_grids_run(studies, tmp_path):
+    study, values = studies()[0], []
+
+    def ahead(pool):
+        assert not (tmp_path / "out").joinpath("emergence.zarr", "toy").exists()
+        return pool.submit(lambda: "theory")
+
+    def evaluate(runs, begun):
+        values.append(begun.result())
+        return study.evaluate(runs)
+
+    other = dataclasses.replace(study, ahead=ahead, evaluate=evaluate)
+    reproduce(other, tmp_path / "out", console=Console(quiet=True))
+    assert values == ["theory"]
+
+
+def test_a_failure_waits_for_nothing_that_has_not_begun(studies, tmp_path):
+    first, tasks = threading.Event(), []
+
+    def ahead(pool):
+        tasks.extend(pool.submit(first.wait, 60) for _ in range(9))
+
+    def evaluate(runs, begun):
+        threading.Timer(1.0, first.set).start()
+        raise KeyboardInterrupt
+
+    stopped = dataclasses.replace(studies()[0], ahead=ahead, evaluate=evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(stopped, tmp_path / "out", console=Console(quiet=True))
+    assert [task.cancelled() for task in tasks] == [False] * 2 + [True] * 7
 
 
 def test_unknown_scales_are_refused_before_anything_runs(studies, tmp_path):

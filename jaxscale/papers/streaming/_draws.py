@@ -7,8 +7,9 @@ are few features, which scatter more and cost less.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -17,7 +18,6 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxscale._linalg import one_blas_thread
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import Constant, LinearDecay, WarmUp
 from jaxscale._theory import compiled_quickly
@@ -48,6 +48,7 @@ GROUPS = 32
 TIMES = np.unique(np.geomspace(5, 20_000, 28).round())
 SCHEDULES = (Constant(), LinearDecay(), WarmUp(n_warm_up=1000, then=LinearDecay()))
 DECAYED, DECAY_STEPS, DECAY_SHARE = 256, 10_000, 0.3  # features, steps, share of the largest rate
+DECAY_DRAWS = 64
 NOISE_STEPS, NOISE_BATCHES, MOMENTUM_STEPS = 1000, (1.0, 2.0, 4.0), 4000
 ALL_TIMES = np.union1d(TIMES, [NOISE_STEPS, MOMENTUM_STEPS, DECAY_STEPS])
 
@@ -118,10 +119,8 @@ def _draw(
     return jax.lax.map(one, jnp.arange(n_draws))
 
 
-def draw_all(counts: Mapping[int, int] = DRAWS) -> Draws:
-    """Draw so many W of every size for every input exponent, on two threads."""
-    import xarray
-
+def start_draws(pool: Executor, counts: Mapping[int, int] = DRAWS) -> Future[Draws]:
+    """Draw so many W of every size for every input exponent, a task for each size."""
     # targets are repeated where an input exponent has fewer
     targets = [(names * MOST_PHASES)[:MOST_PHASES] for names in DRAWN.values()]
     betas = np.array([[PHASES[phase][1] for phase in names] for names in targets])
@@ -135,15 +134,29 @@ def draw_all(counts: Mapping[int, int] = DRAWS) -> Draws:
         result = _draw(*arrays, jnp.asarray(endless), size=size, n_draws=counts[size])
         return jax.tree.map(np.asarray, result)
 
+    drawn = {size: pool.submit(job, size) for size in counts}
+    pairs = itertools.product(itertools.chain(*DRAWN.values()), counts)
+    curves = {pair: pool.submit(equivalent, *pair) for pair in pairs}
+
+    def collected() -> Draws:
+        return _collected(
+            {size: task.result() for size, task in drawn.items()},
+            {pair: task.result() for pair, task in curves.items()},
+        )
+
+    return pool.submit(collected)  # begins when all of them have begun
+
+
+def _collected(
+    drawn: dict[int, tuple[Modes, np.ndarray]], curves: dict[tuple[str, int], dict[float, float]]
+) -> Draws:
+    """What was drawn by size, and the equivalent by phase and size, as one."""
+    import xarray
+
     at = {p: (i, j) for i, names in enumerate(DRAWN.values()) for j, p in enumerate(names)}
-    phases, sizes = list(at), sorted(counts)
-    pairs = [(phase, size) for phase in phases for size in sizes]
-    with one_blas_thread(), ThreadPoolExecutor(2) as pool:
-        results = pool.map(job, counts)
-        curves = list(pool.map(lambda pair: equivalent(*pair), pairs))
-        drawn = dict(zip(counts, results, strict=True))
+    phases, sizes = list(at), sorted(drawn)
     modes, means, squares, expected = {}, {}, {}, {}
-    for (phase, size), curve in zip(pairs, curves, strict=True):
+    for (phase, size), curve in curves.items():
         (i, j), (every, loss) = at[phase], drawn[size]
         modes[phase, size] = Modes(
             every.eigenvalues[:, i], every.target[:, i, j], every.out_of_reach[:, i, j],
@@ -214,17 +227,15 @@ def schedule_excess(draws: Draws, phases: tuple[str, ...]) -> "xarray.DataArray"
     import xarray
 
     def of(phase: str, schedule: Any) -> np.ndarray:
-        modes = draws.modes[phase, DECAYED]
+        modes = jax.tree.map(lambda x: x[:DECAY_DRAWS], draws.modes[phase, DECAYED])
         rates = DECAY_SHARE * jax.vmap(theory.max_learning_rate)(modes.eigenvalues)
         one = jnp.ones((), jnp.float32)
         return groups(np.asarray(_excess(modes, rates, one, schedule, DECAY_STEPS), float))
 
-    with ThreadPoolExecutor(2) as pool:
-        pairs = [(phase, schedule) for phase in phases for schedule in SCHEDULES]
-        values = np.array(list(pool.map(of, *zip(*pairs, strict=True))))
+    values = np.array([[of(phase, schedule) for schedule in SCHEDULES] for phase in phases])
     names = [str(schedule).partition("(")[0] for schedule in SCHEDULES]
     return xarray.DataArray(
-        values.reshape(len(phases), len(names), GROUPS),
+        values,
         dims=("phase", "schedule", "seed"),
         coords={"phase": list(phases), "schedule": names},
     )

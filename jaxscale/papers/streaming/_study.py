@@ -1,10 +1,11 @@
 """What `jaxscale reproduce streaming` runs, and how the results are evaluated."""
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxscale._table import Table
 from jaxscale._text import number
+from jaxscale.analysis._claim import Claim
 from jaxscale.papers._runs import study_text, with_captions
 from jaxscale.papers.streaming import (
     _claims as claims,
@@ -28,30 +29,49 @@ PRESETS = (
 CAPTIONS, TEXT = study_text("streaming")
 
 
-def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
+class Ahead(NamedTuple):
+    """What needs no results: draws of features, and claims on draws and theory."""
+
+    draws: Future[drawn.Draws]
+    excess: "Future[xarray.DataArray]"
+    schedules: Future[list[Claim]]
+    phases: Future[list[Claim]]
+    noise: Future[list[Claim]]
+    momentum: Future[list[Claim]]
+    batches: Future[list[Claim]]
+
+
+def ahead(pool: Executor) -> Ahead:
+    """Start it. What waits for another task is submitted after it: it waits for what has begun."""
+    phases, momentum = pool.submit(claims.phase_claims), pool.submit(claims.momentum_claims)
+    draws = drawn.start_draws(pool)
+    excess = pool.submit(lambda: drawn.schedule_excess(draws.result(), ("II", "III", "IVa")))
+    noise = pool.submit(lambda: claims.noise_claims(draws.result()))
+    batches = pool.submit(lambda: claims.batch_claims(draws.result()))
+    schedules = pool.submit(lambda: claims.schedule_claims(excess.result()))
+    return Ahead(draws, excess, schedules, phases, noise, momentum, batches)
+
+
+def evaluate(runs: "dict[str, xarray.Dataset]", begun: Ahead) -> Conclusion:
     """Claims and figures of results by preset name; those of the paper's scale end in `_paper`."""
     results = {name.removesuffix("_paper"): data for name, data in runs.items()}
     curves, optimizers, schedules, hot, dana, gain = (results[name] for name in PRESETS)
-    with ThreadPoolExecutor() as pool:  # theory compiles while features are drawn
-        phases, momentum = pool.submit(claims.phase_claims), pool.submit(claims.momentum_claims)
-        expected = pool.submit(measure.mean_curves, curves)
-        draws = drawn.draw_all()
+    draws, excess = begun.draws.result(), begun.excess.result()
     frontiers = measure.frontiers_of(draws)
-    excess = drawn.schedule_excess(draws, ("II", "III", "IVa"))
     judged = [
         *claims.exact_claims(curves, optimizers, schedules),
         *claims.feature_claims(draws),
         *claims.frontier_claims(frontiers),
-        *claims.schedule_claims(excess),
+        *begun.schedules.result(),
         *claims.stability_claims(hot),
         *claims.dana_claims(gain),
-        *phases.result(),
-        *claims.noise_claims(draws),
-        *momentum.result(),
-        *claims.batch_claims(draws),
+        *begun.phases.result(),
+        *begun.noise.result(),
+        *begun.momentum.result(),
+        *begun.batches.result(),
     ]
     drawings = {
-        "curves": figures.curves_figure(curves, expected.result()),
+        "curves": figures.curves_figure(curves, measure.mean_curves(curves)),
         "optimizers": figures.optimizers_figure(optimizers, dana),
         "frontiers": figures.frontiers_figure(draws, frontiers),
         "phases": figures.phases_figure(frontiers),
@@ -80,5 +100,6 @@ STUDY = Study(
     system="streaming",
     presets={"quick": PRESETS, "paper": tuple(f"{name}_paper" for name in PRESETS)},
     evaluate=evaluate,
+    ahead=ahead,
     **TEXT,
 )

@@ -1,5 +1,7 @@
 """Claims of streaming regression on draws, whose losses are those of runs, and on planted ones."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -16,7 +18,8 @@ COUNTS = {8: 2 * GROUPS, 16: 2 * GROUPS}
 
 @pytest.fixture(scope="module")
 def draws():
-    return drawn.draw_all(COUNTS)
+    with ThreadPoolExecutor(2) as pool:
+        return drawn.start_draws(pool, COUNTS).result()
 
 
 def verdicts(judged):
