@@ -8,20 +8,22 @@ step() { # LIMIT COMMAND...: run a command that may take LIMIT seconds, and note
   shift
   printf '\n=== %s: %s\n' "$LEG" "$*"
   { time timeout --kill-after=10 "$limit" "$@" 2>&4 || status=$?; } 4>&2 2>"$cpu"
-  if [ "$status" -eq 124 ]; then echo "stopped: it took more than $limit s" >&2; fi
+  if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+    echo "stopped: it took more than $limit s" >&2
+  fi
   printf '%6d s %6.0f s of CPU time  %s: %.90s\n' $((SECONDS - began)) \
-    "$(awk '{ print $1 + $2 }' "$cpu")" "$LEG" "${*##*/}" >>"$TIMES"
+    "$(awk 'END { print $1 + $2 }' "$cpu")" "$LEG" "${*##*/}" >>"$TIMES"
   return "$status"
 }
 
-environment() { # INTERPRETER [NAME]: a fresh virtual environment, first on PATH; `${install[@]}` fills it
+environment() { # INTERPRETER [NAME]: a virtual environment of this run, first on PATH; `${install[@]}` fills it
   local folder=$SCRATCH/${2:-$LEG}
   if [ -n "$UV" ]; then
     install=("$UV" pip install -q --python "$folder/bin/python")
-    [ -d "$folder" ] || "$UV" venv -q --python "$1" "$folder"
+    [ -x "$folder/bin/python" ] || "$UV" venv -q --python "$1" "$folder"
   else
     install=("$folder/bin/pip" install -q)
-    [ -d "$folder" ] || "$1" -m venv "$folder"
+    [ -x "$folder/bin/pip" ] || "$1" -m venv "$folder"
   fi
   export PATH=$folder/bin:$PATH
 }

@@ -220,9 +220,9 @@ def _compiled(function: Callable[..., R], vectorize: bool, in_parts: bool) -> Ca
 def compiled_quickly(function: Callable[..., R], **options: Any) -> Callable[..., R]:
     """`jax.jit` of a formula that is mostly evaluated a few times.
 
-    Where it is called by itself, XLA's older emitters and level 2 of LLVM compile it in .5 to .8 of
-    the time on a CPU, and its values take as long, unlike those of simulations. Within other
-    programs it is compiled as they are.
+    Where it is called by itself, XLA's older emitters and its optimization level 2 compile it in .5
+    to .8 of the time on a CPU, and its values take as long, unlike those of simulations. Within
+    other programs it is compiled as they are.
     """
     part = jax.jit(function, **options)
 
@@ -241,18 +241,20 @@ def compiled_quickly(function: Callable[..., R], **options: Any) -> Callable[...
 
 
 @functools.cache
-def _quick() -> dict[str, Any] | None:
-    """XLA's options for it but those of `XLA_FLAGS`; None where XLA no longer has one of them."""
-    options: dict[str, Any] = {
-        "xla_cpu_use_fusion_emitters": False,
-        "xla_backend_optimization_level": 2,
-    }
-    options = {n: v for n, v in options.items() if n not in os.environ.get("XLA_FLAGS", "")}
+def _quick() -> dict[str, Any]:
+    """XLA's options for it, those that it still has and `XLA_FLAGS` does not choose."""
+    options = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 2}
+    chosen = os.environ.get("XLA_FLAGS", "")
+    return {n: v for n, v in options.items() if n not in chosen and _takes({n: v})}
+
+
+def _takes(options: dict[str, Any]) -> bool:
+    """Whether XLA knows these options."""
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:
-        return None
-    return options
+        return False
+    return True
 
 
 def _vectorized(formula: Callable[..., Any]) -> Callable[..., Any]:

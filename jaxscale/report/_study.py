@@ -28,6 +28,7 @@ from jaxscale.sweep._local import LocalPlace
 from jaxscale.sweep._longer import is_longer
 from jaxscale.sweep._plan import Plan, plan as make_plan
 from jaxscale.sweep._reader import StoreReader
+from jaxscale.sweep._timings import untimed
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -222,18 +223,18 @@ def _finished(plans: dict[str, Plan], store: Path) -> set[str]:
 
 
 @contextmanager
-def _begun(study: Study) -> "Iterator[Callable[[dict[str, xarray.Dataset]], Conclusion]]":
-    """What evaluates results, with all that needs none under way; it ends with the block."""
+def _evaluator(study: Study) -> "Iterator[Callable[[dict[str, xarray.Dataset]], Conclusion]]":
+    """The function that evaluates results, with what needs none under way until the block ends."""
     if study.ahead is None:
         yield study.evaluate
         return
-    with one_blas_thread():
+    with one_blas_thread(), untimed():
         pool = ThreadPoolExecutor(2)
         try:
             begun = study.ahead(pool)
             yield lambda runs: study.evaluate(runs, begun)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        finally:  # after an error or Ctrl-C what has begun goes on in its thread
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _results(
@@ -267,7 +268,7 @@ def _carry_out(study: Study, out: Path, scale: str, console: Console) -> tuple[C
         _show_plans(study, plans, finished, scale, console)
     store.parent.mkdir(parents=True, exist_ok=True)
     zarr.open_group(store, mode="a", zarr_format=3)
-    with _begun(study) as evaluate:
+    with _evaluator(study) as evaluate:
         runs = {
             name: _results(name, plan, store, finished, console) for name, plan in plans.items()
         }

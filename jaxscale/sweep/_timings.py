@@ -5,6 +5,7 @@ of device, cores and version of JAX. Where no programs are kept, neither are tim
 """
 
 import contextlib
+import contextvars
 import functools
 import json
 import math
@@ -12,6 +13,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,6 +33,7 @@ LIKE = math.log(4.0)  # estimates that are nearer than this are off by about the
 PRODUCTS = "products"  # what stands for the class of a system where these were timed
 N_PRODUCTS, SIZE, N_TIMES = 200, 64, 20  # products of eight matrices each, and times of them all
 PRODUCT_FLOPS = 64e9  # per second, on a core that runs systems as fast as is estimated
+_ALONE = contextvars.ContextVar("alone", default=True)  # whether runs have the machine
 Times: TypeAlias = dict[str, list[tuple[float, float]]]  # estimated and measured, of a run
 
 
@@ -96,7 +99,18 @@ def _products(matrices: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
 
 def keep_time(system: AbstractSystem, estimated: float, measured: float) -> None:
     """Keep the seconds per run of a session; they replace those of runs of the same size."""
-    _keep(_name(system), estimated, measured)
+    if _ALONE.get():
+        _keep(_name(system), estimated, measured)
+
+
+@contextlib.contextmanager
+def untimed() -> Iterator[None]:
+    """Keep no times of what runs in the block: other threads of this process compute, too."""
+    token = _ALONE.set(False)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def _keep(name: str, estimated: float, measured: float) -> None:

@@ -171,6 +171,8 @@ def test_plans_follow_what_was_timed(planned, monkeypatch, tmp_path):
     assert not js.plan(grid).is_calibrated  # such large runs say nothing of these
     timings.keep_time(SMALL, estimated, 7 * estimated)
     timings.keep_time(SMALL, 1.1 * estimated, 5.5 * estimated)  # in its place
+    with timings.untimed():  # other threads compute, too
+        timings.keep_time(SMALL, estimated, 99 * estimated)
     again = js.plan(grid)
     assert again.seconds == pytest.approx(START_SECONDS + 5 * bucket.seconds)
     assert again.buckets[0].chunk == first.buckets[0].chunk

@@ -48,7 +48,7 @@ GROUPS = 32
 TIMES = np.unique(np.geomspace(5, 20_000, 28).round())
 SCHEDULES = (Constant(), LinearDecay(), WarmUp(n_warm_up=1000, then=LinearDecay()))
 DECAYED, DECAY_STEPS, DECAY_SHARE = 256, 10_000, 0.3  # features, steps, share of the largest rate
-DECAY_DRAWS = 64
+DECAY_DRAWS = 64  # the first of those of `DECAYED` features; as all numbers of draws, of `GROUPS`
 NOISE_STEPS, NOISE_BATCHES, MOMENTUM_STEPS = 1000, (1.0, 2.0, 4.0), 4000
 ALL_TIMES = np.union1d(TIMES, [NOISE_STEPS, MOMENTUM_STEPS, DECAY_STEPS])
 
@@ -120,7 +120,7 @@ def _draw(
 
 
 def start_draws(pool: Executor, counts: Mapping[int, int] = DRAWS) -> Future[Draws]:
-    """Draw so many W of every size for every input exponent, a task for each size."""
+    """Draw so many W of every size for every input exponent: tasks for draws, and for theory."""
     # targets are repeated where an input exponent has fewer
     targets = [(names * MOST_PHASES)[:MOST_PHASES] for names in DRAWN.values()]
     betas = np.array([[PHASES[phase][1] for phase in names] for names in targets])
