@@ -82,7 +82,7 @@ class StreamingRegression(AbstractTrainedSystem):
     - `batch_size`: B.
     - `learning_rate`: eta; None for a quarter of the rate above which the mean loss diverges, which
       depends on the W that was drawn and is in the observable `step_size`. `Dana` needs a number.
-    - `schedule`: such as `js.WarmUp(then=js.LinearDecay())`, which multiplies it.
+    - `schedule`: such as `js.WarmUp(n_warm_up=100, then=js.LinearDecay())`, which multiplies it.
     - `optimizer`: `js.Sgd(momentum=...)`, `Nesterov()`, `PolyakAverage()`, `ExponentialAverage()`,
       `ScheduleFree()`, `Dana(decay=...)`, all with theory for a given W; `SignSgd()`, `js.Adam()`
       and others without, in `space=Coordinates()`.

@@ -70,9 +70,15 @@ def check_data(values: Mapping[str, Any]) -> None:
         return
     endless = np.isinf(last)
     if rules.is_plain(alpha) and np.any(endless & (np.asarray(alpha) <= 0.5)):
+        if "coordinates_per_feature" in values:
+            way_out = "give `coordinates_per_feature`, such as 4"
+        elif "n_coordinates" in values:
+            way_out = "give `n_coordinates`, such as 4 n_features"
+        else:
+            way_out = "use `loss`, which takes `n_coordinates`"
         raise ValueError(
             f"`input_exponent` must be above 1/2 with infinitely many coordinates, got {alpha}: "
-            "give `n_coordinates`, such as 4 n_features."
+            f"{way_out}."
         )
     if beta is not None and rules.is_plain(alpha, beta):
         if np.any(endless & (np.asarray(alpha) + np.asarray(beta) <= 0.5)):

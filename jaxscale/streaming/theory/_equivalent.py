@@ -181,7 +181,7 @@ def loss(
 
     **Arguments:**
 
-    - `time`: t, steps; rounded below 100.
+    - `time`: t, steps; rounded below 100, where the loss has no slope in it (0).
     - `n_features`, `input_exponent`, `target_exponent`, `n_coordinates`: as in `limit_loss`.
     - `learning_rate`, `batch_size`: eta and B.
     - `noise`: sigma of the labels.

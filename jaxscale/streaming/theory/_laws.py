@@ -86,8 +86,9 @@ def optimal_exponents(
     **Arguments:** as `limit_loss`.
 
     **Returns:** `Exponents(n_features, loss)`, each of the shape of both arguments broadcast; NaN
-    without a limit. They are reached slowly: within .01 at C = 1e14 but for IVb, where the loss
-    falls by .31 for .295 even at 1e28. Compare a simulated frontier with `loss` on its window.
+    without a limit. They are reached slowly: within .01 at C = 1e14 amid a phase but for IVb, where
+    the loss falls by .31 for .295 even at 1e28, and later near borders: .60 for .5 features in IVa
+    at (.3, .9). Compare a simulated frontier with `loss` on its window.
 
     **Raises:** `ValueError` for a plain number out of range.
 
