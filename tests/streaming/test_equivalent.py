@@ -326,7 +326,7 @@ def test_the_mean_over_draws_is_the_equivalent(alpha, beta):
     [
         (
             {"input_exponent": 0.4},
-            "`input_exponent` must .*`coordinates_per_feature`",
+            r"`input_exponent` must be above 1/2 .*`coordinates_per_feature`",
         ),
         ({"compute": 50.0}, "`compute` must be at least 1000 batches"),
         ({"coordinates_per_feature": 0.5}, "`coordinates_per_feature`"),

@@ -234,11 +234,8 @@ def schedule_excess(draws: Draws, phases: tuple[str, ...]) -> "xarray.DataArray"
 
     values = np.array([[of(phase, schedule) for schedule in SCHEDULES] for phase in phases])
     names = [str(schedule).partition("(")[0] for schedule in SCHEDULES]
-    return xarray.DataArray(
-        values,
-        dims=("phase", "schedule", "seed"),
-        coords={"phase": list(phases), "schedule": names},
-    )
+    coords = {"phase": list(phases), "schedule": names}
+    return xarray.DataArray(values, dims=("phase", "schedule", "seed"), coords=coords)
 
 
 def batch_excess(draws: Draws, phase: str) -> "xarray.DataArray":
