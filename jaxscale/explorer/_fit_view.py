@@ -218,7 +218,7 @@ class FitView:
     def _show_allocation(self, result: tuple[Fitted, OptimalAllocation, str]) -> None:
         own, best, table = result
         if own is self.fitted:
-            with self.page.in_one_message():
+            with self.page.held():
                 self._mark(best, table)
 
     def _mark(self, best: OptimalAllocation, table: str) -> None:

@@ -135,8 +135,8 @@ class Page:
         )  # fmt: skip
 
     @contextlib.contextmanager
-    def in_one_message(self) -> Iterator[None]:
-        """Send what changes in the block, data and texts, as one message."""
+    def held(self) -> Iterator[None]:
+        """Send what changes in the block when it ends: every attribute once, a message each."""
         self.document.hold("combine")
         try:
             yield
@@ -146,7 +146,7 @@ class Page:
     @contextlib.contextmanager
     def rebuilt(self) -> Iterator[None]:
         """The same for a block that makes models: they are counted once, which takes a while."""
-        with self.in_one_message(), self.document.models.freeze():
+        with self.held(), self.document.models.freeze():
             yield
 
     def asked_log(self) -> str:

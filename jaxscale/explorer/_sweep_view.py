@@ -202,7 +202,7 @@ class SweepView:
             kind_of(result.map), kind_of(every),
         )  # fmt: skip
         if kind == self._kind:
-            with page.in_one_message():
+            with page.held():
                 self._move(result, every)
                 self._tell(result, lines)
         else:

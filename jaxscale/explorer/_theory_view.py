@@ -225,7 +225,7 @@ class TheoryView:
         if self._builder.is_busy or result[0].forms not in (self.forms, self._fine):
             return  # of a structure that was left meanwhile
         curves = self._curves(result)
-        with self.page.in_one_message():
+        with self.page.held():
             for shown in (shown for shown in curves if shown.name in self.figures):
                 self.figures[shown.name].update(shown)
             self._list_constants([shown for shown in curves if shown.name not in self.figures])

@@ -12,6 +12,10 @@ NEWEST = """window.newest = name => [
   ...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])
 ].filter(m => m.name == name).at(-1)"""  # the client forgets replaced models half a minute late
 READY = "name => newest(name) != null"
+TEXT = """([name, text]) => {
+  try { return newest(name)?.text.includes(text) }
+  catch { return false }
+}"""
 
 
 @pytest.fixture(scope="session")
@@ -83,8 +87,16 @@ class Visit:
         """Wait for a condition in JavaScript."""
         self.page.wait_for_function(script, arg=arg, timeout=SECONDS)
 
+    def wait_for_text(self, name, text):
+        """Wait until the model of this name shows a text."""
+        self.until(TEXT, [name, text])
+
     def eventually(self, check):
-        """What `check()` returns, once it raises no AssertionError: messages take a while."""
+        """What `check()` returns, once it raises no AssertionError.
+
+        What changes together comes as one message for each attribute: what one model shows says
+        nothing of another.
+        """
         end = time.monotonic() + SECONDS / 1000
         while True:
             try:
