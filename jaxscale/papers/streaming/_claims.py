@@ -95,7 +95,7 @@ def feature_claims(draws: Draws) -> list[Claim]:
     """
     judged = []
     for phase, scatter in SCATTER.items():
-        for size in (32, 128):
+        for size in drawn.COMPARED:
             n = DRAWS[size]
             ratio = measure.ratio_to_equivalent(draws, phase, size)
             margin = 2.0 / size + 2.0 * scatter / np.sqrt(size * n)

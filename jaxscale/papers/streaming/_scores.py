@@ -23,6 +23,7 @@ from jaxscale.papers.streaming._draws import (
     MOMENTUM_STEPS,
     NOISE_STEPS,
     PHASES,
+    WINDOWS,
     Draws,
     coordinates,
     equivalent,
@@ -41,9 +42,7 @@ CURVE = ("n_features", "learning_rate", "batch_size", "noise", "n_coordinates", 
 EARLY, LAST = 100, 10_000  # steps between which losses are compared; earlier ones are too skewed
 MEDIAN_GROUPS = 16  # of seeds, whose medians are compared
 LARGE_COMPUTE = (1e12, 1e14)
-# of compute, in which the best size of the equivalent grows from about 30 to about 160
-WINDOWS = {"Ia": (3e3, 1e5), "II": (5e3, 3e5), "Ib": (2e3, 4e4)}
-LEAST_SCATTERED = 32  # features, from which on the scatter is measured
+SCATTERED = (32, 256)  # features between which the scatter is measured: more have few draws
 Seeds = Float[np.ndarray, " s"]
 BATCHES = 2.0 ** np.arange(9)
 RateLimits: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # rate, ends of its bracket
@@ -97,7 +96,7 @@ def ratio_to_equivalent(draws: Draws, phase: str, size: int) -> Seeds:
 
 def scatter_slope(draws: Draws, phase: str) -> Seeds:
     """Pseudo-values of the exponent in d of the relative scatter of the last loss over W."""
-    moments = draws.rest.sel(phase=phase, n_features=slice(LEAST_SCATTERED, None))
+    moments = draws.rest.sel(phase=phase, n_features=slice(*SCATTERED))
     log_size = np.log(np.asarray(moments["n_features"], float))
 
     def slope(mean: "xarray.DataArray") -> float:
