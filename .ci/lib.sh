@@ -92,7 +92,7 @@ subset=(
 
 # files whose slow tests compile more than they compute
 compiling=(tests/test_theory_transforms.py tests/test_exports.py tests/test_benchmark_gpu.py)
-compiling+=(tests/test_{every_system,pages,formulas,formula_hunts,formula_slopes}.py)
+compiling+=(tests/test_{every_system,pages,formulas}.py)
 compiling+=(tests/sweep/test_stretches.py)
 compiling+=(tests/emergence/test_network.py tests/sparse/test_{system,against_theory}.py)
 compiling+=(tests/superposition/test_{student,dynamics,theory_bottleneck}.py)

@@ -1,19 +1,25 @@
-"""Theory functions against stored values with 50 digits.
+"""Theory functions and their slopes against values with 50 digits: stored ones, and a search.
 
-`tests/common/references` says how the tables are made; `python -m references` makes them anew.
+`tests/common/references` says how the tables are made; `python -m references tables` makes them
+anew. The worst errors are in `docs/accuracy.json`: `python -m references hunt` searches longer than
+the tests and writes it. Another seed, such as `JAXSCALE_TEST_SEED=1002136092`, searches elsewhere.
+All tests are in one file, for they share programs.
 """
 
 import inspect
 import json
+import os
 
 import numpy as np
 import pytest
 from references import RECORD, _tables
 from references._case import relative
 from references._cases import CASES, NO_CASE
+from references._hunt import SHORT, compare_slopes, hunt
 
 from jaxscale._theories import PACKAGES
 
+SEED = int(os.environ.get("JAXSCALE_TEST_SEED", "0"))
 TABLES = _tables.read()
 HEAVY = (  # to compile
     "emergence.loss",
@@ -62,3 +68,24 @@ def test_values(name):
     assert errors[worst] <= case.bound
     changed = table.values * (1 + 1e-9)  # power check
     assert np.max(relative(case.values(table.points), changed, table.sizes)) > 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.slopes])
+def test_slopes(name):
+    case, table = CASES[name], TABLES[name]
+    slopes = case.gradients(table.points)
+    errors = compare_slopes(slopes, table.slopes, table.sizes, table.points)
+    point, argument = np.unravel_index(np.argmax(errors), errors.shape)
+    where = f"in {list(table.points[0])[argument]} at {table.points[point]}"
+    print(f"{name}: {errors.max():.1e} {where}")
+    assert errors.max() <= case.slope_bound, where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_hunt(name):
+    worst = hunt(CASES[name], SEED, SHORT)
+    print(f"{name}, seed {SEED}: {worst}")
+    assert worst.error <= CASES[name].bound, f"seed {SEED}: {worst}"
+    assert worst.slope_error <= CASES[name].slope_bound, f"seed {SEED}: {worst}"

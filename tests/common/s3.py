@@ -157,7 +157,7 @@ def _half(environ, body):
 def _serve():
     import logging
 
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.server import create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
@@ -170,7 +170,7 @@ def _serve():
                 self.close_connection = True
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    application = Faulty(DomainDispatcherApplication(create_backend_app))
+    application = Faulty(create_backend_app("s3"))  # not of a host's name
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     print(server.server_port, flush=True)
     parent = os.getppid()

@@ -141,11 +141,10 @@ class Case:
 
     def gradients(self, arguments: list[dict[str, float]]) -> np.ndarray:
         """Derivatives by JAX, `(n_points, n_arguments)`."""
-        names = list(arguments[0])
+        names = tuple(arguments[0])
         with jax.enable_x64(True):
-            gradient = jax.grad(lambda row: self.compute(**dict(zip(names, row, strict=True))))
-            compiled = jax.jit(jax.vmap(gradient))
-            parts = [compiled(rows) for rows in _padded(arguments).reshape(-1, BATCH, len(names))]
+            gradient = _gradient(self.compute, names)
+            parts = [gradient(rows) for rows in _padded(arguments).reshape(-1, BATCH, len(names))]
         return np.concatenate(parts)[: len(arguments)]
 
     def errors(self, arguments: list[dict[str, float]]) -> np.ndarray:
@@ -159,6 +158,14 @@ def _padded(arguments: list[dict[str, float]]) -> np.ndarray:
     """Arguments in rows, whose number is a multiple of `BATCH`."""
     padded = arguments + arguments[:1] * (-len(arguments) % BATCH)
     return np.array([[a[k] for k in arguments[0]] for a in padded])
+
+
+@functools.cache
+def _gradient(
+    compute: Callable[..., jax.Array], names: tuple[str, ...]
+) -> Callable[[np.ndarray], jax.Array]:
+    """Derivatives at rows of arguments: one program for all of them."""
+    return jax.jit(jax.vmap(jax.grad(lambda x: compute(**dict(zip(names, x, strict=True))))))
 
 
 @functools.lru_cache(maxsize=1024)
