@@ -9,19 +9,22 @@ import numpy as np
 
 from references._case import Case, relative
 
-ROUNDS = (0.1, 0.03, 0.01)  # steps, in shares of the ranges
 PARENTS, CHILDREN = 3, 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Random points for each random point of the case's table, and points to compare slopes at."""
+    """Random points for each random point of the case's table, then steps around the worst.
+
+    `steps` are in shares of the ranges; slopes are compared at `n_slopes` points.
+    """
 
     per_random: int
+    steps: tuple[float, ...]
     n_slopes: int
 
 
-LONG, SHORT = Search(4, 6), Search(1, 2)
+LONG, SHORT = Search(4, (0.1, 0.03, 0.01), 6), Search(1, (0.03,), 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ def hunt(case: Case, seed: int, search: Search) -> Worst:
     rng = np.random.default_rng([seed, *case.name.encode()])
     units = np.stack([case.sample(rng) for _ in range(search.per_random * case.n_random)])
     errors = case.errors([case.at(u) for u in units])
-    for size in ROUNDS:
+    for size in search.steps:
         worst = units[np.argsort(-errors)[:PARENTS]]
         children = _steps(np.repeat(worst, CHILDREN, axis=0), size, rng)
         errors = np.append(errors, case.errors([case.at(u) for u in children]))
