@@ -90,10 +90,10 @@ subset=(
   tests/sweep/test_store.py
 )
 
-# what has slow tests that compile more than they compute
+# whose slow tests compile more than they compute, or share programs with those that do
 compiling=(tests/{emergence,sparse,superposition,streaming} tests/sweep/test_stretches.py)
 compiling+=(tests/test_{theory_transforms,exports,benchmark_gpu,every_system,pages,formulas}.py)
 
-# for what computes more than it compiles: level 1, where tests/conftest.py chooses 0
-quick="--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
-quick+=" --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+# for what computes more than it compiles: tests/conftest.py chooses level 0, and says what the others are
+level_1="--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+level_1+=" --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"

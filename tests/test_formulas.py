@@ -6,10 +6,12 @@ the tests and writes it. Another seed, such as `JAXSCALE_TEST_SEED=1002136092`, 
 All tests are in one file, for they share programs.
 """
 
+import dataclasses
 import inspect
 import json
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from references import RECORD, _tables
@@ -80,6 +82,17 @@ def test_slopes(name):
     where = f"in {list(table.points[0])[argument]} at {table.points[point]}"
     print(f"{name}: {errors.max():.1e} {where}")
     assert errors.max() <= case.slope_bound, where
+
+
+def test_a_hunt_sees_an_error_in_a_corner():
+    case = CASES["spectra.hurwitz_zeta"]
+
+    def wrong(s, q):
+        return case.compute(s=s, q=q) * jnp.where(q > 1e10, 1 + 1e-6, 1.0)
+
+    worst = hunt(dataclasses.replace(case, compute=wrong, slopes=()), SEED, SHORT)
+    assert worst.at["q"] > 1e10
+    assert worst.error > 1e-7
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The plan of the package (which rooms import which, no circles, none by name) and its names."""
 
 import ast
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -238,7 +240,18 @@ def test_every_vague_name_is_detected():
     }  # fmt: skip
 
 
-def test_slow_cases_are_listed_once_and_in_order():
-    """That each is a test is seen where they run: pytest stops at a line that names none."""
+@pytest.mark.slow  # it collects all tests
+def test_every_slow_case_is_a_test():
     listed = (REPOSITORY / "tests" / "slow_cases.txt").read_text().splitlines()
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "--collect-only", "-m", "case"]
+    collected = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert collected.returncode == 0, collected.stdout[-2000:]
     assert listed == sorted(set(listed))
+    assert not set(listed) - set(collected.stdout.splitlines()), "renamed or deleted tests"
+
+
+def test_browser_tests_are_where_ci_looks_for_them():
+    tests = REPOSITORY / "tests"
+    marked = {p for p in tests.rglob("test_*.py") if "mark.browser" in p.read_text()}
+    run = {*tests.glob("explorer/test_*_browser.py"), tests / "report" / "test_browser.py"}
+    assert marked - {Path(__file__)} == run

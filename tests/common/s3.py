@@ -170,7 +170,9 @@ def _serve():
                 self.close_connection = True
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    application = Faulty(create_backend_app("s3"))  # not of a host's name
+    application = Faulty(
+        create_backend_app("s3")
+    )  # else it looks up the service of each request's host
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     print(server.server_port, flush=True)
     parent = os.getppid()

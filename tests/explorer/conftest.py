@@ -12,10 +12,7 @@ NEWEST = """window.newest = name => [
   ...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])
 ].filter(m => m.name == name).at(-1)"""  # the client forgets replaced models half a minute late
 READY = "name => newest(name) != null"
-TEXT = """([name, text]) => {
-  try { return newest(name)?.text.includes(text) }
-  catch { return false }
-}"""
+TEXT = "([name, text]) => newest(name)?.text?.includes(text)"
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +29,11 @@ def chromium():
 
 
 class Visit:
-    """A page in a browser window of its own."""
+    """A page in a browser window of its own.
+
+    What changes together comes as one message for each attribute: what one model shows says nothing
+    of another.
+    """
 
     def __init__(self, browser, url, *, width=1280, dark=False, offline=False):
         scheme = "dark" if dark else "light"
@@ -92,11 +93,7 @@ class Visit:
         self.until(TEXT, [name, text])
 
     def eventually(self, check):
-        """What `check()` returns, once it raises no AssertionError.
-
-        What changes together comes as one message for each attribute: what one model shows says
-        nothing of another.
-        """
+        """What `check()` returns, once it raises no AssertionError: messages take a while."""
         end = time.monotonic() + SECONDS / 1000
         while True:
             try:

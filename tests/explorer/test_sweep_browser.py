@@ -134,7 +134,7 @@ def test_one_click_calibrates(visit, explored, store):
 
 def test_a_window_of_the_address_that_is_none_is_said_and_replaced(visit, explored, store):
     shown = visit(explored(store).url + "?window=abc").wait_for("map")
-    assert "`window` must be a number, got &#x27;abc&#x27;" in shown.model("status", "m.text")
+    shown.wait_for_text("status", "`window` must be a number, got &#x27;abc&#x27;")
     shown.set("window of exponents", "30, 200")
     shown.until("() => location.search.includes('window=30%2C200')")
 

@@ -85,7 +85,7 @@ def test_two_users_do_not_disturb_each_other_and_a_tab_closes_cleanly(visit, exp
     url = explored(js.emergence.MultilinearSkills()).url
     one, two = (visit(url).wait_for("learning_rate") for _ in range(2))
     curve = one.column("claimed loss", "ys")
-    two.set("learning_rate", 30)
+    two.wait_for("claimed loss").set("learning_rate", 30)
     changed = "curve => newest('claimed loss').data.ys[0].at(-1) != curve.at(-1)"
     two.until(changed, curve)
     two.until("() => location.search.includes('learning_rate')")

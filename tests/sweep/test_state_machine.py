@@ -62,8 +62,7 @@ def test_a_store_survives_whatever_happens_to_it(machine, rare, number, capsys):
     is_fixed, number = number is not None, secrets.randbelow(10**6) if number is None else number
     with capsys.disabled():
         print(f"\nseed {number}: ", end="", flush=True)
-        n_steps = LONG if is_fixed else LONG // 2
-        print(f"{let_run(machine, n_steps, number)} steps, {dict(AnyMachine.tally)}")
+        print(f"{let_run(machine, LONG, number)} steps, {dict(AnyMachine.tally)}")
     for what in rare if LONG >= 250 and is_fixed else ():  # chance may leave one out
         assert AnyMachine.tally[what] > 0, what
 

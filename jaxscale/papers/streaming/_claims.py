@@ -102,7 +102,8 @@ def feature_claims(draws: Draws) -> list[Claim]:
             at = {"phase": phase, "size": size, "draws": n}
             judged.append(_claim("equivalent", f"{phase}-{size}", ratio, margin=margin, **at))
         slope = measure.scatter_slope(draws, phase)
-        judged.append(_claim("scatter", phase, slope, phase=phase))
+        low, high = measure.SCATTERED
+        judged.append(_claim("scatter", phase, slope, phase=phase, low=low, high=high))
     return judged
 
 
@@ -217,8 +218,9 @@ def batch_claims(draws: Draws) -> list[Claim]:
         inside = (limit >= low * (1 - 1e-9)) & (limit <= high * (1 + 1e-9))
         ratio, name = (limit / low).max(axis=1), f"{alpha:g}"
         critical, at_edge = measure.critical_batch(alpha), np.max(expected / at_edge)
+        text = {"alpha": alpha, "critical": critical, "at_edge": at_edge, "draws": limit.shape[0]}
         judged += [
-            _claim("batch", name, ratio, alpha=alpha, critical=critical, at_edge=at_edge),
+            _claim("batch", name, ratio, **text),
             _claim("bracket", name, inside.mean(axis=1), alpha=alpha),
         ]
     return judged

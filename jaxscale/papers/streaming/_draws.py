@@ -44,6 +44,7 @@ DRAWN = {0.8: ("Ia", "III"), 1.2: ("II",), 0.4: ("Ib", "IVa")}  # by input expon
 DRAWS = {512: 32, 256: 128, 128: 512, 64: 1024, 32: 2048, 16: 2048}  # by number of features
 LARGEST = max(DRAWS)
 COMPARED = (32, 128)  # numbers of features whose mean is compared with the equivalent
+
 # of compute, in which the best size of the equivalent grows from about 30 to about 160
 WINDOWS = {"Ia": (3e3, 1e5), "II": (5e3, 3e5), "Ib": (2e3, 4e4)}
 MOST_PHASES = max(map(len, DRAWN.values()))  # of one input exponent
@@ -171,8 +172,10 @@ def _collected(
         own = loss[:, i, j].astype(float)
         means[phase, size] = groups(own[:, :-1]).T
         squares[phase, size] = groups(own[:, -1:] ** [1, 2]).T
-        curve = curves.get((phase, size), {})
-        expected[phase, size] = np.array([curve.get(time, np.nan) for time in TIMES])
+        curve = curves.get((phase, size))
+        expected[phase, size] = (
+            np.full(TIMES.size, np.nan) if curve is None else np.array([curve[t] for t in TIMES])
+        )
 
     def table(values: dict[tuple[str, int], np.ndarray], *dims: str) -> "xarray.DataArray":
         coords = {"phase": phases, "n_features": sizes} | (

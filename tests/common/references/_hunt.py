@@ -1,6 +1,7 @@
-"""The worst error of a case: random points of its box, then ever smaller steps around the worst.
+"""The worst error of a case: random points of its box, then steps around the worst.
 
-The documented errors come from a search that is `LONG`; the slow tests make a `SHORT` one.
+The documented errors come from a search that is `LONG`, with ever smaller steps; the slow tests
+make a `SHORT` one.
 """
 
 import dataclasses

@@ -27,7 +27,7 @@ def verdicts(judged):
 
 
 def planted(draws, loss=None, rest=None):
-    """Draws of 32 to 512 features with other losses, and the equivalent 1 / d."""
+    """Draws of 16 to 512 features with other losses, and the equivalent 1 / d."""
     sizes = [16, 32, 64, 128, 256, 512]
     phases = draws.loss["phase"].values
     d = xarray.DataArray(np.array(sizes, float), dims="n_features", coords={"n_features": sizes})
@@ -78,6 +78,14 @@ def test_draws_are_those_of_the_system_and_losses_those_of_the_recursion(draws, 
     np.testing.assert_allclose(rest.isel(moment=0), floor, rtol=1e-4)
 
 
+def test_the_equivalent_is_computed_where_claims_need_it(draws):
+    has_curve = draws.expected.notnull().all("step")
+    for size in COUNTS:
+        phases = draws.expected["phase"].values[has_curve.sel(n_features=size)]
+        assert set(phases) == set(drawn.WINDOWS)
+    assert not set(COUNTS) & set(drawn.COMPARED)  # at these sizes all phases have one
+
+
 def test_excess_is_that_of_the_rest_at_last(draws):
     modes = draws.modes["III", 16]
     rates = jnp.full(modes.unreachable.shape, drawn.rate("III", 16), jnp.float32)
@@ -88,9 +96,10 @@ def test_excess_is_that_of_the_rest_at_last(draws):
 
 
 def test_planted_means_and_scatters_are_judged(draws):
-    right = verdicts(
-        claims.feature_claims(planted(draws, lambda d, t: 1.0, lambda d: 1.5 / np.sqrt(d)))
-    )
+    def scatter(d):  # another one where it is not measured
+        return 1.5 / np.sqrt(d) * np.where((d < 32) | (d > 256), 3.0, 1.0)
+
+    right = verdicts(claims.feature_claims(planted(draws, lambda d, t: 1.0, scatter)))
     assert set(right.values()) == {"agrees"}
     assert len(right) == 12
     wrong = verdicts(
