@@ -90,7 +90,7 @@ def test_a_hunt_sees_an_error_in_a_corner():
     def wrong(s, q):
         return case.compute(s=s, q=q) * jnp.where(q > 1e10, 1 + 1e-6, 1.0)
 
-    worst = hunt(dataclasses.replace(case, compute=wrong, slopes=()), SEED, SHORT)
+    worst = hunt(dataclasses.replace(case, compute=wrong, slopes=()), 0, SHORT)
     assert worst.at["q"] > 1e10
     assert worst.error > 1e-7
 
