@@ -170,9 +170,8 @@ def _serve():
                 self.close_connection = True
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    application = Faulty(
-        create_backend_app("s3")
-    )  # else it looks up the service of each request's host
+    # of S3 alone: that of all services looks up the host of each request
+    application = Faulty(create_backend_app("s3"))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     print(server.server_port, flush=True)
     parent = os.getppid()
