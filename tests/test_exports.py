@@ -171,15 +171,15 @@ def student(embedding, learning_rate, **parts):
     )  # fmt: skip
 
 
-PRODUCTS = {  # constructor, parts of which every two meet, parts that are drawn
+PRODUCTS = {  # constructor, parts that call each other: every two meet; others, which are drawn
     "network": (
         network,
         dict(
-            data=DATA, optimizer=OPTIMIZERS, dtype=DTYPES,
+            data=DATA, dtype=DTYPES,
             skills=[E.DisjointSkills(), E.RandomSkills(), E.ShuffledSkills()],
         ),
         dict(
-            schedule=SCHEDULES, n_skills=[3, 20], micro_batch=[None, 8],
+            optimizer=OPTIMIZERS, schedule=SCHEDULES, n_skills=[3, 20], micro_batch=[None, 8],
             regime=[None, E.TimeLimited(), E.DataLimited(), E.WidthLimited()],
             strength=[E.Correlation(), E.Covariance()],
         ),
@@ -194,8 +194,8 @@ PRODUCTS = {  # constructor, parts of which every two meet, parts that are drawn
     ),
     "multilinear": (
         lambda **parts: E.MultilinearSkills(n_skills=3, **STEPS, **parts),
-        dict(data=DATA, schedule=SCHEDULES, dtype=DTYPES),
-        dict(n_parameters=[None, 2]),
+        dict(data=DATA, dtype=DTYPES),
+        dict(schedule=SCHEDULES, n_parameters=[None, 2]),
     ),
     "regression": (
         regression,
@@ -204,10 +204,12 @@ PRODUCTS = {  # constructor, parts of which every two meet, parts that are drawn
                 P.MinNorm(), P.Ridge(), P.GradientDescent(n_steps=4, record=[0, 2, 4]),
                 P.GradientSteps(n_steps=4, record=[0, 2, 4]),
             ],
-            features=[P.Linear(), P.Identity(), P.Relu(), P.Tanh(), P.Elementwise(Sigmoid())],
             coordinates=[POWER_LAW, {"spectrum": TABLE}],
         ),
-        dict(teacher=[P.Averaged(), P.Sampled()], n_features=[3, 12]),
+        dict(
+            features=[P.Linear(), P.Identity(), P.Relu(), P.Tanh(), P.Elementwise(Sigmoid())],
+            teacher=[P.Averaged(), P.Sampled()], n_features=[3, 12],
+        ),
     ),
     "student, optimizers": (
         student,
@@ -236,16 +238,19 @@ PRODUCTS = {  # constructor, parts of which every two meet, parts that are drawn
     ),
     "one pass": (
         lambda **parts: D.StreamingRegression(n_features=4, learning_rate=0.01, **STEPS, **parts),
+        dict(space=[D.Eigenbasis(), D.Coordinates()], dtype=DTYPES, n_coordinates=[np.inf, 12]),
         dict(
-            space=[D.Eigenbasis(), D.Coordinates()],
             optimizer=[
                 js.Sgd(), js.Sgd(momentum=0.9), D.Nesterov(), D.PolyakAverage(),
                 D.ExponentialAverage(), D.ScheduleFree(), D.Dana(decay=0.6), D.SignSgd(),
             ],
+            schedule=SCHEDULES,
         ),
-        dict(dtype=DTYPES, schedule=SCHEDULES, n_coordinates=[np.inf, 12]),
     ),
 }  # fmt: skip
+
+
+DRAWS = 64  # of the other parts: as many as meet every part of a small product
 
 
 @functools.cache
@@ -253,12 +258,13 @@ def covering(name):
     """Few systems of a product: every two parts meet that meet in any that can be constructed.
 
     How an operation is lowered depends on it and its types, so on a part, and on the few places
-    where one part calls another: three at a time add nothing.
+    where one part calls another: parts that do not, and three at a time, add nothing.
     """
     build, crossed, drawn = PRODUCTS[name]
     rng = np.random.default_rng(0)
     candidates = []  # a system, and what it covers: pairs of crossed parts, and parts drawn
-    for values in itertools.product(*(range(len(some)) for some in crossed.values())):
+    product = list(itertools.product(*(range(len(some)) for some in crossed.values())))
+    for values in product * max(1, DRAWS // len(product)):
         chosen = dict(zip(crossed, values, strict=True))
         others = {part: int(rng.integers(len(some))) for part, some in drawn.items()}
         covered = {*itertools.combinations(chosen.items(), 2), *others.items()}

@@ -1,4 +1,4 @@
-"""Simulated streaming regression: its law, its features, and the means that theory gives."""
+"""Simulated streaming regression: its law, its features, and what theory says of its runs."""
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ import optax
 import pytest
 from jaxtyping import TypeCheckError
 from scipy.special import ndtri
-from scipy.stats import t as student_t
+from streamed import ran, start_states, system
 
 import jaxscale as js
 from jaxscale.keys import words
@@ -21,107 +21,6 @@ from jaxscale.streaming._spaces import MANY, _normals, draw_samples, order_of_dr
 from jaxscale.streaming.theory import _moments
 
 S = js.streaming
-LEVEL = 1e-3
-POINT = {"n_features": 32, "input_exponent": 0.8, "target_exponent": 0.9, "noise": 0.2}
-WARM = js.WarmUp(n_warm_up=30, then=js.LinearDecay(final_ratio=0.1))
-OPTIMIZERS = {
-    "sgd": {"learning_rate": 0.14},
-    "heavy ball": {"optimizer": js.Sgd(momentum=0.9), "batch_size": 2, "learning_rate": 0.02},
-    "nesterov": {"optimizer": S.Nesterov(), "batch_size": 2, "learning_rate": 0.02},
-    "dana": {"optimizer": S.Dana(decay=0.625), "learning_rate": 0.1},
-    "polyak": {"optimizer": S.PolyakAverage(), "learning_rate": 0.14},
-    "ema": {"optimizer": S.ExponentialAverage(), "learning_rate": 0.14},
-    "schedule-free": {"optimizer": S.ScheduleFree(), "learning_rate": 0.14},
-    "warm-up and decay": {"schedule": WARM, "batch_size": 4, "learning_rate": 0.2},
-}
-
-
-def system(**fields):
-    return S.StreamingRegression(**{**POINT, "n_steps": 300, "record": [0, 100, 300], **fields})
-
-
-def ran(grid, n_seeds):
-    return js.run(js.Grid(grid, seeds=n_seeds), progress=False)
-
-
-def z_scores(values, expected, n_comparisons):
-    """Largest |z| of the mean over seeds, first axis, and the bound of Student's t."""
-    n = len(values)
-    z = (values.mean(0) - expected) / (values.std(0, ddof=1) / np.sqrt(n))
-    return np.max(np.abs(z)), student_t.ppf(1 - LEVEL / n_comparisons / 2, n - 1)
-
-
-def assert_mean_is_exact(fields, n_seeds, **more):
-    results = ran(system(**fields, **more), n_seeds)
-    ratio = (results["loss"] / results["expected_loss"]).values[:, 1:]
-    worst, bound = z_scores(ratio, 1.0, ratio.shape[1] * len(OPTIMIZERS))
-    assert worst < bound
-    return results
-
-
-@pytest.mark.parametrize("name", ["sgd", "dana"])
-def test_the_mean_of_runs_is_their_exact_curve(name):
-    assert_mean_is_exact(OPTIMIZERS[name], 256)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_mean_of_many_runs_is_their_exact_curve(name):
-    """It is not that of a planted error, on a quarter of the same runs."""
-    length = {"n_steps": 1000, "record": [0, 100, 1000]}
-    results = assert_mean_is_exact(OPTIMIZERS[name], 1024, **length)
-    for error in ERRORS:
-        assert_is_seen(error, system(**OPTIMIZERS[name], **length), results, 256)
-
-
-ERRORS = ("nothing unreachable", "no noise term")
-
-
-def assert_is_seen(error, one, results, n_seeds):
-    """Mean losses differ from curves without a part of what drives the noise of SGD."""
-    quiet = error == "no noise term"
-
-    def wrong(modes):
-        driving, forgotten = modes.label_variance, modes.out_of_reach
-        curve = S.theory.optimizer_loss(
-            jnp.asarray(one.record_steps[1:]), modes.eigenvalues, modes.target_power,
-            unreachable=driving + forgotten if quiet else driving, n_steps=one.n_steps,
-            learning_rate=one.learning_rate, batch_size=1e12 if quiet else one.batch_size,
-            optimizer=one.optimizer, schedule=one.schedule,
-        )  # fmt: skip
-        return curve if quiet else curve + forgotten / 2
-
-    curves = np.asarray(jax.vmap(wrong)(_start_states(one, n_seeds).modes))
-    worst, bound = z_scores(results["loss"].values[:n_seeds, 1:] / curves, 1.0, 2)
-    assert worst > 1.5 * bound, error
-
-
-@pytest.mark.parametrize("error", ERRORS)
-def test_a_planted_error_is_seen(error):
-    one = system(noise=0.0, learning_rate=0.14)
-    assert_is_seen(error, one, ran(one, 256), 256)
-
-
-def _start_states(one, n_seeds):
-    """States before the first step, of the same draws as those of a sweep."""
-    grid = js.Grid(one, seeds=n_seeds)
-    keys = jnp.stack([grid.run_key(seed) for seed in range(n_seeds)])
-    cast = js.training.cast(one, one.dtype)
-    return jax.jit(jax.vmap(lambda k: cast.init(jr.fold_in(k, js.training.INIT_STREAM))))(keys)
-
-
-def test_modes_and_coordinates_agree_in_law():
-    by_space = [
-        np.log(ran(system(learning_rate=0.14, space=space), 512)["loss"].values[:, 1:])
-        for space in (S.Eigenbasis(), S.Coordinates())
-    ]
-    paired = by_space[0] - by_space[1]  # the same features, other samples
-    worst, bound = z_scores(paired, 0.0, 2 * paired.shape[1])
-    assert worst < bound
-    squares = [(x - x.mean(0)) ** 2 for x in by_space]
-    worst, bound = z_scores(squares[0] - squares[1], 0.0, 2 * paired.shape[1])
-    assert worst < bound
-
 
 draw = jax.jit(draw_features, static_argnames=("padded", "n_coordinates"))
 samples_of = jax.jit(draw_samples, static_argnames=("n_samples", "width", "dtype"))
@@ -205,10 +104,10 @@ def test_a_sample_is_the_same_in_any_batch(x64, dtype):
 @pytest.mark.parametrize("v", [np.inf, 40], ids=["infinitely many coordinates", "40"])
 def test_only_infinitely_many_coordinates_have_a_rest(v):
     one = system(space=S.Coordinates(), n_features=8, n_coordinates=v, learning_rate=0.1)
-    state = _start_states(one, 1)
+    state = start_states(one, 1)
     assert (state.problem.features.tail is None) == (v == 40)
     assert one.space.n_draws(8, 40, v == np.inf) == (50 if v == np.inf else 41)
-    assert _start_states(system(learning_rate=0.1), 1).problem.features is None
+    assert start_states(system(learning_rate=0.1), 1).problem.features is None
 
 
 def test_modes_are_those_of_the_run():
@@ -216,7 +115,7 @@ def test_modes_are_those_of_the_run():
     keys = jnp.stack([js.Grid(one, seeds=2).run_key(seed) for seed in range(2)])
     together = jax.vmap(lambda key: S.modes_of(one, key))(keys)
     started, order = (
-        _start_states(one, 2).modes,
+        start_states(one, 2).modes,
         np.argsort(order_of_draws(one.padded("n_features"))),
     )
     ordered = started.eigenvalues[:, order], started.target[:, order]
@@ -246,7 +145,7 @@ def test_sizes_in_one_program_change_nothing_but_rounding(space):
 
 
 def test_the_rate_is_a_share_of_the_limit_of_the_features():
-    state = _start_states(system(batch_size=3), 4)
+    state = start_states(system(batch_size=3), 4)
     limit = jax.vmap(lambda v: S.theory.max_learning_rate(v, batch_size=3.0))(
         state.modes.eigenvalues
     )
@@ -272,7 +171,7 @@ def test_at_the_limit_of_nesterov_its_step_has_radius_one(x64, batch):
 
 def test_every_linear_optimizer_but_dana_has_a_rate_of_its_own():
     def rates(optimizer):
-        return np.asarray(_start_states(system(optimizer=optimizer), 3).rate)
+        return np.asarray(start_states(system(optimizer=optimizer), 3).rate)
 
     plain = rates(js.Sgd())
     for optimizer in (S.PolyakAverage(), S.ScheduleFree()):

@@ -1,0 +1,86 @@
+"""The mean of runs of streaming regression is their exact curve, for every linear optimizer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from streamed import ran, start_states, system, z_scores
+
+import jaxscale as js
+
+S = js.streaming
+WARM = js.WarmUp(n_warm_up=30, then=js.LinearDecay(final_ratio=0.1))
+OPTIMIZERS = {
+    "sgd": {"learning_rate": 0.14},
+    "heavy ball": {"optimizer": js.Sgd(momentum=0.9), "batch_size": 2, "learning_rate": 0.02},
+    "nesterov": {"optimizer": S.Nesterov(), "batch_size": 2, "learning_rate": 0.02},
+    "dana": {"optimizer": S.Dana(decay=0.625), "learning_rate": 0.1},
+    "polyak": {"optimizer": S.PolyakAverage(), "learning_rate": 0.14},
+    "ema": {"optimizer": S.ExponentialAverage(), "learning_rate": 0.14},
+    "schedule-free": {"optimizer": S.ScheduleFree(), "learning_rate": 0.14},
+    "warm-up and decay": {"schedule": WARM, "batch_size": 4, "learning_rate": 0.2},
+}
+
+
+def assert_mean_is_exact(fields, n_seeds, **more):
+    results = ran(system(**fields, **more), n_seeds)
+    ratio = (results["loss"] / results["expected_loss"]).values[:, 1:]
+    worst, bound = z_scores(ratio, 1.0, ratio.shape[1] * len(OPTIMIZERS))
+    assert worst < bound
+    return results
+
+
+@pytest.mark.parametrize("name", ["sgd", "dana"])
+def test_the_mean_of_runs_is_their_exact_curve(name):
+    assert_mean_is_exact(OPTIMIZERS[name], 256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_mean_of_many_runs_is_their_exact_curve(name):
+    """It is not that of a planted error, on a quarter of the same runs."""
+    length = {"n_steps": 1000, "record": [0, 100, 1000]}
+    results = assert_mean_is_exact(OPTIMIZERS[name], 1024, **length)
+    for error in ERRORS:
+        assert_is_seen(error, system(**OPTIMIZERS[name], **length), results, 256)
+
+
+ERRORS = ("nothing unreachable", "no noise term")
+
+
+def assert_is_seen(error, one, results, n_seeds):
+    """Mean losses differ from curves without a part of what drives the noise of SGD."""
+    quiet = error == "no noise term"
+
+    def wrong(modes):
+        driving, forgotten = modes.label_variance, modes.out_of_reach
+        curve = S.theory.optimizer_loss(
+            jnp.asarray(one.record_steps[1:]), modes.eigenvalues, modes.target_power,
+            unreachable=driving + forgotten if quiet else driving, n_steps=one.n_steps,
+            learning_rate=one.learning_rate, batch_size=1e12 if quiet else one.batch_size,
+            optimizer=one.optimizer, schedule=one.schedule,
+        )  # fmt: skip
+        return curve if quiet else curve + forgotten / 2
+
+    curves = np.asarray(jax.vmap(wrong)(start_states(one, n_seeds).modes))
+    worst, bound = z_scores(results["loss"].values[:n_seeds, 1:] / curves, 1.0, 2)
+    assert worst > 1.5 * bound, error
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_planted_error_is_seen(error):
+    one = system(noise=0.0, learning_rate=0.14)
+    assert_is_seen(error, one, ran(one, 256), 256)
+
+
+def test_modes_and_coordinates_agree_in_law():
+    by_space = [
+        np.log(ran(system(learning_rate=0.14, space=space), 512)["loss"].values[:, 1:])
+        for space in (S.Eigenbasis(), S.Coordinates())
+    ]
+    paired = by_space[0] - by_space[1]  # the same features, other samples
+    worst, bound = z_scores(paired, 0.0, 2 * paired.shape[1])
+    assert worst < bound
+    squares = [(x - x.mean(0)) ** 2 for x in by_space]
+    worst, bound = z_scores(squares[0] - squares[1], 0.0, 2 * paired.shape[1])
+    assert worst < bound
