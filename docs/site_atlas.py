@@ -56,7 +56,8 @@ def draw() -> None:
     """Draw the figures of the reduced atlas as small pictures."""
     from draw_figures import draw_small
 
-    draw_small(figures_of(read_atlas(REDUCED)))
+    atlas = read_atlas(REDUCED)
+    draw_small(figures_of(atlas, cells_of(atlas)))
 
 
 def part() -> str:
@@ -67,13 +68,13 @@ def part() -> str:
     cells = cells_of(atlas)
     kinds = Counter(cell.kind for cell in cells.values())
     counts = ", ".join(f"*{kind}* {kinds[kind]}" for kind in Kind if kinds[kind])
-    lines = [_extent(atlas), "", f"Cells by verdict: {counts}. {multiplicity(atlas)}", ""]
-    for figure in figures_of(atlas):
+    lines = [_extent(atlas), "", f"Cells by verdict: {counts}. {multiplicity(atlas, cells)}", ""]
+    for figure in figures_of(atlas, cells):
         lines += [f"![{figure.name}](figures/{figure.name}.png)", "", figure.caption, ""]
     claims = atlas_claims(atlas)
     lines += [f":::{{dropdown}} Claims of the setups with eight seeds ({len(claims)})", ""]
     lines += [*claim_lines(claims), ":::", ""]
-    for table in tables_of(atlas):
+    for table in tables_of(atlas, cells):
         lines += [f":::{{dropdown}} {table.title}", "", without_marks(table.note), ""]
         names = [column.name or " " for column in table.columns]
         lines += [*table_lines(names, ([cell.text for cell in row] for row in table.cells))]

@@ -6,9 +6,8 @@ import numpy as np
 
 from jaxscale.analysis._claim import SEEDS_FOR_VERDICT
 from jaxscale.papers.atlas._measures import exponents
-from jaxscale.papers.atlas._reduced import cells_of
 from jaxscale.papers.atlas._setups import OPTIMIZERS, SETUPS, STRONGEST, setup_of, ways_of
-from jaxscale.papers.atlas._verdicts import MARKS, NEAR, Cell, Kind
+from jaxscale.papers.atlas._verdicts import MARKS, NEAR, Cell, Cells, Kind
 from jaxscale.papers.superposition._scores import EXPONENTS
 from jaxscale.report import _figures as draw
 from jaxscale.report._maps import CELLS, color_bar
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
 HALF_DECADE = 10**0.25  # a local exponent is fitted from t / this to t * this
 
 
-def map_figure(atlas: "xarray.Dataset") -> "matplotlib.figure.Figure":
+def map_figure(atlas: "xarray.Dataset", cells: Cells) -> "matplotlib.figure.Figure":
     """Every setup at every crowding: colour, mark and number, one panel per way to train."""
     from matplotlib.colors import Normalize
 
-    cells, colors = cells_of(atlas), Normalize(0.0, 2.0)
+    colors = Normalize(0.0, 2.0)
     run = set(atlas["setup"].values.tolist())
     names = [setup.name for setup in SETUPS if setup.name in run]
     groups = {o: [n for n in names if setup_of(n)[0].optimizer == o] for o in ways_of(names)}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxscale.papers._runs import system_of
 from jaxscale.papers.atlas._measures import mean_control, measure
 from jaxscale.papers.atlas._setups import LEADS, control_name, setup_of
-from jaxscale.papers.atlas._verdicts import Cell, judge
+from jaxscale.papers.atlas._verdicts import Cells, judge
 from jaxscale.superposition import TeacherStudent
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_atlas(path: str | Path) -> "xarray.Dataset":
     return atlas.map(lambda v: v.astype(float) if v.dtype.kind == "f" else v, keep_attrs=True)
 
 
-def cells_of(atlas: "xarray.Dataset") -> dict[tuple[str, float], Cell]:
+def cells_of(atlas: "xarray.Dataset") -> Cells:
     """The verdict of every setup at every crowding that it was run at."""
     cells = {}
     for name in atlas["setup"].values.tolist():

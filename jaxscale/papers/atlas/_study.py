@@ -1,7 +1,7 @@
 """What `jaxscale reproduce atlas` runs, and how the map is evaluated."""
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from jaxscale.papers.atlas._setups import (
     setup_of,
     ways_of,
 )
-from jaxscale.papers.atlas._verdicts import MARKS, Cell, Kind, controls_passing
+from jaxscale.papers.atlas._verdicts import MARKS, Cells, Kind, controls_passing
 from jaxscale.papers.superposition._scores import EXPONENTS
 from jaxscale.report._study import Conclusion, Figure, Study, statuses
 
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
     import xarray
 
 CAPTIONS, TEXT = study_text("atlas")
-Cells: TypeAlias = dict[tuple[str, float], Cell]
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
     """Claims, the map, local exponents and tables of an atlas, from results by grid name."""
     atlas = measure_atlas(runs)
-    scores = {"cells": scores_of(atlas), "excluded": excluded_counts()}
+    cells = cells_of(atlas)
+    scores = {"cells": scores_of(cells), "excluded": excluded_counts()}
     scores["runs_by_status"] = {name: statuses(data) for name, data in runs.items()}
-    return Conclusion(atlas_claims(atlas), figures_of(atlas), scores, tables_of(atlas))
+    figures, tables = figures_of(atlas, cells), tables_of(atlas, cells)
+    return Conclusion(atlas_claims(atlas), figures, scores, tables)
 
 
-def figures_of(atlas: "xarray.Dataset") -> list[Figure]:
+def figures_of(atlas: "xarray.Dataset", cells: Cells) -> list[Figure]:
     """The map, and the local exponents of the strongest lead, with their captions."""
-    drawings = {"atlas_map": map_figure(atlas), "atlas_local": local_figure(atlas)}
+    drawings = {"atlas_map": map_figure(atlas, cells), "atlas_local": local_figure(atlas)}
     values = {
-        "multiplicity": multiplicity(atlas),
+        "multiplicity": multiplicity(atlas, cells),
         "setup": f"{STRONGEST.way.text}, {STRONGEST.text}",
         "rate": float(atlas["rate_value"].sel(setup=STRONGEST.name)[0]),
     }
     return with_captions(drawings, CAPTIONS, **values)
 
 
-def multiplicity(atlas: "xarray.Dataset") -> str:
+def multiplicity(atlas: "xarray.Dataset", cells: Cells) -> str:
     """How often was looked, and how often the rule of a window says yes of the controls."""
-    cells = cells_of(atlas)
     windows = sum(cell.n_windows for cell in cells.values())
     one = round(sum(cell.one * cell.n_windows for cell in cells.values() if cell.n_windows))
     passed, counted = controls_passing(atlas)
@@ -65,18 +65,17 @@ def multiplicity(atlas: "xarray.Dataset") -> str:
     )
 
 
-def scores_of(atlas: "xarray.Dataset") -> list[dict[str, Any]]:
+def scores_of(cells: Cells) -> list[dict[str, Any]]:
     """The cells of the map as plain data."""
-    cells = cells_of(atlas).items()
     return [
         plain({"setup": name, "crowding": crowding, **vars(cell), "kind": str(cell.kind)})
-        for (name, crowding), cell in cells
+        for (name, crowding), cell in cells.items()
     ]
 
 
-def tables_of(atlas: "xarray.Dataset") -> list[Table]:
+def tables_of(atlas: "xarray.Dataset", cells: Cells) -> list[Table]:
     """Cells of every way to train, natural windows of the leads, and what is left out."""
-    cells, looked = cells_of(atlas), multiplicity(atlas)
+    looked = multiplicity(atlas, cells)
     ways = ways_of(atlas["setup"].values.tolist())
     tables = [cell_table(atlas, cells, way, looked) for way in ways]
     return [*tables, natural_table(atlas, cells), excluded_table()]

@@ -25,7 +25,7 @@ with Adam, had been looked at (its verdict was "no" before), and before any othe
 import dataclasses
 import enum
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -78,6 +78,9 @@ class Cell:
     spread: float
     alone: float
     spread_alone: float
+
+
+Cells: TypeAlias = dict[tuple[str, float], Cell]  # by setup and crowding
 
 
 def falls(mean: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:

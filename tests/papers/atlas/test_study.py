@@ -105,12 +105,13 @@ def test_a_file_holds_what_the_figures_show(atlas, tmp_path):
     write_atlas(atlas, tmp_path / "atlas.nc")
     again = read_atlas(tmp_path / "atlas.nc")
     assert (tmp_path / "atlas.nc").stat().st_size < 1e6
-    assert {k: str(c.kind) for k, c in cells_of(again).items()} == {
+    cells = cells_of(again)
+    assert {k: str(c.kind) for k, c in cells.items()} == {
         k: str(c.kind) for k, c in cells_of(atlas).items()
     }
-    texts = [str(table) for table in tables_of(again)]
+    texts = [str(table) for table in tables_of(again, cells)]
     assert max(len(line) for text in texts for line in text.splitlines()) <= 80
-    figures = figures_of(again)
+    figures = figures_of(again, cells)
     assert [f.name for f in figures] == ["atlas_map", "atlas_local"]
     assert "Multiplicity: 6 cells" in figures[0].caption
     drawn = {t.get_text() for axes in figures[0].drawing.axes for t in axes.texts}
