@@ -93,7 +93,7 @@ subset=(
 # whose slow tests compile more than they compute, or share programs with those that do
 shopt -s extglob
 compiling=(tests/{emergence,sparse,superposition} tests/streaming/test_!(draws|means).py)
-compiling+=(tests/sweep/test_stretches.py)
+compiling+=(tests/sweep/test_{plan,stretches}.py tests/analysis/test_frontier.py)
 compiling+=(tests/test_{theory_transforms,exports,benchmark_gpu,every_system,pages,formulas}.py)
 
 # for what computes more than it compiles: tests/conftest.py chooses level 0, and says what the others are
