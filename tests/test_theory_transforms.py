@@ -1,8 +1,4 @@
-"""Every theory function in single precision, its slopes and `vmap`, against differences of calls.
-
-Double precision, its slopes and `vmap` are in `test_formulas.py`, to 50 digits, for all functions
-but a few, whose slopes are here.
-"""
+"""Every theory function as a program: its gradient, `vmap`, and both precisions, in one of each."""
 
 from dataclasses import dataclass
 
@@ -35,11 +31,6 @@ def _embedded(name, **options):
         return value if value.ndim == 0 else value[1, 2]
 
     return call
-
-
-def _both(allocation):
-    """A number with the slopes of both results: theirs have other ratios for every argument."""
-    return allocation.n_features * allocation.loss**2
 
 
 # name: function of floats only, its float arguments
@@ -241,8 +232,12 @@ SPARSE = {
         {"learning_rate": 0.9, "spectrum_exponent": 0.8, "sparsity_exponent": 2.5, "activity": 0.9},
     ),
     "allocation_laws": (lambda **x: sparse.allocation_laws(**x).n_features(1e5), SPECTRUM),
-    "allocation": (
-        lambda **x: _both(sparse.optimal_allocation(**x)),
+    "allocation_n": (
+        lambda **x: sparse.optimal_allocation(**x).n_features,
+        {"compute": 1e5, **SPECTRUM},
+    ),
+    "allocation_loss": (
+        lambda **x: sparse.optimal_allocation(**x).loss,
         {"compute": 1e5, **SPECTRUM},
     ),
 }
@@ -277,8 +272,9 @@ ENDS = {  # values at which a closed form has a limit
 
 @dataclass
 class Accuracy:
-    """Relative: of finite differences (with their step), and of float32."""
+    """Relative: of a plain call, of finite differences (with their step), and of float32."""
 
+    plain: float
     slope: float
     single: float
     step: float
@@ -286,11 +282,13 @@ class Accuracy:
 
 
 ACCURACY = {
-    "emergence": Accuracy(2e-6, 1e-4, 2e-5, 1e-7),
-    "superposition": Accuracy(2e-6, 1e-4, 2e-5, 1e-9),
-    "superposition-window": Accuracy(2e-2, 1e-4, 2e-5, 1e-9),  # linear between points of its grid
-    "sparse": Accuracy(1e-5, 2e-4, 1e-4, 1e-5),
-    "sparse-allocation": Accuracy(3e-4, 2e-2, 2e-3, 1e-5),
+    "emergence": Accuracy(1e-12, 2e-6, 1e-4, 2e-5, 1e-7),
+    "superposition": Accuracy(1e-11, 2e-6, 1e-4, 2e-5, 1e-9),
+    "superposition-window": Accuracy(
+        1e-11, 2e-2, 1e-4, 2e-5, 1e-9
+    ),  # linear between points of its grid
+    "sparse": Accuracy(1e-7, 1e-5, 2e-4, 1e-4, 1e-5),
+    "sparse-allocation_n": Accuracy(1e-7, 3e-4, 2e-2, 2e-3, 1e-5),
 }
 
 
@@ -306,14 +304,9 @@ SLOW = {  # seconds of compilation; the others share their sums and integrals
         "loss_steps", "random_rate", "rate", "strength", "loss",
     )),
     *(f"sparse-{n}" for n in (
-        "allocation", "loss_below", "loss_above", "loss_ridge", "unseen_loss",
+        "allocation_n", "allocation_loss", "loss_below", "loss_above", "loss_ridge", "unseen_loss",
         "expected_seen", "dense_delta", "instability", "expected_rank", "dense_loss",
     )),
-}  # fmt: skip
-
-NO_DIGITS = {  # searches and fixed points: `references` has no slopes of them
-    "sparse-allocation", "sparse-loss_below", "sparse-loss_above", "sparse-loss_ridge",
-    "superposition-window",
 }  # fmt: skip
 
 
@@ -331,18 +324,18 @@ def test_gradient_vmap_and_float32(name):
     x = np.array(list(point.values()))
     step = accuracy.step * x
     stencil = np.stack([x] + [x + i * np.diag(step)[j] for j in range(x.size) for i in (-1, 1)])
-    batched = jax.jit(jax.vmap(jax.value_and_grad(lambda row: call(list(row)))))
     with jax.enable_x64(True):
-        values = np.array([call(row.tolist()) for row in stencil])
-        gradient = np.asarray(batched(stencil[:1])[1][0]) if name in NO_DIGITS else None
+        batched = jax.jit(jax.vmap(jax.value_and_grad(lambda row: call(list(row)))))
+        values, gradients = map(np.asarray, batched(jnp.asarray(stencil)))
+        alone = call(list(map(float, x)))
     assert values.dtype == np.float64
+    np.testing.assert_allclose(values[0], alone, rtol=accuracy.plain)
+    slope = (values[2::2] - values[1::2]) / (2 * step)
     scale = abs(values[0]) / x
-    slope = (values[2::2] - values[1::2]) / (2 * step) / scale
+    tolerance = accuracy.slope
+    np.testing.assert_allclose(gradients[0] / scale, slope / scale, atol=tolerance, rtol=tolerance)
     matters = [(name, key) not in UNUSED for key in keys]
-    np.testing.assert_array_equal(np.abs(slope) > accuracy.active, matters)
-    if gradient is not None:
-        tolerance = accuracy.slope
-        np.testing.assert_allclose(gradient / scale, slope, atol=tolerance, rtol=tolerance)
+    np.testing.assert_array_equal(np.abs(gradients[0] / scale) > accuracy.active, matters)
     points = [x, *(np.where(np.array(keys) == k, end, x) for k in keys for end in ENDS.get(k, ()))]
     points.append(np.array([ENDS.get(k, (v,))[-1] for k, v in point.items()]))
     with jax.enable_x64(False):
@@ -350,6 +343,8 @@ def test_gradient_vmap_and_float32(name):
     assert single.dtype == slopes.dtype == np.float32
     np.testing.assert_allclose(single[0], values[0], rtol=accuracy.single)
     tolerance = 100 * accuracy.single
-    np.testing.assert_allclose(slopes[0] / scale, slope, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        slopes[0] / scale, gradients[0] / scale, rtol=tolerance, atol=tolerance
+    )
     # at infinity, too, and at 0: neither 0 * inf nor a square that underflows
     assert not np.isnan(slopes[np.isfinite(single)]).any()

@@ -1,32 +1,22 @@
-"""Small runs of streaming regression, and the test of a mean over seeds."""
+"""Small systems of streaming regression, their runs and their states."""
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
-from scipy.stats import t as student_t
 
 import jaxscale as js
 
-LEVEL = 1e-3
 POINT = {"n_features": 32, "input_exponent": 0.8, "target_exponent": 0.9, "noise": 0.2}
 
 
-def system(**fields):
+def small_system(**fields):
     return js.streaming.StreamingRegression(
         **{**POINT, "n_steps": 300, "record": [0, 100, 300], **fields}
     )
 
 
-def ran(grid, n_seeds):
-    return js.run(js.Grid(grid, seeds=n_seeds), progress=False)
-
-
-def z_scores(values, expected, n_comparisons):
-    """Largest |z| of the mean over seeds, first axis, and the bound of Student's t."""
-    n = len(values)
-    z = (values.mean(0) - expected) / (values.std(0, ddof=1) / np.sqrt(n))
-    return np.max(np.abs(z)), student_t.ppf(1 - LEVEL / n_comparisons / 2, n - 1)
+def run_seeds(system, n_seeds):
+    return js.run(js.Grid(system, seeds=n_seeds), progress=False)
 
 
 def start_states(one, n_seeds):

@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from streamed import ran, start_states, system, z_scores
+from scipy.stats import t as student_t
+from streamed import run_seeds, small_system, start_states
 
 import jaxscale as js
 
 S = js.streaming
+LEVEL = 1e-3
 WARM = js.WarmUp(n_warm_up=30, then=js.LinearDecay(final_ratio=0.1))
 OPTIMIZERS = {
     "sgd": {"learning_rate": 0.14},
@@ -22,8 +24,15 @@ OPTIMIZERS = {
 }
 
 
+def z_scores(values, expected, n_comparisons):
+    """Largest |z| of the mean over seeds, first axis, and the bound of Student's t."""
+    n = len(values)
+    z = (values.mean(0) - expected) / (values.std(0, ddof=1) / np.sqrt(n))
+    return np.max(np.abs(z)), student_t.ppf(1 - LEVEL / n_comparisons / 2, n - 1)
+
+
 def assert_mean_is_exact(fields, n_seeds, **more):
-    results = ran(system(**fields, **more), n_seeds)
+    results = run_seeds(small_system(**fields, **more), n_seeds)
     ratio = (results["loss"] / results["expected_loss"]).values[:, 1:]
     worst, bound = z_scores(ratio, 1.0, ratio.shape[1] * len(OPTIMIZERS))
     assert worst < bound
@@ -42,7 +51,7 @@ def test_the_mean_of_many_runs_is_their_exact_curve(name):
     length = {"n_steps": 1000, "record": [0, 100, 1000]}
     results = assert_mean_is_exact(OPTIMIZERS[name], 1024, **length)
     for error in ERRORS:
-        assert_is_seen(error, system(**OPTIMIZERS[name], **length), results, 256)
+        assert_is_seen(error, small_system(**OPTIMIZERS[name], **length), results, 256)
 
 
 ERRORS = ("nothing unreachable", "no noise term")
@@ -69,13 +78,13 @@ def assert_is_seen(error, one, results, n_seeds):
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_planted_error_is_seen(error):
-    one = system(noise=0.0, learning_rate=0.14)
-    assert_is_seen(error, one, ran(one, 256), 256)
+    one = small_system(noise=0.0, learning_rate=0.14)
+    assert_is_seen(error, one, run_seeds(one, 256), 256)
 
 
 def test_modes_and_coordinates_agree_in_law():
     by_space = [
-        np.log(ran(system(learning_rate=0.14, space=space), 512)["loss"].values[:, 1:])
+        np.log(run_seeds(small_system(learning_rate=0.14, space=space), 512)["loss"].values[:, 1:])
         for space in (S.Eigenbasis(), S.Coordinates())
     ]
     paired = by_space[0] - by_space[1]  # the same features, other samples

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jaxtyping import TypeCheckError
 from scipy.special import ndtri
-from streamed import ran, start_states, system
+from streamed import run_seeds, small_system, start_states
 
 import jaxscale as js
 from jaxscale.keys import words
@@ -103,15 +103,15 @@ def test_a_sample_is_the_same_in_any_batch(x64, dtype):
 
 @pytest.mark.parametrize("v", [np.inf, 40], ids=["infinitely many coordinates", "40"])
 def test_only_infinitely_many_coordinates_have_a_rest(v):
-    one = system(space=S.Coordinates(), n_features=8, n_coordinates=v, learning_rate=0.1)
+    one = small_system(space=S.Coordinates(), n_features=8, n_coordinates=v, learning_rate=0.1)
     state = start_states(one, 1)
     assert (state.problem.features.tail is None) == (v == 40)
     assert one.space.n_draws(8, 40, v == np.inf) == (50 if v == np.inf else 41)
-    assert start_states(system(learning_rate=0.1), 1).problem.features is None
+    assert start_states(small_system(learning_rate=0.1), 1).problem.features is None
 
 
 def test_modes_are_those_of_the_run():
-    one = system(learning_rate=0.14)
+    one = small_system(learning_rate=0.14)
     keys = jnp.stack([js.Grid(one, seeds=2).run_key(seed) for seed in range(2)])
     together = jax.vmap(lambda key: S.modes_of(one, key))(keys)
     started, order = (
@@ -135,17 +135,17 @@ def test_modes_are_those_of_the_run():
 
 @pytest.mark.parametrize("space", [S.Eigenbasis(), S.Coordinates()], ids=["modes", "coordinates"])
 def test_sizes_in_one_program_change_nothing_but_rounding(space):
-    one = system(space=space, n_steps=50, record=[0, 50])
+    one = small_system(space=space, n_steps=50, record=[0, 50])
     grid = js.Grid(one, axes={"n_features": [8, 24]}, seeds=3)
     together = js.run(js.plan(grid, max_programs=1), progress=False)
-    alone = ran(js.replace(one, "n_features", 8), 3)
+    alone = run_seeds(js.replace(one, "n_features", 8), 3)
     for name in together.data_vars:
         both = together[name].sel(n_features=8).values, alone[name].values
         np.testing.assert_allclose(*both, rtol=2e-4, err_msg=name)
 
 
 def test_the_rate_is_a_share_of_the_limit_of_the_features():
-    state = start_states(system(batch_size=3), 4)
+    state = start_states(small_system(batch_size=3), 4)
     limit = jax.vmap(lambda v: S.theory.max_learning_rate(v, batch_size=3.0))(
         state.modes.eigenvalues
     )
@@ -171,21 +171,23 @@ def test_at_the_limit_of_nesterov_its_step_has_radius_one(x64, batch):
 
 def test_every_linear_optimizer_but_dana_has_a_rate_of_its_own():
     def rates(optimizer):
-        return np.asarray(start_states(system(optimizer=optimizer), 3).rate)
+        return np.asarray(start_states(small_system(optimizer=optimizer), 3).rate)
 
     plain = rates(js.Sgd())
     for optimizer in (S.PolyakAverage(), S.ScheduleFree()):
         np.testing.assert_allclose(rates(optimizer), plain, rtol=1e-6)
     assert np.all(rates(S.Nesterov(momentum=0.9)) < 0.3 * plain)
-    results = ran(system(optimizer=S.Nesterov(), n_steps=100, record=[0, 100]), 4)
+    results = run_seeds(small_system(optimizer=S.Nesterov(), n_steps=100, record=[0, 100]), 4)
     assert np.all(results["loss"][:, 1] < results["loss"][:, 0])
-    predicted = js.predict(js.Grid(system(optimizer=S.Nesterov())))
+    predicted = js.predict(js.Grid(small_system(optimizer=S.Nesterov())))
     assert list(predicted.data_vars) == ["limit_loss"]
 
 
 def test_optimizers_without_theory_take_coordinates():
     fields = {"space": S.Coordinates(), "learning_rate": 0.01, "n_features": 8, "batch_size": 4}
-    results = ran(system(optimizer=js.Adam(), n_steps=100, record=[0, 100], **fields), 4)
+    results = run_seeds(
+        small_system(optimizer=js.Adam(), n_steps=100, record=[0, 100], **fields), 4
+    )
     assert "expected_loss" not in results
     assert np.all(results["status"] == 0)
     assert np.all(results["loss"][:, 1] < results["loss"][:, 0])
@@ -263,12 +265,12 @@ def test_averages_are_those_of_the_path(optimizer):
 )
 def test_bad_input_is_refused(fields, words):
     with pytest.raises(ValueError, match=words):
-        system(**fields)
+        small_system(**fields)
 
 
 def test_long_runs_at_a_constant_rate_are_predicted_by_jumps(x64, monkeypatch):
     fields = {"learning_rate": 0.14, "n_steps": 2000, "record": [0, 50, 100, 700, 2000]}
-    one = js.training.cast(system(**fields), "float64")
+    one = js.training.cast(small_system(**fields), "float64")
     stepped = eqx.filter_jit(lambda system: system.predict())(one)["loss"]
     monkeypatch.setattr("jaxscale.streaming._predictions.LONG", 1999)
     assert jumps(one)
@@ -286,7 +288,7 @@ def test_long_runs_at_a_constant_rate_are_predicted_by_jumps(x64, monkeypatch):
 )
 def test_a_rate_beyond_the_limit_is_announced(optimizer, limit):
     def warned(rate):
-        return system(optimizer=optimizer, learning_rate=rate).warnings()
+        return small_system(optimizer=optimizer, learning_rate=rate).warnings()
 
     assert not warned(limit / 2 or 0.1)
     expected = f"learning_rate 0.6 exceeds the stability limit of typical features, about {limit}"
@@ -316,7 +318,7 @@ def test_the_limit_of_nesterov_is_that_of_its_impulse_response():
 
 def test_a_mean_that_overflows_ends_no_run():
     fields = {"n_features": 16, "target_exponent": 1.2, "noise": 0.0, "learning_rate": 0.55}
-    results = ran(system(**fields), 4)
+    results = run_seeds(small_system(**fields), 4)
     overflown = np.isinf(results["expected_loss"].values)
     assert overflown.any()
     assert np.isfinite(results["loss"].values[overflown]).all()
