@@ -352,28 +352,29 @@ def test_the_owner_is_named_with_its_age(url):
 
 
 def test_of_many_that_try_one_succeeds(url):
-    inside, failures, held = [], [], []
+    inside, failures, held, begin = [], [], [0] * 4, threading.Barrier(4)
 
-    def race():
+    def race(i):
+        begin.wait()
         for _ in range(10_000):  # refused tries included: most end after a few hundred
             try:
                 with place_of(url).lock():
                     inside.append(1)
                     failures.extend([1] * (len(inside) != 1))
                     inside.pop()
-                    held.append(threading.get_ident())
+                    held[i] += 1
             except ValueError:
                 time.sleep(0.0005)
-            if held.count(threading.get_ident()) == 8:
+            if held[i] == 8:
                 return
 
-    threads = [threading.Thread(target=race) for _ in range(4)]
+    threads = [threading.Thread(target=race, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert not failures
-    assert len(held) == 4 * 8
+    assert held == [8] * 4
 
 
 def test_it_is_released(url):
