@@ -5,7 +5,8 @@ $$z = -\kappa\,(1 - S_1(\kappa) / d), \qquad
   \sum_i \frac{c_i^2}{\lambda_i - z} - \frac{|t_\perp|^2}{z} = -\frac{\kappa Q(\kappa)}{z}$$
 
 kappa(z) is followed by Newton's method along the ray from |z| = 8, where it is -z: from elsewhere
-it may land on another branch. Derivatives pass through the last two steps.
+it may land on another branch. On the way, sums of three digits are enough. Derivatives pass
+through the last two steps.
 """
 
 import jax
@@ -22,11 +23,13 @@ HALVINGS = 70
 FARTHEST = 1e12  # of S_1 on the way to its pole at -1
 
 
-def _newton(n: int, kappa: Array, z: Array, size: Array, inputs: Inputs) -> Array:
+def _newton(
+    n: int, kappa: Array, z: Array, size: Array, inputs: Inputs, panels: int = _sums.PANELS
+) -> Array:
     """`n` Newton steps on `kappa (1 - S_1 / d) + z = 0`."""
 
     def step(kappa: Array, _: None) -> tuple[Array, None]:
-        one, two = _sums.sums((1, 2), kappa, inputs)
+        one, two = _sums.sums((1, 2), kappa, inputs, None, panels)
         d = size.astype(kappa.dtype)
         return kappa - (kappa * (1.0 - one / d) + z) / (1.0 - two / d), None
 
@@ -42,11 +45,14 @@ def _ray(z: Complex[Array, ""]) -> Complex[Array, " n"]:
 
 
 def _follow(n: int, path: Complex[Array, " p"], size: Array, inputs: Inputs) -> Array:
-    """Kappa at points of a path that begins far out, each from the one before; no derivatives."""
+    """Kappa about at points of a path that begins far out, each from the one before.
+
+    It has no derivatives.
+    """
     path, size, inputs = jax.lax.stop_gradient((path, size, inputs))
 
     def at(kappa: Array, z: Array) -> tuple[Array, Array]:
-        kappa = _newton(n, kappa, z, size, inputs)
+        kappa = _newton(n, kappa, z, size, inputs, _sums.FEW)
         return kappa, kappa
 
     return jax.lax.stop_gradient(jax.lax.scan(at, -path[0], path)[1])
@@ -54,15 +60,20 @@ def _follow(n: int, path: Complex[Array, " p"], size: Array, inputs: Inputs) -> 
 
 def kappa_of(z: Complex[Array, ""], size: Array, inputs: Inputs) -> Complex[Array, ""]:
     """Kappa at a complex z off the spectrum."""
-    kappa = _follow(NEWTON, _ray(z), size, inputs)[-1]
-    return _newton(NEWTON, kappa, z, size, inputs)
+    return _at_last(_follow(NEWTON, _ray(z), size, inputs)[-1], z, size, inputs)
 
 
 def kappa_along(path: Complex[Array, " n"], size: Array, inputs: Inputs) -> Complex[Array, " n"]:
     """Kappa at points of a path that begins beyond the spectrum, each from the one before."""
     points = jnp.concatenate([_ray(path[0]), path])
     kappa = _follow(3 * NEWTON, points, size, inputs)[-path.shape[0] :]
-    return jax.vmap(lambda k, z: _newton(NEWTON, k, z, size, inputs))(kappa, path)
+    return jax.vmap(lambda k, z: _at_last(k, z, size, inputs))(kappa, path)
+
+
+def _at_last(kappa: Array, z: Array, size: Array, inputs: Inputs) -> Array:
+    """Kappa to rounding from about kappa, with derivatives."""
+    near = _newton(1, *jax.lax.stop_gradient((kappa, z, size, inputs)))
+    return _newton(NEWTON, near, z, size, inputs)
 
 
 def _crossing(order: Array, goal: Array, inputs: Inputs, negative: Array, bracket: Array) -> Array:

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Complex, Float
 from jaxscale._quadrature import gauss_legendre
 
 PANELS, NODES = 48, 16
+FEW = 12  # panels on the way to a root, where three digits are enough
 ROWS = 7
 DIRECT = ROWS * NODES  # terms that are summed, in rows as long as those of panels
 LARGE = 100.0  # |kappa| j^2alpha from which the series is summed
@@ -124,9 +125,13 @@ def _ends(
     return jnp.where(inputs.endless, jnp.zeros_like(at[:, 1]), at[:, 1]) - at[:, 0]
 
 
-@functools.partial(jax.jit, static_argnums=0)  # traced once, wherever it is called
+@functools.partial(jax.jit, static_argnums=(0, 4))  # traced once, wherever it is called
 def sums(
-    orders: tuple[int, ...], kappa: Number, inputs: Inputs, power: Array | None = None
+    orders: tuple[int, ...],
+    kappa: Number,
+    inputs: Inputs,
+    power: Array | None = None,
+    panels: int = PANELS,
 ) -> tuple[Number, ...]:
     """`sum_j j^-power (1 + kappa j^2alpha)^-r` for every r of `orders`."""
     p, kind = inputs.power, kappa.dtype
@@ -143,18 +148,18 @@ def sums(
     added = _added(orders, kappa, raised.reshape(ROWS, -1), terms.reshape(ROWS, -1))
 
     # powers of j in panels are those of edges times those of nodes; dj = j dln j
-    step, (node, weight) = (log_turn - math.log(DIRECT)) / PANELS, gauss_legendre(1, NODES)
-    edges = math.log(DIRECT) + step * jnp.arange(PANELS, dtype=dtype)
+    step, (node, weight) = (log_turn - math.log(DIRECT)) / panels, gauss_legendre(1, NODES)
+    edges = math.log(DIRECT) + step * jnp.arange(panels, dtype=dtype)
     logs = jnp.concatenate([edges, step * jnp.asarray(node, dtype)])
     x, factor = jnp.exp(jnp.stack([p, 1.0 - s])[:, None] * logs)
-    panels = _added(orders, kappa, x[:PANELS, None] * x[PANELS:], factor[:PANELS, None])
-    widths = (beyond * step * factor[PANELS:] * jnp.asarray(weight, dtype)).astype(kind)
+    within = _added(orders, kappa, x[:panels, None] * x[panels:], factor[:panels, None])
+    widths = (beyond * step * factor[panels:] * jnp.asarray(weight, dtype)).astype(kind)
 
     start = jnp.exp(p * jnp.where(has_tail, log_turn, 0.0))
     large = jnp.where(has_tail, kappa * start.astype(kind), LARGE * jnp.ones_like(kappa))
     tail = _tail(orders, 1.0 / large, s, log_turn, inputs)
     rest = jnp.where(has_tail, tail, jnp.zeros_like(tail)) + _ends(orders, kappa, s, inputs)
-    parts = zip(added, panels, beyond.astype(kind) * rest, strict=True)
+    parts = zip(added, within, beyond.astype(kind) * rest, strict=True)
     return tuple(jnp.sum(one + widths * two) + three for one, two, three in parts)
 
 
