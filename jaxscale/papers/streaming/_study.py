@@ -33,6 +33,7 @@ class Ahead(NamedTuple):
     """What needs no results: draws of features, and claims on draws and theory."""
 
     draws: Future[drawn.Draws]
+    frontiers: Future[measure.Frontiers]
     excess: "Future[xarray.DataArray]"
     schedules: Future[list[Claim]]
     phases: Future[list[Claim]]
@@ -49,7 +50,8 @@ def ahead(pool: Executor) -> Ahead:
     noise = pool.submit(lambda: claims.noise_claims(draws.result()))
     batches = pool.submit(lambda: claims.batch_claims(draws.result()))
     schedules = pool.submit(lambda: claims.schedule_claims(excess.result()))
-    return Ahead(draws, excess, schedules, phases, noise, momentum, batches)
+    frontiers = pool.submit(lambda: measure.frontiers_of(draws.result()))
+    return Ahead(draws, frontiers, excess, schedules, phases, noise, momentum, batches)
 
 
 def evaluate(runs: "dict[str, xarray.Dataset]", begun: Ahead) -> Conclusion:
@@ -57,7 +59,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]", begun: Ahead) -> Conclusion:
     results = {name.removesuffix("_paper"): data for name, data in runs.items()}
     curves, optimizers, schedules, hot, dana, gain = (results[name] for name in PRESETS)
     draws, excess = begun.draws.result(), begun.excess.result()
-    frontiers = measure.frontiers_of(draws)
+    frontiers = begun.frontiers.result()
     judged = [
         *claims.exact_claims(curves, optimizers, schedules),
         *claims.feature_claims(draws),
