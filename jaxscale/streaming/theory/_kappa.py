@@ -5,7 +5,7 @@ $$z = -\kappa\,(1 - S_1(\kappa) / d), \qquad
   \sum_i \frac{c_i^2}{\lambda_i - z} - \frac{|t_\perp|^2}{z} = -\frac{\kappa Q(\kappa)}{z}$$
 
 kappa(z) is followed by Newton's method along the ray from |z| = 8, where it is -z: from elsewhere
-it may land on another branch. On the way, sums of three digits are enough. Derivatives pass
+it may land on another branch. On the way, sums over fewer panels are enough. Derivatives pass
 through the last two steps.
 """
 
@@ -19,6 +19,7 @@ from jaxscale.streaming.theory._sums import Inputs
 
 FAR = 8.0
 STAGES, NEWTON = 14, 2
+FEW = 12  # panels on the way
 HALVINGS = 70
 FARTHEST = 1e12  # of S_1 on the way to its pole at -1
 
@@ -29,7 +30,7 @@ def _newton(
     """`n` Newton steps on `kappa (1 - S_1 / d) + z = 0`."""
 
     def step(kappa: Array, _: None) -> tuple[Array, None]:
-        one, two = _sums.sums((1, 2), kappa, inputs, None, panels)
+        one, two = _sums.sums((1, 2), kappa, inputs, panels=panels)
         d = size.astype(kappa.dtype)
         return kappa - (kappa * (1.0 - one / d) + z) / (1.0 - two / d), None
 
@@ -45,14 +46,11 @@ def _ray(z: Complex[Array, ""]) -> Complex[Array, " n"]:
 
 
 def _follow(n: int, path: Complex[Array, " p"], size: Array, inputs: Inputs) -> Array:
-    """Kappa about at points of a path that begins far out, each from the one before.
-
-    It has no derivatives.
-    """
+    """Roughly kappa at points of a path from far out, each from the one before; no derivatives."""
     path, size, inputs = jax.lax.stop_gradient((path, size, inputs))
 
     def at(kappa: Array, z: Array) -> tuple[Array, Array]:
-        kappa = _newton(n, kappa, z, size, inputs, _sums.FEW)
+        kappa = _newton(n, kappa, z, size, inputs, FEW)
         return kappa, kappa
 
     return jax.lax.stop_gradient(jax.lax.scan(at, -path[0], path)[1])
@@ -71,7 +69,7 @@ def kappa_along(path: Complex[Array, " n"], size: Array, inputs: Inputs) -> Comp
 
 
 def _at_last(kappa: Array, z: Array, size: Array, inputs: Inputs) -> Array:
-    """Kappa to rounding from about kappa, with derivatives."""
+    """Kappa from what `_follow` has found, with derivatives."""
     near = _newton(1, *jax.lax.stop_gradient((kappa, z, size, inputs)))
     return _newton(NEWTON, near, z, size, inputs)
 

@@ -22,7 +22,6 @@ from jaxtyping import Array, Bool, Complex, Float
 from jaxscale._quadrature import gauss_legendre
 
 PANELS, NODES = 48, 16
-FEW = 12  # panels on the way to a root, where three digits are enough
 ROWS = 7
 DIRECT = ROWS * NODES  # terms that are summed, in rows as long as those of panels
 LARGE = 100.0  # |kappa| j^2alpha from which the series is summed
@@ -125,7 +124,7 @@ def _ends(
     return jnp.where(inputs.endless, jnp.zeros_like(at[:, 1]), at[:, 1]) - at[:, 0]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))  # traced once, wherever it is called
+@functools.partial(jax.jit, static_argnames=("orders", "panels"))  # traced once
 def sums(
     orders: tuple[int, ...],
     kappa: Number,
