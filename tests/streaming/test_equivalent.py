@@ -234,6 +234,17 @@ def test_early_steps_hold_up_to_the_limit():
     np.testing.assert_allclose(few, power_sum(2.82, np.inf) / 2, rtol=1e-9)
 
 
+def test_early_steps_have_digits_where_the_spectrum_is_narrow_and_the_rate_near_its_limit():
+    """Against `mean_loss` of tests/common/references, at 40 digits."""
+    at = {"input_exponent": 0.203, "n_coordinates": 27946.0, "batch_size": 314.0}
+    rate = 0.99 * T.mean_max_learning_rate(131.0, **at)
+    time = np.array([36.0, 60.0, 99.0])
+    loss = T.loss(time, 131.0, target_exponent=0.967, learning_rate=rate, **at)
+    np.testing.assert_allclose(
+        loss, [11.32081447268516, 14.21208547840803, 16.16650506269025], rtol=1e-9
+    )
+
+
 def test_above_the_limit_there_is_no_late_loss():
     at = {"input_exponent": 0.8, "target_exponent": 0.3}
     loss = T.loss(np.array([3.0, 1000.0]), 1000.0, learning_rate=0.8, **at)

@@ -1,13 +1,14 @@
 """Exact mean losses over the data for many draws of the features: nothing is simulated.
 
-The random numbers of a draw are common to all sizes and exponents, and its losses at any time come
-from one factorization. Means over features are taken in groups of draws, of more draws where there
-are few features, which scatter more and cost less.
+The random numbers of a draw are common to all sizes and exponents. Modes are drawn in float32, as
+those of a run, and their losses follow in float64. Means over features are taken in groups of
+draws, of more draws where there are few features, which scatter more and cost less.
 """
 
 import dataclasses
 import functools
 import itertools
+import operator
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +27,11 @@ from jaxscale.papers._runs import in_float64
 from jaxscale.spectra import power_sum
 from jaxscale.streaming import theory
 from jaxscale.streaming._features import COORDINATES_PER_FEATURE, Modes, draw_features
+from jaxscale.streaming._optimizers import Descent
 from jaxscale.streaming._system import FEATURE_STREAM
+from jaxscale.streaming.theory._contour import constant_rate_loss, drawn_resolvent
+from jaxscale.streaming.theory._equivalent import LATE
+from jaxscale.streaming.theory._moments import drawn_modes, losses
 
 if TYPE_CHECKING:
     import xarray
@@ -43,6 +48,7 @@ PHASES: dict[str, tuple[float, float]] = {
 DRAWN = {0.8: ("Ia", "III"), 1.2: ("II",), 0.4: ("Ib", "IVa")}  # by input exponent
 DRAWS = {512: 32, 256: 128, 128: 512, 64: 1024, 32: 2048, 16: 2048}  # by number of features
 LARGEST = max(DRAWS)
+WIDTHS = (64, LARGEST)  # to which modes are padded for their losses
 COMPARED = (32, 128)  # numbers of features whose mean is compared with the equivalent
 
 # of compute, in which the best size of the equivalent grows from about 30 to about 160
@@ -90,37 +96,73 @@ def exponents(phase: str) -> dict[str, float]:
 
 @functools.partial(compiled_quickly, static_argnames=("size", "n_draws"))
 def _draw(
-    times: Float[Array, " t"],
-    learning_rates: Float[Array, " a"],
     alphas: Float[Array, " a"],
     betas: Float[Array, "a b"],
     endless: Bool[Array, " a"],
     *,
     size: int,
     n_draws: int,
-) -> tuple[Modes, Float[Array, "n a b t"]]:
-    """Modes and exact losses of every draw: its normal numbers serve every input exponent."""
+) -> Modes:
+    """Modes of every draw: its normal numbers serve every input exponent."""
 
-    def one(seed: Array) -> Any:
+    def one(seed: Array) -> Modes:
         key = jr.fold_in(jr.fold_in(root_key(0), seed), FEATURE_STREAM)
 
-        def of(learning_rate: Array, alpha: Array, betas: Array, endless: Array) -> Any:
+        def of(alpha: Array, betas: Array, endless: Array) -> Modes:
             n_features, noise = jnp.asarray(size, jnp.int32), jnp.zeros_like(alpha)
             features = draw_features(key, n_features, size, None, alpha, betas, noise)
             tail = jax.tree.map(lambda x: jnp.where(endless, x, 0.0), features.tail)
-            modes = dataclasses.replace(features, tail=tail).modes()
+            return dataclasses.replace(features, tail=tail).modes()
 
-            def loss(power: Array, unreachable: Array) -> Array:
-                return theory.sgd_loss(
-                    times, modes.eigenvalues, power, unreachable=unreachable,
-                    learning_rate=learning_rate,
-                )  # fmt: skip
-
-            return modes, jax.vmap(loss)(modes.target_power, modes.unreachable)
-
-        return jax.vmap(of)(learning_rates, alphas, betas, endless)
+        return jax.vmap(of)(alphas, betas, endless)
 
     return jax.lax.map(one, jnp.arange(n_draws))
+
+
+@compiled_quickly
+def _losses(modes: Modes, learning_rates: Float[Array, " a"]) -> Float[Array, "n a b t"]:
+    """Exact losses of plain SGD at `TIMES` and at last, of some draws; in float64."""
+
+    def of(modes: Modes, rate: Array) -> Array:
+        lam, one, none = modes.eigenvalues, jnp.ones_like(rate), jnp.zeros_like(rate)
+        is_early = TIMES < LATE
+
+        def of_target(power: Array, unreachable: Array) -> Array:
+            early = losses(
+                drawn_modes(lam, power), Descent(), jnp.full(LATE, rate),
+                batch_size=one, unreachable=unreachable,
+            )  # fmt: skip
+            resolvent = drawn_resolvent(lam, power, unreachable)
+            late = jax.vmap(lambda t: constant_rate_loss(t, resolvent, rate, one, none))
+            last = theory.noise_floor(lam, unreachable=unreachable, learning_rate=rate)
+            steps = TIMES[is_early].astype(int)
+            return jnp.concatenate([early[steps], late(TIMES[~is_early]), last[None]])
+
+        return jax.vmap(of_target)(modes.target_power, modes.unreachable)
+
+    # as many at a time as a core's cache holds
+    return jax.lax.map(lambda x: jax.vmap(of)(x, learning_rates), modes, batch_size=4)
+
+
+def _losses_of(
+    modes: Modes, learning_rates: Float[np.ndarray, " a"]
+) -> Float[np.ndarray, "n a b t"]:
+    """Those of all draws, `GROUPS` at a time and padded to few widths: two programs serve all."""
+    n_draws, *_, size = modes.eigenvalues.shape
+    missing = next(width for width in WIDTHS if width >= size) - size
+
+    def padded(x: np.ndarray) -> np.ndarray:
+        return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
+
+    modes = jax.tree.map(lambda x: x.astype(float), modes)
+    modes = dataclasses.replace(
+        modes, eigenvalues=padded(modes.eigenvalues), target=padded(modes.target)
+    )
+    parts = [
+        jax.tree.map(operator.itemgetter(slice(i, i + GROUPS)), modes)
+        for i in range(0, n_draws, GROUPS)
+    ]
+    return np.concatenate([in_float64(_losses, part, learning_rates) for part in parts])
 
 
 def start_draws(pool: Executor, counts: Mapping[int, int] = DRAWS) -> Future[Draws]:
@@ -131,12 +173,11 @@ def start_draws(pool: Executor, counts: Mapping[int, int] = DRAWS) -> Future[Dra
     first = [names[0] for names in targets]
 
     def job(size: int) -> tuple[Modes, np.ndarray]:
-        rates = [rate(phase, size) for phase in first]
-        endless = [coordinates(phase, size) == np.inf for phase in first]
-        numbers = ([*TIMES, np.inf], rates, list(DRAWN), betas)
-        arrays = (jnp.asarray(x, jnp.float32) for x in numbers)
-        result = _draw(*arrays, jnp.asarray(endless), size=size, n_draws=counts[size])
-        return jax.tree.map(np.asarray, result)
+        rates = np.array([rate(phase, size) for phase in first])
+        endless = np.array([coordinates(phase, size) == np.inf for phase in first])
+        laws = (jnp.asarray(x, jnp.float32) for x in (list(DRAWN), betas))
+        modes = jax.tree.map(np.asarray, _draw(*laws, endless, size=size, n_draws=counts[size]))
+        return modes, _losses_of(modes, rates)
 
     drawn = {size: pool.submit(job, size) for size in counts}
     curves = {
@@ -201,10 +242,10 @@ def equivalent(
     """Loss in the mean over features at `TIMES` and at the steps of single claims: one program."""
     chosen = rate(phase, size) if learning_rate is None else learning_rate
     at = exponents(phase) | {"n_coordinates": coordinates(phase, size)}
-    losses = mean_curve(
+    curve = mean_curve(
         ALL_TIMES, n_features=size, learning_rate=chosen, batch_size=batch_size, **at
     )
-    return dict(zip(ALL_TIMES.tolist(), losses.tolist(), strict=True))
+    return dict(zip(ALL_TIMES.tolist(), curve.tolist(), strict=True))
 
 
 def mean_curve(times: Float[np.ndarray, " t"], **at: float) -> Float[np.ndarray, " t"]:

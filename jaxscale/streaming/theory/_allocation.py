@@ -11,9 +11,10 @@ from jaxscale import _theory as rules
 from jaxscale._theory import symbols
 from jaxscale.spectra import power_tail
 from jaxscale.streaming.theory._checks import check_allocation, over_features
-from jaxscale.streaming.theory._contour import constant_rate_loss
-from jaxscale.streaming.theory._equivalent import LATE, limit_rate_of_mean
+from jaxscale.streaming.theory._contour import constant_rate_loss, mean_resolvent
+from jaxscale.streaming.theory._equivalent import limit_rate_of_mean
 
+LEAST_STEPS = 100
 POINTS = 11  # of each search
 SEARCHES = 3
 
@@ -79,7 +80,9 @@ def optimal_allocation(
 
     def loss_of(size: Array) -> Array:
         law = (size, a, b, per * size)
-        return constant_rate_loss(c / (size * batch), law, rate_of(size), batch, sigma**2)
+        return constant_rate_loss(
+            c / (size * batch), mean_resolvent(law), rate_of(size), batch, sigma**2
+        )
 
     def log_of_stable(log_size: Array) -> Array:
         size = jnp.exp(log_size)
@@ -100,8 +103,8 @@ def optimal_allocation(
         lowest = points[best] + jnp.clip(shift, -1, 1) * (high - low) / 2
         return (low, high), jnp.where(jnp.isnan(middle), jnp.nan, lowest)
 
-    end = jax.lax.stop_gradient(jnp.log(c / (LATE * batch)))
+    end = jax.lax.stop_gradient(jnp.log(c / (LEAST_STEPS * batch)))
     _, lowest = jax.lax.scan(search, (jnp.zeros_like(end), end), None, length=SEARCHES)
     size = jnp.exp(jax.lax.stop_gradient(lowest[-1]))
-    n_steps = jnp.maximum(c / (size * batch), float(LATE))  # not below it by rounding
+    n_steps = jnp.maximum(c / (size * batch), float(LEAST_STEPS))  # not below it by rounding
     return Allocation(size, n_steps, loss_of(size))

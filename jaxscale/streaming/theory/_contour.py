@@ -1,5 +1,8 @@
 r"""Means over features by complex nodes around the spectrum, and by Talbot's contour in time."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,10 +12,15 @@ from jaxtyping import Array, Complex, Float
 from jaxscale._theory import compiled_quickly
 from jaxscale.streaming.theory import _kappa, _sums
 
-HALF_HEIGHT = 0.6  # of the ellipse in ln z
+HALF_HEIGHT = 0.6  # of the ellipse in ln z, at most
 NODES = 256  # in the upper half
+# of the ellipse, at most: sums are right to `exp(-2 NODES mu)`, and on a wider one modes grow at
+# rates near the limit of stability until no digit is left
+LARGEST_MU = 0.1
 TALBOT = 12
 Law = tuple[Array, ...]  # d, alpha, beta, V
+# of z: sum_i c_i^2 / (lambda_i - z) - |t_perp|^2 / z, and z sum_i lambda_i / (lambda_i - z)
+Resolvent: TypeAlias = Callable[[Array], tuple[Array, Array]]
 
 
 class Nodes(eqx.Module):
@@ -37,17 +45,17 @@ class Nodes(eqx.Module):
 def nodes_of(law: Law) -> Nodes:
     """Nodes on an ellipse in ln z around the spectrum, for any time."""
     low, high = jax.lax.stop_gradient(jnp.log(edges_of(law[0], law[1], law[3])))
-    w, slope = _ellipse((high + low) / 2, (high - low) / 2, HALF_HEIGHT, NODES)
+    w, slope = _ellipse((high + low) / 2, (high - low) / 2)
     return _weighted(jnp.exp(w), slope, law)
 
 
-def _ellipse(middle: Array, half: Array, height: float, n: int) -> tuple[Array, Array]:
+def _ellipse(middle: Array, half: Array) -> tuple[Array, Array]:
     """Points in the upper half of an ellipse by its foci, counterclockwise, and steps along it."""
-    mu = jnp.arcsinh(height / half)
-    angle = jnp.asarray((np.arange(n) + 0.5) * np.pi / n, middle.dtype)
+    mu = jnp.minimum(jnp.arcsinh(HALF_HEIGHT / half), LARGEST_MU)
+    angle = jnp.asarray((np.arange(NODES) + 0.5) * np.pi / NODES, middle.dtype)
     across, along = half * jnp.cosh(mu), half * jnp.sinh(mu)
     points = jax.lax.complex(middle + across * jnp.cos(angle), along * jnp.sin(angle))
-    step = jax.lax.complex(-across * jnp.sin(angle), along * jnp.cos(angle)) * (np.pi / n)
+    step = jax.lax.complex(-across * jnp.sin(angle), along * jnp.cos(angle)) * (np.pi / NODES)
     return points, step
 
 
@@ -78,17 +86,48 @@ def limit_of(law: Law) -> Float[Array, ""]:
     return kappa * _sums.q(kappa, inputs, beta)
 
 
+def mean_resolvent(law: Law) -> Resolvent:
+    """In the mean over features: closed forms of the self-consistent kappa."""
+    size, alpha, beta, last = law
+    inputs = _sums.inputs_of(alpha, last)
+
+    def at(z: Array) -> tuple[Array, Array]:
+        kappa = _kappa.kappa_of(z, size, inputs)
+        return -kappa * _sums.q(kappa, inputs, beta) / z, z * _sums.s1(kappa, inputs)
+
+    return jax.vmap(at)
+
+
+def drawn_resolvent(
+    eigenvalues: Float[Array, " d"], target_power: Float[Array, " d"], unreachable: Float[Array, ""]
+) -> Resolvent:
+    """Of given features; what no weights reach is a target along eigenvalue 0."""
+
+    def at(z: Array) -> tuple[Array, Array]:
+        x, y = jnp.real(z)[:, None], jnp.imag(z)
+        inverse = 1.0 / ((eigenvalues - x) ** 2 + y[:, None] ** 2)  # of |lambda - z|^2
+        sums = inverse @ jnp.stack(
+            [target_power, target_power * eigenvalues, eigenvalues, eigenvalues**2], axis=1
+        )
+        power, power_1, one, two = sums.T
+        x = x[:, 0]
+        target = jax.lax.complex(power_1 - x * power, y * power)
+        count = jax.lax.complex(two - x * one, y * one)
+        return target - unreachable.astype(z.dtype) / z, z * count
+
+    return at
+
+
 def constant_rate_loss(
-    time: Float[Array, ""], law: Law, eta: Array, batch: Array, variance: Array
+    time: Float[Array, ""], resolvent: Resolvent, eta: Array, batch: Array, variance: Array
 ) -> Float[Array, ""]:
     """Mean loss of SGD at a constant rate at a late time, by inverting its generating function."""
-    size, alpha, beta, last = law
     angle = (2 * np.arange(TALBOT) + 1) * np.pi / (2 * TALBOT)
     cot = 1 / np.tan(0.6407 * angle)
     shape = 0.5017 * angle * cot - 0.6122 + 0.2645j * angle
     slope = 0.5017 * cot - 0.5017 * 0.6407 * angle / np.sin(0.6407 * angle) ** 2 + 0.2645j
     points = 2 * TALBOT
-    kind = np.result_type(alpha.dtype, np.complex64)
+    kind = np.result_type(time.dtype, np.complex64)
     late, rate, inverse = (x.astype(kind) for x in (time, eta, 1.0 / batch))
     p = jnp.asarray(points * shape, kind) / late
     growth = jnp.expm1(p)
@@ -97,13 +136,7 @@ def constant_rate_loss(
     near, far = -growth / (rate * (1.0 + r)), (1.0 + r) / (rate * large)
     x = jnp.exp(-p)
 
-    inputs = _sums.inputs_of(alpha, last)
-
-    def at(z: Array) -> tuple[Array, Array]:
-        kappa = _kappa.kappa_of(z, size, inputs)
-        return -kappa * _sums.q(kappa, inputs, beta) / z, z * _sums.s1(kappa, inputs)
-
-    target, count = jax.vmap(at)(jnp.concatenate([near, far]))
+    target, count = resolvent(jnp.concatenate([near, far]))
     (target_near, target_far), (count_near, count_far) = (jnp.split(x, 2) for x in (target, count))
     noise = (variance / 2).astype(kind) / -jnp.expm1(-p)
     forcing = (target_near - target_far) / (4.0 * rate * x * r) + noise

@@ -22,11 +22,12 @@ from jaxscale.streaming.theory._contour import (
     constant_rate_loss,
     edges_of,
     limit_of,
+    mean_resolvent,
     nodes_of,
 )
 from jaxscale.streaming.theory._moments import contour_modes, losses
 
-LATE = 100  # steps from which the contour in time is exact; before, the recursion
+LATE = 10  # steps from which the contour in time has 11 digits; before, the recursion
 
 
 class Edges(NamedTuple):
@@ -115,7 +116,8 @@ def spectrum_nodes(
 
     for every analytic f. The number of features, the trace and the power of the target are right to
     about `exp(-307 / (alpha ln d))`, or to rounding: 1e-10 at alpha = .8 and 1e7 features, 1e-5 at
-    alpha = 2 and 1e6. An oscillation that is not damped grows at complex nodes: they serve SGD,
+    alpha = 2 and 1e6. Functions that change much near the largest eigenvalue, as `A(z)^t` for late t
+    at rates near the limit of large batches, have fewer. An oscillation that is not damped grows at complex nodes: they serve SGD,
     momentum and averages at any schedule, and not DANA.
 
     **Arguments:** as `limit_loss`, scalars.
@@ -176,18 +178,18 @@ def loss(
       \hat K = \frac{\eta^2}{B} \sum_i \frac{\lambda_i^2}{1 - x A_i}$$
 
     with `A = (1 - eta lambda)^2 + (eta lambda)^2 / B`, whose sums over modes are closed forms of
-    the self-consistent kappa. From step 100 on it is inverted by a contour of 12 nodes, at the same
+    the self-consistent kappa. From step 10 on it is inverted by a contour of 12 nodes, at the same
     cost for any time and any number of features; earlier steps are those of the recursion.
 
     **Arguments:**
 
-    - `time`: t, steps; rounded below 100, where the loss has no slope in it (0).
+    - `time`: t, steps; rounded below 10, where the loss has no slope in it (0).
     - `n_features`, `input_exponent`, `target_exponent`, `n_coordinates`: as in `limit_loss`.
     - `learning_rate`, `batch_size`: eta and B.
     - `noise`: sigma of the labels.
 
     **Returns:** half the mean squared error, label noise included; the shape of all arguments
-    broadcast; NaN from step 100 on at rates above `mean_max_learning_rate`, and before where it has
+    broadcast; NaN from step 10 on at rates above `mean_max_learning_rate`, and before where it has
     grown a thousandfold; so is its slope in eta. The contour is right to about `1e-12 L(0) / t`,
     3e-11 of the loss where noise limits it; the recursion as `spectrum_nodes` is. The mean over
     draws of the features is within about 1/d of both.
@@ -245,7 +247,7 @@ def _late_loss(
 ) -> Float[Array, ""]:  # fmt: skip
     """The same from `LATE` on, by the contour in time."""
     from_late_on, law = jnp.maximum(t, float(LATE)), (size, alpha, beta, last)
-    late = constant_rate_loss(from_late_on, law, eta, batch, sigma**2)
+    late = constant_rate_loss(from_late_on, mean_resolvent(law), eta, batch, sigma**2)
     given = jax.lax.stop_gradient((size, alpha, last, batch, jnp.zeros_like(eta)))
     unstable = (t >= LATE) & ~(eta < limit_rate_of_mean(*given))  # a pole to the right
     return late * jnp.where(unstable, jnp.nan, 1.0)  # and derivatives

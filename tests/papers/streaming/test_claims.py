@@ -10,6 +10,7 @@ import pytest
 import xarray
 
 import jaxscale as js
+from jaxscale.papers._runs import in_float64
 from jaxscale.papers.streaming import _claims as claims, _draws as drawn, _scores as measure
 from jaxscale.papers.streaming._draws import GROUPS
 
@@ -76,6 +77,22 @@ def test_draws_are_those_of_the_system_and_losses_those_of_the_recursion(draws, 
     floor = drawn.groups(np.asarray(observed["floor"], float))
     rest = draws.rest.sel(phase=phase, n_features=size)
     np.testing.assert_allclose(rest.isel(moment=0), floor, rtol=1e-4)
+
+
+@pytest.mark.parametrize("phase", ["III", "II", "IVa"])
+def test_losses_of_draws_are_those_of_the_eigenvectors(draws, phase):
+    size, rate = 16, drawn.rate(phase, 16)
+    modes = draws.modes[phase, size]
+
+    def jump(eigenvalues, power, unreachable):
+        return js.streaming.theory.sgd_loss(
+            drawn.TIMES, eigenvalues, power, unreachable=unreachable, learning_rate=rate
+        )
+
+    given = (modes.eigenvalues, modes.target.astype(float) ** 2, modes.out_of_reach)
+    exact = in_float64(jax.vmap(jump), *(x.astype(float) for x in given))
+    values = draws.loss.sel(phase=phase, n_features=size)
+    np.testing.assert_allclose(values, drawn.groups(exact).T, rtol=1e-10)
 
 
 def test_the_equivalent_is_computed_where_claims_need_it(draws):
