@@ -288,7 +288,7 @@ ACCURACY = {
         1e-11, 2e-2, 1e-4, 2e-5, 1e-9
     ),  # linear between points of its grid
     "sparse": Accuracy(1e-7, 1e-5, 2e-4, 1e-4, 1e-5),
-    "sparse-allocation_n": Accuracy(1e-7, 3e-4, 2e-2, 2e-3, 1e-5),
+    "sparse-allocation_n": Accuracy(1e-7, 3e-4, 2e-3, 2e-3, 1e-5),
 }
 
 
