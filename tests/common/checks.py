@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from scipy.stats import t as student_t
 
 from jaxscale.sweep._execute import Session
 
@@ -32,6 +33,11 @@ def assert_close(actual, expected, tolerance=1e-5, *, rtol=0.0, atol=None):
         np.testing.assert_array_equal(one[~finite], two[~finite], err_msg=name)
         within = tolerance * np.abs(two[finite]).max(initial=1e-3) if atol is None else atol
         np.testing.assert_allclose(one[finite], two[finite], rtol=rtol, atol=within, err_msg=name)
+
+
+def largest_z(n_seeds, n_comparisons):
+    """The |z| of a mean over seeds that chance exceeds in one of 1,000 such sets of comparisons."""
+    return student_t.isf(1e-3 / n_comparisons / 2, n_seeds - 1)
 
 
 @contextlib.contextmanager

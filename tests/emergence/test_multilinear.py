@@ -4,7 +4,8 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from scipy.stats import binom, t as student_t
+from checks import largest_z
+from scipy.stats import binom
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills, theory
@@ -123,7 +124,7 @@ def test_sampled_skill_loss_agrees_in_standard_errors_of_the_theory(sampled):
     exact = js.predict(grid)["skill_loss"]
     mean, z = _exact_z(grid, runs, 0.6)
     np.testing.assert_allclose(mean, exact.values, rtol=1e-9, atol=1e-14)
-    threshold = student_t.isf(0.5e-3 / z.size, 63)
+    threshold = largest_z(64, z.size)
     assert z.size > 230
     assert z.max() < threshold < _exact_z(grid, runs, 0.7)[1].max()
     bound = {"skill_loss": _discretisation(grid)["skill_loss"]}
@@ -146,7 +147,7 @@ def test_long_training_reaches_the_data_law():
     loss = runs["loss"].isel(step=-1).values
     for samples, losses in zip([50, 150], loss, strict=True):
         expected = theory.loss(np.inf, samples, np.inf, skill_exponent=0.6, n_skills=50)
-        error, threshold = losses.std(ddof=1) / 8, student_t.isf(0.5e-3 / 2, 63)
+        error, threshold = losses.std(ddof=1) / 8, largest_z(64, 2)
         assert abs(losses.mean() - float(expected)) / error < threshold
         wrong = theory.loss(np.inf, samples, np.inf, skill_exponent=0.8, n_skills=50)
         assert abs(losses.mean() - float(wrong)) / error > threshold

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from scipy.stats import t as student_t
+from checks import largest_z
 
 import jaxscale as js
 from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, Ridge, theory
@@ -39,7 +39,7 @@ def _excess(values, wanted, window, n_comparisons, label):
     error = values.std(axis=-1, ddof=1) / math.sqrt(n) / wanted
     text = ", ".join(f"{r:.3f}+-{e:.3f}" for r, e in zip(ratio.ravel(), error.ravel(), strict=True))
     print(f"{label}: measured/theory {text}")
-    return (np.abs(ratio - 1) - window) / (error * student_t.isf(0.5e-3 / n_comparisons, n - 1))
+    return (np.abs(ratio - 1) - window) / (error * largest_z(n, n_comparisons))
 
 
 def _predict(function, *arguments, **options):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checks import largest_z
 
 import jaxscale as js
 from jaxscale.spectra import power_sum
@@ -316,7 +317,6 @@ def test_bad_input_is_refused(fields, words):
 @pytest.mark.parametrize(("alpha", "beta"), PAIRS.values(), ids=PAIRS)
 def test_the_mean_over_draws_is_the_equivalent(alpha, beta):
     """Within 2/d and the interval of Student's t at 1e-3, from step 100 on."""
-    from scipy.stats import t as student_t
 
     size, n_seeds = 64, 200
     last = np.inf if 2 * alpha > 1 else 4 * size
@@ -328,7 +328,7 @@ def test_the_mean_over_draws_is_the_equivalent(alpha, beta):
     grid = js.Grid(system, seeds=n_seeds)
     ratio = js.run(grid, progress=False)["expected_loss"] / js.predict(grid)["loss"]
     mean, error = ratio.mean("seed")[1:], ratio.std("seed", ddof=1)[1:] / n_seeds**0.5
-    bound = student_t.ppf(1 - 1e-3 / (3 * len(PAIRS)) / 2, n_seeds - 1)
+    bound = largest_z(n_seeds, 3 * len(PAIRS))
     assert np.all(abs(mean - 1) < 2 / size + bound * error)
 
 

@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import t as student_t
+from checks import largest_z
 from streamed import run_seeds, small_system, start_states
 
 import jaxscale as js
 
 S = js.streaming
-LEVEL = 1e-3
 WARM = js.WarmUp(n_warm_up=30, then=js.LinearDecay(final_ratio=0.1))
 OPTIMIZERS = {
     "sgd": {"learning_rate": 0.14},
@@ -28,7 +27,7 @@ def z_scores(values, expected, n_comparisons):
     """Largest |z| of the mean over seeds, first axis, and the bound of Student's t."""
     n = len(values)
     z = (values.mean(0) - expected) / (values.std(0, ddof=1) / np.sqrt(n))
-    return np.max(np.abs(z)), student_t.ppf(1 - LEVEL / n_comparisons / 2, n - 1)
+    return np.max(np.abs(z)), largest_z(n, n_comparisons)
 
 
 def assert_mean_is_exact(fields, n_seeds, **more):

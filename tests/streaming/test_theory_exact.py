@@ -5,7 +5,8 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import linalg, stats
+from checks import largest_z
+from scipy import linalg
 
 import jaxscale as js
 from jaxscale.streaming import Dana, ExponentialAverage, Nesterov, PolyakAverage, ScheduleFree
@@ -269,7 +270,7 @@ def test_simulations_in_all_coordinates_have_the_exact_mean(x64, name):
     at = {"learning_rate": eta, "optimizer": OPTIMIZERS[name]}
     unreachable = omega + noise**2
     exact = optimizer_loss(RECORD, lam, power, unreachable=unreachable, batch_size=batch, **at)
-    bound = stats.t.ppf(1 - 0.5e-3 / (3 * len(RECORD)), n_seeds - 1)
+    bound = largest_z(n_seeds, 3 * len(RECORD))
     assert worst_z(losses, exact) < bound
     quiet = optimizer_loss(RECORD, lam, power, unreachable=unreachable, batch_size=np.inf, **at)
     assert worst_z(losses, quiet) > bound  # power: no noise of the batch

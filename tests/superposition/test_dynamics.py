@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from scipy.stats import t as student_t
+from checks import largest_z
 
 import jaxscale as js
 from jaxscale.keys import root_key
@@ -120,7 +120,7 @@ def test_minibatches_have_the_predicted_mean(minibatch):
     runs, theory, _ = minibatch
     names = ["loss", "signal_loss", "interference_loss", "feature_strength"]
     count = sum(theory[n].size for n in names)
-    limit = student_t.isf(0.5e-3 / count, 63)
+    limit = largest_z(64, count)
     for name in names:
         z = (runs[name].mean("seed") - theory[name]) / (runs[name].std("seed", ddof=1) / 8.0)
         assert np.nanmax(np.abs(z)) <= limit, (name, float(np.abs(z).max()))
@@ -130,7 +130,7 @@ def test_without_the_noise_of_batches_the_mean_would_be_wrong(minibatch):
     runs, _, system = minibatch
     full = js.predict(js.Grid(js.replace(system, "gradient", S.Population()), {}))
     z = (runs["loss"].mean("seed") - full["loss"]) / (runs["loss"].std("seed", ddof=1) / 8.0)
-    assert float(np.abs(z).max()) > student_t.isf(0.5e-3 / 4, 63)
+    assert float(np.abs(z).max()) > largest_z(64, 4)
 
 
 RELU = dict(n_features=N, latent_size=K, frequency_exponent=1.2, importance_exponent=0.4,
@@ -227,7 +227,7 @@ def test_the_population_gradient_of_relu_is_the_mean_over_batches():
         samples = np.asarray(drawn[name])
         mean, error = samples.mean(0), samples.std(0, ddof=1) / 8.0
         z = np.abs(mean - np.asarray(value)) / np.where(error > 0, error, 1.0)
-        limit = student_t.isf(0.5e-3 / sum(v.size for v in exact.values()), 63)
+        limit = largest_z(64, sum(v.size for v in exact.values()))
         assert z.max() <= limit, (name, z.max())
 
 

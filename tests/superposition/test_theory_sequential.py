@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from checks import largest_z
 
 from jaxscale.superposition import theory
 
@@ -111,7 +111,7 @@ def test_sgd_mean_against_simulation():
         "initial_strength": start,
     }
     time = np.array(record, float)
-    bound = stats.t.ppf(1 - 0.5e-3 / len(record), seeds - 1)
+    bound = largest_z(seeds, len(record))
     assert np.max(np.abs(mean - theory.sgd_loss(time, **options)) / error) < bound
     # power: without the fluctuation of the amplitudes, and without any noise
     no_fourth = theory.sgd_loss(time, fourth_moment=16 / 9, **options)
