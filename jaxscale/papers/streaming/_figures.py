@@ -112,7 +112,8 @@ def phases_figure(frontiers: Frontiers) -> "matplotlib.figure.Figure":
         axes.plot([a], [b], "o", ms=7, mfc="white", mec="black", label="draws")
         axes.annotate(f"{value:.2f}", (a, b), (7, -11), textcoords="offset points", fontsize=8)
     axes.set(xlabel="input exponent α", ylabel="target exponent β")
-    color_bar(figure, [axes], colors, r"exponent b of $L^* \propto C^{-b}$", cmap=CELLS, extend="neither")
+    label = r"exponent b of $L^* \propto C^{-b}$"
+    color_bar(figure, [axes], colors, label, cmap=CELLS, extend="neither")
     return figure
 
 

@@ -116,9 +116,9 @@ def spectrum_nodes(
 
     for every analytic f. The number of features, the trace and the power of the target are right to
     about `exp(-307 / (alpha ln d))`, or to rounding: 1e-10 at alpha = .8 and 1e7 features, 1e-5 at
-    alpha = 2 and 1e6. Functions that change much near the largest eigenvalue, as `A(z)^t` for late t
-    at rates near the limit of large batches, have fewer. An oscillation that is not damped grows at complex nodes: they serve SGD,
-    momentum and averages at any schedule, and not DANA.
+    alpha = 2 and 1e6. Functions that change much near the largest eigenvalue have fewer digits, as
+    `A(z)^t` for late t at rates near the limit of large batches. An oscillation that is not damped
+    grows at complex nodes: they serve SGD, momentum and averages at any schedule, and not DANA.
 
     **Arguments:** as `limit_loss`, scalars.
 
