@@ -1,8 +1,9 @@
 """Exact mean losses over the data for many draws of the features: nothing is simulated.
 
 The random numbers of a draw are common to all sizes and exponents. Modes are drawn in float32, as
-those of a run, and their losses follow in float64. Means over features are taken in groups of
-draws, of more draws where there are few features, which scatter more and cost less.
+those of a run. Losses at a constant rate follow in float64; those of schedules and batches are
+compensated sums in float32. Means over features are taken in groups of draws, of more draws where
+there are few features, which scatter more and cost less.
 """
 
 import dataclasses
@@ -55,6 +56,7 @@ COMPARED = (32, 128)  # numbers of features whose mean is compared with the equi
 WINDOWS = {"Ia": (3e3, 1e5), "II": (5e3, 3e5), "Ib": (2e3, 4e4)}
 MOST_PHASES = max(map(len, DRAWN.values()))  # of one input exponent
 GROUPS = 32
+AT_ONCE = GROUPS  # draws of one program; numbers of draws are multiples
 TIMES = np.unique(np.geomspace(5, 20_000, 28).round())
 SCHEDULES = (Constant(), LinearDecay(), WarmUp(n_warm_up=1000, then=LinearDecay()))
 DECAYED, DECAY_STEPS, DECAY_SHARE = 256, 10_000, 0.3  # features, steps, share of the largest rate
@@ -121,10 +123,10 @@ def _draw(
 
 @compiled_quickly
 def _losses(modes: Modes, learning_rates: Float[Array, " a"]) -> Float[Array, "n a b t"]:
-    """Exact losses of plain SGD at `TIMES` and at last, of some draws; in float64."""
+    """Exact losses of plain SGD at `TIMES` and of late times, of some draws; in float64."""
 
     def of(modes: Modes, rate: Array) -> Array:
-        lam, one, none = modes.eigenvalues, jnp.ones_like(rate), jnp.zeros_like(rate)
+        lam, one = modes.eigenvalues, jnp.ones_like(rate)
         is_early = TIMES < LATE
 
         def of_target(power: Array, unreachable: Array) -> Array:
@@ -133,7 +135,7 @@ def _losses(modes: Modes, learning_rates: Float[Array, " a"]) -> Float[Array, "n
                 batch_size=one, unreachable=unreachable,
             )  # fmt: skip
             resolvent = drawn_resolvent(lam, power, unreachable)
-            late = jax.vmap(lambda t: constant_rate_loss(t, resolvent, rate, one, none))
+            late = jax.vmap(lambda t: constant_rate_loss(t, resolvent, rate, one))
             last = theory.noise_floor(lam, unreachable=unreachable, learning_rate=rate)
             steps = TIMES[is_early].astype(int)
             return jnp.concatenate([early[steps], late(TIMES[~is_early]), last[None]])
@@ -147,7 +149,7 @@ def _losses(modes: Modes, learning_rates: Float[Array, " a"]) -> Float[Array, "n
 def _losses_of(
     modes: Modes, learning_rates: Float[np.ndarray, " a"]
 ) -> Float[np.ndarray, "n a b t"]:
-    """Those of all draws, `GROUPS` at a time and padded to few widths: two programs serve all."""
+    """Those of all draws, some at a time and padded to few widths: two programs serve all."""
     n_draws, *_, size = modes.eigenvalues.shape
     missing = next(width for width in WIDTHS if width >= size) - size
 
@@ -159,8 +161,8 @@ def _losses_of(
         modes, eigenvalues=padded(modes.eigenvalues), target=padded(modes.target)
     )
     parts = [
-        jax.tree.map(operator.itemgetter(slice(i, i + GROUPS)), modes)
-        for i in range(0, n_draws, GROUPS)
+        jax.tree.map(operator.itemgetter(slice(i, i + AT_ONCE)), modes)
+        for i in range(0, n_draws, AT_ONCE)
     ]
     return np.concatenate([in_float64(_losses, part, learning_rates) for part in parts])
 
@@ -210,7 +212,7 @@ def _collected(
             every.eigenvalues[:, i], every.target[:, i, j], every.out_of_reach[:, i, j],
             every.label_variance[:, i],
         )  # fmt: skip
-        own = loss[:, i, j].astype(float)
+        own = loss[:, i, j]
         means[phase, size] = groups(own[:, :-1]).T
         squares[phase, size] = groups(own[:, -1:] ** [1, 2]).T
         curve = curves.get((phase, size))

@@ -14,7 +14,7 @@ from jaxscale.streaming.theory._checks import check_allocation, over_features
 from jaxscale.streaming.theory._contour import constant_rate_loss, mean_resolvent
 from jaxscale.streaming.theory._equivalent import limit_rate_of_mean
 
-LEAST_STEPS = 100
+LEAST_STEPS = 100  # of a split: scaling laws are about late training
 POINTS = 11  # of each search
 SEARCHES = 3
 
@@ -81,7 +81,7 @@ def optimal_allocation(
     def loss_of(size: Array) -> Array:
         law = (size, a, b, per * size)
         return constant_rate_loss(
-            c / (size * batch), mean_resolvent(law), rate_of(size), batch, sigma**2
+            c / (size * batch), mean_resolvent(law, sigma**2), rate_of(size), batch
         )
 
     def log_of_stable(log_size: Array) -> Array:

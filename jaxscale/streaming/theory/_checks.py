@@ -23,6 +23,7 @@ theory_function = rules.TheoryFunction(
         "n_features": rules.number(lambda v: (v >= 1) & (v < np.inf), "at least 1 and finite"),
         "noise": rules.not_negative,
         "momentum": rules.number(lambda v: (v >= 0) & (v < 1), "at least 0 and below 1"),
+        "target_exponent": rules.number(np.isfinite, "finite"),
         "target_power": rules.not_negative,
         "time": rules.not_negative_or_infinite,
         "unreachable": rules.not_negative,

@@ -1,4 +1,4 @@
-r"""Means over features by complex nodes around the spectrum, and by Talbot's contour in time."""
+r"""Mean losses by complex nodes that stand for a spectrum, and by Talbot's contour in time."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -18,8 +18,9 @@ NODES = 256  # in the upper half
 # rates near the limit of stability until no digit is left
 LARGEST_MU = 0.1
 TALBOT = 12
-Law = tuple[Array, ...]  # d, alpha, beta, V
-# of z: sum_i c_i^2 / (lambda_i - z) - |t_perp|^2 / z, and z sum_i lambda_i / (lambda_i - z)
+Law: TypeAlias = tuple[Array, ...]  # d, alpha, beta, V
+# of z: sum_i c_i^2 / (lambda_i - z) - omega / z, and z sum_i lambda_i / (lambda_i - z), with omega
+# twice the least loss, label noise included
 Resolvent: TypeAlias = Callable[[Array], tuple[Array, Array]]
 
 
@@ -86,14 +87,15 @@ def limit_of(law: Law) -> Float[Array, ""]:
     return kappa * _sums.q(kappa, inputs, beta)
 
 
-def mean_resolvent(law: Law) -> Resolvent:
+def mean_resolvent(law: Law, variance: Array) -> Resolvent:
     """In the mean over features: closed forms of the self-consistent kappa."""
     size, alpha, beta, last = law
     inputs = _sums.inputs_of(alpha, last)
 
     def at(z: Array) -> tuple[Array, Array]:
         kappa = _kappa.kappa_of(z, size, inputs)
-        return -kappa * _sums.q(kappa, inputs, beta) / z, z * _sums.s1(kappa, inputs)
+        target = kappa * _sums.q(kappa, inputs, beta) + variance.astype(z.dtype)
+        return -target / z, z * _sums.s1(kappa, inputs)
 
     return jax.vmap(at)
 
@@ -104,13 +106,12 @@ def drawn_resolvent(
     """Of given features; what no weights reach is a target along eigenvalue 0."""
 
     def at(z: Array) -> tuple[Array, Array]:
-        x, y = jnp.real(z)[:, None], jnp.imag(z)
-        inverse = 1.0 / ((eigenvalues - x) ** 2 + y[:, None] ** 2)  # of |lambda - z|^2
+        x, y = jnp.real(z), jnp.imag(z)
+        inverse = 1.0 / ((eigenvalues - x[:, None]) ** 2 + y[:, None] ** 2)  # 1 / |lambda - z|^2
         sums = inverse @ jnp.stack(
             [target_power, target_power * eigenvalues, eigenvalues, eigenvalues**2], axis=1
         )
         power, power_1, one, two = sums.T
-        x = x[:, 0]
         target = jax.lax.complex(power_1 - x * power, y * power)
         count = jax.lax.complex(two - x * one, y * one)
         return target - unreachable.astype(z.dtype) / z, z * count
@@ -119,7 +120,7 @@ def drawn_resolvent(
 
 
 def constant_rate_loss(
-    time: Float[Array, ""], resolvent: Resolvent, eta: Array, batch: Array, variance: Array
+    time: Float[Array, ""], resolvent: Resolvent, eta: Array, batch: Array
 ) -> Float[Array, ""]:
     """Mean loss of SGD at a constant rate at a late time, by inverting its generating function."""
     angle = (2 * np.arange(TALBOT) + 1) * np.pi / (2 * TALBOT)
@@ -138,8 +139,7 @@ def constant_rate_loss(
 
     target, count = resolvent(jnp.concatenate([near, far]))
     (target_near, target_far), (count_near, count_far) = (jnp.split(x, 2) for x in (target, count))
-    noise = (variance / 2).astype(kind) / -jnp.expm1(-p)
-    forcing = (target_near - target_far) / (4.0 * rate * x * r) + noise
+    forcing = (target_near - target_far) / (4.0 * rate * x * r)
     kernel = rate * inverse * (count_near - count_far) / (2.0 * x * r)
     transform = forcing / (1.0 - x * kernel)
     weight = jnp.asarray(np.exp(points * shape) * slope, kind)

@@ -1,4 +1,4 @@
-"""Means over the random features: their deterministic equivalent, within about 1/d."""
+"""Means over the random features: their deterministic equivalent."""
 
 import functools
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from jaxscale.streaming.theory._contour import (
 )
 from jaxscale.streaming.theory._moments import contour_modes, losses
 
-LATE = 10  # steps from which the contour in time has 11 digits; before, the recursion
+LATE = 10  # steps from which the contour in time is right; before, the recursion
 
 
 class Edges(NamedTuple):
@@ -116,9 +116,9 @@ def spectrum_nodes(
 
     for every analytic f. The number of features, the trace and the power of the target are right to
     about `exp(-307 / (alpha ln d))`, or to rounding: 1e-10 at alpha = .8 and 1e7 features, 1e-5 at
-    alpha = 2 and 1e6. Functions that change much near the largest eigenvalue have fewer digits, as
-    `A(z)^t` for late t at rates near the limit of large batches. An oscillation that is not damped
-    grows at complex nodes: they serve SGD, momentum and averages at any schedule, and not DANA.
+    alpha = 2 and 1e6. Functions that change fast near the largest eigenvalue, such as `A(z)^t` at
+    late t, have fewer digits: see `mean_optimizer_loss`. An undamped oscillation grows at complex
+    nodes: they serve SGD, momentum and averages at any schedule, and not DANA.
 
     **Arguments:** as `limit_loss`, scalars.
 
@@ -183,16 +183,18 @@ def loss(
 
     **Arguments:**
 
-    - `time`: t, steps; rounded below 10, where the loss has no slope in it (0).
+    - `time`: t, finite; rounded below 10, where the loss has no slope in it (0).
     - `n_features`, `input_exponent`, `target_exponent`, `n_coordinates`: as in `limit_loss`.
-    - `learning_rate`, `batch_size`: eta and B.
+    - `learning_rate`, `batch_size`: eta and B, finite.
     - `noise`: sigma of the labels.
 
     **Returns:** half the mean squared error, label noise included; the shape of all arguments
-    broadcast; NaN from step 10 on at rates above `mean_max_learning_rate`, and before where it has
-    grown a thousandfold; so is its slope in eta. The contour is right to about `1e-12 L(0) / t`,
-    3e-11 of the loss where noise limits it; the recursion as `spectrum_nodes` is. The mean over
-    draws of the features is within about 1/d of both.
+    broadcast. From step 10 on it is NaN, as its slope in eta, at rates of `mean_max_learning_rate`
+    and above (`mean_optimizer_loss` is not, until it has grown a thousandfold); before, where it
+    has grown a thousandfold, and where `spectrum_nodes` are useless.
+    Errors of the contour are about `1e-12 L(0) / t` and 3e-11 of the loss. The mean over draws of
+    the features is within about 1/d at rates of up to half the limit; beyond, draws whose own limit
+    is lower carry it, and few features have none.
 
     **Raises:** `ValueError` for a plain number out of range, or without float64.
 
@@ -246,8 +248,8 @@ def _late_loss(
     eta: Array, batch: Array, sigma: Array,
 ) -> Float[Array, ""]:  # fmt: skip
     """The same from `LATE` on, by the contour in time."""
-    from_late_on, law = jnp.maximum(t, float(LATE)), (size, alpha, beta, last)
-    late = constant_rate_loss(from_late_on, mean_resolvent(law), eta, batch, sigma**2)
+    from_late_on, law = jnp.where(t >= LATE, t, float(LATE)), (size, alpha, beta, last)
+    late = constant_rate_loss(from_late_on, mean_resolvent(law, sigma**2), eta, batch)
     given = jax.lax.stop_gradient((size, alpha, last, batch, jnp.zeros_like(eta)))
     unstable = (t >= LATE) & ~(eta < limit_rate_of_mean(*given))  # a pole to the right
     return late * jnp.where(unstable, jnp.nan, 1.0)  # and derivatives

@@ -40,8 +40,8 @@ def sgd_loss(
     Exact for Gaussian features, any batch and rate, stable or not. One factorization of a d x d
     matrix serves all times. With `discrete=False` the loss of the limit of small steps,
     A^t -> exp(-2 eta lambda t). Against the recursion: 1e-12 in float64, up to .99 of the largest
-    rate and 1e4 steps; 2e-6 in float32 up to 3e5 steps at small rates (tested), but 1e-4 where the
-    loss falls to 1e-6 of its start, and 2e-3 with 512 eigenvalues that fall over six decades. First
+    rate and 1e4 steps; in float32 2e-6 up to 3e5 steps for few eigenvalues at small rates (tested),
+    but 1e-4 with 64 over five decades or 512 over four, and 2e-3 with 512 over seven. First
     derivatives are exact for every argument, also where eigenvalues coincide, at d^3 per time.
 
     **Arguments:** scalars, but for the first three; a grid of them by `vmap`

@@ -397,7 +397,7 @@ CASES = [
         theory.loss,
         mean_loss,
         {
-            "time": Axis(20.0, 1e7),
+            "time": Axis(10.0, 1e7),
             "n_features": Axis(4.0, 300.0),
             "share": Axis(0.05, 0.5),
             "input_exponent": Axis(0.6, 1.6),
