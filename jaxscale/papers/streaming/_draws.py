@@ -153,7 +153,7 @@ def _losses_of(
     n_draws, *_, size = modes.eigenvalues.shape
     missing = next(width for width in WIDTHS if width >= size) - size
 
-    def padded(x: np.ndarray) -> np.ndarray:
+    def padded(x: Any) -> np.ndarray:
         return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
 
     modes = jax.tree.map(lambda x: x.astype(float), modes)
