@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -157,9 +158,8 @@ def _losses_of(
         return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
 
     modes = jax.tree.map(lambda x: x.astype(float), modes)
-    modes = dataclasses.replace(
-        modes, eigenvalues=padded(modes.eigenvalues), target=padded(modes.target)
-    )
+    longer = padded(modes.eigenvalues), padded(modes.target)
+    modes = eqx.tree_at(lambda m: (m.eigenvalues, m.target), modes, longer)
     parts = [
         jax.tree.map(operator.itemgetter(slice(i, i + AT_ONCE)), modes)
         for i in range(0, n_draws, AT_ONCE)
@@ -208,9 +208,10 @@ def _collected(
     modes, means, squares, expected = {}, {}, {}, {}
     for phase, size in itertools.product(phases, sizes):
         (i, j), (every, loss) = at[phase], drawn[size]
-        modes[phase, size] = Modes(
-            every.eigenvalues[:, i], every.target[:, i, j], every.out_of_reach[:, i, j],
-            every.label_variance[:, i],
+        modes[phase, size] = eqx.tree_at(
+            lambda m: (m.eigenvalues, m.target, m.out_of_reach, m.label_variance), every,
+            (every.eigenvalues[:, i], every.target[:, i, j], every.out_of_reach[:, i, j],
+             every.label_variance[:, i]),
         )  # fmt: skip
         own = loss[:, i, j]
         means[phase, size] = groups(own[:, :-1]).T

@@ -86,7 +86,11 @@ def test_losses_of_draws_are_those_of_the_eigenvectors(draws, phase):
 
     def jump(eigenvalues, power, unreachable):
         return js.streaming.theory.sgd_loss(
-            [*drawn.TIMES, np.inf], eigenvalues, power, unreachable=unreachable, learning_rate=rate
+            np.append(drawn.TIMES, np.inf),
+            eigenvalues,
+            power,
+            unreachable=unreachable,
+            learning_rate=rate,
         )
 
     given = (modes.eigenvalues, modes.target.astype(float) ** 2, modes.out_of_reach)
