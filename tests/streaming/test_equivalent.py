@@ -321,7 +321,6 @@ def test_bad_input_is_refused(fields, words):
 @pytest.mark.parametrize(("alpha", "beta"), PAIRS.values(), ids=PAIRS)
 def test_the_mean_over_draws_is_the_equivalent(alpha, beta):
     """Within 2/d and the interval of Student's t at 1e-3, from step 100 on."""
-
     size, n_seeds = 64, 200
     last = np.inf if 2 * alpha > 1 else 4 * size
     rate = 0.6 / (float(power_sum(2 * alpha, last)) + 2)
