@@ -130,7 +130,7 @@ class WarmUp(AbstractSchedule):
     [0.25  0.5   1.    0.525 0.05 ]
     """
 
-    n_warm_up: Integer = count(1000)
+    n_warm_up: Integer = count(100)
     then: AbstractSchedule = part(AbstractSchedule, Constant())
 
     def __check_init__(self):

@@ -105,7 +105,7 @@ PARTS = [
     (lambda: js.Cosine(final_ratio=-0.1), "final_ratio", "-0.1"),
     (lambda: js.WarmUp(n_warm_up=0), "n_warm_up", "0"),
     (lambda: js.WarmUp(then=0.5), "then", "0.5"),
-    (lambda: js.WarmUp(then=js.WarmUp()), "then", "WarmUp(n_warm_up=1000"),
+    (lambda: js.WarmUp(then=js.WarmUp()), "then", "WarmUp(n_warm_up=100"),
 ]
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import rich.console
     import xarray
 
+NOT_IN_RUNS = "not in runs"  # why theory of an observable is compared with nothing
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -102,6 +104,8 @@ class Comparison:
         text = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
         fields = dict.fromkeys(row.uncalibrated for row in self.rows if row.uncalibrated)
         text += f" of a theory that is not calibrated ({', '.join(fields)})" if fields else ""
+        others = [name for name, why in self.not_compared.items() if why != NOT_IN_RUNS]
+        text += f", none of {', '.join(others)}" if others else ""
         unresolved = sum(row.n_unresolved for row in self.rows)
         text += f", {unresolved} points unresolved" if unresolved else ""
         untested = sum(row.n_no_theory + row.n_few_seeds for row in self.rows)
@@ -298,4 +302,4 @@ def _not_compared(runs: Any, theory: Any) -> dict[str, str]:
             missing = f"the closed form ({kind}) is not in theory"
             why = str(runs[name].attrs.get("no_theory") or "no closed form")
             reasons[name] = why if kind == "none" else missing
-    return reasons | {str(n): "not in runs" for n in theory.data_vars if n not in runs}
+    return reasons | {str(n): NOT_IN_RUNS for n in theory.data_vars if n not in runs}

@@ -167,7 +167,7 @@ def test_a_point_the_seeds_cannot_resolve_is_counted_and_does_not_fail():
     assert (row.n_unresolved, row.n_compared, row.n_deterministic) == (1, 26, 3)
     assert result.to_dict()["rows"][0]["n_unresolved"] == 1
     assert "1 points are unresolved" in str(result)
-    assert "26 z-scores, 1 points unresolved" in result.verdict
+    assert "26 z-scores, none of train_loss, 1 points unresolved" in result.verdict
 
 
 def test_an_unresolved_point_enters_the_errors_and_gives_no_verdict():
@@ -236,9 +236,10 @@ def test_points_with_fewer_than_two_seeds_have_no_z_score():
     runs = simulated()
     runs["status"][0, 1:] = int(Status.diverged)
     runs["status"][1] = int(Status.diverged)
-    row = compare(runs, theory()).rows[0]
+    result = compare(runs, theory())
+    row = result.rows[0]
     assert (row.n_compared, row.n_few_seeds, row.n_no_theory) == (9, 20, 0)
-    assert "9 z-scores, 20 points without one, " in compare(runs, theory()).verdict
+    assert "9 z-scores, none of train_loss, 20 points without one, " in result.verdict
 
 
 @pytest.mark.parametrize("drop", [False, True])
@@ -330,7 +331,7 @@ def test_plain_data_is_json():
 def test_it_prints_a_table():
     shown = str(compare(simulated(), theory()))
     assert "loss" in shown
-    assert "passed: 27 z-scores, 16 seeds" in shown
+    assert "passed: 27 z-scores, none of train_loss, 16 seeds" in shown
 
 
 @pytest.mark.parametrize(
