@@ -27,6 +27,8 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(value, Tracer) for value in values)
 
 
+LARGEST = int(np.finfo(float).max)  # of whole numbers that a float holds
+
 _COMPARISONS = {
     "above": (operator.gt, "greater than"),
     "at_least": (operator.ge, "at least"),
@@ -58,8 +60,10 @@ def float_array(name: str, value: Any, ndim: int, bounds: Mapping[str, float | N
     try:
         if value is None or isinstance(value, bool | str | bytes) or np.iscomplexobj(value):
             raise TypeError
+        if np.asarray(value).dtype.kind in "mM":  # dates, which NumPy counts in their units
+            raise TypeError
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"`{name}` must be {numbers}, got {value!r}.") from None
     if array.ndim != ndim or array.size == 0:
         raise ValueError(f"`{name}` must be {shape}, got shape {array.shape}.")
@@ -78,7 +82,7 @@ def as_int(name: str, value: Any, **bounds: float | None) -> int:
     """
     try:
         number = math.nan if isinstance(value, bool | str | bytes) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or abs(number - round(number)) > 1e-9 * abs(number):
         raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
@@ -121,13 +125,17 @@ def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> No
     **Raises:** `ValueError` "`name` must be `what`, got ..." unless `ok(value)` is true throughout.
     """
     if type(value) in (int, float):  # the usual case; NumPy takes several times as long
-        valid = ok(value)
+        valid = ok(value) if type(value) is float or abs(value) <= LARGEST else False
     elif isinstance(value, jax.Array):
         return
-    elif np.asarray(value).dtype.kind not in "fiub":
-        raise ValueError(f"`{name}` must be {what}, got {value!r}.")
     else:
-        valid = ok(np.asarray(value))
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of different lengths
+            array = np.asarray(None)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"`{name}` must be {what}, got {value!r}.")
+        valid = ok(array)
     if valid is not True and not np.all(valid):
         raise ValueError(f"`{name}` must be {what}, got {value}.")
 

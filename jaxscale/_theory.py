@@ -38,6 +38,7 @@ positive = number(lambda v: (v > 0) & (v < np.inf), "positive and finite")
 positive_or_infinite = number(lambda v: v > 0, "positive")
 not_negative = number(lambda v: (v >= 0) & (v < np.inf), "at least 0 and finite")
 not_negative_or_infinite = number(lambda v: v >= 0, "at least 0")
+_numbers = number(lambda v: True, "a number or an array of numbers")
 
 
 def finite_count(name: str, value: Any) -> None:
@@ -152,6 +153,7 @@ class TheoryFunction:
             floats = tuple(n for n in names if n not in static and n not in trees)
             compiled = _compiled(function, vectorize, in_parts)
             raises = "`ValueError` for a plain number out of range." if own or checks else None
+            own.update((n, _numbers) for n in floats if n not in own)
 
             @functools.wraps(function)
             def call(*args: P.args, **kwargs: P.kwargs) -> R:

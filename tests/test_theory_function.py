@@ -53,6 +53,10 @@ def test_bad_values_are_refused_before_anything_compiles():
             (lambda: power(-1.0), "`x` must be positive and finite, got -1.0"),
             (lambda: power("one"), "`x` must be positive and finite, got 'one'"),
             (lambda: power(1.0, n=0), "`n` must be positive, got 0"),
+            (lambda: power([[1.0], [1.0, 2.0]]), "`x` must be positive and finite, got .*1.0"),
+            (lambda: power(10**400), "`x` must be positive and finite, got 1000"),
+            (lambda: power(1.0, [[1.0], [2.0, 1.0]]), "`y` must be a number or an array of n"),
+            (lambda: power(1.0, 10**400), "`y` must be a number or an array of numbers, got 100"),
             (
                 lambda: sparse.unseen_loss(3.0, spectrum_exponent=1.0, sparsity_exponent=[-1.0]),
                 "at",
