@@ -32,7 +32,7 @@ class Row:
     - `n_compared`: points with a z-score.
     - `n_deterministic`: points at which all seeds are equal: relative error only.
     - `n_unresolved`: points at which spread and difference are below the resolution: no z-score.
-    - `n_no_theory`, `n_few_seeds`: points without a z-score for lack of theory, or of 2 seeds.
+    - `n_no_theory`, `n_few_seeds`: points without a z-score for lack of theory, or of seeds.
     - `max_z`, `quantile`, `at`: the z-score that comes nearest to its quantile, and where it is.
     - `max_error`, `rms_error`: relative errors of the mean, where theory is not 0 to rounding.
     - `deterministic_error`: the largest of them at the deterministic points.
@@ -66,15 +66,17 @@ class Comparison:
 
     - `not_compared`: observable to the reason why it has no row.
     - `n_seeds`, `n_failed`: seeds, and runs masked because they ended badly or never ran.
+    - `fewest_seeds`: at a point with a z-score, where runs are masked; `n_seeds` without one.
     - `n_comparisons`: z-scores over all observables; they share `alpha`.
     - `resolution`: fraction of max |theory| below which differences are unresolved, see `compare`.
-    - `quantile`: threshold of |z| with all seeds; NaN where there is no z-score.
+    - `quantile`: threshold of |z| with the fewest seeds; NaN where there is no z-score.
     - `not_in_theory`: dimension to the values of `runs` that theory lacks.
     """
 
     rows: tuple[Row, ...]
     not_compared: dict[str, str]
     n_seeds: int
+    fewest_seeds: int
     n_failed: int
     n_comparisons: int
     alpha: float
@@ -100,7 +102,9 @@ class Comparison:
             short = f"it takes {SEEDS_FOR_VERDICT} seeds, there are {self.n_seeds}"
             return f"no verdict: {short}{lacking}"
         if not self.n_comparisons:
-            return f"no verdict: no point has a z-score{lacking}"
+            n_few = sum(row.n_few_seeds for row in self.rows)
+            few = f", {counted(n_few, 'point')} with fewer than {SEEDS_FOR_VERDICT} seeds"
+            return f"no verdict: no point has a z-score{few if n_few else ''}{lacking}"
         text = f"{'passed' if self.passed else 'failed'}: {self.n_comparisons} z-scores"
         fields = dict.fromkeys(row.uncalibrated for row in self.rows if row.uncalibrated)
         text += f" of a theory that is not calibrated ({', '.join(fields)})" if fields else ""
@@ -112,8 +116,9 @@ class Comparison:
         text += f", {untested} points without one" if untested else ""
         text += lacking
         text += f", {counted(self.n_failed, 'run')} masked" if self.n_failed else ""
+        fewer = f"{self.fewest_seeds} to " if self.fewest_seeds < self.n_seeds else ""
         limit = f"|z| <= {self.quantile:.2f} at alpha = {self.alpha:g}"
-        return f"{text}, {self.n_seeds} seeds, {limit}"
+        return f"{text}, {fewer}{self.n_seeds} seeds, {limit}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a number that is not finite becomes None."""
@@ -147,7 +152,8 @@ class Comparison:
                 )
             if row.uncalibrated:
                 lines.append(f"{row.observable}: theory is not calibrated, fit {row.uncalibrated}")
-            whys = {"without theory": row.n_no_theory, "with fewer than 2 seeds": row.n_few_seeds}
+            few = f"with fewer than {_least(self.n_seeds)} seeds"
+            whys = {"without theory": row.n_no_theory, few: row.n_few_seeds}
             if untested := [f"{counted(n, 'point')} {why}" for why, n in whys.items() if n]:
                 lines.append(f"{row.observable}: no z-score at {' and '.join(untested)}")
         lines += [f"masked: {self.n_failed} failed or missing runs"] if self.n_failed else []
@@ -175,8 +181,10 @@ def compare(
     $$z = \frac{\bar y - y_\text{theory}}{s / \sqrt{n}}, \qquad
     |z| \le t_{1 - \alpha / 2 N,\, n - 1}$$
 
-    at each of N points, with n seeds. Runs that ended badly are masked. Points at which all seeds
-    are equal to rounding have a relative error, no z-score and no part in the verdict.
+    at each of N points, with n seeds. Runs that ended badly are masked; a point that keeps fewer
+    than 8 seeds has no z-score (fewer than 2 where there were no 8, and then there is no verdict).
+    Points at which all seeds are equal to rounding have a relative error, no z-score and no part in
+    the verdict.
 
     So have unresolved points: both max - min over seeds and |difference|, less its allowance, are
     below `resolution` times max |theory| of the observable. A mean over n seeds cannot see what
@@ -228,19 +236,24 @@ def compare(
         raise unknown("`allowance`", name, shared)
     n_failed = int((~runs[STATUS].isin(USED)).sum()) if STATUS in runs else 0
     used = {n: without_failed(runs, n) for n in shared}
-    points = [resolve(used[n], theory[n], bounds.get(n, 0.0), resolution) for n in shared]
-    n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
     n_seeds = runs.sizes.get("seed", 1)
+    least = _least(n_seeds)
+    points = [resolve(used[n], theory[n], bounds.get(n, 0.0), resolution, least) for n in shared]
+    n_comparisons = sum(int(np.isfinite(p.z).sum()) for p in points)
+    fewest = min((int(p.n[np.isfinite(p.z)].min(initial=n_seeds)) for p in points), default=n_seeds)
     share = alpha / (2 * max(n_comparisons, 1))
     return Comparison(
-        rows=tuple(_row(p, share, theory[p.name].attrs.get("uncalibrated", "")) for p in points),
+        rows=tuple(
+            _row(p, share, least, theory[p.name].attrs.get("uncalibrated", "")) for p in points
+        ),
         not_compared=_not_compared(runs, theory),
         n_seeds=n_seeds,
+        fewest_seeds=fewest,
         n_failed=n_failed,
         n_comparisons=n_comparisons,
         alpha=alpha,
         resolution=resolution,
-        quantile=float(_quantile(np.asarray(n_seeds), share)) if n_comparisons else math.nan,
+        quantile=float(_quantile(np.asarray(fewest), share)) if n_comparisons else math.nan,
         not_in_theory=_not_in_theory(runs, theory, shared),
     )
 
@@ -251,8 +264,14 @@ def _quantile(n: np.ndarray, share: float) -> Any:
     return -stdtrit(np.maximum(n - 1, 1), share)
 
 
-def _row(p: ComparedPoints, share: float, uncalibrated: str) -> Row:
+def _least(n_seeds: int) -> int:
+    """Seeds of a point with a z-score."""
+    return SEEDS_FOR_VERDICT if n_seeds >= SEEDS_FOR_VERDICT else 2
+
+
+def _row(p: ComparedPoints, share: float, least: int, uncalibrated: str) -> Row:
     has_z, has_theory = np.isfinite(p.z), np.isfinite(p.theory)
+    few = (p.n < least) & ~p.deterministic & ~p.unresolved
     usable = np.isfinite(p.error)
     max_z, quantile, at = math.nan, math.nan, {}
     if has_z.any():
@@ -269,7 +288,7 @@ def _row(p: ComparedPoints, share: float, uncalibrated: str) -> Row:
         n_deterministic=int(p.deterministic.sum()),
         n_unresolved=int(p.unresolved.sum()),
         n_no_theory=int((~has_theory & (p.n > 0)).sum()),
-        n_few_seeds=int((has_theory & (p.n < 2)).sum()),
+        n_few_seeds=int((has_theory & few).sum()),
         max_z=max_z,
         quantile=quantile,
         at=at,

@@ -61,14 +61,14 @@ def local_exponent(curve: "xarray.DataArray", dim: str) -> "xarray.DataArray":
 
     $$\text{slope}(x) = \frac{d \ln y}{d \ln x}$$
 
-    by central differences on the irregular grid ln x, one-sided at both ends.
+    by central differences on the irregular grid ln x, one-sided of three points at both ends.
 
     **Arguments**
 
     - `curve`, `dim`: any dimensions, and that of x, with increasing coordinates.
 
-    **Returns** slopes of the shape of `curve`; NaN at x <= 0 (such as step 0), and where y or a
-    neighbour of it is missing or not positive.
+    **Returns** slopes of the shape of `curve`; NaN at x <= 0 (such as step 0), and where y or
+    another of its points is missing or not positive.
 
     **Raises** `ValueError` for an unknown `dim` or fewer than 2 positive coordinates.
 
@@ -98,7 +98,8 @@ def log_slopes(x: Float[np.ndarray, " n"], y: Float[np.ndarray, "... n"]) -> np.
         y = y[..., positive]
         log_y = np.log(np.where(np.isfinite(y) & (y > 0), y, np.nan))
         order = 2 if positive.sum() > 2 else 1
-        slopes[..., positive] = np.gradient(log_y, np.log(x[positive]), axis=-1, edge_order=order)
+        slope = np.gradient(log_y, np.log(x[positive]), axis=-1, edge_order=order)
+        slopes[..., positive] = np.where(np.isnan(log_y), np.nan, slope)
     return slopes
 
 

@@ -30,8 +30,13 @@ class ComparedPoints:
     unresolved: Bool[np.ndarray, "..."]
 
 
-def resolve(runs: Any, theory: Any, allowance: Any, resolution: float) -> ComparedPoints:
-    """Points of one observable; `resolution` is a fraction of max |theory|."""
+def resolve(
+    runs: Any, theory: Any, allowance: Any, resolution: float, least: int
+) -> ComparedPoints:
+    """Points of one observable; `resolution` is a fraction of max |theory|.
+
+    Points with fewer than `least` seeds have no z-score.
+    """
     name = str(runs.name)
     if extra := [d for d in theory.dims if d not in runs.dims or d == "seed"]:
         hint = ": compare(runs, theory), are they swapped?" if "seed" in extra else "."
@@ -66,7 +71,10 @@ def resolve(runs: Any, theory: Any, allowance: Any, resolution: float) -> Compar
         n=n,
         error=np.divide(abs(difference), size, out=np.full(n.shape, np.nan), where=sizeable),
         z=np.divide(
-            excess, standard_error, out=np.full(n.shape, np.nan), where=random & ~unresolved
+            excess,
+            standard_error,
+            out=np.full(n.shape, np.nan),
+            where=random & ~unresolved & (n >= least),
         ),
         deterministic=np.asarray((n >= 2) & ~random & np.isfinite(difference)),
         unresolved=np.asarray(unresolved),

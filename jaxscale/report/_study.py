@@ -133,6 +133,7 @@ def reproduce_all(
     scale = current_scale(scale)
     for study in studies:
         _check_scale(study, scale)
+    out.mkdir(parents=True, exist_ok=True)
     sections, failures = [], []
     for study in studies:
         try:

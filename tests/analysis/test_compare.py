@@ -227,9 +227,32 @@ def test_runs_that_did_not_converge_are_kept():
 
 def test_points_with_fewer_seeds_have_their_own_quantile():
     runs = simulated()
-    runs["status"][:, 4:] = int(Status.nonfinite)
-    row = compare(runs, theory()).rows[0]
-    assert row.quantile == pytest.approx(t.ppf(1 - 1e-3 / 27 / 2, 3))
+    runs["status"][0, 9:] = int(Status.nonfinite)
+    result = compare(runs, theory())
+    row = result.rows[0]
+    fewer, all_seeds = t.ppf(1 - 1e-3 / 27 / 2, [8, 15])
+    own = fewer if row.at["width"] == runs.width[0] else all_seeds
+    assert row.quantile == pytest.approx(own)
+    assert result.quantile == pytest.approx(fewer)
+    assert f"9 to 16 seeds, |z| <= {fewer:.2f}" in result.verdict
+
+
+@pytest.mark.parametrize("n_good", [1, 2, 3, 7])
+def test_a_wrong_theory_does_not_pass_where_few_runs_are_left(n_good):
+    """With 2 seeds the quantile is in the thousands, whatever the theory says."""
+    runs, wrong = simulated(), theory()
+    wrong["loss"] = wrong["loss"] * 1.5
+    assert not compare(runs, wrong).passed
+    runs["status"][:, n_good:] = int(Status.diverged)
+    result = compare(runs, wrong)
+    assert not result.passed
+    row = result.rows[0]
+    assert row.n_few_seeds + row.n_deterministic == 30
+    few = f"{row.n_few_seeds} points with fewer than 8 seeds"
+    assert result.verdict == f"no verdict: no point has a z-score, {few}"
+    assert f"no z-score at {few}" in str(result)
+    runs["status"][0] = int(Status.ok)  # elsewhere there are enough
+    assert compare(runs, wrong).verdict.startswith("failed: 9 z-scores")
 
 
 def test_points_with_fewer_than_two_seeds_have_no_z_score():

@@ -49,6 +49,11 @@ def test_local_exponent_leaves_out_what_has_no_logarithm():
     y[3] = -1.0
     missing = np.isnan(np.asarray(local_exponent(curve(y, x), "step")))
     assert missing.tolist() == [True, True, True, True, True, False, False]
+    y[4] = np.nan  # not a slope between its neighbours
+    assert np.isnan(np.asarray(local_exponent(curve(y, x), "step"))[4])
+    y[3], y[4] = x[3] ** -0.5, np.nan
+    missing = np.isnan(np.asarray(local_exponent(curve(y, x), "step")))
+    assert missing.tolist() == [True, False, False, True, True, True, True]
 
 
 def test_fit_of_a_power_law_is_exact_and_keeps_its_window():

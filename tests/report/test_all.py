@@ -158,6 +158,17 @@ def test_a_failed_system_leaves_the_others(studies, tmp_path, capsys):
     assert "out/report.html" in said
 
 
+def test_a_system_that_fails_before_it_writes_leaves_the_others(studies, tmp_path):
+    def grids():
+        raise ValueError("no grid")
+
+    first, *others = studies()
+    made = [dataclasses.replace(first, presets={"quick": grids}), *others]
+    with pytest.raises(ValueError, match="no grid"):
+        reproduce_all(made, tmp_path / "new", console=Console(quiet=True))
+    assert (tmp_path / "new" / "report.html").read_text().count("<img") == len(others)
+
+
 def test_a_stopped_system_leaves_the_others(studies, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         reproduce_all(
