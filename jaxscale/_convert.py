@@ -119,7 +119,7 @@ def require_instance(name: str, value: object, kind: type, source: str) -> None:
         raise ValueError(f"`{name}` must be what {source} returns, got {type(value).__name__}.")
 
 
-def require(name: str, value: object, ok: Callable[[Any], Any], what: str) -> None:
+def require(name: str, value: Any, ok: Callable[[Any], Any], what: str) -> None:
     """Check a plain Python or NumPy number or array; JAX arrays and tracers pass.
 
     **Raises:** `ValueError` "`name` must be `what`, got ..." unless `ok(value)` is true throughout.
