@@ -250,7 +250,7 @@ def calibrate(
         covariance=result.covariance[pick],
         residuals=residuals[pick],
         residual=kinds,
-        units=scales,
+        units={name: unit[pick] for name, unit in scales.items()},
         loss=loss if each else _plain_loss(of_sets(loss, 0)),
         objective=result.cost[pick],
         residual_rms=result.rms[pick],
