@@ -16,10 +16,11 @@ from jaxscale.analysis._allocation import (
     SIZES,
     OptimalAllocation,
     check_flop,
+    farthest_outside,
 )
 from jaxscale.analysis._data import Data, as_numbers, as_table, check_columns, check_names
 from jaxscale.analysis._diagnostics import check_bootstrap
-from jaxscale.analysis._intervals import check_level, decades_outside
+from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._isoflop_groups import grouped_by
 from jaxscale.analysis._resamples import LOST_REFUSES
 from jaxscale.analysis._scales import COMPUTE, positive_column
@@ -91,11 +92,15 @@ class IsoFlop:
         products = c / self.flop_per_parameter_token
         best = {SIZE: np.asarray(size), TOKENS: np.asarray(products / size)}
         interval = {SIZE: (low, high), TOKENS: (products / high, products / low)}
+        has_minimum = np.isfinite(self.groups[SIZE].to_numpy())
         own = self.groups["flop"].to_numpy()
+        used, sizes = has_minimum[self.group], self.runs[SIZE].to_numpy(float)
+        tokens = own[self.group] / self.flop_per_parameter_token / sizes
+        runs = {SIZE: sizes[used], TOKENS: tokens[used], "flop": own[has_minimum]}
         exponent, *exponent_ends = (np.full(c.shape, v) for v in (self.a, *self.interval))
         return OptimalAllocation(
             c, best, interval, exponent, (exponent_ends[0], exponent_ends[1]), self.level,
-            decades_outside(c, own.min(), own.max()),
+            farthest_outside(runs, {**best, "flop": c}),
         )  # fmt: skip
 
     def table(self) -> Table:
