@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
 from jaxscale._arguments import hinted
-from jaxscale._convert import as_int, as_real
+from jaxscale._convert import as_real
 from jaxscale._table import Column, Table
 from jaxscale._text import DASH, choices, counted
 from jaxscale.analysis._allocation import (
@@ -19,7 +19,7 @@ from jaxscale.analysis._allocation import (
     farthest_outside,
 )
 from jaxscale.analysis._data import Data, as_numbers, as_table, check_columns, check_names
-from jaxscale.analysis._diagnostics import check_bootstrap
+from jaxscale.analysis._diagnostics import as_key, check_bootstrap
 from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._isoflop_groups import grouped_by
 from jaxscale.analysis._resamples import LOST_REFUSES
@@ -32,6 +32,10 @@ FEWEST = 4  # runs of a parabola with residuals
 MINIMA = 3  # of an interval of their exponent
 SIZE, TOKENS = SIZES
 LOSS = "loss"
+
+
+class TooFewRuns(ValueError):
+    """No group of runs has a parabola."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +186,7 @@ def isoflop(
     check_level(level)
     check_bootstrap(bootstrap)
     check_names(flop=flop)
-    key = as_int("key", key, at_least=0)
+    key = as_key(key)
     per_product = float(as_real("flop_per_parameter_token", flop_per_parameter_token, above=0))
     _check_columns(columns, flop)
     every: Any = as_numbers(as_table(data, columns, [SIZE, TOKENS, LOSS, flop]), [SIZE, LOSS])
@@ -194,7 +198,7 @@ def isoflop(
     n = int(group.max(initial=-1)) + 1
     fits = [_parabola(np.log(size[group == g]), loss[group == g]) for g in range(n)]
     if not any(fit.used for fit in fits):
-        raise ValueError(
+        raise TooFewRuns(
             f"`data` must hold a group of {FEWEST} runs of one compute and three sizes or more, "
             f"got {counted(len(fits), 'group')} of {len(table)} runs: `n_groups` makes them larger."
         )
@@ -282,7 +286,7 @@ def _drawn(fits: list[_Parabola], n: int, key: int) -> Float[np.ndarray, "b g"]:
     """Minima in ln N of parabolas that are refitted to themselves plus residuals."""
     pooled = np.concatenate([fit.residuals for fit in fits])
     pooled = pooled - pooled.mean()
-    rng = np.random.default_rng(key)
+    rng = np.random.default_rng(key % 2**64)  # NumPy takes no negative ones
     drawn = np.full((n, len(fits)), np.nan)
     for g, fit in enumerate(fits):
         if fit.used and n:

@@ -256,6 +256,13 @@ def test_bad_arguments_are_named(change, options, message):
         isoflop(change(_runs(0.0)), **options)
 
 
+def test_every_key_of_a_fit_is_one_of_parabolas():
+    one, other, same = (isoflop(_runs(0.003), bootstrap=40, key=k) for k in (1, -1, -1))
+    assert np.isfinite(other.drawn).all()
+    assert not np.array_equal(one.drawn, other.drawn)
+    np.testing.assert_array_equal(other.drawn, same.drawn)
+
+
 def test_columns_have_the_names_of_the_file():
     names = {"n_parameters": "N", "n_tokens": "D", "loss": "final"}
     fitted = isoflop(_runs(0.0).rename(columns=names), columns=names, bootstrap=0)
