@@ -190,6 +190,23 @@ def test_options_are_refused_by_name_and_value(tmp_path, options, message):
         fit_form(Request(str(tmp_path / "runs.csv"), None, form="chinchilla", **options))
 
 
+@pytest.mark.filterwarnings("ignore:.*no standard error")
+def test_the_result_has_the_name_that_the_form_gives_it(tmp_path):
+    size = np.geomspace(64, 1e5, 12)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+    table = pandas.DataFrame({"batch_size": size, "n": 1000 * (1 + 2048 / size) * noise})
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    path = str(tmp_path / "runs.csv")
+    named, bare = (
+        fit_form(Request(path, None, form="critical_batch", y=y, bootstrap=0)).fit.values
+        for y in ("steps=n", "n")
+    )
+    assert named == bare
+    assert named["B_crit"] == pytest.approx(2048, rel=0.1)
+    with pytest.raises(ValueError, match="`y` must be COLUMN or steps=COLUMN, got 'loss=n'"):
+        fit_form(Request(path, None, form="critical_batch", y="loss=n"))
+
+
 @pytest.mark.filterwarnings("ignore:.*has no standard error", "ignore:.*inside the Huber")
 def test_a_row_is_counted_in_the_table_that_was_given():
     table = pandas.concat([_runs().head(2).assign(loss=np.nan), _runs()], ignore_index=True)
