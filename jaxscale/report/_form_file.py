@@ -279,7 +279,7 @@ class FormFile:
 
         Also for what is no loss, or not positive.
         """
-        if self.formula.result != LOSS or not (self.runs[LOSS] > 0).all():
+        if self.formula.result != LOSS or not np.all(self.runs[LOSS] > 0):
             return None
         own = {n: self.options.get(n) for n in ("bootstrap", "key")}
         try:

@@ -423,14 +423,14 @@ def test_a_data_set_beside_a_larger_one_is_fitted_as_alone():
                "loss": js.residuals.Huber(delta=0.05)}  # fmt: skip
     alone = js.calibrate(law, small, ["E", "A"], **options)
     both = pandas.concat([large, small], ignore_index=True)
-    beside = js.calibrate(law, both, ["E", "A"], **options)
-    own = list(beside.labels).index("small")
+    joint = js.calibrate(law, both, ["E", "A"], **options)
+    own = list(joint.labels).index("small")
     for name, (value,) in alone.values.items():
-        assert beside.values[name][own] == pytest.approx(value, rel=1e-6)
-        assert beside.values[name][1 - own] == pytest.approx(100 * value, rel=1e-4)
-    assert beside.residual_rms == pytest.approx(np.repeat(alone.residual_rms, 2), rel=1e-6)
+        assert joint.values[name][own] == pytest.approx(value, rel=1e-6)
+        assert joint.values[name][1 - own] == pytest.approx(100 * value, rel=1e-4)
+    assert joint.residual_rms == pytest.approx(np.repeat(alone.residual_rms, 2), rel=1e-6)
     columns = ["loss", "new_low", "new_high"]
-    predicted, expected = (fit.predict(x=x)[columns].to_numpy() for fit in (beside, alone))
+    predicted, expected = (fit.predict(x=x)[columns].to_numpy() for fit in (joint, alone))
     np.testing.assert_allclose(predicted.reshape(2, 60, 3)[own], expected, rtol=1e-4)
 
 
