@@ -118,7 +118,9 @@ def allocate(
             logs = {n: fit.drawn.ends(np.log(v[:, 1]), level) for n, v in refits.items()}
         ends = {n: (np.asarray(np.exp(a)), np.asarray(np.exp(b))) for n, (a, b) in logs.items()}
         ends[""] = fit.drawn.ends(_slope(refits["n_parameters"], 1), level)
-    far = _outside(fit, products, best)
+    runs = {name: fit.inputs[name] for name in SIZES}
+    runs["products"] = np.prod([*runs.values()], axis=0)
+    far = farthest_outside(runs, {**best, "products": products})
     return OptimalAllocation(c, best, ends, exponent, ends.pop(""), level, far)
 
 
@@ -229,14 +231,9 @@ def _minimiser(static: Any) -> Any:
     return jax.jit(jax.vmap(one, (None, None, 0, 0)))
 
 
-def _outside(
-    fit: Calibration, products: np.ndarray, best: Mapping[str, np.ndarray]
-) -> Float[np.ndarray, "..."]:
-    """Decades between the runs and C, N* or D*, whichever is farthest."""
-    runs = {n: fit.inputs[n] for n in SIZES}
-    wanted = {n: best[n] for n in SIZES} | {"": products}
-    runs[""] = runs["n_parameters"] * runs["n_tokens"]
-    most = np.zeros(products.shape)
-    for name, run in runs.items():
-        most = np.maximum(most, decades_outside(wanted[name], run.min(), run.max()))
-    return np.asarray(most)
+def farthest_outside(
+    runs: Mapping[str, Float[np.ndarray, " n"]], wanted: Mapping[str, Float[np.ndarray, "*c"]]
+) -> Float[np.ndarray, "*c"]:
+    """Decades between runs and what is wanted, of the name where these are most; inf of no runs."""
+    ends = {name: (run.min(initial=np.inf), run.max(initial=0.0)) for name, run in runs.items()}
+    return np.max([decades_outside(wanted[name], *ends[name]) for name in runs], axis=0)

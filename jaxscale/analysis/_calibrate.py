@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from jaxscale._arguments import hinted
-from jaxscale._convert import as_int
 from jaxscale._linalg import one_blas_thread
 from jaxscale._warn import warn_user
 from jaxscale.analysis import _least_squares as least_squares
@@ -23,6 +22,7 @@ from jaxscale.analysis._compared import (
 )
 from jaxscale.analysis._data import Data, check_columns, check_names, read_data
 from jaxscale.analysis._diagnostics import (
+    as_key,
     check_bootstrap,
     check_count,
     check_result,
@@ -64,7 +64,6 @@ STARTS, FORM_STARTS = 4, 16
 ADAPTATIONS = 30  # of the delta of an adaptive loss, at most
 SETTLED = 3e-3  # relative change of a delta that stays
 SEED = "seed"
-KEYS = 2**53  # whole numbers that a float distinguishes
 SAME = 1e-6  # spread of a coordinate over resamples that is rounding
 
 
@@ -151,7 +150,7 @@ def calibrate(
     check_columns(columns)
     aside = {"each": each, "weights": weights, "resample": resample}
     check_names(**{argument: name for argument, name in aside.items() if name is not None})
-    key = as_int("key", key, above=-KEYS, below=KEYS)
+    key = as_key(key)
     data = read_data(data)
     source = _source(theory, data, columns, each)
     if isinstance(source, GridTheory) and columns is None:
@@ -250,7 +249,7 @@ def calibrate(
         covariance=result.covariance[pick],
         residuals=residuals[pick],
         residual=kinds,
-        units=scales,
+        units={name: unit[pick] for name, unit in scales.items()},
         loss=loss if each else _plain_loss(of_sets(loss, 0)),
         objective=result.cost[pick],
         residual_rms=result.rms[pick],

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from jaxscale._arguments import hinted
 from jaxscale._convert import as_real
-from jaxscale._text import counted, unknown
+from jaxscale._text import DASH, counted, unknown
 from jaxscale._warn import warn_user
 from jaxscale.analysis._data import refuse
 from jaxscale.analysis._exponents import _abscissa
@@ -24,6 +24,7 @@ LEAST = 0.5  # of the points of a curve that another must reach
 XTOL = 1e-7  # of the exponent of time
 SHAPE = 5  # degree of a polynomial that bends as a common curve may
 SIGNIFICANT = 1e-3  # level of a bend
+GIVEN = "deterministic"  # method of an exponent that was not fitted
 ROUNDING = 1e-6  # of ln y, by which straight curves may bend
 
 
@@ -33,7 +34,8 @@ class Collapse:
 
     - `height`, `time`: a and b.
     - `height_interval`, `time_interval`: by the jackknife over `jackknifed`; those of a given
-      exponent are itself.
+      exponent are itself. NaN where the curves do not meet without one of these: that of the
+      others would answer another question.
     - `spread`: rms distance of ln y from the common curve, where two curves or more have values:
       .01 is 1 %.
     - `score`: share of the variance of the collapsed ln y that the common curve has: 1 is a
@@ -54,19 +56,25 @@ class Collapse:
     n_left_out: int
 
     def __str__(self) -> str:
-        ends = {
+        exponents = {
             "height": (self.height, self.height_interval),
             "time": (self.time, self.time_interval),
         }
-        parts = [
-            f"{name} s^{value:.4g} ({end.low:.4g} to {end.high:.4g})"
-            for name, (value, end) in ends.items()
-        ]
+        parts = [f"{name} s^{v:.4g} ({_text(end)})" for name, (v, end) in exponents.items()]
+        fitted = {n: end.method for n, (_, end) in exponents.items() if end.method != GIVEN}
+        names = "" if len(fitted) != 1 else f" of {next(iter(fitted))}"
+        how = f"; interval{names or 's'}: jackknife over {self.jackknifed}"
         return (
-            f"{', '.join(parts)}; spread of ln y {self.spread:.2g}, score {self.score:.4f}; "
-            f"intervals: jackknife over {self.jackknifed}, {self.time_interval.method}"
+            f"{', '.join(parts)}; spread of ln y {self.spread:.2g}, score {self.score:.4f}"
+            + (f"{how}, {', '.join(dict.fromkeys(fitted.values()))}" if fitted else "")
             + (f"; {counted(self.n_left_out, 'run')} left out" if self.n_left_out else "")
         )
+
+
+def _text(end: Interval) -> str:
+    if end.method == GIVEN:
+        return "given"
+    return f"{end.low:.4g} to {end.high:.4g}" if np.isfinite(end.low) else DASH
 
 
 @hinted
@@ -153,12 +161,21 @@ def collapse(
             f"one. Take it from a theory, or take a range of {dim} in which they bend."
         )
     values = pseudo_values(fits)
-    given = ((0, height), (1, time))
-    ends = [seed_interval(values[:, i] if v is None else float(v), level) for i, v in given]
+    ends = [
+        _interval(values[:, i], level) if v is None else seed_interval(v, level)
+        for i, v in enumerate((height, time))
+    ]
     squares, _, score = samples[0].spread(b, a)
     made, over = _collapsed(curves, dim, scale, a, b), "seed" if seeded else scale
     return Collapse(a, b, ends[0], ends[1], float(np.sqrt(squares)), score, made, over,
                     n_left_out)  # fmt: skip
+
+
+def _interval(values: Float[np.ndarray, " n"], level: float) -> Interval:
+    """Interval of pseudo-values; NaN, by the method of as many, where one of them is missing."""
+    if np.isnan(values).any():
+        return Interval(np.nan, np.nan, seed_interval(np.zeros(len(values)), level).method)
+    return seed_interval(values, level)
 
 
 def _arranged(

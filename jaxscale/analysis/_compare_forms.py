@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jaxscale._table import Column, Table
 from jaxscale._text import DASH, counted, number
 from jaxscale.analysis._allocation import SIZES
-from jaxscale.analysis._data import Data, as_table, check_columns, check_names
+from jaxscale.analysis._data import Data, as_numbers, as_table, check_columns, check_names
 from jaxscale.analysis._formula import Formula, formula_of
 from jaxscale.analysis._grouped import Grouped, columns_of, with_groups
 from jaxscale.analysis._held_out import TooFewScales, columns_named, held_out, rolled_out
@@ -121,8 +121,12 @@ def compare_forms(
     every: Any = as_table(data, columns, [*read, *(columns or {}), *others])
     formulas = {n: with_groups(f, every) for n, f in named.items()}
     mapped = {n: f.columns_of(columns or {}) for n, f in formulas.items()}
-    needed = [c for n, f in formulas.items() for c in (*f.columns(mapped[n], every), f.result)]
+    inputs = {n: f.columns(mapped[n], every) for n, f in formulas.items()}
+    numbers = [c for n, f in formulas.items() for c in inputs[n] if c not in f.labels]
+    needed = [c for n, f in formulas.items() for c in (*inputs[n], f.result)]
+    every = as_numbers(every, numbers)
     table = every.dropna(subset=list(dict.fromkeys(needed)))
+    table = table[np.isfinite(table[numbers]).all(axis=1)]
     options = {"bootstrap": 0, "n_bins": n_bins, **options}
     scored, rolled = {}, {}
     with warnings.catch_warnings():

@@ -91,7 +91,11 @@ def bounds_of(
 def scaled_data(
     data: FitData, kinds: Mapping[str, AbstractResidual]
 ) -> tuple[DataSets, dict[str, Any], int]:
-    """Put data on the scale of their residuals; return also their units and how many have none."""
+    """Put data on the scale of their residuals; return also their units and how many have none.
+
+    Units are those of each data set, by observable, so that no data set is fitted otherwise beside
+    others than alone.
+    """
     target, weight, units, n_left_out = [], [], {}, data.n_left_out
     for name, values in sorted(data.data.items()):
         usable = kinds[name].usable(values)
@@ -102,9 +106,10 @@ def scaled_data(
                 f"not positive or infinite: left out; {SCALED} compares what is finite"
             )
         n_left_out += missing
-        units[name] = np.asarray(kinds[name].unit(values[usable]))
+        own = [kinds[name].unit(v[u]) for v, u in zip(values, usable, strict=True)]
+        units[name] = np.asarray(own)
         scaled = kinds[name].target(np.where(usable, values, np.nan))
-        target.append(np.where(usable, scaled, 0.0) / units[name])
+        target.append(np.where(usable, scaled, 0.0) / units[name][:, None, None])
         weight.append(usable.astype(float))
     target, weight = np.concatenate(target, axis=-1), np.concatenate(weight, axis=-1)
     if n_left_out and not weight.any():

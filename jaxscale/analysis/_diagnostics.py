@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxscale._convert import as_int
 from jaxscale._text import counted
 from jaxscale._warn import warn_user
 from jaxscale.analysis._least_squares import INSIDE, FitResult
@@ -14,6 +15,7 @@ from jaxscale.analysis._levenberg import CONVERGED, STATUS_NAMES
 from jaxscale.analysis.bounds import AbstractBound, NotNegative, Positive
 from jaxscale.analysis.residuals import _NORMAL_SCATTER
 
+KEYS = 2**53  # whole numbers that a float distinguishes
 FEW_RESAMPLES = 40  # below it an end of a 95 % percentile interval is the extreme resample
 WIDE_SPREAD = 0.3  # of logarithms, whose mean is then biased by .05 or more
 SMALL_SPREAD = 0.1
@@ -48,6 +50,11 @@ def check_bootstrap(bootstrap: int) -> None:
             f"{bootstrap} resamples are too few for a 95 % interval: take at least "
             f"{FEW_RESAMPLES}, better 200"
         )
+
+
+def as_key(key: int) -> int:
+    """Convert the key of resamples to an int; refuse what a float does not hold exactly."""
+    return as_int("key", key, above=-KEYS, below=KEYS)
 
 
 def check_result(

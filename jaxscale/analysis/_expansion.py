@@ -63,7 +63,7 @@ def _call(module: Any, method: str, values: np.ndarray) -> np.ndarray:
 class FitProblem:
     """A theory, a function of `(values, inputs)`, and how it is compared with data.
 
-    `loss` is one for all data sets, or has leaves with a leading axis of them.
+    `units` and `loss` are one for all data sets, or have (leaves with) a leading axis of them.
     """
 
     theory: Callable[[Array, Any], dict[str, Array]]
@@ -77,12 +77,17 @@ class FitProblem:
         return np.stack([_call(b, method, z[:, i]) for i, b in enumerate(self.bounds)], axis=1)
 
     def scaled(
-        self, theory: dict[str, np.ndarray], jacobian: dict[str, np.ndarray], z: np.ndarray
+        self,
+        theory: dict[str, np.ndarray],
+        jacobian: dict[str, np.ndarray],
+        z: Float[np.ndarray, "l p"],
+        sets: Int[np.ndarray, " l"],
     ) -> tuple[Float[np.ndarray, "l t"], Float[np.ndarray, "l p t"]]:
-        """Theory on the scale of its residuals, and its Jacobian by coordinates `z`."""
+        """Theory on the scale of its residuals, and its Jacobian by coordinates `z`, of lanes."""
         expected, slopes = [], []
         for name in sorted(theory):
-            kind, unit = self.residuals[name], self.units[name]
+            kind = self.residuals[name]
+            unit = np.reshape(of_sets(self.units[name], sets), (-1, 1))
             expected.append(_call(kind, "scaled", theory[name]) / unit)
             slope = _call(kind, "derivative", theory[name]) / unit
             slopes.append(jacobian[name] * slope[:, None])
@@ -138,8 +143,8 @@ class FitProblem:
         )
 
 
-def of_sets(loss: AbstractLoss, sets: Int[np.ndarray, " l"] | int) -> AbstractLoss:
-    """Losses of lanes or of one data set, of losses that may have a leading axis of sets."""
+def of_sets(loss: Any, sets: Int[np.ndarray, " l"] | int) -> Any:
+    """Losses or units of lanes or of one data set; they may have a leading axis of sets."""
     return jax.tree.map(lambda x: x[sets] if np.ndim(x) else x, loss)
 
 
@@ -245,7 +250,7 @@ class Expansion:
             models = []
             with np.errstate(all="ignore"):  # the solver refuses what is not finite
                 for block, theory, jacobian in self._run(z, sets[at]):
-                    scaled = self.problem.scaled(theory, jacobian, z[block])
+                    scaled = self.problem.scaled(theory, jacobian, z[block], sets[at[block]])
                     own = (x[row[at[block]]] for x in compared)
                     loss = of_sets(self._losses, sets[at[block]])
                     models.append(self.problem.expand(*scaled, *own, loss=loss))
@@ -258,7 +263,7 @@ class Expansion:
         expected = np.empty((len(z), self.data.target.shape[2]))
         with np.errstate(all="ignore"):
             for block, theory, jacobian in self._run(z, np.arange(len(z))):
-                expected[block], _ = self.problem.scaled(theory, jacobian, z[block])
+                expected[block], _ = self.problem.scaled(theory, jacobian, z[block], block)
         return np.where(self.data.weight > 0, expected[:, None] - self.data.target, np.nan)
 
     def moved_by(
@@ -271,7 +276,7 @@ class Expansion:
         change = np.empty_like(z)
         with np.errstate(all="ignore"):
             for block, theory, jacobian in self._run(z, np.arange(len(z))):
-                expected, slopes = self.problem.scaled(theory, jacobian, z[block])
+                expected, slopes = self.problem.scaled(theory, jacobian, z[block], block)
                 weight = self.data.weight[block].sum(axis=1)
                 used = (weight > 0) & np.isfinite(expected) & np.isfinite(slopes).all(axis=1)
                 slopes = np.where(used[:, None], slopes, 0.0)
@@ -293,7 +298,7 @@ class Expansion:
         raw, scaled, steep = [], [], []
         with np.errstate(all="ignore"):
             for block, theory, jacobian in self._run(lanes, np.arange(n)):
-                scaled.append(self.problem.scaled(theory, jacobian, lanes[block])[0])
+                scaled.append(self.problem.scaled(theory, jacobian, lanes[block], block)[0])
                 names = sorted(theory)
                 raw.append(np.concatenate([theory[name] for name in names], axis=1))
                 slopes = np.concatenate([jacobian[name] for name in names], axis=2)

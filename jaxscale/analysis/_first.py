@@ -62,6 +62,7 @@ def first_to(curves: "xarray.DataArray", dim: str, level: Number) -> First:
     ({'width': 16}, 1.29, array([ 2.,  1., nan]))
     """
     _abscissa(curves, dim, "curves")  # refuses what is no set of curves
+    curves = curves.astype(float)  # of counts and truth values, which have no negative
     upward = crossing(curves, dim, level)
     if not upward.dims:
         raise ValueError(f"`curves` must have a dimension besides {dim!r}: one curve is the first.")

@@ -222,7 +222,7 @@ def form(
             bound = signature.bind(*args, **kwargs).arguments
             for name in rules.keys() & bound.keys():
                 rules[name](name, bound[name])
-            arrays = as_floats(*map(jnp.asarray, bound.values()))
+            arrays = as_floats(*bound.values())
             return compiled(**dict(zip(bound, arrays, strict=True)))
 
         own_parameters, rules = {n: parameters[n] for n in own}, dict(inputs or {})

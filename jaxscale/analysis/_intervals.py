@@ -13,6 +13,7 @@ from jaxscale._convert import as_real
 Method: TypeAlias = Literal["student-t", "bootstrap", "range", "deterministic", "residuals"]
 Number: TypeAlias = float | int
 
+ROUNDING = 1e-9  # in decades, of an end
 SEEDS_FOR_STUDENT, SEEDS_FOR_BOOTSTRAP, N_RESAMPLES = 5, 30, 2000
 
 
@@ -92,10 +93,13 @@ def check_level(level: float) -> None:
 def decades_outside(
     x: Float[np.ndarray, "*n"], low: ArrayLike, high: ArrayLike
 ) -> Float[np.ndarray, "*n"]:
-    """How far x lies outside of low to high, in decades: 0 inside, and where x is not positive."""
+    """How far x lies outside of low to high, in decades.
+
+    It is 0 inside, up to rounding, and where x is not positive.
+    """
     with np.errstate(all="ignore"):
         distance = np.log10(np.maximum(low / x, x / high))
-    return np.where(x > 0, np.fmax(distance, 0.0), 0.0)
+    return np.where((x > 0) & (distance > ROUNDING), distance, 0.0)
 
 
 def mean(values: np.ndarray) -> float:

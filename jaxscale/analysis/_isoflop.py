@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
 from jaxscale._arguments import hinted
-from jaxscale._convert import as_int, as_real
+from jaxscale._convert import as_real
 from jaxscale._table import Column, Table
 from jaxscale._text import DASH, choices, counted
 from jaxscale.analysis._allocation import (
@@ -16,10 +16,11 @@ from jaxscale.analysis._allocation import (
     SIZES,
     OptimalAllocation,
     check_flop,
+    farthest_outside,
 )
 from jaxscale.analysis._data import Data, as_numbers, as_table, check_columns, check_names
-from jaxscale.analysis._diagnostics import check_bootstrap
-from jaxscale.analysis._intervals import check_level, decades_outside
+from jaxscale.analysis._diagnostics import as_key, check_bootstrap
+from jaxscale.analysis._intervals import check_level
 from jaxscale.analysis._isoflop_groups import grouped_by
 from jaxscale.analysis._resamples import LOST_REFUSES
 from jaxscale.analysis._scales import COMPUTE, positive_column
@@ -31,6 +32,10 @@ FEWEST = 4  # runs of a parabola with residuals
 MINIMA = 3  # of an interval of their exponent
 SIZE, TOKENS = SIZES
 LOSS = "loss"
+
+
+class TooFewRuns(ValueError):
+    """No group of runs has a parabola."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +96,15 @@ class IsoFlop:
         products = c / self.flop_per_parameter_token
         best = {SIZE: np.asarray(size), TOKENS: np.asarray(products / size)}
         interval = {SIZE: (low, high), TOKENS: (products / high, products / low)}
+        has_minimum = np.isfinite(self.groups[SIZE].to_numpy())
         own = self.groups["flop"].to_numpy()
+        used, sizes = has_minimum[self.group], self.runs[SIZE].to_numpy(float)
+        tokens = own[self.group] / self.flop_per_parameter_token / sizes
+        runs = {SIZE: sizes[used], TOKENS: tokens[used], "flop": own[has_minimum]}
         exponent, *exponent_ends = (np.full(c.shape, v) for v in (self.a, *self.interval))
         return OptimalAllocation(
             c, best, interval, exponent, (exponent_ends[0], exponent_ends[1]), self.level,
-            decades_outside(c, own.min(), own.max()),
+            farthest_outside(runs, {**best, "flop": c}),
         )  # fmt: skip
 
     def table(self) -> Table:
@@ -177,7 +186,7 @@ def isoflop(
     check_level(level)
     check_bootstrap(bootstrap)
     check_names(flop=flop)
-    key = as_int("key", key, at_least=0)
+    key = as_key(key)
     per_product = float(as_real("flop_per_parameter_token", flop_per_parameter_token, above=0))
     _check_columns(columns, flop)
     every: Any = as_numbers(as_table(data, columns, [SIZE, TOKENS, LOSS, flop]), [SIZE, LOSS])
@@ -189,7 +198,7 @@ def isoflop(
     n = int(group.max(initial=-1)) + 1
     fits = [_parabola(np.log(size[group == g]), loss[group == g]) for g in range(n)]
     if not any(fit.used for fit in fits):
-        raise ValueError(
+        raise TooFewRuns(
             f"`data` must hold a group of {FEWEST} runs of one compute and three sizes or more, "
             f"got {counted(len(fits), 'group')} of {len(table)} runs: `n_groups` makes them larger."
         )
@@ -277,7 +286,7 @@ def _drawn(fits: list[_Parabola], n: int, key: int) -> Float[np.ndarray, "b g"]:
     """Minima in ln N of parabolas that are refitted to themselves plus residuals."""
     pooled = np.concatenate([fit.residuals for fit in fits])
     pooled = pooled - pooled.mean()
-    rng = np.random.default_rng(key)
+    rng = np.random.default_rng(key % 2**64)  # NumPy takes no negative ones
     drawn = np.full((n, len(fits)), np.nan)
     for g, fit in enumerate(fits):
         if fit.used and n:

@@ -160,7 +160,7 @@ class LossSurface:
             "values": self.values, "allocation": self.allocation,
             "interval_95": self.interval() if resampled else None,
             "rms": self.rms, "n_runs": self.n_runs, "n_left_out": self.n_left_out,
-            "optimal_allocation": [self._plain(float(c)) for c in np.asarray(flop)],
+            "optimal_allocation": [self._plain(float(c)) for c in np.ravel(flop)],
         })  # fmt: skip
 
     def to_json(self, path: Path | str, flop: ArrayLike | Sequence[float] = ()) -> None:
@@ -213,8 +213,8 @@ def fit_loss_surface(
 
     **Returns** a `LossSurface`.
 
-    **Raises** `ValueError` for values that are not positive or all equal, unequal lengths, or
-    under 6 runs.
+    **Raises** `ValueError` for values that are not positive or all equal, unequal lengths, under
+    6 runs, or `resample` without resamples.
 
     **Reference** Hoffmann et al. 2022, arXiv 2203.15556, approach 3; Besiroglu, Erdil, Barnett and
     You 2024, arXiv 2404.10102.
@@ -232,8 +232,7 @@ def fit_loss_surface(
     used, n_left_out = _usable(table)
     robust = None if delta is None else Huber(delta=np.asarray(delta))
     options: Any = {"loss": robust, "bootstrap": bootstrap, "key": key}
-    resampled = resample if bootstrap else None
-    return LossSurface(calibrate(chinchilla, used, resample=resampled, **options), n_left_out)
+    return LossSurface(calibrate(chinchilla, used, resample=resample, **options), n_left_out)
 
 
 def _exponents(values: Mapping[str, Any]) -> dict[str, Any]:

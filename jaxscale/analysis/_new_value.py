@@ -38,7 +38,7 @@ def ends_of_new(
     from scipy.special import ndtri, stdtrit
 
     (name,) = fit.residual
-    kind, unit = fit.residual[name], float(fit.units[name])
+    kind, unit = fit.residual[name], np.atleast_1d(fit.units[name])[i]
     own = np.asarray(fit.residuals).reshape(-1, np.shape(fit.residuals)[-1])[i]
     groups = None
     if fit.drawn is not None and fit.drawn.groups is not None:

@@ -130,8 +130,8 @@ def noise_components(
     - `data`, `columns`: a table of one row per evaluation, as in `calibrate`.
     - `inputs`: columns of what runs at one location share, such as `n_parameters` and `n_tokens`;
       numbers are equal up to rounding.
-    - `run`: column of what tells the runs of a location apart, such as `seed`. The same label at
-      other inputs is another run.
+    - `run`: column of what tells the runs of a location apart, such as `seed`: labels, also where
+      they are numbers. The same label at other inputs is another run.
     - `value`: column of what scatters.
     - `residual`: `Log()` for relative noise, `Scaled()` for that of the values themselves.
     - `level`: of the intervals.
@@ -156,6 +156,8 @@ def noise_components(
     >>> f"{parts.between.standard_deviation:.3f} {parts.within.standard_deviation:.3f}"
     '0.017 0.010'
     """
+    import pandas
+
     check_level(level)
     names: list[Any] = [inputs] if np.ndim(inputs) == 0 else list(inputs)  # pyright: ignore
     check_names(run=run, value=value, **{f"inputs[{i}]": name for i, name in enumerate(names)})
@@ -169,7 +171,7 @@ def noise_components(
     table = every.dropna(subset=[*names, run, value])
     table = table[_usable(table[value].to_numpy(float), residual, value)]
     location = _numbered([_codes(table[name]) for name in names], len(table))
-    runs = _numbered([location, _codes(table[run])], len(table))
+    runs = _numbered([location, pandas.factorize(table[run])[0]], len(table))
     scaled: Any = residual.scaled(table[value].to_numpy(float))
     n_locations, n_runs = (int(codes.max(initial=-1)) + 1 for codes in (location, runs))
     if n_runs == n_locations and n_runs == len(table):

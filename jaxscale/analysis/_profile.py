@@ -107,12 +107,12 @@ def _expansion(
     if not isinstance(formula, Formula):
         raise ValueError("`fit` must be of a Formula or a form, got the fit of a grid.")
     _, own = formula.observe(data, fit.free, columns, None, fit.each, None, weights)
-    points, _, _ = scaled_data(own, fit.residual)
+    points, units, _ = scaled_data(own, fit.residual)
     if points.target.shape[-1] != np.shape(fit.residuals)[-1]:
         raise ValueError("`data` must be what was fitted, got another number of points.")
     used = ~np.isnan(np.asarray(fit.residuals).reshape(points.weight.shape))
     points = points.weighted(np.where(used, points.weight, 0.0))
-    problem = FitProblem(own.theory, fit.bounds, dict(fit.residual), dict(fit.units), fit.loss)
+    problem = FitProblem(own.theory, fit.bounds, dict(fit.residual), units, fit.loss)
     expand = Expansion(problem, points, 2 * len(points.target))
     z = np.atleast_2d(fit.coordinates)
     cost = expand.lanes(np.arange(len(z)))(_finite(z, fit), np.arange(len(z))).cost

@@ -30,6 +30,9 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 def read_table(path: Path) -> "pandas.DataFrame":
     """Read a file by its ending; what is not `.jsonl`, `.ndjson`, `.json` or `.parquet` is CSV.
 
+    An empty cell of CSV is missing, and so are NA, nan and the like in a column of numbers; in one
+    of texts these are texts.
+
     Lines that begin with `#` and blank ones are not rows; between rows they are counted in a
     warning. The index of a table of CSV or JSON lines holds the line of the file of each row.
 
@@ -109,16 +112,20 @@ def _csv(path: Path, rows: Lines) -> "pandas.DataFrame":
                     f"`data` {path} must have {counted(len(names), 'cell')} in each row "
                     f"({', '.join(names)}), got {len(cells)} in line {lines[-1]}."
                 )
-        text = io.StringIO("".join(line for _, line in rows))
-        table = pandas.read_csv(
-            text, sep=mark, header=0, names=names, index_col=False, skipinitialspace=True
-        )
+        text = "".join(line for _, line in rows)
+        options: Any = {"sep": mark, "header": 0, "names": names, "index_col": False,
+                        "skipinitialspace": True}  # fmt: skip
+        table = pandas.read_csv(io.StringIO(text), **options)
+        texts = table.columns[[not pandas.api.types.is_numeric_dtype(d) for d in table.dtypes]]
+        if len(texts):  # in which NA or None are labels like others
+            options |= {"keep_default_na": False, "na_values": [""], "usecols": list(texts)}
+            table = table.assign(**pandas.read_csv(io.StringIO(text), **options))
     except (csv.Error, pandas.errors.ParserError) as error:
         raise ValueError(f"`data` is not a table: {path}: {error}.") from None
-    for name in table.columns[[not pandas.api.types.is_numeric_dtype(d) for d in table.dtypes]]:
+    for name in texts:
         table[name] = table[name].map(lambda v: v.strip() if isinstance(v, str) else v)
-        texts = ((i, v) for i, v in zip(lines, table[name], strict=True) if isinstance(v, str))
-        line, text = next((at for at in texts if DECIMAL_COMMA.fullmatch(at[1])), (0, ""))
+        cells = ((i, v) for i, v in zip(lines, table[name], strict=True) if isinstance(v, str))
+        line, text = next((at for at in cells if DECIMAL_COMMA.fullmatch(at[1])), (0, ""))
         if line and mark != ",":
             raise ValueError(
                 f"`data` {path} must have decimals with a point, got {text!r} for {name!r} in line "

@@ -18,7 +18,7 @@ def fit(
     form: Annotated[Text, typer.Option(help="Form of a scaling law, as chinchilla.")] = None,
     x: Annotated[Texts, typer.Option("--x", help="column or argument=column; repeatable.")] = None,
     y: Annotated[
-        Text, typer.Option("--y", help="column or loss=column of theory; by default loss.")
+        Text, typer.Option("--y", help="column or result=column, as loss=column; by default loss.")
     ] = None,
     free: Annotated[Texts, typer.Option(help="parameter=start; for a store also a field.")] = None,
     fix: Annotated[Texts, typer.Option(help="parameter=value.")] = None,

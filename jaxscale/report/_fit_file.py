@@ -149,7 +149,7 @@ def fit_form(request: Request) -> FormFile:
     fixed = fixed_parameters(form, request)
     formula = Formula(form.function, fixed)
     inputs = _columns(formula, request.x)
-    y = _result_column(request)
+    y = _result_column(request, formula.result)
     columns = inputs | ({} if y is None else {formula.result: y})
     formula.check_columns(columns)
     table = selected_rows(as_table(request.data, columns), request.where)
@@ -174,7 +174,7 @@ def _fit_table(request: Request) -> Fit:
     missing = [name for name, start in request.starts.items() if start is None]
     if missing:
         raise ValueError(f"`free` must be parameter=start for a theory, got {missing[0]!r}.")
-    result = _result_column(request) or "loss"
+    result = _result_column(request, "loss") or "loss"
     twice = sorted(set(fixed) & set(request.starts))
     if twice:
         raise ValueError(f"`free` and `fix` must not both name {twice[0]!r}.")
@@ -200,11 +200,11 @@ def _require_arguments(function: Callable[..., Any], option: str, texts: Sequenc
         Formula(function).replaced({text.partition("=")[0]: None for text in texts})
 
 
-def _result_column(request: Request) -> str | None:
-    """The column of the result, `--y COLUMN` or `--y loss=COLUMN`."""
+def _result_column(request: Request, result: str) -> str | None:
+    """The column of the result, `--y COLUMN` or with its name, such as `--y loss=COLUMN`."""
     name, equals, column = (request.y or "").rpartition("=")
-    if equals and (name != "loss" or not column):
-        raise ValueError(f"`y` must be COLUMN or loss=COLUMN, got {request.y!r}.")
+    if equals and (name != result or not column):
+        raise ValueError(f"`y` must be COLUMN or {result}=COLUMN, got {request.y!r}.")
     return column or None
 
 

@@ -43,10 +43,11 @@ def fit_figure(
 ) -> "matplotlib.figure.Figure":
     """Draw a fitted formula over its data.
 
-    With one input: points, the curve and its 95 % band from the covariance, one colour per value of
-    `each`. With several: measured over fitted against each input. The columns of `table` have the
-    names of the formula; `columns` is the map that the fit was given, for arguments with a default.
-    The title counts what is infinite, undefined or beyond the axes, which is not drawn.
+    With one input: points, the curve and its 95 % band, by the refits or, without any, from the
+    covariance, one colour per value of `each`. With several: measured over fitted against each
+    input. The columns of `table` have the names of the formula; `columns` is the map that the fit
+    was given, for arguments with a default. The title counts what is infinite, undefined or beyond
+    the axes, which is not drawn.
 
     **Raises** `ValueError` for the calibration of a grid, which `js.plot` draws.
     """

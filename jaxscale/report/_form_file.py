@@ -25,7 +25,7 @@ from jaxscale.analysis._data import refuse
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._formula import Formula
 from jaxscale.analysis._held_out import HeldOut, held_out
-from jaxscale.analysis._isoflop import MINIMA, IsoFlop, isoflop
+from jaxscale.analysis._isoflop import LOSS, MINIMA, IsoFlop, TooFewRuns, isoflop
 from jaxscale.analysis._plain import plain, write_json
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.report._fitted import fit_figure
@@ -275,13 +275,19 @@ class FormFile:
 
     @functools.cached_property
     def isoflop(self) -> IsoFlop | None:
-        """Parabolas of the runs of each compute; None for under three minima."""
+        """Parabolas of the runs of each compute, 6 N D; None for under three minima.
+
+        Also for what is no loss, or not positive.
+        """
+        if self.formula.result != LOSS or not np.all(self.runs[LOSS] > 0):
+            return None
         own = {n: self.options.get(n) for n in ("bootstrap", "key")}
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", TOO_FEW)  # the fit said so
-                made = isoflop(self.runs, **{n: v for n, v in own.items() if v is not None})
-        except ValueError:
+                runs = self.runs[[*SIZES, LOSS]]
+                made = isoflop(runs, **{n: v for n, v in own.items() if v is not None})
+        except TooFewRuns:
             return None
         return made if len(made.groups) - made.n_without >= MINIMA else None
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxscale._labels import match_labels
 from jaxscale._status import Status
+from jaxscale._text import counted
 from jaxscale.report._figures import (
     DASHED,
     MAX_CURVES,
@@ -202,9 +203,10 @@ class Panel:
 
         n, drawn = self.n_drawable, self.chosen.size
         notes = [f"{drawn} of {n} values of {self.curves}"] if n > drawn else []
-        n_seeds = self.data.sizes.get("seed", 1)
-        if n_seeds > 1 and self.x != "seed":
-            notes.append(f"mean ± s.d. of {n_seeds} seeds")
+        if self.data.sizes.get("seed", 1) > 1 and self.x != "seed" and n:
+            few, many = self._n_seeds(log_x=axes.get_xscale() == "log")
+            some = f"{few} to {many} seeds" if few < many else counted(many, "seed")
+            notes.append(f"mean ± s.d. of {some}")
         handles = axes.get_legend_handles_labels()[0]
         if theory:
             fields = self.theory.attrs.get("uncalibrated", "")  # pyright: ignore
@@ -214,6 +216,14 @@ class Panel:
             label += f" at {', '.join(self._at())}" if self._at() else ""
             handles.append(Line2D([], [], color="#222222", label=label + _hidden(theory), **DASHED))
         return add_legend(axes, handles, "\n".join(notes))
+
+    def _n_seeds(self, log_x: bool) -> tuple[int, int]:
+        """Fewest and most seeds behind a drawn point: a run that fails has none from then on."""
+        is_drawn = places(self.shown[self.x]) > (0 if log_x else -np.inf)
+        curves = {} if self.curves is None else {self.curves: self.chosen}
+        numbers = np.isfinite(self.shown.isel({self.x: is_drawn, **curves})).sum("seed").to_numpy()
+        most = int(numbers.max(initial=0))
+        return int(numbers[numbers > 0].min(initial=most)), most
 
     def _at(self) -> list[str]:
         """The coordinates of theory that are not those of all runs."""

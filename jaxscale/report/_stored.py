@@ -17,16 +17,11 @@ from jaxscale.sweep._plan import Options, Plan
 from jaxscale.sweep._reader import StoreReader
 
 
-def stored_tables(store: str | Path) -> list[Table]:
-    """Tables of a store, or of every store in a folder.
+def shown_store(store: str | Path) -> tuple[list[Table], list[str]]:
+    """Tables of a store, or of every store in a folder, and commands that continue incomplete ones.
 
     **Raises** `ValueError` where there is none, or a damaged one.
     """
-    return shown_store(store)[0]
-
-
-def shown_store(store: str | Path) -> tuple[list[Table], list[str]]:
-    """The same, and the commands that continue what is not complete."""
     readers = [StoreReader(place) for place in existing_places(store)]
     tables = [table for stored in readers for table in _tables(stored)]
     return tables, [command for stored in readers if (command := _continuing(stored))]

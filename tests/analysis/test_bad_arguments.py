@@ -123,7 +123,7 @@ CALLS = [
     (lambda: analysis.isoflop(RUNS, columns={"los": "L"}), "got 'los'; did you mean `loss`"),
     (lambda: analysis.isoflop(RUNS, flop=X), "`flop` must be the name of a column"),
     (lambda: analysis.isoflop(RUNS, key="a"), "`key` must be a whole number, got 'a'"),
-    (lambda: analysis.isoflop(RUNS, key=-1), "`key` must be at least 0, got -1"),
+    (lambda: analysis.isoflop(RUNS, key=2**64), "`key` must be less than 9007199254740992"),
     (
         lambda: analysis.isoflop(RUNS, flop_per_parameter_token=-6.0),
         r"`flop_per_parameter_token` must be greater than 0, got -6\.0",

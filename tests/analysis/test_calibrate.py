@@ -411,6 +411,29 @@ def test_the_mean_of_wild_runs_is_fitted_by_the_residual_that_the_warning_names(
         assert (float(huber.values["a"]) < 0.95 * float(fit.values["a"])) == biased
 
 
+def test_a_data_set_beside_a_larger_one_is_fitted_as_alone():
+    """Also by Huber's loss, whose delta is in units of the data of each."""
+    rng, x = np.random.default_rng(1), np.geomspace(1, 100, 60)
+    loss = 2 + 3 * x**-0.5 + 0.1 * rng.standard_normal(60)
+    loss[::12] += 3
+    small = pandas.DataFrame({"x": x, "loss": loss, "run": "small"})
+    large = small.assign(loss=100 * loss, run="large")
+    law = js.Formula(lambda x, E, A: E + A * x**-0.5, {"E": 1.0, "A": 1.0})
+    options = {"each": "run", "residual": js.residuals.Scaled(), "n_starts": 1, "bootstrap": 0,
+               "loss": js.residuals.Huber(delta=0.05)}  # fmt: skip
+    alone = js.calibrate(law, small, ["E", "A"], **options)
+    both = pandas.concat([large, small], ignore_index=True)
+    joint = js.calibrate(law, both, ["E", "A"], **options)
+    own = list(joint.labels).index("small")
+    for name, (value,) in alone.values.items():
+        assert joint.values[name][own] == pytest.approx(value, rel=1e-6)
+        assert joint.values[name][1 - own] == pytest.approx(100 * value, rel=1e-4)
+    assert joint.residual_rms == pytest.approx(np.repeat(alone.residual_rms, 2), rel=1e-6)
+    columns = ["loss", "new_low", "new_high"]
+    predicted, expected = (fit.predict(x=x)[columns].to_numpy() for fit in (joint, alone))
+    np.testing.assert_allclose(predicted.reshape(2, 60, 3)[own], expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("rates", [[0.01, 0.1], [0.02]])
 def test_runs_of_another_grid_are_refused(rates):
     system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20, learning_rate=0.1)

@@ -62,6 +62,32 @@ def test_given_powers_stay_and_the_other_follows():
     assert both.spread < 2e-3
 
 
+def test_the_text_says_how_the_intervals_of_fitted_powers_were_made():
+    curves = _curves(sigma=0.02, n_seeds=6)
+    fits = [
+        str(collapse(curves, "step", "width", **given))
+        for given in ({}, {"time": 1.2}, {"height": -0.5}, {"height": -0.5, "time": 1.2})
+    ]
+    assert fits[0].endswith("; intervals: jackknife over seed, student-t")
+    assert "time s^1.2 (given)" in fits[1]
+    assert fits[1].endswith("; interval of height: jackknife over seed, student-t")
+    assert "height s^-0.5 (given)" in fits[2]
+    assert fits[2].endswith("; interval of time: jackknife over seed, student-t")
+    assert "interval" not in fits[3]
+
+
+def test_powers_that_depend_on_one_scale_have_no_interval():
+    """Without the middle scale the others do not meet."""
+    t, s = np.geomspace(1, 1e3, 40), np.asarray([1.0, 30.0, 900.0])
+    y = s[:, None] ** -0.5 / (1 + t / s[:, None])
+    curves = xarray.DataArray(y, {"width": s, "step": t})
+    fit = collapse(curves, "step", "width", time=1.0)
+    assert fit.height == pytest.approx(-0.5, abs=0.01)
+    assert np.isnan([fit.height_interval.low, fit.height_interval.high]).all()
+    assert fit.height_interval.method == "range"
+    assert "height s^-0.5 (–), time s^1 (given)" in str(fit)
+
+
 @pytest.mark.slow
 def test_intervals_over_seeds_cover_the_powers():
     covered = []

@@ -127,14 +127,16 @@ def test_three_scales_have_nothing_to_roll_out_and_functions_must_be_forms():
 @pytest.mark.slow
 def test_rows_that_lack_an_input_of_one_form_are_left_out_for_all():
     runs = _curve().assign(other=1.0).rename(columns={"size": "x"})
-    runs.loc[:1, "other"] = np.nan
+    runs.loc[:2, "other"] = [np.nan, np.nan, np.inf]
 
     def scaled(x, other, *, A, alpha):
         return A * other * x**-alpha
 
     parts = {"A": js.forms.factor(), "alpha": js.forms.exponent(), "reference": "a test"}
-    both = compare_forms([js.forms.form(**parts)(scaled), js.forms.power_law], runs, by="x")
-    assert [len(h.in_sample) for h in both.held_out.values()] == [30, 30]
+    forms = [js.forms.form(**parts)(scaled), js.forms.power_law]
+    both = compare_forms(forms, runs, by="x")
+    assert [len(h.in_sample) for h in both.held_out.values()] == [29, 29]
+    assert both.n_left_out == 3
 
 
 @pytest.mark.slow

@@ -67,6 +67,21 @@ def test_packed_files_and_text_columns_are_read_as_they_are(tmp_path):
     np.testing.assert_array_equal(table["time"], N)
 
 
+def test_a_label_may_be_any_text_and_an_empty_cell_is_none(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("n,family,loss\n1,NA,3.0\n2,None,NA\n3,,nan\n4,b,\n5, null ,1.0\n")
+    table = as_table(path)
+    assert table["family"].fillna("missing").tolist() == ["NA", "None", "missing", "b", "null"]
+    np.testing.assert_array_equal(table["loss"], [3.0, np.nan, np.nan, np.nan, 1.0])
+    x = np.tile(np.geomspace(1, 1e3, 8), 2)
+    runs = pandas.DataFrame({"x": x, "family": np.repeat(["NA", "b"], 8), "loss": 1 + x**-0.5})
+    runs.to_csv(path, index=False)
+    form = js.forms.grouped(js.forms.power_law, "family", ["alpha"])
+    fit = js.calibrate(form, path, bootstrap=0, loss=js.residuals.Squared())
+    assert {"A[NA]", "A[b]"} < set(fit.values)
+    assert fit.n_left_out == 0
+
+
 def test_lines_between_rows_that_are_none_are_counted(tmp_path):
     path, lines = tmp_path / "a.csv", _lines()
     path.write_text("\n".join([*lines[:3], "# restarted", "", *lines[3:], "# end"]))

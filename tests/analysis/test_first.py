@@ -27,6 +27,16 @@ def test_losses_pass_from_above():
     assert first.times.attrs["long_name"] == "time at which loss passes 1.5"
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int64"])
+def test_whole_numbers_and_truth_values_are_numbers(dtype):
+    rows = np.asarray([[1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]])
+    curves = _curves(rows, rate=[0.1, 0.3])
+    expected, first = (first_to(c, "time", 0.5) for c in (curves, curves.astype(dtype)))
+    assert first.falls
+    assert first.label == {"rate": 0.3}
+    np.testing.assert_array_equal(first.times, expected.times)
+
+
 def test_accuracies_pass_from_below_and_for_good():
     rows = [T / 5, np.asarray([0, 0.9, 0.1, 0.2, 0.9, 1.0]), np.full(6, 0.8)]
     first = first_to(_curves(rows, optimizer=["sgd", "adam", "done"]), "time", 0.5)

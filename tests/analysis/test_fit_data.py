@@ -102,6 +102,6 @@ def test_data_without_a_value_say_how_many_are_blank_and_how_many_not_positive()
         scaled_data(data, {"y": Log()})
     with pytest.warns(UserWarning, match="1 value of y without a logarithm, not positive or inf"):
         points, units, n_missing = scaled_data(data, {"y": Scaled()})
-    assert (n_missing, units["y"].tolist()) == (4, pytest.approx(np.sqrt(5 / 3)))
+    assert (n_missing, units["y"].tolist()) == (4, [pytest.approx(np.sqrt(5 / 3))])
     np.testing.assert_allclose(points.weight[0, 0], [1, 1, 0, 1, 0])
-    np.testing.assert_allclose(points.target[0, 0] * units["y"], [-1, 0, 0, -2, 0])
+    np.testing.assert_allclose(points.target[0, 0] * units["y"][0], [-1, 0, 0, -2, 0])

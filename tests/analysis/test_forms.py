@@ -113,6 +113,17 @@ def test_limits(case):
     np.testing.assert_allclose(result, np.broadcast_to(expected, result.shape), rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [int, lambda n: [n], lambda n: np.asarray([n]), lambda n: pandas.Series([n])],
+    ids=["int", "list", "array", "series"],
+)
+def test_whole_numbers_beyond_32_bits_are_what_they_are(given):
+    sizes = given(5_000_000_000), given(100_000_000_000)
+    expected = plain(5e9, 1e11)
+    np.testing.assert_allclose(forms.chinchilla(*sizes, **LAW), expected, rtol=1e-6)
+
+
 def test_repeated_data_are_those_of_the_papers_code():
     # github.com/huggingface/datablations prints these two losses for these numbers
     exponents = {"alpha": 0.3526596, "beta": 0.3526596, "R_D": 15.387756, "R_N": 5.309743}

@@ -1,5 +1,6 @@
 """Parabolas of isoFLOP curves: their minima, the bias that they have, and their intervals."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -161,9 +162,19 @@ def test_the_power_law_is_that_of_the_minima(noisy):
         assert np.all((at.interval[name][0] < values) & (values < at.interval[name][1]))
     far = noisy.allocate(1e24)
     assert float(far.decades_outside) == pytest.approx(3.0)
+    assert np.all(at.decades_outside == 0)  # the ends themselves, which rounding moves
     assert set(at.table()) >= {"flop", "n_parameters_low", "n_tokens_high"}
     assert f"C^{noisy.a:.3f}" in str(noisy.table())
     assert all(column.number for column in noisy.table().columns)
+
+
+def test_sizes_and_tokens_outside_of_the_runs_count_too():
+    fitted = isoflop(_runs(width=0.4), bootstrap=0)
+    middle, end = _best(FLOP[2]), _best(FLOP[4]) * np.exp(0.2)
+    steep = dataclasses.replace(fitted, a=3.0, prefactor=middle / FLOP[2] ** 3)
+    expected = np.log10(middle / end * 10**1.5)
+    far = steep.allocate(FLOP[2] * 10**0.5)
+    assert float(far.decades_outside) == pytest.approx(expected, abs=1e-3)
 
 
 def test_intervals_cover_the_minimum_that_many_runs_would_have():
@@ -219,6 +230,9 @@ def test_a_group_without_a_minimum_inside_its_runs_is_counted():
     assert "1 of 5 groups have no minimum (" in str(fitted)
     assert fitted.n_runs_without == fitted.groups["n_runs"][0]
     assert "–" in str(fitted.table())
+    assert fitted.allocate(FLOP[0]).decades_outside == pytest.approx(np.log10(FLOP[1] / FLOP[0]))
+    none = isoflop(runs[first & below], bootstrap=0)
+    assert none.allocate(FLOP[0]).decades_outside == np.inf
     few = isoflop(runs[~first | (runs["n_parameters"] == runs["n_parameters"].iloc[0])])
     assert few.n_without == 1
     assert fitted.a == pytest.approx(BETA / (ALPHA + BETA), abs=1e-6)
@@ -240,6 +254,13 @@ def test_a_group_without_a_minimum_inside_its_runs_is_counted():
 def test_bad_arguments_are_named(change, options, message):
     with pytest.raises(ValueError, match=message):
         isoflop(change(_runs(0.0)), **options)
+
+
+def test_every_key_of_a_fit_is_one_of_parabolas():
+    one, other, same = (isoflop(_runs(0.003), bootstrap=40, key=k) for k in (1, -1, -1))
+    assert np.isfinite(other.drawn).all()
+    assert not np.array_equal(one.drawn, other.drawn)
+    np.testing.assert_array_equal(other.drawn, same.drawn)
 
 
 def test_columns_have_the_names_of_the_file():

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas
 import pytest
 from jaxtyping import TypeCheckError
 from scipy import optimize
@@ -120,7 +121,9 @@ def test_plain_data_and_text(fitted, tmp_path):
     assert "alpha = " in str(fitted)
     bare = js.fit_loss_surface(*_runs(20), bootstrap=0, delta=0.1)
     assert "alpha = " in str(bare)
-    assert bare.to_dict([1e21])["optimal_allocation"][0]["interval_95"] is None
+    (one,) = bare.to_dict([1e21])["optimal_allocation"]
+    assert one["interval_95"] is None
+    assert bare.to_dict(1e21)["optimal_allocation"] == [one]
     with pytest.raises(ValueError, match="`bootstrap`"):
         bare.interval()
 
@@ -146,6 +149,9 @@ def test_bad_input():
         js.fit_loss_surface(n, d, loss, bootstrap=-1)
     with pytest.raises(ValueError, match="`delta`"):
         js.fit_loss_surface(n, d, loss, delta=0.0)
+    table = pandas.DataFrame({"n_parameters": n, "n_tokens": d, "loss": loss, "run": np.arange(20)})
+    with pytest.raises(ValueError, match="`bootstrap` must be given with `resample`, got resamp"):
+        js.fit_loss_surface(table, bootstrap=0, resample="run")
 
 
 def test_the_second_name_of_the_form_is_deprecated():

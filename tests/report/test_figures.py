@@ -166,6 +166,23 @@ def test_the_band_is_one_standard_deviation_over_seeds():
     np.testing.assert_allclose(area.get_facecolor(), [[1, 0, 0, 0.2]])
 
 
+@pytest.mark.parametrize(
+    ("ends", "log", "said"),
+    [
+        ([5, 5, 5, 5], None, "4 seeds"),
+        ([1, 5, 5, 5], None, "3 seeds"),  # step 0, where all are, is not drawn
+        ([1, 5, 5, 5], "y", "3 to 4 seeds"),
+        ([1, 1, 1, 5], None, "1 seed"),
+        ([0, 2, 3, 4], "", "1 to 3 seeds"),
+    ],
+)
+def test_the_legend_counts_the_seeds_that_are_drawn(ends, log, said):
+    values = np.where(np.arange(5) < np.asarray(ends)[:, None], 1.0, np.nan)
+    runs = xarray.DataArray(values, {"step": [0, 1, 10, 100, 1000]}, ("seed", "step"), "loss")
+    axes = plot(runs.expand_dims({"width": [1, 2]}), log=log).axes[0]
+    assert axes.get_legend().get_title().get_text() == f"mean ± s.d. of {said}"
+
+
 def test_one_point_is_a_bar_and_many_points_have_no_markers():
     axes = _band(np.array([[1.0], [3.0]]), np.array([2.0]))
     (bar,) = axes.collections

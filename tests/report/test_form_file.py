@@ -1,5 +1,6 @@
 """`jaxscale fit --form`: which rows it has, what it says where it cannot, and its options."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -63,6 +64,22 @@ def test_held_out_scales_have_the_options_of_the_fit(monkeypatch):
     file = FormFile.make(CHINCHILLA, runs, bootstrap=40, key=3, resample="run")
     assert (given["bootstrap"], given["key"], given["resample"]) == (40, 3, "run")
     assert "no scores: compute must have scales" in _texts(file)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("key", [0, -1])
+def test_runs_of_equal_compute_have_parabolas_whatever_the_key(key):
+    flop = np.repeat(np.geomspace(1e19, 1e21, 3), 6)
+    size = np.sqrt(flop / 120) * np.tile(np.geomspace(0.2, 5, 6), 3)
+    runs = pandas.DataFrame({"n_parameters": size, "n_tokens": flop / 6 / size})
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(18))
+    runs["loss"] = np.asarray(js.forms.chinchilla(runs["n_parameters"], runs["n_tokens"], **LAW))
+    named = runs.assign(loss=runs["loss"] * noise, compute="much")  # a column that nothing reads
+    file = FormFile.fitted(CHINCHILLA, named, bootstrap=40, key=key)
+    assert "Runs of equal compute" in _texts(file)
+    assert file.isoflop.n_without == 0
+    below = dataclasses.replace(file, runs=named.assign(loss=-1.0))
+    assert below.isoflop is None
 
 
 @pytest.mark.slow
@@ -171,6 +188,23 @@ def test_options_are_refused_by_name_and_value(tmp_path, options, message):
     table.to_csv(tmp_path / "runs.csv", index=False)
     with pytest.raises(ValueError, match=message):
         fit_form(Request(str(tmp_path / "runs.csv"), None, form="chinchilla", **options))
+
+
+@pytest.mark.filterwarnings("ignore:.*no standard error")
+def test_the_result_has_the_name_that_the_form_gives_it(tmp_path):
+    size = np.geomspace(64, 1e5, 12)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+    table = pandas.DataFrame({"batch_size": size, "n": 1000 * (1 + 2048 / size) * noise})
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    path = str(tmp_path / "runs.csv")
+    named, bare = (
+        fit_form(Request(path, None, form="critical_batch", y=y, bootstrap=0)).fit.values
+        for y in ("steps=n", "n")
+    )
+    assert named == bare
+    assert named["B_crit"] == pytest.approx(2048, rel=0.1)
+    with pytest.raises(ValueError, match="`y` must be COLUMN or steps=COLUMN, got 'loss=n'"):
+        fit_form(Request(path, None, form="critical_batch", y="loss=n"))
 
 
 @pytest.mark.filterwarnings("ignore:.*has no standard error", "ignore:.*inside the Huber")

@@ -21,7 +21,7 @@ from counted import SYSTEM as COUNTED, logged_runs, runs_done, runs_of
 import jaxscale as js
 from jaxscale import cli
 from jaxscale.emergence import MultilinearSkills
-from jaxscale.report._stored import stored_tables
+from jaxscale.report._stored import shown_store
 from jaxscale.sweep import _bucket as bucket, _object_lock as object_lock
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._locate import place_of
@@ -175,7 +175,7 @@ def test_long_runs_go_on_from_their_state(url, monkeypatch):
     assert list(states) == [(0, 0)]
     assert [states.step(*where) for where in states] == steps
     assert (part["status"] == -1).all()
-    assert f"at step {steps[0]}" in str(stored_tables(url)[0])
+    assert f"at step {steps[0]}" in str(shown_store(url)[0][0])
     assert run(plan, url).equals(run(plan, None))
 
 

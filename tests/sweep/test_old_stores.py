@@ -12,7 +12,7 @@ from checks import assert_close
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
-from jaxscale.report._stored import stored_tables
+from jaxscale.report._stored import shown_store
 
 CLOSE = {"rtol": 2e-6, "atol": 1e-7}
 STORES = Path(__file__).parent.parent / "data" / "stores_89889ed.zip"
@@ -43,7 +43,7 @@ def test_they_open(folder, fresh):
 
 
 def test_they_are_shown(folder):
-    grid, _, rest, _ = map(str, stored_tables(folder))
+    grid, _, rest, _ = map(str, shown_store(folder)[0])
     assert "4 ok. Complete." in grid
     assert "2 runs remain, about" in rest
 

@@ -20,7 +20,7 @@ from zarr.storage import LocalStore
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, Online
-from jaxscale.report._stored import stored_tables
+from jaxscale.report._stored import shown_store
 from jaxscale.sweep import (
     _bucket as bucket,
     _execute as execute,
@@ -324,14 +324,14 @@ def test_a_session_is_shown_as_it_is(empty):
     shutil.copytree(empty.place.path, store.sibling_path(empty.place.path, "previous"))
     empty.record({**RECORD, "compile_seconds": 0.0, "versions": '{"jaxscale": "1"}'})
     with store_lock(empty.place.path):
-        grid, sessions = stored_tables(empty.place.path.parent)
+        grid, sessions = shown_store(empty.place.path.parent)[0]
     assert "6 runs: 6 not run." in str(grid)
     assert "6 runs remain; a session is running." in str(grid)
     assert sessions.rows[0][-1] == "running"
-    _, sessions = stored_tables(empty.place.path)
+    _, sessions = shown_store(empty.place.path)[0]
     assert sessions.rows[0][-1] == "stopped"  # older sessions do not say whether they ended
     empty.record({**RECORD, "ended": 0, "compile_seconds": 0.0, "versions": '{"jaxscale": "1"}'})
-    _, sessions = stored_tables(empty.place.path)
+    _, sessions = shown_store(empty.place.path)[0]
     assert sessions.rows[0][-1] == "killed"
 
 

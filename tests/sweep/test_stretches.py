@@ -12,7 +12,7 @@ from systems import SYSTEMS
 
 import jaxscale as js
 from jaxscale.emergence import MultilinearSkills
-from jaxscale.report._stored import stored_tables
+from jaxscale.report._stored import shown_store
 from jaxscale.sweep import _bucket as bucket, _local as local, _stretches as stretches
 from jaxscale.sweep._compute import Pace, Task, compute
 from jaxscale.sweep._progress import Progress
@@ -131,7 +131,7 @@ def test_ctrl_c_keeps_the_state_and_what_was_recorded(tmp_path, expected, monkey
     for read in (runs, js.open_store(path)):
         np.testing.assert_array_equal(read["loss"][..., :2], expected["loss"][..., :2])
         assert np.isnan(read["loss"][..., 2:]).all()
-    assert "1 chunk of them at step 3" in stored_tables(path)[0].note
+    assert "1 chunk of them at step 3" in shown_store(path)[0][0].note
     equal(js.run(GRID, store=path, progress=False), expected)
     assert list(States(path)) == []
 
