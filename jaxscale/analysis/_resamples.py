@@ -182,7 +182,7 @@ class Resamples:
         shape = np.shape(values)[len(sets) + 1 :]
         low, high = (np.full((*sets, *shape), math.nan) for _ in "lh")
         for i in map(tuple, np.argwhere(self._given(max_lost))):
-            t = expanded_t(n[i], level, self.n_spent)
+            t = expanded_t(float(n[i]), level, self.n_spent)
             z = ndtri((1 + level) / 2)
             stretched = n[i] < FEW_TAILS or ndtr(-t) * self.n < BEYOND
             tail = ndtr(-z if stretched else -t)
