@@ -164,8 +164,8 @@ def test_one_run_that_diverged_at_every_crowding_does_not_end_the_study(runs, co
     assert set(claims.values()) == {"out of range"}
     drawing, caption = conclusion.figures[1].drawing, conclusion.figures[0].caption
     assert len(drawing.axes) == 3  # two crowdings, and the control
-    lost, whole = (line.get_ydata() for line in drawing.axes[0].lines[:2])
-    assert np.isfinite([lost[1], whole[-1]]).all()  # the first record has too few around it
+    lost, other = (line.get_ydata() for line in drawing.axes[0].lines[:2])
+    assert np.isfinite([lost[1], other[-1]]).all()  # the first record has too few around it
     assert np.isnan(lost[-1])
     n = int((failed[lead]["status"] != js.Status.ok).sum())
     assert f"Runs that ended badly: {n}, in 1 of 3 setups." in caption

@@ -66,10 +66,10 @@ def skills(rising):
 
 
 def test_one_seed_that_diverged_leaves_no_estimate_and_does_not_end_the_study():
-    whole, runs = skills(rising=True), skills(rising=True)
+    intact, runs = skills(rising=True), skills(rising=True)
     runs["skill_strength"][1, 5:] = np.nan
     runs["status"][1] = js.Status.diverged
-    expected = evaluate({"toy": whole}).scores["toy"]["value_per_seed"]
+    expected = evaluate({"toy": intact}).scores["toy"]["value_per_seed"]
     conclusion = evaluate({"toy": runs})
     first, lost, last = conclusion.scores["toy"]["value_per_seed"]
     assert lost is None
