@@ -14,7 +14,7 @@ from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._table import Cell, Column, Table
 from jaxscale._text import without_marks
-from jaxscale.analysis._intervals import Number, seed_interval
+from jaxscale.analysis._intervals import Number, mean, seed_interval
 from jaxscale.analysis._plain import plain, write_json
 
 SEEDS_FOR_VERDICT = 8
@@ -57,9 +57,10 @@ class Claim:
     - `n_seeds`: seeds behind the interval; None or 0 for a deterministic measurement.
     - `out_of_range`: whether the grid does not reach the regime of the claim.
     - `margin_fixed`: when the margin was fixed, such as `"before the runs"`; empty if not said.
+    - `n_omitted`: seeds without an estimate, which are not among `n_seeds`.
 
     **Raises** `ValueError` for an empty text, a `predicted` that is not finite, a `margin` that is
-    not positive and finite, an `interval` with low above high, or a negative `n_seeds`.
+    not positive and finite, an `interval` with low above high, or a negative number of seeds.
 
     **Reference** Schuirmann, J. Pharmacokinet. Biopharm. 15 (1987) 657, for equivalence tests.
 
@@ -91,6 +92,7 @@ class Claim:
     n_seeds: int | None
     out_of_range: bool = False
     margin_fixed: str = ""
+    n_omitted: int = 0
 
     def __post_init__(self) -> None:
         for name in ("id", *TEXTS):
@@ -104,6 +106,8 @@ class Claim:
             raise ValueError(f"`interval` must be (low, high), got {self.interval!r}.")
         if self.n_seeds is not None and self.n_seeds < 0:
             raise ValueError(f"`n_seeds` must be at least 0 or None, got {self.n_seeds!r}.")
+        if self.n_omitted < 0:
+            raise ValueError(f"`n_omitted` must be at least 0, got {self.n_omitted!r}.")
 
     @classmethod
     def from_seeds(
@@ -123,13 +127,15 @@ class Claim:
 
         $$\text{measured} = \frac{1}{s} \sum_i \text{values}_i$$
 
-        with the 95 % interval of `seed_interval`.
+        with the 95 % interval of `seed_interval`. An infinite value counts: neither the mean nor
+        the interval is finite then, and the verdict is `inconclusive`.
 
         **Arguments**
 
         - `id`, `statement`, `source`, `predicted`, `margin`, `reason`, `out_of_range`,
           `margin_fixed`: see `Claim`.
-        - `values`: shape (s,), of which NaN is omitted; or one deterministic number.
+        - `values`: shape (s,), of which NaN is omitted and counted as `n_omitted`; or one
+          deterministic number.
 
         **Returns** a `Claim`.
 
@@ -151,19 +157,22 @@ class Claim:
         """
         array = np.asarray(values, np.float64)
         ends = seed_interval(array)
-        finite = array[np.isfinite(array)]
+        given = array[~np.isnan(array)]
+        with np.errstate(invalid="ignore"):  # infinite values of both signs
+            measured = mean(given)
         return cls(
             id=id,
             statement=statement,
             source=source,
             predicted=predicted,
-            measured=float(finite.mean()) if finite.size else math.nan,
+            measured=measured,
             interval=(ends.low, ends.high),
             margin=margin,
             reason=reason,
-            n_seeds=finite.size if array.ndim else None,
+            n_seeds=given.size if array.ndim else None,
             out_of_range=out_of_range,
             margin_fixed=margin_fixed,
+            n_omitted=array.size - given.size if array.ndim else 0,
         )
 
     @classmethod
@@ -239,6 +248,7 @@ COLUMNS = (
 
 def _row(claim: Claim, section: str) -> list[Cell]:
     low, high = claim.interval
+    omitted = f" of {(claim.n_seeds or 0) + claim.n_omitted}" if claim.n_omitted else ""
     decided = claim.verdict in (Verdict.agrees, Verdict.disagrees)
     return [
         Cell(
@@ -246,8 +256,8 @@ def _row(claim: Claim, section: str) -> list[Cell]:
         ),
         Cell(f"{claim.predicted:.4g} ± {claim.margin:.2g}"),
         Cell(f"{claim.measured:.4g}"),
-        Cell(f"{low:.4g} to {high:.4g}" if claim.n_seeds else "deterministic"),
-        Cell(f"{claim.n_seeds or '–'}"),
+        Cell(f"{low:.4g} to {high:.4g}" if claim.n_seeds or omitted else "deterministic"),
+        Cell(f"{claim.n_seeds or (0 if omitted else '–')}{omitted}"),
         Cell(str(claim.verdict), style=str(claim.verdict) if decided else "open"),
         Cell(claim.reason + (f" (fixed {claim.margin_fixed})" if claim.margin_fixed else "")),
     ]

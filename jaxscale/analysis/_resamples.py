@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxscale._text import counted
 from jaxscale._warn import warn_user
-from jaxscale.analysis._intervals import check_level
+from jaxscale.analysis._intervals import check_level, expanded_t
 
 N_RESAMPLES = 200
 POINTS = "points"  # what is resampled where there are no groups
@@ -174,7 +174,7 @@ class Resamples:
 
         **Reference** Hesterberg 2015, The American Statistician 69, 371.
         """
-        from scipy.special import ndtr, ndtri, stdtrit
+        from scipy.special import ndtr, ndtri
 
         check_level(level)
         n, sets = np.asarray(self.n_groups, float), np.shape(self._lost)[:-1]
@@ -182,7 +182,7 @@ class Resamples:
         shape = np.shape(values)[len(sets) + 1 :]
         low, high = (np.full((*sets, *shape), math.nan) for _ in "lh")
         for i in map(tuple, np.argwhere(self._given(max_lost))):
-            t = stdtrit(n[i] - self.n_spent, (1 + level) / 2) * self.widening[i]
+            t = expanded_t(float(n[i]), level, self.n_spent)
             z = ndtri((1 + level) / 2)
             stretched = n[i] < FEW_TAILS or ndtr(-t) * self.n < BEYOND
             tail = ndtr(-z if stretched else -t)

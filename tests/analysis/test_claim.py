@@ -73,6 +73,29 @@ def test_missing_seeds_do_not_count():
     assert judge(np.full(8, np.nan)).verdict == "inconclusive"
 
 
+def test_the_number_of_missing_seeds_is_told():
+    values = np.append(np.full(8, -0.5), [np.nan, np.nan])
+    some, none, one = judge(values), judge(values[8:]), judge(np.nan)
+    assert (some.n_omitted, none.n_omitted, one.n_omitted) == (2, 2, 0)
+    assert some.to_dict()["n_omitted"] == 2
+    seeds = [[cell.text for cell in row][3:5] for row in claims_table([some, none, one]).cells]
+    assert seeds == [["-0.5 to -0.5", "8 of 10"], ["nan to nan", "0 of 2"], ["deterministic", "–"]]
+
+
+@pytest.mark.parametrize("infinite", [[np.inf], [-np.inf], [-np.inf, np.inf]])
+@pytest.mark.parametrize("n", [8, 40])
+def test_an_infinite_value_is_not_dropped(infinite, n):
+    values = np.random.default_rng(0).normal(-0.5, 0.01, n)
+    assert judge(values).verdict == "agrees"
+    claim = judge([*values, *infinite])
+    assert not np.isfinite(claim.measured)
+    assert (claim.n_seeds, claim.verdict) == (n + len(infinite), "inconclusive")
+    low, high = claim.interval
+    assert np.isneginf(low) == (-np.inf in infinite)
+    assert np.isposinf(high) == (np.inf in infinite)
+    assert judge(infinite[0]).verdict == "inconclusive"
+
+
 def test_a_deterministic_number_is_its_own_interval():
     claim = judge(-0.48)
     assert (claim.measured, claim.interval, claim.n_seeds) == (-0.48, (-0.48, -0.48), None)
@@ -106,6 +129,7 @@ def test_the_verdict_cannot_be_written():
         ({"predicted": np.nan}, "`predicted`.*nan"),
         ({"interval": (1.0, 0.0)}, r"`interval`.*\(1.0, 0.0\)"),
         ({"n_seeds": -1}, "`n_seeds`.*-1"),
+        ({"n_omitted": -1}, "`n_omitted`.*-1"),
     ],
 )
 def test_bad_arguments_are_named(change, name):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray
+from scipy.stats import norm, t as student_t
 
 from jaxscale.analysis import (
     crossing,
@@ -164,21 +165,55 @@ def test_seed_interval_by_number_of_seeds():
     assert seed_interval(values).method == "bootstrap"
 
 
+def percentiles_of_means(values, tail):
+    """Ends between which 1 - 2 tail of 2000 resampled means lie, of every row of values."""
+    n = values.shape[-1]
+    drawn = np.random.default_rng(0).integers(n, size=(2000, n))
+    counts = np.stack([np.bincount(one, minlength=n) for one in drawn])
+    return np.quantile(values @ counts.T / n, [tail, 1 - tail], axis=-1)
+
+
+def tail_of(n, level):
+    return norm.sf(student_t.isf((1 - level) / 2, n - 1) * np.sqrt(n / (n - 1)))
+
+
 @pytest.mark.parametrize("level", [0.5, 0.95])
 def test_from_30_seeds_on_ends_are_percentiles_of_2000_means(level):
     values = np.random.default_rng(1).exponential(size=30)
-    drawn = np.random.default_rng(0).integers(30, size=(2000, 30))
-    expected = np.percentile(values[drawn].mean(axis=1), [50 * (1 - level), 50 * (1 + level)])
     ends = seed_interval(values, level)
+    expected = percentiles_of_means(values, tail_of(30, level))
     np.testing.assert_allclose([ends.low, ends.high], expected, rtol=1e-12)
     with pytest.raises(ValueError, match=r"must be a number or one axis, got shape \(15, 2\)"):
         seed_interval(values.reshape(15, 2), level)
+
+
+@pytest.mark.parametrize("n", [30, 32])
+def test_intervals_of_30_seeds_hold_the_mean_as_often_as_they_say_and_plain_percentiles_do_not(n):
+    values = np.random.default_rng(5).standard_normal((8000, n))
+
+    def coverage(tail):
+        low, high = percentiles_of_means(values, tail)
+        return np.mean((low <= 0) & (high >= 0))
+
+    error = np.sqrt(0.95 * 0.05 / len(values))
+    assert abs(coverage(tail_of(n, 0.95)) - 0.95) < 3 * error
+    assert coverage(0.025) < 0.95 - 3 * error
 
 
 def test_seed_interval_leaves_out_missing_values():
     values = np.array([1.0, 2, 3, 4, 5, np.nan])
     assert seed_interval(values) == seed_interval(values[:5])
     assert np.isnan(seed_interval(np.array([np.nan, np.nan])).low)
+
+
+@pytest.mark.parametrize("n", [2, 8, 40])
+def test_an_interval_of_an_infinite_value_ends_there(n):
+    values = np.arange(float(n))
+    values[0] = -np.inf
+    ends = seed_interval([*values, np.nan])
+    assert (ends.low, ends.high, ends.method) == (-np.inf, n - 1, "range")
+    ends = seed_interval(-values)
+    assert (ends.low, ends.high, ends.method) == (1 - n, np.inf, "range")
 
 
 def test_a_higher_level_gives_a_wider_interval():

@@ -80,10 +80,10 @@ def local_figure(
     """Local exponents over time of a setup for all data, by crowding, and of its control."""
     one = atlas.sel(setup=name, rate=rate, drop=True)
     steps = np.asarray(one["step"], float)
-    good = [c for c in one["crowding"].values if np.isfinite(one["loss"].sel(crowding=c)).all()]
-    panels = [(f"N/K = {c:g}", one["loss"].sel(crowding=c)) for c in good]
-    alone = one["loss_alone"].sel(crowding=good[0])
-    if bool(np.isfinite(alone).all()):  # else it has not been run
+    run = one["crowding"].values[one["was_run"].values == 1]
+    panels = [(f"N/K = {c:g}", one["loss"].sel(crowding=c)) for c in run]
+    alone = one["loss_alone"].sel(crowding=run[0])
+    if bool(np.isfinite(alone).any()):  # else it has not been run
         panels.append(("K = N, trained in the same way", alone))
     figure, grid = draw.new_figure(len(panels), size=(3.4, 3.2))
     a, b = (np.asarray(one[axis], float).tolist() for axis in EXPONENTS)

@@ -55,13 +55,15 @@ def figures_of(atlas: "xarray.Dataset", cells: Cells) -> list[Figure]:
 
 
 def multiplicity(atlas: "xarray.Dataset", cells: Cells) -> str:
-    """How often was looked, and how often the rule of a window says yes of the controls."""
+    """How often was looked, how often the rule says yes of the controls, and what failed."""
     windows = sum(cell.n_windows for cell in cells.values())
     one = round(sum(cell.one * cell.n_windows for cell in cells.values() if cell.n_windows))
     passed, counted = controls_passing(atlas)
+    bad = atlas["bad_runs"].values
     return (
         f"Multiplicity: {len(cells)} cells with {windows} windows that count, {one} of them about "
-        f"1 for all data; without superposition {passed} of {counted} in which that learns."
+        f"1 for all data; without superposition {passed} of {counted} in which that learns. "
+        f"Runs that ended badly: {int(bad.sum())}, in {np.sum(bad > 0)} of {bad.size} setups."
     )
 
 

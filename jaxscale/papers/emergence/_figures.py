@@ -50,7 +50,7 @@ def skill_curves(
         if emerged.size:
             at = (float(emerged.mean()), 1.06)
             axes.annotate(name, at, color=color, fontsize=8, ha="center")
-    if dim == "step":
+    if dim == "step" and np.isfinite(measured).any():
         axes.set_xlim(float(np.nanmin(measured)) / 4, 1.1 * float(strength["step"][-1]))
     draw.log_axis(axes, "x")
     axes.set(xlabel=X_LABEL[dim], ylabel="skill strength R / S", ylim=(-0.08, 1.12))

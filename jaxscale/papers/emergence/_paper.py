@@ -105,13 +105,12 @@ class PaperScore:
     @property
     def constant(self) -> np.ndarray:
         """The calibrated number of every row, as the authors print it."""
-        fit = self.runs.calibration
-        return CALIBRATED[self.regime].printed(np.asarray(fit.values[fit.free[0]]))
+        return CALIBRATED[self.regime].printed(self.runs.constant)
 
     @property
     def printed(self) -> float:
         """The published number."""
-        value = getattr(self.system, self.runs.calibration.free[0])
+        value = getattr(self.system, self.runs.parameter)
         return float(CALIBRATED[self.regime].printed(np.asarray(value, np.float64)))
 
     def rms(self, predicted: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxscale._status import Status
 from jaxscale.analysis._calibrate import calibrate
-from jaxscale.analysis._calibration import Calibration
 from jaxscale.analysis._exponents import crossing
 from jaxscale.analysis._plain import plain
 from jaxscale.emergence._system import ParityNetwork
@@ -28,12 +27,15 @@ AXIS = {"time": "step", "data": "data.n_samples", "width": "width"}
 class EmergenceScore:
     """Half points of skills `k` over seeds `s`, measured and predicted from skill 1 alone.
 
-    - `calibration`: the fit of one parameter to the first skill, one per seed.
+    - `parameter`, `constant`: what is fitted to the first skill, and its value of every seed; NaN
+      of a seed that failed, or in which that skill does not emerge.
     - `strength`, `expected`: R / S over skills and `dim`; the measured one also over seeds.
-    - `measured`, `predicted`: half points, shape `(s, k)`; NaN where a skill does not emerge.
+    - `measured`, `predicted`: half points, shape `(s, k)`; NaN where a skill does not emerge, and
+      predictions where `constant` is.
     """
 
-    calibration: Calibration
+    parameter: str
+    constant: np.ndarray
     dim: str
     strength: "xarray.DataArray"
     expected: "xarray.DataArray"
@@ -68,10 +70,9 @@ class EmergenceScore:
 
     def to_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
-        parameter = self.calibration.free[0]
         return {
-            "parameter": parameter,
-            "value_per_seed": plain(self.calibration.values[parameter]),
+            "parameter": self.parameter,
+            "value_per_seed": plain(self.constant),
             "half_point_per_seed": plain(self.measured),
             "delta": plain(self.delta),
             "rms_delta": plain(self.rms_delta),
@@ -99,12 +100,18 @@ def score_emergence(grid: Grid, runs: "xarray.Dataset") -> EmergenceScore:
     strength = (runs["skill_strength"].where(good) / scale).isel(at_end)
     # a curve that starts above one half has crossed before the first point: not a measurement
     crossed = crossing(strength, dim, EMERGED).where(strength.isel({dim: 0}) <= EMERGED)
-    measured = crossed.transpose("seed", "skill")
+    measured = np.asarray(crossed.transpose("seed", "skill"))
 
-    fit = calibrate(grid, runs.sel(skill=[1]), [regime.parameter], each="seed")
-    with jax.enable_x64(True):
-        fitted = [replace(system, regime.parameter, v) for v in fit.values[regime.parameter]]
-        half_point = eqx.filter_jit(regime.half_point)  # one program, not one per operation
-        predicted = np.stack([np.asarray(half_point(cast(s, "float64"))) for s in fitted])
-    expected = (fit.predict()["skill_strength"].mean("seed") / scale).isel(at_end)
-    return EmergenceScore(fit, dim, strength, expected, np.asarray(measured), predicted)
+    parameter = regime.parameter
+    constant, predicted = np.full(len(measured), np.nan), np.full(measured.shape, np.nan)
+    expected = strength.mean("seed") * np.nan
+    if (emerged := np.isfinite(measured[:, 0])).any():
+        first = runs.sel(skill=[1]).isel(seed=np.flatnonzero(emerged))
+        fit = calibrate(grid, first, [parameter], each="seed")
+        constant[emerged] = fit.values[parameter]
+        with jax.enable_x64(True):
+            fitted = [replace(system, parameter, v) for v in constant[emerged]]
+            half_point = eqx.filter_jit(regime.half_point)  # one program, not one per operation
+            predicted[emerged] = [np.asarray(half_point(cast(s, "float64"))) for s in fitted]
+        expected = (fit.predict()["skill_strength"].mean("seed") / scale).isel(at_end)
+    return EmergenceScore(parameter, constant, dim, strength, expected, measured, predicted)

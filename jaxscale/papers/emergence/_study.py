@@ -61,8 +61,8 @@ def _calibrated(name: str, data: "xarray.Dataset") -> Conclusion:
     caption = CAPTIONS["emergence"].format(
         regime=regime,
         n_seeds=data.sizes["seed"],
-        parameter=score.calibration.free[0],
-        rms_delta=score.rms_delta,
+        parameter=score.parameter,
+        rms_delta=number(score.rms_delta, ".3f"),
     )
     claims = emergence_claims(score, float(grid.system.skill_exponent), regime)  # pyright: ignore
     figure = Figure(f"emergence_{regime}", caption, emergence_figure(score))

@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxscale.analysis._frontier import Frontier, frontier
 
@@ -75,9 +75,12 @@ def measure_plane(loss: "xarray.DataArray") -> Frontier:
 
 
 def peak_over(loss: "xarray.DataArray", unit: "xarray.DataArray") -> Float[np.ndarray, " s"]:
-    """Where each seed's loss is largest along `n_features`, in units of `unit` of that seed."""
-    where = loss["n_features"].isel(n_features=loss.argmax("n_features"))
-    return np.asarray(where / unit, float)
+    """Where each seed's loss is largest along `n_features`, in units of `unit` of that seed.
+
+    NaN for a seed of which a loss is missing, for that may be the largest.
+    """
+    where = loss["n_features"].isel(n_features=loss.fillna(-np.inf).argmax("n_features"))
+    return np.asarray((where / unit).where(loss.notnull().all("n_features")), float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,18 +88,23 @@ class Instability:
     """Counts of unstable runs over learning rates and samples, and their binomial intervals.
 
     - `learning_rate`, `n_samples`: the axes.
-    - `n_runs`: trials of each point (the rates share them).
+    - `n_runs`: runs with an eigenvalue at each number of samples (the rates share them).
     - `count`, `low`, `high`: unstable runs, and Clopper-Pearson 95 % limits of the probability.
     - `share`: per block of runs, shape (blocks, rates, samples).
     """
 
     learning_rate: Float[np.ndarray, " e"]
     n_samples: Float[np.ndarray, " d"]
-    n_runs: int
+    n_runs: Int[np.ndarray, " d"]
     count: Float[np.ndarray, "e d"]
     low: Float[np.ndarray, "e d"]
     high: Float[np.ndarray, "e d"]
     share: "xarray.DataArray"
+
+    @property
+    def runs(self) -> str:
+        """Their number in words, such as `2000` or `1998 to 2000`."""
+        return " to ".join(str(n) for n in sorted({int(self.n_runs.min()), int(self.n_runs.max())}))
 
 
 def measure_instability(
@@ -116,10 +124,11 @@ def measure_instability(
     # a run without an eigenvalue makes its block, and so the claims, NaN
     unstable = (rate * largest > 2.0).astype(float).where(largest.notnull())
     unstable = unstable.transpose("seed", "learning_rate", "n_samples")
-    n = unstable.sizes["seed"]
-    if n < BLOCKS:
-        raise ValueError(f"`largest` must have at least {BLOCKS} seeds, got {n}.")
-    count = np.asarray(unstable.sum("seed"), float)
+    if unstable.sizes["seed"] < BLOCKS:
+        n_seeds = unstable.sizes["seed"]
+        raise ValueError(f"`largest` must have at least {BLOCKS} seeds, got {n_seeds}.")
+    n = np.asarray(largest.notnull().sum("seed"))
+    count = np.asarray(unstable.sum("seed", min_count=1), float)
     low = np.where(count > 0, beta.ppf(0.025, np.maximum(count, 1), n - count + 1), 0.0)
     high = np.where(count < n, beta.ppf(0.975, count + 1, np.maximum(n - count, 1)), 1.0)
     blocks = np.array_split(np.asarray(unstable, float), BLOCKS)

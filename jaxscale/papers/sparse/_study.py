@@ -99,7 +99,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         "instability": {
             "learning_rate": counts.learning_rate.tolist(),
             "n_samples": counts.n_samples.tolist(),
-            "runs": counts.n_runs,
+            "runs": counts.n_runs.tolist(),
             "unstable": counts.count.tolist(),
             "low": counts.low.tolist(),
             "high": counts.high.tolist(),
@@ -107,7 +107,7 @@ def evaluate(runs: "dict[str, xarray.Dataset]") -> Conclusion:
         "runs_by_status": {name: statuses(d) for name, d in runs.items()},
     }
     tables = [frontier_table(frontiers), instability_table(counts)]
-    drawn = with_captions(drawings, CAPTIONS, n_runs=counts.n_runs)
+    drawn = with_captions(drawings, CAPTIONS, n_runs=counts.runs)
     return Conclusion(evaluated, drawn, scores, tables)
 
 
@@ -157,11 +157,11 @@ def instability_table(measured: Instability) -> Table:
     for i, rate in enumerate(measured.learning_rate):
         for j, d in enumerate(measured.n_samples):
             limits = f"{measured.low[i, j]:.2g} to {measured.high[i, j]:.2g}"
-            share = measured.count[i, j] / measured.n_runs
+            share = measured.count[i, j] / measured.n_runs[j]
             rows.append((f"{rate:g}, {d:g}", f"{measured.count[i, j]:.0f}", f"{share:.2g}", limits))
     return Table(
         "Unstable runs",
-        f"Of {measured.n_runs} data sets at each D; the learning rates share them.",
+        f"Of {measured.runs} data sets at each D; the learning rates share them.",
         ("learning rate, D", "unstable", "share", "95 % binomial interval"),
         tuple(rows),
     )

@@ -141,7 +141,7 @@ def stability_figure(runs: "xarray.Dataset") -> "matplotlib.figure.Figure":
     """Median and mean of runs over their exact mean, by learning rate."""
     figure, grid = draw.new_figure(1, size=(5.0, 3.6))
     axes, ends = grid[0, 0], []
-    ratio = measure.late(runs["loss"] / runs["expected_loss"])
+    ratio = measure.late(measure.ratio_of_runs(runs))
     for i, at in enumerate(points(runs, "learning_rate")):
         color, name = draw.OKABE_ITO[i], f"η = {at['learning_rate']:.3g}"
         one = ratio.sel(at, drop=True)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxscale._optimizers import Sgd
 from jaxscale._schedules import LinearDecay
+from jaxscale._status import Status
 from jaxscale.analysis._frontier import Frontier, frontier
 from jaxscale.analysis._jackknife import jackknife
 from jaxscale.papers import _runs
@@ -57,13 +58,23 @@ def late(curve: "xarray.DataArray") -> "xarray.DataArray":
 
 
 def ratio_to_exact(runs: "xarray.Dataset") -> Seeds:
-    """Loss of every seed over the exact mean for its own features, mean over late records."""
-    return np.asarray(late(runs["loss"] / runs["expected_loss"]).mean("step"))
+    """Loss of every seed over the exact mean for its own features, mean over late records.
+
+    NaN where one of them is missing: of a run that diverged, those before would be too low.
+    """
+    return np.asarray(late(runs["loss"] / runs["expected_loss"]).mean("step", skipna=False))
+
+
+def ratio_of_runs(runs: "xarray.Dataset") -> "xarray.DataArray":
+    """Loss of every run over its exact mean; infinite after the end of one that diverged."""
+    ratio = runs["loss"] / runs["expected_loss"]
+    diverged = runs["status"].isin([Status.diverged, Status.nonfinite])
+    return ratio.where(ratio.notnull() | ~diverged, np.inf)
 
 
 def median_ratio(runs: "xarray.Dataset") -> Seeds:
     """Median over seeds of the loss over its exact mean at the end, by groups of seeds."""
-    last = (runs["loss"] / runs["expected_loss"]).isel(step=-1)
+    last = ratio_of_runs(runs).isel(step=-1)
     values = np.asarray(last.transpose("seed"), float)
     return np.asarray([np.nanmedian(group) for group in np.array_split(values, MEDIAN_GROUPS)])
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxscale._table import Table
 from jaxscale._text import number
+from jaxscale.analysis._intervals import mean
 from jaxscale.papers._runs import study_text, with_captions
 from jaxscale.papers.superposition import _claims as claims, _figures as figures, _scores as measure
 from jaxscale.report._study import Conclusion, Study, statuses
@@ -89,8 +90,7 @@ def _numbers(one: measure.Slopes, ruled: measure.Slopes) -> dict[str, Any]:
 
 
 def _mean(values: np.ndarray, form: str = ".2f") -> str:
-    good = values[np.isfinite(values)]
-    return number(float(good.mean()) if good.size else None, form)
+    return number(mean(values[~np.isnan(values)]), form)  # a dash for an infinite one
 
 
 def slope_table(
@@ -153,7 +153,7 @@ def order_table(runs: "xarray.Dataset") -> Table:
         selected = runs.sel({**at, "latent_size": k}, drop=True)
         times = measure.half_times(selected)
         alone = figures.control_half_times(selected, at)
-        for name, values in (("with", times.mean("seed").values), ("without", alone)):
+        for name, values in (("with", times.mean("seed", skipna=False).values), ("without", alone)):
             rows.append((f"a = {a:g}", name, *(number(float(v), ".0f") for v in values)))
     groups = (f"{int(g)}" for g in np.asarray(runs["group"]))
     return Table(

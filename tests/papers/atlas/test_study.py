@@ -114,6 +114,7 @@ def test_a_file_holds_what_the_figures_show(atlas, tmp_path):
     figures = figures_of(again, cells)
     assert [f.name for f in figures] == ["atlas_map", "atlas_local"]
     assert "Multiplicity: 6 cells" in figures[0].caption
+    assert "Runs that ended badly: 0, in 0 of 3 setups." in figures[0].caption
     drawn = {t.get_text() for axes in figures[0].drawing.axes for t in axes.texts}
     assert {"● 75%", "0%"} <= drawn
 
@@ -147,3 +148,24 @@ def test_the_study_concludes(runs):
     assert lead == ["agrees"] * 4
     assert any(v == "disagrees" for v in verdicts.values())
     json.dumps(conclusion.scores, allow_nan=False)
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_one_run_that_diverged_at_every_crowding_does_not_end_the_study(runs, control):
+    lead = next(iter(runs))
+    failed = {name: data.copy(deep=True) for name, data in runs.items()}
+    at = {name: 0 for name in EXPONENTS} | {"seed": 3}
+    for name in (lead, "adam-control") if control else (lead,):
+        late = {"step": slice(-3, None)}
+        failed[name]["loss"][at | late] = np.nan
+        failed[name]["status"][at] = js.Status.diverged
+    conclusion = evaluate(failed)
+    claims = {c.id: str(c.verdict) for c in conclusion.claims if c.id.startswith(lead)}
+    assert set(claims.values()) == {"out of range"}
+    drawing, caption = conclusion.figures[1].drawing, conclusion.figures[0].caption
+    assert len(drawing.axes) == 3  # two crowdings, and the control
+    lost, other = (line.get_ydata() for line in drawing.axes[0].lines[:2])
+    assert np.isfinite([lost[1], other[-1]]).all()  # the first record has too few around it
+    assert np.isnan(lost[-1])
+    n = int((failed[lead]["status"] != js.Status.ok).sum())
+    assert f"Runs that ended badly: {n}, in 1 of 3 setups." in caption

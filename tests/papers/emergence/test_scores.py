@@ -37,7 +37,7 @@ def test_delays_of_the_later_skills_are_measured():
     grid = js.Grid(js.replace(TIME, "time_scale", 0.05))
     shift = np.array([0.0, 0.1, -0.1, 0.2, 0.0])
     score = score_emergence(grid, _planted(grid, shift, 8))
-    np.testing.assert_allclose(score.calibration.values["time_scale"], 0.05, rtol=1e-3)
+    np.testing.assert_allclose(score.constant, 0.05, rtol=1e-3)
     np.testing.assert_allclose(score.delta, shift, atol=0.01)
     assert score.rms_delta == pytest.approx(np.sqrt(np.mean(shift[1:] ** 2)), abs=0.01)
     assert score.all_emerged
@@ -119,8 +119,7 @@ def test_a_wrong_spacing_disagrees_and_three_seeds_give_no_verdict():
 def test_the_other_regimes(system, axes, value):
     grid = js.Grid(system, axes)
     score = score_emergence(grid, _planted(grid, np.zeros(5), 2))  # seeds are equal
-    parameter = score.calibration.free[0]
-    np.testing.assert_allclose(score.calibration.values[parameter], value, rtol=0.02)
+    np.testing.assert_allclose(score.constant, value, rtol=0.02)
     np.testing.assert_allclose(score.delta, 0, atol=0.03)
     assert score.max_error.max() < 0.02
 

@@ -3,13 +3,17 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import xarray
 from rich.console import Console
 
-from jaxscale.papers.emergence._study import STUDY
+import jaxscale as js
+from jaxscale.papers.emergence._study import STUDY, evaluate
 from jaxscale.report._page import prose
 from jaxscale.report._study import reproduce
 from jaxscale.sweep import _execute as execute
+from jaxscale.sweep._layout import grid_text
 
 TIME = """
 system = "emergence.ParityNetwork"
@@ -46,6 +50,45 @@ def study(tmp_path_factory):
         (folder / f"{name}.toml").write_text(text)
         laws[name] = str(folder / f"{name}.toml")
     return dataclasses.replace(STUDY, presets={"quick": (str(folder / "toy.toml"), *laws.values())})
+
+
+def skills(rising):
+    """Runs of a toy network over three seeds, whose two skills rise by half a logistic curve."""
+    system = js.emergence.ParityNetwork(n_skills=2, n_steps=1000, record=range(0, 1001, 25))
+    grid = js.Grid(system, seeds=3)
+    steps = np.asarray(grid.system.record_steps)
+    middle, width = np.array([100.0, 300.0]) if rising else np.array([9e3, 9e3]), 20.0
+    curve = float(grid.system.target_scale) / (1 + np.exp((middle - steps[:, None]) / width))
+    data = {"skill_strength": (("seed", "step", "skill"), np.stack([curve] * 3)),
+            "status": ("seed", [js.Status.ok] * 3)}  # fmt: skip
+    coordinates = {"seed": range(3), "step": steps, "skill": [1, 2]}
+    return xarray.Dataset(data, coordinates, {"grid": grid_text(grid)})
+
+
+def test_one_seed_that_diverged_leaves_no_estimate_and_does_not_end_the_study():
+    intact, runs = skills(rising=True), skills(rising=True)
+    runs["skill_strength"][1, 5:] = np.nan
+    runs["status"][1] = js.Status.diverged
+    expected = evaluate({"toy": intact}).scores["toy"]["value_per_seed"]
+    conclusion = evaluate({"toy": runs})
+    first, lost, last = conclusion.scores["toy"]["value_per_seed"]
+    assert lost is None
+    np.testing.assert_allclose([first, last], expected[::2], rtol=1e-6)
+    assert conclusion.scores["toy"]["half_point_per_seed"][1] == [None, None]
+    claims = {c.id: c for c in conclusion.claims}
+    assert claims["emergence-time-all"].measured == pytest.approx(2 / 3)
+    assert claims["emergence-time-delta"].verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_study_in_which_nothing_emerges_concludes(failed):
+    runs = skills(rising=False)
+    if failed:
+        runs["skill_strength"][:] = np.nan
+        runs["status"][:] = js.Status.diverged
+    conclusion = evaluate({"toy": runs})
+    assert {str(c.verdict) for c in conclusion.claims} <= {"no verdict", "inconclusive"}
+    assert "rms $δ$ = –" in conclusion.figures[0].caption
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from jaxscale.papers.sparse._scores import (
     peak_over,
     tuned,
 )
+from jaxscale.papers.sparse._study import instability_table
 from jaxscale.sparse import GradientDescent, Identity, RandomFeatureRegression, theory
 
 ALPHA, GAMMA = 1.0, 2.0
@@ -138,7 +139,8 @@ def test_unstable_runs_are_counted_with_exact_binomial_limits():
     )
     # eta lambda > 2 is strict: 0.25 * 3.9 < 2, 0.5 * 4.1 > 2, and every run beyond 2 / 3.9
     instability = measure_instability(eigenvalues, np.array([0.25, 0.5, 0.6]))
-    assert instability.n_runs == n
+    np.testing.assert_array_equal(instability.n_runs, n)
+    assert instability.runs == "60"
     np.testing.assert_array_equal(instability.count, [[0] * 4, unstable, [n] * 4])
     for i, j in np.ndindex(instability.count.shape):
         count = int(instability.count[i, j])
@@ -148,6 +150,26 @@ def test_unstable_runs_are_counted_with_exact_binomial_limits():
     assert instability.low[0, 0] == 0.0
     assert instability.high[2, 0] == 1.0
     np.testing.assert_allclose(instability.share.mean("seed"), instability.count / n)
+
+
+def test_shares_are_of_the_runs_that_have_an_eigenvalue():
+    largest = np.full((40, 3), 3.9)
+    largest[:10] = 4.1
+    largest[30:, 1] = largest[:, 2] = np.nan
+    eigenvalues = xarray.DataArray(
+        largest, dims=("seed", "n_samples"), coords={"n_samples": [10, 20, 40]}
+    )
+    instability = measure_instability(eigenvalues, np.array([0.5]))
+    np.testing.assert_array_equal(instability.n_runs, [40, 30, 0])
+    np.testing.assert_array_equal(instability.count, [[10, 10, np.nan]])
+    for j, n in enumerate([40, 30]):
+        exact = scipy.stats.binomtest(10, n).proportion_ci(method="exact")
+        assert instability.low[0, j] == pytest.approx(exact.low, abs=1e-12)
+        assert instability.high[0, j] == pytest.approx(exact.high, abs=1e-12)
+    assert (instability.low[0, 2], instability.high[0, 2]) == (0.0, 1.0)
+    table = instability_table(instability)
+    assert [row[2] for row in table.rows] == ["0.25", "0.33", "nan"]
+    assert table.note.startswith("Of 0 to 40 data sets")
 
 
 def test_the_threshold_itself_is_stable():
@@ -168,6 +190,16 @@ def test_peaks_are_in_units_of_each_seed():
     ).astype(float)  # fmt: skip
     unit = xarray.DataArray([20.0, 50.0, 15.0], dims="seed")
     np.testing.assert_allclose(peak_over(loss, unit), [1.0, 0.8, 2.0])
+
+
+def test_a_seed_without_a_loss_has_no_peak():
+    n = np.array([10, 20, 30])
+    loss = xarray.DataArray(
+        [[1, np.nan, 2], [1, 2, 3], [np.nan] * 3], dims=("seed", "n_features"),
+        coords={"n_features": n},
+    )  # fmt: skip
+    unit = xarray.DataArray([20.0, 20.0, 20.0], dims="seed")
+    np.testing.assert_allclose(peak_over(loss, unit), [np.nan, 1.5, np.nan])
 
 
 def test_the_jackknife_takes_estimates_of_any_shape():

@@ -11,7 +11,12 @@ import xarray
 
 import jaxscale as js
 from jaxscale.papers._runs import in_float64
-from jaxscale.papers.streaming import _claims as claims, _draws as drawn, _scores as measure
+from jaxscale.papers.streaming import (
+    _claims as claims,
+    _draws as drawn,
+    _figures as figures,
+    _scores as measure,
+)
 from jaxscale.papers.streaming._draws import GROUPS
 
 COUNTS = {8: 2 * GROUPS, 16: 2 * GROUPS}
@@ -165,3 +170,31 @@ def test_a_ratio_is_that_of_means():
     pseudo = measure.ratio_of_means(values, xarray.DataArray([1.0, 1.0, 2.0], dims="seed"))
     ratios = np.array([3.0, 11 / 3, 3.0, 2.0])  # of all, and without each
     np.testing.assert_allclose(pseudo, 3 * ratios[0] - 2 * ratios[1:])
+
+
+def ratios(values):
+    """Runs whose loss is `values` over (seed, step) times their exact mean; NaN has diverged."""
+    values = np.asarray(values, float)
+    dims, steps = ("seed", "step"), [0, 10, 100, 1000][-values.shape[1] :]
+    bad = np.where(np.isnan(values).any(axis=1), js.Status.diverged, js.Status.ok)
+    data = {"loss": (dims, 3 * values), "expected_loss": (dims, np.full(values.shape, 3.0))}
+    return xarray.Dataset({**data, "status": ("seed", bad)}, coords={"step": steps})
+
+
+def test_a_run_that_diverged_does_not_count_with_its_records_before():
+    runs = ratios([[9, 9, 1.0, 1.5], [9, 9, 0.5, np.nan], [np.nan, np.nan, 1.0, 1.0]])
+    np.testing.assert_allclose(measure.ratio_to_exact(runs), [1.25, np.nan, 1.0])
+
+
+def test_the_median_is_below_runs_that_diverged():
+    values = np.tile([[1.0, 0.7], [1.0, 0.8], [1.0, 0.9]], (measure.MEDIAN_GROUPS, 1))
+    np.testing.assert_allclose(measure.median_ratio(ratios(values)), 0.8)
+    values[::3, 1] = np.nan
+    runs = ratios(values)
+    np.testing.assert_allclose(measure.median_ratio(runs), 0.9)
+    figure = figures.stability_figure(runs.expand_dims(learning_rate=[0.1]))
+    median, mean = figure.axes[0].lines
+    np.testing.assert_allclose(median.get_ydata(), [1.0, 0.9])
+    np.testing.assert_allclose(mean.get_ydata(), [1.0, np.inf])
+    runs["status"][:] = js.Status.not_run  # of which nothing is known
+    np.testing.assert_allclose(measure.median_ratio(runs), 0.85)

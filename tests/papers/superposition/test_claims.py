@@ -6,7 +6,12 @@ import pytest
 import xarray
 
 import jaxscale as js
-from jaxscale.papers.superposition import _claims as claims, _figures as figures, _scores as scores
+from jaxscale.papers.superposition import (
+    _claims as claims,
+    _figures as figures,
+    _scores as scores,
+    _study,
+)
 from jaxscale.papers.superposition._scores import Slopes
 from jaxscale.superposition import theory
 
@@ -88,10 +93,38 @@ def test_the_time_to_equal_loss_is_recovered(speed):
     assert np.isnan(scores.time_ratio(runs.sel(at, drop=True), at)[0])
 
 
+def test_a_run_that_is_stuck_at_its_start_leaves_no_agreement_on_times():
+    """Its ratio is 0, of which the logarithm is infinite; that of a fast run may be infinite."""
+    at = {"frequency_exponent": 1.1, "importance_exponent": 0.0}
+    with jax.enable_x64(True):
+        goal = theory.sequential_loss(
+            1000.0, **at, n_features=64, learning_rate=RATE, second_moment=1.0, discrete=True
+        )
+    runs = planted(lambda a, b, step: float(goal) + 0.0 * a).expand_dims(latent_size=[8])
+    runs["loss"] = (runs["loss"] * 0 + float(goal)).copy()
+    measured = [Slopes({**at, "latent_size": 8}, (1, 2), np.ones(SEEDS), np.ones(SEEDS))]
+
+    def judged():
+        return claims.small_start_claims(runs, measured)[-1]
+
+    assert (judged().id, judged().verdict) == ("small-start-time-8", "agrees")
+    runs["loss"].loc[{**at, "latent_size": 8, "seed": range(4)}] = 1e3
+    assert (judged().n_seeds, judged().verdict) == (SEEDS, "inconclusive")
+    assert _study._mean(np.array([1.0, 3.0, np.nan])) == "2.00"
+    assert _study._mean(np.array([1.0, np.inf])) == "–"
+
+
 def test_half_times():
     times = scores.half_times(planted(power(1.0)))
     assert times.dims == ("frequency_exponent", "importance_exponent", "seed", "group")
     np.testing.assert_allclose(times, 7.5)  # strength 3/7 at step 5, 4/7 at step 10
+
+
+def test_the_table_of_half_times_has_a_dash_where_some_seed_did_not_pass():
+    runs = planted(power(1.0)).expand_dims(latent_size=[8]).copy(deep=True)
+    runs["feature_strength"].loc[{"seed": 0, "group": 64}] = 0.1
+    rows = [row[2:] for row in _study.order_table(runs).rows if row[1] == "with"]
+    assert rows == [("8", "8", "8", "8", "8", "8", "–")] * len(A)
 
 
 def test_the_window_is_that_of_the_theory():
