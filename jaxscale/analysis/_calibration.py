@@ -59,7 +59,8 @@ class Calibration:
     - `n_points`: data points of each fit; `n_left_out`: those of failed runs, blank ones, and those
       without a residual (not positive) or a statement of the theory, of all fits.
     - `residuals`: theory less data on the residual's scale, shape `(others, theory)`, NaN where
-      there are no data; `residual`, `units`: that scale, by observable.
+      there are no data; `residual`, `units`: that scale, by observable,
+      and what it is divided by, for every fit of `each`.
     - `loss`, `objective`: what was made small, and its sum at the optimum.
     - `starts`: what became of every start.
     - `drawn`: refits of resamples, or None.

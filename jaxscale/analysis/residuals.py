@@ -109,7 +109,10 @@ def _mean_of_runs(data: Float[np.ndarray, "n runs t"]) -> Float[np.ndarray, "n 1
 
 
 class Scaled(AbstractResidual):
-    """`(theory - data) / rms(data)`: absolute errors count, for data of both signs."""
+    """`(theory - data) / rms(data)`: absolute errors count, for data of both signs.
+
+    Every data set of `each` has a root mean square of its own.
+    """
 
     def usable(self, data: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
         """Finite points."""
