@@ -158,6 +158,8 @@ def test_json_round_trip(tmp_path):
     assert (first["statement"], first["margin_fixed"]) == ("the loss falls as T^-0.5", "")
     assert (second["id"], second["measured"], second["interval"]) == ("β", None, [None, None])
     assert first.pop("verdict") == Claim(**{**first, "interval": tuple(first["interval"])}).verdict
+    del first["n_omitted"]  # files that were written before it load, too
+    assert Claim(**{**first, "interval": tuple(first["interval"])}).n_omitted == 0
     with pytest.raises(ValueError, match=r"`claims`.*loss-time"):
         claims_to_json([CLAIM, CLAIM], tmp_path / "twice.json")
 
