@@ -34,8 +34,8 @@ def seed_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> I
 
     from 5 seeds on; the bootstrap of the mean (2000 resamples, fixed generator) from 30 seeds on,
     between its percentiles $\Phi(\pm t \sqrt{n / (n - 1)})$, for plain percentiles are too narrow;
-    the range of the values under 5 seeds, and of any number of which one is infinite, which carries
-    no level.
+    the range of the values under 5 seeds, and wherever one of them is infinite, which carries no
+    level.
 
     **Arguments**
 
