@@ -23,7 +23,7 @@ from jaxscale._arguments import hinted
 from jaxscale._records import examined, results_at_records, stop_steps
 from jaxscale._status import Status
 from jaxscale._system import AbstractSystem, Observables
-from jaxscale.fields import Steps
+from jaxscale.fields import Steps, as_int
 from jaxscale.keys import check_key
 
 INIT_STREAM, STEP_STREAM = 0, 1
@@ -39,17 +39,15 @@ def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
 
     **Returns** increasing steps, the first 0 and the last `n_steps`.
 
-    **Raises** `ValueError` unless both are at least 1.
+    **Raises** `ValueError` unless both are whole numbers of at least 1.
 
     **Example**
 
     >>> log_spaced_steps(1000, 7)
     (0, 1, 3, 10, 32, 100, 316, 1000)
     """
-    for name, value in (("n_steps", n_steps), ("n_records", n_records)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    return _log_spaced(n_steps, n_records)
+    last, n = (as_int("n_steps", n_steps, at_least=1), as_int("n_records", n_records, at_least=1))
+    return _log_spaced(last, n)
 
 
 @functools.lru_cache(maxsize=256)  # a plan asks for those of every run

@@ -333,7 +333,8 @@ def test_hints_name_options(folder, capsys, monkeypatch):
     table.to_csv("curves.csv", index=False)
     assert _call(monkeypatch, SEQUENTIAL) == 0
     note = " ".join(capsys.readouterr().out.split())
-    assert "look for a run that failed (`--each` fits runs apart), or take --huber " in note
+    apart = "(`--each NAME` of seeds or runs fits them apart)"
+    assert f"look for a run that failed {apart}, or take --huber " in note
     assert "delta" not in note
 
 

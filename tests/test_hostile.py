@@ -81,6 +81,20 @@ def test_a_store_makes_nothing_but_systems_and_their_parts(store, type_, monkeyp
     assert not called
 
 
+@pytest.mark.parametrize("type_", ["equinox.nn:MLP", "equinox.nn:Lambda", "xarray:Dataset"])
+def test_an_activation_of_a_store_is_built_from_numbers(type_):
+    size = {"in_size": 1, "out_size": 1, "width_size": 1, "depth": 1, "fn": "exec"}
+    fields = {k: v for k, v in size.items() if (k == "fn") == (type_ == "equinox.nn:Lambda")}
+    module = {"type": type_, **fields}
+    system = js.sparse.RandomFeatureRegression(
+        n_features=3, n_samples=9, spectrum_exponent=1.0, sparsity_exponent=2.0
+    )
+    grid = js.Grid(system).to_dict()
+    grid["fields"]["features"] = {"type": "Elementwise", "module": module}
+    with pytest.raises(ValueError, match=r"has no class|must be"):
+        js.Grid.from_dict(grid)
+
+
 @pytest.mark.parametrize(
     "factory", ["os:abort", "sys:exit", "sys:breakpointhook", "builtins:dict", "posix:abort"]
 )

@@ -10,7 +10,7 @@ from jaxscale._arguments import hinted
 from jaxscale._convert import as_real
 from jaxscale._text import DASH, counted, unknown
 from jaxscale._warn import warn_user
-from jaxscale.analysis._data import refuse
+from jaxscale.analysis._data import refuse, require_coordinates
 from jaxscale.analysis._exponents import _abscissa
 from jaxscale.analysis._intervals import Interval, check_level, seed_interval
 from jaxscale.analysis._jackknife import pseudo_values
@@ -184,8 +184,9 @@ def _arranged(
     """Times, scales, and curves (seed, scale, time), NaN where missing."""
     t = _abscissa(curves, dim, "curves")
     dims = [str(d) for d in curves.dims]
-    if scale not in dims or scale not in curves.coords or scale in (dim, "seed"):
+    if scale not in dims or scale in (dim, "seed"):
         raise unknown("`scale`", scale, [d for d in dims if d not in (dim, "seed")])
+    require_coordinates("curves", curves, scale, "scale")
     if others := set(dims) - {dim, scale, "seed"}:
         raise ValueError(f"`curves` must have no dimension but {dim!r}, {scale!r} and seed, got "
                          f"{sorted(others)[0]!r}.")  # fmt: skip

@@ -171,6 +171,17 @@ def as_numbers(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.DataF
     return table.assign(**{n: v.to_numpy(float, na_value=np.nan) for n, v in numbers.items()})
 
 
+def require_coordinates(argument: str, curve: Any, dim: str, named: str = "dim") -> None:
+    """Raise `ValueError` unless a DataArray has a dimension of that name, with coordinates."""
+    if dim not in curve.dims:
+        raise unknown(f"`{named}`", dim, [str(d) for d in curve.dims])
+    if dim not in curve.coords:
+        raise ValueError(
+            f"`{named}` {dim!r} of `{argument}` must have coordinates: "
+            f"{argument}.assign_coords({dim}=x) gives them."
+        )
+
+
 def refuse(name: str, what: str, values: Any, bad: Any) -> None:
     """Raise `ValueError` with the first of `values` that is `bad`, and its place, if there is one.
 

@@ -14,9 +14,8 @@ from jaxtyping import Float
 
 from jaxscale._arguments import hinted
 from jaxscale._convert import as_real
-from jaxscale._text import unknown
 from jaxscale._warn import warn_user
-from jaxscale.analysis._data import refuse, require_array
+from jaxscale.analysis._data import refuse, require_array, require_coordinates
 from jaxscale.analysis._information import is_constant
 from jaxscale.analysis._intervals import Method, Number, mean, seed_interval
 
@@ -221,15 +220,13 @@ def _abscissa(curve: "xarray.DataArray", dim: str, argument: str = "curve") -> n
     require_array(argument, curve, f": xarray.DataArray(y, {{{dim!r}: x}}, {dim!r}) makes one.")
     if curve.dtype.kind not in "iufb":
         raise ValueError(f"`{argument}` must hold real numbers, got {curve.dtype}.")
-    numbered = [str(d) for d in curve.dims if d in curve.coords]
-    if dim not in numbered:
-        raise unknown("`dim`", dim, numbered)
+    require_coordinates(argument, curve, dim)
     x = np.asarray(curve[dim])
     if x.dtype.kind not in "iuf":
         raise ValueError(f"`{dim}` must have coordinates that are numbers, got {x.dtype}.")
     x = x.astype(np.float64)
     good = np.isfinite(x) & (np.diff(x, prepend=-np.inf) > 0)
-    refuse(f"{dim}", "increasing", x, ~good)
+    refuse(f"{dim}", f"increasing (as {argument}.sortby({dim!r}) makes it)", x, ~good)
     return x
 
 
@@ -245,7 +242,10 @@ def _fit(
 ) -> Exponent:
     """Fit every seed of `curve` in at least `n` points of `window`."""
     x = _abscissa(curve, dim)
-    low, high = float(window[0]), float(window[1])
+    try:
+        low, high = (float(end) for end in window)
+    except (TypeError, ValueError):
+        low = high = np.nan
     if not 0 < low < high < np.inf:
         raise ValueError(f"`window` must be two finite numbers 0 < low < high, got {window!r}.")
     if set(curve.dims) - {dim, "seed"} or dim == "seed":
@@ -258,7 +258,7 @@ def _fit(
     if np.any(y <= 0):
         raise ValueError(f"`curve` must be positive in the window, got {np.nanmin(y)}.")
     n_constant = sum(map(is_constant, y))
-    if n_constant:
+    if n_constant and fit is _saturating:  # a power law of exponent 0 needs no floor
         which = f" of {n_constant} of {len(y)} seeds" if len(y) > 1 else ""
         warn_user(
             f"the curve{which} is constant in the window {window}: it holds no information on an "

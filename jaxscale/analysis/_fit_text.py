@@ -105,8 +105,9 @@ def _hint(fit: Any) -> list[str]:
         return loose
     which = f" in {heavy.size} of {deltas.size} fits" if fit.each else ""
     delta = f"{np.median(heavy):.2g}"
+    apart = "" if fit.each else " (`each=NAME` of seeds or runs fits them apart)"
     return [
         *loose,
-        f"a few residuals outweigh the others{which}: look for a run that failed (`each` fits "
-        f"runs apart), or take loss=Huber(delta={delta}) (in a shell, --huber {delta})",
+        f"a few residuals outweigh the others{which}: look for a run that failed{apart}, or take "
+        f"loss=Huber(delta={delta}) (in a shell, --huber {delta})",
     ]

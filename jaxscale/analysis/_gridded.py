@@ -70,7 +70,7 @@ class GridTheory:
                 value = get(self.grid.system, path)
             if path in self.grid.axes or not _is_float(value):
                 raise ValueError(
-                    f"`{argument}` must name float fields that are set and no axes of the grid, "
+                    f"`{argument}` must name finite float fields that are no axes of the grid, "
                     f"got {path!r}{choices(path, self.names)}"
                 )
         return np.asarray([float(get(self.grid.system, path)) for path in free])
@@ -227,7 +227,8 @@ def check_runs_of(theory: GridTheory, data: Any, free: Sequence[str], each: str 
 
 
 def _is_float(value: Any) -> bool:
-    return is_leaf(value) and np.asarray(value).dtype.kind == "f"
+    """Whether a field holds a number that can change: an infinite one is a way to compute."""
+    return is_leaf(value) and np.asarray(value).dtype.kind == "f" and bool(np.isfinite(value).all())
 
 
 def _float_fields(module: eqx.Module, head: str = "") -> list[str]:

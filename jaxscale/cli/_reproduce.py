@@ -30,12 +30,20 @@ def reproduce(
     from jaxscale._files import make_folder, require_new_folder
     from jaxscale._text import unknown
     from jaxscale.papers import STUDIES
-    from jaxscale.report._study import current_scale, reproduce as reproduce_study, reproduce_all
+    from jaxscale.report._study import (
+        check_scale,
+        current_scale,
+        reproduce as reproduce_study,
+        reproduce_all,
+    )
 
     if system not in (*STUDIES, "all"):
         raise unknown("`system`", system, (*STUDIES, "all"))
     with warnings_as_lines(DeprecationWarning):
         scale = current_scale(scale)
+    studies = list(STUDIES.values()) if system == "all" else [STUDIES[system]]
+    for study in studies:
+        check_scale(study, scale)
     stop_on_signals()
     console = Console()
     folder = Path(f"jaxscale-{system}-{scale}") if out is None else out
@@ -45,7 +53,7 @@ def reproduce(
     except OSError as error:
         raise ValueError(f"`out` {folder} cannot be written: {error.strerror}.") from None
     if system == "all":
-        reproduce_all(list(STUDIES.values()), folder, scale=scale, console=console)
+        reproduce_all(studies, folder, scale=scale, console=console)
     else:
-        reproduce_study(STUDIES[system], folder, scale=scale, console=console).print(console)
+        reproduce_study(studies[0], folder, scale=scale, console=console).print(console)
         console.print(f"report: {folder / 'report.html'}", soft_wrap=True)

@@ -113,7 +113,7 @@ def reproduce(
     **Raises** `ValueError` for an unknown scale or a folder with results of other settings.
     """
     scale = current_scale(scale)
-    _check_scale(study, scale)
+    check_scale(study, scale)
     return _carry_out(study, out, scale, console or Console(stderr=True))[0]
 
 
@@ -132,7 +132,7 @@ def reproduce_all(
     console = console or Console(stderr=True)
     scale = current_scale(scale)
     for study in studies:
-        _check_scale(study, scale)
+        check_scale(study, scale)
     out.mkdir(parents=True, exist_ok=True)
     sections, failures = [], []
     for study in studies:
@@ -159,7 +159,8 @@ def current_scale(scale: str) -> str:
     return "paper"
 
 
-def _check_scale(study: Study, scale: str) -> None:
+def check_scale(study: Study, scale: str) -> None:
+    """Refuse a scale that a study does not have."""
     if scale not in study.presets:
         raise unknown("`scale`", scale, study.presets)
 

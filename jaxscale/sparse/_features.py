@@ -5,14 +5,16 @@ the coordinate `i` only.
 """
 
 import abc
+import dataclasses
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxscale.fields import Configurable, Real, Rule, real
+from jaxscale.fields import Configurable, Real, Rule, is_plain, real
 from jaxscale.keys import normal_table
 from jaxscale.sparse._data import Inputs
 
@@ -99,15 +101,48 @@ class Tanh(AbstractNonlinear):
         return jnp.tanh(self.scale * preactivation)
 
 
+def _activation(name: str, module: Any) -> eqx.Module:
+    """Rule of a module that stores can write, and that maps arrays to such of the same shape."""
+    form = "class Cube(eqx.Module): def __call__(self, x): return x**3"
+    if not (isinstance(module, eqx.Module) and callable(module)):
+        raise ValueError(f"`{name}` must be a callable eqx.Module, such as Cube() of {form}, "
+                         f"got {module!r}.")  # fmt: skip
+    values = [getattr(module, field.name) for field in dataclasses.fields(module)]
+    numbers = all(np.ndim(v) == 0 and eqx.is_array_like(v) for v in values)
+    if not (numbers and is_plain(type(module))):
+        raise ValueError(
+            f"`{name}` must be built from fields that are numbers, so that a store can write it "
+            f"(as {form}), got {module!r}."
+        )
+    given = jax.ShapeDtypeStruct((2, 3), np.float32)
+    try:
+        shape = jax.eval_shape(module, given).shape  # pyright: ignore
+    except (AttributeError, TypeError, ValueError) as error:
+        shape = f"{type(error).__name__}: {error}"
+    if shape != given.shape:
+        raise ValueError(
+            f"`{name}` must map an array to one of the same shape, entry by entry, got {module!r}: "
+            f"of shape {given.shape} it makes {shape}."
+        )
+    return module
+
+
+_MODULE = Rule(_activation)
+_MODULE.base = eqx.Module
+
+
 class Elementwise(AbstractNonlinear):
-    """`phi = module(F x) / sqrt(N)` for any Equinox module that acts elementwise.
+    """`phi = module(F x) / sqrt(N)` for an Equinox module that acts elementwise.
 
     **Arguments**
 
     - `module`: a callable `eqx.Module` that maps an array to one of the same shape, entry by entry.
+      Its fields are numbers, which its constructor takes as they are: so a store can write it.
+
+    **Raises** `ValueError` for another module.
     """
 
-    module: eqx.Module
+    module: eqx.Module = eqx.field(converter=_MODULE)
 
     def activation(self, preactivation: Float[Array, "..."]) -> Float[Array, "..."]:
         return self.module(preactivation)  # pyright: ignore

@@ -24,7 +24,15 @@ from jaxscale._files import require_file
 from jaxscale._registry import class_named, class_names, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices, nearest, unknown
-from jaxscale.fields import Configurable, as_int, as_real, base_of, field_names, size_names
+from jaxscale.fields import (
+    Configurable,
+    as_int,
+    as_real,
+    base_of,
+    field_names,
+    is_plain,
+    size_names,
+)
 from jaxscale.sweep._toml_error import place, toml_error
 from jaxscale.training import log_spaced_steps
 
@@ -45,7 +53,9 @@ def _find_class(name: str, package: str | None, base: type = Configurable) -> ty
     short = package and ":" not in name and "." not in name
     for candidate in (f"{package}.{name}", name) if short else (name,):
         cls = class_named(candidate)
-        if cls is not None and issubclass(cls, (Configurable, base)):
+        if cls is None or not issubclass(cls, (Configurable, base)):
+            continue
+        if issubclass(cls, Configurable) or is_plain(cls):
             return cls
     module, colon, attribute = name.partition(":")
     if colon and module in sys.modules:

@@ -59,9 +59,7 @@ def geomspace(low: float, high: float, n: int) -> list[float]:
     for name, value in (("low", low), ("high", high)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"`{name}` must be positive and finite, got {value!r}.")
-    if n < 1:
-        raise ValueError(f"`n` must be at least 1, got {n!r}.")
-    return [float(v) for v in np.geomspace(low, high, n)]
+    return [float(v) for v in np.geomspace(low, high, as_int("n", n, at_least=1))]
 
 
 def is_leaf(value: Any) -> bool:

@@ -267,7 +267,7 @@ def test_failed_runs_are_left_out_and_counted_and_a_wide_spread_warns():
         ("time_scale", {}, "`free`"),
         (["time_scal"], {}, "did you mean `time_scale`"),
         (["n_steps"], {}, "`free`"),
-        (["width"], {}, "`free` must name float .* there are .*time_scale, .*shots"),
+        (["width"], {}, "`free` must name finite float .* there are .*time_scale, .*shots"),
         (["initial_strength"], {}, "`free`"),
         (["time_scale", "time_scale"], {}, "`free` must name distinct parameters"),
         (["shots"], {}, "`free` names 'shots', which does not change"),
@@ -280,6 +280,17 @@ def test_bad_input(free, options, message):
     data = js.predict(js.Grid(SYSTEM)).expand_dims(seed=[0])
     with pytest.raises(ValueError, match=message):
         js.calibrate(js.Grid(SYSTEM), data, free, **options)
+
+
+def test_an_infinite_field_is_none_to_fit():
+    system = js.streaming.StreamingRegression(
+        n_features=4, n_steps=10, learning_rate=0.05, record=[0, 10]
+    )
+    grid = js.Grid(system)
+    data = js.predict(grid)[["loss"]].expand_dims(seed=[0])
+    fields = "input_exponent, target_exponent, noise, learning_rate"
+    with pytest.raises(ValueError, match=f"'n_coordinates'; there are {fields}[.]"):
+        js.calibrate(grid, data, ["n_coordinates"])
 
 
 class _Noisy(MultilinearSkills):

@@ -186,3 +186,10 @@ def test_curves_are_what_has_two_points_and_reach_their_ends():
     ((log_x, log_y),) = curves.points
     np.testing.assert_allclose(np.exp([log_x, log_y]), [[1, 2, 4], [1, 2, 4]])
     np.testing.assert_allclose(curves.log_s, [1.0])
+
+
+def test_scales_without_coordinates_are_named():
+    x = np.geomspace(1, 1000, 30)
+    one = xarray.DataArray(2 + 3 * x**-0.7, {"step": x}, "step")
+    with pytest.raises(ValueError, match="`scale` 'w' of `curves` must have coordinates"):
+        collapse(xarray.concat([one, 2 * one], "w"), "step", "w")

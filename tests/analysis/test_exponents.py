@@ -273,3 +273,21 @@ def test_crossing_keeps_the_other_dimensions():
 def test_bad_arguments_are_named(call, name):
     with pytest.raises(ValueError, match=name):
         call(curve(X**-0.5))
+
+
+@pytest.mark.parametrize("window", [5, ("a", "b"), (1, 2, 3), (1,), None])
+def test_a_window_is_two_numbers(window):
+    with pytest.raises(ValueError, match="`window` must be two finite numbers 0 < low < high, got"):
+        fit_exponent(curve(3 * X**-0.7), "step", window)
+
+
+def test_a_curve_lacks_coordinates_and_not_a_dimension():
+    bare = xarray.DataArray(np.ones(5), dims="step")
+    with pytest.raises(ValueError, match=r"`dim` 'step' of `curve` must have coord.*assign_coords"):
+        fit_exponent(bare, "step", (1, 3))
+    with pytest.raises(ValueError, match="`dim` must be one of step, got 'stp'"):
+        fit_exponent(curve(3 * X**-0.7), "stp", (1, 3))
+
+
+def test_a_constant_curve_has_an_exponent_without_a_floor_and_no_warning():
+    assert fit_exponent(curve(np.full(X.shape, 2.0)), "step", (1, 1000)).value == pytest.approx(0)

@@ -148,3 +148,40 @@ def test_relu_features_move_the_threshold_towards_the_samples():
     share = 1 - np.prod(1 - np.arange(2.0, 1001) ** -2.0)
     print(f"rank {rank.mean():.1f}, formula {128 * share + 2:.1f}")
     assert abs(rank.mean() / (128 * share + 2) - 1) < 0.07
+
+
+class Matrix(eqx.Module):
+    """No activation: it changes the shape."""
+
+    def __call__(self, h):
+        return h @ h.T
+
+
+NO_ACTIVATIONS = {
+    "a function": jnp.sin,
+    "a number": 3,
+    "a class": Sigmoid,
+    "a constructor of its own": eqx.nn.PReLU(),
+    "a field that is a function": eqx.nn.Lambda(jax.nn.gelu),
+    "a field that is an array": Sigmoid(np.ones(3)),
+    "another shape": Matrix(),
+}
+
+
+@pytest.mark.parametrize("module", NO_ACTIVATIONS.values(), ids=NO_ACTIVATIONS)
+def test_an_activation_is_elementwise_and_built_from_numbers(module):
+    with pytest.raises(ValueError, match=r"`module` must (be|map) .* got"):
+        js.sparse.Elementwise(module)
+
+
+def test_a_store_writes_an_activation_and_reads_it(tmp_path):
+    system = _system(js.sparse.Elementwise(Sigmoid(1.0)), js.sparse.MinNorm())
+    grid = js.Grid(system, axes={"features.module.gain": [1.0, 3.0]}, seeds=2)
+    runs = js.run(grid, store=tmp_path / "runs.zarr", progress=False)
+    read = js.open_store(tmp_path / "runs.zarr")
+    np.testing.assert_array_equal(read.loss, runs.loss)
+    assert len(np.unique(read.loss)) == 4
+    chosen, _ = js.select(read, seed=1, **{"features.module.gain": 3.0})
+    assert float(chosen.features.module.gain) == 3.0
+    more = js.run(grid.replace(seeds=3), store=tmp_path / "runs.zarr", progress=False)
+    np.testing.assert_array_equal(more.loss.isel(seed=[0, 1]), runs.loss)

@@ -123,8 +123,9 @@ def parameter_law(
     $$L \simeq \mathcal A_N N^{-\alpha}, \qquad \mathcal A_N = \frac{S^2 A}{2\alpha}$$
 
     Skills without a parameter have R = 0, not r, so `initial_strength` does not enter (it is
-    accepted because the four laws share their arguments). Against the exact sum: 5% at N = 10,
-    then in proportion to 1/N; `parameter_loss` shifts N by 1/2 and is 70 times closer.
+    accepted because the four laws share their arguments). Against the exact sum (alpha 0.3 to
+    0.9): 5% at N = 10, then in proportion to 1/N; `parameter_loss` shifts N by 1/2 and is 70 times
+    closer.
 
     **Arguments:** as `time_law`; `initial_strength` is checked only.
 
