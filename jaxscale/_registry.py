@@ -3,6 +3,8 @@
 Every subclass of `Configurable` registers itself when it is defined, ours and the user's alike.
 """
 
+import dataclasses
+import inspect
 import sys
 
 _CLASSES: dict[str, type] = {}
@@ -33,6 +35,12 @@ def class_named(name: str) -> type | None:
     module, colon, attribute = name.partition(":")
     exported = getattr(sys.modules.get(module), attribute, None) if colon else None
     return exported if isinstance(exported, type) else None
+
+
+def is_plain(cls: type) -> bool:
+    """Whether a class of modules is built from its fields, so that a file can say how."""
+    fields = [f.name for f in dataclasses.fields(cls) if f.init]
+    return list(inspect.signature(cls).parameters) == fields
 
 
 def class_names(module: str) -> list[str]:

@@ -316,12 +316,6 @@ def concrete_classes(base: type) -> list[type]:
     return list({cls.__name__: cls for cls in (*own, *below)}.values())
 
 
-def is_plain(cls: type) -> bool:
-    """Whether a class of modules is built from its fields, so that a file can say how."""
-    fields = [f.name for f in dataclasses.fields(cls) if f.init]
-    return list(inspect.signature(cls).parameters) == fields
-
-
 def field_names(module: eqx.Module | type[eqx.Module]) -> list[str]:
     """Names of the fields of a module, or of a class of them, that its user gives."""
     fields = dataclasses.fields(module)

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxscale.fields import Configurable, Real, Rule, is_plain, real
+from jaxscale._registry import is_plain
+from jaxscale.fields import Configurable, Real, Rule, real
 from jaxscale.keys import normal_table
 from jaxscale.sparse._data import Inputs
 

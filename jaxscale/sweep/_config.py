@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._files import require_file
-from jaxscale._registry import class_named, class_names, shipped_classes, written_name
+from jaxscale._registry import class_named, class_names, is_plain, shipped_classes, written_name
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices, nearest, unknown
 from jaxscale.fields import (
@@ -30,7 +30,6 @@ from jaxscale.fields import (
     as_real,
     base_of,
     field_names,
-    is_plain,
     size_names,
 )
 from jaxscale.sweep._toml_error import place, toml_error
