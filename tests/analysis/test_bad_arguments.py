@@ -202,3 +202,11 @@ def test_arguments_of_public_functions_may_be_named_and_have_one_default():
                 assert p.kind is not p.POSITIONAL_ONLY, f"{name}({p.name})"
                 if p.name in DEFAULTS and p.default is not p.empty:
                     assert p.default == DEFAULTS[p.name], f"{name}({p.name})"
+
+
+@pytest.mark.parametrize("window", [5, ("a", "b"), (1, 2, 3), (1,), None])
+def test_a_window_is_two_numbers(window):
+    x = np.geomspace(1, 1000, 13)
+    curve = xarray.DataArray(3 * x**-0.7, {"step": x}, "step")
+    with pytest.raises(ValueError, match="`window` must be two finite numbers 0 < low < high, got"):
+        js.analysis.fit_exponent(curve, "step", window)

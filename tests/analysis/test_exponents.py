@@ -275,12 +275,6 @@ def test_bad_arguments_are_named(call, name):
         call(curve(X**-0.5))
 
 
-@pytest.mark.parametrize("window", [5, ("a", "b"), (1, 2, 3), (1,), None])
-def test_a_window_is_two_numbers(window):
-    with pytest.raises(ValueError, match="`window` must be two finite numbers 0 < low < high, got"):
-        fit_exponent(curve(3 * X**-0.7), "step", window)
-
-
 def test_a_curve_lacks_coordinates_and_not_a_dimension():
     bare = xarray.DataArray(np.ones(5), dims="step")
     with pytest.raises(ValueError, match=r"`dim` 'step' of `curve` must have coord.*assign_coords"):

@@ -169,3 +169,10 @@ def test_replace_changes_what_is_given_and_validates_it():
         grid.replace(seeds=[])
     with pytest.raises(ValueError, match="`key` must lie in"):
         grid.replace(key=-1)
+
+
+def test_numbers_of_points_are_whole():
+    with pytest.raises(ValueError, match=r"`n_steps` must be a whole number, got 10\.5"):
+        js.training.log_spaced_steps(10.5, 6)
+    with pytest.raises(ValueError, match=r"`n` must be a whole number, got 2\.5"):
+        js.geomspace(1, 10, 2.5)
