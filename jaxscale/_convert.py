@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 if TYPE_CHECKING:  # what constructors take; fields hold arrays
     Real = float | Array | np.ndarray
@@ -90,7 +90,7 @@ def as_int(name: str, value: Any, **bounds: float | None) -> int:
     return round(number)
 
 
-def as_floats(*values: ArrayLike, least: DTypeLike = np.float32) -> tuple[Array, ...]:
+def as_floats(*values: Any, least: DTypeLike = np.float32) -> tuple[Array, ...]:
     r"""Convert numbers and arrays to floating arrays of one common dtype.
 
     $$\text{dtype} = \max_i \text{dtype}(x_i)$$ over the arguments that are floating arrays;
@@ -98,7 +98,7 @@ def as_floats(*values: ArrayLike, least: DTypeLike = np.float32) -> tuple[Array,
 
     **Arguments:**
 
-    - `values`: scalars or arrays of any shape.
+    - `values`: scalars, or arrays, lists and columns of any shape.
     - `least`: the least precise dtype; half precision becomes single.
 
     **Returns:** one array per argument, shapes unchanged.

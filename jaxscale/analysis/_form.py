@@ -222,9 +222,7 @@ def form(
             bound = signature.bind(*args, **kwargs).arguments
             for name in rules.keys() & bound.keys():
                 rules[name](name, bound[name])
-            numbers = (jax.Array, int, float)  # columns of a table and lists are none of these
-            given = (v if isinstance(v, numbers) else np.asarray(v) for v in bound.values())
-            arrays = as_floats(*given)
+            arrays = as_floats(*bound.values())
             return compiled(**dict(zip(bound, arrays, strict=True)))
 
         own_parameters, rules = {n: parameters[n] for n in own}, dict(inputs or {})
