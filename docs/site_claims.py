@@ -94,9 +94,7 @@ def _title(name: str) -> str:
 
 def _item(claim: Claim) -> str:
     low, high = claim.interval
-    given, all_seeds = claim.n_seeds or 0, (claim.n_seeds or 0) + claim.n_omitted
-    count = f"{given} of {all_seeds}" if claim.n_omitted else f"{given}"
-    seeds = f"{low:.4g} to {high:.4g} over {count} seeds" if all_seeds else "exactly"
+    seeds = f"{low:.4g} to {high:.4g} over {claim.seeds} seeds" if claim.seeds else "exactly"
     return (
         f"- {claim.statement} (`{claim.id}`)\\\n"
         f"  predicted {claim.predicted:.4g} ± {claim.margin:.2g}, "

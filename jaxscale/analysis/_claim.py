@@ -109,6 +109,12 @@ class Claim:
         if self.n_omitted < 0:
             raise ValueError(f"`n_omitted` must be at least 0, got {self.n_omitted!r}.")
 
+    @property
+    def seeds(self) -> str:
+        """Seeds with an estimate, such as `64` or `62 of 64`; empty where nothing is random."""
+        n = self.n_seeds or 0
+        return f"{n} of {n + self.n_omitted}" if self.n_omitted else str(n or "")
+
     @classmethod
     def from_seeds(
         cls,
@@ -248,7 +254,6 @@ COLUMNS = (
 
 def _row(claim: Claim, section: str) -> list[Cell]:
     low, high = claim.interval
-    omitted = f" of {(claim.n_seeds or 0) + claim.n_omitted}" if claim.n_omitted else ""
     decided = claim.verdict in (Verdict.agrees, Verdict.disagrees)
     return [
         Cell(
@@ -256,8 +261,8 @@ def _row(claim: Claim, section: str) -> list[Cell]:
         ),
         Cell(f"{claim.predicted:.4g} ± {claim.margin:.2g}"),
         Cell(f"{claim.measured:.4g}"),
-        Cell(f"{low:.4g} to {high:.4g}" if claim.n_seeds or omitted else "deterministic"),
-        Cell(f"{claim.n_seeds or (0 if omitted else '–')}{omitted}"),
+        Cell(f"{low:.4g} to {high:.4g}" if claim.seeds else "deterministic"),
+        Cell(claim.seeds or "–"),
         Cell(str(claim.verdict), style=str(claim.verdict) if decided else "open"),
         Cell(claim.reason + (f" (fixed {claim.margin_fixed})" if claim.margin_fixed else "")),
     ]
