@@ -126,6 +126,9 @@ class Work(eqx.Module):
     - `kernels`: loops over arrays in a step, each of which a CPU has to start.
     - `vector_bits`: width of a CPU's vectors that its loops gain from; by default XLA's, 256, which
       is no slower for most.
+    - `quick`: whether code that is compiled quickly is nearly as fast, as it is for most systems
+      here, and five times slower for sums of exponentials. A sweep that a CPU finishes within a few
+      seconds is then compiled in about half the time.
     """
 
     flops: float
@@ -137,6 +140,7 @@ class Work(eqx.Module):
     traffic_floats: float | None = None
     kernels: float = 10.0
     vector_bits: int | None = None
+    quick: bool = False
 
     def __check_init__(self):
         if self.traffic_floats is None:

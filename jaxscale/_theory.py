@@ -7,7 +7,6 @@ of any shapes that broadcast.
 import dataclasses
 import functools
 import inspect
-import os
 import typing
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
 from jaxscale._arguments import check_names
+from jaxscale._compilation import quick_options
 from jaxscale._convert import is_traced
 from jaxscale._text import nearest
 from jaxscale.spectra import as_floats, require
@@ -222,15 +222,14 @@ def _compiled(function: Callable[..., R], vectorize: bool, in_parts: bool) -> Ca
 def compiled_quickly(function: Callable[..., R], **options: Any) -> Callable[..., R]:
     """`jax.jit` of a formula that is mostly evaluated a few times.
 
-    Where it is called by itself, XLA's older emitters and its optimization level 2 compile it in .5
-    to .8 of the time on a CPU, and its values take as long, unlike those of simulations. Within
-    other programs it is compiled as they are.
+    Where it is called by itself, it is compiled with `quick_options`, and its values take as long.
+    Within other programs it is compiled as they are.
     """
     part = jax.jit(function, **options)
 
     @functools.cache
     def alone() -> Callable[..., R]:
-        return jax.jit(function, compiler_options=_quick(), **options)
+        return jax.jit(function, compiler_options=quick_options(), **options)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> R:
@@ -240,23 +239,6 @@ def compiled_quickly(function: Callable[..., R], **options: Any) -> Callable[...
         return (part if inside else alone())(*args, **kwargs)
 
     return call
-
-
-@functools.cache
-def _quick() -> dict[str, Any]:
-    """XLA's options for it, those that it still has and `XLA_FLAGS` does not choose."""
-    options = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 2}
-    chosen = os.environ.get("XLA_FLAGS", "")
-    return {n: v for n, v in options.items() if n not in chosen and _takes({n: v})}
-
-
-def _takes(options: dict[str, Any]) -> bool:
-    """Whether XLA knows these options."""
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
 
 
 def _vectorized(formula: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ import pytest
 from checks import compilations
 
 import jaxscale as js
-from jaxscale import _theory
+from jaxscale import _compilation, _theory
 from jaxscale._convert import is_traced
 from jaxscale._theory import TheoryFunction, number, positive, symbols
 from jaxscale.sparse import theory as sparse
@@ -174,20 +174,20 @@ def test_options_that_compile_quickly_are_those_of_xla_that_nobody_chose(monkeyp
     def refused(*args, **options):
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: No such compile option")
 
-    _theory._quick.cache_clear()
+    _compilation.quick_options.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(jax, "jit", refused)
         patch.setenv("XLA_FLAGS", "")
-        assert _theory._quick() == {}
+        assert _compilation.quick_options() == {}
     level = {"xla_backend_optimization_level": 2}
     both = {"xla_cpu_use_fusion_emitters": False, **level}
     if int(version("jaxlib").split(".")[1]) >= 12:  # which has no other emitters
         both = level
     for flags, options in (("", both), ("--xla_cpu_use_fusion_emitters=true", level)):
-        _theory._quick.cache_clear()
+        _compilation.quick_options.cache_clear()
         monkeypatch.setenv("XLA_FLAGS", flags)
-        assert _theory._quick() == options
-    _theory._quick.cache_clear()
+        assert _compilation.quick_options() == options
+    _compilation.quick_options.cache_clear()
 
 
 def test_the_mean_over_features_at_several_times_compiles_quickly(monkeypatch):

@@ -255,7 +255,8 @@ class RandomFeatureRegression(AbstractSystem):
         if steps is not None:
             flops += 4.0 * len(steps) * small * p.seen * p.seen
             resident += len(steps) * small * p.seen
-        return Work(flops, resident, resident, 1, branches=True, draws=NORMAL_DRAWS * draws)
+        draws *= NORMAL_DRAWS
+        return Work(flops, resident, resident, 1, branches=True, draws=draws, quick=True)
 
 
 def _start(train: Inputs, directions: Float[Array, "d t"]) -> Float[Array, ""]:

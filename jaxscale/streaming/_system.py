@@ -244,6 +244,7 @@ class StreamingRegression(AbstractTrainedSystem):
             n_steps=self.n_steps,
             draws=NORMAL_DRAWS * self.n_steps * draws,
             vector_bits=512,
+            quick=True,
         )
 
     def warnings(self) -> list[str]:

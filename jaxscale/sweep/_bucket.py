@@ -25,6 +25,8 @@ CPU_DRAW_SECONDS = 6.5e-9
 CPU_SOLVER_SECONDS = 120e-6  # of a run that calls factorisations: small ones and the branches
 CHUNK_SECONDS = 5.0
 LONG_SECONDS = 2.0  # of a group, from which on its runs are trained in stretches
+# of a bucket, up to which quick code of `Work.quick` costs less time than its compilation saves
+QUICK_SECONDS = 4.0
 CALL_BYTES = 2**21  # of the results of a call on each device, which are cleared before it
 HOST_COPIES = 4  # of a chunk's results: computed, written, and being compressed by several threads
 
@@ -43,6 +45,7 @@ class Bucket:
     per_call: int = 1  # groups that a call computes on each device, at most
     target: Target = dataclasses.field(default_factory=Target.of_this_process)
     stretched: bool = False  # whether its runs are trained by stretches of steps
+    quick: bool = False  # whether its program is compiled quickly
 
     @functools.cached_property
     def traced_system(self) -> AbstractSystem:
@@ -301,19 +304,22 @@ def _with_calls(
     """Bucket in these chunks and groups, with as many groups per call as its results allow.
 
     They are the same for chunks of any length, which therefore share a program. Runs that are
-    trained in stretches take all groups of a chunk in one call.
+    trained in stretches take all groups of a chunk in one call. A brief bucket is compiled quickly:
+    that depends on nothing measured, since a run that is continued has to be compiled as before.
     """
+    bucket = dataclasses.replace(bucket, chunk=chunk, group=group, n_devices=n_devices)
+    may_be_quick = bucket.target.is_host and bucket.traced_system.work().quick
+    quick = may_be_quick and bucket.seconds <= QUICK_SECONDS
+    bucket = dataclasses.replace(bucket, quick=quick)
     if bucket.stretched:
-        return dataclasses.replace(bucket, chunk=chunk, n_devices=n_devices).in_groups(group)
+        return bucket.in_groups(group)
     results = max(group * bucket.result_bytes, 1)
     free = memory - group * resident_bytes(bucket.traced_system)
     n_groups = math.ceil(bucket.n_runs / (group * n_devices))
     per_call = min(1 << (n_groups - 1).bit_length(), int(min(CALL_BYTES, free) // results))
     if most_runs is not None:
         per_call = min(per_call, most_runs // (group * n_devices))
-    return dataclasses.replace(
-        bucket, chunk=chunk, group=group, n_devices=n_devices, per_call=max(1, per_call)
-    )
+    return dataclasses.replace(bucket, per_call=max(1, per_call))
 
 
 def is_trained_by_steps(system: AbstractSystem) -> bool:

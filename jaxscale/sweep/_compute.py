@@ -77,7 +77,7 @@ def prepared(
                 compiled(program.compile_seconds)
                 return program
 
-            shape = bucket.per_call, bucket.group, bucket.stretched
+            shape = bucket.per_call, bucket.group, bucket.stretched, bucket.quick
             return PROGRAMS.find((pace.key, bucket.kinds, devices, *shape), build)
 
         program = program_of(bucket)

@@ -20,6 +20,7 @@ import jax.random as jr
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxscale._compilation import quick_options
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem
 from jaxscale.keys import IMPLEMENTATION
@@ -128,10 +129,13 @@ def program_function(bucket: Bucket, mesh: Mesh) -> tuple[Callable[..., Any], tu
 
 def compiled_on(bucket: Bucket, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """The program of a bucket, compiled for the devices of its target."""
-    bits = bucket.traced_system.work().vector_bits
-    if bits is None or not bucket.target.is_host:
-        return lowered.compile()
-    return lowered.compile({"xla_cpu_prefer_vector_width": str(bits)})
+    options: dict[str, Any] = {}
+    if bucket.target.is_host:
+        if bucket.quick:
+            options |= quick_options()
+        if (bits := bucket.traced_system.work().vector_bits) is not None:
+            options["xla_cpu_prefer_vector_width"] = str(bits)
+    return lowered.compile(options)
 
 
 class CompiledProgram:

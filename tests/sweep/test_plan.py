@@ -18,6 +18,8 @@ from jaxscale.sweep._cache import PROGRAMS
 from jaxscale.sweep._divide import allocate_buckets, cells, cheapest
 from jaxscale.sweep._timings import products_ratio
 
+STREAMING = js.streaming.StreamingRegression(n_features=4, learning_rate=0.1, n_steps=20)
+
 
 def test_the_counter_counts():
     with compilations() as compiled, compilations(traces=True) as traced:
@@ -327,6 +329,27 @@ def test_a_step_of_one_kernel_is_started_in_a_tenth_of_the_time():
     )
     assert causes["launches"] == pytest.approx(0.1 * other["launches"])
     assert causes["launches"] > causes["flops"]
+
+
+def test_brief_sweeps_of_systems_that_allow_it_are_compiled_quickly():
+    def quick(system, seeds, target=None):
+        (bucket,) = js.plan(js.Grid(system, seeds=seeds), target=target).buckets
+        return bucket.quick
+
+    one = bucket.uncut_bucket(js.Grid(STREAMING), np.arange(1))
+    enough = 2 * one.n_devices * int(bucket.QUICK_SECONDS / one.run_seconds)
+    assert quick(STREAMING, 4)
+    assert not quick(STREAMING, 4 * enough)
+    assert not quick(STREAMING, 4, target="h200")
+    assert not quick(SMALL, 4)  # of exponentials
+
+
+def test_a_chunk_is_compiled_as_its_sweep():
+    grid = js.Grid(STREAMING, seeds=6)
+    (sweep,) = js.plan(grid, max_runs_per_chunk=2).buckets
+    assert sweep.n_chunks > 1
+    assert sweep.only(0).quick
+    assert bucket.recut(sweep, 1e6, None).quick
 
 
 def test_a_plan_says_what_ends_the_stretches_of_long_runs():

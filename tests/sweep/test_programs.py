@@ -16,6 +16,7 @@ from checks import compilations, spawned
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
+from jaxscale.sweep import _bucket, _program
 from jaxscale.sweep._cache import PROGRAMS, ProgramCache
 from jaxscale.sweep._structure import structure_key
 
@@ -204,6 +205,29 @@ def test_an_optimizer_of_the_users_is_not_stale(monkeypatch):
     before = structure_key(optimizer)
     monkeypatch.setitem(globals(), "_half", _full)
     assert structure_key(optimizer) != before
+
+
+def test_a_program_that_is_compiled_quickly_is_another_one_with_the_same_results(monkeypatch):
+    options = []
+    lowered = jax.stages.Lowered.compile
+    quickly = {"xla_backend_optimization_level": 2}
+    monkeypatch.setattr(_program, "quick_options", lambda: quickly)  # none that the tests choose
+
+    def spied(self, compiler_options=None):
+        options.append(compiler_options)
+        return lowered(self, compiler_options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", spied)
+    system = js.streaming.StreamingRegression(n_features=4, learning_rate=0.1, n_steps=20)
+    grid = js.Grid(system, {"noise": [0.0, 0.5]}, seeds=4)
+    quick = js.run(grid)
+    monkeypatch.setattr(_bucket, "QUICK_SECONDS", 0.0)
+    other = js.run(grid)
+    assert other.attrs["compile_seconds"] > 0
+    brief, full = (o for o in options if o)
+    assert brief == quickly | full
+    for name in quick.data_vars:
+        np.testing.assert_allclose(quick[name], other[name], rtol=1e-5)
 
 
 def test_threads_share_programs():

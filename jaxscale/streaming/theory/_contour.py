@@ -67,7 +67,7 @@ def _weighted(z: Array, step: Array, law: Law) -> Nodes:
     kappa = _kappa.kappa_along(z, size, inputs)
     share = step * jnp.asarray(-1j / np.pi, step.dtype)
 
-    q, s1 = jax.vmap(lambda k: (_sums.q(k, inputs, beta), _sums.s1(k, inputs)))(kappa)
+    s1, q = jax.vmap(lambda k: _sums.s1_and_q(k, inputs, beta))(kappa)
     return Nodes(z, share * kappa * q, -share * s1)
 
 
@@ -94,8 +94,8 @@ def mean_resolvent(law: Law, variance: Array) -> Resolvent:
 
     def at(z: Array) -> tuple[Array, Array]:
         kappa = _kappa.kappa_of(z, size, inputs)
-        target = kappa * _sums.q(kappa, inputs, beta) + variance.astype(z.dtype)
-        return -target / z, z * _sums.s1(kappa, inputs)
+        s1, q = _sums.s1_and_q(kappa, inputs, beta)
+        return -(kappa * q + variance.astype(z.dtype)) / z, z * s1
 
     return jax.vmap(at)
 

@@ -69,9 +69,8 @@ def kappa_along(path: Complex[Array, " n"], size: Array, inputs: Inputs) -> Comp
 
 
 def _at_last(kappa: Array, z: Array, size: Array, inputs: Inputs) -> Array:
-    """Kappa from what `_follow` has found, with derivatives."""
-    near = _newton(1, *jax.lax.stop_gradient((kappa, z, size, inputs)))
-    return _newton(NEWTON, near, z, size, inputs)
+    """Kappa from what `_follow` has found, with derivatives: those of the last steps are right."""
+    return _newton(NEWTON + 1, kappa, z, size, inputs)
 
 
 def _crossing(order: Array, goal: Array, inputs: Inputs, negative: Array, bracket: Array) -> Array:
