@@ -125,6 +125,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.case)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish():
+    """Collect what tests have left, of which pytest still warns, once: it would search all twice."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure(config):
     if folder := config.stash.get(OWN_FOLDER, None):
         shutil.rmtree(folder, ignore_errors=True)
