@@ -6,8 +6,9 @@ Every subclass of `Configurable` registers itself when it is defined, ours and t
 import dataclasses
 import inspect
 import sys
+from typing import Any
 
-_CLASSES: dict[str, type] = {}
+_CLASSES: dict[str, Any] = {}
 
 
 def written_name(cls: type) -> str:
@@ -50,9 +51,9 @@ def class_names(module: str) -> list[str]:
 
 
 def shipped_classes() -> dict[str, type]:
-    """Concrete classes of jaxscale by name, in alphabetical order."""
+    """Concrete classes of jaxscale that users make, by name, in alphabetical order."""
     return {
         name: cls
         for name, cls in sorted(_CLASSES.items())
-        if ":" not in name and not cls.__name__.startswith("Abstract")
+        if ":" not in name and not (cls.__name__.startswith("Abstract") or cls.DERIVED)
     }

@@ -11,8 +11,8 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -55,6 +55,8 @@ class _Constructor(type(eqx.Module)):  # pyright: ignore
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:
         fields = current_fields(cls, fields)
+        # JAX looks at arguments first, and warns of what it cannot repeat
+        fields = {k: tuple(v) if isinstance(v, Iterator) else v for k, v in fields.items()}
         try:
             return super().__call__(*args, **fields)
         except TypeError:
@@ -92,7 +94,12 @@ else:
 
 
 class Configurable(_Module):
-    """Base of everything with declared fields: systems, data, optimizers, schedules."""
+    """Base of everything with declared fields: systems, data, optimizers, schedules.
+
+    A class is `DERIVED` if systems make it from their other fields, and no user does.
+    """
+
+    DERIVED: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         values = {name: getattr(self, name) for name in field_names(self)}
@@ -311,7 +318,8 @@ def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = Fal
 
 def concrete_classes(base: type) -> list[type]:
     """Classes of the modules that a field of type `base` may hold."""
-    own = [] if base.__name__.startswith("Abstract") else [base]
+    derived = getattr(base, "DERIVED", False)
+    own = [] if base.__name__.startswith("Abstract") or derived else [base]
     below = [cls for child in base.__subclasses__() for cls in concrete_classes(child)]
     return list({cls.__name__: cls for cls in (*own, *below)}.values())
 

@@ -211,5 +211,6 @@ def train(system: AbstractSystem, key: Key[Array, ""]) -> Any:
             f"`system` must be trained step by step, got {type(system).__name__}; "
             "simulate it with system.simulate(key)."
         )
+    check_key(key)
     with jax.enable_x64(system.dtype == "float64"):
         return _final_state(system, key)

@@ -127,7 +127,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish():
-    """Collect what tests have left, of which pytest still warns, once: it would search all twice."""
+    """Collect what tests have left, of which pytest still warns: it would search twice."""
     gc.collect()
     gc.freeze()
 

@@ -12,10 +12,6 @@ from systems import SYSTEMS
 from jaxscale._registry import shipped_classes, written_name
 from jaxscale.fields import Configurable, field_names
 
-DERIVED = {  # from the exponents of a system, and from `Sgd`
-    "sparse.PowerLawCoordinates", "streaming.Descent", "streaming.HeavyBall",
-}  # fmt: skip
-
 
 def classes_in(value):
     """Written names of an object and of its parts."""
@@ -26,7 +22,7 @@ def classes_in(value):
 
 
 def test_every_part_that_a_system_may_have_is_in_some_system():
-    parts = {name for name in shipped_classes() if not name.startswith("analysis.")} - DERIVED
+    parts = {name for name in shipped_classes() if not name.startswith("analysis.")}
     assert set().union(*map(classes_in, (SYSTEMS | KINDS).values())) == parts
 
 

@@ -156,9 +156,12 @@ def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "...
 def check_flop(flop: Any) -> np.ndarray:
     """Return numbers of operations as an array; refuse those that are not positive."""
     try:
-        c = np.asarray(flop, float)
+        c = np.asarray(flop)
+        c = np.asarray(c, float) if c.dtype.kind != "U" else None
     except (TypeError, ValueError):
-        raise ValueError(f"`flop` must be positive numbers, got {flop!r}.") from None
+        c = None
+    if c is None:
+        raise ValueError(f"`flop` must be positive numbers, got {flop!r}.")
     bad = ~(np.isfinite(c) & (c > 0))
     if bad.any():
         raise ValueError(f"`flop` must be positive and finite, got {c[bad][0]}.")

@@ -99,6 +99,8 @@ class Tabulated(AbstractCoordinates):
 class PowerLawCoordinates(AbstractCoordinates):
     """`lambda_i = i^-(1 + alpha)` and `p_i = min(1, c i^-gamma)`, `i = 1..M`."""
 
+    DERIVED = True
+
     spectrum_exponent: Real = real(above=0.0)
     sparsity_exponent: Real = real(at_least=0.0)
     activity: Real = real(above=0.0)

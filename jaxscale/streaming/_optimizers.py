@@ -98,6 +98,8 @@ def _step(dtype: Any, carry: list[list[Any]], push: list[Any], read: list[Any]) 
 class Descent(AbstractLinearOptimizer):
     """`Sgd()` without momentum."""
 
+    DERIVED = True
+
     weights: ClassVar[tuple[float, ...]] = (1.0,)
     loss_at: ClassVar[tuple[float, ...]] = (1.0,)
 
@@ -108,6 +110,8 @@ class Descent(AbstractLinearOptimizer):
 
 class HeavyBall(AbstractLinearOptimizer):
     """`Sgd(momentum)`."""
+
+    DERIVED = True
 
     momentum: Real = real(at_least=0.0, below=1.0)
     weights: ClassVar[tuple[float, ...]] = (1.0, 0.0)

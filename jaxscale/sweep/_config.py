@@ -80,11 +80,14 @@ def _system_names() -> list[str]:
     return [name for name, cls in shipped_classes().items() if issubclass(cls, AbstractSystem)]
 
 
-def check_system(name: str) -> None:
-    """Refuse a name that is not a system of jaxscale or `module:Class`."""
+def check_system(name: Any) -> str:
+    """Return the name of a system; refuse what is none of jaxscale's or `module:Class`."""
     names = _system_names()
+    if not isinstance(name, str):
+        raise ValueError(f"`system` must be a name, beside its `fields`, got {name!r}.")
     if name not in names and ":" not in name:
         raise unknown("`system`", name, names, " or module:Class")
+    return name
 
 
 def import_from(folder: Path, module: str, what: str) -> None:

@@ -224,8 +224,7 @@ class Grid:
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "Grid":
         """Grid of the plain data that `to_dict` writes."""
-        name = str(table["system"])
-        check_system(name)
+        name = check_system(table.get("system"))
         package = name.rpartition(".")[0]
         fields = dict(table.get("fields", {}))
         if isinstance(fields.get("record"), Mapping):

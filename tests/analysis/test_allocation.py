@@ -71,6 +71,8 @@ def test_other_inputs_of_an_allocation_are_checked_before_anything_compiles():
 
 
 def test_an_allocation_of_no_operations_is_refused(fitted):
+    with pytest.raises(ValueError, match="`flop` must be positive numbers, got '1e21'"):
+        allocate(fitted, "1e21")
     with pytest.raises(ValueError, match=r"`flop` must hold at least one number, got \[\]"):
         allocate(fitted, [])
 

@@ -238,6 +238,8 @@ def test_user_classes_are_written_by_module():
     assert isinstance(js.Grid.from_dict(table).system, _Mine)
     with pytest.raises(ValueError, match=r"nowhere:Thing"):
         js.Grid.from_dict({**table, "system": "nowhere:Thing"})
+    with pytest.raises(ValueError, match=r"`system` must be a name, beside its `fields`, got {"):
+        js.Grid.from_dict({"system": {"type": table["system"]}})
 
 
 class _Mine(js.emergence.MultilinearSkills):

@@ -1,5 +1,6 @@
 """`select`: the system and key behind a run, which repeat it alone."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -79,3 +80,20 @@ def test_a_selection_need_not_be_repeated():
 )
 def test_labels_match_up_to_rounding_alone(labels, wanted, places):
     np.testing.assert_array_equal(match_labels(np.array(labels), np.asarray(wanted)), places)
+
+
+def test_training_with_a_legacy_key_is_refused_by_the_key_that_was_given():
+    system = js.emergence.MultilinearSkills(n_steps=2)
+    with pytest.raises(ValueError, match=r"`key` must be a typed key .*, got Array\(\[0, 0\]"):
+        js.train(system, jax.random.PRNGKey(0))
+
+
+def test_what_systems_make_by_themselves_is_not_offered():
+    with pytest.raises(ValueError, match=r"`optimizer` must be one of .*Nesterov") as refused:
+        js.streaming.StreamingRegression(learning_rate=0.1, optimizer="Nesterof")
+    assert "HeavyBall" not in str(refused.value)
+
+
+def test_an_iterator_is_read_once():
+    system = js.emergence.MultilinearSkills(n_steps=20, record=(10 * i for i in range(3)))
+    assert system.record == (0, 10, 20)
