@@ -4,7 +4,7 @@
 
 `build` is the CPU time of tracing and compiling a program, `run` the time of all its runs on all
 devices: that of its first chunk, the fastest of three where it is short, times the chunks. Programs
-of long runs, which are trained in stretches, are left out: they are never compiled quickly.
+of runs that are trained in stretches are left out.
 """
 
 import argparse

@@ -140,11 +140,19 @@ def require(name: str, value: Any, ok: Callable[[Any], Any], what: str) -> None:
         raise ValueError(f"`{name}` must be {what}, got {value}.")
 
 
-def require_count(name: str, value: int | float) -> None:
-    """Check a static number of terms: an integer of at least 1, or `math.inf`.
+def require_count(name: str, value: Any, *, finite: bool = False) -> None:
+    """Check a static number of terms: an integer of at least 1, or `math.inf` where it may be.
 
     **Raises:** `ValueError` that names `name` and the value.
     """
-    is_number = isinstance(value, int | float | np.number | jax.Array)
-    if not is_number or not value >= 1 or (value != math.inf and int(value) != value):
-        raise ValueError(f"`{name}` must be an integer of at least 1 or math.inf, got {value}.")
+    if isinstance(value, jax.Array | np.ndarray):
+        raise ValueError(
+            f"`{name}` sets a length in the program and must be a number of Python, got {value}: "
+            "take int(...) of an array, and a loop over several."
+        )
+    is_number = isinstance(value, int | float | np.number)
+    is_whole = is_number and value >= 1 and (value == math.inf or int(value) == value)
+    if not is_whole or (finite and value == math.inf):
+        what = "a finite integer of at least 1" if finite else "an integer of at least 1"
+        other = "" if finite else " or math.inf"
+        raise ValueError(f"`{name}` must be {what}{other}, got {value}.")

@@ -21,7 +21,7 @@ from jaxscale._arguments import check_names
 from jaxscale._compilation import quick_options
 from jaxscale._convert import is_traced
 from jaxscale._text import nearest
-from jaxscale.spectra import as_floats, require
+from jaxscale.spectra import as_floats, require, require_count
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,8 +43,7 @@ _numbers = number(lambda v: True, "a number or an array of numbers")
 
 def finite_count(name: str, value: Any) -> None:
     """Rule for a static number of terms that must be finite."""
-    if value is None or not np.isfinite(value) or int(value) != value or value < 1:
-        raise ValueError(f"`{name}` must be a finite integer of at least 1, got {value}.")
+    require_count(name, value, finite=True)
 
 
 def is_plain(*values: Any) -> bool:

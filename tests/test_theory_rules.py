@@ -3,11 +3,14 @@
 import inspect
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxscale as js
 from jaxscale import _theory as rules
+from jaxscale._convert import require_count
 from jaxscale._theories import PACKAGES
 from jaxscale.emergence.theory import _checks as emergence
 from jaxscale.sparse.theory import _checks as sparse
@@ -52,6 +55,22 @@ def test_rules_have_exact_borders(rule, allowed, refused):
     for value in [*refused, math.nan]:
         with pytest.raises(ValueError, match="`x` must be"):
             rule("x", value)
+
+
+@pytest.mark.parametrize("rule", [require_count, rules.finite_count])
+@pytest.mark.parametrize("value", [jnp.asarray(50), np.asarray(50), np.asarray([50, 60])])
+def test_a_length_of_a_program_is_no_array(rule, value):
+    rule("n_skills", np.int64(50))
+    with pytest.raises(
+        ValueError, match=r"`n_skills` sets a length .* a number of Python, got .*50"
+    ):
+        rule("n_skills", value)
+
+
+def test_a_length_is_no_tracer():
+    at = {"frequency_exponent": 1.1, "importance_exponent": 0.0, "learning_rate": 0.1}
+    with pytest.raises((ValueError, TypeError), match="n_features"):
+        jax.jit(lambda n: js.superposition.theory.sequential_loss(10.0, n_features=n, **at))(100)
 
 
 def test_infinite_data_are_a_constant_where_they_are_one_plain_number():

@@ -276,6 +276,7 @@ def planned_bucket(
     long = keep_states or in_flight * run_seconds(system, in_flight, target) > LONG_SECONDS
     if long and is_trained_by_steps(system):
         most = per_device if most_runs is None else most_runs // n_devices
+        most = min(most, max(1, int(memory // (resident + 2 * outputs))))  # and the history
         group = _even(per_device, min(group, per_device, most))
         bucket = dataclasses.replace(bucket, stretched=True)
         return _with_calls(bucket, group * n_devices, group, n_devices, memory, most_runs)
@@ -285,7 +286,7 @@ def planned_bucket(
     if most_runs is not None:
         most = min(most, most_runs // n_devices)
     if target.is_host:  # where a chunk is short even if that makes groups smaller
-        most = min(in_time, most, per_device)
+        most = min(in_time, most)
         per_device = math.ceil(per_device / math.ceil(per_device / most))
         group = _even(per_device, min(group, per_device), most)
         n_groups = math.ceil(per_device / group)
@@ -304,22 +305,28 @@ def _with_calls(
     """Bucket in these chunks and groups, with as many groups per call as its results allow.
 
     They are the same for chunks of any length, which therefore share a program. Runs that are
-    trained in stretches take all groups of a chunk in one call. A brief bucket is compiled quickly:
-    that depends on nothing measured, since a run that is continued has to be compiled as before.
+    trained in stretches take all groups of a chunk in one call.
     """
-    bucket = dataclasses.replace(bucket, chunk=chunk, group=group, n_devices=n_devices)
-    may_be_quick = bucket.target.is_host and bucket.traced_system.work().quick
-    quick = may_be_quick and bucket.seconds <= QUICK_SECONDS
-    bucket = dataclasses.replace(bucket, quick=quick)
     if bucket.stretched:
-        return bucket.in_groups(group)
+        return dataclasses.replace(bucket, chunk=chunk, n_devices=n_devices).in_groups(group)
     results = max(group * bucket.result_bytes, 1)
     free = memory - group * resident_bytes(bucket.traced_system)
     n_groups = math.ceil(bucket.n_runs / (group * n_devices))
     per_call = min(1 << (n_groups - 1).bit_length(), int(min(CALL_BYTES, free) // results))
     if most_runs is not None:
         per_call = min(per_call, most_runs // (group * n_devices))
-    return dataclasses.replace(bucket, per_call=max(1, per_call))
+    return dataclasses.replace(
+        bucket, chunk=chunk, group=group, n_devices=n_devices, per_call=max(1, per_call)
+    )
+
+
+def quick_if_brief(bucket: Bucket) -> Bucket:
+    """The bucket of all runs, to be compiled quickly where they are brief.
+
+    Nothing measured decides, since a run that is continued has to be compiled as before.
+    """
+    may_be = bucket.target.is_host and bucket.traced_system.work().quick
+    return dataclasses.replace(bucket, quick=may_be and bucket.seconds <= QUICK_SECONDS)
 
 
 def is_trained_by_steps(system: AbstractSystem) -> bool:

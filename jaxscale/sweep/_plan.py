@@ -24,6 +24,7 @@ from jaxscale.sweep._bucket import (
     Bucket,
     on_local_devices,
     planned_bucket,
+    quick_if_brief,
     uncut_bucket,
 )
 from jaxscale.sweep._divide import divided
@@ -287,7 +288,8 @@ def plan_of(
         raise ValueError(f"`target` {target} cannot run {name}: {reason}; plan it for another.")
     parts, own_flops = divided(grid, run_ids, options.max_programs, target)
     buckets = tuple(
-        planned_bucket(grid, ids, target, *bounds, options.keep_states) for ids in parts
+        quick_if_brief(planned_bucket(grid, ids, target, *bounds, options.keep_states))
+        for ids in parts
     )
     plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
@@ -308,7 +310,7 @@ def continued(
     """
     bounds = options.memory or Target.of_this_process().budget, options.max_runs_per_chunk
     buckets = tuple(
-        on_local_devices(uncut_bucket(grid, ids, stretched), chunk, group, *bounds)
+        quick_if_brief(on_local_devices(uncut_bucket(grid, ids, stretched), chunk, group, *bounds))
         for ids, chunk, group, stretched in cuts
     )
     return Plan(grid, buckets, (), sum(b.flops for b in buckets), options)

@@ -1,5 +1,6 @@
 """Plans: groups, chunks, no compilation, and programs that are kept."""
 
+import dataclasses
 import itertools
 import pickle
 
@@ -12,9 +13,10 @@ from systems import ONLINE as SMALL, regression
 import jaxscale as js
 from jaxscale._targets import Target
 from jaxscale.emergence import FiniteSet, MultilinearSkills, Online, ParityNetwork
-from jaxscale.sweep import _bucket as bucket
+from jaxscale.sweep import _bucket as bucket, _executor
 from jaxscale.sweep._bucket import GPU_WORKING_BYTES, devices_for
 from jaxscale.sweep._cache import PROGRAMS
+from jaxscale.sweep._compute import Task
 from jaxscale.sweep._divide import allocate_buckets, cells, cheapest
 from jaxscale.sweep._timings import products_ratio
 
@@ -331,25 +333,45 @@ def test_a_step_of_one_kernel_is_started_in_a_tenth_of_the_time():
     assert causes["launches"] > causes["flops"]
 
 
-def test_brief_sweeps_of_systems_that_allow_it_are_compiled_quickly():
-    def quick(system, seeds, target=None):
-        (bucket,) = js.plan(js.Grid(system, seeds=seeds), target=target).buckets
-        return bucket.quick
+def test_brief_sweeps_of_systems_that_allow_it_are_compiled_quickly(monkeypatch):
+    def planned(system, target=None):
+        (bucket,) = js.plan(js.Grid(system, seeds=4), target=target).buckets
+        return bucket
 
-    one = bucket.uncut_bucket(js.Grid(STREAMING), np.arange(1))
-    enough = 2 * one.n_devices * int(bucket.QUICK_SECONDS / one.run_seconds)
-    assert quick(STREAMING, 4)
-    assert not quick(STREAMING, 4 * enough)
-    assert not quick(STREAMING, 4, target="h200")
-    assert not quick(SMALL, 4)  # of exponentials
+    assert planned(STREAMING).quick
+    assert not planned(STREAMING, target="h200").quick
+    assert not planned(SMALL).quick  # of exponentials
+    monkeypatch.setattr(bucket, "QUICK_SECONDS", 0.99 * planned(STREAMING).seconds)
+    assert not planned(STREAMING).quick
 
 
-def test_a_chunk_is_compiled_as_its_sweep():
-    grid = js.Grid(STREAMING, seeds=6)
-    (sweep,) = js.plan(grid, max_runs_per_chunk=2).buckets
+def test_a_chunk_is_compiled_as_its_sweep_in_workers_too(monkeypatch):
+    monkeypatch.setattr(_executor, "compute", lambda task: task.bucket)
+    plan = js.plan(js.Grid(STREAMING, seeds=6), max_runs_per_chunk=2)
+    (sweep,) = plan.buckets
     assert sweep.n_chunks > 1
-    assert sweep.only(0).quick
-    assert bucket.recut(sweep, 1e6, None).quick
+    for quick in (True, False):
+        whole_sweep = dataclasses.replace(sweep, quick=quick)
+        assert bucket.recut(whole_sweep, 1e6, None).quick == quick
+        chunk = whole_sweep.only(0)
+        task = Task(chunk, np.zeros(2, np.uint32), plan.options)
+        assert _executor.compute_anywhere(task).quick == chunk.quick == quick
+
+
+def test_a_prime_number_of_runs_is_padded_rather_than_cut_into_single_runs():
+    two_devices = (4000, 2 * 2003)
+    groups = [js.plan(js.Grid(STREAMING, seeds=n)).buckets[0].group for n in two_devices]
+    assert groups[1] >= groups[0] // 2 > 50
+
+
+def test_the_history_of_a_run_counts_where_runs_are_kept_under_way():
+    grid = js.Grid(MultilinearSkills(n_skills=50, n_steps=200), seeds=8)
+    one = js.plan(grid.replace(seeds=1), keep_states=True).bytes_per_device
+    for n_runs in (1.0, 1.6, 2.0, 2.2, 3.9):
+        plan = js.plan(grid, keep_states=True, memory=n_runs * one)
+        assert max(b.bytes_per_device for b in plan.buckets) <= n_runs * one
+    with pytest.raises(ValueError, match="`memory` must be at least"):
+        js.plan(grid, keep_states=True, memory=0.9 * one)
 
 
 def test_a_plan_says_what_ends_the_stretches_of_long_runs():

@@ -47,8 +47,9 @@ def optimal_allocation(
     - `compute`: C, features times samples; at least 1000 batches.
     - `input_exponent`, `target_exponent`, `batch_size`, `noise`: as in `loss`.
     - `learning_rate`: eta of every size; by default `B / (sum_j j^-2alpha + B + 1)`, about half of
-      the stable limit, which falls with the size where 2 alpha < 1. Sizes at which the rate is not
-      stable are left out.
+      the stable limit of many features (.85 of it at 2, and above that of one, at alpha = .8),
+      which falls with the size where 2 alpha < 1. Sizes at which the rate is not stable are left
+      out.
     - `coordinates_per_feature`: V / d; finite for 2 alpha <= 1.
 
     **Returns:** `Allocation(n_features, n_steps, loss)`, real numbers, each of the shape of all
