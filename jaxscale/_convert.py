@@ -151,8 +151,8 @@ def require_count(name: str, value: Any, *, finite: bool = False) -> None:
             "take int(...) of an array, and a loop over several."
         )
     is_number = isinstance(value, int | float | np.number)
-    is_whole = is_number and value >= 1 and (value == math.inf or int(value) == value)
-    if not is_whole or (finite and value == math.inf):
+    is_count = is_number and value >= 1 and (value == math.inf or int(value) == value)
+    if not is_count or (finite and value == math.inf):
         what = "a finite integer of at least 1" if finite else "an integer of at least 1"
         other = "" if finite else " or math.inf"
         raise ValueError(f"`{name}` must be {what}{other}, got {value}.")

@@ -351,9 +351,9 @@ def test_a_chunk_is_compiled_as_its_sweep_in_workers_too(monkeypatch):
     (sweep,) = plan.buckets
     assert sweep.n_chunks > 1
     for quick in (True, False):
-        whole_sweep = dataclasses.replace(sweep, quick=quick)
-        assert bucket.recut(whole_sweep, 1e6, None).quick == quick
-        chunk = whole_sweep.only(0)
+        chosen = dataclasses.replace(sweep, quick=quick)
+        assert bucket.recut(chosen, 1e6, None).quick == quick
+        chunk = chosen.only(0)
         task = Task(chunk, np.zeros(2, np.uint32), plan.options)
         assert _executor.compute_anywhere(task).quick == chunk.quick == quick
 
