@@ -67,8 +67,9 @@ def system_differences(
 
 def is_longer(one: AbstractSystem, two: AbstractSystem) -> bool:
     """Whether the second system is the first, trained longer."""
-    paths = [path for path, *_ in _fields(encode(one), encode(two))]
-    return paths == ["n_steps"] and getattr(one, "n_steps", 0) < getattr(two, "n_steps", 0)
+    paths = {path for path, *_ in _fields(encode(one), encode(two))}
+    steps = getattr(one, "n_steps", 0), getattr(two, "n_steps", 0)
+    return paths <= {"n_steps", "record"} and steps[0] < steps[1]
 
 
 def in_words(texts: Sequence[str], hint: str = "") -> str:

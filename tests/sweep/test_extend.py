@@ -353,3 +353,7 @@ def test_many_differences_are_counted():
         ValueError, match=r"n_steps 20, not 30; train longer first, then add runs\)"
     ):
         match_runs(js.Grid(one), longer, Path("a.zarr"))
+    with pytest.raises(
+        ValueError, match=r"record None, not .*; train longer first, then add runs\)"
+    ):
+        match_runs(js.Grid(one), js.Grid(one).longer(60).replace(seeds=5), Path("a.zarr"))
