@@ -126,6 +126,12 @@ class Grid:
         self.seeds = _seeds(seeds)
         if axes is not None and not isinstance(axes, Mapping):
             raise ValueError(f"`axes` must map field paths to values, got {axes!r}.")
+        for inner, outer in itertools.permutations(axes or (), 2):
+            if f"{inner}".startswith(f"{outer}."):
+                raise ValueError(
+                    f"axis `{inner}` must not lie inside of axis `{outer}`: give `{outer}` a value "
+                    f"for each `{inner}`, or leave one of the axes out."
+                )
         self.axes = {path: _axis(system, path, values) for path, values in (axes or {}).items()}
         if self.n_runs > MOST_RUNS:
             raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")

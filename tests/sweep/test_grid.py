@@ -65,6 +65,11 @@ def test_the_key_of_a_run_depends_on_the_seed_only():
         ({"learning_rate": "0.1"}, {}, ["learning_rate", "sequence", "0.1"]),
         ({"lerning_rate": [0.1]}, {}, ["lerning_rate", "did you mean `learning_rate`"]),
         ({"data.n_samples": [10]}, {}, ["n_samples", "Online"]),
+        (
+            {"data.n_samples": [5, 6], "data": [FiniteSet(n_samples=100)]},
+            {},
+            ["axis `data.n_samples` must not lie inside of axis `data`", "leave one"],
+        ),
         ({"learning_rate": [0.1, -1.0]}, {}, ["learning_rate", "-1.0"]),
         ({"n_skills": [3, 2.5]}, {}, ["n_skills", "2.5"]),
         ({"data": [3]}, {}, ["data", "Online, FiniteSet", "3"]),
