@@ -75,16 +75,26 @@ def replace(module: Any, path: str, value: Any) -> Any:
     """
     if path in old_lengths(type(module)):
         return dataclasses.replace(module, **{path: value})
-    get(module, path)
-    head, _, rest = path.partition(".")
-    if rest:
-        value = replace(get(module, head), rest, value)
+    return replace_together(module, {path: value})
+
+
+def replace_together(module: Any, values: Mapping[str, Any]) -> Any:
+    """`replace` of several paths in one step, for values that are valid only together."""
+    inside: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        get(module, path)
+        head, _, rest = path.partition(".")
+        inside.setdefault(head, {})[rest] = value
+    changes = {
+        head: own[""] if "" in own else replace_together(get(module, head), own)
+        for head, own in inside.items()
+    }
     if isinstance(module, dict):
-        return {**module, head: value}
-    kwargs = {name: getattr(module, name) for name in field_names(module)}
-    kwargs[head] = value
-    if f"max_{head}" in kwargs:  # of a class that declares it, which is deprecated
-        kwargs[f"max_{head}"] = None
+        return {**module, **changes}
+    kwargs = {name: getattr(module, name) for name in field_names(module)} | changes
+    for head in changes:
+        if f"max_{head}" in kwargs:  # of a class that declares it, which is deprecated
+            kwargs[f"max_{head}"] = None
     changed = type(module)(**kwargs)
     return changed.padded_like(module) if isinstance(changed, AbstractSystem) else changed
 

@@ -3,7 +3,7 @@
 import itertools
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -18,7 +18,7 @@ from jaxscale._system import AbstractSystem
 from jaxscale._text import described
 from jaxscale.fields import as_int, base_of, is_traced
 from jaxscale.keys import root_key
-from jaxscale.paths import get, is_static, replace
+from jaxscale.paths import get, is_static, replace, replace_together
 from jaxscale.sweep._config import (
     axis_values,
     check_system,
@@ -85,7 +85,8 @@ class Grid:
 
     **Arguments**
 
-    - `system`: the system whose fields the axes replace.
+    - `system`: the system whose fields the axes replace. `grid.system` is at the first value of
+      every axis where it refuses one that is valid only with other axes.
     - `axes`: field path to a sequence of values, such as `{"width": [16, 64], "data.n_samples":
       [100, 1000]}`; one value is a sequence, too: `[16]`.
     - `seeds`: a count (`0 .. seeds-1`) or a sequence of distinct seeds.
@@ -114,6 +115,9 @@ class Grid:
     ):
         if not isinstance(system, AbstractSystem):
             raise ValueError(f"`system` must be an AbstractSystem, got {described(system)}.")
+        if axes is not None and not isinstance(axes, Mapping):
+            raise ValueError(f"`axes` must map field paths to values, got {axes!r}.")
+        axes = {p: list(v) if isinstance(v, Iterator) else v for p, v in (axes or {}).items()}
         if is_traced(*jax.tree.leaves((system, axes))):
             raise ValueError(
                 "`system` and `axes` must hold plain numbers, got a traced one: differentiate or "
@@ -124,18 +128,21 @@ class Grid:
         if not 0 <= self.key < 2**63:
             raise ValueError(f"`key` must lie in 0 .. 2**63 - 1, got {self.key}.")
         self.seeds = _seeds(seeds)
-        if axes is not None and not isinstance(axes, Mapping):
-            raise ValueError(f"`axes` must map field paths to values, got {axes!r}.")
-        for inner, outer in itertools.permutations(axes or (), 2):
+        for inner, outer in itertools.permutations(axes, 2):
             if f"{inner}".startswith(f"{outer}."):
                 raise ValueError(
                     f"axis `{inner}` must not lie inside of axis `{outer}`: give `{outer}` a value "
                     f"for each `{inner}`, or leave one of the axes out."
                 )
-        self.axes = {path: _axis(system, path, values) for path, values in (axes or {}).items()}
-        if self.n_runs > MOST_RUNS:
-            raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
-        self._check_pairs()
+        try:
+            self._set_axes(axes)
+        except ValueError as alone:
+            try:
+                self.system = _at_first_values(system, axes)
+                self._set_axes(axes)
+            except ValueError as together:
+                same = str(alone).startswith(str(together))
+                raise (alone if same else together) from None
 
     @hinted
     def replace(
@@ -304,6 +311,13 @@ class Grid:
         index = positions(self, np.asarray([run_id]))
         return self._at({path: values[int(index[path][0])] for path, values in self.axes.items()})
 
+    def _set_axes(self, axes: Mapping[str, Values]) -> None:
+        """Take the axes, all of whose values, and pairs of them, must be valid in the system."""
+        self.axes = {path: _axis(self.system, path, values) for path, values in axes.items()}
+        if self.n_runs > MOST_RUNS:
+            raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
+        self._check_pairs()
+
     def _check_pairs(self) -> None:
         """Two fields may exclude each other: build every pair of values, or of extreme values."""
         for (p, vs), (q, ws) in itertools.combinations(self.axes.items(), 2):
@@ -421,6 +435,13 @@ def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: 
     """Values of a field, or of a field of a part, that a file writes as plain data."""
     base = base_of(system, path)
     return [decode(value, package, base) for value in values]
+
+
+def _at_first_values(system: AbstractSystem, axes: Mapping[str, Values]) -> AbstractSystem:
+    """The system of a run, in which every value of an axis is valid if all combinations are."""
+    for path, values in axes.items():
+        require_values(path, values)
+    return replace_together(system, {p: v for p, vs in axes.items() for v in list(vs)[:1]})
 
 
 def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:

@@ -1,5 +1,6 @@
 """Grids: axes, coordinates, errors before anything compiles, plain data and pickles."""
 
+import itertools
 import json
 import pickle
 
@@ -85,6 +86,41 @@ def test_bad_grids_name_field_and_value(axes, options, words):
         js.Grid(SMALL, axes, **options)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("system", "axes"),
+    [
+        (SMALL, {"n_skills": [10, 20], "n_parameters": [7, 9]}),
+        (SMALL, {"n_parameters": [7, 9], "learning_rate": [0.1], "n_skills": [10, 20]}),
+        (js.replace(SMALL, "n_parameters", 5), {"n_skills": [2, 3], "n_parameters": [2, 1]}),
+        (js.replace(SMALL, "record", [0, 20]), {"n_steps": [10, 12], "record": [[0, 10], [2]]}),
+        (SMALL, {"record": [[0, 30], [2]], "n_steps": [40, 30]}),
+    ],
+)
+def test_values_are_valid_that_are_so_together(system, axes):
+    grid = js.Grid(system, axes)
+    combinations = itertools.product(*axes.values())
+    for run_id, values in enumerate(combinations):
+        for path, value in zip(axes, values, strict=True):
+            np.testing.assert_array_equal(getattr(grid.system_at(run_id), path), value)
+    assert js.plan(grid).n_runs == grid.n_runs
+    assert js.Grid.from_dict(json.loads(json.dumps(grid.to_dict()))).to_dict() == grid.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"n_skills": [10, 8], "n_parameters": [12]}, "at most n_skills = 10, got 12"),
+        ({"n_skills": [10, 8], "n_parameters": [7, 9]}, "at most n_skills = 8, got 9"),
+        ({"n_parameters": iter([7, 9]), "n_skills": iter([10, 8])}, "at most n_skills = 8, got 9"),
+        ({"n_skills": [10], "n_parameters": [7], "learning_rate": []}, "`learning_rate` must have"),
+        ({"n_skills": [2.5, 8], "n_parameters": [1, 2]}, r"Rounded: n_skills=\[2,8\]"),
+    ],
+)
+def test_values_that_exclude_each_other_are_named_as_they_meet(axes, message):
+    with pytest.raises(ValueError, match=message):
+        js.Grid(SMALL, axes)
 
 
 def test_values_that_exclude_each_other_are_found_in_long_axes():
