@@ -19,7 +19,7 @@ from jaxscale._status import Status
 from jaxscale._system import Observable, Schema, TheoryKind, largest_divisor
 from jaxscale.sweep._bucket import Bucket
 from jaxscale.sweep._grid import Grid
-from jaxscale.sweep._plan import Plan
+from jaxscale.sweep._plan import Plan, require_own_names
 
 if TYPE_CHECKING:
     import xarray
@@ -66,7 +66,9 @@ class Layout:
     def of_predictions(cls, grid: Grid, buckets: Sequence[Bucket]) -> "Layout":
         """Layout of closed forms, with a bucket for each structure of the grid."""
         schemas = [b.padded_system.schema for b in buckets]
-        observables, coordinates, positions = _union(schemas, [s.predicted() for s in schemas])
+        predicted = [s.predicted() for s in schemas]
+        require_own_names(grid, schemas, predicted)
+        observables, coordinates, positions = _union(schemas, predicted)
         dtypes = dict.fromkeys(observables, "float64")
         if any(schema.solved for schema in schemas):
             observables["status"] = Observable((), "", "how the closed forms were solved")

@@ -8,13 +8,15 @@ far more than the cache are sliced, which changes results by rounding only.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
+from jaxscale._status import STATUS
+from jaxscale._system import Schema
 from jaxscale._table import Column, Table
 from jaxscale._targets import Target
 from jaxscale._text import as_text, counted, described, duration, unknown
@@ -31,6 +33,7 @@ from jaxscale.sweep._divide import divided
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._timings import measured_ratio, products_ratio
 
+EVERY_RUN = ("seed", STATUS, "run_id", "done")  # names in results and stores
 START_SECONDS = 0.1  # of a program, until it computes: it is loaded, and its store is opened
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", "highest", "high", "default")
 
@@ -291,6 +294,8 @@ def plan_of(
         quick_if_brief(planned_bucket(grid, ids, target, *bounds, options.keep_states))
         for ids in parts
     )
+    schemas = [bucket.padded_system.schema for bucket in buckets]
+    require_own_names(grid, schemas, [s.observables for s in schemas])
     plan = Plan(grid, buckets, _warnings(buckets), own_flops, options)
     if options.memory is not None and plan.bytes_per_device > options.memory:
         raise ValueError(
@@ -299,6 +304,20 @@ def plan_of(
             f"got {options.memory:.4g} ({options.memory / 1e6:.4g} MB)."
         )
     return plan
+
+
+def require_own_names(
+    grid: Grid, schemas: Sequence[Schema], names: Sequence[Iterable[str]]
+) -> None:
+    """Refuse observables that have the name of something else in the results."""
+    taken = dict.fromkeys(EVERY_RUN, f"what results have of every run ({', '.join(EVERY_RUN)})")
+    taken |= {name: "a dimension of its schema" for s in schemas for name in s.coordinates}
+    taken |= dict.fromkeys(grid.axes, "an axis")
+    for name in (name for own in names for name in own if name in taken):
+        raise ValueError(
+            f"observable `{name}` of {type(grid.system).__name__} has the name of {taken[name]}: "
+            "rename it in `schema`, and where it is returned."
+        )
 
 
 def continued(

@@ -270,6 +270,44 @@ def test_own_observables_are_what_their_schema_declares():
         js.run(js.Grid(wrong, seeds=2))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("learning_rate", "an axis"),
+        ("skill", "a dimension of its schema"),
+        *(
+            (name, "what results have of every run")
+            for name in ("seed", "status", "run_id", "done")
+        ),
+    ],
+)
+def test_an_observable_has_a_name_of_its_own(name, words):
+    system = Measured(n_skills=3, n_steps=5, declared=name)
+    message = f"observable `{name}` of Measured has the name of {words}.*: rename it in `schema`"
+    with pytest.raises(ValueError, match=message):
+        js.plan(js.Grid(system, {"learning_rate": [0.1, 0.2]}))
+
+
+class Predicted(MultilinearSkills):
+    """A closed form that may have the name of a field."""
+
+    @property
+    def schema(self):
+        observable = js.Observable(("step",), "", "rate", js.TheoryKind.exact)
+        return super().schema.adding(learning_rate=observable)
+
+    def predict(self):
+        predicted = super().predict()
+        return {**predicted, "learning_rate": predicted["loss"]}
+
+
+def test_a_closed_form_has_a_name_of_its_own():
+    system = Predicted(n_skills=3, n_steps=5)
+    with pytest.raises(ValueError, match="`learning_rate` of Predicted has the name of an axis"):
+        js.predict(js.Grid(system, {"learning_rate": [0.1, 0.2]}))
+    assert "learning_rate" in js.predict(js.Grid(system, {"n_steps": [5]}))
+
+
 class Mistaken(MultilinearSkills):
     """A system whose methods return something else than they should."""
 
