@@ -308,6 +308,12 @@ def part(base: type, default: Any = dataclasses.MISSING, *, optional: bool = Fal
             names = [cls.__name__ for cls in concrete_classes(base)] or [base.__name__]
             given = value.__name__ if isinstance(value, type) else str(value)
             hint = nearest(given, [f"{n}()" for n in names]) or "."
+            if isinstance(value, Mapping):
+                fitting = [
+                    c for c in concrete_classes(base) if {*value} <= {"type", *field_names(c)}
+                ]
+                kind = fitting[0].__name__ if fitting else names[0]
+                hint = f': write {kind}(...), in a file {name} = {{type = "{kind}", ...}}.'
             raise ValueError(f"`{name}` must be one of {', '.join(names)}, got {value!r}{hint}")
         return value
 

@@ -181,13 +181,19 @@ def require_values(path: str, values: Any) -> None:
         )
 
 
-def axis_values(path: str, value: Any) -> Any:
-    """Values of the axis `path`: a list, `{geom = [lo, hi, n]}` or `{lin = [lo, hi, n]}`."""
+def axis_values(path: str, value: Any, base: type | None = None) -> Any:
+    """Values of the axis `path`: a list, `{geom = [lo, hi, n]}` or `{lin = [lo, hi, n]}`.
+
+    `base` is the class of the modules that the field holds, None where it holds none.
+    """
     if not isinstance(value, Mapping) or "type" in value:
         require_values(path, value)
         return value
     if len(value) != 1 or next(iter(value)) not in SPACINGS:
         hint = nearest(next(iter(value), ""), SPACINGS) or "."
+        inner = _inner_path(path, value)
+        if base is not None and inner != path:
+            hint = f': write "{inner}" in quotes.'
         raise ValueError(
             f"axis `{path}` must be a list, {{geom = [lo, hi, n]}} or {{lin = ...}}, "
             f"got {dict(value)!r}{hint}"
@@ -202,6 +208,14 @@ def axis_values(path: str, value: Any) -> Any:
         raise ValueError(f"axis `{path}`: {kind} needs {needs}, got {numbers!r}.")
     space = np.geomspace if kind == "geom" else np.linspace
     return [float(v) for v in space(low, high, n)]
+
+
+def _inner_path(path: str, table: Mapping[str, Any]) -> str:
+    """The dotted path that TOML reads as tables inside of each other, where it has no quotes."""
+    while isinstance(table, Mapping) and table and not {*SPACINGS} & {*table}:
+        name = next(iter(table))
+        path, table = f"{path}.{name}", table[name]
+    return path
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -389,12 +389,14 @@ def _grid_of_table(
             system = replace(system, path, value)
         for path, values in axes.items():
             require_values(path, values)
-        listed = {path: axis_values(path, v) for path, v in listed.items()} | {**axes}
+        read = {p: axis_values(p, v, base_of(system, p)) for p, v in listed.items()}
+        listed = read | {**axes}
         read = {path: _decoded(system, path, vs, package) for path, vs in listed.items()}
         return grid.replace(system=system, axes=read)
     except ValueError as error:
         several = [p for p, v in bare["fields"].items() if isinstance(v, list) or "," in str(v)]
         refused = any(f"`{path}` " in str(error) for path in several if path != "record")
+        refused = refused and not str(error).startswith("axis ")
         hint = " Several values make an axis ([axes], --axis)." if refused else ""
         nested = [p for p, vs in listed.items() if isinstance(vs, list) and len(vs) == 1]
         if any(isinstance(listed[p][0], list) and f"`{p}`" in str(error) for p in nested):

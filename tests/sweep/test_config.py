@@ -88,6 +88,22 @@ def test_presets_plan(name):
             SMALL.replace("[0.1, 0.2]", "{goem = [1, 2, 3]}"),
             ["sweep.toml", "learning_rate", "did you mean `geom`"],
         ),
+        (
+            SMALL.replace("learning_rate", "data.n_samples"),
+            ["sweep.toml", "axis `data` must be a list", 'write "data.n_samples" in quotes.'],
+        ),
+        (
+            SMALL.replace("learning_rate = [0.1, 0.2]", "data.n_samples.geom = [1, 100, 3]"),
+            ['write "data.n_samples" in quotes.'],
+        ),
+        (
+            SMALL.replace("n_steps", "data.n_samples = 5\nn_steps"),
+            [
+                "sweep.toml",
+                "`data` must be",
+                '5}: write FiniteSet(...), in a file data = {type = "FiniteSet"',
+            ],
+        ),
         (SMALL.replace("[0.1, 0.2]", "{geom = [1, 2]}"), ["sweep.toml", "learning_rate", "lo, hi"]),
         (SMALL.replace("[0.1, 0.2]", "{geom = [0, 1, 3]}"), ["learning_rate", "positive"]),
         (SMALL.replace("[0.1, 0.2]", '{lin = [0.1, "a", 3]}'), ["learning_rate", "'a'"]),
@@ -107,6 +123,14 @@ def test_errors_name_the_file_and_the_key(write, text, words):
         js.Grid.from_toml(write(text))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_advice_to_a_path_without_quotes_is_of_quotes_alone(write):
+    text = SMALL.replace("n_steps", 'data = {type = "FiniteSet", n_samples = 3}\nn_steps')
+    with pytest.raises(ValueError, match=r'write "data\.n_samples" in quotes\.$'):
+        js.Grid.from_toml(write(text.replace("learning_rate =", "data.n_samples =")))
+    quoted = text.replace("learning_rate = [0.1, 0.2]", '"data.n_samples" = [5, 6]')
+    assert js.Grid.from_toml(write(quoted)).dims == ("data.n_samples", "seed")
 
 
 def test_a_missing_file_lists_the_presets():
