@@ -270,6 +270,38 @@ def test_own_observables_are_what_their_schema_declares():
         js.run(js.Grid(wrong, seeds=2))
 
 
+class Labelled(MultilinearSkills):
+    """The strengths of three skills, under labels of one's own."""
+
+    labels: tuple = eqx.field(static=True, default=("a", "b", "c"))
+
+    @property
+    def schema(self):
+        own, strength = super().schema, js.Observable(("step", "label"), "1", "strength")
+        coordinates = {**own.coordinates, "label": np.asarray(self.labels)}
+        return js.Schema(own.observables, coordinates).adding(strength=strength)
+
+    def observe(self, state):
+        observed = super().observe(state)
+        return observed | {"strength": observed["skill_strength"]}
+
+
+def test_own_labels_belong_to_their_values(monkeypatch):
+    runs = js.run(js.Grid(Labelled(n_skills=3, n_steps=5)))
+    assert runs["label"].values.tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(runs["strength"], runs["skill_strength"])
+    monkeypatch.setattr(execute, "_work", None)  # nothing is compiled
+    for labels, words in (
+        (("b", "a", "c"), "'a' after 'b'"),
+        ((1, 2, 2), "2 after 2"),
+        ((0.5, 2.0, 1.0), "1.0 after 2.0"),
+    ):
+        system = Labelled(n_skills=3, n_steps=5, labels=labels)
+        for call in (js.run, js.predict):
+            with pytest.raises(ValueError, match=f"`schema` of Labelled .*'label'.*{words}"):
+                call(js.Grid(system))
+
+
 class Mistaken(MultilinearSkills):
     """A system whose methods return something else than they should."""
 
