@@ -142,6 +142,9 @@ def test_geomspace():
     for bad in ((0.0, 1.0, 3), (1.0, -1.0, 3), (1.0, 2.0, 0), (1.0, float("inf"), 2)):
         with pytest.raises(ValueError, match="must be"):
             js.geomspace(*bad)
+    for bad in ("1", np.array([1, 2]), None, 10**400):
+        with pytest.raises(ValueError, match="`low` must be a"):
+            js.geomspace(bad, 2, 3)
 
 
 @pytest.mark.parametrize(
