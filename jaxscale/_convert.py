@@ -28,6 +28,7 @@ def is_traced(*values: Any) -> bool:
 
 
 LARGEST = int(np.finfo(float).max)  # of whole numbers that a float holds
+MOST_ROUNDING = 1e-3  # distance of a float from the whole number that it stands for
 
 _COMPARISONS = {
     "above": (operator.gt, "greater than"),
@@ -81,13 +82,24 @@ def as_int(name: str, value: Any, **bounds: float | None) -> int:
     **Raises** `ValueError` naming `name` for what is not a whole number within `bounds`.
     """
     try:
-        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number) or abs(number - round(number)) > 1e-9 * abs(number):
+        number = _exact(value)
+        is_integer = abs(number - round(number)) <= min(1e-9 * abs(number), MOST_ROUNDING)
+    except (TypeError, ValueError, OverflowError):  # the last two also of NaN and infinity
+        is_integer = False
+    if not is_integer:
         raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
     _check_interval(name, round(number), bounds)
     return round(number)
+
+
+def _exact(value: Any) -> int | float:
+    """An integer with all its digits, anything else as a float."""
+    if isinstance(value, bool | str | bytes):
+        raise TypeError
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value)
 
 
 def as_floats(*values: Any, least: DTypeLike = np.float32) -> tuple[Array, ...]:

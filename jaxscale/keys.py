@@ -16,6 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from jaxscale._convert import as_int, is_traced
 from jaxscale._deprecated import warn_deprecated
 
 IMPLEMENTATION = "threefry2x32"
@@ -24,8 +25,12 @@ COMPARED = 16  # indices up to which comparing with all is faster than searching
 
 
 def root_key(seed: int) -> Key[Array, ""]:
-    """Typed threefry key of an integer seed."""
-    return jr.key(seed, impl=IMPLEMENTATION)
+    """Typed threefry key of an integer of 64 bits, all of which count without x64, too."""
+    if is_traced(seed):
+        return jr.key(seed, impl=IMPLEMENTATION)
+    number = as_int("seed", seed, at_least=-(2**63), below=2**63)
+    data = np.asarray(divmod(number % 2**64, 2**32), np.uint32)  # the high word, the low one
+    return jr.wrap_key_data(jnp.asarray(data), impl=IMPLEMENTATION)
 
 
 def check_key(key: Key[Array, ""]) -> None:

@@ -21,6 +21,34 @@ from jaxscale.keys import (
 words = jax.jit(keys.words, static_argnums=2)  # one program rather than twenty
 
 
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_root_key_holds_all_64_bits_of_its_seed(x64):
+    with jax.enable_x64(x64):
+        for seed in (0, 5, 2**31, 2**32 - 1):
+            key = root_key(seed)
+            assert key.dtype == jr.key(0, impl=keys.IMPLEMENTATION).dtype
+            expected = jr.key_data(jr.key(seed, impl=keys.IMPLEMENTATION))
+            np.testing.assert_array_equal(jr.key_data(key), expected)
+            np.testing.assert_array_equal(jr.key_data(key), [0, seed])
+        for seed in (2**32, 2**53 + 1, 2**63 - 1):
+            expected = [seed >> 32, seed & (2**32 - 1)]
+            np.testing.assert_array_equal(jr.key_data(root_key(seed)), expected)
+        np.testing.assert_array_equal(jr.key_data(root_key(-1)), [2**32 - 1, 2**32 - 1])
+
+
+def test_root_keys_inside_of_programs():
+    def data(seed):
+        return jr.key_data(root_key(seed))
+
+    inside = jax.jit(data, static_argnums=0)
+    np.testing.assert_array_equal(inside(2**40 + 3), data(2**40 + 3))
+    each = jax.vmap(data)(jnp.arange(3))
+    np.testing.assert_array_equal(each, [data(i) for i in range(3)])
+    for seed in (2.5, 2**64, None):
+        with pytest.raises(ValueError, match="`seed` must be"):
+            root_key(seed)
+
+
 def test_words_depend_on_the_sample_only():
     key = jr.key(3)
     all_words = np.asarray(words(key, jnp.arange(100), 5))

@@ -58,6 +58,7 @@ from jaxscale.analysis.residuals import (
     LogMean,
     Squared,
 )
+from jaxscale.keys import root_key
 from jaxscale.sweep._grid import Grid
 
 STARTS, FORM_STARTS = 4, 16
@@ -211,7 +212,7 @@ def calibrate(
         check_result(result, free, z, n_stated, data_sets.labels)
         drawn = None
         if n_resamples:
-            again, shares = refitted(expand, result, starts, n_resamples, jax.random.key(key))
+            again, shares = refitted(expand, result, starts, n_resamples, root_key(key))
             numbers = np.sum(expand.points_by_group > 0, axis=1)
             short = short_groups(form, free, data_sets, points, of)
             reasons = withheld(result, limits, silent, short)

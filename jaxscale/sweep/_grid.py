@@ -4,6 +4,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -16,7 +17,7 @@ from jaxscale._arguments import hinted
 from jaxscale._factories import PlainNumber, plain_axis_error
 from jaxscale._system import AbstractSystem
 from jaxscale._text import described
-from jaxscale.fields import as_int, base_of, is_traced
+from jaxscale.fields import as_int, as_real, base_of, is_traced
 from jaxscale.keys import root_key
 from jaxscale.paths import get, is_static, replace, replace_together
 from jaxscale.sweep._config import (
@@ -56,10 +57,8 @@ def geomspace(low: float, high: float, n: int) -> list[float]:
     >>> js.geomspace(1, 100, 3)
     [1.0, 10.0, 100.0]
     """
-    for name, value in (("low", low), ("high", high)):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"`{name}` must be positive and finite, got {value!r}.")
-    return [float(v) for v in np.geomspace(low, high, as_int("n", n, at_least=1))]
+    ends = as_real("low", low, above=0), as_real("high", high, above=0)
+    return [float(v) for v in np.geomspace(*ends, as_int("n", n, at_least=1))]
 
 
 def is_leaf(value: Any) -> bool:
@@ -232,7 +231,15 @@ class Grid:
 
         **Raises** `ValueError` naming the file, or the argument, and what it is about.
         """
-        return grid_of_file(name, read_toml(name), fields, axes, seeds, key)
+        if not isinstance(name, str | Path):
+            raise ValueError(f"`name` must be the path of a TOML file or a preset, got {name!r}.")
+        for argument, given in (("fields", fields), ("axes", axes)):
+            if given is not None and not isinstance(given, Mapping):
+                raise ValueError(f"`{argument}` must map field paths to values, got {given!r}.")
+            for path in given or {}:
+                if not isinstance(path, str):
+                    raise ValueError(f"`{argument}` must have field paths as keys, got {path!r}.")
+        return grid_of_file(str(name), read_toml(str(name)), fields, axes, seeds, key)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "Grid":

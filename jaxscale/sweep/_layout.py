@@ -51,7 +51,7 @@ class Layout:
     @classmethod
     def of(cls, plan: Plan, shard_length: int | None = None) -> "Layout":
         """Layout of the results of `plan`; None chooses the length of shards."""
-        schemas = [b.padded_system.schema for b in plan.buckets]
+        schemas = _schemas(plan.buckets)
         observables, coordinates, positions = _union(schemas, [s.observables for s in schemas])
         observables["status"] = Observable((), "", "how the run ended")
         dtype = np.result_type(*(b.padded_system.dtype for b in plan.buckets)).name
@@ -65,7 +65,7 @@ class Layout:
     @classmethod
     def of_predictions(cls, grid: Grid, buckets: Sequence[Bucket]) -> "Layout":
         """Layout of closed forms, with a bucket for each structure of the grid."""
-        schemas = [b.padded_system.schema for b in buckets]
+        schemas = _schemas(buckets)
         predicted = [s.predicted() for s in schemas]
         require_own_names(grid, schemas, predicted)
         observables, coordinates, positions = _union(schemas, predicted)
@@ -185,6 +185,27 @@ class Layout:
         attributes = {"jaxscale_format": FORMAT, "grid": grid_text(self.grid)}
         planned = {"plan": self.summary, "slots": self.shard_length}
         return attributes | planned if self.summary else attributes
+
+
+def _schemas(buckets: Sequence[Bucket]) -> list[Schema]:
+    """Schemas of the systems of buckets, unless their coordinates are out of order.
+
+    The union of several is sorted, and has every value once.
+    """
+    schemas = []
+    for system in (bucket.padded_system for bucket in buckets):
+        schemas.append(system.schema)
+        for dim, values in schemas[-1].coordinates.items():
+            labels = np.asarray(values)
+            wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
+            if wrong.size:
+                before, after = labels[wrong[0] : wrong[0] + 2].tolist()
+                raise ValueError(
+                    f"`schema` of {type(system).__name__} must give the coordinates of {dim!r} in "
+                    f"increasing order, each once, got {after!r} after {before!r}: sort them, and "
+                    "the observables along them."
+                )
+    return schemas
 
 
 def _union(

@@ -312,7 +312,8 @@ def write_header(place: AbstractPlace, layout: Layout, **attributes: Any) -> Non
     for dim, arrays in (("run_slot", columns), (None, layout.coordinates)):
         for name, values in arrays.items():
             label: dict[str, Any] = {"long_name": in_words(name)}
-            root.create_array(name, data=values, dimension_names=(dim or name,), attributes=label)
+            dims, data = (dim or name,), _writable(values)
+            root.create_array(name, data=data, dimension_names=dims, attributes=label)
     root.create_array(
         "done", shape=(layout.n_rows // layout.shard_length,), chunks=(1,), dtype=bool,
         fill_value=False, dimension_names=("chunk",),
@@ -324,7 +325,10 @@ def _columns(layout: Layout, run_id: np.ndarray) -> dict[str, np.ndarray]:
     """Axis values and seed of the run of each row."""
     index, columns = positions(layout.grid, np.maximum(run_id, 0)), {}
     for name, values in layout.grid.coordinates.items():
-        text = values.dtype.kind == "U"  # Zarr 3 specifies strings of variable length only
-        values = values.astype(np.dtypes.StringDType()) if text else values
-        columns[name] = values[index[name]]
+        columns[name] = _writable(values)[index[name]]
     return columns
+
+
+def _writable(values: np.ndarray) -> np.ndarray:
+    """Text as Zarr 3 specifies it, of variable length, and numbers as they are."""
+    return values.astype(np.dtypes.StringDType()) if values.dtype.kind == "U" else values

@@ -308,6 +308,64 @@ def test_a_closed_form_has_a_name_of_its_own():
     assert "learning_rate" in js.predict(js.Grid(system, {"n_steps": [5]}))
 
 
+class Counted(MultilinearSkills):
+    """A whole number of some type, which float32 may round."""
+
+    kind: str = eqx.field(static=True, default="int32")
+
+    @property
+    def schema(self):
+        return super().schema.adding(count=js.Observable(("step",), "1", "a number"))
+
+    def observe(self, state):
+        return super().observe(state) | {"count": jnp.asarray(100, self.kind)}
+
+
+@pytest.mark.parametrize("keep_states", [False, True])
+def test_whole_numbers_that_would_be_rounded_are_refused(tmp_path, keep_states):
+    def run(kind, dtype):
+        system = Counted(n_skills=3, n_steps=5, kind=kind, dtype=dtype)
+        plan = js.plan(js.Grid(system), keep_states=keep_states)
+        return js.run(plan, store=tmp_path / f"{kind}{dtype}.zarr", progress=False)
+
+    with pytest.raises(ValueError, match="`observe` of Counted must return 'count' as float"):
+        run("int32", "float32")
+    for kind, dtype in (("int16", "float32"), ("int32", "float64")):
+        assert (run(kind, dtype)["count"] == 100).all()
+
+
+class Labelled(MultilinearSkills):
+    """The strengths of three skills, under labels of one's own."""
+
+    labels: tuple = eqx.field(static=True, default=("a", "b", "c"))
+
+    @property
+    def schema(self):
+        own, strength = super().schema, js.Observable(("step", "label"), "1", "strength")
+        coordinates = {**own.coordinates, "label": np.asarray(self.labels)}
+        return js.Schema(own.observables, coordinates).adding(strength=strength)
+
+    def observe(self, state):
+        observed = super().observe(state)
+        return observed | {"strength": observed["skill_strength"]}
+
+
+def test_own_labels_belong_to_their_values(monkeypatch):
+    runs = js.run(js.Grid(Labelled(n_skills=3, n_steps=5)))
+    assert runs["label"].values.tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(runs["strength"], runs["skill_strength"])
+    monkeypatch.setattr(execute, "_work", None)  # nothing is compiled
+    for labels, words in (
+        (("b", "a", "c"), "'a' after 'b'"),
+        ((1, 2, 2), "2 after 2"),
+        ((0.5, 2.0, 1.0), "1.0 after 2.0"),
+    ):
+        system = Labelled(n_skills=3, n_steps=5, labels=labels)
+        for call in (js.run, js.predict):
+            with pytest.raises(ValueError, match=f"`schema` of Labelled .*'label'.*{words}"):
+                call(js.Grid(system))
+
+
 class Mistaken(MultilinearSkills):
     """A system whose methods return something else than they should."""
 

@@ -58,6 +58,17 @@ def test_the_key_of_a_run_depends_on_the_seed_only():
     assert (jax.random.key_data(one) == jax.random.key_data(expected)).all()
 
 
+@pytest.mark.parametrize("key", [2**32, 2**53 + 1, 2**63 - 1])
+def test_keys_of_63_bits_are_keys_of_their_own(key):
+    grid, low = js.Grid(SMALL, key=key), js.Grid(SMALL, key=key & (2**32 - 1))
+    assert grid.key == key
+    assert js.Grid.from_dict(json.loads(json.dumps(grid.to_dict()))).key == key
+    one = jax.random.key_data(grid.run_key(0))
+    assert (one != jax.random.key_data(low.run_key(0))).any()
+    with jax.enable_x64(True):
+        assert (one == jax.random.key_data(grid.run_key(0))).all()
+
+
 @pytest.mark.parametrize(
     ("axes", "options", "words"),
     [
@@ -78,7 +89,10 @@ def test_the_key_of_a_run_depends_on_the_seed_only():
         ({}, {"seeds": 0}, ["seeds", "0"]),
         ({}, {"seeds": [1, 1]}, ["seeds", "distinct"]),
         ({}, {"seeds": [-1]}, ["seeds", "-1"]),
+        ({}, {"seeds": [1_000_000_000.5]}, ["seeds", "whole number", "1000000000.5"]),
         ({}, {"key": -1}, ["key", "-1"]),
+        ({}, {"key": 2**63}, ["key", "2**63 - 1", "9223372036854775808"]),
+        ({}, {"key": 10**400}, ["key", "whole number"]),
     ],
 )
 def test_bad_grids_name_field_and_value(axes, options, words):
@@ -169,6 +183,9 @@ def test_geomspace():
     for bad in ((0.0, 1.0, 3), (1.0, -1.0, 3), (1.0, 2.0, 0), (1.0, float("inf"), 2)):
         with pytest.raises(ValueError, match="must be"):
             js.geomspace(*bad)
+    for bad in ("1", np.array([1, 2]), None, 10**400):
+        with pytest.raises(ValueError, match="`low` must be a"):
+            js.geomspace(bad, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,26 @@ def test_plain_xarray_reads_it(tmp_path):
         np.testing.assert_array_equal(selected, row["loss"])
 
 
+class Named(type(ONLINE)):
+    """Its skills have names."""
+
+    @property
+    def schema(self):
+        own, names = super().schema, np.asarray(["a", "bb", "ccc"])
+        return js.Schema(own.observables, {**own.coordinates, "skill": names})
+
+
+def test_names_in_a_schema_are_text_of_any_length(tmp_path, recwarn):
+    grid, path = js.Grid(Named(n_skills=3, n_steps=5)), tmp_path / "a.zarr"
+    for seeds in (1, 2):  # made, and extended
+        runs = js.run(grid.replace(seeds=seeds), store=path, progress=False)
+        assert runs["skill"].values.tolist() == ["a", "bb", "ccc"]
+        assert zarr.open_group(path)["skill"].dtype == np.dtypes.StringDType()
+    assert not [
+        w for w in recwarn if issubclass(w.category, zarr.errors.UnstableSpecificationWarning)
+    ]
+
+
 @pytest.mark.parametrize(
     "axes",
     [

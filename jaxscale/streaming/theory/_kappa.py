@@ -27,8 +27,9 @@ FARTHEST = 1e12  # of S_1 on the way to its pole at -1
 def _newton(
     n: int, kappa: Array, z: Array, size: Array, inputs: Inputs, panels: int = _sums.PANELS
 ) -> Array:
-    """`n` Newton steps on `kappa (1 - S_1 / d) + z = 0`."""
+    """`n` Newton steps on `kappa (1 - S_1 / d) + z = 0`, whose derivatives sum once more."""
 
+    @jax.checkpoint  # the terms of all steps would be most of a gradient's memory
     def step(kappa: Array, _: None) -> tuple[Array, None]:
         one, two = _sums.sums((1, 2), kappa, inputs, panels=panels)
         d = size.astype(kappa.dtype)
