@@ -33,6 +33,9 @@ class TheoryKind(enum.StrEnum):
 class Observable(eqx.Module):
     """Description of one observable: its axes, its unit, and what theory says of it.
 
+    Its values are kept in the float type of the system, whole numbers, too: float32 rounds those
+    beyond 2**24.
+
     - `dims`, `units`, `description`: its dimensions in a run, its unit, and what it is.
     - `predicted`: how far its closed form goes.
     - `limits`: within which the closed form holds.

@@ -24,7 +24,7 @@ ROTATIONS, PARITY = ((13, 15, 26, 6), (17, 29, 16, 24)), 0x1BD11BDA  # of threef
 COMPARED = 16  # indices up to which comparing with all is faster than searching
 
 
-def root_key(seed: int) -> Key[Array, ""]:
+def root_key(seed: int | Int[Array, ""]) -> Key[Array, ""]:
     """Typed threefry key of an integer of 64 bits, all of which count without x64, too."""
     if is_traced(seed):
         return jr.key(seed, impl=IMPLEMENTATION)

@@ -45,7 +45,7 @@ def test_root_keys_inside_of_programs():
     each = jax.vmap(data)(jnp.arange(3))
     np.testing.assert_array_equal(each, [data(i) for i in range(3)])
     for seed in (2.5, 2**64, None):
-        with pytest.raises(ValueError, match="`seed` must be"):
+        with pytest.raises((ValueError, TypeError), match="seed"):
             root_key(seed)
 
 

@@ -252,13 +252,6 @@ def check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
             raise ValueError(
                 f"`schema` of {name} declares {observable!r} {what}, it returns shape {shape}."
             )
-        dtype = np.dtype(returned[observable].dtype)
-        if observable != STATUS and dtype.kind in "iu" and not np.can_cast(dtype, system.dtype):
-            raise ValueError(
-                f"`observe` of {name} must return {observable!r} as floats, got {dtype}, which "
-                f"{system.dtype} rounds beyond 2**24: return `.astype(self.dtype)`, or take "
-                "dtype='float64'."
-            )
 
 
 def mesh_of(n_devices: int) -> Mesh:

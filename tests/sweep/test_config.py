@@ -1,7 +1,5 @@
 """Sweep files: shipped presets, clear errors, overrides."""
 
-from pathlib import Path
-
 import pytest
 from jaxtyping import TypeCheckError
 
@@ -218,21 +216,6 @@ def test_overrides(write):
     assert grid.system.record == (0, 1, 4, 20)
     grid = js.Grid.from_toml(path, axes={"data": [{"type": "Online"}, data]})
     assert grid.coordinates["data"].tolist() == ["Online()", "FiniteSet(n_samples=9)"]
-
-
-def test_arguments_of_another_type_are_named(write):
-    path = write(SMALL)
-    assert js.Grid.from_toml(Path(path)).to_dict() == js.Grid.from_toml(path).to_dict()
-    for name in (3, None, b"a.toml"):
-        with pytest.raises(ValueError, match="`name` must be the path of a TOML file or a preset"):
-            js.Grid.from_toml(name)
-    for argument in ("fields", "axes"):
-        with pytest.raises(
-            ValueError, match=rf"`{argument}` must map field paths to values, .*\[1\]"
-        ):
-            js.Grid.from_toml(path, **{argument: [1]})
-        with pytest.raises(ValueError, match=f"`{argument}` must have field paths as keys, got 1"):
-            js.Grid.from_toml(path, **{argument: {1: [2]}})
 
 
 def test_an_overridden_axis_of_the_file_is_not_checked(write):

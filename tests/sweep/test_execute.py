@@ -308,32 +308,6 @@ def test_a_closed_form_has_a_name_of_its_own():
     assert "learning_rate" in js.predict(js.Grid(system, {"n_steps": [5]}))
 
 
-class Counted(MultilinearSkills):
-    """A whole number of some type, which float32 may round."""
-
-    kind: str = eqx.field(static=True, default="int32")
-
-    @property
-    def schema(self):
-        return super().schema.adding(count=js.Observable(("step",), "1", "a number"))
-
-    def observe(self, state):
-        return super().observe(state) | {"count": jnp.asarray(100, self.kind)}
-
-
-@pytest.mark.parametrize("keep_states", [False, True])
-def test_whole_numbers_that_would_be_rounded_are_refused(tmp_path, keep_states):
-    def run(kind, dtype):
-        system = Counted(n_skills=3, n_steps=5, kind=kind, dtype=dtype)
-        plan = js.plan(js.Grid(system), keep_states=keep_states)
-        return js.run(plan, store=tmp_path / f"{kind}{dtype}.zarr", progress=False)
-
-    with pytest.raises(ValueError, match="`observe` of Counted must return 'count' as float"):
-        run("int32", "float32")
-    for kind, dtype in (("int16", "float32"), ("int32", "float64")):
-        assert (run(kind, dtype)["count"] == 100).all()
-
-
 class Labelled(MultilinearSkills):
     """The strengths of three skills, under labels of one's own."""
 

@@ -97,3 +97,20 @@ def test_what_systems_make_by_themselves_is_not_offered():
 def test_an_iterator_is_read_once():
     system = js.emergence.MultilinearSkills(n_steps=20, record=(10 * i for i in range(3)))
     assert system.record == (0, 10, 20)
+
+
+def test_arguments_of_another_type_are_named(tmp_path):
+    file = tmp_path / "sweep.toml"
+    file.write_text('system = "emergence.MultilinearSkills"\nfields = {n_skills = 3}\n')
+    path = str(file)
+    assert js.Grid.from_toml(file).to_dict() == js.Grid.from_toml(path).to_dict()
+    for name in (3, None, b"a.toml"):
+        with pytest.raises(ValueError, match="`name` must be the path of a TOML file or a preset"):
+            js.Grid.from_toml(name)
+    for argument in ("fields", "axes"):
+        with pytest.raises(
+            ValueError, match=rf"`{argument}` must map field paths to values, .*\[1\]"
+        ):
+            js.Grid.from_toml(path, **{argument: [1]})
+        with pytest.raises(ValueError, match=f"`{argument}` must have field paths as keys, got 1"):
+            js.Grid.from_toml(path, **{argument: {1: [2]}})
