@@ -152,13 +152,17 @@ def require(name: str, value: Any, ok: Callable[[Any], Any], what: str) -> None:
         raise ValueError(f"`{name}` must be {what}, got {value}.")
 
 
+class ArrayAsLength(ValueError):
+    """An array, or a traced number, where a length of the program must be a plain number."""
+
+
 def require_count(name: str, value: Any, *, finite: bool = False) -> None:
     """Check a static number of terms: an integer of at least 1, or `math.inf` where it may be.
 
     **Raises:** `ValueError` that names `name` and the value.
     """
     if isinstance(value, jax.Array | np.ndarray):
-        raise ValueError(
+        raise ArrayAsLength(
             f"`{name}` sets a length in the program and must be a number of Python, got {value}: "
             "take int(...) of an array, and a loop over several."
         )

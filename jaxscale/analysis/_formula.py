@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxscale._convert import ArrayAsLength
 from jaxscale._text import choices, described
 from jaxscale.analysis._data import Data, as_numbers, as_table, require_columns, with_named
 from jaxscale.analysis._fit_data import FitData
@@ -311,7 +312,7 @@ def _traceable(name: str, free: Sequence[str]) -> Iterator[None]:
     """Refuse free values that the function needs as plain numbers, such as sizes."""
     try:
         yield
-    except (TypeError, jax.errors.JAXTypeError) as error:
+    except (TypeError, jax.errors.JAXTypeError, ArrayAsLength) as error:
         raise ValueError(
             f"`free` ({', '.join(free)}) must be numbers that JAX can differentiate: {name} needs "
             "one of them, or an input, as a plain number (a size is fixed; your own functions use "
