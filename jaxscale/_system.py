@@ -130,8 +130,8 @@ class Work(eqx.Module):
     - `vector_bits`: width of a CPU's vectors that its loops gain from; by default XLA's, 256, which
       is no slower for most.
     - `quick`: whether code that is compiled quickly is nearly as fast, as it is for most systems
-      here, and five times slower for sums of exponentials. A sweep that a CPU finishes within a few
-      seconds is then compiled in about half the time.
+      of jaxscale, and five times slower for sums of exponentials. A sweep that a CPU finishes
+      within a few seconds is then compiled in about half the time.
     """
 
     flops: float

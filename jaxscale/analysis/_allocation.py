@@ -156,12 +156,11 @@ def _slope(n: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "...
 def check_flop(flop: Any) -> np.ndarray:
     """Return numbers of operations as an array; refuse those that are not positive."""
     try:
-        c = np.asarray(flop)
-        c = np.asarray(c, float) if c.dtype.kind != "U" else None
+        if np.asarray(flop).dtype.kind == "U":  # NumPy would read numbers from it
+            raise TypeError
+        c = np.asarray(flop, float)
     except (TypeError, ValueError):
-        c = None
-    if c is None:
-        raise ValueError(f"`flop` must be positive numbers, got {flop!r}.")
+        raise ValueError(f"`flop` must be positive numbers, got {flop!r}.") from None
     bad = ~(np.isfinite(c) & (c > 0))
     if bad.any():
         raise ValueError(f"`flop` must be positive and finite, got {c[bad][0]}.")

@@ -70,7 +70,7 @@ def kappa_along(path: Complex[Array, " n"], size: Array, inputs: Inputs) -> Comp
 
 
 def _at_last(kappa: Array, z: Array, size: Array, inputs: Inputs) -> Array:
-    """Kappa from what `_follow` has found, with derivatives: those of the last steps are right."""
+    """Kappa from the rough one of `_follow`, with derivatives: the last steps make them right."""
     return _newton(NEWTON + 1, kappa, z, size, inputs)
 
 
